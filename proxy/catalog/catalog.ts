@@ -1,0 +1,126 @@
+/** What a statement's analysis may know of one database: an immutable snapshot. */
+export interface Catalog {
+  readonly database: string;
+  /** As `server_version_num`: 150020. */
+  readonly serverVersion: number;
+  /** Differs whenever anything below differs: part of every verdict's key. */
+  readonly version: string;
+  /** By `schema.name`, unquoted, as stored in the catalog: see `relationKey`. */
+  readonly relations: ReadonlyMap<string, Relation>;
+  readonly relationsByOid: ReadonlyMap<number, Relation>;
+  readonly relationsByName: ReadonlyMap<string, readonly Relation[]>;
+  readonly schemas: ReadonlySet<string>;
+  readonly functionsByName: ReadonlyMap<string, readonly CatalogFunction[]>;
+  readonly functionsByOid: ReadonlyMap<number, CatalogFunction>;
+  /** Operators that live outside pg_catalog, by name. */
+  readonly operatorsOutside: ReadonlyMap<string, readonly CatalogOperator[]>;
+  readonly typesByName: ReadonlyMap<string, readonly CatalogType[]>;
+  readonly typesByOid: ReadonlyMap<number, CatalogType>;
+}
+
+export type RelationKind =
+  | "table"
+  | "partitioned"
+  | "view"
+  | "materialized view"
+  | "foreign table"
+  | "sequence";
+
+export interface Relation {
+  readonly oid: number;
+  readonly schema: string;
+  readonly name: string;
+  readonly kind: RelationKind;
+  /** In attribute order, dropped ones left out. */
+  readonly columns: readonly Column[];
+  readonly primaryKey: readonly string[];
+  readonly indexes: readonly Index[];
+  readonly foreignKeys: readonly ForeignKey[];
+  /** Direct parents by inheritance or partitioning (oids), and whether this is a partition. */
+  readonly parents: readonly number[];
+  readonly isPartition: boolean;
+  /** Of views and materialised views. */
+  readonly lineage?: ViewLineage;
+  /** True where user-defined triggers, rules (beyond a view's own) or row security policies exist. */
+  readonly hasRules: boolean;
+}
+
+export interface Column {
+  readonly name: string;
+  /** pg_attribute.attnum */
+  readonly number: number;
+  readonly typeOid: number;
+  /** `format_type(atttypid, atttypmod)`, schema-qualified where outside pg_catalog: safe to splice into SQL as a cast. */
+  readonly type: string;
+  readonly notNull: boolean;
+}
+
+export interface Index {
+  /** Leading plain columns, in order; stops at the first expression. */
+  readonly columns: readonly string[];
+  readonly unique: boolean;
+  /** Has a WHERE clause. */
+  readonly partial: boolean;
+}
+
+export interface ForeignKey {
+  readonly columns: readonly string[];
+  readonly references: number;
+  readonly referencedColumns: readonly string[];
+}
+
+export interface ViewLineage {
+  /** By column name: the column that a view column copies unchanged (`resorigtbl`, `resorigcol` of the stored rule). */
+  readonly origins: ReadonlyMap<string, ColumnOrigin>;
+  /** Every column of every relation that the view's definition names (pg_depend); no columns means the whole relation. */
+  readonly dependsOn: readonly { readonly relation: number; readonly columns: readonly number[] }[];
+  /** Every function that the definition calls, also through operators and casts (oids). */
+  readonly functions: readonly number[];
+}
+
+export interface ColumnOrigin {
+  readonly relation: number;
+  readonly column: number;
+}
+
+export interface CatalogFunction {
+  readonly oid: number;
+  readonly schema: string;
+  readonly name: string;
+  readonly kind: "function" | "aggregate" | "window" | "procedure";
+  readonly volatility: "immutable" | "stable" | "volatile";
+  /** pg_language.lanname: internal, c, sql, plpgsql … */
+  readonly language: string;
+  readonly argumentTypes: readonly number[];
+  readonly returnType: number;
+  readonly returnsSet: boolean;
+  /** Member of an extension. */
+  readonly extension?: string;
+}
+
+export interface CatalogOperator {
+  readonly schema: string;
+  readonly name: string;
+  readonly function: number;
+}
+
+export interface CatalogType {
+  readonly oid: number;
+  readonly schema: string;
+  readonly name: string;
+  readonly kind: "base" | "composite" | "domain" | "enum" | "pseudo" | "range" | "multirange";
+  /** pg_type.typcategory, one letter: S string, N numeric, D date/time, A array … */
+  readonly category: string;
+  /** Of arrays: the element's oid; of domains: the base type's oid; 0 otherwise. */
+  readonly element: number;
+  readonly base: number;
+  /** Of composite types that are a relation's row type: the relation's oid; 0 otherwise. */
+  readonly relation: number;
+  /** Input runs no SQL or PL code: the input function is internal or C, and no domain constraint applies. */
+  readonly plainInput: boolean;
+}
+
+/** The key of `Catalog.relations`. Names are case-sensitive, unquoted. A dot inside a name is doubled by no one: a schema name with a dot is refused at load. */
+export function relationKey(schema: string, name: string): string {
+  return `${schema}.${name}`;
+}

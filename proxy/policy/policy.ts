@@ -1,0 +1,121 @@
+/** Where a policy line stands, for messages: `policies/support.yaml:12:5`. */
+export interface Place {
+  readonly file: string;
+  readonly line: number;
+  readonly column: number;
+}
+
+/** One database's policy, merged of all files that speak of it: immutable, checked, defaults filled in. */
+export interface Policy {
+  /** Hash of all files' content (hex, 12 digits): part of every verdict's key, shown in events and metrics. */
+  readonly version: string;
+  readonly mode: "enforce" | "observe";
+  readonly unclassified: "show" | "mask" | "deny";
+  /** Undefined: users without a role are refused. */
+  readonly unknownUsers?: Role;
+  readonly classes: ReadonlyMap<string, ColumnClass>;
+  /** By `schema.table`. */
+  readonly tables: ReadonlyMap<string, TablePolicy>;
+  /** In the order of the files. */
+  readonly roles: ReadonlyMap<string, Role>;
+}
+
+export interface ColumnClass {
+  readonly name: string;
+  readonly mask: Mask;
+  readonly place: Place;
+}
+
+export type Mask =
+  | { readonly kind: "null" }
+  | { readonly kind: "constant"; readonly value: string }
+  | { readonly kind: "initials" }
+  | { readonly kind: "email" }
+  | { readonly kind: "first"; readonly count: number }
+  | { readonly kind: "last"; readonly count: number }
+  | { readonly kind: "token"; readonly prefix: string }
+  | { readonly kind: "hash" }
+  | { readonly kind: "round"; readonly to: number }
+  | { readonly kind: "truncate"; readonly to: "year" | "month" }
+  | { readonly kind: "sql"; readonly expression: string };
+
+export interface TablePolicy {
+  /** `schema.table` */
+  readonly name: string;
+  /** The column whose distinct values are the people. */
+  readonly subject?: string;
+  /** Column name to class name. */
+  readonly columns: ReadonlyMap<string, string>;
+  readonly place: Place;
+}
+
+export interface Role {
+  readonly name: string;
+  readonly place: Place;
+  readonly users: readonly UserPattern[];
+  /** Empty: from anywhere. */
+  readonly from: readonly Network[];
+  readonly reads: RelationSet;
+  readonly writes: RelationSet;
+  readonly sees: Sight;
+  /** Classes that may be searched by exact value. */
+  readonly finds: "all" | ReadonlySet<string>;
+  /** Row filters by `schema.table`. */
+  readonly only: ReadonlyMap<string, Condition>;
+  readonly requireFilter: ReadonlySet<string>;
+  readonly aggregatesOnly?: { readonly minGroup: number };
+  readonly limits: Limits;
+  /** Empty for `budget: none` and when nothing is said. */
+  readonly budget: readonly BudgetWindow[];
+  /** Functions outside pg_catalog that the role may call, as `schema.name`. */
+  readonly calls: ReadonlySet<string>;
+}
+
+/** `*` and `?` are wildcards; a name without them is exact. */
+export interface UserPattern {
+  readonly text: string;
+  readonly exact: boolean;
+}
+
+/** An IPv4 or IPv6 network in CIDR form, as given. */
+export interface Network {
+  readonly text: string;
+  contains(address: string): boolean;
+}
+
+/** `all`, or names `schema.table` and whole schemas `schema.*`. */
+export type RelationSet =
+  | "all"
+  | { readonly tables: ReadonlySet<string>; readonly schemas: ReadonlySet<string> };
+
+/** Classes seen in the clear; with a condition only in rows where it holds. A class that is absent is masked. */
+export type Sight = "all" | ReadonlyMap<string, "always" | Condition>;
+
+/** SQL over the columns of one table; `:user` stands for the session's user and is spliced as a quoted literal. */
+export interface Condition {
+  readonly sql: string;
+  readonly place: Place;
+}
+
+export interface Limits {
+  /** Per statement; undefined: none. */
+  readonly rows?: number;
+  readonly bytes?: number;
+  readonly onExcess: "error" | "truncate";
+}
+
+/** One sliding window of a budget: at most `limit` of `what` within any `seconds`. */
+export interface BudgetWindow {
+  /** As written: `1m`, `1d`. */
+  readonly name: string;
+  readonly seconds: number;
+  readonly what: "people" | "rows";
+  readonly limit: number;
+  /** The policy line, as told in refusals: `roles.agent.budget.1d`. */
+  readonly rule: string;
+}
+
+/** Whether the set names the relation. */
+export function relationSetHas(set: RelationSet, schema: string, name: string): boolean {
+  return set === "all" || set.schemas.has(schema) || set.tables.has(`${schema}.${name}`);
+}

@@ -1,0 +1,58 @@
+/**
+ * The SQLSTATEs that Sluice itself answers with. Postgres docs, appendix A "PostgreSQL Error Codes".
+ *
+ * A refused statement never uses 08xxx, 57P01 to 57P03 or 0A000: connection pools drop the connection on
+ * those. They are for the connection's own end, and for messages that the proxy does not speak.
+ */
+export type Sqlstate =
+  | "08006" // connection_failure: the upstream server is lost
+  | "08P01" // protocol_violation
+  | "0A000" // feature_not_supported: FunctionCall, replication
+  | "22021" // character_not_in_repertoire: text that is not UTF-8
+  | "22023" // invalid_parameter_value
+  | "26000" // invalid_sql_statement_name
+  | "28000" // invalid_authorization_specification
+  | "28P01" // invalid_password
+  | "34000" // invalid_cursor_name
+  | "42501" // insufficient_privilege
+  | "42601" // syntax_error
+  | "53300" // too_many_connections
+  | "53400" // configuration_limit_exceeded: a budget
+  | "54000" // program_limit_exceeded: rows, bytes of one statement
+  | "54001" // statement_too_complex
+  | "57014" // query_canceled
+  | "57P01" // admin_shutdown
+  | "57P03" // cannot_connect_now
+  | "58000" // system_error: counters or audit cannot be reached
+  | "01000" // warning
+  | "XX000"; // internal_error
+
+/** What a client is told when Sluice refuses, ends or warns. It never holds a data value or a secret. */
+export interface Refusal {
+  readonly severity: "ERROR" | "FATAL" | "WARNING";
+  readonly sqlstate: Sqlstate;
+  readonly message: string;
+  readonly detail?: string;
+  readonly hint?: string;
+  /** The policy line that refused, as a path (`roles.agent.budget.1d`); travels in the constraint-name field. */
+  readonly rule?: string;
+  /** 1-based, in characters of the client's own statement text. */
+  readonly position?: number;
+}
+
+export type RefusalFields = Omit<Refusal, "severity" | "sqlstate" | "message">;
+
+/** A statement is refused; the session goes on. */
+export function refuse(sqlstate: Sqlstate, message: string, fields: RefusalFields = {}): Refusal {
+  return { severity: "ERROR", sqlstate, message, ...fields };
+}
+
+/** The session ends with this. */
+export function refuseSession(sqlstate: Sqlstate, message: string, fields: RefusalFields = {}): Refusal {
+  return { severity: "FATAL", sqlstate, message, ...fields };
+}
+
+/** Told beside a result that the client does get. */
+export function warn(message: string, fields: RefusalFields = {}): Refusal {
+  return { severity: "WARNING", sqlstate: "01000", message, ...fields };
+}
