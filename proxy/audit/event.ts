@@ -1,0 +1,61 @@
+/** One decision about one statement, as it is written to the log: no literal, parameter or protected value. */
+export interface StatementEvent {
+  readonly kind: "statement";
+  /** Unix time, milliseconds. */
+  readonly time: number;
+  readonly session: string;
+  readonly user: string;
+  readonly role: string;
+  readonly database: string;
+  /** IP address, or "local". */
+  readonly client: string;
+  readonly application: string;
+  readonly command: string;
+  /** Literals replaced by $n; empty when the text could not be parsed. */
+  readonly statement: string;
+  readonly relations: readonly string[];
+  readonly masked: readonly string[];
+  readonly lookups: number;
+  /** `observe`: would have been refused or rewritten, was let through. */
+  readonly decision: "allow" | "mask" | "refuse" | "cut" | "observe";
+  readonly sqlstate?: string;
+  readonly rule?: string;
+  readonly policy: string;
+  readonly rows: number;
+  readonly bytes: number;
+  /** Keyed hashes of the people read (never the values), at most a few hundred; `people` has the number. */
+  readonly subjects: readonly string[];
+  readonly people: number;
+  /** Milliseconds from the client's message to the end of the reply. */
+  readonly duration: number;
+}
+
+export interface SessionEvent {
+  readonly kind: "login" | "logout" | "login refused";
+  readonly time: number;
+  readonly session: string;
+  readonly user: string;
+  readonly role: string;
+  readonly database: string;
+  readonly client: string;
+  readonly application: string;
+  readonly sqlstate?: string;
+}
+
+export interface PolicyEvent {
+  readonly kind: "policy loaded" | "policy rejected";
+  readonly time: number;
+  readonly policy: string;
+  readonly problems: number;
+}
+
+export type AuditEvent = StatementEvent | SessionEvent | PolicyEvent;
+
+/** Where events go. `write` never throws and does not wait; `flush` resolves when all that was written is on disk. */
+export interface AuditLog {
+  write(event: AuditEvent): void;
+  /** The keyed hash under which a person stands in events. */
+  hashSubject(namespace: string, value: string): string;
+  flush(): Promise<void>;
+  close(): Promise<void>;
+}

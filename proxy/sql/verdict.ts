@@ -1,0 +1,82 @@
+import type { Refusal } from "../wire/refusal.ts";
+
+/** What becomes of one statement text (which may hold several statements) for one scope: pure data, cached. */
+export type Verdict =
+  | { readonly kind: "pass"; readonly statements: readonly Statement[] }
+  | {
+      readonly kind: "rewrite";
+      readonly statements: readonly Statement[];
+      /** The whole text to send in place of the client's, UTF-8, without a terminating zero. */
+      readonly sql: Buffer;
+      /** In ascending order of `at`; they turn the client's text into `sql`. */
+      readonly edits: readonly Edit[];
+    }
+  | {
+      readonly kind: "refuse";
+      readonly statements: readonly Statement[];
+      readonly refusal: Refusal;
+    };
+
+/** Replaces the client's bytes `[at, end)` by `text`. */
+export interface Edit {
+  readonly at: number;
+  readonly end: number;
+  readonly text: string;
+}
+
+/** One statement of a text. */
+export interface Statement {
+  /** As in a command tag, from a bounded set: SELECT, INSERT, COPY, SET, BEGIN, CREATE TABLE, OTHER … */
+  readonly command: string;
+  readonly kind: StatementKind;
+  readonly reads: readonly string[];
+  readonly writes: readonly string[];
+  /** Classes whose columns the statement named or gave out in masked form. */
+  readonly masked: readonly string[];
+  /** How many exact look-ups of masked columns it makes. */
+  readonly lookups: number;
+  /** The role's row and byte limits hold for what it returns. */
+  readonly limited: boolean;
+  /** What its rows tell the meter; undefined when they speak of no person. */
+  readonly metering?: Metering;
+  /** What it does to the session once it has completed. */
+  readonly effect?: Effect;
+}
+
+export type StatementKind =
+  | "read"
+  | "write"
+  | "copyIn"
+  | "copyOut"
+  | "explain"
+  | "cursor"
+  | "transaction"
+  | "session"
+  | "definition"
+  | "other";
+
+export interface Metering {
+  /**
+   * Fields that the rewrite appended to the end of the target list, in order: the proxy takes them off
+   * RowDescription and DataRow. Each is a person's identity as text, in the given name space.
+   */
+  readonly subjects: readonly { readonly namespace: string }[];
+  /** Guarded references that no subject field covers: each output row counts one unknown person for each. */
+  readonly unknown: number;
+}
+
+/** Session effects, applied when the statement's CommandComplete arrives. */
+export type Effect =
+  | { readonly kind: "prepare"; readonly name: string; readonly inner: Statement }
+  | { readonly kind: "execute"; readonly name: string }
+  | { readonly kind: "deallocate"; readonly name: string | undefined }
+  | { readonly kind: "declare"; readonly name: string; readonly hold: boolean; readonly inner: Statement }
+  | { readonly kind: "fetch"; readonly portal: string; readonly move: boolean }
+  | { readonly kind: "close"; readonly portal: string | undefined }
+  | { readonly kind: "discard"; readonly target: "all" | "plans" | "other" }
+  /** `reset` names a parameter, or "all". */
+  | { readonly kind: "set"; readonly parameter: string; readonly local: boolean }
+  | { readonly kind: "transaction"; readonly ends: boolean }
+  | { readonly kind: "definition" }
+  | { readonly kind: "copyIn" }
+  | { readonly kind: "copyOut" };
