@@ -1,0 +1,32 @@
+import type { Catalog } from "../catalog/catalog.ts";
+import type { Policy, Role } from "../policy/policy.ts";
+
+/** All that a verdict depends on beside the statement's bytes. Interned: equal scopes are the same object. */
+export interface Scope {
+  readonly policy: Policy;
+  readonly role: Role;
+  /** The session's user as the policy knows it: `:user` in conditions. */
+  readonly user: string;
+  readonly catalog: Catalog;
+  /** Effective schemas in order, without the implicit pg_catalog and temporary schema. */
+  readonly searchPath: readonly string[];
+  /** Columns that the database user may not read, as `schema.table.column`. */
+  readonly unreadable: ReadonlySet<string>;
+  /** Key of `token` masks; undefined when the policy has none. */
+  readonly maskKey: Buffer | undefined;
+}
+
+/** Sees, reads and writes all, without limit, filter or budget: statements pass unchanged. */
+export function isUnrestricted(role: Role): boolean {
+  return (
+    role.sees === "all" &&
+    role.reads === "all" &&
+    role.writes === "all" &&
+    role.only.size === 0 &&
+    role.requireFilter.size === 0 &&
+    role.aggregatesOnly === undefined &&
+    role.limits.rows === undefined &&
+    role.limits.bytes === undefined &&
+    role.budget.length === 0
+  );
+}
