@@ -1,0 +1,241 @@
+import { z } from "zod";
+
+/** One setting of `serve`: its flag, environment variable and key of sluice.yaml all follow from its name. */
+export interface Setting<T> {
+  /** From the text of a flag, a variable or a YAML scalar. Its message completes the sentence "… is not". */
+  readonly value: z.ZodType<T, string>;
+  readonly default: string | undefined;
+  /** What stands for the value in `--help`. */
+  readonly placeholder: string;
+  readonly what: string;
+  /** A relative path in sluice.yaml starts at that file's folder, elsewhere at the working directory. */
+  readonly path?: true;
+  /**
+   * Never repeated in a message, and readable from a file. "file": a flag would show it in the process
+   * list, so there is only a flag for the file.
+   */
+  readonly secret?: "uri" | "file";
+}
+
+/** A host and a port to listen on. IPv6 hosts stand without brackets. */
+export interface Address {
+  readonly host: string;
+  readonly port: number;
+}
+
+function value<T>(expected: string, read: (text: string) => T | undefined): z.ZodType<T, string> {
+  return z.string().transform((text, context) => {
+    const result = read(text.trim());
+    if (result !== undefined) return result;
+    context.addIssue({ code: "custom", message: expected });
+    return z.NEVER;
+  });
+}
+
+const path = value("a path", (given) => given || undefined);
+const address = value("a host and a port, such as 127.0.0.1:6432 or [::1]:6432", parseAddress);
+const postgresUri = value("a libpq URI, such as postgresql://user@host:5432/database", (given) =>
+  hasScheme(given, ["postgres:", "postgresql:"]) ? given : undefined,
+);
+const redisUri = value("a Redis address, such as redis://host:6379 or rediss://host:6380", (given) =>
+  /^(redis|rediss|redis\+sentinel|redis\+cluster):\/\/./.test(given) ? given : undefined,
+);
+const size = value("a size, such as 64MB or 512kB", (given) => {
+  const match = /^(\d{1,9})\s*(B|kB|MB|GB)?$/i.exec(given);
+  return match ? scaled(match, { b: 1, kb: 2 ** 10, mb: 2 ** 20, gb: 2 ** 30 }, "b") : undefined;
+});
+const duration = value("a duration, such as 60s, 250ms or 5m", (given) => {
+  const match = /^(\d{1,9})\s*(ms|s|m|h)$/.exec(given);
+  return match ? scaled(match, { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }, "ms") : undefined;
+});
+const count = value("a whole number above 0", (given) =>
+  /^[1-9]\d{0,8}$/.test(given) ? Number(given) : undefined,
+);
+
+function oneOf<const T extends string>(...names: readonly T[]): z.ZodType<T, string> {
+  return value(`one of ${names.join(", ")}`, (given) => names.find((name) => name === given));
+}
+
+function setting<T>(row: Omit<Setting<T>, "default"> & { readonly default: string }): Setting<T>;
+function setting<T>(row: Omit<Setting<T>, "default">): Setting<T | undefined>;
+function setting<T>(
+  row: Omit<Setting<T>, "default"> & { readonly default?: string },
+): Setting<T | undefined> {
+  return { default: undefined, ...row };
+}
+
+/** The one table from which flags, variables, keys of sluice.yaml, `--help` and docs/settings.md are made. */
+export const SETTINGS = {
+  listen: setting({
+    value: address,
+    default: "127.0.0.1:6432",
+    placeholder: "HOST:PORT",
+    what: "where clients connect",
+  }),
+  upstream: setting({
+    value: postgresUri,
+    placeholder: "URI",
+    what: "the database, a libpq URI (sslmode and sslrootcert too); required",
+    secret: "uri",
+  }),
+  policy: setting({
+    value: path,
+    default: "policies/",
+    placeholder: "PATH",
+    what: "a policy file or a folder of them, read again when it changes and at SIGHUP",
+    path: true,
+  }),
+  redis: setting({
+    value: redisUri,
+    placeholder: "URI",
+    what: "where the proxies of a fleet keep their counters; without it each process counts for itself",
+    secret: "uri",
+  }),
+  admin: setting({
+    value: address,
+    default: "127.0.0.1:9432",
+    placeholder: "HOST:PORT",
+    what: "HTTP: /metrics, /healthz, /readyz",
+  }),
+  audit: setting({
+    value: path,
+    default: "audit/",
+    placeholder: "FOLDER",
+    what: "folder of the audit log",
+    path: true,
+  }),
+  auth: setting({
+    value: oneOf("passthrough", "scram"),
+    default: "passthrough",
+    placeholder: "MODE",
+    what: "passthrough relays the server's own log-in; scram checks users against --users and logs in upstream with the credentials of --upstream",
+  }),
+  users: setting({
+    value: path,
+    placeholder: "FILE",
+    what: 'users and their SCRAM verifiers for --auth scram ("sluice scram" makes them)',
+    path: true,
+  }),
+  tlsCert: setting({
+    value: path,
+    placeholder: "FILE",
+    what: "certificate chain (PEM) for TLS towards clients",
+    path: true,
+  }),
+  tlsKey: setting({ value: path, placeholder: "FILE", what: "private key (PEM) of --tls-cert", path: true }),
+  tlsClientCa: setting({
+    value: path,
+    placeholder: "FILE",
+    what: "clients must show a certificate signed by one of these (PEM)",
+    path: true,
+  }),
+  control: setting({
+    value: postgresUri,
+    placeholder: "URI",
+    what: "the log-in with which Sluice reads the catalog; the user of --upstream if left out",
+    secret: "uri",
+  }),
+  key: setting({
+    value: value("a secret of at least 32 characters, such as openssl rand -hex 32 makes", (given) =>
+      given.length >= 32 ? given : undefined,
+    ),
+    placeholder: "SECRET",
+    what: "the fleet's one secret: keys of token masks, counters and audit come from it; needed with --redis and with token masks",
+    secret: "file",
+  }),
+  maxMessage: setting({
+    value: size,
+    default: "64MB",
+    placeholder: "SIZE",
+    what: "longest message that a client may send",
+  }),
+  maxClients: setting({
+    value: count,
+    default: "1000",
+    placeholder: "NUMBER",
+    what: "how many clients may be connected at a time",
+  }),
+  loginTimeout: setting({
+    value: duration,
+    default: "60s",
+    placeholder: "TIME",
+    what: "a client that has not logged in by then is disconnected",
+  }),
+  commandTimeout: setting({
+    value: duration,
+    default: "500ms",
+    placeholder: "TIME",
+    what: "how long Redis may take to answer before the counters count as unreachable",
+  }),
+  drainTimeout: setting({
+    value: duration,
+    default: "30s",
+    placeholder: "TIME",
+    what: "how long open transactions may go on after SIGTERM",
+  }),
+  logLevel: setting({
+    value: oneOf("trace", "debug", "info", "warn", "error", "fatal", "silent"),
+    default: "info",
+    placeholder: "LEVEL",
+    what: "least level of the operational log, which goes to standard error",
+  }),
+} as const;
+
+type SettingValue<S> = S extends Setting<infer T> ? T : never;
+
+/** The settings of one `serve`, checked. Durations are milliseconds, sizes are bytes. */
+export type Settings = Omit<
+  { readonly [Name in keyof typeof SETTINGS]: SettingValue<(typeof SETTINGS)[Name]> },
+  "upstream"
+> & { readonly upstream: string };
+
+export type SettingName = keyof typeof SETTINGS;
+export const SETTING_NAMES = Object.keys(SETTINGS) as readonly SettingName[];
+
+/** One way to give a setting: directly, or (of secrets) as a file that holds it. */
+export interface Form {
+  readonly name: SettingName;
+  readonly inFile: boolean;
+  readonly flag: string | undefined;
+  readonly variable: string;
+  readonly key: string | undefined;
+}
+
+/** All forms in which a setting can be given. */
+export function formsOf(name: SettingName): readonly Form[] {
+  const { secret } = SETTINGS[name] as Setting<unknown>;
+  const words = name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`).split(" ");
+  const form = (inFile: boolean): Form => {
+    const parts = inFile ? [...words, "file"] : words;
+    const hidden = secret === "file" && !inFile;
+    return {
+      name,
+      inFile,
+      flag: hidden ? undefined : parts.join("-"),
+      variable: `SLUICE_${parts.join("_").toUpperCase()}`,
+      key: hidden ? undefined : parts.join("_"),
+    };
+  };
+  return secret ? [form(false), form(true)] : [form(false)];
+}
+
+/** Every form of every setting, in the table's order. */
+export function allForms(): readonly Form[] {
+  return SETTING_NAMES.flatMap(formsOf);
+}
+
+function parseAddress(given: string): Address | undefined {
+  const match = /^(?:\[([0-9a-fA-F:.%\w]+)\]|([^:[\]\s]+)):(\d{1,5})$/.exec(given);
+  const host = match?.[1] ?? match?.[2];
+  const port = Number(match?.[3]);
+  return host !== undefined && port <= 65_535 ? { host, port } : undefined;
+}
+
+function scaled(match: RegExpExecArray, units: Record<string, number>, plain: string): number | undefined {
+  const factor = units[(match[2] ?? plain).toLowerCase()];
+  return factor === undefined ? undefined : Number(match[1]) * factor || undefined;
+}
+
+function hasScheme(given: string, schemes: readonly string[]): boolean {
+  return schemes.some((scheme) => given.startsWith(`${scheme}//`));
+}

@@ -1,0 +1,200 @@
+import { readFileSync, statSync } from "node:fs";
+import { dirname, isAbsolute, join } from "node:path";
+import { parseArgs } from "node:util";
+import { isMap, isScalar, LineCounter, parseDocument } from "yaml";
+import {
+  allForms,
+  type Form,
+  SETTING_NAMES,
+  SETTINGS,
+  type Setting,
+  type SettingName,
+  type Settings,
+} from "./settings-table.ts";
+
+export type { Address, Settings } from "./settings-table.ts";
+
+export type SettingsResult =
+  | { readonly ok: true; readonly settings: Settings }
+  | { readonly ok: false; readonly problems: readonly string[] };
+
+/** A value as someone gave it, and where: `--listen`, `SLUICE_LISTEN`, `sluice.yaml:3:1`. */
+interface Given {
+  readonly form: Form;
+  readonly source: string;
+  readonly text: string;
+  /** Where relative paths start. */
+  readonly folder: string;
+}
+
+/**
+ * Reads the settings of `serve`. A flag goes before a variable, a variable before sluice.yaml, and that
+ * before the default.
+ */
+export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv): SettingsResult {
+  const problems: string[] = [];
+  const { config, flags } = readFlags(argv, problems);
+  const sources = [flags, readVariables(env), readConfig(config ?? env.SLUICE_CONFIG, problems)];
+  const values: Record<string, unknown> = {};
+  for (const name of SETTING_NAMES) {
+    const given = sources
+      .map((source) => source.filter((one) => one.form.name === name))
+      .find((s) => s.length);
+    if (given && given.length > 1) {
+      problems.push(`${given.map((one) => one.source).join(" and ")}: give only one of them`);
+    }
+    values[name] = given?.[0] ? readGiven(given[0], problems) : defaultOf(name);
+  }
+  if (problems.length === 0) problems.push(...contradictions(values as unknown as Settings));
+  return problems.length > 0
+    ? { ok: false, problems }
+    : { ok: true, settings: values as unknown as Settings };
+}
+
+function defaultOf(name: SettingName): unknown {
+  const row: Setting<unknown> = SETTINGS[name];
+  if (row.default === undefined) return undefined;
+  return row.value.parse(row.default);
+}
+
+function readGiven(given: Given, problems: string[]): unknown {
+  const row: Setting<unknown> = SETTINGS[given.form.name];
+  const content = given.form.inFile ? readSecretFile(given, problems) : given.text;
+  if (content === undefined) return undefined;
+  const checked = row.value.safeParse(content);
+  if (!checked.success) {
+    const expected = checked.error.issues[0]?.message ?? "valid";
+    const shown = row.secret ? "the value" : `"${given.text}"`;
+    problems.push(`${given.source}: ${shown} is not ${expected}`);
+    return undefined;
+  }
+  return row.path ? from(given.folder, String(checked.data)) : checked.data;
+}
+
+/** As libpq has it for key files: nobody else may read it; of root's files a group may. */
+function readSecretFile(given: Given, problems: string[]): string | undefined {
+  const file = from(given.folder, given.text);
+  try {
+    const { mode, uid } = statSync(file);
+    if ((mode & (uid === 0 ? 0o027 : 0o077)) !== 0) {
+      problems.push(`${given.source}: others may read "${given.text}"; chmod 600 it`);
+      return undefined;
+    }
+    return readFileSync(file, "utf8").trim();
+  } catch (error) {
+    problems.push(`${given.source}: "${given.text}" cannot be read (${codeOf(error)})`);
+    return undefined;
+  }
+}
+
+function readFlags(argv: readonly string[], problems: string[]) {
+  const forms = new Map(allForms().map((form) => [form.flag, form]));
+  const names = [...forms.keys()].filter((flag) => flag !== undefined);
+  const options = Object.fromEntries([...names, "config"].map((flag) => [flag, { type: "string" as const }]));
+  // Not strict: strict stops at the first mistake, and its messages do not say what would be right.
+  const { tokens } = parseArgs({ args: [...argv], options, strict: false, tokens: true });
+  const flags = new Map<Form, Given>();
+  let config: string | undefined;
+  for (const token of tokens) {
+    if (token.kind === "positional") {
+      problems.push(`"${token.value}": settings are given as flags, such as --listen 127.0.0.1:6432`);
+    }
+    if (token.kind !== "option") continue;
+    const form = forms.get(token.name);
+    if (!form && token.name !== "config") {
+      problems.push(`${token.rawName}: there is no such flag; "sluice serve --help" lists them`);
+    } else if (token.value === undefined || (!token.inlineValue && token.value.startsWith("--"))) {
+      problems.push(`${token.rawName}: a value is missing`);
+    } else if (form) {
+      flags.set(form, { form, source: token.rawName, text: token.value, folder: "." });
+    } else {
+      config = token.value;
+    }
+  }
+  return { config, flags: [...flags.values()] };
+}
+
+/**
+ * Other variables that begin with SLUICE_ are let be: Kubernetes makes SLUICE_SERVICE_HOST and the like
+ * for a service of that name. An empty one counts as not given, as compose files leave them.
+ */
+function readVariables(env: NodeJS.ProcessEnv): readonly Given[] {
+  return allForms().flatMap((form) => {
+    const given = env[form.variable];
+    return given ? [{ form, source: form.variable, text: given, folder: "." }] : [];
+  });
+}
+
+function readConfig(named: string | undefined, problems: string[]): readonly Given[] {
+  const file = named ?? "sluice.yaml";
+  let content: string;
+  try {
+    content = readFileSync(file, "utf8");
+  } catch (error) {
+    if (named === undefined && codeOf(error) === "ENOENT") return [];
+    problems.push(`${file}: cannot be read (${codeOf(error)})`);
+    return [];
+  }
+  return readYaml(file, content, problems);
+}
+
+function readYaml(file: string, content: string, problems: string[]): readonly Given[] {
+  const lines = new LineCounter();
+  // Without pretty errors the parser does not repeat the line, which may hold a password.
+  const document = parseDocument(content, { lineCounter: lines, prettyErrors: false });
+  const placeOf = (offset: number) => {
+    const { line, col } = lines.linePos(offset);
+    return `${file}:${line}:${col}`;
+  };
+  for (const error of document.errors) problems.push(`${placeOf(error.pos[0])}: ${error.message}`);
+  if (document.errors.length > 0 || document.contents === null) return [];
+  if (!isMap(document.contents)) {
+    problems.push(`${file}:1:1: write one setting a line, such as "listen: 127.0.0.1:6432"`);
+    return [];
+  }
+  const forms = new Map(allForms().map((form) => [form.key, form]));
+  return document.contents.items.flatMap(({ key, value: node }) => {
+    const name = isScalar(key) ? String(key.value) : "";
+    const place = placeOf((isScalar(key) && key.range?.[0]) || 0);
+    const form = forms.get(name);
+    if (!form || name === "") {
+      problems.push(`${place}: there is no setting "${name}"; "sluice serve --help" lists them`);
+      return [];
+    }
+    if (!isScalar(node) || node.value === null) {
+      problems.push(`${place}: "${name}" takes one value`);
+      return [];
+    }
+    // The source keeps what YAML would turn into a number.
+    return [{ form, source: place, text: node.source ?? String(node.value), folder: dirname(file) }];
+  });
+}
+
+/** What no single setting can tell. */
+function contradictions(settings: Omit<Settings, "upstream"> & { readonly upstream?: string }): string[] {
+  const problems: string[] = [];
+  if (settings.upstream === undefined) {
+    problems.push("--upstream: missing; say which database, such as postgresql://user@host:5432/database");
+  }
+  if (settings.auth === "scram" && settings.users === undefined) {
+    problems.push('--users: missing; --auth scram needs a users file ("sluice scram" makes its lines)');
+  }
+  if ((settings.tlsCert === undefined) !== (settings.tlsKey === undefined)) {
+    problems.push("--tls-cert and --tls-key: give both or none");
+  }
+  if (settings.tlsClientCa !== undefined && settings.tlsCert === undefined) {
+    problems.push("--tls-client-ca: needs --tls-cert and --tls-key");
+  }
+  if (settings.redis !== undefined && settings.key === undefined) {
+    problems.push("--key-file: missing; with --redis all proxies need the same secret (or SLUICE_KEY)");
+  }
+  return problems;
+}
+
+function from(folder: string, path: string): string {
+  return isAbsolute(path) ? path : join(folder, path);
+}
+
+function codeOf(error: unknown): string {
+  return (error as NodeJS.ErrnoException).code ?? "unreadable";
+}
