@@ -15,6 +15,8 @@ export type Sqlstate =
   | "28P01" // invalid_password
   | "34000" // invalid_cursor_name
   | "42501" // insufficient_privilege
+  | "42P01" // undefined_table
+  | "42883" // undefined_function
   | "42601" // syntax_error
   | "53300" // too_many_connections
   | "53400" // configuration_limit_exceeded: a budget

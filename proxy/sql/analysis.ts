@@ -1,0 +1,165 @@
+import { type Relation, relationKey } from "../catalog/catalog.ts";
+import { type Refusal, type RefusalFields, refuse, type Sqlstate } from "../wire/refusal.ts";
+import { type Body, forEachChild, visitNode } from "./grammar.ts";
+import { tooComplex } from "./parse.ts";
+import type { Scope } from "./scope.ts";
+import type { RelationSight, Sights } from "./sight.ts";
+import type { Source } from "./source.ts";
+import type { Edit, Effect } from "./verdict.ts";
+
+/** Ends the analysis of a text: thrown inside this floor only, and caught by `analyse`. */
+export class Refused extends Error {
+  readonly refusal: Refusal;
+  constructor(refusal: Refusal) {
+    super(refusal.message);
+    this.refusal = refusal;
+  }
+}
+
+/** Names of WITH queries in scope, innermost first. */
+export interface CteScope {
+  readonly names: ReadonlySet<string>;
+  readonly outer: CteScope | undefined;
+}
+
+/** One query level: what its FROM exposes to expressions, and the levels around it. */
+export interface Level {
+  readonly outer: Level | undefined;
+  readonly ctes: CteScope | undefined;
+  readonly references: FromReference[];
+}
+
+/** One name that a FROM clause (or a write's target) exposes. */
+export interface FromReference {
+  readonly alias: string;
+  /** Exposed column name → the relation's own; undefined when the columns are not known. */
+  readonly columns: ReadonlyMap<string, string> | undefined;
+  readonly use: RelationUse | undefined;
+}
+
+/** A reference to a relation of the catalog. */
+export interface RelationUse {
+  readonly relation: Relation;
+  readonly key: string;
+  /** Undefined for relations of the system schemas. */
+  readonly sight: RelationSight | undefined;
+  /** The reference goes through a subquery, whose WHERE takes these conditions. */
+  readonly conditions: string[];
+  /** The name is the relation's own, so that `schema.relation.column` refers to it. */
+  readonly hasAlias: boolean;
+  readonly isTarget: boolean;
+}
+
+/** Text that the rewrite puts in place of a guarded reference: the verification knows these by their bytes. */
+export interface Wrap {
+  readonly edit: Edit;
+}
+
+const MAXIMUM_DEPTH = 400;
+
+export type Visit = (analysis: Analysis, body: never, level: Level) => void;
+
+/** The state of one statement's analysis: what it reads and does, and the edits that make it safe. */
+export class Analysis {
+  readonly scope: Scope;
+  readonly source: Source;
+  readonly sights: Sights;
+  readonly edits: Edit[];
+  readonly reads = new Set<string>();
+  readonly writes = new Set<string>();
+  readonly masked = new Set<string>();
+  /** All references to relations, system ones included. */
+  readonly uses: RelationUse[] = [];
+  /** Conditions that moved inside a subquery: not visited again. */
+  readonly moved = new Set<Body>();
+  lookups = 0;
+  /** Calls that return another row's value. */
+  picks = 0;
+  gathers: string | undefined;
+  /** Inside a statement that stores what it reads. */
+  storing = false;
+  effect: Effect | undefined;
+  #depth = 0;
+  readonly #visitors: Readonly<Record<string, Visit>>;
+
+  constructor(scope: Scope, source: Source, sights: Sights, edits: Edit[], visitors: Readonly<Record<string, Visit>>) {
+    this.scope = scope;
+    this.source = source;
+    this.sights = sights;
+    this.edits = edits;
+    this.#visitors = visitors;
+  }
+
+  /** Visits a node's body by its type's own visitor, or else its children. */
+  visit(type: string, body: Body, level: Level): void {
+    if (this.moved.has(body)) return;
+    if (++this.#depth > MAXIMUM_DEPTH) throw new Refused(tooComplex("the statement is nested too deeply"));
+    const visitor = Object.hasOwn(this.#visitors, type) ? this.#visitors[type] : undefined;
+    if (visitor !== undefined) visitor(this, body as never, level);
+    else this.children(type, body, level);
+    this.#depth--;
+  }
+
+  children(type: string, body: Body, level: Level): void {
+    forEachChild(type, body, (childType, child) => this.visit(childType, child, level));
+  }
+
+  /** Wrapped nodes: one, a list, or none. */
+  nodes(nodes: object | readonly object[] | undefined, level: Level): void {
+    if (nodes === undefined) return;
+    for (const node of Array.isArray(nodes) ? nodes : [nodes]) visitNode(node, (type, body) => this.visit(type, body, level));
+  }
+
+  /** Edits are kept once per place: the parse tree repeats nodes (`SET (a, b) = (SELECT …)`). */
+  edit(at: number, end: number, text: string): void {
+    if (!this.edits.some((other) => other.at === at && other.end === end && other.text === text)) this.edits.push({ at, end, text });
+  }
+
+  refuse(sqlstate: Sqlstate, message: string, fields: RefusalFields = {}): never {
+    throw new Refused(refuse(sqlstate, message, fields));
+  }
+
+  /** 42501, with the policy key of the role that would allow it. */
+  deny(message: string, key: string, hint: string): never {
+    return this.refuse("42501", message, { rule: `roles.${this.scope.role.name}.${key}`, hint });
+  }
+
+  /** The line that a DBA would edit. */
+  get rolePlace(): string {
+    const { place, name } = this.scope.role;
+    return `role "${name}" (${place.file}:${place.line})`;
+  }
+}
+
+export function relationKeyOf(relation: Relation): string {
+  return relationKey(relation.schema, relation.name);
+}
+
+export function innerLevel(outer: Level, ctes: CteScope | undefined = outer.ctes): Level {
+  return { outer, ctes, references: [] };
+}
+
+/**
+ * The references that a column name may mean, innermost level first, as Postgres looks: a level that surely has
+ * the name ends the search; a level with unknown columns does not.
+ */
+export function candidates(level: Level, qualifier: string | undefined, name: string): readonly FromReference[] {
+  const found: FromReference[] = [];
+  for (let at: Level | undefined = level; at !== undefined; at = at.outer) {
+    const here = at.references.filter(({ alias, columns }) =>
+      qualifier === undefined ? columns === undefined || columns.has(name) : alias === qualifier,
+    );
+    found.push(...here);
+    if (here.some(({ columns }) => qualifier !== undefined || columns !== undefined)) return found;
+  }
+  return found;
+}
+
+/** References of that name at any level: what a whole-row reference may mean. */
+export function namedReferences(level: Level, name: string): readonly FromReference[] {
+  for (let at: Level | undefined = level; at !== undefined; at = at.outer) {
+    const here = at.references.filter(({ alias }) => alias === name);
+    if (here.length > 0) return here;
+  }
+  return [];
+}

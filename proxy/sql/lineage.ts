@@ -1,0 +1,174 @@
+import { type Catalog, type Column, type Relation, relationKey } from "../catalog/catalog.ts";
+import type { Policy, TablePolicy } from "../policy/policy.ts";
+import { isHarmlessFunction } from "./functions.ts";
+
+/** What a column holds, by policy and by what it is made from. */
+export type ColumnLabel =
+  /** `owner` is the relation whose policy entry gives the class: conditions speak of its columns. */
+  | { readonly kind: "class"; readonly name: string; readonly owner: string }
+  /** Computed by a view from columns of these classes; `opaque` when it may hold anything. */
+  | { readonly kind: "computed"; readonly classes: ReadonlySet<string>; readonly opaque: boolean };
+
+/** What the policy and the catalog together say of one relation, for every role. */
+export interface Labels {
+  readonly columns: ReadonlyMap<string, ColumnLabel>;
+  /** The column that tells who a row is about, and the name space of its values. */
+  readonly subject?: { readonly column: string; readonly namespace: string };
+  /** Name spaces of people that a row may be about beyond `subject`. */
+  readonly otherPeople: ReadonlySet<string>;
+  /** Relations whose row filters hold for this one too: itself, its ancestors by inheritance. */
+  readonly filteredAs: readonly string[];
+  /** Relations that are read through this one but whose row filter cannot be put in place here. */
+  readonly readsBelow: ReadonlySet<string>;
+}
+
+/** Labels of a database's relations under one policy; computed when first asked for. */
+export class Lineage {
+  readonly #policy: Policy;
+  readonly #catalog: Catalog;
+  readonly #labels = new Map<number, Labels>();
+  #children: Map<number, Relation[]> | undefined;
+
+  constructor(policy: Policy, catalog: Catalog) {
+    this.#policy = policy;
+    this.#catalog = catalog;
+  }
+
+  labels(relation: Relation): Labels {
+    const known = this.#labels.get(relation.oid);
+    if (known !== undefined) return known;
+    const made = relation.lineage === undefined ? this.#ofTable(relation) : this.#ofView(relation);
+    this.#labels.set(relation.oid, made);
+    return made;
+  }
+
+  /** The relation's ancestors by inheritance or partitioning, itself first. */
+  ancestors(relation: Relation): readonly Relation[] {
+    const parents = relation.parents.flatMap((oid) => this.#catalog.relationsByOid.get(oid) ?? []);
+    return [relation, ...parents.flatMap((parent) => this.ancestors(parent))];
+  }
+
+  #descendants(relation: Relation): readonly Relation[] {
+    if (this.#children === undefined) {
+      this.#children = new Map();
+      for (const child of this.#catalog.relations.values()) {
+        for (const parent of child.parents) this.#children.set(parent, [...(this.#children.get(parent) ?? []), child]);
+      }
+    }
+    const children = this.#children.get(relation.oid) ?? [];
+    return children.flatMap((child) => [child, ...this.#descendants(child)]);
+  }
+
+  /**
+   * A table's columns take the classes of its own entry, then of its ancestors', then of its descendants':
+   * reading a parent reads the children's rows.
+   */
+  #ofTable(relation: Relation): Labels {
+    const ancestors = this.ancestors(relation);
+    const descendants = this.#descendants(relation);
+    const family = [...ancestors, ...descendants].flatMap((member) => {
+      const entry = this.#policy.tables.get(relationKey(member.schema, member.name));
+      return entry === undefined ? [] : [{ member, entry }];
+    });
+    const columns = new Map<string, ColumnLabel>();
+    for (const { entry } of family.toReversed()) for (const [name, label] of classLabels(entry)) columns.set(name, label);
+    const subject = family.find(({ entry }) => entry.subject !== undefined && hasColumn(relation, entry.subject));
+    return {
+      columns,
+      ...(subject?.entry.subject !== undefined && {
+        subject: { column: subject.entry.subject, namespace: this.#namespace(subject.member, subject.entry.subject) },
+      }),
+      otherPeople: new Set(),
+      filteredAs: ancestors.map(keyOf),
+      readsBelow: new Set(descendants.map(keyOf)),
+    };
+  }
+
+  /** A plain copy keeps its origin's label; what is computed from protected columns is protected as a whole. */
+  #ofView(view: Relation): Labels {
+    const lineage = view.lineage;
+    if (lineage === undefined) throw new Error(`${view.name} is no view`);
+    const bases = lineage.dependsOn.flatMap(({ relation, columns }) => {
+      const base = this.#catalog.relationsByOid.get(relation);
+      return base === undefined || base.oid === view.oid ? [] : [{ base, columns, labels: this.labels(base) }];
+    });
+    const computed: ColumnLabel = {
+      kind: "computed",
+      classes: new Set(bases.flatMap(({ base, columns, labels }) => classesUsed(base, columns, labels))),
+      opaque:
+        bases.length < lineage.dependsOn.length ||
+        bases.some(({ base, columns, labels }) => opaqueUsed(base, columns, labels)) ||
+        !lineage.functions.every((oid) => isHarmlessFunction(this.#catalog.functionsByOid.get(oid))),
+    };
+    const isProtected = computed.opaque || computed.classes.size > 0;
+    const columns = new Map<string, ColumnLabel>();
+    let subject: Labels["subject"];
+    for (const { name } of view.columns) {
+      const origin = lineage.origins.get(name);
+      const base = origin && this.#catalog.relationsByOid.get(origin.relation);
+      const column = base?.columns.find(({ number }) => number === origin?.column);
+      if (base === undefined || column === undefined) {
+        if (isProtected) columns.set(name, computed);
+        continue;
+      }
+      const from = this.labels(base);
+      const label = from.columns.get(column.name);
+      if (label !== undefined) columns.set(name, label);
+      if (subject === undefined && from.subject?.column === column.name) subject = { column: name, namespace: from.subject.namespace };
+    }
+    const own = this.#policy.tables.get(keyOf(view));
+    if (own !== undefined) for (const [name, label] of classLabels(own)) columns.set(name, label);
+    if (own?.subject !== undefined) subject = { column: own.subject, namespace: subject?.namespace ?? keyOf(view) };
+    const people = new Set(bases.flatMap(({ labels }) => [...labels.otherPeople, ...(labels.subject ? [labels.subject.namespace] : [])]));
+    if (subject !== undefined) people.delete(subject.namespace);
+    const below = bases.flatMap(({ base, labels }) => [keyOf(base), ...labels.filteredAs, ...labels.readsBelow]);
+    return {
+      columns,
+      ...(subject && { subject }),
+      otherPeople: people,
+      filteredAs: [keyOf(view)],
+      readsBelow: new Set(own === undefined ? below : []),
+    };
+  }
+
+  /** The root of the subject's foreign key: tickets.customer_id and customers.id name the same people. */
+  #namespace(relation: Relation, column: string, seen: readonly number[] = []): string {
+    const key = relation.foreignKeys.find(({ columns }) => columns.length === 1 && columns[0] === column);
+    const target = key && this.#catalog.relationsByOid.get(key.references);
+    const targetColumn = key?.referencedColumns[0];
+    if (target === undefined || targetColumn === undefined || seen.includes(target.oid)) return `${keyOf(relation)}.${column}`;
+    return this.#namespace(target, targetColumn, [...seen, relation.oid]);
+  }
+}
+
+function keyOf(relation: Relation): string {
+  return relationKey(relation.schema, relation.name);
+}
+
+function hasColumn(relation: Relation, name: string): boolean {
+  return relation.columns.some((column) => column.name === name);
+}
+
+function classLabels(entry: TablePolicy): readonly (readonly [string, ColumnLabel])[] {
+  return [...entry.columns].map(([column, name]) => [column, { kind: "class", name, owner: entry.name }]);
+}
+
+/** A dependency without column numbers is on the whole relation. */
+function usedColumns(base: Relation, numbers: readonly number[]): readonly Column[] {
+  return numbers.length === 0 ? base.columns : base.columns.filter(({ number }) => numbers.includes(number));
+}
+
+function classesUsed(base: Relation, numbers: readonly number[], labels: Labels): readonly string[] {
+  return usedColumns(base, numbers).flatMap(({ name }) => {
+    const label = labels.columns.get(name);
+    if (label === undefined) return [];
+    return label.kind === "class" ? [label.name] : [...label.classes];
+  });
+}
+
+function opaqueUsed(base: Relation, numbers: readonly number[], labels: Labels): boolean {
+  return usedColumns(base, numbers).some(({ name }) => {
+    const label = labels.columns.get(name);
+    return label?.kind === "computed" && label.opaque;
+  });
+}

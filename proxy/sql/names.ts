@@ -1,0 +1,125 @@
+import type { RangeVar } from "libpg-query";
+import { type Relation, relationKey } from "../catalog/catalog.ts";
+import type { Analysis, CteScope, RelationUse } from "./analysis.ts";
+import { quoteQualified } from "./source.ts";
+import { isOpenSystemRelation, isSystemSchema } from "./system-relations.ts";
+
+export function isCte(name: string, scope: CteScope | undefined): boolean {
+  for (let at = scope; at !== undefined; at = at.outer) if (at.names.has(name)) return true;
+  return false;
+}
+
+/** Finds the relation that a name means, as Postgres would, and refuses what may mean two things or nothing known. */
+export function resolveRelation(analysis: Analysis, name: RangeVar): Relation {
+  const { catalog, searchPath } = analysis.scope;
+  const relname = name.relname ?? "";
+  if (name.catalogname !== undefined && name.catalogname !== catalog.database) {
+    return analysis.refuse("42501", `cross-database references are not implemented: "${name.catalogname}.${name.schemaname}.${relname}"`);
+  }
+  if (name.schemaname !== undefined) {
+    return catalog.relations.get(relationKey(name.schemaname, relname)) ?? unknown(analysis, `${name.schemaname}.${relname}`);
+  }
+  const found = ["pg_catalog", ...searchPath].flatMap((schema) => catalog.relations.get(relationKey(schema, relname)) ?? []);
+  const distinct = [...new Set(found)];
+  const first = distinct[0] ?? unknown(analysis, relname);
+  if (distinct.length > 1 && distinct.some((relation) => isGuardedElsewhere(analysis, relation, first))) {
+    return analysis.refuse("42501", `"${relname}" may mean ${distinct.map((relation) => `${relation.schema}.${relation.name}`).join(" or ")}`, {
+      hint: "Write the schema before the name.",
+    });
+  }
+  return first;
+}
+
+function isGuardedElsewhere(analysis: Analysis, relation: Relation, first: Relation): boolean {
+  if (isSystemSchema(first.schema)) return false;
+  const sight = isSystemSchema(relation.schema) ? undefined : analysis.sights.of(relation);
+  return sight !== undefined && (!sight.ok || sight.sight.guarded || sight.sight.people !== undefined);
+}
+
+function unknown(analysis: Analysis, name: string): never {
+  return analysis.refuse("42P01", `relation "${name}" does not exist`, {
+    hint: "Sluice knows the relations of its last look at the catalog; temporary ones it does not know.",
+  });
+}
+
+/** A relation that is read: granted by the role, and seen in some way. */
+export function readUse(analysis: Analysis, name: RangeVar): RelationUse {
+  const relation = resolveRelation(analysis, name);
+  const key = relationKey(relation.schema, relation.name);
+  const base = { relation, key, conditions: [], hasAlias: name.alias !== undefined, isTarget: false };
+  if (isSystemSchema(relation.schema)) {
+    if (!isOpenSystemRelation(relation.schema, relation.name)) {
+      analysis.deny(`role "${analysis.scope.role.name}" may not read ${key}`, "reads", "It may hold data of protected columns, secrets or other sessions' statements; only a role that sees, reads and writes all may read it.");
+    }
+    return record(analysis, { ...base, sight: undefined });
+  }
+  const sight = analysis.sights.of(relation);
+  if (!sight.ok) {
+    if (sight.reason === "not granted") {
+      analysis.deny(`role "${analysis.scope.role.name}" may not read ${key}`, "reads", `Add ${key} under "reads:" of ${analysis.rolePlace}.`);
+    }
+    analysis.deny(
+      `${key} shows rows of a relation that role "${analysis.scope.role.name}" sees only in part`,
+      "only",
+      `Give ${key} an entry of its own under "tables:", and a condition under "only:" of ${analysis.rolePlace} if it needs one.`,
+    );
+  }
+  analysis.reads.add(key);
+  return record(analysis, { ...base, sight: sight.sight });
+}
+
+/** The target of a write. */
+export function writeUse(analysis: Analysis, name: RangeVar): RelationUse {
+  const relation = resolveRelation(analysis, name);
+  const key = relationKey(relation.schema, relation.name);
+  const { role } = analysis.scope;
+  if (isSystemSchema(relation.schema) || !analysis.sights.mayWrite(relation)) {
+    analysis.deny(`role "${role.name}" may not write ${key}`, "writes", `Add ${key} under "writes:" of ${analysis.rolePlace}.`);
+  }
+  const sight = analysis.sights.of(relation);
+  if (!sight.ok) analysis.deny(`role "${role.name}" may not read ${key}`, "reads", `Writing needs the right to read: add ${key} under "reads:" of ${analysis.rolePlace}.`);
+  analysis.writes.add(key);
+  return record(analysis, { relation, key, sight: sight.sight, conditions: [], hasAlias: name.alias !== undefined, isTarget: true });
+}
+
+function record(analysis: Analysis, use: RelationUse): RelationUse {
+  analysis.uses.push(use);
+  return use;
+}
+
+/** Token indexes of a relation name with what belongs to it: `ONLY (a.b)`, `a.b *`. */
+export interface NameSpan {
+  readonly first: number;
+  readonly last: number;
+  readonly nameFirst: number;
+  readonly nameLast: number;
+  readonly only: boolean;
+}
+
+export function nameSpan(analysis: Analysis, name: RangeVar): NameSpan {
+  const { source } = analysis;
+  const nameFirst = source.tokenAt(name.location ?? 0);
+  const nameLast = source.nameEnd(nameFirst);
+  const text = (index: number): string => source.token(index)?.text.toLowerCase() ?? "";
+  if (name.inh !== true) {
+    const inParentheses = text(nameFirst - 1) === "(";
+    const first = inParentheses ? nameFirst - 2 : nameFirst - 1;
+    if (text(first) !== "only") throw new Error("ONLY is not where the grammar has it");
+    return { first, last: inParentheses ? nameLast + 1 : nameLast, nameFirst, nameLast, only: true };
+  }
+  // "name *" is the old way to say "with its children"; a star is no operator after a relation's name.
+  return { first: nameFirst, last: text(nameLast + 1) === "*" ? nameLast + 1 : nameLast, nameFirst, nameLast, only: false };
+}
+
+/**
+ * Writes the schema before a name that lacks it: the server resolves names again when it plans, and
+ * search_path may be another by then.
+ */
+export function qualify(analysis: Analysis, name: RangeVar, relation: Relation): void {
+  if (name.schemaname !== undefined && name.catalogname === undefined) return;
+  const { nameFirst, nameLast } = nameSpan(analysis, name);
+  const { source } = analysis;
+  const [first, last] = [source.token(nameFirst), source.token(nameLast)];
+  if (first === undefined || last === undefined) throw new Error("a name without tokens");
+  analysis.edit(first.start, last.end, quoteQualified(relation.schema, relation.name));
+}

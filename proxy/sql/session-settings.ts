@@ -1,0 +1,39 @@
+/**
+ * Settings that a guarded session may change: they touch how values are shown or how long things may take, not
+ * what is read. `search_path` has a rule of its own, as have client_encoding and standard_conforming_strings,
+ * which are pinned: the proxy reads the text as UTF-8, and strings as the standard has them.
+ */
+const OPEN = new Set(
+  `application_name bytea_output client_min_messages datestyle default_transaction_deferrable default_transaction_isolation
+   default_transaction_read_only extra_float_digits gin_fuzzy_search_limit idle_in_transaction_session_timeout
+   idle_session_timeout intervalstyle jit lc_messages lc_monetary lc_numeric lc_time lock_timeout
+   plan_cache_mode random_page_cost row_security seed statement_timeout synchronize_seqscans
+   timezone transaction_deferrable transaction_isolation transaction_read_only transaction_timeout work_mem xmlbinary
+   xmloption enable_seqscan enable_indexscan enable_bitmapscan enable_hashjoin enable_mergejoin enable_nestloop
+   enable_sort enable_hashagg enable_material cursor_tuple_fraction geqo join_collapse_limit from_collapse_limit
+   quote_all_identifiers escape_string_warning tcp_keepalives_idle tcp_user_timeout
+   max_parallel_workers_per_gather default_text_search_config`.split(/\s+/),
+);
+
+const UTF8 = new Set(["utf8", "utf-8", "unicode"]);
+const ON = new Set(["on", "true", "yes", "1", "t", "y"]);
+
+/** Undefined values mean DEFAULT, which for the pinned settings is the pinned value. */
+export function mayChangeSetting(name: string, values: readonly string[] | undefined): boolean {
+  const parameter = name.toLowerCase();
+  if (OPEN.has(parameter)) return true;
+  if (values === undefined) return parameter === "client_encoding" || parameter === "standard_conforming_strings" || parameter === "search_path";
+  const [value] = values;
+  if (parameter === "client_encoding") return value !== undefined && UTF8.has(value.toLowerCase().replaceAll("'", ""));
+  if (parameter === "standard_conforming_strings") return value !== undefined && ON.has(value.toLowerCase());
+  if (parameter === "search_path") return isPlainSearchPath(values);
+  return false;
+}
+
+/**
+ * pg_catalog must stay the first schema (as it is when nobody names it), or a built-in name could mean
+ * something else; a temporary schema may not be named at all.
+ */
+export function isPlainSearchPath(schemas: readonly string[]): boolean {
+  return schemas.every((schema, index) => (schema === "pg_catalog" ? index === 0 : !schema.startsWith("pg_temp") && schema !== "pg_toast"));
+}

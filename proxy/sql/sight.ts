@@ -1,0 +1,160 @@
+import { type Catalog, type CatalogType, type Column, type Relation, relationKey } from "../catalog/catalog.ts";
+import { bindUser } from "../policy/conditions.ts";
+import { hiddenSql, type MaskedType, maskSql } from "../policy/masks.ts";
+import { type Condition, relationSetHas } from "../policy/policy.ts";
+import { type ColumnLabel, type Labels, Lineage } from "./lineage.ts";
+import type { Scope } from "./scope.ts";
+import { quoteIdentifier } from "./source.ts";
+
+/** One column as the role sees it. */
+export interface ColumnSight {
+  readonly column: Column;
+  readonly kind: "real" | "masked" | "conditional" | "absent";
+  /** Expression over the real relation that gives the column as seen. */
+  readonly sql: string;
+  readonly className: string | undefined;
+  /** May be searched by exact value. */
+  readonly findable: boolean;
+}
+
+/** One relation as the role sees it. */
+export interface RelationSight {
+  readonly relation: Relation;
+  readonly key: string;
+  readonly columns: readonly ColumnSight[];
+  /** Must be read through a subquery. */
+  readonly guarded: boolean;
+  readonly filter: string | undefined;
+  /** Set when rows are about people: the clear column that tells who, if the role sees it. */
+  readonly people: { readonly subject: { readonly column: string; readonly namespace: string } | undefined; readonly unknown: number } | undefined;
+  /** A mask, a condition or a filter in the subquery's text must not be shown by EXPLAIN. */
+  readonly secretText: boolean;
+}
+
+/** Why a relation may not be read at all. */
+export type Sight = { readonly ok: true; readonly sight: RelationSight } | { readonly ok: false; readonly reason: "not granted" | "filtered below" };
+
+/** How one scope sees relations; each is worked out once. */
+export class Sights {
+  readonly #scope: Scope;
+  readonly #lineage: Lineage;
+  readonly #known = new Map<number, Sight>();
+
+  constructor(scope: Scope) {
+    this.#scope = scope;
+    this.#lineage = lineageOf(scope);
+  }
+
+  of(relation: Relation): Sight {
+    let sight = this.#known.get(relation.oid);
+    if (sight === undefined) {
+      sight = this.#look(relation);
+      this.#known.set(relation.oid, sight);
+    }
+    return sight;
+  }
+
+  /** Children and partitions take the grants of their ancestors. */
+  mayWrite(relation: Relation): boolean {
+    const { writes } = this.#scope.role;
+    return this.#lineage.ancestors(relation).some(({ schema, name }) => relationSetHas(writes, schema, name));
+  }
+
+  /** Read without a condition on an indexed column is refused. */
+  requiresFilter(relation: Relation): boolean {
+    const { requireFilter } = this.#scope.role;
+    return this.#lineage.ancestors(relation).some(({ schema, name }) => requireFilter.has(relationKey(schema, name)));
+  }
+
+  #look(relation: Relation): Sight {
+    const { role } = this.#scope;
+    if (!this.#lineage.ancestors(relation).some(({ schema, name }) => relationSetHas(role.reads, schema, name))) {
+      return { ok: false, reason: "not granted" };
+    }
+    const labels = this.#lineage.labels(relation);
+    if ([...labels.readsBelow].some((key) => role.only.has(key) && !labels.filteredAs.includes(key))) return { ok: false, reason: "filtered below" };
+    const filters = labels.filteredAs.flatMap((key) => role.only.get(key) ?? []);
+    const columns = relation.columns.map((column) => this.#column(relation, column, labels));
+    return {
+      ok: true,
+      sight: {
+        relation,
+        key: relationKey(relation.schema, relation.name),
+        columns,
+        guarded: filters.length > 0 || columns.some(({ kind }) => kind !== "real"),
+        filter: filters.length === 0 ? undefined : filters.map((filter) => `(${this.#bind(filter)})`).join(" AND "),
+        people: this.#people(labels, columns),
+        secretText:
+          filters.length > 0 ||
+          columns.some(({ kind, className }) => kind === "conditional" || (kind === "masked" && this.#maskOf(className)?.kind === "token")),
+      },
+    };
+  }
+
+  #people(labels: Labels, columns: readonly ColumnSight[]): RelationSight["people"] {
+    const { subject, otherPeople } = labels;
+    if (subject === undefined && otherPeople.size === 0) return undefined;
+    const clear = subject !== undefined && columns.some(({ column, kind }) => column.name === subject.column && kind === "real");
+    return { subject: clear ? subject : undefined, unknown: otherPeople.size + (subject !== undefined && !clear ? 1 : 0) };
+  }
+
+  #column(relation: Relation, column: Column, labels: Labels): ColumnSight {
+    const { role, policy, unreadable } = this.#scope;
+    const reference = quoteIdentifier(column.name);
+    const label = labels.columns.get(column.name);
+    const className = label?.kind === "class" ? label.name : undefined;
+    const as = (kind: ColumnSight["kind"], sql: string, findable: boolean): ColumnSight => ({ column, kind, sql, className, findable });
+    if (unreadable.has(`${relationKey(relation.schema, relation.name)}.${column.name}`)) return as("absent", "", false);
+    if (role.sees === "all") return as("real", reference, false);
+    if (label === undefined) {
+      // The subject is named by the policy, so it counts as classified: to be shown.
+      if (policy.unclassified === "show" || labels.subject?.column === column.name) return as("real", reference, false);
+      return policy.unclassified === "deny" ? as("absent", "", false) : as("masked", hiddenSql(column.type), false);
+    }
+    const { sees } = role;
+    if (label.kind === "computed") {
+      const seesAll = !label.opaque && [...label.classes].every((name) => sees.get(name) === "always");
+      return seesAll ? as("real", reference, false) : as("masked", hiddenSql(column.type), false);
+    }
+    const sight = sees.get(label.name);
+    if (sight === "always") return as("real", reference, false);
+    const findable = role.finds === "all" || role.finds.has(label.name);
+    const mask = this.#mask(label, column);
+    // A condition speaks of the columns of the table that it was written for; a view may lack them.
+    if (sight === undefined || relation.lineage !== undefined) return as("masked", mask, findable);
+    return as("conditional", `CASE WHEN (${this.#bind(sight)}) THEN ${reference} ELSE ${mask} END`, findable);
+  }
+
+  /** A mask that cannot keep the column's type hides the value whole; loading the policy says so. */
+  #mask(label: ColumnLabel & { kind: "class" }, column: Column): string {
+    const mask = this.#maskOf(label.name);
+    if (mask === undefined) return hiddenSql(column.type);
+    const made = maskSql(mask, quoteIdentifier(column.name), maskedType(this.#scope.catalog, column), this.#scope.maskKey);
+    return made.ok ? made.sql : hiddenSql(column.type);
+  }
+
+  #maskOf(className: string | undefined) {
+    return className === undefined ? undefined : this.#scope.policy.classes.get(className)?.mask;
+  }
+
+  #bind(condition: Condition): string {
+    return bindUser(condition, this.#scope.user);
+  }
+}
+
+function maskedType(catalog: Catalog, column: Column): MaskedType {
+  const type: CatalogType | undefined = catalog.typesByOid.get(column.typeOid);
+  const isBuiltin = type?.schema === "pg_catalog";
+  return { sql: column.type, category: type?.category ?? "X", name: isBuiltin ? type.name : "other" };
+}
+
+const lineages = new WeakMap<object, WeakMap<Catalog, Lineage>>();
+
+/** One lineage serves all scopes of the same policy and catalog. */
+function lineageOf({ policy, catalog }: Scope): Lineage {
+  let byCatalog = lineages.get(policy);
+  if (byCatalog === undefined) lineages.set(policy, (byCatalog = new WeakMap()));
+  let lineage = byCatalog.get(catalog);
+  if (lineage === undefined) byCatalog.set(catalog, (lineage = new Lineage(policy, catalog)));
+  return lineage;
+}

@@ -1,0 +1,74 @@
+import { scanTokens, type Token } from "./parse.ts";
+
+/** A statement text as bytes and tokens: where things end, which the parse tree does not tell. */
+export class Source {
+  readonly text: string;
+  readonly bytes: Buffer;
+  #tokens: readonly Token[] | undefined;
+
+  constructor(text: string) {
+    this.text = text;
+    this.bytes = Buffer.from(text);
+  }
+
+  get tokens(): readonly Token[] {
+    this.#tokens ??= scanTokens(this.text);
+    return this.#tokens;
+  }
+
+  /** Index of the token that starts at the byte offset; throws when there is none: a location of the tree is always a token's start. */
+  tokenAt(offset: number): number {
+    let low = 0;
+    let high = this.tokens.length - 1;
+    while (low <= high) {
+      const middle = (low + high) >> 1;
+      const { start } = this.#at(middle);
+      if (start === offset) return middle;
+      if (start < offset) low = middle + 1;
+      else high = middle - 1;
+    }
+    throw new Error(`no token starts at byte ${offset}`);
+  }
+
+  token(index: number): Token | undefined {
+    return this.tokens[index];
+  }
+
+  /** Index of the last token of the dotted name that starts at token `index`: `a.b.c`. */
+  nameEnd(index: number): number {
+    let last = this.#afterUescape(index);
+    while (this.tokens[last + 1]?.text === ".") last = this.#afterUescape(last + 2);
+    return last;
+  }
+
+  /** `U&"…" UESCAPE '!'` is one identifier in the grammar and three tokens here. */
+  #afterUescape(index: number): number {
+    return this.tokens[index + 1]?.text.toLowerCase() === "uescape" ? index + 2 : index;
+  }
+
+  slice(start: number, end: number): string {
+    return this.bytes.toString("utf8", start, end);
+  }
+
+  #at(index: number): Token {
+    const token = this.tokens[index];
+    if (token === undefined) throw new Error(`no token ${index}`);
+    return token;
+  }
+}
+
+/** A name as SQL, quoted always. */
+export function quoteIdentifier(name: string): string {
+  return `"${name.replaceAll('"', '""')}"`;
+}
+
+/** `"schema"."name"` */
+export function quoteQualified(schema: string, name: string): string {
+  return `${quoteIdentifier(schema)}.${quoteIdentifier(name)}`;
+}
+
+/** A string as an SQL literal that reads the same whatever standard_conforming_strings says. */
+export function quoteLiteral(value: string): string {
+  const doubled = value.replaceAll("'", "''");
+  return value.includes("\\") ? ` E'${doubled.replaceAll("\\", "\\\\")}'` : `'${doubled}'`;
+}
