@@ -1,0 +1,102 @@
+import { Client } from "pg";
+import { copyIn, copyLine } from "./copy.ts";
+import { type Amounts, customerAt, messageAt, paymentAt, ticketAt } from "./people.ts";
+import { CONSTRAINTS, DEMO_USERS, TABLES } from "./schema.ts";
+
+/** Called now and then while rows go in. */
+export type Progress = (table: string, done: number, total: number) => void;
+
+export const DATABASE = "support";
+
+/** Changes whenever people.ts or schema.ts make other data: an older database is made anew. */
+const EDITION = 1;
+
+/**
+ * Makes the support database with its roles, if a former start has not done so to the end. `server` is the
+ * superuser's URI of any database of the server. A fill that was interrupted starts over.
+ */
+export async function fill(
+  server: string,
+  amounts: Amounts,
+  progress: Progress,
+): Promise<"filled" | "reused"> {
+  const marker = `sluice demo, edition ${EDITION}, ${Object.values(amounts).join("/")}`;
+  return withClient(uriOf(server, "postgres"), async (control) => {
+    if ((await markerOf(control)) === marker) return "reused";
+    await control.query(`DROP DATABASE IF EXISTS ${DATABASE} WITH (FORCE)`);
+    await makeRoles(control);
+    await control.query(`CREATE DATABASE ${DATABASE}`);
+    await withClient(uriOf(server, DATABASE), (client) => fillTables(client, amounts, progress));
+    // Last, and on the database itself: a database without the comment is not whole.
+    await control.query(`COMMENT ON DATABASE ${DATABASE} IS '${marker}'`);
+    return "filled";
+  });
+}
+
+/** The same server, another database. */
+export function uriOf(server: string, database: string): string {
+  const uri = new URL(server);
+  uri.pathname = `/${database}`;
+  return uri.href;
+}
+
+async function markerOf(control: Client): Promise<string | null> {
+  const { rows } = await control.query<{ marker: string | null }>(
+    "SELECT shobj_description(oid, 'pg_database') AS marker FROM pg_database WHERE datname = $1",
+    [DATABASE],
+  );
+  return rows[0]?.marker ?? null;
+}
+
+async function makeRoles(control: Client): Promise<void> {
+  const groups = new Set(DEMO_USERS.map((user) => user.group));
+  const { rows } = await control.query<{ rolname: string }>("SELECT rolname FROM pg_roles");
+  const there = new Set(rows.map((row) => row.rolname));
+  for (const group of groups) {
+    if (!there.has(group)) await control.query(`CREATE ROLE ${group} NOLOGIN`);
+  }
+  for (const { name, password, group } of DEMO_USERS) {
+    const verb = there.has(name) ? "ALTER" : "CREATE";
+    await control.query(`${verb} ROLE ${name} LOGIN PASSWORD ${control.escapeLiteral(password)}`);
+    await control.query(`GRANT ${group} TO ${name}`);
+  }
+}
+
+async function fillTables(client: Client, amounts: Amounts, progress: Progress): Promise<void> {
+  // Nothing here has to outlive a crash: without the marker it is made again.
+  await client.query("SET synchronous_commit = off; SET maintenance_work_mem = '256MB'");
+  await client.query(TABLES);
+  const { customers } = amounts;
+  const rows = (table: string, total: number, line: (id: number) => string) =>
+    copyIn(
+      client,
+      table,
+      numbered(total, line, (done) => progress(table, done, total)),
+    );
+
+  await rows("customers", customers, (id) => copyLine(Object.values(customerAt(id))));
+  await rows("tickets", amounts.tickets, (id) => copyLine(Object.values(ticketAt(id, customers))));
+  await rows("ticket_messages", amounts.messages, (id) => copyLine(Object.values(messageAt(id, amounts))));
+  await rows("payments", amounts.payments, (id) => copyLine(Object.values(paymentAt(id, customers))));
+  for (const [index, statement] of CONSTRAINTS.entries()) {
+    await client.query(statement);
+    progress("indexes", index + 1, CONSTRAINTS.length);
+  }
+}
+
+function* numbered(total: number, line: (id: number) => string, told: (done: number) => void) {
+  for (let id = 1; id <= total; id++) {
+    yield line(id);
+    if (id % 5000 === 0 || id === total) told(id);
+  }
+}
+
+async function withClient<T>(uri: string, work: (client: Client) => Promise<T>): Promise<T> {
+  const client = new Client({ connectionString: uri });
+  await client.connect();
+  try {
+    return await work(client);
+  } finally {
+    await client.end();
+  }
+}
