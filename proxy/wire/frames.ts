@@ -1,3 +1,5 @@
+import { type Refusal, refuseSession, type Sqlstate } from "./refusal.ts";
+
 /**
  * One protocol message (or a piece of a long one) inside a borrowed buffer: valid until the next read.
  * `FrameReader` is itself the current frame, so that a message costs no object.
@@ -12,4 +14,238 @@ export interface Frame {
   readonly end: number;
   /** Long messages of types that need no look inside arrive in pieces. */
   readonly piece: "whole" | "first" | "middle" | "last";
+}
+
+/** The peer broke the protocol. The connection cannot go on: where the next message begins is unknown. */
+export class ProtocolViolation extends Error {
+  override readonly name = "ProtocolViolation";
+  readonly refusal: Refusal;
+
+  constructor(message: string, sqlstate: Sqlstate = "08P01") {
+    super(message);
+    this.refusal = refuseSession(sqlstate, message);
+  }
+}
+
+/** What Postgres takes before log-in is done: PG_MAX_AUTH_TOKEN_LENGTH of libpq/auth.h. */
+export const LOGIN_MESSAGE_LIMIT = 65_535;
+/** MAX_STARTUP_PACKET_LENGTH of libpq/pqcomm.h; the length word comes on top. */
+const STARTUP_PACKET_LIMIT = 10_000;
+
+const EMPTY = Buffer.alloc(0);
+/** A message that arrives in parts begins with at most this much memory, whatever length it announces. */
+const FIRST_ALLOCATION = 16_384;
+
+/**
+ * Cuts a byte stream into messages over the buffers in which it came.
+ *
+ * A message that is whole in its chunk is not copied. One that is not is gathered in a buffer of its own,
+ * which is never used again: bytes once handed out stay as they are, only the reader's fields move on.
+ */
+export class FrameReader implements Frame {
+  type = 0;
+  buffer: Buffer = EMPTY;
+  start = 0;
+  end = 0;
+  piece: Frame["piece"] = "whole";
+  /** Longest message, by its length word, of the types that are not streamable. May change as the session does. */
+  maximumLength: number;
+
+  readonly #streamable: (type: number) => boolean;
+  /** The chunk being cut, from #at on, and those that came since. */
+  #chunk: Buffer = EMPTY;
+  #at = 0;
+  readonly #queue: Buffer[] = [];
+  /** A message that did not fit its chunk: #filled bytes of it, of #total (0 while that is not known). */
+  #partial: Buffer | undefined;
+  #filled = 0;
+  #total = 0;
+  /** What is still to come of a message that is handed out in pieces. */
+  #remaining = 0;
+
+  /** `streamable` is asked at each message that is longer than what is here, or than the maximum. */
+  constructor(maximumLength: number, streamable: (type: number) => boolean) {
+    this.maximumLength = maximumLength;
+    this.#streamable = streamable;
+  }
+
+  /** Takes bytes from the socket. They belong to the reader from here on. */
+  push(chunk: Buffer): void {
+    if (this.#at < this.#chunk.length || this.#queue.length > 0) {
+      this.#queue.push(chunk);
+    } else {
+      this.#chunk = chunk;
+      this.#at = 0;
+    }
+  }
+
+  /** Moves on to the next message or piece; false when more bytes must come first. */
+  next(): boolean {
+    return this.#next(1);
+  }
+
+  /** As `next`, for the packets before log-in that have no type byte. */
+  nextStartup(): boolean {
+    return this.#next(0);
+  }
+
+  /** The byte that comes next, unread: 0x16 there means a client that begins with TLS at once. */
+  peek(): number | undefined {
+    const held = this.#partial && this.#filled > 0 ? this.#partial[0] : this.#chunk[this.#at];
+    return held ?? this.#queue[0]?.[0];
+  }
+
+  /** Takes out all bytes that no frame has covered yet, to hand the stream to somebody else. */
+  drain(): Buffer {
+    const partial = this.#partial?.subarray(0, this.#filled) ?? EMPTY;
+    const bytes = Buffer.concat([partial, this.#chunk.subarray(this.#at), ...this.#queue]);
+    this.#partial = undefined;
+    this.#filled = 0;
+    this.#chunk = EMPTY;
+    this.#at = 0;
+    this.#queue.length = 0;
+    return bytes;
+  }
+
+  /** Bytes that came and are in no frame yet. */
+  get buffered(): number {
+    let sum = this.#filled + this.#chunk.length - this.#at;
+    for (const chunk of this.#queue) sum += chunk.length;
+    return sum;
+  }
+
+  /** Between messages: no byte of an unfinished one is held, and no piece of one is still to come. */
+  get idle(): boolean {
+    return this.#remaining === 0 && this.buffered === 0;
+  }
+
+  /** `prefix`: bytes before the length word. */
+  #next(prefix: 0 | 1): boolean {
+    for (;;) {
+      if (this.#partial !== undefined && this.#fill(prefix)) return true;
+      const here = this.#chunk.length - this.#at;
+      if (here === 0) {
+        if (this.#nextChunk()) continue;
+        this.buffer = EMPTY;
+        this.start = this.end = 0;
+        return false;
+      }
+      if (this.#remaining > 0) return this.#nextPiece(here);
+      if (here < prefix + 4) {
+        this.#gather(0, here);
+        continue;
+      }
+      const type = prefix === 0 ? 0 : (this.#chunk[this.#at] ?? 0);
+      const total = prefix + this.#chunk.readInt32BE(this.#at + prefix);
+      const streams = this.#admit(type, total, prefix, here);
+      if (total > here && !streams) {
+        this.#gather(total, here);
+        continue;
+      }
+      this.type = type;
+      return this.#hand(this.#chunk, this.#at, total, here);
+    }
+  }
+
+  /** Refuses impossible and excessive lengths; tells whether the message may come in pieces. */
+  #admit(type: number, total: number, prefix: 0 | 1, here: number): boolean {
+    const length = total - prefix;
+    if (prefix === 0) {
+      // ProcessStartupPacket of tcop/backend_startup.c: the version at the least, the limit at the most.
+      if (length >= 8 && length <= STARTUP_PACKET_LIMIT + 4) return false;
+      throw new ProtocolViolation("invalid length of startup packet");
+    }
+    // The length counts itself but not the type byte (Postgres docs, "Message Formats").
+    if (length < 4) throw new ProtocolViolation("invalid message length");
+    if (length <= this.maximumLength && total <= here) return false;
+    const streams = this.#streamable(type);
+    if (length > this.maximumLength && !streams) {
+      throw new ProtocolViolation(`message longer than ${this.maximumLength} bytes`);
+    }
+    return streams;
+  }
+
+  /** Makes the frame of a message that begins at `at`: whole, or its first piece. */
+  #hand(buffer: Buffer, at: number, total: number, here: number): true {
+    const length = Math.min(total, here);
+    this.buffer = buffer;
+    this.start = at;
+    this.end = at + length;
+    this.piece = length === total ? "whole" : "first";
+    this.#remaining = total - length;
+    if (buffer === this.#chunk) this.#at = this.end;
+    return true;
+  }
+
+  #nextPiece(here: number): true {
+    const length = Math.min(this.#remaining, here);
+    this.#remaining -= length;
+    this.buffer = this.#chunk;
+    this.start = this.#at;
+    this.end = this.#at += length;
+    this.piece = this.#remaining === 0 ? "last" : "middle";
+    return true;
+  }
+
+  #nextChunk(): boolean {
+    // An idle session must not hold the last 64 kB that it read.
+    this.#chunk = this.#queue.shift() ?? EMPTY;
+    this.#at = 0;
+    return this.#chunk.length > 0 || this.#queue.length > 0;
+  }
+
+  /** Sets aside the rest of the chunk as the beginning of a message of `total` bytes. */
+  #gather(total: number, here: number): void {
+    const room = Math.max(here * 2, FIRST_ALLOCATION);
+    this.#partial = Buffer.allocUnsafe(total === 0 ? 5 : Math.min(total, room));
+    this.#filled = 0;
+    this.#total = total;
+    this.#take(here);
+  }
+
+  /** Adds to the gathered message; true when that gives a frame. */
+  #fill(prefix: 0 | 1): boolean {
+    if (this.#total === 0) {
+      const header = prefix + 4;
+      this.#take(header - this.#filled);
+      if (this.#filled < header || this.#partial === undefined) return false;
+      const type = prefix === 0 ? 0 : (this.#partial[0] ?? 0);
+      const total = prefix + this.#partial.readInt32BE(prefix);
+      const streams = this.#admit(type, total, prefix, header);
+      this.type = type;
+      if (streams || total === header) return this.#release(total);
+      this.#total = total;
+    }
+    this.#take(this.#total - this.#filled);
+    if (this.#filled < this.#total || this.#partial === undefined) return false;
+    this.type = prefix === 0 ? 0 : (this.#partial[0] ?? 0);
+    return this.#release(this.#total);
+  }
+
+  #release(total: number): true {
+    const buffer = this.#partial ?? EMPTY;
+    const filled = this.#filled;
+    this.#partial = undefined;
+    this.#filled = 0;
+    return this.#hand(buffer, 0, total, filled);
+  }
+
+  /**
+   * Copies up to `wanted` bytes from the chunk. The buffer grows with what has come, by doubling: a header
+   * that announces 64 MB costs its sender 32 MB before it costs us 64.
+   */
+  #take(wanted: number): void {
+    const length = Math.min(wanted, this.#chunk.length - this.#at);
+    let partial = this.#partial ?? EMPTY;
+    const needed = this.#filled + length;
+    if (needed > partial.length) {
+      const room = Math.max(needed, partial.length * 2, Math.min(this.#total, FIRST_ALLOCATION));
+      const grown = Buffer.allocUnsafe(Math.min(Math.max(this.#total, needed), room));
+      partial.copy(grown, 0, 0, this.#filled);
+      partial = this.#partial = grown;
+    }
+    this.#chunk.copy(partial, this.#filled, this.#at, this.#at + length);
+    this.#filled = needed;
+    this.#at += length;
+  }
 }

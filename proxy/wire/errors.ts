@@ -1,0 +1,74 @@
+import { type Frame, ProtocolViolation } from "./frames.ts";
+import { Backend, BodyReader, cstring, message } from "./messages.ts";
+import type { Refusal } from "./refusal.ts";
+
+/** Fields by their one-letter codes (Postgres docs, "Error and Notice Message Fields"). */
+export type ErrorFields = ReadonlyMap<string, string>;
+
+/** The fields of an ErrorResponse or NoticeResponse, also those whose codes nobody knows yet. */
+export function decodeError(frame: Frame): ErrorFields {
+  const body = new BodyReader(frame, "ErrorResponse");
+  const fields = new Map<string, string>();
+  for (let code = body.byte(); code !== 0; code = body.byte()) {
+    fields.set(String.fromCharCode(code), body.utf8());
+  }
+  body.finish();
+  return fields;
+}
+
+export function errorResponse(refusal: Refusal): Buffer {
+  return told(Backend.ErrorResponse, refusal);
+}
+
+export function noticeResponse(refusal: Refusal): Buffer {
+  return told(Backend.NoticeResponse, refusal);
+}
+
+function told(type: number, refusal: Refusal): Buffer {
+  const { severity, sqlstate, message: text, detail, hint, rule, position } = refusal;
+  const fields: Buffer[] = [];
+  const add = (code: string, value: string | undefined) => {
+    if (value !== undefined) fields.push(cstring(code + value));
+  };
+  add("S", severity);
+  add("V", severity);
+  add("C", sqlstate);
+  add("M", text);
+  add("D", detail);
+  add("H", hint);
+  add("P", position?.toString());
+  add("n", rule);
+  return message(type, ...fields, Buffer.alloc(1));
+}
+
+/**
+ * What a guarded session may see of the server's errors and notices. DETAIL, CONTEXT, the internal query
+ * and its position can hold whole rows ("Failing row contains …") or our own rewritten text; so may fields
+ * that later versions add. The message itself can only quote what the statement worked on: masked values.
+ */
+const TOLD = new Set(Buffer.from("SVCMHstcdnFLR"));
+const POSITION = 0x50; // P
+
+/**
+ * The server's ErrorResponse or NoticeResponse as a guarded session may see it. `position` maps a character
+ * of the text that the server got to the client's own; undefined leaves the position out.
+ */
+export function redactError(frame: Frame, position: (at: number) => number | undefined): Buffer {
+  const { buffer, type } = frame;
+  if (type !== Backend.ErrorResponse && type !== Backend.NoticeResponse) {
+    throw new ProtocolViolation("not an error or notice");
+  }
+  const body = new BodyReader(frame, "ErrorResponse");
+  const kept: Buffer[] = [];
+  for (let at = body.at, code = body.byte(); code !== 0; at = body.at, code = body.byte()) {
+    const zero = body.skipString();
+    if (TOLD.has(code)) {
+      kept.push(buffer.subarray(at, zero + 1));
+    } else if (code === POSITION) {
+      const mapped = position(Number(buffer.toString("latin1", at + 1, zero)));
+      if (mapped !== undefined) kept.push(cstring(`P${mapped}`));
+    }
+  }
+  body.finish();
+  return message(type, ...kept, Buffer.alloc(1));
+}

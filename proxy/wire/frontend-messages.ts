@@ -1,0 +1,222 @@
+import { serialize } from "pg-protocol";
+import { type Frame, ProtocolViolation } from "./frames.ts";
+import { BodyReader, bytesOf, cstring, Frontend, int32, message, uint16 } from "./messages.ts";
+
+/** Offsets are into the frame's buffer; names are keys (see `nameKey`). */
+export interface Query {
+  readonly sqlStart: number;
+  /** The terminating zero. */
+  readonly sqlEnd: number;
+}
+
+export interface Parse {
+  readonly statement: string;
+  readonly sqlStart: number;
+  readonly sqlEnd: number;
+  /** Offset of the count of parameter types; they reach to the end of the frame. */
+  readonly typesStart: number;
+  readonly types: number;
+}
+
+export interface Bind {
+  readonly portal: string;
+  readonly statement: string;
+  readonly parameters: number;
+  /** Offset of the count of parameter format codes. */
+  readonly parametersStart: number;
+  /** Offset of the count of result format codes; they reach to the end of the frame. */
+  readonly resultFormatsStart: number;
+  readonly resultFormats: number;
+}
+
+/** Describe and Close. */
+export interface Target {
+  readonly target: "statement" | "portal";
+  readonly name: string;
+}
+
+export interface Execute {
+  readonly portal: string;
+  /** 0: all of them. */
+  readonly maxRows: number;
+}
+
+export function decodeQuery(frame: Frame): Query {
+  const body = new BodyReader(frame, "Query");
+  const sqlStart = body.at;
+  const sqlEnd = body.skipString();
+  body.finish();
+  return { sqlStart, sqlEnd };
+}
+
+export function decodeParse(frame: Frame): Parse {
+  const body = new BodyReader(frame, "Parse");
+  const statement = body.name();
+  const sqlStart = body.at;
+  const sqlEnd = body.skipString();
+  const typesStart = body.at;
+  const types = body.uint16();
+  body.skip(4 * types);
+  body.finish();
+  return { statement, sqlStart, sqlEnd, typesStart, types };
+}
+
+export function decodeBind(frame: Frame): Bind {
+  const body = new BodyReader(frame, "Bind");
+  const portal = body.name();
+  const statement = body.name();
+  const parametersStart = body.at;
+  body.skip(2 * body.uint16());
+  const parameters = body.uint16();
+  for (let i = 0; i < parameters; i++) {
+    const length = body.int32();
+    // -1 is NULL; the server takes no other negative length.
+    if (length !== -1) body.skip(length);
+  }
+  const resultFormatsStart = body.at;
+  const resultFormats = body.uint16();
+  body.skip(2 * resultFormats);
+  body.finish();
+  return { portal, statement, parameters, parametersStart, resultFormatsStart, resultFormats };
+}
+
+export function decodeDescribe(frame: Frame): Target {
+  return decodeTarget(frame, "Describe");
+}
+
+export function decodeClose(frame: Frame): Target {
+  return decodeTarget(frame, "Close");
+}
+
+function decodeTarget(frame: Frame, what: string): Target {
+  const body = new BodyReader(frame, what);
+  const code = body.byte();
+  const name = body.name();
+  body.finish();
+  switch (code) {
+    case 0x53: // S
+      return { target: "statement", name };
+    case 0x50: // P
+      return { target: "portal", name };
+    default:
+      throw new ProtocolViolation(`invalid ${what} message subtype ${code}`);
+  }
+}
+
+export function decodeExecute(frame: Frame): Execute {
+  const body = new BodyReader(frame, "Execute");
+  const portal = body.name();
+  const maxRows = body.int32();
+  body.finish();
+  // exec_execute_message of tcop/postgres.c: zero and less mean all rows.
+  return { portal, maxRows: Math.max(maxRows, 0) };
+}
+
+/** Sync, Flush, Terminate, CopyDone: nothing may be in them. */
+export function decodeEmpty(frame: Frame, what: string): void {
+  new BodyReader(frame, what).finish();
+}
+
+/** The password in the clear, or the md5 digest. */
+export function decodePassword(frame: Frame): string {
+  const body = new BodyReader(frame, "Password");
+  const password = body.utf8();
+  body.finish();
+  return password;
+}
+
+export function decodeSaslInitialResponse(frame: Frame): { mechanism: string; data: Buffer } {
+  const body = new BodyReader(frame, "SASLInitialResponse");
+  const mechanism = body.latin1();
+  const length = body.int32();
+  // -1 means that the client waits for a challenge first; SCRAM clients never do.
+  if (length !== body.left) throw new ProtocolViolation("invalid SASLInitialResponse message");
+  return { mechanism, data: body.bytes(length) };
+}
+
+export function decodeSaslResponse(frame: Frame): Buffer {
+  const body = new BodyReader(frame, "SASLResponse");
+  return body.bytes(body.left);
+}
+
+/** A simple query; `sql` is without its terminating zero. */
+export function queryMessage(sql: Buffer): Buffer {
+  return message(Frontend.Query, sql, ZERO);
+}
+
+/** `statement` is a key, not text: see `nameKey`. The server infers the types of all parameters. */
+export function parseMessage(statement: string, sql: Buffer): Buffer {
+  return message(Frontend.Parse, cstring(statement, "latin1"), sql, ZERO, uint16(0));
+}
+
+/** Bind without parameters, all results as text. Both names are keys. */
+export function bindMessage(portal: string, statement: string): Buffer {
+  const none = uint16(0);
+  return message(Frontend.Bind, cstring(portal, "latin1"), cstring(statement, "latin1"), none, none, none);
+}
+
+export function describeMessage(target: Target): Buffer {
+  return message(Frontend.Describe, targetCode(target), cstring(target.name, "latin1"));
+}
+
+export function closeMessage(target: Target): Buffer {
+  return message(Frontend.Close, targetCode(target), cstring(target.name, "latin1"));
+}
+
+export function executeMessage(portal: string, maxRows: number): Buffer {
+  return message(Frontend.Execute, cstring(portal, "latin1"), int32(maxRows));
+}
+
+export const syncMessage: Buffer = serialize.sync();
+export const flushMessage: Buffer = serialize.flush();
+export const terminateMessage: Buffer = serialize.end();
+
+export function passwordMessage(password: string): Buffer {
+  return serialize.password(password);
+}
+
+export function saslInitialResponse(mechanism: string, response: string): Buffer {
+  return serialize.sendSASLInitialResponseMessage(mechanism, response);
+}
+
+export function saslResponse(response: string): Buffer {
+  return serialize.sendSCRAMClientFinalMessage(response);
+}
+
+export function copyFailMessage(reason: string): Buffer {
+  return serialize.copyFail(reason);
+}
+
+/** The client's Parse with another text; name and parameter types stay as they are. */
+export function withSql(frame: Frame, parse: Parse, sql: Buffer): Buffer {
+  const { buffer, start, end } = frame;
+  const name = buffer.subarray(start + 5, parse.sqlStart);
+  const types = buffer.subarray(parse.typesStart, end);
+  return message(Frontend.Parse, name, sql, ZERO, types);
+}
+
+/**
+ * The client's Bind for a statement that returns `extra` more fields, all of type text, at the end.
+ *
+ * No code at all means text for every field, and one code holds for every field: text looks the same in
+ * both formats, so those messages serve as they are. Only a code for each field needs more codes.
+ */
+export function withResultFormats(frame: Frame, bind: Bind, extra: number): Buffer {
+  if (bind.resultFormats < 2 || extra === 0) return bytesOf(frame);
+  // A target list has 1664 entries at most (MaxTupleAttributeNumber): the count cannot run over for honest ones.
+  if (bind.resultFormats > 1664) throw new ProtocolViolation("too many result format codes");
+  const { buffer, start, end } = frame;
+  return message(
+    Frontend.Bind,
+    buffer.subarray(start + 5, bind.resultFormatsStart),
+    uint16(bind.resultFormats + extra),
+    buffer.subarray(bind.resultFormatsStart + 2, end),
+    Buffer.alloc(2 * extra),
+  );
+}
+
+const ZERO = Buffer.alloc(1);
+
+function targetCode({ target }: Target): Buffer {
+  return Buffer.from(target === "statement" ? "S" : "P");
+}

@@ -1,0 +1,191 @@
+import { type Frame, ProtocolViolation } from "./frames.ts";
+
+/** Types of messages that a client sends (Postgres docs, "Message Formats"). */
+export const Frontend = {
+  Bind: 0x42, // B
+  Close: 0x43, // C
+  CopyData: 0x64, // d
+  CopyDone: 0x63, // c
+  CopyFail: 0x66, // f
+  Describe: 0x44, // D
+  Execute: 0x45, // E
+  Flush: 0x48, // H
+  FunctionCall: 0x46, // F
+  Parse: 0x50, // P
+  /** PasswordMessage, SASLInitialResponse, SASLResponse and GSSResponse share one code. */
+  Password: 0x70, // p
+  Query: 0x51, // Q
+  Sync: 0x53, // S
+  Terminate: 0x58, // X
+} as const;
+
+/** Types of messages that a server sends. */
+export const Backend = {
+  Authentication: 0x52, // R
+  BackendKeyData: 0x4b, // K
+  BindComplete: 0x32, // 2
+  CloseComplete: 0x33, // 3
+  CommandComplete: 0x43, // C
+  CopyBothResponse: 0x57, // W
+  CopyData: 0x64, // d
+  CopyDone: 0x63, // c
+  CopyInResponse: 0x47, // G
+  CopyOutResponse: 0x48, // H
+  DataRow: 0x44, // D
+  EmptyQueryResponse: 0x49, // I
+  ErrorResponse: 0x45, // E
+  FunctionCallResponse: 0x56, // V
+  NegotiateProtocolVersion: 0x76, // v
+  NoData: 0x6e, // n
+  NoticeResponse: 0x4e, // N
+  NotificationResponse: 0x41, // A
+  ParameterDescription: 0x74, // t
+  ParameterStatus: 0x53, // S
+  ParseComplete: 0x31, // 1
+  PortalSuspended: 0x73, // s
+  ReadyForQuery: 0x5a, // Z
+  RowDescription: 0x54, // T
+} as const;
+
+/** The server's transaction status in ReadyForQuery: idle, in a block, in a failed block. */
+export type TransactionStatus = "I" | "T" | "E";
+
+/**
+ * Reads a message's body from its first byte to its last. Whatever does not fit (a string without its
+ * zero, a count beyond the end, bytes left over) is a violation: what the server would read differently
+ * from us is where rules are walked around.
+ */
+export class BodyReader {
+  readonly #buffer: Buffer;
+  readonly #end: number;
+  readonly #what: string;
+  #at: number;
+
+  /** `what` names the message in violations. */
+  constructor(frame: Frame, what: string) {
+    if (frame.piece !== "whole") throw new ProtocolViolation(`${what} message in pieces`);
+    this.#buffer = frame.buffer;
+    this.#end = frame.end;
+    this.#what = what;
+    this.#at = frame.start + (frame.type === 0 ? 4 : 5);
+  }
+
+  /** Offset in the frame's buffer. */
+  get at(): number {
+    return this.#at;
+  }
+
+  get left(): number {
+    return this.#end - this.#at;
+  }
+
+  byte(): number {
+    return this.#buffer[this.#advance(1)] ?? 0;
+  }
+
+  /** Counts are unsigned: Postgres reads them so (pq_getmsgint with 2 bytes). */
+  uint16(): number {
+    return this.#buffer.readUInt16BE(this.#advance(2));
+  }
+
+  int32(): number {
+    return this.#buffer.readInt32BE(this.#advance(4));
+  }
+
+  bytes(length: number): Buffer {
+    const from = this.#advance(length);
+    return this.#buffer.subarray(from, from + length);
+  }
+
+  skip(length: number): void {
+    this.#advance(length);
+  }
+
+  /** Passes over a zero-terminated string and returns the offset of its zero. */
+  skipString(): number {
+    const zero = this.#buffer.indexOf(0, this.#at);
+    if (zero < 0 || zero >= this.#end) this.#fail();
+    this.#at = zero + 1;
+    return zero;
+  }
+
+  /** A zero-terminated string, byte by byte: keeps what is not UTF-8 apart. */
+  latin1(): string {
+    const from = this.#at;
+    return this.#buffer.toString("latin1", from, this.skipString());
+  }
+
+  utf8(): string {
+    const from = this.#at;
+    return this.#buffer.toString("utf8", from, this.skipString());
+  }
+
+  /** The key of a statement's or portal's name: see `nameKey`. */
+  name(): string {
+    const from = this.#at;
+    const zero = this.skipString();
+    return this.#buffer.toString("latin1", from, Math.min(zero, from + NAME_BYTES));
+  }
+
+  /** Must be called last: the body ends here. */
+  finish(): void {
+    if (this.#at !== this.#end) this.#fail();
+  }
+
+  #advance(length: number): number {
+    const from = this.#at;
+    if (length < 0 || length > this.#end - from) this.#fail();
+    this.#at = from + length;
+    return from;
+  }
+
+  #fail(): never {
+    throw new ProtocolViolation(`invalid ${this.#what} message`);
+  }
+}
+
+/** NAMEDATALEN - 1 */
+const NAME_BYTES = 63;
+
+/**
+ * The key under which the server keeps a prepared statement or portal: the first 63 bytes of its name, one
+ * character a byte. The server's hash tables look at no more (utils/hash/dynahash.c, string keys), so two
+ * longer names can be one statement. For names out of SQL text; the decoders' names are such keys already.
+ */
+export function nameKey(name: string): string {
+  return Buffer.from(name, "utf8").toString("latin1", 0, NAME_BYTES);
+}
+
+/** A message of the given type around the parts of its body. */
+export function message(type: number, ...parts: readonly Buffer[]): Buffer {
+  let length = 4;
+  for (const part of parts) length += part.length;
+  const out = Buffer.allocUnsafe(1 + length);
+  out[0] = type;
+  out.writeInt32BE(length, 1);
+  let at = 5;
+  for (const part of parts) at += part.copy(out, at);
+  return out;
+}
+
+/** Zero-terminated; a zero inside would end it early, so it is left out. */
+export function cstring(text: string, encoding: "utf8" | "latin1" = "utf8"): Buffer {
+  return Buffer.from(`${text.replaceAll("\0", "")}\0`, encoding);
+}
+
+export function int32(value: number): Buffer {
+  const out = Buffer.allocUnsafe(4);
+  out.writeInt32BE(value);
+  return out;
+}
+
+export function uint16(value: number): Buffer {
+  const out = Buffer.allocUnsafe(2);
+  out.writeUInt16BE(value);
+  return out;
+}
+
+/** The bytes of a frame, borrowed. */
+export function bytesOf(frame: Frame): Buffer {
+  return frame.buffer.subarray(frame.start, frame.end);
+}
