@@ -1,0 +1,205 @@
+import { createHash } from "node:crypto";
+import { Client, DatabaseError, Query } from "pg";
+import { customerAt } from "./people.ts";
+import { uriFor } from "./schema.ts";
+import type { Screen } from "./screen.ts";
+
+/** Where the tour goes: Sluice, and the server behind it to compare with. */
+export interface Places {
+  readonly host: string;
+  readonly port: number;
+  readonly serverPort: number;
+  readonly database: string;
+}
+
+/** What the tour found, for those who check it. */
+export interface Findings {
+  /** What each user saw of the same customer. */
+  readonly seen: ReadonlyMap<string, Readonly<Record<string, string>>>;
+  readonly lookedUp: number;
+  /** SQLSTATE of each refused dump. */
+  readonly dumps: readonly (string | undefined)[];
+  /** Rows that came before the dump of a range was stopped. */
+  readonly rowsOfDump: number;
+  /** How many people could be read one by one, and what stopped it. */
+  readonly peopleRead: number;
+  readonly stoppedBy: string | undefined;
+  readonly applicationSame: boolean;
+}
+
+/** Whom everybody looks at. */
+const SEEN = 7;
+const COLUMNS = ["id", "name", "email", "phone", "country"];
+
+/** Shows in a minute what Sluice does, by real clients through the real proxy. */
+export async function tour(places: Places, screen: Screen): Promise<Findings> {
+  const anna = await connect(places, "anna");
+  const ben = await connect(places, "ben");
+  const cleo = await connect(places, "cleo");
+  const app = await connect(places, "helpdesk_app");
+  try {
+    const seen = await sameCustomer(new Map(Object.entries({ anna, cleo, helpdesk_app: app })), screen);
+    const lookedUp = await lookUp(anna, screen);
+    const { dumps, rows } = await dump(ben, screen);
+    const { read, stoppedBy } = await drip(anna, screen);
+    const applicationSame = await application(app, places, screen);
+    return { seen, lookedUp, dumps, rowsOfDump: rows, peopleRead: read, stoppedBy, applicationSame };
+  } finally {
+    await Promise.allSettled([anna, ben, cleo, app].map((client) => client.end()));
+  }
+}
+
+async function sameCustomer(clients: ReadonlyMap<string, Client>, screen: Screen) {
+  screen.heading("1. The same customer, asked for by an agent, a lead and the application");
+  const sql = `SELECT ${COLUMNS.join(", ")} FROM customers WHERE id = ${SEEN}`;
+  const seen = new Map<string, Record<string, string>>();
+  for (const [user, client] of clients) {
+    const { rows } = await client.query<Record<string, unknown>>(sql);
+    seen.set(user, textOf(rows[0] ?? {}));
+  }
+  screen.statement("each", sql);
+  const titles = { anna: "anna (agent)", cleo: "cleo (lead)", helpdesk_app: "helpdesk_app (application)" };
+  screen.table(
+    ["", ...Object.values(titles)],
+    COLUMNS.map((column) => [column, ...[...seen.values()].map((row) => row[column] ?? "(null)")]),
+  );
+  return seen;
+}
+
+async function lookUp(agent: Client, screen: Screen): Promise<number> {
+  screen.heading("2. A customer calls and says her address: an agent may search by the exact value");
+  const sql = `SELECT ${COLUMNS.join(", ")} FROM customers WHERE email = '${customerAt(SEEN).email}'`;
+  screen.statement("anna", sql);
+  const { rows } = await agent.query<Record<string, unknown>>(sql);
+  showRows(rows, screen);
+  return rows.length;
+}
+
+async function dump(agent: Client, screen: Screen) {
+  screen.heading("3. The same agent wants them all");
+  const dumps: (string | undefined)[] = [];
+  for (const sql of [
+    "COPY customers TO STDOUT",
+    "SELECT * FROM customers",
+    "SELECT string_agg(email, ',') FROM customers WHERE id < 5000",
+  ]) {
+    screen.statement("ben", sql);
+    const { error } = await attempt(agent, sql);
+    showError(error, screen);
+    dumps.push(error?.code);
+  }
+  const range = "SELECT * FROM customers WHERE id BETWEEN 1 AND 5000";
+  screen.statement("ben", range);
+  const { rows, error } = await attempt(agent, range);
+  screen.quiet(`${rows} of 5000 rows came`);
+  showError(error, screen);
+  dumps.push(error?.code);
+  return { dumps, rows };
+}
+
+async function drip(agent: Client, screen: Screen) {
+  screen.heading("4. So she takes them one by one");
+  screen.statement("anna", "SELECT name, phone FROM customers WHERE id = …");
+  let read = 0;
+  for (let id = 1001; id <= 1200; id++) {
+    const { rows, error } = await attempt(agent, `SELECT name, phone FROM customers WHERE id = ${id}`);
+    if (error) {
+      screen.progress(`  ${read} people read, then:`, "done");
+      showError(error, screen);
+      return { read, stoppedBy: error.code };
+    }
+    read += rows;
+    screen.progress(`  ${read} people read`, "running");
+  }
+  screen.progress(`  ${read} people read, and nothing stopped it`, "done");
+  return { read, stoppedBy: undefined };
+}
+
+async function application(app: Client, places: Places, screen: Screen): Promise<boolean> {
+  screen.heading("5. The application notices nothing");
+  const sql = "SELECT * FROM customers ORDER BY id";
+  screen.statement("helpdesk_app", sql);
+  const direct = await connect({ ...places, port: places.serverPort }, "helpdesk_app");
+  try {
+    const without = await readAll(direct, sql);
+    const through = await readAll(app, sql);
+    const same = without.hash === through.hash;
+    const times = `${without.milliseconds} ms directly, ${through.milliseconds} ms through Sluice`;
+    if (same) screen.good(`the same ${through.rows} rows, value for value: ${times}`);
+    else screen.bad(`not the same: ${without.rows} rows directly, ${through.rows} through Sluice`);
+    await transaction(app, screen);
+    return same;
+  } finally {
+    await direct.end();
+  }
+}
+
+async function transaction(app: Client, screen: Screen): Promise<void> {
+  const statements = [
+    "BEGIN",
+    "INSERT INTO tickets (customer_id, subject, body, region) VALUES (7, 'a test', 'of writing', 'eu')",
+    "UPDATE customers SET phone = '+1 200 555 0100' WHERE id = 7",
+    "ROLLBACK",
+  ];
+  for (const sql of statements) await app.query(sql);
+  screen.good("and a transaction that inserts, updates and rolls back went as always");
+}
+
+async function readAll(client: Client, sql: string) {
+  const start = performance.now();
+  const { rows } = await client.query<unknown[]>({ text: sql, rowMode: "array" });
+  const milliseconds = Math.round(performance.now() - start);
+  const hash = createHash("sha256");
+  for (const row of rows) hash.update(JSON.stringify(row));
+  return { rows: rows.length, milliseconds, hash: hash.digest("hex") };
+}
+
+/** Sends a statement that may be refused: the rows that came before, and the error if there was one. */
+function attempt(client: Client, sql: string): Promise<{ rows: number; error?: DatabaseError }> {
+  return new Promise((resolve, reject) => {
+    let rows = 0;
+    const query = client.query(new Query(sql));
+    query.on("row", () => {
+      rows += 1;
+    });
+    query.on("end", () => resolve({ rows }));
+    query.on("error", (error) => (error instanceof DatabaseError ? resolve({ rows, error }) : reject(error)));
+  });
+}
+
+async function connect(places: Places, user: string): Promise<Client> {
+  const uri = uriFor(user, places.host, places.port, places.database);
+  const client = new Client({ connectionString: uri, application_name: "sluice tour" });
+  // A connection that is lost later fails the query that waits on it; without a listener it would end the process.
+  client.on("error", () => {});
+  await client.connect();
+  return client;
+}
+
+function showRows(rows: readonly Record<string, unknown>[], screen: Screen): void {
+  const first = rows[0];
+  if (!first) {
+    screen.bad("no row");
+    return;
+  }
+  screen.table(
+    Object.keys(first),
+    rows.map((row) => Object.values(textOf(row))),
+  );
+}
+
+function showError(error: DatabaseError | undefined, screen: Screen): void {
+  if (!error) {
+    screen.bad("went through");
+    return;
+  }
+  screen.good(`ERROR ${error.code}: ${error.message}`);
+  if (error.detail) screen.quiet(`DETAIL: ${error.detail}`);
+  if (error.hint) screen.quiet(`HINT: ${error.hint}`);
+}
+
+function textOf(row: Readonly<Record<string, unknown>>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(row).map(([column, value]) => [column, value === null ? "(null)" : String(value)]),
+  );
+}
