@@ -1,0 +1,207 @@
+import { createHmac, randomBytes } from "node:crypto";
+import type { Result } from "ioredis";
+import type { Log } from "../log.ts";
+import { CHARGE, CHARGE_KEYS } from "./charge.ts";
+import type { Account, Batch, CounterStore, Grant } from "./meter.ts";
+import { connectRedis, parseRedisUrl, type RedisClient } from "./redis-url.ts";
+import { type Spans, spansOf } from "./windows.ts";
+
+declare module "ioredis" {
+  interface RedisCommander<Context> {
+    sluiceCharge(...args: (string | number | Buffer)[]): Result<unknown, Context>;
+  }
+}
+
+export interface RedisStoreOptions {
+  /** `redis://`, `rediss://`, `redis+cluster://`, `redis+sentinel://`: see `parseRedisUrl`. */
+  readonly url: string;
+  /** The key under which users and people are hashed: the same for all proxies of a fleet. */
+  readonly key: Buffer;
+  readonly log: Log;
+  /** Milliseconds after which an answer is no longer waited for. */
+  readonly commandTimeout?: number;
+  /** Told at every change of `ready`. */
+  readonly onReady?: (ready: boolean) => void;
+}
+
+/** Counters that all proxies of a fleet share. Throws on a malformed URL; connects in the background. */
+export function createRedisStore(options: RedisStoreOptions): CounterStore {
+  return new RedisStore(options);
+}
+
+const DEFAULT_TIMEOUT = 500;
+const PROBE_EVERY = 250;
+/** Keeps one step of the script, during which Redis serves nobody else, well below a millisecond or two. */
+const ROWS_PER_TRIP = 500;
+
+const ALL: Grant = { kind: "all" };
+const UNREACHABLE: Grant = { kind: "unreachable" };
+
+/** The probe counts one person, so that it needs everything that a charge needs: memory, rights, a primary. */
+const PROBE_ACCOUNT: Account = {
+  database: "",
+  user: "",
+  windows: [{ name: "1s", seconds: 1, what: "people", limit: 1, rule: "" }],
+};
+const PROBE_BATCH: Batch = { rows: 1, people: ["probe"], namespaces: ["sluice"], unknownPerRow: 0 };
+
+class RedisStore implements CounterStore {
+  readonly #client: RedisClient;
+  readonly #key: Buffer;
+  readonly #log: Log;
+  readonly #onReady: (ready: boolean) => void;
+  #ready = false;
+  #closed = false;
+  #probing = false;
+  #nextProbe: NodeJS.Timeout | undefined;
+  #lastProblem = "";
+
+  constructor(options: RedisStoreOptions) {
+    this.#key = options.key;
+    this.#log = options.log;
+    this.#onReady = options.onReady ?? (() => {});
+    this.#client = connectRedis(parseRedisUrl(options.url), options.commandTimeout ?? DEFAULT_TIMEOUT);
+    // defineCommand sends EVALSHA, and EVAL again where the server has lost the script.
+    this.#client.defineCommand("sluiceCharge", { numberOfKeys: CHARGE_KEYS, lua: CHARGE });
+    this.#client.on("ready", () => this.#probe());
+    this.#client.on("close", () => this.#away(new Error("connection lost")));
+    this.#client.on("error", (error: Error) => this.#away(error));
+  }
+
+  get ready(): boolean {
+    return this.#ready;
+  }
+
+  async charge(account: Account, batch: Batch): Promise<Grant> {
+    // While Redis is away or stalls, nobody waits for it; the probe finds out when it is back.
+    if (!this.#ready) return UNREACHABLE;
+    try {
+      return await this.#charge(account, batch);
+    } catch (error) {
+      this.#away(error);
+      return UNREACHABLE;
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#setReady(false);
+    clearTimeout(this.#nextProbe);
+    this.#client.disconnect();
+  }
+
+  /** Portions one after the other: the second is only asked for when all of the first was granted. */
+  async #charge(account: Account, batch: Batch): Promise<Grant> {
+    const spans = spansOf(account.windows);
+    const keys = this.#keys(account);
+    for (let from = 0; from < batch.rows; from += ROWS_PER_TRIP) {
+      const rows = Math.min(ROWS_PER_TRIP, batch.rows - from);
+      const reply = await this.#client.sluiceCharge(...keys, ...this.#arguments(spans, batch, from, rows));
+      const grant = grantOf(reply, spans, rows);
+      if (grant.kind === "part") return { ...grant, rows: from + grant.rows };
+    }
+    return ALL;
+  }
+
+  #keys(account: Account): readonly string[] {
+    const tag = this.#hash("user", account.database, account.user).toString("base64url");
+    return [`sluice:{${tag}}:people`, `sluice:{${tag}}:rows`, `sluice:{${tag}}:keep`];
+  }
+
+  #arguments(spans: Spans, batch: Batch, from: number, rows: number): (string | number | Buffer)[] {
+    const unknown = spans.people.length > 0 ? batch.unknownPerRow : 0;
+    const result: (string | number | Buffer)[] = [
+      rows,
+      unknown,
+      unknown > 0 ? Buffer.concat([randomBytes(9), Buffer.from(":")]) : "",
+      spans.keep,
+      spans.people.length,
+      spans.rows.length,
+    ];
+    for (const { span, window } of spans.people) result.push(span, window.limit);
+    for (const { span, window, slice } of spans.rows) result.push(span, window.limit, slice);
+    if (spans.people.length > 0) this.#pushPeople(result, batch, from, rows);
+    return result;
+  }
+
+  /** Each person once, with the row in which he appears first: later rows of his cost nothing. */
+  #pushPeople(into: (string | number | Buffer)[], batch: Batch, from: number, rows: number): void {
+    const width = batch.namespaces.length;
+    const seen = new Set<string>();
+    for (let i = from * width; i < (from + rows) * width; i++) {
+      const identity = batch.people[i];
+      if (identity === undefined || identity === "") continue;
+      const namespace = batch.namespaces[i % width] ?? "";
+      const person = `${namespace}\0${identity}`;
+      if (seen.has(person)) continue;
+      seen.add(person);
+      into.push(Math.floor(i / width) - from, this.#hash("person", namespace, identity));
+    }
+  }
+
+  /** 96 bits: short in Redis' memory, and among a billion people two fall together with odds of 1 in 10^11. */
+  #hash(...parts: readonly string[]): Buffer {
+    return createHmac("sha256", this.#key).update(parts.join("\0")).digest().subarray(0, 12);
+  }
+
+  #away(cause: unknown): void {
+    this.#note(cause);
+    this.#setReady(false);
+    if (this.#nextProbe === undefined) this.#probe();
+  }
+
+  #note(cause: unknown): void {
+    // Only the text: ioredis hangs the command with its arguments, a password among them, on its errors.
+    const problem = describe(cause);
+    if (this.#closed || problem === this.#lastProblem) return;
+    this.#lastProblem = problem;
+    this.#log.warn({ problem }, "the counter store cannot be reached");
+  }
+
+  /** One at a time, until one comes through. */
+  #probe(): void {
+    this.#nextProbe = undefined;
+    if (this.#closed || this.#probing || this.#ready || this.#client.status !== "ready") return;
+    this.#probing = true;
+    this.#charge(PROBE_ACCOUNT, PROBE_BATCH).then(
+      () => {
+        this.#probing = false;
+        if (!this.#closed) this.#setReady(true);
+      },
+      (error) => {
+        this.#probing = false;
+        this.#note(error);
+        if (this.#closed) return;
+        this.#nextProbe = setTimeout(() => this.#probe(), PROBE_EVERY);
+        this.#nextProbe.unref();
+      },
+    );
+  }
+
+  #setReady(ready: boolean): void {
+    if (this.#ready === ready) return;
+    this.#ready = ready;
+    if (ready) {
+      this.#lastProblem = "";
+      this.#log.info("the counter store is reached");
+    }
+    this.#onReady(ready);
+  }
+}
+
+/** Refused connections to a name with several addresses come as an AggregateError without a text. */
+function describe(cause: unknown): string {
+  if (!(cause instanceof Error)) return "unknown error";
+  return cause.message || (cause as NodeJS.ErrnoException).code || cause.name;
+}
+
+function grantOf(reply: unknown, spans: Spans, rows: number): Grant {
+  const [counted, which, used, freesAt] = Array.isArray(reply) ? reply.map(Number) : [];
+  if (counted === undefined || which === undefined || used === undefined || freesAt === undefined) {
+    throw new Error("the counter script gave an answer of another form");
+  }
+  if (which === 0 && counted === rows) return ALL;
+  const window = [...spans.people, ...spans.rows][which - 1]?.window;
+  if (window === undefined) throw new Error("the counter script named no window");
+  return { kind: "part", rows: counted, window, used, freesAt };
+}

@@ -1,0 +1,225 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import type { Account, Batch } from "../../proxy/guard/meter.ts";
+import { account, type Bench, people, plainRows, range, released, rows, rowsOf } from "./claims.ts";
+import { Oracle } from "./oracle.ts";
+
+/** What every counter store must do. */
+export function storeContract(bench: () => Bench): void {
+  const store = () => bench().store;
+
+  test("a person read twice costs one", async () => {
+    const agent = account(people("1d", 2));
+    expect(await released(store(), agent, rowsOf("a", "a", "a"))).toBe(3);
+    expect(await released(store(), agent, rowsOf("a"))).toBe(1);
+    expect(await released(store(), agent, rowsOf("b"))).toBe(1);
+    expect(await released(store(), agent, rowsOf("c"))).toBe(0);
+  });
+
+  test("the longest run of leading rows leaves, and what stays behind is not counted", async () => {
+    const agent = account(people("1d", 3));
+    const grant = await store().charge(agent, rowsOf("a", "b", "a", "c", "b", "d", "a", "e"));
+    expect(grant).toMatchObject({ kind: "part", rows: 5, used: 3, window: agent.windows[0] });
+    expect(await released(store(), agent, rowsOf("a", "b", "c"))).toBe(3);
+    const wider = { ...agent, windows: [people("1d", 4)] };
+    expect(await released(store(), wider, rowsOf("e"))).toBe(1);
+    expect(await released(store(), wider, rowsOf("d"))).toBe(0);
+  });
+
+  test("the same value in two name spaces is two people, twice in one name space is one", async () => {
+    const two = account(people("1d", 2));
+    const joined: Batch = {
+      rows: 2,
+      people: ["7", "7", "8", "8"],
+      namespaces: ["customers", "employees"],
+      unknownPerRow: 0,
+    };
+    expect(await released(store(), two, joined)).toBe(1);
+    const one = account(people("1d", 2));
+    expect(await released(store(), one, { ...joined, namespaces: ["customers", "customers"] })).toBe(2);
+  });
+
+  test("a row that speaks of two new people leaves only when both fit", async () => {
+    const agent = account(people("1d", 3));
+    const pairs: Batch = {
+      rows: 2,
+      people: ["1", "2", "3", "4"],
+      namespaces: ["customers", "customers"],
+      unknownPerRow: 0,
+    };
+    expect(await store().charge(agent, pairs)).toMatchObject({ kind: "part", rows: 1, used: 2 });
+    expect(await released(store(), agent, rowsOf("3"))).toBe(1);
+  });
+
+  test("each unknown person counts as somebody new, every time", async () => {
+    const agent = account(people("1d", 7));
+    expect(await released(store(), agent, plainRows(2, 2))).toBe(2);
+    expect(await store().charge(agent, plainRows(2, 2))).toMatchObject({ rows: 1, used: 6 });
+    const mixed = { ...rowsOf("a", "b"), unknownPerRow: 1 };
+    expect(await released(store(), agent, mixed)).toBe(0);
+  });
+
+  test("a row whose subject is NULL costs a row and no person", async () => {
+    const agent = account(people("1d", 1), rows("1d", 3));
+    expect(await released(store(), agent, rowsOf("", "", "a", "a"))).toBe(3);
+  });
+
+  test("rows are counted whatever they speak of", async () => {
+    const agent = account(rows("1h", 1000));
+    expect(await released(store(), agent, rowsOf(...range(0, 400)))).toBe(400);
+    expect(await released(store(), agent, plainRows(500, 3))).toBe(500);
+    const grant = await store().charge(agent, plainRows(101));
+    expect(grant).toMatchObject({ kind: "part", rows: 100, used: 1000, window: agent.windows[0] });
+  });
+
+  test("a batch of any size is granted as one", async () => {
+    const agent = account(people("1d", 1200), rows("1d", 5000));
+    expect(await released(store(), agent, rowsOf(...range(0, 1700)))).toBe(1200);
+    expect(await released(store(), agent, rowsOf(...range(0, 1200)))).toBe(1200);
+    expect(await released(store(), agent, rowsOf(...range(1199, 2)))).toBe(1);
+    const wide = account(people("1d", 30_000));
+    expect(await released(store(), wide, plainRows(3, 9_500))).toBe(3);
+  });
+
+  test("of several full windows the one is named that makes the reader wait longest", async () => {
+    const agent = account(people("15s", 2), people("1h", 2), people("1d", 50));
+    const before = await bench().now();
+    const grant = await store().charge(agent, rowsOf("a", "b", "c"));
+    expect(grant).toMatchObject({ kind: "part", rows: 2, window: agent.windows[1], used: 2 });
+    const wait = grant.kind === "part" ? grant.freesAt - before : 0;
+    expect(wait).toBeGreaterThanOrEqual(3_600_000);
+    expect(wait).toBeLessThan(3_600_000 + 5_000 + 5_000);
+  });
+
+  test("one more person fits when the refusal said so, and not before", async () => {
+    const agent = account(people("15s", 2));
+    await released(store(), agent, rowsOf("a"));
+    await bench().advance(agent, 4_000);
+    const grant = await store().charge(agent, rowsOf("b", "c"));
+    const wait = (grant.kind === "part" ? grant.freesAt : 0) - (await bench().now());
+    await bench().advance(agent, wait - 700);
+    expect(await released(store(), agent, rowsOf("c"))).toBe(0);
+    await bench().advance(agent, 701);
+    expect(await released(store(), agent, rowsOf("c"))).toBe(1);
+    expect(await released(store(), agent, rowsOf("d"))).toBe(0);
+  });
+
+  test("reading a person again keeps him counted for a whole window more", async () => {
+    const agent = account(people("15s", 1));
+    await released(store(), agent, rowsOf("a"));
+    await bench().advance(agent, 10_000);
+    await released(store(), agent, rowsOf("a"));
+    await bench().advance(agent, 10_000);
+    expect(await released(store(), agent, rowsOf("b"))).toBe(0);
+    await bench().advance(agent, 10_000);
+    expect(await released(store(), agent, rowsOf("b"))).toBe(1);
+  });
+
+  test("a person inside the long window still costs one in the short window that he has left", async () => {
+    const agent = account(people("15s", 1), people("1h", 2));
+    expect(await released(store(), agent, rowsOf("a"))).toBe(1);
+    await bench().advance(agent, 20_000);
+    expect(await released(store(), agent, rowsOf("b"))).toBe(1);
+    expect(await store().charge(agent, rowsOf("a"))).toMatchObject({ rows: 0, window: agent.windows[0] });
+    await bench().advance(agent, 20_000);
+    expect(await released(store(), agent, rowsOf("a"))).toBe(1);
+  });
+
+  test("users, and databases of one user, do not share a budget", async () => {
+    const anna = account(people("1d", 1));
+    const ben = { ...anna, user: `${anna.user}'s neighbour` };
+    const elsewhere = { ...anna, database: "archive" };
+    for (const each of [anna, ben, elsewhere]) {
+      expect(await released(store(), each, rowsOf("a"))).toBe(1);
+      expect(await released(store(), each, rowsOf("b"))).toBe(0);
+    }
+  });
+
+  test("a budget made smaller lets nobody new in, and those counted stay readable", async () => {
+    const agent = account(people("1d", 10));
+    await released(store(), agent, rowsOf(...range(0, 10)));
+    const less: Account = { ...agent, windows: [people("1d", 4)] };
+    expect(await released(store(), less, rowsOf(...range(0, 10)))).toBe(10);
+    expect(await store().charge(less, rowsOf("new"))).toMatchObject({ rows: 0, used: 10 });
+  });
+
+  test("a user's role with a short memory does not wipe out what his other role counts", async () => {
+    const office = account(people("1d", 3));
+    const travelling = { ...office, windows: [people("15s", 100)] };
+    await released(store(), office, rowsOf("a", "b"));
+    await bench().advance(office, 60_000);
+    await released(store(), travelling, rowsOf("c"));
+    expect(await released(store(), office, rowsOf("d"))).toBe(0);
+  });
+
+  test("a rows window that an edit of the policy makes longer knows what was read before", async () => {
+    const agent = account(rows("1h", 100));
+    await released(store(), agent, plainRows(90));
+    const longer = { ...agent, windows: [rows("2d", 100)] };
+    expect(await released(store(), longer, plainRows(20))).toBe(10);
+  });
+
+  test("a budget of nobody shows nobody", async () => {
+    const agent = account(people("1d", 0));
+    expect(await store().charge(agent, rowsOf("a"))).toMatchObject({ kind: "part", rows: 0, used: 0 });
+    expect(await released(store(), agent, rowsOf(""))).toBe(1);
+  });
+
+  test("any sequence of reads is granted as a naive count of everything would grant it", async () => {
+    await fc.assert(
+      fc.asyncProperty(histories, async ({ windows, steps }) => {
+        const agent = account(...windows);
+        const oracle = new Oracle(agent.windows);
+        for (const { wait, batch } of steps) {
+          await bench().advance(agent, wait);
+          const expected = oracle.charge(wait, batch);
+          const grant = await store().charge(agent, batch);
+          expect(
+            grant.kind === "part" ? { rows: grant.rows, used: grant.used, window: grant.window } : grant,
+          ).toEqual(expected);
+        }
+      }),
+      { numRuns: 60 },
+    );
+  });
+}
+
+/**
+ * Waits of whole seconds and windows that end (with their grace of 1.5 s) on half ones: the milliseconds
+ * that pass on a real server's clock cannot change a verdict.
+ */
+const histories = fc.record({
+  windows: fc.constantFrom(
+    [people("15s", 3)],
+    [people("15s", 3), people("40s", 5)],
+    [people("15s", 2), people("25s", 4), people("90s", 7)],
+    [people("15s", 4), rows("30d", 12)],
+  ),
+  steps: fc.array(
+    fc.record({
+      wait: fc.constantFrom(0, 0, 1_000, 3_000, 7_000, 12_000, 20_000),
+      batch: fc.integer({ min: 1, max: 3 }).chain((width) =>
+        fc
+          .record({
+            namespaces: fc.constant(["customers", "employees", "customers"].slice(0, width)),
+            unknownPerRow: fc.constantFrom(0, 0, 0, 1),
+            rows: fc.constant(0),
+            people: fc
+              .array(
+                fc.array(fc.constantFrom("", "a", "b", "c", "d", "e", "f"), {
+                  minLength: width,
+                  maxLength: width,
+                }),
+                {
+                  minLength: 1,
+                  maxLength: 6,
+                },
+              )
+              .map((list) => list.flat()),
+          })
+          .map((batch): Batch => ({ ...batch, rows: batch.people.length / width })),
+      ),
+    }),
+    { minLength: 1, maxLength: 12 },
+  ),
+});
