@@ -38,7 +38,7 @@ const postgresUri = value("a libpq URI, such as postgresql://user@host:5432/data
   hasScheme(given, ["postgres:", "postgresql:"]) ? given : undefined,
 );
 const redisUri = value("a Redis address, such as redis://host:6379 or rediss://host:6380", (given) =>
-  /^(redis|rediss|redis\+sentinel|redis\+cluster):\/\/./.test(given) ? given : undefined,
+  /^rediss?(\+cluster|\+sentinel)?:\/\/./.test(given) ? given : undefined,
 );
 const size = value("a size, such as 64MB or 512kB", (given) => {
   const match = /^(\d{1,9})\s*(B|kB|MB|GB)?$/i.exec(given);

@@ -1,0 +1,95 @@
+import type { Limits, Role } from "../policy/policy.ts";
+import type { Scope } from "../sql/scope.ts";
+import type { Statement, Verdict } from "../sql/verdict.ts";
+import type { Refusal } from "../wire/refusal.ts";
+
+/** What `policy explain` tells of a verdict; `--json` prints it as it is. */
+export interface Explanation {
+  readonly user: string;
+  readonly role: string;
+  readonly database: string;
+  readonly policy: string;
+  readonly mode: string;
+  readonly verdict: "passes unchanged" | "is rewritten" | "is refused";
+  readonly refusal?: Refusal;
+  readonly reads: readonly string[];
+  readonly writes: readonly string[];
+  readonly masked: readonly string[];
+  readonly lookups: number;
+  readonly limits: readonly string[];
+  readonly metering: readonly string[];
+  /** What the server gets instead of the client's text. */
+  readonly sent?: string;
+}
+
+const SAYS = { pass: "passes unchanged", rewrite: "is rewritten", refuse: "is refused" } as const;
+
+/** Gathers what the verdict, the role and the policy say about one statement text. */
+export function explain(verdict: Verdict, { policy, role, user, catalog }: Scope): Explanation {
+  const { statements } = verdict;
+  return {
+    user,
+    role: role.name,
+    database: catalog.database,
+    policy: policy.version,
+    mode: policy.mode,
+    verdict: SAYS[verdict.kind],
+    ...(verdict.kind === "refuse" ? { refusal: verdict.refusal } : {}),
+    reads: distinct(statements, (statement) => statement.reads),
+    writes: distinct(statements, (statement) => statement.writes),
+    masked: distinct(statements, (statement) => statement.masked),
+    lookups: statements.reduce((sum, statement) => sum + statement.lookups, 0),
+    limits: statements.some((statement) => statement.limited) ? limitTexts(role.limits) : [],
+    metering: meteringTexts(statements, role),
+    ...(verdict.kind === "rewrite" ? { sent: verdict.sql.toString("utf8") } : {}),
+  };
+}
+
+/** The explanation for people. */
+export function explanationText(explanation: Explanation): string {
+  const { user, role, database, policy, mode, refusal, sent } = explanation;
+  const rows: (readonly [string, string])[] = [
+    ["who", `${user}, role ${role}, database ${database}`],
+    ["policy", mode === "observe" ? `${policy}, only observed: the statement goes through as it is` : policy],
+    ["verdict", explanation.verdict],
+  ];
+  if (refusal) {
+    rows.push(["reason", `${refusal.sqlstate}: ${refusal.message}`]);
+    for (const field of ["detail", "hint", "rule"] as const) {
+      const text = refusal[field];
+      if (text !== undefined) rows.push([field, text]);
+    }
+  }
+  for (const field of ["reads", "writes", "masked", "limits", "metering"] as const) {
+    const texts = explanation[field];
+    if (texts.length > 0) rows.push([field, texts.join(", ")]);
+  }
+  if (explanation.lookups > 0) rows.push(["look-ups", String(explanation.lookups)]);
+  const lines = rows.map(([name, text]) => `${name.padEnd(10)}${text}`);
+  if (sent !== undefined) lines.push("", "sent to the server:", "", sent);
+  return `${lines.join("\n")}\n`;
+}
+
+function distinct(statements: readonly Statement[], of: (statement: Statement) => readonly string[]) {
+  return [...new Set(statements.flatMap(of))];
+}
+
+function limitTexts({ rows, bytes, onExcess }: Limits): string[] {
+  const texts: string[] = [];
+  if (rows !== undefined) texts.push(`${rows} rows`);
+  if (bytes !== undefined) texts.push(`${bytes} bytes`);
+  if (texts.length > 0) texts.push(onExcess === "error" ? "an error past them" : "cut with a warning");
+  return texts;
+}
+
+function meteringTexts(statements: readonly Statement[], role: Role): string[] {
+  const metered = statements.flatMap((statement) => statement.metering ?? []);
+  if (metered.length === 0) return [];
+  const spaces = new Set(metered.flatMap((one) => one.subjects.map((subject) => subject.namespace)));
+  const unknown = Math.max(...metered.map((one) => one.unknown));
+  return [
+    ...[...spaces].map((space) => `people of ${space} by their identity`),
+    ...(unknown > 0 ? [`${unknown} unknown ${unknown === 1 ? "person" : "people"} a row`] : []),
+    ...role.budget.map((window) => `${window.limit} ${window.what} in ${window.name}`),
+  ];
+}

@@ -1,0 +1,118 @@
+#!/usr/bin/env node
+import { readFileSync, realpathSync } from "node:fs";
+import { pathToFileURL } from "node:url";
+
+/** A command takes the arguments after its name and gives the exit status: 0 done, 1 failed, 2 misused. */
+export type Run = (args: readonly string[]) => Promise<number>;
+
+interface Command {
+  readonly name: string;
+  readonly what: string;
+  /** Loaded when it is called: `policy check` need not load a server. */
+  readonly load: () => Promise<Run>;
+}
+
+export const COMMANDS: readonly Command[] = [
+  {
+    name: "serve",
+    what: "stand in front of a database",
+    load: async () => (await import("./commands/serve.ts")).serve,
+  },
+  {
+    name: "demo",
+    what: "a Postgres with made-up customers, Sluice in front of it, and a tour",
+    load: async () => (await import("./commands/demo.ts")).demo,
+  },
+  {
+    name: "policy check",
+    what: "read policies and say what is wrong in them",
+    load: async () => (await import("./commands/policy-check.ts")).policyCheck,
+  },
+  {
+    name: "policy explain",
+    what: "say what becomes of a statement, and why",
+    load: async () => (await import("./commands/policy-explain.ts")).policyExplain,
+  },
+  {
+    name: "policy schema",
+    what: "print the JSON Schema of policies, for editors",
+    load: async () => (await import("./commands/policy-schema.ts")).policySchema,
+  },
+  {
+    name: "scram",
+    what: "make the SCRAM verifier of a password, for --users",
+    load: async () => (await import("./commands/scram.ts")).scram,
+  },
+];
+
+/** Finds the command that the arguments name and runs it. */
+export async function main(args: readonly string[]): Promise<number> {
+  const [first = "", second = ""] = args;
+  if (first === "--help" || first === "-h" || first === "help") {
+    process.stdout.write(usage());
+    return 0;
+  }
+  if (first === "--version" || first === "-V") {
+    process.stdout.write(`sluice ${version()}\n`);
+    return 0;
+  }
+  for (const [name, words] of [
+    [`${first} ${second}`, 2],
+    [first, 1],
+  ] as const) {
+    const command = COMMANDS.find((one) => one.name === name);
+    if (command) return (await command.load())(args.slice(words));
+  }
+  process.stderr.write(misuse(first, second));
+  return 2;
+}
+
+/** The text of `sluice --help`. */
+export function usage(): string {
+  const width = Math.max(...COMMANDS.map((command) => command.name.length)) + 2;
+  return [
+    "Sluice stands in front of a Postgres database and guards what each user reads.",
+    "",
+    "usage: sluice COMMAND [ARGUMENTS]",
+    "",
+    ...COMMANDS.map((command) => `  ${command.name.padEnd(width)}${command.what}`),
+    "",
+    '"sluice COMMAND --help" tells more of each.',
+    "",
+  ].join("\n");
+}
+
+function misuse(first: string, second: string): string {
+  if (first === "") return usage();
+  const family = COMMANDS.filter((command) => command.name.startsWith(`${first} `));
+  if (family.length > 0) {
+    const names = family.map((command) => `"sluice ${command.name}"`).join(", ");
+    const said = second && !second.startsWith("-") ? `there is no "sluice ${first} ${second}"` : "which one?";
+    return `sluice: ${said}; there are ${names}\n`;
+  }
+  return `sluice: there is no command "${first}"; "sluice --help" lists them\n`;
+}
+
+/** As package.json has it: one folder above, from proxy/ as from dist/. */
+export function version(): string {
+  const file = new URL("../package.json", import.meta.url);
+  return String((JSON.parse(readFileSync(file, "utf8")) as { version: unknown }).version);
+}
+
+/** Tests import this file; only as the program itself does it run a command. npm starts it through a link. */
+function isProgram(): boolean {
+  const script = process.argv[1];
+  return script !== undefined && import.meta.url === pathToFileURL(realpathSync(script)).href;
+}
+
+if (isProgram()) {
+  main(process.argv.slice(2)).then(
+    (status) => {
+      process.exitCode = status;
+    },
+    (error: unknown) => {
+      process.stderr.write(`sluice: ${error instanceof Error ? error.message : String(error)}\n`);
+      process.exitCode = 1;
+    },
+  );
+}
