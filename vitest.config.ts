@@ -1,11 +1,16 @@
 import { defineConfig } from "vitest/config";
 
+/** Where to write the results as JSON beside the readable report; .ci/run counts them. */
+const results = process.env.SLUICE_TEST_RESULTS;
+
 export default defineConfig({
   test: {
     include: ["test/**/*.test.ts", "policies/**/*.test.ts"],
+    globalSetup: ["test/harness/servers.ts"],
     testTimeout: 30_000,
     hookTimeout: 120_000,
     // Two cores: more workers only make real servers slower.
     maxWorkers: 2,
+    reporters: results ? ["default", ["json", { outputFile: results }]] : ["default"],
   },
 });

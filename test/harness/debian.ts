@@ -1,0 +1,149 @@
+import { execFile } from "node:child_process";
+import { access, mkdir, mkdtemp, readdir, rename, rm } from "node:fs/promises";
+import { delimiter, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+
+/**
+ * Programs that no npm package ships: from the PATH, from the project's cache, or from Debian's packages,
+ * which an ordinary user may download and unpack (not install) into that cache.
+ */
+export interface Program {
+  readonly path: string;
+  /** What it needs beside our own environment: its libraries. */
+  readonly environment: Readonly<Record<string, string>>;
+  /** Which way it was found, for the run's first lines. */
+  readonly way: string;
+}
+
+/** The packages of Debian and Ubuntu that hold a program; the first name that exists is taken. */
+const PACKAGES = {
+  "redis-server": ["redis-server", "valkey-server"],
+  "valkey-server": ["redis-server", "valkey-server"],
+  psql: ["postgresql-client-15", "postgresql-client"],
+  pg_dump: ["postgresql-client-15", "postgresql-client"],
+  // pgbench and the server are one package.
+  pgbench: ["postgresql-15", "postgresql"],
+  postgres: ["postgresql-15", "postgresql"],
+  openssl: ["openssl"],
+} as const;
+
+export type ProgramName = keyof typeof PACKAGES;
+
+const CACHE = fileURLToPath(new URL("../../node_modules/.cache/sluice/", import.meta.url));
+const run = promisify(execFile);
+
+/** Finds one of these programs, the earlier the better. */
+export async function findProgram(...names: readonly [ProgramName, ...ProgramName[]]): Promise<Program> {
+  for (const name of names) {
+    const path = await first(
+      [...(process.env.PATH ?? "").split(delimiter), ...(await serverFolders("/"))],
+      name,
+    );
+    if (path !== undefined) return { path, environment: {}, way: path };
+  }
+  const packages = PACKAGES[names[0]];
+  const root = join(CACHE, packages[0]);
+  const cached = await inRoot(root, names);
+  if (cached !== undefined) return { ...cached, way: `${cached.path} (unpacked earlier)` };
+  const why = await unpack(packages, root).then(
+    () => "it is not in there",
+    (error: unknown) => (error instanceof Error ? error.message.split("\n")[0] : String(error)),
+  );
+  const unpacked = await inRoot(root, names);
+  if (unpacked !== undefined)
+    return { ...unpacked, way: `${unpacked.path} (Debian's package, unpacked just now)` };
+  throw new Error(`The tests need ${names[0]}: apt-get install ${packages[0]} (unpacking it failed: ${why})`);
+}
+
+/** The PATH beside Debian's own folders of Postgres, which it keeps out of the PATH. */
+async function serverFolders(root: string): Promise<readonly string[]> {
+  const versions = join(root, "usr/lib/postgresql");
+  const found = await readdir(versions).catch(() => []);
+  return found.map((version) => join(versions, version, "bin"));
+}
+
+async function inRoot(
+  root: string,
+  names: readonly ProgramName[],
+): Promise<Omit<Program, "way"> | undefined> {
+  // Debian's psql and pgbench in /usr/bin are a Perl wrapper; the programs are beside the server's.
+  const folders = [...(await serverFolders(root)), join(root, "usr/bin"), join(root, "bin")];
+  for (const name of names) {
+    const path = await first(folders, name);
+    if (path === undefined) continue;
+    const triplets = await readdir(join(root, "usr/lib")).catch(() => []);
+    const libraries = triplets
+      .filter((triplet) => triplet.includes("-linux-gnu"))
+      .flatMap((triplet) => [join(root, "usr/lib", triplet), join(root, "lib", triplet)]);
+    return { path, environment: { LD_LIBRARY_PATH: libraries.join(":") } };
+  }
+  return undefined;
+}
+
+async function first(folders: readonly string[], name: string): Promise<string | undefined> {
+  for (const folder of folders) {
+    if (folder === "") continue;
+    const path = join(folder, name);
+    const found = await access(path).then(
+      () => true,
+      () => false,
+    );
+    if (found) return path;
+  }
+  return undefined;
+}
+
+/** apt with private state needs no root: it downloads what is missing here, and dpkg unpacks it. */
+async function unpack(packages: readonly string[], root: string): Promise<void> {
+  await mkdir(CACHE, { recursive: true });
+  const work = await mkdtemp(join(CACHE, "apt-"));
+  try {
+    await mkdir(join(work, "state/lists/partial"), { recursive: true });
+    await mkdir(join(work, "cache/archives/partial"), { recursive: true });
+    const apt = (...args: readonly string[]) =>
+      run(
+        "apt-get",
+        [
+          ...["-o", `Dir::State=${work}/state`, "-o", "Dir::State::status=/var/lib/dpkg/status"],
+          ...["-o", `Dir::Cache=${work}/cache`, "-o", "Debug::NoLocking=1", "-o", "APT::Sandbox::User="],
+          ...["-o", "Acquire::Languages=none", "-qq", ...args],
+        ],
+        { cwd: work },
+      );
+    await apt("update");
+    await apt("download", ...(await missingPackages(packages, apt)));
+    const archives = (await readdir(work)).filter((file) => file.endsWith(".deb"));
+    for (const archive of archives) await run("dpkg", ["-x", join(work, archive), join(work, "root")]);
+    // Another worker may have been quicker; its copy is as good.
+    await rename(join(work, "root"), root).catch(() => undefined);
+  } finally {
+    await rm(work, { recursive: true, force: true });
+  }
+}
+
+/** The package and those that it depends on and that this machine lacks. */
+async function missingPackages(
+  packages: readonly string[],
+  apt: (...args: readonly string[]) => Promise<{ readonly stdout: string }>,
+): Promise<readonly string[]> {
+  let reason: unknown;
+  for (const name of packages) {
+    try {
+      const { stdout } = await apt(
+        "install",
+        "-y",
+        "--reinstall",
+        "--no-install-recommends",
+        "--print-uris",
+        name,
+      );
+      // 'http://…/redis-server_7.0.15-1_amd64.deb' redis-server_5%3a7.0.15-1_amd64.deb 72492 SHA256:…
+      const files = stdout.split("\n").flatMap((line) => line.split(" ")[1] ?? []);
+      return [...new Set(files.map((file) => file.split("_")[0] ?? ""))].filter((file) => file !== "");
+    } catch (error) {
+      reason = error;
+    }
+  }
+  throw reason;
+}

@@ -1,0 +1,80 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { freePort } from "../../proxy/demo/postgres.ts";
+import { findProgram, type Program } from "./debian.ts";
+
+export interface RedisOptions {
+  /** A free one if left out. */
+  readonly port?: number;
+  /** Further arguments of redis-server. */
+  readonly args?: readonly string[];
+}
+
+export interface RedisServer {
+  readonly url: string;
+  readonly port: number;
+  readonly way: string;
+  /** Orderly; what it holds is gone. */
+  stop(): Promise<void>;
+  /** As a machine that loses power: clients get no word. */
+  kill(): Promise<void>;
+}
+
+/** Starts a Redis that keeps nothing on disk. */
+export async function launchRedis({ port, args = [] }: RedisOptions): Promise<RedisServer> {
+  const program = await findRedis();
+  const listen = port ?? (await freePort());
+  const folder = await mkdtemp(join(tmpdir(), "sluice-redis-"));
+  const server = spawnTied(program, [
+    ...["--port", String(listen), "--bind", "127.0.0.1", "--dir", folder, "--databases", "1024"],
+    ...["--save", "", "--appendonly", "no", "--daemonize", "no", ...args],
+  ]);
+  await ready(server);
+  const end = async (signal: NodeJS.Signals) => {
+    if (server.exitCode === null && server.signalCode === null) {
+      await new Promise<void>((done) => {
+        server.once("exit", () => done());
+        server.kill(signal);
+      });
+    }
+    await rm(folder, { recursive: true, force: true });
+  };
+  return {
+    url: `redis://127.0.0.1:${listen}`,
+    port: listen,
+    way: program.way,
+    stop: () => end("SIGTERM"),
+    kill: () => end("SIGKILL"),
+  };
+}
+
+async function findRedis(): Promise<Program> {
+  const given = process.env.REDIS_SERVER_BIN;
+  if (given) return { path: given, environment: {}, way: `REDIS_SERVER_BIN (${given})` };
+  return findProgram("redis-server", "valkey-server");
+}
+
+/** A child that ends when we do, however we end. */
+function spawnTied({ path, environment }: Program, args: readonly string[]): ChildProcess {
+  const options = {
+    stdio: ["ignore", "pipe", "inherit"] as ("ignore" | "pipe" | "inherit")[],
+    env: { ...process.env, ...environment },
+  };
+  return process.platform === "linux"
+    ? spawn("setpriv", ["--pdeathsig=KILL", path, ...args], options)
+    : spawn(path, args, options);
+}
+
+async function ready(server: ChildProcess): Promise<void> {
+  await new Promise<void>((done, fail) => {
+    let log = "";
+    server.stdout?.setEncoding("utf8").on("data", (text: string) => {
+      log = (log + text).slice(-4000);
+      if (log.includes("Ready to accept connections")) done();
+    });
+    server.once("error", fail);
+    server.once("exit", (code, signal) => fail(new Error(`redis-server ended (${signal ?? code}):\n${log}`)));
+  });
+}

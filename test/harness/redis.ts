@@ -1,0 +1,26 @@
+import { Redis } from "ioredis";
+import { inject } from "vitest";
+import { launchRedis } from "./redis-process.ts";
+
+export type { RedisOptions, RedisServer } from "./redis-process.ts";
+
+/** A Redis of the test's own, to be stopped or killed by it. */
+export const startRedis = launchRedis;
+
+/** The URL of an empty logical database of the run's Redis that nobody else uses. */
+export async function redisUrl(): Promise<string> {
+  const url = inject("redisUrl");
+  const redis = new Redis(url);
+  try {
+    // Database 0 holds the number of the one handed out last.
+    const ticket = await redis.incr("sluice-test:database");
+    const database = 1 + (ticket % Math.max(1, inject("redisDatabases") - 1));
+    await redis.select(database);
+    await redis.flushdb();
+    const fresh = new URL(url);
+    fresh.pathname = `/${database}`;
+    return fresh.href;
+  } finally {
+    redis.disconnect();
+  }
+}

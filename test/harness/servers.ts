@@ -1,0 +1,97 @@
+import { chmod, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Redis } from "ioredis";
+import type { TestProject } from "vitest/node";
+import { type PostgresOptions, startPostgres } from "../../proxy/demo/postgres.ts";
+import { launchRedis } from "./redis-process.ts";
+import { createRoles } from "./support-schema.ts";
+
+declare module "vitest" {
+  interface ProvidedContext {
+    /** Of a superuser. */
+    readonly postgresUri: string;
+    readonly redisUrl: string;
+    /** How many logical databases that Redis has. */
+    readonly redisDatabases: number;
+  }
+}
+
+interface Provided {
+  readonly url: string;
+  readonly way: string;
+  stop(): Promise<void>;
+}
+
+/** Real servers for the whole test run: started once, stopped when it ends. */
+export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  const started = await Promise.allSettled([providePostgres(), provideRedis()]);
+  const [postgres, redis] = started;
+  const stop = async () => {
+    await Promise.all(
+      started.map((server) => (server.status === "fulfilled" ? server.value.stop() : undefined)),
+    );
+  };
+  if (postgres.status === "rejected" || redis.status === "rejected") {
+    await stop();
+    throw postgres.status === "rejected" ? postgres.reason : (redis as PromiseRejectedResult).reason;
+  }
+  await createRoles(postgres.value.url);
+  project.provide("postgresUri", postgres.value.url);
+  project.provide("redisUrl", redis.value.url);
+  project.provide("redisDatabases", await countDatabases(redis.value.url));
+  console.log(`Postgres: ${postgres.value.way}\nRedis: ${redis.value.way}`);
+  return stop;
+}
+
+/** A folder that the server's own user can reach, also when we are root. */
+export async function serverFolder(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), "sluice-test-"));
+  await chmod(folder, 0o755);
+  return folder;
+}
+
+/** Passwords are asked for, as in earnest; nothing is kept through a crash. */
+export const TEST_POSTGRES = {
+  superuser: "postgres",
+  password: "postgres-password",
+  settings: {
+    fsync: "off",
+    full_page_writes: "off",
+    synchronous_commit: "off",
+    max_connections: "200",
+    autovacuum: "off",
+  },
+} satisfies Partial<PostgresOptions>;
+
+async function providePostgres(): Promise<Provided> {
+  const given = process.env.TEST_PG_URL;
+  if (given) return { url: given, way: "TEST_PG_URL", stop: async () => undefined };
+  const folder = await serverFolder();
+  const server = await startPostgres({ ...TEST_POSTGRES, dataFolder: join(folder, "data") });
+  return {
+    url: server.uri,
+    way: `the npm package's, port ${server.port}`,
+    async stop() {
+      await server.stop();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+async function provideRedis(): Promise<Provided> {
+  const given = process.env.TEST_REDIS_URL;
+  if (given) return { url: given, way: "TEST_REDIS_URL", stop: async () => undefined };
+  const server = await launchRedis({});
+  return { url: server.url, way: `${server.way}, port ${server.port}`, stop: server.stop };
+}
+
+async function countDatabases(url: string): Promise<number> {
+  const redis = new Redis(url);
+  try {
+    const [, count] = (await redis.config("GET", "databases")) as readonly string[];
+    return Number(count ?? 1);
+  } finally {
+    redis.disconnect();
+  }
+}
