@@ -1,0 +1,78 @@
+import { connect, type Socket } from "node:net";
+import { type Refusal, refuseSession } from "./refusal.ts";
+import { sslRequest } from "./startup.ts";
+import { connectTls } from "./tls.ts";
+import { parseUpstream, type Upstream } from "./upstream-uri.ts";
+
+export { parseUpstream, type Upstream };
+
+/** The server cannot be reached. `message` may name the host and is for logs; `refusal` is for clients. */
+export class UpstreamUnreachable extends Error {
+  override readonly name = "UpstreamUnreachable";
+  readonly refusal: Refusal = refuseSession("08006", "the database server cannot be reached");
+}
+
+/**
+ * Connects to the server, with TLS as the target asks for it. The socket is paused.
+ * Rejects with `UpstreamUnreachable` only.
+ */
+export async function dial(target: Upstream): Promise<Socket> {
+  const socket = target.host.startsWith("/")
+    ? connect({ path: `${target.host}/.s.PGSQL.${target.port}` })
+    : connect({ host: target.host, port: target.port, noDelay: true, keepAlive: true });
+  const timer = setTimeout(() => socket.destroy(new Error("timed out")), target.connectTimeout);
+  try {
+    await connected(socket);
+    return await secured(socket, target);
+  } catch (error) {
+    socket.destroy();
+    const reason = (error as NodeJS.ErrnoException).code ?? (error as Error).message;
+    throw new UpstreamUnreachable(`${target.host}:${target.port}: ${reason}`, { cause: error });
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function secured(socket: Socket, target: Upstream): Promise<Socket> {
+  // libpq, too, speaks no TLS over Unix sockets, whatever sslmode says.
+  if (target.sslmode === "disable" || target.host.startsWith("/")) return socket;
+  if (target.sslnegotiation === "direct") return connectTls(socket, target);
+  socket.write(sslRequest);
+  const answer = await firstChunk(socket);
+  // More than the one byte was not encrypted, and perhaps not sent by the server (CVE-2021-23222).
+  if (answer.length !== 1) throw new Error("received unencrypted data after SSL response");
+  switch (answer.toString("latin1")) {
+    case "S":
+      return connectTls(socket, target);
+    case "N":
+      if (target.sslmode === "prefer") return socket;
+      throw new Error(`the server does not support SSL, but sslmode=${target.sslmode}`);
+    default:
+      throw new Error("invalid response to SSL request");
+  }
+}
+
+function connected(socket: Socket): Promise<void> {
+  return new Promise((resolve, reject) => {
+    socket.once("error", reject).once("connect", () => {
+      socket.removeListener("error", reject);
+      resolve();
+    });
+  });
+}
+
+/** What the server says first, with the socket paused right behind it. */
+function firstChunk(socket: Socket): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const closed = () => reject(new Error("connection closed by the server"));
+    const done = () => {
+      socket.pause();
+      socket.removeListener("error", reject).removeListener("close", closed).removeListener("end", closed);
+    };
+    socket.once("error", reject).once("close", closed).once("end", closed);
+    socket.once("data", (chunk) => {
+      done();
+      resolve(chunk);
+    });
+  });
+}
