@@ -67,13 +67,14 @@ async function fillTables(client: Client, amounts: Amounts, progress: Progress):
   await client.query("SET synchronous_commit = off; SET maintenance_work_mem = '256MB'");
   await client.query(TABLES);
   const { customers } = amounts;
-  const rows = (table: string, total: number, line: (id: number) => string) =>
-    copyIn(
+  const rows = async (table: string, total: number, line: (id: number) => string) => {
+    await copyIn(
       client,
       table,
       numbered(total, line, (done) => progress(table, done, total)),
     );
-
+    await client.query(`ALTER TABLE ${table} ALTER id RESTART WITH ${total + 1}`);
+  };
   await rows("customers", customers, (id) => copyLine(Object.values(customerAt(id))));
   await rows("tickets", amounts.tickets, (id) => copyLine(Object.values(ticketAt(id, customers))));
   await rows("ticket_messages", amounts.messages, (id) => copyLine(Object.values(messageAt(id, amounts))));

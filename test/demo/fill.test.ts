@@ -1,0 +1,61 @@
+import pg from "pg";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { DATABASE, fill, uriOf } from "../../proxy/demo/fill.ts";
+import { type Amounts, customerAt } from "../../proxy/demo/people.ts";
+import type { RunningPostgres } from "../../proxy/demo/postgres.ts";
+import { uriFor } from "../../proxy/demo/schema.ts";
+import { startPostgres } from "../harness/postgres.ts";
+
+const FEW: Amounts = { customers: 300, tickets: 600, messages: 900, payments: 400 };
+let server: RunningPostgres;
+
+// Of its own: the demo makes its roles with its own passwords.
+beforeAll(async () => {
+  server = await startPostgres();
+});
+afterAll(() => server.stop());
+
+async function rows(uri: string, sql: string): Promise<unknown[][]> {
+  const client = new pg.Client({ connectionString: uri });
+  await client.connect();
+  try {
+    return (await client.query<unknown[]>({ text: sql, rowMode: "array" })).rows;
+  } finally {
+    await client.end();
+  }
+}
+
+test("a fill that is interrupted starts over, and a whole one is used again", async () => {
+  const interrupted = fill(server.uri, FEW, (table) => {
+    if (table === "tickets") throw new Error("Ctrl-C");
+  });
+  await expect(interrupted).rejects.toThrow("Ctrl-C");
+  const told: string[] = [];
+  expect(await fill(server.uri, FEW, (table) => told.push(table))).toBe("filled");
+  expect(new Set(told)).toEqual(new Set(["customers", "tickets", "ticket_messages", "payments", "indexes"]));
+  expect(await fill(server.uri, FEW, () => told.push("again"))).toBe("reused");
+  expect(told).not.toContain("again");
+});
+
+test("the tables hold what the generator says", async () => {
+  await fill(server.uri, FEW, () => {});
+  const uri = uriOf(server.uri, DATABASE);
+  const counts = `SELECT (SELECT count(*)::int FROM customers), (SELECT count(*)::int FROM tickets),
+    (SELECT count(*)::int FROM ticket_messages), (SELECT count(*)::int FROM payments)`;
+  expect(await rows(uri, counts)).toEqual([[300, 600, 900, 400]]);
+  const seven = customerAt(7);
+  expect(await rows(uri, "SELECT name, email, birth_date::text FROM customers WHERE id = 7")).toEqual([
+    [seven.name, seven.email, seven.birthDate],
+  ]);
+});
+
+test("the application writes past the last row that was filled in; an agent reads all, deletes nothing", async () => {
+  await fill(server.uri, FEW, () => {});
+  const application = uriFor("helpdesk_app", "127.0.0.1", server.port, DATABASE);
+  const insert = `INSERT INTO tickets (customer_id, subject, body, region) VALUES (1, 's', 'b', 'eu') RETURNING id::int`;
+  const [[id] = []] = await rows(application, insert);
+  expect(id).toBeGreaterThan(FEW.tickets);
+  const agent = uriFor("anna", "127.0.0.1", server.port, DATABASE);
+  expect(await rows(agent, "SELECT count(*)::int FROM customers")).toEqual([[300]]);
+  await expect(rows(agent, "DELETE FROM customers")).rejects.toThrow("permission denied");
+});
