@@ -1,0 +1,293 @@
+import { z } from "zod";
+
+/*
+ * The YAML of a policy file. The texts given as `error` say what would be right: they become the hint of a
+ * problem. The texts of `describe` become hover texts in editors, by the JSON schema.
+ */
+
+/** A mapping with these keys and no others. */
+function mapping<Shape extends z.ZodRawShape>(shape: Shape, example: string) {
+  return z.strictObject(shape, {
+    error: (issue) =>
+      issue.code === "unrecognized_keys" ? `Keys here: ${Object.keys(shape).join(", ")}.` : example,
+  });
+}
+
+const name = z
+  .string({ error: "A name; put it in quotes if it looks like a number." })
+  .min(1, { error: "A name that is not empty." });
+
+const relationName = z.string({ error: "A table as schema.table." }).regex(/^[^.*\s][^.*]*\.[^.*]+$/, {
+  error: "A table with its schema, as in public.customers.",
+});
+
+const relationPattern = z
+  .string({ error: "A table as schema.table, or schema.* for all of a schema." })
+  .regex(/^[^.*\s][^.*]*\.([^.*]+|\*)$/, {
+    error: "A table with its schema, as in public.customers, or a whole schema, as in public.*.",
+  });
+
+const functionName = z.string({ error: "A function as schema.name." }).regex(/^[^.*\s(]+\.[^.*\s(]+$/, {
+  error: "A function with its schema and without arguments, as in public.normalise_phone.",
+});
+
+const sql = z
+  .string({ error: "One SQL expression, in quotes." })
+  .min(1, { error: "One SQL expression, in quotes." });
+
+const positive = z
+  .number({ error: "A whole number, 1 or more." })
+  .int({ error: "A whole number, 1 or more." })
+  .min(1, { error: "A whole number, 1 or more." });
+
+const count = z
+  .number({ error: "A whole number, 0 or more." })
+  .int({ error: "A whole number, 0 or more." })
+  .min(0, { error: "A whole number, 0 or more." });
+
+const none = z.literal("none");
+
+export const WORD_MASKS = ["null", "redact", "initials", "email", "hash", "year", "month"] as const;
+
+const MASKS_HINT =
+  'A mask: "null", redact, initials, email, hash, year, month, { constant: text }, { first: n }, { last: n }, ' +
+  '{ token: prefix }, { round: n } or { sql: "left(value, 3)" }.';
+
+const maskSchema = z
+  .union(
+    [
+      // An unquoted null is YAML's own null. It can only mean the strongest mask.
+      z.null(),
+      z.enum(WORD_MASKS),
+      mapping({ constant: z.string({ error: "A text." }) }, MASKS_HINT),
+      mapping({ first: positive }, MASKS_HINT),
+      mapping({ last: positive }, MASKS_HINT),
+      mapping(
+        {
+          token: z
+            .string({ error: "What each token begins with, as in cust_." })
+            .regex(/^[A-Za-z0-9_.:-]{0,20}$/, {
+              error: "At most 20 letters, digits and _ . : -, as in cust_.",
+            }),
+        },
+        MASKS_HINT,
+      ),
+      mapping(
+        {
+          round: z
+            .number({ error: "A number above 0." })
+            .min(1e-6, { error: "A number from 0.000001 to 1e12." })
+            .max(1e12, { error: "A number from 0.000001 to 1e12." }),
+        },
+        MASKS_HINT,
+      ),
+      mapping({ sql }, MASKS_HINT),
+    ],
+    { error: MASKS_HINT },
+  )
+  .describe(
+    [
+      "How a value looks to those who may not see it. NULL stays NULL, and the column keeps its type.",
+      'null: NULL ("null" in quotes). redact: [redacted]. { constant: text }: that text.',
+      "initials: Alice Ng becomes A. N. email: alice@example.com becomes a***@example.com.",
+      "{ first: n }, { last: n }: n characters are shown, each other one is a star.",
+      "{ token: prefix }: keyed and always the same for the same value, so joins and groups still work.",
+      "hash: SHA-256 without a key; whoever can list all possible values can find the one behind it.",
+      "{ round: n }: to a multiple of n (numbers). year, month: cut to it (dates and times, in UTC).",
+      '{ sql: "left(value, 3)" }: an expression of your own, where value is the column; one that can fail ' +
+        "may show the value in its error message.",
+    ].join("\n"),
+  );
+
+const classSchema = mapping({ mask: maskSchema }, "A class as in { mask: redact }.");
+
+const tableSchema = mapping(
+  {
+    subject: name
+      .optional()
+      .describe("The column that says whose record a row is: one distinct value counts as one person read."),
+    columns: z
+      .record(z.string(), name, { error: "Columns and their classes, as in { email: email }." })
+      .optional()
+      .describe("Which class each protected column has: column name, then class name."),
+  },
+  "A table as in { subject: id, columns: { email: email } }.",
+);
+
+const classList = z.array(name, { error: "A list of class names." });
+
+const sightSchema = z
+  .union(
+    [
+      z.literal("all"),
+      none,
+      z.array(
+        z.union(
+          [
+            name,
+            z.record(name, mapping({ when: sql }, 'A condition as in { when: "assignee = :user" }.'), {
+              error: 'A class with its condition, as in text: { when: "assignee = :user" }.',
+            }),
+          ],
+          { error: 'A class name, or text: { when: "assignee = :user" }.' },
+        ),
+      ),
+    ],
+    { error: "all, none, or a list of class names, each perhaps with { when: … }." },
+  )
+  .describe(
+    "Classes that the role sees in the clear. With `when`, only in rows where the SQL condition holds; " +
+      ":user stands for the user's name as a quoted literal. All other classes are masked.",
+  );
+
+const RELATIONS_HINT = "all, none, or a list as in [public.customers, crm.*].";
+const relationsSchema = z.union([z.literal("all"), none, z.array(relationPattern)], {
+  error: RELATIONS_HINT,
+});
+
+const DURATION = /^[1-9][0-9]{0,5}[smhdw]$/;
+const BUDGET_HINT = "none, or windows as in { 1h: 120, 1d: { people: 300, rows: 5000 } }.";
+const budgetSchema = z
+  .union(
+    [
+      none,
+      z.record(
+        z.string().regex(DURATION, { error: "A window: a number and s, m, h, d or w, as in 1m, 12h, 30d." }),
+        z.union(
+          [
+            none,
+            count,
+            mapping(
+              { people: count.optional(), rows: count.optional() },
+              "As in { people: 300, rows: 5000 }.",
+            ),
+          ],
+          { error: "A number of people, { people: 300, rows: 5000 }, or none." },
+        ),
+      ),
+    ],
+    { error: BUDGET_HINT },
+  )
+  .describe(
+    "How many distinct people (and rows) a user may read within sliding windows, over all sessions and " +
+      "proxies together. `none`: not counted. A role that extends another changes only the windows it names.",
+  );
+
+const BYTES_HINT = "A size as in 4096, 256kB, 10MB or 1GB (1kB is 1024 bytes, as in Postgres), or none.";
+const roleSchema = mapping(
+  {
+    extends: name
+      .optional()
+      .describe(
+        "Another role. What this role says replaces what that one says, key by key; users stay its own.",
+      ),
+    users: z
+      .array(name, { error: "A list of user names, as in [anna, ben]." })
+      .optional()
+      .describe(
+        "Database users who have this role. * and ? are wildcards; an exact name goes before a wildcard.",
+      ),
+    from: z
+      .array(z.string({ error: "A network, as in 10.2.0.0/16." }), {
+        error: "A list of networks, as in [10.2.0.0/16].",
+      })
+      .optional()
+      .describe("Networks where these users may come from. All if left out."),
+    reads: relationsSchema.optional().describe("Tables and views that the role may read. None if left out."),
+    writes: relationsSchema
+      .optional()
+      .describe("Tables that the role may insert into, update and delete from. None if left out."),
+    sees: sightSchema.optional(),
+    finds: z
+      .union([z.literal("all"), none, classList], { error: "all, none, or a list of class names." })
+      .optional()
+      .describe("Masked classes that may be searched by exact value: where email = 'alice@example.com'."),
+    calls: z
+      .array(functionName, { error: "A list of functions, as in [public.normalise_phone]." })
+      .optional()
+      .describe("Functions outside pg_catalog that the role may call."),
+    require_filter: z
+      .array(relationName, { error: "A list of tables." })
+      .optional()
+      .describe("Tables that may be read only with a condition on an indexed column."),
+    only: z
+      .record(relationName, sql, {
+        error: "Tables and conditions, as in { public.tickets: \"region = 'eu'\" }.",
+      })
+      .optional()
+      .describe("Row filters: of these tables the role has only the rows where the SQL condition holds."),
+    aggregates_only: z
+      .union(
+        [
+          none,
+          mapping(
+            { min_group: positive.min(2, { error: "A whole number, 2 or more." }) },
+            "As in { min_group: 10 }.",
+          ),
+        ],
+        {
+          error: "none, or { min_group: 10 }.",
+        },
+      )
+      .optional()
+      .describe("Grouped results only; groups of fewer people than min_group are left out."),
+    rows: z
+      .union([none, positive], { error: "A whole number, 1 or more, or none." })
+      .optional()
+      .describe("Rows that one statement may return."),
+    bytes: z
+      .union([none, positive, z.string().regex(/^[1-9][0-9]{0,8} ?(B|kB|MB|GB)$/, { error: BYTES_HINT })], {
+        error: BYTES_HINT,
+      })
+      .optional()
+      .describe("Bytes that one statement may return: 256kB, 10MB."),
+    on_excess: z
+      .enum(["error", "truncate"], { error: "error or truncate." })
+      .optional()
+      .describe("Past rows or bytes: an error (the default), or the first rows and a warning."),
+    budget: budgetSchema.optional(),
+  },
+  "A role as in { users: [anna], reads: [public.customers] }.",
+);
+
+/** One policy file. */
+export const policyFileSchema = mapping(
+  {
+    version: z.literal(1, { error: "version: 1" }).describe("Version of this format: 1."),
+    database: name
+      .optional()
+      .describe("The one database that this file speaks of. All databases if left out."),
+    classes: z
+      .record(name, classSchema, { error: "Classes by name, as in email: { mask: email }." })
+      .optional()
+      .describe("What protected columns hold, and how that looks to those who may not see it."),
+    tables: z
+      .record(relationName, tableSchema, { error: "Tables by schema.table." })
+      .optional()
+      .describe("Which columns are protected, and which column says whose record a row is."),
+    roles: z.record(name, roleSchema, { error: "Roles by name." }).optional().describe("Who may do what."),
+    unknown_users: name
+      .optional()
+      .describe("Users without a role: refuse (the default), or the name of a role."),
+    unclassified: z
+      .enum(["show", "mask", "deny"], { error: "show, mask or deny." })
+      .optional()
+      .describe("Columns without a class: show (the default), mask (NULL) or deny."),
+    mode: z
+      .enum(["enforce", "observe"], { error: "enforce or observe." })
+      .optional()
+      .describe("enforce (the default), or observe: say what would happen and change nothing."),
+  },
+  "A mapping with version, classes, tables and roles.",
+);
+
+export type PolicyFile = z.infer<typeof policyFileSchema>;
+export type RoleEntry = z.infer<typeof roleSchema>;
+export type MaskEntry = z.infer<typeof maskSchema>;
+export type BudgetEntry = NonNullable<RoleEntry["budget"]>;
+
+/** The JSON schema of a policy file, for editors (draft 7, which yaml-language-server reads). */
+export function policyJsonSchema(): string {
+  const schema = z.toJSONSchema(policyFileSchema, { target: "draft-7", io: "input" });
+  return `${JSON.stringify({ title: "Sluice policy", ...schema }, null, 2)}\n`;
+}

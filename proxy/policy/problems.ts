@@ -1,0 +1,65 @@
+import type { Place } from "./policy.ts";
+
+/** Something in a policy that is wrong: where, what, and what would be right. */
+export interface PolicyProblem {
+  /** A warning leaves the policy in force; an error keeps it out. */
+  readonly severity: "error" | "warning";
+  readonly place: Place;
+  readonly message: string;
+  readonly hint: string;
+}
+
+/** `policies/support.yaml:12:5: error: …`, with the hint on a line of its own. */
+export function describeProblem(problem: PolicyProblem): string {
+  const { file, line, column } = problem.place;
+  const head = `${file}:${line}:${column}: ${problem.severity}: ${problem.message}`;
+  return problem.hint === "" ? head : `${head}\n  hint: ${problem.hint}`;
+}
+
+/** In the order in which a reader meets them. */
+export function sortProblems(problems: readonly PolicyProblem[]): readonly PolicyProblem[] {
+  return [...problems].sort(
+    (a, b) =>
+      a.place.file.localeCompare(b.place.file) ||
+      a.place.line - b.place.line ||
+      a.place.column - b.place.column ||
+      a.message.localeCompare(b.message),
+  );
+}
+
+/** `Did you mean "reads"?` when a known name is close, else what is known. */
+export function suggest(given: string, known: Iterable<string>, otherwise: string): string {
+  let best: string | undefined;
+  let bestDistance = Math.max(1, Math.floor(given.length / 3)) + 1;
+  for (const name of known) {
+    const distance = editDistance(given.toLowerCase(), name.toLowerCase());
+    if (distance < bestDistance) {
+      best = name;
+      bestDistance = distance;
+    }
+  }
+  if (best === undefined) return otherwise;
+  return otherwise === "" ? `Did you mean "${best}"?` : `Did you mean "${best}"? ${otherwise}`;
+}
+
+/** Optimal string alignment distance: a swap of two neighbours is one mistake, as typing makes it. */
+function editDistance(a: string, b: string): number {
+  // Typing errors in long text are of no interest, and the table would be large.
+  if (a.length > 64 || b.length > 64) return Number.POSITIVE_INFINITY;
+  let beforeLast: number[] = [];
+  let last = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= a.length; i++) {
+    const row = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const cost = a[i - 1] === b[j - 1] ? 0 : 1;
+      let best = Math.min((last[j] ?? 0) + 1, (row[j - 1] ?? 0) + 1, (last[j - 1] ?? 0) + cost);
+      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) {
+        best = Math.min(best, (beforeLast[j - 2] ?? 0) + 1);
+      }
+      row.push(best);
+    }
+    beforeLast = last;
+    last = row;
+  }
+  return last[b.length] ?? 0;
+}
