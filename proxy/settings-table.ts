@@ -1,8 +1,9 @@
 import { z } from "zod";
+import { parseUpstream } from "./wire/upstream-uri.ts";
 
 /** One setting of `serve`: its flag, environment variable and key of sluice.yaml all follow from its name. */
 export interface Setting<T> {
-  /** From the text of a flag, a variable or a YAML scalar. Its message completes the sentence "… is not". */
+  /** From the text of a flag, a variable or a YAML scalar. Its message completes `"…" is not`; of secrets it stands alone. */
   readonly value: z.ZodType<T, string>;
   readonly default: string | undefined;
   /** What stands for the value in `--help`. */
@@ -34,10 +35,13 @@ function value<T>(expected: string, read: (text: string) => T | undefined): z.Zo
 
 const path = value("a path", (given) => given || undefined);
 const address = value("a host and a port, such as 127.0.0.1:6432 or [::1]:6432", parseAddress);
-const postgresUri = value("a libpq URI, such as postgresql://user@host:5432/database", (given) =>
-  hasScheme(given, ["postgres:", "postgresql:"]) ? given : undefined,
-);
-const redisUri = value("a Redis address, such as redis://host:6379 or rediss://host:6380", (given) =>
+const upstream = z.string().transform((text, context) => {
+  const read = parseUpstream(text, {});
+  if (read.ok) return text;
+  context.addIssue({ code: "custom", message: read.problem });
+  return z.NEVER;
+});
+const redisUri = value("not a Redis address, such as redis://host:6379 or rediss://host:6380", (given) =>
   /^rediss?(\+cluster|\+sentinel)?:\/\/./.test(given) ? given : undefined,
 );
 const size = value("a size, such as 64MB or 512kB", (given) => {
@@ -73,7 +77,7 @@ export const SETTINGS = {
     what: "where clients connect",
   }),
   upstream: setting({
-    value: postgresUri,
+    value: upstream,
     placeholder: "URI",
     what: "the database, a libpq URI (sslmode and sslrootcert too); required",
     secret: "uri",
@@ -130,13 +134,13 @@ export const SETTINGS = {
     path: true,
   }),
   control: setting({
-    value: postgresUri,
+    value: upstream,
     placeholder: "URI",
     what: "the log-in with which Sluice reads the catalog; the user of --upstream if left out",
     secret: "uri",
   }),
   key: setting({
-    value: value("a secret of at least 32 characters, such as openssl rand -hex 32 makes", (given) =>
+    value: value("not a secret of at least 32 characters, such as openssl rand -hex 32 makes", (given) =>
       given.length >= 32 ? given : undefined,
     ),
     placeholder: "SECRET",
@@ -234,8 +238,4 @@ function parseAddress(given: string): Address | undefined {
 function scaled(match: RegExpExecArray, units: Record<string, number>, plain: string): number | undefined {
   const factor = units[(match[2] ?? plain).toLowerCase()];
   return factor === undefined ? undefined : Number(match[1]) * factor || undefined;
-}
-
-function hasScheme(given: string, schemes: readonly string[]): boolean {
-  return schemes.some((scheme) => given.startsWith(`${scheme}//`));
 }

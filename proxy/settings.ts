@@ -63,9 +63,8 @@ function readGiven(given: Given, problems: string[]): unknown {
   if (content === undefined) return undefined;
   const checked = row.value.safeParse(content);
   if (!checked.success) {
-    const expected = checked.error.issues[0]?.message ?? "valid";
-    const shown = row.secret ? "the value" : `"${given.text}"`;
-    problems.push(`${given.source}: ${shown} is not ${expected}`);
+    const message = checked.error.issues[0]?.message ?? "valid";
+    problems.push(`${given.source}: ${row.secret ? "" : `"${given.text}" is not `}${message}`);
     return undefined;
   }
   return row.path ? from(given.folder, String(checked.data)) : checked.data;
