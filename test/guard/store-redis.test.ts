@@ -1,0 +1,217 @@
+import { Redis } from "ioredis";
+import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
+import type { CounterStore } from "../../proxy/guard/meter.ts";
+import { createRedisStore } from "../../proxy/guard/store-redis.ts";
+import { createLog } from "../../proxy/log.ts";
+import { redisUrl, startRedis } from "../harness/redis.ts";
+import { account, people, plainRows, range, released, rows, rowsOf } from "./claims.ts";
+import { becomes, KEY, openRedisStore, redisBench, SILENT } from "./redis-bench.ts";
+import { storeContract } from "./store-contract.ts";
+
+describe("counters in Redis", () => {
+  let url: string;
+  let bench: Awaited<ReturnType<typeof redisBench>>;
+  beforeAll(async () => {
+    url = await redisUrl();
+    bench = await redisBench(url);
+  });
+  afterAll(async () => {
+    await bench.store.close();
+    bench.redis.disconnect();
+  });
+
+  beforeEach(() => bench.redis.flushdb());
+
+  storeContract(() => bench);
+
+  test("ten proxies that read as one user at once release exactly the budget", async () => {
+    const agent = account(people("1d", 500), rows("1d", 100_000));
+    const proxies = await Promise.all(range(0, 10).map(() => openRedisStore(url)));
+    onTestFinished(() => closeAll(proxies));
+    const out = new Set<string>();
+    const read = async (proxy: CounterStore, n: number) => {
+      for (let turn = 0; turn < 20; turn++) {
+        // Each proxy reads its own people and some that others read too.
+        const batch = rowsOf(...range(n * 1000 + turn * 10, 7), ...range(turn * 3, 3));
+        const count = await released(proxy, agent, batch);
+        for (const person of batch.people.slice(0, count)) out.add(person);
+      }
+    };
+    await Promise.all(proxies.map(read));
+    expect(out.size).toBe(500);
+  });
+
+  test("rows released by proxies at once are exactly the budget, too", async () => {
+    const agent = account(rows("1d", 1000));
+    const proxies = await Promise.all(range(0, 10).map(() => openRedisStore(url)));
+    onTestFinished(() => closeAll(proxies));
+    const counts = await Promise.all(
+      proxies.flatMap((proxy) => range(0, 12).map(() => released(proxy, agent, plainRows(13)))),
+    );
+    expect(counts.reduce((sum, count) => sum + count, 0)).toBe(1000);
+  });
+
+  test("rows are free again when their window has passed, as the refusal said", async () => {
+    const agent = account(rows("1s", 5));
+    expect(await released(bench.store, agent, plainRows(5))).toBe(5);
+    const grant = await bench.store.charge(agent, plainRows(2));
+    expect(grant).toMatchObject({ kind: "part", rows: 0, used: 5 });
+    const freesAt = grant.kind === "part" ? grant.freesAt : 0;
+    await vi.waitUntil(async () => (await bench.now()) >= freesAt, { timeout: 5_000 });
+    expect(await released(bench.store, agent, plainRows(2))).toBe(2);
+  });
+
+  test("whoever reads Redis learns no name of a user or a person, and keys go by themselves", async () => {
+    const agent = account(people("1h", 10), rows("1d", 100));
+    await released(bench.store, agent, { ...rowsOf("alice@example.com"), unknownPerRow: 1 });
+    const keys = await bench.redis.keys("*");
+    expect(keys).toHaveLength(3);
+    expect(new Set(keys.map((key) => /^sluice:\{[\w-]{16}\}:/.exec(key)?.[0])).size).toBe(1);
+    const [peopleKey] = keys.filter((key) => key.endsWith(":people"));
+    const members = await bench.redis.zrangeBuffer(peopleKey ?? "", "0", "-1");
+    expect(members).toHaveLength(2);
+    expect(Buffer.concat(members).toString("latin1")).not.toMatch(/alice|example|customers/);
+    expect(keys.join()).not.toContain("agent");
+    for (const key of keys) {
+      expect(await bench.redis.pttl(key)).toBeGreaterThan(86_000_000);
+      expect(await bench.redis.pttl(key)).toBeLessThan(86_400_000 + 1_500_000);
+    }
+  });
+
+  test("old rows do not pile up", async () => {
+    const agent = account(rows("1h", 1_000_000));
+    await released(bench.store, agent, plainRows(1));
+    const [key] = await bench.redis.keys("*:rows");
+    const old = Object.fromEntries(range(0, 3000).map((_, i) => [`64:${1_000_000 + i}`, 1]));
+    await bench.redis.hset(key ?? "", old);
+    // The first slice of 16 seconds has begun already: as if it had not.
+    const current = Math.floor((await bench.now()) / 16_384);
+    await bench.redis.hdel(key ?? "", `16384:${current}`, `16384:${current + 1}`);
+    await released(bench.store, agent, plainRows(1));
+    expect(await bench.redis.hlen(key ?? "")).toBeLessThan(50);
+  });
+
+  test("a lost script cache costs nothing", async () => {
+    const agent = account(people("1d", 2));
+    await released(bench.store, agent, rowsOf("a"));
+    await bench.redis.script("FLUSH");
+    expect(await released(bench.store, agent, rowsOf("b", "c"))).toBe(1);
+    expect(bench.store.ready).toBe(true);
+  });
+});
+
+describe("when Redis is away", () => {
+  const agent = account(people("1d", 100));
+
+  test("a proxy that starts without it releases nothing, at once, and counts when it comes", async () => {
+    const first = await startRedis({});
+    await first.kill();
+    const store = createRedisStore({ url: first.url, key: KEY, log: SILENT });
+    onTestFinished(() => store.close());
+    const since = performance.now();
+    expect(await store.charge(agent, rowsOf("a"))).toEqual({ kind: "unreachable" });
+    expect(performance.now() - since).toBeLessThan(100);
+    expect(store.ready).toBe(false);
+    const second = await startRedis({ port: first.port });
+    onTestFinished(() => second.stop());
+    await becomes(store, "ready");
+    expect(await released(store, agent, rowsOf("a"))).toBe(1);
+  });
+
+  test("one that loses it midway releases nothing, says so once, and reconnects by itself", async () => {
+    const server = await startRedis({});
+    const states: boolean[] = [];
+    const store = await openRedisStore(server.url, { onReady: (ready) => states.push(ready) });
+    onTestFinished(() => store.close());
+    await released(store, agent, rowsOf("a"));
+    const underWay = range(0, 50).map((person) => store.charge(agent, rowsOf(person)));
+    await server.kill();
+    for (const grant of await Promise.all(underWay)) expect(["all", "unreachable"]).toContain(grant.kind);
+    await becomes(store, "away");
+    expect(await store.charge(agent, rowsOf("a"))).toEqual({ kind: "unreachable" });
+    const again = await startRedis({ port: server.port });
+    onTestFinished(() => again.stop());
+    await becomes(store, "ready");
+    expect(await released(store, agent, rowsOf("a"))).toBe(1);
+    expect(states).toEqual([true, false, true]);
+  });
+
+  test("one that does not answer is waited for no longer than the time limit, and then not at all", async () => {
+    const server = await startRedis({});
+    onTestFinished(() => server.stop());
+    const store = await openRedisStore(server.url, { commandTimeout: 150 });
+    onTestFinished(() => store.close());
+    const other = new Redis(server.url);
+    onTestFinished(() => other.disconnect());
+    await other.client("PAUSE", 1_500, "ALL");
+    const since = performance.now();
+    expect(await store.charge(agent, rowsOf("a"))).toEqual({ kind: "unreachable" });
+    const waited = performance.now() - since;
+    expect(waited).toBeGreaterThan(140);
+    expect(waited).toBeLessThan(1_000);
+    expect(await store.charge(agent, rowsOf("a"))).toEqual({ kind: "unreachable" });
+    expect(performance.now() - since - waited).toBeLessThan(100);
+    await becomes(store, "ready");
+  });
+
+  test.each([
+    ["full", "CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0"],
+    ["read-only", "REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE"],
+  ])("one that is %s releases nothing until it takes writes again", async (_, harm, cure) => {
+    const server = await startRedis({});
+    onTestFinished(() => server.stop());
+    const store = await openRedisStore(server.url);
+    onTestFinished(() => store.close());
+    const other = new Redis(server.url);
+    onTestFinished(() => other.disconnect());
+    await command(other, harm);
+    expect(await store.charge(agent, rowsOf("a"))).toEqual({ kind: "unreachable" });
+    expect(store.ready).toBe(false);
+    await command(other, cure);
+    await becomes(store, "ready");
+    expect(await released(store, agent, rowsOf("a"))).toBe(1);
+  });
+
+  test("a wrong password keeps it away, and the log shows neither password nor people", async () => {
+    const server = await startRedis({ args: ["--requirepass", "the-right-password"] });
+    onTestFinished(() => server.stop());
+    const lines: string[] = [];
+    const log = createLog({ level: "trace", to: { write: (line) => lines.push(line) } });
+    const wrong = createRedisStore({
+      url: server.url.replace("//", "//:the-wrong-password@"),
+      key: KEY,
+      log,
+    });
+    onTestFinished(() => wrong.close());
+    await vi.waitUntil(() => lines.length > 0, { timeout: 5_000 });
+    expect(lines.join()).toMatch(/WRONGPASS|cannot be reached/);
+    expect(lines.join()).not.toContain("the-wrong-password");
+    expect(await wrong.charge(agent, rowsOf("a"))).toEqual({ kind: "unreachable" });
+    const right = await openRedisStore(server.url.replace("//", "//:the-right-password@"));
+    onTestFinished(() => right.close());
+    expect(await released(right, agent, rowsOf("a"))).toBe(1);
+  });
+
+  test("a Redis Cluster counts as one Redis does", async () => {
+    const server = await startRedis({
+      args: ["--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1"],
+    });
+    onTestFinished(() => server.stop());
+    const node = new Redis(server.url);
+    onTestFinished(() => node.disconnect());
+    await node.cluster("ADDSLOTSRANGE", "0", "16383");
+    const store = await openRedisStore(server.url.replace("redis://", "redis+cluster://"));
+    onTestFinished(() => store.close());
+    const reader = account(people("1d", 2), rows("1d", 100));
+    expect(await released(store, reader, rowsOf("a", "b", "c"))).toBe(2);
+  });
+});
+
+function command(redis: Redis, line: string): Promise<unknown> {
+  const [name = "", ...words] = line.split(" ");
+  return redis.call(name, ...words);
+}
+
+async function closeAll(stores: readonly CounterStore[]): Promise<void> {
+  await Promise.all(stores.map((store) => store.close()));
+}
