@@ -53,6 +53,8 @@ export interface Column {
   /** `format_type(atttypid, atttypmod)`, schema-qualified where outside pg_catalog: safe to splice into SQL as a cast. */
   readonly type: string;
   readonly notNull: boolean;
+  /** `schema.name` quoted as SQL, where the column's collation is not its type's own (`typcollation`). */
+  readonly collation?: string;
 }
 
 export interface Index {

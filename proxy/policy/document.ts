@@ -22,6 +22,8 @@ export interface PolicyDocument {
   readonly content: PolicyFile;
   /** Names as written in a section, those of entries with problems included: so that one problem brings no second. */
   written(section: "classes" | "tables" | "roles"): readonly string[];
+  /** Whether the file says something at a path, right or wrong. */
+  has(path: Path): boolean;
   /** Where the value at a path stands; the nearest that exists. */
   placeOf(path: Path): Place;
   /** Where the last key of a path stands. */
@@ -116,6 +118,7 @@ export function readDocument(name: string, text: string): ReadDocument {
       name,
       content,
       written: (section) => keysAt(value, section),
+      has: (path) => valueAt(value, path) !== undefined,
       placeOf: (path) => at(locate(path).value),
       placeOfKey: (path) => at(locate(path).key),
     },

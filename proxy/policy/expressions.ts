@@ -303,6 +303,8 @@ function note(type: string, fields: Json, walk: Walk, depth: number): Fault | un
     case "FuncCall": {
       const names = strings(fields.funcname);
       if (names.length === 1) walk.unqualified.push(location);
+      // EXTRACT, SUBSTRING … FROM and the like are grammar; the functions behind them differ by version.
+      if (fields.funcformat === "COERCE_SQL_SYNTAX") return undefined;
       walk.functions.push(names.length === 1 ? `pg_catalog.${names[0]}` : names.join("."));
       return undefined;
     }

@@ -27,6 +27,29 @@ export function sortProblems(problems: readonly PolicyProblem[]): readonly Polic
   );
 }
 
+/** A place in a sentence. */
+export function at(place: Place): string {
+  return `${place.file}:${place.line}`;
+}
+
+/** Collects problems; the same one, met again for another database, counts once. */
+export class Problems {
+  readonly #found = new Map<string, PolicyProblem>();
+
+  error(place: Place, message: string, hint: string): void {
+    const key = `${place.file}:${place.line}:${place.column}:${message}`;
+    if (!this.#found.has(key)) this.#found.set(key, { severity: "error", place, message, hint });
+  }
+
+  add(problems: readonly PolicyProblem[]): void {
+    for (const { place, message, hint } of problems) this.error(place, message, hint);
+  }
+
+  get list(): readonly PolicyProblem[] {
+    return sortProblems([...this.#found.values()]);
+  }
+}
+
 /** `Did you mean "reads"?` when a known name is close, else what is known. */
 export function suggest(given: string, known: Iterable<string>, otherwise: string): string {
   let best: string | undefined;

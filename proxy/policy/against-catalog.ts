@@ -1,0 +1,212 @@
+import type { Catalog, CatalogType, Column, Relation } from "../catalog/catalog.ts";
+import { type ExpressionUse, parseCondition, parseMaskExpression } from "./expressions.ts";
+import { type MaskedType, maskSql } from "./masks.ts";
+import type { Condition, Place, Policy, Role, TablePolicy } from "./policy.ts";
+import { relationSetHas } from "./policy.ts";
+import { at, type PolicyProblem, sortProblems, suggest } from "./problems.ts";
+
+/**
+ * What a policy says that one database does not bear out. A warning: something named is not there, and stays
+ * closed. An error: what is there would not be protected as the policy says.
+ */
+export function checkAgainstCatalog(policy: Policy, catalog: Catalog): readonly PolicyProblem[] {
+  const problems = new Map<string, PolicyProblem>();
+  const report: Report = (severity, place, message, hint) => {
+    problems.set(`${place.file}:${place.line}:${place.column}:${message}`, {
+      severity,
+      place,
+      message,
+      hint,
+    });
+  };
+  for (const table of policy.tables.values()) checkTable(table, policy, catalog, report);
+  for (const { name, mask, place } of policy.classes.values()) {
+    if (mask.kind !== "sql") continue;
+    const parsed = parseMaskExpression(mask.expression);
+    if (parsed.ok) checkUse(`the mask of class "${name}"`, parsed.use, place, catalog, report);
+  }
+  for (const role of policy.roles.values()) checkRole(role, policy, catalog, report);
+  return sortProblems([...problems.values()]);
+}
+
+/** The type of a column as masks need it. */
+export function maskedType(catalog: Catalog, column: Column): MaskedType {
+  const own = catalog.typesByOid.get(column.typeOid);
+  let type = own;
+  // Clients see a domain as its base type (RowDescription does the same), and a mask need not pass its CHECK.
+  while (type?.kind === "domain") type = catalog.typesByOid.get(type.base);
+  return {
+    sql: type === undefined || type === own ? column.type : qualifiedType(type),
+    category: type?.category ?? "X",
+    name: typeName(type),
+    ...(column.collation === undefined ? {} : { collation: column.collation }),
+  };
+}
+
+type Report = (severity: PolicyProblem["severity"], place: Place, message: string, hint: string) => void;
+
+const CLOSED = "Until then it stays closed for limited roles.";
+
+function checkTable(table: TablePolicy, policy: Policy, catalog: Catalog, report: Report): void {
+  const relation = catalog.relations.get(table.name);
+  if (relation === undefined) {
+    const hint = suggest(table.name, catalog.relations.keys(), CLOSED);
+    report("warning", table.place, `database "${catalog.database}" has no table ${table.name}`, hint);
+    return;
+  }
+  const names = relation.columns.map(({ name }) => name);
+  if (table.subject !== undefined && !names.includes(table.subject)) {
+    const hint = suggest(table.subject, names, "Without it nobody's records can be counted.");
+    report("error", table.place, `the subject "${table.subject}" is not a column of ${table.name}`, hint);
+  }
+  for (const [columnName, className] of table.columns) {
+    const column = relation.columns.find(({ name }) => name === columnName);
+    if (column === undefined) {
+      // The column that was meant has no class now: it would be shown.
+      const hint = suggest(columnName, names, "Take the column out of the policy.");
+      report("warning", table.place, `${table.name} has no column "${columnName}"`, hint);
+      continue;
+    }
+    const mask = policy.classes.get(className)?.mask;
+    if (mask === undefined) continue;
+    // Whether a key is set is another question than whether the mask fits.
+    const made = maskSql(mask, "value", maskedType(catalog, column), Buffer.alloc(32));
+    if (!made.ok) {
+      const what = `class "${className}" does not fit ${table.name}.${columnName}: ${made.problem}`;
+      report("error", table.place, what, 'Give the column a class with another mask; "null" fits all types.');
+    }
+  }
+}
+
+function checkRole(role: Role, policy: Policy, catalog: Catalog, report: Report): void {
+  for (const set of [role.reads, role.writes]) {
+    if (set === "all") continue;
+    for (const name of set.tables) {
+      if (catalog.relations.has(name)) continue;
+      const hint = suggest(name, catalog.relations.keys(), "");
+      report(
+        "warning",
+        role.place,
+        `role "${role.name}" names ${name}, which is not in "${catalog.database}"`,
+        hint,
+      );
+    }
+    for (const schema of set.schemas) {
+      if (catalog.schemas.has(schema)) continue;
+      const hint = suggest(schema, catalog.schemas, "");
+      report(
+        "warning",
+        role.place,
+        `role "${role.name}" names the schema "${schema}", which is not there`,
+        hint,
+      );
+    }
+  }
+  for (const name of role.calls) {
+    if (hasFunction(catalog, name)) continue;
+    report("warning", role.place, `role "${role.name}" may call ${name}, which is not there`, "");
+  }
+  for (const name of role.requireFilter) checkFilterable(role, name, catalog, report);
+  for (const [name, condition] of role.only) checkFilter(name, condition, catalog, report);
+  if (role.sees !== "all") {
+    for (const [className, sight] of role.sees) {
+      if (sight !== "always") checkSight(role, className, sight, policy, catalog, report);
+    }
+  }
+}
+
+function checkFilterable(role: Role, name: string, catalog: Catalog, report: Report): void {
+  const relation = catalog.relations.get(name);
+  if (relation === undefined) {
+    report("warning", role.place, `"require_filter" names ${name}, which is not there`, "");
+  } else if (!relation.indexes.some(({ columns }) => columns.length > 0)) {
+    const what = `role "${role.name}" needs a condition on an indexed column of ${name}, which has no index`;
+    report("warning", role.place, what, "Until it has one, the role cannot read the table.");
+  }
+}
+
+function checkFilter(name: string, condition: Condition, catalog: Catalog, report: Report): void {
+  const relation = catalog.relations.get(name);
+  if (relation === undefined) {
+    report("warning", condition.place, `"only" names ${name}, which is not there`, CLOSED);
+    return;
+  }
+  const parsed = parseCondition(condition.sql);
+  if (!parsed.ok) return;
+  for (const column of unknownColumns(parsed.use, relation)) {
+    const names = relation.columns.map((known) => known.name);
+    const hint = suggest(column, names, "Every read of the table will fail.");
+    report(
+      "error",
+      condition.place,
+      `the filter of ${name} names "${column}", which is not a column of it`,
+      hint,
+    );
+  }
+  checkUse(`the filter of ${name}`, parsed.use, condition.place, catalog, report);
+}
+
+/** A condition speaks of one table's columns; a table that lacks them stays masked. */
+function checkSight(
+  role: Role,
+  className: string,
+  condition: Condition,
+  policy: Policy,
+  catalog: Catalog,
+  report: Report,
+): void {
+  const parsed = parseCondition(condition.sql);
+  if (!parsed.ok) return;
+  checkUse(`the condition of class "${className}"`, parsed.use, condition.place, catalog, report);
+  for (const table of policy.tables.values()) {
+    const relation = catalog.relations.get(table.name);
+    if (relation === undefined || ![...table.columns.values()].includes(className)) continue;
+    if (!relationSetHas(role.reads, relation.schema, relation.name)) continue;
+    const [missing] = unknownColumns(parsed.use, relation);
+    if (missing === undefined) continue;
+    const what = `the condition of class "${className}" names "${missing}", which ${table.name} (${at(table.place)}) has not`;
+    report("error", condition.place, what, `Give the columns of ${table.name} a class of their own.`);
+  }
+}
+
+function unknownColumns(use: ExpressionUse, relation: Relation): readonly string[] {
+  return use.columns.filter((name) => !relation.columns.some((column) => column.name === name));
+}
+
+function checkUse(what: string, use: ExpressionUse, place: Place, catalog: Catalog, report: Report): void {
+  for (const name of use.relations) {
+    if (catalog.relations.has(name)) continue;
+    report(
+      "error",
+      place,
+      `${what} reads ${name}, which is not there`,
+      suggest(name, catalog.relations.keys(), ""),
+    );
+  }
+  for (const name of use.functions) {
+    if (hasFunction(catalog, name)) continue;
+    const bare = name.slice(name.indexOf(".") + 1);
+    const elsewhere = (catalog.functionsByName.get(bare) ?? []).map(({ schema }) => `${schema}.${bare}`);
+    const hint = elsewhere.length > 0 ? `Write it with its schema: ${elsewhere[0]}.` : "";
+    report("error", place, `${what} calls ${name}, which is not there`, hint);
+  }
+}
+
+function hasFunction(catalog: Catalog, qualified: string): boolean {
+  const dot = qualified.indexOf(".");
+  const known = catalog.functionsByName.get(qualified.slice(dot + 1)) ?? [];
+  return known.some(({ schema }) => schema === qualified.slice(0, dot));
+}
+
+function typeName(type: CatalogType | undefined): string {
+  if (type === undefined) return "other";
+  if (type.schema === "pg_catalog") return type.name;
+  // The one text type from outside that is common. Its input function is C, unlike that of a namesake in SQL.
+  return type.name === "citext" && type.kind === "base" && type.category === "S" && type.plainInput
+    ? "citext"
+    : "other";
+}
+
+function qualifiedType(type: CatalogType): string {
+  return [type.schema, type.name].map((name) => `"${name.replaceAll('"', '""')}"`).join(".");
+}

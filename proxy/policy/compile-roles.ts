@@ -1,0 +1,344 @@
+import type { PolicyDocument } from "./document.ts";
+import { parseCondition } from "./expressions.ts";
+import type { RoleEntry } from "./format.ts";
+import { parseNetwork, type Range, rangesOverlap } from "./networks.ts";
+import type {
+  BudgetWindow,
+  ColumnClass,
+  Condition,
+  Limits,
+  Network,
+  Place,
+  RelationSet,
+  Role,
+  Sight,
+  UserPattern,
+} from "./policy.ts";
+import { relationSetHas } from "./policy.ts";
+import { at, type Problems, suggest } from "./problems.ts";
+import { checkClass } from "./references.ts";
+import { durationSeconds, sizeBytes } from "./units.ts";
+
+/** One role as written. */
+interface Source {
+  readonly name: string;
+  readonly entry: RoleEntry;
+  readonly document: PolicyDocument;
+  readonly place: Place;
+}
+
+/** Beside a role: what only the checks between roles need. */
+interface Made {
+  readonly role: Role;
+  readonly ranges: readonly Range[];
+  /** What the role reaches is not known, for a problem stands in the way. */
+  readonly uncertain: boolean;
+}
+
+interface Context {
+  readonly documents: readonly PolicyDocument[];
+  readonly classes: ReadonlyMap<string, ColumnClass>;
+  readonly problems: Problems;
+}
+
+const RESERVED: ReadonlySet<string> = new Set(["refuse", "all", "none"]);
+
+/** Makes the roles, parents before children, and returns them in the order of the files. */
+export function compileRoles(
+  documents: readonly PolicyDocument[],
+  classes: ReadonlyMap<string, ColumnClass>,
+  problems: Problems,
+): Map<string, Role> {
+  const context: Context = { documents, classes, problems };
+  const sources = collect(context);
+  const made = new Map<string, Made>();
+  for (const source of sources.values()) make(source, sources, made, [], context);
+  const ordered = [...sources.keys()].flatMap((name) => made.get(name) ?? []);
+  checkUsers(ordered, sources, problems);
+  return new Map(ordered.map(({ role }) => [role.name, role]));
+}
+
+function collect({ documents, problems }: Context): Map<string, Source> {
+  const sources = new Map<string, Source>();
+  for (const document of documents) {
+    for (const [name, entry] of Object.entries(document.content.roles ?? {})) {
+      const place = document.placeOfKey(["roles", name]);
+      const earlier = sources.get(name);
+      if (RESERVED.has(name))
+        problems.error(place, `"${name}" cannot be the name of a role`, "It has a meaning of its own.");
+      else if (earlier === undefined) sources.set(name, { name, entry, document, place });
+      else
+        problems.error(
+          place,
+          `role "${name}" is defined twice`,
+          `It is defined at ${at(earlier.place)} already.`,
+        );
+    }
+  }
+  return sources;
+}
+
+function make(
+  source: Source,
+  sources: ReadonlyMap<string, Source>,
+  made: Map<string, Made>,
+  children: readonly string[],
+  context: Context,
+): Made {
+  const known = made.get(source.name);
+  if (known !== undefined) return known;
+  const parent = parentOf(source, sources, made, [...children, source.name], context);
+  const result = makeRole(source, parent, context);
+  made.set(source.name, result);
+  return result;
+}
+
+function parentOf(
+  source: Source,
+  sources: ReadonlyMap<string, Source>,
+  made: Map<string, Made>,
+  chain: readonly string[],
+  { documents, classes, problems }: Context,
+): Made | undefined {
+  const name = source.entry.extends;
+  if (name === undefined) return undefined;
+  const place = source.document.placeOf(["roles", source.name, "extends"]);
+  if (chain.includes(name)) {
+    const circle = [...chain.slice(chain.indexOf(name)), name].join(" → ");
+    problems.error(place, `roles extend each other in a circle: ${circle}`, 'Take one "extends:" out.');
+    return undefined;
+  }
+  const parent = sources.get(name);
+  if (parent !== undefined) return make(parent, sources, made, chain, { documents, classes, problems });
+  if (!documents.some((document) => document.written("roles").includes(name))) {
+    const hint = suggest(name, sources.keys(), `Define it under "roles:".`);
+    problems.error(place, `there is no role "${name}" to extend`, hint);
+  }
+  return undefined;
+}
+
+/** A child's key replaces its parent's; `budget` and `only` merge by key; `users` stay with the parent. */
+function makeRole(source: Source, parent: Made | undefined, context: Context): Made {
+  const { name, entry, place } = source;
+  const base = parent?.role;
+  const networks = entry.from === undefined ? undefined : makeNetworks(source, entry.from, context);
+  const aggregates = entry.aggregates_only === "none" ? undefined : entry.aggregates_only;
+  const aggregatesOnly =
+    entry.aggregates_only === undefined
+      ? base?.aggregatesOnly
+      : aggregates === undefined
+        ? undefined
+        : { minGroup: aggregates.min_group };
+  const role: Role = {
+    name,
+    place,
+    users: (entry.users ?? []).map(userPattern),
+    from: networks?.map(({ network }) => network) ?? base?.from ?? [],
+    reads: relationSet(entry.reads) ?? base?.reads ?? NOTHING,
+    writes: relationSet(entry.writes) ?? base?.writes ?? NOTHING,
+    sees: entry.sees === undefined ? (base?.sees ?? new Map()) : makeSight(source, entry.sees, context),
+    finds: entry.finds === undefined ? (base?.finds ?? new Set()) : makeFinds(source, entry.finds, context),
+    only: new Map([...(base?.only ?? []), ...makeFilters(source, context)]),
+    requireFilter:
+      entry.require_filter === undefined ? (base?.requireFilter ?? new Set()) : new Set(entry.require_filter),
+    ...(aggregatesOnly === undefined ? {} : { aggregatesOnly }),
+    limits: makeLimits(entry, base?.limits),
+    budget: makeBudget(source, base?.budget ?? [], context),
+    calls: entry.calls === undefined ? (base?.calls ?? new Set()) : new Set(entry.calls),
+  };
+  const { document } = source;
+  const lost = (key: "reads" | "writes" | "extends") =>
+    entry[key] === undefined && document.has(["roles", name, key]);
+  const orphan = entry.extends !== undefined && parent === undefined;
+  const uncertain =
+    lost("reads") || lost("writes") || lost("extends") || orphan || (parent?.uncertain ?? false);
+  if (!uncertain) checkReach(source, role, context);
+  return {
+    uncertain,
+    role,
+    ranges: networks?.map(({ range }) => range) ?? parent?.ranges ?? [],
+  };
+}
+
+const NOTHING: RelationSet = { tables: new Set(), schemas: new Set() };
+
+function relationSet(entry: RoleEntry["reads"]): RelationSet | undefined {
+  if (entry === undefined || entry === "all") return entry;
+  if (entry === "none") return NOTHING;
+  return {
+    tables: new Set(entry.filter((name) => !name.endsWith(".*"))),
+    schemas: new Set(entry.filter((name) => name.endsWith(".*")).map((name) => name.slice(0, -2))),
+  };
+}
+
+function userPattern(text: string): UserPattern {
+  return { text, exact: !/[*?]/.test(text) };
+}
+
+function makeNetworks(
+  { name, document }: Source,
+  entries: readonly string[],
+  { problems }: Context,
+): readonly { network: Network; range: Range }[] {
+  // An empty list would mean "from anywhere" to the code, and "from nowhere" to the reader.
+  if (entries.length === 0) {
+    const place = document.placeOf(["roles", name, "from"]);
+    problems.error(place, "an empty list of networks", "Name the networks, or 0.0.0.0/0 and ::/0 for all.");
+  }
+  return entries.flatMap((text, i) => {
+    const parsed = parseNetwork(text);
+    if (parsed.ok) return [parsed];
+    problems.error(document.placeOf(["roles", name, "from", i]), parsed.problem, parsed.hint);
+    return [];
+  });
+}
+
+function makeSight(
+  { name, document }: Source,
+  entry: NonNullable<RoleEntry["sees"]>,
+  context: Context,
+): Sight {
+  if (entry === "all") return "all";
+  const sight = new Map<string, "always" | Condition>();
+  if (entry === "none") return sight;
+  entry.forEach((item, i) => {
+    const path = ["roles", name, "sees", i];
+    const pairs: readonly [string, { when: string } | undefined][] =
+      typeof item === "string" ? [[item, undefined]] : Object.entries(item);
+    for (const [className, condition] of pairs) {
+      const place = document.placeOf(path);
+      checkClass(context.documents, context.classes, className, place, context.problems);
+      if (sight.has(className)) {
+        context.problems.error(
+          place,
+          `class "${className}" is in "sees" twice`,
+          "Name it once; join conditions with OR.",
+        );
+      }
+      const when =
+        condition === undefined
+          ? "always"
+          : makeCondition(condition.when, document.placeOf([...path, className, "when"]), context);
+      sight.set(className, when ?? { sql: "false", place });
+    }
+  });
+  return sight;
+}
+
+function makeFinds(
+  { name, document }: Source,
+  entry: NonNullable<RoleEntry["finds"]>,
+  { documents, classes, problems }: Context,
+): Role["finds"] {
+  if (entry === "all") return "all";
+  if (entry === "none") return new Set();
+  entry.forEach((className, i) => {
+    checkClass(documents, classes, className, document.placeOf(["roles", name, "finds", i]), problems);
+  });
+  return new Set(entry);
+}
+
+function makeFilters(
+  { name, entry, document }: Source,
+  context: Context,
+): readonly (readonly [string, Condition])[] {
+  return Object.entries(entry.only ?? {}).flatMap(([table, sql]) => {
+    const condition = makeCondition(sql, document.placeOf(["roles", name, "only", table]), context);
+    return condition === undefined ? [] : [[table, condition] as const];
+  });
+}
+
+function makeCondition(sql: string, place: Place, { problems }: Context): Condition | undefined {
+  const parsed = parseCondition(sql);
+  if (parsed.ok) return { sql: parsed.sql, place };
+  problems.error(place, `condition: ${parsed.problem}`, parsed.hint);
+  return undefined;
+}
+
+function makeLimits(entry: RoleEntry, base: Limits | undefined): Limits {
+  const rows = entry.rows === undefined ? base?.rows : entry.rows === "none" ? undefined : entry.rows;
+  const bytes =
+    entry.bytes === undefined ? base?.bytes : entry.bytes === "none" ? undefined : sizeBytes(entry.bytes);
+  return {
+    ...(rows === undefined ? {} : { rows }),
+    ...(bytes === undefined ? {} : { bytes }),
+    onExcess: entry.on_excess ?? base?.onExcess ?? "error",
+  };
+}
+
+const LONGEST_WINDOW = 366 * 86_400;
+
+function makeBudget(
+  { name, entry, document }: Source,
+  base: readonly BudgetWindow[],
+  { problems }: Context,
+): readonly BudgetWindow[] {
+  if (entry.budget === undefined) return base;
+  if (entry.budget === "none") return [];
+  const named = entry.budget;
+  const windows = base.filter((window) => !Object.hasOwn(named, window.name));
+  for (const [key, value] of Object.entries(named)) {
+    const seconds = durationSeconds(key) ?? 0;
+    if (seconds > LONGEST_WINDOW) {
+      problems.error(
+        document.placeOfKey(["roles", name, "budget", key]),
+        `${key} is too long a window`,
+        "At most 366d.",
+      );
+    }
+    const rule = `roles.${name}.budget.${key}`;
+    const add = (what: BudgetWindow["what"], limit: number | undefined, path: string) => {
+      if (limit !== undefined) windows.push({ name: key, seconds, what, limit, rule: path });
+    };
+    if (typeof value === "number") add("people", value, rule);
+    else if (value !== "none") {
+      add("people", value.people, `${rule}.people`);
+      add("rows", value.rows, `${rule}.rows`);
+    }
+  }
+  return windows.sort((a, b) => a.seconds - b.seconds);
+}
+
+/** A filter on a table that the role has no access to is most likely a misspelt name, and would protect nothing. */
+function checkReach({ name, entry, document }: Source, role: Role, { problems }: Context): void {
+  const check = (table: string, place: Place, key: string) => {
+    const dot = table.indexOf(".");
+    const [schema, relation] = [table.slice(0, dot), table.slice(dot + 1)];
+    if (relationSetHas(role.reads, schema, relation) || relationSetHas(role.writes, schema, relation)) return;
+    const known = role.reads === "all" ? [] : role.reads.tables;
+    const hint = suggest(table, known, `Add it under "reads:", or take it out of "${key}:".`);
+    problems.error(place, `role "${name}" may neither read nor write ${table}`, hint);
+  };
+  for (const table of Object.keys(entry.only ?? {}))
+    check(table, document.placeOfKey(["roles", name, "only", table]), "only");
+  (entry.require_filter ?? []).forEach((table, i) => {
+    check(table, document.placeOf(["roles", name, "require_filter", i]), "require_filter");
+  });
+}
+
+/** An exact user has one role at each address. */
+function checkUsers(made: readonly Made[], sources: ReadonlyMap<string, Source>, problems: Problems): void {
+  const seen = new Map<string, Made[]>();
+  for (const current of made) {
+    const { role, ranges } = current;
+    role.users.forEach((user, i) => {
+      const place = sources.get(role.name)?.document.placeOf(["roles", role.name, "users", i]) ?? role.place;
+      const others = seen.get(user.text) ?? [];
+      const rival = others.find((other) => other.role === role || (user.exact && meet(ranges, other.ranges)));
+      if (rival?.role === role) problems.error(place, `user "${user.text}" is named twice`, "Name it once.");
+      else if (rival !== undefined) {
+        problems.error(
+          place,
+          `user "${user.text}" is in the roles "${rival.role.name}" and "${role.name}"`,
+          'Name it in one of them, or give both roles "from:" networks that do not overlap.',
+        );
+      }
+      seen.set(user.text, [...others, current]);
+    });
+  }
+}
+
+/** No networks at all means from anywhere. */
+function meet(a: readonly Range[], b: readonly Range[]): boolean {
+  return a.length === 0 || b.length === 0 || a.some((left) => b.some((right) => rangesOverlap(left, right)));
+}

@@ -1,0 +1,196 @@
+import { createHash } from "node:crypto";
+import { compileRoles } from "./compile-roles.ts";
+import { type PolicyDocument, readDocument } from "./document.ts";
+import { parseMaskExpression } from "./expressions.ts";
+import type { MaskEntry } from "./format.ts";
+import type { ColumnClass, Mask, Place, Policy, TablePolicy } from "./policy.ts";
+import { at, type PolicyProblem, Problems, suggest } from "./problems.ts";
+import { checkClass } from "./references.ts";
+
+export interface PolicyText {
+  readonly name: string;
+  readonly text: string;
+}
+
+/** All policies of one folder: immutable, replaced as a whole. */
+export interface PolicySet {
+  readonly version: string;
+  /** Files in order of their names. */
+  readonly files: readonly string[];
+  /** Databases that have a file of their own. */
+  readonly databases: readonly string[];
+  forDatabase(name: string): Policy;
+}
+
+export type Compiled =
+  | { readonly ok: true; readonly policies: PolicySet }
+  | { readonly ok: false; readonly problems: readonly PolicyProblem[] };
+
+/** Makes policies of files' texts. Reports every problem of every file, not only the first. */
+export function compilePolicies(files: readonly PolicyText[]): Compiled {
+  const problems = new Problems();
+  const sorted = [...files].sort((a, b) => (a.name < b.name ? -1 : 1));
+  const version = versionOf(sorted);
+  const read = sorted.map((file) => readDocument(file.name, file.text));
+  for (const result of read) problems.add(result.problems);
+  const documents = read.flatMap((result) => result.document ?? []);
+  // What an unreadable file defines is not known: names that seem to be missing may stand there.
+  const complete = documents.length === read.length;
+
+  const general = documents.filter(({ content }) => content.database === undefined);
+  const databases = [...new Set(documents.flatMap(({ content }) => content.database ?? []))];
+  const policies = new Map<string, Policy>();
+  if (complete) {
+    for (const database of databases) {
+      const own = documents.filter(({ content }) => content.database === database);
+      policies.set(database, compile([...general, ...own], version, problems));
+    }
+  }
+  // Without general files, a database that no file speaks of has a policy without roles: nobody gets in.
+  const fallback = compile(complete ? general : [], version, problems);
+  if (problems.list.length > 0) return { ok: false, problems: problems.list };
+  return {
+    ok: true,
+    policies: {
+      version,
+      files: sorted.map(({ name }) => name),
+      databases,
+      forDatabase: (name) => policies.get(name) ?? fallback,
+    },
+  };
+}
+
+/** The same for the same contents under the same names. */
+export function versionOf(files: readonly PolicyText[]): string {
+  const hash = createHash("sha256");
+  for (const { name, text } of files) hash.update(JSON.stringify([name, text]));
+  return hash.digest("hex").slice(0, 12);
+}
+
+function compile(documents: readonly PolicyDocument[], version: string, problems: Problems): Policy {
+  const classes = compileClasses(documents, problems);
+  const tables = compileTables(documents, classes, problems);
+  const roles = compileRoles(documents, classes, problems);
+  const setting = <K extends "mode" | "unclassified" | "unknown_users">(key: K) =>
+    single(documents, key, problems);
+  const unknown = setting("unknown_users");
+  const policy: Policy = {
+    version,
+    mode: setting("mode")?.value ?? "enforce",
+    unclassified: setting("unclassified")?.value ?? "show",
+    classes,
+    tables,
+    roles,
+  };
+  if (unknown === undefined || unknown.value === "refuse") return policy;
+  const role = roles.get(unknown.value);
+  if (role !== undefined) return { ...policy, unknownUsers: role };
+  if (!documents.some((document) => document.written("roles").includes(unknown.value))) {
+    const hint = suggest(unknown.value, ["refuse", ...roles.keys()], "refuse, or the name of a role.");
+    problems.error(unknown.place, `there is no role "${unknown.value}"`, hint);
+  }
+  return policy;
+}
+
+/** A setting of the whole policy: several files may give it, but not differently. */
+function single<K extends "mode" | "unclassified" | "unknown_users">(
+  documents: readonly PolicyDocument[],
+  key: K,
+  problems: Problems,
+): { readonly value: NonNullable<PolicyDocument["content"][K]>; readonly place: Place } | undefined {
+  let first: { value: NonNullable<PolicyDocument["content"][K]>; place: Place } | undefined;
+  for (const document of documents) {
+    const value = document.content[key];
+    if (value === undefined) continue;
+    const place = document.placeOf([key]);
+    if (first === undefined) first = { value, place };
+    else if (first.value !== value) {
+      problems.error(
+        place,
+        `"${key}" is ${first.value} in ${first.place.file} and ${value} here`,
+        "Set it once.",
+      );
+    }
+  }
+  return first;
+}
+
+function compileClasses(documents: readonly PolicyDocument[], problems: Problems): Map<string, ColumnClass> {
+  const classes = new Map<string, ColumnClass>();
+  for (const document of documents) {
+    for (const [name, entry] of Object.entries(document.content.classes ?? {})) {
+      const place = document.placeOfKey(["classes", name]);
+      const earlier = classes.get(name);
+      if (earlier !== undefined) {
+        problems.error(
+          place,
+          `class "${name}" is defined twice`,
+          `It is defined at ${at(earlier.place)} already.`,
+        );
+        continue;
+      }
+      const mask = compileMask(entry.mask, document.placeOf(["classes", name, "mask"]), problems);
+      classes.set(name, { name, mask, place });
+    }
+  }
+  return classes;
+}
+
+function compileMask(entry: MaskEntry, place: Place, problems: Problems): Mask {
+  if (entry === null || entry === "null") return { kind: "null" };
+  if (typeof entry === "string") {
+    switch (entry) {
+      case "redact":
+        return { kind: "constant", value: "[redacted]" };
+      case "year":
+      case "month":
+        return { kind: "truncate", to: entry };
+      case "initials":
+      case "email":
+      case "hash":
+        return { kind: entry };
+    }
+  }
+  if ("constant" in entry) return { kind: "constant", value: entry.constant };
+  if ("first" in entry) return { kind: "first", count: entry.first };
+  if ("last" in entry) return { kind: "last", count: entry.last };
+  if ("token" in entry) return { kind: "token", prefix: entry.token };
+  if ("round" in entry) return { kind: "round", to: entry.round };
+  const parsed = parseMaskExpression(entry.sql);
+  if (parsed.ok) return { kind: "sql", expression: parsed.sql };
+  problems.error(place, `mask: ${parsed.problem}`, parsed.hint);
+  return { kind: "null" };
+}
+
+function compileTables(
+  documents: readonly PolicyDocument[],
+  classes: ReadonlyMap<string, ColumnClass>,
+  problems: Problems,
+): Map<string, TablePolicy> {
+  const tables = new Map<string, TablePolicy>();
+  for (const document of documents) {
+    for (const [name, entry] of Object.entries(document.content.tables ?? {})) {
+      const path = ["tables", name];
+      const place = document.placeOfKey(path);
+      const earlier = tables.get(name);
+      if (earlier !== undefined) {
+        problems.error(
+          place,
+          `table ${name} is described twice`,
+          `It is described at ${at(earlier.place)} already.`,
+        );
+        continue;
+      }
+      for (const [column, className] of Object.entries(entry.columns ?? {})) {
+        checkClass(documents, classes, className, document.placeOf([...path, "columns", column]), problems);
+      }
+      tables.set(name, {
+        name,
+        ...(entry.subject === undefined ? {} : { subject: entry.subject }),
+        columns: new Map(Object.entries(entry.columns ?? {})),
+        place,
+      });
+    }
+  }
+  return tables;
+}
