@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { parseSecret } from "./keys.ts";
 import { parseUpstream } from "./wire/upstream-uri.ts";
 
 /** One setting of `serve`: its flag, environment variable and key of sluice.yaml all follow from its name. */
@@ -44,6 +45,12 @@ const upstream = z.string().transform((text, context) => {
 const redisUri = value("not a Redis address, such as redis://host:6379 or rediss://host:6380", (given) =>
   /^rediss?(\+cluster|\+sentinel)?:\/\/./.test(given) ? given : undefined,
 );
+const key = z.string().transform((text, context) => {
+  const read = parseSecret(Buffer.from(text), "the secret");
+  if (read.ok) return read.secret;
+  context.addIssue({ code: "custom", message: read.problem });
+  return z.NEVER;
+});
 const size = value("a size, such as 64MB or 512kB", (given) => {
   const match = /^(\d{1,9})\s*(B|kB|MB|GB)?$/i.exec(given);
   return match ? scaled(match, { b: 1, kb: 2 ** 10, mb: 2 ** 20, gb: 2 ** 30 }, "b") : undefined;
@@ -140,9 +147,7 @@ export const SETTINGS = {
     secret: "uri",
   }),
   key: setting({
-    value: value("not a secret of at least 32 characters, such as openssl rand -hex 32 makes", (given) =>
-      given.length >= 32 ? given : undefined,
-    ),
+    value: key,
     placeholder: "SECRET",
     what: "the fleet's one secret: keys of token masks, counters and audit come from it; needed with --redis and with token masks",
     secret: "file",

@@ -2,6 +2,7 @@ import { readFileSync, statSync } from "node:fs";
 import { dirname, isAbsolute, join } from "node:path";
 import { parseArgs } from "node:util";
 import { isMap, isScalar, LineCounter, parseDocument } from "yaml";
+import { loadSecret } from "./keys.ts";
 import {
   allForms,
   type Form,
@@ -59,6 +60,7 @@ function defaultOf(name: SettingName): unknown {
 
 function readGiven(given: Given, problems: string[]): unknown {
   const row: Setting<unknown> = SETTINGS[given.form.name];
+  if (given.form.name === "key" && given.form.inFile) return readKeyFile(given, problems);
   const content = given.form.inFile ? readSecretFile(given, problems) : given.text;
   if (content === undefined) return undefined;
   const checked = row.value.safeParse(content);
@@ -70,13 +72,21 @@ function readGiven(given: Given, problems: string[]): unknown {
   return row.path ? from(given.folder, String(checked.data)) : checked.data;
 }
 
+/** It may hold any bytes, not only text. */
+function readKeyFile(given: Given, problems: string[]): Buffer | undefined {
+  const read = loadSecret({ keyFile: from(given.folder, given.text) });
+  if (read.ok) return read.secret;
+  problems.push(`${given.source}: ${read.problem}`);
+  return undefined;
+}
+
 /** As libpq has it for key files: nobody else may read it; of root's files a group may. */
 function readSecretFile(given: Given, problems: string[]): string | undefined {
   const file = from(given.folder, given.text);
   try {
     const { mode, uid } = statSync(file);
-    if ((mode & (uid === 0 ? 0o027 : 0o077)) !== 0) {
-      problems.push(`${given.source}: others may read "${given.text}"; chmod 600 it`);
+    if ((mode & (uid === 0 ? 0o037 : 0o077)) !== 0) {
+      problems.push(`${given.source}: others than its owner may read "${given.text}"; chmod 600 it`);
       return undefined;
     }
     return readFileSync(file, "utf8").trim();

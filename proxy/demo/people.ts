@@ -147,7 +147,7 @@ export function messageAt(id: number, { tickets, customers }: Amounts): TicketMe
     id,
     ticketId,
     customerId,
-    author: fromCustomer ? person.name : pick(AGENTS, random()),
+    author: fromCustomer ? "customer" : pick(AGENTS, random()),
     body: fromCustomer
       ? `Any news? My number is still ${person.phone}. ${person.name}`
       : `Dear ${person.name}, we are looking into it and will write to ${person.email}.`,

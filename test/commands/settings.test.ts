@@ -118,14 +118,16 @@ test("no message repeats a password or a key", () => {
 });
 
 test("the key comes from a file that only its owner may read, or from a variable, and from no flag", () => {
-  const key = "0123456789abcdef0123456789abcdef";
+  const key = "0123456789abcdef".repeat(4);
   const closed = file("key", `${key}\n`);
-  expect(accepted(["--upstream", UPSTREAM, "--key-file", closed]).key).toBe(key);
-  expect(accepted(["--upstream", UPSTREAM], { SLUICE_KEY: key }).key).toBe(key);
-  expect(accepted(["--upstream", UPSTREAM], { SLUICE_KEY_FILE: closed }).key).toBe(key);
+  expect(accepted(["--upstream", UPSTREAM, "--key-file", closed]).key).toEqual(Buffer.from(key, "hex"));
+  expect(accepted(["--upstream", UPSTREAM], { SLUICE_KEY: key }).key).toEqual(Buffer.from(key, "hex"));
+  expect(accepted(["--upstream", UPSTREAM], { SLUICE_KEY_FILE: closed }).key).toEqual(
+    Buffer.from(key, "hex"),
+  );
   expect(problems(["--upstream", UPSTREAM, "--key", key])).toContain("--key: there is no such flag");
   const open = file("open-key", key, 0o644);
-  expect(problems(["--upstream", UPSTREAM, "--key-file", open])).toContain("others may read");
+  expect(problems(["--upstream", UPSTREAM, "--key-file", open])).toContain("has group or world access");
   expect(problems(["--upstream", UPSTREAM], { SLUICE_KEY: key, SLUICE_KEY_FILE: closed })).toBe(
     "SLUICE_KEY and SLUICE_KEY_FILE: give only one of them",
   );
@@ -133,6 +135,8 @@ test("the key comes from a file that only its owner may read, or from a variable
 
 test("a password of --upstream may stay in a file", () => {
   const secret = file("upstream", `${UPSTREAM}\n`);
+  const open = file("open-upstream", UPSTREAM, 0o644);
+  expect(problems(["--upstream-file", open])).toMatch(/others than its owner may read .*; chmod 600 it/);
   expect(accepted(["--upstream-file", secret]).upstream).toBe(UPSTREAM);
 });
 
