@@ -50,11 +50,6 @@ export interface RelationUse {
   readonly isTarget: boolean;
 }
 
-/** Text that the rewrite puts in place of a guarded reference: the verification knows these by their bytes. */
-export interface Wrap {
-  readonly edit: Edit;
-}
-
 const MAXIMUM_DEPTH = 400;
 
 export type Visit = (analysis: Analysis, body: never, level: Level) => void;
@@ -72,6 +67,10 @@ export class Analysis {
   readonly uses: RelationUse[] = [];
   /** Conditions that moved inside a subquery: not visited again. */
   readonly moved = new Set<Body>();
+  /** Where names stand that are no relations: of WITH queries, and in locking clauses (byte offsets). */
+  readonly bareNames = new Set<number>();
+  /** Where the names of relations begin that no subquery can stand for: targets of writes and of LOCK (byte offsets). */
+  readonly targetNames = new Map<RelationUse, number>();
   lookups = 0;
   /** Calls that return another row's value. */
   picks = 0;

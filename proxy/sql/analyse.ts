@@ -1,0 +1,114 @@
+import { type Refusal, refuse } from "../wire/refusal.ts";
+import { Analysis, type Level, Refused, type Visit } from "./analysis.ts";
+import * as expressions from "./expressions.ts";
+import { UnknownSyntax } from "./grammar.ts";
+import { parseText, type RawStatement } from "./parse.ts";
+import { applyEdits } from "./rewrite.ts";
+import { isUnrestricted, type Scope } from "./scope.ts";
+import { lockingClause, select } from "./select.ts";
+import { Sights } from "./sight.ts";
+import { Source } from "./source.ts";
+import { statement } from "./statements.ts";
+import { survey } from "./survey.ts";
+import type { Edit, Statement, Verdict } from "./verdict.ts";
+import { leftover } from "./verify.ts";
+import { insert, merge, remove, update } from "./writes.ts";
+
+const VISITORS: Readonly<Record<string, Visit>> = {
+  A_Expr: expressions.operatorExpression,
+  CollateClause: expressions.collate,
+  ColumnRef: expressions.columnRef,
+  DeleteStmt: remove,
+  FuncCall: expressions.functionCall,
+  IndexElem: expressions.indexElement,
+  InsertStmt: insert,
+  JsonArrayAgg: gathering("JSON_ARRAYAGG"),
+  JsonArrayQueryConstructor: gathering("JSON_ARRAY(…)"),
+  JsonObjectAgg: gathering("JSON_OBJECTAGG"),
+  LockingClause: lockingClause,
+  MergeStmt: merge,
+  // Every place where a relation may be named is visited by name; one that is not would go unseen.
+  RangeVar: (analysis) => analysis.refuse("42501", "a relation is named where Sluice does not know it"),
+  SelectStmt: select,
+  SortBy: expressions.sortBy,
+  SubLink: expressions.subLink,
+  TypeName: expressions.typeName,
+  UpdateStmt: update,
+};
+
+function gathering(name: string): Visit {
+  return (analysis, body, level) => {
+    analysis.gathers ??= name;
+    analysis.children(GATHERING_NODES[name] ?? "", body, level);
+  };
+}
+
+const GATHERING_NODES: Readonly<Record<string, string>> = {
+  JSON_ARRAYAGG: "JsonArrayAgg",
+  "JSON_ARRAY(…)": "JsonArrayQueryConstructor",
+  JSON_OBJECTAGG: "JsonObjectAgg",
+};
+
+/** Told when the verification pass finds a guarded relation left over: a fault of the analysis. */
+export type OnLeftover = (name: string) => void;
+
+/**
+ * Judges a statement text for a scope: parse, resolve, judge, rewrite, verify. Pure; never throws for any
+ * text. `loadParser` must have resolved before.
+ */
+export function analyse(text: string, scope: Scope, onLeftover: OnLeftover = () => {}): Verdict {
+  if (isUnrestricted(scope.role)) return { kind: "pass", statements: survey(text, scope) };
+  const parsed = parseText(text);
+  if (!parsed.ok) return refused(parsed.refusal);
+  try {
+    return judge(text, parsed.statements, scope, onLeftover);
+  } catch (error) {
+    return refused(refusalOf(error));
+  }
+}
+
+function judge(text: string, raw: readonly RawStatement[], scope: Scope, onLeftover: OnLeftover): Verdict {
+  const source = new Source(text);
+  const sights = new Sights(scope);
+  const edits: Edit[] = [];
+  const level: Level = { outer: undefined, ctes: undefined, references: [] };
+  const bareNames = new Set<number>();
+  const targets = new Set<number>();
+  const statements = raw.map((each) => {
+    const analysis = new Analysis(scope, source, sights, edits, VISITORS);
+    const judged = statement(analysis, each, level);
+    for (const place of analysis.bareNames) bareNames.add(place);
+    for (const place of analysis.targetNames.values()) targets.add(place);
+    return judged;
+  });
+  refuseMovedSearchPath(statements);
+  const rewritten = applyEdits(source, edits);
+  const wrong = leftover(scope, sights, rewritten, { bareNames, targets });
+  if (wrong !== undefined) {
+    onLeftover(wrong);
+    return refused(refuse("42501", `the rewritten statement did not verify (${wrong})`, { hint: "This is a fault of Sluice, not of the statement: please report it." }));
+  }
+  return edits.length === 0 ? { kind: "pass", statements } : { kind: "rewrite", statements, ...rewritten };
+}
+
+/** Names are resolved once for the whole text, so it may not move search_path under way. */
+function refuseMovedSearchPath(statements: readonly Statement[]): void {
+  const moves = statements.findIndex(({ effect }) => effect?.kind === "set" && (effect.parameter === "search_path" || effect.parameter === "all"));
+  if (moves >= 0 && moves < statements.length - 1) {
+    throw new Refused(refuse("42501", "search_path may only be changed by the last statement of a message", { hint: "Send the statements one by one." }));
+  }
+}
+
+function refused(refusal: Refusal): Verdict {
+  return { kind: "refuse", statements: [], refusal };
+}
+
+function refusalOf(error: unknown): Refusal {
+  if (error instanceof Refused) return error.refusal;
+  if (error instanceof UnknownSyntax) {
+    return refuse("42501", `this statement uses syntax that Sluice does not know (${error.message})`, { hint: "Only a role that sees, reads and writes all may use it." });
+  }
+  if (error instanceof RangeError) return refuse("54001", "the statement is nested too deeply");
+  // A fault of the analysis must refuse one statement, not end the process; it holds no text of the client.
+  return refuse("42501", `this statement could not be analysed (${error instanceof Error ? error.message : "unknown"})`, { hint: "This is a fault of Sluice, not of the statement: please report it." });
+}

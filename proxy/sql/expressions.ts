@@ -1,0 +1,250 @@
+import type { A_Const, A_Expr, CollateClause, ColumnRef, FuncCall, IndexElem, Node, SortBy, SubLink, TypeName } from "libpg-query";
+import type { CatalogFunction } from "../catalog/catalog.ts";
+import { type Analysis, candidates, type FromReference, type Level, namedReferences } from "./analysis.ts";
+import { stringOf } from "./from.ts";
+import { builtinUse, isPlainExtensionFunction } from "./functions.ts";
+import { nodeOf } from "./grammar.ts";
+import { mayChangeSetting } from "./session-settings.ts";
+import { quoteIdentifier } from "./source.ts";
+
+/** A column, a whole row or a star: what it may mean decides whether a write may use it. */
+export function columnRef(analysis: Analysis, body: ColumnRef, level: Level): void {
+  const fields = body.fields ?? [];
+  const last = fields.at(-1);
+  if (last === undefined) return;
+  const isStar = nodeOf(last)[0] === "A_Star";
+  const names = fields.filter((field) => nodeOf(field)[0] === "String").map(stringOf);
+  const name = isStar ? undefined : names.at(-1);
+  const qualifier = isStar ? names.at(-1) : names.at(-2);
+  if (fields.length >= 3) dropSchema(analysis, body, names, isStar, level);
+  if (isStar) {
+    for (const reference of qualifier === undefined ? level.references : namedReferences(level, qualifier)) wholeRow(analysis, reference);
+    return;
+  }
+  if (name === undefined) return;
+  const meant = candidates(level, qualifier, name);
+  for (const reference of meant) oneColumn(analysis, reference, name);
+  if (meant.length === 0 && qualifier !== undefined && inGuardedWrite(level)) {
+    analysis.refuse("42501", `"${qualifier}.${name}" is no column that Sluice knows here`, { hint: "In a write, name columns of the relations in FROM or of the target." });
+  }
+  const isSurelyColumn = meant.some(({ columns }) => columns?.has(name) === true);
+  if (qualifier === undefined && !isSurelyColumn) for (const reference of namedReferences(level, name)) wholeRow(analysis, reference);
+}
+
+/** Only what is known to be no column of the target may stand in a write. */
+function inGuardedWrite(level: Level): boolean {
+  for (let at: Level | undefined = level; at !== undefined; at = at.outer) {
+    if (at.references.some(({ use }) => use?.isTarget === true && use.sight?.guarded === true)) return true;
+  }
+  return false;
+}
+
+function oneColumn(analysis: Analysis, { columns, use }: FromReference, name: string): void {
+  const own = columns?.get(name);
+  const sight = use?.sight?.columns.find(({ column }) => column.name === own);
+  if (use === undefined || sight === undefined || sight.kind === "real") return;
+  analysis.masked.add(sight.className ?? sight.column.name);
+  if (use.isTarget) {
+    analysis.deny(
+      `role "${analysis.scope.role.name}" sees ${use.key}.${sight.column.name} masked and may not use it in a write`,
+      "sees",
+      `Name the row by another column, or let ${analysis.rolePlace} see the class "${sight.className ?? "of this column"}".`,
+    );
+  }
+  if (analysis.storing) refuseStoringMask(analysis, `${use.key}.${sight.column.name}`);
+}
+
+function wholeRow(analysis: Analysis, { use }: FromReference): void {
+  for (const { kind, className, column } of use?.sight?.columns ?? []) {
+    if (kind === "real") continue;
+    analysis.masked.add(className ?? column.name);
+    if (use?.isTarget === true) {
+      analysis.deny(`role "${analysis.scope.role.name}" sees ${use.key}.${column.name} masked and may not use the whole row in a write`, "sees", "Name the columns that are needed.");
+    }
+    if (analysis.storing) refuseStoringMask(analysis, `${use?.key}.${column.name}`);
+  }
+}
+
+function refuseStoringMask(analysis: Analysis, column: string): never {
+  return analysis.deny(
+    `role "${analysis.scope.role.name}" sees ${column} masked: the mask would be stored as if it were the value`,
+    "sees",
+    `Leave ${column} out of what is written.`,
+  );
+}
+
+/** `public.customers.email` does not reach into a subquery named customers, so the schema goes. */
+function dropSchema(analysis: Analysis, body: ColumnRef, names: readonly string[], isStar: boolean, level: Level): void {
+  const relation = isStar ? names.at(-1) : names.at(-2);
+  const schema = isStar ? names.at(-2) : names.at(-3);
+  if (relation === undefined || schema === undefined) return;
+  const meant = namedReferences(level, relation).find(({ use }) => use?.sight?.guarded === true && !use.isTarget && !use.hasAlias && use.relation.schema === schema);
+  if (meant === undefined) return;
+  const { source } = analysis;
+  const first = source.tokenAt(body.location ?? 0);
+  // From the right: the column (or star), a dot, the relation.
+  const relationToken = source.token(source.nameEnd(first) - 2);
+  const start = source.token(first)?.start;
+  if (relationToken !== undefined && start !== undefined) analysis.edit(start, relationToken.start, "");
+}
+
+/** Operators run functions: one of that name outside pg_catalog must be an extension's own C code. */
+export function operatorExpression(analysis: Analysis, body: A_Expr, level: Level): void {
+  operator(analysis, body.name ?? []);
+  analysis.children("A_Expr", { ...body, name: undefined }, level);
+}
+
+export function sortBy(analysis: Analysis, body: SortBy, level: Level): void {
+  operator(analysis, body.useOp ?? []);
+  analysis.nodes(body.node, level);
+}
+
+export function subLink(analysis: Analysis, body: SubLink, level: Level): void {
+  operator(analysis, body.operName ?? []);
+  if (body.subLinkType === "ARRAY_SUBLINK") analysis.gathers ??= "ARRAY(…)";
+  analysis.nodes(body.testexpr, level);
+  analysis.nodes(body.subselect, level);
+}
+
+function operator(analysis: Analysis, name: readonly Node[]): void {
+  const names = name.map(stringOf);
+  const symbol = names.at(-1);
+  if (symbol === undefined || (names.length === 2 && names[0] === "pg_catalog")) return;
+  const { operatorsOutside, functionsByOid } = analysis.scope.catalog;
+  for (const { schema, function: oid } of operatorsOutside.get(symbol) ?? []) {
+    const fn = functionsByOid.get(oid);
+    if (fn === undefined || !(fn.schema === "pg_catalog" || isPlainExtensionFunction(fn))) {
+      analysis.refuse("42501", `an operator ${schema}.${symbol} runs code that Sluice does not know`, {
+        hint: `Write OPERATOR(pg_catalog.${symbol}) for Postgres's own.`,
+      });
+    }
+  }
+}
+
+/** A cast runs the type's input function: no domain's CHECK, no row type, no input function in SQL or PL code. */
+export function typeName(analysis: Analysis, body: TypeName, level: Level): void {
+  if (body.pct_type) analysis.refuse("42501", "%TYPE is not known in a statement of a guarded role");
+  analysis.nodes(body.typmods, level);
+  const names = (body.names ?? []).map(stringOf);
+  const name = names.at(-1) ?? "";
+  const all = analysis.scope.catalog.typesByName.get(name) ?? [];
+  const schema = names.length > 1 ? names.at(-2) : undefined;
+  const builtin = all.some((type) => type.schema === "pg_catalog");
+  if (builtin && (schema === undefined || schema === "pg_catalog")) return;
+  const meant = schema === undefined ? all : all.filter((type) => type.schema === schema);
+  if (meant.length === 0 || !meant.every((type) => type.plainInput)) {
+    analysis.refuse("42501", `role "${analysis.scope.role.name}" may not cast to ${names.join(".")}`, {
+      hint: "Allowed are Postgres's own types, enums, and types of extensions; not domains and row types.",
+    });
+  }
+}
+
+/** Collations and operator classes are names, not code of a user's. */
+export function collate(analysis: Analysis, body: CollateClause, level: Level): void {
+  analysis.nodes(body.arg, level);
+}
+
+export function indexElement(analysis: Analysis, body: IndexElem, level: Level): void {
+  if (body.name !== undefined) columnRef(analysis, { fields: [{ String: { sval: body.name } }] }, level);
+  analysis.nodes(body.expr, level);
+}
+
+export function functionCall(analysis: Analysis, body: FuncCall, level: Level): void {
+  const names = (body.funcname ?? []).map(stringOf);
+  const name = names.at(-1) ?? "";
+  const schema = names.length > 1 ? names.at(-2) : undefined;
+  if (names.length > 2) analysis.refuse("42501", `cross-database references are not implemented: ${names.join(".")}`);
+  const all = analysis.scope.catalog.functionsByName.get(name) ?? [];
+  const builtins = all.filter((fn) => fn.schema === "pg_catalog");
+  const outside = all.filter((fn) => fn.schema !== "pg_catalog");
+  if (schema === "pg_catalog" || (schema === undefined && builtins.length > 0)) {
+    builtin(analysis, body, name, builtins);
+    // Another function of that name might be the better match for these arguments: name Postgres's own.
+    if (schema === undefined && !outside.every(isPlainExtensionFunction)) spliceSchema(analysis, body, "pg_catalog");
+  } else {
+    ownFunction(analysis, body, names, schema === undefined ? outside : outside.filter((fn) => fn.schema === schema), level);
+  }
+  analysis.children("FuncCall", { ...body, funcname: undefined }, level);
+}
+
+function builtin(analysis: Analysis, body: FuncCall, name: string, functions: readonly CatalogFunction[]): void {
+  if (functions.length === 0) analysis.refuse("42883", `function pg_catalog.${name} does not exist`);
+  if (name === "current_setting" || name === "set_config") return setting(analysis, body, name);
+  for (const fn of functions) {
+    const use = builtinUse(fn);
+    if (use === undefined) {
+      analysis.refuse("42501", `role "${analysis.scope.role.name}" may not call ${name}`, {
+        hint: "It can read data or reach other sessions in a way that masks do not cover; only a role that sees, reads and writes all may call it.",
+      });
+    }
+    if (use === "writer" && analysis.scope.role.writes !== "all" && analysis.scope.role.writes.tables.size + analysis.scope.role.writes.schemas.size === 0) {
+      analysis.deny(`role "${analysis.scope.role.name}" writes nothing and may not call ${name}`, "writes", `Add a relation under "writes:" of ${analysis.rolePlace}.`);
+    }
+    if (use === "gathering") analysis.gathers ??= `${name}()`;
+  }
+  if (functions.some((fn) => builtinUse(fn) === "picking")) analysis.picks++;
+}
+
+/** Functions outside pg_catalog: those that the policy names, and an extension's own immutable C code. */
+function ownFunction(analysis: Analysis, body: FuncCall, names: readonly string[], functions: readonly CatalogFunction[], level: Level): void {
+  const name = names.join(".");
+  if (functions.length === 0) {
+    if (names.length === 1 && isAttribute(body, names[0] ?? "", level)) return;
+    analysis.refuse("42883", `function ${name} does not exist`, { hint: "Sluice knows the functions of its last look at the catalog." });
+  }
+  for (const fn of functions) {
+    const full = `${fn.schema}.${fn.name}`;
+    if (!analysis.scope.role.calls.has(full) && !isPlainExtensionFunction(fn)) {
+      analysis.deny(`role "${analysis.scope.role.name}" may not call ${full}`, "calls", `What a function reads is not masked. If it may be called, add ${full} under "calls:" of ${analysis.rolePlace}.`);
+    }
+  }
+  const schemas = new Set(functions.map((fn) => fn.schema));
+  const [schema] = schemas;
+  if (names.length > 1 || schema === undefined) return;
+  if (schemas.size > 1) analysis.refuse("42501", `function ${name} exists in several schemas`, { hint: "Write the schema before the name." });
+  spliceSchema(analysis, body, schema);
+}
+
+/** `email(c)` is the column email of c (Postgres docs, "Field Selection"): it sees the mask like any expression. */
+function isAttribute(body: FuncCall, name: string, level: Level): boolean {
+  const [argument, ...more] = body.args ?? [];
+  if (argument === undefined || more.length > 0 || body.agg_star || body.over !== undefined) return false;
+  const [type, reference] = nodeOf(argument);
+  const field = type === "ColumnRef" ? (reference as ColumnRef).fields : undefined;
+  if (field?.length !== 1 || field[0] === undefined) return false;
+  return namedReferences(level, stringOf(field[0])).some(({ columns }) => columns?.has(name) === true);
+}
+
+function spliceSchema(analysis: Analysis, body: FuncCall, schema: string): void {
+  // A call that SQL spells as syntax (EXTRACT, OVERLAY) is qualified by the grammar already.
+  if (body.funcformat !== "COERCE_EXPLICIT_CALL" || body.location === undefined) return;
+  analysis.edit(body.location, body.location, `${schema === "pg_catalog" ? schema : quoteIdentifier(schema)}.`);
+}
+
+/** current_setting and set_config, with constants only. Settings with a dot are applications' own and may hold secrets. */
+function setting(analysis: Analysis, body: FuncCall, name: string): void {
+  const [parameter, value] = (body.args ?? []).map(constantText);
+  if (parameter === undefined || parameter.includes(".")) {
+    analysis.refuse("42501", `${name} needs the name of one of Postgres's own settings, as a constant`);
+  }
+  if (name === "current_setting") return;
+  if (value === undefined || !mayChangeSetting(parameter, parameter.toLowerCase() === "search_path" ? pathSchemas(value) : [value])) {
+    analysis.refuse("42501", `role "${analysis.scope.role.name}" may not change ${parameter} to this value`);
+  }
+  analysis.effect = { kind: "set", parameter: parameter.toLowerCase(), local: false };
+}
+
+function constantText(node: Node): string | undefined {
+  const [type, body] = nodeOf(node);
+  return type === "A_Const" ? (body as A_Const).sval?.sval ?? ((body as A_Const).sval === undefined ? undefined : "") : undefined;
+}
+
+/** The schemas of a search_path written as one string. */
+function pathSchemas(value: string): readonly string[] {
+  return value
+    .split(",")
+    .map((part) => part.trim())
+    .filter((part) => part !== "")
+    .map((part) => (part.startsWith('"') ? part.slice(1, -1).replaceAll('""', '"') : part.toLowerCase()));
+}
+

@@ -1,0 +1,158 @@
+import type { Alias, JoinExpr, Node, RangeFunction, RangeSubselect, RangeTableSample, RangeVar, SelectStmt } from "libpg-query";
+import { type Analysis, type FromReference, innerLevel, type Level, type RelationUse } from "./analysis.ts";
+import { nodeOf } from "./grammar.ts";
+import { isCte, readUse } from "./names.ts";
+import { wrapReference } from "./wrap.ts";
+
+/** A reference to a relation in FROM: put in safe form once the level's conditions have been looked at. */
+export interface PendingWrap {
+  readonly name: RangeVar;
+  readonly use: RelationUse;
+  readonly sample: string;
+}
+
+/** What one FROM item gives to the level around it. */
+export interface FromItem {
+  /** References whose rows a condition of the level (or of the join around) may restrict: not on the nullable side of an outer join. */
+  readonly restrictable: readonly FromReference[];
+  /** Conditions that restrict exactly such references: of inner joins, with what they may restrict. */
+  readonly joins: readonly { readonly quals: Node; readonly restrictable: readonly FromReference[] }[];
+  readonly wraps: readonly PendingWrap[];
+}
+
+const NOTHING: FromItem = { restrictable: [], joins: [], wraps: [] };
+
+/** Visits one item of a FROM clause and adds what it exposes to the level. */
+export function fromItem(analysis: Analysis, item: Node, level: Level): FromItem {
+  const [type, body] = nodeOf(item);
+  switch (type) {
+    case "RangeVar":
+      return relation(analysis, body as RangeVar, level, "");
+    case "RangeTableSample":
+      return sampled(analysis, body as RangeTableSample, level);
+    case "JoinExpr":
+      return join(analysis, body as JoinExpr, level);
+    case "RangeSubselect": {
+      const { subquery, alias } = body as RangeSubselect;
+      analysis.nodes(subquery, level);
+      level.references.push({ alias: alias?.aliasname ?? "", columns: subqueryColumns(subquery, alias), use: undefined });
+      return NOTHING;
+    }
+    case "RangeFunction":
+      analysis.children(type, body, level);
+      level.references.push({ alias: (body as RangeFunction).alias?.aliasname ?? "", columns: undefined, use: undefined });
+      return NOTHING;
+    case "RangeTableFunc":
+    case "JsonTable":
+      analysis.children(type, body, level);
+      level.references.push({ alias: (body as { alias?: Alias }).alias?.aliasname ?? "", columns: undefined, use: undefined });
+      return NOTHING;
+    default:
+      return analysis.refuse("42501", `Sluice does not know ${type} in a FROM clause`);
+  }
+}
+
+function relation(analysis: Analysis, name: RangeVar, level: Level, sample: string): FromItem {
+  const alias = name.alias?.aliasname ?? name.relname ?? "";
+  if (name.schemaname === undefined && isCte(name.relname ?? "", level.ctes)) {
+    analysis.bareNames.add(name.location ?? 0);
+    level.references.push({ alias, columns: undefined, use: undefined });
+    return NOTHING;
+  }
+  const use = readUse(analysis, name);
+  const renamed = (name.alias?.colnames ?? []).map(stringOf);
+  const columns = new Map(use.relation.columns.map(({ name: column }, index) => [renamed[index] ?? column, column]));
+  const reference: FromReference = { alias, columns, use };
+  level.references.push(reference);
+  return { restrictable: [reference], joins: [], wraps: [{ name, use, sample }] };
+}
+
+/**
+ * `c TABLESAMPLE bernoulli (10)`: the sample belongs to the table, so it moves inside the subquery. Its
+ * arguments are left as they are written, and so may be no more than constants and parameters.
+ */
+function sampled(analysis: Analysis, item: RangeTableSample, level: Level): FromItem {
+  const [type, body] = nodeOf(item.relation ?? {});
+  if (type !== "RangeVar") return analysis.refuse("42501", "TABLESAMPLE is only known on a relation");
+  for (const argument of [...(item.args ?? []), ...(item.repeatable === undefined ? [] : [item.repeatable])]) {
+    const [kind] = nodeOf(argument);
+    if (kind !== "A_Const" && kind !== "ParamRef") analysis.refuse("42501", "TABLESAMPLE takes constants and parameters only");
+  }
+  const method = (item.method ?? []).map(stringOf);
+  if (!["bernoulli", "system"].includes(method.at(-1) ?? "") || method.length > 1) analysis.refuse("42501", `the sampling method ${method.join(".")} is not known`);
+  const { source } = analysis;
+  const methodIndex = source.tokenAt(item.location ?? 0);
+  let last = closingParenthesis(analysis, methodIndex + 1);
+  if (item.repeatable !== undefined) last = closingParenthesis(analysis, last + 2);
+  const [start, end] = [source.token(methodIndex - 1)?.start, source.token(last)?.end];
+  if (start === undefined || end === undefined) throw new Error("TABLESAMPLE without tokens");
+  const result = relation(analysis, body as RangeVar, level, ` ${source.slice(start, end)}`);
+  const guarded = result.wraps.some(({ use }) => use.sight?.guarded === true);
+  if (guarded) analysis.edit(start, end, "");
+  return result;
+}
+
+function closingParenthesis(analysis: Analysis, open: number): number {
+  let depth = 0;
+  for (let index = open; ; index++) {
+    const text = analysis.source.token(index)?.text;
+    if (text === undefined) throw new Error("an open parenthesis at the end of the text");
+    if (text === "(") depth++;
+    if (text === ")" && --depth === 0) return index;
+  }
+}
+
+function join(analysis: Analysis, expression: JoinExpr, level: Level): FromItem {
+  if (expression.larg === undefined || expression.rarg === undefined) throw new Error("a join without sides");
+  // An alias on the join hides the names below it: they are visible to the join's own condition only.
+  const inside = expression.alias === undefined ? level : innerLevel(level);
+  const left = fromItem(analysis, expression.larg, inside);
+  const right = fromItem(analysis, expression.rarg, inside);
+  analysis.nodes(expression.usingClause, inside);
+  if (expression.alias !== undefined) level.references.push({ alias: expression.alias.aliasname ?? "", columns: undefined, use: undefined });
+  else if (expression.join_using_alias !== undefined) level.references.push({ alias: expression.join_using_alias.aliasname ?? "", columns: new Map(), use: undefined });
+  const restrictable = {
+    JOIN_INNER: [...left.restrictable, ...right.restrictable],
+    JOIN_LEFT: left.restrictable,
+    JOIN_RIGHT: right.restrictable,
+  }[expression.jointype as string] ?? [];
+  const joins = [...left.joins, ...right.joins];
+  if (expression.quals !== undefined) {
+    if (expression.jointype === "JOIN_INNER" && expression.alias === undefined) joins.push({ quals: expression.quals, restrictable });
+    else analysis.nodes(expression.quals, inside);
+  }
+  return { restrictable: expression.alias === undefined ? restrictable : [], joins, wraps: [...left.wraps, ...right.wraps] };
+}
+
+/** Names of a subquery's columns where they can be read off; undefined where not. */
+function subqueryColumns(subquery: Node | undefined, alias: Alias | undefined): ReadonlyMap<string, string> | undefined {
+  if (subquery === undefined) return undefined;
+  const [type, body] = nodeOf(subquery);
+  const select = body as SelectStmt;
+  if (type !== "SelectStmt" || select.targetList === undefined) return undefined;
+  const names = select.targetList.map((target) => targetName(target));
+  if (names.includes(undefined)) return undefined;
+  const renamed = (alias?.colnames ?? []).map(stringOf);
+  return new Map(names.map((name, index) => [renamed[index] ?? name ?? "", name ?? ""]));
+}
+
+function targetName(target: Node): string | undefined {
+  const [, body] = nodeOf(target);
+  const { name, val } = body as { name?: string; val?: Node };
+  if (name !== undefined || val === undefined) return name;
+  const [type, value] = nodeOf(val);
+  if (type !== "ColumnRef") return undefined;
+  const last = (value as { fields?: Node[] }).fields?.at(-1);
+  return last !== undefined && nodeOf(last)[0] === "String" ? stringOf(last) : undefined;
+}
+
+/** `{ "String": { "sval": "a" } }` → "a" */
+export function stringOf(node: Node): string {
+  const [type, body] = nodeOf(node);
+  return type === "String" ? ((body as { sval?: string }).sval ?? "") : "";
+}
+
+/** Writes the safe forms of a level's references. */
+export function finishReferences(analysis: Analysis, wraps: readonly PendingWrap[]): void {
+  for (const { name, use, sample } of wraps) wrapReference(analysis, name, use, sample);
+}

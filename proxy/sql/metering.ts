@@ -1,0 +1,90 @@
+import type { FuncCall, SelectStmt } from "libpg-query";
+import type { Analysis, RelationUse } from "./analysis.ts";
+import { stringOf } from "./from.ts";
+import { forEachChild, visitNode } from "./grammar.ts";
+import { clauseEnd, fromKeyword, insertBefore } from "./places.ts";
+import type { SelectLevel } from "./select.ts";
+import { quoteIdentifier } from "./source.ts";
+import type { Metering } from "./verdict.ts";
+import type { WriteLevel } from "./writes.ts";
+
+/**
+ * What each output row of a statement says of people, and the columns appended so that it says it. Never less
+ * than what was read: a reference that no appended column covers counts one unknown person for each row.
+ */
+export function meterSelect(analysis: Analysis, body: SelectStmt, plain: SelectLevel | undefined): Metering | undefined {
+  const total = peoplePerRow(analysis);
+  if (total === undefined) return undefined;
+  const covered = plain !== undefined && givesRows(analysis, body) ? subjectsOf(plain) : [];
+  if (covered.length > 0) {
+    const columns = covered.map(({ sql }) => sql).join(", ");
+    insertBefore(analysis, fromKeyword(analysis.source, body.fromClause ?? []), body.targetList === undefined ? `${columns} ` : `, ${columns} `);
+  }
+  return { subjects: covered.map(({ namespace }) => ({ namespace })), unknown: total - covered.length };
+}
+
+/** The rows of RETURNING are the target's; other relations that were read count as unknown people. */
+export function meterReturning(analysis: Analysis, { target, returns }: WriteLevel): Metering | undefined {
+  const total = peoplePerRow(analysis);
+  if (!returns || total === undefined) return undefined;
+  const subject = target.use?.sight?.people?.subject;
+  const place = target.use && analysis.targetNames.get(target.use);
+  if (subject === undefined || place === undefined) return { subjects: [], unknown: total };
+  insertBefore(analysis, clauseEnd(analysis.source, analysis.source.tokenAt(place), new Set()), `, ${identity(target.alias, subject.column)} `);
+  return { subjects: [{ namespace: subject.namespace }], unknown: total - 1 };
+}
+
+/** Rows whose shape cannot be changed (COPY, EXPLAIN ANALYZE …). */
+export function meterUnknown(analysis: Analysis): Metering | undefined {
+  const total = peoplePerRow(analysis);
+  return total === undefined ? undefined : { subjects: [], unknown: total };
+}
+
+function peoplePerRow(analysis: Analysis): number | undefined {
+  const uses = analysis.uses.filter(({ sight }) => sight?.people !== undefined);
+  if (uses.length === 0) return undefined;
+  return uses.reduce((sum, use) => sum + peopleOf(use), analysis.picks);
+}
+
+function peopleOf({ sight }: RelationUse): number {
+  const people = sight?.people;
+  return people === undefined ? 0 : people.unknown + (people.subject === undefined ? 0 : 1);
+}
+
+interface Subject {
+  readonly namespace: string;
+  readonly sql: string;
+}
+
+/** The visible references whose clear subject can be named without doubt. */
+function subjectsOf({ visible }: SelectLevel): readonly Subject[] {
+  return visible.flatMap(({ alias, use, columns }) => {
+    const subject = use?.sight?.people?.subject;
+    const isOnly = visible.filter((other) => other.alias === alias).length === 1;
+    const exposed = subject && [...(columns ?? [])].find(([, own]) => own === subject.column)?.[0];
+    return subject === undefined || exposed === undefined || !isOnly ? [] : [{ namespace: subject.namespace, sql: identity(alias, exposed) }];
+  });
+}
+
+function identity(alias: string, column: string): string {
+  return `(${quoteIdentifier(alias)}.${quoteIdentifier(column)})::pg_catalog.text`;
+}
+
+/** Output rows are the FROM clause's own rows, one by one: nothing is grouped, made distinct or aggregated. */
+function givesRows(analysis: Analysis, body: SelectStmt): boolean {
+  if (body.fromClause === undefined || body.distinctClause !== undefined || body.groupClause !== undefined || body.havingClause !== undefined) return false;
+  let aggregates = false;
+  const look = (type: string, node: object): void => {
+    if (type === "SubLink") return;
+    if (type === "JsonArrayAgg" || type === "JsonObjectAgg" || (type === "FuncCall" && isAggregate(analysis, node as FuncCall))) aggregates = true;
+    forEachChild(type, node, look);
+  };
+  for (const node of [...(body.targetList ?? []), ...(body.sortClause ?? [])]) visitNode(node, look);
+  return !aggregates;
+}
+
+function isAggregate(analysis: Analysis, { funcname, over }: FuncCall): boolean {
+  if (over !== undefined) return false;
+  const name = (funcname ?? []).map(stringOf).at(-1) ?? "";
+  return analysis.scope.catalog.functionsByName.get(name)?.some(({ kind }) => kind === "aggregate") ?? false;
+}

@@ -1,0 +1,49 @@
+import type { Source } from "./source.ts";
+import type { Edit } from "./verdict.ts";
+
+export interface Rewritten {
+  readonly sql: Buffer;
+  /** In ascending order. */
+  readonly edits: readonly Edit[];
+}
+
+/** Applies edits to the client's bytes; everything else of the text stays as it is. Overlapping edits are a fault of the analysis. */
+export function applyEdits(source: Source, edits: readonly Edit[]): Rewritten {
+  // Insertions at one place keep the order in which they were made; they come before what replaces that place.
+  const ordered = edits.map((edit, index) => ({ edit, index })).sort((a, b) => a.edit.at - b.edit.at || a.edit.end - b.edit.end || a.index - b.index);
+  const parts: Buffer[] = [];
+  let at = 0;
+  for (const { edit } of ordered) {
+    if (edit.at < at) throw new Error("two edits overlap");
+    parts.push(source.bytes.subarray(at, edit.at), Buffer.from(edit.text));
+    at = edit.end;
+  }
+  parts.push(source.bytes.subarray(at));
+  return { sql: Buffer.concat(parts), edits: ordered.map(({ edit }) => edit) };
+}
+
+/** Where each edit's text stands in the rewritten bytes. */
+export function editedRanges(edits: readonly Edit[]): readonly { readonly start: number; readonly end: number }[] {
+  let shift = 0;
+  return edits.map(({ at, end, text }) => {
+    const length = Buffer.byteLength(text);
+    const start = at + shift;
+    shift += length - (end - at);
+    return { start, end: start + length };
+  });
+}
+
+/** Where offsets of the client's text have moved to; one that an edit replaces moves to the start of its text. */
+export function movedOffsets(edits: readonly Edit[], offsets: ReadonlySet<number>): ReadonlySet<number> {
+  const ranges = editedRanges(edits);
+  const moved = [...offsets].map((offset) => {
+    let shift = 0;
+    for (const [index, { at, end }] of edits.entries()) {
+      const range = ranges[index];
+      if (range === undefined || at > offset || (at === offset && end > at)) break;
+      shift = range.end - end;
+    }
+    return offset + shift;
+  });
+  return new Set(moved);
+}

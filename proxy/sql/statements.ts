@@ -1,0 +1,150 @@
+import type {
+  CopyStmt, DeclareCursorStmt, DeleteStmt, ExplainStmt, InsertStmt, MergeStmt, Node, PrepareStmt, SelectStmt, UpdateStmt,
+} from "libpg-query";
+import type { Analysis, Level } from "./analysis.ts";
+import { copy } from "./copy.ts";
+import { explainOptions } from "./explain.ts";
+import { type Body, nodeOf } from "./grammar.ts";
+import type { RawStatement } from "./parse.ts";
+import { meterReturning, meterSelect, meterUnknown } from "./metering.ts";
+import { select } from "./select.ts";
+import {
+  closePortal, deallocate, discard, execute, fetch, isHeld, lock, set, setConstraints, show, transaction, type Utility,
+} from "./utility.ts";
+import type { Effect, Metering, Statement, StatementKind } from "./verdict.ts";
+import { insert, merge, remove, update } from "./writes.ts";
+
+/** Judges one statement of a guarded role; its edits and uses are left in the analysis. Refuses by throwing. */
+export function statement(analysis: Analysis, raw: RawStatement, level: Level): Statement {
+  const [type, body] = nodeOf(raw.node);
+  const query = queryStatement(analysis, type, body, level);
+  if (query !== undefined) return query;
+  switch (type) {
+    case "PrepareStmt":
+      return prepare(analysis, body as PrepareStmt, level);
+    case "DeclareCursorStmt":
+      return declare(analysis, body as DeclareCursorStmt, level);
+    case "CopyStmt": {
+      const made = copy(analysis, body as CopyStmt, level);
+      return finish(analysis, "COPY", made.kind, made.kind === "copyOut" ? meterUnknown(analysis) : undefined, { kind: made.kind });
+    }
+    case "ExplainStmt":
+      return explain(analysis, body as ExplainStmt, raw, level);
+    default: {
+      const { command, kind, effect } = utility(analysis, type, body, level, raw);
+      return finish(analysis, command, kind, undefined, effect);
+    }
+  }
+}
+
+/** SELECT, INSERT, UPDATE, DELETE, MERGE: what may also be prepared, explained or declared. */
+function queryStatement(analysis: Analysis, type: string, body: Body, level: Level): Statement | undefined {
+  switch (type) {
+    case "SelectStmt": {
+      const plain = select(analysis, body as SelectStmt, level);
+      const metering = meterSelect(analysis, body as SelectStmt, plain);
+      return finish(analysis, "SELECT", analysis.writes.size > 0 ? "write" : "read", metering, analysis.effect);
+    }
+    case "InsertStmt":
+      return finish(analysis, "INSERT", "write", meterReturning(analysis, insert(analysis, body as InsertStmt, level)), undefined);
+    case "UpdateStmt":
+      return finish(analysis, "UPDATE", "write", meterReturning(analysis, update(analysis, body as UpdateStmt, level)), undefined);
+    case "DeleteStmt":
+      return finish(analysis, "DELETE", "write", meterReturning(analysis, remove(analysis, body as DeleteStmt, level)), undefined);
+    case "MergeStmt": {
+      const { returns } = merge(analysis, body as MergeStmt, level);
+      return finish(analysis, "MERGE", "write", returns ? meterUnknown(analysis) : undefined, undefined);
+    }
+    default:
+      return undefined;
+  }
+}
+
+function inner(analysis: Analysis, node: Node | undefined, level: Level): Statement {
+  const [type, body] = nodeOf(node ?? {});
+  return queryStatement(analysis, type, body, level) ?? analysis.refuse("42501", `${type} is not known here`);
+}
+
+function prepare(analysis: Analysis, body: PrepareStmt, level: Level): Statement {
+  analysis.nodes(body.argtypes, level);
+  const prepared = inner(analysis, body.query, level);
+  return { ...finish(analysis, "PREPARE", "session", undefined, { kind: "prepare", name: body.name ?? "", inner: prepared }), limited: false };
+}
+
+function declare(analysis: Analysis, body: DeclareCursorStmt, level: Level): Statement {
+  const query = inner(analysis, body.query, level);
+  const effect: Effect = { kind: "declare", name: body.portalname ?? "", hold: isHeld(body), inner: query };
+  return { ...finish(analysis, "DECLARE", "cursor", undefined, effect), limited: false };
+}
+
+function explain(analysis: Analysis, body: ExplainStmt, raw: RawStatement, level: Level): Statement {
+  const explained = inner(analysis, body.query, level);
+  explainOptions(analysis, body, raw);
+  return { ...explained, command: "EXPLAIN", kind: "explain", limited: false, ...NO_METERING };
+}
+
+/** A plan's lines are no people; EXPLAIN of a guarded relation never runs the statement. */
+const NO_METERING = { metering: { subjects: [], unknown: 0 } } as const;
+
+function utility(analysis: Analysis, type: string, body: Body, level: Level, raw: RawStatement): Utility {
+  switch (type) {
+    case "TransactionStmt":
+      return transaction(analysis, body);
+    case "VariableSetStmt":
+      return set(analysis, body);
+    case "VariableShowStmt":
+      return show(analysis, body);
+    case "ExecuteStmt":
+      return execute(analysis, body, level);
+    case "DeallocateStmt":
+      return deallocate(body);
+    case "FetchStmt":
+      return fetch(body);
+    case "ClosePortalStmt":
+      return closePortal(body);
+    case "DiscardStmt":
+      return discard(body);
+    case "ConstraintsSetStmt":
+      return setConstraints(analysis, body);
+    case "LockStmt":
+      return lock(analysis, body);
+    case "UnlistenStmt":
+      return { command: "UNLISTEN", kind: "session" };
+    default:
+      return analysis.refuse("42501", `role "${analysis.scope.role.name}" may not run ${leadingWords(analysis, raw)}`, {
+        rule: `roles.${analysis.scope.role.name}`,
+        hint: `Only a role with "reads: all", "writes: all" and "sees: all" may (${analysis.rolePlace}).`,
+      });
+  }
+}
+
+/** `CREATE TABLE`: the statement's first keywords, for messages. */
+function leadingWords({ source }: Analysis, { start, end }: RawStatement): string {
+  const words = source.tokens.filter((token) => token.start >= start && token.end <= end).slice(0, 2);
+  return words.filter(({ text }) => /^[a-z]+$/i.test(text)).map(({ text }) => text.toUpperCase()).join(" ");
+}
+
+function finish(analysis: Analysis, command: string, kind: StatementKind, metering: Metering | undefined, effect: Effect | undefined): Statement {
+  refuseGathering(analysis);
+  const data = analysis.uses.filter(({ sight }) => sight !== undefined);
+  return {
+    command,
+    kind,
+    reads: [...analysis.reads],
+    writes: [...analysis.writes],
+    masked: [...analysis.masked],
+    lookups: analysis.lookups,
+    limited: data.length > 0,
+    ...(metering !== undefined && { metering }),
+    ...(effect !== undefined && { effect }),
+  };
+}
+
+/** Many people in one row would walk around a row limit. */
+function refuseGathering(analysis: Analysis): void {
+  const { role } = analysis.scope;
+  const isLimited = role.limits.rows !== undefined || role.limits.bytes !== undefined || role.budget.length > 0;
+  const relation = analysis.uses.find(({ sight }) => sight?.people !== undefined || sight?.guarded === true);
+  if (analysis.gathers === undefined || relation === undefined || !isLimited) return;
+  analysis.deny(`role "${role.name}" has a limit and may not gather rows of ${relation.key} by ${analysis.gathers}`, role.limits.rows === undefined ? "budget" : "rows", "Ask for the rows themselves; counts, sums and averages are fine.");
+}

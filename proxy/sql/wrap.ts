@@ -1,0 +1,42 @@
+import type { RangeVar } from "libpg-query";
+import type { Analysis, RelationUse } from "./analysis.ts";
+import { nameSpan, qualify } from "./names.ts";
+import type { RelationSight } from "./sight.ts";
+import { quoteIdentifier, quoteQualified } from "./source.ts";
+
+/** What goes between a relation's name and its conditions. */
+export interface WrapParts {
+  readonly only: boolean;
+  /** The TABLESAMPLE clause, if there is one. */
+  readonly sample: string;
+  readonly conditions: readonly string[];
+}
+
+/**
+ * The subquery that stands for a guarded relation: the same columns in the same order, the protected ones
+ * masked. With a row filter it is fenced by OFFSET 0, or the planner could run the client's own conditions on
+ * rows that the filter hides, and their errors would tell about them.
+ */
+export function subquery(sight: RelationSight, { only, sample, conditions }: WrapParts): string {
+  const columns = sight.columns.flatMap(({ kind, sql, column }) =>
+    kind === "absent" ? [] : [kind === "real" ? sql : `${sql} AS ${quoteIdentifier(column.name)}`],
+  );
+  const name = quoteQualified(sight.relation.schema, sight.relation.name);
+  const all = sight.filter === undefined ? conditions : [sight.filter, ...conditions];
+  const where = all.length === 0 ? "" : ` WHERE ${all.join(" AND ")}`;
+  return `(SELECT ${columns.join(", ")} FROM ${only ? "ONLY " : ""}${name}${sample}${where}${sight.filter === undefined ? "" : " OFFSET 0"})`;
+}
+
+/** Puts the subquery, or at least the schema, in place of a reference in FROM. Called when its level's conditions are known. */
+export function wrapReference(analysis: Analysis, name: RangeVar, use: RelationUse, sample: string): void {
+  const { sight } = use;
+  if (sight === undefined || !sight.guarded) return qualify(analysis, name, use.relation);
+  if ((name.alias?.colnames?.length ?? 0) > 0 && sight.columns.some(({ kind }) => kind === "absent")) {
+    analysis.deny(`role "${analysis.scope.role.name}" sees ${use.key} without some of its columns, so they cannot be renamed by position`, "sees", "Leave out the column list after the alias.");
+  }
+  const span = nameSpan(analysis, name);
+  const [first, last] = [analysis.source.token(span.first), analysis.source.token(span.last)];
+  if (first === undefined || last === undefined) throw new Error("a name without tokens");
+  const alias = use.hasAlias ? "" : ` AS ${quoteIdentifier(use.relation.name)}`;
+  analysis.edit(first.start, last.end, `${subquery(sight, { only: span.only, sample, conditions: use.conditions })}${alias}`);
+}
