@@ -1,3 +1,4 @@
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import type { StatementEvent } from "./audit/event.ts";
 
 /**
@@ -18,8 +19,219 @@ export interface Metrics {
   verificationFailed(): void;
   policyReloaded(ok: boolean): void;
   countersReady(ready: boolean): void;
+  /** Unix time in milliseconds. */
   catalogRefreshed(at: number): void;
   auditLost(events: number): void;
   /** The text of `/metrics`, and its content type. */
   exposition(): Promise<{ readonly contentType: string; readonly text: string }>;
+}
+
+export interface MetricsOptions {
+  readonly version: string;
+  /** The databases of the configuration; every other name counts as "other". */
+  readonly databases: readonly string[];
+}
+
+/** Numbers under the names of docs/metrics.md, beside prom-client's own of the process and its event loop. */
+export function createMetrics(options: MetricsOptions): Metrics {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry });
+  gauge(registry, "sluice_build_info", "Always 1; the labels say what runs.", ["version"])
+    .labels(options.version)
+    .set(1);
+  const databases = new Set(options.databases);
+  const label = (database: string) => (databases.has(database) ? database : "other");
+  return {
+    ...sessionNumbers(registry, label),
+    ...statementNumbers(registry, label),
+    ...analysisNumbers(registry),
+    ...stateNumbers(registry),
+    exposition: async () => ({ contentType: registry.contentType, text: await registry.metrics() }),
+  };
+}
+
+type DatabaseLabel = (database: string) => string;
+
+const LOGIN_REASONS = new Set(["password", "no_role", "timeout", "protocol", "upstream"]);
+
+function sessionNumbers(registry: Registry, label: DatabaseLabel) {
+  const open = gauge(registry, "sluice_client_connections", "Sessions past log-in.", ["database"]);
+  const total = tally(registry, "sluice_sessions_total", "Sessions begun, past log-in.", ["database"]);
+  const failed = tally(registry, "sluice_login_failures_total", "Log-ins that failed, by reason.", [
+    "reason",
+  ]);
+  return {
+    sessionOpened(database: string) {
+      open.labels(label(database)).inc();
+      total(1, label(database));
+    },
+    sessionClosed: (database: string) => open.labels(label(database)).dec(),
+    loginFailed: (reason: string) => failed(1, LOGIN_REASONS.has(reason) ? reason : "other"),
+  };
+}
+
+/** Statement.command and the refusal's sqlstate are closed lists already; these keep them so. */
+const COMMANDS = new Set(
+  (
+    "SELECT,INSERT,UPDATE,DELETE,MERGE,COPY,VALUES,TABLE,EXPLAIN,PREPARE,EXECUTE,DEALLOCATE,DECLARE CURSOR," +
+    "FETCH,MOVE,CLOSE CURSOR,BEGIN,START TRANSACTION,COMMIT,ROLLBACK,SAVEPOINT,RELEASE,SET,RESET,SHOW," +
+    "DISCARD ALL,LISTEN,UNLISTEN,NOTIFY,LOCK TABLE,TRUNCATE TABLE,VACUUM,ANALYZE,CALL,DO,CREATE TABLE," +
+    "CREATE TABLE AS,SELECT INTO,ALTER TABLE,DROP TABLE,CREATE INDEX,DROP INDEX,CREATE VIEW,DROP VIEW," +
+    "CREATE FUNCTION,DROP FUNCTION,GRANT,REVOKE"
+  ).split(","),
+);
+const SQLSTATES = new Set(
+  (
+    "08006,08P01,0A000,22021,22023,26000,28000,28P01,34000,42501,42601,53300,53400,54000,54001," +
+    "57014,57P01,57P03,58000,XX000"
+  ).split(","),
+);
+
+function statementNumbers(registry: Registry, label: DatabaseLabel) {
+  const where = ["database", "role"] as const;
+  const statements = tally(registry, "sluice_statements_total", "Statements by what was decided of them.", [
+    ...where,
+    "command",
+    "decision",
+  ]);
+  const denials = tally(registry, "sluice_denials_total", "Statements refused or cut short, by SQLSTATE.", [
+    ...where,
+    "sqlstate",
+  ]);
+  const rows = tally(registry, "sluice_rows_total", "Rows given to clients.", where);
+  const bytes = tally(registry, "sluice_result_bytes_total", "Bytes of rows given to clients.", where);
+  const people = tally(registry, "sluice_people_total", "People read, counted once a statement.", where);
+  const lookups = tally(registry, "sluice_lookups_total", "Exact look-ups of masked columns.", where);
+  const duration = histogram(registry, {
+    name: "sluice_statement_duration_seconds",
+    help: "From a statement's arrival to the end of its reply.",
+    labelNames: ["database"],
+    buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+  });
+  return {
+    statement(event: StatementEvent) {
+      const { role, decision } = event;
+      const database = label(event.database);
+      statements(1, database, role, COMMANDS.has(event.command) ? event.command : "OTHER", decision);
+      if (decision === "refuse" || decision === "cut") {
+        denials(1, database, role, SQLSTATES.has(event.sqlstate ?? "") ? (event.sqlstate ?? "") : "other");
+      }
+      rows(event.rows, database, role);
+      bytes(event.bytes, database, role);
+      people(event.people, database, role);
+      lookups(event.lookups, database, role);
+      duration(event.duration / 1000, database);
+    },
+  };
+}
+
+function analysisNumbers(registry: Registry) {
+  const cache = tally(registry, "sluice_verdict_cache_requests_total", "Verdicts asked for.", ["result"]);
+  const left = tally(
+    registry,
+    "sluice_verification_failures_total",
+    "Rewritten statements in which a guarded relation was left over: each was refused, and is a fault of Sluice.",
+    [],
+  );
+  const overhead = histogram(registry, {
+    name: "sluice_overhead_seconds",
+    help: "Time that Sluice itself adds, by stage.",
+    labelNames: ["stage"],
+    buckets: [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1],
+  });
+  left(0);
+  return {
+    verdictCache: (hit: boolean) => cache(1, hit ? "hit" : "miss"),
+    analysed: (seconds: number) => overhead(seconds, "analysis"),
+    verificationFailed: () => left(1),
+  };
+}
+
+function stateNumbers(registry: Registry) {
+  const reloads = tally(registry, "sluice_policy_reloads_total", "Policies read, by result.", ["result"]);
+  const reloaded = gauge(
+    registry,
+    "sluice_policy_last_reload_successful",
+    "1 when the policy read last is in force, 0 when it was rejected and an older one stays.",
+    [],
+  );
+  const reloadedAt = gauge(
+    registry,
+    "sluice_policy_last_reload_success_timestamp_seconds",
+    "When the policy in force was read.",
+    [],
+  );
+  const counters = gauge(registry, "sluice_counters_up", "1 while the counter store can be reached.", []);
+  const catalog = gauge(
+    registry,
+    "sluice_catalog_last_refresh_timestamp_seconds",
+    "When the catalog was last found fresh.",
+    [],
+  );
+  const lost = tally(registry, "sluice_audit_dropped_total", "Audit events that never reached the disk.", []);
+  lost(0);
+  return {
+    policyReloaded(ok: boolean) {
+      reloads(1, ok ? "success" : "failure");
+      reloaded.set(ok ? 1 : 0);
+      if (ok) reloadedAt.setToCurrentTime();
+    },
+    countersReady: (ready: boolean) => counters.set(ready ? 1 : 0),
+    catalogRefreshed: (at: number) => catalog.set(at / 1000),
+    auditLost: (events: number) => lost(events),
+  };
+}
+
+function gauge(registry: Registry, name: string, help: string, labelNames: readonly string[]): Gauge {
+  return new Gauge({ name, help, labelNames: [...labelNames], registers: [registry] });
+}
+
+/**
+ * A counter for the hot path: plain numbers, which prom-client reads only when it is asked. Counting costs
+ * one look-up in a map.
+ */
+function tally(
+  registry: Registry,
+  name: string,
+  help: string,
+  labelNames: readonly string[],
+): (amount: number, ...labels: readonly string[]) => void {
+  const series = new Map<string, { readonly labels: Record<string, string>; count: number }>();
+  new Counter({
+    name,
+    help,
+    labelNames: [...labelNames],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const { labels, count } of series.values()) this.inc(labels, count);
+    },
+  });
+  return (amount, ...values) => {
+    const key = values.join("\0");
+    let one = series.get(key);
+    if (one === undefined) {
+      const labels = Object.fromEntries(labelNames.map((label, i) => [label, values[i] ?? ""]));
+      one = { labels, count: 0 };
+      series.set(key, one);
+    }
+    one.count += amount;
+  };
+}
+
+/** A histogram with one label, whose children are made once. */
+function histogram(
+  registry: Registry,
+  config: { name: string; help: string; labelNames: [string]; buckets: number[] },
+): (value: number, label: string) => void {
+  const whole = new Histogram({ ...config, registers: [registry] });
+  const children = new Map<string, ReturnType<typeof whole.labels>>();
+  return (value, label) => {
+    let child = children.get(label);
+    if (child === undefined) {
+      child = whole.labels(label);
+      children.set(label, child);
+    }
+    child.observe(value);
+  };
 }
