@@ -12,7 +12,7 @@ import { findProgram } from "./debian.ts";
 import { serverFolder, TEST_POSTGRES } from "./servers.ts";
 
 export { pgbench, pgDump, psql, runProgram } from "./programs.ts";
-export { PASSWORDS, type SupportUser, supportSchema } from "./support-schema.ts";
+export { createRoles, PASSWORDS, type SupportUser, supportSchema } from "./support-schema.ts";
 
 export interface TestDatabase {
   /** Of the superuser. */

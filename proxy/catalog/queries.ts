@@ -1,0 +1,187 @@
+/**
+ * What is read of the server's own tables (Postgres docs, "System Catalogs"), for versions 13 to 18. Run with
+ * an empty search_path: there, an unqualified name is one of pg_catalog, and format_type() qualifies all others.
+ *
+ * Left out everywhere: temporary and TOAST schemas. Other sessions' temporary relations are of no concern, and
+ * one's own are known to the session that made them.
+ */
+export type CatalogQuery = { readonly name: string; readonly text: string };
+
+const SHOWN_SCHEMAS = `SELECT oid FROM pg_namespace WHERE left(nspname, 8) NOT IN ('pg_temp_', 'pg_toast')`;
+
+/** Tables, partitioned tables, views, materialised views, foreign tables, sequences. */
+const SHOWN_RELATIONS = `
+  SELECT oid FROM pg_class
+  WHERE relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND relnamespace IN (${SHOWN_SCHEMAS})`;
+
+const MADE_BY_USERS = `
+  SELECT oid FROM pg_class
+  WHERE relnamespace IN (${SHOWN_SCHEMAS} AND nspname NOT IN ('pg_catalog', 'information_schema'))`;
+
+export const SCHEMAS = query(
+  "schemas",
+  `SELECT oid, nspname FROM pg_namespace WHERE oid IN (${SHOWN_SCHEMAS}) ORDER BY oid`,
+);
+
+export const RELATIONS = query(
+  "relations",
+  `SELECT oid, relnamespace, relname, relkind::text, relispartition,
+     relrowsecurity
+       OR EXISTS (SELECT FROM pg_rewrite WHERE ev_class = c.oid AND rulename <> '_RETURN')
+       -- Internal triggers are a constraint's; but the copies of a user's trigger on partitions count as internal too.
+       OR EXISTS (SELECT FROM pg_trigger WHERE tgrelid = c.oid AND (NOT tgisinternal OR tgconstraint = 0))
+   FROM pg_class c WHERE oid IN (${SHOWN_RELATIONS}) ORDER BY oid`,
+);
+
+export const COLUMNS = query(
+  "columns",
+  `SELECT attrelid, attnum, attname, atttypid, format_type(atttypid, atttypmod), attnotnull
+   FROM pg_attribute
+   WHERE attnum > 0 AND NOT attisdropped AND attrelid IN (${SHOWN_RELATIONS})
+   ORDER BY attrelid, attnum`,
+);
+
+/** An index that is not valid (a CREATE INDEX CONCURRENTLY that failed) serves no query. */
+export const INDEXES = query(
+  "indexes",
+  `SELECT indrelid, indkey::text, indnkeyatts, indisunique, indisprimary, indpred IS NOT NULL
+   FROM pg_index WHERE indisvalid AND indrelid IN (${SHOWN_RELATIONS}) ORDER BY indrelid, indexrelid`,
+);
+
+/** A key that references a partitioned table has a further row for each partition of that table. */
+export const FOREIGN_KEYS = query(
+  "foreign keys",
+  `SELECT k.conrelid, k.conkey, k.confrelid, k.confkey
+   FROM pg_constraint k LEFT JOIN pg_constraint p ON p.oid = k.conparentid
+   WHERE k.contype = 'f' AND (p.oid IS NULL OR p.conrelid <> k.conrelid) ORDER BY k.conrelid, k.oid`,
+);
+
+export const PARENTS = query(
+  "parents",
+  `SELECT inhrelid, inhparent FROM pg_inherits WHERE inhrelid IN (${SHOWN_RELATIONS}) ORDER BY inhrelid, inhseqno`,
+);
+
+/** The views of pg_catalog and information_schema are judged by name. */
+export const VIEWS = query(
+  "views",
+  `SELECT oid, ev_class, ev_action::text FROM pg_rewrite
+   WHERE rulename = '_RETURN' AND ev_class IN (${MADE_BY_USERS}) ORDER BY ev_class`,
+);
+
+export const VIEW_DEPENDENCIES = query(
+  "view dependencies",
+  `SELECT DISTINCT r.ev_class, d.refobjid, d.refobjsubid
+   FROM pg_rewrite r JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+   WHERE r.rulename = '_RETURN' AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> r.ev_class
+     AND r.ev_class IN (${MADE_BY_USERS})
+   ORDER BY r.ev_class, d.refobjid, d.refobjsubid`,
+);
+
+export const FUNCTIONS = query(
+  "functions",
+  `SELECT p.oid, p.pronamespace, p.proname, p.prokind::text, p.provolatile::text, l.lanname,
+     p.proargtypes::text, p.prorettype, p.proretset, e.extname
+   FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
+     LEFT JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+     LEFT JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND e.oid = d.refobjid
+   WHERE p.pronamespace IN (${SHOWN_SCHEMAS}) ORDER BY p.oid`,
+);
+
+export const OPERATORS = query(
+  "operators",
+  `SELECT oid, oprnamespace, oprname, oprcode::oid FROM pg_operator
+   WHERE oprnamespace IN (${SHOWN_SCHEMAS}) ORDER BY oid`,
+);
+
+/** Arrays by \`typarray\` of their element: \`typelem\` is also set where a type merely has parts (point, name). */
+export const TYPES = query(
+  "types",
+  `SELECT t.oid, t.typnamespace, t.typname, t.typtype::text, t.typcategory::text, t.typbasetype, t.typrelid,
+     coalesce(e.oid, 0)::oid, coalesce(r.rngsubtype, 0)::oid, coalesce(il.lanname, '')::text, coalesce(cl.lanname, '')::text
+   FROM pg_type t
+     LEFT JOIN pg_type e ON e.typarray = t.oid
+     LEFT JOIN pg_range r ON r.rngtypid = t.oid
+     LEFT JOIN pg_proc i ON i.oid = t.typinput LEFT JOIN pg_language il ON il.oid = i.prolang
+     LEFT JOIN pg_proc c ON c.oid = r.rngcanonical LEFT JOIN pg_language cl ON cl.oid = c.prolang
+   WHERE t.typnamespace IN (${SHOWN_SCHEMAS}) ORDER BY t.oid`,
+);
+
+/** Since Postgres 14 (version 140000). */
+export const MULTIRANGES = query(
+  "multiranges",
+  "SELECT rngmultitypid, rngtypid FROM pg_range ORDER BY rngtypid",
+);
+
+/**
+ * One number for all that a snapshot, a user's privileges and settings come from. Every change of a row makes
+ * a new row version with another xmin, so the sum of hashes of (oid or key, xmin) differs, and a row that goes
+ * away differs in count; freezing keeps xmin (since 9.4), and what VACUUM and ANALYZE write into pg_class they
+ * write in place. Statistics views (n_tup_upd …) would be cheaper, but they come late and can be reset. Rows of
+ * temporary relations are left out: an application that makes such tables would cause a refresh every time.
+ */
+export const PROBE = query(
+  "probe",
+  `WITH shown AS MATERIALIZED (${SHOWN_SCHEMAS}),
+     relation AS MATERIALIZED (
+       SELECT oid, xmin FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND relnamespace IN (SELECT oid FROM shown)),
+     changed(what, h) AS (
+       SELECT 1, hashtext(xmin::text || ' ' || oid) FROM pg_namespace WHERE oid IN (SELECT oid FROM shown)
+       UNION ALL SELECT 2, hashtext(xmin::text || ' ' || oid) FROM relation
+       UNION ALL SELECT 3, hashtext(xmin::text || ' ' || attrelid || ' ' || attnum)
+         FROM pg_attribute WHERE attrelid IN (SELECT oid FROM relation)
+       UNION ALL SELECT 4, hashtext(xmin::text || ' ' || indexrelid) FROM pg_index WHERE indrelid IN (SELECT oid FROM relation)
+       UNION ALL SELECT 5, hashtext(xmin::text || ' ' || oid) FROM pg_constraint WHERE connamespace IN (SELECT oid FROM shown)
+       UNION ALL SELECT 6, hashtext(xmin::text || ' ' || inhrelid) FROM pg_inherits WHERE inhrelid IN (SELECT oid FROM relation)
+       UNION ALL SELECT 7, hashtext(xmin::text || ' ' || oid) FROM pg_rewrite WHERE ev_class IN (SELECT oid FROM relation)
+       UNION ALL SELECT 8, hashtext(xmin::text || ' ' || oid) FROM pg_trigger WHERE tgrelid IN (SELECT oid FROM relation)
+       UNION ALL SELECT 9, hashtext(xmin::text || ' ' || oid) FROM pg_proc WHERE pronamespace IN (SELECT oid FROM shown)
+       UNION ALL SELECT 10, hashtext(xmin::text || ' ' || oid) FROM pg_operator WHERE oprnamespace IN (SELECT oid FROM shown)
+       UNION ALL SELECT 11, hashtext(xmin::text || ' ' || oid) FROM pg_type WHERE typnamespace IN (SELECT oid FROM shown)
+       UNION ALL SELECT 12, hashtext(xmin::text || ' ' || rngtypid) FROM pg_range
+       UNION ALL SELECT 13, hashtext(xmin::text || ' ' || oid) FROM pg_extension
+       UNION ALL SELECT 14, hashtext(xmin::text || ' ' || roleid || ' ' || member) FROM pg_auth_members
+       UNION ALL SELECT 15, hashtext(xmin::text || ' ' || setdatabase || ' ' || setrole) FROM pg_db_role_setting
+       -- pg_authid, below this view, is not everybody's to read.
+       UNION ALL SELECT 16, hashtext(oid || ' ' || rolname || ' ' || rolsuper || ' ' || rolinherit) FROM pg_roles)
+   SELECT string_agg(what || ':' || n || ':' || s, ' ' ORDER BY what)
+   FROM (SELECT what, count(*) AS n, sum(h) AS s FROM changed GROUP BY what) AS parts`,
+);
+
+/** Columns of the database's own relations that a user may not SELECT; all of them where there is no such user. */
+export const UNREADABLE_COLUMNS = query(
+  "unreadable columns",
+  `SELECT n.nspname, c.relname, a.attname
+   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+     JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+     LEFT JOIN pg_roles r ON r.rolname = $1
+   WHERE c.oid IN (${MADE_BY_USERS} AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S'))
+     AND has_table_privilege(r.oid, c.oid, 'SELECT') IS NOT TRUE
+     AND has_column_privilege(r.oid, c.oid, a.attnum, 'SELECT') IS NOT TRUE`,
+);
+
+/** The server's own search_path, unless the control connection itself has a narrower one that hides it. */
+export const SERVER_SEARCH_PATH = query(
+  "server search path",
+  `SELECT setting FROM pg_catalog.pg_settings WHERE name = 'search_path'
+     AND source IN ('default', 'configuration file', 'command line', 'environment variable')`,
+);
+
+/**
+ * The search_path with which a user's session starts: the narrowest of what ALTER ROLE and ALTER DATABASE set
+ * (process_settings() of postinit.c), else the server's own ($2).
+ */
+export const SEARCH_PATH = query(
+  "search path",
+  `SELECT coalesce(
+     (SELECT substr(entry, length('search_path=') + 1)
+      FROM pg_db_role_setting, unnest(setconfig) AS entry
+      WHERE entry LIKE 'search\\_path=%'
+        AND setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+        AND (setrole = 0 OR setrole = (SELECT oid FROM pg_roles WHERE rolname = $1))
+      ORDER BY (setdatabase <> 0 AND setrole <> 0) DESC, setrole <> 0 DESC, setdatabase <> 0 DESC LIMIT 1),
+     $2)`,
+);
+
+function query(name: string, text: string): CatalogQuery {
+  return { name, text };
+}

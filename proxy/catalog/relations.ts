@@ -1,0 +1,161 @@
+import {
+  type Catalog,
+  type Column,
+  type ForeignKey,
+  type Index,
+  type Relation,
+  type RelationKind,
+  relationKey,
+} from "./catalog.ts";
+import { groupBy } from "./group.ts";
+import { readLineage } from "./lineage.ts";
+
+/** Rows of the queries of the same names. */
+export interface RelationRows {
+  readonly relations: readonly (readonly [
+    oid: number,
+    schema: number,
+    name: string,
+    kind: string,
+    isPartition: boolean,
+    hasRules: boolean,
+  ])[];
+  readonly columns: readonly (readonly [
+    relation: number,
+    number: number,
+    name: string,
+    typeOid: number,
+    type: string,
+    notNull: boolean,
+  ])[];
+  readonly indexes: readonly (readonly [
+    relation: number,
+    key: string,
+    keyColumns: number,
+    unique: boolean,
+    primary: boolean,
+    partial: boolean,
+  ])[];
+  readonly foreignKeys: readonly (readonly [
+    relation: number,
+    columns: readonly number[],
+    references: number,
+    referencedColumns: readonly number[],
+  ])[];
+  readonly parents: readonly (readonly [relation: number, parent: number])[];
+  readonly views: readonly (readonly [rule: number, relation: number, action: string])[];
+  readonly viewDependencies: readonly (readonly [view: number, relation: number, column: number])[];
+}
+
+/** pg_class.relkind. */
+const KINDS: ReadonlyMap<string, RelationKind> = new Map([
+  ["r", "table"],
+  ["p", "partitioned"],
+  ["v", "view"],
+  ["m", "materialized view"],
+  ["f", "foreign table"],
+  ["S", "sequence"],
+]);
+
+/**
+ * Relations with all that belongs to them. Those of a schema whose name holds a dot are left out, for their
+ * keys could be another's: a statement that names them is refused as one that names an unknown relation.
+ */
+export function buildRelations(
+  rows: RelationRows,
+  schemas: ReadonlyMap<number, string>,
+  operatorFunctions: ReadonlyMap<number, number>,
+): Pick<Catalog, "relations" | "relationsByOid" | "relationsByName"> {
+  const columnRows = groupBy(rows.columns, ([relation]) => relation);
+  const columns = new Map([...columnRows].map(([relation, own]) => [relation, toColumns(own)]));
+  const indexes = groupBy(rows.indexes, ([relation]) => relation);
+  const foreignKeys = groupBy(rows.foreignKeys, ([relation]) => relation);
+  const parents = groupBy(rows.parents, ([relation]) => relation);
+  const actions = new Map(rows.views.map(([, relation, action]) => [relation, action]));
+  const depends = groupBy(rows.viewDependencies, ([view]) => view);
+  const relations = rows.relations.flatMap(
+    ([oid, schemaOid, name, relkind, isPartition, hasRules]): readonly Relation[] => {
+      const kind = KINDS.get(relkind);
+      const schema = schemas.get(schemaOid);
+      if (kind === undefined || schema === undefined || schema.includes(".")) return [];
+      const own = columns.get(oid) ?? NO_COLUMNS;
+      const action = actions.get(oid);
+      return [
+        {
+          oid,
+          schema,
+          name,
+          kind,
+          columns: [...own.values()],
+          primaryKey: primaryKey(indexes.get(oid) ?? [], own),
+          indexes: (indexes.get(oid) ?? []).map((row) => toIndex(row, own)),
+          foreignKeys: (foreignKeys.get(oid) ?? []).map(
+            ([, from, references, to]): ForeignKey => ({
+              columns: named(from, own),
+              references,
+              referencedColumns: named(to, columns.get(references) ?? NO_COLUMNS),
+            }),
+          ),
+          parents: (parents.get(oid) ?? []).map(([, parent]) => parent),
+          isPartition,
+          hasRules,
+          ...(action !== undefined && {
+            lineage: readLineage({
+              oid,
+              columns: new Map([...own].map(([number, column]) => [number, column.name])),
+              action,
+              depends: (depends.get(oid) ?? []).map(([, relation, column]) => [relation, column]),
+              operatorFunctions,
+            }),
+          }),
+        },
+      ];
+    },
+  );
+  return {
+    relations: new Map(relations.map((relation) => [relationKey(relation.schema, relation.name), relation])),
+    relationsByOid: new Map(relations.map((relation) => [relation.oid, relation])),
+    relationsByName: groupBy(relations, ({ name }) => name),
+  };
+}
+
+type ColumnsByNumber = ReadonlyMap<number, Column>;
+
+const NO_COLUMNS: ColumnsByNumber = new Map();
+
+function toColumns(rows: RelationRows["columns"]): ColumnsByNumber {
+  return new Map(
+    rows.map(([, number, name, typeOid, type, notNull]) => [
+      number,
+      { name, number, typeOid, type, notNull },
+    ]),
+  );
+}
+
+type IndexRow = RelationRows["indexes"][number];
+
+function toIndex(row: IndexRow, columns: ColumnsByNumber): Index {
+  const key = keyColumns(row);
+  // An expression has the number 0.
+  const end = key.indexOf(0);
+  const isPlain = end === -1;
+  return {
+    columns: named(isPlain ? key : key.slice(0, end), columns),
+    unique: row[3] && isPlain,
+    partial: row[5],
+  };
+}
+
+function primaryKey(rows: readonly IndexRow[], columns: ColumnsByNumber): readonly string[] {
+  const row = rows.find(([, , , , primary]) => primary);
+  return row === undefined ? [] : named(keyColumns(row), columns);
+}
+
+/** `indkey` without the columns that are only INCLUDEd. */
+function keyColumns([, key, count]: IndexRow): readonly number[] {
+  return key.split(" ", count).map(Number);
+}
+
+function named(numbers: readonly number[], columns: ColumnsByNumber): readonly string[] {
+  return numbers.flatMap((number) => columns.get(number)?.name ?? []);
+}

@@ -1,0 +1,137 @@
+import { createHash } from "node:crypto";
+import type { Client } from "pg";
+import type { Catalog, CatalogFunction, CatalogOperator } from "./catalog.ts";
+import { groupBy } from "./group.ts";
+import * as queries from "./queries.ts";
+import { buildRelations, type RelationRows } from "./relations.ts";
+import { inSnapshot } from "./transaction.ts";
+import { buildTypes, type MultirangeRow, type TypeRow } from "./types.ts";
+
+/** Reads the whole catalog of the client's database, as of one moment. */
+export async function readCatalog(client: Client): Promise<Catalog> {
+  return inSnapshot(client, (transaction) => readCatalogIn(transaction));
+}
+
+/** The same inside a transaction that `inSnapshot` opened. */
+export async function readCatalogIn(client: Client): Promise<Catalog> {
+  const reader = new Reader(client);
+  const identity = await reader.rows<IdentityRow>({
+    name: "identity",
+    text: "SELECT current_database(), current_setting('server_version_num')::int4",
+  });
+  const [database, serverVersion] = identity[0] ?? ["", 0];
+  const schemas = new Map(await reader.rows<SchemaRow>(queries.SCHEMAS));
+  const operators = await reader.rows<OperatorRow>(queries.OPERATORS);
+  const rows: RelationRows = {
+    relations: await reader.rows(queries.RELATIONS),
+    columns: await reader.rows(queries.COLUMNS),
+    indexes: await reader.rows(queries.INDEXES),
+    foreignKeys: await reader.rows(queries.FOREIGN_KEYS),
+    parents: await reader.rows(queries.PARENTS),
+    views: await reader.rows(queries.VIEWS),
+    viewDependencies: await reader.rows(queries.VIEW_DEPENDENCIES),
+  };
+  const functions = (await reader.rows<FunctionRow>(queries.FUNCTIONS)).map((row) =>
+    toFunction(row, schemas),
+  );
+  const typeRows = await reader.rows<TypeRow>(queries.TYPES);
+  const multiranges = serverVersion >= 140_000 ? await reader.rows<MultirangeRow>(queries.MULTIRANGES) : [];
+  const types = buildTypes(typeRows, multiranges, schemas);
+  return {
+    database,
+    serverVersion,
+    version: reader.version(),
+    schemas: new Set(schemas.values()),
+    ...buildRelations(rows, schemas, new Map(operators.map(([oid, , , code]) => [oid, code]))),
+    functionsByName: groupBy(functions, nameOf),
+    functionsByOid: new Map(functions.map((one) => [one.oid, one])),
+    operatorsOutside: groupBy(operatorsOutside(operators, schemas), nameOf),
+    typesByName: groupBy(types, nameOf),
+    typesByOid: new Map(types.map((one) => [one.oid, one])),
+  };
+}
+
+type IdentityRow = readonly [database: string, serverVersion: number];
+type SchemaRow = readonly [oid: number, name: string];
+type OperatorRow = readonly [oid: number, schema: number, name: string, code: number];
+type FunctionRow = readonly [
+  oid: number,
+  schema: number,
+  name: string,
+  kind: string,
+  volatility: string,
+  language: string,
+  argumentTypes: string,
+  returnType: number,
+  returnsSet: boolean,
+  extension: string | null,
+];
+
+/**
+ * Runs the queries and hashes what they give. The rows come in a fixed order, so two snapshots of the same
+ * catalog have the same version, in every proxy.
+ */
+class Reader {
+  readonly #client: Client;
+  readonly #hash = createHash("sha256");
+
+  constructor(client: Client) {
+    this.#client = client;
+  }
+
+  async rows<Row extends readonly unknown[]>({ name, text }: queries.CatalogQuery): Promise<readonly Row[]> {
+    const { rows } = await this.#client.query<Row & unknown[]>({ text, rowMode: "array" });
+    this.#hash.update(name);
+    for (const row of rows) this.#hash.update(JSON.stringify(row));
+    return rows;
+  }
+
+  version(): string {
+    return this.#hash.digest("hex").slice(0, 24);
+  }
+}
+
+function operatorsOutside(
+  rows: readonly OperatorRow[],
+  schemas: ReadonlyMap<number, string>,
+): readonly CatalogOperator[] {
+  return rows
+    .map(([, schema, name, code]) => ({ schema: schemas.get(schema) ?? "", name, function: code }))
+    .filter(({ schema }) => schema !== "pg_catalog");
+}
+
+function toFunction(row: FunctionRow, schemas: ReadonlyMap<number, string>): CatalogFunction {
+  const [oid, schema, name, kind, volatility, language, argumentTypes, returnType, returnsSet, extension] =
+    row;
+  return {
+    oid,
+    schema: schemas.get(schema) ?? "",
+    name,
+    kind: FUNCTION_KINDS.get(kind) ?? "procedure",
+    volatility: VOLATILITIES.get(volatility) ?? "volatile",
+    language,
+    argumentTypes: argumentTypes === "" ? [] : argumentTypes.split(" ").map(Number),
+    returnType,
+    returnsSet,
+    ...(extension !== null && { extension }),
+  };
+}
+
+/** pg_proc.prokind. What a newer server may add is taken for a procedure: no expression can call it. */
+const FUNCTION_KINDS: ReadonlyMap<string, CatalogFunction["kind"]> = new Map([
+  ["f", "function"],
+  ["a", "aggregate"],
+  ["w", "window"],
+  ["p", "procedure"],
+]);
+
+/** pg_proc.provolatile. */
+const VOLATILITIES: ReadonlyMap<string, CatalogFunction["volatility"]> = new Map([
+  ["i", "immutable"],
+  ["s", "stable"],
+  ["v", "volatile"],
+]);
+
+function nameOf({ name }: { readonly name: string }): string {
+  return name;
+}
