@@ -163,7 +163,8 @@ function explain(issue: Issue, parents: Path, document: unknown): readonly Findi
     }
     case "invalid_value": {
       const given = valueAt(document, path);
-      const hint = suggest(String(given), issue.values.map(String), issue.message);
+      const words = issue.values.filter((known) => typeof known === "string");
+      const hint = typeof given === "string" ? suggest(given, words, issue.message) : issue.message;
       return [unfit(path, document, hint)];
     }
     default:
@@ -184,9 +185,19 @@ function closestBranch(branches: readonly (readonly Issue[])[]): readonly Issue[
 
 function unfit(path: Path, document: unknown, hint: string): Finding {
   const given = valueAt(document, path);
-  const key = path.length === 0 ? "the file" : `"${String(path.at(-1))}"`;
+  const last = path.at(-1);
+  const key =
+    last === undefined
+      ? "the file"
+      : typeof last === "number"
+        ? `an entry of ${named(path.at(-2))}`
+        : named(last);
   if (given === undefined) return { path, atKey: false, message: `${key} is missing`, hint };
   return { path, atKey: false, message: `${key} cannot be ${shown(given)}`, hint };
+}
+
+function named(key: PropertyKey | undefined): string {
+  return `"${String(key)}"`;
 }
 
 function shown(value: unknown): string {
