@@ -73,8 +73,8 @@ const URI =
 
 function readUri(text: string): Given {
   const match = URI.exec(text);
+  if (match?.[4]?.includes(",")) throw severalHosts();
   if (!match) {
-    if (/^[^?#]*,/.test(text)) throw severalHosts();
     throw new BadString(
       "not a libpq URI; write postgresql://user:password@host:5432/database, and @ : / ? # % inside a name or password as %40 %3A %2F %3F %23 %25",
     );

@@ -13,7 +13,8 @@ export class UpstreamUnreachable extends Error {
 }
 
 /**
- * Connects to the server, with TLS as the target asks for it. The socket is paused.
+ * Connects to the server, with TLS as the target asks for it. Nothing is read of it before
+ * somebody listens for data.
  * Rejects with `UpstreamUnreachable` only.
  */
 export async function dial(target: Upstream): Promise<Socket> {
@@ -61,18 +62,17 @@ function connected(socket: Socket): Promise<void> {
   });
 }
 
-/** What the server says first, with the socket paused right behind it. */
+/** What the server says first. Read, not listened for: whoever gets the socket finds it as a fresh one. */
 function firstChunk(socket: Socket): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const closed = () => reject(new Error("connection closed by the server"));
-    const done = () => {
-      socket.pause();
-      socket.removeListener("error", reject).removeListener("close", closed).removeListener("end", closed);
-    };
-    socket.once("error", reject).once("close", closed).once("end", closed);
-    socket.once("data", (chunk) => {
-      done();
+    const readable = () => {
+      const chunk: Buffer | null = socket.read();
+      if (chunk === null) return;
+      socket.removeListener("readable", readable).removeListener("error", reject);
+      socket.removeListener("close", closed).removeListener("end", closed);
       resolve(chunk);
-    });
+    };
+    socket.on("readable", readable).once("error", reject).once("close", closed).once("end", closed);
   });
 }

@@ -1,0 +1,69 @@
+import { inspect } from "node:util";
+import { expect, test } from "vitest";
+import { parseUpstream, type Upstream } from "../../proxy/wire/upstream.ts";
+
+function upstream(text: string, env: Record<string, string> = {}): Upstream {
+  const result = parseUpstream(text, env);
+  if (!result.ok) throw new Error(result.problem);
+  return result.upstream;
+}
+
+test("a URI is read as libpq reads it", () => {
+  const target = upstream(
+    "postgresql://an%40na:p%3Ass@db.example.com:6000/sup%20port?sslmode=verify-full&sslrootcert=/ca.pem&connect_timeout=3",
+  );
+  expect(target).toMatchObject({
+    host: "db.example.com",
+    port: 6000,
+    database: "sup port",
+    user: "an@na",
+    sslmode: "verify-full",
+    sslrootcert: "/ca.pem",
+    connectTimeout: 3000,
+  });
+  expect(target.password()).toBe("p:ss");
+});
+
+test.each([
+  ["postgres://", { host: "localhost", port: 5432, database: undefined, user: undefined, sslmode: "prefer" }],
+  ["postgresql://anna@[::1]/x", { host: "::1", user: "anna", database: "x" }],
+  ["postgresql://%2Frun%2Fpg:6000/x", { host: "/run/pg", port: 6000 }],
+  ["postgresql:///x?host=/run/pg&user=anna", { host: "/run/pg", database: "x", user: "anna" }],
+  [
+    "host=db port = 6000 dbname='a b' user='o\\'neil'",
+    { host: "db", port: 6000, database: "a b", user: "o'neil" },
+  ],
+  ["host=db sslmode=require gssencmode=disable", { host: "db", sslmode: "require" }],
+  ["postgresql://db/x?ssl=true", { sslmode: "require" }],
+])("%s", (text, expected) => {
+  expect(upstream(text)).toMatchObject(expected);
+});
+
+test("the password may come from PGPASSWORD, and no inspection of the target shows it", () => {
+  const target = upstream("postgresql://anna@db/x", { PGPASSWORD: "hunter2" });
+  expect(target.password()).toBe("hunter2");
+  expect(inspect(target) + JSON.stringify(target)).not.toContain("hunter2");
+  expect(upstream("postgresql://anna:own@db/x", { PGPASSWORD: "hunter2" }).password()).toBe("own");
+});
+
+test.each([
+  ["postgresql://anna:hunter2@h1,h2/x", "several hosts"],
+  ["postgresql://anna:hunter2@h1:1,h2:2/x", "several hosts"],
+  ["host=h1,h2 password=hunter2", "several hosts"],
+  ["postgresql://anna:hun@ter2@db/x", "not a libpq URI"],
+  ["postgresql://anna:hunter2%zz@db/x", "percent sign"],
+  ["postgresql://anna:hunter2@db:port/x", "port: must be a whole number"],
+  ["postgresql://anna:hunter2@db/x?sslmode=allow", "sslmode: must be one of"],
+  ["postgresql://anna:hunter2@db/x?sslmode=verify-full", "give sslrootcert"],
+  ["postgresql://anna:hunter2@db/x?sslmode=require&sslrootcert=system", "needs sslmode=verify-full"],
+  ["postgresql://anna:hunter2@db/x?sslnegotiation=direct", "needs sslmode=require"],
+  ["postgresql://anna:hunter2@db/x?sslcert=a.pem", "give both or none"],
+  ["postgresql://anna:hunter2@db/x?hunter2=1", "there is a parameter other than"],
+  ["postgresql://anna:hunter2@db/x?target_session_attrs=read-write", "target_session_attrs"],
+  ["password=hunter2 'x", "neither a libpq URI nor pairs"],
+  ["hunter2", "neither a libpq URI nor pairs"],
+])("what is wrong is named, the password is not: %s", (text, problem) => {
+  const result = parseUpstream(text, {});
+  expect(result).toMatchObject({ ok: false, problem: expect.stringContaining(problem) });
+  expect(inspect(result)).not.toContain("hunter2");
+});
