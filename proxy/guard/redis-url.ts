@@ -76,18 +76,26 @@ function decode(text: string): string {
   }
 }
 
+export interface ConnectOptions {
+  /** Milliseconds after which an answer is no longer waited for. */
+  readonly commandTimeout: number;
+  /** Certificates (PEM) that sign the server's in place of the well-known authorities. */
+  readonly ca?: string;
+}
+
 /**
  * Opens the connection in the background. Nothing waits on a Redis that is away: there is no offline
  * queue, a lost connection answers what was under way at once, and a silent one is given up after the
  * command's time limit. A charge is never sent twice behind our back.
  */
-export function connectRedis(address: RedisAddress, commandTimeout: number): RedisClient {
+export function connectRedis(address: RedisAddress, options: ConnectOptions): RedisClient {
   const { hosts, db, username, password } = address;
+  const { commandTimeout, ca } = options;
   const retry = (times: number) => Math.min(50 * 2 ** Math.min(times, 6), 2_000);
   const common = {
     ...(username === undefined ? {} : { username }),
     ...(password === undefined ? {} : { password }),
-    ...(address.tls ? { tls: {} } : {}),
+    ...(address.tls ? { tls: ca === undefined ? {} : { ca } } : {}),
     connectionName: "sluice",
     commandTimeout,
     // A peer that vanished without a word (no RST) is noticed by its silence, not by TCP after minutes.

@@ -20,6 +20,8 @@ export interface RedisStoreOptions {
   readonly log: Log;
   /** Milliseconds after which an answer is no longer waited for. */
   readonly commandTimeout?: number;
+  /** With `rediss://`: certificates (PEM) that sign the server's in place of the well-known authorities. */
+  readonly ca?: string;
   /** Told at every change of `ready`. */
   readonly onReady?: (ready: boolean) => void;
 }
@@ -60,7 +62,10 @@ class RedisStore implements CounterStore {
     this.#key = options.key;
     this.#log = options.log;
     this.#onReady = options.onReady ?? (() => {});
-    this.#client = connectRedis(parseRedisUrl(options.url), options.commandTimeout ?? DEFAULT_TIMEOUT);
+    this.#client = connectRedis(parseRedisUrl(options.url), {
+      commandTimeout: options.commandTimeout ?? DEFAULT_TIMEOUT,
+      ...(options.ca === undefined ? {} : { ca: options.ca }),
+    });
     // defineCommand sends EVALSHA, and EVAL again where the server has lost the script.
     this.#client.defineCommand("sluiceCharge", { numberOfKeys: CHARGE_KEYS, lua: CHARGE });
     this.#client.on("ready", () => this.#probe());

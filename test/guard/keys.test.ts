@@ -71,7 +71,9 @@ describe("the one secret", () => {
     for (const key of Object.values(keys)) expect(key).toHaveLength(32);
     expect(deriveKeys(randomSecret()).masks).not.toEqual(keys.masks);
     // A key of another value would make every counter and every token of a running fleet a stranger.
-    expect(keys.counters.toString("hex")).toMatchInlineSnapshot(`"bc75e3328d1df4209113c1f655fd58dce52353ff0c3557b02a66ab7de73f8488"`);
+    expect(keys.counters.toString("hex")).toMatchInlineSnapshot(
+      `"bc75e3328d1df4209113c1f655fd58dce52353ff0c3557b02a66ab7de73f8488"`,
+    );
   });
 });
 

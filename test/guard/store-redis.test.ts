@@ -1,8 +1,15 @@
+import { execFile } from "node:child_process";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
 import { Redis } from "ioredis";
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
+import { freePort } from "../../proxy/demo/postgres.ts";
 import type { CounterStore } from "../../proxy/guard/meter.ts";
 import { createRedisStore } from "../../proxy/guard/store-redis.ts";
 import { createLog } from "../../proxy/log.ts";
+import { findProgram } from "../harness/debian.ts";
 import { redisUrl, startRedis } from "../harness/redis.ts";
 import { account, people, plainRows, range, released, rows, rowsOf } from "./claims.ts";
 import { becomes, KEY, openRedisStore, redisBench, SILENT } from "./redis-bench.ts";
@@ -192,6 +199,34 @@ describe("when Redis is away", () => {
     expect(await released(right, agent, rowsOf("a"))).toBe(1);
   });
 
+  test("over TLS it is counted on with a certificate that is trusted, and not with another", async () => {
+    const { folder, ca } = await certificate();
+    const port = await freePort();
+    const tls = [
+      "--tls-port",
+      String(port),
+      "--tls-auth-clients",
+      "no",
+      "--tls-ca-cert-file",
+      `${folder}/cert`,
+    ];
+    const server = await startRedis({
+      args: [...tls, "--tls-cert-file", `${folder}/cert`, "--tls-key-file", `${folder}/key`],
+    });
+    onTestFinished(() => server.stop());
+    const url = `rediss://127.0.0.1:${port}`;
+    const trusting = await openRedisStore(url, { ca });
+    onTestFinished(() => trusting.close());
+    expect(await released(trusting, agent, rowsOf("a"))).toBe(1);
+    const lines: string[] = [];
+    const log = createLog({ level: "trace", to: { write: (line) => lines.push(line) } });
+    const wary = createRedisStore({ url, key: KEY, log });
+    onTestFinished(() => wary.close());
+    await vi.waitUntil(() => lines.length > 0);
+    expect(lines[0]).toContain("self-signed certificate");
+    expect(await wary.charge(agent, rowsOf("a"))).toEqual({ kind: "unreachable" });
+  });
+
   test("a Redis Cluster counts as one Redis does", async () => {
     const server = await startRedis({
       args: ["--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1"],
@@ -206,6 +241,30 @@ describe("when Redis is away", () => {
     expect(await released(store, reader, rowsOf("a", "b", "c"))).toBe(2);
   });
 });
+
+/** A self-signed certificate for 127.0.0.1. */
+async function certificate(): Promise<{ folder: string; ca: string }> {
+  const folder = await mkdtemp(join(tmpdir(), "sluice-tls-"));
+  onTestFinished(() => rm(folder, { recursive: true, force: true }));
+  const { path, environment } = await findProgram("openssl");
+  const subject = ["-subj", "/CN=redis", "-addext", "subjectAltName=IP:127.0.0.1"];
+  await promisify(execFile)(
+    path,
+    [
+      "req",
+      "-x509",
+      "-newkey",
+      "ec",
+      "-pkeyopt",
+      "ec_paramgen_curve:prime256v1",
+      "-nodes",
+      "-days",
+      "2",
+    ].concat(...subject, ...["-keyout", `${folder}/key`, "-out", `${folder}/cert`]),
+    { env: { ...process.env, ...environment } },
+  );
+  return { folder, ca: await readFile(`${folder}/cert`, "utf8") };
+}
 
 function command(redis: Redis, line: string): Promise<unknown> {
   const [name = "", ...words] = line.split(" ");
