@@ -1,4 +1,4 @@
-import type { Client } from "pg";
+import pg, { type Client } from "pg";
 
 /**
  * Runs queries over the system catalogs that all see one moment. The empty search_path keeps what users may
@@ -9,10 +9,12 @@ export async function inSnapshot<T>(client: Client, work: (client: Client) => Pr
   await client.query(
     "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = ''; SET LOCAL jit = off",
   );
-  try {
-    return await work(client);
-  } finally {
-    // Nothing was written. If this fails the connection is gone, and `work` has failed too.
-    await client.query("ROLLBACK").catch(() => undefined);
-  }
+  const result = await work(client).catch(async (error: unknown) => {
+    // After an error that is not the server's the connection is of no use, and would not answer.
+    if (error instanceof pg.DatabaseError) await client.query("ROLLBACK");
+    throw error;
+  });
+  // Nothing was written.
+  await client.query("ROLLBACK");
+  return result;
 }
