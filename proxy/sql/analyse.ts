@@ -86,16 +86,27 @@ function judge(text: string, raw: readonly RawStatement[], scope: Scope, onLefto
   const wrong = leftover(scope, sights, rewritten, { bareNames, targets });
   if (wrong !== undefined) {
     onLeftover(wrong);
-    return refused(refuse("42501", `the rewritten statement did not verify (${wrong})`, { hint: "This is a fault of Sluice, not of the statement: please report it." }));
+    return refused(
+      refuse("42501", `the rewritten statement did not verify (${wrong})`, {
+        hint: "This is a fault of Sluice, not of the statement: please report it.",
+      }),
+    );
   }
   return edits.length === 0 ? { kind: "pass", statements } : { kind: "rewrite", statements, ...rewritten };
 }
 
 /** Names are resolved once for the whole text, so it may not move search_path under way. */
 function refuseMovedSearchPath(statements: readonly Statement[]): void {
-  const moves = statements.findIndex(({ effect }) => effect?.kind === "set" && (effect.parameter === "search_path" || effect.parameter === "all"));
+  const moves = statements.findIndex(
+    ({ effect }) =>
+      effect?.kind === "set" && (effect.parameter === "search_path" || effect.parameter === "all"),
+  );
   if (moves >= 0 && moves < statements.length - 1) {
-    throw new Refused(refuse("42501", "search_path may only be changed by the last statement of a message", { hint: "Send the statements one by one." }));
+    throw new Refused(
+      refuse("42501", "search_path may only be changed by the last statement of a message", {
+        hint: "Send the statements one by one.",
+      }),
+    );
   }
 }
 
@@ -106,9 +117,15 @@ function refused(refusal: Refusal): Verdict {
 function refusalOf(error: unknown): Refusal {
   if (error instanceof Refused) return error.refusal;
   if (error instanceof UnknownSyntax) {
-    return refuse("42501", `this statement uses syntax that Sluice does not know (${error.message})`, { hint: "Only a role that sees, reads and writes all may use it." });
+    return refuse("42501", `this statement uses syntax that Sluice does not know (${error.message})`, {
+      hint: "Only a role that sees, reads and writes all may use it.",
+    });
   }
   if (error instanceof RangeError) return refuse("54001", "the statement is nested too deeply");
   // A fault of the analysis must refuse one statement, not end the process; it holds no text of the client.
-  return refuse("42501", `this statement could not be analysed (${error instanceof Error ? error.message : "unknown"})`, { hint: "This is a fault of Sluice, not of the statement: please report it." });
+  return refuse(
+    "42501",
+    `this statement could not be analysed (${error instanceof Error ? error.message : "unknown"})`,
+    { hint: "This is a fault of Sluice, not of the statement: please report it." },
+  );
 }

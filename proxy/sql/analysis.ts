@@ -81,7 +81,13 @@ export class Analysis {
   #depth = 0;
   readonly #visitors: Readonly<Record<string, Visit>>;
 
-  constructor(scope: Scope, source: Source, sights: Sights, edits: Edit[], visitors: Readonly<Record<string, Visit>>) {
+  constructor(
+    scope: Scope,
+    source: Source,
+    sights: Sights,
+    edits: Edit[],
+    visitors: Readonly<Record<string, Visit>>,
+  ) {
     this.scope = scope;
     this.source = source;
     this.sights = sights;
@@ -106,12 +112,14 @@ export class Analysis {
   /** Wrapped nodes: one, a list, or none. */
   nodes(nodes: object | readonly object[] | undefined, level: Level): void {
     if (nodes === undefined) return;
-    for (const node of Array.isArray(nodes) ? nodes : [nodes]) visitNode(node, (type, body) => this.visit(type, body, level));
+    for (const node of Array.isArray(nodes) ? nodes : [nodes])
+      visitNode(node, (type, body) => this.visit(type, body, level));
   }
 
   /** Edits are kept once per place: the parse tree repeats nodes (`SET (a, b) = (SELECT …)`). */
   edit(at: number, end: number, text: string): void {
-    if (!this.edits.some((other) => other.at === at && other.end === end && other.text === text)) this.edits.push({ at, end, text });
+    if (!this.edits.some((other) => other.at === at && other.end === end && other.text === text))
+      this.edits.push({ at, end, text });
   }
 
   refuse(sqlstate: Sqlstate, message: string, fields: RefusalFields = {}): never {
@@ -142,7 +150,11 @@ export function innerLevel(outer: Level, ctes: CteScope | undefined = outer.ctes
  * The references that a column name may mean, innermost level first, as Postgres looks: a level that surely has
  * the name ends the search; a level with unknown columns does not.
  */
-export function candidates(level: Level, qualifier: string | undefined, name: string): readonly FromReference[] {
+export function candidates(
+  level: Level,
+  qualifier: string | undefined,
+  name: string,
+): readonly FromReference[] {
   const found: FromReference[] = [];
   for (let at: Level | undefined = level; at !== undefined; at = at.outer) {
     const here = at.references.filter(({ alias, columns }) =>

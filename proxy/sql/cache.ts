@@ -32,7 +32,11 @@ export class VerdictCache {
   judge(sql: Buffer, scope: Scope): Verdict {
     let verdicts = this.#scopes.get(scope);
     if (verdicts === undefined) {
-      verdicts = new LRUCache({ maxSize: MAXIMUM_BYTES, sizeCalculation: (verdict, key) => key.length + (verdict.kind === "rewrite" ? verdict.sql.length : 0) + 200 });
+      verdicts = new LRUCache({
+        maxSize: MAXIMUM_BYTES,
+        sizeCalculation: (verdict, key) =>
+          key.length + (verdict.kind === "rewrite" ? verdict.sql.length : 0) + 200,
+      });
       this.#scopes.set(scope, verdicts);
     }
     // latin1 keeps every byte as one character: the cheapest exact key.
@@ -62,11 +66,18 @@ export class VerdictCache {
 export class Scopes {
   readonly #known = new LRUCache<string, Scope>({ max: MAXIMUM_SCOPES });
   readonly #ids = new WeakMap<object, number>();
-  #nextId = 1;
+  #lastId = 0;
 
   of(scope: Scope): Scope {
     const { policy, role, user, catalog, searchPath, unreadable } = scope;
-    const key = JSON.stringify([this.#id(policy), this.#id(role), user, this.#id(catalog), searchPath, this.#id(unreadable)]);
+    const key = JSON.stringify([
+      this.#id(policy),
+      this.#id(role),
+      user,
+      this.#id(catalog),
+      searchPath,
+      this.#id(unreadable),
+    ]);
     const known = this.#known.get(key);
     if (known !== undefined) return known;
     this.#known.set(key, scope);
@@ -74,8 +85,9 @@ export class Scopes {
   }
 
   #id(object: object): number {
-    let id = this.#ids.get(object);
-    if (id === undefined) this.#ids.set(object, (id = this.#nextId++));
-    return id;
+    const known = this.#ids.get(object);
+    if (known !== undefined) return known;
+    this.#ids.set(object, ++this.#lastId);
+    return this.#lastId;
   }
 }

@@ -13,7 +13,20 @@ const MAXIMUM_VALUES = 20;
 const LEAKPROOF = new Set(["=", "<", "<=", ">", ">=", "<>"]);
 
 const COMPARED_TYPES = new Set([
-  "int2", "int4", "int8", "text", "varchar", "bpchar", "bool", "date", "timestamp", "timestamptz", "uuid", "oid", "float4", "float8",
+  "int2",
+  "int4",
+  "int8",
+  "text",
+  "varchar",
+  "bpchar",
+  "bool",
+  "date",
+  "timestamp",
+  "timestamptz",
+  "uuid",
+  "oid",
+  "float4",
+  "float8",
 ]);
 
 /** `column = constant`, `column IN (…)` and their like, as found among a level's top-level AND-ed conditions. */
@@ -52,7 +65,11 @@ export function levelConditions(
       const target = condition && onlyReference(level, condition.column);
       if (condition === undefined || target === undefined || !restrictable.includes(target)) continue;
       place(analysis, condition, target);
-      if (isIndexed(target, columnName(target, condition.column)) && ["=", "between"].includes(condition.operator)) restricted.add(target);
+      if (
+        isIndexed(target, columnName(target, condition.column)) &&
+        ["=", "between"].includes(condition.operator)
+      )
+        restricted.add(target);
     }
   }
   spread(level, equalities, restricted);
@@ -60,7 +77,11 @@ export function levelConditions(
 }
 
 /** An equality join to a reference that is held small holds the other one small too, if its column is indexed. */
-function spread(level: Level, equalities: readonly (readonly [ColumnRef, ColumnRef])[], restricted: Set<FromReference>): void {
+function spread(
+  level: Level,
+  equalities: readonly (readonly [ColumnRef, ColumnRef])[],
+  restricted: Set<FromReference>,
+): void {
   for (let before = -1; before !== restricted.size; ) {
     before = restricted.size;
     for (const [left, right] of equalities) {
@@ -78,7 +99,8 @@ function place(analysis: Analysis, condition: SimpleCondition, target: FromRefer
   const sight = use?.sight?.columns.find(({ column }) => column.name === name);
   if (use === undefined || sight === undefined || condition.values === undefined) return;
   if (condition.values.length > MAXIMUM_VALUES) return;
-  const isLookup = (sight.kind === "masked" || sight.kind === "conditional") && sight.findable && condition.operator === "=";
+  const isLookup =
+    (sight.kind === "masked" || sight.kind === "conditional") && sight.findable && condition.operator === "=";
   if (use.isTarget) {
     // A write's target has no subquery: the condition stays where it is, on the real column.
     if (!isLookup) return;
@@ -86,7 +108,8 @@ function place(analysis: Analysis, condition: SimpleCondition, target: FromRefer
     analysis.moved.add(condition.body);
     return;
   }
-  const isFenced = sight.kind === "real" && use.sight?.filter !== undefined && LEAKPROOF.has(condition.operator);
+  const isFenced =
+    sight.kind === "real" && use.sight?.filter !== undefined && LEAKPROOF.has(condition.operator);
   const type = analysis.scope.catalog.typesByOid.get(sight.column.typeOid);
   const isBuiltin = type?.schema === "pg_catalog" && COMPARED_TYPES.has(type.name);
   if (!(isLookup || (isFenced && isBuiltin)) || !readsBackTheSame(analysis.source, condition)) return;
@@ -112,33 +135,50 @@ export function simpleCondition(source: Source, node: Node): SimpleCondition | u
   const [type, body] = nodeOf(node);
   if (type !== "A_Expr") return undefined;
   const { kind, name, lexpr, rexpr, rexpr_list_end } = body as A_Expr;
-  if (lexpr === undefined || rexpr === undefined || name?.length !== 1 || name[0] === undefined) return undefined;
+  if (lexpr === undefined || rexpr === undefined || name?.length !== 1 || name[0] === undefined)
+    return undefined;
   const symbol = stringOf(name[0]);
   const left = extent(source, lexpr);
   if (kind === "AEXPR_OP") {
     const right = extent(source, rexpr);
     if (left === undefined || right === undefined) return undefined;
     const span = { start: left.start, end: right.end };
-    if (left.column !== undefined && right.column === undefined) return { body, column: left.column, operator: symbol, values: [right.text], ...span };
+    if (left.column !== undefined && right.column === undefined)
+      return { body, column: left.column, operator: symbol, values: [right.text], ...span };
     const mirrored = MIRRORED[symbol];
     if (right.column === undefined || left.column !== undefined || mirrored === undefined) return undefined;
     return { body, column: right.column, operator: mirrored, values: [left.text], ...span };
   }
   if (left?.column === undefined) return undefined;
   const items = listItems(rexpr)?.map((item) => extent(source, item));
-  const values = items?.every((item) => item !== undefined && item.column === undefined) ? items.map((item) => item?.text ?? "") : undefined;
+  const values = items?.every((item) => item !== undefined && item.column === undefined)
+    ? items.map((item) => item?.text ?? "")
+    : undefined;
   if (kind === "AEXPR_IN" && symbol === "=" && values !== undefined && rexpr_list_end !== undefined) {
     return { body, column: left.column, operator: "=", values, start: left.start, end: rexpr_list_end + 1 };
   }
   const isConstant = extent(source, rexpr);
-  if (kind === "AEXPR_OP_ANY" && symbol === "=" && isConstant !== undefined && isConstant.column === undefined) {
+  if (
+    kind === "AEXPR_OP_ANY" &&
+    symbol === "=" &&
+    isConstant !== undefined &&
+    isConstant.column === undefined
+  ) {
     return { body, column: left.column, operator: "=", values: undefined, start: 0, end: 0 };
   }
-  if (kind === "AEXPR_BETWEEN" && values?.length === 2) return { body, column: left.column, operator: "between", values: undefined, start: 0, end: 0 };
+  if (kind === "AEXPR_BETWEEN" && values?.length === 2)
+    return { body, column: left.column, operator: "between", values: undefined, start: 0, end: 0 };
   return undefined;
 }
 
-const MIRRORED: Readonly<Record<string, string>> = { "=": "=", "<": ">", ">": "<", "<=": ">=", ">=": "<=", "<>": "<>" };
+const MIRRORED: Readonly<Record<string, string>> = {
+  "=": "=",
+  "<": ">",
+  ">": "<",
+  "<=": ">=",
+  ">=": "<=",
+  "<>": "<>",
+};
 
 function listItems(node: Node): readonly Node[] | undefined {
   const [type, body] = nodeOf(node);
@@ -159,7 +199,9 @@ function extent(source: Source, node: Node): Extent | undefined {
   if (location === undefined) return undefined;
   const between = (first: number, last: number, column?: ColumnRef): Extent | undefined => {
     const [start, end] = [source.token(first)?.start, source.token(last)?.end];
-    return start === undefined || end === undefined ? undefined : { start, end, text: source.slice(start, end), column };
+    return start === undefined || end === undefined
+      ? undefined
+      : { start, end, text: source.slice(start, end), column };
   };
   switch (type) {
     case "ColumnRef": {
@@ -179,13 +221,25 @@ function extent(source: Source, node: Node): Extent | undefined {
       const { arg, typeName } = body as TypeCast;
       const inner = arg && extent(source, arg);
       const names = (typeName?.names ?? []).map(stringOf);
-      if (inner === undefined || inner.column !== undefined || (names.length > 1 && names[0] !== "pg_catalog")) return undefined;
-      if ((typeName?.arrayBounds?.length ?? 0) > 0 || (typeName?.typmods?.length ?? 0) > 0 || location < inner.end) return undefined;
+      if (
+        inner === undefined ||
+        inner.column !== undefined ||
+        (names.length > 1 && names[0] !== "pg_catalog")
+      )
+        return undefined;
+      if (
+        (typeName?.arrayBounds?.length ?? 0) > 0 ||
+        (typeName?.typmods?.length ?? 0) > 0 ||
+        location < inner.end
+      )
+        return undefined;
       const operator = source.tokenAt(location);
       if (source.token(operator)?.text !== "::") return undefined;
       const last = source.nameEnd(operator + 1);
       const end = source.token(last)?.end;
-      return end === undefined ? undefined : { start: inner.start, end, text: source.slice(inner.start, end), column: undefined };
+      return end === undefined
+        ? undefined
+        : { start: inner.start, end, text: source.slice(inner.start, end), column: undefined };
     }
     default:
       return undefined;
@@ -199,20 +253,30 @@ function readsBackTheSame(source: Source, condition: SimpleCondition): boolean {
   if (statement === undefined) return false;
   const [, select] = nodeOf(statement.node);
   const { whereClause } = select as { whereClause?: Node };
-  return whereClause !== undefined && isDeepStrictEqual(withoutPlaces(nodeOf(whereClause)[1]), withoutPlaces(condition.body));
+  return (
+    whereClause !== undefined &&
+    isDeepStrictEqual(withoutPlaces(nodeOf(whereClause)[1]), withoutPlaces(condition.body))
+  );
 }
 
 function withoutPlaces(tree: object): unknown {
-  return JSON.parse(JSON.stringify(tree, (key, value) => (key === "location" || key.startsWith("rexpr_list_") ? undefined : value)));
+  return JSON.parse(
+    JSON.stringify(tree, (key, value) =>
+      key === "location" || key.startsWith("rexpr_list_") ? undefined : value,
+    ),
+  );
 }
 
 function columnEquality(node: Node): readonly [ColumnRef, ColumnRef] | undefined {
   const [type, body] = nodeOf(node);
   const { kind, name, lexpr, rexpr } = body as A_Expr;
-  if (type !== "A_Expr" || kind !== "AEXPR_OP" || lexpr === undefined || rexpr === undefined) return undefined;
+  if (type !== "A_Expr" || kind !== "AEXPR_OP" || lexpr === undefined || rexpr === undefined)
+    return undefined;
   if (name?.length !== 1 || name[0] === undefined || stringOf(name[0]) !== "=") return undefined;
   const [[leftType, left], [rightType, right]] = [nodeOf(lexpr), nodeOf(rexpr)];
-  return leftType === "ColumnRef" && rightType === "ColumnRef" ? [left as ColumnRef, right as ColumnRef] : undefined;
+  return leftType === "ColumnRef" && rightType === "ColumnRef"
+    ? [left as ColumnRef, right as ColumnRef]
+    : undefined;
 }
 
 /** The one reference of this very level that a column surely means. */
@@ -220,7 +284,9 @@ function onlyReference(level: Level, column: ColumnRef): FromReference | undefin
   const fields = (column.fields ?? []).map(stringOf);
   const [name, qualifier] = [fields.at(-1), fields.at(-2)];
   if (name === undefined) return undefined;
-  const found = candidates({ ...level, outer: undefined }, qualifier, name).filter(({ columns }) => columns === undefined || columns.has(name));
+  const found = candidates({ ...level, outer: undefined }, qualifier, name).filter(
+    ({ columns }) => columns === undefined || columns.has(name),
+  );
   return found.length === 1 && found[0]?.columns !== undefined ? found[0] : undefined;
 }
 
@@ -232,5 +298,8 @@ function columnName(reference: FromReference, column: ColumnRef): string | undef
 function isIndexed(reference: FromReference, column: string | undefined): boolean {
   const relation = reference.use?.relation;
   if (relation === undefined || column === undefined) return false;
-  return relation.primaryKey[0] === column || relation.indexes.some(({ columns, partial }) => !partial && columns[0] === column);
+  return (
+    relation.primaryKey[0] === column ||
+    relation.indexes.some(({ columns, partial }) => !partial && columns[0] === column)
+  );
 }

@@ -7,10 +7,16 @@ import { quoteIdentifier, quoteQualified } from "./source.ts";
 import { subquery } from "./wrap.ts";
 
 /** COPY to and from the client. A guarded relation is copied through a query. */
-export function copy(analysis: Analysis, body: CopyStmt, level: Level): { readonly kind: "copyIn" | "copyOut" } {
+export function copy(
+  analysis: Analysis,
+  body: CopyStmt,
+  level: Level,
+): { readonly kind: "copyIn" | "copyOut" } {
   const { role } = analysis.scope;
   if (body.is_program || body.filename !== undefined) {
-    analysis.refuse("42501", `role "${role.name}" may not COPY to or from the server's files and programs`, { hint: "Use COPY … TO STDOUT or FROM STDIN (psql: \\copy)." });
+    analysis.refuse("42501", `role "${role.name}" may not COPY to or from the server's files and programs`, {
+      hint: "Use COPY … TO STDOUT or FROM STDIN (psql: \\copy).",
+    });
   }
   if (body.is_from) {
     if (body.relation === undefined) throw new Error("COPY FROM without a relation");
@@ -19,7 +25,10 @@ export function copy(analysis: Analysis, body: CopyStmt, level: Level): { readon
     analysis.targetNames.set(use, body.relation.location ?? 0);
     // WHERE speaks of the rows that come in: the client's own values.
     const columns = new Map(use.relation.columns.map(({ name }) => [name, name]));
-    analysis.nodes(body.whereClause, { ...innerLevel(level), references: [{ alias: use.relation.name, columns, use: undefined }] });
+    analysis.nodes(body.whereClause, {
+      ...innerLevel(level),
+      references: [{ alias: use.relation.name, columns, use: undefined }],
+    });
     return { kind: "copyIn" };
   }
   if (body.query !== undefined) {
@@ -35,23 +44,36 @@ function copyRelation(analysis: Analysis, body: CopyStmt, name: RangeVar): void 
   const use = readUse(analysis, name);
   const { source, sights } = analysis;
   if (use.sight !== undefined && sights.requiresFilter(use.relation)) {
-    analysis.refuse("54000", `role "${analysis.scope.role.name}" may read ${use.key} only with a condition on an indexed column`, {
-      rule: `roles.${analysis.scope.role.name}.require_filter`,
-      hint: "Use COPY (SELECT … WHERE …) TO STDOUT.",
-    });
+    analysis.refuse(
+      "54000",
+      `role "${analysis.scope.role.name}" may read ${use.key} only with a condition on an indexed column`,
+      {
+        rule: `roles.${analysis.scope.role.name}.require_filter`,
+        hint: "Use COPY (SELECT … WHERE …) TO STDOUT.",
+      },
+    );
   }
   if (use.sight?.people !== undefined && analysis.scope.role.aggregatesOnly !== undefined) {
-    analysis.deny(`role "${analysis.scope.role.name}" may only see summaries of ${use.key}`, "aggregates_only", "Ask for counts, sums or averages by group.");
+    analysis.deny(
+      `role "${analysis.scope.role.name}" may only see summaries of ${use.key}`,
+      "aggregates_only",
+      "Ask for counts, sums or averages by group.",
+    );
   }
   const limit = cut(analysis);
-  if (use.sight === undefined || (!use.sight.guarded && limit === "")) return qualify(analysis, name, use.relation);
+  if (use.sight === undefined || (!use.sight.guarded && limit === "")) {
+    qualify(analysis, name, use.relation);
+    return;
+  }
   const span = nameSpan(analysis, name);
   let last = span.last;
-  if (word(source, last + 1) === "(" && body.attlist !== undefined) last = clauseEnd(source, last + 2, new Set());
+  if (word(source, last + 1) === "(" && body.attlist !== undefined)
+    last = clauseEnd(source, last + 2, new Set());
   const [start, end] = [source.token(span.first)?.start, source.token(last)?.end];
   if (start === undefined || end === undefined) throw new Error("a name without tokens");
   const columns = (body.attlist ?? []).map(stringOf).map(quoteIdentifier).join(", ") || "*";
-  for (const { className, column, kind } of use.sight.columns) if (kind !== "real") analysis.masked.add(className ?? column.name);
+  for (const { className, column, kind } of use.sight.columns)
+    if (kind !== "real") analysis.masked.add(className ?? column.name);
   // COPY reads the table's own rows, not its children's (Postgres docs, "COPY"); a partitioned table has none of its own.
   const only = use.relation.kind === "table";
   const from = use.sight.guarded
@@ -63,9 +85,12 @@ function copyRelation(analysis: Analysis, body: CopyStmt, name: RangeVar): void 
 /** `truncate`: the query itself ends after the allowed rows and one more, which tells that there were more. */
 function cutQuery(analysis: Analysis): void {
   const limit = cut(analysis);
-  if (limit === "" || !analysis.uses.some(({ sight }) => sight !== undefined) || analysis.writes.size > 0) return;
+  if (limit === "" || !analysis.uses.some(({ sight }) => sight !== undefined) || analysis.writes.size > 0)
+    return;
   const { source } = analysis;
-  const open = source.tokens.findIndex(({ text }, index) => text === "(" && word(source, index - 1) === "copy");
+  const open = source.tokens.findIndex(
+    ({ text }, index) => text === "(" && word(source, index - 1) === "copy",
+  );
   const [start, end] = [source.token(open)?.end, source.token(clauseEnd(source, open + 1, new Set()))?.start];
   if (start === undefined || end === undefined) throw new Error("COPY of a query without parentheses");
   analysis.edit(start, start, "SELECT * FROM (");

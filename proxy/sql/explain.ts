@@ -17,16 +17,28 @@ export function explainOptions(analysis: Analysis, { options }: ExplainStmt, raw
   const relation = guarded[0];
   if (relation === undefined) return;
   const secret = guarded.find(({ sight }) => sight?.secretText);
-  if (secret !== undefined) analysis.deny(`role "${name}" may not see plans over ${secret.key}`, "sees", "The plan would show the policy's row filters, conditions or token keys.");
+  if (secret !== undefined)
+    analysis.deny(
+      `role "${name}" may not see plans over ${secret.key}`,
+      "sees",
+      "The plan would show the policy's row filters, conditions or token keys.",
+    );
   const other = optionNames(options).find((option) => !HARMLESS.has(option));
-  if (other !== undefined) analysis.deny(`role "${name}" may not use EXPLAIN's ${other.toUpperCase()} on ${relation.key}`, "sees", "Use EXPLAIN without options: its figures would tell about real values.");
+  if (other !== undefined)
+    analysis.deny(
+      `role "${name}" may not use EXPLAIN's ${other.toUpperCase()} on ${relation.key}`,
+      "sees",
+      "Use EXPLAIN without options: its figures would tell about real values.",
+    );
   const { source } = analysis;
   let index = source.tokens.findIndex(({ start }) => start >= raw.start) + 1;
   const start = source.token(index)?.start;
-  if (options !== undefined && word(source, index) === "(") index = clauseEnd(source, index + 1, new Set()) + 1;
+  if (options !== undefined && word(source, index) === "(")
+    index = clauseEnd(source, index + 1, new Set()) + 1;
   const end = source.token(index)?.start;
   if (start === undefined || end === undefined) throw new Error("EXPLAIN of nothing");
   const format = optionText(options, "format")?.toLowerCase();
-  const kept = format !== undefined && ["text", "json", "xml", "yaml"].includes(format) ? `, FORMAT ${format}` : "";
+  const kept =
+    format !== undefined && ["text", "json", "xml", "yaml"].includes(format) ? `, FORMAT ${format}` : "";
   analysis.edit(start, end, `(COSTS OFF${kept}) `);
 }

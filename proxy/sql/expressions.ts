@@ -1,4 +1,15 @@
-import type { A_Const, A_Expr, CollateClause, ColumnRef, FuncCall, IndexElem, Node, SortBy, SubLink, TypeName } from "libpg-query";
+import type {
+  A_Const,
+  A_Expr,
+  CollateClause,
+  ColumnRef,
+  FuncCall,
+  IndexElem,
+  Node,
+  SortBy,
+  SubLink,
+  TypeName,
+} from "libpg-query";
 import type { CatalogFunction } from "../catalog/catalog.ts";
 import { type Analysis, candidates, type FromReference, type Level, namedReferences } from "./analysis.ts";
 import { stringOf } from "./from.ts";
@@ -18,17 +29,21 @@ export function columnRef(analysis: Analysis, body: ColumnRef, level: Level): vo
   const qualifier = isStar ? names.at(-1) : names.at(-2);
   if (fields.length >= 3) dropSchema(analysis, body, names, isStar, level);
   if (isStar) {
-    for (const reference of qualifier === undefined ? level.references : namedReferences(level, qualifier)) wholeRow(analysis, reference);
+    for (const reference of qualifier === undefined ? level.references : namedReferences(level, qualifier))
+      wholeRow(analysis, reference);
     return;
   }
   if (name === undefined) return;
   const meant = candidates(level, qualifier, name);
   for (const reference of meant) oneColumn(analysis, reference, name);
   if (meant.length === 0 && qualifier !== undefined && inGuardedWrite(level)) {
-    analysis.refuse("42501", `"${qualifier}.${name}" is no column that Sluice knows here`, { hint: "In a write, name columns of the relations in FROM or of the target." });
+    analysis.refuse("42501", `"${qualifier}.${name}" is no column that Sluice knows here`, {
+      hint: "In a write, name columns of the relations in FROM or of the target.",
+    });
   }
   const isSurelyColumn = meant.some(({ columns }) => columns?.has(name) === true);
-  if (qualifier === undefined && !isSurelyColumn) for (const reference of namedReferences(level, name)) wholeRow(analysis, reference);
+  if (qualifier === undefined && !isSurelyColumn)
+    for (const reference of namedReferences(level, name)) wholeRow(analysis, reference);
 }
 
 /** Only what is known to be no column of the target may stand in a write. */
@@ -59,7 +74,11 @@ function wholeRow(analysis: Analysis, { use }: FromReference): void {
     if (kind === "real") continue;
     analysis.masked.add(className ?? column.name);
     if (use?.isTarget === true) {
-      analysis.deny(`role "${analysis.scope.role.name}" sees ${use.key}.${column.name} masked and may not use the whole row in a write`, "sees", "Name the columns that are needed.");
+      analysis.deny(
+        `role "${analysis.scope.role.name}" sees ${use.key}.${column.name} masked and may not use the whole row in a write`,
+        "sees",
+        "Name the columns that are needed.",
+      );
     }
     if (analysis.storing) refuseStoringMask(analysis, `${use?.key}.${column.name}`);
   }
@@ -74,11 +93,20 @@ function refuseStoringMask(analysis: Analysis, column: string): never {
 }
 
 /** `public.customers.email` does not reach into a subquery named customers, so the schema goes. */
-function dropSchema(analysis: Analysis, body: ColumnRef, names: readonly string[], isStar: boolean, level: Level): void {
+function dropSchema(
+  analysis: Analysis,
+  body: ColumnRef,
+  names: readonly string[],
+  isStar: boolean,
+  level: Level,
+): void {
   const relation = isStar ? names.at(-1) : names.at(-2);
   const schema = isStar ? names.at(-2) : names.at(-3);
   if (relation === undefined || schema === undefined) return;
-  const meant = namedReferences(level, relation).find(({ use }) => use?.sight?.guarded === true && !use.isTarget && !use.hasAlias && use.relation.schema === schema);
+  const meant = namedReferences(level, relation).find(
+    ({ use }) =>
+      use?.sight?.guarded === true && !use.isTarget && !use.hasAlias && use.relation.schema === schema,
+  );
   if (meant === undefined) return;
   const { source } = analysis;
   const first = source.tokenAt(body.location ?? 0);
@@ -153,23 +181,39 @@ export function functionCall(analysis: Analysis, body: FuncCall, level: Level): 
   const names = (body.funcname ?? []).map(stringOf);
   const name = names.at(-1) ?? "";
   const schema = names.length > 1 ? names.at(-2) : undefined;
-  if (names.length > 2) analysis.refuse("42501", `cross-database references are not implemented: ${names.join(".")}`);
+  if (names.length > 2)
+    analysis.refuse("42501", `cross-database references are not implemented: ${names.join(".")}`);
   const all = analysis.scope.catalog.functionsByName.get(name) ?? [];
   const builtins = all.filter((fn) => fn.schema === "pg_catalog");
   const outside = all.filter((fn) => fn.schema !== "pg_catalog");
   if (schema === "pg_catalog" || (schema === undefined && builtins.length > 0)) {
     builtin(analysis, body, name, builtins);
     // Another function of that name might be the better match for these arguments: name Postgres's own.
-    if (schema === undefined && !outside.every(isPlainExtensionFunction)) spliceSchema(analysis, body, "pg_catalog");
+    if (schema === undefined && !outside.every(isPlainExtensionFunction))
+      spliceSchema(analysis, body, "pg_catalog");
   } else {
-    ownFunction(analysis, body, names, schema === undefined ? outside : outside.filter((fn) => fn.schema === schema), level);
+    ownFunction(
+      analysis,
+      body,
+      names,
+      schema === undefined ? outside : outside.filter((fn) => fn.schema === schema),
+      level,
+    );
   }
   analysis.children("FuncCall", { ...body, funcname: undefined }, level);
 }
 
-function builtin(analysis: Analysis, body: FuncCall, name: string, functions: readonly CatalogFunction[]): void {
+function builtin(
+  analysis: Analysis,
+  body: FuncCall,
+  name: string,
+  functions: readonly CatalogFunction[],
+): void {
   if (functions.length === 0) analysis.refuse("42883", `function pg_catalog.${name} does not exist`);
-  if (name === "current_setting" || name === "set_config") return setting(analysis, body, name);
+  if (name === "current_setting" || name === "set_config") {
+    setting(analysis, body, name);
+    return;
+  }
   for (const fn of functions) {
     const use = builtinUse(fn);
     if (use === undefined) {
@@ -177,8 +221,16 @@ function builtin(analysis: Analysis, body: FuncCall, name: string, functions: re
         hint: "It can read data or reach other sessions in a way that masks do not cover; only a role that sees, reads and writes all may call it.",
       });
     }
-    if (use === "writer" && analysis.scope.role.writes !== "all" && analysis.scope.role.writes.tables.size + analysis.scope.role.writes.schemas.size === 0) {
-      analysis.deny(`role "${analysis.scope.role.name}" writes nothing and may not call ${name}`, "writes", `Add a relation under "writes:" of ${analysis.rolePlace}.`);
+    if (
+      use === "writer" &&
+      analysis.scope.role.writes !== "all" &&
+      analysis.scope.role.writes.tables.size + analysis.scope.role.writes.schemas.size === 0
+    ) {
+      analysis.deny(
+        `role "${analysis.scope.role.name}" writes nothing and may not call ${name}`,
+        "writes",
+        `Add a relation under "writes:" of ${analysis.rolePlace}.`,
+      );
     }
     if (use === "gathering") analysis.gathers ??= `${name}()`;
   }
@@ -186,22 +238,37 @@ function builtin(analysis: Analysis, body: FuncCall, name: string, functions: re
 }
 
 /** Functions outside pg_catalog: those that the policy names, and an extension's own immutable C code. */
-function ownFunction(analysis: Analysis, body: FuncCall, names: readonly string[], functions: readonly CatalogFunction[], level: Level): void {
+function ownFunction(
+  analysis: Analysis,
+  body: FuncCall,
+  names: readonly string[],
+  functions: readonly CatalogFunction[],
+  level: Level,
+): void {
   const name = names.join(".");
   if (functions.length === 0) {
     if (names.length === 1 && isAttribute(body, names[0] ?? "", level)) return;
-    analysis.refuse("42883", `function ${name} does not exist`, { hint: "Sluice knows the functions of its last look at the catalog." });
+    analysis.refuse("42883", `function ${name} does not exist`, {
+      hint: "Sluice knows the functions of its last look at the catalog.",
+    });
   }
   for (const fn of functions) {
     const full = `${fn.schema}.${fn.name}`;
     if (!analysis.scope.role.calls.has(full) && !isPlainExtensionFunction(fn)) {
-      analysis.deny(`role "${analysis.scope.role.name}" may not call ${full}`, "calls", `What a function reads is not masked. If it may be called, add ${full} under "calls:" of ${analysis.rolePlace}.`);
+      analysis.deny(
+        `role "${analysis.scope.role.name}" may not call ${full}`,
+        "calls",
+        `What a function reads is not masked. If it may be called, add ${full} under "calls:" of ${analysis.rolePlace}.`,
+      );
     }
   }
   const schemas = new Set(functions.map((fn) => fn.schema));
   const [schema] = schemas;
   if (names.length > 1 || schema === undefined) return;
-  if (schemas.size > 1) analysis.refuse("42501", `function ${name} exists in several schemas`, { hint: "Write the schema before the name." });
+  if (schemas.size > 1)
+    analysis.refuse("42501", `function ${name} exists in several schemas`, {
+      hint: "Write the schema before the name.",
+    });
   spliceSchema(analysis, body, schema);
 }
 
@@ -218,7 +285,11 @@ function isAttribute(body: FuncCall, name: string, level: Level): boolean {
 function spliceSchema(analysis: Analysis, body: FuncCall, schema: string): void {
   // A call that SQL spells as syntax (EXTRACT, OVERLAY) is qualified by the grammar already.
   if (body.funcformat !== "COERCE_EXPLICIT_CALL" || body.location === undefined) return;
-  analysis.edit(body.location, body.location, `${schema === "pg_catalog" ? schema : quoteIdentifier(schema)}.`);
+  analysis.edit(
+    body.location,
+    body.location,
+    `${schema === "pg_catalog" ? schema : quoteIdentifier(schema)}.`,
+  );
 }
 
 /** current_setting and set_config, with constants only. Settings with a dot are applications' own and may hold secrets. */
@@ -228,7 +299,10 @@ function setting(analysis: Analysis, body: FuncCall, name: string): void {
     analysis.refuse("42501", `${name} needs the name of one of Postgres's own settings, as a constant`);
   }
   if (name === "current_setting") return;
-  if (value === undefined || !mayChangeSetting(parameter, parameter.toLowerCase() === "search_path" ? pathSchemas(value) : [value])) {
+  if (
+    value === undefined ||
+    !mayChangeSetting(parameter, parameter.toLowerCase() === "search_path" ? pathSchemas(value) : [value])
+  ) {
     analysis.refuse("42501", `role "${analysis.scope.role.name}" may not change ${parameter} to this value`);
   }
   analysis.effect = { kind: "set", parameter: parameter.toLowerCase(), local: false };
@@ -236,7 +310,9 @@ function setting(analysis: Analysis, body: FuncCall, name: string): void {
 
 function constantText(node: Node): string | undefined {
   const [type, body] = nodeOf(node);
-  return type === "A_Const" ? (body as A_Const).sval?.sval ?? ((body as A_Const).sval === undefined ? undefined : "") : undefined;
+  return type === "A_Const"
+    ? ((body as A_Const).sval?.sval ?? ((body as A_Const).sval === undefined ? undefined : ""))
+    : undefined;
 }
 
 /** The schemas of a search_path written as one string. */
@@ -247,4 +323,3 @@ function pathSchemas(value: string): readonly string[] {
     .filter((part) => part !== "")
     .map((part) => (part.startsWith('"') ? part.slice(1, -1).replaceAll('""', '"') : part.toLowerCase()));
 }
-

@@ -1,4 +1,13 @@
-import type { Alias, JoinExpr, Node, RangeFunction, RangeSubselect, RangeTableSample, RangeVar, SelectStmt } from "libpg-query";
+import type {
+  Alias,
+  JoinExpr,
+  Node,
+  RangeFunction,
+  RangeSubselect,
+  RangeTableSample,
+  RangeVar,
+  SelectStmt,
+} from "libpg-query";
 import { type Analysis, type FromReference, innerLevel, type Level, type RelationUse } from "./analysis.ts";
 import { nodeOf } from "./grammar.ts";
 import { isCte, readUse } from "./names.ts";
@@ -35,17 +44,29 @@ export function fromItem(analysis: Analysis, item: Node, level: Level): FromItem
     case "RangeSubselect": {
       const { subquery, alias } = body as RangeSubselect;
       analysis.nodes(subquery, level);
-      level.references.push({ alias: alias?.aliasname ?? "", columns: subqueryColumns(subquery, alias), use: undefined });
+      level.references.push({
+        alias: alias?.aliasname ?? "",
+        columns: subqueryColumns(subquery, alias),
+        use: undefined,
+      });
       return NOTHING;
     }
     case "RangeFunction":
       analysis.children(type, body, level);
-      level.references.push({ alias: (body as RangeFunction).alias?.aliasname ?? "", columns: undefined, use: undefined });
+      level.references.push({
+        alias: (body as RangeFunction).alias?.aliasname ?? "",
+        columns: undefined,
+        use: undefined,
+      });
       return NOTHING;
     case "RangeTableFunc":
     case "JsonTable":
       analysis.children(type, body, level);
-      level.references.push({ alias: (body as { alias?: Alias }).alias?.aliasname ?? "", columns: undefined, use: undefined });
+      level.references.push({
+        alias: (body as { alias?: Alias }).alias?.aliasname ?? "",
+        columns: undefined,
+        use: undefined,
+      });
       return NOTHING;
     default:
       return analysis.refuse("42501", `Sluice does not know ${type} in a FROM clause`);
@@ -61,7 +82,9 @@ function relation(analysis: Analysis, name: RangeVar, level: Level, sample: stri
   }
   const use = readUse(analysis, name);
   const renamed = (name.alias?.colnames ?? []).map(stringOf);
-  const columns = new Map(use.relation.columns.map(({ name: column }, index) => [renamed[index] ?? column, column]));
+  const columns = new Map(
+    use.relation.columns.map(({ name: column }, index) => [renamed[index] ?? column, column]),
+  );
   const reference: FromReference = { alias, columns, use };
   level.references.push(reference);
   return { restrictable: [reference], joins: [], wraps: [{ name, use, sample }] };
@@ -74,12 +97,17 @@ function relation(analysis: Analysis, name: RangeVar, level: Level, sample: stri
 function sampled(analysis: Analysis, item: RangeTableSample, level: Level): FromItem {
   const [type, body] = nodeOf(item.relation ?? {});
   if (type !== "RangeVar") return analysis.refuse("42501", "TABLESAMPLE is only known on a relation");
-  for (const argument of [...(item.args ?? []), ...(item.repeatable === undefined ? [] : [item.repeatable])]) {
+  for (const argument of [
+    ...(item.args ?? []),
+    ...(item.repeatable === undefined ? [] : [item.repeatable]),
+  ]) {
     const [kind] = nodeOf(argument);
-    if (kind !== "A_Const" && kind !== "ParamRef") analysis.refuse("42501", "TABLESAMPLE takes constants and parameters only");
+    if (kind !== "A_Const" && kind !== "ParamRef")
+      analysis.refuse("42501", "TABLESAMPLE takes constants and parameters only");
   }
   const method = (item.method ?? []).map(stringOf);
-  if (!["bernoulli", "system"].includes(method.at(-1) ?? "") || method.length > 1) analysis.refuse("42501", `the sampling method ${method.join(".")} is not known`);
+  if (!["bernoulli", "system"].includes(method.at(-1) ?? "") || method.length > 1)
+    analysis.refuse("42501", `the sampling method ${method.join(".")} is not known`);
   const { source } = analysis;
   const methodIndex = source.tokenAt(item.location ?? 0);
   let last = closingParenthesis(analysis, methodIndex + 1);
@@ -109,23 +137,38 @@ function join(analysis: Analysis, expression: JoinExpr, level: Level): FromItem 
   const left = fromItem(analysis, expression.larg, inside);
   const right = fromItem(analysis, expression.rarg, inside);
   analysis.nodes(expression.usingClause, inside);
-  if (expression.alias !== undefined) level.references.push({ alias: expression.alias.aliasname ?? "", columns: undefined, use: undefined });
-  else if (expression.join_using_alias !== undefined) level.references.push({ alias: expression.join_using_alias.aliasname ?? "", columns: new Map(), use: undefined });
-  const restrictable = {
-    JOIN_INNER: [...left.restrictable, ...right.restrictable],
-    JOIN_LEFT: left.restrictable,
-    JOIN_RIGHT: right.restrictable,
-  }[expression.jointype as string] ?? [];
+  if (expression.alias !== undefined)
+    level.references.push({ alias: expression.alias.aliasname ?? "", columns: undefined, use: undefined });
+  else if (expression.join_using_alias !== undefined)
+    level.references.push({
+      alias: expression.join_using_alias.aliasname ?? "",
+      columns: new Map(),
+      use: undefined,
+    });
+  const restrictable =
+    {
+      JOIN_INNER: [...left.restrictable, ...right.restrictable],
+      JOIN_LEFT: left.restrictable,
+      JOIN_RIGHT: right.restrictable,
+    }[expression.jointype as string] ?? [];
   const joins = [...left.joins, ...right.joins];
   if (expression.quals !== undefined) {
-    if (expression.jointype === "JOIN_INNER" && expression.alias === undefined) joins.push({ quals: expression.quals, restrictable });
+    if (expression.jointype === "JOIN_INNER" && expression.alias === undefined)
+      joins.push({ quals: expression.quals, restrictable });
     else analysis.nodes(expression.quals, inside);
   }
-  return { restrictable: expression.alias === undefined ? restrictable : [], joins, wraps: [...left.wraps, ...right.wraps] };
+  return {
+    restrictable: expression.alias === undefined ? restrictable : [],
+    joins,
+    wraps: [...left.wraps, ...right.wraps],
+  };
 }
 
 /** Names of a subquery's columns where they can be read off; undefined where not. */
-function subqueryColumns(subquery: Node | undefined, alias: Alias | undefined): ReadonlyMap<string, string> | undefined {
+function subqueryColumns(
+  subquery: Node | undefined,
+  alias: Alias | undefined,
+): ReadonlyMap<string, string> | undefined {
   if (subquery === undefined) return undefined;
   const [type, body] = nodeOf(subquery);
   const select = body as SelectStmt;

@@ -58,7 +58,9 @@ const GATHERING = words(`
 `);
 
 /** Aggregates and window functions that give back one row's own value, possibly another row's than the one they stand in. */
-const PICKING = words("min max any_value mode percentile_disc lag lead first_value last_value nth_value bit_and bit_or bit_xor range_intersect_agg");
+const PICKING = words(
+  "min max any_value mode percentile_disc lag lead first_value last_value nth_value bit_and bit_or bit_xor range_intersect_agg",
+);
 
 /** Aggregates that say something of a group only; of `aggregates_only` roles. */
 const SUMMARIES = words("count sum avg stddev stddev_pop stddev_samp variance var_pop var_samp");
@@ -92,5 +94,9 @@ export function isHarmlessFunction(fn: CatalogFunction | undefined): boolean {
 
 /** Immutable C code of an extension (pg_trgm, citext …) works on its arguments alone. */
 export function isPlainExtensionFunction(fn: CatalogFunction): boolean {
-  return fn.extension !== undefined && fn.volatility === "immutable" && (fn.language === "c" || fn.language === "internal");
+  return (
+    fn.extension !== undefined &&
+    fn.volatility === "immutable" &&
+    (fn.language === "c" || fn.language === "internal")
+  );
 }

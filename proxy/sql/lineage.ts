@@ -52,7 +52,8 @@ export class Lineage {
     if (this.#children === undefined) {
       this.#children = new Map();
       for (const child of this.#catalog.relations.values()) {
-        for (const parent of child.parents) this.#children.set(parent, [...(this.#children.get(parent) ?? []), child]);
+        for (const parent of child.parents)
+          this.#children.set(parent, [...(this.#children.get(parent) ?? []), child]);
       }
     }
     const children = this.#children.get(relation.oid) ?? [];
@@ -71,12 +72,18 @@ export class Lineage {
       return entry === undefined ? [] : [{ member, entry }];
     });
     const columns = new Map<string, ColumnLabel>();
-    for (const { entry } of family.toReversed()) for (const [name, label] of classLabels(entry)) columns.set(name, label);
-    const subject = family.find(({ entry }) => entry.subject !== undefined && hasColumn(relation, entry.subject));
+    for (const { entry } of family.toReversed())
+      for (const [name, label] of classLabels(entry)) columns.set(name, label);
+    const subject = family.find(
+      ({ entry }) => entry.subject !== undefined && hasColumn(relation, entry.subject),
+    );
     return {
       columns,
       ...(subject?.entry.subject !== undefined && {
-        subject: { column: subject.entry.subject, namespace: this.#namespace(subject.member, subject.entry.subject) },
+        subject: {
+          column: subject.entry.subject,
+          namespace: this.#namespace(subject.member, subject.entry.subject),
+        },
       }),
       otherPeople: new Set(),
       filteredAs: ancestors.map(keyOf),
@@ -90,7 +97,9 @@ export class Lineage {
     if (lineage === undefined) throw new Error(`${view.name} is no view`);
     const bases = lineage.dependsOn.flatMap(({ relation, columns }) => {
       const base = this.#catalog.relationsByOid.get(relation);
-      return base === undefined || base.oid === view.oid ? [] : [{ base, columns, labels: this.labels(base) }];
+      return base === undefined || base.oid === view.oid
+        ? []
+        : [{ base, columns, labels: this.labels(base) }];
     });
     const computed: ColumnLabel = {
       kind: "computed",
@@ -114,14 +123,25 @@ export class Lineage {
       const from = this.labels(base);
       const label = from.columns.get(column.name);
       if (label !== undefined) columns.set(name, label);
-      if (subject === undefined && from.subject?.column === column.name) subject = { column: name, namespace: from.subject.namespace };
+      if (subject === undefined && from.subject?.column === column.name)
+        subject = { column: name, namespace: from.subject.namespace };
     }
     const own = this.#policy.tables.get(keyOf(view));
     if (own !== undefined) for (const [name, label] of classLabels(own)) columns.set(name, label);
-    if (own?.subject !== undefined) subject = { column: own.subject, namespace: subject?.namespace ?? keyOf(view) };
-    const people = new Set(bases.flatMap(({ labels }) => [...labels.otherPeople, ...(labels.subject ? [labels.subject.namespace] : [])]));
+    if (own?.subject !== undefined)
+      subject = { column: own.subject, namespace: subject?.namespace ?? keyOf(view) };
+    const people = new Set(
+      bases.flatMap(({ labels }) => [
+        ...labels.otherPeople,
+        ...(labels.subject ? [labels.subject.namespace] : []),
+      ]),
+    );
     if (subject !== undefined) people.delete(subject.namespace);
-    const below = bases.flatMap(({ base, labels }) => [keyOf(base), ...labels.filteredAs, ...labels.readsBelow]);
+    const below = bases.flatMap(({ base, labels }) => [
+      keyOf(base),
+      ...labels.filteredAs,
+      ...labels.readsBelow,
+    ]);
     return {
       columns,
       ...(subject && { subject }),
@@ -136,7 +156,8 @@ export class Lineage {
     const key = relation.foreignKeys.find(({ columns }) => columns.length === 1 && columns[0] === column);
     const target = key && this.#catalog.relationsByOid.get(key.references);
     const targetColumn = key?.referencedColumns[0];
-    if (target === undefined || targetColumn === undefined || seen.includes(target.oid)) return `${keyOf(relation)}.${column}`;
+    if (target === undefined || targetColumn === undefined || seen.includes(target.oid))
+      return `${keyOf(relation)}.${column}`;
     return this.#namespace(target, targetColumn, [...seen, relation.oid]);
   }
 }

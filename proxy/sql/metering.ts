@@ -3,7 +3,7 @@ import type { Analysis, RelationUse } from "./analysis.ts";
 import { stringOf } from "./from.ts";
 import { forEachChild, visitNode } from "./grammar.ts";
 import { clauseEnd, fromKeyword, insertBefore } from "./places.ts";
-import type { SelectLevel } from "./select.ts";
+import { isTableCommand, type SelectLevel } from "./select.ts";
 import { quoteIdentifier } from "./source.ts";
 import type { Metering } from "./verdict.ts";
 import type { WriteLevel } from "./writes.ts";
@@ -12,13 +12,21 @@ import type { WriteLevel } from "./writes.ts";
  * What each output row of a statement says of people, and the columns appended so that it says it. Never less
  * than what was read: a reference that no appended column covers counts one unknown person for each row.
  */
-export function meterSelect(analysis: Analysis, body: SelectStmt, plain: SelectLevel | undefined): Metering | undefined {
+export function meterSelect(
+  analysis: Analysis,
+  body: SelectStmt,
+  plain: SelectLevel | undefined,
+): Metering | undefined {
   const total = peoplePerRow(analysis);
   if (total === undefined) return undefined;
   const covered = plain !== undefined && givesRows(analysis, body) ? subjectsOf(plain) : [];
   if (covered.length > 0) {
     const columns = covered.map(({ sql }) => sql).join(", ");
-    insertBefore(analysis, fromKeyword(analysis.source, body.fromClause ?? []), body.targetList === undefined ? `${columns} ` : `, ${columns} `);
+    insertBefore(
+      analysis,
+      fromKeyword(analysis.source, body.fromClause ?? []),
+      body.targetList === undefined ? `${columns} ` : `, ${columns} `,
+    );
   }
   return { subjects: covered.map(({ namespace }) => ({ namespace })), unknown: total - covered.length };
 }
@@ -30,7 +38,11 @@ export function meterReturning(analysis: Analysis, { target, returns }: WriteLev
   const subject = target.use?.sight?.people?.subject;
   const place = target.use && analysis.targetNames.get(target.use);
   if (subject === undefined || place === undefined) return { subjects: [], unknown: total };
-  insertBefore(analysis, clauseEnd(analysis.source, analysis.source.tokenAt(place), new Set()), `, ${identity(target.alias, subject.column)} `);
+  insertBefore(
+    analysis,
+    clauseEnd(analysis.source, analysis.source.tokenAt(place), new Set()),
+    `, ${identity(target.alias, subject.column)} `,
+  );
   return { subjects: [{ namespace: subject.namespace }], unknown: total - 1 };
 }
 
@@ -62,21 +74,36 @@ function subjectsOf({ visible }: SelectLevel): readonly Subject[] {
     const subject = use?.sight?.people?.subject;
     const isOnly = visible.filter((other) => other.alias === alias).length === 1;
     const exposed = subject && [...(columns ?? [])].find(([, own]) => own === subject.column)?.[0];
-    return subject === undefined || exposed === undefined || !isOnly ? [] : [{ namespace: subject.namespace, sql: identity(alias, exposed) }];
+    return subject === undefined || exposed === undefined || !isOnly
+      ? []
+      : [{ namespace: subject.namespace, sql: identity(alias, exposed) }];
   });
 }
 
 function identity(alias: string, column: string): string {
-  return `(${quoteIdentifier(alias)}.${quoteIdentifier(column)})::pg_catalog.text`;
+  // A name of its own: a cast takes its column's name, and the client's ORDER BY would find two of them.
+  return `(${quoteIdentifier(alias)}.${quoteIdentifier(column)})::pg_catalog.text AS "sluice subject"`;
 }
 
 /** Output rows are the FROM clause's own rows, one by one: nothing is grouped, made distinct or aggregated. */
 function givesRows(analysis: Analysis, body: SelectStmt): boolean {
-  if (body.fromClause === undefined || body.distinctClause !== undefined || body.groupClause !== undefined || body.havingClause !== undefined) return false;
+  if (
+    body.fromClause === undefined ||
+    isTableCommand(body) ||
+    body.distinctClause !== undefined ||
+    body.groupClause !== undefined ||
+    body.havingClause !== undefined
+  )
+    return false;
   let aggregates = false;
   const look = (type: string, node: object): void => {
     if (type === "SubLink") return;
-    if (type === "JsonArrayAgg" || type === "JsonObjectAgg" || (type === "FuncCall" && isAggregate(analysis, node as FuncCall))) aggregates = true;
+    if (
+      type === "JsonArrayAgg" ||
+      type === "JsonObjectAgg" ||
+      (type === "FuncCall" && isAggregate(analysis, node as FuncCall))
+    )
+      aggregates = true;
     forEachChild(type, node, look);
   };
   for (const node of [...(body.targetList ?? []), ...(body.sortClause ?? [])]) visitNode(node, look);

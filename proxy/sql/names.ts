@@ -14,18 +14,30 @@ export function resolveRelation(analysis: Analysis, name: RangeVar): Relation {
   const { catalog, searchPath } = analysis.scope;
   const relname = name.relname ?? "";
   if (name.catalogname !== undefined && name.catalogname !== catalog.database) {
-    return analysis.refuse("42501", `cross-database references are not implemented: "${name.catalogname}.${name.schemaname}.${relname}"`);
+    return analysis.refuse(
+      "42501",
+      `cross-database references are not implemented: "${name.catalogname}.${name.schemaname}.${relname}"`,
+    );
   }
   if (name.schemaname !== undefined) {
-    return catalog.relations.get(relationKey(name.schemaname, relname)) ?? unknown(analysis, `${name.schemaname}.${relname}`);
+    return (
+      catalog.relations.get(relationKey(name.schemaname, relname)) ??
+      unknown(analysis, `${name.schemaname}.${relname}`)
+    );
   }
-  const found = ["pg_catalog", ...searchPath].flatMap((schema) => catalog.relations.get(relationKey(schema, relname)) ?? []);
+  const found = ["pg_catalog", ...searchPath].flatMap(
+    (schema) => catalog.relations.get(relationKey(schema, relname)) ?? [],
+  );
   const distinct = [...new Set(found)];
   const first = distinct[0] ?? unknown(analysis, relname);
   if (distinct.length > 1 && distinct.some((relation) => isGuardedElsewhere(analysis, relation, first))) {
-    return analysis.refuse("42501", `"${relname}" may mean ${distinct.map((relation) => `${relation.schema}.${relation.name}`).join(" or ")}`, {
-      hint: "Write the schema before the name.",
-    });
+    return analysis.refuse(
+      "42501",
+      `"${relname}" may mean ${distinct.map((relation) => `${relation.schema}.${relation.name}`).join(" or ")}`,
+      {
+        hint: "Write the schema before the name.",
+      },
+    );
   }
   return first;
 }
@@ -49,14 +61,22 @@ export function readUse(analysis: Analysis, name: RangeVar): RelationUse {
   const base = { relation, key, conditions: [], hasAlias: name.alias !== undefined, isTarget: false };
   if (isSystemSchema(relation.schema)) {
     if (!isOpenSystemRelation(relation.schema, relation.name)) {
-      analysis.deny(`role "${analysis.scope.role.name}" may not read ${key}`, "reads", "It may hold data of protected columns, secrets or other sessions' statements; only a role that sees, reads and writes all may read it.");
+      analysis.deny(
+        `role "${analysis.scope.role.name}" may not read ${key}`,
+        "reads",
+        "It may hold data of protected columns, secrets or other sessions' statements; only a role that sees, reads and writes all may read it.",
+      );
     }
     return record(analysis, { ...base, sight: undefined });
   }
   const sight = analysis.sights.of(relation);
   if (!sight.ok) {
     if (sight.reason === "not granted") {
-      analysis.deny(`role "${analysis.scope.role.name}" may not read ${key}`, "reads", `Add ${key} under "reads:" of ${analysis.rolePlace}.`);
+      analysis.deny(
+        `role "${analysis.scope.role.name}" may not read ${key}`,
+        "reads",
+        `Add ${key} under "reads:" of ${analysis.rolePlace}.`,
+      );
     }
     analysis.deny(
       `${key} shows rows of a relation that role "${analysis.scope.role.name}" sees only in part`,
@@ -74,12 +94,28 @@ export function writeUse(analysis: Analysis, name: RangeVar): RelationUse {
   const key = relationKey(relation.schema, relation.name);
   const { role } = analysis.scope;
   if (isSystemSchema(relation.schema) || !analysis.sights.mayWrite(relation)) {
-    analysis.deny(`role "${role.name}" may not write ${key}`, "writes", `Add ${key} under "writes:" of ${analysis.rolePlace}.`);
+    analysis.deny(
+      `role "${role.name}" may not write ${key}`,
+      "writes",
+      `Add ${key} under "writes:" of ${analysis.rolePlace}.`,
+    );
   }
   const sight = analysis.sights.of(relation);
-  if (!sight.ok) analysis.deny(`role "${role.name}" may not read ${key}`, "reads", `Writing needs the right to read: add ${key} under "reads:" of ${analysis.rolePlace}.`);
+  if (!sight.ok)
+    analysis.deny(
+      `role "${role.name}" may not read ${key}`,
+      "reads",
+      `Writing needs the right to read: add ${key} under "reads:" of ${analysis.rolePlace}.`,
+    );
   analysis.writes.add(key);
-  return record(analysis, { relation, key, sight: sight.sight, conditions: [], hasAlias: name.alias !== undefined, isTarget: true });
+  return record(analysis, {
+    relation,
+    key,
+    sight: sight.sight,
+    conditions: [],
+    hasAlias: name.alias !== undefined,
+    isTarget: true,
+  });
 }
 
 function record(analysis: Analysis, use: RelationUse): RelationUse {
@@ -108,7 +144,13 @@ export function nameSpan(analysis: Analysis, name: RangeVar): NameSpan {
     return { first, last: inParentheses ? nameLast + 1 : nameLast, nameFirst, nameLast, only: true };
   }
   // "name *" is the old way to say "with its children"; a star is no operator after a relation's name.
-  return { first: nameFirst, last: text(nameLast + 1) === "*" ? nameLast + 1 : nameLast, nameFirst, nameLast, only: false };
+  return {
+    first: nameFirst,
+    last: text(nameLast + 1) === "*" ? nameLast + 1 : nameLast,
+    nameFirst,
+    nameLast,
+    only: false,
+  };
 }
 
 /**

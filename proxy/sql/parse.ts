@@ -24,13 +24,17 @@ export type Parsed =
 /** Parses a text of one or several statements; errors carry Postgres's own message and position. */
 export function parseText(text: string): Parsed {
   const length = Buffer.byteLength(text);
-  if (length > MAXIMUM_TEXT) return { ok: false, refusal: tooComplex(`the statement is longer than ${MAXIMUM_TEXT} bytes`) };
+  if (length > MAXIMUM_TEXT)
+    return { ok: false, refusal: tooComplex(`the statement is longer than ${MAXIMUM_TEXT} bytes`) };
+  if (text.trim() === "") return { ok: true, statements: [] };
   try {
     const statements = (parseSync(text).stmts ?? []).flatMap(({ stmt, stmt_location, stmt_len }) => {
       if (stmt === undefined) return [];
       const start = stmt_location ?? 0;
       // A length of zero (left out) means "to the end" (RawStmt in nodes/parsenodes.h).
-      return [{ node: stmt, start, end: stmt_len === undefined || stmt_len === 0 ? length : start + stmt_len }];
+      return [
+        { node: stmt, start, end: stmt_len === undefined || stmt_len === 0 ? length : start + stmt_len },
+      ];
     });
     return { ok: true, statements };
   } catch (error) {
@@ -43,7 +47,8 @@ function parseProblem(error: unknown, text: string): Refusal {
   // Both are ordinary errors, and the module stays usable.
   if (error instanceof RangeError) return tooComplex("the statement is nested too deeply");
   if (!(error instanceof Error)) throw error;
-  if (/memory exhausted|stack depth|out of memory/i.test(error.message)) return tooComplex("the statement is nested too deeply");
+  if (/memory exhausted|stack depth|out of memory/i.test(error.message))
+    return tooComplex("the statement is nested too deeply");
   const position = syntaxErrorPosition(error.message, text);
   return refuse("42601", error.message, position === undefined ? {} : { position });
 }
@@ -58,7 +63,9 @@ function syntaxErrorPosition(message: string, text: string): number | undefined 
   if (near === undefined) return undefined;
   const bytes = Buffer.from(text);
   const candidates = scanTokensOrNone(text).filter((token) => token.text === near);
-  const failing = candidates.slice(0, 20).find(({ end }) => messageOf(bytes.toString("utf8", 0, end)) === message);
+  const failing = candidates
+    .slice(0, 20)
+    .find(({ end }) => messageOf(bytes.toString("utf8", 0, end)) === message);
   return failing && [...bytes.toString("utf8", 0, failing.start)].length + 1;
 }
 
@@ -80,7 +87,9 @@ function messageOf(text: string): string {
 }
 
 export function tooComplex(message: string): Refusal {
-  return refuse("54001", message, { hint: "Split the statement, or send long lists as rows of a temporary table or as an array parameter." });
+  return refuse("54001", message, {
+    hint: "Split the statement, or send long lists as rows of a temporary table or as an array parameter.",
+  });
 }
 
 export interface Token {

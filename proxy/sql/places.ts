@@ -6,7 +6,13 @@ import type { Source } from "./source.ts";
 export function firstPlace(nodes: readonly Node[]): number | undefined {
   let smallest: number | undefined;
   JSON.stringify(nodes, (key, value) => {
-    if (key === "location" && typeof value === "number" && value > 0 && (smallest === undefined || value < smallest)) smallest = value;
+    if (
+      key === "location" &&
+      typeof value === "number" &&
+      value > 0 &&
+      (smallest === undefined || value < smallest)
+    )
+      smallest = value;
     return value;
   });
   return smallest;

@@ -5,7 +5,12 @@ import type { Edit } from "./verdict.ts";
  * Maps an error position that the server gives for the rewritten text (1-based, in characters) to the client's
  * text. A position inside injected text becomes the place where it was injected.
  */
-export function mapPosition(client: Buffer, rewritten: Buffer, edits: readonly Edit[], position: number): number | undefined {
+export function mapPosition(
+  client: Buffer,
+  rewritten: Buffer,
+  edits: readonly Edit[],
+  position: number,
+): number | undefined {
   const byte = byteOffset(rewritten, position - 1);
   if (byte === undefined) return undefined;
   const ranges = editedRanges(edits);

@@ -10,7 +10,9 @@ export interface Rewritten {
 /** Applies edits to the client's bytes; everything else of the text stays as it is. Overlapping edits are a fault of the analysis. */
 export function applyEdits(source: Source, edits: readonly Edit[]): Rewritten {
   // Insertions at one place keep the order in which they were made; they come before what replaces that place.
-  const ordered = edits.map((edit, index) => ({ edit, index })).sort((a, b) => a.edit.at - b.edit.at || a.edit.end - b.edit.end || a.index - b.index);
+  const ordered = edits
+    .map((edit, index) => ({ edit, index }))
+    .sort((a, b) => a.edit.at - b.edit.at || a.edit.end - b.edit.end || a.index - b.index);
   const parts: Buffer[] = [];
   let at = 0;
   for (const { edit } of ordered) {
@@ -23,7 +25,9 @@ export function applyEdits(source: Source, edits: readonly Edit[]): Rewritten {
 }
 
 /** Where each edit's text stands in the rewritten bytes. */
-export function editedRanges(edits: readonly Edit[]): readonly { readonly start: number; readonly end: number }[] {
+export function editedRanges(
+  edits: readonly Edit[],
+): readonly { readonly start: number; readonly end: number }[] {
   let shift = 0;
   return edits.map(({ at, end, text }) => {
     const length = Buffer.byteLength(text);

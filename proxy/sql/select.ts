@@ -1,12 +1,27 @@
-import type { CommonTableExpr, GroupingSet, LockingClause, Node, RangeVar, SelectStmt, WithClause } from "libpg-query";
-import { type Analysis, type CteScope, type FromReference, innerLevel, type Level, type RelationUse } from "./analysis.ts";
-import { requireSummaries } from "./summaries.ts";
+import type {
+  CommonTableExpr,
+  GroupingSet,
+  LockingClause,
+  Node,
+  RangeVar,
+  SelectStmt,
+  WithClause,
+} from "libpg-query";
+import {
+  type Analysis,
+  type CteScope,
+  type FromReference,
+  innerLevel,
+  type Level,
+  type RelationUse,
+} from "./analysis.ts";
 import { levelConditions } from "./conditions.ts";
-import { finishReferences, fromItem, type FromItem, stringOf } from "./from.ts";
+import { type FromItem, finishReferences, fromItem, stringOf } from "./from.ts";
 import { nodeOf } from "./grammar.ts";
-import { qualify, readUse } from "./names.ts";
+import { nameSpan, qualify, readUse } from "./names.ts";
 import { firstPlace } from "./places.ts";
 import { quoteIdentifier } from "./source.ts";
+import { requireSummaries } from "./summaries.ts";
 
 /** What the metering of a top-level SELECT needs to know of its level. */
 export interface SelectLevel {
@@ -18,15 +33,19 @@ export interface SelectLevel {
 /** A SELECT of any form, at any depth. Returns its level when it is a plain one (no set operation, no VALUES). */
 export function select(analysis: Analysis, body: SelectStmt, outer: Level): SelectLevel | undefined {
   if (body.intoClause !== undefined) {
-    analysis.refuse("42501", `role "${analysis.scope.role.name}" may not create tables`, { hint: "SELECT … INTO makes a table; only a role that sees, reads and writes all may." });
+    analysis.refuse("42501", `role "${analysis.scope.role.name}" may not create tables`, {
+      hint: "SELECT … INTO makes a table; only a role that sees, reads and writes all may.",
+    });
   }
   const ctes = withQueries(analysis, body.withClause, outer);
   const level = innerLevel(outer, ctes);
   if (body.op !== undefined && body.op !== "SETOP_NONE") {
     for (const arm of [body.larg, body.rarg]) if (arm !== undefined) select(analysis, arm, level);
-    for (const clause of [body.sortClause, body.limitOffset, body.limitCount, body.lockingClause]) analysis.nodes(clause, level);
+    for (const clause of [body.sortClause, body.limitOffset, body.limitCount, body.lockingClause])
+      analysis.nodes(clause, level);
     return undefined;
   }
+  if (isTableCommand(body)) spellOutTable(analysis, body);
   const items = (body.fromClause ?? []).map((item) => fromItem(analysis, item, level));
   const held = conditionsOf(analysis, level, items, body.whereClause);
   for (const { quals } of items.flatMap(({ joins }) => joins)) analysis.nodes(quals, level);
@@ -34,8 +53,27 @@ export function select(analysis: Analysis, body: SelectStmt, outer: Level): Sele
   requireFilters(analysis, level, held);
   requireSummaries(analysis, body, level);
   groupWholeRows(analysis, body, level);
-  finishReferences(analysis, items.flatMap(({ wraps }) => wraps));
+  finishReferences(
+    analysis,
+    items.flatMap(({ wraps }) => wraps),
+  );
   return body.valuesLists === undefined ? { level, visible: level.references } : undefined;
+}
+
+/** `TABLE x` is read as `SELECT * FROM x` whose star stands nowhere. */
+export function isTableCommand({ targetList }: SelectStmt): boolean {
+  const [target] = targetList ?? [];
+  return target !== undefined && (nodeOf(target)[1] as { location?: number }).location === -1;
+}
+
+/** A subquery cannot follow TABLE. */
+function spellOutTable(analysis: Analysis, { fromClause }: SelectStmt): void {
+  const [item] = fromClause ?? [];
+  if (item === undefined) throw new Error("TABLE of nothing");
+  const name = nodeOf(item)[1] as RangeVar;
+  const keyword = analysis.source.token(nameSpan(analysis, name).first - 1);
+  if (keyword?.text.toLowerCase() !== "table") throw new Error("TABLE is not where the grammar has it");
+  analysis.edit(keyword.start, keyword.end, "SELECT * FROM");
 }
 
 const EXPRESSION_CLAUSES = [
@@ -52,36 +90,62 @@ const EXPRESSION_CLAUSES = [
   "lockingClause",
 ] as const;
 
-function conditionsOf(analysis: Analysis, level: Level, items: readonly FromItem[], where: Node | undefined): ReadonlySet<FromReference> {
+function conditionsOf(
+  analysis: Analysis,
+  level: Level,
+  items: readonly FromItem[],
+  where: Node | undefined,
+): ReadonlySet<FromReference> {
   const restrictable = items.flatMap((item) => item.restrictable);
   const joins = items.flatMap((item) => item.joins);
-  return levelConditions(analysis, level, where === undefined ? joins : [...joins, { quals: where, restrictable }]);
+  return levelConditions(
+    analysis,
+    level,
+    where === undefined ? joins : [...joins, { quals: where, restrictable }],
+  );
 }
 
 /** `require_filter`: such a relation is not read whole. */
 export function requireFilters(analysis: Analysis, level: Level, held: ReadonlySet<FromReference>): void {
   for (const reference of level.references) {
     const { use } = reference;
-    if (use?.sight === undefined || held.has(reference) || !analysis.sights.requiresFilter(use.relation)) continue;
-    const columns = [...new Set([...use.relation.primaryKey.slice(0, 1), ...use.relation.indexes.flatMap((index) => index.columns[0] ?? [])])];
-    analysis.refuse("54000", `role "${analysis.scope.role.name}" may read ${use.key} only with a condition on an indexed column`, {
-      rule: `roles.${analysis.scope.role.name}.require_filter`,
-      hint: `Add a condition such as "${columns[0] ?? "id"} = …"; indexed are ${columns.join(", ") || "none"}.`,
-    });
+    if (use?.sight === undefined || held.has(reference) || !analysis.sights.requiresFilter(use.relation))
+      continue;
+    const columns = [
+      ...new Set([
+        ...use.relation.primaryKey.slice(0, 1),
+        ...use.relation.indexes.flatMap((index) => index.columns[0] ?? []),
+      ]),
+    ];
+    analysis.refuse(
+      "54000",
+      `role "${analysis.scope.role.name}" may read ${use.key} only with a condition on an indexed column`,
+      {
+        rule: `roles.${analysis.scope.role.name}.require_filter`,
+        hint: `Add a condition such as "${columns[0] ?? "id"} = …"; indexed are ${columns.join(", ") || "none"}.`,
+      },
+    );
   }
 }
 
 /** WITH: a query sees those before it, or all of them when the clause is RECURSIVE. */
-export function withQueries(analysis: Analysis, clause: WithClause | undefined, outer: Level): CteScope | undefined {
+export function withQueries(
+  analysis: Analysis,
+  clause: WithClause | undefined,
+  outer: Level,
+): CteScope | undefined {
   const queries = (clause?.ctes ?? []).map((node) => nodeOf(node)[1] as CommonTableExpr);
   if (queries.length === 0) return outer.ctes;
   const nameOf = (query: CommonTableExpr): string => query.ctename ?? "";
   const all: CteScope = { names: new Set(queries.map(nameOf)), outer: outer.ctes };
   queries.forEach((query, index) => {
-    const visible = clause?.recursive ? all : { names: new Set(queries.slice(0, index).map(nameOf)), outer: outer.ctes };
+    const visible = clause?.recursive
+      ? all
+      : { names: new Set(queries.slice(0, index).map(nameOf)), outer: outer.ctes };
     const before = analysis.uses.length;
     analysis.nodes(query.ctequery, innerLevel(outer, visible));
-    if (clause?.recursive && analysis.uses.slice(before).some(({ sight }) => sight?.people !== undefined)) analysis.gathers ??= "WITH RECURSIVE";
+    if (clause?.recursive && analysis.uses.slice(before).some(({ sight }) => sight?.people !== undefined))
+      analysis.gathers ??= "WITH RECURSIVE";
   });
   return all;
 }
@@ -92,19 +156,30 @@ export function withQueries(analysis: Analysis, clause: WithClause | undefined, 
  */
 function groupWholeRows(analysis: Analysis, body: SelectStmt, level: Level): void {
   const group = body.groupClause ?? [];
-  if (group.length === 0 || group.some((node) => nodeOf(node)[0] === "GroupingSet" && (nodeOf(node)[1] as GroupingSet).kind !== undefined)) return;
+  if (
+    group.length === 0 ||
+    group.some(
+      (node) => nodeOf(node)[0] === "GroupingSet" && (nodeOf(node)[1] as GroupingSet).kind !== undefined,
+    )
+  )
+    return;
   const grouped = group.map(columnFields).filter((fields) => fields !== undefined);
   for (const reference of level.references) {
     const { use, alias, columns } = reference;
-    if (use?.sight?.guarded !== true || use.relation.primaryKey.length === 0 || columns === undefined) continue;
+    if (use?.sight?.guarded !== true || use.relation.primaryKey.length === 0 || columns === undefined)
+      continue;
     const isGrouped = (own: string): boolean =>
       grouped.some((fields) => {
         const [name, qualifier] = [fields.at(-1) ?? "", fields.at(-2)];
         return columns.get(name) === own && (qualifier === undefined || qualifier === alias);
       });
     if (!use.relation.primaryKey.every(isGrouped)) continue;
-    const seen = new Set(use.sight.columns.filter(({ kind }) => kind !== "absent").map(({ column }) => column.name));
-    const others = [...columns].filter(([, own]) => seen.has(own) && !isGrouped(own) && isNamed(own, body, columns)).map(([name]) => `${quoteIdentifier(alias)}.${quoteIdentifier(name)}`);
+    const seen = new Set(
+      use.sight.columns.filter(({ kind }) => kind !== "absent").map(({ column }) => column.name),
+    );
+    const others = [...columns]
+      .filter(([, own]) => seen.has(own) && !isGrouped(own) && isNamed(own, body, columns))
+      .map(([name]) => `${quoteIdentifier(alias)}.${quoteIdentifier(name)}`);
     const place = firstPlace(group.slice(0, 1));
     if (others.length > 0 && place !== undefined) analysis.edit(place, place, `${others.join(", ")}, `);
   }
@@ -114,7 +189,9 @@ function groupWholeRows(analysis: Analysis, body: SelectStmt, level: Level): voi
 function isNamed(own: string, body: SelectStmt, columns: ReadonlyMap<string, string>): boolean {
   const text = JSON.stringify([body.targetList, body.havingClause, body.sortClause]);
   if (text.includes('"A_Star"')) return true;
-  return [...columns].some(([name, column]) => column === own && text.includes(`"sval":${JSON.stringify(name)}`));
+  return [...columns].some(
+    ([name, column]) => column === own && text.includes(`"sval":${JSON.stringify(name)}`),
+  );
 }
 
 function columnFields(node: Node): readonly string[] | undefined {
@@ -132,5 +209,6 @@ export function lockedRelation(analysis: Analysis, name: RangeVar): RelationUse 
 
 /** FOR UPDATE OF names what FROM exposes, not relations. */
 export function lockingClause(analysis: Analysis, body: LockingClause): void {
-  for (const node of body.lockedRels ?? []) analysis.bareNames.add((nodeOf(node)[1] as RangeVar).location ?? 0);
+  for (const node of body.lockedRels ?? [])
+    analysis.bareNames.add((nodeOf(node)[1] as RangeVar).location ?? 0);
 }

@@ -22,9 +22,15 @@ const ON = new Set(["on", "true", "yes", "1", "t", "y"]);
 export function mayChangeSetting(name: string, values: readonly string[] | undefined): boolean {
   const parameter = name.toLowerCase();
   if (OPEN.has(parameter)) return true;
-  if (values === undefined) return parameter === "client_encoding" || parameter === "standard_conforming_strings" || parameter === "search_path";
+  if (values === undefined)
+    return (
+      parameter === "client_encoding" ||
+      parameter === "standard_conforming_strings" ||
+      parameter === "search_path"
+    );
   const [value] = values;
-  if (parameter === "client_encoding") return value !== undefined && UTF8.has(value.toLowerCase().replaceAll("'", ""));
+  if (parameter === "client_encoding")
+    return value !== undefined && UTF8.has(value.toLowerCase().replaceAll("'", ""));
   if (parameter === "standard_conforming_strings") return value !== undefined && ON.has(value.toLowerCase());
   if (parameter === "search_path") return isPlainSearchPath(values);
   return false;
@@ -35,5 +41,7 @@ export function mayChangeSetting(name: string, values: readonly string[] | undef
  * something else; a temporary schema may not be named at all.
  */
 export function isPlainSearchPath(schemas: readonly string[]): boolean {
-  return schemas.every((schema, index) => (schema === "pg_catalog" ? index === 0 : !schema.startsWith("pg_temp") && schema !== "pg_toast"));
+  return schemas.every((schema, index) =>
+    schema === "pg_catalog" ? index === 0 : !schema.startsWith("pg_temp") && schema !== "pg_toast",
+  );
 }

@@ -1,6 +1,8 @@
-import { type Catalog, type CatalogType, type Column, type Relation, relationKey } from "../catalog/catalog.ts";
+import { type Catalog, type Column, type Relation, relationKey } from "../catalog/catalog.ts";
+import { maskedType } from "../policy/against-catalog.ts";
 import { bindUser } from "../policy/conditions.ts";
-import { hiddenSql, type MaskedType, maskSql } from "../policy/masks.ts";
+import { parseCondition } from "../policy/expressions.ts";
+import { hiddenSql, maskSql } from "../policy/masks.ts";
 import { type Condition, relationSetHas } from "../policy/policy.ts";
 import { type ColumnLabel, type Labels, Lineage } from "./lineage.ts";
 import type { Scope } from "./scope.ts";
@@ -26,13 +28,20 @@ export interface RelationSight {
   readonly guarded: boolean;
   readonly filter: string | undefined;
   /** Set when rows are about people: the clear column that tells who, if the role sees it. */
-  readonly people: { readonly subject: { readonly column: string; readonly namespace: string } | undefined; readonly unknown: number } | undefined;
+  readonly people:
+    | {
+        readonly subject: { readonly column: string; readonly namespace: string } | undefined;
+        readonly unknown: number;
+      }
+    | undefined;
   /** A mask, a condition or a filter in the subquery's text must not be shown by EXPLAIN. */
   readonly secretText: boolean;
 }
 
 /** Why a relation may not be read at all. */
-export type Sight = { readonly ok: true; readonly sight: RelationSight } | { readonly ok: false; readonly reason: "not granted" | "filtered below" };
+export type Sight =
+  | { readonly ok: true; readonly sight: RelationSight }
+  | { readonly ok: false; readonly reason: "not granted" | "filtered below" };
 
 /** How one scope sees relations; each is worked out once. */
 export class Sights {
@@ -63,16 +72,21 @@ export class Sights {
   /** Read without a condition on an indexed column is refused. */
   requiresFilter(relation: Relation): boolean {
     const { requireFilter } = this.#scope.role;
-    return this.#lineage.ancestors(relation).some(({ schema, name }) => requireFilter.has(relationKey(schema, name)));
+    return this.#lineage
+      .ancestors(relation)
+      .some(({ schema, name }) => requireFilter.has(relationKey(schema, name)));
   }
 
   #look(relation: Relation): Sight {
     const { role } = this.#scope;
-    if (!this.#lineage.ancestors(relation).some(({ schema, name }) => relationSetHas(role.reads, schema, name))) {
+    if (
+      !this.#lineage.ancestors(relation).some(({ schema, name }) => relationSetHas(role.reads, schema, name))
+    ) {
       return { ok: false, reason: "not granted" };
     }
     const labels = this.#lineage.labels(relation);
-    if ([...labels.readsBelow].some((key) => role.only.has(key) && !labels.filteredAs.includes(key))) return { ok: false, reason: "filtered below" };
+    if ([...labels.readsBelow].some((key) => role.only.has(key) && !labels.filteredAs.includes(key)))
+      return { ok: false, reason: "filtered below" };
     const filters = labels.filteredAs.flatMap((key) => role.only.get(key) ?? []);
     const columns = relation.columns.map((column) => this.#column(relation, column, labels));
     return {
@@ -82,11 +96,15 @@ export class Sights {
         key: relationKey(relation.schema, relation.name),
         columns,
         guarded: filters.length > 0 || columns.some(({ kind }) => kind !== "real"),
-        filter: filters.length === 0 ? undefined : filters.map((filter) => `(${this.#bind(filter)})`).join(" AND "),
+        filter:
+          filters.length === 0 ? undefined : filters.map((filter) => `(${this.#bind(filter)})`).join(" AND "),
         people: this.#people(labels, columns),
         secretText:
           filters.length > 0 ||
-          columns.some(({ kind, className }) => kind === "conditional" || (kind === "masked" && this.#maskOf(className)?.kind === "token")),
+          columns.some(
+            ({ kind, className }) =>
+              kind === "conditional" || (kind === "masked" && this.#maskOf(className)?.kind === "token"),
+          ),
       },
     };
   }
@@ -94,8 +112,13 @@ export class Sights {
   #people(labels: Labels, columns: readonly ColumnSight[]): RelationSight["people"] {
     const { subject, otherPeople } = labels;
     if (subject === undefined && otherPeople.size === 0) return undefined;
-    const clear = subject !== undefined && columns.some(({ column, kind }) => column.name === subject.column && kind === "real");
-    return { subject: clear ? subject : undefined, unknown: otherPeople.size + (subject !== undefined && !clear ? 1 : 0) };
+    const clear =
+      subject !== undefined &&
+      columns.some(({ column, kind }) => column.name === subject.column && kind === "real");
+    return {
+      subject: clear ? subject : undefined,
+      unknown: otherPeople.size + (subject !== undefined && !clear ? 1 : 0),
+    };
   }
 
   #column(relation: Relation, column: Column, labels: Labels): ColumnSight {
@@ -103,13 +126,23 @@ export class Sights {
     const reference = quoteIdentifier(column.name);
     const label = labels.columns.get(column.name);
     const className = label?.kind === "class" ? label.name : undefined;
-    const as = (kind: ColumnSight["kind"], sql: string, findable: boolean): ColumnSight => ({ column, kind, sql, className, findable });
-    if (unreadable.has(`${relationKey(relation.schema, relation.name)}.${column.name}`)) return as("absent", "", false);
+    const as = (kind: ColumnSight["kind"], sql: string, findable: boolean): ColumnSight => ({
+      column,
+      kind,
+      sql,
+      className,
+      findable,
+    });
+    if (unreadable.has(`${relationKey(relation.schema, relation.name)}.${column.name}`))
+      return as("absent", "", false);
     if (role.sees === "all") return as("real", reference, false);
     if (label === undefined) {
       // The subject is named by the policy, so it counts as classified: to be shown.
-      if (policy.unclassified === "show" || labels.subject?.column === column.name) return as("real", reference, false);
-      return policy.unclassified === "deny" ? as("absent", "", false) : as("masked", hiddenSql(column.type), false);
+      if (policy.unclassified === "show" || labels.subject?.column === column.name)
+        return as("real", reference, false);
+      return policy.unclassified === "deny"
+        ? as("absent", "", false)
+        : as("masked", hiddenSql(column.type), false);
     }
     const { sees } = role;
     if (label.kind === "computed") {
@@ -120,8 +153,7 @@ export class Sights {
     if (sight === "always") return as("real", reference, false);
     const findable = role.finds === "all" || role.finds.has(label.name);
     const mask = this.#mask(label, column);
-    // A condition speaks of the columns of the table that it was written for; a view may lack them.
-    if (sight === undefined || relation.lineage !== undefined) return as("masked", mask, findable);
+    if (sight === undefined || !speaksOf(sight, relation)) return as("masked", mask, findable);
     return as("conditional", `CASE WHEN (${this.#bind(sight)}) THEN ${reference} ELSE ${mask} END`, findable);
   }
 
@@ -129,7 +161,12 @@ export class Sights {
   #mask(label: ColumnLabel & { kind: "class" }, column: Column): string {
     const mask = this.#maskOf(label.name);
     if (mask === undefined) return hiddenSql(column.type);
-    const made = maskSql(mask, quoteIdentifier(column.name), maskedType(this.#scope.catalog, column), this.#scope.maskKey);
+    const made = maskSql(
+      mask,
+      quoteIdentifier(column.name),
+      maskedType(this.#scope.catalog, column),
+      this.#scope.maskKey,
+    );
     return made.ok ? made.sql : hiddenSql(column.type);
   }
 
@@ -142,19 +179,22 @@ export class Sights {
   }
 }
 
-function maskedType(catalog: Catalog, column: Column): MaskedType {
-  const type: CatalogType | undefined = catalog.typesByOid.get(column.typeOid);
-  const isBuiltin = type?.schema === "pg_catalog";
-  return { sql: column.type, category: type?.category ?? "X", name: isBuiltin ? type.name : "other" };
+/** A condition holds for tables that have the columns that it names; a view has columns of its own making. */
+function speaksOf(condition: Condition, relation: Relation): boolean {
+  if (relation.lineage !== undefined) return false;
+  const parsed = parseCondition(condition.sql);
+  return (
+    parsed.ok && parsed.use.columns.every((name) => relation.columns.some((column) => column.name === name))
+  );
 }
 
 const lineages = new WeakMap<object, WeakMap<Catalog, Lineage>>();
 
 /** One lineage serves all scopes of the same policy and catalog. */
 function lineageOf({ policy, catalog }: Scope): Lineage {
-  let byCatalog = lineages.get(policy);
-  if (byCatalog === undefined) lineages.set(policy, (byCatalog = new WeakMap()));
-  let lineage = byCatalog.get(catalog);
-  if (lineage === undefined) byCatalog.set(catalog, (lineage = new Lineage(policy, catalog)));
+  const byCatalog = lineages.get(policy) ?? new WeakMap<Catalog, Lineage>();
+  lineages.set(policy, byCatalog);
+  const lineage = byCatalog.get(catalog) ?? new Lineage(policy, catalog);
+  byCatalog.set(catalog, lineage);
   return lineage;
 }

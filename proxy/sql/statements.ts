@@ -1,15 +1,35 @@
 import type {
-  CopyStmt, DeclareCursorStmt, DeleteStmt, ExplainStmt, InsertStmt, MergeStmt, Node, PrepareStmt, SelectStmt, UpdateStmt,
+  CopyStmt,
+  DeclareCursorStmt,
+  DeleteStmt,
+  ExplainStmt,
+  InsertStmt,
+  MergeStmt,
+  Node,
+  PrepareStmt,
+  SelectStmt,
+  UpdateStmt,
 } from "libpg-query";
 import type { Analysis, Level } from "./analysis.ts";
 import { copy } from "./copy.ts";
 import { explainOptions } from "./explain.ts";
 import { type Body, nodeOf } from "./grammar.ts";
-import type { RawStatement } from "./parse.ts";
 import { meterReturning, meterSelect, meterUnknown } from "./metering.ts";
+import type { RawStatement } from "./parse.ts";
 import { select } from "./select.ts";
 import {
-  closePortal, deallocate, discard, execute, fetch, isHeld, lock, set, setConstraints, show, transaction, type Utility,
+  closePortal,
+  deallocate,
+  discard,
+  execute,
+  fetch,
+  isHeld,
+  lock,
+  set,
+  setConstraints,
+  show,
+  transaction,
+  type Utility,
 } from "./utility.ts";
 import type { Effect, Metering, Statement, StatementKind } from "./verdict.ts";
 import { insert, merge, remove, update } from "./writes.ts";
@@ -26,7 +46,13 @@ export function statement(analysis: Analysis, raw: RawStatement, level: Level): 
       return declare(analysis, body as DeclareCursorStmt, level);
     case "CopyStmt": {
       const made = copy(analysis, body as CopyStmt, level);
-      return finish(analysis, "COPY", made.kind, made.kind === "copyOut" ? meterUnknown(analysis) : undefined, { kind: made.kind });
+      return finish(
+        analysis,
+        "COPY",
+        made.kind,
+        made.kind === "copyOut" ? meterUnknown(analysis) : undefined,
+        { kind: made.kind },
+      );
     }
     case "ExplainStmt":
       return explain(analysis, body as ExplainStmt, raw, level);
@@ -43,14 +69,38 @@ function queryStatement(analysis: Analysis, type: string, body: Body, level: Lev
     case "SelectStmt": {
       const plain = select(analysis, body as SelectStmt, level);
       const metering = meterSelect(analysis, body as SelectStmt, plain);
-      return finish(analysis, "SELECT", analysis.writes.size > 0 ? "write" : "read", metering, analysis.effect);
+      return finish(
+        analysis,
+        "SELECT",
+        analysis.writes.size > 0 ? "write" : "read",
+        metering,
+        analysis.effect,
+      );
     }
     case "InsertStmt":
-      return finish(analysis, "INSERT", "write", meterReturning(analysis, insert(analysis, body as InsertStmt, level)), undefined);
+      return finish(
+        analysis,
+        "INSERT",
+        "write",
+        meterReturning(analysis, insert(analysis, body as InsertStmt, level)),
+        undefined,
+      );
     case "UpdateStmt":
-      return finish(analysis, "UPDATE", "write", meterReturning(analysis, update(analysis, body as UpdateStmt, level)), undefined);
+      return finish(
+        analysis,
+        "UPDATE",
+        "write",
+        meterReturning(analysis, update(analysis, body as UpdateStmt, level)),
+        undefined,
+      );
     case "DeleteStmt":
-      return finish(analysis, "DELETE", "write", meterReturning(analysis, remove(analysis, body as DeleteStmt, level)), undefined);
+      return finish(
+        analysis,
+        "DELETE",
+        "write",
+        meterReturning(analysis, remove(analysis, body as DeleteStmt, level)),
+        undefined,
+      );
     case "MergeStmt": {
       const { returns } = merge(analysis, body as MergeStmt, level);
       return finish(analysis, "MERGE", "write", returns ? meterUnknown(analysis) : undefined, undefined);
@@ -68,7 +118,14 @@ function inner(analysis: Analysis, node: Node | undefined, level: Level): Statem
 function prepare(analysis: Analysis, body: PrepareStmt, level: Level): Statement {
   analysis.nodes(body.argtypes, level);
   const prepared = inner(analysis, body.query, level);
-  return { ...finish(analysis, "PREPARE", "session", undefined, { kind: "prepare", name: body.name ?? "", inner: prepared }), limited: false };
+  return {
+    ...finish(analysis, "PREPARE", "session", undefined, {
+      kind: "prepare",
+      name: body.name ?? "",
+      inner: prepared,
+    }),
+    limited: false,
+  };
 }
 
 function declare(analysis: Analysis, body: DeclareCursorStmt, level: Level): Statement {
@@ -111,20 +168,33 @@ function utility(analysis: Analysis, type: string, body: Body, level: Level, raw
     case "UnlistenStmt":
       return { command: "UNLISTEN", kind: "session" };
     default:
-      return analysis.refuse("42501", `role "${analysis.scope.role.name}" may not run ${leadingWords(analysis, raw)}`, {
-        rule: `roles.${analysis.scope.role.name}`,
-        hint: `Only a role with "reads: all", "writes: all" and "sees: all" may (${analysis.rolePlace}).`,
-      });
+      return analysis.refuse(
+        "42501",
+        `role "${analysis.scope.role.name}" may not run ${leadingWords(analysis, raw)}`,
+        {
+          rule: `roles.${analysis.scope.role.name}`,
+          hint: `Only a role with "reads: all", "writes: all" and "sees: all" may (${analysis.rolePlace}).`,
+        },
+      );
   }
 }
 
 /** `CREATE TABLE`: the statement's first keywords, for messages. */
 function leadingWords({ source }: Analysis, { start, end }: RawStatement): string {
   const words = source.tokens.filter((token) => token.start >= start && token.end <= end).slice(0, 2);
-  return words.filter(({ text }) => /^[a-z]+$/i.test(text)).map(({ text }) => text.toUpperCase()).join(" ");
+  return words
+    .filter(({ text }) => /^[a-z]+$/i.test(text))
+    .map(({ text }) => text.toUpperCase())
+    .join(" ");
 }
 
-function finish(analysis: Analysis, command: string, kind: StatementKind, metering: Metering | undefined, effect: Effect | undefined): Statement {
+function finish(
+  analysis: Analysis,
+  command: string,
+  kind: StatementKind,
+  metering: Metering | undefined,
+  effect: Effect | undefined,
+): Statement {
   refuseGathering(analysis);
   const data = analysis.uses.filter(({ sight }) => sight !== undefined);
   return {
@@ -143,8 +213,13 @@ function finish(analysis: Analysis, command: string, kind: StatementKind, meteri
 /** Many people in one row would walk around a row limit. */
 function refuseGathering(analysis: Analysis): void {
   const { role } = analysis.scope;
-  const isLimited = role.limits.rows !== undefined || role.limits.bytes !== undefined || role.budget.length > 0;
+  const isLimited =
+    role.limits.rows !== undefined || role.limits.bytes !== undefined || role.budget.length > 0;
   const relation = analysis.uses.find(({ sight }) => sight?.people !== undefined || sight?.guarded === true);
   if (analysis.gathers === undefined || relation === undefined || !isLimited) return;
-  analysis.deny(`role "${role.name}" has a limit and may not gather rows of ${relation.key} by ${analysis.gathers}`, role.limits.rows === undefined ? "budget" : "rows", "Ask for the rows themselves; counts, sums and averages are fine.");
+  analysis.deny(
+    `role "${role.name}" has a limit and may not gather rows of ${relation.key} by ${analysis.gathers}`,
+    role.limits.rows === undefined ? "budget" : "rows",
+    "Ask for the rows themselves; counts, sums and averages are fine.",
+  );
 }

@@ -15,7 +15,11 @@ export function requireSummaries(analysis: Analysis, body: SelectStmt, level: Le
   const people = level.references.filter(({ use }) => use?.sight?.people !== undefined);
   if (aggregatesOnly === undefined || people.length === 0) return;
   const refuse = (message: string): never =>
-    analysis.deny(message, "aggregates_only", "Ask for counts, sums or averages by group; groups of few people are left out.");
+    analysis.deny(
+      message,
+      "aggregates_only",
+      "Ask for counts, sums or averages by group; groups of few people are left out.",
+    );
   const grouped = (body.groupClause ?? []).map(plain);
   const isGrouping = (node: Node): boolean => grouped.includes(plain(node)) || namesGroupedOutput(node, body);
   for (const target of body.targetList ?? []) {
@@ -26,10 +30,12 @@ export function requireSummaries(analysis: Analysis, body: SelectStmt, level: Le
   }
   if (body.windowClause !== undefined) refuse(`role "${name}" may not use windows over people`);
   const summarises = grouped.length > 0 || (body.targetList ?? []).some(containsAggregate);
-  if (!summarises) refuse(`role "${name}" may only see summaries of ${people.map(({ use }) => use?.key).join(", ")}`);
+  if (!summarises)
+    refuse(`role "${name}" may only see summaries of ${people.map(({ use }) => use?.key).join(", ")}`);
   const tests = people.map(({ use, alias }) => {
     const subject = use?.sight?.people?.subject;
-    if (subject === undefined) return refuse(`${use?.key} does not tell its people apart, so role "${name}" may not read it`);
+    if (subject === undefined)
+      return refuse(`${use?.key} does not tell its people apart, so role "${name}" may not read it`);
     return `pg_catalog.count(DISTINCT ${quoteIdentifier(alias)}.${quoteIdentifier(subject.column)}) OPERATOR(pg_catalog.>=) ${aggregatesOnly.minGroup}`;
   });
   addHaving(analysis, body, tests.join(" AND "));
@@ -46,8 +52,14 @@ function isSummaryExpression(node: Node, isGrouping: (node: Node) => boolean): b
     case "FuncCall": {
       const call = body as FuncCall;
       const name = (call.funcname ?? []).map(stringOf).at(-1) ?? "";
-      if (isSummary(name)) return call.agg_filter === undefined && call.over === undefined && (call.args ?? []).every(isPlainColumn);
-      return containsAggregate(node) && (call.args ?? []).every((argument) => isSummaryExpression(argument, isGrouping));
+      if (isSummary(name))
+        return (
+          call.agg_filter === undefined && call.over === undefined && (call.args ?? []).every(isPlainColumn)
+        );
+      return (
+        containsAggregate(node) &&
+        (call.args ?? []).every((argument) => isSummaryExpression(argument, isGrouping))
+      );
     }
     case "A_Expr":
     case "TypeCast":
@@ -67,13 +79,17 @@ function isSummaryExpression(node: Node, isGrouping: (node: Node) => boolean): b
 function isPlainColumn(node: Node): boolean {
   const [type, body] = nodeOf(node);
   if (type === "A_Const") return true;
-  return type === "ColumnRef" && (body as ColumnRef).fields?.every((field) => nodeOf(field)[0] === "String") === true;
+  return (
+    type === "ColumnRef" &&
+    (body as ColumnRef).fields?.every((field) => nodeOf(field)[0] === "String") === true
+  );
 }
 
 function containsAggregate(node: Node): boolean {
   let found = false;
   const look = (type: string, body: object): void => {
-    if (type === "FuncCall" && isSummary(((body as FuncCall).funcname ?? []).map(stringOf).at(-1) ?? "")) found = true;
+    if (type === "FuncCall" && isSummary(((body as FuncCall).funcname ?? []).map(stringOf).at(-1) ?? ""))
+      found = true;
     if (type !== "SubLink") forEachChild(type, body, look);
   };
   visitNode(node, look);
@@ -82,7 +98,9 @@ function containsAggregate(node: Node): boolean {
 
 /** `GROUP BY 1`, or by an output name. */
 function namesGroupedOutput(node: Node, body: SelectStmt): boolean {
-  const index = (body.targetList ?? []).findIndex((target) => (nodeOf(target)[1] as { val?: Node }).val === node);
+  const index = (body.targetList ?? []).findIndex(
+    (target) => (nodeOf(target)[1] as { val?: Node }).val === node,
+  );
   if (index < 0) return false;
   const target = body.targetList?.[index];
   const name = target === undefined ? undefined : (nodeOf(target)[1] as { name?: string }).name;
@@ -90,7 +108,9 @@ function namesGroupedOutput(node: Node, body: SelectStmt): boolean {
     const [type, value] = nodeOf(group);
     if (type === "A_Const") return (value as { ival?: { ival?: number } }).ival?.ival === index + 1;
     const fields = type === "ColumnRef" ? ((value as ColumnRef).fields ?? []) : [];
-    return name !== undefined && fields.length === 1 && fields[0] !== undefined && stringOf(fields[0]) === name;
+    return (
+      name !== undefined && fields.length === 1 && fields[0] !== undefined && stringOf(fields[0]) === name
+    );
   });
 }
 
@@ -103,9 +123,23 @@ function addHaving(analysis: Analysis, body: SelectStmt, test: string): void {
   const { source } = analysis;
   const from = fromKeyword(source, body.fromClause ?? []);
   const having = clauseEnd(source, from, new Set(["having", ...AFTER_HAVING]));
-  if (word(source, having) !== "having") return insertBefore(analysis, having, ` HAVING ${test} `);
+  if (word(source, having) !== "having") {
+    insertBefore(analysis, having, ` HAVING ${test} `);
+    return;
+  }
   insertBefore(analysis, having + 1, `${test} AND (`);
   insertBefore(analysis, clauseEnd(source, having + 1, AFTER_HAVING), ") ");
 }
 
-const AFTER_HAVING = new Set(["window", "order", "limit", "offset", "fetch", "for", "union", "intersect", "except", "returning"]);
+const AFTER_HAVING = new Set([
+  "window",
+  "order",
+  "limit",
+  "offset",
+  "fetch",
+  "for",
+  "union",
+  "intersect",
+  "except",
+  "returning",
+]);

@@ -65,8 +65,10 @@ function relationsIn(body: object, { catalog, searchPath }: Scope): readonly str
     if (value === null || typeof value !== "object") return;
     const { schemaname, relname } = value as RangeVar;
     if (typeof relname === "string") {
-      const schema = schemaname ?? searchPath.find((each) => catalog.relations.has(relationKey(each, relname)));
-      if (schema !== undefined && catalog.relations.has(relationKey(schema, relname))) found.add(relationKey(schema, relname));
+      const schema =
+        schemaname ?? searchPath.find((each) => catalog.relations.has(relationKey(each, relname)));
+      if (schema !== undefined && catalog.relations.has(relationKey(schema, relname)))
+        found.add(relationKey(schema, relname));
     }
     for (const child of Object.values(value)) look(child);
   };

@@ -41,5 +41,8 @@ export function isSystemSchema(schema: string): boolean {
 
 /** May any guarded role read it? */
 export function isOpenSystemRelation(schema: string, name: string): boolean {
-  return (schema === "pg_catalog" && PG_CATALOG.has(name)) || (schema === "information_schema" && INFORMATION_SCHEMA.has(name));
+  return (
+    (schema === "pg_catalog" && PG_CATALOG.has(name)) ||
+    (schema === "information_schema" && INFORMATION_SCHEMA.has(name))
+  );
 }

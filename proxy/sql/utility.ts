@@ -1,6 +1,19 @@
 import type {
-  A_Const, ClosePortalStmt, ConstraintsSetStmt, DeallocateStmt, DeclareCursorStmt, DefElem, DiscardStmt, ExecuteStmt, FetchStmt, LockStmt,
-  Node, TransactionStmt, TypeCast, VariableSetStmt, VariableShowStmt,
+  A_Const,
+  ClosePortalStmt,
+  ConstraintsSetStmt,
+  DeallocateStmt,
+  DeclareCursorStmt,
+  DefElem,
+  DiscardStmt,
+  ExecuteStmt,
+  FetchStmt,
+  LockStmt,
+  Node,
+  TransactionStmt,
+  TypeCast,
+  VariableSetStmt,
+  VariableShowStmt,
 } from "libpg-query";
 import type { Analysis, Level } from "./analysis.ts";
 import { stringOf } from "./from.ts";
@@ -19,7 +32,9 @@ export interface Utility {
 export function transaction(analysis: Analysis, { kind }: TransactionStmt): Utility {
   const command = TRANSACTION_COMMANDS[kind ?? ""];
   if (command === undefined) {
-    return analysis.refuse("42501", `role "${analysis.scope.role.name}" may not use two-phase commit`, { hint: "A prepared transaction outlives its session." });
+    return analysis.refuse("42501", `role "${analysis.scope.role.name}" may not use two-phase commit`, {
+      hint: "A prepared transaction outlives its session.",
+    });
   }
   const ends = command === "COMMIT" || command === "ROLLBACK";
   return { command, kind: "transaction", effect: { kind: "transaction", ends } };
@@ -36,20 +51,30 @@ const TRANSACTION_COMMANDS: Readonly<Record<string, string>> = {
 };
 
 export function set(analysis: Analysis, { kind, name, args, is_local }: VariableSetStmt): Utility {
-  if (kind === "VAR_RESET_ALL") return { command: "RESET", kind: "session", effect: { kind: "set", parameter: "all", local: false } };
+  if (kind === "VAR_RESET_ALL")
+    return { command: "RESET", kind: "session", effect: { kind: "set", parameter: "all", local: false } };
   // SET TRANSACTION and SET SESSION CHARACTERISTICS change nothing but isolation and access mode.
   if (kind === "VAR_SET_MULTI") {
-    if (name === "TRANSACTION" || name === "SESSION CHARACTERISTICS") return { command: "SET", kind: "session" };
+    if (name === "TRANSACTION" || name === "SESSION CHARACTERISTICS")
+      return { command: "SET", kind: "session" };
     return analysis.refuse("42501", `SET ${name ?? ""} is not known`);
   }
   const parameter = (name ?? "").toLowerCase();
   const values = kind === "VAR_SET_VALUE" ? (args ?? []).map(valueText) : undefined;
   if (!mayChangeSetting(parameter, values)) {
-    analysis.refuse("42501", `role "${analysis.scope.role.name}" may not change ${parameter}${values === undefined ? "" : " to this value"}`, {
-      hint: "Sluice lets a guarded session change how values are shown and how long things may take.",
-    });
+    analysis.refuse(
+      "42501",
+      `role "${analysis.scope.role.name}" may not change ${parameter}${values === undefined ? "" : " to this value"}`,
+      {
+        hint: "Sluice lets a guarded session change how values are shown and how long things may take.",
+      },
+    );
   }
-  return { command: kind === "VAR_RESET" ? "RESET" : "SET", kind: "session", effect: { kind: "set", parameter, local: is_local === true } };
+  return {
+    command: kind === "VAR_RESET" ? "RESET" : "SET",
+    kind: "session",
+    effect: { kind: "set", parameter, local: is_local === true },
+  };
 }
 
 function valueText(node: Node): string {
@@ -59,12 +84,18 @@ function valueText(node: Node): string {
     return arg === undefined ? "" : valueText(arg);
   }
   const { sval, ival, fval, boolval } = body as A_Const;
-  return sval?.sval ?? (ival === undefined ? undefined : String(ival.ival ?? 0)) ?? fval?.fval ?? String(boolval?.boolval ?? "");
+  return (
+    sval?.sval ??
+    (ival === undefined ? undefined : String(ival.ival ?? 0)) ??
+    fval?.fval ??
+    String(boolval?.boolval ?? "")
+  );
 }
 
 /** Settings with a dot in their name are applications' own, and may hold secrets. */
 export function show(analysis: Analysis, { name }: VariableShowStmt): Utility {
-  if ((name ?? "").includes(".")) analysis.refuse("42501", `role "${analysis.scope.role.name}" may not show ${name ?? ""}`);
+  if ((name ?? "").includes("."))
+    analysis.refuse("42501", `role "${analysis.scope.role.name}" may not show ${name ?? ""}`);
   return { command: "SHOW", kind: "session" };
 }
 
@@ -78,7 +109,11 @@ export function deallocate({ name }: DeallocateStmt): Utility {
 }
 
 export function fetch({ portalname, ismove }: FetchStmt): Utility {
-  return { command: ismove ? "MOVE" : "FETCH", kind: "cursor", effect: { kind: "fetch", portal: portalname ?? "", move: ismove === true } };
+  return {
+    command: ismove ? "MOVE" : "FETCH",
+    kind: "cursor",
+    effect: { kind: "fetch", portal: portalname ?? "", move: ismove === true },
+  };
 }
 
 export function closePortal({ portalname }: ClosePortalStmt): Utility {
@@ -110,6 +145,8 @@ export function optionNames(options: readonly Node[] | undefined): readonly stri
 }
 
 export function optionText(options: readonly Node[] | undefined, name: string): string | undefined {
-  const option = (options ?? []).map((node) => nodeOf(node)[1] as DefElem).find(({ defname }) => defname?.toLowerCase() === name);
+  const option = (options ?? [])
+    .map((node) => nodeOf(node)[1] as DefElem)
+    .find(({ defname }) => defname?.toLowerCase() === name);
   return option?.arg === undefined ? undefined : stringOf(option.arg);
 }

@@ -17,11 +17,17 @@ export interface Expected {
  * Reads the rewritten text anew, without the analysis: outside of the injected text no guarded relation may be
  * named, and no relation without its schema. Gives the name that should not be there, or nothing.
  */
-export function leftover(scope: Scope, sights: Sights, rewritten: Rewritten, expected: Expected): string | undefined {
+export function leftover(
+  scope: Scope,
+  sights: Sights,
+  rewritten: Rewritten,
+  expected: Expected,
+): string | undefined {
   const parsed = parseText(rewritten.sql.toString("utf8"));
   if (!parsed.ok) return "a text that does not parse";
   const ranges = editedRanges(rewritten.edits);
-  const isInjected = (location: number): boolean => ranges.some(({ start, end }) => location >= start && location < end && end - start > 1);
+  const isInjected = (location: number): boolean =>
+    ranges.some(({ start, end }) => location >= start && location < end && end - start > 1);
   const bareNames = movedOffsets(rewritten.edits, expected.bareNames);
   const targets = movedOffsets(rewritten.edits, expected.targets);
   let wrong: string | undefined;

@@ -30,13 +30,24 @@ export function subquery(sight: RelationSight, { only, sample, conditions }: Wra
 /** Puts the subquery, or at least the schema, in place of a reference in FROM. Called when its level's conditions are known. */
 export function wrapReference(analysis: Analysis, name: RangeVar, use: RelationUse, sample: string): void {
   const { sight } = use;
-  if (sight === undefined || !sight.guarded) return qualify(analysis, name, use.relation);
+  if (sight === undefined || !sight.guarded) {
+    qualify(analysis, name, use.relation);
+    return;
+  }
   if ((name.alias?.colnames?.length ?? 0) > 0 && sight.columns.some(({ kind }) => kind === "absent")) {
-    analysis.deny(`role "${analysis.scope.role.name}" sees ${use.key} without some of its columns, so they cannot be renamed by position`, "sees", "Leave out the column list after the alias.");
+    analysis.deny(
+      `role "${analysis.scope.role.name}" sees ${use.key} without some of its columns, so they cannot be renamed by position`,
+      "sees",
+      "Leave out the column list after the alias.",
+    );
   }
   const span = nameSpan(analysis, name);
   const [first, last] = [analysis.source.token(span.first), analysis.source.token(span.last)];
   if (first === undefined || last === undefined) throw new Error("a name without tokens");
   const alias = use.hasAlias ? "" : ` AS ${quoteIdentifier(use.relation.name)}`;
-  analysis.edit(first.start, last.end, `${subquery(sight, { only: span.only, sample, conditions: use.conditions })}${alias}`);
+  analysis.edit(
+    first.start,
+    last.end,
+    `${subquery(sight, { only: span.only, sample, conditions: use.conditions })}${alias}`,
+  );
 }

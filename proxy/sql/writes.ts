@@ -1,4 +1,15 @@
-import type { ColumnRef, DeleteStmt, InsertStmt, MergeStmt, Node, OnConflictClause, RangeVar, ResTarget, ReturningClause, UpdateStmt } from "libpg-query";
+import type {
+  ColumnRef,
+  DeleteStmt,
+  InsertStmt,
+  MergeStmt,
+  Node,
+  OnConflictClause,
+  RangeVar,
+  ResTarget,
+  ReturningClause,
+  UpdateStmt,
+} from "libpg-query";
 import { type Analysis, type FromReference, innerLevel, type Level } from "./analysis.ts";
 import { conjuncts, levelConditions, simpleCondition } from "./conditions.ts";
 import { finishReferences, fromItem, stringOf } from "./from.ts";
@@ -39,7 +50,13 @@ export function update(analysis: Analysis, body: UpdateStmt, outer: Level): Writ
 export function remove(analysis: Analysis, body: DeleteStmt, outer: Level): WriteLevel {
   const ctes = withQueries(analysis, body.withClause, outer);
   const target = writeTarget(analysis, body.relation);
-  const level = restrictedWrite(analysis, target, body.usingClause, body.whereClause, innerLevel(outer, ctes));
+  const level = restrictedWrite(
+    analysis,
+    target,
+    body.usingClause,
+    body.whereClause,
+    innerLevel(outer, ctes),
+  );
   returning(analysis, body.returningClause, target, level);
   return { target, returns: body.returningClause !== undefined };
 }
@@ -49,14 +66,20 @@ export function merge(analysis: Analysis, body: MergeStmt, outer: Level): WriteL
   const ctes = withQueries(analysis, body.withClause, outer);
   const target = writeTarget(analysis, body.relation);
   if (target.use?.sight?.guarded) {
-    analysis.deny(`role "${analysis.scope.role.name}" sees ${target.use.key} masked or in part and may not MERGE into it`, "sees", "Use INSERT or UPDATE.");
+    analysis.deny(
+      `role "${analysis.scope.role.name}" sees ${target.use.key} masked or in part and may not MERGE into it`,
+      "sees",
+      "Use INSERT or UPDATE.",
+    );
   }
   const level = innerLevel(outer, ctes);
   level.references.push(target, ...aliases(target, ["old", "new"]));
   const before = analysis.uses.length;
-  const source = body.sourceRelation === undefined ? undefined : fromItem(analysis, body.sourceRelation, level);
+  const source =
+    body.sourceRelation === undefined ? undefined : fromItem(analysis, body.sourceRelation, level);
   storing(analysis, () => {
-    for (const part of [body.joinCondition, body.mergeWhenClauses, body.returningClause?.exprs]) analysis.nodes(part, level);
+    for (const part of [body.joinCondition, body.mergeWhenClauses, body.returningClause?.exprs])
+      analysis.nodes(part, level);
   });
   for (const { quals } of source?.joins ?? []) analysis.nodes(quals, level);
   finishReferences(analysis, source?.wraps ?? []);
@@ -88,13 +111,23 @@ function storing(analysis: Analysis, visit: () => void): void {
 /** People copied into another relation would be read there without being counted. */
 function refuseUnmeteredCopy(analysis: Analysis, since: number): void {
   const { role } = analysis.scope;
-  const people = analysis.uses.slice(since).find(({ sight, isTarget }) => sight?.people !== undefined && !isTarget);
+  const people = analysis.uses
+    .slice(since)
+    .find(({ sight, isTarget }) => sight?.people !== undefined && !isTarget);
   if (people === undefined || (role.budget.length === 0 && role.limits.rows === undefined)) return;
-  analysis.deny(`role "${role.name}" may not copy rows of ${people.key} into another relation`, "budget", "Copied rows would be read there without being counted; send the values themselves.");
+  analysis.deny(
+    `role "${role.name}" may not copy rows of ${people.key} into another relation`,
+    "budget",
+    "Copied rows would be read there without being counted; send the values themselves.",
+  );
 }
 
 /** A masked column may not be assigned: who sees a mask would write it back. */
-function refuseMaskedAssignment(analysis: Analysis, { use }: FromReference, targets: readonly Node[] | undefined): void {
+function refuseMaskedAssignment(
+  analysis: Analysis,
+  { use }: FromReference,
+  targets: readonly Node[] | undefined,
+): void {
   for (const node of targets ?? []) {
     const { name } = nodeOf(node)[1] as ResTarget;
     const sight = use?.sight?.columns.find(({ column }) => column.name === name);
@@ -108,16 +141,33 @@ function refuseMaskedAssignment(analysis: Analysis, { use }: FromReference, targ
 }
 
 /** The target, its companions in FROM or USING, and the WHERE clause of UPDATE and DELETE. */
-function restrictedWrite(analysis: Analysis, target: FromReference, from: readonly Node[] | undefined, where: Node | undefined, base: Level): Level {
+function restrictedWrite(
+  analysis: Analysis,
+  target: FromReference,
+  from: readonly Node[] | undefined,
+  where: Node | undefined,
+  base: Level,
+): Level {
   const level: Level = { ...base, references: [target] };
   const items = (from ?? []).map((item) => fromItem(analysis, item, level));
   const joins = items.flatMap((item) => item.joins);
   const restrictable = [target, ...items.flatMap((item) => item.restrictable)];
-  const held = levelConditions(analysis, level, where === undefined ? joins : [...joins, { quals: where, restrictable }]);
+  const held = levelConditions(
+    analysis,
+    level,
+    where === undefined ? joins : [...joins, { quals: where, restrictable }],
+  );
   for (const { quals } of joins) analysis.nodes(quals, level);
   analysis.nodes(where, level);
-  requireFilters(analysis, { ...level, references: level.references.filter(({ use }) => use?.isTarget !== true) }, held);
-  finishReferences(analysis, items.flatMap(({ wraps }) => wraps));
+  requireFilters(
+    analysis,
+    { ...level, references: level.references.filter(({ use }) => use?.isTarget !== true) },
+    held,
+  );
+  finishReferences(
+    analysis,
+    items.flatMap(({ wraps }) => wraps),
+  );
   const filter = target.use?.sight?.filter;
   if (filter !== undefined) addFilter(analysis, target, from, where, filter);
   return level;
@@ -127,9 +177,17 @@ function restrictedWrite(analysis: Analysis, target: FromReference, from: readon
  * The row filter of a write's target. A target cannot be fenced, so its own conditions must be such that they
  * neither fail nor tell anything of a row that the filter hides.
  */
-function addFilter(analysis: Analysis, target: FromReference, from: readonly Node[] | undefined, where: Node | undefined, filter: string): void {
+function addFilter(
+  analysis: Analysis,
+  target: FromReference,
+  from: readonly Node[] | undefined,
+  where: Node | undefined,
+  filter: string,
+): void {
   const { source } = analysis;
-  const isSimple = where === undefined || conjuncts(where).every((conjunct) => simpleCondition(source, conjunct) !== undefined);
+  const isSimple =
+    where === undefined ||
+    conjuncts(where).every((conjunct) => simpleCondition(source, conjunct) !== undefined);
   if (!isSimple || from !== undefined) {
     analysis.deny(
       `role "${analysis.scope.role.name}" sees only a part of ${target.use?.key}: it may write there by plain conditions only`,
@@ -141,21 +199,35 @@ function addFilter(analysis: Analysis, target: FromReference, from: readonly Nod
   if (place !== undefined) {
     let index = source.tokenAt(place);
     while (index >= 0 && word(source, index) !== "where") index--;
-    return insertBefore(analysis, index + 1, `(${filter}) AND `);
+    insertBefore(analysis, index + 1, `(${filter}) AND `);
+    return;
   }
   const name = target.use && analysis.targetNames.get(target.use);
   if (name === undefined) throw new Error("a write without a place");
-  insertBefore(analysis, clauseEnd(source, source.tokenAt(name), new Set(["returning"])), ` WHERE ${filter} `);
+  insertBefore(
+    analysis,
+    clauseEnd(source, source.tokenAt(name), new Set(["returning"])),
+    ` WHERE ${filter} `,
+  );
 }
 
 function onConflict(analysis: Analysis, clause: OnConflictClause, target: FromReference, base: Level): void {
   const columns = target.columns ?? new Map();
   const level: Level = { ...base, references: [target, { alias: "excluded", columns, use: undefined }] };
   const unique = target.use?.relation.indexes.filter((index) => index.unique) ?? [];
-  const masked = new Set(target.use?.sight?.columns.filter(({ kind }) => kind !== "real").map(({ column }) => column.name));
+  const masked = new Set(
+    target.use?.sight?.columns.filter(({ kind }) => kind !== "real").map(({ column }) => column.name),
+  );
   // Whether a row conflicts tells whether a value exists: only on columns that are seen.
-  if (clause.infer?.indexElems === undefined && unique.some((index) => index.columns.length === 0 || index.columns.some((column) => masked.has(column)))) {
-    analysis.deny(`ON CONFLICT on ${target.use?.key} would tell which masked values exist`, "sees", "Name the columns of the conflict, such as ON CONFLICT (id).");
+  if (
+    clause.infer?.indexElems === undefined &&
+    unique.some((index) => index.columns.length === 0 || index.columns.some((column) => masked.has(column)))
+  ) {
+    analysis.deny(
+      `ON CONFLICT on ${target.use?.key} would tell which masked values exist`,
+      "sees",
+      "Name the columns of the conflict, such as ON CONFLICT (id).",
+    );
   }
   refuseMaskedAssignment(analysis, target, clause.targetList);
   analysis.nodes(clause.infer?.indexElems, level);
@@ -163,26 +235,50 @@ function onConflict(analysis: Analysis, clause: OnConflictClause, target: FromRe
   storing(analysis, () => analysis.nodes(clause.targetList, level));
   analysis.nodes(clause.whereClause, level);
   if (target.use?.sight?.filter !== undefined && clause.action === "ONCONFLICT_UPDATE") {
-    analysis.deny(`role "${analysis.scope.role.name}" sees only a part of ${target.use.key} and may not update it by ON CONFLICT`, "only", "Use UPDATE.");
+    analysis.deny(
+      `role "${analysis.scope.role.name}" sees only a part of ${target.use.key} and may not update it by ON CONFLICT`,
+      "only",
+      "Use UPDATE.",
+    );
   }
 }
 
 /** RETURNING: masked columns come back masked when they are named by themselves; expressions may not use them. */
-function returning(analysis: Analysis, clause: ReturningClause | undefined, target: FromReference, base: Level): void {
+function returning(
+  analysis: Analysis,
+  clause: ReturningClause | undefined,
+  target: FromReference,
+  base: Level,
+): void {
   if (clause === undefined) return;
   const level: Level = { ...base, references: [...base.references, ...aliases(target, ["old", "new"])] };
   const isGuarded = target.use?.sight?.columns.some(({ kind }) => kind !== "real") === true;
-  if (!isGuarded) return analysis.nodes(clause.exprs, base);
-  if (clause.options !== undefined) analysis.deny(`RETURNING WITH is not known on ${target.use?.key}`, "sees", "Leave WITH (OLD AS …, NEW AS …) out.");
+  if (!isGuarded) {
+    analysis.nodes(clause.exprs, base);
+    return;
+  }
+  if (clause.options !== undefined)
+    analysis.deny(
+      `RETURNING WITH is not known on ${target.use?.key}`,
+      "sees",
+      "Leave WITH (OLD AS …, NEW AS …) out.",
+    );
   for (const node of clause.exprs ?? []) {
     const item = nodeOf(node)[1] as ResTarget;
     const value = item.val === undefined ? undefined : nodeOf(item.val);
-    if (value?.[0] !== "ColumnRef" || !maskedReturn(analysis, item, value[1] as ColumnRef, target, base)) analysis.nodes(node, level);
+    if (value?.[0] !== "ColumnRef" || !maskedReturn(analysis, item, value[1] as ColumnRef, target, base))
+      analysis.nodes(node, level);
   }
 }
 
 /** Replaces `*`, `target.*` or a masked column; false when the item is none of these. */
-function maskedReturn(analysis: Analysis, item: ResTarget, reference: ColumnRef, target: FromReference, level: Level): boolean {
+function maskedReturn(
+  analysis: Analysis,
+  item: ResTarget,
+  reference: ColumnRef,
+  target: FromReference,
+  level: Level,
+): boolean {
   const fields = reference.fields ?? [];
   const last = fields.at(-1);
   const names = fields.map(stringOf);
@@ -190,17 +286,26 @@ function maskedReturn(analysis: Analysis, item: ResTarget, reference: ColumnRef,
   if (last === undefined || (qualifier !== undefined && qualifier !== target.alias)) return false;
   const sights = target.use?.sight?.columns ?? [];
   const isStar = nodeOf(last)[0] === "A_Star";
-  const chosen = isStar ? sights.filter(({ kind }) => kind !== "absent") : sights.filter(({ column }) => column.name === names.at(-1));
+  const chosen = isStar
+    ? sights.filter(({ kind }) => kind !== "absent")
+    : sights.filter(({ column }) => column.name === names.at(-1));
   if (chosen.length === 0 || (!isStar && chosen[0]?.kind === "real")) return false;
   if (level.references.length > 1) {
-    analysis.deny(`RETURNING masked columns of ${target.use?.key} is not known together with FROM or USING`, "sees", "Name the columns that are seen.");
+    analysis.deny(
+      `RETURNING masked columns of ${target.use?.key} is not known together with FROM or USING`,
+      "sees",
+      "Name the columns that are seen.",
+    );
   }
   const { source } = analysis;
   const first = source.tokenAt(reference.location ?? 0);
   const [start, end] = [source.token(first)?.start, source.token(source.nameEnd(first))?.end];
   if (start === undefined || end === undefined) throw new Error("a column without tokens");
-  const list = chosen.map(({ kind, sql, column }) => (kind === "real" ? sql : item.name === undefined ? `${sql} AS ${quoteIdentifier(column.name)}` : sql));
-  for (const { kind, className, column } of chosen) if (kind !== "real") analysis.masked.add(className ?? column.name);
+  const list = chosen.map(({ kind, sql, column }) =>
+    kind === "real" ? sql : item.name === undefined ? `${sql} AS ${quoteIdentifier(column.name)}` : sql,
+  );
+  for (const { kind, className, column } of chosen)
+    if (kind !== "real") analysis.masked.add(className ?? column.name);
   analysis.edit(start, end, list.join(", "));
   return true;
 }

@@ -1,0 +1,159 @@
+import pg from "pg";
+import type { Catalog } from "../../proxy/catalog/catalog.ts";
+import { readCatalog } from "../../proxy/catalog/snapshot.ts";
+import { compilePolicies } from "../../proxy/policy/load.ts";
+import { isRefusal, roleFor } from "../../proxy/policy/roles.ts";
+import { analyse } from "../../proxy/sql/analyse.ts";
+import { Scopes } from "../../proxy/sql/cache.ts";
+import { loadParser } from "../../proxy/sql/parse.ts";
+import type { Scope } from "../../proxy/sql/scope.ts";
+import type { Statement, Verdict } from "../../proxy/sql/verdict.ts";
+import {
+  freshDatabase,
+  PASSWORDS,
+  type SupportUser,
+  supportSchema,
+  type TestDatabase,
+} from "../harness/postgres.ts";
+
+export const POLICY = `
+version: 1
+classes:
+  name:  { mask: initials }
+  email: { mask: email }
+  phone: { mask: { last: 2 } }
+  text:  { mask: redact }
+  card:  { mask: "null" }
+tables:
+  public.customers:
+    subject: id
+    columns: { name: name, email: email, phone: phone, address: text }
+  public.tickets:
+    subject: customer_id
+    columns: { subject: text, body: text }
+  public.payments:
+    subject: customer_id
+    columns: { card_number: card }
+  public.contact_log:
+    subject: customer_id
+    columns: { email: email }
+roles:
+  agent:
+    users: [anna]
+    reads: all
+    writes: [public.tickets, public.customers]
+    sees: [name, { text: { when: "assignee = :user" } }]
+    finds: [email, phone]
+    rows: 100
+    budget: { 1d: 300 }
+  european:
+    users: [ben]
+    reads: [public.tickets, public.customers]
+    writes: [public.tickets]
+    sees: [name, email, phone, text, card]
+    only: { public.tickets: "region = 'eu'" }
+    require_filter: [public.customers]
+  lead:
+    users: [cleo]
+    reads: all
+    writes: [public.customers]
+    sees: [name, email, phone, text]
+    budget: { 1d: 600 }
+  analyst:
+    users: [metabase]
+    reads: all
+    aggregates_only: { min_group: 10 }
+  app:
+    users: [helpdesk_app]
+    reads: all
+    writes: all
+    sees: all
+`;
+
+/** A support database and the analyser over it: what a user may run, and what that gives on the real server. */
+export interface Judged {
+  readonly database: TestDatabase;
+  readonly catalog: Catalog;
+  scope(user: SupportUser): Scope;
+  judge(user: SupportUser, sql: string): Verdict;
+  /** Runs the statement as it would be sent; refusals reject with their SQLSTATE as `code`. */
+  run(user: SupportUser, sql: string, values?: readonly unknown[]): Promise<pg.QueryArrayResult<unknown[]>>;
+  close(): Promise<void>;
+}
+
+export async function openJudged(options: { policy?: string; setup?: string } = {}): Promise<Judged> {
+  await loadParser();
+  const database = await freshDatabase("judged");
+  await supportSchema(database.uri);
+  if (options.setup !== undefined) await database.query(options.setup);
+  const client = new pg.Client({ connectionString: database.uri });
+  await client.connect();
+  const catalog = await readCatalog(client);
+  await client.end();
+  const compiled = compilePolicies([{ name: "test.yaml", text: options.policy ?? POLICY }]);
+  if (!compiled.ok) throw new Error(JSON.stringify(compiled.problems));
+  const policy = compiled.policies.forDatabase(database.database);
+  const scopes = new Scopes();
+  const unreadable = new Set<string>();
+  const clients = new Map<SupportUser, pg.Client>();
+
+  const scope = (user: SupportUser): Scope => {
+    const role = roleFor(policy, user, "127.0.0.1");
+    if (isRefusal(role)) throw new Error(role.message);
+    return scopes.of({
+      policy,
+      role,
+      user,
+      catalog,
+      searchPath: ["public"],
+      unreadable,
+      maskKey: Buffer.alloc(32, 7),
+    });
+  };
+  const judge = (user: SupportUser, sql: string): Verdict =>
+    analyse(sql, scope(user), (name) => {
+      throw new Error(`left over: ${name}`);
+    });
+  return {
+    database,
+    catalog,
+    scope,
+    judge,
+    async run(user, sql, values) {
+      const verdict = judge(user, sql);
+      if (verdict.kind === "refuse")
+        throw Object.assign(new Error(verdict.refusal.message), { code: verdict.refusal.sqlstate });
+      let connection = clients.get(user);
+      if (connection === undefined) {
+        connection = new pg.Client({ connectionString: database.uriFor(user, PASSWORDS[user]) });
+        await connection.connect();
+        clients.set(user, connection);
+      }
+      const text = verdict.kind === "rewrite" ? verdict.sql.toString() : sql;
+      const result = await connection.query<unknown[]>({
+        text,
+        values: values === undefined ? undefined : [...values],
+        rowMode: "array",
+      } as pg.QueryArrayConfig);
+      return trimmed(result, verdict.statements[0]);
+    },
+    async close() {
+      for (const connection of clients.values()) await connection.end();
+      await database.drop();
+    },
+  };
+}
+
+/** Takes off the appended subject columns, as the session does. */
+function trimmed(
+  result: pg.QueryArrayResult<unknown[]>,
+  statement: Statement | undefined,
+): pg.QueryArrayResult<unknown[]> {
+  const appended = statement?.metering?.subjects.length ?? 0;
+  if (appended === 0) return result;
+  return {
+    ...result,
+    fields: result.fields.slice(0, -appended),
+    rows: result.rows.map((row) => row.slice(0, -appended)),
+  };
+}

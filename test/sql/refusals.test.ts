@@ -1,0 +1,146 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { analyse } from "../../proxy/sql/analyse.ts";
+import { type Judged, openJudged } from "./judged.ts";
+
+let judged: Judged;
+beforeAll(async () => {
+  judged = await openJudged({
+    setup: `
+      CREATE FUNCTION public.leak() RETURNS SETOF text LANGUAGE sql STABLE AS 'SELECT email FROM public.customers';
+      CREATE FUNCTION public.now(text) RETURNS text LANGUAGE sql STABLE AS 'SELECT email FROM public.customers LIMIT 1';
+      CREATE DOMAIN public.nosy AS text CHECK (VALUE IS NOT NULL);
+      CREATE TYPE public.mood AS ENUM ('happy', 'sad');
+      CREATE SCHEMA shadow; CREATE TABLE shadow.tickets (id int); GRANT USAGE ON SCHEMA shadow TO PUBLIC;
+    `,
+  });
+});
+afterAll(() => judged.close());
+
+const refusal = (user: "anna" | "cleo", sql: string) => {
+  const verdict = judged.judge(user, sql);
+  return verdict.kind === "refuse" ? verdict.refusal : undefined;
+};
+
+describe("what cannot be proved safe is refused with 42501 and a hint", () => {
+  test.each([
+    "SELECT query_to_xml('SELECT * FROM customers', true, true, '')",
+    "SELECT pg_catalog.table_to_xml('customers', true, true, '')",
+    "SELECT * FROM ts_stat('SELECT to_tsvector(email) FROM customers')",
+    "SELECT pg_read_file('/etc/passwd')",
+    "SELECT lo_import('/etc/passwd')",
+    "SELECT pg_sleep(1)",
+    "SELECT pg_terminate_backend(1)",
+    "SELECT set_config('role', 'postgres', false)",
+    "SELECT set_config('search_path', 'public, pg_catalog', false)",
+    "SELECT current_setting('app.jwt_secret')",
+    "SELECT leak()",
+    "SELECT * FROM public.leak()",
+    "SELECT 'x'::public.nosy",
+    "SELECT NULL::public.customers",
+    "SELECT * FROM pg_stats",
+    "SELECT * FROM pg_catalog.pg_statistic",
+    "SELECT * FROM pg_stat_activity",
+    "SELECT * FROM pg_prepared_statements",
+    "SELECT * FROM pg_shadow",
+    "SELECT * FROM information_schema.user_mapping_options",
+    "CREATE TABLE t AS SELECT * FROM customers",
+    "SELECT * INTO t FROM customers",
+    "CREATE VIEW v AS SELECT * FROM customers",
+    "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "DO $$ BEGIN END $$",
+    "CALL p()",
+    "SET ROLE postgres",
+    "SET SESSION AUTHORIZATION postgres",
+    "SET standard_conforming_strings = off",
+    "SET client_encoding = latin1",
+    "SET search_path = public, pg_catalog",
+    "SET search_path = pg_temp, public",
+    "SHOW app.secret",
+    "LISTEN x",
+    "NOTIFY x",
+    "ALTER TABLE customers DISABLE TRIGGER ALL",
+    "TRUNCATE customers",
+    "COPY customers TO '/tmp/x'",
+    "COPY customers TO PROGRAM 'cat'",
+    "PREPARE TRANSACTION 'x'",
+    "SELECT string_agg(name, ',') FROM customers",
+    "SELECT array_agg(c) FROM customers c",
+    "SELECT json_agg(c) FROM customers c",
+    "SELECT ARRAY(SELECT name FROM customers)",
+    "SELECT JSON_ARRAYAGG(name) FROM customers",
+    "SELECT JSON_ARRAY(SELECT name FROM customers)",
+    "WITH RECURSIVE r(n, t) AS (SELECT 1, '' UNION ALL SELECT n + 1, t || name FROM r JOIN customers ON id = n) SELECT max(t) FROM r",
+    "EXPLAIN ANALYZE SELECT * FROM customers",
+    "EXPLAIN SELECT * FROM tickets",
+    "LOCK TABLE pg_statistic",
+  ])("%s", (sql) => {
+    const refused = refusal("anna", sql);
+    expect(refused?.sqlstate).toBe("42501");
+    expect(refused?.message.length).toBeGreaterThan(10);
+  });
+
+  test.each([
+    ["SELECT * FROM nowhere", "42P01"],
+    ["SELECT nothing(1)", "42883"],
+    ["SELECT 1 FROM", "42601"],
+    [`SELECT ${"(".repeat(20_000)}1${")".repeat(20_000)}`, "54001"],
+    [`SELECT ${Array.from({ length: 30_000 }, () => "1").join(" + ")}`, "54001"],
+    [`SELECT '${"x".repeat(300_000)}'`, "54001"],
+  ])("%.60s gives %s", (sql, sqlstate) => {
+    expect(refusal("anna", sql)?.sqlstate).toBe(sqlstate);
+  });
+
+  test("a syntax error points at the token, in characters of the client's text", () => {
+    expect(refusal("anna", "SELECT 'é' FRO m x")?.position).toBe(16);
+    expect(refusal("anna", "SELECT 1 FROM")?.position).toBe(14);
+  });
+
+  test("a name that another schema on the path has too is refused when one is guarded", () => {
+    const scope = { ...judged.scope("anna"), searchPath: ["shadow", "public"] };
+    const verdict = analyse("SELECT * FROM tickets", scope);
+    expect(verdict.kind === "refuse" && verdict.refusal).toMatchObject({
+      sqlstate: "42501",
+      hint: "Write the schema before the name.",
+    });
+  });
+});
+
+describe("what honest clients send passes", () => {
+  test.each([
+    "SELECT 1",
+    "SELECT now(), version(), current_user, current_setting('server_version')",
+    "SELECT 'happy'::public.mood, '1'::int, '{1,2}'::int[], '2020-01-01'::date",
+    "SELECT n.nspname, c.relname FROM pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace",
+    "SELECT table_name FROM information_schema.tables",
+    "SELECT pg_catalog.format_type(a.atttypid, a.atttypmod) FROM pg_attribute a",
+    "BEGIN; SELECT 1; COMMIT",
+    "SET TIME ZONE 'UTC'",
+    "SET client_encoding = 'UTF8'",
+    "SET application_name = 'x'",
+    "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+    "SHOW search_path",
+    "RESET ALL",
+    "DISCARD ALL",
+    "SAVEPOINT a; ROLLBACK TO a; RELEASE a",
+    "SELECT set_config('search_path', '', false)",
+    "SELECT pg_advisory_lock(1)",
+    "FETCH 10 FROM c",
+    "CLOSE ALL",
+    "",
+    "  -- nothing",
+  ])("%s", (sql) => {
+    expect(judged.judge("anna", sql).kind).not.toBe("refuse");
+  });
+
+  test("a built-in with a namesake outside pg_catalog is named with its schema", () => {
+    const verdict = judged.judge("anna", "SELECT now()");
+    expect(verdict.kind === "rewrite" && verdict.sql.toString()).toBe("SELECT pg_catalog.now()");
+  });
+
+  test("every relation is named with its schema, guarded or not", () => {
+    const verdict = judged.judge("anna", "SELECT relname FROM pg_class c, pg_namespace");
+    expect(verdict.kind === "rewrite" && verdict.sql.toString()).toBe(
+      'SELECT relname FROM "pg_catalog"."pg_class" c, "pg_catalog"."pg_namespace"',
+    );
+  });
+});
