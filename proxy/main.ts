@@ -1,6 +1,7 @@
 #!/usr/bin/env node
-import { readFileSync, realpathSync } from "node:fs";
+import { realpathSync } from "node:fs";
 import { pathToFileURL } from "node:url";
+import { version } from "./version.ts";
 
 /** A command takes the arguments after its name and gives the exit status: 0 done, 1 failed, 2 misused. */
 export type Run = (args: readonly string[]) => Promise<number>;
@@ -91,12 +92,6 @@ function misuse(first: string, second: string): string {
     return `sluice: ${said}; there are ${names}\n`;
   }
   return `sluice: there is no command "${first}"; "sluice --help" lists them\n`;
-}
-
-/** As package.json has it: one folder above, from proxy/ as from dist/. */
-export function version(): string {
-  const file = new URL("../package.json", import.meta.url);
-  return String((JSON.parse(readFileSync(file, "utf8")) as { version: unknown }).version);
 }
 
 /** Tests import this file; only as the program itself does it run a command. npm starts it through a link. */

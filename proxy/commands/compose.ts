@@ -1,0 +1,259 @@
+import { type Admin, type Readiness, startAdmin } from "../admin/http.ts";
+import type { AuditLog } from "../audit/event.ts";
+import { openFileLog } from "../audit/file-log.ts";
+import type { Catalog } from "../catalog/catalog.ts";
+import { Catalogs } from "../catalog/catalogs.ts";
+import type { CounterStore } from "../guard/meter.ts";
+import { createMemoryStore } from "../guard/store-memory.ts";
+import { createRedisStore } from "../guard/store-redis.ts";
+import { deriveKeys, type Keys, randomSecret } from "../keys.ts";
+import type { Log } from "../log.ts";
+import { createMetrics, type Metrics } from "../metrics.ts";
+import { checkAgainstCatalog } from "../policy/against-catalog.ts";
+import { describeProblem, loadPolicies, type PolicyProblem, type PolicySet } from "../policy/load.ts";
+import { type PolicyWatch, watchPolicies } from "../policy/watch.ts";
+import { type RunningServer, startServer } from "../server.ts";
+import type { Address, Settings } from "../settings.ts";
+import { Scopes, VerdictCache } from "../sql/cache.ts";
+import { loadParser } from "../sql/parse.ts";
+import { version } from "../version.ts";
+import { parseUpstream, type Upstream } from "../wire/upstream.ts";
+import { controlConnection } from "./control.ts";
+
+/** A Sluice that serves. */
+export interface Running {
+  readonly address: Address;
+  readonly admin: Address;
+  sessions(): number;
+  /** Reads the policy again. */
+  reload(): Promise<void>;
+  /** Lets open transactions finish, for as long as the settings say; then everything is closed. */
+  close(): Promise<void>;
+}
+
+export type Composed =
+  | { readonly ok: true; readonly running: Running }
+  | { readonly ok: false; readonly problems: readonly string[] };
+
+/** What of the outside world is as it should be; `/readyz` tells it. */
+interface State {
+  draining: boolean;
+  databaseProblem: string | undefined;
+}
+
+/** How often the catalog is probed, and how soon a database that was away at the start is asked again. */
+const PROBE_SECONDS = 30;
+const RETRY_MS = 2_000;
+
+/**
+ * Builds all parts from the settings and starts them. A policy or a setting that is wrong is a problem; a
+ * database or Redis that is away is not: both may come back, and until then clients are refused.
+ */
+export async function compose(settings: Settings, log: Log): Promise<Composed> {
+  const upstream = parseUpstream(settings.upstream, process.env);
+  const control = parseUpstream(settings.control ?? settings.upstream, process.env);
+  if (!upstream.ok) return failed(`--upstream: ${upstream.problem}`);
+  if (!control.ok) return failed(`--control: ${control.problem}`);
+  if (control.upstream.user === undefined) {
+    return failed("--upstream: names no user; who reads the catalog? Name one there or in --control");
+  }
+  const loaded = await loadPolicies(settings.policy);
+  if (!loaded.ok) return failed(...loaded.problems.map(describeProblem));
+  const { policies } = loaded;
+  if (settings.key === undefined && usesTokens(policies)) {
+    return failed("--key-file: missing; the policy has token masks, which are made with it (or SLUICE_KEY)");
+  }
+  await loadParser();
+  const targets = { upstream: upstream.upstream, control: control.upstream };
+  return { ok: true, running: await start(settings, targets, policies, log) };
+}
+
+interface Targets {
+  readonly upstream: Upstream;
+  readonly control: Upstream;
+}
+
+async function start(
+  settings: Settings,
+  { upstream, control }: Targets,
+  policies: PolicySet,
+  log: Log,
+): Promise<Running> {
+  const keys = deriveKeys(settings.key ?? randomSecret());
+  const databases = new Set([...policies.databases, upstream.database ?? "postgres"]);
+  const metrics = createMetrics({ version: version(), databases: [...databases] });
+  const audit = await openFileLog({
+    folder: settings.audit,
+    key: keys.audit,
+    log,
+    onLost: (events) => metrics.auditLost(events),
+  });
+  const store = openStore(settings, keys, metrics, log);
+  const state: State = { draining: false, databaseProblem: "not asked yet" };
+  const watch = watchPolicies(settings.policy, policyHandlers(policies, { metrics, audit, log }));
+  const catalogs = openCatalogs(control, () => watch.current, state, { metrics, log });
+  const verdicts = new VerdictCache({
+    onLookup: (hit) => metrics.verdictCache(hit),
+    onAnalysed: (seconds) => metrics.analysed(seconds),
+    onLeftover: (name) => {
+      metrics.verificationFailed();
+      log.error({ relation: name }, "a rewritten statement did not verify and was refused");
+    },
+  });
+  const server = await startServer({
+    settings,
+    upstream,
+    policies: () => watch.current,
+    catalogs,
+    verdicts,
+    scopes: new Scopes(),
+    store,
+    audit,
+    metrics,
+    keys,
+    log,
+  });
+  const admin = await startAdmin({
+    listen: settings.admin,
+    metrics,
+    log,
+    ready: () => readiness(state, store),
+  });
+  const stopAsking = askUntilThere(catalogs, upstream.database ?? upstream.user ?? "postgres", state, log);
+  return running(server, admin, watch, async () => {
+    state.draining = true;
+    await server.close();
+    stopAsking();
+    watch.close();
+    await Promise.all([admin.close(), catalogs.close(), store.close()]);
+    await audit.close();
+  });
+}
+
+function running(
+  server: RunningServer,
+  admin: Admin,
+  watch: PolicyWatch,
+  close: () => Promise<void>,
+): Running {
+  return {
+    address: server.address,
+    admin: admin.address,
+    sessions: () => server.sessions,
+    reload: () => watch.reload(),
+    close,
+  };
+}
+
+function openStore(settings: Settings, keys: Keys, metrics: Metrics, log: Log): CounterStore {
+  if (settings.redis === undefined) {
+    metrics.countersReady(true);
+    return createMemoryStore();
+  }
+  return createRedisStore({
+    url: settings.redis,
+    key: keys.counters,
+    log,
+    commandTimeout: settings.commandTimeout,
+    onReady: (ready) => metrics.countersReady(ready),
+  });
+}
+
+interface Tellers {
+  readonly metrics: Metrics;
+  readonly log: Log;
+}
+
+function policyHandlers(initial: PolicySet, { metrics, audit, log }: Tellers & { readonly audit: AuditLog }) {
+  const told = (kind: "policy loaded" | "policy rejected", policy: string, problems: number) => {
+    metrics.policyReloaded(kind === "policy loaded");
+    audit.write({ kind, time: Date.now(), policy, problems });
+  };
+  told("policy loaded", initial.version, 0);
+  let inForce = initial.version;
+  return {
+    initial,
+    onLoaded(policies: PolicySet) {
+      inForce = policies.version;
+      told("policy loaded", inForce, 0);
+      log.info({ policy: inForce }, "policy loaded");
+    },
+    onRejected(problems: readonly PolicyProblem[]) {
+      told("policy rejected", inForce, problems.length);
+      for (const problem of problems) log.error({ problem: describeProblem(problem) }, "policy rejected");
+      log.error({ policy: inForce }, "the policy in force stays");
+    },
+  };
+}
+
+/** A policy that speaks of what the database does not have is told once for each pair of both. */
+function openCatalogs(
+  control: Upstream,
+  policies: () => PolicySet,
+  state: State,
+  { metrics, log }: Tellers,
+): Catalogs {
+  const checked = new Set<string>();
+  return new Catalogs({
+    connection: controlConnection(control),
+    probeSeconds: PROBE_SECONDS,
+    onRefreshed(catalog: Catalog) {
+      metrics.catalogRefreshed(Date.now());
+      if (state.databaseProblem !== undefined) log.info("the database answers");
+      state.databaseProblem = undefined;
+      const policy = policies().forDatabase(catalog.database);
+      const pair = `${policy.version} ${catalog.version}`;
+      if (checked.has(pair)) return;
+      checked.add(pair);
+      for (const problem of checkAgainstCatalog(policy, catalog)) {
+        log.warn(
+          { problem: describeProblem(problem), database: catalog.database },
+          "policy and database differ",
+        );
+      }
+    },
+    onError(error: Error) {
+      state.databaseProblem = error.message;
+      log.error({ problem: error.message }, "the catalog cannot be read; the last one stays in force");
+    },
+  });
+}
+
+/** The database may come up after Sluice: asks until its catalog was read once. Gives what stops that. */
+function askUntilThere(catalogs: Catalogs, database: string, state: State, log: Log): () => void {
+  let timer: NodeJS.Timeout | undefined;
+  let stopped = false;
+  const ask = () => {
+    catalogs.of(database).catch((error: unknown) => {
+      const problem = error instanceof Error ? error.message : "unknown";
+      if (state.databaseProblem !== problem)
+        log.error({ problem, database }, "the database cannot be reached");
+      state.databaseProblem = problem;
+      if (!stopped) timer = setTimeout(ask, RETRY_MS);
+    });
+  };
+  ask();
+  return () => {
+    stopped = true;
+    clearTimeout(timer);
+  };
+}
+
+/** What it says may be read by anybody who reaches the address: no host, user or version. */
+function readiness(state: State, store: CounterStore): Readiness {
+  const reasons: string[] = [];
+  if (state.draining) reasons.push("draining");
+  if (state.databaseProblem !== undefined) reasons.push("the database cannot be reached");
+  if (!store.ready) reasons.push("the counters cannot be reached");
+  return { ok: reasons.length === 0, reasons };
+}
+
+function usesTokens(policies: PolicySet): boolean {
+  return [...policies.databases, ""].some((database) =>
+    [...policies.forDatabase(database).classes.values()].some(({ mask }) => mask.kind === "token"),
+  );
+}
+
+function failed(...problems: readonly string[]): Composed {
+  return { ok: false, problems };
+}

@@ -1,0 +1,144 @@
+import { parseArgs } from "node:util";
+import { Catalogs } from "../catalog/catalogs.ts";
+import type { LiveCatalog } from "../catalog/live.ts";
+import { deriveKeys, randomSecret } from "../keys.ts";
+import { describeProblem, loadPolicies, type PolicySet } from "../policy/load.ts";
+import { isRefusal, roleFor } from "../policy/roles.ts";
+import { readSettings, type Settings } from "../settings.ts";
+import { analyse } from "../sql/analyse.ts";
+import { loadParser } from "../sql/parse.ts";
+import { parseUpstream } from "../wire/upstream.ts";
+import { controlConnection } from "./control.ts";
+import { explain, explanationText } from "./verdict-text.ts";
+
+const HELP = `usage: sluice policy explain --as USER [FLAGS] "STATEMENT"
+
+Says what becomes of a statement and why: the verdict, what is masked and counted, and the text that the
+server would get. Nothing is run; the database is only asked for its catalog.
+
+  --as USER          whose statement it is
+  --from ADDRESS     where the user comes from (127.0.0.1)
+  --database NAME    the database (that of --upstream)
+  --json             for programs
+
+and of serve, as flags, variables or in sluice.yaml: --upstream, --control, --policy, --key-file, --config.
+`;
+
+/** Settings of `serve` that matter here; they are read as `serve` reads them. */
+const SHARED = ["upstream", "upstream-file", "control", "control-file", "policy", "key-file", "config"];
+
+interface Question {
+  readonly user: string;
+  readonly from: string;
+  readonly database: string | undefined;
+  readonly json: boolean;
+  readonly statement: string;
+  readonly settings: Settings;
+}
+
+/** `sluice policy explain`: 0 when it could say, whatever it said. */
+export async function policyExplain(args: readonly string[]): Promise<number> {
+  const question = readQuestion(args);
+  if (question === "help") {
+    process.stdout.write(HELP);
+    return 0;
+  }
+  if ("problems" in question) return complain(question.problems, 2);
+  const policies = await loadPolicies(question.settings.policy);
+  if (!policies.ok) return complain(policies.problems.map(describeProblem), 1);
+  return answer(question, policies.policies);
+}
+
+async function answer(question: Question, policies: PolicySet): Promise<number> {
+  const { settings, user } = question;
+  const upstream = parseUpstream(settings.upstream, process.env);
+  const control = parseUpstream(settings.control ?? settings.upstream, process.env);
+  if (!upstream.ok || !control.ok) return complain(["--upstream or --control: not a libpq URI"], 2);
+  const database = question.database ?? upstream.upstream.database;
+  if (database === undefined) return complain(["--database: missing; --upstream names none"], 2);
+  const policy = policies.forDatabase(database);
+  const role = roleFor(policy, user, question.from);
+  if (isRefusal(role)) {
+    const hints = role.rule?.endsWith(".from")
+      ? [role.hint, "--from says where a user comes from"]
+      : [role.hint];
+    return complain([`${role.message} (${role.sqlstate})`, ...hints.filter((hint) => hint !== undefined)], 1);
+  }
+  await loadParser();
+  const catalogs = new Catalogs({ connection: controlConnection(control.upstream), probeSeconds: 3600 });
+  try {
+    const live = await catalogs.of(database);
+    const scope = {
+      policy,
+      role,
+      user,
+      catalog: live.current,
+      searchPath: await searchPathOf(live, user),
+      unreadable: await live.unreadableBy(user),
+      maskKey: deriveKeys(settings.key ?? randomSecret()).masks,
+    };
+    const explanation = explain(analyse(question.statement, scope), scope);
+    process.stdout.write(
+      question.json ? `${JSON.stringify(explanation, null, 2)}\n` : explanationText(explanation),
+    );
+    return 0;
+  } catch (error) {
+    return complain([`the catalog cannot be read: ${error instanceof Error ? error.message : "unknown"}`], 1);
+  } finally {
+    await catalogs.close();
+  }
+}
+
+/** The schemas that exist of the path with which this user's sessions start. */
+async function searchPathOf(live: LiveCatalog, user: string): Promise<readonly string[]> {
+  const setting = (await live.searchPathOf(user)) ?? '"$user", public';
+  const names = [...setting.matchAll(/"((?:[^"]|"")*)"|([^\s,"]+)/g)].map(([, quoted, plain]) =>
+    quoted === undefined ? (plain ?? "") : quoted.replaceAll('""', '"'),
+  );
+  return names
+    .map((name) => (name === "$user" ? user : name))
+    .filter((name) => live.current.schemas.has(name) && name !== "pg_catalog");
+}
+
+function readQuestion(args: readonly string[]): Question | "help" | { readonly problems: readonly string[] } {
+  const own = { as: "", from: "", database: "" };
+  const text = { type: "string" } as const;
+  try {
+    const { values, positionals } = parseArgs({
+      args: [...args],
+      allowPositionals: true,
+      options: {
+        json: { type: "boolean" },
+        help: { type: "boolean", short: "h" },
+        ...Object.fromEntries([...Object.keys(own), ...SHARED].map((name) => [name, text])),
+      },
+    });
+    if (values.help) return "help";
+    const given = values as Readonly<Record<string, string | undefined>>;
+    const [statement, ...rest] = positionals;
+    if (given.as === undefined) return wrong("--as: missing; say whose statement it is");
+    if (statement === undefined || rest.length > 0) return wrong('give one statement, in quotes: "select …"');
+    const shared = SHARED.flatMap((name) => (given[name] === undefined ? [] : [`--${name}=${given[name]}`]));
+    const read = readSettings(shared, process.env);
+    if (!read.ok) return read;
+    return {
+      user: given.as,
+      from: given.from ?? "127.0.0.1",
+      database: given.database,
+      json: values.json === true,
+      statement,
+      settings: read.settings,
+    };
+  } catch (error) {
+    return wrong(error instanceof Error ? error.message : "these arguments are not understood");
+  }
+}
+
+function wrong(problem: string): { readonly problems: readonly string[] } {
+  return { problems: [problem] };
+}
+
+function complain(problems: readonly string[], status: number): number {
+  for (const problem of problems) process.stderr.write(`sluice policy explain: ${problem}\n`);
+  return status;
+}
