@@ -1,4 +1,4 @@
-import { type Admin, type Readiness, startAdmin } from "../admin/http.ts";
+import { type Readiness, startAdmin } from "../admin/http.ts";
 import type { AuditLog } from "../audit/event.ts";
 import { openFileLog } from "../audit/file-log.ts";
 import type { Catalog } from "../catalog/catalog.ts";
@@ -11,8 +11,8 @@ import type { Log } from "../log.ts";
 import { createMetrics, type Metrics } from "../metrics.ts";
 import { checkAgainstCatalog } from "../policy/against-catalog.ts";
 import { describeProblem, loadPolicies, type PolicyProblem, type PolicySet } from "../policy/load.ts";
-import { type PolicyWatch, watchPolicies } from "../policy/watch.ts";
-import { type RunningServer, startServer } from "../server.ts";
+import { watchPolicies } from "../policy/watch.ts";
+import { startServer } from "../server.ts";
 import type { Address, Settings } from "../settings.ts";
 import { Scopes, VerdictCache } from "../sql/cache.ts";
 import { loadParser } from "../sql/parse.ts";
@@ -65,7 +65,26 @@ export async function compose(settings: Settings, log: Log): Promise<Composed> {
   }
   await loadParser();
   const targets = { upstream: upstream.upstream, control: control.upstream };
-  return { ok: true, running: await start(settings, targets, policies, log) };
+  const stops: Stop[] = [];
+  try {
+    return { ok: true, running: await start(settings, targets, policies, log, stops) };
+  } catch (error) {
+    await stopAll(stops);
+    return failed(startProblem(error));
+  }
+}
+
+/** What has to be closed again, in the order of opening. */
+type Stop = () => void | Promise<void>;
+
+async function stopAll(stops: readonly Stop[]): Promise<void> {
+  for (const stop of stops.toReversed()) await stop();
+}
+
+/** Node's own message names the address or the path, and what is wrong with it. */
+function startProblem(error: unknown): string {
+  const { code, message } = error as NodeJS.ErrnoException;
+  return code === "EADDRINUSE" ? `${message}; another program listens there (--listen, --admin)` : message;
 }
 
 interface Targets {
@@ -78,6 +97,7 @@ async function start(
   { upstream, control }: Targets,
   policies: PolicySet,
   log: Log,
+  stops: Stop[],
 ): Promise<Running> {
   const keys = deriveKeys(settings.key ?? randomSecret());
   const databases = new Set([...policies.databases, upstream.database ?? "postgres"]);
@@ -88,10 +108,14 @@ async function start(
     log,
     onLost: (events) => metrics.auditLost(events),
   });
+  stops.push(() => audit.close());
   const store = openStore(settings, keys, metrics, log);
+  stops.push(() => store.close());
   const state: State = { draining: false, databaseProblem: "not asked yet" };
   const watch = watchPolicies(settings.policy, policyHandlers(policies, { metrics, audit, log }));
+  stops.push(() => watch.close());
   const catalogs = openCatalogs(control, () => watch.current, state, { metrics, log });
+  stops.push(() => catalogs.close());
   const verdicts = new VerdictCache({
     onLookup: (hit) => metrics.verdictCache(hit),
     onAnalysed: (seconds) => metrics.analysed(seconds),
@@ -113,35 +137,26 @@ async function start(
     keys,
     log,
   });
+  stops.push(() => server.close());
   const admin = await startAdmin({
     listen: settings.admin,
     metrics,
     log,
     ready: () => readiness(state, store),
   });
-  const stopAsking = askUntilThere(catalogs, upstream.database ?? upstream.user ?? "postgres", state, log);
-  return running(server, admin, watch, async () => {
-    state.draining = true;
-    await server.close();
-    stopAsking();
-    watch.close();
-    await Promise.all([admin.close(), catalogs.close(), store.close()]);
-    await audit.close();
-  });
-}
-
-function running(
-  server: RunningServer,
-  admin: Admin,
-  watch: PolicyWatch,
-  close: () => Promise<void>,
-): Running {
+  stops.push(() => admin.close());
+  stops.push(askUntilThere(catalogs, upstream.database ?? upstream.user ?? "postgres", state, log));
   return {
     address: server.address,
     admin: admin.address,
     sessions: () => server.sessions,
     reload: () => watch.reload(),
-    close,
+    close: async () => {
+      state.draining = true;
+      // First, so that /readyz tells of the draining as long as it lasts.
+      await server.close();
+      await stopAll(stops);
+    },
   };
 }
 
