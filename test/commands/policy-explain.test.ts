@@ -1,0 +1,103 @@
+import { mkdtempSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
+import { policyExplain } from "../../proxy/commands/policy-explain.ts";
+import type { Explanation } from "../../proxy/commands/verdict-text.ts";
+import { freshDatabase, supportSchema, type TestDatabase } from "../harness/postgres.ts";
+
+const POLICY = `version: 1
+classes: { email: { mask: email } }
+tables:
+  public.customers: { subject: id, columns: { email: email } }
+roles:
+  agent: { users: [anna], from: [10.2.0.0/16], reads: [public.customers], finds: [email], rows: 100 }
+  app: { users: [helpdesk_app], reads: all, writes: all, sees: all, budget: none }
+`;
+const policy = join(mkdtempSync(join(tmpdir(), "sluice-explain-")), "policy.yaml");
+let database: TestDatabase;
+
+beforeAll(async () => {
+  writeFileSync(policy, POLICY);
+  database = await freshDatabase("explain");
+  await supportSchema(database.uri);
+});
+afterAll(() => database.drop());
+afterEach(() => vi.restoreAllMocks());
+
+async function run(...args: readonly string[]): Promise<{ status: number; out: string; errors: string }> {
+  const written = { out: "", errors: "" };
+  const taking = (stream: keyof typeof written) => (text: string | Uint8Array) => {
+    written[stream] += String(text);
+    return true;
+  };
+  vi.spyOn(process.stdout, "write").mockImplementation(taking("out"));
+  vi.spyOn(process.stderr, "write").mockImplementation(taking("errors"));
+  const status = await policyExplain(["--upstream", database.uri, "--policy", policy, ...args]);
+  vi.restoreAllMocks();
+  return { status, ...written };
+}
+
+const ANNA = ["--as", "anna", "--from", "10.2.0.7"];
+
+test("a DBA sees what an agent's look-up becomes, and nothing is run", async () => {
+  const { status, out } = await run(...ANNA, "--json", "select email from customers where email = 'x'");
+  const explanation = JSON.parse(out) as Explanation;
+  expect(status).toBe(0);
+  expect(explanation).toMatchObject({ role: "agent", verdict: "is rewritten", lookups: 1 });
+  expect(explanation.reads).toEqual(["public.customers"]);
+  expect(explanation.masked).toEqual(["email"]);
+  expect(explanation.sent).toContain('FROM "public"."customers"');
+});
+
+test("a refusal names its SQLSTATE and the policy line", async () => {
+  const { status, out } = await run(...ANNA, "delete from customers");
+  expect(status).toBe(0);
+  expect(out).toContain("verdict   is refused\n");
+  expect(out).toMatch(/reason {4}42501: /);
+  expect(out).toMatch(/rule {6}roles\.agent\./);
+});
+
+test("an application's statement passes unchanged", async () => {
+  const { out } = await run("--as", "helpdesk_app", "select * from customers");
+  expect(out).toContain("verdict   passes unchanged\n");
+  expect(out).not.toContain("sent to the server");
+});
+
+test("a user from elsewhere has no role, and is told of --from", async () => {
+  const { status, errors } = await run("--as", "anna", "select 1");
+  expect(status).toBe(1);
+  expect(errors).toContain("28000");
+  expect(errors).toContain("--from says where a user comes from");
+});
+
+test("a policy with a mistake is told with its place, and nothing is explained", async () => {
+  const broken = join(policy, "..", "broken.yaml");
+  writeFileSync(broken, `${POLICY}modus: enforce\n`);
+  const { status, out, errors } = await run(...ANNA, "--policy", broken, "select 1");
+  expect(status).toBe(1);
+  expect(out).toBe("");
+  expect(errors).toContain("broken.yaml:8:1");
+});
+
+test("a database that is away is a sentence, not a stack", async () => {
+  const { status, errors } = await run(
+    ...ANNA,
+    "--upstream",
+    "postgresql://x@127.0.0.1:1/support",
+    "select 1",
+  );
+  expect(status).toBe(1);
+  expect(errors).toBe("sluice policy explain: the catalog cannot be read: 127.0.0.1:1: ECONNREFUSED\n");
+});
+
+test.each([
+  [["select 1"], "--as: missing"],
+  [["--as", "anna"], "give one statement"],
+  [["--as", "anna", "select", "1"], "give one statement"],
+  [["--as", "anna", "--nope", "select 1"], "nope"],
+])("%j is misused, with a hint", async (args, hint) => {
+  const { status, errors } = await run(...args);
+  expect(status).toBe(2);
+  expect(errors).toContain(hint);
+});
