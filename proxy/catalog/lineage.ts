@@ -76,7 +76,9 @@ function readOrigins(query: TreeNode, view: ViewFacts): ReadonlyMap<string, Colu
   if (!Array.isArray(targets)) throw new Error("a view without a target list");
   for (const target of targets as readonly TreeValue[]) {
     if (!isNode(target) || target.type !== "TARGETENTRY") throw new Error("not a target entry");
-    if (target.fields.get("resjunk") !== "false") continue;
+    const junk = target.fields.get("resjunk");
+    if (junk === "true") continue;
+    if (junk !== "false") throw new Error("a target entry that may be a column or not");
     const relation = readNumber(target, "resorigtbl");
     const column = readNumber(target, "resorigcol");
     // By position: `resname` is the name at creation, and the column may have been renamed since.

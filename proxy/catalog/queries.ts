@@ -64,8 +64,9 @@ export const PARENTS = query(
 /** The views of pg_catalog and information_schema are judged by name. */
 export const VIEWS = query(
   "views",
-  `SELECT oid, ev_class, ev_action::text FROM pg_rewrite
-   WHERE rulename = '_RETURN' AND ev_class IN (${MADE_BY_USERS}) ORDER BY ev_class`,
+  `SELECT c.oid, coalesce(r.ev_action::text, '')
+   FROM pg_class c LEFT JOIN pg_rewrite r ON r.ev_class = c.oid AND r.rulename = '_RETURN'
+   WHERE c.relkind IN ('v', 'm') AND c.oid IN (${MADE_BY_USERS}) ORDER BY c.oid`,
 );
 
 export const VIEW_DEPENDENCIES = query(

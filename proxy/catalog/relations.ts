@@ -6,11 +6,11 @@ import {
   type Relation,
   type RelationKind,
   relationKey,
+  type ViewLineage,
 } from "./catalog.ts";
 import { groupBy } from "./group.ts";
-import { readLineage } from "./lineage.ts";
 
-/** Rows of the queries of the same names. */
+/** Rows of the queries of the same names. A view without its stored query has the empty text. */
 export interface RelationRows {
   readonly relations: readonly (readonly [
     oid: number,
@@ -43,7 +43,7 @@ export interface RelationRows {
     referencedColumns: readonly number[],
   ])[];
   readonly parents: readonly (readonly [relation: number, parent: number])[];
-  readonly views: readonly (readonly [rule: number, relation: number, action: string])[];
+  readonly views: readonly (readonly [view: number, action: string])[];
   readonly viewDependencies: readonly (readonly [view: number, relation: number, column: number])[];
 }
 
@@ -64,22 +64,20 @@ const KINDS: ReadonlyMap<string, RelationKind> = new Map([
 export function buildRelations(
   rows: RelationRows,
   schemas: ReadonlyMap<number, string>,
-  operatorFunctions: ReadonlyMap<number, number>,
+  lineages: ReadonlyMap<number, ViewLineage>,
 ): Pick<Catalog, "relations" | "relationsByOid" | "relationsByName"> {
   const columnRows = groupBy(rows.columns, ([relation]) => relation);
   const columns = new Map([...columnRows].map(([relation, own]) => [relation, toColumns(own)]));
   const indexes = groupBy(rows.indexes, ([relation]) => relation);
   const foreignKeys = groupBy(rows.foreignKeys, ([relation]) => relation);
   const parents = groupBy(rows.parents, ([relation]) => relation);
-  const actions = new Map(rows.views.map(([, relation, action]) => [relation, action]));
-  const depends = groupBy(rows.viewDependencies, ([view]) => view);
   const relations = rows.relations.flatMap(
     ([oid, schemaOid, name, relkind, isPartition, hasRules]): readonly Relation[] => {
       const kind = KINDS.get(relkind);
       const schema = schemas.get(schemaOid);
       if (kind === undefined || schema === undefined || schema.includes(".")) return [];
       const own = columns.get(oid) ?? NO_COLUMNS;
-      const action = actions.get(oid);
+      const lineage = lineages.get(oid);
       return [
         {
           oid,
@@ -99,15 +97,7 @@ export function buildRelations(
           parents: (parents.get(oid) ?? []).map(([, parent]) => parent),
           isPartition,
           hasRules,
-          ...(action !== undefined && {
-            lineage: readLineage({
-              oid,
-              columns: new Map([...own].map(([number, column]) => [number, column.name])),
-              action,
-              depends: (depends.get(oid) ?? []).map(([, relation, column]) => [relation, column]),
-              operatorFunctions,
-            }),
-          }),
+          ...(lineage !== undefined && { lineage }),
         },
       ];
     },

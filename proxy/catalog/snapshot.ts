@@ -6,6 +6,7 @@ import * as queries from "./queries.ts";
 import { buildRelations, type RelationRows } from "./relations.ts";
 import { inSnapshot } from "./transaction.ts";
 import { buildTypes, type MultirangeRow, type TypeRow } from "./types.ts";
+import { readLineages } from "./views.ts";
 
 /** Reads the whole catalog of the client's database, as of one moment. */
 export async function readCatalog(client: Client): Promise<Catalog> {
@@ -37,12 +38,13 @@ export async function readCatalogIn(client: Client): Promise<Catalog> {
   const typeRows = await reader.rows<TypeRow>(queries.TYPES);
   const multiranges = serverVersion >= 140_000 ? await reader.rows<MultirangeRow>(queries.MULTIRANGES) : [];
   const types = buildTypes(typeRows, multiranges, schemas);
+  const lineages = await readLineages(rows, new Map(operators.map(([oid, , , code]) => [oid, code])));
   return {
     database,
     serverVersion,
     version: reader.version(),
     schemas: new Set(schemas.values()),
-    ...buildRelations(rows, schemas, new Map(operators.map(([oid, , , code]) => [oid, code]))),
+    ...buildRelations(rows, schemas, lineages),
     functionsByName: groupBy(functions, nameOf),
     functionsByOid: new Map(functions.map((one) => [one.oid, one])),
     operatorsOutside: groupBy(operatorsOutside(operators, schemas), nameOf),

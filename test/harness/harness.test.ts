@@ -9,8 +9,8 @@ import {
   startDebianPostgres,
   supportSchema,
   type TestDatabase,
-} from "../harness/postgres.ts";
-import { redisUrl, startRedis } from "../harness/redis.ts";
+} from "./postgres.ts";
+import { redisUrl, startRedis } from "./redis.ts";
 
 let database: TestDatabase;
 beforeAll(async () => {

@@ -1,0 +1,78 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { readLineage, type ViewFacts } from "../../proxy/catalog/lineage.ts";
+import { isNode, parseTree, UnreadableTree } from "../../proxy/catalog/node-tree.ts";
+
+const view: ViewFacts = {
+  oid: 50,
+  columns: new Map([[1, "email"]]),
+  action: "",
+  depends: [[10, 3]],
+  operatorFunctions: new Map(),
+};
+
+function query(targetList: string, rest = ":setOperations <>"): string {
+  return `({QUERY :rtable ({RANGETBLENTRY :rtekind 0 :relid 10 :selectedCols (b 10)}) :targetList ${targetList} ${rest}})`;
+}
+
+const COPY =
+  "{TARGETENTRY :expr {VAR :varattno 3} :resno 1 :resname email :resorigtbl 10 :resorigcol 3 :resjunk false}";
+
+test("a plain column is a copy of its origin", () => {
+  const lineage = readLineage({ ...view, action: query(`(${COPY})`) });
+  expect(lineage).toEqual({
+    origins: new Map([["email", { relation: 10, column: 3 }]]),
+    dependsOn: [{ relation: 10, columns: [3] }],
+    functions: [],
+  });
+});
+
+test.each([
+  ["nothing", ""],
+  ["no query", "({NOTIFY})"],
+  ["two queries", query(`(${COPY})`).replace(/^\((.*)\)$/, "($1 $1)")],
+  ["no targets", query("<>")],
+  ["a target of an unknown kind", query("({OTHER :resno 1})")],
+  ["a target without a mark", query(`(${COPY.replace(":resjunk false", "")})`)],
+  ["a target beyond the columns", query(`(${COPY.replace(":resno 1", ":resno 2")})`)],
+  ["half of it", query(`(${COPY})`).slice(0, -20)],
+  ["more than it", `${query(`(${COPY})`)} more`],
+])("a definition that holds %s shows nothing of which anything is known", (_what, action) => {
+  const lineage = readLineage({ ...view, action });
+  expect(lineage).toEqual({
+    origins: new Map(),
+    dependsOn: [{ relation: 10, columns: [] }],
+    functions: [0],
+  });
+});
+
+test("an operator that is not in the catalog is an unknown function", () => {
+  const computed =
+    "{TARGETENTRY :expr {OPEXPR :opno 99 :opfuncid 0} :resno 1 :resname email :resorigtbl 0 :resorigcol 0 :resjunk false}";
+  expect(readLineage({ ...view, action: query(`(${computed})`) }).functions).toEqual([0]);
+});
+
+test("any name comes out of a tree as it went in", () => {
+  // outToken() of outfuncs.c: these characters get a backslash anywhere, some others in front.
+  const written = (name: string) => {
+    const escaped = name.replace(/[ \n\t(){}\\]/g, "\\$&");
+    return /^[<"0-9+-]/.test(escaped) ? `\\${escaped}` : escaped;
+  };
+  fc.assert(
+    fc.property(fc.string({ minLength: 1, unit: "grapheme" }), fc.string({ minLength: 1 }), (one, two) => {
+      const tree = parseTree(
+        `{ALIAS :aliasname ${written(one)} :colnames (${written(two)} "${written(one)}") :end 1}`,
+      );
+      if (!isNode(tree)) throw new Error("no node");
+      expect(tree.fields.get("aliasname")).toBe(one);
+      expect(tree.fields.get("colnames")).toEqual([two, `"${one}"`]);
+      expect([...tree.fields.keys()]).toEqual(["aliasname", "colnames", "end"]);
+    }),
+  );
+});
+
+test("text that is no tree is refused, never read half", () => {
+  for (const text of ["", ")", "(", "{", "{A", "{A b}", "{A :b}", "(a", "{A :b 1 :b 2}", "a b"]) {
+    expect(() => parseTree(text), text).toThrow(UnreadableTree);
+  }
+});
