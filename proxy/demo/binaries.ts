@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { access, cp, lstat, mkdir, readFile, rename, rm, stat, symlink } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
-import { dirname, join, resolve } from "node:path";
+import { dirname, join, relative, resolve } from "node:path";
 
 /** The ordinary user that runs the server when we are root: Postgres refuses root. */
 export interface Servant {
@@ -62,9 +62,10 @@ async function recreateSymlinks(native: string): Promise<void> {
   const list: unknown = JSON.parse(await readFile(join(native, "pg-symlinks.json"), "utf8"));
   if (!Array.isArray(list)) throw new Error(`${native}/pg-symlinks.json is not a list`);
   for (const { source, target } of list as readonly { source: string; target: string }[]) {
-    const link = resolve(native, "..", target);
+    // The list's paths begin with "native/". Relative, so that they hold in a copy.
+    const link = resolve(native, relative("native", target));
     if (await lstat(link).catch(() => undefined)) continue;
-    await symlink(resolve(native, "..", source), link).catch((error: NodeJS.ErrnoException) => {
+    await symlink(relative(dirname(target), source), link).catch((error: NodeJS.ErrnoException) => {
       // Another process made it meanwhile.
       if (error.code !== "EEXIST") throw error;
     });
@@ -79,7 +80,10 @@ async function copyOf(native: string): Promise<string> {
   if (!(await isThere(join(copy, "bin", "postgres")))) {
     const fresh = `${copy}.${process.pid}`;
     await mkdir(fresh, { mode: 0o755 });
-    await cp(native, fresh, { recursive: true, verbatimSymlinks: false });
+    // Links that npm's install script made may lead back to where the server's user cannot go.
+    const isNoLink = async (path: string) => !(await lstat(path)).isSymbolicLink();
+    await cp(native, fresh, { recursive: true, filter: isNoLink });
+    await recreateSymlinks(fresh);
     await rename(fresh, copy).catch(() => rm(fresh, { recursive: true }));
   }
   // The temporary folder is everybody's: run only what root alone can have put there.

@@ -1,8 +1,11 @@
 import { execFile } from "node:child_process";
+import { createHash } from "node:crypto";
 import { access, mkdir, mkdtemp, readdir, rename, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { canEnter, findServant } from "../../proxy/demo/binaries.ts";
 
 /**
  * Programs that no npm package ships: from the PATH, from the project's cache, or from Debian's packages,
@@ -30,8 +33,16 @@ const PACKAGES = {
 
 export type ProgramName = keyof typeof PACKAGES;
 
-const CACHE = fileURLToPath(new URL("../../node_modules/.cache/sluice/", import.meta.url));
+const CACHE = await cacheFolder();
 const run = promisify(execFile);
+
+/** In the project; when a server's own user could not go there (we are root, in /root), in the temporary folder. */
+async function cacheFolder(): Promise<string> {
+  const folder = fileURLToPath(new URL("../../node_modules/.cache/sluice/", import.meta.url));
+  const servant = await findServant();
+  if (servant === undefined || (await canEnter(folder, servant))) return folder;
+  return join(tmpdir(), `sluice-cache-${createHash("sha256").update(folder).digest("hex").slice(0, 12)}`);
+}
 
 /** Finds one of these programs, the earlier the better. */
 export async function findProgram(...names: readonly [ProgramName, ...ProgramName[]]): Promise<Program> {
