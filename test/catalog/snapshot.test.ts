@@ -1,11 +1,13 @@
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Catalog, type Relation, relationKey } from "../../proxy/catalog/catalog.ts";
+import { LiveCatalog } from "../../proxy/catalog/live.ts";
 import { readCatalog } from "../../proxy/catalog/snapshot.ts";
 import type { RunningPostgres } from "../../proxy/demo/postgres.ts";
 import {
   createRoles,
   databaseOn,
+  PASSWORDS,
   serverUri,
   startDebianPostgres,
   supportSchema,
@@ -270,6 +272,19 @@ describe.each([
       [...catalog.schemas].filter((name) => name.startsWith("pg_temp") || name.startsWith("pg_toast")),
     ).toEqual([]);
     expect(catalog.relationsByName.has("in dotted schema")).toBe(false);
+  });
+
+  test("a control log-in without any privilege reads the same catalog as a superuser", async () => {
+    const live = await LiveCatalog.open({
+      connection: { host: database.host, port: database.port, user: "anna", password: PASSWORDS.anna },
+      database: database.database,
+      probeSeconds: 3600,
+    });
+    expect(live.current.version).toBe(catalog.version);
+    expect(await live.refresh()).toBe(live.current);
+    expect(await live.searchPathOf("ben")).toBe('"$user", public');
+    expect((await live.unreadableBy("ben")).has("public.dropped.a")).toBe(true);
+    await live.close();
   });
 
   test("the version is the same for the same catalog, and another one after any change", async () => {
