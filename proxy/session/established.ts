@@ -21,6 +21,18 @@ export interface Established {
   readonly address: string;
   /** Parameters as the server last reported them (ParameterStatus): name, value. */
   readonly parameters: Map<string, string>;
+  /** The user whom the database knows, when that is another (`--auth scram`): its grants hold beneath the policy. */
+  readonly databaseUser?: string;
+  /**
+   * The startup packet held only what a guarded role may set, and client_encoding UTF8 and
+   * standard_conforming_strings on were put into it. A session without it cannot become a guarded one.
+   */
+  readonly pinned?: boolean;
+  /**
+   * Aborts when the proxy wants this session to end; its reason is the `Refusal` to tell. The session sends
+   * that between two messages, ends both sides, and resolves.
+   */
+  readonly ending?: AbortSignal;
   /** Asks the server to cancel what runs now; resolves when the server has closed the cancel connection. */
   cancelUpstream(): Promise<void>;
 }

@@ -14,6 +14,7 @@ export type Sqlstate =
   | "28000" // invalid_authorization_specification
   | "28P01" // invalid_password
   | "34000" // invalid_cursor_name
+  | "3D000" // invalid_catalog_name: no such database
   | "42501" // insufficient_privilege
   | "42P01" // undefined_table
   | "42883" // undefined_function

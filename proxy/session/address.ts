@@ -1,0 +1,20 @@
+import { BlockList, isIP, type Socket } from "node:net";
+import { TLSSocket } from "node:tls";
+
+const LOOPBACK = new BlockList();
+LOOPBACK.addSubnet("127.0.0.0", 8, "ipv4");
+LOOPBACK.addAddress("::1", "ipv6");
+
+/** The peer's IP address; IPv4 as such also when it came to an IPv6 socket. "local" for a Unix socket. */
+export function addressOf(socket: Socket): string {
+  const address = socket.remoteAddress;
+  if (address === undefined) return "local";
+  return address.replace(/^::ffff:(?=\d+\.\d+\.\d+\.\d+$)/i, "");
+}
+
+/** Whether nobody on a network can read along: TLS, or both ends are on this machine. */
+export function isPrivate(socket: Socket): boolean {
+  if (socket instanceof TLSSocket) return true;
+  const address = addressOf(socket);
+  return address === "local" || LOOPBACK.check(address, isIP(address) === 6 ? "ipv6" : "ipv4");
+}

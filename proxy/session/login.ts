@@ -1,0 +1,261 @@
+import { randomUUID } from "node:crypto";
+import type { Log } from "../log.ts";
+import type { PolicySet } from "../policy/load.ts";
+import type { Policy, Role } from "../policy/policy.ts";
+import { isRefusal, roleFor } from "../policy/roles.ts";
+import { isUnrestricted } from "../sql/scope.ts";
+import { authenticationOk } from "../wire/backend-messages.ts";
+import { LOGIN_MESSAGE_LIMIT } from "../wire/frames.ts";
+import { terminateMessage } from "../wire/frontend-messages.ts";
+import { bytesOf } from "../wire/messages.ts";
+import { refuseSession } from "../wire/refusal.ts";
+import { negotiate, type Startup, startupMessage } from "../wire/startup.ts";
+import { dial, type Upstream, UpstreamUnreachable } from "../wire/upstream.ts";
+import type { Users } from "../wire/users-file.ts";
+import { addressOf } from "./address.ts";
+import { type CancelKeys, type IssuedKey, sendCancel } from "./cancel.ts";
+import { Conversation, sayFarewell, unlessAborted } from "./conversation.ts";
+import type { Established } from "./established.ts";
+import { type Greeting, relayGreeting } from "./greeting.ts";
+import { LoginEnd } from "./login-end.ts";
+import { relayAuthentication } from "./passthrough.ts";
+import { checkScram, logInUpstream } from "./scram-login.ts";
+import { type Claim, guardedSettings, PINNED, readClaim } from "./startup-settings.ts";
+
+/** How users prove who they are. */
+export type Authenticating =
+  /** By the server's own exchange, relayed. */
+  | { readonly mode: "passthrough" }
+  /** Against verifiers; the log-in upstream is the proxy's own. */
+  | { readonly mode: "scram"; readonly users: () => Users };
+
+/** What log-ins need. */
+export interface LoginParts {
+  readonly authenticating: Authenticating;
+  readonly upstream: Upstream;
+  readonly policies: () => PolicySet;
+  readonly cancelKeys: CancelKeys;
+  readonly maxMessageBytes: number;
+  readonly log: Log;
+}
+
+/** A log-in that succeeded. The server's first ReadyForQuery is in `ready`, not sent yet. */
+export interface LoggedIn {
+  readonly established: Established;
+  /** The role at log-in. */
+  readonly role: Role;
+  readonly ready: Buffer;
+  readonly issued: IssuedKey;
+}
+
+/** Longest message of a server: PQ_LARGE_MESSAGE_LIMIT of libpq/libpq.h. */
+const SERVER_MESSAGE_LIMIT = 0x3fff_ffff;
+
+/**
+ * Logs a client in, here or there, and leaves both sides at the point where the session begins. Throws a
+ * `LoginEnd` in all other cases, with nothing left open upstream. `ending` goes to the session.
+ */
+export async function logIn(
+  client: Conversation,
+  startup: Startup,
+  parts: LoginParts,
+  signal: AbortSignal,
+  ending: AbortSignal,
+): Promise<LoggedIn> {
+  const { minor, reply } = negotiate(startup);
+  if (reply) client.send(reply);
+  const claim = readClaim(startup);
+  let serverKey: Greeting["serverKey"];
+  const cancelUpstream = async () => {
+    if (serverKey === undefined) return;
+    await sendCancel(parts.upstream, serverKey).catch((error: Error) => {
+      parts.log.warn({ reason: error.message }, "a cancel request did not reach the database server");
+    });
+  };
+  const issued = parts.cancelKeys.issue(minor, cancelUpstream);
+  let server: Conversation | undefined;
+  try {
+    const entry = await authenticate(client, claim, parts, signal, (opened) => {
+      server = opened;
+    });
+    const greeting = await relayGreeting(entry.server, client, issued);
+    serverKey = greeting.serverKey;
+    checkGreeting(entry, greeting);
+    client.reader.maximumLength = parts.maxMessageBytes;
+    entry.server.reader.maximumLength = SERVER_MESSAGE_LIMIT;
+    const established: Established = {
+      id: randomUUID(),
+      client,
+      server: entry.server,
+      user: claim.user,
+      database: claim.database,
+      application: claim.application,
+      address: addressOf(client.socket),
+      parameters: greeting.parameters,
+      databaseUser: entry.databaseUser,
+      pinned: entry.pinned,
+      ending,
+      cancelUpstream,
+    };
+    return { established, role: entry.role, ready: bytesOf(entry.server.reader), issued };
+  } catch (error) {
+    issued.revoke();
+    if (server) sayFarewell(server.socket, terminateMessage);
+    throw error;
+  }
+}
+
+/** A user who has proved himself, and the server that has let him in. */
+interface Entry {
+  readonly server: Conversation;
+  readonly databaseUser: string;
+  readonly role: Role;
+  readonly pinned: boolean;
+}
+
+type Hold = (server: Conversation) => void;
+
+async function authenticate(
+  client: Conversation,
+  claim: Claim,
+  parts: LoginParts,
+  signal: AbortSignal,
+  hold: Hold,
+): Promise<Entry> {
+  switch (parts.authenticating.mode) {
+    case "passthrough":
+      return passThrough(client, claim, parts, signal, hold);
+    case "scram":
+      return checkHere(client, claim, parts, parts.authenticating.users(), signal, hold);
+  }
+}
+
+async function passThrough(
+  client: Conversation,
+  claim: Claim,
+  parts: LoginParts,
+  signal: AbortSignal,
+  hold: Hold,
+): Promise<Entry> {
+  const address = addressOf(client.socket);
+  const { settings, pinned } = settingsOf(claim, address, parts);
+  const server = await openServer(parts, signal, hold);
+  server.send(startupMessage([["user", claim.user], ["database", claim.database], ...settings]));
+  const proof = await relayAuthentication(client, server);
+  if (proof === "trusted") {
+    parts.log.warn(
+      { database: claim.database },
+      "the server asks this proxy for no password (trust in pg_hba.conf): anybody can be any user",
+    );
+  }
+  const role = roleOf(claim, address, pinned, parts);
+  client.send(authenticationOk);
+  return { server, databaseUser: claim.user, role, pinned };
+}
+
+async function checkHere(
+  client: Conversation,
+  claim: Claim,
+  parts: LoginParts,
+  users: Users,
+  signal: AbortSignal,
+  hold: Hold,
+): Promise<Entry> {
+  const { upstream } = parts;
+  const signature = await checkScram(client, claim.user, users);
+  const address = addressOf(client.socket);
+  const { settings, pinned } = settingsOf(claim, address, parts);
+  const role = roleOf(claim, address, pinned, parts);
+  if (upstream.database !== undefined && upstream.database !== claim.database) {
+    // In the words of postinit.c.
+    throw LoginEnd.refused(
+      "upstream",
+      refuseSession("3D000", `database "${claim.database}" does not exist`, {
+        hint: "The proxy serves one database here: that of --upstream.",
+      }),
+    );
+  }
+  const databaseUser = upstream.user ?? "";
+  const server = await openServer(parts, signal, hold);
+  server.send(
+    startupMessage([
+      ["user", databaseUser],
+      ["database", claim.database],
+      ...settings,
+      // Row security can ask current_setting('sluice.user') who it is.
+      ["sluice.user", claim.user],
+    ]),
+  );
+  await logInUpstream(client, server, upstream, databaseUser);
+  client.send(Buffer.concat([signature, authenticationOk]));
+  return { server, databaseUser, role, pinned };
+}
+
+/**
+ * What the startup packet upstream holds. The name is one that nobody has proved: its role chooses which
+ * settings may pass, and grants nothing.
+ */
+function settingsOf(
+  claim: Claim,
+  address: string,
+  parts: LoginParts,
+): Pick<Entry, "pinned"> & Pick<Claim, "settings"> {
+  const policy = parts.policies().forDatabase(claim.database);
+  const claimed = roleFor(policy, claim.user, address);
+  const pinned = isRefusal(claimed) || isGuarded(policy, claimed);
+  return { settings: pinned ? guardedSettings(claim) : claim.settings, pinned };
+}
+
+/** The role of a user who has proved himself, by the policy as it is now. */
+function roleOf(claim: Claim, address: string, pinned: boolean, parts: LoginParts): Role {
+  const policy = parts.policies().forDatabase(claim.database);
+  const role = roleFor(policy, claim.user, address);
+  if (isRefusal(role)) throw LoginEnd.refused("no_role", role);
+  if (pinned || !isGuarded(policy, role)) return role;
+  throw LoginEnd.refused(
+    "no_role",
+    refuseSession("57P03", "the policy changed during this log-in; try again"),
+  );
+}
+
+/** `mode: observe` changes nothing, startup packets included. */
+function isGuarded(policy: Policy, role: Role): boolean {
+  return policy.mode === "enforce" && !isUnrestricted(role);
+}
+
+async function openServer(parts: LoginParts, signal: AbortSignal, hold: Hold): Promise<Conversation> {
+  try {
+    const socket = await unlessAborted(dial(parts.upstream), signal);
+    const server = new Conversation(socket, LOGIN_MESSAGE_LIMIT, signal);
+    hold(server);
+    return server;
+  } catch (error) {
+    if (!(error instanceof UpstreamUnreachable)) throw error;
+    parts.log.error({ reason: error.message }, "the database server cannot be reached");
+    throw LoginEnd.refused("upstream", {
+      ...error.refusal,
+      hint: "The proxy is up; the database behind it is not, or the network between them. The proxy's log says more.",
+    });
+  }
+}
+
+/**
+ * Two things that all else stands on: the server took us for the user whom we named, and a guarded
+ * session's text is read as the analysis reads it.
+ */
+function checkGreeting(entry: Entry, { parameters }: Greeting): void {
+  const user = parameters.get("session_authorization");
+  if (user !== undefined && user !== entry.databaseUser) {
+    throw LoginEnd.refused("upstream", refuseSession("XX000", "the server logged in another user"));
+  }
+  if (!entry.pinned) return;
+  for (const [name, value] of PINNED) {
+    if (parameters.get(name) === value) continue;
+    throw LoginEnd.refused(
+      "upstream",
+      refuseSession("XX000", `the server did not take ${name}=${value}`, {
+        hint: "A pooler between the proxy and the database may ignore startup parameters.",
+      }),
+    );
+  }
+}

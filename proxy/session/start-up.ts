@@ -1,0 +1,103 @@
+import type { Socket } from "node:net";
+import { TLSSocket } from "node:tls";
+import { ProtocolViolation } from "../wire/frames.ts";
+import { refuseSession } from "../wire/refusal.ts";
+import { decodeStartup, type Startup } from "../wire/startup.ts";
+import { TLS_HANDSHAKE, type TlsAcceptor } from "../wire/tls.ts";
+import { Conversation, unlessAborted } from "./conversation.ts";
+import { LoginEnd } from "./login-end.ts";
+
+/** TLS towards clients, as far as there is any. */
+export interface ClientTls {
+  readonly acceptor: TlsAcceptor;
+  readonly certificates: "required" | "not asked for";
+}
+
+/** What a client came for. */
+export type Arrival =
+  | { readonly kind: "login"; readonly client: Conversation; readonly startup: Startup }
+  | { readonly kind: "cancel"; readonly processId: number; readonly key: Buffer };
+
+/** libpq/auth.c took 10 kB for a password or token before it took 64; nobody's password is longer. */
+const ANSWER_LIMIT = 10_000;
+
+/**
+ * Takes a client to its startup packet: TLS or none, no GSSAPI encryption, cancel requests. `hold` is told
+ * of each conversation that takes the place of the one before, so that the last one can be ended.
+ */
+export async function receiveClient(
+  socket: Socket,
+  tls: ClientTls | undefined,
+  signal: AbortSignal,
+  hold: (client: Conversation) => void,
+): Promise<Arrival> {
+  const over = (current: Socket): Conversation => {
+    const conversation = new Conversation(current, ANSWER_LIMIT, signal);
+    hold(conversation);
+    return conversation;
+  };
+  let client = over(socket);
+  // sslnegotiation=direct of Postgres 17: the first byte of a TLS record cannot begin a startup packet.
+  if (tls && (await client.firstByte()) === TLS_HANDSHAKE)
+    client = over(await beginWithTls(client, tls, signal));
+  const answered = new Set<"ssl" | "gss">();
+  for (;;) {
+    if (!(await client.receiveStartup())) throw LoginEnd.left();
+    const packet = decodeStartup(client.reader);
+    switch (packet.kind) {
+      case "cancel":
+        return packet;
+      case "startup":
+        refuseWithoutCertificate(client.socket, tls);
+        return { kind: "login", client, startup: packet };
+      case "ssl":
+      case "gss":
+        refuseRepetition(client, packet.kind, answered);
+        if (packet.kind === "ssl" && tls) client = over(await makeTls(client, tls, signal));
+        else client.send(Buffer.from("N"));
+    }
+  }
+}
+
+/** As in ProcessStartupPacket: each kind of encryption may be asked for once, and not inside TLS. */
+function refuseRepetition(client: Conversation, kind: "ssl" | "gss", answered: Set<"ssl" | "gss">): void {
+  if (answered.has(kind) || client.socket instanceof TLSSocket) {
+    const code = kind === "ssl" ? "1234.5679" : "1234.5680";
+    throw new ProtocolViolation(`unsupported frontend protocol ${code}: server supports 3.0 to 3.2`, "0A000");
+  }
+  answered.add(kind);
+}
+
+async function makeTls(client: Conversation, tls: ClientTls, signal: AbortSignal): Promise<Socket> {
+  try {
+    return await unlessAborted(tls.acceptor.accept(client.socket, client.reader), signal);
+  } catch (error) {
+    // Bytes behind the request: found before the answer, so that the client can still be told.
+    throw error instanceof ProtocolViolation ? error : brokenTls(client, error);
+  }
+}
+
+async function beginWithTls(client: Conversation, tls: ClientTls, signal: AbortSignal): Promise<Socket> {
+  try {
+    return await unlessAborted(tls.acceptor.acceptDirect(client.socket, client.reader), signal);
+  } catch (error) {
+    throw brokenTls(client, error);
+  }
+}
+
+/** A failed handshake has told the client why by an alert; plain text behind it would only confuse. */
+function brokenTls(client: Conversation, error: unknown): unknown {
+  client.socket.destroy();
+  return error instanceof LoginEnd ? error : LoginEnd.silent("protocol");
+}
+
+/** Who leaves TLS out must not get around the certificate. */
+function refuseWithoutCertificate(socket: Socket, tls: ClientTls | undefined): void {
+  if (tls?.certificates !== "required" || socket instanceof TLSSocket) return;
+  throw LoginEnd.refused(
+    "protocol",
+    refuseSession("28000", "connection requires a valid client certificate", {
+      hint: "Connect with sslmode=require (or verify-full), sslcert and sslkey.",
+    }),
+  );
+}
