@@ -98,7 +98,7 @@ function initials(value: string): string {
 /** alice@example.com: a***@example.com; a@example.com: ***@example.com; anything else is hidden whole. */
 function email(value: string): string {
   const first = `COALESCE(pg_catalog.substring(${value}, '^([^@[:space:]]).+@[^@[:space:]]+$'), '')`;
-  const domain = `pg_catalog.substring(${value}, '@([^@[:space:]]+)$')`;
+  const domain = `pg_catalog.substring(${value}, '^.+@([^@[:space:]]+)$')`;
   return `COALESCE(${concat(concat(first, "'***@'"), domain)}, '[redacted]')`;
 }
 
@@ -208,12 +208,14 @@ function round(column: string, type: MaskedType, to: number): MaskSql {
   if (type.name === "numeric") return roundNumeric(column, type, to);
   if (type.name === "float4" || type.name === "float8") {
     const value = `(${column})::pg_catalog.float8`;
-    const limit = "(1e30)::pg_catalog.float8";
-    const small = binary(`pg_catalog.abs(${value})`, "<", limit);
     const multiple = `(${decimal(to)})::pg_catalog.float8`;
+    const absolute = `pg_catalog.abs(${value})`;
+    const nearZero = binary(absolute, "<", binary(multiple, "/", "(4)::pg_catalog.float8"));
+    const small = binary(absolute, "<", "(1e30)::pg_catalog.float8");
     const rounded = binary(`pg_catalog.round(${binary(value, "/", multiple)})`, "*", multiple);
-    // Near the end of the type the product overflows, which would be an error.
-    return typed(column, `CASE WHEN ${small} THEN ${rounded} END`, type);
+    // At both ends of the type the quotient underflows or the product overflows, which would be an error.
+    const zero = "(0)::pg_catalog.float8";
+    return typed(column, `CASE WHEN ${nearZero} THEN ${zero} WHEN ${small} THEN ${rounded} END`, type);
   }
   return unfit(type, "integer, numeric and floating-point");
 }
