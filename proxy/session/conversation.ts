@@ -81,6 +81,7 @@ export class Conversation implements Side {
   }
 }
 
+const NOTHING = Buffer.alloc(0);
 /** For how long a peer may take to read its last message. */
 const FAREWELL_MS = 2_000;
 
@@ -88,7 +89,7 @@ const FAREWELL_MS = 2_000;
  * Sends the last words and closes. What the peer still sends is read and dropped: a socket that is closed
  * with bytes unread is reset, and the peer's system then throws away the last words as well.
  */
-export function sayFarewell(socket: Socket, words: Buffer): void {
+export function sayFarewell(socket: Socket, words: Buffer = NOTHING): void {
   if (!socket.writable) {
     socket.destroy();
     return;
@@ -96,21 +97,26 @@ export function sayFarewell(socket: Socket, words: Buffer): void {
   const timer = setTimeout(() => socket.destroy(), FAREWELL_MS);
   timer.unref();
   socket.once("close", () => clearTimeout(timer));
-  socket.end(words);
+  if (words.length > 0) socket.write(words);
+  socket.end();
   socket.on("data", () => {});
   socket.resume();
 }
 
-/** A socket that comes from elsewhere, or the reason for which nobody waits any longer. */
-export function unlessAborted(opening: Promise<Socket>, signal: AbortSignal): Promise<Socket> {
+/** What is awaited, or the reason for which nobody waits any longer; what comes too late is discarded. */
+export function unlessAborted<T>(
+  awaited: Promise<T>,
+  signal: AbortSignal,
+  discard: (late: T) => void,
+): Promise<T> {
   return new Promise((resolve, reject) => {
     const onAbort = () => reject(signal.reason);
     signal.addEventListener("abort", onAbort);
-    opening.then(
-      (socket) => {
+    awaited.then(
+      (value) => {
         signal.removeEventListener("abort", onAbort);
-        if (signal.aborted) socket.destroy();
-        else resolve(socket);
+        if (signal.aborted) discard(value);
+        else resolve(value);
       },
       (error: unknown) => {
         signal.removeEventListener("abort", onAbort);
@@ -119,4 +125,8 @@ export function unlessAborted(opening: Promise<Socket>, signal: AbortSignal): Pr
     );
     if (signal.aborted) onAbort();
   });
+}
+
+export function destroySocket(socket: Socket): void {
+  socket.destroy();
 }

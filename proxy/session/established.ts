@@ -28,9 +28,11 @@ export interface Established {
    * standard_conforming_strings on were put into it. A session without it cannot become a guarded one.
    */
   readonly pinned?: boolean;
+  /** Aborts when this session shall end as soon as no transaction is open; the reason is the `Refusal` to tell. */
+  readonly draining?: AbortSignal;
   /**
-   * Aborts when the proxy wants this session to end; its reason is the `Refusal` to tell. The session sends
-   * that between two messages, ends both sides, and resolves.
+   * Aborts when this session shall end now; the reason is the `Refusal` to tell. The session sends it between
+   * two messages, ends both sides, and resolves.
    */
   readonly ending?: AbortSignal;
   /** Asks the server to cancel what runs now; resolves when the server has closed the cancel connection. */

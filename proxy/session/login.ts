@@ -14,7 +14,7 @@ import { dial, type Upstream, UpstreamUnreachable } from "../wire/upstream.ts";
 import type { Users } from "../wire/users-file.ts";
 import { addressOf } from "./address.ts";
 import { type CancelKeys, type IssuedKey, sendCancel } from "./cancel.ts";
-import { Conversation, sayFarewell, unlessAborted } from "./conversation.ts";
+import { Conversation, destroySocket, sayFarewell, unlessAborted } from "./conversation.ts";
 import type { Established } from "./established.ts";
 import { type Greeting, relayGreeting } from "./greeting.ts";
 import { LoginEnd } from "./login-end.ts";
@@ -53,14 +53,14 @@ const SERVER_MESSAGE_LIMIT = 0x3fff_ffff;
 
 /**
  * Logs a client in, here or there, and leaves both sides at the point where the session begins. Throws a
- * `LoginEnd` in all other cases, with nothing left open upstream. `ending` goes to the session.
+ * `LoginEnd` in all other cases, with nothing left open upstream. `ends` are for the session.
  */
 export async function logIn(
   client: Conversation,
   startup: Startup,
   parts: LoginParts,
   signal: AbortSignal,
-  ending: AbortSignal,
+  ends: Required<Pick<Established, "draining" | "ending">>,
 ): Promise<LoggedIn> {
   const { minor, reply } = negotiate(startup);
   if (reply) client.send(reply);
@@ -94,7 +94,7 @@ export async function logIn(
       parameters: greeting.parameters,
       databaseUser: entry.databaseUser,
       pinned: entry.pinned,
-      ending,
+      ...ends,
       cancelUpstream,
     };
     return { established, role: entry.role, ready: bytesOf(entry.server.reader), issued };
@@ -225,7 +225,7 @@ function isGuarded(policy: Policy, role: Role): boolean {
 
 async function openServer(parts: LoginParts, signal: AbortSignal, hold: Hold): Promise<Conversation> {
   try {
-    const socket = await unlessAborted(dial(parts.upstream), signal);
+    const socket = await unlessAborted(dial(parts.upstream), signal, destroySocket);
     const server = new Conversation(socket, LOGIN_MESSAGE_LIMIT, signal);
     hold(server);
     return server;

@@ -4,7 +4,7 @@ import { ProtocolViolation } from "../wire/frames.ts";
 import { refuseSession } from "../wire/refusal.ts";
 import { decodeStartup, type Startup } from "../wire/startup.ts";
 import { TLS_HANDSHAKE, type TlsAcceptor } from "../wire/tls.ts";
-import { Conversation, unlessAborted } from "./conversation.ts";
+import { Conversation, destroySocket, unlessAborted } from "./conversation.ts";
 import { LoginEnd } from "./login-end.ts";
 
 /** TLS towards clients, as far as there is any. */
@@ -70,7 +70,7 @@ function refuseRepetition(client: Conversation, kind: "ssl" | "gss", answered: S
 
 async function makeTls(client: Conversation, tls: ClientTls, signal: AbortSignal): Promise<Socket> {
   try {
-    return await unlessAborted(tls.acceptor.accept(client.socket, client.reader), signal);
+    return await unlessAborted(tls.acceptor.accept(client.socket, client.reader), signal, destroySocket);
   } catch (error) {
     // Bytes behind the request: found before the answer, so that the client can still be told.
     throw error instanceof ProtocolViolation ? error : brokenTls(client, error);
@@ -79,7 +79,11 @@ async function makeTls(client: Conversation, tls: ClientTls, signal: AbortSignal
 
 async function beginWithTls(client: Conversation, tls: ClientTls, signal: AbortSignal): Promise<Socket> {
   try {
-    return await unlessAborted(tls.acceptor.acceptDirect(client.socket, client.reader), signal);
+    return await unlessAborted(
+      tls.acceptor.acceptDirect(client.socket, client.reader),
+      signal,
+      destroySocket,
+    );
   } catch (error) {
     throw brokenTls(client, error);
   }

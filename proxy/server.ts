@@ -1,0 +1,224 @@
+import { once } from "node:events";
+import { createServer, type Server, type Socket } from "node:net";
+import { setTimeout } from "node:timers/promises";
+import type { AuditLog } from "./audit/event.ts";
+import type { Catalogs } from "./catalog/catalogs.ts";
+import type { CounterStore } from "./guard/meter.ts";
+import type { Keys } from "./keys.ts";
+import type { Log } from "./log.ts";
+import type { Metrics } from "./metrics.ts";
+import type { PolicySet } from "./policy/load.ts";
+import { CancelKeys } from "./session/cancel.ts";
+import { Connection, type ConnectionParts, type PrepareSession } from "./session/connection.ts";
+import type { Authenticating } from "./session/login.ts";
+import type { ClientTls } from "./session/start-up.ts";
+import type { Address, Settings } from "./settings.ts";
+import type { Scopes, VerdictCache } from "./sql/cache.ts";
+import { refuseSession } from "./wire/refusal.ts";
+import { TlsAcceptor } from "./wire/tls.ts";
+import type { Upstream } from "./wire/upstream.ts";
+import { readUsersFile, type Users } from "./wire/users-file.ts";
+
+export type ServerSettings = Pick<
+  Settings,
+  | "listen"
+  | "auth"
+  | "users"
+  | "tlsCert"
+  | "tlsKey"
+  | "tlsClientCa"
+  | "maxMessage"
+  | "maxClients"
+  | "loginTimeout"
+  | "drainTimeout"
+>;
+
+/** All that sessions are made of. */
+export interface ServerParts {
+  readonly settings: ServerSettings;
+  readonly upstream: Upstream;
+  /** The policies in force. */
+  readonly policies: () => PolicySet;
+  readonly catalogs: Catalogs;
+  readonly verdicts: VerdictCache;
+  readonly scopes: Scopes;
+  readonly store: CounterStore;
+  readonly audit: AuditLog;
+  readonly metrics: Metrics;
+  readonly keys: Keys;
+  readonly log: Log;
+  /** Unix time in milliseconds; the system's if left out. */
+  readonly now?: () => number;
+  /** In place of the session that guards: for tests of what comes before it. */
+  readonly prepareSession?: PrepareSession;
+}
+
+export interface RunningServer {
+  readonly address: Address;
+  /** Clients past log-in. */
+  readonly sessions: number;
+  /** Reads the users file and the TLS files again; a bad one is logged, and what was in force stays. */
+  reload(): Promise<void>;
+  /** No new clients; open transactions may finish within the drain timeout; resolves when all are gone. */
+  close(): Promise<void>;
+}
+
+/** All open connections; each promise is fulfilled when its connection is gone. */
+type Connections = Map<Connection, Promise<void>>;
+
+/** Connections beyond the limit of clients: to be told that it is reached, and for cancel requests. */
+const RESERVE = 100;
+/** How long sessions may take over their last words when they are told to end. */
+const LAST_WORDS_MS = 3_000;
+
+/** Listens for clients. Rejects when it cannot, or when a file that the settings name is not good. */
+export async function startServer(parts: ServerParts): Promise<RunningServer> {
+  const users = await openUsers(parts);
+  const tls = openTls(parts.settings);
+  const connections: Connections = new Map();
+  const shared = connectionParts(parts, users, tls, connections);
+  const { maxClients, listen, drainTimeout } = parts.settings;
+
+  const listener = createServer({ noDelay: true, keepAlive: true }, (socket: Socket) => {
+    socket.on("error", () => {});
+    if (connections.size >= maxClients + RESERVE) {
+      parts.metrics.loginFailed("limit");
+      socket.destroy();
+      return;
+    }
+    const connection = new Connection(socket, shared);
+    const gone = connection.run().finally(() => connections.delete(connection));
+    connections.set(connection, gone);
+  });
+  listener.listen({ host: listen.host, port: listen.port });
+  await once(listener, "listening");
+  // Too many open files, say: the next client may be luckier.
+  listener.on("error", (error) => parts.log.error({ err: error }, "a client could not be accepted"));
+
+  return {
+    address: boundTo(listener, listen),
+    get sessions() {
+      return [...connections.keys()].filter(({ inSession }) => inSession).length;
+    },
+    async reload() {
+      await users.reload();
+      reloadTls(tls, parts.log);
+    },
+    async close() {
+      const closed = listener.listening ? once(listener, "close") : undefined;
+      if (listener.listening) listener.close();
+      await empty(connections, drainTimeout);
+      await closed;
+    },
+  };
+}
+
+function connectionParts(
+  parts: ServerParts,
+  users: UsersInForce,
+  tls: ClientTls | undefined,
+  connections: Connections,
+): ConnectionParts {
+  const { settings, prepareSession } = parts;
+  if (prepareSession === undefined) throw new Error("no session to run");
+  const authenticating: Authenticating =
+    settings.auth === "scram" ? { mode: "scram", users: users.current } : { mode: "passthrough" };
+  return {
+    authenticating,
+    upstream: parts.upstream,
+    policies: parts.policies,
+    cancelKeys: new CancelKeys(),
+    maxMessageBytes: settings.maxMessage,
+    log: parts.log,
+    tls,
+    loginTimeoutMs: settings.loginTimeout,
+    admit: () => {
+      const admitted = [...connections.keys()].filter((connection) => connection.admitted).length;
+      // In the words of postinit.c.
+      return admitted < settings.maxClients
+        ? undefined
+        : refuseSession("53300", "sorry, too many clients already", {
+            hint: `This proxy takes ${settings.maxClients} clients at a time (--max-clients).`,
+          });
+    },
+    prepareSession,
+    audit: parts.audit,
+    metrics: parts.metrics,
+    now: parts.now ?? Date.now,
+  };
+}
+
+/** First whoever has no transaction open, then everybody, then whoever did not listen. */
+async function empty(connections: Connections, drainTimeout: number): Promise<void> {
+  const refusal = refuseSession("57P01", "terminating connection: the proxy is shutting down", {
+    hint: "Connect again: another instance, or this one once it is back, will serve you.",
+  });
+  for (const connection of connections.keys()) connection.drain(refusal);
+  if (await emptied(connections, drainTimeout)) return;
+  for (const connection of connections.keys()) connection.end(refusal);
+  if (await emptied(connections, LAST_WORDS_MS)) return;
+  for (const connection of connections.keys()) connection.destroy();
+  await Promise.all(connections.values());
+}
+
+async function emptied(connections: Connections, within: number): Promise<boolean> {
+  const timer = new AbortController();
+  const timeout = setTimeout(within, false, { signal: timer.signal }).catch(() => false);
+  const gone = Promise.all(connections.values()).then(() => true);
+  try {
+    return await Promise.race([gone, timeout]);
+  } finally {
+    timer.abort();
+  }
+}
+
+/** The users file as it was last read well. */
+interface UsersInForce {
+  readonly current: () => Users;
+  reload(): Promise<void>;
+}
+
+async function openUsers({ settings, upstream, log }: ServerParts): Promise<UsersInForce> {
+  if (settings.auth !== "scram") return { current: () => new Map(), reload: async () => {} };
+  const { users: path } = settings;
+  if (path === undefined) throw new Error('--auth scram needs --users ("sluice scram" makes its lines)');
+  if (upstream.user === undefined) throw new Error("--auth scram needs a user in --upstream");
+  const first = await readUsersFile(path);
+  if (!first.ok) throw new Error(first.problems.join("\n"));
+  let users = first.users;
+  return {
+    current: () => users,
+    async reload() {
+      const read = await readUsersFile(path);
+      if (read.ok) users = read.users;
+      else log.error({ problems: read.problems }, "the users file is not good; the last one stays in force");
+    },
+  };
+}
+
+function openTls({ tlsCert, tlsKey, tlsClientCa }: ServerSettings): ClientTls | undefined {
+  if (tlsCert === undefined && tlsKey === undefined && tlsClientCa === undefined) return undefined;
+  if (tlsCert === undefined || tlsKey === undefined) {
+    throw new Error("TLS towards clients needs both --tls-cert and --tls-key");
+  }
+  return {
+    acceptor: new TlsAcceptor({ certificate: tlsCert, key: tlsKey, clientCa: tlsClientCa }),
+    certificates: tlsClientCa === undefined ? "not asked for" : "required",
+  };
+}
+
+function reloadTls(tls: ClientTls | undefined, log: Log): void {
+  try {
+    tls?.acceptor.reload();
+  } catch (error) {
+    log.error({ err: error }, "the TLS files are not good; the last ones stay in force");
+  }
+}
+
+/** The port is the one that the system chose where 0 was asked for. */
+function boundTo(listener: Server, { host, port }: Address): Address {
+  const bound = listener.address();
+  return typeof bound === "object" && bound !== null
+    ? { host: bound.address, port: bound.port }
+    : { host, port };
+}

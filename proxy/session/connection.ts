@@ -1,0 +1,196 @@
+import type { Socket } from "node:net";
+import type { AuditLog, SessionEvent } from "../audit/event.ts";
+import type { Metrics } from "../metrics.ts";
+import { errorResponse } from "../wire/errors.ts";
+import { ProtocolViolation } from "../wire/frames.ts";
+import { terminateMessage } from "../wire/frontend-messages.ts";
+import { type Refusal, refuseSession } from "../wire/refusal.ts";
+import type { Startup } from "../wire/startup.ts";
+import { addressOf } from "./address.ts";
+import { type Conversation, sayFarewell, unlessAborted } from "./conversation.ts";
+import type { Established } from "./established.ts";
+import { type LoggedIn, type LoginParts, logIn } from "./login.ts";
+import { LoginEnd } from "./login-end.ts";
+import { type ClientTls, receiveClient } from "./start-up.ts";
+
+/**
+ * Gets ready what a session needs, and gives what runs it to its end. It may fail: the client has not been
+ * told yet that it may begin.
+ */
+export type PrepareSession = (established: Established) => Promise<() => Promise<void>>;
+
+export interface ConnectionParts extends LoginParts {
+  readonly tls: ClientTls | undefined;
+  readonly loginTimeoutMs: number;
+  /** Asked when a client wants to log in: whether there is room for one more. */
+  readonly admit: () => Refusal | undefined;
+  readonly prepareSession: PrepareSession;
+  readonly audit: AuditLog;
+  readonly metrics: Metrics;
+  /** Unix time in milliseconds. */
+  readonly now: () => number;
+}
+
+/** One client's connection from its first byte to its last: start-up, log-in, session. */
+export class Connection {
+  readonly #socket: Socket;
+  readonly #parts: ConnectionParts;
+  readonly #login = new AbortController();
+  readonly #draining = new AbortController();
+  readonly #ending = new AbortController();
+  #client: Conversation | undefined;
+  #startup: Startup | undefined;
+  #session: LoggedIn | undefined;
+
+  constructor(socket: Socket, parts: ConnectionParts) {
+    this.#socket = socket;
+    this.#parts = parts;
+  }
+
+  /** Counts against the limit of clients: it has asked to log in. */
+  get admitted(): boolean {
+    return this.#startup !== undefined;
+  }
+
+  /** Past log-in. */
+  get inSession(): boolean {
+    return this.#session !== undefined;
+  }
+
+  /** Serves the client; resolves when all of it is closed, and never rejects. */
+  async run(): Promise<void> {
+    const closed = new Promise((resolve) => this.#socket.once("close", resolve));
+    const limit = setTimeout(() => this.#login.abort(overdue()), this.#parts.loginTimeoutMs);
+    try {
+      const start = await this.#begin();
+      clearTimeout(limit);
+      await start?.();
+      this.#close();
+    } catch (error) {
+      this.#fail(error);
+    } finally {
+      clearTimeout(limit);
+    }
+    await closed;
+  }
+
+  /** Ends the connection as soon as no transaction is open; at once before the session. */
+  drain(refusal: Refusal): void {
+    this.#login.abort(LoginEnd.refused("upstream", { ...refusal, sqlstate: "57P03" }));
+    this.#draining.abort(refusal);
+  }
+
+  /** Ends the connection now, with a word to the client. */
+  end(refusal: Refusal): void {
+    this.drain(refusal);
+    this.#ending.abort(refusal);
+  }
+
+  /** Closes without a word. */
+  destroy(): void {
+    this.#session?.established.server.socket.destroy();
+    this.#client?.socket.destroy();
+    this.#socket.destroy();
+  }
+
+  /** Up to the session: gives what runs it, or nothing when the client came for something else. */
+  async #begin(): Promise<(() => Promise<void>) | undefined> {
+    const { tls, cancelKeys, admit } = this.#parts;
+    const { signal } = this.#login;
+    const arrival = await receiveClient(this.#socket, tls, signal, (client) => {
+      this.#client = client;
+    });
+    if (arrival.kind === "cancel") {
+      await cancelKeys.request(arrival.processId, arrival.key);
+      return undefined;
+    }
+    const full = admit();
+    this.#startup = arrival.startup;
+    if (full) throw LoginEnd.refused("limit", full);
+    const ends = { draining: this.#draining.signal, ending: this.#ending.signal };
+    this.#session = await logIn(arrival.client, arrival.startup, this.#parts, signal, ends);
+    return this.#enter(this.#session);
+  }
+
+  async #enter({ established, role, ready, issued }: LoggedIn): Promise<() => Promise<void>> {
+    const { audit, metrics, now, prepareSession } = this.#parts;
+    const { id, user, database, application, address } = established;
+    const run = await unlessAborted(prepareSession(established), this.#login.signal, () => {});
+    const session = {
+      time: now(),
+      session: id,
+      user,
+      role: role.name,
+      database,
+      client: address,
+      application,
+    };
+    audit.write({ kind: "login", ...session });
+    metrics.sessionOpened(database);
+    established.client.socket.write(ready);
+    return async () => {
+      try {
+        await run();
+      } finally {
+        issued.revoke();
+        metrics.sessionClosed(database);
+      }
+    };
+  }
+
+  /** The session has ended and said so, or the cancel request has been dealt with. */
+  #close(): void {
+    if (this.#session) sayFarewell(this.#session.established.server.socket, terminateMessage);
+    if (this.#client) sayFarewell(this.#client.socket);
+  }
+
+  /** One place for all that can go wrong: the client is told, the operator and the audit log as well. */
+  #fail(error: unknown): void {
+    const { log, metrics } = this.#parts;
+    const end = LoginEnd.from(error);
+    if (!isExpected(error)) log.error({ err: error }, "a session was ended by an error of the proxy");
+    if (this.#session) {
+      this.#session.issued.revoke();
+      sayFarewell(this.#session.established.server.socket, terminateMessage);
+    } else if (end.failure !== undefined) {
+      metrics.loginFailed(end.failure);
+      log.info(
+        { address: addressOf(this.#socket), reason: end.failure, sqlstate: end.sqlstate },
+        "log-in failed",
+      );
+      this.#record(end);
+    }
+    const socket = this.#client?.socket ?? this.#socket;
+    // Before its startup packet nobody has shown that he speaks this protocol; Postgres leaves him, too, unanswered.
+    const mute = end.failure === "timeout" && this.#startup === undefined;
+    if (mute || end.failure === undefined) socket.destroy();
+    else sayFarewell(socket, end.refusal && errorResponse(end.refusal));
+  }
+
+  #record(end: LoginEnd): void {
+    const given = this.#startup?.parameters;
+    if (given === undefined) return;
+    const user = given.get("user") ?? "";
+    const event: SessionEvent = {
+      kind: "login refused",
+      time: this.#parts.now(),
+      session: "",
+      user,
+      role: "",
+      database: given.get("database") || user,
+      client: addressOf(this.#socket),
+      application: given.get("application_name") ?? "",
+      ...(end.sqlstate === undefined ? {} : { sqlstate: end.sqlstate }),
+    };
+    this.#parts.audit.write(event);
+  }
+}
+
+function isExpected(error: unknown): boolean {
+  return error instanceof LoginEnd || error instanceof ProtocolViolation;
+}
+
+/** In the words of postmaster's authentication_timeout. */
+function overdue(): LoginEnd {
+  return LoginEnd.refused("timeout", refuseSession("57014", "canceling authentication due to timeout"));
+}
