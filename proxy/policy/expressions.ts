@@ -1,4 +1,4 @@
-import { hasSqlDetails, loadModule, parseSync, type ScanToken, scanSync } from "libpg-query";
+import { loadModule, parseSync, type ScanToken, scanSync } from "libpg-query";
 
 /*
  * SQL expressions of a policy: conditions and masks. They are read by Postgres's own parser, once, when the
@@ -37,7 +37,9 @@ export interface ByteRange {
 type Fault = Extract<ParsedExpression, { ok: false }>;
 
 /** As long as `:user`, so that offsets stay. The spaces keep it apart from its neighbours. */
-const STAND_IN = " $1  ";
+const AS_PARAMETER = " $1  ";
+/** The form in which the user's name is spliced in the end (conditions.ts), and as long. */
+const AS_LITERAL = "('') ";
 
 /** Checks the condition of `when:` or `only:`. */
 export function parseCondition(text: string): ParsedExpression {
@@ -48,8 +50,6 @@ export function parseCondition(text: string): ParsedExpression {
 export function parseMaskExpression(text: string): ParsedExpression {
   const parsed = parseExpression(text, MASK_NODES);
   if (!parsed.ok) return parsed;
-  if (placeholders(text).length > 0)
-    return fault(":user has no meaning in a mask", "Use :user in when: or only:.");
   const stranger = parsed.use.columns.find((column) => column !== "value");
   if (stranger !== undefined) {
     return fault(
@@ -91,6 +91,7 @@ const PREFIX = "SELECT (".length;
 function parseExpression(text: string, nodes: NodeList): ParsedExpression {
   // The parser reads a C string: what follows a zero byte would be spliced unread.
   if (text.includes("\0")) return fault("a zero byte in an SQL expression", "Take it out.");
+  if (text.trim() === "") return fault("this is not one SQL expression", "One expression, as after WHERE.");
   let tokens: readonly ScanToken[];
   try {
     tokens = scanSync(text).tokens;
@@ -108,12 +109,13 @@ function parseExpression(text: string, nodes: NodeList): ParsedExpression {
     );
   }
 
-  const substituted = splice(
-    text,
-    placeholders(text).map(({ start, end }) => ({ start, end, text: STAND_IN })),
-  );
+  const users = placeholders(text);
+  if (users.length > 0 && nodes === MASK_NODES) {
+    return fault(":user has no meaning in a mask", "Use :user in when: or only:.");
+  }
   const walk: Walk = { ...emptyWalk(), nodes };
   try {
+    const substituted = standIn(text, users, AS_PARAMETER);
     // In parentheses and without: `true) OR (true` fits the one, `1 FROM t` the other, one expression both.
     const target = singleTarget(`SELECT (${substituted})`);
     if (target === undefined || singleTarget(`SELECT ${substituted}`) === undefined) {
@@ -122,11 +124,14 @@ function parseExpression(text: string, nodes: NodeList): ParsedExpression {
         "One expression, as after WHERE; a subquery stands in parentheses.",
       );
     }
+    const literal = singleTarget(`SELECT (${standIn(text, users, AS_LITERAL)})`);
+    if (shapeOf(target, users) !== shapeOf(literal, users)) {
+      return fault("not valid SQL: :user cannot stand here", "It is a value, as in assignee = :user.");
+    }
     const refused = visit(target, walk, 0);
     if (refused !== undefined) return refused;
   } catch (error) {
-    const place = hasSqlDetails(error) ? "" : " (too deep)";
-    return fault(`not valid SQL: ${messageOf(error)}${place}`, "One SQL expression, as after WHERE.");
+    return fault(`not valid SQL: ${messageOf(error)}`, "One SQL expression, as after WHERE.");
   }
   const qualified = walk.unqualified.map((location) => ({
     start: location - PREFIX,
@@ -143,6 +148,24 @@ function parseExpression(text: string, nodes: NodeList): ParsedExpression {
       operators: [...new Set(walk.operators)],
     },
   };
+}
+
+function standIn(text: string, users: readonly ByteRange[], form: string): string {
+  return splice(
+    text,
+    users.map(({ start, end }) => ({ start, end, text: form })),
+  );
+}
+
+/**
+ * The tree as text, the same for both forms of `:user`. This parser lets a parameter stand where Postgres
+ * itself does not (`date $1`, a cast to it) and where a literal in parentheses means something else (a call).
+ */
+function shapeOf(tree: unknown, users: readonly ByteRange[]): string {
+  const starts = new Set(users.map(({ start }) => start + PREFIX + 1));
+  return JSON.stringify(tree, (key, value) =>
+    (key === "ParamRef" || key === "A_Const") && starts.has(value.location) ? ":user" : value,
+  ).replaceAll(/"(ParamRef|A_Const)":":user"/g, '":user":0');
 }
 
 /** Replaces byte ranges of a text. */

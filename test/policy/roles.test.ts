@@ -1,0 +1,187 @@
+import { expect, test } from "vitest";
+import { compilePolicies } from "../../proxy/policy/load.ts";
+import { parseNetwork } from "../../proxy/policy/networks.ts";
+import type { Policy, Role } from "../../proxy/policy/policy.ts";
+import { isRefusal, roleFor } from "../../proxy/policy/roles.ts";
+
+function policy(text: string): Policy {
+  const compiled = compilePolicies([{ name: "p.yaml", text: `version: 1\n${text}` }]);
+  if (!compiled.ok) throw new Error(compiled.problems.map(({ message }) => message).join("\n"));
+  return compiled.policies.forDatabase("support");
+}
+
+function nameFor(of: Policy, user: string, address = "10.1.1.1"): string {
+  const result = roleFor(of, user, address);
+  return isRefusal(result) ? `${result.sqlstate} ${result.rule}` : result.name;
+}
+
+test("an exact name goes before a wildcard, and then the order of the file counts", () => {
+  const roles = policy(`roles:
+  everyone: { users: ["*"] }
+  staff: { users: ["support_*", "??"] }
+  agent: { users: [support_anna] }
+`);
+  expect(nameFor(roles, "support_anna")).toBe("agent");
+  expect(nameFor(roles, "support_ben")).toBe("everyone");
+  const reverse = policy(`roles:
+  staff: { users: ["support_*", "??"] }
+  everyone: { users: ["*"] }
+`);
+  expect(nameFor(reverse, "support_ben")).toBe("staff");
+  expect(nameFor(reverse, "ab")).toBe("staff");
+  expect(nameFor(reverse, "abc")).toBe("everyone");
+  expect(nameFor(reverse, "support")).toBe("everyone");
+});
+
+test("user names are compared as they are: case and spaces count", () => {
+  const roles = policy("roles: { agent: { users: [anna] } }\n");
+  for (const user of ["Anna", "anna ", " anna", "", "anna\u0301"])
+    expect(nameFor(roles, user)).toBe("28000 unknown_users");
+});
+
+test("a wildcard that would make a slow pattern slow does not", () => {
+  const roles = policy(`roles: { agent: { users: ["${"*a".repeat(30)}b"] } }\n`);
+  const started = performance.now();
+  expect(nameFor(roles, "a".repeat(10_000))).toBe("28000 unknown_users");
+  expect(performance.now() - started).toBeLessThan(1000);
+});
+
+test("the same user has one role in the office and another at home", () => {
+  const roles = policy(`roles:
+  office: { users: [anna], from: [10.0.0.0/8, "2001:db8::/32"] }
+  home: { users: [anna], from: [192.168.1.7] }
+`);
+  expect(nameFor(roles, "anna", "10.200.3.4")).toBe("office");
+  expect(nameFor(roles, "anna", "::ffff:10.200.3.4")).toBe("office");
+  expect(nameFor(roles, "anna", "2001:db8:1::2")).toBe("office");
+  expect(nameFor(roles, "anna", "192.168.1.7")).toBe("home");
+  expect(nameFor(roles, "anna", "192.168.1.8")).toBe("28000 roles.office.from");
+});
+
+test("who is named, but not at this address, is refused and not taken for an unknown user", () => {
+  const roles = policy(`roles:
+  agent: { users: [anna], from: [10.0.0.0/8] }
+  guest: {}
+unknown_users: guest
+`);
+  expect(nameFor(roles, "zoe", "1.2.3.4")).toBe("guest");
+  expect(nameFor(roles, "anna", "1.2.3.4")).toBe("28000 roles.agent.from");
+  for (const address of ["local", "", "10.0.0.1.5", "10.0.0.0/8"]) {
+    expect(nameFor(roles, "anna", address)).toBe("28000 roles.agent.from");
+  }
+});
+
+test("a refusal ends the session and names the policy line that would allow it", () => {
+  const roles = policy("roles:\n  agent: { users: [anna], from: [10.0.0.0/8] }\n");
+  expect(roleFor(roles, "zoe", "10.1.1.1")).toMatchObject({
+    severity: "FATAL",
+    sqlstate: "28000",
+    hint: expect.stringContaining('"users:"'),
+  });
+  expect(roleFor(roles, "anna", "1.2.3.4")).toMatchObject({
+    hint: 'Role "agent" is for 10.0.0.0/8 (p.yaml:3).',
+  });
+});
+
+test("networks hold their addresses and no others", () => {
+  const cases: readonly [string, string, boolean][] = [
+    ["10.2.0.0/16", "10.2.255.255", true],
+    ["10.2.0.0/16", "10.3.0.0", false],
+    ["10.2.0.0/16", "::ffff:10.2.0.1", true],
+    ["0.0.0.0/0", "255.255.255.255", true],
+    ["0.0.0.0/0", "2001:db8::1", false],
+    ["::1", "::1", true],
+    ["fe80::/10", "fe80::1%eth0", true],
+    ["2001:db8::/48", "2001:db8:1::", false],
+  ];
+  for (const [network, address, inside] of cases) {
+    const parsed = parseNetwork(network);
+    expect.soft(parsed.ok && parsed.network.contains(address), `${address} in ${network}`).toBe(inside);
+  }
+  for (const text of [
+    "",
+    "10.2/16",
+    "10.2.0.0/",
+    "10.2.0.0/1/2",
+    "10.2.0.0/-1",
+    "fe80::1%eth0",
+    "office",
+    "010.1.1.1",
+  ]) {
+    expect.soft(parseNetwork(text).ok, text).toBe(false);
+  }
+});
+
+test("what a child says replaces what its parent says, budget and only key by key, and users stay where they are", () => {
+  const roles = policy(`classes: { name: { mask: initials }, email: { mask: email } }
+roles:
+  lead:
+    extends: agent
+    users: [cleo]
+    sees: [email]
+    rows: none
+    only: { public.b: "false" }
+    budget: { 1d: 600, 1h: none, 7d: { people: 9, rows: 10 } }
+  agent:
+    users: [anna]
+    from: [10.0.0.0/8]
+    reads: [public.a, public.b, crm.*]
+    sees: [name]
+    finds: [email]
+    calls: [crm.f]
+    require_filter: [public.a]
+    aggregates_only: { min_group: 5 }
+    only: { public.a: "true", public.b: "true" }
+    rows: 100
+    bytes: 256kB
+    on_excess: truncate
+    budget: { 1m: 30, 1h: 120, 1d: 300 }
+  free:
+    extends: lead
+    aggregates_only: none
+    require_filter: []
+    finds: none
+    bytes: 10
+    budget: none
+`).roles;
+  const lead = roles.get("lead") as Role;
+  expect([...roles.keys()]).toEqual(["lead", "agent", "free"]);
+  expect(lead.users).toEqual([{ text: "cleo", exact: true }]);
+  expect(lead.from.map(({ text }) => text)).toEqual(["10.0.0.0/8"]);
+  expect(lead.reads).toEqual({ tables: new Set(["public.a", "public.b"]), schemas: new Set(["crm"]) });
+  expect(lead.sees).toEqual(new Map([["email", "always"]]));
+  expect(lead.finds).toEqual(new Set(["email"]));
+  expect([...lead.only].map(([table, { sql }]) => [table, sql])).toEqual([
+    ["public.a", "true"],
+    ["public.b", "false"],
+  ]);
+  expect(lead.limits).toEqual({ bytes: 256 * 1024, onExcess: "truncate" });
+  expect(lead.aggregatesOnly).toEqual({ minGroup: 5 });
+  expect(lead.budget).toEqual([
+    { name: "1m", seconds: 60, what: "people", limit: 30, rule: "roles.agent.budget.1m" },
+    { name: "1d", seconds: 86_400, what: "people", limit: 600, rule: "roles.lead.budget.1d" },
+    { name: "7d", seconds: 604_800, what: "people", limit: 9, rule: "roles.lead.budget.7d.people" },
+    { name: "7d", seconds: 604_800, what: "rows", limit: 10, rule: "roles.lead.budget.7d.rows" },
+  ]);
+  const free = roles.get("free") as Role;
+  expect(free).toMatchObject({
+    users: [],
+    budget: [],
+    finds: new Set(),
+    requireFilter: new Set(),
+    limits: { bytes: 10 },
+  });
+  expect(free.aggregatesOnly).toBeUndefined();
+});
+
+test("a role that says nothing may do nothing", () => {
+  const role = policy("roles: { empty: { users: [anna] } }\n").roles.get("empty");
+  const nothing = { tables: new Set(), schemas: new Set() };
+  expect(role).toMatchObject({
+    reads: nothing,
+    writes: nothing,
+    sees: new Map(),
+    finds: new Set(),
+    calls: new Set(),
+  });
+});
