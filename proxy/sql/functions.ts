@@ -45,6 +45,12 @@ const ALLOWED = words(`
   pg_database_size pg_indexes_size pg_is_in_recovery pg_is_wal_replay_paused pg_jit_available pg_partition_ancestors pg_partition_root
   pg_partition_tree pg_relation_size pg_size_pretty pg_table_size pg_tablespace_size pg_total_relation_size random
   random_normal setseed timeofday pg_collation_actual_version pg_database_collation_actual_version pg_blocking_pids
+  array_sample array_shuffle getpgusername has_largeobject_privilege has_parameter_privilege jsonb_populate_record_valid
+  pg_basetype pg_control_system pg_current_wal_flush_lsn pg_current_wal_insert_lsn pg_current_wal_lsn
+  pg_filenode_relation pg_get_acl pg_get_wait_events pg_get_wal_replay_pause_state pg_last_wal_receive_lsn
+  pg_last_wal_replay_lsn pg_last_xact_replay_timestamp pg_notification_queue_usage pg_relation_filenode
+  pg_relation_filepath pg_sequence_last_value pg_settings_get_flags pg_show_all_settings
+  pg_timezone_abbrevs_abbrevs pg_timezone_abbrevs_zone pg_xact_status system_user to_regtypemod txid_status
 `);
 
 /** Sequences move only for roles that may write somewhere. */

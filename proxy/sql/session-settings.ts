@@ -12,7 +12,17 @@ const OPEN = new Set(
    xmloption enable_seqscan enable_indexscan enable_bitmapscan enable_hashjoin enable_mergejoin enable_nestloop
    enable_sort enable_hashagg enable_material cursor_tuple_fraction geqo join_collapse_limit from_collapse_limit
    quote_all_identifiers escape_string_warning tcp_keepalives_idle tcp_user_timeout
-   max_parallel_workers_per_gather default_text_search_config`.split(/\s+/),
+   max_parallel_workers_per_gather default_text_search_config
+   check_function_bodies client_connection_check_interval constraint_exclusion cpu_index_tuple_cost cpu_operator_cost
+   cpu_tuple_cost default_table_access_method default_tablespace effective_cache_size enable_async_append
+   enable_gathermerge enable_group_by_reordering enable_incremental_sort enable_indexonlyscan enable_memoize
+   enable_parallel_append enable_parallel_hash enable_partition_pruning enable_partitionwise_aggregate
+   enable_partitionwise_join enable_presorted_aggregate enable_tidscan geqo_effort geqo_generations geqo_pool_size
+   geqo_seed geqo_selection_bias geqo_threshold hash_mem_multiplier jit_above_cost jit_inline_above_cost
+   jit_optimize_above_cost maintenance_work_mem max_parallel_workers min_parallel_index_scan_size
+   min_parallel_table_scan_size parallel_leader_participation parallel_setup_cost parallel_tuple_cost seq_page_cost
+   stats_fetch_consistency synchronous_commit tcp_keepalives_count tcp_keepalives_interval temp_buffers
+   temp_tablespaces`.split(/\s+/),
 );
 
 const UTF8 = new Set(["utf8", "utf-8", "unicode"]);

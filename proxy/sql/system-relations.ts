@@ -2,7 +2,8 @@
  * Relations of pg_catalog and information_schema that hold definitions and not data: psql, pg_dump, ORMs and
  * BI tools read them. Not here, on purpose: statistics that hold values of columns (pg_statistic, pg_stats,
  * pg_statistic_ext_data), other sessions' text (pg_stat_activity, pg_prepared_statements, pg_cursors),
- * password hashes, user mappings, connection strings, large objects, server files.
+ * password hashes, user mappings, connection strings, large objects, server files. Of foreign servers Postgres
+ * shows everybody the options; their passwords belong to user mappings (Postgres docs, "CREATE USER MAPPING").
  */
 const PG_CATALOG = words(`
   pg_aggregate pg_am pg_amop pg_amproc pg_attrdef pg_attribute pg_auth_members pg_available_extension_versions
@@ -16,13 +17,19 @@ const PG_CATALOG = words(`
   pg_stat_user_indexes pg_stat_user_tables pg_statio_all_indexes pg_statio_all_tables pg_statio_user_indexes
   pg_statio_user_tables pg_statistic_ext pg_tables pg_tablespace pg_timezone_abbrevs pg_timezone_names pg_transform
   pg_trigger pg_ts_config pg_ts_config_map pg_ts_dict pg_ts_parser pg_ts_template pg_type pg_user pg_views
+  pg_foreign_server pg_largeobject_metadata pg_replication_slots pg_stat_archiver pg_stat_bgwriter
+  pg_stat_checkpointer pg_stat_database_conflicts pg_stat_io pg_stat_progress_analyze pg_stat_progress_cluster
+  pg_stat_progress_create_index pg_stat_progress_vacuum pg_stat_slru pg_stat_wal pg_statio_all_sequences
+  pg_statio_sys_indexes pg_statio_sys_sequences pg_statio_sys_tables pg_statio_user_sequences pg_subscription_rel
+  pg_wait_events
 `);
 
 const INFORMATION_SCHEMA = words(`
   administrable_role_authorizations applicable_roles attributes character_sets check_constraint_routine_usage
   check_constraints collation_character_set_applicability collations column_column_usage column_domain_usage
   column_privileges column_udt_usage columns constraint_column_usage constraint_table_usage data_type_privileges
-  domain_constraints domain_udt_usage domains element_types enabled_roles foreign_tables
+  domain_constraints domain_udt_usage domains element_types enabled_roles foreign_data_wrappers foreign_servers
+  foreign_tables
   information_schema_catalog_name key_column_usage parameters referential_constraints role_column_grants
   role_routine_grants role_table_grants role_udt_grants role_usage_grants routine_column_usage routine_privileges
   routine_routine_usage routine_sequence_usage routine_table_usage routines schemata sequences sql_features
