@@ -186,8 +186,10 @@ export function functionCall(analysis: Analysis, body: FuncCall, level: Level): 
   const all = analysis.scope.catalog.functionsByName.get(name) ?? [];
   const builtins = all.filter((fn) => fn.schema === "pg_catalog");
   const outside = all.filter((fn) => fn.schema !== "pg_catalog");
-  if (schema === "pg_catalog" || (schema === undefined && builtins.length > 0)) {
-    builtin(analysis, body, name, builtins);
+  if (isCast(analysis, body, name, schema)) {
+    if (schema === undefined) spliceSchema(analysis, body, "pg_catalog");
+  } else if (schema === "pg_catalog" || (schema === undefined && builtins.length > 0)) {
+    builtin(analysis, body, name, builtins, level);
     // Another function of that name might be the better match for these arguments: name Postgres's own.
     if (schema === undefined && !outside.every(isPlainExtensionFunction))
       spliceSchema(analysis, body, "pg_catalog");
@@ -203,15 +205,27 @@ export function functionCall(analysis: Analysis, body: FuncCall, level: Level): 
   analysis.children("FuncCall", { ...body, funcname: undefined }, level);
 }
 
+/** `regrole('anna')` is a cast where no function is called so (Postgres docs, "Function Type Resolution"). */
+function isCast({ scope }: Analysis, body: FuncCall, name: string, schema: string | undefined): boolean {
+  const { functionsByName, typesByName } = scope.catalog;
+  return (
+    (schema === undefined || schema === "pg_catalog") &&
+    !functionsByName.has(name) &&
+    body.args?.length === 1 &&
+    typesByName.get(name)?.some((type) => type.schema === "pg_catalog") === true
+  );
+}
+
 function builtin(
   analysis: Analysis,
   body: FuncCall,
   name: string,
   functions: readonly CatalogFunction[],
+  level: Level,
 ): void {
   if (functions.length === 0) analysis.refuse("42883", `function pg_catalog.${name} does not exist`);
   if (name === "current_setting" || name === "set_config") {
-    setting(analysis, body, name);
+    if (!readsOwnRow(body, name, level)) setting(analysis, body, name);
     return;
   }
   for (const fn of functions) {
@@ -289,6 +303,23 @@ function spliceSchema(analysis: Analysis, body: FuncCall, schema: string): void 
     body.location,
     body.location,
     `${schema === "pg_catalog" ? schema : quoteIdentifier(schema)}.`,
+  );
+}
+
+/** `current_setting(s.name)` of pg_settings s, as psql's \dconfig asks: that view shows the setting anyway. */
+function readsOwnRow(body: FuncCall, name: string, level: Level): boolean {
+  const [argument] = body.args ?? [];
+  if (name !== "current_setting" || argument === undefined) return false;
+  const [type, reference] = nodeOf(argument);
+  const fields = type === "ColumnRef" ? ((reference as ColumnRef).fields ?? []).map(stringOf) : [];
+  const meant = candidates(level, fields.at(-2), fields.at(-1) ?? "");
+  return (
+    fields.length > 0 &&
+    fields.length <= 2 &&
+    fields.at(-1) === "name" &&
+    meant.length === 1 &&
+    meant[0]?.use?.key === "pg_catalog.pg_settings" &&
+    meant[0].columns?.get("name") === "name"
   );
 }
 
