@@ -57,6 +57,9 @@ export async function compose(settings: Settings, log: Log): Promise<Composed> {
   if (control.upstream.user === undefined) {
     return failed("--upstream: names no user; who reads the catalog? Name one there or in --control");
   }
+  if (settings.auth === "scram" && upstream.upstream.user === undefined) {
+    return failed("--upstream: names no user; with --auth scram sessions log in as that user");
+  }
   const loaded = await loadPolicies(settings.policy);
   if (!loaded.ok) return failed(...loaded.problems.map(describeProblem));
   const { policies } = loaded;

@@ -68,13 +68,15 @@ async function answer(question: Question, policies: PolicySet): Promise<number> 
   const catalogs = new Catalogs({ connection: controlConnection(control.upstream), probeSeconds: 3600 });
   try {
     const live = await catalogs.of(database);
+    // With --auth scram all sessions run as the user of --upstream.
+    const databaseUser = settings.auth === "scram" ? (upstream.upstream.user ?? user) : user;
     const scope = {
       policy,
       role,
       user,
       catalog: live.current,
-      searchPath: await searchPathOf(live, user),
-      unreadable: await live.unreadableBy(user),
+      searchPath: await searchPathOf(live, databaseUser),
+      unreadable: await live.unreadableBy(databaseUser),
       maskKey: deriveKeys(settings.key ?? randomSecret()).masks,
     };
     const explanation = explain(analyse(question.statement, scope), scope);
