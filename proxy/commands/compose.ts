@@ -25,7 +25,7 @@ export interface Running {
   readonly address: Address;
   readonly admin: Address;
   sessions(): number;
-  /** Reads the policy again. */
+  /** Reads the policy again, the users and the TLS files. */
   reload(): Promise<void>;
   /** Lets open transactions finish, for as long as the settings say; then everything is closed. */
   close(): Promise<void>;
@@ -153,7 +153,9 @@ async function start(
     address: server.address,
     admin: admin.address,
     sessions: () => server.sessions,
-    reload: () => watch.reload(),
+    reload: async () => {
+      await Promise.all([watch.reload(), server.reload()]);
+    },
     close: async () => {
       state.draining = true;
       // First, so that /readyz tells of the draining as long as it lasts.

@@ -4,7 +4,7 @@ import { compose } from "./compose.ts";
 import { settingsHelp } from "./settings-help.ts";
 import { untilSignal } from "./signals.ts";
 
-/** `sluice serve`: runs until SIGTERM or SIGINT. SIGHUP reads the policy again. */
+/** `sluice serve`: runs until SIGTERM or SIGINT. SIGHUP reads policy, users and TLS files again. */
 export async function serve(args: readonly string[]): Promise<number> {
   if (args.includes("--help") || args.includes("-h")) {
     process.stdout.write(settingsHelp());
