@@ -82,6 +82,7 @@ function judge(text: string, raw: readonly RawStatement[], scope: Scope, onLefto
     return judged;
   });
   refuseMovedSearchPath(statements);
+  refuseHalfDone(statements, scope);
   const rewritten = applyEdits(source, edits);
   const wrong = leftover(scope, sights, rewritten, { bareNames, targets });
   if (wrong !== undefined) {
@@ -108,6 +109,29 @@ function refuseMovedSearchPath(statements: readonly Statement[]): void {
       }),
     );
   }
+}
+
+/**
+ * A result that a limit cuts off fails its whole message, as any error does. The server may have run on by then,
+ * and what comes after in the same message must not have been written and committed.
+ */
+function refuseHalfDone(statements: readonly Statement[], { role }: Scope): void {
+  const { rows, bytes, onExcess } = role.limits;
+  if (rows === undefined && bytes === undefined && role.budget.length === 0) return;
+  const first = statements.findIndex(({ limited, metering }) => limited && metering !== undefined);
+  if (first < 0 || statements.length === 1) return;
+  const lasts = statements.some(
+    ({ kind, effect }, index) =>
+      index >= first &&
+      (kind === "write" || kind === "copyIn" || (effect?.kind === "transaction" && effect.ends)),
+  );
+  if (!lasts && onExcess === "error") return;
+  throw new Refused(
+    refuse("42501", "a result that may be cut off cannot be followed by a write or COMMIT in one message", {
+      rule: `roles.${role.name}.${rows === undefined && bytes === undefined ? "budget" : "rows"}`,
+      hint: "Send the statements one by one.",
+    }),
+  );
 }
 
 function refused(refusal: Refusal): Verdict {

@@ -73,6 +73,8 @@ describe("what cannot be proved safe is refused with 42501 and a hint", () => {
     "EXPLAIN ANALYZE SELECT * FROM customers",
     "EXPLAIN SELECT * FROM tickets",
     "LOCK TABLE pg_statistic",
+    "SELECT * FROM customers; UPDATE tickets SET status = 'x'",
+    "BEGIN; SELECT * FROM customers; COMMIT",
   ])("%s", (sql) => {
     const refused = refusal("anna", sql);
     expect(refused?.sqlstate).toBe("42501");
