@@ -1,0 +1,174 @@
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import pg from "pg";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import type { Catalog } from "../../proxy/catalog/catalog.ts";
+import { readCatalog } from "../../proxy/catalog/snapshot.ts";
+import { policyCheck } from "../../proxy/commands/policy-check.ts";
+import { checkAgainstCatalog, maskedType } from "../../proxy/policy/against-catalog.ts";
+import { compilePolicies } from "../../proxy/policy/load.ts";
+import { maskSql } from "../../proxy/policy/masks.ts";
+import { freshDatabase, supportSchema, type TestDatabase } from "../harness/postgres.ts";
+
+let database: TestDatabase;
+let catalog: Catalog;
+
+beforeAll(async () => {
+  database = await freshDatabase("against");
+  await database.query(`
+    CREATE DOMAIN short_text AS varchar(20) CHECK (VALUE <> 'x');
+    CREATE TYPE mood AS ENUM ('calm', 'angry');
+    CREATE TABLE customers (
+      id int PRIMARY KEY, email text, code varchar(10), nick short_text NOT NULL, mood mood, born date, tags text[]
+    );
+    CREATE TABLE tickets (id int PRIMARY KEY, customer_id int, body text, assignee text);
+    CREATE TABLE notes (customer_id int, body text);
+    CREATE FUNCTION mine(text) RETURNS bool LANGUAGE sql AS 'SELECT true';
+  `);
+  const client = new pg.Client({ connectionString: database.uri });
+  await client.connect();
+  try {
+    catalog = await readCatalog(client);
+  } finally {
+    await client.end();
+  }
+});
+
+afterAll(() => database?.drop());
+
+/** `line severity message` of each difference. */
+function differences(text: string): readonly string[] {
+  const compiled = compilePolicies([{ name: "p.yaml", text: `version: 1\n${text}` }]);
+  if (!compiled.ok) throw new Error(compiled.problems.map(({ message }) => message).join("\n"));
+  const problems = checkAgainstCatalog(compiled.policies.forDatabase("any"), catalog);
+  return problems.map(({ place, severity, message }) => `${place.line} ${severity}: ${message}`);
+}
+
+test("a policy that the database bears out has no differences", () => {
+  expect(
+    differences(`classes: { email: { mask: email }, text: { mask: redact }, born: { mask: year } }
+tables:
+  public.customers: { subject: id, columns: { email: email, born: born } }
+  public.tickets: { subject: customer_id, columns: { body: text } }
+roles:
+  agent:
+    reads: [public.customers, public.tickets, public.*]
+    sees: [text: { when: "lower(assignee) = :user AND id IN (SELECT t.id FROM public.tickets t) AND public.mine(body)" }]
+    require_filter: [public.customers]
+    only: { public.tickets: "customer_id > 7" }
+    calls: [public.mine]
+`),
+  ).toEqual([]);
+});
+
+test("what a policy names and the database has not is told with its line", () => {
+  expect(
+    differences(`classes: { email: { mask: email } }
+tables:
+  public.customer: { subject: id }
+  public.customers: { subject: idd, columns: { emial: email } }
+roles:
+  agent:
+    reads: [public.ticket, crm.*, public.notes]
+    writes: [public.tickets]
+    require_filter: [public.notes]
+    only: { public.tickets: "asignee = :user" }
+    calls: [public.yours]
+`),
+  ).toEqual([
+    `4 warning: database "${catalog.database}" has no table public.customer`,
+    '5 warning: the column "emial" is not in public.customers',
+    '5 warning: the subject "idd" is not in public.customers',
+    '7 warning: role "agent" may call public.yours, which is not there',
+    `7 warning: role "agent" names public.ticket, which is not in "${catalog.database}"`,
+    '7 warning: role "agent" names the schema "crm", which is not there',
+    '7 warning: role "agent" needs a condition on an indexed column of public.notes, which has no index',
+    '11 error: the filter of public.tickets names "asignee", which is not a column of it',
+  ]);
+});
+
+test("a mask that cannot keep a column's type is an error, for it would hide more or less than was meant", () => {
+  expect(
+    differences(`classes: { a: { mask: redact }, t: { mask: { token: t_ } }, n: { mask: "null" }, y: { mask: year } }
+tables:
+  public.customers: { columns: { tags: a, code: t, mood: n, email: y } }
+`),
+  ).toEqual([
+    '4 error: class "a" does not fit public.customers.tags: this mask is for text columns, not for text[]',
+    '4 error: class "t" does not fit public.customers.code: a token has 18 characters, the column 10',
+    '4 error: class "y" does not fit public.customers.email: this mask is for date, timestamp and timestamptz columns, not for text',
+  ]);
+});
+
+test("a condition on a class is told of when tables lack its columns, and is an error without its functions or relations", () => {
+  expect(
+    differences(`classes: { text: { mask: redact } }
+tables: { public.tickets: { columns: { body: text } }, public.notes: { columns: { body: text } } }
+roles:
+  agent:
+    reads: [public.tickets, public.notes]
+    sees: [text: { when: "assignee = :user AND mine(body) AND 1 IN (SELECT 1 FROM crm.members m)" }]
+`),
+  ).toEqual([
+    '7 error: the condition of class "text" calls pg_catalog.mine, which is not there',
+    '7 warning: the condition of class "text" names "assignee", which public.notes (p.yaml:3) has not',
+    '7 error: the condition of class "text" reads crm.members, which is not there',
+  ]);
+});
+
+test("a column of a domain is masked as its base type: no CHECK and no NOT NULL of the domain can fail", async () => {
+  const column = catalog.relations.get("public.customers")?.columns.find(({ name }) => name === "nick");
+  if (column === undefined) throw new Error("the test's table is not in the catalog");
+  const type = maskedType(catalog, column);
+  for (const mask of [{ kind: "null" }, { kind: "constant", value: "x" }, { kind: "initials" }] as const) {
+    const made = maskSql(mask, "nick", type, undefined);
+    if (!made.ok) throw new Error(made.problem);
+    const { rows } = await database.query(
+      `SELECT ${made.sql} AS m FROM (SELECT 'Ann Lee'::short_text AS nick) s`,
+    );
+    expect(rows[0]?.m).not.toBe("Ann Lee");
+  }
+});
+
+test("policy check --upstream tells the differences of a real database, and a database that is away", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "sluice-check-"));
+  const written: string[] = [];
+  const { write } = process.stdout;
+  const { write: writeError } = process.stderr;
+  process.stdout.write = process.stderr.write = ((text: string) => written.push(text) > 0) as typeof write;
+  try {
+    const file = join(folder, "a.yaml");
+    await writeFile(file, "version: 1\ntables:\n  public.customer: {}\n");
+    expect(await policyCheck([file, "--upstream", database.uri])).toBe(0);
+    expect(written.join("")).toContain(`a.yaml:3:3: warning: database "${database.database}" has no table`);
+    expect(written.join("")).toContain("1 file: right, 1 warning\n");
+    const away = new URL(database.uri);
+    away.pathname = "/nowhere";
+    expect(await policyCheck([file, "--upstream", away.href])).toBe(1);
+    expect(written.join("")).toContain('the catalog of "nowhere" cannot be read');
+  } finally {
+    process.stdout.write = write;
+    process.stderr.write = writeError;
+    await rm(folder, { recursive: true, force: true });
+  }
+});
+
+test("the demo's policy fits the support database", async () => {
+  const support = await freshDatabase("support");
+  try {
+    await supportSchema(support.uri);
+    const client = new pg.Client({ connectionString: support.uri });
+    await client.connect();
+    const compiled = compilePolicies([
+      { name: "support.yaml", text: await readFile("policies/support.yaml", "utf8") },
+    ]);
+    const problems = compiled.ok
+      ? checkAgainstCatalog(compiled.policies.forDatabase(support.database), await readCatalog(client))
+      : compiled.problems;
+    await client.end();
+    expect(problems.filter(({ severity }) => severity === "error")).toEqual([]);
+  } finally {
+    await support.drop();
+  }
+});
