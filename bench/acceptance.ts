@@ -31,7 +31,7 @@ await withDatabase(async (client) => {
   const total = new Map<StatementGroup, number>();
   const reasons = new Map<string, string[]>();
   for (const { source, sql } of corpus) {
-    const group = await groupOf(sql);
+    const group = groupOf(sql);
     const catalog = imagine(base.catalog, sql);
     const scope = { ...base, catalog, policy: imaginePolicy(base.policy, catalog) };
     const verdict = analyse(sql, scope, (left) => console.log(`LEFT OVER ${left}: ${sql}`));

@@ -1,5 +1,5 @@
 import { readFile } from "node:fs/promises";
-import { loadModule, type Node, parseSync } from "libpg-query";
+import { type Node, parseSync } from "libpg-query";
 import type { Catalog, CatalogType, Column, Relation } from "../../proxy/catalog/catalog.ts";
 import type { Policy, TablePolicy } from "../../proxy/policy/policy.ts";
 import { isSystemSchema } from "../../proxy/sql/system-relations.ts";
@@ -53,9 +53,8 @@ const GROUPS: Readonly<Record<string, StatementGroup>> = {
   ConstraintsSetStmt: "utility",
 };
 
-/** What sort of statement a text is, by its last statement that is not a plain utility. */
-export async function groupOf(sql: string): Promise<StatementGroup> {
-  await loadModule();
+/** What sort of statement a text is, by its first statement that is not a plain utility. The parser must be loaded. */
+export function groupOf(sql: string): StatementGroup {
   try {
     const groups = (parseSync(sql).stmts ?? []).map(({ stmt }) => {
       const group = GROUPS[Object.keys(stmt ?? {})[0] ?? ""] ?? "definition";

@@ -1,0 +1,166 @@
+import { readFile } from "node:fs/promises";
+import { isDeepStrictEqual } from "node:util";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { RunningPostgres } from "../../proxy/demo/postgres.ts";
+import { analyse } from "../../proxy/sql/analyse.ts";
+import { psql, serverUri, startDebianPostgres } from "../harness/postgres.ts";
+import { type CorpusStatement, groupOf, imagine, readCorpus } from "./corpus.ts";
+import { type Agent, openAgent } from "./same.ts";
+
+/** psql's describe commands (psql's manual, "Meta-Commands"), on things that are there. */
+const DESCRIBE = String.raw`
+  \d \d+ \d|customers \d+|customers \d+|tickets \d+|plain \d+|customers_pkey \d+|contact_log \d+|contact_log_2023
+  \d+|vip_customers \d+|customer_countries \d+|countries \d+|numbers \d+|pg_catalog.pg_class
+  \dt \dt+ \dt|public.* \dv \dv+ \dm+ \df \df+ \df|add* \da \dw \du \du+ \dg \dn \dn+ \l \l+ \dp \z|customers \ddp
+  \di \di+ \ds \ds+ \dT \dT+ \dD \dD+ \dx \dx+ \dx+|plpgsql \des \des+ \det+ \dew+ \dE \dc+ \dC+ \dO+ \do|||
+  \dA+ \dAc|btree \dAf|btree \dAo|btree \dAp|btree \db+ \dd \dF+ \dFd+ \dFp+ \dFt+ \dL+ \dP+ \drds
+  \dRp+ \dX \dy \dconfig \dconfig+|work* \sf|add_one \sf+|add_one \sv|customer_countries \sv+|customer_countries
+`
+  .trim()
+  .split(/\s+/)
+  .map((command) => command.replace("|", " "));
+
+describe("psql's describe commands show an agent what they show without Sluice", () => {
+  describe.each(["the npm package's newest", "Debian's 15"] as const)("on %s server", (which) => {
+    let agent: Agent;
+    let debian: RunningPostgres | undefined;
+    beforeAll(async () => {
+      debian = which === "Debian's 15" ? await startDebianPostgres() : undefined;
+      agent = await openAgent(debian?.uri ?? serverUri());
+    });
+    afterAll(async () => {
+      await agent.close();
+      await debian?.stop();
+    });
+
+    test("every statement that psql sends is accepted, and gives the same bytes", async () => {
+      const { stdout } = await psql(["-E", "-q"], {
+        uri: agent.database.uri,
+        input: [...DESCRIBE, String.raw`SELECT 1 AS a, now() AS b \gdesc`].join("\n"),
+      });
+      const statements = new Set(echoed(stdout));
+      expect(statements.size).toBeGreaterThan(100);
+      for (const sql of statements) {
+        const verdict = agent.judge(sql);
+        expect(verdict.kind === "refuse" ? `${verdict.refusal.message}: ${sql}` : "accepted").toBe(
+          "accepted",
+        );
+        expect(await agent.guarded(sql)).toEqual(await agent.direct(sql));
+      }
+    });
+
+    test("tab completion works as without Sluice", async () => {
+      // Recorded from psql 15.18: it asks them only on a terminal.
+      const file = await readFile(new URL("psql-completion.jsonl", import.meta.url), "utf8");
+      const refused: string[] = [];
+      for (const line of file.trim().split("\n")) {
+        const sql = JSON.parse(line) as string;
+        const verdict = agent.judge(sql);
+        if (verdict.kind === "refuse") refused.push(verdict.refusal.message);
+        else expect(await agent.guarded(sql)).toEqual(await agent.direct(sql));
+      }
+      // They hold the text of statements, and connection strings.
+      expect(refused).toEqual(
+        ["pg_cursors", "pg_prepared_statements", "pg_subscription"].map(
+          (name) => `role "agent" may not read pg_catalog.${name}`,
+        ),
+      );
+    });
+  });
+});
+
+const clients = await readCorpus("clients");
+const regress = await readCorpus("regress");
+
+describe("statements of the corpus", () => {
+  let agent: Agent;
+  beforeAll(async () => {
+    agent = await openAgent(serverUri());
+  });
+  afterAll(() => agent.close());
+
+  test.skipIf(clients === undefined)(
+    "no statement of a real client is refused for its syntax, functions or types",
+    async () => {
+      const { scope } = agent;
+      const unforeseen: string[] = [];
+      for (const { sql } of clients ?? []) {
+        if (!["select", "write"].includes(groupOf(sql))) continue;
+        const catalog = imagine(scope.catalog, sql);
+        const verdict = analyse(sql, { ...scope, catalog, role: { ...scope.role, writes: "all" } }, () =>
+          unforeseen.push(`left over: ${sql}`),
+        );
+        if (verdict.kind === "refuse" && !isForeseen(verdict.refusal.message))
+          unforeseen.push(`${verdict.refusal.message}: ${sql}`);
+      }
+      expect(unforeseen).toEqual([]);
+    },
+  );
+
+  test.skipIf(clients === undefined)(
+    "clients' SELECTs away from people give what they give directly",
+    async () => {
+      const { compared, rows } = await compareAll(agent, clients ?? []);
+      expect(compared).toBeGreaterThan(150);
+      expect(rows).toBeGreaterThan(100);
+    },
+  );
+
+  test.skipIf(regress === undefined)(
+    "a sample of Postgres's own SELECTs gives what it gives directly, errors and their positions included",
+    async () => {
+      const sample = (regress ?? []).filter((_, index) => index % 12 === 0);
+      const { compared, rows, positions } = await compareAll(agent, sample);
+      expect(compared).toBeGreaterThan(400);
+      expect(rows).toBeGreaterThan(300);
+      expect(positions).toBeGreaterThan(10);
+    },
+    120_000,
+  );
+});
+
+/** Reasons that docs/refused.md gives: what a statement would do, not how it is written. */
+const FORESEEN = [
+  /masked|in part|may not gather|may not copy rows|would tell which masked values/,
+  /may not call (pg_sleep|pg_cancel_backend|pg_terminate_backend|setval)$/,
+  /may not read pg_catalog\.(pg_subscription|pg_prepared_statements)$/,
+  /^(current_setting|set_config) needs the name of one of Postgres's own settings/,
+  /may not write pg_catalog/,
+];
+
+function isForeseen(message: string): boolean {
+  return FORESEEN.some((pattern) => pattern.test(message));
+}
+
+interface Compared {
+  readonly compared: number;
+  /** How many of them gave rows; the others failed alike. */
+  readonly rows: number;
+  /** How many of the errors had a place. */
+  readonly positions: number;
+}
+
+/** Runs SELECTs that touch no guarded relation directly, directly once more, and through the analyser. */
+async function compareAll(agent: Agent, statements: readonly CorpusStatement[]): Promise<Compared> {
+  let [compared, rows, positions] = [0, 0, 0];
+  for (const { sql } of statements) {
+    const verdict = agent.judge(sql);
+    if (groupOf(sql) !== "select" || verdict.kind === "refuse") continue;
+    if (verdict.statements.some((each) => each.metering !== undefined || each.masked.length > 0)) continue;
+    const direct = await agent.direct(sql);
+    // What differs by itself (now(), sizes) shows nothing.
+    if (!isDeepStrictEqual(direct, await agent.direct(sql))) continue;
+    expect(await agent.guarded(sql), sql).toEqual(direct);
+    compared++;
+    if ("rows" in direct) rows++;
+    else if (direct.position !== undefined) positions++;
+  }
+  return { compared, rows, positions };
+}
+
+/** What psql shows with -E: each statement between two lines of stars. */
+function echoed(output: string): readonly string[] {
+  return [...output.matchAll(/^\/?\*+ QUERY \*+\/?\n(.*?)\n\/?\*{20,}\/?$/gms)].flatMap(
+    ([, sql]) => sql ?? [],
+  );
+}
