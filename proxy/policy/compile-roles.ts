@@ -1,12 +1,12 @@
+import { checkReach, checkUsers } from "./check-roles.ts";
+import { makeBudget, makeLimits } from "./compile-limits.ts";
 import type { PolicyDocument } from "./document.ts";
 import { parseCondition } from "./expressions.ts";
 import type { RoleEntry } from "./format.ts";
-import { parseNetwork, type Range, rangesOverlap } from "./networks.ts";
+import { parseNetwork, type Range } from "./networks.ts";
 import type {
-  BudgetWindow,
   ColumnClass,
   Condition,
-  Limits,
   Network,
   Place,
   RelationSet,
@@ -14,32 +14,9 @@ import type {
   Sight,
   UserPattern,
 } from "./policy.ts";
-import { relationSetHas } from "./policy.ts";
 import { at, type Problems, suggest } from "./problems.ts";
 import { checkClass } from "./references.ts";
-import { durationSeconds, sizeBytes } from "./units.ts";
-
-/** One role as written. */
-interface Source {
-  readonly name: string;
-  readonly entry: RoleEntry;
-  readonly document: PolicyDocument;
-  readonly place: Place;
-}
-
-/** Beside a role: what only the checks between roles need. */
-interface Made {
-  readonly role: Role;
-  readonly ranges: readonly Range[];
-  /** What the role reaches is not known, for a problem stands in the way. */
-  readonly uncertain: boolean;
-}
-
-interface Context {
-  readonly documents: readonly PolicyDocument[];
-  readonly classes: ReadonlyMap<string, ColumnClass>;
-  readonly problems: Problems;
-}
+import type { Context, Made, Source } from "./role-sources.ts";
 
 const RESERVED: ReadonlySet<string> = new Set(["refuse", "all", "none"]);
 
@@ -253,92 +230,4 @@ function makeCondition(sql: string, place: Place, { problems }: Context): Condit
   if (parsed.ok) return { sql: parsed.sql, place };
   problems.error(place, `condition: ${parsed.problem}`, parsed.hint);
   return undefined;
-}
-
-function makeLimits(entry: RoleEntry, base: Limits | undefined): Limits {
-  const rows = entry.rows === undefined ? base?.rows : entry.rows === "none" ? undefined : entry.rows;
-  const bytes =
-    entry.bytes === undefined ? base?.bytes : entry.bytes === "none" ? undefined : sizeBytes(entry.bytes);
-  return {
-    ...(rows === undefined ? {} : { rows }),
-    ...(bytes === undefined ? {} : { bytes }),
-    onExcess: entry.on_excess ?? base?.onExcess ?? "error",
-  };
-}
-
-const LONGEST_WINDOW = 366 * 86_400;
-
-function makeBudget(
-  { name, entry, document }: Source,
-  base: readonly BudgetWindow[],
-  { problems }: Context,
-): readonly BudgetWindow[] {
-  if (entry.budget === undefined) return base;
-  if (entry.budget === "none") return [];
-  const named = entry.budget;
-  const windows = base.filter((window) => !Object.hasOwn(named, window.name));
-  for (const [key, value] of Object.entries(named)) {
-    const seconds = durationSeconds(key) ?? 0;
-    if (seconds > LONGEST_WINDOW) {
-      problems.error(
-        document.placeOfKey(["roles", name, "budget", key]),
-        `${key} is too long a window`,
-        "At most 366d.",
-      );
-    }
-    const rule = `roles.${name}.budget.${key}`;
-    const add = (what: BudgetWindow["what"], limit: number | undefined, path: string) => {
-      if (limit !== undefined) windows.push({ name: key, seconds, what, limit, rule: path });
-    };
-    if (typeof value === "number") add("people", value, rule);
-    else if (value !== "none") {
-      add("people", value.people, `${rule}.people`);
-      add("rows", value.rows, `${rule}.rows`);
-    }
-  }
-  return windows.sort((a, b) => a.seconds - b.seconds);
-}
-
-/** A filter on a table that the role has no access to is most likely a misspelt name, and would protect nothing. */
-function checkReach({ name, entry, document }: Source, role: Role, { problems }: Context): void {
-  const check = (table: string, place: Place, key: string) => {
-    const dot = table.indexOf(".");
-    const [schema, relation] = [table.slice(0, dot), table.slice(dot + 1)];
-    if (relationSetHas(role.reads, schema, relation) || relationSetHas(role.writes, schema, relation)) return;
-    const known = role.reads === "all" ? [] : role.reads.tables;
-    const hint = suggest(table, known, `Add it under "reads:", or take it out of "${key}:".`);
-    problems.error(place, `role "${name}" may neither read nor write ${table}`, hint);
-  };
-  for (const table of Object.keys(entry.only ?? {}))
-    check(table, document.placeOfKey(["roles", name, "only", table]), "only");
-  (entry.require_filter ?? []).forEach((table, i) => {
-    check(table, document.placeOf(["roles", name, "require_filter", i]), "require_filter");
-  });
-}
-
-/** An exact user has one role at each address. */
-function checkUsers(made: readonly Made[], sources: ReadonlyMap<string, Source>, problems: Problems): void {
-  const seen = new Map<string, Made[]>();
-  for (const current of made) {
-    const { role, ranges } = current;
-    role.users.forEach((user, i) => {
-      const place = sources.get(role.name)?.document.placeOf(["roles", role.name, "users", i]) ?? role.place;
-      const others = seen.get(user.text) ?? [];
-      const rival = others.find((other) => other.role === role || (user.exact && meet(ranges, other.ranges)));
-      if (rival?.role === role) problems.error(place, `user "${user.text}" is named twice`, "Name it once.");
-      else if (rival !== undefined) {
-        problems.error(
-          place,
-          `user "${user.text}" is in the roles "${rival.role.name}" and "${role.name}"`,
-          'Name it in one of them, or give both roles "from:" networks that do not overlap.',
-        );
-      }
-      seen.set(user.text, [...others, current]);
-    });
-  }
-}
-
-/** No networks at all means from anywhere. */
-function meet(a: readonly Range[], b: readonly Range[]): boolean {
-  return a.length === 0 || b.length === 0 || a.some((left) => b.some((right) => rangesOverlap(left, right)));
 }

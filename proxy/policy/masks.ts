@@ -1,6 +1,7 @@
 import { createHmac } from "node:crypto";
 import { splice, valueReferences } from "./expressions.ts";
 import type { Mask } from "./policy.ts";
+import { binary, bytes, castType, concat, hex, length, minus, text, utf8 } from "./sql-pieces.ts";
 
 /*
  * Masks as SQL. They run in any session, under any search_path, with nothing installed: so only built-in
@@ -287,8 +288,6 @@ function withinYears(column: string, name: string, masked: string): string {
   return `CASE WHEN (${after} AND ${before}) THEN ${masked} END`;
 }
 
-// --- pieces ---------------------------------------------------------------------------------------------------
-
 /** NULL stays NULL, anything else becomes the mask, and the type is the column's own. */
 function typed(column: string, masked: string, type: MaskedType): MaskSql {
   const cast = `(CASE WHEN (${column}) IS NOT NULL THEN (${masked}) END)::${castType(type.sql)}`;
@@ -308,58 +307,4 @@ function capacity(type: MaskedType): number {
   if (type.name === "name") return 63;
   const modifier = /\((\d+)\)$/.exec(type.sql)?.[1];
   return modifier === undefined ? Number.POSITIVE_INFINITY : Number(modifier);
-}
-
-/** Type names that the grammar itself turns into a type of pg_catalog; `pg_catalog.integer` does not exist. */
-const GRAMMAR_TYPES: ReadonlySet<string> = new Set(
-  "bigint bit boolean character decimal double integer interval numeric real smallint time timestamp varchar".split(
-    " ",
-  ),
-);
-
-/**
- * A type as `format_type` gives it, safe under any search_path: that function leaves the schema out where the
- * control connection's own search_path finds the type.
- */
-function castType(type: string): string {
-  const first = /^[a-z_][a-z0-9_]*/.exec(type)?.[0];
-  const rest = type.slice(first?.length ?? 0);
-  if (type === '"char"' || type === '"char"[]') return `pg_catalog.${type}`;
-  if (first === undefined || rest.startsWith(".") || GRAMMAR_TYPES.has(first)) return type;
-  return `pg_catalog.${type}`;
-}
-
-function binary(left: string, operator: string, right: string): string {
-  return `((${left}) OPERATOR(pg_catalog.${operator}) (${right}))`;
-}
-
-function concat(left: string, right: string): string {
-  return binary(left, "||", right);
-}
-
-function minus(left: string, right: string): string {
-  return binary(left, "-", right);
-}
-
-function length(value: string): string {
-  return `pg_catalog.char_length(${value})`;
-}
-
-function utf8(value: string): string {
-  return `pg_catalog.convert_to(${value}, 'UTF8')`;
-}
-
-function hex(value: string): string {
-  return `pg_catalog.encode(${value}, 'hex')`;
-}
-
-function bytes(value: Buffer): string {
-  return `pg_catalog.decode('${value.toString("hex")}', 'hex')`;
-}
-
-/** A literal that reads the same whatever `standard_conforming_strings` says. */
-function text(value: string): string {
-  const quoted = value.replaceAll("'", "''");
-  const literal = value.includes("\\") ? `E'${quoted.replaceAll("\\", "\\\\")}'` : `'${quoted}'`;
-  return `(${literal})::pg_catalog.text`;
 }
