@@ -3,6 +3,7 @@ import type { BudgetWindow, Limits } from "./policy.ts";
 import type { Context, Source } from "./role-sources.ts";
 import { durationSeconds, sizeBytes } from "./units.ts";
 
+/** A role's limits of one statement; what it does not say comes from its parent. */
 export function makeLimits(entry: RoleEntry, base: Limits | undefined): Limits {
   const rows = entry.rows === undefined ? base?.rows : entry.rows === "none" ? undefined : entry.rows;
   const bytes =
@@ -16,6 +17,7 @@ export function makeLimits(entry: RoleEntry, base: Limits | undefined): Limits {
 
 const LONGEST_WINDOW = 366 * 86_400;
 
+/** A role's windows, shortest first; it replaces those of its parent that it names, and `none` all of them. */
 export function makeBudget(
   { name, entry, document }: Source,
   base: readonly BudgetWindow[],
