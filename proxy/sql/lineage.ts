@@ -1,6 +1,8 @@
 import { type Catalog, type Column, type Relation, relationKey } from "../catalog/catalog.ts";
+import { missingColumns } from "../policy/against-catalog.ts";
 import type { Policy, TablePolicy } from "../policy/policy.ts";
 import { isHarmlessFunction } from "./functions.ts";
+import { isOpenSystemRelation, isSystemSchema } from "./system-relations.ts";
 
 /** What a column holds, by policy and by what it is made from. */
 export type ColumnLabel =
@@ -18,6 +20,8 @@ export interface Labels {
   readonly otherPeople: ReadonlySet<string>;
   /** Relations whose row filters hold for this one too: itself, its ancestors by inheritance. */
   readonly filteredAs: readonly string[];
+  /** The policy names a column that is not there: the one that was meant has no class, so nothing may be read. */
+  readonly misnamed: boolean;
   /** Relations that are read through this one but whose row filter cannot be put in place here. */
   readonly readsBelow: ReadonlySet<string>;
 }
@@ -86,6 +90,7 @@ export class Lineage {
         },
       }),
       otherPeople: new Set(),
+      misnamed: family.some(({ member, entry }) => missingColumns(entry, member).length > 0),
       filteredAs: ancestors.map(keyOf),
       readsBelow: new Set(descendants.map(keyOf)),
     };
@@ -106,6 +111,7 @@ export class Lineage {
       classes: new Set(bases.flatMap(({ base, columns, labels }) => classesUsed(base, columns, labels))),
       opaque:
         bases.length < lineage.dependsOn.length ||
+        bases.some(({ base }) => isClosed(base)) ||
         bases.some(({ base, columns, labels }) => opaqueUsed(base, columns, labels)) ||
         !lineage.functions.every((oid) => isHarmlessFunction(this.#catalog.functionsByOid.get(oid))),
     };
@@ -116,7 +122,7 @@ export class Lineage {
       const origin = lineage.origins.get(name);
       const base = origin && this.#catalog.relationsByOid.get(origin.relation);
       const column = base?.columns.find(({ number }) => number === origin?.column);
-      if (base === undefined || column === undefined) {
+      if (base === undefined || column === undefined || isClosed(base)) {
         if (isProtected) columns.set(name, computed);
         continue;
       }
@@ -146,6 +152,9 @@ export class Lineage {
       columns,
       ...(subject && { subject }),
       otherPeople: people,
+      misnamed:
+        bases.some(({ labels }) => labels.misnamed) ||
+        (own !== undefined && missingColumns(own, view).length > 0),
       filteredAs: [keyOf(view)],
       readsBelow: new Set(own === undefined ? below : []),
     };
@@ -160,6 +169,11 @@ export class Lineage {
       return `${keyOf(relation)}.${column}`;
     return this.#namespace(target, targetColumn, [...seen, relation.oid]);
   }
+}
+
+/** Holds statistics, secrets or other sessions' text: a view does not make it less so. */
+function isClosed({ schema, name }: Relation): boolean {
+  return isSystemSchema(schema) && !isOpenSystemRelation(schema, name);
 }
 
 function keyOf(relation: Relation): string {

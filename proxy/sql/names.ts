@@ -78,6 +78,11 @@ export function readUse(analysis: Analysis, name: RangeVar): RelationUse {
         `Add ${key} under "reads:" of ${analysis.rolePlace}.`,
       );
     }
+    if (sight.reason === "misnamed") {
+      analysis.refuse("42501", `${key} is closed: the policy names a column of it that is not there`, {
+        hint: 'The DBA finds it with "sluice policy check --upstream …" and in the log.',
+      });
+    }
     analysis.deny(
       `${key} shows rows of a relation that role "${analysis.scope.role.name}" sees only in part`,
       "only",

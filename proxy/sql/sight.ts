@@ -41,7 +41,7 @@ export interface RelationSight {
 /** Why a relation may not be read at all. */
 export type Sight =
   | { readonly ok: true; readonly sight: RelationSight }
-  | { readonly ok: false; readonly reason: "not granted" | "filtered below" };
+  | { readonly ok: false; readonly reason: "not granted" | "misnamed" | "filtered below" };
 
 /** How one scope sees relations; each is worked out once. */
 export class Sights {
@@ -85,6 +85,7 @@ export class Sights {
       return { ok: false, reason: "not granted" };
     }
     const labels = this.#lineage.labels(relation);
+    if (labels.misnamed && role.sees !== "all") return { ok: false, reason: "misnamed" };
     if ([...labels.readsBelow].some((key) => role.only.has(key) && !labels.filteredAs.includes(key)))
       return { ok: false, reason: "filtered below" };
     const filters = labels.filteredAs.flatMap((key) => role.only.get(key) ?? []);
@@ -142,12 +143,12 @@ export class Sights {
         return as("real", reference, false);
       return policy.unclassified === "deny"
         ? as("absent", "", false)
-        : as("masked", hiddenSql(column.type), false);
+        : as("masked", this.#hidden(column), false);
     }
     const { sees } = role;
     if (label.kind === "computed") {
       const seesAll = !label.opaque && [...label.classes].every((name) => sees.get(name) === "always");
-      return seesAll ? as("real", reference, false) : as("masked", hiddenSql(column.type), false);
+      return seesAll ? as("real", reference, false) : as("masked", this.#hidden(column), false);
     }
     const sight = sees.get(label.name);
     if (sight === "always") return as("real", reference, false);
@@ -160,14 +161,19 @@ export class Sights {
   /** A mask that cannot keep the column's type hides the value whole; loading the policy says so. */
   #mask(label: ColumnLabel & { kind: "class" }, column: Column): string {
     const mask = this.#maskOf(label.name);
-    if (mask === undefined) return hiddenSql(column.type);
+    if (mask === undefined) return this.#hidden(column);
     const made = maskSql(
       mask,
       quoteIdentifier(column.name),
       maskedType(this.#scope.catalog, column),
       this.#scope.maskKey,
     );
-    return made.ok ? made.sql : hiddenSql(column.type);
+    return made.ok ? made.sql : this.#hidden(column);
+  }
+
+  /** A value that cannot be masked otherwise; of a domain's base type, as its CHECK may refuse NULL. */
+  #hidden(column: Column): string {
+    return hiddenSql(maskedType(this.#scope.catalog, column).sql);
   }
 
   #maskOf(className: string | undefined) {

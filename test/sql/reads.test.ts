@@ -271,3 +271,43 @@ describe("aggregates_only", () => {
     expect(birthdays.rows.map(([, count]) => count)).toEqual(["10"]);
   });
 });
+
+describe("a policy that does not fit the database", () => {
+  test("keeps a table closed when it names a column that is not there, also through views and children", async () => {
+    const misnamed = await openJudged({
+      policy: `
+version: 1
+classes: { email: { mask: email } }
+tables: { public.customers: { columns: { e_mail: email } } }
+roles: { agent: { users: [anna], reads: all }, app: { users: [helpdesk_app], reads: all, sees: all } }
+`,
+    });
+    try {
+      for (const relation of ["customers", "vip_customers", "customer_directory", "customer_upper"])
+        await expect(misnamed.run("anna", `SELECT * FROM ${relation}`)).rejects.toMatchObject({
+          code: "42501",
+        });
+      expect((await misnamed.run("anna", "SELECT count(*) FROM payments")).rows).toEqual([["1500"]]);
+      expect((await misnamed.run("helpdesk_app", "SELECT count(*) FROM customers")).rows).toEqual([["1010"]]);
+    } finally {
+      await misnamed.close();
+    }
+  });
+
+  test("a DBA's view over statistics shows no value of them", async () => {
+    const views = await openJudged({
+      setup: `ANALYZE customers; GRANT pg_read_all_stats TO anna;
+        CREATE VIEW public.stats AS SELECT attname, most_common_vals::text AS common, histogram_bounds::text AS bounds FROM pg_stats;
+        GRANT SELECT ON public.stats TO anna;`,
+    });
+    try {
+      const { rows } = await views.run(
+        "anna",
+        "SELECT common, bounds FROM stats WHERE common IS NOT NULL OR bounds IS NOT NULL",
+      );
+      expect(rows).toEqual([]);
+    } finally {
+      await views.close();
+    }
+  });
+});
