@@ -5,11 +5,14 @@ const LOOPBACK = new BlockList();
 LOOPBACK.addSubnet("127.0.0.0", 8, "ipv4");
 LOOPBACK.addAddress("::1", "ipv6");
 
-/** The peer's IP address; IPv4 as such also when it came to an IPv6 socket. "local" for a Unix socket. */
-export function addressOf(socket: Socket): string {
+/**
+ * The peer's IP address; IPv4 as such also when it came to an IPv6 socket, and without the zone of a
+ * link-local one, which networks of a policy do not have. "local" for a Unix socket.
+ */
+export function addressOf(socket: Pick<Socket, "remoteAddress">): string {
   const address = socket.remoteAddress;
   if (address === undefined) return "local";
-  return address.replace(/^::ffff:(?=\d+\.\d+\.\d+\.\d+$)/i, "");
+  return address.replace(/%.*$/, "").replace(/^::ffff:(?=\d+\.\d+\.\d+\.\d+$)/i, "");
 }
 
 /** Whether nobody on a network can read along: TLS, or both ends are on this machine. */

@@ -99,6 +99,8 @@ export function sayFarewell(socket: Socket, words: Buffer = NOTHING): void {
   socket.once("close", () => clearTimeout(timer));
   if (words.length > 0) socket.write(words);
   socket.end();
+  // Whoever listened so far hears no more: after the last words nothing of this peer counts.
+  socket.removeAllListeners("data");
   socket.on("data", () => {});
   socket.resume();
 }

@@ -1,0 +1,73 @@
+import type { AuditLog } from "../audit/event.ts";
+import type { Catalogs } from "../catalog/catalogs.ts";
+import type { LiveCatalog } from "../catalog/live.ts";
+import type { CounterStore } from "../guard/meter.ts";
+import { createMeter } from "../guard/session-meter.ts";
+import type { Keys } from "../keys.ts";
+import type { Log } from "../log.ts";
+import type { Metrics } from "../metrics.ts";
+import type { PolicySet } from "../policy/load.ts";
+import type { Scopes, VerdictCache } from "../sql/cache.ts";
+import { refuseSession } from "../wire/refusal.ts";
+import type { PrepareSession } from "./connection.ts";
+import type { Established } from "./established.ts";
+import { LoginEnd } from "./login-end.ts";
+import type { SessionParts } from "./parts.ts";
+
+/** What all sessions of a process share. */
+export interface SharedParts {
+  readonly policies: () => PolicySet;
+  readonly catalogs: Catalogs;
+  readonly verdicts: VerdictCache;
+  readonly scopes: Scopes;
+  readonly store: CounterStore;
+  readonly audit: AuditLog;
+  readonly metrics: Metrics;
+  readonly keys: Keys;
+  readonly log: Log;
+  readonly now: () => number;
+  readonly normalise: (sql: string) => string;
+}
+
+/** Gives each session its own parts, and `run` to run it with them. */
+export function prepareWith(
+  shared: SharedParts,
+  run: (established: Established, parts: SessionParts) => Promise<void>,
+): PrepareSession {
+  const { policies, scopes, verdicts, store, audit, metrics, keys, log, now, normalise } = shared;
+  return async (established) => {
+    const { database, user } = established;
+    const databaseUser = established.databaseUser ?? user;
+    const catalog = await openCatalog(shared, database);
+    const parts: SessionParts = {
+      policy: () => policies().forDatabase(database),
+      scopes,
+      verdicts,
+      catalog,
+      unreadable: () => catalog.unreadableBy(databaseUser),
+      maskKey: keys.masks,
+      meter: (account) => createMeter(store, account),
+      audit,
+      metrics,
+      log,
+      now,
+      normalise,
+    };
+    return () => run(established, parts);
+  };
+}
+
+/** Without a catalog nothing is understood, so nobody gets in: a session that refuses all would help nobody. */
+async function openCatalog({ catalogs, log }: SharedParts, database: string): Promise<LiveCatalog> {
+  try {
+    return await catalogs.of(database);
+  } catch (error) {
+    log.error({ err: error, database }, "the catalog of a database cannot be read");
+    throw LoginEnd.refused(
+      "upstream",
+      refuseSession("57P03", `the proxy cannot read the catalog of database "${database}"`, {
+        hint: "Its control connection (--control) may lack CONNECT on this database. The proxy's log says more.",
+      }),
+    );
+  }
+}
