@@ -1,6 +1,7 @@
-import type { RangeVar } from "libpg-query";
+import type { ExplainStmt, RangeVar, SelectStmt, TransactionStmt } from "libpg-query";
 import { relationKey } from "../catalog/catalog.ts";
-import { nodeOf } from "./grammar.ts";
+import { commandTag } from "./command-tags.ts";
+import { type Body, nodeOf } from "./grammar.ts";
 import { parseText } from "./parse.ts";
 import type { Scope } from "./scope.ts";
 import type { Statement, StatementKind } from "./verdict.ts";
@@ -11,52 +12,89 @@ import type { Statement, StatementKind } from "./verdict.ts";
  */
 export function survey(text: string, scope: Scope): readonly Statement[] {
   const parsed = parseText(text);
-  if (!parsed.ok) return [{ ...EMPTY, command: "OTHER", kind: "other", effect: { kind: "definition" } }];
+  if (!parsed.ok) return [unread(text)];
   return parsed.statements.map(({ node }) => {
     const [type, body] = nodeOf(node);
-    const [command, kind] = COMMANDS[type] ?? ["DDL", "definition"];
+    const isDefinition = !Object.hasOwn(KINDS, type) || definesWithin(type, body);
+    const kind = isDefinition ? "definition" : (KINDS[type] ?? "other");
     const reads = relationsIn(body, scope);
     return {
       ...EMPTY,
-      command,
+      command: commandTag(type, body),
       kind,
       reads,
       writes: kind === "write" ? reads.slice(0, 1) : [],
-      ...(kind === "definition" && { effect: { kind: "definition" } as const }),
+      ...(isDefinition && DEFINES),
     };
   });
 }
 
 const EMPTY = { reads: [], writes: [], masked: [], lookups: 0, limited: false } as const;
+const DEFINES = { effect: { kind: "definition" } } as const;
 
-const COMMANDS: Readonly<Record<string, readonly [string, StatementKind]>> = {
-  SelectStmt: ["SELECT", "read"],
-  InsertStmt: ["INSERT", "write"],
-  UpdateStmt: ["UPDATE", "write"],
-  DeleteStmt: ["DELETE", "write"],
-  MergeStmt: ["MERGE", "write"],
-  CopyStmt: ["COPY", "other"],
-  ExplainStmt: ["EXPLAIN", "explain"],
-  PrepareStmt: ["PREPARE", "session"],
-  ExecuteStmt: ["EXECUTE", "other"],
-  DeallocateStmt: ["DEALLOCATE", "session"],
-  DeclareCursorStmt: ["DECLARE", "cursor"],
-  FetchStmt: ["FETCH", "cursor"],
-  ClosePortalStmt: ["CLOSE", "cursor"],
-  DiscardStmt: ["DISCARD", "session"],
-  TransactionStmt: ["TRANSACTION", "transaction"],
-  VariableSetStmt: ["SET", "session"],
-  VariableShowStmt: ["SHOW", "session"],
-  LockStmt: ["LOCK", "other"],
-  ListenStmt: ["LISTEN", "session"],
-  UnlistenStmt: ["UNLISTEN", "session"],
-  NotifyStmt: ["NOTIFY", "other"],
-  VacuumStmt: ["VACUUM", "other"],
-  CheckPointStmt: ["CHECKPOINT", "other"],
-  ConstraintsSetStmt: ["SET", "session"],
-  TruncateStmt: ["TRUNCATE", "write"],
-  RefreshMatViewStmt: ["REFRESH", "other"],
+/** A long INSERT is no reason to read the catalog anew; a text with one of these words may be. */
+const DEFINING_WORDS =
+  /\b(?:create|alter|drop|grant|revoke|comment|do|call|import|reassign|into\s+(?:temp|unlogged|table))\b/i;
+
+/** A text that is too long to parse, or of another version's syntax. */
+function unread(text: string): Statement {
+  return { ...EMPTY, command: "OTHER", kind: "other", ...(DEFINING_WORDS.test(text) && DEFINES) };
+}
+
+/** Statements that leave the catalog as it is; all others are taken to change it: CALL and DO may do anything. */
+const KINDS: Readonly<Record<string, StatementKind>> = {
+  SelectStmt: "read",
+  InsertStmt: "write",
+  UpdateStmt: "write",
+  DeleteStmt: "write",
+  MergeStmt: "write",
+  CopyStmt: "other",
+  ExplainStmt: "explain",
+  PrepareStmt: "session",
+  ExecuteStmt: "other",
+  DeallocateStmt: "session",
+  DeclareCursorStmt: "cursor",
+  FetchStmt: "cursor",
+  ClosePortalStmt: "cursor",
+  DiscardStmt: "session",
+  TransactionStmt: "transaction",
+  VariableSetStmt: "session",
+  VariableShowStmt: "session",
+  LockStmt: "other",
+  ListenStmt: "session",
+  UnlistenStmt: "session",
+  NotifyStmt: "other",
+  VacuumStmt: "other",
+  CheckPointStmt: "other",
+  LoadStmt: "session",
+  ConstraintsSetStmt: "session",
+  TruncateStmt: "write",
+  RefreshMatViewStmt: "other",
 };
+
+/** Statements of a plain kind that define something all the same. */
+function definesWithin(type: string, body: Body): boolean {
+  switch (type) {
+    case "SelectStmt":
+      return makesTable(body);
+    case "ExplainStmt": {
+      // With ANALYZE it runs what it explains.
+      const { query } = body as ExplainStmt;
+      return query !== undefined && "CreateTableAsStmt" in query;
+    }
+    case "TransactionStmt":
+      return (body as TransactionStmt).kind === "TRANS_STMT_COMMIT_PREPARED";
+    default:
+      return false;
+  }
+}
+
+/** SELECT … INTO; in a set operation the clause stands in the leftmost arm. */
+function makesTable(select: SelectStmt): boolean {
+  for (let arm: SelectStmt | undefined = select; arm !== undefined; arm = arm.larg)
+    if (arm.intoClause !== undefined) return true;
+  return false;
+}
 
 /** Relations named anywhere, as far as the catalog knows them. */
 function relationsIn(body: object, { catalog, searchPath }: Scope): readonly string[] {
