@@ -18,8 +18,16 @@ export class Refused extends Error {
 
 /** Names of WITH queries in scope, innermost first. */
 export interface CteScope {
-  readonly names: ReadonlySet<string>;
+  readonly names: ReadonlyMap<string, CteUse>;
   readonly outer: CteScope | undefined;
+}
+
+/** What each reference to a WITH query brings along. Known once the query has been visited. */
+export interface CteUse {
+  /** People that a row of it may show. */
+  people: number;
+  /** A masked column that it names: what is made of it may not be stored. */
+  masked: string | undefined;
 }
 
 /** One query level: what its FROM exposes to expressions, and the levels around it. */
@@ -74,11 +82,16 @@ export class Analysis {
   lookups = 0;
   /** Calls that return another row's value. */
   picks = 0;
+  /** People of WITH queries: taken off where they are defined, added where they are referred to. */
+  ctePeople = 0;
+  /** Masked columns named so far, in order. */
+  readonly maskMentions: string[] = [];
   gathers: string | undefined;
   /** Inside a statement that stores what it reads. */
   storing = false;
   effect: Effect | undefined;
   #depth = 0;
+  readonly #visited = new Set<Body>();
   readonly #visitors: Readonly<Record<string, Visit>>;
 
   constructor(
@@ -98,11 +111,27 @@ export class Analysis {
   /** Visits a node's body by its type's own visitor, or else its children. */
   visit(type: string, body: Body, level: Level): void {
     if (this.moved.has(body)) return;
+    this.#visited.add(body);
     if (++this.#depth > MAXIMUM_DEPTH) throw new Refused(tooComplex("the statement is nested too deeply"));
     const visitor = Object.hasOwn(this.#visitors, type) ? this.#visitors[type] : undefined;
     if (visitor !== undefined) visitor(this, body as never, level);
     else this.children(type, body, level);
     this.#depth--;
+  }
+
+  hasVisited(body: Body): boolean {
+    return this.#visited.has(body);
+  }
+
+  /** A masked column is named; what is stored may not be made of it. */
+  mentionMasked(column: string): void {
+    this.maskMentions.push(column);
+    if (!this.storing) return;
+    this.deny(
+      `role "${this.scope.role.name}" sees ${column} masked: the mask would be stored as if it were the value`,
+      "sees",
+      `Leave ${column} out of what is written.`,
+    );
   }
 
   children(type: string, body: Body, level: Level): void {
@@ -136,6 +165,15 @@ export class Analysis {
     const { place, name } = this.scope.role;
     return `role "${name}" (${place.file}:${place.line})`;
   }
+}
+
+/** People that an output row may show, as far as the analysis has come: each reference may be another person. */
+export function peopleSoFar(analysis: Analysis): number {
+  const uses = analysis.uses.reduce((sum, { sight }) => {
+    const people = sight?.people;
+    return people === undefined ? sum : sum + people.unknown + (people.subject === undefined ? 0 : 1);
+  }, 0);
+  return uses + analysis.picks + analysis.ctePeople;
 }
 
 export function relationKeyOf(relation: Relation): string {

@@ -1,6 +1,8 @@
 import { isDeepStrictEqual } from "node:util";
 import type { A_Const, A_Expr, BoolExpr, ColumnRef, List, Node, TypeCast } from "libpg-query";
+import type { Catalog, Relation } from "../catalog/catalog.ts";
 import { type Analysis, candidates, type FromReference, type Level } from "./analysis.ts";
+import { operator } from "./expressions.ts";
 import { stringOf } from "./from.ts";
 import { type Body, nodeOf } from "./grammar.ts";
 import { parseText } from "./parse.ts";
@@ -11,6 +13,11 @@ const MAXIMUM_VALUES = 20;
 
 /** Built-in comparisons that cannot fail nor tell of a row that they reject (proleakproof of their functions). */
 const LEAKPROOF = new Set(["=", "<", "<=", ">", ">=", "<>"]);
+
+/** Of an operator as `simpleCondition` names it. */
+export function isLeakproof(operator: string): boolean {
+  return LEAKPROOF.has(operator) || operator === "between";
+}
 
 const COMPARED_TYPES = new Set([
   "int2",
@@ -64,20 +71,24 @@ export function levelConditions(
       const condition = simpleCondition(analysis.source, conjunct);
       const target = condition && onlyReference(level, condition.column);
       if (condition === undefined || target === undefined || !restrictable.includes(target)) continue;
-      place(analysis, condition, target);
-      if (
-        isIndexed(target, columnName(target, condition.column)) &&
-        ["=", "between"].includes(condition.operator)
-      )
+      place(analysis, condition, target, level);
+      const name = columnName(target, condition.column);
+      // On a mask a condition holds nothing small: many people share one.
+      const isReal =
+        analysis.moved.has(condition.body) ||
+        target.use?.sight?.columns.some(({ column, kind }) => column.name === name && kind === "real") ===
+          true;
+      if (isReal && isIndexed(analysis, target, name) && ["=", "between"].includes(condition.operator))
         restricted.add(target);
     }
   }
-  spread(level, equalities, restricted);
+  spread(analysis, level, equalities, restricted);
   return restricted;
 }
 
 /** An equality join to a reference that is held small holds the other one small too, if its column is indexed. */
 function spread(
+  analysis: Analysis,
   level: Level,
   equalities: readonly (readonly [ColumnRef, ColumnRef])[],
   restricted: Set<FromReference>,
@@ -87,13 +98,13 @@ function spread(
     for (const [left, right] of equalities) {
       const [a, b] = [onlyReference(level, left), onlyReference(level, right)];
       if (a === undefined || b === undefined) continue;
-      if (restricted.has(a) && isIndexed(b, columnName(b, right))) restricted.add(b);
-      if (restricted.has(b) && isIndexed(a, columnName(a, left))) restricted.add(a);
+      if (restricted.has(a) && isHeldBy(analysis, b, columnName(b, right))) restricted.add(b);
+      if (restricted.has(b) && isHeldBy(analysis, a, columnName(a, left))) restricted.add(a);
     }
   }
 }
 
-function place(analysis: Analysis, condition: SimpleCondition, target: FromReference): void {
+function place(analysis: Analysis, condition: SimpleCondition, target: FromReference, level: Level): void {
   const { use } = target;
   const name = columnName(target, condition.column);
   const sight = use?.sight?.columns.find(({ column }) => column.name === name);
@@ -104,6 +115,7 @@ function place(analysis: Analysis, condition: SimpleCondition, target: FromRefer
   if (use.isTarget) {
     // A write's target has no subquery: the condition stays where it is, on the real column.
     if (!isLookup) return;
+    visitValues(analysis, condition.body, level);
     analysis.lookups += condition.values.length;
     analysis.moved.add(condition.body);
     return;
@@ -113,6 +125,7 @@ function place(analysis: Analysis, condition: SimpleCondition, target: FromRefer
   const type = analysis.scope.catalog.typesByOid.get(sight.column.typeOid);
   const isBuiltin = type?.schema === "pg_catalog" && COMPARED_TYPES.has(type.name);
   if (!(isLookup || (isFenced && isBuiltin)) || !readsBackTheSame(analysis.source, condition)) return;
+  visitValues(analysis, condition.body, level);
   const operator = isBuiltin ? `OPERATOR(pg_catalog.${condition.operator})` : condition.operator;
   const tests = condition.values.map((value) => `${quoteIdentifier(sight.column.name)} ${operator} ${value}`);
   use.conditions.push(tests.length === 1 ? `(${tests[0]})` : `((${tests.join(") OR (")}))`);
@@ -121,6 +134,14 @@ function place(analysis: Analysis, condition: SimpleCondition, target: FromRefer
   analysis.masked.add(sight.className ?? sight.column.name);
   analysis.moved.add(condition.body);
   analysis.edit(condition.start, condition.end, "true");
+}
+
+/** A condition that moves is not visited as a whole: its operator and its values are, for a cast may run code. */
+function visitValues(analysis: Analysis, body: Body, level: Level): void {
+  const { name, lexpr, rexpr } = body as A_Expr;
+  operator(analysis, name ?? []);
+  for (const side of [lexpr, rexpr])
+    if (side !== undefined && nodeOf(side)[0] !== "ColumnRef") analysis.nodes(side, level);
 }
 
 /** `a AND (b AND c)` → a, b, c */
@@ -295,9 +316,23 @@ function columnName(reference: FromReference, column: ColumnRef): string | undef
   return last === undefined ? undefined : reference.columns?.get(stringOf(last));
 }
 
-function isIndexed(reference: FromReference, column: string | undefined): boolean {
+/** An equality with a masked column is one of masks. */
+function isHeldBy(analysis: Analysis, reference: FromReference, column: string | undefined): boolean {
+  const sight = reference.use?.sight?.columns.find((each) => each.column.name === column);
+  return sight?.kind === "real" && isIndexed(analysis, reference, column);
+}
+
+function isIndexed(analysis: Analysis, reference: FromReference, column: string | undefined): boolean {
   const relation = reference.use?.relation;
-  if (relation === undefined || column === undefined) return false;
+  return relation !== undefined && column !== undefined && hasIndex(analysis.scope.catalog, relation, column);
+}
+
+/** A view's column is served by the index of the column that it copies. */
+function hasIndex(catalog: Catalog, relation: Relation, column: string): boolean {
+  const origin = relation.kind === "view" ? relation.lineage?.origins.get(column) : undefined;
+  const base = origin && catalog.relationsByOid.get(origin.relation);
+  const copied = base?.columns.find(({ number }) => number === origin?.column);
+  if (base !== undefined && copied !== undefined) return hasIndex(catalog, base, copied.name);
   return (
     relation.primaryKey[0] === column ||
     relation.indexes.some(({ columns, partial }) => !partial && columns[0] === column)

@@ -1,10 +1,11 @@
-import type { CopyStmt, RangeVar } from "libpg-query";
+import type { CopyStmt, Node, RangeVar } from "libpg-query";
 import { type Analysis, innerLevel, type Level } from "./analysis.ts";
 import { stringOf } from "./from.ts";
 import { nameSpan, qualify, readUse, writeUse } from "./names.ts";
-import { clauseEnd, word } from "./places.ts";
+import { clauseEnd, firstPlace, word } from "./places.ts";
 import { quoteIdentifier, quoteQualified } from "./source.ts";
 import { subquery } from "./wrap.ts";
+import { refuseProbing } from "./writes.ts";
 
 /** COPY to and from the client. A guarded relation is copied through a query. */
 export function copy(
@@ -25,6 +26,7 @@ export function copy(
     analysis.targetNames.set(use, body.relation.location ?? 0);
     // WHERE speaks of the rows that come in: the client's own values.
     const columns = new Map(use.relation.columns.map(({ name }) => [name, name]));
+    refuseProbing(analysis, { alias: use.relation.name, columns, use }, body.attlist?.map(stringOf));
     analysis.nodes(body.whereClause, {
       ...innerLevel(level),
       references: [{ alias: use.relation.name, columns, use: undefined }],
@@ -33,7 +35,7 @@ export function copy(
   }
   if (body.query !== undefined) {
     analysis.nodes(body.query, level);
-    cutQuery(analysis);
+    cutQuery(analysis, body.query);
   } else if (body.relation !== undefined) {
     copyRelation(analysis, body, body.relation);
   }
@@ -83,14 +85,15 @@ function copyRelation(analysis: Analysis, body: CopyStmt, name: RangeVar): void 
 }
 
 /** `truncate`: the query itself ends after the allowed rows and one more, which tells that there were more. */
-function cutQuery(analysis: Analysis): void {
+function cutQuery(analysis: Analysis, query: Node): void {
   const limit = cut(analysis);
   if (limit === "" || !analysis.uses.some(({ sight }) => sight !== undefined) || analysis.writes.size > 0)
     return;
   const { source } = analysis;
-  const open = source.tokens.findIndex(
-    ({ text }, index) => text === "(" && word(source, index - 1) === "copy",
-  );
+  const place = firstPlace([query]);
+  let open = place === undefined ? -1 : source.tokenAt(place);
+  // The nearest before the query: another COPY may stand in the same text.
+  while (open >= 0 && !(word(source, open) === "(" && word(source, open - 1) === "copy")) open--;
   const [start, end] = [source.token(open)?.end, source.token(clauseEnd(source, open + 1, new Set()))?.start];
   if (start === undefined || end === undefined) throw new Error("COPY of a query without parentheses");
   analysis.edit(start, start, "SELECT * FROM (");

@@ -28,12 +28,17 @@ export function columnRef(analysis: Analysis, body: ColumnRef, level: Level): vo
   const name = isStar ? undefined : names.at(-1);
   const qualifier = isStar ? names.at(-1) : names.at(-2);
   if (fields.length >= 3) dropSchema(analysis, body, names, isStar, level);
+  const schema = isStar ? names.at(-2) : names.at(-3);
+  const meantBySchema =
+    qualifier === undefined || schema === undefined ? [] : ownNamed(level, schema, qualifier);
   if (isStar) {
     for (const reference of qualifier === undefined ? level.references : namedReferences(level, qualifier))
       wholeRow(analysis, reference);
+    for (const reference of meantBySchema) wholeRow(analysis, reference);
     return;
   }
   if (name === undefined) return;
+  for (const reference of meantBySchema) oneColumn(analysis, reference, name);
   const meant = candidates(level, qualifier, name);
   for (const reference of meant) oneColumn(analysis, reference, name);
   if (meant.length === 0 && qualifier !== undefined && inGuardedWrite(level)) {
@@ -44,6 +49,19 @@ export function columnRef(analysis: Analysis, body: ColumnRef, level: Level): vo
   const isSurelyColumn = meant.some(({ columns }) => columns?.has(name) === true);
   if (qualifier === undefined && !isSurelyColumn)
     for (const reference of namedReferences(level, name)) wholeRow(analysis, reference);
+}
+
+/**
+ * `schema.relation.column` finds the relation itself at any level around: a nearer alias of the same name does
+ * not hide it (`scanNameSpaceForRelid` in parser/parse_relation.c).
+ */
+function ownNamed(level: Level, schema: string, name: string): readonly FromReference[] {
+  const found: FromReference[] = [];
+  for (let at: Level | undefined = level; at !== undefined; at = at.outer)
+    found.push(
+      ...at.references.filter(({ use }) => use?.relation.name === name && use.relation.schema === schema),
+    );
+  return found;
 }
 
 /** Only what is known to be no column of the target may stand in a write. */
@@ -66,7 +84,7 @@ function oneColumn(analysis: Analysis, { columns, use }: FromReference, name: st
       `Name the row by another column, or let ${analysis.rolePlace} see the class "${sight.className ?? "of this column"}".`,
     );
   }
-  if (analysis.storing) refuseStoringMask(analysis, `${use.key}.${sight.column.name}`);
+  analysis.mentionMasked(`${use.key}.${sight.column.name}`);
 }
 
 function wholeRow(analysis: Analysis, { use }: FromReference): void {
@@ -80,16 +98,8 @@ function wholeRow(analysis: Analysis, { use }: FromReference): void {
         "Name the columns that are needed.",
       );
     }
-    if (analysis.storing) refuseStoringMask(analysis, `${use?.key}.${column.name}`);
+    analysis.mentionMasked(`${use?.key}.${column.name}`);
   }
-}
-
-function refuseStoringMask(analysis: Analysis, column: string): never {
-  return analysis.deny(
-    `role "${analysis.scope.role.name}" sees ${column} masked: the mask would be stored as if it were the value`,
-    "sees",
-    `Leave ${column} out of what is written.`,
-  );
 }
 
 /** `public.customers.email` does not reach into a subquery named customers, so the schema goes. */
@@ -134,7 +144,7 @@ export function subLink(analysis: Analysis, body: SubLink, level: Level): void {
   analysis.nodes(body.subselect, level);
 }
 
-function operator(analysis: Analysis, name: readonly Node[]): void {
+export function operator(analysis: Analysis, name: readonly Node[]): void {
   const names = name.map(stringOf);
   const symbol = names.at(-1);
   if (symbol === undefined || (names.length === 2 && names[0] === "pg_catalog")) return;
@@ -249,6 +259,15 @@ function builtin(
     if (use === "gathering") analysis.gathers ??= `${name}()`;
   }
   if (functions.some((fn) => builtinUse(fn) === "picking")) analysis.picks++;
+  if (picksMany(body, name)) analysis.gathers ??= `${name}() of several values`;
+}
+
+/** `percentile_disc(ARRAY[…])` gives a value for each fraction, and bits of many rows fit into one long bit string. */
+function picksMany(body: FuncCall, name: string): boolean {
+  const [argument] = body.args ?? [];
+  const type = argument === undefined ? undefined : nodeOf(argument)[0];
+  if (name === "percentile_disc" || name === "percentile_cont") return type !== "A_Const";
+  return (name === "bit_or" || name === "bit_and" || name === "bit_xor") && type !== "ColumnRef";
 }
 
 /** Functions outside pg_catalog: those that the policy names, and an extension's own immutable C code. */
@@ -276,6 +295,8 @@ function ownFunction(
       );
     }
   }
+  // What another's aggregate makes of its rows is not known.
+  if (functions.some(({ kind }) => kind === "aggregate")) analysis.gathers ??= `${name}()`;
   const schemas = new Set(functions.map((fn) => fn.schema));
   const [schema] = schemas;
   if (names.length > 1 || schema === undefined) return;

@@ -8,9 +8,17 @@ import type {
   RangeVar,
   SelectStmt,
 } from "libpg-query";
-import { type Analysis, type FromReference, innerLevel, type Level, type RelationUse } from "./analysis.ts";
+import {
+  type Analysis,
+  type CteScope,
+  type CteUse,
+  type FromReference,
+  innerLevel,
+  type Level,
+  type RelationUse,
+} from "./analysis.ts";
 import { nodeOf } from "./grammar.ts";
-import { isCte, readUse } from "./names.ts";
+import { readUse } from "./names.ts";
 import { wrapReference } from "./wrap.ts";
 
 /** A reference to a relation in FROM: put in safe form once the level's conditions have been looked at. */
@@ -27,9 +35,11 @@ export interface FromItem {
   /** Conditions that restrict exactly such references: of inner joins, with what they may restrict. */
   readonly joins: readonly { readonly quals: Node; readonly restrictable: readonly FromReference[] }[];
   readonly wraps: readonly PendingWrap[];
+  /** References below a join with an alias: expressions cannot name them, and no condition is known to restrict them. */
+  readonly hidden: readonly FromReference[];
 }
 
-const NOTHING: FromItem = { restrictable: [], joins: [], wraps: [] };
+const NOTHING: FromItem = { restrictable: [], joins: [], wraps: [], hidden: [] };
 
 /** Visits one item of a FROM clause and adds what it exposes to the level. */
 export function fromItem(analysis: Analysis, item: Node, level: Level): FromItem {
@@ -75,8 +85,11 @@ export function fromItem(analysis: Analysis, item: Node, level: Level): FromItem
 
 function relation(analysis: Analysis, name: RangeVar, level: Level, sample: string): FromItem {
   const alias = name.alias?.aliasname ?? name.relname ?? "";
-  if (name.schemaname === undefined && isCte(name.relname ?? "", level.ctes)) {
+  const cte = name.schemaname === undefined ? cteNamed(name.relname ?? "", level.ctes) : undefined;
+  if (cte !== undefined) {
     analysis.bareNames.add(name.location ?? 0);
+    analysis.ctePeople += cte.people;
+    if (cte.masked !== undefined) analysis.mentionMasked(cte.masked);
     level.references.push({ alias, columns: undefined, use: undefined });
     return NOTHING;
   }
@@ -87,7 +100,15 @@ function relation(analysis: Analysis, name: RangeVar, level: Level, sample: stri
   );
   const reference: FromReference = { alias, columns, use };
   level.references.push(reference);
-  return { restrictable: [reference], joins: [], wraps: [{ name, use, sample }] };
+  return { restrictable: [reference], joins: [], wraps: [{ name, use, sample }], hidden: [] };
+}
+
+function cteNamed(name: string, scope: CteScope | undefined): CteUse | undefined {
+  for (let at = scope; at !== undefined; at = at.outer) {
+    const use = at.names.get(name);
+    if (use !== undefined) return use;
+  }
+  return undefined;
 }
 
 /**
@@ -161,6 +182,7 @@ function join(analysis: Analysis, expression: JoinExpr, level: Level): FromItem 
     restrictable: expression.alias === undefined ? restrictable : [],
     joins,
     wraps: [...left.wraps, ...right.wraps],
+    hidden: [...left.hidden, ...right.hidden, ...(expression.alias === undefined ? [] : inside.references)],
   };
 }
 

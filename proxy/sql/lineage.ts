@@ -1,7 +1,13 @@
-import { type Catalog, type Column, type Relation, relationKey } from "../catalog/catalog.ts";
+import {
+  type Catalog,
+  type CatalogFunction,
+  type Column,
+  type Relation,
+  relationKey,
+} from "../catalog/catalog.ts";
 import { missingColumns } from "../policy/against-catalog.ts";
 import type { Policy, TablePolicy } from "../policy/policy.ts";
-import { isHarmlessFunction } from "./functions.ts";
+import { builtinUse, isHarmlessFunction } from "./functions.ts";
 import { isOpenSystemRelation, isSystemSchema } from "./system-relations.ts";
 
 /** What a column holds, by policy and by what it is made from. */
@@ -18,6 +24,8 @@ export interface Labels {
   readonly subject?: { readonly column: string; readonly namespace: string };
   /** Name spaces of people that a row may be about beyond `subject`. */
   readonly otherPeople: ReadonlySet<string>;
+  /** A view whose definition puts many rows into one. */
+  readonly gathers: boolean;
   /** Relations whose row filters hold for this one too: itself, its ancestors by inheritance. */
   readonly filteredAs: readonly string[];
   /** The policy names a column that is not there: the one that was meant has no class, so nothing may be read. */
@@ -78,6 +86,16 @@ export class Lineage {
     const columns = new Map<string, ColumnLabel>();
     for (const { entry } of family.toReversed())
       for (const [name, label] of classLabels(entry)) columns.set(name, label);
+    // The rows of children come along: where a child's class is another, both must be seen.
+    for (const [name, label] of columns) {
+      const classes = new Set(
+        family
+          .filter(({ member }) => member === relation || descendants.includes(member))
+          .flatMap(({ entry }) => entry.columns.get(name) ?? []),
+      );
+      if (label.kind === "class") classes.add(label.name);
+      if (classes.size > 1) columns.set(name, { kind: "computed", classes, opaque: false });
+    }
     const subject = family.find(
       ({ entry }) => entry.subject !== undefined && hasColumn(relation, entry.subject),
     );
@@ -89,8 +107,15 @@ export class Lineage {
           namespace: this.#namespace(subject.member, subject.entry.subject),
         },
       }),
-      otherPeople: new Set(),
+      otherPeople: new Set(
+        subject === undefined
+          ? family.flatMap(({ entry }) =>
+              entry.subject === undefined ? [] : [`${entry.name}.${entry.subject}`],
+            )
+          : [],
+      ),
       misnamed: family.some(({ member, entry }) => missingColumns(entry, member).length > 0),
+      gathers: false,
       filteredAs: ancestors.map(keyOf),
       readsBelow: new Set(descendants.map(keyOf)),
     };
@@ -155,6 +180,9 @@ export class Lineage {
       misnamed:
         bases.some(({ labels }) => labels.misnamed) ||
         (own !== undefined && missingColumns(own, view).length > 0),
+      gathers:
+        bases.some(({ labels }) => labels.gathers) ||
+        lineage.functions.some((oid) => gathersRows(this.#catalog.functionsByOid.get(oid))),
       filteredAs: [keyOf(view)],
       readsBelow: new Set(own === undefined ? below : []),
     };
@@ -174,6 +202,10 @@ export class Lineage {
 /** Holds statistics, secrets or other sessions' text: a view does not make it less so. */
 function isClosed({ schema, name }: Relation): boolean {
   return isSystemSchema(schema) && !isOpenSystemRelation(schema, name);
+}
+
+function gathersRows(fn: CatalogFunction | undefined): boolean {
+  return fn?.schema === "pg_catalog" && builtinUse(fn) === "gathering";
 }
 
 function keyOf(relation: Relation): string {

@@ -1,5 +1,5 @@
 import type { FuncCall, SelectStmt } from "libpg-query";
-import type { Analysis, RelationUse } from "./analysis.ts";
+import { type Analysis, peopleSoFar } from "./analysis.ts";
 import { stringOf } from "./from.ts";
 import { forEachChild, visitNode } from "./grammar.ts";
 import { clauseEnd, fromKeyword, insertBefore } from "./places.ts";
@@ -53,14 +53,7 @@ export function meterUnknown(analysis: Analysis): Metering | undefined {
 }
 
 function peoplePerRow(analysis: Analysis): number | undefined {
-  const uses = analysis.uses.filter(({ sight }) => sight?.people !== undefined);
-  if (uses.length === 0) return undefined;
-  return uses.reduce((sum, use) => sum + peopleOf(use), analysis.picks);
-}
-
-function peopleOf({ sight }: RelationUse): number {
-  const people = sight?.people;
-  return people === undefined ? 0 : people.unknown + (people.subject === undefined ? 0 : 1);
+  return analysis.uses.some(({ sight }) => sight?.people !== undefined) ? peopleSoFar(analysis) : undefined;
 }
 
 interface Subject {

@@ -39,7 +39,8 @@ export function clauseEnd(source: Source, from: number, words: ReadonlySet<strin
     if (text === undefined || text === ";") return index;
     if (text === "(" || text === "[") depth++;
     if ((text === ")" || text === "]") && --depth < 0) return index;
-    if (depth === 0 && words.has(text)) return index;
+    // After a dot any keyword is a name.
+    if (depth === 0 && words.has(text) && word(source, index - 1) !== ".") return index;
   }
 }
 

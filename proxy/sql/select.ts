@@ -10,9 +10,11 @@ import type {
 import {
   type Analysis,
   type CteScope,
+  type CteUse,
   type FromReference,
   innerLevel,
   type Level,
+  peopleSoFar,
   type RelationUse,
 } from "./analysis.ts";
 import { levelConditions } from "./conditions.ts";
@@ -47,11 +49,12 @@ export function select(analysis: Analysis, body: SelectStmt, outer: Level): Sele
   }
   if (isTableCommand(body)) spellOutTable(analysis, body);
   const items = (body.fromClause ?? []).map((item) => fromItem(analysis, item, level));
+  const hidden = items.flatMap((item) => item.hidden);
   const held = conditionsOf(analysis, level, items, body.whereClause);
   for (const { quals } of items.flatMap(({ joins }) => joins)) analysis.nodes(quals, level);
   for (const clause of EXPRESSION_CLAUSES) analysis.nodes(body[clause], level);
-  requireFilters(analysis, level, held);
-  requireSummaries(analysis, body, level);
+  requireFilters(analysis, [...level.references, ...hidden], held);
+  requireSummaries(analysis, body, { level, hidden, present: items.flatMap((item) => item.restrictable) });
   groupWholeRows(analysis, body, level);
   finishReferences(
     analysis,
@@ -106,8 +109,12 @@ function conditionsOf(
 }
 
 /** `require_filter`: such a relation is not read whole. */
-export function requireFilters(analysis: Analysis, level: Level, held: ReadonlySet<FromReference>): void {
-  for (const reference of level.references) {
+export function requireFilters(
+  analysis: Analysis,
+  references: readonly FromReference[],
+  held: ReadonlySet<FromReference>,
+): void {
+  for (const reference of references) {
     const { use } = reference;
     if (use?.sight === undefined || held.has(reference) || !analysis.sights.requiresFilter(use.relation))
       continue;
@@ -136,18 +143,28 @@ export function withQueries(
 ): CteScope | undefined {
   const queries = (clause?.ctes ?? []).map((node) => nodeOf(node)[1] as CommonTableExpr);
   if (queries.length === 0) return outer.ctes;
-  const nameOf = (query: CommonTableExpr): string => query.ctename ?? "";
-  const all: CteScope = { names: new Set(queries.map(nameOf)), outer: outer.ctes };
+  const named = queries.map((query): readonly [string, CteUse] => [
+    query.ctename ?? "",
+    { people: 0, masked: undefined },
+  ]);
+  const all: CteScope = { names: new Map(named), outer: outer.ctes };
   queries.forEach((query, index) => {
-    const visible = clause?.recursive
-      ? all
-      : { names: new Set(queries.slice(0, index).map(nameOf)), outer: outer.ctes };
-    const before = analysis.uses.length;
-    analysis.nodes(query.ctequery, innerLevel(outer, visible));
-    if (clause?.recursive && analysis.uses.slice(before).some(({ sight }) => sight?.people !== undefined))
-      analysis.gathers ??= "WITH RECURSIVE";
+    const visible = clause?.recursive ? all : { names: new Map(named.slice(0, index)), outer: outer.ctes };
+    const use = named[index]?.[1];
+    if (use !== undefined) withQuery(analysis, query, innerLevel(outer, visible), use);
+    if (clause?.recursive && use !== undefined && use.people > 0) analysis.gathers ??= "WITH RECURSIVE";
   });
   return all;
+}
+
+/** Each reference shows the people of the query anew: they are counted there and not where it is defined. */
+function withQuery(analysis: Analysis, query: CommonTableExpr, level: Level, use: CteUse): void {
+  const [people, mentions] = [peopleSoFar(analysis), analysis.maskMentions.length];
+  analysis.nodes(query.ctequery, level);
+  if (query.cycle_clause !== undefined) analysis.visit("CTECycleClause", query.cycle_clause, level);
+  use.people = peopleSoFar(analysis) - people;
+  use.masked = analysis.maskMentions[mentions];
+  analysis.ctePeople -= use.people;
 }
 
 /**

@@ -27,6 +27,8 @@ export interface RelationSight {
   /** Must be read through a subquery. */
   readonly guarded: boolean;
   readonly filter: string | undefined;
+  /** A view that puts many people into one row. */
+  readonly gathers: boolean;
   /** Set when rows are about people: the clear column that tells who, if the role sees it. */
   readonly people:
     | {
@@ -72,9 +74,12 @@ export class Sights {
   /** Read without a condition on an indexed column is refused. */
   requiresFilter(relation: Relation): boolean {
     const { requireFilter } = this.#scope.role;
-    return this.#lineage
-      .ancestors(relation)
-      .some(({ schema, name }) => requireFilter.has(relationKey(schema, name)));
+    if (requireFilter.size === 0) return false;
+    // What is read through a view or a parent needs the condition there.
+    return [
+      ...this.#lineage.ancestors(relation).map(({ schema, name }) => relationKey(schema, name)),
+      ...this.#lineage.labels(relation).readsBelow,
+    ].some((key) => requireFilter.has(key));
   }
 
   #look(relation: Relation): Sight {
@@ -99,6 +104,7 @@ export class Sights {
         guarded: filters.length > 0 || columns.some(({ kind }) => kind !== "real"),
         filter:
           filters.length === 0 ? undefined : filters.map((filter) => `(${this.#bind(filter)})`).join(" AND "),
+        gathers: labels.gathers && (labels.subject !== undefined || labels.otherPeople.size > 0),
         people: this.#people(labels, columns),
         secretText:
           filters.length > 0 ||

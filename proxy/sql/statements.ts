@@ -36,6 +36,25 @@ import { insert, merge, remove, update } from "./writes.ts";
 
 /** Judges one statement of a guarded role; its edits and uses are left in the analysis. Refuses by throwing. */
 export function statement(analysis: Analysis, raw: RawStatement, level: Level): Statement {
+  const judged = dispatch(analysis, raw, level);
+  refuseUnvisited(analysis, raw.node);
+  return judged;
+}
+
+/** A call or a subquery that no visitor has come to would run unjudged: the syntax around it is not known well enough. */
+function refuseUnvisited(analysis: Analysis, value: object): void {
+  for (const [key, child] of Object.entries(value)) {
+    if (child === null || typeof child !== "object") continue;
+    if ((key === "FuncCall" || key === "SubLink") && !analysis.hasVisited(child))
+      analysis.refuse(
+        "42501",
+        `${key === "FuncCall" ? "a function is called" : "a subquery stands"} where Sluice does not know it`,
+      );
+    refuseUnvisited(analysis, child);
+  }
+}
+
+function dispatch(analysis: Analysis, raw: RawStatement, level: Level): Statement {
   const [type, body] = nodeOf(raw.node);
   const query = queryStatement(analysis, type, body, level);
   if (query !== undefined) return query;
@@ -216,6 +235,7 @@ function refuseGathering(analysis: Analysis): void {
   const isLimited =
     role.limits.rows !== undefined || role.limits.bytes !== undefined || role.budget.length > 0;
   const relation = analysis.uses.find(({ sight }) => sight?.people !== undefined || sight?.guarded === true);
+  if (analysis.uses.some(({ sight }) => sight?.gathers)) analysis.gathers ??= "a view that does";
   if (analysis.gathers === undefined || relation === undefined || !isLimited) return;
   analysis.deny(
     `role "${role.name}" has a limit and may not gather rows of ${relation.key} by ${analysis.gathers}`,

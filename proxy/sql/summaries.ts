@@ -1,18 +1,28 @@
-import type { ColumnRef, FuncCall, Node, SelectStmt } from "libpg-query";
-import type { Analysis, Level } from "./analysis.ts";
+import type { ColumnRef, FuncCall, Node, ResTarget, SelectStmt, SortBy } from "libpg-query";
+import { type Analysis, candidates, type FromReference, type Level } from "./analysis.ts";
 import { stringOf } from "./from.ts";
 import { isSummary } from "./functions.ts";
 import { forEachChild, nodeOf, visitNode } from "./grammar.ts";
 import { clauseEnd, fromKeyword, insertBefore, word } from "./places.ts";
 import { quoteIdentifier } from "./source.ts";
 
+/** What a level reads, as its summaries must know it. */
+export interface SummaryLevel {
+  readonly level: Level;
+  /** References below a join's alias. */
+  readonly hidden: readonly FromReference[];
+  /** References that no outer join leaves out. */
+  readonly present: readonly FromReference[];
+}
+
 /**
  * `aggregates_only`: a level that reads people gives back counts, sums and averages of whole groups, and a
  * condition on the number of people in a group is added to it.
  */
-export function requireSummaries(analysis: Analysis, body: SelectStmt, level: Level): void {
+export function requireSummaries(analysis: Analysis, body: SelectStmt, from: SummaryLevel): void {
   const { aggregatesOnly, name } = analysis.scope.role;
-  const people = level.references.filter(({ use }) => use?.sight?.people !== undefined);
+  const { level, hidden } = from;
+  const people = [...level.references, ...hidden].filter(({ use }) => use?.sight?.people !== undefined);
   if (aggregatesOnly === undefined || people.length === 0) return;
   const refuse = (message: string): never =>
     analysis.deny(
@@ -21,29 +31,77 @@ export function requireSummaries(analysis: Analysis, body: SelectStmt, level: Le
       "Ask for counts, sums or averages by group; groups of few people are left out.",
     );
   const grouped = (body.groupClause ?? []).map(plain);
-  const isGrouping = (node: Node): boolean => grouped.includes(plain(node)) || namesGroupedOutput(node, body);
-  for (const target of body.targetList ?? []) {
-    const [, { val }] = nodeOf(target) as [string, { val?: Node }];
-    if (val !== undefined && !isGrouping(val) && !isSummaryExpression(val, isGrouping)) {
-      refuse(`role "${name}" may only see summaries of ${people.map(({ use }) => use?.key).join(", ")}`);
-    }
+  const isGrouping = (node: Node): boolean =>
+    grouped.includes(plain(node)) || namesGroupedOutput(node, body, level);
+  const allowed: Allowed = { isGrouping, isCounted: (node) => isCountedColumn(node, from) };
+  if (hidden.some(({ use }) => use?.sight?.people !== undefined))
+    refuse(`role "${name}" may not read people through a join with an alias`);
+  // An order or a condition over anything else would tell of single people within the groups.
+  const shown = [body.targetList, body.sortClause, body.distinctClause].flatMap((clause) => clause ?? []);
+  for (const node of [...shown, ...(body.havingClause === undefined ? [] : [body.havingClause])]) {
+    const value = valueOf(node);
+    if (value === undefined || isGrouping(value) || isSummaryExpression(value, allowed)) continue;
+    if ((body.sortClause ?? []).includes(node) && namesOutput(value, body)) continue;
+    refuse(`role "${name}" may only see summaries of ${people.map(({ use }) => use?.key).join(", ")}`);
   }
   if (body.windowClause !== undefined) refuse(`role "${name}" may not use windows over people`);
   const summarises = grouped.length > 0 || (body.targetList ?? []).some(containsAggregate);
   if (!summarises)
     refuse(`role "${name}" may only see summaries of ${people.map(({ use }) => use?.key).join(", ")}`);
-  const tests = people.map(({ use, alias }) => {
+  const tests = people.map(({ use, alias, columns }) => {
     const subject = use?.sight?.people?.subject;
-    if (subject === undefined)
+    const exposed = subject && [...(columns ?? [])].find(([, own]) => own === subject.column)?.[0];
+    if (exposed === undefined)
       return refuse(`${use?.key} does not tell its people apart, so role "${name}" may not read it`);
-    return `pg_catalog.count(DISTINCT ${quoteIdentifier(alias)}.${quoteIdentifier(subject.column)}) OPERATOR(pg_catalog.>=) ${aggregatesOnly.minGroup}`;
+    return `pg_catalog.count(DISTINCT ${quoteIdentifier(alias)}.${quoteIdentifier(exposed)}) OPERATOR(pg_catalog.>=) ${aggregatesOnly.minGroup}`;
   });
   addHaving(analysis, body, tests.join(" AND "));
 }
 
+interface Allowed {
+  readonly isGrouping: (node: Node) => boolean;
+  /** May stand in an aggregate. */
+  readonly isCounted: (node: Node) => boolean;
+}
+
+/** Of an item of a target list or an ORDER BY. */
+function valueOf(node: Node): Node | undefined {
+  const [type, body] = nodeOf(node);
+  if (type === "ResTarget") return (body as ResTarget).val;
+  return type === "SortBy" ? (body as SortBy).node : node;
+}
+
+/** `ORDER BY 2`, or by the name of an output column. */
+function namesOutput(node: Node, { targetList }: SelectStmt): boolean {
+  const [type, body] = nodeOf(node);
+  if (type === "A_Const") return true;
+  const [field, ...more] = type === "ColumnRef" ? ((body as ColumnRef).fields ?? []) : [];
+  if (field === undefined || more.length > 0) return false;
+  // An output column's name comes before an input column's here (Postgres docs, "ORDER BY Clause").
+  return (targetList ?? []).some((target) => (nodeOf(target)[1] as ResTarget).name === stringOf(field));
+}
+
+/**
+ * Aggregates take columns of relations as they are. One computed in a subquery, or left out by an outer join's
+ * condition, would single people out as FILTER does.
+ */
+function isCountedColumn(node: Node, { level, present }: SummaryLevel): boolean {
+  const [type, body] = nodeOf(node);
+  if (type === "A_Const") return true;
+  const fields = type === "ColumnRef" ? ((body as ColumnRef).fields ?? []) : [];
+  if (fields.length === 0 || fields.some((field) => nodeOf(field)[0] !== "String")) return false;
+  const [qualifier, name] =
+    fields.length > 1 ? fields.slice(-2).map(stringOf) : [undefined, ...fields.map(stringOf)];
+  return candidates({ ...level, outer: undefined }, qualifier, name ?? "").every(
+    (reference) =>
+      reference.use?.sight?.people !== undefined ||
+      (reference.use?.sight !== undefined && present.includes(reference)),
+  );
+}
+
 /** Constants, grouped expressions, and aggregates over plain columns; arithmetic of such. */
-function isSummaryExpression(node: Node, isGrouping: (node: Node) => boolean): boolean {
-  if (isGrouping(node)) return true;
+function isSummaryExpression(node: Node, allowed: Allowed): boolean {
+  if (allowed.isGrouping(node)) return true;
   const [type, body] = nodeOf(node);
   switch (type) {
     case "A_Const":
@@ -52,37 +110,30 @@ function isSummaryExpression(node: Node, isGrouping: (node: Node) => boolean): b
     case "FuncCall": {
       const call = body as FuncCall;
       const name = (call.funcname ?? []).map(stringOf).at(-1) ?? "";
-      if (isSummary(name))
-        return (
-          call.agg_filter === undefined && call.over === undefined && (call.args ?? []).every(isPlainColumn)
-        );
+      if (call.agg_filter !== undefined || call.over !== undefined || call.agg_order !== undefined)
+        return false;
+      if (isSummary(name)) return (call.args ?? []).every(allowed.isCounted);
       return (
         containsAggregate(node) &&
-        (call.args ?? []).every((argument) => isSummaryExpression(argument, isGrouping))
+        (call.args ?? []).every((argument) => isSummaryExpression(argument, allowed))
       );
     }
+    case "List":
+    case "BoolExpr":
+    case "NullTest":
     case "A_Expr":
     case "TypeCast":
     case "CoalesceExpr": {
       let all = true;
       forEachChild(type, body, (childType, child) => {
         if (childType === "String" || childType === "TypeName") return;
-        all &&= isSummaryExpression({ [childType]: child } as unknown as Node, isGrouping);
+        all &&= isSummaryExpression({ [childType]: child } as unknown as Node, allowed);
       });
       return all;
     }
     default:
       return false;
   }
-}
-
-function isPlainColumn(node: Node): boolean {
-  const [type, body] = nodeOf(node);
-  if (type === "A_Const") return true;
-  return (
-    type === "ColumnRef" &&
-    (body as ColumnRef).fields?.every((field) => nodeOf(field)[0] === "String") === true
-  );
 }
 
 function containsAggregate(node: Node): boolean {
@@ -96,8 +147,8 @@ function containsAggregate(node: Node): boolean {
   return found;
 }
 
-/** `GROUP BY 1`, or by an output name. */
-function namesGroupedOutput(node: Node, body: SelectStmt): boolean {
+/** `GROUP BY 1`, or by an output name: an input column of that name comes first (Postgres docs, "GROUP BY Clause"). */
+function namesGroupedOutput(node: Node, body: SelectStmt, level: Level): boolean {
   const index = (body.targetList ?? []).findIndex(
     (target) => (nodeOf(target)[1] as { val?: Node }).val === node,
   );
@@ -109,7 +160,11 @@ function namesGroupedOutput(node: Node, body: SelectStmt): boolean {
     if (type === "A_Const") return (value as { ival?: { ival?: number } }).ival?.ival === index + 1;
     const fields = type === "ColumnRef" ? ((value as ColumnRef).fields ?? []) : [];
     return (
-      name !== undefined && fields.length === 1 && fields[0] !== undefined && stringOf(fields[0]) === name
+      name !== undefined &&
+      fields.length === 1 &&
+      fields[0] !== undefined &&
+      stringOf(fields[0]) === name &&
+      candidates({ ...level, outer: undefined }, undefined, name).length === 0
     );
   });
 }

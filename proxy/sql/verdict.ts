@@ -79,4 +79,5 @@ export type Effect =
   | { readonly kind: "transaction"; readonly ends: boolean }
   | { readonly kind: "definition" }
   | { readonly kind: "copyIn" }
-  | { readonly kind: "copyOut" };
+  /** `header`: the first line holds the columns' names (HEADER). */
+  | { readonly kind: "copyOut"; readonly header?: boolean };

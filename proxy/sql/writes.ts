@@ -3,6 +3,7 @@ import type {
   DeleteStmt,
   InsertStmt,
   MergeStmt,
+  MergeWhenClause,
   Node,
   OnConflictClause,
   RangeVar,
@@ -10,10 +11,18 @@ import type {
   ReturningClause,
   UpdateStmt,
 } from "libpg-query";
-import { type Analysis, type FromReference, innerLevel, type Level } from "./analysis.ts";
-import { conjuncts, levelConditions, simpleCondition } from "./conditions.ts";
+import {
+  type Analysis,
+  candidates,
+  type FromReference,
+  innerLevel,
+  type Level,
+  namedReferences,
+  peopleSoFar,
+} from "./analysis.ts";
+import { conjuncts, isLeakproof, levelConditions, simpleCondition } from "./conditions.ts";
 import { finishReferences, fromItem, stringOf } from "./from.ts";
-import { nodeOf } from "./grammar.ts";
+import { forEachChild, nodeOf, visitNode } from "./grammar.ts";
 import { qualify, writeUse } from "./names.ts";
 import { clauseEnd, firstPlace, insertBefore, word } from "./places.ts";
 import { requireFilters, withQueries } from "./select.ts";
@@ -28,9 +37,18 @@ export interface WriteLevel {
 export function insert(analysis: Analysis, body: InsertStmt, outer: Level): WriteLevel {
   const ctes = withQueries(analysis, body.withClause, outer);
   const target = writeTarget(analysis, body.relation);
-  const before = analysis.uses.length;
-  storing(analysis, () => analysis.nodes(body.selectStmt, innerLevel(outer, ctes)));
-  refuseUnmeteredCopy(analysis, before);
+  refuseProbing(
+    analysis,
+    target,
+    body.cols?.map((node) => (nodeOf(node)[1] as ResTarget).name ?? ""),
+  );
+  const before = peopleSoFar(analysis);
+  storing(analysis, () => {
+    // `INSERT INTO t (a[…])`: a subscript is an expression.
+    analysis.nodes(body.cols, innerLevel(outer, ctes));
+    analysis.nodes(body.selectStmt, innerLevel(outer, ctes));
+  });
+  if (peopleSoFar(analysis) > before) refuseUnmeteredCopy(analysis, target);
   const level = { ...innerLevel(outer, ctes), references: [target] };
   if (body.onConflictClause !== undefined) onConflict(analysis, body.onConflictClause, target, level);
   returning(analysis, body.returningClause, target, level);
@@ -41,8 +59,12 @@ export function update(analysis: Analysis, body: UpdateStmt, outer: Level): Writ
   const ctes = withQueries(analysis, body.withClause, outer);
   const target = writeTarget(analysis, body.relation);
   refuseMaskedAssignment(analysis, target, body.targetList);
+  const before = peopleSoFar(analysis);
   const level = restrictedWrite(analysis, target, body.fromClause, body.whereClause, innerLevel(outer, ctes));
+  const companions = peopleSoFar(analysis);
   storing(analysis, () => analysis.nodes(body.targetList, level));
+  const takesCompanions = companions > before && namesCompanion(level, target, body.targetList);
+  if (peopleSoFar(analysis) > companions || takesCompanions) refuseUnmeteredCopy(analysis, target);
   returning(analysis, body.returningClause, target, level);
   return { target, returns: body.returningClause !== undefined };
 }
@@ -74,16 +96,19 @@ export function merge(analysis: Analysis, body: MergeStmt, outer: Level): WriteL
   }
   const level = innerLevel(outer, ctes);
   level.references.push(target, ...aliases(target, ["old", "new"]));
-  const before = analysis.uses.length;
-  const source =
-    body.sourceRelation === undefined ? undefined : fromItem(analysis, body.sourceRelation, level);
+  for (const node of body.mergeWhenClauses ?? [])
+    refuseSubjectAssignment(analysis, target, (nodeOf(node)[1] as MergeWhenClause).targetList, node);
+  const before = peopleSoFar(analysis);
+  const source = storing(analysis, () =>
+    body.sourceRelation === undefined ? undefined : fromItem(analysis, body.sourceRelation, level),
+  );
   storing(analysis, () => {
     for (const part of [body.joinCondition, body.mergeWhenClauses, body.returningClause?.exprs])
       analysis.nodes(part, level);
   });
   for (const { quals } of source?.joins ?? []) analysis.nodes(quals, level);
   finishReferences(analysis, source?.wraps ?? []);
-  refuseUnmeteredCopy(analysis, before);
+  if (peopleSoFar(analysis) > before) refuseUnmeteredCopy(analysis, target);
   return { target, returns: body.returningClause !== undefined };
 }
 
@@ -101,25 +126,96 @@ function aliases(reference: FromReference, names: readonly string[]): readonly F
 }
 
 /** What is read here will be stored: a mask must not be. */
-function storing(analysis: Analysis, visit: () => void): void {
+function storing<T>(analysis: Analysis, visit: () => T): T {
   const before = analysis.storing;
   analysis.storing = true;
-  visit();
+  const result = visit();
   analysis.storing = before;
+  return result;
 }
 
-/** People copied into another relation would be read there without being counted. */
-function refuseUnmeteredCopy(analysis: Analysis, since: number): void {
-  const { role } = analysis.scope;
-  const people = analysis.uses
-    .slice(since)
-    .find(({ sight, isTarget }) => sight?.people !== undefined && !isTarget);
-  if (people === undefined || (role.budget.length === 0 && role.limits.rows === undefined)) return;
+function isCounted({ role }: Analysis["scope"]): boolean {
+  return role.budget.length > 0 || role.limits.rows !== undefined;
+}
+
+/** People copied into another row would be read there without being counted. */
+function refuseUnmeteredCopy(analysis: Analysis, target: FromReference): void {
+  if (!isCounted(analysis.scope)) return;
+  const people = analysis.uses.find(({ sight, isTarget }) => sight?.people !== undefined && !isTarget);
   analysis.deny(
-    `role "${role.name}" may not copy rows of ${people.key} into another relation`,
+    `role "${analysis.scope.role.name}" may not copy from ${people?.key ?? "other rows"} into ${target.use?.key ?? "a relation"}`,
     "budget",
-    "Copied rows would be read there without being counted; send the values themselves.",
+    "What is copied would be read there without being counted; send the values themselves.",
   );
+}
+
+/** Some expression may name a companion of the target, not the target alone. */
+function namesCompanion(level: Level, target: FromReference, nodes: readonly Node[] | undefined): boolean {
+  let names = false;
+  const look = (type: string, body: object): void => {
+    if (type === "ColumnRef") {
+      const fields = (body as ColumnRef).fields ?? [];
+      const [qualifier, name] = [fields.at(-2), fields.at(-1)].map((field) => field && stringOf(field));
+      const meant = [
+        ...candidates(level, qualifier, name ?? ""),
+        ...namedReferences(level, qualifier ?? name ?? ""),
+      ];
+      names ||= meant.some((reference) => reference !== target);
+    }
+    forEachChild(type, body, look);
+  };
+  for (const node of nodes ?? []) visitNode(node, look);
+  return names;
+}
+
+/** Rows moved to another person would be read as that person's. */
+function refuseSubjectAssignment(
+  analysis: Analysis,
+  { use }: FromReference,
+  targets: readonly Node[] | undefined,
+  clause?: Node,
+): void {
+  const isInsert =
+    clause !== undefined && (nodeOf(clause)[1] as MergeWhenClause).commandType === "CMD_INSERT";
+  const subject = use?.sight?.people?.subject?.column;
+  if (isInsert || subject === undefined || !isCounted(analysis.scope)) return;
+  if (!(targets ?? []).some((node) => (nodeOf(node)[1] as ResTarget).name === subject)) return;
+  analysis.deny(
+    `role "${analysis.scope.role.name}" may not change ${use?.key}.${subject}: it tells whose row it is`,
+    "budget",
+    "Rows moved to another person would be counted as that person's.",
+  );
+}
+
+/**
+ * Whether a new row violates a unique index tells whether the value exists: a search by exact value, for those
+ * who may find by the column.
+ */
+export function refuseProbing(
+  analysis: Analysis,
+  { use }: FromReference,
+  given: readonly string[] | undefined,
+): void {
+  const { relation, sight } = use ?? {};
+  const hidden = (sight?.columns ?? []).filter(
+    ({ kind, column }) => kind !== "real" && (given === undefined || given.includes(column.name)),
+  );
+  const probed = hidden.filter(({ column }) =>
+    relation?.indexes.some(
+      // An index on an expression does not say of what it is made.
+      ({ unique, columns }) => unique && (columns.length === 0 || columns.includes(column.name)),
+    ),
+  );
+  if (probed.length === 0) return;
+  const closed = probed.find(({ findable }) => !findable);
+  if (closed !== undefined) {
+    analysis.deny(
+      `role "${analysis.scope.role.name}" may not give new rows a value of ${use?.key}.${closed.column.name}: it is unique, so an error would tell which values exist`,
+      "finds",
+      `Add the class "${closed.className ?? "of this column"}" under "finds:" of ${analysis.rolePlace}.`,
+    );
+  }
+  analysis.lookups += probed.length;
 }
 
 /** A masked column may not be assigned: who sees a mask would write it back. */
@@ -128,6 +224,7 @@ function refuseMaskedAssignment(
   { use }: FromReference,
   targets: readonly Node[] | undefined,
 ): void {
+  refuseSubjectAssignment(analysis, { alias: "", columns: undefined, use }, targets);
   for (const node of targets ?? []) {
     const { name } = nodeOf(node)[1] as ResTarget;
     const sight = use?.sight?.columns.find(({ column }) => column.name === name);
@@ -149,7 +246,7 @@ function restrictedWrite(
   base: Level,
 ): Level {
   const level: Level = { ...base, references: [target] };
-  const items = (from ?? []).map((item) => fromItem(analysis, item, level));
+  const items = storing(analysis, () => (from ?? []).map((item) => fromItem(analysis, item, level)));
   const joins = items.flatMap((item) => item.joins);
   const restrictable = [target, ...items.flatMap((item) => item.restrictable)];
   const held = levelConditions(
@@ -161,7 +258,9 @@ function restrictedWrite(
   analysis.nodes(where, level);
   requireFilters(
     analysis,
-    { ...level, references: level.references.filter(({ use }) => use?.isTarget !== true) },
+    [...level.references, ...items.flatMap((item) => item.hidden)].filter(
+      ({ use }) => use?.isTarget !== true,
+    ),
     held,
   );
   finishReferences(
@@ -187,7 +286,10 @@ function addFilter(
   const { source } = analysis;
   const isSimple =
     where === undefined ||
-    conjuncts(where).every((conjunct) => simpleCondition(source, conjunct) !== undefined);
+    conjuncts(where).every((conjunct) => {
+      const condition = simpleCondition(source, conjunct);
+      return condition !== undefined && isLeakproof(condition.operator);
+    });
   if (!isSimple || from !== undefined) {
     analysis.deny(
       `role "${analysis.scope.role.name}" sees only a part of ${target.use?.key}: it may write there by plain conditions only`,
@@ -251,6 +353,13 @@ function returning(
   base: Level,
 ): void {
   if (clause === undefined) return;
+  if (target.use?.sight?.people !== undefined && analysis.scope.role.aggregatesOnly !== undefined) {
+    analysis.deny(
+      `role "${analysis.scope.role.name}" may only see summaries of ${target.use.key}`,
+      "aggregates_only",
+      "Leave RETURNING out.",
+    );
+  }
   const level: Level = { ...base, references: [...base.references, ...aliases(target, ["old", "new"])] };
   const isGuarded = target.use?.sight?.columns.some(({ kind }) => kind !== "real") === true;
   if (!isGuarded) {
@@ -304,8 +413,11 @@ function maskedReturn(
   const list = chosen.map(({ kind, sql, column }) =>
     kind === "real" ? sql : item.name === undefined ? `${sql} AS ${quoteIdentifier(column.name)}` : sql,
   );
-  for (const { kind, className, column } of chosen)
-    if (kind !== "real") analysis.masked.add(className ?? column.name);
+  for (const { kind, className, column } of chosen) {
+    if (kind === "real") continue;
+    analysis.masked.add(className ?? column.name);
+    analysis.maskMentions.push(`${target.use?.key}.${column.name}`);
+  }
   analysis.edit(start, end, list.join(", "));
   return true;
 }
