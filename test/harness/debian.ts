@@ -33,6 +33,15 @@ const PACKAGES = {
 
 export type ProgramName = keyof typeof PACKAGES;
 
+/** Libraries of other languages that only Debian has ready to run. */
+const LIBRARIES = {
+  psycopg2: ["python3-psycopg2"],
+  psycopg: ["python3-psycopg"],
+  jdbc: ["libpostgresql-jdbc-java"],
+} as const;
+
+export type LibraryName = keyof typeof LIBRARIES;
+
 const CACHE = await cacheFolder();
 const run = promisify(execFile);
 
@@ -67,6 +76,25 @@ export async function findProgram(...names: readonly [ProgramName, ...ProgramNam
   throw new Error(`The tests need ${names[0]}: apt-get install ${packages[0]} (unpacking it failed: ${why})`);
 }
 
+/** A library's files under `root`, unpacked and not installed, and where its own libraries are. */
+export interface Library {
+  readonly root: string;
+  readonly environment: Readonly<Record<string, string>>;
+}
+
+/** Finds one of these libraries, or says why this machine cannot have it. */
+export async function findLibrary(name: LibraryName): Promise<Library> {
+  const packages = LIBRARIES[name];
+  const root = join(CACHE, packages[0]);
+  if (!(await exists(root))) {
+    await unpack(packages, root).catch((error: unknown) => {
+      const why = error instanceof Error ? error.message.split("\n")[0] : String(error);
+      throw new Error(`${packages[0]} cannot be unpacked here: ${why}`);
+    });
+  }
+  return { root, environment: await librariesIn(root) };
+}
+
 /** The PATH beside Debian's own folders of Postgres, which it keeps out of the PATH. */
 async function serverFolders(root: string): Promise<readonly string[]> {
   const versions = join(root, "usr/lib/postgresql");
@@ -83,26 +111,33 @@ async function inRoot(
   for (const name of names) {
     const path = await first(folders, name);
     if (path === undefined) continue;
-    const triplets = await readdir(join(root, "usr/lib")).catch(() => []);
-    const libraries = triplets
-      .filter((triplet) => triplet.includes("-linux-gnu"))
-      .flatMap((triplet) => [join(root, "usr/lib", triplet), join(root, "lib", triplet)]);
-    return { path, environment: { LD_LIBRARY_PATH: libraries.join(":") } };
+    return { path, environment: await librariesIn(root) };
   }
   return undefined;
+}
+
+async function librariesIn(root: string): Promise<Readonly<Record<string, string>>> {
+  const triplets = await readdir(join(root, "usr/lib")).catch(() => []);
+  const folders = triplets
+    .filter((triplet) => triplet.includes("-linux-gnu"))
+    .flatMap((triplet) => [join(root, "usr/lib", triplet), join(root, "lib", triplet)]);
+  return { LD_LIBRARY_PATH: folders.join(":") };
 }
 
 async function first(folders: readonly string[], name: string): Promise<string | undefined> {
   for (const folder of folders) {
     if (folder === "") continue;
     const path = join(folder, name);
-    const found = await access(path).then(
-      () => true,
-      () => false,
-    );
-    if (found) return path;
+    if (await exists(path)) return path;
   }
   return undefined;
+}
+
+function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
 }
 
 /** apt with private state needs no root: it downloads what is missing here, and dpkg unpacks it. */

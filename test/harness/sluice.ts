@@ -1,0 +1,139 @@
+import { randomBytes } from "node:crypto";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { devNull, tmpdir } from "node:os";
+import { join } from "node:path";
+import { compose, type Running } from "../../proxy/commands/compose.ts";
+import { createLog } from "../../proxy/log.ts";
+import { readSettings } from "../../proxy/settings.ts";
+
+export interface SluiceOptions {
+  /** The policy's text. */
+  readonly policy: string;
+  /** The server's URI, of the user who reads the catalog. */
+  readonly upstream: string;
+  readonly redis?: string;
+  /** Further flags of `sluice serve`. */
+  readonly flags?: readonly string[];
+}
+
+export interface TestSluice {
+  readonly host: string;
+  readonly port: number;
+  readonly adminUrl: string;
+  readonly auditFolder: string;
+  /** What it logged, one object a line. */
+  readonly log: readonly LogLine[];
+  /** Where a client connects: the same database, this user. */
+  uriFor(user: string, password?: string): string;
+  /** Clients past log-in. */
+  sessions(): number;
+  /** The sum of a metric's series whose labels contain this text. */
+  metric(name: string, labels?: string): Promise<number>;
+  /** Writes another policy, and has it read. */
+  setPolicy(text: string): Promise<void>;
+  reload(): Promise<void>;
+  readonly policyFile: string;
+  close(): Promise<void>;
+}
+
+export interface LogLine {
+  readonly level: string;
+  readonly msg: string;
+  readonly problem?: string;
+}
+
+/** A start that Sluice itself refused. */
+export class NotStarted extends Error {
+  readonly problems: readonly string[];
+
+  constructor(problems: readonly string[]) {
+    super(problems.join("\n"));
+    this.problems = problems;
+  }
+}
+
+const HOST = "127.0.0.1";
+
+/** A whole Sluice, as `sluice serve` puts it together, on free ports of this machine. */
+export async function startSluice(options: SluiceOptions): Promise<TestSluice> {
+  const folder = await mkdtemp(join(tmpdir(), "sluice-serve-"));
+  const policyFile = join(folder, "policy.yaml");
+  const auditFolder = join(folder, "audit");
+  const log: LogLine[] = [];
+  try {
+    await writeFile(policyFile, options.policy);
+    const running = await serve(options, policyFile, auditFolder, log);
+    return testSluice(running, { folder, policyFile, auditFolder, log, upstream: options.upstream });
+  } catch (error) {
+    await rm(folder, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+async function serve(
+  options: SluiceOptions,
+  policyFile: string,
+  auditFolder: string,
+  log: LogLine[],
+): Promise<Running> {
+  const argv = [
+    ...["--config", devNull, "--drain-timeout", "1s", "--listen", `${HOST}:0`, "--admin", `${HOST}:0`],
+    ...["--policy", policyFile, "--audit", auditFolder],
+    ...(options.redis === undefined ? [] : ["--redis", options.redis]),
+    ...(options.flags ?? []),
+  ];
+  const env = { SLUICE_UPSTREAM: options.upstream, SLUICE_KEY: randomBytes(32).toString("hex") };
+  const read = readSettings(argv, env);
+  if (!read.ok) throw new NotStarted(read.problems);
+  const to = { write: (line: string) => void log.push(JSON.parse(line) as LogLine) };
+  const composed = await compose(read.settings, createLog({ level: "info", to }));
+  if (!composed.ok) throw new NotStarted(composed.problems);
+  return composed.running;
+}
+
+interface Places {
+  readonly folder: string;
+  readonly policyFile: string;
+  readonly auditFolder: string;
+  readonly log: readonly LogLine[];
+  readonly upstream: string;
+}
+
+function testSluice(running: Running, places: Places): TestSluice {
+  const { folder, policyFile, auditFolder, log, upstream } = places;
+  const { port } = running.address;
+  const adminUrl = `http://${HOST}:${running.admin.port}`;
+  return {
+    host: HOST,
+    port,
+    adminUrl,
+    auditFolder,
+    policyFile,
+    log,
+    uriFor(user, password = "") {
+      const url = new URL(upstream);
+      url.username = encodeURIComponent(user);
+      url.password = encodeURIComponent(password);
+      url.port = String(port);
+      return url.href;
+    },
+    sessions: () => running.sessions(),
+    async metric(name, labels = "") {
+      const text = await (await fetch(`${adminUrl}/metrics`)).text();
+      return text
+        .split("\n")
+        .filter((line) => line.startsWith(name) && /^[ {]/.test(line.slice(name.length)))
+        .filter((line) => line.includes(labels))
+        .reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(" "))), 0);
+    },
+    async setPolicy(text) {
+      await writeFile(policyFile, text);
+      await running.reload();
+    },
+    reload: () => running.reload(),
+    async close() {
+      await running.close();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
