@@ -1,4 +1,4 @@
-import type { ColumnRef, FuncCall, Node, ResTarget, SelectStmt, SortBy } from "libpg-query";
+import type { ColumnRef, FuncCall, GroupingSet, Node, ResTarget, SelectStmt, SortBy } from "libpg-query";
 import { type Analysis, candidates, type FromReference, type Level } from "./analysis.ts";
 import { stringOf } from "./from.ts";
 import { isSummary } from "./functions.ts";
@@ -30,7 +30,7 @@ export function requireSummaries(analysis: Analysis, body: SelectStmt, from: Sum
       "aggregates_only",
       "Ask for counts, sums or averages by group; groups of few people are left out.",
     );
-  const grouped = (body.groupClause ?? []).map(plain);
+  const grouped = (body.groupClause ?? []).flatMap(groupingExpressions).map(plain);
   const isGrouping = (node: Node): boolean =>
     grouped.includes(plain(node)) || namesGroupedOutput(node, body, level);
   const allowed: Allowed = { isGrouping, isCounted: (node) => isCountedColumn(node, from) };
@@ -39,7 +39,7 @@ export function requireSummaries(analysis: Analysis, body: SelectStmt, from: Sum
   // An order or a condition over anything else would tell of single people within the groups.
   const shown = [body.targetList, body.sortClause, body.distinctClause].flatMap((clause) => clause ?? []);
   for (const node of [...shown, ...(body.havingClause === undefined ? [] : [body.havingClause])]) {
-    const value = valueOf(node);
+    const value = itemValue(node);
     if (value === undefined || isGrouping(value) || isSummaryExpression(value, allowed)) continue;
     if ((body.sortClause ?? []).includes(node) && namesOutput(value, body)) continue;
     refuse(`role "${name}" may only see summaries of ${people.map(({ use }) => use?.key).join(", ")}`);
@@ -65,7 +65,7 @@ interface Allowed {
 }
 
 /** Of an item of a target list or an ORDER BY. */
-function valueOf(node: Node): Node | undefined {
+function itemValue(node: Node): Node | undefined {
   const [type, body] = nodeOf(node);
   if (type === "ResTarget") return (body as ResTarget).val;
   return type === "SortBy" ? (body as SortBy).node : node;
@@ -167,6 +167,12 @@ function namesGroupedOutput(node: Node, body: SelectStmt, level: Level): boolean
       candidates({ ...level, outer: undefined }, undefined, name).length === 0
     );
   });
+}
+
+/** `ROLLUP (a, b)` groups by a and b, or by less. */
+function groupingExpressions(node: Node): readonly Node[] {
+  const [type, body] = nodeOf(node);
+  return type === "GroupingSet" ? ((body as GroupingSet).content ?? []).flatMap(groupingExpressions) : [node];
 }
 
 function plain(node: Node): string {

@@ -32,7 +32,7 @@ const READS: readonly Attack[] = [
   "SELECT email FROM contact_log_2023 ORDER BY 1",
   "SELECT * FROM vip_customers",
   "SELECT name FROM customers UNION SELECT email FROM customers",
-  "(SELECT email FROM customers WHERE id = 7) UNION ALL (TABLE customer_copy LIMIT 0) ORDER BY 1".replace(
+  "(SELECT email FROM customers WHERE id = 7) UNION ALL (SELECT name FROM customer_copy) ORDER BY 1".replace(
     "TABLE customer_copy",
     "SELECT name FROM customer_copy",
   ),
@@ -180,9 +180,9 @@ const WRITES: readonly Attack[] = [
   "WITH s AS (SELECT email FROM customers WHERE id = 7), n AS (INSERT INTO notes (body) SELECT email FROM s RETURNING body) SELECT * FROM n",
   "INSERT INTO notes (body) SELECT email FROM customers WHERE id = 7 RETURNING body",
   "INSERT INTO notes (body) WITH x AS (SELECT email FROM customers WHERE id = 7) SELECT * FROM x RETURNING body",
-  "INSERT INTO notes (id, counts[(SELECT length(email) FROM public.customers WHERE id = 7)]) VALUES (5, 1) RETURNING counts",
-  "INSERT INTO notes (id, counts[length(query_to_xml('SELECT email FROM public.customers WHERE id = 7', true, true, '')::text)]) VALUES (5, 1) RETURNING counts",
-  "UPDATE notes SET counts[(SELECT length(email) FROM public.customers WHERE id = 7)] = 1 RETURNING counts",
+  "INSERT INTO notes (id, counts[(SELECT length(email) FROM public.customers WHERE id = 7)]) VALUES (5, 1) RETURNING array_dims(counts)",
+  "INSERT INTO notes (id, counts[length(query_to_xml('SELECT email FROM public.customers WHERE id = 7', true, true, '')::text)]) VALUES (5, 1) RETURNING array_dims(counts)",
+  "UPDATE notes SET counts[(SELECT length(email) FROM public.customers WHERE id = 7)] = 1 RETURNING array_dims(counts)",
   "INSERT INTO customers (id, name, email, country, created_at) VALUES (7, '', '', '', now()) ON CONFLICT (id) DO UPDATE SET country = customers.email RETURNING country",
   "INSERT INTO customers (id, name, email, country, created_at) VALUES (7, '', '', '', now()) ON CONFLICT (id) DO UPDATE SET country = 'x' WHERE customers.email > 'd' RETURNING id",
   "INSERT INTO customers (id, name, email, country, created_at) VALUES (7, '', '', '', now()) ON CONFLICT (id) DO UPDATE SET country = (SELECT public.customers.email FROM (SELECT 1 AS email) customers) RETURNING country",

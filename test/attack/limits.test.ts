@@ -1,0 +1,189 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { SupportUser } from "../harness/postgres.ts";
+import { type Judged, openJudged, POLICY } from "../sql/judged.ts";
+
+let judged: Judged;
+beforeAll(async () => {
+  judged = await openJudged({
+    policy: `${POLICY}
+  desk:
+    users: [ben]
+    reads: all
+    writes: all
+    sees: [name]
+    require_filter: [public.customers]
+    rows: 10
+    on_excess: truncate
+`.replace(/ {2}european:[\s\S]*? {2}lead:/, "  lead:"),
+    setup: `
+      GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO anna, ben, cleo, metabase;
+      CREATE VIEW public.everybody AS SELECT country, string_agg(name, ',') AS names FROM public.customers GROUP BY country;
+      GRANT SELECT ON public.everybody TO cleo;
+    `,
+  });
+});
+afterAll(() => judged.close());
+
+const refusal = (user: SupportUser, sql: string) => {
+  const verdict = judged.judge(user, sql);
+  return verdict.kind === "refuse" ? verdict.refusal : undefined;
+};
+
+const people = (sql: string) => {
+  const verdict = judged.judge("anna", sql);
+  if (verdict.kind === "refuse") throw new Error(verdict.refusal.message);
+  const metering = verdict.statements[0]?.metering;
+  return (metering?.subjects.length ?? 0) + (metering?.unknown ?? 0);
+};
+
+describe("an output row counts as many people as it may show", () => {
+  const names = "WITH x AS (SELECT id, name FROM customers)";
+  test.each([
+    ["SELECT name FROM customers", 1],
+    [`${names} SELECT name FROM x`, 1],
+    [`${names} SELECT a.name, b.name, c.name FROM x a, x b, x c`, 3],
+    [`${names} SELECT (SELECT name FROM x WHERE id = 1), (SELECT name FROM x WHERE id = 2)`, 2],
+    [`${names}, y AS (SELECT a.name AS a, b.name AS b FROM x a, x b) SELECT * FROM y p, y q`, 4],
+    [`${names} SELECT * FROM (WITH z AS (SELECT * FROM x) SELECT a.name, b.name FROM z a, z b) s`, 2],
+    ["SELECT a.name, b.name FROM customers a, customers b", 2],
+    ["SELECT name, lag(name) OVER (), lead(name, 2) OVER () FROM customers", 3],
+    ["WITH x AS (SELECT name, lag(name) OVER () AS before FROM customers) SELECT a.*, b.* FROM x a, x b", 4],
+    ["SELECT ARRAY[(SELECT name FROM customers WHERE id = 1), (SELECT name FROM customers WHERE id = 2)]", 2],
+    [
+      "SELECT c.name, l.* FROM customers c, LATERAL (SELECT name FROM customers d WHERE d.id = c.id + 1) l",
+      2,
+    ],
+    ["SELECT j.* FROM (customers c JOIN customers d ON c.id = d.id + 1) AS j", 2],
+    ["UPDATE tickets SET status = 'x' RETURNING (SELECT name FROM customers WHERE id = 1)", 2],
+    [
+      "WITH x AS (SELECT name FROM customers) UPDATE tickets SET status = 'x' RETURNING (SELECT max(name) FROM x)",
+      3,
+    ],
+  ])("%s: %i", (sql, expected) => {
+    expect(people(sql)).toBeGreaterThanOrEqual(expected);
+  });
+
+  test("and no more than that where it is plain", () => {
+    expect(people(`${names} SELECT name FROM x`)).toBe(1);
+    expect(people("SELECT c.name, t.subject FROM customers c JOIN tickets t ON t.customer_id = c.id")).toBe(
+      2,
+    );
+  });
+});
+
+describe("many people do not fit into one row", () => {
+  test.each([
+    "WITH x AS (SELECT id, name FROM customers) SELECT * FROM (WITH RECURSIVE r(n, t) AS (SELECT 1, '' UNION ALL SELECT n + 1, t || (SELECT name FROM x WHERE id = n) FROM r WHERE n < 1000) SELECT t FROM r) s",
+    "WITH RECURSIVE r(n, t) AS (SELECT 1, '' UNION ALL SELECT n + 1, t || (SELECT name FROM x WHERE id = n) FROM r WHERE n < 1000), x AS (SELECT id, name FROM customers) SELECT t FROM r",
+    "SELECT percentile_disc(ARRAY[0.1, 0.2, 0.3]) WITHIN GROUP (ORDER BY name) FROM customers",
+    "SELECT percentile_disc($1) WITHIN GROUP (ORDER BY name) FROM customers",
+    "SELECT percentile_cont((SELECT array_fill(0.5::float8, '{9}'))) WITHIN GROUP (ORDER BY id) FROM customers",
+    "SELECT bit_or(1::bit(1000) << id::int) FROM customers WHERE name LIKE 'A%'",
+    "SELECT names FROM everybody",
+  ])("%s", (sql) => {
+    expect(refusal("cleo", sql)).toMatchObject({ sqlstate: "42501", rule: "roles.lead.budget" });
+  });
+});
+
+describe("people are not copied past the meter", () => {
+  test.each([
+    "UPDATE customers SET country = (SELECT string_agg(name, ',') FROM customers)",
+    "UPDATE customers SET country = country || (SELECT name FROM customers c WHERE c.id = 8) WHERE id = 7",
+    "UPDATE customers SET country = c.name FROM customers c WHERE c.id = customers.id + 1",
+    "UPDATE customers SET country = c::text FROM customers c WHERE c.id = customers.id + 1",
+    "UPDATE customers SET country = n FROM (SELECT name AS n FROM customers WHERE id = 8) s",
+    "WITH x AS (SELECT name FROM customers) UPDATE customers SET country = (SELECT max(name) FROM x)",
+    "WITH x AS (SELECT name FROM customers) UPDATE customers SET country = x.name FROM x",
+    "WITH x AS (SELECT * FROM customers) INSERT INTO customers SELECT id + 10000, name, email, phone, address, birth_date, country, created_at FROM x",
+    "WITH x AS (SELECT name FROM customers), y AS (INSERT INTO customers (id, name) SELECT 1, name FROM x) SELECT 1",
+    "INSERT INTO customers (id, name) VALUES (1, (SELECT name FROM customers WHERE id = 8))",
+    "INSERT INTO customers (id, name) VALUES (7, '') ON CONFLICT (id) DO UPDATE SET id = 5",
+    "UPDATE customers SET id = 5 WHERE id = 7",
+    "MERGE INTO customers c USING (VALUES (7)) v(i) ON c.id = v.i WHEN MATCHED THEN UPDATE SET id = 5",
+    "MERGE INTO customers c USING customers d ON c.id = d.id + 1 WHEN MATCHED THEN UPDATE SET country = d.name",
+  ])("%s", (sql) => {
+    expect(refusal("cleo", sql)).toMatchObject({ sqlstate: "42501" });
+  });
+
+  test.each([
+    "UPDATE customers SET country = 'x' FROM tickets t WHERE t.customer_id = customers.id AND t.id = 7",
+    "UPDATE customers SET country = upper(country) WHERE id = 7",
+    "INSERT INTO customers (id, name, email, country, created_at) VALUES (9001, 'x', 'y', 'z', now()) ON CONFLICT (id) DO UPDATE SET country = excluded.country",
+  ])("honest: %s", (sql) => {
+    expect(refusal("cleo", sql)).toBeUndefined();
+  });
+});
+
+describe("a mask is not stored by a detour", () => {
+  test.each([
+    "UPDATE tickets SET status = s.e FROM (SELECT email AS e FROM customers WHERE id = 7) s",
+    "WITH x AS (SELECT email FROM customers WHERE id = 7) UPDATE tickets SET status = (SELECT email FROM x)",
+    "WITH x AS (SELECT email FROM customers WHERE id = 7), y AS (SELECT * FROM x) UPDATE tickets SET status = (SELECT * FROM y)",
+    "WITH x AS (SELECT * FROM customers WHERE id = 7) INSERT INTO tickets (id, status) SELECT id, email FROM x",
+    "WITH x AS (DELETE FROM customers WHERE id = 7 RETURNING *) INSERT INTO customers SELECT * FROM x",
+    "MERGE INTO tickets t USING (SELECT email AS e FROM customers) s ON t.id = 1 WHEN MATCHED THEN UPDATE SET status = s.e",
+  ])("%s", (sql) => {
+    expect(refusal("ben", sql)).toMatchObject({ sqlstate: "42501" });
+  });
+});
+
+describe("require_filter holds by whatever name", () => {
+  test.each([
+    "SELECT j.* FROM (customers c JOIN tickets t ON c.id = t.customer_id) AS j",
+    "SELECT j.id FROM (customers CROSS JOIN (SELECT 1) s) AS j",
+    "SELECT * FROM customer_directory",
+    "SELECT * FROM customer_copy",
+    "SELECT * FROM customers WHERE email = 'a***@example.com'",
+    "SELECT * FROM customers WHERE email = ANY ('{a***@example.com}')",
+    "SELECT c.* FROM customers c JOIN customer_copy d ON c.email = d.email WHERE d.id = 7",
+    "COPY customer_directory TO STDOUT",
+    "UPDATE tickets SET status = 'x' FROM (customers c CROSS JOIN (SELECT 1) s) AS j WHERE j.id = customer_id",
+  ])("%s", (sql) => {
+    expect(refusal("ben", sql)).toMatchObject({ sqlstate: "54000", rule: "roles.desk.require_filter" });
+  });
+
+  test("a view's plain copy of an indexed column will do", () => {
+    expect(refusal("ben", "SELECT * FROM customer_directory WHERE id = 7")).toBeUndefined();
+  });
+});
+
+describe("aggregates_only shows summaries of groups and nothing else", () => {
+  test.each([
+    "SELECT j.id FROM (customers CROSS JOIN (SELECT 1) s) AS j",
+    "SELECT max(birth_date) AS country, count(*) FROM customers GROUP BY country",
+    "SELECT array_agg(id) AS country FROM customers GROUP BY country",
+    "SELECT country FROM customers GROUP BY country ORDER BY max(birth_date)",
+    "SELECT country FROM customers GROUP BY country HAVING max(birth_date) FILTER (WHERE id = 7) > '1980-01-01'",
+    "SELECT country FROM customers GROUP BY country HAVING bool_or(id = 7)",
+    "SELECT count(*), row_number() OVER (ORDER BY max(birth_date)) FROM customers GROUP BY country",
+    "SELECT sum(s.x) FROM customers c, LATERAL (SELECT CASE WHEN c.id = 7 THEN c.birth_date - date '2000-01-01' ELSE 0 END AS x) s",
+    "SELECT count(v.one) FROM customers c LEFT JOIN (VALUES (7, 1)) v(id, one) ON v.id = c.id AND c.birth_date < '1980-01-01'",
+    "SELECT count(k.oid) FROM customers c LEFT JOIN pg_class k ON c.id = 7 AND c.birth_date < '1980-01-01'",
+    "SELECT count(x) FROM customers c, LATERAL unnest(CASE WHEN c.id = 7 THEN ARRAY[c.birth_date] END) x",
+    "SELECT DISTINCT ON (max(birth_date)) country FROM customers GROUP BY country",
+    "SELECT count(*) FROM (SELECT id FROM customers WHERE id = 7) s",
+    "WITH x AS (SELECT id, birth_date FROM customers) SELECT * FROM x",
+    "SELECT count(*) FROM customers UNION ALL SELECT id FROM customers",
+  ])("%s", (sql) => {
+    expect(refusal("metabase", sql)).toMatchObject({ rule: "roles.analyst.aggregates_only" });
+  });
+
+  test.each([
+    // Ten payments of one person are one person.
+    "SELECT count(*), sum(amount_cents) FROM payments p(customer_id, id) WHERE customer_id BETWEEN 1 AND 20 AND id = 2",
+    "SELECT count(*) FROM customers c, generate_series(1, 100) WHERE c.id = 7",
+    "SELECT country, count(*) FROM customers WHERE id < 9 GROUP BY ROLLUP (country)",
+    "SELECT count(*) FROM customers c JOIN tickets t ON true WHERE c.id = 7",
+  ])("few people stay few: %s", async (sql) => {
+    expect((await judged.run("metabase", sql)).rows).toEqual([]);
+  });
+
+  test.each([
+    "SELECT country, count(*) AS n FROM customers GROUP BY country ORDER BY n DESC, country",
+    "SELECT date_trunc('month', paid_at) AS m, sum(amount_cents) FROM payments GROUP BY 1",
+    "SELECT c.country, sum(p.amount_cents) / count(*) FROM customers c LEFT JOIN payments p ON p.customer_id = c.id GROUP BY c.country HAVING count(*) > 20 AND sum(p.amount_cents) IS NOT NULL ORDER BY 2 DESC",
+  ])("honest: %s", async (sql) => {
+    expect(refusal("metabase", sql)).toBeUndefined();
+    expect((await judged.run("metabase", sql)).rows.length).toBeGreaterThan(0);
+  });
+});
