@@ -40,6 +40,21 @@ export const COMMANDS: readonly Command[] = [
     load: async () => (await import("./commands/policy-schema.ts")).policySchema,
   },
   {
+    name: "audit verify",
+    what: "say whether the audit log is as it was written",
+    load: async () => (await import("./commands/audit-verify.ts")).auditVerify,
+  },
+  {
+    name: "audit who-read",
+    what: "given leaked people, say who read them",
+    load: async () => (await import("./commands/audit-who-read.ts")).auditWhoRead,
+  },
+  {
+    name: "audit subject",
+    what: "say who read one person",
+    load: async () => (await import("./commands/audit-subject.ts")).auditSubject,
+  },
+  {
     name: "scram",
     what: "make the SCRAM verifier of a password, for --users",
     load: async () => (await import("./commands/scram.ts")).scram,

@@ -54,6 +54,13 @@ export type AuditEvent = StatementEvent | SessionEvent | PolicyEvent;
 /** Where events go. `write` never throws and does not wait; `flush` resolves when all that was written is on disk. */
 export interface AuditLog {
   write(event: AuditEvent): void;
+  /**
+   * Waits until all that was written so far is on disk, or is known not to be. True: what these events speak
+   * of may be released. False: it may not (`on_audit_loss: closed`). Never rejects.
+   */
+  durable(): Promise<boolean>;
+  /** False while the disk takes nothing, and until all that waited for it is written. */
+  readonly ready: boolean;
   /** The keyed hash under which a person stands in events. */
   hashSubject(namespace: string, value: string): string;
   flush(): Promise<void>;

@@ -1,197 +1,324 @@
-import { createHmac, randomBytes } from "node:crypto";
-import { type FileHandle, mkdir, open } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Log } from "../log.ts";
+import { type Anchor, type AnchorSink, makeAnchor } from "./anchor.ts";
+import { Committer } from "./committer.ts";
 import type { AuditEvent, AuditLog } from "./event.ts";
+import { createFingerprint } from "./fingerprint.ts";
+import { type AuditKeys, auditKeys } from "./keys.ts";
+import { ocsfFields } from "./ocsf.ts";
+import { recover } from "./recover.ts";
+import { dropOld } from "./retention.ts";
+import { SegmentQueue } from "./segment-queue.ts";
+import { compress } from "./segments.ts";
+import { claimWriter, type WriterName } from "./writer-name.ts";
 
 export interface FileLogOptions {
   readonly folder: string;
-  /** The key under which people are hashed. */
+  /** The audit key (keys.ts): people are hashed and segments signed with keys made from it. */
   readonly key: Buffer;
   readonly log: Log;
   /** Told how many events will never be on disk. */
   readonly onLost: (events: number) => void;
-  /** Unix time in milliseconds: names the day's file. */
+  /** Whether rows may be released when their event cannot be written. "closed" if left out. */
+  readonly onLoss?: "closed" | "open";
+  /** Told of the chain's end from time to time; by default the operational log is. */
+  readonly anchor?: AnchorSink;
+  /** Days for which closed segments are kept; for ever if left out. */
+  readonly retentionDays?: number;
+  /** Unix time in milliseconds. */
   readonly now?: () => number;
   /** How many bytes may wait for a disk that takes nothing; beyond it new events are lost. */
   readonly maxPending?: number;
+  /** A longer segment is closed and a new one begun. */
+  readonly segmentBytes?: number;
+  /** Milliseconds that an event may wait for others to share its fdatasync, when nobody waits for it. */
+  readonly commitDelay?: number;
+  /** Milliseconds after which a disk that does not answer counts as one that takes nothing. */
+  readonly patience?: number;
+  /** Milliseconds between anchors. */
+  readonly anchorEvery?: number;
 }
 
+const DEFAULTS = {
+  onLoss: "closed" as "closed" | "open",
+  maxPending: 64 * 1024 * 1024,
+  segmentBytes: 64 * 1024 * 1024,
+  commitDelay: 50,
+  patience: 5_000,
+  anchorEvery: 10_000,
+};
+const RETRY_AFTER = 1_000;
+const DAY = 86_400_000;
+/** setInterval's own limit, 2^31 - 1 ms, is far above. */
+const RETENTION_EVERY = DAY / 4;
+
 /**
- * Opens the log: JSON lines in `<folder>/audit-YYYYMMDD.jsonl` (UTC). Rejects when the folder cannot be
+ * Opens the log: a chain of segments in the folder, one writer a process. Rejects when the folder cannot be
  * written, so that a proxy does not start without its record.
  */
 export async function openFileLog(options: FileLogOptions): Promise<AuditLog> {
   await mkdir(options.folder, { recursive: true, mode: 0o700 });
-  const log = new FileLog(options);
-  await log.open();
-  return log;
+  const writer = await claimWriter(options.folder);
+  try {
+    return await FileLog.open(options, writer);
+  } catch (error) {
+    await writer.release();
+    throw error;
+  }
 }
 
-const MAX_PENDING = 64 * 1024 * 1024;
-const RETRY_AFTER = 1_000;
-const NEWLINE = 0x0a;
-
-/** Lines on their way to one file. */
-interface Portion {
-  readonly bytes: Buffer;
-  readonly events: number;
-  written: number;
+interface Waiter {
+  readonly sequence: number;
+  readonly settle: (onDisk: boolean) => void;
 }
 
 class FileLog implements AuditLog {
-  readonly #options: FileLogOptions;
+  readonly #options: FileLogOptions & typeof DEFAULTS;
+  readonly #writer: WriterName;
+  readonly #keys: AuditKeys;
   readonly #now: () => number;
-  /** Tells the lines of one process's life apart from those of others in the same file. */
-  readonly #id = randomBytes(6).toString("hex");
-  #sequence = 0;
-  #lines: string[] = [];
-  #pendingBytes = 0;
-  /** Taken from `#lines`, partly on disk: goes on in the same file, so that no line is torn. */
-  #portion: Portion | undefined;
-  #file: { readonly name: string; readonly handle: FileHandle } | undefined;
-  #working: Promise<void> | undefined;
-  #scheduled = false;
+  readonly #queue: SegmentQueue;
+  readonly #committer: Committer;
+  readonly #fingerprint = createFingerprint();
+  /** Who waits for `durable`, in the order of their sequences. */
+  #waiters: Waiter[] = [];
+  #committing: Promise<void> | undefined;
+  #timer: NodeJS.Timeout | undefined;
   #retry: NodeJS.Timeout | undefined;
+  #intervals: NodeJS.Timeout[] = [];
+  #housekeeping: Promise<void> = Promise.resolve();
+  #anchored = 0;
   #failing = false;
+  #lostUnsaid = 0;
   #closed = false;
 
-  constructor(options: FileLogOptions) {
-    this.#options = options;
-    this.#now = options.now ?? Date.now;
+  static async open(options: FileLogOptions, writer: WriterName): Promise<FileLog> {
+    const keys = auditKeys(options.key);
+    await publishKey(options.folder, keys);
+    const { head, next, unclosed, record } = await recover(options.folder, writer.name);
+    const { segmentBytes } = { ...DEFAULTS, ...options };
+    const queue = new SegmentQueue({ writer: writer.name, keys, segmentBytes, head, next, unclosed });
+    const existing = unclosed && { name: unclosed.file.name, bytes: unclosed.bytes };
+    const log = new FileLog(options, writer, keys, queue, new Committer(options.folder, existing));
+    queue.begin(log.#now());
+    if (record !== undefined) {
+      options.log.warn({ record }, "the audit log was left unfinished");
+      queue.record(record, log.#now());
+    }
+    await log.flush();
+    log.#keepHouse();
+    return log;
   }
 
-  async open(): Promise<void> {
-    await this.#fileOfToday();
+  private constructor(
+    options: FileLogOptions,
+    writer: WriterName,
+    keys: AuditKeys,
+    queue: SegmentQueue,
+    committer: Committer,
+  ) {
+    this.#options = { ...DEFAULTS, ...options } as FileLogOptions & typeof DEFAULTS;
+    this.#now = options.now ?? Date.now;
+    this.#writer = writer;
+    this.#keys = keys;
+    this.#queue = queue;
+    this.#committer = committer;
   }
 
   write(event: AuditEvent): void {
-    if (this.#closed || this.#pendingBytes > (this.#options.maxPending ?? MAX_PENDING)) {
+    if (this.#closed || this.#queue.bytes > this.#options.maxPending) {
+      this.#lostUnsaid += 1;
       this.#options.onLost(1);
       return;
     }
-    // A gap in the numbers shows that a line is missing; the hash chain will stand beside them.
-    this.#sequence += 1;
-    const line = `${JSON.stringify({ log: this.#id, sequence: this.#sequence, ...event })}\n`;
-    this.#lines.push(line);
-    this.#pendingBytes += line.length;
-    this.#schedule();
+    const now = this.#now();
+    this.#sayLosses(now);
+    this.#queue.event(ocsfFields(event, this.#fingerprint), now);
+    if (this.#committing === undefined && this.#retry === undefined) this.#soon();
   }
 
-  /** 128 bits of HMAC-SHA-256. */
+  get ready(): boolean {
+    return !this.#failing && this.#lostUnsaid === 0 && !this.#closed;
+  }
+
+  durable(): Promise<boolean> {
+    const open = this.#options.onLoss === "open";
+    if (!this.ready) return Promise.resolve(open);
+    const { sequence } = this.#queue.head;
+    if (this.#queue.durable.sequence >= sequence) return Promise.resolve(true);
+    const waiting = new Promise<boolean>((resolve) => {
+      this.#waiters.push({ sequence, settle: (onDisk) => resolve(onDisk || open) });
+    });
+    this.#kick();
+    return waiting;
+  }
+
   hashSubject(namespace: string, value: string): string {
-    const hash = createHmac("sha256", this.#options.key).update(`${namespace}\0${value}`).digest();
-    return hash.subarray(0, 16).toString("base64url");
+    return this.#keys.hashSubject(namespace, value);
   }
 
   /** Rejects when the disk does not take what was written; it is tried again later. */
   async flush(): Promise<void> {
-    const upTo = this.#sequence;
-    while (this.#unwritten > 0 && this.#sequence - this.#unwritten < upTo) await this.#drain();
-    await this.#file?.handle.datasync();
+    const { sequence } = this.#queue.head;
+    while (this.#queue.durable.sequence < sequence) await this.#commit();
   }
 
   async close(): Promise<void> {
     if (this.#closed) return;
+    this.#sayLosses(this.#now());
     this.#closed = true;
+    for (const interval of this.#intervals) clearInterval(interval);
+    clearTimeout(this.#timer);
     clearTimeout(this.#retry);
+    this.#queue.end(this.#now());
     try {
       await this.flush();
     } catch (error) {
-      this.#options.log.error({ problem: codeOf(error), events: this.#unwritten }, "audit events are lost");
-      if (this.#unwritten > 0) this.#options.onLost(this.#unwritten);
+      const events = this.#queue.events;
+      this.#options.log.error({ problem: codeOf(error), events }, "audit events are lost");
+      if (events > 0) this.#options.onLost(events);
     }
-    await this.#file?.handle.close().catch(() => {});
-    this.#file = undefined;
+    await this.#committer.close();
+    await this.#housekeeping;
+    this.#sendAnchor();
+    await this.#housekeeping;
+    await this.#writer.release();
   }
 
-  get #unwritten(): number {
-    return this.#lines.length + (this.#portion?.events ?? 0);
+  #sayLosses(now: number): void {
+    if (this.#lostUnsaid === 0 || this.#closed || this.#queue.bytes > this.#options.maxPending) return;
+    this.#queue.record({ kind: "events lost", events: this.#lostUnsaid }, now);
+    this.#lostUnsaid = 0;
   }
 
-  /** All events of one turn of the event loop, and all that come while a write is under way, go in one write. */
-  #schedule(): void {
-    if (this.#scheduled || this.#working !== undefined || this.#retry !== undefined) return;
-    this.#scheduled = true;
-    setImmediate(() => {
-      this.#scheduled = false;
-      this.#drain().catch(() => {});
-    });
+  #soon(): void {
+    if (!this.#closed) this.#timer ??= setTimeout(() => this.#kick(), this.#options.commitDelay);
   }
 
-  /** One write at a time; rejects when it fails, and sees to the next attempt. */
-  #drain(): Promise<void> {
-    this.#working ??= this.#writePortion().then(
+  #kick(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    if (this.#retry === undefined) this.#commit().catch(() => {});
+  }
+
+  /** One batch at a time; what is written while it is under way goes with the next. */
+  #commit(): Promise<void> {
+    this.#committing ??= this.#commitNext().then(
       () => this.#settle(undefined),
-      (error) => {
+      (error: unknown) => {
         this.#settle(error);
         throw error;
       },
     );
-    return this.#working;
+    return this.#committing;
+  }
+
+  async #commitNext(): Promise<void> {
+    const batch = this.#queue.take();
+    if (batch === undefined) return;
+    const impatient = setTimeout(() => this.#fail("no answer"), this.#options.patience);
+    try {
+      await this.#committer.commit(batch);
+    } finally {
+      clearTimeout(impatient);
+    }
+    this.#queue.done();
+    if (batch.closes)
+      this.#later("compress", () =>
+        compress(this.#options.folder, { path: join(this.#options.folder, batch.name) }),
+      );
   }
 
   #settle(error: unknown): void {
-    this.#working = undefined;
-    if (error === undefined) {
-      if (this.#failing) this.#options.log.info("the audit log takes events again");
-      this.#failing = false;
-      if (this.#lines.length > 0) this.#schedule();
+    this.#committing = undefined;
+    if (error !== undefined) {
+      this.#fail(codeOf(error));
+      if (this.#closed || this.#retry !== undefined) return;
+      this.#retry = setTimeout(() => {
+        this.#retry = undefined;
+        this.#kick();
+      }, RETRY_AFTER);
+      this.#retry.unref();
       return;
     }
-    if (!this.#failing) {
-      this.#options.log.error({ problem: codeOf(error) }, "the audit log cannot be written; events wait");
-    }
+    const { sequence } = this.#queue.durable;
+    const ready = this.#waiters.findIndex((waiter) => waiter.sequence > sequence);
+    const done = this.#waiters.splice(0, ready === -1 ? this.#waiters.length : ready);
+    for (const waiter of done) waiter.settle(true);
+    if (this.#queue.isEmpty) this.#recovered();
+    else if (this.#waiters.length > 0 || this.#failing) this.#kick();
+    else this.#soon();
+  }
+
+  #fail(problem: string): void {
+    if (!this.#failing) this.#options.log.error({ problem }, "the audit log cannot be written; events wait");
     this.#failing = true;
-    if (this.#closed || this.#retry !== undefined) return;
-    this.#retry = setTimeout(() => {
-      this.#retry = undefined;
-      this.#drain().catch(() => {});
-    }, RETRY_AFTER);
-    this.#retry.unref();
+    for (const waiter of this.#waiters.splice(0)) waiter.settle(false);
   }
 
-  async #writePortion(): Promise<void> {
-    const handle = this.#portion?.written ? this.#file?.handle : undefined;
-    const file = handle ?? (await this.#fileOfToday());
-    this.#portion ??= this.#takeLines();
-    const portion = this.#portion;
-    while (portion.written < portion.bytes.length) {
-      const { bytesWritten } = await file.write(portion.bytes, portion.written);
-      portion.written += bytesWritten;
-    }
-    this.#portion = undefined;
-    this.#pendingBytes -= portion.bytes.length;
+  #recovered(): void {
+    if (this.#failing) this.#options.log.info("the audit log takes events again");
+    this.#failing = false;
+    this.#sayLosses(this.#now());
+    if (!this.#queue.isEmpty) this.#kick();
   }
 
-  #takeLines(): Portion {
-    const lines = this.#lines;
-    this.#lines = [];
-    const bytes = Buffer.from(lines.join(""));
-    // Counted by characters so far: now by bytes.
-    this.#pendingBytes = bytes.length;
-    return { bytes, events: lines.length, written: 0 };
+  #keepHouse(): void {
+    const { retentionDays: days, anchorEvery } = this.#options;
+    const every = (milliseconds: number, task: () => void) => {
+      const interval = setInterval(task, milliseconds);
+      interval.unref();
+      this.#intervals.push(interval);
+    };
+    every(anchorEvery, () => this.#sendAnchor());
+    this.#sendAnchor();
+    if (days === undefined) return;
+    const drop = () => this.#later("retention", () => this.#dropOld(days));
+    every(RETENTION_EVERY, drop);
+    drop();
   }
 
-  async #fileOfToday(): Promise<FileHandle> {
-    const day = new Date(this.#now()).toISOString().slice(0, 10).replaceAll("-", "");
-    const name = join(this.#options.folder, `audit-${day}.jsonl`);
-    if (this.#file?.name === name) return this.#file.handle;
-    const handle = await open(name, "a+", 0o600);
-    await endTornLine(handle);
-    const before = this.#file?.handle;
-    this.#file = { name, handle };
-    if (before !== undefined) await before.datasync().finally(() => before.close());
-    return handle;
+  async #dropOld(days: number): Promise<void> {
+    const { folder } = this.#options;
+    const now = this.#now();
+    await dropOld(folder, now - days * DAY, now - 2 * days * DAY, async (record) => {
+      // At the end nothing more is written, and nothing deleted either.
+      if (this.#closed) throw new Error("the log is closing");
+      this.#queue.record(record(this.#keys), this.#now());
+      await this.flush();
+    });
+  }
+
+  #sendAnchor(): void {
+    const head = this.#queue.durable;
+    if (head.sequence === this.#anchored) return;
+    this.#anchored = head.sequence;
+    const anchor = makeAnchor(this.#keys, this.#writer.name, head, this.#now());
+    this.#later("anchor", async () => this.#anchorSink(anchor));
+  }
+
+  #anchorSink(anchor: Anchor): void | Promise<void> {
+    if (this.#options.anchor !== undefined) return this.#options.anchor(anchor);
+    this.#options.log.info({ anchor }, "audit anchor");
+  }
+
+  /** One task after the other, none of which may end the process or hold up an event. */
+  #later(what: string, task: () => Promise<void>): void {
+    this.#housekeeping = this.#housekeeping.then(task).catch((error: unknown) => {
+      this.#options.log.error({ task: what, problem: codeOf(error) }, "housekeeping of the audit log failed");
+    });
   }
 }
 
-/** A process that died in a write leaves half a line; the next must not continue it. */
-async function endTornLine(handle: FileHandle): Promise<void> {
-  const { size } = await handle.stat();
-  if (size === 0) return;
-  const { buffer } = await handle.read(Buffer.alloc(1), 0, 1, size - 1);
-  if (buffer[0] !== NEWLINE) await handle.write("\n");
+/** The key that signatures are checked with stands beside them; who trusts no file of the folder keeps a copy. */
+async function publishKey(folder: string, keys: AuditKeys): Promise<void> {
+  const pem = keys.publicKey.export({ format: "pem", type: "spki" });
+  try {
+    await writeFile(join(folder, `audit-key-${keys.id}.pem`), pem, { mode: 0o600, flag: "wx" });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+  }
 }
 
 function codeOf(error: unknown): string {

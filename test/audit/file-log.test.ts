@@ -1,170 +1,256 @@
-import { appendFile, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { mkdir, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
-import type { AuditEvent, AuditLog } from "../../proxy/audit/event.ts";
-import { type FileLogOptions, openFileLog } from "../../proxy/audit/file-log.ts";
-import { createLog } from "../../proxy/log.ts";
-
-const KEY = Buffer.alloc(32, 3);
-const SILENT = createLog({ level: "silent" });
+import { segmentName } from "../../proxy/audit/segments.ts";
+import { verifyLog } from "../../proxy/audit/verify.ts";
+import { DAY, entriesOf, kindsOf, login, makeFolder, NOON, openLog, sessionsOf, TRUSTED } from "./support.ts";
 
 let folder: string;
-let lost: number;
-let time: number;
 
 beforeEach(async () => {
-  const base = await mkdtemp(join(tmpdir(), "sluice-audit-"));
-  onTestFinished(() => rm(base, { recursive: true, force: true }));
-  folder = join(base, "deep", "audit");
-  lost = 0;
-  time = Date.UTC(2026, 4, 6, 12);
+  folder = join(await makeFolder(), "deep", "audit");
 });
 
-async function openLog(options: Partial<FileLogOptions> = {}): Promise<AuditLog> {
-  const log = await openFileLog({
-    folder,
-    key: KEY,
-    log: SILENT,
-    onLost: (events) => {
-      lost += events;
-    },
-    now: () => time,
-    ...options,
-  });
-  onTestFinished(() => log.close());
-  return log;
+async function problems(): Promise<readonly (string | undefined)[]> {
+  return (await verifyLog(folder, TRUSTED, [])).map(({ problem }) => problem);
 }
 
-function event(session: string): AuditEvent {
-  return {
-    kind: "login",
-    time,
-    session,
-    user: "anna",
-    role: "agent",
-    database: "support",
-    client: "10.0.0.1",
-    application: 'a "quoted"\nname',
-  };
-}
-
-async function linesOf(name: string): Promise<Record<string, unknown>[]> {
-  const text = await readFile(join(folder, name), "utf8");
-  expect(text.endsWith("\n")).toBe(true);
-  return text
-    .slice(0, -1)
-    .split("\n")
-    .map((line) => JSON.parse(line));
+/** The writer's name, out of the file that it has begun. */
+async function writerOf(): Promise<string> {
+  const name = (await readdir(folder)).find((one) => one.endsWith(".jsonl"));
+  return /^audit-\d+-(.+)-\d+\.jsonl$/.exec(name ?? "")?.[1] ?? "";
 }
 
 describe("the audit log on disk", () => {
   test("holds every event once, in order, numbered without a gap", async () => {
-    const log = await openLog();
-    for (let i = 0; i < 500; i++) log.write(event(`s${i}`));
+    const { log } = await openLog(folder);
+    for (let i = 0; i < 500; i++) log.write(login(`s${i}`));
     await new Promise(setImmediate);
-    for (let i = 500; i < 1000; i++) log.write(event(`s${i}`));
+    for (let i = 500; i < 1000; i++) log.write(login(`s${i}`));
     await log.flush();
-    const lines = await linesOf("audit-20260506.jsonl");
-    expect(lines.map((line) => line.session)).toEqual(Array.from({ length: 1000 }, (_, i) => `s${i}`));
-    expect(lines.map((line) => line.sequence)).toEqual(Array.from({ length: 1000 }, (_, i) => i + 1));
-    expect(new Set(lines.map((line) => line.log)).size).toBe(1);
-    expect(lines[0]).toMatchObject(event("s0"));
+    const entries = await entriesOf(folder);
+    expect(await sessionsOf(folder)).toEqual(Array.from({ length: 1000 }, (_, i) => `s${i}`));
+    expect(entries.map(({ metadata }) => metadata.sequence)).toEqual(entries.map((_, i) => i + 1));
+    expect(await problems()).toEqual([undefined]);
   });
 
   test("gets events to disk without being asked", async () => {
-    const log = await openLog();
-    log.write(event("a"));
-    await vi.waitUntil(async () =>
-      (await readFile(join(folder, "audit-20260506.jsonl"), "utf8")).includes('"a"'),
-    );
+    const { log } = await openLog(folder);
+    log.write(login("a"));
+    await vi.waitUntil(async () => (await sessionsOf(folder)).includes("a"));
   });
 
-  test("loses nothing at close, and says so of what comes after", async () => {
-    const log = await openLog();
-    for (let i = 0; i < 100; i++) log.write(event(`s${i}`));
+  test("loses nothing at close, signs what it closes, and says so of what comes after", async () => {
+    const opened = await openLog(folder);
+    for (let i = 0; i < 100; i++) opened.log.write(login(`s${i}`));
+    await opened.log.close();
+    expect(await sessionsOf(folder)).toHaveLength(100);
+    expect((await kindsOf(folder)).at(-1)).toBe("segment closed");
+    expect((await readdir(folder)).filter((name) => name.endsWith(".jsonl.gz"))).toHaveLength(1);
+    expect(opened.lost).toBe(0);
+    opened.log.write(login("late"));
+    expect(opened.lost).toBe(1);
+    expect(await opened.log.durable()).toBe(false);
+  });
+
+  test("begins a new segment each day, and the chain goes on", async () => {
+    let time = NOON;
+    const { log } = await openLog(folder, { now: () => time });
+    log.write(login("a"));
+    time += DAY;
+    log.write(login("b"));
     await log.close();
-    expect(await linesOf("audit-20260506.jsonl")).toHaveLength(100);
-    expect(lost).toBe(0);
-    log.write(event("late"));
-    expect(lost).toBe(1);
+    const names = (await readdir(folder)).filter((name) => name.startsWith("audit-2026"));
+    expect(names.map((name) => name.slice(6, 14))).toEqual(["20260506", "20260507"]);
+    expect(await sessionsOf(folder)).toEqual(["a", "b"]);
+    expect(await problems()).toEqual([undefined]);
   });
 
-  test("begins a new file each day", async () => {
-    const log = await openLog();
-    log.write(event("a"));
-    await log.flush();
-    time += 86_400_000;
-    log.write(event("b"));
-    await log.flush();
-    expect(await linesOf("audit-20260506.jsonl")).toHaveLength(1);
-    expect(await linesOf("audit-20260507.jsonl")).toMatchObject([{ session: "b", sequence: 2 }]);
+  test("begins a new segment when one is large, compresses the old one, and the chain goes on", async () => {
+    const { log } = await openLog(folder, { segmentBytes: 5_000 });
+    for (let i = 0; i < 50; i++) log.write(login(`s${i}`));
+    await log.close();
+    const names = (await readdir(folder)).filter((name) => name.startsWith("audit-2026"));
+    expect(names.length).toBeGreaterThan(3);
+    expect(names.every((name) => name.endsWith(".jsonl.gz"))).toBe(true);
+    expect(await sessionsOf(folder)).toHaveLength(50);
+    expect(await problems()).toEqual([undefined]);
   });
 
   test("is for nobody else to read", async () => {
-    const log = await openLog();
-    log.write(event("a"));
-    await log.flush();
-    expect((await stat(folder)).mode & 0o777).toBe(0o700);
-    expect((await stat(join(folder, "audit-20260506.jsonl"))).mode & 0o777).toBe(0o600);
-  });
-
-  test("does not continue the half line of a process that died", async () => {
-    const first = await openLog();
-    first.write(event("a"));
-    await first.close();
-    const name = "audit-20260506.jsonl";
-    await appendFile(join(folder, name), '{"log":"torn');
-    const second = await openLog();
-    second.write(event("b"));
-    await second.flush();
-    const text = (await readFile(join(folder, name), "utf8")).split("\n");
-    expect(text[1]).toBe('{"log":"torn');
-    expect(JSON.parse(text[2] ?? "")).toMatchObject({ session: "b", sequence: 1 });
-  });
-
-  test("keeps events while the disk takes none, and writes them when it does", async () => {
-    const log = await openLog();
-    time += 86_400_000;
-    // A folder stands where tomorrow's file should be.
-    const blocked = join(folder, "audit-20260507.jsonl");
-    await mkdir(blocked);
-    log.write(event("a"));
-    await expect(log.flush()).rejects.toThrow();
-    log.write(event("b"));
-    expect(lost).toBe(0);
-    await rm(blocked, { recursive: true });
-    await vi.waitUntil(async () => (await readdir(folder)).includes("audit-20260507.jsonl"), {
-      timeout: 5_000,
-    });
-    await log.flush();
-    expect((await linesOf("audit-20260507.jsonl")).map((line) => line.session)).toEqual(["a", "b"]);
-  });
-
-  test("counts what it has to give up", async () => {
-    const log = await openLog({ maxPending: 1_000 });
-    time += 86_400_000;
-    await mkdir(join(folder, "audit-20260507.jsonl"));
-    for (let i = 0; i < 50; i++) log.write(event(`s${i}`));
-    expect(lost).toBeGreaterThan(40);
+    const { log } = await openLog(folder, { segmentBytes: 3_000 });
+    for (let i = 0; i < 10; i++) log.write(login(`s${i}`));
     await log.close();
-    expect(lost).toBe(50);
+    expect((await stat(folder)).mode & 0o777).toBe(0o700);
+    for (const name of await readdir(folder))
+      expect((await stat(join(folder, name))).mode & 0o077, name).toBe(0);
+  });
+
+  test("a process that comes after another goes on with its chain; one beside it has its own", async () => {
+    const first = await openLog(folder);
+    const beside = await openLog(folder);
+    first.log.write(login("a"));
+    beside.log.write(login("x"));
+    await first.log.close();
+    const after = await openLog(folder);
+    after.log.write(login("b"));
+    await Promise.all([after.log.close(), beside.log.close()]);
+    const entries = await entriesOf(folder);
+    const chain = (name: number) =>
+      entries
+        .filter(({ metadata }) => metadata.log_name.endsWith(`.${name}`))
+        .flatMap(({ actor }) => actor?.session?.uid ?? []);
+    expect([chain(1), chain(2)]).toEqual([["a", "b"], ["x"]]);
+    expect(await problems()).toEqual([undefined, undefined]);
+  });
+
+  test("many that start at once never share a chain", async () => {
+    const opened = await Promise.all(Array.from({ length: 12 }, () => openLog(folder)));
+    for (const [i, { log }] of opened.entries()) log.write(login(`s${i}`));
+    await Promise.all(opened.map(({ log }) => log.close()));
+    expect((await problems()).filter((problem) => problem !== undefined)).toEqual([]);
+    expect((await sessionsOf(folder)).toSorted()).toEqual(opened.map((_, i) => `s${i}`).toSorted());
   });
 
   test("a folder that cannot be written is told at the start", async () => {
     await mkdir(join(folder, ".."), { recursive: true });
     await writeFile(folder, "");
-    await expect(openLog()).rejects.toThrow();
+    await expect(openLog(folder)).rejects.toThrow();
   });
 });
 
+describe("a disk that takes nothing", () => {
+  /** A log whose next segment cannot be made, for a folder stands in its place. */
+  async function blocked(options: { onLoss?: "open" | "closed"; maxPending?: number } = {}) {
+    let time = NOON;
+    const opened = await openLog(folder, { now: () => time, ...options });
+    time += DAY;
+    const obstacle = join(folder, segmentName("20260507", await writerOf(), 2));
+    await mkdir(obstacle);
+    return { opened, unblock: () => rm(obstacle, { recursive: true }) };
+  }
+
+  test("events are kept, and written once it takes them", async () => {
+    const { opened, unblock } = await blocked();
+    const { log } = opened;
+    log.write(login("a"));
+    await expect(log.flush()).rejects.toThrow();
+    expect(log.ready).toBe(false);
+    log.write(login("b"));
+    await unblock();
+    await vi.waitUntil(() => log.ready, { timeout: 5_000 });
+    await log.flush();
+    expect(await sessionsOf(folder)).toEqual(["a", "b"]);
+    expect(opened.lost).toBe(0);
+    expect(await problems()).toEqual([undefined]);
+  });
+
+  test("nothing may be released, or all, as the policy says", async () => {
+    const closed = await blocked({ onLoss: "closed" });
+    closed.opened.log.write(login("a"));
+    expect(await closed.opened.log.durable()).toBe(false);
+    expect(await closed.opened.log.durable()).toBe(false);
+    folder = `${folder}-2`;
+    const open = await blocked({ onLoss: "open" });
+    open.opened.log.write(login("a"));
+    expect(await open.opened.log.durable()).toBe(true);
+    expect(open.opened.log.ready).toBe(false);
+  });
+
+  test("what is given up is counted, and the log itself tells of it", async () => {
+    const { opened, unblock } = await blocked({ maxPending: 1_000 });
+    const { log } = opened;
+    for (let i = 0; i < 50; i++) log.write(login(`s${i}`));
+    expect(opened.lost).toBeGreaterThan(40);
+    expect(await log.durable()).toBe(false);
+    await unblock();
+    await expect(log.flush()).resolves.toBeUndefined();
+    await vi.waitUntil(() => log.ready, { timeout: 5_000 });
+    log.write(login("later"));
+    await log.flush();
+    const entries = await entriesOf(folder);
+    const told = entries.find(({ unmapped }) => unmapped.kind === "events lost");
+    expect(told?.unmapped.events).toBe(opened.lost);
+    expect(await sessionsOf(folder)).toHaveLength(51 - opened.lost);
+    expect(await problems()).toEqual([undefined]);
+  });
+
+  test("what is left at the end is counted as lost", async () => {
+    const { opened } = await blocked();
+    for (let i = 0; i < 5; i++) opened.log.write(login(`s${i}`));
+    await opened.log.close();
+    expect(opened.lost).toBe(5);
+  });
+});
+
+test("statements that wait together share an fdatasync", async () => {
+  const { log } = await openLog(folder);
+  const { FileHandle } = await fileHandle();
+  const sync = vi.spyOn(FileHandle, "datasync");
+  onTestFinished(() => sync.mockRestore());
+  const waits: Promise<boolean>[] = [];
+  for (let i = 0; i < 200; i++) {
+    log.write(login(`s${i}`));
+    waits.push(log.durable());
+    if (i % 10 === 0) await new Promise(setImmediate);
+  }
+  expect((await Promise.all(waits)).every((released) => released)).toBe(true);
+  expect(sync.mock.calls.length).toBeGreaterThan(0);
+  expect(sync.mock.calls.length).toBeLessThan(50);
+  expect(await sessionsOf(folder)).toHaveLength(200);
+});
+
+test("an fdatasync that failed is made good by writing again, not by asking again", async () => {
+  const { log } = await openLog(folder);
+  const { FileHandle } = await fileHandle();
+  const sync = vi.spyOn(FileHandle, "datasync").mockRejectedValueOnce(new Error("EIO"));
+  const write = vi.spyOn(FileHandle, "write");
+  onTestFinished(() => {
+    sync.mockRestore();
+    write.mockRestore();
+  });
+  log.write(login("a"));
+  expect(await log.durable()).toBe(false);
+  await log.flush();
+  expect(write.mock.calls.length).toBeGreaterThanOrEqual(2);
+  expect(await sessionsOf(folder)).toEqual(["a"]);
+  expect(await problems()).toEqual([undefined]);
+});
+
+test("a disk that does not answer holds nobody up for longer than the patience", async () => {
+  const { log } = await openLog(folder, { patience: 20 });
+  const { FileHandle } = await fileHandle();
+  let answer: () => void = () => {};
+  const sync = vi.spyOn(FileHandle, "datasync").mockImplementationOnce(
+    () =>
+      new Promise<void>((resolve) => {
+        answer = resolve;
+      }),
+  );
+  onTestFinished(() => sync.mockRestore());
+  log.write(login("a"));
+  expect(await log.durable()).toBe(false);
+  expect(log.ready).toBe(false);
+  answer();
+  await vi.waitUntil(() => log.ready);
+  expect(await log.durable()).toBe(true);
+});
+
 test("a person's hash tells nothing of him and is the same for the same key", async () => {
-  const log = await openLog();
+  const { log } = await openLog(folder);
   const hash = log.hashSubject("public.customers", "4711");
   expect(hash).toMatch(/^[\w-]{22}$/);
   expect(log.hashSubject("public.customers", "4711")).toBe(hash);
   expect(log.hashSubject("public.employees", "4711")).not.toBe(hash);
-  expect((await openLog({ key: Buffer.alloc(32, 4) })).hashSubject("public.customers", "4711")).not.toBe(
-    hash,
-  );
+  const other = await openLog(folder, { key: Buffer.alloc(32, 4) });
+  expect(other.log.hashSubject("public.customers", "4711")).not.toBe(hash);
 });
+
+/** The class of open files, which Node does not export. */
+async function fileHandle(): Promise<{ FileHandle: import("node:fs/promises").FileHandle }> {
+  const { open } = await import("node:fs/promises");
+  const handle = await open(import.meta.filename, "r");
+  const prototype = Object.getPrototypeOf(handle) as import("node:fs/promises").FileHandle;
+  await handle.close();
+  return { FileHandle: prototype };
+}

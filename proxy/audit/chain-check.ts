@@ -1,0 +1,219 @@
+import type { Anchor } from "./anchor.ts";
+import { BEGINNING, type Head, isIntact, type Link, linkOf } from "./chain.ts";
+import { isSigned, type TrustedKeys } from "./keys.ts";
+import { type ClosedSegment, footerText, type LogRecord, recordOf } from "./records.ts";
+import { type Line, linesOf, type SegmentFile } from "./segments.ts";
+import type { WriterReport } from "./verify.ts";
+
+/** What is known of a segment while its lines are read. */
+interface Place {
+  readonly file: SegmentFile;
+  /** The links of its lines so far: an inserted one is known only by what follows. */
+  readonly links: Link[];
+  /** Sequences of all its lines, to tell a moved line from a removed one. */
+  readonly sequences: ReadonlySet<number>;
+}
+
+/** Follows one writer's chain from line to line and stops at the first that is not as it was written. */
+export class ChainCheck {
+  readonly #writer: string;
+  readonly #trusted: TrustedKeys;
+  readonly #dropped: ReadonlyMap<number, ClosedSegment>;
+  readonly #anchors: readonly Anchor[];
+  readonly #anchorsAt = new Map<number, Anchor[]>();
+  #head: Head | undefined;
+  #number = 0;
+  #lines = 0;
+  #closed = true;
+  #agreed = 0;
+  /** The newest sequence that an anchor or a footer's signature vouches for. */
+  #vouched = 0;
+  #problem: string | undefined;
+
+  constructor(
+    writer: string,
+    trusted: TrustedKeys,
+    anchors: readonly Anchor[],
+    dropped: ReadonlyMap<number, ClosedSegment>,
+  ) {
+    this.#writer = writer;
+    this.#trusted = trusted;
+    this.#anchors = anchors;
+    for (const anchor of anchors) {
+      this.#anchorsAt.set(anchor.sequence, [...(this.#anchorsAt.get(anchor.sequence) ?? []), anchor]);
+    }
+    this.#dropped = dropped;
+  }
+
+  get problem(): string | undefined {
+    return this.#problem;
+  }
+
+  unreadable(file: SegmentFile): void {
+    this.#wrong(`${file.name} cannot be decompressed: it was cut or changed${this.#after()}`);
+  }
+
+  segment(file: SegmentFile, content: Buffer): void {
+    if (!this.#follows(file)) return;
+    const sequences = new Set<number>();
+    for (const { bytes } of linesOf(content)) sequences.add(linkOf(bytes)?.sequence ?? 0);
+    const place: Place = { file, links: [], sequences };
+    let count = 0;
+    this.#closed = false;
+    for (const line of linesOf(content)) {
+      count += 1;
+      this.#problem = this.#line(place, line, count);
+      if (this.#problem !== undefined) return;
+    }
+    this.#number = file.number;
+  }
+
+  finish(segments: number): WriterReport {
+    if (this.#problem === undefined) this.#checkTail();
+    return {
+      writer: this.#writer,
+      lines: this.#lines,
+      segments,
+      open: !this.#closed,
+      anchors: this.#agreed,
+      problem: this.#problem,
+    };
+  }
+
+  /** Segments are numbered without a gap; where the oldest are missing, a signed record says why. */
+  #follows(file: SegmentFile): boolean {
+    if (this.#head !== undefined) {
+      if (file.number === this.#number + 1) return true;
+      const missing = this.#number + 1;
+      this.#wrong(
+        file.number === this.#number
+          ? `${file.name} is there twice`
+          : `segment ${missing} was removed${this.#after()}`,
+      );
+      return false;
+    }
+    const before = this.#dropped.get(file.number - 1);
+    if (file.number === 1) this.#head = BEGINNING;
+    else if (before !== undefined) this.#head = { sequence: before.last, hash: before.hash };
+    else
+      this.#wrong(`segments 1 to ${file.number - 1} were removed, and no signed record says that they may`);
+    return this.#problem === undefined;
+  }
+
+  #line(place: Place, line: Line, number: number): string | undefined {
+    const where = `${place.file.name}, line ${number}`;
+    const link = linkOf(line.bytes);
+    const head = this.#head ?? BEGINNING;
+    if (line.torn) return `${where}: event ${head.sequence + 1} is cut in the middle`;
+    if (link === undefined || !isIntact(line.bytes, link) || link.writer !== this.#writer) {
+      return `${where}: event ${link?.sequence ?? head.sequence + 1} was changed`;
+    }
+    if (link.previous !== head.hash || link.sequence !== head.sequence + 1) {
+      return `${where}: ${broken(place, link, head)}`;
+    }
+    if (this.#closed) return `${where}: event ${link.sequence} was added to a closed segment`;
+    place.links.push(link);
+    this.#head = { sequence: link.sequence, hash: link.hash };
+    this.#lines += 1;
+    const record = recordOf(line.bytes);
+    const problem = this.#compareAnchor(link, where);
+    return problem ?? (record && this.#checkRecord(record, place, link, where));
+  }
+
+  #compareAnchor(link: Link, where: string): string | undefined {
+    const anchors = this.#anchorsAt.get(link.sequence) ?? [];
+    const other = anchors.find(({ hash }) => hash !== link.hash);
+    if (other !== undefined) {
+      return (
+        `${where}: event ${link.sequence} is not the one that was anchored at ${time(other)}: ` +
+        `the chain was written anew from an event after ${this.#vouched} on`
+      );
+    }
+    if (anchors.length === 0) return undefined;
+    this.#agreed += anchors.length;
+    this.#vouched = link.sequence;
+    return undefined;
+  }
+
+  #checkRecord(record: LogRecord, place: Place, link: Link, where: string): string | undefined {
+    switch (record.kind) {
+      case "segment opened":
+      case "segment closed":
+        if (record.segment !== place.file.number) {
+          return `${where}: belongs to segment ${record.segment}: the file was renamed`;
+        }
+        return record.kind === "segment closed" ? this.#checkFooter(record, link, place, where) : undefined;
+      case "log damaged":
+        return `${where}: the writer found segment ${record.segment} changed when it started`;
+      case "log repaired":
+      case "events lost":
+      case "segments dropped":
+        return undefined;
+    }
+  }
+
+  #checkFooter(
+    record: Extract<LogRecord, { kind: "segment closed" }>,
+    link: Link,
+    place: Place,
+    where: string,
+  ): string | undefined {
+    const text = footerText(this.#writer, record, link.previous);
+    const whole = record.first === place.links[0]?.sequence && record.count === place.links.length - 1;
+    if (!whole || !isSigned(this.#trusted, record.signedBy, text, record.signature)) {
+      const why = this.#trusted.has(record.signedBy)
+        ? "does not fit"
+        : `is of an unknown key, ${record.signedBy}`;
+      return `${where}: the segment's signature ${why}: its chain was written anew from an event after ${this.#vouched} on`;
+    }
+    this.#closed = true;
+    this.#vouched = link.sequence;
+    return undefined;
+  }
+
+  /** An anchor past the end, or of a line that is in no file, tells of a cut tail. */
+  #checkTail(): void {
+    const head = this.#head ?? BEGINNING;
+    const lastDropped = Math.max(0, ...[...this.#dropped.values()].map(({ last }) => last));
+    const gone = this.#anchors.filter(({ sequence }) => sequence > Math.max(head.sequence, lastDropped));
+    const newest = gone.reduce<Anchor | undefined>(
+      (a, b) => (a === undefined || b.sequence > a.sequence ? b : a),
+      undefined,
+    );
+    if (newest === undefined) return;
+    this.#wrong(
+      `events ${head.sequence + 1} to ${newest.sequence} were cut off: ` +
+        `event ${newest.sequence} was anchored at ${time(newest)}`,
+    );
+  }
+
+  #after(): string {
+    return `, after event ${this.#head?.sequence ?? 0}`;
+  }
+
+  #wrong(problem: string): void {
+    this.#problem ??= problem;
+  }
+}
+
+/** Says what was done to lines whose links do not meet. */
+function broken(place: Place, link: Link, head: Head): string {
+  const expected = head.sequence + 1;
+  if (place.links.some(({ hash }) => hash === link.hash)) return `event ${link.sequence} is there again`;
+  // The line fits one further up: what stands between came in later.
+  const fits = place.links.findIndex(({ hash }) => hash === link.previous);
+  const inserted = place.links[fits + 1];
+  if (fits !== -1 && inserted !== undefined && fits + 1 < place.links.length) {
+    return `event ${inserted.sequence}, the line after event ${inserted.sequence - 1}, was inserted or changed`;
+  }
+  if (link.sequence === expected) return `event ${head.sequence} before it was changed`;
+  if (link.sequence < expected) return `event ${link.sequence} was inserted`;
+  if (place.sequences.has(expected))
+    return `event ${expected} was moved: event ${link.sequence} stands in its place`;
+  const last = link.sequence - 1;
+  return expected === last ? `event ${expected} was removed` : `events ${expected} to ${last} were removed`;
+}
+
+function time(anchor: Anchor): string {
+  return new Date(anchor.time).toISOString();
+}

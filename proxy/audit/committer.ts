@@ -1,0 +1,81 @@
+import { type FileHandle, open } from "node:fs/promises";
+import { join } from "node:path";
+import type { Head } from "./chain.ts";
+import { syncFolder } from "./segments.ts";
+
+/** Lines of one segment that go to disk together. */
+export interface Batch {
+  /** The segment's file name. */
+  readonly name: string;
+  readonly lines: readonly string[];
+  /** How many of the lines are events, not records. */
+  readonly events: number;
+  /** Where the chain stands after the last line. */
+  readonly head: Head;
+  /** The last line is the segment's footer. */
+  readonly closes: boolean;
+}
+
+/**
+ * Puts batches on disk, one after the other: a write and an fdatasync each, however many lines there are.
+ * A batch that failed is written again at the place where it should stand, whatever the failed attempt left
+ * there: an fdatasync that failed may have dropped pages that a second one would not miss (fsync(2)).
+ */
+export class Committer {
+  readonly #folder: string;
+  /** The current segment: how many of its bytes are known to be on disk. */
+  #segment: { readonly name: string; readonly synced: number } | undefined;
+  #handle: FileHandle | undefined;
+
+  /** `existing` is a segment that was left open, of which that many bytes stay. */
+  constructor(folder: string, existing?: { readonly name: string; readonly bytes: number }) {
+    this.#folder = folder;
+    this.#segment = existing && { name: existing.name, synced: existing.bytes };
+  }
+
+  /** Resolves when the batch is on disk; rejects when it is not, and may be called with it again. */
+  async commit(batch: Batch): Promise<void> {
+    try {
+      await this.#write(batch);
+    } catch (error) {
+      await this.close();
+      throw error;
+    }
+    if (batch.closes) await this.close();
+  }
+
+  async close(): Promise<void> {
+    const handle = this.#handle;
+    this.#handle = undefined;
+    // What counts was synced before; a failed close loses nothing of it.
+    await handle?.close().catch(() => {});
+  }
+
+  async #write(batch: Batch): Promise<void> {
+    const handle =
+      this.#segment?.name === batch.name ? await this.#reopened(batch.name) : await this.#begun(batch.name);
+    const start = this.#segment?.synced ?? 0;
+    const bytes = Buffer.from(batch.lines.join(""));
+    for (let written = 0; written < bytes.length; ) {
+      const result = await handle.write(bytes, written, bytes.length - written, start + written);
+      written += result.bytesWritten;
+    }
+    await handle.datasync();
+    this.#segment = { name: batch.name, synced: start + bytes.length };
+  }
+
+  async #reopened(name: string): Promise<FileHandle> {
+    this.#handle ??= await open(join(this.#folder, name), "r+");
+    return this.#handle;
+  }
+
+  async #begun(name: string): Promise<FileHandle> {
+    await this.close();
+    // wx: a file that is there already holds somebody's events.
+    const handle = await open(join(this.#folder, name), "wx", 0o600);
+    this.#handle = handle;
+    this.#segment = { name, synced: 0 };
+    await syncFolder(this.#folder);
+    return handle;
+  }
+}

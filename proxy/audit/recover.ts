@@ -1,0 +1,135 @@
+import { open, readdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { BEGINNING, type Head } from "./chain.ts";
+import { type LogRecord, recordOf } from "./records.ts";
+import { compress, intactLink, linesOf, listSegments, readSegment, type SegmentFile } from "./segments.ts";
+
+/** Where a writer's chain goes on. */
+export interface Recovered {
+  readonly head: Head;
+  /** The number of the next segment. */
+  readonly next: number;
+  /** The segment that a process left open, to be closed before the next one begins. */
+  readonly unclosed: OpenSegment | undefined;
+  /** What must be said in the log. */
+  readonly record: LogRecord | undefined;
+}
+
+export interface OpenSegment {
+  readonly file: SegmentFile;
+  readonly first: number;
+  /** Lines and bytes of it that are on disk. */
+  readonly count: number;
+  readonly bytes: number;
+}
+
+/**
+ * Reads the end of a writer's chain, cuts off the half line of a process that died in a write, and compresses
+ * what was closed but not yet compressed. No acknowledged event is in what is cut: it would be whole.
+ */
+export async function recover(folder: string, writer: string): Promise<Recovered> {
+  await removeDrafts(folder, writer);
+  const own = (await listSegments(folder)).filter((segment) => segment.writer === writer);
+  for (const file of own.slice(0, -1)) await compressClosed(folder, file);
+  let next = (own.at(-1)?.number ?? 0) + 1;
+  let record: LogRecord | undefined;
+  for (const file of own.toReversed()) {
+    const end = await readEnd(file);
+    if (end.damaged) record ??= { kind: "log damaged", segment: file.number };
+    else if (end.torn > 0) record ??= { kind: "log repaired", segment: file.number, bytes: end.torn };
+    if (end.head !== undefined) return continued(folder, file, end, end.head, next, record);
+    if (end.damaged) continue;
+    // The process died in its first write to it.
+    await rm(file.path);
+    next = file.number;
+  }
+  return { head: BEGINNING, next, unclosed: undefined, record };
+}
+
+/** The end of a segment. */
+interface End {
+  readonly head: Head | undefined;
+  readonly first: number;
+  readonly count: number;
+  /** Bytes of whole lines, and of the half line after them. */
+  readonly bytes: number;
+  readonly torn: number;
+  readonly closed: boolean;
+  /** Something other than a half line stands where a line should be. */
+  readonly damaged: boolean;
+}
+
+async function readEnd(file: SegmentFile): Promise<End> {
+  let content: Buffer;
+  try {
+    content = await readSegment(file);
+  } catch (error) {
+    if (!isBroken(error)) throw error;
+    return { head: undefined, first: 0, count: 0, bytes: 0, torn: 0, closed: true, damaged: true };
+  }
+  let head: Head | undefined;
+  let [first, count, bytes, closed] = [0, 0, 0, false];
+  for (const line of linesOf(content)) {
+    const link = intactLink(line);
+    if (link === undefined) {
+      // A power cut leaves zeroes where a page was not written; whatever follows was not acknowledged.
+      const torn = line.torn || line.bytes.includes(0);
+      return { head, first, count, bytes, torn: torn ? content.length - bytes : 0, closed, damaged: !torn };
+    }
+    head = link;
+    if (count === 0) first = link.sequence;
+    count += 1;
+    bytes = line.at + line.bytes.length + 1;
+    closed = recordOf(line.bytes)?.kind === "segment closed";
+  }
+  return { head, first, count, bytes, torn: 0, closed, damaged: false };
+}
+
+async function continued(
+  folder: string,
+  file: SegmentFile,
+  end: End,
+  head: Head,
+  next: number,
+  record: LogRecord | undefined,
+): Promise<Recovered> {
+  if (end.torn > 0 && !file.compressed) await cut(file, end.bytes);
+  if (end.closed) await compressClosed(folder, file);
+  const writable = !end.closed && !end.damaged && !file.compressed;
+  const { first, count, bytes } = end;
+  return { head, next, unclosed: writable ? { file, first, count, bytes } : undefined, record };
+}
+
+async function cut(file: SegmentFile, bytes: number): Promise<void> {
+  const handle = await open(file.path, "r+");
+  try {
+    await handle.truncate(bytes);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+async function compressClosed(folder: string, file: SegmentFile): Promise<void> {
+  if (file.compressed) {
+    // A process may have died before it deleted the plain one.
+    await rm(file.path.slice(0, -".gz".length), { force: true });
+    return;
+  }
+  const content = await readSegment(file);
+  let last: Buffer | undefined;
+  for (const line of linesOf(content)) last = intactLink(line) && line.bytes;
+  if (last !== undefined && recordOf(last)?.kind === "segment closed") await compress(folder, file);
+}
+
+/** Half-compressed files of a process that died. */
+async function removeDrafts(folder: string, writer: string): Promise<void> {
+  for (const name of await readdir(folder)) {
+    if (name.endsWith(".tmp") && name.includes(`-${writer}-`)) await rm(join(folder, name), { force: true });
+  }
+}
+
+/** zlib's own errors (Z_DATA_ERROR, Z_BUF_ERROR) tell of content, those of the system do not. */
+function isBroken(error: unknown): boolean {
+  return ((error as NodeJS.ErrnoException).code ?? "").startsWith("Z_");
+}

@@ -1,0 +1,61 @@
+import { rm } from "node:fs/promises";
+import type { AuditKeys } from "./keys.ts";
+import { type ClosedSegment, dropped, type LogRecord, recordOf } from "./records.ts";
+import {
+  byWriter,
+  dayOf,
+  intactLink,
+  linesOf,
+  listSegments,
+  readSegment,
+  type SegmentFile,
+  syncFolder,
+} from "./segments.ts";
+
+/** Makes the signed record that tells of what is dropped. */
+export type MakeRecord = (keys: AuditKeys) => LogRecord;
+
+/**
+ * Deletes closed segments of days before `before`, of all writers. A writer's newest segment stays, for its
+ * chain goes on from there, until it is from before `longBefore`: then the writer is no more. `say` must put
+ * the record on disk: only then is anything deleted, so that a crash in between looks like no theft.
+ */
+export async function dropOld(
+  folder: string,
+  before: number,
+  longBefore: number,
+  say: (record: MakeRecord) => Promise<void>,
+): Promise<void> {
+  const day = dayOf(before);
+  const files: SegmentFile[] = [];
+  const segments: ClosedSegment[] = [];
+  for (const own of byWriter(await listSegments(folder)).values()) {
+    for (const file of own) {
+      const limit = file === own.at(-1) ? dayOf(longBefore) : day;
+      const closed = file.day < limit ? await closedSegment(file) : undefined;
+      // In order from the oldest: a hole in the middle would be no retention.
+      if (closed === undefined) break;
+      files.push(file);
+      segments.push(closed);
+    }
+  }
+  if (files.length === 0) return;
+  await say((keys) => dropped(keys, day, segments));
+  for (const file of files) await rm(file.path, { force: true });
+  await syncFolder(folder);
+}
+
+/** Undefined when it is not closed, or not as it was written: what is damaged is evidence and stays. */
+async function closedSegment(file: SegmentFile): Promise<ClosedSegment | undefined> {
+  let first = 0;
+  let last: ClosedSegment | undefined;
+  for (const line of linesOf(await readSegment(file))) {
+    const link = intactLink(line);
+    if (link === undefined) return undefined;
+    first ||= link.sequence;
+    const closes = recordOf(line.bytes)?.kind === "segment closed";
+    const { sequence, hash } = link;
+    last = closes ? { writer: file.writer, segment: file.number, first, last: sequence, hash } : undefined;
+  }
+  return last;
+}

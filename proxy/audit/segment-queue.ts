@@ -1,0 +1,170 @@
+import { type Head, seal } from "./chain.ts";
+import type { Batch } from "./committer.ts";
+import type { AuditKeys } from "./keys.ts";
+import { footer, type LogRecord, recordFields } from "./records.ts";
+import type { OpenSegment } from "./recover.ts";
+import { dayOf, segmentName } from "./segments.ts";
+
+export interface SegmentQueueOptions {
+  readonly writer: string;
+  readonly keys: AuditKeys;
+  readonly segmentBytes: number;
+  /** Where the chain stands on disk. */
+  readonly head: Head;
+  /** The number of the next segment. */
+  readonly next: number;
+  /** A segment that was left open. */
+  readonly unclosed: OpenSegment | undefined;
+}
+
+interface Segment {
+  readonly name: string;
+  readonly number: number;
+  readonly day: string;
+  readonly first: number;
+  count: number;
+  bytes: number;
+}
+
+/** Lines of one segment that wait. */
+interface Group {
+  readonly name: string;
+  readonly lines: string[];
+  events: number;
+  bytes: number;
+  head: Head;
+  closes: boolean;
+}
+
+/** More goes to disk in several writes, so that the first of it is not held up by the last. */
+const BATCH_BYTES = 4 * 1024 * 1024;
+
+/**
+ * The chain in memory: numbers and links each line as it comes, sees where a segment ends, and gives out what
+ * waits in batches. No I/O, so that the order of lines is that of the calls.
+ */
+export class SegmentQueue {
+  readonly #options: SegmentQueueOptions;
+  #head: Head;
+  #durable: Head;
+  #next: number;
+  #segment: Segment | undefined;
+  readonly #groups: Group[] = [];
+  #taken: Group | undefined;
+
+  constructor(options: SegmentQueueOptions) {
+    this.#options = options;
+    this.#head = options.head;
+    this.#durable = options.head;
+    this.#next = options.next;
+    if (options.unclosed !== undefined) {
+      const { file, first, count, bytes } = options.unclosed;
+      this.#segment = { name: file.name, number: file.number, day: file.day, first, count, bytes };
+    }
+  }
+
+  /** The last line of all. */
+  get head(): Head {
+    return this.#head;
+  }
+
+  /** The last line that is on disk. */
+  get durable(): Head {
+    return this.#durable;
+  }
+
+  get isEmpty(): boolean {
+    return this.#groups.length === 0 && this.#taken === undefined;
+  }
+
+  /** Characters that wait: near enough to bytes to bound them. */
+  get bytes(): number {
+    return this.#waiting.reduce((sum, group) => sum + group.bytes, 0);
+  }
+
+  /** Events that wait. */
+  get events(): number {
+    return this.#waiting.reduce((sum, group) => sum + group.events, 0);
+  }
+
+  /** Closes what is open and begins a segment. */
+  begin(now: number): void {
+    this.end(now);
+    const number = this.#next++;
+    const day = dayOf(now);
+    const name = segmentName(day, this.#options.writer, number);
+    this.#segment = { name, number, day, first: this.#head.sequence + 1, count: 0, bytes: 0 };
+    this.#append({ kind: "segment opened", segment: number, signedBy: this.#options.keys.id }, now);
+  }
+
+  event(fields: Readonly<Record<string, unknown>>, now: number): void {
+    this.#rotate(now);
+    this.#line(fields);
+    const group = this.#groups.at(-1);
+    if (group !== undefined) group.events += 1;
+  }
+
+  record(record: LogRecord, now: number): void {
+    this.#rotate(now);
+    this.#append(record, now);
+  }
+
+  /** Signs and closes the open segment. */
+  end(now: number): void {
+    if (this.#segment === undefined) return;
+    const { number, first, count } = this.#segment;
+    const { keys, writer } = this.#options;
+    this.#append(footer(keys, writer, { segment: number, first, count }, this.#head.hash), now);
+    const group = this.#groups.at(-1);
+    if (group !== undefined) group.closes = true;
+    this.#segment = undefined;
+  }
+
+  /** The next batch; the same one again until `done` is called. */
+  take(): Batch | undefined {
+    this.#taken ??= this.#groups.shift();
+    return this.#taken;
+  }
+
+  /** The batch that was taken last is on disk. */
+  done(): void {
+    if (this.#taken !== undefined) this.#durable = this.#taken.head;
+    this.#taken = undefined;
+  }
+
+  get #waiting(): readonly Group[] {
+    return this.#taken === undefined ? this.#groups : [this.#taken, ...this.#groups];
+  }
+
+  #rotate(now: number): void {
+    const segment = this.#segment;
+    if (segment === undefined || segment.bytes >= this.#options.segmentBytes || segment.day !== dayOf(now)) {
+      this.begin(now);
+    }
+  }
+
+  #append(record: LogRecord, now: number): void {
+    this.#line(recordFields(record, now));
+  }
+
+  #line(fields: Readonly<Record<string, unknown>>): void {
+    const segment = this.#segment;
+    if (segment === undefined) throw new Error("no audit segment is open");
+    const { line, head } = seal(fields, this.#options.writer, this.#head);
+    this.#head = head;
+    segment.count += 1;
+    segment.bytes += line.length;
+    const group = this.#groupFor(segment.name);
+    group.lines.push(line);
+    group.bytes += line.length;
+    group.head = head;
+  }
+
+  #groupFor(name: string): Group {
+    const last = this.#groups.at(-1);
+    if (last?.name === name && last.bytes < BATCH_BYTES) return last;
+    const group: Group = { name, lines: [], events: 0, bytes: 0, head: this.#head, closes: false };
+    this.#groups.push(group);
+    return group;
+  }
+}

@@ -1,0 +1,97 @@
+import { stat } from "node:fs/promises";
+import { type AuditKeys, auditKeys } from "../audit/keys.ts";
+import type { Period } from "../audit/scan.ts";
+import { deriveKeys, loadSecret } from "../keys.ts";
+
+/** A command's arguments turned out wrong, or what they name is not there. */
+export interface Wrong {
+  readonly problem: string;
+  /** 1: not there or not readable; 2: misused. */
+  readonly status: 1 | 2;
+}
+
+/** What the audit commands write to. */
+export interface Streams {
+  readonly output: { write(text: string): unknown };
+  readonly errors: { write(text: string): unknown };
+}
+
+export const STANDARD: Streams = { output: process.stdout, errors: process.stderr };
+
+export function misused(problem: string): Wrong {
+  return { problem, status: 2 };
+}
+
+export function isWrong(value: object): value is Wrong {
+  return "problem" in value;
+}
+
+/**
+ * Keys from the files that `--key-file` names, or from `SLUICE_KEY`. Several, because the secret may have been
+ * changed while the log grew.
+ */
+export function readKeys(
+  files: readonly string[],
+  env: Readonly<Record<string, string | undefined>>,
+): readonly AuditKeys[] | Wrong {
+  const sources = files.length > 0 ? files : [env.SLUICE_KEY_FILE];
+  const keys: AuditKeys[] = [];
+  for (const keyFile of sources) {
+    const loaded = loadSecret({ keyFile, env: env.SLUICE_KEY });
+    if (!loaded.ok) return { problem: loaded.problem, status: 1 };
+    if (loaded.secret !== undefined) keys.push(auditKeys(deriveKeys(loaded.secret).audit));
+  }
+  return keys;
+}
+
+/** `--since` and `--until`: a day (UTC; the day of `until` is in it) or a time of ISO 8601. */
+export function readPeriod(since: string | undefined, until: string | undefined): Period | Wrong {
+  const from = since === undefined ? 0 : timeOf(since)?.start;
+  const to = until === undefined ? Number.POSITIVE_INFINITY : timeOf(until)?.end;
+  if (from === undefined)
+    return misused(`--since: "${since}" is no time; write 2026-05-01 or 2026-05-01T08:00Z`);
+  if (to === undefined)
+    return misused(`--until: "${until}" is no time; write 2026-05-31 or 2026-05-31T18:00Z`);
+  if (from >= to) return misused("--since is not before --until");
+  return { since: from, until: to };
+}
+
+function timeOf(text: string): { readonly start: number; readonly end: number } | undefined {
+  const isDay = /^\d{4}-\d\d-\d\d$/.test(text);
+  if (!isDay && !/^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)$/.test(text)) return undefined;
+  const start = Date.parse(text);
+  if (Number.isNaN(start)) return undefined;
+  return { start, end: isDay ? start + 86_400_000 : start };
+}
+
+export async function isFolder(path: string): Promise<boolean> {
+  return (await stat(path).catch(() => undefined))?.isDirectory() ?? false;
+}
+
+export function complain(command: string, wrong: Wrong, streams: Streams): number {
+  streams.errors.write(`sluice ${command}: ${wrong.problem}\n`);
+  return wrong.status;
+}
+
+/** Log contents come from clients: no control character of theirs reaches the terminal. */
+export function printable(text: string): string {
+  return text.replaceAll(/[\p{Cc}\p{Cf}\u2028\u2029]+/gu, " ");
+}
+
+/** To the minute, UTC. */
+export function minute(time: number): string {
+  return `${new Date(time).toISOString().slice(0, 16).replace("T", " ")}Z`;
+}
+
+/** Columns as wide as what stands in them; numbers end where numbers should. */
+export function table(rows: readonly (readonly (string | number)[])[]): string {
+  const cells = rows.map((row) => row.map(String));
+  const columns = rows[0] ?? [];
+  const widths = columns.map((_, i) => Math.max(...cells.map((row) => row[i]?.length ?? 0)));
+  const isNumber = columns.map((_, i) => rows.slice(1).every((row) => typeof row[i] === "number"));
+  const line = (row: readonly string[]) =>
+    row
+      .map((cell, i) => (isNumber[i] ? cell.padStart(widths[i] ?? 0) : cell.padEnd(widths[i] ?? 0)))
+      .join("  ");
+  return cells.map((row) => `${line(row).trimEnd()}\n`).join("");
+}
