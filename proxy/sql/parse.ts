@@ -1,5 +1,6 @@
 import { loadModule, type Node, normalizeSync, parseSync, scanSync } from "libpg-query";
 import { type Refusal, refuse } from "../wire/refusal.ts";
+import { plainTokens } from "./plain-tokens.ts";
 
 /**
  * Postgres's own parser. It must be loaded once (`loadParser`) before anything of this floor is called;
@@ -96,14 +97,15 @@ export interface Token {
   readonly start: number;
   readonly end: number;
   readonly text: string;
-  readonly name: string;
 }
 
 /** The text's tokens without comments, with byte offsets. The text must have parsed. */
 export function scanTokens(text: string): readonly Token[] {
+  const plain = plainTokens(text);
+  if (plain !== undefined) return plain;
   return scanSync(text)
     .tokens.filter(({ tokenName }) => tokenName !== "SQL_COMMENT" && tokenName !== "C_COMMENT")
-    .map(({ start, end, text: token, tokenName }) => ({ start, end, text: token, name: tokenName }));
+    .map(({ start, end, text: token }) => ({ start, end, text: token }));
 }
 
 /** The text with literals replaced by $n, for audit events; empty when it does not parse. */
