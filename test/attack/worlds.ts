@@ -171,6 +171,11 @@ function shown({ command, rowCount, rows, fields }: Awaited<ReturnType<Judged["r
     rowCount,
     // Postgres promises no order where none is asked for.
     rows.map((row) => JSON.stringify(row)).sort(),
-    fields.map(({ name, dataTypeID, dataTypeModifier }) => [name, dataTypeID, dataTypeModifier]),
+    // Oids from 16384 on are given out by each database for itself.
+    fields.map(({ name, dataTypeID, dataTypeModifier }) => [
+      name,
+      Math.min(dataTypeID, 16384),
+      dataTypeModifier,
+    ]),
   ];
 }
