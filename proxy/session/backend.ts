@@ -1,0 +1,350 @@
+import { decodeNotification, decodeParameterStatus, decodeReadyForQuery } from "../wire/backend-messages.ts";
+import { redactError } from "../wire/errors.ts";
+import type { Frame } from "../wire/frames.ts";
+import { Backend } from "../wire/messages.ts";
+import { poisonedExecute } from "../wire/poison.ts";
+import { refuseSession } from "../wire/refusal.ts";
+import { trimRowDescription } from "../wire/rows.ts";
+import { Completions } from "./completions.ts";
+import { isHeld } from "./effects.ts";
+import type { Exchange } from "./exchange.ts";
+import { Failures, positionIn } from "./failures.ts";
+import { SessionEnd } from "./parts.ts";
+import { asAnswered, isSource, portalOf, sourceOf } from "./prepared.ts";
+import type { Reply } from "./replies.ts";
+import { Results } from "./results.ts";
+import type { Run } from "./run.ts";
+import { runOf } from "./running.ts";
+import { PINNED } from "./startup-settings.ts";
+
+/**
+ * The server's messages on their way to the client of a guarded session. Each must be what the oldest
+ * message without an answer can bring; a server that says anything else ends the session.
+ */
+export class GuardedBackend {
+  readonly #exchange: Exchange;
+  readonly #results: Results;
+  readonly #completions: Completions;
+  readonly #failures: Failures;
+
+  constructor(exchange: Exchange) {
+    this.#exchange = exchange;
+    this.#results = new Results(exchange);
+    this.#completions = new Completions(exchange);
+    this.#failures = new Failures(exchange);
+  }
+
+  /** False: the message must be handed in again after a `wake`. */
+  handle(frame: Frame): boolean {
+    if (frame.type === Backend.DataRow) return this.#dataRow(frame);
+    if (frame.type === Backend.CopyData) return this.#copyData(frame);
+    // Rows that wait for the meter come before whatever follows them.
+    if (!this.#results.release()) return false;
+    this.#handle(frame);
+    return true;
+  }
+
+  /** All that came in one read event has been dealt with. False: rows still wait for the meter. */
+  settle(): boolean {
+    if (!this.#results.release()) return false;
+    const head = this.#exchange.replies.head;
+    const run = head?.kind === "query" || head?.kind === "execute" ? head.run : undefined;
+    if (run?.cut !== undefined && !run.isCancelled) {
+      run.isCancelled = true;
+      this.#exchange.cancel();
+    }
+    return true;
+  }
+
+  /** The session ends while a statement is being answered. */
+  abandon(): void {
+    const { head } = this.#exchange.replies;
+    if (head?.kind !== "query" && head?.kind !== "execute") return;
+    if (head.run !== undefined) this.#exchange.trace.answered(head.run, "08006");
+  }
+
+  /** Whether a long message of this type may be handed in by pieces. */
+  mayStream(type: number): boolean {
+    if (type !== Backend.DataRow && type !== Backend.CopyData) return false;
+    const reply = this.#exchange.replies.head;
+    if (reply?.kind !== "query" && reply?.kind !== "execute") return false;
+    if (reply.kind === "query" && reply.failed) return true;
+    return this.#results.mayStream(runOf(this.#exchange, reply));
+  }
+
+  #handle(frame: Frame): void {
+    switch (frame.type) {
+      case Backend.ParseComplete:
+        this.#parseComplete(frame);
+        break;
+      case Backend.BindComplete:
+        this.#bindComplete(frame);
+        break;
+      case Backend.CloseComplete:
+        this.#closeComplete(frame);
+        break;
+      case Backend.ParameterDescription:
+        this.#parameterDescription(frame);
+        break;
+      case Backend.RowDescription:
+        this.#rowDescription(frame);
+        break;
+      case Backend.NoData:
+        this.#noData(frame);
+        break;
+      case Backend.CopyInResponse:
+        this.#copyInResponse(frame);
+        break;
+      case Backend.CopyOutResponse:
+        this.#copyOutResponse(frame);
+        break;
+      case Backend.CopyDone:
+        this.#copyDone(frame);
+        break;
+      case Backend.CommandComplete:
+        this.#completions.commandComplete(frame);
+        break;
+      case Backend.EmptyQueryResponse:
+        this.#completions.emptyQuery(frame);
+        break;
+      case Backend.PortalSuspended:
+        this.#completions.portalSuspended(frame);
+        break;
+      case Backend.ErrorResponse:
+        this.#failures.errorResponse(frame);
+        break;
+      case Backend.ReadyForQuery:
+        this.#readyForQuery(frame);
+        break;
+      case Backend.ParameterStatus:
+        this.#parameterStatus(frame);
+        break;
+      case Backend.NoticeResponse:
+        this.#noticeResponse(frame);
+        break;
+      case Backend.NotificationResponse:
+        this.#notification(frame);
+        break;
+      default:
+        throw SessionEnd.outOfStep(`Message type ${frame.type}.`);
+    }
+  }
+
+  #parseComplete(frame: Frame): void {
+    const reply = this.#expect("parse");
+    const { statements } = this.#exchange.names;
+    if (reply.change !== undefined) statements.confirm(reply.change);
+    this.#answered(reply, frame);
+  }
+
+  #bindComplete(frame: Frame): void {
+    const { names } = this.#exchange;
+    const reply = this.#expect("bind");
+    const { change } = reply;
+    if (change !== undefined) {
+      names.portals.confirm(change);
+      if (change.value !== undefined) {
+        // What the server bound is what it had under that name just now, whatever was foreseen.
+        const prepared = names.statements.get(reply.statement);
+        if (prepared === undefined) throw SessionEnd.outOfStep("A portal of an unknown statement.");
+        if (prepared.statement !== change.value.statement) {
+          names.portals.set(change.name, portalOf(prepared.judged, prepared.statement));
+        }
+      }
+    }
+    this.#answered(reply, frame);
+  }
+
+  #closeComplete(frame: Frame): void {
+    const { statements, portals } = this.#exchange.names;
+    const reply = this.#expect("close");
+    if (reply.statement !== undefined) statements.confirm(reply.statement);
+    if (reply.portal !== undefined) portals.confirm(reply.portal);
+    this.#answered(reply, frame);
+  }
+
+  #parameterDescription(frame: Frame): void {
+    this.#expect("describe");
+    this.#exchange.toClient.forward(frame);
+  }
+
+  #rowDescription(frame: Frame): void {
+    const { replies, toClient } = this.#exchange;
+    const { head } = replies;
+    if (head?.kind === "query") {
+      const run = this.#running();
+      if (run !== undefined) toClient.send(trimRowDescription(frame, run.extraFields));
+      return;
+    }
+    const reply = this.#expect("describe");
+    toClient.send(trimRowDescription(frame, this.#extraFieldsOf(reply)));
+    replies.shift();
+  }
+
+  #extraFieldsOf({ of }: Extract<Reply, { kind: "describe" }>): number {
+    const { names } = this.#exchange;
+    const described =
+      "counts" in of
+        ? of
+        : of.target === "statement"
+          ? names.statements.get(of.name)
+          : names.portals.get(of.name);
+    const { statement } = described ?? {};
+    if (statement === undefined) throw SessionEnd.outOfStep("A description of an unknown statement.");
+    const source = sourceOf(statement, { rows: 0, bytes: 0 }, asAnswered(names));
+    if (!isSource(source)) throw SessionEnd.outOfStep("A description of an unknown statement.");
+    return source.shape.metering?.subjects.length ?? 0;
+  }
+
+  #noData(frame: Frame): void {
+    this.#answered(this.#expect("describe"), frame);
+  }
+
+  #dataRow(frame: Frame): boolean {
+    const { head } = this.#exchange.replies;
+    if (head?.kind === "probe") {
+      this.#exchange.judging.path.answer(onlyField(frame));
+      return true;
+    }
+    const run = this.#running();
+    return run === undefined || this.#results.row(frame, run);
+  }
+
+  #copyInResponse(frame: Frame): void {
+    const run = this.#running();
+    if (run?.statement.effect?.kind !== "copyIn")
+      throw SessionEnd.outOfStep("COPY FROM without being asked.");
+    this.#exchange.copyIn = true;
+    this.#exchange.toClient.forward(frame);
+  }
+
+  #copyOutResponse(frame: Frame): void {
+    const run = this.#running();
+    if (run === undefined) return;
+    const { effect } = run.statement;
+    if (effect?.kind !== "copyOut") throw SessionEnd.outOfStep("COPY TO without being asked.");
+    // The overall format: 0 is text, 1 binary (Postgres docs, "CopyOutResponse").
+    run.copy = { binary: frame.buffer[frame.start + 5] === 1, headerLine: effect.header === true };
+    run.truncates = this.#exchange.judging.role.limits.onExcess === "truncate";
+    this.#exchange.toClient.forward(frame);
+  }
+
+  #copyData(frame: Frame): boolean {
+    const run = this.#running();
+    if (run === undefined) return true;
+    const { copy } = run;
+    if (copy === undefined) throw SessionEnd.outOfStep("Copied rows without COPY.");
+    if (copy.headerLine || (copy.binary && isTrailer(frame))) {
+      if (!this.#results.plain(frame, run)) return false;
+      if (frame.piece === "whole" || frame.piece === "last") copy.headerLine = false;
+      return true;
+    }
+    return this.#results.row(frame, run);
+  }
+
+  #copyDone(frame: Frame): void {
+    const run = this.#running();
+    if (run?.cut === undefined && run !== undefined) this.#exchange.toClient.forward(frame);
+  }
+
+  #readyForQuery(frame: Frame): void {
+    const { replies, names, judging, toClient } = this.#exchange;
+    const reply = replies.head;
+    if (reply?.kind !== "query" && reply?.kind !== "sync") throw SessionEnd.outOfStep("ReadyForQuery.");
+    if (reply.refusal !== undefined && reply.kind === "query" && !reply.failed) {
+      throw SessionEnd.outOfStep("What had to fail did not.");
+    }
+    replies.shift();
+    const status = decodeReadyForQuery(frame);
+    this.#exchange.status = status;
+    this.#exchange.copyIn = false;
+    if (status === "I") names.portals.clear(isHeld);
+    if (reply.spoiled && status === "T") {
+      this.#failTransaction();
+      return;
+    }
+    if (replies.isEmpty) judging.path.settled(status);
+    if (reply.hidden !== true) toClient.forward(frame);
+  }
+
+  /** The client was told an error that the server did not have: the block fails now, before the client goes on. */
+  #failTransaction(): void {
+    const { replies } = this.#exchange;
+    if (!replies.isEmpty) {
+      throw new SessionEnd(
+        refuseSession("54000", "a result was cut off while later statements were on their way"),
+      );
+    }
+    const at = performance.now();
+    const nothing = { portalName: "", unrolled: undefined, asked: 0, truncates: false, run: undefined };
+    this.#exchange.sendStep(poisonedExecute, { kind: "execute", at, quiet: true, ...nothing });
+    this.#exchange.sendSync({ kind: "sync", at, spoiled: false });
+  }
+
+  #parameterStatus(frame: Frame): void {
+    const { established, judging, toClient } = this.#exchange;
+    const { name, value } = decodeParameterStatus(frame);
+    established.parameters.set(name, value);
+    const pinned = PINNED.get(name);
+    if (pinned !== undefined && pinned !== value) {
+      throw new SessionEnd(
+        refuseSession("42501", `parameter "${name}" must stay ${pinned} for this role`, {
+          hint: "A function or a default of the database has changed it.",
+        }),
+      );
+    }
+    if (name === "search_path") judging.path.report(value);
+    toClient.forward(frame);
+  }
+
+  #noticeResponse(frame: Frame): void {
+    const { replies, toClient } = this.#exchange;
+    const { head } = replies;
+    if (head?.quiet === true) return;
+    const judged = head !== undefined && "judged" in head ? head.judged : undefined;
+    toClient.send(redactError(frame, (at) => positionIn(judged, at)));
+  }
+
+  /** A guarded role may not LISTEN; a payload could hold anything. */
+  #notification(frame: Frame): void {
+    const { channel } = decodeNotification(frame);
+    this.#exchange.parts.log.debug({ channel }, "a notification for a guarded session was dropped");
+  }
+
+  /** The statement that is being answered; undefined when its client has been told an error already. */
+  #running(): Run | undefined {
+    const { head } = this.#exchange.replies;
+    if (head?.kind !== "query" && head?.kind !== "execute")
+      throw SessionEnd.outOfStep("Rows that nobody asked for.");
+    if (head.refusal !== undefined) throw SessionEnd.outOfStep("What had to fail did not.");
+    if (head.kind === "query" && head.failed) return undefined;
+    return runOf(this.#exchange, head);
+  }
+
+  #expect<Kind extends Reply["kind"]>(kind: Kind): Extract<Reply, { kind: Kind }> {
+    const { head } = this.#exchange.replies;
+    if (head?.kind !== kind)
+      throw SessionEnd.outOfStep(`An answer to ${kind}, not to ${head?.kind ?? "nothing"}.`);
+    if (head.refusal !== undefined) throw SessionEnd.outOfStep("What had to fail did not.");
+    // TypeScript does not narrow a union by a type parameter.
+    return head as Extract<Reply, { kind: Kind }>;
+  }
+
+  #answered(reply: Reply, frame: Frame): void {
+    this.#exchange.replies.shift();
+    if (reply.hidden !== true) this.#exchange.toClient.forward(frame);
+  }
+}
+
+/** A DataRow's first field as text. */
+function onlyField({ buffer, start }: Frame): string {
+  // Type, length word, count of fields, the field's length.
+  const length = buffer.readInt32BE(start + 7);
+  return buffer.toString("utf8", start + 11, start + 11 + Math.max(length, 0));
+}
+
+/** COPY in binary ends with a count of -1; without any row the header stands before it, of 19 bytes. */
+function isTrailer({ buffer, start, end, piece }: Frame): boolean {
+  const length = end - start - 5;
+  return piece === "whole" && (length === 2 || length === 21) && buffer.readInt16BE(end - 2) === -1;
+}

@@ -1,0 +1,164 @@
+import { commandComplete } from "../wire/backend-messages.ts";
+import { errorResponse, noticeResponse } from "../wire/errors.ts";
+import type { Frame } from "../wire/frames.ts";
+import { executeMessage } from "../wire/frontend-messages.ts";
+import { poisonedExecute } from "../wire/poison.ts";
+import { type Refusal, refuseSession, warn } from "../wire/refusal.ts";
+import { applyEffect } from "./effects.ts";
+import type { Exchange } from "./exchange.ts";
+import { SessionEnd } from "./parts.ts";
+import type { ExecuteReply, QueryReply } from "./replies.ts";
+import type { Run } from "./run.ts";
+import { portalOfReply, runOf } from "./running.ts";
+import { rowsToAsk } from "./unrolled.ts";
+
+/** The ends of statements: in the server's words, or cut short in ours. */
+export class Completions {
+  readonly #exchange: Exchange;
+
+  constructor(exchange: Exchange) {
+    this.#exchange = exchange;
+  }
+
+  commandComplete(frame: Frame): void {
+    const { replies, toClient, trace, names } = this.#exchange;
+    if (replies.head?.kind === "probe") {
+      replies.shift();
+      return;
+    }
+    const reply = this.#running();
+    if (reply.kind === "query" && reply.failed) {
+      this.#endUnheard(reply);
+      return;
+    }
+    const run = runOf(this.#exchange, reply);
+    applyEffect(names, run.statement.effect, run.judged, reply.kind === "query" ? reply.index : 0);
+    if (run.cut !== undefined) {
+      this.#tooLate(reply, run, run.cut);
+      return;
+    }
+    if (run.truncated) this.#endEarly(run, frame);
+    else toClient.forward(frame);
+    trace.answered(run);
+    this.#next(reply);
+  }
+
+  emptyQuery(frame: Frame): void {
+    const reply = this.#running();
+    const statements =
+      reply.kind === "query" ? reply.judged?.verdict.statements : portalOfReply(this.#exchange, reply);
+    const isEmpty = Array.isArray(statements) ? statements.length === 0 : statements !== undefined;
+    if (!isEmpty) throw SessionEnd.outOfStep("A statement that was empty.");
+    this.#exchange.toClient.forward(frame);
+    if (reply.kind === "execute") this.#next(reply);
+  }
+
+  /** The portal has given as many rows as it was asked for, and may have more. */
+  portalSuspended(frame: Frame): void {
+    const { toClient, trace, judging } = this.#exchange;
+    const reply = this.#running();
+    if (reply.kind !== "execute") throw SessionEnd.outOfStep("PortalSuspended.");
+    const run = runOf(this.#exchange, reply);
+    if (run.cut !== undefined) {
+      this.#tooLate(reply, run, run.cut);
+      return;
+    }
+    if (run.truncates && run.shape.kind === "read") {
+      if (run.truncated) {
+        this.#endEarly(run, undefined);
+      } else if (reply.asked === 0 || run.rows < reply.asked) {
+        // A slice of ours: the client asked for more.
+        const rows = rowsToAsk(reply.asked, run.rows, run.counts, judging.role.limits);
+        this.#exchange.sendPlain(executeMessage(reply.portalName, rows));
+        this.#exchange.flushAfter();
+        return;
+      } else {
+        toClient.forward(frame);
+      }
+    } else {
+      toClient.forward(frame);
+    }
+    trace.answered(run);
+    this.#next(reply);
+  }
+
+  /** The result ends before the server's: a warning, and a tag that counts what was given out. */
+  #endEarly(run: Run, frame: Frame | undefined): void {
+    const { toClient, judging } = this.#exchange;
+    const { role } = judging;
+    toClient.send(
+      noticeResponse(
+        warn(`the result was cut off after ${run.rows} rows`, {
+          hint: `Role "${role.name}" may not have more from one statement.`,
+          rule: `roles.${role.name}.rows`,
+        }),
+      ),
+    );
+    // What a write did it did: the server's own tag counts that.
+    if (frame !== undefined && run.shape.kind !== "read" && run.copy === undefined) toClient.forward(frame);
+    else toClient.send(commandComplete(`${verb(run)} ${run.rows}`));
+  }
+
+  /**
+   * The result came to its end before the cancel request did. The client gets the error all the same; in
+   * the server nothing has failed yet, and something shall.
+   */
+  #tooLate(reply: QueryReply | ExecuteReply, run: Run, cut: Refusal): void {
+    const { replies, toClient, trace } = this.#exchange;
+    trace.answered(run);
+    if (reply.kind === "query") {
+      toClient.send(errorResponse(cut));
+      reply.failed = true;
+      reply.spoiled = true;
+      this.#next(reply);
+      return;
+    }
+    const { second } = replies;
+    if (second === undefined) {
+      replies.replaceHead({ ...reply, refusal: cut, run: undefined });
+      this.#exchange.sendPlain(poisonedExecute);
+      this.#exchange.flushAfter();
+      return;
+    }
+    if (second.kind !== "sync") {
+      throw new SessionEnd(
+        refuseSession("54000", "a result was cut off while later statements were on their way"),
+      );
+    }
+    toClient.send(errorResponse(cut));
+    second.spoiled = true;
+    replies.shift();
+  }
+
+  /** A later statement of a text whose error the client has been told already: the server did run it. */
+  #endUnheard(reply: QueryReply): void {
+    const effect = reply.judged?.verdict.statements[reply.index]?.effect;
+    if (reply.judged !== undefined) applyEffect(this.#exchange.names, effect, reply.judged, reply.index);
+    this.#next(reply);
+  }
+
+  #next(reply: QueryReply | ExecuteReply): void {
+    const { replies } = this.#exchange;
+    if (reply.kind === "query") {
+      reply.index++;
+      reply.run = undefined;
+      return;
+    }
+    replies.shift();
+    if (reply.unrolled === undefined) return;
+    this.#exchange.unrolling = false;
+    this.#exchange.sendSync({ kind: "sync", at: performance.now(), spoiled: false });
+  }
+
+  #running(): QueryReply | ExecuteReply {
+    const { head } = this.#exchange.replies;
+    if (head?.kind !== "query" && head?.kind !== "execute") throw SessionEnd.outOfStep("An end of nothing.");
+    if (head.refusal !== undefined) throw SessionEnd.outOfStep("What had to fail did not.");
+    return head;
+  }
+}
+
+function verb({ statement, copy }: Run): string {
+  if (copy !== undefined) return "COPY";
+  return statement.effect?.kind === "fetch" ? "FETCH" : "SELECT";
+}

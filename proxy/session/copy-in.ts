@@ -1,0 +1,61 @@
+import type { Frame } from "../wire/frames.ts";
+import { copyFailMessage, terminateMessage } from "../wire/frontend-messages.ts";
+import { Frontend } from "../wire/messages.ts";
+import type { Exchange } from "./exchange.ts";
+
+/**
+ * What a client sends while the server reads COPY data (Postgres docs, "COPY Operations"). Whatever comes then
+ * is part of the copy, so nothing of it is judged, and nothing but copy data may reach the server: by the
+ * time it arrives the copy may have failed, and the server would take it for a new message.
+ */
+export class CopyIn {
+  readonly #exchange: Exchange;
+  #passing = false;
+
+  constructor(exchange: Exchange) {
+    this.#exchange = exchange;
+  }
+
+  /** Always true: none of it has to wait. */
+  handle(frame: Frame): boolean {
+    switch (frame.type) {
+      case Frontend.CopyData:
+        // The server drops copy data outside a COPY (PostgresMain); the rest of a message goes the way of its first piece.
+        if (frame.piece === "whole" || frame.piece === "first") this.#passing = this.#exchange.copyIn;
+        if (this.#passing) this.#exchange.sendPlain(frame);
+        return true;
+      case Frontend.CopyDone:
+      case Frontend.CopyFail:
+        if (this.#exchange.copyIn) this.#end(frame);
+        return true;
+      case Frontend.Terminate:
+        this.#end(copyFailMessage("the client has ended the session"));
+        this.#exchange.sendPlain(terminateMessage);
+        this.#exchange.terminated = true;
+        return true;
+      case Frontend.Sync:
+      case Frontend.Flush:
+        // CopyGetData takes no notice of them.
+        return true;
+      default:
+        // In the words of CopyGetData, which fails the copy and swallows the message.
+        this.#end(copyFailMessage(`unexpected message type 0x${hex(frame.type)} during COPY from stdin`));
+        return true;
+    }
+  }
+
+  #end(message: Buffer | Frame): void {
+    const { replies } = this.#exchange;
+    this.#exchange.copyIn = false;
+    this.#exchange.sendPlain(message);
+    // A simple query may hold another COPY; until it is answered, what follows could be meant for that.
+    if (replies.head?.kind === "execute") {
+      this.#exchange.seal = "open";
+      this.#exchange.unflushed();
+    }
+  }
+}
+
+function hex(type: number): string {
+  return type.toString(16).toUpperCase().padStart(2, "0");
+}

@@ -1,0 +1,168 @@
+import type { Statement } from "../sql/verdict.ts";
+import type { Frame } from "../wire/frames.ts";
+import { flushMessage, syncMessage } from "../wire/frontend-messages.ts";
+import type { TransactionStatus } from "../wire/messages.ts";
+import type { Established } from "./established.ts";
+import type { Judging } from "./judging.ts";
+import { Outbox } from "./outbox.ts";
+import type { SessionParts } from "./parts.ts";
+import { type Named, noNames } from "./prepared.ts";
+import { Replies, type Reply } from "./replies.ts";
+import type { Trace } from "./trace.ts";
+
+/**
+ * While a result runs that may be cut off, what the client sends next must wait: a CancelRequest that comes a
+ * moment late would hit that. "untilSync": the Sync of its own pipeline may follow, as nothing was written.
+ */
+export type Seal = "open" | "untilSync" | "closed";
+
+/** What the two directions of a guarded session know of each other. */
+export class Exchange {
+  readonly established: Established;
+  readonly parts: SessionParts;
+  readonly judging: Judging;
+  readonly trace: Trace;
+  readonly toClient = new Outbox();
+  readonly toServer = new Outbox();
+  readonly replies = new Replies();
+  readonly names: Named = noNames();
+  /** As the server's last ReadyForQuery said. */
+  status: TransactionStatus = "I";
+  /** Counts Sync and Query: what stands between two of them fails together. */
+  pipeline = 0;
+  /** The pipeline that is being sent may have changed data. */
+  pipelineWrites = false;
+  /** The server drops what it gets, up to the next Sync. */
+  skipping = false;
+  /** The server reads CopyData. */
+  copyIn = false;
+  seal: Seal = "open";
+  /** A simple query runs in the extended protocol; its Sync is ours to send. */
+  unrolling = false;
+  /** The server has said that it ends the session. */
+  fatal = false;
+  /** The client has said that it ends the session. */
+  terminated = false;
+  readonly #wake: () => void;
+  #cancelling = false;
+  /** The server may keep its answers to itself: neither Sync nor Flush came after what was sent. */
+  #unflushed = false;
+  #inPipeline = false;
+
+  /** `wake`: tries again what had to wait. */
+  constructor(
+    established: Established,
+    parts: SessionParts,
+    judging: Judging,
+    trace: Trace,
+    wake: () => void,
+  ) {
+    this.established = established;
+    this.parts = parts;
+    this.judging = judging;
+    this.trace = trace;
+    this.#wake = wake;
+  }
+
+  /** A message of the extended protocol, ours or the client's as it came. */
+  sendStep(message: Buffer | Frame, reply: Reply): void {
+    this.#put(message, reply);
+    this.#unflushed = true;
+    this.#inPipeline = true;
+  }
+
+  /** A simple query. */
+  sendQuery(message: Buffer | Frame, reply: Reply): void {
+    this.#put(message, reply);
+    this.endPipeline();
+  }
+
+  sendSync(reply: Reply): void {
+    this.#put(syncMessage, reply);
+    this.endPipeline();
+  }
+
+  /** What the server answers not at all, or not in a reply of its own: Flush, CopyData, Terminate. */
+  sendPlain(message: Buffer | Frame): void {
+    if (Buffer.isBuffer(message)) this.toServer.send(message);
+    else this.toServer.forward(message);
+  }
+
+  /** Makes the server tell what it has answered so far. */
+  flush(): void {
+    if (!this.#unflushed) return;
+    this.#unflushed = false;
+    this.toServer.send(flushMessage);
+  }
+
+  /** A message was sent, by `sendPlain`, that the server will answer. */
+  unflushed(): void {
+    this.#unflushed = true;
+  }
+
+  /** As `unflushed`, and the answer is wanted at once. */
+  flushAfter(): void {
+    this.#unflushed = true;
+    this.flush();
+  }
+
+  /** Messages of the extended protocol were sent, and no Sync after them. */
+  get inPipeline(): boolean {
+    return this.#inPipeline;
+  }
+
+  get cancelling(): boolean {
+    return this.#cancelling;
+  }
+
+  /** Stops what the server does now. Nothing of the client's passes until that has come to its end. */
+  cancel(): void {
+    this.seal = "closed";
+    if (this.#cancelling) return;
+    this.#cancelling = true;
+    const done = () => {
+      this.#cancelling = false;
+      this.#wake();
+    };
+    this.established.cancelUpstream().then(done, (error: unknown) => {
+      const reason = error instanceof Error ? error.message : "unknown";
+      this.parts.log.warn(
+        { reason },
+        "a result past its limit could not be cancelled; it is read to its end",
+      );
+      done();
+    });
+  }
+
+  /** Whether what the client sends next may pass again. */
+  unseal(): boolean {
+    if (this.replies.isEmpty && !this.#cancelling) this.seal = "open";
+    return this.seal === "open";
+  }
+
+  wake(): void {
+    this.#wake();
+  }
+
+  /** A statement was sent that will have this effect. */
+  foresee(statement: Statement): void {
+    this.judging.path.sent(statement.effect);
+    if (!READS.has(statement.kind)) this.pipelineWrites = true;
+  }
+
+  #put(message: Buffer | Frame, reply: Reply): void {
+    this.sendPlain(message);
+    this.replies.push(reply);
+  }
+
+  /** What follows stands or falls by itself. */
+  endPipeline(): void {
+    this.#unflushed = false;
+    this.#inPipeline = false;
+    this.pipeline++;
+    this.pipelineWrites = false;
+  }
+}
+
+/** Kinds of statements after which an implicit transaction may commit or not: nobody sees a difference. */
+const READS: ReadonlySet<Statement["kind"]> = new Set(["read", "copyOut", "explain"]);

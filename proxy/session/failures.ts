@@ -1,0 +1,119 @@
+import { mapPosition } from "../sql/position.ts";
+import { decodeError, errorResponse, redactError } from "../wire/errors.ts";
+import type { Frame } from "../wire/frames.ts";
+import type { Refusal } from "../wire/refusal.ts";
+import type { Exchange } from "./exchange.ts";
+import type { Judged } from "./judging.ts";
+import type { QueryReply, Reply } from "./replies.ts";
+import { Run, UNKNOWN_STATEMENT } from "./run.ts";
+import { failedRunOf } from "./running.ts";
+
+/** Errors of the server: what the client is told of them, and what they undo. */
+export class Failures {
+  readonly #exchange: Exchange;
+
+  constructor(exchange: Exchange) {
+    this.#exchange = exchange;
+  }
+
+  errorResponse(frame: Frame): void {
+    const { replies, judging } = this.#exchange;
+    const { head } = replies;
+    const fields = decodeError(frame);
+    const sqlstate = fields.get("C") ?? "XX000";
+    if (fields.get("V") === "FATAL" || fields.get("V") === "PANIC") this.#exchange.fatal = true;
+    judging.path.failed();
+    this.#exchange.copyIn = false;
+    if (head === undefined) {
+      this.#tell(frame, undefined, undefined);
+      return;
+    }
+    if (head.kind === "query") {
+      this.#queryFailed(head, frame, sqlstate);
+      return;
+    }
+    // A commit that failed, at a deferred constraint for instance: ReadyForQuery still comes.
+    if (head.kind === "sync") {
+      this.#tell(frame, undefined, undefined);
+      return;
+    }
+    this.#stepFailed(head, frame, sqlstate);
+  }
+
+  #queryFailed(reply: QueryReply, frame: Frame, sqlstate: string): void {
+    const run = failedRunOf(this.#exchange, reply);
+    if (reply.failed) return;
+    reply.failed = true;
+    this.#tell(frame, reply.refusal ?? run?.cut, reply.judged);
+    this.#record(run, reply.refusal, sqlstate);
+  }
+
+  /** In the extended protocol the server now skips what it gets, up to the next Sync. */
+  #stepFailed(reply: Exclude<Reply, { kind: "query" | "sync" }>, frame: Frame, sqlstate: string): void {
+    const { names, replies } = this.#exchange;
+    const run = this.#failedRun(reply);
+    if (reply.quiet !== true) {
+      this.#tell(frame, reply.refusal ?? run?.cut, run?.judged);
+      this.#record(run, reply.refusal, sqlstate);
+    }
+    for (const skipped of replies.skipToSync()) this.#undo(skipped);
+    // exec_parse_message drops the unnamed statement before it reads the new one.
+    if (reply.kind === "parse" && reply.name === "") names.statements.delete("");
+    if (!replies.isEmpty) return;
+    if (this.#exchange.unrolling) {
+      this.#exchange.unrolling = false;
+      this.#exchange.sendSync({ kind: "sync", at: performance.now(), spoiled: false });
+    } else {
+      this.#exchange.skipping = true;
+    }
+  }
+
+  #failedRun(reply: Exclude<Reply, { kind: "query" | "sync" }>): Run | undefined {
+    switch (reply.kind) {
+      case "execute":
+        // A poisoned message runs nothing.
+        return reply.refusal === undefined ? failedRunOf(this.#exchange, reply) : undefined;
+      case "parse":
+      case "bind": {
+        if (reply.judged === undefined) return undefined;
+        const statement = reply.judged.verdict.statements[0] ?? UNKNOWN_STATEMENT;
+        return new Run(reply.judged, statement, statement, { rows: 0, bytes: 0 }, reply.at);
+      }
+      case "describe":
+      case "close":
+      case "probe":
+        return undefined;
+    }
+  }
+
+  #undo(reply: Reply): void {
+    const { statements, portals } = this.#exchange.names;
+    if (reply.kind === "parse" && reply.change !== undefined) statements.withdraw(reply.change);
+    if (reply.kind === "bind" && reply.change !== undefined) portals.withdraw(reply.change);
+    if (reply.kind === "close") {
+      if (reply.statement !== undefined) statements.withdraw(reply.statement);
+      if (reply.portal !== undefined) portals.withdraw(reply.portal);
+    }
+  }
+
+  #tell(frame: Frame, refusal: Refusal | undefined, judged: Judged | undefined): void {
+    const message =
+      refusal === undefined ? redactError(frame, (at) => positionIn(judged, at)) : errorResponse(refusal);
+    this.#exchange.toClient.send(message);
+  }
+
+  #record(run: Run | undefined, refusal: Refusal | undefined, sqlstate: string): void {
+    const { trace } = this.#exchange;
+    if (run === undefined) return;
+    if (refusal !== undefined) trace.refused(run, refusal);
+    else if (run.cut !== undefined) trace.answered(run);
+    else trace.answered(run, sqlstate);
+  }
+}
+
+/** A position in the text that the server got, as one in the client's own text. */
+export function positionIn(judged: Judged | undefined, at: number): number | undefined {
+  if (judged === undefined) return undefined;
+  const { verdict, text } = judged;
+  return verdict.kind === "rewrite" ? mapPosition(text, verdict.sql, verdict.edits, at) : at;
+}

@@ -1,0 +1,232 @@
+import { randomBytes } from "node:crypto";
+import type { Statement } from "../sql/verdict.ts";
+import {
+  bindMessage,
+  closeMessage,
+  decodeParse,
+  executeMessage,
+  parseMessage,
+  withSql,
+} from "../wire/frontend-messages.ts";
+import { Frontend, nameKey } from "../wire/messages.ts";
+import { type Refusal, refuse } from "../wire/refusal.ts";
+import type { Exchange } from "./exchange.ts";
+import type { Judged } from "./judging.ts";
+import {
+  isSource,
+  type Lookup,
+  nameOf,
+  type Portal,
+  type Prepared,
+  portalOf,
+  preparedBy,
+  preparedBySql,
+  type Source,
+  sourceOf,
+} from "./prepared.ts";
+
+/** Our own question, under a name that no client has by chance. */
+const PROBE = {
+  name: `sluice ${randomBytes(8).toString("hex")}`,
+  sql: Buffer.from("SHOW search_path"),
+} as const;
+
+/**
+ * What the client's messages will mean to the server when it comes to them. "unsettled" and undefined: that
+ * hangs on answers which are still to come; the server has been asked to give them.
+ */
+export class Foresight {
+  readonly #exchange: Exchange;
+
+  constructor(exchange: Exchange) {
+    this.#exchange = exchange;
+  }
+
+  /** Judges a text by the scope of now. */
+  judge(text: Buffer): Judged | undefined {
+    const { judging } = this.#exchange;
+    if (!this.#knowsPath()) return undefined;
+    const scope = judging.scope();
+    return scope && judging.judge(text, scope);
+  }
+
+  /** Whether the policy and the role of now are known. */
+  isReady(): boolean {
+    return this.#exchange.judging.scope() !== undefined;
+  }
+
+  /** Whether all that was sent has been answered. */
+  isSettled(): boolean {
+    if (this.#exchange.replies.isEmpty) return true;
+    this.#wait();
+    return false;
+  }
+
+  prepared(key: string): Prepared | "absent" | "unsettled" {
+    const { names, pipeline } = this.#exchange;
+    return this.#certain(names.statements.find(key, pipeline));
+  }
+
+  portal(key: string): Portal | "absent" | "unsettled" {
+    const { names, pipeline } = this.#exchange;
+    return this.#certain(names.portals.find(key, pipeline));
+  }
+
+  /** Whose rows a statement gives. */
+  source(statement: Statement, counts = { rows: 0, bytes: 0 }): Source | "unsettled" | Refusal {
+    return sourceOf(statement, counts, this.#lookup);
+  }
+
+  /** Whose rows each statement of a text gives; what earlier ones name is known to later ones. */
+  sources(judged: Judged): readonly Source[] | "unsettled" | Refusal {
+    const prepared = new Map<string, Prepared>();
+    const portals = new Map<string, Portal>();
+    const lookup: Lookup = {
+      statement: (key) => prepared.get(key) ?? this.#lookup.statement(key),
+      portal: (key) => portals.get(key) ?? this.#lookup.portal(key),
+    };
+    const sources: Source[] = [];
+    for (const [index, statement] of judged.verdict.statements.entries()) {
+      const source = sourceOf(statement, { rows: 0, bytes: 0 }, lookup);
+      if (!isSource(source)) return source;
+      sources.push(source);
+      const { effect } = statement;
+      if (effect?.kind === "prepare") prepared.set(nameKey(effect.name), preparedBySql(judged, index));
+      if (effect?.kind === "declare") portals.set(nameKey(effect.name), portalOf(judged, effect.inner));
+    }
+    return sources;
+  }
+
+  /**
+   * A statement that was prepared under another policy, catalog or search_path is judged anew before it runs;
+   * if its text must be another now, the server gets that first.
+   */
+  renew(prepared: Prepared, key: string): Prepared | "unsettled" | Refusal {
+    const change = this.#rejudge(prepared);
+    if (change === "same") return prepared;
+    if (change === "unsettled" || "sqlstate" in change) return change;
+    if (prepared.parse === undefined) return outdated(nameOf(key));
+    if (!this.isSettled()) return "unsettled";
+    return this.#prepareAgain(change, key, prepared.parse);
+  }
+
+  #rejudge(prepared: Prepared): "same" | "unsettled" | Refusal | Judged {
+    const { judging } = this.#exchange;
+    if (!this.#knowsPath()) return "unsettled";
+    const scope = judging.scope();
+    if (scope === undefined) return "unsettled";
+    if (prepared.judged.scope === scope) return "same";
+    const judged = judging.judge(prepared.judged.text, scope);
+    if (judged.verdict.kind === "refuse") return judged.verdict.refusal;
+    if (!textOf(judged).equals(textOf(prepared.judged))) return judged;
+    prepared.judged = judged;
+    prepared.statement = prepared.pick(judged.verdict.statements);
+    return "same";
+  }
+
+  #prepareAgain(judged: Judged, key: string, parse: Buffer): Prepared {
+    const { names, pipeline } = this.#exchange;
+    const at = performance.now();
+    const frame = {
+      type: Frontend.Parse,
+      buffer: parse,
+      start: 0,
+      end: parse.length,
+      piece: "whole",
+    } as const;
+    const fresh = preparedBy(judged, parse);
+    this.#exchange.sendStep(closeMessage({ target: "statement", name: key }), {
+      kind: "close",
+      at,
+      hidden: true,
+      statement: names.statements.propose(key, undefined, pipeline),
+      portal: undefined,
+    });
+    this.#exchange.sendStep(withSql(frame, decodeParse(frame), textOf(judged)), {
+      kind: "parse",
+      at,
+      hidden: true,
+      name: key,
+      judged,
+      change: names.statements.propose(key, fresh, pipeline),
+    });
+    return fresh;
+  }
+
+  readonly #lookup: Lookup = {
+    statement: (key) => {
+      const prepared = this.prepared(key);
+      if (prepared === "absent" || prepared === "unsettled") return prepared;
+      const change = this.#rejudge(prepared);
+      if (change === "same") return prepared;
+      // Only a Bind can have it prepared again on the way.
+      return change === "unsettled" || "sqlstate" in change ? change : outdated(nameOf(key));
+    },
+    portal: (key) => this.portal(key),
+  };
+
+  /** A name that is free may yet be given by a statement on its way: only silence is certain. */
+  #certain<T extends object>(found: T | "absent" | "unsettled"): T | "absent" | "unsettled" {
+    if (typeof found === "object" || (found === "absent" && this.#exchange.replies.isEmpty)) return found;
+    return this.#wait();
+  }
+
+  /** Whether it is known where the server will look for names; asks it if need be. */
+  #knowsPath(): boolean {
+    const { judging, status } = this.#exchange;
+    if (judging.path.known) return true;
+    if (!this.isSettled()) return false;
+    // In a failed block nothing is looked up, and the question would fail as well.
+    if (status === "E" || this.#exchange.skipping) return true;
+    this.#probe();
+    return false;
+  }
+
+  /** In the extended protocol, under names of its own: a simple query would end the client's unnamed statement. */
+  #probe(): void {
+    const exchange = this.#exchange;
+    const { inPipeline } = exchange;
+    // Inside a pipeline a failure makes the server skip what follows, and the client must hear why.
+    const common = { at: performance.now(), hidden: true, ...(inPipeline ? {} : { quiet: true }) } as const;
+    const none = { judged: undefined, change: undefined };
+    exchange.sendStep(parseMessage(PROBE.name, PROBE.sql), {
+      kind: "parse",
+      ...common,
+      name: PROBE.name,
+      ...none,
+    });
+    exchange.sendStep(bindMessage(PROBE.name, PROBE.name), {
+      kind: "bind",
+      ...common,
+      statement: PROBE.name,
+      ...none,
+    });
+    exchange.sendStep(executeMessage(PROBE.name, 0), { kind: "probe", ...common });
+    for (const target of ["portal", "statement"] as const) {
+      const reply = { kind: "close", ...common, statement: undefined, portal: undefined } as const;
+      exchange.sendStep(closeMessage({ target, name: PROBE.name }), reply);
+    }
+    if (inPipeline) exchange.flush();
+    else exchange.sendSync({ kind: "sync", at: common.at, hidden: true, spoiled: false });
+  }
+
+  #wait(): "unsettled" {
+    this.#exchange.flush();
+    return "unsettled";
+  }
+}
+
+/** What the server gets for it. */
+function textOf({ verdict, text }: Judged): Buffer {
+  return verdict.kind === "rewrite" ? verdict.sql : text;
+}
+
+function outdated(name: string): Refusal {
+  return refuse(
+    "26000",
+    `prepared statement "${name}" was made under another policy, catalog or search_path`,
+    {
+      hint: "Prepare it again.",
+    },
+  );
+}

@@ -1,0 +1,301 @@
+import { type Frame, ProtocolViolation } from "../wire/frames.ts";
+import {
+  decodeBind,
+  decodeClose,
+  decodeDescribe,
+  decodeEmpty,
+  decodeExecute,
+  decodeParse,
+  decodeQuery,
+  executeMessage,
+  queryMessage,
+  terminateMessage,
+  withResultFormats,
+  withSql,
+} from "../wire/frontend-messages.ts";
+import { bytesOf, Frontend } from "../wire/messages.ts";
+import { type Refusal, refuse } from "../wire/refusal.ts";
+import { CopyIn } from "./copy-in.ts";
+import type { Exchange } from "./exchange.ts";
+import { Foresight } from "./foresight.ts";
+import type { Judged } from "./judging.ts";
+import { missingPortal, missingStatement, nameOf, portalOf, preparedBy, type Source } from "./prepared.ts";
+import { Refusing } from "./refusing.ts";
+import { canBeCut } from "./results.ts";
+import { rowsToAsk, unroll } from "./unrolled.ts";
+
+/**
+ * The client's messages on their way to the server of a guarded session: judged, rewritten or refused, and
+ * each noted in the queue of replies. A message that cannot be decided yet waits, and all behind it.
+ */
+export class GuardedFrontend {
+  readonly #exchange: Exchange;
+  readonly #foresight: Foresight;
+  readonly #refusing: Refusing;
+  readonly #copyIn: CopyIn;
+
+  constructor(exchange: Exchange) {
+    this.#exchange = exchange;
+    this.#foresight = new Foresight(exchange);
+    this.#refusing = new Refusing(exchange);
+    this.#copyIn = new CopyIn(exchange);
+  }
+
+  /** False: the message must be handed in again after a `wake`. */
+  handle(frame: Frame): boolean {
+    const { type } = frame;
+    if (this.#exchange.copyIn || COPYING.has(type)) return this.#copyIn.handle(frame);
+    if (!SPOKEN.has(type)) throw new ProtocolViolation(`invalid frontend message type ${type}`);
+    if (!this.#mayPass(type)) return false;
+    // The server would drop it as well: what it got before has failed.
+    if (this.#exchange.skipping && type !== Frontend.Sync && type !== Frontend.Terminate) return true;
+    return this.#handle(frame);
+  }
+
+  #handle(frame: Frame): boolean {
+    switch (frame.type) {
+      case Frontend.Query:
+        return this.#query(frame);
+      case Frontend.Parse:
+        return this.#parse(frame);
+      case Frontend.Bind:
+        return this.#bind(frame);
+      case Frontend.Describe:
+        return this.#describe(frame);
+      case Frontend.Execute:
+        return this.#execute(frame);
+      case Frontend.Close:
+        return this.#close(frame);
+      case Frontend.Sync:
+        return this.#sync(frame);
+      case Frontend.Flush:
+        return this.#flush(frame);
+      case Frontend.FunctionCall:
+        return this.#functionCall();
+      case Frontend.Terminate:
+        return this.#terminate();
+      default:
+        throw new ProtocolViolation(`invalid frontend message type ${frame.type}`);
+    }
+  }
+
+  /** While a result runs that may be cut off, nothing may pass that the cancel request could hit. */
+  #mayPass(type: number): boolean {
+    const exchange = this.#exchange;
+    if (exchange.seal === "open" || exchange.unseal() || type === Frontend.Flush) return true;
+    if (type === Frontend.Sync && exchange.seal === "untilSync" && !exchange.cancelling) {
+      exchange.seal = "closed";
+      return true;
+    }
+    exchange.flush();
+    return false;
+  }
+
+  #query(frame: Frame): boolean {
+    const { sqlStart, sqlEnd } = decodeQuery(frame);
+    const judged = this.#foresight.judge(frame.buffer.subarray(sqlStart, sqlEnd));
+    if (judged === undefined) return false;
+    const { verdict } = judged;
+    if (verdict.kind === "refuse") return this.#refusing.query(judged, verdict.refusal);
+    const sources = this.#foresight.sources(judged);
+    if (sources === "unsettled") return false;
+    if (isRefusal(sources)) return this.#refusing.query(judged, sources);
+    const [only] = sources;
+    const isCopyOut = verdict.statements[0]?.effect?.kind === "copyOut";
+    if (sources.length === 1 && only !== undefined && !isCopyOut && this.#mustUnroll(only)) {
+      // If what came before in this pipeline fails, the query must be skipped with it.
+      if (!this.#foresight.isSettled()) return false;
+      for (const statement of verdict.statements) this.#exchange.foresee(statement);
+      unroll(this.#exchange, judged, only);
+      return true;
+    }
+    this.#sendQuery(frame, judged, sources);
+    return true;
+  }
+
+  #sendQuery(frame: Frame, judged: Judged, sources: readonly Source[]): void {
+    const { verdict } = judged;
+    this.#exchange.sendQuery(verdict.kind === "rewrite" ? queryMessage(verdict.sql) : frame, {
+      kind: "query",
+      at: performance.now(),
+      judged,
+      index: 0,
+      run: undefined,
+      begun: false,
+      failed: false,
+      spoiled: false,
+    });
+    for (const statement of verdict.statements) this.#exchange.judging.path.sent(statement.effect);
+    const { role } = this.#exchange.judging;
+    const copiesIn = verdict.statements.some(({ effect }) => effect?.kind === "copyIn");
+    if (copiesIn || sources.some(({ shape }) => canBeCut(role, shape))) this.#exchange.seal = "closed";
+  }
+
+  /** Where a cut must truncate, or must take back what the statement wrote. */
+  #mustUnroll({ shape }: Source): boolean {
+    const { role } = this.#exchange.judging;
+    if (!canBeCut(role, shape)) return false;
+    return shape.kind === "write" || (role.limits.onExcess === "truncate" && shape.kind === "read");
+  }
+
+  #parse(frame: Frame): boolean {
+    const parse = decodeParse(frame);
+    const { sqlStart, sqlEnd, statement: name } = parse;
+    // It outlives the buffer in which it came by far.
+    const judged = this.#foresight.judge(Buffer.from(frame.buffer.subarray(sqlStart, sqlEnd)));
+    if (judged === undefined) return false;
+    const { verdict } = judged;
+    if (verdict.kind === "refuse") return this.#refusing.parse(name, judged, verdict.refusal);
+    const { names, pipeline } = this.#exchange;
+    this.#exchange.sendStep(verdict.kind === "rewrite" ? withSql(frame, parse, verdict.sql) : frame, {
+      kind: "parse",
+      at: performance.now(),
+      name,
+      judged,
+      change: names.statements.propose(name, preparedBy(judged, Buffer.from(bytesOf(frame))), pipeline),
+    });
+    return true;
+  }
+
+  #bind(frame: Frame): boolean {
+    const bind = decodeBind(frame);
+    const prepared = this.#foresight.prepared(bind.statement);
+    if (prepared === "unsettled") return false;
+    if (prepared === "absent") {
+      return this.#refusing.bind(bind.portal, undefined, missingStatement(nameOf(bind.statement)));
+    }
+    const fresh = this.#foresight.renew(prepared, bind.statement);
+    if (fresh === "unsettled") return false;
+    if (isRefusal(fresh)) return this.#refusing.bind(bind.portal, prepared.judged, fresh);
+    const { judged, statement } = fresh;
+    const source = statement && this.#foresight.source(statement);
+    if (source === "unsettled") return false;
+    const extra =
+      source === undefined || isRefusal(source) ? 0 : (source.shape.metering?.subjects.length ?? 0);
+    const { names, pipeline } = this.#exchange;
+    this.#exchange.sendStep(extra > 0 ? withResultFormats(frame, bind, extra) : frame, {
+      kind: "bind",
+      at: performance.now(),
+      statement: bind.statement,
+      judged,
+      change: names.portals.propose(bind.portal, portalOf(judged, statement), pipeline),
+    });
+    return true;
+  }
+
+  #describe(frame: Frame): boolean {
+    const of = decodeDescribe(frame);
+    const found =
+      of.target === "statement" ? this.#foresight.prepared(of.name) : this.#foresight.portal(of.name);
+    if (found === "unsettled") return false;
+    if (found === "absent") {
+      const name = nameOf(of.name);
+      const missing = of.target === "statement" ? missingStatement(name) : missingPortal(name, "portal");
+      return this.#refusing.describe(of, missing);
+    }
+    this.#exchange.sendStep(frame, { kind: "describe", at: performance.now(), of });
+    return true;
+  }
+
+  #execute(frame: Frame): boolean {
+    const { portal: name, maxRows } = decodeExecute(frame);
+    const portal = this.#foresight.portal(name);
+    if (portal === "unsettled" || !this.#foresight.isReady()) return false;
+    if (portal === "absent") return this.#refusing.execute(name, missingPortal(nameOf(name), "portal"));
+    const { statement } = portal;
+    const source = statement && this.#foresight.source(statement, portal.counts);
+    if (source === "unsettled") return false;
+    if (source !== undefined && isRefusal(source)) return this.#refusing.execute(name, source);
+    this.#sendExecute(frame, name, maxRows, source);
+    if (statement !== undefined) {
+      this.#exchange.foresee(statement);
+      if (statement.effect?.kind === "copyIn") this.#exchange.seal = "closed";
+    }
+    return true;
+  }
+
+  #sendExecute(frame: Frame, portalName: string, asked: number, source: Source | undefined): void {
+    const exchange = this.#exchange;
+    const { role } = exchange.judging;
+    const cuttable = source !== undefined && canBeCut(role, source.shape);
+    const truncates = cuttable && role.limits.onExcess === "truncate";
+    const isRead = source?.shape.kind === "read";
+    const capped = truncates && isRead;
+    const message = capped
+      ? executeMessage(portalName, rowsToAsk(asked, 0, source.counts, role.limits))
+      : frame;
+    exchange.sendStep(message, {
+      kind: "execute",
+      at: performance.now(),
+      portalName,
+      unrolled: undefined,
+      asked,
+      truncates,
+      run: undefined,
+    });
+    // What was written in this pipeline is not committed before the result has come to its end.
+    if (cuttable) exchange.seal = isRead && !truncates && !exchange.pipelineWrites ? "untilSync" : "closed";
+  }
+
+  #close(frame: Frame): boolean {
+    const { target, name } = decodeClose(frame);
+    const { names, pipeline } = this.#exchange;
+    const at = performance.now();
+    this.#exchange.sendStep(frame, {
+      kind: "close",
+      at,
+      statement: target === "statement" ? names.statements.propose(name, undefined, pipeline) : undefined,
+      portal: target === "portal" ? names.portals.propose(name, undefined, pipeline) : undefined,
+    });
+    return true;
+  }
+
+  #sync(frame: Frame): boolean {
+    decodeEmpty(frame, "Sync");
+    this.#exchange.skipping = false;
+    this.#exchange.sendSync({ kind: "sync", at: performance.now(), spoiled: false });
+    return true;
+  }
+
+  #flush(frame: Frame): boolean {
+    decodeEmpty(frame, "Flush");
+    this.#exchange.flush();
+    return true;
+  }
+
+  /** The arguments and the result are in no text that could be judged. */
+  #functionCall(): boolean {
+    return this.#refusing.query(
+      undefined,
+      refuse("0A000", "the function call protocol is not served for this role", {
+        hint: "Call the function in a SELECT.",
+      }),
+    );
+  }
+
+  #terminate(): boolean {
+    this.#exchange.sendPlain(terminateMessage);
+    this.#exchange.terminated = true;
+    return true;
+  }
+}
+
+/** What a client may send once it is logged in; the rest ends the session, as in Postgres (SocketBackend). */
+const SPOKEN: ReadonlySet<number> = new Set([
+  Frontend.Query,
+  Frontend.Parse,
+  Frontend.Bind,
+  Frontend.Describe,
+  Frontend.Execute,
+  Frontend.Close,
+  Frontend.Sync,
+  Frontend.Flush,
+  Frontend.FunctionCall,
+  Frontend.Terminate,
+]);
+
+const COPYING: ReadonlySet<number> = new Set([Frontend.CopyData, Frontend.CopyDone, Frontend.CopyFail]);
+
+function isRefusal(value: object): value is Refusal {
+  return "sqlstate" in value;
+}

@@ -1,0 +1,42 @@
+import type { Frame } from "../wire/frames.ts";
+import { GuardedBackend } from "./backend.ts";
+import type { Established } from "./established.ts";
+import { Exchange } from "./exchange.ts";
+import { GuardedFrontend } from "./frontend.ts";
+import type { Judging } from "./judging.ts";
+import type { SessionParts } from "./parts.ts";
+import type { Relay } from "./relay.ts";
+import type { Trace } from "./trace.ts";
+
+/** The session of a role that does not see all. */
+export function guardedRelay(
+  established: Established,
+  parts: SessionParts,
+  judging: Judging,
+  trace: Trace,
+  wake: () => void,
+): Relay {
+  const exchange = new Exchange(established, parts, judging, trace, wake);
+  const frontend = new GuardedFrontend(exchange);
+  const backend = new GuardedBackend(exchange);
+  return {
+    toClient: exchange.toClient,
+    toServer: exchange.toServer,
+    frontend: (frame: Frame) => frontend.handle(frame),
+    backend: (frame: Frame) => backend.handle(frame),
+    settle: () => backend.settle(),
+    mayStream: (type) => backend.mayStream(type),
+    get isIdle() {
+      return (
+        exchange.replies.isEmpty && exchange.status === "I" && !exchange.skipping && !exchange.inPipeline
+      );
+    },
+    get terminated() {
+      return exchange.terminated;
+    },
+    get fatal() {
+      return exchange.fatal;
+    },
+    abandon: () => backend.abandon(),
+  };
+}

@@ -1,0 +1,130 @@
+import type { Policy, Role } from "../policy/policy.ts";
+import { isRefusal, roleFor } from "../policy/roles.ts";
+import { isUnrestricted, type Scope } from "../sql/scope.ts";
+import type { Verdict } from "../sql/verdict.ts";
+import { refuseSession } from "../wire/refusal.ts";
+import type { Established } from "./established.ts";
+import { SessionEnd, type SessionParts } from "./parts.ts";
+import { effectiveSchemas, SearchPath } from "./search-path.ts";
+
+/** A text and what was decided about it. */
+export interface Judged {
+  /** As the client sent it. */
+  readonly text: Buffer;
+  readonly verdict: Verdict;
+  readonly scope: Scope;
+}
+
+/** "transparent": the role sees all, or the policy only observes; every byte passes as it came. */
+export type Treatment = "transparent" | "guarded";
+
+const NOTHING: ReadonlySet<string> = new Set();
+
+/** Judges a session's statements by the policy, the catalog and the search_path of the moment. */
+export class Judging {
+  readonly path: SearchPath;
+  readonly treatment: Treatment;
+  readonly #established: Established;
+  readonly #parts: SessionParts;
+  /** To be called when a scope that was not there can be asked for again. */
+  readonly #wake: () => void;
+  #policy: Policy;
+  #role: Role;
+  #scope: Scope | undefined;
+  #setting = "";
+  #asked: Promise<ReadonlySet<string>> | undefined;
+  #unreadable: ReadonlySet<string> | undefined;
+
+  constructor(established: Established, parts: SessionParts, wake: () => void) {
+    this.#established = established;
+    this.#parts = parts;
+    this.#wake = wake;
+    this.path = new SearchPath(established.parameters.get("search_path"));
+    this.#policy = parts.policy();
+    this.#role = this.#roleIn(this.#policy);
+    this.treatment = treatmentOf(this.#policy, this.#role);
+    // Between log-in and here the policy may have changed.
+    if (this.treatment === "guarded" && established.pinned !== true) throw changed();
+  }
+
+  get role(): Role {
+    return this.#role;
+  }
+
+  /** What statements are judged by now; undefined while something of it is still being asked for. */
+  scope(): Scope | undefined {
+    const { catalog, unreadable, policy } = this.#parts;
+    const inForce = policy();
+    if (inForce !== this.#policy) this.#adopt(inForce);
+    if (this.treatment === "guarded" && unreadable() !== this.#asked) this.#ask(unreadable());
+    if (this.#unreadable === undefined && this.treatment === "guarded") return undefined;
+    const known = this.#scope;
+    if (known?.catalog === catalog.current && this.#setting === this.path.setting) return known;
+    return this.#make();
+  }
+
+  judge(text: Buffer, scope: Scope): Judged {
+    return { text, scope, verdict: this.#parts.verdicts.judge(text, scope) };
+  }
+
+  #make(): Scope {
+    const { user, parameters, databaseUser } = this.#established;
+    const catalog = this.#parts.catalog.current;
+    // What the server calls the session's user: the one whom "$user" means.
+    const called = parameters.get("session_authorization") ?? databaseUser ?? user;
+    this.#setting = this.path.setting;
+    this.#scope = this.#parts.scopes.of({
+      policy: this.#policy,
+      role: this.#role,
+      user,
+      catalog,
+      searchPath: effectiveSchemas(this.#setting, called, catalog),
+      unreadable: this.#unreadable ?? NOTHING,
+      maskKey: this.#parts.maskKey,
+    });
+    return this.#scope;
+  }
+
+  #adopt(policy: Policy): void {
+    const role = this.#roleIn(policy);
+    if (treatmentOf(policy, role) !== this.treatment) throw changed();
+    this.#policy = policy;
+    this.#role = role;
+    this.#scope = undefined;
+  }
+
+  #roleIn(policy: Policy): Role {
+    const role = roleFor(policy, this.#established.user, this.#established.address);
+    if (isRefusal(role)) throw new SessionEnd(role);
+    return role;
+  }
+
+  #ask(asked: Promise<ReadonlySet<string>>): void {
+    this.#asked = asked;
+    this.#unreadable = undefined;
+    const adopt = (columns: ReadonlySet<string>) => {
+      if (this.#asked !== asked) return;
+      this.#unreadable = columns;
+      this.#scope = undefined;
+      this.#wake();
+    };
+    // Without the answer statements name columns that the server then refuses: a nuisance, and no hole.
+    asked.then(adopt, () => {
+      this.#parts.log.warn("the columns that a user may not read could not be asked for");
+      adopt(NOTHING);
+    });
+  }
+}
+
+function treatmentOf(policy: Policy, role: Role): Treatment {
+  return policy.mode === "observe" || isUnrestricted(role) ? "transparent" : "guarded";
+}
+
+/** Statements, cursors and settings of such a session were made without a guard, or with another: it begins anew. */
+function changed(): SessionEnd {
+  return new SessionEnd(
+    refuseSession("57P01", "terminating connection: the policy for this user has changed", {
+      hint: "Connect again.",
+    }),
+  );
+}

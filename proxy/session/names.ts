@@ -1,0 +1,74 @@
+/** What a message will have done to a name once the server has answered it well. */
+export interface Change<T> {
+  readonly name: string;
+  /** Undefined: the name is free. */
+  readonly value: T | undefined;
+  readonly pipeline: number;
+}
+
+/**
+ * The server's prepared statements, or its portals. Messages that are on their way define names before the
+ * server has answered; when an error makes the server skip them, what they would have defined never was.
+ */
+export class Names<T> {
+  readonly #confirmed = new Map<string, T>();
+  readonly #pending = new Map<string, Change<T>[]>();
+
+  /** A message has been sent that gives the name a new value, or frees it. */
+  propose(name: string, value: T | undefined, pipeline: number): Change<T> {
+    const change = { name, value, pipeline };
+    const before = this.#pending.get(name);
+    if (before === undefined) this.#pending.set(name, [change]);
+    else before.push(change);
+    return change;
+  }
+
+  /** The server has done it. */
+  confirm(change: Change<T>): void {
+    this.#forget(change);
+    if (change.value === undefined) this.#confirmed.delete(change.name);
+    else this.#confirmed.set(change.name, change.value);
+  }
+
+  /** The server has refused or skipped it. */
+  withdraw(change: Change<T>): void {
+    this.#forget(change);
+  }
+
+  /** As the server has it now, after all that it has answered. */
+  get(name: string): T | undefined {
+    return this.#confirmed.get(name);
+  }
+
+  /**
+   * As a message of this pipeline will find it. Within one pipeline that is certain: if what comes before
+   * fails, the message itself is skipped. "unsettled": an earlier pipeline is still deciding.
+   */
+  find(name: string, pipeline: number): T | "absent" | "unsettled" {
+    const last = this.#pending.get(name)?.at(-1);
+    if (last === undefined) return this.#confirmed.get(name) ?? "absent";
+    return last.pipeline === pipeline ? (last.value ?? "absent") : "unsettled";
+  }
+
+  set(name: string, value: T): void {
+    this.#confirmed.set(name, value);
+  }
+
+  delete(name: string): void {
+    this.#confirmed.delete(name);
+  }
+
+  /** Forgets all that the server has, but for what `stays`. */
+  clear(stays: (value: T, name: string) => boolean): void {
+    for (const [name, value] of this.#confirmed) {
+      if (!stays(value, name)) this.#confirmed.delete(name);
+    }
+  }
+
+  #forget(change: Change<T>): void {
+    const changes = this.#pending.get(change.name) ?? [];
+    const at = changes.indexOf(change);
+    if (at >= 0) changes.splice(at, 1);
+    if (changes.length === 0) this.#pending.delete(change.name);
+  }
+}

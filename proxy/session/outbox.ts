@@ -1,0 +1,71 @@
+import type { Socket } from "node:net";
+import type { Frame } from "../wire/frames.ts";
+
+/** Less than this is gathered in one buffer: cheaper than handing many to the system. */
+const GATHERED = 128 * 1024;
+
+/**
+ * What goes to one socket because of one read event, in one write. Forwarded bytes are lent, not copied, and
+ * messages that lie side by side in a buffer stay one piece.
+ */
+export class Outbox {
+  #parts: Buffer[] = [];
+  #size = 0;
+  /** The piece at the end that may still grow. */
+  #buffer: Buffer | undefined;
+  #start = 0;
+  #end = 0;
+
+  /** The message, or the piece of one, as it came. */
+  forward(frame: Frame): void {
+    this.lend(frame.buffer, frame.start, frame.end);
+  }
+
+  /** Bytes `[start, end)` of a buffer that nobody writes to any more. */
+  lend(buffer: Buffer, start: number, end: number): void {
+    this.#size += end - start;
+    if (this.#buffer === buffer && this.#end === start) {
+      this.#end = end;
+      return;
+    }
+    this.#close();
+    this.#buffer = buffer;
+    this.#start = start;
+    this.#end = end;
+  }
+
+  send(message: Buffer): void {
+    this.lend(message, 0, message.length);
+  }
+
+  /** Bytes that wait for `flush`. */
+  get size(): number {
+    return this.#size;
+  }
+
+  /** Writes all of it; whether the socket is full shows in its `writableNeedDrain`. */
+  flush(socket: Socket): void {
+    this.#close();
+    const parts = this.#parts;
+    const size = this.#size;
+    if (size === 0) return;
+    this.#parts = [];
+    this.#size = 0;
+    if (!socket.writable) return;
+    const [first] = parts;
+    if (parts.length === 1 && first !== undefined) {
+      socket.write(first);
+    } else if (size <= GATHERED) {
+      socket.write(Buffer.concat(parts, size));
+    } else {
+      socket.cork();
+      for (const part of parts) socket.write(part);
+      socket.uncork();
+    }
+  }
+
+  #close(): void {
+    if (this.#buffer !== undefined) this.#parts.push(this.#buffer.subarray(this.#start, this.#end));
+    this.#buffer = undefined;
+  }
+}

@@ -1,0 +1,52 @@
+import type { AuditLog } from "../audit/event.ts";
+import type { Catalog } from "../catalog/catalog.ts";
+import type { Account, Meter } from "../guard/meter.ts";
+import type { Log } from "../log.ts";
+import type { Metrics } from "../metrics.ts";
+import type { Policy } from "../policy/policy.ts";
+import type { Scope } from "../sql/scope.ts";
+import type { Verdict } from "../sql/verdict.ts";
+import { type Refusal, refuseSession } from "../wire/refusal.ts";
+
+/** What a session works with. */
+export interface SessionParts {
+  /** The policy in force for the session's database: another object after each reload. */
+  readonly policy: () => Policy;
+  /** Interns scopes. */
+  readonly scopes: { of(scope: Scope): Scope };
+  /** `sql` is lent, and has no terminating zero. */
+  readonly verdicts: { judge(sql: Buffer, scope: Scope): Verdict };
+  readonly catalog: { readonly current: Catalog; refresh(): Promise<Catalog> };
+  /** Columns that the session's database user may not read; the same promise until that may have changed. */
+  readonly unreadable: () => Promise<ReadonlySet<string>>;
+  readonly maskKey: Buffer | undefined;
+  readonly meter: (account: Account) => Meter;
+  readonly audit: AuditLog;
+  readonly metrics: Metrics;
+  readonly log: Log;
+  /** Unix time in milliseconds. */
+  readonly now: () => number;
+  /** A statement's text with its literals taken out; empty when it cannot be parsed. */
+  readonly normalise: (sql: string) => string;
+}
+
+/** The session cannot go on, and its client is told why. Thrown by any step, caught in one place. */
+export class SessionEnd extends Error {
+  override readonly name = "SessionEnd";
+  readonly refusal: Refusal;
+
+  constructor(refusal: Refusal) {
+    super(refusal.message);
+    this.refusal = { ...refusal, severity: "FATAL" };
+  }
+
+  /** What the server sent answers nothing that it was asked: from here on nobody knows what belongs to what. */
+  static outOfStep(what: string): SessionEnd {
+    return new SessionEnd(
+      refuseSession("XX000", "the server's answers do not match what it was asked", {
+        detail: what,
+        hint: "This is a fault of Sluice or of the server, not of the statement: please report it.",
+      }),
+    );
+  }
+}

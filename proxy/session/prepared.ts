@@ -1,0 +1,124 @@
+import type { Statement } from "../sql/verdict.ts";
+import { nameKey } from "../wire/messages.ts";
+import { type Refusal, refuse } from "../wire/refusal.ts";
+import type { Judged } from "./judging.ts";
+import { Names } from "./names.ts";
+import type { Counts } from "./run.ts";
+
+/** A prepared statement: by Parse, or by SQL's PREPARE. */
+export interface Prepared {
+  /** Judged anew when the policy, the catalog or search_path is another than when it was prepared. */
+  judged: Judged;
+  /** Undefined for an empty text. */
+  statement: Statement | undefined;
+  /** Which of its text's statements it is. */
+  readonly pick: (statements: readonly Statement[]) => Statement | undefined;
+  /** The client's own Parse message; undefined for SQL's PREPARE. */
+  readonly parse: Buffer | undefined;
+}
+
+/** A portal of the extended protocol, or a cursor: in the server they are one. */
+export interface Portal {
+  readonly judged: Judged;
+  readonly statement: Statement | undefined;
+  /** A cursor WITH HOLD outlives its transaction. */
+  readonly held: boolean;
+  readonly counts: Counts;
+}
+
+/** The names that a session has given; protocol and SQL share them (Postgres docs, "PREPARE" and "DECLARE"). */
+export interface Named {
+  readonly statements: Names<Prepared>;
+  readonly portals: Names<Portal>;
+}
+
+export function noNames(): Named {
+  return { statements: new Names(), portals: new Names() };
+}
+
+/** What Parse makes. */
+export function preparedBy(judged: Judged, parse: Buffer): Prepared {
+  const pick = (statements: readonly Statement[]) => statements[0];
+  return { judged, statement: pick(judged.verdict.statements), pick, parse };
+}
+
+/** What SQL's PREPARE makes, as the statement of that index. */
+export function preparedBySql(judged: Judged, index: number): Prepared {
+  const pick = (statements: readonly Statement[]) => {
+    const effect = statements[index]?.effect;
+    return effect?.kind === "prepare" ? effect.inner : undefined;
+  };
+  return { judged, statement: pick(judged.verdict.statements), pick, parse: undefined };
+}
+
+export function portalOf(judged: Judged, statement: Statement | undefined): Portal {
+  return { judged, statement, held: false, counts: { rows: 0, bytes: 0 } };
+}
+
+/** What a name means at one moment; "unsettled" when messages on their way decide that yet. */
+export interface Lookup {
+  statement(key: string): Prepared | "absent" | "unsettled" | Refusal;
+  portal(key: string): Portal | "absent" | "unsettled";
+}
+
+/** As the server has them now, after all that it has answered. */
+export function asAnswered({ statements, portals }: Named): Lookup {
+  return {
+    statement: (key) => statements.get(key) ?? "absent",
+    portal: (key) => portals.get(key) ?? "absent",
+  };
+}
+
+/** The statement that gives the rows, and the counts to which they are added. */
+export interface Source {
+  readonly shape: Statement;
+  readonly counts: Counts;
+}
+
+/** EXECUTE can name an EXECUTE that Parse prepared; the server ends such a ring by its stack depth. */
+const DEEPEST = 8;
+
+/** What stands behind an EXECUTE or a FETCH; any other statement stands for itself. */
+export function sourceOf(
+  statement: Statement,
+  counts: Counts,
+  lookup: Lookup,
+  depth = 0,
+): Source | "unsettled" | Refusal {
+  if (depth > DEEPEST) return refuse("54001", "prepared statements name each other too deeply");
+  const { effect } = statement;
+  if (effect?.kind === "execute") {
+    const prepared = lookup.statement(nameKey(effect.name));
+    if (prepared === "absent") return missingStatement(effect.name);
+    if (prepared === "unsettled" || "sqlstate" in prepared) return prepared;
+    if (prepared.statement !== undefined) return sourceOf(prepared.statement, counts, lookup, depth + 1);
+  }
+  if (effect?.kind === "fetch") {
+    const portal = lookup.portal(nameKey(effect.portal));
+    if (portal === "absent") return missingPortal(effect.portal, "cursor");
+    if (portal === "unsettled") return portal;
+    if (portal.statement !== undefined) return sourceOf(portal.statement, portal.counts, lookup, depth + 1);
+  }
+  return { shape: statement, counts };
+}
+
+export function isSource(source: Source | "unsettled" | Refusal): source is Source {
+  return source !== "unsettled" && "shape" in source;
+}
+
+/** In the words of FetchPreparedStatement and exec_bind_message. */
+export function missingStatement(name: string): Refusal {
+  return name === ""
+    ? refuse("26000", "unnamed prepared statement does not exist")
+    : refuse("26000", `prepared statement "${name}" does not exist`);
+}
+
+/** In the words of exec_execute_message and PerformPortalFetch. */
+export function missingPortal(name: string, what: "portal" | "cursor"): Refusal {
+  return refuse("34000", `${what} "${name}" does not exist`);
+}
+
+/** The name that a key stands for (see `nameKey`). */
+export function nameOf(key: string): string {
+  return Buffer.from(key, "latin1").toString("utf8");
+}

@@ -1,0 +1,68 @@
+import type { Target } from "../wire/frontend-messages.ts";
+import {
+  poisonedBind,
+  poisonedDescribe,
+  poisonedExecute,
+  poisonedParse,
+  poisonedQuery,
+} from "../wire/poison.ts";
+import type { Refusal } from "../wire/refusal.ts";
+import type { Exchange } from "./exchange.ts";
+import type { Judged } from "./judging.ts";
+
+/**
+ * Refusals, as the server itself would fail: a message of the same type that surely fails is sent in place of
+ * the client's, and the refusal takes the place of the server's error. So blocks and pipelines end as they
+ * would. docs/decisions.md, "Refusing inside a session". Each gives true: the message has been dealt with.
+ */
+export class Refusing {
+  readonly #exchange: Exchange;
+
+  constructor(exchange: Exchange) {
+    this.#exchange = exchange;
+  }
+
+  /** Query and FunctionCall. */
+  query(judged: Judged | undefined, refusal: Refusal): true {
+    const at = performance.now();
+    this.#exchange.sendQuery(poisonedQuery, {
+      kind: "query",
+      at,
+      refusal,
+      judged,
+      index: 0,
+      run: undefined,
+      begun: false,
+      failed: false,
+      spoiled: false,
+    });
+    return true;
+  }
+
+  parse(name: string, judged: Judged, refusal: Refusal): true {
+    const at = performance.now();
+    const reply = { kind: "parse", at, refusal, name, judged, change: undefined } as const;
+    this.#exchange.sendStep(poisonedParse(name), reply);
+    return true;
+  }
+
+  bind(portal: string, judged: Judged | undefined, refusal: Refusal): true {
+    const at = performance.now();
+    const reply = { kind: "bind", at, refusal, statement: "", judged, change: undefined } as const;
+    this.#exchange.sendStep(poisonedBind(portal), reply);
+    return true;
+  }
+
+  describe(of: Target, refusal: Refusal): true {
+    const reply = { kind: "describe", at: performance.now(), refusal, of } as const;
+    this.#exchange.sendStep(poisonedDescribe(of.target), reply);
+    return true;
+  }
+
+  execute(portalName: string, refusal: Refusal): true {
+    const at = performance.now();
+    const nothing = { unrolled: undefined, asked: 0, truncates: false, run: undefined };
+    this.#exchange.sendStep(poisonedExecute, { kind: "execute", at, refusal, portalName, ...nothing });
+    return true;
+  }
+}

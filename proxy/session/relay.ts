@@ -1,0 +1,24 @@
+import type { Frame } from "../wire/frames.ts";
+import type { Outbox } from "./outbox.ts";
+
+/** What a session does with the messages of its two sides. */
+export interface Relay {
+  readonly toClient: Outbox;
+  readonly toServer: Outbox;
+  /** A message of the client's. False: it cannot be dealt with yet, and must be handed in again. */
+  frontend(frame: Frame): boolean;
+  /** A message of the server's. False: as with `frontend`. */
+  backend(frame: Frame): boolean;
+  /** All that came of the server in one read event has been handed in. False: something still waits. */
+  settle(): boolean;
+  /** Whether a long message of the server's may be handed in by pieces. */
+  mayStream(type: number): boolean;
+  /** Nothing runs and no transaction is open. */
+  readonly isIdle: boolean;
+  /** The client has said that it ends the session. */
+  readonly terminated: boolean;
+  /** The server has said that it ends the session. */
+  readonly fatal: boolean;
+  /** The session ends: what runs leaves its trace. */
+  abandon(): void;
+}

@@ -1,0 +1,229 @@
+import type { Account, Batch, Grant, Meter } from "../guard/meter.ts";
+import { refusalOf } from "../guard/refusal.ts";
+import type { Limits, Role } from "../policy/policy.ts";
+import type { Frame } from "../wire/frames.ts";
+import { type Refusal, refuse } from "../wire/refusal.ts";
+import { readTrailingFields, trimDataRow } from "../wire/rows.ts";
+import type { Exchange } from "./exchange.ts";
+import { isLimited, type Run } from "./run.ts";
+
+/** A batch is charged at the latest when it has so many rows. */
+const BATCH_ROWS = 1_000;
+
+/** Rows of one read event that wait for the meter, as places in the buffers in which they came. */
+class Waiting implements Batch {
+  readonly run: Run;
+  readonly people: string[] = [];
+  readonly namespaces: readonly string[];
+  readonly unknownPerRow: number;
+  readonly #buffers: Buffer[] = [];
+  readonly #places: number[] = [];
+
+  constructor(run: Run) {
+    const { metering } = run.shape;
+    this.run = run;
+    this.namespaces = metering?.subjects.map(({ namespace }) => namespace) ?? [];
+    this.unknownPerRow = metering?.unknown ?? 0;
+  }
+
+  get rows(): number {
+    return this.#buffers.length;
+  }
+
+  /** `people` has got the row's identities before. */
+  add(buffer: Buffer, start: number, end: number): void {
+    this.#buffers.push(buffer);
+    this.#places.push(start, end);
+  }
+
+  /** Gives the leading rows out. */
+  release(rows: number, to: (buffer: Buffer, start: number, end: number) => void): void {
+    for (const [row, buffer] of this.#buffers.entries()) {
+      if (row === rows) break;
+      const start = this.#places[2 * row] ?? 0;
+      const end = this.#places[2 * row + 1] ?? start;
+      to(buffer, start, end);
+      this.run.rows++;
+      this.run.bytes += end - start - HEADER;
+    }
+    const width = this.namespaces.length;
+    for (let i = 0; i < rows * width; i++) {
+      this.run.people.add(this.namespaces[i % width] ?? "", this.people[i] ?? "");
+    }
+    this.run.people.addUnknown(rows * this.unknownPerRow);
+  }
+}
+
+/** Type byte and length word. */
+const HEADER = 5;
+
+/**
+ * What leaves of a result: appended fields are taken off, rows and bytes are held against the role's limits,
+ * people against its budgets. Past any of them nothing more leaves.
+ */
+export class Results {
+  readonly #exchange: Exchange;
+  #waiting: Waiting | undefined;
+  #charging = false;
+  /** Whether the pieces of a long row follow the first one. */
+  #passing = false;
+  /** Of the row at hand. */
+  readonly #identities: string[] = [];
+  #meter: { readonly role: Role; readonly account: Account; readonly meter: Meter } | undefined;
+
+  constructor(exchange: Exchange) {
+    this.#exchange = exchange;
+  }
+
+  /** Whether a long row of this statement may pass while it still arrives. */
+  mayStream(run: Run): boolean {
+    return run.extraFields === 0 && this.#meterFor(run) === undefined;
+  }
+
+  /** A DataRow, or a row of COPY. False: it must wait until those before it are charged. */
+  row(frame: Frame, run: Run): boolean {
+    if (frame.piece === "middle" || frame.piece === "last") {
+      if (this.#passing) this.#exchange.toClient.forward(frame);
+      return true;
+    }
+    // What the meter has been asked about must not grow meanwhile.
+    if (this.#charging) return false;
+    const meter = this.#meterFor(run);
+    if ((this.#waiting?.rows ?? 0) >= BATCH_ROWS && !this.release()) return false;
+    this.#passing = false;
+    const length = frame.buffer.readInt32BE(frame.start + 1) - 4;
+    if (run.cut !== undefined || run.truncated || !this.#fits(run, length)) return true;
+    if (meter === undefined) this.#pass(frame, run, length);
+    else this.#wait(frame, run);
+    return true;
+  }
+
+  /** What belongs to a result and is no row: the header line of COPY, its trailer. */
+  plain(frame: Frame, run: Run): boolean {
+    if (!this.release()) return false;
+    this.#passing = run.cut === undefined;
+    if (this.#passing) this.#exchange.toClient.forward(frame);
+    return true;
+  }
+
+  /** Charges and releases what waits. False: the meter has yet to answer; `wake` is called when it has. */
+  release(): boolean {
+    const waiting = this.#waiting;
+    if (this.#charging) return false;
+    if (waiting === undefined) return true;
+    const meter = this.#meterFor(waiting.run);
+    const grant = meter === undefined ? ALL : meter.charge(waiting);
+    if (!(grant instanceof Promise)) {
+      this.#settle(waiting, grant);
+      return true;
+    }
+    this.#charging = true;
+    void grant.then((answer) => {
+      this.#charging = false;
+      this.#settle(waiting, answer);
+      this.#exchange.wake();
+    });
+    return false;
+  }
+
+  #pass(frame: Frame, run: Run, length: number): void {
+    const { toClient } = this.#exchange;
+    const extra = run.extraFields;
+    this.#passing = true;
+    run.rows++;
+    if (extra > 0) {
+      this.#identities.length = 0;
+      readTrailingFields(frame, extra, this.#identities);
+      for (const [i, identity] of this.#identities.entries()) {
+        run.people.add(run.shape.metering?.subjects[i]?.namespace ?? "", identity);
+      }
+      const end = trimDataRow(frame, extra);
+      run.bytes += end - frame.start - HEADER;
+      toClient.lend(frame.buffer, frame.start, end);
+    } else {
+      run.bytes += length;
+      toClient.forward(frame);
+    }
+    run.people.addUnknown(run.shape.metering?.unknown ?? 0);
+  }
+
+  #wait(frame: Frame, run: Run): void {
+    if (this.#waiting?.run !== run) this.#waiting = new Waiting(run);
+    const extra = run.extraFields;
+    if (extra > 0) readTrailingFields(frame, extra, this.#waiting.people);
+    const end = extra > 0 ? trimDataRow(frame, extra) : frame.end;
+    this.#waiting.add(frame.buffer, frame.start, end);
+  }
+
+  #settle(waiting: Waiting, grant: Grant): void {
+    this.#waiting = undefined;
+    const rows = grant.kind === "all" ? waiting.rows : grant.kind === "part" ? grant.rows : 0;
+    waiting.release(rows, (buffer, start, end) => this.#exchange.toClient.lend(buffer, start, end));
+    const account = this.#meter?.account;
+    // A cut for the rows' own limit may have been noted already; the budget stopped an earlier row.
+    if (grant.kind !== "all" && account !== undefined) waiting.run.cut = refusalOf(grant, account);
+  }
+
+  /** Counts one more row against the limits; false when it is past them. */
+  #fits(run: Run, length: number): boolean {
+    const { counts } = run;
+    if (!run.shape.limited) return true;
+    const role = this.#exchange.judging.role;
+    const { rows, bytes } = role.limits;
+    const past =
+      rows !== undefined && counts.rows + 1 > rows
+        ? "rows"
+        : bytes !== undefined && counts.bytes + length > bytes
+          ? "bytes"
+          : undefined;
+    if (past === undefined) {
+      counts.rows++;
+      counts.bytes += length;
+      return true;
+    }
+    // COPY is truncated by its own LIMIT, which knows of rows alone.
+    if (run.truncates && (run.copy === undefined || past === "rows")) run.truncated = true;
+    else run.cut = excess(role, past);
+    return false;
+  }
+
+  /** Undefined where nothing of the statement's rows is counted against a budget. */
+  #meterFor(run: Run): Meter | undefined {
+    const { judging, established, parts } = this.#exchange;
+    const { role } = judging;
+    if (role.budget.length === 0 || !run.isLimited) return undefined;
+    if (this.#meter?.role !== role) {
+      const account = { database: established.database, user: established.user, windows: role.budget };
+      this.#meter = { role, account, meter: parts.meter(account) };
+    }
+    return this.#meter.meter;
+  }
+}
+
+const ALL: Grant = { kind: "all" };
+
+/** Whether results of this statement can be cut off for this role. */
+export function canBeCut(role: Role, shape: Parameters<typeof isLimited>[0]): boolean {
+  const { rows, bytes } = role.limits;
+  return (
+    (shape.limited && (rows !== undefined || bytes !== undefined)) ||
+    (role.budget.length > 0 && isLimited(shape))
+  );
+}
+
+/** What is told when a result is past a limit of the role. */
+export function excess(role: Role, past: "rows" | "bytes"): Refusal {
+  const limit = role.limits[past];
+  return refuse("54000", `this statement returned more than ${limit} ${past}`, {
+    detail: `Role "${role.name}" may have ${limit} ${past} from one statement.`,
+    hint: hintFor(role.limits, past),
+    rule: `roles.${role.name}.${past}`,
+  });
+}
+
+function hintFor({ onExcess }: Limits, past: "rows" | "bytes"): string {
+  const less = past === "rows" ? "Add a WHERE condition or a LIMIT" : "Ask for fewer rows or columns";
+  const alone =
+    onExcess === "truncate" ? ", or send the statement alone in its message so that it can be truncated" : "";
+  return `${less}${alone}; the policy sets "${past}:" of the role.`;
+}

@@ -1,0 +1,105 @@
+import type { Statement } from "../sql/verdict.ts";
+import type { Refusal } from "../wire/refusal.ts";
+import type { Judged } from "./judging.ts";
+
+/** How many people a statement's event names at most. */
+const NAMED = 300;
+/** How many are told apart; beyond it each sighting counts as somebody new. */
+const TOLD_APART = 20_000;
+
+/** The people whose rows one statement gave out. */
+export class People {
+  readonly #seen = new Map<string, readonly [namespace: string, identity: string]>();
+  #unnamed = 0;
+
+  /** "" is a subject that was NULL: nobody. */
+  add(namespace: string, identity: string): void {
+    if (identity === "") return;
+    const key = `${namespace}\0${identity}`;
+    if (this.#seen.has(key)) return;
+    if (this.#seen.size < TOLD_APART) this.#seen.set(key, [namespace, identity]);
+    else this.#unnamed++;
+  }
+
+  addUnknown(count: number): void {
+    this.#unnamed += count;
+  }
+
+  get count(): number {
+    return this.#seen.size + this.#unnamed;
+  }
+
+  /** The first of them, each made into what an event may hold. */
+  named(hash: (namespace: string, identity: string) => string): readonly string[] {
+    const names: string[] = [];
+    for (const [namespace, identity] of this.#seen.values()) {
+      if (names.length === NAMED) break;
+      names.push(hash(namespace, identity));
+    }
+    return names;
+  }
+}
+
+/** What a portal has given out over its life. */
+export interface Counts {
+  rows: number;
+  bytes: number;
+}
+
+/** Text that nobody understood, or a statement that the text did not seem to have. */
+export const UNKNOWN_STATEMENT: Statement = {
+  command: "OTHER",
+  kind: "other",
+  reads: [],
+  writes: [],
+  masked: [],
+  lookups: 0,
+  limited: false,
+};
+
+/** One statement while it is answered. */
+export class Run {
+  readonly judged: Judged;
+  readonly statement: Statement;
+  /** The statement whose rows come: of a FETCH or an EXECUTE the one that stands behind it. */
+  readonly shape: Statement;
+  /** Shared by all that reads from the same portal. */
+  readonly counts: Counts;
+  /** `performance.now()` at the client's message. */
+  readonly startedAt: number;
+  /** Released by this answer. */
+  rows = 0;
+  bytes = 0;
+  readonly people = new People();
+  /** The rest of the result is dropped, and this is told in its place. */
+  cut: Refusal | undefined;
+  /** Past the limit rows are dropped, and the result ends with a warning in place of an error. */
+  truncates = false;
+  truncated = false;
+  /** Of COPY TO: how the data is laid out, from CopyOutResponse. */
+  copy: { readonly binary: boolean; headerLine: boolean } | undefined;
+  isCancelled = false;
+
+  constructor(judged: Judged, statement: Statement, shape: Statement, counts: Counts, startedAt: number) {
+    this.judged = judged;
+    this.statement = statement;
+    this.shape = shape;
+    this.counts = counts;
+    this.startedAt = startedAt;
+  }
+
+  /** Fields at the end of each row that the client did not ask for. */
+  get extraFields(): number {
+    return this.shape.metering?.subjects.length ?? 0;
+  }
+
+  /** The role's limits and budgets hold for what it returns. */
+  get isLimited(): boolean {
+    return isLimited(this.shape);
+  }
+}
+
+/** Whether a role's limits and budgets hold for what the statement returns. */
+export function isLimited({ limited, metering }: Statement): boolean {
+  return limited || (metering !== undefined && (metering.subjects.length > 0 || metering.unknown > 0));
+}

@@ -1,0 +1,58 @@
+import type { Exchange } from "./exchange.ts";
+import { SessionEnd } from "./parts.ts";
+import { asAnswered, isSource, sourceOf } from "./prepared.ts";
+import type { ExecuteReply, QueryReply } from "./replies.ts";
+import { Run, UNKNOWN_STATEMENT } from "./run.ts";
+
+/**
+ * The statement that the reply is now about. It is made when its first answer comes, by what the server's
+ * names mean at that moment: nothing that was only foreseen decides what leaves.
+ */
+export function runOf(exchange: Exchange, reply: QueryReply | ExecuteReply): Run {
+  begin(exchange, reply);
+  reply.run ??= reply.kind === "query" ? runOfQuery(exchange, reply) : runOfExecute(exchange, reply);
+  return reply.run;
+}
+
+/** The same after an error, when the names need not mean anything. Undefined for a message that is no SQL. */
+export function failedRunOf(exchange: Exchange, reply: QueryReply | ExecuteReply): Run | undefined {
+  begin(exchange, reply);
+  if (reply.run !== undefined) return reply.run;
+  const portal = reply.kind === "execute" ? portalOfReply(exchange, reply) : undefined;
+  const judged = reply.kind === "query" ? reply.judged : portal?.judged;
+  if (judged === undefined) return undefined;
+  const statement = reply.kind === "query" ? judged.verdict.statements[reply.index] : portal?.statement;
+  const known = statement ?? UNKNOWN_STATEMENT;
+  return new Run(judged, known, known, { rows: 0, bytes: 0 }, reply.at);
+}
+
+/** A simple query ends the unnamed statement and the unnamed portal (exec_simple_query of tcop/postgres.c). */
+function begin({ names }: Exchange, reply: QueryReply | ExecuteReply): void {
+  if (reply.kind !== "query" || reply.begun) return;
+  reply.begun = true;
+  names.statements.delete("");
+  names.portals.delete("");
+}
+
+function runOfQuery(exchange: Exchange, { judged, index, at }: QueryReply): Run {
+  const statement = judged?.verdict.statements[index];
+  if (judged === undefined || statement === undefined) throw SessionEnd.outOfStep("One statement too many.");
+  const source = sourceOf(statement, { rows: 0, bytes: 0 }, asAnswered(exchange.names));
+  if (!isSource(source)) throw SessionEnd.outOfStep("A statement or cursor that nobody made.");
+  return new Run(judged, statement, source.shape, source.counts, at);
+}
+
+function runOfExecute(exchange: Exchange, reply: ExecuteReply): Run {
+  const portal = portalOfReply(exchange, reply);
+  if (portal?.statement === undefined) throw SessionEnd.outOfStep("A portal that nobody made.");
+  const source = sourceOf(portal.statement, portal.counts, asAnswered(exchange.names));
+  if (!isSource(source)) throw SessionEnd.outOfStep("A statement or cursor that nobody made.");
+  const run = new Run(portal.judged, portal.statement, source.shape, source.counts, reply.at);
+  run.truncates = reply.truncates;
+  return run;
+}
+
+/** Whose rows an Execute brings. */
+export function portalOfReply({ names }: Exchange, { unrolled, portalName }: ExecuteReply) {
+  return unrolled ?? names.portals.get(portalName);
+}

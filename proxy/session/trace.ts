@@ -1,0 +1,109 @@
+import type { SessionEvent, StatementEvent } from "../audit/event.ts";
+import type { Verdict } from "../sql/verdict.ts";
+import type { Refusal } from "../wire/refusal.ts";
+import type { Established } from "./established.ts";
+import type { Judged } from "./judging.ts";
+import type { SessionParts } from "./parts.ts";
+import type { Run } from "./run.ts";
+
+type Decision = Pick<StatementEvent, "decision" | "sqlstate" | "rule">;
+
+/** A verdict belongs to one text, byte for byte: its normalised form is made once. */
+const normalised = new WeakMap<Verdict, string>();
+
+/** What a session leaves in the audit log and in the metrics: one event for each statement that was decided. */
+export class Trace {
+  readonly #established: Established;
+  readonly #parts: SessionParts;
+
+  constructor(established: Established, parts: SessionParts) {
+    this.#established = established;
+    this.#parts = parts;
+  }
+
+  /** A statement has been answered; `sqlstate` when the answer was an error of the server's. */
+  answered(run: Run, sqlstate?: string): void {
+    this.#write(run, sqlstate === undefined ? decisionOf(run) : { ...decisionOf(run), sqlstate });
+  }
+
+  /** The policy says no; nothing of the statement reached the server. */
+  refused(run: Run, refusal: Refusal): void {
+    this.#write(run, refusedBy(refusal));
+  }
+
+  /** What would have become of it: the policy only observes. */
+  observed(run: Run, sqlstate?: string): void {
+    const { verdict } = run.judged;
+    const decision: Decision =
+      verdict.kind === "pass"
+        ? { decision: "allow" }
+        : verdict.kind === "rewrite"
+          ? { decision: "observe" }
+          : { ...refusedBy(verdict.refusal), decision: "observe" };
+    this.#write(run, sqlstate === undefined ? decision : { ...decision, sqlstate });
+  }
+
+  loggedOut(role: string): void {
+    const { id, user, database, address, application } = this.#established;
+    const event: SessionEvent = {
+      kind: "logout",
+      time: this.#parts.now(),
+      session: id,
+      user,
+      role,
+      database,
+      client: address,
+      application,
+    };
+    this.#parts.audit.write(event);
+  }
+
+  #write(run: Run, decision: Decision): void {
+    const { audit, metrics, now } = this.#parts;
+    const { id, user, database, address } = this.#established;
+    const { judged, statement, shape } = run;
+    const event: StatementEvent = {
+      kind: "statement",
+      time: now(),
+      session: id,
+      user,
+      role: judged.scope.role.name,
+      database,
+      client: address,
+      application: this.#established.parameters.get("application_name") ?? this.#established.application,
+      command: statement.command,
+      statement: this.#text(judged),
+      relations: [...new Set([...shape.reads, ...shape.writes])],
+      masked: shape.masked,
+      lookups: shape.lookups,
+      ...decision,
+      policy: judged.scope.policy.version,
+      rows: run.rows,
+      bytes: run.bytes,
+      subjects: run.people.named((namespace, identity) => audit.hashSubject(namespace, identity)),
+      people: run.people.count,
+      duration: performance.now() - run.startedAt,
+    };
+    audit.write(event);
+    metrics.statement(event);
+  }
+
+  #text({ text, verdict }: Judged): string {
+    let known = normalised.get(verdict);
+    if (known === undefined) {
+      known = this.#parts.normalise(text.toString("utf8"));
+      normalised.set(verdict, known);
+    }
+    return known;
+  }
+}
+
+function decisionOf({ cut, truncated, shape }: Run): Decision {
+  if (cut !== undefined) return { ...refusedBy(cut), decision: "cut" };
+  if (truncated) return { decision: "cut" };
+  return { decision: shape.masked.length > 0 ? "mask" : "allow" };
+}
+
+function refusedBy({ sqlstate, rule }: Refusal): Decision {
+  return { decision: "refuse", sqlstate, ...(rule === undefined ? {} : { rule }) };
+}

@@ -1,0 +1,241 @@
+import { decodeParameterStatus, decodeReadyForQuery } from "../wire/backend-messages.ts";
+import { decodeError } from "../wire/errors.ts";
+import { type Frame, ProtocolViolation } from "../wire/frames.ts";
+import {
+  decodeBind,
+  decodeClose,
+  decodeExecute,
+  decodeParse,
+  decodeQuery,
+} from "../wire/frontend-messages.ts";
+import { Backend, Frontend, type TransactionStatus } from "../wire/messages.ts";
+import type { Established } from "./established.ts";
+import type { Judged, Judging } from "./judging.ts";
+import { Outbox } from "./outbox.ts";
+import type { SessionParts } from "./parts.ts";
+import type { Relay } from "./relay.ts";
+import { Run, UNKNOWN_STATEMENT } from "./run.ts";
+import type { Trace } from "./trace.ts";
+
+/** A message that brings results, or ends a pipeline. */
+interface Expected {
+  readonly kind: "query" | "execute" | "sync";
+  readonly judged: Judged | undefined;
+  readonly at: number;
+  /** Of a query: the statement that is being answered. */
+  index: number;
+  run: Run | undefined;
+}
+
+/**
+ * The session of a role that sees all, or of a policy that only observes: every byte passes as it came. What
+ * is noted beside it, for audit and metrics, hangs on no answer and holds nothing up; where client and server
+ * do what nobody foresaw, it is the notes that are wrong.
+ */
+export class TransparentRelay implements Relay {
+  readonly toClient = new Outbox();
+  readonly toServer = new Outbox();
+  terminated = false;
+  fatal = false;
+  readonly #established: Established;
+  readonly #parts: SessionParts;
+  readonly #judging: Judging;
+  readonly #trace: Trace;
+  readonly #statements = new Map<string, Judged>();
+  readonly #portals = new Map<string, Judged>();
+  #expected: Expected[] = [];
+  #status: TransactionStatus = "I";
+  #copyIn = false;
+  /** DDL has passed since the last time that no transaction was open. */
+  #defined = false;
+
+  constructor(established: Established, parts: SessionParts, judging: Judging, trace: Trace) {
+    this.#established = established;
+    this.#parts = parts;
+    this.#judging = judging;
+    this.#trace = trace;
+  }
+
+  get isIdle(): boolean {
+    return this.#expected.length === 0 && this.#status === "I";
+  }
+
+  frontend(frame: Frame): boolean {
+    if (!SPOKEN.has(frame.type)) throw new ProtocolViolation(`invalid frontend message type ${frame.type}`);
+    if (frame.piece === "whole" && !this.#copyIn) this.#note(frame);
+    else this.#noteCopy(frame);
+    this.toServer.forward(frame);
+    return true;
+  }
+
+  backend(frame: Frame): boolean {
+    switch (frame.type) {
+      case Backend.DataRow:
+      case Backend.CopyData:
+        this.#row(frame);
+        break;
+      case Backend.CopyInResponse:
+        this.#copyInResponse();
+        break;
+      case Backend.CommandComplete:
+      case Backend.EmptyQueryResponse:
+      case Backend.PortalSuspended:
+        this.#completed();
+        break;
+      case Backend.ErrorResponse:
+        this.#failed(frame);
+        break;
+      case Backend.ReadyForQuery:
+        this.#ready(frame);
+        break;
+      case Backend.ParameterStatus: {
+        const { name, value } = decodeParameterStatus(frame);
+        this.#established.parameters.set(name, value);
+        if (name === "search_path") this.#judging.path.report(value);
+        break;
+      }
+    }
+    this.toClient.forward(frame);
+    return true;
+  }
+
+  settle(): true {
+    return true;
+  }
+
+  mayStream(type: number): boolean {
+    return type === Backend.DataRow || type === Backend.CopyData;
+  }
+
+  abandon(): void {
+    const run = this.#expected[0]?.run;
+    if (run !== undefined) this.#trace.observed(run, "08006");
+  }
+
+  #note(frame: Frame): void {
+    switch (frame.type) {
+      case Frontend.Query: {
+        const { sqlStart, sqlEnd } = decodeQuery(frame);
+        this.#expect("query", this.#judge(frame.buffer.subarray(sqlStart, sqlEnd)));
+        break;
+      }
+      case Frontend.Parse: {
+        const { statement, sqlStart, sqlEnd } = decodeParse(frame);
+        this.#statements.set(statement, this.#judge(Buffer.from(frame.buffer.subarray(sqlStart, sqlEnd))));
+        break;
+      }
+      case Frontend.Bind: {
+        const { portal, statement } = decodeBind(frame);
+        const judged = this.#statements.get(statement);
+        if (judged !== undefined) this.#portals.set(portal, judged);
+        else this.#portals.delete(portal);
+        break;
+      }
+      case Frontend.Close: {
+        const { target, name } = decodeClose(frame);
+        (target === "statement" ? this.#statements : this.#portals).delete(name);
+        break;
+      }
+      case Frontend.Execute:
+        this.#expect("execute", this.#portals.get(decodeExecute(frame).portal));
+        break;
+      case Frontend.FunctionCall:
+        this.#expect("query", undefined);
+        break;
+      case Frontend.Sync:
+        this.#expect("sync", undefined);
+        break;
+      case Frontend.Terminate:
+        this.terminated = true;
+        break;
+    }
+  }
+
+  /** In a COPY the server reads whatever comes as part of it, up to its end. */
+  #noteCopy({ type }: Frame): void {
+    if (type === Frontend.Terminate) this.terminated = true;
+    if (type !== Frontend.CopyData && type !== Frontend.Sync && type !== Frontend.Flush) this.#copyIn = false;
+  }
+
+  #judge(text: Buffer): Judged {
+    const scope = this.#judging.scope();
+    if (scope === undefined) throw new Error("a transparent session needs no answer to have its scope");
+    return this.#judging.judge(text, scope);
+  }
+
+  #expect(kind: Expected["kind"], judged: Judged | undefined): void {
+    this.#expected.push({ kind, judged, at: performance.now(), index: 0, run: undefined });
+  }
+
+  /** The statement that is being answered, as far as the notes tell. */
+  #running(): Expected | undefined {
+    while (this.#expected[0]?.kind === "sync") this.#expected.shift();
+    const [head] = this.#expected;
+    if (head?.judged === undefined) return head;
+    const { verdict } = head.judged;
+    if (head.run === undefined) {
+      const statement = verdict.statements[head.index] ?? UNKNOWN_STATEMENT;
+      head.run = new Run(head.judged, statement, statement, { rows: 0, bytes: 0 }, head.at);
+    }
+    return head;
+  }
+
+  #row(frame: Frame): void {
+    if (frame.piece === "middle" || frame.piece === "last") return;
+    const run = this.#running()?.run;
+    if (run === undefined) return;
+    run.rows++;
+    run.bytes += frame.buffer.readInt32BE(frame.start + 1) - 4;
+  }
+
+  #copyInResponse(): void {
+    const head = this.#running();
+    this.#copyIn = true;
+    // What was sent behind it is read as part of the copy.
+    if (head !== undefined) this.#expected = [head];
+  }
+
+  #completed(): void {
+    const head = this.#running();
+    if (head === undefined) return;
+    if (head.run !== undefined) {
+      this.#trace.observed(head.run);
+      if (head.run.statement.effect?.kind === "definition") this.#defined = true;
+    }
+    head.run = undefined;
+    head.index++;
+    if (head.kind === "execute") this.#expected.shift();
+  }
+
+  #failed(frame: Frame): void {
+    const fields = decodeError(frame);
+    this.#copyIn = false;
+    if (fields.get("V") === "FATAL" || fields.get("V") === "PANIC") this.fatal = true;
+    // At a Sync it is the commit that failed.
+    const isStatement = this.#expected[0]?.kind !== "sync";
+    const run = isStatement ? this.#running()?.run : undefined;
+    if (run !== undefined) this.#trace.observed(run, fields.get("C") ?? "XX000");
+    const [head] = this.#expected;
+    if (head === undefined) return;
+    head.run = undefined;
+    // A simple query is over with ReadyForQuery; in the extended protocol all is skipped up to Sync.
+    if (head.kind !== "execute") return;
+    const sync = this.#expected.findIndex(({ kind }) => kind === "sync");
+    this.#expected = sync < 0 ? [] : this.#expected.slice(sync);
+  }
+
+  #ready(frame: Frame): void {
+    this.#status = decodeReadyForQuery(frame);
+    const ended = this.#expected.findIndex(({ kind }) => kind !== "execute");
+    if (ended >= 0) this.#expected.splice(0, ended + 1);
+    if (this.#status !== "I" || !this.#defined) return;
+    this.#defined = false;
+    this.#parts.catalog.refresh().catch(() => {
+      this.#parts.log.warn("the catalog could not be read after DDL; the timer will try again");
+    });
+  }
+}
+
+const SPOKEN: ReadonlySet<number> = new Set(
+  Object.values(Frontend).filter((type) => type !== Frontend.Password),
+);
