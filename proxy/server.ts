@@ -11,9 +11,12 @@ import type { PolicySet } from "./policy/load.ts";
 import { CancelKeys } from "./session/cancel.ts";
 import { Connection, type ConnectionParts, type PrepareSession } from "./session/connection.ts";
 import type { Authenticating } from "./session/login.ts";
+import { prepareWith } from "./session/prepare.ts";
+import { runSession } from "./session/session.ts";
 import type { ClientTls } from "./session/start-up.ts";
 import type { Address, Settings } from "./settings.ts";
 import type { Scopes, VerdictCache } from "./sql/cache.ts";
+import { normalise } from "./sql/parse.ts";
 import { refuseSession } from "./wire/refusal.ts";
 import { TlsAcceptor } from "./wire/tls.ts";
 import type { Upstream } from "./wire/upstream.ts";
@@ -119,8 +122,8 @@ function connectionParts(
   tls: ClientTls | undefined,
   connections: Connections,
 ): ConnectionParts {
-  const { settings, prepareSession } = parts;
-  if (prepareSession === undefined) throw new Error("no session to run");
+  const { settings } = parts;
+  const now = parts.now ?? Date.now;
   const authenticating: Authenticating =
     settings.auth === "scram" ? { mode: "scram", users: users.current } : { mode: "passthrough" };
   return {
@@ -141,10 +144,10 @@ function connectionParts(
             hint: `This proxy takes ${settings.maxClients} clients at a time (--max-clients).`,
           });
     },
-    prepareSession,
+    prepareSession: parts.prepareSession ?? prepareWith({ ...parts, now, normalise }, runSession),
     audit: parts.audit,
     metrics: parts.metrics,
-    now: parts.now ?? Date.now,
+    now,
   };
 }
 
