@@ -103,9 +103,14 @@ export interface Token {
 export function scanTokens(text: string): readonly Token[] {
   const plain = plainTokens(text);
   if (plain !== undefined) return plain;
-  return scanSync(text)
+  return scanSync(text.replaceAll(/\p{Cc}/gu, blankControl))
     .tokens.filter(({ tokenName }) => tokenName !== "SQL_COMMENT" && tokenName !== "C_COMMENT")
     .map(({ start, end, text: token }) => ({ start, end, text: token }));
+}
+
+/** The scanner's JSON leaves ASCII control characters bare, and cannot be read then. They stand inside of literals, quoted names and comments, or are white space. */
+function blankControl(character: string): string {
+  return character < " " && !"\t\n\r".includes(character) ? " " : character;
 }
 
 /** The text with literals replaced by $n, for audit events; empty when it does not parse. */

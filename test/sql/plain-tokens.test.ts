@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { loadModule, scanSync } from "libpg-query";
 import { beforeAll, expect, test } from "vitest";
-import { parseText } from "../../proxy/sql/parse.ts";
+import { parseText, scanTokens } from "../../proxy/sql/parse.ts";
 import { plainTokens } from "../../proxy/sql/plain-tokens.ts";
 import { readCorpus } from "./corpus.ts";
 
@@ -20,7 +20,7 @@ function scanned(text: string) {
 
 /** Pieces that meet each other badly: what one of them means depends on its neighbours. */
 const PIECES = [
-  ..."abeEnNxXuU_19 \t\n\r\f\v'\"$&.,:;()[]<>=!+-*/%|#~@^`?\\{}é\u00a0".split(""),
+  ..."abeEnNxXuU_19 \t\n\r'\"$&.,:;()[]<>=!+-*/%|#~@^`?\\{}é\u00a0".split(""),
   ..."'a' 'a''b' \"a\" \"a\"\"b\" a1 $1 $a$ $$ 1.5 1e5 0x1f 1_000 .5 1.. -- /* */ :: := => <= <> != || |/ uescape U& E' $1a".split(
     " ",
   ),
@@ -37,9 +37,9 @@ test("plain texts have the tokens that Postgres's own scanner gives; others have
       // A blank text has none; the scanner has no word for that.
       expect(tokens).toEqual(scanned(sql) ?? []);
     }),
-    { numRuns: 20_000 },
+    { numRuns: 5_000 },
   );
-  expect(plain).toBeGreaterThan(1000);
+  expect(plain).toBeGreaterThan(250);
 });
 
 test("comments, escapes, dollars and rare operators are left to Postgres's scanner", () => {
@@ -60,6 +60,13 @@ test("comments, escapes, dollars and rare operators are left to Postgres's scann
     '"a',
   ])
     expect(plainTokens(sql)).toBeUndefined();
+});
+
+test("control characters in literals disturb neither way of reading", () => {
+  expect(scanTokens("SELECT '\u0001' , a").map(({ start }) => start)).toEqual([0, 7, 11, 13]);
+  expect(scanTokens("SELECT E'\u0001\u000b', /* \u0002 */ é").map(({ start }) => start)).toEqual([
+    0, 7, 12, 22,
+  ]);
 });
 
 for (const name of ["clients", "regress"] as const) {
