@@ -181,9 +181,13 @@ export class UnknownSyntax extends Error {}
 
 /** `{ "ColumnRef": body }` → `["ColumnRef", body]`. */
 export function nodeOf(node: object): readonly [type: string, body: Body] {
-  const entry = Object.entries(node)[0];
-  if (entry === undefined || typeof entry[1] !== "object") throw new UnknownSyntax("an empty node");
-  return entry as [string, Body];
+  // Called for every node: one key, without the arrays of Object.entries.
+  for (const type in node) {
+    const body: unknown = node[type as keyof typeof node];
+    if (typeof body === "object") return [type, body as Body];
+    break;
+  }
+  throw new UnknownSyntax("an empty node");
 }
 
 /** Visits the direct children of a node in the order of its fields. Throws UnknownSyntax for what is not listed. */
@@ -202,5 +206,9 @@ export function forEachChild(type: string, body: Body, visit: (type: string, bod
 
 /** Visits one wrapped node; an empty one (a NULL in a list, as in `DISTINCT` without ON) is nothing. */
 export function visitNode(node: object, visit: (type: string, body: Body) => void): void {
-  if (Object.keys(node).length > 0) visit(...nodeOf(node));
+  for (const _ in node) {
+    const [type, body] = nodeOf(node);
+    visit(type, body);
+    return;
+  }
 }

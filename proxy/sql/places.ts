@@ -4,17 +4,16 @@ import type { Source } from "./source.ts";
 
 /** The smallest location in the nodes: where their text begins, but for parentheses, LATERAL and ONLY before it. */
 export function firstPlace(nodes: readonly Node[]): number | undefined {
-  let smallest: number | undefined;
-  JSON.stringify(nodes, (key, value) => {
-    if (
-      key === "location" &&
-      typeof value === "number" &&
-      value > 0 &&
-      (smallest === undefined || value < smallest)
-    )
-      smallest = value;
-    return value;
-  });
+  const smallest = smallestPlace(nodes, Number.POSITIVE_INFINITY);
+  return smallest === Number.POSITIVE_INFINITY ? undefined : smallest;
+}
+
+function smallestPlace(tree: object, least: number): number {
+  let smallest = least;
+  for (const [key, value] of Object.entries(tree)) {
+    if (typeof value === "object" && value !== null) smallest = smallestPlace(value, smallest);
+    else if (key === "location" && value > 0 && value < smallest) smallest = value;
+  }
   return smallest;
 }
 

@@ -31,10 +31,9 @@ export function leftover(
   const bareNames = movedOffsets(rewritten.edits, expected.bareNames);
   const targets = movedOffsets(rewritten.edits, expected.targets);
   let wrong: string | undefined;
-  const look = (value: unknown): void => {
-    if (value === null || typeof value !== "object") return;
+  const look = (value: object): void => {
     if ("relname" in value && typeof value.relname === "string") wrong ??= judge(value as Named);
-    for (const child of Object.values(value)) look(child);
+    for (const child of Object.values(value)) if (typeof child === "object" && child !== null) look(child);
   };
   const judge = ({ schemaname, relname, location }: Named): string | undefined => {
     if (schemaname === undefined) return bareNames.has(location ?? 0) ? undefined : relname;
