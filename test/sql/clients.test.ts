@@ -79,6 +79,32 @@ describe("statements of the corpus", () => {
   });
   afterAll(() => agent.close());
 
+  test.each([
+    "SET CONSTRAINTS customers_fk, other_fk DEFERRED",
+    "SET CONSTRAINTS ALL IMMEDIATE",
+    "SET LOCAL synchronous_commit = off",
+    "SET enable_memoize = off; RESET enable_memoize",
+    "SELECT regrole('anna'), tsquery('a & b'), pg_catalog.int8range('[1,2)')",
+    "SELECT name, current_setting(name) FROM pg_settings",
+    "SELECT slot_name FROM pg_replication_slots",
+    "SELECT foreign_server_name FROM information_schema.foreign_servers",
+    "SELECT pg_last_wal_replay_lsn(), pg_relation_filepath('plain')",
+  ])("accepted: %s", (sql) => {
+    expect(agent.judge(sql).kind).not.toBe("refuse");
+  });
+
+  test.each([
+    "SELECT current_setting(s.name) FROM (SELECT 'app.secret' AS name) s",
+    "SELECT current_setting(s.name) FROM pg_settings s(setting, name)",
+    "SELECT current_setting(name) FROM pg_settings, (SELECT 'app.secret' AS name) other",
+    "SELECT set_config(s.name, 'x', false) FROM pg_settings s",
+    "SELECT positive('1')",
+    "SELECT plain(ROW(1, 'a'))",
+    "SET CONSTRAINTS public.customers DEFERRED",
+  ])("refused still: %s", (sql) => {
+    expect(agent.judge(sql).kind).toBe("refuse");
+  });
+
   test.skipIf(clients === undefined)(
     "no statement of a real client is refused for its syntax, functions or types",
     async () => {
