@@ -1,0 +1,227 @@
+import pg from "pg";
+import type { AuditEvent, StatementEvent } from "../../proxy/audit/event.ts";
+import { Catalogs } from "../../proxy/catalog/catalogs.ts";
+import type { CounterStore } from "../../proxy/guard/meter.ts";
+import { createMemoryStore } from "../../proxy/guard/store-memory.ts";
+import { deriveKeys, randomSecret } from "../../proxy/keys.ts";
+import { createLog } from "../../proxy/log.ts";
+import { createMetrics } from "../../proxy/metrics.ts";
+import { compilePolicies, type PolicySet } from "../../proxy/policy/load.ts";
+import { startServer } from "../../proxy/server.ts";
+import { Scopes, VerdictCache } from "../../proxy/sql/cache.ts";
+import { loadParser } from "../../proxy/sql/parse.ts";
+import { startupMessage } from "../../proxy/wire/startup.ts";
+import { parseUpstream } from "../../proxy/wire/upstream.ts";
+import type { TestDatabase } from "../harness/postgres.ts";
+import { RawClient } from "../server/sluice.ts";
+
+await loadParser();
+
+export interface Sluice {
+  readonly port: number;
+  readonly events: readonly AuditEvent[];
+  readonly log: readonly string[];
+  setPolicy(text: string): void;
+  /** The statements' events since the last call. */
+  statements(): readonly StatementEvent[];
+  connect(user: string): Promise<pg.Client>;
+  /** A client past log-in that speaks the protocol message by message. */
+  raw(user: string): Promise<Raw>;
+  uri(user: string): string;
+  close(): Promise<void>;
+}
+
+export interface SluiceOptions {
+  readonly policy: string;
+  readonly store?: CounterStore;
+}
+
+/** A whole proxy but for commands: real log-in, real analysis, counters in memory, events in an array. */
+export async function startSluice(database: TestDatabase, options: SluiceOptions): Promise<Sluice> {
+  const upstream = parseUpstream(`${database.uri}?sslmode=disable`, {});
+  if (!upstream.ok) throw new Error(upstream.problem);
+  let policies = policiesOf(options.policy);
+  const events: AuditEvent[] = [];
+  let told = 0;
+  const log: string[] = [];
+  const store = options.store ?? createMemoryStore();
+  const catalogs = new Catalogs({ connection: { connectionString: database.uri }, probeSeconds: 3600 });
+  const server = await startServer({
+    settings: {
+      listen: { host: "127.0.0.1", port: 0 },
+      auth: "passthrough",
+      users: undefined,
+      tlsCert: undefined,
+      tlsKey: undefined,
+      tlsClientCa: undefined,
+      maxMessage: 1 << 20,
+      maxClients: 50,
+      loginTimeout: 20_000,
+      drainTimeout: 5_000,
+    },
+    upstream: upstream.upstream,
+    policies: () => policies,
+    audit: {
+      write: (event) => {
+        events.push(event);
+      },
+      hashSubject: (namespace, value) => `${namespace} ${value}`,
+      durable: async () => true,
+      ready: true,
+      flush: async () => {},
+      close: async () => {},
+    },
+    metrics: createMetrics({ version: "test", databases: [] }),
+    log: createLog({ level: "debug", to: { write: (line) => log.push(line) } }),
+    keys: deriveKeys(randomSecret()),
+    catalogs,
+    store,
+    verdicts: new VerdictCache({ onLookup: () => {}, onAnalysed: () => {}, onLeftover: () => {} }),
+    scopes: new Scopes(),
+  });
+  const { port } = server.address;
+  const uri = (user: string) =>
+    `postgresql://${user}@127.0.0.1:${port}/${database.database}?sslmode=disable`;
+  return {
+    port,
+    events,
+    log,
+    uri,
+    setPolicy(text) {
+      policies = policiesOf(text);
+    },
+    statements() {
+      const fresh = events.slice(told);
+      told = events.length;
+      return fresh.filter((event) => event.kind === "statement");
+    },
+    async connect(user) {
+      const client = new pg.Client({ connectionString: uri(user) });
+      client.on("error", () => {});
+      await client.connect();
+      return client;
+    },
+    raw: (user) => Raw.logIn(port, user, database.database),
+    async close() {
+      await server.close();
+      await catalogs.close();
+      await store.close();
+    },
+  };
+}
+
+function policiesOf(text: string): PolicySet {
+  const compiled = compilePolicies([{ name: "test.yaml", text }]);
+  if (!compiled.ok) throw new Error(compiled.problems.map(({ message }) => message).join("\n"));
+  return compiled.policies;
+}
+
+export interface Message {
+  readonly type: string;
+  readonly bytes: Buffer;
+}
+
+/** A client that sends messages of its own making and reads what comes, one after the other. */
+export class Raw {
+  readonly #client: RawClient;
+
+  private constructor(client: RawClient) {
+    this.#client = client;
+  }
+
+  /** The server must trust: what follows log-in is under test here. */
+  static async logIn(port: number, user: string, database: string): Promise<Raw> {
+    const client = await RawClient.connect(port);
+    client.send(
+      startupMessage(
+        new Map([
+          ["user", user],
+          ["database", database],
+        ]),
+      ),
+    );
+    await client.until("Z");
+    return new Raw(client);
+  }
+
+  send(...messages: readonly Buffer[]): this {
+    this.#client.send(...messages);
+    return this;
+  }
+
+  next(): Promise<Message | undefined> {
+    return this.#client.message();
+  }
+
+  /** All messages up to the first of this type. */
+  until(type: string): Promise<readonly Message[]> {
+    return this.#client.until(type);
+  }
+
+  /** What comes up to ReadyForQuery, each message in a few characters. */
+  async answer(): Promise<string> {
+    return shortOf(await this.until("Z"));
+  }
+
+  get socket() {
+    return this.#client.socket;
+  }
+
+  closed(): Promise<void> {
+    return this.#client.closed();
+  }
+}
+
+/** `T(id,email) D D C(SELECT 2) Z(I)`: rows that are alike are counted, errors show their SQLSTATE. */
+export function shortOf(messages: readonly Message[]): string {
+  const words = messages.map(({ type, bytes }) => {
+    switch (type) {
+      case "T":
+        return `T(${namesOf(bytes).join(",")})`;
+      case "D":
+        return `D(${valuesOf(bytes).join(",")})`;
+      case "C":
+        return `C(${bytes.toString("utf8", 5, bytes.length - 1)})`;
+      case "Z":
+        return `Z(${bytes.toString("latin1", 5)})`;
+      case "E":
+        return `E(${fieldOf(bytes, "C")})`;
+      case "N":
+        return `N(${fieldOf(bytes, "C")})`;
+      default:
+        return type;
+    }
+  });
+  const rows = words.filter((word) => word.startsWith("D("));
+  if (rows.length <= 3) return words.join(" ");
+  const first = words.findIndex((word) => word.startsWith("D("));
+  return [...words.slice(0, first), `D×${rows.length}`, ...words.slice(first).filter((word) => !word.startsWith("D("))].join(" ");
+}
+
+/** A field of an ErrorResponse or NoticeResponse. */
+export function fieldOf(bytes: Buffer, code: string): string | undefined {
+  const fields = bytes.toString("utf8", 5).split("\0");
+  return fields.find((field) => field.startsWith(code))?.slice(1);
+}
+
+function namesOf(bytes: Buffer): readonly string[] {
+  const names: string[] = [];
+  let at = 7;
+  for (let i = bytes.readUInt16BE(5); i > 0; i--) {
+    const zero = bytes.indexOf(0, at);
+    names.push(bytes.toString("utf8", at, zero));
+    at = zero + 1 + 18;
+  }
+  return names;
+}
+
+export function valuesOf(bytes: Buffer): readonly string[] {
+  const values: string[] = [];
+  let at = 7;
+  for (let i = bytes.readUInt16BE(5); i > 0; i--) {
+    const length = bytes.readInt32BE(at);
+    values.push(length < 0 ? "NULL" : bytes.toString("utf8", at + 4, at + 4 + length));
+    at += 4 + Math.max(length, 0);
+  }
+  return values;
+}
