@@ -92,6 +92,7 @@ class FileLog implements AuditLog {
   #failing = false;
   #lostUnsaid = 0;
   #closed = false;
+  #closing: Promise<void> | undefined;
 
   static async open(options: FileLogOptions, writer: WriterName): Promise<FileLog> {
     const keys = auditKeys(options.key);
@@ -164,8 +165,14 @@ class FileLog implements AuditLog {
     while (this.#queue.durable.sequence < sequence) await this.#commit();
   }
 
-  async close(): Promise<void> {
-    if (this.#closed) return;
+  close(): Promise<void> {
+    this.#closing ??= this.#end();
+    return this.#closing;
+  }
+
+  async #end(): Promise<void> {
+    // What retention has begun is to be said while the log still takes it.
+    await this.#housekeeping;
     this.#sayLosses(this.#now());
     this.#closed = true;
     for (const interval of this.#intervals) clearInterval(interval);

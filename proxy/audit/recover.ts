@@ -29,15 +29,25 @@ export interface OpenSegment {
  */
 export async function recover(folder: string, writer: string): Promise<Recovered> {
   await removeDrafts(folder, writer);
-  const own = (await listSegments(folder)).filter((segment) => segment.writer === writer);
-  for (const file of own.slice(0, -1)) await compressClosed(folder, file);
+  const recovered = await findEnd(await ownSegments(folder, writer));
+  for (const file of await ownSegments(folder, writer)) {
+    if (file.number !== recovered.unclosed?.file.number) await compressClosed(folder, file);
+  }
+  return recovered;
+}
+
+async function ownSegments(folder: string, writer: string): Promise<readonly SegmentFile[]> {
+  return (await listSegments(folder)).filter((segment) => segment.writer === writer);
+}
+
+async function findEnd(own: readonly SegmentFile[]): Promise<Recovered> {
   let next = (own.at(-1)?.number ?? 0) + 1;
   let record: LogRecord | undefined;
   for (const file of own.toReversed()) {
     const end = await readEnd(file);
     if (end.damaged) record ??= { kind: "log damaged", segment: file.number };
     else if (end.torn > 0) record ??= { kind: "log repaired", segment: file.number, bytes: end.torn };
-    if (end.head !== undefined) return continued(folder, file, end, end.head, next, record);
+    if (end.head !== undefined) return continued(file, end, end.head, next, record);
     if (end.damaged) continue;
     // The process died in its first write to it.
     await rm(file.path);
@@ -86,7 +96,6 @@ async function readEnd(file: SegmentFile): Promise<End> {
 }
 
 async function continued(
-  folder: string,
   file: SegmentFile,
   end: End,
   head: Head,
@@ -94,7 +103,6 @@ async function continued(
   record: LogRecord | undefined,
 ): Promise<Recovered> {
   if (end.torn > 0 && !file.compressed) await cut(file, end.bytes);
-  if (end.closed) await compressClosed(folder, file);
   const writable = !end.closed && !end.damaged && !file.compressed;
   const { first, count, bytes } = end;
   return { head, next, unclosed: writable ? { file, first, count, bytes } : undefined, record };
@@ -116,10 +124,8 @@ async function compressClosed(folder: string, file: SegmentFile): Promise<void> 
     await rm(file.path.slice(0, -".gz".length), { force: true });
     return;
   }
-  const content = await readSegment(file);
-  let last: Buffer | undefined;
-  for (const line of linesOf(content)) last = intactLink(line) && line.bytes;
-  if (last !== undefined && recordOf(last)?.kind === "segment closed") await compress(folder, file);
+  const end = await readEnd(file);
+  if (end.closed && !end.damaged && end.torn === 0) await compress(folder, file);
 }
 
 /** Half-compressed files of a process that died. */

@@ -1,0 +1,118 @@
+import { join } from "node:path";
+import { beforeAll, beforeEach, expect, test } from "vitest";
+import { segmentName } from "../../proxy/audit/segments.ts";
+import { loadParser } from "../../proxy/sql/parse.ts";
+import { entriesOf, login, makeFolder, NOON, openLog, reading } from "./support.ts";
+
+let folder: string;
+
+beforeAll(loadParser);
+beforeEach(async () => {
+  folder = join(await makeFolder(), "audit");
+});
+
+async function entryOf(...events: Parameters<Awaited<ReturnType<typeof openLog>>["log"]["write"]>) {
+  const { log } = await openLog(folder);
+  for (const event of events) log.write(event);
+  await log.flush();
+  return (await entriesOf(folder)).at(-1);
+}
+
+test("a statement stands in OCSF's fields, and what OCSF has none for under unmapped", async () => {
+  const entry = await entryOf(
+    reading({
+      subjects: ["h".repeat(22)],
+      people: 1,
+      rule: "roles.agent.rows",
+      sqlstate: "54000",
+      decision: "cut",
+    }),
+  );
+  expect(entry).toMatchObject({
+    class_uid: 6005,
+    category_uid: 6,
+    activity_id: 1,
+    type_uid: 600501,
+    severity_id: 3,
+    time: NOON,
+    status_id: 2,
+    status_code: "54000",
+    action_id: 4,
+    duration: 1,
+    actor: {
+      user: { name: "anna", groups: [{ name: "agent" }] },
+      session: { uid: "s1" },
+      app_name: "helpdesk",
+    },
+    src_endpoint: { ip: "10.0.0.1" },
+    database: { name: "support" },
+    table: { name: "public.customers" },
+    query_info: { name: "SELECT", query_string: "SELECT name FROM customers WHERE id = $1", bytes: 20 },
+    policy: { uid: "p1" },
+    firewall_rule: { name: "roles.agent.rows" },
+    metadata: { version: "1.3.0", product: { name: "Sluice" }, sequence: 2 },
+    unmapped: { kind: "statement", decision: "cut", masked: ["name"], lookups: 0, rows: 1, people: 1 },
+  });
+});
+
+test.each([
+  ["SELECT", 1],
+  ["UPDATE", 2],
+  ["INSERT", 5],
+  ["DELETE", 7],
+  ["CREATE TABLE", 6],
+  ["SOMETHING NEW", 4],
+])("a %s has activity %i", async (command, activity) => {
+  expect(await entryOf(reading({ command }))).toMatchObject({
+    activity_id: activity,
+    type_uid: 600500 + activity,
+  });
+});
+
+test("a log-in is a connect, one that failed a denied connect", async () => {
+  expect(await entryOf(login("a"))).toMatchObject({ activity_id: 3, status_id: 1, action_id: 1 });
+  const refused = login("b", { kind: "login refused", sqlstate: "28P01", client: "local" });
+  const { log } = await openLog(`${folder}-2`);
+  log.write(refused);
+  await log.flush();
+  expect((await entriesOf(`${folder}-2`)).at(-1)).toMatchObject({
+    activity_id: 3,
+    status_id: 2,
+    action_id: 2,
+    status_code: "28P01",
+    src_endpoint: { name: "local" },
+  });
+});
+
+test("statements that differ in layout and constants alone have one fingerprint", async () => {
+  const { log } = await openLog(folder);
+  for (const statement of [
+    "SELECT a FROM t WHERE b = $1",
+    "select a\nfrom t where b=$2",
+    "SELECT c FROM t",
+    "SELEC",
+  ]) {
+    log.write(reading({ statement }));
+  }
+  await log.flush();
+  const uids = (await entriesOf(folder))
+    .slice(1)
+    .map(({ query_info }) => (query_info as { uid?: string }).uid);
+  expect(uids[0]).toMatch(/^[0-9a-f]{16}$/);
+  expect(uids[1]).toBe(uids[0]);
+  expect(uids[2]).not.toBe(uids[0]);
+  expect(uids[3]).toBeUndefined();
+});
+
+test("no client's text breaks a line or forges a field", async () => {
+  const evil = '"},"actor":{"user":{"name":"root"},"unmapped":{"subjects":["\n{"time":1}\u2028\ud800';
+  const entry = await entryOf(reading({ application: evil, statement: evil, user: evil }));
+  expect(entry).toMatchObject({
+    actor: { user: { name: evil }, app_name: evil },
+    query_info: { query_string: evil },
+  });
+});
+
+test("a segment's name says its day, its writer and its place", () => {
+  expect(segmentName("20260506", "host.1", 7)).toBe("audit-20260506-host.1-000007.jsonl");
+});
