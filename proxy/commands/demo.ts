@@ -89,12 +89,16 @@ async function show(options: Options, amounts: Amounts, screen: Screen, stops: S
 
 async function database(folder: string, amounts: Amounts, screen: Screen, stops: Stops) {
   screen.heading("Sluice demo");
-  await mkdir(folder, { recursive: true });
+  await mkdir(folder, { recursive: true, mode: 0o755 });
   const server = await startPostgres({
     dataFolder: join(folder, "postgres"),
     superuser: "postgres",
-    password: await superuserPassword(join(folder, "superuser")),
+    // He can run programs on this machine, so his password is random, unlike those of the demo's users.
+    password: await secretIn(join(folder, "superuser")),
     settings: { max_wal_size: "2GB", max_connections: "200" },
+  }).catch((error: Error) => {
+    if (!error.message.includes("postmaster.pid")) throw error;
+    throw new Error(`another demo runs on the data in ${folder}; give this one a folder of its own (--data)`);
   });
   stops.push(() => server.stop());
   screen.line(`  Postgres runs on ${HOST}:${server.port}, its data is in ${server.dataFolder}`);
@@ -107,9 +111,9 @@ async function database(folder: string, amounts: Amounts, screen: Screen, stops:
   return server;
 }
 
-/** The superuser can run programs on this machine, so his password is random, unlike those of the demo's users. */
-async function superuserPassword(file: string): Promise<string> {
-  await writeFile(file, randomBytes(24).toString("hex"), { mode: 0o600, flag: "wx" }).catch((error) => {
+/** Random at the first start, the same ever after. */
+async function secretIn(file: string): Promise<string> {
+  await writeFile(file, randomBytes(32).toString("hex"), { mode: 0o600, flag: "wx" }).catch((error) => {
     if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
   });
   return readFile(file, "utf8");
@@ -125,7 +129,11 @@ async function demoSettings(options: Options, serverUri: string): Promise<Settin
     ...["--policy", POLICY, "--audit", join(options.data, "audit")],
     ...(options.redis === undefined ? [] : ["--redis", options.redis]),
   ];
-  const env = { SLUICE_UPSTREAM: uriOf(serverUri, DATABASE), SLUICE_KEY: randomBytes(32).toString("hex") };
+  // The audit log goes on from the last start's, so it is signed with the same key.
+  const env = {
+    SLUICE_UPSTREAM: uriOf(serverUri, DATABASE),
+    SLUICE_KEY: await secretIn(join(options.data, "key")),
+  };
   const read = readSettings(argv, env);
   if (!read.ok) throw new Error(read.problems.join("\n"));
   return read.settings;

@@ -76,12 +76,12 @@ async function lookUp(agent: Client, screen: Screen): Promise<number> {
 }
 
 async function dump(agent: Client, screen: Screen) {
-  screen.heading("3. The same agent wants them all");
+  screen.heading("3. Another agent wants them all");
   const dumps: (string | undefined)[] = [];
   for (const sql of [
     "COPY customers TO STDOUT",
     "SELECT * FROM customers",
-    "SELECT string_agg(email, ',') FROM customers WHERE id < 5000",
+    "SELECT string_agg(name, ', ') FROM customers WHERE id BETWEEN 1 AND 5000",
   ]) {
     screen.statement("ben", sql);
     const { error } = await attempt(agent, sql);
@@ -98,21 +98,31 @@ async function dump(agent: Client, screen: Screen) {
 }
 
 async function drip(agent: Client, screen: Screen) {
-  screen.heading("4. So she takes them one by one");
+  screen.heading("4. An agent takes them one by one");
   screen.statement("anna", "SELECT name, phone FROM customers WHERE id = …");
   let read = 0;
   for (let id = 1001; id <= 1200; id++) {
     const { rows, error } = await attempt(agent, `SELECT name, phone FROM customers WHERE id = ${id}`);
     if (error) {
-      screen.progress(`  ${read} people read, then:`, "done");
+      screen.progress(`  ${read} more people read, then:`, "done");
       showError(error, screen);
+      await stillReadable(agent, screen);
       return { read, stoppedBy: error.code };
     }
     read += rows;
-    screen.progress(`  ${read} people read`, "running");
+    screen.progress(`  ${read} more people read`, "running");
   }
-  screen.progress(`  ${read} people read, and nothing stopped it`, "done");
+  screen.progress(`  ${read} more people read, and nothing stopped it`, "done");
   return { read, stoppedBy: undefined };
+}
+
+/** Work goes on with the customers whom the agent has on the phone already. */
+async function stillReadable(agent: Client, screen: Screen): Promise<void> {
+  const sql = `SELECT name FROM customers WHERE id = ${SEEN}`;
+  screen.statement("anna", sql);
+  const { rows, error } = await attempt(agent, sql);
+  if (error) screen.bad(`ERROR ${error.code}: ${error.message}`);
+  else screen.good(`${rows} row: whom she has read before, she may read again`);
 }
 
 async function application(app: Client, places: Places, screen: Screen): Promise<boolean> {

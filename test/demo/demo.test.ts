@@ -1,0 +1,52 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, expect, test, vi } from "vitest";
+import { demo } from "../../proxy/commands/demo.ts";
+
+afterEach(() => vi.restoreAllMocks());
+
+function collected(): { text: string } {
+  const output = { text: "" };
+  const take = (text: string | Uint8Array) => {
+    output.text += String(text);
+    return true;
+  };
+  vi.spyOn(process.stdout, "write").mockImplementation(take);
+  vi.spyOn(process.stderr, "write").mockImplementation(take);
+  return output;
+}
+
+test("one command shows the whole case: masks, a look-up, dumps that stop, a budget that is used up", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "sluice-demo-"));
+  const output = collected();
+  try {
+    expect(await demo(["--exit", "--data", folder]), output.text).toBe(0);
+    const { text } = output;
+    expect(text).toContain("filled in");
+    expect(text).toMatch(/email +\| t\*\*\*@example\.com +\| topaz\.bellthorn\.7@example\.com/);
+    expect(text.match(/ERROR (54000|42501): /g)).toHaveLength(3);
+    expect(text).toContain("30 of 5000 rows came");
+    // Customer 7 was the first of the thirty.
+    expect(text).toContain("29 more people read, then:");
+    expect(text.match(/ERROR 53400: /g)).toHaveLength(2);
+    expect(text).toContain("whom she has read before, she may read again");
+    expect(text).toContain("the same 100000 rows, value for value");
+    expect(text).toContain("psql postgresql://anna:");
+    expect(text).not.toContain("went through");
+
+    output.text = "";
+    expect(await demo(["--exit", "--data", folder]), output.text).toBe(0);
+    expect(output.text).toContain("the data of the last start is used again");
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}, 120_000);
+
+test("a mistake in the arguments is told, and nothing is started", async () => {
+  const output = collected();
+  expect(await demo(["--port", "0"])).toBe(2);
+  expect(await demo(["--nope"])).toBe(2);
+  expect(output.text).toContain("--port: not a port");
+  expect(output.text).toContain("'--nope'");
+});
