@@ -145,7 +145,7 @@ async function start(
     listen: settings.admin,
     metrics,
     log,
-    ready: () => readiness(state, store),
+    ready: () => readiness(state, store, audit),
   });
   stops.push(() => admin.close());
   stops.push(askUntilThere(catalogs, upstream.database ?? upstream.user ?? "postgres", state, log));
@@ -260,11 +260,12 @@ function askUntilThere(catalogs: Catalogs, database: string, state: State, log: 
 }
 
 /** What it says may be read by anybody who reaches the address: no host, user or version. */
-function readiness(state: State, store: CounterStore): Readiness {
+function readiness(state: State, store: CounterStore, audit: AuditLog): Readiness {
   const reasons: string[] = [];
   if (state.draining) reasons.push("draining");
   if (state.databaseProblem !== undefined) reasons.push("the database cannot be reached");
   if (!store.ready) reasons.push("the counters cannot be reached");
+  if (!audit.ready) reasons.push("the audit log cannot be written");
   return { ok: reasons.length === 0, reasons };
 }
 

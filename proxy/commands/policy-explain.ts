@@ -4,6 +4,7 @@ import type { LiveCatalog } from "../catalog/live.ts";
 import { deriveKeys, randomSecret } from "../keys.ts";
 import { describeProblem, loadPolicies, type PolicySet } from "../policy/load.ts";
 import { isRefusal, roleFor } from "../policy/roles.ts";
+import { effectiveSchemas } from "../session/search-path.ts";
 import { readSettings, type Settings } from "../settings.ts";
 import { analyse } from "../sql/analyse.ts";
 import { loadParser } from "../sql/parse.ts";
@@ -91,15 +92,9 @@ async function answer(question: Question, policies: PolicySet): Promise<number> 
   }
 }
 
-/** The schemas that exist of the path with which this user's sessions start. */
+/** Those of the path with which this user's sessions start. */
 async function searchPathOf(live: LiveCatalog, user: string): Promise<readonly string[]> {
-  const setting = (await live.searchPathOf(user)) ?? '"$user", public';
-  const names = [...setting.matchAll(/"((?:[^"]|"")*)"|([^\s,"]+)/g)].map(([, quoted, plain]) =>
-    quoted === undefined ? (plain ?? "") : quoted.replaceAll('""', '"'),
-  );
-  return names
-    .map((name) => (name === "$user" ? user : name))
-    .filter((name) => live.current.schemas.has(name) && name !== "pg_catalog");
+  return effectiveSchemas((await live.searchPathOf(user)) ?? '"$user", public', user, live.current);
 }
 
 function readQuestion(args: readonly string[]): Question | "help" | { readonly problems: readonly string[] } {
