@@ -1,0 +1,163 @@
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { beforeEach, describe, expect, test } from "vitest";
+import { auditSubject } from "../../proxy/commands/audit-subject.ts";
+import { auditVerify } from "../../proxy/commands/audit-verify.ts";
+import { auditWhoRead } from "../../proxy/commands/audit-who-read.ts";
+import { deriveKeys } from "../../proxy/keys.ts";
+import { makeFolder, openLog, reading } from "./support.ts";
+
+const SECRET = Buffer.alloc(32, 5);
+
+let base: string;
+let folder: string;
+let keyFile: string;
+let list: string;
+let anchors: string;
+
+/** The thief reads 200 people, anna 40, of whom one is on the list. */
+beforeEach(async () => {
+  base = await makeFolder();
+  folder = join(base, "audit");
+  keyFile = join(base, "key");
+  list = join(base, "leaked.csv");
+  anchors = join(base, "anchors.log");
+  await writeFile(keyFile, SECRET.toString("hex"), { mode: 0o600 });
+  await writeFile(list, `id\n${Array.from({ length: 30 }, (_, i) => 100 + i).join("\n")}\n`);
+  const opened = await openLog(folder, { key: deriveKeys(SECRET).audit });
+  const read = (user: string, person: number) => {
+    const subjects = [opened.log.hashSubject("public.customers.id", String(person))];
+    opened.log.write(reading({ user, subjects, people: 1, application: "x\u001b[31mred" }));
+  };
+  for (let i = 0; i < 200; i++) read("thief", 100 + i);
+  for (let i = 0; i < 400; i++) read(`agent${i % 10}`, 1000 + i);
+  read("anna", 105);
+  for (let i = 0; i < 40; i++) read("anna", 2000 + i);
+  await opened.log.close();
+  // As pino writes it.
+  await writeFile(
+    anchors,
+    opened.anchors.map((anchor) => `${JSON.stringify({ level: "info", anchor })}\n`).join(""),
+  );
+});
+
+type Command = (args: readonly string[], streams: { output: Sink; errors: Sink }) => Promise<number>;
+interface Sink {
+  write(text: string): unknown;
+}
+
+async function run(command: Command, ...args: string[]) {
+  let [output, errors] = ["", ""];
+  const status = await command(args, {
+    output: { write: (text) => (output += text) },
+    errors: { write: (text) => (errors += text) },
+  });
+  return { status, output, errors };
+}
+
+describe("audit who-read", () => {
+  const ask = (...more: string[]) =>
+    run(auditWhoRead, "--subjects", list, "--audit", folder, "--key-file", keyFile, ...more);
+
+  test("names the thief first, and how sure that is", async () => {
+    const { status, output, errors } = await ask();
+    expect(status).toBe(0);
+    const lines = output.split("\n");
+    expect(lines[0]).toBe("30 leaked people of public.customers.id, 30 of them read by anybody in this log");
+    expect(lines[3]).toMatch(/^user +leaked +by chance +people read +score +chance +first +last$/);
+    expect(lines[4]).toMatch(/^thief +30 +9\.4 +200 /);
+    expect(lines[5]).toMatch(/^anna +1 /);
+    expect(output).toMatch(
+      /thief read 30 of the 30 leaked people, which chance gives to no innocent user but with .*e-\d+ %/,
+    );
+    expect(output).toContain("addresses: 10.0.0.1");
+    expect(errors).toContain('the first line names the column "id"');
+  });
+
+  test("lists the single events of one user", async () => {
+    const { output } = await ask("--user", "anna");
+    expect(output.trimEnd().split("\n")).toHaveLength(2);
+    expect(output).toMatch(/2026-05-06 12:00Z +anna +10\.0\.0\.1/);
+    expect((await ask("--user", "nobody")).output).toBe("No event.\n");
+  });
+
+  test("no client's text reaches the terminal as it is", async () => {
+    expect((await ask()).output).not.toContain("\u001b");
+    expect((await ask("--user", "anna")).output).not.toContain("\u001b");
+  });
+
+  test("programs get JSON", async () => {
+    const { output } = await ask("--json");
+    expect(JSON.parse(output)).toMatchObject({
+      leaked: 30,
+      suspects: [{ user: "thief", leaked: 30 }, { user: "anna" }],
+    });
+  });
+
+  test("a stretch of time without readings names nobody", async () => {
+    expect((await ask("--until", "2026-05-05")).output).toContain("Nobody in this log read any of them.");
+    expect((await ask("--since", "2026-05-06", "--until", "2026-05-06")).output).toMatch(/^thief/m);
+  });
+
+  test.each([
+    [["--since", "yesterday"], 2, '"yesterday" is no time'],
+    [["--since", "2026-05-07", "--until", "2026-05-06"], 2, "--since is not before --until"],
+    [["--top", "0"], 2, "--top"],
+    [["--nonsense"], 2, "--nonsense"],
+    [["--audit", "/nowhere"], 1, "is no folder"],
+    [["--subjects", "/nowhere"], 1, "ENOENT"],
+    [["--column", "uid"], 1, 'no column "uid"'],
+    [["--key-file", "/nowhere"], 1, "cannot be read"],
+  ])("%j is told apart from an answer", async (more, status, message) => {
+    const result = await ask(...more);
+    expect(result).toMatchObject({ status, output: "" });
+    expect(result.errors).toContain(message);
+  });
+});
+
+describe("audit subject", () => {
+  test("says who read a person, and nothing else", async () => {
+    const { status, output } = await run(auditSubject, "105", "--audit", folder, "--key-file", keyFile);
+    expect(status).toBe(0);
+    expect(output.match(/thief|anna|agent\d/g)).toEqual(["thief", "anna"]);
+  });
+
+  test("needs the key and an id", async () => {
+    expect(await run(auditSubject, "--audit", folder, "--key-file", keyFile)).toMatchObject({ status: 2 });
+    const without = await run(auditSubject, "105", "--audit", folder);
+    expect(without.errors).toContain("--key-file: missing");
+  });
+});
+
+describe("audit verify", () => {
+  test("says that nothing is wrong, from the secret or from the key beside the log", async () => {
+    const { status, output, errors } = await run(
+      auditVerify,
+      folder,
+      "--key-file",
+      keyFile,
+      "--anchors",
+      anchors,
+    );
+    expect({ status, errors }).toEqual({ status: 0, errors: "" });
+    expect(output).toMatch(/: ok: 643 lines in 1 segments, all closed and signed; \d anchors agree\n$/);
+    const beside = await run(auditVerify, folder);
+    expect(beside.status).toBe(0);
+    expect(beside.errors).toContain("no key was given; those in the folder are trusted");
+    expect(beside.errors).toContain("a cut tail does not show");
+  });
+
+  test("with another key it trusts no signature", async () => {
+    const other = join(base, "other");
+    await writeFile(other, Buffer.alloc(32, 6).toString("hex"), { mode: 0o600 });
+    const { status, output } = await run(auditVerify, folder, "--key-file", other);
+    expect(status).toBe(1);
+    expect(output).toContain("is of an unknown key");
+  });
+
+  test("an empty folder is no verified log", async () => {
+    expect(await run(auditVerify, base)).toMatchObject({ status: 1 });
+    expect(await run(auditVerify)).toMatchObject({ status: 2 });
+    expect(await run(auditVerify, "/nowhere")).toMatchObject({ status: 1 });
+  });
+});
