@@ -14,7 +14,7 @@ import type { CatalogFunction } from "../catalog/catalog.ts";
 import { type Analysis, candidates, type FromReference, type Level, namedReferences } from "./analysis.ts";
 import { stringOf } from "./from.ts";
 import { builtinUse, isPlainExtensionFunction } from "./functions.ts";
-import { nodeOf } from "./grammar.ts";
+import { forEachChild, nodeOf, visitNode } from "./grammar.ts";
 import { mayChangeSetting } from "./session-settings.ts";
 import { quoteIdentifier } from "./source.ts";
 
@@ -259,7 +259,21 @@ function builtin(
     if (use === "gathering") analysis.gathers ??= `${name}()`;
   }
   if (functions.some((fn) => builtinUse(fn) === "picking")) analysis.picks++;
+  // Locks are read in pg_locks, where nobody counts what their keys are made of.
+  if (/^pg_(try_)?advisory_/.test(name) && !(body.args ?? []).every(isGiven))
+    analysis.gathers ??= `${name}()`;
   if (picksMany(body, name)) analysis.gathers ??= `${name}() of several values`;
+}
+
+/** Holds nothing of a relation. */
+function isGiven(node: Node): boolean {
+  let given = true;
+  const look = (type: string, body: object): void => {
+    given &&= type !== "ColumnRef" && type !== "SubLink";
+    if (given) forEachChild(type, body, look);
+  };
+  visitNode(node, look);
+  return given;
 }
 
 /** `percentile_disc(ARRAY[…])` gives a value for each fraction, and bits of many rows fit into one long bit string. */

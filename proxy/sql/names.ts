@@ -1,13 +1,8 @@
 import type { RangeVar } from "libpg-query";
 import { type Relation, relationKey } from "../catalog/catalog.ts";
-import type { Analysis, CteScope, RelationUse } from "./analysis.ts";
+import type { Analysis, RelationUse } from "./analysis.ts";
 import { quoteQualified } from "./source.ts";
 import { isOpenSystemRelation, isSystemSchema } from "./system-relations.ts";
-
-export function isCte(name: string, scope: CteScope | undefined): boolean {
-  for (let at = scope; at !== undefined; at = at.outer) if (at.names.has(name)) return true;
-  return false;
-}
 
 /** Finds the relation that a name means, as Postgres would, and refuses what may mean two things or nothing known. */
 export function resolveRelation(analysis: Analysis, name: RangeVar): Relation {

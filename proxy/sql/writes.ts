@@ -48,9 +48,9 @@ export function insert(analysis: Analysis, body: InsertStmt, outer: Level): Writ
     analysis.nodes(body.cols, innerLevel(outer, ctes));
     analysis.nodes(body.selectStmt, innerLevel(outer, ctes));
   });
-  if (peopleSoFar(analysis) > before) refuseUnmeteredCopy(analysis, target);
   const level = { ...innerLevel(outer, ctes), references: [target] };
   if (body.onConflictClause !== undefined) onConflict(analysis, body.onConflictClause, target, level);
+  if (peopleSoFar(analysis) > before) refuseUnmeteredCopy(analysis, target);
   returning(analysis, body.returningClause, target, level);
   return { target, returns: body.returningClause !== undefined };
 }
@@ -108,6 +108,7 @@ export function merge(analysis: Analysis, body: MergeStmt, outer: Level): WriteL
   });
   for (const { quals } of source?.joins ?? []) analysis.nodes(quals, level);
   finishReferences(analysis, source?.wraps ?? []);
+  refuseUnsummarised(analysis, [...level.references, ...(source?.hidden ?? [])]);
   if (peopleSoFar(analysis) > before) refuseUnmeteredCopy(analysis, target);
   return { target, returns: body.returningClause !== undefined };
 }
@@ -218,6 +219,17 @@ export function refuseProbing(
   analysis.lookups += probed.length;
 }
 
+/** `aggregates_only`: what stands beside a write's target could be stored or returned row by row. */
+function refuseUnsummarised(analysis: Analysis, references: readonly FromReference[]): void {
+  const people = references.find(({ use }) => use?.sight?.people !== undefined && !use.isTarget);
+  if (people === undefined || analysis.scope.role.aggregatesOnly === undefined) return;
+  analysis.deny(
+    `role "${analysis.scope.role.name}" may only see summaries of ${people.use?.key}`,
+    "aggregates_only",
+    "Leave it out of the write, or take a summary of it in a subquery.",
+  );
+}
+
 /** A masked column may not be assigned: who sees a mask would write it back. */
 function refuseMaskedAssignment(
   analysis: Analysis,
@@ -267,6 +279,7 @@ function restrictedWrite(
     analysis,
     items.flatMap(({ wraps }) => wraps),
   );
+  refuseUnsummarised(analysis, [...level.references, ...items.flatMap((item) => item.hidden)]);
   const filter = target.use?.sight?.filter;
   if (filter !== undefined) addFilter(analysis, target, from, where, filter);
   return level;

@@ -14,9 +14,12 @@ beforeAll(async () => {
     require_filter: [public.customers]
     rows: 10
     on_excess: truncate
-`.replace(/ {2}european:[\s\S]*? {2}lead:/, "  lead:"),
+`
+      .replace("aggregates_only:", "writes: [public.notes]\n    aggregates_only:")
+      .replace(/ {2}european:[\s\S]*? {2}lead:/, "  lead:"),
     setup: `
       GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO anna, ben, cleo, metabase;
+      CREATE TABLE public.notes (id bigint, body text);
       CREATE VIEW public.everybody AS SELECT country, string_agg(name, ',') AS names FROM public.customers GROUP BY country;
       GRANT SELECT ON public.everybody TO cleo;
     `,
@@ -80,6 +83,8 @@ describe("many people do not fit into one row", () => {
     "SELECT percentile_cont((SELECT array_fill(0.5::float8, '{9}'))) WITHIN GROUP (ORDER BY id) FROM customers",
     "SELECT bit_or(1::bit(1000) << id::int) FROM customers WHERE name LIKE 'A%'",
     "SELECT names FROM everybody",
+    "SELECT count(pg_advisory_lock(id::int, ascii(name))) FROM customers",
+    "SELECT pg_try_advisory_xact_lock((SELECT hashtext(name) FROM customers WHERE id = 7))",
   ])("%s", (sql) => {
     expect(refusal("cleo", sql)).toMatchObject({ sqlstate: "42501", rule: "roles.lead.budget" });
   });
@@ -99,6 +104,8 @@ describe("people are not copied past the meter", () => {
     "INSERT INTO customers (id, name) VALUES (1, (SELECT name FROM customers WHERE id = 8))",
     "INSERT INTO customers (id, name) VALUES (7, '') ON CONFLICT (id) DO UPDATE SET id = 5",
     "UPDATE customers SET id = 5 WHERE id = 7",
+    "INSERT INTO customers (id, name) VALUES (7, '') ON CONFLICT (id) DO UPDATE SET country = (SELECT name FROM customers WHERE id = 8)",
+    "WITH x AS (SELECT name FROM customers) INSERT INTO customers (id, name) VALUES (7, '') ON CONFLICT (id) DO UPDATE SET country = (SELECT max(name) FROM x)",
     "MERGE INTO customers c USING (VALUES (7)) v(i) ON c.id = v.i WHEN MATCHED THEN UPDATE SET id = 5",
     "MERGE INTO customers c USING customers d ON c.id = d.id + 1 WHEN MATCHED THEN UPDATE SET country = d.name",
   ])("%s", (sql) => {
@@ -164,6 +171,10 @@ describe("aggregates_only shows summaries of groups and nothing else", () => {
     "SELECT count(*) FROM (SELECT id FROM customers WHERE id = 7) s",
     "WITH x AS (SELECT id, birth_date FROM customers) SELECT * FROM x",
     "SELECT count(*) FROM customers UNION ALL SELECT id FROM customers",
+    "DELETE FROM notes USING customers c WHERE c.id = 7 RETURNING c.birth_date",
+    "UPDATE notes SET body = c.birth_date FROM customers c WHERE c.id = 7",
+    "UPDATE notes SET body = c.birth_date FROM (customers CROSS JOIN (SELECT 1) s) AS c WHERE c.id = 7",
+    "MERGE INTO notes n USING customers c ON n.id = c.id WHEN MATCHED THEN UPDATE SET body = c.birth_date",
   ])("%s", (sql) => {
     expect(refusal("metabase", sql)).toMatchObject({ rule: "roles.analyst.aggregates_only" });
   });

@@ -43,7 +43,7 @@ const READS: readonly Attack[] = [
   "SELECT (SELECT email FROM customers c WHERE c.id = t.customer_id) FROM tickets t WHERE t.id < 9",
   "SELECT l.* FROM tickets t LEFT JOIN LATERAL (SELECT email, phone FROM customers WHERE id = t.customer_id) l ON true WHERE t.id < 9",
   "SELECT * FROM customers NATURAL JOIN customer_copy",
-  "SELECT * FROM customers JOIN customer_copy USING (email)",
+  "SELECT * FROM (SELECT * FROM customers WHERE id < 9) c JOIN (SELECT * FROM customer_copy WHERE id < 20) d USING (email)",
   "SELECT j.* FROM (customers JOIN tickets ON customers.id = tickets.customer_id) AS j WHERE j.customer_id = 7",
   "SELECT c.email FROM ((customers c CROSS JOIN (VALUES (1)) v)) WHERE c.id = 7",
   "SELECT email FROM customers TABLESAMPLE bernoulli (100) REPEATABLE (1) c WHERE id = 7",
