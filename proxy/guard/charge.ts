@@ -1,28 +1,36 @@
 import { FINEST_SLICE, SLICE_FACTOR, SLICE_LEVELS, SLICES_READ } from "./windows.ts";
 
-/** How many keys `CHARGE` takes. One hash tag puts a user's three keys in one slot of a Redis Cluster. */
-export const CHARGE_KEYS = 3;
+/** The keys of one scope, in the order in which `CHARGE` takes them. */
+export const SCOPE_KEYS = ["people", "rows", "bytes", "lookups", "keep"] as const;
+
+/** Position of each measure in `SCOPE_KEYS`, from 1 as in Lua. */
+export const MEASURES = { people: 1, rows: 2, bytes: 3, lookups: 4 } as const;
+
+/** Redis' own clock, so that proxies with wrong clocks agree. It must set `now`, in milliseconds. */
+export const REDIS_CLOCK = `
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+`;
 
 /**
- * Counts the longest run of leading rows that fits every window, in one step of Redis (6.2 or newer, for
- * ZMSCORE and ZADD GT). The clock is Redis' own, so proxies with wrong clocks agree; scripts are
- * replicated by their effects (Redis docs, "Scripting with Lua", script replication).
+ * Counts the longest run of leading rows that fits every window of every scope (the user's own, his role's,
+ * his address'), in one step of Redis (6.2 or newer, for ZMSCORE and ZADD GT). Scripts are replicated by
+ * their effects (Redis docs, "Scripting with Lua", script replication), so a replica needs no clock.
  *
- * KEYS: people (sorted set: person, time of the last read), rows (hash: "slice:index", rows), keep (for how
- * long history is of use to any of the user's roles).
- * ARGV: rows, unknown people per row, a prefix that makes them unique, keep, number of people windows,
- * number of rows windows; for each people window span, limit; for each rows window span, limit, slice;
- * then for each person of the batch, in order of first appearance: row (from 0), person.
+ * KEYS: for each scope people (sorted set: person, time of the last read), rows, bytes, lookups (hashes:
+ * "slice:index", amount), keep (for how long history is of use to any of the scope's policies).
+ * ARGV: rows, unknown people per row, a prefix that makes them unique, what each row costs in rows, in
+ * look-ups, whether bytes are given, number of scopes, number of windows; for each scope keep; for each window
+ * scope, measure, span, limit, slice (0: people); the bytes of each row, if given; then for each person of the
+ * batch, in order of first appearance: row (from 0), person.
  * Reply: rows counted, position of the window that stopped the next one (0: none), used in it, time at
- * which that row fits. Times are milliseconds.
+ * which that row fits; then what is used of each window. Times are milliseconds.
  *
  * Numbers that become text by `..` must stay below 14 digits (Lua's "%.14g"): milliseconds do until 5138.
  */
-export const CHARGE = `
-local peopleKey, rowsKey, keepKey = KEYS[1], KEYS[2], KEYS[3]
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-
+export function chargeScript(clock: string): string {
+  return `
+${clock}
 local position = 0
 local function argument()
   position = position + 1
@@ -30,26 +38,35 @@ local function argument()
 end
 local function number() return tonumber(argument()) end
 
-local rows, unknown, prefix, keep = number(), number(), argument(), number()
-local windows, peopleWindows, rowsWindows = {}, number(), number()
-for _ = 1, peopleWindows do
-  windows[#windows + 1] = { span = number(), limit = number() }
+local rows, unknown, prefix = number(), number(), argument()
+local each, withBytes = { 0, number(), 0, number() }, number() == 1
+local scopes, windows, scopeCount, windowCount = {}, {}, number(), number()
+for s = 1, scopeCount do
+  scopes[s] = { keep = number(), key = {}, counts = {} }
+  for k = 1, ${SCOPE_KEYS.length} do scopes[s].key[k] = KEYS[(s - 1) * ${SCOPE_KEYS.length} + k] end
 end
-for _ = 1, rowsWindows do
-  windows[#windows + 1] = { span = number(), limit = number(), slice = number() }
+for w = 1, windowCount do
+  local window = { scope = scopes[number()], measure = number(), span = number(), limit = number(), slice = number() }
+  window.scope.counts[window.measure] = true
+  windows[w] = window
 end
+local bytesOf = {}
+for row = 1, withBytes and rows or 0 do bytesOf[row] = number() end
 local rowOf, person = {}, {}
 while position < #ARGV do
   rowOf[#rowOf + 1] = number()
   person[#person + 1] = argument()
 end
 
--- Another role of this user may look further back than this one: what it needs is not thrown away.
-local kept = tonumber(redis.call('GET', keepKey) or '0')
-if keep >= kept then
-  redis.call('SET', keepKey, keep, 'PX', math.max(keep, 1))
-else
-  keep = kept
+-- Another policy of this scope may look further back than this one: what it needs is not thrown away.
+for _, scope in ipairs(scopes) do
+  local keepKey = scope.key[5]
+  local kept = tonumber(redis.call('GET', keepKey) or '0')
+  if scope.keep >= kept then
+    redis.call('SET', keepKey, scope.keep, 'PX', math.max(scope.keep, 1))
+  else
+    scope.keep = kept
+  end
 end
 
 -- Calls a command with many arguments in portions: Lua's stack holds 8000.
@@ -60,59 +77,63 @@ local function inPortions(list, size, call)
 end
 
 -- 1. What is used. No upper bound: after a step back of the clock, later reads still count.
-local peopleUsed = peopleWindows > 0
-if peopleUsed then
-  redis.call('ZREMRANGEBYSCORE', peopleKey, '-inf', now - keep)
-end
 local function livingSlices(window)
   local fields, first = {}, math.floor((now - window.span) / window.slice)
   for index = first, math.floor(now / window.slice) do
     fields[#fields + 1] = window.slice .. ':' .. index
   end
-  return redis.call('HMGET', rowsKey, unpack(fields)), first
+  return redis.call('HMGET', window.scope.key[window.measure], unpack(fields)), first
+end
+for _, scope in ipairs(scopes) do
+  scope.lastRead = {}
+  if scope.counts[1] then
+    redis.call('ZREMRANGEBYSCORE', scope.key[1], '-inf', now - scope.keep)
+    inPortions(person, 1000, function(...)
+      for _, score in ipairs(redis.call('ZMSCORE', scope.key[1], ...)) do
+        scope.lastRead[#scope.lastRead + 1] = tonumber(score or '0') or 0
+      end
+    end)
+  end
 end
 for _, window in ipairs(windows) do
   window.used = 0
-  if window.slice then
-    for _, count in ipairs(livingSlices(window)) do
-      window.used = window.used + (tonumber(count or '0') or 0)
+  if window.slice > 0 then
+    for _, amount in ipairs(livingSlices(window)) do
+      window.used = window.used + (tonumber(amount or '0') or 0)
     end
   else
-    window.used = redis.call('ZCOUNT', peopleKey, '(' .. now - window.span, '+inf')
+    window.used = redis.call('ZCOUNT', window.scope.key[1], '(' .. now - window.span, '+inf')
   end
 end
-local lastRead = {}
-inPortions(person, 1000, function(...)
-  for _, score in ipairs(redis.call('ZMSCORE', peopleKey, ...)) do
-    lastRead[#lastRead + 1] = tonumber(score or '0') or 0
-  end
-end)
 
 -- 2. The longest run: a row that adds nothing to a window is never stopped by it.
-local counted, following, stopped = 0, 1, false
+local counted, following, stopped, bytes = 0, 1, false, 0
+local function costOf(window, after)
+  if window.measure == 3 then return bytesOf[counted + 1] or 0 end
+  if window.measure > 1 then return each[window.measure] end
+  local cost = unknown
+  for i = following, after - 1 do
+    if window.scope.lastRead[i] <= now - window.span then cost = cost + 1 end
+  end
+  return cost
+end
 while counted < rows and not stopped do
   local after = following
   while rowOf[after] == counted do after = after + 1 end
   for _, window in ipairs(windows) do
-    local cost = 1
-    if not window.slice then
-      cost = unknown
-      for i = following, after - 1 do
-        if lastRead[i] <= now - window.span then cost = cost + 1 end
-      end
-    end
-    window.cost = cost
-    window.full = cost > 0 and window.used + cost > window.limit
+    window.cost = costOf(window, after)
+    window.full = window.cost > 0 and window.used + window.cost > window.limit
     stopped = stopped or window.full
   end
   if not stopped then
     for _, window in ipairs(windows) do window.used = window.used + window.cost end
+    bytes = bytes + (bytesOf[counted + 1] or 0)
     counted, following = counted + 1, after
   end
 end
 
 -- 3. Count them.
-if counted > 0 and peopleUsed then
+local function addPeople(scope)
   local added = {}
   for i = 1, following - 1 do
     added[#added + 1] = now
@@ -122,52 +143,68 @@ if counted > 0 and peopleUsed then
     added[#added + 1] = now
     added[#added + 1] = prefix .. i
   end
-  inPortions(added, 2000, function(...) redis.call('ZADD', peopleKey, 'GT', ...) end)
+  inPortions(added, 2000, function(...) redis.call('ZADD', scope.key[1], 'GT', ...) end)
 end
-if counted > 0 and rowsWindows > 0 then
+local function addAmount(scope, key, amount)
   local sweep = false
   for level = 0, ${SLICE_LEVELS - 1} do
     local slice = ${FINEST_SLICE} * ${SLICE_FACTOR} ^ level
     local field = slice .. ':' .. math.floor(now / slice)
-    local first = redis.call('HINCRBY', rowsKey, field, counted) == counted
+    local first = redis.call('HINCRBY', key, field, amount) == amount
     -- Dead buckets go when a slice of 16 seconds begins: often enough to stay small, seldom enough to be cheap.
     if level == 4 and first then sweep = true end
   end
   if sweep then
     local dead = {}
-    for _, field in ipairs(redis.call('HKEYS', rowsKey)) do
+    for _, field in ipairs(redis.call('HKEYS', key)) do
       local slice, index = string.match(field, '^(%d+):(%d+)$')
-      if (index + 1) * slice <= now - math.min(keep, ${SLICES_READ} * slice) then dead[#dead + 1] = field end
+      if (index + 1) * slice <= now - math.min(scope.keep, ${SLICES_READ} * slice) then dead[#dead + 1] = field end
     end
-    inPortions(dead, 1000, function(...) redis.call('HDEL', rowsKey, ...) end)
+    inPortions(dead, 1000, function(...) redis.call('HDEL', key, ...) end)
   end
-  redis.call('PEXPIRE', rowsKey, keep)
+  redis.call('PEXPIRE', key, scope.keep)
 end
-if peopleUsed then redis.call('PEXPIRE', peopleKey, keep) end
-if not stopped then return { counted, 0, 0, 0 } end
+local amounts = { 0, each[2] * counted, bytes, each[4] * counted }
+for _, scope in ipairs(scopes) do
+  if scope.counts[1] then
+    if counted > 0 then addPeople(scope) end
+    redis.call('PEXPIRE', scope.key[1], scope.keep)
+  end
+  for measure = 2, 4 do
+    if scope.counts[measure] and amounts[measure] > 0 then addAmount(scope, scope.key[measure], amounts[measure]) end
+  end
+end
+local reply = { counted, 0, 0, 0 }
+for _, window in ipairs(windows) do reply[#reply + 1] = window.used end
+if not stopped then return reply end
 
 -- 4. Which window stopped the next row: of several, the one that makes it wait longest.
 local function peopleFit(window)
   local rank = math.min(window.used + window.cost - window.limit, window.used) - 1
-  local entry = redis.call('ZRANGEBYSCORE', peopleKey, '(' .. now - window.span, '+inf',
+  local entry = redis.call('ZRANGEBYSCORE', window.scope.key[1], '(' .. now - window.span, '+inf',
     'WITHSCORES', 'LIMIT', math.max(rank, 0), 1)
   return entry[2] and tonumber(entry[2]) + window.span or now
 end
-local function rowsFit(window)
-  local counts, first = livingSlices(window)
+local function amountFits(window)
+  local living, first = livingSlices(window)
   local left = window.used
-  for i, count in ipairs(counts) do
-    left = left - (tonumber(count or '0') or 0)
-    if left + 1 <= window.limit or left == 0 then return (first + i) * window.slice + window.span end
+  for i, amount in ipairs(living) do
+    left = left - (tonumber(amount or '0') or 0)
+    if left + window.cost <= window.limit or left == 0 then return (first + i) * window.slice + window.span end
   end
   return now
 end
 local which, frees = 0, -1
 for i, window in ipairs(windows) do
   if window.full then
-    local fits = window.slice and rowsFit(window) or peopleFit(window)
+    local fits = window.slice > 0 and amountFits(window) or peopleFit(window)
     if fits > frees then which, frees = i, fits end
   end
 end
-return { counted, which, windows[which].used, frees }
+reply[2], reply[3], reply[4] = which, windows[which].used, frees
+return reply
 `;
+}
+
+/** What the proxies run. */
+export const CHARGE = chargeScript(REDIS_CLOCK);

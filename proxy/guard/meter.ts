@@ -1,10 +1,36 @@
-import type { BudgetWindow } from "../policy/policy.ts";
+import type { BudgetWindow, Role } from "../policy/policy.ts";
+import type { Refusal } from "../wire/refusal.ts";
 
 /** Whose reading is counted, and against what. */
 export interface Account {
   readonly database: string;
   readonly user: string;
+  /** Of windows of scope "role" and "address"; without them all share one count: stricter, never laxer. */
+  readonly role?: string;
+  readonly address?: string;
   readonly windows: readonly BudgetWindow[];
+  /** The share of each budget that this process may release while the counters are away; none if left out. */
+  readonly graceShare?: number;
+}
+
+/** Who reads, from where. */
+export interface Reader {
+  readonly database: string;
+  readonly user: string;
+  /** IP address. */
+  readonly address: string;
+}
+
+/** The account of a session's user in his role. */
+export function accountOf(role: Role, { database, user, address }: Reader): Account {
+  return {
+    database,
+    user,
+    role: role.name,
+    address,
+    windows: role.budget,
+    ...(role.graceShare === undefined ? {} : { graceShare: role.graceShare }),
+  };
 }
 
 /** Rows that wait for release, column by column so that a row costs no object. */
@@ -16,11 +42,25 @@ export interface Batch {
   readonly namespaces: readonly string[];
   /** Unknown persons in each row: each counts as somebody new. */
   readonly unknownPerRow: number;
+  /** The size of each row; needed where a window counts bytes: without it nothing is released. */
+  readonly bytes?: readonly number[];
+  /** What each row stands for: a row of a result (if left out), or one exact look-up. */
+  readonly counts?: "rows" | "lookups";
+}
+
+/** How full a window is. */
+export interface WindowUse {
+  readonly window: BudgetWindow;
+  readonly used: number;
 }
 
 /** How much of a batch may leave. */
 export type Grant =
-  | { readonly kind: "all" }
+  | {
+      readonly kind: "all";
+      /** Windows of which four fifths or more are used up; left out where there are none. */
+      readonly near?: readonly WindowUse[];
+    }
   | {
       readonly kind: "part";
       /** Leading rows that are counted and may leave; the rest is not counted. */
@@ -29,6 +69,7 @@ export type Grant =
       readonly used: number;
       /** Unix time in milliseconds at which at least one more fits. */
       readonly freesAt: number;
+      readonly near?: readonly WindowUse[];
     }
   /** The counters cannot be reached: nothing may leave. */
   | { readonly kind: "unreachable" };
@@ -37,6 +78,8 @@ export type Grant =
 export interface CounterStore {
   /** Counts the longest run of leading rows that fits all windows, atomically. Never rejects. */
   charge(account: Account, batch: Batch): Promise<Grant>;
+  /** What is used of each window, counting nothing; undefined while the counters cannot be reached. */
+  usage?(account: Account): Promise<readonly WindowUse[] | undefined>;
   /** False while the counters cannot be reached. */
   readonly ready: boolean;
   close(): Promise<void>;
@@ -49,4 +92,8 @@ export interface CounterStore {
 export interface Meter {
   /** "all" at once when nothing of the batch needs a trip. */
   charge(batch: Batch): Grant | Promise<Grant>;
+  /** Counts exact look-ups, before the statement that makes them runs. */
+  lookups(count: number): Grant | Promise<Grant>;
+  /** What the client should be told since it was last asked: once when four fifths of a budget are used up. */
+  takeWarning(): Refusal | undefined;
 }

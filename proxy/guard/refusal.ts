@@ -1,6 +1,7 @@
 import type { BudgetWindow } from "../policy/policy.ts";
-import { type Refusal, refuse } from "../wire/refusal.ts";
-import type { Account, Grant } from "./meter.ts";
+import { type Refusal, refuse, warn } from "../wire/refusal.ts";
+import type { Account, Grant, WindowUse } from "./meter.ts";
+import { scopeOf } from "./windows.ts";
 
 /** What a client is told when not all of its rows may leave. */
 export function refusalOf(grant: Exclude<Grant, { kind: "all" }>, account: Account): Refusal {
@@ -15,27 +16,60 @@ export function refusalOf(grant: Exclude<Grant, { kind: "all" }>, account: Accou
   }
 }
 
-function usedUp(grant: Extract<Grant, { kind: "part" }>, account: Account): Refusal {
-  const { window, used } = grant;
-  const budget = `budget of ${window.limit} ${window.what} in ${window.name}`;
-  const message = used < window.limit ? `${budget} has no room for the next row` : `${budget} is used up`;
-  return refuse("53400", message, {
-    detail: `User "${account.user}": ${used} of ${window.limit} ${window.what} used within ${window.name}. ${frees(grant)}`,
-    hint: hint(window),
+/** What a client is told when he comes near the end of a budget, while he still gets all that he asked for. */
+export function nearlyUsedUp({ window, used }: WindowUse, account: Account): Refusal {
+  const share = Math.floor((100 * used) / window.limit);
+  return warn(`${share} % of the ${nameOf(window)} is used up`, {
+    detail: `${whoReads(window, account)}: ${used} of ${amount(window)} used within ${window.name}.`,
+    hint: `Past it nothing more is released until earlier reads have left the window. ${source(window)}`,
     rule: window.rule,
   });
 }
 
-function frees({ window, used, freesAt }: Extract<Grant, { kind: "part" }>): string {
-  // An empty window that stops a row does so for good: no time to wait would help.
-  if (used === 0) return `The next row needs more than ${window.limit}.`;
-  return `The next row fits at ${new Date(freesAt).toISOString()}.`;
+function usedUp(grant: Extract<Grant, { kind: "part" }>, account: Account): Refusal {
+  const { window, used } = grant;
+  const lookups = window.what === "lookups";
+  const what = lookups ? "look-up" : "row";
+  const end = used < window.limit ? `has no room for the next ${what}` : "is used up";
+  return refuse("53400", `${nameOf(window)} ${end}`, {
+    detail: `${whoReads(window, account)}: ${used} of ${amount(window)} used within ${window.name}. ${frees(grant, what)}`,
+    hint: `${meanwhile(window)}${source(window)}`,
+    rule: window.rule,
+  });
 }
 
-function hint(window: BudgetWindow): string {
-  const meanwhile =
-    window.what === "people"
-      ? "People who are counted already stay readable. "
-      : "Ask for fewer rows, or wait until earlier ones have left the window. ";
-  return `${meanwhile}The policy sets this budget at ${window.rule}.`;
+function nameOf(window: BudgetWindow): string {
+  return `budget of ${amount(window)} in ${window.name}`;
+}
+
+function amount({ limit, what }: BudgetWindow): string {
+  return `${limit} ${what === "lookups" ? "look-ups" : what}`;
+}
+
+/** Other people's names are not told: a role is enough to know whom to ask. */
+function whoReads(window: BudgetWindow, { user, role, address }: Account): string {
+  switch (scopeOf(window)) {
+    case "user":
+      return `User "${user}"`;
+    case "role":
+      return `All users of role "${role ?? ""}" together`;
+    case "address":
+      return `All that address ${address ?? ""} reads`;
+  }
+}
+
+function frees({ window, used, freesAt }: Extract<Grant, { kind: "part" }>, what: string): string {
+  // An empty window that stops a row does so for good: no time to wait would help.
+  if (used === 0) return `The next ${what} needs more than ${window.limit}.`;
+  return `The next ${what} fits at ${new Date(freesAt).toISOString()}.`;
+}
+
+function meanwhile({ what }: BudgetWindow): string {
+  if (what === "people") return "People who are counted already stay readable. ";
+  const less = what === "lookups" ? "Make fewer look-ups" : "Ask for fewer rows";
+  return `${less}, or wait until earlier ones have left the window. `;
+}
+
+function source({ rule }: BudgetWindow): string {
+  return `The policy sets this budget at ${rule}.`;
 }

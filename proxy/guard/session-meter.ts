@@ -1,7 +1,10 @@
 import { performance } from "node:perf_hooks";
 import { LRUCache } from "lru-cache";
-import type { Account, Batch, CounterStore, Grant, Meter } from "./meter.ts";
-import { graceOf } from "./windows.ts";
+import type { Refusal } from "../wire/refusal.ts";
+import type { Account, Batch, CounterStore, Grant, Meter, WindowUse } from "./meter.ts";
+import { nearlyUsedUp } from "./refusal.ts";
+import { scopeParts } from "./scopes.ts";
+import { graceOf, spansOf } from "./windows.ts";
 
 const ALL: Grant = { kind: "all" };
 
@@ -24,14 +27,20 @@ class SessionMeter implements Meter {
   readonly #clock: () => number;
   readonly #counted: Counted;
   readonly #countsPeople: boolean;
-  readonly #countsRows: boolean;
+  readonly #countsAmounts: boolean;
+  readonly #countsLookups: boolean;
+  /** Windows that were told of as nearly full, and are it still. */
+  #warned = new Set<string>();
+  #warning: WindowUse | undefined;
 
   constructor(store: CounterStore, account: Account, clock: () => number) {
     this.#store = store;
     this.#account = account;
     this.#clock = clock;
-    this.#countsPeople = account.windows.some((window) => window.what === "people");
-    this.#countsRows = account.windows.some((window) => window.what === "rows");
+    const measures = new Set(account.windows.map((window) => window.what));
+    this.#countsPeople = measures.has("people");
+    this.#countsAmounts = measures.has("rows") || measures.has("bytes");
+    this.#countsLookups = measures.has("lookups");
     this.#counted = countedOf(store, account);
   }
 
@@ -40,8 +49,19 @@ class SessionMeter implements Meter {
     return this.#needsTrip(batch) ? this.#trip(batch) : ALL;
   }
 
+  lookups(count: number): Grant | Promise<Grant> {
+    if (count === 0 || !this.#countsLookups) return ALL;
+    return this.#trip({ rows: count, people: [], namespaces: [], unknownPerRow: 0, counts: "lookups" });
+  }
+
+  takeWarning(): Refusal | undefined {
+    const warning = this.#warning;
+    this.#warning = undefined;
+    return warning && nearlyUsedUp(warning, this.#account);
+  }
+
   #needsTrip(batch: Batch): boolean {
-    if (this.#countsRows) return true;
+    if (this.#countsAmounts) return true;
     if (!this.#countsPeople) return false;
     if (batch.unknownPerRow > 0) return true;
     return !this.#counted.hasAll(batch, this.#clock());
@@ -51,10 +71,18 @@ class SessionMeter implements Meter {
     // Taken before the store's own clock is read, so that a person is never remembered too long.
     const at = this.#clock();
     const grant = await this.#store.charge(this.#account, batch);
-    if (this.#countsPeople && grant.kind !== "unreachable") {
-      this.#counted.add(batch, grant.kind === "all" ? batch.rows : grant.rows, at);
-    }
+    if (grant.kind === "unreachable") return grant;
+    if (this.#countsPeople) this.#counted.add(batch, grant.kind === "all" ? batch.rows : grant.rows, at);
+    this.#notice(grant.near ?? []);
     return grant;
+  }
+
+  /** Of several the fullest is told of; a window that has emptied meanwhile may be told of again. */
+  #notice(near: readonly WindowUse[]): void {
+    const fresh = near.filter(({ window }) => !this.#warned.has(window.rule));
+    this.#warned = new Set(near.map(({ window }) => window.rule));
+    const share = ({ window, used }: WindowUse) => used / window.limit;
+    this.#warning = fresh.toSorted((a, b) => share(b) - share(a))[0] ?? this.#warning;
   }
 }
 
@@ -112,7 +140,9 @@ function countedOf(store: CounterStore, account: Account): Counted {
     users = new LRUCache({ max: USERS_REMEMBERED });
     memories.set(store, users);
   }
-  const key = `${account.database}\0${account.user}`;
+  // Counted for this user here does not mean counted for his other role, or for another address.
+  const scopes = spansOf(account.windows).scopes.map(({ scope }) => scopeParts(account, scope));
+  const key = [account.database, account.user, ...scopes.flat()].join("\0");
   let counted = users.get(key);
   if (counted === undefined) {
     counted = new Counted();

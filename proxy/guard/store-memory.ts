@@ -1,7 +1,8 @@
 import { performance } from "node:perf_hooks";
-import type { Account, Batch, CounterStore, Grant } from "./meter.ts";
-import { RowHistory } from "./row-history.ts";
-import { type PeopleSpan, type RowsSpan, type Spans, spansOf } from "./windows.ts";
+import { AmountHistory } from "./amount-history.ts";
+import type { Account, Batch, CounterStore, Grant, WindowUse } from "./meter.ts";
+import { nearlyFull, scopeParts } from "./scopes.ts";
+import { type Span, type Spans, spansOf } from "./windows.ts";
 
 export interface MemoryStoreOptions {
   /** Unix time in milliseconds. The default does not step when the machine's clock is set. */
@@ -22,21 +23,27 @@ const SWEEP_EVERY = 60_000;
 const ALL: Grant = { kind: "all" };
 const UNREACHABLE: Grant = { kind: "unreachable" };
 
-/** What is known of one user. */
+/** What is known of one user, role or address. */
 interface Book {
   /** Time of the last read by person, in the order of these times. */
   readonly people: Map<string, number>;
-  readonly rows: RowHistory;
-  /** For how long history is of use to any of the user's roles, and until when that holds. */
+  readonly amounts: {
+    readonly rows: AmountHistory;
+    readonly bytes: AmountHistory;
+    readonly lookups: AmountHistory;
+  };
+  /** For how long history is of use to any policy of this scope, and until when that holds. */
   keep: number;
   keepUntil: number;
 }
 
 /** One window during one charge; `cost` is that of the row under judgement. */
-type Tally = { used: number; cost: number } & (
-  | { readonly of: "people"; readonly span: PeopleSpan }
-  | { readonly of: "rows"; readonly span: RowsSpan }
-);
+interface Tally {
+  readonly span: Span;
+  readonly book: Book;
+  used: number;
+  cost: number;
+}
 
 class MemoryStore implements CounterStore {
   readonly #clock: () => number;
@@ -59,10 +66,14 @@ class MemoryStore implements CounterStore {
 
   async charge(account: Account, batch: Batch): Promise<Grant> {
     if (this.#closed) return UNREACHABLE;
-    // A clock that steps back must not mix up the order of the reads.
-    this.#time = Math.max(this.#time, this.#clock());
-    this.#sweep(this.#time);
-    return this.#charge(account, batch, this.#time);
+    return this.#charge(account, batch, this.#now());
+  }
+
+  async usage(account: Account): Promise<readonly WindowUse[] | undefined> {
+    if (this.#closed) return undefined;
+    const now = this.#now();
+    const spans = spansOf(account.windows);
+    return usesOf(tally(spans, this.#open(account, spans, now), now));
   }
 
   async close(): Promise<void> {
@@ -70,39 +81,54 @@ class MemoryStore implements CounterStore {
     this.#books.clear();
   }
 
-  #charge(account: Account, batch: Batch, now: number): Grant {
-    const spans = spansOf(account.windows);
-    const book = this.#open(account, spans, now);
-    const tallies = tally(book, spans, now);
-    let row = 0;
-    while (row < batch.rows) {
-      const people = spans.people.length > 0 ? peopleOf(batch, row) : [];
-      const unknown = spans.people.length > 0 ? batch.unknownPerRow : 0;
-      // What was counted of this batch stays counted: too much rather than too little.
-      if (this.#people + people.length + unknown > this.#maxPeople) return UNREACHABLE;
-      setCosts(tallies, book, people, unknown, now);
-      if (tallies.some(isFull)) break;
-      for (const each of tallies) each.used += each.cost;
-      this.#read(book, people, unknown, now);
-      row += 1;
-    }
-    if (spans.rows.length > 0) book.rows.add(row, now);
-    return row === batch.rows ? ALL : stoppedBy(tallies.filter(isFull), book, row, now);
+  /** A clock that steps back must not mix up the order of the reads. */
+  #now(): number {
+    this.#time = Math.max(this.#time, this.#clock());
+    this.#sweep(this.#time);
+    return this.#time;
   }
 
-  #open(account: Account, spans: Spans, now: number): Book {
-    const key = `${account.database}\0${account.user}`;
-    let book = this.#books.get(key);
-    if (book === undefined) {
-      book = { people: new Map(), rows: new RowHistory(), keep: 0, keepUntil: 0 };
-      this.#books.set(key, book);
+  #charge(account: Account, batch: Batch, now: number): Grant {
+    const spans = spansOf(account.windows);
+    if (spans.countsBytes && batch.counts !== "lookups" && batch.bytes === undefined) return UNREACHABLE;
+    const books = this.#open(account, spans, now);
+    const tallies = tally(spans, books, now);
+    let row = 0;
+    while (row < batch.rows) {
+      const people = spans.countsPeople ? peopleOf(batch, row) : [];
+      const unknown = spans.countsPeople ? batch.unknownPerRow : 0;
+      // What was counted of this batch stays counted: too much rather than too little.
+      if (this.#people + books.length * (people.length + unknown) > this.#maxPeople) return UNREACHABLE;
+      setCosts(tallies, batch, row, people, now);
+      if (tallies.some(isFull)) break;
+      for (const each of tallies) each.used += each.cost;
+      for (const book of new Set(tallies.filter(countsPeople).map((each) => each.book))) {
+        this.#read(book, people, unknown, now);
+      }
+      row += 1;
     }
-    if (spans.keep >= book.keep || book.keepUntil <= now) {
-      book.keep = spans.keep;
-      book.keepUntil = now + spans.keep;
-    }
-    this.#forget(book, now);
-    return book;
+    for (const [book, what] of amountsOf(tallies)) book.amounts[what].add(amountOf(batch, what, row), now);
+    if (row < batch.rows) return stoppedBy(tallies, row, now);
+    const near = nearlyFull(usesOf(tallies));
+    return near.near === undefined ? ALL : { kind: "all", ...near };
+  }
+
+  #open(account: Account, { scopes }: Spans, now: number): readonly Book[] {
+    return scopes.map(({ scope, keep }) => {
+      const key = scopeParts(account, scope).join("\0");
+      let book = this.#books.get(key);
+      if (book === undefined) {
+        const [rows, bytes, lookups] = [new AmountHistory(), new AmountHistory(), new AmountHistory()];
+        book = { people: new Map(), amounts: { rows, bytes, lookups }, keep: 0, keepUntil: 0 };
+        this.#books.set(key, book);
+      }
+      if (keep >= book.keep || book.keepUntil <= now) {
+        book.keep = keep;
+        book.keepUntil = now + keep;
+      }
+      this.#forget(book, now);
+      return book;
+    });
   }
 
   #read(book: Book, people: readonly string[], unknown: number, now: number): void {
@@ -129,21 +155,52 @@ class MemoryStore implements CounterStore {
     this.#nextSweep = now + SWEEP_EVERY;
     for (const [key, book] of this.#books) {
       this.#forget(book, now);
-      book.rows.forgetBefore(now - book.keep);
-      if (book.people.size === 0 && book.rows.empty) this.#books.delete(key);
+      const amounts = Object.values(book.amounts);
+      for (const history of amounts) history.forgetBefore(now - book.keep);
+      if (book.people.size === 0 && amounts.every((history) => history.empty)) this.#books.delete(key);
     }
   }
 }
 
-function tally(book: Book, spans: Spans, now: number): readonly Tally[] {
-  const people = spans.people.map((span): Tally => ({ of: "people", span, used: 0, cost: 0 }));
-  for (const time of book.people.values()) {
-    for (const each of people) if (time > now - each.span.span) each.used += 1;
+function tally({ windows }: Spans, books: readonly Book[], now: number): readonly Tally[] {
+  return windows.map((span) => {
+    const book = books[span.scope];
+    if (book === undefined) throw new Error("a window of no scope");
+    return { span, book, used: usedOf(span, book, now), cost: 0 };
+  });
+}
+
+function usedOf(span: Span, book: Book, now: number): number {
+  if (span.window.what !== "people") return book.amounts[span.window.what].used(span, now);
+  let used = 0;
+  for (const time of book.people.values()) if (time > now - span.span) used += 1;
+  return used;
+}
+
+function usesOf(tallies: readonly Tally[]): readonly WindowUse[] {
+  return tallies.map(({ span, used }) => ({ window: span.window, used }));
+}
+
+function countsPeople({ span }: Tally): boolean {
+  return span.window.what === "people";
+}
+
+type Amount = keyof Book["amounts"];
+
+/** Which amounts of which books some window asks for, each once. */
+function amountsOf(tallies: readonly Tally[]): readonly (readonly [Book, Amount])[] {
+  const pairs = new Map<Book, Set<Amount>>();
+  for (const { book, span } of tallies) {
+    if (span.window.what === "people") continue;
+    pairs.set(book, (pairs.get(book) ?? new Set()).add(span.window.what));
   }
-  const rows = spans.rows.map(
-    (span): Tally => ({ of: "rows", span, used: book.rows.used(span, now), cost: 0 }),
-  );
-  return [...people, ...rows];
+  return [...pairs].flatMap(([book, amounts]) => [...amounts].map((what) => [book, what] as const));
+}
+
+/** Of the first `rows` rows. */
+function amountOf({ counts, bytes }: Batch, what: Amount, rows: number): number {
+  if (what === "bytes") return (bytes ?? []).slice(0, rows).reduce((sum, size) => sum + size, 0);
+  return what === (counts ?? "rows") ? rows : 0;
 }
 
 /** The people of one row, each once. */
@@ -161,19 +218,27 @@ function peopleOf(batch: Batch, row: number): readonly string[] {
 
 function setCosts(
   tallies: readonly Tally[],
-  book: Book,
+  batch: Batch,
+  row: number,
   people: readonly string[],
-  unknown: number,
   now: number,
 ): void {
-  for (const each of tallies) {
-    each.cost = each.of === "rows" ? 1 : unknown;
-    if (each.of === "rows") continue;
-    const since = now - each.span.span;
-    for (const person of people) {
-      if ((book.people.get(person) ?? Number.NEGATIVE_INFINITY) <= since) each.cost += 1;
-    }
-  }
+  for (const each of tallies) each.cost = costOf(each, batch, row, people, now);
+}
+
+function costOf(
+  { span, book }: Tally,
+  batch: Batch,
+  row: number,
+  people: readonly string[],
+  now: number,
+): number {
+  const { what } = span.window;
+  if (what === "bytes") return batch.bytes?.[row] ?? 0;
+  if (what !== "people") return what === (batch.counts ?? "rows") ? 1 : 0;
+  const since = now - span.span;
+  const fresh = people.filter((person) => (book.people.get(person) ?? Number.NEGATIVE_INFINITY) <= since);
+  return batch.unknownPerRow + fresh.length;
 }
 
 /** A row that adds nothing to a window is never stopped by it. */
@@ -182,19 +247,23 @@ function isFull({ used, cost, span }: Tally): boolean {
 }
 
 /** Of several full windows the one that makes the next row wait longest. */
-function stoppedBy(full: readonly Tally[], book: Book, rows: number, now: number): Grant {
+function stoppedBy(tallies: readonly Tally[], rows: number, now: number): Grant {
   let grant: Extract<Grant, { kind: "part" }> | undefined;
-  for (const each of full) {
-    const freesAt = each.of === "rows" ? book.rows.fitsAt(each.span, now) : peopleFitAt(each, book, now);
+  for (const each of tallies.filter(isFull)) {
+    const { window } = each.span;
+    const freesAt =
+      window.what === "people"
+        ? peopleFitAt(each, now)
+        : each.book.amounts[window.what].fitsAt(each.span, each.cost, now);
     if (grant !== undefined && freesAt <= grant.freesAt) continue;
-    grant = { kind: "part", rows, window: each.span.window, used: each.used, freesAt };
+    grant = { kind: "part", rows, window, used: each.used, freesAt };
   }
   if (grant === undefined) throw new Error("a row was stopped by no window");
-  return grant;
+  return { ...grant, ...nearlyFull(usesOf(tallies)) };
 }
 
 /** When so many of the oldest have left that the row under judgement fits. */
-function peopleFitAt({ used, cost, span: { span, window } }: Tally, book: Book, now: number): number {
+function peopleFitAt({ used, cost, book, span: { span, window } }: Tally, now: number): number {
   let leaving = Math.max(1, Math.min(used + cost - window.limit, used));
   for (const time of book.people.values()) {
     if (time <= now - span) continue;

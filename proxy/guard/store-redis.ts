@@ -1,9 +1,10 @@
 import { createHmac, randomBytes } from "node:crypto";
 import type { Result } from "ioredis";
 import type { Log } from "../log.ts";
-import { CHARGE, CHARGE_KEYS } from "./charge.ts";
-import type { Account, Batch, CounterStore, Grant } from "./meter.ts";
+import { CHARGE, MEASURES, SCOPE_KEYS } from "./charge.ts";
+import type { Account, Batch, CounterStore, Grant, WindowUse } from "./meter.ts";
 import { connectRedis, parseRedisUrl, type RedisClient } from "./redis-url.ts";
+import { nearlyFull, scopeParts } from "./scopes.ts";
 import { type Spans, spansOf } from "./windows.ts";
 
 declare module "ioredis" {
@@ -24,6 +25,8 @@ export interface RedisStoreOptions {
   readonly ca?: string;
   /** Told at every change of `ready`. */
   readonly onReady?: (ready: boolean) => void;
+  /** What counts; `CHARGE` if left out. Only the simulation gives another, whose clock is its own. */
+  readonly script?: string;
 }
 
 /** Counters that all proxies of a fleet share. Throws on a malformed URL; connects in the background. */
@@ -45,6 +48,7 @@ const PROBE_ACCOUNT: Account = {
   user: "",
   windows: [{ name: "1s", seconds: 1, what: "people", limit: 1, rule: "" }],
 };
+const NO_ROWS: Batch = { rows: 0, people: [], namespaces: [], unknownPerRow: 0 };
 const PROBE_BATCH: Batch = { rows: 1, people: ["probe"], namespaces: ["sluice"], unknownPerRow: 0 };
 
 class RedisStore implements CounterStore {
@@ -67,7 +71,7 @@ class RedisStore implements CounterStore {
       ...(options.ca === undefined ? {} : { ca: options.ca }),
     });
     // defineCommand sends EVALSHA, and EVAL again where the server has lost the script.
-    this.#client.defineCommand("sluiceCharge", { numberOfKeys: CHARGE_KEYS, lua: CHARGE });
+    this.#client.defineCommand("sluiceCharge", { lua: options.script ?? CHARGE });
     this.#client.on("ready", () => this.#probe());
     this.#client.on("close", () => this.#away(new Error("connection lost")));
     this.#client.on("error", (error: Error) => this.#away(error));
@@ -88,6 +92,17 @@ class RedisStore implements CounterStore {
     }
   }
 
+  async usage(account: Account): Promise<readonly WindowUse[] | undefined> {
+    if (!this.#ready) return undefined;
+    try {
+      const spans = spansOf(account.windows);
+      return usesIn(await this.#ask(account, spans, NO_ROWS, 0, 0), spans);
+    } catch (error) {
+      this.#away(error);
+      return undefined;
+    }
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
     this.#setReady(false);
@@ -98,34 +113,66 @@ class RedisStore implements CounterStore {
   /** Portions one after the other: the second is only asked for when all of the first was granted. */
   async #charge(account: Account, batch: Batch): Promise<Grant> {
     const spans = spansOf(account.windows);
-    const keys = this.#keys(account);
+    if (spans.countsBytes && batch.counts !== "lookups" && batch.bytes === undefined) return UNREACHABLE;
+    let last: Grant = ALL;
     for (let from = 0; from < batch.rows; from += ROWS_PER_TRIP) {
       const rows = Math.min(ROWS_PER_TRIP, batch.rows - from);
-      const reply = await this.#client.sluiceCharge(...keys, ...this.#arguments(spans, batch, from, rows));
-      const grant = grantOf(reply, spans, rows);
-      if (grant.kind === "part") return { ...grant, rows: from + grant.rows };
+      last = grantOf(await this.#ask(account, spans, batch, from, rows), spans, rows);
+      if (last.kind === "part") return { ...last, rows: from + last.rows };
     }
-    return ALL;
+    return last;
   }
 
-  #keys(account: Account): readonly string[] {
-    const tag = this.#hash("user", account.database, account.user).toString("base64url");
-    return [`sluice:{${tag}}:people`, `sluice:{${tag}}:rows`, `sluice:{${tag}}:keep`];
+  async #ask(
+    account: Account,
+    spans: Spans,
+    batch: Batch,
+    from: number,
+    rows: number,
+  ): Promise<readonly number[]> {
+    const keys = this.#keys(account, spans);
+    const reply = await this.#client.sluiceCharge(
+      keys.length,
+      ...keys,
+      ...this.#arguments(spans, batch, from, rows),
+    );
+    const numbers = Array.isArray(reply) ? reply.map(Number) : [];
+    if (numbers.length === 4 + spans.windows.length && numbers.every(Number.isFinite)) return numbers;
+    throw new Error("the counter script gave an answer of another form");
+  }
+
+  /**
+   * One hash tag for all of a database puts every scope's keys in one slot of a Redis Cluster, so that one
+   * script can count in all of them at once. A cluster spreads databases, not users.
+   */
+  #keys(account: Account, { scopes }: Spans): readonly string[] {
+    const tag = this.#hash("database", account.database).toString("base64url");
+    return scopes.flatMap(({ scope }) => {
+      const name = this.#hash(...scopeParts(account, scope)).toString("base64url");
+      return SCOPE_KEYS.map((kind) => `sluice:{${tag}}:${name}:${kind}`);
+    });
   }
 
   #arguments(spans: Spans, batch: Batch, from: number, rows: number): (string | number | Buffer)[] {
-    const unknown = spans.people.length > 0 ? batch.unknownPerRow : 0;
+    const unknown = spans.countsPeople ? batch.unknownPerRow : 0;
+    const areLookups = batch.counts === "lookups";
+    const bytes = spans.countsBytes && !areLookups ? batch.bytes?.slice(from, from + rows) : undefined;
     const result: (string | number | Buffer)[] = [
       rows,
       unknown,
       unknown > 0 ? Buffer.concat([randomBytes(9), Buffer.from(":")]) : "",
-      spans.keep,
-      spans.people.length,
-      spans.rows.length,
+      areLookups ? 0 : 1,
+      areLookups ? 1 : 0,
+      bytes === undefined ? 0 : 1,
+      spans.scopes.length,
+      spans.windows.length,
+      ...spans.scopes.map(({ keep }) => keep),
     ];
-    for (const { span, window } of spans.people) result.push(span, window.limit);
-    for (const { span, window, slice } of spans.rows) result.push(span, window.limit, slice);
-    if (spans.people.length > 0) this.#pushPeople(result, batch, from, rows);
+    for (const { scope, span, slice, window } of spans.windows) {
+      result.push(scope + 1, MEASURES[window.what], span, window.limit, slice);
+    }
+    if (bytes !== undefined) result.push(...bytes);
+    if (spans.countsPeople) this.#pushPeople(result, batch, from, rows);
     return result;
   }
 
@@ -200,13 +247,16 @@ function describe(cause: unknown): string {
   return cause.message || (cause as NodeJS.ErrnoException).code || cause.name;
 }
 
-function grantOf(reply: unknown, spans: Spans, rows: number): Grant {
-  const [counted, which, used, freesAt] = Array.isArray(reply) ? reply.map(Number) : [];
-  if (counted === undefined || which === undefined || used === undefined || freesAt === undefined) {
-    throw new Error("the counter script gave an answer of another form");
-  }
-  if (which === 0 && counted === rows) return ALL;
-  const window = [...spans.people, ...spans.rows][which - 1]?.window;
+function grantOf(reply: readonly number[], spans: Spans, rows: number): Grant {
+  const [counted = 0, which = 0, used = 0, freesAt = 0] = reply;
+  const near = nearlyFull(usesIn(reply, spans));
+  if (which === 0 && counted === rows) return near.near === undefined ? ALL : { kind: "all", ...near };
+  const window = spans.windows[which - 1]?.window;
   if (window === undefined) throw new Error("the counter script named no window");
-  return { kind: "part", rows: counted, window, used, freesAt };
+  return { kind: "part", rows: counted, window, used, freesAt, ...near };
+}
+
+/** What is used of each window stands behind the four numbers of the grant. */
+function usesIn(reply: readonly number[], { windows }: Spans): readonly WindowUse[] {
+  return windows.map(({ window }, i) => ({ window, used: reply[4 + i] ?? 0 }));
 }

@@ -1,26 +1,30 @@
 import type { BudgetWindow } from "../policy/policy.ts";
 
-/** One window of people as the stores count it, in milliseconds. */
-export interface PeopleSpan {
-  readonly window: BudgetWindow;
-  /** The window and its grace: see `graceOf`. */
-  readonly span: number;
-}
+/** Whose reading a window sums up. */
+export type BudgetScope = NonNullable<BudgetWindow["scope"]>;
 
-/** One window of rows as the stores count it, in milliseconds. */
-export interface RowsSpan {
+/** One window as the stores count it, in milliseconds. */
+export interface Span {
   readonly window: BudgetWindow;
+  /** Position of its scope in `Spans.scopes`. */
+  readonly scope: number;
+  /** Of people: the window and its grace, see `graceOf`. */
   readonly span: number;
-  /** Rows are counted by slices of this length; one of `ROW_SLICES`. */
+  /** Of people 0; else amounts are counted by slices of this length, one of `SLICES`. */
   readonly slice: number;
 }
 
 /** A budget as the stores count it. */
 export interface Spans {
-  readonly people: readonly PeopleSpan[];
-  readonly rows: readonly RowsSpan[];
-  /** After so many milliseconds none of these windows asks for a person or a row again. */
-  readonly keep: number;
+  /** Those of people first. */
+  readonly windows: readonly Span[];
+  readonly scopes: readonly {
+    readonly scope: BudgetScope;
+    /** After so many milliseconds none of its windows asks for a person or an amount again. */
+    readonly keep: number;
+  }[];
+  readonly countsPeople: boolean;
+  readonly countsBytes: boolean;
 }
 
 /** The longest time for which a counted person may be read again without a trip to the store. */
@@ -31,12 +35,12 @@ export const SLICE_FACTOR = 4;
 export const SLICE_LEVELS = 14;
 
 /**
- * Rows are added to a bucket at every one of these lengths (64 ms to 50 days), so that windows of any
+ * Amounts are added to a bucket at every one of these lengths (64 ms to 50 days), so that windows of any
  * length, of two roles of one user or of an edited policy, find what was read before they were known.
  * A window reads the coarsest slices that are at most a sixtieth of it (64 ms at the least) and counts the
- * one that it covers only in part as a whole: rows are held up to one slice too long, never too short.
+ * one that it covers only in part as a whole: amounts are held up to one slice too long, never too short.
  */
-export const ROW_SLICES: readonly number[] = Array.from(
+export const SLICES: readonly number[] = Array.from(
   { length: SLICE_LEVELS },
   (_, level) => FINEST_SLICE * SLICE_FACTOR ** level,
 );
@@ -66,19 +70,31 @@ export function graceOf(windows: readonly BudgetWindow[]): number {
   return spans.length === 0 ? 0 : Math.min(LONGEST_GRACE, Math.floor(Math.min(...spans) / 10));
 }
 
+export function scopeOf(window: BudgetWindow): BudgetScope {
+  return window.scope ?? "user";
+}
+
 function measure(windows: readonly BudgetWindow[]): Spans {
   const grace = graceOf(windows);
-  const people: PeopleSpan[] = [];
-  const rows: RowsSpan[] = [];
-  for (const window of windows) {
+  const scopes = [...new Set(windows.map(scopeOf))];
+  const spans = windows.map((window): Span => {
+    const scope = scopes.indexOf(scopeOf(window));
     const span = window.seconds * 1000;
-    if (window.what === "people") people.push({ window, span: span + grace });
-    else rows.push({ window, span, slice: sliceOf(span) });
-  }
-  const keep = Math.max(0, ...people.map((each) => each.span), ...rows.map((each) => each.span + each.slice));
-  return { people, rows, keep };
+    return window.what === "people"
+      ? { window, scope, span: span + grace, slice: 0 }
+      : { window, scope, span, slice: sliceOf(span) };
+  });
+  return {
+    windows: spans.toSorted((a, b) => Number(a.slice > 0) - Number(b.slice > 0)),
+    scopes: scopes.map((scope, i) => ({
+      scope,
+      keep: Math.max(...spans.filter((each) => each.scope === i).map((each) => each.span + each.slice)),
+    })),
+    countsPeople: windows.some((window) => window.what === "people"),
+    countsBytes: windows.some((window) => window.what === "bytes"),
+  };
 }
 
 function sliceOf(span: number): number {
-  return ROW_SLICES.findLast((slice) => slice <= span / 60) ?? FINEST_SLICE;
+  return SLICES.findLast((slice) => slice <= span / 60) ?? FINEST_SLICE;
 }

@@ -1,5 +1,5 @@
 import { checkReach, checkUsers } from "./check-roles.ts";
-import { makeBudget, makeLimits } from "./compile-limits.ts";
+import { makeBudget, makeLimits, makeWatch } from "./compile-limits.ts";
 import type { PolicyDocument } from "./document.ts";
 import { parseCondition } from "./expressions.ts";
 import type { RoleEntry } from "./format.ts";
@@ -121,6 +121,7 @@ function makeRole(source: Source, parent: Made | undefined, context: Context): M
     ...(aggregatesOnly === undefined ? {} : { aggregatesOnly }),
     limits: makeLimits(entry, base?.limits),
     budget: makeBudget(source, base?.budget ?? [], context),
+    ...makeWatch(entry, base),
     calls: entry.calls === undefined ? (base?.calls ?? new Set()) : new Set(entry.calls),
   };
   const { document } = source;

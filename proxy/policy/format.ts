@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { BEHAVIOUR_RULES } from "./policy.ts";
 
 /*
  * The YAML of a policy file. The texts given as `error` say what would be right: they become the hint of a
@@ -147,6 +148,13 @@ const relationsSchema = z.union([z.literal("all"), none, z.array(relationPattern
 
 const DURATION = /^[1-9][0-9]{0,5}[smhdw]$/;
 const BUDGET_HINT = "none, or windows as in { 1h: 120, 1d: { people: 300, rows: 5000 } }.";
+const BYTES_HINT = "A size as in 4096, 256kB, 10MB or 1GB (1kB is 1024 bytes, as in Postgres), or none.";
+const sizeSchema = z.union(
+  [positive, z.string().regex(/^[1-9][0-9]{0,8} ?(B|kB|MB|GB)$/, { error: BYTES_HINT })],
+  {
+    error: BYTES_HINT,
+  },
+);
 const budgetSchema = z
   .union(
     [
@@ -158,22 +166,59 @@ const budgetSchema = z
             none,
             count,
             mapping(
-              { people: count.optional(), rows: count.optional() },
-              "As in { people: 300, rows: 5000 }.",
+              {
+                people: count.optional(),
+                rows: count.optional(),
+                bytes: sizeSchema.optional(),
+                lookups: count.optional(),
+              },
+              "As in { people: 300, rows: 5000, bytes: 10MB, lookups: 500 }.",
             ),
           ],
-          { error: "A number of people, { people: 300, rows: 5000 }, or none." },
+          { error: "A number of people, { people: 300, rows: 5000, bytes: 10MB, lookups: 500 }, or none." },
         ),
       ),
     ],
     { error: BUDGET_HINT },
   )
   .describe(
-    "How many distinct people (and rows) a user may read within sliding windows, over all sessions and " +
-      "proxies together. `none`: not counted. A role that extends another changes only the windows it names.",
+    "How many distinct people (and rows, bytes, exact look-ups) a user may read within sliding windows, over " +
+      "all sessions and proxies together. `none`: not counted. A role that extends another changes only the " +
+      "windows it names.",
   );
 
-const BYTES_HINT = "A size as in 4096, 256kB, 10MB or 1GB (1kB is 1024 bytes, as in Postgres), or none.";
+const actionSchema = z.enum(["off", "alert", "tighten", "suspend"], {
+  error: "off, alert, tighten or suspend.",
+});
+const BEHAVIOUR_HINT = "off, or rules as in { new_people: tighten, sequence: suspend }.";
+const behaviourSchema = z
+  .union([z.literal("off"), z.partialRecord(z.enum(BEHAVIOUR_RULES), actionSchema)], {
+    error: `${BEHAVIOUR_HINT} Rules: ${BEHAVIOUR_RULES.join(", ")}.`,
+  })
+  .describe(
+    [
+      "What becomes of a user who reads as he never does: alert (somebody is told; the default where there is a " +
+        "budget), tighten (told, and a quarter of the budgets for a week), suspend (told, and cut off), off.",
+      "new_people, lookups: far more in a day than he and his colleagues ever do.",
+      "sequence: one id after the other. hours: when neither he nor the role works.",
+      "addresses: from a network where nobody of the role came from. refusals: many in a row.",
+    ].join("\n"),
+  );
+
+const LOSS_HINT = "closed, grace, or { grace: 0.1 } (a share of the budgets, above 0 and at most 1).";
+const lossSchema = z
+  .union(
+    [
+      z.enum(["closed", "grace"], { error: LOSS_HINT }),
+      mapping({ grace: z.number({ error: LOSS_HINT }).min(0.001).max(1) }, LOSS_HINT),
+    ],
+    { error: LOSS_HINT },
+  )
+  .describe(
+    "While Redis cannot be reached: closed (the default) releases nothing that a budget counts; grace lets each " +
+      "proxy release a share of each budget (a tenth if not said) and counts it in when Redis is back.",
+  );
+
 const roleSchema = mapping(
   {
     extends: name
@@ -236,9 +281,7 @@ const roleSchema = mapping(
       .optional()
       .describe("Rows that one statement may return."),
     bytes: z
-      .union([none, positive, z.string().regex(/^[1-9][0-9]{0,8} ?(B|kB|MB|GB)$/, { error: BYTES_HINT })], {
-        error: BYTES_HINT,
-      })
+      .union([none, sizeSchema], { error: BYTES_HINT })
       .optional()
       .describe("Bytes that one statement may return: 256kB, 10MB."),
     on_excess: z
@@ -246,6 +289,14 @@ const roleSchema = mapping(
       .optional()
       .describe("Past rows or bytes: an error (the default), or the first rows and a warning."),
     budget: budgetSchema.optional(),
+    role_budget: budgetSchema
+      .optional()
+      .describe("As budget, for all users of the role together: what colluding accounts may read."),
+    address_budget: budgetSchema
+      .optional()
+      .describe("As budget, for all that is read from one client address by users of such roles."),
+    on_counter_loss: lossSchema.optional(),
+    behaviour: behaviourSchema.optional(),
   },
   "A role as in { users: [anna], reads: [public.customers] }.",
 );

@@ -65,8 +65,12 @@ export interface Role {
   readonly requireFilter: ReadonlySet<string>;
   readonly aggregatesOnly?: { readonly minGroup: number };
   readonly limits: Limits;
-  /** Empty for `budget: none` and when nothing is said. */
+  /** Of all scopes (`budget`, `role_budget`, `address_budget`); empty for `none` and when nothing is said. */
   readonly budget: readonly BudgetWindow[];
+  /** While the counters are away: the share of each budget that one instance may release. Undefined: nothing. */
+  readonly graceShare?: number;
+  /** Rules that are not named do their default: see `actionOf`. */
+  readonly behaviour?: ReadonlyMap<BehaviourRule, BehaviourAction>;
   /** Functions outside pg_catalog that the role may call, as `schema.name`. */
   readonly calls: ReadonlySet<string>;
 }
@@ -109,11 +113,27 @@ export interface BudgetWindow {
   /** As written: `1m`, `1d`. */
   readonly name: string;
   readonly seconds: number;
-  readonly what: "people" | "rows";
+  readonly what: "people" | "rows" | "bytes" | "lookups";
   readonly limit: number;
   /** The policy line, as told in refusals: `roles.agent.budget.1d`. */
   readonly rule: string;
+  /** Whose reading is summed up: the user's (if left out), all users' of the role, all that one address reads. */
+  readonly scope?: "user" | "role" | "address";
 }
+
+/** What sees that somebody reads as he never does. */
+export const BEHAVIOUR_RULES = [
+  "new_people",
+  "sequence",
+  "lookups",
+  "hours",
+  "addresses",
+  "refusals",
+] as const;
+export type BehaviourRule = (typeof BEHAVIOUR_RULES)[number];
+
+/** What becomes of a user whom a rule saw: somebody is told, his budgets shrink for a while, or he is cut off. */
+export type BehaviourAction = "off" | "alert" | "tighten" | "suspend";
 
 /** Whether the set names the relation. */
 export function relationSetHas(set: RelationSet, schema: string, name: string): boolean {

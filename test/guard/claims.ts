@@ -10,6 +10,33 @@ export function rows(name: string, limit: number): BudgetWindow {
   return budget(name, "rows", limit);
 }
 
+export function bytes(name: string, limit: number): BudgetWindow {
+  return budget(name, "bytes", limit);
+}
+
+export function lookups(name: string, limit: number): BudgetWindow {
+  return budget(name, "lookups", limit);
+}
+
+export function ofRole(window: BudgetWindow): BudgetWindow {
+  return { ...window, scope: "role", rule: window.rule.replace("budget", "role_budget") };
+}
+
+export function ofAddress(window: BudgetWindow): BudgetWindow {
+  return { ...window, scope: "address", rule: window.rule.replace("budget", "address_budget") };
+}
+
+/** Three users of one role behind one address, none of which another test uses. */
+export function colleagues(windows: readonly BudgetWindow[]): readonly [Account, Account, Account] {
+  const [anna, ben, cleo] = [account(), account(), account()];
+  const shared = { role: `role of ${anna.user}`, address: `address of ${anna.user}`, windows };
+  return [
+    { ...anna, ...shared },
+    { ...ben, ...shared },
+    { ...cleo, ...shared },
+  ];
+}
+
 function budget(name: string, what: BudgetWindow["what"], limit: number): BudgetWindow {
   const [, count, unit] = /^(\d+)([smhd])$/.exec(name) ?? [];
   const seconds = Number(count) * { s: 1, m: 60, h: 3600, d: 86400 }[unit as "s" | "m" | "h" | "d"];

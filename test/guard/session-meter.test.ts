@@ -3,7 +3,7 @@ import type { Account, Batch, CounterStore, Grant } from "../../proxy/guard/mete
 import { refusalOf } from "../../proxy/guard/refusal.ts";
 import { createMeter } from "../../proxy/guard/session-meter.ts";
 import { createMemoryStore } from "../../proxy/guard/store-memory.ts";
-import { account, people, plainRows, range, rows, rowsOf } from "./claims.ts";
+import { account, colleagues, lookups, ofAddress, people, plainRows, range, rows, rowsOf } from "./claims.ts";
 
 /** A memory store that tells how often it was asked. */
 class CountingStore implements CounterStore {
@@ -85,7 +85,44 @@ describe("a session's meter", () => {
     time += 9_999;
     expect(await anna.charge(rowsOf("b"))).toMatchObject({ kind: "part", rows: 0 });
     time += 2;
-    expect(await anna.charge(rowsOf("b"))).toEqual({ kind: "all" });
+    expect(await anna.charge(rowsOf("b"))).toMatchObject({ kind: "all" });
+  });
+
+  test("a user is warned once when four fifths are used up, and again only after it emptied", async () => {
+    const anna = meterOf(account(people("1d", 5), people("15s", 100)));
+    await anna.charge(rowsOf("a", "b", "c"));
+    expect(anna.takeWarning()).toBeUndefined();
+    await anna.charge(rowsOf("d"));
+    expect(anna.takeWarning()).toMatchObject({
+      severity: "WARNING",
+      message: "80 % of the budget of 5 people in 1d is used up",
+      rule: "roles.agent.budget.1d",
+    });
+    await anna.charge(rowsOf("e"));
+    expect(anna.takeWarning()).toBeUndefined();
+    time += 2 * 86_400_000;
+    await anna.charge(rowsOf("a"));
+    await anna.charge(rowsOf("b", "c", "d", "e"));
+    expect(anna.takeWarning()?.message).toContain("100 %");
+  });
+
+  test("look-ups cost a trip only where a budget counts them", async () => {
+    expect(meterOf(account(people("1d", 1))).lookups(3)).toEqual({ kind: "all" });
+    expect(store.trips).toBe(0);
+    const anna = meterOf(account(lookups("1h", 2)));
+    const grant = await anna.lookups(3);
+    if (grant.kind !== "part") throw new Error("three look-ups of two allowed");
+    expect(refusalOf(grant, account(lookups("1h", 2)))).toMatchObject({
+      sqlstate: "53400",
+      message: "budget of 2 look-ups in 1h is used up",
+    });
+  });
+
+  test("what was counted for one address is counted for another, too", async () => {
+    const [anna] = colleagues([people("1d", 10), ofAddress(people("1d", 1))]);
+    await meterOf(anna).charge(rowsOf("a"));
+    await meterOf({ ...anna, address: "elsewhere" }).charge(rowsOf("a"));
+    expect(store.trips).toBe(2);
   });
 
   test("after the grace a person costs a trip again", async () => {

@@ -11,7 +11,18 @@ import { createRedisStore } from "../../proxy/guard/store-redis.ts";
 import { createLog } from "../../proxy/log.ts";
 import { findProgram } from "../harness/debian.ts";
 import { redisUrl, startRedis } from "../harness/redis.ts";
-import { account, people, plainRows, range, released, rows, rowsOf } from "./claims.ts";
+import {
+  account,
+  colleagues,
+  ofAddress,
+  ofRole,
+  people,
+  plainRows,
+  range,
+  released,
+  rows,
+  rowsOf,
+} from "./claims.ts";
 import { becomes, KEY, openRedisStore, redisBench, SILENT } from "./redis-bench.ts";
 import { storeContract } from "./store-contract.ts";
 
@@ -56,6 +67,53 @@ describe("counters in Redis", () => {
       proxies.flatMap((proxy) => range(0, 12).map(() => released(proxy, agent, plainRows(13)))),
     );
     expect(counts.reduce((sum, count) => sum + count, 0)).toBe(1000);
+  });
+
+  test("colluding users on ten proxies release together exactly their role's budget", async () => {
+    const windows = [people("1d", 120), ofRole(people("1d", 300)), ofAddress(rows("1d", 100_000))];
+    const users = [...colleagues(windows), ...colleagues(windows).slice(0, 2)].map((user) => ({
+      ...user,
+      role: "agent",
+    }));
+    const proxies = await Promise.all(range(0, 10).map(() => openRedisStore(url)));
+    onTestFinished(() => closeAll(proxies));
+    const counts = await Promise.all(
+      proxies.flatMap((proxy, n) =>
+        users.flatMap((user, u) =>
+          range(0, 8).map((_, turn) => {
+            const from = (n * users.length + u) * 1000 + turn * 10;
+            return released(proxy, user, rowsOf(...range(from, 10)));
+          }),
+        ),
+      ),
+    );
+    expect(counts.reduce((sum, count) => sum + count, 0)).toBe(300);
+  });
+
+  test("as long as every scope has room, nothing is refused, however many proxies read at once", async () => {
+    const [anna] = colleagues([people("1d", 400), ofRole(people("1d", 400)), ofAddress(rows("1d", 400))]);
+    const proxies = await Promise.all(range(0, 8).map(() => openRedisStore(url)));
+    onTestFinished(() => closeAll(proxies));
+    const grants = await Promise.all(
+      proxies.flatMap((proxy, n) =>
+        range(0, 10).map((_, turn) => proxy.charge(anna, rowsOf(...range(n * 50 + turn * 5, 5)))),
+      ),
+    );
+    expect(new Set(grants.map((grant) => grant.kind))).toEqual(new Set(["all"]));
+    expect(await bench.store.charge(anna, rowsOf("one more"))).toMatchObject({
+      kind: "part",
+      rows: 0,
+      used: 400,
+    });
+  });
+
+  test("three thousand people of a user take less than half a megabyte", async () => {
+    const agent = account(people("30d", 3_000));
+    for (const turn of range(0, 6)) {
+      await released(bench.store, agent, rowsOf(...range(Number(turn.slice(1)) * 500, 500)));
+    }
+    const [key] = await bench.redis.keys("*:people");
+    expect(await bench.redis.memory("USAGE", key ?? "", "SAMPLES", "0")).toBeLessThan(512 * 1024);
   });
 
   test("rows are free again when their window has passed, as the refusal said", async () => {

@@ -185,3 +185,44 @@ test("a role that says nothing may do nothing", () => {
     calls: new Set(),
   });
 });
+
+test("budgets of a role, of an address and of bytes and look-ups merge by window, as those of a user do", () => {
+  const { roles } = policy(`roles:
+  agent:
+    users: [anna]
+    budget: { 1d: { people: 300, bytes: 10MB, lookups: 50 } }
+    role_budget: { 1d: 5000, 1h: 900 }
+    address_budget: { 1h: { rows: 1000 } }
+    on_counter_loss: grace
+    behaviour: { new_people: tighten, sequence: suspend }
+  lead:
+    extends: agent
+    users: [cleo]
+    role_budget: { 1h: none }
+    address_budget: none
+    on_counter_loss: { grace: 0.5 }
+    behaviour: { sequence: alert }
+  app:
+    extends: agent
+    users: [helpdesk]
+    on_counter_loss: closed
+    behaviour: off
+`);
+  const shortly = (name: string) =>
+    (roles.get(name)?.budget ?? []).map(({ scope, what, limit, rule }) => [scope, what, limit, rule]);
+  expect(shortly("agent")).toEqual([
+    ["role", "people", 900, "roles.agent.role_budget.1h"],
+    ["address", "rows", 1000, "roles.agent.address_budget.1h.rows"],
+    [undefined, "people", 300, "roles.agent.budget.1d.people"],
+    [undefined, "bytes", 10 * 1024 * 1024, "roles.agent.budget.1d.bytes"],
+    [undefined, "lookups", 50, "roles.agent.budget.1d.lookups"],
+    ["role", "people", 5000, "roles.agent.role_budget.1d"],
+  ]);
+  expect(shortly("lead").map(([scope]) => scope)).toEqual([undefined, undefined, undefined, "role"]);
+  expect(["agent", "lead", "app"].map((name) => roles.get(name)?.graceShare)).toEqual([0.1, 0.5, undefined]);
+  expect([...(roles.get("lead")?.behaviour ?? [])]).toEqual([
+    ["new_people", "tighten"],
+    ["sequence", "alert"],
+  ]);
+  expect(new Set(roles.get("app")?.behaviour?.values())).toEqual(new Set(["off"]));
+});

@@ -1,0 +1,20 @@
+import type { Account, WindowUse } from "./meter.ts";
+import type { BudgetScope } from "./windows.ts";
+
+/** What stands for one scope of an account: two accounts with the same parts share its count. */
+export function scopeParts(account: Account, scope: BudgetScope): readonly string[] {
+  switch (scope) {
+    case "user":
+      return ["user", account.database, account.user];
+    case "role":
+      return ["role", account.database, account.role ?? ""];
+    case "address":
+      return ["address", account.database, account.address ?? ""];
+  }
+}
+
+/** Of the windows those whose user should be told that they will be full soon. */
+export function nearlyFull(uses: readonly WindowUse[]): { readonly near?: readonly WindowUse[] } {
+  const near = uses.filter(({ window, used }) => window.limit > 0 && used >= 0.8 * window.limit);
+  return near.length === 0 ? {} : { near };
+}
