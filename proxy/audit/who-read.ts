@@ -39,6 +39,8 @@ export interface WhoRead {
   /** Leaked people whom nobody read in this log. */
   readonly unread: number;
   readonly readings: number;
+  /** Who read more people in one statement than its event names: any of the leaked may be among them. */
+  readonly unnamed: readonly { readonly user: string; readonly people: number }[];
   readonly unreadable: readonly string[];
 }
 
@@ -71,8 +73,16 @@ export async function whoRead(
     leaked: size,
     unread: size - read.size,
     readings,
+    unnamed: unnamedOf([...readers.values()]),
     unreadable,
   };
+}
+
+function unnamedOf(readers: readonly Reader[]): WhoRead["unnamed"] {
+  return readers
+    .filter(({ unnamed }) => unnamed > 0)
+    .map(({ name, unnamed }) => ({ user: readerName(name), people: unnamed }))
+    .toSorted((a, b) => b.people - a.people || (a.user < b.user ? -1 : 1));
 }
 
 /** Every statement in which somebody read one of these people, in the order of time. */
@@ -90,6 +100,9 @@ export async function readingsOf(
   return events.toSorted((a, b) => a.time - b.time);
 }
 
+/** Shorter lists are whole: sessions name up to a few hundred people (event.ts). */
+const MAYBE_CUT = 100;
+
 /** What one user read. */
 class Reader {
   readonly name: string;
@@ -99,6 +112,7 @@ class Reader {
   readonly leaked = new Set<number>();
   readonly addresses = new Set<string>();
   readonly applications = new Set<string>();
+  unnamed = 0;
   first = Number.POSITIVE_INFINITY;
   last = Number.NEGATIVE_INFINITY;
 
@@ -120,6 +134,8 @@ class Reader {
       this.leaked.add(which);
       isTelling = true;
     }
+    const named = reading.subjects.length;
+    if (named >= MAYBE_CUT) this.unnamed += Math.max(0, reading.details().people - named);
     if (!isTelling) return;
     this.first = Math.min(this.first, reading.time);
     this.last = Math.max(this.last, reading.time);

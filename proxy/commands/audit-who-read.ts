@@ -114,7 +114,8 @@ function answerText(answer: WhoRead, { top, namespace }: Question): string {
   const known = `${leaked} leaked people of ${namespace}, ${leaked - unread} of them read by anybody in this log`;
   const scope = `${readings} readings by ${users} users, of ${people} different people`;
   const [first, second] = suspects;
-  if (first === undefined) return `${known}\n${scope}\nNobody in this log read any of them.\n`;
+  const unnamed = unnamedText(answer);
+  if (first === undefined) return `${known}\n${scope}\nNobody in this log read any of them.\n${unnamed}`;
   return [
     `${known}\n${scope}\n\n`,
     table([
@@ -124,7 +125,7 @@ function answerText(answer: WhoRead, { top, namespace }: Question): string {
     "\n",
     `${conclusion(first, second, leaked)}\n`,
     `addresses: ${first.addresses.map(printable).join(", ")}\n`,
-    `applications: ${first.applications.map(printable).join(", ")}\n\n`,
+    `applications: ${first.applications.map(printable).join(", ")}\n${unnamed}\n`,
     "score: how many times better (as a natural logarithm) it fits that this user is the source than that the\n",
     "list fell on his readings by chance. chance: at most this probable that any innocent user looks so; honest\n",
     "users whose customers leak more often than others come out higher than chance would have them.\n",
@@ -144,6 +145,13 @@ function row(suspect: Suspect): readonly (string | number)[] {
     minute(first),
     minute(last),
   ];
+}
+
+/** Large results name only their first people: whoever fetched them may have had any of the leaked. */
+function unnamedText({ unnamed }: WhoRead): string {
+  if (unnamed.length === 0) return "";
+  const users = unnamed.slice(0, 5).map(({ user, people }) => `${printable(user)} (${people})`);
+  return `people read beyond those that events name: ${users.join(", ")}\n`;
 }
 
 /** How sure it is, in words. */

@@ -109,6 +109,16 @@ describe("given leaked people", () => {
     ).toEqual([]);
   });
 
+  test("who fetched more people than an event names is told, though the leaked are not found with him", async () => {
+    const { log } = await openLog(folder);
+    const subjects = range(0, 200).map((person) => log.hashSubject(NAMESPACE, String(person)));
+    log.write(reading({ user: "dumper", subjects, people: 68_000 }));
+    log.write(reading({ user: "anna", subjects: subjects.slice(0, 1), people: 1 }));
+    await log.flush();
+    const answer = await whoRead(folder, EVER, hashes([5_000]));
+    expect(answer).toMatchObject({ suspects: [], unnamed: [{ user: "dumper", people: 67_800 }] });
+  });
+
   test("with another key nobody is found: the log alone says nothing of whom it names", async () => {
     await record(each("anna", [1, 2, 3]));
     const other = hashesOf(["1"], NAMESPACE, [auditKeys(Buffer.alloc(32, 8))]);
