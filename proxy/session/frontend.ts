@@ -100,6 +100,7 @@ export class GuardedFrontend {
     const sources = this.#foresight.sources(judged);
     if (sources === "unsettled") return false;
     if (isRefusal(sources)) return this.#refusing.query(judged, sources);
+    if (this.#couldStayHalfDone(judged, sources)) return this.#refusing.query(judged, HALF_DONE);
     const [only] = sources;
     const isCopyOut = verdict.statements[0]?.effect?.kind === "copyOut";
     if (sources.length === 1 && only !== undefined && !isCopyOut && this.#mustUnroll(only)) {
@@ -129,6 +130,18 @@ export class GuardedFrontend {
     const { role } = this.#exchange.judging;
     const copiesIn = verdict.statements.some(({ effect }) => effect?.kind === "copyIn");
     if (copiesIn || sources.some(({ shape }) => canBeCut(role, shape))) this.#exchange.seal = "closed";
+  }
+
+  /**
+   * The server may have run on by the time that a result is cut off. An open block then fails; what one
+   * message wrote by itself would have been committed.
+   */
+  #couldStayHalfDone({ verdict }: Judged, sources: readonly Source[]): boolean {
+    const { judging, status, replies } = this.#exchange;
+    if (sources.length < 2 || !sources.some(({ shape }) => canBeCut(judging.role, shape))) return false;
+    if (verdict.statements.some(({ effect }) => effect?.kind === "transaction" && effect.ends)) return true;
+    const inBlock = status !== "I" && replies.isEmpty;
+    return !inBlock && sources.some(({ shape }) => shape.kind === "write" || shape.kind === "copyIn");
   }
 
   /** Where a cut must truncate, or must take back what the statement wrote. */
@@ -279,6 +292,14 @@ export class GuardedFrontend {
     return true;
   }
 }
+
+const HALF_DONE = refuse(
+  "42501",
+  "a result that may be cut off cannot stand beside a write or COMMIT in one message",
+  {
+    hint: "Send the statements one by one.",
+  },
+);
 
 /** What a client may send once it is logged in; the rest ends the session, as in Postgres (SocketBackend). */
 const SPOKEN: ReadonlySet<number> = new Set([

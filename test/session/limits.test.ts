@@ -87,6 +87,21 @@ describe("a result past its limit of rows", () => {
     expect(await anna.send(query("select 1 as one")).answer()).toBe(`${ONE} Z(I)`);
   });
 
+  test.each(["", "; commit"])(
+    "may not stand in one message with a write that could be committed (%s)",
+    async (more) => {
+      const anna = await as("anna");
+      const text = `update tickets set status = 'lost' where id = 1; ${ALL} limit 20${more}`;
+      expect(await anna.send(query(text)).answer()).toBe("E(42501) Z(I)");
+      await anna.send(query("begin")).answer();
+      const inBlock = `update tickets set status = 'lost' where id = 1; ${ALL} limit 20`;
+      expect(await anna.send(query(inBlock)).answer()).toBe("C(UPDATE 1) T(id) D×10 E(54000) Z(E)");
+      await anna.send(query("commit")).answer();
+      const { rows } = await world.database.query("select count(*)::int from tickets where status = 'lost'");
+      expect(rows[0]?.count).toBe(0);
+    },
+  );
+
   test("a write within the limit is one, and is committed", async () => {
     const anna = await as("anna");
     const write = "update tickets set status = 'seen' where id < 5 returning id";
@@ -180,7 +195,9 @@ describe("cursors", () => {
     expect(await anna.answer()).toBe("T(email) D(b***@example.com) D(c***@example.com) s Z(T)");
     anna.send(parse("f", "fetch 2 from c"), describeMessage({ target: "statement", name: "f" }));
     anna.send(bindMessage("", "f"), execute(), syncMessage);
-    expect(await anna.answer()).toBe("1 t T(email) 2 D(d***@example.com) D(e***@example.com) C(FETCH 2) Z(T)");
+    expect(await anna.answer()).toBe(
+      "1 t T(email) 2 D(d***@example.com) D(e***@example.com) C(FETCH 2) Z(T)",
+    );
     await anna.send(query("rollback")).answer();
   });
 });
@@ -199,7 +216,9 @@ describe("SQL's PREPARE", () => {
   test("is one name space with Parse", async () => {
     const anna = await as("anna");
     await anna.send(parse("p", "select email from customers where id = $1"), syncMessage).answer();
-    expect(await anna.send(query("execute p(7)")).answer()).toBe("T(email) D(a***@example.com) C(EXECUTE) Z(I)".replace("EXECUTE", "SELECT 1"));
+    expect(await anna.send(query("execute p(7)")).answer()).toBe(
+      "T(email) D(a***@example.com) C(EXECUTE) Z(I)".replace("EXECUTE", "SELECT 1"),
+    );
     await anna.send(query("discard all")).answer();
     expect(await anna.send(query("execute p(7)")).answer()).toBe("E(26000) Z(I)");
   });
@@ -208,7 +227,9 @@ describe("SQL's PREPARE", () => {
 describe("COPY", () => {
   test("stops after the allowed rows, in and out of a block", async () => {
     const anna = await as("anna");
-    expect(await anna.send(query("copy customers (id) to stdout")).answer()).toBe(`H ${"d ".repeat(10)}E(54000) Z(I)`);
+    expect(await anna.send(query("copy customers (id) to stdout")).answer()).toBe(
+      `H ${"d ".repeat(10)}E(54000) Z(I)`,
+    );
     await anna.send(query("begin")).answer();
     const some = "copy (select id from customers limit 30) to stdout";
     expect(await anna.send(query(some)).answer()).toBe(`H ${"d ".repeat(10)}E(54000) Z(E)`);
@@ -276,15 +297,17 @@ describe("on_excess: truncate", () => {
     await ben.send(query("rollback")).answer();
   });
 
-  test("several statements in one message end with the error", async () => {
+  test("several statements in one message cannot be truncated, and are refused", async () => {
     const ben = await as("ben");
-    expect(await ben.send(query(`${ALL}; select 1`)).answer()).toBe("T(id) D×10 E(54000) Z(I)");
+    expect(await ben.send(query(`${ALL}; select 1`)).answer()).toBe("E(42501) Z(I)");
     expect(await ben.send(query("select 1 as one")).answer()).toBe(`${ONE} Z(I)`);
   });
 
   test("a statement that fails says so, and the session goes on", async () => {
     const ben = await as("ben");
-    expect(await ben.send(query("select 1/(id - id) from customers")).answer()).toBe("T(?column?) E(22012) Z(I)");
+    expect(await ben.send(query("select 1/(id - id) from customers")).answer()).toBe(
+      "T(?column?) E(22012) Z(I)",
+    );
     expect(await ben.send(query("select nothing from customers")).answer()).toBe("E(42703) Z(I)");
     expect(await ben.send(query("select 1 as one")).answer()).toBe(`${ONE} Z(I)`);
   });

@@ -83,7 +83,13 @@ describe("a refused simple query", () => {
 describe("a refused message of a pipeline", () => {
   test("makes the server skip to Sync, and the next pipeline runs", async () => {
     await fresh();
-    anna.send(parse("", FORBIDDEN), bind, describeMessage({ target: "portal", name: "" }), execute, syncMessage);
+    anna.send(
+      parse("", FORBIDDEN),
+      bind,
+      describeMessage({ target: "portal", name: "" }),
+      execute,
+      syncMessage,
+    );
     anna.send(parse("", "select 2 as two"), bind, execute, syncMessage);
     expect(await anna.answer()).toBe("E(42501) Z(I)");
     expect(await anna.answer()).toBe("1 2 D(2) C(SELECT 1) Z(I)");
@@ -103,7 +109,9 @@ describe("a refused message of a pipeline", () => {
     await anna.send(parse("kept", "select 3 as three"), syncMessage).answer();
     expect(await anna.send(parse("new", FORBIDDEN), syncMessage).answer()).toBe("E(42501) Z(I)");
     expect(await anna.send(bindMessage("", "new"), execute, syncMessage).answer()).toBe("E(26000) Z(I)");
-    expect(await anna.send(bindMessage("", "kept"), execute, syncMessage).answer()).toBe("2 D(3) C(SELECT 1) Z(I)");
+    expect(await anna.send(bindMessage("", "kept"), execute, syncMessage).answer()).toBe(
+      "2 D(3) C(SELECT 1) Z(I)",
+    );
   });
 
   test("an error of the server undoes what the skipped messages would have defined", async () => {
@@ -147,14 +155,21 @@ describe("a refused message of a pipeline", () => {
 describe("messages that nobody expects", () => {
   test("the function call protocol is refused, and the session goes on", async () => {
     await fresh();
-    const call = Buffer.concat([Buffer.from("F"), Buffer.from([0, 0, 0, 14, 0, 0, 4, 210, 0, 0, 0, 0, 0, 0])]);
+    const call = Buffer.concat([
+      Buffer.from("F"),
+      Buffer.from([0, 0, 0, 14, 0, 0, 4, 210, 0, 0, 0, 0, 0, 0]),
+    ]);
     expect(await anna.send(call).answer()).toBe("E(0A000) Z(I)");
     expect(await anna.send(query("select 1 as one")).answer()).toBe("T(one) D(1) C(SELECT 1) Z(I)");
   });
 
   test("copy data without a COPY is ignored, as in Postgres", async () => {
     await fresh();
-    const stray = [Buffer.from("d\0\0\0\u0005x"), Buffer.from("c\0\0\0\u0004"), Buffer.from("f\0\0\0\u0005\0")];
+    const stray = [
+      Buffer.from("d\0\0\0\u0005x"),
+      Buffer.from("c\0\0\0\u0004"),
+      Buffer.from("f\0\0\0\u0005\0"),
+    ];
     expect(await anna.send(...stray, query("select 1 as one")).answer()).toBe("T(one) D(1) C(SELECT 1) Z(I)");
   });
 

@@ -45,7 +45,7 @@ export async function startSluice(database: TestDatabase, options: SluiceOptions
   let told = 0;
   const log: string[] = [];
   const store = options.store ?? createMemoryStore();
-  const catalogs = new Catalogs({ connection: { connectionString: database.uri }, probeSeconds: 3600 });
+  const catalogs = new Catalogs({ connection: { host: database.host, port: database.port, user: database.superuser }, probeSeconds: 3600 });
   const server = await startServer({
     settings: {
       listen: { host: "127.0.0.1", port: 0 },
@@ -80,8 +80,7 @@ export async function startSluice(database: TestDatabase, options: SluiceOptions
     scopes: new Scopes(),
   });
   const { port } = server.address;
-  const uri = (user: string) =>
-    `postgresql://${user}@127.0.0.1:${port}/${database.database}?sslmode=disable`;
+  const uri = (user: string) => `postgresql://${user}@127.0.0.1:${port}/${database.database}?sslmode=disable`;
   return {
     port,
     events,
@@ -195,7 +194,11 @@ export function shortOf(messages: readonly Message[]): string {
   const rows = words.filter((word) => word.startsWith("D("));
   if (rows.length <= 3) return words.join(" ");
   const first = words.findIndex((word) => word.startsWith("D("));
-  return [...words.slice(0, first), `D×${rows.length}`, ...words.slice(first).filter((word) => !word.startsWith("D("))].join(" ");
+  return [
+    ...words.slice(0, first),
+    `D×${rows.length}`,
+    ...words.slice(first).filter((word) => !word.startsWith("D(")),
+  ].join(" ");
 }
 
 /** A field of an ErrorResponse or NoticeResponse. */
