@@ -35,6 +35,8 @@ export interface Level {
   readonly outer: Level | undefined;
   readonly ctes: CteScope | undefined;
   readonly references: FromReference[];
+  /** Below the alias of a join: a part of the query level around it. */
+  readonly isPart?: true;
 }
 
 /** One name that a FROM clause (or a write's target) exposes. */
@@ -182,6 +184,17 @@ export function relationKeyOf(relation: Relation): string {
 
 export function innerLevel(outer: Level, ctes: CteScope | undefined = outer.ctes): Level {
   return { outer, ctes, references: [] };
+}
+
+/**
+ * What a part of a FROM clause sees of its own level, and the levels around it. Postgres passes over the other
+ * items as if they were not there, and so finds a name further out (`p_lateral_only` in parser/parse_relation.c,
+ * transformJoinOnClause in parser/parse_clause.c).
+ */
+export function partOfFrom(level: Level, visible: readonly FromReference[]): Level {
+  let own = level;
+  while (own.isPart && own.outer !== undefined) own = own.outer;
+  return { outer: own.outer, ctes: level.ctes, references: [...visible] };
 }
 
 /**

@@ -15,6 +15,7 @@ import {
   type FromReference,
   innerLevel,
   type Level,
+  partOfFrom,
   type RelationUse,
 } from "./analysis.ts";
 import { nodeOf } from "./grammar.ts";
@@ -33,7 +34,12 @@ export interface FromItem {
   /** References whose rows a condition of the level (or of the join around) may restrict: not on the nullable side of an outer join. */
   readonly restrictable: readonly FromReference[];
   /** Conditions that restrict exactly such references: of inner joins, with what they may restrict. */
-  readonly joins: readonly { readonly quals: Node; readonly restrictable: readonly FromReference[] }[];
+  readonly joins: readonly {
+    readonly quals: Node;
+    readonly restrictable: readonly FromReference[];
+    /** What the condition can name. */
+    readonly sides: Level;
+  }[];
   readonly wraps: readonly PendingWrap[];
   /** References below a join with an alias: expressions cannot name them, and no condition is known to restrict them. */
   readonly hidden: readonly FromReference[];
@@ -52,8 +58,8 @@ export function fromItem(analysis: Analysis, item: Node, level: Level): FromItem
     case "JoinExpr":
       return join(analysis, body as JoinExpr, level);
     case "RangeSubselect": {
-      const { subquery, alias } = body as RangeSubselect;
-      analysis.nodes(subquery, level);
+      const { subquery, alias, lateral } = body as RangeSubselect;
+      analysis.nodes(subquery, lateral ? level : partOfFrom(level, []));
       level.references.push({
         alias: alias?.aliasname ?? "",
         columns: subqueryColumns(subquery, alias),
@@ -154,10 +160,12 @@ function closingParenthesis(analysis: Analysis, open: number): number {
 function join(analysis: Analysis, expression: JoinExpr, level: Level): FromItem {
   if (expression.larg === undefined || expression.rarg === undefined) throw new Error("a join without sides");
   // An alias on the join hides the names below it: they are visible to the join's own condition only.
-  const inside = expression.alias === undefined ? level : innerLevel(level);
+  const inside: Level = expression.alias === undefined ? level : { ...innerLevel(level), isPart: true };
+  const before = inside.references.length;
   const left = fromItem(analysis, expression.larg, inside);
   const right = fromItem(analysis, expression.rarg, inside);
   analysis.nodes(expression.usingClause, inside);
+  const sides = partOfFrom(inside, inside.references.slice(before));
   if (expression.alias !== undefined)
     level.references.push({ alias: expression.alias.aliasname ?? "", columns: undefined, use: undefined });
   else if (expression.join_using_alias !== undefined)
@@ -175,8 +183,8 @@ function join(analysis: Analysis, expression: JoinExpr, level: Level): FromItem 
   const joins = [...left.joins, ...right.joins];
   if (expression.quals !== undefined) {
     if (expression.jointype === "JOIN_INNER" && expression.alias === undefined)
-      joins.push({ quals: expression.quals, restrictable });
-    else analysis.nodes(expression.quals, inside);
+      joins.push({ quals: expression.quals, restrictable, sides });
+    else analysis.nodes(expression.quals, sides);
   }
   return {
     restrictable: expression.alias === undefined ? restrictable : [],

@@ -51,7 +51,7 @@ export function select(analysis: Analysis, body: SelectStmt, outer: Level): Sele
   const items = (body.fromClause ?? []).map((item) => fromItem(analysis, item, level));
   const hidden = items.flatMap((item) => item.hidden);
   const held = conditionsOf(analysis, level, items, body.whereClause);
-  for (const { quals } of items.flatMap(({ joins }) => joins)) analysis.nodes(quals, level);
+  for (const { quals, sides } of items.flatMap(({ joins }) => joins)) analysis.nodes(quals, sides);
   for (const clause of EXPRESSION_CLAUSES) analysis.nodes(body[clause], level);
   requireFilters(analysis, [...level.references, ...hidden], held);
   requireSummaries(analysis, body, { level, hidden, present: items.flatMap((item) => item.restrictable) });

@@ -106,7 +106,7 @@ export function merge(analysis: Analysis, body: MergeStmt, outer: Level): WriteL
     for (const part of [body.joinCondition, body.mergeWhenClauses, body.returningClause?.exprs])
       analysis.nodes(part, level);
   });
-  for (const { quals } of source?.joins ?? []) analysis.nodes(quals, level);
+  for (const { quals, sides } of source?.joins ?? []) analysis.nodes(quals, sides);
   finishReferences(analysis, source?.wraps ?? []);
   refuseUnsummarised(analysis, [...level.references, ...(source?.hidden ?? [])]);
   if (peopleSoFar(analysis) > before) refuseUnmeteredCopy(analysis, target);
@@ -266,7 +266,7 @@ function restrictedWrite(
     level,
     where === undefined ? joins : [...joins, { quals: where, restrictable }],
   );
-  for (const { quals } of joins) analysis.nodes(quals, level);
+  for (const { quals, sides } of joins) analysis.nodes(quals, sides);
   analysis.nodes(where, level);
   requireFilters(
     analysis,
