@@ -91,7 +91,7 @@ function sessionFields(event: SessionEvent): Fields {
 function policyFields(event: PolicyEvent): Fields {
   const rejected = event.kind === "policy rejected";
   return {
-    time: event.time,
+    time: Math.trunc(event.time),
     // Nobody's session: the process itself.
     actor: { app_name: "sluice" },
     unmapped: { kind: event.kind, problems: event.problems },
@@ -105,7 +105,7 @@ function policyFields(event: PolicyEvent): Fields {
 
 function reader(event: StatementEvent | SessionEvent): Fields {
   return {
-    time: event.time,
+    time: Math.trunc(event.time),
     actor: {
       user: { name: event.user, groups: [{ name: event.role }] },
       session: { uid: event.session },

@@ -40,6 +40,7 @@ const TIME_START = '{"time":'.length;
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 const CLOSING_BRACKET = 0x5d;
+const COMMA = 0x2c;
 const LINE_FEED = 0x0a;
 const HASH_LENGTH = 22;
 const DAY = 86_400_000;
@@ -82,12 +83,13 @@ function scan(content: Buffer, { since, until }: Period, found: (reading: Readin
   // Lines without people are skipped by looking for those that have some.
   for (let mark = content.indexOf(SUBJECTS_START); mark !== -1; ) {
     const start = content.lastIndexOf(LINE_FEED, mark) + 1;
-    const time = Number(content.toString("latin1", start + TIME_START, start + TIME_START + 13));
+    const afterTime = content.indexOf(COMMA, start);
+    const time = Number(content.toString("latin1", start + TIME_START, afterTime));
     const subjectsAt = mark + SUBJECTS_START.length;
     const end = content.indexOf(CLOSING_BRACKET, subjectsAt);
     if (end === -1) return;
     if (time >= since && time < until) {
-      const reader = readerAt(content, start, mark);
+      const reader = readerAt(content, afterTime, mark);
       if (reader !== undefined) {
         const subjects = subjectsIn(content, subjectsAt, end);
         found({ time, reader, subjects, details: () => detailsAt(content, start) });
@@ -97,8 +99,7 @@ function scan(content: Buffer, { since, until }: Period, found: (reading: Readin
   }
 }
 
-function readerAt(content: Buffer, start: number, before: number): string | undefined {
-  const at = start + TIME_START + 13;
+function readerAt(content: Buffer, at: number, before: number): string | undefined {
   if (content.compare(READER_START, 0, READER_START.length, at, at + READER_START.length) !== 0)
     return undefined;
   const from = at + READER_START.length;

@@ -173,6 +173,18 @@ describe("a torn tail", () => {
   });
 });
 
+test("many that start at once after one that was killed: one goes on with its chain, none shares one", async () => {
+  const folder = await makeFolder();
+  await runAndKill(folder, 0, 5);
+  const opened = await Promise.all(Array.from({ length: 8 }, () => openLog(folder)));
+  for (const [i, { log }] of opened.entries()) log.write(login(`s${i}`));
+  await Promise.all(opened.map(({ log }) => log.close()));
+  const reports = await verifyLog(folder, TRUSTED, []);
+  expect(reports.filter(({ problem }) => problem !== undefined)).toEqual([]);
+  expect(reports.length).toBeLessThanOrEqual(8);
+  expect(await sessionsOf(folder)).toEqual(expect.arrayContaining(opened.map((_, i) => `s${i}`)));
+});
+
 test.skipIf(process.getuid?.() !== 0)(
   "a disk that runs full loses nothing that was acknowledged",
   async ({ skip }) => {

@@ -1,4 +1,5 @@
-import { rm, writeFile } from "node:fs/promises";
+import { readFile, rm, writeFile } from "node:fs/promises";
+import { gunzipSync, gzipSync } from "node:zlib";
 import { beforeEach, expect, test } from "vitest";
 import { listSegments } from "../../proxy/audit/segments.ts";
 import { verifyLog } from "../../proxy/audit/verify.ts";
@@ -68,8 +69,9 @@ test("whoever deletes more than retention did is found out", async () => {
 test("a damaged segment is evidence: it and what follows stays", async () => {
   await tenDays();
   const third = (await listSegments(folder))[2];
-  await writeFile(third?.path.replace(/\.gz$/, "") ?? "", "changed\n");
-  await rm(third?.path ?? "");
+  const path = third?.path ?? "";
+  const text = gunzipSync(await readFile(path)).toString("utf8");
+  await writeFile(path, gzipSync(text.replace('"name":"anna"', '"name":"ben"')));
   await reopen(4);
   const left = await listSegments(folder);
   expect(left[0]?.number).toBe(3);

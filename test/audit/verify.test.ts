@@ -167,6 +167,18 @@ describe("verify names", () => {
     expect(await problem([])).toContain(`is of an unknown key, ${forger.id}`);
   });
 
+  test("an event that was added to a closed segment, forged to fit", async () => {
+    const { number } = (await listSegments(folder)).at(-1) ?? { number: 0 };
+    await rm((await segment(number)).path);
+    const sequence = await sequenceAt(number - 1, 0);
+    await tamper(number - 1, (lines) => {
+      const count = lines.length;
+      const forged = (lines[1] ?? "").replace(/"sequence":\d+/, `"sequence":${sequence + count}`);
+      return [...lines, rechain([lines.at(-1) ?? "", forged])[1] ?? ""];
+    });
+    expect(await problem([])).toContain("was added to a closed segment");
+  });
+
   test("a cut tail, by the anchors", async () => {
     const { number } = (await listSegments(folder)).at(-1) ?? { number: 0 };
     await tamper(number, (lines) => lines.slice(0, 2));

@@ -109,6 +109,11 @@ describe("given leaked people", () => {
     ).toEqual([]);
   });
 
+  test("a time of any length or with a fraction hides nobody", async () => {
+    await record([1_000, 0, NOON + 0.5].map((time, i) => ({ user: `u${i}`, people: [1], time })));
+    expect((await whoRead(folder, EVER, hashes([1]))).suspects).toHaveLength(3);
+  });
+
   test("who fetched more people than an event names is told, though the leaked are not found with him", async () => {
     const { log } = await openLog(folder);
     const subjects = range(0, 200).map((person) => log.hashSubject(NAMESPACE, String(person)));
