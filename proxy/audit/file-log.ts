@@ -1,12 +1,14 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Log } from "../log.ts";
-import { type Anchor, type AnchorSink, makeAnchor } from "./anchor.ts";
+import { type AnchorSink, makeAnchor } from "./anchor.ts";
+import { Chores } from "./chores.ts";
 import { Committer } from "./committer.ts";
 import type { AuditEvent, AuditLog } from "./event.ts";
 import { createFingerprint } from "./fingerprint.ts";
 import { type AuditKeys, auditKeys } from "./keys.ts";
 import { ocsfFields } from "./ocsf.ts";
+import { codeOf } from "./problem.ts";
 import { recover } from "./recover.ts";
 import { dropOld } from "./retention.ts";
 import { SegmentQueue } from "./segment-queue.ts";
@@ -80,14 +82,13 @@ class FileLog implements AuditLog {
   readonly #now: () => number;
   readonly #queue: SegmentQueue;
   readonly #committer: Committer;
+  readonly #chores: Chores;
   readonly #fingerprint = createFingerprint();
   /** Who waits for `durable`, in the order of their sequences. */
   #waiters: Waiter[] = [];
   #committing: Promise<void> | undefined;
   #timer: NodeJS.Timeout | undefined;
   #retry: NodeJS.Timeout | undefined;
-  #intervals: NodeJS.Timeout[] = [];
-  #housekeeping: Promise<void> = Promise.resolve();
   #anchored = 0;
   #failing = false;
   #lostUnsaid = 0;
@@ -125,6 +126,7 @@ class FileLog implements AuditLog {
     this.#keys = keys;
     this.#queue = queue;
     this.#committer = committer;
+    this.#chores = new Chores(options.log);
   }
 
   write(event: AuditEvent): void {
@@ -172,10 +174,10 @@ class FileLog implements AuditLog {
 
   async #end(): Promise<void> {
     // What retention has begun is to be said while the log still takes it.
-    await this.#housekeeping;
+    await this.#chores.idle();
+    this.#chores.stop();
     this.#sayLosses(this.#now());
     this.#closed = true;
-    for (const interval of this.#intervals) clearInterval(interval);
     clearTimeout(this.#timer);
     clearTimeout(this.#retry);
     this.#queue.end(this.#now());
@@ -187,9 +189,9 @@ class FileLog implements AuditLog {
       if (events > 0) this.#options.onLost(events);
     }
     await this.#committer.close();
-    await this.#housekeeping;
+    await this.#chores.idle();
     this.#sendAnchor();
-    await this.#housekeeping;
+    await this.#chores.idle();
     await this.#writer.release();
   }
 
@@ -231,10 +233,12 @@ class FileLog implements AuditLog {
       clearTimeout(impatient);
     }
     this.#queue.done();
-    if (batch.closes)
-      this.#later("compress", () =>
-        compress(this.#options.folder, { path: join(this.#options.folder, batch.name) }),
-      );
+    if (batch.closes) this.#compress(batch.name);
+  }
+
+  #compress(name: string): void {
+    const { folder } = this.#options;
+    this.#chores.later("compress", () => compress(folder, { path: join(folder, name) }));
   }
 
   #settle(error: unknown): void {
@@ -273,16 +277,11 @@ class FileLog implements AuditLog {
 
   #keepHouse(): void {
     const { retentionDays: days, anchorEvery } = this.#options;
-    const every = (milliseconds: number, task: () => void) => {
-      const interval = setInterval(task, milliseconds);
-      interval.unref();
-      this.#intervals.push(interval);
-    };
-    every(anchorEvery, () => this.#sendAnchor());
+    this.#chores.every(anchorEvery, () => this.#sendAnchor());
     this.#sendAnchor();
     if (days === undefined) return;
-    const drop = () => this.#later("retention", () => this.#dropOld(days));
-    every(RETENTION_EVERY, drop);
+    const drop = () => this.#chores.later("retention", () => this.#dropOld(days));
+    this.#chores.every(RETENTION_EVERY, drop);
     drop();
   }
 
@@ -298,23 +297,11 @@ class FileLog implements AuditLog {
   }
 
   #sendAnchor(): void {
+    const { log, patience, anchor: sink = (anchor) => log.info({ anchor }, "audit anchor") } = this.#options;
     const head = this.#queue.durable;
     if (head.sequence === this.#anchored) return;
-    this.#anchored = head.sequence;
     const anchor = makeAnchor(this.#keys, this.#writer.name, head, this.#now());
-    this.#later("anchor", async () => this.#anchorSink(anchor));
-  }
-
-  #anchorSink(anchor: Anchor): void | Promise<void> {
-    if (this.#options.anchor !== undefined) return this.#options.anchor(anchor);
-    this.#options.log.info({ anchor }, "audit anchor");
-  }
-
-  /** One task after the other, none of which may end the process or hold up an event. */
-  #later(what: string, task: () => Promise<void>): void {
-    this.#housekeeping = this.#housekeeping.then(task).catch((error: unknown) => {
-      this.#options.log.error({ task: what, problem: codeOf(error) }, "housekeeping of the audit log failed");
-    });
+    if (this.#chores.anchor(sink, anchor, patience)) this.#anchored = head.sequence;
   }
 }
 
@@ -326,9 +313,4 @@ async function publishKey(folder: string, keys: AuditKeys): Promise<void> {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
   }
-}
-
-function codeOf(error: unknown): string {
-  if (!(error instanceof Error)) return "unknown error";
-  return (error as NodeJS.ErrnoException).code ?? error.message;
 }

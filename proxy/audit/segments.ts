@@ -1,4 +1,4 @@
-import { open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { open, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { gunzip, gzip } from "node:zlib";
@@ -107,13 +107,12 @@ export function intactLink(line: Line): Link | undefined {
 export async function compress(folder: string, file: Pick<SegmentFile, "path">): Promise<void> {
   const target = `${file.path}.gz`;
   const draft = `${target}.tmp`;
-  const compressed = await promisify(gzip)(await readFile(file.path));
-  const handle = await open(draft, "w", 0o600);
   try {
-    await handle.writeFile(compressed);
-    await handle.sync();
-  } finally {
-    await handle.close();
+    await writeFile(draft, await promisify(gzip)(await readFile(file.path)), { mode: 0o600, flush: true });
+  } catch (error) {
+    // On a full disk it would only be in the way.
+    await rm(draft, { force: true });
+    throw error;
   }
   await rename(draft, target);
   await syncFolder(folder);

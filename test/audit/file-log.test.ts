@@ -236,6 +236,25 @@ test("a disk that does not answer holds nobody up for longer than the patience",
   expect(await log.durable()).toBe(true);
 });
 
+test("a sink of anchors that hangs or fails holds up nothing, not even the end", async () => {
+  const hanging = await openLog(folder, {
+    anchor: () => new Promise(() => {}),
+    anchorEvery: 5,
+    patience: 30,
+  });
+  const failing = await openLog(`${folder}-2`, {
+    anchor: () => Promise.reject(new Error("away")),
+    anchorEvery: 5,
+  });
+  for (const { log } of [hanging, failing]) {
+    log.write(login("a"));
+    expect(await log.durable()).toBe(true);
+    await log.close();
+  }
+  expect(await sessionsOf(folder)).toEqual(["a"]);
+  expect(await sessionsOf(`${folder}-2`)).toEqual(["a"]);
+});
+
 test("a person's hash tells nothing of him and is the same for the same key", async () => {
   const { log } = await openLog(folder);
   const hash = log.hashSubject("public.customers", "4711");
