@@ -55,6 +55,21 @@ export const COMMANDS: readonly Command[] = [
     load: async () => (await import("./commands/audit-subject.ts")).auditSubject,
   },
   {
+    name: "suspend",
+    what: "cut a user off, on every proxy and at once",
+    load: async () => (await import("./commands/suspend.ts")).suspend,
+  },
+  {
+    name: "resume",
+    what: "let a suspended user in again",
+    load: async () => (await import("./commands/resume.ts")).resume,
+  },
+  {
+    name: "sessions",
+    what: "list who is connected, and how many people each has read",
+    load: async () => (await import("./commands/sessions.ts")).sessions,
+  },
+  {
     name: "scram",
     what: "make the SCRAM verifier of a password, for --users",
     load: async () => (await import("./commands/scram.ts")).scram,

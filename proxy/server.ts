@@ -4,6 +4,8 @@ import { setTimeout } from "node:timers/promises";
 import type { AuditLog } from "./audit/event.ts";
 import type { Catalogs } from "./catalog/catalogs.ts";
 import type { CounterStore } from "./guard/meter.ts";
+import type { SessionInfo } from "./guard/session-registry.ts";
+import { endSession, refuseLogin, type Suspensions } from "./guard/suspensions.ts";
 import type { Keys } from "./keys.ts";
 import type { Log } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
@@ -46,6 +48,8 @@ export interface ServerParts {
   readonly verdicts: VerdictCache;
   readonly scopes: Scopes;
   readonly store: CounterStore;
+  /** Who is cut off; nobody if left out. */
+  readonly suspensions?: Pick<Suspensions, "isSuspended" | "onSuspended">;
   readonly audit: AuditLog;
   readonly metrics: Metrics;
   readonly keys: Keys;
@@ -60,6 +64,8 @@ export interface RunningServer {
   readonly address: Address;
   /** Clients past log-in. */
   readonly sessions: number;
+  /** Who is connected, past log-in. */
+  list(): readonly SessionInfo[];
   /** Reads the users file and the TLS files again; a bad one is logged, and what was in force stays. */
   reload(): Promise<void>;
   /** No new clients; open transactions may finish within the drain timeout; resolves when all are gone. */
@@ -93,6 +99,11 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
     const gone = connection.run().finally(() => connections.delete(connection));
     connections.set(connection, gone);
   });
+  const stopListening = parts.suspensions?.onSuspended((suspension) => {
+    for (const connection of connections.keys()) {
+      if (connection.info?.user === suspension.user) connection.cutOff(endSession(suspension));
+    }
+  });
   listener.listen({ host: listen.host, port: listen.port });
   await once(listener, "listening");
   // Too many open files, say: the next client may be luckier.
@@ -103,6 +114,7 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
     get sessions() {
       return [...connections.keys()].filter(({ inSession }) => inSession).length;
     },
+    list: () => [...connections.keys()].flatMap(({ info }) => info ?? []),
     async reload() {
       await users.reload();
       reloadTls(tls, parts.log);
@@ -112,6 +124,7 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
       if (listener.listening) listener.close();
       await empty(connections, drainTimeout);
       await closed;
+      stopListening?.();
     },
   };
 }
@@ -145,6 +158,10 @@ function connectionParts(
           });
     },
     prepareSession: parts.prepareSession ?? prepareWith({ ...parts, now, normalise }, runSession),
+    refuseUser: (user) => {
+      const suspension = parts.suspensions?.isSuspended(user);
+      return suspension && refuseLogin(suspension);
+    },
     audit: parts.audit,
     metrics: parts.metrics,
     now,

@@ -4,8 +4,10 @@ import { openFileLog } from "../audit/file-log.ts";
 import type { Catalog } from "../catalog/catalog.ts";
 import { Catalogs } from "../catalog/catalogs.ts";
 import type { CounterStore } from "../guard/meter.ts";
+import { registerSessions } from "../guard/session-registry.ts";
 import { createMemoryStore } from "../guard/store-memory.ts";
 import { createRedisStore } from "../guard/store-redis.ts";
+import { openSuspensions } from "../guard/suspensions.ts";
 import { deriveKeys, type Keys, randomSecret } from "../keys.ts";
 import type { Log } from "../log.ts";
 import { createMetrics, type Metrics } from "../metrics.ts";
@@ -19,6 +21,7 @@ import { loadParser } from "../sql/parse.ts";
 import { version } from "../version.ts";
 import { parseUpstream, type Upstream } from "../wire/upstream.ts";
 import { controlConnection } from "./control.ts";
+import { redisOf, suspensionsFile } from "./control-arguments.ts";
 
 /** A Sluice that serves. */
 export interface Running {
@@ -114,6 +117,13 @@ async function start(
   stops.push(() => audit.close());
   const store = openStore(settings, keys, metrics, log);
   stops.push(() => store.close());
+  const redis = redisOf(settings);
+  const suspensions = await openSuspensions({
+    file: suspensionsFile(settings),
+    ...(redis === undefined ? {} : { redis }),
+    log,
+  });
+  stops.push(() => suspensions.close());
   const state: State = { draining: false, databaseProblem: "not asked yet" };
   const watch = watchPolicies(settings.policy, policyHandlers(policies, { metrics, audit, log }));
   stops.push(() => watch.close());
@@ -135,12 +145,14 @@ async function start(
     verdicts,
     scopes: new Scopes(),
     store,
+    suspensions,
     audit,
     metrics,
     keys,
     log,
   });
   stops.push(() => server.close());
+  if (redis !== undefined) stops.push(registerSessions({ ...redis, log }, () => server.list()));
   const admin = await startAdmin({
     listen: settings.admin,
     metrics,

@@ -1,5 +1,6 @@
 import type { Socket } from "node:net";
 import type { AuditLog, SessionEvent } from "../audit/event.ts";
+import type { SessionInfo } from "../guard/session-registry.ts";
 import type { Metrics } from "../metrics.ts";
 import { errorResponse } from "../wire/errors.ts";
 import { ProtocolViolation } from "../wire/frames.ts";
@@ -25,6 +26,8 @@ export interface ConnectionParts extends LoginParts {
   /** Asked when a client wants to log in: whether there is room for one more. */
   readonly admit: () => Refusal | undefined;
   readonly prepareSession: PrepareSession;
+  /** What a suspended user is told; undefined for everybody else. */
+  readonly refuseUser?: (user: string) => Refusal | undefined;
   readonly audit: AuditLog;
   readonly metrics: Metrics;
   /** Unix time in milliseconds. */
@@ -41,6 +44,7 @@ export class Connection {
   #client: Conversation | undefined;
   #startup: Startup | undefined;
   #session: LoggedIn | undefined;
+  #since = 0;
 
   constructor(socket: Socket, parts: ConnectionParts) {
     this.#socket = socket;
@@ -55,6 +59,14 @@ export class Connection {
   /** Past log-in. */
   get inSession(): boolean {
     return this.#session !== undefined;
+  }
+
+  /** Who is served here; undefined before log-in. */
+  get info(): SessionInfo | undefined {
+    if (this.#session === undefined) return undefined;
+    const { established, role } = this.#session;
+    const { id, user, database, address, application } = established;
+    return { id, user, role: role.name, database, address, application, since: this.#since };
   }
 
   /** Serves the client; resolves when all of it is closed, and never rejects. */
@@ -86,6 +98,12 @@ export class Connection {
     this.#ending.abort(refusal);
   }
 
+  /** Ends the connection now, and what it has the server run. */
+  cutOff(refusal: Refusal): void {
+    void this.#session?.established.cancelUpstream();
+    this.end(refusal);
+  }
+
   /** Closes without a word. */
   destroy(): void {
     this.#session?.established.server.socket.destroy();
@@ -113,11 +131,12 @@ export class Connection {
   }
 
   async #enter({ established, role, ready, issued }: LoggedIn): Promise<() => Promise<void>> {
-    const { audit, metrics, now, prepareSession } = this.#parts;
+    const { audit, metrics, now, prepareSession, refuseUser } = this.#parts;
     const { id, user, database, application, address } = established;
+    this.#since = now();
     const run = await unlessAborted(prepareSession(established), this.#login.signal, () => {});
     const session = {
-      time: now(),
+      time: this.#since,
       session: id,
       user,
       role: role.name,
@@ -125,6 +144,13 @@ export class Connection {
       client: address,
       application,
     };
+    // Whoever is suspended from here on is found by his session and cut off.
+    const refusal = refuseUser?.(user);
+    if (refusal !== undefined) {
+      audit.write({ kind: "login refused", ...session, sqlstate: refusal.sqlstate });
+      metrics.loginFailed("suspended");
+      throw LoginEnd.refused("suspended", refusal);
+    }
     audit.write({ kind: "login", ...session });
     metrics.sessionOpened(database);
     established.client.socket.write(ready);

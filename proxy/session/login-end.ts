@@ -5,6 +5,7 @@ import { type Refusal, refuseSession } from "../wire/refusal.ts";
 export type LoginFailure =
   | "password"
   | "no_role"
+  | "suspended"
   | "timeout"
   | "protocol"
   | "settings"

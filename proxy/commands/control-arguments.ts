@@ -1,0 +1,108 @@
+import { userInfo } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import type { SuspensionsOptions } from "../guard/suspensions.ts";
+import { deriveKeys } from "../keys.ts";
+import { createLog } from "../log.ts";
+import { readSettings, type Settings } from "../settings.ts";
+import {
+  complain,
+  isFolder,
+  isWrong,
+  misused,
+  STANDARD,
+  type Streams,
+  type Wrong,
+} from "./audit-arguments.ts";
+
+/** What the commands that steer running proxies share. */
+export interface Control {
+  readonly user: string;
+  readonly why: string;
+  /** Who gives the order. */
+  readonly by: string;
+  readonly settings: Settings;
+}
+
+/** Where the suspensions of a proxy with these settings are kept. */
+export function suspensionsFile(settings: Pick<Settings, "audit">): string {
+  return join(settings.audit, "suspensions.jsonl");
+}
+
+/**
+ * Reads `USER --why TEXT --by NAME`, and everything else as `serve` does: the flags, variables and file that
+ * name the fleet's Redis, its secret and the audit folder are the same. No database is asked.
+ */
+export function readControl(
+  args: readonly string[],
+  env: NodeJS.ProcessEnv,
+  wants: { readonly user: boolean; readonly why: boolean },
+): Control | Wrong {
+  const own = { why: { type: "string" }, by: { type: "string" } } as const;
+  const parsed = parseArgs({ args: [...args], options: own, strict: false, tokens: true });
+  const mine = new Set<number>();
+  const positionals: string[] = [];
+  for (const [i, token] of parsed.tokens.entries()) {
+    if (token.kind === "option" && (token.name === "why" || token.name === "by")) {
+      mine.add(token.index);
+      if (!token.inlineValue) mine.add(token.index + 1);
+    }
+    const before = parsed.tokens[i - 1];
+    // The value of a flag of serve looks like a word of its own here.
+    const isValue = before?.kind === "option" && before.value === undefined;
+    if (token.kind === "positional" && !isValue) {
+      mine.add(token.index);
+      positionals.push(token.value);
+    }
+  }
+  const [user = "", ...rest] = positionals;
+  if (wants.user && (user === "" || rest.length > 0)) return misused("name one user");
+  if (!wants.user && user !== "") return misused(`"${user}": no user is named here`);
+  const why = textOf(parsed.values.why);
+  if (wants.why && why === "")
+    return misused('say why: --why "…" (it is kept with the suspension and in the log)');
+  const read = readSettings(
+    args.filter((_, i) => !mine.has(i)),
+    { SLUICE_UPSTREAM: "postgresql://localhost", ...env },
+  );
+  if (!read.ok) return misused(read.problems.join("\n"));
+  return { user, why, by: textOf(parsed.values.by) || operator(), settings: read.settings };
+}
+
+function textOf(value: string | boolean | undefined): string {
+  return typeof value === "string" ? value.trim() : "";
+}
+
+function operator(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    return `uid ${process.getuid?.() ?? "unknown"}`;
+  }
+}
+
+/** Where this command can give its order, or why nowhere. */
+export async function placesOf({ settings }: Control): Promise<SuspensionsOptions | Wrong> {
+  const folderIsThere = await isFolder(settings.audit);
+  if (settings.redis === undefined && !folderIsThere) {
+    return {
+      problem: `there is no folder "${settings.audit}": name the proxy's own (--audit), or the fleet's Redis (--redis)`,
+      status: 1,
+    };
+  }
+  const redis = redisOf(settings);
+  return {
+    log: createLog({ level: "silent" }),
+    ...(folderIsThere ? { file: suspensionsFile(settings) } : {}),
+    ...(redis === undefined ? {} : { redis }),
+  };
+}
+
+/** How to reach the fleet's Redis; undefined without one. */
+export function redisOf(settings: Settings): NonNullable<SuspensionsOptions["redis"]> | undefined {
+  if (settings.redis === undefined || settings.key === undefined) return undefined;
+  const { counters } = deriveKeys(settings.key);
+  return { url: settings.redis, key: counters, commandTimeout: settings.commandTimeout };
+}
+
+export { complain, isWrong, STANDARD, type Streams };

@@ -1,0 +1,82 @@
+import { readSessions, type SessionInfo } from "../guard/session-registry.ts";
+import { createRedisStore } from "../guard/store-redis.ts";
+import { createLog, type Log } from "../log.ts";
+import type { BudgetWindow } from "../policy/policy.ts";
+import { minute, printable, table } from "./audit-arguments.ts";
+import { complain, isWrong, readControl, redisOf, STANDARD, type Streams } from "./control-arguments.ts";
+
+const USAGE = `usage: sluice sessions [--redis URI] [--key-file FILE]
+
+Lists who is connected to the proxies of a fleet, and how many people each user has read within a day.
+`;
+
+/** `sluice sessions`; resolves to the exit status. */
+export async function sessions(
+  args: readonly string[],
+  streams: Streams = STANDARD,
+  env: NodeJS.ProcessEnv = process.env,
+): Promise<number> {
+  if (args.includes("--help") || args.includes("-h")) {
+    streams.output.write(USAGE);
+    return 0;
+  }
+  const control = readControl(args, env, { user: false, why: false });
+  if (isWrong(control)) return complain("sessions", control, streams);
+  const redis = redisOf(control.settings);
+  if (redis === undefined) {
+    const problem = "needs --redis and its secret: without them each proxy knows its own sessions only";
+    return complain("sessions", { problem, status: 2 }, streams);
+  }
+  const log = createLog({ level: "silent" });
+  try {
+    const open = await readSessions({ ...redis, log });
+    const people = await peopleRead(open, { ...redis, log });
+    streams.output.write(listOf(open, people));
+    return 0;
+  } catch (error) {
+    const problem = `Redis cannot be read: ${error instanceof Error ? error.message || "no answer" : "no answer"}`;
+    return complain("sessions", { problem, status: 1 }, streams);
+  }
+}
+
+/** It only asks for a figure: nothing is limited by it. */
+const LAST_DAY: BudgetWindow = { name: "1d", seconds: 86_400, what: "people", limit: 0, rule: "" };
+
+/** People that each user has read within a day, as far as a budget counts them: user and database, number. */
+async function peopleRead(
+  open: readonly SessionInfo[],
+  options: NonNullable<ReturnType<typeof redisOf>> & { readonly log: Log },
+): Promise<ReadonlyMap<string, number>> {
+  let ready = () => {};
+  const reached = new Promise<void>((resolve) => {
+    ready = resolve;
+  });
+  const store = createRedisStore({ ...options, onReady: (is) => is && ready() });
+  try {
+    const read = new Map<string, number>();
+    if (open.length > 0) await reached;
+    for (const { database, user } of open) {
+      const key = `${database}\0${user}`;
+      if (read.has(key)) continue;
+      const uses = await store.usage?.({ database, user, windows: [LAST_DAY] });
+      read.set(key, uses?.[0]?.used ?? 0);
+    }
+    return read;
+  } finally {
+    await store.close();
+  }
+}
+
+function listOf(open: readonly SessionInfo[], people: ReadonlyMap<string, number>): string {
+  const head = ["user", "role", "database", "address", "application", "since", "people in 1d"];
+  const rows = open.map((session) => [
+    printable(session.user),
+    session.role,
+    printable(session.database),
+    session.address,
+    printable(session.application),
+    minute(session.since),
+    people.get(`${session.database}\0${session.user}`) ?? 0,
+  ]);
+  return table([head, ...rows]);
+}

@@ -1,0 +1,93 @@
+import type { Result } from "ioredis";
+import { Cluster } from "ioredis";
+import { type Measure, Measures, parseMeasure } from "./measures.ts";
+import { connectRedis, parseRedisUrl, type RedisClient } from "./redis-url.ts";
+import { Sealer } from "./sealed.ts";
+
+declare module "ioredis" {
+  interface RedisCommander<Context> {
+    sluiceMeasure(...args: (string | number | Buffer)[]): Result<unknown, Context>;
+  }
+}
+
+const KEY = "sluice:measures";
+const CHANNEL = "sluice:measures";
+const PLACE = "measure";
+
+/** Writes a measure where no newer one stands, and tells the fleet that there is one. */
+const PUT = `
+local old = redis.call('HGET', KEYS[1], ARGV[1])
+if old and tonumber(string.match(old, '^(%d+):')) >= tonumber(ARGV[2]) then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ':' .. ARGV[3])
+redis.call('PUBLISH', '${CHANNEL}', '')
+return 1
+`;
+
+export interface MeasureRedisOptions {
+  readonly url: string;
+  /** That of the counters. */
+  readonly key: Buffer;
+  readonly commandTimeout: number;
+  readonly ca?: string;
+  /** Told when some proxy wrote a measure, or when it may have and we were not listening. */
+  readonly onNews: () => void;
+  readonly onProblem: (problem: string) => void;
+}
+
+/**
+ * The measures that a fleet shares. A message says only that there are news; what holds is read from the hash,
+ * so that a lost message costs time and a forged one nothing.
+ */
+export class MeasureRedis {
+  readonly #client: RedisClient;
+  readonly #listener: RedisClient;
+  readonly #sealer: Sealer;
+
+  constructor({ url, key, commandTimeout, ca, onNews, onProblem }: MeasureRedisOptions) {
+    const options = { commandTimeout, ...(ca === undefined ? {} : { ca }) };
+    const address = parseRedisUrl(url);
+    this.#sealer = new Sealer(key);
+    this.#client = connectRedis(address, options);
+    this.#client.defineCommand("sluiceMeasure", { numberOfKeys: 1, lua: PUT });
+    // Once it listens, a connection can ask for nothing else (Redis docs, "Redis Pub/Sub").
+    this.#listener = this.#client instanceof Cluster ? this.#client : connectRedis(address, options);
+    for (const client of new Set([this.#client, this.#listener])) {
+      client.on("error", (error: Error) => onProblem(error.message));
+    }
+    this.#listener.on("message", onNews);
+    this.#listener.on("ready", () => {
+      this.#listener.subscribe(CHANNEL).then(onNews, (error: Error) => onProblem(error.message));
+    });
+  }
+
+  get reachable(): boolean {
+    return this.#client.status === "ready";
+  }
+
+  /** Rejects when Redis cannot be reached. */
+  async read(): Promise<Measures> {
+    const measures = new Measures();
+    const fields = await this.#client.hgetallBuffer(KEY);
+    for (const value of Object.values(fields)) {
+      const text = this.#sealer.open(value.subarray(value.indexOf(":") + 1), PLACE);
+      const measure = text === undefined ? undefined : parseMeasure(text);
+      if (measure !== undefined) measures.learn(measure);
+    }
+    return measures;
+  }
+
+  async put(measure: Measure): Promise<void> {
+    const name = this.#sealer.nameOf("measure", measure.kind, measure.user);
+    await this.#client.sluiceMeasure(
+      KEY,
+      name,
+      measure.order,
+      this.#sealer.seal(JSON.stringify(measure), PLACE),
+    );
+  }
+
+  close(): void {
+    this.#listener.disconnect();
+    this.#client.disconnect();
+  }
+}

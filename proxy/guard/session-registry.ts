@@ -1,0 +1,105 @@
+import { randomUUID } from "node:crypto";
+import { z } from "zod";
+import type { Log } from "../log.ts";
+import { connectRedis, parseRedisUrl, type RedisClient } from "./redis-url.ts";
+import { Sealer } from "./sealed.ts";
+
+/** An open session, as operators see it. */
+export interface SessionInfo {
+  readonly id: string;
+  readonly user: string;
+  readonly role: string;
+  readonly database: string;
+  /** IP address. */
+  readonly address: string;
+  readonly application: string;
+  /** Unix time in milliseconds. */
+  readonly since: number;
+}
+
+export interface RegistryOptions {
+  readonly url: string;
+  /** That of the counters. */
+  readonly key: Buffer;
+  readonly commandTimeout: number;
+  readonly ca?: string;
+  readonly log: Log;
+}
+
+const sessionsSchema = z.array(
+  z.object({
+    id: z.string(),
+    user: z.string(),
+    role: z.string(),
+    database: z.string(),
+    address: z.string(),
+    application: z.string(),
+    since: z.number(),
+  }),
+);
+
+const INSTANCES = "sluice:instances";
+const PLACE = "sessions";
+const TELL_EVERY = 2_000;
+/** An instance that has not been heard of for so long is gone, and its sessions with it. */
+const EXPIRES_AFTER = 10_000;
+
+function keyOf(instance: string): string {
+  return `sluice:sessions:${instance}`;
+}
+
+function connect({ url, commandTimeout, ca }: RegistryOptions): RedisClient {
+  return connectRedis(parseRedisUrl(url), { commandTimeout, ...(ca === undefined ? {} : { ca }) });
+}
+
+/** Tells the fleet every two seconds who is connected here. Gives what stops that. */
+export function registerSessions(
+  options: RegistryOptions,
+  list: () => readonly SessionInfo[],
+): () => Promise<void> {
+  const client = connect(options);
+  const sealer = new Sealer(options.key);
+  const instance = randomUUID();
+  // The counter store tells of a Redis that is away.
+  client.on("error", () => {});
+  const tell = async () => {
+    if (client.status !== "ready") return;
+    const sealed = sealer.seal(JSON.stringify(list()), PLACE);
+    await client.set(keyOf(instance), sealed, "PX", EXPIRES_AFTER);
+    await client.sadd(INSTANCES, instance);
+  };
+  const tellAndGoOn = () =>
+    void tell().catch((error: Error) => options.log.debug({ problem: error.message }, "sessions not told"));
+  client.on("ready", tellAndGoOn);
+  const timer = setInterval(tellAndGoOn, TELL_EVERY);
+  timer.unref();
+  return async () => {
+    clearInterval(timer);
+    if (client.status === "ready")
+      await Promise.allSettled([client.del(keyOf(instance)), client.srem(INSTANCES, instance)]);
+    client.disconnect();
+  };
+}
+
+/** All sessions of the fleet, the oldest first. Rejects when Redis cannot be reached. */
+export async function readSessions(options: RegistryOptions): Promise<readonly SessionInfo[]> {
+  const client = connect(options);
+  const sealer = new Sealer(options.key);
+  try {
+    await new Promise((resolve, reject) => client.once("ready", resolve).once("error", reject));
+    const sessions: SessionInfo[] = [];
+    for (const instance of await client.smembers(INSTANCES)) {
+      const sealed = await client.getBuffer(keyOf(instance));
+      if (sealed === null) await client.srem(INSTANCES, instance);
+      else sessions.push(...parse(sealer.open(sealed, PLACE)));
+    }
+    return sessions.sort((a, b) => a.since - b.since);
+  } finally {
+    client.disconnect();
+  }
+}
+
+/** Nothing of what was sealed with another key. */
+function parse(text: string | undefined): readonly SessionInfo[] {
+  return text === undefined ? [] : sessionsSchema.parse(JSON.parse(text));
+}

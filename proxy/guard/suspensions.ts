@@ -1,0 +1,255 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Log } from "../log.ts";
+import { type Refusal, refuseSession } from "../wire/refusal.ts";
+import { MeasureFile } from "./measure-file.ts";
+import { MeasureRedis } from "./measure-redis.ts";
+import { type Measure, Measures, nextOrder } from "./measures.ts";
+
+/** A user who is cut off. */
+export interface Suspension {
+  readonly user: string;
+  readonly why: string;
+  readonly by: string;
+  /** Unix time in milliseconds. */
+  readonly at: number;
+}
+
+/** Where an order has been written down so far; what was missed follows when it can be reached. */
+export interface Reached {
+  readonly file: boolean;
+  readonly redis: boolean;
+}
+
+export interface SuspensionsOptions {
+  /** Keeps them through restarts, and is where processes without Redis find each other's; none if left out. */
+  readonly file?: string;
+  readonly redis?: {
+    readonly url: string;
+    readonly key: Buffer;
+    readonly commandTimeout: number;
+    readonly ca?: string;
+  };
+  readonly log: Log;
+  readonly now?: () => number;
+}
+
+/** The longest that a lost message can hide a suspension. */
+const POLL_EVERY = 400;
+/** For how long a start waits for Redis' answer. */
+const FIRST_ANSWER = 1_000;
+
+/** Reads what is known, and goes on to learn what others order. */
+export async function openSuspensions(options: SuspensionsOptions): Promise<Suspensions> {
+  const suspensions = new Suspensions(options);
+  await suspensions.start();
+  return suspensions;
+}
+
+/**
+ * Who is cut off, and whose budgets are tightened: known here, in the file and in Redis. Each of the three
+ * tells the others what they lack, so that a suspension outlives a restart of any of them, and an operator
+ * can give it wherever he reaches one.
+ */
+export class Suspensions {
+  readonly #known = new Measures();
+  readonly #file: MeasureFile | undefined;
+  readonly #redis: MeasureRedis | undefined;
+  readonly #log: Log;
+  readonly #now: () => number;
+  readonly #listeners = new Set<(suspension: Suspension) => void>();
+  #polling: Promise<void> | undefined;
+  #again = false;
+  #timer: NodeJS.Timeout | undefined;
+  #closed = false;
+  #lastProblem = "";
+
+  constructor({ file, redis, log, now }: SuspensionsOptions) {
+    this.#log = log;
+    this.#now = now ?? Date.now;
+    this.#file = file === undefined ? undefined : new MeasureFile(file);
+    this.#redis =
+      redis &&
+      new MeasureRedis({
+        ...redis,
+        onNews: () => void this.poll(),
+        onProblem: (problem) => this.#note("suspensions cannot be read from Redis", problem),
+      });
+  }
+
+  async start(): Promise<void> {
+    const limit = performance.now() + FIRST_ANSWER;
+    while (this.#redis !== undefined && !this.#redis.reachable && performance.now() < limit) await sleep(10);
+    await this.poll();
+    this.#schedule();
+  }
+
+  isSuspended(user: string): Suspension | undefined {
+    const measure = this.#known.get("suspended", user);
+    return measure?.inForce ? suspensionOf(measure) : undefined;
+  }
+
+  /** The tightening in force, if any. */
+  tightened(user: string): Measure | undefined {
+    const measure = this.#known.get("tightened", user);
+    return measure?.inForce && (measure.until ?? 0) > this.#now() ? measure : undefined;
+  }
+
+  list(): readonly Suspension[] {
+    return this.#known.all().filter(isSuspension).map(suspensionOf);
+  }
+
+  /** Calls back for each user who is suspended from now on, wherever that was ordered. Gives what stops it. */
+  onSuspended(callback: (suspension: Suspension) => void): () => void {
+    this.#listeners.add(callback);
+    return () => this.#listeners.delete(callback);
+  }
+
+  /** In force here when it returns its promise; resolves when it is written down. */
+  suspend(user: string, why: string, by: string): Promise<Reached> {
+    return this.#order({ user, kind: "suspended", inForce: true, why, by, at: this.#now() });
+  }
+
+  resume(user: string, by: string): Promise<Reached> {
+    return this.#order({ user, kind: "suspended", inForce: false, why: "", by, at: this.#now() });
+  }
+
+  /** Smaller budgets until a time. */
+  tighten(user: string, why: string, by: string, until: number): Promise<Reached> {
+    return this.#order({ user, kind: "tightened", inForce: true, why, by, at: this.#now(), until });
+  }
+
+  relax(user: string, by: string): Promise<Reached> {
+    return this.#order({ user, kind: "tightened", inForce: false, why: "", by, at: this.#now() });
+  }
+
+  /** Reads file and Redis, and gives each what it lacks. Never rejects. One at a time. */
+  async poll(): Promise<void> {
+    if (this.#polling !== undefined) {
+      this.#again = true;
+      return this.#polling;
+    }
+    this.#polling = this.#exchange();
+    await this.#polling;
+    this.#polling = undefined;
+    if (this.#again && !this.#closed) {
+      this.#again = false;
+      await this.poll();
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    await this.#polling;
+    this.#redis?.close();
+  }
+
+  async #order(order: Omit<Measure, "order">): Promise<Reached> {
+    // A measure of somebody else that we have not read yet must not outrank this one.
+    const measure = { ...order, order: nextOrder(this.#known.get(order.kind, order.user), order.inForce) };
+    this.#learn(measure);
+    await this.poll();
+    if (this.#known.get(order.kind, order.user)?.inForce !== order.inForce) return this.#order(order);
+    await this.poll();
+    return {
+      file:
+        this.#file !== undefined && this.#file.known.get(order.kind, order.user)?.inForce === order.inForce,
+      redis: this.#redisKnows?.get(order.kind, order.user)?.inForce === order.inForce,
+    };
+  }
+
+  #redisKnows: Measures | undefined;
+
+  async #exchange(): Promise<void> {
+    await this.#readFile();
+    await this.#exchangeWithRedis();
+    await this.#writeFile();
+  }
+
+  async #readFile(): Promise<void> {
+    try {
+      const strange = (await this.#file?.refresh()) ?? 0;
+      if (strange > 0)
+        this.#log.error({ lines: strange }, "the file of suspensions holds lines that are none");
+    } catch (error) {
+      this.#note("the file of suspensions cannot be read", codeOf(error));
+    }
+    for (const measure of this.#file?.known.newerThan(this.#known) ?? []) this.#learn(measure);
+  }
+
+  async #writeFile(): Promise<void> {
+    if (this.#file === undefined) return;
+    try {
+      await this.#file.append([...this.#known.newerThan(this.#file.known)]);
+    } catch (error) {
+      this.#note("the file of suspensions cannot be written", codeOf(error));
+    }
+  }
+
+  async #exchangeWithRedis(): Promise<void> {
+    if (this.#redis === undefined || !this.#redis.reachable) {
+      this.#redisKnows = undefined;
+      return;
+    }
+    try {
+      const there = await this.#redis.read();
+      for (const measure of there.newerThan(this.#known)) this.#learn(measure);
+      // Also what a Redis that lost its data has forgotten.
+      for (const measure of this.#known.newerThan(there)) {
+        await this.#redis.put(measure);
+        there.learn(measure);
+      }
+      this.#redisKnows = there;
+      this.#lastProblem = "";
+    } catch (error) {
+      this.#redisKnows = undefined;
+      this.#note("suspensions cannot be read from Redis", error instanceof Error ? error.message : "unknown");
+    }
+  }
+
+  #learn(measure: Measure): void {
+    const before = this.#known.get(measure.kind, measure.user);
+    if (!this.#known.learn(measure) || !isSuspension(measure) || before?.inForce) return;
+    this.#log.warn({ user: measure.user, by: measure.by, why: measure.why }, "user suspended");
+    for (const listener of this.#listeners) listener(suspensionOf(measure));
+  }
+
+  #schedule(): void {
+    if (this.#closed) return;
+    this.#timer = setTimeout(() => void this.poll().then(() => this.#schedule()), POLL_EVERY);
+    this.#timer.unref();
+  }
+
+  #note(what: string, problem: string): void {
+    if (this.#closed || this.#lastProblem === what) return;
+    this.#lastProblem = what;
+    this.#log.warn({ problem }, what);
+  }
+}
+
+function isSuspension({ kind, inForce }: Measure): boolean {
+  return kind === "suspended" && inForce;
+}
+
+function suspensionOf({ user, why, by, at }: Measure): Suspension {
+  return { user, why, by, at };
+}
+
+function codeOf(error: unknown): string {
+  return (error as NodeJS.ErrnoException).code ?? "unknown error";
+}
+
+/** What a suspended user is told who logs in. The reason may be meant for others' eyes: it is not told. */
+export function refuseLogin(suspension: Suspension): Refusal {
+  return refuseSession("28000", `user "${suspension.user}" is suspended`, {
+    detail: `Since ${new Date(suspension.at).toISOString()}.`,
+    hint: 'Ask whoever runs this proxy; "sluice resume" lets the user in again.',
+  });
+}
+
+/** What the sessions end with that he has open. */
+export function endSession(suspension: Suspension): Refusal {
+  return refuseSession("57P01", `terminating connection: user "${suspension.user}" is suspended`, {
+    hint: "Ask whoever runs this proxy.",
+  });
+}
