@@ -4,7 +4,8 @@ import type { CatalogFunction } from "../catalog/catalog.ts";
  * Functions of pg_catalog that are not immutable and yet read nothing but their arguments, the catalog's
  * definitions, the clock or the session's own state. An immutable function can read nothing at all, so all of
  * those are allowed. Not here, on purpose: what runs SQL from a string (query_to_xml, ts_stat), reads files,
- * large objects, WAL, statistics or other sessions, changes settings, or sleeps.
+ * large objects, WAL, statistics or other sessions, or changes settings. (Sleeping is harmless: how long can only
+ * depend on masks.)
  */
 const ALLOWED = words(`
   aclexplode age array_to_json array_to_string col_description concat concat_ws convert convert_from convert_to
@@ -44,7 +45,7 @@ const ALLOWED = words(`
   pg_try_advisory_lock pg_try_advisory_lock_shared pg_try_advisory_xact_lock pg_try_advisory_xact_lock_shared
   pg_database_size pg_indexes_size pg_is_in_recovery pg_is_wal_replay_paused pg_jit_available pg_partition_ancestors pg_partition_root
   pg_partition_tree pg_relation_size pg_size_pretty pg_table_size pg_tablespace_size pg_total_relation_size random
-  random_normal setseed timeofday pg_collation_actual_version pg_database_collation_actual_version pg_blocking_pids
+  random_normal pg_sleep pg_sleep_for pg_sleep_until setseed timeofday pg_collation_actual_version pg_database_collation_actual_version pg_blocking_pids
   array_sample array_shuffle getpgusername has_largeobject_privilege has_parameter_privilege jsonb_populate_record_valid
   pg_basetype pg_control_system pg_current_wal_flush_lsn pg_current_wal_insert_lsn pg_current_wal_lsn
   pg_filenode_relation pg_get_acl pg_get_wait_events pg_get_wal_replay_pause_state pg_last_wal_receive_lsn
@@ -96,6 +97,11 @@ export function isSummary(name: string): boolean {
 export function isHarmlessFunction(fn: CatalogFunction | undefined): boolean {
   if (fn === undefined) return false;
   return fn.schema === "pg_catalog" ? builtinUse(fn) !== undefined : isPlainExtensionFunction(fn);
+}
+
+/** Takes its argument apart, and is how drivers ask for primary keys (JDBC's getPrimaryKeys, getIndexInfo). */
+export function isStandardFunction(fn: CatalogFunction): boolean {
+  return fn.schema === "information_schema" && fn.name === "_pg_expandarray" && fn.volatility === "immutable";
 }
 
 /** Immutable C code of an extension (pg_trgm, citext …) works on its arguments alone. */
