@@ -60,7 +60,12 @@ export function update(analysis: Analysis, body: UpdateStmt, outer: Level): Writ
   const target = writeTarget(analysis, body.relation);
   refuseMaskedAssignment(analysis, target, body.targetList);
   const before = peopleSoFar(analysis);
-  const level = restrictedWrite(analysis, target, body.fromClause, body.whereClause, innerLevel(outer, ctes));
+  const level = restrictedWrite(
+    analysis,
+    target,
+    { from: body.fromClause, where: body.whereClause, returning: body.returningClause },
+    innerLevel(outer, ctes),
+  );
   const companions = peopleSoFar(analysis);
   storing(analysis, () => analysis.nodes(body.targetList, level));
   const takesCompanions = companions > before && namesCompanion(level, target, body.targetList);
@@ -75,8 +80,7 @@ export function remove(analysis: Analysis, body: DeleteStmt, outer: Level): Writ
   const level = restrictedWrite(
     analysis,
     target,
-    body.usingClause,
-    body.whereClause,
+    { from: body.usingClause, where: body.whereClause, returning: body.returningClause },
     innerLevel(outer, ctes),
   );
   returning(analysis, body.returningClause, target, level);
@@ -249,12 +253,17 @@ function refuseMaskedAssignment(
   }
 }
 
+interface WriteClauses {
+  readonly from: readonly Node[] | undefined;
+  readonly where: Node | undefined;
+  readonly returning: ReturningClause | undefined;
+}
+
 /** The target, its companions in FROM or USING, and the WHERE clause of UPDATE and DELETE. */
 function restrictedWrite(
   analysis: Analysis,
   target: FromReference,
-  from: readonly Node[] | undefined,
-  where: Node | undefined,
+  { from, where, returning }: WriteClauses,
   base: Level,
 ): Level {
   const level: Level = { ...base, references: [target] };
@@ -271,7 +280,8 @@ function restrictedWrite(
   requireFilters(
     analysis,
     [...level.references, ...items.flatMap((item) => item.hidden)].filter(
-      ({ use }) => use?.isTarget !== true,
+      // Rows that do not come back are not read.
+      ({ use }) => use?.isTarget !== true || returning !== undefined,
     ),
     held,
   );

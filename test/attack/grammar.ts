@@ -161,6 +161,16 @@ function fromClause(draw: Draw, around: Around): From {
   const where = first.key === undefined ? [] : [`${first.key} < 12`];
   if (draw.chance(45)) return { sql: first.sql, references: [first.named], where };
   const second = item(draw, around, [first.named]);
+  if (draw.chance(15)) {
+    const third = item(draw, around, [first.named, second.named]);
+    const three = [first.named, second.named, third.named];
+    const odd = condition(draw, { ...around, levels: [three, ...around.levels] });
+    return {
+      sql: `${first.sql}, ${second.sql} JOIN ${third.sql} ON ${pairing(second, third)} AND ${odd}`,
+      references: three,
+      where: [...where, ...[second, third].flatMap(({ key }) => (key === undefined ? [] : [`${key} < 4`]))],
+    };
+  }
   const on = `ON ${pairing(first, second)}${draw.chance(30) ? ` AND ${condition(draw, { ...around, levels: [[first.named, second.named], ...around.levels] })}` : ""}`;
   const join = draw.of(["JOIN", "LEFT JOIN", "RIGHT JOIN"]);
   return {
@@ -189,7 +199,8 @@ function item(draw: Draw, around: Around, before: readonly Named[]): Item {
   if (around.depth < 3 && draw.chance(20)) {
     const alias = draw.of(free);
     const lateral = draw.chance(30);
-    const inside = lateral ? { ...around, levels: [before, ...around.levels] } : around;
+    // Without LATERAL Postgres does not see them, and may find the same names further out.
+    const inside = lateral || draw.chance(30) ? { ...around, levels: [before, ...around.levels] } : around;
     const { sql, columns } = query(draw, deeper(inside), undefined);
     return {
       sql: `${lateral ? "LATERAL " : ""}(${sql}) AS ${quoted(alias)}`,
