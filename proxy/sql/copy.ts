@@ -5,7 +5,7 @@ import { nameSpan, qualify, readUse, writeUse } from "./names.ts";
 import { clauseEnd, firstPlace, word } from "./places.ts";
 import { quoteIdentifier, quoteQualified } from "./source.ts";
 import { subquery } from "./wrap.ts";
-import { refuseProbing } from "./writes.ts";
+import { refuseProbing } from "./write-rules.ts";
 
 /** COPY to and from the client. A guarded relation is copied through a query. */
 export function copy(

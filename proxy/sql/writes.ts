@@ -11,22 +11,22 @@ import type {
   ReturningClause,
   UpdateStmt,
 } from "libpg-query";
-import {
-  type Analysis,
-  candidates,
-  type FromReference,
-  innerLevel,
-  type Level,
-  namedReferences,
-  peopleSoFar,
-} from "./analysis.ts";
+import { type Analysis, type FromReference, innerLevel, type Level, peopleSoFar } from "./analysis.ts";
 import { conjuncts, isLeakproof, levelConditions, simpleCondition } from "./conditions.ts";
 import { finishReferences, fromItem, stringOf } from "./from.ts";
-import { forEachChild, nodeOf, visitNode } from "./grammar.ts";
+import { nodeOf } from "./grammar.ts";
 import { qualify, writeUse } from "./names.ts";
 import { clauseEnd, firstPlace, insertBefore, word } from "./places.ts";
 import { requireFilters, withQueries } from "./select.ts";
 import { quoteIdentifier } from "./source.ts";
+import {
+  namesCompanion,
+  refuseMaskedAssignment,
+  refuseProbing,
+  refuseSubjectAssignment,
+  refuseUnmeteredCopy,
+  refuseUnsummarised,
+} from "./write-rules.ts";
 
 /** A write whose rows, if it returns any, are its target's. */
 export interface WriteLevel {
@@ -137,120 +137,6 @@ function storing<T>(analysis: Analysis, visit: () => T): T {
   const result = visit();
   analysis.storing = before;
   return result;
-}
-
-function isCounted({ role }: Analysis["scope"]): boolean {
-  return role.budget.length > 0 || role.limits.rows !== undefined;
-}
-
-/** People copied into another row would be read there without being counted. */
-function refuseUnmeteredCopy(analysis: Analysis, target: FromReference): void {
-  if (!isCounted(analysis.scope)) return;
-  const people = analysis.uses.find(({ sight, isTarget }) => sight?.people !== undefined && !isTarget);
-  analysis.deny(
-    `role "${analysis.scope.role.name}" may not copy from ${people?.key ?? "other rows"} into ${target.use?.key ?? "a relation"}`,
-    "budget",
-    "What is copied would be read there without being counted; send the values themselves.",
-  );
-}
-
-/** Some expression may name a companion of the target, not the target alone. */
-function namesCompanion(level: Level, target: FromReference, nodes: readonly Node[] | undefined): boolean {
-  let names = false;
-  const look = (type: string, body: object): void => {
-    if (type === "ColumnRef") {
-      const fields = (body as ColumnRef).fields ?? [];
-      const [qualifier, name] = [fields.at(-2), fields.at(-1)].map((field) => field && stringOf(field));
-      const meant = [
-        ...candidates(level, qualifier, name ?? ""),
-        ...namedReferences(level, qualifier ?? name ?? ""),
-      ];
-      names ||= meant.some((reference) => reference !== target);
-    }
-    forEachChild(type, body, look);
-  };
-  for (const node of nodes ?? []) visitNode(node, look);
-  return names;
-}
-
-/** Rows moved to another person would be read as that person's. */
-function refuseSubjectAssignment(
-  analysis: Analysis,
-  { use }: FromReference,
-  targets: readonly Node[] | undefined,
-  clause?: Node,
-): void {
-  const isInsert =
-    clause !== undefined && (nodeOf(clause)[1] as MergeWhenClause).commandType === "CMD_INSERT";
-  const subject = use?.sight?.people?.subject?.column;
-  if (isInsert || subject === undefined || !isCounted(analysis.scope)) return;
-  if (!(targets ?? []).some((node) => (nodeOf(node)[1] as ResTarget).name === subject)) return;
-  analysis.deny(
-    `role "${analysis.scope.role.name}" may not change ${use?.key}.${subject}: it tells whose row it is`,
-    "budget",
-    "Rows moved to another person would be counted as that person's.",
-  );
-}
-
-/**
- * Whether a new row violates a unique index tells whether the value exists: a search by exact value, for those
- * who may find by the column.
- */
-export function refuseProbing(
-  analysis: Analysis,
-  { use }: FromReference,
-  given: readonly string[] | undefined,
-): void {
-  const { relation, sight } = use ?? {};
-  const hidden = (sight?.columns ?? []).filter(
-    ({ kind, column }) => kind !== "real" && (given === undefined || given.includes(column.name)),
-  );
-  const probed = hidden.filter(({ column }) =>
-    relation?.indexes.some(
-      // An index on an expression does not say of what it is made.
-      ({ unique, columns }) => unique && (columns.length === 0 || columns.includes(column.name)),
-    ),
-  );
-  if (probed.length === 0) return;
-  const closed = probed.find(({ findable }) => !findable);
-  if (closed !== undefined) {
-    analysis.deny(
-      `role "${analysis.scope.role.name}" may not give new rows a value of ${use?.key}.${closed.column.name}: it is unique, so an error would tell which values exist`,
-      "finds",
-      `Add the class "${closed.className ?? "of this column"}" under "finds:" of ${analysis.rolePlace}.`,
-    );
-  }
-  analysis.lookups += probed.length;
-}
-
-/** `aggregates_only`: what stands beside a write's target could be stored or returned row by row. */
-function refuseUnsummarised(analysis: Analysis, references: readonly FromReference[]): void {
-  const people = references.find(({ use }) => use?.sight?.people !== undefined && !use.isTarget);
-  if (people === undefined || analysis.scope.role.aggregatesOnly === undefined) return;
-  analysis.deny(
-    `role "${analysis.scope.role.name}" may only see summaries of ${people.use?.key}`,
-    "aggregates_only",
-    "Leave it out of the write, or take a summary of it in a subquery.",
-  );
-}
-
-/** A masked column may not be assigned: who sees a mask would write it back. */
-function refuseMaskedAssignment(
-  analysis: Analysis,
-  { use }: FromReference,
-  targets: readonly Node[] | undefined,
-): void {
-  refuseSubjectAssignment(analysis, { alias: "", columns: undefined, use }, targets);
-  for (const node of targets ?? []) {
-    const { name } = nodeOf(node)[1] as ResTarget;
-    const sight = use?.sight?.columns.find(({ column }) => column.name === name);
-    if (sight === undefined || sight.kind === "real") continue;
-    analysis.deny(
-      `role "${analysis.scope.role.name}" sees ${use?.key}.${name} masked and may not write it`,
-      "sees",
-      `Let ${analysis.rolePlace} see the class "${sight.className ?? "of this column"}", or leave the column out.`,
-    );
-  }
 }
 
 interface WriteClauses {
