@@ -52,7 +52,16 @@ export function createMetrics(options: MetricsOptions): Metrics {
 
 type DatabaseLabel = (database: string) => string;
 
-const LOGIN_REASONS = new Set(["password", "no_role", "suspended", "timeout", "protocol", "upstream"]);
+const LOGIN_REASONS = new Set([
+  "password",
+  "no_role",
+  "suspended",
+  "timeout",
+  "protocol",
+  "upstream",
+  "settings",
+  "limit",
+]);
 
 function sessionNumbers(registry: Registry, label: DatabaseLabel) {
   const open = gauge(registry, "sluice_client_connections", "Sessions past log-in.", ["database"]);

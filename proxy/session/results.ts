@@ -118,7 +118,9 @@ export class Results {
       return true;
     }
     this.#charging = true;
-    void grant.then((answer) => {
+    // A store that breaks its word and rejects must not end the process, and releases nothing.
+    const answered = grant.catch((): Grant => ({ kind: "unreachable" }));
+    void answered.then((answer) => {
       this.#charging = false;
       this.#settle(waiting, answer);
       this.#exchange.wake();
