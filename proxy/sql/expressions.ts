@@ -13,7 +13,7 @@ import type {
 import type { CatalogFunction } from "../catalog/catalog.ts";
 import { type Analysis, candidates, type FromReference, type Level, namedReferences } from "./analysis.ts";
 import { stringOf } from "./from.ts";
-import { builtinUse, isPlainExtensionFunction } from "./functions.ts";
+import { builtinUse, isPlainExtensionFunction, isStandardFunction } from "./functions.ts";
 import { forEachChild, nodeOf, visitNode } from "./grammar.ts";
 import { mayChangeSetting } from "./session-settings.ts";
 import { quoteIdentifier } from "./source.ts";
@@ -301,7 +301,8 @@ function ownFunction(
   }
   for (const fn of functions) {
     const full = `${fn.schema}.${fn.name}`;
-    if (!analysis.scope.role.calls.has(full) && !isPlainExtensionFunction(fn)) {
+    const isKnown = isPlainExtensionFunction(fn) || isStandardFunction(fn);
+    if (!analysis.scope.role.calls.has(full) && !isKnown) {
       analysis.deny(
         `role "${analysis.scope.role.name}" may not call ${full}`,
         "calls",

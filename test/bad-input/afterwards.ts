@@ -2,9 +2,11 @@ import pg from "pg";
 import { expect } from "vitest";
 import { PASSWORDS, type TestDatabase } from "../harness/postgres.ts";
 import type { TestSluice } from "../harness/sluice.ts";
+import { RawClient } from "./raw-client.ts";
 
 /** Whatever was done to it: no session is left over, here or at the server, and a new client is served. */
 export async function servesAsBefore(sluice: TestSluice, database: TestDatabase): Promise<void> {
+  RawClient.destroyAll();
   const leftOver = "SELECT pid FROM pg_stat_activity WHERE datname = $1 AND usename = ANY($2)";
   const backends = () => database.query(leftOver, [database.database, Object.keys(PASSWORDS)]);
   await expect.poll(() => sluice.sessions(), { timeout: 10_000 }).toBe(0);

@@ -7,23 +7,35 @@ export interface Message {
   readonly body: Buffer;
 }
 
+/** How much is read ahead of the test. */
+const ENOUGH = 1_000_000;
+
 /** A client that says exactly the bytes that it is told to say, right or wrong. */
 export class RawClient {
   readonly socket: Socket;
   #received = Buffer.alloc(0);
   #ended = false;
   #wake: () => void = () => undefined;
+  static readonly #open = new Set<RawClient>();
+
+  /** Those that a test has left behind, too. */
+  static destroyAll(): void {
+    for (const { socket } of RawClient.#open) socket.destroy();
+  }
 
   constructor(port: number) {
+    RawClient.#open.add(this);
     this.socket = connect({ port, host: "127.0.0.1", noDelay: true });
     this.socket.on("data", (chunk: Buffer) => {
       this.#received = Buffer.concat([this.#received, chunk]);
+      if (this.#received.length > ENOUGH) this.socket.pause();
       this.#wake();
     });
     // A reset is an end like any other.
     this.socket.on("error", () => undefined);
     for (const end of ["end", "close"]) {
       this.socket.on(end, () => {
+        RawClient.#open.delete(this);
         this.#ended = true;
         this.#wake();
       });
@@ -58,6 +70,7 @@ export class RawClient {
         return { type: held.toString("latin1", 0, 1), body: held.subarray(5, end) };
       }
       if (this.#ended) return undefined;
+      this.socket.resume();
       await new Promise<void>((resolve) => {
         this.#wake = resolve;
       });

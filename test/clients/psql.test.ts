@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { access } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { findProgram } from "../harness/debian.ts";
-import { psql } from "../harness/postgres.ts";
+import { PASSWORDS, psql } from "../harness/postgres.ts";
 import { type Helpdesk, openHelpdesk } from "./helpdesk.ts";
 
 /** Gives a program a terminal (util-linux). */
@@ -144,7 +144,8 @@ async function atTerminal(uri: string, act: (terminal: Terminal) => Promise<void
   const closed = once(child, "close");
   let seen = "";
   child.stdout.on("data", (text: Buffer) => {
-    seen += text.toString();
+    // Without the bells that ring where more than one name begins like that.
+    seen += text.toString().replaceAll(/(?!\n)\p{Cc}/gu, "");
   });
   try {
     await act({
@@ -168,20 +169,25 @@ const PROMPT = /=> $/;
 
 async function tabulator({ press, see }: Terminal): Promise<void> {
   await see(PROMPT);
-  press("select id from pay\t");
-  await see(/payments $/);
-  press("where id = 7;\n\\d tick\t");
+  press("\\d pay\t");
+  await see(/payments/);
+  press("\n");
+  await see(/payments_pkey[\s\S]*=> $/);
+  press("\\d tick\t");
   await see(/\\d ticket/);
   press("s\n");
   await see(/tickets_pkey[\s\S]*=> $/);
 }
 
+/** For hours, and nothing that an agent may not do. */
+const SLOW = "select count(*) from generate_series(1, 1000000000) a, generate_series(1, 1000000000) b;";
+
 async function interrupted({ press, see }: Terminal): Promise<void> {
   await see(PROMPT);
-  press("select pg_sleep(30);\n");
-  const sleeping = "SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND query = 'select pg_sleep(30);'";
+  press(`${SLOW}\n`);
+  const active = "SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND query = $1";
   await expect
-    .poll(async () => (await helpdesk.database.query(sleeping)).rowCount, { timeout: 10_000 })
+    .poll(async () => (await helpdesk.database.query(active, [SLOW])).rowCount, { timeout: 10_000 })
     .toBe(1);
   press("\u0003");
   await see(/canceling statement due to user request[\s\S]*=> $/);
@@ -193,9 +199,10 @@ describe("psql of an agent notices nothing but masks:", () => {
   const anna = (...lines: readonly string[]) => typed(helpdesk.uriFor("anna"), ...lines);
 
   test("what there is in the database", async () => {
-    const { stdout, stderr } = await anna(
+    const commands = [
       "\\d",
       "\\d+ customers",
+      "\\d tickets",
       "\\dt+",
       "\\dn",
       "\\df",
@@ -204,10 +211,13 @@ describe("psql of an agent notices nothing but masks:", () => {
       "\\dv",
       "\\di",
       "\\dp",
-    );
-    expect(stderr).toBe("");
-    expect(stdout).toContain('Table "public.customers"');
-    expect(stdout).toContain('"customers_pkey" PRIMARY KEY, btree (id)');
+      "\\dT",
+      "\\dx",
+    ];
+    const guarded = await anna(...commands);
+    const direct = await typed(helpdesk.database.uriFor("anna", PASSWORDS.anna), ...commands);
+    expect(direct.stdout).toContain('"customers_pkey" PRIMARY KEY, btree (id)');
+    expect(guarded).toEqual(direct);
   });
 
   test("a customer is found by the address he tells, and shown masked, without a column more", async () => {
@@ -273,7 +283,7 @@ describe("psql of an agent notices nothing but masks:", () => {
     expect(stderr).toContain("53400");
     expect(stderr).toContain("CONSTRAINT NAME:  roles.trainee.budget.1d");
     expect(stdout).toContain("id\n1\n2\n3\n4\n5\n");
-    expect(stdout).toContain("Carl");
+    expect(stdout).toContain("Dora Cole 3");
   });
 
   test.skipIf(noTerminal)("names are completed at the tabulator", async () => {
