@@ -1,0 +1,40 @@
+import type { BudgetWindow } from "../policy/policy.ts";
+
+const made = new WeakMap<readonly BudgetWindow[], Map<string, readonly BudgetWindow[]>>();
+
+/** The same windows with a share of their limits, rounded down; the same list at every call. */
+export function shareOf(windows: readonly BudgetWindow[], share: number): readonly BudgetWindow[] {
+  return remember(windows, `${share}`, (window) => ({ ...window, limit: Math.floor(window.limit * share) }));
+}
+
+/** As `shareOf`, of the user's own windows: what he did makes nobody else's budget smaller. */
+export function shareOfOwn(windows: readonly BudgetWindow[], share: number): readonly BudgetWindow[] {
+  const own = (window: BudgetWindow) => (window.scope ?? "user") === "user";
+  return remember(windows, `own ${share}`, (window) =>
+    own(window) ? { ...window, limit: Math.floor(window.limit * share) } : window,
+  );
+}
+
+/** Windows that count and stop nothing. */
+export function unlimited(windows: readonly BudgetWindow[]): readonly BudgetWindow[] {
+  return remember(windows, "unlimited", (window) => ({ ...window, limit: Number.MAX_SAFE_INTEGER }));
+}
+
+/** Stores keep what they work out for a list of windows, so there must be few lists. */
+function remember(
+  windows: readonly BudgetWindow[],
+  key: string,
+  change: (window: BudgetWindow) => BudgetWindow,
+): readonly BudgetWindow[] {
+  let variants = made.get(windows);
+  if (variants === undefined) {
+    variants = new Map();
+    made.set(windows, variants);
+  }
+  let variant = variants.get(key);
+  if (variant === undefined) {
+    variant = windows.map(change);
+    variants.set(key, variant);
+  }
+  return variant;
+}

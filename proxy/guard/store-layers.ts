@@ -1,0 +1,40 @@
+import type { Account, Batch, CounterStore, Grant } from "./meter.ts";
+import { shareOfOwn } from "./shares.ts";
+
+/** What a tightened user keeps of his own budgets. */
+export const TIGHTENED_SHARE = 0.25;
+
+/** Gives users whom a rule has tightened a quarter of their budgets. */
+export function withTightening(inner: CounterStore, isTightened: (user: string) => boolean): CounterStore {
+  return layer(inner, (account, batch) => {
+    if (!isTightened(account.user)) return inner.charge(account, batch);
+    return inner.charge({ ...account, windows: shareOfOwn(account.windows, TIGHTENED_SHARE) }, batch);
+  });
+}
+
+/** Tells of every row that is released: its people as the database names them, which no log may keep. */
+export function withReadings(
+  inner: CounterStore,
+  released: (account: Account, batch: Batch, rows: number) => void,
+): CounterStore {
+  return layer(inner, async (account, batch) => {
+    const grant = await inner.charge(account, batch);
+    const rows = grant.kind === "all" ? batch.rows : grant.kind === "part" ? grant.rows : 0;
+    if (rows > 0 && batch.counts !== "lookups") released(account, batch, rows);
+    return grant;
+  });
+}
+
+function layer(
+  inner: CounterStore,
+  charge: (account: Account, batch: Batch) => Promise<Grant>,
+): CounterStore {
+  return {
+    charge,
+    usage: async (account) => inner.usage?.(account),
+    get ready() {
+      return inner.ready;
+    },
+    close: () => inner.close(),
+  };
+}
