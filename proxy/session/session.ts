@@ -47,7 +47,7 @@ class Session {
     const { client, server } = established;
     this.#client = {
       socket: client.socket,
-      reader: new FrameReader(client.reader.maximumLength, (type) => type === Frontend.CopyData),
+      reader: new FrameReader(client.reader.maximumLength, mayClientStream),
       isHeld: false,
       hasEnded: false,
     };
@@ -212,6 +212,17 @@ interface Side {
   isHeld: boolean;
   /** It will send no more. */
   hasEnded: boolean;
+}
+
+const FRONTEND_TYPES: ReadonlySet<number> = new Set(Object.values(Frontend));
+
+/**
+ * Asked at the head of a message whose end is still to come. One of a type that nobody knows is not waited
+ * for: SocketBackend of tcop/postgres.c, too, looks at the type before the length.
+ */
+function mayClientStream(type: number): boolean {
+  if (!FRONTEND_TYPES.has(type)) throw new ProtocolViolation(`invalid frontend message type ${type}`);
+  return type === Frontend.CopyData;
 }
 
 function flow(socket: Socket, wanted: boolean): void {

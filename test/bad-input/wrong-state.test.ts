@@ -157,13 +157,31 @@ const ENDS: readonly (readonly [string, Buffer])[] = [
   ["an Execute with a body behind it", frame("E", text(""), int32(0), int32(0))],
 ];
 
+/** The server reads these as an error of one message; of a role that sees everything it is the server who judges. */
+const READ_BY_SERVER = ["a Describe of neither a statement nor a portal", "a Sync with a body"];
+
 describe.each(["anna", "helpdesk_app"] as const)("%s is told 08P01, and the session ends:", (user) => {
-  test.each(ENDS)("%s", async (_, message) => {
+  const ends = ENDS.filter(([name]) => user === "anna" || !READ_BY_SERVER.includes(name));
+  test.each(ends)("%s", async (_, message) => {
     const client = await RawClient.loggedIn(sluice.uriFor(user, PASSWORDS[user]));
     client.say(message);
     expect(await client.end()).toEqual(["E FATAL 08P01", "end"]);
   });
 });
+
+test.each(ENDS.filter(([name]) => READ_BY_SERVER.includes(name)))(
+  "a role that sees everything gets the server's own answer to %s",
+  async (_, message) => {
+    const answer = async (uri: string) => {
+      const client = await RawClient.loggedIn(uri);
+      client.say(message, sync, query("SELECT 1"), frame("X"));
+      return client.end();
+    };
+    const expected = await answer(database.uriFor("helpdesk_app", PASSWORDS.helpdesk_app));
+    expect(expected).toContain("E ERROR 08P01");
+    expect(await answer(sluice.uriFor("helpdesk_app", PASSWORDS.helpdesk_app))).toEqual(expected);
+  },
+);
 
 test("a function call is refused, and the session goes on", async () => {
   const client = await RawClient.loggedIn(sluice.uriFor("anna", PASSWORDS.anna));
