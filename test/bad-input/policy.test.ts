@@ -1,7 +1,7 @@
 import { rm, symlink, writeFile } from "node:fs/promises";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { POLICY } from "../clients/helpdesk.ts";
+import { POLICY } from "../clients/policy.ts";
 import { freshDatabase, PASSWORDS, supportSchema, type TestDatabase } from "../harness/postgres.ts";
 import { NotStarted, startSluice, type TestSluice } from "../harness/sluice.ts";
 import { servesAsBefore } from "./afterwards.ts";

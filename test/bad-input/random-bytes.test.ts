@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
-import { POLICY } from "../clients/helpdesk.ts";
+import { POLICY } from "../clients/policy.ts";
 import { freshDatabase, PASSWORDS, supportSchema, type TestDatabase } from "../harness/postgres.ts";
 import { startSluice, type TestSluice } from "../harness/sluice.ts";
 import { servesAsBefore } from "./afterwards.ts";

@@ -1,7 +1,7 @@
 import pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { freePort } from "../../proxy/demo/postgres.ts";
-import { POLICY } from "../clients/helpdesk.ts";
+import { POLICY } from "../clients/policy.ts";
 import {
   freshDatabase,
   PASSWORDS,

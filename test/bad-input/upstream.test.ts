@@ -3,7 +3,7 @@ import { type AddressInfo, connect, createServer, type Server, type Socket } fro
 import pg from "pg";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { freePort } from "../../proxy/demo/postgres.ts";
-import { POLICY } from "../clients/helpdesk.ts";
+import { POLICY } from "../clients/policy.ts";
 import {
   createRoles,
   databaseOn,
