@@ -1,5 +1,5 @@
 import { decodeNotification, decodeParameterStatus, decodeReadyForQuery } from "../wire/backend-messages.ts";
-import { redactError } from "../wire/errors.ts";
+import { decodeError, redactError } from "../wire/errors.ts";
 import type { Frame } from "../wire/frames.ts";
 import { Backend } from "../wire/messages.ts";
 import { poisonedExecute } from "../wire/poison.ts";
@@ -8,7 +8,7 @@ import { trimRowDescription } from "../wire/rows.ts";
 import { Completions } from "./completions.ts";
 import { isHeld } from "./effects.ts";
 import type { Exchange } from "./exchange.ts";
-import { Failures, positionIn } from "./failures.ts";
+import { Failures } from "./failures.ts";
 import { SessionEnd } from "./parts.ts";
 import { asAnswered, isSource, portalOf, sourceOf } from "./prepared.ts";
 import type { Reply } from "./replies.ts";
@@ -16,6 +16,7 @@ import { Results } from "./results.ts";
 import type { Run } from "./run.ts";
 import { runOf } from "./running.ts";
 import { PINNED } from "./startup-settings.ts";
+import { tellingOf } from "./telling.ts";
 
 /**
  * The server's messages on their way to the client of a guarded session. Each must be what the oldest
@@ -302,7 +303,7 @@ export class GuardedBackend {
     const { head } = replies;
     if (head?.quiet === true) return;
     const judged = head !== undefined && "judged" in head ? head.judged : undefined;
-    toClient.send(redactError(frame, (at) => positionIn(judged, at)));
+    toClient.send(redactError(frame, tellingOf(judged, decodeError(frame).get("C") ?? "")));
   }
 
   /** A guarded role may not LISTEN; a payload could hold anything. */

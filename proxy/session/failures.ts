@@ -1,4 +1,3 @@
-import { mapPosition } from "../sql/position.ts";
 import { decodeError, errorResponse, redactError } from "../wire/errors.ts";
 import type { Frame } from "../wire/frames.ts";
 import type { Refusal } from "../wire/refusal.ts";
@@ -7,6 +6,7 @@ import type { Judged } from "./judging.ts";
 import type { QueryReply, Reply } from "./replies.ts";
 import { Run, UNKNOWN_STATEMENT } from "./run.ts";
 import { failedRunOf } from "./running.ts";
+import { tellingOf } from "./telling.ts";
 
 /** Errors of the server: what the client is told of them, and what they undo. */
 export class Failures {
@@ -97,8 +97,9 @@ export class Failures {
   }
 
   #tell(frame: Frame, refusal: Refusal | undefined, judged: Judged | undefined): void {
+    const sqlstate = decodeError(frame).get("C") ?? "";
     const message =
-      refusal === undefined ? redactError(frame, (at) => positionIn(judged, at)) : errorResponse(refusal);
+      refusal === undefined ? redactError(frame, tellingOf(judged, sqlstate)) : errorResponse(refusal);
     this.#exchange.toClient.send(message);
   }
 
@@ -109,11 +110,4 @@ export class Failures {
     else if (run.cut !== undefined) trace.answered(run);
     else trace.answered(run, sqlstate);
   }
-}
-
-/** A position in the text that the server got, as one in the client's own text. */
-export function positionIn(judged: Judged | undefined, at: number): number | undefined {
-  if (judged === undefined) return undefined;
-  const { verdict, text } = judged;
-  return verdict.kind === "rewrite" ? mapPosition(text, verdict.sql, verdict.edits, at) : at;
 }

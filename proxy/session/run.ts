@@ -3,7 +3,7 @@ import type { Refusal } from "../wire/refusal.ts";
 import type { Judged } from "./judging.ts";
 
 /** How many people a statement's event names at most. */
-const NAMED = 300;
+const NAMED = 5_000;
 /** How many are told apart; beyond it each sighting counts as somebody new. */
 const TOLD_APART = 20_000;
 

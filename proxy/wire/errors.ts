@@ -44,16 +44,21 @@ function told(type: number, refusal: Refusal): Buffer {
 /**
  * What a guarded session may see of the server's errors and notices. DETAIL, CONTEXT, the internal query
  * and its position can hold whole rows ("Failing row contains …") or our own rewritten text; so may fields
- * that later versions add. The message itself can only quote what the statement worked on: masked values.
+ * that later versions add. The message can quote a value that the statement worked on, as the role sees it.
  */
-const TOLD = new Set(Buffer.from("SVCMHstcdnFLR"));
+const TOLD = new Set(Buffer.from("SVCHstcdnFLR"));
+const MESSAGE = 0x4d; // M
 const POSITION = 0x50; // P
 
-/**
- * The server's ErrorResponse or NoticeResponse as a guarded session may see it. `position` maps a character
- * of the text that the server got to the client's own; undefined leaves the position out.
- */
-export function redactError(frame: Frame, position: (at: number) => number | undefined): Buffer {
+/** How the text fields of an error are told. */
+export interface Telling {
+  /** A character of the text that the server got, as one of the client's own; undefined leaves the position out. */
+  position(at: number): number | undefined;
+  message(text: string): string;
+}
+
+/** The server's ErrorResponse or NoticeResponse as a guarded session may see it. */
+export function redactError(frame: Frame, telling: Telling): Buffer {
   const { buffer, type } = frame;
   if (type !== Backend.ErrorResponse && type !== Backend.NoticeResponse) {
     throw new ProtocolViolation("not an error or notice");
@@ -64,8 +69,10 @@ export function redactError(frame: Frame, position: (at: number) => number | und
     const zero = body.skipString();
     if (TOLD.has(code)) {
       kept.push(buffer.subarray(at, zero + 1));
+    } else if (code === MESSAGE) {
+      kept.push(cstring(`M${telling.message(buffer.toString("utf8", at + 1, zero))}`));
     } else if (code === POSITION) {
-      const mapped = position(Number(buffer.toString("latin1", at + 1, zero)));
+      const mapped = telling.position(Number(buffer.toString("latin1", at + 1, zero)));
       if (mapped !== undefined) kept.push(cstring(`P${mapped}`));
     }
   }

@@ -10,6 +10,7 @@ import * as frontend from "../../proxy/wire/frontend-messages.ts";
 import { Backend, Frontend, message, nameKey } from "../../proxy/wire/messages.ts";
 import * as poison from "../../proxy/wire/poison.ts";
 import { refuse, warn } from "../../proxy/wire/refusal.ts";
+import { plainly } from "./telling.ts";
 
 /** A frame somewhere inside a larger buffer, as the reader lends it. */
 function frameOf(bytes: Buffer): Frame {
@@ -97,7 +98,11 @@ const decoders: readonly ((frame: Frame) => unknown)[] = [
   backend.decodeCommandComplete,
   backend.decodeNotification,
   decodeError,
-  (frame) => redactError({ ...frame, type: Backend.ErrorResponse }, () => 1),
+  (frame) =>
+    redactError(
+      { ...frame, type: Backend.ErrorResponse },
+      plainly(() => 1),
+    ),
 ];
 
 test("any bytes in any message are read or are a violation, and no byte beyond the frame is looked at", () => {
@@ -221,13 +226,25 @@ const serverError = message(
 );
 
 test("a guarded session's errors show no failing row, no context, no inner query and no unknown field", () => {
-  const redacted = redactError(frameOf(serverError), (at) => at - 15);
+  const redacted = redactError(
+    frameOf(serverError),
+    plainly((at) => at - 15),
+  );
   const fields = decodeError(frameOf(redacted));
   expect([...fields.keys()].join("")).toBe("SVCMHPstcdnFLR");
   expect(fields.get("P")).toBe("5");
   expect(fields.get("M")).toBe("new row violates check");
   expect(redacted.includes("alice")).toBe(false);
-  expect(decodeError(frameOf(redactError(frameOf(serverError), () => undefined))).has("P")).toBe(false);
+  expect(
+    decodeError(
+      frameOf(
+        redactError(
+          frameOf(serverError),
+          plainly(() => undefined),
+        ),
+      ),
+    ).has("P"),
+  ).toBe(false);
 });
 
 test("a rewritten Parse keeps the client's name and parameter types", () => {

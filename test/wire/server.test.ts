@@ -35,6 +35,7 @@ import { ScramClient } from "../../proxy/wire/scram.ts";
 import { cancelRequest, startupMessage } from "../../proxy/wire/startup.ts";
 import { dial, parseUpstream, type Upstream } from "../../proxy/wire/upstream.ts";
 import { freshDatabase, type TestDatabase } from "../harness/postgres.ts";
+import { plainly } from "./telling.ts";
 
 /** The wire floor alone against a real server. */
 class Conversation {
@@ -189,11 +190,23 @@ test("the failing row in the server's DETAIL does not pass, the position is mapp
   await database.query("create table secrets(email text check (email = 'x'))");
   const { conversation } = await logIn();
   conversation.say(queryMessage(Buffer.from("insert into secrets values ('alice@example.com')")));
-  const redacted = await conversation.hearError((frame) => redactError(frame, () => undefined));
+  const redacted = await conversation.hearError((frame) =>
+    redactError(
+      frame,
+      plainly(() => undefined),
+    ),
+  );
   expect(redacted.includes("alice")).toBe(false);
   conversation.say(queryMessage(Buffer.from("select nothing from secrets")));
   await conversation.untilReady();
-  const mapped = await conversation.hearError((frame) => Buffer.from(redactError(frame, (at) => at + 100)));
+  const mapped = await conversation.hearError((frame) =>
+    Buffer.from(
+      redactError(
+        frame,
+        plainly((at) => at + 100),
+      ),
+    ),
+  );
   expect(mapped.includes("P108\0")).toBe(true);
   conversation.end();
 });
