@@ -13,6 +13,8 @@ const noTerminal = await access(SCRIPT).then(
   () => true,
 );
 
+const major = Number(/\d+/.exec((await psql(["--version"], {})).stdout)?.[0]);
+
 let helpdesk: Helpdesk;
 beforeAll(async () => {
   helpdesk = await openHelpdesk("clients psql");
@@ -124,6 +126,23 @@ describe("psql of a role that sees everything says what it says without Sluice:"
     expect(await helpdesk.sameBothWays(run)).toContain('"news" with payload "it rains"');
   });
 
+  // \bind came with psql 16.
+  test.skipIf(major < 16)("statements with parameters (\\bind)", async () => {
+    const { stdout } = await helpdesk.sameBothWays((uri) =>
+      typed(uri, "select name from customers where id = $1 \\bind 7 \\g", "select 1 / $1::int \\bind 0 \\g"),
+    );
+    expect(stdout).toContain("Alice Ng 7");
+  });
+
+  test.skipIf(noTerminal)("a statement again and again (\\watch), until Ctrl-C", async () => {
+    const count = async (uri: string) => {
+      const seen = await atTerminal(uri, watched);
+      return seen.split("watched").length;
+    };
+    expect(await count(helpdesk.uriFor("helpdesk_app"))).toBeGreaterThan(3);
+    expect(await count(helpdesk.uriFor("anna"))).toBeGreaterThan(3);
+  });
+
   // What readline draws depends on when the keys come; the messages do not.
   test.skipIf(noTerminal)("what completes names at the tabulator", () =>
     helpdesk.sameBothWays(async (uri) => void (await atTerminal(uri, tabulator))),
@@ -177,6 +196,16 @@ async function tabulator({ press, see }: Terminal): Promise<void> {
   await see(/\\d ticket/);
   press("s\n");
   await see(/tickets_pkey[\s\S]*=> $/);
+}
+
+async function watched({ press, see }: Terminal): Promise<void> {
+  await see(PROMPT);
+  press("select 'watch' || 'ed' as it \\watch 0.1\n");
+  await see(/(watched[\s\S]*){3}/);
+  press("\u0003");
+  await see(/=> $/);
+  press("select 'still ' || 'here';\n");
+  await see(/still here[\s\S]*=> $/);
 }
 
 /** For hours, and nothing that an agent may not do. */
