@@ -1,17 +1,7 @@
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { access } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { findProgram } from "../harness/debian.ts";
 import { PASSWORDS, psql } from "../harness/postgres.ts";
 import { type Helpdesk, openHelpdesk } from "./helpdesk.ts";
-
-/** Gives a program a terminal (util-linux). */
-const SCRIPT = "/usr/bin/script";
-const noTerminal = await access(SCRIPT).then(
-  () => false,
-  () => true,
-);
+import { atTerminal, noTerminal, type Terminal } from "./terminal.ts";
 
 const major = Number(/\d+/.exec((await psql(["--version"], {})).stdout)?.[0]);
 
@@ -152,37 +142,6 @@ describe("psql of a role that sees everything says what it says without Sluice:"
     helpdesk.sameBothWays(async (uri) => void (await atTerminal(uri, interrupted))),
   );
 });
-
-/** A psql at a terminal: what it shows, and the keys that are pressed. */
-async function atTerminal(uri: string, act: (terminal: Terminal) => Promise<void>): Promise<string> {
-  const { path, environment } = await findProgram("psql");
-  const variables = { PSQL_PAGER: "cat", TERM: "dumb", HOME: "/nonexistent", TARGET: uri };
-  const child = spawn(SCRIPT, ["-qec", `${path} --no-psqlrc "$TARGET"`, "/dev/null"], {
-    env: { ...process.env, ...environment, ...variables },
-  });
-  const closed = once(child, "close");
-  let seen = "";
-  child.stdout.on("data", (text: Buffer) => {
-    // Without the bells that ring where more than one name begins like that.
-    seen += text.toString().replaceAll(/(?!\n)\p{Cc}/gu, "");
-  });
-  try {
-    await act({
-      press: (keys) => void child.stdin.write(keys),
-      see: async (what) => void (await expect.poll(() => seen, { timeout: 10_000 }).toMatch(what)),
-    });
-    child.stdin.end("\\q\n");
-    await closed;
-    return seen;
-  } finally {
-    child.kill();
-  }
-}
-
-interface Terminal {
-  press(keys: string): void;
-  see(what: RegExp): Promise<void>;
-}
 
 const PROMPT = /=> $/;
 
