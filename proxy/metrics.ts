@@ -22,6 +22,8 @@ export interface Metrics {
   /** Unix time in milliseconds. */
   catalogRefreshed(at: number): void;
   auditLost(events: number): void;
+  /** A rule of behaviour saw somebody. */
+  alert(role: string, rule: string, action: string): void;
   /** The text of `/metrics`, and its content type. */
   exposition(): Promise<{ readonly contentType: string; readonly text: string }>;
 }
@@ -177,6 +179,12 @@ function stateNumbers(registry: Registry) {
     "When the catalog was last found fresh.",
     [],
   );
+  const alerts = tally(
+    registry,
+    "sluice_behaviour_alerts_total",
+    "Users who read as they never do, by the rule that saw it and what was done.",
+    ["role", "rule", "action"],
+  );
   const lost = tally(registry, "sluice_audit_dropped_total", "Audit events that never reached the disk.", []);
   lost(0);
   return {
@@ -188,6 +196,7 @@ function stateNumbers(registry: Registry) {
     countersReady: (ready: boolean) => counters.set(ready ? 1 : 0),
     catalogRefreshed: (at: number) => catalog.set(at / 1000),
     auditLost: (events: number) => lost(events),
+    alert: (role: string, rule: string, action: string) => alerts(1, role, rule, action),
   };
 }
 

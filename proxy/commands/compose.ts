@@ -7,7 +7,6 @@ import type { CounterStore } from "../guard/meter.ts";
 import { registerSessions } from "../guard/session-registry.ts";
 import { createMemoryStore } from "../guard/store-memory.ts";
 import { createRedisStore } from "../guard/store-redis.ts";
-import { openSuspensions } from "../guard/suspensions.ts";
 import { deriveKeys, type Keys, randomSecret } from "../keys.ts";
 import type { Log } from "../log.ts";
 import { createMetrics, type Metrics } from "../metrics.ts";
@@ -20,8 +19,9 @@ import { Scopes, VerdictCache } from "../sql/cache.ts";
 import { loadParser } from "../sql/parse.ts";
 import { version } from "../version.ts";
 import { parseUpstream, type Upstream } from "../wire/upstream.ts";
+import { openGuard } from "./compose-guard.ts";
 import { controlConnection } from "./control.ts";
-import { redisOf, suspensionsFile } from "./control-arguments.ts";
+import { redisOf } from "./control-arguments.ts";
 
 /** A Sluice that serves. */
 export interface Running {
@@ -117,16 +117,18 @@ async function start(
   stops.push(() => audit.close());
   const store = openStore(settings, keys, metrics, log);
   stops.push(() => store.close());
-  const redis = redisOf(settings);
-  const suspensions = await openSuspensions({
-    file: suspensionsFile(settings),
-    ...(redis === undefined ? {} : { redis }),
-    log,
-  });
-  stops.push(() => suspensions.close());
   const state: State = { draining: false, databaseProblem: "not asked yet" };
   const watch = watchPolicies(settings.policy, policyHandlers(policies, { metrics, audit, log }));
   stops.push(() => watch.close());
+  const guard = await openGuard({
+    settings,
+    counters: store,
+    audit,
+    policies: () => watch.current,
+    onAlert: ({ role, rule, action }) => metrics.alert(role, rule, action),
+    log,
+  });
+  stops.push(() => guard.close());
   const catalogs = openCatalogs(control, () => watch.current, state, { metrics, log });
   stops.push(() => catalogs.close());
   const verdicts = new VerdictCache({
@@ -144,14 +146,15 @@ async function start(
     catalogs,
     verdicts,
     scopes: new Scopes(),
-    store,
-    suspensions,
-    audit,
+    store: guard.store,
+    suspensions: guard.suspensions,
+    audit: guard.audit,
     metrics,
     keys,
     log,
   });
   stops.push(() => server.close());
+  const redis = redisOf(settings);
   if (redis !== undefined) stops.push(registerSessions({ ...redis, log }, () => server.list()));
   const admin = await startAdmin({
     listen: settings.admin,

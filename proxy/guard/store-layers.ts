@@ -1,10 +1,10 @@
 import type { Account, Batch, CounterStore, Grant } from "./meter.ts";
 import { shareOfOwn } from "./shares.ts";
 
-/** What a tightened user keeps of his own budgets. */
-export const TIGHTENED_SHARE = 0.25;
+/** What a tightened user keeps of his own budgets: enough for an ordinary day, too little for a thief. */
+export const TIGHTENED_SHARE = 0.5;
 
-/** Gives users whom a rule has tightened a quarter of their budgets. */
+/** Gives users whom a rule has tightened half of their budgets. */
 export function withTightening(inner: CounterStore, isTightened: (user: string) => boolean): CounterStore {
   return layer(inner, (account, batch) => {
     if (!isTightened(account.user)) return inner.charge(account, batch);

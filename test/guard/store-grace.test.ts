@@ -116,10 +116,10 @@ describe("while Redis is away", () => {
   });
 });
 
-test("a tightened user keeps a quarter of his own budgets, and his colleagues all of theirs", async () => {
+test("a tightened user keeps half of his own budgets, and his colleagues all of theirs", async () => {
   const store = withTightening(createMemoryStore(), (user) => user.endsWith("tight"));
   const [anna, ben] = colleagues([people("1d", 40), ofRole(people("1d", 100))]);
   const tight = { ...anna, user: `${anna.user} tight` };
-  expect(await released(store, tight, rowsOf(...range(0, 40)))).toBe(10);
+  expect(await released(store, tight, rowsOf(...range(0, 40)))).toBe(20);
   expect(await released(store, ben, rowsOf(...range(100, 40)))).toBe(40);
 });

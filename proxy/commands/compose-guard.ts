@@ -1,0 +1,81 @@
+import { randomUUID } from "node:crypto";
+import type { AuditLog } from "../audit/event.ts";
+import { MemoryProfiles } from "../guard/behaviour/profile-store.ts";
+import { SequenceWatch } from "../guard/behaviour/sequence.ts";
+import { type Alert, Behaviour } from "../guard/behaviour/watch.ts";
+import type { CounterStore } from "../guard/meter.ts";
+import { withGrace } from "../guard/store-grace.ts";
+import { withReadings, withTightening } from "../guard/store-layers.ts";
+import { openSuspensions, type Suspensions } from "../guard/suspensions.ts";
+import type { Log } from "../log.ts";
+import type { PolicySet } from "../policy/load.ts";
+import type { Settings } from "../settings.ts";
+import { redisOf, suspensionsFile } from "./control-arguments.ts";
+
+/** What sessions meet of the guard. */
+export interface Guard {
+  readonly store: CounterStore;
+  readonly suspensions: Suspensions;
+  /** The audit log, whose statements the rules of behaviour look at on their way. */
+  readonly audit: AuditLog;
+  close(): Promise<void>;
+}
+
+export interface GuardParts {
+  readonly settings: Settings;
+  /** The counters, bare. It is closed with the guard. */
+  readonly counters: CounterStore;
+  readonly audit: AuditLog;
+  readonly policies: () => PolicySet;
+  readonly onAlert: (alert: Alert) => void;
+  readonly log: Log;
+}
+
+/** Puts suspensions, grace, tightening and the rules of behaviour around the counters and the audit log. */
+export async function openGuard(parts: GuardParts): Promise<Guard> {
+  const { settings, counters, audit, policies, onAlert, log } = parts;
+  const redis = redisOf(settings);
+  const suspensions = await openSuspensions({
+    file: suspensionsFile(settings),
+    ...(redis === undefined ? {} : { redis }),
+    log,
+  });
+  const behaviour = new Behaviour({
+    profiles: new MemoryProfiles(),
+    role: (database, name) => policies().forDatabase(database).roles.get(name),
+    measures: suspensions,
+    onAlert,
+    log,
+    newId: randomUUID,
+  });
+  const watch = new SequenceWatch((account, ids) => behaviour.walked(account, ids, Date.now()));
+  const lenient = redis === undefined ? counters : withGrace(counters, { log });
+  const tightened = withTightening(lenient, (user) => suspensions.tightened(user) !== undefined);
+  const store = withReadings(tightened, (account, batch, rows) => watch.released(account, batch, rows));
+  return {
+    store,
+    suspensions,
+    audit: watched(audit, behaviour),
+    async close() {
+      await behaviour.settled();
+      await store.close();
+      await suspensions.close();
+    },
+  };
+}
+
+function watched(audit: AuditLog, behaviour: Behaviour): AuditLog {
+  return {
+    write(event) {
+      audit.write(event);
+      if (event.kind === "statement") behaviour.observe(event);
+    },
+    durable: () => audit.durable(),
+    get ready() {
+      return audit.ready;
+    },
+    hashSubject: (namespace, value) => audit.hashSubject(namespace, value),
+    flush: () => audit.flush(),
+    close: () => audit.close(),
+  };
+}

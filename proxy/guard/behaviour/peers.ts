@@ -1,0 +1,40 @@
+import type { Profile } from "./profile.ts";
+import { type Peers, START_UP_DAYS } from "./rules.ts";
+
+/** What others may know of a user to compare themselves with him. */
+export interface Summary {
+  /** Finished days: whoever has few says nothing about how much is ordinary. */
+  readonly days: number;
+  readonly newPeople: number;
+  readonly lookups: number;
+  readonly hours: readonly number[];
+}
+
+/** Days before today that a rule saw are no example, also not for others. */
+export function summaryOf(profile: Profile, today: number): Summary {
+  const days = profile.days.filter(({ day, odd }) => day < today && !odd);
+  return {
+    days: days.length,
+    newPeople: Math.max(0, ...days.map(({ newPeople }) => newPeople)),
+    lookups: Math.max(0, ...days.map(({ lookups }) => lookups)),
+    hours: profile.hours.flatMap((count, hour) => (count > 0 ? [hour] : [])),
+  };
+}
+
+/** `networks`: by name, how many users of the role came from there, as of this moment. */
+export function peersOf(summaries: readonly Summary[], networks: ReadonlyMap<string, number>): Peers {
+  const inHour = Array.from({ length: 48 }, () => 0);
+  for (const summary of summaries) {
+    for (const hour of summary.hours) inHour[hour] = (inHour[hour] ?? 0) + 1;
+  }
+  const working = summaries.filter(({ days }) => days >= START_UP_DAYS);
+  return {
+    users: working.length,
+    busiest: {
+      newPeople: working.map(({ newPeople }) => newPeople),
+      lookups: working.map(({ lookups }) => lookups),
+    },
+    inHour: (hour) => inHour[hour] ?? 0,
+    fromNetwork: (network) => networks.get(network) ?? 0,
+  };
+}

@@ -1,0 +1,137 @@
+import type { StatementEvent } from "../../audit/event.ts";
+
+/** What somebody read on one day. */
+export interface Day {
+  /** Days since 1970 (UTC). */
+  readonly day: number;
+  /** People whom he had not read in the last month. */
+  newPeople: number;
+  lookups: number;
+  /** A rule saw him on this day: it is no example of how he works. */
+  odd: boolean;
+}
+
+const DAY = 86_400_000;
+const HOUR = 3_600_000;
+const DAYS_KEPT = 30;
+/** About three months of a busy agent; beyond it the oldest count as new again. */
+const PEOPLE_KEPT = 10_000;
+const NETWORKS_KEPT = 50;
+
+/** How one user works: what the rules compare an event with. */
+export interface Profile {
+  /** Days on which he read, the last one being today. */
+  readonly days: Day[];
+  /** Person, by the hash of audit events, and the day of the last read: in the order of these days. */
+  readonly people: Map<string, number>;
+  /** On how many days he worked in each hour of working days (0-23) and of weekends (24-47), UTC. */
+  readonly hours: number[];
+  /** People read today in hours in which he never works. */
+  oddHours: number;
+  /** The hour of the last event: hours since 1970. */
+  lastHour: number;
+  readonly networks: Map<string, number>;
+  /** Refusals since the last statement that was allowed. */
+  refusals: number;
+  /** The days, of late, on which a tightened budget stopped him. */
+  readonly pressed: number[];
+  /** Day (of refusals: hour) of the last alert of each rule. */
+  readonly alerted: Map<string, number>;
+}
+
+export function newProfile(): Profile {
+  return {
+    days: [],
+    people: new Map(),
+    hours: Array.from({ length: 48 }, () => 0),
+    oddHours: 0,
+    lastHour: -1,
+    networks: new Map(),
+    refusals: 0,
+    pressed: [],
+    alerted: new Map(),
+  };
+}
+
+export function dayOf(time: number): number {
+  return Math.floor(time / DAY);
+}
+
+/** Position in `Profile.hours`. */
+export function hourOf(time: number): number {
+  // 1970 began on a Thursday.
+  const weekday = (dayOf(time) + 3) % 7;
+  return Math.floor((time % DAY) / HOUR) + (weekday >= 5 ? 24 : 0);
+}
+
+/** Addresses change within a network; a network is known or not (a /24 of IPv4, a /64 of IPv6). */
+export function networkOf(address: string): string {
+  if (!address.includes(":")) return address.split(".").slice(0, 3).join(".");
+  return address.split(":").slice(0, 4).join(":");
+}
+
+/** The days before today on which he worked as he does. */
+export function ordinaryDays(profile: Profile, today: number): readonly Day[] {
+  return profile.days.filter(({ day, odd }) => day < today && !odd);
+}
+
+/** Enters one statement, and gives how many of its people are new. Same events, same profile. */
+export function enter(profile: Profile, event: StatementEvent): number {
+  const today = openDay(profile, dayOf(event.time));
+  const fresh = enterPeople(profile, event, today.day);
+  today.newPeople += fresh;
+  today.lookups += event.lookups;
+  const refused = event.decision === "refuse" && isProbing(event.sqlstate ?? "");
+  profile.refusals = refused ? profile.refusals + 1 : event.decision === "refuse" ? profile.refusals : 0;
+  return fresh;
+}
+
+/** After the rules have looked: from now on this hour and this network are his. */
+export function enterHabits(profile: Profile, event: StatementEvent): void {
+  const hour = Math.floor(event.time / HOUR);
+  if (event.people > 0 && hour !== profile.lastHour) {
+    const position = hourOf(event.time);
+    profile.hours[position] = (profile.hours[position] ?? 0) + 1;
+    profile.lastHour = hour;
+  }
+  const network = networkOf(event.client);
+  profile.networks.delete(network);
+  profile.networks.set(network, dayOf(event.time));
+  forgetOldest(profile.networks, NETWORKS_KEPT);
+}
+
+function openDay(profile: Profile, day: number): Day {
+  const last = profile.days.at(-1);
+  if (last !== undefined && last.day >= day) return last;
+  const today: Day = { day, newPeople: 0, lookups: 0, odd: false };
+  profile.days.push(today);
+  if (profile.days.length > DAYS_KEPT) profile.days.shift();
+  profile.oddHours = 0;
+  return today;
+}
+
+function enterPeople({ people }: Profile, event: StatementEvent, day: number): number {
+  // Those without a hash (unknown, or past what an event holds) count as new: never less than what was read.
+  let fresh = Math.max(0, event.people - event.subjects.length);
+  for (const person of event.subjects) {
+    const last = people.get(person);
+    if (last === undefined || last < day - DAYS_KEPT) fresh += 1;
+    if (last === day) continue;
+    people.delete(person);
+    people.set(person, day);
+  }
+  forgetOldest(people, PEOPLE_KEPT);
+  return fresh;
+}
+
+function forgetOldest(map: Map<string, number>, kept: number): void {
+  for (const key of map.keys()) {
+    if (map.size <= kept) return;
+    map.delete(key);
+  }
+}
+
+/** Rights, unknown names, too much at once; not a budget that is used up, and nothing that is the proxy's fault. */
+function isProbing(sqlstate: string): boolean {
+  return sqlstate.startsWith("42") || sqlstate === "54000";
+}

@@ -1,0 +1,267 @@
+import { createHash } from "node:crypto";
+import { expect, test } from "vitest";
+import type { StatementEvent } from "../../proxy/audit/event.ts";
+import { MemoryProfiles } from "../../proxy/guard/behaviour/profile-store.ts";
+import { SequenceWatch } from "../../proxy/guard/behaviour/sequence.ts";
+import { type Alert, Behaviour } from "../../proxy/guard/behaviour/watch.ts";
+import type { Account } from "../../proxy/guard/meter.ts";
+import { openSuspensions } from "../../proxy/guard/suspensions.ts";
+import { createLog } from "../../proxy/log.ts";
+import { compilePolicies } from "../../proxy/policy/load.ts";
+
+const DAY = 86_400_000;
+const HOUR = 3_600_000;
+/** A Monday. */
+const START = Date.UTC(2026, 0, 5);
+const SILENT = createLog({ level: "silent" });
+
+/** A team of eight who read 40 to 54 people a day, from nine to five, for `days` days. */
+async function team(rules = "") {
+  const compiled = compilePolicies([
+    {
+      name: "p.yaml",
+      text: `version: 1
+roles:
+  agent: { users: ["*"], budget: { 1d: 300 }${rules === "" ? "" : `, behaviour: ${rules}`} }
+  app: { users: [app] }
+`,
+    },
+  ]);
+  if (!compiled.ok) throw new Error("the policy is not good");
+  const { roles } = compiled.policies.forDatabase("support");
+  const alerts: Alert[] = [];
+  let time = START;
+  const measures = await openSuspensions({ log: SILENT, now: () => time });
+  const behaviour = new Behaviour({
+    profiles: new MemoryProfiles(),
+    role: (_, name) => roles.get(name),
+    measures,
+    onAlert: (alert) => alerts.push(alert),
+    log: SILENT,
+    newId: () => "id",
+  });
+  let person = 0;
+  const see = async (user: string, at: number, fields: Partial<StatementEvent> = {}) => {
+    time = at;
+    behaviour.observe(event(user, at, fields));
+    await behaviour.settled();
+  };
+  /** So many people never read before, in eight statements over the day. */
+  const work = async (
+    user: string,
+    day: number,
+    count: number,
+    fields: Partial<StatementEvent> = {},
+    from = 9,
+  ) => {
+    for (let i = 0; i < 8; i++) {
+      const share = Math.floor((count * (i + 1)) / 8) - Math.floor((count * i) / 8);
+      const subjects = Array.from({ length: share }, () => `person ${person++}`);
+      await see(user, START + day * DAY + (from + i) * HOUR, { subjects, people: share, ...fields });
+    }
+  };
+  const past = async (days: number) => {
+    for (let day = 0; day < days; day++) {
+      if (day % 7 >= 5) continue;
+      for (let n = 0; n < 8; n++) await work(`user${n}`, day, 40 + 2 * n + (day % 3));
+    }
+  };
+  const rulesSeen = () => alerts.map(({ user, rule, action }) => `${user} ${rule} ${action}`);
+  return { alerts, measures, behaviour, see, work, past, rulesSeen };
+}
+
+function event(user: string, time: number, fields: Partial<StatementEvent>): StatementEvent {
+  return {
+    ...{
+      kind: "statement",
+      time,
+      session: "s",
+      user,
+      role: "agent",
+      database: "support",
+      client: "10.2.1.9",
+    },
+    ...{ application: "", command: "SELECT", statement: "", relations: [], masked: [], lookups: 0 },
+    ...{ decision: "mask", policy: "", rows: 0, bytes: 0, subjects: [], people: 0, duration: 0 },
+    ...fields,
+  };
+}
+
+test("a team that works as ever raises no alert, holidays and a busy day included", async () => {
+  const { past, work, rulesSeen } = await team();
+  await past(30);
+  await work("user0", 30, 75);
+  await work("user0", 45, 44);
+  expect(rulesSeen()).toEqual([]);
+});
+
+test("who reads far more new people than he and his peers ever do is seen on the same day, once", async () => {
+  const { past, work, rulesSeen, alerts } = await team();
+  await past(28);
+  await work("user3", 28, 200);
+  expect(rulesSeen()).toEqual(["user3 new_people alert"]);
+  expect(alerts[0]).toMatchObject({ database: "support", client: "10.2.1.9", role: "agent" });
+  expect(alerts[0]?.figure).toBeLessThan(160);
+});
+
+test("reading the same people again is not reading new ones", async () => {
+  const { past, see, work, rulesSeen } = await team();
+  await past(28);
+  await work("user3", 28, 40);
+  const subjects = Array.from({ length: 40 }, (_, i) => `regular ${i}`);
+  for (let i = 0; i < 20; i++) {
+    await see("user3", START + 29 * DAY + 9 * HOUR + i * 60_000, { subjects, people: 40 });
+  }
+  expect(rulesSeen()).toEqual([]);
+});
+
+test("a thief does not make his own theft ordinary by going on", async () => {
+  const { past, work, rulesSeen } = await team();
+  await past(28);
+  for (const day of [28, 29, 30, 31, 32, 35, 36, 37, 38, 39]) await work("user3", day, 200);
+  expect(rulesSeen().filter((seen) => seen.startsWith("user3 new_people"))).toHaveLength(10);
+});
+
+test("a new hire is measured by his peers from the first day", async () => {
+  const { past, work, rulesSeen } = await team();
+  await past(28);
+  await work("newcomer", 28, 60);
+  expect(rulesSeen()).toEqual([]);
+  await work("newcomer", 29, 200);
+  expect(rulesSeen()).toEqual(["newcomer new_people alert"]);
+});
+
+test("one who has no past and no peers is left to his budget", async () => {
+  const { work, rulesSeen } = await team();
+  await work("first of all", 0, 250);
+  expect(rulesSeen()).toEqual([]);
+});
+
+test("people without a name in the event count as new", async () => {
+  const { past, see, rulesSeen } = await team();
+  await past(28);
+  await see("user3", START + 28 * DAY + 10 * HOUR, { subjects: ["a"], people: 250 });
+  expect(rulesSeen()).toEqual(["user3 new_people alert"]);
+});
+
+test("a reader by night is seen where nobody works by night", async () => {
+  const { past, work, rulesSeen } = await team();
+  await past(28);
+  await work("user3", 28, 16, {}, 0);
+  expect(rulesSeen()).toEqual(["user3 hours alert"]);
+});
+
+test("a network where nobody of the role came from is told of once; one that colleagues use is not", async () => {
+  const { past, work, rulesSeen } = await team();
+  await past(28);
+  await work("user3", 28, 16, { client: "198.51.100.7" });
+  await work("user3", 29, 16, { client: "198.51.100.99" });
+  expect(rulesSeen()).toEqual(["user3 addresses alert"]);
+  await work("user4", 30, 16, { client: "198.51.100.1" });
+  expect(rulesSeen()).toHaveLength(1);
+});
+
+test("ten refusals in a row are told of, nine and one success are not", async () => {
+  const { see, rulesSeen } = await team();
+  const refuse = (user: string, i: number) =>
+    see(user, START + i * 1000, { decision: "refuse", sqlstate: i % 2 === 0 ? "42501" : "54000" });
+  for (let i = 0; i < 9; i++) await refuse("anna", i);
+  await see("anna", START + 9_000);
+  for (let i = 0; i < 9; i++) await refuse("anna", i);
+  for (let i = 0; i < 30; i++) await see("ben", START + i, { decision: "refuse", sqlstate: "53400" });
+  expect(rulesSeen()).toEqual([]);
+  await refuse("anna", 9);
+  expect(rulesSeen()).toEqual(["anna refusals alert"]);
+});
+
+test("many more look-ups than anybody makes are told of", async () => {
+  const { past, see, rulesSeen } = await team();
+  await past(28);
+  for (let i = 0; i < 80; i++) await see("user3", START + 28 * DAY + 9 * HOUR + i * 60_000, { lookups: 1 });
+  expect(rulesSeen()).toEqual(["user3 lookups alert"]);
+});
+
+test("a tightened user who goes on is suspended on the third day, one who shrinks is not", async () => {
+  const { past, see, work, rulesSeen, measures } = await team("{ new_people: tighten }");
+  await past(28);
+  await work("user3", 28, 200);
+  await work("user4", 28, 200);
+  expect(measures.tightened("user3")).toBeDefined();
+  for (const day of [29, 30, 31]) {
+    expect(measures.isSuspended("user3")).toBeUndefined();
+    await see("user3", START + day * DAY + 9 * HOUR, { decision: "cut", sqlstate: "53400" });
+    await work("user4", day, 30);
+  }
+  expect(rulesSeen().at(-1)).toBe("user3 new_people suspend");
+  expect(measures.isSuspended("user3")).toMatchObject({ by: "rule new_people" });
+  expect(measures.isSuspended("user4")).toBeUndefined();
+});
+
+test("rules that are off and roles without budgets are left alone", async () => {
+  const { past, work, rulesSeen } = await team("{ new_people: off }");
+  await past(28);
+  await work("user3", 28, 250);
+  await work("app", 28, 5_000, { role: "app" });
+  expect(rulesSeen()).toEqual([]);
+});
+
+test("the same events give the same alerts", async () => {
+  const seen = await Promise.all(
+    [1, 2].map(async () => {
+      const { past, work, alerts } = await team();
+      await past(20);
+      await work("user2", 21, 180, { client: "198.51.100.7" }, 1);
+      return alerts;
+    }),
+  );
+  expect(seen[0]?.length).toBeGreaterThan(1);
+  expect(seen[0]).toEqual(seen[1]);
+});
+
+const ANNA: Account = { database: "support", user: "anna", windows: [] };
+
+function watchIds(ids: readonly (number | string)[], each = 1): number {
+  let sightings = 0;
+  const watch = new SequenceWatch(() => {
+    sightings += 1;
+  });
+  for (let i = 0; i < ids.length; i += each) {
+    const people = ids.slice(i, i + each).map(String);
+    watch.released(
+      ANNA,
+      { rows: people.length, people, namespaces: ["customers"], unknownPerRow: 0 },
+      people.length,
+    );
+  }
+  return sightings;
+}
+
+/** Ids as they come when customers call, out of so many. */
+function callers(customers: number): readonly number[] {
+  return Array.from(
+    { length: 500 },
+    (_, i) => createHash("md5").update(`${i}`).digest().readUInt32BE(0) % customers,
+  );
+}
+
+const scattered = callers(12_000_000);
+
+test.each([
+  ["up", Array.from({ length: 60 }, (_, i) => 5_000 + i)],
+  ["down in steps of ten", Array.from({ length: 60 }, (_, i) => 9_000 - 10 * i)],
+  ["in shuffled pages", Array.from({ length: 60 }, (_, i) => 5_000 + ((i * 17) % 60))],
+  [
+    "between customers who call",
+    Array.from({ length: 120 }, (_, i) => (i % 2 === 0 ? (scattered[i] ?? 0) : 5_000 + i)),
+  ],
+])("who walks through ids %s is seen within sixty people of the walk", (_, ids) => {
+  expect(watchIds(ids)).toBeGreaterThan(0);
+  expect(watchIds(ids, 20)).toBeGreaterThan(0);
+});
+
+test("customers who call in any order are no walk, nor is one family, nor names", () => {
+  expect(watchIds(scattered)).toBe(0);
+  for (const customers of [3_000, 10_000, 50_000, 500_000]) expect(watchIds(callers(customers))).toBe(0);
+  expect(watchIds(scattered.flatMap((id, i) => (i % 10 === 0 ? [id, id + 1] : [id])))).toBe(0);
+  expect(watchIds(Array.from({ length: 200 }, (_, i) => `customer-${i}`))).toBe(0);
+});

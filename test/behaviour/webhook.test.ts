@@ -1,0 +1,99 @@
+import { once } from "node:events";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { expect, onTestFinished, test, vi } from "vitest";
+import type { Alert } from "../../proxy/guard/behaviour/watch.ts";
+import { signatureOf, Webhook } from "../../proxy/guard/behaviour/webhook.ts";
+import { createLog } from "../../proxy/log.ts";
+
+const KEY = Buffer.alloc(32, 3);
+
+function alert(id: string): Alert {
+  return {
+    id,
+    ...{ time: 1, rule: "new_people", action: "alert", user: "anna", role: "agent", database: "support" },
+    ...{ client: "10.2.0.1", figure: 200, ordinary: 80, text: "200 people" },
+  };
+}
+
+/** A receiver that gives these answers in turn, and then 200. */
+async function receiver(...answers: readonly (number | "silence")[]) {
+  const bodies: string[] = [];
+  const signatures: string[] = [];
+  let turn = 0;
+  const server = createServer(async (request, response) => {
+    let body = "";
+    for await (const chunk of request) body += String(chunk);
+    bodies.push(body);
+    signatures.push(String(request.headers["x-sluice-signature"]));
+    const answer = answers[turn] ?? 200;
+    turn += 1;
+    if (answer !== "silence") response.writeHead(answer, { location: "http://127.0.0.1:1/" }).end();
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  onTestFinished(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/?token=hunter2`,
+    bodies,
+    signatures,
+  };
+}
+
+function webhook(url: string, lines: string[] = []): Webhook {
+  const log = createLog({ level: "trace", to: { write: (line) => lines.push(line) } });
+  const hook = new Webhook({
+    url,
+    key: KEY,
+    log,
+    retryAfter: [1, 1],
+    timeoutMs: 100,
+    now: () => 1_700_000_000_500,
+  });
+  onTestFinished(() => hook.close());
+  return hook;
+}
+
+test("an alert arrives as JSON, signed over its time and body", async () => {
+  const { url, bodies, signatures } = await receiver();
+  webhook(url).send(alert("one"));
+  await vi.waitUntil(() => bodies.length === 1);
+  expect(JSON.parse(bodies[0] ?? "")).toEqual({ kind: "alert", ...alert("one") });
+  expect(signatures[0]).toBe(signatureOf(bodies[0] ?? "", KEY, 1_700_000_000_000));
+  expect(signatures[0]).not.toBe(signatureOf(bodies[0] ?? "", Buffer.alloc(32), 1_700_000_000_000));
+  expect(signatures[0]).toMatch(/^t=1700000000,v1=[0-9a-f]{64}$/);
+});
+
+test.each([[503], [302], ["silence" as const]])(
+  "after %s it is sent again, and those behind it keep their order",
+  async (answer) => {
+    const { url, bodies } = await receiver(answer);
+    const hook = webhook(url);
+    for (const id of ["one", "two"]) hook.send(alert(id));
+    await vi.waitUntil(() => bodies.length === 3);
+    expect(bodies.map((body) => (JSON.parse(body) as Alert).id)).toEqual(["one", "one", "two"]);
+  },
+);
+
+test("a receiver that is away is given up after the last attempt, and the log does not show its address", async () => {
+  const lines: string[] = [];
+  const hook = webhook("http://127.0.0.1:1/?token=hunter2", lines);
+  const since = performance.now();
+  hook.send(alert("one"));
+  expect(performance.now() - since).toBeLessThan(50);
+  await vi.waitUntil(() => lines.some((line) => line.includes("given up")));
+  expect(lines.join()).not.toContain("hunter2");
+});
+
+test("closing waits for nobody", async () => {
+  const { url, bodies } = await receiver("silence");
+  const hook = new Webhook({ url, key: KEY, log: createLog({ level: "silent" }), timeoutMs: 60_000 });
+  hook.send(alert("one"));
+  await vi.waitUntil(() => bodies.length === 1);
+  const since = performance.now();
+  await hook.close();
+  expect(performance.now() - since).toBeLessThan(1_000);
+});
