@@ -29,6 +29,9 @@ const PACKAGES = {
   pgbench: ["postgresql-15", "postgresql"],
   postgres: ["postgresql-15", "postgresql"],
   openssl: ["openssl"],
+  // Beside these two Sluice is measured.
+  pgbouncer: ["pgbouncer"],
+  pgpool: ["pgpool2"],
 } as const;
 
 export type ProgramName = keyof typeof PACKAGES;
@@ -107,7 +110,12 @@ async function inRoot(
   names: readonly ProgramName[],
 ): Promise<Omit<Program, "way"> | undefined> {
   // Debian's psql and pgbench in /usr/bin are a Perl wrapper; the programs are beside the server's.
-  const folders = [...(await serverFolders(root)), join(root, "usr/bin"), join(root, "bin")];
+  const folders = [
+    ...(await serverFolders(root)),
+    join(root, "usr/bin"),
+    join(root, "bin"),
+    join(root, "usr/sbin"),
+  ];
   for (const name of names) {
     const path = await first(folders, name);
     if (path === undefined) continue;

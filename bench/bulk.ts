@@ -1,0 +1,111 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { findProgram } from "../test/harness/debian.ts";
+import { median, ratios, type Series, table, withSpread } from "./figures.ts";
+import type { Reached } from "./point-queries.ts";
+import { usageOf } from "./processes.ts";
+import type { Target } from "./targets.ts";
+
+/** One way to read all rows. */
+interface Read {
+  readonly what: string;
+  readonly form: "COPY" | "SELECT";
+  readonly target: Target;
+  readonly sql: string;
+  readonly seconds: number[];
+  readonly cpu: number[];
+  bytes: number;
+}
+
+export interface BulkTargets {
+  readonly direct: Target;
+  readonly pgbouncer: Target;
+  readonly pgpool: Target;
+  readonly relay: Target;
+  readonly app: Target;
+  readonly masked: Target;
+  readonly guarded: Target;
+  /** What Sluice makes of `PEOPLE` for the masked role, to be run by hand. */
+  readonly maskedSql: string;
+}
+
+export const PEOPLE = "SELECT id, name, email, phone, country, created_at FROM people";
+
+/** All rows of a table out, by COPY and by SELECT with psql's FETCH_COUNT. */
+export async function measureBulk(targets: BulkTargets, rounds: number): Promise<readonly Read[]> {
+  const { maskedSql, ...ways } = targets;
+  const reads = (["COPY", "SELECT"] as const).flatMap((form) => {
+    const read = (what: string, target: Target, query = PEOPLE): Read => {
+      const sql = form === "COPY" ? `COPY (${query}) TO STDOUT` : query;
+      return { what, form, target, sql, seconds: [], cpu: [], bytes: 0 };
+    };
+    return [
+      ...[read("direct", ways.direct), read("PgBouncer", ways.pgbouncer), read("Pgpool-II", ways.pgpool)],
+      ...[read("bare relay", ways.relay), read("app", ways.app)],
+      ...[read("direct, masks by hand", ways.direct, maskedSql), read("masked", ways.masked)],
+      read("guarded (masked and metered)", ways.guarded),
+    ];
+  });
+  for (let round = 0; round < rounds; round++) for (const read of reads) await readOnce(read);
+  return reads;
+}
+
+async function readOnce(read: Read): Promise<void> {
+  const before = await usageOf(read.target.pid);
+  const start = performance.now();
+  read.bytes = await psqlBytes(read);
+  read.seconds.push((performance.now() - start) / 1000);
+  read.cpu.push((await usageOf(read.target.pid)).cpu - before.cpu);
+}
+
+/** psql's output is counted, not kept. */
+async function psqlBytes({ target, sql, form }: Read): Promise<number> {
+  const { path, environment } = await findProgram("psql");
+  const args = form === "SELECT" ? ["-v", "FETCH_COUNT=5000"] : [];
+  const child = spawn(path, ["--no-psqlrc", "-qAt", ...args, "-c", sql, target.uri], {
+    env: { ...process.env, ...environment },
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  let bytes = 0;
+  child.stdout.on("data", (chunk: Buffer) => {
+    bytes += chunk.length;
+  });
+  const [code] = await once(child, "close");
+  if (code !== 0) throw new Error(`psql through ${target.name} failed`);
+  return bytes;
+}
+
+export function describeBulk(reads: readonly Read[]): string {
+  const rows = reads.map((read) => {
+    const base = reads.find(({ what, form }) => what === "PgBouncer" && form === read.form);
+    return [
+      read.form,
+      read.what,
+      (read.bytes / 1e6 / median(read.seconds)).toFixed(0),
+      base === undefined ? "" : withSpread(ratios(base.seconds, read.seconds), 2),
+      read.what.startsWith("direct") ? "" : median(read.cpu).toFixed(2),
+    ];
+  });
+  return table(["form", "through", "MB/s", "speed × PgBouncer", "CPU s"], rows);
+}
+
+export function judgeBulk(reads: readonly Read[]): readonly Reached[] {
+  const seconds = (what: string, form: string): Series =>
+    reads.find((read) => read.what === what && read.form === form)?.seconds ?? [];
+  const speeds = (what: string, base: string) =>
+    ["COPY", "SELECT"].map((form) => median(ratios(seconds(base, form), seconds(what, form))));
+  const least = (what: string, target: number, figures: readonly number[]): Reached => ({
+    what,
+    target: `≥ ${target}`,
+    reached: figures.map((figure) => figure.toFixed(2)).join(" · "),
+    holds: figures.every((figure) => figure >= target),
+  });
+  return [
+    least("bulk out, app: speed × PgBouncer (COPY · SELECT)", 0.9, speeds("app", "PgBouncer")),
+    least(
+      "bulk out, masked: speed × direct with the same SQL",
+      0.75,
+      speeds("masked", "direct, masks by hand"),
+    ),
+  ];
+}
