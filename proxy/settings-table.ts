@@ -51,6 +51,9 @@ const key = z.string().transform((text, context) => {
   context.addIssue({ code: "custom", message: read.problem });
   return z.NEVER;
 });
+const webUri = value("not a web address, such as https://alerts.example.com/sluice", (given) =>
+  URL.canParse(given) && /^https?:$/.test(new URL(given).protocol) ? given : undefined,
+);
 const size = value("a size, such as 64MB or 512kB", (given) => {
   const match = /^(\d{1,9})\s*(B|kB|MB|GB)?$/i.exec(given);
   return match ? scaled(match, { b: 1, kb: 2 ** 10, mb: 2 ** 20, gb: 2 ** 30 }, "b") : undefined;
@@ -150,6 +153,18 @@ export const SETTINGS = {
     value: key,
     placeholder: "SECRET",
     what: "the fleet's one secret: keys of token masks, counters and audit come from it; needed with --redis and with token masks",
+    secret: "file",
+  }),
+  alertWebhook: setting({
+    value: webUri,
+    placeholder: "URI",
+    what: "where alerts about users who read as they never do are posted, signed with --alert-key-file",
+    secret: "uri",
+  }),
+  alertKey: setting({
+    value: key,
+    placeholder: "SECRET",
+    what: "what alerts are signed with; shared with their receiver, and not the fleet's secret",
     secret: "file",
   }),
   maxMessage: setting({

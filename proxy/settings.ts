@@ -194,6 +194,9 @@ function contradictions(settings: Omit<Settings, "upstream"> & { readonly upstre
   if (settings.tlsClientCa !== undefined && settings.tlsCert === undefined) {
     problems.push("--tls-client-ca: needs --tls-cert and --tls-key");
   }
+  if ((settings.alertWebhook === undefined) !== (settings.alertKey === undefined)) {
+    problems.push("--alert-webhook and --alert-key-file: give both or none");
+  }
   if (settings.redis !== undefined && settings.key === undefined) {
     problems.push("--key-file: missing; with --redis all proxies need the same secret (or SLUICE_KEY)");
   }

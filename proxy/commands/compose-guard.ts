@@ -3,6 +3,7 @@ import type { AuditLog } from "../audit/event.ts";
 import { MemoryProfiles } from "../guard/behaviour/profile-store.ts";
 import { SequenceWatch } from "../guard/behaviour/sequence.ts";
 import { type Alert, Behaviour } from "../guard/behaviour/watch.ts";
+import { Webhook } from "../guard/behaviour/webhook.ts";
 import type { CounterStore } from "../guard/meter.ts";
 import { withGrace } from "../guard/store-grace.ts";
 import { withReadings, withTightening } from "../guard/store-layers.ts";
@@ -33,18 +34,22 @@ export interface GuardParts {
 
 /** Puts suspensions, grace, tightening and the rules of behaviour around the counters and the audit log. */
 export async function openGuard(parts: GuardParts): Promise<Guard> {
-  const { settings, counters, audit, policies, onAlert, log } = parts;
+  const { settings, counters, audit, policies, log } = parts;
   const redis = redisOf(settings);
   const suspensions = await openSuspensions({
     file: suspensionsFile(settings),
     ...(redis === undefined ? {} : { redis }),
     log,
   });
+  const webhook = webhookOf(settings, log);
   const behaviour = new Behaviour({
     profiles: new MemoryProfiles(),
     role: (database, name) => policies().forDatabase(database).roles.get(name),
     measures: suspensions,
-    onAlert,
+    onAlert: (alert) => {
+      parts.onAlert(alert);
+      webhook?.send(alert);
+    },
     log,
     newId: randomUUID,
   });
@@ -58,10 +63,15 @@ export async function openGuard(parts: GuardParts): Promise<Guard> {
     audit: watched(audit, behaviour),
     async close() {
       await behaviour.settled();
+      await webhook?.close();
       await store.close();
       await suspensions.close();
     },
   };
+}
+
+function webhookOf({ alertWebhook: url, alertKey: key }: Settings, log: Log): Webhook | undefined {
+  return url === undefined || key === undefined ? undefined : new Webhook({ url, key, log });
 }
 
 function watched(audit: AuditLog, behaviour: Behaviour): AuditLog {

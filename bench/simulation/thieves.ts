@@ -1,0 +1,101 @@
+import { CUSTOMERS, DAY, HOUR, INSTANCES, type Sip, START } from "./organisation.ts";
+import type { Random } from "./random.ts";
+
+/** Somebody who takes more than his work needs, from this day on. */
+export interface Thief {
+  readonly name: string;
+  readonly what: string;
+  readonly accounts: number;
+  /** What he tries to take on one day with one of his accounts. */
+  steal(account: number, day: number, random: Random): readonly Omit<Sip, "user" | "address" | "stolen">[];
+  /** He does not work besides: what he takes is as much as he would have read. */
+  readonly insteadOfWork?: true;
+}
+
+export const FIRST_DAY = 42;
+
+/** So many people in one day, `atOnce` at a time, between two hours. */
+function drip(perDay: number, atOnce: number, from: number, to: number) {
+  return (_: number, day: number, random: Random) => {
+    if (day % 7 >= 5) return [];
+    const turns = Math.ceil(perDay / atOnce);
+    return Array.from({ length: turns }, (_, i) => ({
+      time: START + day * DAY + Math.floor((from + ((to - from) * i) / turns) * HOUR),
+      people: Array.from({ length: Math.min(atOnce, perDay - i * atOnce) }, () => random.whole(CUSTOMERS)),
+      instance: i % INSTANCES,
+    }));
+  };
+}
+
+const walked = new Map<number, number>();
+
+/** One id after the other. */
+function walk(perDay: number) {
+  const turns = drip(perDay, 5, 8, 16);
+  return (account: number, day: number, random: Random) =>
+    turns(account, day, random).map((turn) => ({
+      ...turn,
+      people: turn.people.map(() => {
+        const next = (walked.get(account) ?? 5_000_000) + 1;
+        walked.set(account, next);
+        return next;
+      }),
+    }));
+}
+
+function once(people: number) {
+  return (_: number, day: number, random: Random) =>
+    day === FIRST_DAY
+      ? [
+          {
+            time: START + day * DAY + 10 * HOUR,
+            people: Array.from({ length: people }, () => random.whole(CUSTOMERS)),
+            instance: 0,
+          },
+        ]
+      : [];
+}
+
+export const THIEVES: readonly Thief[] = [
+  { name: "dump", what: "all of it in one statement", accounts: 1, steal: once(68_000) },
+  { name: "5,000 a day", what: "beside his work", accounts: 1, steal: drip(5_000, 50, 8, 16) },
+  { name: "750 a day", what: "as in the case of 2019", accounts: 1, steal: drip(750, 10, 8, 16) },
+  { name: "200 a day", what: "beside his work", accounts: 1, steal: drip(200, 4, 8, 16) },
+  { name: "id walker", what: "40 a day, one id after the other", accounts: 1, steal: walk(40) },
+  { name: "night reader", what: "40 a night, beside his work by day", accounts: 1, steal: drip(40, 5, 1, 3) },
+  {
+    name: "splitter",
+    what: "750 a day in short sessions over ten proxies",
+    accounts: 1,
+    steal: drip(750, 1, 8, 16),
+  },
+  {
+    name: "ten at 500",
+    what: "ten colluding accounts, 500 a day each",
+    accounts: 10,
+    steal: drip(500, 10, 8, 16),
+  },
+  {
+    name: "ten at 75",
+    what: "ten colluding accounts, 75 a day each",
+    accounts: 10,
+    steal: drip(75, 5, 8, 16),
+  },
+  {
+    name: "neighbour",
+    what: "never reads more than his neighbours, and works no more",
+    accounts: 1,
+    steal: drip(55, 5, 8, 16),
+    insteadOfWork: true,
+  },
+];
+
+/** For the curve: one account each that takes so many a day beside its work. */
+export const RATES = [25, 50, 75, 100, 150, 300, 1_000, 2_500] as const;
+
+export const CURVE: readonly Thief[] = RATES.map((rate) => ({
+  name: `rate ${rate}`,
+  what: "for the curve",
+  accounts: 1,
+  steal: drip(rate, Math.max(1, Math.round(rate / 50)), 8, 16),
+}));

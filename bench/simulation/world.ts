@@ -1,0 +1,173 @@
+import { createHash, randomUUID } from "node:crypto";
+import { Redis } from "ioredis";
+import type { StatementEvent } from "../../proxy/audit/event.ts";
+import { MemoryProfiles } from "../../proxy/guard/behaviour/profile-store.ts";
+import { SequenceWatch } from "../../proxy/guard/behaviour/sequence.ts";
+import { type Alert, Behaviour } from "../../proxy/guard/behaviour/watch.ts";
+import { chargeScript } from "../../proxy/guard/charge.ts";
+import { accountOf, type CounterStore, type Meter } from "../../proxy/guard/meter.ts";
+import { createMeter } from "../../proxy/guard/session-meter.ts";
+import { withReadings, withTightening } from "../../proxy/guard/store-layers.ts";
+import { createRedisStore } from "../../proxy/guard/store-redis.ts";
+import { openSuspensions, type Suspensions } from "../../proxy/guard/suspensions.ts";
+import { createLog } from "../../proxy/log.ts";
+import type { Role } from "../../proxy/policy/policy.ts";
+import { INSTANCES, type Sip } from "./organisation.ts";
+
+const CLOCK_KEY = "simulation:now";
+/** The proxies' own script, whose clock is a key that only the simulation sets. */
+const SCRIPT = chargeScript(`local now = tonumber(redis.call('GET', '${CLOCK_KEY}'))`);
+const DATABASE = "support";
+const SILENT = createLog({ level: "silent" });
+
+/** What became of one sip. */
+export interface Outcome {
+  /** Leading people who were released. */
+  readonly released: number;
+  readonly stopped: "no" | "row limit" | "budget" | "suspended";
+}
+
+/** The guard of a fleet, as it is, in virtual time. */
+export class World {
+  now = 0;
+  readonly alerts: Alert[] = [];
+  readonly #roles: ReadonlyMap<string, Role>;
+  readonly #redis: Redis;
+  readonly #stores: readonly CounterStore[];
+  readonly #suspensions: Suspensions;
+  readonly #behaviour: Behaviour;
+  readonly #meters = new Map<string, Meter>();
+
+  private constructor(
+    roles: ReadonlyMap<string, Role>,
+    redis: Redis,
+    suspensions: Suspensions,
+    shared: CounterStore[],
+  ) {
+    this.#roles = roles;
+    this.#redis = redis;
+    this.#suspensions = suspensions;
+    this.#behaviour = new Behaviour({
+      profiles: new MemoryProfiles(),
+      role: (_, name) => roles.get(name),
+      measures: suspensions,
+      onAlert: (alert) => this.alerts.push(alert),
+      log: SILENT,
+      newId: randomUUID,
+    });
+    this.#stores = shared.map((store) => {
+      // Each proxy sees the ids that pass through it.
+      const watch = new SequenceWatch((account, ids) => this.#behaviour.walked(account, ids, this.now));
+      return withReadings(
+        withTightening(store, (user) => suspensions.tightened(user) !== undefined),
+        (account, batch, rows) => watch.released(account, batch, rows),
+      );
+    });
+  }
+
+  static async open(url: string, roles: ReadonlyMap<string, Role>): Promise<World> {
+    const redis = new Redis(url);
+    await redis.flushall();
+    await redis.set(CLOCK_KEY, 0);
+    let world: World | undefined;
+    const suspensions = await openSuspensions({ log: SILENT, now: () => world?.now ?? 0 });
+    const key = Buffer.alloc(32, 1);
+    const shared = await Promise.all(
+      Array.from(
+        { length: INSTANCES },
+        () =>
+          new Promise<CounterStore>((resolve) => {
+            const store = createRedisStore({
+              ...{ url, key, log: SILENT, script: SCRIPT, commandTimeout: 10_000 },
+              onReady: (ready) => ready && resolve(store),
+            });
+          }),
+      ),
+    );
+    world = new World(roles, redis, suspensions, shared);
+    return world;
+  }
+
+  isSuspended(user: string): boolean {
+    return this.#suspensions.isSuspended(user) !== undefined;
+  }
+
+  isTightened(user: string): boolean {
+    return this.#suspensions.tightened(user) !== undefined;
+  }
+
+  /** One statement: limits, budgets, and what the watch makes of it. */
+  async read({ time, user, address, people, instance }: Sip, roleName: string): Promise<Outcome> {
+    const role = this.#roles.get(roleName);
+    if (role === undefined) throw new Error(`no role ${roleName}`);
+    await this.#setTime(time);
+    if (this.isSuspended(user)) return { released: 0, stopped: "suspended" };
+    const limit = role.limits.rows ?? Number.POSITIVE_INFINITY;
+    const asked = people.slice(0, limit).map(String);
+    const meter = this.#meterOf(role, user, address, instance);
+    const grant = await meter.charge({
+      rows: asked.length,
+      people: asked,
+      namespaces: ["customers"],
+      unknownPerRow: 0,
+    });
+    if (grant.kind === "unreachable") throw new Error("Redis cannot be reached");
+    const released = grant.kind === "all" ? asked.length : grant.rows;
+    const stopped = grant.kind === "part" ? "budget" : people.length > limit ? "row limit" : "no";
+    this.#behaviour.observe(
+      eventOf({ time, user, address, role: role.name }, asked.slice(0, released), stopped),
+    );
+    await this.#behaviour.settled();
+    return { released, stopped };
+  }
+
+  /** Bytes that Redis holds for all of it. */
+  async memory(): Promise<number> {
+    const info = await this.#redis.info("memory");
+    return Number(/used_memory:(\d+)/.exec(info)?.[1] ?? 0);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#stores.map((store) => store.close()));
+    await this.#suspensions.close();
+    this.#redis.disconnect();
+  }
+
+  async #setTime(time: number): Promise<void> {
+    this.now = time;
+    await this.#redis.set(CLOCK_KEY, time);
+  }
+
+  #meterOf(role: Role, user: string, address: string, instance: number): Meter {
+    const store = this.#stores[instance % INSTANCES];
+    if (store === undefined) throw new Error("no such instance");
+    const key = [user, address, instance].join();
+    let meter = this.#meters.get(key);
+    if (meter === undefined) {
+      meter = createMeter(store, accountOf(role, { database: DATABASE, user, address }), () => this.now);
+      this.#meters.set(key, meter);
+    }
+    return meter;
+  }
+}
+
+function eventOf(
+  who: { readonly time: number; readonly user: string; readonly address: string; readonly role: string },
+  people: readonly string[],
+  stopped: Outcome["stopped"],
+): StatementEvent {
+  const sqlstate = stopped === "budget" ? "53400" : stopped === "row limit" ? "54000" : undefined;
+  return {
+    ...{ kind: "statement", time: who.time, session: "", user: who.user, role: who.role, database: DATABASE },
+    ...{ client: who.address, application: "", command: "SELECT", statement: "", relations: [], masked: [] },
+    ...{ lookups: 0, decision: sqlstate === undefined ? "mask" : "cut", policy: "", bytes: 0, duration: 0 },
+    ...(sqlstate === undefined ? {} : { sqlstate }),
+    rows: people.length,
+    subjects: [...new Set(people)].map(hashOf),
+    people: new Set(people).size,
+  };
+}
+
+function hashOf(person: string): string {
+  return createHash("sha256").update(person).digest("base64url").slice(0, 12);
+}
