@@ -240,7 +240,7 @@ test("a sink of anchors that hangs or fails holds up nothing, not even the end",
   const hanging = await openLog(folder, {
     anchor: () => new Promise(() => {}),
     anchorEvery: 5,
-    patience: 30,
+    patience: 2_000,
   });
   const failing = await openLog(`${folder}-2`, {
     anchor: () => Promise.reject(new Error("away")),
