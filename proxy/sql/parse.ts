@@ -1,6 +1,8 @@
 import { loadModule, type Node, normalizeSync, parseSync, scanSync } from "libpg-query";
 import { type Refusal, refuse } from "../wire/refusal.ts";
-import { plainTokens } from "./plain-tokens.ts";
+import { plainTokens, type Token } from "./plain-tokens.ts";
+
+export type { Token } from "./plain-tokens.ts";
 
 /**
  * Postgres's own parser. It must be loaded once (`loadParser`) before anything of this floor is called;
@@ -91,12 +93,6 @@ export function tooComplex(message: string): Refusal {
   return refuse("54001", message, {
     hint: "Split the statement, or send long lists as rows of a temporary table or as an array parameter.",
   });
-}
-
-export interface Token {
-  readonly start: number;
-  readonly end: number;
-  readonly text: string;
 }
 
 /** The text's tokens without comments, with byte offsets. The text must have parsed. */

@@ -1,4 +1,9 @@
-import type { Token } from "./parse.ts";
+/** One token of a text, with its byte offsets. */
+export interface Token {
+  readonly start: number;
+  readonly end: number;
+  readonly text: string;
+}
 
 /**
  * One token of the plain part of Postgres's lexical syntax (Postgres docs, "Lexical Structure"), or white space.
