@@ -1,6 +1,7 @@
-import type { Account, Batch, Grant, Meter } from "../guard/meter.ts";
+import { type Account, accountOf, type Batch, type Grant, type Meter } from "../guard/meter.ts";
 import { refusalOf } from "../guard/refusal.ts";
 import type { Limits, Role } from "../policy/policy.ts";
+import { noticeResponse } from "../wire/errors.ts";
 import type { Frame } from "../wire/frames.ts";
 import { type Refusal, refuse } from "../wire/refusal.ts";
 import { readTrailingFields, trimDataRow } from "../wire/rows.ts";
@@ -14,6 +15,7 @@ const BATCH_ROWS = 1_000;
 class Waiting implements Batch {
   readonly run: Run;
   readonly people: string[] = [];
+  readonly bytes: number[] = [];
   readonly namespaces: readonly string[];
   readonly unknownPerRow: number;
   readonly #buffers: Buffer[] = [];
@@ -34,6 +36,7 @@ class Waiting implements Batch {
   add(buffer: Buffer, start: number, end: number): void {
     this.#buffers.push(buffer);
     this.#places.push(start, end);
+    this.bytes.push(end - start - HEADER);
   }
 
   /** Gives the leading rows out. */
@@ -44,7 +47,7 @@ class Waiting implements Batch {
       const end = this.#places[2 * row + 1] ?? start;
       to(buffer, start, end);
       this.run.rows++;
-      this.run.bytes += end - start - HEADER;
+      this.run.bytes += this.bytes[row] ?? 0;
     }
     const width = this.namespaces.length;
     for (let i = 0; i < rows * width; i++) {
@@ -164,6 +167,8 @@ export class Results {
     const account = this.#meter?.account;
     // A cut for the rows' own limit may have been noted already; the budget stopped an earlier row.
     if (grant.kind !== "all" && account !== undefined) waiting.run.cut = refusalOf(grant, account);
+    const warning = this.#meter?.meter.takeWarning();
+    if (warning !== undefined) this.#exchange.toClient.send(noticeResponse(warning));
   }
 
   /** Counts one more row against the limits; false when it is past them. */
@@ -195,7 +200,7 @@ export class Results {
     const { role } = judging;
     if (role.budget.length === 0 || !run.isLimited) return undefined;
     if (this.#meter?.role !== role) {
-      const account = { database: established.database, user: established.user, windows: role.budget };
+      const account = accountOf(role, established);
       this.#meter = { role, account, meter: parts.meter(account) };
     }
     return this.#meter.meter;
