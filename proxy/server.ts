@@ -36,7 +36,8 @@ export type ServerSettings = Pick<
   | "maxClients"
   | "loginTimeout"
   | "drainTimeout"
->;
+> &
+  Partial<Pick<Settings, "auditDurability">>;
 
 /** All that sessions are made of. */
 export interface ServerParts {

@@ -62,6 +62,9 @@ const duration = value("a duration, such as 60s, 250ms or 5m", (given) => {
   const match = /^(\d{1,9})\s*(ms|s|m|h)$/.exec(given);
   return match ? scaled(match, { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }, "ms") : undefined;
 });
+const days = value("a number of days, such as 400d", (given) =>
+  /^[1-9]\d{0,4}\s*d$/.test(given) ? Number.parseInt(given, 10) : undefined,
+);
 const count = value("a whole number above 0", (given) =>
   /^[1-9]\d{0,8}$/.test(given) ? Number(given) : undefined,
 );
@@ -117,6 +120,29 @@ export const SETTINGS = {
     placeholder: "FOLDER",
     what: "folder of the audit log",
     path: true,
+  }),
+  auditDurability: setting({
+    value: oneOf("before", "after"),
+    default: "before",
+    placeholder: "WHEN",
+    what: "before: what a guarded role reads or writes is answered only when its event is on disk; after: the event follows within 50 ms. Roles that see all never wait",
+  }),
+  onAuditLoss: setting({
+    value: oneOf("closed", "open"),
+    default: "closed",
+    placeholder: "WHAT",
+    what: "while the audit log cannot be written: closed refuses what guarded roles read or write (58000), open lets it pass and counts what is lost",
+  }),
+  auditSegment: setting({
+    value: size,
+    default: "64MB",
+    placeholder: "SIZE",
+    what: "a longer file of the audit log is closed, signed and compressed",
+  }),
+  auditRetention: setting({
+    value: days,
+    placeholder: "DAYS",
+    what: "closed files of the audit log that are older are dropped, with a signed record; kept for ever if left out",
   }),
   auth: setting({
     value: oneOf("passthrough", "scram"),

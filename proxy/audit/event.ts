@@ -30,6 +30,11 @@ export interface StatementEvent {
   readonly duration: number;
 }
 
+/** Rows of a statement that still runs: they leave in pieces, and each is on record first. Its own event has the sums. */
+export interface RowsEvent extends Omit<StatementEvent, "kind"> {
+  readonly kind: "rows";
+}
+
 export interface SessionEvent {
   readonly kind: "login" | "logout" | "login refused";
   readonly time: number;
@@ -49,7 +54,7 @@ export interface PolicyEvent {
   readonly problems: number;
 }
 
-export type AuditEvent = StatementEvent | SessionEvent | PolicyEvent;
+export type AuditEvent = StatementEvent | RowsEvent | SessionEvent | PolicyEvent;
 
 /** Where events go. `write` never throws and does not wait; `flush` resolves when all that was written is on disk. */
 export interface AuditLog {
@@ -61,6 +66,8 @@ export interface AuditLog {
   durable(): Promise<boolean>;
   /** False while the disk takes nothing, and until all that waited for it is written. */
   readonly ready: boolean;
+  /** False: what reads people is refused before it runs (`on_audit_loss: closed`, and not `ready`). */
+  readonly accepts?: boolean;
   /** The keyed hash under which a person stands in events. */
   hashSubject(namespace: string, value: string): string;
   flush(): Promise<void>;

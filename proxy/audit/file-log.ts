@@ -145,6 +145,10 @@ class FileLog implements AuditLog {
     return !this.#failing && this.#lostUnsaid === 0 && !this.#closed;
   }
 
+  get accepts(): boolean {
+    return this.ready || this.#options.onLoss === "open";
+  }
+
   durable(): Promise<boolean> {
     const open = this.#options.onLoss === "open";
     if (!this.ready) return Promise.resolve(open);

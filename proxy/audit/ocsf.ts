@@ -1,4 +1,4 @@
-import type { AuditEvent, PolicyEvent, SessionEvent, StatementEvent } from "./event.ts";
+import type { AuditEvent, PolicyEvent, RowsEvent, SessionEvent, StatementEvent } from "./event.ts";
 
 type Fields = Readonly<Record<string, unknown>>;
 
@@ -36,6 +36,7 @@ const MEDIUM = 3;
 export function ocsfFields(event: AuditEvent, fingerprint: Fingerprint): Fields {
   switch (event.kind) {
     case "statement":
+    case "rows":
       return statementFields(event, fingerprint);
     case "login":
     case "logout":
@@ -47,7 +48,7 @@ export function ocsfFields(event: AuditEvent, fingerprint: Fingerprint): Fields 
   }
 }
 
-function statementFields(event: StatementEvent, fingerprint: Fingerprint): Fields {
+function statementFields(event: StatementEvent | RowsEvent, fingerprint: Fingerprint): Fields {
   const { subjects, decision, relations, masked, lookups, rows, people } = event;
   const failed = decision === "refuse" || decision === "cut";
   const uid = event.statement === "" ? undefined : fingerprint(event.statement);
@@ -103,7 +104,7 @@ function policyFields(event: PolicyEvent): Fields {
   };
 }
 
-function reader(event: StatementEvent | SessionEvent): Fields {
+function reader(event: StatementEvent | RowsEvent | SessionEvent): Fields {
   return {
     time: Math.trunc(event.time),
     actor: {
@@ -114,7 +115,7 @@ function reader(event: StatementEvent | SessionEvent): Fields {
   };
 }
 
-function source(event: StatementEvent | SessionEvent): Fields {
+function source(event: StatementEvent | RowsEvent | SessionEvent): Fields {
   const local = event.client === "local";
   return {
     src_endpoint: local ? { name: "local" } : { ip: event.client },

@@ -84,6 +84,9 @@ function watched(audit: AuditLog, behaviour: Behaviour): AuditLog {
     get ready() {
       return audit.ready;
     },
+    get accepts() {
+      return audit.accepts ?? true;
+    },
     hashSubject: (namespace, value) => audit.hashSubject(namespace, value),
     flush: () => audit.flush(),
     close: () => audit.close(),

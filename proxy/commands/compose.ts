@@ -113,6 +113,9 @@ async function start(
     key: keys.audit,
     log,
     onLost: (events) => metrics.auditLost(events),
+    onLoss: settings.onAuditLoss,
+    segmentBytes: settings.auditSegment,
+    ...(settings.auditRetention === undefined ? {} : { retentionDays: settings.auditRetention }),
   });
   stops.push(() => audit.close());
   const store = openStore(settings, keys, metrics, log);

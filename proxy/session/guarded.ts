@@ -25,6 +25,11 @@ export function guardedRelay(
     frontend: (frame: Frame) => frontend.handle(frame),
     backend: (frame: Frame) => backend.handle(frame),
     settle: () => backend.settle(),
+    record: () => {
+      const { head } = exchange.replies;
+      const run = head?.kind === "query" || head?.kind === "execute" ? head.run : undefined;
+      if (run !== undefined) trace.underway(run);
+    },
     mayStream: (type) => backend.mayStream(type),
     get isIdle() {
       return (

@@ -5,6 +5,7 @@ import type { Verdict } from "../sql/verdict.ts";
 import { refuseSession } from "../wire/refusal.ts";
 import type { Established } from "./established.ts";
 import { SessionEnd, type SessionParts } from "./parts.ts";
+import { leavesTrace, unrecorded } from "./recording.ts";
 import { effectiveSchemas, SearchPath } from "./search-path.ts";
 
 /** A text and what was decided about it. */
@@ -64,7 +65,12 @@ export class Judging {
   }
 
   judge(text: Buffer, scope: Scope): Judged {
-    return { text, scope, verdict: this.#parts.verdicts.judge(text, scope) };
+    const verdict = this.#parts.verdicts.judge(text, scope);
+    const { audit } = this.#parts;
+    if (this.treatment === "transparent" || audit.accepts !== false) return { text, scope, verdict };
+    const { statements } = verdict;
+    if (verdict.kind === "refuse" || !statements.some(leavesTrace)) return { text, scope, verdict };
+    return { text, scope, verdict: { kind: "refuse", statements, refusal: unrecorded() } };
   }
 
   #make(): Scope {

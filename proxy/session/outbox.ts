@@ -43,6 +43,13 @@ export class Outbox {
     return this.#size;
   }
 
+  /** Nothing of it is to leave. */
+  clear(): void {
+    this.#buffer = undefined;
+    this.#parts = [];
+    this.#size = 0;
+  }
+
   /** Writes all of it; whether the socket is full shows in its `writableNeedDrain`. */
   flush(socket: Socket): void {
     this.#close();

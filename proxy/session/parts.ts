@@ -22,6 +22,8 @@ export interface SessionParts {
   readonly maskKey: Buffer | undefined;
   readonly meter: (account: Account) => Meter;
   readonly audit: AuditLog;
+  /** Whether what a guarded role reads or writes is answered only when its event is on disk. */
+  readonly auditDurability: "before" | "after";
   readonly metrics: Metrics;
   readonly log: Log;
   /** Unix time in milliseconds. */

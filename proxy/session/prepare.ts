@@ -22,6 +22,7 @@ export interface SharedParts {
   readonly scopes: Scopes;
   readonly store: CounterStore;
   readonly audit: AuditLog;
+  readonly settings?: { readonly auditDurability?: "before" | "after" };
   readonly metrics: Metrics;
   readonly keys: Keys;
   readonly log: Log;
@@ -34,7 +35,7 @@ export function prepareWith(
   shared: SharedParts,
   run: (established: Established, parts: SessionParts) => Promise<void>,
 ): PrepareSession {
-  const { policies, scopes, verdicts, store, audit, metrics, keys, log, now, normalise } = shared;
+  const { policies, scopes, verdicts, store, audit, settings, metrics, keys, log, now, normalise } = shared;
   return async (established) => {
     const { database, user } = established;
     const databaseUser = established.databaseUser ?? user;
@@ -48,6 +49,8 @@ export function prepareWith(
       maskKey: keys.masks,
       meter: (account) => createMeter(store, account),
       audit,
+      // Nobody said that an event may come later.
+      auditDurability: settings?.auditDurability ?? "before",
       metrics,
       log,
       now,

@@ -11,6 +11,8 @@ export interface Relay {
   backend(frame: Frame): boolean;
   /** All that came of the server in one read event has been handed in. False: something still waits. */
   settle(): boolean;
+  /** What waits in `toClient` is about to leave: rows of a result that goes on are put on record. */
+  record(): void;
   /** Whether a long message of the server's may be handed in by pieces. */
   mayStream(type: number): boolean;
   /** Nothing runs and no transaction is open. */

@@ -25,14 +25,21 @@ export class People {
     this.#unnamed += count;
   }
 
+  /** How many are told apart. */
+  get known(): number {
+    return this.#seen.size;
+  }
+
   get count(): number {
     return this.#seen.size + this.#unnamed;
   }
 
-  /** The first of them, each made into what an event may hold. */
-  named(hash: (namespace: string, identity: string) => string): readonly string[] {
+  /** The first of them, or those who came after so many, each made into what an event may hold. */
+  named(hash: (namespace: string, identity: string) => string, after = 0): readonly string[] {
     const names: string[] = [];
+    let at = 0;
     for (const [namespace, identity] of this.#seen.values()) {
+      if (at++ < after) continue;
       if (names.length === NAMED) break;
       names.push(hash(namespace, identity));
     }
@@ -71,6 +78,8 @@ export class Run {
   rows = 0;
   bytes = 0;
   readonly people = new People();
+  /** What of it stands in events already, while the result goes on. */
+  recorded = { rows: 0, bytes: 0, known: 0, people: 0 };
   /** The rest of the result is dropped, and this is told in its place. */
   cut: Refusal | undefined;
   /** Past the limit rows are dropped, and the result ends with a warning in place of an error. */

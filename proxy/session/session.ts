@@ -7,6 +7,7 @@ import type { Established } from "./established.ts";
 import { guardedRelay } from "./guarded.ts";
 import { Judging } from "./judging.ts";
 import { SessionEnd, type SessionParts } from "./parts.ts";
+import { unrecordedAnswer } from "./recording.ts";
 import type { Relay } from "./relay.ts";
 import { Trace } from "./trace.ts";
 import { TransparentRelay } from "./transparent.ts";
@@ -37,6 +38,10 @@ class Session {
   #resolve: () => void = () => {};
   /** A long message has been begun towards the client, and not ended. */
   #midMessage = false;
+  /** The same of what has been written to it. */
+  #sentMidMessage = false;
+  /** What is made for the client waits until the events that speak of it are on disk. */
+  #isHolding = false;
   /** No rows of the last read event wait for the meter. */
   #isSettled = true;
 
@@ -124,9 +129,30 @@ class Session {
       return;
     }
     relay.toServer.flush(this.#server.socket);
-    relay.toClient.flush(this.#client.socket);
+    this.#deliver(relay);
     this.#regulate();
     this.#conclude(relay);
+  }
+
+  /** Gives out what was made for the client, once the events that speak of it are on disk. */
+  #deliver(relay: Relay): void {
+    if (this.#isHolding) return;
+    relay.record();
+    if (!this.#trace.takeDue()) {
+      relay.toClient.flush(this.#client.socket);
+      this.#sentMidMessage = this.#midMessage;
+      return;
+    }
+    this.#isHolding = true;
+    void this.#parts.audit.durable().then((isOnDisk) => {
+      if (this.#ended.signal.aborted) return;
+      if (!isOnDisk) {
+        this.#end(unrecordedAnswer());
+        return;
+      }
+      this.#isHolding = false;
+      this.#pump();
+    });
   }
 
   #pumpServer(relay: Relay): void {
@@ -154,7 +180,10 @@ class Session {
     if (this.#ended.signal.aborted) return;
     const [client, server] = [this.#client, this.#server];
     flow(client.socket, !client.isHeld && !server.socket.writableNeedDrain);
-    flow(server.socket, !server.isHeld && this.#isSettled && !client.socket.writableNeedDrain);
+    flow(
+      server.socket,
+      !server.isHeld && this.#isSettled && !this.#isHolding && !client.socket.writableNeedDrain,
+    );
   }
 
   /** Sees whether the session is over. */
@@ -165,6 +194,7 @@ class Session {
       this.#finish();
       return;
     }
+    if (this.#isHolding) return;
     if (server.hasEnded && !server.isHeld && this.#isSettled) {
       relay.fatal || relay.terminated ? this.#finish() : this.#end(SERVER_LOST);
       return;
@@ -189,10 +219,23 @@ class Session {
   #end(refusal: Refusal): void {
     if (this.#ended.signal.aborted) return;
     this.#relay?.toServer.flush(this.#server.socket);
-    this.#relay?.toClient.flush(this.#client.socket);
+    this.#sendRest();
     const { socket } = this.#client;
-    if (!this.#midMessage && socket.writable) socket.write(errorResponse(refusal));
+    if (!this.#sentMidMessage && socket.writable) socket.write(errorResponse(refusal));
     this.#finish();
+  }
+
+  /** What is on record may still leave; nobody waits at the end for the disk. */
+  #sendRest(): void {
+    const relay = this.#relay;
+    if (relay === undefined) return;
+    relay.record();
+    if (this.#trace.takeDue() || this.#isHolding) {
+      relay.toClient.clear();
+      return;
+    }
+    relay.toClient.flush(this.#client.socket);
+    this.#sentMidMessage = this.#midMessage;
   }
 
   #finish(): void {

@@ -4,6 +4,7 @@ import type { Refusal } from "../wire/refusal.ts";
 import type { Established } from "./established.ts";
 import type { Judged } from "./judging.ts";
 import type { SessionParts } from "./parts.ts";
+import { leavesTrace } from "./recording.ts";
 import type { Run } from "./run.ts";
 
 type Decision = Pick<StatementEvent, "decision" | "sqlstate" | "rule">;
@@ -15,6 +16,7 @@ const normalised = new WeakMap<Verdict, string>();
 export class Trace {
   readonly #established: Established;
   readonly #parts: SessionParts;
+  #isDue = false;
 
   constructor(established: Established, parts: SessionParts) {
     this.#established = established;
@@ -23,7 +25,39 @@ export class Trace {
 
   /** A statement has been answered; `sqlstate` when the answer was an error of the server's. */
   answered(run: Run, sqlstate?: string): void {
+    this.#expect(run);
     this.#write(run, sqlstate === undefined ? decisionOf(run) : { ...decisionOf(run), sqlstate });
+  }
+
+  /** Rows are about to leave, and more will follow: what is new since the last time is put on record. */
+  underway(run: Run): void {
+    const { recorded, rows, bytes, people } = run;
+    if (rows === recorded.rows || !this.#expect(run)) return;
+    const { audit } = this.#parts;
+    const hash = (namespace: string, identity: string) => audit.hashSubject(namespace, identity);
+    audit.write({
+      ...this.#event(run, decisionOf(run)),
+      kind: "rows",
+      lookups: 0,
+      rows: rows - recorded.rows,
+      bytes: bytes - recorded.bytes,
+      subjects: people.named(hash, recorded.known),
+      people: people.count - recorded.people,
+    });
+    run.recorded = { rows, bytes, known: people.known, people: people.count };
+  }
+
+  /** Whether an event was written that must be on disk before anything more leaves; asked once for each. */
+  takeDue(): boolean {
+    const isDue = this.#isDue;
+    this.#isDue = false;
+    return isDue;
+  }
+
+  #expect({ shape }: Run): boolean {
+    const isDue = this.#parts.auditDurability === "before" && leavesTrace(shape);
+    this.#isDue ||= isDue;
+    return isDue;
   }
 
   /** The policy says no; nothing of the statement reached the server. */
@@ -59,10 +93,17 @@ export class Trace {
   }
 
   #write(run: Run, decision: Decision): void {
-    const { audit, metrics, now } = this.#parts;
+    const { audit, metrics } = this.#parts;
+    const event = this.#event(run, decision);
+    audit.write(event);
+    metrics.statement(event);
+  }
+
+  #event(run: Run, decision: Decision): StatementEvent {
+    const { audit, now } = this.#parts;
     const { id, user, database, address } = this.#established;
     const { judged, statement, shape } = run;
-    const event: StatementEvent = {
+    return {
       kind: "statement",
       time: now(),
       session: id,
@@ -84,8 +125,6 @@ export class Trace {
       people: run.people.count,
       duration: performance.now() - run.startedAt,
     };
-    audit.write(event);
-    metrics.statement(event);
   }
 
   #text({ text, verdict }: Judged): string {

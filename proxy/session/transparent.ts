@@ -103,6 +103,9 @@ export class TransparentRelay implements Relay {
     return true;
   }
 
+  /** A role that sees all waits for no event. */
+  record(): void {}
+
   mayStream(type: number): boolean {
     return type === Backend.DataRow || type === Backend.CopyData;
   }
