@@ -52,7 +52,9 @@ export class RawClient {
     client.say(frame("p", text("SCRAM-SHA-256"), sized(scram.first())));
     const challenge = await client.expect("R");
     client.say(frame("p", Buffer.from(await scram.final(challenge.body.subarray(4)))));
-    while ((await client.next())?.type !== "Z");
+    for (let message = await client.next(); message?.type !== "Z"; message = await client.next()) {
+      if (message === undefined) throw new Error("the connection ended during log-in");
+    }
     return client;
   }
 
