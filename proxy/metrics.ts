@@ -22,6 +22,8 @@ export interface Metrics {
   /** Unix time in milliseconds. */
   catalogRefreshed(at: number): void;
   auditLost(events: number): void;
+  /** A sink other than the files was too slow or away: it never gets these lines. */
+  auditSinkDropped(sink: "stdout" | "redis", events: number): void;
   /** A rule of behaviour saw somebody. */
   alert(role: string, rule: string, action: string): void;
   /** The text of `/metrics`, and its content type. */
@@ -187,6 +189,12 @@ function stateNumbers(registry: Registry) {
   );
   const lost = tally(registry, "sluice_audit_dropped_total", "Audit events that never reached the disk.", []);
   lost(0);
+  const sinkDropped = tally(
+    registry,
+    "sluice_audit_sink_dropped_total",
+    "Audit events that a sink other than the files never got.",
+    ["sink"],
+  );
   return {
     policyReloaded(ok: boolean) {
       reloads(1, ok ? "success" : "failure");
@@ -196,6 +204,7 @@ function stateNumbers(registry: Registry) {
     countersReady: (ready: boolean) => counters.set(ready ? 1 : 0),
     catalogRefreshed: (at: number) => catalog.set(at / 1000),
     auditLost: (events: number) => lost(events),
+    auditSinkDropped: (sink: "stdout" | "redis", events: number) => sinkDropped(events, sink),
     alert: (role: string, rule: string, action: string) => alerts(1, role, rule, action),
   };
 }

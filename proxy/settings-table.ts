@@ -73,6 +73,14 @@ function oneOf<const T extends string>(...names: readonly T[]): z.ZodType<T, str
   return value(`one of ${names.join(", ")}`, (given) => names.find((name) => name === given));
 }
 
+function listOf<const T extends string>(...names: readonly T[]): z.ZodType<readonly T[], string> {
+  return value(`a list of ${names.join(", ")}`, (given) => {
+    const words = given.split(",").map((word) => names.find((name) => name === word.trim()));
+    const known = words.filter((word) => word !== undefined);
+    return known.length === words.length ? [...new Set(known)] : undefined;
+  });
+}
+
 function setting<T>(row: Omit<Setting<T>, "default"> & { readonly default: string }): Setting<T>;
 function setting<T>(row: Omit<Setting<T>, "default">): Setting<T | undefined>;
 function setting<T>(
@@ -143,6 +151,24 @@ export const SETTINGS = {
     value: days,
     placeholder: "DAYS",
     what: "closed files of the audit log that are older are dropped, with a signed record; kept for ever if left out",
+  }),
+  auditSink: setting({
+    value: listOf("none", "stdout", "redis"),
+    default: "none",
+    placeholder: "LIST",
+    what: "where events go besides the files: stdout (JSON lines), redis (the stream sluice:audit of --redis), or both: stdout,redis",
+  }),
+  auditSinkWait: setting({
+    value: duration,
+    default: "100ms",
+    placeholder: "TIME",
+    what: "the most that a statement waits for a sink whose buffer is half full; what then finds no room is dropped there and counted",
+  }),
+  auditStreamLength: setting({
+    value: count,
+    default: "1000000",
+    placeholder: "NUMBER",
+    what: "about how many events the Redis stream keeps",
   }),
   auth: setting({
     value: oneOf("passthrough", "scram"),

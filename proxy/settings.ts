@@ -197,6 +197,9 @@ function contradictions(settings: Omit<Settings, "upstream"> & { readonly upstre
   if ((settings.alertWebhook === undefined) !== (settings.alertKey === undefined)) {
     problems.push("--alert-webhook and --alert-key-file: give both or none");
   }
+  if (settings.auditSink.includes("redis") && settings.redis === undefined) {
+    problems.push("--redis: missing; --audit-sink redis writes there");
+  }
   if (settings.redis !== undefined && settings.key === undefined) {
     problems.push("--key-file: missing; with --redis all proxies need the same secret (or SLUICE_KEY)");
   }

@@ -26,6 +26,8 @@ export interface FileLogOptions {
   readonly onLoss?: "closed" | "open";
   /** Told of the chain's end from time to time; by default the operational log is. */
   readonly anchor?: AnchorSink;
+  /** Given the lines that have got to disk, in their order. It must not throw. */
+  readonly onDurable?: (lines: readonly string[]) => void;
   /** Days for which closed segments are kept; for ever if left out. */
   readonly retentionDays?: number;
   /** Unix time in milliseconds. */
@@ -237,6 +239,7 @@ class FileLog implements AuditLog {
       clearTimeout(impatient);
     }
     this.#queue.done();
+    this.#options.onDurable?.(batch.lines);
     if (batch.closes) this.#compress(batch.name);
   }
 

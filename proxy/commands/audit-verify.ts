@@ -1,10 +1,13 @@
 import { createPublicKey, type KeyObject } from "node:crypto";
+import { once } from "node:events";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { type Anchor, readAnchors } from "../audit/anchor.ts";
 import { keyId } from "../audit/keys.ts";
+import { anchorLines } from "../audit/redis-places.ts";
 import { verifyLog, type WriterReport } from "../audit/verify.ts";
+import { connectRedis, parseRedisUrl } from "../guard/redis-url.ts";
 import {
   complain,
   isFolder,
@@ -23,6 +26,7 @@ changed, removed, inserted, moved or cut off. The exit status is 0 when nothing 
 
   --anchors FILE      what was told to another place of where the chains ended: JSON lines, or the operational
                       log that has them; only they show that the newest events were cut off
+  --redis URI         where the fleet's Redis keeps them
   --public-key FILE   a key (PEM) that may have signed; may be given several times
   --key-file FILE     the fleet's secret (or SLUICE_KEY), from which the key is made; may be given several times
 
@@ -70,6 +74,7 @@ async function readQuestion(args: readonly string[]): Promise<Question | Wrong> 
       args: [...args],
       options: {
         anchors: { type: "string" },
+        redis: { type: "string" },
         "public-key": { type: "string", multiple: true, default: [] },
         "key-file": { type: "string", multiple: true, default: [] },
       },
@@ -89,9 +94,13 @@ async function readQuestion(args: readonly string[]): Promise<Question | Wrong> 
         if (/^audit-key-[0-9a-f]{16}\.pem$/.test(name)) trust(trusted, await readFile(join(folder, name)));
       }
     }
-    const read =
-      values.anchors === undefined ? undefined : readAnchors(await readFile(values.anchors, "utf8"));
-    if (read === undefined) warnings.push("no anchors were given; a cut tail does not show (--anchors)");
+    const told = [
+      ...(values.anchors === undefined ? [] : [await readFile(values.anchors, "utf8")]),
+      ...(values.redis === undefined ? [] : [await askRedis(values.redis)]),
+    ];
+    const read = told.length === 0 ? undefined : readAnchors(told.join("\n"));
+    if (read === undefined)
+      warnings.push("no anchors were given; a cut tail does not show (--anchors, --redis)");
     if (read?.broken.length) warnings.push(`line ${read.broken[0]} of the anchors is none`);
     return { folder, anchors: read?.anchors ?? [], trusted, warnings };
   } catch (error) {
@@ -99,6 +108,22 @@ async function readQuestion(args: readonly string[]): Promise<Question | Wrong> 
     return code?.startsWith("ERR_PARSE_ARGS") ? misused(message) : { problem: message, status: 1 };
   }
 }
+
+async function askRedis(url: string): Promise<string> {
+  const client = connectRedis(parseRedisUrl(url), { commandTimeout: PATIENCE });
+  client.on("error", () => {});
+  try {
+    if (client.status !== "ready") await once(client, "ready", { signal: AbortSignal.timeout(PATIENCE) });
+    return await anchorLines(client);
+  } catch {
+    // The client's own errors may repeat its address, which may hold a password.
+    throw new Error("--redis: Redis does not answer");
+  } finally {
+    client.disconnect();
+  }
+}
+
+const PATIENCE = 5_000;
 
 function trust(trusted: Map<string, KeyObject>, pem: Buffer): void {
   const key = createPublicKey(pem);

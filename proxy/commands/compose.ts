@@ -1,6 +1,5 @@
 import { type Readiness, startAdmin } from "../admin/http.ts";
 import type { AuditLog } from "../audit/event.ts";
-import { openFileLog } from "../audit/file-log.ts";
 import type { Catalog } from "../catalog/catalog.ts";
 import { Catalogs } from "../catalog/catalogs.ts";
 import type { CounterStore } from "../guard/meter.ts";
@@ -19,6 +18,7 @@ import { Scopes, VerdictCache } from "../sql/cache.ts";
 import { loadParser } from "../sql/parse.ts";
 import { version } from "../version.ts";
 import { parseUpstream, type Upstream } from "../wire/upstream.ts";
+import { openAudit } from "./compose-audit.ts";
 import { openGuard } from "./compose-guard.ts";
 import { controlConnection } from "./control.ts";
 import { redisOf } from "./control-arguments.ts";
@@ -108,15 +108,7 @@ async function start(
   const keys = deriveKeys(settings.key ?? randomSecret());
   const databases = new Set([...policies.databases, upstream.database ?? "postgres"]);
   const metrics = createMetrics({ version: version(), databases: [...databases] });
-  const audit = await openFileLog({
-    folder: settings.audit,
-    key: keys.audit,
-    log,
-    onLost: (events) => metrics.auditLost(events),
-    onLoss: settings.onAuditLoss,
-    segmentBytes: settings.auditSegment,
-    ...(settings.auditRetention === undefined ? {} : { retentionDays: settings.auditRetention }),
-  });
+  const audit = await openAudit(settings, keys.audit, { metrics, log });
   stops.push(() => audit.close());
   const store = openStore(settings, keys, metrics, log);
   stops.push(() => store.close());

@@ -1,0 +1,83 @@
+import type { AuditLog } from "../audit/event.ts";
+import { openFileLog } from "../audit/file-log.ts";
+import { anchorsTo, type RedisStreams, redisSink } from "../audit/redis-places.ts";
+import { stdoutSink } from "../audit/sink-stdout.ts";
+import { type Sink, SinkBuffer, withBackPressure } from "../audit/sinks.ts";
+import { connectRedis, parseRedisUrl } from "../guard/redis-url.ts";
+import type { Log } from "../log.ts";
+import type { Metrics } from "../metrics.ts";
+import type { Settings } from "../settings.ts";
+
+/** Opens the audit log, its sinks and the place of its anchors, as the settings say. */
+export async function openAudit(
+  settings: Settings,
+  key: Buffer,
+  { metrics, log }: { readonly metrics: Metrics; readonly log: Log },
+): Promise<AuditLog> {
+  const anchors = settings.redis === undefined ? undefined : connectTo(settings, settings.redis);
+  const sinks = settings.auditSink
+    .map((name) => openSink(name, settings))
+    .filter((sink) => sink !== undefined)
+    .map(
+      (sink) =>
+        new SinkBuffer(sink, { log, onDropped: (name, lines) => metrics.auditSinkDropped(name, lines) }),
+    );
+  try {
+    const files = await openFileLog({
+      folder: settings.audit,
+      key,
+      log,
+      onLost: (events) => metrics.auditLost(events),
+      onLoss: settings.onAuditLoss,
+      segmentBytes: settings.auditSegment,
+      ...(settings.auditRetention === undefined ? {} : { retentionDays: settings.auditRetention }),
+      ...(anchors === undefined ? {} : { anchor: anchorsTo(anchors, log) }),
+      onDurable: (lines) => {
+        for (const sink of sinks) sink.offer(lines);
+      },
+    });
+    const audit = withBackPressure(files, sinks, settings.auditSinkWait);
+    return anchors === undefined ? audit : closingAlso(audit, () => anchors.disconnect());
+  } catch (error) {
+    await Promise.all(sinks.map((sink) => sink.close()));
+    anchors?.disconnect();
+    throw error;
+  }
+}
+
+function openSink(name: Settings["auditSink"][number], settings: Settings): Sink | undefined {
+  switch (name) {
+    case "none":
+      return undefined;
+    case "stdout":
+      return stdoutSink();
+    case "redis":
+      // The settings have been checked: without Redis they do not name it.
+      return settings.redis === undefined
+        ? undefined
+        : redisSink(connectTo(settings, settings.redis), settings.auditStreamLength);
+  }
+}
+
+function connectTo({ commandTimeout }: Settings, url: string): RedisStreams {
+  const client = connectRedis(parseRedisUrl(url), { commandTimeout });
+  // Whoever asks it something is told; an 'error' that nobody hears would end the process.
+  client.on("error", () => {});
+  return client;
+}
+
+function closingAlso(audit: AuditLog, done: () => void): AuditLog {
+  return {
+    write: (event) => audit.write(event),
+    durable: () => audit.durable(),
+    get ready() {
+      return audit.ready;
+    },
+    get accepts() {
+      return audit.accepts ?? true;
+    },
+    hashSubject: (namespace, value) => audit.hashSubject(namespace, value),
+    flush: () => audit.flush(),
+    close: () => audit.close().finally(done),
+  };
+}
