@@ -222,7 +222,7 @@ export class GuardedBackend {
   #copyOutResponse(frame: Frame): void {
     const run = this.#running();
     if (run === undefined) return;
-    const { effect } = run.statement;
+    const { effect } = run.shape;
     if (effect?.kind !== "copyOut") throw SessionEnd.outOfStep("COPY TO without being asked.");
     // The overall format: 0 is text, 1 binary (Postgres docs, "CopyOutResponse").
     run.copy = { binary: frame.buffer[frame.start + 5] === 1, headerLine: effect.header === true };
@@ -264,7 +264,7 @@ export class GuardedBackend {
       this.#failTransaction();
       return;
     }
-    if (replies.isEmpty) judging.path.settled(status);
+    judging.path.ready(status, reply.pipeline);
     if (reply.hidden !== true) toClient.forward(frame);
   }
 
@@ -279,7 +279,7 @@ export class GuardedBackend {
     const at = performance.now();
     const nothing = { portalName: "", unrolled: undefined, asked: 0, truncates: false, run: undefined };
     this.#exchange.sendStep(poisonedExecute, { kind: "execute", at, quiet: true, ...nothing });
-    this.#exchange.sendSync({ kind: "sync", at, spoiled: false });
+    this.#exchange.sendSync();
   }
 
   #parameterStatus(frame: Frame): void {

@@ -147,7 +147,7 @@ export class Completions {
     replies.shift();
     if (reply.unrolled === undefined) return;
     this.#exchange.unrolling = false;
-    this.#exchange.sendSync({ kind: "sync", at: performance.now(), spoiled: false });
+    this.#exchange.sendSync();
   }
 
   #running(): QueryReply | ExecuteReply {

@@ -1,4 +1,4 @@
-import type { Frame } from "../wire/frames.ts";
+import { type Frame, ProtocolViolation } from "../wire/frames.ts";
 import { copyFailMessage, terminateMessage } from "../wire/frontend-messages.ts";
 import { Frontend } from "../wire/messages.ts";
 import type { Exchange } from "./exchange.ts";
@@ -38,9 +38,8 @@ export class CopyIn {
         // CopyGetData takes no notice of them.
         return true;
       default:
-        // In the words of CopyGetData, which fails the copy and swallows the message.
-        this.#end(copyFailMessage(`unexpected message type 0x${hex(frame.type)} during COPY from stdin`));
-        return true;
+        // In the words of CopyGetData; the server, too, is out of step then and ends the session.
+        throw new ProtocolViolation(`unexpected message type 0x${hex(frame.type)} during COPY from stdin`);
     }
   }
 

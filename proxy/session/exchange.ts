@@ -2,8 +2,9 @@ import type { Statement } from "../sql/verdict.ts";
 import type { Frame } from "../wire/frames.ts";
 import { flushMessage, syncMessage } from "../wire/frontend-messages.ts";
 import type { TransactionStatus } from "../wire/messages.ts";
+import type { Refusal } from "../wire/refusal.ts";
 import type { Established } from "./established.ts";
-import type { Judging } from "./judging.ts";
+import type { Judged, Judging } from "./judging.ts";
 import { Outbox } from "./outbox.ts";
 import type { SessionParts } from "./parts.ts";
 import { type Named, noNames } from "./prepared.ts";
@@ -72,14 +73,28 @@ export class Exchange {
   }
 
   /** A simple query. */
-  sendQuery(message: Buffer | Frame, reply: Reply): void {
-    this.#put(message, reply);
-    this.endPipeline();
+  sendQuery(message: Buffer | Frame, judged: Judged | undefined, refusal?: Refusal): void {
+    this.#put(message, {
+      kind: "query",
+      at: performance.now(),
+      ...(refusal === undefined ? {} : { refusal }),
+      pipeline: this.pipeline,
+      judged,
+      index: 0,
+      run: undefined,
+      begun: false,
+      failed: false,
+      spoiled: false,
+    });
+    this.#endPipeline();
   }
 
-  sendSync(reply: Reply): void {
-    this.#put(syncMessage, reply);
-    this.endPipeline();
+  /** `hidden`: of our own asking. */
+  sendSync(hidden?: "hidden"): void {
+    const { pipeline } = this;
+    const ours = hidden === undefined ? {} : { hidden: true };
+    this.#put(syncMessage, { kind: "sync", at: performance.now(), ...ours, pipeline, spoiled: false });
+    this.#endPipeline();
   }
 
   /** What the server answers not at all, or not in a reply of its own: Flush, CopyData, Terminate. */
@@ -146,7 +161,7 @@ export class Exchange {
 
   /** A statement was sent that will have this effect. */
   foresee(statement: Statement): void {
-    this.judging.path.sent(statement.effect);
+    this.judging.path.sent(statement.effect, this.pipeline);
     if (!READS.has(statement.kind)) this.pipelineWrites = true;
   }
 
@@ -156,7 +171,7 @@ export class Exchange {
   }
 
   /** What follows stands or falls by itself. */
-  endPipeline(): void {
+  #endPipeline(): void {
     this.#unflushed = false;
     this.#inPipeline = false;
     this.pipeline++;

@@ -62,7 +62,7 @@ export class Failures {
     if (!replies.isEmpty) return;
     if (this.#exchange.unrolling) {
       this.#exchange.unrolling = false;
-      this.#exchange.sendSync({ kind: "sync", at: performance.now(), spoiled: false });
+      this.#exchange.sendSync();
     } else {
       this.#exchange.skipping = true;
     }

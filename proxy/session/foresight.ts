@@ -37,9 +37,20 @@ const PROBE = {
  */
 export class Foresight {
   readonly #exchange: Exchange;
+  #hasBegun = false;
 
   constructor(exchange: Exchange) {
     this.#exchange = exchange;
+  }
+
+  /**
+   * Asks for search_path where the server does not tell of it by itself: before the client's first message, as
+   * later the question could stand in a transaction that is not the client's.
+   */
+  begin(): void {
+    if (this.#hasBegun) return;
+    this.#hasBegun = true;
+    if (!this.#exchange.judging.path.known) this.#probe();
   }
 
   /** Judges a text by the scope of now. */
@@ -207,7 +218,7 @@ export class Foresight {
       exchange.sendStep(closeMessage({ target, name: PROBE.name }), reply);
     }
     if (inPipeline) exchange.flush();
-    else exchange.sendSync({ kind: "sync", at: common.at, hidden: true, spoiled: false });
+    else exchange.sendSync("hidden");
   }
 
   #wait(): "unsettled" {

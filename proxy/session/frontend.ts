@@ -44,9 +44,14 @@ export class GuardedFrontend {
   /** False: the message must be handed in again after a `wake`. */
   handle(frame: Frame): boolean {
     const { type } = frame;
-    if (this.#exchange.copyIn || COPYING.has(type)) return this.#copyIn.handle(frame);
-    if (!SPOKEN.has(type)) throw new ProtocolViolation(`invalid frontend message type ${type}`);
+    this.#foresight.begin();
+    if (this.#exchange.copyIn) return this.#copyIn.handle(frame);
+    if (!SPOKEN.has(type) && !COPYING.has(type)) {
+      throw new ProtocolViolation(`invalid frontend message type ${type}`);
+    }
+    // Copy data waits as well: whether a COPY reads it shows when the server answers.
     if (!this.#mayPass(type)) return false;
+    if (COPYING.has(type)) return this.#copyIn.handle(frame);
     // The server would drop it as well: what it got before has failed.
     if (this.#exchange.skipping && type !== Frontend.Sync && type !== Frontend.Terminate) return true;
     return this.#handle(frame);
@@ -99,7 +104,7 @@ export class GuardedFrontend {
     if (verdict.kind === "refuse") return this.#refusing.query(judged, verdict.refusal);
     const sources = this.#foresight.sources(judged);
     if (sources === "unsettled") return false;
-    if (isRefusal(sources)) return this.#refusing.query(judged, sources);
+    if (isRefusal(sources)) return this.#unknownName(frame, judged, sources);
     if (this.#couldStayHalfDone(judged, sources)) return this.#refusing.query(judged, HALF_DONE);
     const [only] = sources;
     const isCopyOut = verdict.statements[0]?.effect?.kind === "copyOut";
@@ -114,22 +119,23 @@ export class GuardedFrontend {
     return true;
   }
 
+  /** In a failed block the server says so of any statement, before it looks for names. */
+  #unknownName(frame: Frame, judged: Judged, refusal: Refusal): boolean {
+    const { status, replies } = this.#exchange;
+    const fails = status === "E" && replies.isEmpty && judged.verdict.statements.length === 1;
+    if (!fails) return this.#refusing.query(judged, refusal);
+    this.#sendQuery(frame, judged, []);
+    return true;
+  }
+
   #sendQuery(frame: Frame, judged: Judged, sources: readonly Source[]): void {
+    const exchange = this.#exchange;
     const { verdict } = judged;
-    this.#exchange.sendQuery(verdict.kind === "rewrite" ? queryMessage(verdict.sql) : frame, {
-      kind: "query",
-      at: performance.now(),
-      judged,
-      index: 0,
-      run: undefined,
-      begun: false,
-      failed: false,
-      spoiled: false,
-    });
-    for (const statement of verdict.statements) this.#exchange.judging.path.sent(statement.effect);
-    const { role } = this.#exchange.judging;
+    const { role, path } = exchange.judging;
+    for (const { effect } of verdict.statements) path.sent(effect, exchange.pipeline);
+    exchange.sendQuery(verdict.kind === "rewrite" ? queryMessage(verdict.sql) : frame, judged);
     const copiesIn = verdict.statements.some(({ effect }) => effect?.kind === "copyIn");
-    if (copiesIn || sources.some(({ shape }) => canBeCut(role, shape))) this.#exchange.seal = "closed";
+    if (copiesIn || sources.some(({ shape }) => canBeCut(role, shape))) exchange.seal = "closed";
   }
 
   /**
@@ -266,7 +272,7 @@ export class GuardedFrontend {
   #sync(frame: Frame): boolean {
     decodeEmpty(frame, "Sync");
     this.#exchange.skipping = false;
-    this.#exchange.sendSync({ kind: "sync", at: performance.now(), spoiled: false });
+    this.#exchange.sendSync();
     return true;
   }
 

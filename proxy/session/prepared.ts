@@ -91,15 +91,29 @@ export function sourceOf(
     const prepared = lookup.statement(nameKey(effect.name));
     if (prepared === "absent") return missingStatement(effect.name);
     if (prepared === "unsettled" || "sqlstate" in prepared) return prepared;
-    if (prepared.statement !== undefined) return sourceOf(prepared.statement, counts, lookup, depth + 1);
+    if (prepared.statement !== undefined) return behind(prepared.statement, counts, lookup, depth);
   }
   if (effect?.kind === "fetch") {
     const portal = lookup.portal(nameKey(effect.portal));
     if (portal === "absent") return missingPortal(effect.portal, "cursor");
     if (portal === "unsettled") return portal;
-    if (portal.statement !== undefined) return sourceOf(portal.statement, portal.counts, lookup, depth + 1);
+    if (portal.statement !== undefined) return behind(portal.statement, portal.counts, lookup, depth);
   }
   return { shape: statement, counts };
+}
+
+/**
+ * Parse can prepare any statement, and EXECUTE runs it. What does something to the session must show in the
+ * text that does it, or names would mean to the server what they do not mean here.
+ */
+function behind(statement: Statement, counts: Counts, lookup: Lookup, depth: number) {
+  const kind = statement.effect?.kind;
+  if (kind === undefined || kind === "execute" || kind === "fetch") {
+    return sourceOf(statement, counts, lookup, depth + 1);
+  }
+  return refuse("42501", `${statement.command} may not be run by the name of a statement or cursor`, {
+    hint: "Send the statement itself.",
+  });
 }
 
 export function isSource(source: Source | "unsettled" | Refusal): source is Source {

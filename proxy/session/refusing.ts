@@ -24,18 +24,7 @@ export class Refusing {
 
   /** Query and FunctionCall. */
   query(judged: Judged | undefined, refusal: Refusal): true {
-    const at = performance.now();
-    this.#exchange.sendQuery(poisonedQuery, {
-      kind: "query",
-      at,
-      refusal,
-      judged,
-      index: 0,
-      run: undefined,
-      begun: false,
-      failed: false,
-      spoiled: false,
-    });
+    this.#exchange.sendQuery(poisonedQuery, judged, refusal);
     return true;
   }
 

@@ -17,6 +17,8 @@ interface Expected {
 
 export interface QueryReply extends Expected {
   readonly kind: "query";
+  /** The one that it ends. */
+  readonly pipeline: number;
   /** Undefined for a message that is no SQL. */
   readonly judged: Judged | undefined;
   /** The statement that is being answered. */
@@ -74,6 +76,8 @@ export interface ProbeReply extends Expected {
 
 export interface SyncReply extends Expected {
   readonly kind: "sync";
+  /** The one that it ends. */
+  readonly pipeline: number;
   /** As in `QueryReply`. */
   spoiled: boolean;
 }

@@ -31,6 +31,8 @@ export class SearchPath {
   #known: boolean;
   /** Moved since the last time that no transaction was open. */
   #moved = false;
+  /** The last pipeline with a statement that may have moved it. */
+  #pipeline = -1;
   /** The server tells of each move by ParameterStatus, before ReadyForQuery (Postgres 18). */
   #reported: boolean;
 
@@ -49,15 +51,14 @@ export class SearchPath {
     return this.#known;
   }
 
-  /** A statement with this effect has been sent. */
-  sent(effect: Effect | undefined): void {
+  /** A statement with this effect has been sent in this pipeline. */
+  sent(effect: Effect | undefined, pipeline: number): void {
     if (effect === undefined) return;
-    if (movesPath(effect)) {
-      this.#moved = true;
-      this.#known = false;
-    } else if (effect.kind === "transaction" && this.#moved) {
-      this.#known = false;
-    }
+    const moves = movesPath(effect);
+    if (!moves && !(effect.kind === "transaction" && this.#moved)) return;
+    this.#moved = true;
+    this.#known = false;
+    this.#pipeline = pipeline;
   }
 
   /** The server refused something: if that was in a transaction, what it did is taken back. */
@@ -65,8 +66,9 @@ export class SearchPath {
     if (this.#moved) this.#known = false;
   }
 
-  /** ReadyForQuery, and nothing is on its way any more. */
-  settled(status: TransactionStatus): void {
+  /** ReadyForQuery of this pipeline. */
+  ready(status: TransactionStatus, pipeline: number): void {
+    if (this.#pipeline > pipeline) return;
     if (status === "I" && this.#moved) {
       this.#moved = false;
       this.#known = false;

@@ -45,7 +45,10 @@ export async function startSluice(database: TestDatabase, options: SluiceOptions
   let told = 0;
   const log: string[] = [];
   const store = options.store ?? createMemoryStore();
-  const catalogs = new Catalogs({ connection: { host: database.host, port: database.port, user: database.superuser }, probeSeconds: 3600 });
+  const catalogs = new Catalogs({
+    connection: { host: database.host, port: database.port, user: database.superuser },
+    probeSeconds: 3600,
+  });
   const server = await startServer({
     settings: {
       listen: { host: "127.0.0.1", port: 0 },

@@ -1,8 +1,9 @@
+import { dirname } from "node:path";
 import type { RunningPostgres } from "../../proxy/demo/postgres.ts";
+import { findProgram } from "../harness/debian.ts";
 import {
   createRoles,
   databaseOn,
-  startDebianPostgres,
   startPostgres,
   supportSchema,
   type TestDatabase,
@@ -36,7 +37,7 @@ export async function makeWorld(
   version: "npm" | "debian" = "npm",
   options: Partial<SluiceOptions> = {},
 ): Promise<World> {
-  const server = await (version === "npm" ? startPostgres({ auth: "trust" }) : startDebianPostgres());
+  const server = await startPostgres({ auth: "trust", ...(version === "npm" ? {} : await debian()) });
   await createRoles(server.uri);
   const database = await databaseOn(server.uri, "session");
   await supportSchema(database.uri);
@@ -51,4 +52,9 @@ export async function makeWorld(
       await server.stop();
     },
   };
+}
+
+async function debian() {
+  const { path, environment } = await findProgram("postgres");
+  return { binaries: dirname(path), environment };
 }
