@@ -133,6 +133,16 @@ describe("a refused message of a pipeline", () => {
     expect(await anna.answer()).toBe("2 T(id,email) D(7,a***@example.com) C(SELECT 1) Z(I)");
   });
 
+  test("no statement that moves names hides behind EXECUTE, to pass one's rows under another's treatment", async () => {
+    await fresh();
+    await anna.send(query("prepare s as select 'one' as one")).answer();
+    anna.send(parse("gone", "deallocate s"), parse("again", "prepare s as select email from customers"));
+    anna.send(query("execute gone"), query("execute again"), query("execute s"), syncMessage);
+    expect(await anna.answer()).toBe("1 1 E(42501) Z(I)");
+    expect(await anna.answer()).toBe("E(42501) Z(I)");
+    expect(await anna.answer()).toBe("T(one) D(one) C(SELECT 1) Z(I)");
+  });
+
   test("a name that nobody gave fails as in Postgres", async () => {
     await fresh();
     const target = { target: "statement", name: "nobody" } as const;
