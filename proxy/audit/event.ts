@@ -54,7 +54,39 @@ export interface PolicyEvent {
   readonly problems: number;
 }
 
-export type AuditEvent = StatementEvent | RowsEvent | SessionEvent | PolicyEvent;
+/** Something was ordered against a user, or for him. Each process says it when it learns of it. */
+export interface MeasureEvent {
+  readonly kind: "suspension" | "resumption" | "tightening" | "relaxation" | "grant";
+  readonly time: number;
+  readonly user: string;
+  /** Who ordered it: an operator's name, or a rule's. */
+  readonly by: string;
+  readonly why: string;
+  /** Unix time in milliseconds. */
+  readonly ordered: number;
+  readonly until?: number;
+}
+
+/** Somebody should look at a user: a rule of behaviour saw him, or he read a decoy. */
+export interface AlertEvent {
+  readonly kind: "alert";
+  readonly time: number;
+  readonly id: string;
+  readonly rule: string;
+  readonly action: string;
+  readonly user: string;
+  readonly role: string;
+  readonly database: string;
+  readonly client: string;
+  readonly text: string;
+  /** Where one statement is to blame. */
+  readonly session?: string;
+  readonly application?: string;
+  /** Of a decoy: its hash, and the group that it was made for. */
+  readonly canary?: { readonly subject: string; readonly group: string };
+}
+
+export type AuditEvent = StatementEvent | RowsEvent | SessionEvent | PolicyEvent | MeasureEvent | AlertEvent;
 
 /** Where events go. `write` never throws and does not wait; `flush` resolves when all that was written is on disk. */
 export interface AuditLog {

@@ -1,4 +1,12 @@
-import type { AuditEvent, PolicyEvent, RowsEvent, SessionEvent, StatementEvent } from "./event.ts";
+import type {
+  AlertEvent,
+  AuditEvent,
+  MeasureEvent,
+  PolicyEvent,
+  RowsEvent,
+  SessionEvent,
+  StatementEvent,
+} from "./event.ts";
 
 type Fields = Readonly<Record<string, unknown>>;
 
@@ -27,6 +35,7 @@ const SUCCESS = 1;
 const FAILURE = 2;
 const INFORMATIONAL = 1;
 const MEDIUM = 3;
+const HIGH = 4;
 
 /**
  * An event in OCSF's form; what OCSF has no field for stands under `unmapped` (docs/audit.md has the table).
@@ -45,6 +54,14 @@ export function ocsfFields(event: AuditEvent, fingerprint: Fingerprint): Fields 
     case "policy loaded":
     case "policy rejected":
       return policyFields(event);
+    case "suspension":
+    case "resumption":
+    case "tightening":
+    case "relaxation":
+    case "grant":
+      return measureFields(event);
+    case "alert":
+      return alertFields(event);
   }
 }
 
@@ -104,7 +121,36 @@ function policyFields(event: PolicyEvent): Fields {
   };
 }
 
-function reader(event: StatementEvent | RowsEvent | SessionEvent): Fields {
+function measureFields({ kind, time, user, by, why, ordered, until }: MeasureEvent): Fields {
+  return {
+    time: Math.trunc(time),
+    actor: { app_name: "sluice", user: { name: by } },
+    unmapped: { kind, user, why, ordered: Math.trunc(ordered), ...(until !== undefined && { until }) },
+    ...classification(ACTIVITY.other),
+    activity_name: kind,
+    severity_id: kind === "suspension" || kind === "tightening" ? HIGH : MEDIUM,
+    status_id: SUCCESS,
+  };
+}
+
+function alertFields(event: AlertEvent): Fields {
+  const { kind, id, rule, action, text, canary } = event;
+  return {
+    ...reader({ ...event, session: event.session ?? "", application: event.application ?? "" }),
+    unmapped: { kind, id, action, ...(canary !== undefined && { canary }) },
+    ...classification(ACTIVITY.other),
+    activity_name: kind,
+    severity_id: HIGH,
+    status_id: SUCCESS,
+    message: text,
+    ...source(event),
+    firewall_rule: { name: rule },
+  };
+}
+
+type Reader = Pick<StatementEvent, "time" | "user" | "role" | "session" | "application">;
+
+function reader(event: Reader): Fields {
   return {
     time: Math.trunc(event.time),
     actor: {
@@ -115,7 +161,7 @@ function reader(event: StatementEvent | RowsEvent | SessionEvent): Fields {
   };
 }
 
-function source(event: StatementEvent | RowsEvent | SessionEvent): Fields {
+function source(event: Pick<StatementEvent, "client" | "database">): Fields {
   const local = event.client === "local";
   return {
     src_endpoint: local ? { name: "local" } : { ip: event.client },

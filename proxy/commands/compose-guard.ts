@@ -1,9 +1,11 @@
 import { randomUUID } from "node:crypto";
-import type { AuditLog } from "../audit/event.ts";
+import type { AuditLog, MeasureEvent } from "../audit/event.ts";
 import { MemoryProfiles } from "../guard/behaviour/profile-store.ts";
 import { SequenceWatch } from "../guard/behaviour/sequence.ts";
 import { type Alert, Behaviour } from "../guard/behaviour/watch.ts";
 import { Webhook } from "../guard/behaviour/webhook.ts";
+import { type CanarySighting, canaryText } from "../guard/canaries.ts";
+import type { Measure } from "../guard/measures.ts";
 import type { CounterStore } from "../guard/meter.ts";
 import { withGrace } from "../guard/store-grace.ts";
 import { withReadings, withTightening } from "../guard/store-layers.ts";
@@ -19,6 +21,8 @@ export interface Guard {
   readonly suspensions: Suspensions;
   /** The audit log, whose statements the rules of behaviour look at on their way. */
   readonly audit: AuditLog;
+  /** A decoy is about to be given out. */
+  readonly onCanary: (sighting: CanarySighting) => void;
   close(): Promise<void>;
 }
 
@@ -40,15 +44,20 @@ export async function openGuard(parts: GuardParts): Promise<Guard> {
     file: suspensionsFile(settings),
     ...(redis === undefined ? {} : { redis }),
     log,
+    onLearned: (measure) => audit.write(measureEvent(measure)),
   });
   const webhook = webhookOf(settings, log);
+  const tell = (alert: Alert) => {
+    parts.onAlert(alert);
+    webhook?.send(alert);
+  };
   const behaviour = new Behaviour({
     profiles: new MemoryProfiles(),
     role: (database, name) => policies().forDatabase(database).roles.get(name),
     measures: suspensions,
     onAlert: (alert) => {
-      parts.onAlert(alert);
-      webhook?.send(alert);
+      audit.write({ kind: "alert", ...alert });
+      tell(alert);
     },
     log,
     newId: randomUUID,
@@ -61,6 +70,20 @@ export async function openGuard(parts: GuardParts): Promise<Guard> {
     store,
     suspensions,
     audit: watched(audit, behaviour),
+    onCanary(sighting) {
+      const { time, user, role, database, client, session, application, action, canary } = sighting;
+      const text = canaryText(sighting);
+      const at = { time, user, role, database, client };
+      const alert: Alert = { id: randomUUID(), rule: "canary", action, ...at, figure: 1, ordinary: 0, text };
+      audit.write({ kind: "alert", ...alert, session, application, canary });
+      log.warn(
+        { rule: "canary", action, user, role, session, group: canary.group },
+        "alert: a decoy was read",
+      );
+      tell(alert);
+      // Not now: the session that tells of it is in the middle of a message.
+      if (action === "suspend") queueMicrotask(() => void suspensions.suspend(user, text, "canary"));
+    },
     async close() {
       await behaviour.settled();
       await webhook?.close();
@@ -72,6 +95,15 @@ export async function openGuard(parts: GuardParts): Promise<Guard> {
 
 function webhookOf({ alertWebhook: url, alertKey: key }: Settings, log: Log): Webhook | undefined {
   return url === undefined || key === undefined ? undefined : new Webhook({ url, key, log });
+}
+
+function measureEvent({ kind, inForce, user, by, why, at, until }: Measure): MeasureEvent {
+  const kinds = {
+    suspended: inForce ? "suspension" : "resumption",
+    tightened: inForce ? "tightening" : "relaxation",
+  } as const;
+  const end = until === undefined ? {} : { until };
+  return { kind: kinds[kind], time: Date.now(), user, by, why, ordered: at, ...end };
 }
 
 function watched(audit: AuditLog, behaviour: Behaviour): AuditLog {

@@ -144,6 +144,7 @@ async function start(
     store: guard.store,
     suspensions: guard.suspensions,
     audit: guard.audit,
+    onCanary: guard.onCanary,
     metrics,
     keys,
     log,

@@ -30,6 +30,8 @@ export interface SuspensionsOptions {
     readonly ca?: string;
   };
   readonly log: Log;
+  /** Told of each order that this process learns of, wherever it was given. */
+  readonly onLearned?: (measure: Measure) => void;
   readonly now?: () => number;
 }
 
@@ -55,6 +57,7 @@ export class Suspensions {
   readonly #file: MeasureFile | undefined;
   readonly #redis: MeasureRedis | undefined;
   readonly #log: Log;
+  readonly #onLearned: ((measure: Measure) => void) | undefined;
   readonly #now: () => number;
   readonly #listeners = new Set<(suspension: Suspension) => void>();
   #polling: Promise<void> | undefined;
@@ -63,7 +66,8 @@ export class Suspensions {
   #closed = false;
   #lastProblem = "";
 
-  constructor({ file, redis, log, now }: SuspensionsOptions) {
+  constructor({ file, redis, log, now, onLearned }: SuspensionsOptions) {
+    this.#onLearned = onLearned;
     this.#log = log;
     this.#now = now ?? Date.now;
     this.#file = file === undefined ? undefined : new MeasureFile(file);
@@ -209,7 +213,9 @@ export class Suspensions {
 
   #learn(measure: Measure): void {
     const before = this.#known.get(measure.kind, measure.user);
-    if (!this.#known.learn(measure) || !isSuspension(measure) || before?.inForce) return;
+    if (!this.#known.learn(measure)) return;
+    this.#onLearned?.(measure);
+    if (!isSuspension(measure) || before?.inForce) return;
     this.#log.warn({ user: measure.user, by: measure.by, why: measure.why }, "user suspended");
     for (const listener of this.#listeners) listener(suspensionOf(measure));
   }

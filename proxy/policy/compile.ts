@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { compileCanaries } from "./compile-canaries.ts";
 import { compileRoles } from "./compile-roles.ts";
 import { type PolicyDocument, readDocument } from "./document.ts";
 import { parseMaskExpression } from "./expressions.ts";
@@ -71,8 +72,8 @@ function compile(documents: readonly PolicyDocument[], version: string, problems
   const classes = compileClasses(documents, problems);
   const tables = compileTables(documents, classes, problems);
   const roles = compileRoles(documents, classes, problems);
-  const setting = <K extends "mode" | "unclassified" | "unknown_users">(key: K) =>
-    single(documents, key, problems);
+  const setting = <K extends Single>(key: K) => single(documents, key, problems);
+  const canaries = compileCanaries(documents, tables, problems);
   const unknown = setting("unknown_users");
   const policy: Policy = {
     version,
@@ -81,6 +82,9 @@ function compile(documents: readonly PolicyDocument[], version: string, problems
     classes,
     tables,
     roles,
+    ...(canaries.size > 0 && {
+      canaries: { groups: canaries, action: setting("on_canary")?.value ?? "alert" },
+    }),
   };
   if (unknown === undefined || unknown.value === "refuse") return policy;
   const role = roles.get(unknown.value);
@@ -92,8 +96,10 @@ function compile(documents: readonly PolicyDocument[], version: string, problems
   return policy;
 }
 
+type Single = "mode" | "unclassified" | "unknown_users" | "on_canary";
+
 /** A setting of the whole policy: several files may give it, but not differently. */
-function single<K extends "mode" | "unclassified" | "unknown_users">(
+function single<K extends Single>(
   documents: readonly PolicyDocument[],
   key: K,
   problems: Problems,

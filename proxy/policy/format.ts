@@ -301,6 +301,25 @@ const roleSchema = mapping(
   "A role as in { users: [anna], reads: [public.customers] }.",
 );
 
+const CANARIES_HINT = "Ids, as in [9000001, 9000002], or groups of them, as in { berlin: [9000001] }.";
+const canaryId = z.union([z.string().min(1), z.number().int()], { error: "An id, as in 9000001." });
+const canariesSchema = z
+  .record(
+    relationName,
+    z.union(
+      [
+        z.array(canaryId, { error: CANARIES_HINT }),
+        z.record(name, z.array(canaryId, { error: CANARIES_HINT }), { error: CANARIES_HINT }),
+      ],
+      { error: CANARIES_HINT },
+    ),
+    { error: "Tables and ids, as in { public.customers: [9000001] }." },
+  )
+  .describe(
+    'Decoys: people who do not exist, by the table whose "subject" they are ("sluice canary make" writes some). ' +
+      "Whoever reads one is told of. In groups, a decoy that leaks names the group that it was given to.",
+  );
+
 /** One policy file. */
 export const policyFileSchema = mapping(
   {
@@ -317,6 +336,13 @@ export const policyFileSchema = mapping(
       .optional()
       .describe("Which columns are protected, and which column says whose record a row is."),
     roles: z.record(name, roleSchema, { error: "Roles by name." }).optional().describe("Who may do what."),
+    canaries: canariesSchema.optional(),
+    on_canary: z
+      .enum(["alert", "suspend"], { error: "alert or suspend." })
+      .optional()
+      .describe(
+        "What becomes of a user who reads a decoy: alert (the default; somebody is told), or suspend.",
+      ),
     unknown_users: name
       .optional()
       .describe("Users without a role: refuse (the default), or the name of a role."),

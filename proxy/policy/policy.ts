@@ -16,8 +16,22 @@ export interface Policy {
   readonly classes: ReadonlyMap<string, ColumnClass>;
   /** By `schema.table`. */
   readonly tables: ReadonlyMap<string, TablePolicy>;
+  /** Decoys that no work leads to. Left out where there are none. */
+  readonly canaries?: Canaries;
   /** In the order of the files. */
   readonly roles: ReadonlyMap<string, Role>;
+}
+
+/** People who do not exist: whoever reads one looks where he has no business. */
+export interface Canaries {
+  /** By `canaryKey`: the group that the decoy was made for, "" for none. */
+  readonly groups: ReadonlyMap<string, string>;
+  readonly action: "alert" | "suspend";
+}
+
+/** The name space is that of the meter: `public.customers.id`. */
+export function canaryKey(namespace: string, identity: string): string {
+  return `${namespace}\0${identity}`;
 }
 
 export interface ColumnClass {

@@ -1,5 +1,6 @@
 import type { AuditLog } from "../audit/event.ts";
 import type { Catalog } from "../catalog/catalog.ts";
+import type { CanarySighting } from "../guard/canaries.ts";
 import type { Account, Meter } from "../guard/meter.ts";
 import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
@@ -24,6 +25,8 @@ export interface SessionParts {
   readonly audit: AuditLog;
   /** Whether what a guarded role reads or writes is answered only when its event is on disk. */
   readonly auditDurability: "before" | "after";
+  /** Told when a decoy is about to be given out; nobody if left out. */
+  readonly onCanary?: (sighting: CanarySighting) => void;
   readonly metrics: Metrics;
   readonly log: Log;
   /** Unix time in milliseconds. */

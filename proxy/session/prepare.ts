@@ -1,6 +1,7 @@
 import type { AuditLog } from "../audit/event.ts";
 import type { Catalogs } from "../catalog/catalogs.ts";
 import type { LiveCatalog } from "../catalog/live.ts";
+import type { CanarySighting } from "../guard/canaries.ts";
 import type { CounterStore } from "../guard/meter.ts";
 import { createMeter } from "../guard/session-meter.ts";
 import type { Keys } from "../keys.ts";
@@ -23,6 +24,7 @@ export interface SharedParts {
   readonly store: CounterStore;
   readonly audit: AuditLog;
   readonly settings?: { readonly auditDurability?: "before" | "after" };
+  readonly onCanary?: (sighting: CanarySighting) => void;
   readonly metrics: Metrics;
   readonly keys: Keys;
   readonly log: Log;
@@ -51,6 +53,7 @@ export function prepareWith(
       audit,
       // Nobody said that an event may come later.
       auditDurability: settings?.auditDurability ?? "before",
+      ...(shared.onCanary === undefined ? {} : { onCanary: shared.onCanary }),
       metrics,
       log,
       now,

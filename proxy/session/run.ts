@@ -25,6 +25,12 @@ export class People {
     this.#unnamed += count;
   }
 
+  /** Those who came after so many. */
+  *since(after: number): Generator<readonly [namespace: string, identity: string]> {
+    let at = 0;
+    for (const person of this.#seen.values()) if (at++ >= after) yield person;
+  }
+
   /** How many are told apart. */
   get known(): number {
     return this.#seen.size;
@@ -78,6 +84,8 @@ export class Run {
   rows = 0;
   bytes = 0;
   readonly people = new People();
+  /** How many of its people have been held against the canaries. */
+  looked = 0;
   /** What of it stands in events already, while the result goes on. */
   recorded = { rows: 0, bytes: 0, known: 0, people: 0 };
   /** The rest of the result is dropped, and this is told in its place. */

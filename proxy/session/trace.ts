@@ -1,4 +1,5 @@
 import type { SessionEvent, StatementEvent } from "../audit/event.ts";
+import { canaryKey } from "../policy/policy.ts";
 import type { Verdict } from "../sql/verdict.ts";
 import type { Refusal } from "../wire/refusal.ts";
 import type { Established } from "./established.ts";
@@ -17,6 +18,8 @@ export class Trace {
   readonly #established: Established;
   readonly #parts: SessionParts;
   #isDue = false;
+  /** Decoys that this session was told of for: once each. */
+  readonly #canaries = new Set<string>();
 
   constructor(established: Established, parts: SessionParts) {
     this.#established = established;
@@ -25,12 +28,14 @@ export class Trace {
 
   /** A statement has been answered; `sqlstate` when the answer was an error of the server's. */
   answered(run: Run, sqlstate?: string): void {
+    this.#lookForCanaries(run);
     this.#expect(run);
     this.#write(run, sqlstate === undefined ? decisionOf(run) : { ...decisionOf(run), sqlstate });
   }
 
   /** Rows are about to leave, and more will follow: what is new since the last time is put on record. */
   underway(run: Run): void {
+    this.#lookForCanaries(run);
     const { recorded, rows, bytes, people } = run;
     if (rows === recorded.rows || !this.#expect(run)) return;
     const { audit } = this.#parts;
@@ -52,6 +57,34 @@ export class Trace {
     const isDue = this.#isDue;
     this.#isDue = false;
     return isDue;
+  }
+
+  /** Before the rows leave: whoever is to be suspended for it does not get them. */
+  #lookForCanaries(run: Run): void {
+    const { judged, people, looked } = run;
+    const { canaries } = judged.scope.policy;
+    const { onCanary, audit, now } = this.#parts;
+    if (canaries === undefined || onCanary === undefined || people.known === looked) return;
+    const { id, user, database, address, application } = this.#established;
+    for (const [namespace, identity] of people.since(looked)) {
+      const key = canaryKey(namespace, identity);
+      const group = canaries.groups.get(key);
+      if (group === undefined || this.#canaries.has(key)) continue;
+      this.#canaries.add(key);
+      // What waits for the disk does not leave when the session ends meanwhile.
+      if (canaries.action === "suspend") this.#isDue = true;
+      const reader = {
+        user,
+        role: judged.scope.role.name,
+        database,
+        client: address,
+        session: id,
+        application,
+      };
+      const subject = audit.hashSubject(namespace, identity);
+      onCanary({ time: now(), ...reader, action: canaries.action, canary: { subject, group } });
+    }
+    run.looked = people.known;
   }
 
   #expect({ shape }: Run): boolean {

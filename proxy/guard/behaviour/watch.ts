@@ -12,7 +12,8 @@ export interface Alert {
   readonly id: string;
   /** Unix time in milliseconds. */
   readonly time: number;
-  readonly rule: BehaviourRule;
+  /** A rule of behaviour, or that he read a decoy. */
+  readonly rule: BehaviourRule | "canary";
   readonly action: Exclude<BehaviourAction, "off">;
   readonly user: string;
   readonly role: string;
