@@ -37,6 +37,7 @@ class Waiting implements Batch {
     this.#buffers.push(buffer);
     this.#places.push(start, end);
     this.bytes.push(end - start - HEADER);
+    this.bytes.push(end - start - HEADER);
   }
 
   /** Gives the leading rows out. */
