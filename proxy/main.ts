@@ -55,6 +55,11 @@ export const COMMANDS: readonly Command[] = [
     load: async () => (await import("./commands/audit-subject.ts")).auditSubject,
   },
   {
+    name: "canary make",
+    what: "make up people whom nobody should read, and the policy lines that tell who does",
+    load: async () => (await import("./commands/canary-make.ts")).canaryMake,
+  },
+  {
     name: "suspend",
     what: "cut a user off, on every proxy and at once",
     load: async () => (await import("./commands/suspend.ts")).suspend,
