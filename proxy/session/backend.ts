@@ -1,10 +1,10 @@
-import { decodeNotification, decodeParameterStatus, decodeReadyForQuery } from "../wire/backend-messages.ts";
-import { decodeError, redactError } from "../wire/errors.ts";
+import { decodeReadyForQuery } from "../wire/backend-messages.ts";
 import type { Frame } from "../wire/frames.ts";
 import { Backend } from "../wire/messages.ts";
 import { poisonedExecute } from "../wire/poison.ts";
 import { refuseSession } from "../wire/refusal.ts";
 import { trimRowDescription } from "../wire/rows.ts";
+import { Announcements } from "./announcements.ts";
 import { Completions } from "./completions.ts";
 import { isHeld } from "./effects.ts";
 import type { Exchange } from "./exchange.ts";
@@ -15,8 +15,6 @@ import type { Reply } from "./replies.ts";
 import { Results } from "./results.ts";
 import type { Run } from "./run.ts";
 import { runOf } from "./running.ts";
-import { PINNED } from "./startup-settings.ts";
-import { tellingOf } from "./telling.ts";
 
 /**
  * The server's messages on their way to the client of a guarded session. Each must be what the oldest
@@ -27,12 +25,14 @@ export class GuardedBackend {
   readonly #results: Results;
   readonly #completions: Completions;
   readonly #failures: Failures;
+  readonly #announcements: Announcements;
 
   constructor(exchange: Exchange) {
     this.#exchange = exchange;
     this.#results = new Results(exchange);
     this.#completions = new Completions(exchange);
     this.#failures = new Failures(exchange);
+    this.#announcements = new Announcements(exchange);
   }
 
   /** False: the message must be handed in again after a `wake`. */
@@ -118,13 +118,13 @@ export class GuardedBackend {
         this.#readyForQuery(frame);
         break;
       case Backend.ParameterStatus:
-        this.#parameterStatus(frame);
+        this.#announcements.parameterStatus(frame);
         break;
       case Backend.NoticeResponse:
-        this.#noticeResponse(frame);
+        this.#announcements.noticeResponse(frame);
         break;
       case Backend.NotificationResponse:
-        this.#notification(frame);
+        this.#announcements.notification(frame);
         break;
       default:
         throw SessionEnd.outOfStep(`Message type ${frame.type}.`);
@@ -280,36 +280,6 @@ export class GuardedBackend {
     const nothing = { portalName: "", unrolled: undefined, asked: 0, truncates: false, run: undefined };
     this.#exchange.sendStep(poisonedExecute, { kind: "execute", at, quiet: true, ...nothing });
     this.#exchange.sendSync();
-  }
-
-  #parameterStatus(frame: Frame): void {
-    const { established, judging, toClient } = this.#exchange;
-    const { name, value } = decodeParameterStatus(frame);
-    established.parameters.set(name, value);
-    const pinned = PINNED.get(name);
-    if (pinned !== undefined && pinned !== value) {
-      throw new SessionEnd(
-        refuseSession("42501", `parameter "${name}" must stay ${pinned} for this role`, {
-          hint: "A function or a default of the database has changed it.",
-        }),
-      );
-    }
-    if (name === "search_path") judging.path.report(value);
-    toClient.forward(frame);
-  }
-
-  #noticeResponse(frame: Frame): void {
-    const { replies, toClient } = this.#exchange;
-    const { head } = replies;
-    if (head?.quiet === true) return;
-    const judged = head !== undefined && "judged" in head ? head.judged : undefined;
-    toClient.send(redactError(frame, tellingOf(judged, decodeError(frame).get("C") ?? "")));
-  }
-
-  /** A guarded role may not LISTEN; a payload could hold anything. */
-  #notification(frame: Frame): void {
-    const { channel } = decodeNotification(frame);
-    this.#exchange.parts.log.debug({ channel }, "a notification for a guarded session was dropped");
   }
 
   /** The statement that is being answered; undefined when its client has been told an error already. */

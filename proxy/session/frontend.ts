@@ -6,23 +6,29 @@ import {
   decodeEmpty,
   decodeExecute,
   decodeParse,
-  decodeQuery,
   executeMessage,
-  queryMessage,
   terminateMessage,
   withResultFormats,
   withSql,
 } from "../wire/frontend-messages.ts";
 import { bytesOf, Frontend } from "../wire/messages.ts";
-import { type Refusal, refuse } from "../wire/refusal.ts";
+import { refuse } from "../wire/refusal.ts";
 import { CopyIn } from "./copy-in.ts";
 import type { Exchange } from "./exchange.ts";
 import { Foresight } from "./foresight.ts";
-import type { Judged } from "./judging.ts";
-import { missingPortal, missingStatement, nameOf, portalOf, preparedBy, type Source } from "./prepared.ts";
+import {
+  isRefusal,
+  missingPortal,
+  missingStatement,
+  nameOf,
+  portalOf,
+  preparedBy,
+  type Source,
+} from "./prepared.ts";
 import { Refusing } from "./refusing.ts";
 import { canBeCut } from "./results.ts";
-import { rowsToAsk, unroll } from "./unrolled.ts";
+import { SimpleQueries } from "./simple-queries.ts";
+import { rowsToAsk } from "./unrolled.ts";
 
 /**
  * The client's messages on their way to the server of a guarded session: judged, rewritten or refused, and
@@ -33,12 +39,14 @@ export class GuardedFrontend {
   readonly #foresight: Foresight;
   readonly #refusing: Refusing;
   readonly #copyIn: CopyIn;
+  readonly #simpleQueries: SimpleQueries;
 
   constructor(exchange: Exchange) {
     this.#exchange = exchange;
     this.#foresight = new Foresight(exchange);
     this.#refusing = new Refusing(exchange);
     this.#copyIn = new CopyIn(exchange);
+    this.#simpleQueries = new SimpleQueries(exchange, this.#foresight, this.#refusing);
   }
 
   /** False: the message must be handed in again after a `wake`. */
@@ -60,7 +68,7 @@ export class GuardedFrontend {
   #handle(frame: Frame): boolean {
     switch (frame.type) {
       case Frontend.Query:
-        return this.#query(frame);
+        return this.#simpleQueries.query(frame);
       case Frontend.Parse:
         return this.#parse(frame);
       case Frontend.Bind:
@@ -94,67 +102,6 @@ export class GuardedFrontend {
     }
     exchange.flush();
     return false;
-  }
-
-  #query(frame: Frame): boolean {
-    const { sqlStart, sqlEnd } = decodeQuery(frame);
-    const judged = this.#foresight.judge(frame.buffer.subarray(sqlStart, sqlEnd));
-    if (judged === undefined) return false;
-    const { verdict } = judged;
-    if (verdict.kind === "refuse") return this.#refusing.query(judged, verdict.refusal);
-    const sources = this.#foresight.sources(judged);
-    if (sources === "unsettled") return false;
-    if (isRefusal(sources)) return this.#unknownName(frame, judged, sources);
-    if (this.#couldStayHalfDone(judged, sources)) return this.#refusing.query(judged, HALF_DONE);
-    const [only] = sources;
-    const isCopyOut = verdict.statements[0]?.effect?.kind === "copyOut";
-    if (sources.length === 1 && only !== undefined && !isCopyOut && this.#mustUnroll(only)) {
-      // If what came before in this pipeline fails, the query must be skipped with it.
-      if (!this.#foresight.isSettled()) return false;
-      for (const statement of verdict.statements) this.#exchange.foresee(statement);
-      unroll(this.#exchange, judged, only);
-      return true;
-    }
-    this.#sendQuery(frame, judged, sources);
-    return true;
-  }
-
-  /** In a failed block the server says so of any statement, before it looks for names. */
-  #unknownName(frame: Frame, judged: Judged, refusal: Refusal): boolean {
-    const { status, replies } = this.#exchange;
-    const fails = status === "E" && replies.isEmpty && judged.verdict.statements.length === 1;
-    if (!fails) return this.#refusing.query(judged, refusal);
-    this.#sendQuery(frame, judged, []);
-    return true;
-  }
-
-  #sendQuery(frame: Frame, judged: Judged, sources: readonly Source[]): void {
-    const exchange = this.#exchange;
-    const { verdict } = judged;
-    const { role, path } = exchange.judging;
-    for (const { effect } of verdict.statements) path.sent(effect, exchange.pipeline);
-    exchange.sendQuery(verdict.kind === "rewrite" ? queryMessage(verdict.sql) : frame, judged);
-    const copiesIn = verdict.statements.some(({ effect }) => effect?.kind === "copyIn");
-    if (copiesIn || sources.some(({ shape }) => canBeCut(role, shape))) exchange.seal = "closed";
-  }
-
-  /**
-   * The server may have run on by the time that a result is cut off. An open block then fails; what one
-   * message wrote by itself would have been committed.
-   */
-  #couldStayHalfDone({ verdict }: Judged, sources: readonly Source[]): boolean {
-    const { judging, status, replies } = this.#exchange;
-    if (sources.length < 2 || !sources.some(({ shape }) => canBeCut(judging.role, shape))) return false;
-    if (verdict.statements.some(({ effect }) => effect?.kind === "transaction" && effect.ends)) return true;
-    const inBlock = status !== "I" && replies.isEmpty;
-    return !inBlock && sources.some(({ shape }) => shape.kind === "write" || shape.kind === "copyIn");
-  }
-
-  /** Where a cut must truncate, or must take back what the statement wrote. */
-  #mustUnroll({ shape }: Source): boolean {
-    const { role } = this.#exchange.judging;
-    if (!canBeCut(role, shape)) return false;
-    return shape.kind === "write" || (role.limits.onExcess === "truncate" && shape.kind === "read");
   }
 
   #parse(frame: Frame): boolean {
@@ -299,14 +246,6 @@ export class GuardedFrontend {
   }
 }
 
-const HALF_DONE = refuse(
-  "42501",
-  "a result that may be cut off cannot stand beside a write or COMMIT in one message",
-  {
-    hint: "Send the statements one by one.",
-  },
-);
-
 /** What a client may send once it is logged in; the rest ends the session, as in Postgres (SocketBackend). */
 const SPOKEN: ReadonlySet<number> = new Set([
   Frontend.Query,
@@ -322,7 +261,3 @@ const SPOKEN: ReadonlySet<number> = new Set([
 ]);
 
 const COPYING: ReadonlySet<number> = new Set([Frontend.CopyData, Frontend.CopyDone, Frontend.CopyFail]);
-
-function isRefusal(value: object): value is Refusal {
-  return "sqlstate" in value;
-}

@@ -136,3 +136,8 @@ export function missingPortal(name: string, what: "portal" | "cursor"): Refusal 
 export function nameOf(key: string): string {
   return Buffer.from(key, "latin1").toString("utf8");
 }
+
+/** Whether a look-up or a judgement ended in a refusal. */
+export function isRefusal(value: object): value is Refusal {
+  return "sqlstate" in value;
+}

@@ -37,7 +37,6 @@ class Waiting implements Batch {
     this.#buffers.push(buffer);
     this.#places.push(start, end);
     this.bytes.push(end - start - HEADER);
-    this.bytes.push(end - start - HEADER);
   }
 
   /** Gives the leading rows out. */

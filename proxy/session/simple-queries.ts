@@ -1,0 +1,93 @@
+import type { Frame } from "../wire/frames.ts";
+import { decodeQuery, queryMessage } from "../wire/frontend-messages.ts";
+import { type Refusal, refuse } from "../wire/refusal.ts";
+import type { Exchange } from "./exchange.ts";
+import type { Foresight } from "./foresight.ts";
+import type { Judged } from "./judging.ts";
+import { isRefusal, type Source } from "./prepared.ts";
+import type { Refusing } from "./refusing.ts";
+import { canBeCut } from "./results.ts";
+import { unroll } from "./unrolled.ts";
+
+/** Query messages: a text of one statement or several, answered by one ReadyForQuery. */
+export class SimpleQueries {
+  readonly #exchange: Exchange;
+  readonly #foresight: Foresight;
+  readonly #refusing: Refusing;
+
+  constructor(exchange: Exchange, foresight: Foresight, refusing: Refusing) {
+    this.#exchange = exchange;
+    this.#foresight = foresight;
+    this.#refusing = refusing;
+  }
+
+  /** False: it must be handed in again after a `wake`. */
+  query(frame: Frame): boolean {
+    const { sqlStart, sqlEnd } = decodeQuery(frame);
+    const judged = this.#foresight.judge(frame.buffer.subarray(sqlStart, sqlEnd));
+    if (judged === undefined) return false;
+    const { verdict } = judged;
+    if (verdict.kind === "refuse") return this.#refusing.query(judged, verdict.refusal);
+    const sources = this.#foresight.sources(judged);
+    if (sources === "unsettled") return false;
+    if (isRefusal(sources)) return this.#unknownName(frame, judged, sources);
+    if (this.#couldStayHalfDone(judged, sources)) return this.#refusing.query(judged, HALF_DONE);
+    const [only] = sources;
+    const isCopyOut = verdict.statements[0]?.effect?.kind === "copyOut";
+    if (sources.length === 1 && only !== undefined && !isCopyOut && this.#mustUnroll(only)) {
+      // If what came before in this pipeline fails, the query must be skipped with it.
+      if (!this.#foresight.isSettled()) return false;
+      for (const statement of verdict.statements) this.#exchange.foresee(statement);
+      unroll(this.#exchange, judged, only);
+      return true;
+    }
+    this.#sendQuery(frame, judged, sources);
+    return true;
+  }
+
+  /** In a failed block the server says so of any statement, before it looks for names. */
+  #unknownName(frame: Frame, judged: Judged, refusal: Refusal): boolean {
+    const { status, replies } = this.#exchange;
+    const fails = status === "E" && replies.isEmpty && judged.verdict.statements.length === 1;
+    if (!fails) return this.#refusing.query(judged, refusal);
+    this.#sendQuery(frame, judged, []);
+    return true;
+  }
+
+  #sendQuery(frame: Frame, judged: Judged, sources: readonly Source[]): void {
+    const exchange = this.#exchange;
+    const { verdict } = judged;
+    const { role, path } = exchange.judging;
+    for (const { effect } of verdict.statements) path.sent(effect, exchange.pipeline);
+    exchange.sendQuery(verdict.kind === "rewrite" ? queryMessage(verdict.sql) : frame, judged);
+    const copiesIn = verdict.statements.some(({ effect }) => effect?.kind === "copyIn");
+    if (copiesIn || sources.some(({ shape }) => canBeCut(role, shape))) exchange.seal = "closed";
+  }
+
+  /**
+   * The server may have run on by the time that a result is cut off. An open block then fails; what one
+   * message wrote by itself would have been committed.
+   */
+  #couldStayHalfDone({ verdict }: Judged, sources: readonly Source[]): boolean {
+    const { judging, status, replies } = this.#exchange;
+    if (sources.length < 2 || !sources.some(({ shape }) => canBeCut(judging.role, shape))) return false;
+    if (verdict.statements.some(({ effect }) => effect?.kind === "transaction" && effect.ends)) return true;
+    const inBlock = status !== "I" && replies.isEmpty;
+    return !inBlock && sources.some(({ shape }) => shape.kind === "write" || shape.kind === "copyIn");
+  }
+
+  /** Where a cut must truncate, or must take back what the statement wrote. */
+  #mustUnroll({ shape }: Source): boolean {
+    const { role } = this.#exchange.judging;
+    if (!canBeCut(role, shape)) return false;
+    return shape.kind === "write" || (role.limits.onExcess === "truncate" && shape.kind === "read");
+  }
+}
+
+const HALF_DONE = refuse(
+  "42501",
+  "a result that may be cut off cannot stand beside a write or COMMIT in one message",
+  {
+    hint: "Send the statements one by one.",
+  },
+);
