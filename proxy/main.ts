@@ -55,6 +55,11 @@ export const COMMANDS: readonly Command[] = [
     load: async () => (await import("./commands/audit-subject.ts")).auditSubject,
   },
   {
+    name: "audit forget",
+    what: "make people unmatchable in the audit log",
+    load: async () => (await import("./commands/audit-forget.ts")).auditForget,
+  },
+  {
     name: "canary make",
     what: "make up people whom nobody should read, and the policy lines that tell who does",
     load: async () => (await import("./commands/canary-make.ts")).canaryMake,

@@ -23,7 +23,7 @@ export interface StatementEvent {
   readonly policy: string;
   readonly rows: number;
   readonly bytes: number;
-  /** Keyed hashes of the people read (never the values), at most a few hundred; `people` has the number. */
+  /** Keyed hashes of the people read (never the values), at most 5,000; `people` has the number. */
   readonly subjects: readonly string[];
   readonly people: number;
   /** Milliseconds from the client's message to the end of the reply. */
@@ -86,7 +86,22 @@ export interface AlertEvent {
   readonly canary?: { readonly subject: string; readonly group: string };
 }
 
-export type AuditEvent = StatementEvent | RowsEvent | SessionEvent | PolicyEvent | MeasureEvent | AlertEvent;
+/** Somebody made people unmatchable in this log. Who they are is not said. */
+export interface ForgettingEvent {
+  readonly kind: "people forgotten";
+  readonly time: number;
+  readonly by: string;
+  readonly people: number;
+}
+
+export type AuditEvent =
+  | StatementEvent
+  | RowsEvent
+  | SessionEvent
+  | PolicyEvent
+  | MeasureEvent
+  | AlertEvent
+  | ForgettingEvent;
 
 /** Where events go. `write` never throws and does not wait; `flush` resolves when all that was written is on disk. */
 export interface AuditLog {

@@ -1,6 +1,7 @@
 import type {
   AlertEvent,
   AuditEvent,
+  ForgettingEvent,
   MeasureEvent,
   PolicyEvent,
   RowsEvent,
@@ -62,6 +63,8 @@ export function ocsfFields(event: AuditEvent, fingerprint: Fingerprint): Fields 
       return measureFields(event);
     case "alert":
       return alertFields(event);
+    case "people forgotten":
+      return forgettingFields(event);
   }
 }
 
@@ -145,6 +148,18 @@ function alertFields(event: AlertEvent): Fields {
     message: text,
     ...source(event),
     firewall_rule: { name: rule },
+  };
+}
+
+function forgettingFields({ kind, time, by, people }: ForgettingEvent): Fields {
+  return {
+    time: Math.trunc(time),
+    actor: { app_name: "sluice", user: { name: by } },
+    unmapped: { kind, people },
+    ...classification(ACTIVITY.delete),
+    activity_name: kind,
+    severity_id: MEDIUM,
+    status_id: SUCCESS,
   };
 }
 

@@ -19,6 +19,8 @@ export interface Reading {
 
 /** What is shown of an event. */
 export interface EventDetails {
+  /** "rows": a piece of a result that was still under way; its statement has the sums. */
+  readonly kind: string;
   readonly time: number;
   readonly user: string;
   readonly role: string;
@@ -130,7 +132,12 @@ interface Ocsf {
     readonly session: { readonly uid: string };
     readonly app_name: string;
   };
-  readonly unmapped: { readonly decision: string; readonly rows: number; readonly people: number };
+  readonly unmapped: {
+    readonly kind: string;
+    readonly decision: string;
+    readonly rows: number;
+    readonly people: number;
+  };
   readonly src_endpoint: { readonly ip?: string; readonly name?: string };
   readonly database: { readonly name: string };
   readonly query_info: { readonly query_string: string };
@@ -142,6 +149,7 @@ function detailsAt(content: Buffer, start: number): EventDetails {
   const text = content.toString("utf8", start, end === -1 ? content.length : end);
   const event = JSON.parse(text) as Ocsf;
   return {
+    kind: event.unmapped.kind,
     time: event.time,
     user: event.actor.user.name,
     role: event.actor.user.groups[0]?.name ?? "",

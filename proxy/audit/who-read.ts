@@ -100,7 +100,7 @@ export async function readingsOf(
   return events.toSorted((a, b) => a.time - b.time);
 }
 
-/** Shorter lists are whole: sessions name up to a few hundred people (event.ts). */
+/** Shorter lists are whole: events name up to 5,000 people (event.ts). */
 const MAYBE_CUT = 100;
 
 /** What one user read. */
@@ -113,6 +113,8 @@ class Reader {
   readonly addresses = new Set<string>();
   readonly applications = new Set<string>();
   unnamed = 0;
+  /** By session: whom the pieces of a result named that is not at its end yet. */
+  readonly #pieces = new Map<string, number>();
   first = Number.POSITIVE_INFINITY;
   last = Number.NEGATIVE_INFINITY;
 
@@ -135,13 +137,24 @@ class Reader {
       isTelling = true;
     }
     const named = reading.subjects.length;
-    if (named >= MAYBE_CUT) this.unnamed += Math.max(0, reading.details().people - named);
+    if (named >= MAYBE_CUT) this.#countUnnamed(reading.details(), named);
     if (!isTelling) return;
     this.first = Math.min(this.first, reading.time);
     this.last = Math.max(this.last, reading.time);
     const { address, application } = reading.details();
     this.addresses.add(address);
     this.applications.add(application);
+  }
+
+  /** A large result's own event names its first people only; its pieces name all who can be named. */
+  #countUnnamed({ kind, session, people }: EventDetails, named: number): void {
+    const before = this.#pieces.get(session) ?? 0;
+    if (kind === "rows") {
+      this.#pieces.set(session, before + named);
+      return;
+    }
+    this.#pieces.delete(session);
+    this.unnamed += Math.max(0, people - Math.max(named, before));
   }
 }
 

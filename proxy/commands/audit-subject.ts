@@ -11,6 +11,7 @@ import {
   STANDARD,
   type Streams,
 } from "./audit-arguments.ts";
+import { withoutForgotten } from "./audit-forget.ts";
 import { eventsText } from "./audit-who-read.ts";
 
 const HELP = `usage: sluice audit subject ID [FLAGS]
@@ -48,7 +49,9 @@ export async function auditSubject(args: readonly string[], streams: Streams = S
       );
     }
     if (!(await isFolder(values.audit))) return fail(`--audit: "${values.audit}" is no folder`, 1);
-    const people = new Set(hashesOf([id], values.table, keys).keys());
+    const asked = hashesOf([id], values.table, keys);
+    const tell = (line: string) => streams.errors.write(`sluice audit subject: ${line}\n`);
+    const people = new Set((await withoutForgotten(values.audit, keys, asked, tell)).keys());
     const events = await readingsOf(values.audit, period, people, values.user);
     streams.output.write(values.json ? `${JSON.stringify(events, null, 2)}\n` : eventsText(events));
     return 0;

@@ -18,6 +18,7 @@ import {
   table,
   type Wrong,
 } from "./audit-arguments.ts";
+import { withoutForgotten } from "./audit-forget.ts";
 
 const HELP = `usage: sluice audit who-read --subjects FILE [FLAGS]
 
@@ -71,7 +72,12 @@ export async function auditWhoRead(args: readonly string[], streams: Streams = S
   if (question.header !== undefined) {
     streams.errors.write(`sluice audit who-read: the first line names the column "${question.header}"\n`);
   }
-  const leaked = hashesOf(question.ids, question.namespace, question.keys);
+  const leaked = await withoutForgotten(
+    question.folder,
+    question.keys,
+    hashesOf(question.ids, question.namespace, question.keys),
+    (line) => streams.errors.write(`sluice audit who-read: ${line}\n`),
+  );
   if (question.user !== undefined) {
     const people = new Set(leaked.keys());
     const events = await readingsOf(question.folder, question.period, people, question.user);

@@ -1,11 +1,14 @@
-import { writeFile } from "node:fs/promises";
+import { appendFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeEach, describe, expect, test } from "vitest";
+import { forget } from "../../proxy/audit/forgotten.ts";
+import { auditKeys } from "../../proxy/audit/keys.ts";
+import { auditForget } from "../../proxy/commands/audit-forget.ts";
 import { auditSubject } from "../../proxy/commands/audit-subject.ts";
 import { auditVerify } from "../../proxy/commands/audit-verify.ts";
 import { auditWhoRead } from "../../proxy/commands/audit-who-read.ts";
 import { deriveKeys } from "../../proxy/keys.ts";
-import { makeFolder, openLog, reading } from "./support.ts";
+import { entriesOf, makeFolder, openLog, reading } from "./support.ts";
 
 const SECRET = Buffer.alloc(32, 5);
 
@@ -159,5 +162,64 @@ describe("audit verify", () => {
     expect(await run(auditVerify, base)).toMatchObject({ status: 1 });
     expect(await run(auditVerify)).toMatchObject({ status: 2 });
     expect(await run(auditVerify, "/nowhere")).toMatchObject({ status: 1 });
+  });
+});
+
+describe("audit forget", () => {
+  const subject = (id: string) => run(auditSubject, id, "--audit", folder, "--key-file", keyFile);
+
+  test("nobody finds a forgotten person any more; that it was done is on record, the chain is whole", async () => {
+    expect((await subject("105")).output).toContain("thief");
+    const done = await run(auditForget, "105", "--audit", folder, "--key-file", keyFile, "--by", "dpo");
+    expect(done).toEqual({ status: 0, output: "1 forgotten.\n", errors: "" });
+    const after = await subject("105");
+    expect(after.output).toBe("No event.\n");
+    expect(after.errors).toContain("forgotten");
+    expect((await subject("106")).output).toContain("thief");
+    const leak = await run(
+      auditWhoRead,
+      "--subjects",
+      list,
+      "--audit",
+      folder,
+      "--key-file",
+      keyFile,
+      "--json",
+    );
+    expect(JSON.parse(leak.output)).toMatchObject({ leaked: 29, suspects: [{ user: "thief", leaked: 29 }] });
+    const entry = (await entriesOf(folder)).find(({ unmapped }) => unmapped.kind === "people forgotten");
+    expect(entry).toMatchObject({ actor: { user: { name: "dpo" } }, unmapped: { people: 1 } });
+    expect((await run(auditVerify, folder, "--key-file", keyFile)).status).toBe(0);
+  });
+
+  test("whoever can write the folder but has no key cannot hide whose data he took", async () => {
+    const other = join(base, "other");
+    await writeFile(other, Buffer.alloc(32, 9).toString("hex"), { mode: 0o600 });
+    const hash = auditKeys(deriveKeys(SECRET).audit).hashSubject("public.customers.id", "105");
+    const forger = auditKeys(deriveKeys(Buffer.alloc(32, 9)).audit);
+    await forget(folder, forger, [hash], 1);
+    await appendFile(join(folder, "forgotten.jsonl"), `{"hash":"${hash}"}\nnonsense\n`);
+    const asked = await subject("105");
+    expect(asked.output).toContain("thief");
+    expect(asked.errors).toContain("3 lines");
+  });
+
+  test("with a changed secret people are forgotten under both keys, and found under both before", async () => {
+    const NEW = Buffer.alloc(32, 6);
+    const newKey = join(base, "new");
+    await writeFile(newKey, NEW.toString("hex"), { mode: 0o600 });
+    const opened = await openLog(folder, { key: deriveKeys(NEW).audit });
+    opened.log.write(
+      reading({ user: "ben", subjects: [opened.log.hashSubject("public.customers.id", "105")], people: 1 }),
+    );
+    await opened.log.close();
+    const both = ["--audit", folder, "--key-file", newKey, "--key-file", keyFile];
+    expect((await run(auditSubject, "105", ...both)).output).toMatch(/thief[\s\S]*ben/);
+    expect((await subject("105")).output).not.toContain("ben");
+    const keys = ["--key-file", newKey, "--key-file", keyFile];
+    expect((await run(auditVerify, folder, ...keys)).status).toBe(0);
+    expect((await run(auditVerify, folder, "--key-file", newKey)).status).toBe(1);
+    expect((await run(auditForget, "105", ...both)).status).toBe(0);
+    expect((await run(auditSubject, "105", ...both)).output).toBe("No event.\n");
   });
 });

@@ -116,3 +116,37 @@ test("no client's text breaks a line or forges a field", async () => {
 test("a segment's name says its day, its writer and its place", () => {
   expect(segmentName("20260506", "host.1", 7)).toBe("audit-20260506-host.1-000007.jsonl");
 });
+
+test("alerts, measures and forgetting have their own kind, severity and actor, and name no reader's people", async () => {
+  const measure = { time: NOON, user: "anna", by: "dba", why: "left the firm", ordered: NOON - 5 };
+  expect(await entryOf({ kind: "suspension", ...measure })).toMatchObject({
+    actor: { user: { name: "dba" } },
+    activity_name: "suspension",
+    severity_id: 4,
+    unmapped: { kind: "suspension", user: "anna", why: "left the firm", ordered: NOON - 5 },
+  });
+  expect(await entryOf({ kind: "grant", ...measure, until: NOON })).toMatchObject({
+    severity_id: 3,
+    unmapped: { kind: "grant", until: NOON },
+  });
+  const where = { user: "anna", role: "agent", database: "support", client: "10.0.0.1" };
+  const alert = {
+    kind: "alert",
+    time: NOON,
+    id: "a1",
+    rule: "sequence",
+    action: "tighten",
+    text: "walks",
+  } as const;
+  expect(await entryOf({ ...alert, ...where })).toMatchObject({
+    actor: { user: { name: "anna" } },
+    message: "walks",
+    firewall_rule: { name: "sequence" },
+    severity_id: 4,
+    unmapped: { kind: "alert", id: "a1", action: "tighten" },
+  });
+  expect(await entryOf({ kind: "people forgotten", time: NOON, by: "dpo", people: 2 })).toMatchObject({
+    activity_id: 7,
+    unmapped: { kind: "people forgotten", people: 2 },
+  });
+});

@@ -124,6 +124,23 @@ describe("given leaked people", () => {
     expect(answer).toMatchObject({ suspects: [], unnamed: [{ user: "dumper", people: 67_800 }] });
   });
 
+  test("a large result whose pieces named all its people leaves nobody unnamed", async () => {
+    const { log } = await openLog(folder);
+    const hashes = Array.from({ length: 6_000 }, (_, i) => log.hashSubject("public.customers.id", String(i)));
+    const piece = (from: number, to: number) => {
+      const subjects = hashes.slice(from, to);
+      log.write({ ...reading({ session: "large", subjects, people: subjects.length }), kind: "rows" });
+    };
+    for (let at = 0; at < 6_000; at += 500) piece(at, at + 500);
+    log.write(reading({ session: "large", subjects: hashes.slice(0, 5_000), people: 6_000 }));
+    log.write(reading({ session: "next", subjects: hashes.slice(0, 5_000), people: 5_500 }));
+    await log.close();
+    const { unnamed, people } = await whoRead(folder, { since: 0, until: Number.POSITIVE_INFINITY }, new Map());
+    expect(people).toBe(6_000);
+    // The second one came in one piece, and had more than its event names.
+    expect(unnamed).toEqual([{ user: "anna", people: 500 }]);
+  });
+
   test("with another key nobody is found: the log alone says nothing of whom it names", async () => {
     await record(each("anna", [1, 2, 3]));
     const other = hashesOf(["1"], NAMESPACE, [auditKeys(Buffer.alloc(32, 8))]);

@@ -1,0 +1,87 @@
+import { open, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { type AuditKeys, isSigned, type TrustedKeys } from "./keys.ts";
+import { syncFolder } from "./segments.ts";
+
+/** A person whom no question of ours matches any more. */
+export interface Forgotten {
+  readonly hash: string;
+  /** Unix time, milliseconds. */
+  readonly time: number;
+  readonly signedBy: string;
+  readonly signature: string;
+}
+
+/** Beside the log: its lines are a chain, and what stands in them cannot be taken out. */
+export function forgottenFile(folder: string): string {
+  return join(folder, "forgotten.jsonl");
+}
+
+function signedText({ hash, time }: Pick<Forgotten, "hash" | "time">): string {
+  return ["sluice audit forgotten 1", hash, time].join("\n");
+}
+
+/** Signed, or whoever can write the folder could hide whose data he took. */
+export async function forget(
+  folder: string,
+  keys: AuditKeys,
+  hashes: Iterable<string>,
+  time: number,
+): Promise<void> {
+  const lines = [...hashes].map((hash) => {
+    const entry: Forgotten = {
+      hash,
+      time,
+      signedBy: keys.id,
+      signature: keys.sign(signedText({ hash, time })),
+    };
+    return `${JSON.stringify(entry)}\n`;
+  });
+  const file = await open(forgottenFile(folder), "a", 0o600);
+  try {
+    await file.appendFile(lines.join(""));
+    await file.datasync();
+  } finally {
+    await file.close();
+  }
+  await syncFolder(folder);
+}
+
+export interface ForgottenList {
+  readonly hashes: ReadonlySet<string>;
+  /** Lines that no trusted key has signed: they hide nobody. */
+  readonly strange: number;
+}
+
+export async function readForgotten(folder: string, trusted: TrustedKeys): Promise<ForgottenList> {
+  const hashes = new Set<string>();
+  let strange = 0;
+  for (const line of (await textOf(forgottenFile(folder))).split("\n")) {
+    if (line === "") continue;
+    const entry = entryOf(line);
+    if (entry !== undefined && isSigned(trusted, entry.signedBy, signedText(entry), entry.signature))
+      hashes.add(entry.hash);
+    else strange += 1;
+  }
+  return { hashes, strange };
+}
+
+async function textOf(path: string): Promise<string> {
+  try {
+    return await readFile(path, "utf8");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return "";
+    throw error;
+  }
+}
+
+function entryOf(line: string): Forgotten | undefined {
+  try {
+    const { hash, time, signedBy, signature } = JSON.parse(line) as Partial<Forgotten>;
+    if (typeof hash !== "string" || typeof time !== "number") return undefined;
+    if (typeof signedBy !== "string" || typeof signature !== "string") return undefined;
+    return { hash, time, signedBy, signature };
+  } catch {
+    return undefined;
+  }
+}
