@@ -32,6 +32,8 @@ const PACKAGES = {
   // Beside these two Sluice is measured.
   pgbouncer: ["pgbouncer"],
   pgpool: ["pgpool2"],
+  // Statements that nobody thinks of.
+  sqlsmith: ["sqlsmith"],
 } as const;
 
 export type ProgramName = keyof typeof PACKAGES;
