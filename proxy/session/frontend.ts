@@ -16,6 +16,7 @@ import { refuse } from "../wire/refusal.ts";
 import { CopyIn } from "./copy-in.ts";
 import type { Exchange } from "./exchange.ts";
 import { Foresight } from "./foresight.ts";
+import { Lookups } from "./lookups.ts";
 import {
   isRefusal,
   missingPortal,
@@ -39,6 +40,7 @@ export class GuardedFrontend {
   readonly #foresight: Foresight;
   readonly #refusing: Refusing;
   readonly #copyIn: CopyIn;
+  readonly #lookups: Lookups;
   readonly #simpleQueries: SimpleQueries;
 
   constructor(exchange: Exchange) {
@@ -46,7 +48,8 @@ export class GuardedFrontend {
     this.#foresight = new Foresight(exchange);
     this.#refusing = new Refusing(exchange);
     this.#copyIn = new CopyIn(exchange);
-    this.#simpleQueries = new SimpleQueries(exchange, this.#foresight, this.#refusing);
+    this.#lookups = new Lookups(exchange);
+    this.#simpleQueries = new SimpleQueries(exchange, this.#foresight, this.#refusing, this.#lookups);
   }
 
   /** False: the message must be handed in again after a `wake`. */
@@ -172,6 +175,11 @@ export class GuardedFrontend {
     const source = statement && this.#foresight.source(statement, portal.counts);
     if (source === "unsettled") return false;
     if (source !== undefined && isRefusal(source)) return this.#refusing.execute(name, source);
+    // A portal that goes on where it stopped looks nobody up anew.
+    const goesOn = source === undefined || source.counts.rows > 0;
+    const counted = this.#lookups.charge(goesOn ? 0 : source.shape.lookups);
+    if (counted === "unsettled") return false;
+    if (counted !== "counted") return this.#refusing.execute(name, counted);
     this.#sendExecute(frame, name, maxRows, source);
     if (statement !== undefined) {
       this.#exchange.foresee(statement);

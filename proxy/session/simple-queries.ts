@@ -4,6 +4,7 @@ import { type Refusal, refuse } from "../wire/refusal.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Foresight } from "./foresight.ts";
 import type { Judged } from "./judging.ts";
+import type { Lookups } from "./lookups.ts";
 import { isRefusal, type Source } from "./prepared.ts";
 import type { Refusing } from "./refusing.ts";
 import { canBeCut } from "./results.ts";
@@ -14,11 +15,13 @@ export class SimpleQueries {
   readonly #exchange: Exchange;
   readonly #foresight: Foresight;
   readonly #refusing: Refusing;
+  readonly #lookups: Lookups;
 
-  constructor(exchange: Exchange, foresight: Foresight, refusing: Refusing) {
+  constructor(exchange: Exchange, foresight: Foresight, refusing: Refusing, lookups: Lookups) {
     this.#exchange = exchange;
     this.#foresight = foresight;
     this.#refusing = refusing;
+    this.#lookups = lookups;
   }
 
   /** False: it must be handed in again after a `wake`. */
@@ -34,11 +37,15 @@ export class SimpleQueries {
     if (this.#couldStayHalfDone(judged, sources)) return this.#refusing.query(judged, HALF_DONE);
     const [only] = sources;
     const isCopyOut = verdict.statements[0]?.effect?.kind === "copyOut";
-    if (sources.length === 1 && only !== undefined && !isCopyOut && this.#mustUnroll(only)) {
-      // If what came before in this pipeline fails, the query must be skipped with it.
-      if (!this.#foresight.isSettled()) return false;
+    const unrolled = sources.length === 1 && only && !isCopyOut && this.#mustUnroll(only) ? only : undefined;
+    // If what came before in this pipeline fails, the query must be skipped with it.
+    if (unrolled !== undefined && !this.#foresight.isSettled()) return false;
+    const counted = this.#lookups.charge(sources.reduce((sum, { shape }) => sum + shape.lookups, 0));
+    if (counted === "unsettled") return false;
+    if (counted !== "counted") return this.#refusing.query(judged, counted);
+    if (unrolled !== undefined) {
       for (const statement of verdict.statements) this.#exchange.foresee(statement);
-      unroll(this.#exchange, judged, only);
+      unroll(this.#exchange, judged, unrolled);
       return true;
     }
     this.#sendQuery(frame, judged, sources);
