@@ -55,6 +55,8 @@ export interface Column {
   readonly notNull: boolean;
   /** `schema.name` quoted as SQL, where the column's collation is not its type's own (`typcollation`). */
   readonly collation?: string;
+  /** Of generated columns (GENERATED ALWAYS AS): the numbers of the columns that it is made from. */
+  readonly generatedFrom?: readonly number[];
 }
 
 export interface Index {
@@ -63,6 +65,11 @@ export interface Index {
   readonly unique: boolean;
   /** Has a WHERE clause. */
   readonly partial: boolean;
+  /**
+   * Whether a new row is refused tells about these columns too: of unique indexes with an expression or a WHERE
+   * clause, and of exclusion constraints, all that they are made from.
+   */
+  readonly refusesBy?: readonly string[];
 }
 
 export interface ForeignKey {
@@ -98,6 +105,10 @@ export interface CatalogFunction {
   readonly returnsSet: boolean;
   /** Member of an extension. */
   readonly extension?: string;
+  /** How many of the last arguments may be left out; none if left out. */
+  readonly defaults?: number;
+  /** The last argument is VARIADIC. */
+  readonly variadic?: true;
 }
 
 export interface CatalogOperator {

@@ -41,11 +41,37 @@ export const COLUMNS = query(
    ORDER BY attrelid, attnum`,
 );
 
-/** An index that is not valid (a CREATE INDEX CONCURRENTLY that failed) serves no query. */
+/**
+ * An index that is not valid (a CREATE INDEX CONCURRENTLY that failed) serves no query. The last column is set
+ * where a new row may be refused for more than the key's plain columns: what expressions and the condition are
+ * made from stands in pg_depend (INCLUDEd columns too, which cannot be told apart there), and 0 for a whole row, which
+ * has no entry.
+ */
 export const INDEXES = query(
   "indexes",
-  `SELECT indrelid, indkey::text, indnkeyatts, indisunique, indisprimary, indpred IS NOT NULL
+  `SELECT indrelid, indkey::text, indnkeyatts, indisunique, indisprimary, indpred IS NOT NULL,
+     CASE WHEN indisexclusion OR indisunique AND (indexprs IS NOT NULL OR indpred IS NOT NULL) THEN
+       ARRAY(SELECT d.refobjsubid FROM pg_depend d
+         WHERE d.classid = 'pg_class'::regclass AND d.objid = indexrelid AND d.objsubid = 0
+           AND d.refclassid = 'pg_class'::regclass AND d.refobjid = indrelid
+         UNION SELECT k FROM unnest(indkey::int4[]) k WHERE k <> 0
+         UNION SELECT 0 WHERE concat(indexprs::text, indpred::text) ~ ':varattno 0 '
+         ORDER BY 1) END
    FROM pg_index WHERE indisvalid AND indrelid IN (${SHOWN_RELATIONS}) ORDER BY indrelid, indexrelid`,
+);
+
+/** Up to Postgres 14 the column itself depends on those that it is made from, from 15 on its default does. */
+export const GENERATED_COLUMNS = query(
+  "generated columns",
+  `SELECT a.attrelid, a.attnum,
+     ARRAY(SELECT DISTINCT d.refobjsubid FROM pg_depend d
+       WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = a.attrelid AND d.refobjsubid NOT IN (0, a.attnum)
+         AND (d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid
+           OR d.classid = 'pg_class'::regclass AND d.objid = a.attrelid AND d.objsubid = a.attnum)
+       ORDER BY 1)
+   FROM pg_attribute a JOIN pg_attrdef f ON f.adrelid = a.attrelid AND f.adnum = a.attnum
+   WHERE a.attgenerated <> '' AND NOT a.attisdropped AND a.attrelid IN (${SHOWN_RELATIONS})
+   ORDER BY a.attrelid, a.attnum`,
 );
 
 /** A key that references a partitioned table has a further row for each partition of that table. */
@@ -81,7 +107,7 @@ export const VIEW_DEPENDENCIES = query(
 export const FUNCTIONS = query(
   "functions",
   `SELECT p.oid, p.pronamespace, p.proname, p.prokind::text, p.provolatile::text, l.lanname,
-     p.proargtypes::text, p.prorettype, p.proretset, e.extname
+     p.proargtypes::text, p.prorettype, p.proretset, e.extname, p.pronargdefaults::int4, p.provariadic <> 0
    FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
      LEFT JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
      LEFT JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND e.oid = d.refobjid
@@ -142,6 +168,7 @@ export const PROBE = query(
        UNION ALL SELECT 13, hashtext(xmin::text || ' ' || oid) FROM pg_extension
        UNION ALL SELECT 14, hashtext(xmin::text || ' ' || roleid || ' ' || member) FROM pg_auth_members
        UNION ALL SELECT 15, hashtext(xmin::text || ' ' || setdatabase || ' ' || setrole) FROM pg_db_role_setting
+       UNION ALL SELECT 17, hashtext(xmin::text || ' ' || oid) FROM pg_attrdef WHERE adrelid IN (SELECT oid FROM relation)
        -- pg_authid, below this view, is not everybody's to read.
        UNION ALL SELECT 16, hashtext(oid || ' ' || rolname || ' ' || rolsuper || ' ' || rolinherit) FROM pg_roles)
    SELECT string_agg(what || ':' || n || ':' || s, ' ' ORDER BY what)

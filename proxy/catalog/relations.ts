@@ -35,7 +35,9 @@ export interface RelationRows {
     unique: boolean,
     primary: boolean,
     partial: boolean,
+    refusesBy: readonly number[] | null,
   ])[];
+  readonly generated: readonly (readonly [relation: number, number: number, from: readonly number[]])[];
   readonly foreignKeys: readonly (readonly [
     relation: number,
     columns: readonly number[],
@@ -67,7 +69,10 @@ export function buildRelations(
   lineages: ReadonlyMap<number, ViewLineage>,
 ): Pick<Catalog, "relations" | "relationsByOid" | "relationsByName"> {
   const columnRows = groupBy(rows.columns, ([relation]) => relation);
-  const columns = new Map([...columnRows].map(([relation, own]) => [relation, toColumns(own)]));
+  const generated = groupBy(rows.generated, ([relation]) => relation);
+  const columns = new Map(
+    [...columnRows].map(([relation, own]) => [relation, toColumns(own, generated.get(relation) ?? [])]),
+  );
   const indexes = groupBy(rows.indexes, ([relation]) => relation);
   const foreignKeys = groupBy(rows.foreignKeys, ([relation]) => relation);
   const parents = groupBy(rows.parents, ([relation]) => relation);
@@ -113,12 +118,13 @@ type ColumnsByNumber = ReadonlyMap<number, Column>;
 
 const NO_COLUMNS: ColumnsByNumber = new Map();
 
-function toColumns(rows: RelationRows["columns"]): ColumnsByNumber {
+function toColumns(rows: RelationRows["columns"], generated: RelationRows["generated"]): ColumnsByNumber {
+  const sources = new Map(generated.map(([, number, from]) => [number, from]));
   return new Map(
-    rows.map(([, number, name, typeOid, type, notNull]) => [
-      number,
-      { name, number, typeOid, type, notNull },
-    ]),
+    rows.map(([, number, name, typeOid, type, notNull]) => {
+      const generatedFrom = sources.get(number);
+      return [number, { name, number, typeOid, type, notNull, ...(generatedFrom && { generatedFrom }) }];
+    }),
   );
 }
 
@@ -129,10 +135,15 @@ function toIndex(row: IndexRow, columns: ColumnsByNumber): Index {
   // An expression has the number 0.
   const end = key.indexOf(0);
   const isPlain = end === -1;
+  const refusesBy = row[6];
   return {
     columns: named(isPlain ? key : key.slice(0, end), columns),
     unique: row[3] && isPlain,
     partial: row[5],
+    ...(refusesBy && {
+      // A whole row is made of all columns.
+      refusesBy: named(refusesBy.includes(0) ? [...columns.keys()] : refusesBy, columns),
+    }),
   };
 }
 

@@ -27,6 +27,7 @@ export async function readCatalogIn(client: Client): Promise<Catalog> {
     relations: await reader.rows(queries.RELATIONS),
     columns: await reader.rows(queries.COLUMNS),
     indexes: await reader.rows(queries.INDEXES),
+    generated: await reader.rows(queries.GENERATED_COLUMNS),
     foreignKeys: await reader.rows(queries.FOREIGN_KEYS),
     parents: await reader.rows(queries.PARENTS),
     views: await reader.rows(queries.VIEWS),
@@ -67,6 +68,8 @@ type FunctionRow = readonly [
   returnType: number,
   returnsSet: boolean,
   extension: string | null,
+  defaults: number,
+  variadic: boolean,
 ];
 
 /**
@@ -103,8 +106,8 @@ function operatorsOutside(
 }
 
 function toFunction(row: FunctionRow, schemas: ReadonlyMap<number, string>): CatalogFunction {
-  const [oid, schema, name, kind, volatility, language, argumentTypes, returnType, returnsSet, extension] =
-    row;
+  const [oid, schema, name, kind, volatility, language, argumentTypes, returnType, returnsSet] = row;
+  const [extension, defaults, variadic] = row.slice(9) as [string | null, number, boolean];
   return {
     oid,
     schema: schemas.get(schema) ?? "",
@@ -116,6 +119,8 @@ function toFunction(row: FunctionRow, schemas: ReadonlyMap<number, string>): Cat
     returnType,
     returnsSet,
     ...(extension !== null && { extension }),
+    ...(defaults > 0 && { defaults }),
+    ...(variadic && { variadic }),
   };
 }
 

@@ -84,6 +84,8 @@ export class Analysis {
   lookups = 0;
   /** Calls that return another row's value. */
   picks = 0;
+  /** Calls of functions outside pg_catalog that the role may call: each may give another person. */
+  calls = 0;
   /** People of WITH queries: taken off where they are defined, added where they are referred to. */
   ctePeople = 0;
   /** Masked columns named so far, in order. */
@@ -175,7 +177,7 @@ export function peopleSoFar(analysis: Analysis): number {
     const people = sight?.people;
     return people === undefined ? sum : sum + people.unknown + (people.subject === undefined ? 0 : 1);
   }, 0);
-  return uses + analysis.picks + analysis.ctePeople;
+  return uses + analysis.picks + analysis.calls + analysis.ctePeople;
 }
 
 export function relationKeyOf(relation: Relation): string {

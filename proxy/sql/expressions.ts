@@ -38,6 +38,7 @@ export function columnRef(analysis: Analysis, body: ColumnRef, level: Level): vo
     return;
   }
   if (name === undefined) return;
+  if (SYSTEM_COLUMNS.has(name)) refuseSystemColumn(analysis, level, qualifier, name);
   for (const reference of meantBySchema) oneColumn(analysis, reference, name);
   const meant = candidates(level, qualifier, name);
   for (const reference of meant) oneColumn(analysis, reference, name);
@@ -49,6 +50,42 @@ export function columnRef(analysis: Analysis, body: ColumnRef, level: Level): vo
   const isSurelyColumn = meant.some(({ columns }) => columns?.has(name) === true);
   if (qualifier === undefined && !isSurelyColumn)
     for (const reference of namedReferences(level, name)) wholeRow(analysis, reference);
+}
+
+/** Postgres docs, "System Columns". */
+const SYSTEM_COLUMNS: ReadonlySet<string> = new Set(["ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"]);
+
+/** A guarded relation is read through a subquery, which has no system columns: say so before the server does. */
+function refuseSystemColumn(
+  analysis: Analysis,
+  level: Level,
+  qualifier: string | undefined,
+  name: string,
+): void {
+  const meant =
+    qualifier === undefined
+      ? candidates(level, undefined, name).length > 0
+        ? []
+        : nearestRelations(level)
+      : namedReferences(level, qualifier);
+  const guarded = meant.find(
+    ({ use, columns }) => use?.sight?.guarded === true && !use.isTarget && columns?.has(name) !== true,
+  );
+  if (guarded === undefined) return;
+  analysis.deny(
+    `role "${analysis.scope.role.name}" sees ${guarded.use?.key} masked or in part, and so without its system column ${name}`,
+    "sees",
+    "Use the primary key; for optimistic locking, a column of the table's own that counts versions.",
+  );
+}
+
+/** Without a qualifier, a system column is one of the nearest level that has relations. */
+function nearestRelations(level: Level): readonly FromReference[] {
+  for (let at: Level | undefined = level; at !== undefined; at = at.outer) {
+    const here = at.references.filter(({ use }) => use !== undefined);
+    if (here.length > 0) return here;
+  }
+  return [];
 }
 
 /**
@@ -201,8 +238,10 @@ export function functionCall(analysis: Analysis, body: FuncCall, level: Level): 
   } else if (schema === "pg_catalog" || (schema === undefined && builtins.length > 0)) {
     builtin(analysis, body, name, builtins, level);
     // Another function of that name might be the better match for these arguments: name Postgres's own.
-    if (schema === undefined && !outside.every(isPlainExtensionFunction))
+    if (schema === undefined && !outside.every(isPlainExtensionFunction)) {
+      refuseNamesake(analysis, body, builtins, outside);
       spliceSchema(analysis, body, "pg_catalog");
+    }
   } else {
     ownFunction(
       analysis,
@@ -213,6 +252,41 @@ export function functionCall(analysis: Analysis, body: FuncCall, level: Level): 
     );
   }
   analysis.children("FuncCall", { ...body, funcname: undefined }, level);
+}
+
+/**
+ * A function on the search_path that takes as many arguments may be the one that Postgres would choose, and then
+ * its own by that name is another (Postgres docs, "Function Type Resolution").
+ */
+function refuseNamesake(
+  analysis: Analysis,
+  body: FuncCall,
+  builtins: readonly CatalogFunction[],
+  outside: readonly CatalogFunction[],
+): void {
+  const { searchPath } = analysis.scope;
+  const count = body.args?.length ?? 0;
+  const namesake = outside.find(
+    (fn) =>
+      searchPath.includes(fn.schema) &&
+      takes(fn, count) &&
+      // Of two with the same arguments the first on the path is taken, which is Postgres's own.
+      !builtins.some(
+        ({ argumentTypes }) =>
+          argumentTypes.join() === fn.argumentTypes.join() && !searchPath.includes("pg_catalog"),
+      ),
+  );
+  if (namesake === undefined) return;
+  analysis.refuse(
+    "42501",
+    `${namesake.name} may mean pg_catalog.${namesake.name} or ${namesake.schema}.${namesake.name}`,
+    { hint: "Write the schema before the name." },
+  );
+}
+
+function takes({ argumentTypes, defaults = 0, variadic }: CatalogFunction, count: number): boolean {
+  const least = argumentTypes.length - defaults - (variadic === true ? 1 : 0);
+  return count >= least && (variadic === true || count <= argumentTypes.length);
 }
 
 /** `regrole('anna')` is a cast where no function is called so (Postgres docs, "Function Type Resolution"). */
@@ -310,6 +384,8 @@ function ownFunction(
       );
     }
   }
+  // What it reads is nobody's mask's business, but whoever it speaks of is counted.
+  if (functions.some((fn) => !isPlainExtensionFunction(fn) && !isStandardFunction(fn))) analysis.calls++;
   // What another's aggregate makes of its rows is not known.
   if (functions.some(({ kind }) => kind === "aggregate")) analysis.gathers ??= `${name}()`;
   const schemas = new Set(functions.map((fn) => fn.schema));

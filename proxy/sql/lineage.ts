@@ -96,6 +96,13 @@ export class Lineage {
       if (label.kind === "class") classes.add(label.name);
       if (classes.size > 1) columns.set(name, { kind: "computed", classes, opaque: false });
     }
+    for (const { name, generatedFrom } of relation.columns) {
+      if (generatedFrom === undefined || columns.has(name)) continue;
+      const classes = classesUsed(relation, generatedFrom, { columns });
+      // What a generated column copies or computes is protected as its origin is, and masked whole.
+      if (classes.length > 0)
+        columns.set(name, { kind: "computed", classes: new Set(classes), opaque: false });
+    }
     const subject = family.find(
       ({ entry }) => entry.subject !== undefined && hasColumn(relation, entry.subject),
     );
@@ -225,7 +232,11 @@ function usedColumns(base: Relation, numbers: readonly number[]): readonly Colum
   return numbers.length === 0 ? base.columns : base.columns.filter(({ number }) => numbers.includes(number));
 }
 
-function classesUsed(base: Relation, numbers: readonly number[], labels: Labels): readonly string[] {
+function classesUsed(
+  base: Relation,
+  numbers: readonly number[],
+  labels: Pick<Labels, "columns">,
+): readonly string[] {
   return usedColumns(base, numbers).flatMap(({ name }) => {
     const label = labels.columns.get(name);
     if (label === undefined) return [];

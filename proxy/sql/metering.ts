@@ -53,7 +53,8 @@ export function meterUnknown(analysis: Analysis): Metering | undefined {
 }
 
 function peoplePerRow(analysis: Analysis): number | undefined {
-  return analysis.uses.some(({ sight }) => sight?.people !== undefined) ? peopleSoFar(analysis) : undefined;
+  const speaks = analysis.calls > 0 || analysis.uses.some(({ sight }) => sight?.people !== undefined);
+  return speaks ? peopleSoFar(analysis) : undefined;
 }
 
 interface Subject {

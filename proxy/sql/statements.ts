@@ -223,7 +223,7 @@ function finish(
     writes: [...analysis.writes],
     masked: [...analysis.masked],
     lookups: analysis.lookups,
-    limited: data.length > 0,
+    limited: data.length > 0 || analysis.calls > 0,
     ...(metering !== undefined && { metering }),
     ...(effect !== undefined && { effect }),
   };
@@ -236,9 +236,10 @@ function refuseGathering(analysis: Analysis): void {
     role.limits.rows !== undefined || role.limits.bytes !== undefined || role.budget.length > 0;
   const relation = analysis.uses.find(({ sight }) => sight?.people !== undefined || sight?.guarded === true);
   if (analysis.uses.some(({ sight }) => sight?.gathers)) analysis.gathers ??= "a view that does";
-  if (analysis.gathers === undefined || relation === undefined || !isLimited) return;
+  if (analysis.gathers === undefined || !isLimited) return;
+  if (relation === undefined && analysis.calls === 0) return;
   analysis.deny(
-    `role "${role.name}" has a limit and may not gather rows of ${relation.key} by ${analysis.gathers}`,
+    `role "${role.name}" has a limit and may not gather rows of ${relation?.key ?? "a function"} by ${analysis.gathers}`,
     role.limits.rows === undefined ? "budget" : "rows",
     "Ask for the rows themselves; counts, sums and averages are fine.",
   );

@@ -1,4 +1,5 @@
 import type { ColumnRef, MergeWhenClause, Node, ResTarget } from "libpg-query";
+import type { Relation } from "../catalog/catalog.ts";
 import { type Analysis, candidates, type FromReference, type Level, namedReferences } from "./analysis.ts";
 import { stringOf } from "./from.ts";
 import { forEachChild, nodeOf, visitNode } from "./grammar.ts";
@@ -75,12 +76,9 @@ export function refuseProbing(
   const hidden = (sight?.columns ?? []).filter(
     ({ kind, column }) => kind !== "real" && (given === undefined || given.includes(column.name)),
   );
-  const probed = hidden.filter(({ column }) =>
-    relation?.indexes.some(
-      // An index on an expression does not say of what it is made.
-      ({ unique, columns }) => unique && (columns.length === 0 || columns.includes(column.name)),
-    ),
-  );
+  const telling = relation === undefined ? new Set() : refusingColumns(relation);
+  const probed = hidden.filter(({ column }) => telling.has(column.name));
+  refuseProbingByKey(analysis, use, given);
   if (probed.length === 0) return;
   const closed = probed.find(({ findable }) => !findable);
   if (closed !== undefined) {
@@ -91,6 +89,46 @@ export function refuseProbing(
     );
   }
   analysis.lookups += probed.length;
+}
+
+/** Columns whose values decide whether a new row violates a unique index or an exclusion constraint. */
+export function refusingColumns({ indexes, columns }: Relation): ReadonlySet<string> {
+  const names = new Set(
+    indexes.flatMap((index) => [...(index.unique ? index.columns : []), ...(index.refusesBy ?? [])]),
+  );
+  for (const { name, generatedFrom } of columns) {
+    if (generatedFrom === undefined || !names.has(name)) continue;
+    for (const { name: origin, number } of columns) if (generatedFrom.includes(number)) names.add(origin);
+  }
+  return names;
+}
+
+/** A foreign key to a masked column tells whether the value is there: an error, if not. */
+function refuseProbingByKey(
+  analysis: Analysis,
+  use: FromReference["use"],
+  given: readonly string[] | undefined,
+): void {
+  for (const { columns, references, referencedColumns } of use?.relation.foreignKeys ?? []) {
+    const relation = analysis.scope.catalog.relationsByOid.get(references);
+    if (relation === undefined || !(given === undefined || columns.some((name) => given.includes(name))))
+      continue;
+    const sight = analysis.sights.of(relation);
+    const hidden = sight.ok
+      ? sight.sight.columns.find(
+          ({ kind, column }) => kind !== "real" && referencedColumns.includes(column.name),
+        )
+      : undefined;
+    if (hidden === undefined) continue;
+    if (!hidden.findable) {
+      analysis.deny(
+        `role "${analysis.scope.role.name}" may not give ${use?.key} a key of ${relation.schema}.${relation.name}.${hidden.column.name}: an error would tell which values exist`,
+        "finds",
+        `Add the class "${hidden.className ?? "of this column"}" under "finds:" of ${analysis.rolePlace}.`,
+      );
+    }
+    analysis.lookups += 1;
+  }
 }
 
 /** `aggregates_only`: what stands beside a write's target could be stored or returned row by row. */
@@ -111,6 +149,11 @@ export function refuseMaskedAssignment(
   targets: readonly Node[] | undefined,
 ): void {
   refuseSubjectAssignment(analysis, { alias: "", columns: undefined, use }, targets);
+  refuseProbingByKey(
+    analysis,
+    use,
+    (targets ?? []).map((node) => (nodeOf(node)[1] as ResTarget).name ?? ""),
+  );
   for (const node of targets ?? []) {
     const { name } = nodeOf(node)[1] as ResTarget;
     const sight = use?.sight?.columns.find(({ column }) => column.name === name);

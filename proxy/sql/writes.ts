@@ -26,6 +26,7 @@ import {
   refuseSubjectAssignment,
   refuseUnmeteredCopy,
   refuseUnsummarised,
+  refusingColumns,
 } from "./write-rules.ts";
 
 /** A write whose rows, if it returns any, are its target's. */
@@ -100,6 +101,7 @@ export function merge(analysis: Analysis, body: MergeStmt, outer: Level): WriteL
   }
   const level = innerLevel(outer, ctes);
   level.references.push(target, ...aliases(target, ["old", "new"]));
+  refuseProbing(analysis, target, undefined);
   for (const node of body.mergeWhenClauses ?? [])
     refuseSubjectAssignment(analysis, target, (nodeOf(node)[1] as MergeWhenClause).targetList, node);
   const before = peopleSoFar(analysis);
@@ -225,15 +227,12 @@ function addFilter(
 function onConflict(analysis: Analysis, clause: OnConflictClause, target: FromReference, base: Level): void {
   const columns = target.columns ?? new Map();
   const level: Level = { ...base, references: [target, { alias: "excluded", columns, use: undefined }] };
-  const unique = target.use?.relation.indexes.filter((index) => index.unique) ?? [];
   const masked = new Set(
     target.use?.sight?.columns.filter(({ kind }) => kind !== "real").map(({ column }) => column.name),
   );
   // Whether a row conflicts tells whether a value exists: only on columns that are seen.
-  if (
-    clause.infer?.indexElems === undefined &&
-    unique.some((index) => index.columns.length === 0 || index.columns.some((column) => masked.has(column)))
-  ) {
+  const telling = target.use === undefined ? [] : [...refusingColumns(target.use.relation)];
+  if (clause.infer?.indexElems === undefined && telling.some((column) => masked.has(column))) {
     analysis.deny(
       `ON CONFLICT on ${target.use?.key} would tell which masked values exist`,
       "sees",

@@ -107,10 +107,10 @@ describe.each([
     ]);
   });
 
-  test("an index counts up to its first expression, without what it only includes", () => {
+  test("an index counts up to its first expression; what a condition may be made of, INCLUDEd columns too, may refuse rows", () => {
     expect(relation("odd indexes").indexes).toEqual([
       { columns: ["a"], unique: false, partial: false },
-      { columns: ["b", "a"], unique: true, partial: true },
+      { columns: ["b", "a"], unique: true, partial: true, refusesBy: ["a", "b", "c"] },
     ]);
   });
 
