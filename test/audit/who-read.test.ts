@@ -135,7 +135,11 @@ describe("given leaked people", () => {
     log.write(reading({ session: "large", subjects: hashes.slice(0, 5_000), people: 6_000 }));
     log.write(reading({ session: "next", subjects: hashes.slice(0, 5_000), people: 5_500 }));
     await log.close();
-    const { unnamed, people } = await whoRead(folder, { since: 0, until: Number.POSITIVE_INFINITY }, new Map());
+    const { unnamed, people } = await whoRead(
+      folder,
+      { since: 0, until: Number.POSITIVE_INFINITY },
+      new Map(),
+    );
     expect(people).toBe(6_000);
     // The second one came in one piece, and had more than its event names.
     expect(unnamed).toEqual([{ user: "anna", people: 500 }]);
