@@ -3,6 +3,7 @@ import type { Catalog } from "../catalog/catalog.ts";
 import { Catalogs } from "../catalog/catalogs.ts";
 import { checkAgainstCatalog } from "../policy/against-catalog.ts";
 import { describeProblem, loadPolicies, type PolicyProblem, type PolicySet } from "../policy/load.ts";
+import { checkWritableConditions } from "../sql/writable-conditions.ts";
 import { parseUpstream } from "../wire/upstream.ts";
 import { controlConnection } from "./control.ts";
 
@@ -60,7 +61,9 @@ async function checkDatabase(policies: PolicySet, uri: string): Promise<number> 
   } finally {
     await catalogs.close();
   }
-  return report(checkAgainstCatalog(policies.forDatabase(database), catalog), policies.files);
+  const policy = policies.forDatabase(database);
+  const problems = [...checkAgainstCatalog(policy, catalog), ...checkWritableConditions(policy, catalog)];
+  return report(problems, policies.files);
 }
 
 /** Prints problems as compilers do, so that editors can jump to them. */
