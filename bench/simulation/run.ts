@@ -1,6 +1,6 @@
 /**
  * A support organisation and its thieves, 90 days of them, before the guard as it is: the proxies' own code
- * and script, a real Redis, virtual time, the policy of policies/support.yaml, a fixed seed.
+ * and script, a real Redis, virtual time, the policy of bench/simulation/policy.yaml, a fixed seed.
  *
  *   npx tsc -p tsconfig.json --noEmit false --outDir dist/bench --rootDir .
  *   node dist/bench/bench/simulation/run.js [--write]
@@ -25,7 +25,7 @@ const SEED = 20_190_415;
 const FIGURES = /(<!-- figures[^>]*-->).*(<!-- end of figures -->)/s;
 
 const { values } = parseArgs({
-  options: { write: { type: "boolean" }, policy: { type: "string", default: "policies/support.yaml" } },
+  options: { write: { type: "boolean" }, policy: { type: "string", default: "bench/simulation/policy.yaml" } },
 });
 await loadParser();
 const loaded = await loadPolicies(values.policy);
