@@ -25,7 +25,10 @@ const SEED = 20_190_415;
 const FIGURES = /(<!-- figures[^>]*-->).*(<!-- end of figures -->)/s;
 
 const { values } = parseArgs({
-  options: { write: { type: "boolean" }, policy: { type: "string", default: "bench/simulation/policy.yaml" } },
+  options: {
+    write: { type: "boolean" },
+    policy: { type: "string", default: "bench/simulation/policy.yaml" },
+  },
 });
 await loadParser();
 const loaded = await loadPolicies(values.policy);
