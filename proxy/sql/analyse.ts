@@ -118,7 +118,10 @@ function refuseMovedSearchPath(statements: readonly Statement[]): void {
 function refuseHalfDone(statements: readonly Statement[], { role }: Scope): void {
   const { rows, bytes, onExcess } = role.limits;
   if (rows === undefined && bytes === undefined && role.budget.length === 0) return;
-  const first = statements.findIndex(({ limited, metering }) => limited && metering !== undefined);
+  const first = statements.findIndex(
+    ({ limited, metering }) =>
+      limited && metering !== undefined && (metering.subjects.length > 0 || metering.unknown > 0),
+  );
   if (first < 0 || statements.length === 1) return;
   const lasts = statements.some(
     ({ kind, effect }, index) =>

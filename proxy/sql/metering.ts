@@ -34,7 +34,7 @@ export function meterSelect(
 /** The rows of RETURNING are the target's; other relations that were read count as unknown people. */
 export function meterReturning(analysis: Analysis, { target, returns }: WriteLevel): Metering | undefined {
   const total = peoplePerRow(analysis);
-  if (!returns || total === undefined) return undefined;
+  if (!returns || total === undefined) return speaksInErrors(target) ? NO_PEOPLE : undefined;
   const subject = target.use?.sight?.people?.subject;
   const place = target.use && analysis.targetNames.get(target.use);
   if (subject === undefined || place === undefined) return { subjects: [], unknown: total };
@@ -44,6 +44,20 @@ export function meterReturning(analysis: Analysis, { target, returns }: WriteLev
     `, ${identity(target.alias, subject.column)} `,
   );
   return { subjects: [{ namespace: subject.namespace }], unknown: total - 1 };
+}
+
+/** MERGE's rows are made of two relations: none of them is known to be one person's. */
+export function meterMerge(analysis: Analysis, { target, returns }: WriteLevel): Metering | undefined {
+  const counted = returns ? meterUnknown(analysis) : undefined;
+  return counted ?? (speaksInErrors(target) ? NO_PEOPLE : undefined);
+}
+
+/** Gives no rows of people; and yet what the server says of it may quote a person's value. */
+export const NO_PEOPLE: Metering = { subjects: [], unknown: 0 };
+
+/** Triggers and constraints of the target work on its real values, and their errors quote them. */
+function speaksInErrors({ use }: WriteLevel["target"]): boolean {
+  return use?.sight?.people !== undefined || use?.sight?.guarded === true || use?.relation.hasRules === true;
 }
 
 /** Rows whose shape cannot be changed (COPY, EXPLAIN ANALYZE …). */

@@ -14,7 +14,7 @@ import type { Analysis, Level } from "./analysis.ts";
 import { copy } from "./copy.ts";
 import { explainOptions } from "./explain.ts";
 import { type Body, nodeOf } from "./grammar.ts";
-import { meterReturning, meterSelect, meterUnknown } from "./metering.ts";
+import { meterMerge, meterReturning, meterSelect, meterUnknown, NO_PEOPLE } from "./metering.ts";
 import type { RawStatement } from "./parse.ts";
 import { select } from "./select.ts";
 import {
@@ -121,8 +121,13 @@ function queryStatement(analysis: Analysis, type: string, body: Body, level: Lev
         undefined,
       );
     case "MergeStmt": {
-      const { returns } = merge(analysis, body as MergeStmt, level);
-      return finish(analysis, "MERGE", "write", returns ? meterUnknown(analysis) : undefined, undefined);
+      return finish(
+        analysis,
+        "MERGE",
+        "write",
+        meterMerge(analysis, merge(analysis, body as MergeStmt, level)),
+        undefined,
+      );
     }
     default:
       return undefined;
@@ -156,11 +161,9 @@ function declare(analysis: Analysis, body: DeclareCursorStmt, level: Level): Sta
 function explain(analysis: Analysis, body: ExplainStmt, raw: RawStatement, level: Level): Statement {
   const explained = inner(analysis, body.query, level);
   explainOptions(analysis, body, raw);
-  return { ...explained, command: "EXPLAIN", kind: "explain", limited: false, ...NO_METERING };
+  // A plan's lines are no people; EXPLAIN of a guarded relation never runs the statement.
+  return { ...explained, command: "EXPLAIN", kind: "explain", limited: false, metering: NO_PEOPLE };
 }
-
-/** A plan's lines are no people; EXPLAIN of a guarded relation never runs the statement. */
-const NO_METERING = { metering: { subjects: [], unknown: 0 } } as const;
 
 function utility(analysis: Analysis, type: string, body: Body, level: Level, raw: RawStatement): Utility {
   switch (type) {
