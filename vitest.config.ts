@@ -7,6 +7,8 @@ export default defineConfig({
   test: {
     include: ["test/**/*.test.ts", "policies/**/*.test.ts"],
     globalSetup: ["test/harness/servers.ts"],
+    setupFiles: ["test/harness/patience.ts"],
+    expect: { poll: { timeout: 15_000 } },
     testTimeout: 30_000,
     hookTimeout: 120_000,
     // Two cores: more workers only make real servers slower.
