@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { version } from "../version.ts";
 
 /** The last line of a chain: its number and its hash. */
@@ -23,22 +23,33 @@ const PRODUCT = `"version":"1.3.0","product":{"name":"Sluice","vendor_name":"Slu
 const HASH_FIELD = ',"hash":"'.length + 64 + '"}'.length;
 const LINK =
   /"log_name":"([\w.-]+)","sequence":(\d{1,15})\},"prev_hash":"([0-9a-f]{64})","hash":"([0-9a-f]{64})"\}$/;
+/** From "log_name" on, with a writer's name of at most 60 characters. */
 const LONGEST_LINK = 320;
 
 /**
- * Makes the next line of a chain. The hash is SHA-256 over the line's bytes up to `,"hash"`, and the hash of
- * the line before is among them, so that nobody needs a canonical form of JSON to check it.
+ * Makes the next line of a chain out of `fields`, the text of a JSON object without its closing brace. It is
+ * written into `into` at `at`, where `roomFor(fields)` bytes are free; `end` is the place behind it. The hash is
+ * SHA-256 over the line's bytes up to `,"hash"`, and the hash of the line before is among them, so that nobody
+ * needs a canonical form of JSON to check it.
  */
 export function seal(
-  fields: Readonly<Record<string, unknown>>,
+  fields: string,
   writer: string,
   head: Head,
-): { readonly line: string; readonly head: Head } {
+  into: Buffer,
+  at: number,
+): { readonly end: number; readonly head: Head } {
   const sequence = head.sequence + 1;
   const metadata = `{${PRODUCT},"log_name":"${writer}","sequence":${sequence}}`;
-  const text = `${JSON.stringify(fields).slice(0, -1)},"metadata":${metadata},"prev_hash":"${head.hash}"`;
-  const hash = createHash("sha256").update(text).digest("hex");
-  return { line: `${text},"hash":"${hash}"}\n`, head: { sequence, hash } };
+  const middle = at + into.write(`${fields},"metadata":${metadata},"prev_hash":"${head.hash}"`, at);
+  const digest = hash("sha256", into.subarray(at, middle), "hex");
+  const end = middle + into.write(`,"hash":"${digest}"}\n`, middle, "latin1");
+  return { end, head: { sequence, hash: digest } };
+}
+
+/** How many bytes the line of these fields takes at most: UTF-8 has three for one UTF-16 unit. */
+export function roomFor(fields: string): number {
+  return 3 * fields.length + PRODUCT.length + LONGEST_LINK;
 }
 
 /** Reads the end of a line (without its line feed); undefined when it is not one of ours. */
@@ -52,5 +63,5 @@ export function linkOf(line: Buffer): Link | undefined {
 /** Whether the line still is what was hashed when it was written. */
 export function isIntact(line: Buffer, link: Link): boolean {
   const hashed = line.subarray(0, line.length - HASH_FIELD);
-  return createHash("sha256").update(hashed).digest("hex") === link.hash;
+  return hash("sha256", hashed, "hex") === link.hash;
 }

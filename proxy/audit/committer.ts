@@ -7,7 +7,8 @@ import { syncFolder } from "./segments.ts";
 export interface Batch {
   /** The segment's file name. */
   readonly name: string;
-  readonly lines: readonly string[];
+  /** The lines: of each piece of memory its first `length` bytes. */
+  readonly pieces: readonly { readonly memory: Buffer; readonly length: number }[];
   /** How many of the lines are events, not records. */
   readonly events: number;
   /** Where the chain stands after the last line. */
@@ -55,7 +56,7 @@ export class Committer {
     const handle =
       this.#segment?.name === batch.name ? await this.#reopened(batch.name) : await this.#begun(batch.name);
     const start = this.#segment?.synced ?? 0;
-    const bytes = Buffer.from(batch.lines.join(""));
+    const bytes = Buffer.concat(batch.pieces.map(({ memory, length }) => memory.subarray(0, length)));
     for (let written = 0; written < bytes.length; ) {
       const result = await handle.write(bytes, written, bytes.length - written, start + written);
       written += result.bytesWritten;

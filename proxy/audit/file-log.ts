@@ -7,7 +7,7 @@ import { Committer } from "./committer.ts";
 import type { AuditEvent, AuditLog } from "./event.ts";
 import { createFingerprint } from "./fingerprint.ts";
 import { type AuditKeys, auditKeys } from "./keys.ts";
-import { ocsfFields } from "./ocsf.ts";
+import { ocsfText } from "./ocsf.ts";
 import { codeOf } from "./problem.ts";
 import { recover } from "./recover.ts";
 import { dropOld } from "./retention.ts";
@@ -139,7 +139,7 @@ class FileLog implements AuditLog {
     }
     const now = this.#now();
     this.#sayLosses(now);
-    this.#queue.event(ocsfFields(event, this.#fingerprint), now);
+    this.#queue.event(ocsfText(event, this.#fingerprint), now);
     if (this.#committing === undefined && this.#retry === undefined) this.#soon();
   }
 

@@ -1,6 +1,7 @@
-import { type Head, seal } from "./chain.ts";
+import { type Head, roomFor, seal } from "./chain.ts";
 import type { Batch } from "./committer.ts";
 import type { AuditKeys } from "./keys.ts";
+import { openText } from "./ocsf.ts";
 import { footer, type LogRecord, recordFields } from "./records.ts";
 import type { OpenSegment } from "./recover.ts";
 import { dayOf, segmentName } from "./segments.ts";
@@ -26,10 +27,16 @@ interface Segment {
   bytes: number;
 }
 
+/** Memory whose first `length` bytes are lines. */
+interface Piece {
+  readonly memory: Buffer;
+  length: number;
+}
+
 /** Lines of one segment that wait. */
 interface Group {
   readonly name: string;
-  readonly lines: string[];
+  readonly pieces: Piece[];
   events: number;
   bytes: number;
   head: Head;
@@ -38,6 +45,8 @@ interface Group {
 
 /** More goes to disk in several writes, so that the first of it is not held up by the last. */
 const BATCH_BYTES = 4 * 1024 * 1024;
+/** Lines wait as bytes: strings that live until the disk has them would be copied by the garbage collector. */
+const PIECE_BYTES = 64 * 1024;
 
 /**
  * The chain in memory: numbers and links each line as it comes, sees where a segment ends, and gives out what
@@ -77,14 +86,16 @@ export class SegmentQueue {
     return this.#groups.length === 0 && this.#taken === undefined;
   }
 
-  /** Characters that wait: near enough to bytes to bound them. */
+  /** Bytes that wait. Asked at each event. */
   get bytes(): number {
-    return this.#waiting.reduce((sum, group) => sum + group.bytes, 0);
+    let sum = this.#taken?.bytes ?? 0;
+    for (const group of this.#groups) sum += group.bytes;
+    return sum;
   }
 
   /** Events that wait. */
   get events(): number {
-    return this.#waiting.reduce((sum, group) => sum + group.events, 0);
+    return this.#groups.reduce((sum, group) => sum + group.events, this.#taken?.events ?? 0);
   }
 
   /** Closes what is open and begins a segment. */
@@ -97,7 +108,8 @@ export class SegmentQueue {
     this.#append({ kind: "segment opened", segment: number, signedBy: this.#options.keys.id }, now);
   }
 
-  event(fields: Readonly<Record<string, unknown>>, now: number): void {
+  /** `fields` is the text of a JSON object without its closing brace. */
+  event(fields: string, now: number): void {
     this.#rotate(now);
     this.#line(fields);
     const group = this.#groups.at(-1);
@@ -132,10 +144,6 @@ export class SegmentQueue {
     this.#taken = undefined;
   }
 
-  get #waiting(): readonly Group[] {
-    return this.#taken === undefined ? this.#groups : [this.#taken, ...this.#groups];
-  }
-
   #rotate(now: number): void {
     const segment = this.#segment;
     if (segment === undefined || segment.bytes >= this.#options.segmentBytes || segment.day !== dayOf(now)) {
@@ -144,27 +152,36 @@ export class SegmentQueue {
   }
 
   #append(record: LogRecord, now: number): void {
-    this.#line(recordFields(record, now));
+    this.#line(openText(recordFields(record, now)));
   }
 
-  #line(fields: Readonly<Record<string, unknown>>): void {
+  #line(fields: string): void {
     const segment = this.#segment;
     if (segment === undefined) throw new Error("no audit segment is open");
-    const { line, head } = seal(fields, this.#options.writer, this.#head);
+    const group = this.#groupFor(segment.name);
+    const piece = pieceFor(group, roomFor(fields));
+    const { end, head } = seal(fields, this.#options.writer, this.#head, piece.memory, piece.length);
     this.#head = head;
     segment.count += 1;
-    segment.bytes += line.length;
-    const group = this.#groupFor(segment.name);
-    group.lines.push(line);
-    group.bytes += line.length;
+    segment.bytes += end - piece.length;
+    group.bytes += end - piece.length;
     group.head = head;
+    piece.length = end;
   }
 
   #groupFor(name: string): Group {
     const last = this.#groups.at(-1);
     if (last?.name === name && last.bytes < BATCH_BYTES) return last;
-    const group: Group = { name, lines: [], events: 0, bytes: 0, head: this.#head, closes: false };
+    const group: Group = { name, pieces: [], events: 0, bytes: 0, head: this.#head, closes: false };
     this.#groups.push(group);
     return group;
   }
+}
+
+function pieceFor(group: Group, bytes: number): Piece {
+  const last = group.pieces.at(-1);
+  if (last !== undefined && last.memory.length - last.length >= bytes) return last;
+  const piece = { memory: Buffer.allocUnsafeSlow(Math.max(bytes, PIECE_BYTES)), length: 0 };
+  group.pieces.push(piece);
+  return piece;
 }
