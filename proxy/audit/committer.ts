@@ -17,6 +17,11 @@ export interface Batch {
   readonly closes: boolean;
 }
 
+/** The lines as text, each with its line feed. A line does not reach over two pieces of memory. */
+export function linesIn({ pieces }: Batch): readonly string[] {
+  return pieces.flatMap(({ memory, length }) => memory.toString("utf8", 0, length).split(/(?<=\n)/));
+}
+
 /**
  * Puts batches on disk, one after the other: a write and an fdatasync each, however many lines there are.
  * A batch that failed is written again at the place where it should stand, whatever the failed attempt left

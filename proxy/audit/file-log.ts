@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { Log } from "../log.ts";
 import { type AnchorSink, makeAnchor } from "./anchor.ts";
 import { Chores } from "./chores.ts";
-import { Committer } from "./committer.ts";
+import { Committer, linesIn } from "./committer.ts";
 import type { AuditEvent, AuditLog } from "./event.ts";
 import { createFingerprint } from "./fingerprint.ts";
 import { type AuditKeys, auditKeys } from "./keys.ts";
@@ -239,7 +239,8 @@ class FileLog implements AuditLog {
       clearTimeout(impatient);
     }
     this.#queue.done();
-    this.#options.onDurable?.(batch.lines);
+    const { onDurable } = this.#options;
+    if (onDurable !== undefined) onDurable(linesIn(batch));
     if (batch.closes) this.#compress(batch.name);
   }
 

@@ -32,9 +32,11 @@ export async function openAudit(
       segmentBytes: settings.auditSegment,
       ...(settings.auditRetention === undefined ? {} : { retentionDays: settings.auditRetention }),
       ...(anchors === undefined ? {} : { anchor: anchorsTo(anchors, log) }),
-      onDurable: (lines) => {
-        for (const sink of sinks) sink.offer(lines);
-      },
+      ...(sinks.length > 0 && {
+        onDurable: (lines: readonly string[]) => {
+          for (const sink of sinks) sink.offer(lines);
+        },
+      }),
     });
     const audit = withBackPressure(files, sinks, settings.auditSinkWait);
     return anchors === undefined ? audit : closingAlso(audit, () => anchors.disconnect());

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import fc from "fast-check";
 import { beforeAll, beforeEach, expect, test } from "vitest";
 import { segmentName } from "../../proxy/audit/segments.ts";
 import { loadParser } from "../../proxy/sql/parse.ts";
@@ -149,4 +150,33 @@ test("alerts, measures and forgetting have their own kind, severity and actor, a
     activity_id: 7,
     unmapped: { kind: "people forgotten", people: 2 },
   });
+});
+
+test("whatever characters names, statements and people are made of, the line is JSON that gives them back", async () => {
+  const name = fc.string({ unit: "binary" });
+  const names = fc.array(name, { maxLength: 3 });
+  const texts = fc.record({
+    user: name,
+    role: name,
+    application: name,
+    statement: name,
+    rule: name,
+    policy: name,
+  });
+  const lists = fc.record({ relations: names, masked: names, subjects: names });
+  const { log } = await openLog(folder);
+  await fc.assert(
+    fc.asyncProperty(texts, lists, async (text, list) => {
+      log.write(reading({ ...text, ...list }));
+      await log.flush();
+      expect((await entriesOf(folder)).at(-1)).toMatchObject({
+        actor: { user: { name: text.user, groups: [{ name: text.role }] }, app_name: text.application },
+        query_info: { query_string: text.statement },
+        firewall_rule: { name: text.rule },
+        policy: { uid: text.policy },
+        unmapped: list,
+      });
+    }),
+    { numRuns: 200 },
+  );
 });
