@@ -36,7 +36,7 @@ export class Announcements {
     const { head } = replies;
     if (head?.quiet === true) return;
     const judged = head !== undefined && "judged" in head ? head.judged : undefined;
-    toClient.send(redactError(frame, tellingOf(judged, decodeError(frame).get("C") ?? "")));
+    toClient.send(redactError(frame, tellingOf(judged, decodeError(frame))));
   }
 
   /** A guarded role may not LISTEN; a payload could hold anything. */

@@ -97,9 +97,10 @@ export class Failures {
   }
 
   #tell(frame: Frame, refusal: Refusal | undefined, judged: Judged | undefined): void {
-    const sqlstate = decodeError(frame).get("C") ?? "";
     const message =
-      refusal === undefined ? redactError(frame, tellingOf(judged, sqlstate)) : errorResponse(refusal);
+      refusal === undefined
+        ? redactError(frame, tellingOf(judged, decodeError(frame)))
+        : errorResponse(refusal);
     this.#exchange.toClient.send(message);
   }
 

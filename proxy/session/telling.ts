@@ -1,5 +1,5 @@
 import { mapPosition } from "../sql/position.ts";
-import type { Telling } from "../wire/errors.ts";
+import type { ErrorFields, Telling } from "../wire/errors.ts";
 import type { Judged } from "./judging.ts";
 
 /**
@@ -7,12 +7,48 @@ import type { Judged } from "./judging.ts";
  * can be a value that the role sees in the clear, of a person whom nobody has counted: `name::int` would read
  * one person for each error.
  */
-export function tellingOf(judged: Judged | undefined, sqlstate: string): Telling {
+export function tellingOf(judged: Judged | undefined, fields: ErrorFields): Telling {
+  const guarded = judged !== undefined && readsPeople(judged) ? judged : undefined;
+  const sqlstate = fields.get("C") ?? "";
   return {
     position: (at) => positionIn(judged, at),
-    message: (text) =>
-      judged !== undefined && readsPeople(judged) ? withheld(text, sqlstate, judged.text) : text,
+    message: (text) => {
+      if (guarded === undefined) return text;
+      return isRaised(fields)
+        ? "an exception of the database's own code"
+        : withheld(text, sqlstate, guarded.text);
+    },
+    tells: (code, text) => guarded === undefined || tells(code, text, fields, guarded),
   };
+}
+
+/** RAISE and its like in other languages put into an error whatever their author likes. */
+function isRaised(fields: ErrorFields): boolean {
+  return fields.get("F")?.startsWith("pl") === true;
+}
+
+/**
+ * The parser's own errors have a position, which no function can give. Others name what the catalog knows; of
+ * constraints it knows no names, so these must at least look like one.
+ */
+function tells(code: string, text: string, fields: ErrorFields, { scope }: Judged): boolean {
+  if (fields.has("P")) return true;
+  const { schemas, relationsByName, typesByName } = scope.catalog;
+  const relations = relationsByName.get(fields.get("t") ?? "") ?? [];
+  switch (code) {
+    case "s":
+      return schemas.has(text);
+    case "t":
+      return relationsByName.has(text);
+    case "c":
+      return relations.some(({ columns }) => columns.some(({ name }) => name === text));
+    case "d":
+      return typesByName.has(text);
+    case "n":
+      return !isRaised(fields) && relations.length > 0 && /^\w+$/.test(text);
+    default:
+      return false;
+  }
 }
 
 function readsPeople({ verdict }: Judged): boolean {

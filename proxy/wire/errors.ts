@@ -46,7 +46,8 @@ function told(type: number, refusal: Refusal): Buffer {
  * and its position can hold whole rows ("Failing row contains …") or our own rewritten text; so may fields
  * that later versions add. The message can quote a value that the statement worked on, as the role sees it.
  */
-const TOLD = new Set(Buffer.from("SVCHstcdnFLR"));
+const TOLD = new Set(Buffer.from("SVCFLR"));
+const ASKED = new Set(Buffer.from("Hstcdn"));
 const MESSAGE = 0x4d; // M
 const POSITION = 0x50; // P
 
@@ -55,6 +56,8 @@ export interface Telling {
   /** A character of the text that the server got, as one of the client's own; undefined leaves the position out. */
   position(at: number): number | undefined;
   message(text: string): string;
+  /** Whether a HINT (H) or a name (s, t, c, d, n) is told at all. */
+  tells(code: string, text: string): boolean;
 }
 
 /** The server's ErrorResponse or NoticeResponse as a guarded session may see it. */
@@ -69,6 +72,9 @@ export function redactError(frame: Frame, telling: Telling): Buffer {
     const zero = body.skipString();
     if (TOLD.has(code)) {
       kept.push(buffer.subarray(at, zero + 1));
+    } else if (ASKED.has(code)) {
+      const text = buffer.toString("utf8", at + 1, zero);
+      if (telling.tells(String.fromCharCode(code), text)) kept.push(buffer.subarray(at, zero + 1));
     } else if (code === MESSAGE) {
       kept.push(cstring(`M${telling.message(buffer.toString("utf8", at + 1, zero))}`));
     } else if (code === POSITION) {

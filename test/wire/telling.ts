@@ -1,6 +1,6 @@
 import type { Telling } from "../../proxy/wire/errors.ts";
 
-/** Positions mapped as said, messages as they come. */
+/** Positions mapped as said, all else as it comes. */
 export function plainly(position: Telling["position"]): Telling {
-  return { position, message: (text) => text };
+  return { position, message: (text) => text, tells: () => true };
 }
