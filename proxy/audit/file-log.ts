@@ -238,9 +238,11 @@ class FileLog implements AuditLog {
     } finally {
       clearTimeout(impatient);
     }
-    this.#queue.done();
     const { onDurable } = this.#options;
-    if (onDurable !== undefined) onDurable(linesIn(batch));
+    // Afterwards the memory of the lines is the next batch's.
+    const lines = onDurable === undefined ? [] : linesIn(batch);
+    this.#queue.done();
+    onDurable?.(lines);
     if (batch.closes) this.#compress(batch.name);
   }
 

@@ -60,6 +60,8 @@ export class SegmentQueue {
   #segment: Segment | undefined;
   readonly #groups: Group[] = [];
   #taken: Group | undefined;
+  /** Memory of a batch that is on disk, for the next. */
+  #spare: Buffer | undefined;
 
   constructor(options: SegmentQueueOptions) {
     this.#options = options;
@@ -138,9 +140,12 @@ export class SegmentQueue {
     return this.#taken;
   }
 
-  /** The batch that was taken last is on disk. */
+  /** The batch that was taken last is on disk, and nobody looks at its memory any more. */
   done(): void {
-    if (this.#taken !== undefined) this.#durable = this.#taken.head;
+    const taken = this.#taken;
+    if (taken === undefined) return;
+    this.#durable = taken.head;
+    this.#spare ??= taken.pieces.find(({ memory }) => memory.length === PIECE_BYTES)?.memory;
     this.#taken = undefined;
   }
 
@@ -159,7 +164,7 @@ export class SegmentQueue {
     const segment = this.#segment;
     if (segment === undefined) throw new Error("no audit segment is open");
     const group = this.#groupFor(segment.name);
-    const piece = pieceFor(group, roomFor(fields));
+    const piece = this.#pieceFor(group, roomFor(fields));
     const { end, head } = seal(fields, this.#options.writer, this.#head, piece.memory, piece.length);
     this.#head = head;
     segment.count += 1;
@@ -176,12 +181,21 @@ export class SegmentQueue {
     this.#groups.push(group);
     return group;
   }
-}
 
-function pieceFor(group: Group, bytes: number): Piece {
-  const last = group.pieces.at(-1);
-  if (last !== undefined && last.memory.length - last.length >= bytes) return last;
-  const piece = { memory: Buffer.allocUnsafeSlow(Math.max(bytes, PIECE_BYTES)), length: 0 };
-  group.pieces.push(piece);
-  return piece;
+  #pieceFor(group: Group, bytes: number): Piece {
+    const last = group.pieces.at(-1);
+    if (last !== undefined && last.memory.length - last.length >= bytes) return last;
+    const piece = { memory: this.#memoryFor(bytes), length: 0 };
+    group.pieces.push(piece);
+    return piece;
+  }
+
+  #memoryFor(bytes: number): Buffer {
+    const spare = this.#spare;
+    if (bytes > PIECE_BYTES || spare === undefined) {
+      return Buffer.allocUnsafeSlow(Math.max(bytes, PIECE_BYTES));
+    }
+    this.#spare = undefined;
+    return spare;
+  }
 }

@@ -1,6 +1,6 @@
 import type { SessionEvent, StatementEvent } from "../audit/event.ts";
 import { canaryKey } from "../policy/policy.ts";
-import type { Verdict } from "../sql/verdict.ts";
+import type { Statement, Verdict } from "../sql/verdict.ts";
 import type { Refusal } from "../wire/refusal.ts";
 import type { Established } from "./established.ts";
 import type { Judged } from "./judging.ts";
@@ -12,6 +12,8 @@ type Decision = Pick<StatementEvent, "decision" | "sqlstate" | "rule">;
 
 /** A verdict belongs to one text, byte for byte: its normalised form is made once. */
 const normalised = new WeakMap<Verdict, string>();
+/** What a statement reads and writes, each once. */
+const relations = new WeakMap<Statement, readonly string[]>();
 
 /** What a session leaves in the audit log and in the metrics: one event for each statement that was decided. */
 export class Trace {
@@ -147,7 +149,7 @@ export class Trace {
       application: this.#established.parameters.get("application_name") ?? this.#established.application,
       command: statement.command,
       statement: this.#text(judged),
-      relations: [...new Set([...shape.reads, ...shape.writes])],
+      relations: relationsOf(shape),
       masked: shape.masked,
       lookups: shape.lookups,
       ...decision,
@@ -168,6 +170,15 @@ export class Trace {
     }
     return known;
   }
+}
+
+function relationsOf(statement: Statement): readonly string[] {
+  let known = relations.get(statement);
+  if (known === undefined) {
+    known = [...new Set([...statement.reads, ...statement.writes])];
+    relations.set(statement, known);
+  }
+  return known;
 }
 
 function decisionOf({ cut, truncated, shape }: Run): Decision {
