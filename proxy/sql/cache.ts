@@ -1,7 +1,8 @@
 import { LRUCache } from "lru-cache";
 import { refuse } from "../wire/refusal.ts";
 import { analyse, type OnLeftover } from "./analyse.ts";
-import type { Scope } from "./scope.ts";
+import { isUnrestricted, type Scope } from "./scope.ts";
+import { isShareable, shapeOf } from "./shape.ts";
 import type { Verdict } from "./verdict.ts";
 
 /** Verdicts of one scope weigh this much at most (bytes of their texts). */
@@ -17,7 +18,8 @@ export interface CacheEvents {
 
 /**
  * Verdicts by the statement's exact bytes and the scope. Two texts with one fingerprint can mean two things, so
- * nothing less than the bytes is a key.
+ * for a guarded role nothing less than the bytes is a key. Of an unrestricted role nothing is judged: what is
+ * noted of its statements hangs on no literal, and texts that differ in nothing else share it.
  */
 export class VerdictCache {
   readonly #events: CacheEvents;
@@ -41,13 +43,16 @@ export class VerdictCache {
     }
     // latin1 keeps every byte as one character: the cheapest exact key.
     const key = sql.toString("latin1");
-    const known = verdicts.get(key);
+    let known = verdicts.get(key);
+    // A text with a shape is ASCII, the same in latin1 and UTF-8.
+    const shape = known === undefined && isUnrestricted(scope.role) ? shapeOf(key) : undefined;
+    if (shape !== undefined) known = verdicts.get(shape);
     this.#events.onLookup(known !== undefined);
     if (known !== undefined) return known;
     const start = performance.now();
     const verdict = this.#analyse(sql, scope);
     this.#events.onAnalysed((performance.now() - start) / 1000);
-    verdicts.set(key, verdict);
+    verdicts.set(shape !== undefined && isShareable(key) ? shape : key, verdict);
     return verdict;
   }
 

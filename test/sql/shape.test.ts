@@ -1,0 +1,150 @@
+import fc from "fast-check";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { VerdictCache } from "../../proxy/sql/cache.ts";
+import { loadParser, normalise } from "../../proxy/sql/parse.ts";
+import { plainTokens } from "../../proxy/sql/plain-tokens.ts";
+import type { Scope } from "../../proxy/sql/scope.ts";
+import { isShareable, shapeOf } from "../../proxy/sql/shape.ts";
+import { survey } from "../../proxy/sql/survey.ts";
+import { readCorpus } from "./corpus.ts";
+import { type Judged, openJudged } from "./judged.ts";
+
+let judge: Judged;
+let app: Scope;
+beforeAll(async () => {
+  await loadParser();
+  judge = await openJudged();
+  app = judge.scope("helpdesk_app");
+});
+afterAll(() => judge.close());
+
+/** Statements in which literals stand at places of every sort. */
+const STATEMENTS = [
+  "SELECT abalance FROM pgbench_accounts WHERE aid = 1;",
+  "SELECT * FROM customers WHERE id = 7 AND name = 'it''s' AND id <> -3 LIMIT 10 OFFSET 5",
+  "select c.id, 'x' as \"odd name\" from customers c join tickets t on t.customer_id = c.id order by 1, 2 desc",
+  "SELECT name, count(*) FROM customers GROUP BY 1 HAVING count(*) > 5.5",
+  "WITH a AS (SELECT 1 AS n), b AS (SELECT n + 2 FROM a) SELECT * FROM a, b WHERE n IN (1, 2, 3)",
+  "INSERT INTO tickets (id, subject) VALUES (1, 'a'), (2, 'b') ON CONFLICT (id) DO UPDATE SET subject = 'c'",
+  "UPDATE customers SET name = 'Ada', phone = NULL WHERE id = 12345678901 RETURNING id",
+  "DELETE FROM tickets WHERE created_at < now() - interval '1 day' AND subject LIKE 'a%' ESCAPE '!'",
+  "SELECT CAST('5' AS numeric(10, 2)), '1'::varchar(5), interval '1' day, interval(3) '2', date '2024-01-01'",
+  "SELECT CAST(id AS float(20)), float '1.5' FROM customers",
+  "SELECT * FROM customers TABLESAMPLE bernoulli (10) REPEATABLE (1) FETCH FIRST 3 ROWS ONLY",
+  "SELECT set_config('search_path', 'evil', false), pg_sleep(1), extract('year' from created_at) FROM customers",
+  "SELECT * FROM JSON_TABLE('[1]', '$[*]' COLUMNS (a int PATH '$', b text PATH '$.b')) j, customers",
+  "SELECT xmlelement(name a, 'x'), json_value('{}', '$.a' DEFAULT 5 ON EMPTY), a[1:2] FROM customers, tickets",
+  "SELECT $1 + 5, $2 FROM customers WHERE id = 3 AND name = $3",
+  "VALUES (1, 'a'), (2, 'b')",
+  "SELECT 1 INTO evidence FROM customers",
+  "SELECT name FROM customers WHERE id = 1 FOR UPDATE",
+];
+
+const literal = {
+  string: fc.string({ unit: fc.constantFrom(..."abc 'A%_,;()$1-/*".split("")) }).map(quoted),
+  integer: fc.oneof(fc.integer({ min: 0, max: 100 }), fc.integer({ min: 0, max: 999_999_999 })).map(String),
+  number: fc.tuple(fc.nat(999), fc.nat(9_999)).map(([whole, part]) => `${whole}.${part}`),
+};
+
+function quoted(text: string): string {
+  return `'${text.replaceAll("'", "''")}'`;
+}
+
+/** The same statement with other literals. */
+function withOthers(sql: string): fc.Arbitrary<string> {
+  const tokens = plainTokens(sql) ?? [];
+  const parts = tokens.map(({ text }, index) => {
+    const between = sql.slice(tokens[index - 1]?.end ?? 0, tokens[index]?.start);
+    return otherOf(text).map((other) => between + other);
+  });
+  const rest = sql.slice(tokens.at(-1)?.end ?? 0);
+  return fc.tuple(...parts).map((texts) => texts.join("") + rest);
+}
+
+function otherOf(token: string): fc.Arbitrary<string> {
+  if (token.startsWith("'")) return literal.string;
+  if (!/^\d/.test(token)) return fc.constant(token);
+  return token.length < 10 && !token.includes(".") ? literal.integer : literal.number;
+}
+
+/** What the log and the metrics have of a statement. */
+function noted(sql: string) {
+  return { statements: survey(sql, app), text: normalise(sql) };
+}
+
+function expectNoDifference(sql: string, runs: number): void {
+  if (shapeOf(sql) === undefined || !isShareable(sql)) return;
+  const own = noted(sql);
+  fc.assert(
+    fc.property(withOthers(sql), (other) => {
+      // Two strings that came to stand side by side, say: other tokens.
+      if (shapeOf(other) !== shapeOf(sql)) return;
+      expect(noted(other)).toEqual(own);
+    }),
+    { numRuns: runs },
+  );
+}
+
+test.each(STATEMENTS)("whatever its literals, the same is noted of %s", (sql) => {
+  expectNoDifference(sql, 300);
+});
+
+test("so it is for what real clients send and Postgres tries itself with", async (context) => {
+  const statements = [...((await readCorpus("clients")) ?? []), ...((await readCorpus("regress")) ?? [])];
+  context.skip(statements.length === 0, "the corpus is not here");
+  const shared = statements.filter(({ sql }) => shapeOf(sql) !== undefined && isShareable(sql));
+  expect(shared.length).toBeGreaterThan(1_000);
+  for (const { sql } of shared) expectNoDifference(sql, 3);
+}, 120_000);
+
+test("an application that asks for one customer after the other is analysed once", () => {
+  const lookups: boolean[] = [];
+  const cache = new VerdictCache({
+    onLookup: (hit) => lookups.push(hit),
+    onAnalysed: () => {},
+    onLeftover: () => {},
+  });
+  const ask = (sql: string, scope: Scope) => cache.judge(Buffer.from(sql), scope);
+  const first = ask("SELECT name FROM customers WHERE id = 1", app);
+  expect(ask("SELECT name FROM customers WHERE id = 22222", app)).toBe(first);
+  expect(lookups).toEqual([false, true]);
+  // Another kind of number, other spaces, another table: other texts.
+  for (const other of [
+    "SELECT name FROM customers WHERE id = 2.5",
+    "SELECT name FROM customers  WHERE id = 1",
+    "SELECT name FROM tickets WHERE id = 1",
+  ]) {
+    expect(ask(other, app)).not.toBe(first);
+  }
+});
+
+test("of a guarded role each text is judged by itself", () => {
+  const cache = new VerdictCache({ onLookup: () => {}, onAnalysed: () => {}, onLeftover: () => {} });
+  const agent = judge.scope("anna");
+  const asked = ["1", "2"].map((id) =>
+    cache.judge(Buffer.from(`SELECT name, email FROM customers WHERE id = ${id}`), agent),
+  );
+  expect(asked[0]).not.toBe(asked[1]);
+  expect(
+    asked.map((verdict) => verdict.kind === "rewrite" && verdict.sql.toString().endsWith("id = 2")),
+  ).toEqual([false, true]);
+});
+
+test("a literal that stays in the log's text keeps the text from being shared", () => {
+  const path = "SELECT * FROM JSON_TABLE('[1]', '$[*]' COLUMNS (a int PATH '$.secret')) j";
+  expect(normalise(path).includes("secret")).toBe(!isShareable(path));
+});
+
+test.each([
+  "SELECT 1; SELECT 2",
+  "SET search_path = 'a'",
+  "COPY customers TO '/tmp/x'",
+  "DO 'BEGIN END'",
+  "SELECT E'a\\'b'",
+  "SELECT 'a' /* b */",
+  "SELECT CAST(1.5 AS float(20))",
+  "SELECT 'é'",
+  "SELECT name FROM customers",
+])("%s has no shape", (sql) => {
+  expect(shapeOf(sql)).toBeUndefined();
+});
