@@ -10,8 +10,10 @@ export interface Metrics {
   sessionClosed(database: string): void;
   /** reason: password, no_role, timeout, protocol, upstream. */
   loginFailed(reason: string): void;
-  /** Statement decisions, refusals by SQLSTATE, rows, bytes, people, duration. */
+  /** Statement decisions, refusals by SQLSTATE, rows, bytes, people. */
   statement(event: StatementEvent): void;
+  /** What takes a session's statements' durations, in seconds: got once, called for each. */
+  durations(database: string): (seconds: number) => void;
   verdictCache(hit: boolean): void;
   /** Seconds of analysis (cache misses). */
   analysed(seconds: number): void;
@@ -125,7 +127,8 @@ function statementNumbers(registry: Registry, label: DatabaseLabel) {
     statement(event: StatementEvent) {
       const { role, decision } = event;
       const database = label(event.database);
-      statements(1, database, role, COMMANDS.has(event.command) ? event.command : "OTHER", decision);
+      const command = COMMANDS.has(event.command) ? event.command : "OTHER";
+      statements(event.count ?? 1, database, role, command, decision);
       if (decision === "refuse" || decision === "cut") {
         denials(1, database, role, SQLSTATES.has(event.sqlstate ?? "") ? (event.sqlstate ?? "") : "other");
       }
@@ -133,8 +136,8 @@ function statementNumbers(registry: Registry, label: DatabaseLabel) {
       bytes(event.bytes, database, role);
       people(event.people, database, role);
       lookups(event.lookups, database, role);
-      duration(event.duration / 1000, database);
     },
+    durations: (database: string) => duration(label(database)),
   };
 }
 
@@ -155,7 +158,7 @@ function analysisNumbers(registry: Registry) {
   left(0);
   return {
     verdictCache: (hit: boolean) => cache(1, hit ? "hit" : "miss"),
-    analysed: (seconds: number) => overhead(seconds, "analysis"),
+    analysed: overhead("analysis"),
     verificationFailed: () => left(1),
   };
 }
@@ -264,19 +267,14 @@ function grow({ next }: Branch, value: string): Branch {
   return branch;
 }
 
-/** A histogram with one label, whose children are made once. */
+/** A histogram with one label; what it gives for a label's value is to be kept. */
 function histogram(
   registry: Registry,
   config: { name: string; help: string; labelNames: [string]; buckets: number[] },
-): (value: number, label: string) => void {
+): (label: string) => (value: number) => void {
   const whole = new Histogram({ ...config, registers: [registry] });
-  const children = new Map<string, ReturnType<typeof whole.labels>>();
-  return (value, label) => {
-    let child = children.get(label);
-    if (child === undefined) {
-      child = whole.labels(label);
-      children.set(label, child);
-    }
-    child.observe(value);
+  return (label) => {
+    const child = whole.labels(label);
+    return (value) => child.observe(value);
   };
 }

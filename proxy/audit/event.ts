@@ -26,8 +26,12 @@ export interface StatementEvent {
   /** Keyed hashes of the people read (never the values), at most 5,000; `people` has the number. */
   readonly subjects: readonly string[];
   readonly people: number;
-  /** Milliseconds from the client's message to the end of the reply. */
+  /** Milliseconds from the client's message to the end of the reply; of several executions the sum. */
   readonly duration: number;
+  /** How often it was run, where one event speaks of several executions in a row: all sums are of all of them. */
+  readonly count?: number;
+  /** Of several executions: when the first of them had ended, Unix time in milliseconds. */
+  readonly startTime?: number;
 }
 
 /** Rows of a statement that still runs: they leave in pieces, and each is on record first. Its own event has the sums. */

@@ -81,6 +81,7 @@ function statementText(event: StatementEvent | RowsEvent, fingerprint: Fingerpri
   const activity = ACTIVITY_OF_COMMAND.get(event.command) ?? ACTIVITY.query;
   const uid = event.statement === "" ? undefined : fingerprint(event.statement);
   const [only] = relations.length === 1 ? relations : [];
+  const { count, startTime = event.time } = event;
   return (
     `{"time":${Math.trunc(event.time)},"actor":{"user":{"name":${quoted(event.user)},` +
     `"groups":[{"name":${quoted(event.role)}}]},"session":{"uid":${quoted(event.session)}},` +
@@ -90,7 +91,8 @@ function statementText(event: StatementEvent | RowsEvent, fingerprint: Fingerpri
     `"class_uid":6005,"category_uid":6,"activity_id":${activity},"type_uid":${600500 + activity},` +
     `"severity_id":${failed ? MEDIUM : INFORMATIONAL},"status_id":${failed ? FAILURE : SUCCESS},` +
     `${sqlstate === undefined ? "" : `"status_code":${quoted(sqlstate)},`}"action_id":${ACTION[decision]},` +
-    `"duration":${Math.round(event.duration)},"src_endpoint":${endpointText(event.client)},` +
+    `"duration":${Math.round(event.duration)},` +
+    `${count === undefined ? "" : `"count":${count},"start_time":${Math.trunc(startTime)},`}"src_endpoint":${endpointText(event.client)},` +
     `"database":{"name":${quoted(event.database)}},` +
     `${only === undefined ? "" : `"table":{"name":${quoted(only)}},`}` +
     `"query_info":{"name":${quoted(event.command)},"query_string":${quoted(event.statement)},` +

@@ -1,17 +1,18 @@
 import type { SessionEvent, StatementEvent } from "../audit/event.ts";
 import { canaryKey } from "../policy/policy.ts";
-import type { Statement, Verdict } from "../sql/verdict.ts";
+import type { Statement } from "../sql/verdict.ts";
 import type { Refusal } from "../wire/refusal.ts";
 import type { Established } from "./established.ts";
 import type { Judged } from "./judging.ts";
 import type { SessionParts } from "./parts.ts";
 import { leavesTrace } from "./recording.ts";
+import type { Repeated } from "./repetitions.ts";
 import type { Run } from "./run.ts";
 
 type Decision = Pick<StatementEvent, "decision" | "sqlstate" | "rule">;
 
-/** A verdict belongs to one text, byte for byte: its normalised form is made once. */
-const normalised = new WeakMap<Verdict, string>();
+/** A verdict's statements belong to texts with one normalised form, which is made once. */
+const normalised = new WeakMap<readonly Statement[], string>();
 /** What a statement reads and writes, each once. */
 const relations = new WeakMap<Statement, readonly string[]>();
 
@@ -19,6 +20,7 @@ const relations = new WeakMap<Statement, readonly string[]>();
 export class Trace {
   readonly #established: Established;
   readonly #parts: SessionParts;
+  readonly #took: (seconds: number) => void;
   #isDue = false;
   /** Decoys that this session was told of for: once each. */
   readonly #canaries = new Set<string>();
@@ -26,6 +28,7 @@ export class Trace {
   constructor(established: Established, parts: SessionParts) {
     this.#established = established;
     this.#parts = parts;
+    this.#took = parts.metrics.durations(established.database);
   }
 
   /** A statement has been answered; `sqlstate` when the answer was an error of the server's. */
@@ -41,14 +44,13 @@ export class Trace {
     const { recorded, rows, bytes, people } = run;
     if (rows === recorded.rows || !this.#expect(run)) return;
     const { audit } = this.#parts;
-    const hash = (namespace: string, identity: string) => audit.hashSubject(namespace, identity);
     audit.write({
-      ...this.#event(run, decisionOf(run)),
+      ...this.#event(run, decisionOf(run), performance.now() - run.startedAt),
       kind: "rows",
       lookups: 0,
       rows: rows - recorded.rows,
       bytes: bytes - recorded.bytes,
-      subjects: people.named(hash, recorded.known),
+      subjects: people.named(this.#hash, recorded.known),
       people: people.count - recorded.people,
     });
     run.recorded = { rows, bytes, known: people.known, people: people.count };
@@ -100,16 +102,34 @@ export class Trace {
     this.#write(run, refusedBy(refusal));
   }
 
-  /** What would have become of it: the policy only observes. */
-  observed(run: Run, sqlstate?: string): void {
-    const { verdict } = run.judged;
+  /** Passed as it came. Of a policy that only observes: what would have become of it. */
+  observed(repeated: Repeated, sqlstate?: string): void {
+    const { verdict } = repeated.judged;
+    const { count, first, last, duration } = repeated;
     const decision: Decision =
       verdict.kind === "pass"
         ? { decision: "allow" }
         : verdict.kind === "rewrite"
           ? { decision: "observe" }
           : { ...refusedBy(verdict.refusal), decision: "observe" };
-    this.#write(run, sqlstate === undefined ? decision : { ...decision, sqlstate });
+    const event: StatementEvent = {
+      ...this.#event(repeated, decision, duration),
+      time: last,
+      ...(count > 1 && { count, startTime: first }),
+      ...(sqlstate !== undefined && { sqlstate }),
+    };
+    this.#parts.audit.write(event);
+    this.#parts.metrics.statement(event);
+  }
+
+  /** To be called once for each execution, in milliseconds. */
+  took(duration: number): void {
+    this.#took(duration / 1000);
+  }
+
+  /** Keeps what events say of a text, while its bytes are there. */
+  note(judged: Judged): void {
+    this.#text(judged);
   }
 
   loggedOut(role: string): void {
@@ -129,18 +149,19 @@ export class Trace {
 
   #write(run: Run, decision: Decision): void {
     const { audit, metrics } = this.#parts;
-    const event = this.#event(run, decision);
+    const duration = performance.now() - run.startedAt;
+    const event = this.#event(run, decision, duration);
     audit.write(event);
     metrics.statement(event);
+    this.took(duration);
   }
 
-  #event(run: Run, decision: Decision): StatementEvent {
-    const { audit, now } = this.#parts;
+  #event(run: Run | Repeated, decision: Decision, duration: number): StatementEvent {
     const { id, user, database, address } = this.#established;
-    const { judged, statement, shape } = run;
+    const { judged, statement, shape, people } = run;
     return {
       kind: "statement",
-      time: now(),
+      time: this.#parts.now(),
       session: id,
       user,
       role: judged.scope.role.name,
@@ -156,21 +177,26 @@ export class Trace {
       policy: judged.scope.policy.version,
       rows: run.rows,
       bytes: run.bytes,
-      subjects: run.people.named((namespace, identity) => audit.hashSubject(namespace, identity)),
-      people: run.people.count,
-      duration: performance.now() - run.startedAt,
+      subjects: people?.named(this.#hash) ?? NOBODY,
+      people: people?.count ?? 0,
+      duration,
     };
   }
 
+  readonly #hash = (namespace: string, identity: string) =>
+    this.#parts.audit.hashSubject(namespace, identity);
+
   #text({ text, verdict }: Judged): string {
-    let known = normalised.get(verdict);
+    let known = normalised.get(verdict.statements);
     if (known === undefined) {
       known = this.#parts.normalise(text.toString("utf8"));
-      normalised.set(verdict, known);
+      normalised.set(verdict.statements, known);
     }
     return known;
   }
 }
+
+const NOBODY: readonly string[] = [];
 
 function relationsOf(statement: Statement): readonly string[] {
   let known = relations.get(statement);

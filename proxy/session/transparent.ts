@@ -14,17 +14,18 @@ import type { Judged, Judging } from "./judging.ts";
 import { Outbox } from "./outbox.ts";
 import type { SessionParts } from "./parts.ts";
 import type { Relay } from "./relay.ts";
-import { Run, UNKNOWN_STATEMENT } from "./run.ts";
+import { once, Repetitions } from "./repetitions.ts";
+import { UNKNOWN_STATEMENT } from "./run.ts";
 import type { Trace } from "./trace.ts";
 
 /** A message that brings results, or ends a pipeline. */
 interface Expected {
   readonly kind: "query" | "execute" | "sync";
   readonly judged: Judged | undefined;
+  /** `performance.now()` at the client's message. */
   readonly at: number;
   /** Of a query: the statement that is being answered. */
   index: number;
-  run: Run | undefined;
 }
 
 /**
@@ -41,6 +42,7 @@ export class TransparentRelay implements Relay {
   readonly #parts: SessionParts;
   readonly #judging: Judging;
   readonly #trace: Trace;
+  readonly #repetitions: Repetitions;
   readonly #statements = new Map<string, Judged>();
   readonly #portals = new Map<string, Judged>();
   #expected: Expected[] = [];
@@ -48,12 +50,16 @@ export class TransparentRelay implements Relay {
   #copyIn = false;
   /** DDL has passed since the last time that no transaction was open. */
   #defined = false;
+  /** Of the statement that is being answered. */
+  #rows = 0;
+  #bytes = 0;
 
   constructor(established: Established, parts: SessionParts, judging: Judging, trace: Trace) {
     this.#established = established;
     this.#parts = parts;
     this.#judging = judging;
     this.#trace = trace;
+    this.#repetitions = new Repetitions((repeated) => trace.observed(repeated), parts.now);
   }
 
   get isIdle(): boolean {
@@ -111,8 +117,8 @@ export class TransparentRelay implements Relay {
   }
 
   abandon(): void {
-    const run = this.#expected[0]?.run;
-    if (run !== undefined) this.#trace.observed(run, "08006");
+    if (this.#rows > 0) this.#ended(this.#running(), "08006");
+    this.#repetitions.flush();
   }
 
   #note(frame: Frame): void {
@@ -124,7 +130,7 @@ export class TransparentRelay implements Relay {
       }
       case Frontend.Parse: {
         const { statement, sqlStart, sqlEnd } = decodeParse(frame);
-        this.#statements.set(statement, this.#judge(Buffer.from(frame.buffer.subarray(sqlStart, sqlEnd))));
+        this.#statements.set(statement, this.#judge(frame.buffer.subarray(sqlStart, sqlEnd)));
         break;
       }
       case Frontend.Bind: {
@@ -160,35 +166,49 @@ export class TransparentRelay implements Relay {
     if (type !== Frontend.CopyData && type !== Frontend.Sync && type !== Frontend.Flush) this.#copyIn = false;
   }
 
+  /** `text` is lent: nobody asks for it once the trace has what it keeps of it. */
   #judge(text: Buffer): Judged {
     const scope = this.#judging.scope();
     if (scope === undefined) throw new Error("a transparent session needs no answer to have its scope");
-    return this.#judging.judge(text, scope);
+    const judged = this.#judging.judge(text, scope);
+    this.#trace.note(judged);
+    return judged;
   }
 
   #expect(kind: Expected["kind"], judged: Judged | undefined): void {
-    this.#expected.push({ kind, judged, at: performance.now(), index: 0, run: undefined });
+    this.#expected.push({ kind, judged, at: performance.now(), index: 0 });
   }
 
   /** The statement that is being answered, as far as the notes tell. */
   #running(): Expected | undefined {
     while (this.#expected[0]?.kind === "sync") this.#expected.shift();
-    const [head] = this.#expected;
-    if (head?.judged === undefined) return head;
-    const { verdict } = head.judged;
-    if (head.run === undefined) {
-      const statement = verdict.statements[head.index] ?? UNKNOWN_STATEMENT;
-      head.run = new Run(head.judged, statement, statement, { rows: 0, bytes: 0 }, head.at);
-    }
-    return head;
+    return this.#expected[0];
   }
 
   #row(frame: Frame): void {
     if (frame.piece === "middle" || frame.piece === "last") return;
-    const run = this.#running()?.run;
-    if (run === undefined) return;
-    run.rows++;
-    run.bytes += frame.buffer.readInt32BE(frame.start + 1) - 4;
+    this.#rows++;
+    this.#bytes += frame.buffer.readInt32BE(frame.start + 1) - 4;
+  }
+
+  /** A statement's answer is complete: it goes on record, unless nobody knows what it answers. */
+  #ended(head: Expected | undefined, sqlstate?: string): void {
+    const [rows, bytes] = [this.#rows, this.#bytes];
+    this.#rows = this.#bytes = 0;
+    if (head?.judged === undefined) return;
+    const { judged, at } = head;
+    const statement = judged.verdict.statements[head.index] ?? UNKNOWN_STATEMENT;
+    const duration = performance.now() - at;
+    this.#trace.took(duration);
+    const isDefinition = statement.effect?.kind === "definition";
+    if (sqlstate === undefined && !isDefinition && statement !== UNKNOWN_STATEMENT) {
+      this.#repetitions.add(judged, statement, rows, bytes, duration);
+      return;
+    }
+    if (isDefinition && sqlstate === undefined) this.#defined = true;
+    this.#repetitions.flush();
+    const now = this.#parts.now();
+    this.#trace.observed(once(judged, statement, rows, bytes, duration, now), sqlstate);
   }
 
   #copyInResponse(): void {
@@ -200,12 +220,8 @@ export class TransparentRelay implements Relay {
 
   #completed(): void {
     const head = this.#running();
+    this.#ended(head);
     if (head === undefined) return;
-    if (head.run !== undefined) {
-      this.#trace.observed(head.run);
-      if (head.run.statement.effect?.kind === "definition") this.#defined = true;
-    }
-    head.run = undefined;
     head.index++;
     if (head.kind === "execute") this.#expected.shift();
   }
@@ -216,11 +232,9 @@ export class TransparentRelay implements Relay {
     if (fields.get("V") === "FATAL" || fields.get("V") === "PANIC") this.fatal = true;
     // At a Sync it is the commit that failed.
     const isStatement = this.#expected[0]?.kind !== "sync";
-    const run = isStatement ? this.#running()?.run : undefined;
-    if (run !== undefined) this.#trace.observed(run, fields.get("C") ?? "XX000");
+    if (isStatement) this.#ended(this.#running(), fields.get("C") ?? "XX000");
     const [head] = this.#expected;
     if (head === undefined) return;
-    head.run = undefined;
     // A simple query is over with ReadyForQuery; in the extended protocol all is skipped up to Sync.
     if (head.kind !== "execute") return;
     const sync = this.#expected.findIndex(({ kind }) => kind === "sync");

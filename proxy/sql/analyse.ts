@@ -1,5 +1,6 @@
 import { type Refusal, refuse } from "../wire/refusal.ts";
 import { Analysis, type Level, Refused, type Visit } from "./analysis.ts";
+import type { Constants } from "./constants.ts";
 import * as expressions from "./expressions.ts";
 import { UnknownSyntax } from "./grammar.ts";
 import { parseText, type RawStatement } from "./parse.ts";
@@ -54,21 +55,27 @@ export type OnLeftover = (name: string) => void;
 
 /**
  * Judges a statement text for a scope: parse, resolve, judge, rewrite, verify. Pure; never throws for any
- * text. `loadParser` must have resolved before.
+ * text. `loadParser` must have resolved before. `constants` has seen afterwards whether the verdict may hang on
+ * the value of a literal.
  */
-export function analyse(text: string, scope: Scope, onLeftover: OnLeftover = () => {}): Verdict {
+export function analyse(
+  text: string,
+  scope: Scope,
+  onLeftover: OnLeftover = () => {},
+  constants?: Constants,
+): Verdict {
   if (isUnrestricted(scope.role)) return { kind: "pass", statements: survey(text, scope) };
   const parsed = parseText(text);
   if (!parsed.ok) return refused(parsed.refusal);
+  constants?.watch(parsed.statements);
   try {
-    return judge(text, parsed.statements, scope, onLeftover);
+    return judge(new Source(text, () => constants?.see()), parsed.statements, scope, onLeftover);
   } catch (error) {
     return refused(refusalOf(error));
   }
 }
 
-function judge(text: string, raw: readonly RawStatement[], scope: Scope, onLeftover: OnLeftover): Verdict {
-  const source = new Source(text);
+function judge(source: Source, raw: readonly RawStatement[], scope: Scope, onLeftover: OnLeftover): Verdict {
   const sights = new Sights(scope);
   const edits: Edit[] = [];
   const level: Level = { outer: undefined, ctes: undefined, references: [] };

@@ -1,8 +1,10 @@
 import { LRUCache } from "lru-cache";
 import { refuse } from "../wire/refusal.ts";
 import { analyse, type OnLeftover } from "./analyse.ts";
-import { isUnrestricted, type Scope } from "./scope.ts";
-import { isShareable, shapeOf } from "./shape.ts";
+import { Constants } from "./constants.ts";
+import type { Scope } from "./scope.ts";
+import { isShareable, type Shape, shapeOf } from "./shape.ts";
+import { fitsShape, instantiate, type Template } from "./template.ts";
 import type { Verdict } from "./verdict.ts";
 
 /** Verdicts of one scope weigh this much at most (bytes of their texts). */
@@ -16,14 +18,17 @@ export interface CacheEvents {
   readonly onLeftover: OnLeftover;
 }
 
+/** What is known of a text, or of a shape: "byText" where the verdict hangs on what is put aside. */
+type Known = Template | "byText";
+
 /**
- * Verdicts by the statement's exact bytes and the scope. Two texts with one fingerprint can mean two things, so
- * for a guarded role nothing less than the bytes is a key. Of an unrestricted role nothing is judged: what is
- * noted of its statements hangs on no literal, and texts that differ in nothing else share it.
+ * Verdicts by the scope and the statement's bytes, less the literals where the verdict hangs on none. Two texts with
+ * one fingerprint can mean two things; two texts of one shape differ in constants alone, and whether the analysis
+ * looks at one is seen while it runs.
  */
 export class VerdictCache {
   readonly #events: CacheEvents;
-  readonly #scopes = new LRUCache<Scope, LRUCache<string, Verdict>>({ max: MAXIMUM_SCOPES });
+  readonly #scopes = new LRUCache<Scope, LRUCache<string, Known>>({ max: MAXIMUM_SCOPES });
   readonly #decoder = new TextDecoder("utf-8", { fatal: true });
 
   constructor(events: CacheEvents) {
@@ -32,39 +37,66 @@ export class VerdictCache {
 
   /** `sql` is the text without its terminating zero, borrowed. The scope must be interned (`Scopes`). */
   judge(sql: Buffer, scope: Scope): Verdict {
-    let verdicts = this.#scopes.get(scope);
-    if (verdicts === undefined) {
-      verdicts = new LRUCache({
-        maxSize: MAXIMUM_BYTES,
-        sizeCalculation: (verdict, key) =>
-          key.length + (verdict.kind === "rewrite" ? verdict.sql.length : 0) + 200,
-      });
-      this.#scopes.set(scope, verdicts);
+    let known = this.#scopes.get(scope);
+    if (known === undefined) {
+      known = new LRUCache({ maxSize: MAXIMUM_BYTES, sizeCalculation: weightOf });
+      this.#scopes.set(scope, known);
+    }
+    const shape = shapeOf(sql);
+    const found = shape === undefined ? "byText" : known.get(shape.key);
+    if (shape !== undefined && typeof found === "object") {
+      this.#events.onLookup(true);
+      return instantiate(found, sql, shape.literals);
     }
     // latin1 keeps every byte as one character: the cheapest exact key.
     const key = sql.toString("latin1");
-    let known = verdicts.get(key);
-    // A text with a shape is ASCII, the same in latin1 and UTF-8.
-    const shape = known === undefined && isUnrestricted(scope.role) ? shapeOf(key) : undefined;
-    if (shape !== undefined) known = verdicts.get(shape);
-    this.#events.onLookup(known !== undefined);
-    if (known !== undefined) return known;
+    const exact = found === "byText" ? known.get(key) : undefined;
+    this.#events.onLookup(typeof exact === "object");
+    if (typeof exact === "object") return exact.verdict;
     const start = performance.now();
-    const verdict = this.#analyse(sql, scope);
+    const verdict = this.#judgeAnew(sql, scope, known, key, found === undefined ? shape : undefined);
     this.#events.onAnalysed((performance.now() - start) / 1000);
-    verdicts.set(shape !== undefined && isShareable(key) ? shape : key, verdict);
     return verdict;
   }
 
-  #analyse(sql: Buffer, scope: Scope): Verdict {
+  /** `shape` is given for one that came for the first time. */
+  #judgeAnew(
+    sql: Buffer,
+    scope: Scope,
+    known: LRUCache<string, Known>,
+    key: string,
+    shape: Shape | undefined,
+  ): Verdict {
+    if (shape === undefined || shape.literals.length === 0) {
+      const verdict = this.#analyse(sql, scope);
+      known.set(key, { verdict, literals: [] });
+      return verdict;
+    }
+    const constants = new Constants();
+    const verdict = this.#analyse(sql, scope, constants);
+    if (!constants.seen && fitsShape(verdict, shape.literals) && isShareable(key)) {
+      known.set(shape.key, { verdict, literals: shape.literals });
+    } else {
+      known.set(shape.key, "byText");
+      known.set(key, { verdict, literals: [] });
+    }
+    return verdict;
+  }
+
+  #analyse(sql: Buffer, scope: Scope, constants?: Constants): Verdict {
     let text: string;
     try {
       text = this.#decoder.decode(sql);
     } catch {
       return { kind: "refuse", statements: [], refusal: refuse("22021", "the statement is not valid UTF-8") };
     }
-    return analyse(text, scope, this.#events.onLeftover);
+    return analyse(text, scope, this.#events.onLeftover, constants);
   }
+}
+
+function weightOf(known: Known, key: string): number {
+  const rewritten = known !== "byText" && known.verdict.kind === "rewrite" ? known.verdict.sql.length : 0;
+  return key.length + rewritten + 200;
 }
 
 /** Interns scopes: equal ones are the same object, so that they share their verdicts. */

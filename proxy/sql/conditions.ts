@@ -42,8 +42,8 @@ interface SimpleCondition {
   readonly column: ColumnRef;
   /** `=`, `<` …; IN and = ANY count as `=`, BETWEEN as `between`. */
   readonly operator: string;
-  /** The client's own text of each value; undefined where it is not one or several constants or parameters. */
-  readonly values: readonly string[] | undefined;
+  /** Undefined where it is not one or several constants or parameters. */
+  readonly values: readonly Extent[] | undefined;
   /** Byte range of the whole condition. */
   readonly start: number;
   readonly end: number;
@@ -127,7 +127,9 @@ function place(analysis: Analysis, condition: SimpleCondition, target: FromRefer
   if (!(isLookup || (isFenced && isBuiltin)) || !readsBackTheSame(analysis.source, condition)) return;
   visitValues(analysis, condition.body, level);
   const operator = isBuiltin ? `OPERATOR(pg_catalog.${condition.operator})` : condition.operator;
-  const tests = condition.values.map((value) => `${quoteIdentifier(sight.column.name)} ${operator} ${value}`);
+  const tests = condition.values.map(
+    ({ text }) => `${quoteIdentifier(sight.column.name)} ${operator} ${text}`,
+  );
   use.conditions.push(tests.length === 1 ? `(${tests[0]})` : `((${tests.join(") OR (")}))`);
   if (!isLookup) return;
   analysis.lookups += condition.values.length;
@@ -165,15 +167,15 @@ export function simpleCondition(source: Source, node: Node): SimpleCondition | u
     if (left === undefined || right === undefined) return undefined;
     const span = { start: left.start, end: right.end };
     if (left.column !== undefined && right.column === undefined)
-      return { body, column: left.column, operator: symbol, values: [right.text], ...span };
+      return { body, column: left.column, operator: symbol, values: [right], ...span };
     const mirrored = MIRRORED[symbol];
     if (right.column === undefined || left.column !== undefined || mirrored === undefined) return undefined;
-    return { body, column: right.column, operator: mirrored, values: [left.text], ...span };
+    return { body, column: right.column, operator: mirrored, values: [left], ...span };
   }
   if (left?.column === undefined) return undefined;
   const items = listItems(rexpr)?.map((item) => extent(source, item));
   const values = items?.every((item) => item !== undefined && item.column === undefined)
-    ? items.map((item) => item?.text ?? "")
+    ? items.filter((item) => item !== undefined)
     : undefined;
   if (kind === "AEXPR_IN" && symbol === "=" && values !== undefined && rexpr_list_end !== undefined) {
     return { body, column: left.column, operator: "=", values, start: left.start, end: rexpr_list_end + 1 };
@@ -209,6 +211,7 @@ function listItems(node: Node): readonly Node[] | undefined {
 interface Extent {
   readonly start: number;
   readonly end: number;
+  /** The client's own; copied when it is asked for, as most conditions stay where they are. */
   readonly text: string;
   readonly column: ColumnRef | undefined;
 }
@@ -220,9 +223,7 @@ function extent(source: Source, node: Node): Extent | undefined {
   if (location === undefined) return undefined;
   const between = (first: number, last: number, column?: ColumnRef): Extent | undefined => {
     const [start, end] = [source.token(first)?.start, source.token(last)?.end];
-    return start === undefined || end === undefined
-      ? undefined
-      : { start, end, text: source.slice(start, end), column };
+    return start === undefined || end === undefined ? undefined : extentOf(source, start, end, column);
   };
   switch (type) {
     case "ColumnRef": {
@@ -258,13 +259,22 @@ function extent(source: Source, node: Node): Extent | undefined {
       if (source.token(operator)?.text !== "::") return undefined;
       const last = source.nameEnd(operator + 1);
       const end = source.token(last)?.end;
-      return end === undefined
-        ? undefined
-        : { start: inner.start, end, text: source.slice(inner.start, end), column: undefined };
+      return end === undefined ? undefined : extentOf(source, inner.start, end, undefined);
     }
     default:
       return undefined;
   }
+}
+
+function extentOf(source: Source, start: number, end: number, column: ColumnRef | undefined): Extent {
+  return {
+    start,
+    end,
+    column,
+    get text() {
+      return source.slice(start, end);
+    },
+  };
 }
 
 /** The bytes that are about to be moved must read, by themselves, as exactly this condition. */

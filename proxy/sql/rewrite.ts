@@ -13,15 +13,21 @@ export function applyEdits(source: Source, edits: readonly Edit[]): Rewritten {
   const ordered = edits
     .map((edit, index) => ({ edit, index }))
     .sort((a, b) => a.edit.at - b.edit.at || a.edit.end - b.edit.end || a.index - b.index);
+  const inOrder = ordered.map(({ edit }) => edit);
+  return { sql: applyInOrder(source.bytes, inOrder), edits: inOrder };
+}
+
+/** Applies edits that are in ascending order. */
+export function applyInOrder(bytes: Buffer, edits: readonly Edit[]): Buffer {
   const parts: Buffer[] = [];
   let at = 0;
-  for (const { edit } of ordered) {
+  for (const edit of edits) {
     if (edit.at < at) throw new Error("two edits overlap");
-    parts.push(source.bytes.subarray(at, edit.at), Buffer.from(edit.text));
+    parts.push(bytes.subarray(at, edit.at), Buffer.from(edit.text));
     at = edit.end;
   }
-  parts.push(source.bytes.subarray(at));
-  return { sql: Buffer.concat(parts), edits: ordered.map(({ edit }) => edit) };
+  parts.push(bytes.subarray(at));
+  return Buffer.concat(parts);
 }
 
 /** Where each edit's text stands in the rewritten bytes. */

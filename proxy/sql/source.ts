@@ -4,11 +4,14 @@ import { scanTokens, type Token } from "./parse.ts";
 export class Source {
   readonly text: string;
   readonly bytes: Buffer;
+  readonly #onSlice: () => void;
   #tokens: readonly Token[] | undefined;
 
-  constructor(text: string) {
+  /** `onSlice` is told when a part of the text is copied: it may hold a constant. */
+  constructor(text: string, onSlice: () => void = () => {}) {
     this.text = text;
     this.bytes = Buffer.from(text);
+    this.#onSlice = onSlice;
   }
 
   get tokens(): readonly Token[] {
@@ -47,6 +50,7 @@ export class Source {
   }
 
   slice(start: number, end: number): string {
+    this.#onSlice();
     return this.bytes.toString("utf8", start, end);
   }
 

@@ -65,6 +65,7 @@ test("Prometheus reads what happened", async () => {
   metrics.sessionOpened("support");
   metrics.statement(STATEMENT);
   metrics.statement({ ...STATEMENT, decision: "refuse", sqlstate: "53400", rows: 0, people: 0, bytes: 0 });
+  for (const seconds of [0.002, 0.003]) metrics.durations("support")(seconds);
   metrics.loginFailed("password");
   metrics.verdictCache(true);
   metrics.auditLost(3);

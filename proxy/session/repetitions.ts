@@ -1,0 +1,77 @@
+import type { Statement } from "../sql/verdict.ts";
+import type { Judged } from "./judging.ts";
+
+/** Executions of one statement that ended well, since its last event. */
+export interface Repeated {
+  readonly judged: Judged;
+  readonly statement: Statement;
+  /** Of a FETCH or an EXECUTE nobody asks what stands behind it. */
+  readonly shape: Statement;
+  /** Nobody looks whose rows they are. */
+  readonly people?: undefined;
+  count: number;
+  rows: number;
+  bytes: number;
+  /** Unix time in milliseconds when the first of them ended, and the last. */
+  readonly first: number;
+  last: number;
+  /** Milliseconds from the clients' messages to the ends of the replies, added up. */
+  duration: number;
+}
+
+/** An execution waits for others like it at most so long (milliseconds). */
+const TOGETHER = 50;
+
+/**
+ * What a session that sees all runs over and over: executions of one statement within a moment become one event
+ * with their number. An application asks ten thousand times a second for one row; an event for each would cost
+ * more than all else that the proxy does for it, and tell nobody more.
+ */
+export class Repetitions {
+  readonly #tell: (repeated: Repeated) => void;
+  readonly #open = new Map<Statement, Repeated>();
+  readonly #now: () => number;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(tell: (repeated: Repeated) => void, now: () => number) {
+    this.#tell = tell;
+    this.#now = now;
+  }
+
+  /** A statement has ended without an error. */
+  add(judged: Judged, statement: Statement, rows: number, bytes: number, duration: number): void {
+    const known = this.#open.get(statement);
+    if (known === undefined) {
+      this.#open.set(statement, once(judged, statement, rows, bytes, duration, this.#now()));
+      this.#timer ??= setTimeout(() => this.flush(), TOGETHER);
+      return;
+    }
+    known.count++;
+    known.rows += rows;
+    known.bytes += bytes;
+    known.duration += duration;
+    known.last = this.#now();
+  }
+
+  /** Tells of all that waits: before what must stand behind it, and at the session's end. */
+  flush(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    if (this.#open.size === 0) return;
+    const open = [...this.#open.values()];
+    this.#open.clear();
+    for (const repeated of open) this.#tell(repeated);
+  }
+}
+
+/** One execution. `now` is Unix time in milliseconds. */
+export function once(
+  judged: Judged,
+  statement: Statement,
+  rows: number,
+  bytes: number,
+  duration: number,
+  now: number,
+): Repeated {
+  return { judged, statement, shape: statement, count: 1, rows, bytes, first: now, last: now, duration };
+}

@@ -1,0 +1,53 @@
+import { applyInOrder } from "./rewrite.ts";
+import type { Edit, Verdict } from "./verdict.ts";
+
+/** A verdict that holds for all texts of a shape: the same edits, at places that move with the literals' lengths. */
+export interface Template {
+  readonly verdict: Verdict;
+  /** Of the text that was analysed; none where the verdict holds for that text alone. */
+  readonly literals: readonly number[];
+}
+
+/** Whether a verdict's edits leave the literals as they are: they then fit all texts of the shape. */
+export function fitsShape(verdict: Verdict, literals: readonly number[]): boolean {
+  switch (verdict.kind) {
+    case "pass":
+      return true;
+    case "rewrite":
+      return !verdict.edits.some((edit) => touches(edit, literals));
+    case "refuse":
+      // Its message may hold a place in the text.
+      return false;
+  }
+}
+
+/** The verdict for another text of the shape, as the analysis would give it. */
+export function instantiate(
+  { verdict, literals: known }: Template,
+  sql: Buffer,
+  literals: readonly number[],
+): Verdict {
+  if (verdict.kind !== "rewrite" || known.length === 0) return verdict;
+  const edits: Edit[] = [];
+  let shift = 0;
+  let next = 0;
+  for (const { at, end, text } of verdict.edits) {
+    for (; (known[next] ?? Number.POSITIVE_INFINITY) < at; next += 2) {
+      shift += lengthAt(literals, next) - lengthAt(known, next);
+    }
+    edits.push({ at: at + shift, end: end + shift, text });
+  }
+  return { kind: "rewrite", statements: verdict.statements, sql: applyInOrder(sql, edits), edits };
+}
+
+function lengthAt(literals: readonly number[], index: number): number {
+  return (literals[index + 1] ?? 0) - (literals[index] ?? 0);
+}
+
+/** Whether an edit takes a literal away, wholly or in part. */
+function touches({ at, end }: Edit, literals: readonly number[]): boolean {
+  for (let i = 0; i < literals.length; i += 2) {
+    if ((literals[i] ?? 0) < end && (literals[i + 1] ?? 0) > at) return true;
+  }
+  return false;
+}
