@@ -1,3 +1,4 @@
+import { constants } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { join } from "node:path";
 import type { Head } from "./chain.ts";
@@ -22,10 +23,18 @@ export function linesIn({ pieces }: Batch): readonly string[] {
   return pieces.flatMap(({ memory, length }) => memory.toString("utf8", 0, length).split(/(?<=\n)/));
 }
 
+const { O_RDWR, O_CREAT, O_EXCL, O_DSYNC } = constants;
 /**
- * Puts batches on disk, one after the other: a write and an fdatasync each, however many lines there are.
- * A batch that failed is written again at the place where it should stand, whatever the failed attempt left
- * there: an fdatasync that failed may have dropped pages that a second one would not miss (fsync(2)).
+ * On Linux each write is on disk when it returns, as if an fdatasync followed (open(2)): one errand for a thread in
+ * place of two. Elsewhere O_DSYNC may mean less, and fdatasync is asked for.
+ */
+const SYNCS_ON_WRITE = process.platform === "linux";
+const READ_WRITE = O_RDWR | (SYNCS_ON_WRITE ? O_DSYNC : 0);
+
+/**
+ * Puts batches on disk, one after the other: a write that is durable each, however many lines there are. A batch
+ * that failed is written again at the place where it should stand, whatever the failed attempt left there: what
+ * failed to get to disk may have been dropped, and a second sync would not miss it (fsync(2)).
  */
 export class Committer {
   readonly #folder: string;
@@ -61,24 +70,26 @@ export class Committer {
     const handle =
       this.#segment?.name === batch.name ? await this.#reopened(batch.name) : await this.#begun(batch.name);
     const start = this.#segment?.synced ?? 0;
-    const bytes = Buffer.concat(batch.pieces.map(({ memory, length }) => memory.subarray(0, length)));
+    const [first, ...others] = batch.pieces.map(({ memory, length }) => memory.subarray(0, length));
+    if (first === undefined) return;
+    const bytes = others.length === 0 ? first : Buffer.concat([first, ...others]);
     for (let written = 0; written < bytes.length; ) {
       const result = await handle.write(bytes, written, bytes.length - written, start + written);
       written += result.bytesWritten;
     }
-    await handle.datasync();
+    if (!SYNCS_ON_WRITE) await handle.datasync();
     this.#segment = { name: batch.name, synced: start + bytes.length };
   }
 
   async #reopened(name: string): Promise<FileHandle> {
-    this.#handle ??= await open(join(this.#folder, name), "r+");
+    this.#handle ??= await open(join(this.#folder, name), READ_WRITE);
     return this.#handle;
   }
 
   async #begun(name: string): Promise<FileHandle> {
     await this.close();
-    // wx: a file that is there already holds somebody's events.
-    const handle = await open(join(this.#folder, name), "wx", 0o600);
+    // A file that is there already holds somebody's events.
+    const handle = await open(join(this.#folder, name), READ_WRITE | O_CREAT | O_EXCL, 0o600);
     this.#handle = handle;
     this.#segment = { name, synced: 0 };
     await syncFolder(this.#folder);

@@ -36,7 +36,7 @@ export interface FileLogOptions {
   readonly maxPending?: number;
   /** A longer segment is closed and a new one begun. */
   readonly segmentBytes?: number;
-  /** Milliseconds that an event may wait for others to share its fdatasync, when nobody waits for it. */
+  /** Milliseconds that an event may wait for others to share its way to disk, when nobody waits for it. */
   readonly commitDelay?: number;
   /** Milliseconds after which a disk that does not answer counts as one that takes nothing. */
   readonly patience?: number;
@@ -90,6 +90,7 @@ class FileLog implements AuditLog {
   #waiters: Waiter[] = [];
   #committing: Promise<void> | undefined;
   #timer: NodeJS.Timeout | undefined;
+  #gathering: NodeJS.Immediate | undefined;
   #retry: NodeJS.Timeout | undefined;
   #anchored = 0;
   #failing = false;
@@ -159,7 +160,8 @@ class FileLog implements AuditLog {
     const waiting = new Promise<boolean>((resolve) => {
       this.#waiters.push({ sequence, settle: (onDisk) => resolve(onDisk || open) });
     });
-    this.#kick();
+    // All sessions that were read from in this turn of the event loop share the way to disk.
+    this.#gathering ??= setImmediate(() => this.#kick());
     return waiting;
   }
 
@@ -214,6 +216,7 @@ class FileLog implements AuditLog {
   #kick(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
+    this.#gathering = undefined;
     if (this.#retry === undefined) this.#commit().catch(() => {});
   }
 
