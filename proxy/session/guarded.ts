@@ -31,6 +31,8 @@ export function guardedRelay(
       if (run !== undefined) trace.underway(run);
     },
     mayStream: (type) => backend.mayStream(type),
+    // Rows wait for the meter, texts for their events.
+    keepsBytes: true,
     get isIdle() {
       return (
         exchange.replies.isEmpty && exchange.status === "I" && !exchange.skipping && !exchange.inPipeline

@@ -15,6 +15,8 @@ export interface Relay {
   record(): void;
   /** Whether a long message of the server's may be handed in by pieces. */
   mayStream(type: number): boolean;
+  /** Bytes may be wanted after the read event in which they came, although nothing is held and all is written. */
+  readonly keepsBytes: boolean;
   /** Nothing runs and no transaction is open. */
   readonly isIdle: boolean;
   /** The client has said that it ends the session. */

@@ -7,6 +7,7 @@ import type { Established } from "./established.ts";
 import { guardedRelay } from "./guarded.ts";
 import { Judging } from "./judging.ts";
 import { SessionEnd, type SessionParts } from "./parts.ts";
+import { readSocket } from "./reading.ts";
 import { unrecordedAnswer } from "./recording.ts";
 import type { Relay } from "./relay.ts";
 import { Trace } from "./trace.ts";
@@ -96,9 +97,10 @@ class Session {
 
   #listen(side: Side): void {
     const { socket, reader } = side;
-    const onData = (chunk: Buffer) => {
-      reader.push(chunk);
+    const onBytes = (bytes: Buffer) => {
+      reader.push(bytes);
       this.#pump();
+      return this.#holds(side);
     };
     const onEnd = () => {
       side.hasEnded = true;
@@ -107,12 +109,29 @@ class Session {
     const onDrain = () => this.#regulate();
     // 'close' follows each 'error' and says enough.
     const onError = () => {};
-    socket.on("data", onData).on("end", onEnd).on("close", onEnd).on("drain", onDrain).on("error", onError);
+    socket.on("end", onEnd).on("close", onEnd).on("drain", onDrain).on("error", onError);
+    const stopReading = readSocket(socket, onBytes);
     this.#ended.signal.addEventListener("abort", () => {
-      socket.off("data", onData).off("end", onEnd).off("close", onEnd).off("drain", onDrain);
+      stopReading();
+      socket.off("end", onEnd).off("close", onEnd).off("drain", onDrain);
       socket.pause();
     });
     if (socket.destroyed || socket.readableEnded) side.hasEnded = true;
+  }
+
+  /** Whether somebody still points into the bytes that were read last. */
+  #holds(side: Side): boolean {
+    const relay = this.#relay;
+    return (
+      relay === undefined ||
+      relay.keepsBytes ||
+      side.isHeld ||
+      side.reader.buffered > 0 ||
+      relay.toClient.size > 0 ||
+      relay.toServer.size > 0 ||
+      this.#client.socket.writableLength > 0 ||
+      this.#server.socket.writableLength > 0
+    );
   }
 
   /** Deals with all that can be dealt with now. The server first: what it answers lets the client's go on. */

@@ -38,6 +38,7 @@ export class TransparentRelay implements Relay {
   readonly toServer = new Outbox();
   terminated = false;
   fatal = false;
+  readonly keepsBytes = false;
   readonly #established: Established;
   readonly #parts: SessionParts;
   readonly #judging: Judging;
