@@ -8,7 +8,6 @@ import {
   sign,
   verify,
 } from "node:crypto";
-import { LRUCache } from "lru-cache";
 
 /** What the audit key is used for: each use has a key of its own. */
 export interface AuditKeys {
@@ -25,7 +24,7 @@ export interface AuditKeys {
 const PKCS8_PREFIX = Buffer.from("302e020100300506032b657004220420", "hex");
 
 /** Whoever works on a case asks for the same people again and again, and their HMACs cost more than their rows. */
-const PEOPLE_REMEMBERED = 20_000;
+const PEOPLE_REMEMBERED = 10_000;
 
 /** Makes the keys of signing and of hashing people from the audit key (HKDF, RFC 5869). */
 export function auditKeys(auditKey: Buffer): AuditKeys {
@@ -38,18 +37,21 @@ export function auditKeys(auditKey: Buffer): AuditKeys {
     type: "pkcs8",
   });
   const publicKey = createPublicKey(privateKey);
-  const known = new LRUCache<string, string>({ max: PEOPLE_REMEMBERED });
+  // Two generations: the older one goes as a whole, so that nobody pays for an order of single people.
+  let [recent, older] = [new Map<string, string>(), new Map<string, string>()];
   return {
     id: keyId(publicKey),
     publicKey,
     sign: (text) => sign(null, Buffer.from(text), privateKey).toString("base64url"),
     hashSubject(namespace, value) {
       const person = `${namespace}\0${value}`;
-      let name = known.get(person);
-      if (name === undefined) {
-        name = createHmac("sha256", subjects).update(person).digest().subarray(0, 16).toString("base64url");
-        known.set(person, name);
-      }
+      const known = recent.get(person);
+      if (known !== undefined) return known;
+      const name =
+        older.get(person) ??
+        createHmac("sha256", subjects).update(person).digest().subarray(0, 16).toString("base64url");
+      if (recent.size >= PEOPLE_REMEMBERED) [recent, older] = [new Map(), recent];
+      recent.set(person, name);
       return name;
     },
   };

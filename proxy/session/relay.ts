@@ -1,4 +1,4 @@
-import type { Frame } from "../wire/frames.ts";
+import type { FrameReader } from "../wire/frames.ts";
 import type { Outbox } from "./outbox.ts";
 
 /** What a session does with the messages of its two sides. */
@@ -6,9 +6,9 @@ export interface Relay {
   readonly toClient: Outbox;
   readonly toServer: Outbox;
   /** A message of the client's. False: it cannot be dealt with yet, and must be handed in again. */
-  frontend(frame: Frame): boolean;
+  frontend(message: FrameReader): boolean;
   /** A message of the server's. False: as with `frontend`. */
-  backend(frame: Frame): boolean;
+  backend(message: FrameReader): boolean;
   /** All that came of the server in one read event has been handed in. False: something still waits. */
   settle(): boolean;
   /** What waits in `toClient` is about to leave: rows of a result that goes on are put on record. */

@@ -9,16 +9,28 @@ const TOLD_APART = 20_000;
 
 /** The people whose rows one statement gave out. */
 export class People {
-  readonly #seen = new Map<string, readonly [namespace: string, identity: string]>();
+  /** Who they are, in the order in which they came. */
+  readonly #namespaces: string[] = [];
+  readonly #identities: string[] = [];
+  readonly #seen = new Map<string, Set<string>>();
   #unnamed = 0;
 
   /** "" is a subject that was NULL: nobody. */
   add(namespace: string, identity: string): void {
     if (identity === "") return;
-    const key = `${namespace}\0${identity}`;
-    if (this.#seen.has(key)) return;
-    if (this.#seen.size < TOLD_APART) this.#seen.set(key, [namespace, identity]);
-    else this.#unnamed++;
+    let seen = this.#seen.get(namespace);
+    if (seen === undefined) {
+      seen = new Set();
+      this.#seen.set(namespace, seen);
+    }
+    if (seen.has(identity)) return;
+    if (this.known >= TOLD_APART) {
+      this.#unnamed++;
+      return;
+    }
+    seen.add(identity);
+    this.#namespaces.push(namespace);
+    this.#identities.push(identity);
   }
 
   addUnknown(count: number): void {
@@ -27,27 +39,26 @@ export class People {
 
   /** Those who came after so many. */
   *since(after: number): Generator<readonly [namespace: string, identity: string]> {
-    let at = 0;
-    for (const person of this.#seen.values()) if (at++ >= after) yield person;
+    for (let at = after; at < this.known; at++) {
+      yield [this.#namespaces[at] ?? "", this.#identities[at] ?? ""];
+    }
   }
 
   /** How many are told apart. */
   get known(): number {
-    return this.#seen.size;
+    return this.#identities.length;
   }
 
   get count(): number {
-    return this.#seen.size + this.#unnamed;
+    return this.known + this.#unnamed;
   }
 
   /** The first of them, or those who came after so many, each made into what an event may hold. */
   named(hash: (namespace: string, identity: string) => string, after = 0): readonly string[] {
+    const end = Math.min(this.known, after + NAMED);
     const names: string[] = [];
-    let at = 0;
-    for (const [namespace, identity] of this.#seen.values()) {
-      if (at++ < after) continue;
-      if (names.length === NAMED) break;
-      names.push(hash(namespace, identity));
+    for (let at = after; at < end; at++) {
+      names.push(hash(this.#namespaces[at] ?? "", this.#identities[at] ?? ""));
     }
     return names;
   }

@@ -45,12 +45,11 @@ export class Trace {
     if (rows === recorded.rows || !this.#expect(run)) return;
     const { audit } = this.#parts;
     audit.write({
-      ...this.#event(run, decisionOf(run), performance.now() - run.startedAt),
+      ...this.#event(run, decisionOf(run), performance.now() - run.startedAt, recorded.known),
       kind: "rows",
       lookups: 0,
       rows: rows - recorded.rows,
       bytes: bytes - recorded.bytes,
-      subjects: people.named(this.#hash, recorded.known),
       people: people.count - recorded.people,
     });
     run.recorded = { rows, bytes, known: people.known, people: people.count };
@@ -156,7 +155,8 @@ export class Trace {
     this.took(duration);
   }
 
-  #event(run: Run | Repeated, decision: Decision, duration: number): StatementEvent {
+  /** `after`: so many of its people are named in events already. */
+  #event(run: Run | Repeated, decision: Decision, duration: number, after = 0): StatementEvent {
     const { id, user, database, address } = this.#established;
     const { judged, statement, shape, people } = run;
     return {
@@ -177,7 +177,7 @@ export class Trace {
       policy: judged.scope.policy.version,
       rows: run.rows,
       bytes: run.bytes,
-      subjects: people?.named(this.#hash) ?? NOBODY,
+      subjects: people?.named(this.#hash, after) ?? NOBODY,
       people: people?.count ?? 0,
       duration,
     };

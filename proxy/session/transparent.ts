@@ -1,6 +1,6 @@
 import { decodeParameterStatus, decodeReadyForQuery } from "../wire/backend-messages.ts";
 import { decodeError } from "../wire/errors.ts";
-import { type Frame, ProtocolViolation } from "../wire/frames.ts";
+import { type Frame, type FrameReader, ProtocolViolation } from "../wire/frames.ts";
 import {
   decodeBind,
   decodeClose,
@@ -67,7 +67,7 @@ export class TransparentRelay implements Relay {
     return this.#expected.length === 0 && this.#status === "I";
   }
 
-  frontend(frame: Frame): boolean {
+  frontend(frame: FrameReader): boolean {
     if (!SPOKEN.has(frame.type)) throw new ProtocolViolation(`invalid frontend message type ${frame.type}`);
     if (frame.piece === "whole" && !this.#copyIn) this.#note(frame);
     else this.#noteCopy(frame);
@@ -75,7 +75,7 @@ export class TransparentRelay implements Relay {
     return true;
   }
 
-  backend(frame: Frame): boolean {
+  backend(frame: FrameReader): boolean {
     switch (frame.type) {
       case Backend.DataRow:
       case Backend.CopyData:
@@ -186,10 +186,13 @@ export class TransparentRelay implements Relay {
     return this.#expected[0];
   }
 
-  #row(frame: Frame): void {
+  #row(frame: FrameReader): void {
     if (frame.piece === "middle" || frame.piece === "last") return;
-    this.#rows++;
-    this.#bytes += frame.buffer.readInt32BE(frame.start + 1) - 4;
+    const first = frame.buffer.readInt32BE(frame.start + 1) - 4;
+    const before = frame.end;
+    const rows = frame.widen();
+    this.#rows += rows;
+    this.#bytes += first + frame.end - before - (rows - 1) * HEADER;
   }
 
   /** A statement's answer is complete: it goes on record, unless nobody knows what it answers. */
@@ -253,6 +256,9 @@ export class TransparentRelay implements Relay {
     });
   }
 }
+
+/** Type byte and length word. */
+const HEADER = 5;
 
 const SPOKEN: ReadonlySet<number> = new Set(
   Object.values(Frontend).filter((type) => type !== Frontend.Password),

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { FrameReader, ProtocolViolation } from "../../proxy/wire/frames.ts";
-import { Frontend, message } from "../../proxy/wire/messages.ts";
+import { Backend, Frontend, message } from "../../proxy/wire/messages.ts";
 
 const MAXIMUM = 100_000;
 const never = () => false;
@@ -222,4 +222,47 @@ test.each([0, 7, 10_005, -5])("a start-up packet with length %i is refused", (le
   header.writeInt32BE(length);
   reader.push(header);
   expect(() => reader.nextStartup()).toThrow("invalid length of startup packet");
+});
+
+test("a widened frame holds just the whole messages of its type that follow in the same bytes", () => {
+  const kinds = fc.constantFrom(Backend.DataRow, Backend.CopyData, Backend.CommandComplete);
+  const messages = fc.array(fc.tuple(kinds, fc.uint8Array({ maxLength: 40 })), {
+    minLength: 1,
+    maxLength: 30,
+  });
+  fc.assert(
+    fc.property(messages, fc.nat(), fc.nat(), (sent, cut, cut2) => {
+      const bytes = Buffer.concat(sent.map(([type, body]) => message(type, Buffer.from(body))));
+      const places = [cut % bytes.length, cut2 % bytes.length].sort((a, b) => a - b);
+      const reader = new FrameReader(1 << 20, () => false);
+      const seen: { type: number; count: number; bytes: Buffer }[] = [];
+      for (const [from, to] of [
+        [0, places[0]],
+        [places[0], places[1]],
+        [places[1], bytes.length],
+      ]) {
+        reader.push(Buffer.from(bytes.subarray(from, to)));
+        while (reader.next()) {
+          const count = reader.widen();
+          const piece = Buffer.from(reader.buffer.subarray(reader.start, reader.end));
+          seen.push({ type: reader.type, count, bytes: piece });
+        }
+      }
+      expect(Buffer.concat(seen.map((one) => one.bytes))).toEqual(bytes);
+      expect(seen.flatMap(({ type, count }) => Array.from({ length: count }, () => type))).toEqual(
+        sent.map(([type]) => type),
+      );
+    }),
+  );
+});
+
+test("a message that breaks the protocol is not taken in with those before it", () => {
+  const reader = new FrameReader(1 << 20, () => false);
+  const row = message(Backend.DataRow, Buffer.from("a"));
+  const broken = Buffer.from(row);
+  broken.writeInt32BE(3, 1);
+  reader.push(Buffer.concat([row, row, broken]));
+  expect(reader.next()).toBe(true);
+  expect(reader.widen()).toBe(2);
+  expect(() => reader.next()).toThrow(ProtocolViolation);
 });

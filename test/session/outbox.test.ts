@@ -1,0 +1,61 @@
+import { PassThrough } from "node:stream";
+import { expect, test } from "vitest";
+import { Outbox } from "../../proxy/session/outbox.ts";
+
+/** What gets to the socket, a string for each write. */
+function flushed(outbox: Outbox): readonly string[] {
+  const writes: string[] = [];
+  const socket = new PassThrough();
+  const write = socket.write.bind(socket);
+  socket.write = (chunk: Buffer) => {
+    writes.push(chunk.toString());
+    return write(chunk);
+  };
+  outbox.flush(socket as never);
+  return writes;
+}
+
+test("messages side by side are one piece, without a copy", () => {
+  const outbox = new Outbox();
+  const bytes = Buffer.from("one two six");
+  outbox.lend(bytes, 0, 4);
+  outbox.lend(bytes, 4, 11);
+  expect(flushed(outbox)).toEqual(["one two six"]);
+});
+
+test("rows that were made shorter move together, and what came before them stays", () => {
+  const outbox = new Outbox();
+  const bytes = Buffer.from("row1xxrow22xxxrow3yy");
+  outbox.lend(bytes, 0, 4);
+  outbox.lend(bytes, 6, 11);
+  outbox.send(Buffer.from("|notice|"));
+  outbox.lend(bytes, 14, 18);
+  expect(outbox.size).toBe(4 + 5 + 8 + 4);
+  expect(flushed(outbox).join("")).toBe("row1row22|notice|row3");
+});
+
+test("what has been written is not touched by what is lent of the same bytes afterwards", () => {
+  const outbox = new Outbox();
+  const bytes = Buffer.from("firstxxxxsecond");
+  outbox.lend(bytes, 0, 5);
+  expect(flushed(outbox)).toEqual(["first"]);
+  outbox.lend(bytes, 9, 15);
+  expect(flushed(outbox)).toEqual(["second"]);
+  expect(bytes.toString()).toBe("firstxxxxsecond");
+});
+
+test("a long message is lent where it is", () => {
+  const outbox = new Outbox();
+  const bytes = Buffer.concat([Buffer.from("row"), Buffer.from("xx"), Buffer.alloc(5_000, "a")]);
+  outbox.lend(bytes, 0, 3);
+  outbox.lend(bytes, 5, bytes.length);
+  expect(flushed(outbox).join("")).toBe(`row${"a".repeat(5_000)}`);
+  expect(bytes.toString("latin1", 0, 6)).toBe("rowxxa");
+});
+
+test("nothing of what was cleared leaves", () => {
+  const outbox = new Outbox();
+  outbox.send(Buffer.from("gone"));
+  outbox.clear();
+  expect(flushed(outbox)).toEqual([]);
+});
