@@ -1,4 +1,12 @@
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import {
+  Counter,
+  collectDefaultMetrics,
+  Gauge,
+  Histogram,
+  type MetricObjectWithValues,
+  type MetricValue,
+  Registry,
+} from "prom-client";
 import type { StatementEvent } from "./audit/event.ts";
 
 /**
@@ -28,9 +36,13 @@ export interface Metrics {
   auditSinkDropped(sink: "stdout" | "redis", events: number): void;
   /** A rule of behaviour saw somebody. */
   alert(role: string, rule: string, action: string): void;
+  /** All numbers as prom-client's own objects, for whoever sums up those of several processes. */
+  numbers(): Promise<readonly Numbers[]>;
   /** The text of `/metrics`, and its content type. */
   exposition(): Promise<{ readonly contentType: string; readonly text: string }>;
 }
+
+export type Numbers = MetricObjectWithValues<MetricValue<string>>;
 
 export interface MetricsOptions {
   readonly version: string;
@@ -52,6 +64,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
     ...statementNumbers(registry, label),
     ...analysisNumbers(registry),
     ...stateNumbers(registry),
+    numbers: () => registry.getMetricsAsJSON(),
     exposition: async () => ({ contentType: registry.contentType, text: await registry.metrics() }),
   };
 }

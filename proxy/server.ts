@@ -12,14 +12,17 @@ import type { Log } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
 import type { PolicySet } from "./policy/load.ts";
 import { CancelKeys } from "./session/cancel.ts";
+import { CancelDesk, type ForwardCancel } from "./session/cancel-desk.ts";
 import { Connection, type ConnectionParts, type PrepareSession } from "./session/connection.ts";
 import type { Authenticating } from "./session/login.ts";
 import { prepareWith } from "./session/prepare.ts";
+import { SeatCount, type Seats } from "./session/seats.ts";
 import { runSession } from "./session/session.ts";
 import type { ClientTls } from "./session/start-up.ts";
 import type { Address, Settings } from "./settings.ts";
 import type { Scopes, VerdictCache } from "./sql/cache.ts";
 import { normalise } from "./sql/parse.ts";
+import type { BackendKey } from "./wire/backend-messages.ts";
 import { refuseSession } from "./wire/refusal.ts";
 import { TlsAcceptor } from "./wire/tls.ts";
 import type { Upstream } from "./wire/upstream.ts";
@@ -38,7 +41,7 @@ export type ServerSettings = Pick<
   | "loginTimeout"
   | "drainTimeout"
 > &
-  Partial<Pick<Settings, "auditDurability">>;
+  Partial<Pick<Settings, "auditDurability" | "maxClientsPerUser" | "proxyProtocolFrom" | "tcpKeepalive">>;
 
 /** All that sessions are made of. */
 export interface ServerParts {
@@ -58,6 +61,11 @@ export interface ServerParts {
   readonly metrics: Metrics;
   readonly keys: Keys;
   readonly log: Log;
+  /** Those of this process alone if left out. */
+  readonly seats?: Seats;
+  /** Where cancel requests go whose keys other processes have handed out: nowhere if left out. */
+  readonly forwardCancel?: readonly ForwardCancel[];
+  readonly cancelKeys?: CancelKeys;
   /** Unix time in milliseconds; the system's if left out. */
   readonly now?: () => number;
   /** In place of the session that guards: for tests of what comes before it. */
@@ -72,6 +80,8 @@ export interface RunningServer {
   list(): readonly SessionInfo[];
   /** Reads the users file and the TLS files again; a bad one is logged, and what was in force stays. */
   reload(): Promise<void>;
+  /** Does what a cancel request asks that another process took; false for a key that is not known here. */
+  cancel(request: BackendKey): Promise<boolean>;
   /** No new clients; open transactions may finish within the drain timeout; resolves when all are gone. */
   close(): Promise<void>;
 }
@@ -81,6 +91,8 @@ type Connections = Map<Connection, Promise<void>>;
 
 /** Connections beyond the limit of clients: to be told that it is reached, and for cancel requests. */
 const RESERVE = 100;
+/** As many milliseconds of silence before a peer is probed as Postgres' docs advise for firewalls; Linux' own are two hours. */
+const KEEPALIVE_MS = 60_000;
 /** How long sessions may take over their last words when they are told to end. */
 const LAST_WORDS_MS = 3_000;
 
@@ -89,20 +101,26 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
   const users = await openUsers(parts);
   const tls = openTls(parts.settings);
   const connections: Connections = new Map();
-  const shared = connectionParts(parts, users, tls, connections);
-  const { maxClients, listen, drainTimeout } = parts.settings;
+  const cancelKeys = parts.cancelKeys ?? new CancelKeys();
+  let isClosed = false;
+  const shared = connectionParts(parts, { users, tls, cancelKeys, isClosed: () => isClosed });
+  const { maxClients, listen, drainTimeout, tcpKeepalive } = parts.settings;
 
-  const listener = createServer({ noDelay: true, keepAlive: true }, (socket: Socket) => {
-    socket.on("error", () => {});
-    if (connections.size >= maxClients + RESERVE) {
-      parts.metrics.loginFailed("limit");
-      socket.destroy();
-      return;
-    }
-    const connection = new Connection(socket, shared);
-    const gone = connection.run().finally(() => connections.delete(connection));
-    connections.set(connection, gone);
-  });
+  const keepAliveInitialDelay = tcpKeepalive ?? KEEPALIVE_MS;
+  const listener = createServer(
+    { noDelay: true, keepAlive: true, keepAliveInitialDelay },
+    (socket: Socket) => {
+      socket.on("error", () => {});
+      if (connections.size >= maxClients + RESERVE) {
+        parts.metrics.loginFailed("limit");
+        socket.destroy();
+        return;
+      }
+      const connection = new Connection(socket, shared);
+      const gone = connection.run().finally(() => connections.delete(connection));
+      connections.set(connection, gone);
+    },
+  );
   const stopListening = parts.suspensions?.onSuspended((suspension) => {
     for (const connection of connections.keys()) {
       if (connection.info?.user === suspension.user) connection.cutOff(endSession(suspension));
@@ -123,23 +141,30 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
       await users.reload();
       reloadTls(tls, parts.log);
     },
+    cancel: (request) => cancelKeys.request(request),
     async close() {
+      // It listens on: who comes now is told, and a transaction that runs on can still be cancelled.
+      isClosed = true;
+      await empty(connections, drainTimeout);
       const closed = listener.listening ? once(listener, "close") : undefined;
       if (listener.listening) listener.close();
-      await empty(connections, drainTimeout);
+      for (const connection of connections.keys()) connection.destroy();
       await closed;
       stopListening?.();
     },
   };
 }
 
-function connectionParts(
-  parts: ServerParts,
-  users: UsersInForce,
-  tls: ClientTls | undefined,
-  connections: Connections,
-): ConnectionParts {
+interface OwnParts {
+  readonly users: UsersInForce;
+  readonly tls: ClientTls | undefined;
+  readonly cancelKeys: CancelKeys;
+  readonly isClosed: () => boolean;
+}
+
+function connectionParts(parts: ServerParts, own: OwnParts): ConnectionParts {
   const { settings } = parts;
+  const { users, tls, cancelKeys, isClosed } = own;
   const now = parts.now ?? Date.now;
   const authenticating: Authenticating =
     settings.auth === "scram" ? { mode: "scram", users: users.current } : { mode: "passthrough" };
@@ -147,20 +172,16 @@ function connectionParts(
     authenticating,
     upstream: parts.upstream,
     policies: parts.policies,
-    cancelKeys: new CancelKeys(),
+    cancelKeys,
+    cancelDesk: new CancelDesk({ keys: cancelKeys, forward: parts.forwardCancel ?? [], now }),
     maxMessageBytes: settings.maxMessage,
     log: parts.log,
     tls,
     loginTimeoutMs: settings.loginTimeout,
-    admit: () => {
-      const admitted = [...connections.keys()].filter((connection) => connection.admitted).length;
-      // In the words of postinit.c.
-      return admitted < settings.maxClients
-        ? undefined
-        : refuseSession("53300", "sorry, too many clients already", {
-            hint: `This proxy takes ${settings.maxClients} clients at a time (--max-clients).`,
-          });
-    },
+    trustsHeaderOf: (address) =>
+      settings.proxyProtocolFrom?.some((network) => network.contains(address)) ?? false,
+    seats: parts.seats ?? new SeatCount(settings),
+    closedTo: () => (isClosed() ? SHUTTING_DOWN : undefined),
     prepareSession: parts.prepareSession ?? prepareWith({ ...parts, now, normalise }, runSession),
     refuseUser: (user) => {
       const suspension = parts.suspensions?.isSuspended(user);
@@ -171,6 +192,11 @@ function connectionParts(
     now,
   };
 }
+
+/** In the words of backend_startup.c, but for who shuts down. */
+const SHUTTING_DOWN = refuseSession("57P03", "the proxy is shutting down", {
+  hint: "Connect again: another instance, or this one once it is back, will serve you.",
+});
 
 /** First whoever has no transaction open, then everybody, then whoever did not listen. */
 async function empty(connections: Connections, drainTimeout: number): Promise<void> {

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { parseSecret } from "./keys.ts";
+import { parseNetwork } from "./policy/networks.ts";
 import { parseUpstream } from "./wire/upstream-uri.ts";
 
 /** One setting of `serve`: its flag, environment variable and key of sluice.yaml all follow from its name. */
@@ -61,6 +62,14 @@ const size = value("a size, such as 64MB or 512kB", (given) => {
 const duration = value("a duration, such as 60s, 250ms or 5m", (given) => {
   const match = /^(\d{1,9})\s*(ms|s|m|h)$/.exec(given);
   return match ? scaled(match, { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }, "ms") : undefined;
+});
+const durationOrNone = value("a duration, such as 5s or 0s", (given) =>
+  /^0+\s*(ms|s|m|h)?$/.test(given) ? 0 : duration.safeParse(given).data,
+);
+const networks = value("a list of networks, such as 10.0.0.0/24,2001:db8::/32", (given) => {
+  const read = given.split(",").map((text) => parseNetwork(text.trim()));
+  const good = read.flatMap((one) => (one.ok ? [one.network] : []));
+  return good.length === read.length ? good : undefined;
 });
 const days = value("a number of days, such as 400d", (given) =>
   /^[1-9]\d{0,4}\s*d$/.test(given) ? Number.parseInt(given, 10) : undefined,
@@ -231,6 +240,28 @@ export const SETTINGS = {
     placeholder: "NUMBER",
     what: "how many clients may be connected at a time",
   }),
+  maxClientsPerUser: setting({
+    value: count,
+    placeholder: "NUMBER",
+    what: "how many sessions one user may have at a time; no limit of its own if left out",
+  }),
+  workers: setting({
+    value: count,
+    default: "1",
+    placeholder: "NUMBER",
+    what: "processes that share the work; more than one needs --redis. Limits of clients hold for all together",
+  }),
+  proxyProtocolFrom: setting({
+    value: networks,
+    placeholder: "LIST",
+    what: "load balancers (10.0.0.0/24,…) whose connections must begin with a PROXY header, version 1 or 2; from others it is refused",
+  }),
+  tcpKeepalive: setting({
+    value: duration,
+    default: "60s",
+    placeholder: "TIME",
+    what: "silence after which a client is probed by TCP (the database: keepalives_idle in --upstream)",
+  }),
   loginTimeout: setting({
     value: duration,
     default: "60s",
@@ -242,6 +273,12 @@ export const SETTINGS = {
     default: "500ms",
     placeholder: "TIME",
     what: "how long Redis may take to answer before the counters count as unreachable",
+  }),
+  drainDelay: setting({
+    value: durationOrNone,
+    default: "0s",
+    placeholder: "TIME",
+    what: "how long clients are still let in after SIGTERM, while /readyz tells load balancers to send none",
   }),
   drainTimeout: setting({
     value: duration,

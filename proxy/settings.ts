@@ -200,6 +200,9 @@ function contradictions(settings: Omit<Settings, "upstream"> & { readonly upstre
   if (settings.auditSink.includes("redis") && settings.redis === undefined) {
     problems.push("--redis: missing; --audit-sink redis writes there");
   }
+  if (settings.workers > 1 && settings.redis === undefined) {
+    problems.push("--redis: missing; with several --workers it holds the counters that they share");
+  }
   if (settings.redis !== undefined && settings.key === undefined) {
     problems.push("--key-file: missing; with --redis all proxies need the same secret (or SLUICE_KEY)");
   }

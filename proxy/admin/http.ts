@@ -11,8 +11,8 @@ export interface Readiness {
 
 export interface AdminOptions {
   readonly listen: { readonly host: string; readonly port: number };
-  readonly metrics: Metrics;
-  ready(): Readiness;
+  readonly metrics: Pick<Metrics, "exposition">;
+  ready(): Readiness | Promise<Readiness>;
   readonly log: Log;
 }
 
@@ -73,7 +73,7 @@ async function answer(options: AdminOptions, request: IncomingMessage): Promise<
     case "/livez":
       return plain(200, "ok");
     case "/readyz": {
-      const { ok, reasons } = options.ready();
+      const { ok, reasons } = await options.ready();
       return ok ? plain(200, "ok") : plain(503, reasons.join("\n"));
     }
     default:

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { type Readiness, startAdmin } from "../admin/http.ts";
 import type { AuditLog } from "../audit/event.ts";
 import type { Catalog } from "../catalog/catalog.ts";
@@ -13,11 +14,15 @@ import { checkAgainstCatalog } from "../policy/against-catalog.ts";
 import { describeProblem, loadPolicies, type PolicyProblem, type PolicySet } from "../policy/load.ts";
 import { watchPolicies } from "../policy/watch.ts";
 import { startServer } from "../server.ts";
+import { CancelKeys } from "../session/cancel.ts";
+import { CancelChannel } from "../session/cancel-channel.ts";
 import type { Address, Settings } from "../settings.ts";
 import { Scopes, VerdictCache } from "../sql/cache.ts";
 import { loadParser } from "../sql/parse.ts";
 import { version } from "../version.ts";
+import type { BackendKey } from "../wire/backend-messages.ts";
 import { parseUpstream, type Upstream } from "../wire/upstream.ts";
+import type { Crew } from "../workers/worker.ts";
 import { openAudit } from "./compose-audit.ts";
 import { openGuard } from "./compose-guard.ts";
 import { controlConnection } from "./control.ts";
@@ -52,7 +57,7 @@ const RETRY_MS = 2_000;
  * Builds all parts from the settings and starts them. A policy or a setting that is wrong is a problem; a
  * database or Redis that is away is not: both may come back, and until then clients are refused.
  */
-export async function compose(settings: Settings, log: Log): Promise<Composed> {
+export async function compose(settings: Settings, log: Log, crew?: Crew): Promise<Composed> {
   const upstream = parseUpstream(settings.upstream, process.env);
   const control = parseUpstream(settings.control ?? settings.upstream, process.env);
   if (!upstream.ok) return failed(`--upstream: ${upstream.problem}`);
@@ -73,7 +78,7 @@ export async function compose(settings: Settings, log: Log): Promise<Composed> {
   const targets = { upstream: upstream.upstream, control: control.upstream };
   const stops: Stop[] = [];
   try {
-    return { ok: true, running: await start(settings, targets, policies, log, stops) };
+    return { ok: true, running: await start(settings, targets, { policies, log, crew }, stops) };
   } catch (error) {
     await stopAll(stops);
     return failed(startProblem(error));
@@ -98,11 +103,17 @@ interface Targets {
   readonly control: Upstream;
 }
 
+interface Given {
+  readonly policies: PolicySet;
+  readonly log: Log;
+  /** The other processes, when this is a worker. */
+  readonly crew: Crew | undefined;
+}
+
 async function start(
   settings: Settings,
   { upstream, control }: Targets,
-  policies: PolicySet,
-  log: Log,
+  { policies, log, crew }: Given,
   stops: Stop[],
 ): Promise<Running> {
   const keys = deriveKeys(settings.key ?? randomSecret());
@@ -134,6 +145,16 @@ async function start(
       log.error({ relation: name }, "a rewritten statement did not verify and was refused");
     },
   });
+  const redis = redisOf(settings);
+  const cancelKeys = new CancelKeys(crew?.cancelProcess);
+  const cancelChannel =
+    redis &&
+    new CancelChannel({
+      ...redis,
+      process: cancelKeys.process,
+      cancel: (request) => cancelKeys.request(request),
+    });
+  if (cancelChannel !== undefined) stops.push(() => cancelChannel.close());
   const server = await startServer({
     settings,
     upstream,
@@ -148,27 +169,47 @@ async function start(
     metrics,
     keys,
     log,
+    cancelKeys,
+    // The nearest first.
+    forwardCancel: [
+      ...(crew === undefined ? [] : [crew.forwardCancel]),
+      ...(cancelChannel === undefined ? [] : [(request: BackendKey) => cancelChannel.forward(request)]),
+    ],
+    ...(crew === undefined ? {} : { seats: crew.seats }),
   });
   stops.push(() => server.close());
-  const redis = redisOf(settings);
   if (redis !== undefined) stops.push(registerSessions({ ...redis, log }, () => server.list()));
-  const admin = await startAdmin({
-    listen: settings.admin,
-    metrics,
-    log,
-    ready: () => readiness(state, store, audit),
-  });
-  stops.push(() => admin.close());
+  const ready = () => readiness(state, store, audit);
+  const serveAdmin = async (listen: Address): Promise<Address> => {
+    const admin = await startAdmin({ listen, metrics: crew ?? metrics, log, ready: crew?.ready ?? ready });
+    stops.push(() => admin.close());
+    return admin.address;
+  };
+  const admin = crew === undefined ? await serveAdmin(settings.admin) : settings.admin;
   stops.push(askUntilThere(catalogs, upstream.database ?? upstream.user ?? "postgres", state, log));
+  const reload = async () => {
+    await Promise.all([watch.reload(), server.reload()]);
+  };
+  await crew?.serves({
+    address: server.address,
+    serveAdmin: (listen) =>
+      serveAdmin(listen).catch((error: unknown) => {
+        log.error({ problem: startProblem(error) }, "--admin cannot be served");
+        throw error;
+      }),
+    ready,
+    numbers: () => metrics.numbers(),
+    cancel: (request) => server.cancel(request),
+    reload,
+  });
   return {
     address: server.address,
-    admin: admin.address,
+    admin,
     sessions: () => server.sessions,
-    reload: async () => {
-      await Promise.all([watch.reload(), server.reload()]);
-    },
+    reload,
     close: async () => {
       state.draining = true;
+      await sleep(settings.drainDelay);
       // First, so that /readyz tells of the draining as long as it lasts.
       await server.close();
       await stopAll(stops);

@@ -5,12 +5,19 @@ const LOOPBACK = new BlockList();
 LOOPBACK.addSubnet("127.0.0.0", 8, "ipv4");
 LOOPBACK.addAddress("::1", "ipv6");
 
+/** Addresses that a trusted balancer has named, in place of its own. */
+const announcements = new WeakMap<object, string>();
+
+export function announce(socket: Socket, address: string): void {
+  announcements.set(socket, address);
+}
+
 /**
- * The peer's IP address; IPv4 as such also when it came to an IPv6 socket, and without the zone of a
+ * The peer's IP address, or whom a trusted balancer speaks for; IPv4 as such also when it came to an IPv6 socket, and without the zone of a
  * link-local one, which networks of a policy do not have. "local" for a Unix socket.
  */
 export function addressOf(socket: Pick<Socket, "remoteAddress">): string {
-  const address = socket.remoteAddress;
+  const address = announcements.get(socket) ?? socket.remoteAddress;
   if (address === undefined) return "local";
   return address.replace(/%.*$/, "").replace(/^::ffff:(?=\d+\.\d+\.\d+\.\d+$)/i, "");
 }

@@ -14,11 +14,34 @@ interface Entry {
 }
 
 /**
- * The cancel keys of all sessions. A client gets a key of our own making: the server's would let it cancel
- * by itself past the proxy, and its process numbers could collide between several servers.
+ * A process number that we hand out has 31 bits: clients show it, and some keep it in a signed integer. Its
+ * upper bits say which process of the fleet handed it out, so that a CancelRequest that a load balancer
+ * brings elsewhere finds home. Two processes may by chance have one number: the secret tells them apart.
+ */
+const SESSION_BITS = 18;
+const PROCESSES = 2 ** (31 - SESSION_BITS);
+
+/** Which process of the fleet handed out a key. */
+export function processOf(processId: number): number {
+  return processId >>> SESSION_BITS;
+}
+
+/** A number for a process that starts, as good as unique in its fleet. */
+export function randomProcess(): number {
+  return randomInt(1, PROCESSES);
+}
+
+/**
+ * The cancel keys of this process's sessions. A client gets a key of our own making: the server's would let
+ * it cancel by itself past the proxy, and its process numbers could collide between several servers.
  */
 export class CancelKeys {
+  readonly process: number;
   readonly #entries = new Map<number, Entry>();
+
+  constructor(process: number = randomProcess()) {
+    this.process = process;
+  }
 
   /** `cancel` is what a CancelRequest with this key does. */
   issue(minor: Minor, cancel: () => Promise<void>): IssuedKey {
@@ -34,20 +57,18 @@ export class CancelKeys {
     };
   }
 
-  /**
-   * Resolves when the server has dealt with it. An unknown key does nothing and says nothing, as in Postgres:
-   * a stranger costs us no connection upstream and learns nothing.
-   */
-  async request(processId: number, key: Buffer): Promise<void> {
+  /** Resolves when the server has dealt with it; false when the key is none of ours. */
+  async request({ processId, key }: BackendKey): Promise<boolean> {
     const entry = this.#entries.get(processId);
-    if (entry === undefined || entry.key.length !== key.length) return;
-    if (timingSafeEqual(entry.key, key)) await entry.cancel();
+    if (entry === undefined || entry.key.length !== key.length) return false;
+    if (!timingSafeEqual(entry.key, key)) return false;
+    await entry.cancel();
+    return true;
   }
 
-  /** Positive and of 31 bits: clients show it as a process number, some keep it in a signed integer. */
   #freeProcessId(): number {
     for (;;) {
-      const processId = randomInt(1, 2 ** 31);
+      const processId = this.process * 2 ** SESSION_BITS + randomInt(2 ** SESSION_BITS);
       if (!this.#entries.has(processId)) return processId;
     }
   }

@@ -8,10 +8,12 @@ import { terminateMessage } from "../wire/frontend-messages.ts";
 import { type Refusal, refuseSession } from "../wire/refusal.ts";
 import type { Startup } from "../wire/startup.ts";
 import { addressOf } from "./address.ts";
+import type { CancelDesk } from "./cancel-desk.ts";
 import { type Conversation, sayFarewell, unlessAborted } from "./conversation.ts";
 import type { Established } from "./established.ts";
 import { type LoggedIn, type LoginParts, logIn } from "./login.ts";
-import { LoginEnd } from "./login-end.ts";
+import { LoginEnd, type LoginFailure } from "./login-end.ts";
+import type { Seats } from "./seats.ts";
 import { type ClientTls, receiveClient } from "./start-up.ts";
 
 /**
@@ -22,9 +24,13 @@ export type PrepareSession = (established: Established) => Promise<() => Promise
 
 export interface ConnectionParts extends LoginParts {
   readonly tls: ClientTls | undefined;
+  /** Whether a peer's PROXY header is believed, and then must be there. */
+  readonly trustsHeaderOf: (address: string) => boolean;
   readonly loginTimeoutMs: number;
-  /** Asked when a client wants to log in: whether there is room for one more. */
-  readonly admit: () => Refusal | undefined;
+  /** What clients are told while none is let in. */
+  readonly closedTo: () => Refusal | undefined;
+  readonly seats: Seats;
+  readonly cancelDesk: Pick<CancelDesk, "request">;
   readonly prepareSession: PrepareSession;
   /** What a suspended user is told; undefined for everybody else. */
   readonly refuseUser?: (user: string) => Refusal | undefined;
@@ -45,15 +51,12 @@ export class Connection {
   #startup: Startup | undefined;
   #session: LoggedIn | undefined;
   #since = 0;
+  /** Where it counts against the limits: nowhere, as somebody, or as its user. */
+  #seat: "none" | "taken" | "settled" = "none";
 
   constructor(socket: Socket, parts: ConnectionParts) {
     this.#socket = socket;
     this.#parts = parts;
-  }
-
-  /** Counts against the limit of clients: it has asked to log in. */
-  get admitted(): boolean {
-    return this.#startup !== undefined;
   }
 
   /** Past log-in. */
@@ -84,6 +87,7 @@ export class Connection {
       clearTimeout(limit);
     }
     await closed;
+    this.#leave();
   }
 
   /** Ends the connection as soon as no transaction is open; at once before the session. */
@@ -113,25 +117,28 @@ export class Connection {
 
   /** Up to the session: gives what runs it, or nothing when the client came for something else. */
   async #begin(): Promise<(() => Promise<void>) | undefined> {
-    const { tls, cancelKeys, admit } = this.#parts;
+    const { tls, trustsHeaderOf, cancelDesk, closedTo, seats } = this.#parts;
     const { signal } = this.#login;
-    const arrival = await receiveClient(this.#socket, tls, signal, (client) => {
+    const arrival = await receiveClient(this.#socket, { tls, trustsHeaderOf }, signal, (client) => {
       this.#client = client;
     });
     if (arrival.kind === "cancel") {
-      await cancelKeys.request(arrival.processId, arrival.key);
+      await cancelDesk.request(arrival, addressOf(this.#socket));
       return undefined;
     }
-    const full = admit();
     this.#startup = arrival.startup;
+    const closed = closedTo();
+    if (closed) throw LoginEnd.refused("limit", closed);
+    const full = await seats.enter();
     if (full) throw LoginEnd.refused("limit", full);
+    this.#seat = "taken";
     const ends = { draining: this.#draining.signal, ending: this.#ending.signal };
     this.#session = await logIn(arrival.client, arrival.startup, this.#parts, signal, ends);
     return this.#enter(this.#session);
   }
 
   async #enter({ established, role, ready, issued }: LoggedIn): Promise<() => Promise<void>> {
-    const { audit, metrics, now, prepareSession, refuseUser } = this.#parts;
+    const { audit, metrics, now, prepareSession, refuseUser, seats } = this.#parts;
     const { id, user, database, application, address } = established;
     this.#since = now();
     const run = await unlessAborted(prepareSession(established), this.#login.signal, () => {});
@@ -144,13 +151,17 @@ export class Connection {
       client: address,
       application,
     };
-    // Whoever is suspended from here on is found by his session and cut off.
-    const refusal = refuseUser?.(user);
-    if (refusal !== undefined) {
+    const refused = (failure: LoginFailure, refusal: Refusal) => {
       audit.write({ kind: "login refused", ...session, sqlstate: refusal.sqlstate });
-      metrics.loginFailed("suspended");
-      throw LoginEnd.refused("suspended", refusal);
-    }
+      metrics.loginFailed(failure);
+      return LoginEnd.refused(failure, refusal);
+    };
+    const full = await seats.settle(user);
+    if (full !== undefined) throw refused("limit", full);
+    this.#seat = "settled";
+    // Whoever is suspended from here on is found by his session and cut off.
+    const suspended = refuseUser?.(user);
+    if (suspended !== undefined) throw refused("suspended", suspended);
     audit.write({ kind: "login", ...session });
     metrics.sessionOpened(database);
     established.client.socket.write(ready);
@@ -162,6 +173,12 @@ export class Connection {
         metrics.sessionClosed(database);
       }
     };
+  }
+
+  #leave(): void {
+    if (this.#seat === "none") return;
+    this.#parts.seats.leave(this.#seat === "settled" ? this.#session?.established.user : undefined);
+    this.#seat = "none";
   }
 
   /** The session has ended and said so, or the cancel request has been dealt with. */

@@ -4,13 +4,21 @@ import { ProtocolViolation } from "../wire/frames.ts";
 import { refuseSession } from "../wire/refusal.ts";
 import { decodeStartup, type Startup } from "../wire/startup.ts";
 import { TLS_HANDSHAKE, type TlsAcceptor } from "../wire/tls.ts";
+import { addressOf, announce } from "./address.ts";
 import { Conversation, destroySocket, unlessAborted } from "./conversation.ts";
 import { LoginEnd } from "./login-end.ts";
+import { takeProxyHeader } from "./proxy-header.ts";
 
 /** TLS towards clients, as far as there is any. */
 export interface ClientTls {
   readonly acceptor: TlsAcceptor;
   readonly certificates: "required" | "not asked for";
+}
+
+/** What is agreed with clients before their first packet. */
+export interface Reception {
+  readonly tls: ClientTls | undefined;
+  readonly trustsHeaderOf: (address: string) => boolean;
 }
 
 /** What a client came for. */
@@ -22,16 +30,18 @@ export type Arrival =
 const ANSWER_LIMIT = 10_000;
 
 /**
- * Takes a client to its startup packet: TLS or none, no GSSAPI encryption, cancel requests. `hold` is told
+ * Takes a client to its startup packet: a balancer's PROXY header, TLS or none, no GSSAPI encryption, cancel requests. `hold` is told
  * of each conversation that takes the place of the one before, so that the last one can be ended.
  */
 export async function receiveClient(
   socket: Socket,
-  tls: ClientTls | undefined,
+  { tls, trustsHeaderOf }: Reception,
   signal: AbortSignal,
   hold: (client: Conversation) => void,
 ): Promise<Arrival> {
+  const announced = trustsHeaderOf(addressOf(socket)) ? await takeProxyHeader(socket, signal) : undefined;
   const over = (current: Socket): Conversation => {
+    if (announced !== undefined) announce(current, announced);
     const conversation = new Conversation(current, ANSWER_LIMIT, signal);
     hold(conversation);
     return conversation;

@@ -16,6 +16,8 @@ export interface Upstream {
   readonly sslkey: string | undefined;
   /** Milliseconds for connection and TLS. */
   readonly connectTimeout: number;
+  /** Milliseconds of silence after which TCP asks whether the server is still there. */
+  readonly keepalivesIdle: number;
 }
 
 /** Without `allow`, which tries TLS only after the server turned the log-in away: a proxy is not the one who logs in. */
@@ -41,6 +43,7 @@ const KNOWN = new Set([
   "sslcert",
   "sslkey",
   "connect_timeout",
+  "keepalives_idle",
 ]);
 /** libpq knows these too; only what they would be anyhow is taken. */
 const FIXED: ReadonlyMap<string, readonly string[]> = new Map([
@@ -151,6 +154,8 @@ function build(given: Given, env: { readonly [name: string]: string | undefined 
     // libpq waits for ever when nothing is said; a session that hangs helps nobody here.
     connectTimeout:
       whole(given.get("connect_timeout") || "0", "connect_timeout", 0, 3600) * 1000 || DEFAULT_TIMEOUT,
+    // The system's own default, two hours, is longer than anybody waits for a lost server.
+    keepalivesIdle: whole(given.get("keepalives_idle") || "60", "keepalives_idle", 1, 32_767) * 1000,
   };
   contradictions(upstream);
   return upstream;

@@ -20,7 +20,13 @@ export class UpstreamUnreachable extends Error {
 export async function dial(target: Upstream): Promise<Socket> {
   const socket = target.host.startsWith("/")
     ? connect({ path: `${target.host}/.s.PGSQL.${target.port}` })
-    : connect({ host: target.host, port: target.port, noDelay: true, keepAlive: true });
+    : connect({
+        host: target.host,
+        port: target.port,
+        noDelay: true,
+        keepAlive: true,
+        keepAliveInitialDelay: target.keepalivesIdle,
+      });
   const timer = setTimeout(() => socket.destroy(new Error("timed out")), target.connectTimeout);
   try {
     await connected(socket);

@@ -1,0 +1,125 @@
+import type { Numbers } from "../metrics.ts";
+import type { Address } from "../settings.ts";
+import type { Refusal } from "../wire/refusal.ts";
+
+/** What one process tells of itself: whether it can serve, and its numbers. */
+export interface Report {
+  readonly ready: boolean;
+  readonly reasons: readonly string[];
+  readonly numbers: readonly Numbers[];
+}
+
+/** What the first process tells of all together. */
+export interface Whole {
+  readonly ready: boolean;
+  readonly reasons: readonly string[];
+  /** Of `/metrics`. */
+  readonly contentType: string;
+  readonly text: string;
+}
+
+/** What the processes ask of each other, and what they are answered: plain data, which goes as JSON. */
+export interface Questions {
+  /** To a worker. */
+  report: { readonly ask: null; readonly answer: Report };
+  /** To the first process, from the worker that serves --admin. */
+  whole: { readonly ask: null; readonly answer: Whole };
+  /** Either way. The key is in hexadecimal. */
+  cancel: { readonly ask: { readonly processId: number; readonly key: string }; readonly answer: boolean };
+  /** To the first process: seats. */
+  enter: { readonly ask: null; readonly answer: Refusal | null };
+  settle: { readonly ask: string; readonly answer: Refusal | null };
+  leave: { readonly ask: string | null; readonly answer: null };
+  /** To the first process: this worker takes clients. */
+  serving: {
+    readonly ask: { readonly address: Address; readonly cancelProcess: number };
+    readonly answer: null;
+  };
+  /** To a worker: serves --admin for all from now on; gives where, as the port may be free to choose. */
+  admin: { readonly ask: Address; readonly answer: Address };
+  reload: { readonly ask: null; readonly answer: null };
+  end: { readonly ask: null; readonly answer: null };
+}
+
+export type Handlers = {
+  readonly [Name in keyof Questions]?: (ask: Questions[Name]["ask"]) => Promise<Questions[Name]["answer"]>;
+};
+
+/** Either end of the channel between two processes: Node's own process or worker object. */
+export interface Channel {
+  send(message: object): unknown;
+  on(event: "message", listener: (message: unknown) => void): unknown;
+  isConnected(): boolean;
+}
+
+interface Message {
+  readonly id: number;
+  readonly question?: keyof Questions;
+  readonly ask?: unknown;
+  readonly answer?: unknown;
+  readonly failed?: true;
+}
+
+interface Waiting {
+  readonly resolve: (answer: unknown) => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** Questions and answers between two processes of one Sluice. */
+export class Link {
+  readonly #channel: Channel;
+  readonly #handlers: Handlers;
+  readonly #waiting = new Map<number, Waiting>();
+  #last = 0;
+
+  constructor(channel: Channel, handlers: Handlers) {
+    this.#channel = channel;
+    this.#handlers = handlers;
+    channel.on("message", (message) => void this.#receive(message as Message));
+  }
+
+  /** Rejects when the other process ends, or does not answer in time. */
+  ask<Name extends keyof Questions>(
+    question: Name,
+    ask: Questions[Name]["ask"],
+    withinMs: number,
+  ): Promise<Questions[Name]["answer"]> {
+    const id = ++this.#last;
+    return new Promise((resolve, reject) => {
+      if (!this.#channel.isConnected()) return reject(new Error("the other process has ended"));
+      const timer = setTimeout(() => settle(reject)(new Error(`no answer to "${question}"`)), withinMs);
+      const settle =
+        <T>(done: (value: T) => void) =>
+        (value: T) => {
+          clearTimeout(timer);
+          this.#waiting.delete(id);
+          done(value);
+        };
+      this.#waiting.set(id, {
+        resolve: settle(resolve as (answer: unknown) => void),
+        reject: settle(reject),
+      });
+      this.#channel.send({ id, question, ask } satisfies Message);
+    });
+  }
+
+  /** Whoever waits for the other process waits no longer. */
+  close(): void {
+    for (const { reject } of this.#waiting.values()) reject(new Error("the other process has ended"));
+  }
+
+  async #receive({ id, question, ask, answer, failed }: Message): Promise<void> {
+    if (question === undefined) {
+      const waiting = this.#waiting.get(id);
+      if (failed) waiting?.reject(new Error("the other process could not answer"));
+      else waiting?.resolve(answer);
+      return;
+    }
+    const handle = this.#handlers[question] as ((ask: unknown) => Promise<unknown>) | undefined;
+    const reply = await (handle?.(ask) ?? Promise.reject(new Error(`nobody answers "${question}"`))).then(
+      (given): Message => ({ id, answer: given }),
+      (): Message => ({ id, failed: true }),
+    );
+    if (this.#channel.isConnected()) this.#channel.send(reply);
+  }
+}

@@ -1,0 +1,120 @@
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { copyFile, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { devNull, tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { promisify } from "node:util";
+
+const ROOT = join(import.meta.dirname, "../..");
+
+/** The program, compiled: what is tested as a process of its own cannot be run from its sources. */
+export interface Program {
+  readonly main: string;
+  remove(): Promise<void>;
+}
+
+export async function compileSluice(): Promise<Program> {
+  // Inside the project, so that the compiled program finds its dependencies.
+  const cache = join(ROOT, "node_modules/.cache");
+  await mkdir(cache, { recursive: true });
+  const folder = await mkdtemp(join(cache, "sluice-program-"));
+  await copyFile(join(ROOT, "package.json"), join(folder, "package.json"));
+  const tsc = join(ROOT, "node_modules/typescript/bin/tsc");
+  const project = join(ROOT, "tsconfig.build.json");
+  await promisify(execFile)(process.execPath, [tsc, "-p", project, "--outDir", join(folder, "dist")]);
+  return {
+    main: join(folder, "dist/main.js"),
+    remove: () => rm(folder, { recursive: true, force: true }),
+  };
+}
+
+export interface ProgramOptions {
+  readonly policy: string;
+  readonly upstream: string;
+  readonly redis: string;
+  /** The fleet's secret. */
+  readonly key: string;
+  readonly flags?: readonly string[];
+}
+
+export interface RunningProgram {
+  readonly port: number;
+  readonly adminUrl: string;
+  readonly auditFolder: string;
+  readonly policyFile: string;
+  /** Lines of its log, as they come. */
+  readonly log: readonly { readonly msg: string; readonly pid: number; readonly cancelProcess?: number }[];
+  readonly pid: number;
+  signal(signal: NodeJS.Signals): void;
+  /** Its exit status, or the signal that ended it. */
+  readonly ended: Promise<number | string>;
+  /** The sum of a metric's series whose labels contain this text. */
+  metric(name: string, labels?: string): Promise<number>;
+  close(): Promise<void>;
+}
+
+type LogLine = RunningProgram["log"][number] & { readonly listen?: string; readonly admin?: string };
+
+/** `sluice serve` as a process; it ends when we do, however we end. */
+export async function runSluice(main: string, options: ProgramOptions): Promise<RunningProgram> {
+  const folder = await mkdtemp(join(tmpdir(), "sluice-program-"));
+  const policyFile = join(folder, "policy.yaml");
+  const auditFolder = join(folder, "audit");
+  await writeFile(policyFile, options.policy);
+  const args = [
+    ...["serve", "--config", devNull, "--drain-timeout", "2s"],
+    ...["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"],
+    ...["--policy", policyFile, "--audit", auditFolder, "--redis", options.redis],
+    ...(options.flags ?? []),
+  ];
+  const env = { ...process.env, SLUICE_UPSTREAM: options.upstream, SLUICE_KEY: options.key };
+  const command = process.platform === "linux" ? ["setpriv", "--pdeathsig=KILL"] : [];
+  const [program = "", ...before] = [...command, process.execPath];
+  const child = spawn(program, [...before, main, ...args], { env, stdio: ["ignore", "inherit", "pipe"] });
+  const ended = once(child, "exit").then(([status, signal]) => (signal ?? status) as number | string);
+  const log: LogLine[] = [];
+  const serving = await readUntilServing(child, log);
+  const adminUrl = `http://${serving.admin}`;
+  return {
+    port: Number(serving.listen?.split(":").at(-1)),
+    adminUrl,
+    auditFolder,
+    policyFile,
+    log,
+    pid: child.pid ?? 0,
+    signal: (signal) => void child.kill(signal),
+    ended,
+    async metric(name, labels = "") {
+      const text = await (await fetch(`${adminUrl}/metrics`)).text();
+      return text
+        .split("\n")
+        .filter((line) => line.startsWith(name) && /^[ {]/.test(line.slice(name.length)))
+        .filter((line) => line.includes(labels))
+        .reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(" "))), 0);
+    },
+    async close() {
+      child.kill("SIGTERM");
+      await ended;
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+/** A start that failed rejects with what it wrote. */
+function readUntilServing(child: ChildProcess, log: LogLine[]): Promise<LogLine> {
+  return new Promise((resolve, reject) => {
+    const plain: string[] = [];
+    if (child.stderr === null) throw new Error("no standard error");
+    createInterface({ input: child.stderr }).on("line", (line) => {
+      if (!line.startsWith("{")) {
+        plain.push(line);
+        return;
+      }
+      const entry = JSON.parse(line) as LogLine;
+      log.push(entry);
+      if (entry.msg === "serving") resolve(entry);
+    });
+    child.once("close", (status) => reject(new Error([`status ${status}`, ...plain].join("\n"))));
+  });
+}

@@ -1,0 +1,50 @@
+import { expect, test } from "vitest";
+import { CancelKeys, processOf } from "../../proxy/session/cancel.ts";
+import { CancelDesk } from "../../proxy/session/cancel-desk.ts";
+import { Backoff } from "../../proxy/workers/backoff.ts";
+
+test("a key names the process that handed it out, and a stranger to it knows no key", async () => {
+  const [here, there] = [new CancelKeys(8191), new CancelKeys(1)];
+  let cancelled = 0;
+  const issued = here.issue(0, async () => void cancelled++);
+  expect([processOf(issued.processId), issued.processId > 0, issued.processId < 2 ** 31]).toEqual([
+    8191,
+    true,
+    true,
+  ]);
+  expect([await there.request(issued), await here.request(issued), cancelled]).toEqual([false, true, 1]);
+});
+
+test("who tries keys that nobody knows is not heard for a while; others are, and he is again", async () => {
+  let now = 0;
+  const keys = new CancelKeys();
+  const tried: number[] = [];
+  const desk = new CancelDesk({
+    keys,
+    forward: [async ({ processId }) => tried.push(processId) < 0],
+    now: () => now,
+  });
+  const good = keys.issue(2, async () => {});
+  const wrong = { processId: good.processId, key: Buffer.alloc(32) };
+  await Promise.all(Array.from({ length: 300 }, () => desk.request(wrong, "203.0.113.7")));
+  expect(tried).toHaveLength(100);
+  expect(await desk.request(good, "203.0.113.7")).toBe(false);
+  expect(await desk.request(good, "203.0.113.8")).toBe(true);
+  now += 1_000;
+  expect(await desk.request(good, "203.0.113.7")).toBe(true);
+});
+
+test("keys that are right use up nothing", async () => {
+  const keys = new CancelKeys();
+  const desk = new CancelDesk({ keys, forward: [], now: () => 0 });
+  const good = keys.issue(0, async () => {});
+  for (let i = 0; i < 500; i++) expect(await desk.request(good, "203.0.113.7")).toBe(true);
+});
+
+test("a worker that fails again and again is started later and later; one that lived is started at once", () => {
+  const backoff = new Backoff();
+  const waits = Array.from({ length: 12 }, () => backoff.next(10));
+  expect(waits.slice(0, 4)).toEqual([0, 100, 200, 400]);
+  expect(waits.at(-1)).toBe(30_000);
+  expect(backoff.next(120_000)).toBe(0);
+});

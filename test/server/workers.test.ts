@@ -1,0 +1,227 @@
+import { execFile } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { writeFile } from "node:fs/promises";
+import { promisify } from "node:util";
+import pg from "pg";
+import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
+import { processOf } from "../../proxy/session/cancel.ts";
+import { int32 } from "../../proxy/wire/messages.ts";
+import { cancelRequest } from "../../proxy/wire/startup.ts";
+import { freshDatabase, PASSWORDS, supportSchema, type TestDatabase } from "../harness/postgres.ts";
+import {
+  compileSluice,
+  type Program,
+  type ProgramOptions,
+  type RunningProgram,
+  runSluice,
+} from "../harness/program.ts";
+import { redisUrl } from "../harness/redis.ts";
+import { ask, RawClient } from "./sluice.ts";
+
+const POLICY = `version: 1
+classes: { email: { mask: email } }
+tables:
+  public.customers: { subject: id, columns: { email: email } }
+roles:
+  agent: { users: [anna], reads: [public.customers], finds: [email], rows: 100, budget: { 1d: 500 } }
+  app: { users: [helpdesk_app], reads: all, writes: all, sees: all, budget: none }
+`;
+const KEY = randomBytes(32).toString("hex");
+
+let program: Program;
+let database: TestDatabase;
+/** Three workers, for the tests that leave them as they are. */
+let fleet: RunningProgram;
+let redis: string;
+
+beforeAll(async () => {
+  [program, database, redis] = await Promise.all([compileSluice(), freshDatabase("workers"), redisUrl()]);
+  await supportSchema(database.uri);
+  fleet = await runSluice(program.main, options(["--workers", "3"]));
+});
+afterAll(async () => {
+  await fleet?.close();
+  await database?.drop();
+  await program?.remove();
+});
+
+function options(flags: readonly string[], more: Partial<ProgramOptions> = {}): ProgramOptions {
+  return { policy: POLICY, upstream: database.uri, redis, key: KEY, flags, ...more };
+}
+
+async function start(...flags: readonly string[]): Promise<RunningProgram> {
+  const running = await runSluice(program.main, options(flags));
+  onTestFinished(() => running.close());
+  return running;
+}
+
+function login({ port }: RunningProgram, user: "anna" | "helpdesk_app" = "helpdesk_app"): pg.ClientConfig {
+  return { host: "127.0.0.1", port, user, password: PASSWORDS[user], database: database.database };
+}
+
+/** What pg keeps of the server's BackendKeyData. */
+interface Session extends pg.Client {
+  readonly processID: number;
+  readonly secretKey: number;
+}
+
+async function open(to: RunningProgram, user?: "anna" | "helpdesk_app"): Promise<Session> {
+  const client = new pg.Client(login(to, user)) as Session;
+  client.on("error", () => {});
+  await client.connect();
+  onTestFinished(() => client.end().catch(() => {}));
+  return client;
+}
+
+/** Lets a session sleep; `ended` says how its statement ended. */
+async function sleeping(client: Session): Promise<{ readonly ended: Promise<string> }> {
+  const ended = client.query("SELECT pg_sleep(62)").then(
+    () => "slept",
+    (error: { code?: string }) => error.code ?? "lost",
+  );
+  await vi.waitFor(async () => {
+    const { rows } = await database.query<{ n: number }>(
+      "SELECT count(*)::int AS n FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(62)' AND state = 'active' AND datname = current_database()",
+    );
+    expect(rows[0]?.n).toBe(1);
+  });
+  return { ended };
+}
+
+const RUNS_ON = new Promise<string>((resolve) => setTimeout(resolve, 0, "runs"));
+
+/** As libpq's PQcancel: over a connection of its own, until the other end closes it. */
+async function cancel(
+  port: number,
+  { processID, secretKey }: Pick<Session, "processID" | "secretKey">,
+): Promise<void> {
+  const canceller = await RawClient.connect(port);
+  canceller.send(cancelRequest(processID, int32(secretKey)));
+  await canceller.closed();
+}
+
+test("each worker gets as many clients as the others", async () => {
+  const served = new Map<number, number>();
+  for (let i = 0; i < 12; i++) {
+    const { processID } = await open(fleet);
+    served.set(processOf(processID), (served.get(processOf(processID)) ?? 0) + 1);
+  }
+  expect([...served.values()]).toEqual([4, 4, 4]);
+});
+
+test("a cancel request that arrives at another worker cancels", async () => {
+  for (let i = 0; i < 3; i++) {
+    const client = await open(fleet);
+    const { ended } = await sleeping(client);
+    // Connections go round: the next one is another worker's.
+    await cancel(fleet.port, client);
+    expect(await ended).toBe("57014");
+  }
+});
+
+test("a cancel request that arrives at another instance cancels, and one with a wrong key does not", async () => {
+  const other = await start();
+  const client = await open(fleet);
+  const { ended } = await sleeping(client);
+  const { processID, secretKey } = client;
+  await cancel(other.port, { processID, secretKey: secretKey ^ 1 });
+  const before = await Promise.race([ended, RUNS_ON]);
+  await cancel(other.port, client);
+  expect([before, await ended]).toEqual(["runs", "57014"]);
+});
+
+test("limits of clients hold for all workers together, and those of a user who is gone are free again", async () => {
+  const small = await start("--workers", "2", "--max-clients", "5", "--max-clients-per-user", "2");
+  const first = await open(small, "anna");
+  await open(small, "anna");
+  const third = await ask(login(small, "anna")).catch((error) => error);
+  expect(third).toMatchObject({ code: "53300", message: 'too many connections for role "anna"' });
+  for (let i = 0; i < 2; i++) await open(small);
+  expect(await ask(login(small)).catch((error) => error.message)).toContain('role "helpdesk_app"');
+  await first.end();
+  await vi.waitFor(async () => expect(await ask(login(small, "anna"))).toBe("anna"));
+});
+
+test("one endpoint has the numbers of all, those of the first process too, and its readiness", async () => {
+  const before = await fleet.metric("sluice_sessions_total");
+  for (let i = 0; i < 6; i++) await ask(login(fleet));
+  expect(await fleet.metric("sluice_sessions_total")).toBe(before + 6);
+  expect(await fleet.metric("sluice_workers")).toBe(3);
+  expect(await fleet.metric("sluice_counters_up")).toBe(1);
+  await vi.waitFor(async () => expect((await fetch(`${fleet.adminUrl}/readyz`)).status).toBe(200));
+});
+
+test("a worker that is killed takes only its own sessions along, and another takes its place", async () => {
+  const running = await start("--workers", "2", "--max-clients-per-user", "3");
+  const clients = await Promise.all([open(running, "anna"), open(running, "anna")]);
+  const [mine, other] = clients;
+  await mine.query("SELECT id FROM customers WHERE id = 1");
+  const lost = new Promise((resolve) => mine.once("error", resolve));
+  await vi.waitFor(async () => expect(await running.metric("sluice_statements_total")).toBeGreaterThan(0));
+  process.kill(workerOf(running, mine), "SIGKILL");
+  await lost;
+  expect((await other.query("SELECT 1 AS one")).rows).toEqual([{ one: 1 }]);
+  await vi.waitFor(async () => expect(await running.metric("sluice_workers")).toBe(2));
+  expect(await running.metric("sluice_worker_restarts_total")).toBe(1);
+  // What it has counted is not lost, and its seats are free.
+  expect(await running.metric("sluice_statements_total")).toBeGreaterThan(0);
+  for (let i = 0; i < 2; i++) await open(running, "anna");
+  running.signal("SIGTERM");
+  expect(await running.ended).toBe(0);
+  const verified = await promisify(execFile)(
+    process.execPath,
+    [program.main, "audit", "verify", running.auditFolder],
+    { env: { ...process.env, SLUICE_KEY: KEY } },
+  );
+  expect(verified.stdout).toMatch(/^(\S+: ok: .*\n){2}\n?$/);
+});
+
+/** The process that serves this session. */
+function workerOf({ log }: RunningProgram, { processID }: Session): number {
+  const line = log.find(({ cancelProcess }) => cancelProcess === processOf(processID));
+  if (line === undefined) throw new Error("no worker told that it serves");
+  return line.pid;
+}
+
+test("SIGHUP reaches every worker", async () => {
+  const before = await fleet.metric("sluice_policy_reloads_total");
+  await writeFile(fleet.policyFile, `${POLICY}# again\n`);
+  fleet.signal("SIGHUP");
+  await vi.waitFor(async () =>
+    expect(await fleet.metric("sluice_policy_reloads_total")).toBeGreaterThanOrEqual(before + 3),
+  );
+});
+
+test("SIGTERM lets an open transaction end, tells new clients 57P03 and idle ones 57P01", async () => {
+  const running = await runSluice(program.main, options(["--workers", "2"]));
+  const [busy, idle] = [await open(running), await open(running)];
+  const told = new Promise((resolve) => idle.once("error", resolve));
+  await busy.query("BEGIN");
+  running.signal("SIGTERM");
+  expect(await told).toMatchObject({ code: "57P01" });
+  expect(await ask(login(running)).catch((error) => error.code)).toBe("57P03");
+  expect((await fetch(`${running.adminUrl}/readyz`)).status).toBe(503);
+  await busy.query("COMMIT");
+  expect(await running.ended).toBe(0);
+});
+
+test("what keeps a worker from starting is told once, and ends all", async () => {
+  const wrong = options(["--workers", "3"], { policy: `${POLICY}modus: enforce\n` });
+  const failure: Error = await runSluice(program.main, wrong).catch((error) => error);
+  expect(failure.message).toMatch(/^status 1\nsluice serve: .*policy\.yaml:\d+:1/s);
+  expect(failure.message.match(/policy\.yaml/g)).toHaveLength(1);
+});
+
+test("workers without Redis are refused", async () => {
+  const failure: Error = await runSluice(program.main, options(["--workers", "2"], { redis: "" })).catch(
+    (error) => error,
+  );
+  expect(failure.message).toContain("--redis");
+});
+
+test("workers end when the first process is killed", async () => {
+  const running = await runSluice(program.main, options(["--workers", "2"]));
+  running.signal("SIGKILL");
+  await running.ended;
+  await vi.waitFor(async () => await expect(RawClient.connect(running.port)).rejects.toThrow("ECONNREFUSED"));
+});
