@@ -1,5 +1,6 @@
 import { type Relation, relationKey } from "../catalog/catalog.ts";
 import { type Refusal, type RefusalFields, refuse, type Sqlstate } from "../wire/refusal.ts";
+import type { Gathering, Pin } from "./gathering.ts";
 import { type Body, forEachChild, visitNode } from "./grammar.ts";
 import { tooComplex } from "./parse.ts";
 import type { Scope } from "./scope.ts";
@@ -91,6 +92,14 @@ export class Analysis {
   /** Masked columns named so far, in order. */
   readonly maskMentions: string[] = [];
   gathers: string | undefined;
+  /** Calls that gather rows and are not known to gather one person's. */
+  gatherings: readonly Gathering[] = [];
+  /** System columns that are named, of relations that are read through a subquery. */
+  readonly systemColumns = new Map<RelationUse, Set<string>>();
+  /** Relations of which a star, a whole row or a join shows all columns. */
+  readonly wholes = new Set<RelationUse>();
+  /** What holds a relation's rows to one person. */
+  readonly pins = new Map<RelationUse, Pin>();
   /** Inside a statement that stores what it reads. */
   storing = false;
   effect: Effect | undefined;

@@ -4,6 +4,7 @@ import type { Catalog, Relation } from "../catalog/catalog.ts";
 import { type Analysis, candidates, type FromReference, type Level } from "./analysis.ts";
 import { operator } from "./expressions.ts";
 import { stringOf } from "./from.ts";
+import { outerReference, type Pin } from "./gathering.ts";
 import { type Body, nodeOf } from "./grammar.ts";
 import { parseText } from "./parse.ts";
 import { quoteIdentifier, type Source } from "./source.ts";
@@ -68,10 +69,13 @@ export function levelConditions(
     for (const conjunct of conjuncts(quals)) {
       const pair = columnEquality(conjunct);
       if (pair !== undefined) equalities.push(pair);
+      if (pair !== undefined) pinToOuter(analysis, level, pair, restrictable);
       const condition = simpleCondition(analysis.source, conjunct);
       const target = condition && onlyReference(level, condition.column);
       if (condition === undefined || target === undefined || !restrictable.includes(target)) continue;
       place(analysis, condition, target, level);
+      if (condition.operator === "=" && condition.values?.length === 1)
+        pin(analysis, target, columnName(target, condition.column), "constant");
       const name = columnName(target, condition.column);
       // On a mask a condition holds nothing small: many people share one.
       const isReal =
@@ -84,6 +88,38 @@ export function levelConditions(
   }
   spread(analysis, level, equalities, restricted);
   return restricted;
+}
+
+/** `subject = outer.column`: its rows are one person's for each row around. */
+function pinToOuter(
+  analysis: Analysis,
+  level: Level,
+  [left, right]: readonly [ColumnRef, ColumnRef],
+  restrictable: readonly FromReference[],
+): void {
+  for (const [own, other] of [
+    [left, right],
+    [right, left],
+  ] as const) {
+    const target = onlyReference(level, own);
+    const outer = outerReference(level, { ColumnRef: other });
+    if (target !== undefined && outer !== undefined && restrictable.includes(target))
+      pin(analysis, target, columnName(target, own), outer);
+  }
+}
+
+function pin(analysis: Analysis, { use }: FromReference, column: string | undefined, to: Pin): void {
+  const people = use?.sight?.people;
+  if (use === undefined || people?.subject === undefined || people.unknown > 0) return;
+  const type = use.relation.columns.find(({ name }) => name === column)?.typeOid;
+  // Of another type's equality nobody knows what it takes for equal.
+  const isPlain = isComparedType(analysis, type);
+  if (column === people.subject.column && isPlain && !analysis.pins.has(use)) analysis.pins.set(use, to);
+}
+
+function isComparedType({ scope }: Analysis, oid: number | undefined): boolean {
+  const type = oid === undefined ? undefined : scope.catalog.typesByOid.get(oid);
+  return type?.schema === "pg_catalog" && COMPARED_TYPES.has(type.name);
 }
 
 /** An equality join to a reference that is held small holds the other one small too, if its column is indexed. */
@@ -122,8 +158,7 @@ function place(analysis: Analysis, condition: SimpleCondition, target: FromRefer
   }
   const isFenced =
     sight.kind === "real" && use.sight?.filter !== undefined && LEAKPROOF.has(condition.operator);
-  const type = analysis.scope.catalog.typesByOid.get(sight.column.typeOid);
-  const isBuiltin = type?.schema === "pg_catalog" && COMPARED_TYPES.has(type.name);
+  const isBuiltin = isComparedType(analysis, sight.column.typeOid);
   if (!(isLookup || (isFenced && isBuiltin)) || !readsBackTheSame(analysis.source, condition)) return;
   visitValues(analysis, condition.body, level);
   const operator = isBuiltin ? `OPERATOR(pg_catalog.${condition.operator})` : condition.operator;

@@ -11,9 +11,17 @@ import type {
   TypeName,
 } from "libpg-query";
 import type { CatalogFunction } from "../catalog/catalog.ts";
-import { type Analysis, candidates, type FromReference, type Level, namedReferences } from "./analysis.ts";
+import {
+  type Analysis,
+  candidates,
+  type FromReference,
+  type Level,
+  namedReferences,
+  type RelationUse,
+} from "./analysis.ts";
 import { stringOf } from "./from.ts";
 import { builtinUse, isPlainExtensionFunction, isStandardFunction } from "./functions.ts";
+import { gather } from "./gathering.ts";
 import { forEachChild, nodeOf, visitNode } from "./grammar.ts";
 import { mayChangeSetting } from "./session-settings.ts";
 import { quoteIdentifier } from "./source.ts";
@@ -38,7 +46,7 @@ export function columnRef(analysis: Analysis, body: ColumnRef, level: Level): vo
     return;
   }
   if (name === undefined) return;
-  if (SYSTEM_COLUMNS.has(name)) refuseSystemColumn(analysis, level, qualifier, name);
+  if (SYSTEM_COLUMNS.has(name)) systemColumn(analysis, level, qualifier, name);
   for (const reference of meantBySchema) oneColumn(analysis, reference, name);
   const meant = candidates(level, qualifier, name);
   for (const reference of meant) oneColumn(analysis, reference, name);
@@ -55,27 +63,38 @@ export function columnRef(analysis: Analysis, body: ColumnRef, level: Level): vo
 /** Postgres docs, "System Columns". */
 const SYSTEM_COLUMNS: ReadonlySet<string> = new Set(["ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"]);
 
-/** A guarded relation is read through a subquery, which has no system columns: say so before the server does. */
-function refuseSystemColumn(
-  analysis: Analysis,
-  level: Level,
-  qualifier: string | undefined,
-  name: string,
-): void {
+/** A guarded relation is read through a subquery, which has the system columns that are named and no others. */
+function systemColumn(analysis: Analysis, level: Level, qualifier: string | undefined, name: string): void {
   const meant =
     qualifier === undefined
       ? candidates(level, undefined, name).length > 0
         ? []
         : nearestRelations(level)
       : namedReferences(level, qualifier);
-  const guarded = meant.find(
-    ({ use, columns }) => use?.sight?.guarded === true && !use.isTarget && columns?.has(name) !== true,
-  );
-  if (guarded === undefined) return;
-  analysis.deny(
-    `role "${analysis.scope.role.name}" sees ${guarded.use?.key} masked or in part, and so without its system column ${name}`,
+  for (const { use, columns } of meant) {
+    if (use?.sight?.guarded !== true || use.isTarget || columns?.has(name) === true) continue;
+    // Places of rows tell of those that a filter hides; only tables have such columns.
+    if (use.sight.filter !== undefined || !HAVE_SYSTEM_COLUMNS.has(use.relation.kind)) {
+      noSystemColumn(analysis, use, name);
+    }
+    const named = analysis.systemColumns.get(use) ?? new Set();
+    analysis.systemColumns.set(use, named.add(name));
+  }
+}
+
+const HAVE_SYSTEM_COLUMNS: ReadonlySet<string> = new Set([
+  "table",
+  "partitioned",
+  "materialized view",
+  "foreign table",
+]);
+
+/** In a star or a whole row the column would show, and Postgres shows no system column there. */
+export function noSystemColumn(analysis: Analysis, use: RelationUse, name: string): never {
+  return analysis.deny(
+    `role "${analysis.scope.role.name}" sees ${use.key} masked or in part, and so without its system column ${name} here`,
     "sees",
-    "Use the primary key; for optimistic locking, a column of the table's own that counts versions.",
+    "Name the columns that are needed instead of *; or use the primary key, and for optimistic locking a column that counts versions.",
   );
 }
 
@@ -125,6 +144,7 @@ function oneColumn(analysis: Analysis, { columns, use }: FromReference, name: st
 }
 
 function wholeRow(analysis: Analysis, { use }: FromReference): void {
+  if (use !== undefined) analysis.wholes.add(use);
   for (const { kind, className, column } of use?.sight?.columns ?? []) {
     if (kind === "real") continue;
     analysis.masked.add(className ?? column.name);
@@ -312,6 +332,7 @@ function builtin(
     if (!readsOwnRow(body, name, level)) setting(analysis, body, name);
     return;
   }
+  if (endsOwnSession(body, name)) return;
   for (const fn of functions) {
     const use = builtinUse(fn);
     if (use === undefined) {
@@ -330,13 +351,24 @@ function builtin(
         `Add a relation under "writes:" of ${analysis.rolePlace}.`,
       );
     }
-    if (use === "gathering") analysis.gathers ??= `${name}()`;
   }
+  if (functions.some((fn) => builtinUse(fn) === "gathering")) gather(analysis, `${name}()`, body, level);
   if (functions.some((fn) => builtinUse(fn) === "picking")) analysis.picks++;
   // Locks are read in pg_locks, where nobody counts what their keys are made of.
   if (/^pg_(try_)?advisory_/.test(name) && !(body.args ?? []).every(isGiven))
     analysis.gathers ??= `${name}()`;
   if (picksMany(body, name)) analysis.gathers ??= `${name}() of several values`;
+}
+
+/** `pg_terminate_backend(pg_backend_pid())` reaches nobody else's session. */
+function endsOwnSession(body: FuncCall, name: string): boolean {
+  if (name !== "pg_terminate_backend" && name !== "pg_cancel_backend") return false;
+  const [argument, ...more] = body.args ?? [];
+  if (argument === undefined || more.length > 0) return false;
+  const [type, call] = nodeOf(argument);
+  const names = type === "FuncCall" ? ((call as FuncCall).funcname ?? []).map(stringOf) : [];
+  const isBuiltin = names.length === 1 || (names.length === 2 && names[0] === "pg_catalog");
+  return isBuiltin && names.at(-1) === "pg_backend_pid";
 }
 
 /** Holds nothing of a relation. */

@@ -166,6 +166,9 @@ function join(analysis: Analysis, expression: JoinExpr, level: Level): FromItem 
   const right = fromItem(analysis, expression.rarg, inside);
   analysis.nodes(expression.usingClause, inside);
   const sides = partOfFrom(inside, inside.references.slice(before));
+  // NATURAL joins by every column that both have; what an alias stands for has them all.
+  if (expression.isNatural === true || expression.alias !== undefined)
+    for (const { use } of sides.references) if (use !== undefined) analysis.wholes.add(use);
   if (expression.alias !== undefined)
     level.references.push({ alias: expression.alias.aliasname ?? "", columns: undefined, use: undefined });
   else if (expression.join_using_alias !== undefined)

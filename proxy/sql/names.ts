@@ -55,6 +55,8 @@ export function readUse(analysis: Analysis, name: RangeVar): RelationUse {
   const key = relationKey(relation.schema, relation.name);
   const base = { relation, key, conditions: [], hasAlias: name.alias !== undefined, isTarget: false };
   if (isSystemSchema(relation.schema)) {
+    const system = analysis.sights.ofSystem(relation);
+    if (system !== undefined) return record(analysis, { ...base, sight: system });
     if (!isOpenSystemRelation(relation.schema, relation.name)) {
       analysis.deny(
         `role "${analysis.scope.role.name}" may not read ${key}`,

@@ -19,6 +19,7 @@ import {
 } from "./analysis.ts";
 import { levelConditions } from "./conditions.ts";
 import { type FromItem, finishReferences, fromItem, stringOf } from "./from.ts";
+import { levelStart, settleGatherings } from "./gathering.ts";
 import { nodeOf } from "./grammar.ts";
 import { nameSpan, qualify, readUse } from "./names.ts";
 import { firstPlace } from "./places.ts";
@@ -48,6 +49,7 @@ export function select(analysis: Analysis, body: SelectStmt, outer: Level): Sele
     return undefined;
   }
   if (isTableCommand(body)) spellOutTable(analysis, body);
+  const start = levelStart(analysis);
   const items = (body.fromClause ?? []).map((item) => fromItem(analysis, item, level));
   const hidden = items.flatMap((item) => item.hidden);
   const held = conditionsOf(analysis, level, items, body.whereClause);
@@ -60,6 +62,7 @@ export function select(analysis: Analysis, body: SelectStmt, outer: Level): Sele
     analysis,
     items.flatMap(({ wraps }) => wraps),
   );
+  settleGatherings(analysis, level, start);
   return body.valuesLists === undefined ? { level, visible: level.references } : undefined;
 }
 

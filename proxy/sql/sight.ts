@@ -7,6 +7,7 @@ import { type Condition, relationSetHas } from "../policy/policy.ts";
 import { type ColumnLabel, type Labels, Lineage } from "./lineage.ts";
 import type { Scope } from "./scope.ts";
 import { quoteIdentifier } from "./source.ts";
+import { hiddenColumns } from "./system-relations.ts";
 
 /** One column as the role sees it. */
 export interface ColumnSight {
@@ -63,6 +64,28 @@ export class Sights {
       this.#known.set(relation.oid, sight);
     }
     return sight;
+  }
+
+  /** A relation of the system's own: undefined where it is shown as it is. */
+  ofSystem(relation: Relation): RelationSight | undefined {
+    const hidden = hiddenColumns(relation.schema, relation.name);
+    if (hidden === undefined) return undefined;
+    return {
+      relation,
+      key: relationKey(relation.schema, relation.name),
+      columns: relation.columns.map((column) => ({
+        column,
+        kind: hidden.has(column.name) ? "masked" : "real",
+        sql: hidden.has(column.name) ? this.#hidden(column) : quoteIdentifier(column.name),
+        className: undefined,
+        findable: false,
+      })),
+      guarded: true,
+      filter: undefined,
+      gathers: false,
+      people: undefined,
+      secretText: false,
+    };
   }
 
   /** Children and partitions take the grants of their ancestors. */

@@ -10,13 +10,14 @@ import type {
   SelectStmt,
   UpdateStmt,
 } from "libpg-query";
-import type { Analysis, Level } from "./analysis.ts";
+import type { Analysis, Level, RelationUse } from "./analysis.ts";
 import { copy } from "./copy.ts";
 import { explainOptions } from "./explain.ts";
 import { type Body, nodeOf } from "./grammar.ts";
 import { meterMerge, meterReturning, meterSelect, meterUnknown, NO_PEOPLE } from "./metering.ts";
 import type { RawStatement } from "./parse.ts";
 import { select } from "./select.ts";
+import { isSystemSchema } from "./system-relations.ts";
 import {
   closePortal,
   deallocate,
@@ -219,7 +220,7 @@ function finish(
   effect: Effect | undefined,
 ): Statement {
   refuseGathering(analysis);
-  const data = analysis.uses.filter(({ sight }) => sight !== undefined);
+  const data = analysis.uses.filter(isOfData);
   return {
     command,
     kind,
@@ -233,13 +234,21 @@ function finish(
   };
 }
 
+/** Of no system relation, some of whose columns may be hidden as well. */
+function isOfData({ sight, relation }: RelationUse): boolean {
+  return sight !== undefined && !isSystemSchema(relation.schema);
+}
+
 /** Many people in one row would walk around a row limit. */
 function refuseGathering(analysis: Analysis): void {
   const { role } = analysis.scope;
   const isLimited =
     role.limits.rows !== undefined || role.limits.bytes !== undefined || role.budget.length > 0;
-  const relation = analysis.uses.find(({ sight }) => sight?.people !== undefined || sight?.guarded === true);
+  const relation = analysis.uses.find(
+    (use) => isOfData(use) && (use.sight?.people !== undefined || use.sight?.guarded === true),
+  );
   if (analysis.uses.some(({ sight }) => sight?.gathers)) analysis.gathers ??= "a view that does";
+  analysis.gathers ??= analysis.gatherings[0]?.what;
   if (analysis.gathers === undefined || !isLimited) return;
   if (relation === undefined && analysis.calls === 0) return;
   analysis.deny(

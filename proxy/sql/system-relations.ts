@@ -1,8 +1,7 @@
 /**
  * Relations of pg_catalog and information_schema that hold definitions and not data: psql, pg_dump, ORMs and
  * BI tools read them. Not here, on purpose: statistics that hold values of columns (pg_statistic, pg_stats,
- * pg_statistic_ext_data), other sessions' text (pg_stat_activity, pg_prepared_statements, pg_cursors),
- * password hashes, user mappings, connection strings, large objects, server files. Of foreign servers Postgres
+ * pg_statistic_ext_data), password hashes, user mappings, large objects, server files. Of foreign servers Postgres
  * shows everybody the options; their passwords belong to user mappings (Postgres docs, "CREATE USER MAPPING").
  */
 const PG_CATALOG = words(`
@@ -38,6 +37,18 @@ const INFORMATION_SCHEMA = words(`
   view_routine_usage view_table_usage views
 `);
 
+/**
+ * Relations of which some columns are NULL for guarded roles: statements hold other people's literals, and what
+ * Sluice made of one holds keys of masks; a connection string holds a password. The relation itself is read through a
+ * subquery, as a guarded one is.
+ */
+const HIDDEN: ReadonlyMap<string, ReadonlySet<string>> = new Map([
+  ["pg_cursors", words("statement")],
+  ["pg_prepared_statements", words("statement")],
+  ["pg_stat_activity", words("query")],
+  ["pg_subscription", words("subconninfo")],
+]);
+
 function words(text: string): ReadonlySet<string> {
   return new Set(text.trim().split(/\s+/));
 }
@@ -46,7 +57,12 @@ export function isSystemSchema(schema: string): boolean {
   return schema === "pg_catalog" || schema === "information_schema" || schema === "pg_toast";
 }
 
-/** May any guarded role read it? */
+/** Columns that guarded roles see as NULL; undefined for a relation that has none. */
+export function hiddenColumns(schema: string, name: string): ReadonlySet<string> | undefined {
+  return schema === "pg_catalog" ? HIDDEN.get(name) : undefined;
+}
+
+/** May any guarded role read it, as it is? */
 export function isOpenSystemRelation(schema: string, name: string): boolean {
   return (
     (schema === "pg_catalog" && PG_CATALOG.has(name)) ||

@@ -3,7 +3,7 @@ import { parseText } from "./parse.ts";
 import { editedRanges, movedOffsets, type Rewritten } from "./rewrite.ts";
 import type { Scope } from "./scope.ts";
 import type { Sights } from "./sight.ts";
-import { isOpenSystemRelation, isSystemSchema } from "./system-relations.ts";
+import { hiddenColumns, isOpenSystemRelation, isSystemSchema } from "./system-relations.ts";
 
 /** What the analysis says may stand outside of the text that it injected. */
 export interface Expected {
@@ -38,7 +38,10 @@ export function leftover(
   const judge = ({ schemaname, relname, location }: Named): string | undefined => {
     if (schemaname === undefined) return bareNames.has(location ?? 0) ? undefined : relname;
     const key = relationKey(schemaname, relname);
-    if (isSystemSchema(schemaname)) return isOpenSystemRelation(schemaname, relname) ? undefined : key;
+    if (isSystemSchema(schemaname)) {
+      const isHidden = hiddenColumns(schemaname, relname) !== undefined && isInjected(location ?? 0);
+      return isHidden || isOpenSystemRelation(schemaname, relname) ? undefined : key;
+    }
     const relation = scope.catalog.relations.get(key);
     const sight = relation && sights.of(relation);
     if (sight === undefined) return key;

@@ -1,5 +1,6 @@
 import type { RangeVar } from "libpg-query";
 import type { Analysis, RelationUse } from "./analysis.ts";
+import { noSystemColumn } from "./expressions.ts";
 import { nameSpan, qualify } from "./names.ts";
 import type { RelationSight } from "./sight.ts";
 import { quoteIdentifier, quoteQualified } from "./source.ts";
@@ -10,6 +11,7 @@ export interface WrapParts {
   /** The TABLESAMPLE clause, if there is one. */
   readonly sample: string;
   readonly conditions: readonly string[];
+  readonly systemColumns: readonly string[];
 }
 
 /**
@@ -17,10 +19,14 @@ export interface WrapParts {
  * masked. With a row filter it is fenced by OFFSET 0, or the planner could run the client's own conditions on
  * rows that the filter hides, and their errors would tell about them.
  */
-export function subquery(sight: RelationSight, { only, sample, conditions }: WrapParts): string {
+export function subquery(
+  sight: RelationSight,
+  { only, sample, conditions, systemColumns }: WrapParts,
+): string {
   const columns = sight.columns.flatMap(({ kind, sql, column }) =>
     kind === "absent" ? [] : [kind === "real" ? sql : `${sql} AS ${quoteIdentifier(column.name)}`],
   );
+  columns.push(...systemColumns);
   const name = quoteQualified(sight.relation.schema, sight.relation.name);
   const all = sight.filter === undefined ? conditions : [sight.filter, ...conditions];
   const where = all.length === 0 ? "" : ` WHERE ${all.join(" AND ")}`;
@@ -44,10 +50,13 @@ export function wrapReference(analysis: Analysis, name: RangeVar, use: RelationU
   const span = nameSpan(analysis, name);
   const [first, last] = [analysis.source.token(span.first), analysis.source.token(span.last)];
   if (first === undefined || last === undefined) throw new Error("a name without tokens");
+  const systemColumns = [...(analysis.systemColumns.get(use) ?? [])];
+  const [shown] = analysis.wholes.has(use) ? systemColumns : [];
+  if (shown !== undefined) noSystemColumn(analysis, use, shown);
   const alias = use.hasAlias ? "" : ` AS ${quoteIdentifier(use.relation.name)}`;
   analysis.edit(
     first.start,
     last.end,
-    `${subquery(sight, { only: span.only, sample, conditions: use.conditions })}${alias}`,
+    `${subquery(sight, { only: span.only, sample, conditions: use.conditions, systemColumns })}${alias}`,
   );
 }

@@ -90,9 +90,9 @@ export interface Worlds {
   close(): Promise<void>;
 }
 
-/** Worlds that differ in the values of protected columns. */
-export async function protectedWorlds(): Promise<Worlds> {
-  return openWorlds(world(same, ""), world(other, ""));
+/** Worlds that differ in the values of protected columns, on the run's server or another one. */
+export async function protectedWorlds(server?: string): Promise<Worlds> {
+  return openWorlds(world(same, ""), world(other, ""), server);
 }
 
 /** Worlds that differ in the rows that ben's filter hides. */
@@ -107,9 +107,10 @@ export async function filteredWorlds(): Promise<Worlds> {
   );
 }
 
-async function openWorlds(first: string, second: string): Promise<Worlds> {
+async function openWorlds(first: string, second: string, server?: string): Promise<Worlds> {
+  const on = server === undefined ? {} : { server };
   const worlds = await Promise.all(
-    [first, second].map((setup) => openJudged({ policy: ATTACK_POLICY, setup })),
+    [first, second].map((setup) => openJudged({ policy: ATTACK_POLICY, setup, ...on })),
   );
   const [one, two] = worlds;
   if (one === undefined || two === undefined) throw new Error("two worlds are needed");

@@ -54,6 +54,11 @@ const GROUPS: Readonly<Record<string, StatementGroup>> = {
 };
 
 /** What sort of statement a text is, by its first statement that is not a plain utility. The parser must be loaded. */
+/** A driver's or object mapper's own tests do to a server what none of its users does. */
+export function isOwnTest(source: string): boolean {
+  return /^(postgres\.js|node-postgres)\/|^drizzle\/.*(test|common|batch)/.test(source);
+}
+
 export function groupOf(sql: string): StatementGroup {
   try {
     const groups = (parseSync(sql).stmts ?? []).map(({ stmt }) => {
@@ -119,11 +124,15 @@ export function imaginePolicy(policy: Policy, catalog: Catalog): Policy {
       const className = classOf.get(name);
       return className === undefined ? [] : [[name, className] as const];
     });
-    const table: TablePolicy = { name: key, subject: "id", columns: new Map(held), place: NO_PLACE };
+    const subject = columns.find(({ name }) => OWNER.test(name))?.name ?? "id";
+    const table: TablePolicy = { name: key, subject, columns: new Map(held), place: NO_PLACE };
     tables.set(key, table);
   }
   return { ...policy, tables };
 }
+
+/** As a DBA would say it: an order or a post is a record of whoever it belongs to. */
+const OWNER = /^(customer|user|author)_?id$/i;
 
 function column(name: string, index: number): Column {
   return { name, number: index + 1, typeOid: 25, type: "text", notNull: false };

@@ -1,4 +1,6 @@
+import pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { PASSWORDS } from "../harness/support-schema.ts";
 import { type Judged, openJudged, POLICY } from "./judged.ts";
 
 /** What is made of protected columns by the database itself, and what the database says by refusing. */
@@ -108,11 +110,24 @@ describe("a built-in with a namesake on the path", () => {
 
 describe("system columns of a table that is read through a subquery", () => {
   test.each([
-    "SELECT ctid FROM customers",
-    "SELECT c.xmin, c.id FROM customers c",
-    "SELECT id FROM customers WHERE tableoid = 1",
-    "SELECT (SELECT xmax) FROM customers",
-  ])("are refused with what to do: %s", (sql) => {
+    "SELECT ctid FROM customers ORDER BY id LIMIT 3",
+    "SELECT c.xmin, c.id FROM customers c WHERE c.ctid = '(0,1)'",
+    "SELECT id FROM customers WHERE tableoid = 'customers'::regclass AND id < 4 ORDER BY id",
+    "SELECT (SELECT xmax) FROM customers WHERE id = 7",
+    "SELECT c.ctid, t.id FROM customers c JOIN tickets t ON t.customer_id = c.id WHERE c.id = 7",
+  ])("are what they are without Sluice: %s", async (sql) => {
+    const { rows } = await judged.run("cleo", sql);
+    expect(rows.length).toBeGreaterThan(0);
+    expect(rows).toEqual((await judged.run("helpdesk_app", sql)).rows);
+  });
+
+  test.each([
+    "SELECT ctid, * FROM customers",
+    "SELECT c.xmin, c FROM customers c",
+    "SELECT row_to_json(c), c.ctid FROM customers c",
+    "SELECT c.ctid FROM customers c NATURAL JOIN tickets",
+    "SELECT j.* FROM (customers c JOIN tickets t ON c.ctid IS NOT NULL) j",
+  ])("are refused where a star would show them: %s", (sql) => {
     expect(refusal(sql)).toMatchObject({ sqlstate: "42501" });
     expect(refusal(sql)?.hint).toContain("primary key");
   });
@@ -123,6 +138,96 @@ describe("system columns of a table that is read through a subquery", () => {
     "SELECT tableoid FROM pg_class LIMIT 1",
   ])("but not those of others: %s", async (sql) => {
     expect((await judged.run("cleo", sql)).rows).toHaveLength(1);
+  });
+});
+
+/** What cleo sees in a session of her own that has run something before. */
+async function seenAfter(setup: string, sql: string) {
+  const verdict = judged.judge("cleo", sql);
+  if (verdict.kind !== "rewrite") throw new Error(`${sql} is not rewritten`);
+  const client = new pg.Client({ connectionString: judged.database.uriFor("cleo", PASSWORDS.cleo) });
+  await client.connect();
+  try {
+    await client.query(setup);
+    return await client.query<Record<string, unknown>>(verdict.sql.toString());
+  } finally {
+    await client.end();
+  }
+}
+
+describe("relations of the system of which a part is hidden", () => {
+  test.each([
+    ["pg_prepared_statements", "statement"],
+    ["pg_cursors", "statement"],
+    ["pg_stat_activity", "query"],
+  ])("%s is read without its column %s", async (name, hidden) => {
+    const setup = "PREPARE secret AS SELECT 'canary'; DECLARE held CURSOR WITH HOLD FOR SELECT 'canary'";
+    const { rows } = await seenAfter(setup, `SELECT * FROM ${name}`);
+    expect(rows.length).toBeGreaterThan(0);
+    expect(JSON.stringify(rows)).not.toContain("canary");
+    expect(rows.every((row) => row[hidden] === null)).toBe(true);
+  });
+
+  test.each([
+    "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%canary%'",
+    "SELECT count(*) FROM pg_stat_activity a WHERE a::text LIKE '%canary%'",
+    "SELECT count(*) FROM pg_catalog.pg_prepared_statements p WHERE strpos((p).statement, 'canary') > 0",
+  ])("no condition tells what it holds: %s", async (sql) => {
+    const { rows } = await seenAfter("PREPARE secret AS SELECT 'canary'", sql);
+    expect(rows).toEqual([{ count: "0" }]);
+  });
+
+  test("a view over one of them is closed as a whole", () => {
+    expect(judged.judge("cleo", "SELECT * FROM pg_stat_ssl").kind).toBe("refuse");
+  });
+});
+
+describe("what gathers rows, for a role with a limit", () => {
+  const accepted = (sql: string) => {
+    const verdict = judged.judge("cleo", sql);
+    return verdict.kind === "refuse" ? verdict.refusal.message : "accepted";
+  };
+
+  test.each([
+    // As Drizzle, Prisma and Kysely load a customer's tickets.
+    "SELECT c.id, t.data FROM customers c LEFT JOIN LATERAL (SELECT coalesce(json_agg(json_build_array(i.id)), '[]'::json) AS data FROM (SELECT * FROM tickets t WHERE t.customer_id = c.id) i) t ON true WHERE c.id = 7",
+    "SELECT c.id, (SELECT json_agg(t) FROM tickets t WHERE t.customer_id = c.id) FROM customers c WHERE c.id = 7",
+    "SELECT array_agg(t.id ORDER BY t.id) FROM tickets t WHERE t.customer_id = 7",
+    "SELECT string_agg(t.subject, ',') FROM tickets t WHERE 7 = t.customer_id GROUP BY t.id",
+    "SELECT json_agg(t.id) FROM customers c JOIN tickets t ON t.customer_id = c.id WHERE c.id = 7 AND t.customer_id = 7",
+    "SELECT c.id, (SELECT array_agg(a.attname) FROM pg_attribute a WHERE a.attrelid = 'customers'::regclass) FROM customers c WHERE c.id = 7",
+  ])("one person's are let through: %s", async (sql) => {
+    expect(accepted(sql)).toBe("accepted");
+    expect((await judged.run("cleo", sql)).rows.length).toBeGreaterThan(0);
+    // Whoever they are of is counted.
+    const [statement] = judged.judge("cleo", sql).statements;
+    const { subjects = [], unknown = 0 } = statement?.metering ?? {};
+    expect(subjects.length + unknown).toBeGreaterThan(0);
+  });
+
+  test.each([
+    "SELECT json_agg(t) FROM tickets t",
+    "SELECT json_agg(t) FROM tickets t WHERE t.customer_id IN (1, 2)",
+    "SELECT json_agg(t) FROM tickets t WHERE t.customer_id = 1 OR t.id > 0",
+    "SELECT json_agg(t) FROM tickets t WHERE t.customer_id = t.customer_id",
+    "SELECT json_agg(t) FROM tickets t WHERE t.customer_id > 7",
+    "SELECT json_agg(t) FROM tickets t WHERE NOT t.customer_id = 7",
+    // Held to a value that goes through many.
+    "SELECT json_agg(o) FROM generate_series(1, 1000) v(id), LATERAL (SELECT * FROM tickets t WHERE t.customer_id = v.id) o",
+    "SELECT json_agg(o) FROM (VALUES (1), (2)) v(id) JOIN LATERAL (SELECT * FROM tickets t WHERE t.customer_id = v.id) o ON true",
+    "SELECT json_agg(o.id) FROM customers c, LATERAL (SELECT * FROM tickets t WHERE t.customer_id = c.id) o",
+    "SELECT json_agg(x) FROM (SELECT (SELECT min(t.id) FROM tickets t WHERE t.customer_id = c.id) FROM customers c) x",
+    // The aggregate belongs to the query around, whose rows are many people's.
+    "SELECT (SELECT json_agg(c.name)) FROM customers c",
+    "SELECT (SELECT json_agg(c.name) FROM tickets t WHERE t.customer_id = 7) FROM customers c",
+    "SELECT json_agg(c.name) FROM customers c LEFT JOIN tickets t ON t.customer_id = 7",
+    "WITH everybody AS (SELECT name FROM customers) SELECT json_agg(e.name) FROM everybody e, tickets t WHERE t.customer_id = 7",
+    "SELECT json_agg((SELECT array_to_string(array_agg(c.name), ',') FROM customers c)) FROM tickets t WHERE t.customer_id = 7",
+    "SELECT json_agg((SELECT c.name FROM customers c WHERE c.id = t.id)) FROM tickets t WHERE t.customer_id = 7",
+    "SELECT json_agg(t) FROM (SELECT * FROM tickets WHERE customer_id = 7 UNION ALL SELECT * FROM tickets) t",
+    "SELECT ARRAY(SELECT t.id FROM tickets t)",
+  ])("many people's are refused: %s", (sql) => {
+    expect(accepted(sql)).toContain("may not gather");
   });
 });
 

@@ -9,9 +9,10 @@ import { loadParser } from "../../proxy/sql/parse.ts";
 import type { Scope } from "../../proxy/sql/scope.ts";
 import type { Statement, Verdict } from "../../proxy/sql/verdict.ts";
 import {
-  freshDatabase,
+  databaseOn,
   PASSWORDS,
   type SupportUser,
+  serverUri,
   supportSchema,
   type TestDatabase,
 } from "../harness/postgres.ts";
@@ -81,9 +82,12 @@ export interface Judged {
   close(): Promise<void>;
 }
 
-export async function openJudged(options: { policy?: string; setup?: string } = {}): Promise<Judged> {
+/** `server`: the superuser's URI of another server than the run's; it must have the users. */
+export async function openJudged(
+  options: { policy?: string; setup?: string; server?: string } = {},
+): Promise<Judged> {
   await loadParser();
-  const database = await freshDatabase("judged");
+  const database = await databaseOn(options.server ?? serverUri(), "judged");
   await supportSchema(database.uri);
   if (options.setup !== undefined) await database.query(options.setup);
   const client = new pg.Client({ connectionString: database.uri });
