@@ -137,3 +137,9 @@ export interface CatalogType {
 export function relationKey(schema: string, name: string): string {
   return `${schema}.${name}`;
 }
+
+/** Declared as RETURNS void: what a call of it gives tells nothing. */
+export function returnsNothing({ typesByOid }: Catalog, { returnType }: CatalogFunction): boolean {
+  const type = typesByOid.get(returnType);
+  return type?.schema === "pg_catalog" && type.name === "void";
+}

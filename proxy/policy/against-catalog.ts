@@ -1,4 +1,10 @@
-import type { Catalog, CatalogType, Column, Relation } from "../catalog/catalog.ts";
+import {
+  type Catalog,
+  type CatalogType,
+  type Column,
+  type Relation,
+  returnsNothing,
+} from "../catalog/catalog.ts";
 import { type ExpressionUse, parseCondition, parseMaskExpression } from "./expressions.ts";
 import { type MaskedType, maskSql } from "./masks.ts";
 import type { Condition, Place, Policy, Role, TablePolicy } from "./policy.ts";
@@ -107,16 +113,35 @@ function checkRole(role: Role, policy: Policy, catalog: Catalog, report: Report)
       );
     }
   }
-  for (const name of role.calls) {
-    if (hasFunction(catalog, name)) continue;
-    report("warning", role.place, `role "${role.name}" may call ${name}, which is not there`, "");
-  }
+  for (const [name, result] of role.calls) checkCall(role, name, result, catalog, report);
   for (const name of role.requireFilter) checkFilterable(role, name, catalog, report);
   for (const [name, condition] of role.only) checkFilter(name, condition, catalog, report);
   if (role.sees !== "all") {
     for (const [className, sight] of role.sees) {
       if (sight !== "always") checkSight(role, className, sight, policy, catalog, report);
     }
+  }
+}
+
+function checkCall(
+  role: Role,
+  name: string,
+  result: "hidden" | "shown",
+  catalog: Catalog,
+  report: Report,
+): void {
+  const all = (catalog.functionsByName.get(name.slice(name.indexOf(".") + 1)) ?? []).filter(
+    (fn) => `${fn.schema}.${fn.name}` === name,
+  );
+  if (all.length === 0) {
+    report("warning", role.place, `role "${role.name}" may call ${name}, which is not there`, "");
+  } else if (result === "hidden" && all.some((fn) => !returnsNothing(catalog, fn))) {
+    report(
+      "warning",
+      role.place,
+      `role "${role.name}" may call ${name}, but not see what it returns, and so not call it`,
+      `If the role may see what it returns: { ${name}: shown }.`,
+    );
   }
 }
 

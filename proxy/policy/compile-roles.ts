@@ -122,7 +122,7 @@ function makeRole(source: Source, parent: Made | undefined, context: Context): M
     limits: makeLimits(entry, base?.limits),
     budget: makeBudget(source, base?.budget ?? [], context),
     ...makeWatch(entry, base),
-    calls: entry.calls === undefined ? (base?.calls ?? new Set()) : new Set(entry.calls),
+    calls: entry.calls === undefined ? (base?.calls ?? new Map()) : callsOf(entry.calls),
   };
   const { document } = source;
   const lost = (key: "reads" | "writes" | "extends") =>
@@ -231,4 +231,14 @@ function makeCondition(sql: string, place: Place, { problems }: Context): Condit
   if (parsed.ok) return { sql: parsed.sql, place };
   problems.error(place, `condition: ${parsed.problem}`, parsed.hint);
   return undefined;
+}
+
+/** A name alone: what the function returns stays hidden. */
+function callsOf(entries: NonNullable<RoleEntry["calls"]>): ReadonlyMap<string, "hidden" | "shown"> {
+  const calls = new Map<string, "hidden" | "shown">();
+  for (const entry of entries) {
+    if (typeof entry === "string") calls.set(entry, "hidden");
+    else for (const [name, result] of Object.entries(entry)) calls.set(name, result);
+  }
+  return calls;
 }

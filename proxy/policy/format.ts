@@ -32,6 +32,8 @@ const functionName = z.string({ error: "A function as schema.name." }).regex(/^[
   error: "A function with its schema and without arguments, as in public.normalise_phone.",
 });
 
+const CALLS_HINT = "A list of functions, as in [public.close_ticket, { public.normalise_phone: shown }].";
+
 const sql = z
   .string({ error: "One SQL expression, in quotes." })
   .min(1, { error: "One SQL expression, in quotes." });
@@ -248,9 +250,17 @@ const roleSchema = mapping(
       .optional()
       .describe("Masked classes that may be searched by exact value: where email = 'alice@example.com'."),
     calls: z
-      .array(functionName, { error: "A list of functions, as in [public.normalise_phone]." })
+      .array(
+        z.union([functionName, z.record(functionName, z.literal("shown"), { error: CALLS_HINT })], {
+          error: CALLS_HINT,
+        }),
+        { error: CALLS_HINT },
+      )
       .optional()
-      .describe("Functions outside pg_catalog that the role may call."),
+      .describe(
+        "Functions outside pg_catalog that the role may call. What one returns may be anything, and so is guarded: " +
+          "one that returns something is called only where { schema.name: shown } says that the role may see it.",
+      ),
     require_filter: z
       .array(relationName, { error: "A list of tables." })
       .optional()

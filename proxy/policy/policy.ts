@@ -85,8 +85,8 @@ export interface Role {
   readonly graceShare?: number;
   /** Rules that are not named do their default: see `actionOf`. */
   readonly behaviour?: ReadonlyMap<BehaviourRule, BehaviourAction>;
-  /** Functions outside pg_catalog that the role may call, as `schema.name`. */
-  readonly calls: ReadonlySet<string>;
+  /** Functions outside pg_catalog that the role may call, as `schema.name`, and whether it may see what they return. */
+  readonly calls: ReadonlyMap<string, "hidden" | "shown">;
 }
 
 /** `*` and `?` are wildcards; a name without them is exact. */

@@ -10,7 +10,7 @@ import type {
   SubLink,
   TypeName,
 } from "libpg-query";
-import type { CatalogFunction } from "../catalog/catalog.ts";
+import { type CatalogFunction, returnsNothing } from "../catalog/catalog.ts";
 import {
   type Analysis,
   candidates,
@@ -408,13 +408,7 @@ function ownFunction(
   for (const fn of functions) {
     const full = `${fn.schema}.${fn.name}`;
     const isKnown = isPlainExtensionFunction(fn) || isStandardFunction(fn);
-    if (!analysis.scope.role.calls.has(full) && !isKnown) {
-      analysis.deny(
-        `role "${analysis.scope.role.name}" may not call ${full}`,
-        "calls",
-        `What a function reads is not masked. If it may be called, add ${full} under "calls:" of ${analysis.rolePlace}.`,
-      );
-    }
+    if (!isKnown) mayCall(analysis, fn, full);
   }
   // What it reads is nobody's mask's business, but whoever it speaks of is counted.
   if (functions.some((fn) => !isPlainExtensionFunction(fn) && !isStandardFunction(fn))) analysis.calls++;
@@ -428,6 +422,26 @@ function ownFunction(
       hint: "Write the schema before the name.",
     });
   spliceSchema(analysis, body, schema);
+}
+
+/** What a function reads is not masked, and so what it returns is nobody's to see unless the policy says so. */
+function mayCall(analysis: Analysis, fn: CatalogFunction, name: string): void {
+  const { role, catalog } = analysis.scope;
+  const result = role.calls.get(name);
+  if (result === undefined) {
+    analysis.deny(
+      `role "${role.name}" may not call ${name}`,
+      "calls",
+      `What a function reads is not masked. If it may be called, add ${name} under "calls:" of ${analysis.rolePlace}; if the role may see what it returns, { ${name}: shown }.`,
+    );
+  }
+  if (result === "hidden" && role.sees !== "all" && !returnsNothing(catalog, fn)) {
+    analysis.deny(
+      `role "${role.name}" may not see what ${name} returns`,
+      "calls",
+      `What a function reads is not masked. If the role may see what it returns, say { ${name}: shown } under "calls:" of ${analysis.rolePlace}.`,
+    );
+  }
 }
 
 /** `email(c)` is the column email of c (Postgres docs, "Field Selection"): it sees the mask like any expression. */

@@ -57,9 +57,15 @@ roles:
     sees: [text: { when: "lower(assignee) = :user AND id IN (SELECT t.id FROM public.tickets t) AND public.mine(body)" }]
     require_filter: [public.customers]
     only: { public.tickets: "customer_id > 7" }
-    calls: [public.mine]
+    calls: [{ public.mine: shown }]
 `),
   ).toEqual([]);
+});
+
+test("a function whose result the role may not see is told of, for it cannot be called", () => {
+  expect(differences("roles:\n  agent:\n    calls: [public.mine]\n")).toEqual([
+    '3 warning: role "agent" may call public.mine, but not see what it returns, and so not call it',
+  ]);
 });
 
 test("what a policy names and the database has not is told with its line", () => {

@@ -182,7 +182,7 @@ test("a role that says nothing may do nothing", () => {
     writes: nothing,
     sees: new Map(),
     finds: new Set(),
-    calls: new Set(),
+    calls: new Map(),
   });
 });
 

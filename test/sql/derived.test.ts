@@ -20,6 +20,8 @@ const SETUP = `
   CREATE FUNCTION public.upper(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT $1';
   CREATE FUNCTION public.left(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT $1';
   CREATE FUNCTION public.find_person(bigint) RETURNS SETOF text LANGUAGE sql STABLE AS 'SELECT email FROM public.customers WHERE id < $1';
+  CREATE FUNCTION public.note_call(bigint) RETURNS void LANGUAGE sql AS 'UPDATE public.customers SET country = country WHERE id = $1';
+  CREATE FUNCTION public.count_calls() RETURNS text LANGUAGE sql AS 'SELECT min(email) FROM public.customers';
   GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO anna, cleo;
 `;
 
@@ -37,7 +39,7 @@ beforeAll(async () => {
     )
     .replace(
       "sees: [name, email, phone, text]\n",
-      "sees: []\n    calls: [public.find_person]\n    rows: 5\n",
+      "sees: []\n    calls: [public.note_call, public.count_calls, { public.find_person: shown }]\n    rows: 5\n",
     );
   judged = await openJudged({ policy, setup: SETUP });
 });
@@ -235,6 +237,19 @@ describe("a function that the policy lets a role call", () => {
   test("is limited, and each row counts one unknown person", () => {
     const verdict = judged.judge("cleo", "SELECT * FROM find_person(900)");
     expect(verdict.statements[0]).toMatchObject({ limited: true, metering: { subjects: [], unknown: 1 } });
+  });
+
+  test("returns nothing that anybody sees, unless the policy says that it is shown", async () => {
+    expect((await judged.run("cleo", "SELECT note_call(7)")).rows).toHaveLength(1);
+    for (const sql of [
+      "SELECT count_calls()",
+      "SELECT * FROM count_calls()",
+      "SELECT id FROM tickets WHERE subject = public.count_calls()",
+      "SELECT 1 / length(count_calls())",
+    ]) {
+      expect(refusal(sql), sql).toMatchObject({ sqlstate: "42501", rule: "roles.lead.calls" });
+      expect(refusal(sql)?.hint).toContain("{ public.count_calls: shown }");
+    }
   });
 
   test("may not gather people into one row, nor store them uncounted", () => {
