@@ -43,6 +43,8 @@ export interface Relation {
   readonly lineage?: ViewLineage;
   /** True where user-defined triggers, rules (beyond a view's own) or row security policies exist. */
   readonly hasRules: boolean;
+  /** Rules (CREATE RULE) may do anything in place of a write or beside it, and answer it with rows. */
+  readonly rulesOnWrites: boolean;
 }
 
 export interface Column {

@@ -29,7 +29,8 @@ export const RELATIONS = query(
      relrowsecurity
        OR EXISTS (SELECT FROM pg_rewrite WHERE ev_class = c.oid AND rulename <> '_RETURN')
        -- Internal triggers are a constraint's; but the copies of a user's trigger on partitions count as internal too.
-       OR EXISTS (SELECT FROM pg_trigger WHERE tgrelid = c.oid AND (NOT tgisinternal OR tgconstraint = 0))
+       OR EXISTS (SELECT FROM pg_trigger WHERE tgrelid = c.oid AND (NOT tgisinternal OR tgconstraint = 0)),
+     EXISTS (SELECT FROM pg_rewrite WHERE ev_class = c.oid AND rulename <> '_RETURN')
    FROM pg_class c WHERE oid IN (${SHOWN_RELATIONS}) ORDER BY oid`,
 );
 

@@ -19,6 +19,7 @@ export interface RelationRows {
     kind: string,
     isPartition: boolean,
     hasRules: boolean,
+    rulesOnWrites: boolean,
   ])[];
   readonly columns: readonly (readonly [
     relation: number,
@@ -77,7 +78,7 @@ export function buildRelations(
   const foreignKeys = groupBy(rows.foreignKeys, ([relation]) => relation);
   const parents = groupBy(rows.parents, ([relation]) => relation);
   const relations = rows.relations.flatMap(
-    ([oid, schemaOid, name, relkind, isPartition, hasRules]): readonly Relation[] => {
+    ([oid, schemaOid, name, relkind, isPartition, hasRules, rulesOnWrites]): readonly Relation[] => {
       const kind = KINDS.get(relkind);
       const schema = schemas.get(schemaOid);
       if (kind === undefined || schema === undefined || schema.includes(".")) return [];
@@ -102,6 +103,7 @@ export function buildRelations(
           parents: (parents.get(oid) ?? []).map(([, parent]) => parent),
           isPartition,
           hasRules,
+          rulesOnWrites,
           ...(lineage !== undefined && { lineage }),
         },
       ];

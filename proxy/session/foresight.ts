@@ -173,8 +173,28 @@ export class Foresight {
       // Only a Bind can have it prepared again on the way.
       return change === "unsettled" || "sqlstate" in change ? change : outdated(nameOf(key));
     },
-    portal: (key) => this.portal(key),
+    portal: (key) => {
+      const portal = this.portal(key);
+      if (typeof portal !== "object") return portal;
+      return this.outlived(portal) ?? portal;
+    },
   };
+
+  /**
+   * Why no more rows may come of a portal or cursor: it was opened under another policy, and what it gives is not
+   * what it would give now.
+   */
+  outlived({ judged }: Portal): Refusal | undefined {
+    const { judging } = this.#exchange;
+    const now = judging.scope();
+    const { scope } = judged;
+    if (now === undefined || (now.policy === scope.policy && now.role === scope.role)) return undefined;
+    // Its names meant what they meant when it was opened, whatever search_path is now.
+    const { policy, role } = now;
+    const anew = judging.judge(judged.text, this.#exchange.parts.scopes.of({ ...scope, policy, role }));
+    if (anew.verdict.kind === "refuse") return anew.verdict.refusal;
+    return textOf(anew).equals(textOf(judged)) ? undefined : OUTLIVED;
+  }
 
   /** A name that is free may yet be given by a statement on its way: only silence is certain. */
   #certain<T extends object>(found: T | "absent" | "unsettled"): T | "absent" | "unsettled" {
@@ -231,6 +251,8 @@ export class Foresight {
 function textOf({ verdict, text }: Judged): Buffer {
   return verdict.kind === "rewrite" ? verdict.sql : text;
 }
+
+const OUTLIVED = refuse("42501", "this cursor was opened under another policy", { hint: "Open it anew." });
 
 function outdated(name: string): Refusal {
   return refuse(

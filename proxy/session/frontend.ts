@@ -171,6 +171,8 @@ export class GuardedFrontend {
     const portal = this.#foresight.portal(name);
     if (portal === "unsettled" || !this.#foresight.isReady()) return false;
     if (portal === "absent") return this.#refusing.execute(name, missingPortal(nameOf(name), "portal"));
+    const outlived = this.#foresight.outlived(portal);
+    if (outlived !== undefined) return this.#refusing.execute(name, outlived);
     const { statement } = portal;
     const source = statement && this.#foresight.source(statement, portal.counts);
     if (source === "unsettled") return false;

@@ -58,7 +58,7 @@ export function portalOf(judged: Judged, statement: Statement | undefined): Port
 /** What a name means at one moment; "unsettled" when messages on their way decide that yet. */
 export interface Lookup {
   statement(key: string): Prepared | "absent" | "unsettled" | Refusal;
-  portal(key: string): Portal | "absent" | "unsettled";
+  portal(key: string): Portal | "absent" | "unsettled" | Refusal;
 }
 
 /** As the server has them now, after all that it has answered. */
@@ -96,7 +96,7 @@ export function sourceOf(
   if (effect?.kind === "fetch") {
     const portal = lookup.portal(nameKey(effect.portal));
     if (portal === "absent") return missingPortal(effect.portal, "cursor");
-    if (portal === "unsettled") return portal;
+    if (portal === "unsettled" || "sqlstate" in portal) return portal;
     if (portal.statement !== undefined) return behind(portal.statement, portal.counts, lookup, depth);
   }
   return { shape: statement, counts };

@@ -122,6 +122,13 @@ export function merge(analysis: Analysis, body: MergeStmt, outer: Level): WriteL
 function writeTarget(analysis: Analysis, name: RangeVar | undefined): FromReference {
   if (name === undefined) throw new Error("a write without a target");
   const use = writeUse(analysis, name);
+  if (use.relation.rulesOnWrites && analysis.scope.role.sees !== "all") {
+    analysis.deny(
+      `role "${analysis.scope.role.name}" may not write ${use.key}: it has rules`,
+      "sees",
+      "What a rule reads is not masked, and it may answer a write with rows. Use a trigger in its place.",
+    );
+  }
   qualify(analysis, name, use.relation);
   analysis.targetNames.set(use, name.location ?? 0);
   const columns = new Map(use.relation.columns.map(({ name: column }) => [column, column]));

@@ -83,6 +83,7 @@ describe.each([
       primaryKey: ["id"],
       parents: [],
       hasRules: false,
+      rulesOnWrites: false,
       foreignKeys: [],
     });
     expect(customers.columns.map(({ name, type }) => `${name} ${type}`)).toEqual([

@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import {
   bindMessage,
   executeMessage,
+  flushMessage,
   parseMessage,
   queryMessage,
   syncMessage,
@@ -235,6 +236,33 @@ describe("a policy that is loaded while sessions run", () => {
     await expect(client.query("execute by_sql")).rejects.toMatchObject({ code: "26000" });
     await client.query("rollback");
     await client.end();
+  });
+
+  test("closes cursors and portals that would show what is masked now, and no others", async () => {
+    world.sluice.setPolicy(POLICY.replace("sees: [],", "sees: [email],"));
+    const client = await world.sluice.connect("anna");
+    await client.query("begin");
+    await client.query("declare clear cursor for select email from customers");
+    await client.query("declare harmless cursor for select id from tickets");
+    expect((await client.query("fetch 1 from clear")).rows).toHaveLength(1);
+    world.sluice.setPolicy(POLICY);
+    expect((await client.query("fetch 2 from harmless")).rows).toHaveLength(2);
+    await client.query("savepoint before");
+    await expect(client.query("fetch 1 from clear")).rejects.toMatchObject({
+      code: "42501",
+      hint: "Open it anew.",
+    });
+    await client.query("rollback to before; close clear; rollback");
+    await client.end();
+    world.sluice.setPolicy(POLICY.replace("sees: [],", "sees: [email],"));
+    const raw = await world.sluice.raw("anna");
+    const sql = Buffer.from("select email from customers");
+    raw.send(parseMessage("", sql), bindMessage("p", ""), executeMessage("p", 1), flushMessage);
+    expect(shortOf(await raw.until("s"))).toMatch(/^1 2 D\(\S+@example\.com\) s$/);
+    world.sluice.setPolicy(POLICY);
+    raw.send(executeMessage("p", 1), syncMessage);
+    expect(await raw.answer()).toBe("E(42501) Z(I)");
+    raw.socket.destroy();
   });
 
   test("ends sessions whose treatment it changes, and those without a role", async () => {

@@ -104,6 +104,7 @@ export function imagine(catalog: Catalog, sql: string): Catalog {
       parents: [],
       isPartition: false,
       hasRules: false,
+      rulesOnWrites: false,
     };
     relations.set(`${schema}.${name}`, relation);
     relationsByOid.set(relation.oid, relation);
