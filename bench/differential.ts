@@ -74,7 +74,7 @@ function seeingThrough(base: Scope): Scope {
   for (const [name, { schema, columns }] of base.catalog.relations)
     if (!isSystemSchema(schema))
       tables.set(name, { name, columns: new Map(columns.map((column) => [column.name, "all"])), place });
-  const classes = new Map([["all", { name: "all", mask: { kind: "null" } as const, place }]]);
+  const classes = new Map([["all", { name: "all", mask: { kind: "null" } as const, cost: 1, place }]]);
   return {
     ...base,
     // Operators that the tests make over built-in types would refuse most statements.

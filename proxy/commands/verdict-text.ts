@@ -87,9 +87,11 @@ function meteringTexts(statements: readonly Statement[], role: Role): string[] {
   if (metered.length === 0) return [];
   const spaces = new Set(metered.flatMap((one) => one.subjects.map((subject) => subject.namespace)));
   const unknown = Math.max(...metered.map((one) => one.unknown));
+  const cost = Math.max(...metered.map((one) => one.cost ?? 1));
   return [
     ...[...spaces].map((space) => `people of ${space} by their identity`),
     ...(unknown > 0 ? [`${unknown} unknown ${unknown === 1 ? "person" : "people"} a row`] : []),
+    ...(cost > 1 ? [`each counts for ${cost} people`] : []),
     ...role.budget.map((window) => `${window.limit} ${window.what} in ${window.name}`),
   ];
 }

@@ -5,7 +5,7 @@ const ROWS_AT_ONCE = 10_000;
 
 /** Rows of one shape that were released uncounted: each person is kept once, so that re-reading costs no memory. */
 interface Pile {
-  readonly shape: Pick<Batch, "namespaces" | "unknownPerRow" | "counts">;
+  readonly shape: Pick<Batch, "namespaces" | "unknownPerRow" | "counts" | "cost">;
   readonly columns: readonly Set<string>[];
   rows: number;
   bytes: number;
@@ -27,11 +27,11 @@ export class Debt {
   /** Adds the first `rows` rows of a batch. */
   add(batch: Batch, rows: number): void {
     if (rows === 0) return;
-    const { namespaces, unknownPerRow, counts } = batch;
-    const key = [counts ?? "rows", unknownPerRow, ...namespaces].join("\0");
+    const { namespaces, unknownPerRow, counts, cost = 1 } = batch;
+    const key = [counts ?? "rows", unknownPerRow, cost, ...namespaces].join("\0");
     let pile = this.#piles.get(key);
     if (pile === undefined) {
-      const shape = { namespaces, unknownPerRow, ...(counts === undefined ? {} : { counts }) };
+      const shape = { namespaces, unknownPerRow, cost, ...(counts === undefined ? {} : { counts }) };
       pile = { shape, columns: namespaces.map(() => new Set<string>()), rows: 0, bytes: 0 };
       this.#piles.set(key, pile);
     }

@@ -42,6 +42,8 @@ export interface Batch {
   readonly namespaces: readonly string[];
   /** Unknown persons in each row: each counts as somebody new. */
   readonly unknownPerRow: number;
+  /** For how many people each person counts, known or not; 1 if left out. */
+  readonly cost?: number;
   /** The size of each row; needed where a window counts bytes: without it nothing is released. */
   readonly bytes?: readonly number[];
   /** What each row stands for: a row of a result (if left out), or one exact look-up. */

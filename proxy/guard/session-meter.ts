@@ -1,6 +1,7 @@
 import { performance } from "node:perf_hooks";
 import { LRUCache } from "lru-cache";
 import type { Refusal } from "../wire/refusal.ts";
+import { costOf } from "./costs.ts";
 import type { Account, Batch, CounterStore, Grant, Meter, WindowUse } from "./meter.ts";
 import { nearlyUsedUp } from "./refusal.ts";
 import { scopeParts } from "./scopes.ts";
@@ -102,7 +103,7 @@ class Counted {
     for (let i = 0; i < batch.rows * width; i++) {
       const person = personAt(batch, i);
       if (person === undefined) continue;
-      const at = this.#people.get(person);
+      const at = this.#people.get(pricedAs(person, costOf(batch)));
       if (at === undefined || now - at >= this.#grace) return false;
     }
     return true;
@@ -112,16 +113,27 @@ class Counted {
     const width = batch.namespaces.length;
     for (let i = 0; i < rows * width; i++) {
       const person = personAt(batch, i);
-      // A slower, earlier trip must not make a later one look older.
-      if (person === undefined || (this.#people.get(person) ?? Number.NEGATIVE_INFINITY) >= at) continue;
-      this.#people.delete(person);
-      this.#people.set(person, at);
+      if (person === undefined) continue;
+      this.#note(person, at);
+      if (costOf(batch) > 1) this.#note(pricedAs(person, costOf(batch)), at);
     }
     for (const [person, counted] of this.#people) {
       if (at - counted < this.#grace && this.#people.size <= PEOPLE_REMEMBERED) break;
       this.#people.delete(person);
     }
   }
+
+  /** A slower, earlier trip must not make a later one look older. */
+  #note(key: string, at: number): void {
+    if ((this.#people.get(key) ?? Number.NEGATIVE_INFINITY) >= at) return;
+    this.#people.delete(key);
+    this.#people.set(key, at);
+  }
+}
+
+/** Who was counted for five may be read again for five or for one, but not for ten. */
+function pricedAs(person: string, cost: number): string {
+  return cost === 1 ? person : `${person}\0${cost}`;
 }
 
 /** A person's key: the name space and the identity; undefined where the subject is NULL. */

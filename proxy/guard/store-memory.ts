@@ -1,5 +1,6 @@
 import { performance } from "node:perf_hooks";
 import { AmountHistory } from "./amount-history.ts";
+import { costOf, unitsOf } from "./costs.ts";
 import type { Account, Batch, CounterStore, Grant, WindowUse } from "./meter.ts";
 import { nearlyFull, scopeParts } from "./scopes.ts";
 import { type Span, type Spans, spansOf } from "./windows.ts";
@@ -96,7 +97,7 @@ class MemoryStore implements CounterStore {
     let row = 0;
     while (row < batch.rows) {
       const people = spans.countsPeople ? peopleOf(batch, row) : [];
-      const unknown = spans.countsPeople ? batch.unknownPerRow : 0;
+      const unknown = spans.countsPeople ? batch.unknownPerRow * costOf(batch) : 0;
       // What was counted of this batch stays counted: too much rather than too little.
       if (this.#people + books.length * (people.length + unknown) > this.#maxPeople) return UNREACHABLE;
       setCosts(tallies, batch, row, people, now);
@@ -203,7 +204,7 @@ function amountOf({ counts, bytes }: Batch, what: Amount, rows: number): number 
   return what === (counts ?? "rows") ? rows : 0;
 }
 
-/** The people of one row, each once. */
+/** The people of one row, each of their units once. */
 function peopleOf(batch: Batch, row: number): readonly string[] {
   const width = batch.namespaces.length;
   const people: string[] = [];
@@ -211,7 +212,8 @@ function peopleOf(batch: Batch, row: number): readonly string[] {
     const identity = batch.people[row * width + i];
     if (identity === undefined || identity === "") continue;
     const person = `${batch.namespaces[i]}\0${identity}`;
-    if (!people.includes(person)) people.push(person);
+    if (people.includes(person)) continue;
+    for (const unit of unitsOf(batch)) people.push([person, ...unit].join("\0"));
   }
   return people;
 }
@@ -223,10 +225,10 @@ function setCosts(
   people: readonly string[],
   now: number,
 ): void {
-  for (const each of tallies) each.cost = costOf(each, batch, row, people, now);
+  for (const each of tallies) each.cost = addedTo(each, batch, row, people, now);
 }
 
-function costOf(
+function addedTo(
   { span, book }: Tally,
   batch: Batch,
   row: number,
@@ -238,7 +240,7 @@ function costOf(
   if (what !== "people") return what === (batch.counts ?? "rows") ? 1 : 0;
   const since = now - span.span;
   const fresh = people.filter((person) => (book.people.get(person) ?? Number.NEGATIVE_INFINITY) <= since);
-  return batch.unknownPerRow + fresh.length;
+  return batch.unknownPerRow * costOf(batch) + fresh.length;
 }
 
 /** A row that adds nothing to a window is never stopped by it. */

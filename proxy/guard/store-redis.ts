@@ -2,6 +2,7 @@ import { createHmac, randomBytes } from "node:crypto";
 import type { Result } from "ioredis";
 import type { Log } from "../log.ts";
 import { CHARGE, MEASURES, SCOPE_KEYS } from "./charge.ts";
+import { costOf, unitsOf } from "./costs.ts";
 import type { Account, Batch, CounterStore, Grant, WindowUse } from "./meter.ts";
 import { connectRedis, parseRedisUrl, type RedisClient } from "./redis-url.ts";
 import { nearlyFull, scopeParts } from "./scopes.ts";
@@ -115,8 +116,9 @@ class RedisStore implements CounterStore {
     const spans = spansOf(account.windows);
     if (spans.countsBytes && batch.counts !== "lookups" && batch.bytes === undefined) return UNREACHABLE;
     let last: Grant = ALL;
-    for (let from = 0; from < batch.rows; from += ROWS_PER_TRIP) {
-      const rows = Math.min(ROWS_PER_TRIP, batch.rows - from);
+    const atOnce = Math.max(1, Math.floor(ROWS_PER_TRIP / costOf(batch)));
+    for (let from = 0; from < batch.rows; from += atOnce) {
+      const rows = Math.min(atOnce, batch.rows - from);
       last = grantOf(await this.#ask(account, spans, batch, from, rows), spans, rows);
       if (last.kind === "part") return { ...last, rows: from + last.rows };
     }
@@ -154,7 +156,7 @@ class RedisStore implements CounterStore {
   }
 
   #arguments(spans: Spans, batch: Batch, from: number, rows: number): (string | number | Buffer)[] {
-    const unknown = spans.countsPeople ? batch.unknownPerRow : 0;
+    const unknown = spans.countsPeople ? batch.unknownPerRow * costOf(batch) : 0;
     const areLookups = batch.counts === "lookups";
     const bytes = spans.countsBytes && !areLookups ? batch.bytes?.slice(from, from + rows) : undefined;
     const result: (string | number | Buffer)[] = [
@@ -176,7 +178,7 @@ class RedisStore implements CounterStore {
     return result;
   }
 
-  /** Each person once, with the row in which he appears first: later rows of his cost nothing. */
+  /** Each person (each unit of him) once, with the row in which he appears first: later rows of his cost nothing. */
   #pushPeople(into: (string | number | Buffer)[], batch: Batch, from: number, rows: number): void {
     const width = batch.namespaces.length;
     const seen = new Set<string>();
@@ -187,7 +189,8 @@ class RedisStore implements CounterStore {
       const person = `${namespace}\0${identity}`;
       if (seen.has(person)) continue;
       seen.add(person);
-      into.push(Math.floor(i / width) - from, this.#hash("person", namespace, identity));
+      const row = Math.floor(i / width) - from;
+      for (const unit of unitsOf(batch)) into.push(row, this.#hash("person", namespace, identity, ...unit));
     }
   }
 

@@ -136,7 +136,7 @@ function compileClasses(documents: readonly PolicyDocument[], problems: Problems
         continue;
       }
       const mask = compileMask(entry.mask, document.placeOf(["classes", name, "mask"]), problems);
-      classes.set(name, { name, mask, place });
+      classes.set(name, { name, mask, cost: entry.cost ?? 1, place });
     }
   }
   return classes;

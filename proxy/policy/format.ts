@@ -102,7 +102,24 @@ const maskSchema = z
     ].join("\n"),
   );
 
-const classSchema = mapping({ mask: maskSchema }, "A class as in { mask: redact }.");
+const COST_HINT = "A whole number from 1 to 100.";
+
+const classSchema = mapping(
+  {
+    mask: maskSchema,
+    cost: z
+      .number({ error: COST_HINT })
+      .int({ error: COST_HINT })
+      .min(1, { error: COST_HINT })
+      .max(100, { error: COST_HINT })
+      .optional()
+      .describe(
+        "How many people of a budget one counts for in a statement that reads this class in the clear, or looks " +
+          "somebody up by it. 1 if left out.",
+      ),
+  },
+  "A class as in { mask: redact }, or { mask: redact, cost: 5 }.",
+);
 
 const tableSchema = mapping(
   {

@@ -37,6 +37,8 @@ export function canaryKey(namespace: string, identity: string): string {
 export interface ColumnClass {
   readonly name: string;
   readonly mask: Mask;
+  /** How many people one counts for whose value is read in the clear, or who is looked up by it. */
+  readonly cost: number;
   readonly place: Place;
 }
 

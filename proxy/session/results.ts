@@ -18,6 +18,7 @@ class Waiting implements Batch {
   readonly bytes: number[] = [];
   readonly namespaces: readonly string[];
   readonly unknownPerRow: number;
+  readonly cost: number;
   readonly #buffers: Buffer[] = [];
   readonly #places: number[] = [];
 
@@ -26,6 +27,7 @@ class Waiting implements Batch {
     this.run = run;
     this.namespaces = metering?.subjects.map(({ namespace }) => namespace) ?? [];
     this.unknownPerRow = metering?.unknown ?? 0;
+    this.cost = metering?.cost ?? 1;
   }
 
   get rows(): number {

@@ -4,7 +4,7 @@ import type { Gathering, Pin } from "./gathering.ts";
 import { type Body, forEachChild, visitNode } from "./grammar.ts";
 import { tooComplex } from "./parse.ts";
 import type { Scope } from "./scope.ts";
-import type { RelationSight, Sights } from "./sight.ts";
+import type { ColumnSight, RelationSight, Sights } from "./sight.ts";
 import type { Source } from "./source.ts";
 import type { Edit, Effect } from "./verdict.ts";
 
@@ -83,6 +83,8 @@ export class Analysis {
   /** Where the names of relations begin that no subquery can stand for: targets of writes and of LOCK (byte offsets). */
   readonly targetNames = new Map<RelationUse, number>();
   lookups = 0;
+  /** For how many people each one counts: the dearest class that was named in the clear or looked up by. */
+  cost = 1;
   /** Calls that return another row's value. */
   picks = 0;
   /** Calls of functions outside pg_catalog that the role may call: each may give another person. */
@@ -130,6 +132,12 @@ export class Analysis {
     if (visitor !== undefined) visitor(this, body as never, level);
     else this.children(type, body, level);
     this.#depth--;
+  }
+
+  /** A column is named, or searched by its real value. */
+  costs({ kind, cost }: ColumnSight, use: "named" | "looked up"): void {
+    const isShown = kind === "real" || kind === "conditional";
+    if (isShown || use === "looked up") this.cost = Math.max(this.cost, cost);
   }
 
   hasVisited(body: Body): boolean {

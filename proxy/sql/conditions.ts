@@ -153,6 +153,7 @@ function place(analysis: Analysis, condition: SimpleCondition, target: FromRefer
     if (!isLookup) return;
     visitValues(analysis, condition.body, level);
     analysis.lookups += condition.values.length;
+    analysis.costs(sight, "looked up");
     analysis.moved.add(condition.body);
     return;
   }
@@ -168,6 +169,7 @@ function place(analysis: Analysis, condition: SimpleCondition, target: FromRefer
   use.conditions.push(tests.length === 1 ? `(${tests[0]})` : `((${tests.join(") OR (")}))`);
   if (!isLookup) return;
   analysis.lookups += condition.values.length;
+  analysis.costs(sight, "looked up");
   analysis.masked.add(sight.className ?? sight.column.name);
   analysis.moved.add(condition.body);
   analysis.edit(condition.start, condition.end, "true");

@@ -62,6 +62,9 @@ function copyRelation(analysis: Analysis, body: CopyStmt, name: RangeVar): void 
       "Ask for counts, sums or averages by group.",
     );
   }
+  const copied = body.attlist?.map(stringOf);
+  for (const column of use.sight?.columns ?? [])
+    if (copied?.includes(column.column.name) !== false) analysis.costs(column, "named");
   const limit = cut(analysis);
   if (use.sight === undefined || (!use.sight.guarded && limit === "")) {
     qualify(analysis, name, use.relation);
@@ -73,7 +76,7 @@ function copyRelation(analysis: Analysis, body: CopyStmt, name: RangeVar): void 
     last = clauseEnd(source, last + 2, new Set());
   const [start, end] = [source.token(span.first)?.start, source.token(last)?.end];
   if (start === undefined || end === undefined) throw new Error("a name without tokens");
-  const columns = (body.attlist ?? []).map(stringOf).map(quoteIdentifier).join(", ") || "*";
+  const columns = (copied ?? []).map(quoteIdentifier).join(", ") || "*";
   for (const { className, column, kind } of use.sight.columns)
     if (kind !== "real") analysis.masked.add(className ?? column.name);
   // COPY reads the table's own rows, not its children's (Postgres docs, "COPY"); a partitioned table has none of its own.

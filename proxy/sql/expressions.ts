@@ -131,7 +131,9 @@ function inGuardedWrite(level: Level): boolean {
 function oneColumn(analysis: Analysis, { columns, use }: FromReference, name: string): void {
   const own = columns?.get(name);
   const sight = use?.sight?.columns.find(({ column }) => column.name === own);
-  if (use === undefined || sight === undefined || sight.kind === "real") return;
+  if (use === undefined || sight === undefined) return;
+  analysis.costs(sight, "named");
+  if (sight.kind === "real") return;
   analysis.masked.add(sight.className ?? sight.column.name);
   if (use.isTarget) {
     analysis.deny(
@@ -145,7 +147,9 @@ function oneColumn(analysis: Analysis, { columns, use }: FromReference, name: st
 
 function wholeRow(analysis: Analysis, { use }: FromReference): void {
   if (use !== undefined) analysis.wholes.add(use);
-  for (const { kind, className, column } of use?.sight?.columns ?? []) {
+  for (const sight of use?.sight?.columns ?? []) {
+    const { kind, className, column } = sight;
+    analysis.costs(sight, "named");
     if (kind === "real") continue;
     analysis.masked.add(className ?? column.name);
     if (use?.isTarget === true) {

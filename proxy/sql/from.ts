@@ -166,6 +166,7 @@ function join(analysis: Analysis, expression: JoinExpr, level: Level): FromItem 
   const right = fromItem(analysis, expression.rarg, inside);
   analysis.nodes(expression.usingClause, inside);
   const sides = partOfFrom(inside, inside.references.slice(before));
+  joinedByName(analysis, expression, sides.references);
   // NATURAL joins by every column that both have; what an alias stands for has them all.
   if (expression.isNatural === true || expression.alias !== undefined)
     for (const { use } of sides.references) if (use !== undefined) analysis.wholes.add(use);
@@ -195,6 +196,22 @@ function join(analysis: Analysis, expression: JoinExpr, level: Level): FromItem 
     wraps: [...left.wraps, ...right.wraps],
     hidden: [...left.hidden, ...right.hidden, ...(expression.alias === undefined ? [] : inside.references)],
   };
+}
+
+/** USING and NATURAL name columns without an expression: what they compare has been read. */
+function joinedByName(
+  analysis: Analysis,
+  { usingClause, isNatural }: JoinExpr,
+  sides: readonly FromReference[],
+): void {
+  if (usingClause === undefined && isNatural !== true) return;
+  const names = usingClause?.map(stringOf);
+  for (const { use, columns } of sides) {
+    for (const [name, own] of columns ?? []) {
+      const sight = use?.sight?.columns.find(({ column }) => column.name === own);
+      if (sight !== undefined && names?.includes(name) !== false) analysis.costs(sight, "named");
+    }
+  }
 }
 
 /** Names of a subquery's columns where they can be read off; undefined where not. */

@@ -18,6 +18,8 @@ export interface ColumnSight {
   readonly className: string | undefined;
   /** May be searched by exact value. */
   readonly findable: boolean;
+  /** For how many people one counts whose value is read in the clear, or who is looked up by it. */
+  readonly cost: number;
 }
 
 /** One relation as the role sees it. */
@@ -79,6 +81,7 @@ export class Sights {
         sql: hidden.has(column.name) ? this.#hidden(column) : quoteIdentifier(column.name),
         className: undefined,
         findable: false,
+        cost: 1,
       })),
       guarded: true,
       filter: undefined,
@@ -162,6 +165,7 @@ export class Sights {
       sql,
       className,
       findable,
+      cost: this.#costOf(label),
     });
     if (unreadable.has(`${relationKey(relation.schema, relation.name)}.${column.name}`))
       return as("absent", "", false);
@@ -185,6 +189,12 @@ export class Sights {
     const mask = this.#mask(label, column);
     if (sight === undefined || !speaksOf(sight, relation)) return as("masked", mask, findable);
     return as("conditional", `CASE WHEN (${this.#bind(sight)}) THEN ${reference} ELSE ${mask} END`, findable);
+  }
+
+  /** What is made of several classes costs as much as the dearest of them. */
+  #costOf(label: ColumnLabel | undefined): number {
+    const names = label === undefined ? [] : label.kind === "class" ? [label.name] : [...label.classes];
+    return Math.max(1, ...names.map((name) => this.#scope.policy.classes.get(name)?.cost ?? 1));
   }
 
   /** A mask that cannot keep the column's type hides the value whole; loading the policy says so. */

@@ -229,7 +229,9 @@ function finish(
     masked: [...analysis.masked],
     lookups: analysis.lookups,
     limited: data.length > 0 || analysis.calls > 0,
-    ...(metering !== undefined && { metering }),
+    ...(metering !== undefined && {
+      metering: analysis.cost === 1 ? metering : { ...metering, cost: analysis.cost },
+    }),
     ...(effect !== undefined && { effect }),
   };
 }

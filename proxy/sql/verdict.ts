@@ -63,6 +63,8 @@ export interface Metering {
   readonly subjects: readonly { readonly namespace: string }[];
   /** Guarded references that no subject field covers: each output row counts one unknown person for each. */
   readonly unknown: number;
+  /** For how many people each of them counts; 1 if left out. */
+  readonly cost?: number;
 }
 
 /** Session effects, applied when the statement's CommandComplete arrives. */

@@ -89,6 +89,7 @@ export function refuseProbing(
     );
   }
   analysis.lookups += probed.length;
+  for (const column of probed) analysis.costs(column, "looked up");
 }
 
 /** Columns whose values decide whether a new row violates a unique index or an exclusion constraint. */
@@ -128,6 +129,7 @@ function refuseProbingByKey(
       );
     }
     analysis.lookups += 1;
+    analysis.costs(hidden, "looked up");
   }
 }
 

@@ -328,6 +328,7 @@ function maskedReturn(
   const list = chosen.map(({ kind, sql, column }) =>
     kind === "real" ? sql : item.name === undefined ? `${sql} AS ${quoteIdentifier(column.name)}` : sql,
   );
+  for (const sight of chosen) analysis.costs(sight, "named");
   for (const { kind, className, column } of chosen) {
     if (kind === "real") continue;
     analysis.masked.add(className ?? column.name);

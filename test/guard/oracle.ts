@@ -5,6 +5,14 @@ interface Read {
   readonly time: number;
   /** "" for the row itself. */
   readonly person: string;
+  readonly cost: number;
+}
+
+/** Each person counts for the dearest of these reads of him. */
+function summed(reads: readonly Read[]): number {
+  const dearest = new Map<string, number>();
+  for (const { person, cost } of reads) dearest.set(person, Math.max(cost, dearest.get(person) ?? 0));
+  return [...dearest.values()].reduce((sum, cost) => sum + cost, 0);
 }
 
 /** Counts by looking at everything ever released: slow, and too plain to be wrong. */
@@ -29,11 +37,14 @@ export class Oracle {
     for (let row = 0; row < batch.rows; row++) {
       const people = this.#peopleOf(batch, row);
       const full = this.#windows.filter(
-        (window) => this.#after(window, people) > Math.max(window.limit, this.#used(window)),
+        (window) => this.#after(window, people, batch.cost) > Math.max(window.limit, this.#used(window)),
       );
-      const window = full.toSorted((a, b) => this.#frees(b, people) - this.#frees(a, people))[0];
+      const window = full.toSorted(
+        (a, b) => this.#frees(b, people, batch.cost) - this.#frees(a, people, batch.cost),
+      )[0];
       if (window !== undefined) return { rows: row, used: this.#used(window), window };
-      for (const person of ["", ...people]) this.#reads.push({ time: this.#now, person });
+      for (const person of ["", ...people])
+        this.#reads.push({ time: this.#now, person, cost: batch.cost ?? 1 });
     }
     return { kind: "all" };
   }
@@ -53,17 +64,18 @@ export class Oracle {
 
   #used(window: BudgetWindow, at = this.#now): number {
     const reads = this.#within(window, at);
-    return window.what === "rows" ? reads.length : new Set(reads.map((read) => read.person)).size;
+    return window.what === "rows" ? reads.length : summed(reads);
   }
 
-  #after(window: BudgetWindow, people: readonly string[], at = this.#now): number {
+  #after(window: BudgetWindow, people: readonly string[], cost = 1, at = this.#now): number {
     if (window.what === "rows") return this.#used(window, at) + 1;
-    return new Set([...this.#within(window, at).map((read) => read.person), ...people]).size;
+    const more = people.map((person): Read => ({ time: at, person, cost }));
+    return summed([...this.#within(window, at), ...more]);
   }
 
   /** The first second at which the row would fit, if nothing else is read. */
-  #frees(window: BudgetWindow, people: readonly string[]): number {
-    const newcomers = this.#after(window, people) - this.#used(window);
+  #frees(window: BudgetWindow, people: readonly string[], cost = 1): number {
+    const newcomers = this.#after(window, people, cost) - this.#used(window);
     for (let at = this.#now; at < this.#now + 200_000; at += 500) {
       if (this.#used(window, at) + newcomers <= window.limit || this.#used(window, at) === 0) return at;
     }

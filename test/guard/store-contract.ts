@@ -225,6 +225,33 @@ export function storeContract(bench: () => Bench): void {
     expect(await store().charge(agent, plainRows(1))).toEqual({ kind: "unreachable" });
   });
 
+  test("who was read for one and is then read for five counts for five, and that never twice", async () => {
+    const agent = account(people("1d", 7));
+    const dear = (...identities: string[]): Batch => ({ ...rowsOf(...identities), cost: 5 });
+    expect(await released(store(), agent, rowsOf("a"))).toBe(1);
+    expect(await released(store(), agent, dear("a", "a"))).toBe(2);
+    expect(await released(store(), agent, rowsOf("a"))).toBe(1);
+    expect(await store().charge(agent, dear("b"))).toMatchObject({ kind: "part", rows: 0, used: 5 });
+    expect(await released(store(), agent, rowsOf("c", "d"))).toBe(2);
+    expect(await store().charge(agent, rowsOf("e"))).toMatchObject({ kind: "part", rows: 0, used: 7 });
+  });
+
+  test("when the dear read has left the window, and a cheap one lies within it, he counts for one", async () => {
+    const agent = account(people("15s", 5));
+    expect(await released(store(), agent, { ...rowsOf("a"), cost: 5 })).toBe(1);
+    await bench().advance(agent, 10_000);
+    expect(await released(store(), agent, rowsOf("a"))).toBe(1);
+    expect(await released(store(), agent, rowsOf("b"))).toBe(0);
+    await bench().advance(agent, 8_000);
+    expect(await released(store(), agent, rowsOf("b", "c", "d", "e"))).toBe(4);
+    expect(await released(store(), agent, rowsOf("f"))).toBe(0);
+  });
+
+  test("unknown people cost as much as known ones", async () => {
+    const agent = account(people("1d", 11));
+    expect(await store().charge(agent, { ...plainRows(3, 1), cost: 5 })).toMatchObject({ rows: 2, used: 10 });
+  });
+
   test("look-ups are counted apart from rows", async () => {
     const agent = account(rows("1h", 2), lookups("1h", 3));
     const lookUp = (count: number): Batch => ({ ...plainRows(count), counts: "lookups" });
@@ -283,6 +310,7 @@ const histories = fc.record({
           .record({
             namespaces: fc.constant(["customers", "employees", "customers"].slice(0, width)),
             unknownPerRow: fc.constantFrom(0, 0, 0, 1),
+            cost: fc.constantFrom(1, 1, 1, 2, 3),
             rows: fc.constant(0),
             people: fc
               .array(

@@ -3,6 +3,7 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import fc from "fast-check";
 import { Redis } from "ioredis";
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import { freePort } from "../../proxy/demo/postgres.ts";
@@ -105,6 +106,40 @@ describe("counters in Redis", () => {
       rows: 0,
       used: 400,
     });
+  });
+
+  test("whatever proxies read at once and at whatever cost, the budget is never passed and room is never refused", async () => {
+    const proxies = await Promise.all(range(0, 6).map(() => openRedisStore(url)));
+    onTestFinished(() => closeAll(proxies));
+    const reads = fc.array(
+      fc.record({
+        proxy: fc.nat(5),
+        cost: fc.constantFrom(1, 1, 2, 5),
+        people: fc.array(fc.nat(40), { minLength: 1, maxLength: 12 }),
+      }),
+      { minLength: 1, maxLength: 40 },
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.integer({ min: 1, max: 120 }), reads, async (limit, all) => {
+        const agent = account(people("1d", limit));
+        const dearest = new Map<string, number>();
+        const charge = async ({ proxy, cost, people: ids }: (typeof all)[number]) => {
+          const batch = { ...rowsOf(...ids.map(String)), cost };
+          const grant = (await proxies[proxy]?.charge(agent, batch)) ?? { kind: "unreachable" };
+          if (grant.kind === "unreachable") throw new Error("no Redis");
+          const rows = grant.kind === "all" ? batch.rows : grant.rows;
+          for (const id of batch.people.slice(0, rows)) dearest.set(id, Math.max(cost, dearest.get(id) ?? 0));
+          // What was refused would have had to go past the limit.
+          if (grant.kind === "part") expect(grant.used + cost).toBeGreaterThan(limit);
+        };
+        await Promise.all(all.map(charge));
+        const sum = [...dearest.values()].reduce((total, cost) => total + cost, 0);
+        expect(sum).toBeLessThanOrEqual(limit);
+        // All that was counted has been released: one more person fits exactly as long as there is room.
+        expect(await released(bench.store, agent, rowsOf("one more"))).toBe(sum < limit ? 1 : 0);
+      }),
+      { numRuns: 40 },
+    );
   });
 
   test("three thousand people of a user take less than half a megabyte", async () => {

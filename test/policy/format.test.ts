@@ -54,6 +54,11 @@ test("each mistake names its line and column, what is wrong, and what would be r
       '6:7: error: "mode" cannot be "enforced"\n  hint: Did you mean "enforce"?',
     ],
     [
+      "a cost of nothing",
+      "version: 1\nclasses: { a: { mask: redact, cost: 0 } }\n",
+      '2:37: error: "cost" cannot be "0"\n  hint: A whole number from 1 to 100.',
+    ],
+    [
       "no such mask",
       "version: 1\nclasses: { a: { mask: blur } }\n",
       '2:23: error: "mask" cannot be "blur"\n  hint: A mask: "null", redact',
