@@ -1,3 +1,4 @@
+import type { Node } from "libpg-query";
 import { type Relation, relationKey } from "../catalog/catalog.ts";
 import { type Refusal, type RefusalFields, refuse, type Sqlstate } from "../wire/refusal.ts";
 import type { Gathering, Pin } from "./gathering.ts";
@@ -38,6 +39,8 @@ export interface Level {
   readonly references: FromReference[];
   /** Below the alias of a join: a part of the query level around it. */
   readonly isPart?: true;
+  /** The WHERE clause of a SELECT. */
+  readonly where?: Node | undefined;
 }
 
 /** One name that a FROM clause (or a write's target) exposes. */

@@ -1,6 +1,7 @@
-import type { CopyStmt, Node, RangeVar } from "libpg-query";
+import type { CopyStmt, DefElem, Node, RangeVar } from "libpg-query";
 import { type Analysis, innerLevel, type Level } from "./analysis.ts";
 import { stringOf } from "./from.ts";
+import { nodeOf } from "./grammar.ts";
 import { nameSpan, qualify, readUse, writeUse } from "./names.ts";
 import { clauseEnd, firstPlace, word } from "./places.ts";
 import { quoteIdentifier, quoteQualified } from "./source.ts";
@@ -12,7 +13,7 @@ export function copy(
   analysis: Analysis,
   body: CopyStmt,
   level: Level,
-): { readonly kind: "copyIn" | "copyOut" } {
+): { readonly kind: "copyIn" } | { readonly kind: "copyOut"; readonly header: boolean } {
   const { role } = analysis.scope;
   if (body.is_program || body.filename !== undefined) {
     analysis.refuse("42501", `role "${role.name}" may not COPY to or from the server's files and programs`, {
@@ -39,7 +40,32 @@ export function copy(
   } else if (body.relation !== undefined) {
     copyRelation(analysis, body, body.relation);
   }
-  return { kind: "copyOut" };
+  return { kind: "copyOut", header: hasHeader(body.options ?? []) };
+}
+
+/**
+ * Whether the first line surely holds the columns' names: a line that is one is no row of a person, and a row that
+ * is taken for one would be read uncounted. The ways to say it are those of defGetCopyHeaderOption in commands/copy.c.
+ */
+function hasHeader(options: readonly Node[]): boolean {
+  return options.some((node) => {
+    const { defname, arg } = nodeOf(node)[1] as DefElem;
+    return defname === "header" && (arg === undefined || isTrue(arg));
+  });
+}
+
+function isTrue(value: Node): boolean {
+  const [type, body] = nodeOf(value);
+  switch (type) {
+    case "Boolean":
+      return (body as { boolval?: boolean }).boolval === true;
+    case "Integer":
+      return (body as { ival?: number }).ival === 1;
+    case "String":
+      return ["true", "on"].includes(stringOf(value).toLowerCase());
+    default:
+      return false;
+  }
 }
 
 function copyRelation(analysis: Analysis, body: CopyStmt, name: RangeVar): void {

@@ -333,7 +333,12 @@ function builtin(
 ): void {
   if (functions.length === 0) analysis.refuse("42883", `function pg_catalog.${name} does not exist`);
   if (name === "current_setting" || name === "set_config") {
-    if (!readsOwnRow(body, name, level)) setting(analysis, body, name);
+    if (name !== "current_setting" || rowOfSettings(body, level) === undefined)
+      setting(analysis, body, name, level);
+    return;
+  }
+  if (name === "setval") {
+    setsSequence(analysis, body);
     return;
   }
   if (endsOwnSession(body, name)) return;
@@ -469,25 +474,42 @@ function spliceSchema(analysis: Analysis, body: FuncCall, schema: string): void 
 }
 
 /** `current_setting(s.name)` of pg_settings s, as psql's \dconfig asks: that view shows the setting anyway. */
-function readsOwnRow(body: FuncCall, name: string, level: Level): boolean {
+function rowOfSettings(body: FuncCall, level: Level): FromReference | undefined {
   const [argument] = body.args ?? [];
-  if (name !== "current_setting" || argument === undefined) return false;
-  const [type, reference] = nodeOf(argument);
-  const fields = type === "ColumnRef" ? ((reference as ColumnRef).fields ?? []).map(stringOf) : [];
-  const meant = candidates(level, fields.at(-2), fields.at(-1) ?? "");
-  return (
-    fields.length > 0 &&
-    fields.length <= 2 &&
-    fields.at(-1) === "name" &&
-    meant.length === 1 &&
-    meant[0]?.use?.key === "pg_catalog.pg_settings" &&
-    meant[0].columns?.get("name") === "name"
-  );
+  const fields = argument === undefined ? [] : plainFields(argument);
+  if (fields.length === 0 || fields.length > 2 || fields.at(-1) !== "name") return undefined;
+  const [reference, ...others] = candidates(level, fields.at(-2), "name");
+  return others.length === 0 &&
+    reference?.use?.key === "pg_catalog.pg_settings" &&
+    reference.columns?.get("name") === "name"
+    ? reference
+    : undefined;
+}
+
+/**
+ * `set_config(name, …) FROM pg_settings WHERE name = '…'`, as pg_dump writes: a setting that older servers lack. The
+ * condition is the whole WHERE and nothing else stands in FROM, so the call is of that one row.
+ */
+function settingOfRow(body: FuncCall, level: Level): string | undefined {
+  const reference = rowOfSettings(body, level);
+  if (reference === undefined || level.references[0] !== reference || level.references.length > 1) return;
+  const [type, where] = level.where === undefined ? [] : nodeOf(level.where);
+  const { kind, name, lexpr, rexpr } = (type === "A_Expr" ? where : {}) as A_Expr;
+  if (kind !== "AEXPR_OP" || lexpr === undefined || rexpr === undefined) return undefined;
+  const fields = plainFields(lexpr);
+  const isName = fields.at(-1) === "name" && [reference.alias, undefined].includes(fields.at(-2));
+  return isName && (name ?? []).map(stringOf).join() === "=" ? constantText(rexpr) : undefined;
+}
+
+function plainFields(node: Node): readonly string[] {
+  const [type, body] = nodeOf(node);
+  return type === "ColumnRef" ? ((body as ColumnRef).fields ?? []).map(stringOf) : [];
 }
 
 /** current_setting and set_config, with constants only. Settings with a dot are applications' own and may hold secrets. */
-function setting(analysis: Analysis, body: FuncCall, name: string): void {
-  const [parameter, value] = (body.args ?? []).map(constantText);
+function setting(analysis: Analysis, body: FuncCall, name: string, level: Level): void {
+  const [first, value] = (body.args ?? []).map(constantText);
+  const parameter = first ?? settingOfRow(body, level);
   if (parameter === undefined || parameter.includes(".")) {
     analysis.refuse("42501", `${name} needs the name of one of Postgres's own settings, as a constant`);
   }
@@ -499,6 +521,16 @@ function setting(analysis: Analysis, body: FuncCall, name: string): void {
     analysis.refuse("42501", `role "${analysis.scope.role.name}" may not change ${parameter} to this value`);
   }
   analysis.effect = { kind: "set", parameter: parameter.toLowerCase(), local: false };
+}
+
+/** A restore sets sequences. Of constants alone: what is put into one could be read there uncounted. */
+function setsSequence(analysis: Analysis, body: FuncCall): void {
+  if (analysis.scope.role.writes === "all" && (body.args ?? []).every(isGiven)) return;
+  analysis.deny(
+    `role "${analysis.scope.role.name}" may not call setval`,
+    "writes",
+    `Only a role that writes all may, and with constants: "writes: all" of ${analysis.rolePlace}.`,
+  );
 }
 
 function constantText(node: Node): string | undefined {

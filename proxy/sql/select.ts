@@ -41,7 +41,7 @@ export function select(analysis: Analysis, body: SelectStmt, outer: Level): Sele
     });
   }
   const ctes = withQueries(analysis, body.withClause, outer);
-  const level = innerLevel(outer, ctes);
+  const level: Level = { ...innerLevel(outer, ctes), where: body.whereClause };
   if (body.op !== undefined && body.op !== "SETOP_NONE") {
     for (const arm of [body.larg, body.rarg]) if (arm !== undefined) select(analysis, arm, level);
     for (const clause of [body.sortClause, body.limitOffset, body.limitCount, body.lockingClause])

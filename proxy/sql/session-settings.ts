@@ -22,7 +22,7 @@ const OPEN = new Set(
    jit_optimize_above_cost maintenance_work_mem max_parallel_workers min_parallel_index_scan_size
    min_parallel_table_scan_size parallel_leader_participation parallel_setup_cost parallel_tuple_cost seq_page_cost
    stats_fetch_consistency synchronous_commit tcp_keepalives_count tcp_keepalives_interval temp_buffers
-   temp_tablespaces`.split(/\s+/),
+   temp_tablespaces restrict_nonsystem_relation_kind`.split(/\s+/),
 );
 
 const UTF8 = new Set(["utf8", "utf-8", "unicode"]);

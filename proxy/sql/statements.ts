@@ -72,7 +72,7 @@ function dispatch(analysis: Analysis, raw: RawStatement, level: Level): Statemen
         "COPY",
         made.kind,
         made.kind === "copyOut" ? meterUnknown(analysis) : undefined,
-        { kind: made.kind },
+        made,
       );
     }
     case "ExplainStmt":

@@ -242,6 +242,25 @@ describe("COPY", () => {
     const text = "copy (select id from customers limit 10) to stdout (format binary)";
     expect(await anna.send(query(text)).answer()).toBe(`H ${"d ".repeat(11)}c C(COPY 10) Z(I)`);
   });
+
+  test.each(["csv header", "(format csv, header)", "(format csv, header 'ON')", "(format csv, header 1)"])(
+    "a line of the columns' names is no row: %s",
+    async (options) => {
+      const anna = await as("anna");
+      const text = `copy (select id from customers limit 10) to stdout ${options}`;
+      expect(await anna.send(query(text)).answer()).toBe(`H ${"d ".repeat(11)}c C(COPY 10) Z(I)`);
+      expect(world.sluice.statements()).toMatchObject([{ rows: 10, people: 10 }]);
+    },
+  );
+
+  test.each(["csv", "(format csv, header off)", "(format csv, header 0)"])(
+    "without such a line the first is a row: %s",
+    async (options) => {
+      const anna = await as("anna");
+      const text = `copy (select id from customers limit 11) to stdout ${options}`;
+      expect(await anna.send(query(text)).answer()).toBe(`H ${"d ".repeat(10)}E(54000) Z(I)`);
+    },
+  );
 });
 
 describe("on_excess: truncate", () => {

@@ -80,6 +80,8 @@ describe("statements of the corpus", () => {
     "SELECT regrole('anna'), tsquery('a & b'), pg_catalog.int8range('[1,2)')",
     "SELECT name, current_setting(name) FROM pg_settings",
     "SELECT slot_name FROM pg_replication_slots",
+    "SELECT set_config(name, 'view', false) FROM pg_settings WHERE name = 'restrict_nonsystem_relation_kind'",
+    "SELECT set_config(s.name, 'off', false) FROM pg_settings s WHERE s.name = 'jit'",
     "SELECT foreign_server_name FROM information_schema.foreign_servers",
     "SELECT pg_last_wal_replay_lsn(), pg_relation_filepath('plain')",
   ])("accepted: %s", (sql) => {
@@ -91,6 +93,14 @@ describe("statements of the corpus", () => {
     "SELECT current_setting(s.name) FROM pg_settings s(setting, name)",
     "SELECT current_setting(name) FROM pg_settings, (SELECT 'app.secret' AS name) other",
     "SELECT set_config(s.name, 'x', false) FROM pg_settings s",
+    "SELECT set_config(s.name, 'x', false) FROM pg_settings s WHERE s.name = 'app.secret'",
+    "SELECT set_config(s.name, 'x', false) FROM pg_settings s WHERE s.name = 'role'",
+    "SELECT set_config(s.name, 'off', false) FROM pg_settings s WHERE s.name > 'jit'",
+    "SELECT set_config(s.name, 'off', false) FROM pg_settings s WHERE s.name = 'jit' OR s.name = 'role'",
+    "SELECT set_config(s.name, 'off', false) FROM pg_settings s, pg_settings o WHERE o.name = 'jit'",
+    "SELECT set_config(s.name, 'off', false) FROM pg_settings s(setting, name) WHERE s.name = 'jit'",
+    "SELECT (SELECT set_config(s.name, 'off', false) FROM pg_class WHERE name = 'jit') FROM pg_settings s",
+    "SELECT setval('numbers', 7)",
     "SELECT positive('1')",
     "SELECT plain(ROW(1, 'a'))",
     "SET CONSTRAINTS public.customers DEFERRED",
@@ -98,10 +108,19 @@ describe("statements of the corpus", () => {
     expect(agent.judge(sql).kind).toBe("refuse");
   });
 
+  test("a role that writes all sets sequences, to constants alone", () => {
+    const scope = { ...agent.scope, role: { ...agent.scope.role, writes: "all" as const } };
+    const kind = (sql: string) => analyse(sql, scope).kind;
+    expect(kind("SELECT pg_catalog.setval('public.numbers', 7, false)")).not.toBe("refuse");
+    expect(kind("SELECT setval('numbers', id) FROM customers")).toBe("refuse");
+    expect(kind("SELECT setval('numbers', (SELECT id FROM customers LIMIT 1))")).toBe("refuse");
+  });
+
   test.skipIf(clients === undefined)(
-    "an agent with masks and a row limit may run nearly all of the clients' own SELECTs",
+    "an agent with masks and a row limit may run 99 % of the clients' own SELECTs",
     () => {
-      const { scope } = agent;
+      // Some of them write: a restore sets sequences.
+      const scope = { ...agent.scope, role: { ...agent.scope.role, writes: "all" as const } };
       const selects = (clients ?? []).filter(
         ({ source, sql }) => !isOwnTest(source) && groupOf(sql) === "select",
       );
@@ -112,14 +131,8 @@ describe("statements of the corpus", () => {
       });
       expect(selects.length).toBeGreaterThan(350);
       // docs/refused.md says why.
-      expect(refused.map(({ source }) => source).sort()).toEqual([
-        "knex",
-        "kysely",
-        "pg_dump",
-        "pg_dump-output",
-        "pg_dump-output",
-        "prisma",
-      ]);
+      expect(refused.map(({ source }) => source).sort()).toEqual(["knex", "kysely", "prisma"]);
+      expect(refused.length).toBeLessThan(selects.length / 100);
     },
   );
 
@@ -166,7 +179,7 @@ describe("statements of the corpus", () => {
 /** Reasons that docs/refused.md gives: what a statement would do, not how it is written. */
 const FORESEEN = [
   /masked|in part|may not gather|may not copy rows|would tell which masked values/,
-  /may not call (pg_cancel_backend|pg_terminate_backend|setval)$/,
+  /may not call (pg_cancel_backend|pg_terminate_backend)$/,
   /^(current_setting|set_config) needs the name of one of Postgres's own settings/,
   /may not write pg_catalog/,
 ];
