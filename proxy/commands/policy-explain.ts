@@ -80,7 +80,7 @@ async function answer(question: Question, policies: PolicySet): Promise<number> 
       unreadable: await live.unreadableBy(databaseUser),
       maskKey: deriveKeys(settings.key ?? randomSecret()).masks,
     };
-    const explanation = explain(analyse(question.statement, scope), scope);
+    const explanation = explain(analyse(question.statement, scope), scope, user);
     process.stdout.write(
       question.json ? `${JSON.stringify(explanation, null, 2)}\n` : explanationText(explanation),
     );

@@ -1,4 +1,6 @@
 import { LRUCache } from "lru-cache";
+import { placeholders } from "../policy/expressions.ts";
+import type { Role } from "../policy/policy.ts";
 import { refuse } from "../wire/refusal.ts";
 import { analyse, type OnLeftover } from "./analyse.ts";
 import { Constants } from "./constants.ts";
@@ -7,9 +9,10 @@ import { isShareable, type Shape, shapeOf } from "./shape.ts";
 import { fitsShape, instantiate, type Template } from "./template.ts";
 import type { Verdict } from "./verdict.ts";
 
-/** Verdicts of one scope weigh this much at most (bytes of their texts). */
-const MAXIMUM_BYTES = 16 * 1024 * 1024;
-const MAXIMUM_SCOPES = 500;
+/** All verdicts together weigh this much at most (bytes of their texts). */
+const MAXIMUM_BYTES = 64 * 1024 * 1024;
+/** More than users of a fleet are at work at one time. */
+const MAXIMUM_SCOPES = 20_000;
 
 export interface CacheEvents {
   readonly onLookup: (hit: boolean) => void;
@@ -28,7 +31,10 @@ type Known = Template | "byText";
  */
 export class VerdictCache {
   readonly #events: CacheEvents;
-  readonly #scopes = new LRUCache<Scope, LRUCache<string, Known>>({ max: MAXIMUM_SCOPES });
+  readonly #known = new LRUCache<string, Known>({ maxSize: MAXIMUM_BYTES, sizeCalculation: weightOf });
+  /** What a scope's keys begin with. */
+  readonly #prefixes = new WeakMap<Scope, string>();
+  #scopes = 0;
   readonly #decoder = new TextDecoder("utf-8", { fatal: true });
 
   constructor(events: CacheEvents) {
@@ -37,36 +43,37 @@ export class VerdictCache {
 
   /** `sql` is the text without its terminating zero, borrowed. The scope must be interned (`Scopes`). */
   judge(sql: Buffer, scope: Scope): Verdict {
-    let known = this.#scopes.get(scope);
-    if (known === undefined) {
-      known = new LRUCache({ maxSize: MAXIMUM_BYTES, sizeCalculation: weightOf });
-      this.#scopes.set(scope, known);
-    }
+    const known = this.#known;
+    const prefix = this.#prefixOf(scope);
     const shape = shapeOf(sql);
-    const found = shape === undefined ? "byText" : known.get(shape.key);
+    const found = shape === undefined ? "byText" : known.get(prefix + shape.key);
     if (shape !== undefined && typeof found === "object") {
       this.#events.onLookup(true);
       return instantiate(found, sql, shape.literals);
     }
     // latin1 keeps every byte as one character: the cheapest exact key.
-    const key = sql.toString("latin1");
+    const key = prefix + sql.toString("latin1");
     const exact = found === "byText" ? known.get(key) : undefined;
     this.#events.onLookup(typeof exact === "object");
     if (typeof exact === "object") return exact.verdict;
     const start = performance.now();
-    const verdict = this.#judgeAnew(sql, scope, known, key, found === undefined ? shape : undefined);
+    const verdict = this.#judgeAnew(sql, scope, key, found === undefined ? shape : undefined);
     this.#events.onAnalysed((performance.now() - start) / 1000);
     return verdict;
   }
 
+  #prefixOf(scope: Scope): string {
+    let prefix = this.#prefixes.get(scope);
+    if (prefix === undefined) {
+      prefix = `${this.#scopes++} `;
+      this.#prefixes.set(scope, prefix);
+    }
+    return prefix;
+  }
+
   /** `shape` is given for one that came for the first time. */
-  #judgeAnew(
-    sql: Buffer,
-    scope: Scope,
-    known: LRUCache<string, Known>,
-    key: string,
-    shape: Shape | undefined,
-  ): Verdict {
+  #judgeAnew(sql: Buffer, scope: Scope, key: string, shape: Shape | undefined): Verdict {
+    const known = this.#known;
     if (shape === undefined || shape.literals.length === 0) {
       const verdict = this.#analyse(sql, scope);
       known.set(key, { verdict, literals: [] });
@@ -74,10 +81,10 @@ export class VerdictCache {
     }
     const constants = new Constants();
     const verdict = this.#analyse(sql, scope, constants);
-    if (!constants.seen && fitsShape(verdict, shape.literals) && isShareable(key)) {
-      known.set(shape.key, { verdict, literals: shape.literals });
+    if (!constants.seen && fitsShape(verdict, shape.literals) && isShareable(sql.toString("latin1"))) {
+      known.set(this.#prefixOf(scope) + shape.key, { verdict, literals: shape.literals });
     } else {
-      known.set(shape.key, "byText");
+      known.set(this.#prefixOf(scope) + shape.key, "byText");
       known.set(key, { verdict, literals: [] });
     }
     return verdict;
@@ -99,13 +106,18 @@ function weightOf(known: Known, key: string): number {
   return key.length + rewritten + 200;
 }
 
-/** Interns scopes: equal ones are the same object, so that they share their verdicts. */
+/**
+ * Interns scopes: equal ones are the same object, so that they share their verdicts. Users of a role whose policy
+ * never says `:user` are all the same to it.
+ */
 export class Scopes {
+  readonly #unreadable = new WeakMap<ReadonlySet<string>, string>();
   readonly #known = new LRUCache<string, Scope>({ max: MAXIMUM_SCOPES });
   readonly #ids = new WeakMap<object, number>();
   #lastId = 0;
 
-  of(scope: Scope): Scope {
+  of(asked: Scope): Scope {
+    const scope = isPersonal(asked.role) ? asked : { ...asked, user: undefined };
     const { policy, role, user, catalog, searchPath, unreadable } = scope;
     const key = JSON.stringify([
       this.#id(policy),
@@ -113,12 +125,21 @@ export class Scopes {
       user,
       this.#id(catalog),
       searchPath,
-      this.#id(unreadable),
+      this.#columns(unreadable),
     ]);
     const known = this.#known.get(key);
     if (known !== undefined) return known;
     this.#known.set(key, scope);
     return scope;
+  }
+
+  #columns(unreadable: ReadonlySet<string>): string {
+    let text = this.#unreadable.get(unreadable);
+    if (text === undefined) {
+      text = [...unreadable].sort().join();
+      this.#unreadable.set(unreadable, text);
+    }
+    return text;
   }
 
   #id(object: object): number {
@@ -127,4 +148,10 @@ export class Scopes {
     this.#ids.set(object, ++this.#lastId);
     return this.#lastId;
   }
+}
+
+/** Whether what the role sees hangs on who asks. */
+function isPersonal({ sees, only }: Role): boolean {
+  const sights = sees === "all" ? [] : [...sees.values()].filter((sight) => sight !== "always");
+  return [...sights, ...only.values()].some(({ sql }) => placeholders(sql).length > 0);
 }

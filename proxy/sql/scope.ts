@@ -5,8 +5,11 @@ import type { Policy, Role } from "../policy/policy.ts";
 export interface Scope {
   readonly policy: Policy;
   readonly role: Role;
-  /** The session's user as the policy knows it: `:user` in conditions. */
-  readonly user: string;
+  /**
+   * The session's user as the policy knows it: `:user` in conditions. Undefined where the role has no such
+   * condition: its users then share their verdicts.
+   */
+  readonly user: string | undefined;
   readonly catalog: Catalog;
   /** Effective schemas in order, without the implicit pg_catalog and temporary schema. */
   readonly searchPath: readonly string[];

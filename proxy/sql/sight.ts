@@ -1,7 +1,7 @@
 import { type Catalog, type Column, type Relation, relationKey } from "../catalog/catalog.ts";
 import { maskedType } from "../policy/against-catalog.ts";
 import { bindUser } from "../policy/conditions.ts";
-import { parseCondition } from "../policy/expressions.ts";
+import { parseCondition, placeholders } from "../policy/expressions.ts";
 import { hiddenSql, maskSql } from "../policy/masks.ts";
 import { type Condition, relationSetHas } from "../policy/policy.ts";
 import { type ColumnLabel, type Labels, Lineage } from "./lineage.ts";
@@ -220,7 +220,11 @@ export class Sights {
   }
 
   #bind(condition: Condition): string {
-    return bindUser(condition, this.#scope.user);
+    const { user } = this.#scope;
+    // Whoever shares a scope among users has looked for conditions that name one.
+    if (user === undefined && placeholders(condition.sql).length > 0)
+      throw new Error("a condition on nobody");
+    return bindUser(condition, user ?? "");
   }
 }
 

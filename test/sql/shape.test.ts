@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { VerdictCache } from "../../proxy/sql/cache.ts";
+import { Scopes, VerdictCache } from "../../proxy/sql/cache.ts";
 import { loadParser, normalise } from "../../proxy/sql/parse.ts";
 import { plainTokens } from "../../proxy/sql/plain-tokens.ts";
 import type { Scope } from "../../proxy/sql/scope.ts";
@@ -186,4 +186,24 @@ test.each([
   "SELECT name FROM customers",
 ])("%s has no shape", (sql) => {
   expect(keyOf(sql)).toBeUndefined();
+});
+
+test("users of a role share verdicts where the policy never names the user, and never where it does", () => {
+  // The policy of these tests shows agents the texts of tickets that are assigned to them.
+  expect(judge.scope("anna")).not.toBe(judge.scope("ben"));
+  expect(judge.scope("anna").user).toBe("anna");
+  expect(judge.scope("helpdesk_app").user).toBeUndefined();
+  const { policy, role, catalog } = judge.scope("metabase");
+  const scopes = new Scopes();
+  const of = (user: string) =>
+    scopes.of({
+      policy,
+      role,
+      user,
+      catalog,
+      searchPath: ["public"],
+      unreadable: new Set(["a.b.c"]),
+      maskKey: undefined,
+    });
+  expect(of("one")).toBe(of("another"));
 });
