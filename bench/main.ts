@@ -115,8 +115,10 @@ async function point(world: World): Promise<readonly Reached[]> {
       const proxy = keep(await startSluice(upstream, sluiceOptions(world, main)));
       sluices.push({ build, app: target(proxy, "app"), guarded: target(proxy, "guarded") });
     }
+    const after = { ...sluiceOptions(world, MAIN), flags: ["--audit-durability", "after"] };
     const targets = {
       direct: direct(world),
+      guardedAfter: target(keep(await startSluice(upstream, after)), "guarded"),
       pgbouncer: target(pgbouncer, "app"),
       pgpool: target(pgpool, "app"),
       relay: target(relay, "app"),

@@ -9,6 +9,8 @@ export interface PointTargets {
   readonly pgpool: Target;
   readonly relay: Target;
   /** Sluice, by role; of several builds the first is compared with the others. */
+  /** The guarded role, whose events follow its rows (`--audit-durability after`). */
+  readonly guardedAfter: Target;
   readonly sluices: readonly { readonly build: string; readonly app: Target; readonly guarded: Target }[];
 }
 
@@ -47,7 +49,7 @@ export async function measurePointQueries(targets: PointTargets, extent: Extent)
 }
 
 function cellsOf(targets: PointTargets, extent: Extent): readonly Cell[] {
-  const { direct, pgbouncer, pgpool, relay, sluices } = targets;
+  const { direct, pgbouncer, pgpool, relay, guardedAfter, sluices } = targets;
   return (["simple", "prepared"] as const).flatMap((mode) =>
     extent.clients.flatMap((clients) => {
       const cell = (what: string, target: Target, accounts = ACCOUNTS): Cell => ({
@@ -63,6 +65,7 @@ function cellsOf(targets: PointTargets, extent: Extent): readonly Cell[] {
           cell(`guarded, few${build}`, guarded, FEW),
           ...(clients === 8 ? [cell(`guarded${build}`, guarded)] : []),
         ]),
+        cell("guarded, few, audit after", guardedAfter, FEW),
       ];
     }),
   );
@@ -149,6 +152,7 @@ export function judgePointQueries(cells: readonly Cell[]): readonly Reached[] {
     least("app: throughput × Pgpool-II", 1.5, all("app", "Pgpool-II", "throughput")),
     least("app: throughput × PgBouncer", 0.85, all("app", "PgBouncer", "throughput")),
     most("guarded: CPU × app", 1.6, all("guarded, few", "app, few", "cpu")),
+    most("guarded, audit after: CPU × app", 1.6, all("guarded, few, audit after", "app, few", "cpu")),
     ...judgeLatency(cells),
   ];
 }

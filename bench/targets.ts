@@ -38,6 +38,8 @@ export interface SluiceOptions {
   /** The superuser's URI of the server whose catalog is read. */
   readonly control: string;
   readonly redis: string;
+  /** Further flags of `serve`. */
+  readonly flags?: readonly string[];
   /** A folder for a CPU profile, written when it ends. */
   readonly profile?: string;
 }
@@ -144,7 +146,7 @@ export async function startSluice(
       ...[options.main, "serve", "--config", devNull, "--log-level", "error"],
       ...["--listen", `${HOST}:${port}`, "--admin", `${HOST}:${admin}`, "--policy", policy],
       ...["--redis", options.redis, "--audit", join(folder, `audit-${port}`)],
-      ...["--max-clients", String(MAX_CLIENTS), "--login-timeout", "300s"],
+      ...["--max-clients", String(MAX_CLIENTS), "--login-timeout", "300s", ...(options.flags ?? [])],
     ],
     {
       SLUICE_UPSTREAM: uriAt(upstream, "postgres"),
