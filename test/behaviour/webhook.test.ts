@@ -71,7 +71,7 @@ test("an alert arrives as JSON, signed over its time and body", async () => {
 test.each([[503], [302], ["silence" as const]])(
   "after %s it is sent again, and those behind it keep their order",
   async (answer) => {
-    const hook = webhook(url, [], answer === "silence" ? 1_000 : 5_000);
+    const { url, bodies } = await receiver(answer);
     const hook = webhook(url, [], answer === "silence" ? 1_000 : 5_000);
     for (const id of ["one", "two"]) hook.send(alert(id));
     await vi.waitUntil(() => bodies.length === 3);
