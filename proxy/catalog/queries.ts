@@ -184,8 +184,9 @@ export const UNREADABLE_COLUMNS = query(
      JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
      LEFT JOIN pg_roles r ON r.rolname = $1
    WHERE c.oid IN (${MADE_BY_USERS} AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S'))
-     AND has_table_privilege(r.oid, c.oid, 'SELECT') IS NOT TRUE
-     AND has_column_privilege(r.oid, c.oid, a.attnum, 'SELECT') IS NOT TRUE`,
+     AND (has_schema_privilege(r.oid, n.oid, 'USAGE') IS NOT TRUE
+       OR has_table_privilege(r.oid, c.oid, 'SELECT') IS NOT TRUE
+         AND has_column_privilege(r.oid, c.oid, a.attnum, 'SELECT') IS NOT TRUE)`,
 );
 
 /** The server's own search_path, unless the control connection itself has a narrower one that hides it. */

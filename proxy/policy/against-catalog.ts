@@ -10,6 +10,7 @@ import { type MaskedType, maskSql } from "./masks.ts";
 import type { Condition, Place, Policy, Role, TablePolicy } from "./policy.ts";
 import { relationSetHas } from "./policy.ts";
 import { at, type PolicyProblem, sortProblems, suggest } from "./problems.ts";
+import { resolvePath } from "./subject-path.ts";
 
 /**
  * What a policy says that one database does not bear out. A warning: something named is not there, and stays
@@ -74,6 +75,10 @@ function checkTable(table: TablePolicy, policy: Policy, catalog: Catalog, report
     const what = missing === table.subject ? "the subject" : "the column";
     const hint = suggest(missing, names, CLOSED);
     report("warning", table.place, `${what} "${missing}" is not in ${table.name}`, hint);
+  }
+  if (table.path !== undefined && names.includes(table.subject ?? "")) {
+    const path = resolvePath(table, relation, policy, catalog);
+    if (!path.ok) report(path.severity, table.subjectPlace ?? table.place, path.message, path.hint);
   }
   for (const [columnName, className] of table.columns) {
     const column = relation.columns.find(({ name }) => name === columnName);

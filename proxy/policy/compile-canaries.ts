@@ -12,9 +12,11 @@ export function compileCanaries(
 ): ReadonlyMap<string, string> {
   const groups = new Map<string, string>();
   for (const document of documents) {
-    for (const [table, entry] of Object.entries(document.content.canaries ?? {})) {
+    for (const [table, decoys] of Object.entries(document.content.canaries ?? {})) {
       const place = document.placeOfKey(["canaries", table]);
-      const subject = tables.get(table)?.subject;
+      const entry = tables.get(table);
+      // Who stands at the end of a path is a decoy of the table at its end.
+      const subject = entry?.path === undefined ? entry?.subject : undefined;
       if (subject === undefined) {
         problems.error(
           place,
@@ -23,7 +25,7 @@ export function compileCanaries(
         );
         continue;
       }
-      const lists = Array.isArray(entry) ? [["", entry] as const] : Object.entries(entry);
+      const lists = Array.isArray(decoys) ? [["", decoys] as const] : Object.entries(decoys);
       for (const [group, ids] of lists) {
         for (const id of ids) {
           // As Postgres writes it.

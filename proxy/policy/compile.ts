@@ -7,6 +7,7 @@ import type { MaskEntry } from "./format.ts";
 import type { ColumnClass, Mask, Place, Policy, TablePolicy } from "./policy.ts";
 import { at, type PolicyProblem, Problems, suggest } from "./problems.ts";
 import { checkClass } from "./references.ts";
+import { parseSubject } from "./subject-path.ts";
 
 export interface PolicyText {
   readonly name: string;
@@ -168,6 +169,27 @@ function compileMask(entry: MaskEntry, place: Place, problems: Problems): Mask {
   return { kind: "null" };
 }
 
+function compileSubject(
+  text: string | undefined,
+  place: Place,
+  problems: Problems,
+): Pick<TablePolicy, "subject" | "path" | "subjectPlace"> {
+  if (text === undefined) return {};
+  const parsed = parseSubject(text);
+  if (parsed !== undefined)
+    return {
+      subject: parsed.column,
+      subjectPlace: place,
+      ...(parsed.steps.length > 0 && { path: parsed.steps }),
+    };
+  problems.error(
+    place,
+    `"${text}" is no subject`,
+    "A column, or a path as in ticket_id -> public.tickets.customer_id.",
+  );
+  return {};
+}
+
 function compileTables(
   documents: readonly PolicyDocument[],
   classes: ReadonlyMap<string, ColumnClass>,
@@ -192,7 +214,7 @@ function compileTables(
       }
       tables.set(name, {
         name,
-        ...(entry.subject === undefined ? {} : { subject: entry.subject }),
+        ...compileSubject(entry.subject, document.placeOf([...path, "subject"]), problems),
         columns: new Map(Object.entries(entry.columns ?? {})),
         place,
       });

@@ -125,7 +125,10 @@ const tableSchema = mapping(
   {
     subject: name
       .optional()
-      .describe("The column that says whose record a row is: one distinct value counts as one person read."),
+      .describe(
+        "The column that says whose record a row is: one distinct value counts as one person read. Or a path to " +
+          "it over other tables' keys: ticket_id -> public.tickets.customer_id.",
+      ),
     columns: z
       .record(z.string(), name, { error: "Columns and their classes, as in { email: email }." })
       .optional()

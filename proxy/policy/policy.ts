@@ -58,11 +58,22 @@ export type Mask =
 export interface TablePolicy {
   /** `schema.table` */
   readonly name: string;
-  /** The column whose distinct values are the people. */
+  /** The column whose distinct values are the people, or the first of a path to them. */
   readonly subject?: string;
+  /** The tables between the subject's column and the people. */
+  readonly path?: readonly SubjectStep[];
+  /** Where `subject` is given. */
+  readonly subjectPlace?: Place;
   /** Column name to class name. */
   readonly columns: ReadonlyMap<string, string>;
   readonly place: Place;
+}
+
+/** `-> public.tickets.customer_id` */
+export interface SubjectStep {
+  /** `schema.table` */
+  readonly table: string;
+  readonly column: string;
 }
 
 export interface Role {

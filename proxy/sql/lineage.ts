@@ -7,7 +7,9 @@ import {
 } from "../catalog/catalog.ts";
 import { missingColumns } from "../policy/against-catalog.ts";
 import type { Policy, TablePolicy } from "../policy/policy.ts";
+import { resolvePath } from "../policy/subject-path.ts";
 import { builtinUse, isHarmlessFunction } from "./functions.ts";
+import type { Subject } from "./subjects.ts";
 import { isOpenSystemRelation, isSystemSchema } from "./system-relations.ts";
 
 /** What a column holds, by policy and by what it is made from. */
@@ -21,7 +23,7 @@ export type ColumnLabel =
 export interface Labels {
   readonly columns: ReadonlyMap<string, ColumnLabel>;
   /** The column that tells who a row is about, and the name space of its values. */
-  readonly subject?: { readonly column: string; readonly namespace: string };
+  readonly subject?: Subject;
   /** Name spaces of people that a row may be about beyond `subject`. */
   readonly otherPeople: ReadonlySet<string>;
   /** A view whose definition puts many rows into one. */
@@ -109,10 +111,7 @@ export class Lineage {
     return {
       columns,
       ...(subject?.entry.subject !== undefined && {
-        subject: {
-          column: subject.entry.subject,
-          namespace: this.#namespace(subject.member, subject.entry.subject),
-        },
+        subject: this.#subject(subject.entry, subject.entry.subject, subject.member),
       }),
       otherPeople: new Set(
         subject === undefined
@@ -121,7 +120,7 @@ export class Lineage {
             )
           : [],
       ),
-      misnamed: family.some(({ member, entry }) => missingColumns(entry, member).length > 0),
+      misnamed: family.some(({ member, entry }) => this.#isMisnamed(entry, member)),
       gathers: false,
       filteredAs: ancestors.map(keyOf),
       readsBelow: new Set(descendants.map(keyOf)),
@@ -162,11 +161,12 @@ export class Lineage {
       const label = from.columns.get(column.name);
       if (label !== undefined) columns.set(name, label);
       if (subject === undefined && from.subject?.column === column.name)
-        subject = { column: name, namespace: from.subject.namespace };
+        subject = { ...from.subject, column: name };
     }
     const own = this.#policy.tables.get(keyOf(view));
     if (own !== undefined) for (const [name, label] of classLabels(own)) columns.set(name, label);
-    if (own?.subject !== undefined)
+    if (own?.path !== undefined && own.subject !== undefined) subject = this.#subject(own, own.subject, view);
+    else if (own?.subject !== undefined && own.subject !== subject?.column)
       subject = { column: own.subject, namespace: subject?.namespace ?? keyOf(view) };
     const people = new Set(
       bases.flatMap(({ labels }) => [
@@ -185,14 +185,30 @@ export class Lineage {
       ...(subject && { subject }),
       otherPeople: people,
       misnamed:
-        bases.some(({ labels }) => labels.misnamed) ||
-        (own !== undefined && missingColumns(own, view).length > 0),
+        bases.some(({ labels }) => labels.misnamed) || (own !== undefined && this.#isMisnamed(own, view)),
       gathers:
         bases.some(({ labels }) => labels.gathers) ||
         lineage.functions.some((oid) => gathersRows(this.#catalog.functionsByOid.get(oid))),
       filteredAs: [keyOf(view)],
       readsBelow: new Set(own === undefined ? below : []),
     };
+  }
+
+  /** Also where its subject leads nowhere: people who cannot be told apart are not shown uncounted. */
+  #isMisnamed(entry: TablePolicy, relation: Relation): boolean {
+    return (
+      missingColumns(entry, relation).length > 0 ||
+      !resolvePath(entry, relation, this.#policy, this.#catalog).ok
+    );
+  }
+
+  #subject(entry: TablePolicy, column: string, relation: Relation): Subject {
+    const path = resolvePath(entry, relation, this.#policy, this.#catalog);
+    const hops = path.ok ? path.hops : [];
+    const last = hops.at(-1);
+    return last === undefined
+      ? { column, namespace: this.#namespace(relation, column) }
+      : { column, namespace: this.#namespace(last.relation, last.column), hops };
   }
 
   /** The root of the subject's foreign key: tickets.customer_id and customers.id name the same people. */

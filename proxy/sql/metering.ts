@@ -4,7 +4,7 @@ import { stringOf } from "./from.ts";
 import { forEachChild, visitNode } from "./grammar.ts";
 import { clauseEnd, fromKeyword, insertBefore } from "./places.ts";
 import { isTableCommand, type SelectLevel } from "./select.ts";
-import { quoteIdentifier } from "./source.ts";
+import { identitySql, type Subject } from "./subjects.ts";
 import type { Metering } from "./verdict.ts";
 import type { WriteLevel } from "./writes.ts";
 
@@ -19,7 +19,7 @@ export function meterSelect(
 ): Metering | undefined {
   const total = peoplePerRow(analysis);
   if (total === undefined) return undefined;
-  const covered = plain !== undefined && givesRows(analysis, body) ? subjectsOf(plain) : [];
+  const covered = plain !== undefined && givesRows(analysis, body) ? subjectsOf(analysis, plain) : [];
   if (covered.length > 0) {
     const columns = covered.map(({ sql }) => sql).join(", ");
     insertBefore(
@@ -37,11 +37,13 @@ export function meterReturning(analysis: Analysis, { target, returns }: WriteLev
   if (!returns || total === undefined) return speaksInErrors(target) ? NO_PEOPLE : undefined;
   const subject = target.use?.sight?.people?.subject;
   const place = target.use && analysis.targetNames.get(target.use);
-  if (subject === undefined || place === undefined) return { subjects: [], unknown: total };
+  const person = subject && appended(analysis, subject, target.alias, subject.column);
+  if (subject === undefined || person === undefined || place === undefined)
+    return { subjects: [], unknown: total };
   insertBefore(
     analysis,
     clauseEnd(analysis.source, analysis.source.tokenAt(place), new Set()),
-    `, ${identity(target.alias, subject.column)} `,
+    `, ${person} `,
   );
   return { subjects: [{ namespace: subject.namespace }], unknown: total - 1 };
 }
@@ -71,26 +73,27 @@ function peoplePerRow(analysis: Analysis): number | undefined {
   return speaks ? peopleSoFar(analysis) : undefined;
 }
 
-interface Subject {
+interface Appended {
   readonly namespace: string;
   readonly sql: string;
 }
 
 /** The visible references whose clear subject can be named without doubt. */
-function subjectsOf({ visible }: SelectLevel): readonly Subject[] {
+function subjectsOf(analysis: Analysis, { visible }: SelectLevel): readonly Appended[] {
   return visible.flatMap(({ alias, use, columns }) => {
     const subject = use?.sight?.people?.subject;
     const isOnly = visible.filter((other) => other.alias === alias).length === 1;
     const exposed = subject && [...(columns ?? [])].find(([, own]) => own === subject.column)?.[0];
-    return subject === undefined || exposed === undefined || !isOnly
-      ? []
-      : [{ namespace: subject.namespace, sql: identity(alias, exposed) }];
+    if (subject === undefined || exposed === undefined || !isOnly) return [];
+    const sql = appended(analysis, subject, alias, exposed);
+    return sql === undefined ? [] : [{ namespace: subject.namespace, sql }];
   });
 }
 
-function identity(alias: string, column: string): string {
+function appended({ scope }: Analysis, subject: Subject, alias: string, exposed: string): string | undefined {
+  const identity = identitySql(scope, subject, alias, exposed);
   // A name of its own: a cast takes its column's name, and the client's ORDER BY would find two of them.
-  return `(${quoteIdentifier(alias)}.${quoteIdentifier(column)})::pg_catalog.text AS "sluice subject"`;
+  return identity && `${identity} AS "sluice subject"`;
 }
 
 /** Output rows are the FROM clause's own rows, one by one: nothing is grouped, made distinct or aggregated. */

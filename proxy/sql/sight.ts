@@ -7,6 +7,7 @@ import { type Condition, relationSetHas } from "../policy/policy.ts";
 import { type ColumnLabel, type Labels, Lineage } from "./lineage.ts";
 import type { Scope } from "./scope.ts";
 import { quoteIdentifier } from "./source.ts";
+import type { Subject } from "./subjects.ts";
 import { hiddenColumns } from "./system-relations.ts";
 
 /** One column as the role sees it. */
@@ -35,7 +36,7 @@ export interface RelationSight {
   /** Set when rows are about people: the clear column that tells who, if the role sees it. */
   readonly people:
     | {
-        readonly subject: { readonly column: string; readonly namespace: string } | undefined;
+        readonly subject: Subject | undefined;
         readonly unknown: number;
       }
     | undefined;

@@ -4,7 +4,7 @@ import { stringOf } from "./from.ts";
 import { isSummary } from "./functions.ts";
 import { forEachChild, nodeOf, visitNode } from "./grammar.ts";
 import { clauseEnd, fromKeyword, insertBefore, word } from "./places.ts";
-import { quoteIdentifier } from "./source.ts";
+import { personSql } from "./subjects.ts";
 
 /** What a level reads, as its summaries must know it. */
 export interface SummaryLevel {
@@ -51,9 +51,10 @@ export function requireSummaries(analysis: Analysis, body: SelectStmt, from: Sum
   const tests = people.map(({ use, alias, columns }) => {
     const subject = use?.sight?.people?.subject;
     const exposed = subject && [...(columns ?? [])].find(([, own]) => own === subject.column)?.[0];
-    if (exposed === undefined)
+    const person = exposed && personSql(analysis.scope, subject, alias, exposed);
+    if (!person)
       return refuse(`${use?.key} does not tell its people apart, so role "${name}" may not read it`);
-    return `pg_catalog.count(DISTINCT ${quoteIdentifier(alias)}.${quoteIdentifier(exposed)}) OPERATOR(pg_catalog.>=) ${aggregatesOnly.minGroup}`;
+    return `pg_catalog.count(DISTINCT ${person}) OPERATOR(pg_catalog.>=) ${aggregatesOnly.minGroup}`;
   });
   addHaving(analysis, body, tests.join(" AND "));
 }

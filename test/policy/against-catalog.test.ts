@@ -178,3 +178,27 @@ test("the demo's policy fits the support database", async () => {
     await support.drop();
   }
 });
+
+test("a path to the person must lead over keys, to a column that is that table's own subject", () => {
+  const tables = (subject: string, more = "public.tickets: { subject: customer_id }") =>
+    differences(`tables:\n  public.notes: { subject: ${subject} }\n  ${more}\n`);
+  expect(tables("customer_id -> public.customers.id", "public.customers: { subject: id }")).toEqual([]);
+  expect(tables("customer_id -> public.tickets.customer_id")).toEqual([]);
+  expect(tables("customer_id -> public.gone.id")).toEqual([
+    "3 warning: the subject leads over public.gone, which is not there",
+  ]);
+  expect(tables("customer_id -> public.tickets.customer")).toEqual([
+    '3 warning: the subject leads over "customer", which public.tickets has not',
+  ]);
+  expect(tables("body -> public.tickets.customer_id")).toEqual([
+    "3 error: subject: body -> public.tickets: body and id are not of types that Postgres compares by itself",
+  ]);
+  expect(tables("customer_id -> public.tickets.assignee")).toEqual([
+    "3 error: subject: customer_id -> public.tickets: rows of public.tickets must be the same person's",
+  ]);
+  expect(
+    differences(
+      "tables: { public.tickets: { subject: id -> public.notes.customer_id }, public.notes: { subject: customer_id } }",
+    ),
+  ).toEqual(["2 error: subject: id -> public.notes: no column there tells one row from all others"]);
+});

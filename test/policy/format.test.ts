@@ -54,6 +54,11 @@ test("each mistake names its line and column, what is wrong, and what would be r
       '6:7: error: "mode" cannot be "enforced"\n  hint: Did you mean "enforce"?',
     ],
     [
+      "a subject that leads nowhere",
+      "version: 1\ntables: { public.t: { subject: a -> tickets } }\n",
+      '2:32: error: "a -> tickets" is no subject\n  hint: A column, or a path as in ticket_id -> public.tickets.customer_id.',
+    ],
+    [
       "a cost of nothing",
       "version: 1\nclasses: { a: { mask: redact, cost: 0 } }\n",
       '2:37: error: "cost" cannot be "0"\n  hint: A whole number from 1 to 100.',

@@ -1,0 +1,132 @@
+import type { Catalog, Column, Relation } from "../catalog/catalog.ts";
+import type { Policy, SubjectStep, TablePolicy } from "./policy.ts";
+import { type PolicyProblem, suggest } from "./problems.ts";
+
+/** One table on the way from a row to its person: `SELECT column FROM schema.name WHERE key = …`. */
+export interface SubjectHop {
+  readonly relation: Relation;
+  readonly key: string;
+  readonly column: string;
+}
+
+export type ResolvedPath =
+  | { readonly ok: true; readonly hops: readonly SubjectHop[] }
+  | {
+      readonly ok: false;
+      readonly severity: PolicyProblem["severity"];
+      readonly message: string;
+      readonly hint: string;
+    };
+
+/** `ticket_id -> public.tickets.customer_id` in its parts; undefined where it is no such path. */
+export function parseSubject(
+  text: string,
+): { readonly column: string; readonly steps: readonly SubjectStep[] } | undefined {
+  const [column = "", ...rest] = text.split("->").map((part) => part.trim());
+  const steps = rest.map((part) => /^([^.*\s]+\.[^.*]+)\.([^.*]+)$/.exec(part));
+  if (column === "" || steps.includes(null)) return undefined;
+  return { column, steps: steps.map((step) => ({ table: step?.[1] ?? "", column: step?.[2] ?? "" })) };
+}
+
+/**
+ * Finds the way from a table's rows to their people in the database. Each column on it must lead to one row of
+ * the next table and no more, and must be that table's own subject: there it is guarded against being changed.
+ */
+export function resolvePath(
+  table: TablePolicy,
+  start: Relation,
+  policy: Policy,
+  catalog: Catalog,
+): ResolvedPath {
+  const hops: SubjectHop[] = [];
+  let [from, column] = [start, table.subject ?? ""];
+  for (const step of table.path ?? []) {
+    const hop = resolveStep(from, column, step, policy, catalog);
+    if ("message" in hop) return { ok: false, ...hop };
+    hops.push(hop);
+    [from, column] = [hop.relation, hop.column];
+  }
+  return { ok: true, hops };
+}
+
+type Fault = Omit<Extract<ResolvedPath, { ok: false }>, "ok">;
+
+function resolveStep(
+  from: Relation,
+  column: string,
+  step: SubjectStep,
+  policy: Policy,
+  catalog: Catalog,
+): SubjectHop | Fault {
+  const relation = catalog.relations.get(step.table);
+  if (relation === undefined)
+    return missing(`${step.table}, which is not there`, step.table, catalog.relations.keys());
+  const names = relation.columns.map(({ name }) => name);
+  if (!names.includes(step.column))
+    return missing(`"${step.column}", which ${step.table} has not`, step.column, names);
+  const key = keyFor(from, column, relation);
+  if (key === undefined) {
+    return wrong(
+      `${column} -> ${step.table}: no column there tells one row from all others`,
+      `Give ${step.table} a primary key of one column, or ${column} a foreign key to it.`,
+    );
+  }
+  if (
+    [...catalog.relations.values()].some(
+      (child) => !child.isPartition && child.parents.includes(relation.oid),
+    )
+  )
+    return wrong(
+      `${column} -> ${step.table}: tables inherit from it, and no key holds for them all`,
+      "Name the table that has the rows.",
+    );
+  if (!comparable(catalog, columnOf(from, column), columnOf(relation, key)))
+    return wrong(
+      `${column} -> ${step.table}: ${column} and ${key} are not of types that Postgres compares by itself`,
+      "Both must be integers, texts, or of one type of Postgres's own.",
+    );
+  if (policy.tables.get(step.table)?.subject !== step.column)
+    return wrong(
+      `${column} -> ${step.table}: rows of ${step.table} must be the same person's`,
+      `Say so under "tables:", as in ${step.table}: { subject: ${step.column} }.`,
+    );
+  return { relation, key, column: step.column };
+}
+
+/** What the column refers to by a foreign key; or else the primary key. */
+function keyFor(from: Relation, column: string, to: Relation): string | undefined {
+  const foreign = from.foreignKeys.find(
+    ({ columns, references }) => columns.length === 1 && columns[0] === column && references === to.oid,
+  );
+  const [primary, ...more] = to.primaryKey;
+  return foreign?.referencedColumns[0] ?? (more.length === 0 ? primary : undefined);
+}
+
+function columnOf(relation: Relation, name: string): Column | undefined {
+  return relation.columns.find((column) => column.name === name);
+}
+
+const FAMILIES: readonly ReadonlySet<string>[] = [
+  new Set(["int2", "int4", "int8"]),
+  new Set(["text", "varchar"]),
+];
+
+/** `=` of pg_catalog takes both, and their index serves. */
+function comparable(catalog: Catalog, left: Column | undefined, right: Column | undefined): boolean {
+  const [a, b] = [left, right].map((column) => {
+    let type = column && catalog.typesByOid.get(column.typeOid);
+    while (type?.kind === "domain") type = catalog.typesByOid.get(type.base);
+    return type?.schema === "pg_catalog" ? type.name : undefined;
+  });
+  if (a === undefined || b === undefined || a === "json" || a === "xml") return false;
+  return a === b || FAMILIES.some((family) => family.has(a) && family.has(b));
+}
+
+function missing(what: string, name: string, known: Iterable<string>): Fault {
+  const hint = suggest(name, known, "Until then the table stays closed for limited roles.");
+  return { severity: "warning", message: `the subject leads over ${what}`, hint };
+}
+
+function wrong(message: string, hint: string): Fault {
+  return { severity: "error", message: `subject: ${message}`, hint };
+}
