@@ -1,3 +1,5 @@
+import type { ViewReferences } from "./view-references.ts";
+
 /** What a statement's analysis may know of one database: an immutable snapshot. */
 export interface Catalog {
   readonly database: string;
@@ -87,6 +89,8 @@ export interface ViewLineage {
   readonly dependsOn: readonly { readonly relation: number; readonly columns: readonly number[] }[];
   /** Every function that the definition calls, also through operators and casts (oids). */
   readonly functions: readonly number[];
+  /** How often a row may show another row of what the view is made from; undefined where that cannot be read. */
+  readonly references: ViewReferences | undefined;
 }
 
 export interface ColumnOrigin {

@@ -1,5 +1,6 @@
 import type { ColumnOrigin, ViewLineage } from "./catalog.ts";
 import { isNode, parseTree, type TreeNode, type TreeValue, visitNodes } from "./node-tree.ts";
+import { readReferences } from "./view-references.ts";
 
 /** What the server's tables say of one view beside its stored query. */
 export interface ViewFacts {
@@ -47,12 +48,14 @@ export function readLineage(view: ViewFacts): ViewLineage {
       origins: readOrigins(query, view),
       dependsOn: readDependencies(query, view),
       functions: readFunctions(query, view),
+      references: readReferences(query, view.oid),
     };
   } catch {
     return {
       origins: new Map(),
       dependsOn: view.depends.map(([relation]) => ({ relation, columns: [] })),
       functions: [UNKNOWN_FUNCTION],
+      references: undefined,
     };
   }
 }

@@ -4,6 +4,7 @@ import {
   type Column,
   type Relation,
   relationKey,
+  type ViewLineage,
 } from "../catalog/catalog.ts";
 import { missingColumns } from "../policy/against-catalog.ts";
 import type { Policy, TablePolicy } from "../policy/policy.ts";
@@ -19,13 +20,21 @@ export type ColumnLabel =
   /** Computed by a view from columns of these classes; `opaque` when it may hold anything. */
   | { readonly kind: "computed"; readonly classes: ReadonlySet<string>; readonly opaque: boolean };
 
+/** Rows of one table that may stand in a row, each of another person. */
+export interface People {
+  readonly namespace: string;
+  readonly count: number;
+}
+
 /** What the policy and the catalog together say of one relation, for every role. */
 export interface Labels {
   readonly columns: ReadonlyMap<string, ColumnLabel>;
   /** The column that tells who a row is about, and the name space of its values. */
   readonly subject?: Subject;
-  /** Name spaces of people that a row may be about beyond `subject`. */
-  readonly otherPeople: ReadonlySet<string>;
+  /** Whom a row may be about, `subject` included: by the table that tells of them. */
+  readonly people: ReadonlyMap<string, People>;
+  /** Values of other rows that a view's row shows: each may be another person's. */
+  readonly picks: number;
   /** A view whose definition puts many rows into one. */
   readonly gathers: boolean;
   /** Relations whose row filters hold for this one too: itself, its ancestors by inheritance. */
@@ -113,13 +122,19 @@ export class Lineage {
       ...(subject?.entry.subject !== undefined && {
         subject: this.#subject(subject.entry, subject.entry.subject, subject.member),
       }),
-      otherPeople: new Set(
-        subject === undefined
-          ? family.flatMap(({ entry }) =>
-              entry.subject === undefined ? [] : [`${entry.name}.${entry.subject}`],
-            )
-          : [],
+      people: new Map(
+        (subject === undefined ? family : [subject]).flatMap(({ member, entry }) =>
+          entry.subject === undefined
+            ? []
+            : [
+                [
+                  entry.name,
+                  { namespace: this.#subject(entry, entry.subject, member).namespace, count: 1 },
+                ] as const,
+              ],
+        ),
       ),
+      picks: 0,
       misnamed: family.some(({ member, entry }) => this.#isMisnamed(entry, member)),
       gathers: false,
       filteredAs: ancestors.map(keyOf),
@@ -168,13 +183,7 @@ export class Lineage {
     if (own?.path !== undefined && own.subject !== undefined) subject = this.#subject(own, own.subject, view);
     else if (own?.subject !== undefined && own.subject !== subject?.column)
       subject = { column: own.subject, namespace: subject?.namespace ?? keyOf(view) };
-    const people = new Set(
-      bases.flatMap(({ labels }) => [
-        ...labels.otherPeople,
-        ...(labels.subject ? [labels.subject.namespace] : []),
-      ]),
-    );
-    if (subject !== undefined) people.delete(subject.namespace);
+    const people = peopleOfView(lineage, bases);
     const below = bases.flatMap(({ base, labels }) => [
       keyOf(base),
       ...labels.filteredAs,
@@ -183,12 +192,16 @@ export class Lineage {
     return {
       columns,
       ...(subject && { subject }),
-      otherPeople: people,
+      people,
+      picks: picksOfView(lineage, subject !== undefined, (oid) => this.#catalog.functionsByOid.get(oid)),
       misnamed:
         bases.some(({ labels }) => labels.misnamed) || (own !== undefined && this.#isMisnamed(own, view)),
       gathers:
-        bases.some(({ labels }) => labels.gathers) ||
-        lineage.functions.some((oid) => gathersRows(this.#catalog.functionsByOid.get(oid))),
+        bases.some(
+          ({ base, labels }) =>
+            labels.gathers ||
+            (labels.people.size > 0 && lineage.references?.gathered.has(base.oid) !== false),
+        ) || lineage.functions.some((oid) => gathersRows(this.#catalog.functionsByOid.get(oid))),
       filteredAs: [keyOf(view)],
       readsBelow: new Set(own === undefined ? below : []),
     };
@@ -227,8 +240,51 @@ function isClosed({ schema, name }: Relation): boolean {
   return isSystemSchema(schema) && !isOpenSystemRelation(schema, name);
 }
 
+/** What another's aggregate makes of its rows is not known. */
 function gathersRows(fn: CatalogFunction | undefined): boolean {
-  return fn?.schema === "pg_catalog" && builtinUse(fn) === "gathering";
+  if (fn === undefined) return false;
+  return fn.schema === "pg_catalog" ? builtinUse(fn) === "gathering" : fn.kind === "aggregate";
+}
+
+/**
+ * Each reference to a table may show another of its people. Of several tables of one name space (tickets and their
+ * customers) a view joins rows by their key, and so shows the same people: the table that is named most counts.
+ */
+function peopleOfView(
+  { references }: ViewLineage,
+  bases: readonly { readonly base: Relation; readonly labels: Labels }[],
+): ReadonlyMap<string, People> {
+  const all = new Map<string, People>();
+  for (const { base, labels } of bases) {
+    const times = Math.max(1, references?.times.get(base.oid) ?? 1);
+    for (const [table, { namespace, count }] of labels.people)
+      all.set(table, { namespace, count: (all.get(table)?.count ?? 0) + times * count });
+  }
+  return all;
+}
+
+/** Where rows are grouped by their person, an aggregate's value is that person's own; a window looks past him. */
+function picksOfView(
+  { references }: ViewLineage,
+  tellsSubject: boolean,
+  functionOf: (oid: number) => CatalogFunction | undefined,
+): number {
+  const { aggregates = [], windows = [] } = references ?? {};
+  return [...windows, ...(tellsSubject ? [] : aggregates)].filter((oid) => {
+    const fn = functionOf(oid);
+    return fn?.schema === "pg_catalog" && builtinUse(fn) === "picking";
+  }).length;
+}
+
+/** How many people a row may show whom its subject does not name. */
+export function unnamedPeople({ people, picks, subject }: Labels): number {
+  const byNamespace = new Map<string, number>();
+  for (const { namespace, count } of people.values())
+    byNamespace.set(namespace, Math.max(byNamespace.get(namespace) ?? 0, count));
+  const own = subject === undefined ? undefined : byNamespace.get(subject.namespace);
+  if (subject !== undefined && own !== undefined) byNamespace.set(subject.namespace, own - 1);
+  const rows = [...byNamespace.values()].reduce((sum, count) => sum + count, 0);
+  return people.size === 0 ? 0 : rows + picks;
 }
 
 function keyOf(relation: Relation): string {

@@ -4,7 +4,7 @@ import { bindUser } from "../policy/conditions.ts";
 import { parseCondition, placeholders } from "../policy/expressions.ts";
 import { hiddenSql, maskSql } from "../policy/masks.ts";
 import { type Condition, relationSetHas } from "../policy/policy.ts";
-import { type ColumnLabel, type Labels, Lineage } from "./lineage.ts";
+import { type ColumnLabel, type Labels, Lineage, unnamedPeople } from "./lineage.ts";
 import type { Scope } from "./scope.ts";
 import { quoteIdentifier } from "./source.ts";
 import type { Subject } from "./subjects.ts";
@@ -131,7 +131,7 @@ export class Sights {
         guarded: filters.length > 0 || columns.some(({ kind }) => kind !== "real"),
         filter:
           filters.length === 0 ? undefined : filters.map((filter) => `(${this.#bind(filter)})`).join(" AND "),
-        gathers: labels.gathers && (labels.subject !== undefined || labels.otherPeople.size > 0),
+        gathers: labels.gathers && (labels.subject !== undefined || labels.people.size > 0),
         people: this.#people(labels, columns),
         secretText:
           filters.length > 0 ||
@@ -144,14 +144,14 @@ export class Sights {
   }
 
   #people(labels: Labels, columns: readonly ColumnSight[]): RelationSight["people"] {
-    const { subject, otherPeople } = labels;
-    if (subject === undefined && otherPeople.size === 0) return undefined;
+    const { subject } = labels;
+    if (subject === undefined && labels.people.size === 0) return undefined;
     const clear =
       subject !== undefined &&
       columns.some(({ column, kind }) => column.name === subject.column && kind === "real");
     return {
       subject: clear ? subject : undefined,
-      unknown: otherPeople.size + (subject !== undefined && !clear ? 1 : 0),
+      unknown: unnamedPeople(labels) + (subject !== undefined && !clear ? 1 : 0),
     };
   }
 

@@ -24,6 +24,7 @@ test("a plain column is a copy of its origin", () => {
     origins: new Map([["email", { relation: 10, column: 3 }]]),
     dependsOn: [{ relation: 10, columns: [3] }],
     functions: [],
+    references: { times: new Map([[10, 1]]), gathered: new Set(), aggregates: [], windows: [] },
   });
 });
 
@@ -43,6 +44,7 @@ test.each([
     origins: new Map(),
     dependsOn: [{ relation: 10, columns: [] }],
     functions: [0],
+    references: undefined,
   });
 });
 

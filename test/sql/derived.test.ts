@@ -22,6 +22,22 @@ const SETUP = `
   CREATE FUNCTION public.find_person(bigint) RETURNS SETOF text LANGUAGE sql STABLE AS 'SELECT email FROM public.customers WHERE id < $1';
   CREATE FUNCTION public.note_call(bigint) RETURNS void LANGUAGE sql AS 'UPDATE public.customers SET country = country WHERE id = $1';
   CREATE FUNCTION public.count_calls() RETURNS text LANGUAGE sql AS 'SELECT min(email) FROM public.customers';
+  CREATE VIEW public.pairs AS SELECT a.id, b.country FROM public.customers a, public.customers b;
+  CREATE VIEW public.pairs_of_pairs AS SELECT p.id, q.country FROM public.pairs p, public.pairs q;
+  CREATE VIEW public.with_pairs AS WITH c AS (SELECT * FROM public.customers) SELECT a.id, b.country FROM c a, c b;
+  CREATE VIEW public.scalars AS SELECT c.id, (SELECT o.country FROM public.customers o ORDER BY o.id LIMIT 1) AS first FROM public.customers c;
+  CREATE VIEW public.no_subject AS SELECT a.country, b.country AS other FROM public.customers a, public.customers b, public.customers d;
+  CREATE VIEW public.ends AS SELECT country, min(id) AS lowest, max(id) AS highest FROM public.customers GROUP BY country;
+  CREATE VIEW public.neighbours AS SELECT id, lag(country) OVER (ORDER BY id) AS before FROM public.customers;
+  CREATE VIEW public.latest AS SELECT customer_id, max(created_at) AS last FROM public.tickets GROUP BY customer_id;
+  CREATE VIEW public.ticket_customers AS SELECT t.id, c.id AS customer_id, c.country FROM public.tickets t JOIN public.customers c ON c.id = t.customer_id;
+  CREATE VIEW public.two_halves AS SELECT id, country FROM public.customers WHERE id < 50 UNION ALL SELECT id, country FROM public.customers WHERE id >= 50;
+  CREATE VIEW public.only_last AS SELECT t.id, t.customer_id FROM public.tickets t WHERE NOT EXISTS (SELECT FROM public.tickets o WHERE o.customer_id = t.customer_id AND o.id > t.id);
+  CREATE VIEW public.listed AS SELECT t.id, ARRAY(SELECT c.country FROM public.customers c) AS all_of_them FROM public.ticket_messages t;
+  CREATE VIEW public.chained AS WITH RECURSIVE r(n, all_of_them) AS (SELECT 0::bigint, '' UNION ALL SELECT c.id, r.all_of_them || c.country FROM r JOIN public.customers c ON c.id = r.n + 1) SELECT max(n) AS n FROM r;
+  CREATE AGGREGATE public.glue(text) (SFUNC = textcat, STYPE = text, INITCOND = '');
+  CREATE VIEW public.glued AS SELECT public.glue(country) AS all_of_them FROM public.customers;
+  CREATE VIEW public.numbered AS WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r WHERE n < 3) SELECT c.id, r.n FROM r JOIN public.customers c ON c.id = r.n;
   GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO anna, cleo;
 `;
 
@@ -230,6 +246,35 @@ describe("what gathers rows, for a role with a limit", () => {
     "SELECT ARRAY(SELECT t.id FROM tickets t)",
   ])("many people's are refused: %s", (sql) => {
     expect(accepted(sql)).toContain("may not gather");
+  });
+});
+
+describe("people in a row of a view", () => {
+  const people = (view: string) => {
+    const { subjects = [], unknown } =
+      judged.judge("cleo", `SELECT * FROM ${view}`).statements[0]?.metering ?? {};
+    return [subjects.length, unknown];
+  };
+
+  test.each([
+    ["a self-join", "pairs", [1, 1]],
+    ["a self-join of such a view", "pairs_of_pairs", [1, 3]],
+    ["a WITH query that is named twice", "with_pairs", [1, 1]],
+    ["a subquery in the target list", "scalars", [1, 1]],
+    ["three references without a subject", "no_subject", [0, 3]],
+    ["values that aggregates pick", "ends", [0, 3]],
+    ["a value that a window picks", "neighbours", [1, 1]],
+    ["an aggregate of one person's rows", "latest", [1, 0]],
+    ["tickets and their customers", "ticket_customers", [1, 0]],
+    ["a UNION", "two_halves", [0, 1]],
+    ["a mere yes or no", "only_last", [1, 0]],
+    ["a recursion over numbers", "numbered", [1, 0]],
+  ])("%s: %s", (_, view, expected) => {
+    expect(people(view)).toEqual(expected);
+  });
+
+  test.each(["listed", "chained", "glued"])("are not gathered past a limit: %s", (view) => {
+    expect(refusal(`SELECT * FROM ${view}`)?.message).toContain("may not gather");
   });
 });
 
