@@ -25,11 +25,7 @@ export interface Explanation {
 const SAYS = { pass: "passes unchanged", rewrite: "is rewritten", refuse: "is refused" } as const;
 
 /** Gathers what the verdict, the role and the policy say about one statement text. */
-export function explain(
-  verdict: Verdict,
-  { policy, role, catalog }: Scope,
-  user: string,
-): Explanation {
+export function explain(verdict: Verdict, { policy, role, catalog }: Scope, user: string): Explanation {
   const { statements } = verdict;
   return {
     user,
