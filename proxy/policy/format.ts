@@ -222,6 +222,7 @@ const behaviourSchema = z
       "What becomes of a user who reads as he never does: alert (somebody is told; the default where there is a " +
         "budget), tighten (told, and half of the budgets for a week; who is stopped by them on three days is suspended), suspend (told, and cut off), off.",
       "new_people, lookups: far more in a day than he and his colleagues ever do.",
+      "dump: statements that are stopped because they ask for far more people than the role may have.",
       "sequence: one id after the other. hours: when neither he nor the role works.",
       "addresses: from a network where nobody of the role came from. refusals: many in a row.",
     ].join("\n"),

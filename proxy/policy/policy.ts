@@ -151,6 +151,7 @@ export interface BudgetWindow {
 /** What sees that somebody reads as he never does. */
 export const BEHAVIOUR_RULES = [
   "new_people",
+  "dump",
   "sequence",
   "lookups",
   "hours",

@@ -104,6 +104,48 @@ test("who reads far more new people than he and his peers ever do is seen on the
   expect(alerts[0]?.figure).toBeLessThan(160);
 });
 
+const stopped = (sqlstate: string, from: number, people: number): Partial<StatementEvent> => ({
+  ...{ decision: "cut", sqlstate, people },
+  subjects: Array.from({ length: people }, (_, i) => `dumped ${from + i}`),
+});
+const MORNING = START + 9 * HOUR;
+
+test("a dump is told of at its second attempt, from the first day on, whatever stopped it", async () => {
+  for (const [first, second] of [
+    ["54000", "54000"],
+    ["53400", "54000"],
+  ] as const) {
+    const { see, alerts, rulesSeen } = await team();
+    await see("new", MORNING, stopped(first, 0, 30));
+    expect(rulesSeen()).toEqual([]);
+    await see("new", MORNING + 60_000, stopped(second, 100, 30));
+    await see("new", MORNING + 120_000, stopped(second, 200, 30));
+    expect(rulesSeen()).toEqual(["new dump alert"]);
+    expect(alerts[0]?.text).toContain("2 statements in one day");
+  }
+});
+
+test("one that may not read on without a condition is told of when he insists", async () => {
+  const { see, rulesSeen } = await team("{ dump: suspend }");
+  for (let i = 0; i < 3; i++) await see("new", MORNING + i, { decision: "refuse", sqlstate: "54000" });
+  expect(rulesSeen()).toEqual([]);
+  await see("new", MORNING + 5, { decision: "refuse", sqlstate: "54000" });
+  expect(rulesSeen()).toEqual(["new dump suspend"]);
+});
+
+test("a slip is no dump: one a day, the same one run again, or many rows of one person", async () => {
+  const { see, rulesSeen } = await team();
+  for (let day = 0; day < 5; day++) {
+    const at = MORNING + day * DAY;
+    await see("new", at, stopped("54000", day * 100, 30));
+    await see("new", at + 1, stopped("54000", day * 100, 30));
+    await see("new", at + 2, { ...stopped("54000", 9_000, 1), rows: 100 });
+    // A used-up budget stops ordinary reads too.
+    for (let i = 0; i < 8; i++) await see("new", at + 3 + i, stopped("53400", 9_000 + 20 * i, 2));
+  }
+  expect(rulesSeen()).toEqual([]);
+});
+
 test("reading the same people again is not reading new ones", async () => {
   const { past, see, work, rulesSeen } = await team();
   await past(28);
@@ -162,7 +204,7 @@ test("a network where nobody of the role came from is told of once; one that col
 });
 
 test("ten refusals in a row are told of, nine and one success are not", async () => {
-  const { see, rulesSeen } = await team();
+  const { see, rulesSeen } = await team("{ dump: off }");
   const refuse = (user: string, i: number) =>
     see(user, START + i * 1000, { decision: "refuse", sqlstate: i % 2 === 0 ? "42501" : "54000" });
   for (let i = 0; i < 9; i++) await refuse("anna", i);

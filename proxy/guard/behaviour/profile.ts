@@ -7,6 +7,8 @@ export interface Day {
   /** People whom he had not read in the last month. */
   newPeople: number;
   lookups: number;
+  /** Statements that asked for far more than he may have: see `overreach`. */
+  overreached: number;
   /** A rule saw him on this day: it is no example of how he works. */
   odd: boolean;
 }
@@ -81,6 +83,7 @@ export function enter(profile: Profile, event: StatementEvent): number {
   const fresh = enterPeople(profile, event, today.day);
   today.newPeople += fresh;
   today.lookups += event.lookups;
+  today.overreached += overreach(event, fresh);
   const refused = event.decision === "refuse" && isProbing(event.sqlstate ?? "");
   profile.refusals = refused ? profile.refusals + 1 : event.decision === "refuse" ? profile.refusals : 0;
   return fresh;
@@ -103,7 +106,7 @@ export function enterHabits(profile: Profile, event: StatementEvent): void {
 function openDay(profile: Profile, day: number): Day {
   const last = profile.days.at(-1);
   if (last !== undefined && last.day >= day) return last;
-  const today: Day = { day, newPeople: 0, lookups: 0, odd: false };
+  const today: Day = { day, newPeople: 0, lookups: 0, overreached: 0, odd: false };
   profile.days.push(today);
   if (profile.days.length > DAYS_KEPT) profile.days.shift();
   profile.oddHours = 0;
@@ -129,6 +132,19 @@ function forgetOldest(map: Map<string, number>, kept: number): void {
     if (map.size <= kept) return;
     map.delete(key);
   }
+}
+
+/** So many new people in the first rows of one statement are no look-up. */
+const MANY_AT_ONCE = 20;
+
+/**
+ * One that was stopped after it had shown many new people. Run again, it shows the same ones, and is none; nor is
+ * one that a used-up budget stops after a few. One that was refused before it ran (no condition, where one is
+ * required) counts half: it showed nobody.
+ */
+function overreach({ decision, sqlstate }: StatementEvent, fresh: number): number {
+  if (decision === "refuse") return sqlstate === "54000" ? 0.5 : 0;
+  return (sqlstate === "54000" || sqlstate === "53400") && fresh >= MANY_AT_ONCE ? 1 : 0;
 }
 
 /** Rights, unknown names, too much at once; not a budget that is used up, and nothing that is the proxy's fault. */

@@ -36,6 +36,8 @@ const OWN_FACTOR = 2.5;
 const PEER_SPREADS = 5;
 const ODD_HOUR_PEOPLE = 10;
 const REFUSALS_IN_A_ROW = 10;
+/** One a day is a slip: a forgotten LIMIT. */
+const DUMPS = 2;
 const PRESSED_DAYS = 3;
 
 /** What is done where the policy does not say. */
@@ -67,6 +69,7 @@ export function observe(
     hoursRule(profile, peers, event, fresh),
     isNewPlace ? addressRule(profile, peers, event) : undefined,
     refusalsRule(profile),
+    dumpRule(profile),
     pressedRule(profile, event, tightened),
   ].filter((sighting) => sighting !== undefined);
   enterHabits(profile, event);
@@ -144,6 +147,13 @@ function addressRule(profile: Profile, peers: Peers, event: StatementEvent): Sig
 function refusalsRule({ refusals }: Profile): Sighting | undefined {
   if (refusals < REFUSALS_IN_A_ROW) return undefined;
   return { rule: "refusals", figure: refusals, ordinary: REFUSALS_IN_A_ROW - 1, what: "refusals in a row" };
+}
+
+function dumpRule({ days }: Profile): Sighting | undefined {
+  const figure = days.at(-1)?.overreached ?? 0;
+  if (figure < DUMPS) return undefined;
+  const what = "statements in one day that asked for far more than he may have";
+  return { rule: "dump", figure: Math.floor(figure), ordinary: DUMPS - 1, what };
 }
 
 /** A tightened budget that stops him day after day: honest work would have shrunk, or somebody would have called. */
