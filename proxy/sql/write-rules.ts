@@ -1,5 +1,5 @@
 import type { ColumnRef, MergeWhenClause, Node, ResTarget } from "libpg-query";
-import type { Relation } from "../catalog/catalog.ts";
+import type { CatalogType, Relation } from "../catalog/catalog.ts";
 import { type Analysis, candidates, type FromReference, type Level, namedReferences } from "./analysis.ts";
 import { stringOf } from "./from.ts";
 import { forEachChild, nodeOf, visitNode } from "./grammar.ts";
@@ -79,6 +79,7 @@ export function refuseProbing(
   const telling = relation === undefined ? new Set() : refusingColumns(relation);
   const probed = hidden.filter(({ column }) => telling.has(column.name));
   refuseProbingByKey(analysis, use, given);
+  refuseProbingHiddenRows(analysis, use, given);
   if (probed.length === 0) return;
   const closed = probed.find(({ findable }) => !findable);
   if (closed !== undefined) {
@@ -90,6 +91,35 @@ export function refuseProbing(
   }
   analysis.lookups += probed.length;
   for (const column of probed) analysis.costs(column, "looked up");
+}
+
+/**
+ * A row filter hides rows, but no unique index does: a key that collides tells that a hidden row has it. A uuid cannot
+ * be guessed, so who gives one knows the row already.
+ */
+function refuseProbingHiddenRows(
+  analysis: Analysis,
+  use: FromReference["use"],
+  given: readonly string[] | undefined,
+): void {
+  if (use?.sight?.filter === undefined) return;
+  const telling = refusingColumns(use.relation);
+  const probed = use.relation.columns.find(
+    ({ name, typeOid }) =>
+      telling.has(name) &&
+      given?.includes(name) !== false &&
+      !isUuid(analysis.scope.catalog.typesByOid.get(typeOid)),
+  );
+  if (probed === undefined) return;
+  analysis.deny(
+    `role "${analysis.scope.role.name}" sees only a part of ${use.key} and may not choose ${probed.name}: it is unique, so an error would tell which hidden rows exist`,
+    "only",
+    `Leave ${probed.name} to its default, or make it a uuid.`,
+  );
+}
+
+function isUuid(type: CatalogType | undefined): boolean {
+  return type?.schema === "pg_catalog" && type.name === "uuid";
 }
 
 /** Columns whose values decide whether a new row violates a unique index or an exclusion constraint. */
@@ -151,11 +181,9 @@ export function refuseMaskedAssignment(
   targets: readonly Node[] | undefined,
 ): void {
   refuseSubjectAssignment(analysis, { alias: "", columns: undefined, use }, targets);
-  refuseProbingByKey(
-    analysis,
-    use,
-    (targets ?? []).map((node) => (nodeOf(node)[1] as ResTarget).name ?? ""),
-  );
+  const assigned = (targets ?? []).map((node) => (nodeOf(node)[1] as ResTarget).name ?? "");
+  refuseProbingByKey(analysis, use, assigned);
+  refuseProbingHiddenRows(analysis, use, assigned);
   for (const node of targets ?? []) {
     const { name } = nodeOf(node)[1] as ResTarget;
     const sight = use?.sight?.columns.find(({ column }) => column.name === name);

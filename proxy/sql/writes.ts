@@ -2,6 +2,7 @@ import type {
   ColumnRef,
   DeleteStmt,
   InsertStmt,
+  List,
   MergeStmt,
   MergeWhenClause,
   Node,
@@ -9,6 +10,7 @@ import type {
   RangeVar,
   ResTarget,
   ReturningClause,
+  SelectStmt,
   UpdateStmt,
 } from "libpg-query";
 import { type Analysis, type FromReference, innerLevel, type Level, peopleSoFar } from "./analysis.ts";
@@ -38,11 +40,7 @@ export interface WriteLevel {
 export function insert(analysis: Analysis, body: InsertStmt, outer: Level): WriteLevel {
   const ctes = withQueries(analysis, body.withClause, outer);
   const target = writeTarget(analysis, body.relation);
-  refuseProbing(
-    analysis,
-    target,
-    body.cols?.map((node) => (nodeOf(node)[1] as ResTarget).name ?? ""),
-  );
+  refuseProbing(analysis, target, givenColumns(body, target));
   const before = peopleSoFar(analysis);
   storing(analysis, () => {
     // `INSERT INTO t (a[…])`: a subscript is an expression.
@@ -54,6 +52,24 @@ export function insert(analysis: Analysis, body: InsertStmt, outer: Level): Writ
   if (peopleSoFar(analysis) > before) refuseUnmeteredCopy(analysis, target);
   returning(analysis, body.returningClause, target, level);
   return { target, returns: body.returningClause !== undefined };
+}
+
+/** Columns whose values the client chooses: not where each row says DEFAULT. Undefined: all of them. */
+function givenColumns(
+  { cols, selectStmt }: InsertStmt,
+  { use }: FromReference,
+): readonly string[] | undefined {
+  const names =
+    cols?.map((node) => (nodeOf(node)[1] as ResTarget).name ?? "") ??
+    use?.relation.columns.map(({ name }) => name);
+  if (selectStmt === undefined) return [];
+  const rows = (nodeOf(selectStmt)[1] as SelectStmt).valuesLists?.map(
+    (row) => (nodeOf(row)[1] as List).items ?? [],
+  );
+  if (rows === undefined) return names;
+  return names?.filter((_, index) =>
+    rows.some((row) => row[index] !== undefined && nodeOf(row[index])[0] !== "SetToDefault"),
+  );
 }
 
 export function update(analysis: Analysis, body: UpdateStmt, outer: Level): WriteLevel {

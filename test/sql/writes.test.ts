@@ -88,6 +88,35 @@ describe("a role with a row filter", () => {
       rule: "roles.european.only",
     });
   });
+
+  test.each([
+    "INSERT INTO tickets (id, customer_id, subject, region) VALUES (5, 7, 'x', 'eu')",
+    "INSERT INTO tickets VALUES (5, 7, 'x')",
+    "INSERT INTO tickets (id, customer_id) VALUES (DEFAULT, 7), (5, 7)",
+    "INSERT INTO tickets (id, customer_id) SELECT 5, 7",
+    "INSERT INTO tickets (id, customer_id) VALUES (5, 7) ON CONFLICT (id) DO NOTHING",
+    "UPDATE tickets SET id = 5 WHERE id = 6",
+    "COPY tickets (id, customer_id) FROM STDIN",
+    "COPY tickets FROM STDIN",
+  ])("learns of no hidden row by its key: %s", (sql) => {
+    const verdict = judged.judge("ben", sql);
+    expect(verdict.kind === "refuse" && verdict.refusal).toMatchObject({
+      sqlstate: "42501",
+      rule: "roles.european.only",
+      hint: "Leave id to its default, or make it a uuid.",
+    });
+  });
+
+  test.each([
+    "INSERT INTO tickets (customer_id, subject, region) VALUES (7, 'x', 'eu')",
+    "INSERT INTO tickets (id, customer_id, region) VALUES (DEFAULT, 7, 'eu')",
+    "INSERT INTO tickets VALUES (DEFAULT, 7)",
+    "INSERT INTO tickets DEFAULT VALUES",
+    "UPDATE tickets SET subject = 'x' WHERE id = 6",
+    "COPY tickets (customer_id, subject) FROM STDIN",
+  ])("brings in rows whose key the database makes: %s", (sql) => {
+    expect(judged.judge("ben", sql).kind).not.toBe("refuse");
+  });
 });
 
 test("a budgeted role may not copy people past the meter", () => {
