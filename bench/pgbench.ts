@@ -12,6 +12,8 @@ export interface Load {
   readonly seconds: number;
   /** Queries ask for one of so many accounts. */
   readonly accounts: number;
+  /** Queries a second in all; as many as go if left out. */
+  readonly rate?: number;
 }
 
 export interface Measured {
@@ -40,6 +42,7 @@ export async function runPgbench(target: Target, load: Load): Promise<Measured> 
       [
         ...["-n", "-M", load.mode, "-c", String(load.clients), "-j", "1", "-T", String(load.seconds)],
         ...["-D", `accounts=${load.accounts}`, "-f", script],
+        ...(load.rate === undefined ? [] : ["-R", String(load.rate)]),
         ...(load.clients === 1 ? ["-l", "--log-prefix", join(folder, "latency")] : []),
       ],
       { uri: target.uri },
