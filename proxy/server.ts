@@ -3,7 +3,7 @@ import { createServer, type Server, type Socket } from "node:net";
 import { setTimeout } from "node:timers/promises";
 import type { AuditLog } from "./audit/event.ts";
 import type { Catalogs } from "./catalog/catalogs.ts";
-import type { CanarySighting } from "./guard/canaries.ts";
+import type { CanarySighting, Decoys } from "./guard/canaries.ts";
 import type { CounterStore } from "./guard/meter.ts";
 import type { SessionInfo } from "./guard/session-registry.ts";
 import { endSession, refuseLogin, type Suspensions } from "./guard/suspensions.ts";
@@ -58,6 +58,8 @@ export interface ServerParts {
   readonly audit: AuditLog;
   /** Told when a decoy is about to be given out; nobody if left out. */
   readonly onCanary?: (sighting: CanarySighting) => void;
+  /** Decoys that conditions mark; none if left out. */
+  readonly decoys?: Decoys;
   readonly metrics: Metrics;
   readonly keys: Keys;
   readonly log: Log;

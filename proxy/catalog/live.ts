@@ -117,6 +117,16 @@ export class LiveCatalog {
     });
   }
 
+  /** Asks the control connection for something else, which is given up after `milliseconds`. */
+  ask<Row extends unknown[]>(text: string, milliseconds: number): Promise<readonly Row[]> {
+    return this.#inTurn((client) =>
+      inSnapshot(client, async () => {
+        await client.query(`SET LOCAL statement_timeout = ${Math.floor(milliseconds)}`);
+        return (await client.query<Row>({ text, rowMode: "array" })).rows;
+      }),
+    );
+  }
+
   /** Whoever still waits for an answer gets an error. */
   async close(): Promise<void> {
     this.#closed = true;

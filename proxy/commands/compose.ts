@@ -3,6 +3,7 @@ import { type Readiness, startAdmin } from "../admin/http.ts";
 import type { AuditLog } from "../audit/event.ts";
 import type { Catalog } from "../catalog/catalog.ts";
 import { Catalogs } from "../catalog/catalogs.ts";
+import { Decoys } from "../guard/canaries.ts";
 import type { CounterStore } from "../guard/meter.ts";
 import { registerSessions } from "../guard/session-registry.ts";
 import { createMemoryStore } from "../guard/store-memory.ts";
@@ -51,6 +52,8 @@ interface State {
 
 /** How often the catalog is probed, and how soon a database that was away at the start is asked again. */
 const PROBE_SECONDS = 30;
+/** Looking for decoys must not hold up the catalog's connection for longer, in milliseconds. */
+const DECOYS_WITHIN = 5_000;
 const RETRY_MS = 2_000;
 
 /**
@@ -137,6 +140,12 @@ async function start(
   stops.push(() => guard.close());
   const catalogs = openCatalogs(control, () => watch.current, state, { metrics, log });
   stops.push(() => catalogs.close());
+  const decoys = new Decoys({
+    policy: (database) => watch.current.forDatabase(database),
+    ask: async (database, sql) => (await catalogs.of(database)).ask(sql, DECOYS_WITHIN),
+    log,
+  });
+  stops.push(() => decoys.close());
   const verdicts = new VerdictCache({
     onLookup: (hit) => metrics.verdictCache(hit),
     onAnalysed: (seconds) => metrics.analysed(seconds),
@@ -166,6 +175,7 @@ async function start(
     suspensions: guard.suspensions,
     audit: guard.audit,
     onCanary: guard.onCanary,
+    decoys,
     metrics,
     keys,
     log,

@@ -7,7 +7,7 @@ import {
 } from "../catalog/catalog.ts";
 import { type ExpressionUse, parseCondition, parseMaskExpression } from "./expressions.ts";
 import { type MaskedType, maskSql } from "./masks.ts";
-import type { Condition, Place, Policy, Role, TablePolicy } from "./policy.ts";
+import type { Condition, MarkedCanaries, Place, Policy, Role, TablePolicy } from "./policy.ts";
 import { relationSetHas } from "./policy.ts";
 import { at, type PolicyProblem, sortProblems, suggest } from "./problems.ts";
 import { resolvePath } from "./subject-path.ts";
@@ -33,6 +33,7 @@ export function checkAgainstCatalog(policy: Policy, catalog: Catalog): readonly 
     if (parsed.ok) checkUse(`the mask of class "${name}"`, parsed.use, place, catalog, report);
   }
   for (const role of policy.roles.values()) checkRole(role, policy, catalog, report);
+  for (const marked of policy.canaries?.marked ?? []) checkMark(marked, catalog, report);
   return sortProblems([...problems.values()]);
 }
 
@@ -166,19 +167,31 @@ function checkFilter(name: string, condition: Condition, catalog: Catalog, repor
     report("warning", condition.place, `"only" names ${name}, which is not there`, CLOSED);
     return;
   }
+  checkRowCondition(`the filter of ${name}`, condition, relation, catalog, report);
+}
+
+/** A table that is not there has been told of with "tables:". */
+function checkMark({ table, condition }: MarkedCanaries, catalog: Catalog, report: Report): void {
+  const relation = catalog.relations.get(table);
+  if (relation === undefined) return;
+  checkRowCondition(`the mark of ${table}'s decoys`, condition, relation, catalog, report);
+}
+
+function checkRowCondition(
+  what: string,
+  condition: Condition,
+  relation: Relation,
+  catalog: Catalog,
+  report: Report,
+): void {
   const parsed = parseCondition(condition.sql);
   if (!parsed.ok) return;
   for (const column of unknownColumns(parsed.use, relation)) {
     const names = relation.columns.map((known) => known.name);
-    const hint = suggest(column, names, "Every read of the table will fail.");
-    report(
-      "error",
-      condition.place,
-      `the filter of ${name} names "${column}", which is not a column of it`,
-      hint,
-    );
+    const hint = suggest(column, names, "Whatever needs it will fail.");
+    report("error", condition.place, `${what} names "${column}", which is not a column of it`, hint);
   }
-  checkUse(`the filter of ${name}`, parsed.use, condition.place, catalog, report);
+  checkUse(what, parsed.use, condition.place, catalog, report);
 }
 
 /** A condition speaks of one table's columns; a table that lacks them stays masked. */

@@ -1,22 +1,24 @@
 import type { PolicyDocument } from "./document.ts";
-import { canaryKey, type TablePolicy } from "./policy.ts";
+import { parseCondition, placeholders } from "./expressions.ts";
+import { type Canaries, canaryKey, type MarkedCanaries, type Place, type TablePolicy } from "./policy.ts";
 import type { Problems } from "./problems.ts";
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
-/** Decoys by name space and id, with the group that each was made for. */
+/** Decoys by name space and id, with the group that each was made for, and the conditions that mark others. */
 export function compileCanaries(
   documents: readonly PolicyDocument[],
   tables: ReadonlyMap<string, TablePolicy>,
   problems: Problems,
-): ReadonlyMap<string, string> {
+): Omit<Canaries, "action"> {
   const groups = new Map<string, string>();
+  const marked: MarkedCanaries[] = [];
   for (const document of documents) {
-    for (const [table, decoys] of Object.entries(document.content.canaries ?? {})) {
+    for (const [table, entry] of Object.entries(document.content.canaries ?? {})) {
       const place = document.placeOfKey(["canaries", table]);
-      const entry = tables.get(table);
+      const known = tables.get(table);
       // Who stands at the end of a path is a decoy of the table at its end.
-      const subject = entry?.path === undefined ? entry?.subject : undefined;
+      const subject = known?.path === undefined ? known?.subject : undefined;
       if (subject === undefined) {
         problems.error(
           place,
@@ -25,24 +27,53 @@ export function compileCanaries(
         );
         continue;
       }
-      const lists = Array.isArray(decoys) ? [["", decoys] as const] : Object.entries(decoys);
-      for (const [group, ids] of lists) {
-        for (const id of ids) {
-          // As Postgres writes it.
-          const text = UUID.test(String(id)) ? String(id).toLowerCase() : String(id);
-          const key = canaryKey(`${table}.${subject}`, text);
-          const other = groups.get(key);
-          if (other !== undefined && other !== group) {
-            problems.error(
-              place,
-              `canary ${text} is in two groups`,
-              "A decoy that leaks must name one group.",
-            );
-          }
-          groups.set(key, group);
-        }
+      const isOne = Array.isArray(entry) || typeof entry === "string";
+      for (const [group, decoys] of isOne ? [["", entry] as const] : Object.entries(entry)) {
+        if (typeof decoys === "string") {
+          const path = isOne ? ["canaries", table] : ["canaries", table, group];
+          const condition = markOf(decoys, document.placeOf(path), problems);
+          if (condition !== undefined) marked.push({ table, subject, group, condition });
+        } else addIds(groups, decoys, { namespace: `${table}.${subject}`, group, place }, problems);
       }
     }
   }
-  return groups;
+  return { groups, marked };
+}
+
+interface Given {
+  readonly namespace: string;
+  readonly group: string;
+  readonly place: Place;
+}
+
+function addIds(
+  groups: Map<string, string>,
+  ids: readonly (string | number)[],
+  { namespace, group, place }: Given,
+  problems: Problems,
+): void {
+  for (const id of ids) {
+    // As Postgres writes it.
+    const text = UUID.test(String(id)) ? String(id).toLowerCase() : String(id);
+    const key = canaryKey(namespace, text);
+    const other = groups.get(key);
+    if (other !== undefined && other !== group) {
+      problems.error(place, `canary ${text} is in two groups`, "A decoy that leaks must name one group.");
+    }
+    groups.set(key, group);
+  }
+}
+
+function markOf(sql: string, place: Place, problems: Problems): MarkedCanaries["condition"] | undefined {
+  const parsed = parseCondition(sql);
+  if (!parsed.ok) {
+    problems.error(place, `condition: ${parsed.problem}`, parsed.hint);
+    return undefined;
+  }
+  // It marks rows once for all, and is asked by the control connection.
+  if (placeholders(sql).length > 0) {
+    problems.error(place, "condition: decoys are the same for every user", "Leave :user out.");
+    return undefined;
+  }
+  return { sql: parsed.sql, place };
 }

@@ -83,8 +83,8 @@ function compile(documents: readonly PolicyDocument[], version: string, problems
     classes,
     tables,
     roles,
-    ...(canaries.size > 0 && {
-      canaries: { groups: canaries, action: setting("on_canary")?.value ?? "alert" },
+    ...((canaries.groups.size > 0 || canaries.marked.length > 0) && {
+      canaries: { ...canaries, action: setting("on_canary")?.value ?? "alert" },
     }),
   };
   if (unknown === undefined || unknown.value === "refuse") return policy;

@@ -332,22 +332,26 @@ const roleSchema = mapping(
   "A role as in { users: [anna], reads: [public.customers] }.",
 );
 
-const CANARIES_HINT = "Ids, as in [9000001, 9000002], or groups of them, as in { berlin: [9000001] }.";
+const CANARIES_HINT =
+  'Ids, as in [9000001, 9000002], a condition that marks decoys, as in "is_decoy", or groups of either, as in { berlin: [9000001] }.';
 const canaryId = z.union([z.string().min(1), z.number().int()], { error: "An id, as in 9000001." });
+const canaryEntry = z.union([z.array(canaryId, { error: CANARIES_HINT }), sql], { error: CANARIES_HINT });
 const canariesSchema = z
   .record(
     relationName,
     z.union(
       [
         z.array(canaryId, { error: CANARIES_HINT }),
-        z.record(name, z.array(canaryId, { error: CANARIES_HINT }), { error: CANARIES_HINT }),
+        sql,
+        z.record(name, canaryEntry, { error: CANARIES_HINT }),
       ],
       { error: CANARIES_HINT },
     ),
     { error: "Tables and ids, as in { public.customers: [9000001] }." },
   )
   .describe(
-    'Decoys: people who do not exist, by the table whose "subject" they are ("sluice canary make" writes some). ' +
+    'Decoys: people who do not exist, by the table whose "subject" they are ("sluice canary make" writes some): ' +
+      "their ids, or an SQL condition that marks their rows. " +
       "Whoever reads one is told of. In groups, a decoy that leaks names the group that it was given to.",
   );
 

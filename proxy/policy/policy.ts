@@ -26,7 +26,17 @@ export interface Policy {
 export interface Canaries {
   /** By `canaryKey`: the group that the decoy was made for, "" for none. */
   readonly groups: ReadonlyMap<string, string>;
+  readonly marked: readonly MarkedCanaries[];
   readonly action: "alert" | "suspend";
+}
+
+/** Decoys that a condition on their table marks; who they are, the database says. */
+export interface MarkedCanaries {
+  /** `schema.table` */
+  readonly table: string;
+  readonly subject: string;
+  readonly group: string;
+  readonly condition: Condition;
 }
 
 /** The name space is that of the meter: `public.customers.id`. */

@@ -27,6 +27,8 @@ export interface SessionParts {
   readonly auditDurability: "before" | "after";
   /** Told when a decoy is about to be given out; nobody if left out. */
   readonly onCanary?: (sighting: CanarySighting) => void;
+  /** By `canaryKey`: the groups of the decoys that conditions mark now. */
+  readonly markedCanaries?: () => ReadonlyMap<string, string>;
   readonly metrics: Metrics;
   readonly log: Log;
   /** Unix time in milliseconds. */

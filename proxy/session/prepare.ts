@@ -1,7 +1,7 @@
 import type { AuditLog } from "../audit/event.ts";
 import type { Catalogs } from "../catalog/catalogs.ts";
 import type { LiveCatalog } from "../catalog/live.ts";
-import type { CanarySighting } from "../guard/canaries.ts";
+import type { CanarySighting, Decoys } from "../guard/canaries.ts";
 import type { CounterStore } from "../guard/meter.ts";
 import { createMeter } from "../guard/session-meter.ts";
 import type { Keys } from "../keys.ts";
@@ -25,6 +25,7 @@ export interface SharedParts {
   readonly audit: AuditLog;
   readonly settings?: { readonly auditDurability?: "before" | "after" };
   readonly onCanary?: (sighting: CanarySighting) => void;
+  readonly decoys?: Decoys;
   readonly metrics: Metrics;
   readonly keys: Keys;
   readonly log: Log;
@@ -42,6 +43,8 @@ export function prepareWith(
     const { database, user } = established;
     const databaseUser = established.databaseUser ?? user;
     const catalog = await openCatalog(shared, database);
+    const { decoys } = shared;
+    await decoys?.watch(database);
     const parts: SessionParts = {
       policy: () => policies().forDatabase(database),
       scopes,
@@ -54,6 +57,7 @@ export function prepareWith(
       // Nobody said that an event may come later.
       auditDurability: settings?.auditDurability ?? "before",
       ...(shared.onCanary === undefined ? {} : { onCanary: shared.onCanary }),
+      ...(decoys === undefined ? {} : { markedCanaries: () => decoys.of(database) }),
       metrics,
       log,
       now,

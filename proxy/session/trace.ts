@@ -69,9 +69,10 @@ export class Trace {
     const { onCanary, audit, now } = this.#parts;
     if (canaries === undefined || onCanary === undefined || people.known === looked) return;
     const { id, user, database, address, application } = this.#established;
+    const marked = this.#parts.markedCanaries?.();
     for (const [namespace, identity] of people.since(looked)) {
       const key = canaryKey(namespace, identity);
-      const group = canaries.groups.get(key);
+      const group = canaries.groups.get(key) ?? marked?.get(key);
       if (group === undefined || this.#canaries.has(key)) continue;
       this.#canaries.add(key);
       // What waits for the disk does not leave when the session ends meanwhile.

@@ -1,5 +1,7 @@
 import pg from "pg";
-import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
+import { Catalogs } from "../../proxy/catalog/catalogs.ts";
+import { checkAgainstCatalog } from "../../proxy/policy/against-catalog.ts";
 import { compilePolicies } from "../../proxy/policy/load.ts";
 import { canaryKey } from "../../proxy/policy/policy.ts";
 import { entriesOf } from "../audit/support.ts";
@@ -108,6 +110,83 @@ test.each(["before", "after"])(
     });
   },
 );
+
+describe("decoys that a condition marks", () => {
+  const MARKED = POLICY("").replace(
+    "{ berlin: [901, 902], leads: [903] }",
+    `{ eu: "email LIKE '%@decoy.example'", us: "phone = '+1 555 0000'" }`,
+  );
+  const start = async () => {
+    const sluice = await startSluice({ policy: MARKED, upstream: database.uri });
+    onTestFinished(() => sluice.close());
+    return sluice;
+  };
+
+  test("are noticed by the first session, and those that are inserted later too, with their group", async () => {
+    await withSuperuser("update customers set email = 'ann@decoy.example' where id = 911");
+    const sluice = await start();
+    const anna = await connect(sluice, "anna");
+    await anna.query("select name from customers where id in (910, 911)");
+    await anna.query("select id from tickets where customer_id = 912");
+    await vi.waitFor(async () => expect((await alertsOf(sluice)).map(groupOf)).toEqual(["eu"]));
+    await withSuperuser("update customers set phone = '+1 555 0000' where id = 912");
+    // Each session is told of once for a decoy; the people of 912's tickets are his.
+    await vi.waitFor(async () => {
+      const ben = await connect(sluice, "ben");
+      await ben.query("select id from tickets where customer_id = 912");
+      await ben.query("select name from customers where id = 912");
+      expect((await alertsOf(sluice)).map(groupOf)).toContain("us");
+    }, 15_000);
+  });
+
+  test("cannot be read by a control connection that lacks the right: the log says it, people go on working", async () => {
+    const control = database.uriFor("metabase", PASSWORDS.metabase);
+    await withSuperuser("revoke all on customers from metabase");
+    const sluice = await startSluice({
+      policy: MARKED,
+      upstream: database.uri,
+      flags: ["--control", control],
+    });
+    onTestFinished(() => sluice.close());
+    const anna = await connect(sluice, "anna");
+    expect((await anna.query("select name from customers where id = 1")).rows).toHaveLength(1);
+    const told = sluice.log.find(({ msg }) => msg.includes("decoys"));
+    expect(told).toMatchObject({ level: "error", problem: "permission denied for table customers" });
+  });
+
+  test("a mark that names a column which is not there is told by policy check", async () => {
+    const { host, port, superuser: user } = database;
+    const password = decodeURIComponent(new URL(database.uri).password);
+    const connection = { host, port, user, password };
+    const catalogs = new Catalogs({
+      connection,
+      probeSeconds: 3600,
+    });
+    onTestFinished(() => catalogs.close());
+    const compiled = compilePolicies([{ name: "p.yaml", text: MARKED.replace("phone =", "phon =") }]);
+    if (!compiled.ok) throw new Error("not compiled");
+    const catalog = (await catalogs.of(database.database)).current;
+    const problems = checkAgainstCatalog(compiled.policies.forDatabase(database.database), catalog);
+    expect(problems.filter(({ severity }) => severity === "error").map(({ message }) => message)).toEqual([
+      `the mark of public.customers's decoys names "phon", which is not a column of it`,
+    ]);
+  });
+
+  test("a mark that is no condition, or differs by user, is a mistake with a place", () => {
+    const problemsOf = (mark: string) => {
+      const text = `version: 1\ntables: { public.customers: { subject: id } }\ncanaries:\n  public.customers: ${mark}\n`;
+      const compiled = compilePolicies([{ name: "p.yaml", text }]);
+      return compiled.ok ? [] : compiled.problems.map(({ message, place }) => `${place.line}: ${message}`);
+    };
+    expect(problemsOf('"email = :user"')).toEqual(["4: condition: decoys are the same for every user"]);
+    expect(problemsOf('{ eu: "true; drop table customers" }')[0]).toMatch(/^4: condition: /);
+    expect(problemsOf('{ eu: "is_decoy", us: [3] }')).toEqual([]);
+  });
+});
+
+function groupOf({ unmapped }: Awaited<ReturnType<typeof alertsOf>>[number]): string {
+  return (unmapped as unknown as { canary: { group: string } }).canary.group;
+}
 
 test("canaries of a table that does not say whose its rows are, or in two groups, are mistakes with a place", () => {
   const problemsOf = (canaries: string) => {
