@@ -149,3 +149,12 @@ export function returnsNothing({ typesByOid }: Catalog, { returnType }: CatalogF
   const type = typesByOid.get(returnType);
   return type?.schema === "pg_catalog" && type.name === "void";
 }
+
+/** Immutable C code of an extension (pg_trgm, citext …) works on its arguments alone. */
+export function isPlainExtensionFunction(fn: CatalogFunction): boolean {
+  return (
+    fn.extension !== undefined &&
+    fn.volatility === "immutable" &&
+    (fn.language === "c" || fn.language === "internal")
+  );
+}

@@ -7,6 +7,7 @@ import {
 } from "../catalog/catalog.ts";
 import { type ExpressionUse, parseCondition, parseMaskExpression } from "./expressions.ts";
 import { type MaskedType, maskSql } from "./masks.ts";
+import { strangeOperator } from "./operators.ts";
 import type { Condition, MarkedCanaries, Place, Policy, Role, TablePolicy } from "./policy.ts";
 import { relationSetHas } from "./policy.ts";
 import { at, type PolicyProblem, sortProblems, suggest } from "./problems.ts";
@@ -234,6 +235,15 @@ function checkUse(what: string, use: ExpressionUse, place: Place, catalog: Catal
       place,
       `${what} reads ${name}, which is not there`,
       suggest(name, catalog.relations.keys(), ""),
+    );
+  }
+  const strange = strangeOperator(use, catalog);
+  if (strange !== undefined) {
+    report(
+      "error",
+      place,
+      `${what} may mean the operator ${strange.schema}.${strange.name}, which runs code of a user's`,
+      `Write OPERATOR(pg_catalog.${strange.name}) for Postgres's own; until then it hides what it would show.`,
     );
   }
   for (const name of use.functions) {

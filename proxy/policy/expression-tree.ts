@@ -161,7 +161,17 @@ function note(type: string, fields: Json, walk: Walk, depth: number): Fault | un
       if (strings(fields.names).length === 1) walk.unqualified.push(location);
       return undefined;
     case "A_Expr":
-      walk.operators.push(strings(fields.name).join("."));
+      walk.operators.push(
+        ...(String(fields.kind).includes("BETWEEN") ? BOUNDS : [strings(fields.name).join(".")]),
+      );
+      return undefined;
+    case "SubLink":
+      walk.operators.push(...(fields.operName === undefined ? ["="] : [strings(fields.operName).join(".")]));
+      return undefined;
+    case "CaseExpr":
+    case "JoinExpr":
+      // CASE value WHEN …, USING and NATURAL compare by =.
+      walk.operators.push("=");
       return undefined;
     case "SQLValueFunction":
       return CURRENT_TIME.has(String(fields.op))
@@ -171,6 +181,9 @@ function note(type: string, fields: Json, walk: Walk, depth: number): Fault | un
       return undefined;
   }
 }
+
+/** What BETWEEN and NOT BETWEEN compare by. */
+const BOUNDS = [">=", "<=", "<", ">"];
 
 const CURRENT_TIME: ReadonlySet<string> = new Set([
   "SVFOP_CURRENT_DATE",

@@ -10,7 +10,7 @@ import type {
   SubLink,
   TypeName,
 } from "libpg-query";
-import { type CatalogFunction, returnsNothing } from "../catalog/catalog.ts";
+import { type CatalogFunction, isPlainExtensionFunction, returnsNothing } from "../catalog/catalog.ts";
 import {
   type Analysis,
   candidates,
@@ -20,7 +20,7 @@ import {
   type RelationUse,
 } from "./analysis.ts";
 import { stringOf } from "./from.ts";
-import { builtinUse, isPlainExtensionFunction, isStandardFunction } from "./functions.ts";
+import { builtinUse, isHarmlessFunction, isStandardFunction } from "./functions.ts";
 import { gather } from "./gathering.ts";
 import { forEachChild, nodeOf, visitNode } from "./grammar.ts";
 import { mayChangeSetting } from "./session-settings.ts";
@@ -211,8 +211,7 @@ export function operator(analysis: Analysis, name: readonly Node[]): void {
   if (symbol === undefined || (names.length === 2 && names[0] === "pg_catalog")) return;
   const { operatorsOutside, functionsByOid } = analysis.scope.catalog;
   for (const { schema, function: oid } of operatorsOutside.get(symbol) ?? []) {
-    const fn = functionsByOid.get(oid);
-    if (fn === undefined || !(fn.schema === "pg_catalog" || isPlainExtensionFunction(fn))) {
+    if (!isHarmlessFunction(functionsByOid.get(oid))) {
       analysis.refuse("42501", `an operator ${schema}.${symbol} runs code that Sluice does not know`, {
         hint: `Write OPERATOR(pg_catalog.${symbol}) for Postgres's own.`,
       });

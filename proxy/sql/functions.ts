@@ -1,4 +1,4 @@
-import type { CatalogFunction } from "../catalog/catalog.ts";
+import { type CatalogFunction, isPlainExtensionFunction } from "../catalog/catalog.ts";
 
 /**
  * Functions of pg_catalog that are not immutable and yet read nothing but their arguments, the catalog's
@@ -102,13 +102,4 @@ export function isHarmlessFunction(fn: CatalogFunction | undefined): boolean {
 /** Takes its argument apart, and is how drivers ask for primary keys (JDBC's getPrimaryKeys, getIndexInfo). */
 export function isStandardFunction(fn: CatalogFunction): boolean {
   return fn.schema === "information_schema" && fn.name === "_pg_expandarray" && fn.volatility === "immutable";
-}
-
-/** Immutable C code of an extension (pg_trgm, citext …) works on its arguments alone. */
-export function isPlainExtensionFunction(fn: CatalogFunction): boolean {
-  return (
-    fn.extension !== undefined &&
-    fn.volatility === "immutable" &&
-    (fn.language === "c" || fn.language === "internal")
-  );
 }

@@ -80,6 +80,12 @@ export function readUse(analysis: Analysis, name: RangeVar): RelationUse {
         hint: 'The DBA finds it with "sluice policy check --upstream …" and in the log.',
       });
     }
+    if (sight.reason === "filter unsure") {
+      analysis.refuse("42501", `${key} is closed: its filter may mean an operator of a user's own`, {
+        rule: `roles.${analysis.scope.role.name}.only`,
+        hint: 'The DBA finds it with "sluice policy check --upstream …".',
+      });
+    }
     analysis.deny(
       `${key} shows rows of a relation that role "${analysis.scope.role.name}" sees only in part`,
       "only",

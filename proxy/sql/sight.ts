@@ -1,8 +1,14 @@
 import { type Catalog, type Column, type Relation, relationKey } from "../catalog/catalog.ts";
 import { maskedType } from "../policy/against-catalog.ts";
 import { bindUser } from "../policy/conditions.ts";
-import { parseCondition, placeholders } from "../policy/expressions.ts";
+import {
+  type ParsedExpression,
+  parseCondition,
+  parseMaskExpression,
+  placeholders,
+} from "../policy/expressions.ts";
 import { hiddenSql, maskSql } from "../policy/masks.ts";
+import { strangeOperator } from "../policy/operators.ts";
 import { type Condition, relationSetHas } from "../policy/policy.ts";
 import { type ColumnLabel, type Labels, Lineage, unnamedPeople } from "./lineage.ts";
 import type { Scope } from "./scope.ts";
@@ -47,7 +53,7 @@ export interface RelationSight {
 /** Why a relation may not be read at all. */
 export type Sight =
   | { readonly ok: true; readonly sight: RelationSight }
-  | { readonly ok: false; readonly reason: "not granted" | "misnamed" | "filtered below" };
+  | { readonly ok: false; readonly reason: "not granted" | "misnamed" | "filtered below" | "filter unsure" };
 
 /** How one scope sees relations; each is worked out once. */
 export class Sights {
@@ -121,6 +127,8 @@ export class Sights {
     if ([...labels.readsBelow].some((key) => role.only.has(key) && !labels.filteredAs.includes(key)))
       return { ok: false, reason: "filtered below" };
     const filters = labels.filteredAs.flatMap((key) => role.only.get(key) ?? []);
+    if (filters.some((filter) => !this.#isSure(parseCondition(filter.sql))))
+      return { ok: false, reason: "filter unsure" };
     const columns = relation.columns.map((column) => this.#column(relation, column, labels));
     return {
       ok: true,
@@ -188,7 +196,7 @@ export class Sights {
     if (sight === "always") return as("real", reference, false);
     const findable = role.finds === "all" || role.finds.has(label.name);
     const mask = this.#mask(label, column);
-    if (sight === undefined || !speaksOf(sight, relation)) return as("masked", mask, findable);
+    if (sight === undefined || !this.#speaksOf(sight, relation)) return as("masked", mask, findable);
     return as("conditional", `CASE WHEN (${this.#bind(sight)}) THEN ${reference} ELSE ${mask} END`, findable);
   }
 
@@ -202,6 +210,8 @@ export class Sights {
   #mask(label: ColumnLabel & { kind: "class" }, column: Column): string {
     const mask = this.#maskOf(label.name);
     if (mask === undefined) return this.#hidden(column);
+    if (mask.kind === "sql" && !this.#isSure(parseMaskExpression(mask.expression)))
+      return this.#hidden(column);
     const made = maskSql(
       mask,
       quoteIdentifier(column.name),
@@ -220,6 +230,22 @@ export class Sights {
     return className === undefined ? undefined : this.#scope.policy.classes.get(className)?.mask;
   }
 
+  /** A condition holds for tables that have the columns that it names; a view has columns of its own making. */
+  #speaksOf(condition: Condition, relation: Relation): boolean {
+    if (relation.lineage !== undefined) return false;
+    const parsed = parseCondition(condition.sql);
+    return (
+      parsed.ok &&
+      this.#isSure(parsed) &&
+      parsed.use.columns.every((name) => relation.columns.some((column) => column.name === name))
+    );
+  }
+
+  /** Runs no operator of a user's on real values. */
+  #isSure(parsed: ParsedExpression): boolean {
+    return parsed.ok && strangeOperator(parsed.use, this.#scope.catalog) === undefined;
+  }
+
   #bind(condition: Condition): string {
     const { user } = this.#scope;
     // Whoever shares a scope among users has looked for conditions that name one.
@@ -227,15 +253,6 @@ export class Sights {
       throw new Error("a condition on nobody");
     return bindUser(condition, user ?? "");
   }
-}
-
-/** A condition holds for tables that have the columns that it names; a view has columns of its own making. */
-function speaksOf(condition: Condition, relation: Relation): boolean {
-  if (relation.lineage !== undefined) return false;
-  const parsed = parseCondition(condition.sql);
-  return (
-    parsed.ok && parsed.use.columns.every((name) => relation.columns.some((column) => column.name === name))
-  );
 }
 
 const lineages = new WeakMap<object, WeakMap<Catalog, Lineage>>();

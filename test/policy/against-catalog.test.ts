@@ -24,6 +24,9 @@ beforeAll(async () => {
     );
     CREATE TABLE tickets (id int PRIMARY KEY, customer_id int, body text, assignee text);
     CREATE TABLE notes (customer_id int, body text);
+    CREATE FUNCTION alike(text, text) RETURNS bool LANGUAGE sql AS 'SELECT true';
+    CREATE OPERATOR === (LEFTARG = text, RIGHTARG = text, FUNCTION = alike);
+    CREATE OPERATOR ~~~ (LEFTARG = text, RIGHTARG = text, FUNCTION = alike);
     CREATE FUNCTION mine(text) RETURNS bool LANGUAGE sql AS 'SELECT true';
   `);
   const client = new pg.Client({ connectionString: database.uri });
@@ -59,6 +62,26 @@ roles:
     only: { public.tickets: "customer_id > 7" }
     calls: [{ public.mine: shown }]
 `),
+  ).toEqual([]);
+});
+
+test.each([
+  ["body === 'x'", "==="],
+  ["id IN (1, 2) AND assignee ~~~ 'a'", "~~~"],
+  ["EXISTS (SELECT 1 FROM public.tickets t WHERE t.body === 'x')", "==="],
+])("a condition that may mean an operator of a user's is an error: %s", (condition, operator) => {
+  expect(
+    differences(`roles:\n  agent:\n    reads: all\n    only: { public.tickets: "${condition}" }\n`),
+  ).toEqual([
+    `5 error: the filter of public.tickets may mean the operator public.${operator}, which runs code of a user's`,
+  ]);
+});
+
+test("one that names the operator's schema is the policy's own word", () => {
+  expect(
+    differences(
+      "roles:\n  agent:\n    reads: all\n    only: { public.tickets: \"body OPERATOR(public.===) 'x'\" }\n",
+    ),
   ).toEqual([]);
 });
 
