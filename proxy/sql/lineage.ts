@@ -71,7 +71,8 @@ export class Lineage {
     return [relation, ...parents.flatMap((parent) => this.ancestors(parent))];
   }
 
-  #descendants(relation: Relation): readonly Relation[] {
+  /** Children and partitions, theirs too. */
+  descendants(relation: Relation): readonly Relation[] {
     if (this.#children === undefined) {
       this.#children = new Map();
       for (const child of this.#catalog.relations.values()) {
@@ -80,7 +81,7 @@ export class Lineage {
       }
     }
     const children = this.#children.get(relation.oid) ?? [];
-    return children.flatMap((child) => [child, ...this.#descendants(child)]);
+    return children.flatMap((child) => [child, ...this.descendants(child)]);
   }
 
   /**
@@ -89,7 +90,7 @@ export class Lineage {
    */
   #ofTable(relation: Relation): Labels {
     const ancestors = this.ancestors(relation);
-    const descendants = this.#descendants(relation);
+    const descendants = this.descendants(relation);
     const family = [...ancestors, ...descendants].flatMap((member) => {
       const entry = this.#policy.tables.get(relationKey(member.schema, member.name));
       return entry === undefined ? [] : [{ member, entry }];

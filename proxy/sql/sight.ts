@@ -104,6 +104,11 @@ export class Sights {
     return this.#lineage.ancestors(relation).some(({ schema, name }) => relationSetHas(writes, schema, name));
   }
 
+  /** Where a row that is written may come to stand: the relation and, below a partitioned one, its partitions. */
+  takers(relation: Relation): readonly Relation[] {
+    return [relation, ...this.#lineage.descendants(relation)];
+  }
+
   /** Read without a condition on an indexed column is refused. */
   requiresFilter(relation: Relation): boolean {
     const { requireFilter } = this.#scope.role;

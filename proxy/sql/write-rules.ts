@@ -76,7 +76,7 @@ export function refuseProbing(
   const hidden = (sight?.columns ?? []).filter(
     ({ kind, column }) => kind !== "real" && (given === undefined || given.includes(column.name)),
   );
-  const telling = relation === undefined ? new Set() : refusingColumns(relation);
+  const telling = relation === undefined ? new Set() : refusingColumns(analysis, relation);
   const probed = hidden.filter(({ column }) => telling.has(column.name));
   refuseProbingByKey(analysis, use, given);
   refuseProbingHiddenRows(analysis, use, given);
@@ -103,7 +103,7 @@ function refuseProbingHiddenRows(
   given: readonly string[] | undefined,
 ): void {
   if (use?.sight?.filter === undefined) return;
-  const telling = refusingColumns(use.relation);
+  const telling = refusingColumns(analysis, use.relation);
   const probed = use.relation.columns.find(
     ({ name, typeOid }) =>
       telling.has(name) &&
@@ -123,7 +123,12 @@ function isUuid(type: CatalogType | undefined): boolean {
 }
 
 /** Columns whose values decide whether a new row violates a unique index or an exclusion constraint. */
-export function refusingColumns({ indexes, columns }: Relation): ReadonlySet<string> {
+export function refusingColumns({ sights }: Analysis, relation: Relation): ReadonlySet<string> {
+  // A partition may have unique indexes of its own, and refuses what comes through its parent by them.
+  return new Set(sights.takers(relation).flatMap((taker) => [...ownRefusingColumns(taker)]));
+}
+
+function ownRefusingColumns({ indexes, columns }: Relation): ReadonlySet<string> {
   const names = new Set(
     indexes.flatMap((index) => [...(index.unique ? index.columns : []), ...(index.refusesBy ?? [])]),
   );
@@ -140,7 +145,8 @@ function refuseProbingByKey(
   use: FromReference["use"],
   given: readonly string[] | undefined,
 ): void {
-  for (const { columns, references, referencedColumns } of use?.relation.foreignKeys ?? []) {
+  const takers = use === undefined ? [] : analysis.sights.takers(use.relation);
+  for (const { columns, references, referencedColumns } of takers.flatMap(({ foreignKeys }) => foreignKeys)) {
     const relation = analysis.scope.catalog.relationsByOid.get(references);
     if (relation === undefined || !(given === undefined || columns.some((name) => given.includes(name))))
       continue;

@@ -254,7 +254,7 @@ function onConflict(analysis: Analysis, clause: OnConflictClause, target: FromRe
     target.use?.sight?.columns.filter(({ kind }) => kind !== "real").map(({ column }) => column.name),
   );
   // Whether a row conflicts tells whether a value exists: only on columns that are seen.
-  const telling = target.use === undefined ? [] : [...refusingColumns(target.use.relation)];
+  const telling = target.use === undefined ? [] : [...refusingColumns(analysis, target.use.relation)];
   if (clause.infer?.indexElems === undefined && telling.some((column) => masked.has(column))) {
     analysis.deny(
       `ON CONFLICT on ${target.use?.key} would tell which masked values exist`,

@@ -22,6 +22,9 @@ const SETUP = `
   CREATE FUNCTION public.find_person(bigint) RETURNS SETOF text LANGUAGE sql STABLE AS 'SELECT email FROM public.customers WHERE id < $1';
   CREATE FUNCTION public.note_call(bigint) RETURNS void LANGUAGE sql AS 'UPDATE public.customers SET country = country WHERE id = $1';
   CREATE FUNCTION public.count_calls() RETURNS text LANGUAGE sql AS 'SELECT min(email) FROM public.customers';
+  CREATE TABLE public.parted (id int, country text, email text, code text) PARTITION BY LIST (country);
+  CREATE TABLE public.parted_de PARTITION OF public.parted (UNIQUE (email)) FOR VALUES IN ('DE');
+  CREATE TABLE public.parted_fr PARTITION OF public.parted (FOREIGN KEY (code) REFERENCES public.customers (email)) FOR VALUES IN ('FR');
   CREATE VIEW public.pairs AS SELECT a.id, b.country FROM public.customers a, public.customers b;
   CREATE VIEW public.pairs_of_pairs AS SELECT p.id, q.country FROM public.pairs p, public.pairs q;
   CREATE VIEW public.with_pairs AS WITH c AS (SELECT * FROM public.customers) SELECT a.id, b.country FROM c a, c b;
@@ -47,11 +50,13 @@ beforeAll(async () => {
     "  public.contact_log:",
     `  public.profiles:
     columns: { email: email, nick: name, motto: text, twin: text }
+  public.parted:
+    columns: { email: email }
   public.contact_log:`,
   )
     .replaceAll(
       "writes: [public.customers]",
-      "writes: [public.customers, public.profiles, public.invitations]",
+      "writes: [public.customers, public.profiles, public.invitations, public.parted]",
     )
     .replace(
       "sees: [name, email, phone, text]\n",
@@ -99,6 +104,9 @@ describe("a new row that is refused would tell whether a value exists", () => {
       "customers.email",
       "MERGE INTO invitations i USING (VALUES (1)) v(a) ON i.id = v.a WHEN NOT MATCHED THEN INSERT VALUES (1, 'x')",
     ],
+    ["email", "INSERT INTO parted (country, email) VALUES ('DE', 'x')"],
+    ["customers.email", "INSERT INTO parted (country, code) VALUES ('FR', 'x')"],
+    ["masked values", "INSERT INTO parted (id) VALUES (1) ON CONFLICT DO NOTHING"],
     ["masked values", "INSERT INTO profiles (id) VALUES (1) ON CONFLICT DO NOTHING"],
   ])("by %s: %s", (named, sql) => {
     expect(refusal(sql)?.message).toContain(named);
