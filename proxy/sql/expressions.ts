@@ -365,7 +365,7 @@ function builtin(
   // Locks are read in pg_locks, where nobody counts what their keys are made of.
   if (/^pg_(try_)?advisory_/.test(name) && !(body.args ?? []).every(isGiven))
     analysis.gathers ??= `${name}()`;
-  if (picksMany(body, name)) analysis.gathers ??= `${name}() of several values`;
+  if (picksMany(body, name, level)) analysis.gathers ??= `${name}() of several values`;
 }
 
 /** `pg_terminate_backend(pg_backend_pid())` reaches nobody else's session. */
@@ -390,12 +390,18 @@ function isGiven(node: Node): boolean {
   return given;
 }
 
-/** `percentile_disc(ARRAY[…])` gives a value for each fraction, and bits of many rows fit into one long bit string. */
-function picksMany(body: FuncCall, name: string): boolean {
+/**
+ * `percentile_disc(ARRAY[…])` gives a value for each fraction, and bits of many rows fit into one long bit string: in
+ * a column that a table has they are what they are, one made in a subquery may give each row bits of its own.
+ */
+function picksMany(body: FuncCall, name: string, level: Level): boolean {
   const [argument] = body.args ?? [];
-  const type = argument === undefined ? undefined : nodeOf(argument)[0];
-  if (name === "percentile_disc" || name === "percentile_cont") return type !== "A_Const";
-  return (name === "bit_or" || name === "bit_and" || name === "bit_xor") && type !== "ColumnRef";
+  if (name === "percentile_disc" || name === "percentile_cont")
+    return argument === undefined || nodeOf(argument)[0] !== "A_Const";
+  if (name !== "bit_or" && name !== "bit_and" && name !== "bit_xor") return false;
+  const fields = argument === undefined ? [] : plainFields(argument);
+  const meant = candidates(level, fields.at(-2), fields.at(-1) ?? "");
+  return fields.length === 0 || meant.length === 0 || meant.some(({ use }) => use === undefined);
 }
 
 /** Functions outside pg_catalog: those that the policy names, and an extension's own immutable C code. */

@@ -222,6 +222,7 @@ describe("what gathers rows, for a role with a limit", () => {
     "SELECT string_agg(t.subject, ',') FROM tickets t WHERE 7 = t.customer_id GROUP BY t.id",
     "SELECT json_agg(t.id) FROM customers c JOIN tickets t ON t.customer_id = c.id WHERE c.id = 7 AND t.customer_id = 7",
     "SELECT c.id, (SELECT array_agg(a.attname) FROM pg_attribute a WHERE a.attrelid = 'customers'::regclass) FROM customers c WHERE c.id = 7",
+    "SELECT bit_or(t.id) FROM tickets t",
   ])("one person's are let through: %s", async (sql) => {
     expect(accepted(sql)).toBe("accepted");
     expect((await judged.run("cleo", sql)).rows.length).toBeGreaterThan(0);
@@ -252,6 +253,9 @@ describe("what gathers rows, for a role with a limit", () => {
     "SELECT json_agg((SELECT c.name FROM customers c WHERE c.id = t.id)) FROM tickets t WHERE t.customer_id = 7",
     "SELECT json_agg(t) FROM (SELECT * FROM tickets WHERE customer_id = 7 UNION ALL SELECT * FROM tickets) t",
     "SELECT ARRAY(SELECT t.id FROM tickets t)",
+    "SELECT bit_or(c.id::int::bit(32) << 3) FROM customers c",
+    "SELECT bit_or(s.b) FROM (SELECT (c.id::int::bit(2000)) >> (c.id::int * 20) AS b FROM customers c) s",
+    "WITH s AS (SELECT set_bit(repeat('0', 2000)::varbit, c.id::int, 1) AS b FROM customers c) SELECT bit_or(b) FROM s",
   ])("many people's are refused: %s", (sql) => {
     expect(accepted(sql)).toContain("may not gather");
   });
