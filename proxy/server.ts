@@ -26,6 +26,7 @@ import type { BackendKey } from "./wire/backend-messages.ts";
 import { refuseSession } from "./wire/refusal.ts";
 import { TlsAcceptor } from "./wire/tls.ts";
 import type { Upstream } from "./wire/upstream.ts";
+import { type ProbeHost, UpstreamHosts } from "./wire/upstream-hosts.ts";
 import { readUsersFile, type Users } from "./wire/users-file.ts";
 
 export type ServerSettings = Pick<
@@ -47,6 +48,10 @@ export type ServerSettings = Pick<
 export interface ServerParts {
   readonly settings: ServerSettings;
   readonly upstream: Upstream;
+  /** Databases that are elsewhere, by their names. */
+  readonly databases?: ReadonlyMap<string, Upstream>;
+  /** Asks a host what it is; needed where `target_session_attrs` says more than any. */
+  readonly probeHost?: ProbeHost;
   /** The policies in force. */
   readonly policies: () => PolicySet;
   readonly catalogs: Catalogs;
@@ -172,7 +177,7 @@ function connectionParts(parts: ServerParts, own: OwnParts): ConnectionParts {
     settings.auth === "scram" ? { mode: "scram", users: users.current } : { mode: "passthrough" };
   return {
     authenticating,
-    upstream: parts.upstream,
+    upstreamOf: routes(parts, now),
     policies: parts.policies,
     cancelKeys,
     cancelDesk: new CancelDesk({ keys: cancelKeys, forward: parts.forwardCancel ?? [], now }),
@@ -193,6 +198,18 @@ function connectionParts(parts: ServerParts, own: OwnParts): ConnectionParts {
     metrics: parts.metrics,
     now,
   };
+}
+
+function routes(
+  { upstream, databases, probeHost }: ServerParts,
+  now: () => number,
+): (database: string) => UpstreamHosts | undefined {
+  const probe = probeHost ?? (() => Promise.reject(new Error("nobody asks hosts what they are")));
+  const others = new Map(
+    [...(databases ?? [])].map(([name, target]) => [name, new UpstreamHosts(target, probe, now)]),
+  );
+  const usual = new UpstreamHosts(upstream, probe, now);
+  return (database) => others.get(database) ?? usual;
 }
 
 /** In the words of backend_startup.c, but for who shuts down. */

@@ -43,6 +43,27 @@ const upstream = z.string().transform((text, context) => {
   context.addIssue({ code: "custom", message: read.problem });
   return z.NEVER;
 });
+/** In words, each `name=URI`; a libpq URI holds no blank. */
+const databases = z.string().transform((text, context) => {
+  const targets = new Map<string, string>();
+  for (const word of text.split(/\s+/).filter((one) => one !== "")) {
+    const [, name = "", uri = ""] = /^([^=]+)=(postgres(?:ql)?:.*)$/.exec(word) ?? [];
+    const read = parseUpstream(uri, {});
+    const problem =
+      name === ""
+        ? "write name=postgresql://host, and a blank before the next one"
+        : !read.ok
+          ? `${name}: ${read.problem}`
+          : (read.upstream.database ?? name) !== name
+            ? `${name}: the URI names another database; clients, policies and the server use one name`
+            : targets.has(name)
+              ? `${name}: given twice`
+              : undefined;
+    if (problem === undefined) targets.set(name, uri);
+    else context.addIssue({ code: "custom", message: problem });
+  }
+  return targets as ReadonlyMap<string, string>;
+});
 const redisUri = value("not a Redis address, such as redis://host:6379 or rediss://host:6380", (given) =>
   /^rediss?(\+cluster|\+sentinel)?:\/\/./.test(given) ? given : undefined,
 );
@@ -110,6 +131,12 @@ export const SETTINGS = {
     value: upstream,
     placeholder: "URI",
     what: "the database, a libpq URI (sslmode and sslrootcert too); required",
+    secret: "uri",
+  }),
+  databases: setting({
+    value: databases,
+    placeholder: "LIST",
+    what: 'databases on other servers than --upstream: "sales=postgresql://host hr=postgresql://other"; in sluice.yaml one a line, as a mapping',
     secret: "uri",
   }),
   policy: setting({

@@ -170,6 +170,10 @@ function readYaml(file: string, content: string, problems: string[]): readonly G
       problems.push(`${place}: there is no setting "${name}"; "sluice serve --help" lists them`);
       return [];
     }
+    if (form.name === "databases" && !form.inFile && isMap(node)) {
+      const text = node.items.map(({ key: one, value: uri }) => `${one}=${uri}`).join(" ");
+      return [{ form, source: place, text, folder: dirname(file) }];
+    }
     if (!isScalar(node) || node.value === null) {
       problems.push(`${place}: "${name}" takes one value`);
       return [];

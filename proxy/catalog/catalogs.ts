@@ -1,6 +1,10 @@
 import { LiveCatalog, type LiveCatalogOptions } from "./live.ts";
 
-export type CatalogsOptions = Omit<LiveCatalogOptions, "database">;
+export interface CatalogsOptions extends Omit<LiveCatalogOptions, "database" | "onError"> {
+  /** Of databases that are on another server than `connection`'s. */
+  readonly connectionOf?: (database: string) => LiveCatalogOptions["connection"] | undefined;
+  readonly onError?: (error: Error, database: string) => void;
+}
 
 /** The catalogs of one server's databases, each opened when first asked for. */
 export class Catalogs {
@@ -15,7 +19,13 @@ export class Catalogs {
   of(database: string): Promise<LiveCatalog> {
     const known = this.#open.get(database);
     if (known !== undefined) return known;
-    const opened = LiveCatalog.open({ ...this.#options, database });
+    const { connectionOf, onError, ...options } = this.#options;
+    const opened = LiveCatalog.open({
+      ...options,
+      connection: connectionOf?.(database) ?? options.connection,
+      database,
+      onError: (error) => onError?.(error, database),
+    });
     this.#open.set(database, opened);
     opened.catch(() => this.#open.delete(database));
     return opened;

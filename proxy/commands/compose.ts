@@ -26,7 +26,7 @@ import { parseUpstream, type Upstream } from "../wire/upstream.ts";
 import type { Crew } from "../workers/worker.ts";
 import { openAudit } from "./compose-audit.ts";
 import { openGuard } from "./compose-guard.ts";
-import { controlConnection } from "./control.ts";
+import { controlConnection, probeHost } from "./control.ts";
 import { redisOf } from "./control-arguments.ts";
 
 /** A Sluice that serves. */
@@ -47,7 +47,10 @@ export type Composed =
 /** What of the outside world is as it should be; `/readyz` tells it. */
 interface State {
   draining: boolean;
-  databaseProblem: string | undefined;
+  /** The databases that the settings name. One that answers is enough to be ready: the log tells of others. */
+  readonly asked: readonly string[];
+  /** What stands against each of them; nothing against those that answer. */
+  readonly databaseProblems: Map<string, string>;
 }
 
 /** How often the catalog is probed, and how soon a database that was away at the start is asked again. */
@@ -78,7 +81,11 @@ export async function compose(settings: Settings, log: Log, crew?: Crew): Promis
     return failed("--key-file: missing; the policy has token masks, which are made with it (or SLUICE_KEY)");
   }
   await loadParser();
-  const targets = { upstream: upstream.upstream, control: control.upstream };
+  const targets = {
+    upstream: upstream.upstream,
+    control: control.upstream,
+    ...otherDatabases(settings, upstream.upstream, control.upstream),
+  };
   const stops: Stop[] = [];
   try {
     return { ok: true, running: await start(settings, targets, { policies, log, crew }, stops) };
@@ -104,6 +111,9 @@ function startProblem(error: unknown): string {
 interface Targets {
   readonly upstream: Upstream;
   readonly control: Upstream;
+  /** On other servers, by their names: for sessions, and for reading the catalog. */
+  readonly databases: ReadonlyMap<string, Upstream>;
+  readonly controls: ReadonlyMap<string, Upstream>;
 }
 
 interface Given {
@@ -115,18 +125,24 @@ interface Given {
 
 async function start(
   settings: Settings,
-  { upstream, control }: Targets,
+  { upstream, control, databases: others, controls }: Targets,
   { policies, log, crew }: Given,
   stops: Stop[],
 ): Promise<Running> {
   const keys = deriveKeys(settings.key ?? randomSecret());
-  const databases = new Set([...policies.databases, upstream.database ?? "postgres"]);
+  const usual = upstream.database ?? upstream.user ?? "postgres";
+  const databases = new Set([...policies.databases, usual, ...others.keys()]);
   const metrics = createMetrics({ version: version(), databases: [...databases] });
   const audit = await openAudit(settings, keys.audit, { metrics, log });
   stops.push(() => audit.close());
   const store = openStore(settings, keys, metrics, log);
   stops.push(() => store.close());
-  const state: State = { draining: false, databaseProblem: "not asked yet" };
+  const asked = [usual, ...others.keys()];
+  const state: State = {
+    draining: false,
+    asked,
+    databaseProblems: new Map(asked.map((database) => [database, "not asked yet"])),
+  };
   const watch = watchPolicies(settings.policy, policyHandlers(policies, { metrics, audit, log }));
   stops.push(() => watch.close());
   const guard = await openGuard({
@@ -138,7 +154,7 @@ async function start(
     log,
   });
   stops.push(() => guard.close());
-  const catalogs = openCatalogs(control, () => watch.current, state, { metrics, log });
+  const catalogs = openCatalogs({ control, controls }, () => watch.current, state, { metrics, log });
   stops.push(() => catalogs.close());
   const decoys = new Decoys({
     policy: (database) => watch.current.forDatabase(database),
@@ -167,6 +183,11 @@ async function start(
   const server = await startServer({
     settings,
     upstream,
+    databases: others,
+    probeHost: (host) => {
+      const { user, password } = controls.get(host.database ?? "") ?? control;
+      return probeHost({ ...host, user, password, database: host.database ?? "postgres" });
+    },
     policies: () => watch.current,
     catalogs,
     verdicts,
@@ -196,7 +217,7 @@ async function start(
     return admin.address;
   };
   const admin = crew === undefined ? await serveAdmin(settings.admin) : settings.admin;
-  stops.push(askUntilThere(catalogs, upstream.database ?? upstream.user ?? "postgres", state, log));
+  for (const database of asked) stops.push(askUntilThere(catalogs, database, state, log));
   const reload = async () => {
     await Promise.all([watch.reload(), server.reload()]);
   };
@@ -270,7 +291,7 @@ function policyHandlers(initial: PolicySet, { metrics, audit, log }: Tellers & {
 
 /** A policy that speaks of what the database does not have is told once for each pair of both. */
 function openCatalogs(
-  control: Upstream,
+  { control, controls }: Pick<Targets, "control" | "controls">,
   policies: () => PolicySet,
   state: State,
   { metrics, log }: Tellers,
@@ -278,11 +299,15 @@ function openCatalogs(
   const checked = new Set<string>();
   return new Catalogs({
     connection: controlConnection(control),
+    connectionOf: (database) => {
+      const target = controls.get(database);
+      return target && controlConnection(target);
+    },
     probeSeconds: PROBE_SECONDS,
     onRefreshed(catalog: Catalog) {
       metrics.catalogRefreshed(Date.now());
-      if (state.databaseProblem !== undefined) log.info("the database answers");
-      state.databaseProblem = undefined;
+      const { database } = catalog;
+      if (state.databaseProblems.delete(database)) log.info({ database }, "the database answers");
       const policy = policies().forDatabase(catalog.database);
       const pair = `${policy.version} ${catalog.version}`;
       if (checked.has(pair)) return;
@@ -294,9 +319,12 @@ function openCatalogs(
         );
       }
     },
-    onError(error: Error) {
-      state.databaseProblem = error.message;
-      log.error({ problem: error.message }, "the catalog cannot be read; the last one stays in force");
+    onError(error: Error, database: string) {
+      if (state.asked.includes(database)) state.databaseProblems.set(database, error.message);
+      log.error(
+        { problem: error.message, database },
+        "the catalog cannot be read; the last one stays in force",
+      );
     },
   });
 }
@@ -308,9 +336,9 @@ function askUntilThere(catalogs: Catalogs, database: string, state: State, log: 
   const ask = () => {
     catalogs.of(database).catch((error: unknown) => {
       const problem = error instanceof Error ? error.message : "unknown";
-      if (state.databaseProblem !== problem)
+      if (state.databaseProblems.get(database) !== problem)
         log.error({ problem, database }, "the database cannot be reached");
-      state.databaseProblem = problem;
+      state.databaseProblems.set(database, problem);
       if (!stopped) timer = setTimeout(ask, RETRY_MS);
     });
   };
@@ -325,10 +353,31 @@ function askUntilThere(catalogs: Catalogs, database: string, state: State, log: 
 function readiness(state: State, store: CounterStore, audit: AuditLog): Readiness {
   const reasons: string[] = [];
   if (state.draining) reasons.push("draining");
-  if (state.databaseProblem !== undefined) reasons.push("the database cannot be reached");
+  if (state.databaseProblems.size === state.asked.length) reasons.push("the database cannot be reached");
   if (!store.ready) reasons.push("the counters cannot be reached");
   if (!audit.ready) reasons.push("the audit log cannot be written");
   return { ok: reasons.length === 0, reasons };
+}
+
+/** A URI without a user has that of --upstream. Who reads the catalog is --control's user, if there is one. */
+function otherDatabases(
+  settings: Settings,
+  upstream: Upstream,
+  control: Upstream,
+): Pick<Targets, "databases" | "controls"> {
+  const databases = new Map<string, Upstream>();
+  const controls = new Map<string, Upstream>();
+  for (const [name, uri] of settings.databases ?? []) {
+    const read = parseUpstream(uri, process.env);
+    // The settings have been checked.
+    if (!read.ok) continue;
+    const own = read.upstream.user === undefined ? upstream : read.upstream;
+    const reader = settings.control === undefined ? own : control;
+    const target = { ...read.upstream, database: name };
+    databases.set(name, { ...target, user: own.user, password: own.password });
+    controls.set(name, { ...target, user: reader.user, password: reader.password });
+  }
+  return { databases, controls };
 }
 
 function usesTokens(policies: PolicySet): boolean {

@@ -1,13 +1,42 @@
 import type { Socket } from "node:net";
 import { Duplex } from "node:stream";
-import type { ClientConfig } from "pg";
-import { dial, type Upstream } from "../wire/upstream.ts";
+import pg, { type ClientConfig } from "pg";
+import type { Upstream } from "../wire/upstream.ts";
+import { type HostState, UpstreamHosts } from "../wire/upstream-hosts.ts";
+
+/** Asks a host what it is, as the user of its URI. */
+export async function probeHost(host: Upstream): Promise<HostState> {
+  const client = new pg.Client({
+    ...controlConnection({ ...host, targetSessionAttrs: "any" }),
+    ...(host.database === undefined ? {} : { database: host.database }),
+    application_name: "sluice probe",
+    connectionTimeoutMillis: PROBE_MS,
+    query_timeout: PROBE_MS,
+  });
+  // Whatever comes after the answer, or after the failure that is thrown.
+  client.on("error", () => {});
+  try {
+    await client.connect();
+    const { rows } = await client.query<HostState>(
+      `SELECT pg_catalog.pg_is_in_recovery() AS standby,
+        pg_catalog.pg_is_in_recovery() OR pg_catalog.current_setting('default_transaction_read_only') = 'on' AS "readOnly"`,
+    );
+    const [state] = rows;
+    if (state === undefined) throw new Error("no answer");
+    return state;
+  } finally {
+    client.end().catch(() => {});
+  }
+}
+
+const PROBE_MS = 3_000;
 
 /**
  * The control connection as pg wants it. It is dialled as the sessions are, so that `sslmode` means the
  * same for both: pg's own idea of it differs from libpq's (it has no `prefer`, and `require` verifies).
  */
 export function controlConnection(target: Upstream): ClientConfig {
+  const hosts = new UpstreamHosts(target, probeHost, Date.now);
   return {
     host: target.host,
     port: target.port,
@@ -16,23 +45,23 @@ export function controlConnection(target: Upstream): ClientConfig {
     ssl: false,
     // What pg calls to get its socket; other runtimes' sockets come in the same way. The declaration wants a
     // Socket, of which pg uses what is below.
-    stream: () => new Dialled(target) as unknown as Socket,
+    stream: () => new Dialled(hosts) as unknown as Socket,
   } as ClientConfig;
 }
 
 /** A stream that pg can tell to connect, over the socket that `dial` makes. */
 class Dialled extends Duplex {
-  readonly #target: Upstream;
+  readonly #hosts: UpstreamHosts;
   #socket: Socket | undefined;
 
-  constructor(target: Upstream) {
+  constructor(hosts: UpstreamHosts) {
     super();
-    this.#target = target;
+    this.#hosts = hosts;
   }
 
   connect(): this {
-    dial(this.#target).then(
-      (socket) => this.#adopt(socket),
+    this.#hosts.dial().then(
+      ({ socket }) => this.#adopt(socket),
       (error: Error) => this.destroy(error),
     );
     return this;

@@ -172,7 +172,8 @@ async function ready(server: ChildProcess): Promise<void> {
     let log = "";
     server.stderr?.setEncoding("utf8").on("data", (text: string) => {
       log = (log + text).slice(-4000);
-      if (log.includes("ready to accept connections")) done();
+      // A standby takes read-only ones.
+      if (/ready to accept (read-only )?connections/.test(log)) done();
     });
     server.once("error", fail);
     server.once("exit", (code, signal) => fail(new Error(`postgres ended (${signal ?? code}):\n${log}`)));

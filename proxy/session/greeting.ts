@@ -59,14 +59,32 @@ export async function relayGreeting(
   }
 }
 
+/** For how long a server may keep silent during a log-in: it may ask LDAP, but a half-open connection never answers. */
+const SILENCE_MS = 20_000;
+
 /** Waits for the server's next message. */
 export async function expectServer(server: Conversation): Promise<void> {
+  let isSilent = false;
+  const limit = setTimeout(() => {
+    isSilent = true;
+    server.socket.destroy();
+  }, SILENCE_MS);
   try {
     if (await server.receive()) return;
   } catch (error) {
     // The server's breach is not the client's: neither its text nor 08P01 would help the client.
     if (error instanceof ProtocolViolation) throw unexpected(server);
     throw error;
+  } finally {
+    clearTimeout(limit);
+  }
+  if (isSilent) {
+    throw LoginEnd.refused(
+      "upstream",
+      refuseSession("08006", "the database server does not answer", {
+        hint: "Try again in a moment. If it goes on, the network between the proxy and the database is broken.",
+      }),
+    );
   }
   throw LoginEnd.refused(
     "upstream",

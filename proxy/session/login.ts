@@ -10,7 +10,8 @@ import { terminateMessage } from "../wire/frontend-messages.ts";
 import { bytesOf } from "../wire/messages.ts";
 import { refuseSession } from "../wire/refusal.ts";
 import { negotiate, type Startup, startupMessage } from "../wire/startup.ts";
-import { dial, type Upstream, UpstreamUnreachable } from "../wire/upstream.ts";
+import { type Upstream, UpstreamUnreachable } from "../wire/upstream.ts";
+import type { UpstreamHosts } from "../wire/upstream-hosts.ts";
 import type { Users } from "../wire/users-file.ts";
 import { addressOf } from "./address.ts";
 import { type CancelKeys, type IssuedKey, sendCancel } from "./cancel.ts";
@@ -32,7 +33,8 @@ export type Authenticating =
 /** What log-ins need. */
 export interface LoginParts {
   readonly authenticating: Authenticating;
-  readonly upstream: Upstream;
+  /** The hosts that serve a database; undefined for one that is not served here. */
+  readonly upstreamOf: (database: string) => UpstreamHosts | undefined;
   readonly policies: () => PolicySet;
   readonly cancelKeys: CancelKeys;
   readonly maxMessageBytes: number;
@@ -65,22 +67,30 @@ export async function logIn(
   const { minor, reply } = negotiate(startup);
   if (reply) client.send(reply);
   const claim = readClaim(startup);
+  const hosts = parts.upstreamOf(claim.database);
+  if (hosts === undefined) throw noSuchDatabase(claim.database);
   let serverKey: Greeting["serverKey"];
+  let at: Upstream = hosts.upstream;
   const cancelUpstream = async () => {
     if (serverKey === undefined) return;
-    await sendCancel(parts.upstream, serverKey).catch((error: Error) => {
+    await sendCancel(at, serverKey).catch((error: Error) => {
       parts.log.warn({ reason: error.message }, "a cancel request did not reach the database server");
     });
   };
   const issued = parts.cancelKeys.issue(minor, cancelUpstream);
   let server: Conversation | undefined;
   try {
-    const entry = await authenticate(client, claim, parts, signal, (opened) => {
-      server = opened;
-    });
+    const open = async () => {
+      const link = await openServer(hosts, parts, signal);
+      server = link.server;
+      at = link.at;
+      return link.server;
+    };
+    const entry = await authenticate(client, claim, parts, { upstream: hosts.upstream, open });
     const greeting = await relayGreeting(entry.server, client, issued);
     serverKey = greeting.serverKey;
     checkGreeting(entry, greeting);
+    checkHost(hosts, greeting);
     client.reader.maximumLength = parts.maxMessageBytes;
     entry.server.reader.maximumLength = SERVER_MESSAGE_LIMIT;
     const established: Established = {
@@ -113,20 +123,23 @@ interface Entry {
   readonly pinned: boolean;
 }
 
-type Hold = (server: Conversation) => void;
+/** Where the log-in goes on. */
+interface Target {
+  readonly upstream: Upstream;
+  readonly open: () => Promise<Conversation>;
+}
 
 async function authenticate(
   client: Conversation,
   claim: Claim,
   parts: LoginParts,
-  signal: AbortSignal,
-  hold: Hold,
+  target: Target,
 ): Promise<Entry> {
   switch (parts.authenticating.mode) {
     case "passthrough":
-      return passThrough(client, claim, parts, signal, hold);
+      return passThrough(client, claim, parts, target);
     case "scram":
-      return checkHere(client, claim, parts, parts.authenticating.users(), signal, hold);
+      return checkHere(client, claim, parts, parts.authenticating.users(), target);
   }
 }
 
@@ -134,12 +147,11 @@ async function passThrough(
   client: Conversation,
   claim: Claim,
   parts: LoginParts,
-  signal: AbortSignal,
-  hold: Hold,
+  { open }: Target,
 ): Promise<Entry> {
   const address = addressOf(client.socket);
   const { settings, pinned } = settingsOf(claim, address, parts);
-  const server = await openServer(parts, signal, hold);
+  const server = await open();
   server.send(startupMessage([["user", claim.user], ["database", claim.database], ...settings]));
   const proof = await relayAuthentication(client, server);
   if (proof === "trusted") {
@@ -158,25 +170,17 @@ async function checkHere(
   claim: Claim,
   parts: LoginParts,
   users: Users,
-  signal: AbortSignal,
-  hold: Hold,
+  { upstream, open }: Target,
 ): Promise<Entry> {
-  const { upstream } = parts;
   const signature = await checkScram(client, claim.user, users);
   const address = addressOf(client.socket);
   const { settings, pinned } = settingsOf(claim, address, parts);
   const role = roleOf(claim, address, pinned, parts);
   if (upstream.database !== undefined && upstream.database !== claim.database) {
-    // In the words of postinit.c.
-    throw LoginEnd.refused(
-      "upstream",
-      refuseSession("3D000", `database "${claim.database}" does not exist`, {
-        hint: "The proxy serves one database here: that of --upstream.",
-      }),
-    );
+    throw noSuchDatabase(claim.database);
   }
   const databaseUser = upstream.user ?? "";
-  const server = await openServer(parts, signal, hold);
+  const server = await open();
   server.send(
     startupMessage([
       ["user", databaseUser],
@@ -223,12 +227,24 @@ function isGuarded(policy: Policy, role: Role): boolean {
   return policy.mode === "enforce" && !isUnrestricted(role);
 }
 
-async function openServer(parts: LoginParts, signal: AbortSignal, hold: Hold): Promise<Conversation> {
+/** In the words of postinit.c. */
+function noSuchDatabase(database: string): LoginEnd {
+  return LoginEnd.refused(
+    "upstream",
+    refuseSession("3D000", `database "${database}" does not exist`, {
+      hint: "The proxy serves the databases of --upstream and --databases.",
+    }),
+  );
+}
+
+async function openServer(
+  hosts: UpstreamHosts,
+  parts: LoginParts,
+  signal: AbortSignal,
+): Promise<{ readonly server: Conversation; readonly at: Upstream }> {
   try {
-    const socket = await unlessAborted(dial(parts.upstream), signal, destroySocket);
-    const server = new Conversation(socket, LOGIN_MESSAGE_LIMIT, signal);
-    hold(server);
-    return server;
+    const { socket, at } = await unlessAborted(hosts.dial(), signal, (late) => destroySocket(late.socket));
+    return { server: new Conversation(socket, LOGIN_MESSAGE_LIMIT, signal), at };
   } catch (error) {
     if (!(error instanceof UpstreamUnreachable)) throw error;
     parts.log.error({ reason: error.message }, "the database server cannot be reached");
@@ -237,6 +253,18 @@ async function openServer(parts: LoginParts, signal: AbortSignal, hold: Hold): P
       hint: "The proxy is up; the database behind it is not, or the network between them. The proxy's log says more.",
     });
   }
+}
+
+/** After a failover a server may not be any more what it was when it was asked last. */
+function checkHost(hosts: UpstreamHosts, { parameters }: Greeting): void {
+  if (hosts.accepts(parameters)) return;
+  hosts.forget();
+  throw LoginEnd.refused(
+    "upstream",
+    refuseSession("08006", `the database server is not ${hosts.upstream.targetSessionAttrs} any more`, {
+      hint: "Another one has taken its place, or will soon: connect again.",
+    }),
+  );
 }
 
 /**

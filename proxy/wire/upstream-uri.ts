@@ -1,8 +1,19 @@
-/** Which server, and how: what libpq's connection string says (libpq docs, "Connection Strings"). */
-export interface Upstream {
+/** Where a server is. */
+export interface Host {
   /** A name, an address, or the folder of a Unix socket when it begins with a slash. */
   readonly host: string;
   readonly port: number;
+}
+
+/** Which of several hosts (libpq docs, "target_session_attrs"). */
+const SESSION_ATTRS = ["any", "read-write", "read-only", "primary", "standby", "prefer-standby"] as const;
+export type TargetSessionAttrs = (typeof SESSION_ATTRS)[number];
+
+/** Which server, and how: what libpq's connection string says (libpq docs, "Connection Strings"). */
+export interface Upstream extends Host {
+  /** All that are named, the first one's place is in `host` and `port` too. Tried in this order. */
+  readonly hosts: readonly Host[];
+  readonly targetSessionAttrs: TargetSessionAttrs;
   /** Undefined: the one that the client asks for. */
   readonly database: string | undefined;
   readonly user: string | undefined;
@@ -44,12 +55,12 @@ const KNOWN = new Set([
   "sslkey",
   "connect_timeout",
   "keepalives_idle",
+  "target_session_attrs",
 ]);
 /** libpq knows these too; only what they would be anyhow is taken. */
 const FIXED: ReadonlyMap<string, readonly string[]> = new Map([
   ["gssencmode", ["disable", "prefer"]],
   ["channel_binding", ["disable", "prefer"]],
-  ["target_session_attrs", ["any"]],
 ]);
 
 class BadString extends Error {}
@@ -70,27 +81,28 @@ export function parseUpstream(
 
 type Given = ReadonlyMap<string, string>;
 
-/** `postgresql://[user[:password]@][host][:port][/dbname][?name=value&…]` */
-const URI =
-  /^postgres(?:ql)?:\/\/(?:([^:@/?#]*)(?::([^@/?#]*))?@)?(\[[^\]/?#]+\]|[^[\]:/?#@]*)(?::([^/?#@]*))?(?:\/([^?#]*))?(?:\?([^#]*))?$/;
+/** `postgresql://[user[:password]@][host][:port][,…][/dbname][?name=value&…]` */
+const URI = /^postgres(?:ql)?:\/\/(?:([^:@/?#]*)(?::([^@/?#]*))?@)?([^/?#@]*)(?:\/([^?#]*))?(?:\?([^#]*))?$/;
+const URI_HOST = /^(\[[^\]]+\]|[^[\]:]*)(?::([^[\]:]*))?$/;
 
 function readUri(text: string): Given {
   const match = URI.exec(text);
-  if (match?.[4]?.includes(",")) throw severalHosts();
-  if (!match) {
+  const hosts = match?.[3]?.split(",").map((host) => URI_HOST.exec(host));
+  if (!match || !hosts?.every((host) => host !== null)) {
     throw new BadString(
       "not a libpq URI; write postgresql://user:password@host:5432/database, and @ : / ? # % inside a name or password as %40 %3A %2F %3F %23 %25",
     );
   }
-  const [, user, password, host, port, database, query] = match;
+  const [, user, password, , database, query] = match;
   const given = new Map<string, string>();
   const add = (name: string, value: string | undefined) => {
     if (value) given.set(name, decode(value, name));
   };
   add("user", user);
   add("password", password);
-  add("host", host?.replace(/^\[(.*)\]$/, "$1"));
-  add("port", port);
+  add("host", hosts.map(([, host = ""]) => host.replace(/^\[(.*)\]$/, "$1")).join(","));
+  const ports = hosts.map(([, , port = ""]) => port);
+  if (ports.some((port) => port !== "")) add("port", ports.join(","));
   add("dbname", database);
   for (const pair of query?.split("&") ?? []) {
     const [name = "", value] = pair.split("=", 2);
@@ -131,8 +143,14 @@ function readKeywords(text: string): Given {
 
 function build(given: Given, env: { readonly [name: string]: string | undefined }): Upstream {
   for (const [name, value] of given) check(name, value);
-  const host = given.get("host") || "localhost";
-  if (host.includes(",")) throw severalHosts();
+  const hosts = hostsOf(given);
+  const [{ host, port }] = hosts;
+  const targetSessionAttrs = SESSION_ATTRS.find(
+    (attrs) => attrs === (given.get("target_session_attrs") || "any"),
+  );
+  if (targetSessionAttrs === undefined) {
+    throw new BadString(`target_session_attrs: must be one of ${SESSION_ATTRS.join(", ")}`);
+  }
   const sslmode = SSLMODES.find((mode) => mode === (given.get("sslmode") || "prefer"));
   if (sslmode === undefined) throw new BadString(`sslmode: must be one of ${SSLMODES.join(", ")}`);
   const sslnegotiation = given.get("sslnegotiation") || "postgres";
@@ -142,7 +160,9 @@ function build(given: Given, env: { readonly [name: string]: string | undefined 
   const password = given.get("password") || env.PGPASSWORD || undefined;
   const upstream: Upstream = {
     host,
-    port: whole(given.get("port") || "5432", "port", 1, 65_535),
+    port,
+    hosts,
+    targetSessionAttrs,
     database: given.get("dbname") || undefined,
     user: given.get("user") || undefined,
     password: () => password,
@@ -194,6 +214,14 @@ function whole(text: string, name: string, least: number, most: number): number 
   throw new BadString(`${name}: must be a whole number from ${least} to ${most}`);
 }
 
-function severalHosts(): BadString {
-  return new BadString("several hosts are not served yet: give one");
+/** As many ports as hosts, or one for all of them. */
+function hostsOf(given: Given): readonly [Host, ...Host[]] {
+  const names = (given.get("host") ?? "").split(",").map((name) => name || "localhost");
+  const ports = (given.get("port") ?? "").split(",").map((text) => whole(text || "5432", "port", 1, 65_535));
+  if (ports.length !== 1 && ports.length !== names.length) {
+    throw new BadString(`port: there are ${ports.length} ports for ${names.length} hosts`);
+  }
+  const [first, ...others] = names.map((host, i) => ({ host, port: ports[i] ?? ports[0] ?? 5432 }));
+  if (first === undefined) throw new BadString("host: missing");
+  return [first, ...others];
 }

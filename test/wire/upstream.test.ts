@@ -35,6 +35,27 @@ test.each([
   ],
   ["host=db sslmode=require gssencmode=disable", { host: "db", sslmode: "require" }],
   ["postgresql://db/x?ssl=true", { sslmode: "require" }],
+  [
+    "postgresql://h1,[::1]:6000/x?target_session_attrs=read-write",
+    {
+      hosts: [
+        { host: "h1", port: 5432 },
+        { host: "::1", port: 6000 },
+      ],
+      targetSessionAttrs: "read-write",
+    },
+  ],
+  [
+    "host=h1,h2 port=6000",
+    {
+      host: "h1",
+      hosts: [
+        { host: "h1", port: 6000 },
+        { host: "h2", port: 6000 },
+      ],
+      targetSessionAttrs: "any",
+    },
+  ],
 ])("%s", (text, expected) => {
   expect(upstream(text)).toMatchObject(expected);
 });
@@ -47,9 +68,8 @@ test("the password may come from PGPASSWORD, and no inspection of the target sho
 });
 
 test.each([
-  ["postgresql://anna:hunter2@h1,h2/x", "several hosts"],
-  ["postgresql://anna:hunter2@h1:1,h2:2/x", "several hosts"],
-  ["host=h1,h2 password=hunter2", "several hosts"],
+  ["host=h1,h2,h3 port=1,2 password=hunter2", "2 ports for 3 hosts"],
+  ["postgresql://anna:hunter2@h1:1,h2:x/y", "port: must be a whole number"],
   ["postgresql://anna:hun@ter2@db/x", "not a libpq URI"],
   ["postgresql://anna:hunter2%zz@db/x", "percent sign"],
   ["postgresql://anna:hunter2@db:port/x", "port: must be a whole number"],
@@ -59,7 +79,7 @@ test.each([
   ["postgresql://anna:hunter2@db/x?sslnegotiation=direct", "needs sslmode=require"],
   ["postgresql://anna:hunter2@db/x?sslcert=a.pem", "give both or none"],
   ["postgresql://anna:hunter2@db/x?hunter2=1", "there is a parameter other than"],
-  ["postgresql://anna:hunter2@db/x?target_session_attrs=read-write", "target_session_attrs"],
+  ["postgresql://anna:hunter2@db/x?target_session_attrs=best", "target_session_attrs"],
   ["password=hunter2 'x", "neither a libpq URI nor pairs"],
   ["hunter2", "neither a libpq URI nor pairs"],
 ])("what is wrong is named, the password is not: %s", (text, problem) => {

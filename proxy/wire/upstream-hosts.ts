@@ -1,0 +1,120 @@
+import type { Socket } from "node:net";
+import { dial, UpstreamUnreachable } from "./upstream.ts";
+import type { TargetSessionAttrs, Upstream } from "./upstream-uri.ts";
+
+/** What a server says of itself. */
+export interface HostState {
+  /** It replays another server's changes (pg_is_in_recovery). */
+  readonly standby: boolean;
+  /** New sessions may only read (default_transaction_read_only, or a standby). */
+  readonly readOnly: boolean;
+}
+
+export type ProbeHost = (host: Upstream) => Promise<HostState>;
+
+/** A connection, and to which host: what is cancelled must be cancelled there. */
+export interface UpstreamLink {
+  readonly socket: Socket;
+  readonly at: Upstream;
+}
+
+/** How long what hosts said of themselves is believed. After a failover sessions find out sooner. */
+const BELIEVED_MS = 5_000;
+
+/**
+ * The hosts of one upstream, tried as libpq does: in their order, until one can be reached and is what
+ * `target_session_attrs` asks for. libpq looks after its log-in; a proxy that relays the client's log-in
+ * has to know before, and asks with a connection of its own.
+ */
+export class UpstreamHosts {
+  readonly upstream: Upstream;
+  readonly #hosts: readonly Upstream[];
+  readonly #probe: ProbeHost;
+  readonly #now: () => number;
+  #states: Promise<readonly (HostState | undefined)[]> | undefined;
+  #askedAt = 0;
+
+  constructor(upstream: Upstream, probe: ProbeHost, now: () => number) {
+    this.upstream = upstream;
+    this.#hosts = upstream.hosts.map((host) => ({ ...upstream, ...host, hosts: [host] }));
+    this.#probe = probe;
+    this.#now = now;
+  }
+
+  /** Rejects with `UpstreamUnreachable` only. */
+  async dial(): Promise<UpstreamLink> {
+    const problems: string[] = [];
+    for (const at of await this.#candidates(problems)) {
+      try {
+        return { socket: await dial(at), at };
+      } catch (error) {
+        problems.push(error instanceof Error ? error.message : "unknown");
+        // What was believed of this host does not hold any more, nor perhaps of the others.
+        this.forget();
+      }
+    }
+    throw new UpstreamUnreachable(problems.join("; "));
+  }
+
+  /** Whether a session may stay on a server that says this of itself; what servers before 14 do not say is fine. */
+  accepts(parameters: ReadonlyMap<string, string>): boolean {
+    const standby = parameters.get("in_hot_standby");
+    const readOnly = parameters.get("default_transaction_read_only");
+    if (standby === undefined || readOnly === undefined) return true;
+    const isStandby = standby === "on";
+    const state = { standby: isStandby, readOnly: isStandby || readOnly === "on" };
+    return this.upstream.targetSessionAttrs === "prefer-standby" || this.#wants(state);
+  }
+
+  /** The next one who connects asks the hosts again. */
+  forget(): void {
+    this.#states = undefined;
+  }
+
+  async #candidates(problems: string[]): Promise<readonly Upstream[]> {
+    const { targetSessionAttrs } = this.upstream;
+    if (targetSessionAttrs === "any") return this.#hosts;
+    const states = await this.#known();
+    const suits = (i: number) => {
+      const state = states[i];
+      return state !== undefined && this.#wants(state);
+    };
+    const wanted = this.#hosts.filter((_, i) => suits(i));
+    if (targetSessionAttrs === "prefer-standby")
+      return [...wanted, ...this.#hosts.filter((_, i) => !suits(i))];
+    if (wanted.length === 0) {
+      problems.push(`none of ${this.#hosts.length} hosts is ${targetSessionAttrs}`);
+      this.forget();
+    }
+    return wanted;
+  }
+
+  #wants(state: HostState): boolean {
+    return isWanted(this.upstream.targetSessionAttrs, state);
+  }
+
+  #known(): Promise<readonly (HostState | undefined)[]> {
+    const now = this.#now();
+    if (this.#states === undefined || now - this.#askedAt > BELIEVED_MS) {
+      this.#askedAt = now;
+      this.#states = Promise.all(this.#hosts.map((host) => this.#probe(host).catch(() => undefined)));
+    }
+    return this.#states;
+  }
+}
+
+function isWanted(attrs: TargetSessionAttrs, { standby, readOnly }: HostState): boolean {
+  switch (attrs) {
+    case "any":
+      return true;
+    case "read-write":
+      return !readOnly;
+    case "read-only":
+      return readOnly;
+    case "primary":
+      return !standby;
+    case "standby":
+    case "prefer-standby":
+      return standby;
+  }
+}
