@@ -1,7 +1,9 @@
 import { randomUUID } from "node:crypto";
 import type { AuditLog, MeasureEvent } from "../audit/event.ts";
-import { MemoryProfiles } from "../guard/behaviour/profile-store.ts";
+import { openFileProfiles } from "../guard/behaviour/profile-file.ts";
+import { RedisProfiles } from "../guard/behaviour/profile-redis.ts";
 import { SequenceWatch } from "../guard/behaviour/sequence.ts";
+import { SharedProfiles } from "../guard/behaviour/shared-profiles.ts";
 import { type Alert, Behaviour } from "../guard/behaviour/watch.ts";
 import { Webhook } from "../guard/behaviour/webhook.ts";
 import { type CanarySighting, canaryText } from "../guard/canaries.ts";
@@ -13,7 +15,7 @@ import { openSuspensions, type Suspensions } from "../guard/suspensions.ts";
 import type { Log } from "../log.ts";
 import type { PolicySet } from "../policy/load.ts";
 import type { Settings } from "../settings.ts";
-import { redisOf, suspensionsFile } from "./control-arguments.ts";
+import { profilesFile, redisOf, suspensionsFile } from "./control-arguments.ts";
 
 /** What sessions meet of the guard. */
 export interface Guard {
@@ -51,8 +53,9 @@ export async function openGuard(parts: GuardParts): Promise<Guard> {
     parts.onAlert(alert);
     webhook?.send(alert);
   };
+  const profiles = await openProfiles(settings, redis, log);
   const behaviour = new Behaviour({
-    profiles: new MemoryProfiles(),
+    profiles,
     role: (database, name) => policies().forDatabase(database).roles.get(name),
     measures: suspensions,
     onAlert: (alert) => {
@@ -86,11 +89,27 @@ export async function openGuard(parts: GuardParts): Promise<Guard> {
     },
     async close() {
       await behaviour.settled();
+      await profiles.close();
       await webhook?.close();
       await store.close();
       await suspensions.close();
     },
   };
+}
+
+/** In the fleet's Redis or, without one, in the audit folder. */
+async function openProfiles(
+  settings: Settings,
+  redis: ReturnType<typeof redisOf>,
+  log: Log,
+): Promise<SharedProfiles> {
+  const onProblem = (problem: string) =>
+    log.warn({ problem }, "what is known of users' behaviour cannot be kept");
+  const backend =
+    redis === undefined
+      ? await openFileProfiles({ path: profilesFile(settings), onProblem })
+      : new RedisProfiles({ ...redis, onProblem });
+  return new SharedProfiles({ backend, writer: randomUUID(), log });
 }
 
 function webhookOf({ alertWebhook: url, alertKey: key }: Settings, log: Log): Webhook | undefined {

@@ -29,6 +29,11 @@ export function suspensionsFile(settings: Pick<Settings, "audit">): string {
   return join(settings.audit, "suspensions.jsonl");
 }
 
+/** Where a proxy without Redis keeps what it knows of users' behaviour. */
+export function profilesFile(settings: Pick<Settings, "audit">): string {
+  return join(settings.audit, "profiles.jsonl");
+}
+
 /**
  * Reads `USER --why TEXT --by NAME`, and everything else as `serve` does: the flags, variables and file that
  * name the fleet's Redis, its secret and the audit folder are the same. No database is asked.

@@ -1,8 +1,9 @@
 import { createHash } from "node:crypto";
 import { expect, test } from "vitest";
 import type { StatementEvent } from "../../proxy/audit/event.ts";
-import { MemoryProfiles } from "../../proxy/guard/behaviour/profile-store.ts";
+import { FileProfiles } from "../../proxy/guard/behaviour/profile-file.ts";
 import { SequenceWatch } from "../../proxy/guard/behaviour/sequence.ts";
+import { SharedProfiles } from "../../proxy/guard/behaviour/shared-profiles.ts";
 import { type Alert, Behaviour } from "../../proxy/guard/behaviour/watch.ts";
 import type { Account } from "../../proxy/guard/meter.ts";
 import { openSuspensions } from "../../proxy/guard/suspensions.ts";
@@ -32,8 +33,12 @@ roles:
   const alerts: Alert[] = [];
   let time = START;
   const measures = await openSuspensions({ log: SILENT, now: () => time });
+  const profiles = new SharedProfiles({
+    backend: new FileProfiles({ onProblem: expect.fail }),
+    ...{ writer: "proxy", log: SILENT, every: 0, now: () => time },
+  });
   const behaviour = new Behaviour({
-    profiles: new MemoryProfiles(),
+    profiles,
     role: (_, name) => roles.get(name),
     measures,
     onAlert: (alert) => alerts.push(alert),
@@ -45,6 +50,7 @@ roles:
     time = at;
     behaviour.observe(event(user, at, fields));
     await behaviour.settled();
+    await profiles.exchange();
   };
   /** So many people never read before, in eight statements over the day. */
   const work = async (
@@ -144,6 +150,16 @@ test("a slip is no dump: one a day, the same one run again, or many rows of one 
     for (let i = 0; i < 8; i++) await see("new", at + 3 + i, stopped("53400", 9_000 + 20 * i, 2));
   }
   expect(rulesSeen()).toEqual([]);
+});
+
+test("who takes a little every day, never more than others on a busy day, is seen within two weeks", async () => {
+  const { past, work, rulesSeen } = await team();
+  await past(28);
+  for (let day = 28; day < 42; day++) {
+    if (day % 7 >= 5) continue;
+    for (let n = 0; n < 8; n++) await work(`user${n}`, day, n === 3 ? 110 : 40 + 2 * n + (day % 3));
+  }
+  expect(new Set(rulesSeen())).toEqual(new Set(["user3 new_people alert"]));
 });
 
 test("reading the same people again is not reading new ones", async () => {

@@ -1,4 +1,4 @@
-import type { Profile } from "./profile.ts";
+import { type Profile, weekUpTo } from "./profile.ts";
 import { type Peers, START_UP_DAYS } from "./rules.ts";
 
 /** What others may know of a user to compare themselves with him. */
@@ -6,6 +6,8 @@ export interface Summary {
   /** Finished days: whoever has few says nothing about how much is ordinary. */
   readonly days: number;
   readonly newPeople: number;
+  /** New people of the busiest seven days in a row. */
+  readonly week: number;
   readonly lookups: number;
   readonly hours: readonly number[];
 }
@@ -16,6 +18,7 @@ export function summaryOf(profile: Profile, today: number): Summary {
   return {
     days: days.length,
     newPeople: Math.max(0, ...days.map(({ newPeople }) => newPeople)),
+    week: Math.max(0, ...days.map(({ day }) => weekUpTo(days, day))),
     lookups: Math.max(0, ...days.map(({ lookups }) => lookups)),
     hours: profile.hours.flatMap((count, hour) => (count > 0 ? [hour] : [])),
   };
@@ -33,6 +36,7 @@ export function peersOf(summaries: readonly Summary[], networks: ReadonlyMap<str
     busiest: {
       newPeople: working.map(({ newPeople }) => newPeople),
       lookups: working.map(({ lookups }) => lookups),
+      week: working.map(({ week }) => week),
     },
     inHour: (hour) => inHour[hour] ?? 0,
     fromNetwork: (network) => networks.get(network) ?? 0,

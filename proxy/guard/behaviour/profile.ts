@@ -1,5 +1,11 @@
 import type { StatementEvent } from "../../audit/event.ts";
 
+/** What of a statement the rules look at. */
+export type Reading = Pick<
+  StatementEvent,
+  "time" | "client" | "people" | "subjects" | "lookups" | "decision" | "sqlstate"
+>;
+
 /** What somebody read on one day. */
 export interface Day {
   /** Days since 1970 (UTC). */
@@ -72,13 +78,20 @@ export function networkOf(address: string): string {
   return address.split(":").slice(0, 4).join(":");
 }
 
+/** New people in the seven days that end with this one. */
+export function weekUpTo(days: readonly Day[], last: number): number {
+  let sum = 0;
+  for (const { day, newPeople } of days) if (day > last - 7 && day <= last) sum += newPeople;
+  return sum;
+}
+
 /** The days before today on which he worked as he does. */
 export function ordinaryDays(profile: Profile, today: number): readonly Day[] {
   return profile.days.filter(({ day, odd }) => day < today && !odd);
 }
 
 /** Enters one statement, and gives how many of its people are new. Same events, same profile. */
-export function enter(profile: Profile, event: StatementEvent): number {
+export function enter(profile: Profile, event: Reading): number {
   const today = openDay(profile, dayOf(event.time));
   const fresh = enterPeople(profile, event, today.day);
   today.newPeople += fresh;
@@ -90,9 +103,9 @@ export function enter(profile: Profile, event: StatementEvent): number {
 }
 
 /** After the rules have looked: from now on this hour and this network are his. */
-export function enterHabits(profile: Profile, event: StatementEvent): void {
+export function enterHabits(profile: Profile, event: Reading): void {
   const hour = Math.floor(event.time / HOUR);
-  if (event.people > 0 && hour !== profile.lastHour) {
+  if (event.people > 0 && hour > profile.lastHour) {
     const position = hourOf(event.time);
     profile.hours[position] = (profile.hours[position] ?? 0) + 1;
     profile.lastHour = hour;
@@ -113,7 +126,7 @@ function openDay(profile: Profile, day: number): Day {
   return today;
 }
 
-function enterPeople({ people }: Profile, event: StatementEvent, day: number): number {
+function enterPeople({ people }: Profile, event: Reading, day: number): number {
   // Those without a hash (unknown, or past what an event holds) count as new: never less than what was read.
   let fresh = Math.max(0, event.people - event.subjects.length);
   for (const person of event.subjects) {
@@ -125,6 +138,41 @@ function enterPeople({ people }: Profile, event: StatementEvent, day: number): n
   }
   forgetOldest(people, PEOPLE_KEPT);
   return fresh;
+}
+
+/** Two accounts of the same work, neither of them complete: nothing is known less than in either. */
+export function mergeInto(profile: Profile, other: Profile): void {
+  for (const theirs of other.days) {
+    const day = profile.days.find(({ day }) => day === theirs.day);
+    if (day === undefined) {
+      profile.days.push({ ...theirs });
+      continue;
+    }
+    day.newPeople = Math.max(day.newPeople, theirs.newPeople);
+    day.lookups = Math.max(day.lookups, theirs.lookups);
+    day.overreached = Math.max(day.overreached, theirs.overreached);
+    day.odd ||= theirs.odd;
+  }
+  profile.days.sort((a, b) => a.day - b.day).splice(0, profile.days.length - DAYS_KEPT);
+  mergeDays(profile.people, other.people, PEOPLE_KEPT);
+  mergeDays(profile.networks, other.networks, NETWORKS_KEPT);
+  mergeDays(profile.alerted, other.alerted, Number.POSITIVE_INFINITY);
+  for (const [hour, days] of other.hours.entries()) {
+    profile.hours[hour] = Math.max(profile.hours[hour] ?? 0, days);
+  }
+  profile.oddHours = Math.max(profile.oddHours, other.oddHours);
+  profile.lastHour = Math.max(profile.lastHour, other.lastHour);
+  profile.refusals = Math.max(profile.refusals, other.refusals);
+  const pressed = new Set([...profile.pressed, ...other.pressed]);
+  profile.pressed.splice(0, profile.pressed.length, ...[...pressed].sort((a, b) => a - b));
+}
+
+function mergeDays(map: Map<string, number>, other: ReadonlyMap<string, number>, kept: number): void {
+  const both = new Map(map);
+  for (const [key, day] of other) both.set(key, Math.max(day, both.get(key) ?? day));
+  map.clear();
+  for (const [key, day] of [...both].sort(([, a], [, b]) => a - b)) map.set(key, day);
+  forgetOldest(map, kept);
 }
 
 function forgetOldest(map: Map<string, number>, kept: number): void {
@@ -142,7 +190,7 @@ const MANY_AT_ONCE = 20;
  * one that a used-up budget stops after a few. One that was refused before it ran (no condition, where one is
  * required) counts half: it showed nobody.
  */
-function overreach({ decision, sqlstate }: StatementEvent, fresh: number): number {
+function overreach({ decision, sqlstate }: Reading, fresh: number): number {
   if (decision === "refuse") return sqlstate === "54000" ? 0.5 : 0;
   return (sqlstate === "54000" || sqlstate === "53400") && fresh >= MANY_AT_ONCE ? 1 : 0;
 }

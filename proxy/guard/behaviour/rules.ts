@@ -1,6 +1,15 @@
-import type { StatementEvent } from "../../audit/event.ts";
 import type { BehaviourAction, BehaviourRule, Role } from "../../policy/policy.ts";
-import { dayOf, enter, enterHabits, hourOf, networkOf, ordinaryDays, type Profile } from "./profile.ts";
+import {
+  dayOf,
+  enter,
+  enterHabits,
+  hourOf,
+  networkOf,
+  ordinaryDays,
+  type Profile,
+  type Reading,
+  weekUpTo,
+} from "./profile.ts";
 import { farAbove, median } from "./robust.ts";
 
 /** What a rule saw. */
@@ -17,8 +26,8 @@ export interface Sighting {
 /** What the others of a role do. */
 export interface Peers {
   readonly users: number;
-  /** Each one's busiest day of the last month. */
-  readonly busiest: { readonly newPeople: readonly number[]; readonly lookups: readonly number[] };
+  /** Each one's busiest day, and week, of the last month. */
+  readonly busiest: Readonly<Record<"newPeople" | "lookups" | "week", readonly number[]>>;
   /** How many of them ever worked in an hour (0-47), and came from a network. */
   readonly inHour: (hour: number) => number;
   readonly fromNetwork: (network: string) => number;
@@ -39,6 +48,10 @@ const REFUSALS_IN_A_ROW = 10;
 /** One a day is a slip: a forgotten LIMIT. */
 const DUMPS = 2;
 const PRESSED_DAYS = 3;
+/** Of a week: chance evens out over its days, so less is far. */
+const WEEK_FLOOR = 150;
+const WEEK_FACTOR = 1.8;
+const WEEK_PEER_SPREADS = 4;
 
 /** What is done where the policy does not say. */
 export function actionOf(role: Role, rule: BehaviourRule): BehaviourAction {
@@ -57,7 +70,7 @@ export function actionFor(role: Role, { rule, again }: Sighting): BehaviourActio
  */
 export function observe(
   profile: Profile,
-  event: StatementEvent,
+  event: Reading,
   peers: Peers,
   tightened: boolean,
 ): readonly Sighting[] {
@@ -66,6 +79,7 @@ export function observe(
   const seen = [
     amountRule("new_people", profile, peers, event, "newPeople"),
     amountRule("lookups", profile, peers, event, "lookups"),
+    weekRule(profile, peers, event),
     hoursRule(profile, peers, event, fresh),
     isNewPlace ? addressRule(profile, peers, event) : undefined,
     refusalsRule(profile),
@@ -93,7 +107,7 @@ function amountRule(
   rule: "new_people" | "lookups",
   profile: Profile,
   peers: Peers,
-  event: StatementEvent,
+  event: Reading,
   amount: Amount,
 ): Sighting | undefined {
   const figure = profile.days.at(-1)?.[amount] ?? 0;
@@ -114,12 +128,28 @@ function ordinaryFor(profile: Profile, peers: Peers, today: number, amount: Amou
   return limits.length === 0 ? Number.POSITIVE_INFINITY : Math.max(...limits);
 }
 
-function hoursRule(
-  profile: Profile,
-  peers: Peers,
-  event: StatementEvent,
-  fresh: number,
-): Sighting | undefined {
+/**
+ * A drip below what anybody does on a busy day, but day after day. His own past ends a week ago: the days in
+ * question are no example.
+ */
+function weekRule(profile: Profile, peers: Peers, event: Reading): Sighting | undefined {
+  const today = dayOf(event.time);
+  const figure = weekUpTo(profile.days, today);
+  if (figure <= WEEK_FLOOR || peers.users < FEWEST_PEERS) return undefined;
+  const before = ordinaryDays(profile, today - 6).map(({ newPeople }) => newPeople);
+  if (before.length < START_UP_DAYS) return undefined;
+  const worked = profile.days.filter(({ day }) => day > today - 7).length;
+  const ordinary = Math.max(
+    WEEK_FLOOR,
+    WEEK_FACTOR * worked * median(before),
+    farAbove(peers.busiest.week, WEEK_PEER_SPREADS),
+  );
+  if (figure <= ordinary) return undefined;
+  const what = "people whom he never read before, in seven days";
+  return { rule: "new_people", figure, ordinary: Math.round(ordinary), what };
+}
+
+function hoursRule(profile: Profile, peers: Peers, event: Reading, fresh: number): Sighting | undefined {
   if (fresh === 0 || ordinaryDays(profile, dayOf(event.time)).length < HABIT_DAYS) return undefined;
   const hour = hourOf(event.time);
   const start = hour - (hour % 24);
@@ -138,7 +168,7 @@ function hoursRule(
   };
 }
 
-function addressRule(profile: Profile, peers: Peers, event: StatementEvent): Sighting | undefined {
+function addressRule(profile: Profile, peers: Peers, event: Reading): Sighting | undefined {
   if (ordinaryDays(profile, dayOf(event.time)).length < HABIT_DAYS) return undefined;
   if (peers.fromNetwork(networkOf(event.client)) > 0) return undefined;
   return { rule: "addresses", figure: 1, ordinary: 0, what: "an address where nobody of his role came from" };
@@ -157,7 +187,7 @@ function dumpRule({ days }: Profile): Sighting | undefined {
 }
 
 /** A tightened budget that stops him day after day: honest work would have shrunk, or somebody would have called. */
-function pressedRule(profile: Profile, event: StatementEvent, tightened: boolean): Sighting | undefined {
+function pressedRule(profile: Profile, event: Reading, tightened: boolean): Sighting | undefined {
   if (!tightened || event.sqlstate !== "53400") return undefined;
   const today = dayOf(event.time);
   if (profile.pressed.at(-1) !== today) profile.pressed.push(today);

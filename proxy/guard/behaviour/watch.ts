@@ -3,7 +3,7 @@ import type { Log } from "../../log.ts";
 import type { BehaviourAction, BehaviourRule, Role } from "../../policy/policy.ts";
 import type { Account } from "../meter.ts";
 import type { Suspensions } from "../suspensions.ts";
-import { dayOf, hourOf } from "./profile.ts";
+import { dayOf, type Reading } from "./profile.ts";
 import type { ProfileStore } from "./profile-store.ts";
 import { actionFor, isNews, observe, type Sighting } from "./rules.ts";
 
@@ -99,10 +99,16 @@ export class Behaviour {
     const { database, user, role } = event;
     if (roleOf(database, role)?.budget.length === 0 && roleOf(database, role)?.behaviour === undefined)
       return;
-    const peers = await profiles.peers(database, role, dayOf(event.time), hourOf(event.time));
+    const peers = await profiles.peers(database, role, dayOf(event.time));
     const tightened = measures.tightened(user) !== undefined;
+    // It may be kept for a while, and shall not hold a statement's text.
+    const { time, client, people, subjects, lookups, decision, sqlstate } = event;
+    const reading: Reading = {
+      ...{ time, client, people, subjects, lookups, decision },
+      ...(sqlstate === undefined ? {} : { sqlstate }),
+    };
     const seen = await profiles.update(database, user, role, (profile) =>
-      observe(profile, event, peers, tightened),
+      observe(profile, reading, peers, tightened),
     );
     for (const sighting of seen) await this.#act(sighting, event);
   }
@@ -111,11 +117,14 @@ export class Behaviour {
     sighting: Sighting,
     at: Pick<Alert, "time" | "user" | "role" | "database" | "client">,
   ): Promise<void> {
-    const { role: roleOf, measures, onAlert, log, newId } = this.#options;
+    const { profiles, role: roleOf, measures, onAlert, log, newId } = this.#options;
     const { time, user, role: roleName, database, client } = at;
     const role = roleOf(database, roleName);
     const action = role === undefined ? "alert" : actionFor(role, sighting);
     if (action === "off") return;
+    // Every proxy through which he reads may see it: one of them tells, and acts.
+    const told = `${sighting.rule}${sighting.again ? " again" : ""} ${dayOf(time)}`;
+    if (!(await profiles.claim(database, user, told))) return;
     const { rule, figure, ordinary, what } = sighting;
     const text = `${figure} ${what}; ordinary would be up to ${ordinary}`;
     const alert: Alert = {

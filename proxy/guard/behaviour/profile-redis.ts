@@ -1,0 +1,168 @@
+import { randomInt } from "node:crypto";
+import type { Result } from "ioredis";
+import { z } from "zod";
+import { connectRedis, parseRedisUrl, type RedisClient } from "../redis-url.ts";
+import { Sealer } from "../sealed.ts";
+import type { Summary } from "./peers.ts";
+import { type KeptProfile, parseProfile, profileText } from "./profile-text.ts";
+import {
+  type KeptSummary,
+  LINEAGE,
+  type ProfileBackend,
+  type ProfileName,
+  type Stored,
+} from "./shared-profiles.ts";
+
+declare module "ioredis" {
+  interface RedisCommander<Context> {
+    sluiceProfileRead(...args: (string | number | Buffer)[]): Result<unknown, Context>;
+    sluiceProfileReadBuffer(...args: (string | number | Buffer)[]): Result<unknown, Context>;
+    sluiceProfileWrite(...args: (string | number | Buffer)[]): Result<unknown, Context>;
+  }
+}
+
+/** Who does not read for so long is forgotten. */
+const KEPT_DAYS = 45;
+const KEPT_MS = KEPT_DAYS * 86_400_000;
+const CLAIM_MS = 2 * 86_400_000;
+const PROFILE = "profile";
+const SUMMARY = "summary of a profile";
+
+/** Gives the profile, but only where it is another version than the one that the proxy has. */
+const READ = `
+local version = redis.call('HGET', KEYS[1], 'version') or '0'
+if version == ARGV[1] then return { version } end
+return { version, redis.call('HGET', KEYS[1], 'profile') }
+`;
+
+/** Writes where nobody else has written since, so that no proxy undoes what another has seen. */
+const WRITE = `
+local version = redis.call('HGET', KEYS[1], 'version') or '0'
+if version ~= ARGV[1] then return '0' end
+if version == '0' then redis.call('HSET', KEYS[1], 'version', ARGV[6]) end
+version = redis.call('HINCRBY', KEYS[1], 'version', 1)
+redis.call('HSET', KEYS[1], 'profile', ARGV[2])
+redis.call('PEXPIRE', KEYS[1], ARGV[5])
+redis.call('HSET', KEYS[2], ARGV[3], ARGV[4])
+redis.call('PEXPIRE', KEYS[2], ARGV[5])
+return redis.call('HGET', KEYS[1], 'version')
+`;
+
+export interface RedisProfilesOptions {
+  readonly url: string;
+  /** That of the counters. */
+  readonly key: Buffer;
+  readonly commandTimeout: number;
+  readonly ca?: string;
+  readonly onProblem: (problem: string) => void;
+}
+
+const summarySchema = z.object({
+  day: z.number(),
+  days: z.number(),
+  newPeople: z.number(),
+  week: z.number(),
+  lookups: z.number(),
+  hours: z.array(z.number()),
+  networks: z.array(z.string()),
+});
+
+/**
+ * Profiles that a fleet shares: one sealed text a user, and for each role a hash of what his peers may know of
+ * him. Whoever reads Redis learns no name, and whoever writes there cannot make a profile up.
+ */
+export class RedisProfiles implements ProfileBackend {
+  readonly #client: RedisClient;
+  readonly #sealer: Sealer;
+
+  constructor({ url, key, commandTimeout, ca, onProblem }: RedisProfilesOptions) {
+    this.#sealer = new Sealer(key);
+    this.#client = connectRedis(parseRedisUrl(url), { commandTimeout, ...(ca === undefined ? {} : { ca }) });
+    this.#client.defineCommand("sluiceProfileRead", { numberOfKeys: 1, lua: READ });
+    this.#client.defineCommand("sluiceProfileWrite", { numberOfKeys: 2, lua: WRITE });
+    this.#client.on("error", (error: Error) => onProblem(error.message));
+  }
+
+  get reachable(): boolean {
+    return this.#client.status === "ready";
+  }
+
+  async read(name: ProfileName, version: number): Promise<Stored | undefined> {
+    const reply = await this.#client.sluiceProfileReadBuffer(this.#profileKey(name), version);
+    const [found, sealed] = Array.isArray(reply) ? (reply as readonly unknown[]) : [];
+    const there = Number(String(found));
+    if (there === version) return undefined;
+    const text = Buffer.isBuffer(sealed) ? this.#sealer.open(sealed, placeOf(name)) : undefined;
+    // Damaged or forged: nothing is known of him, and the next writing puts that right.
+    return { version: there, kept: text === undefined ? undefined : parseProfile(text) };
+  }
+
+  async write(
+    name: ProfileName,
+    version: number,
+    kept: KeptProfile,
+    summary: KeptSummary,
+  ): Promise<number | undefined> {
+    const written = await this.#client.sluiceProfileWrite(
+      this.#profileKey(name),
+      this.#roleKey(name.database, name.role),
+      version,
+      this.#sealer.seal(profileText(kept), placeOf(name)),
+      this.#sealer.nameOf("summary", name.user),
+      this.#sealer.seal(JSON.stringify(summary), SUMMARY),
+      KEPT_MS,
+      randomInt(1, 2 ** 30) * LINEAGE,
+    );
+    return Number(written) || undefined;
+  }
+
+  async summaries(database: string, role: string, today: number): Promise<readonly KeptSummary[]> {
+    const key = this.#roleKey(database, role);
+    const found: KeptSummary[] = [];
+    const gone: string[] = [];
+    for (const [field, sealed] of Object.entries(await this.#client.hgetallBuffer(key))) {
+      const summary = parseSummary(this.#sealer.open(sealed, SUMMARY));
+      if (summary === undefined || summary.day < today - KEPT_DAYS) gone.push(field);
+      else found.push(summary);
+    }
+    if (gone.length > 0) await this.#client.hdel(key, ...gone);
+    return found;
+  }
+
+  /** True for the first proxy that asks. */
+  async claim({ database, user }: ProfileName, what: string): Promise<boolean> {
+    const key = `sluice:{${this.#tagOf(database)}}:told:${this.#sealer.nameOf("told", user, what)}`;
+    return (await this.#client.set(key, 1, "PX", CLAIM_MS, "NX")) === "OK";
+  }
+
+  close(): void {
+    this.#client.disconnect();
+  }
+
+  /** One slot of a Redis Cluster for a database, as for its counters. */
+  #tagOf(database: string): string {
+    return this.#sealer.nameOf("database", database);
+  }
+
+  #profileKey({ database, role, user }: ProfileName): string {
+    return `sluice:{${this.#tagOf(database)}}:profile:${this.#sealer.nameOf(PROFILE, role, user)}`;
+  }
+
+  #roleKey(database: string, role: string): string {
+    return `sluice:{${this.#tagOf(database)}}:peers:${this.#sealer.nameOf("peers", role)}`;
+  }
+}
+
+/** One user's profile must not pass for another's. */
+function placeOf({ database, role, user }: ProfileName): string {
+  return [PROFILE, database, role, user].join("\0");
+}
+
+function parseSummary(text: string | undefined): (Summary & KeptSummary) | undefined {
+  if (text === undefined) return undefined;
+  try {
+    return summarySchema.safeParse(JSON.parse(text)).data;
+  } catch {
+    return undefined;
+  }
+}
