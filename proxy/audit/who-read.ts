@@ -1,4 +1,23 @@
-import { type EventDetails, type Period, type Reading, readerName, scanReadings } from "./scan.ts";
+import { type Period, withReadings } from "./readings.ts";
+
+/** What is shown of an event. */
+export interface EventDetails {
+  /** "rows": a piece of a result that was still under way; its statement has the sums. */
+  readonly kind: string;
+  readonly time: number;
+  readonly user: string;
+  readonly role: string;
+  readonly session: string;
+  readonly address: string;
+  readonly application: string;
+  readonly database: string;
+  readonly statement: string;
+  readonly decision: string;
+  readonly rows: number;
+  readonly people: number;
+  readonly writer: string;
+  readonly sequence: number;
+}
 
 /**
  * How likely each user is the source of a leak.
@@ -50,39 +69,23 @@ export async function whoRead(
   period: Period,
   leaked: ReadonlyMap<string, number>,
 ): Promise<WhoRead> {
-  const readers = new Map<string, Reader>();
-  const everybody = new Map<string, number>();
-  let readings = 0;
-  const { unreadable } = await scanReadings(folder, period, (reading) => {
-    readings += 1;
-    let reader = readers.get(reading.reader);
-    if (reader === undefined) {
-      reader = new Reader(reading.reader);
-      readers.set(reading.reader, reader);
-    }
-    reader.add(reading, leaked, everybody);
+  return withReadings({ folder, period, asked: leaked, events: "all" }, async (readings) => {
+    const [totals] = await readings.rows<{ users: number; people: number; readings: number }>(TOTALS);
+    const { users = 0, people = 0, readings: count = 0 } = totals ?? {};
+    const found = await readings.rows<Reader>(READERS);
+    const [read] = await readings.rows<{ people: number }>(FOUND);
+    const size = new Set(leaked.values()).size;
+    return {
+      suspects: rank(found, { leaked: size, people, users }),
+      users,
+      people,
+      leaked: size,
+      unread: size - (read?.people ?? 0),
+      readings: count,
+      unnamed: await readings.rows(UNNAMED),
+      unreadable: readings.unreadable,
+    };
   });
-  const size = new Set(leaked.values()).size;
-  const found = [...readers.values()].filter((reader) => reader.leaked.size > 0);
-  const suspects = rank(found, { leaked: size, people: everybody.size, users: readers.size });
-  const read = new Set(found.flatMap((reader) => [...reader.leaked]));
-  return {
-    suspects,
-    users: readers.size,
-    people: everybody.size,
-    leaked: size,
-    unread: size - read.size,
-    readings,
-    unnamed: unnamedOf([...readers.values()]),
-    unreadable,
-  };
-}
-
-function unnamedOf(readers: readonly Reader[]): WhoRead["unnamed"] {
-  return readers
-    .filter(({ unnamed }) => unnamed > 0)
-    .map(({ name, unnamed }) => ({ user: readerName(name), people: unnamed }))
-    .toSorted((a, b) => b.people - a.people || (a.user < b.user ? -1 : 1));
 }
 
 /** Every statement in which somebody read one of these people, in the order of time. */
@@ -92,71 +95,63 @@ export async function readingsOf(
   people: ReadonlySet<string>,
   user: string | undefined,
 ): Promise<readonly EventDetails[]> {
-  const events: EventDetails[] = [];
-  await scanReadings(folder, period, (reading) => {
-    if (!reading.subjects.some((subject) => people.has(subject))) return;
-    if (user === undefined || readerName(reading.reader) === user) events.push(reading.details());
-  });
-  return events.toSorted((a, b) => a.time - b.time);
+  const asked = new Map([...people].map((subject, i) => [subject, i]));
+  return withReadings({ folder, period, asked, events: "of asked people" }, ({ rows }) =>
+    rows(EVENTS, [user ?? null]),
+  );
 }
+
+/** What one user read. */
+interface Reader {
+  readonly user: string;
+  readonly leaked: number;
+  readonly people: number;
+  readonly first: number;
+  readonly last: number;
+  readonly addresses: readonly string[];
+  readonly applications: readonly string[];
+}
+
+const TOTALS = `
+  SELECT count(DISTINCT "user")::DOUBLE AS users, count(*)::DOUBLE AS readings,
+    (SELECT count(*)::DOUBLE FROM (SELECT DISTINCT unnest(subjects) FROM readings)) AS people
+  FROM readings WHERE len(subjects) > 0`;
+
+const READERS = `
+  WITH reads AS (SELECT "user", time, address, application, unnest(subjects) AS subject FROM readings),
+  amounts AS (
+    SELECT "user", count(*)::DOUBLE AS people FROM (SELECT DISTINCT "user", subject FROM reads) GROUP BY "user"
+  )
+  SELECT "user", count(DISTINCT number)::DOUBLE AS leaked, any_value(amounts.people) AS people,
+    min(time) AS first, max(time) AS last, list_sort(list(DISTINCT address)) AS addresses,
+    list_sort(list(DISTINCT application)) AS applications
+  FROM reads JOIN asked USING (subject) JOIN amounts USING ("user") GROUP BY "user"`;
+
+const FOUND = `
+  SELECT count(DISTINCT number)::DOUBLE AS people
+  FROM (SELECT DISTINCT unnest(subjects) AS subject FROM readings) JOIN asked USING (subject)`;
 
 /** Shorter lists are whole: events name up to 5,000 people (event.ts). */
 const MAYBE_CUT = 100;
 
-/** What one user read. */
-class Reader {
-  readonly name: string;
-  /** Numbers of people, which take less room than their hashes. */
-  readonly people = new Set<number>();
-  /** Numbers of the leaked people. */
-  readonly leaked = new Set<number>();
-  readonly addresses = new Set<string>();
-  readonly applications = new Set<string>();
-  unnamed = 0;
-  /** By session: whom the pieces of a result named that is not at its end yet. */
-  readonly #pieces = new Map<string, number>();
-  first = Number.POSITIVE_INFINITY;
-  last = Number.NEGATIVE_INFINITY;
+/** A large result's own event names its first people only; its pieces before name all who can be named. */
+const UNNAMED = `
+  WITH large AS (
+    SELECT *, count(*) FILTER (kind = 'statement') OVER (
+      PARTITION BY writer, session, "user" ORDER BY sequence ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+    ) AS result
+    FROM readings WHERE session IN (SELECT session FROM readings WHERE people >= ${MAYBE_CUT})
+  ), results AS (
+    SELECT "user", max(people) FILTER (kind = 'statement') AS people,
+      len(list_distinct(flatten(list(subjects)))) AS named
+    FROM large GROUP BY writer, session, "user", result
+  )
+  SELECT "user", sum(people - named)::DOUBLE AS people FROM results
+  WHERE named >= ${MAYBE_CUT} AND people > named GROUP BY "user" ORDER BY people DESC, "user"`;
 
-  constructor(name: string) {
-    this.name = name;
-  }
-
-  add(reading: Reading, leaked: ReadonlyMap<string, number>, everybody: Map<string, number>): void {
-    let isTelling = false;
-    for (const subject of reading.subjects) {
-      let number = everybody.get(subject);
-      if (number === undefined) {
-        number = everybody.size;
-        everybody.set(subject, number);
-      }
-      this.people.add(number);
-      const which = leaked.get(subject);
-      if (which === undefined) continue;
-      this.leaked.add(which);
-      isTelling = true;
-    }
-    const named = reading.subjects.length;
-    if (named >= MAYBE_CUT) this.#countUnnamed(reading.details(), named);
-    if (!isTelling) return;
-    this.first = Math.min(this.first, reading.time);
-    this.last = Math.max(this.last, reading.time);
-    const { address, application } = reading.details();
-    this.addresses.add(address);
-    this.applications.add(application);
-  }
-
-  /** A large result's own event names its first people only; its pieces name all who can be named. */
-  #countUnnamed({ kind, session, people }: EventDetails, named: number): void {
-    const before = this.#pieces.get(session) ?? 0;
-    if (kind === "rows") {
-      this.#pieces.set(session, before + named);
-      return;
-    }
-    this.#pieces.delete(session);
-    this.unnamed += Math.max(0, people - Math.max(named, before));
-  }
-}
+const EVENTS = `
+  SELECT * EXCLUDE (subjects, file) FROM readings
+  WHERE $1::VARCHAR IS NULL OR "user" = $1 ORDER BY time, writer, sequence`;
 
 interface Totals {
   readonly leaked: number;
@@ -165,9 +160,7 @@ interface Totals {
 }
 
 function rank(readers: readonly Reader[], totals: Totals): readonly Suspect[] {
-  const scores = readers.map((reader) =>
-    score(reader.leaked.size, totals.leaked, reader.people.size / totals.people),
-  );
+  const scores = readers.map((reader) => score(reader.leaked, totals.leaked, reader.people / totals.people));
   const highest = Math.max(0, ...scores);
   const weights = scores.map((one) => Math.exp(one - highest));
   // Who read none of the leaked has the score 0 and still his weight.
@@ -188,16 +181,10 @@ export function score(read: number, leaked: number, share: number): number {
 
 function suspect(reader: Reader, points: number, likelihood: number, totals: Totals): Suspect {
   return {
-    user: readerName(reader.name),
-    leaked: reader.leaked.size,
-    people: reader.people.size,
-    expected: (totals.leaked * reader.people.size) / totals.people,
+    ...reader,
+    expected: (totals.leaked * reader.people) / totals.people,
     score: points,
     chance: Math.min(1, totals.users * Math.exp(-points)),
     likelihood,
-    first: reader.first,
-    last: reader.last,
-    addresses: [...reader.addresses].toSorted(),
-    applications: [...reader.applications].toSorted(),
   };
 }

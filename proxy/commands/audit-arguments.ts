@@ -1,6 +1,6 @@
 import { stat } from "node:fs/promises";
 import { type AuditKeys, auditKeys } from "../audit/keys.ts";
-import type { Period } from "../audit/scan.ts";
+import type { Period } from "../audit/readings.ts";
 import { deriveKeys, loadSecret } from "../keys.ts";
 
 /** A command's arguments turned out wrong, or what they name is not there. */

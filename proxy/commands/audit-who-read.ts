@@ -1,9 +1,9 @@
 import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import type { AuditKeys } from "../audit/keys.ts";
-import type { EventDetails, Period } from "../audit/scan.ts";
+import type { Period } from "../audit/readings.ts";
 import { hashesOf, readSubjects } from "../audit/subject-list.ts";
-import { readingsOf, type Suspect, type WhoRead, whoRead } from "../audit/who-read.ts";
+import { type EventDetails, readingsOf, type Suspect, type WhoRead, whoRead } from "../audit/who-read.ts";
 import {
   complain,
   isFolder,

@@ -1,3 +1,6 @@
+import { readdir, readFile, truncate, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { gunzipSync, gzipSync } from "node:zlib";
 import { beforeEach, describe, expect, test } from "vitest";
 import { auditKeys } from "../../proxy/audit/keys.ts";
 import { hashesOf, readSubjects } from "../../proxy/audit/subject-list.ts";
@@ -143,6 +146,23 @@ describe("given leaked people", () => {
     expect(people).toBe(6_000);
     // The second one came in one piece, and had more than its event names.
     expect(unnamed).toEqual([{ user: "anna", people: 500 }]);
+  });
+
+  test("a line torn in the middle of a letter and a damaged segment hide nothing that can be read", async () => {
+    const { log } = await openLog(folder, { segmentBytes: 20_000 });
+    for (const person of range(0, 120)) {
+      log.write(reading({ subjects: [log.hashSubject(NAMESPACE, String(person))], people: 1 }));
+    }
+    await log.close();
+    const [first, second] = (await readdir(folder)).filter((name) => name.endsWith(".gz")).toSorted();
+    if (first === undefined || second === undefined) throw new Error("too few segments");
+    const lines = gunzipSync(await readFile(join(folder, first)));
+    const torn = Buffer.concat([lines, Buffer.from('{"time":1,"actor":{"user":{"name":"\xc3', "latin1")]);
+    await writeFile(join(folder, first), gzipSync(torn));
+    await truncate(join(folder, second), 700);
+    const answer = await whoRead(folder, EVER, hashes([0]));
+    expect(answer).toMatchObject({ suspects: [{ user: "anna", leaked: 1 }], unreadable: [second] });
+    expect(answer.readings).toBeGreaterThan(60);
   });
 
   test("with another key nobody is found: the log alone says nothing of whom it names", async () => {
