@@ -75,6 +75,11 @@ export const COMMANDS: readonly Command[] = [
     load: async () => (await import("./commands/resume.ts")).resume,
   },
   {
+    name: "grant",
+    what: "add to a user's budgets for some hours",
+    load: async () => (await import("./commands/grant.ts")).grant,
+  },
+  {
     name: "sessions",
     what: "list who is connected, and how many people each has read",
     load: async () => (await import("./commands/sessions.ts")).sessions,

@@ -60,7 +60,7 @@ export interface PolicyEvent {
 
 /** Something was ordered against a user, or for him. Each process says it when it learns of it. */
 export interface MeasureEvent {
-  readonly kind: "suspension" | "resumption" | "tightening" | "relaxation" | "grant";
+  readonly kind: "suspension" | "resumption" | "tightening" | "relaxation" | "grant" | "revocation";
   readonly time: number;
   readonly user: string;
   /** Who ordered it: an operator's name, or a rule's. */

@@ -63,6 +63,7 @@ function fieldsOf(event: Exclude<AuditEvent, StatementEvent | RowsEvent>): Field
     case "tightening":
     case "relaxation":
     case "grant":
+    case "revocation":
       return measureFields(event);
     case "alert":
       return alertFields(event);

@@ -10,7 +10,7 @@ import { type CanarySighting, canaryText } from "../guard/canaries.ts";
 import type { Measure } from "../guard/measures.ts";
 import type { CounterStore } from "../guard/meter.ts";
 import { withGrace } from "../guard/store-grace.ts";
-import { withReadings, withTightening } from "../guard/store-layers.ts";
+import { withGrants, withReadings, withTightening } from "../guard/store-layers.ts";
 import { openSuspensions, type Suspensions } from "../guard/suspensions.ts";
 import type { Log } from "../log.ts";
 import type { PolicySet } from "../policy/load.ts";
@@ -67,7 +67,8 @@ export async function openGuard(parts: GuardParts): Promise<Guard> {
   });
   const watch = new SequenceWatch((account, ids) => behaviour.walked(account, ids, Date.now()));
   const lenient = redis === undefined ? counters : withGrace(counters, { log });
-  const tightened = withTightening(lenient, (user) => suspensions.tightened(user) !== undefined);
+  const granted = withGrants(lenient, (user) => suspensions.granted(user)?.more);
+  const tightened = withTightening(granted, (user) => suspensions.tightened(user) !== undefined);
   const store = withReadings(tightened, (account, batch, rows) => watch.released(account, batch, rows));
   return {
     store,
@@ -119,6 +120,7 @@ function webhookOf({ alertWebhook: url, alertKey: key }: Settings, log: Log): We
 function measureEvent({ kind, inForce, user, by, why, at, until }: Measure): MeasureEvent {
   const kinds = {
     suspended: inForce ? "suspension" : "resumption",
+    granted: inForce ? "grant" : "revocation",
     tightened: inForce ? "tightening" : "relaxation",
   } as const;
   const end = until === undefined ? {} : { until };

@@ -3,16 +3,18 @@ import { z } from "zod";
 /** What is in force against a user, or was. */
 export interface Measure {
   readonly user: string;
-  /** Cut off everywhere, or with smaller budgets. */
-  readonly kind: "suspended" | "tightened";
+  /** Cut off everywhere, or with smaller budgets, or with larger ones. */
+  readonly kind: "suspended" | "tightened" | "granted";
   readonly inForce: boolean;
   readonly why: string;
   /** Who ordered it: an operator's name, or a rule's. */
   readonly by: string;
   /** Unix time in milliseconds. */
   readonly at: number;
-  /** Of "tightened": when it ends by itself. */
+  /** Of "tightened" and "granted": when it ends by itself. */
   readonly until?: number;
+  /** Of "granted": how many people more, and in windows of how many seconds. */
+  readonly more?: Addition;
   /**
    * Of two measures of one kind against one user the higher order holds. It counts up, so that no wrong clock
    * can undo anything; of two that were given at once it is higher for the one in force.
@@ -20,14 +22,20 @@ export interface Measure {
   readonly order: number;
 }
 
+export interface Addition {
+  readonly people: number;
+  readonly seconds: number;
+}
+
 const schema = z.object({
   user: z.string(),
-  kind: z.enum(["suspended", "tightened"]),
+  kind: z.enum(["suspended", "tightened", "granted"]),
   inForce: z.boolean(),
   why: z.string(),
   by: z.string(),
   at: z.number(),
   until: z.number().optional(),
+  more: z.object({ people: z.number().int().min(1), seconds: z.number().min(1) }).optional(),
   order: z.number().int().min(2),
 });
 
@@ -41,8 +49,8 @@ export function parseMeasure(text: string): Measure | undefined {
   }
   const { data } = schema.safeParse(value);
   if (data === undefined) return undefined;
-  const { until, ...rest } = data;
-  return until === undefined ? rest : { ...rest, until };
+  const { until, more, ...rest } = data;
+  return { ...rest, ...(until !== undefined && { until }), ...(more !== undefined && { more }) };
 }
 
 /** The order of what comes after `last`. */

@@ -1,4 +1,5 @@
 import type { BudgetWindow } from "../policy/policy.ts";
+import type { Addition } from "./measures.ts";
 
 const made = new WeakMap<readonly BudgetWindow[], Map<string, readonly BudgetWindow[]>>();
 
@@ -12,6 +13,18 @@ export function shareOfOwn(windows: readonly BudgetWindow[], share: number): rea
   const own = (window: BudgetWindow) => (window.scope ?? "user") === "user";
   return remember(windows, `own ${share}`, (window) =>
     own(window) ? { ...window, limit: Math.floor(window.limit * share) } : window,
+  );
+}
+
+/** As `shareOfOwn`: the user's own windows of this length let more people through. */
+export function withMore(
+  windows: readonly BudgetWindow[],
+  { people, seconds }: Addition,
+): readonly BudgetWindow[] {
+  const isMeant = (window: BudgetWindow) =>
+    (window.scope ?? "user") === "user" && window.what === "people" && window.seconds === seconds;
+  return remember(windows, `${seconds} +${people}`, (window) =>
+    isMeant(window) ? { ...window, limit: window.limit + people } : window,
   );
 }
 

@@ -1,5 +1,6 @@
+import type { Addition } from "./measures.ts";
 import type { Account, Batch, CounterStore, Grant } from "./meter.ts";
-import { shareOfOwn } from "./shares.ts";
+import { shareOfOwn, withMore } from "./shares.ts";
 
 /** What a tightened user keeps of his own budgets: enough for an ordinary day, too little for a thief. */
 export const TIGHTENED_SHARE = 0.5;
@@ -9,6 +10,18 @@ export function withTightening(inner: CounterStore, isTightened: (user: string) 
   return layer(inner, (account, batch) => {
     if (!isTightened(account.user)) return inner.charge(account, batch);
     return inner.charge({ ...account, windows: shareOfOwn(account.windows, TIGHTENED_SHARE) }, batch);
+  });
+}
+
+/** Adds to users' budgets what an operator has granted. */
+export function withGrants(
+  inner: CounterStore,
+  grantOf: (user: string) => Addition | undefined,
+): CounterStore {
+  return layer(inner, (account, batch) => {
+    const more = grantOf(account.user);
+    if (more === undefined) return inner.charge(account, batch);
+    return inner.charge({ ...account, windows: withMore(account.windows, more) }, batch);
   });
 }
 

@@ -3,7 +3,7 @@ import type { Log } from "../log.ts";
 import { type Refusal, refuseSession } from "../wire/refusal.ts";
 import { MeasureFile } from "./measure-file.ts";
 import { MeasureRedis } from "./measure-redis.ts";
-import { type Measure, Measures, nextOrder } from "./measures.ts";
+import { type Addition, type Measure, Measures, nextOrder } from "./measures.ts";
 
 /** A user who is cut off. */
 export interface Suspension {
@@ -98,6 +98,20 @@ export class Suspensions {
     return measure?.inForce && (measure.until ?? 0) > this.#now() ? measure : undefined;
   }
 
+  /** The addition to his budgets in force, if any. */
+  granted(user: string): Measure | undefined {
+    const measure = this.#known.get("granted", user);
+    return measure !== undefined && this.#isGrant(measure) ? measure : undefined;
+  }
+
+  grants(): readonly Measure[] {
+    return this.#known.all().filter((measure) => this.#isGrant(measure));
+  }
+
+  #isGrant({ kind, inForce, until = 0 }: Measure): boolean {
+    return kind === "granted" && inForce && until > this.#now();
+  }
+
   list(): readonly Suspension[] {
     return this.#known.all().filter(isSuspension).map(suspensionOf);
   }
@@ -124,6 +138,15 @@ export class Suspensions {
 
   relax(user: string, by: string): Promise<Reached> {
     return this.#order({ user, kind: "tightened", inForce: false, why: "", by, at: this.#now() });
+  }
+
+  /** More people until a time, in place of what was granted before. */
+  grant(user: string, more: Addition, why: string, by: string, until: number): Promise<Reached> {
+    return this.#order({ user, kind: "granted", inForce: true, why, by, at: this.#now(), until, more });
+  }
+
+  revoke(user: string, why: string, by: string): Promise<Reached> {
+    return this.#order({ user, kind: "granted", inForce: false, why, by, at: this.#now() });
   }
 
   /** Reads file and Redis, and gives each what it lacks. Never rejects. One at a time. */
