@@ -13,14 +13,21 @@ export interface RedisAddress {
   readonly db: number;
   /** The name under which the sentinels know the primary. */
   readonly primary?: string;
+  /** What the sentinels themselves ask for: seldom what the servers behind them do. */
+  readonly sentinel: Login;
+}
+
+interface Login {
+  readonly username?: string;
+  readonly password?: string;
 }
 
 const SHAPE =
-  /^redis(?<tls>s?)(?:\+(?<kind>cluster|sentinel))?:\/\/(?:(?<login>[^@/]*)@)?(?<hosts>[^@/?#]+)(?<path>\/[^?#]*)?$/;
+  /^redis(?<tls>s?)(?:\+(?<kind>cluster|sentinel))?:\/\/(?:(?<login>[^@/]*)@)?(?<hosts>[^@/?#]+)(?<path>\/[^?#]*)?(?:\?(?<query>[^#]*))?$/;
 
 /**
  * Reads `redis[s]://[user:password@]host[:port][/db]`, `redis[s]+cluster://host,host…` and
- * `redis[s]+sentinel://host,host…/primary[/db]`. The error never repeats the URL: it may hold a password.
+ * `redis[s]+sentinel://host,host…/primary[/db][?sentinel=user:password]`. The error never repeats the URL: it may hold a password.
  */
 export function parseRedisUrl(url: string): RedisAddress {
   const groups = SHAPE.exec(url)?.groups;
@@ -39,6 +46,8 @@ export function parseRedisUrl(url: string): RedisAddress {
   if (!oneHost || path.length > 0 || !/^\d{1,5}$/.test(db)) throw new Error(EXPECTED);
   if (kind === "sentinel" && primary === undefined) throw new Error(EXPECTED);
   if (kind === "cluster" && db !== "0") throw new Error("a Redis Cluster has only database 0");
+  const query = /^sentinel=(?<login>[^&=]+)$/.exec(groups.query ?? "")?.groups;
+  if (groups.query !== undefined && (kind !== "sentinel" || query === undefined)) throw new Error(EXPECTED);
   return {
     kind,
     tls: groups.tls === "s",
@@ -46,12 +55,13 @@ export function parseRedisUrl(url: string): RedisAddress {
     ...login(groups.login),
     db: Number(db),
     ...(primary === undefined ? {} : { primary }),
+    sentinel: login(query?.login),
   };
 }
 
 const EXPECTED =
   "not a Redis address: expected redis://[user:password@]host[:port][/db], rediss://…, " +
-  "redis+cluster://host,host or redis+sentinel://host,host/primary[/db]";
+  "redis+cluster://host,host or redis+sentinel://host,host/primary[/db][?sentinel=user:password]";
 
 function parseHost(text: string, port: number): { host: string; port: number } {
   const match = /^(?:\[(?<six>[0-9a-fA-F:.]+)\]|(?<name>[^:[\]]+))(?::(?<port>\d{1,5}))?$/.exec(text);
@@ -60,7 +70,7 @@ function parseHost(text: string, port: number): { host: string; port: number } {
   return { host, port: Number(match?.groups?.port ?? port) };
 }
 
-function login(text: string | undefined): { username?: string; password?: string } {
+function login(text: string | undefined): Login {
   if (text === undefined) return {};
   const colon = text.indexOf(":");
   const username = decode(colon < 0 ? text : text.slice(0, colon));
@@ -118,6 +128,8 @@ export function connectRedis(address: RedisAddress, options: ConnectOptions): Re
         ...common,
         sentinels: [...hosts],
         name: address.primary ?? "",
+        ...(address.sentinel.username === undefined ? {} : { sentinelUsername: address.sentinel.username }),
+        ...(address.sentinel.password === undefined ? {} : { sentinelPassword: address.sentinel.password }),
         db,
         enableOfflineQueue: false,
         enableTLSForSentinelMode: address.tls,

@@ -37,6 +37,10 @@ test.each([
       ],
     },
   ],
+  [
+    "redis+sentinel://:pw@a/main?sentinel=watch:s%3Acret",
+    { password: "pw", sentinel: { username: "watch", password: "s:cret" } },
+  ],
 ])("%s is understood", (url, address) => {
   expect(parseRedisUrl(url)).toMatchObject(address);
 });
@@ -50,6 +54,8 @@ test.each([
   "redis://:hid%zzden@cache",
   "redis+sentinel://:hidden@a,b",
   "redis+cluster://:hidden@a/1",
+  "redis+sentinel://:hidden@a/main?password=hidden",
+  "redis+cluster://a?sentinel=:hidden",
 ])("%s is refused without repeating it", (url) => {
   expect(() => parseRedisUrl(url)).toThrow(/Redis/);
   expect(() => parseRedisUrl(url)).not.toThrow(/hidden|hid%/);

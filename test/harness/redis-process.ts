@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { freePort } from "../../proxy/demo/postgres.ts";
@@ -31,7 +31,23 @@ export async function launchRedis({ port, args = [] }: RedisOptions): Promise<Re
     ...["--port", String(listen), "--bind", "127.0.0.1", "--dir", folder, "--databases", "1024"],
     ...["--save", "", "--appendonly", "no", "--daemonize", "no", ...args],
   ]);
-  await ready(server);
+  await ready(server, "Ready to accept connections");
+  return running(server, folder, listen, program);
+}
+
+/** Starts a Sentinel (Redis docs, "High availability with Redis Sentinel"), which writes into its own configuration. */
+export async function launchSentinel(lines: readonly string[]): Promise<RedisServer> {
+  const program = await findRedis();
+  const listen = await freePort();
+  const folder = await mkdtemp(join(tmpdir(), "sluice-sentinel-"));
+  const file = join(folder, "sentinel.conf");
+  await writeFile(file, [`port ${listen}`, "bind 127.0.0.1", `dir ${folder}`, ...lines, ""].join("\n"));
+  const server = spawnTied(program, [file, "--sentinel"]);
+  await ready(server, "+monitor");
+  return running(server, folder, listen, program);
+}
+
+function running(server: ChildProcess, folder: string, listen: number, program: Program): RedisServer {
   const end = async (signal: NodeJS.Signals) => {
     if (server.exitCode === null && server.signalCode === null) {
       await new Promise<void>((done) => {
@@ -67,12 +83,12 @@ function spawnTied({ path, environment }: Program, args: readonly string[]): Chi
     : spawn(path, args, options);
 }
 
-async function ready(server: ChildProcess): Promise<void> {
+async function ready(server: ChildProcess, sign: string): Promise<void> {
   await new Promise<void>((done, fail) => {
     let log = "";
     server.stdout?.setEncoding("utf8").on("data", (text: string) => {
       log = (log + text).slice(-4000);
-      if (log.includes("Ready to accept connections")) done();
+      if (log.includes(sign)) done();
     });
     server.once("error", fail);
     server.once("exit", (code, signal) => fail(new Error(`redis-server ended (${signal ?? code}):\n${log}`)));

@@ -1,11 +1,12 @@
 import { Redis } from "ioredis";
 import { inject } from "vitest";
-import { launchRedis } from "./redis-process.ts";
+import { launchRedis, launchSentinel } from "./redis-process.ts";
 
 export type { RedisOptions, RedisServer } from "./redis-process.ts";
 
 /** A Redis of the test's own, to be stopped or killed by it. */
 export const startRedis = launchRedis;
+export const startSentinel = launchSentinel;
 
 /** The URL of an empty logical database of the run's Redis that nobody else uses. */
 export async function redisUrl(): Promise<string> {
