@@ -50,10 +50,23 @@ export interface MetricsOptions {
   readonly databases: readonly string[];
 }
 
+/** Gauges that prom-client names like counters; their parts by kind (`nodejs_active_handles` …) stay. */
+const NAMED_AGAINST_THE_RULES = [
+  "nodejs_active_handles_total",
+  "nodejs_active_requests_total",
+  "nodejs_active_resources_total",
+];
+
+/** prom-client's numbers of this process and its event loop, but for those. */
+export function collectProcessMetrics(registry: Registry): void {
+  collectDefaultMetrics({ register: registry });
+  for (const name of NAMED_AGAINST_THE_RULES) registry.removeSingleMetric(name);
+}
+
 /** Numbers under the names of docs/metrics.md, beside prom-client's own of the process and its event loop. */
 export function createMetrics(options: MetricsOptions): Metrics {
   const registry = new Registry();
-  collectDefaultMetrics({ register: registry });
+  collectProcessMetrics(registry);
   gauge(registry, "sluice_build_info", "Always 1; the labels say what runs.", ["version"])
     .labels(options.version)
     .set(1);

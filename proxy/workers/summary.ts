@@ -1,5 +1,5 @@
-import { AggregatorRegistry, Counter, collectDefaultMetrics, Gauge, Registry } from "prom-client";
-import type { Numbers } from "../metrics.ts";
+import { AggregatorRegistry, Counter, Gauge, Registry } from "prom-client";
+import { collectProcessMetrics, type Numbers } from "../metrics.ts";
 
 /** The numbers of the first process: its own memory and time, and how its workers fare. */
 export interface OwnNumbers {
@@ -10,7 +10,7 @@ export interface OwnNumbers {
 
 export function ownNumbers(): OwnNumbers {
   const registry = new Registry();
-  collectDefaultMetrics({ register: registry });
+  collectProcessMetrics(registry);
   const serving = new Gauge({
     name: "sluice_workers",
     help: "Worker processes that take clients.",

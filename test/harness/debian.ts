@@ -34,6 +34,8 @@ const PACKAGES = {
   pgpool: ["pgpool2"],
   // Statements that nobody thinks of.
   sqlsmith: ["sqlsmith"],
+  // Checks rules and expositions as Prometheus reads them.
+  promtool: ["prometheus"],
 } as const;
 
 export type ProgramName = keyof typeof PACKAGES;
