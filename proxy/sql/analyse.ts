@@ -1,5 +1,6 @@
 import { type Refusal, refuse } from "../wire/refusal.ts";
 import { Analysis, type Level, Refused, type Visit } from "./analysis.ts";
+import { functionCall } from "./calls.ts";
 import type { Constants } from "./constants.ts";
 import * as expressions from "./expressions.ts";
 import { UnknownSyntax } from "./grammar.ts";
@@ -20,7 +21,7 @@ const VISITORS: Readonly<Record<string, Visit>> = {
   CollateClause: expressions.collate,
   ColumnRef: expressions.columnRef,
   DeleteStmt: remove,
-  FuncCall: expressions.functionCall,
+  FuncCall: functionCall,
   IndexElem: expressions.indexElement,
   InsertStmt: insert,
   JsonArrayAgg: gathering("JSON_ARRAYAGG"),

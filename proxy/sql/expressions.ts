@@ -1,16 +1,13 @@
 import type {
-  A_Const,
   A_Expr,
   CollateClause,
   ColumnRef,
-  FuncCall,
   IndexElem,
   Node,
   SortBy,
   SubLink,
   TypeName,
 } from "libpg-query";
-import { type CatalogFunction, isPlainExtensionFunction, returnsNothing } from "../catalog/catalog.ts";
 import {
   type Analysis,
   candidates,
@@ -20,11 +17,8 @@ import {
   type RelationUse,
 } from "./analysis.ts";
 import { stringOf } from "./from.ts";
-import { builtinUse, isHarmlessFunction, isStandardFunction } from "./functions.ts";
-import { gather } from "./gathering.ts";
+import { isHarmlessFunction } from "./functions.ts";
 import { forEachChild, nodeOf, visitNode } from "./grammar.ts";
-import { mayChangeSetting } from "./session-settings.ts";
-import { quoteIdentifier } from "./source.ts";
 
 /** A column, a whole row or a star: what it may mean decides whether a write may use it. */
 export function columnRef(analysis: Analysis, body: ColumnRef, level: Level): void {
@@ -247,140 +241,8 @@ export function indexElement(analysis: Analysis, body: IndexElem, level: Level):
   analysis.nodes(body.expr, level);
 }
 
-export function functionCall(analysis: Analysis, body: FuncCall, level: Level): void {
-  const names = (body.funcname ?? []).map(stringOf);
-  const name = names.at(-1) ?? "";
-  const schema = names.length > 1 ? names.at(-2) : undefined;
-  if (names.length > 2)
-    analysis.refuse("42501", `cross-database references are not implemented: ${names.join(".")}`);
-  const all = analysis.scope.catalog.functionsByName.get(name) ?? [];
-  const builtins = all.filter((fn) => fn.schema === "pg_catalog");
-  const outside = all.filter((fn) => fn.schema !== "pg_catalog");
-  if (isCast(analysis, body, name, schema)) {
-    if (schema === undefined) spliceSchema(analysis, body, "pg_catalog");
-  } else if (schema === "pg_catalog" || (schema === undefined && builtins.length > 0)) {
-    builtin(analysis, body, name, builtins, level);
-    // Another function of that name might be the better match for these arguments: name Postgres's own.
-    if (schema === undefined && !outside.every(isPlainExtensionFunction)) {
-      refuseNamesake(analysis, body, builtins, outside);
-      spliceSchema(analysis, body, "pg_catalog");
-    }
-  } else {
-    ownFunction(
-      analysis,
-      body,
-      names,
-      schema === undefined ? outside : outside.filter((fn) => fn.schema === schema),
-      level,
-    );
-  }
-  analysis.children("FuncCall", { ...body, funcname: undefined }, level);
-}
-
-/**
- * A function on the search_path that takes as many arguments may be the one that Postgres would choose, and then
- * its own by that name is another (Postgres docs, "Function Type Resolution").
- */
-function refuseNamesake(
-  analysis: Analysis,
-  body: FuncCall,
-  builtins: readonly CatalogFunction[],
-  outside: readonly CatalogFunction[],
-): void {
-  const { searchPath } = analysis.scope;
-  const count = body.args?.length ?? 0;
-  const namesake = outside.find(
-    (fn) =>
-      searchPath.includes(fn.schema) &&
-      takes(fn, count) &&
-      // Of two with the same arguments the first on the path is taken, which is Postgres's own.
-      !builtins.some(
-        ({ argumentTypes }) =>
-          argumentTypes.join() === fn.argumentTypes.join() && !searchPath.includes("pg_catalog"),
-      ),
-  );
-  if (namesake === undefined) return;
-  analysis.refuse(
-    "42501",
-    `${namesake.name} may mean pg_catalog.${namesake.name} or ${namesake.schema}.${namesake.name}`,
-    { hint: "Write the schema before the name." },
-  );
-}
-
-function takes({ argumentTypes, defaults = 0, variadic }: CatalogFunction, count: number): boolean {
-  const least = argumentTypes.length - defaults - (variadic === true ? 1 : 0);
-  return count >= least && (variadic === true || count <= argumentTypes.length);
-}
-
-/** `regrole('anna')` is a cast where no function is called so (Postgres docs, "Function Type Resolution"). */
-function isCast({ scope }: Analysis, body: FuncCall, name: string, schema: string | undefined): boolean {
-  const { functionsByName, typesByName } = scope.catalog;
-  return (
-    (schema === undefined || schema === "pg_catalog") &&
-    !functionsByName.has(name) &&
-    body.args?.length === 1 &&
-    typesByName.get(name)?.some((type) => type.schema === "pg_catalog") === true
-  );
-}
-
-function builtin(
-  analysis: Analysis,
-  body: FuncCall,
-  name: string,
-  functions: readonly CatalogFunction[],
-  level: Level,
-): void {
-  if (functions.length === 0) analysis.refuse("42883", `function pg_catalog.${name} does not exist`);
-  if (name === "current_setting" || name === "set_config") {
-    if (name !== "current_setting" || rowOfSettings(body, level) === undefined)
-      setting(analysis, body, name, level);
-    return;
-  }
-  if (name === "setval") {
-    setsSequence(analysis, body);
-    return;
-  }
-  if (endsOwnSession(body, name)) return;
-  for (const fn of functions) {
-    const use = builtinUse(fn);
-    if (use === undefined) {
-      analysis.refuse("42501", `role "${analysis.scope.role.name}" may not call ${name}`, {
-        hint: "It can read data or reach other sessions in a way that masks do not cover; only a role that sees, reads and writes all may call it.",
-      });
-    }
-    if (
-      use === "writer" &&
-      analysis.scope.role.writes !== "all" &&
-      analysis.scope.role.writes.tables.size + analysis.scope.role.writes.schemas.size === 0
-    ) {
-      analysis.deny(
-        `role "${analysis.scope.role.name}" writes nothing and may not call ${name}`,
-        "writes",
-        `Add a relation under "writes:" of ${analysis.rolePlace}.`,
-      );
-    }
-  }
-  if (functions.some((fn) => builtinUse(fn) === "gathering")) gather(analysis, `${name}()`, body, level);
-  if (functions.some((fn) => builtinUse(fn) === "picking")) analysis.picks++;
-  // Locks are read in pg_locks, where nobody counts what their keys are made of.
-  if (/^pg_(try_)?advisory_/.test(name) && !(body.args ?? []).every(isGiven))
-    analysis.gathers ??= `${name}()`;
-  if (picksMany(body, name, level)) analysis.gathers ??= `${name}() of several values`;
-}
-
-/** `pg_terminate_backend(pg_backend_pid())` reaches nobody else's session. */
-function endsOwnSession(body: FuncCall, name: string): boolean {
-  if (name !== "pg_terminate_backend" && name !== "pg_cancel_backend") return false;
-  const [argument, ...more] = body.args ?? [];
-  if (argument === undefined || more.length > 0) return false;
-  const [type, call] = nodeOf(argument);
-  const names = type === "FuncCall" ? ((call as FuncCall).funcname ?? []).map(stringOf) : [];
-  const isBuiltin = names.length === 1 || (names.length === 2 && names[0] === "pg_catalog");
-  return isBuiltin && names.at(-1) === "pg_backend_pid";
-}
-
 /** Holds nothing of a relation. */
-function isGiven(node: Node): boolean {
+export function isGiven(node: Node): boolean {
   let given = true;
   const look = (type: string, body: object): void => {
     given &&= type !== "ColumnRef" && type !== "SubLink";
@@ -390,166 +252,8 @@ function isGiven(node: Node): boolean {
   return given;
 }
 
-/**
- * `percentile_disc(ARRAY[…])` gives a value for each fraction, and bits of many rows fit into one long bit string: in
- * a column that a table has they are what they are, one made in a subquery may give each row bits of its own.
- */
-function picksMany(body: FuncCall, name: string, level: Level): boolean {
-  const [argument] = body.args ?? [];
-  if (name === "percentile_disc" || name === "percentile_cont")
-    return argument === undefined || nodeOf(argument)[0] !== "A_Const";
-  if (name !== "bit_or" && name !== "bit_and" && name !== "bit_xor") return false;
-  const fields = argument === undefined ? [] : plainFields(argument);
-  const meant = candidates(level, fields.at(-2), fields.at(-1) ?? "");
-  return fields.length === 0 || meant.length === 0 || meant.some(({ use }) => use === undefined);
-}
-
-/** Functions outside pg_catalog: those that the policy names, and an extension's own immutable C code. */
-function ownFunction(
-  analysis: Analysis,
-  body: FuncCall,
-  names: readonly string[],
-  functions: readonly CatalogFunction[],
-  level: Level,
-): void {
-  const name = names.join(".");
-  if (functions.length === 0) {
-    if (names.length === 1 && isAttribute(body, names[0] ?? "", level)) return;
-    analysis.refuse("42883", `function ${name} does not exist`, {
-      hint: "Sluice knows the functions of its last look at the catalog.",
-    });
-  }
-  for (const fn of functions) {
-    const full = `${fn.schema}.${fn.name}`;
-    const isKnown = isPlainExtensionFunction(fn) || isStandardFunction(fn);
-    if (!isKnown) mayCall(analysis, fn, full);
-  }
-  // What it reads is nobody's mask's business, but whoever it speaks of is counted.
-  if (functions.some((fn) => !isPlainExtensionFunction(fn) && !isStandardFunction(fn))) analysis.calls++;
-  // What another's aggregate makes of its rows is not known.
-  if (functions.some(({ kind }) => kind === "aggregate")) analysis.gathers ??= `${name}()`;
-  const schemas = new Set(functions.map((fn) => fn.schema));
-  const [schema] = schemas;
-  if (names.length > 1 || schema === undefined) return;
-  if (schemas.size > 1)
-    analysis.refuse("42501", `function ${name} exists in several schemas`, {
-      hint: "Write the schema before the name.",
-    });
-  spliceSchema(analysis, body, schema);
-}
-
-/** What a function reads is not masked, and so what it returns is nobody's to see unless the policy says so. */
-function mayCall(analysis: Analysis, fn: CatalogFunction, name: string): void {
-  const { role, catalog } = analysis.scope;
-  const result = role.calls.get(name);
-  if (result === undefined) {
-    analysis.deny(
-      `role "${role.name}" may not call ${name}`,
-      "calls",
-      `What a function reads is not masked. If it may be called, add ${name} under "calls:" of ${analysis.rolePlace}; if the role may see what it returns, { ${name}: shown }.`,
-    );
-  }
-  if (result === "hidden" && role.sees !== "all" && !returnsNothing(catalog, fn)) {
-    analysis.deny(
-      `role "${role.name}" may not see what ${name} returns`,
-      "calls",
-      `What a function reads is not masked. If the role may see what it returns, say { ${name}: shown } under "calls:" of ${analysis.rolePlace}.`,
-    );
-  }
-}
-
-/** `email(c)` is the column email of c (Postgres docs, "Field Selection"): it sees the mask like any expression. */
-function isAttribute(body: FuncCall, name: string, level: Level): boolean {
-  const [argument, ...more] = body.args ?? [];
-  if (argument === undefined || more.length > 0 || body.agg_star || body.over !== undefined) return false;
-  const [type, reference] = nodeOf(argument);
-  const field = type === "ColumnRef" ? (reference as ColumnRef).fields : undefined;
-  if (field?.length !== 1 || field[0] === undefined) return false;
-  return namedReferences(level, stringOf(field[0])).some(({ columns }) => columns?.has(name) === true);
-}
-
-function spliceSchema(analysis: Analysis, body: FuncCall, schema: string): void {
-  // A call that SQL spells as syntax (EXTRACT, OVERLAY) is qualified by the grammar already.
-  if (body.funcformat !== "COERCE_EXPLICIT_CALL" || body.location === undefined) return;
-  analysis.edit(
-    body.location,
-    body.location,
-    `${schema === "pg_catalog" ? schema : quoteIdentifier(schema)}.`,
-  );
-}
-
-/** `current_setting(s.name)` of pg_settings s, as psql's \dconfig asks: that view shows the setting anyway. */
-function rowOfSettings(body: FuncCall, level: Level): FromReference | undefined {
-  const [argument] = body.args ?? [];
-  const fields = argument === undefined ? [] : plainFields(argument);
-  if (fields.length === 0 || fields.length > 2 || fields.at(-1) !== "name") return undefined;
-  const [reference, ...others] = candidates(level, fields.at(-2), "name");
-  return others.length === 0 &&
-    reference?.use?.key === "pg_catalog.pg_settings" &&
-    reference.columns?.get("name") === "name"
-    ? reference
-    : undefined;
-}
-
-/**
- * `set_config(name, …) FROM pg_settings WHERE name = '…'`, as pg_dump writes: a setting that older servers lack. The
- * condition is the whole WHERE and nothing else stands in FROM, so the call is of that one row.
- */
-function settingOfRow(body: FuncCall, level: Level): string | undefined {
-  const reference = rowOfSettings(body, level);
-  if (reference === undefined || level.references[0] !== reference || level.references.length > 1) return;
-  const [type, where] = level.where === undefined ? [] : nodeOf(level.where);
-  const { kind, name, lexpr, rexpr } = (type === "A_Expr" ? where : {}) as A_Expr;
-  if (kind !== "AEXPR_OP" || lexpr === undefined || rexpr === undefined) return undefined;
-  const fields = plainFields(lexpr);
-  const isName = fields.at(-1) === "name" && [reference.alias, undefined].includes(fields.at(-2));
-  return isName && (name ?? []).map(stringOf).join() === "=" ? constantText(rexpr) : undefined;
-}
-
-function plainFields(node: Node): readonly string[] {
+/** The names of a column reference; none for other expressions. */
+export function plainFields(node: Node): readonly string[] {
   const [type, body] = nodeOf(node);
   return type === "ColumnRef" ? ((body as ColumnRef).fields ?? []).map(stringOf) : [];
-}
-
-/** current_setting and set_config, with constants only. Settings with a dot are applications' own and may hold secrets. */
-function setting(analysis: Analysis, body: FuncCall, name: string, level: Level): void {
-  const [first, value] = (body.args ?? []).map(constantText);
-  const parameter = first ?? settingOfRow(body, level);
-  if (parameter === undefined || parameter.includes(".")) {
-    analysis.refuse("42501", `${name} needs the name of one of Postgres's own settings, as a constant`);
-  }
-  if (name === "current_setting") return;
-  if (
-    value === undefined ||
-    !mayChangeSetting(parameter, parameter.toLowerCase() === "search_path" ? pathSchemas(value) : [value])
-  ) {
-    analysis.refuse("42501", `role "${analysis.scope.role.name}" may not change ${parameter} to this value`);
-  }
-  analysis.effect = { kind: "set", parameter: parameter.toLowerCase(), local: false };
-}
-
-/** A restore sets sequences. Of constants alone: what is put into one could be read there uncounted. */
-function setsSequence(analysis: Analysis, body: FuncCall): void {
-  if (analysis.scope.role.writes === "all" && (body.args ?? []).every(isGiven)) return;
-  analysis.deny(
-    `role "${analysis.scope.role.name}" may not call setval`,
-    "writes",
-    `Only a role that writes all may, and with constants: "writes: all" of ${analysis.rolePlace}.`,
-  );
-}
-
-function constantText(node: Node): string | undefined {
-  const [type, body] = nodeOf(node);
-  return type === "A_Const"
-    ? ((body as A_Const).sval?.sval ?? ((body as A_Const).sval === undefined ? undefined : ""))
-    : undefined;
-}
-
-/** The schemas of a search_path written as one string. */
-function pathSchemas(value: string): readonly string[] {
-  return value
-    .split(",")
-    .map((part) => part.trim())
-    .filter((part) => part !== "")
-    .map((part) => (part.startsWith('"') ? part.slice(1, -1).replaceAll('""', '"') : part.toLowerCase()));
 }
