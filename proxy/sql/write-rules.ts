@@ -123,9 +123,39 @@ function isUuid(type: CatalogType | undefined): boolean {
 }
 
 /** Columns whose values decide whether a new row violates a unique index or an exclusion constraint. */
-export function refusingColumns({ sights }: Analysis, relation: Relation): ReadonlySet<string> {
+export function refusingColumns(analysis: Analysis, relation: Relation): ReadonlySet<string> {
+  const { sights } = analysis;
+  if (relation.lineage !== undefined) {
+    const written = writtenThrough(analysis, relation);
+    return new Set(
+      written.filter(({ base, to }) => refusingColumns(analysis, base).has(to)).map(({ name }) => name),
+    );
+  }
   // A partition may have unique indexes of its own, and refuses what comes through its parent by them.
   return new Set(sights.takers(relation).flatMap((taker) => [...ownRefusingColumns(taker)]));
+}
+
+interface WrittenColumn {
+  readonly name: string;
+  readonly base: Relation;
+  readonly to: string;
+}
+
+/** Where a view's columns are written to, one step down: Postgres writes through plain copies alone. */
+function writtenThrough({ scope }: Analysis, { lineage }: Relation): readonly WrittenColumn[] {
+  return [...(lineage?.origins ?? [])].flatMap(([name, { relation, column }]) => {
+    const base = scope.catalog.relationsByOid.get(relation);
+    const to = base?.columns.find(({ number }) => number === column)?.name;
+    return base === undefined || to === undefined ? [] : [{ name, base, to }];
+  });
+}
+
+/** A rule reads real values, and answers a write with them: also one that comes through a view. */
+export function hasRulesOnWrites(analysis: Analysis, relation: Relation): boolean {
+  return (
+    relation.rulesOnWrites ||
+    writtenThrough(analysis, relation).some(({ base }) => hasRulesOnWrites(analysis, base))
+  );
 }
 
 function ownRefusingColumns({ indexes, columns }: Relation): ReadonlySet<string> {
@@ -144,8 +174,24 @@ function refuseProbingByKey(
   analysis: Analysis,
   use: FromReference["use"],
   given: readonly string[] | undefined,
+  target = use?.relation,
 ): void {
-  const takers = use === undefined ? [] : analysis.sights.takers(use.relation);
+  if (target?.lineage !== undefined) {
+    const written = writtenThrough(analysis, target);
+    for (const base of new Set(written.map((column) => column.base))) {
+      const named = written.filter(
+        (column) => column.base === base && given?.includes(column.name) !== false,
+      );
+      refuseProbingByKey(
+        analysis,
+        use,
+        named.map(({ to }) => to),
+        base,
+      );
+    }
+    return;
+  }
+  const takers = target === undefined ? [] : analysis.sights.takers(target);
   for (const { columns, references, referencedColumns } of takers.flatMap(({ foreignKeys }) => foreignKeys)) {
     const relation = analysis.scope.catalog.relationsByOid.get(references);
     if (relation === undefined || !(given === undefined || columns.some((name) => given.includes(name))))

@@ -22,6 +22,7 @@ import { clauseEnd, firstPlace, insertBefore, word } from "./places.ts";
 import { requireFilters, withQueries } from "./select.ts";
 import { quoteIdentifier } from "./source.ts";
 import {
+  hasRulesOnWrites,
   namesCompanion,
   refuseMaskedAssignment,
   refuseProbing,
@@ -138,9 +139,9 @@ export function merge(analysis: Analysis, body: MergeStmt, outer: Level): WriteL
 function writeTarget(analysis: Analysis, name: RangeVar | undefined): FromReference {
   if (name === undefined) throw new Error("a write without a target");
   const use = writeUse(analysis, name);
-  if (use.relation.rulesOnWrites && analysis.scope.role.sees !== "all") {
+  if (hasRulesOnWrites(analysis, use.relation) && analysis.scope.role.sees !== "all") {
     analysis.deny(
-      `role "${analysis.scope.role.name}" may not write ${use.key}: it has rules`,
+      `role "${analysis.scope.role.name}" may not write ${use.key}: there are rules on writes`,
       "sees",
       "What a rule reads is not masked, and it may answer a write with rows. Use a trigger in its place.",
     );

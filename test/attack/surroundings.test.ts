@@ -32,9 +32,20 @@ const setup = (port: number, database: string) => `
   CREATE AGGREGATE public.glue(text) (SFUNC = public.joined, STYPE = text);
   CREATE CAST (public.customers AS text) WITH FUNCTION public.peek(public.customers) AS IMPLICIT;
   CREATE RULE shown AS ON UPDATE TO public.notes DO ALSO SELECT email FROM public.customers WHERE id = 7;
+  CREATE VIEW public.notes_shown AS SELECT id, body FROM public.notes;
+  CREATE VIEW public.notes_shown_twice AS SELECT * FROM public.notes_shown;
+  CREATE VIEW public.directory AS SELECT id, name, email AS mail, country, created_at FROM public.customers;
+  CREATE TABLE public.mails (mail text REFERENCES public.customers (email));
+  CREATE VIEW public.mails_shown AS SELECT mail AS written FROM public.mails;
+  GRANT INSERT, UPDATE ON public.notes_shown, public.notes_shown_twice, public.directory, public.mails_shown TO cleo;
   GRANT USAGE ON SCHEMA decoy TO cleo, anna;
   GRANT SELECT ON ALL TABLES IN SCHEMA public, decoy TO cleo, anna;
   GRANT CREATE ON SCHEMA public TO cleo;`;
+
+const POLICY = ATTACK_POLICY.replace(
+  "public.notes]",
+  "public.notes, public.notes_shown, public.notes_shown_twice, public.directory, public.mails_shown]",
+);
 
 const READS: readonly string[] = [
   "SELECT * FROM far_customers WHERE id = 7",
@@ -62,6 +73,8 @@ const READS: readonly string[] = [
   "SELECT CAST(ROW(7, 'x') AS decoy.customers)",
   "UPDATE notes SET body = 'x' RETURNING *",
   "UPDATE notes SET body = 'x'",
+  "UPDATE notes_shown SET body = 'x'",
+  "UPDATE notes_shown_twice SET body = 'x' RETURNING id",
   // JSON and XML tables
   "SELECT * FROM XMLTABLE('/r/v' PASSING (SELECT xmlelement(name r, xmlelement(name v, email)) FROM customers WHERE id = 7) COLUMNS v text PATH '.')",
   "SELECT * FROM customers c, XMLTABLE('//text()' PASSING xmlelement(name r, c.email) COLUMNS v text PATH '.') WHERE c.id = 7",
@@ -113,7 +126,7 @@ describe.each([
 ])("on $server server", ({ version }) => {
   let world: World;
   beforeAll(async () => {
-    world = await makeWorld(version, { policy: ATTACK_POLICY });
+    world = await makeWorld(version, { policy: POLICY });
     const { port, database } = world.database;
     await world.database.query(setup(port, database));
   });
@@ -151,6 +164,17 @@ describe.each([
     expect(shown).toEqual([]);
     // Refusing all of them would hide as much.
     expect(answered).toBeGreaterThan(12);
+    client.socket.destroy();
+  });
+
+  test.each([
+    "INSERT INTO directory VALUES (9001, '', 'nobody', '', now())",
+    "INSERT INTO directory (id, mail) VALUES (9001, 'nobody') ON CONFLICT DO NOTHING",
+    "INSERT INTO mails_shown VALUES ('nobody')",
+    "UPDATE mails_shown SET written = 'nobody'",
+  ])("what exists is not tried out through a view: %s", async (sql) => {
+    const client = await begin();
+    expect((await ask(client, sql)).short).toContain("E(42501)");
     client.socket.destroy();
   });
 
