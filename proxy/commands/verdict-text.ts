@@ -91,6 +91,7 @@ function meteringTexts(statements: readonly Statement[], role: Role): string[] {
   return [
     ...[...spaces].map((space) => `people of ${space} by their identity`),
     ...(unknown > 0 ? [`${unknown} unknown ${unknown === 1 ? "person" : "people"} a row`] : []),
+    ...(metered.some(({ purpose }) => purpose === true) ? ["whether he has to do with them"] : []),
     ...(cost > 1 ? [`each counts for ${cost} people`] : []),
     ...role.budget.map((window) => `${window.limit} ${window.what} in ${window.name}`),
   ];

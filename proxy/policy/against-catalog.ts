@@ -11,7 +11,8 @@ import { strangeOperator } from "./operators.ts";
 import type { Condition, MarkedCanaries, Place, Policy, Role, TablePolicy } from "./policy.ts";
 import { relationSetHas } from "./policy.ts";
 import { at, type PolicyProblem, sortProblems, suggest } from "./problems.ts";
-import { resolvePath } from "./subject-path.ts";
+import { checkPurpose } from "./purpose.ts";
+import { isUnique, resolvePath } from "./subject-path.ts";
 
 /**
  * What a policy says that one database does not bear out. A warning: something named is not there, and stays
@@ -123,6 +124,7 @@ function checkRole(role: Role, policy: Policy, catalog: Catalog, report: Report)
   for (const [name, result] of role.calls) checkCall(role, name, result, catalog, report);
   for (const name of role.requireFilter) checkFilterable(role, name, catalog, report);
   for (const [name, condition] of role.only) checkFilter(name, condition, catalog, report);
+  for (const [name, condition] of role.purpose) checkPurposeOf(name, condition, policy, catalog, report);
   if (role.sees !== "all") {
     for (const [className, sight] of role.sees) {
       if (sight !== "always") checkSight(role, className, sight, policy, catalog, report);
@@ -193,6 +195,30 @@ function checkRowCondition(
     report("error", condition.place, `${what} names "${column}", which is not a column of it`, hint);
   }
   checkUse(what, parsed.use, condition.place, catalog, report);
+}
+
+function checkPurposeOf(
+  name: string,
+  condition: Condition,
+  policy: Policy,
+  catalog: Catalog,
+  report: Report,
+): void {
+  const relation = catalog.relations.get(name);
+  const entry = policy.tables.get(name);
+  if (relation === undefined) {
+    report("warning", condition.place, `"purpose" names ${name}, which is not there`, "");
+    return;
+  }
+  if (entry?.subject === undefined || entry.path !== undefined || !isUnique(relation, entry.subject)) {
+    const hint = 'Name the table of the people, whose "subject" is its key.';
+    report("error", condition.place, `"purpose": no key of ${name} names one person`, hint);
+    return;
+  }
+  const checked = checkPurpose(condition, relation, catalog);
+  if (checked.ok) return;
+  const hint = "It runs beside every statement, so it must be one that cannot fail: comparisons and EXISTS.";
+  report("error", condition.place, `the purpose of ${name}: ${checked.problem}`, hint);
 }
 
 /** A condition speaks of one table's columns; a table that lacks them stays masked. */

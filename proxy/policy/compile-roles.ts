@@ -115,7 +115,8 @@ function makeRole(source: Source, parent: Made | undefined, context: Context): M
     writes: relationSet(entry.writes) ?? base?.writes ?? NOTHING,
     sees: entry.sees === undefined ? (base?.sees ?? new Map()) : makeSight(source, entry.sees, context),
     finds: entry.finds === undefined ? (base?.finds ?? new Set()) : makeFinds(source, entry.finds, context),
-    only: new Map([...(base?.only ?? []), ...makeFilters(source, context)]),
+    only: new Map([...(base?.only ?? []), ...makeConditions(source, "only", context)]),
+    purpose: new Map([...(base?.purpose ?? []), ...makeConditions(source, "purpose", context)]),
     requireFilter:
       entry.require_filter === undefined ? (base?.requireFilter ?? new Set()) : new Set(entry.require_filter),
     ...(aggregatesOnly === undefined ? {} : { aggregatesOnly }),
@@ -216,12 +217,13 @@ function makeFinds(
   return new Set(entry);
 }
 
-function makeFilters(
+function makeConditions(
   { name, entry, document }: Source,
+  key: "only" | "purpose",
   context: Context,
 ): readonly (readonly [string, Condition])[] {
-  return Object.entries(entry.only ?? {}).flatMap(([table, sql]) => {
-    const condition = makeCondition(sql, document.placeOf(["roles", name, "only", table]), context);
+  return Object.entries(entry[key] ?? {}).flatMap(([table, sql]) => {
+    const condition = makeCondition(sql, document.placeOf(["roles", name, key, table]), context);
     return condition === undefined ? [] : [[table, condition] as const];
   });
 }

@@ -225,6 +225,7 @@ const behaviourSchema = z
       "dump: statements that are stopped because they ask for far more people than the role may have.",
       "sequence: one id after the other. hours: when neither he nor the role works.",
       "addresses: from a network where nobody of the role came from. refusals: many in a row.",
+      "purpose: most of the new people of a day are none of his work, see `purpose` of the role.",
     ].join("\n"),
   );
 
@@ -241,6 +242,10 @@ const lossSchema = z
     "While Redis cannot be reached: closed (the default) releases nothing that a budget counts; grace lets each " +
       "proxy release a share of each budget (a tenth if not said) and counts it in when Redis is back.",
   );
+
+const PURPOSE_HINT =
+  "Tables of people and conditions, as in { public.customers: " +
+  '"exists (select from public.tickets t where t.customer_id = customers.id and t.assignee = :user)" }.';
 
 const roleSchema = mapping(
   {
@@ -292,6 +297,13 @@ const roleSchema = mapping(
       })
       .optional()
       .describe("Row filters: of these tables the role has only the rows where the SQL condition holds."),
+    purpose: z
+      .record(relationName, sql, { error: PURPOSE_HINT })
+      .optional()
+      .describe(
+        "What ties a person to the reader's work, by the table of people. Rows are shown all the same: the rule " +
+          '"purpose" sees who reads many people without. EXISTS, AND, OR, NOT, IS NULL and comparisons only.',
+      ),
     aggregates_only: z
       .union(
         [

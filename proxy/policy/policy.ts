@@ -99,6 +99,8 @@ export interface Role {
   readonly finds: "all" | ReadonlySet<string>;
   /** Row filters by `schema.table`. */
   readonly only: ReadonlyMap<string, Condition>;
+  /** By the table whose subject names the people: what ties one of them to the reader's work. */
+  readonly purpose: ReadonlyMap<string, Condition>;
   readonly requireFilter: ReadonlySet<string>;
   readonly aggregatesOnly?: { readonly minGroup: number };
   readonly limits: Limits;
@@ -167,6 +169,7 @@ export const BEHAVIOUR_RULES = [
   "hours",
   "addresses",
   "refusals",
+  "purpose",
 ] as const;
 export type BehaviourRule = (typeof BEHAVIOUR_RULES)[number];
 

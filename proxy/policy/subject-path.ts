@@ -80,7 +80,7 @@ function resolveStep(
       `${column} -> ${step.table}: tables inherit from it, and no key holds for them all`,
       "Name the table that has the rows.",
     );
-  if (!comparable(catalog, columnOf(from, column), columnOf(relation, key)))
+  if (!comparable(catalog, { relation: from, column }, { relation, column: key }))
     return wrong(
       `${column} -> ${step.table}: ${column} and ${key} are not of types that Postgres compares by itself`,
       "Both must be integers, texts, or of one type of Postgres's own.",
@@ -111,15 +111,38 @@ const FAMILIES: readonly ReadonlySet<string>[] = [
   new Set(["text", "varchar"]),
 ];
 
+interface ColumnOf {
+  readonly relation: Relation;
+  readonly column: string;
+}
+
 /** `=` of pg_catalog takes both, and their index serves. */
-function comparable(catalog: Catalog, left: Column | undefined, right: Column | undefined): boolean {
-  const [a, b] = [left, right].map((column) => {
-    let type = column && catalog.typesByOid.get(column.typeOid);
+export function comparable(catalog: Catalog, left: ColumnOf, right: ColumnOf): boolean {
+  const [a, b] = [left, right].map(({ relation, column }) => {
+    const typeOid = columnOf(relation, column)?.typeOid;
+    let type = typeOid === undefined ? undefined : catalog.typesByOid.get(typeOid);
     while (type?.kind === "domain") type = catalog.typesByOid.get(type.base);
     return type?.schema === "pg_catalog" ? type.name : undefined;
   });
-  if (a === undefined || b === undefined || a === "json" || a === "xml") return false;
+  return a !== undefined && b !== undefined && compareAlike(a, b);
+}
+
+/** The same of two types of pg_catalog. */
+export function compareAlike(a: string, b: string): boolean {
+  if (INCOMPARABLE.has(a)) return false;
   return a === b || FAMILIES.some((family) => family.has(a) && family.has(b));
+}
+
+const INCOMPARABLE: ReadonlySet<string> = new Set(["json", "xml", "point", "polygon", "jsonpath"]);
+
+/** One value, one row. */
+export function isUnique({ indexes, primaryKey }: Relation, column: string): boolean {
+  return (
+    (primaryKey.length === 1 && primaryKey[0] === column) ||
+    indexes.some(
+      (index) => index.unique && !index.partial && index.columns.length === 1 && index.columns[0] === column,
+    )
+  );
 }
 
 function missing(what: string, name: string, known: Iterable<string>): Fault {

@@ -1,3 +1,4 @@
+import { extraFields } from "../sql/verdict.ts";
 import { decodeReadyForQuery } from "../wire/backend-messages.ts";
 import type { Frame } from "../wire/frames.ts";
 import { Backend } from "../wire/messages.ts";
@@ -194,7 +195,7 @@ export class GuardedBackend {
     if (statement === undefined) throw SessionEnd.outOfStep("A description of an unknown statement.");
     const source = sourceOf(statement, { rows: 0, bytes: 0 }, asAnswered(names));
     if (!isSource(source)) throw SessionEnd.outOfStep("A description of an unknown statement.");
-    return source.shape.metering?.subjects.length ?? 0;
+    return extraFields(source.shape);
   }
 
   #noData(frame: Frame): void {

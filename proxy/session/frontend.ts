@@ -1,3 +1,4 @@
+import { extraFields } from "../sql/verdict.ts";
 import { type Frame, ProtocolViolation } from "../wire/frames.ts";
 import {
   decodeBind,
@@ -139,8 +140,7 @@ export class GuardedFrontend {
     const { judged, statement } = fresh;
     const source = statement && this.#foresight.source(statement);
     if (source === "unsettled") return false;
-    const extra =
-      source === undefined || isRefusal(source) ? 0 : (source.shape.metering?.subjects.length ?? 0);
+    const extra = source === undefined || isRefusal(source) ? 0 : extraFields(source.shape);
     const { names, pipeline } = this.#exchange;
     this.#exchange.sendStep(extra > 0 ? withResultFormats(frame, bind, extra) : frame, {
       kind: "bind",

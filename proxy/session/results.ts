@@ -15,6 +15,8 @@ const BATCH_ROWS = 1_000;
 class Waiting implements Batch {
   readonly run: Run;
   readonly people: string[] = [];
+  /** Of each row, where the statement says it. */
+  readonly hasPurpose: boolean[] = [];
   readonly bytes: number[] = [];
   readonly namespaces: readonly string[];
   readonly unknownPerRow: number;
@@ -53,7 +55,9 @@ class Waiting implements Batch {
     }
     const width = this.namespaces.length;
     for (let i = 0; i < rows * width; i++) {
-      this.run.people.add(this.namespaces[i % width] ?? "", this.people[i] ?? "");
+      const [namespace, identity] = [this.namespaces[i % width] ?? "", this.people[i] ?? ""];
+      this.run.people.add(namespace, identity);
+      if (this.hasPurpose[Math.floor(i / width)] === false) this.run.people.lacksPurpose(namespace, identity);
     }
     this.run.people.addUnknown(rows * this.unknownPerRow);
   }
@@ -141,8 +145,11 @@ export class Results {
     if (extra > 0) {
       this.#identities.length = 0;
       readTrailingFields(frame, extra, this.#identities);
+      const hasPurpose = run.shape.metering?.purpose !== true || this.#identities.pop() !== "f";
       for (const [i, identity] of this.#identities.entries()) {
-        run.people.add(run.shape.metering?.subjects[i]?.namespace ?? "", identity);
+        const namespace = run.shape.metering?.subjects[i]?.namespace ?? "";
+        run.people.add(namespace, identity);
+        if (!hasPurpose) run.people.lacksPurpose(namespace, identity);
       }
       const end = trimDataRow(frame, extra);
       run.bytes += end - frame.start - HEADER;
@@ -158,6 +165,8 @@ export class Results {
     if (this.#waiting?.run !== run) this.#waiting = new Waiting(run);
     const extra = run.extraFields;
     if (extra > 0) readTrailingFields(frame, extra, this.#waiting.people);
+    if (run.shape.metering?.purpose === true)
+      this.#waiting.hasPurpose.push(this.#waiting.people.pop() !== "f");
     const end = extra > 0 ? trimDataRow(frame, extra) : frame.end;
     this.#waiting.add(frame.buffer, frame.start, end);
   }

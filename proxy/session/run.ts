@@ -1,4 +1,4 @@
-import type { Statement } from "../sql/verdict.ts";
+import { extraFields, type Statement } from "../sql/verdict.ts";
 import type { Refusal } from "../wire/refusal.ts";
 import type { Judged } from "./judging.ts";
 
@@ -13,6 +13,7 @@ export class People {
   readonly #namespaces: string[] = [];
   readonly #identities: string[] = [];
   readonly #seen = new Map<string, Set<string>>();
+  readonly #purposeless = new Set<string>();
   #unnamed = 0;
 
   /** "" is a subject that was NULL: nobody. */
@@ -31,6 +32,16 @@ export class People {
     seen.add(identity);
     this.#namespaces.push(namespace);
     this.#identities.push(identity);
+  }
+
+  /** One of them has nothing to do with the reader's work, as far as the policy can say. */
+  lacksPurpose(namespace: string, identity: string): void {
+    if (identity !== "" && this.#purposeless.size < TOLD_APART)
+      this.#purposeless.add(`${namespace}\0${identity}`);
+  }
+
+  get purposeless(): number {
+    return this.#purposeless.size;
   }
 
   addUnknown(count: number): void {
@@ -118,7 +129,7 @@ export class Run {
 
   /** Fields at the end of each row that the client did not ask for. */
   get extraFields(): number {
-    return this.shape.metering?.subjects.length ?? 0;
+    return extraFields(this.shape);
   }
 
   /** The role's limits and budgets hold for what it returns. */

@@ -180,6 +180,7 @@ export class Trace {
       bytes: run.bytes,
       subjects: people?.named(this.#hash, after) ?? NOBODY,
       people: people?.count ?? 0,
+      ...(people !== undefined && shape.metering?.purpose === true && { purposeless: people.purposeless }),
       duration,
     };
   }

@@ -151,7 +151,7 @@ export class Scopes {
 }
 
 /** Whether what the role sees hangs on who asks. */
-function isPersonal({ sees, only }: Role): boolean {
+function isPersonal({ sees, only, purpose }: Role): boolean {
   const sights = sees === "all" ? [] : [...sees.values()].filter((sight) => sight !== "always");
-  return [...sights, ...only.values()].some(({ sql }) => placeholders(sql).length > 0);
+  return [...sights, ...only.values(), ...purpose.values()].some(({ sql }) => placeholders(sql).length > 0);
 }

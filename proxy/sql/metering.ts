@@ -3,6 +3,7 @@ import { type Analysis, peopleSoFar } from "./analysis.ts";
 import { stringOf } from "./from.ts";
 import { forEachChild, visitNode } from "./grammar.ts";
 import { clauseEnd, fromKeyword, insertBefore } from "./places.ts";
+import { purposeSql } from "./purposes.ts";
 import { isTableCommand, type SelectLevel } from "./select.ts";
 import { identitySql, type Subject } from "./subjects.ts";
 import type { Metering } from "./verdict.ts";
@@ -20,15 +21,29 @@ export function meterSelect(
   const total = peoplePerRow(analysis);
   if (total === undefined) return undefined;
   const covered = plain !== undefined && givesRows(analysis, body) ? subjectsOf(analysis, plain) : [];
+  const purpose = purposeOf(covered);
   if (covered.length > 0) {
-    const columns = covered.map(({ sql }) => sql).join(", ");
+    const columns = [...covered.map(({ sql }) => sql), ...(purpose === undefined ? [] : [purpose])].join(
+      ", ",
+    );
     insertBefore(
       analysis,
       fromKeyword(analysis.source, body.fromClause ?? []),
       body.targetList === undefined ? `${columns} ` : `, ${columns} `,
     );
   }
-  return { subjects: covered.map(({ namespace }) => ({ namespace })), unknown: total - covered.length };
+  return {
+    subjects: covered.map(({ namespace }) => ({ namespace })),
+    unknown: total - covered.length,
+    ...(purpose !== undefined && { purpose: true }),
+  };
+}
+
+/** Whether the reader has to do with all people of the row, where that can be said of each of them. */
+function purposeOf(covered: readonly Appended[]): string | undefined {
+  const tests = covered.map(({ purpose }) => purpose);
+  if (tests.length === 0 || tests.includes(undefined)) return undefined;
+  return `(CASE WHEN ${tests.join(" AND ")} THEN 't' ELSE 'f' END)::pg_catalog.text AS "sluice purpose"`;
 }
 
 /** The rows of RETURNING are the target's; other relations that were read count as unknown people. */
@@ -76,17 +91,27 @@ function peoplePerRow(analysis: Analysis): number | undefined {
 interface Appended {
   readonly namespace: string;
   readonly sql: string;
+  readonly purpose: string | undefined;
 }
 
 /** The visible references whose clear subject can be named without doubt. */
 function subjectsOf(analysis: Analysis, { visible }: SelectLevel): readonly Appended[] {
   return visible.flatMap(({ alias, use, columns }) => {
-    const subject = use?.sight?.people?.subject;
+    const sight = use?.sight;
+    const subject = sight?.people?.subject;
     const isOnly = visible.filter((other) => other.alias === alias).length === 1;
     const exposed = subject && [...(columns ?? [])].find(([, own]) => own === subject.column)?.[0];
-    if (subject === undefined || exposed === undefined || !isOnly) return [];
+    if (sight === undefined || subject === undefined || exposed === undefined || !isOnly) return [];
     const sql = appended(analysis, subject, alias, exposed);
-    return sql === undefined ? [] : [{ namespace: subject.namespace, sql }];
+    return sql === undefined
+      ? []
+      : [
+          {
+            namespace: subject.namespace,
+            sql,
+            purpose: purposeSql(analysis.scope, sight, alias, exposed),
+          },
+        ];
   });
 }
 

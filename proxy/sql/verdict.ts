@@ -65,6 +65,13 @@ export interface Metering {
   readonly unknown: number;
   /** For how many people each of them counts; 1 if left out. */
   readonly cost?: number;
+  /** One more field at the very end says whether all these people have to do with the reader's work: "t" or "f". */
+  readonly purpose?: true;
+}
+
+/** How many fields the client did not ask for. */
+export function extraFields({ metering }: Statement): number {
+  return (metering?.subjects.length ?? 0) + (metering?.purpose === true ? 1 : 0);
 }
 
 /** Session effects, applied when the statement's CommandComplete arrives. */

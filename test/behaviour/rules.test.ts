@@ -139,6 +139,16 @@ test("one that may not read on without a condition is told of when he insists", 
   expect(rulesSeen()).toEqual(["new dump suspend"]);
 });
 
+test("who reads on and on with no ticket to do it is told of, and nobody whose people are his work", async () => {
+  const { work, rulesSeen } = await team();
+  await work("ben", 0, 56, { purposeless: 3 });
+  await work("cleo", 0, 56);
+  await work("dan", 0, 24, { purposeless: 3 });
+  expect(rulesSeen()).toEqual([]);
+  await work("anna", 0, 56, { purposeless: 7 });
+  expect(rulesSeen()).toEqual(["anna purpose alert"]);
+});
+
 test("a slip is no dump: one a day, the same one run again, or many rows of one person", async () => {
   const { see, rulesSeen } = await team();
   for (let day = 0; day < 5; day++) {

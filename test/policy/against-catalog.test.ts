@@ -225,3 +225,50 @@ test("a path to the person must lead over keys, to a column that is that table's
     ),
   ).toEqual(["2 error: subject: id -> public.notes: no column there tells one row from all others"]);
 });
+
+test("a purpose is a condition that cannot fail, on a table whose key names the people", () => {
+  const purpose = (condition: string, table = "public.customers") =>
+    differences(`tables: { public.customers: { subject: id }, public.notes: { subject: customer_id } }
+roles: { agent: { reads: all, purpose: { ${table}: "${condition}" } } }
+`).map((problem) => problem.replace("3 error: the purpose of public.customers: ", ""));
+  const ticket = (more: string) =>
+    `exists (select from public.tickets t where t.customer_id = customers.id and ${more})`;
+  for (const good of [
+    ticket("t.assignee = :user"),
+    ticket("(t.id in (1, 2) or not t.body is null)"),
+    "email = :user",
+    `code <> 'x' and ${ticket("t.id > 7")}`,
+  ])
+    expect(purpose(good), good).toEqual([]);
+  for (const [bad, why] of [
+    ["1 / id = 1", "it compares columns with columns, texts, integers and :user"],
+    [ticket("t.assignee::int = 1"), "it compares columns with columns, texts, integers and :user"],
+    [ticket("public.mine(t.body)"), "FuncCall has no place in it"],
+    [ticket("t.assignee ~ :user"), "it takes = <> < > <= >= and IN"],
+    [
+      ticket("t.id = 'x'"),
+      "it compares what Postgres does not compare by itself: integers, texts, or one type",
+    ],
+    [
+      ticket("t.assignee = t.id"),
+      "it compares what Postgres does not compare by itself: integers, texts, or one type",
+    ],
+    ["mood = 'glad'", '"mood" is of a type of the database\'s own'],
+    [
+      "id = (select t.id from public.tickets t)",
+      "it compares columns with columns, texts, integers and :user",
+    ],
+    ["exists (select from public.tickets t limit 1)", "a subquery takes FROM and WHERE alone"],
+    [
+      "exists (select from public.tickets t, public.notes n where customer_id = 7)",
+      '"customer_id" could be a column of two tables',
+    ],
+    ["exists (select from public.gone g)", "FROM takes plain tables, with commas between them"],
+    [ticket("t.gone = 1"), 'there is no column "t.gone"'],
+    ["email", "a column alone must be a boolean"],
+  ] as const)
+    expect(purpose(bad), bad).toContain(why);
+  expect(purpose("body = :user", "public.notes")).toEqual([
+    '3 error: "purpose": no key of public.notes names one person',
+  ]);
+});

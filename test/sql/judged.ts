@@ -7,7 +7,7 @@ import { analyse } from "../../proxy/sql/analyse.ts";
 import { Scopes } from "../../proxy/sql/cache.ts";
 import { loadParser } from "../../proxy/sql/parse.ts";
 import type { Scope } from "../../proxy/sql/scope.ts";
-import type { Statement, Verdict } from "../../proxy/sql/verdict.ts";
+import { extraFields, type Statement, type Verdict } from "../../proxy/sql/verdict.ts";
 import {
   databaseOn,
   PASSWORDS,
@@ -153,7 +153,7 @@ function trimmed(
   result: pg.QueryArrayResult<unknown[]>,
   statement: Statement | undefined,
 ): pg.QueryArrayResult<unknown[]> {
-  const appended = statement?.metering?.subjects.length ?? 0;
+  const appended = statement === undefined ? 0 : extraFields(statement);
   if (appended === 0) return result;
   return {
     ...result,

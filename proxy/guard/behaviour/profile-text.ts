@@ -15,7 +15,15 @@ const whole = z.number().int();
 const pairs = z.array(z.tuple([z.string(), whole]));
 const schema = z.object({
   days: z.array(
-    z.object({ day: whole, newPeople: whole, lookups: whole, overreached: z.number(), odd: z.boolean() }),
+    z.object({
+      day: whole,
+      newPeople: whole,
+      lookups: whole,
+      overreached: z.number(),
+      asked: whole.default(0),
+      purposeless: whole.default(0),
+      odd: z.boolean(),
+    }),
   ),
   people: z.array(z.tuple([whole, z.array(z.string())])),
   hours: z.array(whole).length(48),

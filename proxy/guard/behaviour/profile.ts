@@ -3,7 +3,7 @@ import type { StatementEvent } from "../../audit/event.ts";
 /** What of a statement the rules look at. */
 export type Reading = Pick<
   StatementEvent,
-  "time" | "client" | "people" | "subjects" | "lookups" | "decision" | "sqlstate"
+  "time" | "client" | "people" | "purposeless" | "subjects" | "lookups" | "decision" | "sqlstate"
 >;
 
 /** What somebody read on one day. */
@@ -15,6 +15,9 @@ export interface Day {
   lookups: number;
   /** Statements that asked for far more than he may have: see `overreach`. */
   overreached: number;
+  /** New people of whom it is known whether he had to do with them, and those with whom he had not. */
+  asked: number;
+  purposeless: number;
   /** A rule saw him on this day: it is no example of how he works. */
   odd: boolean;
 }
@@ -96,6 +99,11 @@ export function enter(profile: Profile, event: Reading): number {
   const fresh = enterPeople(profile, event, today.day);
   today.newPeople += fresh;
   today.lookups += event.lookups;
+  if (event.purposeless !== undefined) {
+    today.asked += fresh;
+    // Which of them are new is not known: those that surely are.
+    today.purposeless += Math.max(0, fresh - (event.people - event.purposeless));
+  }
   today.overreached += overreach(event, fresh);
   const refused = event.decision === "refuse" && isProbing(event.sqlstate ?? "");
   profile.refusals = refused ? profile.refusals + 1 : event.decision === "refuse" ? profile.refusals : 0;
@@ -119,7 +127,7 @@ export function enterHabits(profile: Profile, event: Reading): void {
 function openDay(profile: Profile, day: number): Day {
   const last = profile.days.at(-1);
   if (last !== undefined && last.day >= day) return last;
-  const today: Day = { day, newPeople: 0, lookups: 0, overreached: 0, odd: false };
+  const today: Day = { day, newPeople: 0, lookups: 0, overreached: 0, asked: 0, purposeless: 0, odd: false };
   profile.days.push(today);
   if (profile.days.length > DAYS_KEPT) profile.days.shift();
   profile.oddHours = 0;
@@ -151,6 +159,8 @@ export function mergeInto(profile: Profile, other: Profile): void {
     day.newPeople = Math.max(day.newPeople, theirs.newPeople);
     day.lookups = Math.max(day.lookups, theirs.lookups);
     day.overreached = Math.max(day.overreached, theirs.overreached);
+    day.asked = Math.max(day.asked, theirs.asked);
+    day.purposeless = Math.max(day.purposeless, theirs.purposeless);
     day.odd ||= theirs.odd;
   }
   profile.days.sort((a, b) => a.day - b.day).splice(0, profile.days.length - DAYS_KEPT);

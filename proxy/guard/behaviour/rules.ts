@@ -47,6 +47,9 @@ const ODD_HOUR_PEOPLE = 10;
 const REFUSALS_IN_A_ROW = 10;
 /** One a day is a slip: a forgotten LIMIT. */
 const DUMPS = 2;
+/** Colleagues ask, customers call who have no ticket yet. */
+const PURPOSELESS = 30;
+const PURPOSELESS_SHARE = 0.5;
 const PRESSED_DAYS = 3;
 /** Of a week: chance evens out over its days, so less is far. */
 const WEEK_FLOOR = 150;
@@ -84,6 +87,7 @@ export function observe(
     isNewPlace ? addressRule(profile, peers, event) : undefined,
     refusalsRule(profile),
     dumpRule(profile),
+    purposeRule(profile),
     pressedRule(profile, event, tightened),
   ].filter((sighting) => sighting !== undefined);
   enterHabits(profile, event);
@@ -184,6 +188,14 @@ function dumpRule({ days }: Profile): Sighting | undefined {
   if (figure < DUMPS) return undefined;
   const what = "statements in one day that asked for far more than he may have";
   return { rule: "dump", figure: Math.floor(figure), ordinary: DUMPS - 1, what };
+}
+
+function purposeRule({ days }: Profile): Sighting | undefined {
+  const { purposeless = 0, asked = 0 } = days.at(-1) ?? {};
+  const ordinary = Math.max(PURPOSELESS - 1, Math.floor(PURPOSELESS_SHARE * asked));
+  if (purposeless <= ordinary) return undefined;
+  const what = `of ${asked} people whom he never read before have nothing to do with his work`;
+  return { rule: "purpose", figure: purposeless, ordinary, what };
 }
 
 /** A tightened budget that stops him day after day: honest work would have shrunk, or somebody would have called. */

@@ -102,10 +102,11 @@ export class Behaviour {
     const peers = await profiles.peers(database, role, dayOf(event.time));
     const tightened = measures.tightened(user) !== undefined;
     // It may be kept for a while, and shall not hold a statement's text.
-    const { time, client, people, subjects, lookups, decision, sqlstate } = event;
+    const { time, client, people, subjects, lookups, decision, sqlstate, purposeless } = event;
     const reading: Reading = {
       ...{ time, client, people, subjects, lookups, decision },
       ...(sqlstate === undefined ? {} : { sqlstate }),
+      ...(purposeless === undefined ? {} : { purposeless }),
     };
     const seen = await profiles.update(database, user, role, (profile) =>
       observe(profile, reading, peers, tightened),
