@@ -35,8 +35,8 @@ export function drawCurve(curve: readonly CurvePoint[]): string {
     `<text x="${PLOT.left}" y="24" font-size="15">People lost in 48 days, by how many the thief takes a day</text>`,
     ...legend([
       ["#888", "without a guard"],
-      ["#c0392b", "with Sluice, if nobody looks at its alerts"],
-      ["#1f6f8b", "with Sluice, if alerts are answered within a day"],
+      ["#c0392b", "with Sluice, nobody looks at its alerts"],
+      ["#1f6f8b", "if alerts are answered within a day"],
     ]),
     "</svg>",
     "",
