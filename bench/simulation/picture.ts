@@ -49,7 +49,7 @@ function scale(value: number, from: number, to: number, start: number, end: numb
 
 function legend(entries: readonly (readonly [colour: string, text: string])[]): readonly string[] {
   return entries.flatMap(([colour, text], i) => {
-    const x = PLOT.left + i * 215 - (i > 0 ? 80 : 0);
+    const x = PLOT.left + i * 240 - (i > 0 ? 105 : 0);
     return [
       `<path d="M${x} ${HEIGHT - 17}h22" stroke="${colour}" stroke-width="3"/>`,
       `<text x="${x + 28}" y="${HEIGHT - 13}" font-size="11">${text}</text>`,
