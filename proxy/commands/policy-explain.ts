@@ -78,7 +78,8 @@ async function answer(question: Question, policies: PolicySet): Promise<number> 
       catalog: live.current,
       searchPath: await searchPathOf(live, databaseUser),
       unreadable: await live.unreadableBy(databaseUser),
-      maskKey: deriveKeys(settings.key ?? randomSecret()).masks,
+      // Not the fleet's: the text that is sent holds the key of token masks, and this one is shown on a terminal.
+      maskKey: deriveKeys(randomSecret()).masks,
     };
     const explanation = explain(analyse(question.statement, scope), scope, user);
     process.stdout.write(

@@ -87,6 +87,21 @@ describe.each([
     cleo.socket.destroy();
   });
 
+  test("without masks nearly every attack that reads shows values: each of them can fail", {
+    timeout: 120_000,
+  }, async () => {
+    const app = await session("helpdesk_app");
+    const [simple] = SHAPES;
+    if (simple === undefined) throw new Error("no shape");
+    const attacks = READING.flatMap(([, group]) => group);
+    const silent: string[] = [];
+    for (const attack of attacks)
+      if (!showsCanary(await received(app, simple, attack))) silent.push(String(attack));
+    // Comparisons, lengths, counts and errors tell of a value without showing it: two-worlds.test.ts sees those.
+    expect(silent.length / attacks.length, silent.join("\n")).toBeLessThan(0.3);
+    app.socket.destroy();
+  });
+
   test("a role that sees all is shown the values by most of them, in every shape: the search can fail", {
     timeout: 120_000,
   }, async () => {

@@ -99,7 +99,7 @@ export async function openAgent(superuserUri: string): Promise<Agent> {
 }
 
 /** Each text runs in a transaction of its own that is rolled back, so that it leaves nothing behind. */
-async function outcome(
+export async function outcome(
   client: pg.Client,
   text: string,
   place: (position: number) => number | undefined,
