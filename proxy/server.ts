@@ -11,6 +11,7 @@ import type { Keys } from "./keys.ts";
 import type { Log } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
 import type { PolicySet } from "./policy/load.ts";
+import type { AdminDatabase } from "./session/admin-login.ts";
 import { CancelKeys } from "./session/cancel.ts";
 import { CancelDesk, type ForwardCancel } from "./session/cancel-desk.ts";
 import { Connection, type ConnectionParts, type PrepareSession } from "./session/connection.ts";
@@ -23,7 +24,7 @@ import type { Address, Settings } from "./settings.ts";
 import type { Scopes, VerdictCache } from "./sql/cache.ts";
 import { normalise } from "./sql/parse.ts";
 import type { BackendKey } from "./wire/backend-messages.ts";
-import { refuseSession } from "./wire/refusal.ts";
+import { type Refusal, refuseSession } from "./wire/refusal.ts";
 import { TlsAcceptor } from "./wire/tls.ts";
 import type { Upstream } from "./wire/upstream.ts";
 import { type ProbeHost, UpstreamHosts } from "./wire/upstream-hosts.ts";
@@ -65,6 +66,8 @@ export interface ServerParts {
   readonly onCanary?: (sighting: CanarySighting) => void;
   /** Decoys that conditions mark; none if left out. */
   readonly decoys?: Decoys;
+  /** The database that is no database; none if left out. */
+  readonly adminDatabase?: AdminDatabase;
   readonly metrics: Metrics;
   readonly keys: Keys;
   readonly log: Log;
@@ -85,6 +88,8 @@ export interface RunningServer {
   readonly sessions: number;
   /** Who is connected, past log-in. */
   list(): readonly SessionInfo[];
+  /** Ends one session and what it has the server run; false when there is none of this id. */
+  end(session: string, refusal: Refusal): boolean;
   /** Reads the users file and the TLS files again; a bad one is logged, and what was in force stays. */
   reload(): Promise<void>;
   /** Does what a cancel request asks that another process took; false for a key that is not known here. */
@@ -144,6 +149,11 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
       return [...connections.keys()].filter(({ inSession }) => inSession).length;
     },
     list: () => [...connections.keys()].flatMap(({ info }) => info ?? []),
+    end(session, refusal) {
+      const connection = [...connections.keys()].find(({ info }) => info?.id === session);
+      connection?.cutOff(refusal);
+      return connection !== undefined;
+    },
     async reload() {
       await users.reload();
       reloadTls(tls, parts.log);
@@ -194,6 +204,7 @@ function connectionParts(parts: ServerParts, own: OwnParts): ConnectionParts {
       const suspension = parts.suspensions?.isSuspended(user);
       return suspension && refuseLogin(suspension);
     },
+    ...(parts.adminDatabase === undefined ? {} : { adminDatabase: parts.adminDatabase }),
     audit: parts.audit,
     metrics: parts.metrics,
     now,

@@ -158,6 +158,12 @@ export const SETTINGS = {
     placeholder: "HOST:PORT",
     what: "HTTP: /metrics, /healthz, /readyz",
   }),
+  adminDatabase: setting({
+    value: value("a database name", (given) => given || undefined),
+    default: "sluice",
+    placeholder: "NAME",
+    what: "the database in which admins and auditors of the policy find SHOW SESSIONS and the like (pgbouncer is the same); none: there is no such database",
+  }),
   audit: setting({
     value: path,
     default: "audit/",

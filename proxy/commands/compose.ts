@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Readiness, startAdmin } from "../admin/http.ts";
+import { Recent, seenBy } from "../admin/recent.ts";
 import type { AuditLog } from "../audit/event.ts";
 import type { Catalog } from "../catalog/catalog.ts";
 import { Catalogs } from "../catalog/catalogs.ts";
@@ -14,7 +15,7 @@ import { createMetrics, type Metrics } from "../metrics.ts";
 import { checkAgainstCatalog } from "../policy/against-catalog.ts";
 import { describeProblem, loadPolicies, type PolicyProblem, type PolicySet } from "../policy/load.ts";
 import { watchPolicies } from "../policy/watch.ts";
-import { startServer } from "../server.ts";
+import { type RunningServer, startServer } from "../server.ts";
 import { CancelKeys } from "../session/cancel.ts";
 import { CancelChannel } from "../session/cancel-channel.ts";
 import type { Address, Settings } from "../settings.ts";
@@ -24,6 +25,7 @@ import { version } from "../version.ts";
 import type { BackendKey } from "../wire/backend-messages.ts";
 import { parseUpstream, type Upstream } from "../wire/upstream.ts";
 import type { Crew } from "../workers/worker.ts";
+import { openAdminDatabase, openOperations } from "./compose-admin.ts";
 import { openAudit } from "./compose-audit.ts";
 import { openGuard } from "./compose-guard.ts";
 import { controlConnection, probeHost } from "./control.ts";
@@ -133,7 +135,8 @@ async function start(
   const usual = upstream.database ?? upstream.user ?? "postgres";
   const databases = new Set([...policies.databases, usual, ...others.keys()]);
   const metrics = createMetrics({ version: version(), databases: [...databases] });
-  const audit = await openAudit(settings, keys.audit, { metrics, log });
+  const recent = new Recent();
+  const audit = seenBy(recent, await openAudit(settings, keys.audit, { metrics, log }));
   stops.push(() => audit.close());
   const store = openStore(settings, keys, metrics, log);
   stops.push(() => store.close());
@@ -180,7 +183,18 @@ async function start(
       cancel: (request) => cancelKeys.request(request),
     });
   if (cancelChannel !== undefined) stops.push(() => cancelChannel.close());
-  const server = await startServer({
+  const operations = openOperations({
+    settings,
+    upstream,
+    recent,
+    policies: () => watch.current,
+    catalogs,
+    guard,
+    server: () => server,
+    reload: () => Promise.all([watch.reload(), server.reload()]),
+    log,
+  });
+  const server: RunningServer = await startServer({
     settings,
     upstream,
     databases: others,
@@ -197,6 +211,7 @@ async function start(
     audit: guard.audit,
     onCanary: guard.onCanary,
     decoys,
+    adminDatabase: openAdminDatabase(settings, upstream, watch, operations, log),
     metrics,
     keys,
     log,

@@ -7,10 +7,10 @@ import { isRefusal, roleFor } from "../policy/roles.ts";
 import { effectiveSchemas } from "../session/search-path.ts";
 import { readSettings, type Settings } from "../settings.ts";
 import { analyse } from "../sql/analyse.ts";
+import { explain, explanationText } from "../sql/explanation.ts";
 import { loadParser } from "../sql/parse.ts";
 import { parseUpstream } from "../wire/upstream.ts";
 import { controlConnection } from "./control.ts";
-import { explain, explanationText } from "./verdict-text.ts";
 
 const HELP = `usage: sluice policy explain --as USER [FLAGS] "STATEMENT"
 

@@ -127,8 +127,8 @@ export class Suspensions {
     return this.#order({ user, kind: "suspended", inForce: true, why, by, at: this.#now() });
   }
 
-  resume(user: string, by: string): Promise<Reached> {
-    return this.#order({ user, kind: "suspended", inForce: false, why: "", by, at: this.#now() });
+  resume(user: string, by: string, why = ""): Promise<Reached> {
+    return this.#order({ user, kind: "suspended", inForce: false, why, by, at: this.#now() });
   }
 
   /** Smaller budgets until a time. */

@@ -14,6 +14,9 @@ export interface PolicyText {
   readonly text: string;
 }
 
+/** `control`: everything. `look`: nothing that changes anything. */
+export type AdminRight = "control" | "look";
+
 /** All policies of one folder: immutable, replaced as a whole. */
 export interface PolicySet {
   readonly version: string;
@@ -22,6 +25,10 @@ export interface PolicySet {
   /** Databases that have a file of their own. */
   readonly databases: readonly string[];
   forDatabase(name: string): Policy;
+  /** What a user may do in the admin database; undefined: nothing. */
+  adminRight(user: string): AdminRight | undefined;
+  /** Whether anybody may log in to the admin database. */
+  readonly hasAdmins: boolean;
 }
 
 export type Compiled =
@@ -50,6 +57,7 @@ export function compilePolicies(files: readonly PolicyText[]): Compiled {
   }
   // Without general files, a database that no file speaks of has a policy without roles: nobody gets in.
   const fallback = compile(complete ? general : [], version, problems);
+  const admins = compileAdmins(documents, problems);
   if (problems.list.length > 0) return { ok: false, problems: problems.list };
   return {
     ok: true,
@@ -58,6 +66,8 @@ export function compilePolicies(files: readonly PolicyText[]): Compiled {
       files: sorted.map(({ name }) => name),
       databases,
       forDatabase: (name) => policies.get(name) ?? fallback,
+      adminRight: (user) => admins.get(user),
+      hasAdmins: admins.size > 0,
     },
   };
 }
@@ -95,6 +105,33 @@ function compile(documents: readonly PolicyDocument[], version: string, problems
     problems.error(unknown.place, `there is no role "${unknown.value}"`, hint);
   }
   return policy;
+}
+
+/** They see and steer the whole proxy: a file that speaks of one database has no say in it. */
+function compileAdmins(documents: readonly PolicyDocument[], problems: Problems): Map<string, AdminRight> {
+  const rights = new Map<string, AdminRight>();
+  for (const document of documents) {
+    for (const [key, right] of [
+      ["admins", "control"],
+      ["auditors", "look"],
+    ] as const) {
+      const names = document.content[key];
+      if (names === undefined) continue;
+      if (document.content.database !== undefined) {
+        const hint = 'Move it to a file without "database:".';
+        problems.error(document.placeOfKey([key]), `"${key}" is for all databases`, hint);
+      }
+      names.forEach((user, i) => {
+        const earlier = rights.get(user) ?? right;
+        if (earlier !== right) {
+          const hint = "Name him under one of the two.";
+          problems.error(document.placeOf([key, i]), `"${user}" is under "admins" and "auditors"`, hint);
+        }
+        rights.set(user, right);
+      });
+    }
+  }
+  return rights;
 }
 
 type Single = "mode" | "unclassified" | "unknown_users" | "on_canary";

@@ -18,6 +18,8 @@ const name = z
   .string({ error: "A name; put it in quotes if it looks like a number." })
   .min(1, { error: "A name that is not empty." });
 
+const exactUser = name.regex(/^[^*?]+$/, { error: "A user's exact name: no wildcards here." });
+
 const relationName = z.string({ error: "A table as schema.table." }).regex(/^[^.*\s][^.*]*\.[^.*]+$/, {
   error: "A table with its schema, as in public.customers.",
 });
@@ -397,6 +399,14 @@ export const policyFileSchema = mapping(
       .enum(["show", "mask", "deny"], { error: "show, mask or deny." })
       .optional()
       .describe("Columns without a class: show (the default), mask (NULL) or deny."),
+    admins: z
+      .array(exactUser, { error: "A list of user names, as in [dba]." })
+      .optional()
+      .describe("Users of the admin database (psql … sluice) who may also SUSPEND, RESUME, KILL and RELOAD."),
+    auditors: z
+      .array(exactUser, { error: "A list of user names, as in [officer]." })
+      .optional()
+      .describe("Users of the admin database (psql … sluice) who may SHOW and EXPLAIN, and change nothing."),
     mode: z
       .enum(["enforce", "observe"], { error: "enforce or observe." })
       .optional()

@@ -3,7 +3,13 @@ import { basename, join } from "node:path";
 import { type Compiled, compilePolicies, type PolicyText, versionOf } from "./compile.ts";
 import type { PolicyProblem } from "./problems.ts";
 
-export { type Compiled, compilePolicies, type PolicySet, type PolicyText } from "./compile.ts";
+export {
+  type AdminRight,
+  type Compiled,
+  compilePolicies,
+  type PolicySet,
+  type PolicyText,
+} from "./compile.ts";
 export { describeProblem, type PolicyProblem } from "./problems.ts";
 
 /** What lies on disk: read once, so that what is hashed is what is compiled. */

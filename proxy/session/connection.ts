@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import type { Socket } from "node:net";
 import type { AuditLog, SessionEvent } from "../audit/event.ts";
 import type { SessionInfo } from "../guard/session-registry.ts";
@@ -8,13 +9,14 @@ import { terminateMessage } from "../wire/frontend-messages.ts";
 import { type Refusal, refuseSession } from "../wire/refusal.ts";
 import type { Startup } from "../wire/startup.ts";
 import { addressOf } from "./address.ts";
+import { type AdminDatabase, databaseOf, proveAdmin } from "./admin-login.ts";
 import type { CancelDesk } from "./cancel-desk.ts";
-import { type Conversation, sayFarewell, unlessAborted } from "./conversation.ts";
+import { Conversation, sayFarewell, unlessAborted } from "./conversation.ts";
 import type { Established } from "./established.ts";
 import { type LoggedIn, type LoginParts, logIn } from "./login.ts";
 import { LoginEnd, type LoginFailure } from "./login-end.ts";
 import type { Seats } from "./seats.ts";
-import { type ClientTls, receiveClient } from "./start-up.ts";
+import { type Arrival, type ClientTls, receiveClient } from "./start-up.ts";
 
 /**
  * Gets ready what a session needs, and gives what runs it to its end. It may fail: the client has not been
@@ -34,11 +36,16 @@ export interface ConnectionParts extends LoginParts {
   readonly prepareSession: PrepareSession;
   /** What a suspended user is told; undefined for everybody else. */
   readonly refuseUser?: (user: string) => Refusal | undefined;
+  /** The database that is no database; none if left out. */
+  readonly adminDatabase?: AdminDatabase;
   readonly audit: AuditLog;
   readonly metrics: Metrics;
   /** Unix time in milliseconds. */
   readonly now: () => number;
 }
+
+/** Longest statement of the admin database: EXPLAIN quotes others' statements. */
+const ADMIN_STATEMENT_LIMIT = 1 << 20;
 
 /** One client's connection from its first byte to its last: start-up, log-in, session. */
 export class Connection {
@@ -132,9 +139,41 @@ export class Connection {
     const full = await seats.enter();
     if (full) throw LoginEnd.refused("limit", full);
     this.#seat = "taken";
+    const { adminDatabase } = this.#parts;
+    if (adminDatabase?.serves(databaseOf(arrival.startup))) return this.#beginAdmin(arrival, adminDatabase);
     const ends = { draining: this.#draining.signal, ending: this.#ending.signal };
     this.#session = await logIn(arrival.client, arrival.startup, this.#parts, signal, ends);
     return this.#enter(this.#session);
+  }
+
+  async #beginAdmin(
+    { client, startup }: Extract<Arrival, { kind: "login" }>,
+    adminDatabase: AdminDatabase,
+  ): Promise<() => Promise<void>> {
+    const { audit, now, refuseUser } = this.#parts;
+    const { user, database, application } = await proveAdmin(
+      client,
+      startup,
+      { ...this.#parts, adminDatabase },
+      this.#login.signal,
+    );
+    const refusal = refuseUser?.(user);
+    if (refusal !== undefined) throw LoginEnd.refused("suspended", refusal);
+    const address = addressOf(client.socket);
+    const session = { session: randomUUID(), user, role: "", database, client: address, application };
+    audit.write({ kind: "login", time: now(), ...session });
+    return async () => {
+      const ending = AbortSignal.any([this.#draining.signal, this.#ending.signal]);
+      const over = new Conversation(client.socket, ADMIN_STATEMENT_LIMIT, ending, client.reader);
+      try {
+        await adminDatabase.run(over, { user, address });
+      } catch (error) {
+        if (!ending.aborted) throw error;
+        client.send(errorResponse(ending.reason as Refusal));
+      } finally {
+        audit.write({ kind: "logout", time: now(), ...session });
+      }
+    };
   }
 
   async #enter({ established, role, ready, issued }: LoggedIn): Promise<() => Promise<void>> {

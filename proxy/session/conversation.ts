@@ -12,9 +12,11 @@ export class Conversation implements Side {
   readonly #signal: AbortSignal;
 
   /** `longest`: of one message, by its length word. When `signal` aborts, a pending `receive` throws its reason. */
-  constructor(socket: Socket, longest: number, signal: AbortSignal) {
+  constructor(socket: Socket, longest: number, signal: AbortSignal, reader?: FrameReader) {
     this.socket = socket;
-    this.reader = new FrameReader(longest, () => false);
+    // Another's reader may hold bytes that have been read already.
+    this.reader = reader ?? new FrameReader(longest, () => false);
+    this.reader.maximumLength = longest;
     this.#signal = signal;
     // 'close' follows each 'error' and says enough; without a listener the error would end the process.
     socket.on("error", () => {});

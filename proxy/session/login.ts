@@ -237,9 +237,9 @@ function noSuchDatabase(database: string): LoginEnd {
   );
 }
 
-async function openServer(
+export async function openServer(
   hosts: UpstreamHosts,
-  parts: LoginParts,
+  parts: Pick<LoginParts, "log">,
   signal: AbortSignal,
 ): Promise<{ readonly server: Conversation; readonly at: Upstream }> {
   try {

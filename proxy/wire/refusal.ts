@@ -32,7 +32,7 @@ export type Sqlstate =
 
 /** What a client is told when Sluice refuses, ends or warns. It never holds a data value or a secret. */
 export interface Refusal {
-  readonly severity: "ERROR" | "FATAL" | "WARNING";
+  readonly severity: "ERROR" | "FATAL" | "WARNING" | "NOTICE";
   readonly sqlstate: Sqlstate;
   readonly message: string;
   readonly detail?: string;

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
 import { policyExplain } from "../../proxy/commands/policy-explain.ts";
-import type { Explanation } from "../../proxy/commands/verdict-text.ts";
+import type { Explanation } from "../../proxy/sql/explanation.ts";
 import { freshDatabase, supportSchema, type TestDatabase } from "../harness/postgres.ts";
 
 const POLICY = `version: 1

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { type Explanation, explanationText } from "../../proxy/commands/verdict-text.ts";
+import { type Explanation, explanationText } from "../../proxy/sql/explanation.ts";
 import { refuse } from "../../proxy/wire/refusal.ts";
 
 const PASSES: Explanation = {

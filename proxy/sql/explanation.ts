@@ -1,7 +1,7 @@
 import type { Limits, Role } from "../policy/policy.ts";
-import type { Scope } from "../sql/scope.ts";
-import type { Statement, Verdict } from "../sql/verdict.ts";
 import type { Refusal } from "../wire/refusal.ts";
+import type { Scope } from "./scope.ts";
+import type { Statement, Verdict } from "./verdict.ts";
 
 /** What `policy explain` tells of a verdict; `--json` prints it as it is. */
 export interface Explanation {

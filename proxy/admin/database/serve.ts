@@ -1,0 +1,213 @@
+import type { AdminRight, PolicySet } from "../../policy/load.ts";
+import type { AdminDatabase, AdminUser } from "../../session/admin-login.ts";
+import type { Conversation } from "../../session/conversation.ts";
+import { explanationText } from "../../sql/explanation.ts";
+import {
+  backendKey,
+  commandComplete,
+  emptyMessage,
+  parameterStatus,
+  readyForQuery,
+} from "../../wire/backend-messages.ts";
+import { errorResponse, noticeResponse } from "../../wire/errors.ts";
+import { decodeQuery } from "../../wire/frontend-messages.ts";
+import { Backend, cstring, Frontend, int32, message, uint16 } from "../../wire/messages.ts";
+import { type Refusal, refuse, warn } from "../../wire/refusal.ts";
+import type { Operations } from "../operations.ts";
+import { type Command, readCommand } from "./command.ts";
+import { HELP, SHOWN } from "./show.ts";
+import { type Table, table } from "./table.ts";
+
+/** The name that pgbouncer's exporters and scripts ask for. */
+const ALIAS = "pgbouncer";
+
+/** The admin database under its name and pgbouncer's; names of real databases are left to these. */
+export function createAdminDatabase(
+  name: string,
+  real: ReadonlySet<string>,
+  policies: () => PolicySet,
+  operations: Operations,
+): AdminDatabase {
+  const names = new Set([name, ALIAS].filter((each) => name !== "none" && !real.has(each)));
+  // Whoever is cut off has no rights either, nor keeps those of a session that is open.
+  const right = (user: string) =>
+    operations.suspended().some((one) => one.user === user) ? undefined : policies().adminRight(user);
+  return {
+    // Without admins in the policy these are names like any other.
+    serves: (database) => names.has(database) && policies().hasAdmins,
+    provenAt: operations.databases()[0] ?? "postgres",
+    right,
+    run: (client, user) => serve(client, user, right, operations),
+  };
+}
+
+async function serve(
+  client: Conversation,
+  user: AdminUser,
+  right: AdminDatabase["right"],
+  operations: Operations,
+): Promise<void> {
+  client.send(greeting(operations.version));
+  // After an error in the extended protocol everything is skipped up to Sync, as in the server.
+  let skipping = false;
+  while (await client.receive()) {
+    const { reader } = client;
+    if (reader.type === Frontend.Terminate) return;
+    if (reader.type === Frontend.Query) {
+      const { sqlStart, sqlEnd } = decodeQuery(reader);
+      const text = reader.buffer.toString("utf8", sqlStart, sqlEnd);
+      // The right may have been taken from him since.
+      const replies = await answer(readCommand(text), user, right(user.user), operations);
+      client.send(Buffer.concat([...replies, readyForQuery("I")]));
+    } else if (reader.type === Frontend.Sync) {
+      skipping = false;
+      client.send(readyForQuery("I"));
+    } else if (!skipping) {
+      skipping = true;
+      client.send(errorResponse(SIMPLE_ONLY));
+    }
+  }
+}
+
+const SIMPLE_ONLY = refuse("42601", "the admin database speaks the simple query protocol only", {
+  hint: "psql does; drivers have a setting for it, such as preferQueryMode=simple (JDBC) or prepare=False.",
+});
+
+function greeting(version: string): Buffer {
+  return Buffer.concat([
+    // pgbouncer's form: drivers look for a number in front.
+    parameterStatus("server_version", `${version}/sluice`),
+    parameterStatus("client_encoding", "UTF8"),
+    parameterStatus("server_encoding", "UTF8"),
+    parameterStatus("standard_conforming_strings", "on"),
+    parameterStatus("DateStyle", "ISO"),
+    // Nothing runs here long enough to be cancelled.
+    backendKey({ processId: 0, key: Buffer.alloc(4) }),
+    readyForQuery("I"),
+  ]);
+}
+
+async function answer(
+  command: Command,
+  { user, address }: AdminUser,
+  right: AdminRight | undefined,
+  operations: Operations,
+): Promise<readonly Buffer[]> {
+  const changes = ["suspend", "resume", "kill", "reload"].includes(command.kind);
+  if (right === undefined || (changes && right !== "control")) {
+    return [errorResponse(notAllowed(user))];
+  }
+  try {
+    return await execute(command, { user, address }, operations);
+  } catch {
+    const hint = "Redis may be away; the proxy's log says more.";
+    return [errorResponse(refuse("58000", "the fleet's state cannot be read", { hint }))];
+  }
+}
+
+async function execute(
+  command: Command,
+  { user, address }: AdminUser,
+  operations: Operations,
+): Promise<readonly Buffer[]> {
+  switch (command.kind) {
+    case "empty":
+      return [emptyMessage(Backend.EmptyQueryResponse)];
+    case "wrong":
+      return [errorResponse(refuse("42601", command.problem, { hint: command.hint }))];
+    case "set":
+      return [commandComplete("SET")];
+    case "show":
+      return show(command.what, command.argument, operations);
+    case "explain": {
+      const [database = ""] = operations.databases();
+      const { user: who, statement } = command;
+      const result = await operations.explain({ user: who, address, database, statement });
+      if (!result.ok) return [errorResponse(refuse("42501", result.problem, { hint: result.hint }))];
+      const lines = explanationText(result.explanation).trimEnd().split("\n");
+      return rows(
+        table(
+          "explanation",
+          lines.map((line) => [line]),
+        ),
+        "EXPLAIN",
+      );
+    }
+    case "suspend": {
+      const { file, redis } = await operations.suspend(command.user, command.why, user);
+      const kept = file || redis;
+      const notice = warn(
+        "the order could not be written down: it holds in this process only, until it ends",
+      );
+      return [...(kept ? [] : [noticeResponse(notice)]), commandComplete("SUSPEND")];
+    }
+    case "resume":
+      await operations.resume(command.user, command.why, user);
+      return [commandComplete("RESUME")];
+    case "kill":
+      return operations.kill(command.session, user)
+        ? [commandComplete("KILL")]
+        : [errorResponse(refuse("22023", "there is no such session in this process", { hint: KILL_HINT }))];
+    case "reload":
+      await operations.reload(user);
+      return [commandComplete("RELOAD")];
+  }
+}
+
+const KILL_HINT =
+  "SHOW SESSIONS has the ids; a session of another proxy ends there, or by SUSPEND of its user.";
+
+async function show(
+  what: string,
+  argument: string | undefined,
+  operations: Operations,
+): Promise<readonly Buffer[]> {
+  if (what === "help") {
+    const notice = { ...warn("Console usage", { detail: `\n${HELP}` }), severity: "NOTICE" } as const;
+    return [noticeResponse(notice), commandComplete("SHOW")];
+  }
+  const make = SHOWN.get(what);
+  if (make === undefined) {
+    // In pgbouncer's words.
+    const problem = `invalid command 'SHOW ${what.slice(0, 60).toUpperCase()}', use SHOW HELP;`;
+    return [errorResponse(refuse("42601", problem))];
+  }
+  return rows(await make(operations, argument), "SHOW");
+}
+
+function notAllowed(user: string): Refusal {
+  return refuse("42501", `user "${user}" may look, and change nothing`, {
+    hint: 'The policy names under "admins:" who may.',
+    rule: "auditors",
+  });
+}
+
+const INT8 = 20;
+const TEXT = 25;
+
+/** Postgres docs, "Message Formats": RowDescription, DataRow. */
+function rows({ columns, rows: values }: Table, tag: string): readonly Buffer[] {
+  const fields = columns.map(({ name, type }) =>
+    Buffer.concat([
+      cstring(name),
+      int32(0),
+      uint16(0),
+      int32(type === "number" ? INT8 : TEXT),
+      uint16(type === "number" ? 8 : 0xffff),
+      int32(-1),
+      uint16(0),
+    ]),
+  );
+  const data = values.map((row) =>
+    message(
+      Backend.DataRow,
+      uint16(row.length),
+      ...row.flatMap((value) => {
+        if (value === null) return [int32(-1)];
+        const bytes = Buffer.from(String(value));
+        return [int32(bytes.length), bytes];
+      }),
+    ),
+  );
+  return [message(Backend.RowDescription, uint16(fields.length), ...fields), ...data, commandComplete(tag)];
+}

@@ -1,0 +1,212 @@
+import { randomBytes } from "node:crypto";
+import type { Catalogs } from "../catalog/catalogs.ts";
+import { accountOf, type CounterStore, type WindowUse } from "../guard/meter.ts";
+import type { SessionInfo } from "../guard/session-registry.ts";
+import type { Reached, Suspension, Suspensions } from "../guard/suspensions.ts";
+import { scopeOf } from "../guard/windows.ts";
+import type { PolicySet } from "../policy/load.ts";
+import type { BudgetWindow, Role } from "../policy/policy.ts";
+import { isRefusal, roleFor } from "../policy/roles.ts";
+import { effectiveSchemas } from "../session/search-path.ts";
+import { analyse } from "../sql/analyse.ts";
+import { type Explanation, explain } from "../sql/explanation.ts";
+import type { Recent } from "./recent.ts";
+
+/** How much one user has read, window by window; `uses` is undefined while the counters cannot be reached. */
+export interface Reading {
+  readonly user: string;
+  readonly role: string;
+  readonly database: string;
+  readonly connected: boolean;
+  /** The windows of his budget, and people in 30 days, which may have no limit (`limited`). */
+  readonly uses: readonly (WindowUse & { readonly limited: boolean })[] | undefined;
+}
+
+export interface Question {
+  readonly user: string;
+  /** IP address: networks of a role (`from`) are looked at. */
+  readonly address: string;
+  readonly database: string;
+  readonly statement: string;
+}
+
+export type Answer =
+  | { readonly ok: true; readonly explanation: Explanation }
+  | { readonly ok: false; readonly problem: string; readonly hint: string };
+
+/** What operators see and do, from the web console as from psql. */
+export interface Operations {
+  readonly version: string;
+  readonly startedAt: number;
+  /** How many clients this process takes. */
+  readonly maxClients: number;
+  readonly recent: Recent;
+  /** Databases of the configuration, the usual one first. */
+  readonly databases: () => readonly string[];
+  readonly policies: () => PolicySet;
+  /** Whether the sessions of all proxies are seen, or only those of this process. */
+  readonly fleet: boolean;
+  /** The oldest first. Rejects when the fleet's Redis cannot be read. */
+  sessions(): Promise<readonly SessionInfo[]>;
+  readings(): Promise<readonly Reading[]>;
+  suspended(): readonly Suspension[];
+  /** Says what would become of a statement; nothing is run. */
+  explain(question: Question): Promise<Answer>;
+  suspend(user: string, why: string, by: string): Promise<Reached>;
+  resume(user: string, why: string, by: string): Promise<Reached>;
+  /** Ends one session of this process; false: there is none with this id here. */
+  kill(session: string, by: string): boolean;
+  /** Reads policy, users and TLS files again; the version in force then. */
+  reload(by: string): Promise<string>;
+}
+
+export interface OperationsParts {
+  readonly version: string;
+  readonly maxClients: number;
+  readonly recent: Recent;
+  /** The database of --upstream. */
+  readonly mainDatabase: string;
+  /** With --auth scram the user whom the database knows; undefined: each user is himself there. */
+  readonly databaseUser: string | undefined;
+  readonly policies: () => PolicySet;
+  readonly catalogs: Catalogs;
+  readonly store: Pick<CounterStore, "usage">;
+  readonly suspensions: Pick<Suspensions, "list" | "suspend" | "resume">;
+  /** Sessions of this process. */
+  readonly here: () => readonly SessionInfo[];
+  /** Sessions of the fleet; undefined without Redis. */
+  readonly everywhere: (() => Promise<readonly SessionInfo[]>) | undefined;
+  readonly end: (session: string, by: string) => boolean;
+  readonly reload: () => Promise<void>;
+  readonly note: (what: string, by: string) => void;
+  readonly now: () => number;
+}
+
+/** Users of the policy who are asked for though nobody of their name is connected. */
+const NAMED_USERS = 300;
+
+export function createOperations(parts: OperationsParts): Operations {
+  const databases = () => [...new Set([parts.mainDatabase, ...parts.policies().databases])];
+  const sessions = () => allSessions(parts);
+  return {
+    version: parts.version,
+    startedAt: parts.now(),
+    maxClients: parts.maxClients,
+    recent: parts.recent,
+    databases,
+    policies: parts.policies,
+    fleet: parts.everywhere !== undefined,
+    sessions,
+    readings: async () => {
+      const open = await sessions();
+      return Promise.all(readers(open, databases(), parts.policies()).map((one) => reading(one, parts)));
+    },
+    suspended: () => parts.suspensions.list(),
+    explain: (question) => explainStatement(question, parts),
+    suspend: (user, why, by) => parts.suspensions.suspend(user, why, by),
+    resume: (user, why, by) => parts.suspensions.resume(user, by, why),
+    kill(session, by) {
+      const ended = parts.end(session, by);
+      if (ended) parts.note(`ended session ${session}`, by);
+      return ended;
+    },
+    async reload(by) {
+      parts.note("reload", by);
+      await parts.reload();
+      return parts.policies().version;
+    },
+  };
+}
+
+/** What is open here is known to the moment; of other proxies, what they last told. */
+async function allSessions({ here, everywhere }: OperationsParts): Promise<readonly SessionInfo[]> {
+  const mine = here();
+  const known = new Set(mine.map(({ id }) => id));
+  const others = everywhere === undefined ? [] : (await everywhere()).filter(({ id }) => !known.has(id));
+  return [...mine, ...others].sort((a, b) => a.since - b.since);
+}
+
+interface CountedReader {
+  readonly user: string;
+  readonly database: string;
+  readonly role: Role;
+  readonly address: string | undefined;
+}
+
+/** Whoever is connected, and whoever the policy names and counts. */
+function readers(
+  open: readonly SessionInfo[],
+  databases: readonly string[],
+  policies: PolicySet,
+): readonly CountedReader[] {
+  const found = new Map<string, CountedReader>();
+  const add = (reader: CountedReader) => {
+    const key = JSON.stringify([reader.database, reader.user]);
+    if (!found.has(key)) found.set(key, reader);
+  };
+  for (const { database, user, address } of open) {
+    const role = roleFor(policies.forDatabase(database), user, address);
+    if (!isRefusal(role)) add({ user, database, role, address });
+  }
+  const limit = found.size + NAMED_USERS;
+  for (const database of databases) {
+    for (const role of policies.forDatabase(database).roles.values()) {
+      if (role.budget.length === 0) continue;
+      for (const { text, exact } of role.users) {
+        if (exact && found.size < limit) add({ user: text, database, role, address: undefined });
+      }
+    }
+  }
+  return [...found.values()];
+}
+
+/** Tokens look as they would, and are nobody's. */
+const SHOWN_KEY = randomBytes(32);
+
+/** It only asks for a figure: nothing is limited by it. */
+const THIRTY_DAYS: BudgetWindow = { name: "30d", seconds: 30 * 86_400, what: "people", limit: 0, rule: "" };
+
+async function reading({ user, database, role, address }: CountedReader, { store }: OperationsParts) {
+  // An address that nobody comes from now has no count.
+  const own = role.budget.filter((window) => address !== undefined || scopeOf(window) !== "address");
+  const has30 = own.some(
+    (window) =>
+      window.what === "people" && window.seconds === THIRTY_DAYS.seconds && scopeOf(window) === "user",
+  );
+  const windows = has30 ? own : [...own, THIRTY_DAYS];
+  const account = { ...accountOf(role, { database, user, address: address ?? "" }), windows };
+  const uses = await store.usage?.(account);
+  return {
+    user,
+    role: role.name,
+    database,
+    connected: address !== undefined,
+    uses: uses?.map(({ window, used }) => ({ window, used, limited: window !== THIRTY_DAYS })),
+  };
+}
+
+async function explainStatement(question: Question, parts: OperationsParts): Promise<Answer> {
+  const { user, address, database, statement } = question;
+  const policy = parts.policies().forDatabase(database);
+  const role = roleFor(policy, user, address);
+  if (isRefusal(role)) return { ok: false, problem: role.message, hint: role.hint ?? "" };
+  try {
+    const live = await parts.catalogs.of(database);
+    const databaseUser = parts.databaseUser ?? user;
+    const path = (await live.searchPathOf(databaseUser)) ?? '"$user", public';
+    const scope = {
+      policy,
+      role,
+      user,
+      catalog: live.current,
+      searchPath: effectiveSchemas(path, databaseUser, live.current),
+      unreadable: await live.unreadableBy(databaseUser),
+      // Shown to operators: a key of its own, for the fleet's would stand in the text of token masks.
+      maskKey: SHOWN_KEY,
+    };
+    return { ok: true, explanation: explain(analyse(statement, scope), scope, user) };
+  } catch {
+    const hint = "Its control connection may be away; the proxy's log says more.";
+    return { ok: false, problem: `the catalog of database "${database}" cannot be read`, hint };
+  }
+}

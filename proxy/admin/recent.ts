@@ -1,0 +1,198 @@
+import type { AlertEvent, AuditEvent, AuditLog, MeasureEvent, StatementEvent } from "../audit/event.ts";
+
+/** A statement as operators see it: its literals are taken out, and nobody whom it read is named. */
+export type SeenStatement = Pick<
+  StatementEvent,
+  | "time"
+  | "session"
+  | "user"
+  | "role"
+  | "database"
+  | "client"
+  | "application"
+  | "command"
+  | "statement"
+  | "decision"
+  | "sqlstate"
+  | "rule"
+  | "masked"
+  | "rows"
+  | "people"
+  | "duration"
+>;
+
+/** Something that a security officer wants to hear of. */
+export interface Notable {
+  /** Grows by one with each. */
+  readonly number: number;
+  readonly time: number;
+  readonly kind: "alert" | "refused" | "cut" | "log-in refused" | MeasureEvent["kind"] | "policy rejected";
+  readonly user: string;
+  readonly role: string;
+  readonly database: string;
+  readonly client: string;
+  readonly sqlstate: string;
+  /** The rule or policy line that spoke. */
+  readonly rule: string;
+  readonly text: string;
+}
+
+/** Sums since the process began. */
+export interface Totals {
+  readonly statements: number;
+  readonly bytes: number;
+  /** Milliseconds. */
+  readonly duration: number;
+}
+
+const STATEMENTS = 2_000;
+const NOTABLES = 500;
+
+/** What this process decided lately: bounded, and gone with it. The audit log is what counts. */
+export class Recent {
+  readonly #statements = new Ring<SeenStatement>(STATEMENTS);
+  readonly #notables = new Ring<Notable>(NOTABLES);
+  readonly #totals = new Map<string, { -readonly [Key in keyof Totals]: Totals[Key] }>();
+  #number = 0;
+
+  /** Sees an event on its way to the audit log. */
+  see(event: AuditEvent): void {
+    if (event.kind === "statement") {
+      this.#statements.add(seen(event));
+      this.#count(event);
+    }
+    const notable = notableOf(event);
+    if (notable !== undefined) this.#notables.add({ number: ++this.#number, ...notable });
+  }
+
+  /** Of one session, or of all; the newest first. */
+  statements(session?: string): readonly SeenStatement[] {
+    const all = this.#statements.newestFirst();
+    return session === undefined ? all : all.filter((one) => one.session === session);
+  }
+
+  /** By database. */
+  totals(): ReadonlyMap<string, Totals> {
+    return this.#totals;
+  }
+
+  /** Statements that an application runs over and over are one event with their number. */
+  #count({ database, bytes, duration, count = 1 }: StatementEvent): void {
+    const sum = this.#totals.get(database);
+    if (sum === undefined) this.#totals.set(database, { statements: count, bytes, duration });
+    else {
+      sum.statements += count;
+      sum.bytes += bytes;
+      sum.duration += duration;
+    }
+  }
+
+  /** The newest first. */
+  notables(): readonly Notable[] {
+    return this.#notables.newestFirst();
+  }
+}
+
+/** Shows `recent` each event that is written. */
+export function seenBy(recent: Recent, audit: AuditLog): AuditLog {
+  return {
+    write(event) {
+      recent.see(event);
+      audit.write(event);
+    },
+    durable: () => audit.durable(),
+    get ready() {
+      return audit.ready;
+    },
+    get accepts() {
+      return audit.accepts ?? true;
+    },
+    hashSubject: (namespace, value) => audit.hashSubject(namespace, value),
+    flush: () => audit.flush(),
+    close: () => audit.close(),
+  };
+}
+
+class Ring<T> {
+  readonly #size: number;
+  readonly #items: T[] = [];
+  #next = 0;
+
+  constructor(size: number) {
+    this.#size = size;
+  }
+
+  add(item: T): void {
+    this.#items[this.#next] = item;
+    this.#next = (this.#next + 1) % this.#size;
+  }
+
+  newestFirst(): readonly T[] {
+    return [...this.#items.slice(this.#next), ...this.#items.slice(0, this.#next)].reverse();
+  }
+}
+
+/** Not the event itself: its hashes of people may be thousands. */
+function seen(event: StatementEvent): SeenStatement {
+  const { time, session, user, role, database, client, application, command, statement } = event;
+  const { decision, sqlstate, rule, masked, rows, people, duration } = event;
+  return {
+    ...{ time, session, user, role, database, client, application, command, statement, decision },
+    ...(sqlstate === undefined ? {} : { sqlstate }),
+    ...(rule === undefined ? {} : { rule }),
+    ...{ masked, rows, people, duration },
+  };
+}
+
+type Unnumbered = Omit<Notable, "number">;
+const NOBODY = { user: "", role: "", database: "", client: "", sqlstate: "", rule: "" };
+
+function notableOf(event: AuditEvent): Unnumbered | undefined {
+  switch (event.kind) {
+    case "statement":
+      return event.decision === "refuse" || event.decision === "cut" ? refusal(event) : undefined;
+    case "login refused": {
+      const { time, user, role, database, client, sqlstate = "" } = event;
+      return { ...NOBODY, time, user, role, database, client, sqlstate, kind: "log-in refused", text: "" };
+    }
+    case "alert":
+      return alert(event);
+    case "suspension":
+    case "resumption":
+    case "tightening":
+    case "relaxation":
+    case "grant": {
+      const { time, kind, user, by, why } = event;
+      return { ...NOBODY, time, kind, user, text: why === "" ? `by ${by}` : `by ${by}: ${why}` };
+    }
+    case "policy rejected":
+      return {
+        ...NOBODY,
+        time: event.time,
+        kind: event.kind,
+        text: `${event.problems} problems; the log has them`,
+      };
+    default:
+      return undefined;
+  }
+}
+
+function refusal(event: StatementEvent): Unnumbered {
+  const { time, user, role, database, client, sqlstate = "", rule = "", statement, decision } = event;
+  const kind = decision === "cut" ? "cut" : "refused";
+  return { time, kind, user, role, database, client, sqlstate, rule, text: statement };
+}
+
+function alert({ time, user, role, database, client, rule, action, text }: AlertEvent): Unnumbered {
+  return {
+    time,
+    kind: "alert",
+    user,
+    role,
+    database,
+    client,
+    sqlstate: "",
+    rule,
+    text: `${text} (${action})`,
+  };
+}

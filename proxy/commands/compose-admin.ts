@@ -1,0 +1,92 @@
+import { createAdminDatabase } from "../admin/database/serve.ts";
+import { createOperations, type Operations } from "../admin/operations.ts";
+import type { Recent } from "../admin/recent.ts";
+import type { Catalogs } from "../catalog/catalogs.ts";
+import { readSessions, type SessionInfo } from "../guard/session-registry.ts";
+import type { Log } from "../log.ts";
+import type { PolicySet } from "../policy/load.ts";
+import type { RunningServer } from "../server.ts";
+import type { AdminDatabase } from "../session/admin-login.ts";
+import type { Settings } from "../settings.ts";
+import { version } from "../version.ts";
+import { refuseSession } from "../wire/refusal.ts";
+import type { Upstream } from "../wire/upstream.ts";
+import type { Guard } from "./compose-guard.ts";
+import { redisOf } from "./control-arguments.ts";
+
+interface Parts {
+  readonly settings: Settings;
+  readonly upstream: Upstream;
+  readonly recent: Recent;
+  readonly policies: () => PolicySet;
+  readonly catalogs: Catalogs;
+  readonly guard: Guard;
+  /** It starts later than this, and nobody asks before. */
+  readonly server: () => RunningServer;
+  readonly reload: () => Promise<unknown>;
+  readonly log: Log;
+}
+
+/** What operators see and do, in the console and in the admin database. */
+export function openOperations(parts: Parts): Operations {
+  const { settings, upstream, recent, policies, catalogs, guard, server, log } = parts;
+  const redis = redisOf(settings);
+  return createOperations({
+    version: version(),
+    maxClients: settings.maxClients,
+    recent,
+    mainDatabase: mainDatabase(upstream),
+    databaseUser: settings.auth === "scram" ? upstream.user : undefined,
+    policies,
+    catalogs,
+    store: guard.store,
+    suspensions: guard.suspensions,
+    here: () => server().list(),
+    everywhere: redis === undefined ? undefined : remembered(() => readSessions({ ...redis, log })),
+    end: (session, by) =>
+      server().end(
+        session,
+        refuseSession("57P01", "terminating connection due to administrator command", {
+          detail: `Ordered by ${by}.`,
+        }),
+      ),
+    reload: async () => {
+      await parts.reload();
+    },
+    note: (what, by) => log.warn({ by }, `an operator's order: ${what}`),
+    now: Date.now,
+  });
+}
+
+/** Proxies tell of their sessions every two seconds: asking more often would bring nothing new. */
+function remembered(read: () => Promise<readonly SessionInfo[]>): () => Promise<readonly SessionInfo[]> {
+  let last: { readonly at: number; readonly sessions: Promise<readonly SessionInfo[]> } | undefined;
+  return () => {
+    if (last === undefined || performance.now() - last.at > 1_000) {
+      last = { at: performance.now(), sessions: read() };
+    }
+    return last.sessions;
+  };
+}
+
+/** A real database of the same name is not hidden without a word: it keeps the name. */
+export function openAdminDatabase(
+  { adminDatabase: name }: Settings,
+  upstream: Upstream,
+  policies: { readonly current: PolicySet },
+  operations: Operations,
+  log: Log,
+): AdminDatabase {
+  const real = new Set([mainDatabase(upstream), ...policies.current.databases]);
+  if (real.has(name)) {
+    log.warn(
+      { database: name },
+      "there is a real database of this name: the admin database is not served under it (--admin-database)",
+    );
+  }
+  return createAdminDatabase(name, real, () => policies.current, operations);
+}
+
+function mainDatabase({ database, user }: Upstream): string {
+  return database ?? user ?? "postgres";
+}
