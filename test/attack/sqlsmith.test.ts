@@ -15,8 +15,8 @@ import { CANARY_SETUP } from "./canary.ts";
 import { openTap } from "./tap.ts";
 import { ATTACK_POLICY } from "./worlds.ts";
 
-/** sqlsmith makes statements from what it finds in the catalog. Longer by hand: SLUICE_SQLSMITH_SECONDS=1800. */
-const SECONDS = Number(process.env.SLUICE_SQLSMITH_SECONDS ?? 20);
+/** sqlsmith makes statements from what it finds in the catalog. Two minutes in CI; longer by hand: SLUICE_SQLSMITH_SECONDS=1800. */
+const SECONDS = Number(process.env.SLUICE_SQLSMITH_SECONDS ?? (process.env.CI === undefined ? 20 : 120));
 const SEED = process.env.SLUICE_SQLSMITH_SEED ?? "2019";
 
 const sqlsmith = await findProgram("sqlsmith").catch(() => undefined);
