@@ -1,4 +1,5 @@
 import { readFile } from "node:fs/promises";
+import { resolve } from "node:path";
 import { type Node, parseSync } from "libpg-query";
 import type { Catalog, CatalogType, Column, Relation } from "../../proxy/catalog/catalog.ts";
 import type { Policy, TablePolicy } from "../../proxy/policy/policy.ts";
@@ -6,9 +7,9 @@ import { isSystemSchema } from "../../proxy/sql/system-relations.ts";
 
 /**
  * Statements that real clients send, and those of Postgres's regression tests: JSON lines `{source, sql}`. They
- * lie outside of the repository; who has them says where.
+ * lie outside of the repository, beside it or where SLUICE_CORPUS says.
  */
-const FOLDER = process.env.SLUICE_CORPUS ?? "/work/shared/corpus";
+const FOLDER = process.env.SLUICE_CORPUS ?? resolve("../shared/corpus");
 
 export interface CorpusStatement {
   readonly source: string;
