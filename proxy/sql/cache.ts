@@ -136,7 +136,8 @@ export class Scopes {
   #columns(unreadable: ReadonlySet<string>): string {
     let text = this.#unreadable.get(unreadable);
     if (text === undefined) {
-      text = [...unreadable].sort().join();
+      // A name may hold any character, a comma too.
+      text = JSON.stringify([...unreadable].sort());
       this.#unreadable.set(unreadable, text);
     }
     return text;

@@ -207,3 +207,20 @@ test("users of a role share verdicts where the policy never names the user, and 
     });
   expect(of("one")).toBe(of("another"));
 });
+
+test("users with other columns closed to them share no verdict, whatever characters the names hold", () => {
+  const { policy, role, catalog } = judge.scope("metabase");
+  const scopes = new Scopes();
+  const of = (...unreadable: string[]) =>
+    scopes.of({
+      policy,
+      role,
+      user: "one",
+      catalog,
+      searchPath: ["public"],
+      unreadable: new Set(unreadable),
+      maskKey: undefined,
+    });
+  expect(of("public.t.a,public.t.b")).not.toBe(of("public.t.a", "public.t.b"));
+  expect(of("public.t.a", "public.t.b")).toBe(of("public.t.b", "public.t.a"));
+});
