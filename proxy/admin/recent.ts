@@ -1,4 +1,11 @@
-import type { AlertEvent, AuditEvent, AuditLog, MeasureEvent, StatementEvent } from "../audit/event.ts";
+import {
+  type AlertEvent,
+  type AuditEvent,
+  type AuditLog,
+  aroundLog,
+  type MeasureEvent,
+  type StatementEvent,
+} from "../audit/event.ts";
 
 /** A statement as operators see it: its literals are taken out, and nobody whom it read is named. */
 export type SeenStatement = Pick<
@@ -95,22 +102,12 @@ export class Recent {
 
 /** Shows `recent` each event that is written. */
 export function seenBy(recent: Recent, audit: AuditLog): AuditLog {
-  return {
+  return aroundLog(audit, {
     write(event) {
       recent.see(event);
       audit.write(event);
     },
-    durable: () => audit.durable(),
-    get ready() {
-      return audit.ready;
-    },
-    get accepts() {
-      return audit.accepts ?? true;
-    },
-    hashSubject: (namespace, value) => audit.hashSubject(namespace, value),
-    flush: () => audit.flush(),
-    close: () => audit.close(),
-  };
+  });
 }
 
 class Ring<T> {

@@ -126,3 +126,24 @@ export interface AuditLog {
   flush(): Promise<void>;
   close(): Promise<void>;
 }
+
+/** The same log, but for what is given: for those who look at events on their way, or end something with it. */
+export function aroundLog(
+  log: AuditLog,
+  own: Pick<Partial<AuditLog>, "write" | "durable" | "close">,
+): AuditLog {
+  return {
+    write: (event) => log.write(event),
+    durable: () => log.durable(),
+    get ready() {
+      return log.ready;
+    },
+    get accepts() {
+      return log.accepts ?? true;
+    },
+    hashSubject: (namespace, value) => log.hashSubject(namespace, value),
+    flush: () => log.flush(),
+    close: () => log.close(),
+    ...own,
+  };
+}

@@ -1,5 +1,5 @@
 import type { Log } from "../log.ts";
-import type { AuditLog } from "./event.ts";
+import { type AuditLog, aroundLog } from "./event.ts";
 import { codeOf } from "./problem.ts";
 
 /** Another place that lines go to once they are on disk. */
@@ -133,25 +133,16 @@ export class SinkBuffer {
  */
 export function withBackPressure(audit: AuditLog, sinks: readonly SinkBuffer[], wait: number): AuditLog {
   if (sinks.length === 0) return audit;
-  return {
-    write: (event) => audit.write(event),
+  return aroundLog(audit, {
     async durable() {
       const [onDisk] = await Promise.all([audit.durable(), ...sinks.map((sink) => sink.room(wait))]);
       return onDisk;
     },
-    get ready() {
-      return audit.ready;
-    },
-    get accepts() {
-      return audit.accepts ?? true;
-    },
-    hashSubject: (namespace, value) => audit.hashSubject(namespace, value),
-    flush: () => audit.flush(),
     async close() {
       await audit.close();
       await Promise.all(sinks.map((sink) => sink.close()));
     },
-  };
+  });
 }
 
 function after(milliseconds: number): Promise<void> {

@@ -1,4 +1,4 @@
-import type { AuditLog } from "../audit/event.ts";
+import { type AuditLog, aroundLog } from "../audit/event.ts";
 import { openFileLog } from "../audit/file-log.ts";
 import { anchorsTo, type RedisStreams, redisSink } from "../audit/redis-places.ts";
 import { stdoutSink } from "../audit/sink-stdout.ts";
@@ -69,17 +69,5 @@ function connectTo({ commandTimeout }: Settings, url: string): RedisStreams {
 }
 
 function closingAlso(audit: AuditLog, done: () => void): AuditLog {
-  return {
-    write: (event) => audit.write(event),
-    durable: () => audit.durable(),
-    get ready() {
-      return audit.ready;
-    },
-    get accepts() {
-      return audit.accepts ?? true;
-    },
-    hashSubject: (namespace, value) => audit.hashSubject(namespace, value),
-    flush: () => audit.flush(),
-    close: () => audit.close().finally(done),
-  };
+  return aroundLog(audit, { close: () => audit.close().finally(done) });
 }

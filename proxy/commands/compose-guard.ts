@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import type { AuditLog, MeasureEvent } from "../audit/event.ts";
+import { type AuditLog, aroundLog, type MeasureEvent } from "../audit/event.ts";
 import { openFileProfiles } from "../guard/behaviour/profile-file.ts";
 import { RedisProfiles } from "../guard/behaviour/profile-redis.ts";
 import { SequenceWatch } from "../guard/behaviour/sequence.ts";
@@ -128,20 +128,10 @@ function measureEvent({ kind, inForce, user, by, why, at, until }: Measure): Mea
 }
 
 function watched(audit: AuditLog, behaviour: Behaviour): AuditLog {
-  return {
+  return aroundLog(audit, {
     write(event) {
       audit.write(event);
       if (event.kind === "statement") behaviour.observe(event);
     },
-    durable: () => audit.durable(),
-    get ready() {
-      return audit.ready;
-    },
-    get accepts() {
-      return audit.accepts ?? true;
-    },
-    hashSubject: (namespace, value) => audit.hashSubject(namespace, value),
-    flush: () => audit.flush(),
-    close: () => audit.close(),
-  };
+  });
 }
