@@ -20,6 +20,7 @@ import { prepareWith } from "./session/prepare.ts";
 import { SeatCount, type Seats } from "./session/seats.ts";
 import { runSession } from "./session/session.ts";
 import type { ClientTls } from "./session/start-up.ts";
+import { TimeKeeper } from "./session/time-limits.ts";
 import type { Address, Settings } from "./settings.ts";
 import type { Scopes, VerdictCache } from "./sql/cache.ts";
 import { normalise } from "./sql/parse.ts";
@@ -29,6 +30,8 @@ import { TlsAcceptor } from "./wire/tls.ts";
 import type { Upstream } from "./wire/upstream.ts";
 import { type ProbeHost, UpstreamHosts } from "./wire/upstream-hosts.ts";
 import { readUsersFile, type Users } from "./wire/users-file.ts";
+
+type TimeLimit = "idleSessionTimeout" | "idleInTransactionTimeout" | "statementTimeout";
 
 export type ServerSettings = Pick<
   Settings,
@@ -43,7 +46,9 @@ export type ServerSettings = Pick<
   | "loginTimeout"
   | "drainTimeout"
 > &
-  Partial<Pick<Settings, "auditDurability" | "maxClientsPerUser" | "proxyProtocolFrom" | "tcpKeepalive">>;
+  Partial<
+    Pick<Settings, "auditDurability" | "maxClientsPerUser" | "proxyProtocolFrom" | "tcpKeepalive" | TimeLimit>
+  >;
 
 /** All that sessions are made of. */
 export interface ServerParts {
@@ -115,7 +120,12 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
   const connections: Connections = new Map();
   const cancelKeys = parts.cancelKeys ?? new CancelKeys();
   let isClosed = false;
-  const shared = connectionParts(parts, { users, tls, cancelKeys, isClosed: () => isClosed });
+  const timeKeeper = new TimeKeeper({
+    idleSession: parts.settings.idleSessionTimeout ?? 0,
+    idleInTransaction: parts.settings.idleInTransactionTimeout ?? 0,
+    statement: parts.settings.statementTimeout ?? 0,
+  });
+  const shared = connectionParts(parts, { users, tls, cancelKeys, timeKeeper, isClosed: () => isClosed });
   const { maxClients, listen, drainTimeout, tcpKeepalive } = parts.settings;
 
   const keepAliveInitialDelay = tcpKeepalive ?? KEEPALIVE_MS;
@@ -167,6 +177,7 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
       if (listener.listening) listener.close();
       for (const connection of connections.keys()) connection.destroy();
       await closed;
+      timeKeeper.close();
       stopListening?.();
     },
   };
@@ -176,12 +187,13 @@ interface OwnParts {
   readonly users: UsersInForce;
   readonly tls: ClientTls | undefined;
   readonly cancelKeys: CancelKeys;
+  readonly timeKeeper: TimeKeeper;
   readonly isClosed: () => boolean;
 }
 
 function connectionParts(parts: ServerParts, own: OwnParts): ConnectionParts {
   const { settings } = parts;
-  const { users, tls, cancelKeys, isClosed } = own;
+  const { users, tls, cancelKeys, timeKeeper, isClosed } = own;
   const now = parts.now ?? Date.now;
   const authenticating: Authenticating =
     settings.auth === "scram" ? { mode: "scram", users: users.current } : { mode: "passthrough" };
@@ -199,7 +211,7 @@ function connectionParts(parts: ServerParts, own: OwnParts): ConnectionParts {
       settings.proxyProtocolFrom?.some((network) => network.contains(address)) ?? false,
     seats: parts.seats ?? new SeatCount(settings),
     closedTo: () => (isClosed() ? SHUTTING_DOWN : undefined),
-    prepareSession: parts.prepareSession ?? prepareWith({ ...parts, now, normalise }, runSession),
+    prepareSession: parts.prepareSession ?? prepareWith({ ...parts, timeKeeper, now, normalise }, runSession),
     refuseUser: (user) => {
       const suspension = parts.suspensions?.isSuspended(user);
       return suspension && refuseLogin(suspension);

@@ -301,6 +301,24 @@ export const SETTINGS = {
     placeholder: "TIME",
     what: "a client that has not logged in by then is disconnected",
   }),
+  idleSessionTimeout: setting({
+    value: durationOrNone,
+    default: "0s",
+    placeholder: "TIME",
+    what: "a session that says nothing for longer, with no transaction open, ends with 57P05; 0s: no limit",
+  }),
+  idleInTransactionTimeout: setting({
+    value: durationOrNone,
+    default: "0s",
+    placeholder: "TIME",
+    what: "a session that says nothing for longer while a transaction is open ends with 25P03; 0s: no limit",
+  }),
+  statementTimeout: setting({
+    value: durationOrNone,
+    default: "0s",
+    placeholder: "TIME",
+    what: "a statement that runs longer is cancelled (57014), whatever the client sets; 0s: no limit of the proxy's",
+  }),
   commandTimeout: setting({
     value: duration,
     default: "500ms",

@@ -258,6 +258,7 @@ export class GuardedBackend {
     }
     replies.shift();
     const status = decodeReadyForQuery(frame);
+    this.#exchange.overrun = false;
     this.#exchange.status = status;
     this.#exchange.copyIn = false;
     if (status === "I") names.portals.clear(isHeld);

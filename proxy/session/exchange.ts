@@ -40,6 +40,8 @@ export class Exchange {
   seal: Seal = "open";
   /** A simple query runs in the extended protocol; its Sync is ours to send. */
   unrolling = false;
+  /** What runs is being cancelled because it has run too long. */
+  overrun = false;
   /** The server has said that it ends the session. */
   fatal = false;
   /** The client has said that it ends the session. */
@@ -141,10 +143,7 @@ export class Exchange {
     };
     this.established.cancelUpstream().then(done, (error: unknown) => {
       const reason = error instanceof Error ? error.message : "unknown";
-      this.parts.log.warn(
-        { reason },
-        "a result past its limit could not be cancelled; it is read to its end",
-      );
+      this.parts.log.warn({ reason }, "a statement past its limit could not be cancelled");
       done();
     });
   }

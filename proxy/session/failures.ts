@@ -7,6 +7,7 @@ import type { QueryReply, Reply } from "./replies.ts";
 import { Run, UNKNOWN_STATEMENT } from "./run.ts";
 import { failedRunOf } from "./running.ts";
 import { tellingOf } from "./telling.ts";
+import { STATEMENT_TIMEOUT } from "./time-limits.ts";
 
 /** Errors of the server: what the client is told of them, and what they undo. */
 export class Failures {
@@ -97,10 +98,11 @@ export class Failures {
   }
 
   #tell(frame: Frame, refusal: Refusal | undefined, judged: Judged | undefined): void {
-    const message =
-      refusal === undefined
-        ? redactError(frame, tellingOf(judged, decodeError(frame)))
-        : errorResponse(refusal);
+    const fields = decodeError(frame);
+    const overrun = this.#exchange.overrun && fields.get("C") === STATEMENT_TIMEOUT.sqlstate;
+    const told = refusal ?? (overrun ? STATEMENT_TIMEOUT : undefined);
+    const message = told === undefined ? redactError(frame, tellingOf(judged, fields)) : errorResponse(told);
+    this.#exchange.overrun = false;
     this.#exchange.toClient.send(message);
   }
 

@@ -33,6 +33,12 @@ export function guardedRelay(
     mayStream: (type) => backend.mayStream(type),
     // Rows wait for the meter, texts for their events.
     keepsBytes: true,
+    get isRunning() {
+      return !exchange.replies.isEmpty;
+    },
+    get copyIn() {
+      return exchange.copyIn;
+    },
     get isIdle() {
       return (
         exchange.replies.isEmpty && exchange.status === "I" && !exchange.skipping && !exchange.inPipeline
@@ -43,6 +49,12 @@ export function guardedRelay(
     },
     get fatal() {
       return exchange.fatal;
+    },
+    cancelStatement() {
+      exchange.overrun = true;
+      // What has been answered already, and only waits for a Sync, is not to be taken for a statement that runs.
+      exchange.flush();
+      exchange.cancel();
     },
     abandon: () => backend.abandon(),
   };

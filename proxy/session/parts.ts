@@ -8,6 +8,7 @@ import type { Policy } from "../policy/policy.ts";
 import type { Scope } from "../sql/scope.ts";
 import type { Verdict } from "../sql/verdict.ts";
 import { type Refusal, refuseSession } from "../wire/refusal.ts";
+import type { TimeKeeper } from "./time-limits.ts";
 
 /** What a session works with. */
 export interface SessionParts {
@@ -29,6 +30,8 @@ export interface SessionParts {
   readonly onCanary?: (sighting: CanarySighting) => void;
   /** By `canaryKey`: the groups of the decoys that conditions mark now. */
   readonly markedCanaries?: () => ReadonlyMap<string, string>;
+  /** Ends what lasts too long; nothing does if left out. */
+  readonly timeKeeper?: Pick<TimeKeeper, "watch">;
   readonly metrics: Metrics;
   readonly log: Log;
   /** Unix time in milliseconds. */

@@ -14,6 +14,7 @@ import type { PrepareSession } from "./connection.ts";
 import type { Established } from "./established.ts";
 import { LoginEnd } from "./login-end.ts";
 import type { SessionParts } from "./parts.ts";
+import type { TimeKeeper } from "./time-limits.ts";
 
 /** What all sessions of a process share. */
 export interface SharedParts {
@@ -26,6 +27,7 @@ export interface SharedParts {
   readonly settings?: { readonly auditDurability?: "before" | "after" };
   readonly onCanary?: (sighting: CanarySighting) => void;
   readonly decoys?: Decoys;
+  readonly timeKeeper?: Pick<TimeKeeper, "watch">;
   readonly metrics: Metrics;
   readonly keys: Keys;
   readonly log: Log;
@@ -58,6 +60,7 @@ export function prepareWith(
       auditDurability: settings?.auditDurability ?? "before",
       ...(shared.onCanary === undefined ? {} : { onCanary: shared.onCanary }),
       ...(decoys === undefined ? {} : { markedCanaries: () => decoys.of(database) }),
+      ...(shared.timeKeeper === undefined ? {} : { timeKeeper: shared.timeKeeper }),
       metrics,
       log,
       now,

@@ -17,12 +17,21 @@ export interface Relay {
   mayStream(type: number): boolean;
   /** Bytes may be wanted after the read event in which they came, although nothing is held and all is written. */
   readonly keepsBytes: boolean;
+  /** The server has not answered yet all that it was sent. */
+  readonly isRunning: boolean;
+  /** The server waits for the data of a COPY. */
+  readonly copyIn: boolean;
   /** Nothing runs and no transaction is open. */
   readonly isIdle: boolean;
   /** The client has said that it ends the session. */
   readonly terminated: boolean;
   /** The server has said that it ends the session. */
   readonly fatal: boolean;
+  /**
+   * The statement that runs has run too long: the server is asked to stop it. Nothing of the client's passes
+   * until it has heard that, so that no other statement is hit.
+   */
+  cancelStatement(): void;
   /** The session ends: what runs leaves its trace. */
   abandon(): void;
 }

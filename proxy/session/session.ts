@@ -1,7 +1,5 @@
-import type { Socket } from "node:net";
 import { errorResponse } from "../wire/errors.ts";
 import { FrameReader, ProtocolViolation } from "../wire/frames.ts";
-import { Frontend } from "../wire/messages.ts";
 import { type Refusal, refuseSession } from "../wire/refusal.ts";
 import type { Established } from "./established.ts";
 import { guardedRelay } from "./guarded.ts";
@@ -10,6 +8,8 @@ import { SessionEnd, type SessionParts } from "./parts.ts";
 import { readSocket } from "./reading.ts";
 import { unrecordedAnswer } from "./recording.ts";
 import type { Relay } from "./relay.ts";
+import { flow, mayClientStream, refusalOf, SERVER_LOST, type Side } from "./sides.ts";
+import { type Activity, endsAnswer, SERVER_SILENT, STALLED, type Timed } from "./time-limits.ts";
 import { Trace } from "./trace.ts";
 import { TransparentRelay } from "./transparent.ts";
 
@@ -27,7 +27,7 @@ export function runSession(established: Established, parts: SessionParts): Promi
  * The way of the data: client → `frontend` (judged, rewritten or refused) → server → `backend` (trimmed,
  * limited, metered) → client; and what was decided falls out as events on the way.
  */
-class Session {
+class Session implements Timed {
   readonly #established: Established;
   readonly #parts: SessionParts;
   readonly #client: Side;
@@ -45,6 +45,8 @@ class Session {
   #isHolding = false;
   /** No rows of the last read event wait for the meter. */
   #isSettled = true;
+  #answers = 0;
+  #stopTiming = () => {};
 
   constructor(established: Established, parts: SessionParts) {
     this.#established = established;
@@ -83,7 +85,7 @@ class Session {
     this.#judging = judging;
     this.#relay =
       judging.treatment === "transparent"
-        ? new TransparentRelay(this.#established, this.#parts, judging, this.#trace)
+        ? new TransparentRelay(this.#established, this.#parts, judging, this.#trace, () => this.#pump())
         : guardedRelay(this.#established, this.#parts, judging, this.#trace, () => this.#pump());
     this.#client.reader.push(client.reader.drain());
     this.#server.reader.push(server.reader.drain());
@@ -92,7 +94,41 @@ class Session {
     draining?.addEventListener("abort", () => this.#pump(), { signal });
     this.#listen(this.#client);
     this.#listen(this.#server);
+    this.#stopTiming = this.#parts.timeKeeper?.watch(this) ?? this.#stopTiming;
     this.#pump();
+  }
+
+  get answers(): number {
+    return this.#answers;
+  }
+
+  get activity(): Activity {
+    const relay = this.#relay;
+    if (relay === undefined || this.#isHolding) return "proxy";
+    if (relay.isRunning) return "statement";
+    if (this.#client.isHeld) return "proxy";
+    return relay.isIdle ? "idle" : "idle in transaction";
+  }
+
+  cancelStatement(): void {
+    const relay = this.#relay;
+    if (relay === undefined) return;
+    relay.cancelStatement();
+    relay.toServer.flush(this.#server.socket);
+  }
+
+  endStatement(): void {
+    const isStalled = this.#relay?.copyIn || this.#client.socket.writableNeedDrain;
+    this.end(isStalled ? STALLED : SERVER_SILENT);
+  }
+
+  end(refusal: Refusal): void {
+    const { id, user } = this.#established;
+    this.#parts.log.info(
+      { session: id, user, sqlstate: refusal.sqlstate },
+      "a session was ended by a time limit",
+    );
+    this.#end(refusal);
   }
 
   #listen(side: Side): void {
@@ -180,6 +216,7 @@ class Session {
     while (server.isHeld || reader.next()) {
       server.isHeld = !relay.backend(reader);
       if (server.isHeld) return;
+      if (endsAnswer(reader.type)) this.#answers++;
       this.#midMessage = reader.piece === "first" || reader.piece === "middle";
     }
     this.#isSettled = relay.settle();
@@ -259,49 +296,10 @@ class Session {
 
   #finish(): void {
     if (this.#ended.signal.aborted) return;
+    this.#stopTiming();
     this.#relay?.abandon();
     this.#trace.loggedOut(this.#judging?.role.name ?? "");
     this.#ended.abort();
     this.#resolve();
   }
-}
-
-/** One side: what it sends, as far as it has been dealt with. */
-interface Side {
-  readonly socket: Socket;
-  readonly reader: FrameReader;
-  /** The reader stands on a message that has to wait. */
-  isHeld: boolean;
-  /** It will send no more. */
-  hasEnded: boolean;
-}
-
-const FRONTEND_TYPES: ReadonlySet<number> = new Set(Object.values(Frontend));
-
-/**
- * Asked at the head of a message whose end is still to come. One of a type that nobody knows is not waited
- * for: SocketBackend of tcop/postgres.c, too, looks at the type before the length.
- */
-function mayClientStream(type: number): boolean {
-  if (!FRONTEND_TYPES.has(type)) throw new ProtocolViolation(`invalid frontend message type ${type}`);
-  return type === Frontend.CopyData;
-}
-
-function flow(socket: Socket, wanted: boolean): void {
-  if (socket.isPaused() !== wanted) return;
-  if (wanted) socket.resume();
-  else socket.pause();
-}
-
-const SERVER_LOST = refuseSession("08006", "the database server closed the connection", {
-  hint: "Whether the last transaction was committed is not known. Connect again; the server's log may say more.",
-});
-
-/** The reason of these signals is what the client is to be told. */
-function refusalOf({ reason }: AbortSignal): Refusal {
-  return isRefusal(reason) ? reason : refuseSession("57P01", "terminating connection");
-}
-
-function isRefusal(reason: unknown): reason is Refusal {
-  return typeof reason === "object" && reason !== null && "sqlstate" in reason;
 }

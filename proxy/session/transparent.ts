@@ -1,5 +1,5 @@
 import { decodeParameterStatus, decodeReadyForQuery } from "../wire/backend-messages.ts";
-import { decodeError } from "../wire/errors.ts";
+import { decodeError, errorResponse } from "../wire/errors.ts";
 import { type Frame, type FrameReader, ProtocolViolation } from "../wire/frames.ts";
 import {
   decodeBind,
@@ -7,6 +7,7 @@ import {
   decodeExecute,
   decodeParse,
   decodeQuery,
+  flushMessage,
 } from "../wire/frontend-messages.ts";
 import { Backend, Frontend, type TransactionStatus } from "../wire/messages.ts";
 import type { Established } from "./established.ts";
@@ -16,6 +17,7 @@ import type { SessionParts } from "./parts.ts";
 import type { Relay } from "./relay.ts";
 import { once, Repetitions } from "./repetitions.ts";
 import { UNKNOWN_STATEMENT } from "./run.ts";
+import { STATEMENT_TIMEOUT } from "./time-limits.ts";
 import type { Trace } from "./trace.ts";
 
 /** A message that brings results, or ends a pipeline. */
@@ -55,7 +57,21 @@ export class TransparentRelay implements Relay {
   #rows = 0;
   #bytes = 0;
 
-  constructor(established: Established, parts: SessionParts, judging: Judging, trace: Trace) {
+  /** The server hears a cancel request: what came now could be hit by it. */
+  #cancelling = false;
+  #overrun = false;
+  /** Messages of the extended protocol were sent, and no Sync after them. */
+  #inPipeline = false;
+  readonly #wake: () => void;
+
+  constructor(
+    established: Established,
+    parts: SessionParts,
+    judging: Judging,
+    trace: Trace,
+    wake: () => void,
+  ) {
+    this.#wake = wake;
     this.#established = established;
     this.#parts = parts;
     this.#judging = judging;
@@ -64,10 +80,19 @@ export class TransparentRelay implements Relay {
   }
 
   get isIdle(): boolean {
-    return this.#expected.length === 0 && this.#status === "I";
+    return this.#expected.length === 0 && this.#status === "I" && !this.#inPipeline;
+  }
+
+  get isRunning(): boolean {
+    return this.#expected.length > 0;
+  }
+
+  get copyIn(): boolean {
+    return this.#copyIn;
   }
 
   frontend(frame: FrameReader): boolean {
+    if (this.#cancelling) return false;
     if (!SPOKEN.has(frame.type)) throw new ProtocolViolation(`invalid frontend message type ${frame.type}`);
     if (frame.piece === "whole" && !this.#copyIn) this.#note(frame);
     else this.#noteCopy(frame);
@@ -102,8 +127,26 @@ export class TransparentRelay implements Relay {
         break;
       }
     }
-    this.toClient.forward(frame);
+    if (this.#overrun && frame.type === Backend.ErrorResponse) this.#tellOverrun(frame);
+    else this.toClient.forward(frame);
     return true;
+  }
+
+  cancelStatement(): void {
+    if (this.#cancelling) return;
+    this.#cancelling = true;
+    this.#overrun = true;
+    // What has been answered already, and only waits for a Sync, is not to be taken for a statement that runs.
+    if (this.#inPipeline && !this.#copyIn) this.toServer.send(flushMessage);
+    const done = () => {
+      this.#cancelling = false;
+      this.#wake();
+    };
+    this.#established.cancelUpstream().then(done, (error: unknown) => {
+      const reason = error instanceof Error ? error.message : "unknown";
+      this.#parts.log.warn({ reason }, "a statement past its limit could not be cancelled");
+      done();
+    });
   }
 
   settle(): true {
@@ -161,6 +204,13 @@ export class TransparentRelay implements Relay {
     }
   }
 
+  #tellOverrun(frame: Frame): void {
+    this.#overrun = false;
+    if (decodeError(frame).get("C") === STATEMENT_TIMEOUT.sqlstate)
+      this.toClient.send(errorResponse(STATEMENT_TIMEOUT));
+    else this.toClient.forward(frame);
+  }
+
   /** In a COPY the server reads whatever comes as part of it, up to its end. */
   #noteCopy({ type }: Frame): void {
     if (type === Frontend.Terminate) this.terminated = true;
@@ -177,6 +227,7 @@ export class TransparentRelay implements Relay {
   }
 
   #expect(kind: Expected["kind"], judged: Judged | undefined): void {
+    this.#inPipeline = kind === "execute";
     this.#expected.push({ kind, judged, at: performance.now(), index: 0 });
   }
 
@@ -247,6 +298,7 @@ export class TransparentRelay implements Relay {
 
   #ready(frame: Frame): void {
     this.#status = decodeReadyForQuery(frame);
+    this.#overrun = false;
     const ended = this.#expected.findIndex(({ kind }) => kind !== "execute");
     if (ended >= 0) this.#expected.splice(0, ended + 1);
     if (this.#status !== "I" || !this.#defined) return;

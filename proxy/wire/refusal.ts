@@ -10,6 +10,7 @@ export type Sqlstate =
   | "0A000" // feature_not_supported: FunctionCall, replication
   | "22021" // character_not_in_repertoire: text that is not UTF-8
   | "22023" // invalid_parameter_value
+  | "25P03" // idle_in_transaction_session_timeout
   | "26000" // invalid_sql_statement_name
   | "28000" // invalid_authorization_specification
   | "28P01" // invalid_password
@@ -26,6 +27,7 @@ export type Sqlstate =
   | "57014" // query_canceled
   | "57P01" // admin_shutdown
   | "57P03" // cannot_connect_now
+  | "57P05" // idle_session_timeout
   | "58000" // system_error: counters or audit cannot be reached
   | "01000" // warning
   | "XX000"; // internal_error

@@ -7,7 +7,7 @@ import { deriveKeys, randomSecret } from "../../proxy/keys.ts";
 import { createLog } from "../../proxy/log.ts";
 import { createMetrics } from "../../proxy/metrics.ts";
 import { compilePolicies, type PolicySet } from "../../proxy/policy/load.ts";
-import { startServer } from "../../proxy/server.ts";
+import { type ServerSettings, startServer } from "../../proxy/server.ts";
 import { Scopes, VerdictCache } from "../../proxy/sql/cache.ts";
 import { loadParser } from "../../proxy/sql/parse.ts";
 import { startupMessage } from "../../proxy/wire/startup.ts";
@@ -34,6 +34,7 @@ export interface Sluice {
 export interface SluiceOptions {
   readonly policy: string;
   readonly store?: CounterStore;
+  readonly settings?: Partial<ServerSettings>;
 }
 
 /** A whole proxy but for commands: real log-in, real analysis, counters in memory, events in an array. */
@@ -61,6 +62,7 @@ export async function startSluice(database: TestDatabase, options: SluiceOptions
       maxClients: 50,
       loginTimeout: 20_000,
       drainTimeout: 5_000,
+      ...options.settings,
     },
     upstream: upstream.upstream,
     policies: () => policies,

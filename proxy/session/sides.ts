@@ -1,0 +1,44 @@
+import type { Socket } from "node:net";
+import { type FrameReader, ProtocolViolation } from "../wire/frames.ts";
+import { Frontend } from "../wire/messages.ts";
+import { type Refusal, refuseSession } from "../wire/refusal.ts";
+
+/** One side: what it sends, as far as it has been dealt with. */
+export interface Side {
+  readonly socket: Socket;
+  readonly reader: FrameReader;
+  /** The reader stands on a message that has to wait. */
+  isHeld: boolean;
+  /** It will send no more. */
+  hasEnded: boolean;
+}
+
+const FRONTEND_TYPES: ReadonlySet<number> = new Set(Object.values(Frontend));
+
+/**
+ * Asked at the head of a message whose end is still to come. One of a type that nobody knows is not waited
+ * for: SocketBackend of tcop/postgres.c, too, looks at the type before the length.
+ */
+export function mayClientStream(type: number): boolean {
+  if (!FRONTEND_TYPES.has(type)) throw new ProtocolViolation(`invalid frontend message type ${type}`);
+  return type === Frontend.CopyData;
+}
+
+export function flow(socket: Socket, wanted: boolean): void {
+  if (socket.isPaused() !== wanted) return;
+  if (wanted) socket.resume();
+  else socket.pause();
+}
+
+export const SERVER_LOST = refuseSession("08006", "the database server closed the connection", {
+  hint: "Whether the last transaction was committed is not known. Connect again; the server's log may say more.",
+});
+
+/** The reason of these signals is what the client is to be told. */
+export function refusalOf({ reason }: AbortSignal): Refusal {
+  return isRefusal(reason) ? reason : refuseSession("57P01", "terminating connection");
+}
+
+function isRefusal(reason: unknown): reason is Refusal {
+  return typeof reason === "object" && reason !== null && "sqlstate" in reason;
+}
