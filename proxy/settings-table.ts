@@ -73,6 +73,22 @@ const key = z.string().transform((text, context) => {
   context.addIssue({ code: "custom", message: read.problem });
   return z.NEVER;
 });
+/** In words, each `token` or `name:token`; what `openssl rand` prints in hexadecimal or base64 is one. */
+const consoleTokens = z.string().transform((text, context) => {
+  const tokens = text
+    .split(/\s+/)
+    .filter((word) => word !== "")
+    .map((word) => /^(?:([\w.@-]{1,64}):)?([\w+/=.~-]{24,256})$/.exec(word));
+  const good = tokens.flatMap((match) => (match ? [{ name: match[1], token: match[2] ?? "" }] : []));
+  if (good.length === tokens.length && good.length > 0) return good;
+  const message = "each token needs 24 characters or more (openssl rand -hex 24), a name goes before a colon";
+  context.addIssue({ code: "custom", message });
+  return z.NEVER;
+});
+const hostNames = value("a list of host names, such as sluice.internal,sluice.example.com", (given) => {
+  const names = given.split(",").map((name) => name.trim().toLowerCase());
+  return names.every((name) => /^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/.test(name)) ? names : undefined;
+});
 const webUri = value("not a web address, such as https://alerts.example.com/sluice", (given) =>
   URL.canParse(given) && /^https?:$/.test(new URL(given).protocol) ? given : undefined,
 );
@@ -156,7 +172,18 @@ export const SETTINGS = {
     value: address,
     default: "127.0.0.1:9432",
     placeholder: "HOST:PORT",
-    what: "HTTP: /metrics, /healthz, /readyz",
+    what: "HTTP: /metrics, /healthz, /readyz, /console",
+  }),
+  consoleToken: setting({
+    value: consoleTokens,
+    placeholder: "TOKEN",
+    what: "with what one logs in to the console of --admin, 24 characters or more; in a file one a line, each may be name:token, and the audit log then names who ordered. Without it the console is off",
+    secret: "file",
+  }),
+  consoleHosts: setting({
+    value: hostNames,
+    placeholder: "LIST",
+    what: "names under which browsers reach the console, beside localhost and IP addresses: sluice.internal,…",
   }),
   adminDatabase: setting({
     value: value("a database name", (given) => given || undefined),

@@ -2,6 +2,8 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo } from "node:net";
 import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
+import { type Answer, plain } from "./answer.ts";
+import type { Console } from "./console/console.ts";
 
 /** Whether clients may be sent here, and if not, why not: short words without secrets or data. */
 export interface Readiness {
@@ -13,6 +15,8 @@ export interface AdminOptions {
   readonly listen: { readonly host: string; readonly port: number };
   readonly metrics: Pick<Metrics, "exposition">;
   ready(): Readiness | Promise<Readiness>;
+  /** Undefined: nobody may log in, as there is no token. */
+  readonly console?: Console | undefined;
   readonly log: Log;
 }
 
@@ -21,15 +25,10 @@ export interface Admin {
   close(): Promise<void>;
 }
 
-interface Answer {
-  readonly status: number;
-  readonly contentType: string;
-  readonly text: string;
-}
+const CONSOLE_IS_OFF = `the console is off: give it a token of 24 characters or more, in a file that only its owner
+can read (--console-token-file) or in SLUICE_CONSOLE_TOKEN; openssl rand -hex 24 makes one`;
 
-const PLAIN = "text/plain; charset=utf-8";
-
-/** Serves `/metrics`, `/healthz`, `/livez` and `/readyz`. Rejects when the address cannot be listened on. */
+/** Serves `/metrics`, `/healthz`, `/livez`, `/readyz` and the console. Rejects when the address cannot be listened on. */
 export async function startAdmin(options: AdminOptions): Promise<Admin> {
   // A few short GETs from machines: what is larger or slower than that is none of ours.
   const server = createServer(
@@ -64,9 +63,13 @@ export async function startAdmin(options: AdminOptions): Promise<Admin> {
 }
 
 async function answer(options: AdminOptions, request: IncomingMessage): Promise<Answer> {
-  if (request.method !== "GET" && request.method !== "HEAD") return plain(405, "only GET and HEAD");
-  const [path] = (request.url ?? "").split("?", 1);
+  const { method = "", url = "" } = request;
+  const [path = ""] = url.split("?", 1);
+  if (path === "/console" || path.startsWith("/console/")) return askConsole(options, request);
+  if (method !== "GET" && method !== "HEAD") return plain(405, "only GET and HEAD");
   switch (path) {
+    case "/":
+      return { ...plain(303, "/console"), headers: { location: "/console" } };
     case "/metrics":
       return { status: 200, ...(await options.metrics.exposition()) };
     case "/healthz":
@@ -81,16 +84,21 @@ async function answer(options: AdminOptions, request: IncomingMessage): Promise<
   }
 }
 
-function plain(status: number, text: string): Answer {
-  return { status, contentType: PLAIN, text: `${text}\n` };
+async function askConsole({ console }: AdminOptions, request: IncomingMessage): Promise<Answer> {
+  const { method = "", url = "" } = request;
+  if (!["GET", "HEAD", "POST"].includes(method)) return plain(405, "only GET, HEAD and POST");
+  if (console === undefined) return plain(404, CONSOLE_IS_OFF);
+  const base = "http://admin.invalid";
+  return URL.canParse(url, base) ? console(request, new URL(url, base)) : plain(400, "not an address");
 }
 
 function send(
   request: IncomingMessage,
   response: ServerResponse,
-  { status, contentType, text }: Answer,
+  { status, contentType, text, headers }: Answer,
 ): void {
   response.writeHead(status, {
+    ...headers,
     "content-type": contentType,
     "content-length": Buffer.byteLength(text),
     "cache-control": "no-store",

@@ -5,7 +5,7 @@ import type { SessionInfo } from "../guard/session-registry.ts";
 import type { Reached, Suspension, Suspensions } from "../guard/suspensions.ts";
 import { scopeOf } from "../guard/windows.ts";
 import type { PolicySet } from "../policy/load.ts";
-import type { BudgetWindow, Role } from "../policy/policy.ts";
+import type { BudgetWindow, Policy, Role } from "../policy/policy.ts";
 import { isRefusal, roleFor } from "../policy/roles.ts";
 import { effectiveSchemas } from "../session/search-path.ts";
 import { analyse } from "../sql/analyse.ts";
@@ -23,7 +23,10 @@ export interface Reading {
 }
 
 export interface Question {
+  /** With a role, "" stands for the first user whom it names. */
   readonly user: string;
+  /** In place of the one that the policy gives the user. */
+  readonly role?: string | undefined;
   /** IP address: networks of a role (`from`) are looked at. */
   readonly address: string;
   readonly database: string;
@@ -185,11 +188,28 @@ async function reading({ user, database, role, address }: CountedReader, { store
   };
 }
 
+type AskedFor =
+  | { readonly user: string; readonly role: Role }
+  | { readonly problem: string; readonly hint: string };
+
+function askedFor({ user, role: name, address, database }: Question, policy: Policy): AskedFor {
+  if (name === undefined) {
+    const role = roleFor(policy, user, address);
+    return isRefusal(role) ? { problem: role.message, hint: role.hint ?? "" } : { user, role };
+  }
+  const role = policy.roles.get(name);
+  if (role === undefined) return { problem: `database "${database}" has no role "${name}"`, hint: "" };
+  const someone = user || role.users.find(({ exact }) => exact)?.text;
+  if (someone !== undefined) return { user: someone, role };
+  return { problem: `role "${name}" names no user`, hint: "Say whose grants in the database are meant." };
+}
+
 async function explainStatement(question: Question, parts: OperationsParts): Promise<Answer> {
-  const { user, address, database, statement } = question;
+  const { database, statement } = question;
   const policy = parts.policies().forDatabase(database);
-  const role = roleFor(policy, user, address);
-  if (isRefusal(role)) return { ok: false, problem: role.message, hint: role.hint ?? "" };
+  const who = askedFor(question, policy);
+  if ("problem" in who) return { ok: false, ...who };
+  const { user, role } = who;
   try {
     const live = await parts.catalogs.of(database);
     const databaseUser = parts.databaseUser ?? user;

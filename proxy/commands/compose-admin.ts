@@ -1,3 +1,4 @@
+import { type Console, createConsole } from "../admin/console/console.ts";
 import { createAdminDatabase } from "../admin/database/serve.ts";
 import { createOperations, type Operations } from "../admin/operations.ts";
 import type { Recent } from "../admin/recent.ts";
@@ -85,6 +86,15 @@ export function openAdminDatabase(
     );
   }
   return createAdminDatabase(name, real, () => policies.current, operations);
+}
+
+/** Undefined without a token: nobody could log in. */
+export async function openConsole(
+  { consoleToken: tokens, consoleHosts: hosts = [] }: Settings,
+  operations: Operations,
+  log: Log,
+): Promise<Console | undefined> {
+  return tokens && createConsole({ tokens, hosts, operations, log });
 }
 
 function mainDatabase({ database, user }: Upstream): string {

@@ -25,7 +25,7 @@ import { version } from "../version.ts";
 import type { BackendKey } from "../wire/backend-messages.ts";
 import { parseUpstream, type Upstream } from "../wire/upstream.ts";
 import type { Crew } from "../workers/worker.ts";
-import { openAdminDatabase, openOperations } from "./compose-admin.ts";
+import { openAdminDatabase, openConsole, openOperations } from "./compose-admin.ts";
 import { openAudit } from "./compose-audit.ts";
 import { openGuard } from "./compose-guard.ts";
 import { controlConnection, probeHost } from "./control.ts";
@@ -226,8 +226,10 @@ async function start(
   stops.push(() => server.close());
   if (redis !== undefined) stops.push(registerSessions({ ...redis, log }, () => server.list()));
   const ready = () => readiness(state, store, audit);
+  const console = await openConsole(settings, operations, log);
   const serveAdmin = async (listen: Address): Promise<Address> => {
-    const admin = await startAdmin({ listen, metrics: crew ?? metrics, log, ready: crew?.ready ?? ready });
+    const parts = { metrics: crew ?? metrics, log, ready: crew?.ready ?? ready, console };
+    const admin = await startAdmin({ listen, ...parts });
     stops.push(() => admin.close());
     return admin.address;
   };

@@ -14,6 +14,8 @@ export interface SluiceOptions {
   readonly redis?: string;
   /** Further flags of `sluice serve`. */
   readonly flags?: readonly string[];
+  /** Settings that have no flag, as variables. */
+  readonly variables?: Readonly<Record<string, string>>;
 }
 
 export interface TestSluice {
@@ -82,7 +84,11 @@ async function serve(
     ...(options.redis === undefined ? [] : ["--redis", options.redis]),
     ...(options.flags ?? []),
   ];
-  const env = { SLUICE_UPSTREAM: options.upstream, SLUICE_KEY: randomBytes(32).toString("hex") };
+  const env = {
+    SLUICE_UPSTREAM: options.upstream,
+    SLUICE_KEY: randomBytes(32).toString("hex"),
+    ...options.variables,
+  };
   const read = readSettings(argv, env);
   if (!read.ok) throw new NotStarted(read.problems);
   const to = { write: (line: string) => void log.push(JSON.parse(line) as LogLine) };

@@ -1,0 +1,56 @@
+import type { Reached } from "../../guard/suspensions.ts";
+import type { Action, Outcome } from "./page.ts";
+import { explainAction } from "./pages/explain.ts";
+import { problemPage } from "./pages/problem.ts";
+import { at } from "./routes.ts";
+
+const LONGEST_REASON = 500;
+
+const suspend: Action = async ({ visit, form, operations }) => {
+  const { user, why } = orderOf(form);
+  if (user === "" || why === "") {
+    const problem = "To suspend somebody takes a user and a reason. Nothing was done.";
+    return { kind: "page", status: 400, page: problemPage(visit, problem) };
+  }
+  const reached = await operations.suspend(user, why, visit.by);
+  return done(user, `${user} is suspended: open sessions end, new ones are refused.${caveat(reached)}`);
+};
+
+const resume: Action = async ({ visit, form, operations }) => {
+  const { user, why } = orderOf(form);
+  if (user === "" || why === "") {
+    const problem = "To let somebody in again takes a user and a reason. Nothing was done.";
+    return { kind: "page", status: 400, page: problemPage(visit, problem) };
+  }
+  const reached = await operations.resume(user, why, visit.by);
+  return done(user, `${user} may log in again.${caveat(reached)}`);
+};
+
+const end: Action = async ({ visit, form, operations }) => {
+  const session = form.get("session") ?? "";
+  const notice = operations.kill(session, visit.by)
+    ? "The session is ended. Its user may log in again."
+    : "No such session in this process. One of another proxy ends there, or by suspending its user.";
+  return { kind: "done", to: at.session(session), notice };
+};
+
+/** By path. */
+export const ACTIONS: ReadonlyMap<string, Action> = new Map<string, Action>([
+  ["/console/suspend", suspend],
+  ["/console/resume", resume],
+  ["/console/end", end],
+  ["/console/explain", explainAction],
+]);
+
+function orderOf(form: URLSearchParams) {
+  const why = (form.get("why") ?? "").replace(/\s+/g, " ").trim().slice(0, LONGEST_REASON);
+  return { user: form.get("user") ?? "", why };
+}
+
+function done(user: string, notice: string): Outcome {
+  return { kind: "done", to: at.user(user), notice };
+}
+
+function caveat({ file, redis }: Reached): string {
+  return file || redis ? "" : " It could not be written down: it holds in this process only, until it ends.";
+}

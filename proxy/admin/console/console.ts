@@ -1,0 +1,174 @@
+import type { IncomingMessage } from "node:http";
+import type { Log } from "../../log.ts";
+import { type Answer, plain } from "../answer.ts";
+import type { Operations } from "../operations.ts";
+import { ACTIONS } from "./actions.ts";
+import { type Asset, readAssets } from "./assets.ts";
+import type { Html } from "./html.ts";
+import { Attempts, type ConsoleToken, isFormToken, ownerOf, type Visit, Visits } from "./log-in.ts";
+import { logInPage } from "./pages/log-in.ts";
+import { problemPage } from "./pages/problem.ts";
+import { PAGES } from "./pages.ts";
+import { cookieOf, isOurHost, isOurOrigin, readForm } from "./request.ts";
+import { safeTarget } from "./routes.ts";
+
+export interface ConsoleOptions {
+  readonly tokens: readonly ConsoleToken[];
+  /** Names under which browsers reach it, beside localhost and addresses. */
+  readonly hosts: readonly string[];
+  readonly operations: Operations;
+  readonly log: Log;
+  readonly now?: () => number;
+}
+
+/** Answers what is asked of `/console`. */
+export type Console = (request: IncomingMessage, url: URL) => Promise<Answer>;
+
+/** What every answer bears: only our own style sheet and script, in nobody's frame, kept by nobody. */
+const HEADERS: Readonly<Record<string, string>> = {
+  "content-security-policy": [
+    "default-src 'none'",
+    "style-src 'self'",
+    "script-src 'self'",
+    "connect-src 'self'",
+    "img-src 'self'",
+    "form-action 'self'",
+    "base-uri 'none'",
+    "frame-ancestors 'none'",
+  ].join("; "),
+  // Not no-referrer: browsers would send "Origin: null" with forms.
+  "referrer-policy": "same-origin",
+  "cross-origin-opener-policy": "same-origin",
+  "cross-origin-resource-policy": "same-origin",
+  "permissions-policy": "camera=(), geolocation=(), microphone=()",
+  "x-frame-options": "DENY",
+};
+
+const COOKIE = "sluice_console";
+
+/** The web console: who is connected, who has read how much, what was refused; suspend and resume. */
+export async function createConsole(options: ConsoleOptions): Promise<Console> {
+  const now = options.now ?? Date.now;
+  const parts: Parts = {
+    ...options,
+    visits: new Visits(now),
+    attempts: new Attempts(now),
+    assets: await readAssets(),
+  };
+  return async (request, url) => {
+    const answer = await answerOf(request, url, parts);
+    return { ...answer, headers: { ...HEADERS, ...answer.headers } };
+  };
+}
+
+interface Parts extends ConsoleOptions {
+  readonly visits: Visits;
+  readonly attempts: Attempts;
+  readonly assets: ReadonlyMap<string, Asset>;
+}
+
+async function answerOf(request: IncomingMessage, url: URL, parts: Parts): Promise<Answer> {
+  if (!isOurHost(request, parts.hosts)) {
+    return plain(
+      421,
+      "this name is not the console's: use an address, localhost, or name it in --console-hosts",
+    );
+  }
+  const path = url.pathname;
+  const asset = parts.assets.get(path);
+  if (asset !== undefined) return { status: 200, ...asset };
+  const secret = cookieOf(request, COOKIE);
+  const why = request.headers["sluice-watch"] === undefined ? "use" : "watch";
+  const visit = secret === undefined ? undefined : parts.visits.find(secret, why);
+  if (request.method === "POST") return post(request, path, visit, parts);
+  if (path === "/console/log-in") return seeOther("/console");
+  if (visit === undefined) return markup(401, logInPage({ to: safeTarget(url), problem: undefined }));
+  const page = PAGES.get(path);
+  if (page === undefined) return markup(404, problemPage(visit, "There is no such page."));
+  const { operations } = parts;
+  const notice = why === "use" ? takeNotice(visit) : undefined;
+  return markup(200, await page({ visit, notice, operations, query: url.searchParams, now: Date.now() }));
+}
+
+async function post(
+  request: IncomingMessage,
+  path: string,
+  visit: Visit | undefined,
+  parts: Parts,
+): Promise<Answer> {
+  if (!isOurOrigin(request)) return plain(403, "this form was not sent from a page of the console");
+  const form = await readForm(request);
+  // What else is still on its way is not read.
+  if (!(form instanceof URLSearchParams)) {
+    return { ...plain(form.status, "not a form of the console"), headers: { connection: "close" } };
+  }
+  const address = addressOf(request);
+  if (path === "/console/log-in") return logIn(request, form, address, parts);
+  if (visit === undefined) {
+    return markup(401, logInPage({ to: "/console", problem: "Your log-in has ended. Nothing was done." }));
+  }
+  if (!isFormToken(form.get("form_token") ?? "", visit)) {
+    return markup(403, problemPage(visit, "This form is of another log-in. Nothing was done: try again."));
+  }
+  if (path === "/console/log-out") {
+    parts.visits.end(cookieOf(request, COOKIE) ?? "");
+    return seeOther("/console", { "set-cookie": cookie(request, "", 0) });
+  }
+  const action = ACTIONS.get(path);
+  if (action === undefined) return markup(404, problemPage(visit, "There is no such form."));
+  const outcome = await action({ visit, form, address, operations: parts.operations, now: Date.now() });
+  if (outcome.kind === "page") return markup(outcome.status, outcome.page);
+  visit.notice = outcome.notice;
+  return seeOther(outcome.to);
+}
+
+function logIn(
+  request: IncomingMessage,
+  form: URLSearchParams,
+  address: string,
+  { attempts, tokens, visits, log }: Parts,
+): Answer {
+  const to = safeTarget(form.get("to") ?? "");
+  const wait = attempts.wait(address);
+  if (wait > 0) {
+    const seconds = Math.ceil(wait / 1000);
+    const problem = `Too many wrong tokens from your address. Try again in ${seconds} seconds.`;
+    return { ...markup(429, logInPage({ to, problem })), headers: { "retry-after": String(seconds) } };
+  }
+  const by = ownerOf((form.get("token") ?? "").trim(), tokens);
+  if (by === undefined) {
+    attempts.failed(address);
+    log.warn({ client: address }, "wrong token at the console");
+    return markup(401, logInPage({ to, problem: "This is not the token." }));
+  }
+  log.info({ client: address, by }, "log-in at the console");
+  return seeOther(to, { "set-cookie": cookie(request, visits.begin(by)) });
+}
+
+/** Without Max-Age it is gone with the browser; what counts is what the server remembers. */
+function cookie({ headers, socket }: IncomingMessage, secret: string, maxAge?: number): string {
+  // Whoever makes this header up only keeps his own cookie from plain HTTP.
+  const secure = "encrypted" in socket || headers["x-forwarded-proto"] === "https";
+  const parts = [`${COOKIE}=${secret}`, "Path=/console", "HttpOnly", "SameSite=Strict"];
+  if (secure) parts.push("Secure");
+  if (maxAge !== undefined) parts.push(`Max-Age=${maxAge}`);
+  return parts.join("; ");
+}
+
+function takeNotice(visit: Visit): string | undefined {
+  const { notice } = visit;
+  visit.notice = undefined;
+  return notice;
+}
+
+function addressOf({ socket }: IncomingMessage): string {
+  return (socket.remoteAddress ?? "").replace(/^::ffff:(?=\d+\.)/, "");
+}
+
+function markup(status: number, page: Html): Answer {
+  return { status, contentType: "text/html; charset=utf-8", text: `<!doctype html>${page.text}` };
+}
+
+function seeOther(location: string, headers: Readonly<Record<string, string>> = {}): Answer {
+  return { ...plain(303, location), headers: { location, ...headers } };
+}

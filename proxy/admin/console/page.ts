@@ -1,0 +1,31 @@
+import type { Operations } from "../operations.ts";
+import type { Html } from "./html.ts";
+import type { Visit } from "./log-in.ts";
+
+/** What a page is made from. */
+export interface Asked {
+  readonly visit: Visit;
+  /** What came of his last order, told once. */
+  readonly notice: string | undefined;
+  readonly operations: Operations;
+  readonly query: URLSearchParams;
+  readonly now: number;
+}
+
+export type Page = (asked: Asked) => Html | Promise<Html>;
+
+/** A form that somebody has sent, and may have. */
+export interface Ordered {
+  readonly visit: Visit;
+  readonly form: URLSearchParams;
+  /** His IP address. */
+  readonly address: string;
+  readonly operations: Operations;
+  readonly now: number;
+}
+
+export type Outcome =
+  | { readonly kind: "page"; readonly status: number; readonly page: Html }
+  | { readonly kind: "done"; readonly to: string; readonly notice: string };
+
+export type Action = (ordered: Ordered) => Promise<Outcome>;

@@ -1,0 +1,22 @@
+import type { Page } from "./page.ts";
+import { alertsPage } from "./pages/alerts.ts";
+import { explainPage } from "./pages/explain.ts";
+import { overviewPage } from "./pages/overview.ts";
+import { policyPage } from "./pages/policy.ts";
+import { readersPage } from "./pages/readers.ts";
+import { sessionPage } from "./pages/session.ts";
+import { sessionsPage } from "./pages/sessions.ts";
+import { userPage } from "./pages/user.ts";
+
+/** By path. */
+export const PAGES: ReadonlyMap<string, Page> = new Map<string, Page>([
+  ["/console", overviewPage],
+  ["/console/", overviewPage],
+  ["/console/readers", readersPage],
+  ["/console/user", userPage],
+  ["/console/sessions", sessionsPage],
+  ["/console/session", sessionPage],
+  ["/console/alerts", alertsPage],
+  ["/console/policy", policyPage],
+  ["/console/explain", explainPage],
+]);

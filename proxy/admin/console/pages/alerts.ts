@@ -1,0 +1,89 @@
+import type { Operations } from "../../operations.ts";
+import type { Notable } from "../../recent.ts";
+import { type Html, html } from "../html.ts";
+import type { Asked } from "../page.ts";
+import { layout, live } from "./layout.ts";
+import { badge, code, type Tone, table, time, userLink } from "./pieces.ts";
+
+const TONES: Readonly<Record<Notable["kind"], Tone>> = {
+  alert: "bad",
+  refused: "warn",
+  cut: "warn",
+  "log-in refused": "warn",
+  suspension: "bad",
+  resumption: "good",
+  tightening: "warn",
+  relaxation: "good",
+  grant: "quiet",
+  revocation: "quiet",
+  "policy rejected": "bad",
+};
+
+const CHOICES = [
+  ["", "Everything"],
+  ["alert", "Alerts of rules and decoys"],
+  ["refusal", "Refused and cut off"],
+  ["order", "Suspended, resumed and other orders"],
+] as const;
+
+const REFUSALS: ReadonlySet<Notable["kind"]> = new Set(["refused", "cut", "log-in refused"]);
+
+/** Refusals and alerts as they come. */
+export function alertsPage({ visit, notice, operations, query, now }: Asked): Html {
+  const chosen = query.get("kind") ?? "";
+  const shown = operations.recent.notables().filter((one) => chosen === "" || groupOf(one) === chosen);
+  return layout({
+    title: "Alerts",
+    place: "/console/alerts",
+    visit,
+    notice,
+    body: html`<form class="filter" method="get" action="/console/alerts">
+        <label for="kind">Show</label>
+        <select id="kind" name="kind">${CHOICES.map(
+          ([value, name]) =>
+            html`<option value="${value}"${value === chosen && html` selected`}>${name}</option>`,
+        )}</select>
+        <button type="submit">Show</button>
+      </form>
+      ${live("alerts", [
+        notableTable("Refusals, alerts and orders, the newest first", shown, now),
+        recentOnly(operations, now),
+      ])}`,
+  });
+}
+
+/** The newest one's number lets the script say how many have come. */
+export function notableTable(caption: string, notables: readonly Notable[], now: number): Html {
+  const [newest] = notables;
+  return html`<div data-newest="${newest?.number ?? 0}">${table(
+    caption,
+    [
+      { head: "Time" },
+      { head: "What" },
+      { head: "User" },
+      { head: "Statement or reason", kind: "long" },
+      { head: "Rule" },
+      { head: "From" },
+    ],
+    notables.map(({ time: when, kind, user, role, client, database, sqlstate, rule, text }) => [
+      time(when, now),
+      [badge(TONES[kind], kind), sqlstate !== "" && html`<small>${sqlstate}</small>`],
+      [userLink(user), role !== "" && html`<small><bdi>${role}</bdi></small>`],
+      REFUSALS.has(kind) ? code(text) : text,
+      rule === "" ? "" : html`<span class="rule">${rule}</span>`,
+      [client, database !== "" && html`<small><bdi>${database}</bdi></small>`],
+    ]),
+    "Nothing was refused, and nobody was told of anything.",
+  )}</div>`;
+}
+
+export function recentOnly({ startedAt, fleet }: Operations, now: number): Html {
+  return html`<p class="quiet">Of this process, since ${time(startedAt, now)}${
+    fleet && "; other proxies and workers have their own"
+  }. The audit log has all.</p>`;
+}
+
+function groupOf({ kind }: Notable): (typeof CHOICES)[number][0] {
+  if (kind === "alert") return "alert";
+  return REFUSALS.has(kind) ? "refusal" : "order";
+}

@@ -1,0 +1,115 @@
+import type { WindowUse } from "../../../guard/meter.ts";
+import { type Html, html, type Value } from "../html.ts";
+import { at } from "../routes.ts";
+
+export interface Column {
+  readonly head: string;
+  /** `number`: set to the right; `long`: takes what room there is. */
+  readonly kind?: "number" | "long";
+}
+
+/** On a phone each row becomes a card, so roles are said: CSS that changes `display` takes them away. */
+export function table(
+  caption: string,
+  columns: readonly Column[],
+  rows: readonly (readonly Value[])[],
+  empty: string,
+): Html {
+  if (rows.length === 0) return html`<p class="empty">${empty}</p>`;
+  return html`<table role="table">
+    <caption>${caption}</caption>
+    <thead role="rowgroup"><tr role="row">${columns.map(
+      ({ head, kind = "" }) => html`<th role="columnheader" scope="col" class="${kind}">${head}</th>`,
+    )}</tr></thead>
+    <tbody role="rowgroup">${rows.map(
+      (cells) =>
+        html`<tr role="row">${columns.map(
+          ({ head, kind = "" }, i) =>
+            html`<td role="cell" class="${kind}" data-label="${head}"><div>${cells[i]}</div></td>`,
+        )}</tr>`,
+    )}</tbody>
+  </table>`;
+}
+
+export function number(value: number): string {
+  return value.toLocaleString("en");
+}
+
+/** The day is left out where it is today's. */
+export function time(at: number, now: number): Html {
+  const iso = new Date(at).toISOString();
+  const [day = "", clock = ""] = iso.slice(0, 19).split("T");
+  const today = new Date(now).toISOString().slice(0, 10) === day;
+  return html`<time datetime="${iso}" title="${iso}">${today ? clock : `${day} ${clock}`}</time>`;
+}
+
+/** A user's name, which leads to all that is known of him. */
+export function userLink(user: string): Html {
+  return user === "" ? html`` : html`<a href="${at.user(user)}"><bdi>${user}</bdi></a>`;
+}
+
+export function code(text: string): Html {
+  return text === "" ? html`` : html`<code>${text}</code>`;
+}
+
+export type Tone = "good" | "quiet" | "warn" | "bad";
+
+const SIGNS: Readonly<Record<Tone, string>> = { good: "✓", quiet: "·", warn: "▲", bad: "✕" };
+
+/** A word about a state: sign and word say it, colour only helps. */
+export function badge(tone: Tone, word: string): Html {
+  return html`<span class="badge ${tone}"><span aria-hidden="true">${SIGNS[tone]}</span> ${word}</span>`;
+}
+
+/** A window and how much of it is used up. */
+export type Use = WindowUse & { readonly limited: boolean };
+
+export function shareOf({ window, used, limited }: Use): number {
+  if (!limited) return 0;
+  return window.limit === 0 ? 1 : used / window.limit;
+}
+
+/** The highest share of any window. */
+export function highest(uses: readonly Use[]): number {
+  return Math.max(0, ...uses.map(shareOf));
+}
+
+const NEAR = 0.8;
+
+function levelOf(share: number): readonly [level: "low" | "near" | "full", word: string] {
+  if (share >= 1) return ["full", "used up"];
+  return share >= NEAR ? ["near", "nearly used up"] : ["low", ""];
+}
+
+/** Windows as bars, each with its numbers. */
+export function uses(all: readonly Use[] | undefined): Html {
+  if (all === undefined) return badge("bad", "the counters cannot be reached");
+  const limited = all.filter((one) => one.limited);
+  if (limited.length === 0) return html`<span class="quiet">no budget</span>`;
+  return html`<ul class="uses">${limited.map(useItem)}</ul>`;
+}
+
+function useItem(use: Use): Html {
+  const { window, used } = use;
+  const share = shareOf(use);
+  const [level, word] = levelOf(share);
+  const whose = { user: "", role: ", all of the role", address: ", all from his address" };
+  const width = Math.min(100, share * 100).toFixed(1);
+  return html`<li class="use ${level}" title="${window.rule}">
+    <span class="amount"><strong>${number(used)}</strong> of ${number(window.limit)} ${window.what}</span>
+    <span class="window">in ${window.name}${whose[window.scope ?? "user"]}</span>
+    <svg class="bar" aria-hidden="true" focusable="false" preserveAspectRatio="none" viewBox="0 0 100 6">
+      <rect class="track" width="100" height="6" rx="1"/><rect class="fill" width="${width}" height="6" rx="1"/>
+    </svg>
+    <span class="share">${Math.floor(share * 100)} %${word !== "" && html` <b>${word}</b>`}</span>
+  </li>`;
+}
+
+/** People in 30 days, which is told of everybody, whether it is limited or not. */
+export function thirtyDays(all: readonly Use[] | undefined): string {
+  const use = all?.find(
+    ({ window }) =>
+      window.what === "people" && window.seconds === 30 * 86_400 && (window.scope ?? "user") === "user",
+  );
+  return use === undefined ? "" : number(use.used);
+}

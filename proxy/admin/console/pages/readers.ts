@@ -1,0 +1,64 @@
+import type { Operations, Reading } from "../../operations.ts";
+import { type Html, html } from "../html.ts";
+import type { Asked } from "../page.ts";
+import { layout, live } from "./layout.ts";
+import { badge, highest, table, thirtyDays, userLink, uses } from "./pieces.ts";
+import { unreachable } from "./sessions.ts";
+import { suspendForm } from "./suspending.ts";
+
+/** Who has read how many people, against his budget and over 30 days. */
+export async function readersPage({ visit, notice, operations }: Asked): Promise<Html> {
+  const readings = await readingsOf(operations);
+  return layout({
+    title: "Readers",
+    place: "/console/readers",
+    visit,
+    notice,
+    body: html`<p class="lead">Whoever is connected, and whoever the policy names and counts. Who has used up most of a
+        budget stands first. ${
+          operations.fleet
+            ? "Counted over all proxies."
+            : "Counted by this process only, since it began: without --redis nobody else counts with it."
+        }</p>
+      ${live("readers", readings === undefined ? unreachable() : readingTable("What each user has read", readings, operations))}
+      <section aria-labelledby="suspend-heading">
+        <h2 id="suspend-heading">Suspend a user</h2>
+        ${suspendForm(visit, undefined)}
+      </section>`,
+  });
+}
+
+/** Whoever has used most of a budget first. Undefined while the fleet's Redis cannot be read. */
+export async function readingsOf(operations: Operations): Promise<readonly Reading[] | undefined> {
+  const readings = await operations.readings().catch(() => undefined);
+  return readings?.toSorted((a, b) => highest(b.uses ?? []) - highest(a.uses ?? []) || people(b) - people(a));
+}
+
+function people({ uses: all = [] }: Reading): number {
+  return Math.max(0, ...all.filter(({ window }) => window.what === "people").map(({ used }) => used));
+}
+
+export function readingTable(caption: string, readings: readonly Reading[], operations: Operations): Html {
+  const suspended = new Set(operations.suspended().map(({ user }) => user));
+  return table(
+    caption,
+    [
+      { head: "User" },
+      { head: "Role" },
+      { head: "Budget", kind: "long" },
+      { head: "People in 30 days", kind: "number" },
+      { head: "Database" },
+    ],
+    readings.map(({ user, role, database, connected, uses: all }) => [
+      [
+        userLink(user),
+        html` ${suspended.has(user) ? badge("bad", "suspended") : connected ? badge("good", "connected") : ""}`,
+      ],
+      html`<bdi>${role}</bdi>`,
+      uses(all),
+      thirtyDays(all),
+      html`<bdi>${database}</bdi>`,
+    ]),
+    "Nobody is connected, and no role of the policy has a budget.",
+  );
+}

@@ -1,0 +1,57 @@
+import { type Html, html } from "../html.ts";
+import type { Asked } from "../page.ts";
+import { formToken, layout, live } from "./layout.ts";
+import { badge, time, userLink } from "./pieces.ts";
+import { openSessions } from "./sessions.ts";
+import { statementTable } from "./statements.ts";
+
+/** One session: who it is, and what it ran. */
+export async function sessionPage({ visit, notice, operations, query, now }: Asked): Promise<Html> {
+  const id = query.get("id") ?? "";
+  const open = (await openSessions(operations))?.find((session) => session.id === id);
+  const statements = operations.recent.statements(id);
+  const [last] = statements;
+  const who = open ?? last;
+  return layout({
+    title: `Session ${id.slice(0, 8)}`,
+    place: "/console/sessions",
+    visit,
+    notice,
+    body: html`${live(
+      "session",
+      html`<dl class="facts">
+        <div><dt>State</dt><dd>${open === undefined ? badge("quiet", "not open") : badge("good", "open")}</dd></div>
+        ${who !== undefined && facts({ ...who, address: open?.address ?? last?.client ?? "" })}
+        ${open !== undefined && html`<div><dt>Since</dt><dd>${time(open.since, now)}</dd></div>`}
+        <div><dt>Id</dt><dd><code>${id}</code></dd></div>
+      </dl>
+      ${statementTable("Statements, the newest first; literals are taken out", statements, now)}
+      <p class="quiet">The last statements that this process saw${operations.fleet && ": a session of another proxy or worker shows none here"}.
+        The audit log has all.</p>`,
+    )}
+    ${
+      open !== undefined &&
+      html`<form class="order" method="post" action="/console/end">
+        ${formToken(visit)}<input type="hidden" name="session" value="${id}">
+        <button class="danger" type="submit">End this session</button>
+        <p class="quiet">Its user may log in again at once. To keep him out, suspend ${userLink(open.user)}.</p>
+      </form>`
+    }`,
+  });
+}
+
+interface Who {
+  readonly user: string;
+  readonly role: string;
+  readonly database: string;
+  readonly address: string;
+  readonly application: string;
+}
+
+function facts({ user, role, database, address, application }: Who): Html {
+  return html`<div><dt>User</dt><dd>${userLink(user)}</dd></div>
+    <div><dt>Role</dt><dd><bdi>${role}</bdi></dd></div>
+    <div><dt>Database</dt><dd><bdi>${database}</bdi></dd></div>
+    <div><dt>Address</dt><dd>${address}</dd></div>
+    <div><dt>Application</dt><dd><bdi>${application}</bdi></dd></div>`;
+}

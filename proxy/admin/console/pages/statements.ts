@@ -1,0 +1,45 @@
+import type { SeenStatement } from "../../recent.ts";
+import { type Html, html } from "../html.ts";
+import { at } from "../routes.ts";
+import { badge, code, number, type Tone, table, time } from "./pieces.ts";
+
+const DECISIONS: Readonly<Record<SeenStatement["decision"], readonly [Tone, string]>> = {
+  allow: ["quiet", "passed"],
+  mask: ["good", "masked"],
+  refuse: ["bad", "refused"],
+  cut: ["bad", "cut off"],
+  observe: ["warn", "only observed"],
+};
+
+/** Statements without their literals, as the audit log has them. */
+export function statementTable(caption: string, statements: readonly SeenStatement[], now: number): Html {
+  return table(
+    caption,
+    [
+      { head: "Time" },
+      { head: "Verdict" },
+      { head: "Statement", kind: "long" },
+      { head: "Rows", kind: "number" },
+      { head: "People", kind: "number" },
+      { head: "ms", kind: "number" },
+      { head: "Session" },
+    ],
+    statements.map((one) => [
+      time(one.time, now),
+      [badge(...DECISIONS[one.decision]), reason(one)],
+      one.statement === ""
+        ? html`<span class="quiet">not SQL that could be read</span>`
+        : code(one.statement),
+      number(one.rows),
+      number(one.people),
+      number(Math.round(one.duration)),
+      html`<a href="${at.session(one.session)}" aria-label="Session ${one.session}">${one.session.slice(0, 8)}</a>`,
+    ]),
+    "No statement yet.",
+  );
+}
+
+function reason({ sqlstate, rule, masked }: SeenStatement): Html {
+  const texts = [sqlstate, rule, masked.length > 0 ? masked.join(", ") : undefined].filter((text) => text);
+  return texts.length === 0 ? html`` : html`<small>${texts.join(" · ")}</small>`;
+}

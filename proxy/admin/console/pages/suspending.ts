@@ -1,0 +1,41 @@
+import type { Suspension } from "../../../guard/suspensions.ts";
+import { type Html, html } from "../html.ts";
+import type { Visit } from "../log-in.ts";
+import { formToken } from "./layout.ts";
+import { table, time, userLink } from "./pieces.ts";
+
+/** For one user, or for whom the form names. */
+export function suspendForm(visit: Visit, user: string | undefined): Html {
+  return html`<form class="order" method="post" action="/console/suspend">
+    ${formToken(visit)}
+    ${
+      user === undefined
+        ? html`<label for="suspend-user">User</label>
+          <input id="suspend-user" name="user" required autocomplete="off" autocapitalize="none" spellcheck="false">`
+        : html`<input type="hidden" name="user" value="${user}">`
+    }
+    <label for="suspend-why">Reason, for the audit log</label>
+    <input id="suspend-why" name="why" required maxlength="500" autocomplete="off" aria-describedby="suspend-what">
+    <button class="danger" type="submit">Suspend${user !== undefined && html` <bdi>${user}</bdi>`}</button>
+    <p class="quiet" id="suspend-what">Open sessions end at once, on every proxy; new ones are refused until somebody
+      resumes the user.</p>
+  </form>`;
+}
+
+export function resumeForm(visit: Visit, user: string): Html {
+  return html`<form class="order" method="post" action="/console/resume">
+    ${formToken(visit)}<input type="hidden" name="user" value="${user}">
+    <label for="resume-why">Reason, for the audit log</label>
+    <input id="resume-why" name="why" required maxlength="500" autocomplete="off">
+    <button type="submit">Resume <bdi>${user}</bdi></button>
+  </form>`;
+}
+
+export function suspensionTable(suspensions: readonly Suspension[], now: number): Html {
+  return table(
+    "Suspended users",
+    [{ head: "User" }, { head: "Since" }, { head: "By" }, { head: "Reason", kind: "long" }],
+    suspensions.map(({ user, at, by, why }) => [userLink(user), time(at, now), by, why]),
+    "Nobody is suspended.",
+  );
+}

@@ -1,0 +1,57 @@
+import { type Html, html } from "../html.ts";
+import type { Asked } from "../page.ts";
+import { notableTable, recentOnly } from "./alerts.ts";
+import { layout, live } from "./layout.ts";
+import { badge, time } from "./pieces.ts";
+import { readingsOf, readingTable } from "./readers.ts";
+import { openSessions, sessionTable, unreachable } from "./sessions.ts";
+import { statementTable } from "./statements.ts";
+import { resumeForm, suspendForm } from "./suspending.ts";
+
+const STATEMENTS = 50;
+
+/** All that is known of one user, and the two orders about him. */
+export async function userPage({ visit, notice, operations, query, now }: Asked): Promise<Html> {
+  const user = query.get("name") ?? "";
+  const [open, readings] = await Promise.all([openSessions(operations), readingsOf(operations)]);
+  const suspension = operations.suspended().find((one) => one.user === user);
+  const statements = operations.recent.statements().filter((one) => one.user === user);
+  const notables = operations.recent.notables().filter((one) => one.user === user);
+  return layout({
+    title: user,
+    place: "/console/readers",
+    visit,
+    notice,
+    body: html`
+      <section aria-labelledby="order-heading">
+        <h2 id="order-heading">${suspension === undefined ? "May log in" : html`${badge("bad", "Suspended")}`}</h2>
+        ${
+          suspension === undefined
+            ? suspendForm(visit, user)
+            : html`<p>Since ${time(suspension.at, now)} by ${suspension.by}: <q>${suspension.why}</q></p>
+              ${resumeForm(visit, user)}`
+        }
+      </section>
+      ${live("user", [
+        html`<h2>Reading</h2>`,
+        readingTable("What he has read", readings?.filter((one) => one.user === user) ?? [], operations),
+        html`<h2>Sessions</h2>`,
+        open === undefined
+          ? unreachable()
+          : sessionTable(
+              open.filter((one) => one.user === user),
+              operations,
+              now,
+            ),
+        html`<h2>Alerts</h2>`,
+        notableTable("Refusals, alerts and orders, the newest first", notables, now),
+        html`<h2>Statements</h2>`,
+        statementTable(
+          "The last statements, the newest first; literals are taken out",
+          statements.slice(0, STATEMENTS),
+          now,
+        ),
+        recentOnly(operations, now),
+      ])}`,
+  });
+}

@@ -1,0 +1,55 @@
+import type { IncomingMessage } from "node:http";
+import { isIP } from "node:net";
+
+/** Longer than any statement that somebody pastes into a form. */
+const LONGEST_FORM = 256 * 1024;
+
+/**
+ * Whether the browser was asked for us by a name that is ours. A page of somebody else's can have its own
+ * name resolve to our address (DNS rebinding), and would then be of one origin with us; an address in place of
+ * a name cannot be rebound.
+ */
+export function isOurHost({ headers }: IncomingMessage, names: readonly string[]): boolean {
+  const name = hostName(headers.host ?? "");
+  return name !== undefined && (name === "localhost" || isIP(name) !== 0 || names.includes(name));
+}
+
+/**
+ * Whether a page of ours sent this. Browsers send Origin with each POST; what is no browser cannot be talked
+ * into anything, but has no reason to leave it out.
+ */
+export function isOurOrigin({ headers }: IncomingMessage): boolean {
+  const { origin, host } = headers;
+  if (origin === undefined || host === undefined || !URL.canParse(origin)) return false;
+  return new URL(origin).host === host.toLowerCase() && headers["sec-fetch-site"] !== "cross-site";
+}
+
+/** The fields of a form; a text: what is wrong with it, and the status to say so. */
+export async function readForm(
+  request: IncomingMessage,
+): Promise<URLSearchParams | { readonly status: 413 | 415 }> {
+  const [type] = (request.headers["content-type"] ?? "").split(";");
+  if (type?.trim().toLowerCase() !== "application/x-www-form-urlencoded") return { status: 415 };
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    length += chunk.length;
+    if (length > LONGEST_FORM) return { status: 413 };
+    chunks.push(chunk);
+  }
+  return new URLSearchParams(Buffer.concat(chunks).toString("utf8"));
+}
+
+export function cookieOf({ headers }: IncomingMessage, name: string): string | undefined {
+  for (const pair of (headers.cookie ?? "").split(";")) {
+    const [key, value] = pair.trim().split("=", 2);
+    if (key === name) return value;
+  }
+  return undefined;
+}
+
+/** Without port and brackets, in lower case. */
+function hostName(host: string): string | undefined {
+  const match = /^(?:\[([0-9a-f:.]+)\]|([a-z0-9.-]+?)\.?)(?::\d{1,5})?$/.exec(host.toLowerCase());
+  return match?.[1] ?? match?.[2];
+}

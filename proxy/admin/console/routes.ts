@@ -1,0 +1,19 @@
+/** Addresses of pages. Names stand in the query, where they may hold anything. */
+export const at = {
+  user: (user: string) => address("/console/user", { name: user }),
+  session: (session: string) => address("/console/session", { id: session }),
+};
+
+function address(path: string, query: Readonly<Record<string, string>>): string {
+  return `${path}?${new URLSearchParams(query)}`;
+}
+
+/** Where somebody wanted to go before he had to log in: a page of ours, or the first one. */
+export function safeTarget(to: URL | string): string {
+  const base = "http://console.invalid";
+  const url = typeof to === "string" ? (URL.canParse(to, base) ? new URL(to, base) : undefined) : to;
+  if (url === undefined || (typeof to === "string" && url.origin !== base)) return "/console";
+  return url.pathname === "/console" || url.pathname.startsWith("/console/")
+    ? `${url.pathname}${url.search}`
+    : "/console";
+}

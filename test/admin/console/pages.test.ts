@@ -1,0 +1,165 @@
+import pg from "pg";
+import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
+import { freshDatabase, PASSWORDS, supportSchema, type TestDatabase } from "../../harness/postgres.ts";
+import { startSluice, type TestSluice } from "../../harness/sluice.ts";
+import { logIn, type Officer, TOKEN } from "./browsing.ts";
+
+const POLICY = `version: 1
+classes: { email: { mask: email } }
+tables:
+  public.customers: { subject: id, columns: { email: email } }
+roles:
+  agent: { users: [anna], reads: [public.customers], finds: [email], budget: { 1h: 20, 1d: 100 } }
+  lead: { users: [cleo], reads: [public.customers], sees: [email], budget: { 1d: 200 } }
+  app: { users: [helpdesk_app, metabase], reads: all, writes: all, sees: all }
+`;
+
+let database: TestDatabase;
+let sluice: TestSluice;
+let officer: Officer;
+
+beforeAll(async () => {
+  database = await freshDatabase("console_pages");
+  await supportSchema(database.uri);
+  const variables = { SLUICE_CONSOLE_TOKEN: `olga:${TOKEN}` };
+  sluice = await startSluice({ policy: POLICY, upstream: database.uri, variables });
+  officer = await logIn(sluice);
+});
+afterAll(async () => {
+  await sluice?.close();
+  await database?.drop();
+});
+
+async function connect(user: keyof typeof PASSWORDS, application = "test"): Promise<pg.Client> {
+  const connectionString = sluice.uriFor(user, PASSWORDS[user]);
+  const client = new pg.Client({ connectionString, application_name: application });
+  client.on("error", () => {});
+  await client.connect();
+  onTestFinished(() => client.end().catch(() => {}));
+  return client;
+}
+
+/** A page's words, as they are read: without markup, entities undone. */
+function words(page: string): string {
+  return page
+    .replace(/<[^>]+>/g, " ")
+    .replace(/&lt;/g, "<")
+    .replace(/&gt;/g, ">")
+    .replace(/&quot;/g, '"')
+    .replace(/&#39;/g, "'")
+    .replace(/&amp;/g, "&")
+    .replace(/\s+/g, " ");
+}
+
+test("an officer sees who is connected, how many people each has read, and what was refused", async () => {
+  const anna = await connect("anna", "help desk");
+  await anna.query("SELECT id, email FROM customers WHERE id <= 5");
+  await expect(anna.query("SELECT 'secret-literal' FROM payments")).rejects.toThrow(/payments/);
+  expect(words(await officer.see("/console/sessions"))).toMatch(
+    /anna agent console_pages\S* 127.0.0.1 help desk/,
+  );
+  expect(words(await officer.see("/console/readers"))).toMatch(
+    /5 of 20 people in 1h 25 % .*5 of 100 people in 1d 5 %/,
+  );
+  const alerts = await officer.see("/console/alerts");
+  expect(words(alerts)).toMatch(/refused 42501 anna agent SELECT \$1 FROM payments/);
+  expect(alerts).not.toContain("secret-literal");
+});
+
+test("a session's statements are shown without literals, each with its verdict", async () => {
+  const anna = await connect("anna");
+  await anna.query("SELECT email FROM customers WHERE id = 77");
+  await expect(anna.query("SELECT 'hidden-text' FROM payments")).rejects.toThrow();
+  const list = await officer.see("/console/sessions");
+  const [, id = ""] = list.match(/.*href="\/console\/session\?id=([0-9a-f-]{36})"/s) ?? [];
+  const page = await officer.see(`/console/session?id=${id}`);
+  expect(words(page)).toMatch(/✓ masked email SELECT email FROM customers WHERE id = \$1 1 1/);
+  expect(words(page)).toMatch(/✕ refused 42501/);
+  expect(page).not.toContain("hidden-text");
+  expect(page).not.toContain("= 77");
+});
+
+test("what clients call themselves and what they ask is text, and never markup", async () => {
+  const evil = `"onload="x' <script>alert(1)</script>`;
+  const anna = await connect("anna", evil);
+  const alias = `SELECT id AS "<img src=x onerror=alert(1)>" FROM customers WHERE id = 1`;
+  await anna.query(alias);
+  const stranger = sluice.uriFor(`<b>\u202eevil"onload="`, "x");
+  const login = new pg.Client({ connectionString: stranger });
+  await expect(login.connect()).rejects.toThrow();
+  for (const path of [
+    "",
+    "/sessions",
+    "/alerts",
+    "/readers",
+    "/user?name=anna",
+    "/user?name=%3Cscript%3E%22'",
+  ]) {
+    const page = await officer.see(`/console${path}`);
+    expect(page).not.toMatch(/<script>|<img|<b>evil|"onload=|\u202e/);
+  }
+  expect(words(await officer.see("/console/sessions"))).toContain(evil);
+  expect(words(await officer.see("/console/alerts"))).toContain(`<b>\ufffdevil"onload="`);
+  expect(words(await officer.see("/console/user?name=anna"))).toContain("<img src=x onerror=alert(1)>");
+});
+
+test("suspending takes a reason, ends the user's sessions, and is told with who and why; resuming lets him in", async () => {
+  const cleo = await connect("cleo");
+  const gone = new Promise((resolve) => cleo.once("end", resolve));
+  expect(words(await officer.send("/console/suspend", { user: "cleo", why: "  " }))).toMatch(
+    /takes a user and a reason/,
+  );
+  expect(words(await officer.send("/console/suspend", { user: "cleo", why: "reads <all> of it" }))).toMatch(
+    /cleo is suspended: open sessions end.* by console \(olga\): reads <all> of it/,
+  );
+  await gone;
+  await expect(connect("cleo")).rejects.toThrow(/suspended/);
+  expect(words(await officer.see("/console"))).toMatch(/cleo \S+ console \(olga\) reads <all> of it/);
+  expect(await officer.send("/console/resume", { user: "cleo", why: "a false alarm" })).toContain(
+    "cleo may log in again",
+  );
+  await connect("cleo");
+  expect(words(await officer.see("/console/alerts?kind=order"))).toContain(
+    "by console (olga): a false alarm",
+  );
+});
+
+test("one session can be ended alone", async () => {
+  const app = await connect("metabase");
+  const gone = new Promise((resolve) => app.once("end", resolve));
+  const list = await officer.see("/console/user?name=metabase");
+  const [, session = ""] = /session\?id=([0-9a-f-]{36})/.exec(list) ?? [];
+  expect(await officer.send("/console/end", { session })).toContain("The session is ended");
+  await gone;
+  expect(await officer.send("/console/end", { session })).toContain("No such session in this process");
+});
+
+test("the explain box says what a user or a role would see, and runs nothing", async () => {
+  const asked = { user: "anna", role: "", address: "127.0.0.1", database: database.database };
+  const explain = (fields: Readonly<Record<string, string>>) =>
+    officer.send("/console/explain", { ...asked, ...fields }).then(words);
+  const rewritten = await explain({ statement: "select email from customers where id = 7" });
+  expect(rewritten).toMatch(
+    /The statement is rewritten .*Masked email .*What the server would get .*SELECT/i,
+  );
+  expect(await explain({ user: "", role: "lead", statement: "select email from customers" })).toMatch(
+    /The statement .* Who cleo , role lead/,
+  );
+  expect(await explain({ statement: "delete from customers" })).toMatch(/is refused Reason 42501 .* Hint /);
+  expect(await explain({ user: "nobody", statement: "select 1" })).toMatch(/no role/);
+  expect(await explain({ role: "nonsense", statement: "select 1" })).toContain('has no role "nonsense"');
+  expect(await explain({ database: "elsewhere", statement: "select 1" })).toContain("no such database");
+});
+
+test("the policy page shows what is in force, and follows when it changes", async () => {
+  expect(words(await officer.see("/console/policy"))).toMatch(
+    /agent anna public\.customers .*20 people in 1h/,
+  );
+  await sluice.setPolicy(POLICY.replace("1h: 20", "1h: 21").concat("mode: observe\n"));
+  onTestFinished(() => sluice.setPolicy(POLICY));
+  await vi.waitFor(async () => {
+    const page = words(await officer.see("/console/policy"));
+    expect(page).toMatch(/21 people in 1h/);
+    expect(page).toMatch(/Only observed: in console_pages\S* nothing is refused/);
+  });
+});
