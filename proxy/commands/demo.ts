@@ -133,13 +133,15 @@ async function demoSettings(options: Options, serverUri: string): Promise<Settin
   const env = {
     SLUICE_UPSTREAM: uriOf(serverUri, DATABASE),
     SLUICE_KEY: await secretIn(join(options.data, "key")),
+    SLUICE_CONSOLE_TOKEN: await secretIn(join(options.data, "console-token")),
   };
   const read = readSettings(argv, env);
   if (!read.ok) throw new Error(read.problems.join("\n"));
   return read.settings;
 }
 
-function invite({ address, admin }: Running, { policy, audit }: Settings, screen: Screen): void {
+function invite({ address, admin }: Running, settings: Settings, screen: Screen): void {
+  const { policy, audit, consoleToken } = settings;
   screen.heading("Now you");
   const people = { anna: "an agent", cleo: "her lead", metabase: "reports", helpdesk_app: "the application" };
   for (const { name } of DEMO_USERS) {
@@ -147,6 +149,8 @@ function invite({ address, admin }: Running, { policy, audit }: Settings, screen
     if (who) screen.line(`  psql ${uriFor(name, HOST, address.port, DATABASE)}   # ${who}`);
   }
   screen.line();
+  screen.line(`  console    ${httpOf(admin)}/console`);
+  screen.line(`             log in with ${consoleToken?.[0]?.token}`);
   screen.line(`  numbers    ${httpOf(admin)}/metrics`);
   screen.line(`  readiness  ${httpOf(admin)}/readyz`);
   screen.line(`  policy     ${policy} (edit it: it is read again at once)`);

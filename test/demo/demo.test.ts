@@ -33,6 +33,7 @@ test("one command shows the whole case: masks, a look-up, dumps that stop, a bud
     expect(text).toContain("whom she has read before, she may read again");
     expect(text).toContain("the same 100000 rows, value for value");
     expect(text).toContain("psql postgresql://anna:");
+    expect(text).toMatch(/console +http:\/\/127\.0\.0\.1:\d+\/console\n +log in with [0-9a-f]{64}\n/);
     expect(text).not.toContain("went through");
 
     output.text = "";
