@@ -36,6 +36,7 @@ const PACKAGES = {
   sqlsmith: ["sqlsmith"],
   // Checks rules and expositions as Prometheus reads them.
   promtool: ["prometheus"],
+  prometheus: ["prometheus"],
 } as const;
 
 export type ProgramName = keyof typeof PACKAGES;

@@ -1,9 +1,10 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { freePort } from "../../proxy/demo/postgres.ts";
 import { findProgram, type Program } from "./debian.ts";
+import { endTied, readyTied, spawnTied } from "./tied.ts";
 
 export interface RedisOptions {
   /** A free one if left out. */
@@ -31,7 +32,7 @@ export async function launchRedis({ port, args = [] }: RedisOptions): Promise<Re
     ...["--port", String(listen), "--bind", "127.0.0.1", "--dir", folder, "--databases", "1024"],
     ...["--save", "", "--appendonly", "no", "--daemonize", "no", ...args],
   ]);
-  await ready(server, "Ready to accept connections");
+  await readyTied(server, "Ready to accept connections");
   return running(server, folder, listen, program);
 }
 
@@ -43,18 +44,13 @@ export async function launchSentinel(lines: readonly string[]): Promise<RedisSer
   const file = join(folder, "sentinel.conf");
   await writeFile(file, [`port ${listen}`, "bind 127.0.0.1", `dir ${folder}`, ...lines, ""].join("\n"));
   const server = spawnTied(program, [file, "--sentinel"]);
-  await ready(server, "+monitor");
+  await readyTied(server, "+monitor");
   return running(server, folder, listen, program);
 }
 
 function running(server: ChildProcess, folder: string, listen: number, program: Program): RedisServer {
   const end = async (signal: NodeJS.Signals) => {
-    if (server.exitCode === null && server.signalCode === null) {
-      await new Promise<void>((done) => {
-        server.once("exit", () => done());
-        server.kill(signal);
-      });
-    }
+    await endTied(server, signal);
     await rm(folder, { recursive: true, force: true });
   };
   return {
@@ -70,27 +66,4 @@ async function findRedis(): Promise<Program> {
   const given = process.env.REDIS_SERVER_BIN;
   if (given) return { path: given, environment: {}, way: `REDIS_SERVER_BIN (${given})` };
   return findProgram("redis-server", "valkey-server");
-}
-
-/** A child that ends when we do, however we end. */
-function spawnTied({ path, environment }: Program, args: readonly string[]): ChildProcess {
-  const options = {
-    stdio: ["ignore", "pipe", "inherit"] as ("ignore" | "pipe" | "inherit")[],
-    env: { ...process.env, ...environment },
-  };
-  return process.platform === "linux"
-    ? spawn("setpriv", ["--pdeathsig=KILL", path, ...args], options)
-    : spawn(path, args, options);
-}
-
-async function ready(server: ChildProcess, sign: string): Promise<void> {
-  await new Promise<void>((done, fail) => {
-    let log = "";
-    server.stdout?.setEncoding("utf8").on("data", (text: string) => {
-      log = (log + text).slice(-4000);
-      if (log.includes(sign)) done();
-    });
-    server.once("error", fail);
-    server.once("exit", (code, signal) => fail(new Error(`redis-server ended (${signal ?? code}):\n${log}`)));
-  });
 }
