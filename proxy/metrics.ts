@@ -224,6 +224,7 @@ function stateNumbers(registry: Registry) {
     "Audit events that a sink other than the files never got.",
     ["sink"],
   );
+  for (const sink of ["stdout", "redis"]) sinkDropped(0, sink);
   return {
     policyReloaded(ok: boolean) {
       reloads(1, ok ? "success" : "failure");
