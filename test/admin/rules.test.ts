@@ -7,9 +7,9 @@ import { parse } from "yaml";
 import { createMetrics } from "../../proxy/metrics.ts";
 import { ownNumbers } from "../../proxy/workers/summary.ts";
 import { findProgram } from "../harness/debian.ts";
+import { DASHBOARDS, readRules } from "./boards.ts";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
-const DASHBOARDS = `${ROOT}dashboards/`;
 
 /** Runs Prometheus's own checker; rejects with what it complains about. */
 async function promtool(args: readonly string[], input = ""): Promise<string> {
@@ -28,24 +28,44 @@ test("Prometheus reads the rules and finds their tests right", { timeout: 120_00
   expect(await promtool(["test", "rules", "rules.test.yml"])).toContain("SUCCESS");
 });
 
+test("each alert is tested while it fires and while it does not, and each recorded number once", async () => {
+  const { tests } = parse(await readFile(`${DASHBOARDS}rules.test.yml`, "utf8")) as RuleTests;
+  const checks = tests.flatMap(({ alert_rule_test = [] }) => alert_rule_test);
+  const numbers = tests.flatMap(({ promql_expr_test = [] }) => promql_expr_test.map(({ expr }) => expr));
+  for (const { alert, record } of await readRules()) {
+    if (record !== undefined) expect(numbers).toContain(record);
+    if (alert === undefined) continue;
+    const fires = checks
+      .filter(({ alertname }) => alertname === alert)
+      .map(({ exp_alerts }) => exp_alerts.length > 0);
+    expect(new Set(fires), alert).toEqual(new Set([false, true]));
+  }
+});
+
+/** Prometheus docs, "Unit testing for rules". */
+interface RuleTests {
+  readonly tests: readonly {
+    readonly alert_rule_test?: readonly {
+      readonly alertname: string;
+      readonly exp_alerts: readonly unknown[];
+    }[];
+    readonly promql_expr_test?: readonly { readonly expr: string }[];
+  }[];
+}
+
 test("Prometheus has no complaint about what /metrics says", { timeout: 120_000 }, async () => {
   const { text } = await createMetrics({ version: "1", databases: ["support"] }).exposition();
   expect(await promtool(["check", "metrics"], text)).toBe("");
 });
 
 test("each alert's runbook link leads to a section of its own that says what to do", async () => {
-  const { groups } = parse(await readFile(`${DASHBOARDS}rules.yml`, "utf8"));
-  const alerts = groups.flatMap(({ rules }: { rules: { alert?: string }[] }) =>
-    rules.filter((rule) => rule.alert),
+  const alerts = (await readRules()).flatMap(({ alert, annotations }) =>
+    alert === undefined ? [] : [{ alert, link: annotations?.runbook_url }],
   );
   expect(alerts.length).toBeGreaterThan(5);
   const sections = (await readFile(`${ROOT}docs/runbook.md`, "utf8")).split(/^## /m).slice(1);
-  expect(sections.map((section) => section.split("\n", 1)[0])).toEqual(
-    alerts.map(({ alert }: { alert: string }) => alert),
-  );
-  for (const { alert, annotations } of alerts) {
-    expect(annotations.runbook_url).toBe(`docs/runbook.md#${alert.toLowerCase()}`);
-  }
+  expect(sections.map((section) => section.split("\n", 1)[0])).toEqual(alerts.map(({ alert }) => alert));
+  for (const { alert, link } of alerts) expect(link).toBe(`docs/runbook.md#${alert.toLowerCase()}`);
   for (const section of sections) {
     for (const part of ["**Means**", "**Look at**", "**Do**"]) expect(section).toContain(part);
   }

@@ -1,0 +1,5 @@
+import { overview } from "./overview.ts";
+import type { BoardPlan } from "./plan.ts";
+
+/** All dashboards. */
+export const BOARDS: readonly BoardPlan[] = [overview];
