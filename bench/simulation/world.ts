@@ -19,7 +19,10 @@ import { INSTANCES, type Sip } from "./organisation.ts";
 
 const CLOCK_KEY = "simulation:now";
 /** The proxies' own script, whose clock is a key that only the simulation sets. */
-const SCRIPT = chargeScript(`local now = tonumber(redis.call('GET', '${CLOCK_KEY}'))`);
+const SCRIPT = chargeScript(`
+local now, skipped = tonumber(redis.call('GET', '${CLOCK_KEY}')), 0
+local function expiry(keep) return tonumber(ARGV[1]) + keep end
+`);
 const DATABASE = "support";
 const SILENT = createLog({ level: "silent" });
 

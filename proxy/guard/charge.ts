@@ -1,37 +1,33 @@
+import { SHARED_CLOCK } from "./shared-clock.ts";
 import { FINEST_SLICE, SLICE_FACTOR, SLICE_LEVELS, SLICES_READ } from "./windows.ts";
 
-/** The keys of one scope, in the order in which `CHARGE` takes them. */
+/** The keys of one scope, in the order in which `CHARGE` takes them after the clock's. */
 export const SCOPE_KEYS = ["people", "rows", "bytes", "lookups", "keep"] as const;
 
 /** Position of each measure in `SCOPE_KEYS`, from 1 as in Lua. */
 export const MEASURES = { people: 1, rows: 2, bytes: 3, lookups: 4 } as const;
-
-/** Redis' own clock, so that proxies with wrong clocks agree. It must set `now`, in milliseconds. */
-export const REDIS_CLOCK = `
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-`;
 
 /**
  * Counts the longest run of leading rows that fits every window of every scope (the user's own, his role's,
  * his address'), in one step of Redis (6.2 or newer, for ZMSCORE and ZADD GT). Scripts are replicated by
  * their effects (Redis docs, "Scripting with Lua", script replication), so a replica needs no clock.
  *
- * KEYS: for each scope people (sorted set: person, time of the last read), rows, bytes, lookups (hashes:
+ * KEYS: the clock's, then for each scope people (sorted set: person, time of the last read), rows, bytes, lookups (hashes:
  * "slice:index", amount), keep (for how long history is of use to any of the scope's policies).
- * ARGV: rows, unknown people per row, a prefix that makes them unique, what each row costs in rows, in
+ * ARGV: two numbers for the clock, see `SHARED_CLOCK`; rows, unknown people per row, a prefix that makes them unique, what each row costs in rows, in
  * look-ups, whether bytes are given, number of scopes, number of windows; for each scope keep; for each window
  * scope, measure, span, limit, slice (0: people); the bytes of each row, if given; then for each person of the
  * batch, in order of first appearance: row (from 0), person.
- * Reply: rows counted, position of the window that stopped the next one (0: none), used in it, time at
- * which that row fits; then what is used of each window. Times are milliseconds.
+ * Reply: rows counted, position of the window that stopped the next one (0: none), used in it, in how long
+ * that row fits; the time, and how far Redis' clock has jumped since it was last told; then what is used of each
+ * window. All times are milliseconds.
  *
  * Numbers that become text by `..` must stay below 14 digits (Lua's "%.14g"): milliseconds do until 5138.
  */
 export function chargeScript(clock: string): string {
   return `
 ${clock}
-local position = 0
+local position = 2
 local function argument()
   position = position + 1
   return ARGV[position]
@@ -43,7 +39,7 @@ local each, withBytes = { 0, number(), 0, number() }, number() == 1
 local scopes, windows, scopeCount, windowCount = {}, {}, number(), number()
 for s = 1, scopeCount do
   scopes[s] = { keep = number(), key = {}, counts = {} }
-  for k = 1, ${SCOPE_KEYS.length} do scopes[s].key[k] = KEYS[(s - 1) * ${SCOPE_KEYS.length} + k] end
+  for k = 1, ${SCOPE_KEYS.length} do scopes[s].key[k] = KEYS[1 + (s - 1) * ${SCOPE_KEYS.length} + k] end
 end
 for w = 1, windowCount do
   local window = { scope = scopes[number()], measure = number(), span = number(), limit = number(), slice = number() }
@@ -63,7 +59,7 @@ for _, scope in ipairs(scopes) do
   local keepKey = scope.key[5]
   local kept = tonumber(redis.call('GET', keepKey) or '0')
   if scope.keep >= kept then
-    redis.call('SET', keepKey, scope.keep, 'PX', math.max(scope.keep, 1))
+    redis.call('SET', keepKey, scope.keep, 'PXAT', expiry(scope.keep))
   else
     scope.keep = kept
   end
@@ -76,7 +72,7 @@ local function inPortions(list, size, call)
   end
 end
 
--- 1. What is used. No upper bound: after a step back of the clock, later reads still count.
+-- 1. What is used.
 local function livingSlices(window)
   local fields, first = {}, math.floor((now - window.span) / window.slice)
   for index = first, math.floor(now / window.slice) do
@@ -162,19 +158,19 @@ local function addAmount(scope, key, amount)
     end
     inPortions(dead, 1000, function(...) redis.call('HDEL', key, ...) end)
   end
-  redis.call('PEXPIRE', key, scope.keep)
+  redis.call('PEXPIREAT', key, expiry(scope.keep))
 end
 local amounts = { 0, each[2] * counted, bytes, each[4] * counted }
 for _, scope in ipairs(scopes) do
   if scope.counts[1] then
     if counted > 0 then addPeople(scope) end
-    redis.call('PEXPIRE', scope.key[1], scope.keep)
+    redis.call('PEXPIREAT', scope.key[1], expiry(scope.keep))
   end
   for measure = 2, 4 do
     if scope.counts[measure] and amounts[measure] > 0 then addAmount(scope, scope.key[measure], amounts[measure]) end
   end
 end
-local reply = { counted, 0, 0, 0 }
+local reply = { counted, 0, 0, 0, now, skipped }
 for _, window in ipairs(windows) do reply[#reply + 1] = window.used end
 if not stopped then return reply end
 
@@ -201,10 +197,10 @@ for i, window in ipairs(windows) do
     if fits > frees then which, frees = i, fits end
   end
 end
-reply[2], reply[3], reply[4] = which, windows[which].used, frees
+reply[2], reply[3], reply[4] = which, windows[which].used, frees - now
 return reply
 `;
 }
 
 /** What the proxies run. */
-export const CHARGE = chargeScript(REDIS_CLOCK);
+export const CHARGE = chargeScript(SHARED_CLOCK);

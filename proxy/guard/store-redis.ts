@@ -1,11 +1,14 @@
 import { createHmac, randomBytes } from "node:crypto";
+import { performance } from "node:perf_hooks";
 import type { Result } from "ioredis";
 import type { Log } from "../log.ts";
+import type { BudgetWindow } from "../policy/policy.ts";
 import { CHARGE, MEASURES, SCOPE_KEYS } from "./charge.ts";
 import { costOf, unitsOf } from "./costs.ts";
 import type { Account, Batch, CounterStore, Grant, WindowUse } from "./meter.ts";
 import { connectRedis, parseRedisUrl, type RedisClient } from "./redis-url.ts";
 import { nearlyFull, scopeParts } from "./scopes.ts";
+import { hasJumped, Witness } from "./shared-clock.ts";
 import { type Spans, spansOf } from "./windows.ts";
 
 declare module "ioredis" {
@@ -28,6 +31,8 @@ export interface RedisStoreOptions {
   readonly onReady?: (ready: boolean) => void;
   /** What counts; `CHARGE` if left out. Only the simulation gives another, whose clock is its own. */
   readonly script?: string;
+  /** Unix time in milliseconds. The default does not step when the machine's clock is set. */
+  readonly now?: () => number;
 }
 
 /** Counters that all proxies of a fleet share. Throws on a malformed URL; connects in the background. */
@@ -57,6 +62,8 @@ class RedisStore implements CounterStore {
   readonly #key: Buffer;
   readonly #log: Log;
   readonly #onReady: (ready: boolean) => void;
+  readonly #now: () => number;
+  readonly #witness = new Witness();
   #ready = false;
   #closed = false;
   #probing = false;
@@ -67,6 +74,7 @@ class RedisStore implements CounterStore {
     this.#key = options.key;
     this.#log = options.log;
     this.#onReady = options.onReady ?? (() => {});
+    this.#now = options.now ?? (() => Math.floor(performance.timeOrigin + performance.now()));
     this.#client = connectRedis(parseRedisUrl(options.url), {
       commandTimeout: options.commandTimeout ?? DEFAULT_TIMEOUT,
       ...(options.ca === undefined ? {} : { ca: options.ca }),
@@ -97,7 +105,7 @@ class RedisStore implements CounterStore {
     if (!this.#ready) return undefined;
     try {
       const spans = spansOf(account.windows);
-      return usesIn(await this.#ask(account, spans, NO_ROWS, 0, 0), spans);
+      return (await this.#ask(account, spans, NO_ROWS, 0, 0)).uses;
     } catch (error) {
       this.#away(error);
       return undefined;
@@ -119,28 +127,26 @@ class RedisStore implements CounterStore {
     const atOnce = Math.max(1, Math.floor(ROWS_PER_TRIP / costOf(batch)));
     for (let from = 0; from < batch.rows; from += atOnce) {
       const rows = Math.min(atOnce, batch.rows - from);
-      last = grantOf(await this.#ask(account, spans, batch, from, rows), spans, rows);
+      last = grantOf(await this.#ask(account, spans, batch, from, rows), rows);
       if (last.kind === "part") return { ...last, rows: from + last.rows };
     }
     return last;
   }
 
-  async #ask(
-    account: Account,
-    spans: Spans,
-    batch: Batch,
-    from: number,
-    rows: number,
-  ): Promise<readonly number[]> {
+  async #ask(account: Account, spans: Spans, batch: Batch, from: number, rows: number): Promise<Answer> {
     const keys = this.#keys(account, spans);
+    const at = this.#now();
     const reply = await this.#client.sluiceCharge(
       keys.length,
       ...keys,
+      at,
+      this.#witness.latest(account.database, at),
       ...this.#arguments(spans, batch, from, rows),
     );
-    const numbers = Array.isArray(reply) ? reply.map(Number) : [];
-    if (numbers.length === 4 + spans.windows.length && numbers.every(Number.isFinite)) return numbers;
-    throw new Error("the counter script gave an answer of another form");
+    const answer = readAnswer(reply, spans, this.#now());
+    this.#witness.told(account.database, answer.now, at);
+    if (account !== PROBE_ACCOUNT && hasJumped(answer.jumped)) this.#tellOfJump(account, answer.jumped);
+    return answer;
   }
 
   /**
@@ -149,10 +155,11 @@ class RedisStore implements CounterStore {
    */
   #keys(account: Account, { scopes }: Spans): readonly string[] {
     const tag = this.#hash("database", account.database).toString("base64url");
-    return scopes.flatMap(({ scope }) => {
+    const ofScopes = scopes.flatMap(({ scope }) => {
       const name = this.#hash(...scopeParts(account, scope)).toString("base64url");
       return SCOPE_KEYS.map((kind) => `sluice:{${tag}}:${name}:${kind}`);
     });
+    return [`sluice:{${tag}}:clock`, ...ofScopes];
   }
 
   #arguments(spans: Spans, batch: Batch, from: number, rows: number): (string | number | Buffer)[] {
@@ -197,6 +204,13 @@ class RedisStore implements CounterStore {
   /** 96 bits: short in Redis' memory, and among a billion people two fall together with odds of 1 in 10^11. */
   #hash(...parts: readonly string[]): Buffer {
     return createHmac("sha256", this.#key).update(parts.join("\0")).digest().subarray(0, 12);
+  }
+
+  #tellOfJump({ database }: Account, milliseconds: number): void {
+    this.#log.warn(
+      { database, milliseconds },
+      "the clock of Redis has jumped: the counters do not follow it",
+    );
   }
 
   #away(cause: unknown): void {
@@ -250,16 +264,39 @@ function describe(cause: unknown): string {
   return cause.message || (cause as NodeJS.ErrnoException).code || cause.name;
 }
 
-function grantOf(reply: readonly number[], spans: Spans, rows: number): Grant {
-  const [counted = 0, which = 0, used = 0, freesAt = 0] = reply;
-  const near = nearlyFull(usesIn(reply, spans));
-  if (which === 0 && counted === rows) return near.near === undefined ? ALL : { kind: "all", ...near };
-  const window = spans.windows[which - 1]?.window;
-  if (window === undefined) throw new Error("the counter script named no window");
-  return { kind: "part", rows: counted, window, used, freesAt, ...near };
+/** What the script says: see `chargeScript`. */
+interface Answer {
+  readonly counted: number;
+  readonly stoppedBy: BudgetWindow | undefined;
+  readonly used: number;
+  readonly freesAt: number;
+  readonly now: number;
+  readonly jumped: number;
+  readonly uses: readonly WindowUse[];
 }
 
-/** What is used of each window stands behind the four numbers of the grant. */
-function usesIn(reply: readonly number[], { windows }: Spans): readonly WindowUse[] {
-  return windows.map(({ window }, i) => ({ window, used: reply[4 + i] ?? 0 }));
+/** What frees is told by this process' own time, whatever the counters' is. */
+function readAnswer(reply: unknown, { windows }: Spans, ownTime: number): Answer {
+  const numbers = Array.isArray(reply) ? reply.map(Number) : [];
+  const [counted = 0, which = 0, used = 0, wait = 0, now = 0, jumped = 0, ...uses] = numbers;
+  if (numbers.length !== 6 + windows.length || !numbers.every(Number.isFinite) || which > windows.length) {
+    throw new Error("the counter script gave an answer of another form");
+  }
+  return {
+    counted,
+    stoppedBy: windows[which - 1]?.window,
+    used,
+    freesAt: ownTime + wait,
+    now,
+    jumped,
+    uses: windows.map(({ window }, i) => ({ window, used: uses[i] ?? 0 })),
+  };
+}
+
+function grantOf({ counted, stoppedBy, used, freesAt, uses }: Answer, rows: number): Grant {
+  const near = nearlyFull(uses);
+  if (stoppedBy !== undefined)
+    return { kind: "part", rows: counted, window: stoppedBy, used, freesAt, ...near };
+  if (counted !== rows) throw new Error("the counter script named no window");
+  return near.near === undefined ? ALL : { kind: "all", ...near };
 }

@@ -41,11 +41,13 @@ const PACKAGES = {
 
 export type ProgramName = keyof typeof PACKAGES;
 
-/** Libraries of other languages that only Debian has ready to run. */
+/** Libraries, of other languages too, that only Debian has ready to run. */
 const LIBRARIES = {
   psycopg2: ["python3-psycopg2"],
   psycopg: ["python3-psycopg"],
   jdbc: ["libpostgresql-jdbc-java"],
+  // Gives one process a clock of its own.
+  datefudge: ["datefudge"],
 } as const;
 
 export type LibraryName = keyof typeof LIBRARIES;

@@ -11,12 +11,14 @@ export interface RedisOptions {
   readonly port?: number;
   /** Further arguments of redis-server. */
   readonly args?: readonly string[];
+  readonly environment?: Readonly<Record<string, string>>;
 }
 
 export interface RedisServer {
   readonly url: string;
   readonly port: number;
   readonly way: string;
+  readonly pid: number;
   /** Orderly; what it holds is gone. */
   stop(): Promise<void>;
   /** As a machine that loses power: clients get no word. */
@@ -24,8 +26,9 @@ export interface RedisServer {
 }
 
 /** Starts a Redis that keeps nothing on disk. */
-export async function launchRedis({ port, args = [] }: RedisOptions): Promise<RedisServer> {
-  const program = await findRedis();
+export async function launchRedis({ port, args = [], environment = {} }: RedisOptions): Promise<RedisServer> {
+  const found = await findRedis();
+  const program = { ...found, environment: { ...found.environment, ...environment } };
   const listen = port ?? (await freePort());
   const folder = await mkdtemp(join(tmpdir(), "sluice-redis-"));
   const server = spawnTied(program, [
@@ -57,6 +60,7 @@ function running(server: ChildProcess, folder: string, listen: number, program: 
     url: `redis://127.0.0.1:${listen}`,
     port: listen,
     way: program.way,
+    pid: server.pid ?? 0,
     stop: () => end("SIGTERM"),
     kill: () => end("SIGKILL"),
   };
