@@ -1,5 +1,7 @@
+import { guard } from "./guard.ts";
 import { overview } from "./overview.ts";
+import { performance } from "./performance.ts";
 import type { BoardPlan } from "./plan.ts";
 
 /** All dashboards. */
-export const BOARDS: readonly BoardPlan[] = [overview];
+export const BOARDS: readonly BoardPlan[] = [overview, guard, performance];

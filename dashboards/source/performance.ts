@@ -1,0 +1,157 @@
+import { type BoardPlan, DATABASE, DATABASES, INSTANCE, INSTANCES, lines, type RowPlan } from "./plan.ts";
+
+const clients: RowPlan = {
+  title: "What clients feel",
+  panels: [
+    lines({
+      title: "Statement duration",
+      description:
+        "From a statement's arrival to the end of its reply, the database's own time among it: half of them and all but one in a hundred, of the slowest instance. Slow here and quick in the rows below: look at the database.",
+      unit: "s",
+      queries: [
+        {
+          expr: `max by (database) (sluice:statement_duration_seconds:p50_rate5m{${DATABASE}})`,
+          legend: "{{database}} half",
+        },
+        {
+          expr: `max by (database) (sluice:statement_duration_seconds:p99_rate5m{${DATABASE}})`,
+          legend: "{{database}} 99 %",
+        },
+      ],
+    }),
+    lines({
+      title: "Statements",
+      description:
+        "Statements by instance. One that has far more than the others: the load balancer holds on to long sessions.",
+      unit: "ops",
+      queries: [
+        {
+          expr: `sum by (instance) (rate(sluice_statements_total{${DATABASE}}[$__rate_interval]))`,
+          legend: "{{instance}}",
+        },
+      ],
+    }),
+    lines({
+      title: "Sessions",
+      description: "Clients past log-in, by instance. Near --max-clients the next ones are told 53300.",
+      unit: "short",
+      queries: [
+        { expr: `sum by (instance) (sluice_client_connections{${DATABASE}})`, legend: "{{instance}}" },
+      ],
+    }),
+  ],
+};
+
+const added: RowPlan = {
+  title: "What Sluice adds",
+  panels: [
+    lines({
+      title: "Time added, half of the times",
+      description:
+        "By stage, of the slowest instance. analysis is paid once for each new text of a statement.",
+      unit: "s",
+      queries: [
+        {
+          expr: `max by (stage) (sluice:overhead_seconds:p50_rate5m{${INSTANCE}})`,
+          legend: "{{stage}}",
+        },
+      ],
+    }),
+    lines({
+      title: "Time added, all but one in a hundred",
+      description:
+        "By stage, of the slowest instance. analysis above 25 ms: very long statements, or too few processors (see Event loop).",
+      unit: "s",
+      thresholds: [
+        { from: 0.025, color: "yellow" },
+        { from: 0.1, color: "red" },
+      ],
+      queries: [
+        {
+          expr: `max by (stage) (sluice:overhead_seconds:p99_rate5m{${INSTANCE}})`,
+          legend: "{{stage}}",
+        },
+      ],
+    }),
+    lines({
+      title: "Verdicts found in the cache",
+      description:
+        "A low share: clients write values into the statements' texts. Parameters ($1) give one text to many statements.",
+      unit: "percentunit",
+      max: 1,
+      queries: [{ expr: `sluice:verdict_cache_hit_ratio:rate5m{${INSTANCE}}`, legend: "{{instance}}" }],
+    }),
+  ],
+};
+
+const machine: RowPlan = {
+  title: "The processes",
+  panels: [
+    lines({
+      title: "Event loop",
+      description:
+        "How late the process comes to what is due, all but one in a hundred times. Above 0.1 s every client waits: more --workers, or more instances.",
+      unit: "s",
+      thresholds: [
+        { from: 0.05, color: "yellow" },
+        { from: 0.1, color: "red" },
+      ],
+      queries: [{ expr: `nodejs_eventloop_lag_p99_seconds{${INSTANCE}}`, legend: "{{instance}}" }],
+    }),
+    lines({
+      title: "Processors",
+      description:
+        "Processors in use; one process uses little more than one. All of its --workers in use: add some.",
+      unit: "short",
+      queries: [
+        { expr: `rate(process_cpu_seconds_total{${INSTANCE}}[$__rate_interval])`, legend: "{{instance}}" },
+      ],
+    }),
+    lines({
+      title: "Garbage collection",
+      description:
+        "Share of the time that goes into it. Above a tenth: the memory is too small for the work.",
+      unit: "percentunit",
+      thresholds: [
+        { from: 0.1, color: "yellow" },
+        { from: 0.3, color: "red" },
+      ],
+      queries: [
+        {
+          expr: `sum by (instance) (rate(nodejs_gc_duration_seconds_sum{${INSTANCE}}[$__rate_interval]))`,
+          legend: "{{instance}}",
+        },
+      ],
+    }),
+    lines({
+      title: "Memory",
+      description:
+        "Of all processes of an instance, and of it what JavaScript holds. It goes up and down; a floor that rises for days is worth a report.",
+      unit: "bytes",
+      width: 12,
+      queries: [
+        { expr: `process_resident_memory_bytes{${INSTANCE}}`, legend: "{{instance}} resident" },
+        { expr: `nodejs_heap_size_used_bytes{${INSTANCE}}`, legend: "{{instance}} heap" },
+      ],
+    }),
+    lines({
+      title: "Open files",
+      description:
+        "Sockets among them: two for each session. Near the limit (LimitNOFILE) no client is let in.",
+      unit: "short",
+      width: 12,
+      queries: [
+        { expr: `process_open_fds{${INSTANCE}}`, legend: "{{instance}} open" },
+        { expr: `process_max_fds{${INSTANCE}}`, legend: "{{instance}} limit" },
+      ],
+    }),
+  ],
+};
+
+export const performance: BoardPlan = {
+  name: "performance",
+  title: "Sluice: performance",
+  description: "What clients wait for, what of it is Sluice's, and how the processes fare.",
+  variables: [INSTANCES, DATABASES],
+  rows: [clients, added, machine],
+};
