@@ -7,17 +7,21 @@ export const SCOPE_KEYS = ["people", "rows", "bytes", "lookups", "keep"] as cons
 /** Position of each measure in `SCOPE_KEYS`, from 1 as in Lua. */
 export const MEASURES = { people: 1, rows: 2, bytes: 3, lookups: 4 } as const;
 
+/** Nobody sends a batch again after so many milliseconds. */
+const RECEIPT_KEPT = 86_400_000;
+
 /**
  * Counts the longest run of leading rows that fits every window of every scope (the user's own, his role's,
  * his address'), in one step of Redis (6.2 or newer, for ZMSCORE and ZADD GT). Scripts are replicated by
  * their effects (Redis docs, "Scripting with Lua", script replication), so a replica needs no clock.
  *
- * KEYS: the clock's, then for each scope people (sorted set: person, time of the last read), rows, bytes, lookups (hashes:
- * "slice:index", amount), keep (for how long history is of use to any of the scope's policies).
- * ARGV: two numbers for the clock, see `SHARED_CLOCK`; rows, unknown people per row, a prefix that makes them unique, what each row costs in rows, in
- * look-ups, whether bytes are given, number of scopes, number of windows; for each scope keep; for each window
- * scope, measure, span, limit, slice (0: people); the bytes of each row, if given; then for each person of the
- * batch, in order of first appearance: row (from 0), person.
+ * KEYS: the clock's; for each scope people (sorted set: person, time of the last read), rows, bytes, lookups (hashes:
+ * "slice:index", amount), keep (for how long history is of use to any of the scope's policies); a receipt's, if what
+ * is counted here may have been counted before.
+ * ARGV: two numbers for the clock, see `SHARED_CLOCK`; rows, unknown people per row, a prefix that makes them unique,
+ * what each row costs in rows, in look-ups, whether bytes are given, number of scopes, number of windows; for each
+ * scope keep; for each window scope, measure, span, limit, slice (0: people); the bytes of each row, if given; then
+ * for each person of the batch, in order of first appearance: row (from 0), person.
  * Reply: rows counted, position of the window that stopped the next one (0: none), used in it, in how long
  * that row fits; the time, and how far Redis' clock has jumped since it was last told; then what is used of each
  * window. All times are milliseconds.
@@ -52,6 +56,13 @@ local rowOf, person = {}, {}
 while position < #ARGV do
   rowOf[#rowOf + 1] = number()
   person[#person + 1] = argument()
+end
+
+local receipt = KEYS[2 + scopeCount * ${SCOPE_KEYS.length}]
+if receipt and redis.call('EXISTS', receipt) == 1 then
+  local reply = { rows, 0, 0, 0, now, skipped }
+  for w = 1, windowCount do reply[#reply + 1] = 0 end
+  return reply
 end
 
 -- Another policy of this scope may look further back than this one: what it needs is not thrown away.
@@ -170,6 +181,7 @@ for _, scope in ipairs(scopes) do
     if scope.counts[measure] and amounts[measure] > 0 then addAmount(scope, scope.key[measure], amounts[measure]) end
   end
 end
+if receipt then redis.call('SET', receipt, 1, 'PXAT', expiry(${RECEIPT_KEPT})) end
 local reply = { counted, 0, 0, 0, now, skipped }
 for _, window in ipairs(windows) do reply[#reply + 1] = window.used end
 if not stopped then return reply end

@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import type { Account, Batch } from "./meter.ts";
 
 /** So many rows are counted in at once. */
@@ -9,6 +10,8 @@ interface Pile {
   readonly columns: readonly Set<string>[];
   rows: number;
   bytes: number;
+  /** Sent, and not yet known to be counted: it is sent again as it is. */
+  sent: Batch | undefined;
 }
 
 /** What was released to one account while the counters were away. */
@@ -32,7 +35,8 @@ export class Debt {
     let pile = this.#piles.get(key);
     if (pile === undefined) {
       const shape = { namespaces, unknownPerRow, cost, ...(counts === undefined ? {} : { counts }) };
-      pile = { shape, columns: namespaces.map(() => new Set<string>()), rows: 0, bytes: 0 };
+      const columns = namespaces.map(() => new Set<string>());
+      pile = { shape, columns, rows: 0, bytes: 0, sent: undefined };
       this.#piles.set(key, pile);
     }
     pile.rows += rows;
@@ -44,39 +48,33 @@ export class Debt {
     }
   }
 
-  /**
-   * Counts it in, a portion at a time, as long as `count` says that it did. Whatever is not certain to have
-   * been counted stays owed: counted twice is too much for the reader, and never too little for the guard.
-   */
+  /** Counts it in, a portion at a time, as long as `count` says that it did. What it is not sure of stays owed. */
   async pay(count: (batch: Batch) => Promise<boolean>): Promise<void> {
     for (const [key, pile] of this.#piles) {
-      while (pile.rows > 0) {
-        const rows = Math.min(pile.rows, ROWS_AT_ONCE);
-        const columns = pile.columns.map((people) => [...people].slice(0, rows));
-        const bytes = pile.bytes;
-        if (!(await count(batchOf(pile, rows, columns, bytes)))) return;
-        for (const [i, people] of columns.entries())
-          for (const person of people) pile.columns[i]?.delete(person);
-        // More may have been released meanwhile.
-        pile.rows -= rows;
-        pile.bytes -= bytes;
+      while (pile.sent !== undefined || pile.rows > 0) {
+        pile.sent ??= take(pile);
+        if (!(await count(pile.sent))) return;
+        pile.sent = undefined;
       }
       this.#piles.delete(key);
     }
   }
 }
 
-/** Who was read in which row no longer matters: in each column one person a row, and all bytes on the first. */
-function batchOf(pile: Pile, rows: number, columns: readonly (readonly string[])[], bytes: number): Batch {
+/** Takes a portion off the pile. Who was read in which row no longer matters: in each column one person a row. */
+function take(pile: Pile): Batch {
+  const rows = Math.min(pile.rows, ROWS_AT_ONCE);
+  const columns = pile.columns.map((people) => [...people].slice(0, rows));
+  for (const [i, people] of columns.entries()) for (const person of people) pile.columns[i]?.delete(person);
+  const { bytes } = pile;
+  pile.rows -= rows;
+  pile.bytes = 0;
   const width = columns.length;
-  const people = Array.from(
-    { length: rows * width },
-    (_, i) => columns[i % width]?.[Math.floor(i / width)] ?? "",
-  );
   return {
     ...pile.shape,
     rows,
-    people,
+    people: Array.from({ length: rows * width }, (_, i) => columns[i % width]?.[Math.floor(i / width)] ?? ""),
     bytes: Array.from({ length: rows }, (_, i) => (i === 0 ? bytes : 0)),
+    receipt: randomUUID(),
   };
 }

@@ -48,6 +48,8 @@ export interface Batch {
   readonly bytes?: readonly number[];
   /** What each row stands for: a row of a result (if left out), or one exact look-up. */
   readonly counts?: "rows" | "lookups";
+  /** A batch that may have been counted although no answer came: sent again under this name, it counts once. */
+  readonly receipt?: string;
 }
 
 /** How full a window is. */

@@ -9,6 +9,7 @@ export interface GraceOptions extends MemoryStoreOptions {
 }
 
 const PAY_EVERY = 250;
+const UNREACHABLE: Grant = { kind: "unreachable" };
 
 /**
  * Goes on for a while when the shared counters are away (`on_counter_loss: grace`): each process may release
@@ -43,7 +44,7 @@ class GraceStore implements CounterStore {
   async charge(account: Account, batch: Batch): Promise<Grant> {
     // What was lent comes first: nobody reads on while others' counts do not know of it.
     if (this.#debts.size > 0 && this.#shared.ready) await this.#pay();
-    const grant = await this.#shared.charge(account, batch);
+    const grant = this.#debts.has(keyOf(account)) ? UNREACHABLE : await this.#shared.charge(account, batch);
     if (grant.kind !== "unreachable" || account.graceShare === undefined) return grant;
     return this.#lend(account, batch, account.graceShare);
   }
@@ -68,8 +69,8 @@ class GraceStore implements CounterStore {
   }
 
   #note(account: Account, batch: Batch, rows: number): void {
-    const { database, user, role, address } = account;
-    const key = [database, user, role, address].join("\0");
+    const { database, user } = account;
+    const key = keyOf(account);
     let debt = this.#debts.get(key);
     if (debt === undefined) {
       debt = new Debt(account);
@@ -103,4 +104,8 @@ class GraceStore implements CounterStore {
     clearInterval(this.#timer);
     this.#timer = undefined;
   }
+}
+
+function keyOf({ database, user, role, address }: Account): string {
+  return [database, user, role, address].join("\0");
 }

@@ -2,12 +2,13 @@ import { createHmac, randomBytes } from "node:crypto";
 import { performance } from "node:perf_hooks";
 import type { Result } from "ioredis";
 import type { Log } from "../log.ts";
-import type { BudgetWindow } from "../policy/policy.ts";
 import { CHARGE, MEASURES, SCOPE_KEYS } from "./charge.ts";
+import { type Answer, grantOf, readAnswer } from "./charge-answer.ts";
 import { costOf, unitsOf } from "./costs.ts";
 import type { Account, Batch, CounterStore, Grant, WindowUse } from "./meter.ts";
+import { warnOfEviction } from "./redis-eviction.ts";
 import { connectRedis, parseRedisUrl, type RedisClient } from "./redis-url.ts";
-import { nearlyFull, scopeParts } from "./scopes.ts";
+import { scopeParts } from "./scopes.ts";
 import { hasJumped, Witness } from "./shared-clock.ts";
 import { type Spans, spansOf } from "./windows.ts";
 
@@ -45,7 +46,6 @@ const PROBE_EVERY = 250;
 /** Keeps one step of the script, during which Redis serves nobody else, well below a millisecond or two. */
 const ROWS_PER_TRIP = 500;
 
-const ALL: Grant = { kind: "all" };
 const UNREACHABLE: Grant = { kind: "unreachable" };
 
 /** The probe counts one person, so that it needs everything that a charge needs: memory, rights, a primary. */
@@ -81,7 +81,10 @@ class RedisStore implements CounterStore {
     });
     // defineCommand sends EVALSHA, and EVAL again where the server has lost the script.
     this.#client.defineCommand("sluiceCharge", { lua: options.script ?? CHARGE });
-    this.#client.on("ready", () => this.#probe());
+    this.#client.on("ready", () => {
+      this.#probe();
+      void warnOfEviction(this.#client, this.#log);
+    });
     this.#client.on("close", () => this.#away(new Error("connection lost")));
     this.#client.on("error", (error: Error) => this.#away(error));
   }
@@ -123,7 +126,7 @@ class RedisStore implements CounterStore {
   async #charge(account: Account, batch: Batch): Promise<Grant> {
     const spans = spansOf(account.windows);
     if (spans.countsBytes && batch.counts !== "lookups" && batch.bytes === undefined) return UNREACHABLE;
-    let last: Grant = ALL;
+    let last: Grant = { kind: "all" };
     const atOnce = Math.max(1, Math.floor(ROWS_PER_TRIP / costOf(batch)));
     for (let from = 0; from < batch.rows; from += atOnce) {
       const rows = Math.min(atOnce, batch.rows - from);
@@ -134,7 +137,7 @@ class RedisStore implements CounterStore {
   }
 
   async #ask(account: Account, spans: Spans, batch: Batch, from: number, rows: number): Promise<Answer> {
-    const keys = this.#keys(account, spans);
+    const keys = this.#keys(account, spans, batch.receipt && `${batch.receipt} ${from}`);
     const at = this.#now();
     const reply = await this.#client.sluiceCharge(
       keys.length,
@@ -153,13 +156,13 @@ class RedisStore implements CounterStore {
    * One hash tag for all of a database puts every scope's keys in one slot of a Redis Cluster, so that one
    * script can count in all of them at once. A cluster spreads databases, not users.
    */
-  #keys(account: Account, { scopes }: Spans): readonly string[] {
-    const tag = this.#hash("database", account.database).toString("base64url");
+  #keys(account: Account, { scopes }: Spans, receipt: string | undefined): readonly string[] {
+    const tag = `sluice:{${this.#hash("database", account.database).toString("base64url")}}`;
     const ofScopes = scopes.flatMap(({ scope }) => {
       const name = this.#hash(...scopeParts(account, scope)).toString("base64url");
-      return SCOPE_KEYS.map((kind) => `sluice:{${tag}}:${name}:${kind}`);
+      return SCOPE_KEYS.map((kind) => `${tag}:${name}:${kind}`);
     });
-    return [`sluice:{${tag}}:clock`, ...ofScopes];
+    return [`${tag}:clock`, ...ofScopes, ...(receipt === undefined ? [] : [`${tag}:receipt ${receipt}`])];
   }
 
   #arguments(spans: Spans, batch: Batch, from: number, rows: number): (string | number | Buffer)[] {
@@ -262,41 +265,4 @@ class RedisStore implements CounterStore {
 function describe(cause: unknown): string {
   if (!(cause instanceof Error)) return "unknown error";
   return cause.message || (cause as NodeJS.ErrnoException).code || cause.name;
-}
-
-/** What the script says: see `chargeScript`. */
-interface Answer {
-  readonly counted: number;
-  readonly stoppedBy: BudgetWindow | undefined;
-  readonly used: number;
-  readonly freesAt: number;
-  readonly now: number;
-  readonly jumped: number;
-  readonly uses: readonly WindowUse[];
-}
-
-/** What frees is told by this process' own time, whatever the counters' is. */
-function readAnswer(reply: unknown, { windows }: Spans, ownTime: number): Answer {
-  const numbers = Array.isArray(reply) ? reply.map(Number) : [];
-  const [counted = 0, which = 0, used = 0, wait = 0, now = 0, jumped = 0, ...uses] = numbers;
-  if (numbers.length !== 6 + windows.length || !numbers.every(Number.isFinite) || which > windows.length) {
-    throw new Error("the counter script gave an answer of another form");
-  }
-  return {
-    counted,
-    stoppedBy: windows[which - 1]?.window,
-    used,
-    freesAt: ownTime + wait,
-    now,
-    jumped,
-    uses: windows.map(({ window }, i) => ({ window, used: uses[i] ?? 0 })),
-  };
-}
-
-function grantOf({ counted, stoppedBy, used, freesAt, uses }: Answer, rows: number): Grant {
-  const near = nearlyFull(uses);
-  if (stoppedBy !== undefined)
-    return { kind: "part", rows: counted, window: stoppedBy, used, freesAt, ...near };
-  if (counted !== rows) throw new Error("the counter script named no window");
-  return near.near === undefined ? ALL : { kind: "all", ...near };
 }
