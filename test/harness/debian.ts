@@ -37,6 +37,9 @@ const PACKAGES = {
   // Checks rules and expositions as Prometheus reads them.
   promtool: ["prometheus"],
   prometheus: ["prometheus"],
+  // A browser without a window, and the one with.
+  "chromium-headless-shell": ["chromium-headless-shell", "chromium"],
+  chromium: ["chromium-headless-shell", "chromium"],
 } as const;
 
 export type ProgramName = keyof typeof PACKAGES;
@@ -119,6 +122,8 @@ async function inRoot(
   // Debian's psql and pgbench in /usr/bin are a Perl wrapper; the programs are beside the server's.
   const folders = [
     ...(await serverFolders(root)),
+    // What Chromium has in /usr/bin is a script that knows no other place than the installed one.
+    join(root, "usr/lib/chromium"),
     join(root, "usr/bin"),
     join(root, "bin"),
     join(root, "usr/sbin"),
@@ -135,7 +140,12 @@ async function librariesIn(root: string): Promise<Readonly<Record<string, string
   const triplets = await readdir(join(root, "usr/lib")).catch(() => []);
   const folders = triplets
     .filter((triplet) => triplet.includes("-linux-gnu"))
-    .flatMap((triplet) => [join(root, "usr/lib", triplet), join(root, "lib", triplet)]);
+    // PulseAudio keeps one of its own in a folder that only the installed one knows.
+    .flatMap((triplet) => [
+      join(root, "usr/lib", triplet),
+      join(root, "lib", triplet),
+      join(root, "usr/lib", triplet, "pulseaudio"),
+    ]);
   return { LD_LIBRARY_PATH: folders.join(":") };
 }
 

@@ -6,7 +6,11 @@ export interface Asset {
   readonly text: string;
 }
 
-const TYPES = { css: "text/css; charset=utf-8", js: "text/javascript; charset=utf-8" } as const;
+const TYPES = {
+  css: "text/css; charset=utf-8",
+  js: "text/javascript; charset=utf-8",
+  svg: "image/svg+xml",
+} as const;
 
 /** By path. They lie beside this file; `npm run build` copies them. */
 export async function readAssets(): Promise<ReadonlyMap<string, Asset>> {
@@ -14,5 +18,5 @@ export async function readAssets(): Promise<ReadonlyMap<string, Asset>> {
     const text = await readFile(new URL(`./assets/${name}.${type}`, import.meta.url), "utf8");
     return [`/console/${name}.${type}`, { contentType: TYPES[type], text }] as const;
   };
-  return new Map(await Promise.all([read("console", "css"), read("console", "js")]));
+  return new Map(await Promise.all([read("console", "css"), read("console", "js"), read("console", "svg")]));
 }

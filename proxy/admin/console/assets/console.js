@@ -12,20 +12,25 @@ function say(element, text) {
   if (element !== null && element.textContent !== text) element.textContent = text;
 }
 
+function sayState(state, text) {
+  watching?.setAttribute("data-state", state);
+  say(watching, text);
+}
+
 async function look() {
   let response;
   try {
     response = await fetch(location.href, { headers: { "sluice-watch": "1" }, cache: "no-store" });
   } catch {
-    say(watching, "Not live: Sluice cannot be reached");
+    sayState("away", "Not live: Sluice cannot be reached");
     return true;
   }
   if (response.status === 401) {
-    say(watching, "Not live: your log-in has ended, reload the page");
+    sayState("away", "Not live: your log-in has ended, reload the page");
     return false;
   }
   if (!response.ok) {
-    say(watching, "Not live: Sluice answers with an error");
+    sayState("away", "Not live: Sluice answers with an error");
     return true;
   }
   const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
@@ -33,7 +38,7 @@ async function look() {
     const next = fresh.getElementById(part.id);
     if (next !== null && !isBeingRead(part)) replace(part, next);
   }
-  say(watching, "Live");
+  sayState("live", "Live");
   return true;
 }
 
@@ -75,6 +80,6 @@ async function watch() {
 
 document.querySelector("[data-focus]")?.focus();
 if (parts().length > 0) {
-  say(watching, "Live");
+  sayState("live", "Live");
   setTimeout(watch, EVERY_MS);
 }

@@ -61,7 +61,7 @@ export function notableTable(caption: string, notables: readonly Notable[], now:
       { head: "Time" },
       { head: "What" },
       { head: "User" },
-      { head: "Statement or reason", kind: "long" },
+      { head: "Detail", kind: "long" },
       { head: "Rule" },
       { head: "From" },
     ],

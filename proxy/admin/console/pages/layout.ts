@@ -55,6 +55,7 @@ export function page(title: string, body: Value): Html {
     <meta name="viewport" content="width=device-width, initial-scale=1">
     <meta name="color-scheme" content="light dark">
     <title>${title} · Sluice</title>
+    <link rel="icon" href="/console/console.svg" type="image/svg+xml">
     <link rel="stylesheet" href="/console/console.css">
     <script src="/console/console.js" defer></script>
   </head>

@@ -93,15 +93,15 @@ function useItem(use: Use): Html {
   const { window, used } = use;
   const share = shareOf(use);
   const [level, word] = levelOf(share);
-  const whose = { user: "", role: ", all of the role", address: ", all from his address" };
+  const whose = { user: "", role: ", all of the role", address: ", all from the address" };
   const width = Math.min(100, share * 100).toFixed(1);
   return html`<li class="use ${level}" title="${window.rule}">
-    <span class="amount"><strong>${number(used)}</strong> of ${number(window.limit)} ${window.what}</span>
-    <span class="window">in ${window.name}${whose[window.scope ?? "user"]}</span>
+    <span class="amount"><strong>${number(used)}</strong> of ${number(window.limit)} ${window.what}
+      <span class="window">in ${window.name}${whose[window.scope ?? "user"]}</span>${word !== "" && html` <b>${word}</b>`}</span>
     <svg class="bar" aria-hidden="true" focusable="false" preserveAspectRatio="none" viewBox="0 0 100 6">
-      <rect class="track" width="100" height="6" rx="1"/><rect class="fill" width="${width}" height="6" rx="1"/>
+      <rect class="track" width="100" height="6"/><rect class="fill" width="${width}" height="6"/>
     </svg>
-    <span class="share">${Math.floor(share * 100)} %${word !== "" && html` <b>${word}</b>`}</span>
+    <span class="share">${Math.floor(share * 100)} %</span>
   </li>`;
 }
 

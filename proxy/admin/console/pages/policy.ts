@@ -34,7 +34,7 @@ function databaseSection(name: string, policy: Policy, i: number): Html {
       "Roles",
       [
         { head: "Role" },
-        { head: "Users" },
+        { head: "Users", kind: "long" },
         { head: "Reads", kind: "long" },
         { head: "Writes" },
         { head: "Sees in the clear" },

@@ -34,7 +34,7 @@ export async function sessionPage({ visit, notice, operations, query, now }: Ask
       html`<form class="order" method="post" action="/console/end">
         ${formToken(visit)}<input type="hidden" name="session" value="${id}">
         <button class="danger" type="submit">End this session</button>
-        <p class="quiet">Its user may log in again at once. To keep him out, suspend ${userLink(open.user)}.</p>
+        <p class="quiet">Its user may log in again at once. To keep the user out, suspend ${userLink(open.user)}.</p>
       </form>`
     }`,
   });

@@ -10,12 +10,12 @@ export function suspendForm(visit: Visit, user: string | undefined): Html {
     ${formToken(visit)}
     ${
       user === undefined
-        ? html`<label for="suspend-user">User</label>
-          <input id="suspend-user" name="user" required autocomplete="off" autocapitalize="none" spellcheck="false">`
+        ? html`<p><label for="suspend-user">User</label>
+          <input id="suspend-user" name="user" required autocomplete="off" autocapitalize="none" spellcheck="false"></p>`
         : html`<input type="hidden" name="user" value="${user}">`
     }
-    <label for="suspend-why">Reason, for the audit log</label>
-    <input id="suspend-why" name="why" required maxlength="500" autocomplete="off" aria-describedby="suspend-what">
+    <p class="why"><label for="suspend-why">Reason, for the audit log</label>
+      <input id="suspend-why" name="why" required maxlength="500" autocomplete="off" aria-describedby="suspend-what"></p>
     <button class="danger" type="submit">Suspend${user !== undefined && html` <bdi>${user}</bdi>`}</button>
     <p class="quiet" id="suspend-what">Open sessions end at once, on every proxy; new ones are refused until somebody
       resumes the user.</p>
@@ -25,8 +25,8 @@ export function suspendForm(visit: Visit, user: string | undefined): Html {
 export function resumeForm(visit: Visit, user: string): Html {
   return html`<form class="order" method="post" action="/console/resume">
     ${formToken(visit)}<input type="hidden" name="user" value="${user}">
-    <label for="resume-why">Reason, for the audit log</label>
-    <input id="resume-why" name="why" required maxlength="500" autocomplete="off">
+    <p class="why"><label for="resume-why">Reason, for the audit log</label>
+      <input id="resume-why" name="why" required maxlength="500" autocomplete="off"></p>
     <button type="submit">Resume <bdi>${user}</bdi></button>
   </form>`;
 }

@@ -34,7 +34,11 @@ export async function userPage({ visit, notice, operations, query, now }: Asked)
       </section>
       ${live("user", [
         html`<h2>Reading</h2>`,
-        readingTable("What he has read", readings?.filter((one) => one.user === user) ?? [], operations),
+        readingTable(
+          "What this user has read",
+          readings?.filter((one) => one.user === user) ?? [],
+          operations,
+        ),
         html`<h2>Sessions</h2>`,
         open === undefined
           ? unreachable()
@@ -46,11 +50,8 @@ export async function userPage({ visit, notice, operations, query, now }: Asked)
         html`<h2>Alerts</h2>`,
         notableTable("Refusals, alerts and orders, the newest first", notables, now),
         html`<h2>Statements</h2>`,
-        statementTable(
-          "The last statements, the newest first; literals are taken out",
-          statements.slice(0, STATEMENTS),
-          now,
-        ),
+        statementTable("The last statements, the newest first", statements.slice(0, STATEMENTS), now),
+        html`<p class="quiet">Literals are taken out of statements.</p>`,
         recentOnly(operations, now),
       ])}`,
   });
