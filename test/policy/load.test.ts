@@ -198,6 +198,36 @@ test("policy check exits with 1 and places that an editor can jump to, or with 0
   expect(await run(() => policyCheck([folder]))).toEqual({ status: 0, output: "1 file: right\n" });
 });
 
+test("policy check warns of a role that may see what costs more than its whole budget, once", async () => {
+  const file = join(folder, "a.yaml");
+  const policy = (budget: string, rest: string) =>
+    writeFile(
+      file,
+      `version: 1
+classes: { card: { mask: "null", cost: 5 }, name: { mask: initials } }
+roles:
+  agent: { users: [anna], reads: [public.customers], budget: ${budget}, ${rest} }
+`,
+    );
+  await writeFile(join(folder, "b.yaml"), "version: 1\ndatabase: sales\n");
+  const warning = `${file}:4:3: warning: role "agent" can never read a "card": each person counts for 5, and roles.agent.budget.1h is 4\n`;
+  for (const rest of ["sees: [card]", "finds: [card]", "sees: all"]) {
+    await policy("{ 1h: 4, 1d: 300 }", rest);
+    const { status, output } = await run(() => policyCheck([folder]));
+    expect([status, output]).toEqual([0, expect.stringContaining(warning)]);
+    expect(output).toContain("2 files: right, 1 warning\n");
+  }
+  for (const [budget, rest] of [
+    ["{ 1h: 4 }", "sees: [name]"],
+    ["{ 1h: 5 }", "sees: [card]"],
+    ["{ 1h: { rows: 4 } }", "sees: [card]"],
+    ["{ 1h: 0 }", "sees: [card]"],
+  ] as const) {
+    await policy(budget, rest);
+    expect((await run(() => policyCheck([folder]))).output).toBe("2 files: right\n");
+  }
+});
+
 test("policy schema prints the schema", async () => {
   expect(await run(() => policySchema([]))).toEqual({ status: 0, output: policyJsonSchema() });
 });
