@@ -1,5 +1,5 @@
 import type { BudgetWindow } from "../policy/policy.ts";
-import { type Refusal, refuse, warn } from "../wire/refusal.ts";
+import { notice, type Refusal, refuse } from "../wire/refusal.ts";
 import type { Account, Grant, WindowUse } from "./meter.ts";
 import { scopeOf } from "./windows.ts";
 
@@ -19,7 +19,7 @@ export function refusalOf(grant: Exclude<Grant, { kind: "all" }>, account: Accou
 /** What a client is told when he comes near the end of a budget, while he still gets all that he asked for. */
 export function nearlyUsedUp({ window, used }: WindowUse, account: Account): Refusal {
   const share = Math.floor((100 * used) / window.limit);
-  return warn(`${share} % of the ${nameOf(window)} is used up`, {
+  return notice(`${share} % of the ${nameOf(window)} is used up`, {
     detail: `${whoReads(window, account)}: ${used} of ${amount(window)} used within ${window.name}.`,
     hint: `Past it nothing more is released until earlier reads have left the window. ${source(window)}`,
     rule: window.rule,

@@ -29,6 +29,7 @@ export type Sqlstate =
   | "57P03" // cannot_connect_now
   | "57P05" // idle_session_timeout
   | "58000" // system_error: counters or audit cannot be reached
+  | "00000" // successful_completion: of notices
   | "01000" // warning
   | "XX000"; // internal_error
 
@@ -60,4 +61,9 @@ export function refuseSession(sqlstate: Sqlstate, message: string, fields: Refus
 /** Told beside a result that the client does get. */
 export function warn(message: string, fields: RefusalFields = {}): Refusal {
   return { severity: "WARNING", sqlstate: "01000", message, ...fields };
+}
+
+/** Told beside a result of which nothing is missing. */
+export function notice(message: string, fields: RefusalFields = {}): Refusal {
+  return { severity: "NOTICE", sqlstate: "00000", message, ...fields };
 }

@@ -98,13 +98,13 @@ describe("a session's meter", () => {
     expect(await anna.charge(rowsOf("b"))).toMatchObject({ kind: "all" });
   });
 
-  test("a user is warned once when four fifths are used up, and again only after it emptied", async () => {
+  test("a user is told once when four fifths are used up, and again only after it emptied", async () => {
     const anna = meterOf(account(people("1d", 5), people("15s", 100)));
     await anna.charge(rowsOf("a", "b", "c"));
     expect(anna.takeWarning()).toBeUndefined();
     await anna.charge(rowsOf("d"));
     expect(anna.takeWarning()).toMatchObject({
-      severity: "WARNING",
+      severity: "NOTICE",
       message: "80 % of the budget of 5 people in 1d is used up",
       rule: "roles.agent.budget.1d",
     });

@@ -12,7 +12,7 @@ import {
 import { errorResponse, noticeResponse } from "../../wire/errors.ts";
 import { decodeQuery } from "../../wire/frontend-messages.ts";
 import { Backend, cstring, Frontend, int32, message, uint16 } from "../../wire/messages.ts";
-import { type Refusal, refuse, warn } from "../../wire/refusal.ts";
+import { notice, type Refusal, refuse, warn } from "../../wire/refusal.ts";
 import type { Operations } from "../operations.ts";
 import { type Command, readCommand } from "./command.ts";
 import { HELP, SHOWN } from "./show.ts";
@@ -136,10 +136,10 @@ async function execute(
     case "suspend": {
       const { file, redis } = await operations.suspend(command.user, command.why, user);
       const kept = file || redis;
-      const notice = warn(
+      const warning = warn(
         "the order could not be written down: it holds in this process only, until it ends",
       );
-      return [...(kept ? [] : [noticeResponse(notice)]), commandComplete("SUSPEND")];
+      return [...(kept ? [] : [noticeResponse(warning)]), commandComplete("SUSPEND")];
     }
     case "resume":
       await operations.resume(command.user, command.why, user);
@@ -163,8 +163,7 @@ async function show(
   operations: Operations,
 ): Promise<readonly Buffer[]> {
   if (what === "help") {
-    const notice = { ...warn("Console usage", { detail: `\n${HELP}` }), severity: "NOTICE" } as const;
-    return [noticeResponse(notice), commandComplete("SHOW")];
+    return [noticeResponse(notice("Console usage", { detail: `\n${HELP}` })), commandComplete("SHOW")];
   }
   const make = SHOWN.get(what);
   if (make === undefined) {
