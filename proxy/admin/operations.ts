@@ -10,7 +10,8 @@ import { isRefusal, roleFor } from "../policy/roles.ts";
 import { effectiveSchemas } from "../session/search-path.ts";
 import { analyse } from "../sql/analyse.ts";
 import { type Explanation, explain } from "../sql/explanation.ts";
-import type { Recent } from "./recent.ts";
+import type { Fleet, Told } from "./fleet.ts";
+import type { Notable, Recent, SeenStatement, Wanted } from "./recent.ts";
 
 /** How much one user has read, window by window; `uses` is undefined while the counters cannot be reached. */
 export interface Reading {
@@ -37,6 +38,13 @@ export type Answer =
   | { readonly ok: true; readonly explanation: Explanation }
   | { readonly ok: false; readonly problem: string; readonly hint: string };
 
+/** What this process and others have decided lately, the newest first: bounded. The audit log has all. */
+export interface Lately<T> {
+  readonly items: readonly T[];
+  /** How many other processes have told theirs. */
+  readonly others: number;
+}
+
 /** What operators see and do, from the web console as from psql. */
 export interface Operations {
   readonly version: string;
@@ -51,14 +59,17 @@ export interface Operations {
   readonly fleet: boolean;
   /** The oldest first. Rejects when the fleet's Redis cannot be read. */
   sessions(): Promise<readonly SessionInfo[]>;
+  /** Alerts, refusals and orders. */
+  notables(): Promise<Lately<Notable>>;
+  statements(wanted: Wanted): Promise<Lately<SeenStatement>>;
   readings(): Promise<readonly Reading[]>;
   suspended(): readonly Suspension[];
   /** Says what would become of a statement; nothing is run. */
   explain(question: Question): Promise<Answer>;
   suspend(user: string, why: string, by: string): Promise<Reached>;
   resume(user: string, why: string, by: string): Promise<Reached>;
-  /** Ends one session of this process; false: there is none with this id here. */
-  kill(session: string, by: string): boolean;
+  /** Ends one session, wherever it is; false: no process that answers has one with this id. */
+  kill(session: string, by: string): Promise<boolean>;
   /** Reads policy, users and TLS files again; the version in force then. */
   reload(by: string): Promise<string>;
 }
@@ -80,10 +91,24 @@ export interface OperationsParts {
   /** Sessions of the fleet; undefined without Redis. */
   readonly everywhere: (() => Promise<readonly SessionInfo[]>) | undefined;
   readonly end: (session: string, by: string) => boolean;
+  /** The other processes; undefined without Redis. */
+  readonly others: Pick<Fleet, "notables" | "statements" | "end"> | undefined;
   readonly reload: () => Promise<void>;
   readonly note: (what: string, by: string) => void;
   readonly now: () => number;
 }
+
+const ORDERS: ReadonlySet<Notable["kind"]> = new Set([
+  "suspension",
+  "resumption",
+  "tightening",
+  "relaxation",
+  "grant",
+  "revocation",
+  "policy rejected",
+]);
+/** Within this, all processes have learnt of an order. */
+const ECHO_MS = 5_000;
 
 /** Users of the policy who are asked for though nobody of their name is connected. */
 const NAMED_USERS = 300;
@@ -108,8 +133,14 @@ export function createOperations(parts: OperationsParts): Operations {
     explain: (question) => explainStatement(question, parts),
     suspend: (user, why, by) => parts.suspensions.suspend(user, why, by),
     resume: (user, why, by) => parts.suspensions.resume(user, by, why),
-    kill(session, by) {
-      const ended = parts.end(session, by);
+    notables: async () => {
+      const mine = parts.recent.notables();
+      return lately(withoutEchoes(mine), await parts.others?.notables(), mine);
+    },
+    statements: async (wanted) =>
+      lately(() => true, await parts.others?.statements(wanted), parts.recent.statements(wanted)),
+    async kill(session, by) {
+      const ended = parts.end(session, by) || ((await parts.others?.end(session, by)) ?? false);
       if (ended) parts.note(`ended session ${session}`, by);
       return ended;
     },
@@ -127,6 +158,31 @@ async function allSessions({ here, everywhere }: OperationsParts): Promise<reado
   const known = new Set(mine.map(({ id }) => id));
   const others = everywhere === undefined ? [] : (await everywhere()).filter(({ id }) => !known.has(id));
   return [...mine, ...others].sort((a, b) => a.since - b.since);
+}
+
+function lately<T extends { readonly time: number }>(
+  isNews: (one: T) => boolean,
+  { items: theirs, processes: others }: Told<T> = { items: [], processes: 0 },
+  mine: readonly T[],
+): Lately<T> {
+  const items = [...mine, ...theirs.filter(isNews)].sort((a, b) => b.time - a.time);
+  return { items, others };
+}
+
+/** Each process tells of an order when it learns of it: the same user, kind and reason is one order. */
+function withoutEchoes(mine: readonly Notable[]): (one: Notable) => boolean {
+  const orderOf = ({ kind, user, text }: Notable) => JSON.stringify([kind, user, text]);
+  const isOrder = ({ kind }: Notable) => ORDERS.has(kind);
+  const known = new Map<string, number[]>();
+  for (const one of mine.filter(isOrder))
+    known.set(orderOf(one), [...(known.get(orderOf(one)) ?? []), one.time]);
+  return (one) => {
+    if (!isOrder(one)) return true;
+    const times = known.get(orderOf(one)) ?? [];
+    if (times.some((time) => Math.abs(time - one.time) < ECHO_MS)) return false;
+    known.set(orderOf(one), [...times, one.time]);
+    return true;
+  };
 }
 
 interface CountedReader {

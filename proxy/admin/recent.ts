@@ -3,7 +3,6 @@ import {
   type AuditEvent,
   type AuditLog,
   aroundLog,
-  type MeasureEvent,
   type StatementEvent,
 } from "../audit/event.ts";
 
@@ -28,12 +27,32 @@ export type SeenStatement = Pick<
   | "duration"
 >;
 
+/** Which statements are meant: of one session, of one user, or of all. */
+export interface Wanted {
+  readonly session?: string;
+  readonly user?: string;
+}
+
+export const NOTABLE_KINDS = [
+  "alert",
+  "refused",
+  "cut",
+  "log-in refused",
+  "suspension",
+  "resumption",
+  "tightening",
+  "relaxation",
+  "grant",
+  "revocation",
+  "policy rejected",
+] as const;
+
 /** Something that a security officer wants to hear of. */
 export interface Notable {
   /** Grows by one with each. */
   readonly number: number;
   readonly time: number;
-  readonly kind: "alert" | "refused" | "cut" | "log-in refused" | MeasureEvent["kind"] | "policy rejected";
+  readonly kind: (typeof NOTABLE_KINDS)[number];
   readonly user: string;
   readonly role: string;
   readonly database: string;
@@ -72,10 +91,11 @@ export class Recent {
     if (notable !== undefined) this.#notables.add({ number: ++this.#number, ...notable });
   }
 
-  /** Of one session, or of all; the newest first. */
-  statements(session?: string): readonly SeenStatement[] {
-    const all = this.#statements.newestFirst();
-    return session === undefined ? all : all.filter((one) => one.session === session);
+  /** The newest first. */
+  statements({ session, user }: Wanted = {}): readonly SeenStatement[] {
+    return this.#statements
+      .newestFirst()
+      .filter((one) => (session ?? one.session) === one.session && (user ?? one.user) === one.user);
   }
 
   /** By database. */

@@ -1,5 +1,7 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { type Console, createConsole } from "../admin/console/console.ts";
 import { createAdminDatabase } from "../admin/database/serve.ts";
+import { Fleet } from "../admin/fleet.ts";
 import { createOperations, type Operations } from "../admin/operations.ts";
 import type { Recent } from "../admin/recent.ts";
 import type { Catalogs } from "../catalog/catalogs.ts";
@@ -15,6 +17,9 @@ import type { Upstream } from "../wire/upstream.ts";
 import type { Guard } from "./compose-guard.ts";
 import { redisOf } from "./control-arguments.ts";
 
+/** How long Redis may take to name the fleet's sessions, in milliseconds. */
+const SESSIONS_WITHIN = 3_000;
+
 interface Parts {
   readonly settings: Settings;
   readonly upstream: Upstream;
@@ -25,6 +30,8 @@ interface Parts {
   /** It starts later than this, and nobody asks before. */
   readonly server: () => RunningServer;
   readonly reload: () => Promise<unknown>;
+  /** What has to be closed again. */
+  readonly stops: (() => void | Promise<void>)[];
   readonly log: Log;
 }
 
@@ -32,6 +39,15 @@ interface Parts {
 export function openOperations(parts: Parts): Operations {
   const { settings, upstream, recent, policies, catalogs, guard, server, log } = parts;
   const redis = redisOf(settings);
+  const end = (session: string, by: string) =>
+    server().end(
+      session,
+      refuseSession("57P01", "terminating connection due to administrator command", {
+        detail: `Ordered by ${by}.`,
+      }),
+    );
+  const others = redis && new Fleet({ ...redis, recent, end });
+  if (others !== undefined) parts.stops.push(() => others.close());
   return createOperations({
     version: version(),
     maxClients: settings.maxClients,
@@ -44,13 +60,8 @@ export function openOperations(parts: Parts): Operations {
     suspensions: guard.suspensions,
     here: () => server().list(),
     everywhere: redis === undefined ? undefined : remembered(() => readSessions({ ...redis, log })),
-    end: (session, by) =>
-      server().end(
-        session,
-        refuseSession("57P01", "terminating connection due to administrator command", {
-          detail: `Ordered by ${by}.`,
-        }),
-      ),
+    end,
+    others,
     reload: async () => {
       await parts.reload();
     },
@@ -64,10 +75,16 @@ function remembered(read: () => Promise<readonly SessionInfo[]>): () => Promise<
   let last: { readonly at: number; readonly sessions: Promise<readonly SessionInfo[]> } | undefined;
   return () => {
     if (last === undefined || performance.now() - last.at > 1_000) {
-      last = { at: performance.now(), sessions: read() };
+      last = { at: performance.now(), sessions: Promise.race([read(), givenUp()]) };
     }
     return last.sessions;
   };
+}
+
+/** A Redis that takes connections and says nothing must not hold up a page. */
+async function givenUp(): Promise<never> {
+  await sleep(SESSIONS_WITHIN, undefined, { ref: false });
+  throw new Error("Redis does not answer in time");
 }
 
 /** A real database of the same name is not hidden without a word: it keeps the name. */

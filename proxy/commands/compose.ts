@@ -192,6 +192,7 @@ async function start(
     guard,
     server: () => server,
     reload: () => Promise.all([watch.reload(), server.reload()]),
+    stops,
     log,
   });
   const server: RunningServer = await startServer({

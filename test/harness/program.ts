@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { copyFile, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { copyFile, cp, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { devNull, tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -23,6 +23,9 @@ export async function compileSluice(): Promise<Program> {
   const tsc = join(ROOT, "node_modules/typescript/bin/tsc");
   const project = join(ROOT, "tsconfig.build.json");
   await promisify(execFile)(process.execPath, [tsc, "-p", project, "--outDir", join(folder, "dist")]);
+  // As the build script does.
+  const assets = "admin/console/assets";
+  await cp(join(ROOT, "proxy", assets), join(folder, "dist", assets), { recursive: true });
   return {
     main: join(folder, "dist/main.js"),
     remove: () => rm(folder, { recursive: true, force: true }),

@@ -1,12 +1,15 @@
 import { execFile } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { writeFile } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { promisify } from "node:util";
 import pg from "pg";
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
 import { processOf } from "../../proxy/session/cancel.ts";
 import { int32 } from "../../proxy/wire/messages.ts";
 import { cancelRequest } from "../../proxy/wire/startup.ts";
+import { logIn, TOKEN, words } from "../admin/console/browsing.ts";
 import { freshDatabase, PASSWORDS, supportSchema, type TestDatabase } from "../harness/postgres.ts";
 import {
   compileSluice,
@@ -33,16 +36,21 @@ let database: TestDatabase;
 /** Three workers, for the tests that leave them as they are. */
 let fleet: RunningProgram;
 let redis: string;
+let folder: string | undefined;
 
 beforeAll(async () => {
   [program, database, redis] = await Promise.all([compileSluice(), freshDatabase("workers"), redisUrl()]);
   await supportSchema(database.uri);
-  fleet = await runSluice(program.main, options(["--workers", "3"]));
+  folder = await mkdtemp(join(tmpdir(), "sluice-workers-"));
+  const tokens = join(folder, "tokens");
+  await writeFile(tokens, `olga:${TOKEN}\n`, { mode: 0o600 });
+  fleet = await runSluice(program.main, options(["--workers", "3", "--console-token-file", tokens]));
 });
 afterAll(async () => {
   await fleet?.close();
   await database?.drop();
   await program?.remove();
+  if (folder !== undefined) await rm(folder, { recursive: true, force: true });
 });
 
 function options(flags: readonly string[], more: Partial<ProgramOptions> = {}): ProgramOptions {
@@ -149,6 +157,21 @@ test("one endpoint has the numbers of all, those of the first process too, and i
   expect(await fleet.metric("sluice_workers")).toBe(3);
   expect(await fleet.metric("sluice_counters_up")).toBe(1);
   await vi.waitFor(async () => expect((await fetch(`${fleet.adminUrl}/readyz`)).status).toBe(200));
+});
+
+test("the console has the sessions and refusals of every worker", async () => {
+  const officer = await logIn(fleet);
+  const clients = await Promise.all([open(fleet, "anna"), open(fleet, "anna"), open(fleet, "anna")]);
+  expect(new Set(clients.map((client) => workerOf(fleet, client))).size).toBe(3);
+  for (const [i, client] of clients.entries()) {
+    await expect(client.query(`SELECT 1 AS "of client ${i}" FROM tickets`)).rejects.toThrow(/tickets/);
+  }
+  await vi.waitFor(async () => {
+    const alerts = words(await officer.see("/console/alerts"));
+    for (const i of clients.keys()) expect(alerts).toContain(`SELECT $1 AS "of client ${i}" FROM tickets`);
+    expect(alerts).toContain("this process and 2 others of the fleet");
+    expect(words(await officer.see("/console/sessions"))).toMatch(/^(?:.*? anna agent ){3}/);
+  });
 });
 
 test("a worker that is killed takes only its own sessions along, and another takes its place", async () => {

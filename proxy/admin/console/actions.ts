@@ -28,9 +28,9 @@ const resume: Action = async ({ visit, form, operations }) => {
 
 const end: Action = async ({ visit, form, operations }) => {
   const session = form.get("session") ?? "";
-  const notice = operations.kill(session, visit.by)
+  const notice = (await operations.kill(session, visit.by))
     ? "The session is ended. Its user may log in again."
-    : "No such session in this process. One of another proxy ends there, or by suspending its user.";
+    : "No process has such a session. If its proxy does not answer, suspend its user.";
   return { kind: "done", to: at.session(session), notice };
 };
 

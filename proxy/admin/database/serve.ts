@@ -145,9 +145,9 @@ async function execute(
       await operations.resume(command.user, command.why, user);
       return [commandComplete("RESUME")];
     case "kill":
-      return operations.kill(command.session, user)
+      return (await operations.kill(command.session, user))
         ? [commandComplete("KILL")]
-        : [errorResponse(refuse("22023", "there is no such session in this process", { hint: KILL_HINT }))];
+        : [errorResponse(refuse("22023", "there is no such session", { hint: KILL_HINT }))];
     case "reload":
       await operations.reload(user);
       return [commandComplete("RELOAD")];
@@ -155,7 +155,7 @@ async function execute(
 }
 
 const KILL_HINT =
-  "SHOW SESSIONS has the ids; a session of another proxy ends there, or by SUSPEND of its user.";
+  "SHOW SESSIONS has the ids; one of a proxy that does not answer ends there, or by SUSPEND of its user.";
 
 async function show(
   what: string,

@@ -54,27 +54,25 @@ async function budgets(operations: Operations, user: string | undefined): Promis
   );
 }
 
-function alerts({ recent }: Operations): Table {
+async function alerts(operations: Operations): Promise<Table> {
+  const { items } = await operations.notables();
   return table(
     "time kind user role database address sqlstate rule text",
-    recent
-      .notables()
-      .map(({ time, kind, user, role, database, client, sqlstate, rule, text }) => [
-        isoTime(time),
-        ...[kind, user, role, database, client, sqlstate, rule, text],
-      ]),
+    items.map(({ time, kind, user, role, database, client, sqlstate, rule, text }) => [
+      isoTime(time),
+      ...[kind, user, role, database, client, sqlstate, rule, text],
+    ]),
   );
 }
 
-function statements({ recent }: Operations, session: string | undefined): Table {
+async function statements(operations: Operations, session: string | undefined): Promise<Table> {
+  const { items } = await operations.statements(session === undefined ? {} : { session });
   return table(
     "time session user role decision rows# people# sqlstate rule statement",
-    recent
-      .statements(session)
-      .map((one) => [
-        ...[isoTime(one.time), one.session, one.user, one.role, one.decision, one.rows, one.people],
-        ...[one.sqlstate ?? null, one.rule ?? null, one.statement],
-      ]),
+    items.map((one) => [
+      ...[isoTime(one.time), one.session, one.user, one.role, one.decision, one.rows, one.people],
+      ...[one.sqlstate ?? null, one.rule ?? null, one.statement],
+    ]),
   );
 }
 

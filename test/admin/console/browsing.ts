@@ -1,6 +1,8 @@
 import { randomBytes } from "node:crypto";
 import { request } from "node:http";
-import type { TestSluice } from "../../harness/sluice.ts";
+
+/** A Sluice with a console. */
+type Served = { readonly adminUrl: string };
 
 export const TOKEN = randomBytes(24).toString("hex");
 
@@ -17,7 +19,7 @@ export interface Sent {
 }
 
 /** Says what a browser would, or what none would: fetch sets Host and Origin by itself. */
-export function ask({ adminUrl }: TestSluice, path: string, sent: Sent = {}): Promise<Page> {
+export function ask({ adminUrl }: Served, path: string, sent: Sent = {}): Promise<Page> {
   return new Promise((resolve, reject) => {
     const { method = "GET", headers = {}, body } = sent;
     const asked = request(`${adminUrl}${path}`, { method, headers, agent: false }, (response) => {
@@ -36,7 +38,7 @@ export function ask({ adminUrl }: TestSluice, path: string, sent: Sent = {}): Pr
 
 /** A form of a page of ours. */
 export function form(
-  { adminUrl }: TestSluice,
+  { adminUrl }: Served,
   fields: Readonly<Record<string, string>>,
   headers: Readonly<Record<string, string>> = {},
 ): Sent {
@@ -56,7 +58,7 @@ export interface Officer {
   send(path: string, fields: Readonly<Record<string, string>>): Promise<string>;
 }
 
-export async function logIn(sluice: TestSluice, token = TOKEN): Promise<Officer> {
+export async function logIn(sluice: Served, token = TOKEN): Promise<Officer> {
   const answer = await ask(sluice, "/console/log-in", form(sluice, { token, to: "/console" }));
   if (answer.status !== 303) throw new Error(`not logged in: ${answer.status}`);
   const cookie = String(answer.headers["set-cookie"]).split(";")[0] ?? "";
@@ -72,4 +74,16 @@ export async function logIn(sluice: TestSluice, token = TOKEN): Promise<Officer>
       return status === 303 ? see(String(headers.location)) : text;
     },
   };
+}
+
+/** A page's words, as they are read: without markup, entities undone. */
+export function words(page: string): string {
+  return page
+    .replace(/<[^>]+>/g, " ")
+    .replace(/&lt;/g, "<")
+    .replace(/&gt;/g, ">")
+    .replace(/&quot;/g, '"')
+    .replace(/&#39;/g, "'")
+    .replace(/&amp;/g, "&")
+    .replace(/\s+/g, " ");
 }

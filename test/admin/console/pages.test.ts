@@ -2,7 +2,7 @@ import pg from "pg";
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
 import { freshDatabase, PASSWORDS, supportSchema, type TestDatabase } from "../../harness/postgres.ts";
 import { startSluice, type TestSluice } from "../../harness/sluice.ts";
-import { logIn, type Officer, TOKEN } from "./browsing.ts";
+import { logIn, type Officer, TOKEN, words } from "./browsing.ts";
 
 const POLICY = `version: 1
 classes: { email: { mask: email } }
@@ -37,18 +37,6 @@ async function connect(user: keyof typeof PASSWORDS, application = "test"): Prom
   await client.connect();
   onTestFinished(() => client.end().catch(() => {}));
   return client;
-}
-
-/** A page's words, as they are read: without markup, entities undone. */
-function words(page: string): string {
-  return page
-    .replace(/<[^>]+>/g, " ")
-    .replace(/&lt;/g, "<")
-    .replace(/&gt;/g, ">")
-    .replace(/&quot;/g, '"')
-    .replace(/&#39;/g, "'")
-    .replace(/&amp;/g, "&")
-    .replace(/\s+/g, " ");
 }
 
 test("an officer sees who is connected, how many people each has read, and what was refused", async () => {
@@ -131,7 +119,7 @@ test("one session can be ended alone", async () => {
   const [, session = ""] = /session\?id=([0-9a-f-]{36})/.exec(list) ?? [];
   expect(await officer.send("/console/end", { session })).toContain("The session is ended");
   await gone;
-  expect(await officer.send("/console/end", { session })).toContain("No such session in this process");
+  expect(await officer.send("/console/end", { session })).toContain("No process has such a session");
 });
 
 test("the explain box says what a user or a role would see, and runs nothing", async () => {

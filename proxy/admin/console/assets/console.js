@@ -56,18 +56,24 @@ function replace(part, next) {
   // The same link, or what of it has stayed in the same place of the order.
   const href = focused?.getAttribute("href");
   if (href) part.querySelector(`a[href="${CSS.escape(href)}"]`)?.focus({ preventScroll: true });
-  const come = newest(part) - before;
-  if (come > 0) tell(part, come);
+  const come = rowsSince(part, before);
+  if (come.length > 0) tell(come);
 }
 
 function newest(part) {
-  return Number(part.querySelector("[data-newest]")?.getAttribute("data-newest") ?? 0);
+  return Number(part.querySelector("[data-newest]")?.getAttribute("data-newest") ?? Infinity);
 }
 
-function tell(part, come) {
-  const rows = [...part.querySelectorAll("[data-newest] tbody tr")].slice(0, come);
+function rowsSince(part, when) {
+  return [...part.querySelectorAll("[data-newest] tbody tr")].filter(
+    (row) => Date.parse(row.querySelector("time")?.dateTime ?? "") > when,
+  );
+}
+
+function tell(rows) {
   for (const row of rows) row.classList.add("new");
-  say(news, come === 1 ? "One new entry among the alerts" : `${come} new entries among the alerts`);
+  const { length } = rows;
+  say(news, length === 1 ? "One new entry among the alerts" : `${length} new entries among the alerts`);
 }
 
 async function watch() {

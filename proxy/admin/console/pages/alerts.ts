@@ -1,4 +1,3 @@
-import type { Operations } from "../../operations.ts";
 import type { Notable } from "../../recent.ts";
 import { type Html, html } from "../html.ts";
 import type { Asked } from "../page.ts";
@@ -26,12 +25,16 @@ const CHOICES = [
   ["order", "Suspended, resumed and other orders"],
 ] as const;
 
+/** More than anybody reads. */
+const SHOWN = 500;
+
 const REFUSALS: ReadonlySet<Notable["kind"]> = new Set(["refused", "cut", "log-in refused"]);
 
 /** Refusals and alerts as they come. */
-export function alertsPage({ visit, notice, operations, query, now }: Asked): Html {
+export async function alertsPage({ visit, notice, operations, query, now }: Asked): Promise<Html> {
   const chosen = query.get("kind") ?? "";
-  const shown = operations.recent.notables().filter((one) => chosen === "" || groupOf(one) === chosen);
+  const { items, others } = await operations.notables();
+  const shown = items.filter((one) => chosen === "" || groupOf(one) === chosen);
   return layout({
     title: "Alerts",
     place: "/console/alerts",
@@ -46,16 +49,16 @@ export function alertsPage({ visit, notice, operations, query, now }: Asked): Ht
         <button type="submit">Show</button>
       </form>
       ${live("alerts", [
-        notableTable("Refusals, alerts and orders, the newest first", shown, now),
-        recentOnly(operations, now),
+        notableTable("Refusals, alerts and orders, the newest first", shown.slice(0, SHOWN), now),
+        recentOnly(others),
       ])}`,
   });
 }
 
-/** The newest one's number lets the script say how many have come. */
+/** The newest one's time lets the script say how many have come. */
 export function notableTable(caption: string, notables: readonly Notable[], now: number): Html {
   const [newest] = notables;
-  return html`<div data-newest="${newest?.number ?? 0}">${table(
+  return html`<div data-newest="${newest?.time ?? 0}">${table(
     caption,
     [
       { head: "Time" },
@@ -77,10 +80,13 @@ export function notableTable(caption: string, notables: readonly Notable[], now:
   )}</div>`;
 }
 
-export function recentOnly({ startedAt, fleet }: Operations, now: number): Html {
-  return html`<p class="quiet">Of this process, since ${time(startedAt, now)}${
-    fleet && "; other proxies and workers have their own"
-  }. The audit log has all.</p>`;
+/** Whose memory it is from: each process has the last of its own. */
+export function recentOnly(others: number): Html {
+  const whose =
+    others === 0
+      ? "this process"
+      : `this process and ${others} ${others === 1 ? "other" : "others"} of the fleet`;
+  return html`<p class="quiet">The last of ${whose}, since each began. The audit log has all.</p>`;
 }
 
 function groupOf({ kind }: Notable): (typeof CHOICES)[number][0] {

@@ -14,8 +14,11 @@ const HOUR_MS = 3_600_000;
 
 /** What somebody wants to know who has a minute. */
 export async function overviewPage({ visit, notice, operations, now }: Asked): Promise<Html> {
-  const [open, readings] = await Promise.all([openSessions(operations), readingsOf(operations)]);
-  const notables = operations.recent.notables();
+  const [open, readings, { items: notables, others }] = await Promise.all([
+    openSessions(operations),
+    readingsOf(operations),
+    operations.notables(),
+  ]);
   const lately = notables.filter(({ time }) => time > now - HOUR_MS);
   const refused = lately.filter(({ kind }) => kind === "refused" || kind === "cut").length;
   const alerts = lately.filter(({ kind }) => kind === "alert").length;
@@ -47,7 +50,7 @@ export async function overviewPage({ visit, notice, operations, now }: Asked): P
       section("latest", "Latest", [
         notableTable("The latest refusals, alerts and orders", notables.slice(0, NOTABLES), now),
         html`<p><a href="/console/alerts">All alerts</a></p>`,
-        recentOnly(operations, now),
+        recentOnly(others),
       ]),
       section("suspended", "Suspended", suspensionTable(suspended, now)),
     ]),

@@ -1,5 +1,6 @@
 import { type Html, html } from "../html.ts";
 import type { Asked } from "../page.ts";
+import { recentOnly } from "./alerts.ts";
 import { formToken, layout, live } from "./layout.ts";
 import { badge, time, userLink } from "./pieces.ts";
 import { openSessions } from "./sessions.ts";
@@ -8,8 +9,11 @@ import { statementTable } from "./statements.ts";
 /** One session: who it is, and what it ran. */
 export async function sessionPage({ visit, notice, operations, query, now }: Asked): Promise<Html> {
   const id = query.get("id") ?? "";
-  const open = (await openSessions(operations))?.find((session) => session.id === id);
-  const statements = operations.recent.statements(id);
+  const [all, { items: statements, others }] = await Promise.all([
+    openSessions(operations),
+    operations.statements({ session: id }),
+  ]);
+  const open = all?.find((session) => session.id === id);
   const [last] = statements;
   const who = open ?? last;
   return layout({
@@ -26,8 +30,7 @@ export async function sessionPage({ visit, notice, operations, query, now }: Ask
         <div><dt>Id</dt><dd><code>${id}</code></dd></div>
       </dl>
       ${statementTable("Statements, the newest first; literals are taken out", statements, now)}
-      <p class="quiet">The last statements that this process saw${operations.fleet && ": a session of another proxy or worker shows none here"}.
-        The audit log has all.</p>`,
+      ${recentOnly(others)}`,
     )}
     ${
       open !== undefined &&

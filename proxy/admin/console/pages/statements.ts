@@ -11,6 +11,9 @@ const DECISIONS: Readonly<Record<SeenStatement["decision"], readonly [Tone, stri
   observe: ["warn", "only observed"],
 };
 
+/** More than anybody reads. */
+const SHOWN = 200;
+
 /** Statements without their literals, as the audit log has them. */
 export function statementTable(caption: string, statements: readonly SeenStatement[], now: number): Html {
   return table(
@@ -24,17 +27,19 @@ export function statementTable(caption: string, statements: readonly SeenStateme
       { head: "ms", kind: "number" },
       { head: "Session" },
     ],
-    statements.map((one) => [
-      time(one.time, now),
-      [badge(...DECISIONS[one.decision]), reason(one)],
-      one.statement === ""
-        ? html`<span class="quiet">not SQL that could be read</span>`
-        : code(one.statement),
-      number(one.rows),
-      number(one.people),
-      number(Math.round(one.duration)),
-      html`<a href="${at.session(one.session)}" aria-label="Session ${one.session}">${one.session.slice(0, 8)}</a>`,
-    ]),
+    statements
+      .slice(0, SHOWN)
+      .map((one) => [
+        time(one.time, now),
+        [badge(...DECISIONS[one.decision]), reason(one)],
+        one.statement === ""
+          ? html`<span class="quiet">not SQL that could be read</span>`
+          : code(one.statement),
+        number(one.rows),
+        number(one.people),
+        number(Math.round(one.duration)),
+        html`<a href="${at.session(one.session)}" aria-label="Session ${one.session}">${one.session.slice(0, 8)}</a>`,
+      ]),
     "No statement yet.",
   );
 }

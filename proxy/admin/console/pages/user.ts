@@ -13,10 +13,14 @@ const STATEMENTS = 50;
 /** All that is known of one user, and the two orders about him. */
 export async function userPage({ visit, notice, operations, query, now }: Asked): Promise<Html> {
   const user = query.get("name") ?? "";
-  const [open, readings] = await Promise.all([openSessions(operations), readingsOf(operations)]);
+  const [open, readings, { items: statements, others }, { items }] = await Promise.all([
+    openSessions(operations),
+    readingsOf(operations),
+    operations.statements({ user }),
+    operations.notables(),
+  ]);
   const suspension = operations.suspended().find((one) => one.user === user);
-  const statements = operations.recent.statements().filter((one) => one.user === user);
-  const notables = operations.recent.notables().filter((one) => one.user === user);
+  const notables = items.filter((one) => one.user === user);
   return layout({
     title: user,
     place: "/console/readers",
@@ -52,7 +56,7 @@ export async function userPage({ visit, notice, operations, query, now }: Asked)
         html`<h2>Statements</h2>`,
         statementTable("The last statements, the newest first", statements.slice(0, STATEMENTS), now),
         html`<p class="quiet">Literals are taken out of statements.</p>`,
-        recentOnly(operations, now),
+        recentOnly(others),
       ])}`,
   });
 }

@@ -1,0 +1,220 @@
+import { randomUUID } from "node:crypto";
+import { Cluster } from "ioredis";
+import { z } from "zod";
+import { connectRedis, parseRedisUrl, type RedisClient } from "../guard/redis-url.ts";
+import { Sealer } from "../guard/sealed.ts";
+import { NOTABLE_KINDS, type Notable, type Recent, type SeenStatement, type Wanted } from "./recent.ts";
+
+export interface FleetOptions {
+  readonly url: string;
+  /** That of the counters. */
+  readonly key: Buffer;
+  readonly commandTimeout: number;
+  readonly ca?: string;
+  /** What this process can tell. */
+  readonly recent: Recent;
+  /** Ends a session of this process; false: there is none with this id. */
+  readonly end: (session: string, by: string) => boolean;
+}
+
+/** How long the others may take. Who asks looks at a page. */
+const ANSWER_MS = 500;
+/** Of each process. */
+const NOTABLES = 200;
+const STATEMENTS = 200;
+/** A statement may be as long as a message; this is for reading. */
+const LONGEST_TEXT = 4_000;
+const PLACE = "recent";
+const CHANNEL = "sluice:recent";
+
+const questionSchema = z.object({
+  ask: z.string(),
+  /** Whose channel the answer goes to. */
+  from: z.string(),
+  about: z.discriminatedUnion("kind", [
+    z.object({ kind: z.literal("notables") }),
+    z.object({ kind: z.literal("statements"), session: z.string(), user: z.string() }),
+    z.object({ kind: z.literal("end"), session: z.string(), by: z.string() }),
+  ]),
+});
+type Question = z.infer<typeof questionSchema>;
+
+const notableSchema: z.ZodType<Notable> = z.object({
+  number: z.number(),
+  time: z.number(),
+  kind: z.enum(NOTABLE_KINDS),
+  user: z.string(),
+  role: z.string(),
+  database: z.string(),
+  client: z.string(),
+  sqlstate: z.string(),
+  rule: z.string(),
+  text: z.string(),
+});
+
+const statementSchema: z.ZodType<SeenStatement> = z.object({
+  time: z.number(),
+  session: z.string(),
+  user: z.string(),
+  role: z.string(),
+  database: z.string(),
+  client: z.string(),
+  application: z.string(),
+  command: z.string(),
+  statement: z.string(),
+  decision: z.enum(["allow", "mask", "refuse", "cut", "observe"]),
+  sqlstate: z.string().exactOptional(),
+  rule: z.string().exactOptional(),
+  masked: z.array(z.string()),
+  rows: z.number(),
+  people: z.number(),
+  duration: z.number(),
+});
+
+const answerSchema = z.object({
+  answer: z.string(),
+  notables: z.array(notableSchema).exactOptional(),
+  statements: z.array(statementSchema).exactOptional(),
+  ended: z.boolean().exactOptional(),
+});
+type Answer = z.infer<typeof answerSchema>;
+
+/** What others have told, and how many of them have. */
+export interface Told<T> {
+  readonly items: readonly T[];
+  readonly processes: number;
+}
+
+interface Waiting {
+  readonly answers: Answer[];
+  /** How many are to come; undefined until that is known. */
+  expected: number | undefined;
+  readonly done: () => void;
+}
+
+/**
+ * Asks the other proxies and workers, through their Redis, what they decided lately. Messages are sealed, so that
+ * whoever reads Redis learns no name, and whoever writes there can order nothing.
+ */
+export class Fleet {
+  readonly #options: FleetOptions;
+  readonly #client: RedisClient;
+  readonly #listener: RedisClient;
+  readonly #sealer: Sealer;
+  readonly #own = randomUUID();
+  readonly #waiting = new Map<string, Waiting>();
+
+  constructor(options: FleetOptions) {
+    this.#options = options;
+    this.#sealer = new Sealer(options.key);
+    const address = parseRedisUrl(options.url);
+    this.#client = connectRedis(address, options);
+    // Once it listens, a connection can ask for nothing else (Redis docs, "Redis Pub/Sub").
+    this.#listener = this.#client instanceof Cluster ? this.#client : connectRedis(address, options);
+    // The counter store tells of a Redis that is away.
+    for (const client of new Set([this.#client, this.#listener])) client.on("error", () => {});
+    this.#listener.on("messageBuffer", (_: Buffer, sealed: Buffer) => void this.#receive(sealed));
+    this.#listener.on("ready", () => {
+      this.#listener.subscribe(CHANNEL, `${CHANNEL}:${this.#own}`).catch(() => {});
+    });
+  }
+
+  async notables(): Promise<Told<Notable>> {
+    const answers = await this.#ask({ kind: "notables" });
+    return told(answers.flatMap(({ notables }) => (notables === undefined ? [] : [notables])));
+  }
+
+  async statements({ session = "", user = "" }: Wanted): Promise<Told<SeenStatement>> {
+    const answers = await this.#ask({ kind: "statements", session, user });
+    return told(answers.flatMap(({ statements }) => (statements === undefined ? [] : [statements])));
+  }
+
+  /** Whether another process had this session, and ended it. */
+  async end(session: string, by: string): Promise<boolean> {
+    const answers = await this.#ask({ kind: "end", session, by });
+    return answers.some(({ ended }) => ended === true);
+  }
+
+  close(): void {
+    this.#listener.disconnect();
+    this.#client.disconnect();
+  }
+
+  /** Resolves with what has come by the time limit; with nothing while Redis is away. */
+  async #ask(about: Question["about"]): Promise<readonly Answer[]> {
+    if (this.#client.status !== "ready") return [];
+    const ask = randomUUID();
+    let timer: NodeJS.Timeout | undefined;
+    const answers: Answer[] = [];
+    const answered = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, ANSWER_MS);
+      this.#waiting.set(ask, { answers, expected: undefined, done: resolve });
+    });
+    try {
+      const heard = await this.#publish(CHANNEL, { ask, from: this.#own, about });
+      const waiting = this.#waiting.get(ask);
+      // A node of a cluster counts only those who listen at it.
+      if (waiting !== undefined && !(this.#client instanceof Cluster)) {
+        waiting.expected = heard - 1;
+        if (answers.length >= waiting.expected) waiting.done();
+      }
+      await answered;
+    } catch {
+      // Redis went away meanwhile.
+    } finally {
+      clearTimeout(timer);
+      this.#waiting.delete(ask);
+    }
+    return answers;
+  }
+
+  #publish(channel: string, message: Question | Answer): Promise<number> {
+    return this.#client.publish(channel, this.#sealer.seal(JSON.stringify(message), PLACE));
+  }
+
+  async #receive(sealed: Buffer): Promise<void> {
+    const text = this.#sealer.open(sealed, PLACE);
+    if (text === undefined) return;
+    const message: unknown = JSON.parse(text);
+    const answer = answerSchema.safeParse(message);
+    if (answer.success) {
+      const waiting = this.#waiting.get(answer.data.answer);
+      waiting?.answers.push(answer.data);
+      if (waiting !== undefined && waiting.answers.length >= (waiting.expected ?? Infinity)) waiting.done();
+      return;
+    }
+    const question = questionSchema.safeParse(message);
+    // Of a proxy of another version.
+    if (!question.success || question.data.from === this.#own) return;
+    const { ask, from, about } = question.data;
+    await this.#publish(`${CHANNEL}:${from}`, { answer: ask, ...this.#tell(about) }).catch(() => {});
+  }
+
+  #tell(about: Question["about"]): Omit<Answer, "answer"> {
+    const { recent, end } = this.#options;
+    switch (about.kind) {
+      case "notables":
+        return { notables: recent.notables().slice(0, NOTABLES).map(shortened) };
+      case "statements": {
+        const { session, user } = about;
+        const wanted = { ...(session && { session }), ...(user && { user }) };
+        const found = recent.statements(wanted).slice(0, STATEMENTS);
+        return { statements: found.map((one) => ({ ...one, statement: short(one.statement) })) };
+      }
+      case "end":
+        return { ended: end(about.session, about.by) };
+    }
+  }
+}
+
+function told<T>(lists: readonly (readonly T[])[]): Told<T> {
+  return { items: lists.flat(), processes: lists.length };
+}
+
+function shortened(notable: Notable): Notable {
+  return { ...notable, text: short(notable.text) };
+}
+
+function short(text: string): string {
+  return text.length > LONGEST_TEXT ? `${text.slice(0, LONGEST_TEXT)} …` : text;
+}
