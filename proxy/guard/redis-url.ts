@@ -113,6 +113,9 @@ export function connectRedis(address: RedisAddress, options: ConnectOptions): Re
     connectTimeout: 5_000,
     maxRetriesPerRequest: 0,
     autoResendUnfulfilledCommands: false,
+    // Whoever listens subscribes at each "ready". ioredis' own second time has nobody who catches its failure: a
+    // connection that is lost again at once would end the process (an unhandled rejection).
+    autoResubscribe: false,
     // After a failover behind one name, the old primary answers READONLY: find the new one.
     reconnectOnError: (error: Error) => error.message.includes("READONLY"),
   };
