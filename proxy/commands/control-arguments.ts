@@ -110,4 +110,4 @@ export function redisOf(settings: Settings): NonNullable<SuspensionsOptions["red
   return { url: settings.redis, key: counters, commandTimeout: settings.commandTimeout };
 }
 
-export { complain, isWrong, STANDARD, type Streams };
+export { complain, isWrong, STANDARD, type Streams, type Wrong };

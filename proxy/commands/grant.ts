@@ -1,9 +1,10 @@
 import { parseArgs } from "node:util";
 import type { Addition } from "../guard/measures.ts";
-import { openSuspensions, type Reached, type Suspensions } from "../guard/suspensions.ts";
+import type { Reached, Suspensions } from "../guard/suspensions.ts";
 import { durationSeconds } from "../policy/units.ts";
 import { minute, misused, printable, table, type Wrong } from "./audit-arguments.ts";
-import { complain, isWrong, placesOf, readControl, STANDARD, type Streams } from "./control-arguments.ts";
+import { type Control, isWrong, readControl, STANDARD, type Streams } from "./control-arguments.ts";
+import { actOnFleet, begin } from "./control-order.ts";
 
 const USAGE = `usage: sluice grant USER --budget 1d=+300 --for 4h --why TEXT [--by NAME] [FLAGS]
        sluice grant USER --revoke --why TEXT [--by NAME] [FLAGS]
@@ -14,7 +15,9 @@ every proxy of the fleet within a second. It takes the place of what was granted
 Redis, key and audit folder (--redis, --key-file, --audit) are found as "sluice serve" finds them.
 `;
 
-interface Order {
+const COMMAND = { name: "grant", usage: USAGE };
+
+interface Wanted {
   readonly rest: readonly string[];
   readonly does: "list" | "revoke" | { readonly more: Addition; readonly seconds: number };
 }
@@ -25,38 +28,15 @@ export async function grant(
   streams: Streams = STANDARD,
   env: NodeJS.ProcessEnv = process.env,
 ): Promise<number> {
-  if (args.includes("--help") || args.includes("-h")) {
-    streams.output.write(USAGE);
-    return 0;
-  }
-  const order = readOrder(args);
-  if (isWrong(order)) return complain("grant", order, streams);
-  const isOrder = order.does !== "list";
-  const control = readControl(order.rest, env, { user: isOrder, why: isOrder });
-  if (isWrong(control)) return complain("grant", control, streams);
-  const places = await placesOf(control);
-  if (isWrong(places)) return complain("grant", places, streams);
-  const suspensions = await openSuspensions(places);
-  try {
-    if (order.does === "list") {
-      streams.output.write(listText(suspensions));
-      return 0;
-    }
-    const { user, why, by } = control;
-    const reached = await give(suspensions, order.does, { user, why, by });
-    if (!reached.redis && (places.redis !== undefined || !reached.file)) {
-      const problem = reached.file
-        ? "Redis cannot be reached: only proxies of this machine know; they tell the others when it is back"
-        : `nothing is changed for "${user}": neither Redis nor the folder could be written`;
-      return complain("grant", { problem, status: 1 }, streams);
-    }
-    streams.output.write(
-      order.does === "revoke" ? `"${user}" has his own budgets.\n` : listText(suspensions),
-    );
-    return 0;
-  } finally {
-    await suspensions.close();
-  }
+  const control = begin(COMMAND, args, streams, () => readGrant(args, env));
+  if (typeof control === "number") return control;
+  const { does, user, why, by } = control;
+  return actOnFleet(COMMAND.name, control, streams, async (suspensions) => {
+    if (does === "list") return listText(suspensions);
+    const reached = await give(suspensions, does, { user, why, by });
+    const done = does === "revoke" ? `"${user}" has his own budgets.\n` : listText(suspensions);
+    return { reached, done, undone: `nothing is changed for "${user}"` };
+  });
 }
 
 interface Who {
@@ -67,14 +47,25 @@ interface Who {
 
 function give(
   suspensions: Suspensions,
-  does: Exclude<Order["does"], "list">,
+  does: Exclude<Wanted["does"], "list">,
   { user, why, by }: Who,
 ): Promise<Reached> {
   if (does === "revoke") return suspensions.revoke(user, why, by);
   return suspensions.grant(user, does.more, why, by, Date.now() + does.seconds * 1000);
 }
 
-function readOrder(args: readonly string[]): Order | Wrong {
+function readGrant(
+  args: readonly string[],
+  env: NodeJS.ProcessEnv,
+): (Control & Pick<Wanted, "does">) | Wrong {
+  const wanted = readWanted(args);
+  if (isWrong(wanted)) return wanted;
+  const isOrder = wanted.does !== "list";
+  const control = readControl(wanted.rest, env, { user: isOrder, why: isOrder });
+  return isWrong(control) ? control : { ...control, does: wanted.does };
+}
+
+function readWanted(args: readonly string[]): Wanted | Wrong {
   const options = {
     budget: { type: "string" },
     for: { type: "string" },

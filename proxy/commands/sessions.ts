@@ -1,14 +1,18 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { readSessions, type SessionInfo } from "../guard/session-registry.ts";
 import { createRedisStore } from "../guard/store-redis.ts";
 import { createLog, type Log } from "../log.ts";
 import type { BudgetWindow } from "../policy/policy.ts";
 import { minute, printable, table } from "./audit-arguments.ts";
-import { complain, isWrong, readControl, redisOf, STANDARD, type Streams } from "./control-arguments.ts";
+import { complain, readControl, redisOf, STANDARD, type Streams } from "./control-arguments.ts";
+import { begin } from "./control-order.ts";
 
 const USAGE = `usage: sluice sessions [--redis URI] [--key-file FILE]
 
 Lists who is connected to the proxies of a fleet, and how many people each user has read within a day.
 `;
+
+const COMMAND = { name: "sessions", usage: USAGE };
 
 /** `sluice sessions`; resolves to the exit status. */
 export async function sessions(
@@ -16,12 +20,8 @@ export async function sessions(
   streams: Streams = STANDARD,
   env: NodeJS.ProcessEnv = process.env,
 ): Promise<number> {
-  if (args.includes("--help") || args.includes("-h")) {
-    streams.output.write(USAGE);
-    return 0;
-  }
-  const control = readControl(args, env, { user: false, why: false });
-  if (isWrong(control)) return complain("sessions", control, streams);
+  const control = begin(COMMAND, args, streams, () => readControl(args, env, { user: false, why: false }));
+  if (typeof control === "number") return control;
   const redis = redisOf(control.settings);
   if (redis === undefined) {
     const problem = "needs --redis and its secret: without them each proxy knows its own sessions only";
@@ -34,7 +34,7 @@ export async function sessions(
     streams.output.write(listOf(open, people));
     return 0;
   } catch (error) {
-    const problem = `Redis cannot be read: ${error instanceof Error ? error.message || "no answer" : "no answer"}`;
+    const problem = `Redis cannot be reached: ${error instanceof Error ? error.message || "no answer" : "no answer"}`;
     return complain("sessions", { problem, status: 1 }, streams);
   }
 }
@@ -42,24 +42,27 @@ export async function sessions(
 /** It only asks for a figure: nothing is limited by it. */
 const LAST_DAY: BudgetWindow = { name: "1d", seconds: 86_400, what: "people", limit: 0, rule: "" };
 
+/** Redis answered a moment ago: past this it does not count for us. */
+const LONGEST_WAIT = 2_000;
+
 /** People that each user has read within a day, as far as a budget counts them: user and database, number. */
 async function peopleRead(
   open: readonly SessionInfo[],
   options: NonNullable<ReturnType<typeof redisOf>> & { readonly log: Log },
-): Promise<ReadonlyMap<string, number>> {
+): Promise<ReadonlyMap<string, number | "?">> {
   let ready = () => {};
   const reached = new Promise<void>((resolve) => {
     ready = resolve;
   });
   const store = createRedisStore({ ...options, onReady: (is) => is && ready() });
   try {
-    const read = new Map<string, number>();
-    if (open.length > 0) await reached;
+    const read = new Map<string, number | "?">();
+    if (open.length > 0) await Promise.race([reached, sleep(LONGEST_WAIT, undefined, { ref: false })]);
     for (const { database, user } of open) {
       const key = `${database}\0${user}`;
       if (read.has(key)) continue;
       const uses = await store.usage?.({ database, user, windows: [LAST_DAY] });
-      read.set(key, uses?.[0]?.used ?? 0);
+      read.set(key, uses?.[0]?.used ?? "?");
     }
     return read;
   } finally {
@@ -67,7 +70,7 @@ async function peopleRead(
   }
 }
 
-function listOf(open: readonly SessionInfo[], people: ReadonlyMap<string, number>): string {
+function listOf(open: readonly SessionInfo[], people: ReadonlyMap<string, number | "?">): string {
   const head = ["user", "role", "database", "address", "application", "since", "people in 1d"];
   const rows = open.map((session) => [
     printable(session.user),
@@ -76,7 +79,7 @@ function listOf(open: readonly SessionInfo[], people: ReadonlyMap<string, number
     session.address,
     printable(session.application),
     minute(session.since),
-    people.get(`${session.database}\0${session.user}`) ?? 0,
+    people.get(`${session.database}\0${session.user}`) ?? "?",
   ]);
   return table([head, ...rows]);
 }

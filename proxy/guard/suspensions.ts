@@ -112,6 +112,11 @@ export class Suspensions {
     return kind === "granted" && inForce && until > this.#now();
   }
 
+  /** False while Redis cannot be reached: there may be orders that this process knows nothing of. */
+  get knowsFleet(): boolean {
+    return this.#redis === undefined || this.#redisKnows !== undefined;
+  }
+
   list(): readonly Suspension[] {
     return this.#known.all().filter(isSuspension).map(suspensionOf);
   }

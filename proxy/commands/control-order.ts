@@ -1,0 +1,63 @@
+import { openSuspensions, type Reached, type Suspensions } from "../guard/suspensions.ts";
+import { type Control, complain, isWrong, placesOf, type Streams, type Wrong } from "./control-arguments.ts";
+
+/** What became of an order. */
+export interface Order {
+  readonly reached: Reached;
+  /** What is told when it is written down, and when it is nowhere. */
+  readonly done: string;
+  readonly undone: string;
+}
+
+/** What the command is to do, or the exit status where it has said already what there was to say. */
+export function begin<T extends object>(
+  { name, usage }: { readonly name: string; readonly usage: string },
+  args: readonly string[],
+  streams: Streams,
+  read: () => T | Wrong,
+): T | number {
+  if (args.includes("--help") || args.includes("-h")) {
+    streams.output.write(usage);
+    return 0;
+  }
+  const wanted = read();
+  return isWrong(wanted) ? complain(name, wanted, streams) : wanted;
+}
+
+/** Lets the command act where suspensions and grants are kept, and tells how far that went; the exit status. */
+export async function actOnFleet(
+  name: string,
+  control: Control,
+  streams: Streams,
+  act: (suspensions: Suspensions) => Promise<Order | Wrong | string>,
+): Promise<number> {
+  const places = await placesOf(control);
+  if (isWrong(places)) return complain(name, places, streams);
+  const suspensions = await openSuspensions(places);
+  try {
+    const result = await act(suspensions);
+    if (typeof result === "string") {
+      streams.output.write(result);
+      return suspensions.knowsFleet ? 0 : complain(name, OLD_NEWS, streams);
+    }
+    if (isWrong(result)) return complain(name, suspensions.knowsFleet ? result : OLD_NEWS, streams);
+    const { reached, done, undone } = result;
+    if (!reached.file && !reached.redis) {
+      const problem = `${undone}: neither Redis nor the folder could be written`;
+      return complain(name, { problem, status: 1 }, streams);
+    }
+    streams.output.write(done);
+    return places.redis === undefined || reached.redis ? 0 : complain(name, THIS_MACHINE, streams);
+  } finally {
+    await suspensions.close();
+  }
+}
+
+const OLD_NEWS: Wrong = {
+  problem: "Redis cannot be reached: what is in force elsewhere is not known",
+  status: 1,
+};
+const THIS_MACHINE: Wrong = {
+  problem: "Redis cannot be reached: only proxies of this machine know; they tell the others when it is back",
+  status: 1,
+};
