@@ -18,7 +18,7 @@ roles:
   agent:
     users: [anna]
     reads: [public.customers, public.tickets]
-    sees: [name, text: { when: "assignee = :user" }]
+    sees: [name, text: { when: "customer_id IN (SELECT t.customer_id FROM public.tickets t WHERE t.assignee = :user)" }]
     finds: [email]
     rows: 100
     budget: { 1h: 20, 1d: 100, 30d: 1000 }

@@ -66,7 +66,7 @@ test("an officer at one proxy sees what another one refuses, reads and serves, a
     { timeout: 10_000, interval: 100 },
   );
   expect(words(await officer.see(`/console/session?id=${id}`))).toMatch(
-    /masked email SELECT email FROM customers WHERE id <= \$1 3 3/,
+    /masked masks email SELECT email FROM customers WHERE id <= \$1 3 3/,
   );
   const gone = new Promise((resolve) => anna.once("end", resolve));
   expect(await officer.send("/console/end", { session: id })).toContain("The session is ended");
@@ -88,7 +88,7 @@ test("while Redis is away the pages say so, and what this process knows is shown
   await redis.kill();
   await vi.waitFor(async () => {
     expect(words(await officer.see("/console/sessions"))).toContain("cannot be read: Redis may be away");
-    expect(words(await officer.see("/console/alerts"))).toContain("The last of this process, since");
+    expect(words(await officer.see("/console/alerts"))).toContain("The last of this process since");
   }, 10_000);
   expect(await officer.see("/console/policy")).toContain("Policy in force");
 });

@@ -61,7 +61,7 @@ test("a session's statements are shown without literals, each with its verdict",
   const list = await officer.see("/console/sessions");
   const [, id = ""] = list.match(/.*href="\/console\/session\?id=([0-9a-f-]{36})"/s) ?? [];
   const page = await officer.see(`/console/session?id=${id}`);
-  expect(words(page)).toMatch(/✓ masked email SELECT email FROM customers WHERE id = \$1 1 1/);
+  expect(words(page)).toMatch(/✓ masked masks email SELECT email FROM customers WHERE id = \$1 1 1/);
   expect(words(page)).toMatch(/✕ refused 42501/);
   expect(page).not.toContain("hidden-text");
   expect(page).not.toContain("= 77");
@@ -141,7 +141,7 @@ test("the explain box says what a user or a role would see, and runs nothing", a
 
 test("the policy page shows what is in force, and follows when it changes", async () => {
   expect(words(await officer.see("/console/policy"))).toMatch(
-    /agent anna public\.customers .*20 people in 1h/,
+    /agent Users anna Reads public\.customers .*20 people in 1h/,
   );
   await sluice.setPolicy(POLICY.replace("1h: 20", "1h: 21").concat("mode: observe\n"));
   onTestFinished(() => sluice.setPolicy(POLICY));

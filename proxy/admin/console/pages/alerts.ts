@@ -84,9 +84,9 @@ export function notableTable(caption: string, notables: readonly Notable[], now:
 export function recentOnly(others: number): Html {
   const whose =
     others === 0
-      ? "this process"
-      : `this process and ${others} ${others === 1 ? "other" : "others"} of the fleet`;
-  return html`<p class="quiet">The last of ${whose}, since each began. The audit log has all.</p>`;
+      ? "this process since it began"
+      : `this process and ${others} ${others === 1 ? "other" : "others"} of the fleet, since each began`;
+  return html`<p class="quiet">The last of ${whose}. The audit log has all.</p>`;
 }
 
 function groupOf({ kind }: Notable): (typeof CHOICES)[number][0] {

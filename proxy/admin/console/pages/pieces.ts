@@ -101,8 +101,12 @@ function useItem(use: Use): Html {
     <svg class="bar" aria-hidden="true" focusable="false" preserveAspectRatio="none" viewBox="0 0 100 6">
       <rect class="track" width="100" height="6"/><rect class="fill" width="${width}" height="6"/>
     </svg>
-    <span class="share">${Math.floor(share * 100)} %</span>
+    <span class="share">${percent(share)}</span>
   </li>`;
+}
+
+function percent(share: number): string {
+  return share > 0 && share < 0.01 ? "<1 %" : `${Math.floor(share * 100)} %`;
 }
 
 /** People in 30 days, which is told of everybody, whether it is limited or not. */

@@ -1,5 +1,14 @@
-import type { ColumnClass, Limits, Mask, Policy, RelationSet, Role, Sight } from "../../../policy/policy.ts";
-import { type Html, html } from "../html.ts";
+import type {
+  BudgetWindow,
+  ColumnClass,
+  Condition,
+  Limits,
+  Mask,
+  Policy,
+  RelationSet,
+  Role,
+} from "../../../policy/policy.ts";
+import { type Html, html, type Value } from "../html.ts";
 import type { Asked } from "../page.ts";
 import { layout } from "./layout.ts";
 import { observeWarning } from "./overview.ts";
@@ -30,23 +39,11 @@ function databaseSection(name: string, policy: Policy, i: number): Html {
       <div><dt>Columns without a class</dt><dd>${UNCLASSIFIED[unclassified]}</dd></div>
       <div><dt>Version</dt><dd>${code(policy.version)}</dd></div>
     </dl>
+    <h3>Roles</h3>
+    <ul class="cards">${[...roles.values()].map(roleCard)}</ul>
+    <h3>Protected columns</h3>
     ${table(
-      "Roles",
-      [
-        { head: "Role" },
-        { head: "Users", kind: "long" },
-        { head: "Reads", kind: "long" },
-        { head: "Writes" },
-        { head: "Sees in the clear" },
-        { head: "Finds" },
-        { head: "Limits" },
-        { head: "Budget" },
-      ],
-      [...roles.values()].map(roleRow),
-      "No role.",
-    )}
-    ${table(
-      "Tables with protected columns",
+      "Tables and their protected columns",
       [{ head: "Table" }, { head: "People are" }, { head: "Columns and their classes", kind: "long" }],
       [...tables.values()].map(({ name: relation, subject, path = [], columns }) => [
         code(relation),
@@ -56,7 +53,7 @@ function databaseSection(name: string, policy: Policy, i: number): Html {
       "No table.",
     )}
     ${table(
-      "Classes and their masks",
+      "Classes of columns and their masks",
       [{ head: "Class" }, { head: "Mask" }, { head: "One counts for", kind: "number" }],
       [...classes.values()].map(classRow),
       "No class.",
@@ -66,51 +63,55 @@ function databaseSection(name: string, policy: Policy, i: number): Html {
 
 const UNCLASSIFIED = { show: "are shown", mask: "are masked", deny: "may not be read" } as const;
 
-function roleRow(role: Role) {
-  const { name, users, from, reads, writes, sees, finds, only, limits, budget } = role;
-  return [
-    [
-      html`<strong><bdi>${name}</bdi></strong>`,
-      from.length > 0 && html`<small>from ${from.map(({ text }) => text).join(", ")}</small>`,
-    ],
-    html`<bdi>${users.map(({ text }) => text).join(", ")}</bdi>`,
-    [
-      relations(reads),
-      [...only].map(([relation, { sql }]) => html`<small>${relation} only where ${code(sql)}</small>`),
-    ],
-    relations(writes),
-    sight(sees),
-    finds === "all" ? "all" : [...finds].join(", "),
-    [
-      limitText(limits),
-      role.aggregatesOnly !== undefined &&
-        html`<small>only groups of ${role.aggregatesOnly.minGroup} or more</small>`,
-    ],
-    budget.length === 0
-      ? "none"
-      : budget.map(
-          ({ limit, what, name: window, scope = "user" }) =>
-            html`<span class="line">${number(limit)} ${what} in ${window}${scope !== "user" && ` a ${scope}`}</span>`,
-        ),
-  ];
+function roleCard({ name, users, from, reads, writes, sees, finds, ...role }: Role): Html {
+  const { only, purpose, requireFilter, aggregatesOnly, limits, budget, calls } = role;
+  return html`<li>
+    <h4><bdi>${name}</bdi></h4>
+    <dl>
+      ${fact("Users", users.length > 0 && html`<bdi>${users.map(({ text }) => text).join(", ")}</bdi>`)}
+      ${fact("From", from.length > 0 && from.map(({ text }) => text).join(", "))}
+      ${fact("Reads", relations(reads))}
+      ${fact("Writes", relations(writes))}
+      ${fact("Sees in the clear", sees === "all" ? "all" : [...sees].map(sight))}
+      ${fact("Finds by exact value", finds === "all" ? "all" : [...finds].join(", "))}
+      ${fact(
+        "Only rows where",
+        [...only].map(([relation, { sql }]) => line([relation, ": ", code(sql)])),
+      )}
+      ${fact(
+        "Purpose",
+        [...purpose].map(([relation, { sql }]) => line([relation, ": ", code(sql)])),
+      )}
+      ${fact("Must filter", [...requireFilter].join(", "))}
+      ${fact("Only groups of", aggregatesOnly !== undefined && `${aggregatesOnly.minGroup} or more`)}
+      ${fact("Calls", [...calls.keys()].join(", "))}
+      ${fact("One statement", limitText(limits))}
+      ${fact("Budget", budget.length === 0 ? "none" : budget.map(budgetLine))}
+    </dl>
+  </li>`;
+}
+
+/** What a role has not is left out. */
+function fact(name: string, value: string | Html | false | readonly Html[]): Html {
+  const isEmpty = value === false || value === "" || (Array.isArray(value) && value.length === 0);
+  return isEmpty ? html`` : html`<div><dt>${name}</dt><dd>${value}</dd></div>`;
+}
+
+function line(parts: Value): Html {
+  return html`<span class="line">${parts}</span>`;
+}
+
+function budgetLine({ limit, what, name, scope = "user" }: BudgetWindow): Html {
+  return line([number(limit), " ", what, " in ", name, scope !== "user" && ` for each ${scope}`]);
 }
 
 function relations(set: RelationSet): string {
-  return set === "all"
-    ? "all"
-    : [...set.schemas]
-        .map((schema) => `${schema}.*`)
-        .concat([...set.tables])
-        .join(", ");
+  if (set === "all") return "all";
+  return [...[...set.schemas].map((schema) => `${schema}.*`), ...set.tables].join(", ");
 }
 
-function sight(sees: Sight) {
-  if (sees === "all") return "all";
-  return [...sees].map(([kind, when]) =>
-    when === "always"
-      ? html`<span class="line">${kind}</span>`
-      : html`<span class="line">${kind} <small>when ${code(when.sql)}</small></span>`,
-  );
+function sight([kind, when]: readonly [string, "always" | Condition]): Html {
+  return line(when === "always" ? kind : [kind, " when ", code(when.sql)]);
 }
 
 function limitText({ rows, bytes, onExcess }: Limits): string {
@@ -119,7 +120,7 @@ function limitText({ rows, bytes, onExcess }: Limits): string {
     bytes !== undefined && `${number(bytes)} bytes`,
   ];
   const given = texts.filter((text) => text !== false);
-  if (given.length === 0) return "none";
+  if (given.length === 0) return "without limit";
   return `${given.join(", ")}${onExcess === "truncate" ? ", then cut" : ""}`;
 }
 

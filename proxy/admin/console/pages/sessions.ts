@@ -52,7 +52,7 @@ export function sessionTable(open: readonly SessionInfo[], operations: Operation
       address,
       html`<bdi>${application}</bdi>`,
       time(since, now),
-      html`<a href="${at.session(id)}" aria-label="Statements of session ${id}">${id.slice(0, 8)}</a>`,
+      html`<a href="${at.session(id)}" class="id" aria-label="Statements of session ${id}">${id.slice(0, 8)}</a>`,
     ]),
     "Nobody is connected.",
   );

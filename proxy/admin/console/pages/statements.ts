@@ -38,13 +38,15 @@ export function statementTable(caption: string, statements: readonly SeenStateme
         number(one.rows),
         number(one.people),
         number(Math.round(one.duration)),
-        html`<a href="${at.session(one.session)}" aria-label="Session ${one.session}">${one.session.slice(0, 8)}</a>`,
+        html`<a href="${at.session(one.session)}" class="id" aria-label="Session ${one.session}">${one.session.slice(0, 8)}</a>`,
       ]),
     "No statement yet.",
   );
 }
 
 function reason({ sqlstate, rule, masked }: SeenStatement): Html {
-  const texts = [sqlstate, rule, masked.length > 0 ? masked.join(", ") : undefined].filter((text) => text);
+  const texts = [sqlstate, rule, masked.length > 0 ? `masks ${masked.join(", ")}` : undefined].filter(
+    (text) => text,
+  );
   return texts.length === 0 ? html`` : html`<small>${texts.join(" · ")}</small>`;
 }
