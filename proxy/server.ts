@@ -244,6 +244,7 @@ const SHUTTING_DOWN = refuseSession("57P03", "the proxy is shutting down", {
 async function empty(connections: Connections, drainTimeout: number): Promise<void> {
   const refusal = refuseSession("57P01", "terminating connection: the proxy is shutting down", {
     hint: "Connect again: another instance, or this one once it is back, will serve you.",
+    ends: "drain",
   });
   for (const connection of connections.keys()) connection.drain(refusal);
   if (await emptied(connections, drainTimeout)) return;

@@ -114,6 +114,7 @@ const days = value("a number of days, such as 400d", (given) =>
 const count = value("a whole number above 0", (given) =>
   /^[1-9]\d{0,8}$/.test(given) ? Number(given) : undefined,
 );
+const countOrNone = value("a whole number", (given) => (given === "0" ? 0 : count.safeParse(given).data));
 
 function oneOf<const T extends string>(...names: readonly T[]): z.ZodType<T, string> {
   return value(`one of ${names.join(", ")}`, (given) => names.find((name) => name === given));
@@ -363,6 +364,12 @@ export const SETTINGS = {
     default: "30s",
     placeholder: "TIME",
     what: "how long open transactions may go on after SIGTERM",
+  }),
+  metricsUsers: setting({
+    value: countOrNone,
+    default: "0",
+    placeholder: "NUMBER",
+    what: "how many users /metrics names with the share of their budgets that they have used, those nearest the end",
   }),
   logLevel: setting({
     value: oneOf("trace", "debug", "info", "warn", "error", "fatal", "silent"),

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { Cluster } from "ioredis";
 import { z } from "zod";
-import { connectRedis, parseRedisUrl, type RedisClient } from "../guard/redis-url.ts";
+import { type CommandObserver, connectRedis, parseRedisUrl, type RedisClient } from "../guard/redis-url.ts";
 import { Sealer } from "../guard/sealed.ts";
 import { NOTABLE_KINDS, type Notable, type Recent, type SeenStatement, type Wanted } from "./recent.ts";
 
@@ -11,6 +11,7 @@ export interface FleetOptions {
   readonly key: Buffer;
   readonly commandTimeout: number;
   readonly ca?: string;
+  readonly observe?: CommandObserver;
   /** What this process can tell. */
   readonly recent: Recent;
   /** Ends a session of this process; false: there is none with this id. */

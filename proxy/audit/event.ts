@@ -121,6 +121,8 @@ export interface AuditLog {
   readonly ready: boolean;
   /** False: what reads people is refused before it runs (`on_audit_loss: closed`, and not `ready`). */
   readonly accepts?: boolean;
+  /** Unix time in milliseconds of the oldest event that is not on disk yet; undefined when all are. */
+  readonly waitsSince?: number | undefined;
   /** The keyed hash under which a person stands in events. */
   hashSubject(namespace: string, value: string): string;
   flush(): Promise<void>;
@@ -140,6 +142,9 @@ export function aroundLog(
     },
     get accepts() {
       return log.accepts ?? true;
+    },
+    get waitsSince() {
+      return log.waitsSince;
     },
     hashSubject: (namespace, value) => log.hashSubject(namespace, value),
     flush: () => log.flush(),

@@ -152,6 +152,10 @@ class FileLog implements AuditLog {
     return this.ready || this.#options.onLoss === "open";
   }
 
+  get waitsSince(): number | undefined {
+    return this.#queue.waitsSince;
+  }
+
   durable(): Promise<boolean> {
     const open = this.#options.onLoss === "open";
     if (!this.ready) return Promise.resolve(open);

@@ -37,6 +37,8 @@ interface Piece {
 interface Group {
   readonly name: string;
   readonly pieces: Piece[];
+  /** When its first line was made, Unix time in milliseconds. */
+  readonly since: number;
   events: number;
   bytes: number;
   head: Head;
@@ -95,6 +97,11 @@ export class SegmentQueue {
     return sum;
   }
 
+  /** Unix time in milliseconds of the first line that waits. */
+  get waitsSince(): number | undefined {
+    return (this.#taken ?? this.#groups[0])?.since;
+  }
+
   /** Events that wait. */
   get events(): number {
     return this.#groups.reduce((sum, group) => sum + group.events, this.#taken?.events ?? 0);
@@ -113,7 +120,7 @@ export class SegmentQueue {
   /** `fields` is the text of a JSON object without its closing brace. */
   event(fields: string, now: number): void {
     this.#rotate(now);
-    this.#line(fields);
+    this.#line(fields, now);
     const group = this.#groups.at(-1);
     if (group !== undefined) group.events += 1;
   }
@@ -157,13 +164,13 @@ export class SegmentQueue {
   }
 
   #append(record: LogRecord, now: number): void {
-    this.#line(openText(recordFields(record, now)));
+    this.#line(openText(recordFields(record, now)), now);
   }
 
-  #line(fields: string): void {
+  #line(fields: string, now: number): void {
     const segment = this.#segment;
     if (segment === undefined) throw new Error("no audit segment is open");
-    const group = this.#groupFor(segment.name);
+    const group = this.#groupFor(segment.name, now);
     const piece = this.#pieceFor(group, roomFor(fields));
     const { end, head } = seal(fields, this.#options.writer, this.#head, piece.memory, piece.length);
     this.#head = head;
@@ -174,10 +181,10 @@ export class SegmentQueue {
     piece.length = end;
   }
 
-  #groupFor(name: string): Group {
+  #groupFor(name: string, since: number): Group {
     const last = this.#groups.at(-1);
     if (last?.name === name && last.bytes < BATCH_BYTES) return last;
-    const group: Group = { name, pieces: [], events: 0, bytes: 0, head: this.#head, closes: false };
+    const group: Group = { name, pieces: [], since, events: 0, bytes: 0, head: this.#head, closes: false };
     this.#groups.push(group);
     return group;
   }

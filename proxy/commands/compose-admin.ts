@@ -7,6 +7,7 @@ import type { Recent } from "../admin/recent.ts";
 import type { Catalogs } from "../catalog/catalogs.ts";
 import { readSessions, type SessionInfo } from "../guard/session-registry.ts";
 import type { Log } from "../log.ts";
+import type { Metrics } from "../metrics.ts";
 import type { PolicySet } from "../policy/load.ts";
 import type { RunningServer } from "../server.ts";
 import type { AdminDatabase } from "../session/admin-login.ts";
@@ -32,6 +33,7 @@ interface Parts {
   readonly reload: () => Promise<unknown>;
   /** What has to be closed again. */
   readonly stops: (() => void | Promise<void>)[];
+  readonly metrics: Pick<Metrics, "redis">;
   readonly log: Log;
 }
 
@@ -46,7 +48,7 @@ export function openOperations(parts: Parts): Operations {
         detail: `Ordered by ${by}.`,
       }),
     );
-  const others = redis && new Fleet({ ...redis, recent, end });
+  const others = redis && new Fleet({ ...redis, observe: parts.metrics.redis("console"), recent, end });
   if (others !== undefined) parts.stops.push(() => others.close());
   return createOperations({
     version: version(),

@@ -14,9 +14,9 @@ export async function openAudit(
   key: Buffer,
   { metrics, log }: { readonly metrics: Metrics; readonly log: Log },
 ): Promise<AuditLog> {
-  const anchors = settings.redis === undefined ? undefined : connectTo(settings, settings.redis);
+  const anchors = settings.redis === undefined ? undefined : connectTo(settings, settings.redis, metrics);
   const sinks = settings.auditSink
-    .map((name) => openSink(name, settings))
+    .map((name) => openSink(name, settings, metrics))
     .filter((sink) => sink !== undefined)
     .map(
       (sink) =>
@@ -47,7 +47,11 @@ export async function openAudit(
   }
 }
 
-function openSink(name: Settings["auditSink"][number], settings: Settings): Sink | undefined {
+function openSink(
+  name: Settings["auditSink"][number],
+  settings: Settings,
+  metrics: Metrics,
+): Sink | undefined {
   switch (name) {
     case "none":
       return undefined;
@@ -57,12 +61,12 @@ function openSink(name: Settings["auditSink"][number], settings: Settings): Sink
       // The settings have been checked: without Redis they do not name it.
       return settings.redis === undefined
         ? undefined
-        : redisSink(connectTo(settings, settings.redis), settings.auditStreamLength);
+        : redisSink(connectTo(settings, settings.redis, metrics), settings.auditStreamLength);
   }
 }
 
-function connectTo({ commandTimeout }: Settings, url: string): RedisStreams {
-  const client = connectRedis(parseRedisUrl(url), { commandTimeout });
+function connectTo({ commandTimeout }: Settings, url: string, metrics: Metrics): RedisStreams {
+  const client = connectRedis(parseRedisUrl(url), { commandTimeout, observe: metrics.redis("audit") });
   // Whoever asks it something is told; an 'error' that nobody hears would end the process.
   client.on("error", () => {});
   return client;

@@ -13,6 +13,7 @@ import { withGrace } from "../guard/store-grace.ts";
 import { withGrants, withReadings, withTightening } from "../guard/store-layers.ts";
 import { openSuspensions, type Suspensions } from "../guard/suspensions.ts";
 import type { Log } from "../log.ts";
+import type { Metrics } from "../metrics.ts";
 import type { PolicySet } from "../policy/load.ts";
 import type { Settings } from "../settings.ts";
 import { profilesFile, redisOf, suspensionsFile } from "./control-arguments.ts";
@@ -34,26 +35,30 @@ export interface GuardParts {
   readonly counters: CounterStore;
   readonly audit: AuditLog;
   readonly policies: () => PolicySet;
-  readonly onAlert: (alert: Alert) => void;
+  readonly metrics: Pick<Metrics, "alert" | "redis">;
   readonly log: Log;
 }
 
 /** Puts suspensions, grace, tightening and the rules of behaviour around the counters and the audit log. */
 export async function openGuard(parts: GuardParts): Promise<Guard> {
-  const { settings, counters, audit, policies, log } = parts;
+  const { settings, counters, audit, policies, metrics, log } = parts;
   const redis = redisOf(settings);
   const suspensions = await openSuspensions({
     file: suspensionsFile(settings),
-    ...(redis === undefined ? {} : { redis }),
+    ...(redis === undefined ? {} : { redis: { ...redis, observe: metrics.redis("control") } }),
     log,
     onLearned: (measure) => audit.write(measureEvent(measure)),
   });
   const webhook = webhookOf(settings, log);
   const tell = (alert: Alert) => {
-    parts.onAlert(alert);
+    metrics.alert(alert.role, alert.rule, alert.action);
     webhook?.send(alert);
   };
-  const profiles = await openProfiles(settings, redis, log);
+  const profiles = await openProfiles(
+    settings,
+    redis && { ...redis, observe: metrics.redis("profile") },
+    log,
+  );
   const behaviour = new Behaviour({
     profiles,
     role: (database, name) => policies().forDatabase(database).roles.get(name),

@@ -134,7 +134,11 @@ async function start(
   const keys = deriveKeys(settings.key ?? randomSecret());
   const usual = upstream.database ?? upstream.user ?? "postgres";
   const databases = new Set([...policies.databases, usual, ...others.keys()]);
-  const metrics = createMetrics({ version: version(), databases: [...databases] });
+  const metrics = createMetrics({
+    version: version(),
+    databases: [...databases],
+    topUsers: settings.metricsUsers,
+  });
   const recent = new Recent();
   const audit = seenBy(recent, await openAudit(settings, keys.audit, { metrics, log }));
   stops.push(() => audit.close());
@@ -153,10 +157,14 @@ async function start(
     counters: store,
     audit,
     policies: () => watch.current,
-    onAlert: ({ role, rule, action }) => metrics.alert(role, rule, action),
+    metrics,
     log,
   });
   stops.push(() => guard.close());
+  metrics.ask({
+    auditWaitsSince: () => audit.waitsSince,
+    suspendedUsers: () => guard.suspensions.list().length,
+  });
   const catalogs = openCatalogs({ control, controls }, () => watch.current, state, { metrics, log });
   stops.push(() => catalogs.close());
   const decoys = new Decoys({
@@ -179,6 +187,7 @@ async function start(
     redis &&
     new CancelChannel({
       ...redis,
+      observe: metrics.redis("cancel"),
       process: cancelKeys.process,
       cancel: (request) => cancelKeys.request(request),
     });
@@ -193,6 +202,7 @@ async function start(
     server: () => server,
     reload: () => Promise.all([watch.reload(), server.reload()]),
     stops,
+    metrics,
     log,
   });
   const server: RunningServer = await startServer({
@@ -225,7 +235,8 @@ async function start(
     ...(crew === undefined ? {} : { seats: crew.seats }),
   });
   stops.push(() => server.close());
-  if (redis !== undefined) stops.push(registerSessions({ ...redis, log }, () => server.list()));
+  if (redis !== undefined)
+    stops.push(registerSessions({ ...redis, observe: metrics.redis("sessions"), log }, () => server.list()));
   const ready = () => readiness(state, store, audit);
   const console = await openConsole(settings, operations, log);
   const serveAdmin = async (listen: Address): Promise<Address> => {
@@ -235,7 +246,7 @@ async function start(
     return admin.address;
   };
   const admin = crew === undefined ? await serveAdmin(settings.admin) : settings.admin;
-  for (const database of asked) stops.push(askUntilThere(catalogs, database, state, log));
+  for (const database of asked) stops.push(askUntilThere(catalogs, database, state, { metrics, log }));
   const reload = async () => {
     await Promise.all([watch.reload(), server.reload()]);
   };
@@ -267,16 +278,17 @@ async function start(
 }
 
 function openStore(settings: Settings, keys: Keys, metrics: Metrics, log: Log): CounterStore {
-  if (settings.redis === undefined) {
-    metrics.countersReady(true);
-    return createMemoryStore();
-  }
+  const onUsed = metrics.budgetUsed;
+  metrics.countersReady(settings.redis === undefined);
+  if (settings.redis === undefined) return createMemoryStore({ onUsed });
   return createRedisStore({
     url: settings.redis,
     key: keys.counters,
     log,
     commandTimeout: settings.commandTimeout,
     onReady: (ready) => metrics.countersReady(ready),
+    onUsed,
+    observe: metrics.redis("charge"),
   });
 }
 
@@ -287,7 +299,8 @@ interface Tellers {
 
 function policyHandlers(initial: PolicySet, { metrics, audit, log }: Tellers & { readonly audit: AuditLog }) {
   const told = (kind: "policy loaded" | "policy rejected", policy: string, problems: number) => {
-    metrics.policyReloaded(kind === "policy loaded");
+    if (kind === "policy loaded") metrics.policyLoaded(policy);
+    else metrics.policyRejected();
     audit.write({ kind, time: Date.now(), policy, problems });
   };
   told("policy loaded", initial.version, 0);
@@ -325,6 +338,7 @@ function openCatalogs(
     onRefreshed(catalog: Catalog) {
       metrics.catalogRefreshed(Date.now());
       const { database } = catalog;
+      metrics.upstreamReached(database, true);
       if (state.databaseProblems.delete(database)) log.info({ database }, "the database answers");
       const policy = policies().forDatabase(catalog.database);
       const pair = `${policy.version} ${catalog.version}`;
@@ -338,6 +352,7 @@ function openCatalogs(
       }
     },
     onError(error: Error, database: string) {
+      metrics.upstreamReached(database, false);
       if (state.asked.includes(database)) state.databaseProblems.set(database, error.message);
       log.error(
         { problem: error.message, database },
@@ -348,7 +363,12 @@ function openCatalogs(
 }
 
 /** The database may come up after Sluice: asks until its catalog was read once. Gives what stops that. */
-function askUntilThere(catalogs: Catalogs, database: string, state: State, log: Log): () => void {
+function askUntilThere(
+  catalogs: Catalogs,
+  database: string,
+  state: State,
+  { metrics, log }: Tellers,
+): () => void {
   let timer: NodeJS.Timeout | undefined;
   let stopped = false;
   const ask = () => {
@@ -357,6 +377,7 @@ function askUntilThere(catalogs: Catalogs, database: string, state: State, log: 
       if (state.databaseProblems.get(database) !== problem)
         log.error({ problem, database }, "the database cannot be reached");
       state.databaseProblems.set(database, problem);
+      metrics.upstreamReached(database, false);
       if (!stopped) timer = setTimeout(ask, RETRY_MS);
     });
   };

@@ -1,7 +1,7 @@
 import type { Result } from "ioredis";
 import { Cluster } from "ioredis";
 import { type Measure, Measures, parseMeasure } from "./measures.ts";
-import { connectRedis, parseRedisUrl, type RedisClient } from "./redis-url.ts";
+import { type CommandObserver, connectRedis, parseRedisUrl, type RedisClient } from "./redis-url.ts";
 import { Sealer } from "./sealed.ts";
 
 declare module "ioredis" {
@@ -29,6 +29,7 @@ export interface MeasureRedisOptions {
   readonly key: Buffer;
   readonly commandTimeout: number;
   readonly ca?: string;
+  readonly observe?: CommandObserver;
   /** Told when some proxy wrote a measure, or when it may have and we were not listening. */
   readonly onNews: () => void;
   readonly onProblem: (problem: string) => void;
@@ -43,8 +44,7 @@ export class MeasureRedis {
   readonly #listener: RedisClient;
   readonly #sealer: Sealer;
 
-  constructor({ url, key, commandTimeout, ca, onNews, onProblem }: MeasureRedisOptions) {
-    const options = { commandTimeout, ...(ca === undefined ? {} : { ca }) };
+  constructor({ url, key, onNews, onProblem, ...options }: MeasureRedisOptions) {
     const address = parseRedisUrl(url);
     this.#sealer = new Sealer(key);
     this.#client = connectRedis(address, options);

@@ -58,6 +58,9 @@ export interface WindowUse {
   readonly used: number;
 }
 
+/** Told what an account has used of its windows, after each charge that went to the store. */
+export type OnUsed = (account: Account, uses: readonly WindowUse[]) => void;
+
 /** How much of a batch may leave. */
 export type Grant =
   | {

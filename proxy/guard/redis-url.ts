@@ -1,4 +1,4 @@
-import { Cluster, Redis } from "ioredis";
+import { Cluster, type Command, Redis } from "ioredis";
 
 /** Either kind of client: both speak the same commands. */
 export type RedisClient = Redis | Cluster;
@@ -86,11 +86,19 @@ function decode(text: string): string {
   }
 }
 
+/** Told how each command ended. */
+export interface CommandObserver {
+  answered(seconds: number): void;
+  /** Redis refused it, or did not answer in time, or cannot be reached. */
+  failed(): void;
+}
+
 export interface ConnectOptions {
   /** Milliseconds after which an answer is no longer waited for. */
   readonly commandTimeout: number;
   /** Certificates (PEM) that sign the server's in place of the well-known authorities. */
   readonly ca?: string;
+  readonly observe?: CommandObserver;
 }
 
 /**
@@ -99,6 +107,32 @@ export interface ConnectOptions {
  * command's time limit. A charge is never sent twice behind our back.
  */
 export function connectRedis(address: RedisAddress, options: ConnectOptions): RedisClient {
+  const client = open(address, options);
+  return options.observe === undefined ? client : observed(client, options.observe);
+}
+
+/** What comes behind the command differs between the two kinds of client. */
+type Send = (command: Command, ...how: never[]) => unknown;
+
+/** All commands go through sendCommand, scripts included. */
+function observed(client: RedisClient, observer: CommandObserver): RedisClient {
+  const send: Send = client.sendCommand.bind(client);
+  const timed: Send = (command, ...how) => {
+    const start = performance.now();
+    const answer = send(command, ...how);
+    command.promise.then(
+      () => observer.answered((performance.now() - start) / 1000),
+      (error: Error) => {
+        // ioredis sends the script itself after that.
+        if (!error.message.startsWith("NOSCRIPT")) observer.failed();
+      },
+    );
+    return answer;
+  };
+  return Object.assign(client, { sendCommand: timed });
+}
+
+function open(address: RedisAddress, options: ConnectOptions): RedisClient {
   const { hosts, db, username, password } = address;
   const { commandTimeout, ca } = options;
   const retry = (times: number) => Math.min(50 * 2 ** Math.min(times, 6), 2_000);

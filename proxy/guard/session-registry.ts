@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { z } from "zod";
 import type { Log } from "../log.ts";
-import { connectRedis, parseRedisUrl, type RedisClient } from "./redis-url.ts";
+import { type CommandObserver, connectRedis, parseRedisUrl, type RedisClient } from "./redis-url.ts";
 import { Sealer } from "./sealed.ts";
 
 /** An open session, as operators see it. */
@@ -23,6 +23,7 @@ export interface RegistryOptions {
   readonly key: Buffer;
   readonly commandTimeout: number;
   readonly ca?: string;
+  readonly observe?: CommandObserver;
   readonly log: Log;
 }
 
@@ -48,8 +49,8 @@ function keyOf(instance: string): string {
   return `sluice:sessions:${instance}`;
 }
 
-function connect({ url, commandTimeout, ca }: RegistryOptions): RedisClient {
-  return connectRedis(parseRedisUrl(url), { commandTimeout, ...(ca === undefined ? {} : { ca }) });
+function connect({ url, ...options }: RegistryOptions): RedisClient {
+  return connectRedis(parseRedisUrl(url), options);
 }
 
 /** Tells the fleet every two seconds who is connected here. Gives what stops that. */

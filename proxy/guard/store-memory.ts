@@ -1,7 +1,7 @@
 import { performance } from "node:perf_hooks";
 import { AmountHistory } from "./amount-history.ts";
 import { costOf, unitsOf } from "./costs.ts";
-import type { Account, Batch, CounterStore, Grant, WindowUse } from "./meter.ts";
+import type { Account, Batch, CounterStore, Grant, OnUsed, WindowUse } from "./meter.ts";
 import { nearlyFull, scopeParts } from "./scopes.ts";
 import { type Span, type Spans, spansOf } from "./windows.ts";
 
@@ -10,6 +10,7 @@ export interface MemoryStoreOptions {
   readonly now?: () => number;
   /** How many counted people all users together may have; beyond it nothing more is released. */
   readonly maxPeople?: number;
+  readonly onUsed?: OnUsed;
 }
 
 /** Counters of this process alone; they start at zero with it. */
@@ -49,6 +50,7 @@ interface Tally {
 class MemoryStore implements CounterStore {
   readonly #clock: () => number;
   readonly #maxPeople: number;
+  readonly #onUsed: OnUsed | undefined;
   readonly #books = new Map<string, Book>();
   #people = 0;
   #unknown = 0;
@@ -59,6 +61,7 @@ class MemoryStore implements CounterStore {
   constructor(options: MemoryStoreOptions) {
     this.#clock = options.now ?? (() => Math.floor(performance.timeOrigin + performance.now()));
     this.#maxPeople = options.maxPeople ?? MAX_PEOPLE;
+    this.#onUsed = options.onUsed;
   }
 
   get ready(): boolean {
@@ -109,8 +112,10 @@ class MemoryStore implements CounterStore {
       row += 1;
     }
     for (const [book, what] of amountsOf(tallies)) book.amounts[what].add(amountOf(batch, what, row), now);
-    if (row < batch.rows) return stoppedBy(tallies, row, now);
-    const near = nearlyFull(usesOf(tallies));
+    const uses = usesOf(tallies);
+    this.#onUsed?.(account, uses);
+    if (row < batch.rows) return { ...stoppedBy(tallies, row, now), ...nearlyFull(uses) };
+    const near = nearlyFull(uses);
     return near.near === undefined ? ALL : { kind: "all", ...near };
   }
 
@@ -261,7 +266,7 @@ function stoppedBy(tallies: readonly Tally[], rows: number, now: number): Grant 
     grant = { kind: "part", rows, window, used: each.used, freesAt };
   }
   if (grant === undefined) throw new Error("a row was stopped by no window");
-  return { ...grant, ...nearlyFull(usesOf(tallies)) };
+  return grant;
 }
 
 /** When so many of the oldest have left that the row under judgement fits. */

@@ -5,9 +5,9 @@ import type { Log } from "../log.ts";
 import { CHARGE, MEASURES, SCOPE_KEYS } from "./charge.ts";
 import { type Answer, grantOf, readAnswer } from "./charge-answer.ts";
 import { costOf, unitsOf } from "./costs.ts";
-import type { Account, Batch, CounterStore, Grant, WindowUse } from "./meter.ts";
+import type { Account, Batch, CounterStore, Grant, OnUsed, WindowUse } from "./meter.ts";
 import { warnOfEviction } from "./redis-eviction.ts";
-import { connectRedis, parseRedisUrl, type RedisClient } from "./redis-url.ts";
+import { type CommandObserver, connectRedis, parseRedisUrl, type RedisClient } from "./redis-url.ts";
 import { scopeParts } from "./scopes.ts";
 import { hasJumped, Witness } from "./shared-clock.ts";
 import { type Spans, spansOf } from "./windows.ts";
@@ -28,8 +28,10 @@ export interface RedisStoreOptions {
   readonly commandTimeout?: number;
   /** With `rediss://`: certificates (PEM) that sign the server's in place of the well-known authorities. */
   readonly ca?: string;
+  readonly observe?: CommandObserver;
   /** Told at every change of `ready`. */
   readonly onReady?: (ready: boolean) => void;
+  readonly onUsed?: OnUsed;
   /** What counts; `CHARGE` if left out. Only the simulation gives another, whose clock is its own. */
   readonly script?: string;
   /** Unix time in milliseconds. The default does not step when the machine's clock is set. */
@@ -64,6 +66,7 @@ class RedisStore implements CounterStore {
   readonly #onReady: (ready: boolean) => void;
   readonly #now: () => number;
   readonly #witness = new Witness();
+  readonly #onUsed: OnUsed | undefined;
   #ready = false;
   #closed = false;
   #probing = false;
@@ -75,9 +78,11 @@ class RedisStore implements CounterStore {
     this.#log = options.log;
     this.#onReady = options.onReady ?? (() => {});
     this.#now = options.now ?? (() => Math.floor(performance.timeOrigin + performance.now()));
+    this.#onUsed = options.onUsed;
     this.#client = connectRedis(parseRedisUrl(options.url), {
       commandTimeout: options.commandTimeout ?? DEFAULT_TIMEOUT,
       ...(options.ca === undefined ? {} : { ca: options.ca }),
+      ...(options.observe === undefined ? {} : { observe: options.observe }),
     });
     // defineCommand sends EVALSHA, and EVAL again where the server has lost the script.
     this.#client.defineCommand("sluiceCharge", { lua: options.script ?? CHARGE });
@@ -130,7 +135,9 @@ class RedisStore implements CounterStore {
     const atOnce = Math.max(1, Math.floor(ROWS_PER_TRIP / costOf(batch)));
     for (let from = 0; from < batch.rows; from += atOnce) {
       const rows = Math.min(atOnce, batch.rows - from);
-      last = grantOf(await this.#ask(account, spans, batch, from, rows), rows);
+      const answer = await this.#ask(account, spans, batch, from, rows);
+      this.#onUsed?.(account, answer.uses);
+      last = grantOf(answer, rows);
       if (last.kind === "part") return { ...last, rows: from + last.rows };
     }
     return last;

@@ -4,6 +4,7 @@ import { type Refusal, refuseSession } from "../wire/refusal.ts";
 import { MeasureFile } from "./measure-file.ts";
 import { MeasureRedis } from "./measure-redis.ts";
 import { type Addition, type Measure, Measures, nextOrder } from "./measures.ts";
+import type { CommandObserver } from "./redis-url.ts";
 
 /** A user who is cut off. */
 export interface Suspension {
@@ -28,6 +29,7 @@ export interface SuspensionsOptions {
     readonly key: Buffer;
     readonly commandTimeout: number;
     readonly ca?: string;
+    readonly observe?: CommandObserver;
   };
   readonly log: Log;
   /** Told of each order that this process learns of, wherever it was given. */
@@ -285,5 +287,6 @@ export function refuseLogin(suspension: Suspension): Refusal {
 export function endSession(suspension: Suspension): Refusal {
   return refuseSession("57P01", `terminating connection: user "${suspension.user}" is suspended`, {
     hint: "Ask whoever runs this proxy.",
+    ends: "suspended",
   });
 }

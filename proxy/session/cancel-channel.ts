@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { Cluster } from "ioredis";
 import { z } from "zod";
-import { connectRedis, parseRedisUrl, type RedisClient } from "../guard/redis-url.ts";
+import { type CommandObserver, connectRedis, parseRedisUrl, type RedisClient } from "../guard/redis-url.ts";
 import { Sealer } from "../guard/sealed.ts";
 import type { BackendKey } from "../wire/backend-messages.ts";
 import { processOf } from "./cancel.ts";
@@ -11,6 +11,7 @@ export interface CancelChannelOptions {
   /** That of the counters. */
   readonly key: Buffer;
   readonly commandTimeout: number;
+  readonly observe?: CommandObserver;
   /** This process's number in the keys that it hands out. */
   readonly process: number;
   /** Does what a request asks that another process took; false for a key that is not known here. */

@@ -6,7 +6,7 @@ import type { Metrics } from "../metrics.ts";
 import { errorResponse } from "../wire/errors.ts";
 import { ProtocolViolation } from "../wire/frames.ts";
 import { terminateMessage } from "../wire/frontend-messages.ts";
-import { type Refusal, refuseSession } from "../wire/refusal.ts";
+import { type Refusal, refuseSession, type SessionEndReason } from "../wire/refusal.ts";
 import type { Startup } from "../wire/startup.ts";
 import { addressOf } from "./address.ts";
 import { type AdminDatabase, databaseOf, proveAdmin } from "./admin-login.ts";
@@ -19,10 +19,10 @@ import type { Seats } from "./seats.ts";
 import { type Arrival, type ClientTls, receiveClient } from "./start-up.ts";
 
 /**
- * Gets ready what a session needs, and gives what runs it to its end. It may fail: the client has not been
+ * Gets ready what a session needs, and gives what runs it to its end and tells what ended it. It may fail: the client has not been
  * told yet that it may begin.
  */
-export type PrepareSession = (established: Established) => Promise<() => Promise<void>>;
+export type PrepareSession = (established: Established) => Promise<() => Promise<SessionEndReason>>;
 
 export interface ConnectionParts extends LoginParts {
   readonly tls: ClientTls | undefined;
@@ -205,11 +205,12 @@ export class Connection {
     metrics.sessionOpened(database);
     established.client.socket.write(ready);
     return async () => {
+      let reason: SessionEndReason = "other";
       try {
-        await run();
+        reason = await run();
       } finally {
         issued.revoke();
-        metrics.sessionClosed(database);
+        metrics.sessionClosed(database, reason);
       }
     };
   }

@@ -131,6 +131,7 @@ function changed(): SessionEnd {
   return new SessionEnd(
     refuseSession("57P01", "terminating connection: the policy for this user has changed", {
       hint: "Connect again.",
+      ends: "policy",
     }),
   );
 }

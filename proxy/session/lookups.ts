@@ -35,9 +35,11 @@ export class Lookups {
 
   #wait(grant: Promise<Grant>): void {
     this.#isAsking = true;
+    const asked = performance.now();
     const answered = grant.catch((): Grant => ({ kind: "unreachable" }));
     void answered.then((answer) => {
       this.#isAsking = false;
+      this.#exchange.parts.metrics.waited("meter", (performance.now() - asked) / 1000);
       this.#answer = answer;
       this.#exchange.wake();
     });

@@ -56,6 +56,7 @@ export class SessionEnd extends Error {
       refuseSession("XX000", "the server's answers do not match what it was asked", {
         detail: what,
         hint: "This is a fault of Sluice or of the server, not of the statement: please report it.",
+        ends: "protocol",
       }),
     );
   }

@@ -9,7 +9,7 @@ import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
 import type { PolicySet } from "../policy/load.ts";
 import type { Scopes, VerdictCache } from "../sql/cache.ts";
-import { refuseSession } from "../wire/refusal.ts";
+import { refuseSession, type SessionEndReason } from "../wire/refusal.ts";
 import type { PrepareSession } from "./connection.ts";
 import type { Established } from "./established.ts";
 import { LoginEnd } from "./login-end.ts";
@@ -38,7 +38,7 @@ export interface SharedParts {
 /** Gives each session its own parts, and `run` to run it with them. */
 export function prepareWith(
   shared: SharedParts,
-  run: (established: Established, parts: SessionParts) => Promise<void>,
+  run: (established: Established, parts: SessionParts) => Promise<SessionEndReason>,
 ): PrepareSession {
   const { policies, scopes, verdicts, store, audit, settings, metrics, keys, log, now, normalise } = shared;
   return async (established) => {

@@ -118,6 +118,8 @@ export class Run {
   /** Of COPY TO: how the data is laid out, from CopyOutResponse. */
   copy: { readonly binary: boolean; headerLine: boolean } | undefined;
   isCancelled = false;
+  /** How long its rows have waited for the meter, in milliseconds. */
+  waited = 0;
 
   constructor(judged: Judged, statement: Statement, shape: Statement, counts: Counts, startedAt: number) {
     this.judged = judged;

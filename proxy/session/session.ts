@@ -1,6 +1,6 @@
 import { errorResponse } from "../wire/errors.ts";
 import { FrameReader, ProtocolViolation } from "../wire/frames.ts";
-import { type Refusal, refuseSession } from "../wire/refusal.ts";
+import { type Refusal, refuseSession, type SessionEndReason } from "../wire/refusal.ts";
 import type { Established } from "./established.ts";
 import { guardedRelay } from "./guarded.ts";
 import { Judging } from "./judging.ts";
@@ -8,7 +8,7 @@ import { SessionEnd, type SessionParts } from "./parts.ts";
 import { readSocket } from "./reading.ts";
 import { unrecordedAnswer } from "./recording.ts";
 import type { Relay } from "./relay.ts";
-import { flow, mayClientStream, refusalOf, SERVER_LOST, type Side } from "./sides.ts";
+import { flow, mayClientStream, reasonOf, refusalOf, SERVER_LOST, type Side } from "./sides.ts";
 import { type Activity, endsAnswer, SERVER_SILENT, STALLED, type Timed } from "./time-limits.ts";
 import { Trace } from "./trace.ts";
 import { TransparentRelay } from "./transparent.ts";
@@ -17,9 +17,9 @@ export type { SessionParts } from "./parts.ts";
 
 /**
  * Relays and guards a session from log-in to its end. Resolves when nothing more will be sent to either side;
- * the sockets are left to the caller to close. Never rejects.
+ * the sockets are left to the caller to close. Gives what ended it; never rejects.
  */
-export function runSession(established: Established, parts: SessionParts): Promise<void> {
+export function runSession(established: Established, parts: SessionParts): Promise<SessionEndReason> {
   return new Session(established, parts).run();
 }
 
@@ -36,7 +36,7 @@ class Session implements Timed {
   readonly #ended = new AbortController();
   #judging: Judging | undefined;
   #relay: Relay | undefined;
-  #resolve: () => void = () => {};
+  #resolve: (reason: SessionEndReason) => void = () => {};
   /** A long message has been begun towards the client, and not ended. */
   #midMessage = false;
   /** The same of what has been written to it. */
@@ -67,8 +67,8 @@ class Session implements Timed {
     };
   }
 
-  async run(): Promise<void> {
-    const done = new Promise<void>((resolve) => {
+  run(): Promise<SessionEndReason> {
+    const done = new Promise<SessionEndReason>((resolve) => {
       this.#resolve = resolve;
     });
     try {
@@ -76,7 +76,7 @@ class Session implements Timed {
     } catch (error) {
       this.#fail(error, "client");
     }
-    await done;
+    return done;
   }
 
   #start(): void {
@@ -199,8 +199,10 @@ class Session implements Timed {
       return;
     }
     this.#isHolding = true;
+    const asked = performance.now();
     void this.#parts.audit.durable().then((isOnDisk) => {
       if (this.#ended.signal.aborted) return;
+      this.#parts.metrics.waited("audit", (performance.now() - asked) / 1000);
       if (!isOnDisk) {
         this.#end(unrecordedAnswer());
         return;
@@ -247,12 +249,13 @@ class Session implements Timed {
     const { draining } = this.#established;
     const [client, server] = [this.#client, this.#server];
     if (client.socket.destroyed || (client.hasEnded && !client.isHeld)) {
-      this.#finish();
+      this.#finish("client");
       return;
     }
     if (this.#isHolding) return;
     if (server.hasEnded && !server.isHeld && this.#isSettled) {
-      relay.fatal || relay.terminated ? this.#finish() : this.#end(SERVER_LOST);
+      if (relay.terminated || relay.fatal) this.#finish(relay.terminated ? "client" : "upstream");
+      else this.#end(SERVER_LOST);
       return;
     }
     if (draining?.aborted && relay.isIdle && !client.isHeld) this.#end(refusalOf(draining));
@@ -278,7 +281,7 @@ class Session implements Timed {
     this.#sendRest();
     const { socket } = this.#client;
     if (!this.#sentMidMessage && socket.writable) socket.write(errorResponse(refusal));
-    this.#finish();
+    this.#finish(reasonOf(refusal));
   }
 
   /** What is on record may still leave; nobody waits at the end for the disk. */
@@ -294,12 +297,12 @@ class Session implements Timed {
     this.#sentMidMessage = this.#midMessage;
   }
 
-  #finish(): void {
+  #finish(reason: SessionEndReason): void {
     if (this.#ended.signal.aborted) return;
     this.#stopTiming();
     this.#relay?.abandon();
     this.#trace.loggedOut(this.#judging?.role.name ?? "");
     this.#ended.abort();
-    this.#resolve();
+    this.#resolve(reason);
   }
 }

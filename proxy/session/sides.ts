@@ -1,7 +1,7 @@
 import type { Socket } from "node:net";
 import { type FrameReader, ProtocolViolation } from "../wire/frames.ts";
 import { Frontend } from "../wire/messages.ts";
-import { type Refusal, refuseSession } from "../wire/refusal.ts";
+import { type Refusal, refuseSession, type SessionEndReason } from "../wire/refusal.ts";
 
 /** One side: what it sends, as far as it has been dealt with. */
 export interface Side {
@@ -33,6 +33,20 @@ export function flow(socket: Socket, wanted: boolean): void {
 export const SERVER_LOST = refuseSession("08006", "the database server closed the connection", {
   hint: "Whether the last transaction was committed is not known. Connect again; the server's log may say more.",
 });
+
+/** As metrics and the log name it. */
+export function reasonOf({ ends, sqlstate }: Refusal): SessionEndReason {
+  return ends ?? REASONS.get(sqlstate) ?? "other";
+}
+
+const REASONS: ReadonlyMap<Refusal["sqlstate"], SessionEndReason> = new Map([
+  ["08006", "upstream"],
+  ["08P01", "protocol"],
+  ["25P03", "idle"],
+  ["28000", "policy"],
+  ["57014", "timeout"],
+  ["57P05", "idle"],
+]);
 
 /** The reason of these signals is what the client is to be told. */
 export function refusalOf({ reason }: AbortSignal): Refusal {

@@ -1,4 +1,5 @@
 import type { SessionEvent, StatementEvent } from "../audit/event.ts";
+import type { StatementTimes } from "../metrics/statements.ts";
 import { canaryKey } from "../policy/policy.ts";
 import type { Statement } from "../sql/verdict.ts";
 import type { Refusal } from "../wire/refusal.ts";
@@ -20,7 +21,7 @@ const relations = new WeakMap<Statement, readonly string[]>();
 export class Trace {
   readonly #established: Established;
   readonly #parts: SessionParts;
-  readonly #took: (seconds: number) => void;
+  readonly #times: StatementTimes;
   #isDue = false;
   /** Decoys that this session was told of for: once each. */
   readonly #canaries = new Set<string>();
@@ -28,7 +29,7 @@ export class Trace {
   constructor(established: Established, parts: SessionParts) {
     this.#established = established;
     this.#parts = parts;
-    this.#took = parts.metrics.durations(established.database);
+    this.#times = parts.metrics.times(established.database);
   }
 
   /** A statement has been answered; `sqlstate` when the answer was an error of the server's. */
@@ -122,9 +123,10 @@ export class Trace {
     this.#parts.metrics.statement(event);
   }
 
-  /** To be called once for each execution, in milliseconds. */
-  took(duration: number): void {
-    this.#took(duration / 1000);
+  /** To be called once for each execution, in milliseconds. `waited`: for the counters. */
+  took(duration: number, waited = 0): void {
+    this.#times.took(duration / 1000);
+    this.#times.upstream((duration - waited) / 1000);
   }
 
   /** Keeps what events say of a text, while its bytes are there. */
@@ -153,7 +155,7 @@ export class Trace {
     const event = this.#event(run, decision, duration);
     audit.write(event);
     metrics.statement(event);
-    this.took(duration);
+    this.took(duration, run.waited);
   }
 
   /** `after`: so many of its people are named in events already. */

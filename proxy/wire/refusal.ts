@@ -33,6 +33,18 @@ export type Sqlstate =
   | "01000" // warning
   | "XX000"; // internal_error
 
+/** What ends a session, as metrics and the log name it: a closed list. */
+export type SessionEndReason =
+  | "client"
+  | "drain"
+  | "suspended"
+  | "idle"
+  | "timeout"
+  | "upstream"
+  | "protocol"
+  | "policy"
+  | "other";
+
 /** What a client is told when Sluice refuses, ends or warns. It never holds a data value or a secret. */
 export interface Refusal {
   readonly severity: "ERROR" | "FATAL" | "WARNING" | "NOTICE";
@@ -44,6 +56,8 @@ export interface Refusal {
   readonly rule?: string;
   /** 1-based, in characters of the client's own statement text. */
   readonly position?: number;
+  /** Of one that ends the session: what ended it, where its SQLSTATE does not say. Not told. */
+  readonly ends?: SessionEndReason;
 }
 
 export type RefusalFields = Omit<Refusal, "severity" | "sqlstate" | "message">;

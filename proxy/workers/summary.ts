@@ -1,5 +1,6 @@
-import { AggregatorRegistry, Counter, Gauge, Registry } from "prom-client";
-import { collectProcessMetrics, type Numbers } from "../metrics.ts";
+import { AggregatorRegistry, type Registry } from "prom-client";
+import { DEFINITIONS, METRICS, type Together } from "../metrics/definitions.ts";
+import { gauge, type Numbers, processRegistry, tally } from "../metrics/series.ts";
 
 /** The numbers of the first process: its own memory and time, and how its workers fare. */
 export interface OwnNumbers {
@@ -9,34 +10,20 @@ export interface OwnNumbers {
 }
 
 export function ownNumbers(): OwnNumbers {
-  const registry = new Registry();
-  collectProcessMetrics(registry);
-  const serving = new Gauge({
-    name: "sluice_workers",
-    help: "Worker processes that take clients.",
-    registers: [registry],
-  });
-  const restarts = new Counter({
-    name: "sluice_worker_restarts_total",
-    help: "Worker processes that ended by themselves and were started again.",
-    registers: [registry],
-  });
+  const registry = processRegistry();
+  const serving = gauge(registry, METRICS.workers);
+  const restarts = tally(registry, METRICS.workerRestarts);
+  serving.set(0);
   return {
     workers: (count) => serving.set(count),
-    restarted: () => restarts.inc(),
+    restarted: () => restarts(1),
     numbers: () => registry.getMetricsAsJSON(),
   };
 }
 
-/**
- * How the numbers of several processes become one. prom-client's own say it themselves; of ours, counts add
- * up, and what tells of a state is as bad as the worst of them.
- */
-function aggregatorOf({ name, aggregator }: Numbers): Numbers["aggregator"] {
-  if (!name.startsWith("sluice_")) return aggregator;
-  if (name.endsWith("_info")) return "first";
-  return /_(up|ready|successful|timestamp_seconds)$/.test(name) ? "min" : "sum";
-}
+const TOGETHER: ReadonlyMap<string, Together> = new Map(
+  DEFINITIONS.map(({ name, together }) => [name, together ?? "sum"]),
+);
 
 /** The numbers of several processes as those of one. */
 export async function sumUp(processes: readonly (readonly Numbers[])[]): Promise<readonly Numbers[]> {
@@ -65,6 +52,12 @@ function isCount(type: unknown): boolean {
 }
 
 function registryOf(processes: readonly (readonly Numbers[])[]): Registry {
-  const all = processes.map((numbers) => numbers.map((one) => ({ ...one, aggregator: aggregatorOf(one) })));
+  const all = processes.map((numbers) =>
+    numbers.map((one) => ({
+      ...one,
+      // What is not ours says it itself.
+      aggregator: TOGETHER.get(one.name) ?? one.aggregator,
+    })),
+  );
   return AggregatorRegistry.aggregate(all);
 }

@@ -65,7 +65,7 @@ test("Prometheus reads what happened", async () => {
   metrics.sessionOpened("support");
   metrics.statement(STATEMENT);
   metrics.statement({ ...STATEMENT, decision: "refuse", sqlstate: "53400", rows: 0, people: 0, bytes: 0 });
-  for (const seconds of [0.002, 0.003]) metrics.durations("support")(seconds);
+  for (const seconds of [0.002, 0.003]) metrics.times("support").took(seconds);
   metrics.loginFailed("password");
   metrics.verdictCache(true);
   metrics.auditLost(3);
@@ -77,7 +77,7 @@ test("Prometheus reads what happened", async () => {
       'sluice_build_info{version="1.2.3"} 1',
       'sluice_client_connections{database="support"} 1',
       'sluice_statements_total{database="support",role="agent",command="SELECT",decision="mask"} 1',
-      'sluice_denials_total{database="support",role="agent",sqlstate="53400"} 1',
+      'sluice_denials_total{database="support",role="agent",sqlstate="53400",reason="budget"} 1',
       'sluice_rows_total{database="support",role="agent"} 12',
       'sluice_result_bytes_total{database="support",role="agent"} 340',
       'sluice_people_total{database="support",role="agent"} 7',
@@ -112,7 +112,7 @@ test("a client cannot make labels of its own", async () => {
 
 test("the names follow Prometheus' rules", async ({ skip }) => {
   metrics.statement({ ...STATEMENT, decision: "refuse", sqlstate: "42501" });
-  metrics.policyReloaded(true);
+  metrics.policyLoaded("abc");
   metrics.countersReady(true);
   metrics.catalogRefreshed(Date.now());
   const { text } = await metrics.exposition();

@@ -62,6 +62,7 @@ async function partsOf(session: Partial<Established>, policies = () => policiesO
     },
     async (_, parts) => {
       seen = parts;
+      return "client";
     },
   );
   const run = await prepare({ user: "anna", database: database.database, ...session } as Established);

@@ -166,7 +166,7 @@ const relay: PrepareSession = async ({ client, server, draining, ending }) => {
     server.socket.destroy();
   };
   return () =>
-    new Promise<void>((resolve) => {
+    new Promise((resolve) => {
       draining?.addEventListener("abort", end);
       ending?.addEventListener("abort", end);
       server.socket.write(client.reader.drain());
@@ -174,7 +174,7 @@ const relay: PrepareSession = async ({ client, server, draining, ending }) => {
       client.socket.pipe(server.socket);
       server.socket.pipe(client.socket);
       client.socket.once("close", () => server.socket.destroy());
-      server.socket.once("close", resolve);
+      server.socket.once("close", () => resolve("client"));
     });
 };
 

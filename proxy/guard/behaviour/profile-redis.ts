@@ -1,7 +1,7 @@
 import { randomInt } from "node:crypto";
 import type { Result } from "ioredis";
 import { z } from "zod";
-import { connectRedis, parseRedisUrl, type RedisClient } from "../redis-url.ts";
+import { type CommandObserver, connectRedis, parseRedisUrl, type RedisClient } from "../redis-url.ts";
 import { Sealer } from "../sealed.ts";
 import type { Summary } from "./peers.ts";
 import { type KeptProfile, parseProfile, profileText } from "./profile-text.ts";
@@ -54,6 +54,7 @@ export interface RedisProfilesOptions {
   readonly key: Buffer;
   readonly commandTimeout: number;
   readonly ca?: string;
+  readonly observe?: CommandObserver;
   readonly onProblem: (problem: string) => void;
 }
 
@@ -75,9 +76,9 @@ export class RedisProfiles implements ProfileBackend {
   readonly #client: RedisClient;
   readonly #sealer: Sealer;
 
-  constructor({ url, key, commandTimeout, ca, onProblem }: RedisProfilesOptions) {
+  constructor({ url, key, onProblem, ...options }: RedisProfilesOptions) {
     this.#sealer = new Sealer(key);
-    this.#client = connectRedis(parseRedisUrl(url), { commandTimeout, ...(ca === undefined ? {} : { ca }) });
+    this.#client = connectRedis(parseRedisUrl(url), options);
     this.#client.defineCommand("sluiceProfileRead", { numberOfKeys: 1, lua: READ });
     this.#client.defineCommand("sluiceProfileWrite", { numberOfKeys: 2, lua: WRITE });
     this.#client.on("error", (error: Error) => onProblem(error.message));

@@ -1,0 +1,256 @@
+/** One metric: what docs/metrics.md says of it, and what Prometheus is told. */
+export interface Definition {
+  readonly name: `sluice_${string}`;
+  readonly type: "counter" | "gauge" | "histogram";
+  readonly labels: readonly string[];
+  readonly help: string;
+  /** How a gauge's numbers of several processes become one. What is counted is added up. */
+  readonly together?: Together;
+  /** Of a histogram: upper bounds. */
+  readonly buckets?: readonly number[];
+  /** Only the first process of several has it. */
+  readonly ofFirst?: true;
+}
+
+/** A state is as bad as the worst process', which is the lowest for "up" and the highest for a lag. */
+export type Together = "sum" | "min" | "max" | "first";
+
+const WHERE = ["database", "role"] as const;
+/** Of what a statement costs; of what Sluice adds to it; of one errand to Redis. */
+const STATEMENT_SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
+const STAGE_SECONDS = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1];
+const REDIS_SECONDS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5];
+
+/**
+ * All metrics, in the order of docs/metrics.md. A label's values come from the configuration or a closed list:
+ * never from a client's text; the one that names users is asked for with a setting.
+ */
+export const METRICS = {
+  buildInfo: {
+    name: "sluice_build_info",
+    type: "gauge",
+    labels: ["version"],
+    help: "Always 1; the label says what runs.",
+    together: "first",
+  },
+  policyInfo: {
+    name: "sluice_policy_info",
+    type: "gauge",
+    labels: ["version"],
+    help: "Always 1; the label is the digest of the policy in force, as audit events have it.",
+    together: "first",
+  },
+  workers: {
+    name: "sluice_workers",
+    type: "gauge",
+    labels: [],
+    help: "Worker processes that take clients.",
+    together: "sum",
+    ofFirst: true,
+  },
+  workerRestarts: {
+    name: "sluice_worker_restarts_total",
+    type: "counter",
+    labels: [],
+    help: "Worker processes that ended by themselves and were started again.",
+    ofFirst: true,
+  },
+  clientConnections: {
+    name: "sluice_client_connections",
+    type: "gauge",
+    labels: ["database"],
+    help: "Sessions past log-in.",
+    together: "sum",
+  },
+  sessions: {
+    name: "sluice_sessions_total",
+    type: "counter",
+    labels: ["database"],
+    help: "Sessions begun, past log-in.",
+  },
+  sessionsEnded: {
+    name: "sluice_sessions_ended_total",
+    type: "counter",
+    labels: ["reason"],
+    help: "Sessions ended, by what ended them.",
+  },
+  loginFailures: {
+    name: "sluice_login_failures_total",
+    type: "counter",
+    labels: ["reason"],
+    help: "Log-ins that failed, by reason.",
+  },
+  suspendedUsers: {
+    name: "sluice_suspended_users",
+    type: "gauge",
+    labels: [],
+    help: "Users who are cut off.",
+    together: "max",
+  },
+  statements: {
+    name: "sluice_statements_total",
+    type: "counter",
+    labels: [...WHERE, "command", "decision"],
+    help: "Statements by what was decided of them: allow, mask, refuse, cut or observe.",
+  },
+  denials: {
+    name: "sluice_denials_total",
+    type: "counter",
+    labels: [...WHERE, "sqlstate", "reason"],
+    help: "Statements refused or cut short, by SQLSTATE and by the kind of policy line that did it.",
+  },
+  rows: { name: "sluice_rows_total", type: "counter", labels: WHERE, help: "Rows given to clients." },
+  resultBytes: {
+    name: "sluice_result_bytes_total",
+    type: "counter",
+    labels: WHERE,
+    help: "Bytes of rows given to clients.",
+  },
+  people: {
+    name: "sluice_people_total",
+    type: "counter",
+    labels: WHERE,
+    help: "People read, counted once a statement.",
+  },
+  maskedCells: {
+    name: "sluice_masked_cells_total",
+    type: "counter",
+    labels: WHERE,
+    help: "Protected cells given masked: a statement's rows times the classes that it names masked.",
+  },
+  lookups: {
+    name: "sluice_lookups_total",
+    type: "counter",
+    labels: WHERE,
+    help: "Exact look-ups of masked columns.",
+  },
+  budgetUsed: {
+    name: "sluice_budget_used_ratio",
+    type: "gauge",
+    labels: ["role", "unit", "window"],
+    help: "The highest share of a budget, 0 to 1, that a user of the role has used, of those who read lately.",
+    together: "max",
+  },
+  budgetUserUsed: {
+    name: "sluice_budget_user_used_ratio",
+    type: "gauge",
+    labels: ["user", "role"],
+    help: "With --metrics-users: the users nearest to the end of one of their budgets, and its share used.",
+    together: "max",
+  },
+  alerts: {
+    name: "sluice_behaviour_alerts_total",
+    type: "counter",
+    labels: ["role", "rule", "action"],
+    help: "Users who read as they never do, by the rule that saw it and what was done.",
+  },
+  statementSeconds: {
+    name: "sluice_statement_duration_seconds",
+    type: "histogram",
+    labels: ["database"],
+    help: "From a statement's hand-over to the server, after its analysis, to the end of its reply's way through.",
+    buckets: STATEMENT_SECONDS,
+  },
+  upstreamSeconds: {
+    name: "sluice_upstream_seconds",
+    type: "histogram",
+    labels: ["database"],
+    help: "The same, less what its rows waited for the counters: the server's own time, and the client's to read.",
+    buckets: STATEMENT_SECONDS,
+  },
+  overheadSeconds: {
+    name: "sluice_overhead_seconds",
+    type: "histogram",
+    labels: ["stage"],
+    help: "Time that Sluice itself adds: analysis (not in the cache), meter and audit (each wait of rows for them).",
+    buckets: STAGE_SECONDS,
+  },
+  verdictCache: {
+    name: "sluice_verdict_cache_requests_total",
+    type: "counter",
+    labels: ["result"],
+    help: "Verdicts asked for: hit or miss.",
+  },
+  verificationFailures: {
+    name: "sluice_verification_failures_total",
+    type: "counter",
+    labels: [],
+    help: "Rewritten statements with a guarded relation left over: each was refused, and is a fault of Sluice.",
+  },
+  upstreamUp: {
+    name: "sluice_upstream_up",
+    type: "gauge",
+    labels: ["database"],
+    help: "1 while the control connection reaches the database.",
+    together: "min",
+  },
+  catalogRefreshed: {
+    name: "sluice_catalog_last_refresh_timestamp_seconds",
+    type: "gauge",
+    labels: [],
+    help: "When the catalog was last found fresh.",
+    together: "min",
+  },
+  countersUp: {
+    name: "sluice_counters_up",
+    type: "gauge",
+    labels: [],
+    help: "1 while the counter store can be reached.",
+    together: "min",
+  },
+  redisSeconds: {
+    name: "sluice_redis_seconds",
+    type: "histogram",
+    labels: ["operation"],
+    help: "Time until Redis answered a command, by what it was for.",
+    buckets: REDIS_SECONDS,
+  },
+  redisErrors: {
+    name: "sluice_redis_errors_total",
+    type: "counter",
+    labels: ["operation"],
+    help: "Commands that Redis refused, or did not answer in time.",
+  },
+  policyReloads: {
+    name: "sluice_policy_reloads_total",
+    type: "counter",
+    labels: ["result"],
+    help: "Policies read, by result.",
+  },
+  policyReloaded: {
+    name: "sluice_policy_last_reload_successful",
+    type: "gauge",
+    labels: [],
+    help: "1 when the policy read last is in force, 0 when it was rejected and an older one stays.",
+    together: "min",
+  },
+  policyReloadedAt: {
+    name: "sluice_policy_last_reload_success_timestamp_seconds",
+    type: "gauge",
+    labels: [],
+    help: "When the policy in force was read.",
+    together: "min",
+  },
+  auditLag: {
+    name: "sluice_audit_lag_seconds",
+    type: "gauge",
+    labels: [],
+    help: "Age of the oldest audit event that is not on disk yet; 0 when all are.",
+    together: "max",
+  },
+  auditDropped: {
+    name: "sluice_audit_dropped_total",
+    type: "counter",
+    labels: [],
+    help: "Audit events that never reached the disk.",
+  },
+  auditSinkDropped: {
+    name: "sluice_audit_sink_dropped_total",
+    type: "counter",
+    labels: ["sink"],
+    help: "Audit events that a sink other than the files never got.",
+  },
+} as const satisfies Readonly<Record<string, Definition>>;
+
+/** In the order of the table. */
+export const DEFINITIONS: readonly Definition[] = Object.values(METRICS);

@@ -1,0 +1,113 @@
+import type { Registry } from "prom-client";
+import type { CommandObserver } from "../guard/redis-url.ts";
+import { METRICS } from "./definitions.ts";
+import { REDIS_OPERATIONS, type RedisOperation } from "./labels.ts";
+import { gauge, histogram, reading, tally } from "./series.ts";
+import type { DatabaseLabel } from "./sessions.ts";
+
+/** How what Sluice stands on fares: the policy, the databases, the counters, the audit log. */
+export interface StateMetrics {
+  policyLoaded(version: string): void;
+  policyRejected(): void;
+  countersReady(ready: boolean): void;
+  redis(operation: RedisOperation): CommandObserver;
+  /** The control connection found a database there, or not. */
+  upstreamReached(database: string, isReached: boolean): void;
+  /** Unix time in milliseconds. */
+  catalogRefreshed(at: number): void;
+  auditLost(events: number): void;
+  /** A sink other than the files was too slow or away: it never gets these lines. */
+  auditSinkDropped(sink: "stdout" | "redis", events: number): void;
+  /** A rule of behaviour saw somebody. */
+  alert(role: string, rule: string, action: string): void;
+  /** Names what is asked whenever somebody reads the metrics. */
+  ask(sources: Sources): void;
+}
+
+export interface Sources {
+  /** Unix time in milliseconds of the oldest audit event that is not on disk. */
+  readonly auditWaitsSince?: () => number | undefined;
+  readonly suspendedUsers?: () => number;
+}
+
+export function stateMetrics(registry: Registry, label: DatabaseLabel): StateMetrics {
+  const alerts = tally(registry, METRICS.alerts);
+  const sources: { -readonly [Name in keyof Sources]: Sources[Name] } = {};
+  const asked = (ask: () => number | undefined) => () => {
+    const value = ask();
+    return value === undefined ? [] : [{ labels: {}, value }];
+  };
+  reading(
+    registry,
+    METRICS.suspendedUsers,
+    asked(() => sources.suspendedUsers?.()),
+  );
+  return {
+    ...policy(registry),
+    ...upstream(registry, label),
+    ...redis(registry),
+    ...audit(registry, () => sources.auditWaitsSince),
+    alert: (role, rule, action) => alerts(1, role, rule, action),
+    ask: (more) => void Object.assign(sources, more),
+  };
+}
+
+function policy(registry: Registry): Pick<StateMetrics, "policyLoaded" | "policyRejected"> {
+  const info = gauge(registry, METRICS.policyInfo);
+  const reloads = tally(registry, METRICS.policyReloads);
+  const successful = gauge(registry, METRICS.policyReloaded);
+  const at = gauge(registry, METRICS.policyReloadedAt);
+  return {
+    policyLoaded(version) {
+      info.clear();
+      info.set(1, version);
+      reloads(1, "success");
+      successful.set(1);
+      at.set(Date.now() / 1000);
+    },
+    policyRejected() {
+      reloads(1, "failure");
+      successful.set(0);
+    },
+  };
+}
+
+function upstream(
+  registry: Registry,
+  label: DatabaseLabel,
+): Pick<StateMetrics, "upstreamReached" | "catalogRefreshed"> {
+  const up = gauge(registry, METRICS.upstreamUp);
+  const refreshed = gauge(registry, METRICS.catalogRefreshed);
+  return {
+    upstreamReached: (database, isReached) => up.set(isReached ? 1 : 0, label(database)),
+    catalogRefreshed: (at) => refreshed.set(at / 1000),
+  };
+}
+
+function redis(registry: Registry): Pick<StateMetrics, "countersReady" | "redis"> {
+  const up = gauge(registry, METRICS.countersUp);
+  const seconds = histogram(registry, METRICS.redisSeconds);
+  const errors = tally(registry, METRICS.redisErrors);
+  for (const operation of REDIS_OPERATIONS) errors(0, operation);
+  return {
+    countersReady: (ready) => up.set(ready ? 1 : 0),
+    redis: (operation) => ({ answered: seconds(operation), failed: () => errors(1, operation) }),
+  };
+}
+
+function audit(
+  registry: Registry,
+  waitsSince: () => Sources["auditWaitsSince"],
+): Pick<StateMetrics, "auditLost" | "auditSinkDropped"> {
+  reading(registry, METRICS.auditLag, () => {
+    const since = waitsSince()?.();
+    return [{ labels: {}, value: since === undefined ? 0 : Math.max(0, Date.now() - since) / 1000 }];
+  });
+  const lost = tally(registry, METRICS.auditDropped);
+  const sinkDropped = tally(registry, METRICS.auditSinkDropped);
+  for (const sink of ["stdout", "redis"]) sinkDropped(0, sink);
+  return {
+    auditLost: (events) => lost(events),
+    auditSinkDropped: (sink, events) => sinkDropped(events, sink),
+  };
+}
