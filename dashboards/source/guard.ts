@@ -14,6 +14,23 @@ const budgets: RowPlan = {
   title: "Budgets",
   panels: [
     lines({
+      title: "Share of a budget used",
+      description:
+        "The highest that a user of the role has used of each window, of those who read in the last five minutes. Long at 1: he is refused again and again. Sluice: one user names users.",
+      unit: "percentunit",
+      width: 24,
+      thresholds: [
+        { from: 0.8, color: "yellow" },
+        { from: 1, color: "red" },
+      ],
+      queries: [
+        {
+          expr: `max by (role, unit, window) (sluice_budget_used_ratio{${ROLE}})`,
+          legend: "{{role}} {{unit}} {{window}}",
+        },
+      ],
+    }),
+    lines({
       title: "People read in an hour",
       description:
         "Distinct people of each statement, added up, over all instances. A role far above its usual: SHOW BUDGETS in the admin database says whose reading it is.",
@@ -60,6 +77,7 @@ const sight: RowPlan = {
       title: "Statements with masked columns",
       description:
         "Share of a role's statements. It falls to nothing after a new policy: look whether a class went missing.",
+      width: 6,
       unit: "percentunit",
       max: 1,
       queries: [
@@ -70,9 +88,23 @@ const sight: RowPlan = {
       ],
     }),
     lines({
+      title: "Masked cells",
+      description:
+        "Protected values that were given as their mask. A fall to nothing after a new policy, as beside it: a class went missing.",
+      width: 6,
+      unit: "ops",
+      queries: [
+        {
+          expr: `sum by (role) (rate(sluice_masked_cells_total{${WHERE}}[$__rate_interval]))`,
+          legend: "{{role}}",
+        },
+      ],
+    }),
+    lines({
       title: "Exact look-ups",
       description:
         "Searches for a masked value that the user knows. Many in a row by one user: he tries values out (rule lookups).",
+      width: 6,
       unit: "ops",
       queries: [
         {
@@ -85,6 +117,7 @@ const sight: RowPlan = {
       title: "Rows for each statement",
       description:
         "On average. An agent's work is a few rows at a time; a rise is a list, an export or a dump.",
+      width: 6,
       unit: "short",
       queries: [
         {
@@ -103,6 +136,7 @@ const refusals: RowPlan = {
       title: "Refused or cut short, by role",
       description:
         "A rise right after a mark (a policy was read): somebody lost a right that his work needs. sluice policy explain says which line.",
+      width: 6,
       unit: "ops",
       queries: [
         {
@@ -112,9 +146,23 @@ const refusals: RowPlan = {
       ],
     }),
     lines({
+      title: "Refused or cut short, by reason",
+      description:
+        "The kind of policy line that did it. relation, column, function, write: a right is missing. rows, bytes, budget, lookups: a limit. not_understood: no line could allow it (docs/refused.md). counters, audit: see the overview.",
+      width: 6,
+      unit: "ops",
+      queries: [
+        {
+          expr: `sum by (reason) (rate(sluice_denials_total{${WHERE}}[$__rate_interval]))`,
+          legend: "{{reason}}",
+        },
+      ],
+    }),
+    lines({
       title: "Refused or cut short, by SQLSTATE",
       description:
         "53400: a budget is used up. 54000: past a limit of rows or bytes, or too long. 42501: a right is missing, or nothing proves that it is safe. 58000: the counters or the audit log are away.",
+      width: 6,
       unit: "ops",
       queries: [
         {
@@ -127,6 +175,7 @@ const refusals: RowPlan = {
       title: "Log-ins that failed",
       description:
         "In an hour, by reason. suspended: somebody who was cut off tries again. no_role: the policy names no role for the user. Runbook: SluiceLoginFailures.",
+      width: 6,
       unit: "short",
       queries: [
         {
@@ -146,7 +195,6 @@ const behaviour: RowPlan = {
       description:
         "In an hour, by the rule that saw it and what was done. The log names the user. Runbook: SluiceBehaviour.",
       unit: "short",
-      width: 12,
       queries: [
         {
           expr: `sum by (rule, action) (increase(sluice_behaviour_alerts_total{${ROLE}}[1h]))`,
@@ -159,13 +207,19 @@ const behaviour: RowPlan = {
       description:
         "In an hour. Many users of one role at once: their work has changed, or a program bears their names.",
       unit: "short",
-      width: 12,
       queries: [
         {
           expr: `sum by (role) (increase(sluice_behaviour_alerts_total{${ROLE}}[1h]))`,
           legend: "{{role}}",
         },
       ],
+    }),
+    lines({
+      title: "Users cut off",
+      description:
+        "Suspended by somebody or by a rule, over the fleet. SHOW SUSPENDED in the admin database says who and why.",
+      unit: "short",
+      queries: [{ expr: `max(sluice_suspended_users{${INSTANCE}})`, legend: "users" }],
     }),
   ],
 };

@@ -28,6 +28,14 @@ const well: RowPlan = {
       queries: [{ expr: `sum(up{job="sluice", ${INSTANCE}})`, legend: "instances" }],
     }),
     state({
+      title: "Database",
+      description:
+        "Whether each instance's control connection reaches the database. If not, new tables stay unknown, and log-ins most likely fail. Runbook: SluiceUpstreamDown.",
+      unit: "bool",
+      words: wellOrNot("reached", "away"),
+      queries: [{ expr: `min(sluice_upstream_up{${DATABASE}})`, legend: "database" }],
+    }),
+    state({
       title: "Counters",
       description:
         "Whether each instance reaches its counters. If not, reads that a budget counts are refused. Runbook: SluiceCountersDown.",
@@ -44,6 +52,14 @@ const well: RowPlan = {
       queries: [{ expr: `min(sluice_policy_last_reload_successful{${INSTANCE}})`, legend: "policy" }],
     }),
     state({
+      title: "Policies in force",
+      description:
+        "How many different ones the instances have. More than one for long: an instance did not get the newest. Runbook: SluicePoliciesDiffer.",
+      unit: "short",
+      thresholds: [{ from: 2, color: "yellow" }],
+      queries: [{ expr: `count(count by (version) (sluice_policy_info{${INSTANCE}}))`, legend: "policies" }],
+    }),
+    state({
       title: "Catalog last seen",
       description:
         "How long ago the instance that is furthest behind saw the database's tables. Newer tables are refused. Runbook: SluiceCatalogStale.",
@@ -57,6 +73,36 @@ const well: RowPlan = {
       ],
     }),
     state({
+      title: "Highest share of a budget used",
+      description:
+        "Of all users who read lately. At 1 somebody is refused; Sluice: guard and budgets shows which role.",
+      unit: "percentunit",
+      thresholds: [
+        { from: 0.8, color: "yellow" },
+        { from: 1, color: "red" },
+      ],
+      queries: [{ expr: `max(sluice_budget_used_ratio{${ROLE}})`, legend: "used" }],
+    }),
+    state({
+      title: "Users cut off",
+      description:
+        "Suspended by somebody or by a rule of behaviour. SHOW SUSPENDED says who and why; sluice resume lets him in again.",
+      unit: "short",
+      thresholds: [{ from: 1, color: "yellow" }],
+      queries: [{ expr: `max(sluice_suspended_users{${INSTANCE}})`, legend: "users" }],
+    }),
+    state({
+      title: "Audit log behind by",
+      description:
+        "Age of the oldest event that is not on disk yet, on the slowest instance. Runbook: SluiceAuditBehind.",
+      unit: "s",
+      thresholds: [
+        { from: 1, color: "yellow" },
+        { from: 10, color: "red" },
+      ],
+      queries: [{ expr: `max(sluice_audit_lag_seconds{${INSTANCE}})`, legend: "behind" }],
+    }),
+    state({
       title: "Audit events lost",
       description:
         "Decisions without a trace on disk, in the time shown. Must be 0. Runbook: SluiceAuditLost.",
@@ -64,6 +110,19 @@ const well: RowPlan = {
       thresholds: ZERO,
       queries: [
         { expr: `sum(increase(sluice_audit_dropped_total{${INSTANCE}}[$__range]))`, legend: "events" },
+      ],
+    }),
+    state({
+      title: "Audit events a sink lost",
+      description:
+        "They are on disk, but whoever watches the sink has not seen them, in the time shown. Runbook: SluiceAuditSinkDropped.",
+      unit: "short",
+      thresholds: [{ from: 0.001, color: "yellow" }],
+      queries: [
+        {
+          expr: `sum(increase(sluice_audit_sink_dropped_total{${INSTANCE}}[$__range]))`,
+          legend: "events",
+        },
       ],
     }),
     state({
@@ -89,6 +148,7 @@ const clients: RowPlan = {
       title: "Sessions",
       description:
         "Clients past log-in. A fall to nothing on one instance only: look whether the load balancer sends it any (/readyz).",
+      width: 6,
       unit: "short",
       queries: [
         {
@@ -100,6 +160,7 @@ const clients: RowPlan = {
     lines({
       title: "Sessions begun",
       description: "Log-ins that went well. Many more than sessions are open: a client without a pool.",
+      width: 6,
       unit: "ops",
       queries: [
         {
@@ -109,9 +170,23 @@ const clients: RowPlan = {
       ],
     }),
     lines({
+      title: "Sessions ended",
+      description:
+        "By what ended them. client: by themselves. upstream: the database closed them. timeout, idle: a limit of yours. protocol: a client that Sluice does not understand.",
+      width: 6,
+      unit: "ops",
+      queries: [
+        {
+          expr: `sum by (reason) (rate(sluice_sessions_ended_total{${INSTANCE}}[$__rate_interval]))`,
+          legend: "{{reason}}",
+        },
+      ],
+    }),
+    lines({
       title: "Log-ins that failed",
       description:
         "By reason. password: somebody guesses, or a client has an old one. no_role: the policy names no role for the user. upstream: the database cannot be reached.",
+      width: 6,
       unit: "ops",
       queries: [
         {
@@ -245,12 +320,22 @@ const fleet: RowPlan = {
     lines({
       title: "Versions",
       description: "Instances of each version. Two for long: an upgrade that stopped half-way.",
+      width: 6,
       unit: "short",
       queries: [{ expr: `count by (version) (sluice_build_info{${INSTANCE}})`, legend: "{{version}}" }],
     }),
     lines({
+      title: "Policies in force",
+      description:
+        "Instances by the digest of their policy, as audit events have it. One line takes over from another when a policy is read.",
+      width: 6,
+      unit: "short",
+      queries: [{ expr: `count by (version) (sluice_policy_info{${INSTANCE}})`, legend: "{{version}}" }],
+    }),
+    lines({
       title: "Policies read",
       description: "In an hour, by result. failure: Runbook, SluicePolicyRejected.",
+      width: 6,
       unit: "short",
       queries: [
         {
@@ -263,6 +348,7 @@ const fleet: RowPlan = {
       title: "Workers and their restarts",
       description:
         "Only with --workers. Processes that take clients, and those that ended by themselves in an hour. Runbook: SluiceWorkersRestart.",
+      width: 6,
       unit: "short",
       queries: [
         { expr: `sum by (instance) (sluice_workers{${INSTANCE}})`, legend: "{{instance}} workers" },

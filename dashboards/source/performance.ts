@@ -6,7 +6,8 @@ const clients: RowPlan = {
     lines({
       title: "Statement duration",
       description:
-        "From a statement's arrival to the end of its reply, the database's own time among it: half of them and all but one in a hundred, of the slowest instance. Slow here and quick in the rows below: look at the database.",
+        "From a statement's arrival to the end of its reply, the database's own time among it: half of them and all but one in a hundred, of the slowest instance. Slow here and beside it: look at the database. Slow only here: the rows waited for the counters.",
+      width: 6,
       unit: "s",
       queries: [
         {
@@ -20,9 +21,27 @@ const clients: RowPlan = {
       ],
     }),
     lines({
+      title: "Of it the database's",
+      description:
+        "The server's own time, and the client's to read its rows, of the slowest instance: pg_stat_statements says which statements.",
+      width: 6,
+      unit: "s",
+      queries: [
+        {
+          expr: `max by (database) (sluice:upstream_seconds:p50_rate5m{${DATABASE}})`,
+          legend: "{{database}} half",
+        },
+        {
+          expr: `max by (database) (sluice:upstream_seconds:p99_rate5m{${DATABASE}})`,
+          legend: "{{database}} 99 %",
+        },
+      ],
+    }),
+    lines({
       title: "Statements",
       description:
         "Statements by instance. One that has far more than the others: the load balancer holds on to long sessions.",
+      width: 6,
       unit: "ops",
       queries: [
         {
@@ -34,6 +53,7 @@ const clients: RowPlan = {
     lines({
       title: "Sessions",
       description: "Clients past log-in, by instance. Near --max-clients the next ones are told 53300.",
+      width: 6,
       unit: "short",
       queries: [
         { expr: `sum by (instance) (sluice_client_connections{${DATABASE}})`, legend: "{{instance}}" },
@@ -48,7 +68,7 @@ const added: RowPlan = {
     lines({
       title: "Time added, half of the times",
       description:
-        "By stage, of the slowest instance. analysis is paid once for each new text of a statement.",
+        "By stage, of the slowest instance. analysis: once for each new text of a statement. meter: rows that wait for the counters. audit: rows that wait for the disk.",
       unit: "s",
       queries: [
         {
@@ -84,13 +104,75 @@ const added: RowPlan = {
   ],
 };
 
+const beneath: RowPlan = {
+  title: "What Sluice stands on",
+  panels: [
+    lines({
+      title: "Redis, all but one in a hundred",
+      description:
+        "Time until Redis answered, by what it was for, of the slowest instance. charge is on the way of every guarded read: above 10 ms look at the network, or for slow commands of others (SLOWLOG).",
+      unit: "s",
+      width: 6,
+      thresholds: [
+        { from: 0.01, color: "yellow" },
+        { from: 0.1, color: "red" },
+      ],
+      queries: [
+        {
+          expr: `max by (operation) (sluice:redis_seconds:p99_rate5m{${INSTANCE}})`,
+          legend: "{{operation}}",
+        },
+      ],
+    }),
+    lines({
+      title: "Redis commands",
+      description:
+        "By what they were for. charge far above the statements: results so long that they are charged in several steps.",
+      unit: "ops",
+      width: 6,
+      queries: [
+        {
+          expr: `sum by (operation) (rate(sluice_redis_seconds_count{${INSTANCE}}[$__rate_interval]))`,
+          legend: "{{operation}}",
+        },
+      ],
+    }),
+    lines({
+      title: "Redis errors",
+      description:
+        "Commands that Redis refused or did not answer in time, in an hour. Runbook: SluiceRedisErrors.",
+      unit: "short",
+      width: 6,
+      thresholds: [{ from: 1, color: "yellow" }],
+      queries: [
+        {
+          expr: `sum by (operation) (increase(sluice_redis_errors_total{${INSTANCE}}[1h]))`,
+          legend: "{{operation}}",
+        },
+      ],
+    }),
+    lines({
+      title: "Audit log behind by",
+      description:
+        "Age of the oldest event that is not on disk yet. It grows when the disk is slower than the statements. Runbook: SluiceAuditBehind.",
+      unit: "s",
+      width: 6,
+      thresholds: [
+        { from: 1, color: "yellow" },
+        { from: 10, color: "red" },
+      ],
+      queries: [{ expr: `sluice_audit_lag_seconds{${INSTANCE}}`, legend: "{{instance}}" }],
+    }),
+  ],
+};
+
 const machine: RowPlan = {
   title: "The processes",
   panels: [
     lines({
       title: "Event loop",
       description:
-        "How late the process comes to what is due, all but one in a hundred times. Above 0.1 s every client waits: more --workers, or more instances.",
+        "How late the process comes to what is due, all but one in a hundred times. Above 0.1 s every client waits: more --workers, or more instances. Runbook: SluiceBusy.",
       unit: "s",
       thresholds: [
         { from: 0.05, color: "yellow" },
@@ -153,5 +235,5 @@ export const performance: BoardPlan = {
   title: "Sluice: performance",
   description: "What clients wait for, what of it is Sluice's, and how the processes fare.",
   variables: [INSTANCES, DATABASES],
-  rows: [clients, added, machine],
+  rows: [clients, added, beneath, machine],
 };

@@ -16,7 +16,7 @@ import {
 /** Prometheus makes it of each target. */
 const MADE_BY_PROMETHEUS = ["up"];
 
-test.each(BOARDS)("dashboards/$name.json is what its plan says (vitest -u writes it)", async (plan) => {
+test.each(BOARDS)("the file of dashboard $name is what its plan says (vitest -u writes it)", async (plan) => {
   await expect(boardText(plan)).toMatchFileSnapshot(`${DASHBOARDS}${plan.name}.json`);
 });
 

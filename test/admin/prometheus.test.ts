@@ -48,7 +48,7 @@ beforeAll(async () => {
       upstream: database.uri,
       redis: await redisUrl(),
       key: randomBytes(32).toString("hex"),
-      flags,
+      flags: ["--metrics-users", "5", ...flags],
     });
   fleet = await Promise.all([start(), start("--workers", "2")]);
   prometheus = await startPrometheus({
