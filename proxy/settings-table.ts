@@ -89,8 +89,15 @@ const hostNames = value("a list of host names, such as sluice.internal,sluice.ex
   const names = given.split(",").map((name) => name.trim().toLowerCase());
   return names.every((name) => /^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/.test(name)) ? names : undefined;
 });
-const webUri = value("not a web address, such as https://alerts.example.com/sluice", (given) =>
-  URL.canParse(given) && /^https?:$/.test(new URL(given).protocol) ? given : undefined,
+/** `fetch` takes no credentials in an address. */
+function isWebUri(given: string): boolean {
+  if (!URL.canParse(given)) return false;
+  const { protocol, username, password } = new URL(given);
+  return /^https?:$/.test(protocol) && username === "" && password === "";
+}
+const webUri = value(
+  "not a web address without user and password, such as https://alerts.example.com/sluice",
+  (given) => (isWebUri(given) ? given : undefined),
 );
 const size = value("a size, such as 64MB or 512kB", (given) => {
   const match = /^(\d{1,9})\s*(B|kB|MB|GB)?$/i.exec(given);

@@ -44,13 +44,13 @@ async function receiver(...answers: readonly (number | "silence")[]) {
 }
 
 /** A machine at work may take its time over the first request; only who waits for silence is in a hurry. */
-function webhook(url: string, lines: string[] = [], timeoutMs = 5_000): Webhook {
+function webhook(url: string, lines: string[] = [], timeoutMs = 5_000, retryAfter = [1, 1]): Webhook {
   const log = createLog({ level: "trace", to: { write: (line) => lines.push(line) } });
   const hook = new Webhook({
     url,
     key: KEY,
     log,
-    retryAfter: [1, 1],
+    retryAfter,
     timeoutMs,
     now: () => 1_700_000_000_500,
   });
@@ -78,6 +78,38 @@ test.each([[503], [302], ["silence" as const]])(
     expect(bodies.map((body) => (JSON.parse(body) as Alert).id)).toEqual(["one", "one", "two"]);
   },
 );
+
+test.each([[403], [422]])(
+  "one that the receiver minds (%s) holds up nobody behind it, and is tried again",
+  async (answer) => {
+    const { url, bodies } = await receiver(answer, 200, 200, answer);
+    const hook = webhook(url, [], 5_000, [200, 1]);
+    for (const id of ["minded", "two", "three"]) hook.send(alert(id));
+    await vi.waitUntil(() => bodies.length === 5);
+    const ids = bodies.map((body) => (JSON.parse(body) as Alert).id);
+    expect(ids).toEqual(["minded", "two", "three", "minded", "minded"]);
+  },
+);
+
+test("of more than a thousand that nobody takes the oldest go first, and the log says so", async () => {
+  const { url, bodies } = await receiver("silence");
+  const lines: string[] = [];
+  const hook = webhook(url, lines, 1_000);
+  hook.send(alert("first"));
+  await vi.waitUntil(() => bodies.length === 1);
+  for (let i = 0; i < 1_000; i++) hook.send(alert(`${i}`));
+  expect(lines.filter((line) => line.includes("dropped"))).toHaveLength(1);
+  await vi.waitUntil(() => bodies.length > 5);
+  expect(bodies.slice(0, 4).map((body) => (JSON.parse(body) as Alert).id)).toEqual(["first", "0", "1", "2"]);
+});
+
+test("what is told just before the end of the process still arrives", async () => {
+  const { url, bodies } = await receiver();
+  const hook = webhook(url);
+  for (const id of ["one", "two", "three"]) hook.send(alert(id));
+  await hook.close();
+  expect(bodies).toHaveLength(3);
+});
 
 test("a receiver that is away is given up after the last attempt, and the log does not show its address", async () => {
   const lines: string[] = [];
