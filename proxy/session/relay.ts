@@ -1,5 +1,5 @@
 import type { FrameReader } from "../wire/frames.ts";
-import type { Outbox } from "./outbox.ts";
+import type { Outbox } from "../wire/outbox.ts";
 
 /** What a session does with the messages of its two sides. */
 export interface Relay {

@@ -10,9 +10,9 @@ import {
   flushMessage,
 } from "../wire/frontend-messages.ts";
 import { Backend, Frontend, type TransactionStatus } from "../wire/messages.ts";
+import { Outbox } from "../wire/outbox.ts";
 import type { Established } from "./established.ts";
 import type { Judged, Judging } from "./judging.ts";
-import { Outbox } from "./outbox.ts";
 import type { SessionParts } from "./parts.ts";
 import type { Relay } from "./relay.ts";
 import { once, Repetitions } from "./repetitions.ts";

@@ -1,6 +1,6 @@
 import { PassThrough } from "node:stream";
 import { expect, test } from "vitest";
-import { Outbox } from "../../proxy/session/outbox.ts";
+import { Outbox } from "../../proxy/wire/outbox.ts";
 
 /** What gets to the socket, a string for each write. */
 function flushed(outbox: Outbox): readonly string[] {

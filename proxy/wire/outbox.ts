@@ -1,5 +1,5 @@
-import type { Socket } from "node:net";
-import type { Frame } from "../wire/frames.ts";
+import type { Writable } from "node:stream";
+import type { Frame } from "./frames.ts";
 
 /** Less than this is gathered in one buffer: cheaper than handing many to the system. */
 const GATHERED = 128 * 1024;
@@ -61,14 +61,20 @@ export class Outbox {
     this.#size = 0;
   }
 
-  /** Writes all of it; whether the socket is full shows in its `writableNeedDrain`. */
-  flush(socket: Socket): void {
+  /** All of it, to be written by others. */
+  take(): readonly Buffer[] {
     this.#close();
     const parts = this.#parts;
-    const size = this.#size;
-    if (size === 0) return;
     this.#parts = [];
     this.#size = 0;
+    return parts;
+  }
+
+  /** Writes all of it; whether the socket is full shows in its `writableNeedDrain`. */
+  flush(socket: Writable): void {
+    const size = this.#size;
+    if (size === 0) return;
+    const parts = this.take();
     if (!socket.writable) return;
     const [first] = parts;
     if (parts.length === 1 && first !== undefined) {
