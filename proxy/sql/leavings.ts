@@ -1,0 +1,375 @@
+import type {
+  A_Const,
+  CreateSeqStmt,
+  CreateStmt,
+  CreateTableAsStmt,
+  DeallocateStmt,
+  DeclareCursorStmt,
+  DefElem,
+  ExplainStmt,
+  FuncCall,
+  IntoClause,
+  Node,
+  RangeVar,
+  TransactionStmt,
+  TypeCast,
+  TypeName,
+  VariableSetStmt,
+  ViewStmt,
+} from "libpg-query";
+import type { Catalog } from "../catalog/catalog.ts";
+import { type Refusal, refuse } from "../wire/refusal.ts";
+import { stringOf } from "./from.ts";
+import { type Body, nodeOf } from "./grammar.ts";
+import { hasCodedOperators, hidesCode, isCodedType, ownFunction } from "./hidden-code.ts";
+import { parseText } from "./parse.ts";
+
+/**
+ * How much a transaction may leave behind in its session. "traces": code that hides behind tables, views and
+ * operators may have run, and sequences may have moved. "anything": nobody knows what ran.
+ */
+export type Leaves = "nothing" | "traces" | "anything";
+
+/** What a text leaves in a session once its transaction is over: of two clients on one connection, who would meet it? */
+export interface Leavings {
+  readonly leaves: Leaves;
+  /** Settings that it may have changed for the session, by their names in lower case. */
+  readonly sets: readonly string[];
+  /** It may have put back all settings (RESET ALL). */
+  readonly resets: boolean;
+  /** Undefined: it may run on a connection that another client has next. */
+  readonly refusal: Refusal | undefined;
+  /** The name that DEALLOCATE gives up, where the text is nothing else. */
+  readonly deallocates?: string;
+  /** It may put an end to all prepared statements (DISCARD ALL, DEALLOCATE ALL). */
+  readonly discards: boolean;
+  /** It may have set search_path for the transaction. */
+  readonly localPath: boolean;
+  /** Another text of the same shape may leave something else. */
+  readonly byText: boolean;
+}
+
+export const UNKNOWN_LEAVINGS: Leavings = {
+  leaves: "anything",
+  sets: [],
+  resets: false,
+  refusal: undefined,
+  discards: true,
+  localPath: true,
+  byText: true,
+};
+
+/** A text that does not parse may be of a newer server's grammar: it may leave anything. */
+export function leavingsOf(text: string, catalog: Catalog): Leavings {
+  const parsed = parseText(text);
+  if (!parsed.ok) return UNKNOWN_LEAVINGS;
+  const survey = new Survey(catalog);
+  for (const { node } of parsed.statements) survey.statement(node);
+  const [only] = parsed.statements;
+  const [type, body] = only === undefined || parsed.statements.length > 1 ? [] : nodeOf(only.node);
+  const { name } = type === "DeallocateStmt" ? (body as DeallocateStmt) : {};
+  if (name !== undefined) return { ...survey.found(), refusal: undefined, deallocates: name };
+  return survey.found();
+}
+
+class Survey {
+  readonly #catalog: Catalog;
+  readonly #sets = new Set<string>();
+  /** Names of WITH: no relations. */
+  readonly #common = new Set<string>();
+  #leaves: Leaves = "nothing";
+  #resets = false;
+  #discards = false;
+  #localPath = false;
+  #refusal: Refusal | undefined;
+  #byText = false;
+
+  constructor(catalog: Catalog) {
+    this.#catalog = catalog;
+    if (hasCodedOperators(catalog)) this.#leave("traces");
+  }
+
+  found(): Leavings {
+    return {
+      leaves: this.#leaves,
+      sets: [...this.#sets],
+      resets: this.#resets,
+      refusal: this.#refusal,
+      discards: this.#discards,
+      localPath: this.#localPath,
+      byText: this.#byText,
+    };
+  }
+
+  /** What is not named here may leave anything: DDL, DO, CALL, VACUUM and what later grammars add. */
+  statement(node: Node): void {
+    const [type, body] = nodeOf(node);
+    switch (type) {
+      case "SelectStmt":
+      case "CopyStmt":
+      case "InsertStmt":
+      case "UpdateStmt":
+      case "DeleteStmt":
+      case "MergeStmt":
+        if (type !== "SelectStmt") this.#leave("traces");
+        break;
+      case "FetchStmt":
+      case "ClosePortalStmt":
+      case "LockStmt":
+      case "NotifyStmt":
+      case "UnlistenStmt":
+      case "VariableShowStmt":
+      case "ConstraintsSetStmt":
+        break;
+      case "DiscardStmt":
+        this.#discards = true;
+        break;
+      case "TransactionStmt":
+        this.#transaction(body);
+        break;
+      case "ExplainStmt": {
+        const { query } = body as ExplainStmt;
+        if (query !== undefined) this.statement(query);
+        break;
+      }
+      case "DeclareCursorStmt":
+        this.#cursor(body);
+        break;
+      case "VariableSetStmt":
+        this.#set(body);
+        return;
+      case "DeallocateStmt":
+        if ((body as DeallocateStmt).name === undefined) this.#discards = true;
+        else this.#refuse("DEALLOCATE beside other statements", "Send it by itself.");
+        return;
+      case "PrepareStmt":
+      case "ExecuteStmt":
+        this.#refuse(type === "PrepareStmt" ? "PREPARE" : "EXECUTE", BY_DRIVER);
+        return;
+      case "ListenStmt":
+        this.#refuse("LISTEN", PAST_THE_POOL);
+        return;
+      case "LoadStmt":
+        this.#refuse("LOAD", "Set session_preload_libraries for the user or the database.");
+        return;
+      default:
+        this.#leave("anything");
+        this.#defines(type, body);
+    }
+    this.#look(body);
+  }
+
+  /** A temporary table would be gone with the transaction's connection. */
+  #defines(type: string, body: Body): void {
+    switch (type) {
+      case "CreateStmt": {
+        const { relation, oncommit } = body as CreateStmt;
+        this.#temporary(relation, oncommit);
+        break;
+      }
+      case "CreateTableAsStmt": {
+        const { into } = body as CreateTableAsStmt;
+        this.#temporary(into?.rel, into?.onCommit);
+        break;
+      }
+      case "ViewStmt":
+        this.#temporary((body as ViewStmt).view, undefined);
+        break;
+      case "CreateSeqStmt":
+        this.#temporary((body as CreateSeqStmt).sequence, undefined);
+        break;
+    }
+  }
+
+  #temporary(relation: RangeVar | undefined, onCommit: string | undefined): void {
+    if (onCommit === "ONCOMMIT_DROP") return;
+    if (relation?.relpersistence !== "t" && !isTemporarySchema(relation?.schemaname ?? "")) return;
+    this.#refuse(
+      "a temporary relation",
+      "Create a table with ON COMMIT DROP, and use it in one transaction.",
+    );
+  }
+
+  #transaction({ kind }: TransactionStmt): void {
+    if (kind === "TRANS_STMT_COMMIT_PREPARED" || kind === "TRANS_STMT_PREPARE") this.#leave("traces");
+  }
+
+  #cursor({ options }: DeclareCursorStmt): void {
+    // CURSOR_OPT_HOLD of nodes/parsenodes.h.
+    if (((options ?? 0) & 0x0020) !== 0) {
+      this.#refuse("a cursor WITH HOLD", "Leave WITH HOLD out, and read the cursor in its transaction.");
+    }
+  }
+
+  #set({ kind, name, args, is_local }: VariableSetStmt): void {
+    this.#byText = true;
+    if (kind === "VAR_RESET_ALL") {
+      this.#resets = true;
+      return;
+    }
+    if (kind === "VAR_SET_MULTI") {
+      if (name === "SESSION CHARACTERISTICS") {
+        for (const each of (args ?? []).map((node) => (nodeOf(node)[1] as DefElem).defname)) {
+          if (each !== undefined) this.#sets.add(`default_${each}`);
+        }
+      }
+      return;
+    }
+    const values = kind === "VAR_SET_VALUE" ? (args ?? []).map(constantOf) : undefined;
+    this.#setting((name ?? "").toLowerCase(), values, is_local === true);
+  }
+
+  #setting(name: string, values: readonly (string | undefined)[] | undefined, isLocal: boolean): void {
+    const pinned = PINNED.get(name);
+    if (pinned !== undefined) {
+      // RESET gives back what the proxy logged in with.
+      if (values === undefined || values.every((each) => pinned.has(each?.toLowerCase() ?? ""))) return;
+      this.#refuse(`SET ${name} to this value`, `It stays ${[...pinned][0]}.`);
+    }
+    if (isLocal && name === "search_path") this.#localPath = true;
+    if (isLocal || OF_TRANSACTION.has(name)) return;
+    if (name === "role" || name === "session_authorization") {
+      if (values !== undefined) this.#refuse(`SET ${name}`, "Use SET LOCAL ROLE inside a transaction.");
+      return;
+    }
+    if (name === "seed") {
+      this.#refuse("SET seed", PAST_THE_POOL);
+      return;
+    }
+    if (name === "search_path" && values?.some((each) => each === undefined || namesTemporary(each))) {
+      this.#refuse("pg_temp in search_path", "Use SET LOCAL inside a transaction.");
+      return;
+    }
+    this.#sets.add(name);
+  }
+
+  /** Goes through all below, whatever it is: what is not understood here the statement's own kind has decided. */
+  #look(value: unknown): void {
+    if (value === null || typeof value !== "object") return;
+    if (Array.isArray(value)) {
+      for (const each of value) this.#look(each);
+      return;
+    }
+    const { ctename, relname, names, typemod } = value as { ctename?: string } & RangeVar & TypeName;
+    if (ctename !== undefined) this.#common.add(ctename);
+    if (relname !== undefined) this.#relation(value as RangeVar);
+    if (names !== undefined && typemod !== undefined && isCodedType(value as TypeName, this.#catalog)) {
+      this.#leave("traces");
+    }
+    // WITH comes last in the tree, and names what is named before.
+    const { withClause } = value as { withClause?: object };
+    this.#look(withClause);
+    for (const [key, child] of Object.entries(value)) {
+      if (key !== "withClause") this.#lookInto(key, child);
+    }
+  }
+
+  #lookInto(key: string, child: unknown): void {
+    switch (key) {
+      case "FuncCall":
+        this.#call(child as FuncCall);
+        break;
+      case "InsertStmt":
+      case "UpdateStmt":
+      case "DeleteStmt":
+      case "MergeStmt":
+        this.#leave("traces");
+        break;
+      case "ExecuteStmt":
+        this.#refuse("EXECUTE", BY_DRIVER);
+        break;
+      case "intoClause": {
+        const { rel, onCommit } = child as IntoClause;
+        this.#leave("anything");
+        this.#temporary(rel, onCommit);
+        break;
+      }
+    }
+    this.#look(child);
+  }
+
+  #relation(relation: RangeVar): void {
+    const found = hidesCode(relation, this.#catalog);
+    const isCommon = relation.schemaname === undefined && this.#common.has(relation.relname ?? "");
+    if (found === "yes" || (found === "unknown" && !isCommon)) this.#leave("traces");
+  }
+
+  #call(call: FuncCall): void {
+    const name = ownFunction(call, this.#catalog);
+    const [written] = (call.funcname ?? []).slice(-1).map(stringOf);
+    // No DISCARD closes what dblink opens.
+    if (written?.startsWith("dblink_connect"))
+      this.#refuse(`${written}()`, "Give dblink() its connection string.");
+    else if (name === undefined) this.#leave("anything");
+    else if (name === "set_config") this.#setConfig(call);
+    else if (OF_SEQUENCES.has(name)) this.#leave("traces");
+    else if (name === "setseed") this.#refuse("setseed()", PAST_THE_POOL);
+    else if (ADVISORY_LOCK.test(name)) {
+      this.#refuse(`${name}()`, `Use ${name.replace("advisory_", "advisory_xact_")}() inside a transaction.`);
+    }
+  }
+
+  #setConfig({ args }: FuncCall): void {
+    this.#byText = true;
+    const [name, value, isLocal] = (args ?? []).map(constantOf);
+    if (name !== undefined && isLocal !== undefined) {
+      this.#setting(name.toLowerCase(), [value], isLocal === "true");
+    } else if (isLocal === "true") {
+      this.#localPath = true;
+    } else {
+      this.#refuse("set_config with a name or a scope that is no constant", "Write both into the text.");
+    }
+  }
+
+  #leave(leaves: Leaves): void {
+    if (this.#leaves !== "anything") this.#leaves = leaves;
+  }
+
+  #refuse(what: string, hint: string): void {
+    this.#refusal ??= refuse("42501", `${what} is not possible with --pool transaction`, {
+      detail: "The next transaction may run on another connection to the server.",
+      hint,
+    });
+  }
+}
+
+const BY_DRIVER = "Let the driver prepare: what it prepares by the protocol is carried over.";
+const PAST_THE_POOL = "Connect past the pool for this.";
+
+/** The server reads texts by these, and so does the proxy: they stay as it logged in. */
+const PINNED: ReadonlyMap<string, ReadonlySet<string>> = new Map([
+  ["client_encoding", new Set(["utf8", "utf-8", "unicode"])],
+  ["standard_conforming_strings", new Set(["on", "true", "yes", "1"])],
+]);
+
+/** SET changes these for the transaction alone, whatever it says. */
+const OF_TRANSACTION = new Set(["transaction_isolation", "transaction_read_only", "transaction_deferrable"]);
+
+/** DISCARD SEQUENCES takes away what they leave. */
+const OF_SEQUENCES = new Set(["nextval", "setval"]);
+
+/** Of the session; to give one back is always possible. */
+const ADVISORY_LOCK = /^pg_(?:try_)?advisory_lock(?:_shared)?$/;
+
+function isTemporarySchema(schema: string): boolean {
+  return /^pg_temp(?:_\d+)?$/.test(schema);
+}
+
+/** As an element of search_path, or the whole of it. */
+function namesTemporary(path: string): boolean {
+  return /pg_temp/i.test(path);
+}
+
+/** A constant's text; undefined for what is none. */
+function constantOf(node: Node): string | undefined {
+  const [type, body] = nodeOf(node);
+  if (type === "TypeCast") {
+    const { arg } = body as TypeCast;
+    return arg === undefined ? undefined : constantOf(arg);
+  }
+  if (type !== "A_Const") return undefined;
+  const { sval, ival, fval, boolval } = body as A_Const;
+  if (boolval !== undefined) return String(boolval.boolval ?? false);
+  if (ival !== undefined) return String(ival.ival ?? 0);
+  return sval === undefined ? fval?.fval : (sval.sval ?? "");
+}
