@@ -11,12 +11,14 @@ import type { Keys } from "./keys.ts";
 import type { Log } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
 import type { PolicySet } from "./policy/load.ts";
+import { LeavingsCache, type NamedPool, Pools } from "./pool/pools.ts";
 import type { AdminDatabase } from "./session/admin-login.ts";
 import { CancelKeys } from "./session/cancel.ts";
 import { CancelDesk, type ForwardCancel } from "./session/cancel-desk.ts";
 import { Connection, type ConnectionParts, type PrepareSession } from "./session/connection.ts";
 import type { Authenticating } from "./session/login.ts";
-import { prepareWith } from "./session/prepare.ts";
+import type { Pooling } from "./session/pooled-login.ts";
+import { openCatalog, prepareWith } from "./session/prepare.ts";
 import { SeatCount, type Seats } from "./session/seats.ts";
 import { runSession } from "./session/session.ts";
 import type { ClientTls } from "./session/start-up.ts";
@@ -47,7 +49,17 @@ export type ServerSettings = Pick<
   | "drainTimeout"
 > &
   Partial<
-    Pick<Settings, "auditDurability" | "maxClientsPerUser" | "proxyProtocolFrom" | "tcpKeepalive" | TimeLimit>
+    Pick<
+      Settings,
+      | "pool"
+      | "poolSize"
+      | "poolWait"
+      | "auditDurability"
+      | "maxClientsPerUser"
+      | "proxyProtocolFrom"
+      | "tcpKeepalive"
+      | TimeLimit
+    >
   >;
 
 /** All that sessions are made of. */
@@ -93,6 +105,8 @@ export interface RunningServer {
   readonly sessions: number;
   /** Who is connected, past log-in. */
   list(): readonly SessionInfo[];
+  /** The pools of server connections; none without --pool. */
+  pools(): readonly NamedPool[];
   /** Ends one session and what it has the server run; false when there is none of this id. */
   end(session: string, refusal: Refusal): boolean;
   /** Reads the users file and the TLS files again; a bad one is logged, and what was in force stays. */
@@ -125,7 +139,11 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
     idleInTransaction: parts.settings.idleInTransactionTimeout ?? 0,
     statement: parts.settings.statementTimeout ?? 0,
   });
-  const shared = connectionParts(parts, { users, tls, cancelKeys, timeKeeper, isClosed: () => isClosed });
+  const pooling = openPooling(parts);
+  const shared = {
+    ...connectionParts(parts, { users, tls, cancelKeys, timeKeeper, isClosed: () => isClosed }),
+    ...(pooling === undefined ? {} : { pooling }),
+  };
   const { maxClients, listen, drainTimeout, tcpKeepalive } = parts.settings;
 
   const keepAliveInitialDelay = tcpKeepalive ?? KEEPALIVE_MS;
@@ -159,6 +177,7 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
       return [...connections.keys()].filter(({ inSession }) => inSession).length;
     },
     list: () => [...connections.keys()].flatMap(({ info }) => info ?? []),
+    pools: () => pooling?.pools.list() ?? [],
     end(session, refusal) {
       const connection = [...connections.keys()].find(({ info }) => info?.id === session);
       connection?.cutOff(refusal);
@@ -178,6 +197,7 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
       for (const connection of connections.keys()) connection.destroy();
       await closed;
       timeKeeper.close();
+      pooling?.pools.close();
       stopListening?.();
     },
   };
@@ -263,6 +283,27 @@ async function emptied(connections: Connections, within: number): Promise<boolea
   } finally {
     timer.abort();
   }
+}
+
+const POOL_SIZE = 20;
+/** As PgBouncer's query_wait_timeout. */
+const POOL_WAIT_MS = 120_000;
+
+/** A server connection that many share cannot be logged in by the exchange that passes through: whose would it be? */
+function openPooling({ settings, catalogs, log }: ServerParts): Pooling | undefined {
+  if (settings.pool !== "transaction") return undefined;
+  if (settings.auth !== "scram") {
+    throw new Error("--pool transaction needs --auth scram: the proxy itself logs in to the server");
+  }
+  return {
+    pools: new Pools({
+      size: settings.poolSize ?? POOL_SIZE,
+      waitMs: settings.poolWait ?? POOL_WAIT_MS,
+      onFault: (error) => log.error({ err: error }, "a pooled server connection was ended by a fault"),
+    }),
+    leavings: new LeavingsCache(),
+    catalogOf: (database) => openCatalog({ catalogs, log }, database),
+  };
 }
 
 /** The users file as it was last read well. */

@@ -302,6 +302,24 @@ export const SETTINGS = {
     placeholder: "SIZE",
     what: "longest message that a client may send",
   }),
+  pool: setting({
+    value: oneOf("session", "transaction"),
+    default: "session",
+    placeholder: "MODE",
+    what: "session gives each client a server connection of its own; transaction lends one for a transaction at a time (docs/pooling.md; needs --auth scram)",
+  }),
+  poolSize: setting({
+    value: count,
+    default: "20",
+    placeholder: "NUMBER",
+    what: "with --pool transaction: server connections of one user of one database at most, in each process",
+  }),
+  poolWait: setting({
+    value: duration,
+    default: "120s",
+    placeholder: "TIME",
+    what: "with --pool transaction: a client that has waited so long for a server connection is disconnected",
+  }),
   maxClients: setting({
     value: count,
     default: "1000",

@@ -76,6 +76,9 @@ export async function compose(settings: Settings, log: Log, crew?: Crew): Promis
   if (settings.auth === "scram" && upstream.upstream.user === undefined) {
     return failed("--upstream: names no user; with --auth scram sessions log in as that user");
   }
+  if (settings.pool === "transaction" && settings.auth !== "scram") {
+    return failed("--pool: transaction needs --auth scram, for the proxy itself has to log in to the server");
+  }
   const loaded = await loadPolicies(settings.policy);
   if (!loaded.ok) return failed(...loaded.problems.map(describeProblem));
   const { policies } = loaded;

@@ -15,6 +15,7 @@ import { Conversation, sayFarewell, unlessAborted } from "./conversation.ts";
 import type { Established } from "./established.ts";
 import { type LoggedIn, type LoginParts, logIn } from "./login.ts";
 import { LoginEnd, type LoginFailure } from "./login-end.ts";
+import { logInPooled, type Pooling } from "./pooled-login.ts";
 import type { Seats } from "./seats.ts";
 import { type Arrival, type ClientTls, receiveClient } from "./start-up.ts";
 
@@ -25,6 +26,8 @@ import { type Arrival, type ClientTls, receiveClient } from "./start-up.ts";
 export type PrepareSession = (established: Established) => Promise<() => Promise<SessionEndReason>>;
 
 export interface ConnectionParts extends LoginParts {
+  /** Server connections are shared by many clients, a transaction at a time; if left out, each client has its own. */
+  readonly pooling?: Pooling;
   readonly tls: ClientTls | undefined;
   /** Whether a peer's PROXY header is believed, and then must be there. */
   readonly trustsHeaderOf: (address: string) => boolean;
@@ -142,7 +145,12 @@ export class Connection {
     const { adminDatabase } = this.#parts;
     if (adminDatabase?.serves(databaseOf(arrival.startup))) return this.#beginAdmin(arrival, adminDatabase);
     const ends = { draining: this.#draining.signal, ending: this.#ending.signal };
-    this.#session = await logIn(arrival.client, arrival.startup, this.#parts, signal, ends);
+    const { pooling } = this.#parts;
+    const { client, startup } = arrival;
+    this.#session =
+      pooling === undefined
+        ? await logIn(client, startup, this.#parts, signal, ends)
+        : await logInPooled(client, startup, { ...this.#parts, pooling }, signal, ends);
     return this.#enter(this.#session);
   }
 

@@ -1,4 +1,5 @@
 import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
 import { FrameReader } from "../wire/frames.ts";
 import type { Side } from "./established.ts";
 
@@ -91,7 +92,7 @@ const FAREWELL_MS = 2_000;
  * Sends the last words and closes. What the peer still sends is read and dropped: a socket that is closed
  * with bytes unread is reset, and the peer's system then throws away the last words as well.
  */
-export function sayFarewell(socket: Socket, words: Buffer = NOTHING): void {
+export function sayFarewell(socket: Duplex, words: Buffer = NOTHING): void {
   if (!socket.writable) {
     socket.destroy();
     return;

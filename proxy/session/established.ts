@@ -1,4 +1,5 @@
 import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
 import type { FrameReader } from "../wire/frames.ts";
 
 /** One side of a session: its socket (plain or TLS) and the reader that may hold bytes read already. */
@@ -7,12 +8,18 @@ export interface Side {
   readonly reader: FrameReader;
 }
 
+/** What a session has for its server: a connection, or a place in a pool of them. */
+export interface ServerSide {
+  readonly socket: Duplex;
+  readonly reader: FrameReader;
+}
+
 /** A session past log-in: the server's first ReadyForQuery has been relayed to the client. */
 export interface Established {
   /** Random, for logs and events. */
   readonly id: string;
   readonly client: Side;
-  readonly server: Side;
+  readonly server: ServerSide;
   /** The user as the policy knows it. */
   readonly user: string;
   readonly database: string;

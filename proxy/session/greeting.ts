@@ -29,6 +29,22 @@ export async function relayGreeting(
   client: Conversation,
   ours: BackendKey,
 ): Promise<Greeting> {
+  const greeting = await readGreeting(
+    server,
+    (bytes) => client.send(bytes),
+    () => relayError(server, client),
+  );
+  // Always sent, so that a client behaves the same whatever the server is.
+  client.send(backendKey(ours));
+  return greeting;
+}
+
+/** Reads up to the first ReadyForQuery. `pass` gets the messages that are for clients; `onError` tells how it ends. */
+export async function readGreeting(
+  server: Conversation,
+  pass: (bytes: Buffer) => void,
+  onError: () => Error,
+): Promise<Greeting> {
   const parameters = new Map<string, string>();
   let serverKey: BackendKey | undefined;
   for (;;) {
@@ -37,21 +53,19 @@ export async function relayGreeting(
       case Backend.ParameterStatus: {
         const { name, value } = decodeParameterStatus(server.reader);
         parameters.set(name, value);
-        client.send(bytesOf(server.reader));
+        pass(bytesOf(server.reader));
         break;
       }
       case Backend.BackendKeyData:
         serverKey = decodeBackendKey(server.reader);
         break;
       case Backend.NoticeResponse:
-        client.send(bytesOf(server.reader));
+        pass(bytesOf(server.reader));
         break;
       case Backend.ErrorResponse:
-        throw relayError(server, client);
+        throw onError();
       case Backend.ReadyForQuery:
         decodeReadyForQuery(server.reader);
-        // Always sent, so that a client behaves the same whatever the server is.
-        client.send(backendKey(ours));
         return { parameters, serverKey };
       default:
         throw unexpected(server);

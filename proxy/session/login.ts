@@ -17,7 +17,7 @@ import { addressOf } from "./address.ts";
 import { type CancelKeys, type IssuedKey, sendCancel } from "./cancel.ts";
 import { Conversation, destroySocket, sayFarewell, unlessAborted } from "./conversation.ts";
 import type { Established } from "./established.ts";
-import { type Greeting, relayGreeting } from "./greeting.ts";
+import { type Greeting, relayError, relayGreeting } from "./greeting.ts";
 import { LoginEnd } from "./login-end.ts";
 import { relayAuthentication } from "./passthrough.ts";
 import { checkScram, logInUpstream } from "./scram-login.ts";
@@ -51,7 +51,7 @@ export interface LoggedIn {
 }
 
 /** Longest message of a server: PQ_LARGE_MESSAGE_LIMIT of libpq/libpq.h. */
-const SERVER_MESSAGE_LIMIT = 0x3fff_ffff;
+export const SERVER_MESSAGE_LIMIT = 0x3fff_ffff;
 
 /**
  * Logs a client in, here or there, and leaves both sides at the point where the session begins. Throws a
@@ -190,7 +190,7 @@ async function checkHere(
       ["sluice.user", claim.user],
     ]),
   );
-  await logInUpstream(client, server, upstream, databaseUser);
+  await logInUpstream(server, upstream, databaseUser, () => relayError(server, client));
   client.send(Buffer.concat([signature, authenticationOk]));
   return { server, databaseUser, role, pinned };
 }
@@ -199,7 +199,7 @@ async function checkHere(
  * What the startup packet upstream holds. The name is one that nobody has proved: its role chooses which
  * settings may pass, and grants nothing.
  */
-function settingsOf(
+export function settingsOf(
   claim: Claim,
   address: string,
   parts: LoginParts,
@@ -211,7 +211,7 @@ function settingsOf(
 }
 
 /** The role of a user who has proved himself, by the policy as it is now. */
-function roleOf(claim: Claim, address: string, pinned: boolean, parts: LoginParts): Role {
+export function roleOf(claim: Claim, address: string, pinned: boolean, parts: LoginParts): Role {
   const policy = parts.policies().forDatabase(claim.database);
   const role = roleFor(policy, claim.user, address);
   if (isRefusal(role)) throw LoginEnd.refused("no_role", role);
@@ -228,7 +228,7 @@ function isGuarded(policy: Policy, role: Role): boolean {
 }
 
 /** In the words of postinit.c. */
-function noSuchDatabase(database: string): LoginEnd {
+export function noSuchDatabase(database: string): LoginEnd {
   return LoginEnd.refused(
     "upstream",
     refuseSession("3D000", `database "${database}" does not exist`, {
@@ -256,7 +256,7 @@ export async function openServer(
 }
 
 /** After a failover a server may not be any more what it was when it was asked last. */
-function checkHost(hosts: UpstreamHosts, { parameters }: Greeting): void {
+export function checkHost(hosts: UpstreamHosts, { parameters }: Greeting): void {
   if (hosts.accepts(parameters)) return;
   hosts.forget();
   throw LoginEnd.refused(
@@ -271,7 +271,7 @@ function checkHost(hosts: UpstreamHosts, { parameters }: Greeting): void {
  * Two things that all else stands on: the server took us for the user whom we named, and a guarded
  * session's text is read as the analysis reads it.
  */
-function checkGreeting(entry: Entry, { parameters }: Greeting): void {
+export function checkGreeting(entry: Pick<Entry, "databaseUser" | "pinned">, { parameters }: Greeting): void {
   const user = parameters.get("session_authorization");
   if (user !== undefined && user !== entry.databaseUser) {
     throw LoginEnd.refused("upstream", refuseSession("XX000", "the server logged in another user"));

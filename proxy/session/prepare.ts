@@ -71,7 +71,10 @@ export function prepareWith(
 }
 
 /** Without a catalog nothing is understood, so nobody gets in: a session that refuses all would help nobody. */
-async function openCatalog({ catalogs, log }: SharedParts, database: string): Promise<LiveCatalog> {
+export async function openCatalog(
+  { catalogs, log }: Pick<SharedParts, "catalogs" | "log">,
+  database: string,
+): Promise<LiveCatalog> {
   try {
     return await catalogs.of(database);
   } catch (error) {

@@ -1,4 +1,5 @@
 import { Socket } from "node:net";
+import type { Duplex } from "node:stream";
 
 /**
  * Told of bytes that came. True: they are still wanted when it returns, and nobody writes over them. False: their
@@ -20,12 +21,13 @@ const MOST = 64 * 1024;
  * a tenth off the CPU time of a small query (docs/performance.md). Where the socket is no plain one, or this Node
  * keeps `onread` in another place, the stream's own chunks are given out, which are nobody else's.
  */
-export function readSocket(socket: Socket, onBytes: OnBytes): StopReading {
-  const places = Object.getPrototypeOf(socket) === Socket.prototype ? placesIn(socket) : undefined;
+export function readSocket(socket: Duplex, onBytes: OnBytes): StopReading {
+  const isPlain = socket instanceof Socket && Object.getPrototypeOf(socket) === Socket.prototype;
+  const places = isPlain ? placesIn(socket) : undefined;
   return places === undefined ? readStream(socket, onBytes) : readHandle(socket, places, onBytes);
 }
 
-function readStream(socket: Socket, onBytes: OnBytes): StopReading {
+function readStream(socket: Duplex, onBytes: OnBytes): StopReading {
   const onData = (chunk: Buffer) => void onBytes(chunk);
   socket.on("data", onData);
   return () => socket.off("data", onData);
@@ -39,7 +41,7 @@ interface Places {
   readonly next: symbol;
 }
 
-function placesIn(socket: Socket): Places | undefined {
+function placesIn(socket: Duplex): Places | undefined {
   const symbols = Object.getOwnPropertySymbols(socket);
   const named = (name: string) => symbols.find(({ description }) => description === name);
   const [buffer, callback, next] = ["kBuffer", "kBufferCb", "kBufferGen"].map(named);
@@ -58,7 +60,7 @@ function takesBuffer(handle: unknown): handle is Places["handle"] {
 }
 
 function readHandle(
-  socket: Socket,
+  socket: Duplex,
   { handle, buffer, callback, next }: Places,
   onBytes: OnBytes,
 ): StopReading {

@@ -26,7 +26,7 @@ import type { Upstream } from "../wire/upstream.ts";
 import type { Users } from "../wire/users-file.ts";
 import { isPrivate } from "./address.ts";
 import type { Conversation } from "./conversation.ts";
-import { relayError, sqlstateOf } from "./greeting.ts";
+import { sqlstateOf } from "./greeting.ts";
 import { LoginEnd } from "./login-end.ts";
 import { expectAnswer, nextReply } from "./passthrough.ts";
 
@@ -61,14 +61,17 @@ export async function checkScram(client: Conversation, user: string, users: User
   );
 }
 
+/** What becomes of a server's ErrorResponse that is for clients: the reader stands on it. */
+export type OnServerError = (server: Conversation) => Error;
+
 /** Logs in upstream with the proxy's own credentials. Returns when the server has said AuthenticationOk. */
 export async function logInUpstream(
-  client: Conversation,
   server: Conversation,
   upstream: Upstream,
   user: string,
+  onError: OnServerError,
 ): Promise<void> {
-  const request = await ownRequest(client, server);
+  const request = await ownRequest(server, onError);
   if (request.kind === "ok") return;
   const password = upstream.password();
   if (password === undefined) throw notLoggedIn("it asks for a password, and --upstream has none");
@@ -82,23 +85,23 @@ export async function logInUpstream(
       break;
     case "sasl":
       if (!request.mechanisms.includes(SCRAM_SHA_256)) throw notLoggedIn("it does not offer SCRAM-SHA-256");
-      await answerScram(client, server, password);
+      await answerScram(server, password, onError);
       break;
     default:
       throw notLoggedIn("it asks for an authentication method that is not supported");
   }
-  if ((await ownRequest(client, server)).kind !== "ok") throw notLoggedIn("it does not follow the protocol");
+  if ((await ownRequest(server, onError)).kind !== "ok") throw notLoggedIn("it does not follow the protocol");
 }
 
-async function answerScram(client: Conversation, server: Conversation, password: string): Promise<void> {
+async function answerScram(server: Conversation, password: string, onError: OnServerError): Promise<void> {
   const exchange = new ScramClient(password, nonce());
   server.send(saslInitialResponse(SCRAM_SHA_256, exchange.first()));
-  const challenge = await ownRequest(client, server);
+  const challenge = await ownRequest(server, onError);
   if (challenge.kind !== "saslContinue") throw notLoggedIn("it does not follow the protocol");
   const proof = await exchange.final(challenge.data).catch(() => undefined);
   if (proof === undefined) throw notLoggedIn("its SCRAM challenge is malformed");
   server.send(saslResponse(proof));
-  const end = await ownRequest(client, server);
+  const end = await ownRequest(server, onError);
   // Whoever cannot sign does not know the password either: not our database.
   if (end.kind !== "saslFinal" || !exchange.verify(end.data)) throw notLoggedIn("it could not prove itself");
 }
@@ -107,13 +110,13 @@ async function answerScram(client: Conversation, server: Conversation, password:
  * The server's next request to the proxy. What it says about the proxy's own credentials (class 28) is not
  * for clients; that there is no such database, or no room, is.
  */
-async function ownRequest(client: Conversation, server: Conversation): Promise<Authentication> {
+async function ownRequest(server: Conversation, onError: OnServerError): Promise<Authentication> {
   for (;;) {
     const reply = await nextReply(server);
     if (reply === "notice") continue;
     if (reply !== "error") return reply;
     const sqlstate = sqlstateOf(server);
-    if (!sqlstate.startsWith("28")) throw relayError(server, client);
+    if (!sqlstate.startsWith("28")) throw onError(server);
     throw notLoggedIn(`it refused the credentials of --upstream (${sqlstate})`);
   }
 }

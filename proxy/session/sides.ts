@@ -1,11 +1,11 @@
-import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
 import { type FrameReader, ProtocolViolation } from "../wire/frames.ts";
 import { Frontend } from "../wire/messages.ts";
 import { type Refusal, refuseSession, type SessionEndReason } from "../wire/refusal.ts";
 
 /** One side: what it sends, as far as it has been dealt with. */
 export interface Side {
-  readonly socket: Socket;
+  readonly socket: Duplex;
   readonly reader: FrameReader;
   /** The reader stands on a message that has to wait. */
   isHeld: boolean;
@@ -24,7 +24,7 @@ export function mayClientStream(type: number): boolean {
   return type === Frontend.CopyData;
 }
 
-export function flow(socket: Socket, wanted: boolean): void {
+export function flow(socket: Duplex, wanted: boolean): void {
   if (socket.isPaused() !== wanted) return;
   if (wanted) socket.resume();
   else socket.pause();

@@ -51,23 +51,43 @@ export function readClaim(startup: Startup): Claim {
 export function guardedSettings(claim: Claim): ReadonlyMap<string, string> {
   const settings = new Map<string, string>();
   for (const [name, value] of claim.settings) {
-    if (name === "client_encoding" && !READ_AS_UTF8.has(value.toLowerCase().replace(/[^a-z0-9]/g, ""))) {
-      throw refused("22023", "client_encoding must be UTF8 for this role", {
-        hint: "Set PGCLIENTENCODING=UTF8, or client_encoding=UTF8 in the connection string.",
-      });
-    }
+    refuseUnpinned(name, value, "for this role");
     if (!PINNED.has(name) && !mayChangeSetting(name, valuesOf(name, value))) {
       throw refused("42501", `this role may not set parameter "${name}" at log-in`, {
         hint: "Leave it out of the connection string; a role that sees all may set it.",
       });
     }
-    if (name === "standard_conforming_strings" && !mayChangeSetting(name, [value])) {
-      throw refused("22023", "standard_conforming_strings must be on for this role");
+    settings.set(name, value);
+  }
+  for (const [name, value] of PINNED) settings.set(name, value);
+  return settings;
+}
+
+/** Settings of a session whose server connection is one of many: text is read alike on all of them. */
+export function pooledSettings(claim: Claim): ReadonlyMap<string, string> {
+  const settings = new Map<string, string>();
+  for (const [name, value] of claim.settings) {
+    refuseUnpinned(name, value, "with --pool transaction");
+    if (name === "search_path" && /pg_temp/i.test(value)) {
+      throw refused("42501", "pg_temp in search_path is not possible with --pool transaction", {
+        hint: "Temporary tables live in one transaction here: create them with ON COMMIT DROP.",
+      });
     }
     settings.set(name, value);
   }
   for (const [name, value] of PINNED) settings.set(name, value);
   return settings;
+}
+
+function refuseUnpinned(name: string, value: string, where: string): void {
+  if (name === "client_encoding" && !READ_AS_UTF8.has(value.toLowerCase().replace(/[^a-z0-9]/g, ""))) {
+    throw refused("22023", `client_encoding must be UTF8 ${where}`, {
+      hint: "Set PGCLIENTENCODING=UTF8, or client_encoding=UTF8 in the connection string.",
+    });
+  }
+  if (name === "standard_conforming_strings" && !mayChangeSetting(name, [value])) {
+    throw refused("22023", `standard_conforming_strings must be on ${where}`);
+  }
 }
 
 /**

@@ -17,6 +17,7 @@ export type Sqlstate =
   | "34000" // invalid_cursor_name
   | "3D000" // invalid_catalog_name: no such database
   | "42501" // insufficient_privilege
+  | "42P05" // duplicate_prepared_statement
   | "42P01" // undefined_table
   | "42883" // undefined_function
   | "42601" // syntax_error

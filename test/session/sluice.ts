@@ -1,3 +1,7 @@
+import { randomBytes } from "node:crypto";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import pg from "pg";
 import type { AuditEvent, StatementEvent } from "../../proxy/audit/event.ts";
 import { Catalogs } from "../../proxy/catalog/catalogs.ts";
@@ -7,12 +11,16 @@ import { deriveKeys, randomSecret } from "../../proxy/keys.ts";
 import { createLog } from "../../proxy/log.ts";
 import { createMetrics } from "../../proxy/metrics.ts";
 import { compilePolicies, type PolicySet } from "../../proxy/policy/load.ts";
+import type { NamedPool } from "../../proxy/pool/pools.ts";
 import { type ServerSettings, startServer } from "../../proxy/server.ts";
 import { Scopes, VerdictCache } from "../../proxy/sql/cache.ts";
 import { loadParser } from "../../proxy/sql/parse.ts";
+import { saslInitialResponse, saslResponse } from "../../proxy/wire/frontend-messages.ts";
+import { formatVerifier, makeVerifier, SCRAM_SHA_256, ScramClient } from "../../proxy/wire/scram.ts";
 import { startupMessage } from "../../proxy/wire/startup.ts";
 import { parseUpstream } from "../../proxy/wire/upstream.ts";
-import type { TestDatabase } from "../harness/postgres.ts";
+import { formatUser } from "../../proxy/wire/users-file.ts";
+import { PASSWORDS, type TestDatabase } from "../harness/postgres.ts";
 import { RawClient } from "../server/sluice.ts";
 
 await loadParser();
@@ -27,7 +35,10 @@ export interface Sluice {
   connect(user: string): Promise<pg.Client>;
   /** A client past log-in that speaks the protocol message by message. */
   raw(user: string): Promise<Raw>;
+  /** A connection that nothing has been sent on. */
+  bare(): Promise<RawClient>;
   uri(user: string): string;
+  pools(): readonly NamedPool[];
   close(): Promise<void>;
 }
 
@@ -35,6 +46,8 @@ export interface SluiceOptions {
   readonly policy: string;
   readonly store?: CounterStore;
   readonly settings?: Partial<ServerSettings>;
+  /** Server connections are shared: so many for each user. Users then log in to the proxy, with PASSWORDS. */
+  readonly pool?: { readonly size: number; readonly waitMs?: number };
 }
 
 /** A whole proxy but for commands: real log-in, real analysis, counters in memory, events in an array. */
@@ -50,16 +63,21 @@ export async function startSluice(database: TestDatabase, options: SluiceOptions
     connection: { host: database.host, port: database.port, user: database.superuser },
     probeSeconds: 3600,
   });
+  const { pool } = options;
+  const folder = pool && (await mkdtemp(join(tmpdir(), "sluice-pool-")));
+  const users = folder && join(folder, "users.txt");
+  if (users !== undefined) await writeFile(users, await verifiers(), { mode: 0o600 });
   const server = await startServer({
     settings: {
       listen: { host: "127.0.0.1", port: 0 },
-      auth: "passthrough",
-      users: undefined,
+      auth: pool === undefined ? "passthrough" : "scram",
+      users,
+      ...(pool && { pool: "transaction", poolSize: pool.size, poolWait: pool.waitMs ?? 20_000 }),
       tlsCert: undefined,
       tlsKey: undefined,
       tlsClientCa: undefined,
       maxMessage: 1 << 20,
-      maxClients: 50,
+      maxClients: 100,
       loginTimeout: 20_000,
       drainTimeout: 5_000,
       ...options.settings,
@@ -85,7 +103,8 @@ export async function startSluice(database: TestDatabase, options: SluiceOptions
     scopes: new Scopes(),
   });
   const { port } = server.address;
-  const uri = (user: string) => `postgresql://${user}@127.0.0.1:${port}/${database.database}?sslmode=disable`;
+  const uri = (user: string) =>
+    `postgresql://${user}:${passwordOf(user)}@127.0.0.1:${port}/${database.database}?sslmode=disable`;
   return {
     port,
     events,
@@ -106,8 +125,11 @@ export async function startSluice(database: TestDatabase, options: SluiceOptions
       return client;
     },
     raw: (user) => Raw.logIn(port, user, database.database),
+    bare: () => RawClient.connect(port),
+    pools: () => server.pools(),
     async close() {
       await server.close();
+      if (folder !== undefined) await rm(folder, { recursive: true });
       await catalogs.close();
       await store.close();
     },
@@ -118,6 +140,17 @@ function policiesOf(text: string): PolicySet {
   const compiled = compilePolicies([{ name: "test.yaml", text }]);
   if (!compiled.ok) throw new Error(compiled.problems.map(({ message }) => message).join("\n"));
   return compiled.policies;
+}
+
+function passwordOf(user: string): string {
+  return Object.entries(PASSWORDS).find(([name]) => name === user)?.[1] ?? "";
+}
+
+async function verifiers(): Promise<string> {
+  const lines = Object.entries(PASSWORDS).map(async ([user, password]) =>
+    formatUser(user, formatVerifier(await makeVerifier(password, 4096, randomBytes(16)))),
+  );
+  return `${(await Promise.all(lines)).join("\n")}\n`;
 }
 
 export interface Message {
@@ -133,7 +166,7 @@ export class Raw {
     this.#client = client;
   }
 
-  /** The server must trust: what follows log-in is under test here. */
+  /** The server must trust, or ask for SCRAM: what follows log-in is under test here. */
   static async logIn(port: number, user: string, database: string): Promise<Raw> {
     const client = await RawClient.connect(port);
     client.send(
@@ -144,6 +177,9 @@ export class Raw {
         ]),
       ),
     );
+    const [first] = await client.until("R");
+    // AuthenticationSASL is 10, AuthenticationOk 0.
+    if (first?.bytes.readInt32BE(5) === 10) await proveBy(passwordOf(user), client);
     await client.until("Z");
     return new Raw(client);
   }
@@ -174,6 +210,13 @@ export class Raw {
   closed(): Promise<void> {
     return this.#client.closed();
   }
+}
+
+async function proveBy(password: string, client: RawClient): Promise<void> {
+  const exchange = new ScramClient(password, "nonce-of-a-test");
+  client.send(saslInitialResponse(SCRAM_SHA_256, exchange.first()));
+  const challenge = (await client.until("R")).at(-1)?.bytes.subarray(9) ?? Buffer.alloc(0);
+  client.send(saslResponse(await exchange.final(challenge)));
 }
 
 /** `T(id,email) D D C(SELECT 2) Z(I)`: rows that are alike are counted, errors show their SQLSTATE. */

@@ -1,0 +1,69 @@
+import type { Leaves } from "../sql/leavings.ts";
+import { queryMessage } from "../wire/frontend-messages.ts";
+
+/**
+ * Settings that a client has changed, by name, with the values that the server told. All texts here hold one
+ * character a byte, as they travel: nothing is lost, whatever they mean.
+ */
+export type Carried = ReadonlyMap<string, string>;
+
+/** As DISCARD ALL, less what costs the next client its plans. */
+const TAKE_BACK = [
+  "CLOSE ALL",
+  "SET SESSION AUTHORIZATION DEFAULT",
+  "RESET ALL",
+  "RESET ROLE",
+  "UNLISTEN *",
+  "SELECT pg_catalog.pg_advisory_unlock_all()",
+  "DISCARD TEMP",
+  "DISCARD SEQUENCES",
+].join("; ");
+
+/** What takes away that which the last client's transactions have left; undefined: nothing. */
+export function resetFor(leaves: Leaves): Buffer | undefined {
+  switch (leaves) {
+    case "nothing":
+      return undefined;
+    case "traces":
+      return query(TAKE_BACK);
+    case "anything":
+      return query("DISCARD ALL");
+  }
+}
+
+/** What makes a connection's settings those of the client; undefined: they are. */
+export function applying(wanted: Carried, applied: Carried): Buffer | undefined {
+  const statements = [...applied.keys()]
+    .filter((name) => !wanted.has(name))
+    .map((name) => `RESET ${name.split(".").map(identifier).join(".")}`);
+  const calls = [...wanted]
+    .filter(([name, value]) => applied.get(name) !== value)
+    .map(([name, value]) => `pg_catalog.set_config(${literal(name)}, ${literal(value)}, false)`);
+  if (calls.length > 0) statements.push(`SELECT ${calls.join(", ")}`);
+  return statements.length === 0 ? undefined : query(statements.join("; "));
+}
+
+/** Asks the server for settings: whether a SET has held or was rolled back, it knows best. */
+export function asking(names: readonly string[]): Buffer {
+  return query(
+    `SELECT ${names.map((name) => `pg_catalog.current_setting(${literal(name)}, true)`).join(", ")}`,
+  );
+}
+
+/** A name or a value out of parsed text, as it travels. */
+export function asBytes(text: string): string {
+  return Buffer.from(text, "utf8").toString("latin1");
+}
+
+function query(sql: string): Buffer {
+  return queryMessage(Buffer.from(sql, "latin1"));
+}
+
+/** standard_conforming_strings is on in each session of a pool. */
+function literal(text: string): string {
+  return `'${text.replaceAll("'", "''")}'`;
+}
+
+function identifier(text: string): string {
+  return `"${text.replaceAll('"', '""')}"`;
+}

@@ -1,0 +1,54 @@
+import { closeMessage } from "../wire/frontend-messages.ts";
+
+/** A statement that a client has prepared: what Parse holds behind the name, and what it is known by. */
+export interface ClientStatement {
+  /** Equal for statements that mean the same on any connection. */
+  readonly key: string;
+  /** The text, its zero, and the types of the parameters, as they came. */
+  readonly body: Buffer;
+}
+
+/** As many are kept on a connection; each costs the server a plan. PgBouncer keeps 200 (max_prepared_statements). */
+const MOST = 200;
+
+/** The statements that one server connection has prepared, under names of our own: clients' names are many to one. */
+export class ServerStatements {
+  /** By key; the last one used comes last. */
+  readonly #names = new Map<string, string>();
+  #serial = 0;
+  /** What the server has as its unnamed one. */
+  unnamed: ClientStatement | undefined;
+
+  /** The name under which the server has it. */
+  find({ key }: ClientStatement): string | undefined {
+    const name = this.#names.get(key);
+    if (name === undefined) return undefined;
+    this.#names.delete(key);
+    this.#names.set(key, name);
+    return name;
+  }
+
+  /** A name for one that is about to be prepared, and the Close messages of those that have to give way. */
+  add({ key }: ClientStatement): { readonly name: string; readonly closes: readonly Buffer[] } {
+    const name = `sluice_${++this.#serial}`;
+    this.#names.set(key, name);
+    const closes: Buffer[] = [];
+    for (const [old, given] of this.#names) {
+      if (this.#names.size <= MOST) break;
+      this.#names.delete(old);
+      closes.push(closeMessage({ target: "statement", name: given }));
+    }
+    return { name, closes };
+  }
+
+  /** It was not prepared after all, or must be prepared anew. */
+  forget({ key }: ClientStatement): void {
+    this.#names.delete(key);
+  }
+
+  /** The server has none any more. */
+  clear(): void {
+    this.#names.clear();
+    this.unnamed = undefined;
+  }
+}
