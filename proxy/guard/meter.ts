@@ -76,6 +76,8 @@ export type Grant =
       readonly used: number;
       /** Unix time in milliseconds at which at least one more fits. */
       readonly freesAt: number;
+      /** The window is the share of it that this process may release while the counters are away. */
+      readonly isLent?: true;
       readonly near?: readonly WindowUse[];
     }
   /** The counters cannot be reached: nothing may leave. */

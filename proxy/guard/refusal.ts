@@ -12,8 +12,21 @@ export function refusalOf(grant: Exclude<Grant, { kind: "all" }>, account: Accou
         hint: "Try again in a moment. The proxy's log says why its counter store is away.",
       });
     case "part":
-      return usedUp(grant, account);
+      return grant.isLent ? lentOut(grant, account) : usedUp(grant, account);
   }
+}
+
+/** Not 53400: the reader has done nothing that he could not do an hour ago. */
+function lentOut({ window, used }: Extract<Grant, { kind: "part" }>, account: Account): Refusal {
+  return refuse(
+    "58000",
+    "the counters of the budgets cannot be reached, and what may be read meanwhile is used up",
+    {
+      detail: `${whoReads(window, account)}: ${used} of ${amount(window)} used within ${window.name}, which is this proxy's share.`,
+      hint: `Try again in a moment. The proxy's log says why its counter store is away. ${source(window)}`,
+      rule: window.rule,
+    },
+  );
 }
 
 /** What a client is told when he comes near the end of a budget, while he still gets all that he asked for. */

@@ -65,7 +65,7 @@ class GraceStore implements CounterStore {
     const grant = await this.#local.charge({ ...account, windows }, batch);
     const rows = grant.kind === "all" ? batch.rows : grant.kind === "part" ? grant.rows : 0;
     if (rows > 0) this.#note(account, batch, rows);
-    return grant;
+    return lent(grant);
   }
 
   #note(account: Account, batch: Batch, rows: number): void {
@@ -103,6 +103,20 @@ class GraceStore implements CounterStore {
     }
     clearInterval(this.#timer);
     this.#timer = undefined;
+  }
+}
+
+/** How full the share is says nothing of the budget. */
+function lent(grant: Grant): Grant {
+  switch (grant.kind) {
+    case "all":
+      return { kind: "all" };
+    case "part": {
+      const { near: _, ...rest } = grant;
+      return { ...rest, isLent: true };
+    }
+    case "unreachable":
+      return grant;
   }
 }
 

@@ -176,6 +176,13 @@ describe("a refusal", () => {
       rule: "roles.agent.budget.1d",
     });
     expect(refusal.hint).toContain("stay readable");
+    expect(refusalOf({ kind: "part", rows: 2, window, used: 30, freesAt, isLent: true }, anna)).toMatchObject(
+      {
+        sqlstate: "58000",
+        message: expect.stringContaining("what may be read meanwhile is used up"),
+        rule: window.rule,
+      },
+    );
     expect(refusalOf({ kind: "part", rows: 0, window, used: 0, freesAt }, anna).detail).not.toContain("2026");
   });
 
