@@ -4,16 +4,19 @@
 #   docker build -t sluice .
 #   docker run -p 6432:6432 -v ./policies:/etc/sluice/policies:ro -v audit:/var/lib/sluice \
 #     -e SLUICE_UPSTREAM=postgresql://sluice@db/support?sslmode=verify-full -e PGPASSWORD sluice
+#
+# The base is one release of Node and not one digest of it: Debian's fixes come with a rebuild. To pin those as well,
+# write @sha256:… behind it, in both places.
 
-FROM node:24-bookworm-slim AS build
+FROM node:24.21.0-bookworm-slim AS build
 WORKDIR /build
 COPY package.json package-lock.json ./
 RUN npm ci --no-audit --no-fund
 COPY tsconfig.json tsconfig.build.json ./
 COPY proxy proxy
-RUN npm run build && npm ci --omit=dev --omit=optional --no-audit --no-fund
+RUN npm run build && npm prune --omit=dev --omit=optional --no-audit --no-fund
 
-FROM node:24-bookworm-slim
+FROM node:24.21.0-bookworm-slim
 ENV NODE_ENV=production \
     SLUICE_LISTEN=0.0.0.0:6432 \
     SLUICE_ADMIN=127.0.0.1:9432 \
