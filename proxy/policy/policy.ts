@@ -170,6 +170,7 @@ export const BEHAVIOUR_RULES = [
   "addresses",
   "refusals",
   "purpose",
+  "together",
 ] as const;
 export type BehaviourRule = (typeof BEHAVIOUR_RULES)[number];
 

@@ -131,6 +131,27 @@ test("a dump is told of at its second attempt, from the first day on, whatever s
   }
 });
 
+test("a dump goes on being one when a tightened budget stops it earlier", async () => {
+  const { see, rulesSeen } = await team("{ purpose: tighten, dump: suspend }");
+  await see("new", MORNING, { ...stopped("53400", 0, 30), purposeless: 30 });
+  expect(rulesSeen()).toEqual([]);
+  for (let i = 1; i <= 3; i++) {
+    const subjects = Array.from({ length: 10 }, (_, n) => `stranger ${10 * i + n}`);
+    await see("new", MORNING + i * 60_000, { subjects, people: 10, purposeless: 10 });
+  }
+  await see("new", MORNING + 240_000, { ...stopped("53400", 100, 12), purposeless: 12 });
+  expect(rulesSeen()).toEqual(["new purpose tighten", "new dump suspend"]);
+});
+
+test("a slip that is made twice tightens, a dump that goes on and on suspends", async () => {
+  const { see, rulesSeen } = await team("{ dump: tighten }");
+  for (let i = 0; i < 3; i++)
+    await see("new", MORNING + i * 60_000, stopped("53400", 100 * i, i < 2 ? 30 : 15));
+  expect(rulesSeen()).toEqual(["new dump tighten"]);
+  for (let i = 3; i < 6; i++) await see("new", MORNING + i * 60_000, stopped("53400", 100 * i, 15));
+  expect(rulesSeen()).toEqual(["new dump tighten", "new dump suspend"]);
+});
+
 test("one that may not read on without a condition is told of when he insists", async () => {
   const { see, rulesSeen } = await team("{ dump: suspend }");
   for (let i = 0; i < 3; i++) await see("new", MORNING + i, { decision: "refuse", sqlstate: "54000" });
@@ -245,7 +266,7 @@ test("ten refusals in a row are told of, nine and one success are not", async ()
 test("many more look-ups than anybody makes are told of", async () => {
   const { past, see, rulesSeen } = await team();
   await past(28);
-  for (let i = 0; i < 80; i++) await see("user3", START + 28 * DAY + 9 * HOUR + i * 60_000, { lookups: 1 });
+  for (let i = 0; i < 80; i++) await see("user3", START + 28 * DAY + 9 * HOUR + i * 60_000, { lookups: 2 });
   expect(rulesSeen()).toEqual(["user3 lookups alert"]);
 });
 
@@ -255,7 +276,7 @@ test("a tightened user who goes on is suspended on the third day, one who shrink
   await work("user3", 28, 200);
   await work("user4", 28, 200);
   expect(measures.tightened("user3")).toBeDefined();
-  for (const day of [29, 30, 31]) {
+  for (const day of [29, 30]) {
     expect(measures.isSuspended("user3")).toBeUndefined();
     await see("user3", START + day * DAY + 9 * HOUR, { decision: "cut", sqlstate: "53400" });
     await work("user4", day, 30);
@@ -263,6 +284,52 @@ test("a tightened user who goes on is suspended on the third day, one who shrink
   expect(rulesSeen().at(-1)).toBe("user3 new_people suspend");
   expect(measures.isSuspended("user3")).toMatchObject({ by: "rule new_people" });
   expect(measures.isSuspended("user4")).toBeUndefined();
+});
+
+test("a thief whom his tightened budget does not stop is suspended on the third day for what he reads", async () => {
+  const { work, rulesSeen, measures } = await team("{ purpose: tighten }");
+  const strangers = { purposeless: 7 };
+  for (const day of [0, 1]) await work("anna", day, 56, strangers);
+  expect(measures.isSuspended("anna")).toBeUndefined();
+  await work("ben", 0, 56, strangers);
+  for (const day of [1, 4]) await work("ben", day, 16, { purposeless: 2 });
+  await work("anna", 2, 56, strangers);
+  expect(
+    rulesSeen()
+      .filter((seen) => seen.startsWith("anna"))
+      .at(-1),
+  ).toBe("anna purpose suspend");
+  expect(measures.isSuspended("anna")).toMatchObject({ by: "rule purpose" });
+  expect(measures.isSuspended("ben")).toBeUndefined();
+});
+
+test("colluders whom no rule sees one by one are seen together, tightened, and suspended if they go on", async () => {
+  const { see, rulesSeen, measures } = await team("{ together: tighten, new_people: off }");
+  let person = 0;
+  /** Side by side, hour after hour. */
+  const workOn = async (day: number, peopleOf: (n: number) => number) => {
+    for (let hour = 9; hour < 13; hour++) {
+      for (let n = 0; n < 30; n++) {
+        const subjects = Array.from({ length: Math.round(peopleOf(n) / 4) }, () => `caller ${person++}`);
+        const fields = { subjects, people: subjects.length };
+        await see(`user${n}`, START + day * DAY + hour * HOUR + n * 60_000, fields);
+      }
+    }
+  };
+  for (let day = 0; day < 19; day++) {
+    if (day % 7 < 5) await workOn(day, (n) => 30 + n + ((n * 5 + day) % 7));
+  }
+  const steal = (day: number) => workOn(day, (n) => (n < 6 ? 130 : 30 + n));
+  await steal(21);
+  expect(rulesSeen()).toEqual([]);
+  await steal(22);
+  const seen = new Set(rulesSeen());
+  expect(seen.size).toBeGreaterThan(0);
+  for (const one of seen) expect(one).toMatch(/^user[0-5] together tighten$/);
+  await steal(23);
+  await steal(24);
+  for (let n = 0; n < 6; n++) expect(measures.isSuspended(`user${n}`)).toMatchObject({ by: "rule together" });
+  expect(measures.list()).toHaveLength(6);
 });
 
 test("rules that are off and roles without budgets are left alone", async () => {

@@ -39,7 +39,9 @@ function reading(...subjects: readonly string[]): Reading {
 }
 
 function read(proxy: { readonly profiles: SharedProfiles }, ...subjects: readonly string[]): Promise<number> {
-  return proxy.profiles.update("support", "anna", "agent", (profile) => enter(profile, reading(...subjects)));
+  return proxy.profiles.update("support", "anna", "agent", (profile) =>
+    enter(profile, reading(...subjects), false),
+  );
 }
 
 function known<T>(proxy: { readonly profiles: SharedProfiles }, look: (profile: Profile) => T): Promise<T> {
@@ -156,7 +158,7 @@ describe("what rules know of a user", () => {
     for (const [n, { profiles }] of [one, two].entries()) {
       for (let day = 0; day < 9; day++) {
         const event = { ...reading(`${n} ${day}`), time: NOON + day * 86_400_000 };
-        await profiles.update("support", `user${n}`, "agent", (profile) => enter(profile, event));
+        await profiles.update("support", `user${n}`, "agent", (profile) => enter(profile, event, false));
       }
       await profiles.exchange();
     }

@@ -1,8 +1,9 @@
-import { type Profile, weekUpTo } from "./profile.ts";
-import { type Peers, START_UP_DAYS } from "./rules.ts";
+import { Crowd, type Pace, paceOf } from "./crowd.ts";
+import { type Profile, START_UP_DAYS, weekUpTo } from "./profile.ts";
+import type { Peers } from "./rules.ts";
 
 /** What others may know of a user to compare themselves with him. */
-export interface Summary {
+export interface Summary extends Pace {
   /** Finished days: whoever has few says nothing about how much is ordinary. */
   readonly days: number;
   readonly newPeople: number;
@@ -21,6 +22,7 @@ export function summaryOf(profile: Profile, today: number): Summary {
     week: Math.max(0, ...days.map(({ day }) => weekUpTo(days, day))),
     lookups: Math.max(0, ...days.map(({ lookups }) => lookups)),
     hours: profile.hours.flatMap((count, hour) => (count > 0 ? [hour] : [])),
+    ...paceOf(profile, today),
   };
 }
 
@@ -38,6 +40,7 @@ export function peersOf(summaries: readonly Summary[], networks: ReadonlyMap<str
       lookups: working.map(({ lookups }) => lookups),
       week: working.map(({ week }) => week),
     },
+    crowd: new Crowd(summaries),
     inHour: (hour) => inHour[hour] ?? 0,
     fromNetwork: (network) => networks.get(network) ?? 0,
   };

@@ -20,6 +20,7 @@ export interface FileProfilesOptions {
 interface Kept extends Stored {
   readonly name: ProfileName;
   readonly kept: KeptProfile;
+  readonly summary: KeptSummary;
 }
 
 const WRITE_EVERY = 60_000;
@@ -75,20 +76,24 @@ export class FileProfiles implements ProfileBackend {
     return there;
   }
 
-  async write(name: ProfileName, version: number, kept: KeptProfile): Promise<number | undefined> {
+  async write(
+    name: ProfileName,
+    version: number,
+    kept: KeptProfile,
+    summary: KeptSummary,
+  ): Promise<number | undefined> {
     const key = keyOf(name);
     if ((this.#kept.get(key)?.version ?? 0) !== version) return undefined;
     // Whoever read last stands last.
     this.#kept.delete(key);
-    this.#kept.set(key, { name, version: version + 1, kept });
+    this.#kept.set(key, { name, version: version + 1, kept, summary });
     this.#changed = true;
     return version + 1;
   }
 
   async summaries(database: string, role: string, today: number): Promise<readonly KeptSummary[]> {
     const found: KeptSummary[] = [];
-    for (const [key, { name, kept }] of this.#kept) {
-      const summary = keptSummary(kept.profile);
+    for (const [key, { name, summary }] of this.#kept) {
       if (summary.day < today - KEPT_DAYS) this.#kept.delete(key);
       else if (name.database === database && name.role === role) found.push(summary);
     }
@@ -131,7 +136,8 @@ export class FileProfiles implements ProfileBackend {
     try {
       const { profile, ...name } = line.parse(JSON.parse(text));
       const kept = parseProfile(profile);
-      if (kept !== undefined) this.#kept.set(keyOf(name), { name, version: 1, kept });
+      if (kept === undefined) return;
+      this.#kept.set(keyOf(name), { name, version: 1, kept, summary: keptSummary(kept.profile) });
     } catch {
       this.#onProblem("a line is no profile");
     }

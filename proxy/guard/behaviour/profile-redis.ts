@@ -66,6 +66,8 @@ const summarySchema = z.object({
   lookups: z.number(),
   hours: z.array(z.number()),
   networks: z.array(z.string()),
+  ordinary: z.number().default(0),
+  recent: z.array(z.tuple([z.number(), z.number()])).default([]),
 });
 
 /**

@@ -22,6 +22,9 @@ export interface Day {
   odd: boolean;
 }
 
+/** Before so many days he is new: only his peers say what is ordinary. */
+export const START_UP_DAYS = 7;
+
 const DAY = 86_400_000;
 const HOUR = 3_600_000;
 const DAYS_KEPT = 30;
@@ -44,7 +47,7 @@ export interface Profile {
   readonly networks: Map<string, number>;
   /** Refusals since the last statement that was allowed. */
   refusals: number;
-  /** The days, of late, on which a tightened budget stopped him. */
+  /** The days, of late, on which he went on although his budgets were tightened. */
   readonly pressed: number[];
   /** Day (of refusals: hour) of the last alert of each rule. */
   readonly alerted: Map<string, number>;
@@ -94,17 +97,19 @@ export function ordinaryDays(profile: Profile, today: number): readonly Day[] {
 }
 
 /** Enters one statement, and gives how many of its people are new. Same events, same profile. */
-export function enter(profile: Profile, event: Reading): number {
+export function enter(profile: Profile, event: Reading, tightened: boolean): number {
   const today = openDay(profile, dayOf(event.time));
   const fresh = enterPeople(profile, event, today.day);
   today.newPeople += fresh;
   today.lookups += event.lookups;
-  if (event.purposeless !== undefined) {
+  const over = overreach(event, fresh, tightened ? MANY_OF_TIGHTENED : MANY_AT_ONCE);
+  today.overreached += over;
+  // A forgotten condition shows strangers: that is for the rule on dumps to judge.
+  if (event.purposeless !== undefined && over === 0) {
     today.asked += fresh;
     // Which of them are new is not known: those that surely are.
     today.purposeless += Math.max(0, fresh - (event.people - event.purposeless));
   }
-  today.overreached += overreach(event, fresh);
   const refused = event.decision === "refuse" && isProbing(event.sqlstate ?? "");
   profile.refusals = refused ? profile.refusals + 1 : event.decision === "refuse" ? profile.refusals : 0;
   return fresh;
@@ -194,15 +199,17 @@ function forgetOldest(map: Map<string, number>, kept: number): void {
 
 /** So many new people in the first rows of one statement are no look-up. */
 const MANY_AT_ONCE = 20;
+/** Half of his budgets stop him after half as many. */
+const MANY_OF_TIGHTENED = 10;
 
 /**
  * One that was stopped after it had shown many new people. Run again, it shows the same ones, and is none; nor is
  * one that a used-up budget stops after a few. One that was refused before it ran (no condition, where one is
  * required) counts half: it showed nobody.
  */
-function overreach({ decision, sqlstate }: Reading, fresh: number): number {
+function overreach({ decision, sqlstate }: Reading, fresh: number, many: number): number {
   if (decision === "refuse") return sqlstate === "54000" ? 0.5 : 0;
-  return (sqlstate === "54000" || sqlstate === "53400") && fresh >= MANY_AT_ONCE ? 1 : 0;
+  return (sqlstate === "54000" || sqlstate === "53400") && fresh >= many ? 1 : 0;
 }
 
 /** Rights, unknown names, too much at once; not a budget that is used up, and nothing that is the proxy's fault. */

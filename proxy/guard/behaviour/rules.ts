@@ -1,4 +1,5 @@
 import type { BehaviourAction, BehaviourRule, Role } from "../../policy/policy.ts";
+import { type Crowd, paceOf } from "./crowd.ts";
 import {
   dayOf,
   enter,
@@ -8,6 +9,7 @@ import {
   ordinaryDays,
   type Profile,
   type Reading,
+  START_UP_DAYS,
   weekUpTo,
 } from "./profile.ts";
 import { farAbove, median } from "./robust.ts";
@@ -28,18 +30,17 @@ export interface Peers {
   readonly users: number;
   /** Each one's busiest day, and week, of the last month. */
   readonly busiest: Readonly<Record<"newPeople" | "lookups" | "week", readonly number[]>>;
+  readonly crowd: Crowd;
   /** How many of them ever worked in an hour (0-47), and came from a network. */
   readonly inHour: (hour: number) => number;
   readonly fromNetwork: (network: string) => number;
 }
 
-/** Before so many days he is new: only his peers say what is ordinary. */
-export const START_UP_DAYS = 7;
 /** Habits of time and place need longer. */
 const HABIT_DAYS = 10;
 const FEWEST_PEERS = 5;
-/** Nobody is odd below this. */
-const FLOOR = 60;
+/** Nobody is odd below this; who asks for a mail address that has changed looks twice. */
+const FLOOR = { newPeople: 60, lookups: 150 } as const;
 const OWN_SPREADS = 6;
 const OWN_FACTOR = 2.5;
 const PEER_SPREADS = 5;
@@ -47,10 +48,14 @@ const ODD_HOUR_PEOPLE = 10;
 const REFUSALS_IN_A_ROW = 10;
 /** One a day is a slip: a forgotten LIMIT. */
 const DUMPS = 2;
+/** Nobody slips so often. */
+const DUMPS_OF_TIGHTENED = 4;
 /** Colleagues ask, customers call who have no ticket yet. */
 const PURPOSELESS = 30;
 const PURPOSELESS_SHARE = 0.5;
 const PRESSED_DAYS = 3;
+/** Whoever was seen for what he did in a week goes on if today is more than that times his ordinary days. */
+const GOES_ON_FACTOR = 1.5;
 /** Of a week: chance evens out over its days, so less is far. */
 const WEEK_FLOOR = 150;
 const WEEK_FACTOR = 1.8;
@@ -75,10 +80,10 @@ export function observe(
   profile: Profile,
   event: Reading,
   peers: Peers,
-  tightened: boolean,
+  tightenedBy: BehaviourRule | undefined,
 ): readonly Sighting[] {
   const isNewPlace = !profile.networks.has(networkOf(event.client));
-  const fresh = enter(profile, event);
+  const fresh = enter(profile, event, tightenedBy !== undefined);
   const seen = [
     amountRule("new_people", profile, peers, event, "newPeople"),
     amountRule("lookups", profile, peers, event, "lookups"),
@@ -86,10 +91,12 @@ export function observe(
     hoursRule(profile, peers, event, fresh),
     isNewPlace ? addressRule(profile, peers, event) : undefined,
     refusalsRule(profile),
-    dumpRule(profile),
+    dumpRule(profile, tightenedBy),
     purposeRule(profile),
-    pressedRule(profile, event, tightened),
+    togetherRule(profile, peers, event, tightenedBy),
   ].filter((sighting) => sighting !== undefined);
+  const pressed = tightenedBy && pressedRule(profile, event, seen, tightenedBy);
+  if (pressed !== undefined) seen.push(pressed);
   enterHabits(profile, event);
   return seen.filter((sighting) => isNews(profile, sighting, event.time));
 }
@@ -105,7 +112,7 @@ export function isNews(profile: Profile, { rule, again }: Sighting, time: number
   return true;
 }
 
-type Amount = "newPeople" | "lookups";
+type Amount = keyof typeof FLOOR;
 
 function amountRule(
   rule: "new_people" | "lookups",
@@ -115,8 +122,12 @@ function amountRule(
   amount: Amount,
 ): Sighting | undefined {
   const figure = profile.days.at(-1)?.[amount] ?? 0;
-  if (figure <= FLOOR) return undefined;
-  const ordinary = Math.max(FLOOR, ordinaryFor(profile, peers, dayOf(event.time), amount));
+  if (figure <= FLOOR[amount]) return undefined;
+  const today = dayOf(event.time);
+  const limit = Math.max(FLOOR[amount], ordinaryFor(profile, peers, today, amount));
+  if (figure <= limit) return undefined;
+  // A day on which everybody calls is busy for all.
+  const ordinary = limit * peers.crowd.weightOf(today);
   if (figure <= ordinary) return undefined;
   const what = rule === "new_people" ? "people whom he never read before" : "exact look-ups";
   return { rule, figure, ordinary: Math.round(ordinary), what: `${what}, in one day` };
@@ -142,12 +153,15 @@ function weekRule(profile: Profile, peers: Peers, event: Reading): Sighting | un
   if (figure <= WEEK_FLOOR || peers.users < FEWEST_PEERS) return undefined;
   const before = ordinaryDays(profile, today - 6).map(({ newPeople }) => newPeople);
   if (before.length < START_UP_DAYS) return undefined;
-  const worked = profile.days.filter(({ day }) => day > today - 7).length;
-  const ordinary = Math.max(
+  const worked = profile.days.filter(({ day }) => day > today - 7);
+  const limit = Math.max(
     WEEK_FLOOR,
-    WEEK_FACTOR * worked * median(before),
+    WEEK_FACTOR * worked.length * median(before),
     farAbove(peers.busiest.week, WEEK_PEER_SPREADS),
   );
+  if (figure <= limit) return undefined;
+  const weights = worked.reduce((sum, { day }) => sum + peers.crowd.weightOf(day), 0);
+  const ordinary = (limit * weights) / worked.length;
   if (figure <= ordinary) return undefined;
   const what = "people whom he never read before, in seven days";
   return { rule: "new_people", figure, ordinary: Math.round(ordinary), what };
@@ -183,11 +197,12 @@ function refusalsRule({ refusals }: Profile): Sighting | undefined {
   return { rule: "refusals", figure: refusals, ordinary: REFUSALS_IN_A_ROW - 1, what: "refusals in a row" };
 }
 
-function dumpRule({ days }: Profile): Sighting | undefined {
+function dumpRule({ days }: Profile, tightenedBy: BehaviourRule | undefined): Sighting | undefined {
   const figure = days.at(-1)?.overreached ?? 0;
   if (figure < DUMPS) return undefined;
   const what = "statements in one day that asked for far more than he may have";
-  return { rule: "dump", figure: Math.floor(figure), ordinary: DUMPS - 1, what };
+  const sighting: Sighting = { rule: "dump", figure: Math.floor(figure), ordinary: DUMPS - 1, what };
+  return tightenedBy !== undefined && figure >= DUMPS_OF_TIGHTENED ? { ...sighting, again: true } : sighting;
 }
 
 function purposeRule({ days }: Profile): Sighting | undefined {
@@ -198,13 +213,42 @@ function purposeRule({ days }: Profile): Sighting | undefined {
   return { rule: "purpose", figure: purposeless, ordinary, what };
 }
 
-/** A tightened budget that stops him day after day: honest work would have shrunk, or somebody would have called. */
-function pressedRule(profile: Profile, event: Reading, tightened: boolean): Sighting | undefined {
-  if (!tightened || event.sqlstate !== "53400") return undefined;
+/** One whose budgets are tightened already, for whatever else was seen, is no chance neighbour of the others. */
+function togetherRule(
+  profile: Profile,
+  { crowd }: Peers,
+  event: Reading,
+  tightenedBy: BehaviourRule | undefined,
+): Sighting | undefined {
+  const today = dayOf(event.time);
+  if (!crowd.isRushing(paceOf(profile, today), today)) return undefined;
+  const [figure, ordinary] = [crowd.rushing(today), crowd.ordinarilyRushing(today)];
+  if (ordinary === undefined || figure <= ordinary) return undefined;
+  const what = "users of the role at once read far more new people than they do, he among them";
+  const sighting: Sighting = { rule: "together", figure, ordinary, what };
+  const isSecond = tightenedBy !== undefined && profile.alerted.get("together") !== today;
+  return isSecond ? { ...sighting, again: true } : sighting;
+}
+
+/** He goes on, day after day: honest work would have shrunk, or somebody would have called. */
+function pressedRule(
+  profile: Profile,
+  event: Reading,
+  seen: readonly Sighting[],
+  tightenedBy: BehaviourRule,
+): Sighting | undefined {
+  if (event.sqlstate !== "53400" && !goesOn(profile, event, seen)) return undefined;
   const today = dayOf(event.time);
   if (profile.pressed.at(-1) !== today) profile.pressed.push(today);
   while ((profile.pressed[0] ?? today) < today - 7) profile.pressed.shift();
   if (profile.pressed.length < PRESSED_DAYS) return undefined;
-  const what = "days on which his tightened budget stopped him";
-  return { rule: "new_people", figure: profile.pressed.length, ordinary: 0, what, again: true };
+  const what = "days on which he went on although his budgets were tightened";
+  return { rule: tightenedBy, figure: profile.pressed.length, ordinary: PRESSED_DAYS - 1, what, again: true };
+}
+
+function goesOn(profile: Profile, event: Reading, seen: readonly Sighting[]): boolean {
+  if (!seen.some(({ rule }) => rule === "new_people" || rule === "purpose" || rule === "together"))
+    return false;
+  const own = ordinaryDays(profile, dayOf(event.time)).map(({ newPeople }) => newPeople);
+  return (profile.days.at(-1)?.newPeople ?? 0) > GOES_ON_FACTOR * median(own);
 }

@@ -1,6 +1,7 @@
 import type { StatementEvent } from "../../audit/event.ts";
 import type { Log } from "../../log.ts";
-import type { BehaviourAction, BehaviourRule, Role } from "../../policy/policy.ts";
+import { BEHAVIOUR_RULES, type BehaviourAction, type BehaviourRule, type Role } from "../../policy/policy.ts";
+import type { Measure } from "../measures.ts";
 import type { Account } from "../meter.ts";
 import type { Suspensions } from "../suspensions.ts";
 import { dayOf, type Reading } from "./profile.ts";
@@ -36,6 +37,7 @@ export interface BehaviourOptions {
   readonly newId: () => string;
 }
 
+const BY_RULE = "rule ";
 const TIGHTENED_FOR = 7 * 86_400_000;
 /** Events that wait to be looked at; beyond it the watch falls behind rather than the memory grow. */
 const LONGEST_QUEUE = 10_000;
@@ -100,7 +102,7 @@ export class Behaviour {
     if (roleOf(database, role)?.budget.length === 0 && roleOf(database, role)?.behaviour === undefined)
       return;
     const peers = await profiles.peers(database, role, dayOf(event.time));
-    const tightened = measures.tightened(user) !== undefined;
+    const tightenedBy = ruleOf(measures.tightened(user));
     // It may be kept for a while, and shall not hold a statement's text.
     const { time, client, people, subjects, lookups, decision, sqlstate, purposeless } = event;
     const reading: Reading = {
@@ -109,7 +111,7 @@ export class Behaviour {
       ...(purposeless === undefined ? {} : { purposeless }),
     };
     const seen = await profiles.update(database, user, role, (profile) =>
-      observe(profile, reading, peers, tightened),
+      observe(profile, reading, peers, tightenedBy),
     );
     for (const sighting of seen) await this.#act(sighting, event);
   }
@@ -137,8 +139,14 @@ export class Behaviour {
       "alert: somebody reads as he never does",
     );
     onAlert(alert);
-    const by = `rule ${rule}`;
+    const by = `${BY_RULE}${rule}`;
     if (action === "suspend") await measures.suspend(user, text, by);
     if (action === "tighten") await measures.tighten(user, text, by, time + TIGHTENED_FOR);
   }
+}
+
+/** The rule that tightened somebody; of one that is no more, or of an older proxy, the first of them. */
+function ruleOf(measure: Measure | undefined): BehaviourRule | undefined {
+  if (measure === undefined) return undefined;
+  return BEHAVIOUR_RULES.find((rule) => measure.by === `${BY_RULE}${rule}`) ?? "new_people";
 }
