@@ -1,6 +1,6 @@
 import type { Random } from "./random.ts";
 
-/** A support organisation: who works when, from where, and how many customers call him. */
+/** A support organisation: who works when, from where, how many customers call him, and what he looks up. */
 
 export const DAYS = 90;
 export const CUSTOMERS = 12_000_000;
@@ -15,8 +15,14 @@ export interface Sip {
   readonly user: string;
   readonly address: string;
   readonly people: readonly number[];
+  /** Exact look-ups of a masked column. */
+  readonly lookups: number;
+  /** How many of the people have no ticket that is assigned to the reader. */
+  readonly purposeless: number;
   /** Not for work. */
   readonly stolen: boolean;
+  /** A condition that an honest agent forgot. */
+  readonly slip: boolean;
   /** Which of the proxies he is connected to. */
   readonly instance: number;
 }
@@ -31,14 +37,25 @@ export interface Agent {
   readonly network: string;
   readonly weekendTeam: number;
   readonly hired: number;
+  /** Share of his customers who have no ticket (yet), or a colleague's. */
+  readonly helps: number;
   readonly recent: number[];
+}
+
+/** How much more than usual is to do on one day, for all and for one network's office alone. */
+export interface Demand {
+  readonly all: number;
+  readonly office: string;
+  readonly there: number;
 }
 
 export const INSTANCES = 10;
 const SHIFTS = [6, 8, 11] as const;
 const NETWORKS = ["10.2.1", "10.2.2", "10.3.1", "10.9.0"] as const;
 const SHIFT_HOURS = 8;
-const SIPS_A_DAY = 16;
+/** Of 2,000 working days; every third one who forgets a condition forgets it again, in other words. */
+const SLIPS = 1 / 2_000;
+const SLIP_PEOPLE = 500;
 /** Another egress of the VPN from this day on: nobody came from there before. */
 const NEW_EGRESS = { day: 50, of: "10.9.0", becomes: "10.9.7" } as const;
 
@@ -54,13 +71,30 @@ export function hire(random: Random, count: number): readonly Agent[] {
       weekendTeam: i % 8,
       // One in twenty begins while we watch.
       hired: i % 20 === 7 ? 5 + random.whole(60) : 0,
+      helps: Math.min(0.4, random.around(0.12, 0.5)),
       recent: [],
     };
   });
 }
 
+/** Mondays, good and bad days, a day in fifty on which everybody calls, and a day in twenty when one office drowns. */
+export function demandOf(random: Random): readonly Demand[] {
+  return Array.from({ length: DAYS }, (_, day): Demand => {
+    const outage = random.chance(0.02) ? 1.7 : 1;
+    return {
+      all: random.around(day % 7 === 0 ? 1.15 : 1, 0.08) * outage,
+      office: random.pick(NETWORKS, NETWORKS[0]),
+      there: random.chance(0.05) ? 1.8 : 1,
+    };
+  });
+}
+
 /** What he reads for his work on one day. */
-export function workday(agent: Agent, day: number, random: Random): readonly Sip[] {
+export function workday(
+  agent: Agent,
+  { day, demand, portions }: { readonly day: number; readonly demand: Demand; readonly portions: number },
+  random: Random,
+): readonly Sip[] {
   const weekday = day % 7;
   const weekend = weekday >= 5;
   if (day < agent.hired || (weekend && Math.floor(day / 7) % 8 !== agent.weekendTeam)) return [];
@@ -69,26 +103,55 @@ export function workday(agent: Agent, day: number, random: Random): readonly Sip
   const swapped = random.chance(0.02);
   const shift = swapped ? random.pick(SHIFTS, agent.shift) : agent.shift;
   const overtime = random.chance(0.03) ? 2 : 0;
-  // New hires read along at first; one day in a hundred something has happened and everybody calls.
-  const learning = Math.min(1, 0.3 + (day - agent.hired) / 30);
-  const busy = random.chance(0.01) ? 1.8 : 1;
-  const count = Math.round(random.around(agent.volume, 0.35) * busy * (agent.hired > 0 ? learning : 1));
   const address = addressOf(agent, day, random);
+  const count = customersOn(agent, day, demand, random);
   const sips: Sip[] = [];
-  for (let i = 0; i < SIPS_A_DAY; i++) {
-    const share = Math.floor((count * (i + 1)) / SIPS_A_DAY) - Math.floor((count * i) / SIPS_A_DAY);
+  for (let i = 0; i < portions; i++) {
+    const share = Math.floor((count * (i + 1)) / portions) - Math.floor((count * i) / portions);
     if (share === 0) continue;
-    const hours = shift + ((SHIFT_HOURS + overtime) * (i + random.next())) / SIPS_A_DAY;
+    const hours = shift + ((SHIFT_HOURS + overtime) * (i + random.next())) / portions;
     sips.push({
       time: START + day * DAY + Math.floor(hours * HOUR),
       user: agent.user,
       address,
       people: Array.from({ length: share }, () => customerFor(agent, random)),
+      // One look-up for most, another one for him whose mail address is an old one.
+      lookups: howMany(share, 0.8, random) + howMany(share, 0.3, random),
+      purposeless: howMany(share, agent.helps, random),
       stolen: false,
+      slip: false,
       instance: random.whole(INSTANCES),
     });
   }
-  return sips;
+  return [...sips, ...slipsAmong(sips, random)];
+}
+
+function customersOn(agent: Agent, day: number, { all, office, there }: Demand, random: Random): number {
+  // New hires read along at first; some days are his alone.
+  const learning = agent.hired > 0 ? Math.min(1, 0.3 + (day - agent.hired) / 30) : 1;
+  const busy = random.chance(0.01) ? 1.8 : 1;
+  const here = office === agent.network ? there : 1;
+  return Math.round(random.around(agent.volume, 0.35) * busy * learning * all * here);
+}
+
+function slipsAmong(sips: readonly Sip[], random: Random): readonly Sip[] {
+  const first = sips[0];
+  if (first === undefined || !random.chance(SLIPS)) return [];
+  const again = random.chance(1 / 3) ? 2 : 1;
+  return Array.from({ length: again }, (_, i) => ({
+    ...first,
+    time: first.time + (i + 1) * 120_000,
+    people: Array.from({ length: SLIP_PEOPLE }, () => random.whole(CUSTOMERS)),
+    lookups: 0,
+    purposeless: SLIP_PEOPLE,
+    slip: true,
+  }));
+}
+
+function howMany(of: number, probability: number, random: Random): number {
+  let count = 0;
+  for (let i = 0; i < of; i++) if (random.chance(probability)) count += 1;
+  return count;
 }
 
 /** Every fourth call is about an earlier one. */

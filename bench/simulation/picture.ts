@@ -1,4 +1,4 @@
-import type { CurvePoint } from "./report.ts";
+import type { CurvePoint } from "./tables.ts";
 
 const WIDTH = 720;
 const HEIGHT = 420;
@@ -30,13 +30,15 @@ export function drawCurve(curve: readonly CurvePoint[]): string {
         `<text x="${x(rate).toFixed(1)}" y="${PLOT.bottom + 20}" text-anchor="middle">${rate.toLocaleString("en-GB")}</text>`,
     ),
     line(({ perDay }) => perDay * DAYS_OF_THEFT, "#888", ' stroke-dasharray="5 4"'),
-    line(({ alone }) => alone, "#c0392b"),
+    line(({ madeUp }) => madeUp, "#c0392b"),
     line(({ watched }) => watched, "#1f6f8b"),
+    line(({ none }) => none, "#5a8f3c"),
     `<text x="${PLOT.left}" y="24" font-size="15">People lost in 48 days, by how many the thief takes a day</text>`,
     ...legend([
-      ["#888", "without a guard"],
-      ["#c0392b", "with Sluice, nobody looks at its alerts"],
-      ["#1f6f8b", "if alerts are answered within a day"],
+      ["#888", 118, "without a guard"],
+      ["#c0392b", 165, "tickets made up for them"],
+      ["#1f6f8b", 205, "that, alerts answered within a day"],
+      ["#5a8f3c", 0, "no tickets"],
     ]),
     "</svg>",
     "",
@@ -47,12 +49,17 @@ function scale(value: number, from: number, to: number, start: number, end: numb
   return start + ((Math.log(value) - Math.log(from)) / (Math.log(to) - Math.log(from))) * (end - start);
 }
 
-function legend(entries: readonly (readonly [colour: string, text: string])[]): readonly string[] {
-  return entries.flatMap(([colour, text], i) => {
-    const x = PLOT.left + i * 240 - (i > 0 ? 105 : 0);
+/** Each entry's width is given: nobody here can measure a font. */
+function legend(
+  entries: readonly (readonly [colour: string, width: number, text: string])[],
+): readonly string[] {
+  let x = PLOT.left;
+  return entries.flatMap(([colour, width, text]) => {
+    const at = x;
+    x += width + 20;
     return [
-      `<path d="M${x} ${HEIGHT - 17}h22" stroke="${colour}" stroke-width="3"/>`,
-      `<text x="${x + 28}" y="${HEIGHT - 13}" font-size="11">${text}</text>`,
+      `<path d="M${at} ${HEIGHT - 17}h22" stroke="${colour}" stroke-width="3"/>`,
+      `<text x="${at + 28}" y="${HEIGHT - 13}" font-size="11">${text}</text>`,
     ];
   });
 }

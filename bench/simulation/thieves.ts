@@ -7,9 +7,16 @@ export interface Thief {
   readonly what: string;
   readonly accounts: number;
   /** What he tries to take on one day with one of his accounts. */
-  steal(account: number, day: number, random: Random): readonly Omit<Sip, "user" | "address" | "stolen">[];
+  steal(account: number, day: number, random: Random): readonly Haul[];
   /** He does not work besides: what he takes is as much as he would have read. */
   readonly insteadOfWork?: true;
+  /** For each one whom he takes he has a ticket assigned to himself: `purpose` sees nothing. */
+  readonly ticketsMadeUp?: true;
+}
+
+/** One statement of a thief. */
+export interface Haul extends Pick<Sip, "time" | "people" | "instance"> {
+  readonly lookups?: number;
 }
 
 export const FIRST_DAY = 42;
@@ -43,25 +50,41 @@ function walk(perDay: number) {
     }));
 }
 
-function once(people: number) {
+/** Every minute so many at once, so often, on the first day. */
+function dump(people: number, attempts: number) {
   return (_: number, day: number, random: Random) =>
-    day === FIRST_DAY
-      ? [
-          {
-            time: START + day * DAY + 10 * HOUR,
-            people: Array.from({ length: people }, () => random.whole(CUSTOMERS)),
-            instance: 0,
-          },
-        ]
-      : [];
+    Array.from({ length: day === FIRST_DAY ? attempts : 0 }, (_, i) => ({
+      time: START + day * DAY + 10 * HOUR + i * 61_000,
+      people: Array.from({ length: people }, () => random.whole(CUSTOMERS)),
+      instance: i % INSTANCES,
+    }));
+}
+
+/** Telephone numbers one after the other: most belong to nobody, the rest to anybody. */
+function dial(perDay: number, found: number) {
+  const turns = drip(Math.round(perDay * found), 1, 8, 16);
+  return (account: number, day: number, random: Random) =>
+    turns(account, day, random).map((turn) => ({ ...turn, lookups: Math.round(1 / found) }));
 }
 
 export const THIEVES: readonly Thief[] = [
-  { name: "dump", what: "all of it in one statement", accounts: 1, steal: once(68_000) },
+  { name: "dump", what: "all of it in one statement", accounts: 1, steal: dump(68_000, 1) },
+  {
+    name: "stubborn dump",
+    what: "again every minute, with other rows, for five hours",
+    accounts: 1,
+    steal: dump(5_000, 300),
+  },
   { name: "5,000 a day", what: "beside his work", accounts: 1, steal: drip(5_000, 50, 8, 16) },
   { name: "750 a day", what: "as in the case of 2019", accounts: 1, steal: drip(750, 10, 8, 16) },
   { name: "200 a day", what: "beside his work", accounts: 1, steal: drip(200, 4, 8, 16) },
   { name: "id walker", what: "40 a day, one id after the other", accounts: 1, steal: walk(40) },
+  {
+    name: "range dialler",
+    what: "200 telephone numbers a day one after the other, a tenth of them somebody's",
+    accounts: 1,
+    steal: dial(200, 0.1),
+  },
   { name: "night reader", what: "40 a night, beside his work by day", accounts: 1, steal: drip(40, 5, 1, 3) },
   {
     name: "splitter",
@@ -82,20 +105,55 @@ export const THIEVES: readonly Thief[] = [
     steal: drip(75, 5, 8, 16),
   },
   {
+    name: "ten at 500, tickets",
+    what: "ten colluding accounts, 500 a day each, a made-up ticket for everybody",
+    accounts: 10,
+    steal: drip(500, 10, 8, 16),
+    ticketsMadeUp: true,
+  },
+  {
+    name: "ten at 75, tickets",
+    what: "ten colluding accounts, 75 a day each, a made-up ticket for everybody",
+    accounts: 10,
+    steal: drip(75, 5, 8, 16),
+    ticketsMadeUp: true,
+  },
+  {
+    name: "four at 75, tickets",
+    what: "four colluding accounts, 75 a day each, a made-up ticket for everybody",
+    accounts: 4,
+    steal: drip(75, 5, 8, 16),
+    ticketsMadeUp: true,
+  },
+  {
+    name: "ten at 25, tickets",
+    what: "ten colluding accounts, 25 a day each, a made-up ticket for everybody",
+    accounts: 10,
+    steal: drip(25, 5, 8, 16),
+    ticketsMadeUp: true,
+  },
+  {
     name: "neighbour",
     what: "never reads more than his neighbours, and works no more",
     accounts: 1,
     steal: drip(55, 5, 8, 16),
     insteadOfWork: true,
+    ticketsMadeUp: true,
   },
 ];
 
 /** For the curve: one account each that takes so many a day beside its work. */
 export const RATES = [25, 50, 75, 100, 150, 300, 1_000, 2_500] as const;
 
-export const CURVE: readonly Thief[] = RATES.map((rate) => ({
-  name: `rate ${rate}`,
-  what: "for the curve",
-  accounts: 1,
-  steal: drip(rate, Math.max(1, Math.round(rate / 50)), 8, 16),
-}));
+export const CURVE: readonly Thief[] = RATES.flatMap((rate) => {
+  const steal = drip(rate, Math.max(1, Math.round(rate / 50)), 8, 16);
+  const one = { what: "for the curve", accounts: 1, steal };
+  return [
+    { ...one, name: curveName(rate, "none") },
+    { ...one, name: curveName(rate, "made up"), ticketsMadeUp: true },
+  ];
+});
+
+export function curveName(rate: number, tickets: "none" | "made up"): string {
+  return `rate ${rate}, tickets ${tickets}`;
+}

@@ -15,7 +15,7 @@ import { createRedisStore } from "../../proxy/guard/store-redis.ts";
 import { openSuspensions, type Suspensions } from "../../proxy/guard/suspensions.ts";
 import { createLog } from "../../proxy/log.ts";
 import type { Role } from "../../proxy/policy/policy.ts";
-import { INSTANCES, type Sip } from "./organisation.ts";
+import { DAY, INSTANCES, type Sip } from "./organisation.ts";
 
 const CLOCK_KEY = "simulation:now";
 /** The proxies' own script, whose clock is a key that only the simulation sets. */
@@ -59,13 +59,19 @@ export class World {
     // An exchange after each statement: in a proxy it comes two seconds later.
     this.#profiles = backends.map(
       (backend, i) =>
-        new SharedProfiles({ backend, writer: `proxy ${i}`, log: SILENT, every: 0, now: () => this.now }),
+        new SharedProfiles({
+          backend: apart(backend),
+          writer: `proxy ${i}`,
+          log: SILENT,
+          every: 0,
+          now: () => this.now,
+        }),
     );
     this.#behaviours = this.#profiles.map(
       (profiles) =>
         new Behaviour({
           profiles,
-          role: (_, name) => roles.get(name),
+          role: (_, name) => roles.get(nameOfRole(name)),
           measures: suspensions,
           onAlert: (alert) => this.alerts.push(alert),
           log: SILENT,
@@ -75,7 +81,11 @@ export class World {
     this.#stores = shared.map((store, i) => {
       // Each proxy sees the ids that pass through it.
       const watch = new SequenceWatch((account, ids) =>
-        this.#behaviours[i % this.#behaviours.length]?.walked(account, ids, this.now),
+        this.#behaviours[i % this.#behaviours.length]?.walked(
+          { ...account, role: companyOf(account.role ?? "", account.user) },
+          ids,
+          this.now,
+        ),
       );
       return withReadings(
         withTightening(store, (user) => suspensions.tightened(user) !== undefined),
@@ -112,8 +122,13 @@ export class World {
     return world;
   }
 
-  isSuspended(user: string): boolean {
-    return this.#suspensions.isSuspended(user) !== undefined;
+  /** Whoever is honest calls, and is let in again within a day. */
+  async #isSuspended(user: string): Promise<boolean> {
+    const suspension = this.#suspensions.isSuspended(user);
+    if (suspension === undefined) return false;
+    if (user.includes("#") || this.now < suspension.at + DAY) return true;
+    await this.#suspensions.resume(user, "operator");
+    return false;
   }
 
   isTightened(user: string): boolean {
@@ -121,14 +136,19 @@ export class World {
   }
 
   /** One statement: limits, budgets, and what the watch makes of it. */
-  async read({ time, user, address, people, instance }: Sip, roleName: string): Promise<Outcome> {
+  async read(sip: Sip, roleName: string): Promise<Outcome> {
+    const { time, user, address, people, instance, lookups } = sip;
     const role = this.#roles.get(roleName);
     if (role === undefined) throw new Error(`no role ${roleName}`);
-    await this.#setTime(time);
-    if (this.isSuspended(user)) return { released: 0, stopped: "suspended" };
+    this.now = time;
+    if (await this.#isSuspended(user)) return { released: 0, stopped: "suspended" };
+    // The script's clock.
+    await this.#redis.set(CLOCK_KEY, time);
     const limit = role.limits.rows ?? Number.POSITIVE_INFINITY;
     const asked = people.slice(0, limit).map(String);
     const meter = this.#meterOf(role, user, address, instance);
+    if (lookups > 0 && (await meter.lookups(lookups)).kind !== "all")
+      return { released: 0, stopped: "budget" };
     const grant = await meter.charge({
       rows: asked.length,
       people: asked,
@@ -140,7 +160,7 @@ export class World {
     const stopped = grant.kind === "part" ? "budget" : people.length > limit ? "row limit" : "no";
     const proxy = instance % this.#profiles.length;
     const [behaviour, profiles] = [this.#behaviours[proxy], this.#profiles[proxy]];
-    behaviour?.observe(eventOf({ time, user, address, role: role.name }, asked.slice(0, released), stopped));
+    behaviour?.observe(eventOf(sip, role, asked.slice(0, released), stopped));
     await behaviour?.settled();
     await profiles?.exchange();
     return { released, stopped };
@@ -157,11 +177,6 @@ export class World {
     await Promise.all(this.#stores.map((store) => store.close()));
     await this.#suspensions.close();
     this.#redis.disconnect();
-  }
-
-  async #setTime(time: number): Promise<void> {
-    this.now = time;
-    await this.#redis.set(CLOCK_KEY, time);
   }
 
   #meterOf(role: Role, user: string, address: string, instance: number): Meter {
@@ -192,17 +207,46 @@ async function profilesOf(
   return backends;
 }
 
+/** Beside whom the rules see a user: thieves of one kind work beside all who are honest, and know no other thieves. */
+function companyOf(role: string, user: string): string {
+  const [thief, account] = user.split("#");
+  return account === undefined ? role : `${role}~${thief}`;
+}
+
+function nameOfRole(company: string): string {
+  return company.split("~")[0] ?? company;
+}
+
+function apart(inner: ProfileBackend): ProfileBackend {
+  return {
+    get reachable() {
+      return inner.reachable;
+    },
+    read: (name, version) => inner.read(name, version),
+    write: (name, version, kept, summary) => inner.write(name, version, kept, summary),
+    claim: (name, what) => inner.claim(name, what),
+    close: () => inner.close(),
+    async summaries(database, company, today) {
+      const role = nameOfRole(company);
+      const honest = await inner.summaries(database, role, today);
+      return role === company ? honest : [...honest, ...(await inner.summaries(database, company, today))];
+    },
+  };
+}
+
 function eventOf(
-  who: { readonly time: number; readonly user: string; readonly address: string; readonly role: string },
+  { time, user, address, lookups, purposeless }: Sip,
+  role: Role,
   people: readonly string[],
   stopped: Outcome["stopped"],
 ): StatementEvent {
   const sqlstate = stopped === "budget" ? "53400" : stopped === "row limit" ? "54000" : undefined;
   return {
-    ...{ kind: "statement", time: who.time, session: "", user: who.user, role: who.role, database: DATABASE },
-    ...{ client: who.address, application: "", command: "SELECT", statement: "", relations: [], masked: [] },
-    ...{ lookups: 0, decision: sqlstate === undefined ? "mask" : "cut", policy: "", bytes: 0, duration: 0 },
+    ...{ kind: "statement", time, session: "", user, role: companyOf(role.name, user), database: DATABASE },
+    ...{ client: address, application: "", command: "SELECT", statement: "", relations: [], masked: [] },
+    ...{ lookups, decision: sqlstate === undefined ? "mask" : "cut", policy: "", bytes: 0, duration: 0 },
     ...(sqlstate === undefined ? {} : { sqlstate }),
+    ...(role.purpose.size === 0 ? {} : { purposeless: Math.min(purposeless, people.length) }),
     rows: people.length,
     subjects: [...new Set(people)].map(hashOf),
     people: new Set(people).size,

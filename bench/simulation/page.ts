@@ -1,0 +1,43 @@
+/** Makes the tables and the picture of docs/simulation.md of the figures in bench/simulation/results. */
+import { readdir, readFile, writeFile } from "node:fs/promises";
+import { drawCurve } from "./picture.ts";
+import type { Results } from "./results.ts";
+import { curveOf, curveTable, figure, honestTable, thievesTable } from "./tables.ts";
+import { THIEVES } from "./thieves.ts";
+
+const RESULTS = "bench/simulation/results";
+/** Where the tables stand in docs/simulation.md. */
+const FIGURES = /(<!-- figures[^>]*-->).*(<!-- end of figures -->)/s;
+
+const runs: Results[] = [];
+for (const name of (await readdir(RESULTS)).toSorted()) {
+  runs.push(JSON.parse(await readFile(`${RESULTS}/${name}`, "utf8")) as Results);
+}
+const single = runs.filter(({ profiles }) => profiles === "one");
+const fleet = runs.filter(({ profiles }) => profiles !== "one");
+const named = THIEVES.map(({ name }) => ({ thief: name }));
+const curve = curveOf(single);
+const most = Math.max(...single.map(({ redisBytes }) => redisBytes));
+const text = [
+  ...thievesTable(single, named),
+  "",
+  ...honestTable(single),
+  "",
+  "One account that takes so many a day beside its work, from day 42 to day 90:",
+  "",
+  ...curveTable(curve),
+  "",
+  `Redis held ${figure(Math.round(most / 2 ** 20))} MB at the end, for all agents and thieves.`,
+  "",
+  "The same with a set of profiles for each of the ten proxies, exchanged by Redis (`--fleet`):",
+  "",
+  ...thievesTable(fleet, named),
+  "",
+  ...honestTable(fleet),
+].join("\n");
+const page = await readFile("docs/simulation.md", "utf8");
+await writeFile(
+  "docs/simulation.md",
+  page.replace(FIGURES, (_, start, end) => `${start}\n\n${text}\n\n${end}`),
+);
+await writeFile("docs/simulation.svg", drawCurve(curve));
