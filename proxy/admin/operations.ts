@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import type { OrderEvent } from "../audit/event.ts";
 import type { Catalogs } from "../catalog/catalogs.ts";
 import { accountOf, type CounterStore, type WindowUse } from "../guard/meter.ts";
 import type { SessionInfo } from "../guard/session-registry.ts";
@@ -94,7 +95,8 @@ export interface OperationsParts {
   /** The other processes; undefined without Redis. */
   readonly others: Pick<Fleet, "notables" | "statements" | "end"> | undefined;
   readonly reload: () => Promise<void>;
-  readonly note: (what: string, by: string) => void;
+  /** Puts an order on record. */
+  readonly record: (order: OrderEvent) => void;
   readonly now: () => number;
 }
 
@@ -141,11 +143,11 @@ export function createOperations(parts: OperationsParts): Operations {
       lately(() => true, await parts.others?.statements(wanted), parts.recent.statements(wanted)),
     async kill(session, by) {
       const ended = parts.end(session, by) || ((await parts.others?.end(session, by)) ?? false);
-      if (ended) parts.note(`ended session ${session}`, by);
+      if (ended) parts.record({ kind: "session killed", time: parts.now(), by, session });
       return ended;
     },
     async reload(by) {
-      parts.note("reload", by);
+      parts.record({ kind: "reload", time: parts.now(), by });
       await parts.reload();
       return parts.policies().version;
     },

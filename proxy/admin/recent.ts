@@ -178,7 +178,8 @@ function notableOf(event: AuditEvent): Unnumbered | undefined {
     case "resumption":
     case "tightening":
     case "relaxation":
-    case "grant": {
+    case "grant":
+    case "revocation": {
       const { time, kind, user, by, why } = event;
       return { ...NOBODY, time, kind, user, text: why === "" ? `by ${by}` : `by ${by}: ${why}` };
     }

@@ -100,6 +100,15 @@ export interface ForgettingEvent {
   readonly people: number;
 }
 
+/** An operator ended a session, or had policy, users and TLS files read again. */
+export interface OrderEvent {
+  readonly kind: "session killed" | "reload";
+  readonly time: number;
+  readonly by: string;
+  /** The one that was ended. */
+  readonly session?: string;
+}
+
 export type AuditEvent =
   | StatementEvent
   | RowsEvent
@@ -107,7 +116,8 @@ export type AuditEvent =
   | PolicyEvent
   | MeasureEvent
   | AlertEvent
-  | ForgettingEvent;
+  | ForgettingEvent
+  | OrderEvent;
 
 /** Where events go. `write` never throws and does not wait; `flush` resolves when all that was written is on disk. */
 export interface AuditLog {

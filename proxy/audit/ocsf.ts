@@ -3,6 +3,7 @@ import type {
   AuditEvent,
   ForgettingEvent,
   MeasureEvent,
+  OrderEvent,
   PolicyEvent,
   RowsEvent,
   SessionEvent,
@@ -69,6 +70,9 @@ function fieldsOf(event: Exclude<AuditEvent, StatementEvent | RowsEvent>): Field
       return alertFields(event);
     case "people forgotten":
       return forgettingFields(event);
+    case "session killed":
+    case "reload":
+      return orderFields(event);
   }
 }
 
@@ -188,6 +192,18 @@ function forgettingFields({ kind, time, by, people }: ForgettingEvent): Fields {
     ...classification(ACTIVITY.delete),
     activity_name: kind,
     severity_id: MEDIUM,
+    status_id: SUCCESS,
+  };
+}
+
+function orderFields({ kind, time, by, session }: OrderEvent): Fields {
+  return {
+    time: Math.trunc(time),
+    actor: { app_name: "sluice", user: { name: by } },
+    unmapped: { kind, ...(session !== undefined && { session }) },
+    ...classification(ACTIVITY.other),
+    activity_name: kind,
+    severity_id: kind === "reload" ? INFORMATIONAL : MEDIUM,
     status_id: SUCCESS,
   };
 }

@@ -30,7 +30,7 @@ interface Parts {
   readonly guard: Guard;
   /** It starts later than this, and nobody asks before. */
   readonly server: () => RunningServer;
-  readonly reload: () => Promise<unknown>;
+  readonly reload: () => Promise<void>;
   /** What has to be closed again. */
   readonly stops: (() => void | Promise<void>)[];
   readonly metrics: Pick<Metrics, "redis">;
@@ -64,10 +64,12 @@ export function openOperations(parts: Parts): Operations {
     everywhere: redis === undefined ? undefined : remembered(() => readSessions({ ...redis, log })),
     end,
     others,
-    reload: async () => {
-      await parts.reload();
+    reload: parts.reload,
+    record(order) {
+      const { kind, by, session } = order;
+      guard.audit.write(order);
+      log.warn({ by, ...(session === undefined ? {} : { session }) }, `an operator's order: ${kind}`);
     },
-    note: (what, by) => log.warn({ by }, `an operator's order: ${what}`),
     now: Date.now,
   });
 }
@@ -91,20 +93,23 @@ async function givenUp(): Promise<never> {
 
 /** A real database of the same name is not hidden without a word: it keeps the name. */
 export function openAdminDatabase(
-  { adminDatabase: name }: Settings,
+  { adminDatabase: name, databases }: Settings,
   upstream: Upstream,
   policies: { readonly current: PolicySet },
   operations: Operations,
   log: Log,
 ): AdminDatabase {
-  const real = new Set([mainDatabase(upstream), ...policies.current.databases]);
-  if (real.has(name)) {
+  const isReal = (database: string) =>
+    database === mainDatabase(upstream) ||
+    databases?.has(database) === true ||
+    policies.current.databases.includes(database);
+  if (isReal(name)) {
     log.warn(
       { database: name },
       "there is a real database of this name: the admin database is not served under it (--admin-database)",
     );
   }
-  return createAdminDatabase(name, real, () => policies.current, operations);
+  return createAdminDatabase(name, isReal, () => policies.current, operations);
 }
 
 /** Undefined without a token: nobody could log in. */

@@ -195,6 +195,9 @@ async function start(
       cancel: (request) => cancelKeys.request(request),
     });
   if (cancelChannel !== undefined) stops.push(() => cancelChannel.close());
+  const reload = async () => {
+    await Promise.all([watch.reload(), server.reload()]);
+  };
   const operations = openOperations({
     settings,
     upstream,
@@ -203,7 +206,7 @@ async function start(
     catalogs,
     guard,
     server: () => server,
-    reload: () => Promise.all([watch.reload(), server.reload()]),
+    reload: () => (crew ?? { reload }).reload(),
     stops,
     metrics,
     log,
@@ -250,9 +253,6 @@ async function start(
   };
   const admin = crew === undefined ? await serveAdmin(settings.admin) : settings.admin;
   for (const database of asked) stops.push(askUntilThere(catalogs, database, state, { metrics, log }));
-  const reload = async () => {
-    await Promise.all([watch.reload(), server.reload()]);
-  };
   await crew?.serves({
     address: server.address,
     serveAdmin: (listen) =>

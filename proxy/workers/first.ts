@@ -101,7 +101,15 @@ class First implements FirstProcess {
   }
 
   reload(): void {
-    for (const { link } of this.#places) link?.ask("reload", null, REPORT_MS).catch(() => {});
+    void this.#reloadAll();
+  }
+
+  /** A worker that does not answer reads its files nevertheless, later. */
+  async #reloadAll(): Promise<null> {
+    await Promise.all(
+      this.#places.map(async ({ link }) => link?.ask("reload", null, REPORT_MS).catch(() => null)),
+    );
+    return null;
   }
 
   async end(): Promise<void> {
@@ -147,6 +155,7 @@ class First implements FirstProcess {
         return null;
       },
       whole: () => this.#whole(),
+      reload: () => this.#reloadAll(),
       cancel: (request) => this.#forward(request, place),
       serving: async (serving) => {
         place.serving = serving;

@@ -37,6 +37,7 @@ export interface Questions {
   };
   /** To a worker: serves --admin for all from now on; gives where, as the port may be free to choose. */
   admin: { readonly ask: Address; readonly answer: Address };
+  /** To a worker: reads its files again. To the first process: has all of them do so. */
   reload: { readonly ask: null; readonly answer: null };
   end: { readonly ask: null; readonly answer: null };
 }

@@ -28,6 +28,8 @@ export interface Crew {
   /** Readiness and numbers of all processes together. */
   ready(): Promise<Readiness>;
   exposition: Metrics["exposition"];
+  /** Has all of them read policy, users and TLS files again. */
+  reload(): Promise<void>;
   /** It takes clients now. */
   serves(served: Served): Promise<void>;
   /** Resolves when the first process tells it to end. */
@@ -82,6 +84,9 @@ export function joinCrew(number: number, channel: Channel): Crew {
     async exposition() {
       const { contentType, text } = await link.ask("whole", null, ANSWER_MS);
       return { contentType, text };
+    },
+    async reload() {
+      await link.ask("reload", null, ANSWER_MS);
     },
     async serves(parts) {
       served = parts;

@@ -29,6 +29,8 @@ const PACKAGES = {
   pgbench: ["postgresql-15", "postgresql"],
   postgres: ["postgresql-15", "postgresql"],
   openssl: ["openssl"],
+  // A monitor's plug-in, in Perl.
+  check_postgres: ["check-postgres"],
   // Beside these two Sluice is measured.
   pgbouncer: ["pgbouncer"],
   pgpool: ["pgpool2"],

@@ -21,6 +21,7 @@ export const SHOWN_AS_PGBOUNCER: readonly (readonly [string, Show])[] = [
       table(
         PEERS,
         (await operations.sessions()).map((one) => peer("C", one)),
+        "int4",
       ),
   ],
   [
@@ -29,6 +30,7 @@ export const SHOWN_AS_PGBOUNCER: readonly (readonly [string, Show])[] = [
       table(
         PEERS,
         (await operations.sessions()).map((one) => peer("S", one)),
+        "int4",
       ),
   ],
   ["pools", pools],
@@ -46,8 +48,12 @@ export const SHOWN_AS_PGBOUNCER: readonly (readonly [string, Show])[] = [
       ]),
   ],
   ["stats", stats],
-  ["stats_totals", (operations) => table(`database ${SUMS}`, perDatabase(operations, totals))],
-  ["stats_averages", (operations) => table(`database ${SUMS}`, perDatabase(operations, averages))],
+  ["totals", sums],
+  // Scripts that ask all of them find their columns, and nothing to tell.
+  ["mem", () => table("name size# used# free# memtotal#", [], "int4")],
+  ["dns_hosts", () => table("hostname ttl# addrs", [])],
+  ["stats_totals", (operations) => table(`database ${SUMS}`, perDatabase(operations, totals), "numeric")],
+  ["stats_averages", (operations) => table(`database ${SUMS}`, perDatabase(operations, averages), "numeric")],
 ];
 
 function peer(type: "C" | "S", session: SessionInfo): readonly Value[] {
@@ -79,6 +85,7 @@ async function pools(operations: Operations): Promise<Table> {
       ...[database, user, count, 0, 0, 0, count, 0, 0, 0, 0, 0, 0, 0, 0],
       "session",
     ]),
+    "int4",
   );
 }
 
@@ -91,6 +98,7 @@ async function databases(operations: Operations): Promise<Table> {
       const count = open.filter(({ database }) => database === name).length;
       return [name, null, 0, name, null, 0, 0, 0, "session", 0, count, 0, 0];
     }),
+    "int4",
   );
 }
 
@@ -106,20 +114,24 @@ async function lists(operations: Operations): Promise<Table> {
   const open = await operations.sessions();
   const users = new Set(open.map(({ user }) => user)).size;
   const pools = new Set(open.map(({ user, database }) => JSON.stringify([user, database]))).size;
-  return table("list items#", [
-    ["databases", operations.databases().length],
-    ["users", users],
-    ["pools", pools],
-    ["free_clients", 0],
-    ["used_clients", open.length],
-    ["login_clients", 0],
-    ["free_servers", 0],
-    ["used_servers", open.length],
-    ["dns_names", 0],
-    ["dns_zones", 0],
-    ["dns_queries", 0],
-    ["dns_pending", 0],
-  ]);
+  return table(
+    "list items#",
+    [
+      ["databases", operations.databases().length],
+      ["users", users],
+      ["pools", pools],
+      ["free_clients", 0],
+      ["used_clients", open.length],
+      ["login_clients", 0],
+      ["free_servers", 0],
+      ["used_servers", open.length],
+      ["dns_names", 0],
+      ["dns_zones", 0],
+      ["dns_queries", 0],
+      ["dns_pending", 0],
+    ],
+    "int4",
+  );
 }
 
 function config(operations: Operations): Table {
@@ -129,6 +141,29 @@ function config(operations: Operations): Table {
   ]);
 }
 
+/** The sums of all databases, by their names in STATS. */
+function sums(operations: Operations): Table {
+  const { columns, rows } = stats(operations);
+  return table(
+    "name value#",
+    columns
+      .slice(1)
+      .map(({ name }, i) => [
+        TOTALS_NAMES.get(name) ?? name,
+        rows.reduce((sum, row) => sum + Number(row[i + 1]), 0),
+      ]),
+    "numeric",
+  );
+}
+
+/** What pgbouncer's admin_show_totals calls otherwise. */
+const TOTALS_NAMES = new Map([
+  ["total_received", "total_client_bytes"],
+  ["total_sent", "total_server_bytes"],
+  ["avg_recv", "avg_client_bytes"],
+  ["avg_sent", "avg_server_bytes"],
+]);
+
 const SUMS = "xact_count# query_count# bytes_received# bytes_sent# xact_time# query_time# wait_time#";
 
 function stats(operations: Operations): Table {
@@ -137,6 +172,7 @@ function stats(operations: Operations): Table {
       "total_query_time# total_wait_time# avg_xact_count# avg_query_count# avg_recv# avg_sent# avg_xact_time# " +
       "avg_query_time# avg_wait_time#",
     perDatabase(operations, (sums, seconds) => [...totals(sums), ...averages(sums, seconds)]),
+    "numeric",
   );
 }
 

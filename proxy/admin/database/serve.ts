@@ -24,17 +24,17 @@ const ALIAS = "pgbouncer";
 /** The admin database under its name and pgbouncer's; names of real databases are left to these. */
 export function createAdminDatabase(
   name: string,
-  real: ReadonlySet<string>,
+  isReal: (database: string) => boolean,
   policies: () => PolicySet,
   operations: Operations,
 ): AdminDatabase {
-  const names = new Set([name, ALIAS].filter((each) => name !== "none" && !real.has(each)));
+  const names = new Set(name === "none" ? [] : [name, ALIAS]);
   // Whoever is cut off has no rights either, nor keeps those of a session that is open.
   const right = (user: string) =>
     operations.suspended().some((one) => one.user === user) ? undefined : policies().adminRight(user);
   return {
-    // Without admins in the policy these are names like any other.
-    serves: (database) => names.has(database) && policies().hasAdmins,
+    // Without admins in the policy these are names like any other; a policy that is read later may name a real one.
+    serves: (database) => names.has(database) && policies().hasAdmins && !isReal(database),
     provenAt: operations.databases()[0] ?? "postgres",
     right,
     run: (client, user) => serve(client, user, right, operations),
@@ -181,8 +181,13 @@ function notAllowed(user: string): Refusal {
   });
 }
 
-const INT8 = 20;
-const TEXT = 25;
+/** Of pg_type; -1 is a length that varies. */
+const TYPES = {
+  text: { oid: 25, length: 0xffff },
+  int4: { oid: 23, length: 4 },
+  int8: { oid: 20, length: 8 },
+  numeric: { oid: 1700, length: 0xffff },
+} as const;
 
 /** Postgres docs, "Message Formats": RowDescription, DataRow. */
 function rows({ columns, rows: values }: Table, tag: string): readonly Buffer[] {
@@ -191,8 +196,8 @@ function rows({ columns, rows: values }: Table, tag: string): readonly Buffer[] 
       cstring(name),
       int32(0),
       uint16(0),
-      int32(type === "number" ? INT8 : TEXT),
-      uint16(type === "number" ? 8 : 0xffff),
+      int32(TYPES[type].oid),
+      uint16(TYPES[type].length),
       int32(-1),
       uint16(0),
     ]),

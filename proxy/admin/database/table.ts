@@ -1,4 +1,4 @@
-/** What a SHOW command answers. Numbers are int8 on the wire, all else is text; null is NULL. */
+/** What a SHOW command answers; null is NULL. */
 export interface Table {
   readonly columns: readonly Column[];
   readonly rows: readonly (readonly Value[])[];
@@ -6,17 +6,22 @@ export interface Table {
 
 export interface Column {
   readonly name: string;
-  readonly type: "text" | "number";
+  readonly type: "text" | NumberType;
 }
 
+export type NumberType = "int4" | "int8" | "numeric";
 export type Value = string | number | null;
 
 /** Columns in order, those that hold numbers with a # behind their names: `"user people#"`. */
-export function table(columns: string, rows: readonly (readonly Value[])[]): Table {
+export function table(
+  columns: string,
+  rows: readonly (readonly Value[])[],
+  numbers: NumberType = "int8",
+): Table {
   return {
     columns: columns.split(" ").map((name) => ({
       name: name.replace("#", ""),
-      type: name.endsWith("#") ? "number" : "text",
+      type: name.endsWith("#") ? numbers : "text",
     })),
     rows,
   };
