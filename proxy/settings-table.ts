@@ -182,10 +182,28 @@ export const SETTINGS = {
     placeholder: "HOST:PORT",
     what: "HTTP: /metrics, /healthz, /readyz, /console",
   }),
+  adminTlsCert: setting({
+    value: path,
+    placeholder: "FILE",
+    what: "certificate chain (PEM) for TLS on --admin, which then speaks nothing else: health checks and Prometheus too",
+    path: true,
+  }),
+  adminTlsKey: setting({
+    value: path,
+    placeholder: "FILE",
+    what: "private key (PEM) of --admin-tls-cert",
+    path: true,
+  }),
+  adminTlsClientCa: setting({
+    value: path,
+    placeholder: "FILE",
+    what: "whoever shows a certificate signed by one of these (PEM) may log in to the console without a token, under its common name",
+    path: true,
+  }),
   consoleToken: setting({
     value: consoleTokens,
     placeholder: "TOKEN",
-    what: "with what one logs in to the console of --admin, 24 characters or more; in a file one a line, each may be name:token, and the audit log then names who ordered. Without it the console is off",
+    what: "with what one logs in to the console of --admin, 24 characters or more; in a file one a line, each may be name:token, and the audit log then names who ordered. Without it and --admin-tls-client-ca the console is off",
     secret: "file",
   }),
   consoleHosts: setting({

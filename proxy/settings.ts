@@ -198,6 +198,12 @@ function contradictions(settings: Omit<Settings, "upstream"> & { readonly upstre
   if (settings.tlsClientCa !== undefined && settings.tlsCert === undefined) {
     problems.push("--tls-client-ca: needs --tls-cert and --tls-key");
   }
+  if ((settings.adminTlsCert === undefined) !== (settings.adminTlsKey === undefined)) {
+    problems.push("--admin-tls-cert and --admin-tls-key: give both or none");
+  }
+  if (settings.adminTlsClientCa !== undefined && settings.adminTlsCert === undefined) {
+    problems.push("--admin-tls-client-ca: needs --admin-tls-cert and --admin-tls-key");
+  }
   if ((settings.alertWebhook === undefined) !== (settings.alertKey === undefined)) {
     problems.push("--alert-webhook and --alert-key-file: give both or none");
   }

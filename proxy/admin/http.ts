@@ -1,7 +1,9 @@
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
+import { readTlsFiles, type TlsFiles } from "../wire/tls.ts";
 import { type Answer, plain } from "./answer.ts";
 import type { Console } from "./console/console.ts";
 
@@ -15,33 +17,49 @@ export interface AdminOptions {
   readonly listen: { readonly host: string; readonly port: number };
   readonly metrics: Pick<Metrics, "exposition">;
   ready(): Readiness | Promise<Readiness>;
-  /** Undefined: nobody may log in, as there is no token. */
+  /** Undefined: plain HTTP. A certificate is asked for if there is a `clientCa`, and never demanded. */
+  readonly tls?: TlsFiles | undefined;
+  /** Undefined: nobody may log in, as there is neither token nor CA. */
   readonly console?: Console | undefined;
   readonly log: Log;
 }
 
 export interface Admin {
   readonly address: { readonly host: string; readonly port: number };
+  /** Reads the TLS files again; bad ones are logged, and the last ones stay. */
+  reload(): void;
   close(): Promise<void>;
 }
 
+// A few short GETs from machines, and an officer's forms: what is larger or slower than that is none of ours.
+const LIMITS = {
+  maxHeaderSize: 8 * 1024,
+  headersTimeout: 5_000,
+  requestTimeout: 10_000,
+  keepAliveTimeout: 30_000,
+} as const;
+/** As `requestCert` has it: metrics and health are for those without one, too. */
+const TLS = { minVersion: "TLSv1.2", rejectUnauthorized: false, handshakeTimeout: 5_000 } as const;
+
 const CONSOLE_IS_OFF = `the console is off: give it a token of 24 characters or more, in a file that only its owner
-can read (--console-token-file) or in SLUICE_CONSOLE_TOKEN; openssl rand -hex 24 makes one`;
+can read (--console-token-file) or in SLUICE_CONSOLE_TOKEN; openssl rand -hex 24 makes one. Or let officers log in by
+certificate (--admin-tls-client-ca)`;
 
 /** Serves `/metrics`, `/healthz`, `/livez`, `/readyz` and the console. Rejects when the address cannot be listened on. */
 export async function startAdmin(options: AdminOptions): Promise<Admin> {
-  // A few short GETs from machines: what is larger or slower than that is none of ours.
-  const server = createServer(
-    { maxHeaderSize: 8 * 1024, headersTimeout: 5_000, requestTimeout: 10_000, keepAliveTimeout: 30_000 },
-    (request, response) => {
-      answer(options, request)
-        .catch((error: unknown) => {
-          options.log.error({ problem: error instanceof Error ? error.message : "unknown" }, "admin request");
-          return plain(500, "internal error");
-        })
-        .then((result) => send(request, response, result));
-    },
-  );
+  const { tls, log } = options;
+  const listener = (request: IncomingMessage, response: ServerResponse) => {
+    answer(options, request)
+      .catch((error: unknown) => {
+        log.error({ problem: error instanceof Error ? error.message : "unknown" }, "admin request");
+        return plain(500, "internal error");
+      })
+      .then((result) => send(request, response, result));
+  };
+  const { server, reload } =
+    tls === undefined
+      ? { server: createServer(LIMITS, listener), reload: () => {} }
+      : secured(tls, listener, log);
   server.maxConnections = 100;
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
@@ -50,16 +68,34 @@ export async function startAdmin(options: AdminOptions): Promise<Admin> {
       resolve();
     });
   });
-  server.on("error", (error) => options.log.error({ problem: error.message }, "admin listener"));
+  server.on("error", (error) => log.error({ problem: error.message }, "admin listener"));
   const { address, port } = server.address() as AddressInfo;
   return {
     address: { host: address, port },
+    reload,
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());
         server.closeAllConnections();
       }),
   };
+}
+
+function secured(
+  files: TlsFiles,
+  listener: (request: IncomingMessage, response: ServerResponse) => void,
+  log: Log,
+): { readonly server: Server; readonly reload: () => void } {
+  const requestCert = files.clientCa !== undefined;
+  const server = createTlsServer({ ...LIMITS, ...TLS, ...readTlsFiles(files), requestCert }, listener);
+  const reload = () => {
+    try {
+      server.setSecureContext({ ...readTlsFiles(files), minVersion: TLS.minVersion });
+    } catch (error) {
+      log.error({ err: error }, "the TLS files of --admin are not good; the last ones stay in force");
+    }
+  };
+  return { server, reload };
 }
 
 async function answer(options: AdminOptions, request: IncomingMessage): Promise<Answer> {

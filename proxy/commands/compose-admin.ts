@@ -14,6 +14,7 @@ import type { AdminDatabase } from "../session/admin-login.ts";
 import type { Settings } from "../settings.ts";
 import { version } from "../version.ts";
 import { refuseSession } from "../wire/refusal.ts";
+import type { TlsFiles } from "../wire/tls.ts";
 import type { Upstream } from "../wire/upstream.ts";
 import type { Guard } from "./compose-guard.ts";
 import { redisOf } from "./control-arguments.ts";
@@ -112,13 +113,20 @@ export function openAdminDatabase(
   return createAdminDatabase(name, isReal, () => policies.current, operations);
 }
 
-/** Undefined without a token: nobody could log in. */
+/** Undefined: --admin speaks plain HTTP. */
+export function adminTls(settings: Settings): TlsFiles | undefined {
+  const { adminTlsCert: certificate, adminTlsKey: key, adminTlsClientCa: clientCa } = settings;
+  return certificate === undefined || key === undefined ? undefined : { certificate, key, clientCa };
+}
+
+/** Undefined without a token or a CA: nobody could log in. */
 export async function openConsole(
-  { consoleToken: tokens, consoleHosts: hosts = [] }: Settings,
+  { consoleToken: tokens = [], consoleHosts: hosts = [], adminTlsClientCa }: Settings,
   operations: Operations,
   log: Log,
 ): Promise<Console | undefined> {
-  return tokens && createConsole({ tokens, hosts, operations, log });
+  if (tokens.length === 0 && adminTlsClientCa === undefined) return undefined;
+  return createConsole({ tokens, hosts, operations, log });
 }
 
 function mainDatabase({ database, user }: Upstream): string {

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Readiness, startAdmin } from "../admin/http.ts";
+import { type Admin, type Readiness, startAdmin } from "../admin/http.ts";
 import { Recent, seenBy } from "../admin/recent.ts";
 import type { AuditLog } from "../audit/event.ts";
 import type { Catalog } from "../catalog/catalog.ts";
@@ -25,7 +25,7 @@ import { version } from "../version.ts";
 import type { BackendKey } from "../wire/backend-messages.ts";
 import { parseUpstream, type Upstream } from "../wire/upstream.ts";
 import type { Crew } from "../workers/worker.ts";
-import { openAdminDatabase, openConsole, openOperations } from "./compose-admin.ts";
+import { adminTls, openAdminDatabase, openConsole, openOperations } from "./compose-admin.ts";
 import { openAudit } from "./compose-audit.ts";
 import { openGuard } from "./compose-guard.ts";
 import { controlConnection, probeHost } from "./control.ts";
@@ -195,8 +195,10 @@ async function start(
       cancel: (request) => cancelKeys.request(request),
     });
   if (cancelChannel !== undefined) stops.push(() => cancelChannel.close());
+  const admins: Admin[] = [];
   const reload = async () => {
     await Promise.all([watch.reload(), server.reload()]);
+    for (const admin of admins) admin.reload();
   };
   const operations = openOperations({
     settings,
@@ -247,7 +249,8 @@ async function start(
   const console = await openConsole(settings, operations, log);
   const serveAdmin = async (listen: Address): Promise<Address> => {
     const parts = { metrics: crew ?? metrics, log, ready: crew?.ready ?? ready, console };
-    const admin = await startAdmin({ listen, ...parts });
+    const admin = await startAdmin({ listen, tls: adminTls(settings), ...parts });
+    admins.push(admin);
     stops.push(() => admin.close());
     return admin.address;
   };

@@ -101,7 +101,8 @@ function keyOf(socket: Socket): string {
   return `${socket.remoteAddress} ${socket.remotePort} ${socket.localAddress} ${socket.localPort}`;
 }
 
-function readTlsFiles(files: TlsFiles): { cert: Buffer; key: Buffer; ca?: Buffer } {
+/** Throws what is wrong with them. */
+export function readTlsFiles(files: TlsFiles): { cert: Buffer; key: Buffer; ca?: Buffer } {
   const cert = readFileSync(files.certificate);
   const key = readPrivateKey(files.key);
   return files.clientCa === undefined ? { cert, key } : { cert, key, ca: readFileSync(files.clientCa) };

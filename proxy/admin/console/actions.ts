@@ -5,6 +5,8 @@ import { problemPage } from "./pages/problem.ts";
 import { at } from "./routes.ts";
 
 const LONGEST_REASON = 500;
+/** Postgres cuts names at 63 bytes (docs, "Identifiers and Key Words"); of a longer one there is nobody. */
+const LONGEST_NAME = 63;
 
 const suspend: Action = async ({ visit, form, operations }) => {
   const { user, why } = orderOf(form);
@@ -44,7 +46,8 @@ export const ACTIONS: ReadonlyMap<string, Action> = new Map<string, Action>([
 
 function orderOf(form: URLSearchParams) {
   const why = (form.get("why") ?? "").replace(/\s+/g, " ").trim().slice(0, LONGEST_REASON);
-  return { user: form.get("user") ?? "", why };
+  const user = form.get("user") ?? "";
+  return { user: Buffer.byteLength(user) > LONGEST_NAME ? "" : user, why };
 }
 
 function done(user: string, notice: string): Outcome {

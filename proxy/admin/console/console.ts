@@ -1,4 +1,5 @@
 import type { IncomingMessage } from "node:http";
+import { TLSSocket } from "node:tls";
 import type { Log } from "../../log.ts";
 import { type Answer, plain } from "../answer.ts";
 import type { Operations } from "../operations.ts";
@@ -9,7 +10,7 @@ import { Attempts, type ConsoleToken, isFormToken, ownerOf, type Visit, Visits }
 import { logInPage } from "./pages/log-in.ts";
 import { problemPage } from "./pages/problem.ts";
 import { PAGES } from "./pages.ts";
-import { cookieOf, isOurHost, isOurOrigin, readForm } from "./request.ts";
+import { certificateOf, cookieOf, isOurHost, isOurOrigin, readForm } from "./request.ts";
 import { safeTarget } from "./routes.ts";
 
 export interface ConsoleOptions {
@@ -79,10 +80,11 @@ async function answerOf(request: IncomingMessage, url: URL, parts: Parts): Promi
   if (asset !== undefined) return { status: 200, ...asset };
   const secret = cookieOf(request, COOKIE);
   const why = request.headers["sluice-watch"] === undefined ? "use" : "watch";
-  const visit = secret === undefined ? undefined : parts.visits.find(secret, why);
+  const certificate = certificateOf(request);
+  const visit = secret === undefined ? undefined : parts.visits.find(secret, why, certificate?.fingerprint);
   if (request.method === "POST") return post(request, path, visit, parts);
   if (path === "/console/log-in") return seeOther("/console");
-  if (visit === undefined) return markup(401, logInPage({ to: safeTarget(url), problem: undefined }));
+  if (visit === undefined) return logInAgain(401, request, parts, safeTarget(url));
   const page = PAGES.get(path);
   if (page === undefined) return markup(404, problemPage(visit, "There is no such page."));
   const { operations } = parts;
@@ -105,7 +107,7 @@ async function post(
   const address = addressOf(request);
   if (path === "/console/log-in") return logIn(request, form, address, parts);
   if (visit === undefined) {
-    return markup(401, logInPage({ to: "/console", problem: "Your log-in has ended. Nothing was done." }));
+    return logInAgain(401, request, parts, "/console", "Your log-in has ended. Nothing was done.");
   }
   if (!isFormToken(form.get("form_token") ?? "", visit)) {
     return markup(403, problemPage(visit, "This form is of another log-in. Nothing was done: try again."));
@@ -122,33 +124,46 @@ async function post(
   return seeOther(outcome.to);
 }
 
-function logIn(
-  request: IncomingMessage,
-  form: URLSearchParams,
-  address: string,
-  { attempts, tokens, visits, log }: Parts,
-): Answer {
+function logIn(request: IncomingMessage, form: URLSearchParams, address: string, parts: Parts): Answer {
+  const { attempts, tokens, visits, log } = parts;
   const to = safeTarget(form.get("to") ?? "");
+  const certificate = certificateOf(request);
+  if (form.get("with") === "certificate" && certificate !== undefined) {
+    const by = `console (${certificate.name})`;
+    log.info({ client: address, by, certificate: certificate.fingerprint }, "log-in at the console");
+    return seeOther(to, { "set-cookie": cookie(request, visits.begin(by, certificate.fingerprint)) });
+  }
   const wait = attempts.wait(address);
   if (wait > 0) {
     const seconds = Math.ceil(wait / 1000);
     const problem = `Too many wrong tokens from your address. Try again in ${seconds} seconds.`;
-    return { ...markup(429, logInPage({ to, problem })), headers: { "retry-after": String(seconds) } };
+    return { ...logInAgain(429, request, parts, to, problem), headers: { "retry-after": String(seconds) } };
   }
   const by = ownerOf((form.get("token") ?? "").trim(), tokens);
   if (by === undefined) {
     attempts.failed(address);
     log.warn({ client: address }, "wrong token at the console");
-    return markup(401, logInPage({ to, problem: "This is not the token." }));
+    return logInAgain(401, request, parts, to, "This is not the token.");
   }
   log.info({ client: address, by }, "log-in at the console");
   return seeOther(to, { "set-cookie": cookie(request, visits.begin(by)) });
 }
 
+function logInAgain(
+  status: number,
+  request: IncomingMessage,
+  { tokens }: Parts,
+  to: string,
+  problem?: string,
+): Answer {
+  const hasTokens = tokens.length > 0;
+  return markup(status, logInPage({ to, problem, hasTokens, owner: certificateOf(request)?.name }));
+}
+
 /** Without Max-Age it is gone with the browser; what counts is what the server remembers. */
 function cookie({ headers, socket }: IncomingMessage, secret: string, maxAge?: number): string {
   // Whoever makes this header up only keeps his own cookie from plain HTTP.
-  const secure = "encrypted" in socket || headers["x-forwarded-proto"] === "https";
+  const secure = socket instanceof TLSSocket || headers["x-forwarded-proto"] === "https";
   const parts = [`${COOKIE}=${secret}`, "Path=/console", "HttpOnly", "SameSite=Strict"];
   if (secure) parts.push("Secure");
   if (maxAge !== undefined) parts.push(`Max-Age=${maxAge}`);

@@ -12,6 +12,8 @@ export interface ConsoleToken {
 export interface Visit {
   /** In the audit log, behind "by". */
   readonly by: string;
+  /** The fingerprint of the certificate that he logged in with; undefined: it was a token. */
+  readonly certificate: string | undefined;
   /** Stands in each of his forms. */
   readonly formToken: string;
   /** Told on the next page that he sees. */
@@ -50,21 +52,25 @@ export class Visits {
   }
 
   /** Gives the cookie. */
-  begin(by: string): string {
+  begin(by: string, certificate?: string): string {
     const secret = randomBytes(32).toString("base64url");
     const formToken = randomBytes(32).toString("base64url");
     const now = this.#now();
     this.#sweep(now);
-    const visit: Visit = { by, formToken, notice: undefined };
+    const visit: Visit = { by, certificate, formToken, notice: undefined };
     this.#kept.set(keyOf(secret), { visit, endsAt: now + LASTS_MS, idleAt: now + IDLE_MS });
     return secret;
   }
 
-  /** A page that looks by itself for news is no sign that somebody sits there: "watch" does not prolong. */
-  find(secret: string, why: "use" | "watch"): Visit | undefined {
+  /**
+   * Who logged in with a certificate must show it each time. A page that looks by itself for news is no sign that somebody sits there: "watch" does
+   * not prolong.
+   */
+  find(secret: string, why: "use" | "watch", certificate?: string): Visit | undefined {
     const kept = this.#kept.get(keyOf(secret));
     const now = this.#now();
     if (kept === undefined || now >= kept.endsAt || now >= kept.idleAt) return undefined;
+    if (kept.visit.certificate !== undefined && kept.visit.certificate !== certificate) return undefined;
     if (why === "use") kept.idleAt = now + IDLE_MS;
     return kept.visit;
   }

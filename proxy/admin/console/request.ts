@@ -1,5 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import { isIP } from "node:net";
+import { TLSSocket } from "node:tls";
 
 /** Longer than any statement that somebody pastes into a form. */
 const LONGEST_FORM = 256 * 1024;
@@ -22,6 +23,23 @@ export function isOurOrigin({ headers }: IncomingMessage): boolean {
   const { origin, host } = headers;
   if (origin === undefined || host === undefined || !URL.canParse(origin)) return false;
   return new URL(origin).host === host.toLowerCase() && headers["sec-fetch-site"] !== "cross-site";
+}
+
+/** Who somebody is by the certificate that his browser has shown. */
+export interface Certificate {
+  /** Its common name. */
+  readonly name: string;
+  readonly fingerprint: string;
+}
+
+/** Undefined where there is none, or none of --admin-tls-client-ca's, or one that names nobody. */
+export function certificateOf({ socket }: IncomingMessage): Certificate | undefined {
+  if (!(socket instanceof TLSSocket) || !socket.authorized) return undefined;
+  const { subject, fingerprint256: fingerprint } = socket.getPeerCertificate();
+  const { CN: name } = subject ?? {};
+  // A certificate may have several; whose it is would be a guess.
+  if (typeof name !== "string" || name === "" || !fingerprint) return undefined;
+  return { name, fingerprint };
 }
 
 /** The fields of a form; a text: what is wrong with it, and the status to say so. */
