@@ -1,12 +1,36 @@
+import {
+  type AnnotationQuery,
+  BarGaugeDisplayMode,
+  BigValueColorMode,
+  BigValueGraphMode,
+  BigValueTextMode,
+  type Dashboard,
+  type DashboardLink,
+  type DataQuery,
+  FieldColorModeId,
+  type FieldConfig,
+  GraphThresholdsStyleMode,
+  LegendDisplayMode,
+  MappingType,
+  type Panel,
+  type RowPanel,
+  SortOrder,
+  ThresholdsMode,
+  TooltipDisplayMode,
+  type VariableModel,
+  VariableRefresh,
+  VariableSort,
+  VizOrientation,
+} from "@grafana/schema";
 import type { BoardPlan, PanelPlan, QueryPlan, TextPlan, VariablePlan } from "./plan.ts";
 
-/** Grafana's dashboard model (its docs, "Dashboard JSON model"); each panel asks the data source that the reader chose. */
+/** Each panel asks the data source that the reader chose. */
 const SOURCE = { type: "prometheus", uid: "$datasource" };
 const COLUMNS = 24;
 
 /** The dashboard's JSON text, as a file holds it. */
 export function boardText(plan: BoardPlan): string {
-  const board = {
+  const board: Dashboard = {
     id: null,
     uid: `sluice-${plan.name}`,
     title: plan.title,
@@ -18,37 +42,41 @@ export function boardText(plan: BoardPlan): string {
     refresh: "30s",
     time: { from: "now-6h", to: "now" },
     timezone: "browser",
-    links: [
-      {
-        title: "Sluice",
-        type: "dashboards",
-        tags: ["sluice"],
-        asDropdown: true,
-        includeVars: true,
-        keepTime: true,
-      },
-    ],
+    links: [OTHER_BOARDS],
     templating: {
       list: [
-        { name: "datasource", label: "data source", type: "datasource", query: "prometheus", current: {} },
+        { name: "datasource", label: "data source", type: "datasource", query: "prometheus" },
         ...plan.variables.map(variable),
       ],
     },
-    annotations: { list: [policyReads()] },
+    annotations: { list: [POLICY_READS] },
     panels: placed(plan),
   };
   return `${JSON.stringify(board, null, 2)}\n`;
 }
 
-function variable({ name, metric }: VariablePlan): object {
+/** A menu of the dashboards with this tag, which keeps what was chosen. */
+const OTHER_BOARDS: DashboardLink = {
+  title: "Sluice",
+  type: "dashboards",
+  tags: ["sluice"],
+  icon: "external link",
+  tooltip: "",
+  asDropdown: true,
+  includeVars: true,
+  keepTime: true,
+  targetBlank: false,
+};
+
+function variable({ name, metric }: VariablePlan): VariableModel {
   return {
     name,
     label: name,
     type: "query",
     datasource: SOURCE,
     query: `label_values(${metric}, ${name})`,
-    refresh: 2,
-    sort: 1,
+    refresh: VariableRefresh.onTimeRangeChanged,
+    sort: VariableSort.alphabeticalAsc,
     includeAll: true,
     multi: true,
     allValue: ".*",
@@ -56,33 +84,39 @@ function variable({ name, metric }: VariablePlan): object {
   };
 }
 
-/** A mark on each picture where a policy came into force. */
-function policyReads(): object {
-  return {
-    name: "Policy read",
-    datasource: SOURCE,
-    enable: true,
-    iconColor: "blue",
-    expr: 'sluice_policy_last_reload_success_timestamp_seconds{instance=~"$instance"} * 1000',
-    useValueForTime: "on",
-    titleFormat: "Policy read",
-    textFormat: "{{instance}}",
-  };
+interface PrometheusQuery extends DataQuery {
+  readonly expr: string;
 }
 
+/** What Grafana's Prometheus data source reads beside the general fields of an annotation. */
+interface PrometheusAnnotation extends AnnotationQuery<PrometheusQuery> {
+  readonly useValueForTime: boolean;
+  readonly titleFormat: string;
+  readonly textFormat: string;
+}
+
+/** A mark on each picture where a policy came into force. */
+const POLICY_READS: PrometheusAnnotation = {
+  name: "Policy read",
+  datasource: SOURCE,
+  enable: true,
+  iconColor: "blue",
+  target: {
+    refId: "Anno",
+    expr: 'sluice_policy_last_reload_success_timestamp_seconds{instance=~"$instance"} * 1000',
+  },
+  useValueForTime: true,
+  titleFormat: "Policy read",
+  textFormat: "{{instance}}",
+};
+
 /** The panels with their numbers and places: row by row, and from left to right until a line is full. */
-function placed({ rows }: BoardPlan): readonly object[] {
-  const panels: object[] = [];
+function placed({ rows }: BoardPlan): (Panel | RowPanel)[] {
+  const panels: (Panel | RowPanel)[] = [];
   let y = 0;
   for (const { title, panels: row } of rows) {
-    panels.push({
-      id: panels.length + 1,
-      type: "row",
-      title,
-      collapsed: false,
-      gridPos: { h: 1, w: COLUMNS, x: 0, y },
-      panels: [],
-    });
+    const gridPos = { h: 1, w: COLUMNS, x: 0, y };
+    panels.push({ id: panels.length + 1, type: "row", title, collapsed: false, gridPos, panels: [] });
     y += 1;
     let x = 0;
     let height = 0;
@@ -92,8 +126,8 @@ function placed({ rows }: BoardPlan): readonly object[] {
         x = 0;
         height = 0;
       }
-      const gridPos = { h: plan.height, w: plan.width, x, y };
-      panels.push({ id: panels.length + 1, ...head(plan), gridPos, ...body(plan) });
+      const place = { h: plan.height, w: plan.width, x, y };
+      panels.push({ id: panels.length + 1, ...head(plan), gridPos: place, ...body(plan) });
       x += plan.width;
       height = Math.max(height, plan.height);
     }
@@ -102,22 +136,24 @@ function placed({ rows }: BoardPlan): readonly object[] {
   return panels;
 }
 
-function head({ kind, title, description }: PanelPlan): object {
+function head({ kind, title, description }: PanelPlan): Pick<Panel, "type" | "title" | "description"> {
   return { type: kind, title, description };
 }
 
-function body(plan: PanelPlan): object {
+type Body = Omit<Panel, "type" | "title" | "description">;
+
+function body(plan: PanelPlan): Body {
   return plan.kind === "text" ? textBody(plan) : queryBody(plan);
 }
 
-function textBody({ markdown }: TextPlan): object {
+function textBody({ markdown }: TextPlan): Body {
   return { options: { mode: "markdown", content: markdown } };
 }
 
-function queryBody(plan: QueryPlan): object {
+function queryBody(plan: QueryPlan): Body {
   return {
     datasource: SOURCE,
-    fieldConfig: { defaults: defaults(plan), overrides: [] },
+    fieldConfig: { defaults: fieldConfig(plan), overrides: [] },
     options: OPTIONS[plan.kind],
     targets: plan.queries.map(({ expr, legend }, i) => ({
       refId: String.fromCharCode("A".charCodeAt(0) + i),
@@ -129,41 +165,51 @@ function queryBody(plan: QueryPlan): object {
   };
 }
 
-function defaults({ kind, unit, thresholds = [], words = {}, max }: QueryPlan): object {
-  const steps = [
-    { color: "green", value: null as number | null },
-    ...thresholds.map(({ from, color }) => ({ color, value: from })),
-  ];
+function fieldConfig({ kind, unit, thresholds = [], words = {}, max }: QueryPlan): FieldConfig {
+  const isLine = kind === "timeseries";
+  const dashed = thresholds.length > 0 ? GraphThresholdsStyleMode.Dashed : GraphThresholdsStyleMode.Off;
   return {
     unit,
     min: 0,
     ...(max === undefined ? {} : { max }),
-    color: { mode: kind === "timeseries" ? "palette-classic" : "thresholds" },
-    thresholds: { mode: "absolute", steps },
+    color: { mode: isLine ? FieldColorModeId.PaletteClassic : FieldColorModeId.Thresholds },
+    thresholds: {
+      mode: ThresholdsMode.Absolute,
+      steps: [
+        { color: "green", value: null },
+        ...thresholds.map(({ from, color }) => ({ color, value: from })),
+      ],
+    },
     mappings: Object.entries(words).map(([value, result], index) => ({
-      type: "value",
+      type: MappingType.ValueToText,
       options: { [value]: { ...result, index } },
     })),
-    ...(kind === "timeseries"
-      ? { custom: { fillOpacity: 10, thresholdsStyle: { mode: thresholds.length > 0 ? "dashed" : "off" } } }
-      : {}),
+    ...(isLine ? { custom: { fillOpacity: 10, thresholdsStyle: { mode: dashed } } } : {}),
   };
 }
 
-const OPTIONS: Readonly<Record<QueryPlan["kind"], object>> = {
+const LAST = { calcs: ["lastNotNull"], fields: "", values: false };
+
+const OPTIONS: Readonly<Record<QueryPlan["kind"], Record<string, unknown>>> = {
   timeseries: {
-    legend: { displayMode: "table", placement: "bottom", calcs: ["lastNotNull", "max"] },
-    tooltip: { mode: "multi", sort: "desc" },
+    legend: {
+      showLegend: true,
+      displayMode: LegendDisplayMode.Table,
+      placement: "bottom",
+      calcs: ["lastNotNull", "max"],
+    },
+    tooltip: { mode: TooltipDisplayMode.Multi, sort: SortOrder.Descending },
   },
   stat: {
-    reduceOptions: { calcs: ["lastNotNull"], fields: "", values: false },
-    colorMode: "background",
-    graphMode: "none",
-    textMode: "auto",
+    reduceOptions: LAST,
+    orientation: VizOrientation.Auto,
+    colorMode: BigValueColorMode.Background,
+    graphMode: BigValueGraphMode.None,
+    textMode: BigValueTextMode.Auto,
   },
   bargauge: {
-    reduceOptions: { calcs: ["lastNotNull"], fields: "", values: false },
-    displayMode: "gradient",
-    orientation: "horizontal",
+    reduceOptions: LAST,
+    orientation: VizOrientation.Horizontal,
+    displayMode: BarGaugeDisplayMode.Gradient,
   },
 };

@@ -32,7 +32,7 @@ export interface Variable {
 
 export interface Annotation {
   readonly name: string;
-  readonly expr: string;
+  readonly target: { readonly expr: string };
   readonly textFormat: string;
 }
 
@@ -90,9 +90,9 @@ export function questionsOf({ file, panels, templating, annotations }: Board, in
     if (metric === undefined) return [];
     return [{ where: `$${name}`, expr: `group by (${label}) (${metric})`, labels: [label] }];
   });
-  const marked = annotations.list.map(({ name, expr, textFormat }) => ({
+  const marked = annotations.list.map(({ name, target, textFormat }) => ({
     where: name,
-    expr,
+    expr: target.expr,
     labels: labelsIn(textFormat),
   }));
   return [...asked, ...chosen, ...marked].map((question) => ({
