@@ -39,6 +39,8 @@ const PACKAGES = {
   // Checks rules and expositions as Prometheus reads them.
   promtool: ["prometheus"],
   prometheus: ["prometheus"],
+  // Reads units as systemd does.
+  "systemd-analyze": ["systemd"],
   // A browser without a window, and the one with.
   "chromium-headless-shell": ["chromium-headless-shell", "chromium"],
   chromium: ["chromium-headless-shell", "chromium"],
@@ -142,11 +144,12 @@ async function librariesIn(root: string): Promise<Readonly<Record<string, string
   const triplets = await readdir(join(root, "usr/lib")).catch(() => []);
   const folders = triplets
     .filter((triplet) => triplet.includes("-linux-gnu"))
-    // PulseAudio keeps one of its own in a folder that only the installed one knows.
+    // PulseAudio and systemd keep some of their own in folders that only the installed ones know.
     .flatMap((triplet) => [
       join(root, "usr/lib", triplet),
       join(root, "lib", triplet),
       join(root, "usr/lib", triplet, "pulseaudio"),
+      join(root, "usr/lib", triplet, "systemd"),
     ]);
   return { LD_LIBRARY_PATH: folders.join(":") };
 }
