@@ -71,6 +71,13 @@ test("each alert's runbook link leads to a section of its own that says what to 
   }
 });
 
+test("docs/metrics.md lists the alerts that are critical, and no other", async () => {
+  const rules = await readRules();
+  const critical = rules.filter(({ labels }) => labels?.severity === "critical").map(({ alert }) => alert);
+  const page = await readFile(`${ROOT}docs/metrics.md`, "utf8");
+  expect((page.match(/(?<=`)Sluice[A-Z]\w+(?=`)/g) ?? []).sort()).toEqual(critical.sort());
+});
+
 test("docs/metrics.md names each metric that Sluice exports, and no other", async () => {
   const { text } = await createMetrics({ version: "1", databases: ["support"] }).exposition();
   const exported = [...text.matchAll(/^# TYPE (sluice_\S+)/gm)].map(([, name]) => name);
