@@ -1,0 +1,14 @@
+/** One process of clients: gets its options as the first message, and answers a second one with its ledger. */
+import { type LoadOptions, runLoad } from "./load.ts";
+
+const stop = new AbortController();
+process.once("message", (options: LoadOptions) => {
+  process.once("message", () => stop.abort());
+  runLoad(options, stop.signal).then(
+    (ledger) => process.send?.(ledger, () => process.disconnect()),
+    (error: unknown) => {
+      console.error(error);
+      process.exit(1);
+    },
+  );
+});
