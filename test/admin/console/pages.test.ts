@@ -1,18 +1,22 @@
+import { createHmac, randomBytes } from "node:crypto";
 import pg from "pg";
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
+import { deriveKeys } from "../../../proxy/keys.ts";
 import { freshDatabase, PASSWORDS, supportSchema, type TestDatabase } from "../../harness/postgres.ts";
 import { startSluice, type TestSluice } from "../../harness/sluice.ts";
 import { logIn, type Officer, TOKEN, words } from "./browsing.ts";
 
 const POLICY = `version: 1
-classes: { email: { mask: email } }
+classes: { email: { mask: email }, phone: { mask: { token: tel_ } } }
 tables:
-  public.customers: { subject: id, columns: { email: email } }
+  public.customers: { subject: id, columns: { email: email, phone: phone } }
 roles:
   agent: { users: [anna], reads: [public.customers], finds: [email], budget: { 1h: 20, 1d: 100 } }
   lead: { users: [cleo], reads: [public.customers], sees: [email], budget: { 1d: 200 } }
   app: { users: [helpdesk_app, metabase], reads: all, writes: all, sees: all }
 `;
+
+const SECRET = randomBytes(32);
 
 let database: TestDatabase;
 let sluice: TestSluice;
@@ -21,7 +25,7 @@ let officer: Officer;
 beforeAll(async () => {
   database = await freshDatabase("console_pages");
   await supportSchema(database.uri);
-  const variables = { SLUICE_CONSOLE_TOKEN: `olga:${TOKEN}` };
+  const variables = { SLUICE_CONSOLE_TOKEN: `olga:${TOKEN}`, SLUICE_KEY: SECRET.toString("hex") };
   sluice = await startSluice({ policy: POLICY, upstream: database.uri, variables });
   officer = await logIn(sluice);
 });
@@ -137,6 +141,20 @@ test("the explain box says what a user or a role would see, and runs nothing", a
   expect(await explain({ user: "nobody", statement: "select 1" })).toMatch(/no role/);
   expect(await explain({ role: "nonsense", statement: "select 1" })).toContain('has no role "nonsense"');
   expect(await explain({ database: "elsewhere", statement: "select 1" })).toContain("no such database");
+});
+
+test("the explain box shows token masks, and nothing from which their key could be made", async () => {
+  const asked = { user: "anna", role: "", address: "127.0.0.1", database: database.database };
+  const statement = "select phone from customers where id = 7";
+  const page = words(await officer.send("/console/explain", { ...asked, statement }));
+  // HMAC (RFC 2104) begins with a block of the key, which stands in the mask's SQL.
+  const block = (secret: Buffer) => {
+    const key = createHmac("sha256", deriveKeys(secret).masks).update("sluice token mask\0tel_").digest();
+    const padded = Buffer.concat([key, Buffer.alloc(32)]);
+    return Buffer.from(padded.map((byte) => byte ^ 0x36)).toString("hex");
+  };
+  expect(page).toMatch(/[0-9a-f]{64}(36){32}/);
+  expect(page).not.toContain(block(SECRET));
 });
 
 test("the policy page shows what is in force, and follows when it changes", async () => {
