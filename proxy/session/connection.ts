@@ -59,7 +59,7 @@ export class Connection {
   readonly #ending = new AbortController();
   #client: Conversation | undefined;
   #startup: Startup | undefined;
-  #session: LoggedIn | undefined;
+  #session: Omit<LoggedIn, "ready"> | undefined;
   #since = 0;
   /** Where it counts against the limits: nowhere, as somebody, or as its user. */
   #seat: "none" | "taken" | "settled" = "none";
@@ -147,11 +147,13 @@ export class Connection {
     const ends = { draining: this.#draining.signal, ending: this.#ending.signal };
     const { pooling } = this.#parts;
     const { client, startup } = arrival;
-    this.#session =
+    const loggedIn =
       pooling === undefined
         ? await logIn(client, startup, this.#parts, signal, ends)
         : await logInPooled(client, startup, { ...this.#parts, pooling }, signal, ends);
-    return this.#enter(this.#session);
+    const { established, role, issued } = loggedIn;
+    this.#session = { established, role, issued };
+    return this.#enter(loggedIn);
   }
 
   async #beginAdmin(

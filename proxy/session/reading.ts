@@ -11,7 +11,7 @@ export type OnBytes = (bytes: Buffer) => boolean;
 export type StopReading = () => void;
 
 /** Memory of a socket on which little comes: an idle session has no more than this. */
-const LEAST = 2 * 1024;
+const LEAST = 512;
 /** As much as Node itself asks the system for at a time. */
 const MOST = 64 * 1024;
 

@@ -29,7 +29,8 @@ const TOGETHER = 50;
  */
 export class Repetitions {
   readonly #tell: (repeated: Repeated) => void;
-  readonly #open = new Map<Statement, Repeated>();
+  /** None while nothing waits: an idle session costs no memory for it. */
+  #open: Map<Statement, Repeated> | undefined;
   readonly #now: () => number;
   #timer: NodeJS.Timeout | undefined;
 
@@ -40,8 +41,9 @@ export class Repetitions {
 
   /** A statement has ended without an error. */
   add(judged: Judged, statement: Statement, rows: number, bytes: number, duration: number): void {
-    const known = this.#open.get(statement);
+    const known = this.#open?.get(statement);
     if (known === undefined) {
+      this.#open ??= new Map();
       this.#open.set(statement, once(judged, statement, rows, bytes, duration, this.#now()));
       this.#timer ??= setTimeout(() => this.flush(), TOGETHER);
       return;
@@ -57,10 +59,9 @@ export class Repetitions {
   flush(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    if (this.#open.size === 0) return;
-    const open = [...this.#open.values()];
-    this.#open.clear();
-    for (const repeated of open) this.#tell(repeated);
+    const open = this.#open;
+    this.#open = undefined;
+    for (const repeated of open?.values() ?? []) this.#tell(repeated);
   }
 }
 

@@ -33,7 +33,9 @@ class Session implements Timed {
   readonly #client: Side;
   readonly #server: Side;
   readonly #trace: Trace;
-  readonly #ended = new AbortController();
+  #isOver = false;
+  /** What is to be undone at the end. */
+  readonly #ties: (() => void)[] = [];
   #judging: Judging | undefined;
   #relay: Relay | undefined;
   #resolve: (reason: SessionEndReason) => void = () => {};
@@ -46,7 +48,6 @@ class Session implements Timed {
   /** No rows of the last read event wait for the meter. */
   #isSettled = true;
   #answers = 0;
-  #stopTiming = () => {};
 
   constructor(established: Established, parts: SessionParts) {
     this.#established = established;
@@ -89,12 +90,12 @@ class Session implements Timed {
         : guardedRelay(this.#established, this.#parts, judging, this.#trace, () => this.#pump());
     this.#client.reader.push(client.reader.drain());
     this.#server.reader.push(server.reader.drain());
-    const { signal } = this.#ended;
-    ending?.addEventListener("abort", () => this.#end(refusalOf(ending)), { signal });
-    draining?.addEventListener("abort", () => this.#pump(), { signal });
+    if (ending !== undefined) this.#heed(ending, () => this.#end(refusalOf(ending)));
+    if (draining !== undefined) this.#heed(draining, () => this.#pump());
     this.#listen(this.#client);
     this.#listen(this.#server);
-    this.#stopTiming = this.#parts.timeKeeper?.watch(this) ?? this.#stopTiming;
+    const stopTiming = this.#parts.timeKeeper?.watch(this);
+    if (stopTiming !== undefined) this.#ties.push(stopTiming);
     this.#pump();
   }
 
@@ -131,6 +132,11 @@ class Session implements Timed {
     this.#end(refusal);
   }
 
+  #heed(signal: AbortSignal, onAbort: () => void): void {
+    signal.addEventListener("abort", onAbort);
+    this.#ties.push(() => signal.removeEventListener("abort", onAbort));
+  }
+
   #listen(side: Side): void {
     const { socket, reader } = side;
     const onBytes = (bytes: Buffer) => {
@@ -147,7 +153,7 @@ class Session implements Timed {
     const onError = () => {};
     socket.on("end", onEnd).on("close", onEnd).on("drain", onDrain).on("error", onError);
     const stopReading = readSocket(socket, onBytes);
-    this.#ended.signal.addEventListener("abort", () => {
+    this.#ties.push(() => {
       stopReading();
       socket.off("end", onEnd).off("close", onEnd).off("drain", onDrain);
       socket.pause();
@@ -173,7 +179,7 @@ class Session implements Timed {
   /** Deals with all that can be dealt with now. The server first: what it answers lets the client's go on. */
   #pump(): void {
     const relay = this.#relay;
-    if (relay === undefined || this.#ended.signal.aborted) return;
+    if (relay === undefined || this.#isOver) return;
     let side: "client" | "server" = "server";
     try {
       this.#pumpServer(relay);
@@ -201,7 +207,7 @@ class Session implements Timed {
     this.#isHolding = true;
     const asked = performance.now();
     void this.#parts.audit.durable().then((isOnDisk) => {
-      if (this.#ended.signal.aborted) return;
+      if (this.#isOver) return;
       this.#parts.metrics.waited("audit", (performance.now() - asked) / 1000);
       if (!isOnDisk) {
         this.#end(unrecordedAnswer());
@@ -235,7 +241,7 @@ class Session implements Timed {
 
   /** Reads from a side only what can be dealt with, and what the other side takes off us. */
   #regulate(): void {
-    if (this.#ended.signal.aborted) return;
+    if (this.#isOver) return;
     const [client, server] = [this.#client, this.#server];
     flow(client.socket, !client.isHeld && !server.socket.writableNeedDrain);
     flow(
@@ -276,7 +282,7 @@ class Session implements Timed {
 
   /** Ends the session with a word to the client, unless that would stand in the middle of a message. */
   #end(refusal: Refusal): void {
-    if (this.#ended.signal.aborted) return;
+    if (this.#isOver) return;
     this.#relay?.toServer.flush(this.#server.socket);
     this.#sendRest();
     const { socket } = this.#client;
@@ -298,11 +304,11 @@ class Session implements Timed {
   }
 
   #finish(reason: SessionEndReason): void {
-    if (this.#ended.signal.aborted) return;
-    this.#stopTiming();
+    if (this.#isOver) return;
     this.#relay?.abandon();
     this.#trace.loggedOut(this.#judging?.role.name ?? "");
-    this.#ended.abort();
+    this.#isOver = true;
+    for (const untie of this.#ties) untie();
     this.#resolve(reason);
   }
 }

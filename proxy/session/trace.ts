@@ -24,7 +24,7 @@ export class Trace {
   readonly #times: StatementTimes;
   #isDue = false;
   /** Decoys that this session was told of for: once each. */
-  readonly #canaries = new Set<string>();
+  #canaries: Set<string> | undefined;
 
   constructor(established: Established, parts: SessionParts) {
     this.#established = established;
@@ -74,7 +74,8 @@ export class Trace {
     for (const [namespace, identity] of people.since(looked)) {
       const key = canaryKey(namespace, identity);
       const group = canaries.groups.get(key) ?? marked?.get(key);
-      if (group === undefined || this.#canaries.has(key)) continue;
+      if (group === undefined || this.#canaries?.has(key)) continue;
+      this.#canaries ??= new Set();
       this.#canaries.add(key);
       // What waits for the disk does not leave when the session ends meanwhile.
       if (canaries.action === "suspend") this.#isDue = true;

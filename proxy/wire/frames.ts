@@ -124,6 +124,9 @@ export class FrameReader implements Frame {
     this.#chunk = EMPTY;
     this.#at = 0;
     this.#queue.length = 0;
+    // Whoever keeps the reader of a log-in is not to keep its last message with it.
+    this.buffer = EMPTY;
+    this.start = this.end = 0;
     return bytes;
   }
 
