@@ -139,7 +139,7 @@ async function questions(): Promise<readonly Question[]> {
 }
 
 test("each panel, variable and rule has an answer from one process and from two", {
-  timeout: 60_000,
+  timeout: 120_000,
 }, async () => {
   const all = await questions();
   expect(all.length).toBeGreaterThan(60);
@@ -160,7 +160,7 @@ test("each panel, variable and rule has an answer from one process and from two"
       open = lacking.map(({ question }) => question);
       expect(lacking.map(({ question: { where, expr }, lack }) => `${where}: ${lack}: ${expr}`)).toEqual([]);
     },
-    { timeout: 30_000, interval: 100 },
+    { timeout: 90_000, interval: 100 },
   );
 });
 
