@@ -20,7 +20,7 @@ import { DAY, INSTANCES, type Sip } from "./organisation.ts";
 const CLOCK_KEY = "simulation:now";
 /** The proxies' own script, whose clock is a key that only the simulation sets. */
 const SCRIPT = chargeScript(`
-local now, skipped = tonumber(redis.call('GET', '${CLOCK_KEY}')), 0
+local now, skipped, began = tonumber(redis.call('GET', '${CLOCK_KEY}')), 0, 0
 local function expiry(keep) return tonumber(ARGV[1]) + keep end
 `);
 const DATABASE = "support";

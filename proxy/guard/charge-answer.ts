@@ -11,14 +11,16 @@ export interface Answer {
   readonly freesAt: number;
   readonly now: number;
   readonly jumped: number;
+  /** Redis told the time before, and knows it no longer. */
+  readonly beganAnew: boolean;
   readonly uses: readonly WindowUse[];
 }
 
 /** What frees is told by this process' own time, whatever the counters' is. */
 export function readAnswer(reply: unknown, { windows }: Spans, ownTime: number): Answer {
   const numbers = Array.isArray(reply) ? reply.map(Number) : [];
-  const [counted = 0, which = 0, used = 0, wait = 0, now = 0, jumped = 0, ...uses] = numbers;
-  if (numbers.length !== 6 + windows.length || !numbers.every(Number.isFinite) || which > windows.length) {
+  const [counted = 0, which = 0, used = 0, wait = 0, now = 0, jumped = 0, began = 0, ...uses] = numbers;
+  if (numbers.length !== 7 + windows.length || !numbers.every(Number.isFinite) || which > windows.length) {
     throw new Error("the counter script gave an answer of another form");
   }
   return {
@@ -28,6 +30,7 @@ export function readAnswer(reply: unknown, { windows }: Spans, ownTime: number):
     freesAt: ownTime + wait,
     now,
     jumped,
+    beganAnew: began === 1,
     uses: windows.map(({ window }, i) => ({ window, used: uses[i] ?? 0 })),
   };
 }

@@ -23,8 +23,8 @@ const RECEIPT_KEPT = 86_400_000;
  * scope keep; for each window scope, measure, span, limit, slice (0: people); the bytes of each row, if given; then
  * for each person of the batch, in order of first appearance: row (from 0), person.
  * Reply: rows counted, position of the window that stopped the next one (0: none), used in it, in how long
- * that row fits; the time, and how far Redis' clock has jumped since it was last told; then what is used of each
- * window. All times are milliseconds.
+ * that row fits; the time, how far Redis' clock has jumped since it was last told, and whether all that was counted
+ * is lost; then what is used of each window. All times are milliseconds.
  *
  * Numbers that become text by `..` must stay below 14 digits (Lua's "%.14g"): milliseconds do until 5138.
  */
@@ -60,7 +60,7 @@ end
 
 local receipt = KEYS[2 + scopeCount * ${SCOPE_KEYS.length}]
 if receipt and redis.call('EXISTS', receipt) == 1 then
-  local reply = { rows, 0, 0, 0, now, skipped }
+  local reply = { rows, 0, 0, 0, now, skipped, began }
   for w = 1, windowCount do reply[#reply + 1] = 0 end
   return reply
 end
@@ -182,7 +182,7 @@ for _, scope in ipairs(scopes) do
   end
 end
 if receipt then redis.call('SET', receipt, 1, 'PXAT', expiry(${RECEIPT_KEPT})) end
-local reply = { counted, 0, 0, 0, now, skipped }
+local reply = { counted, 0, 0, 0, now, skipped, began }
 for _, window in ipairs(windows) do reply[#reply + 1] = window.used end
 if not stopped then return reply end
 

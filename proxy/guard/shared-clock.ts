@@ -12,7 +12,8 @@ const SLACK = 1_000;
 const SPARE = 45 * 86_400_000;
 
 /**
- * Sets `now`, the counters' time, and `expiry(keep)`, the time of Redis at which a key may go. KEYS[1] is where the
+ * Sets `now`, the counters' time; `skipped`, how far Redis' clock went another way; `began`, 1 where there is no time
+ * although the proxy was told one: the counters are lost; and `expiry(keep)`, the time of Redis at which a key may go. KEYS[1] is where the
  * time is kept; it never expires. ARGV[1] is the proxy's own time, ARGV[2] the latest that the counters' time can be
  * by what it was last told, or -1 if it was told nothing yet: then how much later its own time is than that of the
  * last proxy stands in. All in milliseconds.
@@ -20,7 +21,7 @@ const SPARE = 45 * 86_400_000;
 export const SHARED_CLOCK = `
 local time, own, latest = redis.call('TIME'), tonumber(ARGV[1]), tonumber(ARGV[2])
 local redisTime = time[1] * 1000 + math.floor(time[2] / 1000)
-local now, skipped = redisTime, 0
+local now, skipped, began = redisTime, 0, 0
 local last = redis.call('HMGET', KEYS[1], 'now', 'redis', 'proxy')
 if last[1] then
   local passed = redisTime - last[2]
@@ -28,6 +29,8 @@ if last[1] then
   local step = math.max(0, math.min(passed, vouched))
   now = last[1] + step
   skipped = passed - step
+elseif latest >= 0 then
+  began = 1
 end
 redis.call('HSET', KEYS[1], 'now', now, 'redis', redisTime, 'proxy', own)
 

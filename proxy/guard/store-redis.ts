@@ -155,7 +155,7 @@ class RedisStore implements CounterStore {
     );
     const answer = readAnswer(reply, spans, this.#now());
     this.#witness.told(account.database, answer.now, at);
-    if (account !== PROBE_ACCOUNT && hasJumped(answer.jumped)) this.#tellOfJump(account, answer.jumped);
+    if (account !== PROBE_ACCOUNT) this.#tellOf(answer, account);
     return answer;
   }
 
@@ -216,11 +216,15 @@ class RedisStore implements CounterStore {
     return createHmac("sha256", this.#key).update(parts.join("\0")).digest().subarray(0, 12);
   }
 
-  #tellOfJump({ database }: Account, milliseconds: number): void {
-    this.#log.warn(
-      { database, milliseconds },
-      "the clock of Redis has jumped: the counters do not follow it",
-    );
+  #tellOf({ jumped, beganAnew }: Answer, { database }: Account): void {
+    if (beganAnew) this.#log.error({ database }, "Redis has lost what was counted: budgets begin anew");
+    if (hasJumped(jumped)) {
+      const milliseconds = jumped;
+      this.#log.warn(
+        { database, milliseconds },
+        "the clock of Redis has jumped: the counters do not follow it",
+      );
+    }
   }
 
   #away(cause: unknown): void {

@@ -30,7 +30,7 @@ describe("when the clock of Redis jumps", () => {
     expect(await released(store, agent, rowsOf("x", "y"))).toBe(1);
   });
 
-  test.each([[[40, -1]]])("by %j days, time goes on as before", async (there) => {
+  test.each([[[-40]]])("by %j days, time goes on as before", async (there) => {
     const store = await open();
     const agent = account(people("1s", 2), rows("1s", 20));
     for (const days of [...there, 0]) {

@@ -262,7 +262,7 @@ describe("whatever is read through however many outages", () => {
         await vi.waitUntil(async () => (await usedOf(stores[0], agent))[1] === left, { timeout: 5_000 });
         expect(await usedOf(stores[0], agent)).toEqual([out.size, left]);
       }),
-      { numRuns: 15 },
+      { numRuns: 10 },
     );
   });
 });

@@ -218,10 +218,14 @@ describe("when Redis is away", () => {
     expect(await released(store, agent, rowsOf("a"))).toBe(1);
   });
 
-  test("one that loses it midway releases nothing, says so once, and reconnects by itself", async () => {
+  test("one that loses it midway releases nothing, says so once, reconnects by itself, and tells of what is lost", async () => {
     const server = await startRedis({});
     const states: boolean[] = [];
-    const store = await openRedisStore(server.url, { onReady: (ready) => states.push(ready) });
+    const lost: string[] = [];
+    const store = await openRedisStore(server.url, {
+      onReady: (ready) => states.push(ready),
+      log: createLog({ level: "error", to: { write: (line) => lost.push(line) } }),
+    });
     onTestFinished(() => store.close());
     await released(store, agent, rowsOf("a"));
     const underWay = range(0, 50).map((person) => store.charge(agent, rowsOf(person)));
@@ -233,7 +237,9 @@ describe("when Redis is away", () => {
     onTestFinished(() => again.stop());
     await becomes(store, "ready");
     expect(await released(store, agent, rowsOf("a"))).toBe(1);
+    expect(await released(store, agent, rowsOf("b"))).toBe(1);
     expect(states).toEqual([true, false, true]);
+    expect(lost).toEqual([expect.stringContaining("budgets begin anew")]);
   });
 
   test("one that does not answer is waited for no longer than the time limit, and then not at all", async () => {
