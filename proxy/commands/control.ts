@@ -59,11 +59,9 @@ class Dialled extends Duplex {
     this.#hosts = hosts;
   }
 
+  /** Nothing is dialled before pg has said its startup packet: a host is judged by its answer to that. */
   connect(): this {
-    this.#hosts.dial().then(
-      ({ socket }) => this.#adopt(socket),
-      (error: Error) => this.destroy(error),
-    );
+    process.nextTick(() => this.emit("connect"));
     return this;
   }
 
@@ -91,8 +89,14 @@ class Dialled extends Duplex {
   }
 
   override _write(chunk: Buffer, encoding: BufferEncoding, done: (error?: Error | null) => void): void {
-    if (this.#socket) this.#socket.write(chunk, encoding, done);
-    else done(new Error("not connected"));
+    if (this.#socket) {
+      this.#socket.write(chunk, encoding, done);
+      return;
+    }
+    this.#hosts.open(chunk).then(({ socket }) => {
+      this.#adopt(socket);
+      done();
+    }, done);
   }
 
   override _final(done: () => void): void {
@@ -118,6 +122,5 @@ class Dialled extends Duplex {
     socket.on("end", () => this.push(null));
     socket.on("error", (error) => this.destroy(error));
     socket.on("close", () => this.destroy());
-    this.emit("connect");
   }
 }

@@ -83,14 +83,12 @@ async function askServer(
   const { provenAt } = parts.adminDatabase;
   const hosts = parts.upstreamOf(provenAt);
   if (hosts === undefined) throw new Error("the database of --upstream is not served");
-  const { server } = await openServer(hosts, parts, signal);
+  const startup = startupMessage([
+    ["user", user],
+    ["database", provenAt],
+  ]);
+  const { server } = await openServer(hosts, startup, parts, signal);
   try {
-    server.send(
-      startupMessage([
-        ["user", user],
-        ["database", provenAt],
-      ]),
-    );
     if ((await relayAuthentication(client, server)) === "trusted") {
       throw LoginEnd.refused(
         "password",

@@ -80,8 +80,8 @@ export async function logIn(
   const issued = parts.cancelKeys.issue(minor, cancelUpstream);
   let server: Conversation | undefined;
   try {
-    const open = async () => {
-      const link = await openServer(hosts, parts, signal);
+    const open = async (packet: Buffer) => {
+      const link = await openServer(hosts, packet, parts, signal);
       server = link.server;
       at = link.at;
       return link.server;
@@ -126,7 +126,7 @@ interface Entry {
 /** Where the log-in goes on. */
 interface Target {
   readonly upstream: Upstream;
-  readonly open: () => Promise<Conversation>;
+  readonly open: (startup: Buffer) => Promise<Conversation>;
 }
 
 async function authenticate(
@@ -151,8 +151,9 @@ async function passThrough(
 ): Promise<Entry> {
   const address = addressOf(client.socket);
   const { settings, pinned } = settingsOf(claim, address, parts);
-  const server = await open();
-  server.send(startupMessage([["user", claim.user], ["database", claim.database], ...settings]));
+  const server = await open(
+    startupMessage([["user", claim.user], ["database", claim.database], ...settings]),
+  );
   const proof = await relayAuthentication(client, server);
   if (proof === "trusted") {
     parts.log.warn(
@@ -180,8 +181,7 @@ async function checkHere(
     throw noSuchDatabase(claim.database);
   }
   const databaseUser = upstream.user ?? "";
-  const server = await open();
-  server.send(
+  const server = await open(
     startupMessage([
       ["user", databaseUser],
       ["database", claim.database],
@@ -237,13 +237,17 @@ export function noSuchDatabase(database: string): LoginEnd {
   );
 }
 
+/** The server has begun to answer the startup packet. */
 export async function openServer(
   hosts: UpstreamHosts,
+  startup: Buffer,
   parts: Pick<LoginParts, "log">,
   signal: AbortSignal,
 ): Promise<{ readonly server: Conversation; readonly at: Upstream }> {
   try {
-    const { socket, at } = await unlessAborted(hosts.dial(), signal, (late) => destroySocket(late.socket));
+    const { socket, at } = await unlessAborted(hosts.open(startup), signal, (late) =>
+      destroySocket(late.socket),
+    );
     return { server: new Conversation(socket, LOGIN_MESSAGE_LIMIT, signal), at };
   } catch (error) {
     if (!(error instanceof UpstreamUnreachable)) throw error;

@@ -174,11 +174,10 @@ function opening(hosts: UpstreamHosts, parts: LoginParts): PoolOptions["open"] {
 
 async function openPooled(hosts: UpstreamHosts, parts: LoginParts, packet: Buffer) {
   // No client's log-in is behind it: the steps have limits of their own.
-  const { server, at } = await openServer(hosts, parts, new AbortController().signal);
+  const { server, at } = await openServer(hosts, packet, parts, new AbortController().signal);
   const onError = () => new NoConnection(bytesOf(server.reader), sqlstateOf(server));
   try {
     const databaseUser = hosts.upstream.user ?? "";
-    server.send(packet);
     await logInUpstream(server, hosts.upstream, databaseUser, onError);
     const greeting = await readGreeting(server, () => {}, onError);
     checkGreeting({ databaseUser, pinned: true }, greeting);

@@ -129,6 +129,7 @@ function verification(target: Upstream): { chain: boolean; name: boolean } {
       return { chain: true, name: false };
     case "require":
     case "prefer":
+    case "allow":
     case "disable":
       return { chain: target.sslmode === "require" && target.sslrootcert !== undefined, name: false };
   }

@@ -1,5 +1,5 @@
 import type { Socket } from "node:net";
-import { dial, UpstreamUnreachable } from "./upstream.ts";
+import { open, UpstreamUnreachable } from "./upstream.ts";
 import type { TargetSessionAttrs, Upstream } from "./upstream-uri.ts";
 
 /** What a server says of itself. */
@@ -21,6 +21,9 @@ export interface UpstreamLink {
 /** How long what hosts said of themselves is believed. After a failover sessions find out sooner. */
 const BELIEVED_MS = 5_000;
 
+/** For so long a host that did not answer is tried last. */
+const AVOIDED_MS = 30_000;
+
 /**
  * The hosts of one upstream, tried as libpq does: in their order, until one can be reached and is what
  * `target_session_attrs` asks for. libpq looks after its log-in; a proxy that relays the client's log-in
@@ -33,6 +36,8 @@ export class UpstreamHosts {
   readonly #now: () => number;
   #states: Promise<readonly (HostState | undefined)[]> | undefined;
   #askedAt = 0;
+  /** When a host did not answer. */
+  readonly #failedAt = new Map<Upstream, number>();
 
   constructor(upstream: Upstream, probe: ProbeHost, now: () => number) {
     this.upstream = upstream;
@@ -41,13 +46,16 @@ export class UpstreamHosts {
     this.#now = now;
   }
 
-  /** Rejects with `UpstreamUnreachable` only. */
-  async dial(): Promise<UpstreamLink> {
+  /** A connection on which the server has begun to answer the startup packet. Rejects with `UpstreamUnreachable` only. */
+  async open(startup: Buffer): Promise<UpstreamLink> {
     const problems: string[] = [];
-    for (const at of await this.#candidates(problems)) {
+    for (const at of this.#inOrder(await this.#candidates(problems))) {
       try {
-        return { socket: await dial(at), at };
+        const socket = await open(at, startup);
+        this.#failedAt.delete(at);
+        return { socket, at };
       } catch (error) {
+        this.#failedAt.set(at, this.#now());
         problems.push(error instanceof Error ? error.message : "unknown");
         // What was believed of this host does not hold any more, nor perhaps of the others.
         this.forget();
@@ -69,6 +77,14 @@ export class UpstreamHosts {
   /** The next one who connects asks the hosts again. */
   forget(): void {
     this.#states = undefined;
+  }
+
+  /** Whoever connects next must not wait again for a host that is frozen. */
+  #inOrder(hosts: readonly Upstream[]): readonly Upstream[] {
+    if (this.#failedAt.size === 0) return hosts;
+    const now = this.#now();
+    const isAvoided = (host: Upstream) => now - (this.#failedAt.get(host) ?? -Infinity) < AVOIDED_MS;
+    return [...hosts.filter((host) => !isAvoided(host)), ...hosts.filter(isAvoided)];
   }
 
   async #candidates(problems: string[]): Promise<readonly Upstream[]> {

@@ -31,8 +31,7 @@ export interface Upstream extends Host {
   readonly keepalivesIdle: number;
 }
 
-/** Without `allow`, which tries TLS only after the server turned the log-in away: a proxy is not the one who logs in. */
-const SSLMODES = ["disable", "prefer", "require", "verify-ca", "verify-full"] as const;
+const SSLMODES = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] as const;
 export type Sslmode = (typeof SSLMODES)[number];
 
 export type UpstreamResult =

@@ -40,9 +40,64 @@ export async function dial(target: Upstream): Promise<Socket> {
   }
 }
 
+/** Type of an ErrorResponse, with which a server may turn a log-in away before it asks for any proof. */
+const ERROR_RESPONSE = "E".charCodeAt(0);
+
+/**
+ * Connects, says the startup packet, and resolves when the server has begun to answer it; nothing of the
+ * answer is read. A server that takes connections and says nothing counts as one that is not there.
+ * `sslmode=allow`: TLS only where the server turns the log-in away without (libpq docs, "SSL Mode Descriptions").
+ * Rejects with `UpstreamUnreachable` only.
+ */
+export async function open(target: Upstream, startup: Buffer): Promise<Socket> {
+  const socket = await dial(target);
+  const first = await answered(socket, target, startup);
+  if (target.sslmode !== "allow" || first !== ERROR_RESPONSE || target.host.startsWith("/")) return socket;
+  const secure: Upstream = { ...target, sslmode: "require", sslrootcert: undefined };
+  try {
+    const second = await dial(secure);
+    await answered(second, secure, startup);
+    socket.destroy();
+    return second;
+  } catch {
+    // The client is told why the server turned it away.
+    return socket;
+  }
+}
+
+/** The first byte of the answer, left where it is. */
+function answered(socket: Socket, target: Upstream, startup: Buffer): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const fail = (reason: string) => {
+      settle();
+      socket.destroy();
+      reject(new UpstreamUnreachable(`${target.host}:${target.port}: ${reason}`));
+    };
+    const onReadable = () => {
+      const byte: Buffer | null = socket.read(1);
+      if (byte === null) return;
+      socket.unshift(byte);
+      settle();
+      resolve(byte[0] ?? 0);
+    };
+    const onError = (error: NodeJS.ErrnoException) => fail(error.code ?? error.message);
+    const onClose = () => fail("connection closed by the server");
+    const timer = setTimeout(() => fail("takes connections and does not answer"), target.connectTimeout);
+    const settle = () => {
+      clearTimeout(timer);
+      socket.off("readable", onReadable).off("error", onError).off("close", onClose).off("end", onClose);
+      // Whoever listens from here on has not come yet.
+      socket.on("error", () => {});
+    };
+    socket.on("readable", onReadable).on("error", onError).on("close", onClose).on("end", onClose);
+    socket.write(startup);
+  });
+}
+
 async function secured(socket: Socket, target: Upstream): Promise<Socket> {
   // libpq, too, speaks no TLS over Unix sockets, whatever sslmode says.
-  if (target.sslmode === "disable" || target.host.startsWith("/")) return socket;
+  if (target.sslmode === "disable" || target.sslmode === "allow" || target.host.startsWith("/"))
+    return socket;
   if (target.sslnegotiation === "direct") return connectTls(socket, target);
   socket.write(sslRequest);
   const answer = await firstChunk(socket);

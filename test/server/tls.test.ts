@@ -132,10 +132,10 @@ describe("client certificates", () => {
 });
 
 describe("TLS towards the server", () => {
-  const through = async (query: string): Promise<unknown> => {
+  const through = async (query: string, user = "anna", password = "anna-password"): Promise<unknown> => {
     const proxy = await startSluice({ upstream: `postgresql://localhost:${server.port}/${query}` });
     const sql = "SELECT ssl::text AS answer FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
-    const answer = await ask(proxy.config("anna", "anna-password"), sql).catch((error) => error.code);
+    const answer = await ask(proxy.config(user, password), sql).catch((error) => error.code);
     await proxy.close();
     return answer;
   };
@@ -150,6 +150,14 @@ describe("TLS towards the server", () => {
     expect(await through(`?sslmode=verify-ca&sslrootcert=${other}`)).toBe("08006");
     // The server wants TLS for anna (hostssl).
     expect(await through("?sslmode=disable")).toBe("28000");
+  });
+
+  test("sslmode=allow takes TLS only where the server turns the log-in away without, as libpq has it", async () => {
+    expect(await through("?sslmode=allow")).toBe("true");
+    const { password } = new URL(server.uri);
+    expect(await through("?sslmode=allow", "postgres", password)).toBe("false");
+    expect(await through("?sslmode=prefer", "postgres", password)).toBe("true");
+    expect(await through("?sslmode=allow", "anna", "wrong")).toBe("28P01");
   });
 
   test("a client without TLS meets no channel binding, and nothing has to be set", async () => {
