@@ -65,7 +65,7 @@ test("a session's statements are shown without literals, each with its verdict",
   const list = await officer.see("/console/sessions");
   const [, id = ""] = list.match(/.*href="\/console\/session\?id=([0-9a-f-]{36})"/s) ?? [];
   const page = await officer.see(`/console/session?id=${id}`);
-  expect(words(page)).toMatch(/✓ masked masks email SELECT email FROM customers WHERE id = \$1 1 1/);
+  expect(words(page)).toMatch(/✓ masked email SELECT email FROM customers WHERE id = \$1 1 1/);
   expect(words(page)).toMatch(/✕ refused 42501/);
   expect(page).not.toContain("hidden-text");
   expect(page).not.toContain("= 77");

@@ -44,9 +44,11 @@ export function statementTable(caption: string, statements: readonly SeenStateme
   );
 }
 
-function reason({ sqlstate, rule, masked }: SeenStatement): Html {
-  const texts = [sqlstate, rule, masked.length > 0 ? `masks ${masked.join(", ")}` : undefined].filter(
-    (text) => text,
-  );
+function reason({ decision, sqlstate, rule, masked }: SeenStatement): Html {
+  const texts = [
+    sqlstate,
+    rule,
+    masked.length > 0 ? `${decision === "mask" ? "" : "masks "}${masked.join(", ")}` : undefined,
+  ].filter((text) => text);
   return texts.length === 0 ? html`` : html`<small>${texts.join(" · ")}</small>`;
 }

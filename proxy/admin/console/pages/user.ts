@@ -28,7 +28,7 @@ export async function userPage({ visit, notice, operations, query, now }: Asked)
     notice,
     body: html`
       <section aria-labelledby="order-heading">
-        <h2 id="order-heading">${suspension === undefined ? "May log in" : html`${badge("bad", "Suspended")}`}</h2>
+        <h2 id="order-heading">${suspension === undefined ? badge("good", "May log in") : html`${badge("bad", "Suspended")}`}</h2>
         ${
           suspension === undefined
             ? suspendForm(visit, user)
