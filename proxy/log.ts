@@ -16,8 +16,25 @@ export function createLog(options: { readonly level: LogLevel; readonly to?: Des
     base: { pid: process.pid },
     timestamp: () => `,"time":"${new Date().toISOString()}"`,
     formatters: { level: (label) => ({ level: label }) },
+    serializers: { err: describeError },
     redact: { paths: SECRET_PATHS, censor: "[redacted]" },
   };
   // Synchronous: the line about a crash must be out before the crash.
   return pino(settings, options.to ?? destination({ dest: 2, sync: true }));
+}
+
+/**
+ * Of an error no more than says what happened and where: drivers hang on theirs what they were about to send (a
+ * command with its password) and what the server said (a row's values).
+ */
+function describeError(error: unknown): unknown {
+  if (!(error instanceof Error)) return { type: typeof error };
+  const { name, message, stack, code } = error as NodeJS.ErrnoException;
+  const frames = stack?.split("\n").filter((line) => /^\s+at /.test(line));
+  return {
+    type: name,
+    message,
+    ...(code !== undefined && { code }),
+    ...(frames && { stack: frames.join("\n") }),
+  };
 }

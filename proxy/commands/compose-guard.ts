@@ -109,8 +109,12 @@ async function openProfiles(
   redis: ReturnType<typeof redisOf>,
   log: Log,
 ): Promise<SharedProfiles> {
-  const onProblem = (problem: string) =>
-    log.warn({ problem }, "what is known of users' behaviour cannot be kept");
+  let told = "";
+  const onProblem = (problem: string) => {
+    // It is tried again and again; the counters tell when Redis is back.
+    if (problem !== told) log.warn({ problem }, "what is known of users' behaviour cannot be kept");
+    told = problem;
+  };
   const backend =
     redis === undefined
       ? await openFileProfiles({ path: profilesFile(settings), onProblem })

@@ -90,7 +90,10 @@ class RedisStore implements CounterStore {
       this.#probe();
       void warnOfEviction(this.#client, this.#log);
     });
-    this.#client.on("close", () => this.#away(new Error("connection lost")));
+    this.#client.on("close", () => {
+      // Of a Redis that turns each connection away its own words are told, once.
+      if (this.#ready || this.#lastProblem === "") this.#away(new Error("connection lost"));
+    });
     this.#client.on("error", (error: Error) => this.#away(error));
   }
 

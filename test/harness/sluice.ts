@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { devNull, tmpdir } from "node:os";
 import { join } from "node:path";
 import { compose, type Running } from "../../proxy/commands/compose.ts";
-import { createLog } from "../../proxy/log.ts";
+import { createLog, type LogLevel } from "../../proxy/log.ts";
 import { readSettings } from "../../proxy/settings.ts";
 
 export interface SluiceOptions {
@@ -16,6 +16,8 @@ export interface SluiceOptions {
   readonly flags?: readonly string[];
   /** Settings that have no flag, as variables. */
   readonly variables?: Readonly<Record<string, string>>;
+  /** "info" if left out. */
+  readonly logLevel?: LogLevel;
 }
 
 export interface TestSluice {
@@ -25,6 +27,8 @@ export interface TestSluice {
   readonly auditFolder: string;
   /** What it logged, one object a line. */
   readonly log: readonly LogLine[];
+  /** The same, byte for byte. */
+  readonly lines: readonly string[];
   /** Where a client connects: the same database, this user. */
   uriFor(user: string, password?: string): string;
   /** Clients past log-in. */
@@ -61,11 +65,11 @@ export async function startSluice(options: SluiceOptions): Promise<TestSluice> {
   const folder = await mkdtemp(join(tmpdir(), "sluice-serve-"));
   const policyFile = join(folder, "policy.yaml");
   const auditFolder = join(folder, "audit");
-  const log: LogLine[] = [];
+  const lines: string[] = [];
   try {
     await writeFile(policyFile, options.policy);
-    const running = await serve(options, policyFile, auditFolder, log);
-    return testSluice(running, { folder, policyFile, auditFolder, log, upstream: options.upstream });
+    const running = await serve(options, policyFile, auditFolder, lines);
+    return testSluice(running, { folder, policyFile, auditFolder, lines, upstream: options.upstream });
   } catch (error) {
     await rm(folder, { recursive: true, force: true });
     throw error;
@@ -76,7 +80,7 @@ async function serve(
   options: SluiceOptions,
   policyFile: string,
   auditFolder: string,
-  log: LogLine[],
+  lines: string[],
 ): Promise<Running> {
   const argv = [
     ...["--config", devNull, "--drain-timeout", "1s", "--listen", `${HOST}:0`, "--admin", `${HOST}:0`],
@@ -91,8 +95,8 @@ async function serve(
   };
   const read = readSettings(argv, env);
   if (!read.ok) throw new NotStarted(read.problems);
-  const to = { write: (line: string) => void log.push(JSON.parse(line) as LogLine) };
-  const composed = await compose(read.settings, createLog({ level: "info", to }));
+  const to = { write: (line: string) => void lines.push(line) };
+  const composed = await compose(read.settings, createLog({ level: options.logLevel ?? "info", to }));
   if (!composed.ok) throw new NotStarted(composed.problems);
   return composed.running;
 }
@@ -101,12 +105,12 @@ interface Places {
   readonly folder: string;
   readonly policyFile: string;
   readonly auditFolder: string;
-  readonly log: readonly LogLine[];
+  readonly lines: readonly string[];
   readonly upstream: string;
 }
 
 function testSluice(running: Running, places: Places): TestSluice {
-  const { folder, policyFile, auditFolder, log, upstream } = places;
+  const { folder, policyFile, auditFolder, lines, upstream } = places;
   const { port } = running.address;
   const adminUrl = `http://${HOST}:${running.admin.port}`;
   return {
@@ -115,7 +119,10 @@ function testSluice(running: Running, places: Places): TestSluice {
     adminUrl,
     auditFolder,
     policyFile,
-    log,
+    get log() {
+      return lines.map((line) => JSON.parse(line) as LogLine);
+    },
+    lines,
     uriFor(user, password = "") {
       const url = new URL(upstream);
       url.username = encodeURIComponent(user);
