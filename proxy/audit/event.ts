@@ -20,6 +20,8 @@ export interface StatementEvent {
   readonly decision: "allow" | "mask" | "refuse" | "cut" | "observe";
   readonly sqlstate?: string;
   readonly rule?: string;
+  /** What the client was told to be found by. */
+  readonly reference?: string;
   readonly policy: string;
   readonly rows: number;
   readonly bytes: number;
@@ -51,6 +53,8 @@ export interface SessionEvent {
   readonly client: string;
   readonly application: string;
   readonly sqlstate?: string;
+  /** As in `StatementEvent`. */
+  readonly reference?: string;
 }
 
 export interface PolicyEvent {

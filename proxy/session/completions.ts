@@ -105,9 +105,10 @@ export class Completions {
    */
   #tooLate(reply: QueryReply | ExecuteReply, run: Run, cut: Refusal): void {
     const { replies, toClient, trace } = this.#exchange;
+    run.cut = trace.refer(cut);
     trace.answered(run);
     if (reply.kind === "query") {
-      toClient.send(errorResponse(cut));
+      toClient.send(errorResponse(run.cut));
       reply.failed = true;
       reply.spoiled = true;
       this.#next(reply);
@@ -115,7 +116,7 @@ export class Completions {
     }
     const { second } = replies;
     if (second === undefined) {
-      replies.replaceHead({ ...reply, refusal: cut, run: undefined });
+      replies.replaceHead({ ...reply, refusal: run.cut, run: undefined });
       this.#exchange.sendPlain(poisonedExecute);
       this.#exchange.flushAfter();
       return;
@@ -125,7 +126,7 @@ export class Completions {
         refuseSession("54000", "a result was cut off while later statements were on their way"),
       );
     }
-    toClient.send(errorResponse(cut));
+    toClient.send(errorResponse(run.cut));
     second.spoiled = true;
     replies.shift();
   }

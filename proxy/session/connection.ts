@@ -16,6 +16,7 @@ import type { Established } from "./established.ts";
 import { type LoggedIn, type LoginParts, logIn } from "./login.ts";
 import { LoginEnd, type LoginFailure } from "./login-end.ts";
 import { logInPooled, type Pooling } from "./pooled-login.ts";
+import { referenceOf } from "./reference.ts";
 import type { Seats } from "./seats.ts";
 import { type Arrival, type ClientTls, receiveClient } from "./start-up.ts";
 
@@ -54,6 +55,8 @@ const ADMIN_STATEMENT_LIMIT = 1 << 20;
 export class Connection {
   readonly #socket: Socket;
   readonly #parts: ConnectionParts;
+  /** Of the session that this may become; errors before are found by its beginning. */
+  readonly #id = randomUUID();
   readonly #login = new AbortController();
   readonly #draining = new AbortController();
   readonly #ending = new AbortController();
@@ -144,13 +147,13 @@ export class Connection {
     this.#seat = "taken";
     const { adminDatabase } = this.#parts;
     if (adminDatabase?.serves(databaseOf(arrival.startup))) return this.#beginAdmin(arrival, adminDatabase);
-    const ends = { draining: this.#draining.signal, ending: this.#ending.signal };
+    const own = { id: this.#id, draining: this.#draining.signal, ending: this.#ending.signal };
     const { pooling } = this.#parts;
     const { client, startup } = arrival;
     const loggedIn =
       pooling === undefined
-        ? await logIn(client, startup, this.#parts, signal, ends)
-        : await logInPooled(client, startup, { ...this.#parts, pooling }, signal, ends);
+        ? await logIn(client, startup, this.#parts, signal, own)
+        : await logInPooled(client, startup, { ...this.#parts, pooling }, signal, own);
     const { established, role, issued } = loggedIn;
     this.#session = { established, role, issued };
     return this.#enter(loggedIn);
@@ -170,7 +173,7 @@ export class Connection {
     const refusal = refuseUser?.(user);
     if (refusal !== undefined) throw LoginEnd.refused("suspended", refusal);
     const address = addressOf(client.socket);
-    const session = { session: randomUUID(), user, role: "", database, client: address, application };
+    const session = { session: this.#id, user, role: "", database, client: address, application };
     audit.write({ kind: "login", time: now(), ...session });
     return async () => {
       const ending = AbortSignal.any([this.#draining.signal, this.#ending.signal]);
@@ -187,7 +190,7 @@ export class Connection {
   }
 
   async #enter({ established, role, ready, issued }: LoggedIn): Promise<() => Promise<void>> {
-    const { audit, metrics, now, prepareSession, refuseUser, seats } = this.#parts;
+    const { audit, metrics, now, prepareSession, refuseUser, seats, log } = this.#parts;
     const { id, user, database, application, address } = established;
     this.#since = now();
     const run = await unlessAborted(prepareSession(established), this.#login.signal, () => {});
@@ -201,8 +204,11 @@ export class Connection {
       application,
     };
     const refused = (failure: LoginFailure, refusal: Refusal) => {
-      audit.write({ kind: "login refused", ...session, sqlstate: refusal.sqlstate });
+      const reference = referenceOf(this.#id);
+      const { sqlstate } = refusal;
+      audit.write({ kind: "login refused", ...session, sqlstate, reference });
       metrics.loginFailed(failure);
+      log.info({ reference, address, reason: failure, sqlstate }, "log-in failed");
       return LoginEnd.refused(failure, refusal);
     };
     const full = await seats.settle(user);
@@ -241,14 +247,16 @@ export class Connection {
   #fail(error: unknown): void {
     const { log, metrics } = this.#parts;
     const end = LoginEnd.from(error);
-    if (!isExpected(error)) log.error({ err: error }, "a session was ended by an error of the proxy");
+    const reference = referenceOf(this.#id);
+    if (!isExpected(error))
+      log.error({ err: error, reference }, "a session was ended by an error of the proxy");
     if (this.#session) {
       this.#session.issued.revoke();
       sayFarewell(this.#session.established.server.socket, terminateMessage);
     } else if (end.failure !== undefined) {
       metrics.loginFailed(end.failure);
       log.info(
-        { address: addressOf(this.#socket), reason: end.failure, sqlstate: end.sqlstate },
+        { reference, address: addressOf(this.#socket), reason: end.failure, sqlstate: end.sqlstate },
         "log-in failed",
       );
       this.#record(end);
@@ -257,7 +265,7 @@ export class Connection {
     // Before its startup packet nobody has shown that he speaks this protocol; Postgres leaves him, too, unanswered.
     const mute = end.failure === "timeout" && this.#startup === undefined;
     if (mute || end.failure === undefined) socket.destroy();
-    else sayFarewell(socket, end.refusal && errorResponse(end.refusal));
+    else sayFarewell(socket, end.refusal && errorResponse({ ...end.refusal, reference }));
   }
 
   #record(end: LoginEnd): void {
@@ -274,6 +282,7 @@ export class Connection {
       client: addressOf(this.#socket),
       application: given.get("application_name") ?? "",
       ...(end.sqlstate === undefined ? {} : { sqlstate: end.sqlstate }),
+      ...(end.refusal !== undefined && { reference: referenceOf(this.#id) }),
     };
     this.#parts.audit.write(event);
   }

@@ -1,4 +1,4 @@
-import { decodeError, errorResponse, redactError } from "../wire/errors.ts";
+import { decodeError, type ErrorFields, errorResponse, redactError } from "../wire/errors.ts";
 import type { Frame } from "../wire/frames.ts";
 import type { Refusal } from "../wire/refusal.ts";
 import type { Exchange } from "./exchange.ts";
@@ -21,41 +21,38 @@ export class Failures {
     const { replies, judging } = this.#exchange;
     const { head } = replies;
     const fields = decodeError(frame);
-    const sqlstate = fields.get("C") ?? "XX000";
     if (fields.get("V") === "FATAL" || fields.get("V") === "PANIC") this.#exchange.fatal = true;
     judging.path.failed();
     this.#exchange.copyIn = false;
     if (head === undefined) {
-      this.#tell(frame, undefined, undefined);
+      this.#tell(frame, this.#ownWords(fields, undefined), undefined);
       return;
     }
     if (head.kind === "query") {
-      this.#queryFailed(head, frame, sqlstate);
+      this.#queryFailed(head, frame);
       return;
     }
     // A commit that failed, at a deferred constraint for instance: ReadyForQuery still comes.
     if (head.kind === "sync") {
-      this.#tell(frame, undefined, undefined);
+      this.#tell(frame, this.#ownWords(fields, undefined), undefined);
       return;
     }
-    this.#stepFailed(head, frame, sqlstate);
+    this.#stepFailed(head, frame);
   }
 
-  #queryFailed(reply: QueryReply, frame: Frame, sqlstate: string): void {
+  #queryFailed(reply: QueryReply, frame: Frame): void {
     const run = failedRunOf(this.#exchange, reply);
     if (reply.failed) return;
     reply.failed = true;
-    this.#tell(frame, reply.refusal ?? run?.cut, reply.judged);
-    this.#record(run, reply.refusal, sqlstate);
+    this.#answer(frame, run, reply, reply.judged);
   }
 
   /** In the extended protocol the server now skips what it gets, up to the next Sync. */
-  #stepFailed(reply: Exclude<Reply, { kind: "query" | "sync" }>, frame: Frame, sqlstate: string): void {
+  #stepFailed(reply: Exclude<Reply, { kind: "query" | "sync" }>, frame: Frame): void {
     const { names, replies } = this.#exchange;
     const run = this.#failedRun(reply);
     if (reply.quiet !== true) {
-      this.#tell(frame, reply.refusal ?? run?.cut, run?.judged);
-      this.#record(run, reply.refusal, sqlstate);
+      this.#answer(frame, run, reply, run?.judged);
     }
     for (const skipped of replies.skipToSync()) this.#undo(skipped);
     // exec_parse_message drops the unnamed statement before it reads the new one.
@@ -97,20 +94,33 @@ export class Failures {
     }
   }
 
-  #tell(frame: Frame, refusal: Refusal | undefined, judged: Judged | undefined): void {
+  /** The client is told, and what it is told goes on record, under one reference. */
+  #answer(frame: Frame, run: Run | undefined, { refusal }: Reply, judged: Judged | undefined): void {
+    const { trace } = this.#exchange;
     const fields = decodeError(frame);
-    const overrun = this.#exchange.overrun && fields.get("C") === STATEMENT_TIMEOUT.sqlstate;
-    const told = refusal ?? (overrun ? STATEMENT_TIMEOUT : undefined);
-    const message = told === undefined ? redactError(frame, tellingOf(judged, fields)) : errorResponse(told);
-    this.#exchange.overrun = false;
-    this.#exchange.toClient.send(message);
+    const own = this.#ownWords(fields, refusal ?? run?.cut);
+    if (run === undefined) {
+      this.#tell(frame, own, judged);
+      return;
+    }
+    const told = own && trace.refer(own);
+    this.#tell(frame, told, judged);
+    if (run.cut !== undefined) run.cut = told;
+    if (refusal !== undefined && told !== undefined) trace.refused(run, told);
+    else if (run.cut !== undefined) trace.answered(run);
+    else trace.answered(run, fields.get("C") ?? "XX000", told?.reference);
   }
 
-  #record(run: Run | undefined, refusal: Refusal | undefined, sqlstate: string): void {
-    const { trace } = this.#exchange;
-    if (run === undefined) return;
-    if (refusal !== undefined) trace.refused(run, refusal);
-    else if (run.cut !== undefined) trace.answered(run);
-    else trace.answered(run, sqlstate);
+  /** What is told in place of the server's error. */
+  #ownWords(fields: ErrorFields, refusal: Refusal | undefined): Refusal | undefined {
+    const overrun = this.#exchange.overrun && fields.get("C") === STATEMENT_TIMEOUT.sqlstate;
+    this.#exchange.overrun = false;
+    return refusal ?? (overrun ? STATEMENT_TIMEOUT : undefined);
+  }
+
+  #tell(frame: Frame, own: Refusal | undefined, judged: Judged | undefined): void {
+    const message =
+      own === undefined ? redactError(frame, tellingOf(judged, decodeError(frame))) : errorResponse(own);
+    this.#exchange.toClient.send(message);
   }
 }

@@ -1,4 +1,3 @@
-import { randomUUID } from "node:crypto";
 import type { Log } from "../log.ts";
 import type { PolicySet } from "../policy/load.ts";
 import type { Policy, Role } from "../policy/policy.ts";
@@ -62,7 +61,7 @@ export async function logIn(
   startup: Startup,
   parts: LoginParts,
   signal: AbortSignal,
-  ends: Required<Pick<Established, "draining" | "ending">>,
+  own: Pick<Established, "id"> & Required<Pick<Established, "draining" | "ending">>,
 ): Promise<LoggedIn> {
   const { minor, reply } = negotiate(startup);
   if (reply) client.send(reply);
@@ -94,7 +93,6 @@ export async function logIn(
     client.reader.maximumLength = parts.maxMessageBytes;
     entry.server.reader.maximumLength = SERVER_MESSAGE_LIMIT;
     const established: Established = {
-      id: randomUUID(),
       client,
       server: entry.server,
       user: claim.user,
@@ -104,7 +102,7 @@ export async function logIn(
       parameters: greeting.parameters,
       databaseUser: entry.databaseUser,
       pinned: entry.pinned,
-      ...ends,
+      ...own,
       cancelUpstream,
     };
     return { established, role: entry.role, ready: bytesOf(entry.server.reader), issued };

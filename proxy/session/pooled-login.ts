@@ -1,4 +1,3 @@
-import { randomUUID } from "node:crypto";
 import type { Catalog } from "../catalog/catalog.ts";
 import { asBytes, type Carried } from "../pool/carried-settings.ts";
 import {
@@ -52,7 +51,7 @@ export async function logInPooled(
   startup: Startup,
   parts: LoginParts & { readonly pooling: Pooling },
   signal: AbortSignal,
-  ends: Required<Pick<Established, "draining" | "ending">>,
+  own: Pick<Established, "id"> & Required<Pick<Established, "draining" | "ending">>,
 ): Promise<LoggedIn> {
   const { minor, reply } = negotiate(startup);
   if (reply) client.send(reply);
@@ -89,7 +88,6 @@ export async function logInPooled(
   const statuses = [...parameters].map(([name, value]) => parameterStatus(name, value));
   client.send(Buffer.concat([signature, authenticationOk, ...statuses, backendKey(issued)]));
   const established: Established = {
-    id: randomUUID(),
     client,
     server: { socket: server, reader: new FrameReader(SERVER_MESSAGE_LIMIT, () => false) },
     user: claim.user,
@@ -99,7 +97,7 @@ export async function logInPooled(
     parameters,
     databaseUser: hosts.upstream.user ?? "",
     pinned,
-    ...ends,
+    ...own,
     cancelUpstream,
   };
   return { established, role, ready: readyForQuery("I"), issued };

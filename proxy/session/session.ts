@@ -276,8 +276,10 @@ class Session implements Timed {
       this.#end(side === "client" ? error.refusal : SessionEnd.outOfStep(error.message).refusal);
       return;
     }
-    this.#parts.log.error({ err: error, session: this.#established.id }, "a session failed");
-    this.#end(refuseSession("XX000", "internal error of the proxy"));
+    const refusal = this.#trace.refer(refuseSession("XX000", "internal error of the proxy"));
+    const { reference } = refusal;
+    this.#parts.log.error({ err: error, reference, session: this.#established.id }, "a session failed");
+    this.#end(refusal);
   }
 
   /** Ends the session with a word to the client, unless that would stand in the middle of a message. */
@@ -286,8 +288,9 @@ class Session implements Timed {
     this.#relay?.toServer.flush(this.#server.socket);
     this.#sendRest();
     const { socket } = this.#client;
-    if (!this.#sentMidMessage && socket.writable) socket.write(errorResponse(refusal));
-    this.#finish(reasonOf(refusal));
+    const told = this.#trace.refer(refusal);
+    if (!this.#sentMidMessage && socket.writable) socket.write(errorResponse(told));
+    this.#finish(reasonOf(refusal), told);
   }
 
   /** What is on record may still leave; nobody waits at the end for the disk. */
@@ -303,10 +306,10 @@ class Session implements Timed {
     this.#sentMidMessage = this.#midMessage;
   }
 
-  #finish(reason: SessionEndReason): void {
+  #finish(reason: SessionEndReason, told?: Refusal): void {
     if (this.#isOver) return;
     this.#relay?.abandon();
-    this.#trace.loggedOut(this.#judging?.role.name ?? "");
+    this.#trace.loggedOut(this.#judging?.role.name ?? "", reason, told);
     this.#isOver = true;
     for (const untie of this.#ties) untie();
     this.#resolve(reason);

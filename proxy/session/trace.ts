@@ -2,15 +2,16 @@ import type { SessionEvent, StatementEvent } from "../audit/event.ts";
 import type { StatementTimes } from "../metrics/statements.ts";
 import { canaryKey } from "../policy/policy.ts";
 import type { Statement } from "../sql/verdict.ts";
-import type { Refusal } from "../wire/refusal.ts";
+import type { Refusal, SessionEndReason } from "../wire/refusal.ts";
 import type { Established } from "./established.ts";
 import type { Judged } from "./judging.ts";
 import type { SessionParts } from "./parts.ts";
 import { leavesTrace } from "./recording.ts";
+import { referenceOf } from "./reference.ts";
 import type { Repeated } from "./repetitions.ts";
 import type { Run } from "./run.ts";
 
-type Decision = Pick<StatementEvent, "decision" | "sqlstate" | "rule">;
+type Decision = Pick<StatementEvent, "decision" | "sqlstate" | "rule" | "reference">;
 
 /** A verdict's statements belong to texts with one normalised form, which is made once. */
 const normalised = new WeakMap<readonly Statement[], string>();
@@ -23,6 +24,8 @@ export class Trace {
   readonly #parts: SessionParts;
   readonly #times: StatementTimes;
   #isDue = false;
+  /** How many errors of ours the client has been told. */
+  #errors = 0;
   /** Decoys that this session was told of for: once each. */
   #canaries: Set<string> | undefined;
 
@@ -32,11 +35,22 @@ export class Trace {
     this.#times = parts.metrics.times(established.database);
   }
 
-  /** A statement has been answered; `sqlstate` when the answer was an error of the server's. */
-  answered(run: Run, sqlstate?: string): void {
+  /** What the client is about to be told, with a reference to what is written of it. */
+  refer(refusal: Refusal): Refusal {
+    if (refusal.reference !== undefined) return refusal;
+    this.#errors += 1;
+    return { ...refusal, reference: referenceOf(this.#established.id, this.#errors) };
+  }
+
+  /** A statement has been answered; `sqlstate` when the answer was an error, `reference` when the words were ours. */
+  answered(run: Run, sqlstate?: string, reference?: string): void {
     this.#lookForCanaries(run);
     this.#expect(run);
-    this.#write(run, sqlstate === undefined ? decisionOf(run) : { ...decisionOf(run), sqlstate });
+    this.#write(run, {
+      ...decisionOf(run),
+      ...(sqlstate !== undefined && { sqlstate }),
+      ...(reference !== undefined && { reference }),
+    });
   }
 
   /** Rows are about to leave, and more will follow: what is new since the last time is put on record. */
@@ -105,7 +119,7 @@ export class Trace {
   }
 
   /** Passed as it came. Of a policy that only observes: what would have become of it. */
-  observed(repeated: Repeated, sqlstate?: string): void {
+  observed(repeated: Repeated, sqlstate?: string, reference?: string): void {
     const { verdict } = repeated.judged;
     const { count, first, last, duration } = repeated;
     const decision: Decision =
@@ -119,9 +133,11 @@ export class Trace {
       time: last,
       ...(count > 1 && { count, startTime: first }),
       ...(sqlstate !== undefined && { sqlstate }),
+      ...(reference !== undefined && { reference }),
     };
     this.#parts.audit.write(event);
     this.#parts.metrics.statement(event);
+    if (reference !== undefined) this.#logRefusal(event);
   }
 
   /** To be called once for each execution, in milliseconds. `waited`: for the counters. */
@@ -135,7 +151,8 @@ export class Trace {
     this.#text(judged);
   }
 
-  loggedOut(role: string): void {
+  /** `told`: why the proxy ended the session. */
+  loggedOut(role: string, reason: SessionEndReason, told?: Refusal): void {
     const { id, user, database, address, application } = this.#established;
     const event: SessionEvent = {
       kind: "logout",
@@ -146,8 +163,13 @@ export class Trace {
       database,
       client: address,
       application,
+      ...(told !== undefined && { sqlstate: told.sqlstate }),
+      ...(told?.reference !== undefined && { reference: told.reference }),
     };
     this.#parts.audit.write(event);
+    const { sqlstate, reference } = event;
+    if (told === undefined) this.#parts.log.debug({ session: id, reason }, "a session is over");
+    else this.#parts.log.info({ reference, session: id, user, reason, sqlstate }, "a session was ended");
   }
 
   #write(run: Run, decision: Decision): void {
@@ -157,6 +179,25 @@ export class Trace {
     audit.write(event);
     metrics.statement(event);
     this.took(duration, run.waited);
+    if (event.reference !== undefined) this.#logRefusal(event);
+  }
+
+  /** Nothing of the statement but its kind: the audit log has its text, without literals. */
+  #logRefusal({
+    reference,
+    session,
+    user,
+    role,
+    database,
+    command,
+    decision,
+    sqlstate,
+    rule,
+  }: StatementEvent): void {
+    this.#parts.log.info(
+      { reference, session, user, role, database, command, decision, sqlstate, rule },
+      "a statement was refused or cut short",
+    );
   }
 
   /** `after`: so many of its people are named in events already. */
@@ -218,6 +259,11 @@ function decisionOf({ cut, truncated, shape }: Run): Decision {
   return { decision: shape.masked.length > 0 ? "mask" : "allow" };
 }
 
-function refusedBy({ sqlstate, rule }: Refusal): Decision {
-  return { decision: "refuse", sqlstate, ...(rule === undefined ? {} : { rule }) };
+function refusedBy({ sqlstate, rule, reference }: Refusal): Decision {
+  return {
+    decision: "refuse",
+    sqlstate,
+    ...(rule !== undefined && { rule }),
+    ...(reference !== undefined && { reference }),
+  };
 }

@@ -11,6 +11,7 @@ import {
 } from "../wire/frontend-messages.ts";
 import { Backend, Frontend, type TransactionStatus } from "../wire/messages.ts";
 import { Outbox } from "../wire/outbox.ts";
+import type { Refusal } from "../wire/refusal.ts";
 import type { Established } from "./established.ts";
 import type { Judged, Judging } from "./judging.ts";
 import type { SessionParts } from "./parts.ts";
@@ -60,6 +61,8 @@ export class TransparentRelay implements Relay {
   /** The server hears a cancel request: what came now could be hit by it. */
   #cancelling = false;
   #overrun = false;
+  /** Told in place of the error that the server has just sent. */
+  #own: Refusal | undefined;
   /** Messages of the extended protocol were sent, and no Sync after them. */
   #inPipeline = false;
   readonly #wake: () => void;
@@ -127,7 +130,7 @@ export class TransparentRelay implements Relay {
         break;
       }
     }
-    if (this.#overrun && frame.type === Backend.ErrorResponse) this.#tellOverrun(frame);
+    if (frame.type === Backend.ErrorResponse) this.#tellError(frame);
     else this.toClient.forward(frame);
     return true;
   }
@@ -204,11 +207,11 @@ export class TransparentRelay implements Relay {
     }
   }
 
-  #tellOverrun(frame: Frame): void {
+  #tellError(frame: Frame): void {
+    if (this.#own === undefined) this.toClient.forward(frame);
+    else this.toClient.send(errorResponse(this.#own));
+    this.#own = undefined;
     this.#overrun = false;
-    if (decodeError(frame).get("C") === STATEMENT_TIMEOUT.sqlstate)
-      this.toClient.send(errorResponse(STATEMENT_TIMEOUT));
-    else this.toClient.forward(frame);
   }
 
   /** In a COPY the server reads whatever comes as part of it, up to its end. */
@@ -263,7 +266,7 @@ export class TransparentRelay implements Relay {
     if (isDefinition && sqlstate === undefined) this.#defined = true;
     this.#repetitions.flush();
     const now = this.#parts.now();
-    this.#trace.observed(once(judged, statement, rows, bytes, duration, now), sqlstate);
+    this.#trace.observed(once(judged, statement, rows, bytes, duration, now), sqlstate, this.#own?.reference);
   }
 
   #copyInResponse(): void {
@@ -287,7 +290,10 @@ export class TransparentRelay implements Relay {
     if (fields.get("V") === "FATAL" || fields.get("V") === "PANIC") this.fatal = true;
     // At a Sync it is the commit that failed.
     const isStatement = this.#expected[0]?.kind !== "sync";
-    if (isStatement) this.#ended(this.#running(), fields.get("C") ?? "XX000");
+    const sqlstate = fields.get("C") ?? "XX000";
+    if (this.#overrun && sqlstate === STATEMENT_TIMEOUT.sqlstate)
+      this.#own = this.#trace.refer(STATEMENT_TIMEOUT);
+    if (isStatement) this.#ended(this.#running(), sqlstate);
     const [head] = this.#expected;
     if (head === undefined) return;
     // A simple query is over with ReadyForQuery; in the extended protocol all is skipped up to Sync.

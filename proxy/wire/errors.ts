@@ -25,7 +25,7 @@ export function noticeResponse(refusal: Refusal): Buffer {
 }
 
 function told(type: number, refusal: Refusal): Buffer {
-  const { severity, sqlstate, message: text, detail, hint, rule, position } = refusal;
+  const { severity, sqlstate, message: text, detail, hint, rule, position, reference } = refusal;
   const fields: Buffer[] = [];
   const add = (code: string, value: string | undefined) => {
     if (value !== undefined) fields.push(cstring(code + value));
@@ -37,6 +37,7 @@ function told(type: number, refusal: Refusal): Buffer {
   add("D", detail);
   add("H", hint);
   add("P", position?.toString());
+  if (reference !== undefined) add("W", `Sluice reference ${reference}`);
   add("n", rule);
   return message(type, ...fields, Buffer.alloc(1));
 }

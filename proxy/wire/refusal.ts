@@ -55,6 +55,8 @@ export interface Refusal {
   readonly hint?: string;
   /** The policy line that refused, as a path (`roles.agent.budget.1d`); travels in the constraint-name field. */
   readonly rule?: string;
+  /** By which its audit event and its line of the log are found; travels in the context field. */
+  readonly reference?: string;
   /** 1-based, in characters of the client's own statement text. */
   readonly position?: number;
   /** Of one that ends the session: what ended it, where its SQLSTATE does not say. Not told. */

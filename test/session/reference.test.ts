@@ -1,0 +1,109 @@
+import pg from "pg";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import type { AuditEvent } from "../../proxy/audit/event.ts";
+import { makeWorld, POLICY, type World } from "./world.ts";
+
+let world: World;
+
+beforeAll(async () => {
+  world = await makeWorld();
+});
+afterAll(async () => {
+  await world?.close();
+});
+
+interface LogLine {
+  readonly reference?: string;
+  readonly session?: string;
+  readonly sqlstate?: string;
+  readonly level: string;
+  readonly msg: string;
+}
+
+/** What somebody finds who got a screenshot of this error. */
+function findBy(error: pg.DatabaseError): {
+  readonly events: readonly AuditEvent[];
+  readonly lines: readonly LogLine[];
+} {
+  const reference = /^Sluice reference ([0-9a-f]{8}(?:-\d+)?)$/.exec(error.where ?? "")?.[1];
+  if (reference === undefined) throw new Error(`no reference in "${error.where}"`);
+  const lines = world.sluice.log.map((line): LogLine => JSON.parse(line));
+  return {
+    events: world.sluice.events.filter((event) => "reference" in event && event.reference === reference),
+    lines: lines.filter((line) => line.reference === reference),
+  };
+}
+
+/** The error that a promise ends with. */
+async function errorOf(failing: Promise<unknown>): Promise<pg.DatabaseError> {
+  const error = await failing.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  if (!(error instanceof pg.DatabaseError)) throw new Error(`no error of the database: ${String(error)}`);
+  return error;
+}
+
+test.each([
+  ["refused for its kind", "anna", "create table x (id int)", "42501", "refuse"],
+  ["with a mistake in it", "anna", "selec 1", "42601", "refuse"],
+  ["cut off at the rows of one statement", "anna", "select id from customers", "54000", "cut"],
+  ["past a budget", "cleo", "select id from customers", "53400", "cut"],
+])("a statement %s is found by its error's reference", async (_, user, sql, sqlstate, decision) => {
+  for (const query of [{ text: sql }, { text: sql, values: [], name: "extended" }]) {
+    const client = await world.sluice.connect(user);
+    const error = await errorOf(client.query(query));
+    expect(error.code).toBe(sqlstate);
+    const { events, lines } = findBy(error);
+    expect(events).toMatchObject([{ kind: "statement", user, decision, sqlstate }]);
+    expect(lines).toMatchObject([{ level: "info", user, decision, sqlstate }]);
+    const [event] = events;
+    expect(event).toHaveProperty("session", lines[0]?.session);
+    await client.end();
+  }
+});
+
+test("each error of a session has a reference of its own", async () => {
+  const client = await world.sluice.connect("anna");
+  const errors = [await errorOf(client.query("selec 1")), await errorOf(client.query("selec 1"))];
+  const [first, second] = errors.map(({ where }) => where?.split("-"));
+  expect(first?.[0]).toBe(second?.[0]);
+  expect([first?.[1], second?.[1]]).toEqual(["1", "2"]);
+  await client.end();
+});
+
+test("the server's own errors are the server's: no reference stands in them", async () => {
+  const client = await world.sluice.connect("anna");
+  const error = await errorOf(client.query("select 1 / 0"));
+  expect(error).toMatchObject({ code: "22012", where: undefined });
+  await client.end();
+});
+
+test("a log-in that is refused is found by its error's reference", async () => {
+  const client = new pg.Client({ connectionString: world.sluice.uri(world.database.superuser) });
+  const { events, lines } = findBy(await errorOf(client.connect()));
+  expect(events).toMatchObject([{ kind: "login refused", sqlstate: "28000" }]);
+  expect(lines).toMatchObject([{ level: "info", msg: "log-in failed", reason: "no_role" }]);
+});
+
+test("a session that the proxy ends is found by its last error's reference", async () => {
+  const client = await world.sluice.connect("anna");
+  world.sluice.setPolicy(POLICY.replace("users: [anna]", "users: [nobody]"));
+  try {
+    const error = await errorOf(client.query("select 1"));
+    await vi.waitFor(() => expect(findBy(error).events).toHaveLength(1));
+    const { events, lines } = findBy(error);
+    expect(events).toMatchObject([{ kind: "logout", user: "anna", sqlstate: error.code }]);
+    expect(lines).toMatchObject([{ msg: "a session was ended", reason: "policy" }]);
+  } finally {
+    world.sluice.setPolicy(POLICY);
+  }
+});
+
+test("a session that its client ends is worth no line at the usual level", async () => {
+  const client = await world.sluice.connect("anna");
+  const before = world.sluice.log.length;
+  await client.end();
+  await vi.waitFor(() => expect(world.sluice.log.length).toBeGreaterThan(before));
+  expect(JSON.parse(world.sluice.log.at(-1) ?? "")).toMatchObject({ level: "debug", reason: "client" });
+});
