@@ -19,6 +19,7 @@ export function makeLimits(entry: RoleEntry, base: Limits | undefined): Limits {
     ...(rows === undefined ? {} : { rows }),
     ...(bytes === undefined ? {} : { bytes }),
     onExcess: entry.on_excess ?? base?.onExcess ?? "error",
+    pushed: entry.push_limit ?? base?.pushed ?? false,
   };
 }
 

@@ -334,6 +334,13 @@ const roleSchema = mapping(
       .enum(["error", "truncate"], { error: "error or truncate." })
       .optional()
       .describe("Past rows or bytes: an error (the default), or the first rows and a warning."),
+    push_limit: z
+      .boolean({ error: "true or false." })
+      .optional()
+      .describe(
+        "Ends a SELECT without a LIMIT by LIMIT rows + 1, so that the server stops early. It may choose another plan, and " +
+          "another order where ORDER BY leaves it open.",
+      ),
     budget: budgetSchema.optional(),
     role_budget: budgetSchema
       .optional()

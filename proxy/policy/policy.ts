@@ -145,6 +145,8 @@ export interface Limits {
   readonly rows?: number;
   readonly bytes?: number;
   readonly onExcess: "error" | "truncate";
+  /** The server is told of `rows`, where that changes nothing else. */
+  readonly pushed: boolean;
 }
 
 /** One sliding window of a budget: at most `limit` of `what` within any `seconds`. */

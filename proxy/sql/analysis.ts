@@ -83,6 +83,8 @@ export class Analysis {
   readonly moved = new Set<Body>();
   /** Where names stand that are no relations: of WITH queries, and in locking clauses (byte offsets). */
   readonly bareNames = new Set<number>();
+  /** Rows are locked somewhere. */
+  locks = false;
   /** Where the names of relations begin that no subquery can stand for: targets of writes and of LOCK (byte offsets). */
   readonly targetNames = new Map<RelationUse, number>();
   lookups = 0;

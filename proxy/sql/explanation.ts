@@ -74,11 +74,12 @@ function distinct(statements: readonly Statement[], of: (statement: Statement) =
   return [...new Set(statements.flatMap(of))];
 }
 
-function limitTexts({ rows, bytes, onExcess }: Limits): string[] {
+function limitTexts({ rows, bytes, onExcess, pushed }: Limits): string[] {
   const texts: string[] = [];
   if (rows !== undefined) texts.push(`${rows} rows`);
   if (bytes !== undefined) texts.push(`${bytes} bytes`);
   if (texts.length > 0) texts.push(onExcess === "error" ? "an error past them" : "cut with a warning");
+  if (rows !== undefined && pushed) texts.push("told to the server");
   return texts;
 }
 

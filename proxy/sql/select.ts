@@ -229,6 +229,7 @@ export function lockedRelation(analysis: Analysis, name: RangeVar): RelationUse 
 
 /** FOR UPDATE OF names what FROM exposes, not relations. */
 export function lockingClause(analysis: Analysis, body: LockingClause): void {
+  analysis.locks = true;
   for (const node of body.lockedRels ?? [])
     analysis.bareNames.add((nodeOf(node)[1] as RangeVar).location ?? 0);
 }

@@ -16,6 +16,7 @@ import { explainOptions } from "./explain.ts";
 import { type Body, nodeOf } from "./grammar.ts";
 import { meterMerge, meterReturning, meterSelect, meterUnknown, NO_PEOPLE } from "./metering.ts";
 import type { RawStatement } from "./parse.ts";
+import { pushLimit } from "./push-limit.ts";
 import { select } from "./select.ts";
 import { isSystemSchema } from "./system-relations.ts";
 import {
@@ -59,7 +60,10 @@ function refuseUnvisited(analysis: Analysis, value: object): void {
 function dispatch(analysis: Analysis, raw: RawStatement, level: Level): Statement {
   const [type, body] = nodeOf(raw.node);
   const query = queryStatement(analysis, type, body, level);
-  if (query !== undefined) return query;
+  if (query !== undefined) {
+    if (type === "SelectStmt") pushLimit(analysis, body as SelectStmt, raw, query);
+    return query;
+  }
   switch (type) {
     case "PrepareStmt":
       return prepare(analysis, body as PrepareStmt, level);

@@ -155,7 +155,7 @@ roles:
     ["public.a", "true"],
     ["public.b", "false"],
   ]);
-  expect(lead.limits).toEqual({ bytes: 256 * 1024, onExcess: "truncate" });
+  expect(lead.limits).toEqual({ bytes: 256 * 1024, onExcess: "truncate", pushed: false });
   expect(lead.aggregatesOnly).toEqual({ minGroup: 5 });
   expect(lead.budget).toEqual([
     { name: "1m", seconds: 60, what: "people", limit: 30, rule: "roles.agent.budget.1m" },

@@ -56,7 +56,7 @@ function compareAll(statements: readonly string[]): number {
     const role = {
       ...agent.scope.role,
       writes: "all" as const,
-      limits: { onExcess: "error" as const },
+      limits: { onExcess: "error" as const, pushed: false },
       budget: [],
     };
     const verdict = analyse(sql, { ...agent.scope, catalog, role });
