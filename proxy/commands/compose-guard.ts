@@ -11,7 +11,10 @@ import type { Measure } from "../guard/measures.ts";
 import type { CounterStore } from "../guard/meter.ts";
 import { withGrace } from "../guard/store-grace.ts";
 import { withGrants, withReadings, withTightening } from "../guard/store-layers.ts";
+import { createMemoryStore } from "../guard/store-memory.ts";
+import { createRedisStore } from "../guard/store-redis.ts";
 import { openSuspensions, type Suspensions } from "../guard/suspensions.ts";
+import type { Keys } from "../keys.ts";
 import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
 import type { PolicySet } from "../policy/load.ts";
@@ -142,5 +145,21 @@ function watched(audit: AuditLog, behaviour: Behaviour): AuditLog {
       audit.write(event);
       if (event.kind === "statement") behaviour.observe(event);
     },
+  });
+}
+
+/** The fleet's counters, or this process's own. */
+export function openStore(settings: Settings, keys: Keys, metrics: Metrics, log: Log): CounterStore {
+  const onUsed = metrics.budgetUsed;
+  metrics.countersReady(settings.redis === undefined);
+  if (settings.redis === undefined) return createMemoryStore({ onUsed });
+  return createRedisStore({
+    url: settings.redis,
+    key: keys.counters,
+    log,
+    commandTimeout: settings.commandTimeout,
+    onReady: (ready) => metrics.countersReady(ready),
+    onUsed,
+    observe: metrics.redis("charge"),
   });
 }

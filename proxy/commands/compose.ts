@@ -1,19 +1,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Admin, type Readiness, startAdmin } from "../admin/http.ts";
+import { type Admin, startAdmin } from "../admin/http.ts";
 import { Recent, seenBy } from "../admin/recent.ts";
-import type { AuditLog } from "../audit/event.ts";
-import type { Catalog } from "../catalog/catalog.ts";
-import { Catalogs } from "../catalog/catalogs.ts";
-import { Decoys } from "../guard/canaries.ts";
-import type { CounterStore } from "../guard/meter.ts";
 import { registerSessions } from "../guard/session-registry.ts";
-import { createMemoryStore } from "../guard/store-memory.ts";
-import { createRedisStore } from "../guard/store-redis.ts";
-import { deriveKeys, type Keys, randomSecret } from "../keys.ts";
+import { deriveKeys, randomSecret } from "../keys.ts";
 import type { Log } from "../log.ts";
-import { createMetrics, type Metrics } from "../metrics.ts";
-import { checkAgainstCatalog } from "../policy/against-catalog.ts";
-import { describeProblem, loadPolicies, type PolicyProblem, type PolicySet } from "../policy/load.ts";
+import { createMetrics } from "../metrics.ts";
+import { describeProblem, loadPolicies, type PolicySet } from "../policy/load.ts";
 import { watchPolicies } from "../policy/watch.ts";
 import { type RunningServer, startServer } from "../server.ts";
 import { CancelKeys } from "../session/cancel.ts";
@@ -23,12 +15,15 @@ import { Scopes, VerdictCache } from "../sql/cache.ts";
 import { loadParser } from "../sql/parse.ts";
 import { version } from "../version.ts";
 import type { BackendKey } from "../wire/backend-messages.ts";
-import { parseUpstream, type Upstream } from "../wire/upstream.ts";
 import type { Crew } from "../workers/worker.ts";
 import { adminTls, openAdminDatabase, openConsole, openOperations } from "./compose-admin.ts";
 import { openAudit } from "./compose-audit.ts";
-import { openGuard } from "./compose-guard.ts";
-import { controlConnection, probeHost } from "./control.ts";
+import { askUntilThere, openCatalogs, openDecoys } from "./compose-catalogs.ts";
+import { openGuard, openStore } from "./compose-guard.ts";
+import { policyHandlers, usesTokens } from "./compose-policy.ts";
+import { readiness, stateOf } from "./compose-state.ts";
+import { type Targets, targetsOf } from "./compose-targets.ts";
+import { probeHost } from "./control.ts";
 import { redisOf } from "./control-arguments.ts";
 
 /** A Sluice that serves. */
@@ -46,36 +41,13 @@ export type Composed =
   | { readonly ok: true; readonly running: Running }
   | { readonly ok: false; readonly problems: readonly string[] };
 
-/** What of the outside world is as it should be; `/readyz` tells it. */
-interface State {
-  draining: boolean;
-  /** The databases that the settings name. One that answers is enough to be ready: the log tells of others. */
-  readonly asked: readonly string[];
-  /** What stands against each of them; nothing against those that answer. */
-  readonly databaseProblems: Map<string, string>;
-}
-
-/** How often the catalog is probed, and how soon a database that was away at the start is asked again. */
-const PROBE_SECONDS = 30;
-/** Looking for decoys must not hold up the catalog's connection for longer, in milliseconds. */
-const DECOYS_WITHIN = 5_000;
-const RETRY_MS = 2_000;
-
 /**
  * Builds all parts from the settings and starts them. A policy or a setting that is wrong is a problem; a
  * database or Redis that is away is not: both may come back, and until then clients are refused.
  */
 export async function compose(settings: Settings, log: Log, crew?: Crew): Promise<Composed> {
-  const upstream = parseUpstream(settings.upstream, process.env);
-  const control = parseUpstream(settings.control ?? settings.upstream, process.env);
-  if (!upstream.ok) return failed(`--upstream: ${upstream.problem}`);
-  if (!control.ok) return failed(`--control: ${control.problem}`);
-  if (control.upstream.user === undefined) {
-    return failed("--upstream: names no user; who reads the catalog? Name one there or in --control");
-  }
-  if (settings.auth === "scram" && upstream.upstream.user === undefined) {
-    return failed("--upstream: names no user; with --auth scram sessions log in as that user");
-  }
+  const found = targetsOf(settings);
+  if (!found.ok) return failed(found.problem);
   if (settings.pool === "transaction" && settings.auth !== "scram") {
     return failed("--pool: transaction needs --auth scram, for the proxy itself has to log in to the server");
   }
@@ -86,14 +58,9 @@ export async function compose(settings: Settings, log: Log, crew?: Crew): Promis
     return failed("--key-file: missing; the policy has token masks, which are made with it (or SLUICE_KEY)");
   }
   await loadParser();
-  const targets = {
-    upstream: upstream.upstream,
-    control: control.upstream,
-    ...otherDatabases(settings, upstream.upstream, control.upstream),
-  };
   const stops: Stop[] = [];
   try {
-    return { ok: true, running: await start(settings, targets, { policies, log, crew }, stops) };
+    return { ok: true, running: await start(settings, found.targets, { policies, log, crew }, stops) };
   } catch (error) {
     await stopAll(stops);
     return failed(startProblem(error));
@@ -111,14 +78,6 @@ async function stopAll(stops: readonly Stop[]): Promise<void> {
 function startProblem(error: unknown): string {
   const { code, message } = error as NodeJS.ErrnoException;
   return code === "EADDRINUSE" ? `${message}; another program listens there (--listen, --admin)` : message;
-}
-
-interface Targets {
-  readonly upstream: Upstream;
-  readonly control: Upstream;
-  /** On other servers, by their names: for sessions, and for reading the catalog. */
-  readonly databases: ReadonlyMap<string, Upstream>;
-  readonly controls: ReadonlyMap<string, Upstream>;
 }
 
 interface Given {
@@ -148,11 +107,7 @@ async function start(
   const store = openStore(settings, keys, metrics, log);
   stops.push(() => store.close());
   const asked = [usual, ...others.keys()];
-  const state: State = {
-    draining: false,
-    asked,
-    databaseProblems: new Map(asked.map((database) => [database, "not asked yet"])),
-  };
+  const state = stateOf(asked);
   const watch = watchPolicies(settings.policy, policyHandlers(policies, { metrics, audit, log }));
   stops.push(() => watch.close());
   const guard = await openGuard({
@@ -170,11 +125,7 @@ async function start(
   });
   const catalogs = openCatalogs({ control, controls }, () => watch.current, state, { metrics, log });
   stops.push(() => catalogs.close());
-  const decoys = new Decoys({
-    policy: (database) => watch.current.forDatabase(database),
-    ask: async (database, sql) => (await catalogs.of(database)).ask(sql, DECOYS_WITHIN),
-    log,
-  });
+  const decoys = openDecoys(catalogs, () => watch.current, log);
   stops.push(() => decoys.close());
   const verdicts = new VerdictCache({
     onLookup: (hit) => metrics.verdictCache(hit),
@@ -281,154 +232,6 @@ async function start(
       await stopAll(stops);
     },
   };
-}
-
-function openStore(settings: Settings, keys: Keys, metrics: Metrics, log: Log): CounterStore {
-  const onUsed = metrics.budgetUsed;
-  metrics.countersReady(settings.redis === undefined);
-  if (settings.redis === undefined) return createMemoryStore({ onUsed });
-  return createRedisStore({
-    url: settings.redis,
-    key: keys.counters,
-    log,
-    commandTimeout: settings.commandTimeout,
-    onReady: (ready) => metrics.countersReady(ready),
-    onUsed,
-    observe: metrics.redis("charge"),
-  });
-}
-
-interface Tellers {
-  readonly metrics: Metrics;
-  readonly log: Log;
-}
-
-function policyHandlers(initial: PolicySet, { metrics, audit, log }: Tellers & { readonly audit: AuditLog }) {
-  const told = (kind: "policy loaded" | "policy rejected", policy: string, problems: number) => {
-    if (kind === "policy loaded") metrics.policyLoaded(policy);
-    else metrics.policyRejected();
-    audit.write({ kind, time: Date.now(), policy, problems });
-  };
-  told("policy loaded", initial.version, 0);
-  let inForce = initial.version;
-  return {
-    initial,
-    onLoaded(policies: PolicySet) {
-      inForce = policies.version;
-      told("policy loaded", inForce, 0);
-      log.info({ policy: inForce }, "policy loaded");
-    },
-    onRejected(problems: readonly PolicyProblem[]) {
-      told("policy rejected", inForce, problems.length);
-      for (const problem of problems) log.error({ problem: describeProblem(problem) }, "policy rejected");
-      log.error({ policy: inForce }, "the policy in force stays");
-    },
-  };
-}
-
-/** A policy that speaks of what the database does not have is told once for each pair of both. */
-function openCatalogs(
-  { control, controls }: Pick<Targets, "control" | "controls">,
-  policies: () => PolicySet,
-  state: State,
-  { metrics, log }: Tellers,
-): Catalogs {
-  const checked = new Set<string>();
-  return new Catalogs({
-    connection: controlConnection(control),
-    connectionOf: (database) => {
-      const target = controls.get(database);
-      return target && controlConnection(target);
-    },
-    probeSeconds: PROBE_SECONDS,
-    onRefreshed(catalog: Catalog) {
-      metrics.catalogRefreshed(Date.now());
-      const { database } = catalog;
-      metrics.upstreamReached(database, true);
-      if (state.databaseProblems.delete(database)) log.info({ database }, "the database answers");
-      const policy = policies().forDatabase(catalog.database);
-      const pair = `${policy.version} ${catalog.version}`;
-      if (checked.has(pair)) return;
-      checked.add(pair);
-      for (const problem of checkAgainstCatalog(policy, catalog)) {
-        log.warn(
-          { problem: describeProblem(problem), database: catalog.database },
-          "policy and database differ",
-        );
-      }
-    },
-    onError(error: Error, database: string) {
-      metrics.upstreamReached(database, false);
-      if (state.asked.includes(database)) state.databaseProblems.set(database, error.message);
-      log.error(
-        { problem: error.message, database },
-        "the catalog cannot be read; the last one stays in force",
-      );
-    },
-  });
-}
-
-/** The database may come up after Sluice: asks until its catalog was read once. Gives what stops that. */
-function askUntilThere(
-  catalogs: Catalogs,
-  database: string,
-  state: State,
-  { metrics, log }: Tellers,
-): () => void {
-  let timer: NodeJS.Timeout | undefined;
-  let stopped = false;
-  const ask = () => {
-    catalogs.of(database).catch((error: unknown) => {
-      const problem = error instanceof Error ? error.message : "unknown";
-      if (state.databaseProblems.get(database) !== problem)
-        log.error({ problem, database }, "the database cannot be reached");
-      state.databaseProblems.set(database, problem);
-      metrics.upstreamReached(database, false);
-      if (!stopped) timer = setTimeout(ask, RETRY_MS);
-    });
-  };
-  ask();
-  return () => {
-    stopped = true;
-    clearTimeout(timer);
-  };
-}
-
-/** What it says may be read by anybody who reaches the address: no host, user or version. */
-function readiness(state: State, store: CounterStore, audit: AuditLog): Readiness {
-  const reasons: string[] = [];
-  if (state.draining) reasons.push("draining");
-  if (state.databaseProblems.size === state.asked.length) reasons.push("the database cannot be reached");
-  if (!store.ready) reasons.push("the counters cannot be reached");
-  if (!audit.ready) reasons.push("the audit log cannot be written");
-  return { ok: reasons.length === 0, reasons };
-}
-
-/** A URI without a user has that of --upstream. Who reads the catalog is --control's user, if there is one. */
-function otherDatabases(
-  settings: Settings,
-  upstream: Upstream,
-  control: Upstream,
-): Pick<Targets, "databases" | "controls"> {
-  const databases = new Map<string, Upstream>();
-  const controls = new Map<string, Upstream>();
-  for (const [name, uri] of settings.databases ?? []) {
-    const read = parseUpstream(uri, process.env);
-    // The settings have been checked.
-    if (!read.ok) continue;
-    const own = read.upstream.user === undefined ? upstream : read.upstream;
-    const reader = settings.control === undefined ? own : control;
-    const target = { ...read.upstream, database: name };
-    databases.set(name, { ...target, user: own.user, password: own.password });
-    controls.set(name, { ...target, user: reader.user, password: reader.password });
-  }
-  return { databases, controls };
-}
-
-function usesTokens(policies: PolicySet): boolean {
-  return [...policies.databases, ""].some((database) =>
-    [...policies.forDatabase(database).classes.values()].some(({ mask }) => mask.kind === "token"),
-  );
 }
 
 function failed(...problems: readonly string[]): Composed {
