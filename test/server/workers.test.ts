@@ -28,6 +28,7 @@ tables:
 roles:
   agent: { users: [anna], reads: [public.customers], finds: [email], rows: 100, budget: { 1d: 500 } }
   app: { users: [helpdesk_app], reads: all, writes: all, sees: all, budget: none }
+admins: [cleo]
 `;
 const KEY = randomBytes(32).toString("hex");
 
@@ -213,6 +214,36 @@ test("SIGHUP reaches every worker", async () => {
   await vi.waitFor(async () =>
     expect(await fleet.metric("sluice_policy_reloads_total")).toBeGreaterThanOrEqual(before + 3),
   );
+});
+
+test("an admin's KILL ends sessions of any worker, and his RELOAD reaches all", async () => {
+  const admin = new pg.Client({
+    ...login(fleet),
+    user: "cleo",
+    password: PASSWORDS.cleo,
+    database: "sluice",
+  });
+  await admin.connect();
+  onTestFinished(() => admin.end());
+  const clients = await Promise.all([open(fleet), open(fleet), open(fleet)]);
+  expect(new Set(clients.map((client) => workerOf(fleet, client))).size).toBe(3);
+  const gone = clients.map((client) => new Promise((resolve) => client.once("end", resolve)));
+  const killed = new Set<string>();
+  await vi.waitFor(async () => {
+    const { rows } = await admin.query<{ session: string; user: string }>("SHOW SESSIONS");
+    for (const { session, user } of rows) {
+      if (user !== "helpdesk_app" || killed.has(session)) continue;
+      // Sessions of a test before this one may have ended meanwhile.
+      await admin.query(`KILL ${session}`).catch(() => {});
+      killed.add(session);
+    }
+    expect(killed.size).toBeGreaterThanOrEqual(3);
+  });
+  await Promise.all(gone);
+  const before = await fleet.metric("sluice_policy_reloads_total");
+  await writeFile(fleet.policyFile, `${POLICY}# by RELOAD\n`);
+  await admin.query("RELOAD");
+  expect(await fleet.metric("sluice_policy_reloads_total")).toBeGreaterThanOrEqual(before + 3);
 });
 
 test("SIGTERM lets an open transaction end, tells new clients 57P03 and idle ones 57P01", async () => {
