@@ -6,11 +6,11 @@ import {
 import { decodeError, errorResponse } from "../wire/errors.ts";
 import { type FrameReader, ProtocolViolation } from "../wire/frames.ts";
 import { Backend, BodyReader, type TransactionStatus } from "../wire/messages.ts";
-import { type Refusal, refuseSession } from "../wire/refusal.ts";
+import type { Refusal } from "../wire/refusal.ts";
 import type { Expected } from "./expected.ts";
 import type { PooledServer } from "./pooled-server.ts";
+import { missing } from "./preparing.ts";
 import { deallocated } from "./requests.ts";
-import type { ClientStatement } from "./server-statements.ts";
 
 /** The server's messages on their way to the client that holds the connection. */
 export class Answers {
@@ -66,6 +66,7 @@ export class Answers {
         return;
       case "parse":
         expectType(frame, Backend.ParseComplete);
+        head.onDone?.();
         if (!head.hidden) toClient.forward(frame);
         break;
       case "bind":
@@ -131,7 +132,7 @@ export class Answers {
   /** The tag says what has been done, not only asked for. */
   #completed(frame: FrameReader): void {
     const server = this.#server;
-    if (!server.discarding) return;
+    if (!server.gate.mayDiscard) return;
     const tag = decodeCommandComplete(frame);
     if (tag === "DISCARD ALL") server.discarded("all");
     else if (tag === "DEALLOCATE ALL") server.discarded("statements");
@@ -139,11 +140,10 @@ export class Answers {
 
   #copyBegins(frame: FrameReader): void {
     const server = this.#server;
-    const state = server.expected.copyBegins();
-    server.copyIn = state === "going on";
+    // What was sent behind it would be taken for a part of the copy.
+    if (!server.gate.mayCopyIn) throw new ProtocolViolation("COPY without being asked");
+    server.copyIn = true;
     server.toClient.forward(frame);
-    // The server is about to end the session as well.
-    if (state === "breach") server.fail(OUT_OF_COPY);
   }
 
   #parameter(frame: FrameReader): void {
@@ -151,7 +151,7 @@ export class Answers {
     const { name, value } = decodeParameterStatus(frame);
     // What the pool itself sets is compared when all of it is set.
     if (server.expected.head?.kind === "own") server.connection?.parameters.set(name, value);
-    else server.report(name, value);
+    else server.carrying.report(name, value);
   }
 
   #error(frame: FrameReader, head: Expected | undefined): void {
@@ -161,7 +161,7 @@ export class Answers {
       head.failed = true;
       return;
     }
-    const refusal = head === undefined ? undefined : refusalIn(head, frame);
+    const refusal = head && refusalFor(head, decodeError(frame).get("C"));
     if (refusal === undefined) server.toClient.forward(frame);
     else server.toClient.send(errorResponse(refusal));
     if (head === undefined || head.kind === "query" || head.kind === "sync") return;
@@ -173,11 +173,11 @@ export class Answers {
    * A plan whose result has changed its type stays so (RevalidateCachedQuery of utils/cache/plancache.c), and
    * code of the database's may have given up what we prepared: the next time it is prepared anew.
    */
-  #isStale(frame: FrameReader, { statement }: { readonly statement?: ClientStatement }): void {
+  #isStale(frame: FrameReader, { of }: Extract<Expected, { kind: "bind" | "describe" }>): void {
     const { connection } = this.#server;
     const sqlstate = decodeError(frame).get("C");
     if (sqlstate === "26000") connection?.statements.clear();
-    else if (sqlstate === "0A000" && statement !== undefined) connection?.statements.forget(statement);
+    else if (sqlstate === "0A000" && of !== undefined) connection?.statements.forget(of.statement);
   }
 
   #ready(frame: FrameReader): void {
@@ -186,7 +186,7 @@ export class Answers {
     const { head } = server.expected;
     this.status = decodeReadyForQuery(frame);
     if (head?.kind === "own") {
-      server.expected.shift();
+      this.#done();
       head.done(head);
       return;
     }
@@ -203,13 +203,10 @@ export class Answers {
   }
 }
 
-/** In the words of CopyGetData. */
-const OUT_OF_COPY = refuseSession("08P01", "unexpected message type during COPY from stdin");
-
-function refusalIn(head: Expected, frame: FrameReader): Refusal | undefined {
-  if (head.kind === "parse" && head.taken !== undefined) {
-    return decodeError(frame).get("C") === head.taken.sqlstate ? head.taken : undefined;
-  }
+/** What the client is told in place of the server's words: those name what it has never heard of. */
+function refusalFor(head: Expected, sqlstate: string | undefined): Refusal | undefined {
+  if (head.kind === "parse" && head.taken?.sqlstate === sqlstate) return head.taken;
+  if ("of" in head && head.of !== undefined && sqlstate === "26000") return missing(head.of.name);
   return "refusal" in head ? head.refusal : undefined;
 }
 

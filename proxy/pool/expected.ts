@@ -4,6 +4,8 @@ import type { ClientStatement } from "./server-statements.ts";
 interface Step {
   /** It was not done after all: what was noted when it was sent is taken back. */
   readonly undo?: () => void;
+  /** It has failed, where that is not the same. */
+  readonly onFailed?: () => void;
   /** Told in place of the server's error: a message that surely fails was sent. */
   readonly refusal?: Refusal;
 }
@@ -23,14 +25,22 @@ export type Expected =
   /** `forgets`: DEALLOCATE, in whose place an empty query was sent. */
   | (Step & { readonly kind: "query"; readonly forgets?: true })
   /** `taken`: told in place of the server's own words when it says that there is a statement of this name. */
-  | (Step & { readonly kind: "parse"; readonly hidden: boolean; readonly taken?: Refusal })
-  | (Step & { readonly kind: "bind" | "describe"; readonly statement?: ClientStatement })
+  | (Step & {
+      readonly kind: "parse";
+      readonly hidden: boolean;
+      readonly taken?: Refusal;
+      /** It has been prepared. */
+      readonly onDone?: () => void;
+    })
+  | (Step & {
+      readonly kind: "bind" | "describe";
+      /** By the client's name. */
+      readonly of?: { readonly name: string; readonly statement: ClientStatement };
+    })
   | (Step & { readonly kind: "execute" })
   | (Step & { readonly kind: "close"; readonly hidden: boolean })
   /** Nothing was sent: the client gets this in its turn. */
   | (Step & { readonly kind: "told"; readonly message: Buffer })
-  /** CopyDone or CopyFail was sent. */
-  | { readonly kind: "copyEnd" }
   | { readonly kind: "sync" };
 
 /** In the order of what was sent. */
@@ -65,20 +75,11 @@ export class ExpectedAnswers {
   skipToSync(): boolean {
     const sync = this.#queue.findIndex(({ kind }) => kind === "sync");
     const skipped = this.#queue.splice(0, sync < 0 ? this.#queue.length : sync);
-    for (const each of skipped.reverse()) if ("undo" in each) each.undo?.();
+    const [head] = skipped;
+    for (const each of skipped.reverse()) {
+      if (each === head && "onFailed" in each) each.onFailed?.();
+      else if ("undo" in each) each.undo?.();
+    }
     return sync >= 0;
-  }
-
-  /**
-   * The server has begun to read a COPY: each Sync that it was sent before the end of the rows it passes over
-   * (CopyGetData of commands/copyfromparse.c). False: something else was sent there, which it takes for a breach.
-   */
-  copyBegins(): "going on" | "ended" | "breach" {
-    while (this.#queue[1]?.kind === "sync") this.#queue.splice(1, 1);
-    const next = this.#queue[1];
-    if (next === undefined) return "going on";
-    if (next.kind !== "copyEnd") return "breach";
-    this.#queue.splice(1, 1);
-    return "ended";
   }
 }

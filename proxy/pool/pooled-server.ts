@@ -1,6 +1,6 @@
 import { Duplex } from "node:stream";
 import type { Leavings } from "../sql/leavings.ts";
-import { parameterStatus, readyForQuery } from "../wire/backend-messages.ts";
+import { readyForQuery } from "../wire/backend-messages.ts";
 import { errorResponse } from "../wire/errors.ts";
 import { FrameReader, ProtocolViolation } from "../wire/frames.ts";
 import { flushMessage } from "../wire/frontend-messages.ts";
@@ -8,12 +8,14 @@ import { Frontend } from "../wire/messages.ts";
 import { Outbox } from "../wire/outbox.ts";
 import { type Refusal, refuseSession } from "../wire/refusal.ts";
 import { Answers } from "./answers.ts";
-import { applying, asBytes, asking, type Carried, resetFor } from "./carried-settings.ts";
+import { asking, type Carried } from "./carried-settings.ts";
+import { Carrying } from "./carrying.ts";
+import { ClientStatements } from "./client-statements.ts";
 import { ExpectedAnswers, type OwnQuery } from "./expected.ts";
+import { Gate } from "./gate.ts";
 import type { Asker, NoConnection, Pool, Startup } from "./pool.ts";
 import { Requests } from "./requests.ts";
 import type { Holder, ServerConnection } from "./server-connection.ts";
-import type { ClientStatement } from "./server-statements.ts";
 
 export interface PooledServerOptions {
   readonly pool: Pool;
@@ -31,8 +33,6 @@ export interface PooledServerOptions {
 
 /** Longest message towards the server, as the server takes it. */
 const LONGEST = 0x3fff_ffff;
-/** How often a connection that cannot be set up is replaced before the client is told. */
-const ATTEMPTS = 3;
 
 /**
  * What a session takes for its server: it writes a client's messages to it, and reads the server's answers. Behind
@@ -41,11 +41,10 @@ const ATTEMPTS = 3;
 export class PooledServer extends Duplex implements Asker, Holder {
   readonly options: PooledServerOptions;
   readonly expected = new ExpectedAnswers();
+  readonly gate = new Gate();
+  readonly carrying: Carrying;
   readonly toClient = new Outbox();
-  /** By the client's names; the unnamed one is "". */
-  readonly statements = new Map<string, ClientStatement>();
-  /** A statement of this transaction may have set search_path for the transaction. */
-  hasLocalPath = false;
+  readonly statements = new ClientStatements();
   /** The one that is held. */
   connection: ServerConnection | undefined;
   /** Messages of the extended protocol were sent, and no Sync after them. */
@@ -54,22 +53,15 @@ export class PooledServer extends Duplex implements Asker, Holder {
   skipping = false;
   /** The server reads CopyData. */
   copyIn = false;
-  /** All prepared statements may be gone once what was sent is answered: until then nothing is said of any. */
-  discarding = false;
-  settings: Carried;
-  /** Settings that may have been changed since the server was asked. */
-  readonly touched = new Set<string>();
   readonly #reader: FrameReader;
   readonly #requests: Requests;
   readonly #answers: Answers;
-  readonly #parameters: Map<string, string>;
   #isPumping = false;
+  /** The reader stands on a message that has to wait. */
   #isHeld = false;
   /** The beginning of a long message has been sent. */
   #isMidMessage = false;
   #isWaiting = false;
-  #isSettingUp = false;
-  #attempts = 0;
   #written: (() => void) | undefined;
   #isDelivering = false;
   #mustFence = false;
@@ -79,8 +71,7 @@ export class PooledServer extends Duplex implements Asker, Holder {
   constructor(options: PooledServerOptions) {
     super({ allowHalfOpen: true });
     this.options = options;
-    this.settings = options.settings;
-    this.#parameters = new Map(options.parameters);
+    this.carrying = new Carrying(this, options.settings, options.parameters);
     this.#reader = new FrameReader(LONGEST, (type) => type === Frontend.CopyData);
     this.#requests = new Requests(this);
     this.#answers = new Answers(this);
@@ -90,7 +81,7 @@ export class PooledServer extends Duplex implements Asker, Holder {
   /** Cancels what this client has the server run now; resolves when that can hit nothing any more but itself. */
   async cancel(): Promise<void> {
     const { connection } = this;
-    if (connection === undefined || this.#isSettingUp || this.expected.isEmpty) return;
+    if (connection === undefined || this.carrying.isSettingUp || this.expected.isEmpty) return;
     connection.cancels++;
     try {
       await this.options.cancel(connection);
@@ -150,7 +141,7 @@ export class PooledServer extends Duplex implements Asker, Holder {
     this.connection = undefined;
     this.expected.clear();
     // Nothing of the client's has been sent yet: another connection will do.
-    if (this.#isSettingUp) this.#tryAgain();
+    if (this.carrying.isSettingUp) this.carrying.tryAgain();
     else this.#close();
   }
 
@@ -158,24 +149,11 @@ export class PooledServer extends Duplex implements Asker, Holder {
     return this.#answers.mayStream(type);
   }
 
-  /** A connection that is ready for the client's messages; undefined: not yet. */
-  ready(): ServerConnection | undefined {
-    if (this.connection === undefined && !this.#isWaiting) {
-      const connection = this.options.pool.take(this, this.options.startup);
-      if (connection === undefined) this.#isWaiting = !this.#isOver;
-      else this.#adopt(connection);
-      if (this.connection !== undefined) this.#isWaiting = false;
-    }
-    return this.#isSettingUp ? undefined : this.connection;
-  }
-
   /** What a statement may leave is noted when it is sent: that it fails later takes nothing of it back. */
-  note({ leaves, sets, resets, discards, localPath }: Leavings, connection: ServerConnection): void {
+  note(leavings: Leavings, connection: ServerConnection): void {
+    const { leaves } = leavings;
     if (leaves === "anything" || connection.leaves === "nothing") connection.leaves = leaves;
-    for (const name of sets) this.touched.add(asBytes(name));
-    if (resets) for (const name of this.settings.keys()) this.touched.add(name);
-    if (discards) this.discarding = true;
-    if (localPath) this.hasLocalPath = true;
+    this.carrying.note(leavings);
   }
 
   /** A query of the pool's own, of which the client hears nothing. */
@@ -186,54 +164,30 @@ export class PooledServer extends Duplex implements Asker, Holder {
 
   /** Tells what needs no answer of the server's, once it is its turn. */
   tellAll(): void {
-    for (
-      let { head } = this.expected;
-      head?.kind === "told" || head?.kind === "copyEnd";
-      { head } = this.expected
-    ) {
-      if (head.kind === "told") this.toClient.send(head.message);
+    for (let { head } = this.expected; head?.kind === "told"; { head } = this.expected) {
+      this.toClient.send(head.message);
       this.expected.shift();
     }
   }
 
-  /** The server reports a parameter while it answers the client. */
-  report(name: string, value: string): void {
-    this.connection?.parameters.set(name, value);
-    if (this.#parameters.get(name) === value) return;
-    this.#parameters.set(name, value);
-    const pinned = PINNED.get(name);
-    if (pinned !== undefined && pinned !== value) {
-      // Code of the database's has set it: texts would be read here as the server does not read them.
-      this.fail(refuseSession("22023", `${name} must stay ${pinned} with --pool transaction`));
-      return;
-    }
-    this.toClient.send(parameterStatus(name, value));
-  }
-
   /** DISCARD ALL, or DEALLOCATE ALL, has been done. */
   discarded(what: "all" | "statements"): void {
-    this.discarding = false;
+    const { connection } = this;
     this.statements.clear();
-    this.connection?.statements.clear();
-    if (what === "statements") return;
-    this.settings = this.options.settings;
-    if (this.connection !== undefined) {
-      this.connection.applied = new Map();
-      this.connection.leaves = "nothing";
-    }
+    connection?.statements.clear();
+    if (what === "all" && connection !== undefined) this.carrying.discarded(connection);
   }
 
   /** Gives the connection back if the client's transaction is over. */
   settle(): void {
     const { connection } = this;
-    if (connection === undefined || !this.#isClean) return;
-    if (connection.cancels > 0) return;
+    if (connection === undefined || !this.#isClean || connection.cancels > 0) return;
     if (this.#mustFence) {
       this.#mustFence = false;
       // A cancel request that came late hits this and nothing else.
       this.ask(asking(["server_version_num"]), () => this.settle());
-    } else if (this.touched.size > 0) {
-      this.#learn();
+    } else if (this.carrying.isTouched) {
+      this.carrying.learn();
     } else {
       this.#giveBack(connection);
       return;
@@ -244,8 +198,20 @@ export class PooledServer extends Duplex implements Asker, Holder {
   /** Ends the session with a word. */
   fail(refusal: Refusal): void {
     this.toClient.send(errorResponse(refusal));
-    this.#discard();
+    this.discard();
     this.#close();
+  }
+
+  /** Closes the connection that is held. */
+  discard(): void {
+    const { connection } = this;
+    this.connection = undefined;
+    if (connection !== undefined) this.options.pool.discard(connection);
+  }
+
+  /** Tries again what has to wait. */
+  goOnSoon(): void {
+    queueMicrotask(() => this.#pump());
   }
 
   /** Gives the session what is there for it. */
@@ -255,16 +221,7 @@ export class PooledServer extends Duplex implements Asker, Holder {
     }
   }
 
-  /** As `deliver`, but not while the session writes. */
-  deliverSoon(): void {
-    if (this.#isDelivering) return;
-    this.#isDelivering = true;
-    queueMicrotask(() => {
-      this.#isDelivering = false;
-      if (!this.#isOver) this.deliver();
-    });
-  }
-
+  /** Nothing is open, nothing is asked, and nothing of a message is still to come. */
   get #isClean(): boolean {
     return (
       this.expected.isEmpty &&
@@ -272,7 +229,7 @@ export class PooledServer extends Duplex implements Asker, Holder {
       !this.skipping &&
       !this.copyIn &&
       !this.#isMidMessage &&
-      !this.#isSettingUp &&
+      !this.carrying.isSettingUp &&
       this.#answers.status === "I"
     );
   }
@@ -291,11 +248,21 @@ export class PooledServer extends Duplex implements Asker, Holder {
     } finally {
       this.#isPumping = false;
     }
-    if (this.toClient.size > 0) this.deliverSoon();
+    if (this.toClient.size > 0) this.#deliverSoon();
     // While a message waits, its memory is still wanted.
     const done = this.#isHeld && !this.#isOver ? () => {} : () => this.#acknowledge();
     if (this.connection === undefined) done();
     else this.connection.flush(done);
+  }
+
+  /** As `deliver`, but not while the session writes. */
+  #deliverSoon(): void {
+    if (this.#isDelivering) return;
+    this.#isDelivering = true;
+    queueMicrotask(() => {
+      this.#isDelivering = false;
+      if (!this.#isOver) this.deliver();
+    });
   }
 
   #acknowledge(): void {
@@ -304,6 +271,7 @@ export class PooledServer extends Duplex implements Asker, Holder {
     written?.();
   }
 
+  /** False: the message has to wait. */
   #frontend(frame: FrameReader): boolean {
     if (frame.type === Frontend.Terminate) {
       this.#terminate();
@@ -313,29 +281,22 @@ export class PooledServer extends Duplex implements Asker, Holder {
       this.#goOn(frame);
       return true;
     }
-    if (this.connection === undefined && !this.#isWaiting) {
-      // Between transactions these mean nothing to a server, but that a Sync is answered.
-      switch (frame.type) {
-        case Frontend.Sync:
-          this.toClient.send(readyForQuery("I"));
-          return true;
-        case Frontend.Flush:
-        case Frontend.CopyData:
-        case Frontend.CopyDone:
-        case Frontend.CopyFail:
-          return true;
-      }
+    if (this.connection === undefined && !this.#isWaiting && BETWEEN.has(frame.type)) {
+      if (frame.type === Frontend.Sync) this.toClient.send(readyForQuery("I"));
+      return true;
     }
-    const connection = this.ready();
-    if (connection === undefined || this.#isOver) return this.#isOver;
-    if (this.discarding && this.expected.isEmpty) this.discarding = false;
-    if (this.discarding && NAMING.has(frame.type)) {
-      connection.toServer.send(flushMessage);
-      return false;
+    const connection = this.#ready();
+    if (connection === undefined) return this.#isOver;
+    if (this.expected.isEmpty) {
+      this.gate.open();
+      this.statements.settle();
     }
-    this.#isMidMessage = frame.piece === "first" && !this.skipping;
-    this.#requests.handle(frame, connection);
-    return true;
+    this.#isMidMessage = frame.piece === "first" && this.copyIn;
+    const mayPass = this.copyIn || this.gate.passes(frame.type);
+    if (mayPass && this.#requests.handle(frame, connection)) return true;
+    // The server may keep to itself what is waited for.
+    connection.toServer.send(flushMessage);
+    return false;
   }
 
   /** What has been begun is sent to its end, whatever the server says meanwhile: it counts the bytes. */
@@ -346,88 +307,31 @@ export class PooledServer extends Duplex implements Asker, Holder {
     this.settle();
   }
 
+  /** A connection that is ready for the client's messages; undefined: not yet. */
+  #ready(): ServerConnection | undefined {
+    if (this.connection === undefined && !this.#isWaiting) {
+      this.#isWaiting = true;
+      const connection = this.options.pool.take(this, this.options.startup);
+      if (connection !== undefined) this.#adopt(connection);
+    }
+    return this.carrying.isSettingUp ? undefined : this.connection;
+  }
+
   #adopt(connection: ServerConnection): void {
+    this.#isWaiting = false;
+    this.#mustFence = false;
     this.connection = connection;
     connection.holder = this;
     connection.opened.socket.resume();
-    this.#mustFence = false;
-    this.#setUp(connection);
-  }
-
-  /** Nothing of the client's is sent before this is done: it could fail, and the client's would run all the same. */
-  #setUp(connection: ServerConnection): void {
-    const reset = connection.lastHolder === this ? undefined : resetFor(connection.leaves);
-    const isClosed = connection.leaves === "anything";
-    const settings = applying(this.settings, reset === undefined ? connection.applied : new Map());
-    if (reset === undefined && settings === undefined) {
-      this.#compareParameters(connection);
-      return;
-    }
-    this.#isSettingUp = true;
-    let failed = false;
-    const done = (query: OwnQuery, isLast: boolean) => {
-      failed ||= query.failed;
-      if (isLast) this.#isSetUp(connection, failed);
-    };
-    if (reset !== undefined) {
-      this.ask(reset, (query) => {
-        if (!query.failed && isClosed) connection.statements.clear();
-        if (!query.failed) connection.leaves = "nothing";
-        done(query, settings === undefined);
-      });
-    }
-    if (settings !== undefined) this.ask(settings, (query) => done(query, true));
-    connection.flush(() => {});
-  }
-
-  #isSetUp(connection: ServerConnection, failed: boolean): void {
-    this.#isSettingUp = false;
-    if (!failed) {
-      this.#attempts = 0;
-      connection.applied = this.settings;
-      this.#compareParameters(connection);
-      return;
-    }
-    this.#discard();
-    this.#tryAgain();
-  }
-
-  #tryAgain(): void {
-    this.#isSettingUp = false;
-    this.#attempts++;
-    // The message that waits asks for another one.
-    if (this.#attempts < ATTEMPTS) queueMicrotask(() => this.#pump());
-    else this.fail(NOT_SET_UP);
-  }
-
-  /** A connection that was opened earlier or later may have other defaults: the client is told. */
-  #compareParameters(connection: ServerConnection): void {
-    for (const [name, value] of connection.parameters) {
-      if (this.#parameters.get(name) !== value) this.report(name, value);
-    }
-  }
-
-  #learn(): void {
-    const names = [...new Set([...this.settings.keys(), ...this.touched])];
-    this.touched.clear();
-    this.ask(asking(names), ({ row, failed }) => {
-      if (failed) {
-        this.fail(NOT_SET_UP);
-        return;
-      }
-      const learnt = names.map((name, i) => [name, row[i]] as const);
-      this.settings = new Map(learnt.filter((each): each is [string, string] => each[1] !== undefined));
-      if (this.connection !== undefined) this.connection.applied = this.settings;
-      this.settle();
-    });
+    this.carrying.setUp(connection);
   }
 
   #giveBack(connection: ServerConnection): void {
     connection.holder = undefined;
     connection.lastHolder = this;
     this.connection = undefined;
-    this.discarding = false;
-    this.hasLocalPath = false;
+    this.gate.close();
+    this.carrying.hasLocalPath = false;
     this.options.pool.release(connection);
     if (this.#terminated) {
       this.#close();
@@ -435,7 +339,7 @@ export class PooledServer extends Duplex implements Asker, Holder {
     }
     this.deliver();
     // It waited for these answers, and they do not come to `arrived` any more.
-    if (this.#isHeld) queueMicrotask(() => this.#pump());
+    if (this.#isHeld) this.goOnSoon();
   }
 
   #terminate(): void {
@@ -452,17 +356,9 @@ export class PooledServer extends Duplex implements Asker, Holder {
     this.options.pool.forget(this);
     const { connection } = this;
     if (connection === undefined) return;
-    if (this.#isClean && this.touched.size === 0 && connection.cancels === 0 && !this.#mustFence) {
-      this.#giveBack(connection);
-    } else {
-      this.#discard();
-    }
-  }
-
-  #discard(): void {
-    const { connection } = this;
-    this.connection = undefined;
-    if (connection !== undefined) this.options.pool.discard(connection);
+    const isSettled = this.#isClean && !this.carrying.isTouched && !this.#mustFence;
+    if (isSettled && connection.cancels === 0) this.#giveBack(connection);
+    else this.discard();
   }
 
   /** The session reads to here. */
@@ -476,26 +372,13 @@ export class PooledServer extends Duplex implements Asker, Holder {
   }
 }
 
-const NAMING: ReadonlySet<number> = new Set([
-  Frontend.Query,
-  Frontend.Parse,
-  Frontend.Bind,
-  Frontend.Describe,
-  Frontend.Close,
-]);
-
-/** The analysis reads texts as the server does with these. */
-export const PINNED: ReadonlyMap<string, string> = new Map([
-  ["client_encoding", "UTF8"],
-  ["standard_conforming_strings", "on"],
+/** Between transactions these mean nothing to a server, but that a Sync is answered. */
+const BETWEEN: ReadonlySet<number> = new Set([
+  Frontend.Sync,
+  Frontend.Flush,
+  Frontend.CopyData,
+  Frontend.CopyDone,
+  Frontend.CopyFail,
 ]);
 
 const FAULT = refuseSession("XX000", "internal error of the proxy");
-
-const NOT_SET_UP = refuseSession(
-  "08006",
-  "the settings of this session cannot be carried to another connection",
-  {
-    hint: "A setting may name something that is gone, or statement_timeout may be too short. Connect again.",
-  },
-);

@@ -1,5 +1,5 @@
-import type { FuncCall, RangeVar, TypeName } from "libpg-query";
-import type { Catalog, CatalogFunction, Relation } from "../catalog/catalog.ts";
+import type { FuncCall, Node, RangeVar, TypeName } from "libpg-query";
+import type { Catalog, CatalogFunction, CatalogType, Relation } from "../catalog/catalog.ts";
 import { stringOf } from "./from.ts";
 import { isHarmlessFunction } from "./functions.ts";
 
@@ -22,29 +22,50 @@ function isQuiet(fn: CatalogFunction): boolean {
   return isHarmlessFunction(fn) || (fn.schema === "pg_catalog" && QUIET.has(fn.name));
 }
 
-/** Whether to read or write this relation may run code that nobody has named; "unknown": the catalog has none of this name. */
-export function hidesCode({ schemaname, relname }: RangeVar, { relationsByName }: Catalog) {
-  const all = relationsByName.get(relname ?? "") ?? [];
-  const candidates = schemaname === undefined ? all : all.filter(({ schema }) => schema === schemaname);
-  if (candidates.length === 0) return "unknown";
-  return candidates.some(isCoded) ? "yes" : "no";
+/**
+ * Whether `row.name` may be a call of somebody's function (Postgres docs, "Functions on Composite Types": a column
+ * and a function of the row are written alike).
+ */
+export function mayCall(node: object, { functionsByName, typesByOid }: Catalog): boolean {
+  const { fields, indirection } = node as { fields?: readonly Node[]; indirection?: readonly Node[] };
+  return [...(fields ?? []), ...(indirection ?? [])].some((field) =>
+    functionsByName.get(stringOf(field))?.some((fn) => {
+      const takes = typesByOid.get(fn.argumentTypes[0] ?? 0)?.kind;
+      return !isQuiet(fn) && (takes === "composite" || takes === "pseudo" || takes === "domain");
+    }),
+  );
 }
 
-function isCoded({ schema, kind, hasRules }: Relation): boolean {
+/** Whether to read or write this relation may run code that nobody has named; "unknown": the catalog has none of this name. */
+export function hidesCode({ schemaname, relname }: RangeVar, catalog: Catalog): "yes" | "no" | "unknown" {
+  const all = catalog.relationsByName.get(relname ?? "") ?? [];
+  const candidates = schemaname === undefined ? all : all.filter(({ schema }) => schema === schemaname);
+  if (candidates.length === 0) return "unknown";
+  return candidates.some((each) => isCoded(each, catalog)) ? "yes" : "no";
+}
+
+function isCoded({ schema, kind, hasRules, columns }: Relation, { typesByOid }: Catalog): boolean {
   if (schema === "pg_catalog" || schema === "information_schema") return false;
-  return hasRules || kind === "view" || kind === "foreign table";
+  if (hasRules || kind === "view" || kind === "foreign table") return true;
+  // Implicit casts of somebody's own types, and columns that are computed when they are read.
+  return columns.some(
+    ({ typeOid, generatedFrom }) => generatedFrom !== undefined || isCodedType(typesByOid.get(typeOid)),
+  );
 }
 
 /** Domains' conditions and casts to somebody's own types are code. */
-export function isCodedType({ names }: TypeName, { typesByName }: Catalog): boolean {
+export function namesCodedType({ names }: TypeName, { typesByName }: Catalog): boolean {
   const parts = (names ?? []).map(stringOf);
   const all = typesByName.get(parts.at(-1) ?? "") ?? [];
   const schema = parts.at(-2);
   const candidates = schema === undefined ? all : all.filter((each) => each.schema === schema);
-  return (
-    candidates.length === 0 ||
-    candidates.some((type) => type.schema !== "pg_catalog" && !(type.kind === "base" && type.plainInput))
-  );
+  return candidates.length === 0 || candidates.some(isCodedType);
+}
+
+function isCodedType(type: CatalogType | undefined): boolean {
+  if (type === undefined) return true;
+  const isPlain = type.kind === "base" && type.plainInput && type.element === 0;
+  return type.schema !== "pg_catalog" && !isPlain;
 }
 
 const codedOperators = new WeakMap<Catalog, boolean>();

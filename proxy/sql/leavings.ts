@@ -1,5 +1,5 @@
 import type {
-  A_Const,
+  CopyStmt,
   CreateSeqStmt,
   CreateStmt,
   CreateTableAsStmt,
@@ -12,7 +12,6 @@ import type {
   Node,
   RangeVar,
   TransactionStmt,
-  TypeCast,
   TypeName,
   VariableSetStmt,
   ViewStmt,
@@ -21,7 +20,8 @@ import type { Catalog } from "../catalog/catalog.ts";
 import { type Refusal, refuse } from "../wire/refusal.ts";
 import { stringOf } from "./from.ts";
 import { type Body, nodeOf } from "./grammar.ts";
-import { hasCodedOperators, hidesCode, isCodedType, ownFunction } from "./hidden-code.ts";
+import { hasCodedOperators, hidesCode, mayCall, namesCodedType, ownFunction } from "./hidden-code.ts";
+import { type Kept, keptBySet, keptBySetConfig } from "./kept-settings.ts";
 import { parseText } from "./parse.ts";
 
 /**
@@ -39,10 +39,12 @@ export interface Leavings {
   readonly resets: boolean;
   /** Undefined: it may run on a connection that another client has next. */
   readonly refusal: Refusal | undefined;
-  /** The name that DEALLOCATE gives up, where the text is nothing else. */
+  /** The name that DEALLOCATE gives up, where the text is nothing else: refused, but for a simple query. */
   readonly deallocates?: string;
   /** It may put an end to all prepared statements (DISCARD ALL, DEALLOCATE ALL). */
   readonly discards: boolean;
+  /** It may read rows that the client sends (COPY … FROM STDIN). */
+  readonly copiesIn: boolean;
   /** It may have set search_path for the transaction. */
   readonly localPath: boolean;
   /** Another text of the same shape may leave something else. */
@@ -55,6 +57,7 @@ export const UNKNOWN_LEAVINGS: Leavings = {
   resets: false,
   refusal: undefined,
   discards: true,
+  copiesIn: true,
   localPath: true,
   byText: true,
 };
@@ -68,7 +71,8 @@ export function leavingsOf(text: string, catalog: Catalog): Leavings {
   const [only] = parsed.statements;
   const [type, body] = only === undefined || parsed.statements.length > 1 ? [] : nodeOf(only.node);
   const { name } = type === "DeallocateStmt" ? (body as DeallocateStmt) : {};
-  if (name !== undefined) return { ...survey.found(), refusal: undefined, deallocates: name };
+  // By the protocol nobody sends it, and here it is answered as a simple query only.
+  if (name !== undefined) return { ...survey.found(), deallocates: name };
   return survey.found();
 }
 
@@ -80,6 +84,7 @@ class Survey {
   #leaves: Leaves = "nothing";
   #resets = false;
   #discards = false;
+  #copiesIn = false;
   #localPath = false;
   #refusal: Refusal | undefined;
   #byText = false;
@@ -96,6 +101,7 @@ class Survey {
       resets: this.#resets,
       refusal: this.#refusal,
       discards: this.#discards,
+      copiesIn: this.#copiesIn,
       localPath: this.#localPath,
       byText: this.#byText,
     };
@@ -106,12 +112,18 @@ class Survey {
     const [type, body] = nodeOf(node);
     switch (type) {
       case "SelectStmt":
-      case "CopyStmt":
+        break;
+      case "CopyStmt": {
+        const { is_from, filename } = body as CopyStmt;
+        if (is_from === true) this.#leave("traces");
+        if (is_from === true && filename === undefined) this.#copiesIn = true;
+        break;
+      }
       case "InsertStmt":
       case "UpdateStmt":
       case "DeleteStmt":
       case "MergeStmt":
-        if (type !== "SelectStmt") this.#leave("traces");
+        this.#leave("traces");
         break;
       case "FetchStmt":
       case "ClosePortalStmt":
@@ -140,7 +152,11 @@ class Survey {
         return;
       case "DeallocateStmt":
         if ((body as DeallocateStmt).name === undefined) this.#discards = true;
-        else this.#refuse("DEALLOCATE beside other statements", "Send it by itself.");
+        else
+          this.#refuse(
+            "DEALLOCATE beside other statements or by a driver's statement",
+            "Send it as a simple query.",
+          );
         return;
       case "PrepareStmt":
       case "ExecuteStmt":
@@ -201,7 +217,8 @@ class Survey {
     }
   }
 
-  #set({ kind, name, args, is_local }: VariableSetStmt): void {
+  #set(statement: VariableSetStmt): void {
+    const { kind, name, args } = statement;
     this.#byText = true;
     if (kind === "VAR_RESET_ALL") {
       this.#resets = true;
@@ -215,32 +232,22 @@ class Survey {
       }
       return;
     }
-    const values = kind === "VAR_SET_VALUE" ? (args ?? []).map(constantOf) : undefined;
-    this.#setting((name ?? "").toLowerCase(), values, is_local === true);
+    this.#keep(keptBySet(statement));
   }
 
-  #setting(name: string, values: readonly (string | undefined)[] | undefined, isLocal: boolean): void {
-    const pinned = PINNED.get(name);
-    if (pinned !== undefined) {
-      // RESET gives back what the proxy logged in with.
-      if (values === undefined || values.every((each) => pinned.has(each?.toLowerCase() ?? ""))) return;
-      this.#refuse(`SET ${name} to this value`, `It stays ${[...pinned][0]}.`);
+  #keep(kept: Kept): void {
+    switch (kept.kind) {
+      case "nothing":
+        break;
+      case "local path":
+        this.#localPath = true;
+        break;
+      case "set":
+        this.#sets.add(kept.name);
+        break;
+      case "refused":
+        this.#refuse(kept.what, kept.hint);
     }
-    if (isLocal && name === "search_path") this.#localPath = true;
-    if (isLocal || OF_TRANSACTION.has(name)) return;
-    if (name === "role" || name === "session_authorization") {
-      if (values !== undefined) this.#refuse(`SET ${name}`, "Use SET LOCAL ROLE inside a transaction.");
-      return;
-    }
-    if (name === "seed") {
-      this.#refuse("SET seed", PAST_THE_POOL);
-      return;
-    }
-    if (name === "search_path" && values?.some((each) => each === undefined || namesTemporary(each))) {
-      this.#refuse("pg_temp in search_path", "Use SET LOCAL inside a transaction.");
-      return;
-    }
-    this.#sets.add(name);
   }
 
   /** Goes through all below, whatever it is: what is not understood here the statement's own kind has decided. */
@@ -253,7 +260,7 @@ class Survey {
     const { ctename, relname, names, typemod } = value as { ctename?: string } & RangeVar & TypeName;
     if (ctename !== undefined) this.#common.add(ctename);
     if (relname !== undefined) this.#relation(value as RangeVar);
-    if (names !== undefined && typemod !== undefined && isCodedType(value as TypeName, this.#catalog)) {
+    if (names !== undefined && typemod !== undefined && namesCodedType(value as TypeName, this.#catalog)) {
       this.#leave("traces");
     }
     // WITH comes last in the tree, and names what is named before.
@@ -268,6 +275,10 @@ class Survey {
     switch (key) {
       case "FuncCall":
         this.#call(child as FuncCall);
+        break;
+      case "ColumnRef":
+      case "A_Indirection":
+        if (mayCall(child as object, this.#catalog)) this.#leave("anything");
         break;
       case "InsertStmt":
       case "UpdateStmt":
@@ -301,23 +312,13 @@ class Survey {
     if (written?.startsWith("dblink_connect"))
       this.#refuse(`${written}()`, "Give dblink() its connection string.");
     else if (name === undefined) this.#leave("anything");
-    else if (name === "set_config") this.#setConfig(call);
     else if (OF_SEQUENCES.has(name)) this.#leave("traces");
-    else if (name === "setseed") this.#refuse("setseed()", PAST_THE_POOL);
+    else if (name === "set_config") {
+      this.#byText = true;
+      this.#keep(keptBySetConfig(call));
+    } else if (name === "setseed") this.#refuse("setseed()", PAST_THE_POOL);
     else if (ADVISORY_LOCK.test(name)) {
       this.#refuse(`${name}()`, `Use ${name.replace("advisory_", "advisory_xact_")}() inside a transaction.`);
-    }
-  }
-
-  #setConfig({ args }: FuncCall): void {
-    this.#byText = true;
-    const [name, value, isLocal] = (args ?? []).map(constantOf);
-    if (name !== undefined && isLocal !== undefined) {
-      this.#setting(name.toLowerCase(), [value], isLocal === "true");
-    } else if (isLocal === "true") {
-      this.#localPath = true;
-    } else {
-      this.#refuse("set_config with a name or a scope that is no constant", "Write both into the text.");
     }
   }
 
@@ -336,15 +337,6 @@ class Survey {
 const BY_DRIVER = "Let the driver prepare: what it prepares by the protocol is carried over.";
 const PAST_THE_POOL = "Connect past the pool for this.";
 
-/** The server reads texts by these, and so does the proxy: they stay as it logged in. */
-const PINNED: ReadonlyMap<string, ReadonlySet<string>> = new Map([
-  ["client_encoding", new Set(["utf8", "utf-8", "unicode"])],
-  ["standard_conforming_strings", new Set(["on", "true", "yes", "1"])],
-]);
-
-/** SET changes these for the transaction alone, whatever it says. */
-const OF_TRANSACTION = new Set(["transaction_isolation", "transaction_read_only", "transaction_deferrable"]);
-
 /** DISCARD SEQUENCES takes away what they leave. */
 const OF_SEQUENCES = new Set(["nextval", "setval"]);
 
@@ -353,23 +345,4 @@ const ADVISORY_LOCK = /^pg_(?:try_)?advisory_lock(?:_shared)?$/;
 
 function isTemporarySchema(schema: string): boolean {
   return /^pg_temp(?:_\d+)?$/.test(schema);
-}
-
-/** As an element of search_path, or the whole of it. */
-function namesTemporary(path: string): boolean {
-  return /pg_temp/i.test(path);
-}
-
-/** A constant's text; undefined for what is none. */
-function constantOf(node: Node): string | undefined {
-  const [type, body] = nodeOf(node);
-  if (type === "TypeCast") {
-    const { arg } = body as TypeCast;
-    return arg === undefined ? undefined : constantOf(arg);
-  }
-  if (type !== "A_Const") return undefined;
-  const { sval, ival, fval, boolval } = body as A_Const;
-  if (boolval !== undefined) return String(boolval.boolval ?? false);
-  if (ival !== undefined) return String(ival.ival ?? 0);
-  return sval === undefined ? fval?.fval : (sval.sval ?? "");
 }

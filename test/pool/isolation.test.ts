@@ -29,6 +29,9 @@ const SCHEMA = `
     PERFORM set_config('work_mem', '11MB', false), pg_advisory_lock(11); RETURN 1; END $$;
   CREATE VIEW peeking AS SELECT peek() AS one;
   CREATE TABLE plain (id int PRIMARY KEY, note text);
+  CREATE FUNCTION leaving(plain) RETURNS int LANGUAGE sql AS 'SELECT leave_all()';
+  INSERT INTO plain VALUES (1, 'x');
+  CREATE DOMAIN checked AS int CHECK (peek() = VALUE);
   CREATE SEQUENCE numbers;
   GRANT ALL ON ALL TABLES IN SCHEMA public TO ben;`;
 
@@ -73,6 +76,8 @@ describe("what one client's transaction leaves, the next client on the connectio
     ["a function of the database's own", "SELECT leave_all()"],
     ["a trigger", "INSERT INTO trapped (note) VALUES ('x')"],
     ["a view", "SELECT * FROM peeking"],
+    ["a function that is written as a column", "SELECT p.leaving FROM plain p"],
+    ["a domain", "SELECT 1::checked"],
     ["DO", "DO $$ BEGIN PERFORM leave_all(); END $$"],
     [
       "a statement that no parser of ours reads",
@@ -283,7 +288,7 @@ describe("a client that goes in the middle of things leaves nothing open", () =>
     await leaveIn(raw);
     raw.socket.destroy();
     const next = await world.sluice.connect(WHO);
-    expect(await ask(next, "SELECT count(*)::int FROM plain")).toBe(0);
+    expect(await ask(next, "SELECT count(*)::int FROM plain WHERE id = 900001")).toBe(0);
     await next.query("BEGIN; COMMIT");
     await next.end();
     const open =

@@ -1,0 +1,83 @@
+import type { A_Const, FuncCall, Node, TypeCast, VariableSetStmt } from "libpg-query";
+import { nodeOf } from "./grammar.ts";
+
+/** What SET, RESET or set_config leaves of a setting. `refused`: what is not possible, and what is. */
+export type Kept =
+  | { readonly kind: "nothing" }
+  /** search_path is another, for the transaction. */
+  | { readonly kind: "local path" }
+  | { readonly kind: "set"; readonly name: string }
+  | { readonly kind: "refused"; readonly what: string; readonly hint: string };
+
+/** The server reads texts by these, and so does the proxy: they stay as it logged in. */
+const PINNED: ReadonlyMap<string, ReadonlySet<string>> = new Map([
+  ["client_encoding", new Set(["utf8", "utf-8", "unicode"])],
+  ["standard_conforming_strings", new Set(["on", "true", "yes", "1"])],
+]);
+
+/** SET changes these for the transaction alone, whatever it says. */
+const OF_TRANSACTION = new Set(["transaction_isolation", "transaction_read_only", "transaction_deferrable"]);
+
+const NOTHING = { kind: "nothing" } as const;
+
+/** Of SET and RESET of one setting. */
+export function keptBySet({ kind, name, args, is_local }: VariableSetStmt): Kept {
+  const values = kind === "VAR_SET_VALUE" ? (args ?? []).map(constantOf) : undefined;
+  return keptOf((name ?? "").toLowerCase(), values, is_local === true);
+}
+
+export function keptBySetConfig({ args }: FuncCall): Kept {
+  const [name, value, isLocal] = (args ?? []).map(constantOf);
+  if (name !== undefined && isLocal !== undefined) {
+    return keptOf(name.toLowerCase(), [value], isLocal === "true");
+  }
+  if (isLocal === "true") return { kind: "local path" };
+  return {
+    kind: "refused",
+    what: "set_config with a name or a scope that is no constant",
+    hint: "Write both into the text.",
+  };
+}
+
+/** `values` is undefined for RESET, and an element of it for what is no constant. */
+function keptOf(name: string, values: readonly (string | undefined)[] | undefined, isLocal: boolean): Kept {
+  const pinned = PINNED.get(name);
+  if (pinned !== undefined) {
+    // RESET gives back what the proxy logged in with.
+    if (values === undefined || values.every((each) => pinned.has(each?.toLowerCase() ?? ""))) return NOTHING;
+    return { kind: "refused", what: `SET ${name} to this value`, hint: `It stays ${[...pinned][0]}.` };
+  }
+  if (isLocal) return name === "search_path" ? { kind: "local path" } : NOTHING;
+  if (OF_TRANSACTION.has(name)) return NOTHING;
+  switch (name) {
+    case "role":
+    case "session_authorization":
+      if (values === undefined) return NOTHING;
+      return { kind: "refused", what: `SET ${name}`, hint: "Use SET LOCAL ROLE inside a transaction." };
+    case "seed":
+      return { kind: "refused", what: "SET seed", hint: "Connect past the pool for this." };
+    case "search_path":
+      if (values?.some((each) => each === undefined || /pg_temp/i.test(each))) {
+        return {
+          kind: "refused",
+          what: "pg_temp in search_path",
+          hint: "Use SET LOCAL inside a transaction.",
+        };
+      }
+  }
+  return { kind: "set", name };
+}
+
+/** A constant's text; undefined for what is none. */
+function constantOf(node: Node): string | undefined {
+  const [type, body] = nodeOf(node);
+  if (type === "TypeCast") {
+    const { arg } = body as TypeCast;
+    return arg === undefined ? undefined : constantOf(arg);
+  }
+  if (type !== "A_Const") return undefined;
+  const { sval, ival, fval, boolval } = body as A_Const;
+  if (boolval !== undefined) return String(boolval.boolval ?? false);
+  if (ival !== undefined) return String(ival.ival ?? 0);
+  return sval === undefined ? fval?.fval : (sval.sval ?? "");
+}
