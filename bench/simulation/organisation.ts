@@ -53,6 +53,7 @@ export const INSTANCES = 10;
 const SHIFTS = [6, 8, 11] as const;
 const NETWORKS = ["10.2.1", "10.2.2", "10.3.1", "10.9.0"] as const;
 const SHIFT_HOURS = 8;
+const AT_ONCE = 6;
 /** Of 2,000 working days; every third one who forgets a condition forgets it again, in other words. */
 const SLIPS = 1 / 2_000;
 const SLIP_PEOPLE = 500;
@@ -106,10 +107,12 @@ export function workday(
   const address = addressOf(agent, day, random);
   const count = customersOn(agent, day, demand, random);
   const sips: Sip[] = [];
-  for (let i = 0; i < portions; i++) {
-    const share = Math.floor((count * (i + 1)) / portions) - Math.floor((count * i) / portions);
+  // Nobody looks up more at once than this.
+  const turns = Math.max(portions, Math.ceil(count / AT_ONCE));
+  for (let i = 0; i < turns; i++) {
+    const share = Math.floor((count * (i + 1)) / turns) - Math.floor((count * i) / turns);
     if (share === 0) continue;
-    const hours = shift + ((SHIFT_HOURS + overtime) * (i + random.next())) / portions;
+    const hours = shift + ((SHIFT_HOURS + overtime) * (i + random.next())) / turns;
     sips.push({
       time: START + day * DAY + Math.floor(hours * HOUR),
       user: agent.user,

@@ -4,6 +4,7 @@ import { drawCurve } from "./picture.ts";
 import type { Results } from "./results.ts";
 import { curveOf, curveTable, figure, honestTable, thievesTable } from "./tables.ts";
 import { THIEVES } from "./thieves.ts";
+import { drawTradeOff, type RoleBudget, tradeOffTable } from "./trade-off.ts";
 
 const RESULTS = "bench/simulation/results";
 /** Where the tables stand in docs/simulation.md. */
@@ -18,6 +19,9 @@ const fleet = runs.filter(({ profiles }) => profiles !== "one");
 const named = THIEVES.map(({ name }) => ({ thief: name }));
 const curve = curveOf(single);
 const most = Math.max(...single.map(({ redisBytes }) => redisBytes));
+const { sizes } = JSON.parse(await readFile("bench/simulation/role-budget.json", "utf8")) as {
+  readonly sizes: readonly RoleBudget[];
+};
 const text = [
   ...thievesTable(single, named),
   "",
@@ -27,11 +31,15 @@ const text = [
   "",
   ...curveTable(curve),
   "",
+  "A budget for the whole role, alone, without any rule: two colluding accounts beside sixty agents, day 42 to 90:",
+  "",
+  ...tradeOffTable(sizes),
+  "",
   `Redis held ${figure(Math.round(most / 2 ** 20))} MB at the end, for all agents and thieves.`,
   "",
-  "The same with a set of profiles for each of the ten proxies, exchanged by Redis (`--fleet`):",
+  `The same with ${figure(fleet[0]?.honest.agents ?? 0)} agents and a set of profiles for each of the ten proxies, exchanged by Redis (\`--fleet\`):`,
   "",
-  ...thievesTable(fleet, named),
+  ...thievesTable(fleet, fleet[0]?.thieves ?? []),
   "",
   ...honestTable(fleet),
 ].join("\n");
@@ -41,3 +49,4 @@ await writeFile(
   page.replace(FIGURES, (_, start, end) => `${start}\n\n${text}\n\n${end}`),
 );
 await writeFile("docs/simulation.svg", drawCurve(curve));
+await writeFile("docs/role-budget.svg", drawTradeOff(sizes, "75"));

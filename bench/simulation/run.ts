@@ -44,7 +44,7 @@ const results = await simulate({
   agents: Number(values.agents),
   thieves: [...THIEVES, ...CURVE].filter(({ name }) => wanted === undefined || wanted.includes(name)),
   days: Number(values.days),
-  portions: 16,
+  portions: 10,
   profiles: values.fleet ? "each proxy's" : "one",
   onDay: (day) => day % 10 === 9 && console.error(`day ${day + 1} of ${values.days}`),
 });

@@ -34,7 +34,8 @@ export async function simulate(scene: Scene): Promise<Results> {
     for (const [day, today] of demand.slice(0, scene.days).entries()) {
       const sips = staff.flatMap((agent) => workday(agent, { day, demand: today, portions }, random));
       for (const { agent, thief, account } of rogues) {
-        const works = !(thief.insteadOfWork && day >= FIRST_DAY);
+        // A month is all that anybody knows of him.
+        const works = day >= FIRST_DAY - 32 && !(thief.insteadOfWork && day >= FIRST_DAY);
         if (works) sips.push(...workday(agent, { day, demand: today, portions }, random));
         if (day >= FIRST_DAY) sips.push(...theftOf(agent, thief, account, day, random));
       }
@@ -75,7 +76,7 @@ function theftOf(agent: Agent, thief: Thief, account: number, day: number, rando
     .steal(account, day, random)
     .filter(({ time }) => time < START + DAYS * DAY)
     .map((haul) => ({
-      ...{ lookups: haul.people.length, ...haul, user: agent.user, stolen: true, slip: false },
+      ...{ lookups: 0, ...haul, user: agent.user, stolen: true, slip: false },
       address: `${agent.network}.${10 + account}`,
       purposeless: thief.ticketsMadeUp ? 0 : haul.people.length,
     }));

@@ -50,6 +50,8 @@ export interface SharedProfilesOptions {
   /** Milliseconds between exchanges; 0: only when `exchange` is called. */
   readonly every?: number;
   readonly now?: () => number;
+  /** Milliseconds for which what peers do may be old. */
+  readonly peersEvery?: number;
 }
 
 interface Entry {
@@ -85,6 +87,7 @@ export class SharedProfiles implements ProfileStore {
   readonly #log: Log;
   readonly #now: () => number;
   readonly #every: number;
+  readonly #peersEvery: number;
   readonly #entries: LRUCache<string, Entry>;
   readonly #dirty = new Map<string, Entry>();
   readonly #peers = new Map<string, { readonly at: number; readonly day: number; readonly peers: Peers }>();
@@ -94,12 +97,20 @@ export class SharedProfiles implements ProfileStore {
   #number = 0;
   #lastProblem = "";
 
-  constructor({ backend, writer, log, every = EXCHANGE_EVERY, now = Date.now }: SharedProfilesOptions) {
+  constructor({
+    backend,
+    writer,
+    log,
+    every = EXCHANGE_EVERY,
+    now = Date.now,
+    peersEvery = PEERS_EVERY,
+  }: SharedProfilesOptions) {
     this.#backend = backend;
     this.#writer = writer;
     this.#log = log;
     this.#now = now;
     this.#every = every;
+    this.#peersEvery = peersEvery;
     this.#entries = new LRUCache({ max: USERS_KEPT });
     if (every > 0) {
       this.#timer = setInterval(() => void this.exchange(), every);
@@ -119,7 +130,7 @@ export class SharedProfiles implements ProfileStore {
   async peers(database: string, role: string, today: number): Promise<Peers> {
     const key = `${database}\0${role}`;
     const known = this.#peers.get(key);
-    if (known !== undefined && known.day === today && this.#now() - known.at < PEERS_EVERY) {
+    if (known !== undefined && known.day === today && this.#now() - known.at < this.#peersEvery) {
       return known.peers;
     }
     const summaries = await this.#summariesOf(database, role, today);
