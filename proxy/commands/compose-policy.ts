@@ -1,11 +1,33 @@
 import type { AuditLog } from "../audit/event.ts";
-import { describeProblem, type PolicyProblem, type PolicySet } from "../policy/load.ts";
+import type { Log } from "../log.ts";
+import {
+  type Compiled,
+  compilePolicies,
+  describeProblem,
+  loadPolicies,
+  type PolicyProblem,
+  type PolicySet,
+} from "../policy/load.ts";
+import type { Crew } from "../workers/worker.ts";
 import type { Tellers } from "./compose-state.ts";
+
+/**
+ * What is on disk. Where that is wrong, a worker that takes the place of another goes on with what is in force in
+ * the others: a bad policy never replaces a good one, nor does it cost a worker.
+ */
+export async function policyOnStart(path: string, log: Log, crew: Crew | undefined): Promise<Compiled> {
+  const loaded = await loadPolicies(path);
+  const inForce = loaded.ok ? undefined : await crew?.policyInForce();
+  if (inForce === undefined) return loaded;
+  log.warn("the policy on disk is wrong: this worker starts with the one that is in force");
+  return compilePolicies(inForce);
+}
 
 /** What happens when the policy is read: it is told in the log, on record and in numbers. */
 export function policyHandlers(
   initial: PolicySet,
   { metrics, audit, log }: Tellers & { readonly audit: AuditLog },
+  crew: Crew | undefined,
 ) {
   const told = (kind: "policy loaded" | "policy rejected", policy: string, problems: number) => {
     if (kind === "policy loaded") metrics.policyLoaded(policy);
@@ -18,6 +40,7 @@ export function policyHandlers(
     initial,
     onLoaded(policies: PolicySet) {
       inForce = policies.version;
+      crew?.policyLoaded(policies.texts);
       told("policy loaded", inForce, 0);
       log.info({ policy: inForce }, "policy loaded");
     },

@@ -5,7 +5,7 @@ import { registerSessions } from "../guard/session-registry.ts";
 import { deriveKeys, randomSecret } from "../keys.ts";
 import type { Log } from "../log.ts";
 import { createMetrics } from "../metrics.ts";
-import { describeProblem, loadPolicies, type PolicySet } from "../policy/load.ts";
+import { describeProblem, type PolicySet } from "../policy/load.ts";
 import { watchPolicies } from "../policy/watch.ts";
 import { type RunningServer, startServer } from "../server.ts";
 import { CancelKeys } from "../session/cancel.ts";
@@ -20,7 +20,7 @@ import { adminTls, openAdminDatabase, openConsole, openOperations } from "./comp
 import { openAudit } from "./compose-audit.ts";
 import { askUntilThere, openCatalogs, openDecoys } from "./compose-catalogs.ts";
 import { openGuard, openStore } from "./compose-guard.ts";
-import { policyHandlers, usesTokens } from "./compose-policy.ts";
+import { policyHandlers, policyOnStart, usesTokens } from "./compose-policy.ts";
 import { readiness, stateOf } from "./compose-state.ts";
 import { type Targets, targetsOf } from "./compose-targets.ts";
 import { probeHost } from "./control.ts";
@@ -51,7 +51,7 @@ export async function compose(settings: Settings, log: Log, crew?: Crew): Promis
   if (settings.pool === "transaction" && settings.auth !== "scram") {
     return failed("--pool: transaction needs --auth scram, for the proxy itself has to log in to the server");
   }
-  const loaded = await loadPolicies(settings.policy);
+  const loaded = await policyOnStart(settings.policy, log, crew);
   if (!loaded.ok) return failed(...loaded.problems.map(describeProblem));
   const { policies } = loaded;
   if (settings.key === undefined && usesTokens(policies)) {
@@ -108,7 +108,8 @@ async function start(
   stops.push(() => store.close());
   const asked = [usual, ...others.keys()];
   const state = stateOf(asked);
-  const watch = watchPolicies(settings.policy, policyHandlers(policies, { metrics, audit, log }));
+  crew?.policyLoaded(policies.texts);
+  const watch = watchPolicies(settings.policy, policyHandlers(policies, { metrics, audit, log }, crew));
   stops.push(() => watch.close());
   const guard = await openGuard({
     settings,

@@ -22,6 +22,8 @@ export interface PolicySet {
   readonly version: string;
   /** Files in order of their names. */
   readonly files: readonly string[];
+  /** What it was made of. */
+  readonly texts: readonly PolicyText[];
   /** Databases that have a file of their own. */
   readonly databases: readonly string[];
   forDatabase(name: string): Policy;
@@ -64,6 +66,7 @@ export function compilePolicies(files: readonly PolicyText[]): Compiled {
     policies: {
       version,
       files: sorted.map(({ name }) => name),
+      texts: sorted,
       databases,
       forDatabase: (name) => policies.get(name) ?? fallback,
       adminRight: (user) => admins.get(user),

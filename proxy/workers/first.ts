@@ -2,6 +2,7 @@ import cluster, { type Worker } from "node:cluster";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Log } from "../log.ts";
 import type { Numbers } from "../metrics.ts";
+import type { PolicyText } from "../policy/load.ts";
 import { processOf } from "../session/cancel.ts";
 import { SeatCount, SharedSeats } from "../session/seats.ts";
 import type { Address, Settings } from "../settings.ts";
@@ -70,6 +71,8 @@ class First implements FirstProcess {
   #adminPlace: Place | undefined;
   /** What workers that are gone have counted. */
   #legacy: readonly Numbers[] = [];
+  /** A worker that comes back while the policy on disk is wrong starts with this one. */
+  #policy: readonly PolicyText[] | null = null;
   #ending = false;
   #settleStart: (
     outcome: { readonly address: Address; readonly admin: Address } | { readonly status: number },
@@ -157,6 +160,11 @@ class First implements FirstProcess {
       whole: () => this.#whole(),
       reload: () => this.#reloadAll(),
       cancel: (request) => this.#forward(request, place),
+      policy: async (texts) => {
+        this.#policy = texts;
+        return null;
+      },
+      inForce: async () => this.#policy,
       serving: async (serving) => {
         place.serving = serving;
         const { cancelProcess } = serving;

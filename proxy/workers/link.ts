@@ -1,4 +1,5 @@
 import type { Numbers } from "../metrics.ts";
+import type { PolicyText } from "../policy/load.ts";
 import type { Address } from "../settings.ts";
 import type { Refusal } from "../wire/refusal.ts";
 
@@ -39,6 +40,10 @@ export interface Questions {
   admin: { readonly ask: Address; readonly answer: Address };
   /** To a worker: reads its files again. To the first process: has all of them do so. */
   reload: { readonly ask: null; readonly answer: null };
+  /** To the first process: this policy has come into force here. */
+  policy: { readonly ask: readonly PolicyText[]; readonly answer: null };
+  /** To the first process: the policy that came into force last, in any worker. */
+  inForce: { readonly ask: null; readonly answer: readonly PolicyText[] | null };
   end: { readonly ask: null; readonly answer: null };
 }
 

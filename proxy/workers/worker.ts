@@ -1,5 +1,6 @@
 import type { Readiness } from "../admin/http.ts";
 import type { Metrics, Numbers } from "../metrics.ts";
+import type { PolicyText } from "../policy/load.ts";
 import { randomProcess } from "../session/cancel.ts";
 import type { ForwardCancel } from "../session/cancel-desk.ts";
 import type { Seats } from "../session/seats.ts";
@@ -30,6 +31,10 @@ export interface Crew {
   exposition: Metrics["exposition"];
   /** Has all of them read policy, users and TLS files again. */
   reload(): Promise<void>;
+  /** A policy has come into force here. */
+  policyLoaded(texts: readonly PolicyText[]): void;
+  /** What a worker that comes back starts with while the policy on disk is wrong; undefined: there is none. */
+  policyInForce(): Promise<readonly PolicyText[] | undefined>;
   /** It takes clients now. */
   serves(served: Served): Promise<void>;
   /** Resolves when the first process tells it to end. */
@@ -88,6 +93,8 @@ export function joinCrew(number: number, channel: Channel): Crew {
     async reload() {
       await link.ask("reload", null, ANSWER_MS);
     },
+    policyLoaded: (texts) => void link.ask("policy", texts, ANSWER_MS).catch(() => {}),
+    policyInForce: async () => (await link.ask("inForce", null, ANSWER_MS)) ?? undefined,
     async serves(parts) {
       served = parts;
       await link.ask("serving", { address: parts.address, cancelProcess }, ANSWER_MS);

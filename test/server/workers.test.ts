@@ -246,6 +246,22 @@ test("an admin's KILL ends sessions of any worker, and his RELOAD reaches all", 
   expect(await fleet.metric("sluice_policy_reloads_total")).toBeGreaterThanOrEqual(before + 3);
 });
 
+test("a worker that is killed while the policy on disk is wrong comes back with the one in force", async () => {
+  const running = await start("--workers", "2");
+  const reads = () => running.metric("sluice_policy_reloads_total", 'result="failure"');
+  await writeFile(running.policyFile, `${POLICY}modus: enforce\n`);
+  await vi.waitFor(async () => expect(await reads()).toBe(2));
+  process.kill(workerOf(running, await open(running)), "SIGKILL");
+  await vi.waitFor(async () => expect(await running.metric("sluice_worker_restarts_total")).toBe(1));
+  await vi.waitFor(async () => expect(await running.metric("sluice_workers")).toBe(2));
+  // Connections go round: these reach both.
+  const masked = { email: expect.stringMatching(/^.\*\*\*@/) };
+  for (let i = 0; i < 2; i++) {
+    const client = await open(running, "anna");
+    expect((await client.query("SELECT email FROM customers WHERE id = 1")).rows).toEqual([masked]);
+  }
+});
+
 test("SIGTERM lets an open transaction end, tells new clients 57P03 and idle ones 57P01", async () => {
   const running = await runSluice(program.main, options(["--workers", "2"]));
   const [busy, idle] = [await open(running), await open(running)];
