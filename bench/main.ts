@@ -22,6 +22,7 @@ import {
   judgeSlow,
   measureIdle,
   measureSlowReader,
+  rowsOf,
 } from "./memory.ts";
 import {
   describePointQueries,
@@ -200,7 +201,9 @@ async function slow(world: World): Promise<readonly Reached[]> {
   const slows = [];
   for (const user of ["app", "guarded"]) {
     const proxy = await startSluice(upstream, sluiceOptions(world, MAIN));
-    slows.push(await measureSlowReader(user, proxy, user, plan.stream));
+    slows.push(
+      await measureSlowReader(user, proxy, { user, sql: rowsOf, megabytes: plan.stream, within: 300_000 }),
+    );
     await proxy.stop();
   }
   say(`## A slow reader\n\n${describeSlow(slows)}`);

@@ -58,17 +58,25 @@ export interface Slow {
   readonly most: number;
 }
 
+export interface Stream {
+  readonly user: string;
+  /** The statement that gives so many megabytes, or a little more. */
+  sql(megabytes: number): string;
+  readonly megabytes: number;
+  /** After so many milliseconds the client leaves, whatever is still to come. */
+  readonly within: number;
+}
+
 /** A client that stops reading again and again while much data streams to it. */
 export async function measureSlowReader(
   what: string,
   proxy: RunningProxy,
-  user: string,
-  megabytes: number,
+  { user, sql, megabytes, within }: Stream,
 ): Promise<Slow> {
   const client = await openClient(proxy.port, user);
   const { socket } = client;
   // Buffers of a first result are part of the process, not of its growth.
-  client.ask(rowsOf(50));
+  client.ask(sql(50));
   await client.ready();
   const before = (await usageOf(proxy.pid)).resident;
   let [most, received, isOver] = [before, 0, false];
@@ -79,10 +87,13 @@ export async function measureSlowReader(
   socket.on("data", (chunk: Buffer) => {
     received += chunk.length;
   });
-  client.ask(rowsOf(megabytes));
-  const done = client.ready().finally(() => {
+  client.ask(sql(megabytes));
+  const answered = client.ready();
+  const done = Promise.race([answered, setTimeout(within)]).finally(() => {
     isOver = true;
   });
+  // Who leaves early gets no end.
+  answered.catch(() => {});
   while (!isOver) {
     await Promise.race([done, setTimeout(200)]);
     most = Math.max(most, (await usageOf(proxy.pid)).resident);
@@ -94,7 +105,7 @@ export async function measureSlowReader(
 }
 
 /** Rows of a kilobyte, made as they are read. */
-function rowsOf(megabytes: number): string {
+export function rowsOf(megabytes: number): string {
   return `COPY (SELECT repeat('x', 1000) FROM generate_series(1, ${megabytes * 1024})) TO STDOUT`;
 }
 

@@ -2,6 +2,8 @@
 import { type LoadOptions, runLoad } from "./load.ts";
 
 const stop = new AbortController();
+// Its clients have nothing to do without the one who asked for them.
+process.once("disconnect", () => process.exit());
 process.once("message", (options: LoadOptions) => {
   process.once("message", () => stop.abort());
   runLoad(options, stop.signal).then(

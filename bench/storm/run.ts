@@ -76,11 +76,11 @@ const SLACK = 48 * 1024;
 /** Clients work while the fleet is in trouble; then all that they saw is held against what is on record. */
 export async function runStorm(options: StormOptions): Promise<Outcome> {
   const fleet = await startFleet(options.main);
+  const stop = new AbortController();
   try {
     const storm: Storm = { fleet, workers: options.phases[0]?.workers ?? 1, troubles: [], problems: [] };
     await Promise.all(fleet.instances.map((it) => startInstance(fleet, it, storm.workers)));
     const memory: Sample[] = [];
-    const stop = new AbortController();
     const load = options.load(
       {
         ports: fleet.instances.map(({ port }) => port),
@@ -104,6 +104,7 @@ export async function runStorm(options: StormOptions): Promise<Outcome> {
     await sampling;
     return await judge(storm, ledger, memory, options.seconds);
   } finally {
+    stop.abort();
     await stopFleet(fleet);
   }
 }
@@ -115,7 +116,8 @@ async function trouble(
   calm: number,
   end: number,
 ): Promise<void> {
-  for (let i = 0; i < kinds.length || Date.now() + calm < end; i++) {
+  if (kinds.length === 0) await setTimeout(end - Date.now());
+  for (let i = 0; i < kinds.length || (kinds.length > 0 && Date.now() + calm < end); i++) {
     await setTimeout(calm);
     const kind = kinds[i % kinds.length];
     if (kind !== undefined) await make(storm, kind);
