@@ -111,6 +111,34 @@ test("the statements of one message share the limit: a server answers them toget
   await client.end();
 });
 
+test("limits hold over a pool, and give its one connection back", async () => {
+  const settings = {
+    idleSessionTimeout: 4 * LIMIT,
+    idleInTransactionTimeout: LIMIT,
+    statementTimeout: LIMIT,
+  };
+  const pooled = await makeWorld("npm", { settings, pool: { size: 1 } });
+  try {
+    const [holder, other] = [
+      await pooled.sluice.raw("helpdesk_app"),
+      await pooled.sluice.raw("helpdesk_app"),
+    ];
+    holder.send(query(ENDLESS));
+    expect(await holder.answer()).toBe("T(count) E(57014) Z(I)");
+    other.send(query("select 1"));
+    expect(await other.answer()).toMatch(/Z\(I\)$/);
+    holder.send(query("begin"));
+    await holder.until("Z");
+    // Waits for the connection that the transaction holds, as long as that may be held.
+    other.send(query("select 2"));
+    expect(shortOf(await holder.until("E"))).toBe("E(25P03)");
+    expect(await other.answer()).toBe("T(?column?) D(2) C(SELECT 1) Z(I)");
+    expect(shortOf(await other.until("E"))).toBe("E(57P05)");
+  } finally {
+    await pooled.close();
+  }
+});
+
 describe("a statement that cannot be cancelled ends its session in time", () => {
   test.concurrent("when its server is frozen: 08006, with a hint", async () => {
     const frozen = await makeWorld("npm", { settings: { statementTimeout: LIMIT } });
