@@ -3,7 +3,19 @@ import { BEGINNING, type Head, isIntact, type Link, linkOf } from "./chain.ts";
 import { isSigned, type TrustedKeys } from "./keys.ts";
 import { type ClosedSegment, footerText, type LogRecord, recordOf } from "./records.ts";
 import { type Line, linesOf, type SegmentFile } from "./segments.ts";
-import type { WriterReport } from "./verify.ts";
+
+/** What was found out about one writer's chain. */
+export interface WriterReport {
+  readonly writer: string;
+  readonly lines: number;
+  readonly segments: number;
+  /** The last segment has no footer: its writer lives, or died. */
+  readonly open: boolean;
+  /** Anchors that the chain agrees with. */
+  readonly anchors: number;
+  /** The first thing that is wrong; undefined when nothing is. */
+  readonly problem: string | undefined;
+}
 
 /** What is known of a segment while its lines are read. */
 interface Place {

@@ -1,22 +1,9 @@
 import { type Anchor, isGenuine } from "./anchor.ts";
-import { ChainCheck } from "./chain-check.ts";
+import { ChainCheck, type WriterReport } from "./chain-check.ts";
 import type { TrustedKeys } from "./keys.ts";
 import { isSigned } from "./keys.ts";
 import { type ClosedSegment, droppedText, recordOf } from "./records.ts";
 import { byWriter, linesOf, listSegments, readSegments, type SegmentFile } from "./segments.ts";
-
-/** What was found out about one writer's chain. */
-export interface WriterReport {
-  readonly writer: string;
-  readonly lines: number;
-  readonly segments: number;
-  /** The last segment has no footer: its writer lives, or died. */
-  readonly open: boolean;
-  /** Anchors that the chain agrees with. */
-  readonly anchors: number;
-  /** The first thing that is wrong; undefined when nothing is. */
-  readonly problem: string | undefined;
-}
 
 /** Checks the log of a folder: the first event of each writer that is not as it was written. */
 export async function verifyLog(

@@ -4,9 +4,10 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { type Anchor, readAnchors } from "../audit/anchor.ts";
+import type { WriterReport } from "../audit/chain-check.ts";
 import { keyId } from "../audit/keys.ts";
 import { anchorLines } from "../audit/redis-places.ts";
-import { verifyLog, type WriterReport } from "../audit/verify.ts";
+import { verifyLog } from "../audit/verify.ts";
 import { connectRedis, parseRedisUrl } from "../guard/redis-url.ts";
 import {
   complain,

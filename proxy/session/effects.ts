@@ -1,6 +1,6 @@
 import type { Effect } from "../sql/verdict.ts";
 import { nameKey } from "../wire/messages.ts";
-import type { Judged } from "./judging.ts";
+import type { Judged } from "./judged.ts";
 import { type Named, type Portal, portalOf, preparedBySql } from "./prepared.ts";
 
 /** What a completed statement did to the session's names; `index` is its place in the text. */

@@ -2,7 +2,7 @@ import { decodeError, type ErrorFields, errorResponse, redactError } from "../wi
 import type { Frame } from "../wire/frames.ts";
 import type { Refusal } from "../wire/refusal.ts";
 import type { Exchange } from "./exchange.ts";
-import type { Judged } from "./judging.ts";
+import type { Judged } from "./judged.ts";
 import type { QueryReply, Reply } from "./replies.ts";
 import { Run, UNKNOWN_STATEMENT } from "./run.ts";
 import { failedRunOf } from "./running.ts";

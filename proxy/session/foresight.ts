@@ -11,7 +11,7 @@ import {
 import { Frontend, nameKey } from "../wire/messages.ts";
 import { type Refusal, refuse } from "../wire/refusal.ts";
 import type { Exchange } from "./exchange.ts";
-import type { Judged } from "./judging.ts";
+import type { Judged } from "./judged.ts";
 import {
   isSource,
   type Lookup,

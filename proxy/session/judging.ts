@@ -1,20 +1,12 @@
 import type { Policy, Role } from "../policy/policy.ts";
 import { isRefusal, roleFor } from "../policy/roles.ts";
 import { isUnrestricted, type Scope } from "../sql/scope.ts";
-import type { Verdict } from "../sql/verdict.ts";
 import { refuseSession } from "../wire/refusal.ts";
 import type { Established } from "./established.ts";
+import type { Judged } from "./judged.ts";
 import { SessionEnd, type SessionParts } from "./parts.ts";
 import { leavesTrace, unrecorded } from "./recording.ts";
 import { effectiveSchemas, SearchPath } from "./search-path.ts";
-
-/** A text and what was decided about it. */
-export interface Judged {
-  /** As the client sent it. */
-  readonly text: Buffer;
-  readonly verdict: Verdict;
-  readonly scope: Scope;
-}
 
 /** "transparent": the role sees all, or the policy only observes; every byte passes as it came. */
 export type Treatment = "transparent" | "guarded";

@@ -1,7 +1,7 @@
 import type { Statement } from "../sql/verdict.ts";
 import { nameKey } from "../wire/messages.ts";
 import { type Refusal, refuse } from "../wire/refusal.ts";
-import type { Judged } from "./judging.ts";
+import type { Judged } from "./judged.ts";
 import { Names } from "./names.ts";
 import type { Counts } from "./run.ts";
 

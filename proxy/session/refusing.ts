@@ -8,7 +8,7 @@ import {
 } from "../wire/poison.ts";
 import type { Refusal } from "../wire/refusal.ts";
 import type { Exchange } from "./exchange.ts";
-import type { Judged } from "./judging.ts";
+import type { Judged } from "./judged.ts";
 
 /**
  * Refusals, as the server itself would fail: a message of the same type that surely fails is sent in place of

@@ -1,5 +1,5 @@
 import type { Statement } from "../sql/verdict.ts";
-import type { Judged } from "./judging.ts";
+import type { Judged } from "./judged.ts";
 
 /** Executions of one statement that ended well, since its last event. */
 export interface Repeated {

@@ -1,5 +1,5 @@
 import type { Refusal } from "../wire/refusal.ts";
-import type { Judged } from "./judging.ts";
+import type { Judged } from "./judged.ts";
 import type { Change } from "./names.ts";
 import type { Portal, Prepared } from "./prepared.ts";
 import type { Run } from "./run.ts";

@@ -1,6 +1,6 @@
 import { extraFields, type Statement } from "../sql/verdict.ts";
 import type { Refusal } from "../wire/refusal.ts";
-import type { Judged } from "./judging.ts";
+import type { Judged } from "./judged.ts";
 
 /** How many people a statement's event names at most. */
 const NAMED = 5_000;

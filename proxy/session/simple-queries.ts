@@ -3,7 +3,7 @@ import { decodeQuery, queryMessage } from "../wire/frontend-messages.ts";
 import { type Refusal, refuse } from "../wire/refusal.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Foresight } from "./foresight.ts";
-import type { Judged } from "./judging.ts";
+import type { Judged } from "./judged.ts";
 import type { Lookups } from "./lookups.ts";
 import { isRefusal, type Source } from "./prepared.ts";
 import type { Refusing } from "./refusing.ts";

@@ -1,6 +1,6 @@
 import { mapPosition } from "../sql/position.ts";
 import type { ErrorFields, Telling } from "../wire/errors.ts";
-import type { Judged } from "./judging.ts";
+import type { Judged } from "./judged.ts";
 
 /**
  * How a guarded session is told of the server's errors and notices about one text. What a statement fails on

@@ -4,7 +4,7 @@ import { canaryKey } from "../policy/policy.ts";
 import type { Statement } from "../sql/verdict.ts";
 import type { Refusal, SessionEndReason } from "../wire/refusal.ts";
 import type { Established } from "./established.ts";
-import type { Judged } from "./judging.ts";
+import type { Judged } from "./judged.ts";
 import type { SessionParts } from "./parts.ts";
 import { leavesTrace } from "./recording.ts";
 import { referenceOf } from "./reference.ts";

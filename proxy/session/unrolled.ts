@@ -1,7 +1,7 @@
 import type { Limits } from "../policy/policy.ts";
 import { bindMessage, describeMessage, executeMessage, parseMessage } from "../wire/frontend-messages.ts";
 import type { Exchange } from "./exchange.ts";
-import type { Judged } from "./judging.ts";
+import type { Judged } from "./judged.ts";
 import { portalOf, type Source } from "./prepared.ts";
 import type { Counts } from "./run.ts";
 

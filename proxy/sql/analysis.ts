@@ -1,7 +1,6 @@
 import type { Node } from "libpg-query";
 import { type Relation, relationKey } from "../catalog/catalog.ts";
 import { type Refusal, type RefusalFields, refuse, type Sqlstate } from "../wire/refusal.ts";
-import type { Gathering, Pin } from "./gathering.ts";
 import { type Body, forEachChild, visitNode } from "./grammar.ts";
 import { tooComplex } from "./parse.ts";
 import type { Scope } from "./scope.ts";
@@ -67,6 +66,15 @@ export interface RelationUse {
 const MAXIMUM_DEPTH = 400;
 
 export type Visit = (analysis: Analysis, body: never, level: Level) => void;
+
+/** What holds a relation's subject to one value for each row around: a constant, or another reference's column. */
+export type Pin = "constant" | FromReference;
+
+/** A call that gathers, and the query level whose rows it does; undefined where that is not certain. */
+export interface Gathering {
+  readonly what: string;
+  readonly level: Level | undefined;
+}
 
 /** The state of one statement's analysis: what it reads and does, and the edits that make it safe. */
 export class Analysis {

@@ -2,10 +2,9 @@ import type { ColumnRef, FuncCall } from "libpg-query";
 import { type CatalogFunction, isPlainExtensionFunction, returnsNothing } from "../catalog/catalog.ts";
 import { type Analysis, candidates, type Level, namedReferences } from "./analysis.ts";
 import { isGiven, plainFields } from "./expressions.ts";
-import { stringOf } from "./from.ts";
 import { builtinUse, isStandardFunction } from "./functions.ts";
 import { gather } from "./gathering.ts";
-import { nodeOf } from "./grammar.ts";
+import { nodeOf, stringOf } from "./grammar.ts";
 import { rowOfSettings, setsSequence, setting } from "./setting-calls.ts";
 import { quoteIdentifier } from "./source.ts";
 

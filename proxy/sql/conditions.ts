@@ -1,11 +1,10 @@
 import { isDeepStrictEqual } from "node:util";
 import type { A_Const, A_Expr, BoolExpr, ColumnRef, List, Node, TypeCast } from "libpg-query";
 import type { Catalog, Relation } from "../catalog/catalog.ts";
-import { type Analysis, candidates, type FromReference, type Level } from "./analysis.ts";
+import { type Analysis, candidates, type FromReference, type Level, type Pin } from "./analysis.ts";
 import { operator } from "./expressions.ts";
-import { stringOf } from "./from.ts";
-import { outerReference, type Pin } from "./gathering.ts";
-import { type Body, nodeOf } from "./grammar.ts";
+import { outerReference } from "./gathering.ts";
+import { type Body, nodeOf, stringOf } from "./grammar.ts";
 import { parseText } from "./parse.ts";
 import { quoteIdentifier, type Source } from "./source.ts";
 

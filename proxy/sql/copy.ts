@@ -1,7 +1,6 @@
 import type { CopyStmt, DefElem, Node, RangeVar } from "libpg-query";
 import { type Analysis, innerLevel, type Level } from "./analysis.ts";
-import { stringOf } from "./from.ts";
-import { nodeOf } from "./grammar.ts";
+import { nodeOf, stringOf } from "./grammar.ts";
 import { nameSpan, qualify, readUse, writeUse } from "./names.ts";
 import { clauseEnd, firstPlace, word } from "./places.ts";
 import { quoteIdentifier, quoteQualified } from "./source.ts";

@@ -16,9 +16,8 @@ import {
   namedReferences,
   type RelationUse,
 } from "./analysis.ts";
-import { stringOf } from "./from.ts";
 import { isHarmlessFunction } from "./functions.ts";
-import { forEachChild, nodeOf, visitNode } from "./grammar.ts";
+import { forEachChild, nodeOf, stringOf, visitNode } from "./grammar.ts";
 
 /** A column, a whole row or a star: what it may mean decides whether a write may use it. */
 export function columnRef(analysis: Analysis, body: ColumnRef, level: Level): void {

@@ -18,7 +18,7 @@ import {
   partOfFrom,
   type RelationUse,
 } from "./analysis.ts";
-import { nodeOf } from "./grammar.ts";
+import { nodeOf, stringOf } from "./grammar.ts";
 import { readUse } from "./names.ts";
 import { wrapReference } from "./wrap.ts";
 
@@ -237,12 +237,6 @@ function targetName(target: Node): string | undefined {
   if (type !== "ColumnRef") return undefined;
   const last = (value as { fields?: Node[] }).fields?.at(-1);
   return last !== undefined && nodeOf(last)[0] === "String" ? stringOf(last) : undefined;
-}
-
-/** `{ "String": { "sval": "a" } }` → "a" */
-export function stringOf(node: Node): string {
-  const [type, body] = nodeOf(node);
-  return type === "String" ? ((body as { sval?: string }).sval ?? "") : "";
 }
 
 /** Writes the safe forms of a level's references. */

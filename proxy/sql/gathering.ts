@@ -1,7 +1,6 @@
 import type { ColumnRef, FuncCall, Node } from "libpg-query";
 import { type Analysis, candidates, type FromReference, type Level, type RelationUse } from "./analysis.ts";
-import { stringOf } from "./from.ts";
-import { forEachChild, nodeOf, visitNode } from "./grammar.ts";
+import { forEachChild, nodeOf, stringOf, visitNode } from "./grammar.ts";
 import { isSystemSchema } from "./system-relations.ts";
 
 /*
@@ -9,15 +8,6 @@ import { isSystemSchema } from "./system-relations.ts";
  * object mappers ask for a customer with his tickets in one statement. So a gathering is let through where each
  * relation that it gathers is held to one person, whom its output row counts.
  */
-
-/** What holds a relation's subject to one value for each row around: a constant, or another reference's column. */
-export type Pin = "constant" | FromReference;
-
-/** A call that gathers, and the query level whose rows it does; undefined where that is not certain. */
-export interface Gathering {
-  readonly what: string;
-  readonly level: Level | undefined;
-}
 
 /** How far the analysis was when a level's FROM began. */
 export interface LevelStart {

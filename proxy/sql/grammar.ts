@@ -1,3 +1,5 @@
+import type { Node } from "libpg-query";
+
 /**
  * The grammar that a guarded role may use, as the shape of the parse tree: every node type that may occur, and
  * its fields that hold further nodes. A node type or a node-valued field that is not listed here is refused:
@@ -211,4 +213,10 @@ export function visitNode(node: object, visit: (type: string, body: Body) => voi
     visit(type, body);
     return;
   }
+}
+
+/** `{ "String": { "sval": "a" } }` → "a" */
+export function stringOf(node: Node): string {
+  const [type, body] = nodeOf(node);
+  return type === "String" ? ((body as { sval?: string }).sval ?? "") : "";
 }

@@ -1,7 +1,7 @@
 import type { FuncCall, Node, RangeVar, TypeName } from "libpg-query";
 import type { Catalog, CatalogFunction, CatalogType, Relation } from "../catalog/catalog.ts";
-import { stringOf } from "./from.ts";
 import { isHarmlessFunction } from "./functions.ts";
+import { stringOf } from "./grammar.ts";
 
 /* Code that a statement runs without naming it, and code that it names: what may change the session is told apart here. */
 

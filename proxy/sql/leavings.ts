@@ -18,8 +18,7 @@ import type {
 } from "libpg-query";
 import type { Catalog } from "../catalog/catalog.ts";
 import { type Refusal, refuse } from "../wire/refusal.ts";
-import { stringOf } from "./from.ts";
-import { type Body, nodeOf } from "./grammar.ts";
+import { type Body, nodeOf, stringOf } from "./grammar.ts";
 import { hasCodedOperators, hidesCode, mayCall, namesCodedType, ownFunction } from "./hidden-code.ts";
 import { type Kept, keptBySet, keptBySetConfig } from "./kept-settings.ts";
 import { parseText } from "./parse.ts";

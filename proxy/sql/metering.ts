@@ -1,7 +1,6 @@
 import type { FuncCall, SelectStmt } from "libpg-query";
 import { type Analysis, peopleSoFar } from "./analysis.ts";
-import { stringOf } from "./from.ts";
-import { forEachChild, visitNode } from "./grammar.ts";
+import { forEachChild, stringOf, visitNode } from "./grammar.ts";
 import { clauseEnd, fromKeyword, insertBefore } from "./places.ts";
 import { purposeSql } from "./purposes.ts";
 import { isTableCommand, type SelectLevel } from "./select.ts";

@@ -18,9 +18,9 @@ import {
   type RelationUse,
 } from "./analysis.ts";
 import { levelConditions } from "./conditions.ts";
-import { type FromItem, finishReferences, fromItem, stringOf } from "./from.ts";
+import { type FromItem, finishReferences, fromItem } from "./from.ts";
 import { levelStart, settleGatherings } from "./gathering.ts";
-import { nodeOf } from "./grammar.ts";
+import { nodeOf, stringOf } from "./grammar.ts";
 import { nameSpan, qualify, readUse } from "./names.ts";
 import { firstPlace } from "./places.ts";
 import { quoteIdentifier } from "./source.ts";

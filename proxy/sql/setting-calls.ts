@@ -1,8 +1,7 @@
 import type { A_Const, A_Expr, FuncCall, Node } from "libpg-query";
 import { type Analysis, candidates, type FromReference, type Level } from "./analysis.ts";
 import { isGiven, plainFields } from "./expressions.ts";
-import { stringOf } from "./from.ts";
-import { nodeOf } from "./grammar.ts";
+import { nodeOf, stringOf } from "./grammar.ts";
 import { mayChangeSetting } from "./session-settings.ts";
 
 /* Calls that read or change settings and sequences. */

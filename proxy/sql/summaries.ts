@@ -1,8 +1,7 @@
 import type { ColumnRef, FuncCall, GroupingSet, Node, ResTarget, SelectStmt, SortBy } from "libpg-query";
 import { type Analysis, candidates, type FromReference, type Level } from "./analysis.ts";
-import { stringOf } from "./from.ts";
 import { isSummary } from "./functions.ts";
-import { forEachChild, nodeOf, visitNode } from "./grammar.ts";
+import { forEachChild, nodeOf, stringOf, visitNode } from "./grammar.ts";
 import { clauseEnd, fromKeyword, insertBefore, word } from "./places.ts";
 import { personSql } from "./subjects.ts";
 

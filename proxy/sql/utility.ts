@@ -17,8 +17,7 @@ import type {
   VariableShowStmt,
 } from "libpg-query";
 import type { Analysis, Level } from "./analysis.ts";
-import { stringOf } from "./from.ts";
-import { nodeOf } from "./grammar.ts";
+import { nodeOf, stringOf } from "./grammar.ts";
 import { lockedRelation } from "./select.ts";
 import { mayChangeSetting } from "./session-settings.ts";
 import type { Effect, StatementKind } from "./verdict.ts";

@@ -1,8 +1,7 @@
 import type { ColumnRef, MergeWhenClause, Node, ResTarget } from "libpg-query";
 import type { CatalogType, Relation } from "../catalog/catalog.ts";
 import { type Analysis, candidates, type FromReference, type Level, namedReferences } from "./analysis.ts";
-import { stringOf } from "./from.ts";
-import { forEachChild, nodeOf, visitNode } from "./grammar.ts";
+import { forEachChild, nodeOf, stringOf, visitNode } from "./grammar.ts";
 
 /* What no write may do: tell masked values, move people past the meter, store what stands for a value. */
 

@@ -15,8 +15,8 @@ import type {
 } from "libpg-query";
 import { type Analysis, type FromReference, innerLevel, type Level, peopleSoFar } from "./analysis.ts";
 import { conjuncts, isLeakproof, levelConditions, simpleCondition } from "./conditions.ts";
-import { finishReferences, fromItem, stringOf } from "./from.ts";
-import { nodeOf } from "./grammar.ts";
+import { finishReferences, fromItem } from "./from.ts";
+import { nodeOf, stringOf } from "./grammar.ts";
 import { qualify, writeUse } from "./names.ts";
 import { clauseEnd, firstPlace, insertBefore, word } from "./places.ts";
 import { requireFilters, withQueries } from "./select.ts";
