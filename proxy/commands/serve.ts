@@ -5,6 +5,7 @@ import { startWorkers, WORKER_NUMBER } from "../workers/first.ts";
 import type { Channel } from "../workers/link.ts";
 import { joinCrew } from "../workers/worker.ts";
 import { compose } from "./compose.ts";
+import { tellOfFaults } from "./faults.ts";
 import { settingsHelp } from "./settings-help.ts";
 import { untilSignal } from "./signals.ts";
 
@@ -18,6 +19,7 @@ export async function serve(args: readonly string[]): Promise<number> {
   if (!read.ok) return complain(read.problems, 2);
   const { settings } = read;
   const log = createLog({ level: settings.logLevel });
+  tellOfFaults(log);
   if (settings.workers === 1) return serveAlone(settings, log);
   return cluster.isPrimary ? serveFirst(settings, log) : serveAsWorker(settings, log);
 }
