@@ -17,6 +17,8 @@ import { GRACE_SHARE, kindOf, NAME_MASKS, policy, SMALL_BUDGET } from "./world.t
 export interface Checked {
   readonly what: string;
   readonly figure: string;
+  /** A machine on which nothing gets its turn fails it, too. */
+  readonly pace?: true;
   readonly problems: readonly string[];
 }
 

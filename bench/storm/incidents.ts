@@ -38,6 +38,7 @@ export function checkIncidents(
     },
     {
       what: "58000 and 53300 at other times",
+      pace: true,
       figure: String(late.length),
       problems: late.length * LATE > answers ? late.slice(0, 20).map(describe) : [],
     },

@@ -153,17 +153,18 @@ async function judge(
     troubles.filter(({ kind }) => STARTS_ANEW.has(kind)).length * 4;
   const done = Object.values(ledger.done).reduce((sum, each) => sum + each, 0);
   const gap = `${(ledger.longestGap / 1_000).toFixed(1)} s`;
-  const checks = [
+  const checks: Checked[] = [
     list("pieces of work done", done, done === 0 ? ["nothing was done"] : []),
     list("wrong answers", ledger.wrong.length, ledger.wrong),
     list("protected values that got out", ledger.leaks.length, ledger.leaks),
     ...checkIncidents(ledger, troubles),
     {
       what: "the longest time in which a client got nothing done",
+      pace: true,
       figure: gap,
       problems: ledger.longestGap > LONGEST_GAP ? [gap] : [],
     },
-    list("troubles that were not over within 30 s", problems.length, problems),
+    { ...list("troubles that were not over within 30 s", problems.length, problems), pace: true },
     await checkDatabase(fleet, ledger),
     await checkCounters(fleet, ledger, lives),
     ...(await checkAudit(fleet, ledger)),
