@@ -36,12 +36,7 @@ const text = [
   ...tradeOffTable(sizes),
   "",
   `Redis held ${figure(Math.round(most / 2 ** 20))} MB at the end, for all agents and thieves.`,
-  "",
-  `The same with ${figure(fleet[0]?.honest.agents ?? 0)} agents and a set of profiles for each of the ten proxies, exchanged by Redis (\`--fleet\`):`,
-  "",
-  ...thievesTable(fleet, fleet[0]?.thieves ?? []),
-  "",
-  ...honestTable(fleet),
+  ...(fleet.length === 0 ? [] : fleetTables(fleet)),
 ].join("\n");
 const page = await readFile("docs/simulation.md", "utf8");
 await writeFile(
@@ -50,3 +45,15 @@ await writeFile(
 );
 await writeFile("docs/simulation.svg", drawCurve(curve));
 await writeFile("docs/role-budget.svg", drawTradeOff(sizes, "75"));
+
+function fleetTables(fleet: readonly Results[]): string[] {
+  const agents = figure(fleet[0]?.honest.agents ?? 0);
+  return [
+    "",
+    `The same with ${agents} agents and a set of profiles for each of the ten proxies, exchanged by Redis (\`--fleet\`):`,
+    "",
+    ...thievesTable(fleet, fleet[0]?.thieves ?? []),
+    "",
+    ...honestTable(fleet),
+  ];
+}
