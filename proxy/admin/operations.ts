@@ -8,6 +8,7 @@ import { scopeOf } from "../guard/windows.ts";
 import type { PolicySet } from "../policy/load.ts";
 import type { BudgetWindow, Policy, Role } from "../policy/policy.ts";
 import { isRefusal, roleFor } from "../policy/roles.ts";
+import type { NamedPool } from "../pool/pools.ts";
 import { effectiveSchemas } from "../session/search-path.ts";
 import { analyse } from "../sql/analyse.ts";
 import { type Explanation, explain } from "../sql/explanation.ts";
@@ -60,6 +61,8 @@ export interface Operations {
   readonly fleet: boolean;
   /** The oldest first. Rejects when the fleet's Redis cannot be read. */
   sessions(): Promise<readonly SessionInfo[]>;
+  /** Pools of server connections, of this process; undefined: each client has a connection of its own. */
+  readonly pools: () => readonly NamedPool[] | undefined;
   /** Alerts, refusals and orders. */
   notables(): Promise<Lately<Notable>>;
   statements(wanted: Wanted): Promise<Lately<SeenStatement>>;
@@ -89,6 +92,8 @@ export interface OperationsParts {
   readonly suspensions: Pick<Suspensions, "list" | "suspend" | "resume">;
   /** Sessions of this process. */
   readonly here: () => readonly SessionInfo[];
+  /** As in `Operations`. */
+  readonly pools: () => readonly NamedPool[] | undefined;
   /** Sessions of the fleet; undefined without Redis. */
   readonly everywhere: (() => Promise<readonly SessionInfo[]>) | undefined;
   readonly end: (session: string, by: string) => boolean;
@@ -127,6 +132,7 @@ export function createOperations(parts: OperationsParts): Operations {
     policies: parts.policies,
     fleet: parts.everywhere !== undefined,
     sessions,
+    pools: parts.pools,
     readings: async () => {
       const open = await sessions();
       return Promise.all(readers(open, databases(), parts.policies()).map((one) => reading(one, parts)));

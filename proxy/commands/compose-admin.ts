@@ -62,6 +62,7 @@ export function openOperations(parts: Parts): Operations {
     store: guard.store,
     suspensions: guard.suspensions,
     here: () => server().list(),
+    pools: () => (settings.pool === "transaction" ? server().pools() : undefined),
     everywhere: redis === undefined ? undefined : remembered(() => readSessions({ ...redis, log })),
     end,
     others,

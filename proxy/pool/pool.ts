@@ -54,12 +54,15 @@ const MOST_GREETINGS = 100;
 
 /** What SHOW POOLS tells. */
 export interface PoolState {
+  /** Clients that have a connection at the moment. */
   readonly clientsActive: number;
   readonly clientsWaiting: number;
   readonly serversActive: number;
   readonly serversIdle: number;
   /** Seconds that the first of the queue has waited. */
   readonly waitedSeconds: number;
+  /** When each server connection was opened (Unix time in milliseconds); those at work first. */
+  readonly servers: readonly number[];
 }
 
 /** The server connections of one user of one database. Who asks first is served first. */
@@ -126,6 +129,7 @@ export class Pool {
       clientsWaiting: this.#queue.length,
       serversActive: this.#held.size,
       serversIdle: this.#idle.length,
+      servers: [...this.#held, ...this.#idle].map(({ since }) => performance.timeOrigin + since),
       waitedSeconds: first === undefined ? 0 : (performance.now() - first.since) / 1000,
     };
   }

@@ -1,4 +1,5 @@
 import type { SessionInfo } from "../../guard/session-registry.ts";
+import type { NamedPool } from "../../pool/pools.ts";
 import type { Operations } from "../operations.ts";
 import type { Totals } from "../recent.ts";
 import type { Show } from "./show.ts";
@@ -6,8 +7,8 @@ import { type Table, table, type Value } from "./table.ts";
 
 /*
  * SHOW commands that pgbouncer has, with pgbouncer 1.18's columns: exporters and scripts read them by name.
- * There is no pool here: each client has a server connection of its own, so both sides show the same number,
- * nobody waits, and what only a pool has is 0.
+ * Without --pool each client has a server connection of its own, so both sides show the same number, nobody waits,
+ * and what only a pool has is 0. With it pools and servers are those of this process.
  */
 
 const PEERS =
@@ -29,7 +30,7 @@ export const SHOWN_AS_PGBOUNCER: readonly (readonly [string, Show])[] = [
     async (operations) =>
       table(
         PEERS,
-        (await operations.sessions()).map((one) => peer("S", one)),
+        operations.pools()?.flatMap(serversOf) ?? (await operations.sessions()).map((one) => peer("S", one)),
         "int4",
       ),
   ],
@@ -65,12 +66,37 @@ function peer(type: "C" | "S", session: SessionInfo): readonly Value[] {
   ];
 }
 
+/** Which of them a client has changes with each transaction: only how many are at work is shown. */
+function serversOf({ user, database, serversActive, servers }: NamedPool): readonly (readonly Value[])[] {
+  return servers.map((since, i) => {
+    const at = pgbouncerTime(since);
+    const state = i < serversActive ? "active" : "idle";
+    return [...["S", user, database, state, "", 0, "", 0, at, at, 0, 0, 0], ...["", "", 0, "", ""]];
+  });
+}
+
 /** As pgbouncer writes times, in UTC. */
 function pgbouncerTime(time: number): string {
   return `${new Date(time).toISOString().slice(0, 19).replace("T", " ")} UTC`;
 }
 
+const POOLS =
+  "database user cl_active# cl_waiting# cl_active_cancel_req# cl_waiting_cancel_req# sv_active# " +
+  "sv_active_cancel# sv_being_canceled# sv_idle# sv_used# sv_tested# sv_login# maxwait# maxwait_us# pool_mode";
+
+function poolRow(pool: NamedPool): readonly Value[] {
+  const { database, user, clientsActive, clientsWaiting, serversActive, serversIdle, waitedSeconds } = pool;
+  const whole = Math.floor(waitedSeconds);
+  const rest = Math.floor((waitedSeconds - whole) * 1e6);
+  return [
+    ...[database, user, clientsActive, clientsWaiting, 0, 0, serversActive, 0, 0, serversIdle, 0, 0, 0],
+    ...[whole, rest, "transaction"],
+  ];
+}
+
 async function pools(operations: Operations): Promise<Table> {
+  const pooled = operations.pools();
+  if (pooled !== undefined) return table(POOLS, pooled.map(poolRow), "int4");
   const counts = new Map<string, { user: string; database: string; count: number }>();
   for (const { user, database } of await operations.sessions()) {
     const key = JSON.stringify([database, user]);
@@ -79,8 +105,7 @@ async function pools(operations: Operations): Promise<Table> {
     else pool.count += 1;
   }
   return table(
-    "database user cl_active# cl_waiting# cl_active_cancel_req# cl_waiting_cancel_req# sv_active# " +
-      "sv_active_cancel# sv_being_canceled# sv_idle# sv_used# sv_tested# sv_login# maxwait# maxwait_us# pool_mode",
+    POOLS,
     [...counts.values()].map(({ user, database, count }) => [
       ...[database, user, count, 0, 0, 0, count, 0, 0, 0, 0, 0, 0, 0, 0],
       "session",
