@@ -4,7 +4,7 @@
  *   npm run bench               under 15 minutes
  *   npm run bench -- --quick    two minutes, one round: a look, no figures to quote
  *
- *   --only point,misses,bulk,idle,slow    some parts of it
+ *   --only point,misses,bulk,idle,slow    some parts of it; "pool" must be asked for: transaction pooling
  *   --build NAME=MAIN.JS                  another compiled Sluice beside this one, to compare the two
  *   --profile FOLDER                      with Node's CPU profiles of Sluice
  */
@@ -30,6 +30,7 @@ import {
   measurePointQueries,
   type Reached,
 } from "./point-queries.ts";
+import { measurePooled, POOL_SIZE, pooledTarget, startPooledSluice } from "./pooled.ts";
 import {
   type RunningProxy,
   startIdleServer,
@@ -92,6 +93,7 @@ async function main(): Promise<void> {
     if (parts.has("bulk")) reached.push(...(await bulk(world)));
     if (parts.has("idle")) reached.push(...(await idle(world)));
     if (parts.has("slow")) reached.push(...(await slow(world)));
+    if (parts.has("pool")) await pool(world);
   } finally {
     await world.stop();
   }
@@ -208,6 +210,17 @@ async function slow(world: World): Promise<readonly Reached[]> {
   }
   say(`## A slow reader\n\n${describeSlow(slows)}`);
   return judgeSlow(slows);
+}
+
+async function pool(world: World): Promise<void> {
+  const upstream = { port: world.postgres.port, folder: world.folder };
+  await withProxies(async (keep) => {
+    const pgbouncer = keep(await startPgBouncer(upstream, POOL_SIZE));
+    const sluice = keep(await startPooledSluice(upstream, sluiceOptions(world, MAIN)));
+    const targets = [{ ...target(pgbouncer, "app"), name: "PgBouncer" }, pooledTarget(sluice)];
+    const figures = await measurePooled(targets, plan);
+    say(`## Transaction pooling, ${POOL_SIZE} server connections\n\n${figures}`);
+  });
 }
 
 async function withProxies<T>(use: (keep: (proxy: RunningProxy) => RunningProxy) => Promise<T>): Promise<T> {

@@ -52,10 +52,16 @@ export function uriAt(port: number, user: string): string {
   return `postgresql://${user}@${HOST}:${port}/${DATABASE}`;
 }
 
-/** Session mode: a client has its server connection to itself, as with the others. */
-export async function startPgBouncer({ port: upstream, folder }: Upstream): Promise<RunningProxy> {
+/** Session mode, unless so many connections are to be shared: then a client has its server connection to itself. */
+export async function startPgBouncer(
+  { port: upstream, folder }: Upstream,
+  shared?: number,
+): Promise<RunningProxy> {
   const port = await freePort();
-  const [settings, users] = [join(folder, "pgbouncer.ini"), join(folder, "pgbouncer-users.txt")];
+  const [settings, users] = [
+    join(folder, `pgbouncer-${port}.ini`),
+    join(folder, `pgbouncer-users-${port}.txt`),
+  ];
   await writeFile(users, USERS.map((user) => `"${user}" ""\n`).join(""));
   await writeFile(
     settings,
@@ -67,10 +73,10 @@ listen_port = ${port}
 unix_socket_dir =
 auth_type = trust
 auth_file = ${users}
-pool_mode = session
+pool_mode = ${shared === undefined ? "session" : "transaction"}
 server_reset_query =
 max_client_conn = ${MAX_CLIENTS}
-default_pool_size = ${MAX_CLIENTS}
+default_pool_size = ${shared ?? MAX_CLIENTS}
 log_connections = 0
 log_disconnections = 0
 `,
