@@ -239,14 +239,12 @@ export class GuardedFrontend {
     return true;
   }
 
-  /** The arguments and the result are in no text that could be judged. */
+  /** The arguments and the result are in no text that could be judged: what goes on record has none. */
   #functionCall(): boolean {
-    return this.#refusing.query(
-      undefined,
-      refuse("0A000", "the function call protocol is not served for this role", {
-        hint: "Call the function in a SELECT.",
-      }),
-    );
+    const judged = this.#foresight.judge(NO_TEXT);
+    if (judged === undefined) return false;
+    const verdict = { kind: "refuse", statements: [], refusal: FUNCTION_CALL } as const;
+    return this.#refusing.query({ ...judged, verdict }, FUNCTION_CALL);
   }
 
   #terminate(): boolean {
@@ -255,6 +253,12 @@ export class GuardedFrontend {
     return true;
   }
 }
+
+const NO_TEXT = Buffer.alloc(0);
+
+const FUNCTION_CALL = refuse("0A000", "the function call protocol is not served for this role", {
+  hint: "Call the function in a SELECT.",
+});
 
 /** What a client may send once it is logged in; the rest ends the session, as in Postgres (SocketBackend). */
 const SPOKEN: ReadonlySet<number> = new Set([

@@ -165,12 +165,17 @@ describe("a refused message of a pipeline", () => {
 describe("messages that nobody expects", () => {
   test("the function call protocol is refused, and the session goes on", async () => {
     await fresh();
+    world.sluice.statements();
     const call = Buffer.concat([
       Buffer.from("F"),
       Buffer.from([0, 0, 0, 14, 0, 0, 4, 210, 0, 0, 0, 0, 0, 0]),
     ]);
     expect(await anna.send(call).answer()).toBe("E(0A000) Z(I)");
     expect(await anna.send(query("select 1 as one")).answer()).toBe("T(one) D(1) C(SELECT 1) Z(I)");
+    expect(world.sluice.statements()).toMatchObject([
+      { decision: "refuse", sqlstate: "0A000", statement: "" },
+      { decision: "allow" },
+    ]);
   });
 
   test("copy data without a COPY is ignored, as in Postgres", async () => {
