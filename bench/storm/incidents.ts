@@ -8,6 +8,8 @@ const EXPECTED: readonly { readonly codes: readonly string[]; readonly during: r
   { codes: ["none", "ECONNREFUSED", "ECONNRESET", "EPIPE"], during: ["proxy", "worker", "rolling"] },
   // Drained; the database shuts down, comes up, or had a process killed.
   { codes: ["57P01", "57P02", "57P03", "08006"], during: ["database", "crash", "rolling"] },
+  // What was opened before a change of the policy is not read on after it.
+  { codes: ["42501"], during: ["policy", "bad policy", "rolling"] },
   // Nobody counts.
   { codes: ["58000"], during: ["redis", "stall"] },
 ];

@@ -42,7 +42,11 @@ export class Failures {
 
   #queryFailed(reply: QueryReply, frame: Frame): void {
     const run = failedRunOf(this.#exchange, reply);
-    if (reply.failed) return;
+    if (reply.failed) {
+      // A server that shuts down between an error and its ReadyForQuery: the client must hear why the session ends.
+      if (this.#exchange.fatal) this.#tell(frame, undefined, reply.judged);
+      return;
+    }
     reply.failed = true;
     this.#answer(frame, run, reply, reply.judged);
   }
