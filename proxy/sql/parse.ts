@@ -111,7 +111,11 @@ function blankControl(character: string): string {
 
 /** The text with literals replaced by $n, for audit events; empty when it does not parse. */
 export function normalise(text: string): string {
+  if (text === "") return "";
   try {
+    // Of a text that the scanner cannot read to its end the library gives the error in place of the text, and a
+    // literal in it.
+    if (plainTokens(text) === undefined) parseSync(text);
     return normalizeSync(text);
   } catch {
     return "";
