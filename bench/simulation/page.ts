@@ -50,7 +50,7 @@ function fleetTables(fleet: readonly Results[]): string[] {
   const agents = figure(fleet[0]?.honest.agents ?? 0);
   return [
     "",
-    `The same with ${agents} agents and a set of profiles for each of the ten proxies, exchanged by Redis (\`--fleet\`):`,
+    `The same with ${agents} agents, for fewer days, and a set of profiles for each of the ten proxies, exchanged by Redis (\`--fleet\`):`,
     "",
     ...thievesTable(fleet, fleet[0]?.thieves ?? []),
     "",
