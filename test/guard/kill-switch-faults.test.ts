@@ -87,6 +87,8 @@ test("with every message lost, the next look ends a suspended user's sessions on
 
 test("a suspension outlives a restart of Redis with nothing, and then one of every proxy", async () => {
   expect((await fleet.command(suspend, "helpdesk_app", "--why", "stolen password")).status).toBe(0);
+  // Whoever has not heard of it yet could not ask any more.
+  await staysOut(proxies);
   await redis.kill();
   await staysOut(proxies);
   const unreached = await fleet.command(suspend, "ben", "--why", "also");
