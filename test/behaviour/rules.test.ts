@@ -52,6 +52,12 @@ roles:
     await behaviour.settled();
     await profiles.exchange();
   };
+  /** One statement of each, before any proxy has told the others of them. */
+  const atOnce = async (users: readonly string[], at: number, fields: Partial<StatementEvent>) => {
+    time = at;
+    for (const user of users) behaviour.observe(event(user, at, fields));
+    await behaviour.settled();
+  };
   /** So many people never read before, in eight statements over the day. */
   const work = async (
     user: string,
@@ -73,7 +79,7 @@ roles:
     }
   };
   const rulesSeen = () => alerts.map(({ user, rule, action }) => `${user} ${rule} ${action}`);
-  return { alerts, measures, behaviour, see, work, past, rulesSeen };
+  return { alerts, measures, behaviour, see, atOnce, work, past, rulesSeen };
 }
 
 function event(user: string, time: number, fields: Partial<StatementEvent>): StatementEvent {
@@ -248,6 +254,20 @@ test("a network where nobody of the role came from is told of once; one that col
   expect(rulesSeen()).toEqual(["user3 addresses alert"]);
   await work("user4", 30, 16, { client: "198.51.100.1" });
   expect(rulesSeen()).toHaveLength(1);
+});
+
+test("a VPN that moves is told of once, not for each who comes from there", async () => {
+  const { past, atOnce, rulesSeen } = await team();
+  await past(28);
+  await atOnce(["user3", "user4", "user5"], START + 28 * DAY + 16 * HOUR, { client: "198.51.100.7" });
+  expect(rulesSeen()).toEqual(["user3 addresses alert"]);
+});
+
+test("each who comes from there is dealt with where the policy says so", async () => {
+  const { past, atOnce, rulesSeen } = await team("{ addresses: tighten }");
+  await past(28);
+  await atOnce(["user3", "user4"], START + 28 * DAY + 16 * HOUR, { client: "198.51.100.7" });
+  expect(rulesSeen()).toEqual(["user3 addresses tighten", "user4 addresses tighten"]);
 });
 
 test("ten refusals in a row are told of, nine and one success are not", async () => {

@@ -1,4 +1,5 @@
 import { readFile, rename, writeFile } from "node:fs/promises";
+import { LRUCache } from "lru-cache";
 import { z } from "zod";
 import { type KeptProfile, parseProfile, profileText } from "./profile-text.ts";
 import {
@@ -45,6 +46,8 @@ export class FileProfiles implements ProfileBackend {
   readonly #path: string | undefined;
   readonly #onProblem: (problem: string) => void;
   readonly #kept = new Map<string, Kept>();
+  /** News that were told of, each for its day. */
+  readonly #told = new LRUCache<string, true>({ max: 10_000 });
   readonly #timer: NodeJS.Timeout | undefined;
   #changed = false;
   #writing: Promise<void> = Promise.resolve();
@@ -101,7 +104,10 @@ export class FileProfiles implements ProfileBackend {
   }
 
   /** This process is the fleet. */
-  async claim(): Promise<boolean> {
+  async claim({ database, user }: ProfileName, what: string): Promise<boolean> {
+    const news = JSON.stringify([database, user, what]);
+    if (this.#told.has(news)) return false;
+    this.#told.set(news, true);
     return true;
   }
 

@@ -4,7 +4,7 @@ import { BEHAVIOUR_RULES, type BehaviourAction, type BehaviourRule, type Role } 
 import type { Measure } from "../measures.ts";
 import type { Account } from "../meter.ts";
 import type { Suspensions } from "../suspensions.ts";
-import { dayOf, type Reading } from "./profile.ts";
+import { dayOf, networkOf, type Reading } from "./profile.ts";
 import type { ProfileStore } from "./profile-store.ts";
 import { actionFor, isNews, observe, type Sighting } from "./rules.ts";
 
@@ -126,8 +126,8 @@ export class Behaviour {
     const action = role === undefined ? "alert" : actionFor(role, sighting);
     if (action === "off") return;
     // Every proxy through which he reads may see it: one of them tells, and acts.
-    const told = `${sighting.rule}${sighting.again ? " again" : ""} ${dayOf(time)}`;
-    if (!(await profiles.claim(database, user, told))) return;
+    const [whose, told] = newsOf(sighting, action, at);
+    if (!(await profiles.claim(database, whose, told))) return;
     const { rule, figure, ordinary, what } = sighting;
     const text = `${figure} ${what}; ordinary would be up to ${ordinary}`;
     const alert: Alert = {
@@ -143,6 +143,20 @@ export class Behaviour {
     if (action === "suspend") await measures.suspend(user, text, by);
     if (action === "tighten") await measures.tighten(user, text, by, time + TIGHTENED_FOR);
   }
+}
+
+/**
+ * What is told of once, and of whom. A VPN that moved is one piece of news, however many come from there, unless
+ * something is done about each of them.
+ */
+function newsOf(
+  { rule, again }: Sighting,
+  action: BehaviourAction,
+  { user, role, client, time }: Pick<Alert, "time" | "user" | "role" | "client">,
+): readonly [whose: string, told: string] {
+  const told = `${rule}${again ? " again" : ""} ${dayOf(time)}`;
+  if (rule !== "addresses" || action !== "alert") return [user, told];
+  return [`role ${role}`, `${told} ${networkOf(client)}`];
 }
 
 /** The rule that tightened somebody; of one that is no more, or of an older proxy, the first of them. */
