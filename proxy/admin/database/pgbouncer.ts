@@ -2,8 +2,7 @@ import type { SessionInfo } from "../../guard/session-registry.ts";
 import type { NamedPool } from "../../pool/pools.ts";
 import type { Operations } from "../operations.ts";
 import type { Totals } from "../recent.ts";
-import type { Show } from "./show.ts";
-import { type Table, table, type Value } from "./table.ts";
+import { type Show, type Table, table, type Value } from "./table.ts";
 
 /*
  * SHOW commands that pgbouncer has, with pgbouncer 1.18's columns: exporters and scripts read them by name.

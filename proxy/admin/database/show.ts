@@ -1,10 +1,7 @@
 import type { SessionInfo } from "../../guard/session-registry.ts";
 import type { Operations } from "../operations.ts";
 import { SHOWN_AS_PGBOUNCER } from "./pgbouncer.ts";
-import { type Table, table } from "./table.ts";
-
-/** Makes the answer of one SHOW; `argument` is the word behind it. */
-export type Show = (operations: Operations, argument: string | undefined) => Table | Promise<Table>;
+import { type Show, type Table, table } from "./table.ts";
 
 /** By name, as it is typed after SHOW. */
 export const SHOWN: ReadonlyMap<string, Show> = new Map<string, Show>([

@@ -1,3 +1,8 @@
+import type { Operations } from "../operations.ts";
+
+/** Makes the answer of one SHOW; `argument` is the word behind it. */
+export type Show = (operations: Operations, argument: string | undefined) => Table | Promise<Table>;
+
 /** What a SHOW command answers; null is NULL. */
 export interface Table {
   readonly columns: readonly Column[];
