@@ -90,7 +90,6 @@ const CURSOR: Work = {
     await session.run(
       `DECLARE c CURSOR FOR SELECT ${COLUMNS} FROM people AS cursor WHERE id BETWEEN ${first} AND ${first + 9} ORDER BY id`,
     );
-    session.answered("cursor");
     await session.people("fetch", serialize.query("FETCH 6 FROM c"), range(first, 6));
     await session.people("fetch", serialize.query("FETCH 6 FROM c"), range(first + 6, 4));
     await session.run("COMMIT");

@@ -55,9 +55,8 @@ export class Failures {
   #stepFailed(reply: Exclude<Reply, { kind: "query" | "sync" }>, frame: Frame): void {
     const { names, replies } = this.#exchange;
     const run = this.#failedRun(reply);
-    if (reply.quiet !== true) {
-      this.#answer(frame, run, reply, run?.judged);
-    }
+    if (reply.quiet !== true) this.#answer(frame, run, reply, run?.judged);
+    else if (this.#exchange.fatal) this.#tell(frame, undefined, undefined);
     for (const skipped of replies.skipToSync()) this.#undo(skipped);
     // exec_parse_message drops the unnamed statement before it reads the new one.
     if (reply.kind === "parse" && reply.name === "") names.statements.delete("");
@@ -103,12 +102,14 @@ export class Failures {
     const { trace } = this.#exchange;
     const fields = decodeError(frame);
     const own = this.#ownWords(fields, refusal ?? run?.cut);
+    // A server that ends the session has not come to what was to fail: the client must hear why it ends.
+    const { fatal } = this.#exchange;
     if (run === undefined) {
-      this.#tell(frame, own, judged);
+      this.#tell(frame, fatal ? undefined : own, judged);
       return;
     }
     const told = own && trace.refer(own);
-    this.#tell(frame, told, judged);
+    this.#tell(frame, fatal ? undefined : told, judged);
     if (run.cut !== undefined) run.cut = told;
     if (refusal !== undefined && told !== undefined) trace.refused(run, told);
     else if (run.cut !== undefined) trace.answered(run);

@@ -80,6 +80,23 @@ describe("a refused simple query", () => {
   });
 });
 
+test("a server that ends the session before it comes to a refused statement is not hidden by the refusal", async () => {
+  await fresh();
+  world.sluice.statements();
+  const { rows } = await world.database.query(
+    "select pid from pg_stat_activity where usename = 'anna' order by backend_start desc limit 1",
+  );
+  const pid = Number(rows[0]?.pid);
+  process.kill(pid, "SIGSTOP");
+  anna.send(query(FORBIDDEN));
+  await world.database.query(`select pg_terminate_backend(${pid})`);
+  process.kill(pid, "SIGCONT");
+  const [error] = await anna.until("E");
+  expect(fieldOf(error?.bytes ?? Buffer.alloc(0), "V")).toBe("FATAL");
+  expect(fieldOf(error?.bytes ?? Buffer.alloc(0), "C")).toBe("57P01");
+  expect(world.sluice.statements()).toMatchObject([{ decision: "refuse", sqlstate: "42501" }]);
+});
+
 describe("a refused message of a pipeline", () => {
   test("makes the server skip to Sync, and the next pipeline runs", async () => {
     await fresh();
