@@ -82,6 +82,9 @@ describe("a refused simple query", () => {
 
 test("a server that ends the session before it comes to a refused statement is not hidden by the refusal", async () => {
   await fresh();
+  const other = await world.sluice.raw("ben");
+  await anna.send(query("select 1")).answer();
+  await other.send(query("select 1")).answer();
   world.sluice.statements();
   const { rows } = await world.database.query(
     "select pid from pg_stat_activity where usename = 'anna' order by backend_start desc limit 1",
@@ -89,12 +92,18 @@ test("a server that ends the session before it comes to a refused statement is n
   const pid = Number(rows[0]?.pid);
   process.kill(pid, "SIGSTOP");
   anna.send(query(FORBIDDEN));
+  // The proxy has read what came before this.
+  await other.send(query("select 1")).answer();
+  other.socket.destroy();
   await world.database.query(`select pg_terminate_backend(${pid})`);
   process.kill(pid, "SIGCONT");
   const [error] = await anna.until("E");
   expect(fieldOf(error?.bytes ?? Buffer.alloc(0), "V")).toBe("FATAL");
   expect(fieldOf(error?.bytes ?? Buffer.alloc(0), "C")).toBe("57P01");
-  expect(world.sluice.statements()).toMatchObject([{ decision: "refuse", sqlstate: "42501" }]);
+  expect(world.sluice.statements()).toMatchObject([
+    { decision: "allow", user: "ben" },
+    { decision: "refuse", sqlstate: "42501" },
+  ]);
 });
 
 describe("a refused message of a pipeline", () => {
