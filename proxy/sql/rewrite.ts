@@ -14,7 +14,11 @@ export function applyEdits(source: Source, edits: readonly Edit[]): Rewritten {
     .map((edit, index) => ({ edit, index }))
     .sort((a, b) => a.edit.at - b.edit.at || a.edit.end - b.edit.end || a.index - b.index);
   const inOrder = ordered.map(({ edit }) => edit);
-  return { sql: applyInOrder(source.bytes, inOrder), edits: inOrder };
+  const made = applyInOrder(source.bytes, inOrder);
+  // It will be kept: a slice of Node's pool would keep the whole pool with it.
+  const sql = Buffer.allocUnsafeSlow(made.length);
+  made.copy(sql);
+  return { sql, edits: inOrder };
 }
 
 /** Applies edits that are in ascending order. */
