@@ -25,7 +25,7 @@ import type { ClientTls } from "./session/start-up.ts";
 import { TimeKeeper } from "./session/time-limits.ts";
 import type { Address, Settings } from "./settings.ts";
 import type { Scopes, VerdictCache } from "./sql/cache.ts";
-import { normalise } from "./sql/parse.ts";
+import { normalise } from "./sql/normalise.ts";
 import type { BackendKey } from "./wire/backend-messages.ts";
 import { type Refusal, refuseSession } from "./wire/refusal.ts";
 import { TlsAcceptor } from "./wire/tls.ts";

@@ -1,4 +1,4 @@
-import { loadModule, type Node, normalizeSync, parseSync, scanSync } from "libpg-query";
+import { loadModule, type Node, parseSync, scanSync } from "libpg-query";
 import { type Refusal, refuse } from "../wire/refusal.ts";
 import { plainTokens, type Token } from "./plain-tokens.ts";
 
@@ -107,17 +107,4 @@ export function scanTokens(text: string): readonly Token[] {
 /** The scanner's JSON leaves ASCII control characters bare, and cannot be read then. They stand inside of literals, quoted names and comments, or are white space. */
 function blankControl(character: string): string {
   return character < " " && !"\t\n\r".includes(character) ? " " : character;
-}
-
-/** The text with literals replaced by $n, for audit events; empty when it does not parse. */
-export function normalise(text: string): string {
-  if (text === "") return "";
-  try {
-    // Of a text that the scanner cannot read to its end the library gives the error in place of the text, and a
-    // literal in it.
-    if (plainTokens(text) === undefined) parseSync(text);
-    return normalizeSync(text);
-  } catch {
-    return "";
-  }
 }

@@ -97,7 +97,8 @@ function numberEnd(bytes: Uint8Array, from: number, end: number): number {
 
 function parameterEnd(bytes: Uint8Array, from: number, end: number): number {
   const at = runEnd(bytes, from, end, DIGIT);
-  return at === from ? NOT_PLAIN : digitsEnd(bytes, at, end);
+  // A number past int32 is an error of the scanner (parser/scan.l, "parameter number too large").
+  return at === from || at - from > 9 ? NOT_PLAIN : digitsEnd(bytes, at, end);
 }
 
 function digitsEnd(bytes: Uint8Array, at: number, end: number): number {

@@ -1,4 +1,4 @@
-import { normalise } from "./parse.ts";
+import { withParameters } from "./normalise.ts";
 import { beginsLiteral, beginsSpace, beginsWord, NOT_PLAIN, plainEnd, plainTokens } from "./plain-tokens.ts";
 
 /**
@@ -82,9 +82,9 @@ function kindOf(bytes: Buffer, at: number, end: number): number {
   return end - at < 10 && (dot < 0 || dot >= end) ? INTEGER : NUMBER;
 }
 
-/** Whether what the audit log has of this text holds for its whole shape: no literal is left in it. */
+/** Whether each literal of the text is a constant of an expression: of others nobody sees it when they are looked at. */
 export function isShareable(text: string): boolean {
-  const tokens = plainTokens(normalise(text));
+  const tokens = plainTokens(withParameters(text));
   return (
     tokens !== undefined &&
     tokens.length > 0 &&

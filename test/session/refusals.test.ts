@@ -188,6 +188,26 @@ describe("a refused message of a pipeline", () => {
   });
 });
 
+test("an address that a client types stands in no event, however he sends it", async () => {
+  await fresh();
+  world.sluice.statements();
+  const address = "alice.ng.7@example.com";
+  for (const text of [
+    `select id from customers where email = '${address}'`,
+    "prepare find(text) as select id from customers where email = $1",
+    `execute find('${address}')`,
+    `prepare found as select id from customers where email = '${address}'`,
+    `select id from customers where email = '${address}`,
+    `select id from customers where email = E'${address}`,
+    `comment on table customers is '${address}'`,
+    `create table copied as select '${address}' as email`,
+  ])
+    await anna.send(query(text)).answer();
+  const events = world.sluice.statements();
+  expect(events).toHaveLength(8);
+  expect(JSON.stringify(events)).not.toContain(address);
+});
+
 describe("messages that nobody expects", () => {
   test("the function call protocol is refused, and the session goes on", async () => {
     await fresh();

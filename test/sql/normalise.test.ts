@@ -1,5 +1,7 @@
 import { beforeAll, expect, test } from "vitest";
-import { loadParser, normalise } from "../../proxy/sql/parse.ts";
+import { normalise } from "../../proxy/sql/normalise.ts";
+import { loadParser, scanTokens } from "../../proxy/sql/parse.ts";
+import { readCorpus } from "./corpus.ts";
 
 beforeAll(() => loadParser());
 
@@ -20,7 +22,34 @@ test.each([
   "selec 'a@example.com'",
   "SELECT 1 a@example.com'",
   "SELECT 'x' 'a@example.com'",
+  "SELECT 4111111111111111x",
+  "SELECT $4111111111111111",
   "",
 ])("nothing is kept of a text that does not parse: %s", (text) => {
   expect(normalise(text)).toBe("");
+});
+
+test.each([
+  ["EXECUTE s('a@example.com', 4111)", "EXECUTE s($1, $2)"],
+  [
+    "PREPARE s AS SELECT * FROM t WHERE a = $1 AND b = 'a@example.com'",
+    "PREPARE s AS SELECT * FROM t WHERE a = $1 AND b = $2",
+  ],
+  ["COMMENT ON TABLE t IS 'a@example.com'", "COMMENT ON TABLE t IS $1"],
+  ["CREATE TABLE c AS SELECT E'a@example.com' AS é", "CREATE TABLE c AS SELECT $1 AS é"],
+  ["ALTER TABLE t ALTER c SET DEFAULT $q$a@example.com$q$", "ALTER TABLE t ALTER c SET DEFAULT $1"],
+  ["COPY t FROM STDIN (NULL U&'a@example.com')", "COPY t FROM STDIN (NULL $1)"],
+  ["EXECUTE s(B'1', X'ff', .5, 1.5e3, 0x1f, N'a@example.com')", "EXECUTE s($1, $2, $3, $4, $5, N$6)"],
+  ["SELECT 'a@example.com'AND EXISTS (SELECT 1)", "SELECT $1AND EXISTS (SELECT $2)"],
+])("a literal is put aside wherever it stands: %s", (text, expected) => {
+  expect(normalise(text)).toBe(expected);
+});
+
+const corpus = await readCorpus("clients");
+
+test.skipIf(corpus === undefined)("of what clients send no string is left", () => {
+  const left = (corpus ?? []).filter(({ sql }) =>
+    scanTokens(normalise(sql)).some(({ text }) => /^(?:[ebx]|u&)?'/i.test(text)),
+  );
+  expect(left).toEqual([]);
 });

@@ -1,0 +1,45 @@
+import { normalizeSync, parseSync } from "libpg-query";
+import { scanTokens } from "./parse.ts";
+import { plainTokens } from "./plain-tokens.ts";
+import { applyInOrder } from "./rewrite.ts";
+
+/** The text without any literal, $n in their places, for audit events; empty when it does not parse. */
+export function normalise(text: string): string {
+  const parameterised = withParameters(text);
+  if (parameterised === "") return "";
+  try {
+    return withoutLiterals(parameterised);
+  } catch {
+    // `'a'AND` has become `$1AND`, which the scanner takes for a mistake.
+    return withoutLiterals(text);
+  }
+}
+
+/**
+ * The text with the constants of its expressions replaced by $n, as pg_stat_statements has it; empty when it does
+ * not parse. Other literals stay: those of EXECUTE, of a prepared query, of defaults, paths, comments on tables.
+ */
+export function withParameters(text: string): string {
+  if (text === "") return "";
+  try {
+    // Of a text that the scanner cannot read to its end the library gives the error in place of the text, and a
+    // literal in it.
+    if (plainTokens(text) === undefined) parseSync(text);
+    return normalizeSync(text);
+  } catch {
+    return "";
+  }
+}
+
+/** How strings and numbers of any form begin (Postgres docs, "Constants"). The scanner's own names lack some. */
+const LITERAL = /^(?:'|\d|\.\d|\$\D|[bex]'|u&')/i;
+
+/** Throws for a text that the scanner cannot read to its end. */
+function withoutLiterals(text: string): string {
+  const literals = scanTokens(text).filter((token) => LITERAL.test(token.text));
+  if (literals.length === 0) return text;
+  const taken = [...text.matchAll(/\$(\d{1,9})/g)].map(([, number]) => Number(number));
+  const first = Math.max(0, ...taken) + 1;
+  const edits = literals.map(({ start, end }, index) => ({ at: start, end, text: `$${first + index}` }));
+  return applyInOrder(Buffer.from(text), edits).toString("utf8");
+}
