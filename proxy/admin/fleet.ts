@@ -1,17 +1,9 @@
 import { randomUUID } from "node:crypto";
-import { Cluster } from "ioredis";
 import { z } from "zod";
-import { type CommandObserver, connectRedis, parseRedisUrl, type RedisClient } from "../guard/redis-url.ts";
-import { Sealer } from "../guard/sealed.ts";
+import { SealedChannel, type SealedChannelOptions } from "../guard/sealed-channel.ts";
 import { NOTABLE_KINDS, type Notable, type Recent, type SeenStatement, type Wanted } from "./recent.ts";
 
-export interface FleetOptions {
-  readonly url: string;
-  /** That of the counters. */
-  readonly key: Buffer;
-  readonly commandTimeout: number;
-  readonly ca?: string;
-  readonly observe?: CommandObserver;
+export interface FleetOptions extends SealedChannelOptions {
   /** What this process can tell. */
   readonly recent: Recent;
   /** Ends a session of this process; false: there is none with this id. */
@@ -94,30 +86,19 @@ interface Waiting {
 }
 
 /**
- * Asks the other proxies and workers, through their Redis, what they decided lately. Messages are sealed, so that
- * whoever reads Redis learns no name, and whoever writes there can order nothing.
+ * Asks the other proxies and workers, through their Redis, what they decided lately.
  */
 export class Fleet {
   readonly #options: FleetOptions;
-  readonly #client: RedisClient;
-  readonly #listener: RedisClient;
-  readonly #sealer: Sealer;
   readonly #own = randomUUID();
+  readonly #channel: SealedChannel;
   readonly #waiting = new Map<string, Waiting>();
 
   constructor(options: FleetOptions) {
     this.#options = options;
-    this.#sealer = new Sealer(options.key);
-    const address = parseRedisUrl(options.url);
-    this.#client = connectRedis(address, options);
-    // Once it listens, a connection can ask for nothing else (Redis docs, "Redis Pub/Sub").
-    this.#listener = this.#client instanceof Cluster ? this.#client : connectRedis(address, options);
-    // The counter store tells of a Redis that is away.
-    for (const client of new Set([this.#client, this.#listener])) client.on("error", () => {});
-    this.#listener.on("messageBuffer", (_: Buffer, sealed: Buffer) => void this.#receive(sealed));
-    this.#listener.on("ready", () => {
-      this.#listener.subscribe(CHANNEL, `${CHANNEL}:${this.#own}`).catch(() => {});
-    });
+    this.#channel = new SealedChannel(options, PLACE, [CHANNEL, `${CHANNEL}:${this.#own}`], (message) =>
+      this.#receive(message),
+    );
   }
 
   async notables(): Promise<Told<Notable>> {
@@ -137,13 +118,12 @@ export class Fleet {
   }
 
   close(): void {
-    this.#listener.disconnect();
-    this.#client.disconnect();
+    this.#channel.close();
   }
 
   /** Resolves with what has come by the time limit; with nothing while Redis is away. */
   async #ask(about: Question["about"]): Promise<readonly Answer[]> {
-    if (this.#client.status !== "ready") return [];
+    if (!this.#channel.reachable) return [];
     const ask = randomUUID();
     let timer: NodeJS.Timeout | undefined;
     const answers: Answer[] = [];
@@ -154,8 +134,7 @@ export class Fleet {
     try {
       const heard = await this.#publish(CHANNEL, { ask, from: this.#own, about });
       const waiting = this.#waiting.get(ask);
-      // A node of a cluster counts only those who listen at it.
-      if (waiting !== undefined && !(this.#client instanceof Cluster)) {
+      if (waiting !== undefined && heard !== undefined) {
         waiting.expected = heard - 1;
         if (answers.length >= waiting.expected) waiting.done();
       }
@@ -169,14 +148,11 @@ export class Fleet {
     return answers;
   }
 
-  #publish(channel: string, message: Question | Answer): Promise<number> {
-    return this.#client.publish(channel, this.#sealer.seal(JSON.stringify(message), PLACE));
+  #publish(channel: string, message: Question | Answer): Promise<number | undefined> {
+    return this.#channel.publish(channel, message);
   }
 
-  async #receive(sealed: Buffer): Promise<void> {
-    const text = this.#sealer.open(sealed, PLACE);
-    if (text === undefined) return;
-    const message: unknown = JSON.parse(text);
+  async #receive(message: unknown): Promise<void> {
     const answer = answerSchema.safeParse(message);
     if (answer.success) {
       const waiting = this.#waiting.get(answer.data.answer);

@@ -1,17 +1,10 @@
 import { randomUUID } from "node:crypto";
-import { Cluster } from "ioredis";
 import { z } from "zod";
-import { type CommandObserver, connectRedis, parseRedisUrl, type RedisClient } from "../guard/redis-url.ts";
-import { Sealer } from "../guard/sealed.ts";
+import { SealedChannel, type SealedChannelOptions } from "../guard/sealed-channel.ts";
 import type { BackendKey } from "../wire/backend-messages.ts";
 import { processOf } from "./cancel.ts";
 
-export interface CancelChannelOptions {
-  readonly url: string;
-  /** That of the counters. */
-  readonly key: Buffer;
-  readonly commandTimeout: number;
-  readonly observe?: CommandObserver;
+export interface CancelChannelOptions extends SealedChannelOptions {
   /** This process's number in the keys that it hands out. */
   readonly process: number;
   /** Does what a request asks that another process took; false for a key that is not known here. */
@@ -39,30 +32,17 @@ function channelOf(process: number): string {
   return `sluice:cancel:${process}`;
 }
 
-/**
- * Brings CancelRequests home through the fleet's Redis: each process listens on a channel of its number.
- * Messages are sealed, so that whoever reads Redis can neither cancel nor learn a key.
- */
+/** Brings CancelRequests home through the fleet's Redis: each process listens on a channel of its number. */
 export class CancelChannel {
   readonly #options: CancelChannelOptions;
-  readonly #client: RedisClient;
-  readonly #listener: RedisClient;
-  readonly #sealer: Sealer;
+  readonly #channel: SealedChannel;
   readonly #asked = new Map<string, () => void>();
 
   constructor(options: CancelChannelOptions) {
     this.#options = options;
-    this.#sealer = new Sealer(options.key);
-    const address = parseRedisUrl(options.url);
-    this.#client = connectRedis(address, options);
-    // Once it listens, a connection can ask for nothing else (Redis docs, "Redis Pub/Sub").
-    this.#listener = this.#client instanceof Cluster ? this.#client : connectRedis(address, options);
-    // The counter store tells of a Redis that is away.
-    for (const client of new Set([this.#client, this.#listener])) client.on("error", () => {});
-    this.#listener.on("messageBuffer", (_: Buffer, sealed: Buffer) => void this.#receive(sealed));
-    this.#listener.on("ready", () => {
-      this.#listener.subscribe(channelOf(options.process)).catch(() => {});
-    });
+    this.#channel = new SealedChannel(options, PLACE, [channelOf(options.process)], (message) =>
+      this.#receive(message),
+    );
   }
 
   /** Resolves when the process that handed out this key has dealt with it; false when none has, or Redis is away. */
@@ -86,18 +66,15 @@ export class CancelChannel {
   }
 
   close(): void {
-    this.#listener.disconnect();
-    this.#client.disconnect();
+    this.#channel.close();
   }
 
   async #publish(process: number, message: Message): Promise<void> {
-    await this.#client.publish(channelOf(process), this.#sealer.seal(JSON.stringify(message), PLACE));
+    await this.#channel.publish(channelOf(process), message);
   }
 
-  async #receive(sealed: Buffer): Promise<void> {
-    const text = this.#sealer.open(sealed, PLACE);
-    if (text === undefined) return;
-    const read = messageSchema.safeParse(JSON.parse(text));
+  async #receive(message: unknown): Promise<void> {
+    const read = messageSchema.safeParse(message);
     // Of a proxy of another version.
     if (!read.success) return;
     if ("done" in read.data) {
