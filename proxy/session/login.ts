@@ -3,7 +3,7 @@ import type { PolicySet } from "../policy/load.ts";
 import type { Policy, Role } from "../policy/policy.ts";
 import { isRefusal, roleFor } from "../policy/roles.ts";
 import { isUnrestricted } from "../sql/scope.ts";
-import { authenticationOk } from "../wire/backend-messages.ts";
+import { authenticationOk, type BackendKey } from "../wire/backend-messages.ts";
 import { LOGIN_MESSAGE_LIMIT } from "../wire/frames.ts";
 import { terminateMessage } from "../wire/frontend-messages.ts";
 import { bytesOf } from "../wire/messages.ts";
@@ -52,6 +52,28 @@ export interface LoggedIn {
 /** Longest message of a server: PQ_LARGE_MESSAGE_LIMIT of libpq/libpq.h. */
 export const SERVER_MESSAGE_LIMIT = 0x3fff_ffff;
 
+/** Asks a server to cancel what runs under a key; undefined: it has given none. Never rejects. */
+export async function cancelAt(
+  at: Upstream,
+  key: BackendKey | undefined,
+  { log }: Pick<LoginParts, "log">,
+): Promise<void> {
+  if (key === undefined) return;
+  await sendCancel(at, key).catch((error: Error) => {
+    log.warn({ reason: error.message }, "a cancel request did not reach the database server");
+  });
+}
+
+/** Which protocol the client gets, whom it says to be, and where it wants to go. Throws a `LoginEnd`. */
+export function receiveClaim(client: Conversation, startup: Startup, { upstreamOf }: LoginParts) {
+  const { minor, reply } = negotiate(startup);
+  if (reply) client.send(reply);
+  const claim = readClaim(startup);
+  const hosts = upstreamOf(claim.database);
+  if (hosts === undefined) throw noSuchDatabase(claim.database);
+  return { minor, claim, hosts };
+}
+
 /**
  * Logs a client in, here or there, and leaves both sides at the point where the session begins. Throws a
  * `LoginEnd` in all other cases, with nothing left open upstream. `ends` are for the session.
@@ -63,19 +85,10 @@ export async function logIn(
   signal: AbortSignal,
   own: Pick<Established, "id"> & Required<Pick<Established, "draining" | "ending">>,
 ): Promise<LoggedIn> {
-  const { minor, reply } = negotiate(startup);
-  if (reply) client.send(reply);
-  const claim = readClaim(startup);
-  const hosts = parts.upstreamOf(claim.database);
-  if (hosts === undefined) throw noSuchDatabase(claim.database);
+  const { minor, claim, hosts } = receiveClaim(client, startup, parts);
   let serverKey: Greeting["serverKey"];
   let at: Upstream = hosts.upstream;
-  const cancelUpstream = async () => {
-    if (serverKey === undefined) return;
-    await sendCancel(at, serverKey).catch((error: Error) => {
-      parts.log.warn({ reason: error.message }, "a cancel request did not reach the database server");
-    });
-  };
+  const cancelUpstream = () => cancelAt(at, serverKey, parts);
   const issued = parts.cancelKeys.issue(minor, cancelUpstream);
   let server: Conversation | undefined;
   try {

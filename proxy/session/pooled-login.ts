@@ -15,27 +15,28 @@ import { errorResponse } from "../wire/errors.ts";
 import { FrameReader } from "../wire/frames.ts";
 import { terminateMessage } from "../wire/frontend-messages.ts";
 import { bytesOf } from "../wire/messages.ts";
-import { negotiate, type Startup, startupMessage } from "../wire/startup.ts";
+import { type Startup, startupMessage } from "../wire/startup.ts";
 import type { UpstreamHosts } from "../wire/upstream-hosts.ts";
 import { addressOf } from "./address.ts";
-import { sendCancel } from "./cancel.ts";
 import { type Conversation, sayFarewell, unlessAborted } from "./conversation.ts";
 import type { Established } from "./established.ts";
 import { readGreeting, sqlstateOf } from "./greeting.ts";
 import {
+  cancelAt,
   checkGreeting,
   checkHost,
   type LoggedIn,
   type LoginParts,
   noSuchDatabase,
   openServer,
+  receiveClaim,
   roleOf,
   SERVER_MESSAGE_LIMIT,
   settingsOf,
 } from "./login.ts";
 import { LoginEnd } from "./login-end.ts";
 import { checkScram, logInUpstream } from "./scram-login.ts";
-import { type Claim, pooledSettings, readClaim } from "./startup-settings.ts";
+import { type Claim, pooledSettings } from "./startup-settings.ts";
 
 /** What log-ins need whose server connections are shared. */
 export interface Pooling {
@@ -53,11 +54,7 @@ export async function logInPooled(
   signal: AbortSignal,
   own: Pick<Established, "id"> & Required<Pick<Established, "draining" | "ending">>,
 ): Promise<LoggedIn> {
-  const { minor, reply } = negotiate(startup);
-  if (reply) client.send(reply);
-  const claim = readClaim(startup);
-  const hosts = parts.upstreamOf(claim.database);
-  if (hosts === undefined) throw noSuchDatabase(claim.database);
+  const { minor, claim, hosts } = receiveClaim(client, startup, parts);
   if (parts.authenticating.mode !== "scram") throw new Error("a pool needs --auth scram");
   const signature = await checkScram(client, claim.user, parts.authenticating.users());
   const address = addressOf(client.socket);
@@ -80,7 +77,7 @@ export async function logInPooled(
     settings: place.settings,
     parameters,
     onFault: (error) => parts.log.error({ err: error }, "a pooled session was ended by a fault"),
-    cancel: (connection) => cancelAt(connection, parts),
+    cancel: ({ opened: { at, key } }) => cancelAt(at, key, parts),
   });
   const cancelUpstream = () => server.cancel();
   const issued = parts.cancelKeys.issue(minor, cancelUpstream);
@@ -186,11 +183,4 @@ async function openPooled(hosts: UpstreamHosts, parts: LoginParts, packet: Buffe
     sayFarewell(server.socket, terminateMessage);
     throw error;
   }
-}
-
-async function cancelAt({ opened: { at, key } }: ServerConnection, { log }: LoginParts): Promise<void> {
-  if (key === undefined) return;
-  await sendCancel(at, key).catch((error: Error) => {
-    log.warn({ reason: error.message }, "a cancel request did not reach the database server");
-  });
 }
