@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { parseJson } from "./json-text.ts";
 
 /** What is in force against a user, or was. */
 export interface Measure {
@@ -41,13 +42,7 @@ const schema = z.object({
 
 /** Undefined for what is no measure. */
 export function parseMeasure(text: string): Measure | undefined {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-  const { data } = schema.safeParse(value);
+  const data = parseJson(schema, text);
   if (data === undefined) return undefined;
   const { until, more, ...rest } = data;
   return { ...rest, ...(until !== undefined && { until }), ...(more !== undefined && { more }) };

@@ -1,6 +1,7 @@
 import { randomInt } from "node:crypto";
 import type { Result } from "ioredis";
 import { z } from "zod";
+import { parseJson } from "../json-text.ts";
 import { type CommandObserver, connectRedis, parseRedisUrl, type RedisClient } from "../redis-url.ts";
 import { Sealer } from "../sealed.ts";
 import type { Summary } from "./peers.ts";
@@ -162,10 +163,5 @@ function placeOf({ database, role, user }: ProfileName): string {
 }
 
 function parseSummary(text: string | undefined): (Summary & KeptSummary) | undefined {
-  if (text === undefined) return undefined;
-  try {
-    return summarySchema.safeParse(JSON.parse(text)).data;
-  } catch {
-    return undefined;
-  }
+  return text === undefined ? undefined : parseJson(summarySchema, text);
 }

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { parseJson } from "../json-text.ts";
 import { newProfile, type Profile } from "./profile.ts";
 
 /** A profile as it is kept, and what of each proxy's work is in it. */
@@ -60,13 +61,7 @@ export function profileText({ profile, writers }: KeptProfile): string {
 
 /** Undefined for what is no profile. */
 export function parseProfile(text: string): KeptProfile | undefined {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-  const { data } = schema.safeParse(value);
+  const data = parseJson(schema, text);
   if (data === undefined) return undefined;
   const { people, networks, alerted, writers, ...rest } = data;
   const days = people.flatMap(([day, names]) => names.map((name) => [name, day] as const));
