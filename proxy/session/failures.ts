@@ -43,7 +43,6 @@ export class Failures {
   #queryFailed(reply: QueryReply, frame: Frame): void {
     const run = failedRunOf(this.#exchange, reply);
     if (reply.failed) {
-      // A server that shuts down between an error and its ReadyForQuery: the client must hear why the session ends.
       if (this.#exchange.fatal) this.#tell(frame, undefined, reply.judged);
       return;
     }
@@ -102,14 +101,12 @@ export class Failures {
     const { trace } = this.#exchange;
     const fields = decodeError(frame);
     const own = this.#ownWords(fields, refusal ?? run?.cut);
-    // A server that ends the session has not come to what was to fail: the client must hear why it ends.
-    const { fatal } = this.#exchange;
     if (run === undefined) {
-      this.#tell(frame, fatal ? undefined : own, judged);
+      this.#tell(frame, own, judged);
       return;
     }
     const told = own && trace.refer(own);
-    this.#tell(frame, fatal ? undefined : told, judged);
+    this.#tell(frame, told, judged);
     if (run.cut !== undefined) run.cut = told;
     if (refusal !== undefined && told !== undefined) trace.refused(run, told);
     else if (run.cut !== undefined) trace.answered(run);
@@ -123,9 +120,12 @@ export class Failures {
     return refusal ?? (overrun ? STATEMENT_TIMEOUT : undefined);
   }
 
+  /** A server that ends the session has not come to what was to fail: the client must hear why it ends. */
   #tell(frame: Frame, own: Refusal | undefined, judged: Judged | undefined): void {
     const message =
-      own === undefined ? redactError(frame, tellingOf(judged, decodeError(frame))) : errorResponse(own);
+      own === undefined || this.#exchange.fatal
+        ? redactError(frame, tellingOf(judged, decodeError(frame)))
+        : errorResponse(own);
     this.#exchange.toClient.send(message);
   }
 }
