@@ -1,5 +1,5 @@
-import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
+import { plainSocket } from "./plain-socket.ts";
 
 /**
  * Told of bytes that came. True: they are still wanted when it returns, and nobody writes over them. False: their
@@ -22,8 +22,8 @@ const MOST = 64 * 1024;
  * keeps `onread` in another place, the stream's own chunks are given out, which are nobody else's.
  */
 export function readSocket(socket: Duplex, onBytes: OnBytes): StopReading {
-  const isPlain = socket instanceof Socket && Object.getPrototypeOf(socket) === Socket.prototype;
-  const places = isPlain ? placesIn(socket) : undefined;
+  const plain = plainSocket(socket);
+  const places = plain && placesIn(plain);
   return places === undefined ? readStream(socket, onBytes) : readHandle(socket, places, onBytes);
 }
 

@@ -20,7 +20,7 @@ export interface Repeated {
 }
 
 /** An execution waits for others like it at most so long (milliseconds). */
-const TOGETHER = 50;
+const TOGETHER = 200;
 
 /**
  * What a session that sees all runs over and over: executions of one statement within a moment become one event

@@ -12,6 +12,7 @@ import { flow, mayClientStream, reasonOf, refusalOf, SERVER_LOST, type Side } fr
 import { type Activity, endsAnswer, SERVER_SILENT, STALLED, type Timed } from "./time-limits.ts";
 import { Trace } from "./trace.ts";
 import { TransparentRelay } from "./transparent.ts";
+import { SocketWriter } from "./writing.ts";
 
 export type { SessionParts } from "./parts.ts";
 
@@ -54,17 +55,24 @@ class Session implements Timed {
     this.#parts = parts;
     this.#trace = new Trace(established, parts);
     const { client, server } = established;
+    const onDrain = () => this.#regulate();
     this.#client = {
       socket: client.socket,
+      writer: new SocketWriter(client.socket, onDrain),
       reader: new FrameReader(client.reader.maximumLength, mayClientStream),
       isHeld: false,
+      isFlowing: false,
       hasEnded: false,
+      isClosed: false,
     };
     this.#server = {
       socket: server.socket,
+      writer: new SocketWriter(server.socket, onDrain),
       reader: new FrameReader(server.reader.maximumLength, (type) => this.#relay?.mayStream(type) ?? false),
       isHeld: false,
+      isFlowing: false,
       hasEnded: false,
+      isClosed: false,
     };
   }
 
@@ -115,11 +123,11 @@ class Session implements Timed {
     const relay = this.#relay;
     if (relay === undefined) return;
     relay.cancelStatement();
-    relay.toServer.flush(this.#server.socket);
+    relay.toServer.flush(this.#server.writer);
   }
 
   endStatement(): void {
-    const isStalled = this.#relay?.copyIn || this.#client.socket.writableNeedDrain;
+    const isStalled = this.#relay?.copyIn || this.#client.writer.isFull;
     this.end(isStalled ? STALLED : SERVER_SILENT);
   }
 
@@ -138,7 +146,7 @@ class Session implements Timed {
   }
 
   #listen(side: Side): void {
-    const { socket, reader } = side;
+    const { socket, reader, writer } = side;
     const onBytes = (bytes: Buffer) => {
       reader.push(bytes);
       this.#pump();
@@ -148,17 +156,23 @@ class Session implements Timed {
       side.hasEnded = true;
       this.#pump();
     };
-    const onDrain = () => this.#regulate();
     // 'close' follows each 'error' and says enough.
     const onError = () => {};
-    socket.on("end", onEnd).on("close", onEnd).on("drain", onDrain).on("error", onError);
+    const onClose = () => {
+      side.isClosed = true;
+      onEnd();
+    };
+    socket.pause();
+    socket.on("end", onEnd).on("close", onClose).on("error", onError);
     const stopReading = readSocket(socket, onBytes);
     this.#ties.push(() => {
       stopReading();
-      socket.off("end", onEnd).off("close", onEnd).off("drain", onDrain);
+      writer.release();
+      socket.off("end", onEnd).off("close", onClose);
       socket.pause();
     });
     if (socket.destroyed || socket.readableEnded) side.hasEnded = true;
+    if (socket.destroyed) side.isClosed = true;
   }
 
   /** Whether somebody still points into the bytes that were read last. */
@@ -171,8 +185,8 @@ class Session implements Timed {
       side.reader.buffered > 0 ||
       relay.toClient.size > 0 ||
       relay.toServer.size > 0 ||
-      this.#client.socket.writableLength > 0 ||
-      this.#server.socket.writableLength > 0
+      this.#client.writer.holds ||
+      this.#server.writer.holds
     );
   }
 
@@ -189,7 +203,7 @@ class Session implements Timed {
       this.#fail(error, side);
       return;
     }
-    relay.toServer.flush(this.#server.socket);
+    relay.toServer.flush(this.#server.writer);
     this.#deliver(relay);
     this.#regulate();
     this.#conclude(relay);
@@ -200,7 +214,7 @@ class Session implements Timed {
     if (this.#isHolding) return;
     relay.record();
     if (!this.#trace.takeDue()) {
-      relay.toClient.flush(this.#client.socket);
+      relay.toClient.flush(this.#client.writer);
       this.#sentMidMessage = this.#midMessage;
       return;
     }
@@ -243,18 +257,15 @@ class Session implements Timed {
   #regulate(): void {
     if (this.#isOver) return;
     const [client, server] = [this.#client, this.#server];
-    flow(client.socket, !client.isHeld && !server.socket.writableNeedDrain);
-    flow(
-      server.socket,
-      !server.isHeld && this.#isSettled && !this.#isHolding && !client.socket.writableNeedDrain,
-    );
+    flow(client, !client.isHeld && !server.writer.isFull);
+    flow(server, !server.isHeld && this.#isSettled && !this.#isHolding && !client.writer.isFull);
   }
 
   /** Sees whether the session is over. */
   #conclude(relay: Relay): void {
     const { draining } = this.#established;
     const [client, server] = [this.#client, this.#server];
-    if (client.socket.destroyed || (client.hasEnded && !client.isHeld)) {
+    if (client.isClosed || (client.hasEnded && !client.isHeld)) {
       this.#finish("client");
       return;
     }
@@ -285,7 +296,7 @@ class Session implements Timed {
   /** Ends the session with a word to the client, unless that would stand in the middle of a message. */
   #end(refusal: Refusal): void {
     if (this.#isOver) return;
-    this.#relay?.toServer.flush(this.#server.socket);
+    this.#relay?.toServer.flush(this.#server.writer);
     this.#sendRest();
     const { socket } = this.#client;
     const told = this.#trace.refer(refusal);
@@ -302,7 +313,7 @@ class Session implements Timed {
       relay.toClient.clear();
       return;
     }
-    relay.toClient.flush(this.#client.socket);
+    relay.toClient.flush(this.#client.writer);
     this.#sentMidMessage = this.#midMessage;
   }
 

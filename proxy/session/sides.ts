@@ -2,15 +2,21 @@ import type { Duplex } from "node:stream";
 import { type FrameReader, ProtocolViolation } from "../wire/frames.ts";
 import { Frontend } from "../wire/messages.ts";
 import { type Refusal, refuseSession, type SessionEndReason } from "../wire/refusal.ts";
+import type { SocketWriter } from "./writing.ts";
 
 /** One side: what it sends, as far as it has been dealt with. */
 export interface Side {
   readonly socket: Duplex;
+  readonly writer: SocketWriter;
   readonly reader: FrameReader;
   /** The reader stands on a message that has to wait. */
   isHeld: boolean;
+  /** It is read from. */
+  isFlowing: boolean;
   /** It will send no more. */
   hasEnded: boolean;
+  /** It takes no more either. */
+  isClosed: boolean;
 }
 
 const FRONTEND_TYPES: ReadonlySet<number> = new Set(Object.values(Frontend));
@@ -24,10 +30,12 @@ export function mayClientStream(type: number): boolean {
   return type === Frontend.CopyData;
 }
 
-export function flow(socket: Duplex, wanted: boolean): void {
-  if (socket.isPaused() !== wanted) return;
-  if (wanted) socket.resume();
-  else socket.pause();
+/** Reads from a side, or does not. Nobody else has it paused or resumed. */
+export function flow(side: Side, wanted: boolean): void {
+  if (side.isFlowing === wanted) return;
+  side.isFlowing = wanted;
+  if (wanted) side.socket.resume();
+  else side.socket.pause();
 }
 
 export const SERVER_LOST = refuseSession("08006", "the database server closed the connection", {

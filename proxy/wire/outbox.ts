@@ -1,10 +1,16 @@
-import type { Writable } from "node:stream";
 import type { Frame } from "./frames.ts";
 
 /** Less than this is gathered in one buffer: cheaper than handing many to the system. */
 const GATHERED = 128 * 1024;
 /** A message that is no longer than this is moved to the one before it: a memmove costs less than one piece more. */
 const MOVED = 1024;
+
+/** Where an outbox is emptied. */
+export interface Sink {
+  write(bytes: Buffer): void;
+  /** The same for many pieces, in as few writes as may be. */
+  writeAll(parts: readonly Buffer[]): void;
+}
 
 /**
  * What goes to one socket because of one read event, in one write. Forwarded bytes are lent, not copied, and
@@ -70,26 +76,31 @@ export class Outbox {
     return parts;
   }
 
-  /** Writes all of it; whether the socket is full shows in its `writableNeedDrain`. */
-  flush(socket: Writable): void {
+  /** Writes all of it; whether it was too much, the sink knows. */
+  flush(sink: Sink): void {
     const size = this.#size;
     if (size === 0) return;
-    const parts = this.take();
-    if (!socket.writable) return;
-    const [first] = parts;
-    if (parts.length === 1 && first !== undefined) {
-      socket.write(first);
-    } else if (size <= GATHERED) {
-      socket.write(Buffer.concat(parts, size));
-    } else {
-      socket.cork();
-      for (const part of parts) socket.write(part);
-      socket.uncork();
+    if (this.#parts.length === 0) {
+      this.#size = 0;
+      const only = this.#piece();
+      if (only !== undefined) sink.write(only);
+      return;
     }
+    const parts = this.take();
+    if (size <= GATHERED) sink.write(Buffer.concat(parts, size));
+    else sink.writeAll(parts);
   }
 
   #close(): void {
-    if (this.#buffer !== undefined) this.#parts.push(this.#buffer.subarray(this.#start, this.#end));
+    const piece = this.#piece();
+    if (piece !== undefined) this.#parts.push(piece);
+  }
+
+  /** The piece that may still grow; it grows no more. */
+  #piece(): Buffer | undefined {
+    const buffer = this.#buffer;
     this.#buffer = undefined;
+    const isWhole = this.#start === 0 && this.#end === buffer?.length;
+    return isWhole ? buffer : buffer?.subarray(this.#start, this.#end);
   }
 }

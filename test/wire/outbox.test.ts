@@ -1,17 +1,13 @@
-import { PassThrough } from "node:stream";
 import { expect, test } from "vitest";
 import { Outbox } from "../../proxy/wire/outbox.ts";
 
 /** What gets to the socket, a string for each write. */
 function flushed(outbox: Outbox): readonly string[] {
   const writes: string[] = [];
-  const socket = new PassThrough();
-  const write = socket.write.bind(socket);
-  socket.write = (chunk: Buffer) => {
-    writes.push(chunk.toString());
-    return write(chunk);
-  };
-  outbox.flush(socket as never);
+  outbox.flush({
+    write: (bytes) => void writes.push(bytes.toString()),
+    writeAll: (parts) => void writes.push(...parts.map(String)),
+  });
   return writes;
 }
 
