@@ -96,6 +96,18 @@ export function ordinaryDays(profile: Profile, today: number): readonly Day[] {
   return profile.days.filter(({ day, odd }) => day < today && !odd);
 }
 
+/** Whether entering the statement would leave the profile as it is: whoever looks at a screen again tells nothing new. */
+export function tellsNothing(profile: Profile, event: Reading): boolean {
+  const { people, subjects, lookups, decision, sqlstate, time, client } = event;
+  const isPlain = decision === "allow" || decision === "mask";
+  if (!isPlain || sqlstate !== undefined || lookups > 0 || people !== subjects.length) return false;
+  const day = dayOf(time);
+  if (profile.days.at(-1)?.day !== day || profile.refusals > 0) return false;
+  if (people > 0 && Math.floor(time / HOUR) > profile.lastHour) return false;
+  for (const person of subjects) if (profile.people.get(person) !== day) return false;
+  return profile.networks.get(networkOf(client)) === day;
+}
+
 /** Enters one statement, and gives how many of its people are new. Same events, same profile. */
 export function enter(profile: Profile, event: Reading, tightened: boolean): number {
   const today = openDay(profile, dayOf(event.time));

@@ -127,6 +127,11 @@ export class SharedProfiles implements ProfileStore {
     return change(entry.kept.profile);
   }
 
+  knows(database: string, user: string, role: string, test: (profile: Profile) => boolean): boolean {
+    const entry = this.#entries.get(keyOf({ database, role, user }));
+    return entry !== undefined && this.#now() - entry.seen < this.#every && test(entry.kept.profile);
+  }
+
   async peers(database: string, role: string, today: number): Promise<Peers> {
     const key = `${database}\0${role}`;
     const known = this.#peers.get(key);

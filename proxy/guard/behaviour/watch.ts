@@ -4,7 +4,7 @@ import { BEHAVIOUR_RULES, type BehaviourAction, type BehaviourRule, type Role } 
 import type { Measure } from "../measures.ts";
 import type { Account } from "../meter.ts";
 import type { Suspensions } from "../suspensions.ts";
-import { dayOf, networkOf, type Reading } from "./profile.ts";
+import { dayOf, networkOf, type Reading, tellsNothing } from "./profile.ts";
 import type { ProfileStore } from "./profile-store.ts";
 import { actionFor, isNews, observe, type Sighting } from "./rules.ts";
 
@@ -55,7 +55,12 @@ export class Behaviour {
 
   /** Notes a statement; never throws. */
   observe(event: StatementEvent): void {
-    this.#enqueue(() => this.#look(event));
+    const { database, user, role } = event;
+    // What still waits comes first: a refusal before this statement makes it one that tells something.
+    const isNothing =
+      this.#working === undefined &&
+      this.#options.profiles.knows(database, user, role, (profile) => tellsNothing(profile, event));
+    if (!isNothing) this.#enqueue(() => this.#look(event));
   }
 
   /** Notes that somebody walks through ids. */
