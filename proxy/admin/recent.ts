@@ -76,7 +76,7 @@ const NOTABLES = 500;
 
 /** What this process decided lately: bounded, and gone with it. The audit log is what counts. */
 export class Recent {
-  readonly #statements = new Ring<SeenStatement>(STATEMENTS);
+  readonly #statements = new SeenStatements();
   readonly #notables = new Ring<Notable>(NOTABLES);
   readonly #totals = new Map<string, { -readonly [Key in keyof Totals]: Totals[Key] }>();
   #number = 0;
@@ -84,7 +84,7 @@ export class Recent {
   /** Sees an event on its way to the audit log. */
   see(event: AuditEvent): void {
     if (event.kind === "statement") {
-      this.#statements.add(seen(event));
+      this.#statements.add(event);
       this.#count(event);
     }
     const notable = notableOf(event);
@@ -149,16 +149,84 @@ class Ring<T> {
   }
 }
 
-/** Not the event itself: its hashes of people may be thousands. */
-function seen(event: StatementEvent): SeenStatement {
-  const { time, session, user, role, database, client, application, command, statement } = event;
-  const { decision, sqlstate, rule, masked, rows, people, duration } = event;
-  return {
-    ...{ time, session, user, role, database, client, application, command, statement, decision },
-    ...(sqlstate === undefined ? {} : { sqlstate }),
-    ...(rule === undefined ? {} : { rule }),
-    ...{ masked, rows, people, duration },
-  };
+/**
+ * The last statements. Of an event no more is kept: its hashes of people may be thousands. Each place is written over
+ * and over, as objects that live for a moment only are what costs a garbage collector most.
+ */
+class SeenStatements {
+  readonly #places: Place[] = [];
+  #next = 0;
+
+  add(event: StatementEvent): void {
+    let place = this.#places[this.#next];
+    if (place === undefined) this.#places[this.#next] = place = new Place();
+    this.#next = (this.#next + 1) % STATEMENTS;
+    place.enter(event);
+  }
+
+  newestFirst(): readonly SeenStatement[] {
+    const places = [...this.#places.slice(this.#next), ...this.#places.slice(0, this.#next)];
+    return places.reverse().map((place) => place.read());
+  }
+}
+
+class Place {
+  #time = 0;
+  #session = "";
+  #user = "";
+  #role = "";
+  #database = "";
+  #client = "";
+  #application = "";
+  #command = "";
+  #statement = "";
+  #decision: StatementEvent["decision"] = "allow";
+  #sqlstate: string | undefined;
+  #rule: string | undefined;
+  #masked: readonly string[] = [];
+  #rows = 0;
+  #people = 0;
+  #duration = 0;
+
+  enter(event: StatementEvent): void {
+    this.#time = event.time;
+    this.#session = event.session;
+    this.#user = event.user;
+    this.#role = event.role;
+    this.#database = event.database;
+    this.#client = event.client;
+    this.#application = event.application;
+    this.#command = event.command;
+    this.#statement = event.statement;
+    this.#decision = event.decision;
+    this.#sqlstate = event.sqlstate;
+    this.#rule = event.rule;
+    this.#masked = event.masked;
+    this.#rows = event.rows;
+    this.#people = event.people;
+    this.#duration = event.duration;
+  }
+
+  read(): SeenStatement {
+    return {
+      time: this.#time,
+      session: this.#session,
+      user: this.#user,
+      role: this.#role,
+      database: this.#database,
+      client: this.#client,
+      application: this.#application,
+      command: this.#command,
+      statement: this.#statement,
+      decision: this.#decision,
+      ...(this.#sqlstate !== undefined && { sqlstate: this.#sqlstate }),
+      ...(this.#rule !== undefined && { rule: this.#rule }),
+      masked: this.#masked,
+      rows: this.#rows,
+      people: this.#people,
+      duration: this.#duration,
+    };
+  }
 }
 
 type Unnumbered = Omit<Notable, "number">;
