@@ -27,8 +27,9 @@ export interface Spans {
   readonly countsBytes: boolean;
 }
 
-/** The longest time for which a counted person may be read again without a trip to the store. */
-const LONGEST_GRACE = 5_000;
+/** The longest time for which a counted person may be read again without a trip to the store: of long windows, and of short ones. */
+const LONGEST_GRACE = 60_000;
+const SHORT_GRACE = 5_000;
 
 export const FINEST_SLICE = 64;
 export const SLICE_FACTOR = 4;
@@ -67,7 +68,10 @@ export function spansOf(windows: readonly BudgetWindow[]): Spans {
  */
 export function graceOf(windows: readonly BudgetWindow[]): number {
   const spans = windows.filter((window) => window.what === "people").map((window) => window.seconds * 1000);
-  return spans.length === 0 ? 0 : Math.min(LONGEST_GRACE, Math.floor(Math.min(...spans) / 10));
+  if (spans.length === 0) return 0;
+  const shortest = Math.min(...spans);
+  const grace = Math.max(shortest / 60, Math.min(SHORT_GRACE, shortest / 10));
+  return Math.floor(Math.min(LONGEST_GRACE, grace));
 }
 
 export function scopeOf(window: BudgetWindow): BudgetScope {
