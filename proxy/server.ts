@@ -1,8 +1,8 @@
 import { once } from "node:events";
 import { createServer, type Server, type Socket } from "node:net";
-import { setTimeout } from "node:timers/promises";
 import type { AuditLog } from "./audit/event.ts";
 import type { Catalogs } from "./catalog/catalogs.ts";
+import { Connections } from "./connections.ts";
 import type { CanarySighting, Decoys } from "./guard/canaries.ts";
 import type { CounterStore } from "./guard/meter.ts";
 import type { SessionInfo } from "./guard/session-registry.ts";
@@ -15,7 +15,7 @@ import { LeavingsCache, type NamedPool, Pools } from "./pool/pools.ts";
 import type { AdminDatabase } from "./session/admin-login.ts";
 import { CancelKeys } from "./session/cancel.ts";
 import { CancelDesk, type ForwardCancel } from "./session/cancel-desk.ts";
-import { Connection, type ConnectionParts, type PrepareSession } from "./session/connection.ts";
+import type { ConnectionParts, PrepareSession } from "./session/connection.ts";
 import type { Authenticating } from "./session/login.ts";
 import type { Pooling } from "./session/pooled-login.ts";
 import { openCatalog, prepareWith } from "./session/prepare.ts";
@@ -28,6 +28,7 @@ import type { Scopes, VerdictCache } from "./sql/cache.ts";
 import { normalise } from "./sql/normalise.ts";
 import type { BackendKey } from "./wire/backend-messages.ts";
 import { type Refusal, refuseSession } from "./wire/refusal.ts";
+import { surviveErrors } from "./wire/survive-errors.ts";
 import { TlsAcceptor } from "./wire/tls.ts";
 import type { Upstream } from "./wire/upstream.ts";
 import { type ProbeHost, UpstreamHosts } from "./wire/upstream-hosts.ts";
@@ -117,21 +118,15 @@ export interface RunningServer {
   close(): Promise<void>;
 }
 
-/** All open connections; each promise is fulfilled when its connection is gone. */
-type Connections = Map<Connection, Promise<void>>;
-
 /** Connections beyond the limit of clients: to be told that it is reached, and for cancel requests. */
 const RESERVE = 100;
 /** As many milliseconds of silence before a peer is probed as Postgres' docs advise for firewalls; Linux' own are two hours. */
 const KEEPALIVE_MS = 60_000;
-/** How long sessions may take over their last words when they are told to end. */
-const LAST_WORDS_MS = 3_000;
 
 /** Listens for clients. Rejects when it cannot, or when a file that the settings name is not good. */
 export async function startServer(parts: ServerParts): Promise<RunningServer> {
   const users = await openUsers(parts);
   const tls = openTls(parts.settings);
-  const connections: Connections = new Map();
   const cancelKeys = parts.cancelKeys ?? new CancelKeys();
   let isClosed = false;
   const timeKeeper = new TimeKeeper({
@@ -140,29 +135,27 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
     statement: parts.settings.statementTimeout ?? 0,
   });
   const pooling = openPooling(parts);
-  const shared = {
+  const connections = new Connections({
     ...connectionParts(parts, { users, tls, cancelKeys, timeKeeper, isClosed: () => isClosed }),
     ...(pooling === undefined ? {} : { pooling }),
-  };
+  });
   const { maxClients, listen, drainTimeout, tcpKeepalive } = parts.settings;
 
   const keepAliveInitialDelay = tcpKeepalive ?? KEEPALIVE_MS;
   const listener = createServer(
     { noDelay: true, keepAlive: true, keepAliveInitialDelay },
     (socket: Socket) => {
-      socket.on("error", () => {});
+      surviveErrors(socket);
       if (connections.size >= maxClients + RESERVE) {
         parts.metrics.loginFailed("limit");
         socket.destroy();
         return;
       }
-      const connection = new Connection(socket, shared);
-      const gone = connection.run().finally(() => connections.delete(connection));
-      connections.set(connection, gone);
+      connections.serve(socket);
     },
   );
   const stopListening = parts.suspensions?.onSuspended((suspension) => {
-    for (const connection of connections.keys()) {
+    for (const connection of connections) {
       if (connection.info?.user === suspension.user) connection.cutOff(endSession(suspension));
     }
   });
@@ -174,12 +167,12 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
   return {
     address: boundTo(listener, listen),
     get sessions() {
-      return [...connections.keys()].filter(({ inSession }) => inSession).length;
+      return [...connections].filter(({ inSession }) => inSession).length;
     },
-    list: () => [...connections.keys()].flatMap(({ info }) => info ?? []),
+    list: () => [...connections].flatMap(({ info }) => info ?? []),
     pools: () => pooling?.pools.list() ?? [],
     end(session, refusal) {
-      const connection = [...connections.keys()].find(({ info }) => info?.id === session);
+      const connection = [...connections].find(({ info }) => info?.id === session);
       connection?.cutOff(refusal);
       return connection !== undefined;
     },
@@ -191,10 +184,10 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
     async close() {
       // It listens on: who comes now is told, and a transaction that runs on can still be cancelled.
       isClosed = true;
-      await empty(connections, drainTimeout);
+      await connections.drain(drainTimeout);
       const closed = listener.listening ? once(listener, "close") : undefined;
       if (listener.listening) listener.close();
-      for (const connection of connections.keys()) connection.destroy();
+      for (const connection of connections) connection.destroy();
       await closed;
       timeKeeper.close();
       pooling?.pools.close();
@@ -259,31 +252,6 @@ function routes(
 const SHUTTING_DOWN = refuseSession("57P03", "the proxy is shutting down", {
   hint: "Connect again: another instance, or this one once it is back, will serve you.",
 });
-
-/** First whoever has no transaction open, then everybody, then whoever did not listen. */
-async function empty(connections: Connections, drainTimeout: number): Promise<void> {
-  const refusal = refuseSession("57P01", "terminating connection: the proxy is shutting down", {
-    hint: "Connect again: another instance, or this one once it is back, will serve you.",
-    ends: "drain",
-  });
-  for (const connection of connections.keys()) connection.drain(refusal);
-  if (await emptied(connections, drainTimeout)) return;
-  for (const connection of connections.keys()) connection.end(refusal);
-  if (await emptied(connections, LAST_WORDS_MS)) return;
-  for (const connection of connections.keys()) connection.destroy();
-  await Promise.all(connections.values());
-}
-
-async function emptied(connections: Connections, within: number): Promise<boolean> {
-  const timer = new AbortController();
-  const timeout = setTimeout(within, false, { signal: timer.signal }).catch(() => false);
-  const gone = Promise.all(connections.values()).then(() => true);
-  try {
-    return await Promise.race([gone, timeout]);
-  } finally {
-    timer.abort();
-  }
-}
 
 const POOL_SIZE = 20;
 /** As PgBouncer's query_wait_timeout. */

@@ -12,6 +12,7 @@ import { addressOf } from "./address.ts";
 import { type AdminDatabase, databaseOf, proveAdmin } from "./admin-login.ts";
 import type { CancelDesk } from "./cancel-desk.ts";
 import { Conversation, sayFarewell, unlessAborted } from "./conversation.ts";
+import { Dismissal } from "./dismissal.ts";
 import type { Established } from "./established.ts";
 import { type LoggedIn, type LoginParts, logIn } from "./login.ts";
 import { LoginEnd, type LoginFailure } from "./login-end.ts";
@@ -55,21 +56,27 @@ const ADMIN_STATEMENT_LIMIT = 1 << 20;
 export class Connection {
   readonly #socket: Socket;
   readonly #parts: ConnectionParts;
+  readonly #onGone: (connection: Connection) => void;
   /** Of the session that this may become; errors before are found by its beginning. */
   readonly #id = randomUUID();
-  readonly #login = new AbortController();
-  readonly #draining = new AbortController();
-  readonly #ending = new AbortController();
-  #client: Conversation | undefined;
+  readonly #dismissal = new Dismissal();
+  /** Breaks the log-in off; as the startup packet it is forgotten when the session begins. */
+  #login: AbortController | undefined;
   #startup: Startup | undefined;
+  /** The client's: the one that was accepted, or TLS over it. */
+  #client: Socket;
   #session: Omit<LoggedIn, "ready"> | undefined;
   #since = 0;
+  /** Metrics count the session. */
+  #isOpen = false;
   /** Where it counts against the limits: nowhere, as somebody, or as its user. */
   #seat: "none" | "taken" | "settled" = "none";
 
-  constructor(socket: Socket, parts: ConnectionParts) {
-    this.#socket = socket;
+  /** `onGone` is called once all of it is closed. */
+  constructor(socket: Socket, parts: ConnectionParts, onGone: (connection: Connection) => void) {
+    this.#socket = this.#client = socket;
     this.#parts = parts;
+    this.#onGone = onGone;
   }
 
   /** Past log-in. */
@@ -85,34 +92,39 @@ export class Connection {
     return { id, user, role: role.name, database, address, application, since: this.#since };
   }
 
-  /** Serves the client; resolves when all of it is closed, and never rejects. */
-  async run(): Promise<void> {
-    const closed = new Promise((resolve) => this.#socket.once("close", resolve));
-    const limit = setTimeout(() => this.#login.abort(overdue()), this.#parts.loginTimeoutMs);
+  /**
+   * Serves the client; never rejects. Resolves when the session has begun: what waits for its end is not a function
+   * that would keep all of the log-in in memory for as long.
+   */
+  async serve(): Promise<void> {
+    const login = new AbortController();
+    this.#login = login;
+    const limit = setTimeout(() => login.abort(overdue()), this.#parts.loginTimeoutMs);
     try {
-      const start = await this.#begin();
-      clearTimeout(limit);
-      await start?.();
-      this.#close();
+      const start = await this.#begin(login.signal);
+      this.#login = this.#startup = undefined;
+      if (start === undefined) this.#close();
+      else
+        start()
+          .then((reason) => this.#close(reason))
+          .catch((error: unknown) => this.#fail(error));
     } catch (error) {
       this.#fail(error);
     } finally {
       clearTimeout(limit);
     }
-    await closed;
-    this.#leave();
   }
 
   /** Ends the connection as soon as no transaction is open; at once before the session. */
   drain(refusal: Refusal): void {
-    this.#login.abort(LoginEnd.refused("upstream", { ...refusal, sqlstate: "57P03" }));
-    this.#draining.abort(refusal);
+    this.#login?.abort(LoginEnd.refused("upstream", { ...refusal, sqlstate: "57P03" }));
+    this.#dismissal.drain(refusal);
   }
 
   /** Ends the connection now, with a word to the client. */
   end(refusal: Refusal): void {
     this.drain(refusal);
-    this.#ending.abort(refusal);
+    this.#dismissal.end(refusal);
   }
 
   /** Ends the connection now, and what it has the server run. */
@@ -124,16 +136,15 @@ export class Connection {
   /** Closes without a word. */
   destroy(): void {
     this.#session?.established.server.socket.destroy();
-    this.#client?.socket.destroy();
+    this.#client.destroy();
     this.#socket.destroy();
   }
 
   /** Up to the session: gives what runs it, or nothing when the client came for something else. */
-  async #begin(): Promise<(() => Promise<void>) | undefined> {
+  async #begin(signal: AbortSignal): Promise<(() => Promise<SessionEndReason>) | undefined> {
     const { tls, trustsHeaderOf, cancelDesk, closedTo, seats } = this.#parts;
-    const { signal } = this.#login;
     const arrival = await receiveClient(this.#socket, { tls, trustsHeaderOf }, signal, (client) => {
-      this.#client = client;
+      this.#client = client.socket;
     });
     if (arrival.kind === "cancel") {
       await cancelDesk.request(arrival, addressOf(this.#socket));
@@ -146,8 +157,9 @@ export class Connection {
     if (full) throw LoginEnd.refused("limit", full);
     this.#seat = "taken";
     const { adminDatabase } = this.#parts;
-    if (adminDatabase?.serves(databaseOf(arrival.startup))) return this.#beginAdmin(arrival, adminDatabase);
-    const own = { id: this.#id, draining: this.#draining.signal, ending: this.#ending.signal };
+    if (adminDatabase?.serves(databaseOf(arrival.startup)))
+      return this.#beginAdmin(arrival, adminDatabase, signal);
+    const own = { id: this.#id, dismissal: this.#dismissal };
     const { pooling } = this.#parts;
     const { client, startup } = arrival;
     const loggedIn =
@@ -156,19 +168,20 @@ export class Connection {
         : await logInPooled(client, startup, { ...this.#parts, pooling }, signal, own);
     const { established, role, issued } = loggedIn;
     this.#session = { established, role, issued };
-    return this.#enter(loggedIn);
+    return this.#enter(loggedIn, signal);
   }
 
   async #beginAdmin(
     { client, startup }: Extract<Arrival, { kind: "login" }>,
     adminDatabase: AdminDatabase,
-  ): Promise<() => Promise<void>> {
+    signal: AbortSignal,
+  ): Promise<() => Promise<SessionEndReason>> {
     const { audit, now, refuseUser } = this.#parts;
     const { user, database, application } = await proveAdmin(
       client,
       startup,
       { ...this.#parts, adminDatabase },
-      this.#login.signal,
+      signal,
     );
     const refusal = refuseUser?.(user);
     if (refusal !== undefined) throw LoginEnd.refused("suspended", refusal);
@@ -176,24 +189,31 @@ export class Connection {
     const session = { session: this.#id, user, role: "", database, client: address, application };
     audit.write({ kind: "login", time: now(), ...session });
     return async () => {
-      const ending = AbortSignal.any([this.#draining.signal, this.#ending.signal]);
-      const over = new Conversation(client.socket, ADMIN_STATEMENT_LIMIT, ending, client.reader);
+      const ending = new AbortController();
+      const dismissal = this.#dismissal;
+      dismissal.heed(() => ending.abort(dismissal.whenIdle));
+      if (dismissal.whenIdle !== undefined) ending.abort(dismissal.whenIdle);
+      const over = new Conversation(client.socket, ADMIN_STATEMENT_LIMIT, ending.signal, client.reader);
       try {
         await adminDatabase.run(over, { user, address });
       } catch (error) {
-        if (!ending.aborted) throw error;
-        client.send(errorResponse(ending.reason as Refusal));
+        if (dismissal.whenIdle === undefined) throw error;
+        client.send(errorResponse(dismissal.whenIdle));
       } finally {
         audit.write({ kind: "logout", time: now(), ...session });
       }
+      return "client";
     };
   }
 
-  async #enter({ established, role, ready, issued }: LoggedIn): Promise<() => Promise<void>> {
+  async #enter(
+    { established, role, ready }: LoggedIn,
+    signal: AbortSignal,
+  ): Promise<() => Promise<SessionEndReason>> {
     const { audit, metrics, now, prepareSession, refuseUser, seats, log } = this.#parts;
     const { id, user, database, application, address } = established;
     this.#since = now();
-    const run = await unlessAborted(prepareSession(established), this.#login.signal, () => {});
+    const run = await unlessAborted(prepareSession(established), signal, () => {});
     const session = {
       time: this.#since,
       session: id,
@@ -219,28 +239,38 @@ export class Connection {
     if (suspended !== undefined) throw refused("suspended", suspended);
     audit.write({ kind: "login", ...session });
     metrics.sessionOpened(database);
+    this.#isOpen = true;
     established.client.socket.write(ready);
-    return async () => {
-      let reason: SessionEndReason = "other";
-      try {
-        reason = await run();
-      } finally {
-        issued.revoke();
-        metrics.sessionClosed(database, reason);
-      }
-    };
-  }
-
-  #leave(): void {
-    if (this.#seat === "none") return;
-    this.#parts.seats.leave(this.#seat === "settled" ? this.#session?.established.user : undefined);
-    this.#seat = "none";
+    return run;
   }
 
   /** The session has ended and said so, or the cancel request has been dealt with. */
-  #close(): void {
-    if (this.#session) sayFarewell(this.#session.established.server.socket, terminateMessage);
-    if (this.#client) sayFarewell(this.#client.socket);
+  #close(reason: SessionEndReason = "client"): void {
+    this.#endSession(reason);
+    sayFarewell(this.#client);
+    this.#leaveOnceClosed();
+  }
+
+  /** The server's side of it, however far the session has come. */
+  #endSession(reason: SessionEndReason): void {
+    if (this.#session === undefined) return;
+    const { established, issued } = this.#session;
+    issued.revoke();
+    if (this.#isOpen) this.#parts.metrics.sessionClosed(established.database, reason);
+    this.#isOpen = false;
+    sayFarewell(established.server.socket, terminateMessage);
+  }
+
+  #leaveOnceClosed(): void {
+    if (this.#socket.closed) this.#leave();
+    else this.#socket.once("close", () => this.#leave());
+  }
+
+  #leave(): void {
+    if (this.#seat !== "none")
+      this.#parts.seats.leave(this.#seat === "settled" ? this.#session?.established.user : undefined);
+    this.#seat = "none";
+    this.#onGone(this);
   }
 
   /** One place for all that can go wrong: the client is told, the operator and the audit log as well. */
@@ -250,10 +280,8 @@ export class Connection {
     const reference = referenceOf(this.#id);
     if (!isExpected(error))
       log.error({ err: error, reference }, "a session was ended by an error of the proxy");
-    if (this.#session) {
-      this.#session.issued.revoke();
-      sayFarewell(this.#session.established.server.socket, terminateMessage);
-    } else if (end.failure !== undefined) {
+    if (this.#session) this.#endSession("other");
+    else if (end.failure !== undefined) {
       metrics.loginFailed(end.failure);
       log.info(
         { reference, address: addressOf(this.#socket), reason: end.failure, sqlstate: end.sqlstate },
@@ -261,11 +289,12 @@ export class Connection {
       );
       this.#record(end);
     }
-    const socket = this.#client?.socket ?? this.#socket;
+    const socket = this.#client;
     // Before its startup packet nobody has shown that he speaks this protocol; Postgres leaves him, too, unanswered.
     const mute = end.failure === "timeout" && this.#startup === undefined;
     if (mute || end.failure === undefined) socket.destroy();
     else sayFarewell(socket, end.refusal && errorResponse({ ...end.refusal, reference }));
+    this.#leaveOnceClosed();
   }
 
   #record(end: LoginEnd): void {

@@ -1,6 +1,7 @@
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { FrameReader } from "../wire/frames.ts";
+import { surviveErrors } from "../wire/survive-errors.ts";
 import type { Side } from "./established.ts";
 
 /**
@@ -19,8 +20,7 @@ export class Conversation implements Side {
     this.reader = reader ?? new FrameReader(longest, () => false);
     this.reader.maximumLength = longest;
     this.#signal = signal;
-    // 'close' follows each 'error' and says enough; without a listener the error would end the process.
-    socket.on("error", () => {});
+    surviveErrors(socket);
     socket.pause();
   }
 
@@ -46,6 +46,12 @@ export class Conversation implements Side {
       if (!(await this.#more())) return undefined;
     }
     return this.reader.peek();
+  }
+
+  /** What a session takes over, and nothing of the log-in with it. */
+  handOver(): Side {
+    const { socket, reader } = this;
+    return { socket, reader };
   }
 
   /** Messages of a log-in are few and small: there is nothing to hold back. */

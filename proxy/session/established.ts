@@ -1,6 +1,7 @@
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { FrameReader } from "../wire/frames.ts";
+import type { Dismissal } from "./dismissal.ts";
 
 /** One side of a session: its socket (plain or TLS) and the reader that may hold bytes read already. */
 export interface Side {
@@ -35,13 +36,8 @@ export interface Established {
    * standard_conforming_strings on were put into it. A session without it cannot become a guarded one.
    */
   readonly pinned?: boolean;
-  /** Aborts when this session shall end as soon as no transaction is open; the reason is the `Refusal` to tell. */
-  readonly draining?: AbortSignal;
-  /**
-   * Aborts when this session shall end now; the reason is the `Refusal` to tell. The session sends it between
-   * two messages, ends both sides, and resolves.
-   */
-  readonly ending?: AbortSignal;
+  /** When it is told to end, the session tells the client, ends both sides, and resolves. */
+  readonly dismissal: Dismissal;
   /** Asks the server to cancel what runs now; resolves when the server has closed the cancel connection. */
   cancelUpstream(): Promise<void>;
 }

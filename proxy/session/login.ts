@@ -76,14 +76,14 @@ export function receiveClaim(client: Conversation, startup: Startup, { upstreamO
 
 /**
  * Logs a client in, here or there, and leaves both sides at the point where the session begins. Throws a
- * `LoginEnd` in all other cases, with nothing left open upstream. `ends` are for the session.
+ * `LoginEnd` in all other cases, with nothing left open upstream. `own` is for the session.
  */
 export async function logIn(
   client: Conversation,
   startup: Startup,
   parts: LoginParts,
   signal: AbortSignal,
-  own: Pick<Established, "id"> & Required<Pick<Established, "draining" | "ending">>,
+  own: Pick<Established, "id" | "dismissal">,
 ): Promise<LoggedIn> {
   const { minor, claim, hosts } = receiveClaim(client, startup, parts);
   let serverKey: Greeting["serverKey"];
@@ -106,8 +106,8 @@ export async function logIn(
     client.reader.maximumLength = parts.maxMessageBytes;
     entry.server.reader.maximumLength = SERVER_MESSAGE_LIMIT;
     const established: Established = {
-      client,
-      server: entry.server,
+      client: client.handOver(),
+      server: entry.server.handOver(),
       user: claim.user,
       database: claim.database,
       application: claim.application,

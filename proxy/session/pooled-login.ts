@@ -52,7 +52,7 @@ export async function logInPooled(
   startup: Startup,
   parts: LoginParts & { readonly pooling: Pooling },
   signal: AbortSignal,
-  own: Pick<Established, "id"> & Required<Pick<Established, "draining" | "ending">>,
+  own: Pick<Established, "id" | "dismissal">,
 ): Promise<LoggedIn> {
   const { minor, claim, hosts } = receiveClaim(client, startup, parts);
   if (parts.authenticating.mode !== "scram") throw new Error("a pool needs --auth scram");
@@ -85,7 +85,7 @@ export async function logInPooled(
   const statuses = [...parameters].map(([name, value]) => parameterStatus(name, value));
   client.send(Buffer.concat([signature, authenticationOk, ...statuses, backendKey(issued)]));
   const established: Established = {
-    client,
+    client: client.handOver(),
     server: { socket: server, reader: new FrameReader(SERVER_MESSAGE_LIMIT, () => false) },
     user: claim.user,
     database: claim.database,

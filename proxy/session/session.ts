@@ -1,6 +1,7 @@
 import { errorResponse } from "../wire/errors.ts";
 import { FrameReader, ProtocolViolation } from "../wire/frames.ts";
 import { type Refusal, refuseSession, type SessionEndReason } from "../wire/refusal.ts";
+import { surviveErrors } from "../wire/survive-errors.ts";
 import type { Established } from "./established.ts";
 import { guardedRelay } from "./guarded.ts";
 import { Judging } from "./judging.ts";
@@ -8,7 +9,7 @@ import { SessionEnd, type SessionParts } from "./parts.ts";
 import { readSocket } from "./reading.ts";
 import { unrecordedAnswer } from "./recording.ts";
 import type { Relay } from "./relay.ts";
-import { flow, mayClientStream, reasonOf, refusalOf, SERVER_LOST, type Side } from "./sides.ts";
+import { flow, mayClientStream, reasonOf, SERVER_LOST, type Side } from "./sides.ts";
 import { type Activity, endsAnswer, SERVER_SILENT, STALLED, type Timed } from "./time-limits.ts";
 import { Trace } from "./trace.ts";
 import { TransparentRelay } from "./transparent.ts";
@@ -89,7 +90,7 @@ class Session implements Timed {
   }
 
   #start(): void {
-    const { client, server, draining, ending } = this.#established;
+    const { client, server, dismissal } = this.#established;
     const judging = new Judging(this.#established, this.#parts, () => this.#pump());
     this.#judging = judging;
     this.#relay =
@@ -98,8 +99,7 @@ class Session implements Timed {
         : guardedRelay(this.#established, this.#parts, judging, this.#trace, () => this.#pump());
     this.#client.reader.push(client.reader.drain());
     this.#server.reader.push(server.reader.drain());
-    if (ending !== undefined) this.#heed(ending, () => this.#end(refusalOf(ending)));
-    if (draining !== undefined) this.#heed(draining, () => this.#pump());
+    dismissal.heed(() => (dismissal.atOnce === undefined ? this.#pump() : this.#end(dismissal.atOnce)));
     this.#listen(this.#client);
     this.#listen(this.#server);
     const stopTiming = this.#parts.timeKeeper?.watch(this);
@@ -140,11 +140,6 @@ class Session implements Timed {
     this.#end(refusal);
   }
 
-  #heed(signal: AbortSignal, onAbort: () => void): void {
-    signal.addEventListener("abort", onAbort);
-    this.#ties.push(() => signal.removeEventListener("abort", onAbort));
-  }
-
   #listen(side: Side): void {
     const { socket, reader, writer } = side;
     const onBytes = (bytes: Buffer) => {
@@ -156,14 +151,13 @@ class Session implements Timed {
       side.hasEnded = true;
       this.#pump();
     };
-    // 'close' follows each 'error' and says enough.
-    const onError = () => {};
     const onClose = () => {
       side.isClosed = true;
       onEnd();
     };
     socket.pause();
-    socket.on("end", onEnd).on("close", onClose).on("error", onError);
+    socket.on("end", onEnd).on("close", onClose);
+    surviveErrors(socket);
     const stopReading = readSocket(socket, onBytes);
     this.#ties.push(() => {
       stopReading();
@@ -263,7 +257,7 @@ class Session implements Timed {
 
   /** Sees whether the session is over. */
   #conclude(relay: Relay): void {
-    const { draining } = this.#established;
+    const { whenIdle } = this.#established.dismissal;
     const [client, server] = [this.#client, this.#server];
     if (client.isClosed || (client.hasEnded && !client.isHeld)) {
       this.#finish("client");
@@ -275,7 +269,7 @@ class Session implements Timed {
       else this.#end(SERVER_LOST);
       return;
     }
-    if (draining?.aborted && relay.isIdle && !client.isHeld) this.#end(refusalOf(draining));
+    if (whenIdle !== undefined && relay.isIdle && !client.isHeld) this.#end(whenIdle);
   }
 
   #fail(error: unknown, side: "client" | "server"): void {

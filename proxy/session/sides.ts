@@ -55,12 +55,3 @@ const REASONS: ReadonlyMap<Refusal["sqlstate"], SessionEndReason> = new Map([
   ["57014", "timeout"],
   ["57P05", "idle"],
 ]);
-
-/** The reason of these signals is what the client is to be told. */
-export function refusalOf({ reason }: AbortSignal): Refusal {
-  return isRefusal(reason) ? reason : refuseSession("57P01", "terminating connection");
-}
-
-function isRefusal(reason: unknown): reason is Refusal {
-  return typeof reason === "object" && reason !== null && "sqlstate" in reason;
-}

@@ -1,6 +1,7 @@
 import { connect, type Socket } from "node:net";
 import { type Refusal, refuseSession } from "./refusal.ts";
 import { sslRequest } from "./startup.ts";
+import { surviveErrors } from "./survive-errors.ts";
 import { connectTls } from "./tls.ts";
 import { parseUpstream, type Upstream } from "./upstream-uri.ts";
 
@@ -87,7 +88,7 @@ function answered(socket: Socket, target: Upstream, startup: Buffer): Promise<nu
       clearTimeout(timer);
       socket.off("readable", onReadable).off("error", onError).off("close", onClose).off("end", onClose);
       // Whoever listens from here on has not come yet.
-      socket.on("error", () => {});
+      surviveErrors(socket);
     };
     socket.on("readable", onReadable).on("error", onError).on("close", onClose).on("end", onClose);
     socket.write(startup);

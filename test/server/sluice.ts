@@ -22,7 +22,6 @@ import { loadParser } from "../../proxy/sql/parse.ts";
 import { decodeError, type ErrorFields, errorResponse } from "../../proxy/wire/errors.ts";
 import { FrameReader } from "../../proxy/wire/frames.ts";
 import { Backend, bytesOf } from "../../proxy/wire/messages.ts";
-import type { Refusal } from "../../proxy/wire/refusal.ts";
 import { parseUpstream } from "../../proxy/wire/upstream.ts";
 
 /** The guarded are anna and agent_*, apps see all, and whoever is not named has no role. */
@@ -159,16 +158,15 @@ function auditInto(events: AuditEvent[]): AuditLog {
 }
 
 /** Passes all bytes on, both ways. */
-const relay: PrepareSession = async ({ client, server, draining, ending }) => {
-  const end = (event: Event) => {
-    const refusal = (event.target as AbortSignal).reason as Refusal;
-    sayFarewell(client.socket, errorResponse(refusal));
+const relay: PrepareSession = async ({ client, server, dismissal }) => {
+  const end = () => {
+    const refusal = dismissal.atOnce ?? dismissal.whenIdle;
+    sayFarewell(client.socket, refusal && errorResponse(refusal));
     server.socket.destroy();
   };
   return () =>
     new Promise((resolve) => {
-      draining?.addEventListener("abort", end);
-      ending?.addEventListener("abort", end);
+      dismissal.heed(end);
       server.socket.write(client.reader.drain());
       client.socket.write(server.reader.drain());
       client.socket.pipe(server.socket);

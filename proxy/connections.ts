@@ -1,0 +1,70 @@
+import type { Socket } from "node:net";
+import { Connection, type ConnectionParts } from "./session/connection.ts";
+import { refuseSession } from "./wire/refusal.ts";
+
+/** How long sessions may take over their last words when they are told to end. */
+const LAST_WORDS_MS = 3_000;
+
+/** All open connections. */
+export class Connections {
+  readonly #parts: ConnectionParts;
+  readonly #open = new Set<Connection>();
+  /** Told of each connection that is gone. */
+  readonly #watchers = new Set<(gone: Connection) => void>();
+
+  constructor(parts: ConnectionParts) {
+    this.#parts = parts;
+  }
+
+  get size(): number {
+    return this.#open.size;
+  }
+
+  [Symbol.iterator](): Iterator<Connection> {
+    return this.#open.values();
+  }
+
+  serve(socket: Socket): void {
+    const connection = new Connection(socket, this.#parts, this.#gone);
+    this.#open.add(connection);
+    void connection.serve();
+  }
+
+  /** First whoever has no transaction open, then everybody, then whoever did not listen. Resolves when they are gone. */
+  async drain(drainTimeout: number): Promise<void> {
+    const refusal = refuseSession("57P01", "terminating connection: the proxy is shutting down", {
+      hint: "Connect again: another instance, or this one once it is back, will serve you.",
+      ends: "drain",
+    });
+    for (const connection of this.#open) connection.drain(refusal);
+    if (await this.#emptied(drainTimeout)) return;
+    for (const connection of this.#open) connection.end(refusal);
+    if (await this.#emptied(LAST_WORDS_MS)) return;
+    for (const connection of this.#open) connection.destroy();
+    await this.#emptied();
+  }
+
+  /** True when all are gone that are open now; whoever comes meanwhile is turned away by others. */
+  #emptied(within?: number): Promise<boolean> {
+    const left = new Set(this.#open);
+    return new Promise((resolve) => {
+      const settle = (isEmpty: boolean) => {
+        clearTimeout(timer);
+        this.#watchers.delete(onGone);
+        resolve(isEmpty);
+      };
+      const onGone = (gone: Connection) => {
+        left.delete(gone);
+        if (left.size === 0) settle(true);
+      };
+      const timer = within === undefined ? undefined : setTimeout(() => settle(false), within);
+      this.#watchers.add(onGone);
+      if (left.size === 0) settle(true);
+    });
+  }
+
+  readonly #gone = (connection: Connection): void => {
+    this.#open.delete(connection);
+    for (const watcher of this.#watchers) watcher(connection);
+  };
+}
