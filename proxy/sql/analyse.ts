@@ -5,14 +5,14 @@ import type { Constants } from "./constants.ts";
 import * as expressions from "./expressions.ts";
 import { UnknownSyntax } from "./grammar.ts";
 import { parseText, type RawStatement } from "./parse.ts";
-import { applyEdits } from "./rewrite.ts";
+import { applyEdits, inOrder } from "./rewrite.ts";
 import { isUnrestricted, type Scope } from "./scope.ts";
 import { lockingClause, select } from "./select.ts";
-import { Sights } from "./sight.ts";
+import { sightsOf } from "./sight.ts";
 import { Source } from "./source.ts";
 import { statement } from "./statements.ts";
 import { survey } from "./survey.ts";
-import type { Edit, Statement, Verdict } from "./verdict.ts";
+import type { MadeEdit, Statement, Verdict } from "./verdict.ts";
 import { leftover } from "./verify.ts";
 import { insert, merge, remove, update } from "./writes.ts";
 
@@ -77,8 +77,8 @@ export function analyse(
 }
 
 function judge(source: Source, raw: readonly RawStatement[], scope: Scope, onLeftover: OnLeftover): Verdict {
-  const sights = new Sights(scope);
-  const edits: Edit[] = [];
+  const sights = sightsOf(scope);
+  const edits: MadeEdit[] = [];
   const level: Level = { outer: undefined, ctes: undefined, references: [] };
   const bareNames = new Set<number>();
   const targets = new Set<number>();
@@ -91,8 +91,9 @@ function judge(source: Source, raw: readonly RawStatement[], scope: Scope, onLef
   });
   refuseMovedSearchPath(statements);
   refuseHalfDone(statements, scope);
-  const rewritten = applyEdits(source, edits);
-  const wrong = leftover(scope, sights, rewritten, { bareNames, targets });
+  const ordered = inOrder(edits);
+  const rewritten = applyEdits(source, ordered);
+  const wrong = leftover(scope, sights, source, ordered, { bareNames, targets });
   if (wrong !== undefined) {
     onLeftover(wrong);
     return refused(

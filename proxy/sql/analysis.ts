@@ -6,7 +6,7 @@ import { tooComplex } from "./parse.ts";
 import type { Scope } from "./scope.ts";
 import type { ColumnSight, RelationSight, Sights } from "./sight.ts";
 import type { Source } from "./source.ts";
-import type { Edit, Effect } from "./verdict.ts";
+import type { Effect, MadeEdit } from "./verdict.ts";
 
 /** Ends the analysis of a text: thrown inside this floor only, and caught by `analyse`. */
 export class Refused extends Error {
@@ -81,7 +81,7 @@ export class Analysis {
   readonly scope: Scope;
   readonly source: Source;
   readonly sights: Sights;
-  readonly edits: Edit[];
+  readonly edits: MadeEdit[];
   readonly reads = new Set<string>();
   readonly writes = new Set<string>();
   readonly masked = new Set<string>();
@@ -126,7 +126,7 @@ export class Analysis {
     scope: Scope,
     source: Source,
     sights: Sights,
-    edits: Edit[],
+    edits: MadeEdit[],
     visitors: Readonly<Record<string, Visit>>,
   ) {
     this.scope = scope;
@@ -180,9 +180,9 @@ export class Analysis {
   }
 
   /** Edits are kept once per place: the parse tree repeats nodes (`SET (a, b) = (SELECT …)`). */
-  edit(at: number, end: number, text: string): void {
+  edit(at: number, end: number, text: string, list?: string): void {
     if (!this.edits.some((other) => other.at === at && other.end === end && other.text === text))
-      this.edits.push({ at, end, text });
+      this.edits.push(list === undefined ? { at, end, text } : { at, end, text, list });
   }
 
   refuse(sqlstate: Sqlstate, message: string, fields: RefusalFields = {}): never {

@@ -244,12 +244,23 @@ function listItems(node: Node): readonly Node[] | undefined {
   return type === "List" ? (body as List).items : undefined;
 }
 
-interface Extent {
+class Extent {
   readonly start: number;
   readonly end: number;
-  /** The client's own; copied when it is asked for, as most conditions stay where they are. */
-  readonly text: string;
   readonly column: ColumnRef | undefined;
+  readonly #source: Source;
+
+  constructor(source: Source, start: number, end: number, column?: ColumnRef) {
+    this.#source = source;
+    this.start = start;
+    this.end = end;
+    this.column = column;
+  }
+
+  /** The client's own; copied when it is asked for, as most conditions stay where they are. */
+  get text(): string {
+    return this.#source.slice(this.start, this.end);
+  }
 }
 
 /** Where a column, a constant, a parameter or a constant with a one-word cast begins and ends. */
@@ -259,7 +270,7 @@ function extent(source: Source, node: Node): Extent | undefined {
   if (location === undefined) return undefined;
   const between = (first: number, last: number, column?: ColumnRef): Extent | undefined => {
     const [start, end] = [source.token(first)?.start, source.token(last)?.end];
-    return start === undefined || end === undefined ? undefined : extentOf(source, start, end, column);
+    return start === undefined || end === undefined ? undefined : new Extent(source, start, end, column);
   };
   switch (type) {
     case "ColumnRef": {
@@ -295,22 +306,11 @@ function extent(source: Source, node: Node): Extent | undefined {
       if (source.token(operator)?.text !== "::") return undefined;
       const last = source.nameEnd(operator + 1);
       const end = source.token(last)?.end;
-      return end === undefined ? undefined : extentOf(source, inner.start, end, undefined);
+      return end === undefined ? undefined : new Extent(source, inner.start, end);
     }
     default:
       return undefined;
   }
-}
-
-function extentOf(source: Source, start: number, end: number, column: ColumnRef | undefined): Extent {
-  return {
-    start,
-    end,
-    column,
-    get text() {
-      return source.slice(start, end);
-    },
-  };
 }
 
 /** The bytes that are about to be moved must read, by themselves, as exactly this condition. */

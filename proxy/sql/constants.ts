@@ -21,7 +21,8 @@ export class Constants {
   }
 
   #watchTree(tree: object): void {
-    for (const [key, child] of Object.entries(tree)) {
+    for (const key in tree) {
+      const child: unknown = Reflect.get(tree, key);
       if (child === null || typeof child !== "object") continue;
       if (key === "A_Const") this.#watchConstant(child);
       else this.#watchTree(child);

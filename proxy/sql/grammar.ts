@@ -197,7 +197,8 @@ export function forEachChild(type: string, body: Body, visit: (type: string, bod
   const shape = GRAMMAR[type];
   if (shape === undefined) throw new UnknownSyntax(type);
   if (type === "A_Const") return;
-  for (const [field, value] of Object.entries(body)) {
+  for (const field in body) {
+    const value: unknown = Reflect.get(body, field);
     if (value === null || typeof value !== "object") continue;
     const kind = Object.hasOwn(shape, field) ? shape[field] : undefined;
     if (kind === undefined) throw new UnknownSyntax(`${type}.${field}`);

@@ -7,18 +7,18 @@ export interface Rewritten {
   readonly edits: readonly Edit[];
 }
 
-/** Applies edits to the client's bytes; everything else of the text stays as it is. Overlapping edits are a fault of the analysis. */
+/** In ascending order. Insertions at one place stay as they were made; they come before what replaces that place. */
+export function inOrder<E extends Edit>(edits: readonly E[]): readonly E[] {
+  return edits.toSorted((a, b) => a.at - b.at || a.end - b.end);
+}
+
+/** Applies edits in their order to the client's bytes; everything else of the text stays as it is. Overlapping ones are a fault of the analysis. */
 export function applyEdits(source: Source, edits: readonly Edit[]): Rewritten {
-  // Insertions at one place keep the order in which they were made; they come before what replaces that place.
-  const ordered = edits
-    .map((edit, index) => ({ edit, index }))
-    .sort((a, b) => a.edit.at - b.edit.at || a.edit.end - b.edit.end || a.index - b.index);
-  const inOrder = ordered.map(({ edit }) => edit);
-  const made = applyInOrder(source.bytes, inOrder);
+  const made = applyInOrder(source.bytes, edits);
   // It will be kept: a slice of Node's pool would keep the whole pool with it.
   const sql = Buffer.allocUnsafeSlow(made.length);
   made.copy(sql);
-  return { sql, edits: inOrder };
+  return { sql, edits: edits.map(({ at, end, text }) => ({ at, end, text })) };
 }
 
 /** Applies edits that are in ascending order. */

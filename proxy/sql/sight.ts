@@ -1,3 +1,4 @@
+import { LRUCache } from "lru-cache";
 import { type Catalog, type Column, type Relation, relationKey } from "../catalog/catalog.ts";
 import { maskedType } from "../policy/against-catalog.ts";
 import { bindUser } from "../policy/conditions.ts";
@@ -258,6 +259,20 @@ export class Sights {
       throw new Error("a condition on nobody");
     return bindUser(condition, user ?? "");
   }
+}
+
+/** Of so many scopes it is remembered what they see; others work it out again. */
+const SCOPES_REMEMBERED = 100;
+const remembered = new LRUCache<Scope, Sights>({ max: SCOPES_REMEMBERED });
+
+/** Nothing of it hangs on the statement that asks. */
+export function sightsOf(scope: Scope): Sights {
+  let sights = remembered.get(scope);
+  if (sights === undefined) {
+    sights = new Sights(scope);
+    remembered.set(scope, sights);
+  }
+  return sights;
 }
 
 const lineages = new WeakMap<object, WeakMap<Catalog, Lineage>>();

@@ -45,7 +45,8 @@ export function statement(analysis: Analysis, raw: RawStatement, level: Level): 
 
 /** A call or a subquery that no visitor has come to would run unjudged: the syntax around it is not known well enough. */
 function refuseUnvisited(analysis: Analysis, value: object): void {
-  for (const [key, child] of Object.entries(value)) {
+  for (const key in value) {
+    const child: unknown = Reflect.get(value, key);
     // Nothing stands in a constant, and what looks into one judges by its value.
     if (key === "A_Const" || child === null || typeof child !== "object") continue;
     if ((key === "FuncCall" || key === "SubLink") && !analysis.hasVisited(child))

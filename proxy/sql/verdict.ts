@@ -24,6 +24,12 @@ export interface Edit {
   readonly text: string;
 }
 
+/** An edit as the analysis makes it. */
+export interface MadeEdit extends Edit {
+  /** The text begins with a subquery, and this is its target list: `(SELECT list FROM …`. */
+  readonly list?: string;
+}
+
 /** One statement of a text. */
 export interface Statement {
   /** As in a command tag, from a bounded set: SELECT, INSERT, COPY, SET, BEGIN, CREATE TABLE, OTHER … */

@@ -1,9 +1,14 @@
+import { isDeepStrictEqual } from "node:util";
+import type { SelectStmt } from "libpg-query";
+import { LRUCache } from "lru-cache";
 import { relationKey } from "../catalog/catalog.ts";
 import { parseText } from "./parse.ts";
-import { editedRanges, movedOffsets, type Rewritten } from "./rewrite.ts";
+import { applyInOrder, editedRanges, movedOffsets } from "./rewrite.ts";
 import type { Scope } from "./scope.ts";
 import type { Sights } from "./sight.ts";
+import type { Source } from "./source.ts";
 import { hiddenColumns, isOpenSystemRelation, isSystemSchema } from "./system-relations.ts";
+import type { Edit, MadeEdit } from "./verdict.ts";
 
 /** What the analysis says may stand outside of the text that it injected. */
 export interface Expected {
@@ -15,25 +20,30 @@ export interface Expected {
 
 /**
  * Reads the rewritten text anew, without the analysis: outside of the injected text no guarded relation may be
- * named, and no relation without its schema. Gives the name that should not be there, or nothing.
+ * named, and no relation without its schema. Gives the name that should not be there, or nothing. `edits` are in
+ * their order.
+ *
+ * The target lists of injected subqueries are the same in every statement, and often longer than the statement:
+ * each is read once by itself, and the text without them.
  */
 export function leftover(
   scope: Scope,
   sights: Sights,
-  rewritten: Rewritten,
+  source: Source,
+  edits: readonly MadeEdit[],
   expected: Expected,
 ): string | undefined {
-  const parsed = parseText(rewritten.sql.toString("utf8"));
+  const shorter = edits.map(withoutList);
+  const parsed = parseText(applyInOrder(source.bytes, shorter).toString("utf8"));
   if (!parsed.ok) return "a text that does not parse";
-  const ranges = editedRanges(rewritten.edits);
+  const ranges = editedRanges(shorter);
   const isInjected = (location: number): boolean =>
     ranges.some(({ start, end }) => location >= start && location < end && end - start > 1);
-  const bareNames = movedOffsets(rewritten.edits, expected.bareNames);
-  const targets = movedOffsets(rewritten.edits, expected.targets);
+  const bareNames = movedOffsets(shorter, expected.bareNames);
+  const targets = movedOffsets(shorter, expected.targets);
   let wrong: string | undefined;
-  const look = (value: object): void => {
-    if ("relname" in value && typeof value.relname === "string") wrong ??= judge(value as Named);
-    for (const child of Object.values(value)) if (typeof child === "object" && child !== null) look(child);
+  const look = (named: Named): void => {
+    wrong ??= judge(named);
   };
   const judge = ({ schemaname, relname, location }: Named): string | undefined => {
     if (schemaname === undefined) return bareNames.has(location ?? 0) ? undefined : relname;
@@ -48,7 +58,7 @@ export function leftover(
     if (sight.ok && !sight.sight.guarded) return undefined;
     return targets.has(location ?? 0) || isInjected(location ?? 0) ? undefined : key;
   };
-  for (const { node } of parsed.statements) look(node);
+  for (const { node } of parsed.statements) forEachName(node, look);
   return wrong;
 }
 
@@ -56,4 +66,50 @@ interface Named {
   readonly schemaname?: string;
   readonly relname: string;
   readonly location?: number;
+}
+
+/** Relations that are named anywhere in a tree. */
+function forEachName(tree: object, found: (named: Named) => void): void {
+  if ("relname" in tree && typeof tree.relname === "string") found(tree as Named);
+  for (const key in tree) {
+    const child: unknown = Reflect.get(tree, key);
+    if (typeof child === "object" && child !== null) forEachName(child, found);
+  }
+}
+
+const SUBQUERY = "(SELECT ";
+
+/** A subquery without target list parses as one with it, if the list is a list and no more. */
+function withoutList({ at, end, text, list }: MadeEdit): Edit {
+  const isThere = list !== undefined && text.startsWith(list, SUBQUERY.length) && isList(list);
+  return { at, end, text: isThere ? SUBQUERY + text.slice(SUBQUERY.length + list.length) : text };
+}
+
+const lists = new LRUCache<string, boolean>({ max: 5_000 });
+
+function isList(text: string): boolean {
+  let known = lists.get(text);
+  if (known === undefined) {
+    known = isTargetList(text);
+    lists.set(text, known);
+  }
+  return known;
+}
+
+/** Whether `SELECT text FROM x` is what it looks like: a target list that names no relation, and nothing else. */
+export function isTargetList(text: string): boolean {
+  const blank = " ".repeat(Buffer.byteLength(text));
+  const [full, empty] = [text, blank].map((list) => {
+    const parsed = parseText(`SELECT ${list} FROM x`);
+    const [statement, ...more] = parsed.ok ? parsed.statements : [];
+    return statement !== undefined && more.length === 0 && "SelectStmt" in statement.node
+      ? (statement.node.SelectStmt as SelectStmt)
+      : undefined;
+  });
+  if (full === undefined || empty === undefined) return false;
+  const { targetList, ...rest } = full;
+  if (targetList === undefined || !isDeepStrictEqual(rest, empty)) return false;
+  let names = 0;
+  forEachName(targetList, () => names++);
+  return names === 0;
 }

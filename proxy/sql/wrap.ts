@@ -14,23 +14,28 @@ export interface WrapParts {
   readonly systemColumns: readonly string[];
 }
 
+/** The target list of the subquery: the same columns in the same order, the protected ones masked. */
+function targetList({ columns }: RelationSight, systemColumns: readonly string[]): string {
+  const seen = columns.flatMap(({ kind, sql, column }) =>
+    kind === "absent" ? [] : [kind === "real" ? sql : `${sql} AS ${quoteIdentifier(column.name)}`],
+  );
+  return [...seen, ...systemColumns].join(", ");
+}
+
 /**
- * The subquery that stands for a guarded relation: the same columns in the same order, the protected ones
- * masked. With a row filter it is fenced by OFFSET 0, or the planner could run the client's own conditions on
+ * The subquery that stands for a guarded relation. With a row filter it is fenced by OFFSET 0, or the planner could run the client's own conditions on
  * rows that the filter hides, and their errors would tell about them.
  */
 export function subquery(
   sight: RelationSight,
   { only, sample, conditions, systemColumns }: WrapParts,
-): string {
-  const columns = sight.columns.flatMap(({ kind, sql, column }) =>
-    kind === "absent" ? [] : [kind === "real" ? sql : `${sql} AS ${quoteIdentifier(column.name)}`],
-  );
-  columns.push(...systemColumns);
+): { readonly text: string; readonly list: string } {
+  const list = targetList(sight, systemColumns);
   const name = quoteQualified(sight.relation.schema, sight.relation.name);
   const all = sight.filter === undefined ? conditions : [sight.filter, ...conditions];
   const where = all.length === 0 ? "" : ` WHERE ${all.join(" AND ")}`;
-  return `(SELECT ${columns.join(", ")} FROM ${only ? "ONLY " : ""}${name}${sample}${where}${sight.filter === undefined ? "" : " OFFSET 0"})`;
+  const fence = sight.filter === undefined ? "" : " OFFSET 0";
+  return { text: `(SELECT ${list} FROM ${only ? "ONLY " : ""}${name}${sample}${where}${fence})`, list };
 }
 
 /** Puts the subquery, or at least the schema, in place of a reference in FROM. Called when its level's conditions are known. */
@@ -54,9 +59,7 @@ export function wrapReference(analysis: Analysis, name: RangeVar, use: RelationU
   const [shown] = analysis.wholes.has(use) ? systemColumns : [];
   if (shown !== undefined) noSystemColumn(analysis, use, shown);
   const alias = use.hasAlias ? "" : ` AS ${quoteIdentifier(use.relation.name)}`;
-  analysis.edit(
-    first.start,
-    last.end,
-    `${subquery(sight, { only: span.only, sample, conditions: use.conditions, systemColumns })}${alias}`,
-  );
+  const parts = { only: span.only, sample, conditions: use.conditions, systemColumns };
+  const { text, list } = subquery(sight, parts);
+  analysis.edit(first.start, last.end, text + alias, list);
 }
