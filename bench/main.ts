@@ -4,7 +4,7 @@
  *   npm run bench               under 15 minutes
  *   npm run bench -- --quick    two minutes, one round: a look, no figures to quote
  *
- *   --only point,misses,bulk,idle,slow    some parts of it; "pool" must be asked for: transaction pooling
+ *   --only point,workers,misses,bulk,idle,slow    some parts of it; "pool" must be asked for: transaction pooling
  *   --build NAME=MAIN.JS                  another compiled Sluice beside this one, to compare the two
  *   --profile FOLDER                      with Node's CPU profiles of Sluice
  */
@@ -41,12 +41,23 @@ import {
   type Target,
   uriAt,
 } from "./targets.ts";
+import { describeWorkers, judgeWorkers, measureWorkers } from "./workers.ts";
 import { startWorld, type World } from "./world.ts";
 
-const QUICK = { rounds: 1, seconds: 1, clients: [1, 8], people: 200_000, bulk: 1, idle: 500, stream: 500 };
+const QUICK = {
+  rounds: 1,
+  seconds: 1,
+  warmUp: 1,
+  clients: [1, 8],
+  people: 200_000,
+  bulk: 1,
+  idle: 500,
+  stream: 500,
+};
 const FULL = {
   rounds: 3,
   seconds: 3,
+  warmUp: 5,
   clients: [1, 8, 32],
   people: 1_000_000,
   bulk: 3,
@@ -54,7 +65,7 @@ const FULL = {
   stream: 10_240,
 };
 
-const PARTS = ["point", "misses", "bulk", "idle", "slow"] as const;
+const PARTS = ["point", "workers", "misses", "bulk", "idle", "slow"] as const;
 
 const { values } = parseArgs({
   options: {
@@ -89,6 +100,7 @@ async function main(): Promise<void> {
   try {
     say(await machine(world));
     if (parts.has("point")) reached.push(...(await point(world)));
+    if (parts.has("workers")) reached.push(...(await workers(world)));
     if (parts.has("misses")) reached.push(...(await misses()));
     if (parts.has("bulk")) reached.push(...(await bulk(world)));
     if (parts.has("idle")) reached.push(...(await idle(world)));
@@ -131,6 +143,13 @@ async function point(world: World): Promise<readonly Reached[]> {
     say(`## pgbench -S\n\n${describePointQueries(cells)}`);
     return judgePointQueries(cells);
   });
+}
+
+async function workers(world: World): Promise<readonly Reached[]> {
+  const upstream = { port: world.postgres.port, folder: world.folder };
+  const crews = await measureWorkers(upstream, sluiceOptions(world, MAIN), plan);
+  say(`## Workers\n\n${describeWorkers(crews)}`);
+  return judgeWorkers(crews);
 }
 
 /** bench/analyse.ts measures them in a process of its own. */
@@ -204,7 +223,7 @@ async function slow(world: World): Promise<readonly Reached[]> {
   for (const user of ["app", "guarded"]) {
     const proxy = await startSluice(upstream, sluiceOptions(world, MAIN));
     slows.push(
-      await measureSlowReader(user, proxy, { user, sql: rowsOf, megabytes: plan.stream, within: 300_000 }),
+      await measureSlowReader(user, proxy, { user, sql: rowsOf, megabytes: plan.stream, within: 120_000 }),
     );
     await proxy.stop();
   }

@@ -21,7 +21,8 @@ export async function usageOf(root: number): Promise<Usage> {
   };
 }
 
-async function familyOf(root: number): Promise<readonly number[]> {
+/** The process and its living descendants. */
+export async function familyOf(root: number): Promise<readonly number[]> {
   const children = new Map<number, number[]>();
   const pids = (await readdir("/proc")).filter((name) => /^\d+$/.test(name)).map(Number);
   for (const pid of pids) {
