@@ -3,6 +3,7 @@ import {
   createHmac,
   createPrivateKey,
   createPublicKey,
+  createSecretKey,
   hkdfSync,
   type KeyObject,
   sign,
@@ -29,7 +30,8 @@ const PEOPLE_REMEMBERED = 10_000;
 /** Makes the keys of signing and of hashing people from the audit key (HKDF, RFC 5869). */
 export function auditKeys(auditKey: Buffer): AuditKeys {
   const derive = (purpose: string) => Buffer.from(hkdfSync("sha256", auditKey, "", purpose, 32));
-  const subjects = derive("sluice audit subjects 1");
+  // As a key object: given as bytes it would be made into one for each person.
+  const subjects = createSecretKey(derive("sluice audit subjects 1"));
   const seed = derive("sluice audit signing 1");
   const privateKey = createPrivateKey({
     key: Buffer.concat([PKCS8_PREFIX, seed]),
@@ -49,7 +51,7 @@ export function auditKeys(auditKey: Buffer): AuditKeys {
       if (known !== undefined) return known;
       const name =
         older.get(person) ??
-        createHmac("sha256", subjects).update(person).digest().subarray(0, 16).toString("base64url");
+        createHmac("sha256", subjects).update(person).digest().toString("base64url", 0, 16);
       if (recent.size >= PEOPLE_REMEMBERED) [recent, older] = [new Map(), recent];
       recent.set(person, name);
       return name;

@@ -1,4 +1,4 @@
-import { createHmac, randomBytes } from "node:crypto";
+import { createHmac, createSecretKey, type KeyObject, randomBytes } from "node:crypto";
 import { performance } from "node:perf_hooks";
 import type { Result } from "ioredis";
 import type { Log } from "../log.ts";
@@ -61,7 +61,7 @@ const PROBE_BATCH: Batch = { rows: 1, people: ["probe"], namespaces: ["sluice"],
 
 class RedisStore implements CounterStore {
   readonly #client: RedisClient;
-  readonly #key: Buffer;
+  readonly #key: KeyObject;
   readonly #log: Log;
   readonly #onReady: (ready: boolean) => void;
   readonly #now: () => number;
@@ -74,7 +74,7 @@ class RedisStore implements CounterStore {
   #lastProblem = "";
 
   constructor(options: RedisStoreOptions) {
-    this.#key = options.key;
+    this.#key = createSecretKey(options.key);
     this.#log = options.log;
     this.#onReady = options.onReady ?? (() => {});
     this.#now = options.now ?? (() => Math.floor(performance.timeOrigin + performance.now()));
