@@ -9,7 +9,7 @@ import type { DatabaseLabel } from "./sessions.ts";
 export interface StatementMetrics {
   /** Decisions, refusals, rows, bytes, people. */
   statement(event: StatementEvent): void;
-  /** What takes the times of a session's statements, in seconds: got once, called for each. */
+  /** What takes the times of a database's statements, in seconds: got once, called for each. */
   times(database: string): StatementTimes;
   verdictCache(hit: boolean): void;
   /** Seconds of analysis (cache misses). */

@@ -3,13 +3,8 @@ import type { BackendKey } from "../wire/backend-messages.ts";
 import { cancelKeyLength, cancelRequest, type Minor } from "../wire/startup.ts";
 import { dial, type Upstream } from "../wire/upstream.ts";
 
-/** What a client gets as its BackendKeyData. Revoked when its session ends. */
+/** What a client gets as its BackendKeyData, and what a CancelRequest with it does. To be revoked when its session ends. */
 export interface IssuedKey extends BackendKey {
-  revoke(): void;
-}
-
-interface Entry {
-  readonly key: Buffer;
   readonly cancel: () => Promise<void>;
 }
 
@@ -37,7 +32,7 @@ export function randomProcess(): number {
  */
 export class CancelKeys {
   readonly process: number;
-  readonly #entries = new Map<number, Entry>();
+  readonly #entries = new Map<number, IssuedKey>();
 
   constructor(process: number = randomProcess()) {
     this.process = process;
@@ -46,15 +41,13 @@ export class CancelKeys {
   /** `cancel` is what a CancelRequest with this key does. */
   issue(minor: Minor, cancel: () => Promise<void>): IssuedKey {
     const processId = this.#freeProcessId();
-    const entry: Entry = { key: randomBytes(cancelKeyLength(minor)), cancel };
-    this.#entries.set(processId, entry);
-    return {
-      processId,
-      key: entry.key,
-      revoke: () => {
-        if (this.#entries.get(processId) === entry) this.#entries.delete(processId);
-      },
-    };
+    const issued: IssuedKey = { processId, key: randomBytes(cancelKeyLength(minor)), cancel };
+    this.#entries.set(processId, issued);
+    return issued;
+  }
+
+  revoke(issued: IssuedKey): void {
+    if (this.#entries.get(issued.processId) === issued) this.#entries.delete(issued.processId);
   }
 
   /** Resolves when the server has dealt with it; false when the key is none of ours. */

@@ -93,8 +93,8 @@ export class Connection {
   }
 
   /**
-   * Serves the client; never rejects. Resolves when the session has begun: what waits for its end is not a function
-   * that would keep all of the log-in in memory for as long.
+   * Serves the client; never rejects. Resolves when the session has begun: a function that waited for its end would
+   * keep all of the log-in in memory for as long.
    */
   async serve(): Promise<void> {
     const login = new AbortController();
@@ -104,15 +104,16 @@ export class Connection {
       const start = await this.#begin(login.signal);
       this.#login = this.#startup = undefined;
       if (start === undefined) this.#close();
-      else
-        start()
-          .then((reason) => this.#close(reason))
-          .catch((error: unknown) => this.#fail(error));
+      else this.#follow(start());
     } catch (error) {
       this.#fail(error);
     } finally {
       clearTimeout(limit);
     }
+  }
+
+  #follow(session: Promise<SessionEndReason>): void {
+    session.then((reason) => this.#close(reason)).catch((error: unknown) => this.#fail(error));
   }
 
   /** Ends the connection as soon as no transaction is open; at once before the session. */
@@ -255,7 +256,7 @@ export class Connection {
   #endSession(reason: SessionEndReason): void {
     if (this.#session === undefined) return;
     const { established, issued } = this.#session;
-    issued.revoke();
+    this.#parts.cancelKeys.revoke(issued);
     if (this.#isOpen) this.#parts.metrics.sessionClosed(established.database, reason);
     this.#isOpen = false;
     sayFarewell(established.server.socket, terminateMessage);

@@ -2,6 +2,7 @@ import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { FrameReader } from "../wire/frames.ts";
 import type { Dismissal } from "./dismissal.ts";
+import type { Reported } from "./reported.ts";
 
 /** One side of a session: its socket (plain or TLS) and the reader that may hold bytes read already. */
 export interface Side {
@@ -27,8 +28,8 @@ export interface Established {
   readonly application: string;
   /** IP address of the client. */
   readonly address: string;
-  /** Parameters as the server last reported them (ParameterStatus): name, value. */
-  readonly parameters: Map<string, string>;
+  /** As the server last reported them. */
+  readonly parameters: Reported;
   /** The user whom the database knows, when that is another (`--auth scram`): its grants hold beneath the policy. */
   readonly databaseUser?: string;
   /**

@@ -32,7 +32,7 @@ export class Judging {
     this.#established = established;
     this.#parts = parts;
     this.#wake = wake;
-    this.path = new SearchPath(established.parameters.get("search_path"));
+    this.path = new SearchPath(established.parameters.searchPath);
     this.#policy = parts.policy();
     this.#role = this.#roleIn(this.#policy);
     this.treatment = treatmentOf(this.#policy, this.#role);
@@ -46,11 +46,10 @@ export class Judging {
 
   /** What statements are judged by now; undefined while something of it is still being asked for. */
   scope(): Scope | undefined {
-    const { catalog, unreadable, policy } = this.#parts;
+    const { catalog, policy } = this.#parts;
     const inForce = policy();
     if (inForce !== this.#policy) this.#adopt(inForce);
-    if (this.treatment === "guarded" && unreadable() !== this.#asked) this.#ask(unreadable());
-    if (this.#unreadable === undefined && this.treatment === "guarded") return undefined;
+    if (this.treatment === "guarded" && !this.#knowsUnreadable()) return undefined;
     const known = this.#scope;
     if (known?.catalog === catalog.current && this.#setting === this.path.setting) return known;
     return this.#make();
@@ -69,7 +68,7 @@ export class Judging {
     const { user, parameters, databaseUser } = this.#established;
     const catalog = this.#parts.catalog.current;
     // What the server calls the session's user: the one whom "$user" means.
-    const called = parameters.get("session_authorization") ?? databaseUser ?? user;
+    const called = parameters.sessionUser ?? databaseUser ?? user;
     this.#setting = this.path.setting;
     this.#scope = this.#parts.scopes.of({
       policy: this.#policy,
@@ -95,6 +94,13 @@ export class Judging {
     const role = roleFor(policy, this.#established.user, this.#established.address);
     if (isRefusal(role)) throw new SessionEnd(role);
     return role;
+  }
+
+  /** The columns that the user may not read are those of now; asks for them otherwise. */
+  #knowsUnreadable(): boolean {
+    const current = this.#parts.unreadable(this.#established);
+    if (current !== this.#asked) this.#ask(current);
+    return this.#unreadable !== undefined;
   }
 
   #ask(asked: Promise<ReadonlySet<string>>): void {

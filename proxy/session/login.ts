@@ -19,6 +19,7 @@ import type { Established } from "./established.ts";
 import { type Greeting, relayError, relayGreeting } from "./greeting.ts";
 import { LoginEnd } from "./login-end.ts";
 import { relayAuthentication } from "./passthrough.ts";
+import { Reported } from "./reported.ts";
 import { checkScram, logInUpstream } from "./scram-login.ts";
 import { type Claim, guardedSettings, PINNED, readClaim } from "./startup-settings.ts";
 
@@ -64,6 +65,20 @@ export async function cancelAt(
   });
 }
 
+/** Cancels at the server of one session; nothing, until that server has given its key. */
+class Cancelling {
+  at: Upstream;
+  key: BackendKey | undefined;
+  readonly #parts: Pick<LoginParts, "log">;
+
+  constructor(at: Upstream, parts: Pick<LoginParts, "log">) {
+    this.at = at;
+    this.#parts = parts;
+  }
+
+  readonly cancel = (): Promise<void> => cancelAt(this.at, this.key, this.#parts);
+}
+
 /** Which protocol the client gets, whom it says to be, and where it wants to go. Throws a `LoginEnd`. */
 export function receiveClaim(client: Conversation, startup: Startup, { upstreamOf }: LoginParts) {
   const { minor, reply } = negotiate(startup);
@@ -86,21 +101,19 @@ export async function logIn(
   own: Pick<Established, "id" | "dismissal">,
 ): Promise<LoggedIn> {
   const { minor, claim, hosts } = receiveClaim(client, startup, parts);
-  let serverKey: Greeting["serverKey"];
-  let at: Upstream = hosts.upstream;
-  const cancelUpstream = () => cancelAt(at, serverKey, parts);
-  const issued = parts.cancelKeys.issue(minor, cancelUpstream);
+  const cancelling = new Cancelling(hosts.upstream, parts);
+  const issued = parts.cancelKeys.issue(minor, cancelling.cancel);
   let server: Conversation | undefined;
   try {
     const open = async (packet: Buffer) => {
       const link = await openServer(hosts, packet, parts, signal);
       server = link.server;
-      at = link.at;
+      cancelling.at = link.at;
       return link.server;
     };
     const entry = await authenticate(client, claim, parts, { upstream: hosts.upstream, open });
     const greeting = await relayGreeting(entry.server, client, issued);
-    serverKey = greeting.serverKey;
+    cancelling.key = greeting.serverKey;
     checkGreeting(entry, greeting);
     checkHost(hosts, greeting);
     client.reader.maximumLength = parts.maxMessageBytes;
@@ -112,15 +125,15 @@ export async function logIn(
       database: claim.database,
       application: claim.application,
       address: addressOf(client.socket),
-      parameters: greeting.parameters,
+      parameters: new Reported(greeting.parameters),
       databaseUser: entry.databaseUser,
       pinned: entry.pinned,
       ...own,
-      cancelUpstream,
+      cancelUpstream: cancelling.cancel,
     };
     return { established, role: entry.role, ready: bytesOf(entry.server.reader), issued };
   } catch (error) {
-    issued.revoke();
+    parts.cancelKeys.revoke(issued);
     if (server) sayFarewell(server.socket, terminateMessage);
     throw error;
   }

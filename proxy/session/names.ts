@@ -11,12 +11,14 @@ export interface Change<T> {
  * server has answered; when an error makes the server skip them, what they would have defined never was.
  */
 export class Names<T> {
-  readonly #confirmed = new Map<string, T>();
-  readonly #pending = new Map<string, Change<T>[]>();
+  /** Both: none before the first one. Most sessions are idle, many prepare nothing. */
+  #confirmed: Map<string, T> | undefined;
+  #pending: Map<string, Change<T>[]> | undefined;
 
   /** A message has been sent that gives the name a new value, or frees it. */
   propose(name: string, value: T | undefined, pipeline: number): Change<T> {
     const change = { name, value, pipeline };
+    this.#pending ??= new Map();
     const before = this.#pending.get(name);
     if (before === undefined) this.#pending.set(name, [change]);
     else before.push(change);
@@ -26,8 +28,8 @@ export class Names<T> {
   /** The server has done it. */
   confirm(change: Change<T>): void {
     this.#forget(change);
-    if (change.value === undefined) this.#confirmed.delete(change.name);
-    else this.#confirmed.set(change.name, change.value);
+    if (change.value === undefined) this.delete(change.name);
+    else this.set(change.name, change.value);
   }
 
   /** The server has refused or skipped it. */
@@ -37,7 +39,7 @@ export class Names<T> {
 
   /** As the server has it now, after all that it has answered. */
   get(name: string): T | undefined {
-    return this.#confirmed.get(name);
+    return this.#confirmed?.get(name);
   }
 
   /**
@@ -45,30 +47,31 @@ export class Names<T> {
    * fails, the message itself is skipped. "unsettled": an earlier pipeline is still deciding.
    */
   find(name: string, pipeline: number): T | "absent" | "unsettled" {
-    const last = this.#pending.get(name)?.at(-1);
-    if (last === undefined) return this.#confirmed.get(name) ?? "absent";
+    const last = this.#pending?.get(name)?.at(-1);
+    if (last === undefined) return this.#confirmed?.get(name) ?? "absent";
     return last.pipeline === pipeline ? (last.value ?? "absent") : "unsettled";
   }
 
   set(name: string, value: T): void {
+    this.#confirmed ??= new Map();
     this.#confirmed.set(name, value);
   }
 
   delete(name: string): void {
-    this.#confirmed.delete(name);
+    this.#confirmed?.delete(name);
   }
 
   /** Forgets all that the server has, but for what `stays`. */
   clear(stays: (value: T, name: string) => boolean): void {
-    for (const [name, value] of this.#confirmed) {
-      if (!stays(value, name)) this.#confirmed.delete(name);
+    for (const [name, value] of this.#confirmed ?? []) {
+      if (!stays(value, name)) this.delete(name);
     }
   }
 
   #forget(change: Change<T>): void {
-    const changes = this.#pending.get(change.name) ?? [];
+    const changes = this.#pending?.get(change.name) ?? [];
     const at = changes.indexOf(change);
     if (at >= 0) changes.splice(at, 1);
-    if (changes.length === 0) this.#pending.delete(change.name);
+    if (changes.length === 0) this.#pending?.delete(change.name);
   }
 }

@@ -3,24 +3,26 @@ import type { Catalog } from "../catalog/catalog.ts";
 import type { CanarySighting } from "../guard/canaries.ts";
 import type { Account, Meter } from "../guard/meter.ts";
 import type { Log } from "../log.ts";
+import type { StatementTimes } from "../metrics/statements.ts";
 import type { Metrics } from "../metrics.ts";
 import type { Policy } from "../policy/policy.ts";
 import type { Scope } from "../sql/scope.ts";
 import type { Verdict } from "../sql/verdict.ts";
 import { type Refusal, refuseSession } from "../wire/refusal.ts";
+import type { Established } from "./established.ts";
 import type { TimeKeeper } from "./time-limits.ts";
 
-/** What a session works with. */
+/** What the sessions of a database work with. */
 export interface SessionParts {
-  /** The policy in force for the session's database: another object after each reload. */
+  /** The policy in force for the database: another object after each reload. */
   readonly policy: () => Policy;
   /** Interns scopes. */
   readonly scopes: { of(scope: Scope): Scope };
   /** `sql` is lent, and has no terminating zero. */
   readonly verdicts: { judge(sql: Buffer, scope: Scope): Verdict };
   readonly catalog: { readonly current: Catalog; refresh(): Promise<Catalog> };
-  /** Columns that the session's database user may not read; the same promise until that may have changed. */
-  readonly unreadable: () => Promise<ReadonlySet<string>>;
+  /** Columns that a session's database user may not read; the same promise until that may have changed. */
+  readonly unreadable: (session: Pick<Established, "user" | "databaseUser">) => Promise<ReadonlySet<string>>;
   readonly maskKey: Buffer | undefined;
   readonly meter: (account: Account) => Meter;
   readonly audit: AuditLog;
@@ -31,7 +33,9 @@ export interface SessionParts {
   /** By `canaryKey`: the groups of the decoys that conditions mark now. */
   readonly markedCanaries?: () => ReadonlyMap<string, string>;
   /** Ends what lasts too long; nothing does if left out. */
-  readonly timeKeeper?: Pick<TimeKeeper, "watch">;
+  readonly timeKeeper?: Pick<TimeKeeper, "watch" | "unwatch">;
+  /** Take the times of statements, in seconds. */
+  readonly times: StatementTimes;
   readonly metrics: Metrics;
   readonly log: Log;
   /** Unix time in milliseconds. */

@@ -35,6 +35,7 @@ import {
   settingsOf,
 } from "./login.ts";
 import { LoginEnd } from "./login-end.ts";
+import { Reported } from "./reported.ts";
 import { checkScram, logInUpstream } from "./scram-login.ts";
 import { type Claim, pooledSettings } from "./startup-settings.ts";
 
@@ -91,7 +92,7 @@ export async function logInPooled(
     database: claim.database,
     application: claim.application,
     address,
-    parameters,
+    parameters: new Reported(parameters),
     databaseUser: hosts.upstream.user ?? "",
     pinned,
     ...own,

@@ -27,7 +27,7 @@ export interface SharedParts {
   readonly settings?: { readonly auditDurability?: "before" | "after" };
   readonly onCanary?: (sighting: CanarySighting) => void;
   readonly decoys?: Decoys;
-  readonly timeKeeper?: Pick<TimeKeeper, "watch">;
+  readonly timeKeeper?: Pick<TimeKeeper, "watch" | "unwatch">;
   readonly metrics: Metrics;
   readonly keys: Keys;
   readonly log: Log;
@@ -35,38 +35,44 @@ export interface SharedParts {
   readonly normalise: (sql: string) => string;
 }
 
-/** Gives each session its own parts, and `run` to run it with them. */
+/** Gives each session the parts of its database, and `run` to run it with them. */
 export function prepareWith(
   shared: SharedParts,
   run: (established: Established, parts: SessionParts) => Promise<SessionEndReason>,
 ): PrepareSession {
-  const { policies, scopes, verdicts, store, audit, settings, metrics, keys, log, now, normalise } = shared;
+  const open = new WeakMap<LiveCatalog, SessionParts>();
   return async (established) => {
-    const { database, user } = established;
-    const databaseUser = established.databaseUser ?? user;
+    const { database } = established;
     const catalog = await openCatalog(shared, database);
-    const { decoys } = shared;
-    await decoys?.watch(database);
-    const parts: SessionParts = {
-      policy: () => policies().forDatabase(database),
-      scopes,
-      verdicts,
-      catalog,
-      unreadable: () => catalog.unreadableBy(databaseUser),
-      maskKey: keys.masks,
-      meter: (account) => createMeter(store, account),
-      audit,
-      // Nobody said that an event may come later.
-      auditDurability: settings?.auditDurability ?? "before",
-      ...(shared.onCanary === undefined ? {} : { onCanary: shared.onCanary }),
-      ...(decoys === undefined ? {} : { markedCanaries: () => decoys.of(database) }),
-      ...(shared.timeKeeper === undefined ? {} : { timeKeeper: shared.timeKeeper }),
-      metrics,
-      log,
-      now,
-      normalise,
-    };
+    await shared.decoys?.watch(database);
+    const parts = open.get(catalog) ?? partsOf(shared, database, catalog);
+    open.set(catalog, parts);
     return () => run(established, parts);
+  };
+}
+
+function partsOf(shared: SharedParts, database: string, catalog: LiveCatalog): SessionParts {
+  const { policies, scopes, verdicts, store, audit, settings, decoys } = shared;
+  const { metrics, keys, log, now, normalise } = shared;
+  return {
+    policy: () => policies().forDatabase(database),
+    scopes,
+    verdicts,
+    catalog,
+    unreadable: ({ user, databaseUser }) => catalog.unreadableBy(databaseUser ?? user),
+    maskKey: keys.masks,
+    meter: (account) => createMeter(store, account),
+    audit,
+    // Nobody said that an event may come later.
+    auditDurability: settings?.auditDurability ?? "before",
+    ...(shared.onCanary === undefined ? {} : { onCanary: shared.onCanary }),
+    ...(decoys === undefined ? {} : { markedCanaries: () => decoys.of(database) }),
+    ...(shared.timeKeeper === undefined ? {} : { timeKeeper: shared.timeKeeper }),
+    times: metrics.times(database),
+    metrics,
+    log,
+    now,
+    normalise,
   };
 }
 

@@ -19,6 +19,11 @@ export interface Repeated {
   duration: number;
 }
 
+/** What puts executions on record. */
+interface Teller {
+  observed(repeated: Repeated): void;
+}
+
 /** An execution waits for others like it at most so long (milliseconds). */
 const TOGETHER = 200;
 
@@ -28,14 +33,14 @@ const TOGETHER = 200;
  * more than all else that the proxy does for it, and tell nobody more.
  */
 export class Repetitions {
-  readonly #tell: (repeated: Repeated) => void;
+  readonly #teller: Teller;
   /** None while nothing waits: an idle session costs no memory for it. */
   #open: Map<Statement, Repeated> | undefined;
   readonly #now: () => number;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(tell: (repeated: Repeated) => void, now: () => number) {
-    this.#tell = tell;
+  constructor(teller: Teller, now: () => number) {
+    this.#teller = teller;
     this.#now = now;
   }
 
@@ -61,7 +66,7 @@ export class Repetitions {
     this.#timer = undefined;
     const open = this.#open;
     this.#open = undefined;
-    for (const repeated of open?.values() ?? []) this.#tell(repeated);
+    for (const repeated of open?.values() ?? []) this.#teller.observed(repeated);
   }
 }
 

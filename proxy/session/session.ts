@@ -1,19 +1,16 @@
 import { errorResponse } from "../wire/errors.ts";
-import { FrameReader, ProtocolViolation } from "../wire/frames.ts";
+import { ProtocolViolation } from "../wire/frames.ts";
 import { type Refusal, refuseSession, type SessionEndReason } from "../wire/refusal.ts";
-import { surviveErrors } from "../wire/survive-errors.ts";
 import type { Established } from "./established.ts";
 import { guardedRelay } from "./guarded.ts";
 import { Judging } from "./judging.ts";
 import { SessionEnd, type SessionParts } from "./parts.ts";
-import { readSocket } from "./reading.ts";
 import { unrecordedAnswer } from "./recording.ts";
 import type { Relay } from "./relay.ts";
-import { flow, mayClientStream, reasonOf, SERVER_LOST, type Side } from "./sides.ts";
+import { mayClientStream, reasonOf, SERVER_LOST, Side } from "./sides.ts";
 import { type Activity, endsAnswer, SERVER_SILENT, STALLED, type Timed } from "./time-limits.ts";
 import { Trace } from "./trace.ts";
 import { TransparentRelay } from "./transparent.ts";
-import { SocketWriter } from "./writing.ts";
 
 export type { SessionParts } from "./parts.ts";
 
@@ -36,8 +33,6 @@ class Session implements Timed {
   readonly #server: Side;
   readonly #trace: Trace;
   #isOver = false;
-  /** What is to be undone at the end. */
-  readonly #ties: (() => void)[] = [];
   #judging: Judging | undefined;
   #relay: Relay | undefined;
   #resolve: (reason: SessionEndReason) => void = () => {};
@@ -57,24 +52,8 @@ class Session implements Timed {
     this.#trace = new Trace(established, parts);
     const { client, server } = established;
     const onDrain = () => this.#regulate();
-    this.#client = {
-      socket: client.socket,
-      writer: new SocketWriter(client.socket, onDrain),
-      reader: new FrameReader(client.reader.maximumLength, mayClientStream),
-      isHeld: false,
-      isFlowing: false,
-      hasEnded: false,
-      isClosed: false,
-    };
-    this.#server = {
-      socket: server.socket,
-      writer: new SocketWriter(server.socket, onDrain),
-      reader: new FrameReader(server.reader.maximumLength, (type) => this.#relay?.mayStream(type) ?? false),
-      isHeld: false,
-      isFlowing: false,
-      hasEnded: false,
-      isClosed: false,
-    };
+    this.#client = new Side(client, onDrain);
+    this.#server = new Side(server, onDrain);
   }
 
   run(): Promise<SessionEndReason> {
@@ -90,20 +69,20 @@ class Session implements Timed {
   }
 
   #start(): void {
-    const { client, server, dismissal } = this.#established;
-    const judging = new Judging(this.#established, this.#parts, () => this.#pump());
+    const { dismissal } = this.#established;
+    const pump = () => this.#pump();
+    const judging = new Judging(this.#established, this.#parts, pump);
     this.#judging = judging;
-    this.#relay =
+    const relay =
       judging.treatment === "transparent"
-        ? new TransparentRelay(this.#established, this.#parts, judging, this.#trace, () => this.#pump())
-        : guardedRelay(this.#established, this.#parts, judging, this.#trace, () => this.#pump());
-    this.#client.reader.push(client.reader.drain());
-    this.#server.reader.push(server.reader.drain());
+        ? new TransparentRelay(this.#established, this.#parts, judging, this.#trace, pump)
+        : guardedRelay(this.#established, this.#parts, judging, this.#trace, pump);
+    this.#relay = relay;
+    this.#client.reader.streamable = mayClientStream;
+    this.#server.reader.streamable = (type) => relay.mayStream(type);
     dismissal.heed(() => (dismissal.atOnce === undefined ? this.#pump() : this.#end(dismissal.atOnce)));
-    this.#listen(this.#client);
-    this.#listen(this.#server);
-    const stopTiming = this.#parts.timeKeeper?.watch(this);
-    if (stopTiming !== undefined) this.#ties.push(stopTiming);
+    for (const side of [this.#client, this.#server]) side.listen((bytes) => this.#take(bytes, side), pump);
+    this.#parts.timeKeeper?.watch(this);
     this.#pump();
   }
 
@@ -140,33 +119,11 @@ class Session implements Timed {
     this.#end(refusal);
   }
 
-  #listen(side: Side): void {
-    const { socket, reader, writer } = side;
-    const onBytes = (bytes: Buffer) => {
-      reader.push(bytes);
-      this.#pump();
-      return this.#holds(side);
-    };
-    const onEnd = () => {
-      side.hasEnded = true;
-      this.#pump();
-    };
-    const onClose = () => {
-      side.isClosed = true;
-      onEnd();
-    };
-    socket.pause();
-    socket.on("end", onEnd).on("close", onClose);
-    surviveErrors(socket);
-    const stopReading = readSocket(socket, onBytes);
-    this.#ties.push(() => {
-      stopReading();
-      writer.release();
-      socket.off("end", onEnd).off("close", onClose);
-      socket.pause();
-    });
-    if (socket.destroyed || socket.readableEnded) side.hasEnded = true;
-    if (socket.destroyed) side.isClosed = true;
+  /** Bytes of a side. True: somebody still points into them. */
+  #take(bytes: Buffer, side: Side): boolean {
+    side.reader.push(bytes);
+    this.#pump();
+    return this.#holds(side);
   }
 
   /** Whether somebody still points into the bytes that were read last. */
@@ -251,8 +208,8 @@ class Session implements Timed {
   #regulate(): void {
     if (this.#isOver) return;
     const [client, server] = [this.#client, this.#server];
-    flow(client, !client.isHeld && !server.writer.isFull);
-    flow(server, !server.isHeld && this.#isSettled && !this.#isHolding && !client.writer.isFull);
+    client.flow(!client.isHeld && !server.writer.isFull);
+    server.flow(!server.isHeld && this.#isSettled && !this.#isHolding && !client.writer.isFull);
   }
 
   /** Sees whether the session is over. */
@@ -316,7 +273,9 @@ class Session implements Timed {
     this.#relay?.abandon();
     this.#trace.loggedOut(this.#judging?.role.name ?? "", reason, told);
     this.#isOver = true;
-    for (const untie of this.#ties) untie();
+    this.#client.release();
+    this.#server.release();
+    this.#parts.timeKeeper?.unwatch(this);
     this.#resolve(reason);
   }
 }

@@ -2,21 +2,66 @@ import type { Duplex } from "node:stream";
 import { type FrameReader, ProtocolViolation } from "../wire/frames.ts";
 import { Frontend } from "../wire/messages.ts";
 import { type Refusal, refuseSession, type SessionEndReason } from "../wire/refusal.ts";
-import type { SocketWriter } from "./writing.ts";
+import { surviveErrors } from "../wire/survive-errors.ts";
+import type { ServerSide } from "./established.ts";
+import { type OnBytes, readSocket, type StopReading } from "./reading.ts";
+import { SocketWriter } from "./writing.ts";
 
 /** One side: what it sends, as far as it has been dealt with. */
-export interface Side {
+export class Side {
   readonly socket: Duplex;
   readonly writer: SocketWriter;
   readonly reader: FrameReader;
   /** The reader stands on a message that has to wait. */
-  isHeld: boolean;
-  /** It is read from. */
-  isFlowing: boolean;
+  isHeld = false;
   /** It will send no more. */
-  hasEnded: boolean;
+  hasEnded = false;
   /** It takes no more either. */
-  isClosed: boolean;
+  isClosed = false;
+  /** It is read from. */
+  #isFlowing = false;
+  #onEnd: () => void = () => {};
+  #stopReading: StopReading = () => {};
+
+  constructor({ socket, reader }: ServerSide, onDrain: () => void) {
+    this.socket = socket;
+    this.writer = new SocketWriter(socket, onDrain);
+    this.reader = reader;
+  }
+
+  /** Begins to listen; nothing is read before `flow`. `onEnd` is told when it ends, and when it is closed. */
+  listen(onBytes: OnBytes, onEnd: () => void): void {
+    const { socket } = this;
+    this.#onEnd = onEnd;
+    socket.pause();
+    surviveErrors(socket);
+    socket.on("end", this.#ended).on("close", this.#ended);
+    this.#stopReading = readSocket(socket, onBytes);
+    if (socket.destroyed || socket.readableEnded) this.hasEnded = true;
+    if (socket.destroyed) this.isClosed = true;
+  }
+
+  /** Reads from it, or does not. Nobody else has it paused or resumed. */
+  flow(wanted: boolean): void {
+    if (this.#isFlowing === wanted) return;
+    this.#isFlowing = wanted;
+    if (wanted) this.socket.resume();
+    else this.socket.pause();
+  }
+
+  /** Hears no more of it. */
+  release(): void {
+    this.#stopReading();
+    this.writer.release();
+    this.socket.off("end", this.#ended).off("close", this.#ended);
+    this.socket.pause();
+  }
+
+  readonly #ended = (): void => {
+    this.hasEnded = true;
+    if (this.socket.destroyed) this.isClosed = true;
+    this.#onEnd();
+  };
 }
 
 const FRONTEND_TYPES: ReadonlySet<number> = new Set(Object.values(Frontend));
@@ -28,14 +73,6 @@ const FRONTEND_TYPES: ReadonlySet<number> = new Set(Object.values(Frontend));
 export function mayClientStream(type: number): boolean {
   if (!FRONTEND_TYPES.has(type)) throw new ProtocolViolation(`invalid frontend message type ${type}`);
   return type === Frontend.CopyData;
-}
-
-/** Reads from a side, or does not. Nobody else has it paused or resumed. */
-export function flow(side: Side, wanted: boolean): void {
-  if (side.isFlowing === wanted) return;
-  side.isFlowing = wanted;
-  if (wanted) side.socket.resume();
-  else side.socket.pause();
 }
 
 export const SERVER_LOST = refuseSession("08006", "the database server closed the connection", {

@@ -58,11 +58,13 @@ export class TimeKeeper {
     this.#timer = setInterval(() => this.#look(), every).unref();
   }
 
-  /** Gives what ends the watching. */
-  watch(session: Timed): () => void {
-    if (this.#timer === undefined) return () => {};
+  watch(session: Timed): void {
+    if (this.#timer === undefined) return;
     this.#sightings.set(session, { activity: "proxy", answers: -1, since: 0, cancelled: false });
-    return () => this.#sightings.delete(session);
+  }
+
+  unwatch(session: Timed): void {
+    this.#sightings.delete(session);
   }
 
   close(): void {

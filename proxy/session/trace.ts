@@ -1,5 +1,4 @@
 import type { SessionEvent, StatementEvent } from "../audit/event.ts";
-import type { StatementTimes } from "../metrics/statements.ts";
 import { canaryKey } from "../policy/policy.ts";
 import type { Statement } from "../sql/verdict.ts";
 import type { Refusal, SessionEndReason } from "../wire/refusal.ts";
@@ -22,7 +21,6 @@ const relations = new WeakMap<Statement, readonly string[]>();
 export class Trace {
   readonly #established: Established;
   readonly #parts: SessionParts;
-  readonly #times: StatementTimes;
   #isDue = false;
   /** How many errors of ours the client has been told. */
   #errors = 0;
@@ -32,7 +30,6 @@ export class Trace {
   constructor(established: Established, parts: SessionParts) {
     this.#established = established;
     this.#parts = parts;
-    this.#times = parts.metrics.times(established.database);
   }
 
   /** What the client is about to be told, with a reference to what is written of it. */
@@ -142,8 +139,9 @@ export class Trace {
 
   /** To be called once for each execution, in milliseconds. `waited`: for the counters. */
   took(duration: number, waited = 0): void {
-    this.#times.took(duration / 1000);
-    this.#times.upstream((duration - waited) / 1000);
+    const { times } = this.#parts;
+    times.took(duration / 1000);
+    times.upstream((duration - waited) / 1000);
   }
 
   /** Keeps what events say of a text, while its bytes are there. */
@@ -212,7 +210,7 @@ export class Trace {
       role: judged.scope.role.name,
       database,
       client: address,
-      application: this.#established.parameters.get("application_name") ?? this.#established.application,
+      application: this.#established.parameters.applicationName ?? this.#established.application,
       command: statement.command,
       statement: this.#text(judged),
       relations: relationsOf(shape),

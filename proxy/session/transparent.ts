@@ -48,8 +48,9 @@ export class TransparentRelay implements Relay {
   readonly #judging: Judging;
   readonly #trace: Trace;
   readonly #repetitions: Repetitions;
-  readonly #statements = new Map<string, Judged>();
-  readonly #portals = new Map<string, Judged>();
+  /** None before the first one: most sessions are idle, many prepare nothing. */
+  #statements: Map<string, Judged> | undefined;
+  #portals: Map<string, Judged> | undefined;
   #expected: Expected[] = [];
   #status: TransactionStatus = "I";
   #copyIn = false;
@@ -80,7 +81,7 @@ export class TransparentRelay implements Relay {
     this.#parts = parts;
     this.#judging = judging;
     this.#trace = trace;
-    this.#repetitions = new Repetitions((repeated) => trace.observed(repeated), parts.now);
+    this.#repetitions = new Repetitions(trace, parts.now);
   }
 
   get isIdle(): boolean {
@@ -178,23 +179,25 @@ export class TransparentRelay implements Relay {
       }
       case Frontend.Parse: {
         const { statement, sqlStart, sqlEnd } = decodeParse(frame);
+        this.#statements ??= new Map();
         this.#statements.set(statement, this.#judge(frame.buffer.subarray(sqlStart, sqlEnd)));
         break;
       }
       case Frontend.Bind: {
         const { portal, statement } = decodeBind(frame);
-        const judged = this.#statements.get(statement);
+        const judged = this.#statements?.get(statement);
+        this.#portals ??= new Map();
         if (judged !== undefined) this.#portals.set(portal, judged);
         else this.#portals.delete(portal);
         break;
       }
       case Frontend.Close: {
         const { target, name } = decodeClose(frame);
-        (target === "statement" ? this.#statements : this.#portals).delete(name);
+        (target === "statement" ? this.#statements : this.#portals)?.delete(name);
         break;
       }
       case Frontend.Execute:
-        this.#expect("execute", this.#portals.get(decodeExecute(frame).portal));
+        this.#expect("execute", this.#portals?.get(decodeExecute(frame).portal));
         break;
       case Frontend.FunctionCall:
         this.#expect("query", undefined);

@@ -51,11 +51,13 @@ export class FrameReader implements Frame {
   /** Longest message, by its length word, of the types that are not streamable. May change as the session does. */
   maximumLength: number;
 
-  readonly #streamable: (type: number) => boolean;
+  /** Asked at each message that is longer than what is here, or than the maximum. May change as well. */
+  streamable: (type: number) => boolean;
   /** The chunk being cut, from #at on, and those that came since. */
   #chunk: Buffer = EMPTY;
   #at = 0;
-  readonly #queue: Buffer[] = [];
+  /** None while nothing waits: most readers are of idle sessions. */
+  #queue: Buffer[] | undefined;
   /** A message that did not fit its chunk: #filled bytes of it, of #total (0 while that is not known). */
   #partial: Buffer | undefined;
   #filled = 0;
@@ -63,15 +65,15 @@ export class FrameReader implements Frame {
   /** What is still to come of a message that is handed out in pieces. */
   #remaining = 0;
 
-  /** `streamable` is asked at each message that is longer than what is here, or than the maximum. */
   constructor(maximumLength: number, streamable: (type: number) => boolean) {
     this.maximumLength = maximumLength;
-    this.#streamable = streamable;
+    this.streamable = streamable;
   }
 
   /** Takes bytes from the socket. They belong to the reader from here on. */
   push(chunk: Buffer): void {
-    if (this.#at < this.#chunk.length || this.#queue.length > 0) {
+    if (this.#at < this.#chunk.length || this.#queue !== undefined) {
+      this.#queue ??= [];
       this.#queue.push(chunk);
     } else {
       this.#chunk = chunk;
@@ -112,18 +114,18 @@ export class FrameReader implements Frame {
   /** The byte that comes next, unread: 0x16 there means a client that begins with TLS at once. */
   peek(): number | undefined {
     const held = this.#partial && this.#filled > 0 ? this.#partial[0] : this.#chunk[this.#at];
-    return held ?? this.#queue[0]?.[0];
+    return held ?? this.#queue?.[0]?.[0];
   }
 
   /** Takes out all bytes that no frame has covered yet, to hand the stream to somebody else. */
   drain(): Buffer {
     const partial = this.#partial?.subarray(0, this.#filled) ?? EMPTY;
-    const bytes = Buffer.concat([partial, this.#chunk.subarray(this.#at), ...this.#queue]);
+    const bytes = Buffer.concat([partial, this.#chunk.subarray(this.#at), ...(this.#queue ?? [])]);
     this.#partial = undefined;
     this.#filled = 0;
     this.#chunk = EMPTY;
     this.#at = 0;
-    this.#queue.length = 0;
+    this.#queue = undefined;
     // Whoever keeps the reader of a log-in is not to keep its last message with it.
     this.buffer = EMPTY;
     this.start = this.end = 0;
@@ -133,7 +135,7 @@ export class FrameReader implements Frame {
   /** Bytes that came and are in no frame yet. */
   get buffered(): number {
     let sum = this.#filled + this.#chunk.length - this.#at;
-    for (const chunk of this.#queue) sum += chunk.length;
+    for (const chunk of this.#queue ?? []) sum += chunk.length;
     return sum;
   }
 
@@ -181,7 +183,7 @@ export class FrameReader implements Frame {
     // The length counts itself but not the type byte (Postgres docs, "Message Formats").
     if (length < 4) throw new ProtocolViolation("invalid message length");
     if (length <= this.maximumLength && total <= here) return false;
-    const streams = this.#streamable(type);
+    const streams = this.streamable(type);
     if (length > this.maximumLength && !streams) {
       throw new ProtocolViolation(`message longer than ${this.maximumLength} bytes`);
     }
@@ -212,9 +214,10 @@ export class FrameReader implements Frame {
 
   #nextChunk(): boolean {
     // An idle session must not hold the last 64 kB that it read.
-    this.#chunk = this.#queue.shift() ?? EMPTY;
+    this.#chunk = this.#queue?.shift() ?? EMPTY;
     this.#at = 0;
-    return this.#chunk.length > 0 || this.#queue.length > 0;
+    if (this.#queue?.length === 0) this.#queue = undefined;
+    return this.#chunk.length > 0 || this.#queue !== undefined;
   }
 
   /** Sets aside the rest of the chunk as the beginning of a message of `total` bytes. */

@@ -81,10 +81,11 @@ test("a session sees the policy in force at each look, and the same one until it
 });
 
 test("columns are unreadable as for the user whom the database knows, not for the one of the policy", async () => {
-  const asAnna = await (await partsOf({})).unreadable();
+  const { unreadable } = await partsOf({});
+  const asAnna = await unreadable({ user: "anna" });
   expect(asAnna).toContain("public.customers.email");
   expect(asAnna).not.toContain("public.customers.name");
-  const asOwner = await (await partsOf({ databaseUser: database.superuser })).unreadable();
+  const asOwner = await unreadable({ user: "anna", databaseUser: database.superuser });
   expect(asOwner).not.toContain("public.customers.email");
 });
 

@@ -1,0 +1,25 @@
+/** Of the parameters that a server reports (ParameterStatus), those that a session goes by. */
+export class Reported {
+  searchPath: string | undefined;
+  /** What the server calls the session's user. */
+  sessionUser: string | undefined;
+  applicationName: string | undefined;
+
+  constructor(parameters: Iterable<readonly [name: string, value: string]>) {
+    for (const [name, value] of parameters) this.set(name, value);
+  }
+
+  set(name: string, value: string): void {
+    switch (name) {
+      case "search_path":
+        this.searchPath = value;
+        break;
+      case "session_authorization":
+        this.sessionUser = value;
+        break;
+      case "application_name":
+        this.applicationName = value;
+        break;
+    }
+  }
+}
