@@ -1,16 +1,17 @@
 import type { Socket } from "node:net";
-import { Connection, type ConnectionParts } from "./session/connection.ts";
+import { Connection, type ConnectionParts, type ConnectionWatcher } from "./session/connection.ts";
 import { refuseSession } from "./wire/refusal.ts";
 
 /** How long sessions may take over their last words when they are told to end. */
 const LAST_WORDS_MS = 3_000;
 
 /** All open connections. */
-export class Connections {
+export class Connections implements ConnectionWatcher {
   readonly #parts: ConnectionParts;
   readonly #open = new Set<Connection>();
   /** Told of each connection that is gone. */
   readonly #watchers = new Set<(gone: Connection) => void>();
+  #changes = 0;
 
   constructor(parts: ConnectionParts) {
     this.#parts = parts;
@@ -20,12 +21,17 @@ export class Connections {
     return this.#open.size;
   }
 
+  /** Grows whenever a session begins or a connection is gone: while it stays, the sessions are the same. */
+  get changes(): number {
+    return this.#changes;
+  }
+
   [Symbol.iterator](): Iterator<Connection> {
     return this.#open.values();
   }
 
   serve(socket: Socket): void {
-    const connection = new Connection(socket, this.#parts, this.#gone);
+    const connection = new Connection(socket, this.#parts, this);
     this.#open.add(connection);
     void connection.serve();
   }
@@ -63,8 +69,13 @@ export class Connections {
     });
   }
 
-  readonly #gone = (connection: Connection): void => {
+  entered(): void {
+    this.#changes++;
+  }
+
+  gone(connection: Connection): void {
+    this.#changes++;
     this.#open.delete(connection);
     for (const watcher of this.#watchers) watcher(connection);
-  };
+  }
 }

@@ -106,6 +106,8 @@ export interface RunningServer {
   readonly sessions: number;
   /** Who is connected, past log-in. */
   list(): readonly SessionInfo[];
+  /** Grows whenever somebody comes or goes: while it stays, so does the list. */
+  readonly changes: number;
   /** The pools of server connections; none without --pool. */
   pools(): readonly NamedPool[];
   /** Ends one session and what it has the server run; false when there is none of this id. */
@@ -170,6 +172,9 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
       return [...connections].filter(({ inSession }) => inSession).length;
     },
     list: () => [...connections].flatMap(({ info }) => info ?? []),
+    get changes() {
+      return connections.changes;
+    },
     pools: () => pooling?.pools.list() ?? [],
     end(session, refusal) {
       const connection = [...connections].find(({ info }) => info?.id === session);

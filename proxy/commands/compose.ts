@@ -196,7 +196,7 @@ async function start(
   });
   stops.push(() => server.close());
   if (redis !== undefined)
-    stops.push(registerSessions({ ...redis, observe: metrics.redis("sessions"), log }, () => server.list()));
+    stops.push(registerSessions({ ...redis, observe: metrics.redis("sessions"), log }, server));
   const ready = () => readiness(state, store, audit);
   const console = await openConsole(settings, operations, log);
   const serveAdmin = async (listen: Address): Promise<Address> => {

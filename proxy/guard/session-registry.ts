@@ -53,25 +53,39 @@ function connect({ url, ...options }: RegistryOptions): RedisClient {
   return connectRedis(parseRedisUrl(url), options);
 }
 
+/** Who is connected here. */
+export interface OpenSessions {
+  list(): readonly SessionInfo[];
+  /** While it stays, so does the list. */
+  readonly changes: number;
+}
+
 /** Tells the fleet every two seconds who is connected here. Gives what stops that. */
-export function registerSessions(
-  options: RegistryOptions,
-  list: () => readonly SessionInfo[],
-): () => Promise<void> {
+export function registerSessions(options: RegistryOptions, sessions: OpenSessions): () => Promise<void> {
   const client = connect(options);
   const sealer = new Sealer(options.key);
   const instance = randomUUID();
   // The counter store tells of a Redis that is away.
   client.on("error", () => {});
+  let told: number | undefined;
   const tell = async () => {
     if (client.status !== "ready") return;
-    const sealed = sealer.seal(JSON.stringify(list()), PLACE);
-    await client.set(keyOf(instance), sealed, "PX", EXPIRES_AFTER);
+    const { changes } = sessions;
+    // The list of thousands of idle sessions is long: it is not made again only to say the same.
+    if (told !== changes || (await client.pexpire(keyOf(instance), EXPIRES_AFTER)) === 0) {
+      const sealed = sealer.seal(JSON.stringify(sessions.list()), PLACE);
+      await client.set(keyOf(instance), sealed, "PX", EXPIRES_AFTER);
+      told = changes;
+    }
     await client.sadd(INSTANCES, instance);
   };
   const tellAndGoOn = () =>
     void tell().catch((error: Error) => options.log.debug({ problem: error.message }, "sessions not told"));
-  client.on("ready", tellAndGoOn);
+  client.on("ready", () => {
+    // A Redis that comes back may have an older list.
+    told = undefined;
+    tellAndGoOn();
+  });
   const timer = setInterval(tellAndGoOn, TELL_EVERY);
   timer.unref();
   return async () => {

@@ -49,6 +49,14 @@ export interface ConnectionParts extends LoginParts {
   readonly now: () => number;
 }
 
+/** Hears what becomes of a connection. */
+export interface ConnectionWatcher {
+  /** It is past log-in. */
+  entered(): void;
+  /** All of it is closed. */
+  gone(connection: Connection): void;
+}
+
 /** Longest statement of the admin database: EXPLAIN quotes others' statements. */
 const ADMIN_STATEMENT_LIMIT = 1 << 20;
 
@@ -56,7 +64,7 @@ const ADMIN_STATEMENT_LIMIT = 1 << 20;
 export class Connection {
   readonly #socket: Socket;
   readonly #parts: ConnectionParts;
-  readonly #onGone: (connection: Connection) => void;
+  readonly #watcher: ConnectionWatcher;
   /** Of the session that this may become; errors before are found by its beginning. */
   readonly #id = randomUUID();
   readonly #dismissal = new Dismissal();
@@ -72,11 +80,10 @@ export class Connection {
   /** Where it counts against the limits: nowhere, as somebody, or as its user. */
   #seat: "none" | "taken" | "settled" = "none";
 
-  /** `onGone` is called once all of it is closed. */
-  constructor(socket: Socket, parts: ConnectionParts, onGone: (connection: Connection) => void) {
+  constructor(socket: Socket, parts: ConnectionParts, watcher: ConnectionWatcher) {
     this.#socket = this.#client = socket;
     this.#parts = parts;
-    this.#onGone = onGone;
+    this.#watcher = watcher;
   }
 
   /** Past log-in. */
@@ -214,6 +221,7 @@ export class Connection {
     const { audit, metrics, now, prepareSession, refuseUser, seats, log } = this.#parts;
     const { id, user, database, application, address } = established;
     this.#since = now();
+    this.#watcher.entered();
     const run = await unlessAborted(prepareSession(established), signal, () => {});
     const session = {
       time: this.#since,
@@ -271,7 +279,7 @@ export class Connection {
     if (this.#seat !== "none")
       this.#parts.seats.leave(this.#seat === "settled" ? this.#session?.established.user : undefined);
     this.#seat = "none";
-    this.#onGone(this);
+    this.#watcher.gone(this);
   }
 
   /** One place for all that can go wrong: the client is told, the operator and the audit log as well. */
