@@ -1,19 +1,13 @@
 import { once } from "node:events";
-import { connect, createServer, type Socket } from "node:net";
+import type { Socket } from "node:net";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { readSocket } from "../../proxy/session/reading.ts";
+import { socketPair } from "./socket-pair.ts";
 
 let near: Socket;
 let far: Socket;
 beforeEach(async () => {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  if (address === null || typeof address === "string") throw new Error("no address");
-  const accepted = once(server, "connection");
-  far = connect(address.port, "127.0.0.1");
-  [near] = await accepted;
-  server.close();
+  ({ near, far } = await socketPair());
 });
 afterEach(() => {
   near.destroy();

@@ -1,8 +1,8 @@
-import { once } from "node:events";
-import { connect, createServer, type Socket } from "node:net";
+import type { Socket } from "node:net";
 import { PassThrough } from "node:stream";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { SocketWriter } from "../../proxy/session/writing.ts";
+import { socketPair } from "./socket-pair.ts";
 
 /** More than loopback's buffers take of somebody who does not read. */
 const MUCH = 16 * 1024 * 1024;
@@ -10,15 +10,8 @@ const MUCH = 16 * 1024 * 1024;
 let near: Socket;
 let far: Socket;
 beforeEach(async () => {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  if (address === null || typeof address === "string") throw new Error("no address");
-  const accepted = once(server, "connection");
-  far = connect(address.port, "127.0.0.1");
-  [near] = await accepted;
+  ({ near, far } = await socketPair());
   near.on("error", () => {});
-  server.close();
 });
 afterEach(() => {
   near.destroy();
