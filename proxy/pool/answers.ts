@@ -8,7 +8,7 @@ import { type FrameReader, ProtocolViolation } from "../wire/frames.ts";
 import { Backend, BodyReader, type TransactionStatus } from "../wire/messages.ts";
 import type { Refusal } from "../wire/refusal.ts";
 import type { Expected } from "./expected.ts";
-import type { PooledServer } from "./pooled-server.ts";
+import type { PoolSession } from "./pool-session.ts";
 import { missing } from "./preparing.ts";
 import { deallocated } from "./requests.ts";
 
@@ -16,9 +16,9 @@ import { deallocated } from "./requests.ts";
 export class Answers {
   /** As the last ReadyForQuery said. */
   status: TransactionStatus = "I";
-  readonly #server: PooledServer;
+  readonly #server: PoolSession;
 
-  constructor(server: PooledServer) {
+  constructor(server: PoolSession) {
     this.#server = server;
   }
 

@@ -3,7 +3,7 @@ import { parameterStatus } from "../wire/backend-messages.ts";
 import { refuseSession } from "../wire/refusal.ts";
 import { applying, asBytes, asking, type Carried, resetFor } from "./carried-settings.ts";
 import type { OwnQuery } from "./expected.ts";
-import type { PooledServer } from "./pooled-server.ts";
+import type { PoolSession } from "./pool-session.ts";
 import type { ServerConnection } from "./server-connection.ts";
 
 /** How often a connection that cannot be set up is replaced before the client is told. */
@@ -15,7 +15,7 @@ export class Carrying {
   isSettingUp = false;
   /** A statement of this transaction may have set search_path for the transaction. */
   hasLocalPath = false;
-  readonly #server: PooledServer;
+  readonly #server: PoolSession;
   readonly #own: Carried;
   #settings: Carried;
   /** Settings that may have been changed since the server was asked. */
@@ -24,7 +24,7 @@ export class Carrying {
   readonly #parameters: Map<string, string>;
   #attempts = 0;
 
-  constructor(server: PooledServer, settings: Carried, parameters: ReadonlyMap<string, string>) {
+  constructor(server: PoolSession, settings: Carried, parameters: ReadonlyMap<string, string>) {
     this.#server = server;
     this.#own = settings;
     this.#settings = settings;

@@ -14,8 +14,9 @@ import { ClientStatements } from "./client-statements.ts";
 import { ExpectedAnswers, type OwnQuery } from "./expected.ts";
 import { Gate } from "./gate.ts";
 import type { Asker, NoConnection, Pool, Startup } from "./pool.ts";
+import type { PoolSession } from "./pool-session.ts";
 import { Requests } from "./requests.ts";
-import type { Holder, ServerConnection } from "./server-connection.ts";
+import type { ServerConnection } from "./server-connection.ts";
 
 export interface PooledServerOptions {
   readonly pool: Pool;
@@ -38,20 +39,17 @@ const LONGEST = 0x3fff_ffff;
  * What a session takes for its server: it writes a client's messages to it, and reads the server's answers. Behind
  * it a connection out of the pool is held from a transaction's first message to its last answer, and no longer.
  */
-export class PooledServer extends Duplex implements Asker, Holder {
+export class PooledServer extends Duplex implements Asker, PoolSession {
   readonly options: PooledServerOptions;
+  readonly leavingsOf: PooledServerOptions["leavingsOf"];
   readonly expected = new ExpectedAnswers();
   readonly gate = new Gate();
   readonly carrying: Carrying;
   readonly toClient = new Outbox();
   readonly statements = new ClientStatements();
-  /** The one that is held. */
   connection: ServerConnection | undefined;
-  /** Messages of the extended protocol were sent, and no Sync after them. */
   inPipeline = false;
-  /** The server drops what it gets, up to the next Sync. */
   skipping = false;
-  /** The server reads CopyData. */
   copyIn = false;
   readonly #reader: FrameReader;
   readonly #requests: Requests;
@@ -71,6 +69,7 @@ export class PooledServer extends Duplex implements Asker, Holder {
   constructor(options: PooledServerOptions) {
     super({ allowHalfOpen: true });
     this.options = options;
+    this.leavingsOf = options.leavingsOf;
     this.carrying = new Carrying(this, options.settings, options.parameters);
     this.#reader = new FrameReader(LONGEST, (type) => type === Frontend.CopyData);
     this.#requests = new Requests(this);
@@ -149,20 +148,17 @@ export class PooledServer extends Duplex implements Asker, Holder {
     return this.#answers.mayStream(type);
   }
 
-  /** What a statement may leave is noted when it is sent: that it fails later takes nothing of it back. */
   note(leavings: Leavings, connection: ServerConnection): void {
     const { leaves } = leavings;
     if (leaves === "anything" || connection.leaves === "nothing") connection.leaves = leaves;
     this.carrying.note(leavings);
   }
 
-  /** A query of the pool's own, of which the client hears nothing. */
   ask(message: Buffer, done: (query: OwnQuery) => void): void {
     this.connection?.toServer.send(message);
     this.expected.push({ kind: "own", row: [], failed: false, done });
   }
 
-  /** Tells what needs no answer of the server's, once it is its turn. */
   tellAll(): void {
     for (let { head } = this.expected; head?.kind === "told"; { head } = this.expected) {
       this.toClient.send(head.message);
@@ -170,7 +166,6 @@ export class PooledServer extends Duplex implements Asker, Holder {
     }
   }
 
-  /** DISCARD ALL, or DEALLOCATE ALL, has been done. */
   discarded(what: "all" | "statements"): void {
     const { connection } = this;
     this.statements.clear();
@@ -178,7 +173,6 @@ export class PooledServer extends Duplex implements Asker, Holder {
     if (what === "all" && connection !== undefined) this.carrying.discarded(connection);
   }
 
-  /** Gives the connection back if the client's transaction is over. */
   settle(): void {
     const { connection } = this;
     if (connection === undefined || !this.#isClean || connection.cancels > 0) return;
@@ -195,21 +189,18 @@ export class PooledServer extends Duplex implements Asker, Holder {
     connection.flush(() => {});
   }
 
-  /** Ends the session with a word. */
   fail(refusal: Refusal): void {
     this.toClient.send(errorResponse(refusal));
     this.discard();
     this.#close();
   }
 
-  /** Closes the connection that is held. */
   discard(): void {
     const { connection } = this;
     this.connection = undefined;
     if (connection !== undefined) this.options.pool.discard(connection);
   }
 
-  /** Tries again what has to wait. */
   goOnSoon(): void {
     queueMicrotask(() => this.#pump());
   }

@@ -11,7 +11,7 @@ import { Backend, cstring, Frontend, message } from "../wire/messages.ts";
 import { poisonedBind, poisonedDescribe, poisonedParse } from "../wire/poison.ts";
 import { type Refusal, refuse } from "../wire/refusal.ts";
 import type { Expected } from "./expected.ts";
-import type { PooledServer } from "./pooled-server.ts";
+import type { PoolSession } from "./pool-session.ts";
 import type { ServerConnection } from "./server-connection.ts";
 import type { ClientStatement } from "./server-statements.ts";
 
@@ -28,11 +28,11 @@ let lastId = 0;
  * is not prepared there yet is prepared first.
  */
 export class Preparing {
-  readonly #server: PooledServer;
+  readonly #server: PoolSession;
   readonly #id = lastId++;
   #serial = 0;
 
-  constructor(server: PooledServer) {
+  constructor(server: PoolSession) {
     this.#server = server;
   }
 
@@ -40,7 +40,7 @@ export class Preparing {
   parse(frame: Frame, connection: ServerConnection): boolean {
     const server = this.#server;
     const { statement: name, sqlStart, sqlEnd } = decodeParse(frame);
-    const leavings = server.options.leavingsOf(frame.buffer.subarray(sqlStart, sqlEnd));
+    const leavings = server.leavingsOf(frame.buffer.subarray(sqlStart, sqlEnd));
     const { refusal } = leavings;
     if (name !== "" && server.statements.isUnsettled(name)) return false;
     if (refusal !== undefined) {
@@ -94,7 +94,7 @@ export class Preparing {
     if (connection.statements.isUnsure(statement, server.statements.pipeline)) return false;
     // The catalog may be another by now.
     const { body } = statement;
-    const leavings = server.options.leavingsOf(body.subarray(0, body.indexOf(0)));
+    const leavings = server.leavingsOf(body.subarray(0, body.indexOf(0)));
     const { refusal } = leavings;
     if (refusal !== undefined) {
       this.#send(connection, poisonedBind(portal), { kind: "bind", refusal });

@@ -5,7 +5,7 @@ import { Frontend, nameKey } from "../wire/messages.ts";
 import { poisonedQuery } from "../wire/poison.ts";
 import { type Refusal, refuse } from "../wire/refusal.ts";
 import type { Expected } from "./expected.ts";
-import type { PooledServer } from "./pooled-server.ts";
+import type { PoolSession } from "./pool-session.ts";
 import { missing, Preparing } from "./preparing.ts";
 import type { ServerConnection } from "./server-connection.ts";
 
@@ -15,10 +15,10 @@ export const deallocated: Buffer = commandComplete("DEALLOCATE");
 
 /** The client's messages on their way to the connection that it holds. */
 export class Requests {
-  readonly #server: PooledServer;
+  readonly #server: PoolSession;
   readonly #preparing: Preparing;
 
-  constructor(server: PooledServer) {
+  constructor(server: PoolSession) {
     this.#server = server;
     this.#preparing = new Preparing(server);
   }
@@ -106,7 +106,7 @@ export class Requests {
   #query(frame: Frame, connection: ServerConnection): void {
     const server = this.#server;
     const { sqlStart, sqlEnd } = decodeQuery(frame);
-    const leavings = server.options.leavingsOf(frame.buffer.subarray(sqlStart, sqlEnd));
+    const leavings = server.leavingsOf(frame.buffer.subarray(sqlStart, sqlEnd));
     const undo = this.#preparing.unnamedGoes(connection);
     if (leavings.deallocates !== undefined) {
       this.#deallocate(connection, leavings.deallocates);

@@ -1,0 +1,43 @@
+import type { Leavings } from "../sql/leavings.ts";
+import type { Outbox } from "../wire/outbox.ts";
+import type { Refusal } from "../wire/refusal.ts";
+import type { ClientStatements } from "./client-statements.ts";
+import type { ExpectedAnswers, OwnQuery } from "./expected.ts";
+import type { Gate } from "./gate.ts";
+import type { Holder, ServerConnection } from "./server-connection.ts";
+
+/** A client in front of the pool, as those see it who deal with its messages, its answers and its settings. */
+export interface PoolSession extends Holder {
+  /** What a statement's text leaves behind, as the catalog is now; the text is lent. */
+  readonly leavingsOf: (sql: Buffer) => Leavings;
+  readonly expected: ExpectedAnswers;
+  readonly gate: Gate;
+  readonly toClient: Outbox;
+  readonly statements: ClientStatements;
+  /** search_path, and what the client knows of parameters. */
+  readonly carrying: { readonly path: string | undefined; report(name: string, value: string): void };
+  /** The one that is held. */
+  readonly connection: ServerConnection | undefined;
+  /** Messages of the extended protocol were sent, and no Sync after them. */
+  inPipeline: boolean;
+  /** The server drops what it gets, up to the next Sync. */
+  skipping: boolean;
+  /** The server reads CopyData. */
+  copyIn: boolean;
+  /** What a statement may leave is noted when it is sent: that it fails later takes nothing of it back. */
+  note(leavings: Leavings, connection: ServerConnection): void;
+  /** A query of the pool's own, of which the client hears nothing. */
+  ask(message: Buffer, done: (query: OwnQuery) => void): void;
+  /** Tells what needs no answer of the server's, once it is its turn. */
+  tellAll(): void;
+  /** DISCARD ALL, or DEALLOCATE ALL, has been done. */
+  discarded(what: "all" | "statements"): void;
+  /** Gives the connection back if the client's transaction is over. */
+  settle(): void;
+  /** Ends the session with a word. */
+  fail(refusal: Refusal): void;
+  /** Closes the connection that is held. */
+  discard(): void;
+  /** Tries again what has to wait. */
+  goOnSoon(): void;
+}
