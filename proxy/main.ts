@@ -35,6 +35,11 @@ export const COMMANDS: readonly Command[] = [
     load: async () => (await import("./commands/policy-explain.ts")).policyExplain,
   },
   {
+    name: "policy suggest",
+    what: "print a policy to start from, by the names of tables and columns",
+    load: async () => (await import("./commands/policy-suggest.ts")).policySuggest,
+  },
+  {
     name: "policy schema",
     what: "print the JSON Schema of policies, for editors",
     load: async () => (await import("./commands/policy-schema.ts")).policySchema,

@@ -189,6 +189,13 @@ export const UNREADABLE_COLUMNS = query(
          AND has_column_privilege(r.oid, c.oid, a.attnum, 'SELECT') IS NOT TRUE)`,
 );
 
+/** On columns of the database's own relations. */
+export const COMMENTS = query(
+  "comments",
+  `SELECT objoid, objsubid, description FROM pg_description
+   WHERE classoid = 'pg_class'::regclass AND objsubid > 0 AND objoid IN (${MADE_BY_USERS})`,
+);
+
 /** The server's own search_path, unless the control connection itself has a narrower one that hides it. */
 export const SERVER_SEARCH_PATH = query(
   "server search path",

@@ -20,7 +20,10 @@ const name = z
 
 const exactUser = name.regex(/^[^*?]+$/, { error: "A user's exact name: no wildcards here." });
 
-const relationName = z.string({ error: "A table as schema.table." }).regex(/^[^.*\s][^.*]*\.[^.*]+$/, {
+/** What a policy can name: `schema.table` without further dots and stars. */
+export const RELATION_NAME = /^[^.*\s][^.*]*\.[^.*]+$/;
+
+const relationName = z.string({ error: "A table as schema.table." }).regex(RELATION_NAME, {
   error: "A table with its schema, as in public.customers.",
 });
 

@@ -35,7 +35,7 @@ export function parseSubject(
 export function resolvePath(
   table: TablePolicy,
   start: Relation,
-  policy: Policy,
+  policy: Pick<Policy, "tables">,
   catalog: Catalog,
 ): ResolvedPath {
   const hops: SubjectHop[] = [];
@@ -55,7 +55,7 @@ function resolveStep(
   from: Relation,
   column: string,
   step: SubjectStep,
-  policy: Policy,
+  policy: Pick<Policy, "tables">,
   catalog: Catalog,
 ): SubjectHop | Fault {
   const relation = catalog.relations.get(step.table);

@@ -1,0 +1,246 @@
+import { type Catalog, type Column, type Relation, relationKey } from "../catalog/catalog.ts";
+import { RELATION_NAME } from "../policy/format.ts";
+import type { Place, TablePolicy } from "../policy/policy.ts";
+import { comparable, isUnique, parseSubject, resolvePath } from "../policy/subject-path.ts";
+import { isSystemSchema } from "../sql/system-relations.ts";
+import { type Comments, endsWithAny, type Guess, guessColumn, wordsOf } from "./columns.ts";
+import { KEY_ENDINGS, PEOPLE, STAFF } from "./words.ts";
+
+export interface TableGuess {
+  readonly relation: Relation;
+  /** `schema.table` */
+  readonly key: string;
+  /** Without those that a parent by inheritance has an entry for. */
+  readonly columns: ReadonlyMap<Column, Guess>;
+  readonly subject?: SubjectGuess;
+  /** An ancestor's subject holds for it, and its grants. */
+  readonly inherits: boolean;
+}
+
+export interface SubjectGuess {
+  /** As a policy says it: a column, or a path. */
+  readonly text: string;
+  /** The rows are the people themselves. */
+  readonly own: boolean;
+  /** What a person should look at. */
+  readonly unsure?: string;
+}
+
+/** Which tables are about people, and how: those alone, in order of their names. */
+export function guessTables(catalog: Catalog, comments: Comments): readonly TableGuess[] {
+  const people = new People(catalog, comments);
+  return people.tables();
+}
+
+/** Relations of the database's own that have rows; partitions are their parent's. */
+export function tablesOf(catalog: Catalog): readonly Relation[] {
+  return [...catalog.relations.values()]
+    .filter(({ schema, kind, isPartition }) => !isSystemSchema(schema) && !isPartition && HAVE_ROWS.has(kind))
+    .toSorted((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
+}
+
+const HAVE_ROWS: ReadonlySet<Relation["kind"]> = new Set(["table", "partitioned", "foreign table"]);
+const NAME: Guess = { kind: "class", name: "name", identifies: true };
+/** Problems are told of what is written, and this is not written yet. */
+const NOWHERE: Place = { file: "", line: 1, column: 1 };
+
+class People {
+  readonly #catalog: Catalog;
+  readonly #relations: readonly Relation[];
+  readonly #columns: ReadonlyMap<Relation, ReadonlyMap<Column, Guess>>;
+  readonly #subjects = new Map<Relation, SubjectGuess>();
+  /** The same as the policy will have it: paths are looked up there. */
+  readonly #policy = { tables: new Map<string, TablePolicy>() };
+
+  constructor(catalog: Catalog, comments: Comments) {
+    this.#catalog = catalog;
+    // Parents first: what holds for them holds for their children.
+    this.#relations = tablesOf(catalog)
+      .filter((relation) => RELATION_NAME.test(keyOf(relation)))
+      .toSorted((a, b) => this.#ancestors(a).length - this.#ancestors(b).length);
+    this.#columns = new Map(
+      this.#relations.map((relation) => [
+        relation,
+        new Map(relation.columns.map((column) => [column, guessColumn(catalog, relation, column, comments)])),
+      ]),
+    );
+  }
+
+  tables(): readonly TableGuess[] {
+    // The surest first: what refers to a customer is the customer's, even if it has a mail address of its own.
+    for (const relation of this.#relations)
+      if (isNamed(relation, PEOPLE) && this.#identifies(relation)) this.#own(relation);
+    this.#follow();
+    for (const relation of this.#relations) this.#byName(relation);
+    this.#follow();
+    for (const relation of this.#relations)
+      if (this.#identifies(relation)) this.#own(relation, "each row counts as one person");
+    this.#follow();
+    return tablesOf(this.#catalog).flatMap((one) => (this.#isListed(one) ? this.#guess(one) : []));
+  }
+
+  /** Has a column that tells who somebody is; `name` tells it of those alone whose table is called after people. */
+  #identifies(relation: Relation): boolean {
+    return this.#resolved(relation).some(([, guess]) => guess.kind === "class" && guess.identifies);
+  }
+
+  #own(relation: Relation, unsure?: string): void {
+    if (this.#isKnown(relation)) return;
+    const [key, ...more] = relation.primaryKey;
+    const unique = relation.columns.find(
+      (column) => column.notNull && isUnique(relation, column.name) && this.#isPlain(relation, column),
+    );
+    const column = more.length === 0 && key !== undefined ? key : unique?.name;
+    if (column !== undefined) this.#set(relation, column, { own: true, ...(unsure && { unsure }) });
+  }
+
+  #isPlain(relation: Relation, column: Column): boolean {
+    const guess = this.#columns.get(relation)?.get(column);
+    return guess?.kind === "class" && guess.name === "plain";
+  }
+
+  /** Over foreign keys, step by step; to those who work with the others only where nothing else is left. */
+  #follow(): void {
+    for (const staff of [false, true]) {
+      let found = true;
+      while (found) {
+        found = false;
+        // All of one round look at what the last one found, so that the shortest way is taken.
+        const known = new Map(this.#subjects);
+        for (const relation of this.#relations) {
+          if (!this.#isKnown(relation) && this.#byKey(relation, known, staff)) found = true;
+        }
+      }
+    }
+  }
+
+  #byKey(relation: Relation, known: ReadonlyMap<Relation, SubjectGuess>, staff: boolean): boolean {
+    const keys = relation.foreignKeys.flatMap(({ columns, references, referencedColumns }) => {
+      const target = this.#catalog.relationsByOid.get(references);
+      const [[column, ...more], [referenced]] = [columns, referencedColumns];
+      if (target === undefined || column === undefined || more.length > 0 || !known.has(target)) return [];
+      const notNull = relation.columns.find(({ name }) => name === column)?.notNull === true;
+      return [{ column, target, referenced, notNull }];
+    });
+    const usable = keys.filter(({ target }) => staff || !isNamed(target, STAFF));
+    for (const key of usable.toSorted((a, b) => Number(b.notNull) - Number(a.notNull))) {
+      const others = keys.filter(({ column, target }) => column !== key.column && known.get(target)?.own);
+      const text = this.#way(key.column, key.target, key.referenced);
+      const unsure = others.map(({ column }) => column).join(", ");
+      const note = unsure === "" ? {} : { unsure: `${unsure} names a person as well` };
+      if (this.#set(relation, text, { own: false, ...note })) return true;
+    }
+    return false;
+  }
+
+  /** `ticket_id -> public.tickets.customer_id`; the column alone where it is the person's own key. */
+  #way(column: string, target: Relation, referenced: string | undefined): string {
+    const next = this.#subjects.get(target)?.text ?? "";
+    return next === referenced ? column : `${column} -> ${keyOf(target)}.${next}`;
+  }
+
+  /** Databases without foreign keys: `customer_id` beside a table `customers`. */
+  #byName(relation: Relation): void {
+    if (this.#isKnown(relation)) return;
+    const roots = [...this.#subjects].filter(([, { own }]) => own);
+    for (const { name } of relation.columns) {
+      const words = wordsOf(name);
+      const ending = KEY_ENDINGS.find((each) => words.endsWith(` ${each}`));
+      if (ending === undefined) continue;
+      const called = forms(words.slice(0, -ending.length - 1));
+      const root = roots.find(
+        ([target, { text }]) =>
+          target.schema === relation.schema &&
+          forms(wordsOf(target.name)).some((form) => called.includes(form)) &&
+          comparable(this.#catalog, { relation, column: name }, { relation: target, column: text }),
+      );
+      if (root === undefined) continue;
+      const [target, { text }] = root;
+      const unsure = `by the name of ${name} alone; no foreign key leads from it`;
+      const path = `${name} -> ${keyOf(target)}.${text}`;
+      if (this.#set(relation, path, { own: false, unsure })) return;
+      if (this.#set(relation, name, { own: false, unsure })) return;
+    }
+  }
+
+  /** False where a policy cannot say it, or the way does not hold. */
+  #set(relation: Relation, text: string, guess: Omit<SubjectGuess, "text">): boolean {
+    const parsed = parseSubject(text);
+    if (parsed === undefined || !relation.columns.some(({ name }) => name === parsed.column)) return false;
+    const written = [parsed.column, ...parsed.steps.map(({ table, column }) => `${table}.${column}`)];
+    if (written.join(" -> ") !== text) return false;
+    const table: TablePolicy = {
+      name: keyOf(relation),
+      subject: parsed.column,
+      ...(parsed.steps.length > 0 && { path: parsed.steps }),
+      columns: new Map(),
+      place: NOWHERE,
+    };
+    if (!resolvePath(table, relation, this.#policy, this.#catalog).ok) return false;
+    this.#policy.tables.set(table.name, table);
+    this.#subjects.set(relation, { text, ...guess });
+    return true;
+  }
+
+  #isKnown(relation: Relation): boolean {
+    return [relation, ...this.#ancestors(relation)].some((each) => this.#subjects.has(each));
+  }
+
+  #ancestors(relation: Relation): readonly Relation[] {
+    return relation.parents.flatMap((oid) => {
+      const parent = this.#catalog.relationsByOid.get(oid);
+      return parent === undefined ? [] : [parent, ...this.#ancestors(parent)];
+    });
+  }
+
+  #isListed(relation: Relation): boolean {
+    return (
+      this.#isKnown(relation) ||
+      this.#resolved(relation).some(([, guess]) => guess.kind === "class" && guess.name !== "plain")
+    );
+  }
+
+  /** Whose name it is shows with the table. */
+  #resolved(relation: Relation): readonly (readonly [Column, Guess])[] {
+    const people = this.#subjects.get(relation)?.own === true || isNamed(relation, PEOPLE);
+    return [...(this.#columns.get(relation) ?? [])].map(([column, guess]) => [
+      column,
+      guess.kind !== "name"
+        ? guess
+        : people
+          ? NAME
+          : { kind: "unsure", why: "a name, of a person or of a thing" },
+    ]);
+  }
+
+  #guess(relation: Relation): TableGuess {
+    const subject = this.#subjects.get(relation);
+    const listed = this.#ancestors(relation).filter((each) => this.#isListed(each));
+    const columns = this.#resolved(relation).filter(
+      ([{ name }]) => !listed.some((each) => each.columns.some((column) => column.name === name)),
+    );
+    return {
+      relation,
+      key: keyOf(relation),
+      columns: new Map(columns),
+      inherits: subject === undefined && this.#isKnown(relation),
+      ...(subject && { subject }),
+    };
+  }
+}
+
+function keyOf({ schema, name }: Relation): string {
+  return relationKey(schema, name);
+}
+
+function isNamed({ name }: Relation, words: readonly string[]): boolean {
+  return forms(wordsOf(name)).some((form) => endsWithAny(form, words));
+}
+
+/** A noun as it stands, and as it may be in the singular: customers, addresses, ladies, Kunden, Mitarbeiterinnen. */
+function forms(noun: string): readonly string[] {
+  const cut = ["s", "es", "e", "n", "en", "innen"].flatMap((end) =>
+    noun.endsWith(end) && noun.length > end.length + 2 ? [noun.slice(0, -end.length)] : [],
+  );
+  return [noun, ...cut, ...(noun.endsWith("ies") ? [`${noun.slice(0, -3)}y`] : [])];
+}
