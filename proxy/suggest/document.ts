@@ -59,16 +59,16 @@ function tableEntry(
 
 /** A class whose mask fits the column; where none is sure, why not. */
 function classOf(
-  { name, typeOid, ...column }: Column,
+  column: Column,
   guess: Guess,
   classes: ReadonlyMap<string, ColumnClass>,
   catalog: Catalog,
 ): { readonly className?: string; readonly why: string } {
   // An object of JavaScript takes this name for something else, and a policy that has it is refused.
-  if (name === "__proto__") return { why: "a policy cannot name it" };
+  if (column.name === "__proto__") return { why: "a policy cannot name it" };
   if (guess.kind !== "class") return { why: guess.kind === "unsure" ? guess.why : "whose name?" };
   const mask = classes.get(guess.name)?.mask;
-  const type = maskedType(catalog, { name, typeOid, ...column });
+  const type = maskedType(catalog, column);
   const fits = mask !== undefined && maskSql(mask, "value", type, undefined).ok;
   return { className: fits ? guess.name : "hidden", why: "" };
 }

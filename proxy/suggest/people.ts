@@ -1,4 +1,5 @@
 import { type Catalog, type Column, type Relation, relationKey } from "../catalog/catalog.ts";
+import { groupBy } from "../catalog/group.ts";
 import { RELATION_NAME } from "../policy/format.ts";
 import type { Place, TablePolicy } from "../policy/policy.ts";
 import { comparable, isUnique, parseSubject, resolvePath } from "../policy/subject-path.ts";
@@ -41,8 +42,15 @@ export function tablesOf(catalog: Catalog): readonly Relation[] {
 
 const HAVE_ROWS: ReadonlySet<Relation["kind"]> = new Set(["table", "partitioned", "foreign table"]);
 const NAME: Guess = { kind: "class", name: "name", identifies: true };
+/** Classes of what one person has once. */
+const OF_ONE_PERSON = ["name", "birth", "national_id"];
 /** Problems are told of what is written, and this is not written yet. */
 const NOWHERE: Place = { file: "", line: 1, column: 1 };
+
+interface Root {
+  readonly relation: Relation;
+  readonly column: string;
+}
 
 class People {
   readonly #catalog: Catalog;
@@ -71,7 +79,14 @@ class People {
     for (const relation of this.#relations)
       if (isNamed(relation, PEOPLE) && this.#identifies(relation)) this.#own(relation);
     this.#follow();
-    for (const relation of this.#relations) this.#byName(relation);
+    const roots = [...this.#subjects].filter(([, { own }]) => own);
+    const named = groupBy(
+      roots.flatMap(([relation, { text }]) =>
+        forms(wordsOf(relation.name)).map((form) => ({ form, relation, column: text })),
+      ),
+      ({ form }) => form,
+    );
+    for (const relation of this.#relations) this.#byName(relation, named);
     this.#follow();
     for (const relation of this.#relations)
       if (this.#identifies(relation)) this.#own(relation, "each row counts as one person");
@@ -80,8 +95,10 @@ class People {
   }
 
   /** Has a column that tells who somebody is; `name` tells it of those alone whose table is called after people. */
-  #identifies(relation: Relation): boolean {
-    return this.#resolved(relation).some(([, guess]) => guess.kind === "class" && guess.identifies);
+  #identifies(relation: Relation, among?: readonly string[]): boolean {
+    return this.#resolved(relation).some(
+      ([, guess]) => guess.kind === "class" && (among?.includes(guess.name) ?? guess.identifies),
+    );
   }
 
   #own(relation: Relation, unsure?: string): void {
@@ -126,9 +143,10 @@ class People {
     for (const key of usable.toSorted((a, b) => Number(b.notNull) - Number(a.notNull))) {
       const others = keys.filter(({ column, target }) => column !== key.column && known.get(target)?.own);
       const text = this.#way(key.column, key.target, key.referenced);
-      const unsure = others.map(({ column }) => column).join(", ");
-      const note = unsure === "" ? {} : { unsure: `${unsure} names a person as well` };
-      if (this.#set(relation, text, { own: false, ...note })) return true;
+      const doubts = others.map(({ column }) => `${column} names a person as well`);
+      if (this.#identifies(relation, OF_ONE_PERSON)) doubts.push("each row may be a person of its own");
+      const unsure = doubts.length === 0 ? {} : { unsure: doubts.join("; ") };
+      if (this.#set(relation, text, { own: false, ...unsure })) return true;
     }
     return false;
   }
@@ -140,24 +158,22 @@ class People {
   }
 
   /** Databases without foreign keys: `customer_id` beside a table `customers`. */
-  #byName(relation: Relation): void {
+  #byName(relation: Relation, roots: ReadonlyMap<string, readonly Root[]>): void {
     if (this.#isKnown(relation)) return;
-    const roots = [...this.#subjects].filter(([, { own }]) => own);
     for (const { name } of relation.columns) {
       const words = wordsOf(name);
       const ending = KEY_ENDINGS.find((each) => words.endsWith(` ${each}`));
       if (ending === undefined) continue;
-      const called = forms(words.slice(0, -ending.length - 1));
-      const root = roots.find(
-        ([target, { text }]) =>
-          target.schema === relation.schema &&
-          forms(wordsOf(target.name)).some((form) => called.includes(form)) &&
-          comparable(this.#catalog, { relation, column: name }, { relation: target, column: text }),
-      );
+      const root = forms(words.slice(0, -ending.length - 1))
+        .flatMap((form) => roots.get(form) ?? [])
+        .find(
+          (each) =>
+            each.relation.schema === relation.schema &&
+            comparable(this.#catalog, { relation, column: name }, each),
+        );
       if (root === undefined) continue;
-      const [target, { text }] = root;
       const unsure = `by the name of ${name} alone; no foreign key leads from it`;
-      const path = `${name} -> ${keyOf(target)}.${text}`;
+      const path = `${name} -> ${keyOf(root.relation)}.${root.column}`;
       if (this.#set(relation, path, { own: false, unsure })) return;
       if (this.#set(relation, name, { own: false, unsure })) return;
     }

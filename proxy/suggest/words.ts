@@ -112,11 +112,12 @@ export const HARMLESS = list(`
 
 /** Whom rows of a table are about, by the last word of its name, in the singular. */
 export const PEOPLE = list(`
-  customer client user person people contact patient member subscriber employee student guest applicant candidate
-  participant visitor passenger tenant donor citizen resident lead buyer seller author driver worker agent admin
-  operator staff beneficiary player profile
+  customer client user person people individual contact patient member subscriber employee student pupil guest applicant
+  candidate participant visitor passenger traveller traveler donor citizen resident voter lead prospect buyer seller
+  author driver rider worker agent admin operator staff teacher doctor beneficiary borrower debtor dependent relative
+  child children spouse player profile
   kunde benutzer nutzer mitarbeiter mitglied kontakt ansprechpartner teilnehmer bewerber gast schuler versicherter
-  mandant interessent mieter`);
+  mandant interessent mieter angehoriger`);
 
 /** Those of them who work with the others' records: where both are referred to, a row is about the others. */
 export const STAFF = list(

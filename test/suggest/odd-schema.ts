@@ -55,6 +55,8 @@ export const RELATED_SCHEMA = `
   CREATE TABLE big_invoices (discount int) INHERITS (invoices);
   CREATE TABLE invoice_mails (id int PRIMARY KEY, invoice_id int REFERENCES invoices, sent_to_email text);
   CREATE TABLE subscriptions (id int PRIMARY KEY, holder_email text, password_hash text);
+  CREATE TABLE heirs (id int PRIMARY KEY, person_id int REFERENCES persons, first_name text);
+  CREATE TABLE children (id int PRIMARY KEY, person_id int REFERENCES persons, first_name text);
   CREATE TABLE products (id int PRIMARY KEY, name text, price numeric);
   CREATE TABLE nothing ();
 `;

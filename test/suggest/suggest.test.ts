@@ -167,10 +167,12 @@ test("whose record a row is: over keys, paths and parents, and nobody's where it
   const subjects = Object.entries(tables).map(([name, { subject }]) => `${name}: ${subject ?? "-"}`);
   expect(subjects).toEqual([
     "public.big_invoices: -",
+    "public.children: id",
     "public.clients: code",
     "public.customers: id",
     "public.employees: id",
     "public.guests: -",
+    "public.heirs: person_id",
     "public.invoice_mails: id",
     "public.invoices: person_id -> public.persons.id",
     "public.logins: person_id",
@@ -191,6 +193,7 @@ test("whose record a row is: over keys, paths and parents, and nobody's where it
   expect(text).toContain(
     "  # unsure: salary: its name or comment speaks of something delicate\n  public.employees:",
   );
+  expect(text).toContain("  # unsure: subject: each row may be a person of its own\n  public.heirs:");
   expect(text).toContain("#   public.products\n");
   expect(tables["public.special_customers"]).toEqual({ columns: { nickname: "name", note: "text" } });
   expect(tables["public.subscriptions"]?.columns).toMatchObject({ password_hash: "secret" });
