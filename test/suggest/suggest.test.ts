@@ -14,6 +14,7 @@ import { isRefusal, roleFor } from "../../proxy/policy/roles.ts";
 import { analyse } from "../../proxy/sql/analyse.ts";
 import { loadParser } from "../../proxy/sql/parse.ts";
 import { freshDatabase, supportSchema, type TestDatabase } from "../harness/postgres.ts";
+import { startSluice } from "../harness/sluice.ts";
 import { ODD_SCHEMA, RELATED_SCHEMA } from "./odd-schema.ts";
 
 const databases: TestDatabase[] = [];
@@ -147,6 +148,29 @@ test("in force it masks what it names, what it is unsure of, and columns that ar
   const ticket = await asAgent(database, text, "SELECT id, assignee, body FROM tickets WHERE id = 1");
   expect(ticket).toMatchObject({ id: "1", assignee: null, body: "[redacted]" });
   await expect(asAgent(database, text, "SELECT * FROM customers")).rejects.toThrow("indexed column");
+});
+
+test("through a proxy it changes nothing for anybody at first, and masks once it is enforced", async () => {
+  const database = await databaseWith("");
+  await supportSchema(database.uri);
+  const { text } = await suggested(database);
+  const sluice = await startSluice({ policy: text, upstream: database.uri });
+  const read = async () => {
+    const client = new pg.Client({ connectionString: sluice.uriFor("anna", "anna-password") });
+    await client.connect();
+    try {
+      return (await client.query("SELECT email FROM customers WHERE id = 7")).rows;
+    } finally {
+      await client.end();
+    }
+  };
+  try {
+    expect(await read()).toEqual([{ email: "alice.ng.7@example.com" }]);
+    await sluice.setPolicy(text.replace("mode: observe", "mode: enforce"));
+    expect(await read()).toEqual([{ email: "a***@example.com" }]);
+  } finally {
+    await sluice.close();
+  }
 });
 
 test("the demo's database", async () => {
