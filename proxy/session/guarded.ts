@@ -1,4 +1,5 @@
-import type { Frame } from "../wire/frames.ts";
+import type { FrameReader } from "../wire/frames.ts";
+import type { Outbox } from "../wire/outbox.ts";
 import { GuardedBackend } from "./backend.ts";
 import type { Established } from "./established.ts";
 import { Exchange } from "./exchange.ts";
@@ -9,53 +10,82 @@ import type { Relay } from "./relay.ts";
 import type { Trace } from "./trace.ts";
 
 /** The session of a role that does not see all. */
-export function guardedRelay(
-  established: Established,
-  parts: SessionParts,
-  judging: Judging,
-  trace: Trace,
-  wake: () => void,
-): Relay {
-  const exchange = new Exchange(established, parts, judging, trace, wake);
-  const frontend = new GuardedFrontend(exchange);
-  const backend = new GuardedBackend(exchange);
-  return {
-    toClient: exchange.toClient,
-    toServer: exchange.toServer,
-    frontend: (frame: Frame) => frontend.handle(frame),
-    backend: (frame: Frame) => backend.handle(frame),
-    settle: () => backend.settle(),
-    record: () => {
-      const { head } = exchange.replies;
-      const run = head?.kind === "query" || head?.kind === "execute" ? head.run : undefined;
-      if (run !== undefined) trace.underway(run);
-    },
-    mayStream: (type) => backend.mayStream(type),
-    // Rows wait for the meter, texts for their events.
-    keepsBytes: true,
-    get isRunning() {
-      return !exchange.replies.isEmpty;
-    },
-    get copyIn() {
-      return exchange.copyIn;
-    },
-    get isIdle() {
-      return (
-        exchange.replies.isEmpty && exchange.status === "I" && !exchange.skipping && !exchange.inPipeline
-      );
-    },
-    get terminated() {
-      return exchange.terminated;
-    },
-    get fatal() {
-      return exchange.fatal;
-    },
-    cancelStatement() {
-      exchange.overrun = true;
-      // What has been answered already, and only waits for a Sync, is not to be taken for a statement that runs.
-      exchange.flush();
-      exchange.cancel();
-    },
-    abandon: () => backend.abandon(),
-  };
+export class GuardedRelay implements Relay {
+  readonly toClient: Outbox;
+  readonly toServer: Outbox;
+  /** Rows wait for the meter, texts for their events. */
+  readonly keepsBytes = true;
+  readonly #exchange: Exchange;
+  readonly #frontend: GuardedFrontend;
+  readonly #backend: GuardedBackend;
+
+  constructor(
+    established: Established,
+    parts: SessionParts,
+    judging: Judging,
+    trace: Trace,
+    wake: () => void,
+  ) {
+    const exchange = new Exchange(established, parts, judging, trace, wake);
+    this.#exchange = exchange;
+    this.#frontend = new GuardedFrontend(exchange);
+    this.#backend = new GuardedBackend(exchange);
+    this.toClient = exchange.toClient;
+    this.toServer = exchange.toServer;
+  }
+
+  get isRunning(): boolean {
+    return !this.#exchange.replies.isEmpty;
+  }
+
+  get copyIn(): boolean {
+    return this.#exchange.copyIn;
+  }
+
+  get isIdle(): boolean {
+    const { replies, status, skipping, inPipeline } = this.#exchange;
+    return replies.isEmpty && status === "I" && !skipping && !inPipeline;
+  }
+
+  get terminated(): boolean {
+    return this.#exchange.terminated;
+  }
+
+  get fatal(): boolean {
+    return this.#exchange.fatal;
+  }
+
+  frontend(frame: FrameReader): boolean {
+    return this.#frontend.handle(frame);
+  }
+
+  backend(frame: FrameReader): boolean {
+    return this.#backend.handle(frame);
+  }
+
+  settle(): boolean {
+    return this.#backend.settle();
+  }
+
+  record(): void {
+    const { replies, trace } = this.#exchange;
+    const { head } = replies;
+    const run = head?.kind === "query" || head?.kind === "execute" ? head.run : undefined;
+    if (run !== undefined) trace.underway(run);
+  }
+
+  mayStream(type: number): boolean {
+    return this.#backend.mayStream(type);
+  }
+
+  cancelStatement(): void {
+    this.#exchange.overrun = true;
+    // What has been answered already, and only waits for a Sync, is not to be taken for a statement that runs.
+    this.#exchange.flush();
+    this.#exchange.cancel();
+  }
+
+  abandon(): void {
+    this.#backend.abandon();
+  }
 }

@@ -2,7 +2,7 @@ import { errorResponse } from "../wire/errors.ts";
 import { ProtocolViolation } from "../wire/frames.ts";
 import { type Refusal, refuseSession, type SessionEndReason } from "../wire/refusal.ts";
 import type { Established } from "./established.ts";
-import { guardedRelay } from "./guarded.ts";
+import { GuardedRelay } from "./guarded.ts";
 import { Judging } from "./judging.ts";
 import { SessionEnd, type SessionParts } from "./parts.ts";
 import { unrecordedAnswer } from "./recording.ts";
@@ -73,10 +73,8 @@ class Session implements Timed {
     const pump = () => this.#pump();
     const judging = new Judging(this.#established, this.#parts, pump);
     this.#judging = judging;
-    const relay =
-      judging.treatment === "transparent"
-        ? new TransparentRelay(this.#established, this.#parts, judging, this.#trace, pump)
-        : guardedRelay(this.#established, this.#parts, judging, this.#trace, pump);
+    const OwnRelay = judging.treatment === "transparent" ? TransparentRelay : GuardedRelay;
+    const relay = new OwnRelay(this.#established, this.#parts, judging, this.#trace, pump);
     this.#relay = relay;
     this.#client.reader.streamable = mayClientStream;
     this.#server.reader.streamable = (type) => relay.mayStream(type);
