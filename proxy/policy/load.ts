@@ -37,16 +37,22 @@ export async function readPolicyFiles(path: string): Promise<PolicyFiles> {
   const problems: PolicyProblem[] = [];
   const files: PolicyText[] = [];
   for (const file of await listFiles(path, problems)) {
-    try {
-      const bytes = await readFile(file);
-      // Replacement characters would change names without a word.
-      files.push({ name: file, text: new TextDecoder("utf-8", { fatal: true }).decode(bytes) });
-    } catch (error) {
-      problems.push(unreadable(file, error));
-    }
+    const text = await readText(file, problems);
+    if (text !== undefined) files.push({ name: file, text });
   }
   const fingerprint = `${versionOf(files)} ${problems.map(({ place, message }) => `${place.file} ${message}`).join("\n")}`;
   return { files, problems, fingerprint };
+}
+
+/** A file's text; undefined when it has none, which is then among the problems. */
+export async function readText(file: string, problems: PolicyProblem[]): Promise<string | undefined> {
+  try {
+    // Replacement characters would change names without a word.
+    return new TextDecoder("utf-8", { fatal: true }).decode(await readFile(file));
+  } catch (error) {
+    problems.push(unreadable(file, error));
+    return undefined;
+  }
 }
 
 /** Names of policy files. A dot at the beginning is an editor's or Kubernetes's own. */
@@ -73,7 +79,8 @@ async function listFiles(path: string, problems: PolicyProblem[]): Promise<reado
   }
 }
 
-function unreadable(path: string, error: unknown): PolicyProblem {
+/** What is wrong with a file or folder that could not be read. */
+export function unreadable(path: string, error: unknown): PolicyProblem {
   const code = error instanceof Error && "code" in error ? String(error.code) : "";
   const place = { file: path, line: 1, column: 1 };
   switch (code) {
