@@ -9,7 +9,7 @@ import type { PolicySet } from "../policy/load.ts";
 import type { BudgetWindow, Policy, Role } from "../policy/policy.ts";
 import { isRefusal, roleFor } from "../policy/roles.ts";
 import type { NamedPool } from "../pool/pools.ts";
-import { effectiveSchemas } from "../session/search-path.ts";
+import { firstScope } from "../session/first-scope.ts";
 import { analyse } from "../sql/analyse.ts";
 import { type Explanation, explain } from "../sql/explanation.ts";
 import type { Fleet, Told } from "./fleet.ts";
@@ -276,18 +276,14 @@ async function explainStatement(question: Question, parts: OperationsParts): Pro
   const { user, role } = who;
   try {
     const live = await parts.catalogs.of(database);
-    const databaseUser = parts.databaseUser ?? user;
-    const path = (await live.searchPathOf(databaseUser)) ?? '"$user", public';
-    const scope = {
+    const scope = await firstScope(live, {
       policy,
       role,
       user,
-      catalog: live.current,
-      searchPath: effectiveSchemas(path, databaseUser, live.current),
-      unreadable: await live.unreadableBy(databaseUser),
+      databaseUser: parts.databaseUser ?? user,
       // Shown to operators: a key of its own, for the fleet's would stand in the text of token masks.
       maskKey: SHOWN_KEY,
-    };
+    });
     return { ok: true, explanation: explain(analyse(statement, scope), scope, user) };
   } catch {
     const hint = "Its control connection may be away; the proxy's log says more.";

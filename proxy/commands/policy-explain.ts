@@ -1,10 +1,9 @@
 import { parseArgs } from "node:util";
 import { Catalogs } from "../catalog/catalogs.ts";
-import type { LiveCatalog } from "../catalog/live.ts";
 import { deriveKeys, randomSecret } from "../keys.ts";
 import { describeProblem, loadPolicies, type PolicySet } from "../policy/load.ts";
 import { isRefusal, roleFor } from "../policy/roles.ts";
-import { effectiveSchemas } from "../session/search-path.ts";
+import { firstScope } from "../session/first-scope.ts";
 import { readSettings, type Settings } from "../settings.ts";
 import { analyse } from "../sql/analyse.ts";
 import { explain, explanationText } from "../sql/explanation.ts";
@@ -69,18 +68,15 @@ async function answer(question: Question, policies: PolicySet): Promise<number> 
   const catalogs = new Catalogs({ connection: controlConnection(control.upstream), probeSeconds: 3600 });
   try {
     const live = await catalogs.of(database);
-    // With --auth scram all sessions run as the user of --upstream.
-    const databaseUser = settings.auth === "scram" ? (upstream.upstream.user ?? user) : user;
-    const scope = {
+    const scope = await firstScope(live, {
       policy,
       role,
       user,
-      catalog: live.current,
-      searchPath: await searchPathOf(live, databaseUser),
-      unreadable: await live.unreadableBy(databaseUser),
+      // With --auth scram all sessions run as the user of --upstream.
+      databaseUser: settings.auth === "scram" ? (upstream.upstream.user ?? user) : user,
       // Not the fleet's: the text that is sent holds the key of token masks, and this one is shown on a terminal.
       maskKey: deriveKeys(randomSecret()).masks,
-    };
+    });
     const explanation = explain(analyse(question.statement, scope), scope, user);
     process.stdout.write(
       question.json ? `${JSON.stringify(explanation, null, 2)}\n` : explanationText(explanation),
@@ -91,11 +87,6 @@ async function answer(question: Question, policies: PolicySet): Promise<number> 
   } finally {
     await catalogs.close();
   }
-}
-
-/** Those of the path with which this user's sessions start. */
-async function searchPathOf(live: LiveCatalog, user: string): Promise<readonly string[]> {
-  return effectiveSchemas((await live.searchPathOf(user)) ?? '"$user", public', user, live.current);
 }
 
 function readQuestion(args: readonly string[]): Question | "help" | { readonly problems: readonly string[] } {

@@ -16,6 +16,10 @@ export interface Explanation {
   readonly writes: readonly string[];
   readonly masked: readonly string[];
   readonly lookups: number;
+  /** Name spaces of the people that it counts, and "unknown" for rows whose people cannot be told apart. */
+  readonly counts: readonly string[];
+  /** After how many rows it ends. */
+  readonly rows?: number;
   readonly limits: readonly string[];
   readonly metering: readonly string[];
   /** What the server gets instead of the client's text. */
@@ -27,6 +31,7 @@ const SAYS = { pass: "passes unchanged", rewrite: "is rewritten", refuse: "is re
 /** Gathers what the verdict, the role and the policy say about one statement text. */
 export function explain(verdict: Verdict, { policy, role, catalog }: Scope, user: string): Explanation {
   const { statements } = verdict;
+  const limited = statements.some((statement) => statement.limited);
   return {
     user,
     role: role.name,
@@ -39,7 +44,9 @@ export function explain(verdict: Verdict, { policy, role, catalog }: Scope, user
     writes: distinct(statements, (statement) => statement.writes),
     masked: distinct(statements, (statement) => statement.masked),
     lookups: statements.reduce((sum, statement) => sum + statement.lookups, 0),
-    limits: statements.some((statement) => statement.limited) ? limitTexts(role.limits) : [],
+    counts: distinct(statements, counted),
+    ...(limited && role.limits.rows !== undefined ? { rows: role.limits.rows } : {}),
+    limits: limited ? limitTexts(role.limits) : [],
     metering: meteringTexts(statements, role),
     ...(verdict.kind === "rewrite" ? { sent: verdict.sql.toString("utf8") } : {}),
   };
@@ -72,6 +79,11 @@ export function explanationText(explanation: Explanation): string {
 
 function distinct(statements: readonly Statement[], of: (statement: Statement) => readonly string[]) {
   return [...new Set(statements.flatMap(of))];
+}
+
+function counted({ metering }: Statement): readonly string[] {
+  const spaces = metering?.subjects.map(({ namespace }) => namespace) ?? [];
+  return metering !== undefined && metering.unknown > 0 ? [...spaces, "unknown"] : spaces;
 }
 
 function limitTexts({ rows, bytes, onExcess, pushed }: Limits): string[] {

@@ -13,6 +13,7 @@ const PASSES: Explanation = {
   writes: [],
   masked: [],
   lookups: 0,
+  counts: [],
   limits: [],
   metering: [],
 };
