@@ -40,8 +40,13 @@ export const COMMANDS: readonly Command[] = [
     load: async () => (await import("./commands/policy-suggest.ts")).policySuggest,
   },
   {
+    name: "policy test",
+    what: "say whether a policy does what its tests expect",
+    load: async () => (await import("./commands/policy-test.ts")).policyTest,
+  },
+  {
     name: "policy schema",
-    what: "print the JSON Schema of policies, for editors",
+    what: "print the JSON Schema of policies or of their tests, for editors",
     load: async () => (await import("./commands/policy-schema.ts")).policySchema,
   },
   {

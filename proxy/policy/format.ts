@@ -7,14 +7,14 @@ import { BEHAVIOUR_RULES } from "./policy.ts";
  */
 
 /** A mapping with these keys and no others. */
-function mapping<Shape extends z.ZodRawShape>(shape: Shape, example: string) {
+export function mapping<Shape extends z.ZodRawShape>(shape: Shape, example: string) {
   return z.strictObject(shape, {
     error: (issue) =>
       issue.code === "unrecognized_keys" ? `Keys here: ${Object.keys(shape).join(", ")}.` : example,
   });
 }
 
-const name = z
+export const name = z
   .string({ error: "A name; put it in quotes if it looks like a number." })
   .min(1, { error: "A name that is not empty." });
 
@@ -23,7 +23,7 @@ const exactUser = name.regex(/^[^*?]+$/, { error: "A user's exact name: no wildc
 /** What a policy can name: `schema.table` without further dots and stars. */
 export const RELATION_NAME = /^[^.*\s][^.*]*\.[^.*]+$/;
 
-const relationName = z.string({ error: "A table as schema.table." }).regex(RELATION_NAME, {
+export const relationName = z.string({ error: "A table as schema.table." }).regex(RELATION_NAME, {
   error: "A table with its schema, as in public.customers.",
 });
 
@@ -48,7 +48,7 @@ const positive = z
   .int({ error: "A whole number, 1 or more." })
   .min(1, { error: "A whole number, 1 or more." });
 
-const count = z
+export const count = z
   .number({ error: "A whole number, 0 or more." })
   .int({ error: "A whole number, 0 or more." })
   .min(0, { error: "A whole number, 0 or more." });

@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { policyJsonSchema } from "../../proxy/policy/format.ts";
 import { compilePolicies, describeProblem, type PolicyProblem } from "../../proxy/policy/load.ts";
+import { testJsonSchema } from "../../proxy/policy/test-format.ts";
 
 /** Problems as a reader gets them. */
 function problemsOf(...texts: readonly string[]): readonly PolicyProblem[] {
@@ -32,6 +33,10 @@ function role(lines: string): string {
 test("the schema that editors read is the validator's own", () => {
   const kept = readFileSync(new URL("../../policies/policy.schema.json", import.meta.url), "utf8");
   expect(kept, 'run "sluice policy schema > policies/policy.schema.json"').toBe(policyJsonSchema());
+  const ofTests = readFileSync(new URL("../../policies/policy-tests.schema.json", import.meta.url), "utf8");
+  expect(ofTests, 'run "sluice policy schema --tests > policies/policy-tests.schema.json"').toBe(
+    testJsonSchema(),
+  );
 });
 
 test("each mistake names its line and column, what is wrong, and what would be right", () => {

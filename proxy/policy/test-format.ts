@@ -1,0 +1,98 @@
+import { isIP } from "node:net";
+import { z } from "zod";
+import { count, mapping, name, relationName } from "./format.ts";
+
+/* The YAML of a file of expectations; texts are used as those of format.ts. */
+
+/** What a statement that is refused can be expected to say; all else is said of one that is allowed. */
+export const OF_REFUSALS: ReadonlySet<string> = new Set(["error", "rule"]);
+
+const EXPECT_HINT =
+  'allowed, unchanged, refused, or a mapping, as in { masked: [email] } or { error: "42501" }.';
+
+const PIECES_HINT = "A piece of SQL, or a list of them.";
+const piece = z.string({ error: PIECES_HINT }).min(1, { error: PIECES_HINT });
+const pieces = z.union([piece, z.array(piece)], { error: PIECES_HINT });
+
+const relations = z.array(relationName, { error: "A list of tables, as in [public.customers]." });
+
+const findings = mapping(
+  {
+    error: z
+      .string({ error: 'An SQLSTATE, in quotes: "42501".' })
+      .regex(/^[0-9A-Z]{5}$/, { error: 'An SQLSTATE of five letters and digits: "42501".' })
+      .optional()
+      .describe('It is refused, with this SQLSTATE (in quotes: "42501").'),
+    rule: name
+      .optional()
+      .describe("It is refused by this line of the policy, as in roles.agent.require_filter."),
+    masked: z
+      .array(name, { error: "A list of classes, as in [email, phone]; [] for none." })
+      .optional()
+      .describe("The classes that it names, or gives out, masked: exactly these."),
+    reads: relations.optional().describe("The tables that it reads: exactly these."),
+    writes: relations.optional().describe("The tables that it writes: exactly these."),
+    counts: z
+      .array(name, { error: "A list of subjects, as in [public.customers.id]; [] for none." })
+      .optional()
+      .describe(
+        'Whose people it counts, as in public.customers.id, and "unknown" for rows that cannot be told apart.',
+      ),
+    lookups: count.optional().describe("How many exact look-ups of masked columns it makes."),
+    rows: z
+      .union([count, z.literal("none")], { error: "A whole number, or none." })
+      .optional()
+      .describe("After how many rows it ends: the role's limit, or none where it does not hold."),
+    sent: pieces.optional().describe("What must stand in the text that the server gets."),
+    not_sent: pieces.optional().describe("What must not stand in the text that the server gets."),
+  },
+  EXPECT_HINT,
+);
+
+const testSchema = mapping(
+  {
+    name: name.optional().describe("What the policy promises, in words."),
+    as: name.describe("The user whose statement it is."),
+    from: z
+      .string({ error: "An address, as in 10.2.0.7." })
+      .refine((text) => isIP(text) !== 0, { error: "An address, as in 10.2.0.7." })
+      .optional()
+      .describe("Where the user comes from (127.0.0.1)."),
+    run: z
+      .string({ error: "One statement, or several in one text." })
+      .describe("The statement. It is judged and not run."),
+    expect: z
+      .union([z.enum(["allowed", "unchanged", "refused"]), findings], { error: EXPECT_HINT })
+      .describe(
+        "What becomes of it. refused: by the policy, not for a mistake in the statement. Else it has to be allowed.",
+      ),
+  },
+  "A mapping with as, run and expect.",
+);
+
+/** One file of expectations. */
+export const testFileSchema = mapping(
+  {
+    database: name
+      .optional()
+      .describe("The database whose policy is tested. That of --upstream, or any, if left out."),
+    schema: z
+      .string({ error: "SQL that makes the tables: CREATE TABLE …" })
+      .optional()
+      .describe("SQL that makes the tables, in a database made for the test. Not used with --upstream."),
+    tests: z
+      .array(testSchema, { error: "A list of expectations: - { as: anna, run: select 1, expect: allowed }" })
+      .min(1, { error: "At least one expectation." }),
+  },
+  "A mapping with schema and tests.",
+);
+
+export type TestFileContent = z.infer<typeof testFileSchema>;
+export type TestEntry = TestFileContent["tests"][number];
+export type Findings = z.infer<typeof findings>;
+
+/** The JSON schema of a file of expectations, for editors. */
+export function testJsonSchema(): string {
+  const schema = z.toJSONSchema(testFileSchema, { target: "draft-7", io: "input" });
+  return `${JSON.stringify({ title: "Sluice policy tests", ...schema }, null, 2)}\n`;
+}
