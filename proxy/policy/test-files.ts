@@ -1,9 +1,10 @@
 import { readdir, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
+import type { z } from "zod";
 import { readText, unreadable } from "./load.ts";
 import { type PolicyProblem, Problems } from "./problems.ts";
 import { OF_REFUSALS, type TestFileContent, testFileSchema } from "./test-format.ts";
-import { readYaml, type YamlFile } from "./yaml-file.ts";
+import { type Path, readYaml, type YamlFile } from "./yaml-file.ts";
 
 /** A file of expectations whose form is right. */
 export interface TestFile extends Pick<YamlFile<TestFileContent>, "placeOf" | "placeOfKey"> {
@@ -35,12 +36,25 @@ export async function readTests(path: string): Promise<ReadTests> {
     const { problems: wrong, file } = readYaml(name, text, testFileSchema, "Begin with: tests:");
     problems.push(...wrong);
     if (file?.content === undefined) continue;
-    const { content, placeOf, placeOfKey } = file;
-    const test = { name, text, content, placeOf, placeOfKey };
+    const test = { name, text, ...asMapping(file.content, file) };
     problems.push(...contradictions(test));
     files.push(test);
   }
   return { policy, files, problems };
+}
+
+/** Of a list alone, as if it stood under `tests:`. */
+function asMapping(
+  content: z.infer<typeof testFileSchema>,
+  { placeOf, placeOfKey }: Pick<TestFile, "placeOf" | "placeOfKey">,
+): Omit<TestFile, "name" | "text"> {
+  if (!Array.isArray(content)) return { content, placeOf, placeOfKey };
+  const within = (path: Path) => (path[0] === "tests" ? path.slice(1) : []);
+  return {
+    content: { tests: content },
+    placeOf: (path) => placeOf(within(path)),
+    placeOfKey: (path) => placeOfKey(within(path)),
+  };
 }
 
 async function find(path: string, problems: PolicyProblem[]) {

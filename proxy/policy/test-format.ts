@@ -70,8 +70,11 @@ const testSchema = mapping(
   "A mapping with as, run and expect.",
 );
 
-/** One file of expectations. */
-export const testFileSchema = mapping(
+const testsSchema = z
+  .array(testSchema, { error: "A list of expectations: - { as: anna, run: select 1, expect: allowed }" })
+  .min(1, { error: "At least one expectation." });
+
+const testMapping = mapping(
   {
     database: name
       .optional()
@@ -80,19 +83,22 @@ export const testFileSchema = mapping(
       .string({ error: "SQL that makes the tables: CREATE TABLE …" })
       .optional()
       .describe("SQL that makes the tables, in a database made for the test. Not used with --upstream."),
-    tests: z
-      .array(testSchema, { error: "A list of expectations: - { as: anna, run: select 1, expect: allowed }" })
-      .min(1, { error: "At least one expectation." }),
+    tests: testsSchema,
   },
   "A mapping with schema and tests.",
 );
 
-export type TestFileContent = z.infer<typeof testFileSchema>;
+/** One file of expectations: what is to be said before them and they, or they alone. */
+export const testFileSchema = z.union([testMapping, testsSchema], {
+  error: "A list of expectations, or a mapping with schema and tests.",
+});
+
+export type TestFileContent = z.infer<typeof testMapping>;
 export type TestEntry = TestFileContent["tests"][number];
 export type Findings = z.infer<typeof findings>;
 
 /** The JSON schema of a file of expectations, for editors. */
 export function testJsonSchema(): string {
-  const schema = z.toJSONSchema(testFileSchema, { target: "draft-7", io: "input" });
+  const schema = z.toJSONSchema(testFileSchema, { target: "draft-7", io: "input", reused: "ref" });
   return `${JSON.stringify({ title: "Sluice policy tests", ...schema }, null, 2)}\n`;
 }

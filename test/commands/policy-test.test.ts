@@ -83,6 +83,27 @@ test("the same promises hold with the tables and grants of a real database", asy
   });
 });
 
+test("a list alone will do where there is a database, and its mistakes are told at their lines", async () => {
+  write(
+    "a_test.yaml",
+    `- as: anna
+  run: select email from customers where id = 7
+  expect: { masked: [email] }
+- as: anna
+  run: copy customers to stdout
+  expect: { error: "54001" }
+`,
+  );
+  const judged = await run(folder, "--upstream", database.uri);
+  expect(judged.status).toBe(1);
+  expect(judged.out).toMatch(/^a_test\.yaml:6:\d+/m);
+  expect(judged.out).not.toMatch(/^a_test\.yaml:3/m);
+  write("a_test.yaml", "- as: anna\n  run: select 1\n  expect: allowed\n  wants: [email]\n");
+  const mistaken = await run(folder, "--upstream", database.uri);
+  expect(mistaken.status).toBe(2);
+  expect(mistaken.errors + mistaken.out).toContain('a_test.yaml:4:3: error: unknown key "wants"');
+});
+
 test("tests are no policies: neither check nor serve takes them for one", async () => {
   write("support_test.yaml", TESTS);
   const loaded = await loadPolicies(folder);
@@ -188,7 +209,7 @@ const GOOD = "{ as: anna, run: select 1, expect: allowed }";
 test.each([
   ["", "1:1: error: the file is empty"],
   ["tests: [", "error: not valid YAML"],
-  [`[${GOOD}]`, "1:1: error: the file cannot be a list"],
+  ["5", '1:1: error: the file cannot be "5"'],
   ["tests: []", 'error: "tests" cannot be'],
   [`tests: [${GOOD}]\ntsets: 1`, '2:1: error: unknown key "tsets"\n  hint: Did you mean "tests"?'],
   ["tests:\n- { as: anna, run: select 1 }", '2:3: error: "expect" is missing'],
