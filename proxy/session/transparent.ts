@@ -196,9 +196,12 @@ export class TransparentRelay implements Relay {
         (target === "statement" ? this.#statements : this.#portals)?.delete(name);
         break;
       }
-      case Frontend.Execute:
-        this.#expect("execute", this.#portals?.get(decodeExecute(frame).portal));
+      case Frontend.Execute: {
+        // Read even where no portal is known: what is no Execute ends the session.
+        const { portal } = decodeExecute(frame);
+        this.#expect("execute", this.#portals?.get(portal));
         break;
+      }
       case Frontend.FunctionCall:
         this.#expect("query", undefined);
         break;
