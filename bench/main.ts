@@ -56,8 +56,8 @@ const QUICK = {
 };
 const FULL = {
   rounds: 3,
-  seconds: 3,
-  warmUp: 5,
+  seconds: 2,
+  warmUp: 3,
   clients: [1, 8, 32],
   people: 1_000_000,
   bulk: 3,
