@@ -60,7 +60,7 @@ const FULL = {
   warmUp: 3,
   clients: [1, 8, 32],
   people: 1_000_000,
-  bulk: 3,
+  bulk: 2,
   idle: 5_000,
   stream: 10_240,
 };
@@ -223,7 +223,7 @@ async function slow(world: World): Promise<readonly Reached[]> {
   for (const user of ["app", "guarded"]) {
     const proxy = await startSluice(upstream, sluiceOptions(world, MAIN));
     slows.push(
-      await measureSlowReader(user, proxy, { user, sql: rowsOf, megabytes: plan.stream, within: 120_000 }),
+      await measureSlowReader(user, proxy, { user, sql: rowsOf, megabytes: plan.stream, within: 60_000 }),
     );
     await proxy.stop();
   }
