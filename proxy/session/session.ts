@@ -75,12 +75,13 @@ class Session implements Timed {
     this.#judging = judging;
     const OwnRelay = judging.treatment === "transparent" ? TransparentRelay : GuardedRelay;
     const relay = new OwnRelay(this.#established, this.#parts, judging, this.#trace, pump);
-    this.#relay = relay;
     this.#client.reader.streamable = mayClientStream;
     this.#server.reader.streamable = (type) => relay.mayStream(type);
     dismissal.heed(() => (dismissal.atOnce === undefined ? this.#pump() : this.#end(dismissal.atOnce)));
     for (const side of [this.#client, this.#server]) side.listen((bytes) => this.#take(bytes, side), pump);
     this.#parts.timeKeeper?.watch(this);
+    // Only now: what has been read already may end the session, and by then there must be nothing left to tie.
+    this.#relay = relay;
     this.#pump();
   }
 

@@ -7,8 +7,9 @@ import {
   parseMessage,
   queryMessage,
 } from "../../proxy/wire/frontend-messages.ts";
-import { fieldOf, type Raw, shortOf } from "./sluice.ts";
-import { makeWorld, type World } from "./world.ts";
+import { startupMessage } from "../../proxy/wire/startup.ts";
+import { fieldOf, type Raw, shortOf, startSluice } from "./sluice.ts";
+import { makeWorld, POLICY, type World } from "./world.ts";
 
 const LIMIT = 400;
 const ROLES = ["anna", "helpdesk_app"] as const;
@@ -182,4 +183,29 @@ describe("a statement that cannot be cancelled ends its session in time", () => 
     client.socket.destroy();
     await once(client.socket, "close");
   });
+});
+
+test("a session that ends as it begins is not watched on", async () => {
+  const settings = { idleSessionTimeout: LIMIT };
+  const sluice = await startSluice(world.database, { policy: POLICY, settings });
+  try {
+    const hasty = await sluice.bare();
+    const { database } = world.database;
+    hasty.send(
+      startupMessage([
+        ["user", "helpdesk_app"],
+        ["database", database],
+      ]),
+    );
+    await hasty.until("R");
+    // The proxy reads the catalog now, for the first time, and begins the session when it has it.
+    hasty.send(Buffer.from("z\0\0\0\x04", "latin1"));
+    expect(shortOf(await hasty.until("E"))).toMatch(/E\(08P01\)$/);
+    await hasty.closed();
+    const quiet = await sluice.raw("helpdesk_app");
+    expect(shortOf(await quiet.until("E"))).toBe("E(57P05)");
+    expect(sluice.log.filter((line) => line.includes("ended by a time limit"))).toHaveLength(1);
+  } finally {
+    await sluice.close();
+  }
 });
