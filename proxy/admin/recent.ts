@@ -76,7 +76,7 @@ const NOTABLES = 500;
 
 /** What this process decided lately: bounded, and gone with it. The audit log is what counts. */
 export class Recent {
-  readonly #statements = new SeenStatements();
+  readonly #statements = new Ring<Place>(STATEMENTS);
   readonly #notables = new Ring<Notable>(NOTABLES);
   readonly #totals = new Map<string, { -readonly [Key in keyof Totals]: Totals[Key] }>();
   #number = 0;
@@ -84,17 +84,19 @@ export class Recent {
   /** Sees an event on its way to the audit log. */
   see(event: AuditEvent): void {
     if (event.kind === "statement") {
-      this.#statements.add(event);
+      // Places are written over and over: objects that live for a moment are what costs a garbage collector most.
+      this.#statements.put((place = new Place()) => place.enter(event));
       this.#count(event);
     }
     const notable = notableOf(event);
-    if (notable !== undefined) this.#notables.add({ number: ++this.#number, ...notable });
+    if (notable !== undefined) this.#notables.put(() => ({ number: ++this.#number, ...notable }));
   }
 
   /** The newest first. */
   statements({ session, user }: Wanted = {}): readonly SeenStatement[] {
     return this.#statements
       .newestFirst()
+      .map((place) => place.read())
       .filter((one) => (session ?? one.session) === one.session && (user ?? one.user) === one.user);
   }
 
@@ -139,8 +141,9 @@ class Ring<T> {
     this.#size = size;
   }
 
-  add(item: T): void {
-    this.#items[this.#next] = item;
+  /** `make` is given what it replaces. */
+  put(make: (oldest: T | undefined) => T): void {
+    this.#items[this.#next] = make(this.#items[this.#next]);
     this.#next = (this.#next + 1) % this.#size;
   }
 
@@ -149,27 +152,7 @@ class Ring<T> {
   }
 }
 
-/**
- * The last statements. Of an event no more is kept: its hashes of people may be thousands. Each place is written over
- * and over, as objects that live for a moment only are what costs a garbage collector most.
- */
-class SeenStatements {
-  readonly #places: Place[] = [];
-  #next = 0;
-
-  add(event: StatementEvent): void {
-    let place = this.#places[this.#next];
-    if (place === undefined) this.#places[this.#next] = place = new Place();
-    this.#next = (this.#next + 1) % STATEMENTS;
-    place.enter(event);
-  }
-
-  newestFirst(): readonly SeenStatement[] {
-    const places = [...this.#places.slice(this.#next), ...this.#places.slice(0, this.#next)];
-    return places.reverse().map((place) => place.read());
-  }
-}
-
+/** Of a statement's event no more is kept: its hashes of people may be thousands. */
 class Place {
   #time = 0;
   #session = "";
@@ -188,7 +171,7 @@ class Place {
   #people = 0;
   #duration = 0;
 
-  enter(event: StatementEvent): void {
+  enter(event: StatementEvent): this {
     this.#time = event.time;
     this.#session = event.session;
     this.#user = event.user;
@@ -205,6 +188,7 @@ class Place {
     this.#rows = event.rows;
     this.#people = event.people;
     this.#duration = event.duration;
+    return this;
   }
 
   read(): SeenStatement {

@@ -1,13 +1,9 @@
 import type { FrameReader } from "../wire/frames.ts";
 import type { Outbox } from "../wire/outbox.ts";
 import { GuardedBackend } from "./backend.ts";
-import type { Established } from "./established.ts";
 import { Exchange } from "./exchange.ts";
 import { GuardedFrontend } from "./frontend.ts";
-import type { Judging } from "./judging.ts";
-import type { SessionParts } from "./parts.ts";
 import type { Relay } from "./relay.ts";
-import type { Trace } from "./trace.ts";
 
 /** The session of a role that does not see all. */
 export class GuardedRelay implements Relay {
@@ -19,14 +15,8 @@ export class GuardedRelay implements Relay {
   readonly #frontend: GuardedFrontend;
   readonly #backend: GuardedBackend;
 
-  constructor(
-    established: Established,
-    parts: SessionParts,
-    judging: Judging,
-    trace: Trace,
-    wake: () => void,
-  ) {
-    const exchange = new Exchange(established, parts, judging, trace, wake);
+  constructor(...parts: ConstructorParameters<typeof Exchange>) {
+    const exchange = new Exchange(...parts);
     this.#exchange = exchange;
     this.#frontend = new GuardedFrontend(exchange);
     this.#backend = new GuardedBackend(exchange);

@@ -1,7 +1,8 @@
-import type { ExplainStmt, RangeVar, SelectStmt, TransactionStmt } from "libpg-query";
+import type { ExplainStmt, SelectStmt, TransactionStmt } from "libpg-query";
 import { relationKey } from "../catalog/catalog.ts";
 import { commandTag } from "./command-tags.ts";
 import { type Body, nodeOf } from "./grammar.ts";
+import { forEachNamedRelation } from "./named-relations.ts";
 import { parseText } from "./parse.ts";
 import type { Scope } from "./scope.ts";
 import type { Statement, StatementKind } from "./verdict.ts";
@@ -99,17 +100,10 @@ function makesTable(select: SelectStmt): boolean {
 /** Relations named anywhere, as far as the catalog knows them. */
 function relationsIn(body: object, { catalog, searchPath }: Scope): readonly string[] {
   const found = new Set<string>();
-  const look = (value: unknown): void => {
-    if (value === null || typeof value !== "object") return;
-    const { schemaname, relname } = value as RangeVar;
-    if (typeof relname === "string") {
-      const schema =
-        schemaname ?? searchPath.find((each) => catalog.relations.has(relationKey(each, relname)));
-      if (schema !== undefined && catalog.relations.has(relationKey(schema, relname)))
-        found.add(relationKey(schema, relname));
-    }
-    for (const child of Object.values(value)) look(child);
-  };
-  look(body);
+  forEachNamedRelation(body, ({ schemaname, relname }) => {
+    const schema = schemaname ?? searchPath.find((each) => catalog.relations.has(relationKey(each, relname)));
+    if (schema !== undefined && catalog.relations.has(relationKey(schema, relname)))
+      found.add(relationKey(schema, relname));
+  });
   return [...found];
 }

@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from "node:util";
 import type { SelectStmt } from "libpg-query";
 import { LRUCache } from "lru-cache";
 import { relationKey } from "../catalog/catalog.ts";
+import { forEachNamedRelation, type NamedRelation } from "./named-relations.ts";
 import { parseText } from "./parse.ts";
 import { applyInOrder, editedRanges, movedOffsets } from "./rewrite.ts";
 import type { Scope } from "./scope.ts";
@@ -42,10 +43,10 @@ export function leftover(
   const bareNames = movedOffsets(shorter, expected.bareNames);
   const targets = movedOffsets(shorter, expected.targets);
   let wrong: string | undefined;
-  const look = (named: Named): void => {
+  const look = (named: NamedRelation): void => {
     wrong ??= judge(named);
   };
-  const judge = ({ schemaname, relname, location }: Named): string | undefined => {
+  const judge = ({ schemaname, relname, location }: NamedRelation): string | undefined => {
     if (schemaname === undefined) return bareNames.has(location ?? 0) ? undefined : relname;
     const key = relationKey(schemaname, relname);
     if (isSystemSchema(schemaname)) {
@@ -58,23 +59,8 @@ export function leftover(
     if (sight.ok && !sight.sight.guarded) return undefined;
     return targets.has(location ?? 0) || isInjected(location ?? 0) ? undefined : key;
   };
-  for (const { node } of parsed.statements) forEachName(node, look);
+  for (const { node } of parsed.statements) forEachNamedRelation(node, look);
   return wrong;
-}
-
-interface Named {
-  readonly schemaname?: string;
-  readonly relname: string;
-  readonly location?: number;
-}
-
-/** Relations that are named anywhere in a tree. */
-function forEachName(tree: object, found: (named: Named) => void): void {
-  if ("relname" in tree && typeof tree.relname === "string") found(tree as Named);
-  for (const key in tree) {
-    const child: unknown = Reflect.get(tree, key);
-    if (typeof child === "object" && child !== null) forEachName(child, found);
-  }
 }
 
 const SUBQUERY = "(SELECT ";
@@ -110,6 +96,6 @@ export function isTargetList(text: string): boolean {
   const { targetList, ...rest } = full;
   if (targetList === undefined || !isDeepStrictEqual(rest, empty)) return false;
   let names = 0;
-  forEachName(targetList, () => names++);
+  forEachNamedRelation(targetList, () => names++);
   return names === 0;
 }

@@ -5,6 +5,7 @@ import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
 import { policyExplain } from "../../proxy/commands/policy-explain.ts";
 import type { Explanation } from "../../proxy/sql/explanation.ts";
 import { freshDatabase, supportSchema, type TestDatabase } from "../harness/postgres.ts";
+import { type Captured, captured } from "./captured.ts";
 
 const POLICY = `version: 1
 classes: { email: { mask: email } }
@@ -25,17 +26,8 @@ beforeAll(async () => {
 afterAll(() => database.drop());
 afterEach(() => vi.restoreAllMocks());
 
-async function run(...args: readonly string[]): Promise<{ status: number; out: string; errors: string }> {
-  const written = { out: "", errors: "" };
-  const taking = (stream: keyof typeof written) => (text: string | Uint8Array) => {
-    written[stream] += String(text);
-    return true;
-  };
-  vi.spyOn(process.stdout, "write").mockImplementation(taking("out"));
-  vi.spyOn(process.stderr, "write").mockImplementation(taking("errors"));
-  const status = await policyExplain(["--upstream", database.uri, "--policy", policy, ...args]);
-  vi.restoreAllMocks();
-  return { status, ...written };
+function run(...args: readonly string[]): Promise<Captured> {
+  return captured(() => policyExplain(["--upstream", database.uri, "--policy", policy, ...args]));
 }
 
 const ANNA = ["--as", "anna", "--from", "10.2.0.7"];

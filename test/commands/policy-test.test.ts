@@ -6,6 +6,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vi
 import { policyTest } from "../../proxy/commands/policy-test.ts";
 import { loadPolicies } from "../../proxy/policy/load.ts";
 import { freshDatabase, supportSchema, type TestDatabase } from "../harness/postgres.ts";
+import { type Captured, captured } from "./captured.ts";
 
 const POLICIES = fileURLToPath(new URL("../../policies/", import.meta.url));
 const SUPPORT = readFileSync(join(POLICIES, "support.yaml"), "utf8");
@@ -33,17 +34,9 @@ function write(name: string, text: string): void {
   writeFileSync(join(folder, name), text);
 }
 
-async function run(...args: readonly string[]): Promise<{ status: number; out: string; errors: string }> {
-  const written = { out: "", errors: "" };
-  const taking = (stream: keyof typeof written) => (text: string | Uint8Array) => {
-    written[stream] += String(text);
-    return true;
-  };
-  vi.spyOn(process.stdout, "write").mockImplementation(taking("out"));
-  vi.spyOn(process.stderr, "write").mockImplementation(taking("errors"));
-  const status = await policyTest(args);
-  vi.restoreAllMocks();
-  return { status, out: written.out.replaceAll(`${folder}/`, ""), errors: written.errors };
+async function run(...args: readonly string[]): Promise<Captured> {
+  const told = await captured(() => policyTest(args));
+  return { ...told, out: told.out.replaceAll(`${folder}/`, "") };
 }
 
 /** Of one expectation about Anna, judged with the tables of the real database. */
