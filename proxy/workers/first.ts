@@ -7,6 +7,7 @@ import { processOf } from "../session/cancel.ts";
 import { SeatCount, SharedSeats } from "../session/seats.ts";
 import type { Address, Settings } from "../settings.ts";
 import { Backoff } from "./backoff.ts";
+import { Handovers } from "./handovers.ts";
 import { type Channel, Link, type Questions, type Report, type Whole } from "./link.ts";
 import { expositionOf, legacyOf, ownNumbers, sumUp } from "./summary.ts";
 
@@ -65,6 +66,7 @@ class First implements FirstProcess {
   readonly #places: readonly Place[];
   readonly #seats: SeatCount;
   readonly #own = ownNumbers();
+  readonly #handovers = new Handovers();
   readonly #timer: NodeJS.Timeout;
   /** Where --admin is, and which worker serves it. */
   #admin: Address;
@@ -146,6 +148,7 @@ class First implements FirstProcess {
 
   #fill(place: Place): void {
     const worker = cluster.fork({ [WORKER_NUMBER]: String(place.number) });
+    this.#handovers.watch(worker);
     const seats = new SharedSeats(this.#seats);
     Object.assign(place, { worker, seats, startedAt: Date.now(), serving: undefined, last: undefined });
     // The message of a worker that has ended in this moment cannot be sent: its exit follows.

@@ -262,6 +262,25 @@ test("a worker that is killed while the policy on disk is wrong comes back with 
   }
 });
 
+test("a client that is handed to a worker as it dies does not wait for ever", async () => {
+  const running = await start("--workers", "2");
+  const frozen = workerOf(running, await open(running));
+  process.kill(frozen, "SIGSTOP");
+  // Connections go round: one of these waits for the frozen worker to take it.
+  const outcomes = [1, 2].map(() =>
+    ask(login(running)).then(
+      () => "served",
+      (error: Error) => error.message,
+    ),
+  );
+  expect(await Promise.race(outcomes)).toBe("served");
+  process.kill(frozen, "SIGKILL");
+  expect((await Promise.all(outcomes)).sort()).toEqual([
+    expect.stringMatching(/terminated|ECONNRESET/),
+    "served",
+  ]);
+});
+
 test("SIGTERM lets an open transaction end, tells new clients 57P03 and idle ones 57P01", async () => {
   const running = await runSluice(program.main, options(["--workers", "2"]));
   const [busy, idle] = [await open(running), await open(running)];
