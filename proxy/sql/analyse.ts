@@ -1,5 +1,6 @@
 import { type Refusal, refuse } from "../wire/refusal.ts";
 import { Analysis, type Level, Refused, type Visit } from "./analysis.ts";
+import { columnOrCall, indirection } from "./attributes.ts";
 import { functionCall } from "./calls.ts";
 import type { Constants } from "./constants.ts";
 import * as expressions from "./expressions.ts";
@@ -18,8 +19,10 @@ import { insert, merge, remove, update } from "./writes.ts";
 
 const VISITORS: Readonly<Record<string, Visit>> = {
   A_Expr: expressions.operatorExpression,
+  A_Indirection: indirection,
+  CaseExpr: expressions.caseExpression,
   CollateClause: expressions.collate,
-  ColumnRef: expressions.columnRef,
+  ColumnRef: columnOrCall,
   DeleteStmt: remove,
   FuncCall: functionCall,
   IndexElem: expressions.indexElement,

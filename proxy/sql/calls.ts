@@ -1,4 +1,4 @@
-import type { ColumnRef, FuncCall } from "libpg-query";
+import type { ColumnRef, FuncCall, Node } from "libpg-query";
 import { type CatalogFunction, isPlainExtensionFunction, returnsNothing } from "../catalog/catalog.ts";
 import { type Analysis, candidates, type Level, namedReferences } from "./analysis.ts";
 import { isGiven, plainFields } from "./expressions.ts";
@@ -170,15 +170,7 @@ function ownFunction(
       hint: "Sluice knows the functions of its last look at the catalog.",
     });
   }
-  for (const fn of functions) {
-    const full = `${fn.schema}.${fn.name}`;
-    const isKnown = isPlainExtensionFunction(fn) || isStandardFunction(fn);
-    if (!isKnown) mayCall(analysis, fn, full);
-  }
-  // What it reads is nobody's mask's business, but whoever it speaks of is counted.
-  if (functions.some((fn) => !isPlainExtensionFunction(fn) && !isStandardFunction(fn))) analysis.calls++;
-  // What another's aggregate makes of its rows is not known.
-  if (functions.some(({ kind }) => kind === "aggregate")) analysis.gathers ??= `${name}()`;
+  judgeOwn(analysis, name, functions);
   const schemas = new Set(functions.map((fn) => fn.schema));
   const [schema] = schemas;
   if (names.length > 1 || schema === undefined) return;
@@ -187,6 +179,15 @@ function ownFunction(
       hint: "Write the schema before the name.",
     });
   spliceSchema(analysis, body, schema);
+}
+
+function judgeOwn(analysis: Analysis, name: string, functions: readonly CatalogFunction[]): void {
+  const unknown = functions.filter((fn) => !isPlainExtensionFunction(fn) && !isStandardFunction(fn));
+  for (const fn of unknown) mayCall(analysis, fn, `${fn.schema}.${fn.name}`);
+  // What it reads is nobody's mask's business, but whoever it speaks of is counted.
+  if (unknown.length > 0) analysis.calls++;
+  // What another's aggregate makes of its rows is not known.
+  if (functions.some(({ kind }) => kind === "aggregate")) analysis.gathers ??= `${name}()`;
 }
 
 /** What a function reads is not masked, and so what it returns is nobody's to see unless the policy says so. */
@@ -207,6 +208,23 @@ function mayCall(analysis: Analysis, fn: CatalogFunction, name: string): void {
       `What a function reads is not masked. If the role may see what it returns, say { ${name}: shown } under "calls:" of ${analysis.rolePlace}.`,
     );
   }
+}
+
+/**
+ * `row.name` and `(value).name` call a function of one argument where no column is of that name (Postgres docs, "Field
+ * Selection"), whatever the value's type: `('…'::text).ts_stat` as well. No schema can be written there, so all
+ * functions of the name are judged.
+ */
+export function attributeCall(analysis: Analysis, name: string, argument: Node, level: Level): void {
+  const called = (analysis.scope.catalog.functionsByName.get(name) ?? []).filter((fn) => takes(fn, 1));
+  const builtins = called.filter((fn) => fn.schema === "pg_catalog");
+  const body: FuncCall = { funcname: [{ String: { sval: name } }], args: [argument] };
+  if (builtins.length > 0) builtin(analysis, body, name, builtins, level);
+  judgeOwn(
+    analysis,
+    name,
+    called.filter((fn) => fn.schema !== "pg_catalog"),
+  );
 }
 
 /** `email(c)` is the column email of c (Postgres docs, "Field Selection"): it sees the mask like any expression. */

@@ -1,5 +1,6 @@
 import type {
   A_Expr,
+  CaseExpr,
   CollateClause,
   ColumnRef,
   IndexElem,
@@ -104,7 +105,7 @@ function nearestRelations(level: Level): readonly FromReference[] {
  * `schema.relation.column` finds the relation itself at any level around: a nearer alias of the same name does
  * not hide it (`scanNameSpaceForRelid` in parser/parse_relation.c).
  */
-function ownNamed(level: Level, schema: string, name: string): readonly FromReference[] {
+export function ownNamed(level: Level, schema: string, name: string): readonly FromReference[] {
   const found: FromReference[] = [];
   for (let at: Level | undefined = level; at !== undefined; at = at.outer)
     found.push(
@@ -182,8 +183,24 @@ function dropSchema(
 
 /** Operators run functions: one of that name outside pg_catalog must be an extension's own C code. */
 export function operatorExpression(analysis: Analysis, body: A_Expr, level: Level): void {
-  operator(analysis, body.name ?? []);
+  const meant = SPELLED_OUT[body.kind ?? ""];
+  if (meant === undefined) operator(analysis, body.name ?? []);
+  else for (const symbol of meant) operatorOf(analysis, symbol);
   analysis.children("A_Expr", { ...body, name: undefined }, level);
+}
+
+/** What BETWEEN is read as (transformAExprBetween of parser/parse_expr.c); its node has another name. */
+const SPELLED_OUT: Readonly<Record<string, readonly string[]>> = {
+  AEXPR_BETWEEN: [">=", "<="],
+  AEXPR_BETWEEN_SYM: [">=", "<="],
+  AEXPR_NOT_BETWEEN: ["<", ">"],
+  AEXPR_NOT_BETWEEN_SYM: ["<", ">"],
+};
+
+/** `CASE a WHEN b` compares by the `=` that it does not write. */
+export function caseExpression(analysis: Analysis, body: CaseExpr, level: Level): void {
+  if (body.arg !== undefined) operatorOf(analysis, "=");
+  analysis.children("CaseExpr", body, level);
 }
 
 export function sortBy(analysis: Analysis, body: SortBy, level: Level): void {
@@ -192,7 +209,9 @@ export function sortBy(analysis: Analysis, body: SortBy, level: Level): void {
 }
 
 export function subLink(analysis: Analysis, body: SubLink, level: Level): void {
-  operator(analysis, body.operName ?? []);
+  // IN and a row's comparison have no name: `=`.
+  if (body.testexpr !== undefined && body.operName === undefined) operatorOf(analysis, "=");
+  else operator(analysis, body.operName ?? []);
   if (body.subLinkType === "ARRAY_SUBLINK") analysis.gathers ??= "ARRAY(…)";
   analysis.nodes(body.testexpr, level);
   analysis.nodes(body.subselect, level);
@@ -201,7 +220,12 @@ export function subLink(analysis: Analysis, body: SubLink, level: Level): void {
 export function operator(analysis: Analysis, name: readonly Node[]): void {
   const names = name.map(stringOf);
   const symbol = names.at(-1);
-  if (symbol === undefined || (names.length === 2 && names[0] === "pg_catalog")) return;
+  if (symbol !== undefined && !(names.length === 2 && names[0] === "pg_catalog"))
+    operatorOf(analysis, symbol);
+}
+
+/** An operator as it is found by its mere name. */
+export function operatorOf(analysis: Analysis, symbol: string): void {
   const { operatorsOutside, functionsByOid } = analysis.scope.catalog;
   for (const { schema, function: oid } of operatorsOutside.get(symbol) ?? []) {
     if (!isHarmlessFunction(functionsByOid.get(oid))) {

@@ -1,5 +1,6 @@
 import type {
   Alias,
+  FuncCall,
   JoinExpr,
   Node,
   RangeFunction,
@@ -18,6 +19,7 @@ import {
   partOfFrom,
   type RelationUse,
 } from "./analysis.ts";
+import { operatorOf } from "./expressions.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
 import { readUse } from "./names.ts";
 import { wrapReference } from "./wrap.ts";
@@ -205,6 +207,7 @@ function joinedByName(
   sides: readonly FromReference[],
 ): void {
   if (usingClause === undefined && isNatural !== true) return;
+  operatorOf(analysis, "=");
   const names = usingClause?.map(stringOf);
   for (const { use, columns } of sides) {
     for (const [name, own] of columns ?? []) {
@@ -234,6 +237,8 @@ function targetName(target: Node): string | undefined {
   const { name, val } = body as { name?: string; val?: Node };
   if (name !== undefined || val === undefined) return name;
   const [type, value] = nodeOf(val);
+  // As FigureColname of parser/parse_target.c names them.
+  if (type === "FuncCall") return (value as FuncCall).funcname?.map(stringOf).at(-1);
   if (type !== "ColumnRef") return undefined;
   const last = (value as { fields?: Node[] }).fields?.at(-1);
   return last !== undefined && nodeOf(last)[0] === "String" ? stringOf(last) : undefined;

@@ -24,15 +24,20 @@ function isQuiet(fn: CatalogFunction): boolean {
 
 /**
  * Whether `row.name` may be a call of somebody's function (Postgres docs, "Functions on Composite Types": a column
- * and a function of the row are written alike).
+ * and a function of the row are written alike). `(value).name` may be one of a value of any type.
  */
 export function mayCall(node: object, { functionsByName, typesByOid }: Catalog): boolean {
-  const { fields, indirection } = node as { fields?: readonly Node[]; indirection?: readonly Node[] };
-  return [...(fields ?? []), ...(indirection ?? [])].some((field) =>
-    functionsByName.get(stringOf(field))?.some((fn) => {
+  const { fields = [], indirection = [] } = node as {
+    fields?: readonly Node[];
+    indirection?: readonly Node[];
+  };
+  const loud = (field: Node) => (functionsByName.get(stringOf(field)) ?? []).filter((fn) => !isQuiet(fn));
+  return (
+    indirection.some((field) => loud(field).length > 0) ||
+    fields.flatMap(loud).some((fn) => {
       const takes = typesByOid.get(fn.argumentTypes[0] ?? 0)?.kind;
-      return !isQuiet(fn) && (takes === "composite" || takes === "pseudo" || takes === "domain");
-    }),
+      return takes === "composite" || takes === "pseudo" || takes === "domain";
+    })
   );
 }
 

@@ -138,6 +138,13 @@ export const CATALOGS: readonly Attack[] = [
   "SELECT table_to_xml('customers', true, true, '')",
   "SELECT schema_to_xml('public', true, true, '')",
   "SELECT * FROM ts_stat('SELECT to_tsvector(''simple'', email) FROM customers')",
+  // A call that is written as a field, of a value of any type.
+  "SELECT ('SELECT to_tsvector(''simple'', email) FROM public.customers WHERE id = 7'::text).ts_stat",
+  "SELECT x.ts_stat FROM CAST('SELECT to_tsvector(''simple'', email) FROM public.customers' AS text) x",
+  "SELECT (x).ts_stat FROM unnest(ARRAY['SELECT to_tsvector(''simple'', email) FROM public.customers']) x",
+  "SELECT (ARRAY['SELECT to_tsvector(''simple'', email) FROM public.customers'])[1].ts_stat",
+  "WITH x AS (SELECT 'SELECT to_tsvector(''simple'', email) FROM public.customers'::text AS n) SELECT (n).ts_stat FROM x",
+  "SELECT n.id, (n.body).ts_stat FROM (SELECT 1 AS id, 'SELECT to_tsvector(''simple'', email) FROM public.customers'::text AS body) n",
   "SELECT ts_rewrite('a'::tsquery, 'SELECT ''a''::tsquery, to_tsquery(''simple'', name) FROM customers')",
   "SELECT cursor_to_xml('c', 10, true, true, '')",
   "SELECT current_query()",

@@ -83,6 +83,8 @@ describe("many people do not fit into one row", () => {
     "SELECT percentile_cont((SELECT array_fill(0.5::float8, '{9}'))) WITHIN GROUP (ORDER BY id) FROM customers",
     "SELECT bit_or(1::bit(1000) << id::int) FROM customers WHERE name LIKE 'A%'",
     "SELECT names FROM everybody",
+    "SELECT (SELECT c.json_agg FROM (SELECT name FROM customers) c)",
+    "SELECT (SELECT (c).array_agg FROM customers c)",
     "SELECT count(pg_advisory_lock(id::int, ascii(name))) FROM customers",
     "SELECT pg_try_advisory_xact_lock((SELECT hashtext(name) FROM customers WHERE id = 7))",
   ])("%s", (sql) => {

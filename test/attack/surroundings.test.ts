@@ -25,6 +25,14 @@ const setup = (port: number, database: string) => `
   INSERT INTO decoy.customers VALUES (7, 'harmless');
   CREATE DOMAIN public.shouting AS text CHECK (VALUE = upper(VALUE));
   CREATE FUNCTION public.peek(public.customers) RETURNS text LANGUAGE sql STABLE AS 'SELECT $1.email';
+  CREATE FUNCTION public.mail_of(public.notes) RETURNS text LANGUAGE sql STABLE SECURITY DEFINER AS
+    'SELECT email FROM public.customers WHERE id = $1.id';
+  CREATE FUNCTION public.any_mail(anyelement) RETURNS text LANGUAGE sql STABLE SECURITY DEFINER AS
+    'SELECT email FROM public.customers WHERE id = 7';
+  CREATE FUNCTION public.above(text, integer) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER AS
+    'BEGIN RAISE NOTICE USING MESSAGE = (SELECT email FROM public.customers WHERE id = $2); RETURN true; END';
+  CREATE OPERATOR public.>= (LEFTARG = text, RIGHTARG = integer, FUNCTION = public.above);
+  CREATE OPERATOR public.<= (LEFTARG = text, RIGHTARG = integer, FUNCTION = public.above);
   CREATE FUNCTION public.same_mail(text, text) RETURNS boolean LANGUAGE sql IMMUTABLE AS
     'SELECT EXISTS (SELECT FROM public.customers WHERE email LIKE $2)';
   CREATE OPERATOR public.~~~ (LEFTARG = text, RIGHTARG = text, FUNCTION = public.same_mail);
@@ -64,6 +72,23 @@ const READS: readonly string[] = [
   // Users' own code over rows and values
   "SELECT peek(c) FROM customers c WHERE id = 7",
   "SELECT c.peek FROM customers c WHERE id = 7",
+  "SELECT n.mail_of FROM notes n",
+  "SELECT (n).mail_of FROM notes n",
+  "SELECT (n.*).mail_of FROM notes n",
+  "SELECT public.notes.mail_of FROM public.notes",
+  "SELECT (SELECT public.notes.mail_of FROM (SELECT 1 AS mail_of) notes) FROM public.notes",
+  "SELECT (SELECT n FROM notes n LIMIT 1).mail_of",
+  "SELECT id FROM notes n ORDER BY n.mail_of",
+  "SELECT id FROM notes n WHERE n.mail_of LIKE 'Q%'",
+  "SELECT (n.id).any_mail, n.any_mail FROM notes n",
+  "SELECT x.any_mail FROM (SELECT 1 AS a) x",
+  "SELECT x.any_mail FROM generate_series(1, 1) x",
+  "SELECT (ROW(1, 2)).any_mail",
+  "SELECT c.any_mail FROM customers c WHERE id < 9",
+  "INSERT INTO notes (id) VALUES (7) RETURNING notes.mail_of",
+  "UPDATE notes SET body = body RETURNING notes.mail_of, (notes).mail_of",
+  "SELECT body BETWEEN 7 AND 8 FROM notes",
+  "SELECT body BETWEEN SYMMETRIC 7 AND 8 FROM notes",
   "SELECT c::text FROM customers c WHERE id = 7",
   "SELECT length(c) FROM customers c WHERE id = 7",
   "SELECT 'x' ~~~ '%' FROM notes",
