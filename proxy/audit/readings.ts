@@ -1,7 +1,7 @@
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { DuckDBConnection, DuckDBValue } from "@duckdb/node-api";
-import { listSegments, type SegmentFile } from "./segments.ts";
+import { compressedForm, listSegments, type SegmentFile, segmentName } from "./segments.ts";
 
 /** A stretch of time, Unix milliseconds; `until` is not in it. */
 export interface Period {
@@ -108,26 +108,41 @@ async function fillReadings(
 ): Promise<readonly string[]> {
   await connection.run(TABLE);
   if (files.length === 0) return [];
-  const fill = (some: readonly SegmentFile[]) =>
-    connection.run(`INSERT INTO readings ${scanOf(some, period, events)}`);
-  try {
-    await fill(files);
-  } catch {
+  const fill = async (some: readonly SegmentFile[]): Promise<readonly SegmentFile[]> => {
     // A statement that fails has inserted nothing.
-    for (const file of files) await fill([file]).catch(() => undefined);
+    await connection.run(`INSERT INTO readings ${scanOf(some, period, events)}`);
+    return some;
+  };
+  let read: readonly SegmentFile[];
+  try {
+    read = await fill(files);
+  } catch {
+    const some: SegmentFile[] = [];
+    for (const file of files) some.push(...(await fill([file]).catch(() => readLater(file, fill))));
+    read = some;
   }
-  return withoutFooter(connection, files);
+  const whole = await takeFooters(connection);
+  const names = new Set(read.filter((file) => !file.compressed || whole.has(file.path)).map(keyOf));
+  return files.filter((file) => !names.has(keyOf(file))).map(({ name }) => name);
+}
+
+/** The proxy that writes the log may have compressed a segment since it was listed. */
+async function readLater(
+  file: SegmentFile,
+  fill: (some: readonly SegmentFile[]) => Promise<readonly SegmentFile[]>,
+): Promise<readonly SegmentFile[]> {
+  return file.compressed ? [] : fill([compressedForm(file)]).catch(() => []);
+}
+
+function keyOf({ day, writer, number }: SegmentFile): string {
+  return segmentName(day, writer, number);
 }
 
 /** A compressed segment ends with its footer. Of one that was cut the engine gives what is left, and is silent. */
-async function withoutFooter(
-  connection: DuckDBConnection,
-  files: readonly SegmentFile[],
-): Promise<readonly string[]> {
+async function takeFooters(connection: DuckDBConnection): Promise<ReadonlySet<unknown>> {
   const reader = await connection.runAndReadAll(`SELECT file FROM readings WHERE kind = '${FOOTER}'`);
-  const whole = new Set(reader.getRows().map(([file]) => file));
   await connection.run(`DELETE FROM readings WHERE kind = '${FOOTER}'`);
-  return files.filter(({ path, compressed }) => compressed && !whole.has(path)).map(({ name }) => name);
+  return new Set(reader.getRows().map(([file]) => file));
 }
 
 function scanOf(files: readonly SegmentFile[], { since, until }: Period, events: Question["events"]): string {

@@ -65,11 +65,21 @@ export function byWriter(segments: readonly SegmentFile[]): ReadonlyMap<string, 
   return writers;
 }
 
-/** The whole content, decompressed. */
+/** The whole content, decompressed, though the file may have been compressed since it was listed. */
 export async function readSegment(file: SegmentFile): Promise<Buffer> {
-  const content = await readFile(file.path);
-  if (!file.compressed) return content;
-  return promisify(gunzip)(content, { maxOutputLength: LARGEST, chunkSize: CHUNK });
+  try {
+    const content = await readFile(file.path);
+    if (!file.compressed) return content;
+    return promisify(gunzip)(content, { maxOutputLength: LARGEST, chunkSize: CHUNK });
+  } catch (error) {
+    if (file.compressed || (error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    return readSegment(compressedForm(file));
+  }
+}
+
+/** A plain file as `compress` leaves it: never is neither of the two there. */
+export function compressedForm(file: SegmentFile): SegmentFile {
+  return { ...file, path: `${file.path}.gz`, name: `${file.name}.gz`, compressed: true };
 }
 
 /** Content of segments one after the other; the next is read and decompressed while the caller works on one. */
