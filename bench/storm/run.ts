@@ -148,9 +148,9 @@ async function judge(
   const list = (what: string, figure: number, all: readonly string[]): Checked => ({
     ...{ what, figure: String(figure), problems: all },
   });
-  const lives =
-    memory.reduce((most, { workers }) => Math.max(most, workers), 1) * fleet.instances.length +
-    troubles.filter(({ kind }) => STARTS_ANEW.has(kind)).length * 4;
+  const workers = memory.reduce((most, sample) => Math.max(most, sample.workers), 1);
+  const ended =
+    troubles.filter(({ kind }) => STARTS_ANEW.has(kind)).length * fleet.instances.length * workers;
   const done = Object.values(ledger.done).reduce((sum, each) => sum + each, 0);
   const gap = `${(ledger.longestGap / 1_000).toFixed(1)} s`;
   const checks: Checked[] = [
@@ -166,9 +166,9 @@ async function judge(
     },
     { ...list("troubles that were not over within 30 s", problems.length, problems), pace: true },
     await checkDatabase(fleet, ledger),
-    await checkCounters(fleet, ledger, lives),
+    await checkCounters(fleet, ledger, { lives: fleet.instances.length * workers + ended, ended }),
     ...(await checkAudit(fleet, ledger)),
-    ...[...new Set(memory.map(({ workers }) => workers))].map((workers) => growth(memory, workers)),
+    ...[...new Set(memory.map((sample) => sample.workers))].map((each) => growth(memory, each)),
   ];
   return { checks, report: reportOf(ledger, troubles, checks, seconds) };
 }
