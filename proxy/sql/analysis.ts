@@ -115,6 +115,8 @@ export class Analysis {
   readonly wholes = new Set<RelationUse>();
   /** What holds a relation's rows to one person. */
   readonly pins = new Map<RelationUse, Pin>();
+  /** A call of what outlives the statement, and so could carry off what it reads. */
+  lasting: string | undefined;
   /** Inside a statement that stores what it reads. */
   storing = false;
   effect: Effect | undefined;

@@ -1,7 +1,7 @@
 import type { ColumnRef, FuncCall, Node } from "libpg-query";
 import { type CatalogFunction, isPlainExtensionFunction, returnsNothing } from "../catalog/catalog.ts";
 import { type Analysis, candidates, type Level, namedReferences } from "./analysis.ts";
-import { isGiven, plainFields } from "./expressions.ts";
+import { plainFields } from "./expressions.ts";
 import { builtinUse, isStandardFunction } from "./functions.ts";
 import { gather } from "./gathering.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
@@ -94,11 +94,13 @@ function builtin(
 ): void {
   if (functions.length === 0) analysis.refuse("42883", `function pg_catalog.${name} does not exist`);
   if (name === "current_setting" || name === "set_config") {
+    if (name === "set_config") analysis.lasting ??= "set_config()";
     if (name !== "current_setting" || rowOfSettings(body, level) === undefined)
       setting(analysis, body, name, level);
     return;
   }
   if (name === "setval") {
+    analysis.lasting ??= "setval()";
     setsSequence(analysis, body);
     return;
   }
@@ -124,11 +126,15 @@ function builtin(
   }
   if (functions.some((fn) => builtinUse(fn) === "gathering")) gather(analysis, `${name}()`, body, level);
   if (functions.some((fn) => builtinUse(fn) === "picking")) analysis.picks++;
-  // Locks are read in pg_locks, where nobody counts what their keys are made of.
-  if (/^pg_(try_)?advisory_/.test(name) && !(body.args ?? []).every(isGiven))
-    analysis.gathers ??= `${name}()`;
+  if (LASTING.test(name)) analysis.lasting ??= `${name}()`;
   if (picksMany(body, name, level)) analysis.gathers ??= `${name}() of several values`;
 }
+
+/**
+ * What these do is read elsewhere, where nobody counts whom it is about (pg_locks, currval, random, SHOW). Constant
+ * arguments are no better: a condition decides which of many calls is made.
+ */
+const LASTING = /^(?:pg_(?:try_)?advisory_.*|nextval|setseed)$/;
 
 /** `pg_terminate_backend(pg_backend_pid())` reaches nobody else's session. */
 function endsOwnSession(body: FuncCall, name: string): boolean {

@@ -10,6 +10,7 @@ import type {
   SelectStmt,
   UpdateStmt,
 } from "libpg-query";
+import type { Role } from "../policy/policy.ts";
 import type { Analysis, Level, RelationUse } from "./analysis.ts";
 import { copy } from "./copy.ts";
 import { explainOptions } from "./explain.ts";
@@ -225,6 +226,7 @@ function finish(
   effect: Effect | undefined,
 ): Statement {
   refuseGathering(analysis);
+  refuseLasting(analysis);
   const data = analysis.uses.filter(isOfData);
   return {
     command,
@@ -241,6 +243,27 @@ function finish(
   };
 }
 
+/** Without a row that leaves, what a call leaves behind would tell of people whom nobody has counted. */
+function refuseLasting(analysis: Analysis): void {
+  const { role } = analysis.scope;
+  const people = analysis.uses.find(({ sight }) => sight?.people !== undefined);
+  const isHeld = isLimited(role) || role.aggregatesOnly !== undefined;
+  if (analysis.lasting === undefined || people === undefined || !isHeld) return;
+  analysis.deny(
+    `role "${role.name}" may not call ${analysis.lasting} in a statement that reads ${people.key}`,
+    role.aggregatesOnly !== undefined ? "aggregates_only" : limitKey(role),
+    "What the call leaves behind could tell of people who are not counted; make it in a statement of its own.",
+  );
+}
+
+function isLimited({ limits, budget }: Role): boolean {
+  return limits.rows !== undefined || limits.bytes !== undefined || budget.length > 0;
+}
+
+function limitKey({ limits }: Role): string {
+  return limits.rows === undefined ? "budget" : "rows";
+}
+
 /** Of no system relation, some of whose columns may be hidden as well. */
 function isOfData({ sight, relation }: RelationUse): boolean {
   return sight !== undefined && !isSystemSchema(relation.schema);
@@ -249,18 +272,16 @@ function isOfData({ sight, relation }: RelationUse): boolean {
 /** Many people in one row would walk around a row limit. */
 function refuseGathering(analysis: Analysis): void {
   const { role } = analysis.scope;
-  const isLimited =
-    role.limits.rows !== undefined || role.limits.bytes !== undefined || role.budget.length > 0;
   const relation = analysis.uses.find(
     (use) => isOfData(use) && (use.sight?.people !== undefined || use.sight?.guarded === true),
   );
   if (analysis.uses.some(({ sight }) => sight?.gathers)) analysis.gathers ??= "a view that does";
   analysis.gathers ??= analysis.gatherings[0]?.what;
-  if (analysis.gathers === undefined || !isLimited) return;
+  if (analysis.gathers === undefined || !isLimited(role)) return;
   if (relation === undefined && analysis.calls === 0) return;
   analysis.deny(
     `role "${role.name}" has a limit and may not gather rows of ${relation?.key ?? "a function"} by ${analysis.gathers}`,
-    role.limits.rows === undefined ? "budget" : "rows",
+    limitKey(role),
     "Ask for the rows themselves; counts, sums and averages are fine.",
   );
 }

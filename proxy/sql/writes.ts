@@ -10,6 +10,7 @@ import type {
   RangeVar,
   ResTarget,
   ReturningClause,
+  ReturningOption,
   SelectStmt,
   UpdateStmt,
 } from "libpg-query";
@@ -43,11 +44,14 @@ export function insert(analysis: Analysis, body: InsertStmt, outer: Level): Writ
   const target = writeTarget(analysis, body.relation);
   refuseProbing(analysis, target, givenColumns(body, target));
   const before = peopleSoFar(analysis);
+  const { lasting } = analysis;
   storing(analysis, () => {
     // `INSERT INTO t (a[…])`: a subscript is an expression.
     analysis.nodes(body.cols, innerLevel(outer, ctes));
     analysis.nodes(body.selectStmt, innerLevel(outer, ctes));
   });
+  // Rows that come from nobody cannot carry anybody off: nextval() of a new key.
+  if (peopleSoFar(analysis) === before) analysis.lasting = lasting;
   const level = { ...innerLevel(outer, ctes), references: [target] };
   if (body.onConflictClause !== undefined) onConflict(analysis, body.onConflictClause, target, level);
   if (peopleSoFar(analysis) > before) refuseUnmeteredCopy(analysis, target);
@@ -117,7 +121,7 @@ export function merge(analysis: Analysis, body: MergeStmt, outer: Level): WriteL
     );
   }
   const level = innerLevel(outer, ctes);
-  level.references.push(target, ...aliases(target, ["old", "new"]));
+  level.references.push(target, ...versions(target, body.returningClause));
   refuseProbing(analysis, target, undefined);
   for (const node of body.mergeWhenClauses ?? [])
     refuseSubjectAssignment(analysis, target, (nodeOf(node)[1] as MergeWhenClause).targetList, node);
@@ -152,8 +156,10 @@ function writeTarget(analysis: Analysis, name: RangeVar | undefined): FromRefere
   return { alias: name.alias?.aliasname ?? name.relname ?? "", columns, use };
 }
 
-function aliases(reference: FromReference, names: readonly string[]): readonly FromReference[] {
-  return names.map((alias) => ({ ...reference, alias }));
+/** The rows as they were and as they are now, by the names that RETURNING has for them. */
+function versions(target: FromReference, clause: ReturningClause | undefined): readonly FromReference[] {
+  const given = (clause?.options ?? []).map((node) => (nodeOf(node)[1] as ReturningOption).value ?? "");
+  return ["old", "new", ...given].map((alias) => ({ ...target, alias }));
 }
 
 /** What is read here will be stored: a mask must not be. */
@@ -292,10 +298,10 @@ function returning(
       "Leave RETURNING out.",
     );
   }
-  const level: Level = { ...base, references: [...base.references, ...aliases(target, ["old", "new"])] };
+  const level: Level = { ...base, references: [...base.references, ...versions(target, clause)] };
   const isGuarded = target.use?.sight?.columns.some(({ kind }) => kind !== "real") === true;
   if (!isGuarded) {
-    analysis.nodes(clause.exprs, base);
+    analysis.nodes(clause.exprs, level);
     return;
   }
   if (clause.options !== undefined)

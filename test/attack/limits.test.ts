@@ -85,10 +85,40 @@ describe("many people do not fit into one row", () => {
     "SELECT names FROM everybody",
     "SELECT (SELECT c.json_agg FROM (SELECT name FROM customers) c)",
     "SELECT (SELECT (c).array_agg FROM customers c)",
-    "SELECT count(pg_advisory_lock(id::int, ascii(name))) FROM customers",
-    "SELECT pg_try_advisory_xact_lock((SELECT hashtext(name) FROM customers WHERE id = 7))",
   ])("%s", (sql) => {
     expect(refusal("cleo", sql)).toMatchObject({ sqlstate: "42501", rule: "roles.lead.budget" });
+  });
+});
+
+describe("what a call leaves behind tells of nobody who is not counted", () => {
+  test.each([
+    "SELECT 1 FROM customers WHERE id = 7 AND setseed(ascii(name) / 256.0) IS NULL",
+    "SELECT 1 FROM customers WHERE id = 7 AND CASE WHEN name LIKE 'A%' THEN pg_advisory_lock(1) END IS NULL AND false",
+    "SELECT 1 FROM customers WHERE id = 7 AND CASE WHEN name LIKE 'A%' THEN set_config('application_name', 'a', false) END IS NULL",
+    "SELECT 1 FROM customers, generate_series(1, 200) g WHERE id = 7 AND g <= ascii(name) AND nextval('s') < 0",
+    "UPDATE customers SET country = country WHERE id = 7 AND setseed(ascii(name) / 256.0) IS NULL",
+    "INSERT INTO customers (id, name) VALUES (7, '') ON CONFLICT (id) DO UPDATE SET country = '' WHERE setseed(ascii(customers.name) / 256.0) IS NULL",
+    "SELECT count(pg_advisory_lock(id::int, ascii(name))) FROM customers",
+    "SELECT pg_try_advisory_xact_lock((SELECT hashtext(name) FROM customers WHERE id = 7))",
+    "SELECT (name::text).setseed FROM customers",
+    "WITH x AS MATERIALIZED (SELECT setseed(ascii(name) / 256.0) FROM customers) SELECT 1 FROM x WHERE false",
+  ])("%s", (sql) => {
+    expect(refusal("cleo", sql)).toMatchObject({ sqlstate: "42501", rule: "roles.lead.budget" });
+  });
+
+  test("nor past aggregates_only", () => {
+    const sql = "SELECT count(*) FROM customers WHERE id = 7 AND setseed(ascii(country) / 256.0) IS NULL";
+    expect(refusal("metabase", sql)).toMatchObject({ rule: "roles.analyst.aggregates_only" });
+  });
+
+  test.each([
+    "SELECT pg_advisory_xact_lock(5)",
+    "SELECT set_config('search_path', '', false)",
+    "INSERT INTO customers (id, name) VALUES (nextval('s'), 'x')",
+    "INSERT INTO customers (id, name) VALUES (nextval('s'), 'x') ON CONFLICT (id) DO UPDATE SET country = ''",
+    "SELECT id, pg_try_advisory_lock(id) FROM notes",
+  ])("honest: %s", (sql) => {
+    expect(refusal("cleo", sql)).toBeUndefined();
   });
 });
 

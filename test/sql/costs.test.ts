@@ -49,6 +49,18 @@ test.each([
     5,
   ],
   ["what a write gives back", "DELETE FROM payments WHERE id = 1 RETURNING card_number", 5],
+  ["what a write gives back of before", "UPDATE payments SET id = id RETURNING old.card_number", 5],
+  [
+    "what it gives back under another name",
+    "UPDATE payments SET id = id RETURNING WITH (OLD AS o) o.card_number",
+    5,
+  ],
+  ["what it gives back whole", "DELETE FROM payments RETURNING WITH (OLD AS o) o", 5],
+  [
+    "what a MERGE gives back",
+    "MERGE INTO payments p USING (VALUES (1)) v(i) ON p.id = v.i WHEN MATCHED THEN DELETE RETURNING WITH (OLD AS o) o.card_number",
+    5,
+  ],
 ])("a statement that reads %s counts its people so many times", (_, sql, expected) => {
   expect(cost("cleo", sql)).toBe(expected);
 });
