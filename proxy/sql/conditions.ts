@@ -334,7 +334,7 @@ function withoutPlaces(tree: object): unknown {
   );
 }
 
-function columnEquality(node: Node): readonly [ColumnRef, ColumnRef] | undefined {
+export function columnEquality(node: Node): readonly [ColumnRef, ColumnRef] | undefined {
   const [type, body] = nodeOf(node);
   const { kind, name, lexpr, rexpr } = body as A_Expr;
   if (type !== "A_Expr" || kind !== "AEXPR_OP" || lexpr === undefined || rexpr === undefined)
@@ -347,7 +347,7 @@ function columnEquality(node: Node): readonly [ColumnRef, ColumnRef] | undefined
 }
 
 /** The one reference of this very level that a column surely means. */
-function onlyReference(level: Level, column: ColumnRef): FromReference | undefined {
+export function onlyReference(level: Level, column: ColumnRef): FromReference | undefined {
   const fields = (column.fields ?? []).map(stringOf);
   const [name, qualifier] = [fields.at(-1), fields.at(-2)];
   if (name === undefined) return undefined;
@@ -357,7 +357,7 @@ function onlyReference(level: Level, column: ColumnRef): FromReference | undefin
   return found.length === 1 && found[0]?.columns !== undefined ? found[0] : undefined;
 }
 
-function columnName(reference: FromReference, column: ColumnRef): string | undefined {
+export function columnName(reference: FromReference, column: ColumnRef): string | undefined {
   const last = column.fields?.at(-1);
   return last === undefined ? undefined : reference.columns?.get(stringOf(last));
 }

@@ -1,5 +1,6 @@
 import type { FuncCall, SelectStmt } from "libpg-query";
-import { type Analysis, peopleSoFar } from "./analysis.ts";
+import { countedWhenLeftOut } from "./absence.ts";
+import { type Analysis, type FromReference, peopleSoFar } from "./analysis.ts";
 import { forEachChild, stringOf, visitNode } from "./grammar.ts";
 import { clauseEnd, fromKeyword, insertBefore } from "./places.ts";
 import { purposeSql } from "./purposes.ts";
@@ -94,14 +95,16 @@ interface Appended {
 }
 
 /** The visible references whose clear subject can be named without doubt. */
-function subjectsOf(analysis: Analysis, { visible }: SelectLevel): readonly Appended[] {
-  return visible.flatMap(({ alias, use, columns }) => {
+function subjectsOf(analysis: Analysis, { level, visible, leftOut }: SelectLevel): readonly Appended[] {
+  const named = visible.filter((reference) => subjectColumn(reference, visible) !== undefined);
+  const counted = countedWhenLeftOut(level, named, leftOut);
+  return named.flatMap((reference) => {
+    const { alias, use } = reference;
     const sight = use?.sight;
     const subject = sight?.people?.subject;
-    const isOnly = visible.filter((other) => other.alias === alias).length === 1;
-    const exposed = subject && [...(columns ?? [])].find(([, own]) => own === subject.column)?.[0];
-    if (sight === undefined || subject === undefined || exposed === undefined || !isOnly) return [];
-    const sql = appended(analysis, subject, alias, exposed);
+    const exposed = subjectColumn(reference, visible);
+    if (sight === undefined || subject === undefined || exposed === undefined) return [];
+    const sql = appended(analysis, subject, alias, exposed, counted.has(reference));
     return sql === undefined
       ? []
       : [
@@ -114,11 +117,34 @@ function subjectsOf(analysis: Analysis, { visible }: SelectLevel): readonly Appe
   });
 }
 
-function appended({ scope }: Analysis, subject: Subject, alias: string, exposed: string): string | undefined {
-  const identity = identitySql(scope, subject, alias, exposed);
-  // A name of its own: a cast takes its column's name, and the client's ORDER BY would find two of them.
-  return identity && `${identity} AS "sluice subject"`;
+/** What the subject of a reference is called there, if its alias is the only one of that name. */
+function subjectColumn(
+  { alias, use, columns }: FromReference,
+  visible: readonly FromReference[],
+): string | undefined {
+  const subject = use?.sight?.people?.subject;
+  const isOnly = visible.filter((other) => other.alias === alias).length === 1;
+  return isOnly && subject !== undefined
+    ? [...(columns ?? [])].find(([, own]) => own === subject.column)?.[0]
+    : undefined;
 }
+
+/** `isCounted`: where there is nobody, the row counts somebody unknown. */
+function appended(
+  { scope }: Analysis,
+  subject: Subject,
+  alias: string,
+  exposed: string,
+  isCounted = false,
+): string | undefined {
+  const identity = identitySql(scope, subject, alias, exposed);
+  if (identity === undefined) return undefined;
+  // A name of its own: a cast takes its column's name, and the client's ORDER BY would find two of them.
+  return `${isCounted ? `COALESCE(${identity}, ${NOBODY})` : identity} AS "sluice subject"`;
+}
+
+/** Another one in each row. */
+const NOBODY = "('left out ' OPERATOR(pg_catalog.||) pg_catalog.gen_random_uuid()::pg_catalog.text)";
 
 /** Output rows are the FROM clause's own rows, one by one: nothing is grouped, made distinct or aggregated. */
 function givesRows(analysis: Analysis, body: SelectStmt): boolean {

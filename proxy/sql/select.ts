@@ -7,6 +7,7 @@ import type {
   SelectStmt,
   WithClause,
 } from "libpg-query";
+import type { LeftOut } from "./absence.ts";
 import {
   type Analysis,
   type CteScope,
@@ -31,6 +32,7 @@ export interface SelectLevel {
   readonly level: Level;
   /** References that expressions of the target list can name. */
   readonly visible: readonly FromReference[];
+  readonly leftOut: readonly LeftOut[];
 }
 
 /** A SELECT of any form, at any depth. Returns its level when it is a plain one (no set operation, no VALUES). */
@@ -63,7 +65,8 @@ export function select(analysis: Analysis, body: SelectStmt, outer: Level): Sele
     items.flatMap(({ wraps }) => wraps),
   );
   settleGatherings(analysis, level, start);
-  return body.valuesLists === undefined ? { level, visible: level.references } : undefined;
+  if (body.valuesLists !== undefined) return undefined;
+  return { level, visible: level.references, leftOut: items.flatMap((item) => item.leftOut) };
 }
 
 /** `TABLE x` is read as `SELECT * FROM x` whose star stands nowhere. */

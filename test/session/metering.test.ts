@@ -69,6 +69,47 @@ function room(rows: number) {
   };
 }
 
+describe("a row that leaves somebody out", () => {
+  const told = () => new Set(store.asked.flatMap((batch) => batch.people).filter((each) => each !== "")).size;
+
+  test.each([
+    "FROM generate_series(1, 20) v LEFT JOIN customers c ON c.id = v AND c.country = 'nowhere' WHERE c.id IS NULL",
+    "FROM customers c RIGHT JOIN generate_series(1, 20) v ON c.id = v AND c.country = 'nowhere' WHERE c.id IS NULL",
+    "FROM customers c FULL JOIN (SELECT v FROM generate_series(1, 20) v) s ON c.id = -v WHERE c.id IS NULL",
+    "FROM generate_series(1, 20) v LEFT JOIN (customers c JOIN tickets t ON t.customer_id = c.id) ON c.id = -v",
+    "FROM generate_series(1, 20) v LEFT JOIN (tickets t LEFT JOIN customers c ON c.id = t.customer_id) ON c.id = -v",
+    "FROM tickets t CROSS JOIN generate_series(1, 19) v LEFT JOIN customers c ON c.id = v AND c.country = 'nowhere' WHERE t.id = 7",
+    "FROM (SELECT v AS id FROM generate_series(-20, -1) v) s LEFT JOIN customers c USING (id)",
+    "FROM (SELECT v AS id FROM generate_series(-20, -1) v) s NATURAL LEFT JOIN customers c",
+  ])("tells of him all the same: %s", async (from) => {
+    await cleo.send(query(`SELECT 1 ${from}`)).until("Z");
+    expect(told()).toBe(20);
+  });
+
+  test.each([
+    [
+      "customers c LEFT JOIN tickets t ON t.customer_id = c.id AND t.status = 'nothing' WHERE c.id BETWEEN 101 AND 105",
+      5,
+    ],
+    [
+      "tickets t LEFT JOIN customers c ON c.id = t.customer_id AND c.country = 'nowhere' WHERE t.customer_id = 106",
+      1,
+    ],
+    ["tickets t LEFT JOIN customers c ON c.id = -t.customer_id + 1 WHERE t.id = 107", 2],
+    ["tickets t LEFT JOIN ticket_messages m ON m.id = t.id WHERE t.id = 108", 1],
+    [
+      "customers c LEFT JOIN (tickets t JOIN payments p ON p.customer_id = t.customer_id) ON t.customer_id = c.id AND false WHERE c.id = 130",
+      1,
+    ],
+  ])(
+    "counts nobody more where the join is by the person, or by one column of his: %s",
+    async (from, people) => {
+      await cleo.send(query(`SELECT 1 FROM ${from}`)).until("Z");
+      expect(told()).toBe(people);
+    },
+  );
+});
+
 describe("people on the way out", () => {
   test("are told to the meter, and the client sees neither field nor description of it", async () => {
     const { where, ids } = people(3);
