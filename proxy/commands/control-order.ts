@@ -33,9 +33,13 @@ export async function actOnFleet(
 ): Promise<number> {
   const places = await placesOf(control);
   if (isWrong(places)) return complain(name, places, streams);
-  const suspensions = await openSuspensions(places);
+  const suspensions = await openSuspensions({ ...places, patience: PATIENCE });
   try {
-    const result = await act(suspensions);
+    let result = await act(suspensions);
+    // Without Redis' word neither a list nor "is not suspended" says anything.
+    if (!isOrder(result) && !suspensions.knowsFleet && (await suspensions.insist())) {
+      result = await act(suspensions);
+    }
     if (typeof result === "string") {
       streams.output.write(result);
       return suspensions.knowsFleet ? 0 : complain(name, OLD_NEWS, streams);
@@ -52,6 +56,13 @@ export async function actOnFleet(
     await suspensions.close();
   }
 }
+
+function isOrder(result: Order | Wrong | string): result is Order {
+  return typeof result !== "string" && !isWrong(result);
+}
+
+/** An operator in a hurry waits no longer for a Redis, or a machine, that has too much to do (ms). */
+const PATIENCE = 5_000;
 
 const OLD_NEWS: Wrong = {
   problem: "Redis cannot be reached: what is in force elsewhere is not known",

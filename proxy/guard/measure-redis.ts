@@ -43,6 +43,7 @@ export class MeasureRedis {
   readonly #client: RedisClient;
   readonly #listener: RedisClient;
   readonly #sealer: Sealer;
+  #isRefused = false;
 
   constructor({ url, key, onNews, onProblem, ...options }: MeasureRedisOptions) {
     const address = parseRedisUrl(url);
@@ -54,6 +55,12 @@ export class MeasureRedis {
     for (const client of new Set([this.#client, this.#listener])) {
       client.on("error", (error: Error) => onProblem(error.message));
     }
+    this.#client.on("ready", () => {
+      this.#isRefused = false;
+    });
+    this.#client.on("error", ({ code }: NodeJS.ErrnoException) => {
+      this.#isRefused = code === "ECONNREFUSED";
+    });
     this.#listener.on("message", onNews);
     this.#listener.on("ready", () => {
       this.#listener.subscribe(CHANNEL).then(onNews, (error: Error) => onProblem(error.message));
@@ -62,6 +69,11 @@ export class MeasureRedis {
 
   get reachable(): boolean {
     return this.#client.status === "ready";
+  }
+
+  /** Nobody listens there: it is not only slow. */
+  get isRefused(): boolean {
+    return this.#isRefused;
   }
 
   /** Rejects when Redis cannot be reached. */

@@ -32,6 +32,8 @@ export interface SuspensionsOptions {
     readonly observe?: CommandObserver;
   };
   readonly log: Log;
+  /** Milliseconds for which `insist` goes on asking a Redis that does not answer. */
+  readonly patience?: number;
   /** Told of each order that this process learns of, wherever it was given. */
   readonly onLearned?: (measure: Measure) => void;
   readonly now?: () => number;
@@ -41,6 +43,8 @@ export interface SuspensionsOptions {
 const POLL_EVERY = 400;
 /** For how long a start waits for Redis' answer. */
 const FIRST_ANSWER = 1_000;
+/** Between two attempts of `insist`. */
+const AGAIN_AFTER = 50;
 
 /** Reads what is known, and goes on to learn what others order. */
 export async function openSuspensions(options: SuspensionsOptions): Promise<Suspensions> {
@@ -59,6 +63,7 @@ export class Suspensions {
   readonly #file: MeasureFile | undefined;
   readonly #redis: MeasureRedis | undefined;
   readonly #log: Log;
+  readonly #patience: number;
   readonly #onLearned: ((measure: Measure) => void) | undefined;
   readonly #now: () => number;
   readonly #listeners = new Set<(suspension: Suspension) => void>();
@@ -68,7 +73,8 @@ export class Suspensions {
   #closed = false;
   #lastProblem = "";
 
-  constructor({ file, redis, log, now, onLearned }: SuspensionsOptions) {
+  constructor({ file, redis, log, now, onLearned, patience = 0 }: SuspensionsOptions) {
+    this.#patience = patience;
     this.#onLearned = onLearned;
     this.#log = log;
     this.#now = now ?? Date.now;
@@ -117,6 +123,19 @@ export class Suspensions {
   /** False while Redis cannot be reached: there may be orders that this process knows nothing of. */
   get knowsFleet(): boolean {
     return this.#redis === undefined || this.#redisKnows !== undefined;
+  }
+
+  /**
+   * Asks a Redis that is slow until it has answered, or patience ends; whether it has. One that is not there is not
+   * waited for.
+   */
+  async insist(): Promise<boolean> {
+    const limit = performance.now() + this.#patience;
+    while (!this.knowsFleet && !this.#redis?.isRefused && performance.now() < limit) {
+      await sleep(AGAIN_AFTER);
+      await this.poll();
+    }
+    return this.knowsFleet;
   }
 
   list(): readonly Suspension[] {
@@ -185,6 +204,9 @@ export class Suspensions {
     await this.poll();
     if (this.#known.get(order.kind, order.user)?.inForce !== order.inForce) return this.#order(order);
     await this.poll();
+    // The file has it already: whoever reads that does not wait for Redis.
+    await this.insist();
+    if (this.#known.get(order.kind, order.user)?.inForce !== order.inForce) return this.#order(order);
     return {
       file:
         this.#file !== undefined && this.#file.known.get(order.kind, order.user)?.inForce === order.inForce,

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { createLog } from "../../proxy/log.ts";
 import { freshDatabase, PASSWORDS, supportSchema, type TestDatabase } from "../harness/postgres.ts";
 import { type RedisServer, startRedis } from "../harness/redis.ts";
-import { startSluice, type TestSluice } from "../harness/sluice.ts";
+import { type SluiceOptions, startSluice, type TestSluice } from "../harness/sluice.ts";
 
 /** Whatever must never be in a log, with a word in it that nothing else has. */
 const SECRETS = {
@@ -54,11 +54,14 @@ afterAll(async () => {
   await database?.drop();
 });
 
-async function start(options: { readonly redis: string; readonly upstream?: string }): Promise<TestSluice> {
+async function start(
+  options: Pick<SluiceOptions, "redisIsAway"> & { redis: string; upstream?: string },
+): Promise<TestSluice> {
   const { port } = redis;
   const sluice = await startSluice({
     policy: POLICY,
-    upstream: options.upstream ?? controlUri,
+    upstream: controlUri,
+    ...options,
     redis: `redis://:${options.redis}@127.0.0.1:${port}`,
     flags: ["--alert-webhook", `http://127.0.0.1:9/${SECRETS.webhook}`],
     variables: {
@@ -161,7 +164,11 @@ test("nor does a fault tell of the passwords in the addresses of Redis and of th
 }, async () => {
   redis = await startRedis({ args: ["--requirepass", SECRETS.redis] });
   const nowhere = new URL(database.uriFor("nobody", SECRETS.upstream));
-  const refused = await start({ redis: SECRETS.wrongRedis, upstream: nowhere.href });
+  const refused = await start({
+    redis: SECRETS.wrongRedis,
+    redisIsAway: true,
+    upstream: nowhere.href,
+  });
   nowhere.port = "9";
   const away = await start({ redis: SECRETS.redis, upstream: nowhere.href });
   for (const [sluice, ...told] of [

@@ -77,6 +77,7 @@ test("with its database Sluice is ready; with Redis away it is not, and starts a
     policy: POLICY,
     upstream: database.uri,
     redis: "redis://127.0.0.1:1",
+    redisIsAway: true,
   });
   try {
     await vi.waitFor(async () => {

@@ -22,13 +22,23 @@ export interface Fleet {
 export async function fleetOf(database: TestDatabase, redis: string, policy: string): Promise<Fleet> {
   const folder = await mkdtemp(join(tmpdir(), "sluice-fleet-"));
   await writeFile(join(folder, "key"), randomBytes(32).toString("hex"), { mode: 0o600 });
-  const flags = ["--redis", redis, "--key-file", join(folder, "key")];
+  const flags = ["--key-file", join(folder, "key")];
   return {
-    proxy: () => startSluice({ policy, upstream: database.uri, flags }),
+    proxy: () => startSluice({ policy, upstream: database.uri, redis, flags }),
     command: async (run, ...args) => {
       const written: string[] = [];
       const stream = { write: (text: string) => written.push(text) };
-      const places = [...flags, "--audit", join(folder, "none"), "--config", "/dev/null"];
+      const places = [
+        ...flags,
+        "--redis",
+        redis,
+        "--command-timeout",
+        "2s",
+        "--audit",
+        join(folder, "none"),
+        "--config",
+        "/dev/null",
+      ];
       const status = await run([...args, ...places], { output: stream, errors: stream }, {});
       return { status, said: written.join("") };
     },

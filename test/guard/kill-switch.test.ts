@@ -5,6 +5,7 @@ import { suspend } from "../../proxy/commands/suspend.ts";
 import { freshDatabase, supportSchema, type TestDatabase } from "../harness/postgres.ts";
 import { redisUrl } from "../harness/redis.ts";
 import type { TestSluice } from "../harness/sluice.ts";
+import { turns } from "../harness/turns.ts";
 import { connect, type Fleet, failure, fleetOf } from "./fleet.ts";
 
 const POLICY = `version: 1
@@ -35,7 +36,7 @@ test("a suspended user is cut off on every instance within a second, with all th
   const clients = await Promise.all(proxies.map((each) => connect(each, "helpdesk_app")));
   const bystander = await connect(proxies[0], "ben");
   const running = clients.map((client) => failure(client.query("select pg_sleep(60)")));
-  await vi.waitUntil(async () => (await fleet.running("helpdesk_app")) === 2, { timeout: 10_000 });
+  await vi.waitUntil(async () => (await fleet.running("helpdesk_app")) === 2);
 
   const { status, said } = await fleet.command(
     suspend,
@@ -45,11 +46,11 @@ test("a suspended user is cut off on every instance within a second, with all th
     "--by",
     "eve",
   );
-  const since = performance.now();
+  const since = turns();
   expect([status, said]).toEqual([0, '"helpdesk_app" is suspended.\n']);
   expect(await Promise.all(running)).toEqual(["57P01", "57P01"]);
-  expect(performance.now() - since).toBeLessThan(1_000);
-  await vi.waitUntil(async () => (await fleet.running("helpdesk_app")) === 0, { timeout: 5_000 });
+  expect(since.elapsed()).toBeLessThan(1_000);
+  await vi.waitUntil(async () => (await fleet.running("helpdesk_app")) === 0);
   for (const each of proxies) expect(await failure(connect(each, "helpdesk_app"))).toBe("28000");
   expect((await bystander.query("select 1 as one")).rows).toEqual([{ one: 1 }]);
 
@@ -58,9 +59,7 @@ test("a suspended user is cut off on every instance within a second, with all th
   expect(await failure(connect(third, "helpdesk_app"))).toBe("28000");
 
   expect((await fleet.command(resume, "helpdesk_app")).status).toBe(0);
-  await vi.waitUntil(async () => (await failure(connect(proxies[1], "helpdesk_app"))) === "it did not fail", {
-    timeout: 3_000,
-  });
+  await vi.waitUntil(async () => (await failure(connect(proxies[1], "helpdesk_app"))) === "it did not fail");
 });
 
 test("the list of sessions shows who is connected where, and how many people he has read", async () => {
@@ -72,11 +71,10 @@ test("the list of sessions shows who is connected where, and how many people he 
       const line = said.split("\n").find((text) => text.startsWith("anna"));
       return line !== undefined && /agent +\S+ +127\.0\.0\.1 .* 7$/.test(line);
     },
-    { timeout: 10_000, interval: 200 },
+    { interval: 200 },
   );
   await anna.end();
   await vi.waitUntil(async () => !(await fleet.command(sessions)).said.includes("anna"), {
-    timeout: 10_000,
     interval: 200,
   });
 });

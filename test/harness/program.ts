@@ -66,7 +66,7 @@ export async function runSluice(main: string, options: ProgramOptions): Promise<
   const auditFolder = join(folder, "audit");
   await writeFile(policyFile, options.policy);
   const args = [
-    ...["serve", "--config", devNull, "--drain-timeout", "2s"],
+    ...["serve", "--config", devNull, "--drain-timeout", "2s", "--command-timeout", "2s"],
     ...["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"],
     ...["--policy", policyFile, "--audit", auditFolder, "--redis", options.redis],
     ...(options.flags ?? []),

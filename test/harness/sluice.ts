@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { devNull, tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { compose, type Running } from "../../proxy/commands/compose.ts";
 import { createLog, type LogLevel } from "../../proxy/log.ts";
 import { readSettings } from "../../proxy/settings.ts";
@@ -11,7 +12,9 @@ export interface SluiceOptions {
   readonly policy: string;
   /** The server's URI, of the user who reads the catalog. */
   readonly upstream: string;
+  /** It is waited for, unless `redisIsAway`: what a start would have counted without it is refused. */
   readonly redis?: string;
+  readonly redisIsAway?: true;
   /** Further flags of `sluice serve`. */
   readonly flags?: readonly string[];
   /** Settings that have no flag, as variables. */
@@ -59,6 +62,8 @@ export class NotStarted extends Error {
 }
 
 const HOST = "127.0.0.1";
+/** A Redis that is only slow, on a machine with too much to do, is none that is away. */
+const COMMAND_TIMEOUT = "2s";
 
 /** A whole Sluice, as `sluice serve` puts it together, on free ports of this machine. */
 export async function startSluice(options: SluiceOptions): Promise<TestSluice> {
@@ -69,6 +74,7 @@ export async function startSluice(options: SluiceOptions): Promise<TestSluice> {
   try {
     await writeFile(policyFile, options.policy);
     const running = await serve(options, policyFile, auditFolder, lines);
+    if (options.redis !== undefined && !options.redisIsAway) await countersOf(running);
     return testSluice(running, { folder, policyFile, auditFolder, lines, upstream: options.upstream });
   } catch (error) {
     await rm(folder, { recursive: true, force: true });
@@ -84,7 +90,7 @@ async function serve(
 ): Promise<Running> {
   const argv = [
     ...["--config", devNull, "--drain-timeout", "1s", "--listen", `${HOST}:0`, "--admin", `${HOST}:0`],
-    ...["--policy", policyFile, "--audit", auditFolder],
+    ...["--policy", policyFile, "--audit", auditFolder, "--command-timeout", COMMAND_TIMEOUT],
     ...(options.redis === undefined ? [] : ["--redis", options.redis]),
     ...(options.flags ?? []),
   ];
@@ -99,6 +105,12 @@ async function serve(
   const composed = await compose(read.settings, createLog({ level: options.logLevel ?? "info", to }));
   if (!composed.ok) throw new NotStarted(composed.problems);
   return composed.running;
+}
+
+async function countersOf({ admin }: Running): Promise<void> {
+  const isAway = async () =>
+    (await (await fetch(`http://${HOST}:${admin.port}/readyz`)).text()).includes("the counters");
+  while (await isAway()) await setTimeout(10);
 }
 
 interface Places {
