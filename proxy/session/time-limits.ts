@@ -26,6 +26,9 @@ export interface Timed {
   end(refusal: Refusal): void;
 }
 
+/** A look that is later by so many looks was not only delayed by work: the process, or its machine, stood still. */
+const STANDSTILL = 3;
+
 /** What has been seen of a session, and since when. */
 interface Sighting {
   activity: Activity;
@@ -39,13 +42,16 @@ const STOPPING_MS = 5_000;
 
 /**
  * Looks at all sessions now and then, so that statements need no timer and no clock of their own. What it sees
- * twice has lasted at least as long as lies between: a limit is never early, and late by one look at most.
+ * twice has lasted at least as long as lies between: a limit is never early, and late by one look at most, and by
+ * what the process stood still.
  */
 export class TimeKeeper {
   readonly #limits: TimeLimits;
   readonly #stoppingMs: number;
   readonly #sightings = new Map<Timed, Sighting>();
   readonly #timer: NodeJS.Timeout | undefined;
+  readonly #every: number;
+  #looked = 0;
 
   constructor(limits: TimeLimits, stoppingMs = STOPPING_MS) {
     this.#limits = limits;
@@ -53,9 +59,9 @@ export class TimeKeeper {
     const given = [limits.idleSession, limits.idleInTransaction, limits.statement].filter(
       (limit) => limit > 0,
     );
+    this.#every = Math.min(1_000, Math.max(20, Math.min(...given) / 10));
     if (given.length === 0) return;
-    const every = Math.min(1_000, Math.max(20, Math.min(...given) / 10));
-    this.#timer = setInterval(() => this.#look(), every).unref();
+    this.#timer = setInterval(() => this.#look(), this.#every).unref();
   }
 
   watch(session: Timed): void {
@@ -74,12 +80,24 @@ export class TimeKeeper {
 
   #look(): void {
     const now = performance.now();
+    const stoodStill = this.#stoodStill(now);
     for (const [session, seen] of this.#sightings) {
       const { activity, answers } = session;
+      seen.since += stoodStill;
       if (activity === seen.activity && answers === seen.answers)
         this.#judge(session, seen, now - seen.since);
       else Object.assign(seen, { activity, answers, since: now, cancelled: false });
     }
+  }
+
+  /**
+   * For how long this process got no turn since the last look. What clients said meanwhile is read after this look:
+   * that time is held against nobody.
+   */
+  #stoodStill(now: number): number {
+    const late = now - this.#looked - this.#every;
+    this.#looked = now;
+    return late > STANDSTILL * this.#every ? late : 0;
   }
 
   #judge(session: Timed, seen: Sighting, lasted: number): void {
