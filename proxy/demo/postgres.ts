@@ -1,5 +1,5 @@
 import { type ChildProcess, type SpawnOptions, spawn } from "node:child_process";
-import { createHash, randomBytes } from "node:crypto";
+import { createHash, randomBytes, randomInt } from "node:crypto";
 import { access, chown, lstat, mkdir, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -76,14 +76,28 @@ export async function startPostgres(options: PostgresOptions): Promise<RunningPo
 
 /** A TCP port on 127.0.0.1 that nobody listens on at this moment. */
 export async function freePort(): Promise<number> {
+  for (let attempt = 0; ; attempt++) {
+    const port = randomInt(LOWEST_PORT, LOWEST_EPHEMERAL_PORT);
+    try {
+      await tryPort(port);
+      return port;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EADDRINUSE" || attempt === 100) throw error;
+    }
+  }
+}
+
+const LOWEST_PORT = 20_000;
+/**
+ * From here on Linux gives ports to connections that go out (ip(7), ip_local_port_range): one of them could sit on a
+ * server's port while the server is away.
+ */
+const LOWEST_EPHEMERAL_PORT = 32_768;
+
+function tryPort(port: number): Promise<void> {
   return new Promise((done, fail) => {
     const server = createServer().once("error", fail);
-    server.listen(0, "127.0.0.1", () => {
-      const address = server.address();
-      server.close(() =>
-        typeof address === "object" && address !== null ? done(address.port) : fail(new Error("no port")),
-      );
-    });
+    server.listen(port, "127.0.0.1", () => server.close(() => done()));
   });
 }
 

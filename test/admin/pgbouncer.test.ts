@@ -1,10 +1,10 @@
 import { chmod, chown, mkdtemp, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import pg from "pg";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { findServant } from "../../proxy/demo/binaries.ts";
+import { freePort } from "../../proxy/demo/postgres.ts";
 import { findProgram } from "../harness/debian.ts";
 import {
   freshDatabase,
@@ -98,14 +98,6 @@ stats_users = metabase
       await rm(folder, { recursive: true, force: true });
     },
   };
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await new Promise((resolve) => server.once("listening", resolve));
-  const { port } = server.address() as { readonly port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
 
 function adminUri(name: "sluice" | "pgbouncer", user: keyof typeof PASSWORDS = "cleo"): string {
