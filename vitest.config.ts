@@ -8,8 +8,8 @@ export default defineConfig({
     include: ["test/**/*.test.ts", "policies/**/*.test.ts"],
     globalSetup: ["test/harness/servers.ts"],
     setupFiles: ["test/harness/patience.ts"],
-    expect: { poll: { timeout: 15_000 } },
-    testTimeout: 30_000,
+    expect: { poll: { timeout: 30_000 } },
+    testTimeout: 60_000,
     hookTimeout: 120_000,
     // Two cores: more workers only make real servers slower.
     maxWorkers: 2,

@@ -207,7 +207,7 @@ test.skipIf(process.getuid?.() !== 0)(
     }
     expect(opened.log.ready).toBe(false);
     await rm(ballast);
-    await expect.poll(() => opened.log.ready, { timeout: 10_000 }).toBe(true);
+    await expect.poll(() => opened.log.ready).toBe(true);
     await opened.log.close();
     const written = new Set(await sessionsOf(folder));
     expect(acknowledged.filter((session) => !written.has(session))).toEqual([]);

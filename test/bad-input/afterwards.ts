@@ -9,9 +9,9 @@ export async function servesAsBefore(sluice: TestSluice, database: TestDatabase)
   RawClient.destroyAll();
   const leftOver = "SELECT pid FROM pg_stat_activity WHERE datname = $1 AND usename = ANY($2)";
   const backends = () => database.query(leftOver, [database.database, Object.keys(PASSWORDS)]);
-  await expect.poll(() => sluice.sessions(), { timeout: 10_000 }).toBe(0);
-  await expect.poll(() => sluice.metric("sluice_client_connections"), { timeout: 10_000 }).toBe(0);
-  await expect.poll(async () => (await backends()).rowCount, { timeout: 10_000 }).toBe(0);
+  await expect.poll(() => sluice.sessions()).toBe(0);
+  await expect.poll(() => sluice.metric("sluice_client_connections")).toBe(0);
+  await expect.poll(async () => (await backends()).rowCount).toBe(0);
   for (const user of ["anna", "helpdesk_app"] as const) {
     const client = new pg.Client({ connectionString: sluice.uriFor(user, PASSWORDS[user]) });
     await client.connect();

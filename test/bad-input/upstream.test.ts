@@ -99,9 +99,7 @@ describe.each<SupportUser>(["anna", "helpdesk_app"])("%s is told when the server
     const client = await open();
     client.say(query(SLOW));
     const active = "SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND query = $1 AND usename = $2";
-    await expect
-      .poll(async () => (await database.query(active, [SLOW, user])).rowCount, { timeout: 10_000 })
-      .toBe(1);
+    await expect.poll(async () => (await database.query(active, [SLOW, user])).rowCount).toBe(1);
     return client;
   };
 

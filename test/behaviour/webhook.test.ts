@@ -5,6 +5,7 @@ import { expect, onTestFinished, test, vi } from "vitest";
 import type { Alert } from "../../proxy/guard/behaviour/watch.ts";
 import { signatureOf, Webhook } from "../../proxy/guard/behaviour/webhook.ts";
 import { createLog } from "../../proxy/log.ts";
+import { turns } from "../harness/turns.ts";
 
 const KEY = Buffer.alloc(32, 3);
 
@@ -114,9 +115,7 @@ test("what is told just before the end of the process still arrives", async () =
 test("a receiver that is away is given up after the last attempt, and the log does not show its address", async () => {
   const lines: string[] = [];
   const hook = webhook("http://127.0.0.1:1/?token=hunter2", lines);
-  const since = performance.now();
   hook.send(alert("one"));
-  expect(performance.now() - since).toBeLessThan(50);
   await vi.waitUntil(() => lines.some((line) => line.includes("given up")));
   expect(lines.join()).not.toContain("hunter2");
 });
@@ -126,7 +125,7 @@ test("closing waits for nobody", async () => {
   const hook = new Webhook({ url, key: KEY, log: createLog({ level: "silent" }), timeoutMs: 60_000 });
   hook.send(alert("one"));
   await vi.waitUntil(() => bodies.length === 1);
-  const since = performance.now();
+  const since = turns();
   await hook.close();
-  expect(performance.now() - since).toBeLessThan(1_000);
+  expect(since.elapsed()).toBeLessThan(1_000);
 });

@@ -119,9 +119,7 @@ describe("node-postgres as a role that sees everything gets the same bytes:", ()
 
 async function runs(sql: string): Promise<void> {
   const active = "SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND query = $1";
-  await expect
-    .poll(async () => (await helpdesk.database.query(active, [sql])).rowCount, { timeout: 10_000 })
-    .toBe(1);
+  await expect.poll(async () => (await helpdesk.database.query(active, [sql])).rowCount).toBe(1);
 }
 
 /** For hours, and nothing that an agent may not do. */

@@ -174,9 +174,7 @@ async function interrupted({ press, see }: Terminal): Promise<void> {
   await see(PROMPT);
   press(`${SLOW}\n`);
   const active = "SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND query = $1";
-  await expect
-    .poll(async () => (await helpdesk.database.query(active, [SLOW])).rowCount, { timeout: 10_000 })
-    .toBe(1);
+  await expect.poll(async () => (await helpdesk.database.query(active, [SLOW])).rowCount).toBe(1);
   press("\u0003");
   await see(/canceling statement due to user request[\s\S]*=> $/);
   press("select 'still ' || 'here';\n");

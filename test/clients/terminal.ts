@@ -28,7 +28,7 @@ export async function atTerminal(uri: string, act: (terminal: Terminal) => Promi
   try {
     await act({
       press: (keys) => void child.stdin.write(keys),
-      see: async (what) => void (await expect.poll(() => seen, { timeout: 10_000 }).toMatch(what)),
+      see: async (what) => void (await expect.poll(() => seen).toMatch(what)),
     });
     child.stdin.end("\\q\n");
     await closed;

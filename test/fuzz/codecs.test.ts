@@ -55,6 +55,8 @@ import { Random } from "./random.ts";
  */
 const SECONDS = Number(process.env.SLUICE_FUZZ_SECONDS ?? 4);
 const SEED = Number(process.env.SLUICE_FUZZ_SEED ?? 1);
+/** So many on a machine, too, that does fewer in its time. */
+const LEAST = 500;
 
 const MAXIMUM = 1 << 16;
 /** What a reader may hold beside the message that it gathers. */
@@ -193,7 +195,7 @@ describe.each([
     const corpus: (readonly Buffer[])[] = [pool];
     const end = performance.now() + (SECONDS * 1_000) / 3;
     let inputs = 0;
-    while (performance.now() < end) {
+    while (inputs < LEAST || performance.now() < end) {
       const batch = Array.from({ length: 50 }, () => mutate(random.of(corpus), pool, random));
       for (const input of batch) {
         inputs++;
@@ -215,7 +217,6 @@ describe.each([
       if (corpus.length > 2_000) corpus.splice(1, 1_000);
     }
     coverage.stop();
-    expect(inputs).toBeGreaterThan(500);
     expect(coverage.blocks).toBeGreaterThan(20);
   });
 });

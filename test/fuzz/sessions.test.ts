@@ -23,6 +23,8 @@ import { Random } from "./random.ts";
 /** Whole sessions with messages changed, moved and cut at random. Longer by hand: as in codecs.test.ts. */
 const SECONDS = Number(process.env.SLUICE_FUZZ_SECONDS ?? 4);
 const SEED = Number(process.env.SLUICE_FUZZ_SEED ?? 1);
+/** So many on a machine, too, that does fewer in its time. */
+const LEAST = 48;
 
 const POLICY = `${ATTACK_POLICY}
   app: { users: [helpdesk_app], reads: all, writes: all, sees: all }
@@ -138,7 +140,7 @@ describe.each([
     const end = performance.now() + (SECONDS * 1_000) / 2;
     let sessions = 0;
     let before = 0;
-    while (performance.now() < end) {
+    while (sessions < LEAST || performance.now() < end) {
       const inputs = Array.from({ length: 8 }, () => mutate(random.of(CONVERSATIONS), POOL, random));
       const answers = await Promise.all(inputs.map((input) => say([startup(user), ...input], random)));
       sessions += inputs.length;
@@ -147,7 +149,6 @@ describe.each([
       if (sessions === 80) before = heldMemory();
     }
     await servesAsBefore();
-    expect(sessions).toBeGreaterThan(40);
     // Verdicts of many texts are kept, up to their cache's own limit.
     if (before > 0) expect(heldMemory() - before).toBeLessThan(24 * 1024 * 1024);
   });
@@ -165,12 +166,11 @@ test("start-ups changed at random end, and log nobody in by another name", {
   const end = performance.now() + (SECONDS * 1_000) / 4;
   (world.sluice.events as unknown[]).length = 0;
   let tried = 0;
-  while (performance.now() < end) {
+  while (tried < LEAST || performance.now() < end) {
     const inputs = Array.from({ length: 8 }, () => mutate(random.of(packets), packets.flat(), random));
     await Promise.all(inputs.map((input) => say(input, random)));
     tried += inputs.length;
   }
-  expect(tried).toBeGreaterThan(40);
   await servesAsBefore();
   const users = world.sluice.events.flatMap((event) => (event.kind === "login" ? [event.user] : []));
   expect(users.length).toBeGreaterThan(0);

@@ -41,9 +41,11 @@ test("user names are compared as they are: case and spaces count", () => {
 
 test("a wildcard that would make a slow pattern slow does not", () => {
   const roles = policy(`roles: { agent: { users: ["${"*a".repeat(30)}b"] } }\n`);
-  const started = performance.now();
+  const before = process.cpuUsage();
   expect(nameFor(roles, "a".repeat(10_000))).toBe("28000 unknown_users");
-  expect(performance.now() - started).toBeLessThan(1000);
+  const { user, system } = process.cpuUsage(before);
+  // Microseconds; a pattern that tries all ways would need years.
+  expect(user + system).toBeLessThan(1_000_000);
 });
 
 test("the same user has one role in the office and another at home", () => {

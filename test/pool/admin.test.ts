@@ -51,7 +51,7 @@ test("SHOW POOLS and SHOW SERVERS tell who works, who waits, and what is free", 
   const states = async () => (await admin.query("SHOW SERVERS")).rows.map(({ state }) => state);
   await one.query("BEGIN");
   const waiting = other.query("SELECT 1 AS one");
-  await expect.poll(pools, { timeout: 15_000 }).toMatchObject([
+  await expect.poll(pools).toMatchObject([
     {
       user: "helpdesk_app",
       cl_active: 1,
@@ -64,7 +64,7 @@ test("SHOW POOLS and SHOW SERVERS tell who works, who waits, and what is free", 
   expect(await states()).toEqual(["active"]);
   await one.query("COMMIT");
   expect((await waiting).rows).toEqual([{ one: 1 }]);
-  await expect.poll(pools, { timeout: 15_000 }).toMatchObject([{ cl_waiting: 0, sv_active: 0, sv_idle: 1 }]);
+  await expect.poll(pools).toMatchObject([{ cl_waiting: 0, sv_active: 0, sv_idle: 1 }]);
   expect(await states()).toEqual(["idle"]);
   await Promise.all([admin.end(), one.end(), other.end()]);
 });

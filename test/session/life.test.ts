@@ -100,7 +100,7 @@ describe("ends", () => {
     client.send(query("select g from generate_series(1, 1000000) g"), terminateMessage);
     client.socket.destroy();
     await expect
-      .poll(() => world.sluice.events.at(-1), { timeout: 10_000 })
+      .poll(() => world.sluice.events.at(-1))
       .toMatchObject({ kind: "logout", user: "helpdesk_app" });
   });
 

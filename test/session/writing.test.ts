@@ -25,7 +25,7 @@ async function read(socket: Socket, length: number): Promise<Buffer> {
     chunks.push(chunk);
     size += chunk.length;
   });
-  await expect.poll(() => size, { timeout: 10_000 }).toBe(length);
+  await expect.poll(() => size).toBe(length);
   return Buffer.concat(chunks);
 }
 
