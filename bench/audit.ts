@@ -10,7 +10,6 @@ import { hashesOf } from "../proxy/audit/subject-list.ts";
 import { verifyLog } from "../proxy/audit/verify.ts";
 import { whoRead } from "../proxy/audit/who-read.ts";
 import { createLog } from "../proxy/log.ts";
-import { loadParser } from "../proxy/sql/parse.ts";
 
 /*
  * The case that Sluice must win, as a log: 300 agents over 90 days, one of whom takes 68,000 customers out of
@@ -119,7 +118,6 @@ let now = START;
 
 async function main(): Promise<void> {
   const folder = values.keep ?? (await mkdtemp(join(tmpdir(), "sluice-bench-audit-")));
-  await loadParser();
   const log = await openFileLog({
     folder,
     key: KEY,

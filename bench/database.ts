@@ -6,7 +6,6 @@ import type { Catalog } from "../proxy/catalog/catalog.ts";
 import { startPostgres } from "../proxy/demo/postgres.ts";
 import { compilePolicies } from "../proxy/policy/load.ts";
 import { isRefusal, roleFor } from "../proxy/policy/roles.ts";
-import { loadParser } from "../proxy/sql/parse.ts";
 import type { Scope } from "../proxy/sql/scope.ts";
 import { createRoles, supportSchema } from "../test/harness/support-schema.ts";
 
@@ -37,7 +36,6 @@ roles:
 
 /** Lends a connection to a support database on a Postgres of its own, or on TEST_PG_URL's. */
 export async function withDatabase(use: (client: pg.Client) => Promise<void>): Promise<void> {
-  await loadParser();
   const folder = await mkdtemp(join(tmpdir(), "sluice-bench-"));
   const given = process.env.TEST_PG_URL;
   const server =

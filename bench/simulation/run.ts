@@ -11,7 +11,6 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import { loadPolicies } from "../../proxy/policy/load.ts";
-import { loadParser } from "../../proxy/sql/parse.ts";
 import { launchRedis } from "../../test/harness/redis-process.ts";
 import { DAYS } from "./organisation.ts";
 import { simulate } from "./simulate.ts";
@@ -32,7 +31,6 @@ const { values } = parseArgs({
     keep: { type: "boolean" },
   },
 });
-await loadParser();
 const loaded = await loadPolicies(values.policy);
 if (!loaded.ok) throw new Error(loaded.problems.map((problem) => problem.message).join("\n"));
 const wanted = values.thieves?.split(";");

@@ -12,7 +12,6 @@ import { CancelKeys } from "../session/cancel.ts";
 import { CancelChannel } from "../session/cancel-channel.ts";
 import type { Address, Settings } from "../settings.ts";
 import { Scopes, VerdictCache } from "../sql/cache.ts";
-import { loadParser } from "../sql/parse.ts";
 import { version } from "../version.ts";
 import type { BackendKey } from "../wire/backend-messages.ts";
 import type { Crew } from "../workers/worker.ts";
@@ -57,7 +56,6 @@ export async function compose(settings: Settings, log: Log, crew?: Crew): Promis
   if (settings.key === undefined && usesTokens(policies)) {
     return failed("--key-file: missing; the policy has token masks, which are made with it (or SLUICE_KEY)");
   }
-  await loadParser();
   const stops: Stop[] = [];
   try {
     return { ok: true, running: await start(settings, found.targets, { policies, log, crew }, stops) };

@@ -7,7 +7,6 @@ import { firstScope } from "../session/first-scope.ts";
 import { readSettings, type Settings } from "../settings.ts";
 import { analyse } from "../sql/analyse.ts";
 import { explain, explanationText } from "../sql/explanation.ts";
-import { loadParser } from "../sql/parse.ts";
 import { parseUpstream } from "../wire/upstream.ts";
 import { controlConnection } from "./control.ts";
 
@@ -64,7 +63,6 @@ async function answer(question: Question, policies: PolicySet): Promise<number> 
       : [role.hint];
     return complain([`${role.message} (${role.sqlstate})`, ...hints.filter((hint) => hint !== undefined)], 1);
   }
-  await loadParser();
   const catalogs = new Catalogs({ connection: controlConnection(control.upstream), probeSeconds: 3600 });
   try {
     const live = await catalogs.of(database);

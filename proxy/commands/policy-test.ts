@@ -14,7 +14,6 @@ import type { TestEntry } from "../policy/test-format.ts";
 import { firstScope } from "../session/first-scope.ts";
 import { analyse } from "../sql/analyse.ts";
 import { explain } from "../sql/explanation.ts";
-import { loadParser } from "../sql/parse.ts";
 import { parseUpstream, type Upstream } from "../wire/upstream.ts";
 import { controlConnection } from "./control.ts";
 import { differences, type Outcome } from "./expectations.ts";
@@ -65,7 +64,6 @@ export async function policyTest(args: readonly string[]): Promise<number> {
   const wrong = [...(loaded.ok ? [] : loaded.problems), ...problems];
   for (const problem of new Set(wrong.map(describeProblem))) say(problem);
   if (!loaded.ok || wrong.length > 0) return 2;
-  await loadParser();
   const signal = untilSignal();
   const run = new Run(loaded.policies, options);
   try {

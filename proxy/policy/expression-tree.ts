@@ -1,4 +1,4 @@
-import { parseSync } from "libpg-query";
+import { parse } from "../parser/parser.ts";
 
 /*
  * The syntax trees that an expression of a policy may have, as lists of node types and their fields. What is
@@ -199,7 +199,7 @@ const CURRENT_TIME: ReadonlySet<string> = new Set([
 
 /** The expression of `SELECT expression`; undefined when the statement is anything more. */
 export function singleTarget(sql: string): unknown {
-  const { stmts } = parseSync(sql);
+  const { stmts } = parse(sql);
   const statement = stmts?.[0];
   if (stmts?.length !== 1 || statement?.stmt === undefined || statement.stmt_len !== undefined)
     return undefined;

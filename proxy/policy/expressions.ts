@@ -1,4 +1,5 @@
-import { loadModule, type ScanToken, scanSync } from "libpg-query";
+import type { ScanToken } from "libpg-query";
+import { scan } from "../parser/parser.ts";
 import {
   CONDITION_NODES,
   emptyWalk,
@@ -16,8 +17,6 @@ import {
  * policy is loaded, and only forms on the lists below are accepted: an expression is spliced into the
  * statements of every session, so there may be no way out of it.
  */
-
-await loadModule();
 
 /** What an expression names, as far as the catalog can check it. */
 export interface ExpressionUse {
@@ -71,7 +70,7 @@ export function parseMaskExpression(text: string): ParsedExpression {
 
 /** Where the placeholder `:user` stands: as a token of its own, so not in literals, names, casts (`::user`). */
 export function placeholders(text: string): readonly ByteRange[] {
-  const { tokens } = scanSync(text);
+  const { tokens } = scan(text);
   const found: ByteRange[] = [];
   tokens.forEach((token, i) => {
     const next = tokens[i + 1];
@@ -88,7 +87,7 @@ export function valueReferences(expression: string): readonly ByteRange[] {
   const walk: Walk = { ...emptyWalk(), nodes: MASK_NODES, onColumn: (_, location) => starts.push(location) };
   const target = singleTarget(`SELECT (${expression})`);
   if (target !== undefined) visit(target, walk, 0);
-  const tokens = new Map(scanSync(expression).tokens.map((token) => [token.start, token]));
+  const tokens = new Map(scan(expression).tokens.map((token) => [token.start, token]));
   return starts.flatMap((location) => {
     const token = tokens.get(location - PREFIX);
     return token === undefined ? [] : [{ start: token.start, end: token.end }];
@@ -103,7 +102,7 @@ function parseExpression(text: string, nodes: NodeList): ParsedExpression {
   if (text.trim() === "") return fault("this is not one SQL expression", "One expression, as after WHERE.");
   let tokens: readonly ScanToken[];
   try {
-    tokens = scanSync(text).tokens;
+    tokens = scan(text).tokens;
   } catch (error) {
     return fault(`not valid SQL: ${messageOf(error)}`, "One SQL expression, as after WHERE.");
   }

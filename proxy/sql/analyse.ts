@@ -59,7 +59,7 @@ export type OnLeftover = (name: string) => void;
 
 /**
  * Judges a statement text for a scope: parse, resolve, judge, rewrite, verify. Pure; never throws for any
- * text. `loadParser` must have resolved before. `constants` has seen afterwards whether the verdict may hang on
+ * text. `constants` has seen afterwards whether the verdict may hang on
  * the value of a literal.
  */
 export function analyse(

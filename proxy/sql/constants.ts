@@ -1,4 +1,5 @@
 import type { RawStatement } from "./parse.ts";
+import { forEachObject } from "./tree.ts";
 
 /**
  * Sees whether an analysis looks at a constant's value. What does not, judges all texts of one shape alike.
@@ -17,17 +18,13 @@ export class Constants {
 
   /** From here on each look at a value of these trees is noticed; the trees stay the same for whoever reads them. */
   watch(statements: readonly RawStatement[]): void {
-    for (const { node } of statements) this.#watchTree(node);
+    for (const { node } of statements) forEachObject(node, this.#watch);
   }
 
-  #watchTree(tree: object): void {
-    for (const key in tree) {
-      const child: unknown = Reflect.get(tree, key);
-      if (child === null || typeof child !== "object") continue;
-      if (key === "A_Const") this.#watchConstant(child);
-      else this.#watchTree(child);
-    }
-  }
+  readonly #watch = (field: string, object: object): void => {
+    if (field === "A_Const") this.#watchConstant(object);
+    else forEachObject(object, this.#watch);
+  };
 
   /** Of a constant only whether it is NULL may be asked: NULL is a word, and part of the shape. */
   #watchConstant(constant: object): void {

@@ -198,7 +198,7 @@ export function forEachChild(type: string, body: Body, visit: (type: string, bod
   if (shape === undefined) throw new UnknownSyntax(type);
   if (type === "A_Const") return;
   for (const field in body) {
-    const value: unknown = Reflect.get(body, field);
+    const value: unknown = body[field as keyof typeof body];
     if (value === null || typeof value !== "object") continue;
     const kind = Object.hasOwn(shape, field) ? shape[field] : undefined;
     if (kind === undefined) throw new UnknownSyntax(`${type}.${field}`);

@@ -1,3 +1,5 @@
+import { forEachObject } from "./tree.ts";
+
 /** A relation as a parse tree names it. */
 export interface NamedRelation {
   readonly schemaname?: string;
@@ -8,8 +10,44 @@ export interface NamedRelation {
 /** Tells of each relation that is named anywhere in a tree, in the order of its fields. */
 export function forEachNamedRelation(tree: object, found: (named: NamedRelation) => void): void {
   if ("relname" in tree && typeof tree.relname === "string") found(tree as NamedRelation);
-  for (const key in tree) {
-    const child: unknown = Reflect.get(tree, key);
-    if (typeof child === "object" && child !== null) forEachNamedRelation(child, found);
+  forEachObject(tree, (_, object) => forEachNamedRelation(object, found));
+}
+
+/** No string of JSON holds this, as its quotes would have backslashes; the key is RangeVar's alone. */
+const NAME = '"relname":"';
+/** A RangeVar (pg_query.proto) up to its name. */
+const UP_TO_NAME = /^\{(?:"catalogname":"(?:[^"\\]|\\.)*",)?(?:"schemaname":"(?:[^"\\]|\\.)*",)?"relname":"$/;
+/** Names have at most 63 bytes, and a character of JSON takes six at most. */
+const LONGEST_UP_TO_NAME = 1_000;
+const STRING_OR_BRACE = /"(?:[^"\\]|\\.)*"|[{}]/g;
+
+/** The same of a tree as JSON, without reading the rest of it. Throws where it is not as it should be. */
+export function namedRelations(json: string): readonly NamedRelation[] {
+  const found: NamedRelation[] = [];
+  for (let at = json.indexOf(NAME); at !== -1; at = json.indexOf(NAME, at + 1)) {
+    const start = startOfObject(json, at + NAME.length);
+    found.push(JSON.parse(json.slice(start, endOfObject(json, start))) as NamedRelation);
   }
+  return found;
+}
+
+function startOfObject(json: string, end: number): number {
+  // Names may hold braces as well.
+  for (let start = end; start > 0 && start > end - LONGEST_UP_TO_NAME; ) {
+    start = json.lastIndexOf("{", start - 1);
+    if (UP_TO_NAME.test(json.slice(start, end))) return start;
+  }
+  throw new Error("a relation is named in a way that is not known");
+}
+
+function endOfObject(json: string, start: number): number {
+  STRING_OR_BRACE.lastIndex = start;
+  let depth = 0;
+  do {
+    const [token] = STRING_OR_BRACE.exec(json) ?? [];
+    if (token === undefined) throw new Error("an object without an end");
+    if (token === "{") depth++;
+    else if (token === "}") depth--;
+  } while (depth > 0);
+  return STRING_OR_BRACE.lastIndex;
 }

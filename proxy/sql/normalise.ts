@@ -1,4 +1,4 @@
-import { normalizeSync, parseSync } from "libpg-query";
+import { normalize, treeText } from "../parser/parser.ts";
 import { scanTokens } from "./parse.ts";
 import { plainTokens } from "./plain-tokens.ts";
 import { applyInOrder } from "./rewrite.ts";
@@ -24,8 +24,8 @@ export function withParameters(text: string): string {
   try {
     // Of a text that the scanner cannot read to its end the library gives the error in place of the text, and a
     // literal in it.
-    if (plainTokens(text) === undefined) parseSync(text);
-    return normalizeSync(text);
+    if (plainTokens(text) === undefined) treeText(text);
+    return normalize(text);
   } catch {
     return "";
   }

@@ -20,6 +20,7 @@ import type { RawStatement } from "./parse.ts";
 import { pushLimit } from "./push-limit.ts";
 import { select } from "./select.ts";
 import { isSystemSchema } from "./system-relations.ts";
+import { forEachObject } from "./tree.ts";
 import {
   closePortal,
   deallocate,
@@ -45,18 +46,18 @@ export function statement(analysis: Analysis, raw: RawStatement, level: Level): 
 }
 
 /** A call or a subquery that no visitor has come to would run unjudged: the syntax around it is not known well enough. */
-function refuseUnvisited(analysis: Analysis, value: object): void {
-  for (const key in value) {
-    const child: unknown = Reflect.get(value, key);
+function refuseUnvisited(analysis: Analysis, node: object): void {
+  const look = (field: string, object: object): void => {
     // Nothing stands in a constant, and what looks into one judges by its value.
-    if (key === "A_Const" || child === null || typeof child !== "object") continue;
-    if ((key === "FuncCall" || key === "SubLink") && !analysis.hasVisited(child))
+    if (field === "A_Const") return;
+    if ((field === "FuncCall" || field === "SubLink") && !analysis.hasVisited(object))
       analysis.refuse(
         "42501",
-        `${key === "FuncCall" ? "a function is called" : "a subquery stands"} where Sluice does not know it`,
+        `${field === "FuncCall" ? "a function is called" : "a subquery stands"} where Sluice does not know it`,
       );
-    refuseUnvisited(analysis, child);
-  }
+    forEachObject(object, look);
+  };
+  forEachObject(node, look);
 }
 
 function dispatch(analysis: Analysis, raw: RawStatement, level: Level): Statement {

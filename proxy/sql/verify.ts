@@ -2,8 +2,9 @@ import { isDeepStrictEqual } from "node:util";
 import type { SelectStmt } from "libpg-query";
 import { LRUCache } from "lru-cache";
 import { relationKey } from "../catalog/catalog.ts";
-import { forEachNamedRelation, type NamedRelation } from "./named-relations.ts";
-import { parseText } from "./parse.ts";
+import { treeText } from "../parser/parser.ts";
+import { forEachNamedRelation, type NamedRelation, namedRelations } from "./named-relations.ts";
+import { MAXIMUM_TEXT, parseText } from "./parse.ts";
 import { applyInOrder, editedRanges, movedOffsets } from "./rewrite.ts";
 import type { Scope } from "./scope.ts";
 import type { Sights } from "./sight.ts";
@@ -35,17 +36,13 @@ export function leftover(
   expected: Expected,
 ): string | undefined {
   const shorter = edits.map(withoutList);
-  const parsed = parseText(applyInOrder(source.bytes, shorter).toString("utf8"));
-  if (!parsed.ok) return "a text that does not parse";
+  const named = relationsIn(applyInOrder(source.bytes, shorter).toString("utf8"));
+  if (named === undefined) return "a text that does not parse";
   const ranges = editedRanges(shorter);
   const isInjected = (location: number): boolean =>
     ranges.some(({ start, end }) => location >= start && location < end && end - start > 1);
   const bareNames = movedOffsets(shorter, expected.bareNames);
   const targets = movedOffsets(shorter, expected.targets);
-  let wrong: string | undefined;
-  const look = (named: NamedRelation): void => {
-    wrong ??= judge(named);
-  };
   const judge = ({ schemaname, relname, location }: NamedRelation): string | undefined => {
     if (schemaname === undefined) return bareNames.has(location ?? 0) ? undefined : relname;
     const key = relationKey(schemaname, relname);
@@ -59,8 +56,21 @@ export function leftover(
     if (sight.ok && !sight.sight.guarded) return undefined;
     return targets.has(location ?? 0) || isInjected(location ?? 0) ? undefined : key;
   };
-  for (const { node } of parsed.statements) forEachNamedRelation(node, look);
-  return wrong;
+  for (const relation of named) {
+    const wrong = judge(relation);
+    if (wrong !== undefined) return wrong;
+  }
+  return undefined;
+}
+
+/** Undefined for a text that does not parse. */
+function relationsIn(text: string): readonly NamedRelation[] | undefined {
+  if (Buffer.byteLength(text) > MAXIMUM_TEXT) return undefined;
+  try {
+    return namedRelations(treeText(text));
+  } catch {
+    return undefined;
+  }
 }
 
 const SUBQUERY = "(SELECT ";

@@ -1,13 +1,11 @@
 import { join } from "node:path";
 import fc from "fast-check";
-import { beforeAll, beforeEach, expect, test } from "vitest";
+import { beforeEach, expect, test } from "vitest";
 import { segmentName } from "../../proxy/audit/segments.ts";
-import { loadParser } from "../../proxy/sql/parse.ts";
 import { entriesOf, login, makeFolder, NOON, openLog, reading } from "./support.ts";
 
 let folder: string;
 
-beforeAll(loadParser);
 beforeEach(async () => {
   folder = join(await makeFolder(), "audit");
 });

@@ -18,7 +18,6 @@ import type { PrepareSession } from "../../proxy/session/connection.ts";
 import { sayFarewell } from "../../proxy/session/conversation.ts";
 import type { Established } from "../../proxy/session/established.ts";
 import { Scopes, type VerdictCache } from "../../proxy/sql/cache.ts";
-import { loadParser } from "../../proxy/sql/parse.ts";
 import { decodeError, type ErrorFields, errorResponse } from "../../proxy/wire/errors.ts";
 import { FrameReader } from "../../proxy/wire/frames.ts";
 import { Backend, bytesOf } from "../../proxy/wire/messages.ts";
@@ -47,8 +46,6 @@ roles:
     sees: all
     budget: none
 `;
-
-await loadParser();
 
 export function policiesOf(text: string): PolicySet {
   const compiled = compilePolicies([{ name: "test.yaml", text }]);

@@ -14,7 +14,6 @@ import { compilePolicies, type PolicySet } from "../../proxy/policy/load.ts";
 import type { NamedPool } from "../../proxy/pool/pools.ts";
 import { type ServerSettings, startServer } from "../../proxy/server.ts";
 import { Scopes, VerdictCache } from "../../proxy/sql/cache.ts";
-import { loadParser } from "../../proxy/sql/parse.ts";
 import { saslInitialResponse, saslResponse } from "../../proxy/wire/frontend-messages.ts";
 import { formatVerifier, makeVerifier, SCRAM_SHA_256, ScramClient } from "../../proxy/wire/scram.ts";
 import { startupMessage } from "../../proxy/wire/startup.ts";
@@ -22,8 +21,6 @@ import { parseUpstream } from "../../proxy/wire/upstream.ts";
 import { formatUser } from "../../proxy/wire/users-file.ts";
 import { PASSWORDS, type TestDatabase } from "../harness/postgres.ts";
 import { RawClient } from "../server/sluice.ts";
-
-await loadParser();
 
 export interface Sluice {
   readonly port: number;

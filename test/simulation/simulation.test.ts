@@ -2,14 +2,12 @@ import { expect, test } from "vitest";
 import { simulate } from "../../bench/simulation/simulate.ts";
 import { THIEVES } from "../../bench/simulation/thieves.ts";
 import { loadPolicies } from "../../proxy/policy/load.ts";
-import { loadParser } from "../../proxy/sql/parse.ts";
 import { launchRedis } from "../harness/redis-process.ts";
 
 /** A small organisation: what docs/simulation.md reports of the whole one. */
 const NAMES = ["dump", "stubborn dump", "750 a day", "200 a day", "ten at 75", "ten at 75, tickets"];
 
 test("the guard stops thieves within hundreds, and honest agents do not notice it", async () => {
-  await loadParser();
   const loaded = await loadPolicies("bench/simulation/policy.yaml");
   if (!loaded.ok) throw new Error("the policy is not good");
   const redis = await launchRedis({});

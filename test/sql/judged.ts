@@ -5,7 +5,6 @@ import { compilePolicies } from "../../proxy/policy/load.ts";
 import { isRefusal, roleFor } from "../../proxy/policy/roles.ts";
 import { analyse } from "../../proxy/sql/analyse.ts";
 import { Scopes } from "../../proxy/sql/cache.ts";
-import { loadParser } from "../../proxy/sql/parse.ts";
 import type { Scope } from "../../proxy/sql/scope.ts";
 import { extraFields, type Statement, type Verdict } from "../../proxy/sql/verdict.ts";
 import {
@@ -86,7 +85,6 @@ export interface Judged {
 export async function openJudged(
   options: { policy?: string; setup?: string; server?: string } = {},
 ): Promise<Judged> {
-  await loadParser();
   const database = await databaseOn(options.server ?? serverUri(), "judged");
   await supportSchema(database.uri);
   if (options.setup !== undefined) await database.query(options.setup);

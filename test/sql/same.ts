@@ -3,7 +3,6 @@ import { readCatalog } from "../../proxy/catalog/snapshot.ts";
 import { compilePolicies } from "../../proxy/policy/load.ts";
 import { isRefusal, roleFor } from "../../proxy/policy/roles.ts";
 import { analyse } from "../../proxy/sql/analyse.ts";
-import { loadParser } from "../../proxy/sql/parse.ts";
 import { mapPosition } from "../../proxy/sql/position.ts";
 import type { Scope } from "../../proxy/sql/scope.ts";
 import type { Verdict } from "../../proxy/sql/verdict.ts";
@@ -44,7 +43,6 @@ export const EXTRAS = `
 `;
 
 export async function openAgent(superuserUri: string): Promise<Agent> {
-  await loadParser();
   await createRoles(superuserUri);
   const database = await databaseOn(superuserUri, "clients");
   await supportSchema(database.uri);

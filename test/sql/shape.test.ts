@@ -2,7 +2,6 @@ import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Scopes, VerdictCache } from "../../proxy/sql/cache.ts";
 import { normalise, withParameters } from "../../proxy/sql/normalise.ts";
-import { loadParser } from "../../proxy/sql/parse.ts";
 import { plainTokens } from "../../proxy/sql/plain-tokens.ts";
 import type { Scope } from "../../proxy/sql/scope.ts";
 import { isShareable, shapeOf } from "../../proxy/sql/shape.ts";
@@ -13,7 +12,6 @@ import { type Judged, openJudged } from "./judged.ts";
 let judge: Judged;
 let app: Scope;
 beforeAll(async () => {
-  await loadParser();
   judge = await openJudged();
   app = judge.scope("helpdesk_app");
 });

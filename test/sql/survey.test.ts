@@ -1,11 +1,8 @@
-import { beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { Catalog } from "../../proxy/catalog/catalog.ts";
-import { loadParser } from "../../proxy/sql/parse.ts";
 import type { Scope } from "../../proxy/sql/scope.ts";
 import { survey } from "../../proxy/sql/survey.ts";
 import { groupOf, imagine, readCorpus } from "./corpus.ts";
-
-beforeAll(loadParser);
 
 const EMPTY: Catalog = {
   database: "support",

@@ -12,7 +12,6 @@ import type { PolicyFile } from "../../proxy/policy/format.ts";
 import { compilePolicies } from "../../proxy/policy/load.ts";
 import { isRefusal, roleFor } from "../../proxy/policy/roles.ts";
 import { analyse } from "../../proxy/sql/analyse.ts";
-import { loadParser } from "../../proxy/sql/parse.ts";
 import { freshDatabase, supportSchema, type TestDatabase } from "../harness/postgres.ts";
 import { startSluice } from "../harness/sluice.ts";
 import { ODD_SCHEMA, RELATED_SCHEMA } from "./odd-schema.ts";
@@ -28,7 +27,6 @@ async function databaseWith(schema: string): Promise<TestDatabase> {
 
 let support: TestDatabase;
 beforeAll(async () => {
-  await loadParser();
   support = await databaseWith("");
   await supportSchema(support.uri);
 });
