@@ -248,6 +248,18 @@ describe("messages that nobody expects", () => {
     await anna.closed();
   });
 
+  test("a statement that no parser can hold is refused each time, and nobody else's is for it", async () => {
+    await fresh();
+    const other = await world.sluice.raw("anna");
+    const deep = query(`select 1${" union select 1".repeat(15_000)}`);
+    // A parser whose stack overflowed so often would take no statement any more.
+    for (let i = 0; i < 20; i++) {
+      expect(await anna.send(deep).answer()).toBe("E(54001) Z(I)");
+      expect(await other.send(query("select 1 as one")).answer()).toBe("T(one) D(1) C(SELECT 1) Z(I)");
+    }
+    other.socket.destroy();
+  });
+
   test("several empty statements are one empty query", async () => {
     await fresh();
     expect(await anna.send(query(" ;; -- nothing")).answer()).toBe("I Z(I)");
