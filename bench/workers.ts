@@ -7,11 +7,16 @@ import { type SluiceOptions, startSluice, type Upstream, uriAt } from "./targets
 import { ACCOUNTS } from "./world.ts";
 
 /** Of one CPU, for each worker: so little that clients and database always have enough left, and the workers are what is short. */
-const SHARE = 0.2;
+const SHARE = 0.3;
 const COUNTS = [1, 2] as const;
 const CLIENTS = 16;
 /** With so little CPU a moment of somebody else's shows in each figure: they are taken over a longer time. */
 const LONG = 2;
+/**
+ * Seconds. Code that is not fast yet gets little CPU to become so, and log-ins of such workers take longer than a short
+ * round: then two workers look as if they stood still.
+ */
+const WARM_UP = 10;
 
 interface Crew {
   readonly workers: number;
@@ -33,8 +38,7 @@ export async function measureWorkers(
       endings.push(() => proxy.stop());
       const family = await familyOf(proxy.pid);
       const crew = { workers, uri: uriAt(proxy.port, "app"), pid: proxy.pid, rounds: [] };
-      // Code is made fast before there is little CPU for it.
-      await runPgbench({ name: "warm", ...crew }, { ...load(seconds), seconds: 5 });
+      await runPgbench({ name: "warm", ...crew }, load(WARM_UP));
       for (const pid of workers === 1 ? [proxy.pid] : family.slice(1)) {
         const unlimit = await limitCpu(pid, SHARE);
         if (unlimit === undefined) return undefined;
