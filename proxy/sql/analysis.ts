@@ -1,4 +1,4 @@
-import type { Node } from "libpg-query";
+import type { ColumnRef, Node } from "libpg-query";
 import { type Relation, relationKey } from "../catalog/catalog.ts";
 import { type Refusal, type RefusalFields, refuse, type Sqlstate } from "../wire/refusal.ts";
 import { type Body, forEachChild, visitNode } from "./grammar.ts";
@@ -48,6 +48,12 @@ export interface FromReference {
   /** Exposed column name → the relation's own; undefined when the columns are not known. */
   readonly columns: ReadonlyMap<string, string> | undefined;
   readonly use: RelationUse | undefined;
+}
+
+/** The relation's own column that a reference in the text surely means. */
+export interface Meant {
+  readonly reference: FromReference;
+  readonly column: string | undefined;
 }
 
 /** A reference to a relation of the catalog. */
@@ -115,6 +121,10 @@ export class Analysis {
   readonly wholes = new Set<RelationUse>();
   /** What holds a relation's rows to one person. */
   readonly pins = new Map<RelationUse, Pin>();
+  /** References that are held to the same person as each other, one to one. */
+  readonly samePersons = new Map<RelationUse, readonly RelationUse[]>();
+  /** By the name in the FROM of a subquery: which of its columns is compared to which one outside. */
+  readonly selections = new Map<Body, { readonly outer: Meant; readonly value: ColumnRef }>();
   /** A call of what outlives the statement, and so could carry off what it reads. */
   lasting: string | undefined;
   /** Inside a statement that stores what it reads. */

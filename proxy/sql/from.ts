@@ -23,6 +23,7 @@ import {
 import { conjuncts } from "./conditions.ts";
 import { operatorOf } from "./expressions.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
+import { noteSelected } from "./marking.ts";
 import { readUse } from "./names.ts";
 import { wrapReference } from "./wrap.ts";
 
@@ -112,6 +113,7 @@ function relation(analysis: Analysis, name: RangeVar, level: Level, sample: stri
   );
   const reference: FromReference = { alias, columns, use };
   level.references.push(reference);
+  noteSelected(analysis, name, reference);
   return { restrictable: [reference], joins: [], wraps: [{ name, use, sample }], hidden: [], leftOut: [] };
 }
 

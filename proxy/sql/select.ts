@@ -22,10 +22,12 @@ import { levelConditions } from "./conditions.ts";
 import { type FromItem, finishReferences, fromItem } from "./from.ts";
 import { levelStart, settleGatherings } from "./gathering.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
+import { noteSamePersons, strangerToLocked } from "./marking.ts";
 import { nameSpan, qualify, readUse } from "./names.ts";
 import { firstPlace } from "./places.ts";
 import { quoteIdentifier } from "./source.ts";
 import { requireSummaries } from "./summaries.ts";
+import { refuseMarking } from "./write-rules.ts";
 
 /** What the metering of a top-level SELECT needs to know of its level. */
 export interface SelectLevel {
@@ -65,6 +67,7 @@ export function select(analysis: Analysis, body: SelectStmt, outer: Level): Sele
     items.flatMap(({ wraps }) => wraps),
   );
   settleGatherings(analysis, level, start);
+  refuseMarking(analysis, "lock", strangerToLocked(analysis, body.lockingClause ?? [], level, start));
   if (body.valuesLists !== undefined) return undefined;
   return { level, visible: level.references, leftOut: items.flatMap((item) => item.leftOut) };
 }
@@ -107,11 +110,12 @@ function conditionsOf(
 ): ReadonlySet<FromReference> {
   const restrictable = items.flatMap((item) => item.restrictable);
   const joins = items.flatMap((item) => item.joins);
-  return levelConditions(
-    analysis,
-    level,
-    where === undefined ? joins : [...joins, { quals: where, restrictable }],
-  );
+  const clauses = where === undefined ? joins : [...joins, { quals: where, restrictable }];
+  noteSamePersons(analysis, level, [
+    ...clauses.map(({ quals }) => quals),
+    ...items.flatMap(({ leftOut }) => leftOut).flatMap(({ tests }) => tests),
+  ]);
+  return levelConditions(analysis, level, clauses);
 }
 
 /** `require_filter`: such a relation is not read whole. */

@@ -20,6 +20,20 @@ export function refuseUnmeteredCopy(analysis: Analysis, target: FromReference): 
   );
 }
 
+/** Rows that somebody else's values choose would tell of them, uncounted. */
+export function refuseMarking(
+  analysis: Analysis,
+  what: "write" | "lock",
+  stranger: string | undefined,
+): void {
+  if (stranger === undefined || !isCounted(analysis.scope)) return;
+  analysis.deny(
+    `role "${analysis.scope.role.name}" may not choose the rows to ${what} by other people's, of ${stranger}`,
+    "budget",
+    "Which rows were chosen would tell of people who are not counted: join by the person, or name the rows by their keys.",
+  );
+}
+
 /** Some expression may name a companion of the target, not the target alone. */
 export function namesCompanion(
   level: Level,

@@ -18,6 +18,7 @@ import { type Analysis, type FromReference, innerLevel, type Level, peopleSoFar 
 import { conjuncts, isLeakproof, levelConditions, simpleCondition } from "./conditions.ts";
 import { finishReferences, fromItem } from "./from.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
+import { noteSamePersons, strangerTo } from "./marking.ts";
 import { qualify, writeUse } from "./names.ts";
 import { clauseEnd, firstPlace, insertBefore, word } from "./places.ts";
 import { requireFilters, withQueries } from "./select.ts";
@@ -25,6 +26,7 @@ import { quoteIdentifier } from "./source.ts";
 import {
   hasRulesOnWrites,
   namesCompanion,
+  refuseMarking,
   refuseMaskedAssignment,
   refuseProbing,
   refuseSubjectAssignment,
@@ -185,14 +187,16 @@ function restrictedWrite(
   base: Level,
 ): Level {
   const level: Level = { ...base, references: [target] };
+  const since = { uses: analysis.uses.length, ctePeople: analysis.ctePeople };
   const items = storing(analysis, () => (from ?? []).map((item) => fromItem(analysis, item, level)));
   const joins = items.flatMap((item) => item.joins);
   const restrictable = [target, ...items.flatMap((item) => item.restrictable)];
-  const held = levelConditions(
-    analysis,
-    level,
-    where === undefined ? joins : [...joins, { quals: where, restrictable }],
-  );
+  const clauses = where === undefined ? joins : [...joins, { quals: where, restrictable }];
+  noteSamePersons(analysis, level, [
+    ...clauses.map(({ quals }) => quals),
+    ...items.flatMap(({ leftOut }) => leftOut).flatMap(({ tests }) => tests),
+  ]);
+  const held = levelConditions(analysis, level, clauses);
   for (const { quals, sides } of joins) analysis.nodes(quals, sides);
   analysis.nodes(where, level);
   requireFilters(
@@ -208,6 +212,7 @@ function restrictedWrite(
     items.flatMap(({ wraps }) => wraps),
   );
   refuseUnsummarised(analysis, [...level.references, ...items.flatMap((item) => item.hidden)]);
+  refuseMarking(analysis, "write", strangerTo(analysis, target.use, since));
   const filter = target.use?.sight?.filter;
   if (filter !== undefined) addFilter(analysis, target, from, where, filter);
   return level;

@@ -15,6 +15,10 @@ beforeAll(async () => {
     rows: 10
     on_excess: truncate
 `
+      .replace(
+        "    writes: [public.customers]\n",
+        "    writes: [public.customers, public.tickets, public.notes]\n",
+      )
       .replace("aggregates_only:", "writes: [public.notes]\n    aggregates_only:")
       .replace(/ {2}european:[\s\S]*? {2}lead:/, "  lead:"),
     setup: `
@@ -148,6 +152,40 @@ describe("people are not copied past the meter", () => {
     "UPDATE customers SET country = 'x' FROM tickets t WHERE t.customer_id = customers.id AND t.id = 7",
     "UPDATE customers SET country = upper(country) WHERE id = 7",
     "INSERT INTO customers (id, name, email, country, created_at) VALUES (9001, 'x', 'y', 'z', now()) ON CONFLICT (id) DO UPDATE SET country = excluded.country",
+  ])("honest: %s", (sql) => {
+    expect(refusal("cleo", sql)).toBeUndefined();
+  });
+});
+
+describe("rows are not marked by other people's values", () => {
+  test.each([
+    "DELETE FROM notes n USING customers c WHERE c.id = n.id AND ascii(substr(c.name, 1, 1)) <> 65",
+    "DELETE FROM notes WHERE EXISTS (SELECT FROM customers c WHERE c.id = notes.id AND c.name LIKE 'A%')",
+    "UPDATE notes SET body = 'x' WHERE id IN (SELECT id FROM customers WHERE name LIKE 'A%')",
+    "WITH x AS (SELECT id FROM customers WHERE name LIKE 'A%') DELETE FROM notes USING x WHERE x.id = notes.id",
+    "UPDATE customers SET country = '' FROM customers c WHERE c.id = customers.id + 1 AND c.name LIKE 'A%'",
+    "UPDATE tickets SET status = '' WHERE id IN (SELECT id FROM customers WHERE name LIKE 'A%')",
+    "UPDATE tickets SET status = '' WHERE customer_id IN (WITH customers AS (SELECT 1::bigint AS id FROM public.customers WHERE id = 7 AND name LIKE 'A%') SELECT id FROM customers)",
+    "WITH customers AS (VALUES (1::bigint)) UPDATE tickets SET status = '' WHERE customer_id IN (SELECT column1 FROM customers WHERE EXISTS (SELECT FROM public.customers c WHERE c.id = 7 AND name LIKE 'A%'))",
+    "DELETE FROM tickets t USING customers c, customers d WHERE c.id = t.customer_id AND d.id = 7 AND d.name LIKE 'A%'",
+    "SELECT 1 FROM notes n, customers c WHERE n.id = ascii(c.name) FOR UPDATE OF n",
+    "SELECT 1 FROM (SELECT n.id FROM notes n WHERE EXISTS (SELECT FROM customers c WHERE c.id = n.id AND name LIKE 'A%') FOR SHARE) s WHERE false",
+    "SELECT 1 FROM tickets t, customers c WHERE t.id = ascii(c.name) FOR UPDATE",
+    "WITH x AS (SELECT * FROM customers) SELECT 1 FROM notes n, x WHERE n.id = ascii(x.name) FOR UPDATE OF n",
+  ])("%s", (sql) => {
+    expect(refusal("cleo", sql)).toMatchObject({ sqlstate: "42501", rule: "roles.lead.budget" });
+  });
+
+  test.each([
+    "DELETE FROM notes WHERE id IN (SELECT oid::bigint FROM pg_class)",
+    "UPDATE tickets SET status = '' FROM customers c WHERE c.id = tickets.customer_id AND c.country = 'DE'",
+    "UPDATE tickets SET status = '' WHERE customer_id IN (SELECT id FROM customers WHERE email = 'a@example.com')",
+    "UPDATE tickets t SET status = '' WHERE t.customer_id = (SELECT c.id FROM customers c WHERE c.email = 'a@example.com')",
+    "DELETE FROM tickets t WHERE EXISTS (SELECT FROM customers c JOIN payments p ON p.customer_id = c.id WHERE c.id = t.customer_id)",
+    "SELECT * FROM tickets WHERE id = 7 FOR UPDATE SKIP LOCKED",
+    "SELECT t.* FROM tickets t JOIN customers c ON c.id = t.customer_id WHERE t.id = 7 FOR UPDATE",
+    "SELECT t.* FROM tickets t LEFT JOIN customers c ON c.id = t.customer_id WHERE t.id = 7 FOR UPDATE OF t",
+    "UPDATE tickets SET status = '' WHERE id = (SELECT id FROM tickets WHERE status = 'open' LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING id",
   ])("honest: %s", (sql) => {
     expect(refusal("cleo", sql)).toBeUndefined();
   });
