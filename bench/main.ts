@@ -13,7 +13,7 @@ import { readFile } from "node:fs/promises";
 import { cpus, release } from "node:os";
 import { fileURLToPath } from "node:url";
 import { parseArgs, promisify } from "node:util";
-import { describeBulk, judgeBulk, measureBulk, PEOPLE } from "./bulk.ts";
+import { describeBulk, judgeBulk, measureBulk, RECORDS } from "./bulk.ts";
 import { table } from "./figures.ts";
 import {
   describeIdle,
@@ -195,7 +195,7 @@ async function bulk(world: World): Promise<readonly Reached[]> {
 async function maskedSql(world: World, { port }: RunningProxy): Promise<string> {
   const { stdout } = await promisify(execFile)(process.execPath, [
     ...[MAIN, "policy", "explain", "--json", "--as", "masked", "--upstream", world.control],
-    ...["--policy", `${world.folder}/policy-${port}.yaml`, PEOPLE],
+    ...["--policy", `${world.folder}/policy-${port}.yaml`, RECORDS],
   ]);
   const { sent } = JSON.parse(stdout) as { readonly sent?: string };
   if (sent === undefined) throw new Error("the statement of the masked role is not rewritten");

@@ -7,7 +7,7 @@ import { launchRedis, type RedisServer } from "../test/harness/redis-process.ts"
 
 export const DATABASE = "bench";
 
-/** app sees everything; guarded is masked, limited and counted; masked is masked alone. */
+/** app sees everything; guarded is masked, limited and counted; masked is masked, and whom it reads is logged. */
 export const USERS = ["app", "guarded", "masked"] as const;
 
 /** Limits and budgets hold everywhere and are never reached: their price is wanted. */
@@ -24,6 +24,9 @@ tables:
     columns: { filler: text }
   public.people:
     subject: id
+    columns: { name: name, email: email }
+  # The same rows, and of nobody: what is read is masked, and no person stands in the audit log.
+  public.records:
     columns: { name: name, email: email }
 roles:
   app:
@@ -94,6 +97,7 @@ function tables(people: number): string {
     CREATE TABLE people (id bigint PRIMARY KEY, name text, email text, phone text, country text, created_at timestamptz);
     INSERT INTO people SELECT n, 'Alice Ng ' || n, 'alice.ng.' || n || '@example.com', '+1 555 01' || n % 100, 'DE',
       timestamptz '2024-01-01' + n * interval '1 minute' FROM generate_series(1, ${people}) n;
+    CREATE TABLE records AS TABLE people;
     GRANT SELECT ON ALL TABLES IN SCHEMA public TO ${USERS.join(", ")};`;
 }
 

@@ -51,7 +51,7 @@ export class TimeKeeper {
   readonly #sightings = new Map<Timed, Sighting>();
   readonly #timer: NodeJS.Timeout | undefined;
   readonly #every: number;
-  #looked = 0;
+  #looked = performance.now();
 
   constructor(limits: TimeLimits, stoppingMs = STOPPING_MS) {
     this.#limits = limits;
