@@ -51,6 +51,9 @@ export async function measureBulk(targets: BulkTargets, rounds: number): Promise
       read("guarded: logged and metered", ways.guarded, PEOPLE),
     ];
   });
+  // Code that is not fast yet, and tables that are not in memory, are not what is asked.
+  for (const read of reads)
+    await psqlBytes({ ...read, sql: read.sql.replace(/ FROM \w+/, "$& LIMIT 200000") });
   for (let round = 0; round < rounds; round++) for (const read of reads) await readOnce(read);
   return reads;
 }
@@ -64,7 +67,7 @@ async function readOnce(read: Read): Promise<void> {
 }
 
 /** psql's output is counted, not kept. */
-async function psqlBytes({ target, sql, form }: Read): Promise<number> {
+async function psqlBytes({ target, sql, form }: Pick<Read, "target" | "sql" | "form">): Promise<number> {
   const { path, environment } = await findProgram("psql");
   const args = form === "SELECT" ? ["-v", "FETCH_COUNT=5000"] : [];
   const child = spawn(path, ["--no-psqlrc", "-qAt", ...args, "-c", sql, target.uri], {

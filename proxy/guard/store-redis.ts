@@ -1,6 +1,7 @@
-import { createHmac, createSecretKey, type KeyObject, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { performance } from "node:perf_hooks";
 import type { Result } from "ioredis";
+import { KeyedHash } from "../keyed-hash.ts";
 import type { Log } from "../log.ts";
 import { CHARGE, MEASURES, SCOPE_KEYS } from "./charge.ts";
 import { type Answer, grantOf, readAnswer } from "./charge-answer.ts";
@@ -61,7 +62,7 @@ const PROBE_BATCH: Batch = { rows: 1, people: ["probe"], namespaces: ["sluice"],
 
 class RedisStore implements CounterStore {
   readonly #client: RedisClient;
-  readonly #key: KeyObject;
+  readonly #keyed: KeyedHash;
   readonly #log: Log;
   readonly #onReady: (ready: boolean) => void;
   readonly #now: () => number;
@@ -74,7 +75,7 @@ class RedisStore implements CounterStore {
   #lastProblem = "";
 
   constructor(options: RedisStoreOptions) {
-    this.#key = createSecretKey(options.key);
+    this.#keyed = new KeyedHash(options.key);
     this.#log = options.log;
     this.#onReady = options.onReady ?? (() => {});
     this.#now = options.now ?? (() => Math.floor(performance.timeOrigin + performance.now()));
@@ -216,7 +217,7 @@ class RedisStore implements CounterStore {
 
   /** 96 bits: short in Redis' memory, and among a billion people two fall together with odds of 1 in 10^11. */
   #hash(...parts: readonly string[]): Buffer {
-    return createHmac("sha256", this.#key).update(parts.join("\0")).digest().subarray(0, 12);
+    return this.#keyed.bytes(parts.join("\0"), 12);
   }
 
   #tellOf({ jumped, beganAnew }: Answer, { database }: Account): void {

@@ -1,3 +1,4 @@
+/// <reference path="./libpg-query.d.ts" />
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import type { ParseResult, ScanResult } from "libpg-query";

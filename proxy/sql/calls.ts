@@ -131,10 +131,10 @@ function builtin(
 }
 
 /**
- * What these do is read elsewhere, where nobody counts whom it is about (pg_locks, currval, random, SHOW). Constant
+ * What these do is read elsewhere, where nobody counts whom it is about (pg_locks, currval, random, SHOW, pg_current_xact_id_if_assigned). Constant
  * arguments are no better: a condition decides which of many calls is made.
  */
-const LASTING = /^(?:pg_(?:try_)?advisory_.*|nextval|setseed)$/;
+const LASTING = /^(?:pg_(?:try_)?advisory_.*|nextval|setseed|pg_current_xact_id|txid_current)$/;
 
 /** `pg_terminate_backend(pg_backend_pid())` reaches nobody else's session. */
 function endsOwnSession(body: FuncCall, name: string): boolean {

@@ -103,6 +103,8 @@ describe("what a call leaves behind tells of nobody who is not counted", () => {
     "UPDATE customers SET country = country WHERE id = 7 AND setseed(ascii(name) / 256.0) IS NULL",
     "INSERT INTO customers (id, name) VALUES (7, '') ON CONFLICT (id) DO UPDATE SET country = '' WHERE setseed(ascii(customers.name) / 256.0) IS NULL",
     "SELECT count(pg_advisory_lock(id::int, ascii(name))) FROM customers",
+    "SELECT 1 FROM customers WHERE id = 7 AND name LIKE 'A%' AND pg_current_xact_id() IS NULL",
+    "SELECT 1 FROM customers WHERE id = 7 AND name LIKE 'A%' AND txid_current() < 0",
     "SELECT pg_try_advisory_xact_lock((SELECT hashtext(name) FROM customers WHERE id = 7))",
     "SELECT (name::text).setseed FROM customers",
     "WITH x AS MATERIALIZED (SELECT setseed(ascii(name) / 256.0) FROM customers) SELECT 1 FROM x WHERE false",
@@ -117,6 +119,7 @@ describe("what a call leaves behind tells of nobody who is not counted", () => {
 
   test.each([
     "SELECT pg_advisory_xact_lock(5)",
+    "SELECT txid_current()",
     "SELECT set_config('search_path', '', false)",
     "INSERT INTO customers (id, name) VALUES (nextval('s'), 'x')",
     "INSERT INTO customers (id, name) VALUES (nextval('s'), 'x') ON CONFLICT (id) DO UPDATE SET country = ''",

@@ -126,7 +126,7 @@ async function answers(client: Raw, sent: readonly Buffer[]): Promise<string> {
 
 function silence(): Promise<"silence"> {
   return new Promise((resolve) => {
-    setTimeout(() => resolve("silence"), 5_000).unref();
+    setTimeout(() => resolve("silence"), 20_000).unref();
   });
 }
 

@@ -138,7 +138,7 @@ async function answers(
 /** Long enough for any of these messages: who is silent so long waits for something that does not come. */
 function silence(): Promise<"silence"> {
   return new Promise((resolve) => {
-    setTimeout(() => resolve("silence"), 5_000).unref();
+    setTimeout(() => resolve("silence"), 20_000).unref();
   });
 }
 

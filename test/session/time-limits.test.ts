@@ -11,7 +11,7 @@ import { startupMessage } from "../../proxy/wire/startup.ts";
 import { fieldOf, type Raw, shortOf, startSluice } from "./sluice.ts";
 import { makeWorld, POLICY, type World } from "./world.ts";
 
-const LIMIT = 400;
+const LIMIT = 800;
 const ROLES = ["anna", "helpdesk_app"] as const;
 
 let world: World;
