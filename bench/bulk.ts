@@ -32,6 +32,8 @@ export interface BulkTargets {
 const COLUMNS = "SELECT id, name, email, phone, country, created_at";
 /** Each row is a person's, who stands in the audit log. */
 const PEOPLE = `${COLUMNS} FROM people`;
+/** It takes far longer than all others, and no target hangs on it: once is enough. */
+const METERED = "guarded: logged and metered";
 /** The same rows, of nobody. */
 export const RECORDS = `${COLUMNS} FROM records`;
 
@@ -48,13 +50,15 @@ export async function measureBulk(targets: BulkTargets, rounds: number): Promise
       ...[read("bare relay", ways.relay), read("app", ways.app)],
       ...[read("direct, masks by hand", ways.direct, maskedSql), read("masked", ways.masked)],
       read("masked, each person logged", ways.masked, PEOPLE),
-      read("guarded: logged and metered", ways.guarded, PEOPLE),
+      read(METERED, ways.guarded, PEOPLE),
     ];
   });
   // Code that is not fast yet, and tables that are not in memory, are not what is asked.
   for (const read of reads)
     await psqlBytes({ ...read, sql: read.sql.replace(/ FROM \w+/, "$& LIMIT 200000") });
-  for (let round = 0; round < rounds; round++) for (const read of reads) await readOnce(read);
+  for (let round = 0; round < rounds; round++) {
+    for (const read of reads) if (round === 0 || read.what !== METERED) await readOnce(read);
+  }
   return reads;
 }
 

@@ -1,7 +1,7 @@
 /**
  * Sluice beside PgBouncer, Pgpool-II, a bare relay and no proxy at all, on this machine, in one run.
  *
- *   npm run bench               under 15 minutes
+ *   npm run bench               some 15 minutes
  *   npm run bench -- --quick    two minutes, one round: a look, no figures to quote
  *
  *   --only point,workers,misses,bulk,idle,slow    some parts of it; "pool" must be asked for: transaction pooling
@@ -64,7 +64,7 @@ const FULL = {
   bulk: 2,
   idle: 5_000,
   /** V8 looks at what can be freed some 10 to 25 seconds after a process has gone quiet. */
-  rest: 35_000,
+  rest: 30_000,
   stream: 10_240,
 };
 

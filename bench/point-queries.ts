@@ -42,7 +42,8 @@ interface Cell {
 export async function measurePointQueries(targets: PointTargets, extent: Extent): Promise<readonly Cell[]> {
   const cells = cellsOf(targets, extent);
   // V8 makes fast what has run some ten thousand times: what a proxy costs in its first seconds is not what is asked.
-  for (const { target, accounts, mode } of cells.filter(({ clients }) => clients === extent.clients[0])) {
+  const cold = cells.filter(({ what, clients }) => !NATIVE.has(what) && clients === extent.clients[0]);
+  for (const { target, accounts, mode } of cold) {
     await runPgbench(target, { mode, clients: 8, seconds: extent.warmUp, accounts });
   }
   for (let round = 0; round < extent.rounds; round++) {

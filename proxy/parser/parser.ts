@@ -65,6 +65,13 @@ export function normalize(text: string): string {
   return normalized;
 }
 
+/** 16 hexadecimal digits: the same for texts that differ in layout and literals. */
+export function fingerprint(text: string): string {
+  const found = call(text, (parser, at) => takeText(parser, parser._wasm_fingerprint(at)));
+  if (!/^[0-9a-f]{16}$/.test(found)) throw new SyntaxProblem(found);
+  return found;
+}
+
 function call(text: string, work: (parser: PgQuery, at: number) => string): string {
   const parser = current;
   if (parser === undefined) {

@@ -1,5 +1,13 @@
 import { describe, expect, test } from "vitest";
-import { normalize, parse, SyntaxProblem, scan, TextTooDeep, treeText } from "../../proxy/parser/parser.ts";
+import {
+  fingerprint,
+  normalize,
+  parse,
+  SyntaxProblem,
+  scan,
+  TextTooDeep,
+  treeText,
+} from "../../proxy/parser/parser.ts";
 import { parseText } from "../../proxy/sql/parse.ts";
 
 /** What a guarded role may send, and no stack can hold. */
@@ -45,4 +53,6 @@ test("texts of any characters come back as they are", () => {
   expect(normalize(text)).toBe(text.replace(/'ä.*?'/, "$1"));
   expect(scan("SELECT 'ä😀'").tokens.map((token) => token.text)).toEqual(["SELECT", "'ä😀'"]);
   expect(() => scan("SELECT 'abc")).toThrow(SyntaxProblem);
+  expect(fingerprint("SELECT 'ä'")).toBe(fingerprint("select  'b'"));
+  expect(() => fingerprint("SELECT 'abc")).toThrow(SyntaxProblem);
 });
