@@ -74,10 +74,15 @@ export async function startPostgres(options: PostgresOptions): Promise<RunningPo
   };
 }
 
-/** A TCP port on 127.0.0.1 that nobody listens on at this moment. */
+/** Who was given one may listen there later. */
+const given = new Set<number>();
+
+/** A TCP port on 127.0.0.1 that nobody listens on at this moment, and another one each time. */
 export async function freePort(): Promise<number> {
   for (let attempt = 0; ; attempt++) {
     const port = randomInt(LOWEST_PORT, LOWEST_EPHEMERAL_PORT);
+    if (given.has(port)) continue;
+    given.add(port);
     try {
       await tryPort(port);
       return port;

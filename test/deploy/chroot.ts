@@ -70,7 +70,8 @@ export function makeChroot(root: string, files: readonly string[]): Chroot {
       ];
       const ending = ["--fork", "--pid", "--kill-child"];
       const stdio: ("ignore" | "pipe")[] = ["ignore", "pipe", "pipe"];
-      return spawn("unshare", [...ending, ...namespace(root, steps, inside)], { env, stdio });
+      // A group of its own: whoever changes its user is no longer told when its parent dies (prctl(2), PR_SET_PDEATHSIG).
+      return spawn("unshare", [...ending, ...namespace(root, steps, inside)], { env, stdio, detached: true });
     },
   };
 }

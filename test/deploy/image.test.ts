@@ -14,10 +14,10 @@ import {
 import { homedir, tmpdir } from "node:os";
 import { basename, join, posix } from "node:path";
 import { validate } from "dockerfile-utils";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 import { freePort } from "../../proxy/demo/postgres.ts";
 import { serverUri } from "../harness/postgres.ts";
-import { endTied, readyTied } from "../harness/tied.ts";
+import { readyTied } from "../harness/tied.ts";
 import { type Chroot, makeChroot } from "./chroot.ts";
 import {
   DOCKERFILE,
@@ -86,7 +86,7 @@ test.runIf(isRoot)(
     );
     expect(await exitOf(chroot.start(check, how))).toBe(1);
     const sluice = chroot.start(words, how);
-    onTestFinished(() => endTied(sluice, "SIGKILL"));
+    onTestFinished(() => endGroup(sluice));
     await readyTied(sluice, '"msg":"serving"');
     expect(await exitOf(chroot.start(check, how))).toBe(0);
     const audit = statSync(chroot.outside(env.SLUICE_AUDIT ?? "no folder"));
@@ -95,6 +95,12 @@ test.runIf(isRoot)(
     expect(await exitOf(chroot.start(write, how))).not.toBe(0);
   },
 );
+
+async function endGroup({ pid }: ChildProcess): Promise<void> {
+  if (pid === undefined) return;
+  process.kill(-pid, "SIGKILL");
+  await vi.waitFor(() => expect(() => process.kill(-pid, 0)).toThrow("ESRCH"));
+}
 
 async function exitOf(child: ChildProcess): Promise<number> {
   const [status] = await once(child, "close");
