@@ -1,5 +1,5 @@
 import { LRUCache } from "lru-cache";
-import { fingerprint } from "../parser/parser.ts";
+import { fingerprint, ParserAway } from "../parser/parser.ts";
 import type { Fingerprint } from "./ocsf.ts";
 
 /** Longer texts go without: parsing them again would hold up every session. */
@@ -16,16 +16,18 @@ export function createFingerprint(): Fingerprint {
     let found = known.get(statement);
     if (found === undefined) {
       found = compute(statement);
-      known.set(statement, found);
+      if (found !== undefined) known.set(statement, found);
     }
     return found || undefined;
   };
 }
 
-function compute(statement: string): string {
+/** Undefined where there is no parser just now. */
+function compute(statement: string): string | undefined {
   try {
     return fingerprint(statement);
-  } catch {
+  } catch (error) {
+    if (error instanceof ParserAway) return undefined;
     // A text that normalisation has cut: the event is more than its name.
     return NONE;
   }

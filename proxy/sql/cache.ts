@@ -79,11 +79,12 @@ export class VerdictCache {
     const known = this.#known;
     if (shape === undefined || shape.literals.length === 0) {
       const verdict = this.#analyse(sql, scope);
-      known.set(key, { verdict, literals: [] });
+      if (!isOfTheMoment(verdict)) known.set(key, { verdict, literals: [] });
       return verdict;
     }
     const constants = new Constants();
     const verdict = this.#analyse(sql, scope, constants);
+    if (isOfTheMoment(verdict)) return verdict;
     if (!constants.seen && fitsShape(verdict, shape.literals) && isShareable(sql.toString("latin1"))) {
       known.set(this.#prefixOf(scope) + shape.key, { verdict, literals: shape.literals });
     } else {
@@ -102,6 +103,11 @@ export class VerdictCache {
     }
     return analyse(text, scope, this.#events.onLeftover, constants);
   }
+}
+
+/** There was no parser just then: remembered, it would refuse the statement to everybody from then on. */
+function isOfTheMoment(verdict: Verdict): boolean {
+  return verdict.kind === "refuse" && verdict.refusal.sqlstate === "58000";
 }
 
 function weightOf(known: Known, key: string): number {
