@@ -150,7 +150,7 @@ export class World {
     const limit = role.limits.rows ?? Number.POSITIVE_INFINITY;
     const asked = people.slice(0, limit).map(String);
     const meter = this.#meterOf(role, user, address, instance);
-    if (lookups > 0 && (await meter.lookups(lookups)).kind !== "all")
+    if (lookups > 0 && (await meter.amount("lookups", lookups)).kind !== "all")
       return { released: 0, stopped: "budget" };
     const grant = await meter.charge({
       rows: asked.length,

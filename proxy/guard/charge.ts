@@ -1,11 +1,14 @@
+import { PERSON } from "./prices.ts";
 import { SHARED_CLOCK } from "./shared-clock.ts";
 import { FINEST_SLICE, SLICE_FACTOR, SLICE_LEVELS, SLICES_READ } from "./windows.ts";
 
 /** The keys of one scope, in the order in which `CHARGE` takes them after the clock's. */
-export const SCOPE_KEYS = ["people", "rows", "bytes", "lookups", "keep"] as const;
+export const SCOPE_KEYS = ["people", "rows", "bytes", "lookups", "changes", "fraction", "keep"] as const;
 
 /** Position of each measure in `SCOPE_KEYS`, from 1 as in Lua. */
-export const MEASURES = { people: 1, rows: 2, bytes: 3, lookups: 4 } as const;
+export const MEASURES = { people: 1, rows: 2, bytes: 3, lookups: 4, changes: 5 } as const;
+const FRACTION = SCOPE_KEYS.indexOf("fraction") + 1;
+const KEEP = SCOPE_KEYS.indexOf("keep") + 1;
 
 /** Nobody sends a batch again after so many milliseconds. */
 const RECEIPT_KEPT = 86_400_000;
@@ -15,13 +18,14 @@ const RECEIPT_KEPT = 86_400_000;
  * his address'), in one step of Redis (6.2 or newer, for ZMSCORE and ZADD GT). Scripts are replicated by
  * their effects (Redis docs, "Scripting with Lua", script replication), so a replica needs no clock.
  *
- * KEYS: the clock's; for each scope people (sorted set: person, time of the last read), rows, bytes, lookups (hashes:
- * "slice:index", amount), keep (for how long history is of use to any of the scope's policies); a receipt's, if what
- * is counted here may have been counted before.
+ * KEYS: the clock's; for each scope people (sorted set: person, time of the last read), rows, bytes, lookups, changes
+ * (hashes: "slice:index", amount), fraction (see `prices.ts`), keep (for how long history is of use to any of the scope's
+ * policies); a receipt's, if what is counted here may have been counted before.
  * ARGV: two numbers for the clock, see `SHARED_CLOCK`; rows, unknown people per row, a prefix that makes them unique,
- * what each row costs in rows, in look-ups, whether bytes are given, number of scopes, number of windows; for each
- * scope keep; for each window scope, measure, span, limit, slice (0: people); the bytes of each row, if given; then
- * for each person of the batch, in order of first appearance: row (from 0), person.
+ * what each row costs in rows, in look-ups, in changes, whether bytes are given, whether units are given, number of
+ * scopes, number of windows; for each scope keep; for each window scope, measure, span, limit, slice (0: people); the
+ * bytes of each row, if given; the units of each row, if given; then for each person of the batch, in order of first
+ * appearance: row (from 0), person.
  * Reply: rows counted, position of the window that stopped the next one (0: none), used in it, in how long
  * that row fits; the time, how far Redis' clock has jumped since it was last told, and whether all that was counted
  * is lost; then what is used of each window. All times are milliseconds.
@@ -39,10 +43,11 @@ end
 local function number() return tonumber(argument()) end
 
 local rows, unknown, prefix = number(), number(), argument()
-local each, withBytes = { 0, number(), 0, number() }, number() == 1
+local each = { 0, number(), 0, number(), number() }
+local withBytes, withUnits = number() == 1, number() == 1
 local scopes, windows, scopeCount, windowCount = {}, {}, number(), number()
 for s = 1, scopeCount do
-  scopes[s] = { keep = number(), key = {}, counts = {} }
+  scopes[s] = { keep = number(), key = {}, counts = {}, fraction = 0, whole = 0 }
   for k = 1, ${SCOPE_KEYS.length} do scopes[s].key[k] = KEYS[1 + (s - 1) * ${SCOPE_KEYS.length} + k] end
 end
 for w = 1, windowCount do
@@ -52,6 +57,8 @@ for w = 1, windowCount do
 end
 local bytesOf = {}
 for row = 1, withBytes and rows or 0 do bytesOf[row] = number() end
+local unitsOf = {}
+for row = 1, withUnits and rows or 0 do unitsOf[row] = number() end
 local rowOf, person = {}, {}
 while position < #ARGV do
   rowOf[#rowOf + 1] = number()
@@ -67,7 +74,7 @@ end
 
 -- Another policy of this scope may look further back than this one: what it needs is not thrown away.
 for _, scope in ipairs(scopes) do
-  local keepKey = scope.key[5]
+  local keepKey = scope.key[${KEEP}]
   local kept = tonumber(redis.call('GET', keepKey) or '0')
   if scope.keep >= kept then
     redis.call('SET', keepKey, scope.keep, 'PXAT', expiry(scope.keep))
@@ -95,6 +102,7 @@ for _, scope in ipairs(scopes) do
   scope.lastRead = {}
   if scope.counts[1] then
     redis.call('ZREMRANGEBYSCORE', scope.key[1], '-inf', now - scope.keep)
+    if withUnits then scope.fraction = tonumber(redis.call('GET', scope.key[${FRACTION}]) or '0') end
     inPortions(person, 1000, function(...)
       for _, score in ipairs(redis.call('ZMSCORE', scope.key[1], ...)) do
         scope.lastRead[#scope.lastRead + 1] = tonumber(score or '0') or 0
@@ -115,10 +123,16 @@ end
 
 -- 2. The longest run: a row that adds nothing to a window is never stopped by it.
 local counted, following, stopped, bytes = 0, 1, false, 0
+-- How many people there must be room for, so that there is room for the next row's units.
+local function peopleFor(scope)
+  local units = unitsOf[counted + 1] or 0
+  if units == 0 then return 0 end
+  return math.ceil((scope.fraction + units) / ${PERSON})
+end
 local function costOf(window, after)
   if window.measure == 3 then return bytesOf[counted + 1] or 0 end
   if window.measure > 1 then return each[window.measure] end
-  local cost = unknown
+  local cost = unknown + peopleFor(window.scope)
   for i = following, after - 1 do
     if window.scope.lastRead[i] <= now - window.span then cost = cost + 1 end
   end
@@ -133,7 +147,15 @@ while counted < rows and not stopped do
     stopped = stopped or window.full
   end
   if not stopped then
-    for _, window in ipairs(windows) do window.used = window.used + window.cost end
+    for _, scope in ipairs(scopes) do
+      local units = scope.fraction + (unitsOf[counted + 1] or 0)
+      scope.room = peopleFor(scope) - math.floor(units / ${PERSON})
+      scope.whole = scope.whole + math.floor(units / ${PERSON})
+      scope.fraction = units % ${PERSON}
+    end
+    for _, window in ipairs(windows) do
+      window.used = window.used + window.cost - (window.measure == 1 and window.scope.room or 0)
+    end
     bytes = bytes + (bytesOf[counted + 1] or 0)
     counted, following = counted + 1, after
   end
@@ -146,7 +168,7 @@ local function addPeople(scope)
     added[#added + 1] = now
     added[#added + 1] = person[i]
   end
-  for i = 1, unknown * counted do
+  for i = 1, unknown * counted + scope.whole do
     added[#added + 1] = now
     added[#added + 1] = prefix .. i
   end
@@ -171,13 +193,14 @@ local function addAmount(scope, key, amount)
   end
   redis.call('PEXPIREAT', key, expiry(scope.keep))
 end
-local amounts = { 0, each[2] * counted, bytes, each[4] * counted }
+local amounts = { 0, each[2] * counted, bytes, each[4] * counted, each[5] * counted }
 for _, scope in ipairs(scopes) do
   if scope.counts[1] then
     if counted > 0 then addPeople(scope) end
+    if withUnits then redis.call('SET', scope.key[${FRACTION}], scope.fraction, 'PXAT', expiry(scope.keep)) end
     redis.call('PEXPIREAT', scope.key[1], expiry(scope.keep))
   end
-  for measure = 2, 4 do
+  for measure = 2, 5 do
     if scope.counts[measure] and amounts[measure] > 0 then addAmount(scope, scope.key[measure], amounts[measure]) end
   end
 end

@@ -10,6 +10,7 @@ interface Pile {
   readonly columns: readonly Set<string>[];
   rows: number;
   bytes: number;
+  units: number;
   /** Sent, and not yet known to be counted: it is sent again as it is. */
   sent: Batch | undefined;
 }
@@ -36,11 +37,14 @@ export class Debt {
     if (pile === undefined) {
       const shape = { namespaces, unknownPerRow, cost, ...(counts === undefined ? {} : { counts }) };
       const columns = namespaces.map(() => new Set<string>());
-      pile = { shape, columns, rows: 0, bytes: 0, sent: undefined };
+      pile = { shape, columns, rows: 0, bytes: 0, units: 0, sent: undefined };
       this.#piles.set(key, pile);
     }
     pile.rows += rows;
-    for (let row = 0; row < rows; row++) pile.bytes += batch.bytes?.[row] ?? 0;
+    for (let row = 0; row < rows; row++) {
+      pile.bytes += batch.bytes?.[row] ?? 0;
+      pile.units += batch.units?.[row] ?? 0;
+    }
     const width = namespaces.length;
     for (let i = 0; i < rows * width; i++) {
       const person = batch.people[i];
@@ -66,15 +70,17 @@ function take(pile: Pile): Batch {
   const rows = Math.min(pile.rows, ROWS_AT_ONCE);
   const columns = pile.columns.map((people) => [...people].slice(0, rows));
   for (const [i, people] of columns.entries()) for (const person of people) pile.columns[i]?.delete(person);
-  const { bytes } = pile;
+  const { bytes, units } = pile;
   pile.rows -= rows;
   pile.bytes = 0;
+  pile.units = 0;
   const width = columns.length;
   return {
     ...pile.shape,
     rows,
     people: Array.from({ length: rows * width }, (_, i) => columns[i % width]?.[Math.floor(i / width)] ?? ""),
     bytes: Array.from({ length: rows }, (_, i) => (i === 0 ? bytes : 0)),
+    ...(units > 0 && { units: Array.from({ length: rows }, (_, i) => (i === 0 ? units : 0)) }),
     receipt: randomUUID(),
   };
 }

@@ -46,10 +46,26 @@ export interface Batch {
   readonly cost?: number;
   /** The size of each row; needed where a window counts bytes: without it nothing is released. */
   readonly bytes?: readonly number[];
-  /** What each row stands for: a row of a result (if left out), or one exact look-up. */
-  readonly counts?: "rows" | "lookups";
+  /** What each row costs beside, in units of which `PERSON` make a person (`prices.ts`). */
+  readonly units?: readonly number[];
+  /**
+   * What each row stands for: a row of a result (if left out), one exact look-up, one changed row, or the price of an
+   * execution, which is no row at all.
+   */
+  readonly counts?: "rows" | "lookups" | "changes" | "price";
   /** A batch that may have been counted although no answer came: sent again under this name, it counts once. */
   readonly receipt?: string;
+}
+
+/** What an execution costs, whatever rows it gives. */
+export interface Price {
+  /** The people whom it is about, where that is known before it runs, and the name space of each. */
+  readonly people: readonly string[];
+  readonly namespaces: readonly string[];
+  /** See `prices.ts`. */
+  readonly units: number;
+  /** For how many people each of `people` counts; 1 if left out. */
+  readonly cost?: number;
 }
 
 /** How full a window is. */
@@ -101,8 +117,10 @@ export interface CounterStore {
 export interface Meter {
   /** "all" at once when nothing of the batch needs a trip. */
   charge(batch: Batch): Grant | Promise<Grant>;
-  /** Counts exact look-ups, before the statement that makes them runs. */
-  lookups(count: number): Grant | Promise<Grant>;
+  /** Counts exact look-ups before the statement that makes them runs, and changed rows before they are committed. */
+  amount(what: "lookups" | "changes", count: number): Grant | Promise<Grant>;
+  /** Counts what an execution costs beside its rows. "all" at once when it names only people counted a moment ago. */
+  price(price: Price): Grant | Promise<Grant>;
   /** What the client should be told since it was last asked: once when four fifths of a budget are used up. */
   takeWarning(): Refusal | undefined;
 }

@@ -1,8 +1,9 @@
 import { performance } from "node:perf_hooks";
 import { LRUCache } from "lru-cache";
+import type { BudgetWindow } from "../policy/policy.ts";
 import type { Refusal } from "../wire/refusal.ts";
 import { costOf } from "./costs.ts";
-import type { Account, Batch, CounterStore, Grant, Meter, WindowUse } from "./meter.ts";
+import type { Account, Batch, CounterStore, Grant, Meter, Price, WindowUse } from "./meter.ts";
 import { nearlyUsedUp } from "./refusal.ts";
 import { scopeParts } from "./scopes.ts";
 import { graceOf, spansOf } from "./windows.ts";
@@ -29,7 +30,7 @@ class SessionMeter implements Meter {
   readonly #counted: Counted;
   readonly #countsPeople: boolean;
   readonly #countsAmounts: boolean;
-  readonly #countsLookups: boolean;
+  readonly #counts: ReadonlySet<BudgetWindow["what"]>;
   /** Windows that were told of as nearly full, and are it still. */
   #warned = new Set<string>();
   #warning: WindowUse | undefined;
@@ -41,7 +42,7 @@ class SessionMeter implements Meter {
     const measures = new Set(account.windows.map((window) => window.what));
     this.#countsPeople = measures.has("people");
     this.#countsAmounts = measures.has("rows") || measures.has("bytes");
-    this.#countsLookups = measures.has("lookups");
+    this.#counts = measures;
     this.#counted = countedOf(store, account);
   }
 
@@ -50,9 +51,23 @@ class SessionMeter implements Meter {
     return this.#needsTrip(batch) ? this.#trip(batch) : ALL;
   }
 
-  lookups(count: number): Grant | Promise<Grant> {
-    if (count === 0 || !this.#countsLookups) return ALL;
-    return this.#trip({ rows: count, people: [], namespaces: [], unknownPerRow: 0, counts: "lookups" });
+  amount(what: "lookups" | "changes", count: number): Grant | Promise<Grant> {
+    if (count === 0 || !this.#counts.has(what)) return ALL;
+    return this.#trip({ rows: count, people: [], namespaces: [], unknownPerRow: 0, counts: what });
+  }
+
+  price({ people, namespaces, units, cost = 1 }: Price): Grant | Promise<Grant> {
+    if (!this.#countsPeople) return ALL;
+    const batch: Batch = {
+      rows: 1,
+      people,
+      namespaces,
+      unknownPerRow: 0,
+      cost,
+      counts: "price",
+      ...(units > 0 && { units: [units] }),
+    };
+    return units > 0 || !this.#counted.hasAll(batch, this.#clock()) ? this.#trip(batch) : ALL;
   }
 
   takeWarning(): Refusal | undefined {
@@ -64,7 +79,7 @@ class SessionMeter implements Meter {
   #needsTrip(batch: Batch): boolean {
     if (this.#countsAmounts) return true;
     if (!this.#countsPeople) return false;
-    if (batch.unknownPerRow > 0) return true;
+    if (batch.unknownPerRow > 0 || batch.units !== undefined) return true;
     return !this.#counted.hasAll(batch, this.#clock());
   }
 

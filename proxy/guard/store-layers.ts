@@ -33,7 +33,7 @@ export function withReadings(
   return layer(inner, async (account, batch) => {
     const grant = await inner.charge(account, batch);
     const rows = grant.kind === "all" ? batch.rows : grant.kind === "part" ? grant.rows : 0;
-    if (rows > 0 && batch.counts !== "lookups") released(account, batch, rows);
+    if (rows > 0 && (batch.counts ?? "rows") === "rows") released(account, batch, rows);
     return grant;
   });
 }

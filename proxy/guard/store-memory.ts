@@ -2,8 +2,9 @@ import { performance } from "node:perf_hooks";
 import { AmountHistory } from "./amount-history.ts";
 import { costOf, unitsOf } from "./costs.ts";
 import type { Account, Batch, CounterStore, Grant, OnUsed, WindowUse } from "./meter.ts";
+import { PERSON, peopleFor } from "./prices.ts";
 import { nearlyFull, scopeParts } from "./scopes.ts";
-import { type Span, type Spans, spansOf } from "./windows.ts";
+import { lacksBytes, type Span, type Spans, spansOf } from "./windows.ts";
 
 export interface MemoryStoreOptions {
   /** Unix time in milliseconds. The default does not step when the machine's clock is set. */
@@ -33,7 +34,10 @@ interface Book {
     readonly rows: AmountHistory;
     readonly bytes: AmountHistory;
     readonly lookups: AmountHistory;
+    readonly changes: AmountHistory;
   };
+  /** Units that do not make a person yet: see `prices.ts`. */
+  fraction: number;
   /** For how long history is of use to any policy of this scope, and until when that holds. */
   keep: number;
   keepUntil: number;
@@ -94,20 +98,25 @@ class MemoryStore implements CounterStore {
 
   #charge(account: Account, batch: Batch, now: number): Grant {
     const spans = spansOf(account.windows);
-    if (spans.countsBytes && batch.counts !== "lookups" && batch.bytes === undefined) return UNREACHABLE;
+    if (lacksBytes(spans, batch)) return UNREACHABLE;
     const books = this.#open(account, spans, now);
     const tallies = tally(spans, books, now);
     let row = 0;
     while (row < batch.rows) {
       const people = spans.countsPeople ? peopleOf(batch, row) : [];
       const unknown = spans.countsPeople ? batch.unknownPerRow * costOf(batch) : 0;
+      const units = spans.countsPeople ? (batch.units?.[row] ?? 0) : 0;
+      const most = people.length + unknown + peopleFor(0, units) + 1;
       // What was counted of this batch stays counted: too much rather than too little.
-      if (this.#people + books.length * (people.length + unknown) > this.#maxPeople) return UNREACHABLE;
+      if (this.#people + books.length * most > this.#maxPeople) return UNREACHABLE;
       setCosts(tallies, batch, row, people, now);
       if (tallies.some(isFull)) break;
-      for (const each of tallies) each.used += each.cost;
+      for (const each of tallies)
+        each.used += countsPeople(each) ? each.cost - room(each.book, units) : each.cost;
       for (const book of new Set(tallies.filter(countsPeople).map((each) => each.book))) {
-        this.#read(book, people, unknown, now);
+        const spent = book.fraction + units;
+        book.fraction = spent % PERSON;
+        this.#read(book, people, unknown + Math.floor(spent / PERSON), now);
       }
       row += 1;
     }
@@ -124,8 +133,13 @@ class MemoryStore implements CounterStore {
       const key = scopeParts(account, scope).join("\0");
       let book = this.#books.get(key);
       if (book === undefined) {
-        const [rows, bytes, lookups] = [new AmountHistory(), new AmountHistory(), new AmountHistory()];
-        book = { people: new Map(), amounts: { rows, bytes, lookups }, keep: 0, keepUntil: 0 };
+        const amounts = {
+          rows: new AmountHistory(),
+          bytes: new AmountHistory(),
+          lookups: new AmountHistory(),
+          changes: new AmountHistory(),
+        };
+        book = { people: new Map(), amounts, fraction: 0, keep: 0, keepUntil: 0 };
         this.#books.set(key, book);
       }
       if (keep >= book.keep || book.keepUntil <= now) {
@@ -245,7 +259,14 @@ function addedTo(
   if (what !== "people") return what === (batch.counts ?? "rows") ? 1 : 0;
   const since = now - span.span;
   const fresh = people.filter((person) => (book.people.get(person) ?? Number.NEGATIVE_INFINITY) <= since);
-  return batch.unknownPerRow * costOf(batch) + fresh.length;
+  return (
+    batch.unknownPerRow * costOf(batch) + peopleFor(book.fraction, batch.units?.[row] ?? 0) + fresh.length
+  );
+}
+
+/** What was only kept free for units that do not make a person yet. */
+function room({ fraction }: Book, units: number): number {
+  return peopleFor(fraction, units) - (units === 0 ? 0 : Math.floor((fraction + units) / PERSON));
 }
 
 /** A row that adds nothing to a window is never stopped by it. */

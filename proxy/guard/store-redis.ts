@@ -11,7 +11,7 @@ import { warnOfEviction } from "./redis-eviction.ts";
 import { type CommandObserver, connectRedis, parseRedisUrl, type RedisClient } from "./redis-url.ts";
 import { scopeParts } from "./scopes.ts";
 import { hasJumped, Witness } from "./shared-clock.ts";
-import { type Spans, spansOf } from "./windows.ts";
+import { lacksBytes, type Spans, spansOf } from "./windows.ts";
 
 declare module "ioredis" {
   interface RedisCommander<Context> {
@@ -134,7 +134,7 @@ class RedisStore implements CounterStore {
   /** Portions one after the other: the second is only asked for when all of the first was granted. */
   async #charge(account: Account, batch: Batch): Promise<Grant> {
     const spans = spansOf(account.windows);
-    if (spans.countsBytes && batch.counts !== "lookups" && batch.bytes === undefined) return UNREACHABLE;
+    if (lacksBytes(spans, batch)) return UNREACHABLE;
     let last: Grant = { kind: "all" };
     const atOnce = Math.max(1, Math.floor(ROWS_PER_TRIP / costOf(batch)));
     for (let from = 0; from < batch.rows; from += atOnce) {
@@ -178,15 +178,18 @@ class RedisStore implements CounterStore {
 
   #arguments(spans: Spans, batch: Batch, from: number, rows: number): (string | number | Buffer)[] {
     const unknown = spans.countsPeople ? batch.unknownPerRow * costOf(batch) : 0;
-    const areLookups = batch.counts === "lookups";
-    const bytes = spans.countsBytes && !areLookups ? batch.bytes?.slice(from, from + rows) : undefined;
+    const counts = batch.counts ?? "rows";
+    const bytes = spans.countsBytes ? batch.bytes?.slice(from, from + rows) : undefined;
+    const units = spans.countsPeople ? batch.units?.slice(from, from + rows) : undefined;
     const result: (string | number | Buffer)[] = [
       rows,
       unknown,
-      unknown > 0 ? Buffer.concat([randomBytes(9), Buffer.from(":")]) : "",
-      areLookups ? 0 : 1,
-      areLookups ? 1 : 0,
+      unknown > 0 || units !== undefined ? Buffer.concat([randomBytes(9), Buffer.from(":")]) : "",
+      counts === "rows" ? 1 : 0,
+      counts === "lookups" ? 1 : 0,
+      counts === "changes" ? 1 : 0,
       bytes === undefined ? 0 : 1,
+      units === undefined ? 0 : 1,
       spans.scopes.length,
       spans.windows.length,
       ...spans.scopes.map(({ keep }) => keep),
@@ -195,6 +198,7 @@ class RedisStore implements CounterStore {
       result.push(scope + 1, MEASURES[window.what], span, window.limit, slice);
     }
     if (bytes !== undefined) result.push(...bytes);
+    if (units !== undefined) result.push(...units);
     if (spans.countsPeople) this.#pushPeople(result, batch, from, rows);
     return result;
   }

@@ -1,4 +1,5 @@
 import type { BudgetWindow } from "../policy/policy.ts";
+import type { Batch } from "./meter.ts";
 
 /** Whose reading a window sums up. */
 export type BudgetScope = NonNullable<BudgetWindow["scope"]>;
@@ -72,6 +73,11 @@ export function graceOf(windows: readonly BudgetWindow[]): number {
   const shortest = Math.min(...spans);
   const grace = Math.max(shortest / 60, Math.min(SHORT_GRACE, shortest / 10));
   return Math.floor(Math.min(LONGEST_GRACE, grace));
+}
+
+/** Rows whose size nobody knows cannot be counted by bytes: nothing of them is released. */
+export function lacksBytes({ countsBytes }: Spans, { counts, bytes }: Batch): boolean {
+  return countsBytes && (counts ?? "rows") === "rows" && bytes === undefined;
 }
 
 export function scopeOf(window: BudgetWindow): BudgetScope {

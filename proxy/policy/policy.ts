@@ -154,7 +154,7 @@ export interface BudgetWindow {
   /** As written: `1m`, `1d`. */
   readonly name: string;
   readonly seconds: number;
-  readonly what: "people" | "rows" | "bytes" | "lookups";
+  readonly what: "people" | "rows" | "bytes" | "lookups" | "changes";
   readonly limit: number;
   /** The policy line, as told in refusals: `roles.agent.budget.1d`. */
   readonly rule: string;

@@ -24,7 +24,7 @@ export class Lookups {
     const counting = count > 0 ? this.#counting() : undefined;
     if (counting === undefined) return "counted";
     if (this.#isAsking) return "unsettled";
-    const grant = this.#answer ?? counting.meter.lookups(count);
+    const grant = this.#answer ?? counting.meter.amount("lookups", count);
     this.#answer = undefined;
     if (grant instanceof Promise) {
       this.#wait(grant);

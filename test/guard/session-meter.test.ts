@@ -117,10 +117,10 @@ describe("a session's meter", () => {
   });
 
   test("look-ups cost a trip only where a budget counts them", async () => {
-    expect(meterOf(account(people("1d", 1))).lookups(3)).toEqual({ kind: "all" });
+    expect(meterOf(account(people("1d", 1))).amount("lookups", 3)).toEqual({ kind: "all" });
     expect(store.trips).toBe(0);
     const anna = meterOf(account(lookups("1h", 2)));
-    const grant = await anna.lookups(3);
+    const grant = await anna.amount("lookups", 3);
     if (grant.kind !== "part") throw new Error("three look-ups of two allowed");
     expect(refusalOf(grant, account(lookups("1h", 2)))).toMatchObject({
       sqlstate: "53400",

@@ -261,6 +261,59 @@ export function storeContract(bench: () => Bench): void {
     expect(await released(store(), agent, plainRows(1))).toBe(0);
   });
 
+  const priced = (...units: number[]): Batch => ({ ...plainRows(units.length), counts: "price", units });
+
+  test("fractions of a person add up, and are refused where the person has no room", async () => {
+    const agent = account(people("1d", 2));
+    // 200 + 100 are a person and 44 units; 255 more would make a second and begin a third.
+    expect(await released(store(), agent, priced(200))).toBe(1);
+    expect(await released(store(), agent, priced(100))).toBe(1);
+    expect(await released(store(), agent, priced(500))).toBe(0);
+    expect(await released(store(), agent, priced(200))).toBe(1);
+    // A fraction takes nobody's place: the second person still fits, and then nothing does.
+    expect(await released(store(), agent, rowsOf("a"))).toBe(1);
+    expect(await store().charge(agent, priced(1))).toMatchObject({ kind: "part", rows: 0, used: 2 });
+    expect(await released(store(), agent, rowsOf("a"))).toBe(1);
+  });
+
+  test("units of rows are counted row by row, in every scope, beside the people in them", async () => {
+    const [anna, ben] = colleagues([people("1d", 9), ofRole(people("1d", 3))]);
+    const batch: Batch = { ...rowsOf("a", "b"), units: [256, 256] };
+    expect(await released(store(), anna, batch)).toBe(1);
+    expect(await released(store(), ben, { ...rowsOf("a"), units: [0] })).toBe(1);
+    expect(await store().charge(ben, { ...rowsOf("a"), units: [512] })).toMatchObject({
+      rows: 0,
+      used: 2,
+      window: { scope: "role" },
+    });
+  });
+
+  test("any prices add up to what a sum says", async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(fc.integer({ min: 1, max: 700 }), { maxLength: 30 }), async (prices) => {
+        const agent = account(people("1d", 8));
+        let spent = 0;
+        for (const units of prices) {
+          const fits = Math.ceil((spent + units) / 256) <= 8;
+          if (fits) spent += units;
+          expect(await released(store(), agent, priced(units))).toBe(fits ? 1 : 0);
+        }
+        const [use] = (await store().usage?.(agent)) ?? [];
+        expect(use?.used).toBe(Math.floor(spent / 256));
+      }),
+      { numRuns: 40 },
+    );
+  });
+
+  test("changes are counted apart from rows and look-ups", async () => {
+    const changes = { ...rows("1h", 3), what: "changes" } as const;
+    const agent = account(rows("1h", 1), changes);
+    const changed = (count: number): Batch => ({ ...plainRows(count), counts: "changes" });
+    expect(await released(store(), agent, changed(2))).toBe(2);
+    expect(await released(store(), agent, plainRows(1))).toBe(1);
+    expect(await store().charge(agent, changed(2))).toMatchObject({ rows: 1, window: { what: "changes" } });
+  });
+
   test("a window that is used up to four fifths is told of, and no other", async () => {
     const agent = account(people("1h", 5), people("1d", 100));
     expect(await store().charge(agent, rowsOf(...range(0, 3)))).toEqual({ kind: "all" });
