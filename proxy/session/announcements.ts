@@ -1,9 +1,10 @@
 import { decodeNotification, decodeParameterStatus } from "../wire/backend-messages.ts";
-import { decodeError, redactError } from "../wire/errors.ts";
+import { decodeError, type ErrorFields, redactError } from "../wire/errors.ts";
 import type { Frame } from "../wire/frames.ts";
 import { refuseSession } from "../wire/refusal.ts";
 import type { Exchange } from "./exchange.ts";
 import { SessionEnd } from "./parts.ts";
+import { mayTouchPeople } from "./running.ts";
 import { PINNED } from "./startup-settings.ts";
 import { tellingOf } from "./telling.ts";
 
@@ -36,7 +37,10 @@ export class Announcements {
     const { head } = replies;
     if (head?.quiet === true) return;
     const judged = head !== undefined && "judged" in head ? head.judged : undefined;
-    toClient.send(redactError(frame, tellingOf(judged, decodeError(frame))));
+    const fields = decodeError(frame);
+    // How many there are, of which kinds and in which order is a text of the statement's own making.
+    if (head !== undefined && !isOfTransaction(fields) && mayTouchPeople(this.#exchange, head)) return;
+    toClient.send(redactError(frame, tellingOf(judged, fields, false)));
   }
 
   /** A guarded role may not LISTEN; a payload could hold anything. */
@@ -44,4 +48,9 @@ export class Announcements {
     const { channel } = decodeNotification(frame);
     this.#exchange.parts.log.debug({ channel }, "a notification for a guarded session was dropped");
   }
+}
+
+/** "There is no transaction in progress" and its like are said of BEGIN, COMMIT and ROLLBACK, whatever rows hold. */
+function isOfTransaction(fields: ErrorFields): boolean {
+  return fields.get("C")?.startsWith("25") === true;
 }

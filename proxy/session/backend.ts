@@ -42,6 +42,7 @@ export class GuardedBackend {
     if (frame.type === Backend.CopyData) return this.#copyData(frame);
     // Rows that wait for the meter come before whatever follows them.
     if (!this.#results.release()) return false;
+    if (frame.type === Backend.ErrorResponse && !this.#failures.isPaid(frame)) return false;
     this.#handle(frame);
     return true;
   }
@@ -279,7 +280,14 @@ export class GuardedBackend {
       );
     }
     const at = performance.now();
-    const nothing = { portalName: "", unrolled: undefined, asked: 0, truncates: false, run: undefined };
+    const nothing = {
+      portalName: "",
+      unrolled: undefined,
+      asked: 0,
+      truncates: false,
+      pinned: undefined,
+      run: undefined,
+    };
     this.#exchange.sendStep(poisonedExecute, { kind: "execute", at, quiet: true, ...nothing });
     this.#exchange.sendSync();
   }

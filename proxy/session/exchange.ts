@@ -8,6 +8,7 @@ import type { Established } from "./established.ts";
 import type { Judged } from "./judged.ts";
 import type { Judging } from "./judging.ts";
 import type { SessionParts } from "./parts.ts";
+import type { PinnedPeople } from "./pinned.ts";
 import { type Named, noNames } from "./prepared.ts";
 import { Replies, type Reply } from "./replies.ts";
 import type { Trace } from "./trace.ts";
@@ -76,7 +77,12 @@ export class Exchange {
   }
 
   /** A simple query. */
-  sendQuery(message: Buffer | Frame, judged: Judged | undefined, refusal?: Refusal): void {
+  sendQuery(
+    message: Buffer | Frame,
+    judged: Judged | undefined,
+    refusal?: Refusal,
+    pinned: readonly (PinnedPeople | undefined)[] = [],
+  ): void {
     this.#put(message, {
       kind: "query",
       at: performance.now(),
@@ -85,6 +91,7 @@ export class Exchange {
       judged,
       index: 0,
       run: undefined,
+      pinned,
       begun: false,
       failed: false,
       spoiled: false,

@@ -1,3 +1,4 @@
+import { countsPeople } from "../sql/pricing.ts";
 import { decodeError, type ErrorFields, errorResponse, redactError } from "../wire/errors.ts";
 import type { Frame } from "../wire/frames.ts";
 import type { Refusal } from "../wire/refusal.ts";
@@ -5,16 +6,48 @@ import type { Exchange } from "./exchange.ts";
 import type { Judged } from "./judged.ts";
 import type { QueryReply, Reply } from "./replies.ts";
 import { Run, UNKNOWN_STATEMENT } from "./run.ts";
-import { failedRunOf } from "./running.ts";
-import { tellingOf } from "./telling.ts";
+import { failedRunOf, mayTouchPeople } from "./running.ts";
+import { isOfParser, tellingOf } from "./telling.ts";
 import { STATEMENT_TIMEOUT } from "./time-limits.ts";
+import { Tolls } from "./tolls.ts";
+
+/** The server gives these before it runs anything: the block has failed, the name is unknown. */
+const FREE: ReadonlySet<string> = new Set(["25P02", "26000", "34000"]);
 
 /** Errors of the server: what the client is told of them, and what they undo. */
 export class Failures {
   readonly #exchange: Exchange;
 
+  readonly #tolls: Tolls;
+  /** Told in place of an error that could not be paid for. */
+  #unpaid: Refusal | undefined;
+
   constructor(exchange: Exchange) {
     this.#exchange = exchange;
+    this.#tolls = new Tolls(exchange);
+  }
+
+  /**
+   * Charges an error that may tell of people, before it is told. False: the message must be handed in again after a
+   * `wake`.
+   */
+  isPaid(frame: Frame): boolean {
+    if (!this.#hasPrice(decodeError(frame))) return true;
+    const paid = this.#tolls.chargeError();
+    if (paid === "unsettled") return false;
+    this.#unpaid = paid === "paid" ? undefined : paid;
+    return true;
+  }
+
+  #hasPrice(fields: ErrorFields): boolean {
+    const { head } = this.#exchange.replies;
+    if (head === undefined || !countsPeople(this.#exchange.judging.role)) return false;
+    if (isOfParser(fields) || fields.get("V") !== "ERROR" || FREE.has(fields.get("C") ?? "")) return false;
+    if (head.refusal !== undefined || head.quiet === true || (head.kind === "query" && head.failed))
+      return false;
+    // What is told then are words of ours.
+    if ("run" in head && head.run?.cut !== undefined) return false;
+    return mayTouchPeople(this.#exchange, head);
   }
 
   errorResponse(frame: Frame): void {
@@ -117,14 +150,18 @@ export class Failures {
   #ownWords(fields: ErrorFields, refusal: Refusal | undefined): Refusal | undefined {
     const overrun = this.#exchange.overrun && fields.get("C") === STATEMENT_TIMEOUT.sqlstate;
     this.#exchange.overrun = false;
-    return refusal ?? (overrun ? STATEMENT_TIMEOUT : undefined);
+    const unpaid = this.#unpaid;
+    this.#unpaid = undefined;
+    return refusal ?? unpaid ?? (overrun ? STATEMENT_TIMEOUT : undefined);
   }
 
   /** A server that ends the session has not come to what was to fail: the client must hear why it ends. */
   #tell(frame: Frame, own: Refusal | undefined, judged: Judged | undefined): void {
+    const { head } = this.#exchange.replies;
+    const touches = head !== undefined && mayTouchPeople(this.#exchange, head);
     const message =
       own === undefined || this.#exchange.fatal
-        ? redactError(frame, tellingOf(judged, decodeError(frame)))
+        ? redactError(frame, tellingOf(judged, decodeError(frame), touches))
         : errorResponse(own);
     this.#exchange.toClient.send(message);
   }

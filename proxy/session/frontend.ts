@@ -17,7 +17,7 @@ import { refuse } from "../wire/refusal.ts";
 import { CopyIn } from "./copy-in.ts";
 import type { Exchange } from "./exchange.ts";
 import { Foresight } from "./foresight.ts";
-import { Lookups } from "./lookups.ts";
+import { type PinnedPeople, pinnedByBind } from "./pinned.ts";
 import {
   isRefusal,
   missingPortal,
@@ -30,6 +30,7 @@ import {
 import { Refusing } from "./refusing.ts";
 import { canBeCut } from "./results.ts";
 import { SimpleQueries } from "./simple-queries.ts";
+import { Tolls } from "./tolls.ts";
 import { rowsToAsk } from "./unrolled.ts";
 
 /**
@@ -41,7 +42,7 @@ export class GuardedFrontend {
   readonly #foresight: Foresight;
   readonly #refusing: Refusing;
   readonly #copyIn: CopyIn;
-  readonly #lookups: Lookups;
+  readonly #tolls: Tolls;
   readonly #simpleQueries: SimpleQueries;
 
   constructor(exchange: Exchange) {
@@ -49,8 +50,8 @@ export class GuardedFrontend {
     this.#foresight = new Foresight(exchange);
     this.#refusing = new Refusing(exchange);
     this.#copyIn = new CopyIn(exchange);
-    this.#lookups = new Lookups(exchange);
-    this.#simpleQueries = new SimpleQueries(exchange, this.#foresight, this.#refusing, this.#lookups);
+    this.#tolls = new Tolls(exchange);
+    this.#simpleQueries = new SimpleQueries(exchange, this.#foresight, this.#refusing, this.#tolls);
   }
 
   /** False: the message must be handed in again after a `wake`. */
@@ -142,12 +143,16 @@ export class GuardedFrontend {
     if (source === "unsettled") return false;
     const extra = source === undefined || isRefusal(source) ? 0 : extraFields(source.shape);
     const { names, pipeline } = this.#exchange;
+    const pins = statement?.metering?.price?.pins;
+    const { places = [] } = judged.verdict.kind === "refuse" ? {} : judged.verdict;
+    const named = { text: judged.text, places, parse: fresh.parse };
+    const pinned = pins && pinnedByBind(pins, named, frame, bind);
     this.#exchange.sendStep(extra > 0 ? withResultFormats(frame, bind, extra) : frame, {
       kind: "bind",
       at: performance.now(),
       statement: bind.statement,
       judged,
-      change: names.portals.propose(bind.portal, portalOf(judged, statement), pipeline),
+      change: names.portals.propose(bind.portal, portalOf(judged, statement, pinned), pipeline),
     });
     return true;
   }
@@ -177,12 +182,16 @@ export class GuardedFrontend {
     const source = statement && this.#foresight.source(statement, portal.counts);
     if (source === "unsettled") return false;
     if (source !== undefined && isRefusal(source)) return this.#refusing.execute(name, source);
-    // A portal that goes on where it stopped looks nobody up anew.
-    const goesOn = source === undefined || source.counts.rows > 0;
-    const counted = this.#lookups.charge(goesOn ? 0 : source.shape.lookups);
-    if (counted === "unsettled") return false;
-    if (counted !== "counted") return this.#refusing.execute(name, counted);
-    this.#sendExecute(frame, name, maxRows, source);
+    const { pinned } = portal;
+    if (source !== undefined) {
+      // A portal that goes on where it stopped looks nobody up anew.
+      const goesOn = source.counts.rows > 0;
+      const { shape } = source;
+      const paid = this.#tolls.charge([{ shape, effect: statement?.effect, goesOn, pinned }]);
+      if (paid === "unsettled") return false;
+      if (paid !== "paid") return this.#refusing.execute(name, paid);
+    }
+    this.#sendExecute(frame, { name, pinned }, maxRows, source);
     if (statement !== undefined) {
       this.#exchange.foresee(statement);
       if (statement.effect?.kind === "copyIn") this.#exchange.seal = "closed";
@@ -190,7 +199,12 @@ export class GuardedFrontend {
     return true;
   }
 
-  #sendExecute(frame: Frame, portalName: string, asked: number, source: Source | undefined): void {
+  #sendExecute(
+    frame: Frame,
+    { name: portalName, pinned }: { readonly name: string; readonly pinned: PinnedPeople | undefined },
+    asked: number,
+    source: Source | undefined,
+  ): void {
     const exchange = this.#exchange;
     const { role } = exchange.judging;
     const cuttable = source !== undefined && canBeCut(role, source.shape);
@@ -207,6 +221,7 @@ export class GuardedFrontend {
       unrolled: undefined,
       asked,
       truncates,
+      pinned,
       run: undefined,
     });
     // What was written in this pipeline is not committed before the result has come to its end.

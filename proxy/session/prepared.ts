@@ -3,6 +3,7 @@ import { nameKey } from "../wire/messages.ts";
 import { type Refusal, refuse } from "../wire/refusal.ts";
 import type { Judged } from "./judged.ts";
 import { Names } from "./names.ts";
+import type { PinnedPeople } from "./pinned.ts";
 import type { Counts } from "./run.ts";
 
 /** A prepared statement: by Parse, or by SQL's PREPARE. */
@@ -24,6 +25,8 @@ export interface Portal {
   /** A cursor WITH HOLD outlives its transaction. */
   readonly held: boolean;
   readonly counts: Counts;
+  /** The people whom its parameters name: see `StatementPrice.pins`. */
+  readonly pinned: PinnedPeople | undefined;
 }
 
 /** The names that a session has given; protocol and SQL share them (Postgres docs, "PREPARE" and "DECLARE"). */
@@ -51,8 +54,8 @@ export function preparedBySql(judged: Judged, index: number): Prepared {
   return { judged, statement: pick(judged.verdict.statements), pick, parse: undefined };
 }
 
-export function portalOf(judged: Judged, statement: Statement | undefined): Portal {
-  return { judged, statement, held: false, counts: { rows: 0, bytes: 0 } };
+export function portalOf(judged: Judged, statement: Statement | undefined, pinned?: PinnedPeople): Portal {
+  return { judged, statement, held: false, counts: { rows: 0, bytes: 0 }, pinned };
 }
 
 /** What a name means at one moment; "unsettled" when messages on their way decide that yet. */

@@ -1,6 +1,7 @@
 import type { Refusal } from "../wire/refusal.ts";
 import type { Judged } from "./judged.ts";
 import type { Change } from "./names.ts";
+import type { PinnedPeople } from "./pinned.ts";
 import type { Portal, Prepared } from "./prepared.ts";
 import type { Run } from "./run.ts";
 
@@ -24,6 +25,8 @@ export interface QueryReply extends Expected {
   /** The statement that is being answered. */
   index: number;
   run: Run | undefined;
+  /** Of each of its statements, where it was paid for by them. */
+  readonly pinned: readonly (PinnedPeople | undefined)[];
   begun: boolean;
   /** The client has been told an error; what still comes is dropped up to ReadyForQuery. */
   failed: boolean;
@@ -66,6 +69,8 @@ export interface ExecuteReply extends Expected {
   readonly asked: number;
   /** The result ends early with a warning, in place of an error, when it exceeds the role's limits. */
   readonly truncates: boolean;
+  /** The people by whom it was paid for. */
+  readonly pinned: PinnedPeople | undefined;
   run: Run | undefined;
 }
 

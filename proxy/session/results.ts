@@ -1,18 +1,21 @@
 import { type Account, accountOf, type Batch, type Grant, type Meter } from "../guard/meter.ts";
+import { PERSON } from "../guard/prices.ts";
 import { refusalOf } from "../guard/refusal.ts";
 import type { Limits, Role } from "../policy/policy.ts";
+import type { Metering } from "../sql/verdict.ts";
 import { noticeResponse } from "../wire/errors.ts";
 import type { Frame } from "../wire/frames.ts";
 import { type Refusal, refuse } from "../wire/refusal.ts";
-import { readTrailingFields, trimDataRow } from "../wire/rows.ts";
+import { fieldCount, readTrailingFields, trimDataRow } from "../wire/rows.ts";
 import type { Exchange } from "./exchange.ts";
+import { type GroupMembers, membersOf, sizeOf, unitsOfGroup, unitsOfUnnamed } from "./row-price.ts";
 import { isLimited, type Run } from "./run.ts";
 
 /** A batch is charged at the latest when it has so many rows. */
 const BATCH_ROWS = 1_000;
 
 /** Rows of one read event that wait for the meter, as places in the buffers in which they came. */
-class Waiting implements Batch {
+class Waiting {
   readonly run: Run;
   readonly people: string[] = [];
   /** Of each row, where the statement says it. */
@@ -21,15 +24,21 @@ class Waiting implements Batch {
   readonly namespaces: readonly string[];
   readonly unknownPerRow: number;
   readonly cost: number;
+  /** Of each row, where rows have a price beside their people. */
+  readonly units: number[] | undefined;
   readonly #buffers: Buffer[] = [];
   readonly #places: number[] = [];
 
-  constructor(run: Run) {
+  /** `group`: whose the one row is that it will have. */
+  constructor(run: Run, group?: GroupMembers) {
     const { metering } = run.shape;
+    const isPriced = metering?.price !== undefined;
     this.run = run;
-    this.namespaces = metering?.subjects.map(({ namespace }) => namespace) ?? [];
-    this.unknownPerRow = metering?.unknown ?? 0;
+    this.namespaces = group?.namespaces ?? metering?.subjects.map(({ namespace }) => namespace) ?? [];
+    this.unknownPerRow = isPriced ? 0 : (metering?.unknown ?? 0);
     this.cost = metering?.cost ?? 1;
+    this.units = isPriced && run.pinned === undefined ? [] : undefined;
+    if (group !== undefined) this.people.push(...group.identities);
   }
 
   get rows(): number {
@@ -37,10 +46,18 @@ class Waiting implements Batch {
   }
 
   /** `people` has got the row's identities before. */
-  add(buffer: Buffer, start: number, end: number): void {
+  add(buffer: Buffer, start: number, end: number, units: number): void {
     this.#buffers.push(buffer);
     this.#places.push(start, end);
     this.bytes.push(end - start - HEADER);
+    this.units?.push(units * this.cost);
+  }
+
+  /** What the meter is asked. Where rows cost nothing but their people, it may know them already. */
+  get batch(): Batch {
+    const { rows, people, namespaces, unknownPerRow, cost, bytes, units } = this;
+    const isPriced = units?.some((each) => each > 0) === true;
+    return { rows, people, namespaces, unknownPerRow, cost, bytes, ...(isPriced && { units }) };
   }
 
   /** Gives the leading rows out. */
@@ -59,7 +76,13 @@ class Waiting implements Batch {
       this.run.people.add(namespace, identity);
       if (this.hasPurpose[Math.floor(i / width)] === false) this.run.people.lacksPurpose(namespace, identity);
     }
-    this.run.people.addUnknown(rows * this.unknownPerRow);
+    this.run.people.addUnknown(rows * this.unknownPerRow + this.#peopleInUnits(rows));
+  }
+
+  #peopleInUnits(rows: number): number {
+    let units = 0;
+    for (let row = 0; row < rows; row++) units += this.units?.[row] ?? 0;
+    return Math.ceil(units / this.cost / PERSON);
   }
 }
 
@@ -98,7 +121,9 @@ export class Results {
     // What the meter has been asked about must not grow meanwhile.
     if (this.#charging) return false;
     const meter = this.#meterFor(run);
-    if ((this.#waiting?.rows ?? 0) >= BATCH_ROWS && !this.release()) return false;
+    // A row of groups has people of its own number, and so a batch of its own.
+    const most = run.shape.metering?.groups === undefined ? BATCH_ROWS : 1;
+    if ((this.#waiting?.rows ?? 0) >= most && !this.release()) return false;
     this.#passing = false;
     const length = frame.buffer.readInt32BE(frame.start + 1) - 4;
     if (run.cut !== undefined || run.truncated || !this.#fits(run, length)) return true;
@@ -121,7 +146,7 @@ export class Results {
     if (this.#charging) return false;
     if (waiting === undefined) return true;
     const meter = this.#meterFor(waiting.run);
-    const grant = meter === undefined ? ALL : meter.charge(waiting);
+    const grant = meter === undefined ? ALL : meter.charge(waiting.batch);
     if (!(grant instanceof Promise)) {
       this.#settle(waiting, grant);
       return true;
@@ -166,13 +191,28 @@ export class Results {
   }
 
   #wait(frame: Frame, run: Run): void {
+    const { metering } = run.shape;
+    if (metering?.groups !== undefined) {
+      this.#waitForGroup(frame, run, metering);
+      return;
+    }
     if (this.#waiting?.run !== run) this.#waiting = new Waiting(run);
     const extra = run.extraFields;
     if (extra > 0) readTrailingFields(frame, extra, this.#waiting.people);
-    if (run.shape.metering?.purpose === true)
-      this.#waiting.hasPurpose.push(this.#waiting.people.pop() !== "f");
+    if (metering?.purpose === true) this.#waiting.hasPurpose.push(this.#waiting.people.pop() !== "f");
     const end = extra > 0 ? trimDataRow(frame, extra) : frame.end;
-    this.#waiting.add(frame.buffer, frame.start, end);
+    const units = metering?.price === undefined ? 0 : unitsOfUnnamed(metering, sizeOfRow(frame, end, run));
+    this.#waiting.add(frame.buffer, frame.start, end, units);
+  }
+
+  #waitForGroup(frame: Frame, run: Run, metering: Metering): void {
+    const fields: string[] = [];
+    readTrailingFields(frame, run.extraFields, fields);
+    const members = membersOf(metering, fields);
+    const end = trimDataRow(frame, run.extraFields);
+    this.#waiting = new Waiting(run, members);
+    const units = unitsOfGroup(metering, members, sizeOfRow(frame, end, run));
+    this.#waiting.add(frame.buffer, frame.start, end, units);
   }
 
   #settle(waiting: Waiting, grant: Grant): void {
@@ -223,6 +263,12 @@ export class Results {
 }
 
 const ALL: Grant = { kind: "all" };
+
+/** Of COPY all bytes are its text. */
+function sizeOfRow(frame: Frame, end: number, { copy }: Run): number {
+  const length = end - frame.start - HEADER;
+  return copy === undefined ? sizeOf(length, fieldCount(frame)) : length;
+}
 
 /** Whether results of this statement can be cut off for this role. */
 export function canBeCut(role: Role, shape: Parameters<typeof isLimited>[0]): boolean {

@@ -1,6 +1,7 @@
 import { extraFields, type Statement } from "../sql/verdict.ts";
 import type { Refusal } from "../wire/refusal.ts";
 import type { Judged } from "./judged.ts";
+import type { PinnedPeople } from "./pinned.ts";
 
 /** How many people a statement's event names at most. */
 const NAMED = 5_000;
@@ -121,12 +122,25 @@ export class Run {
   /** How long its rows have waited for the meter, in milliseconds. */
   waited = 0;
 
-  constructor(judged: Judged, statement: Statement, shape: Statement, counts: Counts, startedAt: number) {
+  /** The people by whom it was paid for: its answer tells of nobody else. */
+  readonly pinned: PinnedPeople | undefined;
+
+  constructor(
+    judged: Judged,
+    statement: Statement,
+    shape: Statement,
+    counts: Counts,
+    startedAt: number,
+    pinned?: PinnedPeople,
+  ) {
     this.judged = judged;
     this.statement = statement;
     this.shape = shape;
     this.counts = counts;
     this.startedAt = startedAt;
+    this.pinned = pinned;
+    for (const [i, namespace] of pinned?.namespaces.entries() ?? [])
+      this.people.add(namespace, pinned?.identities[i] ?? "");
   }
 
   /** Fields at the end of each row that the client did not ask for. */
@@ -142,5 +156,6 @@ export class Run {
 
 /** Whether a role's limits and budgets hold for what the statement returns. */
 export function isLimited({ limited, metering }: Statement): boolean {
-  return limited || (metering !== undefined && (metering.subjects.length > 0 || metering.unknown > 0));
+  if (limited || metering === undefined) return limited;
+  return metering.subjects.length > 0 || metering.unknown > 0 || metering.groups !== undefined;
 }

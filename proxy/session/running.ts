@@ -1,8 +1,9 @@
 import type { Exchange } from "./exchange.ts";
 import { SessionEnd } from "./parts.ts";
 import { asAnswered, isSource, sourceOf } from "./prepared.ts";
-import type { ExecuteReply, QueryReply } from "./replies.ts";
+import type { ExecuteReply, QueryReply, Reply } from "./replies.ts";
 import { Run, UNKNOWN_STATEMENT } from "./run.ts";
+import { touchesPeople } from "./telling.ts";
 
 /**
  * The statement that the reply is now about. It is made when its first answer comes, by what the server's
@@ -34,12 +35,12 @@ function begin({ names }: Exchange, reply: QueryReply | ExecuteReply): void {
   names.portals.delete("");
 }
 
-function runOfQuery(exchange: Exchange, { judged, index, at }: QueryReply): Run {
+function runOfQuery(exchange: Exchange, { judged, index, at, pinned }: QueryReply): Run {
   const statement = judged?.verdict.statements[index];
   if (judged === undefined || statement === undefined) throw SessionEnd.outOfStep("One statement too many.");
   const source = sourceOf(statement, { rows: 0, bytes: 0 }, asAnswered(exchange.names));
   if (!isSource(source)) throw SessionEnd.outOfStep("A statement or cursor that nobody made.");
-  return new Run(judged, statement, source.shape, source.counts, at);
+  return new Run(judged, statement, source.shape, source.counts, at, pinned[index]);
 }
 
 function runOfExecute(exchange: Exchange, reply: ExecuteReply): Run {
@@ -47,9 +48,34 @@ function runOfExecute(exchange: Exchange, reply: ExecuteReply): Run {
   if (portal?.statement === undefined) throw SessionEnd.outOfStep("A portal that nobody made.");
   const source = sourceOf(portal.statement, portal.counts, asAnswered(exchange.names));
   if (!isSource(source)) throw SessionEnd.outOfStep("A statement or cursor that nobody made.");
-  const run = new Run(portal.judged, portal.statement, source.shape, source.counts, reply.at);
+  // Another portal of that name was not paid for so.
+  const pinned = portal.pinned === reply.pinned ? reply.pinned : undefined;
+  const run = new Run(portal.judged, portal.statement, source.shape, source.counts, reply.at, pinned);
   run.truncates = reply.truncates;
   return run;
+}
+
+/** Whether what the server says before it has answered may tell of people. */
+export function mayTouchPeople(exchange: Exchange, reply: Reply): boolean {
+  switch (reply.kind) {
+    case "query":
+      // Of several statements one may have left something for the next to fail on.
+      return reply.judged?.verdict.statements.some(touchesPeople) === true;
+    case "execute": {
+      const statement = portalOfReply(exchange, reply)?.statement;
+      return statement !== undefined && touchesPeople(statement);
+    }
+    case "parse":
+    case "bind":
+      return reply.judged?.verdict.statements.some(touchesPeople) === true;
+    // Constraints that were deferred are checked before what a Sync ends is committed.
+    case "sync":
+      return true;
+    case "describe":
+    case "close":
+    case "probe":
+      return false;
+  }
 }
 
 /** Whose rows an Execute brings. */

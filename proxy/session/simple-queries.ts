@@ -4,10 +4,11 @@ import { type Refusal, refuse } from "../wire/refusal.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Foresight } from "./foresight.ts";
 import type { Judged } from "./judged.ts";
-import type { Lookups } from "./lookups.ts";
+import { type PinnedPeople, pinnedByText } from "./pinned.ts";
 import { isRefusal, type Source } from "./prepared.ts";
 import type { Refusing } from "./refusing.ts";
 import { canBeCut } from "./results.ts";
+import type { Tolls } from "./tolls.ts";
 import { unroll } from "./unrolled.ts";
 
 /** Query messages: a text of one statement or several, answered by one ReadyForQuery. */
@@ -15,13 +16,13 @@ export class SimpleQueries {
   readonly #exchange: Exchange;
   readonly #foresight: Foresight;
   readonly #refusing: Refusing;
-  readonly #lookups: Lookups;
+  readonly #tolls: Tolls;
 
-  constructor(exchange: Exchange, foresight: Foresight, refusing: Refusing, lookups: Lookups) {
+  constructor(exchange: Exchange, foresight: Foresight, refusing: Refusing, tolls: Tolls) {
     this.#exchange = exchange;
     this.#foresight = foresight;
     this.#refusing = refusing;
-    this.#lookups = lookups;
+    this.#tolls = tolls;
   }
 
   /** False: it must be handed in again after a `wake`. */
@@ -40,15 +41,23 @@ export class SimpleQueries {
     const unrolled = sources.length === 1 && only && !isCopyOut && this.#mustUnroll(only) ? only : undefined;
     // If what came before in this pipeline fails, the query must be skipped with it.
     if (unrolled !== undefined && !this.#foresight.isSettled()) return false;
-    const counted = this.#lookups.charge(sources.reduce((sum, { shape }) => sum + shape.lookups, 0));
-    if (counted === "unsettled") return false;
-    if (counted !== "counted") return this.#refusing.query(judged, counted);
+    const pinned = pinnedIn(judged);
+    const paid = this.#tolls.charge(
+      sources.map(({ shape }, index) => ({
+        shape,
+        effect: verdict.statements[index]?.effect,
+        goesOn: false,
+        pinned: pinned[index],
+      })),
+    );
+    if (paid === "unsettled") return false;
+    if (paid !== "paid") return this.#refusing.query(judged, paid);
     if (unrolled !== undefined) {
       for (const statement of verdict.statements) this.#exchange.foresee(statement);
-      unroll(this.#exchange, judged, unrolled);
+      unroll(this.#exchange, judged, unrolled, pinned[0]);
       return true;
     }
-    this.#sendQuery(frame, judged, sources);
+    this.#sendQuery(frame, judged, sources, pinned);
     return true;
   }
 
@@ -61,12 +70,18 @@ export class SimpleQueries {
     return true;
   }
 
-  #sendQuery(frame: Frame, judged: Judged, sources: readonly Source[]): void {
+  #sendQuery(
+    frame: Frame,
+    judged: Judged,
+    sources: readonly Source[],
+    pinned: readonly (PinnedPeople | undefined)[] = [],
+  ): void {
     const exchange = this.#exchange;
     const { verdict } = judged;
     const { role, path } = exchange.judging;
     for (const { effect } of verdict.statements) path.sent(effect, exchange.pipeline);
-    exchange.sendQuery(verdict.kind === "rewrite" ? queryMessage(verdict.sql) : frame, judged);
+    const message = verdict.kind === "rewrite" ? queryMessage(verdict.sql) : frame;
+    exchange.sendQuery(message, judged, undefined, pinned);
     const copiesIn = verdict.statements.some(({ effect }) => effect?.kind === "copyIn");
     if (copiesIn || sources.some(({ shape }) => canBeCut(role, shape))) exchange.seal = "closed";
   }
@@ -89,6 +104,16 @@ export class SimpleQueries {
     if (!canBeCut(role, shape)) return false;
     return shape.kind === "write" || (role.limits.onExcess === "truncate" && shape.kind === "read");
   }
+}
+
+/** The people whom each statement's constants name: see `StatementPrice.pins`. */
+function pinnedIn({ text, verdict }: Judged): readonly (PinnedPeople | undefined)[] {
+  if (verdict.kind === "refuse") return [];
+  const { statements, places = [] } = verdict;
+  return statements.map(({ metering }) => {
+    const pins = metering?.price?.pins;
+    return pins && pinnedByText(pins, text, places);
+  });
 }
 
 const HALF_DONE = refuse(

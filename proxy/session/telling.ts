@@ -1,82 +1,71 @@
 import { mapPosition } from "../sql/position.ts";
+import type { Statement } from "../sql/verdict.ts";
 import type { ErrorFields, Telling } from "../wire/errors.ts";
+import { textOfError } from "./error-texts.ts";
 import type { Judged } from "./judged.ts";
 
 /**
- * How a guarded session is told of the server's errors and notices about one text. What a statement fails on
- * can be a value that the role sees in the clear, of a person whom nobody has counted: `name::int` would read
- * one person for each error.
+ * How a guarded session is told of the server's errors about one text. What a statement fails on, where, and in which
+ * words can tell of people whom nobody has counted, so of statements that touch people nothing is told but the SQLSTATE
+ * and, of violated constraints, their names. An error with a position is the parser's own: it was made before any row was
+ * read, and is told as it is.
  */
-export function tellingOf(judged: Judged | undefined, fields: ErrorFields): Telling {
-  const guarded = judged !== undefined && readsPeople(judged) ? judged : undefined;
+export function tellingOf(judged: Judged | undefined, fields: ErrorFields, touches: boolean): Telling {
+  const isOpen = !touches || isOfParser(fields);
   const sqlstate = fields.get("C") ?? "";
   return {
     position: (at) => positionIn(judged, at),
-    message: (text) => {
-      if (guarded === undefined) return text;
-      return isRaised(fields)
-        ? "an exception of the database's own code"
-        : withheld(text, sqlstate, guarded.text);
-    },
-    tells: (code, text) => guarded === undefined || tells(code, text, fields, guarded),
+    message: (text) => (isOpen ? text : textOfError(sqlstate)),
+    tells: (code, text) => isOpen || (judged !== undefined && namesConstraint(code, text, fields, judged)),
+    tellsSource: isOpen,
   };
 }
 
-/** RAISE and its like in other languages put into an error whatever their author likes. */
-function isRaised(fields: ErrorFields): boolean {
-  return fields.get("F")?.startsWith("pl") === true;
+/** No function can give a position in the client's text; those in texts of its own are other fields (p and q). */
+export function isOfParser(fields: ErrorFields): boolean {
+  return fields.has("P");
 }
 
 /**
- * The parser's own errors have a position, which no function can give. Others name what the catalog knows; of
- * constraints it knows no names, so these must at least look like one.
+ * Names of a violated constraint and of what it belongs to, which object mappers read. They are the catalog's; what PL
+ * code raises may hold anything.
  */
-function tells(code: string, text: string, fields: ErrorFields, { scope }: Judged): boolean {
-  if (fields.has("P")) return true;
-  const { schemas, relationsByName, typesByName } = scope.catalog;
+function namesConstraint(code: string, text: string, fields: ErrorFields, { scope }: Judged): boolean {
+  const isViolation = fields.get("C")?.startsWith("23") === true;
+  if (!isViolation || fields.get("F")?.startsWith("pl") === true) return false;
+  const { schemas, relationsByName } = scope.catalog;
   const relations = relationsByName.get(fields.get("t") ?? "") ?? [];
   switch (code) {
     case "s":
       return schemas.has(text);
     case "t":
-      return relationsByName.has(text);
+      return relations.length > 0;
     case "c":
       return relations.some(({ columns }) => columns.some(({ name }) => name === text));
-    case "d":
-      return typesByName.has(text);
     case "n":
-      return !isRaised(fields) && relations.length > 0 && /^\w+$/.test(text);
+      return relations.length > 0 && /^\w+$/.test(text);
     default:
       return false;
   }
 }
 
-function readsPeople({ verdict }: Judged): boolean {
-  return verdict.statements.some(({ metering, effect }) => {
-    const inner = effect !== undefined && "inner" in effect ? effect.inner.metering : undefined;
-    // What EXECUTE and FETCH read is told by another text; they are taken to read people.
-    return (
-      metering !== undefined || inner !== undefined || effect?.kind === "execute" || effect?.kind === "fetch"
-    );
-  });
-}
-
-/** Constraint violations name relations and constraints only; their values stand in DETAIL, which is never told. */
-const NAMES_ONLY = "23";
-/** Data exceptions: the value follows a colon, quoted or not. */
-const DATA_EXCEPTION = "22";
-
-/** From the first quotation mark (of any language's) to the last one. */
-const QUOTED = /["«„“‹](.*)["»“”›]/s;
-
-/** The message without what it quotes, unless the client's own text has that. */
-export function withheld(message: string, sqlstate: string, statement: Buffer): string {
-  if (sqlstate.startsWith(NAMES_ONLY)) return message;
-  const quoted = QUOTED.exec(message);
-  const isOwn = quoted?.[1] !== undefined && quoted[1] !== "" && statement.includes(quoted[1]);
-  if (isOwn) return message;
-  const told = quoted === null ? message : message.replace(QUOTED, "…");
-  return sqlstate.startsWith(DATA_EXCEPTION) ? told.replace(/: .*$/s, "") : told;
+/** Whether what the server says of one of a text's statements may tell of people. */
+export function touchesPeople({ metering, effect }: Statement): boolean {
+  if (metering !== undefined) return true;
+  switch (effect?.kind) {
+    case "prepare":
+    case "declare":
+      return effect.inner.metering !== undefined;
+    // What they run is told by another text; they are taken to touch people.
+    case "execute":
+    case "fetch":
+      return true;
+    // Constraints that were deferred are checked now.
+    case "transaction":
+      return effect.ends;
+    default:
+      return false;
+  }
 }
 
 /** A position in the text that the server got, as one in the client's own text. */

@@ -2,6 +2,7 @@ import type { Limits } from "../policy/policy.ts";
 import { bindMessage, describeMessage, executeMessage, parseMessage } from "../wire/frontend-messages.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Judged } from "./judged.ts";
+import type { PinnedPeople } from "./pinned.ts";
 import { portalOf, type Source } from "./prepared.ts";
 import type { Counts } from "./run.ts";
 
@@ -22,11 +23,16 @@ export function rowsToAsk(asked: number, got: number, counts: Counts, { rows }: 
  * Runs a simple query of one statement in the extended protocol. So it can be asked for fewer rows than it
  * has; and what it wrote is not committed before its rows have left, as the Sync waits for them.
  */
-export function unroll(exchange: Exchange, judged: Judged, source: Source): void {
+export function unroll(
+  exchange: Exchange,
+  judged: Judged,
+  source: Source,
+  pinned: PinnedPeople | undefined,
+): void {
   const { names, pipeline, judging } = exchange;
   const { verdict, text } = judged;
   const { limits } = judging.role;
-  const portal = portalOf(judged, verdict.statements[0]);
+  const portal = portalOf(judged, verdict.statements[0], pinned);
   const truncates = limits.onExcess === "truncate";
   const isRead = source.shape.kind === "read";
   const rows = truncates && isRead ? rowsToAsk(0, 0, source.counts, limits) : 0;
@@ -58,6 +64,7 @@ export function unroll(exchange: Exchange, judged: Judged, source: Source): void
     unrolled: portal,
     asked: 0,
     truncates,
+    pinned,
     run: undefined,
   });
   exchange.flush();

@@ -82,11 +82,12 @@ export function analyse(
 function judge(source: Source, raw: readonly RawStatement[], scope: Scope, onLeftover: OnLeftover): Verdict {
   const sights = sightsOf(scope);
   const edits: MadeEdit[] = [];
+  const places: number[] = [];
   const level: Level = { outer: undefined, ctes: undefined, references: [] };
   const bareNames = new Set<number>();
   const targets = new Set<number>();
   const statements = raw.map((each) => {
-    const analysis = new Analysis(scope, source, sights, edits, VISITORS);
+    const analysis = new Analysis(scope, source, sights, edits, places, VISITORS);
     const judged = statement(analysis, each, level);
     for (const place of analysis.bareNames) bareNames.add(place);
     for (const place of analysis.targetNames.values()) targets.add(place);
@@ -105,7 +106,8 @@ function judge(source: Source, raw: readonly RawStatement[], scope: Scope, onLef
       }),
     );
   }
-  return edits.length === 0 ? { kind: "pass", statements } : { kind: "rewrite", statements, ...rewritten };
+  const said = { statements, ...(places.length > 0 && { places }) };
+  return edits.length === 0 ? { kind: "pass", ...said } : { kind: "rewrite", ...said, ...rewritten };
 }
 
 /** Names are resolved once for the whole text, so it may not move search_path under way. */

@@ -85,6 +85,8 @@ export interface Gathering {
 /** The state of one statement's analysis: what it reads and does, and the edits that make it safe. */
 export class Analysis {
   readonly scope: Scope;
+  /** Where constants stand that name people, in the whole text: see `PinnedPerson`. */
+  readonly places: number[];
   readonly source: Source;
   readonly sights: Sights;
   readonly edits: MadeEdit[];
@@ -121,6 +123,14 @@ export class Analysis {
   readonly wholes = new Set<RelationUse>();
   /** What holds a relation's rows to one person. */
   readonly pins = new Map<RelationUse, Pin>();
+  /** References whose rows are held to the person of another one's. */
+  readonly ties = new Map<RelationUse, readonly RelationUse[]>();
+  /** What a relation's subject is compared to, where that is a constant or a parameter. */
+  readonly constants = new Map<RelationUse, Node>();
+  /** Some expression names a column that the policy classifies. */
+  namesProtected = false;
+  /** Aggregates and windows: their values are made of several rows. */
+  aggregates = 0;
   /** References that are held to the same person as each other, one to one. */
   readonly samePersons = new Map<RelationUse, readonly RelationUse[]>();
   /** By the name in the FROM of a subquery: which of its columns is compared to which one outside. */
@@ -139,9 +149,11 @@ export class Analysis {
     source: Source,
     sights: Sights,
     edits: MadeEdit[],
+    places: number[],
     visitors: Readonly<Record<string, Visit>>,
   ) {
     this.scope = scope;
+    this.places = places;
     this.source = source;
     this.sights = sights;
     this.edits = edits;
@@ -160,7 +172,8 @@ export class Analysis {
   }
 
   /** A column is named, or searched by its real value. */
-  costs({ kind, cost }: ColumnSight, use: "named" | "looked up"): void {
+  costs({ kind, cost, isProtected }: ColumnSight, use: "named" | "looked up"): void {
+    this.namesProtected ||= isProtected;
     const isShown = kind === "real" || kind === "conditional";
     if (isShown || use === "looked up") this.cost = Math.max(this.cost, cost);
   }

@@ -18,6 +18,8 @@ export function functionCall(analysis: Analysis, body: FuncCall, level: Level): 
   const all = analysis.scope.catalog.functionsByName.get(name) ?? [];
   const builtins = all.filter((fn) => fn.schema === "pg_catalog");
   const outside = all.filter((fn) => fn.schema !== "pg_catalog");
+  if (body.over !== undefined || all.some(({ kind }) => kind === "aggregate" || kind === "window"))
+    analysis.aggregates++;
   if (isCast(analysis, body, name, schema)) {
     if (schema === undefined) spliceSchema(analysis, body, "pg_catalog");
   } else if (schema === "pg_catalog" || (schema === undefined && builtins.length > 0)) {
@@ -224,6 +226,7 @@ function mayCall(analysis: Analysis, fn: CatalogFunction, name: string): void {
 export function attributeCall(analysis: Analysis, name: string, argument: Node, level: Level): void {
   const called = (analysis.scope.catalog.functionsByName.get(name) ?? []).filter((fn) => takes(fn, 1));
   const builtins = called.filter((fn) => fn.schema === "pg_catalog");
+  if (called.some(({ kind }) => kind === "aggregate" || kind === "window")) analysis.aggregates++;
   const body: FuncCall = { funcname: [{ String: { sval: name } }], args: [argument] };
   if (builtins.length > 0) builtin(analysis, body, name, builtins, level);
   judgeOwn(

@@ -1,12 +1,14 @@
 import type { FuncCall, SelectStmt } from "libpg-query";
 import { countedWhenLeftOut } from "./absence.ts";
-import { type Analysis, type FromReference, peopleSoFar } from "./analysis.ts";
+import { type Analysis, type FromReference, peopleSoFar, type RelationUse } from "./analysis.ts";
 import { forEachChild, stringOf, visitNode } from "./grammar.ts";
 import { clauseEnd, fromKeyword, insertBefore } from "./places.ts";
+import { copyPrice, countsPeople, planPrice, queryPrice, writePrice } from "./pricing.ts";
 import { purposeSql } from "./purposes.ts";
 import { isTableCommand, type SelectLevel } from "./select.ts";
 import { identitySql, type Subject } from "./subjects.ts";
-import type { Metering } from "./verdict.ts";
+import { isTiedTo } from "./ties.ts";
+import type { Groups, Metering } from "./verdict.ts";
 import type { WriteLevel } from "./writes.ts";
 
 /**
@@ -20,23 +22,42 @@ export function meterSelect(
 ): Metering | undefined {
   const total = peoplePerRow(analysis);
   if (total === undefined) return undefined;
+  const groups = plain && groupsOf(analysis, body, plain);
+  if (groups !== undefined) {
+    append(analysis, body, groups.columns);
+    return { subjects: [], unknown: 0, groups: groups.told, ...queryPrice(analysis, body, 0) };
+  }
   const covered = plain !== undefined && givesRows(analysis, body) ? subjectsOf(analysis, plain) : [];
   const purpose = purposeOf(covered);
-  if (covered.length > 0) {
-    const columns = [...covered.map(({ sql }) => sql), ...(purpose === undefined ? [] : [purpose])].join(
-      ", ",
-    );
-    insertBefore(
-      analysis,
-      fromKeyword(analysis.source, body.fromClause ?? []),
-      body.targetList === undefined ? `${columns} ` : `, ${columns} `,
-    );
-  }
+  if (covered.length > 0)
+    append(analysis, body, [...covered.map(({ sql }) => sql), ...(purpose === undefined ? [] : [purpose])]);
+  const unknown = total - covered.length - tiedTo(analysis, covered);
   return {
     subjects: covered.map(({ namespace }) => ({ namespace })),
-    unknown: total - covered.length,
+    unknown,
     ...(purpose !== undefined && { purpose: true }),
+    ...queryPrice(analysis, body, unknown),
   };
+}
+
+/** Adds columns at the end of the target list. */
+function append(analysis: Analysis, body: SelectStmt, columns: readonly string[]): void {
+  const list = columns.join(", ");
+  insertBefore(
+    analysis,
+    fromKeyword(analysis.source, body.fromClause ?? []),
+    body.targetList === undefined ? `${list} ` : `, ${list} `,
+  );
+}
+
+/** References in subqueries that are held to a person whom the row names: they show nobody else. */
+function tiedTo(analysis: Analysis, covered: readonly Appended[]): number {
+  const told = new Set(covered.map(({ use }) => use));
+  if (told.size === 0) return 0;
+  return analysis.uses.filter(
+    (use) =>
+      use.sight?.people?.unknown === 0 && !told.has(use) && !use.isTarget && isTiedTo(analysis, use, told),
+  ).length;
 }
 
 /** Whether the reader has to do with all people of the row, where that can be said of each of them. */
@@ -47,26 +68,35 @@ function purposeOf(covered: readonly Appended[]): string | undefined {
 }
 
 /** The rows of RETURNING are the target's; other relations that were read count as unknown people. */
-export function meterReturning(analysis: Analysis, { target, returns }: WriteLevel): Metering | undefined {
+export function meterReturning(
+  analysis: Analysis,
+  { target, returns, choice }: WriteLevel,
+): Metering | undefined {
   const total = peoplePerRow(analysis);
-  if (!returns || total === undefined) return speaksInErrors(target) ? NO_PEOPLE : undefined;
+  if (!returns || total === undefined)
+    return speaksInErrors(target) ? { ...NO_PEOPLE, ...writePrice(analysis, choice, 0) } : undefined;
   const subject = target.use?.sight?.people?.subject;
   const place = target.use && analysis.targetNames.get(target.use);
   const person = subject && appended(analysis, subject, target.alias, subject.column);
   if (subject === undefined || person === undefined || place === undefined)
-    return { subjects: [], unknown: total };
+    return { subjects: [], unknown: total, ...writePrice(analysis, choice, total) };
   insertBefore(
     analysis,
     clauseEnd(analysis.source, analysis.source.tokenAt(place), new Set()),
     `, ${person} `,
   );
-  return { subjects: [{ namespace: subject.namespace }], unknown: total - 1 };
+  return {
+    subjects: [{ namespace: subject.namespace }],
+    unknown: total - 1,
+    ...writePrice(analysis, choice, total - 1),
+  };
 }
 
 /** MERGE's rows are made of two relations: none of them is known to be one person's. */
 export function meterMerge(analysis: Analysis, { target, returns }: WriteLevel): Metering | undefined {
-  const counted = returns ? meterUnknown(analysis) : undefined;
-  return counted ?? (speaksInErrors(target) ? NO_PEOPLE : undefined);
+  const total = returns ? peoplePerRow(analysis) : undefined;
+  if (total !== undefined) return { subjects: [], unknown: total, ...writePrice(analysis, "many", total) };
+  return speaksInErrors(target) ? { ...NO_PEOPLE, ...writePrice(analysis, "many", 0) } : undefined;
 }
 
 /** Gives no rows of people; and yet what the server says of it may quote a person's value. */
@@ -77,10 +107,15 @@ function speaksInErrors({ use }: WriteLevel["target"]): boolean {
   return use?.sight?.people !== undefined || use?.sight?.guarded === true || use?.relation.hasRules === true;
 }
 
-/** Rows whose shape cannot be changed (COPY, EXPLAIN ANALYZE …). */
-export function meterUnknown(analysis: Analysis): Metering | undefined {
+/** Rows of COPY, whose shape cannot be changed. */
+export function meterCopy(analysis: Analysis): Metering | undefined {
   const total = peoplePerRow(analysis);
-  return total === undefined ? undefined : { subjects: [], unknown: total };
+  return total === undefined ? undefined : { subjects: [], unknown: total, ...copyPrice(analysis, total) };
+}
+
+/** A plan's lines are no people; what they say has a price where statistics of people are behind it. */
+export function meterPlan(analysis: Analysis): Metering {
+  return peoplePerRow(analysis) === undefined ? NO_PEOPLE : { ...NO_PEOPLE, ...planPrice(analysis) };
 }
 
 function peoplePerRow(analysis: Analysis): number | undefined {
@@ -89,6 +124,7 @@ function peoplePerRow(analysis: Analysis): number | undefined {
 }
 
 interface Appended {
+  readonly use: RelationUse;
   readonly namespace: string;
   readonly sql: string;
   readonly purpose: string | undefined;
@@ -103,12 +139,13 @@ function subjectsOf(analysis: Analysis, { level, visible, leftOut }: SelectLevel
     const sight = use?.sight;
     const subject = sight?.people?.subject;
     const exposed = subjectColumn(reference, visible);
-    if (sight === undefined || subject === undefined || exposed === undefined) return [];
+    if (use === undefined || sight === undefined || subject === undefined || exposed === undefined) return [];
     const sql = appended(analysis, subject, alias, exposed, counted.has(reference));
     return sql === undefined
       ? []
       : [
           {
+            use,
             namespace: subject.namespace,
             sql,
             purpose: purposeSql(analysis.scope, sight, alias, exposed),
@@ -146,6 +183,65 @@ function appended(
 /** Another one in each row. */
 const NOBODY = "('left out ' OPERATOR(pg_catalog.||) pg_catalog.gen_random_uuid()::pg_catalog.text)";
 
+interface GroupColumns {
+  readonly columns: readonly string[];
+  readonly told: Groups;
+}
+
+/** More people than these in one row are not named: the row is charged by its size. */
+const NAMED_IN_A_ROW = 1_000;
+
+/**
+ * Rows that stand for groups: whose they are is asked for beside the client's own aggregates, at the same level, so
+ * that nothing is evaluated twice. Undefined where that cannot be, or people are read elsewhere in the statement.
+ */
+function groupsOf(analysis: Analysis, body: SelectStmt, { visible }: SelectLevel): GroupColumns | undefined {
+  if (!countsPeople(analysis.scope.role) || !givesGroups(analysis, body)) return undefined;
+  const people = analysis.uses.filter(({ sight }) => sight?.people !== undefined);
+  if (people.length === 0 || analysis.calls > 0 || analysis.ctePeople !== 0) return undefined;
+  const tell = mergesNames(analysis) ? "people" : "number";
+  const told = people.map((use) => {
+    const reference = visible.find((each) => each.use === use);
+    const subject = use.sight?.people?.unknown === 0 ? use.sight.people.subject : undefined;
+    const exposed = reference && subjectColumn(reference, visible);
+    const identity = subject && exposed && identitySql(analysis.scope, subject, reference.alias, exposed);
+    return subject && identity
+      ? { namespace: subject.namespace, sql: groupColumn(identity, tell) }
+      : undefined;
+  });
+  const known = told.filter((each) => each !== undefined);
+  if (known.length < told.length) return undefined;
+  return {
+    columns: known.map(({ sql }) => sql),
+    told: {
+      namespaces: known.map(({ namespace }) => namespace),
+      tell,
+      isPlain: !analysis.namesProtected,
+    },
+  };
+}
+
+function groupColumn(identity: string, tell: Groups["tell"]): string {
+  const sql =
+    tell === "number"
+      ? `pg_catalog.count(DISTINCT ${identity})`
+      : `pg_catalog.array_to_json((pg_catalog.array_agg(DISTINCT ${identity}))[1:${NAMED_IN_A_ROW + 1}])`;
+  return `(${sql})::pg_catalog.text AS "sluice people"`;
+}
+
+/** Values are gathered to be read one by one, so that their people can be named. */
+function mergesNames(analysis: Analysis): boolean {
+  return analysis.gathers !== undefined || analysis.gatherings.length > 0;
+}
+
+/** Groups of the FROM clause's rows, of which nothing but aggregates tells. */
+function givesGroups(analysis: Analysis, body: SelectStmt): boolean {
+  if (body.fromClause === undefined || body.distinctClause !== undefined || body.windowClause !== undefined)
+    return false;
+  const { aggregates, windows } = callsOf(analysis, body);
+  return !windows && (aggregates || body.groupClause !== undefined || body.havingClause !== undefined);
+}
+
 /** Output rows are the FROM clause's own rows, one by one: nothing is grouped, made distinct or aggregated. */
 function givesRows(analysis: Analysis, body: SelectStmt): boolean {
   if (
@@ -156,19 +252,28 @@ function givesRows(analysis: Analysis, body: SelectStmt): boolean {
     body.havingClause !== undefined
   )
     return false;
-  let aggregates = false;
+  return !callsOf(analysis, body).aggregates;
+}
+
+/** Whether the target list or the order has aggregates or windows, of this level. */
+function callsOf(
+  analysis: Analysis,
+  { targetList, sortClause }: SelectStmt,
+): { readonly aggregates: boolean; readonly windows: boolean } {
+  const found = { aggregates: false, windows: false };
   const look = (type: string, node: object): void => {
     if (type === "SubLink") return;
+    if (type === "FuncCall" && (node as FuncCall).over !== undefined) found.windows = true;
     if (
       type === "JsonArrayAgg" ||
       type === "JsonObjectAgg" ||
       (type === "FuncCall" && isAggregate(analysis, node as FuncCall))
     )
-      aggregates = true;
+      found.aggregates = true;
     forEachChild(type, node, look);
   };
-  for (const node of [...(body.targetList ?? []), ...(body.sortClause ?? [])]) visitNode(node, look);
-  return !aggregates;
+  for (const node of [...(targetList ?? []), ...(sortClause ?? [])]) visitNode(node, look);
+  return found;
 }
 
 function isAggregate(analysis: Analysis, { funcname, over }: FuncCall): boolean {

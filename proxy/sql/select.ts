@@ -27,6 +27,7 @@ import { nameSpan, qualify, readUse } from "./names.ts";
 import { firstPlace } from "./places.ts";
 import { quoteIdentifier } from "./source.ts";
 import { requireSummaries } from "./summaries.ts";
+import { noteTies } from "./ties.ts";
 import { refuseMarking } from "./write-rules.ts";
 
 /** What the metering of a top-level SELECT needs to know of its level. */
@@ -115,6 +116,12 @@ function conditionsOf(
     ...clauses.map(({ quals }) => quals),
     ...items.flatMap(({ leftOut }) => leftOut).flatMap(({ tests }) => tests),
   ]);
+  noteTies(
+    analysis,
+    level,
+    clauses,
+    items.flatMap(({ leftOut }) => leftOut),
+  );
   return levelConditions(analysis, level, clauses);
 }
 

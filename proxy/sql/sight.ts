@@ -24,6 +24,8 @@ export interface ColumnSight {
   /** Expression over the real relation that gives the column as seen. */
   readonly sql: string;
   readonly className: string | undefined;
+  /** The policy says what it holds, or hides it. */
+  readonly isProtected: boolean;
   /** May be searched by exact value. */
   readonly findable: boolean;
   /** For how many people one counts whose value is read in the clear, or who is looked up by it. */
@@ -88,6 +90,7 @@ export class Sights {
         kind: hidden.has(column.name) ? "masked" : "real",
         sql: hidden.has(column.name) ? this.#hidden(column) : quoteIdentifier(column.name),
         className: undefined,
+        isProtected: false,
         findable: false,
         cost: 1,
       })),
@@ -179,6 +182,7 @@ export class Sights {
       kind,
       sql,
       className,
+      isProtected: label !== undefined || kind !== "real",
       findable,
       cost: this.#costOf(label),
     });

@@ -15,8 +15,9 @@ import type { Analysis, Level, RelationUse } from "./analysis.ts";
 import { copy } from "./copy.ts";
 import { explainOptions } from "./explain.ts";
 import { type Body, nodeOf } from "./grammar.ts";
-import { meterMerge, meterReturning, meterSelect, meterUnknown, NO_PEOPLE } from "./metering.ts";
+import { meterCopy, meterMerge, meterPlan, meterReturning, meterSelect } from "./metering.ts";
 import type { RawStatement } from "./parse.ts";
+import { countsPeople } from "./pricing.ts";
 import { pushLimit } from "./push-limit.ts";
 import { select } from "./select.ts";
 import { isSystemSchema } from "./system-relations.ts";
@@ -78,7 +79,7 @@ function dispatch(analysis: Analysis, raw: RawStatement, level: Level): Statemen
         analysis,
         "COPY",
         made.kind,
-        made.kind === "copyOut" ? meterUnknown(analysis) : undefined,
+        made.kind === "copyOut" ? meterCopy(analysis) : undefined,
         made,
       );
     }
@@ -170,8 +171,8 @@ function declare(analysis: Analysis, body: DeclareCursorStmt, level: Level): Sta
 function explain(analysis: Analysis, body: ExplainStmt, raw: RawStatement, level: Level): Statement {
   const explained = inner(analysis, body.query, level);
   explainOptions(analysis, body, raw);
-  // A plan's lines are no people; EXPLAIN of a guarded relation never runs the statement.
-  return { ...explained, command: "EXPLAIN", kind: "explain", limited: false, metering: NO_PEOPLE };
+  // EXPLAIN of a guarded relation never runs the statement.
+  return { ...explained, command: "EXPLAIN", kind: "explain", limited: false, metering: meterPlan(analysis) };
 }
 
 function utility(analysis: Analysis, type: string, body: Body, level: Level, raw: RawStatement): Utility {
@@ -278,7 +279,8 @@ function refuseGathering(analysis: Analysis): void {
   );
   if (analysis.uses.some(({ sight }) => sight?.gathers)) analysis.gathers ??= "a view that does";
   analysis.gathers ??= analysis.gatherings[0]?.what;
-  if (analysis.gathers === undefined || !isLimited(role)) return;
+  // Where people are counted, what is gathered has a price: its people by name, or its size.
+  if (analysis.gathers === undefined || !isLimited(role) || countsPeople(role)) return;
   if (relation === undefined && analysis.calls === 0) return;
   analysis.deny(
     `role "${role.name}" has a limit and may not gather rows of ${relation?.key ?? "a function"} by ${analysis.gathers}`,

@@ -27,7 +27,11 @@ export function instantiate(
   sql: Buffer,
   literals: readonly number[],
 ): Verdict {
-  if (verdict.kind !== "rewrite" || known.length === 0) return verdict;
+  if (verdict.kind === "refuse" || known.length === 0) return verdict;
+  const { statements } = verdict;
+  const places = verdict.places?.map((place) => literals[known.indexOf(place)] ?? NOWHERE);
+  const said = { statements, ...(places !== undefined && { places }) };
+  if (verdict.kind === "pass") return places === undefined ? verdict : { kind: "pass", ...said };
   const edits: Edit[] = [];
   let shift = 0;
   let next = 0;
@@ -37,8 +41,11 @@ export function instantiate(
     }
     edits.push({ at: at + shift, end: end + shift, text });
   }
-  return { kind: "rewrite", statements: verdict.statements, sql: applyInOrder(sql, edits), edits };
+  return { kind: "rewrite", ...said, sql: applyInOrder(sql, edits), edits };
 }
+
+/** No text has it: who looks there finds no constant. */
+const NOWHERE = -1;
 
 function lengthAt(literals: readonly number[], index: number): number {
   return (literals[index + 1] ?? 0) - (literals[index] ?? 0);

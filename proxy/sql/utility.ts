@@ -108,11 +108,21 @@ export function deallocate({ name }: DeallocateStmt): Utility {
   return { command: "DEALLOCATE", kind: "session", effect: { kind: "deallocate", name } };
 }
 
-export function fetch({ portalname, ismove }: FetchStmt): Utility {
+/** What the parser makes of ALL (nodes/parsenodes.h); in its own tree it is a long's largest value, in JSON an int's. */
+const FETCH_ALL = 2_147_483_647;
+
+export function fetch({ portalname, ismove, direction, howMany }: FetchStmt): Utility {
+  const most = Math.abs(Number(howMany ?? 0));
   return {
     command: ismove ? "MOVE" : "FETCH",
     kind: "cursor",
-    effect: { kind: "fetch", portal: portalname ?? "", move: ismove === true },
+    effect: {
+      kind: "fetch",
+      portal: portalname ?? "",
+      move: ismove === true,
+      seeks: direction !== "FETCH_FORWARD" || most === 0,
+      most: most < FETCH_ALL ? most : undefined,
+    },
   };
 }
 

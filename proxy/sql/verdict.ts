@@ -2,10 +2,16 @@ import type { Refusal } from "../wire/refusal.ts";
 
 /** What becomes of one statement text (which may hold several statements) for one scope: pure data, cached. */
 export type Verdict =
-  | { readonly kind: "pass"; readonly statements: readonly Statement[] }
+  | {
+      readonly kind: "pass";
+      readonly statements: readonly Statement[];
+      /** See `PinnedPerson`. */
+      readonly places?: readonly number[];
+    }
   | {
       readonly kind: "rewrite";
       readonly statements: readonly Statement[];
+      readonly places?: readonly number[];
       /** The whole text to send in place of the client's, UTF-8, without a terminating zero. */
       readonly sql: Buffer;
       /** In ascending order of `at`; they turn the client's text into `sql`. */
@@ -73,11 +79,51 @@ export interface Metering {
   readonly cost?: number;
   /** One more field at the very end says whether all these people have to do with the reader's work: "t" or "f". */
   readonly purpose?: true;
+  /** Each row is made of several people's, and fields at the end say whose. Then there are no `subjects`. */
+  readonly groups?: Groups;
+  /** What a role with a budget of people pays; left out for other roles, and where nothing can be learned. */
+  readonly price?: StatementPrice;
+}
+
+/** Fields at the end of each row of groups, one for each reference: how many people, or a JSON array of who they are. */
+export interface Groups {
+  readonly namespaces: readonly string[];
+  readonly tell: "number" | "people";
+  /** Nothing in the statement names a protected column. */
+  readonly isPlain: boolean;
+}
+
+/** See docs/metering.md, "What a statement costs", and guard/prices.ts for the units. */
+export interface StatementPrice {
+  /** Units for each execution, before it runs. */
+  readonly execution: number;
+  /**
+   * The people of whom alone its answer can tell. Where all of them can be named before it runs they are charged, and
+   * `pinned` units, in place of all else.
+   */
+  readonly pins?: readonly PinnedPerson[];
+  readonly pinned: number;
+  /** Rows may be made of more people than `unknown` says: they are charged by their size. */
+  readonly bySize: boolean;
+}
+
+/** A person who is named by a constant or a parameter. */
+export interface PinnedPerson {
+  readonly namespace: string;
+  /** How its values read as text. */
+  readonly type: "integer" | "text" | "uuid";
+  /**
+   * A parameter's number from 1, and whether it stands nowhere else (its type is then the subject's), or an index into the verdict's `places`: byte
+   * offsets of constants in the text.
+   */
+  readonly from: { readonly parameter: number; readonly isAlone: boolean } | { readonly place: number };
 }
 
 /** How many fields the client did not ask for. */
 export function extraFields({ metering }: Statement): number {
-  return (metering?.subjects.length ?? 0) + (metering?.purpose === true ? 1 : 0);
+  if (metering === undefined) return 0;
+  const { subjects, purpose, groups } = metering;
+  return subjects.length + (purpose === true ? 1 : 0) + (groups?.namespaces.length ?? 0);
 }
 
 /** Session effects, applied when the statement's CommandComplete arrives. */
@@ -86,7 +132,14 @@ export type Effect =
   | { readonly kind: "execute"; readonly name: string }
   | { readonly kind: "deallocate"; readonly name: string | undefined }
   | { readonly kind: "declare"; readonly name: string; readonly hold: boolean; readonly inner: Statement }
-  | { readonly kind: "fetch"; readonly portal: string; readonly move: boolean }
+  /** `seeks`: by place, or backwards; `most`: how many rows it asks for, undefined for all. */
+  | {
+      readonly kind: "fetch";
+      readonly portal: string;
+      readonly move: boolean;
+      readonly seeks: boolean;
+      readonly most: number | undefined;
+    }
   | { readonly kind: "close"; readonly portal: string | undefined }
   | { readonly kind: "discard"; readonly target: "all" | "plans" | "other" }
   /** `reset` names a parameter, or "all". */

@@ -15,12 +15,13 @@ import type {
   UpdateStmt,
 } from "libpg-query";
 import { type Analysis, type FromReference, innerLevel, type Level, peopleSoFar } from "./analysis.ts";
-import { conjuncts, isLeakproof, levelConditions, simpleCondition } from "./conditions.ts";
+import { columnName, conjuncts, isLeakproof, levelConditions, simpleCondition } from "./conditions.ts";
 import { finishReferences, fromItem } from "./from.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
 import { noteSamePersons, strangerTo } from "./marking.ts";
 import { qualify, writeUse } from "./names.ts";
 import { clauseEnd, firstPlace, insertBefore, word } from "./places.ts";
+import type { RowChoice } from "./pricing.ts";
 import { requireFilters, withQueries } from "./select.ts";
 import { quoteIdentifier } from "./source.ts";
 import {
@@ -39,6 +40,7 @@ import {
 export interface WriteLevel {
   readonly target: FromReference;
   readonly returns: boolean;
+  readonly choice: RowChoice;
 }
 
 export function insert(analysis: Analysis, body: InsertStmt, outer: Level): WriteLevel {
@@ -58,7 +60,8 @@ export function insert(analysis: Analysis, body: InsertStmt, outer: Level): Writ
   if (body.onConflictClause !== undefined) onConflict(analysis, body.onConflictClause, target, level);
   if (peopleSoFar(analysis) > before) refuseUnmeteredCopy(analysis, target);
   returning(analysis, body.returningClause, target, level);
-  return { target, returns: body.returningClause !== undefined };
+  const choice = body.onConflictClause === undefined ? "new" : "many";
+  return { target, returns: body.returningClause !== undefined, choice };
 }
 
 /** Columns whose values the client chooses: not where each row says DEFAULT. Undefined: all of them. */
@@ -95,7 +98,8 @@ export function update(analysis: Analysis, body: UpdateStmt, outer: Level): Writ
   const takesCompanions = companions > before && namesCompanion(level, target, body.targetList);
   if (peopleSoFar(analysis) > companions || takesCompanions) refuseUnmeteredCopy(analysis, target);
   returning(analysis, body.returningClause, target, level);
-  return { target, returns: body.returningClause !== undefined };
+  const choice = isOneRow(analysis, target, body.whereClause) ? "one" : "many";
+  return { target, returns: body.returningClause !== undefined, choice };
 }
 
 export function remove(analysis: Analysis, body: DeleteStmt, outer: Level): WriteLevel {
@@ -108,7 +112,8 @@ export function remove(analysis: Analysis, body: DeleteStmt, outer: Level): Writ
     innerLevel(outer, ctes),
   );
   returning(analysis, body.returningClause, target, level);
-  return { target, returns: body.returningClause !== undefined };
+  const choice = isOneRow(analysis, target, body.whereClause) ? "one" : "many";
+  return { target, returns: body.returningClause !== undefined, choice };
 }
 
 /** MERGE compares and assigns in too many places at once: only into a target that is seen in the clear. */
@@ -139,7 +144,7 @@ export function merge(analysis: Analysis, body: MergeStmt, outer: Level): WriteL
   finishReferences(analysis, source?.wraps ?? []);
   refuseUnsummarised(analysis, [...level.references, ...(source?.hidden ?? [])]);
   if (peopleSoFar(analysis) > before) refuseUnmeteredCopy(analysis, target);
-  return { target, returns: body.returningClause !== undefined };
+  return { target, returns: body.returningClause !== undefined, choice: "many" };
 }
 
 function writeTarget(analysis: Analysis, name: RangeVar | undefined): FromReference {
@@ -171,6 +176,24 @@ function storing<T>(analysis: Analysis, visit: () => T): T {
   const result = visit();
   analysis.storing = before;
   return result;
+}
+
+/** Whether conditions name a whole unique key, so that no second row can meet them. */
+function isOneRow(analysis: Analysis, target: FromReference, where: Node | undefined): boolean {
+  const relation = target.use?.relation;
+  if (where === undefined || relation === undefined) return false;
+  const named = new Set(
+    conjuncts(where).flatMap((conjunct) => {
+      const condition = simpleCondition(analysis.source, conjunct);
+      const isEquality = condition?.operator === "=" && condition.values?.length === 1;
+      return isEquality ? (columnName(target, condition.column) ?? []) : [];
+    }),
+  );
+  const keys = [
+    relation.primaryKey,
+    ...relation.indexes.filter(({ unique, partial }) => unique && !partial).map(({ columns }) => columns),
+  ];
+  return keys.some((key) => key.length > 0 && key.every((column) => named.has(column)));
 }
 
 interface WriteClauses {

@@ -47,7 +47,9 @@ function told(type: number, refusal: Refusal): Buffer {
  * and its position can hold whole rows ("Failing row contains …") or our own rewritten text; so may fields
  * that later versions add. The message can quote a value that the statement worked on, as the role sees it.
  */
-const TOLD = new Set(Buffer.from("SVCFLR"));
+const TOLD = new Set(Buffer.from("SVC"));
+/** Where in the server's source the error was made: a finer choice than the SQLSTATE. */
+const SOURCE = new Set(Buffer.from("FLR"));
 const ASKED = new Set(Buffer.from("Hstcdn"));
 const MESSAGE = 0x4d; // M
 const POSITION = 0x50; // P
@@ -59,6 +61,8 @@ export interface Telling {
   message(text: string): string;
   /** Whether a HINT (H) or a name (s, t, c, d, n) is told at all. */
   tells(code: string, text: string): boolean;
+  /** Whether it is told where in the server's source the error was made. */
+  readonly tellsSource: boolean;
 }
 
 /** The server's ErrorResponse or NoticeResponse as a guarded session may see it. */
@@ -71,7 +75,7 @@ export function redactError(frame: Frame, telling: Telling): Buffer {
   const kept: Buffer[] = [];
   for (let at = body.at, code = body.byte(); code !== 0; at = body.at, code = body.byte()) {
     const zero = body.skipString();
-    if (TOLD.has(code)) {
+    if (TOLD.has(code) || (telling.tellsSource && SOURCE.has(code))) {
       kept.push(buffer.subarray(at, zero + 1));
     } else if (ASKED.has(code)) {
       const text = buffer.toString("utf8", at + 1, zero);

@@ -80,6 +80,33 @@ export function decodeBind(frame: Frame): Bind {
   return { portal, statement, parameters, parametersStart, resultFormatsStart, resultFormats };
 }
 
+/** A parameter's value, by its number from 1; undefined for NULL, and where the message has no such parameter. */
+export function boundParameter(
+  { buffer }: Frame,
+  { parameters, parametersStart }: Bind,
+  number: number,
+): { readonly bytes: Buffer; readonly isBinary: boolean } | undefined {
+  if (number < 1 || number > parameters) return undefined;
+  const formats = buffer.readUInt16BE(parametersStart);
+  // One format is for all parameters, none means text (Postgres docs, "Bind").
+  const which = formats === 1 ? 0 : number - 1;
+  const isBinary = which < formats && buffer.readUInt16BE(parametersStart + 2 + 2 * which) === 1;
+  let at = parametersStart + 2 + 2 * formats + 2;
+  for (let i = 1; ; i++) {
+    const length = buffer.readInt32BE(at);
+    at += 4;
+    if (i === number) return length < 0 ? undefined : { bytes: buffer.subarray(at, at + length), isBinary };
+    at += Math.max(length, 0);
+  }
+}
+
+/** The type's object id that a Parse message declares for a parameter; 0 where it leaves that to the server. */
+export function declaredType(parse: Buffer, number: number): number {
+  const frame: Frame = { type: Frontend.Parse, buffer: parse, start: 0, end: parse.length, piece: "whole" };
+  const { types, typesStart } = decodeParse(frame);
+  return number < 1 || number > types ? 0 : parse.readUInt32BE(typesStart + 2 + 4 * (number - 1));
+}
+
 export function decodeDescribe(frame: Frame): Target {
   return decodeTarget(frame, "Describe");
 }

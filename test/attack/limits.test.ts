@@ -89,8 +89,20 @@ describe("many people do not fit into one row", () => {
     "SELECT names FROM everybody",
     "SELECT (SELECT c.json_agg FROM (SELECT name FROM customers) c)",
     "SELECT (SELECT (c).array_agg FROM customers c)",
+    "SELECT string_agg(name, ',') FROM customers",
+    "SELECT array_agg(c) FROM customers c",
+    "SELECT ARRAY(SELECT name FROM customers)",
+    "SELECT JSON_ARRAYAGG(name) FROM customers",
+    "SELECT JSON_ARRAY(SELECT name FROM customers)",
+    "WITH RECURSIVE r(n, t) AS (SELECT 1, '' UNION ALL SELECT n + 1, t || name FROM r JOIN customers ON id = n) SELECT max(t) FROM r",
   ])("%s", (sql) => {
-    expect(refusal("cleo", sql)).toMatchObject({ sqlstate: "42501", rule: "roles.lead.budget" });
+    // A role whose rows alone are limited may not; where people are counted, all who are in the row are.
+    expect(refusal("ben", sql)).toMatchObject({ sqlstate: "42501", rule: "roles.desk.rows" });
+    const verdict = judged.judge("cleo", sql);
+    const { groups, price } = verdict.statements[0]?.metering ?? {};
+    expect(price).toBeDefined();
+    if (groups === undefined) expect(price).toMatchObject({ bySize: true });
+    else expect(groups).toMatchObject({ namespaces: ["public.customers.id"], tell: "people" });
   });
 });
 

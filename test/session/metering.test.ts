@@ -110,6 +110,9 @@ describe("a row that leaves somebody out", () => {
   );
 });
 
+/** A sixteenth of a person: see docs/metering.md. */
+const EXECUTION = { rows: 1, people: [], units: [16], counts: "price" };
+
 describe("people on the way out", () => {
   test("are told to the meter, and the client sees neither field nor description of it", async () => {
     const { where, ids } = people(3);
@@ -117,7 +120,7 @@ describe("people on the way out", () => {
     expect(shortOf(seen)).toMatch(
       /^T\(country,id\) D\(..,\d+\) D\(..,\d+\) D\(..,\d+\) C\(SELECT 3\) Z\(I\)$/,
     );
-    expect(store.asked).toMatchObject([{ rows: 3, people: ids, unknownPerRow: 0 }]);
+    expect(store.asked).toMatchObject([EXECUTION, { rows: 3, people: ids, unknownPerRow: 0 }]);
     expect(world.sluice.statements()).toMatchObject([
       { rows: 3, people: 3, subjects: ids.map((id) => `public.customers.id ${id}`) },
     ]);
@@ -169,7 +172,7 @@ describe("people on the way out", () => {
     expect(await cleo.send(query(`copy (select id from customers where ${where}) to stdout`)).answer()).toBe(
       "H d d c C(COPY 2) Z(I)",
     );
-    expect(store.asked).toMatchObject([{ rows: 2, people: [], unknownPerRow: 1 }]);
+    expect(store.asked).toMatchObject([EXECUTION, { rows: 2, people: [], units: [256, 256] }]);
   });
 });
 
@@ -209,16 +212,19 @@ describe("a budget", () => {
 
   test("that cannot be counted lets nothing leave", async () => {
     store.answer = () => ({ kind: "unreachable" });
-    expect(await cleo.send(query(`select id from customers where ${people(3).where}`)).answer()).toBe(
-      "T(id) E(58000) Z(I)",
-    );
+    const list = `select id from customers where ${people(3).where}`;
+    expect(await cleo.send(query(list)).answer()).toBe("E(58000) Z(I)");
+    // Its price was counted, its rows were not.
+    store.answer = ({ counts }) => ({ kind: counts === "price" ? "all" : "unreachable" });
+    expect(await cleo.send(query(list)).answer()).toBe("T(id) E(58000) Z(I)");
     expect(await cleo.send(query("select 1 as one")).answer()).toBe(`${ONE} Z(I)`);
   });
 
   test("holds every row and all that follows until the meter has answered", async () => {
     let release: (grant: Grant) => void = () => {};
     const asked = new Promise<void>((begun) => {
-      store.answer = () => {
+      store.answer = ({ counts }) => {
+        if (counts === "price") return { kind: "all" };
         begun();
         return new Promise((resolve) => {
           release = resolve;

@@ -1,32 +1,41 @@
 import { describe, expect, test } from "vitest";
-import { withheld } from "../../proxy/session/telling.ts";
+import { textOfError } from "../../proxy/session/error-texts.ts";
+import { tellingOf } from "../../proxy/session/telling.ts";
+import type { ErrorFields } from "../../proxy/wire/errors.ts";
 
-const SQL = Buffer.from("SELECT name::int, nope FROM customers WHERE id = 7");
+const fields = (entries: Record<string, string>): ErrorFields => new Map(Object.entries(entries));
 
-describe("an error of the server does not read a person's value out", () => {
+describe("an error of a statement that touches people says its SQLSTATE and no more", () => {
   test.each([
-    ['invalid input syntax for type integer: "Alice Ng 7"', "22P02", "invalid input syntax for type integer"],
-    ['invalid input syntax for type integer: "a"b"', "22P02", "invalid input syntax for type integer"],
-    [
-      "ungültige Eingabesyntax für Typ integer: »Alice Ng 7«",
-      "22P02",
-      "ungültige Eingabesyntax für Typ integer",
-    ],
-    ['invalid byte sequence for encoding "UTF8": 0xc3 0x28', "22021", "invalid byte sequence for encoding …"],
-    ['relation "Alice Ng 7" does not exist', "42P01", "relation … does not exist"],
-    ['time zone "Alice Ng 7" not recognized', "22023", "time zone … not recognized"],
-  ])("%s", (message, sqlstate, told) => {
-    expect(withheld(message, sqlstate, SQL)).toBe(told);
+    ['invalid input syntax for type integer: "Alice Ng 7"', "22P02"],
+    ["index 22629540374212169 out of valid range, 0..-1", "2202E"],
+    ["requested character too large for encoding: 1114192", "54000"],
+    ["ungültige Eingabesyntax für Typ integer: »Alice Ng 7«", "22P02"],
+    ['relation "Alice Ng 7" does not exist', "42P01"],
+    ["Alice Ng 7", "XX123"],
+  ])("%s", (message, sqlstate) => {
+    const telling = tellingOf(undefined, fields({ C: sqlstate, M: message }), true);
+    expect(telling.message(message)).toBe(textOfError(sqlstate));
+    expect(telling.message("something else")).toBe(textOfError(sqlstate));
+    expect(telling.tellsSource).toBe(false);
+    for (const code of ["H", "s", "t", "c", "d", "n"]) expect(telling.tells(code, "Alice")).toBe(false);
   });
 });
 
-describe("what the client wrote himself is told", () => {
-  test.each([
-    ['column "nope" does not exist', "42703"],
-    ["division by zero", "22012"],
-    ['new row for relation "tickets" violates check constraint "tickets_status"', "23514"],
-    ["canceling statement due to user request", "57014"],
-  ])("%s", (message, sqlstate) => {
-    expect(withheld(message, sqlstate, SQL)).toBe(message);
+describe("what was said before any row was read is told", () => {
+  test("the parser's own errors, which have a position", () => {
+    const telling = tellingOf(undefined, fields({ C: "42703", P: "8" }), true);
+    expect(telling.message('column "nope" does not exist')).toBe('column "nope" does not exist');
+    expect(telling.tells("H", "Perhaps you meant")).toBe(true);
+  });
+
+  test("a position in a text of the server's own is none", () => {
+    const telling = tellingOf(undefined, fields({ C: "42601", p: "8", q: "SELECT" }), true);
+    expect(telling.message('syntax error at or near "Alice"')).toBe(textOfError("42601"));
+  });
+
+  test("errors of statements that touch nobody", () => {
+    const telling = tellingOf(undefined, fields({ C: "22012" }), false);
+    expect(telling.message("division by zero")).toBe("division by zero");
   });
 });

@@ -285,8 +285,9 @@ describe("people in a row of a view", () => {
     expect(people(view)).toEqual(expected);
   });
 
-  test.each(["listed", "chained", "glued"])("are not gathered past a limit: %s", (view) => {
-    expect(refusal(`SELECT * FROM ${view}`)?.message).toContain("may not gather");
+  test.each(["listed", "chained", "glued"])("are gathered at the price of the row's size: %s", (view) => {
+    const { metering } = judged.judge("cleo", `SELECT * FROM ${view}`).statements[0] ?? {};
+    expect(metering?.price).toMatchObject({ bySize: true });
   });
 });
 
@@ -309,8 +310,9 @@ describe("a function that the policy lets a role call", () => {
     }
   });
 
-  test("may not gather people into one row, nor store them uncounted", () => {
-    expect(refusal("SELECT array_agg(p) FROM find_person(900) p")?.message).toContain("may not gather");
+  test("gathers people at the price of the row's size, and may not store them uncounted", () => {
+    const gathered = judged.judge("cleo", "SELECT array_agg(p) FROM find_person(900) p").statements[0];
+    expect(gathered?.metering?.price).toMatchObject({ bySize: true });
     expect(refusal("INSERT INTO profiles (country) SELECT find_person(9)")?.message).toContain(
       "may not copy",
     );

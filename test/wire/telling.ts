@@ -2,5 +2,5 @@ import type { Telling } from "../../proxy/wire/errors.ts";
 
 /** Positions mapped as said, all else as it comes. */
 export function plainly(position: Telling["position"]): Telling {
-  return { position, message: (text) => text, tells: () => true };
+  return { position, message: (text) => text, tells: () => true, tellsSource: true };
 }

@@ -1,0 +1,125 @@
+import type { PinnedPerson } from "../sql/verdict.ts";
+import type { Frame } from "../wire/frames.ts";
+import { type Bind, boundParameter, declaredType } from "../wire/frontend-messages.ts";
+
+/** People who are named by constants and parameters, as the database would write their subjects. */
+export interface PinnedPeople {
+  readonly namespaces: readonly string[];
+  readonly identities: readonly string[];
+}
+
+/** Of one of them, undefined where it cannot be told what the server will make of it. */
+type ValueOf = (pin: PinnedPerson) => string | undefined;
+
+/** Those whom the constants of a text name; undefined if one of them is not a plain constant. */
+export function pinnedByText(
+  pins: readonly PinnedPerson[],
+  text: Buffer,
+  places: readonly number[],
+): PinnedPeople | undefined {
+  return peopleOf(pins, ({ type, from }) => {
+    const place = "place" in from ? places[from.place] : undefined;
+    const literal = place === undefined ? undefined : literalAt(text, place);
+    return literal === undefined ? undefined : asText(type, literal);
+  });
+}
+
+/** Those whom a Bind's parameters and its statement's text name. `parse` is the client's own Parse message. */
+export function pinnedByBind(
+  pins: readonly PinnedPerson[],
+  source: { readonly text: Buffer; readonly places: readonly number[]; readonly parse: Buffer | undefined },
+  frame: Frame,
+  bind: Bind,
+): PinnedPeople | undefined {
+  return peopleOf(pins, (pin) => {
+    const { type, from } = pin;
+    if ("place" in from) return pinnedByText([pin], source.text, source.places)?.identities[0];
+    const value = boundParameter(frame, bind, from.parameter);
+    if (value === undefined) return undefined;
+    if (!value.isBinary) return asText(type, value.bytes.toString("utf8"));
+    // Another type's bytes could be taken for a number's: float8 has eight as well.
+    const declared = source.parse === undefined ? 0 : declaredType(source.parse, from.parameter);
+    if (declared === 0 ? !from.isAlone : !TYPES[type].includes(declared)) return undefined;
+    return ofBinary(type, value.bytes);
+  });
+}
+
+function peopleOf(pins: readonly PinnedPerson[], textOf: ValueOf): PinnedPeople | undefined {
+  const identities: string[] = [];
+  for (const pin of pins) {
+    const value = textOf(pin);
+    if (value === undefined || value === "") return undefined;
+    identities.push(value);
+  }
+  return { namespaces: pins.map(({ namespace }) => namespace), identities };
+}
+
+/** Object ids of types (pg_type.dat): int8, int2, int4; text, varchar; uuid. */
+const TYPES: Readonly<Record<PinnedPerson["type"], readonly number[]>> = {
+  integer: [20, 21, 23],
+  text: [25, 1043],
+  uuid: [2950],
+};
+
+const [QUOTE, ZERO, NINE] = [0x27, 0x30, 0x39];
+
+/** A plain number or a plain string that begins there. */
+function literalAt(text: Buffer, place: number): string | undefined {
+  const first = text[place] ?? 0;
+  let end = place + 1;
+  if (first === QUOTE) {
+    end = text.indexOf(QUOTE, end);
+    // A doubled quotation mark, or a string that goes on in the next line, is not plain.
+    if (
+      end < 0 ||
+      text
+        .subarray(end + 1)
+        .toString("latin1", 0, LOOK_AHEAD)
+        .trimStart()
+        .startsWith("'")
+    )
+      return undefined;
+    return text.toString("utf8", place + 1, end);
+  }
+  if (first < ZERO || first > NINE) return undefined;
+  while (isPartOfNumber(text[end] ?? 0)) end++;
+  return text.toString("latin1", place, end);
+}
+
+/** White space between the parts of one string is looked through as far as this; honest texts have none. */
+const LOOK_AHEAD = 256;
+
+/** Also of what is no integer: whoever reads it sees that. */
+function isPartOfNumber(byte: number): boolean {
+  return /[\w.]/.test(String.fromCharCode(byte));
+}
+
+/** As the server would write it. */
+function asText(type: PinnedPerson["type"], value: string): string | undefined {
+  switch (type) {
+    case "integer":
+      return /^\d{1,18}$/.test(value) ? BigInt(value).toString() : undefined;
+    case "uuid":
+      return UUID.test(value) ? value.toLowerCase() : undefined;
+    case "text":
+      return value.includes("\0") ? undefined : value;
+  }
+}
+
+const UUID = /^[\da-f]{8}-[\da-f]{4}-[\da-f]{4}-[\da-f]{4}-[\da-f]{12}$/i;
+
+function ofBinary(type: PinnedPerson["type"], bytes: Buffer): string | undefined {
+  switch (type) {
+    case "integer":
+      if (bytes.length === 8) return bytes.readBigInt64BE().toString();
+      return [2, 4].includes(bytes.length) ? bytes.readIntBE(0, bytes.length).toString() : undefined;
+    case "uuid": {
+      const hex = bytes.toString("hex");
+      return hex.length === 32
+        ? hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5")
+        : undefined;
+    }
+    case "text":
+      return bytes.toString("utf8");
+  }
+}

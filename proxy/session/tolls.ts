@@ -1,0 +1,152 @@
+import { type Account, accountOf, type Grant, type Meter } from "../guard/meter.ts";
+import { refusalOf } from "../guard/refusal.ts";
+import type { Role } from "../policy/policy.ts";
+import type { Effect, Statement } from "../sql/verdict.ts";
+import type { Refusal } from "../wire/refusal.ts";
+import type { Exchange } from "./exchange.ts";
+import type { PinnedPeople } from "./pinned.ts";
+
+/** One execution of a statement, as its price must know it. */
+export interface Execution {
+  /** Whose rows it gives. */
+  readonly shape: Statement;
+  /** Of the statement that was sent: a FETCH has one of its own. */
+  readonly effect: Effect | undefined;
+  /** A portal goes on where it stopped: it looks nobody up anew. */
+  readonly goesOn: boolean;
+  readonly pinned: PinnedPeople | undefined;
+}
+
+/** What all executions of one message cost together. */
+interface Bill {
+  readonly lookups: number;
+  readonly units: number;
+  readonly cost: number;
+  readonly people: readonly string[];
+  readonly namespaces: readonly string[];
+}
+
+/**
+ * What statements cost before they run: exact look-ups, and prices of executions. One that finds nobody, or fails, tells
+ * something and gives no row to count.
+ */
+export class Tolls {
+  readonly #exchange: Exchange;
+  #meter: { readonly role: Role; readonly account: Account; readonly meter: Meter } | undefined;
+  #isAsking = false;
+  /** Of the message that waits. */
+  #answer: Grant | undefined;
+
+  constructor(exchange: Exchange) {
+    this.#exchange = exchange;
+  }
+
+  /** "unsettled": the message must be handed in again after a `wake`. */
+  charge(executions: readonly Execution[]): Refusal | "paid" | "unsettled" {
+    const { role } = this.#exchange.judging;
+    if (role.budget.length === 0) return "paid";
+    if (this.#isAsking) return "unsettled";
+    const bill = billOf(executions);
+    const grant = this.#answer ?? (bill === undefined ? ALL : this.#pay(bill));
+    this.#answer = undefined;
+    if (grant instanceof Promise) {
+      this.#wait(grant);
+      return "unsettled";
+    }
+    return grant.kind === "all" ? "paid" : refusalOf(grant, this.#counting().account);
+  }
+
+  /** What the client is told in place of an error that cannot be paid for; see `charge`. */
+  chargeError(): Refusal | "paid" | "unsettled" {
+    return this.charge([ERROR]);
+  }
+
+  #pay(bill: Bill): Grant | Promise<Grant> {
+    const { meter } = this.#counting();
+    const looked = meter.amount("lookups", bill.lookups);
+    if (looked instanceof Promise)
+      return looked.then((grant) => (grant.kind === "all" ? meter.price(bill) : grant));
+    return looked.kind === "all" ? meter.price(bill) : looked;
+  }
+
+  #wait(grant: Promise<Grant>): void {
+    this.#isAsking = true;
+    const asked = performance.now();
+    const answered = grant.catch((): Grant => ({ kind: "unreachable" }));
+    void answered.then((answer) => {
+      this.#isAsking = false;
+      this.#exchange.parts.metrics.waited("meter", (performance.now() - asked) / 1000);
+      this.#answer = answer;
+      this.#exchange.wake();
+    });
+  }
+
+  #counting() {
+    const { judging, established, parts } = this.#exchange;
+    const { role } = judging;
+    if (this.#meter?.role !== role) {
+      const account = accountOf(role, established);
+      this.#meter = { role, account, meter: parts.meter(account) };
+    }
+    return this.#meter;
+  }
+}
+
+const ALL: Grant = { kind: "all" };
+
+/** Undefined where nothing is to be paid. */
+function billOf(executions: readonly Execution[]): Bill | undefined {
+  let lookups = 0;
+  let units = 0;
+  let cost = 1;
+  const people: string[] = [];
+  const namespaces: string[] = [];
+  for (const execution of executions) {
+    const { shape, goesOn, pinned } = execution;
+    if (!goesOn) lookups += shape.lookups;
+    const price = shape.metering?.price;
+    if (price === undefined) continue;
+    if (pinned !== undefined) {
+      people.push(...pinned.identities);
+      namespaces.push(...pinned.namespaces);
+      cost = Math.max(cost, shape.metering?.cost ?? 1);
+    }
+    units += (pinned === undefined ? price.execution : price.pinned) + unitsOfFetch(execution);
+  }
+  if (lookups === 0 && units === 0 && people.length === 0) return undefined;
+  return { lookups, units, cost, people, namespaces };
+}
+
+/** A cursor that seeks skips rows that nobody counts; MOVE's tag says how many rows there were. */
+function unitsOfFetch({ effect }: Execution): number {
+  if (effect?.kind !== "fetch") return 0;
+  const { move, seeks, most = MANY } = effect;
+  return (seeks ? SEEK : 0) + (move ? Math.ceil(2 * Math.log2(most + 1)) * BIT : 0);
+}
+
+const BIT = 8;
+/** As OFFSET (sql/pricing.ts). */
+const SEEK = 16 * BIT;
+/** Rows that a cursor may pass where nothing says how many. */
+const MANY = 2 ** 31;
+
+/** An error says which of some hundred SQLSTATEs: eight bits beside the two of its execution. */
+const ERROR: Execution = {
+  shape: {
+    command: "OTHER",
+    kind: "other",
+    reads: [],
+    writes: [],
+    masked: [],
+    lookups: 0,
+    limited: false,
+    metering: {
+      subjects: [],
+      unknown: 0,
+      price: { execution: 8 * BIT, pinned: 8 * BIT, bySize: false },
+    },
+  },
+  effect: undefined,
+  goesOn: false,
+  pinned: undefined,
+};
