@@ -121,6 +121,9 @@ export interface Meter {
   amount(what: "lookups" | "changes", count: number): Grant | Promise<Grant>;
   /** Counts what an execution costs beside its rows. "all" at once when it names only people counted a moment ago. */
   price(price: Price): Grant | Promise<Grant>;
+  /** What the user's last answer to a question was, if it is remembered; see session/repeats.ts. */
+  recall(question: string): string | undefined;
+  remember(question: string, answer: string): void;
   /** What the client should be told since it was last asked: once when four fifths of a budget are used up. */
   takeWarning(): Refusal | undefined;
 }

@@ -13,6 +13,8 @@ const ALL: Grant = { kind: "all" };
 /** Who is remembered for a user at most, and for how many users: beyond it a read costs a trip, no more. */
 const PEOPLE_REMEMBERED = 20_000;
 const USERS_REMEMBERED = 10_000;
+/** More statements than a user's windows and widgets repeat. */
+const ANSWERS_REMEMBERED = 200;
 
 /** One session's meter. `clock` is monotonic, in milliseconds. */
 export function createMeter(
@@ -70,6 +72,14 @@ class SessionMeter implements Meter {
     return units > 0 || !this.#counted.hasAll(batch, this.#clock()) ? this.#trip(batch) : ALL;
   }
 
+  recall(question: string): string | undefined {
+    return this.#counted.answers.get(question);
+  }
+
+  remember(question: string, answer: string): void {
+    this.#counted.answers.set(question, answer);
+  }
+
   takeWarning(): Refusal | undefined {
     const warning = this.#warning;
     this.#warning = undefined;
@@ -106,6 +116,8 @@ class SessionMeter implements Meter {
 class Counted {
   /** Time of the last trip by person, in the order of these times. */
   readonly #people = new Map<string, number>();
+  /** Digests of what was asked and answered last. */
+  readonly answers = new LRUCache<string, string>({ max: ANSWERS_REMEMBERED });
   #grace = Number.POSITIVE_INFINITY;
 
   /** Two roles of one user may have different windows: the shortest grace holds for both. */

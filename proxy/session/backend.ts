@@ -41,10 +41,22 @@ export class GuardedBackend {
     if (frame.type === Backend.DataRow) return this.#dataRow(frame);
     if (frame.type === Backend.CopyData) return this.#copyData(frame);
     // Rows that wait for the meter come before whatever follows them.
-    if (!this.#results.release()) return false;
+    if (!this.#conclude(frame)) return false;
     if (frame.type === Backend.ErrorResponse && !this.#failures.isPaid(frame)) return false;
     this.#handle(frame);
     return true;
+  }
+
+  #conclude(frame: Frame): boolean {
+    const { head } = this.#exchange.replies;
+    const run = head?.kind === "query" || head?.kind === "execute" ? head.run : undefined;
+    if (frame.type === Backend.ErrorResponse) run?.answer?.breakOff();
+    if (frame.type !== Backend.CommandComplete) return this.#results.release();
+    // Without a row nothing has made it yet, and an answer without one may be another than was expected.
+    if (run !== undefined) return this.#results.conclude(frame, run);
+    if (head === undefined || !("repeat" in head) || head.repeat === undefined)
+      return this.#results.release();
+    return this.#results.conclude(frame, runOf(this.#exchange, head));
   }
 
   /** All that came in one read event has been dealt with. False: rows still wait for the meter. */
@@ -286,6 +298,7 @@ export class GuardedBackend {
       asked: 0,
       truncates: false,
       pinned: undefined,
+      repeat: undefined,
       run: undefined,
     };
     this.#exchange.sendStep(poisonedExecute, { kind: "execute", at, quiet: true, ...nothing });

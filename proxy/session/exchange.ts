@@ -10,6 +10,7 @@ import type { Judging } from "./judging.ts";
 import type { SessionParts } from "./parts.ts";
 import type { PinnedPeople } from "./pinned.ts";
 import { type Named, noNames } from "./prepared.ts";
+import type { Repeat } from "./repeats.ts";
 import { Replies, type Reply } from "./replies.ts";
 import type { Trace } from "./trace.ts";
 
@@ -82,6 +83,7 @@ export class Exchange {
     judged: Judged | undefined,
     refusal?: Refusal,
     pinned: readonly (PinnedPeople | undefined)[] = [],
+    repeat?: Repeat,
   ): void {
     this.#put(message, {
       kind: "query",
@@ -92,6 +94,7 @@ export class Exchange {
       index: 0,
       run: undefined,
       pinned,
+      repeat,
       begun: false,
       failed: false,
       spoiled: false,

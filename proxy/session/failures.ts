@@ -33,9 +33,11 @@ export class Failures {
    */
   isPaid(frame: Frame): boolean {
     if (!this.#hasPrice(decodeError(frame))) return true;
-    const paid = this.#tolls.chargeError();
+    const { head } = this.#exchange.replies;
+    const repeat = head !== undefined && "repeat" in head ? head.repeat : undefined;
+    const paid = this.#tolls.chargeError(repeat?.expected === undefined ? 0 : repeat.owed);
     if (paid === "unsettled") return false;
-    this.#unpaid = paid === "paid" ? undefined : paid;
+    this.#unpaid = "repeat" in paid ? undefined : paid;
     return true;
   }
 

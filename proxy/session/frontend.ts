@@ -1,6 +1,7 @@
-import { extraFields } from "../sql/verdict.ts";
+import { extraFields, type Statement } from "../sql/verdict.ts";
 import { type Frame, ProtocolViolation } from "../wire/frames.ts";
 import {
+  type Bind,
   decodeBind,
   decodeClose,
   decodeDescribe,
@@ -17,6 +18,7 @@ import { refuse } from "../wire/refusal.ts";
 import { CopyIn } from "./copy-in.ts";
 import type { Exchange } from "./exchange.ts";
 import { Foresight } from "./foresight.ts";
+import type { Judged } from "./judged.ts";
 import { type PinnedPeople, pinnedByBind } from "./pinned.ts";
 import {
   isRefusal,
@@ -28,6 +30,7 @@ import {
   type Source,
 } from "./prepared.ts";
 import { Refusing } from "./refusing.ts";
+import { mayRepeat, questionOf, type Repeat } from "./repeats.ts";
 import { canBeCut } from "./results.ts";
 import { SimpleQueries } from "./simple-queries.ts";
 import { Tolls } from "./tolls.ts";
@@ -152,9 +155,27 @@ export class GuardedFrontend {
       at: performance.now(),
       statement: bind.statement,
       judged,
-      change: names.portals.propose(bind.portal, portalOf(judged, statement, pinned), pipeline),
+      change: names.portals.propose(
+        bind.portal,
+        portalOf(judged, statement, pinned, this.#questionOf(frame, bind, judged, statement, pinned)),
+        pipeline,
+      ),
     });
     return true;
+  }
+
+  /** Undefined where to ask it again costs no less. */
+  #questionOf(
+    { buffer, end }: Frame,
+    { parametersStart }: Bind,
+    { text }: Judged,
+    statement: Statement | undefined,
+    pinned: PinnedPeople | undefined,
+  ): string | undefined {
+    if (statement === undefined || pinned !== undefined) return undefined;
+    return mayRepeat(statement, this.#exchange.judging.role)
+      ? questionOf(text, buffer.subarray(parametersStart, end))
+      : undefined;
   }
 
   #describe(frame: Frame): boolean {
@@ -183,15 +204,18 @@ export class GuardedFrontend {
     if (source === "unsettled") return false;
     if (source !== undefined && isRefusal(source)) return this.#refusing.execute(name, source);
     const { pinned } = portal;
+    let repeat: Repeat | undefined;
     if (source !== undefined) {
       // A portal that goes on where it stopped looks nobody up anew.
       const goesOn = source.counts.rows > 0;
       const { shape } = source;
-      const paid = this.#tolls.charge([{ shape, effect: statement?.effect, goesOn, pinned }]);
+      const question = goesOn || maxRows > 0 ? undefined : portal.question;
+      const paid = this.#tolls.charge([{ shape, effect: statement?.effect, goesOn, pinned, question }]);
       if (paid === "unsettled") return false;
-      if (paid !== "paid") return this.#refusing.execute(name, paid);
+      if (!("repeat" in paid)) return this.#refusing.execute(name, paid);
+      repeat = paid.repeat;
     }
-    this.#sendExecute(frame, { name, pinned }, maxRows, source);
+    this.#sendExecute(frame, { name, pinned, repeat }, maxRows, source);
     if (statement !== undefined) {
       this.#exchange.foresee(statement);
       if (statement.effect?.kind === "copyIn") this.#exchange.seal = "closed";
@@ -201,7 +225,7 @@ export class GuardedFrontend {
 
   #sendExecute(
     frame: Frame,
-    { name: portalName, pinned }: { readonly name: string; readonly pinned: PinnedPeople | undefined },
+    { name: portalName, pinned, repeat }: Asked,
     asked: number,
     source: Source | undefined,
   ): void {
@@ -222,6 +246,7 @@ export class GuardedFrontend {
       asked,
       truncates,
       pinned,
+      repeat,
       run: undefined,
     });
     // What was written in this pipeline is not committed before the result has come to its end.
@@ -267,6 +292,13 @@ export class GuardedFrontend {
     this.#exchange.terminated = true;
     return true;
   }
+}
+
+/** A portal that is executed, and what was paid for it. */
+interface Asked {
+  readonly name: string;
+  readonly pinned: PinnedPeople | undefined;
+  readonly repeat: Repeat | undefined;
 }
 
 const NO_TEXT = Buffer.alloc(0);

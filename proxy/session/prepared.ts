@@ -27,6 +27,8 @@ export interface Portal {
   readonly counts: Counts;
   /** The people whom its parameters name: see `StatementPrice.pins`. */
   readonly pinned: PinnedPeople | undefined;
+  /** What its statement and its parameters ask: see `repeats.ts`. */
+  readonly question: string | undefined;
 }
 
 /** The names that a session has given; protocol and SQL share them (Postgres docs, "PREPARE" and "DECLARE"). */
@@ -54,8 +56,13 @@ export function preparedBySql(judged: Judged, index: number): Prepared {
   return { judged, statement: pick(judged.verdict.statements), pick, parse: undefined };
 }
 
-export function portalOf(judged: Judged, statement: Statement | undefined, pinned?: PinnedPeople): Portal {
-  return { judged, statement, held: false, counts: { rows: 0, bytes: 0 }, pinned };
+export function portalOf(
+  judged: Judged,
+  statement: Statement | undefined,
+  pinned?: PinnedPeople,
+  question?: string,
+): Portal {
+  return { judged, statement, held: false, counts: { rows: 0, bytes: 0 }, pinned, question };
 }
 
 /** What a name means at one moment; "unsettled" when messages on their way decide that yet. */

@@ -50,7 +50,14 @@ export class Refusing {
 
   execute(portalName: string, refusal: Refusal): true {
     const at = performance.now();
-    const nothing = { unrolled: undefined, asked: 0, truncates: false, pinned: undefined, run: undefined };
+    const nothing = {
+      unrolled: undefined,
+      asked: 0,
+      truncates: false,
+      pinned: undefined,
+      repeat: undefined,
+      run: undefined,
+    };
     this.#exchange.sendStep(poisonedExecute, { kind: "execute", at, refusal, portalName, ...nothing });
     return true;
   }

@@ -3,6 +3,7 @@ import type { Judged } from "./judged.ts";
 import type { Change } from "./names.ts";
 import type { PinnedPeople } from "./pinned.ts";
 import type { Portal, Prepared } from "./prepared.ts";
+import type { Repeat } from "./repeats.ts";
 import type { Run } from "./run.ts";
 
 interface Expected {
@@ -27,6 +28,7 @@ export interface QueryReply extends Expected {
   run: Run | undefined;
   /** Of each of its statements, where it was paid for by them. */
   readonly pinned: readonly (PinnedPeople | undefined)[];
+  readonly repeat: Repeat | undefined;
   begun: boolean;
   /** The client has been told an error; what still comes is dropped up to ReadyForQuery. */
   failed: boolean;
@@ -71,6 +73,7 @@ export interface ExecuteReply extends Expected {
   readonly truncates: boolean;
   /** The people by whom it was paid for. */
   readonly pinned: PinnedPeople | undefined;
+  readonly repeat: Repeat | undefined;
   run: Run | undefined;
 }
 

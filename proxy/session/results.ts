@@ -55,9 +55,18 @@ class Waiting {
 
   /** What the meter is asked. Where rows cost nothing but their people, it may know them already. */
   get batch(): Batch {
-    const { rows, people, namespaces, unknownPerRow, cost, bytes, units } = this;
+    const { rows, people, namespaces, unknownPerRow, cost, bytes } = this;
+    const units = this.#unitsWith(owedBy(this.run));
     const isPriced = units?.some((each) => each > 0) === true;
     return { rows, people, namespaces, unknownPerRow, cost, bytes, ...(isPriced && { units }) };
+  }
+
+  /** An answer that was expected costs nothing more; for another one the first row pays what is owed. */
+  #unitsWith(owed: number): readonly number[] | undefined {
+    if (this.run.answer?.isSame === true) return undefined;
+    if (owed === 0 || this.units === undefined) return this.units;
+    const [first = 0, ...more] = this.units;
+    return [first + owed, ...more];
   }
 
   /** Gives the leading rows out. */
@@ -80,6 +89,7 @@ class Waiting {
   }
 
   #peopleInUnits(rows: number): number {
+    if (this.run.answer?.isSame === true) return 0;
     let units = 0;
     for (let row = 0; row < rows; row++) units += this.units?.[row] ?? 0;
     return Math.ceil(units / this.cost / PERSON);
@@ -122,9 +132,10 @@ export class Results {
     if (this.#charging) return false;
     const meter = this.#meterFor(run);
     // A row of groups has people of its own number, and so a batch of its own.
-    const most = run.shape.metering?.groups === undefined ? BATCH_ROWS : 1;
+    const most = run.shape.metering?.groups?.tell === "people" ? 1 : BATCH_ROWS;
     if ((this.#waiting?.rows ?? 0) >= most && !this.release()) return false;
     this.#passing = false;
+    run.answer?.row(frame);
     const length = frame.buffer.readInt32BE(frame.start + 1) - 4;
     if (run.cut !== undefined || run.truncated || !this.#fits(run, length)) return true;
     if (meter === undefined) this.#pass(frame, run, length);
@@ -140,13 +151,38 @@ export class Results {
     return true;
   }
 
+  /** A result has come to its end, with this message. False: as of `release`. */
+  conclude(frame: Frame, run: Run): boolean {
+    if (this.#charging) return false;
+    const meter = run.answer && this.#meterFor(run);
+    if (run.answer === undefined || meter === undefined) return this.release();
+    if (!run.isConcluded) {
+      run.isConcluded = true;
+      run.answer.end(frame, meter);
+    }
+    return this.release() && this.#payOwed(run, meter);
+  }
+
+  /** An answer without a row may be another one than was expected as well. */
+  #payOwed(run: Run, meter: Meter): boolean {
+    const units = owedBy(run);
+    if (units === 0) return true;
+    run.isSettled = true;
+    return this.#await(new Waiting(run), meter.price({ people: [], namespaces: [], units }));
+  }
+
   /** Charges and releases what waits. False: the meter has yet to answer; `wake` is called when it has. */
   release(): boolean {
     const waiting = this.#waiting;
     if (this.#charging) return false;
-    if (waiting === undefined) return true;
+    if (waiting === undefined || waiting.run.answer?.isOpen === true) return true;
     const meter = this.#meterFor(waiting.run);
     const grant = meter === undefined ? ALL : meter.charge(waiting.batch);
+    waiting.run.isSettled = true;
+    return this.#await(waiting, grant);
+  }
+
+  #await(waiting: Waiting, grant: Grant | Promise<Grant>): boolean {
     if (!(grant instanceof Promise)) {
       this.#settle(waiting, grant);
       return true;
@@ -263,6 +299,11 @@ export class Results {
 }
 
 const ALL: Grant = { kind: "all" };
+
+/** What has to be paid because an answer is not the one that was expected. */
+function owedBy({ answer, isSettled }: Run): number {
+  return isSettled ? 0 : (answer?.owed ?? 0);
+}
 
 /** Of COPY all bytes are its text. */
 function sizeOfRow(frame: Frame, end: number, { copy }: Run): number {

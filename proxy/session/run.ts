@@ -2,6 +2,7 @@ import { extraFields, type Statement } from "../sql/verdict.ts";
 import type { Refusal } from "../wire/refusal.ts";
 import type { Judged } from "./judged.ts";
 import type { PinnedPeople } from "./pinned.ts";
+import { Answer, type Repeat } from "./repeats.ts";
 
 /** How many people a statement's event names at most. */
 const NAMED = 5_000;
@@ -122,6 +123,12 @@ export class Run {
   /** How long its rows have waited for the meter, in milliseconds. */
   waited = 0;
 
+  /** Set where the answer is remembered, and may be the one that was expected. */
+  readonly answer: Answer | undefined;
+  /** Its answer has come to its end. */
+  isConcluded = false;
+  /** What is owed for another answer than the one that was expected has been asked of the meter. */
+  isSettled = false;
   /** The people by whom it was paid for: its answer tells of nobody else. */
   readonly pinned: PinnedPeople | undefined;
 
@@ -131,7 +138,10 @@ export class Run {
     shape: Statement,
     counts: Counts,
     startedAt: number,
-    pinned?: PinnedPeople,
+    {
+      pinned,
+      repeat,
+    }: { readonly pinned?: PinnedPeople | undefined; readonly repeat?: Repeat | undefined } = {},
   ) {
     this.judged = judged;
     this.statement = statement;
@@ -139,6 +149,7 @@ export class Run {
     this.counts = counts;
     this.startedAt = startedAt;
     this.pinned = pinned;
+    this.answer = repeat && new Answer(repeat);
     for (const [i, namespace] of pinned?.namespaces.entries() ?? [])
       this.people.add(namespace, pinned?.identities[i] ?? "");
   }

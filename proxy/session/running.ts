@@ -35,12 +35,12 @@ function begin({ names }: Exchange, reply: QueryReply | ExecuteReply): void {
   names.portals.delete("");
 }
 
-function runOfQuery(exchange: Exchange, { judged, index, at, pinned }: QueryReply): Run {
+function runOfQuery(exchange: Exchange, { judged, index, at, pinned, repeat }: QueryReply): Run {
   const statement = judged?.verdict.statements[index];
   if (judged === undefined || statement === undefined) throw SessionEnd.outOfStep("One statement too many.");
   const source = sourceOf(statement, { rows: 0, bytes: 0 }, asAnswered(exchange.names));
   if (!isSource(source)) throw SessionEnd.outOfStep("A statement or cursor that nobody made.");
-  return new Run(judged, statement, source.shape, source.counts, at, pinned[index]);
+  return new Run(judged, statement, source.shape, source.counts, at, { pinned: pinned[index], repeat });
 }
 
 function runOfExecute(exchange: Exchange, reply: ExecuteReply): Run {
@@ -50,7 +50,10 @@ function runOfExecute(exchange: Exchange, reply: ExecuteReply): Run {
   if (!isSource(source)) throw SessionEnd.outOfStep("A statement or cursor that nobody made.");
   // Another portal of that name was not paid for so.
   const pinned = portal.pinned === reply.pinned ? reply.pinned : undefined;
-  const run = new Run(portal.judged, portal.statement, source.shape, source.counts, reply.at, pinned);
+  const run = new Run(portal.judged, portal.statement, source.shape, source.counts, reply.at, {
+    pinned,
+    repeat: reply.repeat,
+  });
   run.truncates = reply.truncates;
   return run;
 }

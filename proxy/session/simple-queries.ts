@@ -7,6 +7,7 @@ import type { Judged } from "./judged.ts";
 import { type PinnedPeople, pinnedByText } from "./pinned.ts";
 import { isRefusal, type Source } from "./prepared.ts";
 import type { Refusing } from "./refusing.ts";
+import { mayRepeat, questionOf, type Repeat } from "./repeats.ts";
 import { canBeCut } from "./results.ts";
 import type { Tolls } from "./tolls.ts";
 import { unroll } from "./unrolled.ts";
@@ -48,17 +49,25 @@ export class SimpleQueries {
         effect: verdict.statements[index]?.effect,
         goesOn: false,
         pinned: pinned[index],
+        question: unrolled === undefined ? this.#questionOf(judged, pinned[index]) : undefined,
       })),
     );
     if (paid === "unsettled") return false;
-    if (paid !== "paid") return this.#refusing.query(judged, paid);
+    if (!("repeat" in paid)) return this.#refusing.query(judged, paid);
     if (unrolled !== undefined) {
       for (const statement of verdict.statements) this.#exchange.foresee(statement);
       unroll(this.#exchange, judged, unrolled, pinned[0]);
       return true;
     }
-    this.#sendQuery(frame, judged, sources, pinned);
+    this.#sendQuery(frame, judged, sources, { pinned, repeat: paid.repeat });
     return true;
+  }
+
+  /** Undefined where to ask it again costs no less. */
+  #questionOf({ text, verdict }: Judged, pinned: PinnedPeople | undefined): string | undefined {
+    const [only, ...more] = verdict.statements;
+    if (only === undefined || more.length > 0 || pinned !== undefined) return undefined;
+    return mayRepeat(only, this.#exchange.judging.role) ? questionOf(text) : undefined;
   }
 
   /** In a failed block the server says so of any statement, before it looks for names. */
@@ -74,14 +83,14 @@ export class SimpleQueries {
     frame: Frame,
     judged: Judged,
     sources: readonly Source[],
-    pinned: readonly (PinnedPeople | undefined)[] = [],
+    { pinned = [], repeat }: PaidQuery = {},
   ): void {
     const exchange = this.#exchange;
     const { verdict } = judged;
     const { role, path } = exchange.judging;
     for (const { effect } of verdict.statements) path.sent(effect, exchange.pipeline);
     const message = verdict.kind === "rewrite" ? queryMessage(verdict.sql) : frame;
-    exchange.sendQuery(message, judged, undefined, pinned);
+    exchange.sendQuery(message, judged, undefined, pinned, repeat);
     const copiesIn = verdict.statements.some(({ effect }) => effect?.kind === "copyIn");
     if (copiesIn || sources.some(({ shape }) => canBeCut(role, shape))) exchange.seal = "closed";
   }
@@ -104,6 +113,11 @@ export class SimpleQueries {
     if (!canBeCut(role, shape)) return false;
     return shape.kind === "write" || (role.limits.onExcess === "truncate" && shape.kind === "read");
   }
+}
+
+interface PaidQuery {
+  readonly pinned?: readonly (PinnedPeople | undefined)[];
+  readonly repeat?: Repeat | undefined;
 }
 
 /** The people whom each statement's constants name: see `StatementPrice.pins`. */

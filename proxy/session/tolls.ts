@@ -5,6 +5,8 @@ import type { Effect, Statement } from "../sql/verdict.ts";
 import type { Refusal } from "../wire/refusal.ts";
 import type { Exchange } from "./exchange.ts";
 import type { PinnedPeople } from "./pinned.ts";
+import { REPEATED, type Repeat, repeatOf } from "./repeats.ts";
+import { UNKNOWN_STATEMENT as NO_STATEMENT } from "./run.ts";
 
 /** One execution of a statement, as its price must know it. */
 export interface Execution {
@@ -15,6 +17,13 @@ export interface Execution {
   /** A portal goes on where it stopped: it looks nobody up anew. */
   readonly goesOn: boolean;
   readonly pinned: PinnedPeople | undefined;
+  /** What it asks, where the same may be asked again: see `repeats.ts`. */
+  readonly question?: string | undefined;
+}
+
+/** What was paid for, and for which answer if one is expected. */
+export interface Paid {
+  readonly repeat: Repeat | undefined;
 }
 
 /** What all executions of one message cost together. */
@@ -36,29 +45,46 @@ export class Tolls {
   #isAsking = false;
   /** Of the message that waits. */
   #answer: Grant | undefined;
+  #repeat: Repeat | undefined;
 
   constructor(exchange: Exchange) {
     this.#exchange = exchange;
   }
 
   /** "unsettled": the message must be handed in again after a `wake`. */
-  charge(executions: readonly Execution[]): Refusal | "paid" | "unsettled" {
+  charge(executions: readonly Execution[]): Refusal | Paid | "unsettled" {
     const { role } = this.#exchange.judging;
-    if (role.budget.length === 0) return "paid";
+    if (role.budget.length === 0) return NOTHING_PAID;
     if (this.#isAsking) return "unsettled";
-    const bill = billOf(executions);
-    const grant = this.#answer ?? (bill === undefined ? ALL : this.#pay(bill));
+    const grant = this.#answer ?? this.#ask(executions);
     this.#answer = undefined;
     if (grant instanceof Promise) {
       this.#wait(grant);
       return "unsettled";
     }
-    return grant.kind === "all" ? "paid" : refusalOf(grant, this.#counting().account);
+    const repeat = this.#repeat;
+    this.#repeat = undefined;
+    return grant.kind === "all" ? { repeat } : refusalOf(grant, this.#counting().account);
   }
 
-  /** What the client is told in place of an error that cannot be paid for; see `charge`. */
-  chargeError(): Refusal | "paid" | "unsettled" {
-    return this.charge([ERROR]);
+  /** Of an error, beside what was owed for another answer; see `charge`. */
+  chargeError(owed: number): Refusal | Paid | "unsettled" {
+    const price = { execution: ERROR + owed, pinned: 0, bySize: false };
+    const shape = { ...NO_STATEMENT, metering: { subjects: [], unknown: 0, price } };
+    return this.charge([{ shape, effect: undefined, goesOn: false, pinned: undefined }]);
+  }
+
+  #ask(executions: readonly Execution[]): Grant | Promise<Grant> {
+    this.#repeat = this.#repeatOf(executions);
+    const bill = billOf(executions, this.#repeat);
+    return bill === undefined ? ALL : this.#pay(bill);
+  }
+
+  /** Only of one execution alone it is known which answer it brings. */
+  #repeatOf([execution, ...more]: readonly Execution[]): Repeat | undefined {
+    const price = execution?.shape.metering?.price?.execution ?? 0;
+    if (execution?.question === undefined || more.length > 0 || price <= REPEATED) return undefined;
+    return repeatOf(execution.question, price, this.#counting().meter);
   }
 
   #pay(bill: Bill): Grant | Promise<Grant> {
@@ -93,9 +119,10 @@ export class Tolls {
 }
 
 const ALL: Grant = { kind: "all" };
+const NOTHING_PAID: Paid = { repeat: undefined };
 
 /** Undefined where nothing is to be paid. */
-function billOf(executions: readonly Execution[]): Bill | undefined {
+function billOf(executions: readonly Execution[], repeat: Repeat | undefined): Bill | undefined {
   let lookups = 0;
   let units = 0;
   let cost = 1;
@@ -111,7 +138,8 @@ function billOf(executions: readonly Execution[]): Bill | undefined {
       namespaces.push(...pinned.namespaces);
       cost = Math.max(cost, shape.metering?.cost ?? 1);
     }
-    units += (pinned === undefined ? price.execution : price.pinned) + unitsOfFetch(execution);
+    const whole = pinned === undefined ? price.execution : price.pinned;
+    units += repeat?.expected === undefined ? whole + unitsOfFetch(execution) : REPEATED;
   }
   if (lookups === 0 && units === 0 && people.length === 0) return undefined;
   return { lookups, units, cost, people, namespaces };
@@ -131,22 +159,4 @@ const SEEK = 16 * BIT;
 const MANY = 2 ** 31;
 
 /** An error says which of some hundred SQLSTATEs: eight bits beside the two of its execution. */
-const ERROR: Execution = {
-  shape: {
-    command: "OTHER",
-    kind: "other",
-    reads: [],
-    writes: [],
-    masked: [],
-    lookups: 0,
-    limited: false,
-    metering: {
-      subjects: [],
-      unknown: 0,
-      price: { execution: 8 * BIT, pinned: 8 * BIT, bySize: false },
-    },
-  },
-  effect: undefined,
-  goesOn: false,
-  pinned: undefined,
-};
+const ERROR = 8 * BIT;

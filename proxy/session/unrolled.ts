@@ -65,6 +65,7 @@ export function unroll(
     asked: 0,
     truncates,
     pinned,
+    repeat: undefined,
     run: undefined,
   });
   exchange.flush();
