@@ -117,7 +117,7 @@ describe("statements of the corpus", () => {
   });
 
   test.skipIf(clients === undefined)(
-    "an agent with masks and a row limit may run 99 % of the clients' own SELECTs",
+    "an agent with masks and a row limit may run all of the clients' own SELECTs",
     () => {
       // Some of them write: a restore sets sequences.
       const scope = { ...agent.scope, role: { ...agent.scope.role, writes: "all" as const } };
@@ -130,9 +130,7 @@ describe("statements of the corpus", () => {
         return analyse(sql, { ...scope, catalog, policy }).kind === "refuse";
       });
       expect(selects.length).toBeGreaterThan(350);
-      // docs/refused.md says why.
-      expect(refused.map(({ source }) => source).sort()).toEqual(["knex", "kysely", "prisma"]);
-      expect(refused.length).toBeLessThan(selects.length / 100);
+      expect(refused.map(({ source, sql }) => `${source}: ${sql}`)).toEqual([]);
     },
   );
 
