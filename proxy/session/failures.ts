@@ -106,8 +106,8 @@ export class Failures {
   #failedRun(reply: Exclude<Reply, { kind: "query" | "sync" }>): Run | undefined {
     switch (reply.kind) {
       case "execute":
-        // A poisoned message runs nothing.
-        return reply.refusal === undefined ? failedRunOf(this.#exchange, reply) : undefined;
+        // What has a reference is on record already: a result that was cut off too late.
+        return reply.refusal?.reference === undefined ? failedRunOf(this.#exchange, reply) : undefined;
       case "parse":
       case "bind": {
         if (reply.judged === undefined) return undefined;

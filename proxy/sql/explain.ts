@@ -1,19 +1,29 @@
 import type { ExplainStmt } from "libpg-query";
+import type { Role } from "../policy/policy.ts";
 import type { Analysis } from "./analysis.ts";
 import type { RawStatement } from "./parse.ts";
 import { clauseEnd, word } from "./places.ts";
 import { optionNames, optionText } from "./utility.ts";
 
+/** What the role may learn of people is limited, and figures are a part of it. */
+function isHeld({ limits, budget, aggregatesOnly }: Role): boolean {
+  const { rows, bytes } = limits;
+  return rows !== undefined || bytes !== undefined || budget.length > 0 || aggregatesOnly !== undefined;
+}
+
 const HARMLESS = new Set(["costs", "format"]);
 
 /**
- * A plan over a guarded relation: its estimates come from statistics of the real values, ANALYZE's counts from
+ * A plan over a guarded relation, or one of people: its estimates come from statistics of the real values, ANALYZE's counts from
  * the rows themselves, and its text shows filters, conditions and keyed masks. So it runs nothing, shows no
  * costs, and is refused where the text itself is not for the role.
  */
 export function explainOptions(analysis: Analysis, { options }: ExplainStmt, raw: RawStatement): void {
-  const guarded = analysis.uses.filter(({ sight }) => sight?.guarded);
-  const { name } = analysis.scope.role;
+  const { role } = analysis.scope;
+  const { name } = role;
+  const guarded = analysis.uses.filter(
+    ({ sight }) => sight?.guarded || (sight?.people !== undefined && isHeld(role)),
+  );
   const relation = guarded[0];
   if (relation === undefined) return;
   const secret = guarded.find(({ sight }) => sight?.secretText);

@@ -60,8 +60,12 @@ export function insert(analysis: Analysis, body: InsertStmt, outer: Level): Writ
   if (body.onConflictClause !== undefined) onConflict(analysis, body.onConflictClause, target, level);
   if (peopleSoFar(analysis) > before) refuseUnmeteredCopy(analysis, target);
   returning(analysis, body.returningClause, target, level);
-  const choice = body.onConflictClause === undefined ? "new" : "many";
+  const choice = body.onConflictClause === undefined ? "new" : isOneNewRow(body) ? "one" : "many";
   return { target, returns: body.returningClause !== undefined, choice };
+}
+
+function isOneNewRow({ selectStmt }: InsertStmt): boolean {
+  return selectStmt !== undefined && (nodeOf(selectStmt)[1] as SelectStmt).valuesLists?.length === 1;
 }
 
 /** Columns whose values the client chooses: not where each row says DEFAULT. Undefined: all of them. */

@@ -106,6 +106,24 @@ describe("many people do not fit into one row", () => {
   });
 });
 
+describe("a plan tells no figures of people, though the role sees them", () => {
+  test.each([
+    "EXPLAIN ANALYZE SELECT (SELECT sum(1) FROM generate_series(1, ascii(substr(name, 1, 1)))) FROM customers WHERE id = 8",
+    "EXPLAIN (ANALYZE, TIMING OFF, COSTS OFF) SELECT 1 FROM tickets WHERE subject LIKE 'A%'",
+    "EXPLAIN (BUFFERS) SELECT 1 FROM tickets",
+    "EXPLAIN (VERBOSE) SELECT 1 FROM tickets",
+  ])("%s", (sql) => {
+    expect(refusal("cleo", sql)).toMatchObject({ sqlstate: "42501" });
+    expect(refusal("metabase", sql.replace("tickets", "customers"))).toMatchObject({ sqlstate: "42501" });
+  });
+
+  test("without figures it is told, at a price", () => {
+    const verdict = judged.judge("cleo", "EXPLAIN SELECT 1 FROM tickets WHERE subject = 'x'");
+    expect(verdict.kind === "rewrite" && verdict.sql.toString()).toContain("(COSTS OFF)");
+    expect(verdict.statements[0]?.metering?.price).toMatchObject({ execution: 80 });
+  });
+});
+
 describe("what a call leaves behind tells of nobody who is not counted", () => {
   test.each([
     "SELECT 1 FROM customers WHERE id = 7 AND setseed(ascii(name) / 256.0) IS NULL",
