@@ -38,7 +38,7 @@ export function queryPrice(
       execution: EXECUTION + (placeTells(analysis, body) ? PLACE : 0),
       ...(pins !== undefined && { pins }),
       pinned: pins !== undefined && isSure(analysis, body) ? 0 : EXECUTION,
-      bySize: unnamed > 0 && mergesRows(analysis),
+      bySize: isBySize(analysis, unnamed),
     },
   };
 }
@@ -71,7 +71,7 @@ function flatPrice(
 ): { readonly price?: StatementPrice } {
   if (!countsPeople(analysis.scope.role)) return {};
   return {
-    price: { execution, pinned: execution, bySize: unnamed > 0 && mergesRows(analysis) },
+    price: { execution, pinned: execution, bySize: isBySize(analysis, unnamed) },
   };
 }
 
@@ -88,13 +88,15 @@ function placeTells(analysis: Analysis, { limitOffset, limitCount, limitOption, 
   );
 }
 
-/** An answer's values can be made of any number of rows. */
-export function mergesRows(analysis: Analysis): boolean {
+/** Rows that do not name their people can be made of any number of them. */
+function isBySize(analysis: Analysis, unnamed: number): boolean {
+  // What gathers is not always counted: a recursive WITH may refer to a query that stands after it.
+  if (analysis.gathers !== undefined) return true;
   return (
-    analysis.aggregates > 0 ||
-    analysis.gathers !== undefined ||
-    analysis.gatherings.length > 0 ||
-    analysis.uses.some(({ sight }) => sight?.gathers === true)
+    unnamed > 0 &&
+    (analysis.aggregates > 0 ||
+      analysis.gatherings.length > 0 ||
+      analysis.uses.some(({ sight }) => sight?.gathers === true))
   );
 }
 

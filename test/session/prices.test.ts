@@ -86,7 +86,7 @@ describe("a statement that is pinned to people", () => {
     ["a count", "SELECT count(*) FROM tickets WHERE customer_id = $1", [21]],
     ["an array", "SELECT array_agg(subject) FROM tickets WHERE customer_id = $1", [21]],
   ])("costs those and nothing else: %s", async (_, text, values) => {
-    await anna.query(text, values);
+    await anna.query(text, [...values]);
     expect(new Set(named())).toEqual(new Set(store.asked.length === 0 ? [] : ["21"]));
     expect(units()).toBe(0);
   });
