@@ -20,6 +20,7 @@ import { finishReferences, fromItem } from "./from.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
 import { noteSamePersons, strangerTo } from "./marking.ts";
 import { qualify, writeUse } from "./names.ts";
+import { refuseOwnConditions, refuseOwnDelete, refuseOwnInsert, refuseOwnMerge } from "./own-writes.ts";
 import { clauseEnd, firstPlace, insertBefore, word } from "./places.ts";
 import type { RowChoice } from "./pricing.ts";
 import { requireFilters, withQueries } from "./select.ts";
@@ -47,6 +48,7 @@ export function insert(analysis: Analysis, body: InsertStmt, outer: Level): Writ
   const ctes = withQueries(analysis, body.withClause, outer);
   const target = writeTarget(analysis, body.relation);
   refuseProbing(analysis, target, givenColumns(body, target));
+  refuseOwnInsert(analysis, target.use);
   const before = peopleSoFar(analysis);
   const { lasting } = analysis;
   storing(analysis, () => {
@@ -86,6 +88,7 @@ export function update(analysis: Analysis, body: UpdateStmt, outer: Level): Writ
   const ctes = withQueries(analysis, body.withClause, outer);
   const target = writeTarget(analysis, body.relation);
   refuseMaskedAssignment(analysis, target, body.targetList);
+  refuseOwnConditions(analysis, target.use, body.targetList);
   const before = peopleSoFar(analysis);
   const level = restrictedWrite(
     analysis,
@@ -105,6 +108,7 @@ export function update(analysis: Analysis, body: UpdateStmt, outer: Level): Writ
 export function remove(analysis: Analysis, body: DeleteStmt, outer: Level): WriteLevel {
   const ctes = withQueries(analysis, body.withClause, outer);
   const target = writeTarget(analysis, body.relation);
+  refuseOwnDelete(analysis, target.use);
   const level = restrictedWrite(
     analysis,
     target,
@@ -130,6 +134,7 @@ export function merge(analysis: Analysis, body: MergeStmt, outer: Level): WriteL
   const level = innerLevel(outer, ctes);
   level.references.push(target, ...versions(target, body.returningClause));
   refuseProbing(analysis, target, undefined);
+  refuseOwnMerge(analysis, target.use, body);
   for (const node of body.mergeWhenClauses ?? [])
     refuseSubjectAssignment(analysis, target, (nodeOf(node)[1] as MergeWhenClause).targetList, node);
   const before = peopleSoFar(analysis);
@@ -298,6 +303,7 @@ function onConflict(analysis: Analysis, clause: OnConflictClause, target: FromRe
     );
   }
   refuseMaskedAssignment(analysis, target, clause.targetList);
+  refuseOwnConditions(analysis, target.use, clause.targetList);
   analysis.nodes(clause.infer?.indexElems, level);
   analysis.nodes(clause.infer?.whereClause, level);
   storing(analysis, () => analysis.nodes(clause.targetList, level));
