@@ -23,6 +23,7 @@ import { qualify, writeUse } from "./names.ts";
 import { refuseOwnConditions, refuseOwnDelete, refuseOwnInsert, refuseOwnMerge } from "./own-writes.ts";
 import { clauseEnd, firstPlace, insertBefore, word } from "./places.ts";
 import type { RowChoice } from "./pricing.ts";
+import { probing, type RowCount, rowsInserted, valuesAssigned } from "./probes.ts";
 import { requireFilters, withQueries } from "./select.ts";
 import { quoteIdentifier } from "./source.ts";
 import {
@@ -47,7 +48,8 @@ export interface WriteLevel {
 export function insert(analysis: Analysis, body: InsertStmt, outer: Level): WriteLevel {
   const ctes = withQueries(analysis, body.withClause, outer);
   const target = writeTarget(analysis, body.relation);
-  refuseProbing(analysis, target, givenColumns(body, target));
+  const rows = rowsInserted(analysis, body);
+  probing(analysis, rows, () => refuseProbing(analysis, target, givenColumns(body, target)));
   refuseOwnInsert(analysis, target.use);
   const before = peopleSoFar(analysis);
   const { lasting } = analysis;
@@ -59,7 +61,7 @@ export function insert(analysis: Analysis, body: InsertStmt, outer: Level): Writ
   // Rows that come from nobody cannot carry anybody off: nextval() of a new key.
   if (peopleSoFar(analysis) === before) analysis.lasting = lasting;
   const level = { ...innerLevel(outer, ctes), references: [target] };
-  if (body.onConflictClause !== undefined) onConflict(analysis, body.onConflictClause, target, level);
+  if (body.onConflictClause !== undefined) onConflict(analysis, body.onConflictClause, target, level, rows);
   if (peopleSoFar(analysis) > before) refuseUnmeteredCopy(analysis, target);
   returning(analysis, body.returningClause, target, level);
   const choice = body.onConflictClause === undefined ? "new" : "many";
@@ -87,7 +89,7 @@ function givenColumns(
 export function update(analysis: Analysis, body: UpdateStmt, outer: Level): WriteLevel {
   const ctes = withQueries(analysis, body.withClause, outer);
   const target = writeTarget(analysis, body.relation);
-  refuseMaskedAssignment(analysis, target, body.targetList);
+  probing(analysis, valuesAssigned(body), () => refuseMaskedAssignment(analysis, target, body.targetList));
   refuseOwnConditions(analysis, target.use, body.targetList);
   const before = peopleSoFar(analysis);
   const level = restrictedWrite(
@@ -133,7 +135,7 @@ export function merge(analysis: Analysis, body: MergeStmt, outer: Level): WriteL
   }
   const level = innerLevel(outer, ctes);
   level.references.push(target, ...versions(target, body.returningClause));
-  refuseProbing(analysis, target, undefined);
+  probing(analysis, undefined, () => refuseProbing(analysis, target, undefined));
   refuseOwnMerge(analysis, target.use, body);
   for (const node of body.mergeWhenClauses ?? [])
     refuseSubjectAssignment(analysis, target, (nodeOf(node)[1] as MergeWhenClause).targetList, node);
@@ -287,7 +289,13 @@ function addFilter(
   );
 }
 
-function onConflict(analysis: Analysis, clause: OnConflictClause, target: FromReference, base: Level): void {
+function onConflict(
+  analysis: Analysis,
+  clause: OnConflictClause,
+  target: FromReference,
+  base: Level,
+  rows: RowCount,
+): void {
   const columns = target.columns ?? new Map();
   const level: Level = { ...base, references: [target, { alias: "excluded", columns, use: undefined }] };
   const masked = new Set(
@@ -302,7 +310,7 @@ function onConflict(analysis: Analysis, clause: OnConflictClause, target: FromRe
       "Name the columns of the conflict, such as ON CONFLICT (id).",
     );
   }
-  refuseMaskedAssignment(analysis, target, clause.targetList);
+  probing(analysis, rows, () => refuseMaskedAssignment(analysis, target, clause.targetList));
   refuseOwnConditions(analysis, target.use, clause.targetList);
   analysis.nodes(clause.infer?.indexElems, level);
   analysis.nodes(clause.infer?.whereClause, level);
