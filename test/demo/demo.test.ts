@@ -25,7 +25,8 @@ test("one command shows the whole case: masks, a look-up, dumps that stop, a bud
     const { text } = output;
     expect(text).toContain("filled in");
     expect(text).toMatch(/email +\| t\*\*\*@example\.com +\| topaz\.bellthorn\.7@example\.com/);
-    expect(text.match(/ERROR (54000|42501): /g)).toHaveLength(3);
+    expect(text).toContain("may not change public.tickets.assignee");
+    expect(text.match(/ERROR (54000|42501): /g)).toHaveLength(4);
     expect(text).toContain("30 of 5000 rows came");
     // Customer 7 was the first of the thirty.
     expect(text).toContain("29 more people read, then:");
