@@ -80,6 +80,12 @@ export interface ForeignKey {
   readonly columns: readonly string[];
   readonly references: number;
   readonly referencedColumns: readonly string[];
+  /** NOT VALID or DEFERRABLE: for a while, or for ever, a row may refer to nothing. */
+  readonly unsure?: true;
+  /** An UPDATE of the row that is referred to changes `columns` (ON UPDATE CASCADE, SET NULL, SET DEFAULT). */
+  readonly changedByUpdate?: true;
+  /** Its DELETE does (ON DELETE SET NULL, SET DEFAULT). */
+  readonly changedByDelete?: true;
 }
 
 export interface ViewLineage {

@@ -78,7 +78,8 @@ export const GENERATED_COLUMNS = query(
 /** A key that references a partitioned table has a further row for each partition of that table. */
 export const FOREIGN_KEYS = query(
   "foreign keys",
-  `SELECT k.conrelid, k.conkey, k.confrelid, k.confkey
+  `SELECT k.conrelid, k.conkey, k.confrelid, k.confkey,
+     NOT k.convalidated OR k.condeferrable, k.confupdtype IN ('c', 'n', 'd'), k.confdeltype IN ('n', 'd')
    FROM pg_constraint k LEFT JOIN pg_constraint p ON p.oid = k.conparentid
    WHERE k.contype = 'f' AND (p.oid IS NULL OR p.conrelid <> k.conrelid) ORDER BY k.conrelid, k.oid`,
 );

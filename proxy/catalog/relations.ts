@@ -44,6 +44,9 @@ export interface RelationRows {
     columns: readonly number[],
     references: number,
     referencedColumns: readonly number[],
+    unsure: boolean,
+    changedByUpdate: boolean,
+    changedByDelete: boolean,
   ])[];
   readonly parents: readonly (readonly [relation: number, parent: number])[];
   readonly views: readonly (readonly [view: number, action: string])[];
@@ -94,10 +97,13 @@ export function buildRelations(
           primaryKey: primaryKey(indexes.get(oid) ?? [], own),
           indexes: (indexes.get(oid) ?? []).map((row) => toIndex(row, own)),
           foreignKeys: (foreignKeys.get(oid) ?? []).map(
-            ([, from, references, to]): ForeignKey => ({
+            ([, from, references, to, unsure, changedByUpdate, changedByDelete]): ForeignKey => ({
               columns: named(from, own),
               references,
               referencedColumns: named(to, columns.get(references) ?? NO_COLUMNS),
+              ...(unsure && { unsure }),
+              ...(changedByUpdate && { changedByUpdate }),
+              ...(changedByDelete && { changedByDelete }),
             }),
           ),
           parents: (parents.get(oid) ?? []).map(([, parent]) => parent),

@@ -2,11 +2,11 @@ import type { Catalog } from "../catalog/catalog.ts";
 import { Catalogs } from "../catalog/catalogs.ts";
 import { Decoys } from "../guard/canaries.ts";
 import type { Log } from "../log.ts";
-import { checkAgainstCatalog } from "../policy/against-catalog.ts";
-import { describeProblem, type PolicySet } from "../policy/load.ts";
+import type { PolicySet } from "../policy/load.ts";
 import type { State, Tellers } from "./compose-state.ts";
 import type { Targets } from "./compose-targets.ts";
 import { controlConnection } from "./control.ts";
+import type { PolicyWarnings } from "./policy-warnings.ts";
 
 /** How often the catalog is probed, and how soon a database that was away at the start is asked again. */
 const PROBE_SECONDS = 30;
@@ -14,14 +14,13 @@ const PROBE_SECONDS = 30;
 const DECOYS_WITHIN = 5_000;
 const RETRY_MS = 2_000;
 
-/** A policy that speaks of what the database does not have is told once for each pair of both. */
+/** The catalogs of all databases; what each says of the policy is told. */
 export function openCatalogs(
   { control, controls }: Pick<Targets, "control" | "controls">,
-  policies: () => PolicySet,
+  warnings: PolicyWarnings,
   state: State,
   { metrics, log }: Tellers,
 ): Catalogs {
-  const checked = new Set<string>();
   return new Catalogs({
     connection: controlConnection(control),
     connectionOf: (database) => {
@@ -34,16 +33,7 @@ export function openCatalogs(
       const { database } = catalog;
       metrics.upstreamReached(database, true);
       if (state.databaseProblems.delete(database)) log.info({ database }, "the database answers");
-      const policy = policies().forDatabase(catalog.database);
-      const pair = `${policy.version} ${catalog.version}`;
-      if (checked.has(pair)) return;
-      checked.add(pair);
-      for (const problem of checkAgainstCatalog(policy, catalog)) {
-        log.warn(
-          { problem: describeProblem(problem), database: catalog.database },
-          "policy and database differ",
-        );
-      }
+      warnings.read(catalog);
     },
     onError(error: Error, database: string) {
       metrics.upstreamReached(database, false);

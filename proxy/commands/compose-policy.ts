@@ -10,6 +10,7 @@ import {
 } from "../policy/load.ts";
 import type { Crew } from "../workers/worker.ts";
 import type { Tellers } from "./compose-state.ts";
+import type { PolicyWarnings } from "./policy-warnings.ts";
 
 /**
  * What is on disk. Where that is wrong, a worker that takes the place of another goes on with what is in force in
@@ -26,7 +27,12 @@ export async function policyOnStart(path: string, log: Log, crew: Crew | undefin
 /** What happens when the policy is read: it is told in the log, on record and in numbers. */
 export function policyHandlers(
   initial: PolicySet,
-  { metrics, audit, log }: Tellers & { readonly audit: AuditLog },
+  {
+    metrics,
+    audit,
+    log,
+    warnings,
+  }: Tellers & { readonly audit: AuditLog; readonly warnings: PolicyWarnings },
   crew: Crew | undefined,
 ) {
   const told = (kind: "policy loaded" | "policy rejected", policy: string, problems: number) => {
@@ -43,6 +49,7 @@ export function policyHandlers(
       crew?.policyLoaded(policies.texts);
       told("policy loaded", inForce, 0);
       log.info({ policy: inForce }, "policy loaded");
+      warnings.loaded(policies);
     },
     onRejected(problems: readonly PolicyProblem[]) {
       told("policy rejected", inForce, problems.length);

@@ -24,6 +24,7 @@ import { readiness, stateOf } from "./compose-state.ts";
 import { type Targets, targetsOf } from "./compose-targets.ts";
 import { probeHost } from "./control.ts";
 import { redisOf } from "./control-arguments.ts";
+import { PolicyWarnings } from "./policy-warnings.ts";
 
 /** A Sluice that serves. */
 export interface Running {
@@ -107,7 +108,9 @@ async function start(
   const asked = [usual, ...others.keys()];
   const state = stateOf(asked);
   crew?.policyLoaded(policies.texts);
-  const watch = watchPolicies(settings.policy, policyHandlers(policies, { metrics, audit, log }, crew));
+  const warnings = new PolicyWarnings(policies, log);
+  const handlers = policyHandlers(policies, { metrics, audit, log, warnings }, crew);
+  const watch = watchPolicies(settings.policy, handlers);
   stops.push(() => watch.close());
   const guard = await openGuard({
     settings,
@@ -122,7 +125,7 @@ async function start(
     auditWaitsSince: () => audit.waitsSince,
     suspendedUsers: () => guard.suspensions.list().length,
   });
-  const catalogs = openCatalogs({ control, controls }, () => watch.current, state, { metrics, log });
+  const catalogs = openCatalogs({ control, controls }, warnings, state, { metrics, log });
   stops.push(() => catalogs.close());
   const decoys = openDecoys(catalogs, () => watch.current, log);
   stops.push(() => decoys.close());

@@ -1,12 +1,10 @@
 import { parseArgs } from "node:util";
 import type { Catalog } from "../catalog/catalog.ts";
 import { Catalogs } from "../catalog/catalogs.ts";
-import { checkAgainstCatalog } from "../policy/against-catalog.ts";
-import { checkCosts } from "../policy/check-costs.ts";
 import { describeProblem, loadPolicies, type PolicyProblem, type PolicySet } from "../policy/load.ts";
-import { checkWritableConditions } from "../sql/writable-conditions.ts";
 import { parseUpstream } from "../wire/upstream.ts";
 import { controlConnection } from "./control.ts";
+import { allProblems, problemsOfAll } from "./policy-problems.ts";
 
 const HELP = `usage: sluice policy check [PATH] [--upstream URI]
 
@@ -42,7 +40,7 @@ export async function policyCheck(args: readonly string[]): Promise<number> {
 
   const loaded = await loadPolicies(parsed.path ?? process.env.SLUICE_POLICY ?? "policies/");
   if (!loaded.ok) return report(loaded.problems, []);
-  if (parsed.upstream === undefined) return report(costsOfAll(loaded.policies), loaded.policies.files);
+  if (parsed.upstream === undefined) return report(problemsOfAll(loaded.policies), loaded.policies.files);
   return checkDatabase(loaded.policies, parsed.upstream);
 }
 
@@ -63,18 +61,7 @@ async function checkDatabase(policies: PolicySet, uri: string): Promise<number> 
     await catalogs.close();
   }
   const policy = policies.forDatabase(database);
-  const problems = [
-    ...checkCosts(policy),
-    ...checkAgainstCatalog(policy, catalog),
-    ...checkWritableConditions(policy, catalog),
-  ];
-  return report(problems, policies.files);
-}
-
-/** Of every database that has a policy of its own, and of all others; what stands in a general file is told once. */
-function costsOfAll(policies: PolicySet): readonly PolicyProblem[] {
-  const found = [...policies.databases, ""].flatMap((name) => checkCosts(policies.forDatabase(name)));
-  return [...new Map(found.map((problem) => [describeProblem(problem), problem])).values()];
+  return report(allProblems(policy, catalog), policies.files);
 }
 
 /** Prints problems as compilers do, so that editors can jump to them. */

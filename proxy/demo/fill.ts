@@ -9,7 +9,7 @@ export type Progress = (table: string, done: number, total: number) => void;
 export const DATABASE = "support";
 
 /** Changes whenever people.ts or schema.ts make other data: an older database is made anew. */
-const EDITION = 1;
+const EDITION = 2;
 
 /**
  * Makes the support database with its roles, if a former start has not done so to the end. `server` is the

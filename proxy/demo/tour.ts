@@ -17,6 +17,8 @@ export interface Findings {
   /** What each user saw of the same customer. */
   readonly seen: ReadonlyMap<string, Readonly<Record<string, string>>>;
   readonly lookedUp: number;
+  /** SQLSTATE with which an agent's own assignment of other agents' tickets was refused. */
+  readonly assigned: string | undefined;
   /** SQLSTATE of each refused dump. */
   readonly dumps: readonly (string | undefined)[];
   /** Rows that came before the dump of a range was stopped. */
@@ -40,10 +42,20 @@ export async function tour(places: Places, screen: Screen): Promise<Findings> {
   try {
     const seen = await sameCustomer(new Map(Object.entries({ anna, cleo, helpdesk_app: app })), screen);
     const lookedUp = await lookUp(anna, screen);
+    const assigned = await assign(ben, screen);
     const { dumps, rows } = await dump(ben, screen);
     const { read, stoppedBy } = await drip(anna, screen);
     const applicationSame = await application(app, places, screen);
-    return { seen, lookedUp, dumps, rowsOfDump: rows, peopleRead: read, stoppedBy, applicationSame };
+    return {
+      seen,
+      lookedUp,
+      assigned,
+      dumps,
+      rowsOfDump: rows,
+      peopleRead: read,
+      stoppedBy,
+      applicationSame,
+    };
   } finally {
     await Promise.allSettled([anna, ben, cleo, app].map((client) => client.end()));
   }
@@ -75,8 +87,21 @@ async function lookUp(agent: Client, screen: Screen): Promise<number> {
   return rows.length;
 }
 
+/** Agents see the text of their own tickets: whoever could assign tickets to themselves would see them all. */
+async function assign(agent: Client, screen: Screen): Promise<string | undefined> {
+  screen.heading("3. Another agent makes other agents' tickets his own, to read what customers wrote");
+  await agent.query("BEGIN");
+  const sql = "UPDATE tickets SET assignee = 'ben' WHERE id BETWEEN 1 AND 500";
+  screen.statement("ben", sql);
+  const { error } = await attempt(agent, sql);
+  showError(error, screen);
+  await agent.query("ROLLBACK");
+  screen.quiet("A ticket that is nobody's he takes by: SELECT take_ticket(…)");
+  return error?.code;
+}
+
 async function dump(agent: Client, screen: Screen) {
-  screen.heading("3. Another agent wants them all");
+  screen.heading("4. He wants all customers");
   const dumps: (string | undefined)[] = [];
   for (const sql of [
     "COPY customers TO STDOUT",
@@ -98,7 +123,7 @@ async function dump(agent: Client, screen: Screen) {
 }
 
 async function drip(agent: Client, screen: Screen) {
-  screen.heading("4. An agent takes them one by one");
+  screen.heading("5. An agent takes them one by one");
   screen.statement("anna", "SELECT name, phone FROM customers WHERE id = …");
   let read = 0;
   for (let id = 1001; id <= 1200; id++) {
@@ -126,7 +151,7 @@ async function stillReadable(agent: Client, screen: Screen): Promise<void> {
 }
 
 async function application(app: Client, places: Places, screen: Screen): Promise<boolean> {
-  screen.heading("5. The application notices nothing");
+  screen.heading("6. The application notices nothing");
   const sql = "SELECT * FROM customers ORDER BY id";
   screen.statement("helpdesk_app", sql);
   const direct = await connect({ ...places, port: places.serverPort }, "helpdesk_app");

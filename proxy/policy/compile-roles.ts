@@ -117,6 +117,10 @@ function makeRole(source: Source, parent: Made | undefined, context: Context): M
     finds: entry.finds === undefined ? (base?.finds ?? new Set()) : makeFinds(source, entry.finds, context),
     only: new Map([...(base?.only ?? []), ...makeConditions(source, "only", context)]),
     purpose: new Map([...(base?.purpose ?? []), ...makeConditions(source, "purpose", context)]),
+    writesOwnConditions:
+      entry.writes_own_conditions === undefined
+        ? (base?.writesOwnConditions ?? new Map())
+        : placesOf(source, "writes_own_conditions", entry.writes_own_conditions),
     requireFilter:
       entry.require_filter === undefined ? (base?.requireFilter ?? new Set()) : new Set(entry.require_filter),
     ...(aggregatesOnly === undefined ? {} : { aggregatesOnly }),
@@ -233,6 +237,14 @@ function makeCondition(sql: string, place: Place, { problems }: Context): Condit
   if (parsed.ok) return { sql: parsed.sql, place };
   problems.error(place, `condition: ${parsed.problem}`, parsed.hint);
   return undefined;
+}
+
+function placesOf(
+  { name, document }: Source,
+  key: "writes_own_conditions",
+  entries: readonly string[],
+): ReadonlyMap<string, Place> {
+  return new Map(entries.map((text, i) => [text, document.placeOf(["roles", name, key, i])]));
 }
 
 /** A name alone: what the function returns stays hidden. */

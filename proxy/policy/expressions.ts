@@ -1,4 +1,4 @@
-import type { ScanToken } from "libpg-query";
+import type { Node, ScanToken } from "libpg-query";
 import { scan } from "../parser/parser.ts";
 import {
   CONDITION_NODES,
@@ -52,6 +52,12 @@ const AS_LITERAL = "('') ";
 /** Checks the condition of `when:` or `only:`. */
 export function parseCondition(text: string): ParsedExpression {
   return parseExpression(text, CONDITION_NODES);
+}
+
+/** The syntax tree of a condition that `parseCondition` accepts; undefined for any other text. */
+export function conditionTree(text: string): Node | undefined {
+  if (!parseCondition(text).ok) return undefined;
+  return singleTarget(`SELECT (${standIn(text, placeholders(text), AS_PARAMETER)})`) as Node | undefined;
 }
 
 /** Checks the expression of an `{ sql: … }` mask; `value` is its only column. */

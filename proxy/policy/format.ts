@@ -33,6 +33,13 @@ const relationPattern = z
     error: "A table with its schema, as in public.customers, or a whole schema, as in public.*.",
   });
 
+const OWN_CONDITIONS_HINT = "A list of columns, as in [public.tickets.assignee].";
+
+const columnPattern = z.string({ error: OWN_CONDITIONS_HINT }).regex(/^[^.*\s][^.*]*\.[^.*]+\.([^.*]+|\*)$/, {
+  error:
+    "A column with its schema and table, as in public.tickets.assignee, or a whole table, as in public.tickets.*.",
+});
+
 const functionName = z.string({ error: "A function as schema.name." }).regex(/^[^.*\s(]+\.[^.*\s(]+$/, {
   error: "A function with its schema and without arguments, as in public.normalise_phone.",
 });
@@ -309,6 +316,13 @@ const roleSchema = mapping(
       .describe(
         "What ties a person to the reader's work, by the table of people. Rows are shown all the same: the rule " +
           '"purpose" sees who reads many people without. EXISTS, AND, OR, NOT, IS NULL and comparisons only.',
+      ),
+    writes_own_conditions: z
+      .array(columnPattern, { error: OWN_CONDITIONS_HINT })
+      .optional()
+      .describe(
+        "Columns that the role may write although a condition of its own (when, only, purpose) depends on them: it can " +
+          "then grant itself what the condition guards. schema.table.* means all columns of a table. None if left out.",
       ),
     aggregates_only: z
       .union(

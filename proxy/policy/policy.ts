@@ -101,6 +101,11 @@ export interface Role {
   readonly only: ReadonlyMap<string, Condition>;
   /** By the table whose subject names the people: what ties one of them to the reader's work. */
   readonly purpose: ReadonlyMap<string, Condition>;
+  /**
+   * Columns that the role may write although one of its own conditions depends on them: `schema.table.column`, or
+   * `schema.table.*` for all, and where they stand.
+   */
+  readonly writesOwnConditions: ReadonlyMap<string, Place>;
   readonly requireFilter: ReadonlySet<string>;
   readonly aggregatesOnly?: { readonly minGroup: number };
   readonly limits: Limits;

@@ -4,6 +4,7 @@ import type { Role } from "../policy/policy.ts";
 import { refuse } from "../wire/refusal.ts";
 import { analyse, type OnLeftover } from "./analyse.ts";
 import { Constants } from "./constants.ts";
+import { conditionsOf } from "./role-keys.ts";
 import type { Scope } from "./scope.ts";
 import { isShareable, type Shape, shapeOf } from "./shape.ts";
 import { fitsShape, instantiate, type Template } from "./template.ts";
@@ -161,7 +162,6 @@ export class Scopes {
 }
 
 /** Whether what the role sees hangs on who asks. */
-function isPersonal({ sees, only, purpose }: Role): boolean {
-  const sights = sees === "all" ? [] : [...sees.values()].filter((sight) => sight !== "always");
-  return [...sights, ...only.values(), ...purpose.values()].some(({ sql }) => placeholders(sql).length > 0);
+function isPersonal(role: Role): boolean {
+  return conditionsOf(role).some(({ sql }) => placeholders(sql).length > 0);
 }

@@ -2,7 +2,9 @@ import type { CopyStmt, DefElem, Node, RangeVar } from "libpg-query";
 import { type Analysis, innerLevel, type Level } from "./analysis.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
 import { nameSpan, qualify, readUse, writeUse } from "./names.ts";
+import { refuseOwnInsert } from "./own-writes.ts";
 import { clauseEnd, firstPlace, word } from "./places.ts";
+import { probing } from "./probes.ts";
 import { quoteIdentifier, quoteQualified } from "./source.ts";
 import { subquery } from "./wrap.ts";
 import { refuseProbing } from "./write-rules.ts";
@@ -26,7 +28,10 @@ export function copy(
     analysis.targetNames.set(use, body.relation.location ?? 0);
     // WHERE speaks of the rows that come in: the client's own values.
     const columns = new Map(use.relation.columns.map(({ name }) => [name, name]));
-    refuseProbing(analysis, { alias: use.relation.name, columns, use }, body.attlist?.map(stringOf));
+    probing(analysis, undefined, () =>
+      refuseProbing(analysis, { alias: use.relation.name, columns, use }, body.attlist?.map(stringOf)),
+    );
+    refuseOwnInsert(analysis, use);
     analysis.nodes(body.whereClause, {
       ...innerLevel(level),
       references: [{ alias: use.relation.name, columns, use: undefined }],

@@ -1,5 +1,6 @@
 import type { Catalog } from "../catalog/catalog.ts";
 import type { Policy, Role } from "../policy/policy.ts";
+import { isGuarded } from "./role-keys.ts";
 
 /** All that a verdict depends on beside the statement's bytes. Interned: equal scopes are the same object. */
 export interface Scope {
@@ -21,15 +22,5 @@ export interface Scope {
 
 /** Sees, reads and writes all, without limit, filter or budget: statements pass unchanged. */
 export function isUnrestricted(role: Role): boolean {
-  return (
-    role.sees === "all" &&
-    role.reads === "all" &&
-    role.writes === "all" &&
-    role.only.size === 0 &&
-    role.requireFilter.size === 0 &&
-    role.aggregatesOnly === undefined &&
-    role.limits.rows === undefined &&
-    role.limits.bytes === undefined &&
-    role.budget.length === 0
-  );
+  return !isGuarded(role);
 }

@@ -1,42 +1,63 @@
 import type { Catalog } from "../catalog/catalog.ts";
-import { parseCondition } from "../policy/expressions.ts";
-import { type Policy, type Role, relationSetHas } from "../policy/policy.ts";
-import { type PolicyProblem, sortProblems } from "../policy/problems.ts";
+import type { Place, Policy, Role } from "../policy/policy.ts";
+import { type PolicyProblem, sortProblems, suggest } from "../policy/problems.ts";
+import { ownRights } from "./own-rights.ts";
 
 /**
- * Warns where who sees a class `when` a condition holds may write what the condition is made of: `assignee =
- * :user` protects nothing from a role that may assign any ticket to itself.
+ * What is wrong in `writes_own_conditions`: columns that are not there, and columns on which no condition of the role
+ * depends. Both open nothing.
  */
 export function checkWritableConditions(policy: Policy, catalog: Catalog): readonly PolicyProblem[] {
-  return sortProblems([...policy.roles.values()].flatMap((role) => ofRole(role, policy, catalog)));
+  const roles = [...policy.roles.values()];
+  return sortProblems(
+    roles.flatMap((role) =>
+      [...role.writesOwnConditions].flatMap(([text, place]) => {
+        const sharing = roles.filter((other) => other.writesOwnConditions.get(text) === place);
+        // The roles that inherit the line are told of with the first.
+        if (sharing[0] !== role) return [];
+        const found = missing(text, role, place, catalog) ?? unused(text, place, sharing, policy, catalog);
+        return found === undefined ? [] : [found];
+      }),
+    ),
+  );
 }
 
-function ofRole(role: Role, policy: Policy, catalog: Catalog): readonly PolicyProblem[] {
-  if (role.sees === "all") return [];
-  const { sees } = role;
-  return [...sees].flatMap(([className, condition]): readonly PolicyProblem[] => {
-    if (condition === "always") return [];
-    const parsed = parseCondition(condition.sql);
-    if (!parsed.ok) return [];
-    return [...policy.tables.values()].flatMap((table): readonly PolicyProblem[] => {
-      const relation = catalog.relations.get(table.name);
-      if (relation === undefined || ![...table.columns.values()].includes(className)) return [];
-      if (!relationSetHas(role.writes, relation.schema, relation.name)) return [];
-      // A masked column may not be assigned.
-      const writable = parsed.use.columns.find((name) => {
-        const own = table.columns.get(name);
-        const isThere = relation.columns.some((column) => column.name === name);
-        return isThere && (own === undefined || sees.get(own) === "always");
-      });
-      if (writable === undefined) return [];
-      return [
-        {
-          severity: "warning",
-          place: condition.place,
-          message: `role "${role.name}" sees class "${className}" by a condition on ${table.name}.${writable}, which it may write itself`,
-          hint: `It can set ${writable} so that the condition holds, and read any row; take ${table.name} out of "writes:", or revoke UPDATE (${writable}) from its users in the database.`,
-        },
-      ];
-    });
+/** `public.tickets.assignee` in its parts. */
+function partsOf(text: string): { readonly table: string; readonly column: string } {
+  const dot = text.lastIndexOf(".");
+  return { table: text.slice(0, dot), column: text.slice(dot + 1) };
+}
+
+function missing(text: string, role: Role, place: Place, catalog: Catalog): PolicyProblem | undefined {
+  const { table, column } = partsOf(text);
+  const relation = catalog.relations.get(table);
+  const message = `"writes_own_conditions" of role "${role.name}" names ${text}, which is not in "${catalog.database}"`;
+  if (relation === undefined)
+    return { severity: "warning", place, message, hint: suggest(table, catalog.relations.keys(), "") };
+  const names = relation.columns.map(({ name }) => name);
+  if (column === "*" || names.includes(column)) return undefined;
+  return { severity: "warning", place, message, hint: suggest(column, names, "") };
+}
+
+/** A role may inherit the line and not the condition: the line is of use where any role needs it. */
+function unused(
+  text: string,
+  place: Place,
+  sharing: readonly Role[],
+  policy: Policy,
+  catalog: Catalog,
+): PolicyProblem | undefined {
+  const { table, column } = partsOf(text);
+  const isUsed = sharing.some((role) => {
+    const used = ownRights(role, policy, catalog).used.get(table);
+    return column === "*" ? used !== undefined : used?.has(column) === true;
   });
+  if (isUsed) return undefined;
+  const names = sharing.map(({ name }) => `"${name}"`).join(", ");
+  return {
+    severity: "warning",
+    place,
+    message: `no condition of role ${names} depends on ${text}`,
+    hint: 'Take it out of "writes_own_conditions:": "writes:" alone lets the role write it.',
+  };
 }

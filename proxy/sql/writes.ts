@@ -20,8 +20,10 @@ import { finishReferences, fromItem } from "./from.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
 import { noteSamePersons, strangerTo } from "./marking.ts";
 import { qualify, writeUse } from "./names.ts";
+import { refuseOwnConditions, refuseOwnDelete, refuseOwnInsert, refuseOwnMerge } from "./own-writes.ts";
 import { clauseEnd, firstPlace, insertBefore, word } from "./places.ts";
 import type { RowChoice } from "./pricing.ts";
+import { probing, type RowCount, rowsInserted, valuesAssigned } from "./probes.ts";
 import { requireFilters, withQueries } from "./select.ts";
 import { quoteIdentifier } from "./source.ts";
 import {
@@ -46,7 +48,9 @@ export interface WriteLevel {
 export function insert(analysis: Analysis, body: InsertStmt, outer: Level): WriteLevel {
   const ctes = withQueries(analysis, body.withClause, outer);
   const target = writeTarget(analysis, body.relation);
-  refuseProbing(analysis, target, givenColumns(body, target));
+  const rows = rowsInserted(analysis, body);
+  probing(analysis, rows, () => refuseProbing(analysis, target, givenColumns(body, target)));
+  refuseOwnInsert(analysis, target.use);
   const before = peopleSoFar(analysis);
   const { lasting } = analysis;
   storing(analysis, () => {
@@ -57,7 +61,7 @@ export function insert(analysis: Analysis, body: InsertStmt, outer: Level): Writ
   // Rows that come from nobody cannot carry anybody off: nextval() of a new key.
   if (peopleSoFar(analysis) === before) analysis.lasting = lasting;
   const level = { ...innerLevel(outer, ctes), references: [target] };
-  if (body.onConflictClause !== undefined) onConflict(analysis, body.onConflictClause, target, level);
+  if (body.onConflictClause !== undefined) onConflict(analysis, body.onConflictClause, target, level, rows);
   if (peopleSoFar(analysis) > before) refuseUnmeteredCopy(analysis, target);
   returning(analysis, body.returningClause, target, level);
   const choice = body.onConflictClause === undefined ? "new" : isOneNewRow(body) ? "one" : "many";
@@ -89,7 +93,8 @@ function givenColumns(
 export function update(analysis: Analysis, body: UpdateStmt, outer: Level): WriteLevel {
   const ctes = withQueries(analysis, body.withClause, outer);
   const target = writeTarget(analysis, body.relation);
-  refuseMaskedAssignment(analysis, target, body.targetList);
+  probing(analysis, valuesAssigned(body), () => refuseMaskedAssignment(analysis, target, body.targetList));
+  refuseOwnConditions(analysis, target.use, body.targetList);
   const before = peopleSoFar(analysis);
   const level = restrictedWrite(
     analysis,
@@ -109,6 +114,7 @@ export function update(analysis: Analysis, body: UpdateStmt, outer: Level): Writ
 export function remove(analysis: Analysis, body: DeleteStmt, outer: Level): WriteLevel {
   const ctes = withQueries(analysis, body.withClause, outer);
   const target = writeTarget(analysis, body.relation);
+  refuseOwnDelete(analysis, target.use);
   const level = restrictedWrite(
     analysis,
     target,
@@ -133,7 +139,8 @@ export function merge(analysis: Analysis, body: MergeStmt, outer: Level): WriteL
   }
   const level = innerLevel(outer, ctes);
   level.references.push(target, ...versions(target, body.returningClause));
-  refuseProbing(analysis, target, undefined);
+  probing(analysis, undefined, () => refuseProbing(analysis, target, undefined));
+  refuseOwnMerge(analysis, target.use, body);
   for (const node of body.mergeWhenClauses ?? [])
     refuseSubjectAssignment(analysis, target, (nodeOf(node)[1] as MergeWhenClause).targetList, node);
   const before = peopleSoFar(analysis);
@@ -286,7 +293,13 @@ function addFilter(
   );
 }
 
-function onConflict(analysis: Analysis, clause: OnConflictClause, target: FromReference, base: Level): void {
+function onConflict(
+  analysis: Analysis,
+  clause: OnConflictClause,
+  target: FromReference,
+  base: Level,
+  rows: RowCount,
+): void {
   const columns = target.columns ?? new Map();
   const level: Level = { ...base, references: [target, { alias: "excluded", columns, use: undefined }] };
   const masked = new Set(
@@ -301,7 +314,8 @@ function onConflict(analysis: Analysis, clause: OnConflictClause, target: FromRe
       "Name the columns of the conflict, such as ON CONFLICT (id).",
     );
   }
-  refuseMaskedAssignment(analysis, target, clause.targetList);
+  probing(analysis, rows, () => refuseMaskedAssignment(analysis, target, clause.targetList));
+  refuseOwnConditions(analysis, target.use, clause.targetList);
   analysis.nodes(clause.infer?.indexElems, level);
   analysis.nodes(clause.infer?.whereClause, level);
   storing(analysis, () => analysis.nodes(clause.targetList, level));

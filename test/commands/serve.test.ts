@@ -102,3 +102,33 @@ test("a policy that speaks of a table that is not there is told when the databas
     await sluice.close();
   }
 });
+
+/** The agent's budget is smaller than one of its people costs; the other line is of no use. */
+const WARNED = POLICY.replace("email: { mask: email }", "email: { mask: email, cost: 9 }");
+
+test("what policy check warns of is in the log, with file and line: at start and at each reload", async () => {
+  const sluice = await startSluice({
+    policy: `${WARNED}  odd: { users: [], reads: all, sees: [email], budget: { 1d: 5 }, writes_own_conditions: [public.customers.name] }\n`,
+    upstream: database.uri,
+  });
+  const told = () =>
+    sluice.log.filter(({ level }) => level === "warn").map(({ problem }) => String(problem ?? ""));
+  const times = (text: string) => told().filter((problem) => problem.includes(text)).length;
+  try {
+    await vi.waitFor(() => {
+      expect(told()).toContainEqual(
+        expect.stringMatching(/\.yaml:\d+:\d+: warning: role "odd" can never read a "email"/),
+      );
+      expect(told()).toContainEqual(
+        expect.stringMatching(
+          /\.yaml:\d+:\d+: warning: no condition of role "odd" depends on public\.customers\.name/,
+        ),
+      );
+    });
+    expect([times("can never read"), times("no condition of role")]).toEqual([1, 1]);
+    await sluice.reload();
+    expect([times("can never read"), times("no condition of role")]).toEqual([2, 2]);
+  } finally {
+    await sluice.close();
+  }
+});

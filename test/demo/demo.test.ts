@@ -25,11 +25,19 @@ test("one command shows the whole case: masks, a look-up, dumps that stop, a bud
     const { text } = output;
     expect(text).toContain("filled in");
     expect(text).toMatch(/email +\| t\*\*\*@example\.com +\| topaz\.bellthorn\.7@example\.com/);
-    expect(text.match(/ERROR (54000|42501): /g)).toHaveLength(3);
+    expect(text).toContain("may not change public.tickets.assignee");
+    // The assignment, COPY, all rows, all names in one value, a range, and one by one.
+    expect(text.match(/(?<=ERROR )\w+(?=: )/g)).toEqual([
+      "42501",
+      "54000",
+      "54000",
+      "53400",
+      "53400",
+      "53400",
+    ]);
     expect(text).toContain("30 of 5000 rows came");
     // Customer 7 was the first of the thirty.
     expect(text).toContain("29 more people read, then:");
-    expect(text.match(/ERROR 53400: /g)).toHaveLength(2);
     expect(text).toContain("whom she has read before, she may read again");
     expect(text).toContain("the same 100000 rows, value for value");
     expect(text).toContain("psql postgresql://anna:");

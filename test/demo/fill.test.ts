@@ -1,9 +1,11 @@
 import pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { policyCheck } from "../../proxy/commands/policy-check.ts";
 import { DATABASE, fill, uriOf } from "../../proxy/demo/fill.ts";
 import { type Amounts, customerAt } from "../../proxy/demo/people.ts";
 import type { RunningPostgres } from "../../proxy/demo/postgres.ts";
 import { uriFor } from "../../proxy/demo/schema.ts";
+import { captured } from "../commands/captured.ts";
 import { startPostgres } from "../harness/postgres.ts";
 
 const FEW: Amounts = { customers: 300, tickets: 600, messages: 900, payments: 400 };
@@ -58,4 +60,30 @@ test("the application writes past the last row that was filled in; an agent read
   const agent = uriFor("anna", "127.0.0.1", server.port, DATABASE);
   expect(await rows(agent, "SELECT count(*)::int FROM customers")).toEqual([[300]]);
   await expect(rows(agent, "DELETE FROM customers")).rejects.toThrow("permission denied");
+});
+
+test("an agent takes a ticket that is nobody's, and none of another agent's", async () => {
+  await fill(server.uri, FEW, () => {});
+  const [application, agent] = ["helpdesk_app", "anna"].map((user) =>
+    uriFor(user, "127.0.0.1", server.port, DATABASE),
+  ) as [string, string];
+  const insert = `INSERT INTO tickets (customer_id, assignee, subject, body, region) VALUES (1, NULL, 's', 'b', 'eu'), (1, 'ben', 's', 'b', 'eu') RETURNING id::int`;
+  const made = await rows(application, insert);
+  for (const [id] of made) await rows(agent, `SELECT take_ticket(${id})`);
+  const [first, second] = made.map(([id]) => id);
+  expect(
+    await rows(agent, `SELECT assignee FROM tickets WHERE id IN (${first}, ${second}) ORDER BY id`),
+  ).toEqual([["anna"], ["ben"]]);
+  await expect(
+    rows(uriFor("metabase", "127.0.0.1", server.port, DATABASE), "SELECT take_ticket(1)"),
+  ).rejects.toThrow("permission denied");
+});
+
+test("policy check has nothing to say of the demo's policy and its database", async () => {
+  await fill(server.uri, FEW, () => {});
+  const upstream = uriOf(server.uri, DATABASE);
+  expect(await captured(() => policyCheck(["policies/support.yaml", "--upstream", upstream]))).toMatchObject({
+    status: 0,
+    out: "1 file: right\n",
+  });
 });

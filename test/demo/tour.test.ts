@@ -37,12 +37,13 @@ test("without Sluice in between, the tour says that everything went through", as
   expect(findings.dumps).toEqual([undefined, undefined, undefined, undefined]);
   expect(findings).toMatchObject({
     lookedUp: 1,
+    assigned: undefined,
     rowsOfDump: 1500,
     peopleRead: 200,
     stoppedBy: undefined,
     applicationSame: true,
   });
-  expect(lines.filter((line) => line === "bad: went through")).toHaveLength(4);
+  expect(lines.filter((line) => line === "bad: went through")).toHaveLength(5);
 });
 
 test("a table's columns are as wide as their widest value", () => {

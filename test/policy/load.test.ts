@@ -166,11 +166,22 @@ test("the demo's policy is right, and its roles are what it says", async () => {
   if (!loaded.ok) return;
   const { roles } = loaded.policies.forDatabase("support");
   expect([...roles.keys()]).toEqual(["agent", "lead", "analyst", "app"]);
-  expect(roles.get("lead")?.budget.map(({ name, limit }) => [name, limit])).toEqual([
-    ["1m", 30],
-    ["1h", 120],
-    ["1d", 600],
-    ["30d", 3000],
+  const budget = (role: string) =>
+    roles.get(role)?.budget.map(({ name, what, limit }) => `${name} ${what} ${limit}`);
+  const hour = ["1m people 30", "1h people 120", "1h bytes 2097152", "1h lookups 60"];
+  expect(budget("agent")).toEqual([
+    ...hour,
+    "1d people 300",
+    "1d bytes 6291456",
+    "1d lookups 200",
+    "30d people 3000",
+  ]);
+  expect(budget("lead")).toEqual([
+    ...hour,
+    "1d people 600",
+    "1d bytes 12582912",
+    "1d lookups 200",
+    "30d people 3000",
   ]);
   expect(roles.get("app")).toMatchObject({ reads: "all", writes: "all", sees: "all", budget: [] });
 });

@@ -2,6 +2,7 @@ import pg from "pg";
 import type { Catalog } from "../../proxy/catalog/catalog.ts";
 import { readCatalog } from "../../proxy/catalog/snapshot.ts";
 import { compilePolicies } from "../../proxy/policy/load.ts";
+import type { Policy } from "../../proxy/policy/policy.ts";
 import { isRefusal, roleFor } from "../../proxy/policy/roles.ts";
 import { analyse } from "../../proxy/sql/analyse.ts";
 import { Scopes } from "../../proxy/sql/cache.ts";
@@ -76,6 +77,8 @@ export interface Judged {
   readonly catalog: Catalog;
   scope(user: SupportUser): Scope;
   judge(user: SupportUser, sql: string): Verdict;
+  /** The same database under another policy. */
+  withPolicy(text: string): Pick<Judged, "judge">;
   /** Runs the statement as it would be sent; refusals reject with their SQLSTATE as `code`. */
   run(user: SupportUser, sql: string, values?: readonly unknown[]): Promise<pg.QueryArrayResult<unknown[]>>;
   close(): Promise<void>;
@@ -92,14 +95,17 @@ export async function openJudged(
   await client.connect();
   const catalog = await readCatalog(client);
   await client.end();
-  const compiled = compilePolicies([{ name: "test.yaml", text: options.policy ?? POLICY }]);
-  if (!compiled.ok) throw new Error(JSON.stringify(compiled.problems));
-  const policy = compiled.policies.forDatabase(database.database);
+  const policyOf = (text: string): Policy => {
+    const compiled = compilePolicies([{ name: "test.yaml", text }]);
+    if (!compiled.ok) throw new Error(JSON.stringify(compiled.problems));
+    return compiled.policies.forDatabase(database.database);
+  };
+  const own = policyOf(options.policy ?? POLICY);
   const scopes = new Scopes();
   const unreadable = new Set<string>();
   const clients = new Map<SupportUser, pg.Client>();
 
-  const scope = (user: SupportUser): Scope => {
+  const scope = (user: SupportUser, policy = own): Scope => {
     const role = roleFor(policy, user, "127.0.0.1");
     if (isRefusal(role)) throw new Error(role.message);
     return scopes.of({
@@ -112,15 +118,19 @@ export async function openJudged(
       maskKey: Buffer.alloc(32, 7),
     });
   };
-  const judge = (user: SupportUser, sql: string): Verdict =>
-    analyse(sql, scope(user), (name) => {
+  const judge = (user: SupportUser, sql: string, policy = own): Verdict =>
+    analyse(sql, scope(user, policy), (name) => {
       throw new Error(`left over: ${name}`);
     });
   return {
     database,
     catalog,
-    scope,
-    judge,
+    scope: (user) => scope(user),
+    judge: (user, sql) => judge(user, sql),
+    withPolicy(text) {
+      const policy = policyOf(text);
+      return { judge: (user, sql) => judge(user, sql, policy) };
+    },
     async run(user, sql, values) {
       const verdict = judge(user, sql);
       if (verdict.kind === "refuse")

@@ -64,7 +64,7 @@ function databaseSection(name: string, policy: Policy, i: number): Html {
 const UNCLASSIFIED = { show: "are shown", mask: "are masked", deny: "may not be read" } as const;
 
 function roleCard({ name, users, from, reads, writes, sees, finds, ...role }: Role): Html {
-  const { only, purpose, requireFilter, aggregatesOnly, limits, budget, calls } = role;
+  const { only, purpose, writesOwnConditions, requireFilter, aggregatesOnly, limits, budget, calls } = role;
   return html`<li>
     <h4><bdi>${name}</bdi></h4>
     <dl>
@@ -82,6 +82,7 @@ function roleCard({ name, users, from, reads, writes, sees, finds, ...role }: Ro
         "Purpose",
         [...purpose].map(([relation, { sql }]) => line([relation, ": ", code(sql)])),
       )}
+      ${fact("Writes of its own conditions", [...writesOwnConditions.keys()].join(", "))}
       ${fact("Must filter", [...requireFilter].join(", "))}
       ${fact("Only groups of", aggregatesOnly !== undefined && `${aggregatesOnly.minGroup} or more`)}
       ${fact("Calls", [...calls.keys()].join(", "))}

@@ -1,0 +1,51 @@
+import type { Catalog } from "../catalog/catalog.ts";
+import type { Log } from "../log.ts";
+import { describeProblem, type PolicyProblem, type PolicySet } from "../policy/load.ts";
+import { problemsIn, problemsOfAll } from "./policy-problems.ts";
+
+/**
+ * Writes to the log what `policy check` would print of the policy in force: each problem once for each time that the
+ * policy is loaded. What takes a database is told once its catalog has been read.
+ */
+export class PolicyWarnings {
+  readonly #log: Log;
+  #policies: PolicySet;
+  /** The latest of each database. */
+  readonly #catalogs = new Map<string, Catalog>();
+  #told = new Set<string>();
+
+  constructor(policies: PolicySet, log: Log) {
+    this.#log = log;
+    this.#policies = policies;
+    this.loaded(policies);
+  }
+
+  /** A policy has come into force. */
+  loaded(policies: PolicySet): void {
+    this.#policies = policies;
+    this.#told = new Set();
+    for (const problem of problemsOfAll(policies)) this.#tell(problem, {}, "policy warning");
+    for (const catalog of this.#catalogs.values()) this.#check(catalog);
+  }
+
+  /** A database's catalog has been read. */
+  read(catalog: Catalog): void {
+    if (this.#catalogs.get(catalog.database)?.version === catalog.version) return;
+    this.#catalogs.set(catalog.database, catalog);
+    this.#check(catalog);
+  }
+
+  #check(catalog: Catalog): void {
+    const { database } = catalog;
+    for (const problem of problemsIn(this.#policies.forDatabase(database), catalog))
+      this.#tell(problem, { database }, "policy and database differ");
+  }
+
+  #tell(problem: PolicyProblem, about: { readonly database?: string }, message: string): void {
+    const text = describeProblem(problem);
+    const key = `${about.database ?? ""}\0${text}`;
+    if (this.#told.has(key)) return;
+    this.#told.add(key);
+    this.#log.warn({ problem: text, ...about }, message);
+  }
+}

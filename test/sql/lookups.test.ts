@@ -1,0 +1,108 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type Judged, openJudged, POLICY } from "./judged.ts";
+
+/** `refs.email` refers to the customer's address; `uniques` has two columns that tell. */
+const SETUP = `
+  CREATE TABLE public.refs (id bigint, email text REFERENCES public.customers (email));
+  CREATE TABLE public.uniques (id bigint, email text UNIQUE, phone text UNIQUE, note text);
+  GRANT ALL ON ALL TABLES IN SCHEMA public TO anna, ben, cleo;
+`;
+const TABLES = POLICY.replace(
+  "roles:",
+  "  public.uniques: { columns: { email: email, phone: phone } }\nroles:",
+).replace("writes: [public.tickets, public.customers]", "writes: all");
+const WITH_BUDGET = TABLES.replace("budget: { 1d: 300 }", "budget: { 1d: { people: 300, lookups: 1000 } }");
+
+let judged: Judged;
+beforeAll(async () => {
+  judged = await openJudged({ policy: TABLES, setup: SETUP });
+});
+afterAll(() => judged.close());
+
+/** How many look-ups the statement counts for, or why it is refused. */
+function lookups(sql: string, policy = WITH_BUDGET): number | string {
+  const verdict = judged.withPolicy(policy).judge("anna", sql);
+  if (verdict.kind === "refuse") return `${verdict.refusal.sqlstate} ${verdict.refusal.rule}`;
+  return verdict.statements.reduce((sum, statement) => sum + statement.lookups, 0);
+}
+
+const rows = (count: number, row: string): string => Array.from({ length: count }, () => row).join(", ");
+const UNKNOWN = "42501 roles.agent.budget.1d.lookups";
+
+describe("a write tries a value for each row and column of which an error tells", () => {
+  test.each([
+    ["INSERT INTO uniques (id, email) VALUES (1, 'a')", 1],
+    [`INSERT INTO uniques (id, email) VALUES ${rows(501, "(1, 'a')")}`, 501],
+    [`INSERT INTO uniques (id, email, phone) VALUES ${rows(3, "(1, 'a', 'b')")}`, 6],
+    [`INSERT INTO uniques (email) VALUES ${rows(3, "($1)")} ON CONFLICT (id) DO NOTHING`, 3],
+    ["INSERT INTO uniques (id, email) VALUES (1, DEFAULT), (2, 'a')", 2],
+    ["INSERT INTO uniques (id, note) VALUES (1, 'x'), (2, 'y')", 0],
+    ["INSERT INTO uniques (id, email) SELECT 1, 'a'", 1],
+    ["INSERT INTO uniques (id, email) SELECT 1, lower('A') WHERE true", 1],
+    ["INSERT INTO uniques DEFAULT VALUES", 0],
+    [`INSERT INTO refs VALUES ${rows(4, "(1, 'a')")}`, 4],
+    ["UPDATE refs SET email = 'a' WHERE id < 7", 1],
+    ["UPDATE refs SET email = $1::text WHERE id = 7", 1],
+    [`WITH w AS (INSERT INTO uniques (email) VALUES ${rows(5, "('a')")}) SELECT 1`, 5],
+    [`PREPARE p AS INSERT INTO uniques (email) VALUES ${rows(5, "('a')")}`, 5],
+  ])("%#: %s", (sql, expected) => {
+    expect(lookups(sql)).toBe(expected);
+  });
+});
+
+describe("how many values a write tries must be known, for a role with a budget of look-ups", () => {
+  test.each([
+    "INSERT INTO uniques (email) SELECT unnest('{a,b,c}'::text[])",
+    "INSERT INTO uniques (email) VALUES (unnest('{a,b,c}'::text[]))",
+    "INSERT INTO uniques (email) VALUES (split_part(regexp_split_to_table('a b', ' '), 'x', 1))",
+    "INSERT INTO uniques (email) SELECT column1 FROM (VALUES ('a'), ('b')) v",
+    "INSERT INTO uniques (email) SELECT 'a' UNION ALL SELECT 'b'",
+    "INSERT INTO uniques (id, email) TABLE refs",
+    "INSERT INTO uniques (id, email) SELECT id, status FROM tickets ON CONFLICT (id) DO NOTHING",
+    "COPY uniques FROM STDIN",
+    "COPY uniques (email) FROM STDIN",
+    "UPDATE refs SET email = CASE id WHEN 1 THEN 'a' ELSE 'b' END",
+    "UPDATE refs SET email = v.e FROM (VALUES ('a'), ('b')) v(e)",
+    "UPDATE refs SET (id, email) = (SELECT 1, 'a')",
+    "MERGE INTO refs USING (VALUES ('a'), ('b')) v(e) ON false WHEN NOT MATCHED THEN INSERT (email) VALUES (e)",
+  ])("%s", (sql) => {
+    expect(lookups(sql)).toBe(UNKNOWN);
+    expect(lookups(sql, TABLES)).not.toBe(UNKNOWN);
+  });
+
+  test.each([
+    "COPY uniques (id, note) FROM STDIN",
+    "INSERT INTO uniques (id, note) SELECT n, 'x' FROM generate_series(1, 9) n",
+    "UPDATE refs SET id = id + 1",
+  ])("but not where it tries none: %s", (sql) => {
+    expect(lookups(sql)).toBe(0);
+  });
+
+  test("the hint says what to do", () => {
+    const verdict = judged.withPolicy(WITH_BUDGET).judge("anna", "COPY uniques FROM STDIN");
+    expect(verdict.kind === "refuse" && verdict.refusal.hint).toContain("INSERT … VALUES");
+  });
+});
+
+describe("a search counts each value that it tries", () => {
+  test.each([
+    ["SELECT id FROM customers WHERE email = 'a'", 1],
+    ["SELECT id FROM customers WHERE email IN ('a', 'b', 'c')", 3],
+    ["SELECT id FROM customers WHERE email IN ($1, $2) AND phone = $3", 3],
+    ["UPDATE customers SET country = 'DE' WHERE email IN ('a', 'b')", 2],
+    // An array of addresses is compared with masks, and so tries none.
+    ["SELECT id FROM customers WHERE email = ANY ('{a,b}')", 0],
+    ["SELECT id FROM customers WHERE email = ANY (ARRAY['a', 'b'])", 0],
+    ["SELECT id FROM customers WHERE email = ANY ($1)", 0],
+  ])("%s", (sql, expected) => {
+    expect(lookups(sql)).toBe(expected);
+  });
+
+  test("an array finds nobody", async () => {
+    const { rows: found } = await judged.run(
+      "anna",
+      "SELECT id FROM customers WHERE email = ANY ('{alice.ng.7@example.com}')",
+    );
+    expect(found).toEqual([]);
+  });
+});
