@@ -121,6 +121,8 @@ export interface CatalogFunction {
   readonly defaults?: number;
   /** The last argument is VARIADIC. */
   readonly variadic?: true;
+  /** Its OUT, INOUT and TABLE parameters, where it has any; a name may be empty. */
+  readonly outputs?: readonly { readonly name: string; readonly typeOid: number }[];
 }
 
 export interface CatalogOperator {

@@ -109,7 +109,8 @@ export const VIEW_DEPENDENCIES = query(
 export const FUNCTIONS = query(
   "functions",
   `SELECT p.oid, p.pronamespace, p.proname, p.prokind::text, p.provolatile::text, l.lanname,
-     p.proargtypes::text, p.prorettype, p.proretset, e.extname, p.pronargdefaults::int4, p.provariadic <> 0
+     p.proargtypes::text, p.prorettype, p.proretset, e.extname, p.pronargdefaults::int4, p.provariadic <> 0,
+     array_to_string(p.proargmodes, ' '), array_to_string(p.proallargtypes, ' '), p.proargnames
    FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
      LEFT JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
      LEFT JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND e.oid = d.refobjid

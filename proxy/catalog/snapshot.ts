@@ -70,6 +70,9 @@ type FunctionRow = readonly [
   extension: string | null,
   defaults: number,
   variadic: boolean,
+  modes: string | null,
+  allTypes: string | null,
+  names: readonly string[] | null,
 ];
 
 /**
@@ -108,6 +111,7 @@ function operatorsOutside(
 function toFunction(row: FunctionRow, schemas: ReadonlyMap<number, string>): CatalogFunction {
   const [oid, schema, name, kind, volatility, language, argumentTypes, returnType, returnsSet] = row;
   const [extension, defaults, variadic] = row.slice(9) as [string | null, number, boolean];
+  const outputs = outputsOf(row);
   return {
     oid,
     schema: schemas.get(schema) ?? "",
@@ -121,7 +125,20 @@ function toFunction(row: FunctionRow, schemas: ReadonlyMap<number, string>): Cat
     ...(extension !== null && { extension }),
     ...(defaults > 0 && { defaults }),
     ...(variadic && { variadic }),
+    ...(outputs !== undefined && { outputs }),
   };
+}
+
+/** pg_proc.proargmodes is NULL where all arguments are plain ones: o, b and t are OUT, INOUT and TABLE. */
+function outputsOf(row: FunctionRow): CatalogFunction["outputs"] {
+  const [modes, types, names] = row.slice(12) as [string | null, string | null, readonly string[] | null];
+  if (modes === null || types === null) return undefined;
+  const typeOids = types.split(" ").map(Number);
+  return modes
+    .split(" ")
+    .flatMap((mode, index) =>
+      "obt".includes(mode) ? [{ name: names?.[index] ?? "", typeOid: typeOids[index] ?? 0 }] : [],
+    );
 }
 
 /** pg_proc.prokind. What a newer server may add is taken for a procedure: no expression can call it. */

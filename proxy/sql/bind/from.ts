@@ -1,0 +1,186 @@
+import type {
+  Alias,
+  JoinExpr,
+  JsonTable,
+  JsonTableColumn,
+  Node,
+  RangeFunction,
+  RangeSubselect,
+  RangeTableFunc,
+  RangeTableFuncCol,
+  RangeTableSample,
+  RangeVar,
+} from "libpg-query";
+import { nodeOf } from "../grammar.ts";
+import { type Binder, NotUnderstood } from "./binder.ts";
+import type { BoundRelation, FromItem } from "./bound.ts";
+import { reportConflicts } from "./conflicts.ts";
+import { functionColumns, functionName } from "./function-columns.ts";
+import { bindJoin } from "./join.ts";
+import { outputColumns } from "./output-columns.ts";
+import { checkAlias, makeRelation, type PlainColumn, tableReference } from "./relation.ts";
+import { item, type NamespaceItem, type Scope, withItems } from "./scope.ts";
+import { withReference } from "./with.ts";
+
+/** A FROM clause, or a part of it: what it is, and what it exposes. */
+export interface BoundFrom {
+  readonly item: FromItem;
+  /** The entry by which columns are named without a qualifier. */
+  readonly top: BoundRelation;
+  readonly exposed: readonly NamespaceItem[];
+}
+
+/** What a part of FROM sees: the level without its FROM, and what comes before for LATERAL. */
+export interface FromScope {
+  /** The query's own scope; its items are left of no account. */
+  readonly scope: Scope;
+  readonly before: readonly NamespaceItem[];
+  readonly isNullable: boolean;
+}
+
+/** All items of a FROM clause (transformFromClause in parser/parse_clause.c). */
+export function bindFrom(
+  binder: Binder,
+  nodes: readonly Node[] | undefined,
+  scope: Scope,
+  target: readonly NamespaceItem[] = [],
+): { readonly items: readonly FromItem[]; readonly exposed: readonly NamespaceItem[] } {
+  const items: FromItem[] = [];
+  let exposed: readonly NamespaceItem[] = [];
+  for (const node of nodes ?? []) {
+    const bound = bindFromItem(binder, node, {
+      scope,
+      before: [...target, ...exposed],
+      isNullable: false,
+    });
+    reportConflicts(binder, [...target, ...exposed], bound.exposed);
+    items.push(bound.item);
+    exposed = [...exposed, ...bound.exposed];
+  }
+  return { items, exposed };
+}
+
+/** One item (transformFromClauseItem). */
+export function bindFromItem(binder: Binder, node: Node, within: FromScope): BoundFrom {
+  const [type, body] = nodeOf(node);
+  switch (type) {
+    case "RangeVar":
+      return alone(named(binder, body as RangeVar, within));
+    case "RangeTableSample":
+      return sampled(binder, body as RangeTableSample, within);
+    case "RangeSubselect":
+      return alone(subquery(binder, body as RangeSubselect, within));
+    case "RangeFunction":
+      return alone(functionCall(binder, body as RangeFunction, within));
+    case "RangeTableFunc":
+      return alone(tableFunction(binder, "RangeTableFunc", body as RangeTableFunc, within));
+    case "JsonTable":
+      return alone(tableFunction(binder, "JsonTable", body as JsonTable, within));
+    case "JoinExpr":
+      return bindJoin(binder, body as JoinExpr, within, bindFromItem);
+    default:
+      throw new NotUnderstood(`${type} in FROM`, body);
+  }
+}
+
+function alone(relation: BoundRelation): BoundFrom {
+  return { item: { kind: "relation", relation }, top: relation, exposed: [item(relation)] };
+}
+
+function named(binder: Binder, name: RangeVar, { scope, isNullable }: FromScope): BoundRelation {
+  return (
+    withReference(binder, name, scope, isNullable) ??
+    tableReference(binder, name, { isNullable, isTarget: false })
+  );
+}
+
+/** The arguments see the levels around only: TABLESAMPLE is not LATERAL. */
+function sampled(binder: Binder, body: RangeTableSample, within: FromScope): BoundFrom {
+  const [type, inner] = nodeOf(body.relation ?? {});
+  if (type !== "RangeVar") throw new NotUnderstood("TABLESAMPLE of something else than a table", body);
+  const outside = withItems(within.scope, []);
+  binder.bind(body.args, outside);
+  binder.bind(body.repeatable, outside);
+  return alone(named(binder, inner as RangeVar, within));
+}
+
+function subquery(
+  binder: Binder,
+  body: RangeSubselect,
+  { scope, before, isNullable }: FromScope,
+): BoundRelation {
+  const { subquery, lateral, alias } = body;
+  if (subquery === undefined) throw new NotUnderstood("a subquery without a query", body);
+  binder.bind(subquery, withItems(scope, lateral === true ? before : []));
+  const query = binder.queryOf.get(nodeOf(subquery)[1]);
+  if (query === undefined) throw new NotUnderstood("a subquery that is no query", body);
+  const columns = outputColumns(query.outputs);
+  if (!query.hasUnknownOutputs) checkAlias(binder, alias, columns.length, body);
+  return makeRelation({
+    source: { kind: "subquery", query },
+    node: body,
+    alias,
+    ownName: "",
+    columns,
+    hasUnknownColumns: query.hasUnknownOutputs,
+    isNullable,
+  });
+}
+
+/** Functions see what comes before them, with or without LATERAL. */
+function functionCall(
+  binder: Binder,
+  body: RangeFunction,
+  { scope, before, isNullable }: FromScope,
+): BoundRelation {
+  binder.children("RangeFunction", { ...body, alias: undefined }, withItems(scope, before));
+  const columns = functionColumns(binder, body);
+  if (columns !== undefined) checkAlias(binder, body.alias, columns.length, body);
+  return ofFunction(body, body.alias, functionName(body), columns, isNullable);
+}
+
+function tableFunction(
+  binder: Binder,
+  type: "RangeTableFunc" | "JsonTable",
+  body: RangeTableFunc | JsonTable,
+  { scope, before, isNullable }: FromScope,
+): BoundRelation {
+  binder.children(type, { ...body, alias: undefined }, withItems(scope, before));
+  const names =
+    type === "RangeTableFunc"
+      ? (body.columns ?? []).map((node) => (nodeOf(node)[1] as RangeTableFuncCol).colname ?? "")
+      : jsonColumns(body.columns ?? []);
+  checkAlias(binder, body.alias, names.length, body);
+  const columns = names.map(
+    (name): PlainColumn => ({ name, typeOid: undefined, source: { kind: "computed" } }),
+  );
+  return ofFunction(body, body.alias, type === "JsonTable" ? "json_table" : "xmltable", columns, isNullable);
+}
+
+/** Those of NESTED PATH come after a level's own (transformJsonTableColumns in parser/parse_jsontable.c). */
+function jsonColumns(nodes: readonly Node[]): readonly string[] {
+  const all = nodes.map((node) => nodeOf(node)[1] as JsonTableColumn);
+  const nested = all.filter(({ coltype }) => coltype === "JTC_NESTED");
+  return [
+    ...all.filter(({ coltype }) => coltype !== "JTC_NESTED").map(({ name = "" }) => name),
+    ...nested.flatMap(({ columns = [] }) => jsonColumns(columns)),
+  ];
+}
+
+function ofFunction(
+  node: object,
+  alias: Alias | undefined,
+  ownName: string,
+  columns: readonly PlainColumn[] | undefined,
+  isNullable: boolean,
+): BoundRelation {
+  return makeRelation({
+    source: { kind: "function" },
+    node,
+    alias,
+    ownName,
+    columns: columns ?? [],
+    hasUnknownColumns: columns === undefined,
+    isNullable,
+  });
+}

@@ -1,0 +1,146 @@
+import type { A_Indirection, ColumnRef, FuncCall, Node } from "libpg-query";
+import type { Catalog, CatalogFunction } from "../../catalog/catalog.ts";
+import { nodeOf, stringOf } from "../grammar.ts";
+import type { Binder } from "./binder.ts";
+import type { BoundRelation, Meaning } from "./bound.ts";
+import { columnsNamed, findColumn, findRelation, type Scope } from "./scope.ts";
+
+/** A name in an expression: `a`, `a.b`, `a.*`, `s.a.b`, `d.s.a.b` (transformColumnRef in parser/parse_expr.c). */
+export function columnRef(binder: Binder, body: ColumnRef, scope: Scope): void {
+  binder.meanings.set(body, meaningOf(binder, body, scope));
+}
+
+function meaningOf(binder: Binder, body: ColumnRef, scope: Scope): Meaning {
+  const fields = body.fields ?? [];
+  const last = fields.at(-1);
+  const isStar = last !== undefined && nodeOf(last)[0] === "A_Star";
+  const names = fields.filter((field) => nodeOf(field)[0] === "String").map(stringOf);
+  const name = isStar ? undefined : names.at(-1);
+  const [qualifier, schema, database] = (isStar ? names : names.slice(0, -1)).toReversed();
+  if (database !== undefined && database !== binder.environment.catalog.database)
+    return missing(
+      binder,
+      "0A000",
+      `cross-database references are not implemented: ${names.join(".")}`,
+      body,
+    );
+  if (qualifier !== undefined) return qualified(binder, body, { schema, qualifier, name }, scope);
+  // A bare star is only in target lists, which expand it.
+  return name === undefined ? { kind: "none" } : unqualified(binder, body, name, scope);
+}
+
+/** A column of any level comes before a relation of that name. */
+function unqualified(binder: Binder, body: ColumnRef, name: string, scope: Scope): Meaning {
+  const column = findColumn(scope, name, "all");
+  if (column.problem !== undefined) binder.problem(column.problem, `column reference "${name}"`, body);
+  if (column.found !== undefined && column.found.kind !== "uncertain") return column.found;
+  const row = findRelation(scope, undefined, name);
+  if (row.problem !== undefined) binder.problem(row.problem, `table reference "${name}"`, body);
+  const meant: Meaning | undefined = row.found && { kind: "row", ...row.found };
+  if (column.found !== undefined) {
+    // It may be a column of unknown name, or else the whole row.
+    const { candidates } = column.found;
+    return meant === undefined || candidates.some(({ kind }) => kind === "column")
+      ? column.found
+      : { kind: "uncertain", candidates: [...candidates, meant] };
+  }
+  return meant ?? missing(binder, "42703", `column "${name}" does not exist`, body);
+}
+
+interface QualifiedName {
+  readonly schema: string | undefined;
+  readonly qualifier: string;
+  /** Undefined for a star. */
+  readonly name: string | undefined;
+}
+
+function qualified(
+  binder: Binder,
+  body: ColumnRef,
+  { schema, qualifier, name }: QualifiedName,
+  scope: Scope,
+): Meaning {
+  const { found, problem } = findRelation(scope, schema, qualifier);
+  if (problem !== undefined) binder.problem(problem, `table reference "${qualifier}"`, body);
+  if (found === undefined)
+    return missing(binder, "42P01", `missing FROM-clause entry for table "${qualifier}"`, body);
+  return name === undefined ? { kind: "row", ...found } : fieldOf(binder, body, found, name);
+}
+
+/** A column of the reference, or else a function of its row: `c.reveal`. */
+function fieldOf(
+  binder: Binder,
+  body: ColumnRef,
+  { relation, depth }: { readonly relation: BoundRelation; readonly depth: number },
+  name: string,
+): Meaning {
+  const [column, second] = columnsNamed(relation, name);
+  if (second !== undefined) binder.problem("42702", `column reference "${name}" is ambiguous`, body);
+  if (column !== undefined) return { kind: "column", column, depth };
+  const row: Meaning = { kind: "row", relation, depth };
+  if (relation.hasUnknownColumns) return { kind: "uncertain", candidates: [row] };
+  return takesRow(binder.environment.catalog, name, relation)
+    ? { ...row, call: name }
+    : missing(binder, "42703", `column ${relation.alias}.${name} does not exist`, body);
+}
+
+function missing(
+  binder: Binder,
+  sqlstate: "42703" | "42P01" | "0A000",
+  message: string,
+  node: ColumnRef,
+): Meaning {
+  binder.problem(sqlstate, message, node);
+  return { kind: "none" };
+}
+
+/** Whether some function of that name takes the row of the relation as its one argument. */
+function takesRow(catalog: Catalog, name: string, relation: BoundRelation): boolean {
+  return (catalog.functionsByName.get(name) ?? []).some(
+    (fn) => takesOne(fn) && isRowType(catalog, fn.argumentTypes[0] ?? 0, relation),
+  );
+}
+
+function takesOne({ argumentTypes, defaults = 0 }: CatalogFunction): boolean {
+  return argumentTypes.length >= 1 && argumentTypes.length - defaults <= 1;
+}
+
+/** Its row type or that of a parent, or a pseudo-type such as anyelement and record. */
+function isRowType({ typesByOid, relationsByOid }: Catalog, oid: number, { source }: BoundRelation): boolean {
+  const type = typesByOid.get(oid);
+  if (type === undefined || type.kind === "pseudo") return true;
+  if (type.relation === 0 || source.kind !== "table") return false;
+  const isOrInherits = (own: number): boolean =>
+    own === type.relation || (relationsByOid.get(own)?.parents ?? []).some(isOrInherits);
+  return isOrInherits(source.relation.oid);
+}
+
+/**
+ * `email(c)` is the column email of c where no function of that name takes the row (ParseFuncOrColumn in
+ * parser/parse_func.c).
+ */
+export function fieldAsCall(binder: Binder, body: FuncCall): void {
+  const [argument, ...more] = body.args ?? [];
+  const [name = "", ...qualifiers] = (body.funcname ?? []).map(stringOf).toReversed();
+  if (argument === undefined || more.length > 0 || qualifiers.length > 0 || body.over !== undefined) return;
+  const row = rowMeant(binder, argument);
+  if (row === undefined || takesRow(binder.environment.catalog, name, row.relation)) return;
+  const [column] = columnsNamed(row.relation, name);
+  if (column !== undefined) binder.meanings.set(body, { kind: "column", column, depth: row.depth });
+}
+
+/** `(c).email` is the column email of c; what is not surely so stays the whole row. */
+export function fieldOfRow(binder: Binder, body: A_Indirection): void {
+  const [step, ...more] = body.indirection ?? [];
+  if (body.arg === undefined || step === undefined || more.length > 0 || nodeOf(step)[0] !== "String") return;
+  const row = rowMeant(binder, body.arg);
+  const column = row?.relation.columns.find(({ name }) => name === stringOf(step));
+  if (row !== undefined && column !== undefined)
+    binder.meanings.set(body, { kind: "column", column, depth: row.depth });
+}
+
+function rowMeant(binder: Binder, node: Node): (Meaning & { readonly kind: "row" }) | undefined {
+  const [type, body] = nodeOf(node);
+  const meaning = type === "ColumnRef" ? binder.meanings.get(body) : undefined;
+  return meaning?.kind === "row" && meaning.call === undefined ? meaning : undefined;
+}

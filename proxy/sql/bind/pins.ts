@@ -1,0 +1,154 @@
+import type { A_Expr, BoolExpr, List, Node, SubLink, TypeCast } from "libpg-query";
+import { nodeOf, stringOf } from "../grammar.ts";
+import type { BoundColumn, BoundQuery, BoundStatement, FromItem } from "./bound.ts";
+
+/*
+ * Conditions that hold a column to a value: `c.id = 7`, `t.customer_id = c.id`, `id IN (7, 8)`. What they mean for a
+ * role is a rule's business; whether `=` is Postgres's own for the column's type as well.
+ */
+
+export interface Pin {
+  readonly column: BoundColumn;
+  readonly to: PinnedTo;
+  /** In an outer join a condition holds of the rows in which its nullable side is present, and of no others. */
+  readonly holds: "in every row" | "where joined";
+  /** The condition as written; undefined for USING and NATURAL. */
+  readonly node: Node | undefined;
+}
+
+export type PinnedTo =
+  /** Constants and parameters, one or several. */
+  | { readonly kind: "values"; readonly nodes: readonly Node[] }
+  /** `= ANY ($1)`: as many as the array has. */
+  | { readonly kind: "array"; readonly node: Node }
+  /** Of this query or of one around it. */
+  | { readonly kind: "column"; readonly column: BoundColumn }
+  /** `IN (SELECT …)`, `= (SELECT …)` */
+  | { readonly kind: "query"; readonly query: BoundQuery };
+
+/** The equalities among the AND-ed conditions of WHERE, ON and USING of one query. */
+export function pinsOf(statement: BoundStatement, query: BoundQuery): readonly Pin[] {
+  return conditionsOf(query).flatMap(({ holds, ...condition }) =>
+    equalities(statement, condition).map((equality) => ({ ...equality, holds })),
+  );
+}
+
+type Holds = Pin["holds"];
+
+type Condition =
+  | { readonly node: Node; readonly holds: Holds }
+  | { readonly pair: readonly [BoundColumn, BoundColumn]; readonly holds: Holds };
+
+/** All AND-ed conditions of a query, and of which rows they hold. */
+export function conditionsOf({ from, clauses }: BoundQuery): readonly Condition[] {
+  const where = (clauses.where ?? []).flatMap(conjuncts);
+  return [
+    ...where.map((node) => ({ node, holds: "in every row" as const })),
+    ...from.flatMap((item) => ofJoins(item, "in every row")),
+  ];
+}
+
+function ofJoins(item: FromItem, around: Holds): readonly Condition[] {
+  if (item.kind === "relation") return [];
+  const { type, left, right, on, pairs } = item;
+  const holds = type === "inner" ? around : "where joined";
+  return [
+    ...(on === undefined ? [] : conjuncts(on).map((node) => ({ node, holds }))),
+    ...pairs.map((pair) => ({ pair, holds })),
+    ...ofJoins(left, type === "right" || type === "full" ? "where joined" : around),
+    ...ofJoins(right, type === "left" || type === "full" ? "where joined" : around),
+  ];
+}
+
+/** `a AND (b AND c)` → a, b, c */
+export function conjuncts(node: Node): readonly Node[] {
+  const [type, body] = nodeOf(node);
+  if (type !== "BoolExpr" || (body as BoolExpr).boolop !== "AND_EXPR") return [node];
+  return ((body as BoolExpr).args ?? []).flatMap(conjuncts);
+}
+
+type Equality = Omit<Pin, "holds">;
+
+function equalities(
+  statement: BoundStatement,
+  condition: { readonly node: Node } | { readonly pair: readonly [BoundColumn, BoundColumn] },
+): readonly Equality[] {
+  if ("pair" in condition) {
+    const [left, right] = condition.pair.map(ownColumn);
+    return left === undefined || right === undefined ? [] : bothWays(left, right, undefined);
+  }
+  const { node } = condition;
+  const [type, body] = nodeOf(node);
+  if (type === "SubLink") return inSubquery(statement, node, body as SubLink);
+  return type === "A_Expr" ? ofExpression(statement, node, body as A_Expr) : [];
+}
+
+function bothWays(left: BoundColumn, right: BoundColumn, node: Node | undefined): readonly Equality[] {
+  return [
+    { column: left, to: { kind: "column", column: right }, node },
+    { column: right, to: { kind: "column", column: left }, node },
+  ];
+}
+
+function ofExpression(statement: BoundStatement, node: Node, body: A_Expr): readonly Equality[] {
+  const { kind, name = [], lexpr, rexpr } = body;
+  if (lexpr === undefined || rexpr === undefined || name.map(stringOf).at(-1) !== "=") return [];
+  const [left, right] = [columnOf(statement, lexpr), columnOf(statement, rexpr)];
+  if (kind === "AEXPR_OP") {
+    if (left !== undefined && right !== undefined) return bothWays(left, right, node);
+    return [...equalTo(statement, left, rexpr, node), ...equalTo(statement, right, lexpr, node)];
+  }
+  if (left === undefined) return [];
+  const items = kind === "AEXPR_IN" ? (nodeOf(rexpr)[1] as List).items : undefined;
+  if (items?.every(isValue) === true) return [{ column: left, to: { kind: "values", nodes: items }, node }];
+  return kind === "AEXPR_OP_ANY" && isValue(rexpr)
+    ? [{ column: left, to: { kind: "array", node: rexpr }, node }]
+    : [];
+}
+
+function equalTo(
+  statement: BoundStatement,
+  column: BoundColumn | undefined,
+  other: Node,
+  node: Node,
+): readonly Equality[] {
+  if (column === undefined) return [];
+  if (isValue(other)) return [{ column, to: { kind: "values", nodes: [other] }, node }];
+  const [type, body] = nodeOf(other);
+  const query = type === "SubLink" ? queryOf(statement, body as SubLink) : undefined;
+  const isValueOf = query !== undefined && (body as SubLink).subLinkType === "EXPR_SUBLINK";
+  return isValueOf ? [{ column, to: { kind: "query", query }, node }] : [];
+}
+
+/** `column IN (SELECT …)`; `= ANY` is written alike, other operators have a name. */
+function inSubquery(statement: BoundStatement, node: Node, body: SubLink): readonly Equality[] {
+  const { subLinkType, testexpr, operName = [] } = body;
+  const isEquality = operName.length === 0 || operName.map(stringOf).at(-1) === "=";
+  const column = testexpr && columnOf(statement, testexpr);
+  const query = queryOf(statement, body);
+  if (subLinkType !== "ANY_SUBLINK" || !isEquality || column === undefined || query === undefined) return [];
+  return [{ column, to: { kind: "query", query }, node }];
+}
+
+function queryOf({ queryOf }: BoundStatement, { subselect }: SubLink): BoundQuery | undefined {
+  return subselect && queryOf.get(nodeOf(subselect)[1]);
+}
+
+function columnOf({ meanings }: BoundStatement, node: Node): BoundColumn | undefined {
+  const meaning = meanings.get(nodeOf(node)[1]);
+  return meaning?.kind === "column" ? ownColumn(meaning.column) : undefined;
+}
+
+/** The reference's column that a join passes on. */
+function ownColumn(column: BoundColumn): BoundColumn {
+  const { source } = column;
+  return source.kind === "merged" && source.plain !== undefined ? ownColumn(source.plain) : column;
+}
+
+/** A constant or a parameter, with or without a cast. NULL equals nothing. */
+function isValue(node: Node): boolean {
+  const [type, body] = nodeOf(node);
+  if (type === "TypeCast")
+    return (body as TypeCast).arg !== undefined && isValue((body as TypeCast).arg as Node);
+  return type === "ParamRef" || (type === "A_Const" && (body as { isnull?: boolean }).isnull !== true);
+}

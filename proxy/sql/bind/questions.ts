@@ -1,0 +1,106 @@
+import type { Catalog, Column, Relation } from "../../catalog/catalog.ts";
+import type { BoundColumn, BoundRelation, BoundStatement, FromItem, Meaning } from "./bound.ts";
+import type { Dependencies } from "./dependencies.ts";
+
+/* What rules ask of a bound statement beside what its answer depends on. */
+
+/** Every reference to a relation of the catalog, targets of writes too. */
+export function tablesIn({ queries }: BoundStatement): readonly BoundRelation[] {
+  return queries.flatMap(({ relations }) =>
+    relations.filter(({ source }) => source.kind === "table" || source.kind === "unknown table"),
+  );
+}
+
+/**
+ * The columns that the statement names, by whatever way: by name, by a star or a whole row, by USING. These are what
+ * Postgres asks the privilege to SELECT for (ACL_SELECT in parser/parse_relation.c).
+ */
+export function namedColumns({ queries, meanings }: BoundStatement): ReadonlySet<BoundColumn> {
+  const named = new Set<BoundColumn>();
+  const add = (column: BoundColumn): void => {
+    if (column.source.kind === "merged") column.source.columns.forEach(add);
+    else if (column.source.kind === "own" || column.source.kind === "system") named.add(column);
+  };
+  for (const meaning of meanings.values()) for (const column of columnsMeant(meaning)) add(column);
+  for (const { from, form, outputs } of queries) {
+    for (const item of from) for (const pair of pairsIn(item)) pair.forEach(add);
+    if (form === "copy") for (const { column } of outputs) if (column !== undefined) add(column);
+  }
+  return named;
+}
+
+function columnsMeant(meaning: Meaning): readonly BoundColumn[] {
+  switch (meaning.kind) {
+    case "column":
+      return [meaning.column];
+    case "row":
+      return meaning.relation.columns;
+    case "star":
+      return meaning.columns;
+    case "uncertain":
+      return meaning.candidates.flatMap(columnsMeant);
+    default:
+      return [];
+  }
+}
+
+function pairsIn(item: FromItem): readonly (readonly BoundColumn[])[] {
+  return item.kind === "relation" ? [] : [...item.pairs, ...pairsIn(item.left), ...pairsIn(item.right)];
+}
+
+/** The column of a relation that a column copies unchanged, through joins, subqueries and WITH queries. */
+export function originOf(statement: BoundStatement, column: BoundColumn): BoundColumn | undefined {
+  let at: BoundColumn | undefined = column;
+  for (const seen = new Set<BoundColumn>(); at !== undefined && !seen.has(at); ) {
+    seen.add(at);
+    const { source }: BoundColumn = at;
+    if (source.kind === "own" || source.kind === "system") return at;
+    at =
+      source.kind === "merged" ? source.plain : source.kind === "output" ? copied(statement, at) : undefined;
+  }
+  return undefined;
+}
+
+/** What an output of a plain query copies; the arms of a set operation give no one column. */
+function copied(statement: BoundStatement, { relation, source }: BoundColumn): BoundColumn | undefined {
+  if (source.kind !== "output") return undefined;
+  const query =
+    relation.source.kind === "subquery"
+      ? relation.source.query
+      : relation.source.kind === "with"
+        ? statement.bodyOf.get(relation.source.query)
+        : undefined;
+  return query?.outputs[source.position]?.column;
+}
+
+/** Columns of the catalog, those of views followed to the tables that they are made from. */
+export function columnsOfTables(
+  catalog: Catalog,
+  { columns, relations }: Dependencies,
+): ReadonlyMap<Relation, ReadonlySet<Column>> {
+  const found = new Map<Relation, Set<Column>>();
+  const add = (relation: Relation, column: Column | undefined): void => {
+    const known = found.get(relation) ?? new Set();
+    found.set(relation, known);
+    if (column !== undefined && known.has(column)) return;
+    if (column !== undefined) known.add(column);
+    for (const [base, used] of madeFrom(catalog, relation)) add(base, used);
+  };
+  for (const { source } of relations) if (source.kind === "table") add(source.relation, undefined);
+  for (const { relation, source } of columns)
+    if (relation.source.kind === "table" && source.kind === "own")
+      add(relation.source.relation, source.column);
+  return found;
+}
+
+/** All that a view's definition names: its rows hang on that, whichever of its columns is read. */
+function madeFrom(
+  { relationsByOid }: Catalog,
+  { lineage }: Relation,
+): readonly (readonly [Relation, Column])[] {
+  return (lineage?.dependsOn ?? []).flatMap(({ relation, columns }) => {
+    const base = relationsByOid.get(relation);
+    const used = base?.columns.filter(({ number }) => columns.length === 0 || columns.includes(number)) ?? [];
+    return base === undefined ? [] : used.map((column) => [base, column] as const);
+  });
+}

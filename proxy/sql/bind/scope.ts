@@ -1,0 +1,161 @@
+import type { Body } from "../grammar.ts";
+import type { BoundColumn, BoundRelation, Meaning, ProblemState, WithQuery } from "./bound.ts";
+
+/**
+ * What the names in an expression are looked up in: Postgres's ParseState (parser/parse_node.h), as far as names go. A
+ * scope is made anew for each part of a query that sees other things; all scopes of one query share its `level`.
+ */
+export interface Scope {
+  readonly outer: Scope | undefined;
+  readonly depth: number;
+  readonly items: readonly NamespaceItem[];
+  /** The WITH queries of this very level that can be named here. */
+  readonly withs: ReadonlyMap<string, WithEntry>;
+  readonly level: Level;
+}
+
+/** ParseNamespaceItem: one entry of FROM, and by what it can be named. */
+export interface NamespaceItem {
+  readonly relation: BoundRelation;
+  /** `alias.column` (p_rel_visible). */
+  readonly hasName: boolean;
+  /** `column` (p_cols_visible). */
+  readonly showsColumns: boolean;
+  /** It can be named here, and Postgres then refuses it (p_lateral_ok is false). */
+  readonly isForbidden: boolean;
+}
+
+/** What the expressions of a query hold; filled while they are bound. */
+export interface Level {
+  readonly aggregates: Body[];
+  readonly windows: Body[];
+  /** Calls that may give several rows. */
+  readonly sets: Body[];
+}
+
+/** A WITH query while names are looked up. */
+export interface WithEntry {
+  readonly query: WithQuery;
+  /** Known once it is bound; of a recursive one once its first part is. */
+  columns: WithColumns | undefined;
+  /** Binds it where that has not begun: in WITH RECURSIVE a query may name a later one. */
+  bind: (() => void) | undefined;
+  isDone: boolean;
+}
+
+export interface WithColumns {
+  readonly columns: readonly Pick<BoundColumn, "name" | "typeOid">[];
+  readonly hasUnknownColumns: boolean;
+  /** Names of those that SEARCH and CYCLE add. */
+  readonly added: readonly string[];
+}
+
+export const NO_WITHS: ReadonlyMap<string, WithEntry> = new Map();
+
+export function topScope(): Scope {
+  return { outer: undefined, depth: -1, items: [], withs: NO_WITHS, level: newLevel() };
+}
+
+/** The scope of a query inside of another: it sees all that is around it. */
+export function innerScope(outer: Scope): Scope {
+  return { outer, depth: outer.depth + 1, items: [], withs: NO_WITHS, level: newLevel() };
+}
+
+function newLevel(): Level {
+  return { aggregates: [], windows: [], sets: [] };
+}
+
+export function withItems(scope: Scope, items: readonly NamespaceItem[]): Scope {
+  return { ...scope, items };
+}
+
+export function item(relation: BoundRelation): NamespaceItem {
+  return { relation, hasName: relation.alias !== "", showsColumns: true, isForbidden: false };
+}
+
+/** What was found, and why Postgres refuses it all the same. */
+export interface Found<T> {
+  readonly found: T | undefined;
+  readonly problem?: ProblemState;
+}
+
+/** An unqualified name (colNameToVar in parser/parse_relation.c). */
+export function findColumn(scope: Scope, name: string, reach: "local" | "all"): Found<Meaning> {
+  const unsure: Meaning[] = [];
+  for (let at: Scope | undefined = scope; at !== undefined; at = reach === "local" ? undefined : at.outer) {
+    const shown = at.items.filter(({ showsColumns }) => showsColumns);
+    const holders = shown.flatMap((each) =>
+      columnsNamed(each.relation, name).map((column) => ({ each, column })),
+    );
+    const [first, second] = holders;
+    if (first !== undefined) {
+      const meaning: Meaning = { kind: "column", column: first.column, depth: at.depth };
+      const problem = second !== undefined ? "42702" : first.each.isForbidden ? "42P10" : undefined;
+      return { found: oneOf([...unsure, meaning]), ...(problem !== undefined && { problem }) };
+    }
+    for (const { relation } of shown)
+      if (relation.hasUnknownColumns) unsure.push({ kind: "row", relation, depth: at.depth });
+  }
+  return { found: unsure.length === 0 ? undefined : { kind: "uncertain", candidates: unsure } };
+}
+
+function oneOf(candidates: readonly Meaning[]): Meaning | undefined {
+  return candidates.length <= 1 ? candidates[0] : { kind: "uncertain", candidates };
+}
+
+/** Own columns come before system columns (scanNSItemForColumn). */
+export function columnsNamed(relation: BoundRelation, name: string): readonly BoundColumn[] {
+  const own = relation.columns.filter((column) => column.name === name);
+  return own.length > 0 ? own : relation.systemColumns.filter((column) => column.name === name);
+}
+
+export interface FoundRelation {
+  readonly relation: BoundRelation;
+  readonly depth: number;
+}
+
+/** `alias` (scanNameSpaceForRefname), or `schema.relation` (scanNameSpaceForRelid), at the nearest level that has it. */
+export function findRelation(scope: Scope, schema: string | undefined, name: string): Found<FoundRelation> {
+  for (let at: Scope | undefined = scope; at !== undefined; at = at.outer) {
+    const [first, second] = at.items.filter(
+      ({ hasName, relation }) => hasName && isNamed(relation, schema, name),
+    );
+    if (first === undefined) continue;
+    const problem = second !== undefined ? "42P09" : first.isForbidden ? "42P10" : undefined;
+    return {
+      found: { relation: first.relation, depth: at.depth },
+      ...(problem !== undefined && { problem }),
+    };
+  }
+  return { found: undefined };
+}
+
+/** With a schema the relation itself is meant, and only where it has no alias. */
+function isNamed(
+  { alias, hasAlias, source }: BoundRelation,
+  schema: string | undefined,
+  name: string,
+): boolean {
+  if (schema === undefined) return alias === name;
+  if (hasAlias) return false;
+  if (source.kind === "table") return source.relation.schema === schema && source.relation.name === name;
+  return source.kind === "unknown table" && source.name.schemaname === schema && source.name.relname === name;
+}
+
+/** The WITH query of that name, and the level that has it (scanNameSpaceForCTE). */
+export function findWith(
+  scope: Scope,
+  name: string,
+): { readonly entry: WithEntry; readonly depth: number } | undefined {
+  for (let at: Scope | undefined = scope; at !== undefined; at = at.outer) {
+    const entry = at.withs.get(name);
+    if (entry !== undefined) return { entry, depth: at.depth };
+  }
+  return undefined;
+}
+
+export function levelAt(scope: Scope, depth: number): Level | undefined {
+  for (let at: Scope | undefined = scope; at !== undefined; at = at.outer)
+    if (at.depth === depth) return at.level;
+  return undefined;
+}

@@ -1,0 +1,238 @@
+import type { LockingClause, Node, RangeVar, SelectStmt } from "libpg-query";
+import { type Body, nodeOf } from "../grammar.ts";
+import { type Binder, NotUnderstood } from "./binder.ts";
+import type { BoundQuery, BoundRelation, Clauses, FromItem, Output, SetOperation, Traits } from "./bound.ts";
+import { bindFrom } from "./from.ts";
+import { bindOutputClause, bindTargets } from "./outputs.ts";
+import { findColumn, innerScope, type Scope, withItems } from "./scope.ts";
+import { type BoundWiths, bindWiths } from "./with.ts";
+
+/** A SELECT of any form: plain, VALUES, or a set operation (transformStmt in parser/analyze.c). */
+export function bindSelect(binder: Binder, body: SelectStmt, outer: Scope): void {
+  const around = bindWiths(binder, body.withClause, innerScope(outer));
+  if (body.op !== undefined && body.op !== "SETOP_NONE") setOperation(binder, body, around);
+  else if (body.valuesLists !== undefined) values(binder, body, around);
+  else plain(binder, body, around);
+}
+
+function plain(binder: Binder, body: SelectStmt, { scope: level, withs }: BoundWiths): void {
+  const from = bindFrom(binder, body.fromClause, level);
+  const scope = withItems(level, from.exposed);
+  const targets = bindTargets(binder, body.targetList, scope);
+  binder.bind(body.whereClause, scope);
+  binder.bind(body.havingClause, scope);
+  const { outputs } = targets;
+  bindOutputClause(binder, body.sortClause, { clause: "sort", outputs }, scope);
+  bindOutputClause(binder, body.groupClause, { clause: "group", outputs }, scope);
+  bindOutputClause(binder, body.distinctClause, { clause: "distinct", outputs }, scope);
+  binder.bind(body.windowClause, scope);
+  bindLimits(binder, body, scope);
+  const relations = relationsIn(from.items);
+  checkLocks(binder, body.lockingClause, relations);
+  binder.add(
+    {
+      ...NOTHING,
+      form: "select",
+      node: body,
+      depth: level.depth,
+      withs,
+      from: from.items,
+      relations,
+      ...targets,
+      clauses: clausesOf(body),
+      traits: traitsOf(body, scope),
+    },
+    scope,
+  );
+}
+
+export const NOTHING = {
+  withs: [],
+  from: [],
+  relations: [],
+  outputs: [],
+  hasUnknownOutputs: false,
+  setOperation: undefined,
+  write: undefined,
+} as const satisfies Partial<BoundQuery>;
+
+function bindLimits(binder: Binder, body: SelectStmt, scope: Scope): void {
+  binder.bind(body.limitOffset, scope);
+  binder.bind(body.limitCount, scope);
+}
+
+/** All references of a FROM clause, from left to right, a join after its sides. */
+export function relationsIn(items: readonly FromItem[]): readonly BoundRelation[] {
+  return items.flatMap((item): readonly BoundRelation[] =>
+    item.kind === "relation" ? [item.relation] : [...relationsIn([item.left, item.right]), item.relation],
+  );
+}
+
+/** FOR UPDATE OF names entries of FROM. */
+function checkLocks(
+  binder: Binder,
+  clauses: readonly Node[] | undefined,
+  relations: readonly BoundRelation[],
+): void {
+  for (const clause of clauses ?? [])
+    for (const node of (nodeOf(clause)[1] as LockingClause).lockedRels ?? []) {
+      const name = nodeOf(node)[1] as RangeVar;
+      if (!relations.some(({ alias }) => alias === name.relname))
+        binder.problem("42P01", `relation "${name.relname}" in a locking clause not found in FROM`, name);
+    }
+}
+
+function clausesOf(body: SelectStmt): Clauses {
+  return clauses({
+    distinct: body.distinctClause,
+    targets: body.targetList,
+    where: body.whereClause,
+    group: body.groupClause,
+    having: body.havingClause,
+    window: body.windowClause,
+    sort: body.sortClause,
+    offset: body.limitOffset,
+    limit: body.limitCount,
+    locking: body.lockingClause,
+    values: body.valuesLists,
+  });
+}
+
+/** Leaves out the clauses that are not there. */
+export function clauses(
+  given: Readonly<Partial<Record<keyof Clauses, Node | readonly Node[] | undefined>>>,
+): Clauses {
+  return Object.fromEntries(
+    Object.entries(given).flatMap(([name, value]) =>
+      value === undefined ? [] : [[name, Array.isArray(value) ? value : [value]]],
+    ),
+  );
+}
+
+export function traitsOf(
+  body: Pick<SelectStmt, "distinctClause" | "groupClause" | "havingClause" | "limitOption">,
+  { level }: Scope,
+): Traits {
+  return {
+    isDistinct: body.distinctClause !== undefined,
+    isGrouped: body.groupClause !== undefined,
+    isAggregated: level.aggregates.length > 0 || body.havingClause !== undefined,
+    isWindowed: level.windows.length > 0,
+    makesRows: level.sets.length > 0,
+    hasTies: body.limitOption === "LIMIT_OPTION_WITH_TIES",
+  };
+}
+
+/** VALUES: column1, column2 … of the first row's length. */
+function values(binder: Binder, body: SelectStmt, { scope, withs }: BoundWiths): void {
+  const lists = (body.valuesLists ?? []).map((list) => (nodeOf(list)[1] as { items?: Node[] }).items ?? []);
+  for (const list of lists) binder.bind(list, scope);
+  // `VALUES (t.*)` has as many columns as t.
+  const hasUnknownOutputs = lists.flat().some((node) => isStar(node));
+  const outputs = (hasUnknownOutputs ? [] : (lists[0] ?? [])).map(
+    (_, index): Output => ({
+      name: `column${index + 1}`,
+      node: undefined,
+      column: undefined,
+      typeOid: undefined,
+    }),
+  );
+  bindOutputClause(binder, body.sortClause, { clause: "sort", outputs }, scope);
+  bindLimits(binder, body, scope);
+  binder.add(
+    {
+      ...NOTHING,
+      form: "values",
+      node: body,
+      depth: scope.depth,
+      withs,
+      outputs,
+      hasUnknownOutputs,
+      clauses: clausesOf(body),
+      traits: traitsOf(body, scope),
+    },
+    scope,
+  );
+}
+
+function isStar(node: Node): boolean {
+  const [type, body] = nodeOf(node);
+  const last = type === "ColumnRef" ? (body as { fields?: Node[] }).fields?.at(-1) : undefined;
+  return last !== undefined && nodeOf(last)[0] === "A_Star";
+}
+
+const OPERATORS: Readonly<Record<string, SetOperation["operator"]>> = {
+  SETOP_UNION: "union",
+  SETOP_INTERSECT: "intersect",
+  SETOP_EXCEPT: "except",
+};
+
+/** UNION and its like: outputs are called as in the first arm (transformSetOperationStmt). */
+function setOperation(binder: Binder, body: SelectStmt, { scope, withs }: BoundWiths): void {
+  const operator = OPERATORS[body.op ?? ""];
+  if (operator === undefined) throw new NotUnderstood(`the set operation ${body.op}`, body);
+  const arms = [body.larg, body.rarg].map((arm) => armOf(binder, arm, scope));
+  const outputs = outputsOfArms(arms);
+  sortOfArms(binder, body.sortClause, outputs, scope);
+  bindLimits(binder, body, scope);
+  binder.add(
+    {
+      ...NOTHING,
+      form: "set operation",
+      node: body,
+      depth: scope.depth,
+      withs,
+      outputs,
+      hasUnknownOutputs: arms.some((arm) => arm.hasUnknownOutputs),
+      setOperation: { operator, all: body.all === true, arms },
+      clauses: clausesOf(body),
+      traits: traitsOf(body, scope),
+    },
+    scope,
+  );
+}
+
+function armOf(binder: Binder, arm: SelectStmt | undefined, scope: Scope): BoundQuery {
+  if (arm === undefined) throw new Error("a set operation has two arms");
+  binder.visit("SelectStmt", arm, scope);
+  return queryAt(binder, arm);
+}
+
+/** The query that was bound for a statement's body. */
+export function queryAt(binder: Binder, body: Body): BoundQuery {
+  const query = binder.queryOf.get(body);
+  if (query === undefined) throw new NotUnderstood("it is no query", body);
+  return query;
+}
+
+function outputsOfArms([first, second]: readonly BoundQuery[]): readonly Output[] {
+  return (first?.outputs ?? []).map(({ name, typeOid }, index) => ({
+    name,
+    node: undefined,
+    column: undefined,
+    typeOid: typeOid === second?.outputs[index]?.typeOid ? typeOid : undefined,
+  }));
+}
+
+/** Only an output's name or number may be there. */
+function sortOfArms(
+  binder: Binder,
+  nodes: readonly Node[] | undefined,
+  outputs: readonly Output[],
+  scope: Scope,
+): void {
+  for (const node of nodes ?? []) {
+    const { node: key } = nodeOf(node)[1] as { node?: Node };
+    if (key === undefined) continue;
+    const [type, body] = nodeOf(key);
+    const fields =
+      type === "ColumnRef" ? ((body as { fields?: { String?: { sval?: string } }[] }).fields ?? []) : [];
+    const name = fields.length === 1 ? fields[0]?.String?.sval : undefined;
+    const isOutput =
+      type === "A_Const" || (name !== undefined && outputs.some((output) => output.name === name));
+    if (isOutput || outputs.length === 0) bindOutputClause(binder, [key], { clause: "sort", outputs }, scope);
+    else if (name !== undefined && findColumn(scope, name, "all").found === undefined)
+      binder.problem("42703", `column "${name}" does not exist`, body);
+    else binder.problem("0A000", "invalid UNION/INTERSECT/EXCEPT ORDER BY clause", body);
+  }
+}

@@ -1,0 +1,46 @@
+import type { Node, TypeCast, TypeName } from "libpg-query";
+import type { CatalogType } from "../../catalog/catalog.ts";
+import { type Body, nodeOf, stringOf } from "../grammar.ts";
+import type { Meaning } from "./bound.ts";
+import type { Environment } from "./environment.ts";
+
+/*
+ * Types of expressions, only as far as names hang on them: whether a function in FROM gives one column or those of a
+ * row. Whatever is not seen at a glance is of no known type.
+ */
+
+/** The type that a name means; undefined where nobody knows. */
+export function typeNamed(
+  { catalog, searchPath }: Environment,
+  name: TypeName | undefined,
+): CatalogType | undefined {
+  if (name === undefined || name.pct_type === true) return undefined;
+  const [own = "", schema] = (name.names ?? []).map(stringOf).toReversed();
+  const schemas = schema === undefined ? ["pg_catalog", ...searchPath] : [schema];
+  const all = catalog.typesByName.get(own) ?? [];
+  const found = schemas.flatMap((each) => all.find((type) => type.schema === each) ?? [])[0];
+  const isArray = (name.arrayBounds?.length ?? 0) > 0;
+  if (found === undefined || !isArray) return found;
+  return catalog.typesByName.get(`_${own}`)?.find(({ element }) => element === found.oid);
+}
+
+/** The type of an expression, where it is a column or a cast. */
+export function typeOf(
+  environment: Environment,
+  node: Node,
+  meanings: ReadonlyMap<Body, Meaning>,
+): CatalogType | undefined {
+  const [type, body] = nodeOf(node);
+  if (type === "TypeCast") return typeNamed(environment, (body as TypeCast).typeName);
+  const meaning = meanings.get(body);
+  return meaning?.kind === "column" && meaning.column.typeOid !== undefined
+    ? environment.catalog.typesByOid.get(meaning.column.typeOid)
+    : undefined;
+}
+
+/** One value, and no row of several columns. */
+export function isScalar({ catalog }: Environment, type: CatalogType | undefined): boolean {
+  if (type === undefined) return false;
+  if (type.kind === "domain") return isScalar({ catalog } as Environment, catalog.typesByOid.get(type.base));
+  return type.kind !== "composite" && type.kind !== "pseudo";
+}
