@@ -45,7 +45,7 @@ export function bindJoin(
   return {
     item: { kind: "join", node: body, type, left: left.item, right: right.item, on, pairs, relation },
     top: relation,
-    exposed: exposedBy(body, relation, sides, pairs.length),
+    exposed: exposedBy(binder, body, { relation, sides, merged: pairs.length }),
   };
 }
 
@@ -133,24 +133,33 @@ function mergedColumn([left, right]: Pair, type: JoinType): PlainColumn {
   };
 }
 
+interface Exposed {
+  readonly relation: BoundRelation;
+  readonly sides: readonly NamespaceItem[];
+  /** How many columns USING made one. */
+  readonly merged: number;
+}
+
 /** An alias hides what is inside; without one the sides keep their names, but columns are the join's. */
 function exposedBy(
+  binder: Binder,
   body: JoinExpr,
-  relation: BoundRelation,
-  sides: readonly NamespaceItem[],
-  merged: number,
+  { relation, sides, merged }: Exposed,
 ): readonly NamespaceItem[] {
   const own = item(relation);
   if (body.alias !== undefined) return [own];
   const inside = sides.map((each) => ({ ...each, showsColumns: false }));
   if (body.join_using_alias === undefined) return [...inside, own];
-  const named = makeRelation({
-    source: { kind: "join", sides: [relation] },
-    node: body,
-    alias: { aliasname: body.join_using_alias.aliasname ?? "" },
-    ownName: "",
-    columns: relation.columns.slice(0, merged).map(passedOn),
-    isNullable: relation.isNullable,
-  });
-  return [...inside, { ...item(named), showsColumns: false }, own];
+  const named = item(
+    makeRelation({
+      source: { kind: "join", sides: [relation] },
+      node: body,
+      alias: { aliasname: body.join_using_alias.aliasname ?? "" },
+      ownName: "",
+      columns: relation.columns.slice(0, merged).map(passedOn),
+      isNullable: relation.isNullable,
+    }),
+  );
+  reportConflicts(binder, sides, [named]);
+  return [...inside, { ...named, showsColumns: false }, own];
 }
