@@ -186,7 +186,8 @@ export type RelationSource =
   | { readonly kind: "unknown table"; readonly name: RangeVar }
   | { readonly kind: "subquery"; readonly query: BoundQuery }
   | { readonly kind: "with"; readonly query: WithQuery; readonly name: RangeVar }
-  | { readonly kind: "function" }
+  /** A function in FROM, XMLTABLE, JSON_TABLE: what it gives hangs on its arguments. */
+  | { readonly kind: "function"; readonly type: "RangeFunction" | "RangeTableFunc" | "JsonTable" }
   /** A join, or the alias that USING may have. */
   | { readonly kind: "join"; readonly sides: readonly BoundRelation[] }
   /** `excluded`, whose values come from the INSERT's source, and what RETURNING calls `old` and `new`. */

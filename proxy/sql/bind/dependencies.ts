@@ -110,26 +110,37 @@ class Edges {
 
   ofNodes(nodes: readonly Node[], query?: BoundQuery): readonly Point[] {
     const points: Point[] = [];
-    const look = (type: string, body: Body): void => {
-      const meaning = this.#statement.meanings.get(body);
-      if (meaning !== undefined) points.push(...this.#ofMeaning(meaning, query));
-      else if (type === "SubLink") this.#ofSubquery(body as SubLink, points, look);
-      else {
-        const inner = this.#statement.queryOf.get(body);
-        if (inner !== undefined) points.push(...this.ofAnswer(inner));
-        else forEachChild(type, body, look);
-      }
-    };
-    for (const node of nodes) visitNode(node, look);
+    for (const node of nodes)
+      visitNode(node, (type, body) => {
+        points.push(...this.#ofBody(type, body, query));
+      });
+    return points;
+  }
+
+  /** What is named in one node and below it. */
+  #ofBody(type: string, body: Body, query: BoundQuery | undefined): readonly Point[] {
+    const { meanings, queryOf } = this.#statement;
+    const meaning = meanings.get(body);
+    if (meaning !== undefined) return this.#ofMeaning(meaning, query);
+    const inner = queryOf.get(body);
+    if (inner !== undefined) return this.ofAnswer(inner);
+    return this.#whetherExists(type, body) ?? this.#ofChildren(type, body, query);
+  }
+
+  #ofChildren(type: string, body: Body, query: BoundQuery | undefined): readonly Point[] {
+    const points: Point[] = [];
+    forEachChild(type, body, (childType, child) => {
+      points.push(...this.#ofBody(childType, child, query));
+    });
     return points;
   }
 
   /** EXISTS tells whether there is a row, and nothing of what is in it. */
-  #ofSubquery(body: SubLink, points: Point[], look: (type: string, body: Body) => void): void {
-    const [, select] = nodeOf(body.subselect ?? {});
-    const query = this.#statement.queryOf.get(select);
-    if (body.subLinkType === "EXISTS_SUBLINK" && query?.form === "select") points.push(query);
-    else forEachChild("SubLink", body, look);
+  #whetherExists(type: string, body: Body): readonly Point[] | undefined {
+    const { subLinkType, subselect } = (type === "SubLink" ? body : {}) as SubLink;
+    if (subLinkType !== "EXISTS_SUBLINK" || subselect === undefined) return undefined;
+    const query = this.#statement.queryOf.get(nodeOf(subselect)[1]);
+    return query?.form === "select" ? [query] : undefined;
   }
 
   #ofMeaning(meaning: Meaning, query: BoundQuery | undefined): readonly Point[] {
@@ -181,7 +192,7 @@ class Edges {
         return query === undefined ? [] : [query];
       }
       case "function":
-        return this.#ofFunction(node);
+        return this.#ofChildren(source.type, { ...node, alias: undefined }, undefined);
       case "join":
         return source.sides;
       case "row of target":
@@ -189,25 +200,6 @@ class Edges {
       default:
         return [];
     }
-  }
-
-  /** RangeFunction, RangeTableFunc or JsonTable: all that is in its arguments. */
-  #ofFunction(node: Body): readonly Point[] {
-    const fields = Object.entries(node).filter(([field]) => field !== "alias");
-    return fields.flatMap(([, value]: [string, unknown]) =>
-      this.#ofNested(typeof value === "object" && value !== null ? value : []),
-    );
-  }
-
-  /** Nodes, lists of them and bodies of one type: whatever holds a name. */
-  #ofNested(value: object): readonly Point[] {
-    const meaning = this.#statement.meanings.get(value);
-    if (meaning !== undefined) return this.#ofMeaning(meaning, undefined);
-    const query = this.#statement.queryOf.get(value);
-    if (query !== undefined) return this.ofAnswer(query);
-    return Object.values(value).flatMap((inner: unknown) =>
-      typeof inner === "object" && inner !== null ? this.#ofNested(inner) : [],
-    );
   }
 
   #ofColumn({ relation, source }: BoundColumn): readonly Point[] {

@@ -13,7 +13,7 @@ import type {
 } from "libpg-query";
 import { nodeOf } from "../grammar.ts";
 import { type Binder, NotUnderstood } from "./binder.ts";
-import type { BoundRelation, FromItem } from "./bound.ts";
+import type { BoundRelation, FromItem, RelationSource } from "./bound.ts";
 import { reportConflicts } from "./conflicts.ts";
 import { functionColumns, functionName } from "./function-columns.ts";
 import { bindJoin } from "./join.ts";
@@ -73,9 +73,9 @@ export function bindFromItem(binder: Binder, node: Node, within: FromScope): Bou
     case "RangeFunction":
       return alone(functionCall(binder, body as RangeFunction, within));
     case "RangeTableFunc":
-      return alone(tableFunction(binder, "RangeTableFunc", body as RangeTableFunc, within));
+      return alone(xmlTable(binder, body as RangeTableFunc, within));
     case "JsonTable":
-      return alone(tableFunction(binder, "JsonTable", body as JsonTable, within));
+      return alone(jsonTable(binder, body as JsonTable, within));
     case "JoinExpr":
       return bindJoin(binder, body as JoinExpr, within, bindFromItem);
     default:
@@ -128,33 +128,40 @@ function subquery(
 }
 
 /** Functions see what comes before them, with or without LATERAL. */
-function functionCall(
-  binder: Binder,
-  body: RangeFunction,
-  { scope, before, isNullable }: FromScope,
-): BoundRelation {
-  binder.children("RangeFunction", { ...body, alias: undefined }, withItems(scope, before));
-  const columns = functionColumns(binder, body);
-  if (columns !== undefined) checkAlias(binder, body.alias, columns.length, body);
-  return ofFunction(body, body.alias, functionName(body), columns, isNullable);
+function functionCall(binder: Binder, body: RangeFunction, within: FromScope): BoundRelation {
+  bindArguments(binder, "RangeFunction", body, within);
+  return madeBy(binder, "RangeFunction", body, {
+    ownName: functionName(body),
+    columns: functionColumns(binder, body),
+    isNullable: within.isNullable,
+  });
 }
 
-function tableFunction(
-  binder: Binder,
-  type: "RangeTableFunc" | "JsonTable",
-  body: RangeTableFunc | JsonTable,
-  { scope, before, isNullable }: FromScope,
-): BoundRelation {
+function xmlTable(binder: Binder, body: RangeTableFunc, within: FromScope): BoundRelation {
+  bindArguments(binder, "RangeTableFunc", body, within);
+  const names = (body.columns ?? []).map((node) => (nodeOf(node)[1] as RangeTableFuncCol).colname ?? "");
+  return madeBy(binder, "RangeTableFunc", body, {
+    ownName: "xmltable",
+    columns: names.map(computed),
+    isNullable: within.isNullable,
+  });
+}
+
+function jsonTable(binder: Binder, body: JsonTable, within: FromScope): BoundRelation {
+  bindArguments(binder, "JsonTable", body, within);
+  return madeBy(binder, "JsonTable", body, {
+    ownName: "json_table",
+    columns: jsonColumns(body.columns ?? []).map(computed),
+    isNullable: within.isNullable,
+  });
+}
+
+function bindArguments(binder: Binder, type: string, body: object, { scope, before }: FromScope): void {
   binder.children(type, { ...body, alias: undefined }, withItems(scope, before));
-  const names =
-    type === "RangeTableFunc"
-      ? (body.columns ?? []).map((node) => (nodeOf(node)[1] as RangeTableFuncCol).colname ?? "")
-      : jsonColumns(body.columns ?? []);
-  checkAlias(binder, body.alias, names.length, body);
-  const columns = names.map(
-    (name): PlainColumn => ({ name, typeOid: undefined, source: { kind: "computed" } }),
-  );
-  return ofFunction(body, body.alias, type === "JsonTable" ? "json_table" : "xmltable", columns, isNullable);
+}
+
+function computed(name: string): PlainColumn {
+  return { name, typeOid: undefined, source: { kind: "computed" } };
 }
 
 /** Those of NESTED PATH come after a level's own (transformJsonTableColumns in parser/parse_jsontable.c). */
@@ -167,15 +174,23 @@ function jsonColumns(nodes: readonly Node[]): readonly string[] {
   ];
 }
 
-function ofFunction(
-  node: object,
-  alias: Alias | undefined,
-  ownName: string,
-  columns: readonly PlainColumn[] | undefined,
-  isNullable: boolean,
+interface Made {
+  readonly ownName: string;
+  /** Undefined where they are not known. */
+  readonly columns: readonly PlainColumn[] | undefined;
+  readonly isNullable: boolean;
+}
+
+function madeBy(
+  binder: Binder,
+  type: Extract<RelationSource, { kind: "function" }>["type"],
+  node: { readonly alias?: Alias },
+  { ownName, columns, isNullable }: Made,
 ): BoundRelation {
+  const { alias } = node;
+  if (columns !== undefined) checkAlias(binder, alias, columns.length, node);
   return makeRelation({
-    source: { kind: "function" },
+    source: { kind: "function", type },
     node,
     alias,
     ownName,

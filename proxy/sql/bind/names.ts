@@ -129,14 +129,23 @@ export function fieldAsCall(binder: Binder, body: FuncCall): void {
   if (column !== undefined) binder.meanings.set(body, { kind: "column", column, depth: row.depth });
 }
 
-/** `(c).email` is the column email of c; what is not surely so stays the whole row. */
+/**
+ * `(c).email` is the column email of c, or else a function of its row (ParseComplexProjection in parser/parse_func.c).
+ * Of further steps, `(c).address.city`, the whole row is taken to be read.
+ */
 export function fieldOfRow(binder: Binder, body: A_Indirection): void {
-  const [step, ...more] = body.indirection ?? [];
-  if (body.arg === undefined || step === undefined || more.length > 0 || nodeOf(step)[0] !== "String") return;
-  const row = rowMeant(binder, body.arg);
-  const column = row?.relation.columns.find(({ name }) => name === stringOf(step));
-  if (row !== undefined && column !== undefined)
+  const { arg, indirection = [] } = body;
+  const [step] = indirection;
+  const row = arg === undefined ? undefined : rowMeant(binder, arg);
+  if (row === undefined || step === undefined || nodeOf(step)[0] !== "String") return;
+  const name = stringOf(step);
+  const [column] = columnsNamed(row.relation, name);
+  if (column !== undefined && indirection.length === 1)
     binder.meanings.set(body, { kind: "column", column, depth: row.depth });
+  const { relation } = row;
+  const isCall = relation.hasUnknownColumns || takesRow(binder.environment.catalog, name, relation);
+  if (column === undefined && !isCall)
+    binder.problem("42703", `column ${relation.alias}.${name} does not exist`, body);
 }
 
 function rowMeant(binder: Binder, node: Node): (Meaning & { readonly kind: "row" }) | undefined {

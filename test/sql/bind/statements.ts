@@ -73,6 +73,7 @@ function statements(wild: boolean): fc.Arbitrary<string> {
 
 export const queries = statements(false);
 export const wildStatements = statements(true);
+export const anyStatements = fc.oneof(queries, wildStatements);
 
 class Maker {
   readonly #draw: Draw;

@@ -1,0 +1,150 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { bindStatement } from "../../../proxy/sql/bind/bind.ts";
+import type { Meaning } from "../../../proxy/sql/bind/bound.ts";
+import { answerDependsOn } from "../../../proxy/sql/bind/dependencies.ts";
+import { pinsOf } from "../../../proxy/sql/bind/pins.ts";
+import { namedColumns } from "../../../proxy/sql/bind/questions.ts";
+import { Constants } from "../../../proxy/sql/constants.ts";
+import { parseText } from "../../../proxy/sql/parse.ts";
+import { type Bench, bindText, bound, namesOf, openBench } from "./bound.ts";
+import { SCHEMA } from "./statements.ts";
+
+let bench: Bench;
+beforeAll(async () => {
+  bench = await openBench(async ({ query }) => {
+    await query(SCHEMA);
+    await query("CREATE FUNCTION rows_of(n int) RETURNS SETOF record LANGUAGE sql AS 'SELECT 1, 2'");
+    await query("CREATE FUNCTION pair(OUT first int, OUT second int) LANGUAGE sql AS 'SELECT 1, 2'");
+    await query("CREATE FUNCTION shown(a) RETURNS int LANGUAGE sql AS 'SELECT 1'");
+  });
+});
+afterAll(() => bench?.close());
+
+const meanings = (sql: string): readonly Meaning[] => [...bound(sql, bench.environment).meanings.values()];
+
+describe("columns that the sent text will not have", () => {
+  const absent = (): Bench["environment"] => ({
+    ...bench.environment,
+    absent: ({ name }) => new Set(name === "b" ? ["x"] : []),
+  });
+
+  test("hide nothing further out", () => {
+    const statement = bound("SELECT (SELECT max(x) FROM b) FROM a", absent());
+    expect(namesOf(answerDependsOn(statement).columns)).toEqual(["a.x"]);
+  });
+
+  test("are in no star and in no whole row", () => {
+    expect(bound("SELECT * FROM b", absent()).top?.outputs.map(({ name }) => name)).toEqual(["id", "z"]);
+    expect(namesOf(namedColumns(bound("SELECT t FROM b t", absent())))).toEqual(["b.id", "b.z"]);
+  });
+
+  test("are not there to be named, nor to be joined by", () => {
+    expect(bound("SELECT b.x FROM b", absent()).problems.map(({ sqlstate }) => sqlstate)).toEqual(["42703"]);
+    const named = namedColumns(bound("SELECT 1 FROM a NATURAL JOIN b", absent()));
+    expect(namesOf(named)).toEqual(["a.id", "b.id"]);
+  });
+
+  test("leave the names of an alias to the columns that they were given for", () => {
+    const statement = bound("SELECT u FROM b AS t(k, m, u)", absent());
+    expect(namesOf(namedColumns(statement))).toEqual(["b.z"]);
+  });
+
+  test("are in a write's target, for which no subquery stands", () => {
+    const statement = bound("UPDATE b SET z = 1 WHERE x = 2 RETURNING id", absent());
+    expect(namesOf(namedColumns(statement))).toContain("b.x");
+  });
+});
+
+describe("a name that may be a column of unknown name", () => {
+  test("is uncertain, and depends on both", () => {
+    const sql = "SELECT (SELECT y FROM rows_of(1) f) FROM a";
+    expect(meanings(sql).map(({ kind }) => kind)).toEqual(["uncertain"]);
+    expect(namesOf(answerDependsOn(bound(sql, bench.environment)).columns)).toEqual(["a.y"]);
+  });
+
+  test("is none where the function's columns can be read off", () => {
+    expect(meanings("SELECT (SELECT y FROM pair()) FROM a").map(({ kind }) => kind)).toEqual(["column"]);
+    expect(meanings("SELECT second, f FROM pair() f").map(({ kind }) => kind)).toEqual(["column", "row"]);
+  });
+});
+
+test("a function of the row is told from a column", () => {
+  expect(meanings("SELECT a.shown, a.x FROM a")).toMatchObject([
+    { kind: "row", call: "shown" },
+    { kind: "column" },
+  ]);
+});
+
+test("an aggregate belongs to the query whose columns it takes", () => {
+  const { queries } = bound("SELECT (SELECT max(a.x) FROM b LIMIT 1) FROM a", bench.environment);
+  expect(queries.map(({ depth, traits }) => [depth, traits.isAggregated])).toEqual([
+    [1, false],
+    [0, true],
+  ]);
+});
+
+describe("pins", () => {
+  const pins = (sql: string): readonly string[] => {
+    const statement = bound(sql, bench.environment);
+    return statement.queries.flatMap((query) =>
+      pinsOf(statement, query).map(({ column, to, holds }) => {
+        const other = to.kind === "column" ? namesOf([to.column])[0] : to.kind;
+        return `${namesOf([column])[0]} = ${other} ${holds}`;
+      }),
+    );
+  };
+
+  test("are the equalities that every row meets", () => {
+    expect(
+      pins("SELECT 1 FROM a WHERE (id = 7 AND x IN (1, $1)) AND y = ANY ($2) AND x > 3 AND (y = 1 OR x = 1)"),
+    ).toEqual(["a.id = values in every row", "a.x = values in every row", "a.y = array in every row"]);
+  });
+
+  test("reach outer queries, and through USING", () => {
+    expect(
+      pins(
+        "SELECT (SELECT count(*) FROM b WHERE b.id = a.id) FROM a JOIN c ON k = a.id JOIN b AS t USING (id)",
+      ),
+    ).toEqual([
+      "b.id = a.id in every row",
+      "a.id = b.id in every row",
+      "a.id = b.id in every row",
+      "b.id = a.id in every row",
+      "c.k = a.id in every row",
+      "a.id = c.k in every row",
+    ]);
+  });
+
+  test("of an outer join hold where there is a partner", () => {
+    expect(pins("SELECT 1 FROM a LEFT JOIN b ON b.id = 7 AND b.x IN (SELECT k FROM c)")).toEqual([
+      "b.id = values where joined",
+      "b.x = query where joined",
+    ]);
+  });
+});
+
+test("what is not understood names its node", () => {
+  expect(bindText("SELECT merge_action() FROM a", bench.environment)).toMatchObject({ ok: false });
+  expect(bindText("VACUUM a", bench.environment)).toMatchObject({ ok: true, statement: { kind: "utility" } });
+});
+
+test("nothing is too deep to be refused", () => {
+  const deep = `SELECT ${"@ ".repeat(600)}1`;
+  expect(bindText(deep, bench.environment)).toMatchObject({ ok: false, message: "it is nested too deeply" });
+});
+
+test("no constant is looked at", () => {
+  const parsed = parseText(
+    "SELECT x, 5 AS k, a.* FROM a, (VALUES (1), (2)) v(n), generate_series(1, 3) WHERE id = 7 AND x IN (1, 2) GROUP BY 1, 2 ORDER BY 1, x LIMIT 3",
+  );
+  if (!parsed.ok) throw new Error(parsed.refusal.message);
+  const constants = new Constants();
+  constants.watch(parsed.statements);
+  for (const { node } of parsed.statements) {
+    const result = bindStatement(node, bench.environment);
+    if (!result.ok) throw new Error(result.message);
+    answerDependsOn(result.statement);
+    for (const query of result.statement.queries) pinsOf(result.statement, query);
+  }
+  expect(constants.seen).toBe(false);
+});
