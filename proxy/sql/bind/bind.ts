@@ -7,7 +7,7 @@ import type {
   PrepareStmt,
   SelectStmt,
 } from "libpg-query";
-import { type Body, nodeOf } from "../grammar.ts";
+import { type Body, nodeOf, UnknownSyntax } from "../grammar.ts";
 import { Binder, checkGrammar, NotUnderstood, type Visitor } from "./binder.ts";
 import type { BoundStatement, StatementKind } from "./bound.ts";
 import { bindCopy } from "./copy.ts";
@@ -38,12 +38,12 @@ const VISITORS: Readonly<Record<string, Visitor>> = {
  */
 export function bindStatement(node: Node, environment: Environment): BindResult {
   const binder = new Binder(environment, VISITORS);
-  const [type, body] = nodeOf(node);
   try {
-    const { kind, queryNode } = bindTop(binder, type, body);
+    const { kind, queryNode } = bindTop(binder, ...nodeOf(node));
     return { ok: true, statement: finished(binder, kind, queryNode) };
   } catch (error) {
     if (error instanceof NotUnderstood) return { ok: false, message: error.message, node: error.node };
+    if (error instanceof UnknownSyntax) return { ok: false, message: error.message, node };
     throw error;
   }
 }

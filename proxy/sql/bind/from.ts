@@ -14,29 +14,12 @@ import type {
 import { nodeOf } from "../grammar.ts";
 import { type Binder, NotUnderstood } from "./binder.ts";
 import type { BoundRelation, FromItem, RelationSource } from "./bound.ts";
-import { reportConflicts } from "./conflicts.ts";
+import { type BoundFrom, type FromScope, reportConflicts } from "./from-parts.ts";
 import { functionColumns, functionName } from "./function-columns.ts";
 import { bindJoin } from "./join.ts";
-import { outputColumns } from "./output-columns.ts";
-import { checkAlias, makeRelation, type PlainColumn, tableReference } from "./relation.ts";
+import { checkAlias, makeRelation, outputColumns, type PlainColumn, tableReference } from "./relation.ts";
 import { item, type NamespaceItem, type Scope, withItems } from "./scope.ts";
 import { withReference } from "./with.ts";
-
-/** A FROM clause, or a part of it: what it is, and what it exposes. */
-export interface BoundFrom {
-  readonly item: FromItem;
-  /** The entry by which columns are named without a qualifier. */
-  readonly top: BoundRelation;
-  readonly exposed: readonly NamespaceItem[];
-}
-
-/** What a part of FROM sees: the level without its FROM, and what comes before for LATERAL. */
-export interface FromScope {
-  /** The query's own scope; its items are left of no account. */
-  readonly scope: Scope;
-  readonly before: readonly NamespaceItem[];
-  readonly isNullable: boolean;
-}
 
 /** All items of a FROM clause (transformFromClause in parser/parse_clause.c). */
 export function bindFrom(

@@ -2,8 +2,7 @@ import type { JoinExpr, Node } from "libpg-query";
 import { stringOf } from "../grammar.ts";
 import { type Binder, NotUnderstood } from "./binder.ts";
 import type { BoundColumn, BoundRelation, FromItem } from "./bound.ts";
-import { reportConflicts } from "./conflicts.ts";
-import type { BoundFrom, FromScope } from "./from.ts";
+import { type BoundFrom, type FromScope, reportConflicts } from "./from-parts.ts";
 import { checkAlias, makeRelation, type PlainColumn } from "./relation.ts";
 import { item, type NamespaceItem, withItems } from "./scope.ts";
 

@@ -2,7 +2,7 @@ import type { Alias, RangeVar } from "libpg-query";
 import type { Relation } from "../../catalog/catalog.ts";
 import { type Body, stringOf } from "../grammar.ts";
 import type { Binder } from "./binder.ts";
-import type { BoundColumn, BoundRelation, ColumnSource, RelationSource } from "./bound.ts";
+import type { BoundColumn, BoundRelation, ColumnSource, Output, RelationSource } from "./bound.ts";
 import { relationsNamed } from "./environment.ts";
 
 /** A column before it belongs to a reference. */
@@ -49,6 +49,15 @@ export function makeRelation(parts: RelationParts): BoundRelation {
   for (const name of parts.system ?? [])
     systemColumns.push({ relation, name, typeOid: undefined, source: { kind: "system" } });
   return relation;
+}
+
+/** A query's outputs as the columns of a reference to it. */
+export function outputColumns(outputs: readonly Pick<Output, "name" | "typeOid">[]): readonly PlainColumn[] {
+  return outputs.map(({ name, typeOid }, position) => ({
+    name,
+    typeOid,
+    source: { kind: "output", position },
+  }));
 }
 
 /** Reports an alias with more names than there are columns. */

@@ -2,8 +2,7 @@ import type { CommonTableExpr, RangeVar, WithClause } from "libpg-query";
 import { nodeOf, stringOf } from "../grammar.ts";
 import type { Binder } from "./binder.ts";
 import type { BoundQuery, BoundRelation, WithQuery } from "./bound.ts";
-import { outputColumns } from "./output-columns.ts";
-import { checkAlias, makeRelation, type PlainColumn } from "./relation.ts";
+import { checkAlias, makeRelation, outputColumns, type PlainColumn } from "./relation.ts";
 import { findWith, type Scope, type WithColumns, type WithEntry } from "./scope.ts";
 
 export interface BoundWiths {

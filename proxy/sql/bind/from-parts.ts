@@ -1,6 +1,22 @@
 import type { Binder } from "./binder.ts";
-import type { BoundRelation } from "./bound.ts";
-import type { NamespaceItem } from "./scope.ts";
+import type { BoundRelation, FromItem } from "./bound.ts";
+import type { NamespaceItem, Scope } from "./scope.ts";
+
+/** A FROM clause, or a part of it: what it is, and what it exposes. */
+export interface BoundFrom {
+  readonly item: FromItem;
+  /** The entry by which columns are named without a qualifier. */
+  readonly top: BoundRelation;
+  readonly exposed: readonly NamespaceItem[];
+}
+
+/** What a part of FROM sees: the level without its FROM, and what comes before for LATERAL. */
+export interface FromScope {
+  /** The query's own scope; its items are left of no account. */
+  readonly scope: Scope;
+  readonly before: readonly NamespaceItem[];
+  readonly isNullable: boolean;
+}
 
 /** checkNameSpaceConflicts: two entries of one name, unless both are tables without an alias, of two schemas. */
 export function reportConflicts(
