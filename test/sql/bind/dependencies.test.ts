@@ -206,6 +206,13 @@ describe("an answer depends on", () => {
       "a.id a.x b.id b.z",
     ],
     ["what an INSERT's source held", "INSERT INTO c SELECT id, x, y FROM a RETURNING k", "a.id a.x a.y c.k"],
+    [
+      "the column that GROUP BY names, and not the output",
+      "SELECT max(id) AS x FROM a GROUP BY x",
+      "a.id a.x",
+    ],
+    ["the output that ORDER BY names, and not the column", "SELECT id AS x FROM a ORDER BY x", "a.id"],
+    ["the output that DISTINCT ON names", "SELECT DISTINCT ON (x) id AS x FROM a", "a.id"],
     ["every column of a whole row", "SELECT a FROM a", "a.id a.x a.y"],
     ["one column of a row", "SELECT (a).x FROM a", "a.x"],
     ["JSON made of a row", "SELECT to_json(t) FROM c t", "c.k c.w c.y"],

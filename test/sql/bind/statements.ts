@@ -23,6 +23,71 @@ export const TABLES: Readonly<Record<string, readonly string[]>> = {
   v: ["id", "s", "x"],
 };
 
+/** One statement for each way in which names are looked up, over `SCHEMA`. */
+export const TRAPS: readonly string[] = [
+  // A subquery in FROM does not see what comes before it, and finds the name further out.
+  "SELECT (SELECT max(s.n) FROM b, (SELECT x AS n) s) FROM a",
+  "SELECT (SELECT max(s.n) FROM b, LATERAL (SELECT x AS n) s) FROM a",
+  "SELECT 1 FROM a, (SELECT a.id) s",
+  "SELECT 1 FROM a RIGHT JOIN LATERAL (SELECT a.id) s ON true",
+  "SELECT n FROM a, generate_series(1, a.x) AS n",
+  // ON sees its two sides only.
+  "SELECT 1 FROM c, a JOIN b ON a.id = c.k",
+  "SELECT (SELECT 1 FROM c, b JOIN a ON w = k) FROM c",
+  // A join without an alias shows its columns, and its sides by their names.
+  "SELECT id FROM a JOIN b USING (id)",
+  "SELECT id FROM a JOIN b ON true",
+  "SELECT a.id, b.id, * FROM a FULL JOIN b USING (id)",
+  "SELECT j.id, a.id FROM (a JOIN b USING (id)) j",
+  "SELECT u.id FROM a JOIN b USING (id) AS u",
+  "SELECT u.x FROM a JOIN b USING (id) AS u",
+  "SELECT ctid FROM a JOIN b ON true",
+  "SELECT ctid, a.ctid FROM a",
+  "SELECT ctid FROM v",
+  "SELECT * FROM a NATURAL RIGHT JOIN b",
+  // The alias of a column hides its own name.
+  "SELECT id FROM a AS t(n)",
+  "SELECT n, t.x FROM a AS t(n)",
+  "SELECT a.id FROM a AS t",
+  "SELECT public.a.id FROM a",
+  "SELECT public.a.id FROM a AS a",
+  "SELECT (SELECT public.a.id FROM b AS a) FROM a",
+  // Output names: before columns in ORDER BY, after them in GROUP BY.
+  "SELECT -id AS x FROM a ORDER BY x",
+  "SELECT -id AS x, count(*) FROM a GROUP BY x",
+  "SELECT -id AS g, count(*) FROM a GROUP BY g",
+  "SELECT -id AS g, y AS g FROM a ORDER BY g",
+  "SELECT id AS g, id AS g FROM a ORDER BY g",
+  "SELECT -id AS g FROM a ORDER BY g + 1",
+  "SELECT DISTINCT ON (g) -id AS g FROM a",
+  "SELECT id FROM a UNION SELECT k FROM c ORDER BY id",
+  "SELECT id FROM a UNION SELECT k FROM c ORDER BY k",
+  // WITH queries: those before, or all; a write's target is never one.
+  "WITH a AS (SELECT * FROM a) SELECT * FROM a",
+  "WITH t AS (SELECT * FROM u), u AS (SELECT 1 AS n) SELECT n FROM t",
+  "WITH RECURSIVE t AS (SELECT * FROM u), u AS (SELECT 1 AS n) SELECT n FROM t",
+  "WITH a(n) AS (SELECT 1) UPDATE a SET x = 1 WHERE n = 1",
+  "WITH RECURSIVE t(n) AS (SELECT 1 UNION SELECT n + 1 FROM t) SEARCH DEPTH FIRST BY n SET o SELECT * FROM t",
+  // Writes.
+  "UPDATE a SET x = b.z FROM b WHERE a.id = b.id RETURNING *",
+  "UPDATE a SET x = id FROM b",
+  "UPDATE a SET x = 1 FROM LATERAL (SELECT a.id) s",
+  "INSERT INTO a SELECT x FROM c",
+  "INSERT INTO a (id, x) VALUES (1, 2) ON CONFLICT (id) DO UPDATE SET x = excluded.x + x",
+  "INSERT INTO a (id, x) VALUES (1, 2) ON CONFLICT (id) DO UPDATE SET x = excluded.x + a.x RETURNING old.x, new.*",
+  "MERGE INTO a USING b ON a.id = b.id WHEN NOT MATCHED THEN INSERT (id, x) VALUES (b.id, a.x)",
+  "MERGE INTO a USING b ON a.id = b.id WHEN NOT MATCHED BY SOURCE THEN UPDATE SET x = b.z",
+  "MERGE INTO a USING b ON a.id = b.id WHEN MATCHED THEN UPDATE SET x = z RETURNING *",
+  // Rows, fields, functions.
+  "SELECT a, (a).x, (a).*, x(a), a.label, label(a) FROM a",
+  "SELECT a.nothing FROM a",
+  "SELECT (a).nothing FROM a",
+  "SELECT x FROM pair() AS p(x)",
+  "SELECT first, p.second, p FROM pair() p",
+  "SELECT t.* FROM ROWS FROM (pair(), generate_series(1, 3)) WITH ORDINALITY AS t",
+  "SELECT j.* FROM a, JSON_TABLE(to_jsonb(a), '$' COLUMNS (x int, NESTED '$.y[*]' COLUMNS (y int), z int)) j",
+];
+
 interface Named {
   readonly alias: string;
   readonly columns: readonly string[];
@@ -223,7 +288,8 @@ class Maker {
     const kind = around.depth >= 3 ? 0 : draw.below(9);
     if (kind === 5 || kind === 6) {
       const isLateral = kind === 6;
-      const levels = isLateral ? [before, ...around.levels] : around.levels;
+      const seesBefore = isLateral || (this.#wild && draw.chance(40));
+      const levels = seesBefore ? [before, ...around.levels] : around.levels;
       const { sql, columns } = this.#query({ ...inner, levels });
       return { sql: `${isLateral ? "LATERAL " : ""}(${sql}) AS ${alias}`, named: [{ alias, columns }] };
     }
