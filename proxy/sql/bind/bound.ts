@@ -3,7 +3,7 @@ import type { Column, Relation } from "../../catalog/catalog.ts";
 import type { Body } from "../grammar.ts";
 
 /*
- * What a statement means: an immutable tree. It says which relation each name in FROM stands for, which column each name
+ * What a statement means: an immutable tree. It says which relation each name in FROM refers to, which column each name
  * in an expression is, and what each query gives. It knows no role and no policy.
  *
  * A query refers to what is below it. What points upwards or across (the query around another one, the meaning of a
@@ -58,7 +58,7 @@ export interface BoundQuery {
   /** What rows may be made of: all references of `from`, joins too, and a write's target. */
   readonly relations: readonly BoundRelation[];
   readonly outputs: readonly Output[];
-  /** There are more outputs, which nobody knows: a star over a relation of unknown columns. */
+  /** There are more outputs, of unknown names: a star over a relation of unknown columns. */
   readonly hasUnknownOutputs: boolean;
   readonly setOperation: SetOperation | undefined;
   readonly write: Write | undefined;
@@ -91,7 +91,7 @@ export interface Traits {
   /** Calls an aggregate of its own, or has HAVING: without GROUP BY it gives one row. */
   readonly isAggregated: boolean;
   readonly isWindowed: boolean;
-  /** An expression calls a function that may return a set: how many rows there are may hang on its arguments. */
+  /** An expression calls a function that may return a set: its arguments may decide how many rows there are. */
   readonly makesRows: boolean;
   /** FETCH FIRST … WITH TIES */
   readonly hasTies: boolean;
@@ -121,7 +121,7 @@ export type ClauseName =
 
 /** A column that a query gives. */
 export interface Output {
-  /** As the client is told it. */
+  /** As RowDescription has it. */
   readonly name: string;
   /** The expression; undefined for a column of a star and for those of a set operation. */
   readonly node: Node | undefined;
@@ -186,7 +186,7 @@ export type RelationSource =
   | { readonly kind: "unknown table"; readonly name: RangeVar }
   | { readonly kind: "subquery"; readonly query: BoundQuery }
   | { readonly kind: "with"; readonly query: WithQuery; readonly name: RangeVar }
-  /** A function in FROM, XMLTABLE, JSON_TABLE: what it gives hangs on its arguments. */
+  /** A function in FROM, XMLTABLE, JSON_TABLE: its rows depend on its arguments. */
   | { readonly kind: "function"; readonly type: "RangeFunction" | "RangeTableFunc" | "JsonTable" }
   /** A join, or the alias that USING may have. */
   | { readonly kind: "join"; readonly sides: readonly BoundRelation[] }
@@ -220,7 +220,7 @@ export type ColumnSource =
   /** What a function or the CYCLE clause made. */
   | { readonly kind: "computed" };
 
-/** What a name in an expression stands for. `depth` is that of the query whose FROM has it. */
+/** What a name in an expression means. `depth` is that of the query whose FROM has it. */
 export type Meaning =
   | { readonly kind: "column"; readonly column: BoundColumn; readonly depth: number }
   /** All columns of it; where `call` is given, of a function by that name: `c.reveal`. */

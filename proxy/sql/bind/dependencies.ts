@@ -20,7 +20,7 @@ import type {
  * their arguments only: what a function or a view reads by itself is not in the statement.
  */
 
-/** A query stands for which rows it has, and their order; a reference for which rows it has. */
+/** As a point, a query is which rows it has and in what order; a reference is which rows it has. */
 export type Point = BoundQuery | Output | BoundColumn | BoundRelation;
 
 export interface Dependencies {
@@ -30,7 +30,7 @@ export interface Dependencies {
   readonly relations: ReadonlySet<BoundRelation>;
 }
 
-/** What the client is told in rows: their values, which there are, and their order. */
+/** The rows that the client gets: their values, which ones there are, and their order. */
 export function answerDependsOn(statement: BoundStatement): Dependencies {
   const { top } = statement;
   return dependsOn(statement, top === undefined ? [] : new Edges(statement).ofAnswer(top));

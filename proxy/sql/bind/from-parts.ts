@@ -12,7 +12,7 @@ export interface BoundFrom {
 
 /** What a part of FROM sees: the level without its FROM, and what comes before for LATERAL. */
 export interface FromScope {
-  /** The query's own scope; its items are left of no account. */
+  /** The query's own scope; its items are not looked at. */
   readonly scope: Scope;
   readonly before: readonly NamespaceItem[];
   readonly isNullable: boolean;

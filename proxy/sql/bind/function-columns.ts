@@ -72,13 +72,13 @@ function columnsOfCall(binder: Binder, call: Node, name: string): Columns {
   const [type, body] = nodeOf(call);
   if (type === "FuncCall") return ofFunctions(binder, body as FuncCall, name);
   const isCast = type === "TypeCast";
-  if (isCast && !isScalar(binder.environment, typeOf(binder.environment, call, binder.meanings)))
+  if (isCast && !isScalar(binder.environment.catalog, typeOf(binder.environment, call, binder.meanings)))
     return undefined;
   // SQL's own functions: current_date, coalesce(…), xmlelement(…).
   return type === "CoalesceExpr" || type === "MinMaxExpr" ? undefined : [computed(name)];
 }
 
-/** Which of several functions is called hangs on types: only what all of them give is known. */
+/** Types decide which of several functions is called: only what all of them give is known. */
 function ofFunctions(binder: Binder, body: FuncCall, name: string): Columns {
   const { catalog, searchPath } = binder.environment;
   const [own = "", schema] = (body.funcname ?? []).map(stringOf).toReversed();
@@ -116,7 +116,7 @@ function ofType(binder: Binder, oid: number, name: string): Columns {
   const { environment } = binder;
   const type = environment.catalog.typesByOid.get(oid);
   if (type === undefined) return undefined;
-  if (isScalar(environment, type) || type.name === "void") return [computed(name, oid)];
+  if (isScalar(environment.catalog, type) || type.name === "void") return [computed(name, oid)];
   return environment.catalog.relationsByOid
     .get(type.relation)
     ?.columns.map((column) => computed(column.name, column.typeOid));
@@ -129,7 +129,7 @@ function ofArgument(binder: Binder, { args = [] }: FuncCall, name: string): Colu
   const elements = types.map((type) =>
     type !== undefined && type.element !== 0 ? environment.catalog.typesByOid.get(type.element) : type,
   );
-  return elements.length > 0 && elements.every((type) => isScalar(environment, type))
+  return elements.length > 0 && elements.every((type) => isScalar(environment.catalog, type))
     ? [computed(name)]
     : undefined;
 }

@@ -73,7 +73,7 @@ function copied(statement: BoundStatement, { relation, source }: BoundColumn): B
   return query?.outputs[source.position]?.column;
 }
 
-/** Columns of the catalog, those of views followed to the tables that they are made from. */
+/** Columns of the catalog; those of views and generated ones with the columns that they are made from. */
 export function columnsOfTables(
   catalog: Catalog,
   { columns, relations }: Dependencies,
@@ -85,6 +85,11 @@ export function columnsOfTables(
     if (column !== undefined && known.has(column)) return;
     if (column !== undefined) known.add(column);
     for (const [base, used] of madeFrom(catalog, relation)) add(base, used);
+    for (const number of column?.generatedFrom ?? [])
+      add(
+        relation,
+        relation.columns.find((each) => each.number === number),
+      );
   };
   for (const { source } of relations) if (source.kind === "table") add(source.relation, undefined);
   for (const { relation, source } of columns)
@@ -93,7 +98,7 @@ export function columnsOfTables(
   return found;
 }
 
-/** All that a view's definition names: its rows hang on that, whichever of its columns is read. */
+/** All that a view's definition names: its rows depend on that, whichever of its columns is read. */
 function madeFrom(
   { relationsByOid }: Catalog,
   { lineage }: Relation,

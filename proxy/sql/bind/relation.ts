@@ -69,7 +69,7 @@ export function checkAlias(binder: Binder, alias: Alias | undefined, columns: nu
 
 const SYSTEM_COLUMNS: readonly string[] = ["ctid", "xmin", "cmin", "xmax", "cmax", "tableoid"];
 
-/** A relation of the catalog, by its name. No subquery stands for a write's target, which so has all of its columns. */
+/** A relation of the catalog, by its name. A write's target is not replaced by a subquery, and so has all of its columns. */
 export function tableReference(
   binder: Binder,
   name: RangeVar,

@@ -1,5 +1,5 @@
-import type { LockingClause, Node, RangeVar, SelectStmt } from "libpg-query";
-import { type Body, nodeOf } from "../grammar.ts";
+import type { ColumnRef, LockingClause, Node, RangeVar, SelectStmt } from "libpg-query";
+import { type Body, nodeOf, stringOf } from "../grammar.ts";
 import { type Binder, NotUnderstood } from "./binder.ts";
 import type { BoundQuery, BoundRelation, Clauses, FromItem, Output, SetOperation, Traits } from "./bound.ts";
 import { bindFrom } from "./from.ts";
@@ -225,9 +225,7 @@ function sortOfArms(
     const { node: key } = nodeOf(node)[1] as { node?: Node };
     if (key === undefined) continue;
     const [type, body] = nodeOf(key);
-    const fields =
-      type === "ColumnRef" ? ((body as { fields?: { String?: { sval?: string } }[] }).fields ?? []) : [];
-    const name = fields.length === 1 ? fields[0]?.String?.sval : undefined;
+    const name = type === "ColumnRef" ? bareName(body as ColumnRef) : undefined;
     const isOutput =
       type === "A_Const" || (name !== undefined && outputs.some((output) => output.name === name));
     if (isOutput || outputs.length === 0) bindOutputClause(binder, [key], { clause: "sort", outputs }, scope);
@@ -235,4 +233,12 @@ function sortOfArms(
       binder.problem("42703", `column "${name}" does not exist`, body);
     else binder.problem("0A000", "invalid UNION/INTERSECT/EXCEPT ORDER BY clause", body);
   }
+}
+
+/** A name without a qualifier. */
+function bareName({ fields = [] }: ColumnRef): string | undefined {
+  const [field] = fields;
+  return field !== undefined && fields.length === 1 && nodeOf(field)[0] === "String"
+    ? stringOf(field)
+    : undefined;
 }

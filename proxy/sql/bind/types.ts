@@ -1,15 +1,15 @@
 import type { Node, TypeCast, TypeName } from "libpg-query";
-import type { CatalogType } from "../../catalog/catalog.ts";
+import type { Catalog, CatalogType } from "../../catalog/catalog.ts";
 import { type Body, nodeOf, stringOf } from "../grammar.ts";
 import type { Meaning } from "./bound.ts";
 import type { Environment } from "./environment.ts";
 
 /*
- * Types of expressions, only as far as names hang on them: whether a function in FROM gives one column or those of a
+ * Types of expressions, only as far as names depend on them: whether a function in FROM gives one column or those of a
  * row. Whatever is not seen at a glance is of no known type.
  */
 
-/** The type that a name means; undefined where nobody knows. */
+/** The type that a name means; undefined where it is not known. */
 export function typeNamed(
   { catalog, searchPath }: Environment,
   name: TypeName | undefined,
@@ -39,8 +39,8 @@ export function typeOf(
 }
 
 /** One value, and no row of several columns. */
-export function isScalar({ catalog }: Environment, type: CatalogType | undefined): boolean {
+export function isScalar(catalog: Catalog, type: CatalogType | undefined): boolean {
   if (type === undefined) return false;
-  if (type.kind === "domain") return isScalar({ catalog } as Environment, catalog.typesByOid.get(type.base));
+  if (type.kind === "domain") return isScalar(catalog, catalog.typesByOid.get(type.base));
   return type.kind !== "composite" && type.kind !== "pseudo";
 }

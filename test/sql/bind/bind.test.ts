@@ -49,7 +49,7 @@ describe("columns that the sent text will not have", () => {
     expect(namesOf(namedColumns(statement))).toEqual(["b.z"]);
   });
 
-  test("are in a write's target, for which no subquery stands", () => {
+  test("are in a write's target, which no subquery replaces", () => {
     const statement = bound("UPDATE b SET z = 1 WHERE x = 2 RETURNING id", absent());
     expect(namesOf(namedColumns(statement))).toContain("b.x");
   });
@@ -68,7 +68,7 @@ describe("a name that may be a column of unknown name", () => {
   });
 });
 
-test("a function of the row is told from a column", () => {
+test("a function of the row is not taken for a column", () => {
   expect(meanings("SELECT a.shown, a.x FROM a")).toMatchObject([
     { kind: "row", call: "shown" },
     { kind: "column" },

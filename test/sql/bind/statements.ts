@@ -130,7 +130,7 @@ class Draw {
   }
 }
 
-/** `wild`: names that nobody may know, and rows that hang on their order. */
+/** `wild`: names that may mean nothing, and rows that depend on their order. */
 function statements(wild: boolean): fc.Arbitrary<string> {
   const entropy = fc.array(fc.nat(99_999), { minLength: 60, maxLength: 240, size: "max" });
   return entropy.map((choices) => new Maker(new Draw(choices), wild).statement());
