@@ -23,6 +23,8 @@ export interface Findings {
   readonly dumps: readonly (string | undefined)[];
   /** Rows that came before the dump of a range was stopped. */
   readonly rowsOfDump: number;
+  /** SQLSTATE of each attempt to read names by what is no row. */
+  readonly sideways: readonly (string | undefined)[];
   /** How many people could be read one by one, and what stopped it. */
   readonly peopleRead: number;
   readonly stoppedBy: string | undefined;
@@ -44,6 +46,7 @@ export async function tour(places: Places, screen: Screen): Promise<Findings> {
     const lookedUp = await lookUp(anna, screen);
     const assigned = await assign(ben, screen);
     const { dumps, rows } = await dump(ben, screen);
+    const sideways = await readSideways(ben, screen);
     const { read, stoppedBy } = await drip(anna, screen);
     const applicationSame = await application(app, places, screen);
     return {
@@ -52,6 +55,7 @@ export async function tour(places: Places, screen: Screen): Promise<Findings> {
       assigned,
       dumps,
       rowsOfDump: rows,
+      sideways,
       peopleRead: read,
       stoppedBy,
       applicationSame,
@@ -122,8 +126,25 @@ async function dump(agent: Client, screen: Screen) {
   return { dumps, rows };
 }
 
+/** Each of these would tell names without a row of anybody: as digits of one sum, or letter by letter as figures in errors. */
+async function readSideways(agent: Client, screen: Screen): Promise<readonly (string | undefined)[]> {
+  screen.heading("5. He wants the names without the rows: in the digits of a sum, in errors, in a plan");
+  const codes: (string | undefined)[] = [];
+  for (const sql of [
+    "SELECT sum((lpad(ascii(name)::text, 3, '0') || 'e' || (id * 3)::text)::numeric) FROM customers WHERE id BETWEEN 1 AND 1000",
+    "SELECT get_bit(decode('00', 'hex'), 100 + ascii(name)) FROM customers WHERE id = 8 AND name > ''",
+    "EXPLAIN ANALYZE SELECT 1 FROM customers WHERE id BETWEEN 1 AND 50 AND name LIKE 'A%'",
+  ]) {
+    screen.statement("ben", sql);
+    const { error } = await attempt(agent, sql);
+    showError(error, screen);
+    codes.push(error?.code);
+  }
+  return codes;
+}
+
 async function drip(agent: Client, screen: Screen) {
-  screen.heading("5. An agent takes them one by one");
+  screen.heading("6. An agent takes them one by one");
   screen.statement("anna", "SELECT name, phone FROM customers WHERE id = …");
   let read = 0;
   for (let id = 1001; id <= 1200; id++) {
@@ -151,7 +172,7 @@ async function stillReadable(agent: Client, screen: Screen): Promise<void> {
 }
 
 async function application(app: Client, places: Places, screen: Screen): Promise<boolean> {
-  screen.heading("6. The application notices nothing");
+  screen.heading("7. The application notices nothing");
   const sql = "SELECT * FROM customers ORDER BY id";
   screen.statement("helpdesk_app", sql);
   const direct = await connect({ ...places, port: places.serverPort }, "helpdesk_app");

@@ -26,13 +26,16 @@ test("one command shows the whole case: masks, a look-up, dumps that stop, a bud
     expect(text).toContain("filled in");
     expect(text).toMatch(/email +\| t\*\*\*@example\.com +\| topaz\.bellthorn\.7@example\.com/);
     expect(text).toContain("may not change public.tickets.assignee");
-    // The assignment, COPY, all rows, all names in one value, a range, and one by one.
+    // The assignment; COPY, all rows, all names in one value, a range; a sum, an error, a plan; and one by one.
     expect(text.match(/(?<=ERROR )\w+(?=: )/g)).toEqual([
       "42501",
       "54000",
       "54000",
       "53400",
       "53400",
+      "53400",
+      "53400",
+      "42501",
       "53400",
     ]);
     expect(text).toContain("30 of 5000 rows came");

@@ -39,11 +39,12 @@ test("without Sluice in between, the tour says that everything went through", as
     lookedUp: 1,
     assigned: undefined,
     rowsOfDump: 1500,
+    sideways: [undefined, "2202E", undefined],
     peopleRead: 200,
     stoppedBy: undefined,
     applicationSame: true,
   });
-  expect(lines.filter((line) => line === "bad: went through")).toHaveLength(5);
+  expect(lines.filter((line) => line === "bad: went through")).toHaveLength(7);
 });
 
 test("a table's columns are as wide as their widest value", () => {
