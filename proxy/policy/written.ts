@@ -18,6 +18,8 @@ export interface WrittenRole {
   readonly parent?: string;
   /** By key, and of lists and mappings also by entry: `finds`, `finds.email`, `behaviour.dump`. */
   readonly keys: ReadonlyMap<string, Place>;
+  /** Tables whose filter of the parent it drops: `only: { …: none }`. */
+  readonly dropped: readonly string[];
 }
 
 /** Gathers where each key of the policy is written. */
@@ -58,5 +60,6 @@ function writtenRole(document: PolicyDocument, name: string): WrittenRole {
         keys.set(`${key}.${inner}`, document.placeOfKey([...path, inner]));
     }
   }
-  return { ...(entry.extends !== undefined && { parent: entry.extends }), keys };
+  const dropped = Object.entries(entry.only ?? {}).flatMap(([table, sql]) => (sql === "none" ? [table] : []));
+  return { ...(entry.extends !== undefined && { parent: entry.extends }), keys, dropped };
 }

@@ -1,0 +1,149 @@
+import { type Relation, relationKey } from "../catalog/catalog.ts";
+import type { TablePolicy } from "../policy/policy.ts";
+import type { PolicyProblem } from "../policy/problems.ts";
+import { comparable, isUnique } from "../policy/subject-path.ts";
+import type { Labels } from "../sql/lineage.ts";
+import { nounForms, wordsOf } from "../suggest/nouns.ts";
+import { KEY_ENDINGS } from "../suggest/words.ts";
+import { type Check, type Checked, warning } from "./checked.ts";
+
+/*
+ * One person must be one subject. `tickets.customer_id` and `customers.id` are two name spaces unless a foreign key
+ * or a path says that they are one: the same customer then counts twice, and who looks for the readers of customer
+ * 7 misses those who read his tickets.
+ */
+
+/** A table whose subject names people, and the name space that they are counted in. */
+interface Counted {
+  readonly entry: TablePolicy;
+  readonly relation: Relation;
+  readonly subject: NonNullable<Labels["subject"]>;
+}
+
+/** Where the people of one table are counted apart from the same people of another. */
+export const nameSpaces: Check = (checked) => {
+  const { catalog, lineage, policy } = checked;
+  if (catalog === undefined || lineage === undefined) return stopEarly(checked, () => true);
+  const counted = [...policy.tables.values()].flatMap((entry): readonly Counted[] => {
+    const relation = catalog.relations.get(entry.name);
+    const subject = relation && lineage.labels(relation).subject;
+    if (relation === undefined || subject === undefined || entry.subject === undefined) return [];
+    return [{ entry, relation, subject }];
+  });
+  const own = counted.filter(isOwn);
+  const isApart = (table: string, other: string) =>
+    counted.find(({ entry }) => entry.name === table)?.subject.namespace !==
+    counted.find(({ entry }) => entry.name === other)?.subject.namespace;
+  const early = stopEarly(checked, isApart);
+  const known = new Set(early.map(({ place }) => `${place.file}:${place.line}:${place.column}`));
+  const apart = [...counted.flatMap((one) => apartFrom(one, own, checked)), ...twins(counted, own)];
+  return [
+    ...early,
+    ...apart.filter(({ place }) => !known.has(`${place.file}:${place.line}:${place.column}`)),
+  ];
+};
+
+/** The rows are the people themselves: the subject is a key of its table and leads nowhere else. */
+function isOwn({ entry, relation, subject }: Counted): boolean {
+  return (
+    entry.subject !== undefined &&
+    subject.hops === undefined &&
+    subject.namespace === `${entry.name}.${entry.subject}` &&
+    isUnique(relation, entry.subject)
+  );
+}
+
+/** `messages: conversation_id -> conversations.contact_id`, where a conversation is its contact's by a path. */
+function stopEarly(
+  { policy }: Checked,
+  isApart: (table: string, other: string) => boolean,
+): readonly PolicyProblem[] {
+  return [...policy.tables.values()].flatMap((table) => {
+    const last = table.path?.at(-1);
+    const next = last && policy.tables.get(last.table);
+    if (last === undefined || next?.path === undefined || next.subject !== last.column) return [];
+    if (!isApart(table.name, next.name)) return [];
+    const rest = next.path.map((step) => ` -> ${step.table}.${step.column}`).join("");
+    const hint = `Go on to where the people of ${next.name} are: subject: ${written(table)}${rest}.`;
+    return [apart(table, `${last.table}.${last.column}`, peopleAt(next), hint)];
+  });
+}
+
+function apartFrom(one: Counted, own: readonly Counted[], checked: Checked): readonly PolicyProblem[] {
+  const { catalog } = checked;
+  if (catalog === undefined) return [];
+  const { entry, relation, subject } = one;
+  const end = subject.hops?.at(-1) ?? { relation, column: entry.subject ?? "" };
+  const others = own.filter(
+    (other) =>
+      other.subject.namespace !== subject.namespace &&
+      other.relation !== end.relation &&
+      comparable(catalog, end, { relation: other.relation, column: other.entry.subject ?? "" }),
+  );
+  const isPeoples = own.some((other) => other.subject.namespace === subject.namespace);
+  // What is a key of people itself may still be called after other people: profiles.customer_id.
+  if (isPeoples && isNamedAfter(end.column, end.relation)) return [];
+  const named = others
+    .filter((other) => isCalledAfter(end.column, other))
+    .toSorted((a, b) => Number(isBeside(b, relation)) - Number(isBeside(a, relation)));
+  const meant = named[0] ?? (isPeoples ? undefined : others[0]);
+  if (meant === undefined) return [];
+  const target = meant.subject.namespace;
+  const where = relationKey(end.relation.schema, end.relation.name);
+  const hint =
+    named[0] === undefined
+      ? `If they are the people of a table that has a subject of its own, write the path to it, as in ${written(entry)} -> ${target}, or give ${where}.${end.column} a foreign key.`
+      : `Write subject: ${written(entry)} -> ${target}, or give ${where}.${end.column} a foreign key to ${meant.entry.name}.`;
+  return [apart(entry, subject.namespace, target, hint)];
+}
+
+/** Two columns of one name in databases that have no table of the people: orders.customer_id, tickets.customer_id. */
+function twins(counted: readonly Counted[], own: readonly Counted[]): readonly PolicyProblem[] {
+  const spaces = new Set(own.map(({ subject }) => subject.namespace));
+  const first = new Map<string, Counted>();
+  return counted.flatMap((one) => {
+    const { entry, subject } = one;
+    if (subject.hops !== undefined || spaces.has(subject.namespace) || entry.subject === undefined) return [];
+    const other = first.get(subject.column) ?? one;
+    first.set(subject.column, other);
+    if (other.subject.namespace === subject.namespace) return [];
+    const hint = "Lead both over foreign keys or paths to one table of the people.";
+    return [apart(entry, subject.namespace, other.subject.namespace, hint)];
+  });
+}
+
+/** `customer_id` after `customers`; `customer_no` where that is the key's own name. */
+function isCalledAfter(column: string, { relation, entry }: Counted): boolean {
+  const words = wordsOf(column);
+  return (words === wordsOf(entry.subject ?? "") && words.includes(" ")) || isNamedAfter(column, relation);
+}
+
+function isBeside({ relation }: Counted, { schema }: Relation): boolean {
+  return relation.schema === schema;
+}
+
+function isNamedAfter(column: string, relation: Relation): boolean {
+  const words = wordsOf(column);
+  const ending = KEY_ENDINGS.find((each) => words.endsWith(` ${each}`));
+  if (ending === undefined) return false;
+  const stems = nounForms(words.slice(0, -ending.length - 1));
+  const nouns = new Set(nounForms(wordsOf(relation.name)));
+  return stems.some((stem) => nouns.has(stem));
+}
+
+function apart(table: TablePolicy, space: string, people: string, hint: string): PolicyProblem {
+  return warning(
+    table.subjectPlace ?? table.place,
+    `the people of ${table.name} are counted as ${space}, apart from those of ${people}: the same person may count twice, and "audit who-read" finds only one of the two`,
+    hint,
+  );
+}
+
+function written({ subject = "", path = [] }: TablePolicy): string {
+  return [subject, ...path.map((step) => `${step.table}.${step.column}`)].join(" -> ");
+}
+
+function peopleAt({ name, subject = "", path = [] }: TablePolicy): string {
+  const last = path.at(-1);
+  return last === undefined ? `${name}.${subject}` : `${last.table}.${last.column}`;
+}
