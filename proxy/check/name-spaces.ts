@@ -1,7 +1,7 @@
-import { type Relation, relationKey } from "../catalog/catalog.ts";
+import { type Catalog, type Relation, relationKey } from "../catalog/catalog.ts";
 import type { TablePolicy } from "../policy/policy.ts";
 import type { PolicyProblem } from "../policy/problems.ts";
-import { comparable, isUnique } from "../policy/subject-path.ts";
+import { comparable, isUnique, resolvePath } from "../policy/subject-path.ts";
 import type { Labels } from "../sql/lineage.ts";
 import { nounForms, wordsOf } from "../suggest/nouns.ts";
 import { KEY_ENDINGS } from "../suggest/words.ts";
@@ -36,7 +36,7 @@ export const nameSpaces: Check = (checked) => {
     counted.find(({ entry }) => entry.name === other)?.subject.namespace;
   const early = stopEarly(checked, isApart);
   const known = new Set(early.map(({ place }) => `${place.file}:${place.line}:${place.column}`));
-  const apart = [...counted.flatMap((one) => apartFrom(one, own, checked)), ...twins(counted, own)];
+  const apart = [...counted.flatMap((one) => apartFrom(one, own, checked)), ...twins(counted, own, checked)];
   return [
     ...early,
     ...apart.filter(({ place }) => !known.has(`${place.file}:${place.line}:${place.column}`)),
@@ -78,6 +78,7 @@ function apartFrom(one: Counted, own: readonly Counted[], checked: Checked): rea
     (other) =>
       other.subject.namespace !== subject.namespace &&
       other.relation !== end.relation &&
+      !areCopies(other.relation, end.relation) &&
       comparable(catalog, end, { relation: other.relation, column: other.entry.subject ?? "" }),
   );
   const isPeoples = own.some((other) => other.subject.namespace === subject.namespace);
@@ -89,27 +90,62 @@ function apartFrom(one: Counted, own: readonly Counted[], checked: Checked): rea
   const meant = named[0] ?? (isPeoples ? undefined : others[0]);
   if (meant === undefined) return [];
   const target = meant.subject.namespace;
-  const where = relationKey(end.relation.schema, end.relation.name);
-  const hint =
-    named[0] === undefined
-      ? `If they are the people of a table that has a subject of its own, write the path to it, as in ${written(entry)} -> ${target}, or give ${where}.${end.column} a foreign key.`
-      : `Write subject: ${written(entry)} -> ${target}, or give ${where}.${end.column} a foreign key to ${meant.entry.name}.`;
-  return [apart(entry, subject.namespace, target, hint)];
+  const where = `${relationKey(end.relation.schema, end.relation.name)}.${end.column}`;
+  const key = `give ${where} a foreign key to ${meant.entry.name}`;
+  const advice = leadsTo(meant, one, checked)
+    ? `Write subject: ${written(entry)} -> ${target}, or ${key}.`
+    : `${key}.`;
+  // A guess, where no name says so.
+  const hint = named[0] === undefined ? `If they are the same people: ${advice}` : advice;
+  return [apart(entry, subject.namespace, target, `${hint[0]?.toUpperCase()}${hint.slice(1)}`)];
+}
+
+/** Whether the path could go on to a table of people. */
+function leadsTo(
+  { entry: people }: Counted,
+  { entry, relation }: Counted,
+  { policy, catalog }: Checked,
+): boolean {
+  const step = { table: people.name, column: people.subject ?? "" };
+  const longer = { ...entry, path: [...(entry.path ?? []), step] };
+  return catalog !== undefined && resolvePath(longer, relation, policy, catalog).ok;
 }
 
 /** Two columns of one name in databases that have no table of the people: orders.customer_id, tickets.customer_id. */
-function twins(counted: readonly Counted[], own: readonly Counted[]): readonly PolicyProblem[] {
+function twins(
+  counted: readonly Counted[],
+  own: readonly Counted[],
+  { catalog }: Checked,
+): readonly PolicyProblem[] {
+  if (catalog === undefined) return [];
   const spaces = new Set(own.map(({ subject }) => subject.namespace));
-  const first = new Map<string, Counted>();
-  return counted.flatMap((one) => {
-    const { entry, subject } = one;
-    if (subject.hops !== undefined || spaces.has(subject.namespace) || entry.subject === undefined) return [];
-    const other = first.get(subject.column) ?? one;
-    first.set(subject.column, other);
-    if (other.subject.namespace === subject.namespace) return [];
+  const single = counted.filter(
+    ({ subject }) => subject.hops === undefined && !spaces.has(subject.namespace),
+  );
+  return single.flatMap((one, i) => {
+    const other = single.slice(0, i).find((earlier) => areTwins(earlier, one, catalog));
+    if (other === undefined) return [];
     const hint = "Lead both over foreign keys or paths to one table of the people.";
-    return [apart(entry, subject.namespace, other.subject.namespace, hint)];
+    return [apart(one.entry, one.subject.namespace, other.subject.namespace, hint)];
   });
+}
+
+/** Tables of one name in two schemas are two tenants' or two copies, and their people are not the same. */
+function areCopies(a: Relation, b: Relation): boolean {
+  return a.schema !== b.schema && a.name === b.name;
+}
+
+function areTwins(a: Counted, b: Counted, catalog: Catalog): boolean {
+  return (
+    a.subject.column === b.subject.column &&
+    a.subject.namespace !== b.subject.namespace &&
+    !areCopies(a.relation, b.relation) &&
+    comparable(
+      catalog,
+      { relation: a.relation, column: a.subject.column },
+      { relation: b.relation, column: b.subject.column },
+    )
+  );
 }
 
 /** `customer_id` after `customers`; `customer_no` where that is the key's own name. */

@@ -73,6 +73,8 @@ function resolveStep(
     );
   }
   if (
+    // Where the key itself is the person, all rows that it finds tell the same.
+    key !== step.column &&
     [...catalog.relations.values()].some(
       (child) => !child.isPartition && child.parents.includes(relation.oid),
     )
