@@ -25,7 +25,13 @@ export function checkAgainstCatalog(policy: Policy, catalog: Catalog): readonly 
   const problems = new Map<string, PolicyProblem>();
   const report: Report = (severity, place, message, hint, missing) => {
     if (missing?.some((table) => policy.tables.get(table)?.allowMissing)) return;
-    const problem = { severity, place, message, hint, ...(missing && { missing: true as const }) };
+    const problem = {
+      severity,
+      place,
+      message,
+      hint,
+      ...(missing?.[0] !== undefined && { missing: missing[0] }),
+    };
     problems.set(`${place.file}:${place.line}:${place.column}:${message}`, problem);
   };
   for (const table of policy.tables.values()) checkTable(table, policy, catalog, report);
@@ -58,7 +64,7 @@ type Report = (
   place: Place,
   message: string,
   hint: string,
-  /** Something is not there. One of these tables may say that this is right. */
+  /** The table that is not there, or lacks a column; and others that may say as well that this is right. */
   missing?: readonly string[],
 ) => void;
 
@@ -79,7 +85,7 @@ function checkTable(table: TablePolicy, policy: Policy, catalog: Catalog, report
   if (table.path !== undefined && names.includes(table.subject ?? "")) {
     const path = resolvePath(table, relation, policy, catalog);
     if (!path.ok) {
-      const over = path.missing === undefined ? undefined : [table.name, path.missing];
+      const over = path.missing === undefined ? undefined : [path.missing, table.name];
       report("error", table.subjectPlace ?? table.place, path.message, path.hint, over);
     }
   }

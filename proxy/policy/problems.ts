@@ -7,8 +7,8 @@ export interface PolicyProblem {
   readonly place: Place;
   readonly message: string;
   readonly hint: string;
-  /** It names a table or a column that the database does not have: serve refuses the policy. */
-  readonly missing?: true;
+  /** The table that the database does not have, or a column of it: serve refuses the policy. */
+  readonly missing?: string;
 }
 
 /** `policies/support.yaml:12:5: error: …`, with the hint on a line of its own. */
