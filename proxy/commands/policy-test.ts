@@ -190,7 +190,11 @@ function refuseClosed(policy: Policy, catalog: Catalog, place: Place): void {
     const [missing] = relation === undefined ? [] : missingColumns(table, relation);
     if (missing === undefined) continue;
     const message = `${table.name} has no column "${missing}", which the policy names (${at(table.place)})`;
-    throw new Unfit(place, message, "Until it has one, serve closes the whole table to limited roles.");
+    throw new Unfit(
+      place,
+      message,
+      "Until it has one, serve refuses the policy, or closes the table to limited roles (allow_missing).",
+    );
   }
 }
 
