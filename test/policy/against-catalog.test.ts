@@ -5,6 +5,7 @@ import pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Catalog } from "../../proxy/catalog/catalog.ts";
 import { readCatalog } from "../../proxy/catalog/snapshot.ts";
+import { checkPolicy } from "../../proxy/check/check.ts";
 import { policyCheck } from "../../proxy/commands/policy-check.ts";
 import { checkAgainstCatalog, maskedType } from "../../proxy/policy/against-catalog.ts";
 import { compilePolicies } from "../../proxy/policy/load.ts";
@@ -250,24 +251,31 @@ test("policy check --upstream tells the differences of a real database, and a da
   }
 });
 
-test("the demo's policy fits the support database", async () => {
-  const support = await freshDatabase("support");
-  try {
-    await supportSchema(support.uri);
-    const client = new pg.Client({ connectionString: support.uri });
-    await client.connect();
-    const compiled = compilePolicies([
-      { name: "support.yaml", text: await readFile("policies/support.yaml", "utf8") },
-    ]);
-    const problems = compiled.ok
-      ? checkAgainstCatalog(compiled.policies.forDatabase(support.database), await readCatalog(client))
-      : compiled.problems;
-    await client.end();
-    expect(problems.filter(({ severity }) => severity === "error")).toEqual([]);
-  } finally {
-    await support.drop();
-  }
-});
+test.each(["the tests' support database", "deploy/compose/tables.sql"])(
+  "the demo's policy fits %s",
+  async (schema) => {
+    const support = await freshDatabase("support");
+    try {
+      if (schema.endsWith(".sql")) await support.query(await readFile(schema, "utf8"));
+      else await supportSchema(support.uri);
+      const client = new pg.Client({ connectionString: support.uri });
+      await client.connect();
+      const compiled = compilePolicies([
+        { name: "support.yaml", text: await readFile("policies/support.yaml", "utf8") },
+      ]);
+      if (!compiled.ok) throw new Error("the demo's policy is wrong");
+      const policy = compiled.policies.forDatabase(support.database);
+      const problems = checkPolicy(policy, await readCatalog(client)).filter(
+        // What an agent may write, and sees text by, is told by a check of its own.
+        ({ message }) => !message.includes("which it may write itself"),
+      );
+      await client.end();
+      expect(problems).toEqual([]);
+    } finally {
+      await support.drop();
+    }
+  },
+);
 
 test("a path to the person must lead over keys, to a column that is that table's own subject", () => {
   const tables = (subject: string, more = "public.tickets: { subject: customer_id }") =>
