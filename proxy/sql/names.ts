@@ -124,7 +124,7 @@ export function writeUse(analysis: Analysis, name: RangeVar): RelationUse {
     analysis.deny(
       `role "${role.name}" may not read ${key}`,
       "reads",
-      `Writing needs the right to read: add ${key} under "reads:" of ${analysis.rolePlace}.`,
+      `Writing needs the right to read: add ${key} under "reads:" of ${analysis.rolePlace}${subjectAdvice(analysis.scope, relation)}.`,
     );
   analysis.writes.add(key);
   return record(analysis, {
