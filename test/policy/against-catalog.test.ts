@@ -257,7 +257,10 @@ test.each(["the tests' support database", "deploy/compose/tables.sql"])(
     const support = await freshDatabase("support");
     try {
       if (schema.endsWith(".sql")) await support.query(await readFile(schema, "utf8"));
-      else await supportSchema(support.uri);
+      else {
+        await supportSchema(support.uri);
+        await support.query("CREATE FUNCTION take_ticket(bigint) RETURNS void LANGUAGE sql AS ''");
+      }
       const client = new pg.Client({ connectionString: support.uri });
       await client.connect();
       const compiled = compilePolicies([
