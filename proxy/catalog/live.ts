@@ -9,6 +9,8 @@ export interface LiveCatalogOptions {
   readonly connection: Omit<pg.ClientConfig, "connectionString" | "database">;
   readonly database: string;
   readonly probeSeconds: number;
+  /** Before anybody gets the first catalog of the database; what it throws is why it cannot be opened. */
+  readonly admit?: (catalog: Catalog) => void;
   /** After each look at the server that succeeded; the catalog is the same object as before if nothing changed. */
   readonly onRefreshed?: (catalog: Catalog) => void;
   /** The control connection or a look failed: the last catalog stays in force, and it is tried again. */
@@ -57,6 +59,7 @@ export class LiveCatalog {
     const link = await connect(options);
     try {
       const known = await look(link.client, undefined);
+      options.admit?.(known.catalog);
       options.onRefreshed?.(known.catalog);
       return new LiveCatalog(options, known, link);
     } catch (error) {

@@ -3,21 +3,31 @@ import { Catalogs } from "../catalog/catalogs.ts";
 import { Decoys } from "../guard/canaries.ts";
 import type { Log } from "../log.ts";
 import type { PolicySet } from "../policy/load.ts";
+import { PolicyMisfit } from "../policy/misfit.ts";
+import type { Fit } from "./compose-fit.ts";
 import type { State, Tellers } from "./compose-state.ts";
 import type { Targets } from "./compose-targets.ts";
 import { controlConnection } from "./control.ts";
-import type { PolicyWarnings } from "./policy-warnings.ts";
 
 /** How often the catalog is probed, and how soon a database that was away at the start is asked again. */
 const PROBE_SECONDS = 30;
 /** Looking for decoys must not hold up the catalog's connection for longer, in milliseconds. */
 const DECOYS_WITHIN = 5_000;
 const RETRY_MS = 2_000;
+const MISFIT =
+  "the policy names what is not in the database: nobody gets in until it does not, or the database has it";
+
+/** Who looks at what was read. */
+interface Judging {
+  readonly policies: () => PolicySet;
+  readonly fit: Fit;
+  readonly onRead: (catalog: Catalog) => void;
+}
 
 /** The catalogs of all databases; what each says of the policy is told. */
 export function openCatalogs(
   { control, controls }: Pick<Targets, "control" | "controls">,
-  warnings: PolicyWarnings,
+  { policies, fit, onRead }: Judging,
   state: State,
   { metrics, log }: Tellers,
 ): Catalogs {
@@ -28,12 +38,15 @@ export function openCatalogs(
       return target && controlConnection(target);
     },
     probeSeconds: PROBE_SECONDS,
+    admit: (catalog) => fit.admit(policies(), catalog),
     onRefreshed(catalog: Catalog) {
       metrics.catalogRefreshed(Date.now());
       const { database } = catalog;
+      fit.note(catalog);
+      state.misfits.delete(database);
       metrics.upstreamReached(database, true);
       if (state.databaseProblems.delete(database)) log.info({ database }, "the database answers");
-      warnings.read(catalog);
+      onRead(catalog);
     },
     onError(error: Error, database: string) {
       metrics.upstreamReached(database, false);
@@ -58,10 +71,13 @@ export function askUntilThere(
   const ask = () => {
     catalogs.of(database).catch((error: unknown) => {
       const problem = error instanceof Error ? error.message : "unknown";
+      const isMisfit = error instanceof PolicyMisfit;
       if (state.databaseProblems.get(database) !== problem)
-        log.error({ problem, database }, "the database cannot be reached");
+        log.error({ problem, database }, isMisfit ? MISFIT : "the database cannot be reached");
       state.databaseProblems.set(database, problem);
-      metrics.upstreamReached(database, false);
+      if (isMisfit) state.misfits.add(database);
+      else state.misfits.delete(database);
+      metrics.upstreamReached(database, isMisfit);
       if (!stopped) timer = setTimeout(ask, RETRY_MS);
     });
   };

@@ -1,12 +1,14 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Admin, startAdmin } from "../admin/http.ts";
 import { Recent, seenBy } from "../admin/recent.ts";
+import type { Catalog } from "../catalog/catalog.ts";
 import { registerSessions } from "../guard/session-registry.ts";
 import { deriveKeys, randomSecret } from "../keys.ts";
 import type { Log } from "../log.ts";
 import { createMetrics } from "../metrics.ts";
 import { describeProblem, type PolicySet } from "../policy/load.ts";
-import { watchPolicies } from "../policy/watch.ts";
+import { PolicyMisfit } from "../policy/misfit.ts";
+import { type PolicyWatch, watchPolicies } from "../policy/watch.ts";
 import { type RunningServer, startServer } from "../server.ts";
 import { CancelKeys } from "../session/cancel.ts";
 import { CancelChannel } from "../session/cancel-channel.ts";
@@ -18,6 +20,7 @@ import type { Crew } from "../workers/worker.ts";
 import { adminTls, openAdminDatabase, openConsole, openOperations } from "./compose-admin.ts";
 import { openAudit } from "./compose-audit.ts";
 import { askUntilThere, openCatalogs, openDecoys } from "./compose-catalogs.ts";
+import { Fit } from "./compose-fit.ts";
 import { openGuard, openStore } from "./compose-guard.ts";
 import { policyHandlers, policyOnStart, usesTokens } from "./compose-policy.ts";
 import { readiness, stateOf } from "./compose-state.ts";
@@ -62,6 +65,7 @@ export async function compose(settings: Settings, log: Log, crew?: Crew): Promis
     return { ok: true, running: await start(settings, found.targets, { policies, log, crew }, stops) };
   } catch (error) {
     await stopAll(stops);
+    if (error instanceof PolicyMisfit) return failed(...error.problems.map(describeProblem));
     return failed(startProblem(error));
   }
 }
@@ -89,34 +93,60 @@ interface Given {
 async function start(
   settings: Settings,
   { upstream, control, databases: others, controls }: Targets,
-  { policies, log, crew }: Given,
+  { policies: onDisk, log, crew }: Given,
   stops: Stop[],
 ): Promise<Running> {
   const keys = deriveKeys(settings.key ?? randomSecret());
   const usual = upstream.database ?? upstream.user ?? "postgres";
-  const databases = new Set([...policies.databases, usual, ...others.keys()]);
+  const databases = new Set([...onDisk.databases, usual, ...others.keys()]);
   const metrics = createMetrics({
     version: version(),
     databases: [...databases],
     topUsers: settings.metricsUsers,
   });
+  const asked = [usual, ...others.keys()];
+  const state = stateOf(asked);
+  const fit = new Fit(asked, log);
+  let watch: PolicyWatch | undefined;
+  let warnings: PolicyWarnings | undefined;
+  const judging = {
+    policies: () => watch?.current ?? onDisk,
+    fit,
+    onRead: (catalog: Catalog) => warnings?.read(catalog),
+  };
+  const catalogs = openCatalogs({ control, controls }, judging, state, { metrics, log });
+  stops.push(() => catalogs.close());
+  const policies = await fit.start(onDisk, catalogs, crew);
   const recent = new Recent();
   const audit = seenBy(recent, await openAudit(settings, keys.audit, { metrics, log }));
   stops.push(() => audit.close());
   const store = openStore(settings, keys, metrics, log);
   stops.push(() => store.close());
-  const asked = [usual, ...others.keys()];
-  const state = stateOf(asked);
   crew?.policyLoaded(policies.texts);
-  const warnings = new PolicyWarnings(policies, log);
-  const handlers = policyHandlers(policies, { metrics, audit, log, warnings }, crew);
-  const watch = watchPolicies(settings.policy, handlers);
-  stops.push(() => watch.close());
+  const told = new PolicyWarnings(policies, log);
+  warnings = told;
+  for (const catalog of fit.catalogs) told.read(catalog);
+  const handlers = policyHandlers(policies, { metrics, audit, log, warnings: told }, crew);
+  const tellUsers = (of: PolicySet) => {
+    // With scram they are those of --users.
+    if (settings.auth === "passthrough") void fit.tellUsers(of, catalogs);
+  };
+  tellUsers(policies);
+  const watching = watchPolicies(settings.policy, {
+    ...handlers,
+    check: (read) => fit.problemsOf(read, catalogs),
+    onLoaded: (read) => {
+      handlers.onLoaded(read);
+      tellUsers(read);
+    },
+  });
+  watch = watching;
+  stops.push(() => watching.close());
   const guard = await openGuard({
     settings,
     counters: store,
     audit,
-    policies: () => watch.current,
+    policies: () => watching.current,
     metrics,
     log,
   });
@@ -125,9 +155,7 @@ async function start(
     auditWaitsSince: () => audit.waitsSince,
     suspendedUsers: () => guard.suspensions.list().length,
   });
-  const catalogs = openCatalogs({ control, controls }, warnings, state, { metrics, log });
-  stops.push(() => catalogs.close());
-  const decoys = openDecoys(catalogs, () => watch.current, log);
+  const decoys = openDecoys(catalogs, () => watching.current, log);
   stops.push(() => decoys.close());
   const verdicts = new VerdictCache({
     onLookup: (hit) => metrics.verdictCache(hit),
@@ -150,14 +178,14 @@ async function start(
   if (cancelChannel !== undefined) stops.push(() => cancelChannel.close());
   const admins: Admin[] = [];
   const reload = async () => {
-    await Promise.all([watch.reload(), server.reload()]);
+    await Promise.all([watching.reload(), server.reload()]);
     for (const admin of admins) admin.reload();
   };
   const operations = openOperations({
     settings,
     upstream,
     recent,
-    policies: () => watch.current,
+    policies: () => watching.current,
     catalogs,
     guard,
     server: () => server,
@@ -174,7 +202,7 @@ async function start(
       const { user, password } = controls.get(host.database ?? "") ?? control;
       return probeHost({ ...host, user, password, database: host.database ?? "postgres" });
     },
-    policies: () => watch.current,
+    policies: () => watching.current,
     catalogs,
     verdicts,
     scopes: new Scopes(),
@@ -183,7 +211,7 @@ async function start(
     audit: guard.audit,
     onCanary: guard.onCanary,
     decoys,
-    adminDatabase: openAdminDatabase(settings, upstream, watch, operations, log),
+    adminDatabase: openAdminDatabase(settings, upstream, watching, operations, log),
     metrics,
     keys,
     log,

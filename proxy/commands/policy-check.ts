@@ -1,58 +1,83 @@
 import { parseArgs } from "node:util";
-import type { Catalog } from "../catalog/catalog.ts";
 import { Catalogs } from "../catalog/catalogs.ts";
+import { checkPolicies, checkPolicy } from "../check/check.ts";
+import { missingUsers } from "../check/users.ts";
 import { describeProblem, loadPolicies, type PolicyProblem, type PolicySet } from "../policy/load.ts";
+import { sortProblems } from "../policy/problems.ts";
 import { parseUpstream } from "../wire/upstream.ts";
 import { controlConnection } from "./control.ts";
-import { allProblems, problemsOfAll } from "./policy-problems.ts";
 
-const HELP = `usage: sluice policy check [PATH] [--upstream URI]
+const HELP = `usage: sluice policy check [PATH] [--upstream URI [--auth MODE]] [--strict]
 
 Reads the policies of a file or folder (default: SLUICE_POLICY, or policies/) and says what is wrong, each
-with file, line and column. Exit status 1 when the policy would not be taken into force.
+with file, line and column: mistakes, tables that count nobody, keys that have no effect. Exit status 1 when there
+is an error, for example one with which serve would not take the policy into force.
 
-  --upstream URI   also look whether the tables, columns and types are there, and the masks fit
+  --upstream URI   also look whether the tables, columns, types and users are there, and the masks fit
+  --auth MODE      with --upstream, as serve has it: with scram the policy's users are none of the database's
+  --strict         warnings are errors
 `;
 
 /** `sluice policy check`: 0 when the policy is right, 1 when it is not, 2 when misused. */
 export async function policyCheck(args: readonly string[]): Promise<number> {
-  let parsed: { path: string | undefined; upstream: string | undefined; help: boolean; more: number };
+  const options = readOptions(args);
+  if (options === "help") {
+    process.stdout.write(HELP);
+    return 0;
+  }
+  if (typeof options === "string") return misused(options);
+  const { path, upstream, strict } = options;
+  const loaded = await loadPolicies(path);
+  if (!loaded.ok) return report(loaded.problems, [], strict);
+  if (upstream === undefined) return report(checkPolicies(loaded.policies), loaded.policies.files, strict);
+  return checkDatabase(loaded.policies, upstream, options);
+}
+
+interface Options {
+  readonly path: string;
+  readonly upstream: string | undefined;
+  readonly scram: boolean;
+  readonly strict: boolean;
+}
+
+/** A text says what is wrong. */
+function readOptions(args: readonly string[]): Options | "help" | string {
+  const text = { type: "string" } as const;
+  const yes = { type: "boolean" } as const;
   try {
     const { values, positionals } = parseArgs({
       args: [...args],
       allowPositionals: true,
-      options: { upstream: { type: "string" }, help: { type: "boolean", short: "h" } },
+      options: { upstream: text, auth: text, strict: yes, help: { ...yes, short: "h" } },
     });
-    parsed = {
-      path: positionals[0],
-      upstream: values.upstream,
-      help: values.help === true,
-      more: positionals.length - 1,
-    };
+    if (values.help) return "help";
+    if (positionals.length > 1) return "one path at a time; the files of a folder are one policy";
+    const { upstream, auth } = values;
+    if (auth !== undefined && auth !== "scram" && auth !== "passthrough")
+      return "--auth: scram or passthrough";
+    if (auth !== undefined && upstream === undefined) return "--auth: only with --upstream";
+    const path = positionals[0] ?? process.env.SLUICE_POLICY ?? "policies/";
+    return { path, upstream, scram: auth === "scram", strict: values.strict === true };
   } catch (error) {
-    return misused(error instanceof Error ? error.message : "these arguments are not understood");
+    return error instanceof Error ? error.message : "these arguments are not understood";
   }
-  if (parsed.help) {
-    process.stdout.write(HELP);
-    return 0;
-  }
-  if (parsed.more > 0) return misused("one path at a time; the files of a folder are one policy");
-
-  const loaded = await loadPolicies(parsed.path ?? process.env.SLUICE_POLICY ?? "policies/");
-  if (!loaded.ok) return report(loaded.problems, []);
-  if (parsed.upstream === undefined) return report(problemsOfAll(loaded.policies), loaded.policies.files);
-  return checkDatabase(loaded.policies, parsed.upstream);
 }
 
-async function checkDatabase(policies: PolicySet, uri: string): Promise<number> {
+async function checkDatabase(
+  policies: PolicySet,
+  uri: string,
+  { scram, strict }: Pick<Options, "scram" | "strict">,
+): Promise<number> {
   const target = parseUpstream(uri, process.env);
   if (!target.ok) return misused(`--upstream: ${target.problem}`);
   const database = target.upstream.database ?? target.upstream.user;
   if (database === undefined) return misused("--upstream: names no database");
   const catalogs = new Catalogs({ connection: controlConnection(target.upstream), probeSeconds: 3600 });
-  let catalog: Catalog;
+  const policy = policies.forDatabase(database);
   try {
-    catalog = (await catalogs.of(database)).current;
+    const live = await catalogs.of(database);
+    const users = scram ? [] : await missingUsers(policy, (sql) => live.ask(sql, ASK_WITHIN));
+    return report(sortProblems([...checkPolicy(policy, live.current), ...users]), policies.files, strict);
   } catch (error) {
     const why = error instanceof Error ? error.message : "unknown";
     process.stderr.write(`sluice policy check: the catalog of "${database}" cannot be read: ${why}\n`);
@@ -60,12 +85,14 @@ async function checkDatabase(policies: PolicySet, uri: string): Promise<number> 
   } finally {
     await catalogs.close();
   }
-  const policy = policies.forDatabase(database);
-  return report(allProblems(policy, catalog), policies.files);
 }
 
+/** For a small question to the control connection, in milliseconds. */
+const ASK_WITHIN = 10_000;
+
 /** Prints problems as compilers do, so that editors can jump to them. */
-function report(problems: readonly PolicyProblem[], files: readonly string[]): number {
+function report(found: readonly PolicyProblem[], files: readonly string[], strict: boolean): number {
+  const problems = strict ? found.map((problem) => ({ ...problem, severity: "error" as const })) : found;
   for (const problem of problems) process.stdout.write(`${describeProblem(problem)}\n`);
   const errors = problems.filter(({ severity }) => severity === "error").length;
   const warnings = problems.length - errors;

@@ -4,8 +4,8 @@ import { Catalogs } from "../catalog/catalogs.ts";
 import type { LiveCatalog } from "../catalog/live.ts";
 import { type ScratchServer, startScratch } from "../demo/scratch.ts";
 import { deriveKeys, randomSecret } from "../keys.ts";
-import { missingColumns } from "../policy/against-catalog.ts";
 import { describeProblem, loadPolicies, type PolicyProblem, type PolicySet } from "../policy/load.ts";
+import { missingColumns } from "../policy/missing.ts";
 import type { Place, Policy } from "../policy/policy.ts";
 import { at } from "../policy/problems.ts";
 import { isRefusal, roleFor } from "../policy/roles.ts";
@@ -190,7 +190,11 @@ function refuseClosed(policy: Policy, catalog: Catalog, place: Place): void {
     const [missing] = relation === undefined ? [] : missingColumns(table, relation);
     if (missing === undefined) continue;
     const message = `${table.name} has no column "${missing}", which the policy names (${at(table.place)})`;
-    throw new Unfit(place, message, "Until it has one, serve closes the whole table to limited roles.");
+    throw new Unfit(
+      place,
+      message,
+      "Until it has one, serve refuses the policy, or closes the table to limited roles (allow_missing).",
+    );
   }
 }
 

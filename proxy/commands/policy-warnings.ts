@@ -1,7 +1,7 @@
 import type { Catalog } from "../catalog/catalog.ts";
+import { checkDatabase, checkPolicies } from "../check/check.ts";
 import type { Log } from "../log.ts";
 import { describeProblem, type PolicyProblem, type PolicySet } from "../policy/load.ts";
-import { problemsIn, problemsOfAll } from "./policy-problems.ts";
 
 /**
  * Writes to the log what `policy check` would print of the policy in force: each problem once for each time that the
@@ -24,7 +24,7 @@ export class PolicyWarnings {
   loaded(policies: PolicySet): void {
     this.#policies = policies;
     this.#told = new Set();
-    for (const problem of problemsOfAll(policies)) this.#tell(problem, {}, "policy warning");
+    for (const problem of checkPolicies(policies)) this.#tell(problem, {}, "policy warning");
     for (const catalog of this.#catalogs.values()) this.#check(catalog);
   }
 
@@ -37,7 +37,7 @@ export class PolicyWarnings {
 
   #check(catalog: Catalog): void {
     const { database } = catalog;
-    for (const problem of problemsIn(this.#policies.forDatabase(database), catalog))
+    for (const problem of checkDatabase(this.#policies.forDatabase(database), catalog))
       this.#tell(problem, { database }, "policy and database differ");
   }
 

@@ -3,10 +3,12 @@ import {
   type CatalogType,
   type Column,
   type Relation,
+  relationKey,
   returnsNothing,
 } from "../catalog/catalog.ts";
 import { type ExpressionUse, parseCondition, parseMaskExpression } from "./expressions.ts";
 import { type MaskedType, maskSql } from "./masks.ts";
+import { missingColumnHint, missingColumns, missingFilterHint, missingTableHint } from "./missing.ts";
 import { strangeOperator } from "./operators.ts";
 import type { Condition, MarkedCanaries, Place, Policy, Role, TablePolicy } from "./policy.ts";
 import { relationSetHas } from "./policy.ts";
@@ -15,18 +17,22 @@ import { checkPurpose } from "./purpose.ts";
 import { isUnique, resolvePath } from "./subject-path.ts";
 
 /**
- * What a policy says that one database does not bear out. A warning: something named is not there, and stays
- * closed. An error: what is there would not be protected as the policy says.
+ * What a policy says that one database does not bear out. An error: what is there would not be protected as the
+ * policy says, for a table or a column that it names is not there, or is not what it takes it for. A warning: a
+ * role gets less than it was meant to.
  */
 export function checkAgainstCatalog(policy: Policy, catalog: Catalog): readonly PolicyProblem[] {
   const problems = new Map<string, PolicyProblem>();
-  const report: Report = (severity, place, message, hint) => {
-    problems.set(`${place.file}:${place.line}:${place.column}:${message}`, {
+  const report: Report = (severity, place, message, hint, missing) => {
+    if (missing?.some((table) => policy.tables.get(table)?.allowMissing)) return;
+    const problem = {
       severity,
       place,
       message,
       hint,
-    });
+      ...(missing?.[0] !== undefined && { missing: missing[0] }),
+    };
+    problems.set(`${place.file}:${place.line}:${place.column}:${message}`, problem);
   };
   for (const table of policy.tables.values()) checkTable(table, policy, catalog, report);
   for (const { name, mask, place } of policy.classes.values()) {
@@ -37,15 +43,6 @@ export function checkAgainstCatalog(policy: Policy, catalog: Catalog): readonly 
   for (const role of policy.roles.values()) checkRole(role, policy, catalog, report);
   for (const marked of policy.canaries?.marked ?? []) checkMark(marked, catalog, report);
   return sortProblems([...problems.values()]);
-}
-
-/**
- * Columns that a table's policy names and the table has not: renamed in the database, or misspelt. The column
- * that was meant has no class then and would be shown, so a limited role may not read the table at all.
- */
-export function missingColumns(table: TablePolicy, relation: Relation): readonly string[] {
-  const named = [...(table.subject === undefined ? [] : [table.subject]), ...table.columns.keys()];
-  return [...new Set(named)].filter((name) => !relation.columns.some((column) => column.name === name));
 }
 
 /** The type of a column as masks need it. */
@@ -62,26 +59,35 @@ export function maskedType(catalog: Catalog, column: Column): MaskedType {
   };
 }
 
-type Report = (severity: PolicyProblem["severity"], place: Place, message: string, hint: string) => void;
-
-const CLOSED = "Until then it stays closed for limited roles.";
+type Report = (
+  severity: PolicyProblem["severity"],
+  place: Place,
+  message: string,
+  hint: string,
+  /** The table that is not there, or lacks a column; and others that may say as well that this is right. */
+  missing?: readonly string[],
+) => void;
 
 function checkTable(table: TablePolicy, policy: Policy, catalog: Catalog, report: Report): void {
   const relation = catalog.relations.get(table.name);
   if (relation === undefined) {
-    const hint = suggest(table.name, catalog.relations.keys(), CLOSED);
-    report("warning", table.place, `database "${catalog.database}" has no table ${table.name}`, hint);
+    const hint = missingTableHint(table.name, policy, catalog);
+    const what = `database "${catalog.database}" has no table ${table.name}`;
+    report("error", table.place, what, hint, [table.name]);
     return;
   }
   const names = relation.columns.map(({ name }) => name);
   for (const missing of missingColumns(table, relation)) {
     const what = missing === table.subject ? "the subject" : "the column";
-    const hint = suggest(missing, names, CLOSED);
-    report("warning", table.place, `${what} "${missing}" is not in ${table.name}`, hint);
+    const hint = missingColumnHint(missing, relation);
+    report("error", table.place, `${what} "${missing}" is not in ${table.name}`, hint, [table.name]);
   }
   if (table.path !== undefined && names.includes(table.subject ?? "")) {
     const path = resolvePath(table, relation, policy, catalog);
-    if (!path.ok) report(path.severity, table.subjectPlace ?? table.place, path.message, path.hint);
+    if (!path.ok) {
+      const over = path.missing === undefined ? undefined : [path.missing, table.name];
+      report("error", table.subjectPlace ?? table.place, path.message, path.hint, over);
+    }
   }
   for (const [columnName, className] of table.columns) {
     const column = relation.columns.find(({ name }) => name === columnName);
@@ -102,7 +108,8 @@ function checkRole(role: Role, policy: Policy, catalog: Catalog, report: Report)
     if (set === "all") continue;
     for (const name of set.tables) {
       if (catalog.relations.has(name)) continue;
-      const hint = suggest(name, catalog.relations.keys(), "");
+      if (policy.tables.get(name)?.allowMissing) continue;
+      const hint = suggest(name, catalog.relations.keys(), "Until it is there, the grant opens nothing.");
       report(
         "warning",
         role.place,
@@ -123,8 +130,9 @@ function checkRole(role: Role, policy: Policy, catalog: Catalog, report: Report)
   }
   for (const [name, result] of role.calls) checkCall(role, name, result, catalog, report);
   for (const name of role.requireFilter) checkFilterable(role, name, catalog, report);
-  for (const [name, condition] of role.only) checkFilter(name, condition, catalog, report);
-  for (const [name, condition] of role.purpose) checkPurposeOf(name, condition, policy, catalog, report);
+  for (const [name, condition] of role.only) checkFilter(role, name, condition, catalog, report);
+  for (const [name, condition] of role.purpose)
+    checkPurposeOf(role, name, condition, policy, catalog, report);
   if (role.sees !== "all") {
     for (const [className, sight] of role.sees) {
       if (sight !== "always") checkSight(role, className, sight, policy, catalog, report);
@@ -157,17 +165,19 @@ function checkCall(
 function checkFilterable(role: Role, name: string, catalog: Catalog, report: Report): void {
   const relation = catalog.relations.get(name);
   if (relation === undefined) {
-    report("warning", role.place, `"require_filter" names ${name}, which is not there`, "");
+    const hint = missingFilterHint("require_filter", name, role, catalog);
+    report("error", role.place, `"require_filter" names ${name}, which is not there`, hint, [name]);
   } else if (!relation.indexes.some(({ columns }) => columns.length > 0)) {
     const what = `role "${role.name}" needs a condition on an indexed column of ${name}, which has no index`;
     report("warning", role.place, what, "Until it has one, the role cannot read the table.");
   }
 }
 
-function checkFilter(name: string, condition: Condition, catalog: Catalog, report: Report): void {
+function checkFilter(role: Role, name: string, condition: Condition, catalog: Catalog, report: Report): void {
   const relation = catalog.relations.get(name);
   if (relation === undefined) {
-    report("warning", condition.place, `"only" names ${name}, which is not there`, CLOSED);
+    const hint = missingFilterHint("only", name, role, catalog);
+    report("error", condition.place, `"only" names ${name}, which is not there`, hint, [name]);
     return;
   }
   checkRowCondition(`the filter of ${name}`, condition, relation, catalog, report);
@@ -192,12 +202,14 @@ function checkRowCondition(
   for (const column of unknownColumns(parsed.use, relation)) {
     const names = relation.columns.map((known) => known.name);
     const hint = suggest(column, names, "Whatever needs it will fail.");
-    report("error", condition.place, `${what} names "${column}", which is not a column of it`, hint);
+    const key = relationKey(relation.schema, relation.name);
+    report("error", condition.place, `${what} names "${column}", which is not a column of it`, hint, [key]);
   }
   checkUse(what, parsed.use, condition.place, catalog, report);
 }
 
 function checkPurposeOf(
+  role: Role,
   name: string,
   condition: Condition,
   policy: Policy,
@@ -207,7 +219,8 @@ function checkPurposeOf(
   const relation = catalog.relations.get(name);
   const entry = policy.tables.get(name);
   if (relation === undefined) {
-    report("warning", condition.place, `"purpose" names ${name}, which is not there`, "");
+    const hint = missingFilterHint("purpose", name, role, catalog);
+    report("error", condition.place, `"purpose" names ${name}, which is not there`, hint, [name]);
     return;
   }
   if (entry?.subject === undefined || entry.path !== undefined || !isUnique(relation, entry.subject)) {
@@ -261,6 +274,7 @@ function checkUse(what: string, use: ExpressionUse, place: Place, catalog: Catal
       place,
       `${what} reads ${name}, which is not there`,
       suggest(name, catalog.relations.keys(), ""),
+      [name],
     );
   }
   const strange = strangeOperator(use, catalog);

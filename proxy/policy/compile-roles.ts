@@ -94,7 +94,10 @@ function parentOf(
   return undefined;
 }
 
-/** A child's key replaces its parent's; `budget` and `only` merge by key; `users` stay with the parent. */
+/**
+ * A child's key replaces its parent's; `budget` and `purpose` merge by key; `users` stay with the parent. Filters
+ * are kept: a child can add to its parent's `only`, and drops one by saying `none` for that table.
+ */
 function makeRole(source: Source, parent: Made | undefined, context: Context): Made {
   const { name, entry, place } = source;
   const base = parent?.role;
@@ -115,7 +118,7 @@ function makeRole(source: Source, parent: Made | undefined, context: Context): M
     writes: relationSet(entry.writes) ?? base?.writes ?? NOTHING,
     sees: entry.sees === undefined ? (base?.sees ?? new Map()) : makeSight(source, entry.sees, context),
     finds: entry.finds === undefined ? (base?.finds ?? new Set()) : makeFinds(source, entry.finds, context),
-    only: new Map([...(base?.only ?? []), ...makeConditions(source, "only", context)]),
+    only: makeOnly(source, base?.only ?? new Map(), context),
     purpose: new Map([...(base?.purpose ?? []), ...makeConditions(source, "purpose", context)]),
     writesOwnConditions:
       entry.writes_own_conditions === undefined
@@ -221,12 +224,32 @@ function makeFinds(
   return new Set(entry);
 }
 
+/** The parent's filters and the role's own: where both have one for a table, both must hold. */
+function makeOnly(source: Source, base: Role["only"], context: Context): Role["only"] {
+  const only = new Map(base);
+  for (const [table, sql] of Object.entries(source.entry.only ?? {}))
+    if (sql === NO_FILTER) only.delete(table);
+  for (const [table, own] of makeConditions(source, "only", context)) {
+    const kept = only.get(table);
+    only.set(table, kept === undefined || kept.sql === own.sql ? own : bothOf(kept, own));
+  }
+  return only;
+}
+
+/** `only: { public.tickets: none }`. A boolean column of that name can be written as `(none)`. */
+const NO_FILTER = "none";
+
+function bothOf(kept: Condition, own: Condition): Condition {
+  return { sql: `(${kept.sql}) AND (${own.sql})`, place: own.place };
+}
+
 function makeConditions(
   { name, entry, document }: Source,
   key: "only" | "purpose",
   context: Context,
 ): readonly (readonly [string, Condition])[] {
   return Object.entries(entry[key] ?? {}).flatMap(([table, sql]) => {
+    if (key === "only" && sql === NO_FILTER) return [];
     const condition = makeCondition(sql, document.placeOf(["roles", name, key, table]), context);
     return condition === undefined ? [] : [[table, condition] as const];
   });

@@ -8,6 +8,7 @@ import type { ColumnClass, Mask, Place, Policy, TablePolicy } from "./policy.ts"
 import { at, type PolicyProblem, Problems, suggest } from "./problems.ts";
 import { checkClass } from "./references.ts";
 import { parseSubject } from "./subject-path.ts";
+import { writtenIn } from "./written.ts";
 
 export interface PolicyText {
   readonly name: string;
@@ -26,6 +27,8 @@ export interface PolicySet {
   readonly texts: readonly PolicyText[];
   /** Databases that have a file of their own. */
   readonly databases: readonly string[];
+  /** Files that speak of all databases. */
+  readonly generalFiles: ReadonlySet<string>;
   forDatabase(name: string): Policy;
   /** What a user may do in the admin database; undefined: nothing. */
   adminRight(user: string): AdminRight | undefined;
@@ -68,6 +71,7 @@ export function compilePolicies(files: readonly PolicyText[]): Compiled {
       files: sorted.map(({ name }) => name),
       texts: sorted,
       databases,
+      generalFiles: new Set(general.map(({ name }) => name)),
       forDatabase: (name) => policies.get(name) ?? fallback,
       adminRight: (user) => admins.get(user),
       hasAdmins: admins.size > 0,
@@ -96,6 +100,7 @@ function compile(documents: readonly PolicyDocument[], version: string, problems
     classes,
     tables,
     roles,
+    written: writtenIn(documents),
     ...((canaries.groups.size > 0 || canaries.marked.length > 0) && {
       canaries: { ...canaries, action: setting("on_canary")?.value ?? "alert" },
     }),
@@ -256,6 +261,7 @@ function compileTables(
         name,
         ...compileSubject(entry.subject, document.placeOf([...path, "subject"]), problems),
         columns: new Map(Object.entries(entry.columns ?? {})),
+        ...(entry.allow_missing === true && { allowMissing: true }),
         place,
       });
     }

@@ -145,6 +145,13 @@ const tableSchema = mapping(
       .record(z.string(), name, { error: "Columns and their classes, as in { email: email }." })
       .optional()
       .describe("Which class each protected column has: column name, then class name."),
+    allow_missing: z
+      .boolean({ error: "true or false." })
+      .optional()
+      .describe(
+        "The table, or a column that is named here, may be missing in the database, because it is made later. Without " +
+          "it serve refuses the policy: a misspelt name would leave the real table unprotected.",
+      ),
   },
   "A table as in { subject: id, columns: { email: email } }.",
 );
@@ -265,7 +272,8 @@ const roleSchema = mapping(
     extends: name
       .optional()
       .describe(
-        "Another role. What this role says replaces what that one says, key by key; users stay its own.",
+        "Another role. What this role says replaces what that one says, key by key; users stay its own, and that one's " +
+          "filters (only) stay in force unless this role says none for the table.",
       ),
     users: z
       .array(name, { error: "A list of user names, as in [anna, ben]." })
@@ -306,10 +314,13 @@ const roleSchema = mapping(
       .describe("Tables that may be read only with a condition on an indexed column."),
     only: z
       .record(relationName, sql, {
-        error: "Tables and conditions, as in { public.tickets: \"region = 'eu'\" }.",
+        error: "Tables and conditions, as in { public.tickets: \"region = 'eu'\" }; none drops the parent's.",
       })
       .optional()
-      .describe("Row filters: of these tables the role has only the rows where the SQL condition holds."),
+      .describe(
+        "Row filters: of these tables the role has only the rows where the SQL condition holds. A role that extends " +
+          "another keeps its filters, and adds to them what it says here; `none` drops the one of that table.",
+      ),
     purpose: z
       .record(relationName, sql, { error: PURPOSE_HINT })
       .optional()

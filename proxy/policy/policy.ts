@@ -1,3 +1,5 @@
+import type { Written } from "./written.ts";
+
 /** Where a policy line stands, for messages: `policies/support.yaml:12:5`. */
 export interface Place {
   readonly file: string;
@@ -20,6 +22,8 @@ export interface Policy {
   readonly canaries?: Canaries;
   /** In the order of the files. */
   readonly roles: ReadonlyMap<string, Role>;
+  /** Where its keys stand in the files. */
+  readonly written: Written;
 }
 
 /** People who do not exist: whoever reads one looks where he has no business. */
@@ -76,6 +80,8 @@ export interface TablePolicy {
   readonly subjectPlace?: Place;
   /** Column name to class name. */
   readonly columns: ReadonlyMap<string, string>;
+  /** The table, or a column of it, may be missing in the database: it is made later. */
+  readonly allowMissing?: true;
   readonly place: Place;
 }
 

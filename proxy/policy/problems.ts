@@ -7,6 +7,8 @@ export interface PolicyProblem {
   readonly place: Place;
   readonly message: string;
   readonly hint: string;
+  /** The table that the database does not have, or a column of it: serve refuses the policy. */
+  readonly missing?: string;
 }
 
 /** `policies/support.yaml:12:5: error: …`, with the hint on a line of its own. */
@@ -52,6 +54,13 @@ export class Problems {
 
 /** `Did you mean "reads"?` when a known name is close, else what is known. */
 export function suggest(given: string, known: Iterable<string>, otherwise: string): string {
+  const best = nearest(given, known);
+  if (best === undefined) return otherwise;
+  return otherwise === "" ? `Did you mean "${best}"?` : `Did you mean "${best}"? ${otherwise}`;
+}
+
+/** The known name that a misspelt one most likely means. */
+export function nearest(given: string, known: Iterable<string>): string | undefined {
   let best: string | undefined;
   let bestDistance = Math.max(1, Math.floor(given.length / 3)) + 1;
   for (const name of known) {
@@ -61,8 +70,7 @@ export function suggest(given: string, known: Iterable<string>, otherwise: strin
       bestDistance = distance;
     }
   }
-  if (best === undefined) return otherwise;
-  return otherwise === "" ? `Did you mean "${best}"?` : `Did you mean "${best}"? ${otherwise}`;
+  return best;
 }
 
 /** Optimal string alignment distance: a swap of two neighbours is one mistake, as typing makes it. */

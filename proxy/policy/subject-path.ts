@@ -1,6 +1,6 @@
 import type { Catalog, Column, Relation } from "../catalog/catalog.ts";
 import type { Policy, SubjectStep, TablePolicy } from "./policy.ts";
-import { type PolicyProblem, suggest } from "./problems.ts";
+import { suggest } from "./problems.ts";
 
 /** One table on the way from a row to its person: `SELECT column FROM schema.name WHERE key = …`. */
 export interface SubjectHop {
@@ -13,9 +13,10 @@ export type ResolvedPath =
   | { readonly ok: true; readonly hops: readonly SubjectHop[] }
   | {
       readonly ok: false;
-      readonly severity: PolicyProblem["severity"];
       readonly message: string;
       readonly hint: string;
+      /** The table that is not there, or lacks the column. */
+      readonly missing?: string;
     };
 
 /** `ticket_id -> public.tickets.customer_id` in its parts; undefined where it is no such path. */
@@ -60,10 +61,10 @@ function resolveStep(
 ): SubjectHop | Fault {
   const relation = catalog.relations.get(step.table);
   if (relation === undefined)
-    return missing(`${step.table}, which is not there`, step.table, catalog.relations.keys());
+    return missing(step, `${step.table}, which is not there`, step.table, catalog.relations.keys());
   const names = relation.columns.map(({ name }) => name);
   if (!names.includes(step.column))
-    return missing(`"${step.column}", which ${step.table} has not`, step.column, names);
+    return missing(step, `"${step.column}", which ${step.table} has not`, step.column, names);
   const key = keyFor(from, column, relation);
   if (key === undefined) {
     return wrong(
@@ -72,6 +73,8 @@ function resolveStep(
     );
   }
   if (
+    // Where the key itself is the person, all rows that it finds tell the same.
+    key !== step.column &&
     [...catalog.relations.values()].some(
       (child) => !child.isPartition && child.parents.includes(relation.oid),
     )
@@ -145,11 +148,11 @@ export function isUnique({ indexes, primaryKey }: Relation, column: string): boo
   );
 }
 
-function missing(what: string, name: string, known: Iterable<string>): Fault {
-  const hint = suggest(name, known, "Until then the table stays closed for limited roles.");
-  return { severity: "warning", message: `the subject leads over ${what}`, hint };
+function missing({ table }: SubjectStep, what: string, name: string, known: Iterable<string>): Fault {
+  const hint = suggest(name, known, "Until then the table is closed to all roles but those that see all.");
+  return { message: `the subject leads over ${what}`, hint, missing: table };
 }
 
 function wrong(message: string, hint: string): Fault {
-  return { severity: "error", message: `subject: ${message}`, hint };
+  return { message: `subject: ${message}`, hint };
 }

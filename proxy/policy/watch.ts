@@ -1,7 +1,13 @@
 import { type FSWatcher, watch as watchDirectory } from "node:fs";
 import { stat } from "node:fs/promises";
 import { dirname } from "node:path";
-import { compileFiles, type PolicyProblem, type PolicySet, readPolicyFiles } from "./load.ts";
+import {
+  compileFiles,
+  describeProblem,
+  type PolicyProblem,
+  type PolicySet,
+  readPolicyFiles,
+} from "./load.ts";
 
 export interface WatchHandlers {
   /** The policy in force until the first change. */
@@ -9,6 +15,8 @@ export interface WatchHandlers {
   onLoaded(policies: PolicySet): void;
   /** The policy in force stays. */
   onRejected(problems: readonly PolicyProblem[]): void;
+  /** What speaks against a policy that is right in itself: what it names may be missing in the database. */
+  readonly check?: (policies: PolicySet) => Promise<readonly PolicyProblem[]>;
 }
 
 export interface PolicyWatch {
@@ -52,6 +60,8 @@ class Watch implements PolicyWatch {
   #closed = false;
   /** Of what was loaded or rejected last. */
   #fingerprint: string | undefined;
+  /** It was rejected by `check`, with these problems: what it names may be made without a change of the files. */
+  #unfit: string | undefined;
   /** Loads happen one after another, so that an older one never overtakes. */
   #queue: Promise<void> = Promise.resolve();
   #watched: { readonly identity: string; readonly close: () => void } | undefined;
@@ -117,14 +127,31 @@ class Watch implements PolicyWatch {
     if (this.#closed) return;
     const known = this.#fingerprint;
     this.#fingerprint = read.fingerprint;
-    if (tell === "when changed" && read.fingerprint === known) return;
+    const isKnown = read.fingerprint === known;
+    if (tell === "when changed" && isKnown && this.#unfit === undefined) return;
     const compiled = compileFiles(read);
-    if (!compiled.ok) return this.#handlers.onRejected(compiled.problems);
+    if (!compiled.ok) {
+      this.#unfit = undefined;
+      return this.#handlers.onRejected(compiled.problems);
+    }
     // The first look after the start finds what is in force already.
     if (tell === "when changed" && known === undefined && compiled.policies.version === this.#current.version)
       return;
-    this.#current = compiled.policies;
-    this.#handlers.onLoaded(compiled.policies);
+    await this.#take(compiled.policies, tell === "always" || !isKnown);
+  }
+
+  /** Puts a policy into force unless something speaks against it; what did so before is told when `anew`. */
+  async #take(policies: PolicySet, anew: boolean): Promise<void> {
+    const problems = (await this.#handlers.check?.(policies)) ?? [];
+    if (this.#closed) return;
+    const before = this.#unfit;
+    this.#unfit = problems.length > 0 ? problems.map(describeProblem).join("\n") : undefined;
+    if (this.#unfit !== undefined) {
+      if (anew || this.#unfit !== before) this.#handlers.onRejected(problems);
+      return;
+    }
+    this.#current = policies;
+    this.#handlers.onLoaded(policies);
   }
 }
 

@@ -8,6 +8,7 @@ import type { Keys } from "../keys.ts";
 import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
 import type { PolicySet } from "../policy/load.ts";
+import { PolicyMisfit } from "../policy/misfit.ts";
 import type { Scopes, VerdictCache } from "../sql/cache.ts";
 import { refuseSession, type SessionEndReason } from "../wire/refusal.ts";
 import type { PrepareSession } from "./connection.ts";
@@ -84,6 +85,15 @@ export async function openCatalog(
   try {
     return await catalogs.of(database);
   } catch (error) {
+    if (error instanceof PolicyMisfit) {
+      log.error({ problem: error.message, database }, "the policy names what is not in the database");
+      throw LoginEnd.refused(
+        "upstream",
+        refuseSession("57P03", `the proxy's policy does not fit database "${database}"`, {
+          hint: 'The DBA finds what is missing with "sluice policy check --upstream …", and in the proxy\'s log.',
+        }),
+      );
+    }
     log.error({ err: error, database }, "the catalog of a database cannot be read");
     throw LoginEnd.refused(
       "upstream",

@@ -1,6 +1,7 @@
 import type { Limits, Role } from "../policy/policy.ts";
 import type { Refusal } from "../wire/refusal.ts";
 import type { Scope } from "./scope.ts";
+import { type CountsNobody, countsNobody, countsNobodyText } from "./uncounted.ts";
 import type { Statement, Verdict } from "./verdict.ts";
 
 /** What `policy explain` tells of a verdict; `--json` prints it as it is. */
@@ -18,6 +19,8 @@ export interface Explanation {
   readonly lookups: number;
   /** Name spaces of the people that it counts, and "unknown" for rows whose people cannot be told apart. */
   readonly counts: readonly string[];
+  /** Tables with protected columns that it reads although nobody is counted for it. */
+  readonly countsNobody?: CountsNobody;
   /** After how many rows it ends. */
   readonly rows?: number;
   readonly limits: readonly string[];
@@ -29,8 +32,10 @@ export interface Explanation {
 const SAYS = { pass: "passes unchanged", rewrite: "is rewritten", refuse: "is refused" } as const;
 
 /** Gathers what the verdict, the role and the policy say about one statement text. */
-export function explain(verdict: Verdict, { policy, role, catalog }: Scope, user: string): Explanation {
+export function explain(verdict: Verdict, scope: Scope, user: string): Explanation {
+  const { policy, role, catalog } = scope;
   const { statements } = verdict;
+  const nobody = countsNobody(verdict, scope);
   const limited = statements.some((statement) => statement.limited);
   return {
     user,
@@ -45,6 +50,7 @@ export function explain(verdict: Verdict, { policy, role, catalog }: Scope, user
     masked: distinct(statements, (statement) => statement.masked),
     lookups: statements.reduce((sum, statement) => sum + statement.lookups, 0),
     counts: distinct(statements, counted),
+    ...(nobody === undefined ? {} : { countsNobody: nobody }),
     ...(limited && role.limits.rows !== undefined ? { rows: role.limits.rows } : {}),
     limits: limited ? limitTexts(role.limits) : [],
     metering: meteringTexts(statements, role),
@@ -71,6 +77,8 @@ export function explanationText(explanation: Explanation): string {
     const texts = explanation[field];
     if (texts.length > 0) rows.push([field, texts.join(", ")]);
   }
+  const { countsNobody: nobody, counts } = explanation;
+  if (nobody !== undefined) rows.push(["counted", countsNobodyText(nobody, counts.length > 0)]);
   if (explanation.lookups > 0) rows.push(["look-ups", String(explanation.lookups)]);
   const lines = rows.map(([name, text]) => `${name.padEnd(10)}${text}`);
   if (sent !== undefined) lines.push("", "sent to the server:", "", sent);

@@ -6,7 +6,7 @@ import {
   relationKey,
   type ViewLineage,
 } from "../catalog/catalog.ts";
-import { missingColumns } from "../policy/against-catalog.ts";
+import { missingColumns } from "../policy/missing.ts";
 import type { Policy, TablePolicy } from "../policy/policy.ts";
 import { resolvePath } from "../policy/subject-path.ts";
 import { builtinUse, isHarmlessFunction } from "./functions.ts";

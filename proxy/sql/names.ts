@@ -1,6 +1,8 @@
 import type { RangeVar } from "libpg-query";
 import { type Relation, relationKey } from "../catalog/catalog.ts";
 import type { Analysis, RelationUse } from "./analysis.ts";
+import { Lineage } from "./lineage.ts";
+import type { Scope } from "./scope.ts";
 import { quoteQualified } from "./source.ts";
 import { isOpenSystemRelation, isSystemSchema } from "./system-relations.ts";
 
@@ -72,7 +74,7 @@ export function readUse(analysis: Analysis, name: RangeVar): RelationUse {
       analysis.deny(
         `role "${analysis.scope.role.name}" may not read ${key}`,
         "reads",
-        `Add ${key} under "reads:" of ${analysis.rolePlace}.`,
+        `Add ${key} under "reads:" of ${analysis.rolePlace}${subjectAdvice(analysis.scope, relation)}.`,
       );
     }
     if (sight.reason === "misnamed") {
@@ -96,6 +98,15 @@ export function readUse(analysis: Analysis, name: RangeVar): RelationUse {
   return record(analysis, { ...base, sight: sight.sight });
 }
 
+/** A grant alone would open a table whose rows count nobody: the hint must not lead there. */
+function subjectAdvice({ policy, role, catalog }: Scope, relation: Relation): string {
+  const { columns, people } = new Lineage(policy, catalog).labels(relation);
+  const isCounted = role.budget.some(({ what }) => what === "people");
+  if (people.size > 0 || !(isCounted || (columns.size === 0 && policy.unclassified === "show"))) return "";
+  const what = isCounted ? "count nobody" : "are shown as they are";
+  return `. If it is about people, say under "tables:" whose record a row is and what its columns hold: until then its rows ${what}`;
+}
+
 /** The target of a write. */
 export function writeUse(analysis: Analysis, name: RangeVar): RelationUse {
   const relation = resolveRelation(analysis, name);
@@ -113,7 +124,7 @@ export function writeUse(analysis: Analysis, name: RangeVar): RelationUse {
     analysis.deny(
       `role "${role.name}" may not read ${key}`,
       "reads",
-      `Writing needs the right to read: add ${key} under "reads:" of ${analysis.rolePlace}.`,
+      `Writing needs the right to read: add ${key} under "reads:" of ${analysis.rolePlace}${subjectAdvice(analysis.scope, relation)}.`,
     );
   analysis.writes.add(key);
   return record(analysis, {

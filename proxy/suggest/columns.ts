@@ -1,6 +1,7 @@
 import type { Catalog, Column, Relation } from "../catalog/catalog.ts";
 import { commentKey } from "../catalog/comments.ts";
 import { maskedType } from "../policy/against-catalog.ts";
+import { wordsOf } from "./nouns.ts";
 import { type ClassRule, HARMLESS, NAME_ENDINGS, RULES, SENSITIVE } from "./words.ts";
 
 /** What a column holds, as far as the catalog tells. */
@@ -15,18 +16,6 @@ export type Comments = ReadonlyMap<string, string>;
 
 const PLAIN: Guess = { kind: "class", name: "plain", identifies: false };
 const DELICATE: Guess = { kind: "unsure", why: "its name or comment speaks of something delicate" };
-
-/** The words of a name: `BillingAddress2`, `billing_address_2` and `billing-address 2` are the same. */
-export function wordsOf(name: string): string {
-  return name
-    .normalize("NFD")
-    .replaceAll(/\p{M}/gu, "")
-    .replaceAll("ß", "ss")
-    .replaceAll(/(\p{Ll})(?=\p{Lu})|(\p{L})(?=\p{N})/gu, "$1$2 ")
-    .toLowerCase()
-    .replaceAll(/[^\p{L}\p{N}]+/gu, " ")
-    .trim();
-}
 
 export function guessColumn(catalog: Catalog, relation: Relation, column: Column, comments: Comments): Guess {
   const byName = guessByName(catalog, relation, column);

@@ -20,10 +20,45 @@ export function suggestPolicy(catalog: Catalog, comments: Comments): string {
   document.set("tables", mapping(tables.flatMap((table) => tableEntry(table, classes, catalog))));
   document.setIn(["roles", "agent", "reads"], list(readable));
   document.setIn(["roles", "agent", "require_filter"], list(readable.filter(({ subject }) => subject?.own)));
+  keepUsed(document, tables, classes, catalog);
   const roles = (document.contents as YAMLMap<Scalar>).items.find(({ key }) => key.value === "roles");
   const others = leftOut(catalog, tables);
   if (roles !== undefined && others.length > 0) roles.key.commentBefore = comment(others);
   return write(document);
+}
+
+/** Leaves out classes that no column has, and of the agent's those that it does not meet: they would be idle. */
+function keepUsed(
+  document: Document.Parsed,
+  tables: readonly TableGuess[],
+  classes: ReadonlyMap<string, ColumnClass>,
+  catalog: Catalog,
+): void {
+  const classesOf = (some: readonly TableGuess[]) =>
+    new Set(
+      some.flatMap(({ columns }) =>
+        [...columns].flatMap(([column, guess]) => classOf(column, guess, classes, catalog).className ?? []),
+      ),
+    );
+  const used = classesOf(tables);
+  const met = classesOf(tables.filter(({ subject, inherits }) => subject !== undefined || inherits));
+  const idle = [...classes.keys()].filter((name) => !used.has(name));
+  for (const name of idle) document.deleteIn(["classes", name]);
+  const map = document.get("classes") as YAMLMap;
+  if (idle.length > 0) map.comment = comment(["Not needed yet:", ...idle.map(lineOf)]);
+  for (const key of ["sees", "finds"]) {
+    const sequence = document.getIn(["roles", "agent", key]) as YAMLSeq<Scalar<string>>;
+    sequence.items = sequence.items.filter(({ value }) => met.has(value));
+  }
+}
+
+/** A class as the template has it. */
+function lineOf(name: string): string {
+  return (
+    TEMPLATE.split("\n")
+      .find((line) => line.startsWith(`  ${name}: {`))
+      ?.trim() ?? name
+  );
 }
 
 interface Entry {

@@ -4,7 +4,8 @@ import { RELATION_NAME } from "../policy/format.ts";
 import type { Place, TablePolicy } from "../policy/policy.ts";
 import { comparable, isUnique, parseSubject, resolvePath } from "../policy/subject-path.ts";
 import { isSystemSchema } from "../sql/system-relations.ts";
-import { type Comments, endsWithAny, type Guess, guessColumn, wordsOf } from "./columns.ts";
+import { type Comments, endsWithAny, type Guess, guessColumn } from "./columns.ts";
+import { nounForms, wordsOf } from "./nouns.ts";
 import { KEY_ENDINGS, PEOPLE, STAFF } from "./words.ts";
 
 export interface TableGuess {
@@ -82,7 +83,7 @@ class People {
     const roots = [...this.#subjects].filter(([, { own }]) => own);
     const named = groupBy(
       roots.flatMap(([relation, { text }]) =>
-        forms(wordsOf(relation.name)).map((form) => ({ form, relation, column: text })),
+        nounForms(wordsOf(relation.name)).map((form) => ({ form, relation, column: text })),
       ),
       ({ form }) => form,
     );
@@ -164,7 +165,7 @@ class People {
       const words = wordsOf(name);
       const ending = KEY_ENDINGS.find((each) => words.endsWith(` ${each}`));
       if (ending === undefined) continue;
-      const root = forms(words.slice(0, -ending.length - 1))
+      const root = nounForms(words.slice(0, -ending.length - 1))
         .flatMap((form) => roots.get(form) ?? [])
         .find(
           (each) =>
@@ -250,13 +251,5 @@ function keyOf({ schema, name }: Relation): string {
 }
 
 function isNamed({ name }: Relation, words: readonly string[]): boolean {
-  return forms(wordsOf(name)).some((form) => endsWithAny(form, words));
-}
-
-/** A noun as it stands, and as it may be in the singular: customers, addresses, ladies, Kunden, Mitarbeiterinnen. */
-function forms(noun: string): readonly string[] {
-  const cut = ["s", "es", "e", "n", "en", "innen"].flatMap((end) =>
-    noun.endsWith(end) && noun.length > end.length + 2 ? [noun.slice(0, -end.length)] : [],
-  );
-  return [noun, ...cut, ...(noun.endsWith("ies") ? [`${noun.slice(0, -3)}y`] : [])];
+  return nounForms(wordsOf(name)).some((form) => endsWithAny(form, words));
 }

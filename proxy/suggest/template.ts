@@ -45,6 +45,6 @@ unknown_users: agent
 unclassified: mask # new columns, until they have a class
 mode: observe # the audit log says what would happen, and nothing changes
 
-# Next: name the users, save this in FILE, and run: sluice policy check FILE --upstream URI; then
+# Next: name the users, save this in FILE, and run: sluice policy check --strict FILE --upstream URI; then
 # sluice policy explain --policy FILE --as USER "SELECT …". Serve it with mode: observe; when the audit log looks right, enforce.
 `;

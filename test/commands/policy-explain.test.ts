@@ -56,6 +56,74 @@ test("an application's statement passes unchanged", async () => {
   expect(out).not.toContain("sent to the server");
 });
 
+test("what reads protected columns and counts nobody says so, and why", async () => {
+  const counting = join(policy, "..", "counting.yaml");
+  writeFileSync(
+    counting,
+    `version: 1
+classes: { email: { mask: email }, text: { mask: redact } }
+tables:
+  public.customers: { subject: id, columns: { email: email } }
+  public.ticket_messages: { columns: { body: text } }
+roles:
+  agent: { users: [anna], reads: [public.customers, public.ticket_messages, public.tickets], sees: [text], budget: { 1h: 9 } }
+  app: { users: [helpdesk_app], reads: all, writes: all, sees: all, budget: none }
+`,
+  );
+  const counted = async (user: string, statement: string) => {
+    const { out } = await run("--as", user, "--policy", counting, statement);
+    return /^counted {3}(.*)$/m.exec(out)?.[1];
+  };
+  expect(await counted("anna", "select body from ticket_messages")).toBe(
+    "nobody: it reads public.ticket_messages, which has no subject",
+  );
+  expect(
+    await counted("anna", "select m.body from ticket_messages m join customers c on c.id = m.customer_id"),
+  ).toBe("nobody of public.ticket_messages, which has no subject");
+  expect(await counted("helpdesk_app", "select * from customers")).toBe(
+    "nobody: the role sees, reads and writes all without a limit",
+  );
+  for (const nothing of [
+    "select email from customers where id = 7",
+    "prepare p as select email from customers where id = 7",
+    "select id from tickets",
+    "delete from customers",
+  ])
+    expect(await counted("anna", nothing), nothing).toBeUndefined();
+  const { out } = await run("--as", "anna", "--policy", counting, "--json", "select 1 from ticket_messages");
+  expect(JSON.parse(out)).toMatchObject({
+    counts: [],
+    countsNobody: { tables: ["public.ticket_messages"], why: "no subject" },
+  });
+});
+
+test("the hint of a refusal does not lead to a table whose rows count nobody", async () => {
+  const hinted = join(policy, "..", "hinted.yaml");
+  const text = (more: string) => `version: 1
+classes: { text: { mask: redact } }
+tables:
+  public.customers: { subject: id }
+  ${more}
+roles:
+  agent: { users: [anna], reads: [public.customers], budget: { 1h: 9 } }
+`;
+  const hint = async (more: string, table: string) => {
+    writeFileSync(hinted, text(more));
+    const { out } = await run("--as", "anna", "--policy", hinted, `select 1 from ${table}`);
+    return /^hint {6}(.*)$/m.exec(out)?.[1];
+  };
+  const advice = 'If it is about people, say under "tables:" whose record a row is';
+  const grant = (table: string) => new RegExp(`^Add public.${table} under "reads:" of `);
+  expect(await hint("public.tickets: { columns: { body: text } }", "tickets")).toMatch(grant("tickets"));
+  expect(await hint("public.tickets: { columns: { body: text } }", "tickets")).toContain(advice);
+  expect(await hint("", "payments")).toContain(
+    `${advice} and what its columns hold: until then its rows count nobody.`,
+  );
+  const counted = await hint("public.tickets: { subject: customer_id, columns: { body: text } }", "tickets");
+  expect(counted).toMatch(grant("tickets"));
+  expect(counted).not.toContain("about people");
+});
+
 test("a user from elsewhere has no role, and is told of --from", async () => {
   const { status, errors } = await run("--as", "anna", "select 1");
   expect(status).toBe(1);

@@ -1,4 +1,8 @@
-import { createServer } from "node:net";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { connect, createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import pg from "pg";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { freshDatabase, supportSchema, type TestDatabase } from "../harness/postgres.ts";
 import { NotStarted, type SluiceOptions, startSluice } from "../harness/sluice.ts";
@@ -89,14 +93,117 @@ test("with its database Sluice is ready; with Redis away it is not, and starts a
   }
 });
 
-test("a policy that speaks of a table that is not there is told when the database is first read", async () => {
-  const policy = POLICY.replace("public.customers: {", "public.clients: {");
+test("a policy that names a table which is not there keeps Sluice from starting", async () => {
+  const found = await problemsOf({ policy: POLICY.replace("public.customers: {", "public.custmers: {") });
+  expect(found).toMatch(/policy\.yaml:4:3: error: database ".*" has no table public\.custmers\n/);
+  expect(found).toContain(
+    'hint: Did you mean "public.customers"? It has no entry of its own: its columns without a class are shown in the clear to "agent", and its rows count nobody.',
+  );
+  const column = await problemsOf({ policy: POLICY.replace("columns: { email", "columns: { emial") });
+  expect(column).toMatch(/policy\.yaml:4:3: error: the column "emial" is not in public\.customers\n/);
+  const filter = 'reads: all, only: { public.tickts: "true" }';
+  expect(await problemsOf({ policy: POLICY.replace("reads: [public.customers]", filter) })).toContain(
+    'role "agent" reads all rows of public.tickets',
+  );
+});
+
+test("with allow_missing it starts, and what a role may read by mistake is a warning", async () => {
+  const later = "  public.later: { subject: id, allow_missing: true }\nroles:";
+  expect(await problemsOf({ policy: POLICY.replace("roles:", later) })).toBe("it started");
+  const grant = POLICY.replace("reads: [public.customers]", "reads: [public.customers, public.later]");
+  expect(await problemsOf({ policy: grant })).toBe("it started");
+});
+
+test("a general file's table is missing nowhere if one of the databases has it; another database's own file is", async () => {
+  const other = await freshDatabase("other");
+  const policy = await mkdtemp(join(tmpdir(), "sluice-files-"));
+  try {
+    await writeFile(join(policy, "a.yaml"), POLICY);
+    const own = (table: string) =>
+      writeFile(
+        join(policy, "b.yaml"),
+        `version: 1\ndatabase: ${other.database}\ntables: { public.${table}: { subject: id } }\n`,
+      );
+    await other.query("CREATE TABLE bills (id int)");
+    await own("bills");
+    expect(await problemsOf({ flags: ["--policy", policy] })).toBe("it started");
+    await own("bill");
+    expect(await problemsOf({ flags: ["--policy", policy] })).toContain("b.yaml:3:11: error: database");
+  } finally {
+    await rm(policy, { recursive: true, force: true });
+    await other.drop();
+  }
+});
+
+test("a policy that names what is not there does not replace the one in force, until it is there", async () => {
+  const sluice = await startSluice({ policy: POLICY, upstream: database.uri });
+  const rejected = () => sluice.log.filter(({ msg }) => msg === "policy rejected");
+  try {
+    const version = () => sluice.metric("sluice_policy_info");
+    const later = POLICY.replace("roles:", "  public.made_later: { subject: id }\nroles:");
+    await sluice.setPolicy(later);
+    expect(rejected().at(-1)?.problem).toContain("has no table public.made_later");
+    expect(sluice.log.filter(({ msg }) => msg === "policy loaded")).toEqual([]);
+    expect(await version()).toBe(1);
+    await database.query("CREATE TABLE public.made_later (id int)");
+    await sluice.reload();
+    expect(sluice.log.some(({ msg }) => msg === "policy loaded")).toBe(true);
+    // Dropped while it is in force: what is there is served all the same.
+    await database.query("DROP TABLE public.made_later");
+    const client = new pg.Client({ connectionString: sluice.uriFor("anna", "anna-password") });
+    await client.connect();
+    const { rows } = await client.query("SELECT email FROM public.customers WHERE id = 7");
+    expect(rows).toEqual([{ email: "a***@example.com" }]);
+    await client.end();
+  } finally {
+    await sluice.close();
+    await database.query("DROP TABLE IF EXISTS public.made_later");
+  }
+});
+
+test("a database that comes up later with another table than the policy names lets nobody in, until it has it", async () => {
+  const late = await freshDatabase("late");
+  const port = await freePort();
+  const url = new URL(late.uri);
+  const behind = { host: url.hostname, port: Number(url.port) };
+  url.host = `127.0.0.1:${port}`;
+  const sluice = await startSluice({ policy: POLICY, upstream: url.href });
+  const relay = createServer((client) => {
+    const server = connect(behind);
+    client.pipe(server).pipe(client);
+    client.on("error", () => server.destroy());
+    server.on("error", () => client.destroy());
+  });
+  try {
+    await new Promise<void>((resolve) => relay.listen(port, "127.0.0.1", resolve));
+    const ready = () => fetch(`${sluice.adminUrl}/readyz`);
+    await vi.waitFor(
+      async () => expect(await (await ready()).text()).toBe("the policy does not fit the database\n"),
+      { timeout: 10_000 },
+    );
+    const client = new pg.Client({ connectionString: sluice.uriFor("anna", "anna-password") });
+    client.on("error", () => undefined);
+    await expect(client.connect()).rejects.toMatchObject({
+      code: "57P03",
+      message: expect.stringContaining("policy does not fit database"),
+    });
+    await supportSchema(late.uri);
+    await vi.waitFor(async () => expect((await ready()).status).toBe(200), { timeout: 10_000 });
+  } finally {
+    relay.close();
+    await sluice.close();
+    await late.drop();
+  }
+});
+
+test("with passthrough a user whom the server does not know is told, and with scram not", async () => {
+  const policy = POLICY.replace("[anna]", "[anna, zacharias, nobody*]");
   const sluice = await startSluice({ policy, upstream: database.uri });
   try {
     await vi.waitFor(() =>
-      expect(sluice.log.find(({ msg }) => msg === "policy and database differ")?.problem).toContain(
-        "public.clients",
-      ),
+      expect(
+        sluice.log.flatMap(({ msg, problem }) => (msg === "a user is missing" ? [problem] : [])),
+      ).toEqual([expect.stringContaining('role "agent" names the user "zacharias"')]),
     );
   } finally {
     await sluice.close();
@@ -132,3 +239,11 @@ test("what policy check warns of is in the log, with file and line: at start and
     await sluice.close();
   }
 });
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await new Promise((resolve) => server.once("listening", resolve));
+  const address = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  return typeof address === "object" && address !== null ? address.port : 0;
+}

@@ -16,7 +16,7 @@ import { basename, join, posix } from "node:path";
 import { validate } from "dockerfile-utils";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { freePort } from "../../proxy/demo/postgres.ts";
-import { serverUri } from "../harness/postgres.ts";
+import { freshDatabase, supportSchema } from "../harness/postgres.ts";
 import { readyTied } from "../harness/tied.ts";
 import { type Chroot, makeChroot } from "./chroot.ts";
 import {
@@ -63,6 +63,9 @@ test.runIf(isRoot)(
   { timeout: 300_000 },
   async () => {
     const chroot = await build();
+    const database = await freshDatabase("image");
+    onTestFinished(() => database.drop());
+    await supportSchema(database.uri);
     const env = variablesOf(image.steps);
     const policies = chroot.outside(env.SLUICE_POLICY ?? "no policy");
     cpSync(join(ROOT, "deploy/kubernetes/policies"), policies, { recursive: true });
@@ -76,7 +79,7 @@ test.runIf(isRoot)(
         ...env,
         SLUICE_LISTEN: "127.0.0.1:0",
         SLUICE_ADMIN: admin,
-        SLUICE_UPSTREAM: serverUri(),
+        SLUICE_UPSTREAM: database.uri,
         SLUICE_KEY: randomBytes(32).toString("hex"),
       },
     };

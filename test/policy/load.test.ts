@@ -218,6 +218,7 @@ test("policy check warns of a role that may see what costs more than its whole b
 classes: { card: { mask: "null", cost: 5 }, name: { mask: initials } }
 roles:
   agent: { users: [anna], reads: [public.customers], budget: ${budget}, ${rest} }
+tables: { public.customers: { subject: id, columns: { card: card, name: name } } }
 `,
     );
   await writeFile(join(folder, "b.yaml"), "version: 1\ndatabase: sales\n");

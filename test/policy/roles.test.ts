@@ -114,7 +114,7 @@ test("networks hold their addresses and no others", () => {
   }
 });
 
-test("what a child says replaces what its parent says, budget and only key by key, and users stay where they are", () => {
+test("what a child says replaces what its parent says, budget key by key, filters are added, and users stay where they are", () => {
   const roles = policy(`classes: { name: { mask: initials }, email: { mask: email } }
 roles:
   lead:
@@ -122,7 +122,7 @@ roles:
     users: [cleo]
     sees: [email]
     rows: none
-    only: { public.b: "false" }
+    only: { public.b: "x > 1" }
     budget: { 1d: 600, 1h: none, 7d: { people: 9, rows: 10 } }
   agent:
     users: [anna]
@@ -155,7 +155,7 @@ roles:
   expect(lead.finds).toEqual(new Set(["email"]));
   expect([...lead.only].map(([table, { sql }]) => [table, sql])).toEqual([
     ["public.a", "true"],
-    ["public.b", "false"],
+    ["public.b", "(true) AND (x > 1)"],
   ]);
   expect(lead.limits).toEqual({ bytes: 256 * 1024, onExcess: "truncate", pushed: false });
   expect(lead.aggregatesOnly).toEqual({ minGroup: 5 });
@@ -174,6 +174,24 @@ roles:
     limits: { bytes: 10 },
   });
   expect(free.aggregatesOnly).toBeUndefined();
+});
+
+test("a child role keeps its parent's filters, over generations, until it says none for a table", () => {
+  const roles = policy(`roles:
+  agent: { reads: all, only: { public.a: "tenant = 1", public.b: "tenant = 1", public.c: "tenant = 1" } }
+  other: { extends: agent, only: { public.d: "tenant = 2", public.c: "tenant = 1" } }
+  free: { extends: other, only: { public.a: none, public.b: "mine" } }
+  again: { extends: free, only: { public.a: "(none)" } }
+  silent: { extends: again }
+`).roles;
+  const only = (name: string) =>
+    Object.fromEntries([...(roles.get(name) as Role).only].map(([table, { sql }]) => [table, sql]));
+  const kept = { "public.b": "tenant = 1", "public.c": "tenant = 1" };
+  expect(only("other")).toEqual({ ...kept, "public.a": "tenant = 1", "public.d": "tenant = 2" });
+  const free = { ...kept, "public.b": "(tenant = 1) AND (mine)", "public.d": "tenant = 2" };
+  expect(only("free")).toEqual(free);
+  expect(only("again")).toEqual({ ...free, "public.a": "(none)" });
+  expect(only("silent")).toEqual(only("again"));
 });
 
 test("a role that says nothing may do nothing", () => {

@@ -164,6 +164,55 @@ test("a bad policy never replaces a good one", async () => {
   expect(await diary.next()).toEqual({ loaded: "enforce" });
 });
 
+test("a policy that something speaks against does not come into force, and is looked at again without a change", async () => {
+  const file = join(folder, "a.yaml");
+  await writeFile(file, ENFORCE);
+  const loaded = await loadPolicies(file);
+  if (!loaded.ok) throw new Error("the test's first policy is wrong");
+  const clock = new HandWound("none");
+  const diary = new Diary();
+  let against: readonly string[] = [];
+  let checked = () => {};
+  watching = watchPolicies(
+    file,
+    {
+      initial: loaded.policies,
+      onLoaded: (policies) => diary.write({ loaded: modeOf(policies) }),
+      onRejected: (problems) => diary.write({ rejected: problems.length }),
+      check: async () => {
+        checked();
+        const place = { file, line: 1, column: 1 };
+        return against.map((message) => ({ severity: "error", place, message, hint: "" }));
+      },
+    },
+    clock,
+  );
+  const again = async () => {
+    const done = new Promise<void>((resolve) => {
+      checked = resolve;
+    });
+    clock.elapse("poll");
+    await done;
+  };
+  // After the first look, which finds what is in force already.
+  await watching.reload();
+  expect(await diary.next()).toEqual({ loaded: "enforce" });
+  against = ["one"];
+  await writeFile(file, OBSERVE);
+  await again();
+  expect(await diary.next()).toEqual({ rejected: 1 });
+  // The same is told once.
+  await again();
+  against = ["one", "two"];
+  await again();
+  expect(await diary.next()).toEqual({ rejected: 2 });
+  expect(modeOf(watching.current)).toBe("enforce");
+  against = [];
+  await again();
+  expect(await diary.next()).toEqual({ loaded: "observe" });
+  expect(diary.unread).toEqual([]);
+});
+
 test("many events of one save make one load, and a save that changes nothing makes none", async () => {
   const file = join(folder, "a.yaml");
   await writeFile(file, ENFORCE);

@@ -143,6 +143,24 @@ test("the explain box says what a user or a role would see, and runs nothing", a
   expect(await explain({ database: "elsewhere", statement: "select 1" })).toContain("no such database");
 });
 
+test("what counts nobody is red, on the explain page and on the policy's", async () => {
+  const open = "public.tickets: { columns: { body: email } }";
+  await sluice.setPolicy(
+    POLICY.replace("tables:\n", `tables:\n  ${open}\n`).replace(
+      "reads: [public.customers",
+      "reads: [public.tickets, public.customers",
+    ),
+  );
+  onTestFinished(() => sluice.setPolicy(POLICY));
+  const policy = await officer.see("/console/policy");
+  const red = (text: string) => new RegExp(`class="badge bad"><span aria-hidden="true">.</span> ${text}`);
+  expect(policy).toMatch(red("nobody"));
+  expect(policy).toMatch(red("public\\.tickets"));
+  const asked = { user: "anna", role: "", address: "127.0.0.1", database: database.database };
+  const page = await officer.send("/console/explain", { ...asked, statement: "select body from tickets" });
+  expect(page).toMatch(red("nobody: it reads public\\.tickets, which has no subject"));
+});
+
 test("the explain box shows token masks, and nothing from which their key could be made", async () => {
   const asked = { user: "anna", role: "", address: "127.0.0.1", database: database.database };
   const statement = "select phone from customers where id = 7";

@@ -1,4 +1,5 @@
 import type { Explanation } from "../../../sql/explanation.ts";
+import { countsNobodyText } from "../../../sql/uncounted.ts";
 import type { Answer, Operations } from "../../operations.ts";
 import { type Html, html } from "../html.ts";
 import type { Visit } from "../log-in.ts";
@@ -100,6 +101,7 @@ const TONES = { "passes unchanged": "quiet", "is rewritten": "good", "is refused
 
 function explained(explanation: Explanation): Html {
   const { user, role, database, policy, mode, verdict, refusal, lookups, sent } = explanation;
+  const { counts, countsNobody } = explanation;
   const lists = ["reads", "writes", "masked", "limits", "metering"] as const;
   return html`<p class="verdict">${badge(TONES[verdict], `The statement ${verdict}`)}</p>
     ${mode === "observe" && html`<p class="problem">Only observed: it goes through as it is.</p>`}
@@ -115,6 +117,16 @@ function explained(explanation: Explanation): Html {
     <dl class="facts wide">
       ${fact("Who", html`<bdi>${user}</bdi>, role <bdi>${role}</bdi>, database <bdi>${database}</bdi>`)}
       ${lists.map((name) => explanation[name].length > 0 && fact(NAMES[name], html`${explanation[name].join(", ")}`))}
+      ${
+        countsNobody !== undefined &&
+        fact(
+          "Counted",
+          badge(
+            countsNobody.why === "unlimited role" ? "quiet" : "bad",
+            countsNobodyText(countsNobody, counts.length > 0),
+          ),
+        )
+      }
       ${lookups > 0 && fact("Look-ups", html`${lookups}`)}
       ${fact("Policy", code(policy))}
     </dl>

@@ -1,12 +1,13 @@
-import type {
-  BudgetWindow,
-  ColumnClass,
-  Condition,
-  Limits,
-  Mask,
-  Policy,
-  RelationSet,
-  Role,
+import {
+  type BudgetWindow,
+  type ColumnClass,
+  type Condition,
+  type Limits,
+  type Mask,
+  type Policy,
+  type RelationSet,
+  type Role,
+  relationSetHas,
 } from "../../../policy/policy.ts";
 import { type Html, html, type Value } from "../html.ts";
 import type { Asked } from "../page.ts";
@@ -40,14 +41,16 @@ function databaseSection(name: string, policy: Policy, i: number): Html {
       <div><dt>Version</dt><dd>${code(policy.version)}</dd></div>
     </dl>
     <h3>Roles</h3>
-    <ul class="cards">${[...roles.values()].map(roleCard)}</ul>
+    <ul class="cards">${[...roles.values()].map((role) => roleCard(role, uncountedReads(role, policy)))}</ul>
     <h3>Protected columns</h3>
     ${table(
       "Tables and their protected columns",
       [{ head: "Table" }, { head: "People are" }, { head: "Columns and their classes", kind: "long" }],
       [...tables.values()].map(({ name: relation, subject, path = [], columns }) => [
         code(relation),
-        [subject, ...path.map((step) => `${step.table}.${step.column}`)].filter((one) => one).join(" → "),
+        subject === undefined && columns.size > 0
+          ? badge("bad", "nobody")
+          : [subject, ...path.map((step) => `${step.table}.${step.column}`)].filter((one) => one).join(" → "),
         [...columns].map(([column, kind]) => `${column}: ${kind}`).join(", "),
       ]),
       "No table.",
@@ -63,7 +66,11 @@ function databaseSection(name: string, policy: Policy, i: number): Html {
 
 const UNCLASSIFIED = { show: "are shown", mask: "are masked", deny: "may not be read" } as const;
 
-function roleCard({ name, users, from, reads, writes, sees, finds, ...role }: Role): Html {
+/** `uncounted`: tables with protected columns that it reads past its budget. */
+function roleCard(
+  { name, users, from, reads, writes, sees, finds, ...role }: Role,
+  uncounted: readonly string[],
+): Html {
   const { only, purpose, writesOwnConditions, requireFilter, aggregatesOnly, limits, budget, calls } = role;
   return html`<li>
     <h4><bdi>${name}</bdi></h4>
@@ -88,8 +95,20 @@ function roleCard({ name, users, from, reads, writes, sees, finds, ...role }: Ro
       ${fact("Calls", [...calls.keys()].join(", "))}
       ${fact("One statement", limitText(limits))}
       ${fact("Budget", budget.length === 0 ? "none" : budget.map(budgetLine))}
+      ${fact("Counts nobody of", uncounted.length > 0 && badge("bad", uncounted.join(", ")))}
     </dl>
   </li>`;
+}
+
+function uncountedReads(role: Role, policy: Policy): readonly string[] {
+  if (!role.budget.some(({ what }) => what === "people")) return [];
+  return [...policy.tables.values()]
+    .filter(({ name, subject, columns }) => {
+      const dot = name.indexOf(".");
+      const isRead = relationSetHas(role.reads, name.slice(0, dot), name.slice(dot + 1));
+      return isRead && subject === undefined && columns.size > 0;
+    })
+    .map(({ name }) => name);
 }
 
 /** What a role has not is left out. */
