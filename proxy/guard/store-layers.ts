@@ -33,9 +33,14 @@ export function withReadings(
   return layer(inner, async (account, batch) => {
     const grant = await inner.charge(account, batch);
     const rows = grant.kind === "all" ? batch.rows : grant.kind === "part" ? grant.rows : 0;
-    if (rows > 0 && (batch.counts ?? "rows") === "rows") released(account, batch, rows);
+    if (rows > 0 && speaksOfPeople(batch)) released(account, batch, rows);
     return grant;
   });
+}
+
+/** Rows, or people who are paid for before their rows come. */
+function speaksOfPeople({ counts = "rows", people }: Batch): boolean {
+  return counts === "rows" || (counts === "price" && people.length > 0);
 }
 
 function layer(
