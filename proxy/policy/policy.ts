@@ -149,6 +149,8 @@ export interface Limits {
   /** Per statement; undefined: none. */
   readonly rows?: number;
   readonly bytes?: number;
+  /** Rows that one statement may write. */
+  readonly changes?: number;
   readonly onExcess: "error" | "truncate";
   /** The server is told of `rows`, where that changes nothing else. */
   readonly pushed: boolean;

@@ -220,6 +220,7 @@ export class Trace {
       policy: judged.scope.policy.version,
       rows: run.rows,
       bytes: run.bytes,
+      ...(run.written !== undefined && { rowsWritten: run.written }),
       subjects: people?.named(this.#hash, after) ?? NOBODY,
       people: people?.count ?? 0,
       ...(people !== undefined && shape.metering?.purpose === true && { purposeless: people.purposeless }),

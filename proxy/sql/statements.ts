@@ -30,6 +30,7 @@ import {
   fetch,
   isHeld,
   lock,
+  optionNames,
   set,
   setConstraints,
   show,
@@ -37,7 +38,8 @@ import {
   type Utility,
 } from "./utility.ts";
 import type { Effect, Metering, Statement, StatementKind } from "./verdict.ts";
-import { insert, merge, remove, update } from "./writes.ts";
+import { insert, merge, remove, update, type WriteLevel } from "./writes.ts";
+import { refuseWriteInExplain, writtenRows } from "./written.ts";
 
 /** Judges one statement of a guarded role; its edits and uses are left in the analysis. Refuses by throwing. */
 export function statement(analysis: Analysis, raw: RawStatement, level: Level): Statement {
@@ -81,6 +83,7 @@ function dispatch(analysis: Analysis, raw: RawStatement, level: Level): Statemen
         made.kind,
         made.kind === "copyOut" ? meterCopy(analysis) : undefined,
         made,
+        made.kind === "copyIn" ? analysis.uses.find(({ isTarget }) => isTarget) : undefined,
       );
     }
     case "ExplainStmt":
@@ -107,41 +110,21 @@ function queryStatement(analysis: Analysis, type: string, body: Body, level: Lev
       );
     }
     case "InsertStmt":
-      return finish(
-        analysis,
-        "INSERT",
-        "write",
-        meterReturning(analysis, insert(analysis, body as InsertStmt, level)),
-        undefined,
-      );
+      return write(analysis, "INSERT", insert(analysis, body as InsertStmt, level));
     case "UpdateStmt":
-      return finish(
-        analysis,
-        "UPDATE",
-        "write",
-        meterReturning(analysis, update(analysis, body as UpdateStmt, level)),
-        undefined,
-      );
+      return write(analysis, "UPDATE", update(analysis, body as UpdateStmt, level));
     case "DeleteStmt":
-      return finish(
-        analysis,
-        "DELETE",
-        "write",
-        meterReturning(analysis, remove(analysis, body as DeleteStmt, level)),
-        undefined,
-      );
-    case "MergeStmt": {
-      return finish(
-        analysis,
-        "MERGE",
-        "write",
-        meterMerge(analysis, merge(analysis, body as MergeStmt, level)),
-        undefined,
-      );
-    }
+      return write(analysis, "DELETE", remove(analysis, body as DeleteStmt, level));
+    case "MergeStmt":
+      return write(analysis, "MERGE", merge(analysis, body as MergeStmt, level));
     default:
       return undefined;
   }
+}
+
+function write(analysis: Analysis, command: string, made: WriteLevel): Statement {
+  const metering = command === "MERGE" ? meterMerge(analysis, made) : meterReturning(analysis, made);
+  return finish(analysis, command, "write", metering, undefined, made.target.use);
 }
 
 function inner(analysis: Analysis, node: Node | undefined, level: Level): Statement {
@@ -169,7 +152,9 @@ function declare(analysis: Analysis, body: DeclareCursorStmt, level: Level): Sta
 }
 
 function explain(analysis: Analysis, body: ExplainStmt, raw: RawStatement, level: Level): Statement {
-  const explained = inner(analysis, body.query, level);
+  const { changes, ...explained } = inner(analysis, body.query, level);
+  if (changes !== undefined && optionNames(body.options).includes("analyze"))
+    refuseWriteInExplain(analysis, changes);
   explainOptions(analysis, body, raw);
   // EXPLAIN of a guarded relation never runs the statement.
   return { ...explained, command: "EXPLAIN", kind: "explain", limited: false, metering: meterPlan(analysis) };
@@ -226,6 +211,7 @@ function finish(
   kind: StatementKind,
   metering: Metering | undefined,
   effect: Effect | undefined,
+  tagged?: RelationUse,
 ): Statement {
   refuseGathering(analysis);
   refuseLasting(analysis);
@@ -237,6 +223,7 @@ function finish(
     writes: [...analysis.writes],
     masked: [...analysis.masked],
     lookups: analysis.lookups,
+    ...writtenRows(analysis, tagged),
     limited: data.length > 0 || analysis.calls > 0,
     ...(metering !== undefined && {
       metering: analysis.cost === 1 ? metering : { ...metering, cost: analysis.cost },
