@@ -77,14 +77,14 @@ function dispatch(analysis: Analysis, raw: RawStatement, level: Level): Statemen
       return declare(analysis, body as DeclareCursorStmt, level);
     case "CopyStmt": {
       const made = copy(analysis, body as CopyStmt, level);
-      return finish(
-        analysis,
-        "COPY",
-        made.kind,
-        made.kind === "copyOut" ? meterCopy(analysis) : undefined,
-        made,
-        made.kind === "copyIn" ? analysis.uses.find(({ isTarget }) => isTarget) : undefined,
-      );
+      const [metering, tagged] =
+        made.kind === "copyOut"
+          ? [meterCopy(analysis), undefined]
+          : [undefined, analysis.uses.find(({ isTarget }) => isTarget)];
+      return {
+        ...finish(analysis, "COPY", made.kind, metering, made),
+        ...writtenRows(analysis, tagged),
+      };
     }
     case "ExplainStmt":
       return explain(analysis, body as ExplainStmt, raw, level);
@@ -101,13 +101,11 @@ function queryStatement(analysis: Analysis, type: string, body: Body, level: Lev
     case "SelectStmt": {
       const plain = select(analysis, body as SelectStmt, level);
       const metering = meterSelect(analysis, body as SelectStmt, plain);
-      return finish(
-        analysis,
-        "SELECT",
-        analysis.writes.size > 0 ? "write" : "read",
-        metering,
-        analysis.effect,
-      );
+      const kind = analysis.writes.size > 0 ? "write" : "read";
+      return {
+        ...finish(analysis, "SELECT", kind, metering, analysis.effect),
+        ...writtenRows(analysis, undefined),
+      };
     }
     case "InsertStmt":
       return write(analysis, "INSERT", insert(analysis, body as InsertStmt, level));
@@ -124,7 +122,10 @@ function queryStatement(analysis: Analysis, type: string, body: Body, level: Lev
 
 function write(analysis: Analysis, command: string, made: WriteLevel): Statement {
   const metering = command === "MERGE" ? meterMerge(analysis, made) : meterReturning(analysis, made);
-  return finish(analysis, command, "write", metering, undefined, made.target.use);
+  return {
+    ...finish(analysis, command, "write", metering, undefined),
+    ...writtenRows(analysis, made.target.use),
+  };
 }
 
 function inner(analysis: Analysis, node: Node | undefined, level: Level): Statement {
@@ -211,7 +212,6 @@ function finish(
   kind: StatementKind,
   metering: Metering | undefined,
   effect: Effect | undefined,
-  tagged?: RelationUse,
 ): Statement {
   refuseGathering(analysis);
   refuseLasting(analysis);
@@ -223,7 +223,6 @@ function finish(
     writes: [...analysis.writes],
     masked: [...analysis.masked],
     lookups: analysis.lookups,
-    ...writtenRows(analysis, tagged),
     limited: data.length > 0 || analysis.calls > 0,
     ...(metering !== undefined && {
       metering: analysis.cost === 1 ? metering : { ...metering, cost: analysis.cost },

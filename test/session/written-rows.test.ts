@@ -441,3 +441,45 @@ describe("the event of a write has the rows written", () => {
     ]);
   });
 });
+
+describe("where server connections are shared", () => {
+  let pooled: World;
+  beforeAll(async () => {
+    pooled = await makeWorld("npm", { policy: POLICY, pool: { size: 1 } });
+    await pooled.database.query("CREATE TABLE notes (id int PRIMARY KEY, body text)");
+    await pooled.database.query("GRANT ALL ON notes TO PUBLIC");
+    await pooled.database.query("GRANT ALL ON tickets TO PUBLIC");
+  });
+  afterAll(() => pooled?.close());
+
+  test("a write that is too large is taken back, by statement and by COPY", async () => {
+    const anna = await pooled.sluice.raw("anna");
+    expect(await anna.send(query(TAKE(20))).answer()).toBe("E(54000) Z(I)");
+    expect(await anna.send(parse(TAKE(20)), bind(), execute(), syncMessage).answer()).toBe(
+      "1 2 E(54000) Z(I)",
+    );
+    for (const [rows, end] of [
+      [11, "E(54000) Z(I)"],
+      [10, "C(COPY 10) Z(I)"],
+    ] as const) {
+      await anna
+        .send(
+          query(
+            "copy tickets (id, customer_id, subject, body, status, region, created_at, assignee) from stdin",
+          ),
+        )
+        .until("G");
+      const lines = Array.from(
+        { length: rows },
+        (_, i) => `${900000 + i}\t1\ts\tb\topen\teu\t2020-01-01\tthief\n`,
+      );
+      expect(await anna.send(copyData(lines.join("")), copyDone).answer()).toBe(end);
+    }
+    expect(await anna.send(query("select 1 as one")).answer()).toBe("T(one) D(1) C(SELECT 1) Z(I)");
+    const { rows } = await pooled.database.query(
+      "select count(*)::int from tickets where assignee = 'thief'",
+    );
+    expect(rows).toEqual([{ count: 10 }]);
+    anna.socket.destroy();
+  });
+});
