@@ -169,6 +169,11 @@ export interface BudgetWindow {
   readonly scope?: "user" | "role" | "address";
 }
 
+/** Whether some budget of the role is one of reading: one of changes alone counts no row that leaves. */
+export function countsReads({ budget }: Role): boolean {
+  return budget.some(({ what }) => what !== "changes");
+}
+
 /** What sees that somebody reads as he never does. */
 export const BEHAVIOUR_RULES = [
   "new_people",

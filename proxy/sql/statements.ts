@@ -10,7 +10,7 @@ import type {
   SelectStmt,
   UpdateStmt,
 } from "libpg-query";
-import type { Role } from "../policy/policy.ts";
+import { countsReads, type Role } from "../policy/policy.ts";
 import type { Analysis, Level, RelationUse } from "./analysis.ts";
 import { copy } from "./copy.ts";
 import { explainOptions } from "./explain.ts";
@@ -244,8 +244,8 @@ function refuseLasting(analysis: Analysis): void {
   );
 }
 
-function isLimited({ limits, budget }: Role): boolean {
-  return limits.rows !== undefined || limits.bytes !== undefined || budget.length > 0;
+function isLimited(role: Role): boolean {
+  return role.limits.rows !== undefined || role.limits.bytes !== undefined || countsReads(role);
 }
 
 function limitKey({ limits }: Role): string {
