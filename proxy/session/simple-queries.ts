@@ -100,14 +100,16 @@ export class SimpleQueries {
 
   /**
    * The server may have run on by the time that a result is cut off, or that a write is known to be too large. An open
-   * block then fails; what one message wrote by itself would have been committed.
+   * block then fails; what one message wrote by itself would have been committed, and what it wrote before a savepoint of
+   * its own could be kept by that.
    */
   #couldStayHalfDone({ verdict }: Judged, sources: readonly Source[]): boolean {
     const { judging, status, replies } = this.#exchange;
     if (sources.length < 2 || !sources.some(({ shape }) => canFail(judging.role, shape))) return false;
     if (verdict.statements.some(({ effect }) => effect?.kind === "transaction" && effect.ends)) return true;
+    if (!sources.some(({ shape }) => shape.kind === "write" || shape.kind === "copyIn")) return false;
     const inBlock = status !== "I" && replies.isEmpty;
-    return !inBlock && sources.some(({ shape }) => shape.kind === "write" || shape.kind === "copyIn");
+    return !inBlock || verdict.statements.some(({ kind }) => kind === "transaction");
   }
 
   /** Where a cut must truncate, or must take back what the statement wrote. */

@@ -205,6 +205,16 @@ describe("a write of more rows than one statement may write", () => {
     expect(await taken()).toBe(0);
   });
 
+  test("is not kept by a savepoint that the same message sets behind it", async () => {
+    const anna = await as("anna");
+    for (const text of [`${TAKE(20)}; savepoint a`, `savepoint a; ${TAKE(20)}; savepoint b`]) {
+      await anna.send(query("begin")).answer();
+      expect(await anna.send(query(text)).answer()).toBe("E(42501) Z(E)");
+      for (const end of ["rollback to a", "rollback to b", "commit"]) await anna.send(query(end)).answer();
+      expect(await taken()).toBe(0);
+    }
+  });
+
   test("whose rows the client does not fetch to their end fails, and is not committed", async () => {
     const anna = await as("anna");
     anna.send(parse(`${TAKE(20)} returning id`), bind(), execute(2), syncMessage);
