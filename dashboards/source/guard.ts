@@ -148,7 +148,7 @@ const refusals: RowPlan = {
     lines({
       title: "Refused or cut short, by reason",
       description:
-        "The kind of policy line that did it. relation, column, function, write: a right is missing. rows, bytes, budget, lookups: a limit. not_understood: no line could allow it (docs/refused.md). counters, audit: see the overview.",
+        "The kind of policy line that did it. relation, column, function, write: a right is missing. rows, bytes, budget, lookups, changes: a limit. not_understood: no line could allow it (docs/refused.md). counters, audit: see the overview.",
       width: 6,
       unit: "ops",
       queries: [

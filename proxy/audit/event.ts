@@ -25,6 +25,8 @@ export interface StatementEvent {
   readonly policy: string;
   readonly rows: number;
   readonly bytes: number;
+  /** How many rows it wrote, where its tag says so; of one that was stopped for it, how many it would have written. */
+  readonly rowsWritten?: number;
   /** Keyed hashes of the people read (never the values), at most 5,000; `people` has the number. */
   readonly subjects: readonly string[];
   readonly people: number;

@@ -81,7 +81,7 @@ function fieldsOf(event: Exclude<AuditEvent, StatementEvent | RowsEvent>): Field
  * at once cost more than all else that the proxy does for a small query (docs/performance.md).
  */
 function statementText(event: StatementEvent | RowsEvent, fingerprint: Fingerprint): string {
-  const { kind, decision, relations, sqlstate, rule, reference } = event;
+  const { kind, decision, relations, sqlstate, rule, reference, rowsWritten } = event;
   const failed = decision === "refuse" || decision === "cut";
   const activity = ACTIVITY_OF_COMMAND.get(event.command) ?? ACTIVITY.query;
   const uid = event.statement === "" ? undefined : fingerprint(event.statement);
@@ -92,7 +92,7 @@ function statementText(event: StatementEvent | RowsEvent, fingerprint: Fingerpri
     `"groups":[{"name":${quoted(event.role)}}]},"session":{"uid":${quoted(event.session)}},` +
     `"app_name":${quoted(event.application)}},"unmapped":{"subjects":${list(event.subjects)},` +
     `"kind":"${kind}","decision":"${decision}","relations":${list(relations)},"masked":${list(event.masked)},` +
-    `"lookups":${event.lookups},"rows":${event.rows},"people":${event.people}${reference === undefined ? "" : `,"reference":${quoted(reference)}`}},` +
+    `"lookups":${event.lookups},"rows":${event.rows},"people":${event.people}${rowsWritten === undefined ? "" : `,"rows_written":${rowsWritten}`}${reference === undefined ? "" : `,"reference":${quoted(reference)}`}},` +
     `"class_uid":6005,"category_uid":6,"activity_id":${activity},"type_uid":${600500 + activity},` +
     `"severity_id":${failed ? MEDIUM : INFORMATIONAL},"status_id":${failed ? FAILURE : SUCCESS},` +
     `${sqlstate === undefined ? "" : `"status_code":${quoted(sqlstate)},`}"action_id":${ACTION[decision]},` +

@@ -40,7 +40,8 @@ export class Debt {
       pile = { shape, columns, rows: 0, bytes: 0, units: 0, sent: undefined };
       this.#piles.set(key, pile);
     }
-    pile.rows += rows;
+    // What was granted together may be counted in one by one.
+    pile.rows += rows * (batch.amount ?? 1);
     for (let row = 0; row < rows; row++) {
       pile.bytes += batch.bytes?.[row] ?? 0;
       pile.units += batch.units?.[row] ?? 0;

@@ -53,6 +53,8 @@ export interface Batch {
    * execution, which is no row at all.
    */
   readonly counts?: "rows" | "lookups" | "changes" | "price";
+  /** For how many each row stands, so that they are counted together or not at all; 1 if left out. Of changes alone. */
+  readonly amount?: number;
   /** A batch that may have been counted although no answer came: sent again under this name, it counts once. */
   readonly receipt?: string;
 }

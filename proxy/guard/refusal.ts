@@ -16,6 +16,29 @@ export function refusalOf(grant: Exclude<Grant, { kind: "all" }>, account: Accou
   }
 }
 
+/** What a client is told when a write of so many rows is taken back. */
+export function refusalOfWrite(
+  grant: Exclude<Grant, { kind: "all" }>,
+  account: Account,
+  rows: number,
+): Refusal {
+  const told =
+    grant.kind === "part" && !grant.isLent ? noRoom(grant, account, rows) : refusalOf(grant, account);
+  const undone = `It would have written ${rows} ${rows === 1 ? "row" : "rows"}; nothing of it was written.`;
+  return { ...told, detail: `${told.detail} ${undone}` };
+}
+
+function noRoom(grant: Extract<Grant, { kind: "part" }>, account: Account, rows: number): Refusal {
+  const { window, used, freesAt } = grant;
+  // It fits in no window that is empty, either: no time to wait would help.
+  const fits = rows > window.limit ? "" : ` It fits at ${new Date(freesAt).toISOString()}.`;
+  return refuse("53400", `${nameOf(window)} has no room for this write of ${rows}`, {
+    detail: `${whoReads(window, account)}: ${used} of ${amount(window)} used within ${window.name}.${fits}`,
+    hint: `Write fewer rows, or wait until earlier writes have left the window. ${source(window)}`,
+    rule: window.rule,
+  });
+}
+
 /** Not 53400: the reader has done nothing that he could not do an hour ago. */
 function lentOut({ window, used }: Extract<Grant, { kind: "part" }>, account: Account): Refusal {
   return refuse(
@@ -32,9 +55,10 @@ function lentOut({ window, used }: Extract<Grant, { kind: "part" }>, account: Ac
 /** What a client is told when he comes near the end of a budget, while he still gets all that he asked for. */
 export function nearlyUsedUp({ window, used }: WindowUse, account: Account): Refusal {
   const share = Math.floor((100 * used) / window.limit);
+  const [done, earlier] = window.what === "changes" ? ["written", "writes"] : ["released", "reads"];
   return notice(`${share} % of the ${nameOf(window)} is used up`, {
     detail: `${whoReads(window, account)}: ${used} of ${amount(window)} used within ${window.name}.`,
-    hint: `Past it nothing more is released until earlier reads have left the window. ${source(window)}`,
+    hint: `Past it nothing more is ${done} until earlier ${earlier} have left the window. ${source(window)}`,
     rule: window.rule,
   });
 }

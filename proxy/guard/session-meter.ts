@@ -55,7 +55,11 @@ class SessionMeter implements Meter {
 
   amount(what: "lookups" | "changes", count: number): Grant | Promise<Grant> {
     if (count === 0 || !this.#counts.has(what)) return ALL;
-    return this.#trip({ rows: count, people: [], namespaces: [], unknownPerRow: 0, counts: what });
+    const nobody = { people: [], namespaces: [], unknownPerRow: 0, counts: what } as const;
+    // A write is committed whole or not at all, and so it is counted.
+    return this.#trip(
+      what === "changes" ? { ...nobody, rows: 1, amount: count } : { ...nobody, rows: count },
+    );
   }
 
   price({ people, namespaces, units, cost = 1 }: Price): Grant | Promise<Grant> {

@@ -218,9 +218,15 @@ function amountsOf(tallies: readonly Tally[]): readonly (readonly [Book, Amount]
 }
 
 /** Of the first `rows` rows. */
-function amountOf({ counts, bytes }: Batch, what: Amount, rows: number): number {
+function amountOf(batch: Batch, what: Amount, rows: number): number {
+  const { bytes } = batch;
   if (what === "bytes") return (bytes ?? []).slice(0, rows).reduce((sum, size) => sum + size, 0);
-  return what === (counts ?? "rows") ? rows : 0;
+  return rows * eachOf(batch, what);
+}
+
+/** What a row costs. */
+function eachOf({ counts = "rows", amount = 1 }: Batch, what: Amount): number {
+  return what === counts ? amount : 0;
 }
 
 /** The people of one row, each of their units once. */
@@ -256,7 +262,7 @@ function addedTo(
 ): number {
   const { what } = span.window;
   if (what === "bytes") return batch.bytes?.[row] ?? 0;
-  if (what !== "people") return what === (batch.counts ?? "rows") ? 1 : 0;
+  if (what !== "people") return eachOf(batch, what);
   const since = now - span.span;
   const fresh = people.filter((person) => (book.people.get(person) ?? Number.NEGATIVE_INFINITY) <= since);
   return (

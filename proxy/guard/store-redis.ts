@@ -187,7 +187,7 @@ class RedisStore implements CounterStore {
       unknown > 0 || units !== undefined ? Buffer.concat([randomBytes(9), Buffer.from(":")]) : "",
       counts === "rows" ? 1 : 0,
       counts === "lookups" ? 1 : 0,
-      counts === "changes" ? 1 : 0,
+      counts === "changes" ? (batch.amount ?? 1) : 0,
       bytes === undefined ? 0 : 1,
       units === undefined ? 0 : 1,
       spans.scopes.length,

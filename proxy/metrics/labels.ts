@@ -66,6 +66,7 @@ const REASON_OF_KEY: ReadonlyMap<string, string> = new Map([
   ["aggregates_only", "summaries"],
   ["rows", "rows"],
   ["bytes", "bytes"],
+  ["changes", "changes"],
   ["budget", "budget"],
   ["role_budget", "budget"],
   ["address_budget", "budget"],
@@ -92,9 +93,15 @@ export function denialReason({ rule, role, sqlstate = "" }: StatementEvent): str
   if (rule?.startsWith(`${own}.`)) {
     const [key = "", ...rest] = rule.slice(own.length + 1).split(".");
     const reason = REASON_OF_KEY.get(key) ?? "other";
-    return reason === "budget" && rest.at(-1) === "lookups" ? "lookups" : reason;
+    return reason === "budget" ? measureOf(rest) : reason;
   }
   // A budget may be set in the role that this one extends.
-  if (sqlstate === "53400") return rule?.endsWith(".lookups") ? "lookups" : "budget";
+  if (sqlstate === "53400") return measureOf(rule?.split(".") ?? []);
   return (rule === undefined ? REASON_OF_SQLSTATE.get(sqlstate) : undefined) ?? "other";
+}
+
+/** What was used up, from the end of a budget's line. */
+function measureOf(path: readonly string[]): string {
+  const what = path.at(-1) ?? "";
+  return what === "lookups" || what === "changes" ? what : "budget";
 }

@@ -15,9 +15,12 @@ export function makeLimits(entry: RoleEntry, base: Limits | undefined): Limits {
   const rows = entry.rows === undefined ? base?.rows : entry.rows === "none" ? undefined : entry.rows;
   const bytes =
     entry.bytes === undefined ? base?.bytes : entry.bytes === "none" ? undefined : sizeBytes(entry.bytes);
+  const changes =
+    entry.changes === undefined ? base?.changes : entry.changes === "none" ? undefined : entry.changes;
   return {
     ...(rows === undefined ? {} : { rows }),
     ...(bytes === undefined ? {} : { bytes }),
+    ...(changes === undefined ? {} : { changes }),
     onExcess: entry.on_excess ?? base?.onExcess ?? "error",
     pushed: entry.push_limit ?? base?.pushed ?? false,
   };
@@ -86,6 +89,7 @@ function limitsOf(
     ["rows", value.rows, `${rule}.rows`],
     ["bytes", bytes, `${rule}.bytes`],
     ["lookups", value.lookups, `${rule}.lookups`],
+    ["changes", value.changes, `${rule}.changes`],
   ];
 }
 

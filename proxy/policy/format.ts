@@ -212,11 +212,15 @@ const budgetSchema = z
                 rows: count.optional(),
                 bytes: sizeSchema.optional(),
                 lookups: count.optional(),
+                changes: count.optional(),
               },
-              "As in { people: 300, rows: 5000, bytes: 10MB, lookups: 500 }.",
+              "As in { people: 300, rows: 5000, bytes: 10MB, lookups: 500, changes: 500 }.",
             ),
           ],
-          { error: "A number of people, { people: 300, rows: 5000, bytes: 10MB, lookups: 500 }, or none." },
+          {
+            error:
+              "A number of people, { people: 300, rows: 5000, bytes: 10MB, lookups: 500, changes: 500 }, or none.",
+          },
         ),
       ),
     ],
@@ -224,8 +228,8 @@ const budgetSchema = z
   )
   .describe(
     "How many distinct people (and rows, bytes, exact look-ups) a user may read within sliding windows, over " +
-      "all sessions and proxies together. `none`: not counted. A role that extends another changes only the " +
-      "windows it names.",
+      "all sessions and proxies together. changes: how many rows about people the user may write. `none`: not " +
+      "counted. A role that extends another changes only the windows it names.",
   );
 
 const actionSchema = z.enum(["off", "alert", "tighten", "suspend"], {
@@ -311,7 +315,9 @@ const roleSchema = mapping(
     require_filter: z
       .array(relationName, { error: "A list of tables." })
       .optional()
-      .describe("Tables that may be read only with a condition on an indexed column."),
+      .describe(
+        "Tables that may be read, updated and deleted from only with a condition on an indexed column.",
+      ),
     only: z
       .record(relationName, sql, {
         error: "Tables and conditions, as in { public.tickets: \"region = 'eu'\" }; none drops the parent's.",
@@ -358,6 +364,13 @@ const roleSchema = mapping(
       .union([none, sizeSchema], { error: BYTES_HINT })
       .optional()
       .describe("Bytes that one statement may return: 256kB, 10MB."),
+    changes: z
+      .union([none, positive], { error: "A whole number, 1 or more, or none." })
+      .optional()
+      .describe(
+        "Rows that one statement may insert, update, delete or copy in. One that would write more fails, and " +
+          "leaves nothing behind.",
+      ),
     on_excess: z
       .enum(["error", "truncate"], { error: "error or truncate." })
       .optional()

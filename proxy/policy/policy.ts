@@ -155,6 +155,8 @@ export interface Limits {
   /** Per statement; undefined: none. */
   readonly rows?: number;
   readonly bytes?: number;
+  /** Rows that one statement may write. */
+  readonly changes?: number;
   readonly onExcess: "error" | "truncate";
   /** The server is told of `rows`, where that changes nothing else. */
   readonly pushed: boolean;
@@ -171,6 +173,11 @@ export interface BudgetWindow {
   readonly rule: string;
   /** Whose reading is summed up: the user's (if left out), all users' of the role, all that one address reads. */
   readonly scope?: "user" | "role" | "address";
+}
+
+/** Whether some budget of the role is one of reading: one of changes alone counts no row that leaves. */
+export function countsReads({ budget }: Role): boolean {
+  return budget.some(({ what }) => what !== "changes");
 }
 
 /** What sees that somebody reads as he never does. */

@@ -43,6 +43,7 @@ export class GuardedBackend {
     // Rows that wait for the meter come before whatever follows them.
     if (!this.#conclude(frame)) return false;
     if (frame.type === Backend.ErrorResponse && !this.#failures.isPaid(frame)) return false;
+    if (frame.type === Backend.CommandComplete) return this.#completions.commandComplete(frame);
     this.#handle(frame);
     return true;
   }
@@ -115,9 +116,6 @@ export class GuardedBackend {
         break;
       case Backend.CopyDone:
         this.#copyDone(frame);
-        break;
-      case Backend.CommandComplete:
-        this.#completions.commandComplete(frame);
         break;
       case Backend.EmptyQueryResponse:
         this.#completions.emptyQuery(frame);

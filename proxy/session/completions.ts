@@ -11,36 +11,42 @@ import type { ExecuteReply, QueryReply } from "./replies.ts";
 import type { Run } from "./run.ts";
 import { portalOfReply, runOf } from "./running.ts";
 import { rowsToAsk } from "./unrolled.ts";
+import { isHeldWrite, UNFINISHED, WrittenRows } from "./written-rows.ts";
 
 /** The ends of statements: in the server's words, or cut short in ours. */
 export class Completions {
   readonly #exchange: Exchange;
+  readonly #writtenRows: WrittenRows;
 
   constructor(exchange: Exchange) {
     this.#exchange = exchange;
+    this.#writtenRows = new WrittenRows(exchange);
   }
 
-  commandComplete(frame: Frame): void {
+  /** False: the message must be handed in again after a `wake`. */
+  commandComplete(frame: Frame): boolean {
     const { replies, toClient, trace, names } = this.#exchange;
     if (replies.head?.kind === "probe") {
       replies.shift();
-      return;
+      return true;
     }
     const reply = this.#running();
     if (reply.kind === "query" && reply.failed) {
       this.#endUnheard(reply);
-      return;
+      return true;
     }
     const run = runOf(this.#exchange, reply);
+    if (!this.#writtenRows.settle(frame, run)) return false;
     applyEffect(names, run.statement.effect, run.judged, reply.kind === "query" ? reply.index : 0);
     if (run.cut !== undefined) {
       this.#tooLate(reply, run, run.cut);
-      return;
+      return true;
     }
     if (run.truncated) this.#endEarly(run, frame);
     else toClient.forward(frame);
     trace.answered(run);
     this.#next(reply);
+    return true;
   }
 
   emptyQuery(frame: Frame): void {
@@ -59,6 +65,7 @@ export class Completions {
     const reply = this.#running();
     if (reply.kind !== "execute") throw SessionEnd.outOfStep("PortalSuspended.");
     const run = runOf(this.#exchange, reply);
+    if (isHeldWrite(judging.role, run.shape)) run.cut ??= UNFINISHED;
     if (run.cut !== undefined) {
       this.#tooLate(reply, run, run.cut);
       return;

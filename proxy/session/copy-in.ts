@@ -2,6 +2,7 @@ import { type Frame, ProtocolViolation } from "../wire/frames.ts";
 import { copyFailMessage, terminateMessage } from "../wire/frontend-messages.ts";
 import { Frontend } from "../wire/messages.ts";
 import type { Exchange } from "./exchange.ts";
+import { isHeldWrite } from "./written-rows.ts";
 
 /**
  * What a client sends while the server reads COPY data (Postgres docs, "COPY Operations"). Whatever comes then
@@ -44,11 +45,17 @@ export class CopyIn {
   }
 
   #end(message: Buffer | Frame): void {
-    const { replies } = this.#exchange;
+    const { replies, judging } = this.#exchange;
     this.#exchange.copyIn = false;
     this.#exchange.sendPlain(message);
     // A simple query may hold another COPY; until it is answered, what follows could be meant for that.
-    if (replies.head?.kind === "execute") {
+    const { head } = replies;
+    if (head?.kind !== "execute") return;
+    const isHeld = head.run !== undefined && isHeldWrite(judging.role, head.run.shape);
+    if (isHeld || head.unrolled !== undefined) {
+      // Nothing that commits may follow before its tag is known.
+      this.#exchange.flushAfter();
+    } else {
       this.#exchange.seal = "open";
       this.#exchange.unflushed();
     }

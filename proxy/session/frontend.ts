@@ -35,6 +35,7 @@ import { canBeCut } from "./results.ts";
 import { SimpleQueries } from "./simple-queries.ts";
 import { Tolls } from "./tolls.ts";
 import { rowsToAsk } from "./unrolled.ts";
+import { isHeldWrite } from "./written-rows.ts";
 
 /**
  * The client's messages on their way to the server of a guarded session: judged, rewritten or refused, and
@@ -250,7 +251,9 @@ export class GuardedFrontend {
       run: undefined,
     });
     // What was written in this pipeline is not committed before the result has come to its end.
-    if (cuttable) exchange.seal = isRead && !truncates && !exchange.pipelineWrites ? "untilSync" : "closed";
+    const isHeld = source !== undefined && isHeldWrite(role, source.shape);
+    if (cuttable || isHeld)
+      exchange.seal = isRead && !truncates && !exchange.pipelineWrites ? "untilSync" : "closed";
   }
 
   #close(frame: Frame): boolean {

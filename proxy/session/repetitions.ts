@@ -12,6 +12,8 @@ export interface Repeated {
   count: number;
   rows: number;
   bytes: number;
+  /** Where their tags say it. */
+  written: number | undefined;
   /** Unix time in milliseconds when the first of them ended, and the last. */
   readonly first: number;
   last: number;
@@ -45,17 +47,25 @@ export class Repetitions {
   }
 
   /** A statement has ended without an error. */
-  add(judged: Judged, statement: Statement, rows: number, bytes: number, duration: number): void {
+  add(
+    judged: Judged,
+    statement: Statement,
+    rows: number,
+    bytes: number,
+    written: number | undefined,
+    duration: number,
+  ): void {
     const known = this.#open?.get(statement);
     if (known === undefined) {
       this.#open ??= new Map();
-      this.#open.set(statement, once(judged, statement, rows, bytes, duration, this.#now()));
+      this.#open.set(statement, once(judged, statement, rows, bytes, written, duration, this.#now()));
       this.#timer ??= setTimeout(() => this.flush(), TOGETHER);
       return;
     }
     known.count++;
     known.rows += rows;
     known.bytes += bytes;
+    if (written !== undefined) known.written = (known.written ?? 0) + written;
     known.duration += duration;
     known.last = this.#now();
   }
@@ -76,8 +86,10 @@ export function once(
   statement: Statement,
   rows: number,
   bytes: number,
+  written: number | undefined,
   duration: number,
   now: number,
 ): Repeated {
-  return { judged, statement, shape: statement, count: 1, rows, bytes, first: now, last: now, duration };
+  const times = { first: now, last: now, duration };
+  return { judged, statement, shape: statement, count: 1, rows, bytes, written, ...times };
 }

@@ -108,6 +108,8 @@ export class Run {
   rows = 0;
   bytes = 0;
   readonly people = new People();
+  /** How many rows its tag says that it wrote. */
+  written: number | undefined;
   /** How many of its people have been held against the canaries. */
   looked = 0;
   /** What of it stands in events already, while the result goes on. */

@@ -1,3 +1,5 @@
+import type { Role } from "../policy/policy.ts";
+import type { Statement } from "../sql/verdict.ts";
 import type { Frame } from "../wire/frames.ts";
 import { decodeQuery, queryMessage } from "../wire/frontend-messages.ts";
 import { type Refusal, refuse } from "../wire/refusal.ts";
@@ -11,6 +13,7 @@ import { mayRepeat, questionOf, type Repeat } from "./repeats.ts";
 import { canBeCut } from "./results.ts";
 import type { Tolls } from "./tolls.ts";
 import { unroll } from "./unrolled.ts";
+import { isHeldWrite } from "./written-rows.ts";
 
 /** Query messages: a text of one statement or several, answered by one ReadyForQuery. */
 export class SimpleQueries {
@@ -92,24 +95,27 @@ export class SimpleQueries {
     const message = verdict.kind === "rewrite" ? queryMessage(verdict.sql) : frame;
     exchange.sendQuery(message, judged, undefined, pinned, repeat);
     const copiesIn = verdict.statements.some(({ effect }) => effect?.kind === "copyIn");
-    if (copiesIn || sources.some(({ shape }) => canBeCut(role, shape))) exchange.seal = "closed";
+    if (copiesIn || sources.some(({ shape }) => canFail(role, shape))) exchange.seal = "closed";
   }
 
   /**
-   * The server may have run on by the time that a result is cut off. An open block then fails; what one
-   * message wrote by itself would have been committed.
+   * The server may have run on by the time that a result is cut off, or that a write is known to be too large. An open
+   * block then fails; what one message wrote by itself would have been committed, and what it wrote before a savepoint of
+   * its own could be kept by that.
    */
   #couldStayHalfDone({ verdict }: Judged, sources: readonly Source[]): boolean {
     const { judging, status, replies } = this.#exchange;
-    if (sources.length < 2 || !sources.some(({ shape }) => canBeCut(judging.role, shape))) return false;
+    if (sources.length < 2 || !sources.some(({ shape }) => canFail(judging.role, shape))) return false;
     if (verdict.statements.some(({ effect }) => effect?.kind === "transaction" && effect.ends)) return true;
+    if (!sources.some(({ shape }) => shape.kind === "write" || shape.kind === "copyIn")) return false;
     const inBlock = status !== "I" && replies.isEmpty;
-    return !inBlock && sources.some(({ shape }) => shape.kind === "write" || shape.kind === "copyIn");
+    return !inBlock || verdict.statements.some(({ kind }) => kind === "transaction");
   }
 
   /** Where a cut must truncate, or must take back what the statement wrote. */
   #mustUnroll({ shape }: Source): boolean {
     const { role } = this.#exchange.judging;
+    if (isHeldWrite(role, shape)) return true;
     if (!canBeCut(role, shape)) return false;
     return shape.kind === "write" || (role.limits.onExcess === "truncate" && shape.kind === "read");
   }
@@ -130,9 +136,14 @@ function pinnedIn({ text, verdict }: Judged): readonly (PinnedPeople | undefined
   });
 }
 
+/** The statement may yet fail, when the server has run it. */
+function canFail(role: Role, shape: Statement): boolean {
+  return canBeCut(role, shape) || isHeldWrite(role, shape);
+}
+
 const HALF_DONE = refuse(
   "42501",
-  "a result that may be cut off cannot stand beside a write or COMMIT in one message",
+  "a result that may be cut off, or a write that may be too large, cannot stand beside a write or COMMIT in one message",
   {
     hint: "Send the statements one by one.",
   },

@@ -127,6 +127,7 @@ export class Trace {
           : { ...refusedBy(verdict.refusal), decision: "observe" };
     const event: StatementEvent = {
       ...this.#event(repeated, decision, duration),
+      ...writtenBy(repeated),
       time: last,
       ...(count > 1 && { count, startTime: first }),
       ...(sqlstate !== undefined && { sqlstate }),
@@ -173,7 +174,7 @@ export class Trace {
   #write(run: Run, decision: Decision): void {
     const { audit, metrics } = this.#parts;
     const duration = performance.now() - run.startedAt;
-    const event = this.#event(run, decision, duration);
+    const event: StatementEvent = { ...this.#event(run, decision, duration), ...writtenBy(run) };
     audit.write(event);
     metrics.statement(event);
     this.took(duration, run.waited);
@@ -249,6 +250,10 @@ function relationsOf(statement: Statement): readonly string[] {
     relations.set(statement, known);
   }
   return known;
+}
+
+function writtenBy({ written }: Run | Repeated): Pick<StatementEvent, "rowsWritten"> {
+  return written === undefined ? {} : { rowsWritten: written };
 }
 
 function decisionOf({ cut, truncated, shape }: Run): Decision {

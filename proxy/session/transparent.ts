@@ -1,4 +1,4 @@
-import { decodeParameterStatus, decodeReadyForQuery } from "../wire/backend-messages.ts";
+import { decodeParameterStatus, decodeReadyForQuery, rowsWritten } from "../wire/backend-messages.ts";
 import { decodeError, errorResponse } from "../wire/errors.ts";
 import { type Frame, type FrameReader, ProtocolViolation } from "../wire/frames.ts";
 import {
@@ -59,6 +59,9 @@ export class TransparentRelay implements Relay {
   /** Of the statement that is being answered. */
   #rows = 0;
   #bytes = 0;
+  #written: number | undefined;
+  /** It is a COPY that the client has fed. */
+  #copied = false;
 
   /** The server hears a cancel request: what came now could be hit by it. */
   #cancelling = false;
@@ -117,7 +120,7 @@ export class TransparentRelay implements Relay {
       case Backend.CommandComplete:
       case Backend.EmptyQueryResponse:
       case Backend.PortalSuspended:
-        this.#completed();
+        this.#completed(frame);
         break;
       case Backend.ErrorResponse:
         this.#failed(frame);
@@ -259,7 +262,10 @@ export class TransparentRelay implements Relay {
   /** A statement's answer is complete: it goes on record, unless nobody knows what it answers. */
   #ended(head: Expected | undefined, sqlstate?: string): void {
     const [rows, bytes] = [this.#rows, this.#bytes];
+    const written = this.#written;
     this.#rows = this.#bytes = 0;
+    this.#written = undefined;
+    this.#copied = false;
     if (head?.judged === undefined) return;
     const { judged, at } = head;
     const statement = judged.verdict.statements[head.index] ?? UNKNOWN_STATEMENT;
@@ -267,28 +273,37 @@ export class TransparentRelay implements Relay {
     this.#trace.took(duration);
     const isDefinition = statement.effect?.kind === "definition";
     if (sqlstate === undefined && !isDefinition && statement !== UNKNOWN_STATEMENT) {
-      this.#repetitions.add(judged, statement, rows, bytes, duration);
+      this.#repetitions.add(judged, statement, rows, bytes, written, duration);
       return;
     }
     if (isDefinition && sqlstate === undefined) this.#defined = true;
     this.#repetitions.flush();
     const now = this.#parts.now();
-    this.#trace.observed(once(judged, statement, rows, bytes, duration, now), sqlstate, this.#own?.reference);
+    const told = once(judged, statement, rows, bytes, written, duration, now);
+    this.#trace.observed(told, sqlstate, this.#own?.reference);
   }
 
   #copyInResponse(): void {
     const head = this.#running();
-    this.#copyIn = true;
+    this.#copyIn = this.#copied = true;
     // What was sent behind it is read as part of the copy.
     if (head !== undefined) this.#expected = [head];
   }
 
-  #completed(): void {
+  #completed(frame: Frame): void {
     const head = this.#running();
+    if (frame.type === Backend.CommandComplete) this.#written = this.#writtenBy(frame, head);
     this.#ended(head);
     if (head === undefined) return;
     head.index++;
     if (head.kind === "execute") this.#expected.shift();
+  }
+
+  /** Of reads nobody asks: there are many, and their tags are long to read. */
+  #writtenBy(frame: Frame, head: Expected | undefined): number | undefined {
+    const statement = head?.judged?.verdict.statements[head.index];
+    if (statement === undefined || statement.kind === "read") return undefined;
+    return statement.command === "COPY" && !this.#copied ? undefined : rowsWritten(frame);
   }
 
   #failed(frame: Frame): void {

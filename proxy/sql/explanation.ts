@@ -52,7 +52,10 @@ export function explain(verdict: Verdict, scope: Scope, user: string): Explanati
     counts: distinct(statements, counted),
     ...(nobody === undefined ? {} : { countsNobody: nobody }),
     ...(limited && role.limits.rows !== undefined ? { rows: role.limits.rows } : {}),
-    limits: limited ? limitTexts(role.limits) : [],
+    limits: [
+      ...(limited ? limitTexts(role.limits) : []),
+      ...(statements.some(({ changes }) => changes !== undefined) ? changeTexts(role.limits) : []),
+    ],
     metering: meteringTexts(statements, role),
     ...(verdict.kind === "rewrite" ? { sent: verdict.sql.toString("utf8") } : {}),
   };
@@ -103,16 +106,24 @@ function limitTexts({ rows, bytes, onExcess, pushed }: Limits): string[] {
   return texts;
 }
 
+function changeTexts({ changes }: Limits): string[] {
+  return changes === undefined ? [] : [`${changes} rows written, taken back past them`];
+}
+
 function meteringTexts(statements: readonly Statement[], role: Role): string[] {
   const metered = statements.flatMap((statement) => statement.metering ?? []);
-  if (metered.length === 0) return [];
+  const writes = statements.some(({ changes }) => changes === "people");
+  if (metered.length === 0 && !writes) return [];
   const spaces = new Set(metered.flatMap((one) => one.subjects.map((subject) => subject.namespace)));
-  const unknown = Math.max(...metered.map((one) => one.unknown));
-  const cost = Math.max(...metered.map((one) => one.cost ?? 1));
+  const unknown = Math.max(0, ...metered.map((one) => one.unknown));
+  const cost = Math.max(1, ...metered.map((one) => one.cost ?? 1));
   return [
     ...[...spaces].map((space) => `people of ${space} by their identity`),
     ...(unknown > 0 ? [`${unknown} unknown ${unknown === 1 ? "person" : "people"} a row`] : []),
     ...(metered.some(({ purpose }) => purpose === true) ? ["whether he has to do with them"] : []),
+    ...(writes && role.budget.some(({ what }) => what === "changes")
+      ? ["each row that it writes as a change"]
+      : []),
     ...(cost > 1 ? [`each counts for ${cost} people`] : []),
     ...role.budget.map((window) => `${window.limit} ${window.what} in ${window.name}`),
   ];

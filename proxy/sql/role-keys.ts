@@ -34,7 +34,11 @@ const ROLE_KEYS = {
   writesOwnConditions: NOTHING,
   requireFilter: { ...NOTHING, guards: (tables) => tables.size > 0 },
   aggregatesOnly: { ...NOTHING, guards: (aggregatesOnly) => aggregatesOnly !== undefined },
-  limits: { ...NOTHING, guards: ({ rows, bytes }) => rows !== undefined || bytes !== undefined },
+  limits: {
+    ...NOTHING,
+    guards: ({ onExcess: _, pushed: __, ...limits }) =>
+      Object.values(limits).some((limit) => limit !== undefined),
+  },
   budget: { ...NOTHING, guards: (budget) => budget.length > 0 },
   // Both speak of budgets.
   graceShare: NOTHING,

@@ -125,7 +125,7 @@ function conditionsOf(
   return levelConditions(analysis, level, clauses);
 }
 
-/** `require_filter`: such a relation is not read whole. */
+/** `require_filter`: such a relation is neither read nor written whole. */
 export function requireFilters(
   analysis: Analysis,
   references: readonly FromReference[],
@@ -143,7 +143,7 @@ export function requireFilters(
     ];
     analysis.refuse(
       "54000",
-      `role "${analysis.scope.role.name}" may read ${use.key} only with a condition on an indexed column`,
+      `role "${analysis.scope.role.name}" may ${use.isTarget ? "change rows of" : "read"} ${use.key} only with a condition on an indexed column`,
       {
         rule: `roles.${analysis.scope.role.name}.require_filter`,
         hint: `Add a condition such as "${columns[0] ?? "id"} = …"; indexed are ${columns.join(", ") || "none"}.`,

@@ -10,7 +10,7 @@ import type {
   SelectStmt,
   UpdateStmt,
 } from "libpg-query";
-import type { Role } from "../policy/policy.ts";
+import { countsReads, type Role } from "../policy/policy.ts";
 import type { Analysis, Level, RelationUse } from "./analysis.ts";
 import { copy } from "./copy.ts";
 import { explainOptions } from "./explain.ts";
@@ -30,6 +30,7 @@ import {
   fetch,
   isHeld,
   lock,
+  optionNames,
   set,
   setConstraints,
   show,
@@ -37,7 +38,8 @@ import {
   type Utility,
 } from "./utility.ts";
 import type { Effect, Metering, Statement, StatementKind } from "./verdict.ts";
-import { insert, merge, remove, update } from "./writes.ts";
+import { insert, merge, remove, update, type WriteLevel } from "./writes.ts";
+import { refuseWriteInExplain, writtenRows } from "./written.ts";
 
 /** Judges one statement of a guarded role; its edits and uses are left in the analysis. Refuses by throwing. */
 export function statement(analysis: Analysis, raw: RawStatement, level: Level): Statement {
@@ -75,13 +77,14 @@ function dispatch(analysis: Analysis, raw: RawStatement, level: Level): Statemen
       return declare(analysis, body as DeclareCursorStmt, level);
     case "CopyStmt": {
       const made = copy(analysis, body as CopyStmt, level);
-      return finish(
-        analysis,
-        "COPY",
-        made.kind,
-        made.kind === "copyOut" ? meterCopy(analysis) : undefined,
-        made,
-      );
+      const [metering, tagged] =
+        made.kind === "copyOut"
+          ? [meterCopy(analysis), undefined]
+          : [undefined, analysis.uses.find(({ isTarget }) => isTarget)];
+      return {
+        ...finish(analysis, "COPY", made.kind, metering, made),
+        ...writtenRows(analysis, tagged),
+      };
     }
     case "ExplainStmt":
       return explain(analysis, body as ExplainStmt, raw, level);
@@ -98,50 +101,31 @@ function queryStatement(analysis: Analysis, type: string, body: Body, level: Lev
     case "SelectStmt": {
       const plain = select(analysis, body as SelectStmt, level);
       const metering = meterSelect(analysis, body as SelectStmt, plain);
-      return finish(
-        analysis,
-        "SELECT",
-        analysis.writes.size > 0 ? "write" : "read",
-        metering,
-        analysis.effect,
-      );
+      const kind = analysis.writes.size > 0 ? "write" : "read";
+      return {
+        ...finish(analysis, "SELECT", kind, metering, analysis.effect),
+        ...writtenRows(analysis, undefined),
+      };
     }
     case "InsertStmt":
-      return finish(
-        analysis,
-        "INSERT",
-        "write",
-        meterReturning(analysis, insert(analysis, body as InsertStmt, level)),
-        undefined,
-      );
+      return write(analysis, "INSERT", insert(analysis, body as InsertStmt, level));
     case "UpdateStmt":
-      return finish(
-        analysis,
-        "UPDATE",
-        "write",
-        meterReturning(analysis, update(analysis, body as UpdateStmt, level)),
-        undefined,
-      );
+      return write(analysis, "UPDATE", update(analysis, body as UpdateStmt, level));
     case "DeleteStmt":
-      return finish(
-        analysis,
-        "DELETE",
-        "write",
-        meterReturning(analysis, remove(analysis, body as DeleteStmt, level)),
-        undefined,
-      );
-    case "MergeStmt": {
-      return finish(
-        analysis,
-        "MERGE",
-        "write",
-        meterMerge(analysis, merge(analysis, body as MergeStmt, level)),
-        undefined,
-      );
-    }
+      return write(analysis, "DELETE", remove(analysis, body as DeleteStmt, level));
+    case "MergeStmt":
+      return write(analysis, "MERGE", merge(analysis, body as MergeStmt, level));
     default:
       return undefined;
   }
+}
+
+function write(analysis: Analysis, command: string, made: WriteLevel): Statement {
+  const metering = command === "MERGE" ? meterMerge(analysis, made) : meterReturning(analysis, made);
+  return {
+    ...finish(analysis, command, "write", metering, undefined),
+    ...writtenRows(analysis, made.target.use),
+  };
 }
 
 function inner(analysis: Analysis, node: Node | undefined, level: Level): Statement {
@@ -169,7 +153,9 @@ function declare(analysis: Analysis, body: DeclareCursorStmt, level: Level): Sta
 }
 
 function explain(analysis: Analysis, body: ExplainStmt, raw: RawStatement, level: Level): Statement {
-  const explained = inner(analysis, body.query, level);
+  const { changes, ...explained } = inner(analysis, body.query, level);
+  if (changes !== undefined && optionNames(body.options).includes("analyze"))
+    refuseWriteInExplain(analysis, changes);
   explainOptions(analysis, body, raw);
   // EXPLAIN of a guarded relation never runs the statement.
   return { ...explained, command: "EXPLAIN", kind: "explain", limited: false, metering: meterPlan(analysis) };
@@ -258,8 +244,8 @@ function refuseLasting(analysis: Analysis): void {
   );
 }
 
-function isLimited({ limits, budget }: Role): boolean {
-  return limits.rows !== undefined || limits.bytes !== undefined || budget.length > 0;
+function isLimited(role: Role): boolean {
+  return role.limits.rows !== undefined || role.limits.bytes !== undefined || countsReads(role);
 }
 
 function limitKey({ limits }: Role): string {

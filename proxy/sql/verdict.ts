@@ -47,6 +47,8 @@ export interface Statement {
   readonly masked: readonly string[];
   /** How many exact look-ups of masked columns it makes. */
   readonly lookups: number;
+  /** What the rows that its tag says are written are: of a table with people, or of another. */
+  readonly changes?: "people" | "rows";
   /** The role's row and byte limits hold for what it returns. */
   readonly limited: boolean;
   /** What its rows tell the meter; undefined when they speak of no person. */

@@ -1,12 +1,13 @@
 import type { ColumnRef, MergeWhenClause, Node, ResTarget } from "libpg-query";
 import type { CatalogType, Relation } from "../catalog/catalog.ts";
+import { countsReads } from "../policy/policy.ts";
 import { type Analysis, candidates, type FromReference, type Level, namedReferences } from "./analysis.ts";
 import { forEachChild, nodeOf, stringOf, visitNode } from "./grammar.ts";
 
 /* What no write may do: tell masked values, move people past the meter, store what stands for a value. */
 
 function isCounted({ role }: Analysis["scope"]): boolean {
-  return role.budget.length > 0 || role.limits.rows !== undefined;
+  return countsReads(role) || role.limits.rows !== undefined;
 }
 
 /** People copied into another row would be read there without being counted. */

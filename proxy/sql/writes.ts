@@ -99,7 +99,7 @@ export function update(analysis: Analysis, body: UpdateStmt, outer: Level): Writ
   const level = restrictedWrite(
     analysis,
     target,
-    { from: body.fromClause, where: body.whereClause, returning: body.returningClause },
+    { from: body.fromClause, where: body.whereClause },
     innerLevel(outer, ctes),
   );
   const companions = peopleSoFar(analysis);
@@ -118,7 +118,7 @@ export function remove(analysis: Analysis, body: DeleteStmt, outer: Level): Writ
   const level = restrictedWrite(
     analysis,
     target,
-    { from: body.usingClause, where: body.whereClause, returning: body.returningClause },
+    { from: body.usingClause, where: body.whereClause },
     innerLevel(outer, ctes),
   );
   returning(analysis, body.returningClause, target, level);
@@ -153,9 +153,32 @@ export function merge(analysis: Analysis, body: MergeStmt, outer: Level): WriteL
   });
   for (const { quals, sides } of source?.joins ?? []) analysis.nodes(quals, sides);
   finishReferences(analysis, source?.wraps ?? []);
-  refuseUnsummarised(analysis, [...level.references, ...(source?.hidden ?? [])]);
+  const present = [...level.references, ...(source?.hidden ?? [])];
+  requireFilters(
+    analysis,
+    present.filter((reference) => reference === target || reference.use !== target.use),
+    heldByMerge(analysis, body, target, level),
+  );
+  refuseUnsummarised(analysis, present);
   if (peopleSoFar(analysis) > before) refuseUnmeteredCopy(analysis, target);
   return { target, returns: body.returningClause !== undefined, choice: "many" };
+}
+
+/**
+ * ON holds the target alone, as a source row without a match is read as well; and not even that where rows without a
+ * source are written (Postgres docs, "MERGE", WHEN NOT MATCHED BY SOURCE).
+ */
+function heldByMerge(
+  analysis: Analysis,
+  { joinCondition, mergeWhenClauses }: MergeStmt,
+  target: FromReference,
+  level: Level,
+): ReadonlySet<FromReference> {
+  const isBySource = (mergeWhenClauses ?? []).some(
+    (node) => (nodeOf(node)[1] as MergeWhenClause).matchKind === "MERGE_WHEN_NOT_MATCHED_BY_SOURCE",
+  );
+  if (joinCondition === undefined || isBySource) return new Set();
+  return levelConditions(analysis, level, [{ quals: joinCondition, restrictable: [target] }]);
 }
 
 function writeTarget(analysis: Analysis, name: RangeVar | undefined): FromReference {
@@ -210,14 +233,13 @@ function isOneRow(analysis: Analysis, target: FromReference, where: Node | undef
 interface WriteClauses {
   readonly from: readonly Node[] | undefined;
   readonly where: Node | undefined;
-  readonly returning: ReturningClause | undefined;
 }
 
 /** The target, its companions in FROM or USING, and the WHERE clause of UPDATE and DELETE. */
 function restrictedWrite(
   analysis: Analysis,
   target: FromReference,
-  { from, where, returning }: WriteClauses,
+  { from, where }: WriteClauses,
   base: Level,
 ): Level {
   const level: Level = { ...base, references: [target] };
@@ -235,11 +257,9 @@ function restrictedWrite(
   analysis.nodes(where, level);
   requireFilters(
     analysis,
-    [...level.references, ...items.flatMap((item) => item.hidden)].filter(
-      // Rows that do not come back are not read.
-      ({ use }) => use?.isTarget !== true || returning !== undefined,
-    ),
-    held,
+    [...level.references, ...items.flatMap((item) => item.hidden)],
+    // WHERE CURRENT OF: the one row at which a cursor stands.
+    where !== undefined && nodeOf(where)[0] === "CurrentOfExpr" ? new Set([...held, target]) : held,
   );
   finishReferences(
     analysis,

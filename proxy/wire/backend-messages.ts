@@ -121,6 +121,16 @@ export function decodeCommandComplete(frame: Frame): string {
   return tag;
 }
 
+/** Tags of what writes end in a number of rows (Postgres docs, "CommandComplete"); COPY's are the same both ways. */
+const WRITTEN = /^(?:INSERT \d+|UPDATE|DELETE|MERGE|COPY) (\d+)$/;
+
+/** How many rows a write has written, as its tag says; undefined where it does not. */
+export function rowsWritten({ buffer, start, end }: Frame): number | undefined {
+  // Type byte and length word before it, a zero behind it.
+  const count = WRITTEN.exec(buffer.toString("latin1", start + 5, end - 1))?.[1];
+  return count === undefined ? undefined : Number(count);
+}
+
 export function commandComplete(tag: string): Buffer {
   return message(Backend.CommandComplete, cstring(tag));
 }

@@ -144,6 +144,8 @@ test.each([
   ["roles.agent.budget.1d", "53400", "budget"],
   ["roles.agent.budget.1d.people", "53400", "budget"],
   ["roles.base.budget.1h.lookups", "53400", "lookups"],
+  ["roles.agent.changes", "54000", "changes"],
+  ["roles.base.budget.1d.changes", "53400", "changes"],
   ["on_audit_loss", "58000", "audit"],
   [undefined, "58000", "counters"],
   [undefined, "54001", "too_long"],

@@ -314,6 +314,15 @@ export function storeContract(bench: () => Bench): void {
     expect(await store().charge(agent, changed(2))).toMatchObject({ rows: 1, window: { what: "changes" } });
   });
 
+  test("what is counted together is counted whole or not at all", async () => {
+    const agent = account({ ...rows("1h", 1000), what: "changes" });
+    const changed = (amount: number): Batch => ({ ...plainRows(1), counts: "changes", amount });
+    expect(await released(store(), agent, changed(600))).toBe(1);
+    expect(await store().charge(agent, changed(401))).toMatchObject({ kind: "part", rows: 0, used: 600 });
+    expect(await released(store(), agent, changed(400))).toBe(1);
+    expect(await released(store(), agent, changed(1))).toBe(0);
+  });
+
   test("a window that is used up to four fifths is told of, and no other", async () => {
     const agent = account(people("1h", 5), people("1d", 100));
     expect(await store().charge(agent, rowsOf(...range(0, 3)))).toEqual({ kind: "all" });

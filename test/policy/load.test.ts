@@ -174,6 +174,7 @@ test("the demo's policy is right, and its roles are what it says", async () => {
     "1d people 300",
     "1d bytes 6291456",
     "1d lookups 200",
+    "1d changes 500",
     "30d people 3000",
   ]);
   expect(budget("lead")).toEqual([
@@ -181,8 +182,10 @@ test("the demo's policy is right, and its roles are what it says", async () => {
     "1d people 600",
     "1d bytes 12582912",
     "1d lookups 200",
+    "1d changes 500",
     "30d people 3000",
   ]);
+  expect(roles.get("lead")?.limits).toMatchObject({ rows: 100, changes: 50 });
   expect(roles.get("app")).toMatchObject({ reads: "all", writes: "all", sees: "all", budget: [] });
 });
 

@@ -123,7 +123,7 @@ roles:
     sees: [email]
     rows: none
     only: { public.b: "x > 1" }
-    budget: { 1d: 600, 1h: none, 7d: { people: 9, rows: 10 } }
+    budget: { 1d: 600, 1h: none, 7d: { people: 9, rows: 10, changes: 8 } }
   agent:
     users: [anna]
     from: [10.0.0.0/8]
@@ -136,6 +136,7 @@ roles:
     only: { public.a: "true", public.b: "true" }
     rows: 100
     bytes: 256kB
+    changes: 50
     on_excess: truncate
     budget: { 1m: 30, 1h: 120, 1d: 300 }
   free:
@@ -144,6 +145,7 @@ roles:
     require_filter: []
     finds: none
     bytes: 10
+    changes: none
     budget: none
 `).roles;
   const lead = roles.get("lead") as Role;
@@ -157,13 +159,14 @@ roles:
     ["public.a", "true"],
     ["public.b", "(true) AND (x > 1)"],
   ]);
-  expect(lead.limits).toEqual({ bytes: 256 * 1024, onExcess: "truncate", pushed: false });
+  expect(lead.limits).toEqual({ bytes: 256 * 1024, changes: 50, onExcess: "truncate", pushed: false });
   expect(lead.aggregatesOnly).toEqual({ minGroup: 5 });
   expect(lead.budget).toEqual([
     { name: "1m", seconds: 60, what: "people", limit: 30, rule: "roles.agent.budget.1m" },
     { name: "1d", seconds: 86_400, what: "people", limit: 600, rule: "roles.lead.budget.1d" },
     { name: "7d", seconds: 604_800, what: "people", limit: 9, rule: "roles.lead.budget.7d.people" },
     { name: "7d", seconds: 604_800, what: "rows", limit: 10, rule: "roles.lead.budget.7d.rows" },
+    { name: "7d", seconds: 604_800, what: "changes", limit: 8, rule: "roles.lead.budget.7d.changes" },
   ]);
   const free = roles.get("free") as Role;
   expect(free).toMatchObject({
@@ -173,6 +176,7 @@ roles:
     requireFilter: new Set(),
     limits: { bytes: 10 },
   });
+  expect(free.limits.changes).toBeUndefined();
   expect(free.aggregatesOnly).toBeUndefined();
 });
 

@@ -134,14 +134,15 @@ function sight([kind, when]: readonly [string, "always" | Condition]): Html {
   return line(when === "always" ? kind : [kind, " when ", code(when.sql)]);
 }
 
-function limitText({ rows, bytes, onExcess }: Limits): string {
+function limitText({ rows, bytes, changes, onExcess }: Limits): string {
   const texts = [
     rows !== undefined && `${number(rows)} rows`,
     bytes !== undefined && `${number(bytes)} bytes`,
   ];
   const given = texts.filter((text) => text !== false);
-  if (given.length === 0) return "without limit";
-  return `${given.join(", ")}${onExcess === "truncate" ? ", then cut" : ""}`;
+  const read = `${given.join(", ")}${given.length > 0 && onExcess === "truncate" ? ", then cut" : ""}`;
+  const written = changes === undefined ? "" : `${number(changes)} rows written`;
+  return [read, written].filter((text) => text !== "").join("; ") || "without limit";
 }
 
 function classRow({ name, mask, cost }: ColumnClass) {
