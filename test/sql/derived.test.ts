@@ -1,5 +1,6 @@
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { analyse } from "../../proxy/sql/analyse.ts";
 import { PASSWORDS } from "../harness/support-schema.ts";
 import { type Judged, openJudged, POLICY } from "./judged.ts";
 
@@ -228,8 +229,8 @@ describe("what gathers rows, for a role with a limit", () => {
     expect((await judged.run("cleo", sql)).rows.length).toBeGreaterThan(0);
     // Whoever they are of is counted.
     const [statement] = judged.judge("cleo", sql).statements;
-    const { subjects = [], unknown = 0 } = statement?.metering ?? {};
-    expect(subjects.length + unknown).toBeGreaterThan(0);
+    const { subjects = [], unknown = 0, groups } = statement?.metering ?? {};
+    expect(subjects.length + unknown + (groups?.namespaces.length ?? 0)).toBeGreaterThan(0);
   });
 
   test.each([
@@ -256,8 +257,14 @@ describe("what gathers rows, for a role with a limit", () => {
     "SELECT bit_or(c.id::int::bit(32) << 3) FROM customers c",
     "SELECT bit_or(s.b) FROM (SELECT (c.id::int::bit(2000)) >> (c.id::int * 20) AS b FROM customers c) s",
     "WITH s AS (SELECT set_bit(repeat('0', 2000)::varbit, c.id::int, 1) AS b FROM customers c) SELECT bit_or(b) FROM s",
-  ])("many people's are refused: %s", (sql) => {
-    expect(accepted(sql)).toContain("may not gather");
+  ])("many people's are counted, or refused where people are not: %s", (sql) => {
+    const scope = judged.scope("cleo");
+    const limits = { ...scope.role.limits, rows: 10 };
+    const limited = analyse(sql, { ...scope, role: { ...scope.role, budget: [], limits } });
+    expect(limited.kind === "refuse" ? limited.refusal.message : "accepted").toContain("may not gather");
+    const { groups, price } = judged.judge("cleo", sql).statements[0]?.metering ?? {};
+    if (groups === undefined) expect(price).toMatchObject({ bySize: true });
+    else expect(groups.tell).toBe("people");
   });
 });
 
