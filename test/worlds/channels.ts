@@ -52,6 +52,9 @@ function bits(column: string, n = 32, from = 1): string {
   return `translate(substr(${column}, ${from}, ${n}), 'ABab', '0101')::bit(${n})::bigint`;
 }
 
+/** A name as a number of 32 decimal digits, each of them a bit. */
+const DIGITS = "translate(name, 'AB', '01')";
+
 /** One bit of a value, as a condition. */
 const isSet = (column: string, bit: number): string => `substr(${column}, ${bit}, 1) = 'B'`;
 
@@ -140,7 +143,7 @@ function words(length: number): string {
   ).join(" ");
 }
 
-const NOTICE_A = "plainto_tsquery('english', left('the' || c.name, 3 + n - n))::text";
+const NOTICE_A = "plainto_tsquery('english', left('the' || c.name, (3 + n - n)::int))::text";
 const NOTICE_B = "to_tsvector('simple', repeat('a', 3000 + n))::text";
 
 const NOTICES: readonly Channel[] = [
@@ -173,13 +176,13 @@ const WIDE: readonly (readonly [name: string, people: number, sql: (people: read
       "a sum of many digits",
       40,
       (p) =>
-        `SELECT sum((${bits("name")}::text || repeat('0', (10 * (id - ${p[0]}))::int))::numeric)::text FROM customers WHERE ${among(p)}`,
+        `SELECT sum((${DIGITS} || repeat('0', (33 * (id - ${p[0]}))::int))::numeric)::text FROM customers WHERE ${among(p)}`,
     ],
     [
       "a sum of powers",
       20,
       (p) =>
-        `SELECT sum(${bits("name", 8)} * 1000::numeric ^ (id - ${p[0]})) FROM customers WHERE ${among(p)}`,
+        `SELECT sum(${DIGITS}::numeric * 10::numeric ^ (33 * (id - ${p[0]}))) FROM customers WHERE ${among(p)}`,
     ],
     [
       "a product",

@@ -1,4 +1,5 @@
 import type { Account, Batch, CounterStore, Grant } from "../../proxy/guard/meter.ts";
+import { PERSON } from "../../proxy/guard/prices.ts";
 import { createMemoryStore } from "../../proxy/guard/store-memory.ts";
 
 /** A store in memory that remembers whom it was asked about, and can say what an account has used. */
@@ -7,6 +8,8 @@ export class MeterSpy implements CounterStore {
   readonly #store: CounterStore;
   readonly #accounts = new Map<string, Account>();
   readonly #named = new Map<string, Set<string>>();
+  /** Units that were spent: whole people of them are among those used. */
+  readonly #units = new Map<string, number>();
 
   constructor(now?: () => number) {
     this.#store = createMemoryStore(now === undefined ? {} : { now });
@@ -20,6 +23,8 @@ export class MeterSpy implements CounterStore {
     const named = this.#named.get(key) ?? new Set<string>();
     for (const person of batch.people.slice(0, rows * batch.namespaces.length)) named.add(person);
     this.#named.set(key, named);
+    const spent = (batch.units ?? []).slice(0, rows).reduce((sum, units) => sum + units, 0);
+    this.#units.set(key, (this.#units.get(key) ?? 0) + spent);
     return grant;
   }
 
@@ -27,10 +32,11 @@ export class MeterSpy implements CounterStore {
     return this.#store.usage?.(account);
   }
 
-  /** What a user has used of their first budget of people. */
+  /** What a user has used of their first budget of people, fractions too. */
   async used(database: string, user: string): Promise<number> {
     const uses = await this.uses(database, user);
-    return uses.find(({ window }) => window.what === "people")?.used ?? 0;
+    const whole = uses.find(({ window }) => window.what === "people")?.used ?? 0;
+    return whole + ((this.#units.get(keyOf(database, user)) ?? 0) % PERSON) / PERSON;
   }
 
   /** What a user has used of each budget. */

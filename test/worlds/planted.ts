@@ -35,11 +35,11 @@ export function bitsOf(world: number, column: Planted, person: number): number {
   return digest.readUInt32BE(0);
 }
 
-/** The value itself, as it stands in the database (without what `made` adds around it). */
+/** The value itself, as it stands in the database. An email address has more behind it. */
 export function plantedText(world: number, column: Planted, person: number): string {
-  const [zero, one] = PLANTED[column];
+  const letters = PLANTED[column];
   const bits = bitsOf(world, column, person).toString(2).padStart(BITS, "0");
-  return bits.replaceAll("0", "o").replaceAll("1", one).replaceAll("o", zero);
+  return bits.replace(/[01]/g, (digit) => letters.charAt(Number(digit)));
 }
 
 function worldOf(world: number, person: number): number {
