@@ -44,8 +44,8 @@ export interface Reader {
 }
 
 export interface Step extends Finding {
-  /** Where the step's answer came from: the answer of the first world. */
-  readonly first: readonly Message[];
+  /** What came back in each world. */
+  readonly answers: readonly (readonly Message[])[];
   /** People named in a row for the first time, in some world. */
   readonly newlyNamed: ReadonlySet<string>;
 }
@@ -189,7 +189,7 @@ class LoggedIn implements Reader {
     const newlyNamed = this.#newlyNamed();
     const finding = findingOf(outcomes, this.#around.index);
     const told = new Set([...finding.told].filter((bit) => !this.#named.has(bit.slice(0, bit.indexOf(".")))));
-    return { ...finding, told, first: outcomes[0]?.answer ?? [], newlyNamed };
+    return { ...finding, told, answers: outcomes.map(({ answer }) => answer), newlyNamed };
   }
 
   async #outcome(client: Raw, database: string, { messages, ready }: Sent): Promise<Outcome> {
