@@ -32,11 +32,11 @@ export class MeterSpy implements CounterStore {
     return this.#store.usage?.(account);
   }
 
-  /** What a user has used of their first budget of people, fractions too. */
+  /** What a user has used of their longest budget of people, fractions too. */
   async used(database: string, user: string): Promise<number> {
     const uses = await this.uses(database, user);
-    const whole = uses.find(({ window }) => window.what === "people")?.used ?? 0;
-    return whole + ((this.#units.get(keyOf(database, user)) ?? 0) % PERSON) / PERSON;
+    const people = uses.filter(({ window }) => window.what === "people").map(({ used }) => used);
+    return Math.max(0, ...people) + ((this.#units.get(keyOf(database, user)) ?? 0) % PERSON) / PERSON;
   }
 
   /** What a user has used of each budget. */
