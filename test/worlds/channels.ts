@@ -406,6 +406,12 @@ const TAGS: readonly Channel[] = [
   },
 ];
 
+const LOCKS =
+  "SELECT page, tuple FROM pg_locks l JOIN pg_class c ON c.oid = relation WHERE mode = 'SIReadLock' AND relname = 'marks' AND pid = pg_backend_pid() ORDER BY 1, 2";
+/** One person, but not by their key: they are not counted before the statement runs. */
+const unpinned = (person: number): string => `FROM customers WHERE id BETWEEN ${person} AND ${person}`;
+
+/** What execution leaves behind, to be asked for later. */
 const ELSEWHERE: readonly Channel[] = [
   {
     name: "EXPLAIN ANALYZE of a table that is not masked",
@@ -421,7 +427,8 @@ const ELSEWHERE: readonly Channel[] = [
     role: "agent",
     people: 4,
     steps: each(
-      (p) => `SELECT 1 ${from(p)} AND (SELECT sum(random()) FROM generate_series(1, ${bits("name", 8)})) < 0`,
+      (p) =>
+        `SELECT 1 ${unpinned(p)} AND (SELECT sum(random()) FROM generate_series(1, ${bits("name", 8)})) < 0`,
       (sql) => queries("SELECT setseed(0.5)", sql, "SELECT random()"),
     ),
   },
@@ -431,7 +438,7 @@ const ELSEWHERE: readonly Channel[] = [
     people: 4,
     steps: each(
       (p) =>
-        `SELECT 1 ${from(p)} AND (SELECT sum(nextval('numbers')) FROM generate_series(1, ${bits("name", 8)})) < 0`,
+        `SELECT 1 ${unpinned(p)} AND (SELECT sum(nextval('numbers')) FROM generate_series(1, ${bits("name", 8)})) < 0`,
       (sql) => queries(sql, "SELECT last_value FROM numbers"),
     ),
   },
@@ -440,7 +447,7 @@ const ELSEWHERE: readonly Channel[] = [
     role: "agent",
     people: 4,
     steps: each(
-      (p) => `SELECT pg_try_advisory_lock(1000000 + ${bits("name", 8)}) ${from(p)}`,
+      (p) => `SELECT pg_try_advisory_lock(1000000 + ${bits("name", 8)}) ${unpinned(p)}`,
       (sql) =>
         queries(
           sql,
@@ -455,7 +462,7 @@ const ELSEWHERE: readonly Channel[] = [
     people: 4,
     steps: each(
       (p) =>
-        `SELECT 1 ${from(p)} AND (SELECT count(*) FROM marks WHERE marks.id <= ${bits("customers.name", 8)} AND marks.id > 0) < 0`,
+        `SELECT 1 ${unpinned(p)} AND (SELECT count(*) FROM marks WHERE marks.id <= ${bits("customers.name", 8)} AND marks.id > 0) < 0`,
       (sql) =>
         queries(
           "BEGIN",
@@ -472,17 +479,44 @@ const ELSEWHERE: readonly Channel[] = [
     people: 4,
     steps: each(
       (p) =>
-        `SELECT 1 ${from(p)} AND (SELECT k.id FROM marks k WHERE k.id = 1 + ${bits("customers.name", 8)} OFFSET 0) < 0`,
+        `SELECT 1 ${unpinned(p)} AND (SELECT k.id FROM marks k WHERE k.id = 1 + ${bits("customers.name", 8)} OFFSET 0) < 0`,
       (sql) =>
         queries(
           "BEGIN ISOLATION LEVEL SERIALIZABLE",
           "SET LOCAL enable_seqscan = off",
           "SET LOCAL enable_bitmapscan = off",
           sql,
-          "SELECT page, tuple FROM pg_locks l JOIN pg_class c ON c.oid = relation WHERE mode = 'SIReadLock' AND relname = 'marks' AND pid = pg_backend_pid() ORDER BY 1, 2",
+          LOCKS,
           "ROLLBACK",
         ),
     ),
+  },
+  {
+    name: "EXPLAIN ANALYZE: many plans in one",
+    role: "lead",
+    people: 4,
+    steps: each((p) => {
+      const plans = [1, 9, 17, 25].map(
+        (at) => `(SELECT sum(1) FROM generate_series(1, ${bits("subject", 8, at)}))`,
+      );
+      return `EXPLAIN (ANALYZE, TIMING OFF, SUMMARY OFF, COSTS OFF, BUFFERS OFF) SELECT ${plans.join(", ")} FROM tickets WHERE id = ${p}`;
+    }),
+  },
+  {
+    name: "which rows a serializable transaction has read, of several people",
+    role: "agent",
+    people: 6,
+    steps: (p) => [
+      queries(
+        "BEGIN ISOLATION LEVEL SERIALIZABLE",
+        "SET LOCAL enable_seqscan = off",
+        "SET LOCAL enable_bitmapscan = off",
+        `SELECT 1 FROM customers WHERE ${among(p)} AND (SELECT k.id FROM marks k
+          WHERE k.id = 32 * (customers.id - ${(p[0] ?? 0) - 1}) + ${bits("customers.name", 5)} OFFSET 0) < 0`,
+        LOCKS,
+        "ROLLBACK",
+      ),
+    ],
   },
 ];
 

@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import type pg from "pg";
 import { DATABASE, fill } from "../../proxy/demo/fill.ts";
 import type { Amounts } from "../../proxy/demo/people.ts";
+import type { WindowUse } from "../../proxy/guard/meter.ts";
 import { databaseOn, startPostgres } from "../harness/postgres.ts";
 import { type Sluice, startSluice } from "../session/sluice.ts";
 import { MeterSpy } from "./meter-spy.ts";
@@ -23,6 +24,8 @@ export interface Desk {
   connect(user: string): Promise<pg.Client>;
   /** People whom a user is charged for within the longest window, fractions too. */
   charged(user: string): Promise<number>;
+  /** What a user has used of each budget. */
+  uses(user: string): Promise<readonly WindowUse[]>;
   close(): Promise<void>;
 }
 
@@ -56,6 +59,7 @@ export async function openDesk(): Promise<Desk> {
       return user;
     },
     connect: (user) => sluice.connect(user),
+    uses: (user) => store.uses(DATABASE, user),
     charged: (user) => store.used(DATABASE, user),
     async close() {
       await sluice.close();

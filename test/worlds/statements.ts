@@ -2,7 +2,7 @@ import type { Message } from "../session/sluice.ts";
 import { queries } from "./channels.ts";
 import { EQUAL, PEOPLE } from "./planted.ts";
 import type { RoleName } from "./policy.ts";
-import { type Trial, tellsTooMuch } from "./trial.ts";
+import { type Trial, tellsTooMuch, worthOf } from "./trial.ts";
 import type { Reader, Sent, Step, Worlds } from "./worlds.ts";
 
 /**
@@ -105,7 +105,7 @@ function movedTo(first: number, sql: string): string {
 }
 
 function judged(sql: string, { told, paid, kraft, distinct, answers }: Step): TriedOnce {
-  const trial = { name: sql, told: told.size, paid, excess: kraft, distinct };
+  const trial = { name: sql, told: worthOf(told), paid, excess: kraft, distinct };
   return { trial, seems: distinct === 1 ? 0 : seemingBits(answers) };
 }
 

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Desk, openDesk } from "./desk.ts";
+import { BITS_PER_PERSON } from "./information.ts";
 import { letSteal, THIEVES } from "./thieves.ts";
 
 /** Programs that decode names, before the policy that is shipped: what they get is at most what they are charged for. */
@@ -19,7 +20,7 @@ test.each(THIEVES.map((thief) => [thief.name, thief] as const))(
       console.log(
         `${thief.name}: ${Math.round(bits)} bits for ${charged} people in ${statements} statements`,
       );
-    expect(bits).toBeLessThanOrEqual(32 * charged);
+    expect(bits).toBeLessThanOrEqual(BITS_PER_PERSON * charged);
   },
 );
 

@@ -1,6 +1,7 @@
 import pg from "pg";
 import { customerAt, ticketAt } from "../../proxy/demo/people.ts";
 import { AMOUNTS, type Desk, type DeskRole } from "./desk.ts";
+import { BITS_PER_PERSON } from "./information.ts";
 
 /**
  * Programs that take customers' names without reading them in rows. Each says what it has found out of whom, and
@@ -68,10 +69,13 @@ export async function letSteal(desk: Desk, thief: Thief, role = thief.role): Pro
   };
   const most = thief.most ?? (thief.isPatient === true ? MOST_PATIENT : MOST_STATEMENTS);
   const isDone = (): boolean => statements >= most || (thief.isPatient === undefined && refusals >= 4);
-  let bits = 0;
+  const stolen = new Map<number, number>();
   for (let first = 1; !isDone() && first + thief.portion < 1_400; first += thief.portion)
-    for (const belief of await thief.steal(ask, first)) bits += worthOf(belief);
+    for (const belief of await thief.steal(ask, first))
+      stolen.set(belief.person, (stolen.get(belief.person) ?? 0) + worthOf(belief));
   await client.end();
+  // Whoever is charged for a person may know them: nobody's name counts for more.
+  const bits = [...stolen.values()].reduce((sum, each) => sum + Math.min(each, BITS_PER_PERSON), 0);
   return { bits: Math.max(0, bits), charged: await desk.charged(user), statements };
 }
 

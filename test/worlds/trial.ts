@@ -1,4 +1,5 @@
 import { type Channel, query } from "./channels.ts";
+import { BITS_PER_PERSON } from "./information.ts";
 import { EQUAL, PEOPLE } from "./planted.ts";
 import type { RoleName } from "./policy.ts";
 import type { Reader, Step, Worlds } from "./worlds.ts";
@@ -6,13 +7,23 @@ import type { Reader, Step, Worlds } from "./worlds.ts";
 /** What a channel told, and what was paid for it. */
 export interface Trial {
   readonly name: string;
-  /** Planted bits that its answers told. */
+  /** Planted bits that its answers told, of each person 32 at most: who is charged for a person may know them. */
   readonly told: number;
   /** In bits. */
   readonly paid: number;
   /** By how many bits the answers of a step told apart more worlds than they paid for; at most 0 where none did. */
   readonly excess: number;
   readonly distinct: number;
+}
+
+/** How many bits these are, if nobody's count for more than a person is charged for. */
+export function worthOf(told: ReadonlySet<string>): number {
+  const people = new Map<string, number>();
+  for (const bit of told) {
+    const person = bit.slice(0, bit.indexOf("."));
+    people.set(person, (people.get(person) ?? 0) + 1);
+  }
+  return [...people.values()].reduce((sum, bits) => sum + Math.min(bits, BITS_PER_PERSON), 0);
 }
 
 /** 2^-32 beside 1: an answer that costs a person beside one that costs nothing. */
@@ -67,7 +78,7 @@ async function tryOne(
   for (const sent of steps) taken.push(await reader.step(sent));
   return {
     name,
-    told: new Set(taken.flatMap(({ told }) => [...told])).size,
+    told: worthOf(new Set(taken.flatMap(({ told }) => [...told]))),
     paid: taken.reduce((sum, { paid }) => sum + paid, 0),
     excess: Math.max(...taken.map(({ kraft }) => kraft)),
     distinct: Math.max(...taken.map(({ distinct }) => distinct)),

@@ -35,8 +35,8 @@ test("no channel tells more than was paid for", { timeout }, async () => {
 });
 
 describe.each([
-  ["agent", 800],
-  ["lead", 400],
+  ["agent", 500],
+  ["lead", 300],
 ] as const)("%s", (role, usual) => {
   test("no generated SELECT tells more than was paid for", { timeout }, async () => {
     const tried = await generated(role, selects, usual);
