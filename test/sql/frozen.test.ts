@@ -14,7 +14,12 @@ import { type Agent, openAgent } from "./same.ts";
 const FILE = new URL("verdicts.txt", import.meta.url);
 
 /** Refused since then, by what their texts have in common, with the reason. */
-const REFUSED_ON_PURPOSE: readonly { readonly pattern: RegExp; readonly reason: string }[] = [];
+const REFUSED_ON_PURPOSE: readonly { readonly pattern: RegExp; readonly reason: string }[] = [
+  {
+    pattern: /\bexplain\s*(analy[sz]e\b|\([^)]*\b(analyze|verbose)\b)/i,
+    reason: "over people, a plan's counts and its text tell of values that nobody pays for",
+  },
+];
 
 const [clients = [], application = [], regress = []] = await Promise.all(
   (["clients", "application", "regress"] as const).map(readCorpus),

@@ -408,6 +408,7 @@ const TAGS: readonly Channel[] = [
 
 const LOCKS =
   "SELECT page, tuple FROM pg_locks l JOIN pg_class c ON c.oid = relation WHERE mode = 'SIReadLock' AND relname = 'marks' AND pid = pg_backend_pid() ORDER BY 1, 2";
+const REGISTER = `SELECT 1 FROM customers c, notes n WHERE c.id = n.id AND ${isSet("c.name", 1)} HAVING count(*) > 0`;
 /** One person, but not by their key: they are not counted before the statement runs. */
 const unpinned = (person: number): string => `FROM customers WHERE id BETWEEN ${person} AND ${person}`;
 
@@ -489,6 +490,16 @@ const ELSEWHERE: readonly Channel[] = [
           LOCKS,
           "ROLLBACK",
         ),
+    ),
+  },
+  {
+    name: "the same question, which is about whomever a row of the reader's own names",
+    role: "agent",
+    people: 12,
+    before: ["UPDATE notes SET id = 5", REGISTER, REGISTER],
+    steps: each(
+      (p) => `UPDATE notes SET id = ${p}`,
+      (sql) => queries(sql, REGISTER),
     ),
   },
   {
@@ -601,6 +612,38 @@ const COUNTED: readonly Channel[] = [
   },
 ];
 
+const BESIDE: readonly Channel[] = [
+  {
+    name: "EXCEPT of somebody else's bit, beside a counted person",
+    role: "agent",
+    people: 6,
+    before: ["SELECT name FROM customers WHERE id = 7"],
+    steps: each(
+      (p) => `SELECT id FROM customers WHERE id = 7 EXCEPT SELECT 7 ${from(p)} AND ${isSet("name", 1)}`,
+    ),
+  },
+  {
+    name: "how many rows a counted person stands beside",
+    role: "agent",
+    people: 6,
+    before: ["SELECT name FROM customers WHERE id = 7"],
+    steps: each(
+      (p) =>
+        `SELECT id, count(*) OVER () FROM customers WHERE id = 7 OR id = ${p} AND ${isSet("name", 1)} ORDER BY id LIMIT 1`,
+    ),
+  },
+  {
+    name: "how many rows of a counted person come before an error",
+    role: "unlimited",
+    people: 4,
+    before: ["SELECT name FROM customers WHERE id = 1"],
+    steps: each(
+      (p) => `SELECT c.id FROM generate_series(1, 4096) g LEFT JOIN customers c ON c.id IN (1, ${p})
+        AND CASE WHEN c.id = ${p} THEN 1 / (g - 1 - ${bits("c.name", 12)}) < -5 ELSE true END`,
+    ),
+  },
+];
+
 /** Guesses that are right in some of the worlds. */
 const LOOKUPS: readonly Channel[] = [
   {
@@ -653,5 +696,6 @@ export const CHANNELS: readonly Channel[] = [
   ...TAGS,
   ...ELSEWHERE,
   ...COUNTED,
+  ...BESIDE,
   ...LOOKUPS,
 ];

@@ -1,6 +1,6 @@
 /**
  * `agent` is as in policies/support.yaml, but that its condition names no user: the readers of all worlds then share
- * their verdicts. `lead` sees more, `tight` has a budget that is soon used up, `open` sees all and is not counted:
+ * their verdicts. `lead` sees more, `unlimited` has no limit of rows, `tight` has a budget that is soon used up, `open` sees all and is not counted:
  * the harness must find everything that it does.
  */
 export const POLICY = `
@@ -49,6 +49,11 @@ roles:
     sees: [name, email, phone, text]
     rows: 100
     budget: { 1d: 1000000 }
+  unlimited:
+    users: ["unlimited_*"]
+    reads: all
+    sees: [name]
+    budget: { 1d: 1000000 }
   tight:
     users: ["tight_*"]
     reads: all
@@ -63,5 +68,5 @@ roles:
     budget: none
 `;
 
-export const ROLES = ["agent", "lead", "tight", "open"] as const;
+export const ROLES = ["agent", "lead", "unlimited", "tight", "open"] as const;
 export type RoleName = (typeof ROLES)[number];
