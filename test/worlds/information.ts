@@ -25,7 +25,7 @@ export interface Finding {
   readonly kraft: number;
   /** Planted bits that the answers tell. */
   readonly told: ReadonlySet<string>;
-  /** The least that was charged in any world, in bits. */
+  /** The average charge over all worlds, in bits: by Kraft's inequality no less than what is told. */
   readonly paid: number;
   readonly distinct: number;
 }
@@ -64,12 +64,12 @@ export function kraft(outcomes: readonly Outcome[], texts: readonly string[]): n
 export function findingOf(outcomes: readonly Outcome[], index: PlantedIndex): Finding {
   const texts = outcomes.map(({ answer }) => textOf(answer));
   const distinct = new Set(texts).size;
-  const paid = BITS_PER_PERSON * Math.min(...outcomes.map(({ charged }) => charged));
+  const total = outcomes.reduce((sum, { charged }) => sum + charged, 0);
   return {
     kraft: kraft(outcomes, texts),
     // Planted bits take all worlds that there are to be known from chance.
     told: distinct === 1 ? new Set() : index.toldBy(outcomes.map(({ answer }) => answer)),
-    paid,
+    paid: (BITS_PER_PERSON * total) / outcomes.length,
     distinct,
   };
 }
@@ -145,6 +145,7 @@ function* featuresOf(answers: readonly (readonly Message[])[]): Generator<Signat
   const pieces = answers.map(piecesOf);
   const most = Math.max(...pieces.map((list) => list.length));
   yield* numbers(pieces.map((list) => BigInt(list.length)));
+  yield* numbers(answers.map((answer) => BigInt(answer.filter(({ type }) => type === "D").length)));
   yield* numbers(pieces.map((list) => BigInt(list.reduce((sum, piece) => sum + piece.length, 0))));
   for (let at = 0, seen = 0; at < most && seen < LOOKED_AT; at++) {
     const values = pieces.map((list) => list[at] ?? "");

@@ -26,8 +26,8 @@ export function worthOf(told: ReadonlySet<string>): number {
   return [...people.values()].reduce((sum, bits) => sum + Math.min(bits, BITS_PER_PERSON), 0);
 }
 
-/** 2^-32 beside 1: an answer that costs a person beside one that costs nothing. */
-const ROUNDING = 1e-6;
+/** An answer that costs a person beside one that costs nothing are 3e-10 too many. */
+const ROUNDING = 1e-12;
 
 /** More was told than was paid for. */
 export function tellsTooMuch({ told, paid, excess }: Pick<Trial, "told" | "paid" | "excess">): boolean {
@@ -36,7 +36,7 @@ export function tellsTooMuch({ told, paid, excess }: Pick<Trial, "told" | "paid"
 
 /** A trial in a line. */
 export function lineOf({ name, told, paid, excess, distinct }: Trial): string {
-  return `${name}: ${told} bits told by letters, ${distinct} answers, ${paid} bits paid, ${excess.toFixed(2)} too many`;
+  return `${name}: ${told} bits told by letters, ${distinct} answers, ${paid.toFixed(1)} bits paid, ${excess.toPrecision(2)} too many`;
 }
 
 /**
