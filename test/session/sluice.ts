@@ -42,6 +42,8 @@ export interface Sluice {
 export interface SluiceOptions {
   readonly policy: string;
   readonly store?: CounterStore;
+  /** Those of the database itself, if left out; closed with the proxy. */
+  readonly catalogs?: Catalogs;
   readonly settings?: Partial<ServerSettings>;
   /** Server connections are shared: so many for each user. Users then log in to the proxy, with PASSWORDS. */
   readonly pool?: { readonly size: number; readonly waitMs?: number };
@@ -56,10 +58,12 @@ export async function startSluice(database: TestDatabase, options: SluiceOptions
   let told = 0;
   const log: string[] = [];
   const store = options.store ?? createMemoryStore();
-  const catalogs = new Catalogs({
-    connection: { host: database.host, port: database.port, user: database.superuser },
-    probeSeconds: 3600,
-  });
+  const catalogs =
+    options.catalogs ??
+    new Catalogs({
+      connection: { host: database.host, port: database.port, user: database.superuser },
+      probeSeconds: 3600,
+    });
   const { pool } = options;
   const folder = pool && (await mkdtemp(join(tmpdir(), "sluice-pool-")));
   const users = folder && join(folder, "users.txt");

@@ -16,7 +16,7 @@ export interface CorpusStatement {
   readonly sql: string;
 }
 
-export type CorpusName = "clients" | "regress";
+export type CorpusName = "clients" | "regress" | "application";
 
 /** Undefined where the corpus is not there. */
 export async function readCorpus(name: CorpusName): Promise<readonly CorpusStatement[] | undefined> {

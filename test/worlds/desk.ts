@@ -1,0 +1,81 @@
+import { readFile } from "node:fs/promises";
+import type pg from "pg";
+import { DATABASE, fill } from "../../proxy/demo/fill.ts";
+import type { Amounts } from "../../proxy/demo/people.ts";
+import type { WindowUse } from "../../proxy/guard/meter.ts";
+import { databaseOn, startPostgres } from "../harness/postgres.ts";
+import { type Sluice, startSluice } from "../session/sluice.ts";
+import { MeterSpy } from "./meter-spy.ts";
+
+/** The demo's help desk behind the shipped policy, with a clock that the test sets, and users who are new to it. */
+
+export const AMOUNTS: Amounts = { customers: 2_000, tickets: 4_000, messages: 8_000, payments: 1_000 };
+
+/** Of the shipped policy's users some one who stands for their role: what is shipped is tried, with more users. */
+const ROLES = { agent: "anna, ben", lead: "cleo", app: "helpdesk_app" } as const;
+export type DeskRole = keyof typeof ROLES;
+
+export interface Desk {
+  readonly store: MeterSpy;
+  readonly sluice: Sluice;
+  readonly clock: Clock;
+  /** A user of this role who has not read anything. */
+  newUser(role: DeskRole): Promise<string>;
+  connect(user: string): Promise<pg.Client>;
+  /** People whom a user is charged for within the longest window, fractions too. */
+  charged(user: string): Promise<number>;
+  /** What a user has used of each budget. */
+  uses(user: string): Promise<readonly WindowUse[]>;
+  close(): Promise<void>;
+}
+
+/** Unix time in milliseconds; it moves when it is told to. */
+export class Clock {
+  now = Date.UTC(2030, 0, 15, 8);
+  pass(seconds: number): void {
+    this.now += 1000 * seconds;
+  }
+}
+
+export async function openDesk(): Promise<Desk> {
+  const server = await startPostgres({ auth: "trust", settings: { max_connections: "100" } });
+  await fill(server.uri, AMOUNTS, () => undefined);
+  const control = await databaseOn(server.uri, "control");
+  const clock = new Clock();
+  const store = new MeterSpy(() => clock.now);
+  const sluice = await startSluice(
+    { ...control, database: DATABASE },
+    { policy: await shippedPolicy(), store },
+  );
+  let users = 0;
+  return {
+    store,
+    sluice,
+    clock,
+    async newUser(role) {
+      const user = `${role}_${++users}`;
+      const group = role === "app" ? "helpdesk" : "support_staff";
+      await control.query(`CREATE ROLE ${user} LOGIN IN ROLE ${group}`);
+      return user;
+    },
+    connect: (user) => sluice.connect(user),
+    uses: (user) => store.uses(DATABASE, user),
+    charged: (user) => store.used(DATABASE, user),
+    async close() {
+      await sluice.close();
+      await control.drop();
+      await server.stop();
+    },
+  };
+}
+
+/** policies/support.yaml as it is shipped, for more users. */
+async function shippedPolicy(): Promise<string> {
+  let text = await readFile(new URL("../../policies/support.yaml", import.meta.url), "utf8");
+  for (const [role, users] of Object.entries(ROLES)) {
+    const line = `users: [${users}]`;
+    if (!text.includes(line)) throw new Error(`policies/support.yaml no longer has "${line}"`);
+    text = text.replace(line, `users: [${users}, "${role}_*"]`);
+  }
+  return text;
+}

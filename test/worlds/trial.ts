@@ -1,0 +1,86 @@
+import { type Channel, query } from "./channels.ts";
+import { BITS_PER_PERSON } from "./information.ts";
+import { EQUAL, PEOPLE } from "./planted.ts";
+import type { RoleName } from "./policy.ts";
+import type { Reader, Step, Worlds } from "./worlds.ts";
+
+/** What a channel told, and what was paid for it. */
+export interface Trial {
+  readonly name: string;
+  /** Planted bits that its answers told, of each person 32 at most: who is charged for a person may know them. */
+  readonly told: number;
+  /** In bits. */
+  readonly paid: number;
+  /** By how many bits the answers of a step told apart more worlds than they paid for; at most 0 where none did. */
+  readonly excess: number;
+  readonly distinct: number;
+}
+
+/** How many bits these are, if nobody's count for more than a person is charged for. */
+export function worthOf(told: ReadonlySet<string>): number {
+  const people = new Map<string, number>();
+  for (const bit of told) {
+    const person = bit.slice(0, bit.indexOf("."));
+    people.set(person, (people.get(person) ?? 0) + 1);
+  }
+  return [...people.values()].reduce((sum, bits) => sum + Math.min(bits, BITS_PER_PERSON), 0);
+}
+
+/** An answer that costs a person beside one that costs nothing are 3e-10 too many. */
+const ROUNDING = 1e-12;
+
+/** More was told than was paid for. */
+export function tellsTooMuch({ told, paid, excess }: Pick<Trial, "told" | "paid" | "excess">): boolean {
+  return excess > ROUNDING || told > paid;
+}
+
+/** A trial in a line. */
+export function lineOf({ name, told, paid, excess, distinct }: Trial): string {
+  return `${name}: ${told} bits told by letters, ${distinct} answers, ${paid.toFixed(1)} bits paid, ${excess.toPrecision(2)} too many`;
+}
+
+/**
+ * Tries channels one after the other, each on people of its own: one reader does all of them that have his role, as
+ * what one channel reads changes nothing for the next.
+ */
+export async function tryChannels(
+  worlds: Worlds,
+  channels: readonly Channel[],
+  roleOf: (channel: Channel) => RoleName = ({ role }) => role,
+  mostSteps = Number.POSITIVE_INFINITY,
+): Promise<readonly Trial[]> {
+  const readers = new Map<RoleName, Reader>();
+  const trials: Trial[] = [];
+  let next = EQUAL + 1;
+  for (const channel of channels) {
+    const people = Array.from({ length: channel.people }, (_, i) => next + i);
+    next += channel.people;
+    if (next > PEOPLE) throw new Error("more people are needed: PEOPLE");
+    const role = roleOf(channel);
+    // A budget that is used up stays used up.
+    const reader = role === "tight" ? undefined : readers.get(role);
+    const used = reader ?? (await worlds.reader(role));
+    readers.set(role, used);
+    trials.push(await tryOne(used, channel, channel.steps(people).slice(0, mostSteps)));
+    if (role === "tight") used.close();
+  }
+  for (const reader of readers.values()) reader.close();
+  return trials;
+}
+
+async function tryOne(
+  reader: Reader,
+  { name, before }: Channel,
+  steps: ReturnType<Channel["steps"]>,
+): Promise<Trial> {
+  for (const sql of before ?? []) await reader.step(query(sql));
+  const taken: Step[] = [];
+  for (const sent of steps) taken.push(await reader.step(sent));
+  return {
+    name,
+    told: worthOf(new Set(taken.flatMap(({ told }) => [...told]))),
+    paid: taken.reduce((sum, { paid }) => sum + paid, 0),
+    excess: Math.max(...taken.map(({ kraft }) => kraft)),
+    distinct: Math.max(...taken.map(({ distinct }) => distinct)),
+  };
+}
