@@ -35,7 +35,8 @@ export class Failures {
     if (!this.#hasPrice(decodeError(frame))) return true;
     const { head } = this.#exchange.replies;
     const repeat = head !== undefined && "repeat" in head ? head.repeat : undefined;
-    const paid = this.#tolls.chargeError(repeat?.expected === undefined ? 0 : repeat.owed);
+    const rows = head !== undefined && "run" in head ? (head.run?.rows ?? 0) : 0;
+    const paid = this.#tolls.chargeError(repeat?.expected === undefined ? 0 : repeat.owed, rows);
     if (paid === "unsettled") return false;
     this.#unpaid = "repeat" in paid ? undefined : paid;
     return true;

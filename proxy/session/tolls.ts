@@ -67,9 +67,12 @@ export class Tolls {
     return grant.kind === "all" ? { repeat } : refusalOf(grant, this.#counting().account);
   }
 
-  /** Of an error, beside what was owed for another answer; see `charge`. */
-  chargeError(owed: number): Refusal | Paid | "unsettled" {
-    const price = { execution: ERROR + owed, pinned: 0, bySize: false };
+  /**
+   * Of an error, beside what was owed for another answer; see `charge`. After how many rows it comes is a number of its
+   * own: rows of people who are counted cost nothing, and the statement chooses on which row it fails.
+   */
+  chargeError(owed: number, rows: number): Refusal | Paid | "unsettled" {
+    const price = { execution: ERROR + owed + bitsOf(rows) * BIT, pinned: 0, bySize: false };
     const shape = { ...NO_STATEMENT, metering: { subjects: [], unknown: 0, price } };
     return this.charge([{ shape, effect: undefined, goesOn: false, pinned: undefined }]);
   }
@@ -149,7 +152,12 @@ function billOf(executions: readonly Execution[], repeat: Repeat | undefined): B
 function unitsOfFetch({ effect }: Execution): number {
   if (effect?.kind !== "fetch") return 0;
   const { move, seeks, most = MANY } = effect;
-  return (seeks ? SEEK : 0) + (move ? Math.ceil(2 * Math.log2(most + 1)) * BIT : 0);
+  return (seeks ? SEEK : 0) + (move ? bitsOf(most) * BIT : 0);
+}
+
+/** What a number of any size tells: smaller ones are told by fewer bits (an Elias gamma code has as many). */
+function bitsOf(number: number): number {
+  return Math.ceil(2 * Math.log2(number + 1));
 }
 
 const BIT = 8;

@@ -131,6 +131,8 @@ export class Analysis {
   namesProtected = false;
   /** Aggregates and windows: their values are made of several rows. */
   aggregates = 0;
+  /** One of them may stand in a subquery and belong to a query around it. */
+  outerAggregates = false;
   /** References that are held to the same person as each other, one to one. */
   readonly samePersons = new Map<RelationUse, readonly RelationUse[]>();
   /** By the name in the FROM of a subquery: which of its columns is compared to which one outside. */

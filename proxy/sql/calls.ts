@@ -3,7 +3,7 @@ import { type CatalogFunction, isPlainExtensionFunction, returnsNothing } from "
 import { type Analysis, candidates, type Level, namedReferences } from "./analysis.ts";
 import { plainFields } from "./expressions.ts";
 import { builtinUse, isStandardFunction } from "./functions.ts";
-import { gather } from "./gathering.ts";
+import { gather, mayBeOfOuter } from "./gathering.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
 import { rowOfSettings, setsSequence, setting } from "./setting-calls.ts";
 import { quoteIdentifier } from "./source.ts";
@@ -18,8 +18,10 @@ export function functionCall(analysis: Analysis, body: FuncCall, level: Level): 
   const all = analysis.scope.catalog.functionsByName.get(name) ?? [];
   const builtins = all.filter((fn) => fn.schema === "pg_catalog");
   const outside = all.filter((fn) => fn.schema !== "pg_catalog");
-  if (body.over !== undefined || all.some(({ kind }) => kind === "aggregate" || kind === "window"))
+  if (body.over !== undefined || all.some(({ kind }) => kind === "aggregate" || kind === "window")) {
     analysis.aggregates++;
+    analysis.outerAggregates ||= mayBeOfOuter(body, level);
+  }
   if (isCast(analysis, body, name, schema)) {
     if (schema === undefined) spliceSchema(analysis, body, "pg_catalog");
   } else if (schema === "pg_catalog" || (schema === undefined && builtins.length > 0)) {

@@ -11,6 +11,8 @@ function isHeld({ limits, budget, aggregatesOnly }: Role): boolean {
   return rows !== undefined || bytes !== undefined || budget.length > 0 || aggregatesOnly !== undefined;
 }
 
+const FORMATS: ReadonlySet<string> = new Set(["text", "json", "xml", "yaml"]);
+
 const HARMLESS = new Set(["costs", "format"]);
 
 /**
@@ -33,7 +35,10 @@ export function explainOptions(analysis: Analysis, { options }: ExplainStmt, raw
       "sees",
       "The plan would show the policy's row filters, conditions or token keys.",
     );
-  const other = optionNames(options).find((option) => !HARMLESS.has(option));
+  const asked = optionNames(options);
+  // Of a relation that is shown as it is, the columns' names tell nothing either.
+  const isOpen = guarded.every(({ sight }) => sight?.guarded !== true);
+  const other = asked.find((option) => !HARMLESS.has(option) && !(isOpen && option === "verbose"));
   if (other !== undefined)
     analysis.deny(
       `role "${name}" may not use EXPLAIN's ${other.toUpperCase()} on ${relation.key}`,
@@ -48,7 +53,9 @@ export function explainOptions(analysis: Analysis, { options }: ExplainStmt, raw
   const end = source.token(index)?.start;
   if (start === undefined || end === undefined) throw new Error("EXPLAIN of nothing");
   const format = optionText(options, "format")?.toLowerCase();
-  const kept =
-    format !== undefined && ["text", "json", "xml", "yaml"].includes(format) ? `, FORMAT ${format}` : "";
-  analysis.edit(start, end, `(COSTS OFF${kept}) `);
+  const kept = [
+    ...(asked.includes("verbose") ? [", VERBOSE"] : []),
+    ...(format !== undefined && FORMATS.has(format) ? [`, FORMAT ${format}`] : []),
+  ];
+  analysis.edit(start, end, `(COSTS OFF${kept.join("")}) `);
 }

@@ -66,15 +66,27 @@ function isAround(level: Level, reference: FromReference): boolean {
  * Expressions"): it is this level's if one of them surely is.
  */
 function isOwn(body: FuncCall, level: Level): boolean {
-  let isFound = false;
+  return columnsIn(body).some((column) => namesOwn(column, level));
+}
+
+/** Whether an aggregate may belong to a level around the one it stands in, whose rows it then makes one of. */
+export function mayBeOfOuter(body: FuncCall, level: Level): boolean {
+  let outer = level.outer;
+  while (outer !== undefined && outer.references.length === 0) outer = outer.outer;
+  const columns = outer === undefined ? [] : columnsIn(body);
+  return columns.length > 0 && !columns.some((column) => namesOwn(column, level));
+}
+
+/** But for what subqueries name, which may be their own. */
+function columnsIn({ args = [] }: FuncCall): readonly ColumnRef[] {
+  const found: ColumnRef[] = [];
   const look = (type: string, node: object): void => {
-    // What a subquery names may be its own.
-    if (type === "SubLink" || isFound) return;
-    if (type === "ColumnRef") isFound = namesOwn(node as ColumnRef, level);
+    if (type === "SubLink") return;
+    if (type === "ColumnRef") found.push(node as ColumnRef);
     else forEachChild(type, node, look);
   };
-  for (const argument of body.args ?? []) visitNode(argument, look);
-  return isFound;
+  for (const argument of args) visitNode(argument, look);
+  return found;
 }
 
 function namesOwn({ fields = [] }: ColumnRef, level: Level): boolean {

@@ -238,6 +238,7 @@ function mergesNames(analysis: Analysis): boolean {
 function givesGroups(analysis: Analysis, body: SelectStmt): boolean {
   if (body.fromClause === undefined || body.distinctClause !== undefined || body.windowClause !== undefined)
     return false;
+  if (analysis.outerAggregates) return false;
   const { aggregates, windows } = callsOf(analysis, body);
   return !windows && (aggregates || body.groupClause !== undefined || body.havingClause !== undefined);
 }
@@ -246,6 +247,7 @@ function givesGroups(analysis: Analysis, body: SelectStmt): boolean {
 function givesRows(analysis: Analysis, body: SelectStmt): boolean {
   if (
     body.fromClause === undefined ||
+    analysis.outerAggregates ||
     isTableCommand(body) ||
     body.distinctClause !== undefined ||
     body.groupClause !== undefined ||

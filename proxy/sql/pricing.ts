@@ -52,7 +52,9 @@ export function writePrice(
   choice: RowChoice,
   unnamed: number,
 ): { readonly price?: StatementPrice } {
-  const units = { new: 0, one: EXECUTION, many: EXECUTION + TAG }[choice];
+  // That new rows meet no value that is there tells something as well.
+  const isProbing = analysis.lookups > 0;
+  const units = { new: isProbing ? EXECUTION : 0, one: EXECUTION, many: EXECUTION + TAG }[choice];
   return flatPrice(analysis, units, unnamed);
 }
 

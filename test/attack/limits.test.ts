@@ -111,7 +111,7 @@ describe("a plan tells no figures of people, though the role sees them", () => {
     "EXPLAIN ANALYZE SELECT (SELECT sum(1) FROM generate_series(1, ascii(substr(name, 1, 1)))) FROM customers WHERE id = 8",
     "EXPLAIN (ANALYZE, TIMING OFF, COSTS OFF) SELECT 1 FROM tickets WHERE subject LIKE 'A%'",
     "EXPLAIN (BUFFERS) SELECT 1 FROM tickets",
-    "EXPLAIN (VERBOSE) SELECT 1 FROM tickets",
+    "EXPLAIN (ANALYZE, VERBOSE) SELECT 1 FROM tickets",
   ])("%s", (sql) => {
     expect(refusal("cleo", sql)).toMatchObject({ sqlstate: "42501" });
     expect(refusal("metabase", sql.replace("tickets", "customers"))).toMatchObject({ sqlstate: "42501" });
