@@ -173,7 +173,7 @@ test("the demo's policy is right, and its roles are what it says", async () => {
     ...hour,
     "1d people 300",
     "1d bytes 6291456",
-    "1d lookups 200",
+    "1d lookups 400",
     "1d changes 500",
     "30d people 3000",
   ]);
@@ -181,7 +181,7 @@ test("the demo's policy is right, and its roles are what it says", async () => {
     ...hour,
     "1d people 600",
     "1d bytes 12582912",
-    "1d lookups 200",
+    "1d lookups 400",
     "1d changes 500",
     "30d people 3000",
   ]);
