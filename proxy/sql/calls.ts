@@ -2,11 +2,13 @@ import type { ColumnRef, FuncCall, Node } from "libpg-query";
 import { type CatalogFunction, isPlainExtensionFunction, returnsNothing } from "../catalog/catalog.ts";
 import { type Analysis, candidates, type Level, namedReferences } from "./analysis.ts";
 import { plainFields } from "./expressions.ts";
-import { builtinUse, isStandardFunction } from "./functions.ts";
+import { builtinUse, isStandardFunction, tellsOfStatements } from "./functions.ts";
 import { gather, mayBeOfOuter } from "./gathering.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
+import { clauseEnd } from "./places.ts";
 import { rowOfSettings, setsSequence, setting } from "./setting-calls.ts";
 import { quoteIdentifier } from "./source.ts";
+import { hidesTraces, keyOfTraces } from "./traces.ts";
 
 /** A call: of a built-in that reads nothing by itself, or of what the policy lets the role call. */
 export function functionCall(analysis: Analysis, body: FuncCall, level: Level): void {
@@ -109,6 +111,7 @@ function builtin(
     return;
   }
   if (endsOwnSession(body, name)) return;
+  hideTraces(analysis, body, name);
   for (const fn of functions) {
     const use = builtinUse(fn);
     if (use === undefined) {
@@ -135,10 +138,41 @@ function builtin(
 }
 
 /**
- * What these do is read elsewhere, where nobody counts whom it is about (pg_locks, currval, random, SHOW, pg_current_xact_id_if_assigned). Constant
- * arguments are no better: a condition decides which of many calls is made.
+ * What these do is read elsewhere, where nobody counts whom it is about (pg_locks, currval, the next random number, SHOW,
+ * other transactions' numbers); how long a call waits is read off the clock. Constant arguments are no better: a condition decides which
+ * of many calls is made. Random uuids come from another source, whose state nobody can read.
  */
-const LASTING = /^(?:pg_(?:try_)?advisory_.*|nextval|setseed|pg_current_xact_id|txid_current)$/;
+const LASTING =
+  /^(?:pg_(?:try_)?advisory_.*|pg_sleep.*|nextval|setseed|random|random_normal|pg_current_xact_id|txid_current)$/;
+
+/** What statements leave behind is not asked for by those who may not know it. */
+function hideTraces(analysis: Analysis, body: FuncCall, name: string): void {
+  const { role } = analysis.scope;
+  if (!tellsOfStatements(name) || !hidesTraces(role)) return;
+  if (ASKED_BY_CLIENTS.has(name) && answerNull(analysis, body)) return;
+  analysis.deny(
+    `role "${role.name}" may not call ${name}`,
+    keyOfTraces(role),
+    "It could tell what an earlier statement has read; a role without a limit, a budget or a filter may call it.",
+  );
+}
+
+/** psql's \db+ and DBeaver's list of indexes ask for these among other things. Both are strict: of NULL they give NULL. */
+const ASKED_BY_CLIENTS: ReadonlySet<string> = new Set(["pg_tablespace_size", "pg_stat_get_numscans"]);
+
+/** Makes the only argument NULL, and keeps its type, by which Postgres chooses the function; false where it is not written so. */
+function answerNull(analysis: Analysis, body: FuncCall): boolean {
+  const [argument, ...more] = body.args ?? [];
+  if (argument === undefined || more.length > 0 || body.location === undefined) return false;
+  if (nodeOf(argument)[0] === "NamedArgExpr" || body.func_variadic === true) return false;
+  const { source } = analysis;
+  const open = source.nameEnd(source.tokenAt(body.location)) + 1;
+  const [start, end] = [source.token(open), source.token(clauseEnd(source, open + 1, new Set()))];
+  if (start?.text !== "(" || end?.text !== ")") return false;
+  analysis.edit(start.end, start.end, "CASE WHEN false THEN ");
+  analysis.edit(end.start, end.start, " END");
+  return true;
+}
 
 /** `pg_terminate_backend(pg_backend_pid())` reaches nobody else's session. */
 function endsOwnSession(body: FuncCall, name: string): boolean {

@@ -4,8 +4,7 @@ import { type CatalogFunction, isPlainExtensionFunction } from "../catalog/catal
  * Functions of pg_catalog that are not immutable and yet read nothing but their arguments, the catalog's
  * definitions, the clock or the session's own state. An immutable function can read nothing at all, so all of
  * those are allowed. Not here, on purpose: what runs SQL from a string (query_to_xml, ts_stat), reads files,
- * large objects, WAL, statistics or other sessions, or changes settings. (Sleeping is harmless: how long can only
- * depend on masks.)
+ * large objects, WAL, statistics or other sessions, or changes settings.
  */
 const ALLOWED = words(`
   aclexplode age array_to_json array_to_string col_description concat concat_ws convert convert_from convert_to
@@ -50,8 +49,19 @@ const ALLOWED = words(`
   pg_basetype pg_control_system pg_current_wal_flush_lsn pg_current_wal_insert_lsn pg_current_wal_lsn
   pg_filenode_relation pg_get_acl pg_get_wait_events pg_get_wal_replay_pause_state pg_last_wal_receive_lsn
   pg_last_wal_replay_lsn pg_last_xact_replay_timestamp pg_notification_queue_usage pg_relation_filenode
-  pg_relation_filepath pg_sequence_last_value pg_settings_get_flags pg_show_all_settings
+  pg_relation_filepath pg_sequence_last_value pg_settings_get_flags
   pg_timezone_abbrevs_abbrevs pg_timezone_abbrevs_zone pg_xact_status system_user to_regtypemod txid_status
+`);
+
+/**
+ * Of these, what a statement leaves behind can be read: positions in the WAL, transactions that were begun, how often a table was
+ * scanned, how large its temporary files are (they count as their tablespace's). Closed to roles from whom traces are
+ * hidden. The sizes of tables stay: they move with rows that are written, which the command's tag tells as well.
+ */
+const TELLING_OF_STATEMENTS = words(`
+  pg_current_snapshot txid_current_snapshot pg_current_xact_id_if_assigned txid_current_if_assigned pg_xact_status
+  txid_status mxid_age pg_current_wal_flush_lsn pg_current_wal_insert_lsn pg_current_wal_lsn
+  pg_last_wal_receive_lsn pg_last_wal_replay_lsn pg_stat_get_numscans pg_tablespace_size
 `);
 
 /** Sequences move only for roles that may write somewhere. */
@@ -87,6 +97,11 @@ export function builtinUse(fn: CatalogFunction): FunctionUse | undefined {
   }
   if (FOR_WRITERS.has(fn.name)) return "writer";
   return ALLOWED.has(fn.name) ? "plain" : undefined;
+}
+
+/** Tells what an earlier statement, or another session's, has done. */
+export function tellsOfStatements(name: string): boolean {
+  return TELLING_OF_STATEMENTS.has(name);
 }
 
 export function isSummary(name: string): boolean {

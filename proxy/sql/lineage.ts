@@ -11,7 +11,7 @@ import type { Policy, TablePolicy } from "../policy/policy.ts";
 import { resolvePath } from "../policy/subject-path.ts";
 import { builtinUse, isHarmlessFunction } from "./functions.ts";
 import type { Subject } from "./subjects.ts";
-import { isOpenSystemRelation, isSystemSchema } from "./system-relations.ts";
+import { isOpenSystemRelation, isSystemSchema, systemView } from "./system-relations.ts";
 
 /** What a column holds, by policy and by what it is made from. */
 export type ColumnLabel =
@@ -67,31 +67,50 @@ export class Lineage {
 
   /** The relation's ancestors by inheritance or partitioning, itself first. */
   ancestors(relation: Relation): readonly Relation[] {
-    const parents = relation.parents.flatMap((oid) => this.#catalog.relationsByOid.get(oid) ?? []);
-    return [relation, ...parents.flatMap((parent) => this.ancestors(parent))];
+    return reached([relation], (member) => this.#parentsOf(member));
   }
 
   /** Children and partitions, theirs too. */
   descendants(relation: Relation): readonly Relation[] {
-    if (this.#children === undefined) {
-      this.#children = new Map();
-      for (const child of this.#catalog.relations.values()) {
-        for (const parent of child.parents)
-          this.#children.set(parent, [...(this.#children.get(parent) ?? []), child]);
-      }
-    }
-    const children = this.#children.get(relation.oid) ?? [];
-    return children.flatMap((child) => [child, ...this.descendants(child)]);
+    return reached([relation], ({ oid }) => this.#childrenOf(oid)).slice(1);
   }
 
   /**
-   * A table's columns take the classes of its own entry, then of its ancestors', then of its descendants':
-   * reading a parent reads the children's rows.
+   * All whose policy entries speak of the rows that reading the relation gives, nearest first: itself and its ancestors,
+   * its descendants (their rows come along), and the other parents of those (a child may inherit from several).
+   */
+  #family(relation: Relation): readonly Relation[] {
+    const descendants = this.descendants(relation);
+    const others = descendants.flatMap((child) => this.ancestors(child));
+    return [...new Set([...this.ancestors(relation), ...descendants, ...others])];
+  }
+
+  #parentsOf({ parents }: Relation): readonly Relation[] {
+    return parents.flatMap((oid) => this.#catalog.relationsByOid.get(oid) ?? []);
+  }
+
+  #childrenOf(oid: number): readonly Relation[] {
+    if (this.#children === undefined) {
+      this.#children = new Map();
+      for (const child of this.#catalog.relations.values()) {
+        for (const parent of child.parents) {
+          const known = this.#children.get(parent);
+          if (known === undefined) this.#children.set(parent, [child]);
+          else known.push(child);
+        }
+      }
+    }
+    return this.#children.get(oid) ?? [];
+  }
+
+  /**
+   * A table's columns take the classes of its own entry, then of its ancestors', then of its descendants' and of their
+   * other parents': reading a parent reads the children's rows.
    */
   #ofTable(relation: Relation): Labels {
     const ancestors = this.ancestors(relation);
-    const descendants = this.descendants(relation);
-    const family = [...ancestors, ...descendants].flatMap((member) => {
+    const relatives = this.#family(relation);
+    const family = relatives.flatMap((member) => {
       const entry = this.#policy.tables.get(relationKey(member.schema, member.name));
       return entry === undefined ? [] : [{ member, entry }];
     });
@@ -99,13 +118,9 @@ export class Lineage {
     for (const { entry } of family.toReversed())
       for (const [name, label] of classLabels(entry)) columns.set(name, label);
     // The rows of children come along: where a child's class is another, both must be seen.
-    for (const [name, label] of columns) {
-      const classes = new Set(
-        family
-          .filter(({ member }) => member === relation || descendants.includes(member))
-          .flatMap(({ entry }) => entry.columns.get(name) ?? []),
-      );
-      if (label.kind === "class") classes.add(label.name);
+    const read = [relation, ...this.descendants(relation)];
+    for (const name of columns.keys()) {
+      const classes = new Set(read.flatMap((member) => this.#classesOf(member, name)));
       if (classes.size > 1) columns.set(name, { kind: "computed", classes, opaque: false });
     }
     for (const { name, generatedFrom } of relation.columns) {
@@ -123,24 +138,40 @@ export class Lineage {
       ...(subject?.entry.subject !== undefined && {
         subject: this.#subject(subject.entry, subject.entry.subject, subject.member),
       }),
-      people: new Map(
-        (subject === undefined ? family : [subject]).flatMap(({ member, entry }) =>
-          entry.subject === undefined
-            ? []
-            : [
-                [
-                  entry.name,
-                  { namespace: this.#subject(entry, entry.subject, member).namespace, count: 1 },
-                ] as const,
-              ],
-        ),
+      people: this.#peopleOf(
+        // By another column than the subject's a row is about another person as well.
+        family.filter((each) => each === subject || each.entry.subject !== subject?.entry.subject),
       ),
       picks: 0,
       misnamed: family.some(({ member, entry }) => this.#isMisnamed(entry, member)),
       gathers: false,
       filteredAs: ancestors.map(keyOf),
-      readsBelow: new Set(descendants.map(keyOf)),
+      readsBelow: new Set(relatives.filter((member) => !ancestors.includes(member)).map(keyOf)),
     };
+  }
+
+  /** By a table's own entry, or else by its parents': where several give one, all of them hold. */
+  #classesOf(relation: Relation, column: string): readonly string[] {
+    const own = this.#policy.tables.get(keyOf(relation))?.columns.get(column);
+    if (own !== undefined) return [own];
+    return this.#parentsOf(relation).flatMap((parent) => this.#classesOf(parent, column));
+  }
+
+  #peopleOf(
+    family: readonly { readonly member: Relation; readonly entry: TablePolicy }[],
+  ): ReadonlyMap<string, People> {
+    return new Map(
+      family.flatMap(({ member, entry }) =>
+        entry.subject === undefined
+          ? []
+          : [
+              [
+                entry.name,
+                { namespace: this.#subject(entry, entry.subject, member).namespace, count: 1 },
+              ] as const,
+            ],
+      ),
+    );
   }
 
   /** A plain copy keeps its origin's label; what is computed from protected columns is protected as a whole. */
@@ -158,7 +189,7 @@ export class Lineage {
       classes: new Set(bases.flatMap(({ base, columns, labels }) => classesUsed(base, columns, labels))),
       opaque:
         bases.length < lineage.dependsOn.length ||
-        bases.some(({ base }) => isClosed(base)) ||
+        bases.some(({ base, columns }) => usesClosed(base, columns)) ||
         bases.some(({ base, columns, labels }) => opaqueUsed(base, columns, labels)) ||
         !lineage.functions.every((oid) => isHarmlessFunction(this.#catalog.functionsByOid.get(oid))),
     };
@@ -169,7 +200,7 @@ export class Lineage {
       const origin = lineage.origins.get(name);
       const base = origin && this.#catalog.relationsByOid.get(origin.relation);
       const column = base?.columns.find(({ number }) => number === origin?.column);
-      if (base === undefined || column === undefined || isClosed(base)) {
+      if (base === undefined || column === undefined || usesClosed(base, [column.number])) {
         if (isProtected) columns.set(name, computed);
         continue;
       }
@@ -237,8 +268,16 @@ export class Lineage {
 }
 
 /** Holds statistics, secrets or other sessions' text: a view does not make it less so. */
-function isClosed({ schema, name }: Relation): boolean {
-  return isSystemSchema(schema) && !isOpenSystemRelation(schema, name);
+function usesClosed(base: Relation, columns: readonly number[]): boolean {
+  const { schema, name } = base;
+  if (!isSystemSchema(schema)) return false;
+  // A view is labelled once for all roles, so what is hidden from some of them counts.
+  const view = systemView(schema, name, "hidden");
+  return (
+    !isOpenSystemRelation(schema, name) ||
+    view?.filter !== undefined ||
+    usedColumns(base, columns).some((column) => view?.hides(column.name) === true)
+  );
 }
 
 /** What another's aggregate makes of its rows is not known. */
@@ -286,6 +325,14 @@ export function unnamedPeople({ people, picks, subject }: Labels): number {
   if (subject !== undefined && own !== undefined) byNamespace.set(subject.namespace, own - 1);
   const rows = [...byNamespace.values()].reduce((sum, count) => sum + count, 0);
   return people.size === 0 ? 0 : rows + picks;
+}
+
+/** All that can be reached, nearest first, each once. */
+function reached(from: readonly Relation[], next: (relation: Relation) => readonly Relation[]): Relation[] {
+  const found = new Set(from);
+  // A set is walked in the order of insertion, and what is added on the way is walked as well.
+  for (const relation of found) for (const one of next(relation)) found.add(one);
+  return [...found];
 }
 
 function keyOf(relation: Relation): string {

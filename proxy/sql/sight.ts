@@ -15,7 +15,8 @@ import { type ColumnLabel, type Labels, Lineage, unnamedPeople } from "./lineage
 import type { Scope } from "./scope.ts";
 import { quoteIdentifier } from "./source.ts";
 import type { Subject } from "./subjects.ts";
-import { hiddenColumns } from "./system-relations.ts";
+import { systemView } from "./system-relations.ts";
+import { hidesTraces } from "./traces.ts";
 
 /** One column as the role sees it. */
 export interface ColumnSight {
@@ -80,22 +81,23 @@ export class Sights {
 
   /** A relation of the system's own: undefined where it is shown as it is. */
   ofSystem(relation: Relation): RelationSight | undefined {
-    const hidden = hiddenColumns(relation.schema, relation.name);
-    if (hidden === undefined) return undefined;
+    const traces = hidesTraces(this.#scope.role) ? "hidden" : "shown";
+    const view = systemView(relation.schema, relation.name, traces);
+    if (view === undefined) return undefined;
     return {
       relation,
       key: relationKey(relation.schema, relation.name),
       columns: relation.columns.map((column) => ({
         column,
-        kind: hidden.has(column.name) ? "masked" : "real",
-        sql: hidden.has(column.name) ? this.#hidden(column) : quoteIdentifier(column.name),
+        kind: view.hides(column.name) ? "masked" : "real",
+        sql: view.hides(column.name) ? this.#hidden(column) : quoteIdentifier(column.name),
         className: undefined,
         isProtected: false,
         findable: false,
         cost: 1,
       })),
       guarded: true,
-      filter: undefined,
+      filter: view.filter,
       gathers: false,
       people: undefined,
       secretText: false,

@@ -37,16 +37,61 @@ const INFORMATION_SCHEMA = words(`
   view_routine_usage view_table_usage views
 `);
 
+/** What a guarded role sees in place of a relation of the system's own, which is then read through a subquery. */
+export interface SystemView {
+  hides(column: string): boolean;
+  /** A condition on the rows that are shown. */
+  readonly filter?: string;
+}
+
 /**
- * Relations of which some columns are NULL for guarded roles: statements hold other people's literals, and what
- * Sluice made of one holds keys of masks; a connection string holds a password. The relation itself is read through a
- * subquery, as a guarded one is.
+ * Columns that are NULL for every guarded role: they hold values of tables, other people's literals, keys of masks or
+ * secrets. `attmissingval` is the value of a column in all rows older than the column (Postgres docs, "pg_attribute").
+ * Settings of roles and databases, and options of foreign servers and tables, are where applications and wrappers keep keys
+ * and passwords; SHOW of such settings is refused as well. What stays open is what the DBA wrote as a definition:
+ * defaults, constraints, policies, partition bounds, triggers' arguments, source text and comments.
  */
 const HIDDEN: ReadonlyMap<string, ReadonlySet<string>> = new Map([
+  ["pg_attribute", words("attmissingval attfdwoptions")],
   ["pg_cursors", words("statement")],
+  ["pg_db_role_setting", words("setconfig")],
+  ["pg_foreign_data_wrapper", words("fdwoptions")],
+  ["pg_foreign_server", words("srvoptions")],
+  ["pg_foreign_table", words("ftoptions")],
   ["pg_prepared_statements", words("statement")],
+  ["pg_roles", words("rolconfig")],
   ["pg_stat_activity", words("query")],
   ["pg_subscription", words("subconninfo")],
+  ["pg_user", words("useconfig")],
+]);
+
+/** Columns that are NULL for roles from whom traces are hidden: transactions, waits and positions of statements. */
+const TRACES: ReadonlyMap<string, ReadonlySet<string>> = new Map([
+  ["pg_locks", words("page tuple virtualxid transactionid virtualtransaction")],
+  [
+    "pg_replication_slots",
+    words("xmin catalog_xmin restart_lsn confirmed_flush_lsn wal_status safe_wal_size"),
+  ],
+  ["pg_stat_activity", words("backend_xid backend_xmin wait_event_type wait_event query_id")],
+]);
+
+/** Of the statistics views such roles see what a row is about, and no number that a statement moves. */
+const COUNTERS = /^pg_stat(?:io)?_(?!activity$|progress_)/;
+const NAMES_OF_COUNTERS = words(
+  "relid indexrelid schemaname relname indexrelname datid datname name backend_type object context stats_reset",
+);
+
+/** Rows that such roles do not see: even how many there are tells which rows and pages a statement has read. */
+const TRACE_ROWS: ReadonlyMap<string, string> = new Map([
+  [
+    "pg_locks",
+    "mode OPERATOR(pg_catalog.<>) 'SIReadLock' AND locktype OPERATOR(pg_catalog.<>) ALL ('{page,tuple,transactionid}')",
+  ],
+]);
+
+/** Rows that no guarded role sees: settings with a dot in their names are applications' and extensions' own. */
+const FILTERS: ReadonlyMap<string, string> = new Map([
+  ["pg_settings", "pg_catalog.strpos(name, '.') OPERATOR(pg_catalog.=) 0"],
 ]);
 
 function words(text: string): ReadonlySet<string> {
@@ -57,9 +102,21 @@ export function isSystemSchema(schema: string): boolean {
   return schema === "pg_catalog" || schema === "information_schema" || schema === "pg_toast";
 }
 
-/** Columns that guarded roles see as NULL; undefined for a relation that has none. */
-export function hiddenColumns(schema: string, name: string): ReadonlySet<string> | undefined {
-  return schema === "pg_catalog" ? HIDDEN.get(name) : undefined;
+/** Undefined where the relation is shown as it is, or not at all. `traces`: those of statements are hidden as well. */
+export function systemView(schema: string, name: string, traces: "hidden" | "shown"): SystemView | undefined {
+  if (schema !== "pg_catalog") return undefined;
+  const hidden = HIDDEN.get(name);
+  const filter = FILTERS.get(name) ?? (traces === "hidden" ? TRACE_ROWS.get(name) : undefined);
+  const counters = traces === "hidden" && COUNTERS.test(name) && isOpenSystemRelation(schema, name);
+  const traced = traces === "hidden" ? TRACES.get(name) : undefined;
+  if (hidden === undefined && filter === undefined && traced === undefined && !counters) return undefined;
+  return {
+    hides: (column) =>
+      hidden?.has(column) === true ||
+      traced?.has(column) === true ||
+      (counters && !NAMES_OF_COUNTERS.has(column)),
+    ...(filter !== undefined && { filter }),
+  };
 }
 
 /** May any guarded role read it, as it is? */

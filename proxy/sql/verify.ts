@@ -9,7 +9,7 @@ import { applyInOrder, editedRanges, movedOffsets } from "./rewrite.ts";
 import type { Scope } from "./scope.ts";
 import type { Sights } from "./sight.ts";
 import type { Source } from "./source.ts";
-import { hiddenColumns, isOpenSystemRelation, isSystemSchema } from "./system-relations.ts";
+import { isOpenSystemRelation, isSystemSchema } from "./system-relations.ts";
 import type { Edit, MadeEdit } from "./verdict.ts";
 
 /** What the analysis says may stand outside of the text that it injected. */
@@ -46,11 +46,14 @@ export function leftover(
   const judge = ({ schemaname, relname, location }: NamedRelation): string | undefined => {
     if (schemaname === undefined) return bareNames.has(location ?? 0) ? undefined : relname;
     const key = relationKey(schemaname, relname);
-    if (isSystemSchema(schemaname)) {
-      const isHidden = hiddenColumns(schemaname, relname) !== undefined && isInjected(location ?? 0);
-      return isHidden || isOpenSystemRelation(schemaname, relname) ? undefined : key;
-    }
     const relation = scope.catalog.relations.get(key);
+    if (isSystemSchema(schemaname)) {
+      const isShown =
+        relation === undefined || sights.ofSystem(relation) === undefined
+          ? isOpenSystemRelation(schemaname, relname)
+          : isInjected(location ?? 0);
+      return isShown ? undefined : key;
+    }
     const sight = relation && sights.of(relation);
     if (sight === undefined) return key;
     if (sight.ok && !sight.sight.guarded) return undefined;

@@ -1,0 +1,22 @@
+import type { Role } from "../policy/policy.ts";
+
+/**
+ * What a statement leaves behind elsewhere (counters, locks, places of rows, positions in the WAL) tells of rows that a filter
+ * hides, and of people whom nobody has counted. It is hidden from roles for whom that matters.
+ */
+export function hidesTraces({ only, budget, limits, aggregatesOnly }: Role): boolean {
+  return (
+    only.size > 0 ||
+    budget.length > 0 ||
+    limits.rows !== undefined ||
+    limits.bytes !== undefined ||
+    aggregatesOnly !== undefined
+  );
+}
+
+/** The policy key that hides them. */
+export function keyOfTraces({ only, limits, aggregatesOnly }: Role): string {
+  if (aggregatesOnly !== undefined) return "aggregates_only";
+  if (only.size > 0) return "only";
+  return limits.rows !== undefined ? "rows" : limits.bytes !== undefined ? "bytes" : "budget";
+}
