@@ -16,6 +16,8 @@ export interface Catalog {
   readonly functionsByOid: ReadonlyMap<number, CatalogFunction>;
   /** Operators that live outside pg_catalog, by name. */
   readonly operatorsOutside: ReadonlyMap<string, readonly CatalogOperator[]>;
+  /** Casts by functions outside pg_catalog. */
+  readonly casts: readonly CatalogCast[];
   readonly typesByName: ReadonlyMap<string, readonly CatalogType[]>;
   readonly typesByOid: ReadonlyMap<number, CatalogType>;
 }
@@ -37,6 +39,7 @@ export interface Relation {
   readonly columns: readonly Column[];
   readonly primaryKey: readonly string[];
   readonly indexes: readonly Index[];
+  readonly constraints: readonly Constraint[];
   readonly foreignKeys: readonly ForeignKey[];
   /** Direct parents by inheritance or partitioning (oids), and whether this is a partition. */
   readonly parents: readonly number[];
@@ -61,6 +64,10 @@ export interface Column {
   readonly collation?: string;
   /** Of generated columns (GENERATED ALWAYS AS): the numbers of the columns that it is made from. */
   readonly generatedFrom?: readonly number[];
+  /** The column that a generated one copies, or folds to lower or upper case. */
+  readonly caseOf?: number;
+  /** What it holds where a new row does not say: always the same, something new each time, or what unknown code gives. */
+  readonly default?: "constant" | "fresh" | "code";
 }
 
 export interface Index {
@@ -69,11 +76,29 @@ export interface Index {
   readonly unique: boolean;
   /** Has a WHERE clause. */
   readonly partial: boolean;
-  /**
-   * Whether a new row is refused tells about these columns too: of unique indexes with an expression or a WHERE
-   * clause, and of exclusion constraints, all that they are made from.
-   */
-  readonly refusesBy?: readonly string[];
+}
+
+/** What the server checks when a row is written: that it takes or refuses a row tells of these columns. */
+export interface Constraint {
+  readonly name: string;
+  readonly kind:
+    | "check"
+    | "unique"
+    | "exclusion"
+    | "foreign key"
+    | "policy"
+    | "partition key"
+    | "generated column";
+  /** Of a generated column those that it is made from. */
+  readonly columns: readonly string[];
+  /** Those of `columns` of which it tells no more than whether two values are equal. */
+  readonly compared: readonly string[];
+  /** NOT VALID: a row that is there may violate it, and then any change of that row fails. */
+  readonly unproven?: true;
+  /** Of indexes: the columns by which rows collide. */
+  readonly keys: readonly string[];
+  /** Of indexes: a row in which one of these is NULL collides with none. */
+  readonly freeIfNull: readonly string[];
 }
 
 export interface ForeignKey {
@@ -129,6 +154,14 @@ export interface CatalogOperator {
   readonly schema: string;
   readonly name: string;
   readonly function: number;
+}
+
+export interface CatalogCast {
+  readonly source: number;
+  readonly target: number;
+  readonly function: number;
+  /** When Postgres applies it by itself: never, when a value is stored, anywhere. */
+  readonly context: "explicit" | "assignment" | "implicit";
 }
 
 export interface CatalogType {

@@ -42,23 +42,84 @@ export const COLUMNS = query(
    ORDER BY attrelid, attnum`,
 );
 
-/**
- * An index that is not valid (a CREATE INDEX CONCURRENTLY that failed) serves no query. The last column is set
- * where a new row may be refused for more than the key's plain columns: what expressions and the condition are
- * made from stands in pg_depend (INCLUDEd columns too, which cannot be told apart there), and 0 for a whole row, which
- * has no entry.
- */
+/** An index that is not valid (a CREATE INDEX CONCURRENTLY that failed) serves no query. */
 export const INDEXES = query(
   "indexes",
-  `SELECT indrelid, indkey::text, indnkeyatts, indisunique, indisprimary, indpred IS NOT NULL,
-     CASE WHEN indisexclusion OR indisunique AND (indexprs IS NOT NULL OR indpred IS NOT NULL) THEN
-       ARRAY(SELECT d.refobjsubid FROM pg_depend d
-         WHERE d.classid = 'pg_class'::regclass AND d.objid = indexrelid AND d.objsubid = 0
-           AND d.refclassid = 'pg_class'::regclass AND d.refobjid = indrelid
-         UNION SELECT k FROM unnest(indkey::int4[]) k WHERE k <> 0
-         UNION SELECT 0 WHERE concat(indexprs::text, indpred::text) ~ ':varattno 0 '
-         ORDER BY 1) END
+  `SELECT indrelid, indkey::text, indnkeyatts, indisunique, indisprimary, indpred IS NOT NULL
    FROM pg_index WHERE indisvalid AND indrelid IN (${SHOWN_RELATIONS}) ORDER BY indrelid, indexrelid`,
+);
+
+/**
+ * What the server checks when a row is written, with the numbers of the columns that it names. 0 is the whole row: as
+ * `conkey` and node trees have it, and where a function is called that is not declared IMMUTABLE, which may look at the
+ * table itself. Unique indexes refuse rows as soon as they are built, valid or not. `compared` are plain columns that are
+ * compared by `=`; of expressions and conditions the trees tell more.
+ */
+export const CONSTRAINTS = query(
+  "constraints",
+  `SELECT * FROM (
+     SELECT k.conrelid AS relation, k.conname AS name, k.contype::text AS kind,
+       CASE WHEN EXISTS (
+           SELECT FROM pg_depend d JOIN pg_proc p ON p.oid = d.refobjid
+           WHERE d.classid = 'pg_constraint'::regclass AND d.objid = k.oid
+             AND d.refclassid = 'pg_proc'::regclass AND p.provolatile <> 'i')
+         THEN '{0}' ELSE coalesce(k.conkey, '{}') END::int4[] AS columns,
+       -- The last column of a PERIOD key (since Postgres 18) is a range that must be covered.
+       CASE WHEN k.contype = 'f' THEN (CASE to_jsonb(k) ->> 'conperiod' WHEN 'true'
+         THEN k.conkey[:cardinality(k.conkey) - 1] ELSE k.conkey END)::int4[] ELSE '{}' END AS compared,
+       '' AS expressions, '' AS condition, NOT k.convalidated AS flag
+     FROM pg_constraint k
+     WHERE k.contype IN ('c', 'f') AND k.conrelid IN (${SHOWN_RELATIONS})
+       -- NOT ENFORCED: since Postgres 18.
+       AND to_jsonb(k) ->> 'conenforced' IS DISTINCT FROM 'false'
+     UNION ALL
+     SELECT i.indrelid, c.relname, CASE WHEN i.indisexclusion THEN 'x' ELSE 'u' END,
+       ARRAY(SELECT a::int4 FROM unnest(i.indkey) WITH ORDINALITY k(a, n) WHERE a <> 0 AND n <= i.indnkeyatts),
+       ARRAY(SELECT a::int4 FROM unnest(i.indkey) WITH ORDINALITY k(a, n) WHERE a <> 0 AND n <= i.indnkeyatts
+         AND (x.conexclop IS NULL OR EXISTS (SELECT FROM pg_operator o WHERE o.oid = x.conexclop[n]
+           AND o.oprname = '=' AND o.oprnamespace = 'pg_catalog'::regnamespace))),
+       coalesce(i.indexprs::text, ''), coalesce(i.indpred::text, ''),
+       coalesce(to_jsonb(i) ->> 'indnullsnotdistinct', 'false') = 'true'
+     FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+       LEFT JOIN pg_constraint x ON x.conindid = i.indexrelid AND x.conexclop IS NOT NULL
+     WHERE (i.indisunique OR i.indisexclusion) AND i.indisready AND i.indrelid IN (${MADE_BY_USERS})
+     UNION ALL
+     SELECT p.polrelid, p.polname, 'p',
+       ARRAY(SELECT d.refobjsubid FROM pg_depend d
+         WHERE d.classid = 'pg_policy'::regclass AND d.objid = p.oid AND d.refclassid = 'pg_class'::regclass
+           AND d.refobjid = p.polrelid AND d.refobjsubid <> 0
+         UNION SELECT 0 WHERE concat(p.polqual::text, p.polwithcheck::text) ~ ':varattno 0 '),
+       '{}', '', '', false
+     FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid AND c.relrowsecurity
+     UNION ALL
+     SELECT t.partrelid, 'the partition key', 'k', ARRAY(SELECT a::int4 FROM unnest(t.partattrs) k(a) WHERE a <> 0), '{}',
+       coalesce(t.partexprs::text, ''), '', false
+     FROM pg_partitioned_table t) AS found
+   ORDER BY relation, kind, name`,
+);
+
+/**
+ * What a column is filled with where a row does not say: "f" for what is another value each time (volatile functions of
+ * Postgres's own), "c" for what other code than Postgres's own gives, "k" for all others.
+ */
+export const DEFAULTS = query(
+  "defaults",
+  `SELECT f.adrelid, f.adnum::int4, CASE
+     WHEN EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid
+       AND d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass)) THEN 'c'
+     WHEN EXISTS (SELECT FROM regexp_matches(f.adbin::text, ':funcid (\\d+) ', 'g') m JOIN pg_proc p ON p.oid = m[1]::oid
+       WHERE p.provolatile = 'v') THEN 'f'
+     ELSE 'k' END
+   FROM pg_attrdef f JOIN pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum
+   WHERE a.attgenerated = '' AND f.adrelid IN (${SHOWN_RELATIONS}) ORDER BY f.adrelid, f.adnum`,
+);
+
+/** Casts that run other functions than Postgres's own. */
+export const CASTS = query(
+  "casts",
+  `SELECT c.castsource, c.casttarget, c.castfunc::oid, c.castcontext::text
+   FROM pg_cast c JOIN pg_proc p ON p.oid = c.castfunc
+   WHERE p.pronamespace <> 'pg_catalog'::regnamespace ORDER BY c.castsource, c.casttarget`,
 );
 
 /** Up to Postgres 14 the column itself depends on those that it is made from, from 15 on its default does. */
@@ -69,7 +130,8 @@ export const GENERATED_COLUMNS = query(
        WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = a.attrelid AND d.refobjsubid NOT IN (0, a.attnum)
          AND (d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid
            OR d.classid = 'pg_class'::regclass AND d.objid = a.attrelid AND d.objsubid = a.attnum)
-       ORDER BY 1)
+       ORDER BY 1),
+     f.adbin::text
    FROM pg_attribute a JOIN pg_attrdef f ON f.adrelid = a.attrelid AND f.adnum = a.attnum
    WHERE a.attgenerated <> '' AND NOT a.attisdropped AND a.attrelid IN (${SHOWN_RELATIONS})
    ORDER BY a.attrelid, a.attnum`,
@@ -171,6 +233,8 @@ export const PROBE = query(
        UNION ALL SELECT 13, hashtext(xmin::text || ' ' || oid) FROM pg_extension
        UNION ALL SELECT 14, hashtext(xmin::text || ' ' || roleid || ' ' || member) FROM pg_auth_members
        UNION ALL SELECT 15, hashtext(xmin::text || ' ' || setdatabase || ' ' || setrole) FROM pg_db_role_setting
+       UNION ALL SELECT 18, hashtext(xmin::text || ' ' || oid) FROM pg_cast
+       UNION ALL SELECT 19, hashtext(xmin::text || ' ' || oid) FROM pg_policy
        UNION ALL SELECT 17, hashtext(xmin::text || ' ' || oid) FROM pg_attrdef WHERE adrelid IN (SELECT oid FROM relation)
        -- pg_authid, below this view, is not everybody's to read.
        UNION ALL SELECT 16, hashtext(oid || ' ' || rolname || ' ' || rolsuper || ' ' || rolinherit) FROM pg_roles)

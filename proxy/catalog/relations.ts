@@ -8,6 +8,7 @@ import {
   relationKey,
   type ViewLineage,
 } from "./catalog.ts";
+import { type ColumnsByNumber, type ConstraintRow, caseFolded, toConstraints } from "./constraints.ts";
 import { groupBy } from "./group.ts";
 
 /** Rows of the queries of the same names. A view without its stored query has the empty text. */
@@ -36,9 +37,15 @@ export interface RelationRows {
     unique: boolean,
     primary: boolean,
     partial: boolean,
-    refusesBy: readonly number[] | null,
   ])[];
-  readonly generated: readonly (readonly [relation: number, number: number, from: readonly number[]])[];
+  readonly constraints: readonly ConstraintRow[];
+  readonly defaults: readonly (readonly [relation: number, number: number, kind: string])[];
+  readonly generated: readonly (readonly [
+    relation: number,
+    number: number,
+    from: readonly number[],
+    expression: string,
+  ])[];
   readonly foreignKeys: readonly (readonly [
     relation: number,
     columns: readonly number[],
@@ -71,12 +78,18 @@ export function buildRelations(
   rows: RelationRows,
   schemas: ReadonlyMap<number, string>,
   lineages: ReadonlyMap<number, ViewLineage>,
+  equalities: ReadonlySet<number>,
 ): Pick<Catalog, "relations" | "relationsByOid" | "relationsByName"> {
   const columnRows = groupBy(rows.columns, ([relation]) => relation);
   const generated = groupBy(rows.generated, ([relation]) => relation);
+  const defaults = groupBy(rows.defaults, ([relation]) => relation);
   const columns = new Map(
-    [...columnRows].map(([relation, own]) => [relation, toColumns(own, generated.get(relation) ?? [])]),
+    [...columnRows].map(([relation, own]) => [
+      relation,
+      toColumns(own, generated.get(relation) ?? [], defaults.get(relation) ?? []),
+    ]),
   );
+  const constraints = groupBy(rows.constraints, ([relation]) => relation);
   const indexes = groupBy(rows.indexes, ([relation]) => relation);
   const foreignKeys = groupBy(rows.foreignKeys, ([relation]) => relation);
   const parents = groupBy(rows.parents, ([relation]) => relation);
@@ -96,6 +109,7 @@ export function buildRelations(
           columns: [...own.values()],
           primaryKey: primaryKey(indexes.get(oid) ?? [], own),
           indexes: (indexes.get(oid) ?? []).map((row) => toIndex(row, own)),
+          constraints: toConstraints(constraints.get(oid) ?? [], own, equalities),
           foreignKeys: (foreignKeys.get(oid) ?? []).map(
             ([, from, references, to, unsure, changedByUpdate, changedByDelete]): ForeignKey => ({
               columns: named(from, own),
@@ -122,16 +136,40 @@ export function buildRelations(
   };
 }
 
-type ColumnsByNumber = ReadonlyMap<number, Column>;
-
 const NO_COLUMNS: ColumnsByNumber = new Map();
 
-function toColumns(rows: RelationRows["columns"], generated: RelationRows["generated"]): ColumnsByNumber {
-  const sources = new Map(generated.map(([, number, from]) => [number, from]));
+/** pg_attrdef, as the query tells its kinds. */
+const DEFAULT_KINDS: ReadonlyMap<string, Column["default"]> = new Map([
+  ["k", "constant"],
+  ["f", "fresh"],
+  ["c", "code"],
+]);
+
+function toColumns(
+  rows: RelationRows["columns"],
+  generated: RelationRows["generated"],
+  defaults: RelationRows["defaults"],
+): ColumnsByNumber {
+  const sources = new Map(generated.map(([, number, from, expression]) => [number, { from, expression }]));
+  const kinds = new Map(defaults.map(([, number, kind]) => [number, DEFAULT_KINDS.get(kind) ?? "code"]));
   return new Map(
     rows.map(([, number, name, typeOid, type, notNull]) => {
-      const generatedFrom = sources.get(number);
-      return [number, { name, number, typeOid, type, notNull, ...(generatedFrom && { generatedFrom }) }];
+      const made = sources.get(number);
+      const caseOf = made && caseFolded(made.expression);
+      const filled = kinds.get(number);
+      return [
+        number,
+        {
+          name,
+          number,
+          typeOid,
+          type,
+          notNull,
+          ...(made && { generatedFrom: made.from }),
+          ...(caseOf !== undefined && { caseOf }),
+          ...(filled && { default: filled }),
+        },
+      ];
     }),
   );
 }
@@ -143,15 +181,10 @@ function toIndex(row: IndexRow, columns: ColumnsByNumber): Index {
   // An expression has the number 0.
   const end = key.indexOf(0);
   const isPlain = end === -1;
-  const refusesBy = row[6];
   return {
     columns: named(isPlain ? key : key.slice(0, end), columns),
     unique: row[3] && isPlain,
     partial: row[5],
-    ...(refusesBy && {
-      // A whole row is made of all columns.
-      refusesBy: named(refusesBy.includes(0) ? [...columns.keys()] : refusesBy, columns),
-    }),
   };
 }
 

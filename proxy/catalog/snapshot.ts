@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { Client } from "pg";
-import type { Catalog, CatalogFunction, CatalogOperator } from "./catalog.ts";
+import type { Catalog, CatalogCast, CatalogFunction, CatalogOperator } from "./catalog.ts";
 import { groupBy } from "./group.ts";
 import * as queries from "./queries.ts";
 import { buildRelations, type RelationRows } from "./relations.ts";
@@ -27,6 +27,8 @@ export async function readCatalogIn(client: Client): Promise<Catalog> {
     relations: await reader.rows(queries.RELATIONS),
     columns: await reader.rows(queries.COLUMNS),
     indexes: await reader.rows(queries.INDEXES),
+    constraints: await reader.rows(queries.CONSTRAINTS),
+    defaults: await reader.rows(queries.DEFAULTS),
     generated: await reader.rows(queries.GENERATED_COLUMNS),
     foreignKeys: await reader.rows(queries.FOREIGN_KEYS),
     parents: await reader.rows(queries.PARENTS),
@@ -39,13 +41,20 @@ export async function readCatalogIn(client: Client): Promise<Catalog> {
   const typeRows = await reader.rows<TypeRow>(queries.TYPES);
   const multiranges = serverVersion >= 140_000 ? await reader.rows<MultirangeRow>(queries.MULTIRANGES) : [];
   const types = buildTypes(typeRows, multiranges, schemas);
+  const casts = await reader.rows<CastRow>(queries.CASTS);
   const lineages = await readLineages(rows, new Map(operators.map(([oid, , , code]) => [oid, code])));
   return {
     database,
     serverVersion,
     version: reader.version(),
     schemas: new Set(schemas.values()),
-    ...buildRelations(rows, schemas, lineages),
+    ...buildRelations(rows, schemas, lineages, equalities(operators, schemas)),
+    casts: casts.map(([source, target, code, context]) => ({
+      source,
+      target,
+      function: code,
+      context: CAST_CONTEXTS.get(context) ?? "implicit",
+    })),
     functionsByName: groupBy(functions, nameOf),
     functionsByOid: new Map(functions.map((one) => [one.oid, one])),
     operatorsOutside: groupBy(operatorsOutside(operators, schemas), nameOf),
@@ -57,6 +66,7 @@ export async function readCatalogIn(client: Client): Promise<Catalog> {
 type IdentityRow = readonly [database: string, serverVersion: number];
 type SchemaRow = readonly [oid: number, name: string];
 type OperatorRow = readonly [oid: number, schema: number, name: string, code: number];
+type CastRow = readonly [source: number, target: number, code: number, context: string];
 type FunctionRow = readonly [
   oid: number,
   schema: number,
@@ -97,6 +107,22 @@ class Reader {
   version(): string {
     return this.#hash.digest("hex").slice(0, 24);
   }
+}
+
+/** pg_cast.castcontext. What a newer server may add is taken for the widest. */
+const CAST_CONTEXTS: ReadonlyMap<string, CatalogCast["context"]> = new Map([
+  ["e", "explicit"],
+  ["a", "assignment"],
+  ["i", "implicit"],
+]);
+
+/** Postgres's own `=` and `<>`, of all types. */
+function equalities(rows: readonly OperatorRow[], schemas: ReadonlyMap<number, string>): ReadonlySet<number> {
+  return new Set(
+    rows.flatMap(([oid, schema, name]) =>
+      schemas.get(schema) === "pg_catalog" && (name === "=" || name === "<>") ? [oid] : [],
+    ),
+  );
 }
 
 function operatorsOutside(

@@ -64,6 +64,7 @@ export class Sights {
   readonly #scope: Scope;
   readonly #lineage: Lineage;
   readonly #known = new Map<number, Sight>();
+  readonly #hiddenColumns = new Map<number, ReadonlyMap<string, ColumnSight>>();
 
   constructor(scope: Scope) {
     this.#scope = scope;
@@ -77,6 +78,33 @@ export class Sights {
       this.#known.set(relation.oid, sight);
     }
     return sight;
+  }
+
+  /**
+   * Columns whose values the role does not see in the clear. Of a relation that it may not read at all those that have a class:
+   * a key to it, or a view over it, could tell of them.
+   */
+  hidden(relation: Relation): ReadonlyMap<string, ColumnSight> {
+    let hidden = this.#hiddenColumns.get(relation.oid);
+    if (hidden === undefined) {
+      const labels = this.#lineage.labels(relation);
+      const sight = this.of(relation);
+      const columns = sight.ok
+        ? sight.sight.columns
+        : relation.columns
+            .filter(({ name }) => labels.columns.has(name))
+            .map((column) => this.#column(relation, column, labels));
+      hidden = new Map(
+        columns.filter(({ kind }) => kind !== "real").map((column) => [column.column.name, column]),
+      );
+      this.#hiddenColumns.set(relation.oid, hidden);
+    }
+    return hidden;
+  }
+
+  /** What has been inherited from as well: of partitions, those whose keys hold for them. */
+  ancestors(relation: Relation): readonly Relation[] {
+    return this.#lineage.ancestors(relation);
   }
 
   /** A relation of the system's own: undefined where it is shown as it is. */

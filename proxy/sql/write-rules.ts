@@ -1,8 +1,23 @@
 import type { ColumnRef, MergeWhenClause, Node, ResTarget } from "libpg-query";
 import type { CatalogType, Relation } from "../catalog/catalog.ts";
 import { countsReads } from "../policy/policy.ts";
-import { type Analysis, candidates, type FromReference, type Level, namedReferences } from "./analysis.ts";
+import {
+  type Analysis,
+  candidates,
+  type FromReference,
+  type Level,
+  namedReferences,
+  type RelationUse,
+} from "./analysis.ts";
+import {
+  changes,
+  refuseTellingInsert,
+  refuseTellingOfReferences,
+  refuseTellingUpdate,
+  writtenInto,
+} from "./constraints.ts";
 import { forEachChild, nodeOf, stringOf, visitNode } from "./grammar.ts";
+import type { ColumnSight } from "./sight.ts";
 
 /* What no write may do: tell masked values, move people past the meter, store what stands for a value. */
 
@@ -86,25 +101,9 @@ export function refuseProbing(
   { use }: FromReference,
   given: readonly string[] | undefined,
 ): void {
-  const { relation, sight } = use ?? {};
-  const hidden = (sight?.columns ?? []).filter(
-    ({ kind, column }) => kind !== "real" && (given === undefined || given.includes(column.name)),
-  );
-  const telling = relation === undefined ? new Set() : refusingColumns(analysis, relation);
-  const probed = hidden.filter(({ column }) => telling.has(column.name));
   refuseProbingByKey(analysis, use, given);
   refuseProbingHiddenRows(analysis, use, given);
-  if (probed.length === 0) return;
-  const closed = probed.find(({ findable }) => !findable);
-  if (closed !== undefined) {
-    analysis.deny(
-      `role "${analysis.scope.role.name}" may not give new rows a value of ${use?.key}.${closed.column.name}: it is unique, so an error would tell which values exist`,
-      "finds",
-      `Add the class "${closed.className ?? "of this column"}" under "finds:" of ${analysis.rolePlace}.`,
-    );
-  }
-  analysis.lookups += probed.length;
-  for (const column of probed) analysis.costs(column, "looked up");
+  if (use !== undefined) refuseTellingInsert(analysis, use, given);
 }
 
 /**
@@ -172,15 +171,10 @@ export function hasRulesOnWrites(analysis: Analysis, relation: Relation): boolea
   );
 }
 
-function ownRefusingColumns({ indexes, columns }: Relation): ReadonlySet<string> {
-  const names = new Set(
-    indexes.flatMap((index) => [...(index.unique ? index.columns : []), ...(index.refusesBy ?? [])]),
+function ownRefusingColumns({ constraints }: Relation): readonly string[] {
+  return constraints.flatMap(({ kind, columns }) =>
+    kind === "unique" || kind === "exclusion" ? columns : [],
   );
-  for (const { name, generatedFrom } of columns) {
-    if (generatedFrom === undefined || !names.has(name)) continue;
-    for (const { name: origin, number } of columns) if (generatedFrom.includes(number)) names.add(origin);
-  }
-  return names;
 }
 
 /** A foreign key to a masked column tells whether the value is there: an error, if not. */
@@ -188,45 +182,39 @@ function refuseProbingByKey(
   analysis: Analysis,
   use: FromReference["use"],
   given: readonly string[] | undefined,
-  target = use?.relation,
 ): void {
-  if (target?.lineage !== undefined) {
-    const written = writtenThrough(analysis, target);
-    for (const base of new Set(written.map((column) => column.base))) {
-      const named = written.filter(
-        (column) => column.base === base && given?.includes(column.name) !== false,
-      );
-      refuseProbingByKey(
-        analysis,
-        use,
-        named.map(({ to }) => to),
-        base,
-      );
+  if (use === undefined) return;
+  const { sights, scope } = analysis;
+  for (const { base, names } of writtenInto(scope.catalog, use.relation, given)) {
+    for (const taker of sights.takers(base)) {
+      for (const { columns, references, referencedColumns } of taker.foreignKeys) {
+        const relation = scope.catalog.relationsByOid.get(references);
+        if (relation === undefined || !columns.some((name) => changes(taker, name, names))) continue;
+        const hidden = sights.hidden(relation);
+        for (const name of referencedColumns) {
+          const sight = hidden.get(name);
+          if (sight !== undefined) lookUpByKey(analysis, use, relation, sight);
+        }
+      }
     }
-    return;
   }
-  const takers = target === undefined ? [] : analysis.sights.takers(target);
-  for (const { columns, references, referencedColumns } of takers.flatMap(({ foreignKeys }) => foreignKeys)) {
-    const relation = analysis.scope.catalog.relationsByOid.get(references);
-    if (relation === undefined || !(given === undefined || columns.some((name) => given.includes(name))))
-      continue;
-    const sight = analysis.sights.of(relation);
-    const hidden = sight.ok
-      ? sight.sight.columns.find(
-          ({ kind, column }) => kind !== "real" && referencedColumns.includes(column.name),
-        )
-      : undefined;
-    if (hidden === undefined) continue;
-    if (!hidden.findable) {
-      analysis.deny(
-        `role "${analysis.scope.role.name}" may not give ${use?.key} a key of ${relation.schema}.${relation.name}.${hidden.column.name}: an error would tell which values exist`,
-        "finds",
-        `Add the class "${hidden.className ?? "of this column"}" under "finds:" of ${analysis.rolePlace}.`,
-      );
-    }
-    analysis.lookups += 1;
-    analysis.costs(hidden, "looked up");
+}
+
+function lookUpByKey(
+  analysis: Analysis,
+  { key }: RelationUse,
+  { schema, name }: Relation,
+  sight: ColumnSight,
+): void {
+  if (!sight.findable) {
+    analysis.deny(
+      `role "${analysis.scope.role.name}" may not give ${key} a key of ${schema}.${name}.${sight.column.name}: an error would tell which values exist`,
+      "finds",
+      `Add the class "${sight.className ?? "of this column"}" under "finds:" of ${analysis.rolePlace}.`,
+    );
   }
+  analysis.lookups += 1;
+  analysis.costs(sight, "looked up");
 }
 
 /** `aggregates_only`: what stands beside a write's target could be stored or returned row by row. */
@@ -250,6 +238,33 @@ export function refuseMaskedAssignment(
   const assigned = (targets ?? []).map((node) => (nodeOf(node)[1] as ResTarget).name ?? "");
   refuseProbingByKey(analysis, use, assigned);
   refuseProbingHiddenRows(analysis, use, assigned);
+  refuseMasked(analysis, use, targets);
+  if (use === undefined || assigned.length === 0) return;
+  refuseTellingUpdate(analysis, use, assigned);
+  refuseTellingOfReferences(analysis, use, assigned);
+}
+
+/** MERGE writes into what is seen in the clear, but children and keys of others may hold what is not. */
+export function refuseTellingMerge(
+  analysis: Analysis,
+  { use }: FromReference,
+  clauses: readonly Node[] | undefined,
+): void {
+  if (use === undefined) return;
+  for (const node of clauses ?? []) {
+    const { commandType, targetList } = nodeOf(node)[1] as MergeWhenClause;
+    const assigned = (targetList ?? []).map((target) => (nodeOf(target)[1] as ResTarget).name ?? "");
+    if (commandType === "CMD_UPDATE") refuseTellingUpdate(analysis, use, assigned);
+    if (commandType === "CMD_UPDATE") refuseTellingOfReferences(analysis, use, assigned);
+    if (commandType === "CMD_DELETE") refuseTellingOfReferences(analysis, use, undefined);
+  }
+}
+
+function refuseMasked(
+  analysis: Analysis,
+  use: FromReference["use"],
+  targets: readonly Node[] | undefined,
+): void {
   for (const node of targets ?? []) {
     const { name } = nodeOf(node)[1] as ResTarget;
     const sight = use?.sight?.columns.find(({ column }) => column.name === name);

@@ -16,6 +16,7 @@ import type {
 } from "libpg-query";
 import { type Analysis, type FromReference, innerLevel, type Level, peopleSoFar } from "./analysis.ts";
 import { columnName, conjuncts, isLeakproof, levelConditions, simpleCondition } from "./conditions.ts";
+import { refuseTellingOfReferences } from "./constraints.ts";
 import { finishReferences, fromItem } from "./from.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
 import { noteSamePersons, strangerTo } from "./marking.ts";
@@ -33,6 +34,7 @@ import {
   refuseMaskedAssignment,
   refuseProbing,
   refuseSubjectAssignment,
+  refuseTellingMerge,
   refuseUnmeteredCopy,
   refuseUnsummarised,
   refusingColumns,
@@ -115,6 +117,7 @@ export function remove(analysis: Analysis, body: DeleteStmt, outer: Level): Writ
   const ctes = withQueries(analysis, body.withClause, outer);
   const target = writeTarget(analysis, body.relation);
   refuseOwnDelete(analysis, target.use);
+  if (target.use !== undefined) refuseTellingOfReferences(analysis, target.use, undefined);
   const level = restrictedWrite(
     analysis,
     target,
@@ -141,6 +144,7 @@ export function merge(analysis: Analysis, body: MergeStmt, outer: Level): WriteL
   level.references.push(target, ...versions(target, body.returningClause));
   probing(analysis, undefined, () => refuseProbing(analysis, target, undefined));
   refuseOwnMerge(analysis, target.use, body);
+  refuseTellingMerge(analysis, target, body.mergeWhenClauses);
   for (const node of body.mergeWhenClauses ?? [])
     refuseSubjectAssignment(analysis, target, (nodeOf(node)[1] as MergeWhenClause).targetList, node);
   const before = peopleSoFar(analysis);

@@ -108,10 +108,91 @@ describe.each([
     ]);
   });
 
-  test("an index counts up to its first expression; what a condition may be made of, INCLUDEd columns too, may refuse rows", () => {
+  test("an index counts up to its first expression", () => {
     expect(relation("odd indexes").indexes).toEqual([
       { columns: ["a"], unique: false, partial: false },
-      { columns: ["b", "a"], unique: true, partial: true, refusesBy: ["a", "b", "c"] },
+      { columns: ["b", "a"], unique: true, partial: true },
+    ]);
+  });
+
+  test("what is checked of a row names the columns by which it may be refused, and how", () => {
+    const constraints = Object.fromEntries(
+      relation("guarded").constraints.map(({ name, kind, columns, compared, ...rest }) => [
+        name,
+        { kind, columns: [...columns].sort(), compared: [...compared].sort(), ...rest },
+      ]),
+    );
+    const none = { keys: [], freeIfNull: [] };
+    expect(constraints).toEqual({
+      ordered: { kind: "check", columns: ["low", "top"], compared: [], ...none },
+      proven_later: { kind: "check", columns: ["low"], compared: [], unproven: true, ...none },
+      whole: {
+        kind: "check",
+        columns: relation("guarded")
+          .columns.map(({ name }) => name)
+          .sort(),
+        compared: [],
+        ...none,
+      },
+      asks: {
+        kind: "check",
+        columns: relation("guarded")
+          .columns.map(({ name }) => name)
+          .sort(),
+        compared: [],
+        ...none,
+      },
+      pair: {
+        kind: "unique",
+        columns: ["code", "grp"],
+        compared: ["code", "grp"],
+        keys: ["grp", "code"],
+        freeIfNull: ["grp", "code"],
+      },
+      folded: {
+        kind: "unique",
+        columns: ["email"],
+        compared: ["email"],
+        keys: ["email"],
+        freeIfNull: ["email"],
+      },
+      by_part: { kind: "unique", columns: ["email"], compared: [], keys: [], freeIfNull: [] },
+      partly: {
+        kind: "unique",
+        columns: ["code", "grp", "top"],
+        compared: ["code", "grp"],
+        keys: ["grp"],
+        freeIfNull: ["grp", "top", "code"],
+      },
+      by_generated: {
+        kind: "unique",
+        columns: ["email"],
+        compared: ["email"],
+        keys: ["email"],
+        freeIfNull: ["email"],
+      },
+      by_computed: { kind: "unique", columns: ["code", "grp"], compared: [], keys: [], freeIfNull: [] },
+      rooms: {
+        kind: "exclusion",
+        columns: ["during", "room"],
+        compared: ["room"],
+        keys: ["room"],
+        freeIfNull: ["room"],
+      },
+      to_pair: { kind: "foreign key", columns: ["code", "grp"], compared: ["code", "grp"], ...none },
+      mine: { kind: "policy", columns: ["code", "low"], compared: [], ...none },
+      email_lower: { kind: "generated column", columns: ["email"], compared: [], ...none },
+      both: { kind: "generated column", columns: ["code", "grp"], compared: [], ...none },
+    });
+    expect(relation("split").constraints).toEqual([
+      { kind: "partition key", name: "the partition key", columns: ["a", "b"], compared: [], ...none },
+    ]);
+    const filled = new Map(relation("guarded").columns.map((column) => [column.name, column.default]));
+    expect([filled.get("low"), filled.get("code"), filled.get("room"), filled.get("top")]).toEqual([
+      "constant",
+      "fresh",
+      "code",
+      undefined,
     ]);
   });
 
@@ -321,6 +402,24 @@ const ODDITIES = `
   CREATE TYPE checked_range AS RANGE (subtype = checked);
   CREATE TABLE typed (a numeric(10,2), b varchar(20), c bpchar, d other.mood, e "od d"."my ""type"[], f interval(3));
 
+  CREATE FUNCTION public.asked(int) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+  CREATE FUNCTION public.made_up() RETURNS int4range LANGUAGE sql AS 'SELECT int4range(1, 2)';
+  CREATE TABLE guarded (low int DEFAULT 1, top int, grp text, code text DEFAULT gen_random_uuid(), email varchar(90),
+    room int4range DEFAULT public.made_up(), during int4range,
+    email_lower text GENERATED ALWAYS AS (lower(email)) STORED, "both" text GENERATED ALWAYS AS (grp || code) STORED,
+    CONSTRAINT ordered CHECK (low <= top), CONSTRAINT whole CHECK (guarded IS NOT NULL OR true),
+    CONSTRAINT asks CHECK (public.asked(low)), CONSTRAINT pair UNIQUE (grp, code));
+  ALTER TABLE guarded ADD CONSTRAINT proven_later CHECK (low > 0) NOT VALID;
+  ALTER TABLE guarded ADD CONSTRAINT to_pair FOREIGN KEY (grp, code) REFERENCES guarded (grp, code);
+  CREATE UNIQUE INDEX folded ON guarded (lower(email)) INCLUDE (low) WHERE room IS NOT NULL;
+  CREATE UNIQUE INDEX by_part ON guarded (left(email, 1));
+  CREATE UNIQUE INDEX partly ON guarded (grp) WHERE top > 5 AND code = 'x';
+  CREATE UNIQUE INDEX by_generated ON guarded (email_lower);
+  CREATE UNIQUE INDEX by_computed ON guarded ("both");
+  ALTER TABLE guarded ADD CONSTRAINT rooms EXCLUDE USING gist (room WITH =, during WITH &&);
+  ALTER TABLE guarded ENABLE ROW LEVEL SECURITY;
+  CREATE POLICY mine ON guarded USING (low > 0) WITH CHECK (code <> '');
+  CREATE TABLE split (a int, b int) PARTITION BY RANGE (a, (b + 1));
   CREATE TABLE "odd indexes" (a int, b int, c text);
   CREATE INDEX ON "odd indexes" (a, lower(c), b);
   CREATE UNIQUE INDEX ON "odd indexes" (b, a) INCLUDE (c) WHERE a > 1;

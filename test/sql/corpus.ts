@@ -101,6 +101,7 @@ export function imagine(catalog: Catalog, sql: string): Catalog {
       columns: [...new Set(["id", ...names.columns])].map(column),
       primaryKey: ["id"],
       indexes: [{ columns: ["id"], unique: true, partial: false }],
+      constraints: [],
       foreignKeys: [],
       parents: [],
       isPartition: false,

@@ -15,6 +15,7 @@ const EMPTY: Catalog = {
   functionsByName: new Map(),
   functionsByOid: new Map(),
   operatorsOutside: new Map(),
+  casts: [],
   typesByName: new Map(),
   typesByOid: new Map(),
 };
