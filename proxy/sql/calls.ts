@@ -1,10 +1,12 @@
 import type { ColumnRef, FuncCall, Node } from "libpg-query";
-import { type CatalogFunction, isPlainExtensionFunction, returnsNothing } from "../catalog/catalog.ts";
+import { type CatalogFunction, isPlainExtensionFunction } from "../catalog/catalog.ts";
 import { type Analysis, candidates, type Level, namedReferences } from "./analysis.ts";
+import { meetType } from "./casts.ts";
 import { plainFields } from "./expressions.ts";
 import { builtinUse, isStandardFunction, tellsOfStatements } from "./functions.ts";
 import { gather, mayBeOfOuter } from "./gathering.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
+import { mayCall } from "./permission.ts";
 import { clauseEnd } from "./places.ts";
 import { rowOfSettings, setsSequence, setting } from "./setting-calls.ts";
 import { quoteIdentifier } from "./source.ts";
@@ -227,31 +229,12 @@ function ownFunction(
 
 function judgeOwn(analysis: Analysis, name: string, functions: readonly CatalogFunction[]): void {
   const unknown = functions.filter((fn) => !isPlainExtensionFunction(fn) && !isStandardFunction(fn));
-  for (const fn of unknown) mayCall(analysis, fn, `${fn.schema}.${fn.name}`);
+  for (const fn of unknown) mayCall(analysis, fn);
+  for (const { returnType } of functions) meetType(analysis, returnType);
   // What it reads is nobody's mask's business, but whoever it speaks of is counted.
   if (unknown.length > 0) analysis.calls++;
   // What another's aggregate makes of its rows is not known.
   if (functions.some(({ kind }) => kind === "aggregate")) analysis.gathers ??= `${name}()`;
-}
-
-/** What a function reads is not masked, and so what it returns is nobody's to see unless the policy says so. */
-function mayCall(analysis: Analysis, fn: CatalogFunction, name: string): void {
-  const { role, catalog } = analysis.scope;
-  const result = role.calls.get(name);
-  if (result === undefined) {
-    analysis.deny(
-      `role "${role.name}" may not call ${name}`,
-      "calls",
-      `What a function reads is not masked. If it may be called, add ${name} under "calls:" of ${analysis.rolePlace}; if the role may see what it returns, { ${name}: shown }.`,
-    );
-  }
-  if (result === "hidden" && role.sees !== "all" && !returnsNothing(catalog, fn)) {
-    analysis.deny(
-      `role "${role.name}" may not see what ${name} returns`,
-      "calls",
-      `What a function reads is not masked. If the role may see what it returns, say { ${name}: shown } under "calls:" of ${analysis.rolePlace}.`,
-    );
-  }
 }
 
 /**

@@ -164,19 +164,31 @@ function deny(
     sight: { column, className },
   }: { readonly relation: Relation; readonly constraint: Constraint; readonly sight: ColumnSight },
 ): never {
-  const what = written.find((each) => columns.includes(each));
   const key = compared.includes(column.name) ? "finds" : "sees";
+  const told = `${relation.schema}.${relation.name}.${column.name}`;
+  const what = written.find((each) => each !== column.name && columns.includes(each));
+  const message = written.includes(column.name)
+    ? `give ${use.key} a value of ${column.name}: by ${nameOf(kind, name)} an error would tell which values exist`
+    : `${what === undefined ? `write ${use.key} so` : `write ${use.key}.${what}`}: by ${nameOf(kind, name)} an error would tell of ${told}`;
   return analysis.deny(
-    `role "${analysis.scope.role.name}" may not write ${what === undefined ? use.key : `${use.key}.${what}`}: ${nameOf(kind, name)} ties it to ${relation.schema}.${relation.name}.${column.name}, of which an error would tell`,
+    `role "${analysis.scope.role.name}" may not ${message}`,
     key,
     `Add the class "${className ?? "of this column"}" under "${key}:" of ${analysis.rolePlace}, or leave the column out.`,
   );
 }
 
 function nameOf(kind: Constraint["kind"], name: string): string {
-  return kind === "partition key" || kind === "foreign key"
-    ? name
-    : `the ${kind === "check" ? "CHECK" : kind} ${name}`;
+  switch (kind) {
+    case "partition key":
+    case "foreign key":
+      return name;
+    case "check":
+      return `the CHECK ${name}`;
+    case "unique":
+      return `the unique index ${name}`;
+    default:
+      return `the ${kind} ${name}`;
+  }
 }
 
 /** What is checked of a row that is written into the relation: its own, its partitions' and children's, and all partition keys above. */

@@ -17,6 +17,7 @@ import {
   namedReferences,
   type RelationUse,
 } from "./analysis.ts";
+import { askForType, meetRow, meetType } from "./casts.ts";
 import { isHarmlessFunction } from "./functions.ts";
 import { forEachChild, nodeOf, stringOf, visitNode } from "./grammar.ts";
 
@@ -141,6 +142,8 @@ function oneColumn(analysis: Analysis, { columns, use }: FromReference, name: st
 
 function wholeRow(analysis: Analysis, { use }: FromReference): void {
   if (use !== undefined) analysis.wholes.add(use);
+  // Out of a subquery it is a row of no type.
+  if (use !== undefined && (use.isTarget || use.sight?.guarded !== true)) meetRow(analysis, use.relation);
   for (const sight of use?.sight?.columns ?? []) {
     const { kind, className, column } = sight;
     analysis.costs(sight, "named");
@@ -228,6 +231,7 @@ export function operator(analysis: Analysis, name: readonly Node[]): void {
 export function operatorOf(analysis: Analysis, symbol: string): void {
   const { operatorsOutside, functionsByOid } = analysis.scope.catalog;
   for (const { schema, function: oid } of operatorsOutside.get(symbol) ?? []) {
+    meetType(analysis, functionsByOid.get(oid)?.returnType ?? 0);
     if (!isHarmlessFunction(functionsByOid.get(oid))) {
       analysis.refuse("42501", `an operator ${schema}.${symbol} runs code that Sluice does not know`, {
         hint: `Write OPERATOR(pg_catalog.${symbol}) for Postgres's own.`,
@@ -244,6 +248,11 @@ export function typeName(analysis: Analysis, body: TypeName, level: Level): void
   const name = names.at(-1) ?? "";
   const all = analysis.scope.catalog.typesByName.get(name) ?? [];
   const schema = names.length > 1 ? names.at(-2) : undefined;
+  for (const { oid, schema: own } of all) {
+    if (schema !== undefined && own !== schema) continue;
+    meetType(analysis, oid);
+    askForType(analysis, oid);
+  }
   const builtin = all.some((type) => type.schema === "pg_catalog");
   if (builtin && (schema === undefined || schema === "pg_catalog")) return;
   const meant = schema === undefined ? all : all.filter((type) => type.schema === schema);

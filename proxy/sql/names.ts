@@ -3,6 +3,7 @@ import { type Relation, relationKey } from "../catalog/catalog.ts";
 import type { Analysis, RelationUse } from "./analysis.ts";
 import { Lineage } from "./lineage.ts";
 import type { Scope } from "./scope.ts";
+import { meetColumns } from "./casts.ts";
 import { quoteQualified } from "./source.ts";
 import { isOpenSystemRelation, isSystemSchema } from "./system-relations.ts";
 
@@ -139,6 +140,7 @@ export function writeUse(analysis: Analysis, name: RangeVar): RelationUse {
 
 function record(analysis: Analysis, use: RelationUse): RelationUse {
   analysis.uses.push(use);
+  meetColumns(analysis, use.relation, use.isTarget);
   return use;
 }
 

@@ -12,6 +12,7 @@ import type {
 } from "libpg-query";
 import { countsReads, type Role } from "../policy/policy.ts";
 import type { Analysis, Level, RelationUse } from "./analysis.ts";
+import { meetAnyQuery } from "./casts.ts";
 import { copy } from "./copy.ts";
 import { explainOptions } from "./explain.ts";
 import { type Body, nodeOf } from "./grammar.ts";
@@ -63,8 +64,23 @@ function refuseUnvisited(analysis: Analysis, node: object): void {
   forEachObject(node, look);
 }
 
+/** Statements with expressions. */
+const COMPUTING: ReadonlySet<string> = new Set([
+  "SelectStmt",
+  "InsertStmt",
+  "UpdateStmt",
+  "DeleteStmt",
+  "MergeStmt",
+  "PrepareStmt",
+  "ExecuteStmt",
+  "DeclareCursorStmt",
+  "CopyStmt",
+  "ExplainStmt",
+]);
+
 function dispatch(analysis: Analysis, raw: RawStatement, level: Level): Statement {
   const [type, body] = nodeOf(raw.node);
+  if (COMPUTING.has(type)) meetAnyQuery(analysis);
   const query = queryStatement(analysis, type, body, level);
   if (query !== undefined) {
     if (type === "SelectStmt") pushLimit(analysis, body as SelectStmt, raw, query);
