@@ -4,6 +4,7 @@ import { checkCosts } from "../policy/check-costs.ts";
 import type { PolicySet } from "../policy/load.ts";
 import type { Policy } from "../policy/policy.ts";
 import { describeProblem, type PolicyProblem, sortProblems } from "../policy/problems.ts";
+import { checkConstraints } from "../sql/constraint-warnings.ts";
 import { checkWritableConditions } from "../sql/writable-conditions.ts";
 import { type Check, Checked } from "./checked.ts";
 import {
@@ -82,6 +83,7 @@ function others(policy: Policy, catalog: Catalog | undefined): readonly PolicyPr
     ...checkCosts(policy),
     ...checkAgainstCatalog(policy, catalog),
     ...checkWritableConditions(policy, catalog),
+    ...checkConstraints(policy, catalog),
   ];
 }
 

@@ -1,9 +1,9 @@
 import type { RangeVar } from "libpg-query";
 import { type Relation, relationKey } from "../catalog/catalog.ts";
 import type { Analysis, RelationUse } from "./analysis.ts";
+import { meetColumns } from "./casts.ts";
 import { Lineage } from "./lineage.ts";
 import type { Scope } from "./scope.ts";
-import { meetColumns } from "./casts.ts";
 import { quoteQualified } from "./source.ts";
 import { isOpenSystemRelation, isSystemSchema } from "./system-relations.ts";
 

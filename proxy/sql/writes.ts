@@ -117,7 +117,9 @@ export function remove(analysis: Analysis, body: DeleteStmt, outer: Level): Writ
   const ctes = withQueries(analysis, body.withClause, outer);
   const target = writeTarget(analysis, body.relation);
   refuseOwnDelete(analysis, target.use);
-  if (target.use !== undefined) refuseTellingOfReferences(analysis, target.use, undefined);
+  const { use } = target;
+  if (use !== undefined)
+    probing(analysis, undefined, () => refuseTellingOfReferences(analysis, use, undefined));
   const level = restrictedWrite(
     analysis,
     target,
@@ -144,7 +146,7 @@ export function merge(analysis: Analysis, body: MergeStmt, outer: Level): WriteL
   level.references.push(target, ...versions(target, body.returningClause));
   probing(analysis, undefined, () => refuseProbing(analysis, target, undefined));
   refuseOwnMerge(analysis, target.use, body);
-  refuseTellingMerge(analysis, target, body.mergeWhenClauses);
+  probing(analysis, undefined, () => refuseTellingMerge(analysis, target, body.mergeWhenClauses));
   for (const node of body.mergeWhenClauses ?? [])
     refuseSubjectAssignment(analysis, target, (nodeOf(node)[1] as MergeWhenClause).targetList, node);
   const before = peopleSoFar(analysis);
