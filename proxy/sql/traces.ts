@@ -1,13 +1,14 @@
-import type { Role } from "../policy/policy.ts";
+import { countsReads, type Role } from "../policy/policy.ts";
 
 /**
  * What a statement leaves behind elsewhere (counters, locks, places of rows, positions in the WAL) tells of rows that a filter
  * hides, and of people whom nobody has counted. It is hidden from roles for whom that matters.
  */
-export function hidesTraces({ only, budget, limits, aggregatesOnly }: Role): boolean {
+export function hidesTraces(role: Role): boolean {
+  const { only, limits, aggregatesOnly } = role;
   return (
     only.size > 0 ||
-    budget.length > 0 ||
+    countsReads(role) ||
     limits.rows !== undefined ||
     limits.bytes !== undefined ||
     aggregatesOnly !== undefined

@@ -19,6 +19,10 @@ const REFUSED_ON_PURPOSE: readonly { readonly pattern: RegExp; readonly reason: 
     pattern: /\bexplain\s*(analy[sz]e\b|\([^)]*\b(analyze|verbose)\b)/i,
     reason: "over people, a plan's counts and its text tell of values that nobody pays for",
   },
+  {
+    pattern: /\b(?:pg_sleep|random)\s*\(/i,
+    reason: "how long a call waits, and which random number comes next, tell of people whom nobody counts",
+  },
 ];
 
 const [clients = [], application = [], regress = []] = await Promise.all(
