@@ -19,6 +19,7 @@ import { CopyIn } from "./copy-in.ts";
 import type { Exchange } from "./exchange.ts";
 import { Foresight } from "./foresight.ts";
 import type { Judged } from "./judged.ts";
+import { refuseTypes } from "./parameter-types.ts";
 import { type PinnedPeople, pinnedByBind } from "./pinned.ts";
 import {
   isRefusal,
@@ -121,13 +122,18 @@ export class GuardedFrontend {
     if (judged === undefined) return false;
     const { verdict } = judged;
     if (verdict.kind === "refuse") return this.#refusing.parse(name, judged, verdict.refusal);
+    // It outlives the buffer as well.
+    const message = Buffer.from(bytesOf(frame));
+    const { catalog, role } = judged.scope;
+    const strange = parse.types > 0 ? refuseTypes(message, parse, catalog, role) : undefined;
+    if (strange !== undefined) return this.#refusing.parse(name, judged, strange);
     const { names, pipeline } = this.#exchange;
     this.#exchange.sendStep(verdict.kind === "rewrite" ? withSql(frame, parse, verdict.sql) : frame, {
       kind: "parse",
       at: performance.now(),
       name,
       judged,
-      change: names.statements.propose(name, preparedBy(judged, Buffer.from(bytesOf(frame))), pipeline),
+      change: names.statements.propose(name, preparedBy(judged, message), pipeline),
     });
     return true;
   }

@@ -102,6 +102,14 @@ export function meetType(analysis: Analysis, oid: number): void {
     for (const cast of byType.get(type) ?? []) judge(analysis, cast);
 }
 
+/** Whether a value of the type may bring a user's function along without a word in the statement. */
+export function hasUnknownCasts(catalog: Catalog, oid: number): boolean {
+  const { byType, byTarget } = unknownCasts(catalog);
+  if (byType.size === 0 && byTarget.size === 0) return false;
+  const types = typesWithin(catalog, oid);
+  return types === undefined || [...types].some((type) => byType.has(type) || byTarget.has(type));
+}
+
 /** With the types of its elements, of its fields, of what a domain is made from; undefined where some are not known. */
 function typesWithin(catalog: Catalog, oid: number): ReadonlySet<number> | undefined {
   const found = new Set([oid]);
