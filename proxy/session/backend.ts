@@ -161,7 +161,8 @@ export class GuardedBackend {
         const prepared = names.statements.get(reply.statement);
         if (prepared === undefined) throw SessionEnd.outOfStep("A portal of an unknown statement.");
         if (prepared.statement !== change.value.statement) {
-          names.portals.set(change.name, portalOf(prepared.judged, prepared.statement));
+          const judged = prepared.kept.judged ?? change.value.judged;
+          names.portals.set(change.name, portalOf(judged, prepared.statement));
         }
       }
     }

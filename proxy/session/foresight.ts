@@ -11,7 +11,7 @@ import {
 import { Frontend, nameKey } from "../wire/messages.ts";
 import { type Refusal, refuse } from "../wire/refusal.ts";
 import type { Exchange } from "./exchange.ts";
-import type { Judged } from "./judged.ts";
+import { type Judged, Kept } from "./judged.ts";
 import {
   isSource,
   type Lookup,
@@ -126,11 +126,11 @@ export class Foresight {
     if (!this.#knowsPath()) return "unsettled";
     const scope = judging.scope();
     if (scope === undefined) return "unsettled";
-    if (prepared.judged.scope === scope) return "same";
-    const judged = judging.judge(prepared.judged.text, scope);
+    if (prepared.kept.scope === scope) return "same";
+    const judged = judging.judge(prepared.kept.text, scope);
     if (judged.verdict.kind === "refuse") return judged.verdict.refusal;
-    if (!textOf(judged).equals(textOf(prepared.judged))) return judged;
-    prepared.judged = judged;
+    if (!textOf(judged).equals(textOf(prepared.kept))) return judged;
+    prepared.kept = new Kept(judged);
     prepared.statement = prepared.pick(judged.verdict.statements);
     return "same";
   }
@@ -248,7 +248,7 @@ export class Foresight {
 }
 
 /** What the server gets for it. */
-function textOf({ verdict, text }: Judged): Buffer {
+function textOf({ verdict, text }: Pick<Judged, "text" | "verdict">): Buffer {
   return verdict.kind === "rewrite" ? verdict.sql : text;
 }
 

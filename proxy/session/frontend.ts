@@ -141,8 +141,10 @@ export class GuardedFrontend {
     }
     const fresh = this.#foresight.renew(prepared, bind.statement);
     if (fresh === "unsettled") return false;
-    if (isRefusal(fresh)) return this.#refusing.bind(bind.portal, prepared.judged, fresh);
-    const { judged, statement } = fresh;
+    if (isRefusal(fresh)) return this.#refusing.bind(bind.portal, prepared.kept.judged, fresh);
+    const { statement } = fresh;
+    const judged = fresh.kept.judged;
+    if (judged === undefined) throw new Error("a statement judged just now without its scope");
     const source = statement && this.#foresight.source(statement);
     if (source === "unsettled") return false;
     const extra = source === undefined || isRefusal(source) ? 0 : extraFields(source.shape);

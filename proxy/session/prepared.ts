@@ -1,7 +1,7 @@
 import type { Statement } from "../sql/verdict.ts";
 import { nameKey } from "../wire/messages.ts";
 import { type Refusal, refuse } from "../wire/refusal.ts";
-import type { Judged } from "./judged.ts";
+import { type Judged, Kept } from "./judged.ts";
 import { Names } from "./names.ts";
 import type { PinnedPeople } from "./pinned.ts";
 import type { Counts } from "./run.ts";
@@ -9,7 +9,7 @@ import type { Counts } from "./run.ts";
 /** A prepared statement: by Parse, or by SQL's PREPARE. */
 export interface Prepared {
   /** Judged anew when the policy, the catalog or search_path is another than when it was prepared. */
-  judged: Judged;
+  kept: Kept;
   /** Undefined for an empty text. */
   statement: Statement | undefined;
   /** Which of its text's statements it is. */
@@ -44,7 +44,7 @@ export function noNames(): Named {
 /** What Parse makes. */
 export function preparedBy(judged: Judged, parse: Buffer): Prepared {
   const pick = (statements: readonly Statement[]) => statements[0];
-  return { judged, statement: pick(judged.verdict.statements), pick, parse };
+  return { kept: new Kept(judged), statement: pick(judged.verdict.statements), pick, parse };
 }
 
 /** What SQL's PREPARE makes, as the statement of that index. */
@@ -53,7 +53,7 @@ export function preparedBySql(judged: Judged, index: number): Prepared {
     const effect = statements[index]?.effect;
     return effect?.kind === "prepare" ? effect.inner : undefined;
   };
-  return { judged, statement: pick(judged.verdict.statements), pick, parse: undefined };
+  return { kept: new Kept(judged), statement: pick(judged.verdict.statements), pick, parse: undefined };
 }
 
 export function portalOf(

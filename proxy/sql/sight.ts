@@ -265,16 +265,19 @@ export class Sights {
   }
 }
 
-/** Of so many scopes it is remembered what they see; others work it out again. */
+/** Of so many scopes of a catalog it is remembered what they see; others work it out again. */
 const SCOPES_REMEMBERED = 100;
-const remembered = new LRUCache<Scope, Sights>({ max: SCOPES_REMEMBERED });
+const remembered = new WeakMap<Catalog, LRUCache<Scope, Sights>>();
 
 /** Nothing of it hangs on the statement that asks. */
 export function sightsOf(scope: Scope): Sights {
-  let sights = remembered.get(scope);
+  const { catalog } = scope;
+  const known = remembered.get(catalog) ?? new LRUCache<Scope, Sights>({ max: SCOPES_REMEMBERED });
+  remembered.set(catalog, known);
+  let sights = known.get(scope);
   if (sights === undefined) {
     sights = new Sights(scope);
-    remembered.set(scope, sights);
+    known.set(scope, sights);
   }
   return sights;
 }
