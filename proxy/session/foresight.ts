@@ -10,6 +10,7 @@ import {
 } from "../wire/frontend-messages.ts";
 import { Frontend, nameKey } from "../wire/messages.ts";
 import { type Refusal, refuse } from "../wire/refusal.ts";
+import { Description } from "./described.ts";
 import type { Exchange } from "./exchange.ts";
 import { type Judged, Kept } from "./judged.ts";
 import {
@@ -131,6 +132,7 @@ export class Foresight {
     if (judged.verdict.kind === "refuse") return judged.verdict.refusal;
     if (!textOf(judged).equals(textOf(prepared.kept))) return judged;
     prepared.kept = new Kept(judged);
+    prepared.description = new Description();
     prepared.statement = prepared.pick(judged.verdict.statements);
     return "same";
   }

@@ -16,6 +16,7 @@ import {
 import { bytesOf, Frontend } from "../wire/messages.ts";
 import { refuse } from "../wire/refusal.ts";
 import { CopyIn } from "./copy-in.ts";
+import { Describing } from "./describing.ts";
 import type { Exchange } from "./exchange.ts";
 import { Foresight } from "./foresight.ts";
 import type { Judged } from "./judged.ts";
@@ -48,6 +49,7 @@ export class GuardedFrontend {
   readonly #copyIn: CopyIn;
   readonly #tolls: Tolls;
   readonly #simpleQueries: SimpleQueries;
+  readonly #describing: Describing;
 
   constructor(exchange: Exchange) {
     this.#exchange = exchange;
@@ -55,6 +57,7 @@ export class GuardedFrontend {
     this.#refusing = new Refusing(exchange);
     this.#copyIn = new CopyIn(exchange);
     this.#tolls = new Tolls(exchange);
+    this.#describing = new Describing(exchange);
     this.#simpleQueries = new SimpleQueries(exchange, this.#foresight, this.#refusing, this.#tolls);
   }
 
@@ -160,7 +163,11 @@ export class GuardedFrontend {
       judged,
       change: names.portals.propose(
         bind.portal,
-        portalOf(judged, statement, pinned, this.#questionOf(frame, bind, judged, statement, pinned)),
+        portalOf(judged, statement, {
+          pinned,
+          question: this.#questionOf(frame, bind, judged, statement, pinned),
+          description: fresh.description,
+        }),
         pipeline,
       ),
     });
@@ -191,6 +198,7 @@ export class GuardedFrontend {
       const missing = of.target === "statement" ? missingStatement(name) : missingPortal(name, "portal");
       return this.#refusing.describe(of, missing);
     }
+    this.#describing.asked(found);
     this.#exchange.sendStep(frame, { kind: "describe", at: performance.now(), of });
     return true;
   }
@@ -218,7 +226,9 @@ export class GuardedFrontend {
       if (!("repeat" in paid)) return this.#refusing.execute(name, paid);
       repeat = paid.repeat;
     }
+    this.#describing.ask(name, portal);
     this.#sendExecute(frame, { name, pinned, repeat }, maxRows, source);
+    this.#describing.hold(portal, source);
     if (statement !== undefined) {
       this.#exchange.foresee(statement);
       if (statement.effect?.kind === "copyIn") this.#exchange.seal = "closed";

@@ -26,6 +26,8 @@ export class Judging {
   /** Held by the catalog in force, and by what is being answered: a session that idles holds none. */
   #scope: WeakRef<Scope> | undefined;
   #setting = "";
+  /** The catalog is being looked at because something did not fit it. */
+  #looking: Promise<void> | undefined;
   #asked: Promise<ReadonlySet<string>> | undefined;
   #unreadable: ReadonlySet<string> | undefined;
 
@@ -50,6 +52,7 @@ export class Judging {
     const { catalog, policy } = this.#parts;
     const inForce = policy();
     if (inForce !== this.#policy) this.#adopt(inForce);
+    if (this.#looking !== undefined) return undefined;
     if (this.treatment === "guarded" && !this.#knowsUnreadable()) return undefined;
     const known = this.#scope?.deref();
     if (known?.catalog === catalog.current && this.#setting === this.path.setting) return known;
@@ -63,6 +66,19 @@ export class Judging {
     const { statements } = verdict;
     if (verdict.kind === "refuse" || !statements.some(leavesTrace)) return { text, scope, verdict };
     return { text, scope, verdict: { kind: "refuse", statements, refusal: unrecorded() } };
+  }
+
+  /** Nothing is judged until the catalog has been looked at again. False: that has just been done. */
+  doubt(): boolean {
+    const look = this.#parts.catalog.lookAgain();
+    if (look === undefined) return false;
+    this.#looking = look;
+    void look.then(() => {
+      if (this.#looking !== look) return;
+      this.#looking = undefined;
+      this.#wake();
+    });
+    return true;
   }
 
   #make(): Scope {

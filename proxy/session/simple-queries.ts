@@ -3,6 +3,7 @@ import type { Statement } from "../sql/verdict.ts";
 import type { Frame } from "../wire/frames.ts";
 import { decodeQuery, queryMessage } from "../wire/frontend-messages.ts";
 import { type Refusal, refuse } from "../wire/refusal.ts";
+import { hasFitted, mayGiveRows } from "./described.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Foresight } from "./foresight.ts";
 import type { Judged } from "./judged.ts";
@@ -116,6 +117,8 @@ export class SimpleQueries {
   #mustUnroll({ shape }: Source): boolean {
     const { role } = this.#exchange.judging;
     if (isHeldWrite(role, shape)) return true;
+    // Whose rows have never been described may turn out to be other rows than foreseen.
+    if (shape.kind === "write" && mayGiveRows(shape) && !hasFitted(shape)) return true;
     if (!canBeCut(role, shape)) return false;
     return shape.kind === "write" || (role.limits.onExcess === "truncate" && shape.kind === "read");
   }

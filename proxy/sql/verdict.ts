@@ -51,6 +51,8 @@ export interface Statement {
   readonly changes?: "people" | "rows";
   /** The role's row and byte limits hold for what it returns. */
   readonly limited: boolean;
+  /** A write that gives no rows. */
+  readonly silent?: true;
   /** What its rows tell the meter; undefined when they speak of no person. */
   readonly metering?: Metering;
   /** What it does to the session once it has completed. */
