@@ -59,7 +59,9 @@ export class Foresight {
     const { judging } = this.#exchange;
     if (!this.#knowsPath()) return undefined;
     const scope = judging.scope();
-    return scope && judging.judge(text, scope);
+    if (scope === undefined) return undefined;
+    const judged = judging.judge(text, scope);
+    return isDoubtful(judged) && judging.doubt() ? undefined : judged;
   }
 
   /** Whether the policy and the role of now are known. */
@@ -250,6 +252,16 @@ export class Foresight {
 }
 
 /** What the server gets for it. */
+/** What does not exist may have been made since the last look at the catalog. */
+function isDoubtful({ verdict }: Judged): boolean {
+  return verdict.kind === "refuse"
+    ? DOES_NOT_EXIST.has(verdict.refusal.sqlstate)
+    : verdict.statements.some(({ namesUnknown }) => namesUnknown === true);
+}
+
+/** Of a relation, a column, a function. */
+const DOES_NOT_EXIST: ReadonlySet<string> = new Set(["42P01", "42703", "42883"]);
+
 function textOf({ verdict, text }: Pick<Judged, "text" | "verdict">): Buffer {
   return verdict.kind === "rewrite" ? verdict.sql : text;
 }

@@ -39,6 +39,11 @@ export interface RelationSight {
   readonly columns: readonly ColumnSight[];
   /** Must be read through a subquery. */
   readonly guarded: boolean;
+  /**
+   * Where all of its columns are meant they are written out, by a subquery too: a column that was made since the last
+   * look at the catalog has no class, and the policy does not show such.
+   */
+  readonly listed: boolean;
   readonly filter: string | undefined;
   /** A view that puts many people into one row. */
   readonly gathers: boolean;
@@ -95,6 +100,7 @@ export class Sights {
         cost: 1,
       })),
       guarded: true,
+      listed: true,
       filter: undefined,
       gathers: false,
       people: undefined,
@@ -125,7 +131,7 @@ export class Sights {
   }
 
   #look(relation: Relation): Sight {
-    const { role } = this.#scope;
+    const { role, policy } = this.#scope;
     if (
       !this.#lineage.ancestors(relation).some(({ schema, name }) => relationSetHas(role.reads, schema, name))
     ) {
@@ -139,13 +145,15 @@ export class Sights {
     if (filters.some((filter) => !this.#isSure(parseCondition(filter.sql))))
       return { ok: false, reason: "filter unsure" };
     const columns = relation.columns.map((column) => this.#column(relation, column, labels));
+    const guarded = filters.length > 0 || columns.some(({ kind }) => kind !== "real");
     return {
       ok: true,
       sight: {
         relation,
         key: relationKey(relation.schema, relation.name),
         columns,
-        guarded: filters.length > 0 || columns.some(({ kind }) => kind !== "real"),
+        guarded,
+        listed: guarded || (role.sees !== "all" && policy.unclassified !== "show"),
         filter:
           filters.length === 0 ? undefined : filters.map((filter) => `(${this.#bind(filter)})`).join(" AND "),
         gathers: labels.gathers && (labels.subject !== undefined || labels.people.size > 0),

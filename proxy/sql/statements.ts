@@ -230,6 +230,7 @@ function finish(
     masked: [...analysis.masked],
     lookups: analysis.lookups,
     limited: data.length > 0 || analysis.calls > 0,
+    ...(analysis.namesUnknown && { namesUnknown: true }),
     ...(metering !== undefined && {
       metering: analysis.cost === 1 ? metering : { ...metering, cost: analysis.cost },
     }),
