@@ -27,6 +27,8 @@ const GLANCE_MS = 700;
 /** Glances at a very large catalog take at most a twentieth of the time, reading it anew half. */
 const PAUSE_AFTER_GLANCE = 20;
 const PAUSE_AFTER_READ = 1;
+/** How long a glance takes is the least of so many: one that met a busy moment says nothing of the catalog. */
+const GLANCES_TIMED = 5;
 /** Who doubts what is known may have it looked at so often. */
 const DOUBT_MS = 1_000;
 /** A session that wants the catalog looked at goes on with what is known when that takes longer. */
@@ -59,6 +61,8 @@ export class LiveCatalog {
   #glancing: Promise<void> | undefined;
   /** For how long nothing is looked at by the timer, after a look that was dear. */
   #pauseMs = 0;
+  /** How long the last glances took, in milliseconds. */
+  #glances: readonly number[] = [];
   #retryMs = FIRST_RETRY_MS;
   #closed = false;
 
@@ -207,9 +211,9 @@ export class LiveCatalog {
     const glanced = performance.now();
     if (isSame) this.#looked();
     else await this.#look(client);
-    this.#pauseMs = isSame
-      ? (glanced - start) * PAUSE_AFTER_GLANCE
-      : (performance.now() - start) * PAUSE_AFTER_READ;
+    this.#glances = [...this.#glances, glanced - start].slice(-GLANCES_TIMED);
+    const usual = this.#glances.length < GLANCES_TIMED ? 0 : Math.min(...this.#glances);
+    this.#pauseMs = isSame ? usual * PAUSE_AFTER_GLANCE : (performance.now() - glanced) * PAUSE_AFTER_READ;
   }
 
   #shareGlance(): Promise<void> {

@@ -21,8 +21,9 @@ export class Description {
 
 /** Descriptions that fit, as they came: the same bytes of the same verdict need no second look. */
 const fitting = new WeakMap<Statement, Buffer>();
-/** Of wider results none is kept: a client can make many verdicts. */
+/** Wider ones are looked at each time: a client can make many verdicts. */
 const KEPT_BYTES = 2_000;
+const TOO_WIDE = Buffer.alloc(0);
 
 /** What is wrong with a RowDescription of this statement's rows; it has the fields yet that the rewrite appended. */
 export function misfit(frame: Frame, shape: Statement, scope: Scope): string | undefined {
@@ -35,13 +36,16 @@ export function misfit(frame: Frame, shape: Statement, scope: Scope): string | u
     if (stray !== undefined) return stray;
   }
   // It lies about for as long as the verdict: a slice would keep the whole read buffer.
-  if (end - start <= KEPT_BYTES) fitting.set(shape, Buffer.from(buffer.subarray(start, end)));
+  fitting.set(shape, end - start > KEPT_BYTES ? TOO_WIDE : Buffer.from(buffer.subarray(start, end)));
   return undefined;
 }
 
-/** Whether the server has described this statement's rows before, to whomever, and they fitted. */
-export function hasFitted(shape: Statement): boolean {
-  return fitting.has(shape);
+/**
+ * Whether the statement may turn out to give other rows than foreseen: the server has not described it yet, to
+ * whomever. Where it has, only DDL of this very second can do that.
+ */
+export function isUnproven(shape: Statement): boolean {
+  return mayGiveRows(shape) && !fitting.has(shape);
 }
 
 /** Whether an Execute of the statement can bring rows. */

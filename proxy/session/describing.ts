@@ -1,7 +1,7 @@
 import type { Statement } from "../sql/verdict.ts";
 import type { Frame } from "../wire/frames.ts";
 import { describeMessage } from "../wire/frontend-messages.ts";
-import { hasFitted, MISFIT, mayGiveRows, misfit } from "./described.ts";
+import { isUnproven, MISFIT, mayGiveRows, misfit } from "./described.ts";
 import type { Exchange } from "./exchange.ts";
 import { SessionEnd } from "./parts.ts";
 import { asAnswered, isSource, type Portal, type Prepared, type Source, sourceOf } from "./prepared.ts";
@@ -39,7 +39,7 @@ export class Describing {
   hold({ statement, description }: Portal, source: Source | undefined): void {
     const exchange = this.#exchange;
     if (description.answer === "fits" || statement === undefined || source === undefined) return;
-    if (exchange.seal !== "open" || !mayGiveRows(statement) || hasFitted(source.shape)) return;
+    if (exchange.seal !== "open" || !isUnproven(source.shape)) return;
     const isRead = source.shape.kind === "read" && !exchange.pipelineWrites;
     exchange.seal = isRead ? "untilSync" : "closed";
   }

@@ -75,15 +75,18 @@ export function select(analysis: Analysis, body: SelectStmt, outer: Level): Sele
   return { level, visible: level.references, leftOut: items.flatMap((item) => item.leftOut) };
 }
 
-/** Of a set operation, those of its first arm (Postgres docs, "Combining Queries"). */
-function outputsOf({ targetList, larg }: SelectStmt): ReadonlySet<string> | "any" {
-  if (larg !== undefined) return outputsOf(larg);
+/**
+ * What the target list calls its columns; of a set operation, what its first arm does (Postgres docs, "Combining
+ * Queries"), where plain columns keep their names.
+ */
+function outputsOf({ targetList, larg }: SelectStmt, isArm = false): ReadonlySet<string> | "any" {
+  if (larg !== undefined) return outputsOf(larg, true);
   const names = new Set<string>();
   for (const node of targetList ?? []) {
     const { name, val } = nodeOf(node)[1] as ResTarget;
-    const last = val === undefined || name !== undefined ? undefined : columnFields(val)?.at(-1);
-    if (last === "") return "any";
-    names.add(name ?? last ?? "");
+    const column = isArm && val !== undefined ? columnFields(val)?.at(-1) : undefined;
+    if (column === "") return "any";
+    names.add(name ?? column ?? "");
   }
   return names;
 }
