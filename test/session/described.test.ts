@@ -1,3 +1,5 @@
+import { once } from "node:events";
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import type pg from "pg";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import {
@@ -243,6 +245,60 @@ describe("while the catalog is out of date", () => {
     await world.database.query("DROP TABLE pair");
   });
 });
+
+test("a statement that is executed without Describe is described once, by the proxy alone", async () => {
+  const tap = await openTap(world.database.port);
+  const uri = world.database.uri.replace(`:${world.database.port}/`, `:${tap.port}/`);
+  const sluice = await startSluice({ ...world.database, uri, port: tap.port }, { policy: POLICY });
+  // The catalog's connection comes first: it is not counted.
+  await sluice.catalogs.of(world.database.database);
+  const client = await sluice.raw("cleo");
+  const steps = [bindMessage("", "s"), executeMessage("", 0), syncMessage];
+  const asked = steps.reduce((sum, { length }) => sum + length, 0);
+  expect(await client.send(parse("s", "select body from notes"), syncMessage).answer()).toBe("1 Z(I)");
+  const sent: number[] = [];
+  for (let i = 0; i < 4; i++) {
+    const before = tap.sentBySession();
+    expect(await client.send(...steps).answer()).toBe("2 D(a note) C(SELECT 1) Z(I)");
+    sent.push(tap.sentBySession() - before);
+  }
+  expect(sent).toEqual([asked + describeMessage({ target: "portal", name: "" }).length, asked, asked, asked]);
+  client.socket.destroy();
+  await sluice.close();
+  await tap.close();
+});
+
+/** Stands between the proxy and the server, and counts what the connection that was opened last has sent. */
+async function openTap(target: number) {
+  const sockets = new Set<Socket>();
+  let sent = 0;
+  const server = createServer((client) => {
+    const upstream = connect({ host: "127.0.0.1", port: target });
+    sent = 0;
+    const last = ++opened;
+    for (const socket of [client, upstream]) {
+      sockets.add(socket);
+      socket.on("error", () => socket.destroy());
+    }
+    client.on("data", ({ length }: Buffer) => {
+      if (last === opened) sent += length;
+    });
+    client.pipe(upstream);
+    upstream.pipe(client);
+  });
+  let opened = 0;
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  return {
+    port: (server.address() as AddressInfo).port,
+    sentBySession: () => sent,
+    async close() {
+      for (const socket of sockets) socket.destroy();
+      server.close();
+      await once(server, "close");
+    },
+  };
+}
 
 describe("while somebody watches", () => {
   async function every(client: pg.Client, sql: string, until: Promise<unknown>): Promise<readonly unknown[]> {
