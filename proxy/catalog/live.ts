@@ -1,13 +1,14 @@
 import pg from "pg";
 import type { Catalog } from "./catalog.ts";
-import { PROBE, SEARCH_PATH, SERVER_SEARCH_PATH, UNREADABLE_COLUMNS } from "./queries.ts";
-import { readCatalogIn } from "./snapshot.ts";
+import { glance, type Known, look } from "./look.ts";
+import { SEARCH_PATH, SERVER_SEARCH_PATH, UNREADABLE_COLUMNS } from "./queries.ts";
 import { inSnapshot } from "./transaction.ts";
 
 export interface LiveCatalogOptions {
   /** The control connection's parts; not a connection string, which would overrule the database. */
   readonly connection: Omit<pg.ClientConfig, "connectionString" | "database">;
   readonly database: string;
+  /** How often all of it is looked at; what users have made is glanced at each second while somebody watches. */
   readonly probeSeconds: number;
   /** Before anybody gets the first catalog of the database; what it throws is why it cannot be opened. */
   readonly admit?: (catalog: Catalog) => void;
@@ -17,20 +18,28 @@ export interface LiveCatalogOptions {
   readonly onError?: (error: Error) => void;
 }
 
-/** What is known beside the catalog itself; all of it is dropped when the probe shows a change. */
-interface Known {
-  readonly catalog: Catalog;
-  /** What the probe said in the same moment. */
-  readonly probe: string;
-  readonly unreadable: Map<string, Promise<ReadonlySet<string>>>;
-  readonly searchPaths: Map<string, Promise<string | undefined>>;
-}
+/**
+ * How long DDL that goes past the proxy may stay unseen while somebody reads by the catalog: a table that has got a new
+ * column or another name, a view that shows something else. A second is promised, and reading the catalog is part
+ * of it.
+ */
+const GLANCE_MS = 700;
+/** Glances at a very large catalog take at most a twentieth of the time, reading it anew half. */
+const PAUSE_AFTER_GLANCE = 20;
+const PAUSE_AFTER_READ = 1;
+/** How long a glance takes is the least of so many: one that met a busy moment says nothing of the catalog. */
+const GLANCES_TIMED = 5;
+/** Who doubts what is known may have it looked at so often. */
+const DOUBT_MS = 1_000;
+/** A session that wants the catalog looked at goes on with what is known when that takes longer. */
+const PATIENCE_MS = 2_000;
 
 const FIRST_RETRY_MS = 250;
 
 /**
- * One database's catalog, kept fresh over one control connection: by a probe on a timer, and by `refresh`
- * after DDL that passed. While the server cannot be reached the last snapshot stays in force.
+ * One database's catalog, kept fresh over one control connection: by a probe on a timer, by a cheaper glance each
+ * second while somebody watches, by `refresh` after DDL that passed, and by `lookAgain` when somebody doubts it. While
+ * the server cannot be reached the last snapshot stays in force.
  */
 export class LiveCatalog {
   readonly #options: LiveCatalogOptions;
@@ -43,6 +52,17 @@ export class LiveCatalog {
   /** A refresh that has not begun yet: whoever asks now is served by it. */
   #waiting: Promise<Catalog> | undefined;
   #timer: NodeJS.Timeout | undefined;
+  #watchers = 0;
+  /** `performance.now()` of the last full look, and of the last one that somebody's doubt began. */
+  #probedAt = performance.now();
+  #doubtedAt = Number.NEGATIVE_INFINITY;
+  #doubt: Promise<void> | undefined;
+  /** A glance that goes on: whoever wants one now shares it. */
+  #glancing: Promise<void> | undefined;
+  /** For how long nothing is looked at by the timer, after a look that was dear. */
+  #pauseMs = 0;
+  /** How long the last glances took, in milliseconds. */
+  #glances: readonly number[] = [];
   #retryMs = FIRST_RETRY_MS;
   #closed = false;
 
@@ -51,7 +71,7 @@ export class LiveCatalog {
     this.#known = known;
     this.#checkedAt = Date.now();
     this.#adopt(link);
-    this.#schedule(options.probeSeconds * 1000);
+    this.#schedule(this.#usualMs);
   }
 
   /** Connects and reads the first snapshot; rejects if either fails. */
@@ -93,6 +113,40 @@ export class LiveCatalog {
     refreshed.catch(begun);
     this.#waiting = refreshed;
     return refreshed;
+  }
+
+  /** Keeps the catalog no older than about a second, until what it gives is called. */
+  watch(): () => void {
+    let isWatching = true;
+    this.#watchers++;
+    if (this.#watchers === 1) this.#schedule(this.#usualMs);
+    return () => {
+      if (isWatching) this.#watchers--;
+      isWatching = false;
+    };
+  }
+
+  /** Looks, unless that has just been done: for who begins to watch. What cannot be reached stays as it was. */
+  async recent(): Promise<void> {
+    if (Date.now() - this.#checkedAt >= GLANCE_MS) await within(PATIENCE_MS, this.#shareGlance());
+  }
+
+  /**
+   * Looks again because what is known seems to be out of date. Undefined when somebody had that done less than a
+   * second ago: then it is as fresh as may be. What cannot be reached stays as it was.
+   */
+  lookAgain(): Promise<void> | undefined {
+    const now = performance.now();
+    if (now - this.#doubtedAt < DOUBT_MS) return this.#doubt;
+    this.#doubtedAt = now;
+    // A glance that goes on may have begun before what is doubted was changed.
+    const glanced = this.#inTurn((client) => this.#glance(client)).catch(ignore);
+    const doubt = within(PATIENCE_MS, glanced);
+    this.#doubt = doubt;
+    void doubt.then(() => {
+      this.#doubt = undefined;
+    });
+    return doubt;
   }
 
   /**
@@ -146,6 +200,32 @@ export class LiveCatalog {
 
   async #look(client: pg.Client): Promise<Catalog> {
     this.#known = await look(client, this.#known);
+    this.#probedAt = performance.now();
+    return this.#looked();
+  }
+
+  /** A short look, and a full one if it shows anything new. */
+  async #glance(client: pg.Client): Promise<void> {
+    const start = performance.now();
+    const isSame = await glance(client, this.#known);
+    const glanced = performance.now();
+    if (isSame) this.#looked();
+    else await this.#look(client);
+    this.#glances = [...this.#glances, glanced - start].slice(-GLANCES_TIMED);
+    const usual = this.#glances.length < GLANCES_TIMED ? 0 : Math.min(...this.#glances);
+    this.#pauseMs = isSame ? usual * PAUSE_AFTER_GLANCE : (performance.now() - glanced) * PAUSE_AFTER_READ;
+  }
+
+  #shareGlance(): Promise<void> {
+    this.#glancing ??= this.#inTurn((client) => this.#glance(client))
+      .catch(ignore)
+      .finally(() => {
+        this.#glancing = undefined;
+      });
+    return this.#glancing;
+  }
+
+  #looked(): Catalog {
     this.#checkedAt = Date.now();
     this.#options.onRefreshed?.(this.#known.catalog);
     return this.#known.catalog;
@@ -170,6 +250,8 @@ export class LiveCatalog {
 
   async #reconnect(): Promise<pg.Client> {
     const client = this.#adopt(await connect(this.#options));
+    // It may be another server by now, that counts its transactions by itself.
+    this.#known.snapshot = "";
     if (!this.#closed) return client;
     this.#drop(client);
     throw new Error("the catalog is closed");
@@ -198,16 +280,23 @@ export class LiveCatalog {
     this.#timer = setTimeout(() => void this.#tick(), milliseconds).unref();
   }
 
+  /** Until the timer's next look. */
+  get #usualMs(): number {
+    const full = this.#options.probeSeconds * 1000;
+    return this.#watchers === 0 ? full : Math.min(full, Math.max(GLANCE_MS, this.#pauseMs));
+  }
+
   /** A look by the timer; after a failure the next one comes sooner, and then later and later. */
   async #tick(): Promise<void> {
-    const usual = this.#options.probeSeconds * 1000;
     try {
-      await this.refresh();
+      const isDue = performance.now() - this.#probedAt >= this.#options.probeSeconds * 1000;
+      if (isDue || this.#watchers === 0) await this.refresh();
+      else await this.#inTurn((client) => this.#glance(client));
       this.#retryMs = FIRST_RETRY_MS;
-      this.#schedule(usual);
+      this.#schedule(this.#usualMs);
     } catch (error) {
       if (!this.#closed) this.#options.onError?.(error instanceof Error ? error : new Error(String(error)));
-      this.#schedule(Math.min(this.#retryMs, Math.max(usual, FIRST_RETRY_MS)));
+      this.#schedule(Math.min(this.#retryMs, Math.max(this.#usualMs, FIRST_RETRY_MS)));
       this.#retryMs *= 2;
     }
   }
@@ -240,21 +329,6 @@ async function connect({ connection, database }: LiveCatalogOptions): Promise<Li
   }
 }
 
-/**
- * Asks the probe and, if it says anything new, reads the catalog in the same snapshot: a change that comes
- * later shows at the next probe. An unchanged catalog stays the same object, so verdicts made with it last.
- */
-async function look(client: pg.Client, known: Known | undefined): Promise<Known> {
-  return inSnapshot(client, async () => {
-    const { rows } = await client.query<[string]>({ text: PROBE.text, rowMode: "array" });
-    const probe = rows[0]?.[0] ?? "";
-    if (known !== undefined && known.probe === probe) return known;
-    const read = await readCatalogIn(client);
-    const catalog = known?.catalog.version === read.version ? known.catalog : read;
-    return { catalog, probe, unreadable: new Map(), searchPaths: new Map() };
-  });
-}
-
 /** Asks once for each key; a failure is not remembered. */
 function remembered<T>(known: Map<string, Promise<T>>, key: string, ask: () => Promise<T>): Promise<T> {
   const before = known.get(key);
@@ -263,4 +337,17 @@ function remembered<T>(known: Map<string, Promise<T>>, key: string, ask: () => P
   known.set(key, asked);
   asked.catch(() => known.delete(key));
   return asked;
+}
+
+function ignore(): void {}
+
+/** Resolves when the work is done, or when it has taken too long to be waited for. */
+function within(milliseconds: number, work: Promise<void>): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, milliseconds);
+    void work.then(() => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
 }

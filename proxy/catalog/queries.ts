@@ -205,6 +205,12 @@ export const MULTIRANGES = query(
 );
 
 /**
+ * Of pg_class, what a snapshot and privileges come from, instead of xmin: TRUNCATE, CLUSTER and REINDEX write a new
+ * row for the new file, and are no news.
+ */
+const RELATION_FACTS = `concat_ws(' ', oid, relname, relnamespace, relkind, relowner, relispartition, relrowsecurity, relacl)`;
+
+/**
  * One number for all that a snapshot, a user's privileges and settings come from. Every change of a row makes
  * a new row version with another xmin, so the sum of hashes of (oid or key, xmin) differs, and a row that goes
  * away differs in count; freezing keeps xmin (since 9.4), and what VACUUM and ANALYZE write into pg_class they
@@ -215,10 +221,10 @@ export const PROBE = query(
   "probe",
   `WITH shown AS MATERIALIZED (${SHOWN_SCHEMAS}),
      relation AS MATERIALIZED (
-       SELECT oid, xmin FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND relnamespace IN (SELECT oid FROM shown)),
+       SELECT oid, hashtext(${RELATION_FACTS}) AS h FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND relnamespace IN (SELECT oid FROM shown)),
      changed(what, h) AS (
        SELECT 1, hashtext(xmin::text || ' ' || oid) FROM pg_namespace WHERE oid IN (SELECT oid FROM shown)
-       UNION ALL SELECT 2, hashtext(xmin::text || ' ' || oid) FROM relation
+       UNION ALL SELECT 2, h FROM relation
        UNION ALL SELECT 3, hashtext(xmin::text || ' ' || attrelid || ' ' || attnum)
          FROM pg_attribute WHERE attrelid IN (SELECT oid FROM relation)
        UNION ALL SELECT 4, hashtext(xmin::text || ' ' || indexrelid) FROM pg_index WHERE indrelid IN (SELECT oid FROM relation)
@@ -241,6 +247,57 @@ export const PROBE = query(
    SELECT string_agg(what || ':' || n || ':' || s, ' ' ORDER BY what)
    FROM (SELECT what, count(*) AS n, sum(h) AS s FROM changed GROUP BY what) AS parts`,
 );
+
+/**
+ * Which transactions are visible (Postgres docs, "Transaction ID and Snapshot Information Functions"). All DDL has a
+ * transaction id: while this stays the same, nothing at all has been written.
+ */
+export const SNAPSHOT = query("snapshot", "SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text");
+
+/** The first oid of what is not made by initdb (FirstNormalObjectId of access/transam.h). */
+const FIRST_OF_USERS = 16384;
+
+/**
+ * As PROBE, at a quarter of its cost, for what users have made. Whatever was written since a snapshot was taken has an
+ * xmin that is not below the lowest one that ran then (`since`): such rows are told by their hashes, and the others, as
+ * they can only go away, by their number. Temporary relations and TOAST tables are not told apart: a difference is only
+ * a reason to ask the probe.
+ */
+export function glanceSince(since: number): CatalogQuery {
+  const isNew = `age(xmin) <= (SELECT age('${since}'::xid))`;
+  const rows = (table: string, oid: string, key = `${oid}::int8`) =>
+    `SELECT '${table}' AS what, count(*) AS n,
+       sum(CASE WHEN ${isNew} THEN hashint8extended((xmin::text::int8 << 32) + ${key}, 0) END) AS s
+     FROM ${table} WHERE ${oid} >= ${FIRST_OF_USERS}`;
+  return query(
+    "glance",
+    `SELECT string_agg(concat_ws(':', what, n, s), ' ' ORDER BY what) FROM (
+       SELECT 'pg_class' AS what, count(*) AS n, sum(hashtextextended(${RELATION_FACTS}, 0)) AS s
+         FROM pg_class
+         WHERE oid >= ${FIRST_OF_USERS} AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND relpersistence <> 't'
+       UNION ALL ${rows("pg_attribute", "attrelid", "attrelid::int8 * 2048 + attnum")}
+       UNION ALL ${rows("pg_index", "indexrelid")}
+       UNION ALL ${rows("pg_constraint", "oid")}
+       UNION ALL ${rows("pg_inherits", "inhrelid", "inhrelid::int8 * 2048 + inhseqno")}
+       UNION ALL ${rows("pg_rewrite", "oid")}
+       UNION ALL ${rows("pg_trigger", "oid")}
+       UNION ALL ${rows("pg_proc", "oid")}
+       UNION ALL ${rows("pg_operator", "oid")}
+       UNION ALL ${rows("pg_type", "oid")}
+       UNION ALL ${rows("pg_range", "rngtypid")}
+       UNION ALL ${rows("pg_attrdef", "oid")}
+       UNION ALL ${rows("pg_extension", "oid")}
+       UNION ALL SELECT 'pg_namespace', count(*), sum(hashtext(xmin::text || ' ' || oid))
+         FROM pg_namespace WHERE oid IN (${SHOWN_SCHEMAS})
+       UNION ALL SELECT 'pg_auth_members', count(*), sum(hashtext(xmin::text || ' ' || roleid || ' ' || member))
+         FROM pg_auth_members
+       UNION ALL SELECT 'pg_db_role_setting', count(*), sum(hashtext(xmin::text || ' ' || setdatabase || ' ' || setrole))
+         FROM pg_db_role_setting
+       UNION ALL SELECT 'pg_roles', count(*), sum(hashtext(oid || ' ' || rolname || ' ' || rolsuper || ' ' || rolinherit))
+         FROM pg_roles
+     ) AS parts`,
+  );
+}
 
 /** Columns of the database's own relations that a user may not SELECT; all of them where there is no such user. */
 export const UNREADABLE_COLUMNS = query(

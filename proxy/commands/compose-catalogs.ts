@@ -9,10 +9,11 @@ import type { State, Tellers } from "./compose-state.ts";
 import type { Targets } from "./compose-targets.ts";
 import { controlConnection } from "./control.ts";
 
-/** How often the catalog is probed, and how soon a database that was away at the start is asked again. */
+/** How often all of the catalog is probed: what users made is glanced at more often, by `LiveCatalog` itself. */
 const PROBE_SECONDS = 30;
 /** Looking for decoys must not hold up the catalog's connection for longer, in milliseconds. */
 const DECOYS_WITHIN = 5_000;
+/** How soon a database that was away at the start is asked again. */
 const RETRY_MS = 2_000;
 const MISFIT =
   "the policy names what is not in the database: nobody gets in until it does not, or the database has it";

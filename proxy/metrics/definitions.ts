@@ -175,7 +175,7 @@ export const METRICS = {
     name: "sluice_verification_failures_total",
     type: "counter",
     labels: [],
-    help: "Rewritten statements with a guarded relation left over: each was refused, and is a fault of Sluice.",
+    help: "Statements that did not verify and were refused: a guarded relation was left over in the rewritten text, or the server described other columns than foreseen.",
   },
   upstreamUp: {
     name: "sluice_upstream_up",

@@ -16,7 +16,7 @@ export interface StatementMetrics {
   analysed(seconds: number): void;
   /** Seconds that rows or an answer waited for one of these. */
   waited(stage: "meter" | "audit", seconds: number): void;
-  /** The verification pass found a guarded relation left over: must stay 0. */
+  /** A rewritten statement, or the description of a result, did not verify. */
   verificationFailed(): void;
 }
 

@@ -7,11 +7,12 @@ import { refuseSession } from "../wire/refusal.ts";
 import { trimRowDescription } from "../wire/rows.ts";
 import { Announcements } from "./announcements.ts";
 import { Completions } from "./completions.ts";
+import { Describing } from "./describing.ts";
 import { isHeld } from "./effects.ts";
 import type { Exchange } from "./exchange.ts";
 import { Failures } from "./failures.ts";
 import { SessionEnd } from "./parts.ts";
-import { asAnswered, isSource, portalOf, sourceOf } from "./prepared.ts";
+import { portalOf } from "./prepared.ts";
 import type { Reply } from "./replies.ts";
 import { Results } from "./results.ts";
 import type { Run } from "./run.ts";
@@ -27,6 +28,7 @@ export class GuardedBackend {
   readonly #completions: Completions;
   readonly #failures: Failures;
   readonly #announcements: Announcements;
+  readonly #describing: Describing;
 
   constructor(exchange: Exchange) {
     this.#exchange = exchange;
@@ -34,6 +36,7 @@ export class GuardedBackend {
     this.#completions = new Completions(exchange);
     this.#failures = new Failures(exchange);
     this.#announcements = new Announcements(exchange);
+    this.#describing = new Describing(exchange);
   }
 
   /** False: the message must be handed in again after a `wake`. */
@@ -161,7 +164,11 @@ export class GuardedBackend {
         const prepared = names.statements.get(reply.statement);
         if (prepared === undefined) throw SessionEnd.outOfStep("A portal of an unknown statement.");
         if (prepared.statement !== change.value.statement) {
-          names.portals.set(change.name, portalOf(prepared.judged, prepared.statement));
+          const judged = prepared.kept.judged ?? change.value.judged;
+          names.portals.set(
+            change.name,
+            portalOf(judged, prepared.statement, { description: prepared.description }),
+          );
         }
       }
     }
@@ -186,31 +193,22 @@ export class GuardedBackend {
     const { head } = replies;
     if (head?.kind === "query") {
       const run = this.#running();
-      if (run !== undefined) toClient.send(trimRowDescription(frame, run.extraFields));
+      if (run !== undefined && this.#describing.ofRows(frame, run))
+        toClient.send(trimRowDescription(frame, run.extraFields));
       return;
     }
     const reply = this.#expect("describe");
-    toClient.send(trimRowDescription(frame, this.#extraFieldsOf(reply)));
+    const fits = this.#describing.ofReply(frame, reply);
+    // The client may ask again once it has been told: what it asked for by itself it gets, names and types.
+    if (reply.own !== true && (fits || reply.hidden !== true))
+      toClient.send(trimRowDescription(frame, extraFields(this.#describing.source(reply).shape)));
     replies.shift();
   }
 
-  #extraFieldsOf({ of }: Extract<Reply, { kind: "describe" }>): number {
-    const { names } = this.#exchange;
-    const described =
-      "counts" in of
-        ? of
-        : of.target === "statement"
-          ? names.statements.get(of.name)
-          : names.portals.get(of.name);
-    const { statement } = described ?? {};
-    if (statement === undefined) throw SessionEnd.outOfStep("A description of an unknown statement.");
-    const source = sourceOf(statement, { rows: 0, bytes: 0 }, asAnswered(names));
-    if (!isSource(source)) throw SessionEnd.outOfStep("A description of an unknown statement.");
-    return extraFields(source.shape);
-  }
-
   #noData(frame: Frame): void {
-    this.#answered(this.#expect("describe"), frame);
+    const reply = this.#expect("describe");
+    this.#describing.nothing(reply);
+    this.#answered(reply, frame);
   }
 
   #dataRow(frame: Frame): boolean {
@@ -220,7 +218,9 @@ export class GuardedBackend {
       return true;
     }
     const run = this.#running();
-    return run === undefined || this.#results.row(frame, run);
+    if (run === undefined) return true;
+    if (!run.isDescribed && run.cut === undefined) throw SessionEnd.outOfStep("Rows without a description.");
+    return this.#results.row(frame, run);
   }
 
   #copyInResponse(frame: Frame): void {

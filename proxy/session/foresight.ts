@@ -10,8 +10,9 @@ import {
 } from "../wire/frontend-messages.ts";
 import { Frontend, nameKey } from "../wire/messages.ts";
 import { type Refusal, refuse } from "../wire/refusal.ts";
+import { Description } from "./described.ts";
 import type { Exchange } from "./exchange.ts";
-import type { Judged } from "./judged.ts";
+import { type Judged, Kept } from "./judged.ts";
 import {
   isSource,
   type Lookup,
@@ -58,7 +59,9 @@ export class Foresight {
     const { judging } = this.#exchange;
     if (!this.#knowsPath()) return undefined;
     const scope = judging.scope();
-    return scope && judging.judge(text, scope);
+    if (scope === undefined) return undefined;
+    const judged = judging.judge(text, scope);
+    return isDoubtful(judged) && judging.doubt() ? undefined : judged;
   }
 
   /** Whether the policy and the role of now are known. */
@@ -126,11 +129,12 @@ export class Foresight {
     if (!this.#knowsPath()) return "unsettled";
     const scope = judging.scope();
     if (scope === undefined) return "unsettled";
-    if (prepared.judged.scope === scope) return "same";
-    const judged = judging.judge(prepared.judged.text, scope);
+    if (prepared.kept.scope === scope) return "same";
+    const judged = judging.judge(prepared.kept.text, scope);
     if (judged.verdict.kind === "refuse") return judged.verdict.refusal;
-    if (!textOf(judged).equals(textOf(prepared.judged))) return judged;
-    prepared.judged = judged;
+    if (!textOf(judged).equals(textOf(prepared.kept))) return judged;
+    prepared.kept = new Kept(judged);
+    prepared.description = new Description();
     prepared.statement = prepared.pick(judged.verdict.statements);
     return "same";
   }
@@ -248,7 +252,17 @@ export class Foresight {
 }
 
 /** What the server gets for it. */
-function textOf({ verdict, text }: Judged): Buffer {
+/** What does not exist may have been made since the last look at the catalog. */
+function isDoubtful({ verdict }: Judged): boolean {
+  return verdict.kind === "refuse"
+    ? DOES_NOT_EXIST.has(verdict.refusal.sqlstate)
+    : verdict.statements.some(({ namesUnknown }) => namesUnknown === true);
+}
+
+/** Of a relation, a column, a function. */
+const DOES_NOT_EXIST: ReadonlySet<string> = new Set(["42P01", "42703", "42883"]);
+
+function textOf({ verdict, text }: Pick<Judged, "text" | "verdict">): Buffer {
   return verdict.kind === "rewrite" ? verdict.sql : text;
 }
 

@@ -16,6 +16,7 @@ import {
 import { bytesOf, Frontend } from "../wire/messages.ts";
 import { refuse } from "../wire/refusal.ts";
 import { CopyIn } from "./copy-in.ts";
+import { Describing } from "./describing.ts";
 import type { Exchange } from "./exchange.ts";
 import { Foresight } from "./foresight.ts";
 import type { Judged } from "./judged.ts";
@@ -49,6 +50,7 @@ export class GuardedFrontend {
   readonly #copyIn: CopyIn;
   readonly #tolls: Tolls;
   readonly #simpleQueries: SimpleQueries;
+  readonly #describing: Describing;
 
   constructor(exchange: Exchange) {
     this.#exchange = exchange;
@@ -56,6 +58,7 @@ export class GuardedFrontend {
     this.#refusing = new Refusing(exchange);
     this.#copyIn = new CopyIn(exchange);
     this.#tolls = new Tolls(exchange);
+    this.#describing = new Describing(exchange);
     this.#simpleQueries = new SimpleQueries(exchange, this.#foresight, this.#refusing, this.#tolls);
   }
 
@@ -147,8 +150,10 @@ export class GuardedFrontend {
     }
     const fresh = this.#foresight.renew(prepared, bind.statement);
     if (fresh === "unsettled") return false;
-    if (isRefusal(fresh)) return this.#refusing.bind(bind.portal, prepared.judged, fresh);
-    const { judged, statement } = fresh;
+    if (isRefusal(fresh)) return this.#refusing.bind(bind.portal, prepared.kept.judged, fresh);
+    const { statement } = fresh;
+    const judged = fresh.kept.judged;
+    if (judged === undefined) throw new Error("a statement judged just now without its scope");
     const source = statement && this.#foresight.source(statement);
     if (source === "unsettled") return false;
     const extra = source === undefined || isRefusal(source) ? 0 : extraFields(source.shape);
@@ -164,7 +169,11 @@ export class GuardedFrontend {
       judged,
       change: names.portals.propose(
         bind.portal,
-        portalOf(judged, statement, pinned, this.#questionOf(frame, bind, judged, statement, pinned)),
+        portalOf(judged, statement, {
+          pinned,
+          question: this.#questionOf(frame, bind, judged, statement, pinned),
+          description: fresh.description,
+        }),
         pipeline,
       ),
     });
@@ -195,6 +204,7 @@ export class GuardedFrontend {
       const missing = of.target === "statement" ? missingStatement(name) : missingPortal(name, "portal");
       return this.#refusing.describe(of, missing);
     }
+    this.#describing.asked(found);
     this.#exchange.sendStep(frame, { kind: "describe", at: performance.now(), of });
     return true;
   }
@@ -222,7 +232,9 @@ export class GuardedFrontend {
       if (!("repeat" in paid)) return this.#refusing.execute(name, paid);
       repeat = paid.repeat;
     }
+    this.#describing.ask(name, portal);
     this.#sendExecute(frame, { name, pinned, repeat }, maxRows, source);
+    this.#describing.hold(portal, source);
     if (statement !== undefined) {
       this.#exchange.foresee(statement);
       if (statement.effect?.kind === "copyIn") this.#exchange.seal = "closed";

@@ -8,3 +8,41 @@ export interface Judged {
   readonly verdict: Verdict;
   readonly scope: Scope;
 }
+
+/**
+ * The same under a name, where it may lie for days: a session that idles must not keep the catalog by which it once
+ * prepared a statement. Whoever judges by a scope now holds it.
+ */
+export class Kept {
+  readonly text: Buffer;
+  readonly verdict: Verdict;
+  readonly #scope: WeakRef<Scope>;
+
+  constructor({ text, verdict, scope }: Judged) {
+    this.text = text;
+    this.verdict = verdict;
+    this.#scope = weakly(scope);
+  }
+
+  /** Undefined when nobody judges by it any more. */
+  get scope(): Scope | undefined {
+    return this.#scope.deref();
+  }
+
+  get judged(): Judged | undefined {
+    const { text, verdict, scope } = this;
+    return scope && { text, verdict, scope };
+  }
+}
+
+const references = new WeakMap<Scope, WeakRef<Scope>>();
+
+/** One reference serves all who hold the scope. */
+export function weakly(scope: Scope): WeakRef<Scope> {
+  let reference = references.get(scope);
+  if (reference === undefined) {
+    reference = new WeakRef(scope);
+    references.set(scope, reference);
+  }
+  return reference;
+}

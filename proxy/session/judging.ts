@@ -3,7 +3,7 @@ import { isRefusal, roleFor } from "../policy/roles.ts";
 import { isUnrestricted, type Scope } from "../sql/scope.ts";
 import { refuseSession } from "../wire/refusal.ts";
 import type { Established } from "./established.ts";
-import type { Judged } from "./judged.ts";
+import { type Judged, weakly } from "./judged.ts";
 import { SessionEnd, type SessionParts } from "./parts.ts";
 import { leavesTrace, unrecorded } from "./recording.ts";
 import { effectiveSchemas, SearchPath } from "./search-path.ts";
@@ -23,8 +23,11 @@ export class Judging {
   readonly #wake: () => void;
   #policy: Policy;
   #role: Role;
-  #scope: Scope | undefined;
+  /** Held by the catalog in force, and by what is being answered: a session that idles holds none. */
+  #scope: WeakRef<Scope> | undefined;
   #setting = "";
+  /** The catalog is being looked at because something did not fit it. */
+  #looking: Promise<void> | undefined;
   #asked: Promise<ReadonlySet<string>> | undefined;
   #unreadable: ReadonlySet<string> | undefined;
 
@@ -49,8 +52,9 @@ export class Judging {
     const { catalog, policy } = this.#parts;
     const inForce = policy();
     if (inForce !== this.#policy) this.#adopt(inForce);
+    if (this.#looking !== undefined) return undefined;
     if (this.treatment === "guarded" && !this.#knowsUnreadable()) return undefined;
-    const known = this.#scope;
+    const known = this.#scope?.deref();
     if (known?.catalog === catalog.current && this.#setting === this.path.setting) return known;
     return this.#make();
   }
@@ -64,13 +68,26 @@ export class Judging {
     return { text, scope, verdict: { kind: "refuse", statements, refusal: unrecorded() } };
   }
 
+  /** Nothing is judged until the catalog has been looked at again. False: that has just been done. */
+  doubt(): boolean {
+    const look = this.#parts.catalog.lookAgain();
+    if (look === undefined) return false;
+    this.#looking = look;
+    void look.then(() => {
+      if (this.#looking !== look) return;
+      this.#looking = undefined;
+      this.#wake();
+    });
+    return true;
+  }
+
   #make(): Scope {
     const { user, parameters, databaseUser } = this.#established;
     const catalog = this.#parts.catalog.current;
     // What the server calls the session's user: the one whom "$user" means.
     const called = parameters.sessionUser ?? databaseUser ?? user;
     this.#setting = this.path.setting;
-    this.#scope = this.#parts.scopes.of({
+    const scope = this.#parts.scopes.of({
       policy: this.#policy,
       role: this.#role,
       user,
@@ -79,7 +96,8 @@ export class Judging {
       unreadable: this.#unreadable ?? NOTHING,
       maskKey: this.#parts.maskKey,
     });
-    return this.#scope;
+    this.#scope = weakly(scope);
+    return scope;
   }
 
   #adopt(policy: Policy): void {

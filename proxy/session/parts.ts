@@ -1,5 +1,5 @@
 import type { AuditLog } from "../audit/event.ts";
-import type { Catalog } from "../catalog/catalog.ts";
+import type { LiveCatalog } from "../catalog/live.ts";
 import type { CanarySighting } from "../guard/canaries.ts";
 import type { Account, Meter } from "../guard/meter.ts";
 import type { Log } from "../log.ts";
@@ -20,7 +20,7 @@ export interface SessionParts {
   readonly scopes: { of(scope: Scope): Scope };
   /** `sql` is lent, and has no terminating zero. */
   readonly verdicts: { judge(sql: Buffer, scope: Scope): Verdict };
-  readonly catalog: { readonly current: Catalog; refresh(): Promise<Catalog> };
+  readonly catalog: Pick<LiveCatalog, "current" | "refresh" | "watch" | "lookAgain">;
   /** Columns that a session's database user may not read; the same promise until that may have changed. */
   readonly unreadable: (session: Pick<Established, "user" | "databaseUser">) => Promise<ReadonlySet<string>>;
   readonly maskKey: Buffer | undefined;

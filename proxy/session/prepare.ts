@@ -45,6 +45,8 @@ export function prepareWith(
   return async (established) => {
     const { database } = established;
     const catalog = await openCatalog(shared, database);
+    // Nobody may have watched it for a while.
+    await catalog.recent();
     await shared.decoys?.watch(database);
     const parts = open.get(catalog) ?? partsOf(shared, database, catalog);
     open.set(catalog, parts);

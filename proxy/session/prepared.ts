@@ -1,7 +1,9 @@
+import type { Scope } from "../sql/scope.ts";
 import type { Statement } from "../sql/verdict.ts";
 import { nameKey } from "../wire/messages.ts";
 import { type Refusal, refuse } from "../wire/refusal.ts";
-import type { Judged } from "./judged.ts";
+import { Description, hasSource } from "./described.ts";
+import { type Judged, Kept } from "./judged.ts";
 import { Names } from "./names.ts";
 import type { PinnedPeople } from "./pinned.ts";
 import type { Counts } from "./run.ts";
@@ -9,13 +11,15 @@ import type { Counts } from "./run.ts";
 /** A prepared statement: by Parse, or by SQL's PREPARE. */
 export interface Prepared {
   /** Judged anew when the policy, the catalog or search_path is another than when it was prepared. */
-  judged: Judged;
+  kept: Kept;
   /** Undefined for an empty text. */
   statement: Statement | undefined;
   /** Which of its text's statements it is. */
   readonly pick: (statements: readonly Statement[]) => Statement | undefined;
   /** The client's own Parse message; undefined for SQL's PREPARE. */
   readonly parse: Buffer | undefined;
+  /** Of its rows, by the verdict of now. */
+  description: Description;
 }
 
 /** A portal of the extended protocol, or a cursor: in the server they are one. */
@@ -29,6 +33,7 @@ export interface Portal {
   readonly pinned: PinnedPeople | undefined;
   /** What its statement and its parameters ask: see `repeats.ts`. */
   readonly question: string | undefined;
+  readonly description: Description;
 }
 
 /** The names that a session has given; protocol and SQL share them (Postgres docs, "PREPARE" and "DECLARE"). */
@@ -44,7 +49,8 @@ export function noNames(): Named {
 /** What Parse makes. */
 export function preparedBy(judged: Judged, parse: Buffer): Prepared {
   const pick = (statements: readonly Statement[]) => statements[0];
-  return { judged, statement: pick(judged.verdict.statements), pick, parse };
+  const statement = pick(judged.verdict.statements);
+  return { kept: new Kept(judged), statement, pick, parse, description: new Description() };
 }
 
 /** What SQL's PREPARE makes, as the statement of that index. */
@@ -53,16 +59,31 @@ export function preparedBySql(judged: Judged, index: number): Prepared {
     const effect = statements[index]?.effect;
     return effect?.kind === "prepare" ? effect.inner : undefined;
   };
-  return { judged, statement: pick(judged.verdict.statements), pick, parse: undefined };
+  const statement = pick(judged.verdict.statements);
+  return { kept: new Kept(judged), statement, pick, parse: undefined, description: new Description() };
 }
 
-export function portalOf(
-  judged: Judged,
-  statement: Statement | undefined,
-  pinned?: PinnedPeople,
-  question?: string,
-): Portal {
-  return { judged, statement, held: false, counts: { rows: 0, bytes: 0 }, pinned, question };
+/** What a portal is made with beside its statement. */
+interface Bound {
+  readonly pinned?: PinnedPeople | undefined;
+  readonly question?: string | undefined;
+  /** Of the prepared statement that it is made from. */
+  readonly description?: Description;
+}
+
+export function portalOf(judged: Judged, statement: Statement | undefined, bound: Bound = {}): Portal {
+  const { pinned, question, description } = bound;
+  // What stands behind an EXECUTE or a FETCH may be another statement each time.
+  const isShared = statement !== undefined && !hasSource(statement);
+  return {
+    judged,
+    statement,
+    held: false,
+    counts: { rows: 0, bytes: 0 },
+    pinned,
+    question,
+    description: (isShared ? description : undefined) ?? new Description(),
+  };
 }
 
 /** What a name means at one moment; "unsettled" when messages on their way decide that yet. */
@@ -83,6 +104,8 @@ export function asAnswered({ statements, portals }: Named): Lookup {
 export interface Source {
   readonly shape: Statement;
   readonly counts: Counts;
+  /** By which it was judged, where it is another statement than the one that asks. */
+  readonly scope: Scope | undefined;
 }
 
 /** EXECUTE can name an EXECUTE that Parse prepared; the server ends such a ring by its stack depth. */
@@ -94,6 +117,7 @@ export function sourceOf(
   counts: Counts,
   lookup: Lookup,
   depth = 0,
+  scope?: Scope,
 ): Source | "unsettled" | Refusal {
   if (depth > DEEPEST) return refuse("54001", "prepared statements name each other too deeply");
   const { effect } = statement;
@@ -101,25 +125,33 @@ export function sourceOf(
     const prepared = lookup.statement(nameKey(effect.name));
     if (prepared === "absent") return missingStatement(effect.name);
     if (prepared === "unsettled" || "sqlstate" in prepared) return prepared;
-    if (prepared.statement !== undefined) return behind(prepared.statement, counts, lookup, depth);
+    if (prepared.statement !== undefined)
+      return behind(prepared.statement, counts, lookup, depth, prepared.kept.scope);
   }
   if (effect?.kind === "fetch") {
     const portal = lookup.portal(nameKey(effect.portal));
     if (portal === "absent") return missingPortal(effect.portal, "cursor");
     if (portal === "unsettled" || "sqlstate" in portal) return portal;
-    if (portal.statement !== undefined) return behind(portal.statement, portal.counts, lookup, depth);
+    if (portal.statement !== undefined)
+      return behind(portal.statement, portal.counts, lookup, depth, portal.judged.scope);
   }
-  return { shape: statement, counts };
+  return { shape: statement, counts, scope };
 }
 
 /**
  * Parse can prepare any statement, and EXECUTE runs it. What does something to the session must show in the
  * text that does it, or names would mean to the server what they do not mean here.
  */
-function behind(statement: Statement, counts: Counts, lookup: Lookup, depth: number) {
+function behind(
+  statement: Statement,
+  counts: Counts,
+  lookup: Lookup,
+  depth: number,
+  scope: Scope | undefined,
+) {
   const kind = statement.effect?.kind;
   if (kind === undefined || kind === "execute" || kind === "fetch") {
-    return sourceOf(statement, counts, lookup, depth + 1);
+    return sourceOf(statement, counts, lookup, depth + 1, scope);
   }
   return refuse("42501", `${statement.command} may not be run by the name of a statement or cursor`, {
     hint: "Send the statement itself.",

@@ -52,6 +52,8 @@ export interface BindReply extends Expected {
 
 export interface DescribeReply extends Expected {
   readonly kind: "describe";
+  /** Asked by the proxy for itself: the client sees nothing of the answer. */
+  readonly own?: true;
   /** A portal of ours has no name. */
   readonly of: { readonly target: "statement" | "portal"; readonly name: string } | Portal;
 }

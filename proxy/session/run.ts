@@ -1,3 +1,4 @@
+import type { Scope } from "../sql/scope.ts";
 import { extraFields, type Statement } from "../sql/verdict.ts";
 import type { Refusal } from "../wire/refusal.ts";
 import type { Judged } from "./judged.ts";
@@ -100,6 +101,8 @@ export class Run {
   readonly statement: Statement;
   /** The statement whose rows come: of a FETCH or an EXECUTE the one that stands behind it. */
   readonly shape: Statement;
+  /** By which `shape` was judged. */
+  scope: Scope;
   /** Shared by all that reads from the same portal. */
   readonly counts: Counts;
   /** `performance.now()` at the client's message. */
@@ -122,6 +125,8 @@ export class Run {
   /** Of COPY TO: how the data is laid out, from CopyOutResponse. */
   copy: { readonly binary: boolean; headerLine: boolean } | undefined;
   isCancelled = false;
+  /** The server has said what its rows hold, and that has been looked at. */
+  isDescribed = false;
   /** How long its rows have waited for the meter, in milliseconds. */
   waited = 0;
 
@@ -150,6 +155,7 @@ export class Run {
     this.shape = shape;
     this.counts = counts;
     this.startedAt = startedAt;
+    this.scope = judged.scope;
     this.pinned = pinned;
     this.answer = repeat && new Answer(repeat);
     for (const [i, namespace] of pinned?.namespaces.entries() ?? [])

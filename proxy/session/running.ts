@@ -1,3 +1,4 @@
+import { mayGiveRows, UNDESCRIBED } from "./described.ts";
 import type { Exchange } from "./exchange.ts";
 import { SessionEnd } from "./parts.ts";
 import { asAnswered, isSource, sourceOf } from "./prepared.ts";
@@ -40,7 +41,10 @@ function runOfQuery(exchange: Exchange, { judged, index, at, pinned, repeat }: Q
   if (judged === undefined || statement === undefined) throw SessionEnd.outOfStep("One statement too many.");
   const source = sourceOf(statement, { rows: 0, bytes: 0 }, asAnswered(exchange.names));
   if (!isSource(source)) throw SessionEnd.outOfStep("A statement or cursor that nobody made.");
-  return new Run(judged, statement, source.shape, source.counts, at, { pinned: pinned[index], repeat });
+  const paid = { pinned: pinned[index], repeat };
+  const run = new Run(judged, statement, source.shape, source.counts, at, paid);
+  run.scope = source.scope ?? judged.scope;
+  return run;
 }
 
 function runOfExecute(exchange: Exchange, reply: ExecuteReply): Run {
@@ -55,6 +59,10 @@ function runOfExecute(exchange: Exchange, reply: ExecuteReply): Run {
     repeat: reply.repeat,
   });
   run.truncates = reply.truncates;
+  const { answer } = portal.description;
+  run.isDescribed = answer === "fits";
+  if (!run.isDescribed && mayGiveRows(portal.statement))
+    run.cut = answer === "fits" ? undefined : (answer ?? UNDESCRIBED);
   return run;
 }
 

@@ -34,6 +34,7 @@ class Session implements Timed {
   readonly #trace: Trace;
   #isOver = false;
   #judging: Judging | undefined;
+  #unwatch: () => void = () => {};
   #relay: Relay | undefined;
   #resolve: (reason: SessionEndReason) => void = () => {};
   /** A long message has been begun towards the client, and not ended. */
@@ -73,6 +74,7 @@ class Session implements Timed {
     const pump = () => this.#pump();
     const judging = new Judging(this.#established, this.#parts, pump);
     this.#judging = judging;
+    if (judging.treatment === "guarded") this.#unwatch = this.#parts.catalog.watch();
     const OwnRelay = judging.treatment === "transparent" ? TransparentRelay : GuardedRelay;
     const relay = new OwnRelay(this.#established, this.#parts, judging, this.#trace, pump);
     this.#client.reader.streamable = mayClientStream;
@@ -272,6 +274,7 @@ class Session implements Timed {
     this.#relay?.abandon();
     this.#trace.loggedOut(this.#judging?.role.name ?? "", reason, told);
     this.#isOver = true;
+    this.#unwatch();
     this.#client.release();
     this.#server.release();
     this.#parts.timeKeeper?.unwatch(this);

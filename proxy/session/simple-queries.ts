@@ -3,6 +3,7 @@ import type { Statement } from "../sql/verdict.ts";
 import type { Frame } from "../wire/frames.ts";
 import { decodeQuery, queryMessage } from "../wire/frontend-messages.ts";
 import { type Refusal, refuse } from "../wire/refusal.ts";
+import { isUnproven } from "./described.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Foresight } from "./foresight.ts";
 import type { Judged } from "./judged.ts";
@@ -95,7 +96,8 @@ export class SimpleQueries {
     const message = verdict.kind === "rewrite" ? queryMessage(verdict.sql) : frame;
     exchange.sendQuery(message, judged, undefined, pinned, repeat);
     const copiesIn = verdict.statements.some(({ effect }) => effect?.kind === "copyIn");
-    if (copiesIn || sources.some(({ shape }) => canFail(role, shape))) exchange.seal = "closed";
+    if (copiesIn || sources.some(({ shape }) => canFail(role, shape) || isUnproven(shape)))
+      exchange.seal = "closed";
   }
 
   /**
@@ -116,6 +118,8 @@ export class SimpleQueries {
   #mustUnroll({ shape }: Source): boolean {
     const { role } = this.#exchange.judging;
     if (isHeldWrite(role, shape)) return true;
+    // Whose rows have never been described may turn out to be other rows than foreseen.
+    if (shape.kind === "write" && isUnproven(shape)) return true;
     if (!canBeCut(role, shape)) return false;
     return shape.kind === "write" || (role.limits.onExcess === "truncate" && shape.kind === "read");
   }

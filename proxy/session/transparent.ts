@@ -1,3 +1,4 @@
+import type { Scope } from "../sql/scope.ts";
 import { decodeParameterStatus, decodeReadyForQuery, rowsWritten } from "../wire/backend-messages.ts";
 import { decodeError, errorResponse } from "../wire/errors.ts";
 import { type Frame, type FrameReader, ProtocolViolation } from "../wire/frames.ts";
@@ -13,7 +14,7 @@ import { Backend, Frontend, type TransactionStatus } from "../wire/messages.ts";
 import { Outbox } from "../wire/outbox.ts";
 import type { Refusal } from "../wire/refusal.ts";
 import type { Established } from "./established.ts";
-import type { Judged } from "./judged.ts";
+import { type Judged, Kept } from "./judged.ts";
 import type { Judging } from "./judging.ts";
 import type { SessionParts } from "./parts.ts";
 import type { Relay } from "./relay.ts";
@@ -49,8 +50,8 @@ export class TransparentRelay implements Relay {
   readonly #trace: Trace;
   readonly #repetitions: Repetitions;
   /** None before the first one: most sessions are idle, many prepare nothing. */
-  #statements: Map<string, Judged> | undefined;
-  #portals: Map<string, Judged> | undefined;
+  #statements: Map<string, Kept> | undefined;
+  #portals: Map<string, Kept> | undefined;
   #expected: Expected[] = [];
   #status: TransactionStatus = "I";
   #copyIn = false;
@@ -183,14 +184,14 @@ export class TransparentRelay implements Relay {
       case Frontend.Parse: {
         const { statement, sqlStart, sqlEnd } = decodeParse(frame);
         this.#statements ??= new Map();
-        this.#statements.set(statement, this.#judge(frame.buffer.subarray(sqlStart, sqlEnd)));
+        this.#statements.set(statement, new Kept(this.#judge(frame.buffer.subarray(sqlStart, sqlEnd))));
         break;
       }
       case Frontend.Bind: {
         const { portal, statement } = decodeBind(frame);
-        const judged = this.#statements?.get(statement);
+        const kept = this.#statements?.get(statement);
         this.#portals ??= new Map();
-        if (judged !== undefined) this.#portals.set(portal, judged);
+        if (kept !== undefined) this.#portals.set(portal, kept);
         else this.#portals.delete(portal);
         break;
       }
@@ -202,7 +203,7 @@ export class TransparentRelay implements Relay {
       case Frontend.Execute: {
         // Read even where no portal is known: what is no Execute ends the session.
         const { portal } = decodeExecute(frame);
-        this.#expect("execute", this.#portals?.get(portal));
+        this.#expect("execute", this.#ofNow(this.#portals?.get(portal)));
         break;
       }
       case Frontend.FunctionCall:
@@ -230,11 +231,20 @@ export class TransparentRelay implements Relay {
     if (type !== Frontend.CopyData && type !== Frontend.Sync && type !== Frontend.Flush) this.#copyIn = false;
   }
 
-  /** `text` is lent: nobody asks for it once the trace has what it keeps of it. */
-  #judge(text: Buffer): Judged {
+  /** What was prepared long ago is on record with the policy of now. */
+  #ofNow(kept: Kept | undefined): Judged | undefined {
+    return kept && (kept.judged ?? { text: kept.text, verdict: kept.verdict, scope: this.#scope() });
+  }
+
+  #scope(): Scope {
     const scope = this.#judging.scope();
     if (scope === undefined) throw new Error("a transparent session needs no answer to have its scope");
-    const judged = this.#judging.judge(text, scope);
+    return scope;
+  }
+
+  /** `text` is lent: nobody asks for it once the trace has what it keeps of it. */
+  #judge(text: Buffer): Judged {
+    const judged = this.#judging.judge(text, this.#scope());
     this.#trace.note(judged);
     return judged;
   }

@@ -32,7 +32,7 @@ export function unroll(
   const { names, pipeline, judging } = exchange;
   const { verdict, text } = judged;
   const { limits } = judging.role;
-  const portal = portalOf(judged, verdict.statements[0], pinned);
+  const portal = portalOf(judged, verdict.statements[0], { pinned });
   const truncates = limits.onExcess === "truncate";
   const isRead = source.shape.kind === "read";
   const rows = truncates && isRead ? rowsToAsk(0, 0, source.counts, limits) : 0;

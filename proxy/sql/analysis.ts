@@ -40,6 +40,8 @@ export interface Level {
   readonly isPart?: true;
   /** The WHERE clause of a SELECT. */
   readonly where?: Node | undefined;
+  /** What its target list calls its columns, which ORDER BY and GROUP BY may name; "any" where a star hides that. */
+  readonly outputs?: ReadonlySet<string> | "any";
 }
 
 /** One name that a FROM clause (or a write's target) exposes. */
@@ -103,6 +105,8 @@ export class Analysis {
   locks = false;
   /** Where the names of relations begin that no subquery can stand for: targets of writes and of LOCK (byte offsets). */
   readonly targetNames = new Map<RelationUse, number>();
+  /** A column is named that no relation of the catalog has. */
+  namesUnknown = false;
   lookups = 0;
   /** For how many people each one counts: the dearest class that was named in the clear or looked up by. */
   cost = 1;

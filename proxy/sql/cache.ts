@@ -1,6 +1,7 @@
 import { LRUCache } from "lru-cache";
+import type { Catalog } from "../catalog/catalog.ts";
 import { placeholders } from "../policy/expressions.ts";
-import type { Role } from "../policy/policy.ts";
+import type { Policy, Role } from "../policy/policy.ts";
 import { refuse } from "../wire/refusal.ts";
 import { analyse, type OnLeftover } from "./analyse.ts";
 import { Constants } from "./constants.ts";
@@ -12,7 +13,7 @@ import type { Verdict } from "./verdict.ts";
 
 /** All verdicts together weigh this much at most (bytes). */
 const MAXIMUM_BYTES = 64 * 1024 * 1024;
-/** More than users of a fleet are at work at one time. */
+/** Of one policy and catalog; more than users of a fleet are at work at one time. */
 const MAXIMUM_SCOPES = 20_000;
 
 /** What a verdict's objects weigh beside its texts, as measured: 2.3 kB in all for 300 bytes of key and edits. */
@@ -118,29 +119,35 @@ function weightOf(known: Known, key: string): number {
 
 /**
  * Interns scopes: equal ones are the same object, so that they share their verdicts. Users of a role whose policy
- * never says `:user` are all the same to it.
+ * never says `:user` are all the same to it. The scopes of a catalog, or of a policy, that nobody uses any more go
+ * with it: a snapshot of a large database weighs megabytes, and each DDL statement makes a new one.
  */
 export class Scopes {
   readonly #unreadable = new WeakMap<ReadonlySet<string>, string>();
-  readonly #known = new LRUCache<string, Scope>({ max: MAXIMUM_SCOPES });
+  readonly #known = new WeakMap<Catalog, WeakMap<Policy, Map<string, Scope>>>();
   readonly #ids = new WeakMap<object, number>();
   #lastId = 0;
 
   of(asked: Scope): Scope {
     const scope = isPersonal(asked.role) ? asked : { ...asked, user: undefined };
-    const { policy, role, user, catalog, searchPath, unreadable } = scope;
-    const key = JSON.stringify([
-      this.#id(policy),
-      this.#id(role),
-      user,
-      this.#id(catalog),
-      searchPath,
-      this.#columns(unreadable),
-    ]);
-    const known = this.#known.get(key);
-    if (known !== undefined) return known;
-    this.#known.set(key, scope);
+    const { role, user, searchPath, unreadable } = scope;
+    const known = this.#of(scope);
+    const key = JSON.stringify([this.#id(role), user, searchPath, this.#columns(unreadable)]);
+    const same = known.get(key);
+    if (same !== undefined) return same;
+    const [oldest] = known.size >= MAXIMUM_SCOPES ? known.keys() : [];
+    if (oldest !== undefined) known.delete(oldest);
+    known.set(key, scope);
     return scope;
+  }
+
+  #of({ catalog, policy }: Scope): Map<string, Scope> {
+    const byPolicy = this.#known.get(catalog) ?? new WeakMap<Policy, Map<string, Scope>>();
+    this.#known.set(catalog, byPolicy);
+    // No LRUCache: one of this size takes 300 kB before it holds anything.
+    const scopes = byPolicy.get(policy) ?? new Map<string, Scope>();
+    byPolicy.set(policy, scopes);
+    return scopes;
   }
 
   #columns(unreadable: ReadonlySet<string>): string {

@@ -96,7 +96,7 @@ function copyRelation(analysis: Analysis, body: CopyStmt, name: RangeVar): void 
   for (const column of use.sight?.columns ?? [])
     if (copied?.includes(column.column.name) !== false) analysis.costs(column, "named");
   const limit = cut(analysis);
-  if (use.sight === undefined || (!use.sight.guarded && limit === "")) {
+  if (use.sight === undefined || (!use.sight.listed && limit === "")) {
     qualify(analysis, name, use.relation);
     return;
   }
@@ -111,7 +111,7 @@ function copyRelation(analysis: Analysis, body: CopyStmt, name: RangeVar): void 
     if (kind !== "real") analysis.masked.add(className ?? column.name);
   // COPY reads the table's own rows, not its children's (Postgres docs, "COPY"); a partitioned table has none of its own.
   const only = use.relation.kind === "table";
-  const from = use.sight.guarded
+  const from = use.sight.listed
     ? `${subquery(use.sight, { only, sample: "", conditions: [], systemColumns: [] }).text} AS ${quoteIdentifier(use.relation.name)}`
     : `${only ? "ONLY " : ""}${quoteQualified(use.relation.schema, use.relation.name)}`;
   analysis.edit(start, end, `(SELECT ${columns} FROM ${from}${limit})`);

@@ -51,8 +51,23 @@ export function columnRef(analysis: Analysis, body: ColumnRef, level: Level): vo
     });
   }
   const isSurelyColumn = meant.some(({ columns }) => columns?.has(name) === true);
+  if (!isSurelyColumn && !SYSTEM_COLUMNS.has(name) && isUnknown(meant, level, qualifier, name))
+    analysis.namesUnknown = true;
   if (qualifier === undefined && !isSurelyColumn)
     for (const reference of namedReferences(level, name)) wholeRow(analysis, reference);
+}
+
+/** Whether nothing that the catalog knows is meant: a column may have been made since. */
+function isUnknown(
+  meant: readonly FromReference[],
+  level: Level,
+  qualifier: string | undefined,
+  name: string,
+): boolean {
+  if (meant.some(({ columns }) => columns === undefined)) return false;
+  if (qualifier !== undefined) return meant.length > 0;
+  const { outputs } = level;
+  return outputs !== "any" && outputs?.has(name) !== true && namedReferences(level, name).length === 0;
 }
 
 /** Postgres docs, "System Columns". */
@@ -67,9 +82,12 @@ function systemColumn(analysis: Analysis, level: Level, qualifier: string | unde
         : nearestRelations(level)
       : namedReferences(level, qualifier);
   for (const { use, columns } of meant) {
-    if (use?.sight?.guarded !== true || use.isTarget || columns?.has(name) === true) continue;
+    if (use?.sight?.listed !== true || use.isTarget || columns?.has(name) === true) continue;
     // Places of rows tell of those that a filter hides; only tables have such columns.
-    if (use.sight.filter !== undefined || !HAVE_SYSTEM_COLUMNS.has(use.relation.kind)) {
+    if (
+      use.sight.guarded &&
+      (use.sight.filter !== undefined || !HAVE_SYSTEM_COLUMNS.has(use.relation.kind))
+    ) {
       noSystemColumn(analysis, use, name);
     }
     const named = analysis.systemColumns.get(use) ?? new Set();
@@ -173,7 +191,7 @@ function dropSchema(
   if (relation === undefined || schema === undefined) return;
   const meant = namedReferences(level, relation).find(
     ({ use }) =>
-      use?.sight?.guarded === true && !use.isTarget && !use.hasAlias && use.relation.schema === schema,
+      use?.sight?.listed === true && !use.isTarget && !use.hasAlias && use.relation.schema === schema,
   );
   if (meant === undefined) return;
   const { source } = analysis;

@@ -150,8 +150,7 @@ function sampled(analysis: Analysis, item: RangeTableSample, level: Level): From
   const [start, end] = [source.token(methodIndex - 1)?.start, source.token(last)?.end];
   if (start === undefined || end === undefined) throw new Error("TABLESAMPLE without tokens");
   const result = relation(analysis, body as RangeVar, level, ` ${source.slice(start, end)}`);
-  const guarded = result.wraps.some(({ use }) => use.sight?.guarded === true);
-  if (guarded) analysis.edit(start, end, "");
+  if (result.wraps.some(({ use }) => use.sight?.listed === true)) analysis.edit(start, end, "");
   return result;
 }
 

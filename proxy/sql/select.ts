@@ -4,6 +4,7 @@ import type {
   LockingClause,
   Node,
   RangeVar,
+  ResTarget,
   SelectStmt,
   WithClause,
 } from "libpg-query";
@@ -28,6 +29,7 @@ import { firstPlace } from "./places.ts";
 import { quoteIdentifier } from "./source.ts";
 import { requireSummaries } from "./summaries.ts";
 import { noteTies } from "./ties.ts";
+import { isWrapped } from "./wrap.ts";
 import { refuseMarking } from "./write-rules.ts";
 
 /** What the metering of a top-level SELECT needs to know of its level. */
@@ -46,7 +48,7 @@ export function select(analysis: Analysis, body: SelectStmt, outer: Level): Sele
     });
   }
   const ctes = withQueries(analysis, body.withClause, outer);
-  const level: Level = { ...innerLevel(outer, ctes), where: body.whereClause };
+  const level: Level = { ...innerLevel(outer, ctes), where: body.whereClause, outputs: outputsOf(body) };
   if (body.op !== undefined && body.op !== "SETOP_NONE") {
     for (const arm of [body.larg, body.rarg]) if (arm !== undefined) select(analysis, arm, level);
     for (const clause of [body.sortClause, body.limitOffset, body.limitCount, body.lockingClause])
@@ -71,6 +73,22 @@ export function select(analysis: Analysis, body: SelectStmt, outer: Level): Sele
   refuseMarking(analysis, "lock", strangerToLocked(analysis, body.lockingClause ?? [], level, start));
   if (body.valuesLists !== undefined) return undefined;
   return { level, visible: level.references, leftOut: items.flatMap((item) => item.leftOut) };
+}
+
+/**
+ * What the target list calls its columns; of a set operation, what its first arm does (Postgres docs, "Combining
+ * Queries"), where plain columns keep their names.
+ */
+function outputsOf({ targetList, larg }: SelectStmt, isArm = false): ReadonlySet<string> | "any" {
+  if (larg !== undefined) return outputsOf(larg, true);
+  const names = new Set<string>();
+  for (const node of targetList ?? []) {
+    const { name, val } = nodeOf(node)[1] as ResTarget;
+    const column = isArm && val !== undefined ? columnFields(val)?.at(-1) : undefined;
+    if (column === "") return "any";
+    names.add(name ?? column ?? "");
+  }
+  return names;
 }
 
 /** `TABLE x` is read as `SELECT * FROM x` whose star stands nowhere. */
@@ -200,8 +218,8 @@ function groupWholeRows(analysis: Analysis, body: SelectStmt, level: Level): voi
   const grouped = group.map(columnFields).filter((fields) => fields !== undefined);
   for (const reference of level.references) {
     const { use, alias, columns } = reference;
-    if (use?.sight?.guarded !== true || use.relation.primaryKey.length === 0 || columns === undefined)
-      continue;
+    if (use?.sight === undefined || !isWrapped(analysis, use)) continue;
+    if (use.relation.primaryKey.length === 0 || columns === undefined) continue;
     const isGrouped = (own: string): boolean =>
       grouped.some((fields) => {
         const [name, qualifier] = [fields.at(-1) ?? "", fields.at(-2)];

@@ -40,6 +40,11 @@ export interface RelationSight {
   readonly columns: readonly ColumnSight[];
   /** Must be read through a subquery. */
   readonly guarded: boolean;
+  /**
+   * Where all of its columns are meant they are written out, by a subquery too: a column that was made since the last
+   * look at the catalog has no class, and the policy does not show such.
+   */
+  readonly listed: boolean;
   readonly filter: string | undefined;
   /** A view that puts many people into one row. */
   readonly gathers: boolean;
@@ -125,6 +130,7 @@ export class Sights {
         cost: 1,
       })),
       guarded: true,
+      listed: true,
       filter: view.filter,
       gathers: false,
       people: undefined,
@@ -155,7 +161,7 @@ export class Sights {
   }
 
   #look(relation: Relation): Sight {
-    const { role } = this.#scope;
+    const { role, policy } = this.#scope;
     if (
       !this.#lineage.ancestors(relation).some(({ schema, name }) => relationSetHas(role.reads, schema, name))
     ) {
@@ -169,13 +175,15 @@ export class Sights {
     if (filters.some((filter) => !this.#isSure(parseCondition(filter.sql))))
       return { ok: false, reason: "filter unsure" };
     const columns = relation.columns.map((column) => this.#column(relation, column, labels));
+    const guarded = filters.length > 0 || columns.some(({ kind }) => kind !== "real");
     return {
       ok: true,
       sight: {
         relation,
         key: relationKey(relation.schema, relation.name),
         columns,
-        guarded: filters.length > 0 || columns.some(({ kind }) => kind !== "real"),
+        guarded,
+        listed: guarded || (role.sees !== "all" && policy.unclassified !== "show"),
         filter:
           filters.length === 0 ? undefined : filters.map((filter) => `(${this.#bind(filter)})`).join(" AND "),
         gathers: labels.gathers && (labels.subject !== undefined || labels.people.size > 0),
@@ -295,16 +303,19 @@ export class Sights {
   }
 }
 
-/** Of so many scopes it is remembered what they see; others work it out again. */
+/** Of so many scopes of a catalog it is remembered what they see; others work it out again. */
 const SCOPES_REMEMBERED = 100;
-const remembered = new LRUCache<Scope, Sights>({ max: SCOPES_REMEMBERED });
+const remembered = new WeakMap<Catalog, LRUCache<Scope, Sights>>();
 
 /** Nothing of it hangs on the statement that asks. */
 export function sightsOf(scope: Scope): Sights {
-  let sights = remembered.get(scope);
+  const { catalog } = scope;
+  const known = remembered.get(catalog) ?? new LRUCache<Scope, Sights>({ max: SCOPES_REMEMBERED });
+  remembered.set(catalog, known);
+  let sights = known.get(scope);
   if (sights === undefined) {
     sights = new Sights(scope);
-    remembered.set(scope, sights);
+    known.set(scope, sights);
   }
   return sights;
 }

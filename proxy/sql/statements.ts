@@ -113,6 +113,12 @@ function dispatch(analysis: Analysis, raw: RawStatement, level: Level): Statemen
 
 /** SELECT, INSERT, UPDATE, DELETE, MERGE: what may also be prepared, explained or declared. */
 function queryStatement(analysis: Analysis, type: string, body: Body, level: Level): Statement | undefined {
+  const judged = ofQuery(analysis, type, body, level);
+  const isSilent = type !== "SelectStmt" && !("returningClause" in body);
+  return judged && isSilent ? { ...judged, silent: true } : judged;
+}
+
+function ofQuery(analysis: Analysis, type: string, body: Body, level: Level): Statement | undefined {
   switch (type) {
     case "SelectStmt": {
       const plain = select(analysis, body as SelectStmt, level);
@@ -240,6 +246,7 @@ function finish(
     masked: [...analysis.masked],
     lookups: analysis.lookups,
     limited: data.length > 0 || analysis.calls > 0,
+    ...(analysis.namesUnknown && { namesUnknown: true }),
     ...(metering !== undefined && {
       metering: analysis.cost === 1 ? metering : { ...metering, cost: analysis.cost },
     }),

@@ -51,6 +51,10 @@ export interface Statement {
   readonly changes?: "people" | "rows";
   /** The role's row and byte limits hold for what it returns. */
   readonly limited: boolean;
+  /** Names a column that the catalog does not have: it may be new. */
+  readonly namesUnknown?: true;
+  /** A write that gives no rows. */
+  readonly silent?: true;
   /** What its rows tell the meter; undefined when they speak of no person. */
   readonly metering?: Metering;
   /** What it does to the session once it has completed. */

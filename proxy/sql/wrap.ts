@@ -38,10 +38,21 @@ export function subquery(
   return { text: `(SELECT ${list} FROM ${only ? "ONLY " : ""}${name}${sample}${where}${fence})`, list };
 }
 
+/**
+ * Whether a reference is read through a subquery; known once all that may name its columns has been visited. Beside
+ * a star the system columns of a subquery would show: what is only to be listed then stays as it is.
+ */
+export function isWrapped({ wholes, systemColumns }: Analysis, use: RelationUse): boolean {
+  const { sight } = use;
+  return sight?.guarded === true || (sight?.listed === true && wholes.has(use) && !systemColumns.has(use));
+}
+
 /** Puts the subquery, or at least the schema, in place of a reference in FROM. Called when its level's conditions are known. */
 export function wrapReference(analysis: Analysis, name: RangeVar, use: RelationUse, sample: string): void {
   const { sight } = use;
-  if (sight === undefined || !sight.guarded) {
+  // A sample has been taken out of the text for the subquery.
+  const isSampled = sample !== "" && sight?.listed === true;
+  if (sight === undefined || !(isSampled || isWrapped(analysis, use))) {
     qualify(analysis, name, use.relation);
     return;
   }

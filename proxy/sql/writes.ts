@@ -373,7 +373,9 @@ function returning(
   const level: Level = { ...base, references: [...base.references, ...versions(target, clause)] };
   const isGuarded = target.use?.sight?.columns.some(({ kind }) => kind !== "real") === true;
   if (!isGuarded) {
-    analysis.nodes(clause.exprs, level);
+    for (const node of clause.exprs ?? [])
+      if (base.references.length > 1 || !listedReturn(analysis, node, target, base))
+        analysis.nodes(node, level);
     return;
   }
   if (clause.options !== undefined)
@@ -388,6 +390,16 @@ function returning(
     if (value?.[0] !== "ColumnRef" || !maskedReturn(analysis, item, value[1] as ColumnRef, target, base))
       analysis.nodes(node, level);
   }
+}
+
+/** Writes out a star of a target whose columns are to be listed; false when the item is none. */
+function listedReturn(analysis: Analysis, node: Node, target: FromReference, level: Level): boolean {
+  const item = nodeOf(node)[1] as ResTarget;
+  const [type, reference] = item.val === undefined ? [] : nodeOf(item.val);
+  if (type !== "ColumnRef" || target.use?.sight?.listed !== true) return false;
+  const last = (reference as ColumnRef).fields?.at(-1);
+  if (last === undefined || nodeOf(last)[0] !== "A_Star") return false;
+  return maskedReturn(analysis, item, reference as ColumnRef, target, level);
 }
 
 /** Replaces `*`, `target.*` or a masked column; false when the item is none of these. */

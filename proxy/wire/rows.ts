@@ -25,6 +25,32 @@ export function trimRowDescription(frame: Frame, count: number): Buffer {
   return buffer.subarray(start, end);
 }
 
+/** What the server says of where a field comes from. */
+export interface FieldOrigin {
+  /** 0 unless the field is a plain copy of a table's, or a view's, column. */
+  readonly table: number;
+  /** pg_attribute.attnum: below 0 for system columns, 0 for a whole row. */
+  readonly column: number;
+}
+
+/** Of each field of a RowDescription but the last `count` ones. */
+export function fieldOrigins(frame: Frame, count: number): readonly FieldOrigin[] {
+  const body = new BodyReader(frame, "RowDescription");
+  const fields = body.uint16();
+  checkCount(fields, count);
+  const origins: FieldOrigin[] = [];
+  for (let i = 0; i < fields; i++) {
+    body.skipString();
+    const { at } = body;
+    // Type oid, size, modifier, format.
+    body.skip(18);
+    if (i < fields - count)
+      origins.push({ table: frame.buffer.readUInt32BE(at), column: frame.buffer.readInt16BE(at + 4) });
+  }
+  body.finish();
+  return origins;
+}
+
 /** How many fields a RowDescription or DataRow has. */
 export function fieldCount(frame: Frame): number {
   if (frame.end - frame.start < HEADER) throw new ProtocolViolation("invalid row message");

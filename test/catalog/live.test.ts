@@ -1,4 +1,4 @@
-import type pg from "pg";
+import pg from "pg";
 import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
 import { Catalogs } from "../../proxy/catalog/catalogs.ts";
 import { LiveCatalog } from "../../proxy/catalog/live.ts";
@@ -53,8 +53,10 @@ test("a change that went round the proxy is seen by the timer's probe", async ()
 });
 
 test("what changes nothing leaves the same catalog in force, temporary tables too", async () => {
+  await database.query("CREATE TABLE emptied (a int PRIMARY KEY)");
   const live = await openCatalog(NEVER);
   const before = live.current;
+  await database.query("TRUNCATE emptied; CLUSTER emptied USING emptied_pkey; REINDEX TABLE emptied");
   await database.query("CREATE TEMPORARY TABLE passing (a int PRIMARY KEY, b text)");
   await database.query("UPDATE customers SET phone = phone WHERE id < 50; ANALYZE");
   await database.query("VACUUM FREEZE pg_class");
@@ -83,10 +85,72 @@ test.each([
   "ALTER TABLE payments SET SCHEMA extra",
   "CREATE EXTENSION pg_trgm",
 ])("no change is missed: %s", async (change) => {
-  const live = await openCatalog(NEVER);
+  const [live, doubted] = [await openCatalog(NEVER), await openCatalog(NEVER)];
   const before = live.current.version;
+  // Its first look is over: nothing but the change is new.
+  await doubted.recent();
   await database.query(change);
   expect((await live.refresh()).version).not.toBe(before);
+  await doubted.lookAgain();
+  expect(doubted.current.version).toBe(live.current.version);
+});
+
+test("while somebody watches, a change that went round the proxy is seen within a second or so", async () => {
+  const live = await openCatalog(NEVER);
+  const stop = live.watch();
+  for (let n = 0; n < 3; n++) {
+    await database.query(`CREATE TABLE watched_${n} (a int)`);
+    await vi.waitFor(() => expect(live.current.relations.has(`public.watched_${n}`)).toBe(true), {
+      timeout: 5000,
+    });
+  }
+  stop();
+  stop();
+});
+
+test("nothing is asked while nobody watches, and one short question a second while nothing is written", async () => {
+  const looks = vi.fn();
+  const live = await openCatalog(NEVER, looks);
+  const asked = async () => {
+    const { rows } = await database.query<{ query: string; started: string }>(
+      "SELECT query, query_start::text AS started FROM pg_stat_activity WHERE application_name = 'sluice catalog' AND datname = current_database() ORDER BY query_start DESC LIMIT 1",
+    );
+    return rows[0];
+  };
+  const idle = await asked();
+  looks.mockClear();
+  const stop = live.watch();
+  await vi.waitFor(() => expect(looks).toHaveBeenCalledTimes(2), { timeout: 10_000, interval: 20 });
+  expect(idle?.query).not.toContain("pg_current_snapshot");
+  expect((await asked())?.query).toBe("SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text");
+  stop();
+});
+
+test("a doubt is looked into at most once a second, and those who doubt together share the look", async () => {
+  const looks = vi.fn();
+  const live = await openCatalog(NEVER, looks);
+  looks.mockClear();
+  await database.query("CREATE TABLE doubted (a int)");
+  const doubts = Array.from({ length: 100 }, () => live.lookAgain());
+  expect(new Set(doubts).size).toBe(1);
+  await Promise.all(doubts);
+  expect(live.current.relations.has("public.doubted")).toBe(true);
+  expect(live.lookAgain()).toBeUndefined();
+  expect(looks).toHaveBeenCalledTimes(1);
+});
+
+test("a change between two transactions that overlap is not missed, whichever commits first", async () => {
+  const live = await openCatalog(NEVER);
+  await database.query("CREATE TABLE overlapping (a int)");
+  const early = new pg.Client({ connectionString: database.uri });
+  await early.connect();
+  await early.query("BEGIN; SELECT pg_current_xact_id(); ");
+  await database.query("CREATE TABLE in_the_meantime (a int)");
+  await live.refresh();
+  await early.query("ALTER TABLE overlapping ADD COLUMN b int; COMMIT");
+  await live.lookAgain();
+  expect(live.current.relations.get("public.overlapping")?.columns).toHaveLength(2);
+  await early.end();
 });
 
 test("refreshes that wait together are one look", async () => {

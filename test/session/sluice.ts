@@ -9,7 +9,7 @@ import type { CounterStore } from "../../proxy/guard/meter.ts";
 import { createMemoryStore } from "../../proxy/guard/store-memory.ts";
 import { deriveKeys, randomSecret } from "../../proxy/keys.ts";
 import { createLog } from "../../proxy/log.ts";
-import { createMetrics } from "../../proxy/metrics.ts";
+import { createMetrics, type Metrics } from "../../proxy/metrics.ts";
 import { compilePolicies, type PolicySet } from "../../proxy/policy/load.ts";
 import type { NamedPool } from "../../proxy/pool/pools.ts";
 import { type ServerSettings, startServer } from "../../proxy/server.ts";
@@ -36,6 +36,8 @@ export interface Sluice {
   bare(): Promise<RawClient>;
   uri(user: string): string;
   pools(): readonly NamedPool[];
+  readonly catalogs: Catalogs;
+  readonly metrics: Metrics;
   close(): Promise<void>;
 }
 
@@ -64,6 +66,7 @@ export async function startSluice(database: TestDatabase, options: SluiceOptions
       connection: { host: database.host, port: database.port, user: database.superuser },
       probeSeconds: 3600,
     });
+  const metrics = createMetrics({ version: "test", databases: [] });
   const { pool } = options;
   const folder = pool && (await mkdtemp(join(tmpdir(), "sluice-pool-")));
   const users = folder && join(folder, "users.txt");
@@ -95,7 +98,7 @@ export async function startSluice(database: TestDatabase, options: SluiceOptions
       flush: async () => {},
       close: async () => {},
     },
-    metrics: createMetrics({ version: "test", databases: [] }),
+    metrics,
     log: createLog({ level: "debug", to: { write: (line) => log.push(line) } }),
     keys: deriveKeys(randomSecret()),
     catalogs,
@@ -128,6 +131,8 @@ export async function startSluice(database: TestDatabase, options: SluiceOptions
     raw: (user) => Raw.logIn(port, user, database.database),
     bare: () => RawClient.connect(port),
     pools: () => server.pools(),
+    catalogs,
+    metrics,
     async close() {
       await server.close();
       if (folder !== undefined) await rm(folder, { recursive: true });

@@ -1,0 +1,111 @@
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import type { Catalog } from "../../proxy/catalog/catalog.ts";
+import { LiveCatalog } from "../../proxy/catalog/live.ts";
+import { compilePolicies } from "../../proxy/policy/load.ts";
+import { isRefusal, roleFor } from "../../proxy/policy/roles.ts";
+import { Scopes, VerdictCache } from "../../proxy/sql/cache.ts";
+import { freshDatabase, serverUri, supportSchema, type TestDatabase } from "../harness/postgres.ts";
+import { makeWorld, type World } from "../session/world.ts";
+
+/* Each DDL statement makes a new version of the catalog, of megabytes in a large database: none may stay behind. */
+
+setFlagsFromString("--expose_gc");
+const collect = runInNewContext("gc") as () => void;
+
+/** How many of them are still held, once what is held no more has been collected. */
+async function held(versions: readonly WeakRef<Catalog>[]): Promise<number> {
+  const count = () => versions.filter((version) => version.deref() !== undefined).length;
+  await expect
+    .poll(
+      () => {
+        collect();
+        return count();
+      },
+      { timeout: 5_000, interval: 20 },
+    )
+    .toBeLessThanOrEqual(2)
+    .catch(() => undefined);
+  return count();
+}
+
+let database: TestDatabase;
+beforeAll(async () => {
+  database = await freshDatabase("versions");
+  await supportSchema(database.uri);
+});
+afterAll(() => database.drop());
+
+test("scopes, sights and verdicts keep no version of the catalog", async () => {
+  const url = new URL(serverUri());
+  const live = await LiveCatalog.open({
+    connection: { host: url.hostname, port: Number(url.port), user: url.username, password: url.password },
+    database: database.database,
+    probeSeconds: 3600,
+  });
+  const compiled = compilePolicies([
+    {
+      name: "test.yaml",
+      text: `
+version: 1
+classes: { email: { mask: email } }
+tables: { public.customers: { subject: id, columns: { email: email } } }
+roles: { agent: { users: [anna], reads: all, sees: [] } }`,
+    },
+  ]);
+  if (!compiled.ok) throw new Error("a policy with a fault");
+  const policy = compiled.policies.forDatabase(database.database);
+  const role = roleFor(policy, "anna", "127.0.0.1");
+  if (isRefusal(role)) throw new Error(role.message);
+  const scopes = new Scopes();
+  const verdicts = new VerdictCache({ onLookup: () => {}, onAnalysed: () => {}, onLeftover: () => {} });
+  const versions: WeakRef<Catalog>[] = [];
+  for (let round = 0; round < 20; round++) {
+    await database.query(`CREATE TABLE round_${round} (a int)`);
+    const catalog = await live.refresh();
+    versions.push(new WeakRef(catalog));
+    const scope = scopes.of({
+      policy,
+      role,
+      user: "anna",
+      catalog,
+      searchPath: ["public"],
+      unreadable: new Set(),
+      maskKey: undefined,
+    });
+    expect(verdicts.judge(Buffer.from("SELECT email FROM customers"), scope).kind).toBe("rewrite");
+  }
+  expect(new Set(versions).size).toBe(20);
+  expect(await held(versions)).toBeLessThanOrEqual(2);
+  await live.close();
+});
+
+test("sessions that idle keep no version, guarded or not, whatever they have prepared", async () => {
+  const world: World = await makeWorld();
+  const { sluice } = world;
+  const clients = [];
+  const versions: WeakRef<Catalog>[] = [];
+  for (let round = 0; round < 6; round++) {
+    await world.database.query(`CREATE TABLE round_${round} (a int)`);
+    const catalog = await (await sluice.catalogs.of(world.database.database)).refresh();
+    versions.push(new WeakRef(catalog));
+    for (const user of ["anna", "helpdesk_app"]) {
+      const client = await sluice.connect(user);
+      await client.query({ name: "by-id", text: "SELECT email FROM customers WHERE id = $1", values: [7] });
+      clients.push(client);
+    }
+  }
+  expect(await held(versions)).toBeLessThanOrEqual(2);
+  // And they go on: what they prepared is judged anew.
+  for (const client of clients) {
+    const { rows } = await client.query({
+      name: "by-id",
+      text: "SELECT email FROM customers WHERE id = $1",
+      values: [7],
+    });
+    expect(rows).toHaveLength(1);
+    await client.end();
+  }
+  await world.close();
+});
