@@ -46,7 +46,11 @@ export class GuardedBackend {
     // Rows that wait for the meter come before whatever follows them.
     if (!this.#conclude(frame)) return false;
     if (frame.type === Backend.ErrorResponse && !this.#failures.isPaid(frame)) return false;
-    if (frame.type === Backend.CommandComplete) return this.#completions.commandComplete(frame);
+    if (frame.type === Backend.CommandComplete) {
+      // What was paid for before it ran may have used up most of a budget.
+      this.#exchange.counting.warn(this.#exchange.toClient);
+      return this.#completions.commandComplete(frame);
+    }
     this.#handle(frame);
     return true;
   }

@@ -4,6 +4,7 @@ import { flushMessage, syncMessage } from "../wire/frontend-messages.ts";
 import type { TransactionStatus } from "../wire/messages.ts";
 import { Outbox } from "../wire/outbox.ts";
 import type { Refusal } from "../wire/refusal.ts";
+import { Counting } from "./counting.ts";
 import type { Established } from "./established.ts";
 import type { Judged } from "./judged.ts";
 import type { Judging } from "./judging.ts";
@@ -26,6 +27,7 @@ export class Exchange {
   readonly parts: SessionParts;
   readonly judging: Judging;
   readonly trace: Trace;
+  readonly counting: Counting;
   readonly toClient = new Outbox();
   readonly toServer = new Outbox();
   readonly replies = new Replies();
@@ -67,6 +69,7 @@ export class Exchange {
     this.parts = parts;
     this.judging = judging;
     this.trace = trace;
+    this.counting = new Counting(established, parts, judging);
     this.#wake = wake;
   }
 

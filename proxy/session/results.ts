@@ -1,9 +1,8 @@
-import { type Account, accountOf, type Batch, type Grant, type Meter } from "../guard/meter.ts";
+import type { Batch, Grant, Meter } from "../guard/meter.ts";
 import { PERSON } from "../guard/prices.ts";
 import { refusalOf } from "../guard/refusal.ts";
 import type { Limits, Role } from "../policy/policy.ts";
 import type { Metering } from "../sql/verdict.ts";
-import { noticeResponse } from "../wire/errors.ts";
 import type { Frame } from "../wire/frames.ts";
 import { type Refusal, refuse } from "../wire/refusal.ts";
 import { fieldCount, readTrailingFields, trimDataRow } from "../wire/rows.ts";
@@ -111,7 +110,6 @@ export class Results {
   #passing = false;
   /** Of the row at hand. */
   readonly #identities: string[] = [];
-  #meter: { readonly role: Role; readonly account: Account; readonly meter: Meter } | undefined;
 
   constructor(exchange: Exchange) {
     this.#exchange = exchange;
@@ -255,11 +253,10 @@ export class Results {
     this.#waiting = undefined;
     const rows = grant.kind === "all" ? waiting.rows : grant.kind === "part" ? grant.rows : 0;
     waiting.release(rows, (buffer, start, end) => this.#exchange.toClient.lend(buffer, start, end));
-    const account = this.#meter?.account;
+    const { counting, toClient } = this.#exchange;
     // A cut for the rows' own limit may have been noted already; the budget stopped an earlier row.
-    if (grant.kind !== "all" && account !== undefined) waiting.run.cut = refusalOf(grant, account);
-    const warning = this.#meter?.meter.takeWarning();
-    if (warning !== undefined) this.#exchange.toClient.send(noticeResponse(warning));
+    if (grant.kind !== "all") waiting.run.cut = refusalOf(grant, counting.account);
+    counting.warn(toClient);
   }
 
   /** Counts one more row against the limits; false when it is past them. */
@@ -287,14 +284,8 @@ export class Results {
 
   /** Undefined where nothing of the statement's rows is counted against a budget. */
   #meterFor(run: Run): Meter | undefined {
-    const { judging, established, parts } = this.#exchange;
-    const { role } = judging;
-    if (role.budget.length === 0 || !run.isLimited) return undefined;
-    if (this.#meter?.role !== role) {
-      const account = accountOf(role, established);
-      this.#meter = { role, account, meter: parts.meter(account) };
-    }
-    return this.#meter.meter;
+    const { judging, counting } = this.#exchange;
+    return judging.role.budget.length === 0 || !run.isLimited ? undefined : counting.meter;
   }
 }
 

@@ -1,6 +1,5 @@
-import { type Account, accountOf, type Grant, type Meter } from "../guard/meter.ts";
+import type { Grant } from "../guard/meter.ts";
 import { refusalOf } from "../guard/refusal.ts";
-import type { Role } from "../policy/policy.ts";
 import type { Effect, Statement } from "../sql/verdict.ts";
 import type { Refusal } from "../wire/refusal.ts";
 import type { Exchange } from "./exchange.ts";
@@ -41,7 +40,6 @@ interface Bill {
  */
 export class Tolls {
   readonly #exchange: Exchange;
-  #meter: { readonly role: Role; readonly account: Account; readonly meter: Meter } | undefined;
   #isAsking = false;
   /** Of the message that waits. */
   #answer: Grant | undefined;
@@ -64,7 +62,7 @@ export class Tolls {
     }
     const repeat = this.#repeat;
     this.#repeat = undefined;
-    return grant.kind === "all" ? { repeat } : refusalOf(grant, this.#counting().account);
+    return grant.kind === "all" ? { repeat } : refusalOf(grant, this.#exchange.counting.account);
   }
 
   /**
@@ -87,11 +85,11 @@ export class Tolls {
   #repeatOf([execution, ...more]: readonly Execution[]): Repeat | undefined {
     const price = execution?.shape.metering?.price?.execution ?? 0;
     if (execution?.question === undefined || more.length > 0 || price <= REPEATED) return undefined;
-    return repeatOf(execution.question, price, this.#counting().meter);
+    return repeatOf(execution.question, price, this.#exchange.counting.meter);
   }
 
   #pay(bill: Bill): Grant | Promise<Grant> {
-    const { meter } = this.#counting();
+    const { meter } = this.#exchange.counting;
     const looked = meter.amount("lookups", bill.lookups);
     if (looked instanceof Promise)
       return looked.then((grant) => (grant.kind === "all" ? meter.price(bill) : grant));
@@ -108,16 +106,6 @@ export class Tolls {
       this.#answer = answer;
       this.#exchange.wake();
     });
-  }
-
-  #counting() {
-    const { judging, established, parts } = this.#exchange;
-    const { role } = judging;
-    if (this.#meter?.role !== role) {
-      const account = accountOf(role, established);
-      this.#meter = { role, account, meter: parts.meter(account) };
-    }
-    return this.#meter;
   }
 }
 

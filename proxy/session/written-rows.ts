@@ -1,4 +1,4 @@
-import { type Account, accountOf, type Grant, type Meter } from "../guard/meter.ts";
+import type { Grant } from "../guard/meter.ts";
 import { refusalOfWrite } from "../guard/refusal.ts";
 import type { Role } from "../policy/policy.ts";
 import type { Statement } from "../sql/verdict.ts";
@@ -25,7 +25,6 @@ function countsChanges({ budget }: Role): boolean {
 /** The rows that writes have written, by their tags: held against the role's limit, and counted. */
 export class WrittenRows {
   readonly #exchange: Exchange;
-  #meter: { readonly role: Role; readonly account: Account; readonly meter: Meter } | undefined;
   #isAsking = false;
   /** Of the tag that waits. */
   #answer: Grant | undefined;
@@ -52,8 +51,8 @@ export class WrittenRows {
 
   #charge(run: Run, count: number): boolean {
     if (this.#isAsking) return false;
-    const { role, account, meter } = this.#counting();
-    if (!countsChanges(role)) return true;
+    if (!countsChanges(this.#exchange.judging.role)) return true;
+    const { account, meter } = this.#exchange.counting;
     const grant = this.#answer ?? meter.amount("changes", count);
     this.#answer = undefined;
     if (grant instanceof Promise) {
@@ -79,16 +78,6 @@ export class WrittenRows {
       this.#answer = answer;
       this.#exchange.wake();
     });
-  }
-
-  #counting() {
-    const { judging, established, parts } = this.#exchange;
-    const { role } = judging;
-    if (this.#meter?.role !== role) {
-      const account = accountOf(role, established);
-      this.#meter = { role, account, meter: parts.meter(account) };
-    }
-    return this.#meter;
   }
 }
 
