@@ -272,5 +272,6 @@ function spliceSchema(analysis: Analysis, body: FuncCall, schema: string): void 
     body.location,
     body.location,
     `${schema === "pg_catalog" ? schema : quoteIdentifier(schema)}.`,
+    { kind: "call", location: body.location, schema },
   );
 }

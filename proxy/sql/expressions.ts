@@ -195,11 +195,11 @@ function dropSchema(
   );
   if (meant === undefined) return;
   const { source } = analysis;
-  const first = source.tokenAt(body.location ?? 0);
-  // From the right: the column (or star), a dot, the relation.
-  const relationToken = source.token(source.nameEnd(first) - 2);
-  const start = source.token(first)?.start;
-  if (relationToken !== undefined && start !== undefined) analysis.edit(start, relationToken.start, "");
+  const parts = source.nameParts(source.tokenAt(body.location ?? 0));
+  // From the right: the column (or star), the relation.
+  const [start, end] = [parts[0], parts.at(-2)].map((part) => source.token(part ?? -1)?.start);
+  if (start === undefined || end === undefined) throw new Error("a column without tokens");
+  analysis.edit(start, end, "", { kind: "column", location: start });
 }
 
 /** Operators run functions: one of that name outside pg_catalog must be an extension's own C code. */

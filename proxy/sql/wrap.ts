@@ -72,5 +72,9 @@ export function wrapReference(analysis: Analysis, name: RangeVar, use: RelationU
   const alias = use.hasAlias ? "" : ` AS ${quoteIdentifier(use.relation.name)}`;
   const parts = { only: span.only, sample, conditions: use.conditions, systemColumns };
   const { text, list } = subquery(sight, parts);
-  analysis.edit(first.start, last.end, text + alias, list);
+  const change = {
+    ...({ kind: "relation", location: name.location ?? 0 } as const),
+    ...(sample !== "" && ({ sample: true } as const)),
+  };
+  analysis.edit(first.start, last.end, text + alias, change, list);
 }
