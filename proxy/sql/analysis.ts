@@ -48,7 +48,10 @@ export interface Level {
 /** One name that a FROM clause (or a write's target) exposes. */
 export interface FromReference {
   readonly alias: string;
-  /** Exposed column name → the relation's own; undefined when the columns are not known. */
+  /**
+   * Exposed column name → the relation's own; undefined when the columns are not known. Exactly those that the text has
+   * that is sent: a name that it lacks means something further out.
+   */
   readonly columns: ReadonlyMap<string, string> | undefined;
   readonly use: RelationUse | undefined;
 }
@@ -105,6 +108,8 @@ export class Analysis {
   readonly moved = new Set<Body>();
   /** Where names stand that are no relations: of WITH queries, and in locking clauses (byte offsets). */
   readonly bareNames = new Set<number>();
+  /** Names in ORDER BY and DISTINCT ON that mean an output column. */
+  readonly outputNames = new Map<ColumnRef, "surely" | "perhaps">();
   /** Where ON CONFLICT clauses begin (byte offsets): the query before one ends there. */
   readonly conflictClauses = new Set<number>();
   /** Rows are locked somewhere. */

@@ -109,9 +109,9 @@ function relation(analysis: Analysis, name: RangeVar, level: Level, sample: stri
   }
   const use = readUse(analysis, name);
   const renamed = (name.alias?.colnames ?? []).map(stringOf);
-  const columns = new Map(
-    use.relation.columns.map(({ name: column }, index) => [renamed[index] ?? column, column]),
-  );
+  const columns = new Map<string, string>();
+  for (const [index, { name: column }] of use.relation.columns.entries())
+    if (use.sight?.columns[index]?.kind !== "absent") columns.set(renamed[index] ?? column, column);
   const reference: FromReference = { alias, columns, use };
   level.references.push(reference);
   noteSelected(analysis, name, reference);

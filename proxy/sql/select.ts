@@ -23,6 +23,7 @@ import { levelConditions } from "./conditions.ts";
 import { type FromItem, finishReferences, fromItem } from "./from.ts";
 import { levelStart, settleGatherings } from "./gathering.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
+import { noteOutputNames } from "./held-names.ts";
 import { noteSamePersons, strangerToLocked } from "./marking.ts";
 import { nameSpan, qualify, readUse } from "./names.ts";
 import { AFTER_GROUPING, clauseEnd, fromKeyword, placeOf, targetOf } from "./places.ts";
@@ -61,6 +62,7 @@ export function select(analysis: Analysis, body: SelectStmt, outer: Level): Sele
   const hidden = items.flatMap((item) => item.hidden);
   const held = conditionsOf(analysis, level, items, body.whereClause);
   for (const { quals, sides } of items.flatMap(({ joins }) => joins)) analysis.nodes(quals, sides);
+  noteOutputNames(analysis, body);
   for (const clause of EXPRESSION_CLAUSES) analysis.nodes(body[clause], level);
   requireFilters(analysis, [...level.references, ...hidden], held);
   // In the order in which the clauses stand: both may put something into the same place.
