@@ -101,6 +101,11 @@ function copyRelation(analysis: Analysis, body: CopyStmt, name: RangeVar): void 
     return;
   }
   const span = nameSpan(analysis, name);
+  if (word(source, span.first - 1) === "binary") {
+    analysis.refuse("42501", "COPY BINARY is not known of a relation that is read through a query", {
+      hint: `Use COPY ${use.key} TO STDOUT (FORMAT binary).`,
+    });
+  }
   const last = body.attlist === undefined ? span.last : closingParenthesis(source, span.last + 1);
   const [start, end] = [source.token(span.first)?.start, source.token(last)?.end];
   if (start === undefined || end === undefined) throw new Error("a name without tokens");

@@ -165,12 +165,27 @@ function conditionSteps(tree: LocatedTree, location: number, made: number): read
 }
 
 /**
- * The closing brackets of lists whose last item begins at the location: an item's own location is its last field, and
- * no list within it can end with what begins where it does.
+ * The closing brackets of target lists whose last item begins at the location. Such a list is followed by another clause
+ * of the query, or ends RETURNING; others end with what begins where the item does as well (`x AT TIME ZONE y` is a
+ * call of timezone(y, x)).
  */
 function listEnds(tree: LocatedTree, location: number): readonly number[] {
-  return tree.placesOf(location, "}}]").map((at) => tree.json.indexOf("]", at));
+  return tree
+    .placesOf(location, "}}]")
+    .map((at) => tree.json.indexOf("]", at))
+    .filter((at) => tree.json[at + 1] === "}" || BEHIND_TARGETS.has(keyAt(tree.json, at + 1)));
 }
+
+/** Of the field behind a comma. */
+function keyAt(json: string, comma: number): string {
+  return json.slice(comma + 2, json.indexOf('"', comma + 2));
+}
+
+/** Fields of SelectStmt, of which the last two are always there. */
+const BEHIND_TARGETS = new Set([
+  ...["fromClause", "whereClause", "groupClause", "groupDistinct", "havingClause", "windowClause"],
+  ...["sortClause", "limitOffset", "limitCount", "lockingClause", "withClause", "limitOption", "op"],
+]);
 
 function itemsReader(names: readonly string[], made: number): Step["take"] {
   return (rewritten) =>

@@ -11,10 +11,15 @@ export const LACKING_SETUP = `
   CREATE TABLE public.places (id bigint, email text, phone text, name text, t text, note text);
   INSERT INTO public.places SELECT n, 'none', 'none', 'none', 'none', 'note ' || n FROM generate_series(1, 9) n;
   GRANT SELECT ON public.places TO anna, ben, cleo;
+  CREATE TABLE public.shops (id bigint, phone text, name text, t text, email text);
+  INSERT INTO public.shops SELECT n, 'none', 'none', 'none', 'none' FROM generate_series(1, 9) n;
+  REVOKE ALL ON public.shops FROM PUBLIC, anna, ben, cleo;
+  GRANT SELECT (id, phone, name, t) ON public.shops TO anna, ben, cleo;
 `;
 
-/** The same names, once places has lost its columns and nobody has looked yet. */
+/** Columns that are gone, and nobody has looked yet. */
 export const LOST = `
+  ALTER TABLE public.shops DROP COLUMN phone, DROP COLUMN name, DROP COLUMN t;
   ALTER TABLE public.places DROP COLUMN email, DROP COLUMN phone, DROP COLUMN name, DROP COLUMN t;
 `;
 

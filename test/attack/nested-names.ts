@@ -16,12 +16,13 @@ const TARGETS: Readonly<Record<string, readonly string[]>> = {
   tickets: ["id", "customer_id", "status", "region"],
 };
 const SETTABLE: Readonly<Record<string, string>> = { customers: "country", tickets: "status" };
-const SOURCES = ["contacts", "places", "contacts", "places", "contact_log", "payments", "notes"];
+const SOURCES = ["contacts", "places", "contacts", "places", "contact_log", "payments", "notes", "shops"];
 const COLUMNS: Readonly<Record<string, readonly string[]>> = {
   ...Object.fromEntries(
     Object.entries(TABLES).map(([name, columns]) => [name, columns.map((each) => each.name)]),
   ),
   notes: ["id", "body"],
+  shops: ["id", "phone", "name", "t"],
 };
 const NAMES = [
   "email",
