@@ -9,6 +9,8 @@ export type Change =
   | { readonly kind: "column"; readonly location: number }
   /** The function called there gets its schema. */
   | { readonly kind: "call"; readonly location: number; readonly schema: string }
+  /** The only argument of the function called there becomes NULL, of its own type. */
+  | { readonly kind: "argument"; readonly location: number }
   /** The condition whose text begins there has moved away; true is left. */
   | { readonly kind: "condition"; readonly location: number }
   /** The list whose last item begins there is longer by items of these names. */

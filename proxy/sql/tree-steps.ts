@@ -33,6 +33,8 @@ export function stepsOf(tree: LocatedTree, change: Change, made: number): readon
       );
     case "column":
       return columnSteps(tree, change.location);
+    case "argument":
+      return argumentSteps(tree, change.location, made);
     case "condition":
       return conditionSteps(tree, change.location, made);
     case "items":
@@ -147,6 +149,34 @@ function columnSteps(tree: LocatedTree, location: number): readonly Step[] {
       );
     };
     return [{ start, end, take }];
+  });
+}
+
+const CALL = '{"FuncCall":{';
+
+/** The argument stands within `CASE WHEN false THEN … END`. */
+function argumentSteps(tree: LocatedTree, location: number, made: number): readonly Step[] {
+  const { json } = tree;
+  return tree.placesOf(location, "}}").flatMap((at) => {
+    const end = json.indexOf("}", at) + 2;
+    let call = json.lastIndexOf(CALL, at);
+    // Calls in its arguments are nearer.
+    while (call >= 0 && valueEnd(json, call) < end) call = json.lastIndexOf(CALL, call - 1);
+    if (call < 0 || valueEnd(json, call) !== end) return [];
+    const { field } = fieldBehind(json, call + CALL.length, new Set(["funcname"]));
+    if (field?.key !== "args") return [];
+    return [
+      insertion(
+        field.value + 1,
+        (rewritten) =>
+          rewritten.expect('{"CaseExpr":{"args":[{"CaseWhen":{"expr":') &&
+          rewritten.made(made) &&
+          rewritten.expect(',"result":'),
+      ),
+      insertion(field.end - 1, (rewritten) =>
+        rewritten.expect(`,"location":${made}}}],"location":${made}}}`),
+      ),
+    ];
   });
 }
 
