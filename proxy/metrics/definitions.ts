@@ -175,7 +175,7 @@ export const METRICS = {
     name: "sluice_verification_failures_total",
     type: "counter",
     labels: [],
-    help: "Statements that did not verify and were refused: a guarded relation was left over in the rewritten text, or the server described other columns than foreseen.",
+    help: "Statements that did not verify and were refused: in the rewritten text a guarded relation was left over or a change was out of place, or the server described other columns than foreseen.",
   },
   upstreamUp: {
     name: "sluice_upstream_up",

@@ -6,7 +6,7 @@ import { functionCall } from "./calls.ts";
 import type { Constants } from "./constants.ts";
 import * as expressions from "./expressions.ts";
 import { UnknownSyntax } from "./grammar.ts";
-import { parseText, type RawStatement } from "./parse.ts";
+import { type ParsedText, parseText } from "./parse.ts";
 import { applyEdits, inOrder } from "./rewrite.ts";
 import { isUnrestricted, type Scope } from "./scope.ts";
 import { lockingClause, select } from "./select.ts";
@@ -15,7 +15,7 @@ import { Source } from "./source.ts";
 import { statement } from "./statements.ts";
 import { survey } from "./survey.ts";
 import type { MadeEdit, Statement, Verdict } from "./verdict.ts";
-import { leftover } from "./verify.ts";
+import { faultOf } from "./verify.ts";
 import { insert, merge, remove, update } from "./writes.ts";
 
 const VISITORS: Readonly<Record<string, Visit>> = {
@@ -55,7 +55,7 @@ const GATHERING_NODES: Readonly<Record<string, string>> = {
   JSON_OBJECTAGG: "JsonObjectAgg",
 };
 
-/** Told when the verification pass finds a guarded relation left over: a fault of the analysis. */
+/** Told what the verification pass finds wrong, a relation left over or a change out of place: a fault of the analysis. */
 export type OnLeftover = (name: string) => void;
 
 /**
@@ -74,21 +74,26 @@ export function analyse(
   if (!parsed.ok) return refused(parsed.refusal);
   constants?.watch(parsed.statements);
   try {
-    return judge(new Source(text, () => constants?.see()), parsed.statements, scope, onLeftover);
+    return judge(new Source(text, () => constants?.see()), parsed, scope, onLeftover);
   } catch (error) {
     return refused(refusalOf(error));
   }
 }
 
-function judge(source: Source, raw: readonly RawStatement[], scope: Scope, onLeftover: OnLeftover): Verdict {
+function judge(
+  source: Source,
+  { statements: raw, tree }: ParsedText,
+  scope: Scope,
+  onLeftover: OnLeftover,
+): Verdict {
   const sights = sightsOf(scope);
   const edits: MadeEdit[] = [];
   const places: number[] = [];
   const level: Level = { outer: undefined, ctes: undefined, references: [] };
   const bareNames = new Set<number>();
   const targets = new Set<number>();
-  const statements = raw.map((each) => {
-    const analysis = new Analysis(scope, source, sights, edits, places, VISITORS);
+  const statements = raw.map((each, index) => {
+    const analysis = new Analysis(scope, source, { raw: each, index }, sights, edits, places, VISITORS);
     const judged = statement(analysis, each, level);
     for (const place of analysis.bareNames) bareNames.add(place);
     for (const place of analysis.targetNames.values()) targets.add(place);
@@ -98,7 +103,7 @@ function judge(source: Source, raw: readonly RawStatement[], scope: Scope, onLef
   refuseHalfDone(statements, scope);
   const ordered = inOrder(edits);
   const rewritten = applyEdits(source, ordered);
-  const wrong = leftover(scope, sights, source, ordered, { bareNames, targets });
+  const wrong = faultOf(scope, sights, source, ordered, { tree, bareNames, targets });
   if (wrong !== undefined) {
     onLeftover(wrong);
     return refused(

@@ -1,8 +1,9 @@
 import type { ColumnRef, Node } from "libpg-query";
 import { type Relation, relationKey } from "../catalog/catalog.ts";
 import { type Refusal, type RefusalFields, refuse, type Sqlstate } from "../wire/refusal.ts";
+import type { Change } from "./changes.ts";
 import { type Body, forEachChild, visitNode } from "./grammar.ts";
-import { tooComplex } from "./parse.ts";
+import { type RawStatement, tooComplex } from "./parse.ts";
 import type { Scope } from "./scope.ts";
 import type { ColumnSight, RelationSight, Sights } from "./sight.ts";
 import type { Source } from "./source.ts";
@@ -47,7 +48,10 @@ export interface Level {
 /** One name that a FROM clause (or a write's target) exposes. */
 export interface FromReference {
   readonly alias: string;
-  /** Exposed column name → the relation's own; undefined when the columns are not known. */
+  /**
+   * Exposed column name → the relation's own; undefined when the columns are not known. Exactly those that the text has
+   * that is sent: a name that it lacks means something further out.
+   */
   readonly columns: ReadonlyMap<string, string> | undefined;
   readonly use: RelationUse | undefined;
 }
@@ -90,6 +94,9 @@ export class Analysis {
   /** Where constants stand that name people, in the whole text: see `PinnedPerson`. */
   readonly places: number[];
   readonly source: Source;
+  /** The statement, and how many come before it in the text. */
+  readonly raw: RawStatement;
+  readonly index: number;
   readonly sights: Sights;
   readonly edits: MadeEdit[];
   readonly reads = new Set<string>();
@@ -101,6 +108,10 @@ export class Analysis {
   readonly moved = new Set<Body>();
   /** Where names stand that are no relations: of WITH queries, and in locking clauses (byte offsets). */
   readonly bareNames = new Set<number>();
+  /** Names in ORDER BY and DISTINCT ON that mean an output column. */
+  readonly outputNames = new Map<ColumnRef, "surely" | "perhaps">();
+  /** Where ON CONFLICT clauses begin (byte offsets): the query before one ends there. */
+  readonly conflictClauses = new Set<number>();
   /** Rows are locked somewhere. */
   locks = false;
   /** Where the names of relations begin that no subquery can stand for: targets of writes and of LOCK (byte offsets). */
@@ -155,6 +166,7 @@ export class Analysis {
   constructor(
     scope: Scope,
     source: Source,
+    statement: { readonly raw: RawStatement; readonly index: number },
     sights: Sights,
     edits: MadeEdit[],
     places: number[],
@@ -163,6 +175,8 @@ export class Analysis {
     this.scope = scope;
     this.places = places;
     this.source = source;
+    this.raw = statement.raw;
+    this.index = statement.index;
     this.sights = sights;
     this.edits = edits;
     this.#visitors = visitors;
@@ -213,9 +227,13 @@ export class Analysis {
   }
 
   /** Edits are kept once per place: the parse tree repeats nodes (`SET (a, b) = (SELECT …)`). */
-  edit(at: number, end: number, text: string, list?: string): void {
-    if (!this.edits.some((other) => other.at === at && other.end === end && other.text === text))
-      this.edits.push(list === undefined ? { at, end, text } : { at, end, text, list });
+  edit(at: number, end: number, text: string, change?: Change, list?: string): void {
+    if (this.edits.some((other) => other.at === at && other.end === end && other.text === text)) return;
+    this.edits.push({
+      ...{ at, end, text },
+      ...(change !== undefined && { change }),
+      ...(list !== undefined && { list }),
+    });
   }
 
   refuse(sqlstate: Sqlstate, message: string, fields: RefusalFields = {}): never {

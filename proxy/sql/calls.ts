@@ -7,7 +7,7 @@ import { builtinUse, isStandardFunction, tellsOfStatements } from "./functions.t
 import { gather, mayBeOfOuter } from "./gathering.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
 import { mayCall } from "./permission.ts";
-import { clauseEnd } from "./places.ts";
+import { closingParenthesis, placeOf } from "./places.ts";
 import { rowOfSettings, setsSequence, setting } from "./setting-calls.ts";
 import { quoteIdentifier } from "./source.ts";
 import { hidesTraces, keyOfTraces } from "./traces.ts";
@@ -169,10 +169,10 @@ function answerNull(analysis: Analysis, body: FuncCall): boolean {
   if (nodeOf(argument)[0] === "NamedArgExpr" || body.func_variadic === true) return false;
   const { source } = analysis;
   const open = source.nameEnd(source.tokenAt(body.location)) + 1;
-  const [start, end] = [source.token(open), source.token(clauseEnd(source, open + 1, new Set()))];
-  if (start?.text !== "(" || end?.text !== ")") return false;
-  analysis.edit(start.end, start.end, "CASE WHEN false THEN ");
-  analysis.edit(end.start, end.start, " END");
+  if (source.token(open)?.text !== "(") return false;
+  const [start, end] = [placeOf(source, open + 1), placeOf(source, closingParenthesis(source, open))];
+  analysis.edit(start, start, "CASE WHEN false THEN ", { kind: "argument", location: body.location });
+  analysis.edit(end, end, " END");
   return true;
 }
 
@@ -272,5 +272,6 @@ function spliceSchema(analysis: Analysis, body: FuncCall, schema: string): void 
     body.location,
     body.location,
     `${schema === "pg_catalog" ? schema : quoteIdentifier(schema)}.`,
+    { kind: "call", location: body.location, schema },
   );
 }

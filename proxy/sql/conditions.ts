@@ -171,7 +171,7 @@ function place(analysis: Analysis, condition: SimpleCondition, target: FromRefer
   analysis.costs(sight, "looked up");
   analysis.masked.add(sight.className ?? sight.column.name);
   analysis.moved.add(condition.body);
-  analysis.edit(condition.start, condition.end, "true");
+  analysis.edit(condition.start, condition.end, "true", { kind: "condition", location: condition.start });
 }
 
 /** A condition that moves is not visited as a whole: its operator and its values are, for a cast may run code. */
@@ -284,7 +284,7 @@ function extent(source: Source, node: Node): Extent | undefined {
     case "A_Const": {
       if ((body as A_Const).isnull) return undefined;
       const first = source.tokenAt(location);
-      return between(first, source.token(first)?.text === "-" ? first + 1 : first);
+      return between(first, source.partEnd(source.token(first)?.text === "-" ? first + 1 : first));
     }
     case "TypeCast": {
       const { arg, typeName } = body as TypeCast;

@@ -3,7 +3,7 @@ import { type Analysis, innerLevel, type Level } from "./analysis.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
 import { nameSpan, qualify, readUse, writeUse } from "./names.ts";
 import { refuseOwnInsert } from "./own-writes.ts";
-import { clauseEnd, firstPlace, word } from "./places.ts";
+import { closingParenthesis, placeOf, statementStart, word } from "./places.ts";
 import { probing } from "./probes.ts";
 import { quoteIdentifier, quoteQualified } from "./source.ts";
 import { subquery } from "./wrap.ts";
@@ -40,7 +40,7 @@ export function copy(
   }
   if (body.query !== undefined) {
     analysis.nodes(body.query, level);
-    cutQuery(analysis, body.query);
+    cutQuery(analysis);
   } else if (body.relation !== undefined) {
     copyRelation(analysis, body, body.relation);
   }
@@ -101,9 +101,12 @@ function copyRelation(analysis: Analysis, body: CopyStmt, name: RangeVar): void 
     return;
   }
   const span = nameSpan(analysis, name);
-  let last = span.last;
-  if (word(source, last + 1) === "(" && body.attlist !== undefined)
-    last = clauseEnd(source, last + 2, new Set());
+  if (word(source, span.first - 1) === "binary") {
+    analysis.refuse("42501", "COPY BINARY is not known of a relation that is read through a query", {
+      hint: `Use COPY ${use.key} TO STDOUT (FORMAT binary).`,
+    });
+  }
+  const last = body.attlist === undefined ? span.last : closingParenthesis(source, span.last + 1);
   const [start, end] = [source.token(span.first)?.start, source.token(last)?.end];
   if (start === undefined || end === undefined) throw new Error("a name without tokens");
   const columns = (copied ?? []).map(quoteIdentifier).join(", ") || "*";
@@ -114,23 +117,22 @@ function copyRelation(analysis: Analysis, body: CopyStmt, name: RangeVar): void 
   const from = use.sight.listed
     ? `${subquery(use.sight, { only, sample: "", conditions: [], systemColumns: [] }).text} AS ${quoteIdentifier(use.relation.name)}`
     : `${only ? "ONLY " : ""}${quoteQualified(use.relation.schema, use.relation.name)}`;
-  analysis.edit(start, end, `(SELECT ${columns} FROM ${from}${limit})`);
+  const change = { kind: "copied relation", location: name.location ?? 0 } as const;
+  analysis.edit(start, end, `(SELECT ${columns} FROM ${from}${limit})`, change);
 }
 
 /** `truncate`: the query itself ends after the allowed rows and one more, which tells that there were more. */
-function cutQuery(analysis: Analysis, query: Node): void {
+function cutQuery(analysis: Analysis): void {
   const limit = cut(analysis);
   if (limit === "" || !analysis.uses.some(({ sight }) => sight !== undefined) || analysis.writes.size > 0)
     return;
-  const { source } = analysis;
-  const place = firstPlace([query]);
-  let open = place === undefined ? -1 : source.tokenAt(place);
-  // The nearest before the query: another COPY may stand in the same text.
-  while (open >= 0 && !(word(source, open) === "(" && word(source, open - 1) === "copy")) open--;
-  const [start, end] = [source.token(open)?.end, source.token(clauseEnd(source, open + 1, new Set()))?.start];
-  if (start === undefined || end === undefined) throw new Error("COPY of a query without parentheses");
-  analysis.edit(start, start, "SELECT * FROM (");
-  analysis.edit(end, end, `) AS sluice${limit}`);
+  const { source, raw, index } = analysis;
+  const open = statementStart(source, raw) + 1;
+  if (word(source, open) !== "(") throw new Error("COPY of a query without parentheses");
+  const [start, end] = [placeOf(source, open + 1), placeOf(source, closingParenthesis(source, open))];
+  const change = { kind: "copied query", statement: index } as const;
+  analysis.edit(start, start, "SELECT * FROM (", { ...change, side: "before" });
+  analysis.edit(end, end, `) AS sluice${limit}`, { ...change, side: "behind" });
 }
 
 function cut(analysis: Analysis): string {

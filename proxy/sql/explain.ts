@@ -2,7 +2,7 @@ import type { ExplainStmt } from "libpg-query";
 import type { Role } from "../policy/policy.ts";
 import type { Analysis } from "./analysis.ts";
 import type { RawStatement } from "./parse.ts";
-import { clauseEnd, word } from "./places.ts";
+import { closingParenthesis, statementStart, word } from "./places.ts";
 import { optionNames, optionText } from "./utility.ts";
 
 /** What the role may learn of people is limited, and figures are a part of it. */
@@ -46,10 +46,11 @@ export function explainOptions(analysis: Analysis, { options }: ExplainStmt, raw
       "Use EXPLAIN without options: its figures would tell about real values.",
     );
   const { source } = analysis;
-  let index = source.tokens.findIndex(({ start }) => start >= raw.start) + 1;
+  let index = statementStart(source, raw) + 1;
   const start = source.token(index)?.start;
-  if (options !== undefined && word(source, index) === "(")
-    index = clauseEnd(source, index + 1, new Set()) + 1;
+  // Without parentheses each option is one word: EXPLAIN ANALYZE VERBOSE.
+  if (options !== undefined)
+    index = word(source, index) === "(" ? closingParenthesis(source, index) + 1 : index + options.length;
   const end = source.token(index)?.start;
   if (start === undefined || end === undefined) throw new Error("EXPLAIN of nothing");
   const format = optionText(options, "format")?.toLowerCase();
@@ -57,5 +58,6 @@ export function explainOptions(analysis: Analysis, { options }: ExplainStmt, raw
     ...(asked.includes("verbose") ? [", VERBOSE"] : []),
     ...(format !== undefined && FORMATS.has(format) ? [`, FORMAT ${format}`] : []),
   ];
-  analysis.edit(start, end, `(COSTS OFF${kept.join("")}) `);
+  const change = { kind: "explain options", statement: analysis.index } as const;
+  analysis.edit(start, end, `(COSTS OFF${kept.join("")}) `, change);
 }

@@ -20,6 +20,7 @@ import {
 import { askForType, meetRow, meetType } from "./casts.ts";
 import { isHarmlessFunction } from "./functions.ts";
 import { forEachChild, nodeOf, stringOf, visitNode } from "./grammar.ts";
+import { holdName } from "./held-names.ts";
 
 /** A column, a whole row or a star: what it may mean decides whether a write may use it. */
 export function columnRef(analysis: Analysis, body: ColumnRef, level: Level): void {
@@ -45,6 +46,7 @@ export function columnRef(analysis: Analysis, body: ColumnRef, level: Level): vo
   for (const reference of meantBySchema) oneColumn(analysis, reference, name);
   const meant = candidates(level, qualifier, name);
   for (const reference of meant) oneColumn(analysis, reference, name);
+  if (qualifier === undefined) holdName(analysis, body, level, name);
   if (meant.length === 0 && qualifier !== undefined && inGuardedWrite(level)) {
     analysis.refuse("42501", `"${qualifier}.${name}" is no column that Sluice knows here`, {
       hint: "In a write, name columns of the relations in FROM or of the target.",
@@ -164,6 +166,8 @@ function wholeRow(analysis: Analysis, { use }: FromReference): void {
   if (use !== undefined && (use.isTarget || use.sight?.guarded !== true)) meetRow(analysis, use.relation);
   for (const sight of use?.sight?.columns ?? []) {
     const { kind, className, column } = sight;
+    // The subquery leaves it out; a write's target has it.
+    if (kind === "absent" && use?.isTarget !== true) continue;
     analysis.costs(sight, "named");
     if (kind === "real") continue;
     analysis.masked.add(className ?? column.name);
@@ -195,11 +199,11 @@ function dropSchema(
   );
   if (meant === undefined) return;
   const { source } = analysis;
-  const first = source.tokenAt(body.location ?? 0);
-  // From the right: the column (or star), a dot, the relation.
-  const relationToken = source.token(source.nameEnd(first) - 2);
-  const start = source.token(first)?.start;
-  if (relationToken !== undefined && start !== undefined) analysis.edit(start, relationToken.start, "");
+  const parts = source.nameParts(source.tokenAt(body.location ?? 0));
+  // From the right: the column (or star), the relation.
+  const [start, end] = [parts[0], parts.at(-2)].map((part) => source.token(part ?? -1)?.start);
+  if (start === undefined || end === undefined) throw new Error("a column without tokens");
+  analysis.edit(start, end, "", { kind: "column", location: start });
 }
 
 /** Operators run functions: one of that name outside pg_catalog must be an extension's own C code. */

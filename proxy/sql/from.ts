@@ -25,6 +25,7 @@ import { operatorOf } from "./expressions.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
 import { noteSelected } from "./marking.ts";
 import { readUse } from "./names.ts";
+import { closingParenthesis } from "./places.ts";
 import { wrapReference } from "./wrap.ts";
 
 /** A reference to a relation in FROM: put in safe form once the level's conditions have been looked at. */
@@ -108,9 +109,9 @@ function relation(analysis: Analysis, name: RangeVar, level: Level, sample: stri
   }
   const use = readUse(analysis, name);
   const renamed = (name.alias?.colnames ?? []).map(stringOf);
-  const columns = new Map(
-    use.relation.columns.map(({ name: column }, index) => [renamed[index] ?? column, column]),
-  );
+  const columns = new Map<string, string>();
+  for (const [index, { name: column }] of use.relation.columns.entries())
+    if (use.sight?.columns[index]?.kind !== "absent") columns.set(renamed[index] ?? column, column);
   const reference: FromReference = { alias, columns, use };
   level.references.push(reference);
   noteSelected(analysis, name, reference);
@@ -145,23 +146,13 @@ function sampled(analysis: Analysis, item: RangeTableSample, level: Level): From
     analysis.refuse("42501", `the sampling method ${method.join(".")} is not known`);
   const { source } = analysis;
   const methodIndex = source.tokenAt(item.location ?? 0);
-  let last = closingParenthesis(analysis, methodIndex + 1);
-  if (item.repeatable !== undefined) last = closingParenthesis(analysis, last + 2);
+  let last = closingParenthesis(source, source.nameEnd(methodIndex) + 1);
+  if (item.repeatable !== undefined) last = closingParenthesis(source, last + 2);
   const [start, end] = [source.token(methodIndex - 1)?.start, source.token(last)?.end];
   if (start === undefined || end === undefined) throw new Error("TABLESAMPLE without tokens");
   const result = relation(analysis, body as RangeVar, level, ` ${source.slice(start, end)}`);
   if (result.wraps.some(({ use }) => use.sight?.listed === true)) analysis.edit(start, end, "");
   return result;
-}
-
-function closingParenthesis(analysis: Analysis, open: number): number {
-  let depth = 0;
-  for (let index = open; ; index++) {
-    const text = analysis.source.token(index)?.text;
-    if (text === undefined) throw new Error("an open parenthesis at the end of the text");
-    if (text === "(") depth++;
-    if (text === ")" && --depth === 0) return index;
-  }
 }
 
 function join(analysis: Analysis, expression: JoinExpr, level: Level): FromItem {

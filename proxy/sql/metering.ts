@@ -2,7 +2,7 @@ import type { FuncCall, SelectStmt } from "libpg-query";
 import { countedWhenLeftOut } from "./absence.ts";
 import { type Analysis, type FromReference, peopleSoFar, type RelationUse } from "./analysis.ts";
 import { forEachChild, stringOf, visitNode } from "./grammar.ts";
-import { clauseEnd, fromKeyword, insertBefore } from "./places.ts";
+import { appendReturned, appendTargets, type Column } from "./places.ts";
 import { copyPrice, countsPeople, planPrice, queryPrice, writePrice } from "./pricing.ts";
 import { purposeSql } from "./purposes.ts";
 import { isTableCommand, type SelectLevel } from "./select.ts";
@@ -24,13 +24,16 @@ export function meterSelect(
   if (total === undefined) return undefined;
   const groups = plain && groupsOf(analysis, body, plain);
   if (groups !== undefined) {
-    append(analysis, body, groups.columns);
+    appendTargets(analysis, body.targetList ?? [], groups.columns);
     return { subjects: [], unknown: 0, groups: groups.told, ...queryPrice(analysis, body, 0) };
   }
   const covered = plain !== undefined && givesRows(analysis, body) ? subjectsOf(analysis, plain) : [];
   const purpose = purposeOf(covered);
-  if (covered.length > 0)
-    append(analysis, body, [...covered.map(({ sql }) => sql), ...(purpose === undefined ? [] : [purpose])]);
+  if (covered.length > 0) {
+    const columns = covered.map(({ sql }): Column => ({ sql, name: "sluice subject" }));
+    if (purpose !== undefined) columns.push({ sql: purpose, name: "sluice purpose" });
+    appendTargets(analysis, body.targetList ?? [], columns);
+  }
   const unknown = total - covered.length - tiedTo(analysis, covered);
   return {
     subjects: covered.map(({ namespace }) => ({ namespace })),
@@ -38,16 +41,6 @@ export function meterSelect(
     ...(purpose !== undefined && { purpose: true }),
     ...queryPrice(analysis, body, unknown),
   };
-}
-
-/** Adds columns at the end of the target list. */
-function append(analysis: Analysis, body: SelectStmt, columns: readonly string[]): void {
-  const list = columns.join(", ");
-  insertBefore(
-    analysis,
-    fromKeyword(analysis.source, body.fromClause ?? []),
-    body.targetList === undefined ? `${list} ` : `, ${list} `,
-  );
 }
 
 /** References in subqueries that are held to a person whom the row names: they show nobody else. */
@@ -64,27 +57,22 @@ function tiedTo(analysis: Analysis, covered: readonly Appended[]): number {
 function purposeOf(covered: readonly Appended[]): string | undefined {
   const tests = covered.map(({ purpose }) => purpose);
   if (tests.length === 0 || tests.includes(undefined)) return undefined;
-  return `(CASE WHEN ${tests.join(" AND ")} THEN 't' ELSE 'f' END)::pg_catalog.text AS "sluice purpose"`;
+  return `(CASE WHEN ${tests.join(" AND ")} THEN 't' ELSE 'f' END)::pg_catalog.text`;
 }
 
 /** The rows of RETURNING are the target's; other relations that were read count as unknown people. */
 export function meterReturning(
   analysis: Analysis,
-  { target, returns, choice }: WriteLevel,
+  { target, returned, choice }: WriteLevel,
 ): Metering | undefined {
   const total = peoplePerRow(analysis);
-  if (!returns || total === undefined)
+  if (returned === undefined || total === undefined)
     return speaksInErrors(target) ? { ...NO_PEOPLE, ...writePrice(analysis, choice, 0) } : undefined;
   const subject = target.use?.sight?.people?.subject;
-  const place = target.use && analysis.targetNames.get(target.use);
   const person = subject && appended(analysis, subject, target.alias, subject.column);
-  if (subject === undefined || person === undefined || place === undefined)
+  if (subject === undefined || person === undefined)
     return { subjects: [], unknown: total, ...writePrice(analysis, choice, total) };
-  insertBefore(
-    analysis,
-    clauseEnd(analysis.source, analysis.source.tokenAt(place), new Set()),
-    `, ${person} `,
-  );
+  appendReturned(analysis, returned, [{ sql: person, name: "sluice subject" }]);
   return {
     subjects: [{ namespace: subject.namespace }],
     unknown: total - 1,
@@ -93,8 +81,8 @@ export function meterReturning(
 }
 
 /** MERGE's rows are made of two relations: none of them is known to be one person's. */
-export function meterMerge(analysis: Analysis, { target, returns }: WriteLevel): Metering | undefined {
-  const total = returns ? peoplePerRow(analysis) : undefined;
+export function meterMerge(analysis: Analysis, { target, returned }: WriteLevel): Metering | undefined {
+  const total = returned === undefined ? undefined : peoplePerRow(analysis);
   if (total !== undefined) return { subjects: [], unknown: total, ...writePrice(analysis, "many", total) };
   return speaksInErrors(target) ? { ...NO_PEOPLE, ...writePrice(analysis, "many", 0) } : undefined;
 }
@@ -176,15 +164,14 @@ function appended(
 ): string | undefined {
   const identity = identitySql(scope, subject, alias, exposed);
   if (identity === undefined) return undefined;
-  // A name of its own: a cast takes its column's name, and the client's ORDER BY would find two of them.
-  return `${isCounted ? `COALESCE(${identity}, ${NOBODY})` : identity} AS "sluice subject"`;
+  return isCounted ? `COALESCE(${identity}, ${NOBODY})` : identity;
 }
 
 /** Another one in each row. */
 const NOBODY = "('left out ' OPERATOR(pg_catalog.||) pg_catalog.gen_random_uuid()::pg_catalog.text)";
 
 interface GroupColumns {
-  readonly columns: readonly string[];
+  readonly columns: readonly Column[];
   readonly told: Groups;
 }
 
@@ -212,7 +199,7 @@ function groupsOf(analysis: Analysis, body: SelectStmt, { visible }: SelectLevel
   const known = told.filter((each) => each !== undefined);
   if (known.length < told.length) return undefined;
   return {
-    columns: known.map(({ sql }) => sql),
+    columns: known.map(({ sql }) => ({ sql, name: "sluice people" })),
     told: {
       namespaces: known.map(({ namespace }) => namespace),
       tell,
@@ -226,7 +213,7 @@ function groupColumn(identity: string, tell: Groups["tell"]): string {
     tell === "number"
       ? `pg_catalog.count(DISTINCT ${identity})`
       : `pg_catalog.array_to_json((pg_catalog.array_agg(DISTINCT ${identity}))[1:${NAMED_IN_A_ROW + 1}])`;
-  return `(${sql})::pg_catalog.text AS "sluice people"`;
+  return `(${sql})::pg_catalog.text`;
 }
 
 /** Values are gathered to be read one by one, so that their people can be named. */
@@ -236,8 +223,8 @@ function mergesNames(analysis: Analysis): boolean {
 
 /** Groups of the FROM clause's rows, of which nothing but aggregates tells. */
 function givesGroups(analysis: Analysis, body: SelectStmt): boolean {
-  if (body.fromClause === undefined || body.distinctClause !== undefined || body.windowClause !== undefined)
-    return false;
+  if (body.fromClause === undefined || body.targetList === undefined) return false;
+  if (body.distinctClause !== undefined || body.windowClause !== undefined) return false;
   if (analysis.outerAggregates) return false;
   const { aggregates, windows } = callsOf(analysis, body);
   return !windows && (aggregates || body.groupClause !== undefined || body.havingClause !== undefined);
@@ -248,6 +235,8 @@ function givesRows(analysis: Analysis, body: SelectStmt): boolean {
   if (
     body.fromClause === undefined ||
     analysis.outerAggregates ||
+    // Rows without columns: nothing can be put behind the last one.
+    body.targetList === undefined ||
     isTableCommand(body) ||
     body.distinctClause !== undefined ||
     body.groupClause !== undefined ||

@@ -1,4 +1,5 @@
 import { forEachObject } from "./tree.ts";
+import { valueEnd } from "./tree-text.ts";
 
 /** A relation as a parse tree names it. */
 export interface NamedRelation {
@@ -19,16 +20,20 @@ const NAME = '"relname":"';
 const UP_TO_NAME = /^\{(?:"catalogname":"(?:[^"\\]|\\.)*",)?(?:"schemaname":"(?:[^"\\]|\\.)*",)?"relname":"$/;
 /** Names have at most 63 bytes, and a character of JSON takes six at most. */
 const LONGEST_UP_TO_NAME = 1_000;
-const STRING_OR_BRACE = /"(?:[^"\\]|\\.)*"|[{}]/g;
 
 /** The same of a tree as JSON, without reading the rest of it. Throws where it is not as it should be. */
 export function namedRelations(json: string): readonly NamedRelation[] {
   const found: NamedRelation[] = [];
   for (let at = json.indexOf(NAME); at !== -1; at = json.indexOf(NAME, at + 1)) {
     const start = startOfObject(json, at + NAME.length);
-    found.push(JSON.parse(json.slice(start, endOfObject(json, start))) as NamedRelation);
+    found.push(JSON.parse(json.slice(start, valueEnd(json, start))) as NamedRelation);
   }
   return found;
+}
+
+/** Where the object begins of the relation whose location ends at `end`. */
+export function relationStart(json: string, end: number): number {
+  return startOfObject(json, json.lastIndexOf(NAME, end) + NAME.length);
 }
 
 function startOfObject(json: string, end: number): number {
@@ -38,16 +43,4 @@ function startOfObject(json: string, end: number): number {
     if (UP_TO_NAME.test(json.slice(start, end))) return start;
   }
   throw new Error("a relation is named in a way that is not known");
-}
-
-function endOfObject(json: string, start: number): number {
-  STRING_OR_BRACE.lastIndex = start;
-  let depth = 0;
-  do {
-    const [token] = STRING_OR_BRACE.exec(json) ?? [];
-    if (token === undefined) throw new Error("an object without an end");
-    if (token === "{") depth++;
-    else if (token === "}") depth--;
-  } while (depth > 0);
-  return STRING_OR_BRACE.lastIndex;
 }

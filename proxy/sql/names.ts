@@ -184,5 +184,8 @@ export function qualify(analysis: Analysis, name: RangeVar, relation: Relation):
   const { source } = analysis;
   const [first, last] = [source.token(nameFirst), source.token(nameLast)];
   if (first === undefined || last === undefined) throw new Error("a name without tokens");
-  analysis.edit(first.start, last.end, quoteQualified(relation.schema, relation.name));
+  analysis.edit(first.start, last.end, quoteQualified(relation.schema, relation.name), {
+    kind: "relation",
+    location: name.location ?? 0,
+  });
 }

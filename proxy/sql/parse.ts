@@ -1,5 +1,5 @@
-import type { Node } from "libpg-query";
-import { ParserAway, parse, SyntaxProblem, scan, TextTooDeep } from "../parser/parser.ts";
+import type { Node, ParseResult } from "libpg-query";
+import { ParserAway, SyntaxProblem, scan, TextTooDeep, treeText } from "../parser/parser.ts";
 import { type Refusal, refuse } from "../wire/refusal.ts";
 import { plainTokens, type Token } from "./plain-tokens.ts";
 
@@ -15,26 +15,34 @@ export interface RawStatement {
   readonly end: number;
 }
 
-export type Parsed =
-  | { readonly ok: true; readonly statements: readonly RawStatement[] }
-  | { readonly ok: false; readonly refusal: Refusal };
+export type Parsed = ParsedText | { readonly ok: false; readonly refusal: Refusal };
+
+export interface ParsedText {
+  readonly ok: true;
+  readonly statements: readonly RawStatement[];
+  /** The whole tree, as the parser prints it. */
+  readonly tree: string;
+}
 
 /** Parses a text of one or several statements; errors carry Postgres's own message and position. */
 export function parseText(text: string): Parsed {
   const length = Buffer.byteLength(text);
   if (length > MAXIMUM_TEXT)
     return { ok: false, refusal: tooComplex(`the statement is longer than ${MAXIMUM_TEXT} bytes`) };
-  if (text.trim() === "") return { ok: true, statements: [] };
+  if (text.trim() === "") return { ok: true, statements: [], tree: "" };
   try {
-    const statements = (parse(text).stmts ?? []).flatMap(({ stmt, stmt_location, stmt_len }) => {
-      if (stmt === undefined) return [];
-      const start = stmt_location ?? 0;
-      // A length of zero (left out) means "to the end" (RawStmt in nodes/parsenodes.h).
-      return [
-        { node: stmt, start, end: stmt_len === undefined || stmt_len === 0 ? length : start + stmt_len },
-      ];
-    });
-    return { ok: true, statements };
+    const tree = treeText(text);
+    const statements = ((JSON.parse(tree) as ParseResult).stmts ?? []).flatMap(
+      ({ stmt, stmt_location, stmt_len }) => {
+        if (stmt === undefined) return [];
+        const start = stmt_location ?? 0;
+        // A length of zero (left out) means "to the end" (RawStmt in nodes/parsenodes.h).
+        return [
+          { node: stmt, start, end: stmt_len === undefined || stmt_len === 0 ? length : start + stmt_len },
+        ];
+      },
+    );
+    return { ok: true, statements, tree };
   } catch (error) {
     return { ok: false, refusal: parseProblem(error) };
   }

@@ -17,5 +17,5 @@ export function pushLimit(
   if (!pushed || rows === undefined || !limited || kind !== "read") return;
   if (body.limitCount !== undefined || analysis.locks || analysis.calls > 0) return;
   // On a line of its own: the statement may end in a comment.
-  analysis.edit(end, end, `\nLIMIT ${rows + 1}`);
+  analysis.edit(end, end, `\nLIMIT ${rows + 1}`, { kind: "limit", statement: analysis.index });
 }

@@ -23,9 +23,10 @@ import { levelConditions } from "./conditions.ts";
 import { type FromItem, finishReferences, fromItem } from "./from.ts";
 import { levelStart, settleGatherings } from "./gathering.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
+import { noteOutputNames } from "./held-names.ts";
 import { noteSamePersons, strangerToLocked } from "./marking.ts";
 import { nameSpan, qualify, readUse } from "./names.ts";
-import { firstPlace } from "./places.ts";
+import { AFTER_GROUPING, clauseEnd, fromKeyword, placeOf, targetOf } from "./places.ts";
 import { quoteIdentifier } from "./source.ts";
 import { requireSummaries } from "./summaries.ts";
 import { noteTies } from "./ties.ts";
@@ -61,10 +62,12 @@ export function select(analysis: Analysis, body: SelectStmt, outer: Level): Sele
   const hidden = items.flatMap((item) => item.hidden);
   const held = conditionsOf(analysis, level, items, body.whereClause);
   for (const { quals, sides } of items.flatMap(({ joins }) => joins)) analysis.nodes(quals, sides);
+  noteOutputNames(analysis, body);
   for (const clause of EXPRESSION_CLAUSES) analysis.nodes(body[clause], level);
   requireFilters(analysis, [...level.references, ...hidden], held);
-  requireSummaries(analysis, body, { level, hidden, present: items.flatMap((item) => item.restrictable) });
+  // In the order in which the clauses stand: both may put something into the same place.
   groupWholeRows(analysis, body, level);
+  requireSummaries(analysis, body, { level, hidden, present: items.flatMap((item) => item.restrictable) });
   finishReferences(
     analysis,
     items.flatMap(({ wraps }) => wraps),
@@ -104,7 +107,7 @@ function spellOutTable(analysis: Analysis, { fromClause }: SelectStmt): void {
   const name = nodeOf(item)[1] as RangeVar;
   const keyword = analysis.source.token(nameSpan(analysis, name).first - 1);
   if (keyword?.text.toLowerCase() !== "table") throw new Error("TABLE is not where the grammar has it");
-  analysis.edit(keyword.start, keyword.end, "SELECT * FROM");
+  analysis.edit(keyword.start, keyword.end, "SELECT * FROM", { kind: "star" });
 }
 
 const EXPRESSION_CLAUSES = [
@@ -232,9 +235,16 @@ function groupWholeRows(analysis: Analysis, body: SelectStmt, level: Level): voi
     const others = [...columns]
       .filter(([, own]) => seen.has(own) && !isGrouped(own) && isNamed(own, body, columns))
       .map(([name]) => `${quoteIdentifier(alias)}.${quoteIdentifier(name)}`);
-    const place = firstPlace(group.slice(0, 1));
-    if (others.length > 0 && place !== undefined) analysis.edit(place, place, `${others.join(", ")}, `);
+    if (others.length > 0) addGrouping(analysis, body, others);
   }
+}
+
+/** At the end of GROUP BY, so that numbers of columns go on meaning what they mean. */
+function addGrouping(analysis: Analysis, { targetList = [] }: SelectStmt, columns: readonly string[]): void {
+  const from = fromKeyword(analysis, targetList);
+  const place = placeOf(analysis.source, clauseEnd(analysis, from, AFTER_GROUPING));
+  const last = targetOf(targetList.at(-1)).location ?? 0;
+  analysis.edit(place, place, `, ${columns.join(", ")} `, { kind: "grouping", last });
 }
 
 /** Some expression outside GROUP BY names the column, or everything. */

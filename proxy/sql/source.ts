@@ -39,14 +39,26 @@ export class Source {
 
   /** Index of the last token of the dotted name that starts at token `index`: `a.b.c`. */
   nameEnd(index: number): number {
-    let last = this.#afterUescape(index);
-    while (this.tokens[last + 1]?.text === ".") last = this.#afterUescape(last + 2);
-    return last;
+    return this.partEnd(this.nameParts(index).at(-1) ?? index);
   }
 
-  /** `U&"…" UESCAPE '!'` is one identifier in the grammar and three tokens here. */
-  #afterUescape(index: number): number {
-    return this.tokens[index + 1]?.text.toLowerCase() === "uescape" ? index + 2 : index;
+  /** Index of the first token of each part of the dotted name that starts at token `index`. */
+  nameParts(index: number): readonly number[] {
+    const parts = [index];
+    for (let last = this.partEnd(index); this.tokens[last + 1]?.text === "."; ) {
+      parts.push(last + 2);
+      last = this.partEnd(last + 2);
+    }
+    return parts;
+  }
+
+  /**
+   * Index of the last token of the identifier or string at `index`: `U&"…" UESCAPE '!'` is one in the grammar and three
+   * tokens here. After anything else the word is a name (base_yylex of parser/parser.c).
+   */
+  partEnd(index: number): number {
+    const isUnicode = /^u&/i.test(this.tokens[index]?.text ?? "");
+    return isUnicode && this.tokens[index + 1]?.text.toLowerCase() === "uescape" ? index + 2 : index;
   }
 
   slice(start: number, end: number): string {

@@ -2,7 +2,16 @@ import type { ColumnRef, FuncCall, GroupingSet, Node, ResTarget, SelectStmt, Sor
 import { type Analysis, candidates, type FromReference, type Level } from "./analysis.ts";
 import { isSummary } from "./functions.ts";
 import { forEachChild, nodeOf, stringOf, visitNode } from "./grammar.ts";
-import { clauseEnd, fromKeyword, insertBefore, word } from "./places.ts";
+import {
+  AFTER_GROUPING,
+  AFTER_HAVING,
+  addCondition,
+  clauseEnd,
+  fromKeyword,
+  placeOf,
+  targetOf,
+  word,
+} from "./places.ts";
 import { personSql } from "./subjects.ts";
 
 /** What a level reads, as its summaries must know it. */
@@ -44,7 +53,9 @@ export function requireSummaries(analysis: Analysis, body: SelectStmt, from: Sum
     refuse(`role "${name}" may only see summaries of ${people.map(({ use }) => use?.key).join(", ")}`);
   }
   if (body.windowClause !== undefined) refuse(`role "${name}" may not use windows over people`);
-  const summarises = grouped.length > 0 || (body.targetList ?? []).some(containsAggregate);
+  // Rows without columns have no place for a condition on their group, and tell nothing but how many groups there are.
+  const summarises =
+    body.targetList !== undefined && (grouped.length > 0 || body.targetList.some(containsAggregate));
   if (!summarises)
     refuse(`role "${name}" may only see summaries of ${people.map(({ use }) => use?.key).join(", ")}`);
   const tests = people.map(({ use, alias, columns }) => {
@@ -180,27 +191,15 @@ function plain(node: Node): string {
 }
 
 /** Adds the condition before the client's own HAVING, or where a HAVING would stand. */
-function addHaving(analysis: Analysis, body: SelectStmt, test: string): void {
+function addHaving(analysis: Analysis, { targetList = [] }: SelectStmt, test: string): void {
   const { source } = analysis;
-  const from = fromKeyword(source, body.fromClause ?? []);
-  const having = clauseEnd(source, from, new Set(["having", ...AFTER_HAVING]));
-  if (word(source, having) !== "having") {
-    insertBefore(analysis, having, ` HAVING ${test} `);
+  const change = { kind: "having", last: targetOf(targetList.at(-1)).location ?? 0 } as const;
+  const having = clauseEnd(analysis, fromKeyword(analysis, targetList), AFTER_GROUPING);
+  if (word(source, having) === "having") {
+    const end = clauseEnd(analysis, having + 1, AFTER_HAVING);
+    addCondition(analysis, { first: having + 1, end }, test, change);
     return;
   }
-  insertBefore(analysis, having + 1, `${test} AND (`);
-  insertBefore(analysis, clauseEnd(source, having + 1, AFTER_HAVING), ") ");
+  const place = placeOf(source, having);
+  analysis.edit(place, place, ` HAVING ${test} `, change);
 }
-
-const AFTER_HAVING = new Set([
-  "window",
-  "order",
-  "limit",
-  "offset",
-  "fetch",
-  "for",
-  "union",
-  "intersect",
-  "except",
-  "returning",
-]);

@@ -1,4 +1,5 @@
 import type { Refusal } from "../wire/refusal.ts";
+import type { Change } from "./changes.ts";
 
 /** What becomes of one statement text (which may hold several statements) for one scope: pure data, cached. */
 export type Verdict =
@@ -34,6 +35,8 @@ export interface Edit {
 export interface MadeEdit extends Edit {
   /** The text begins with a subquery, and this is its target list: `(SELECT list FROM …`. */
   readonly list?: string;
+  /** What becomes of the tree; nothing else may. Left out where another edit of the same change tells. */
+  readonly change?: Change;
 }
 
 /** One statement of a text. */

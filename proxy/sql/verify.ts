@@ -6,11 +6,12 @@ import { treeText } from "../parser/parser.ts";
 import { forEachNamedRelation, type NamedRelation, namedRelations } from "./named-relations.ts";
 import { MAXIMUM_TEXT, parseText } from "./parse.ts";
 import { applyInOrder, editedRanges, movedOffsets } from "./rewrite.ts";
+import { strayEdit } from "./same-tree.ts";
 import type { Scope } from "./scope.ts";
 import type { Sights } from "./sight.ts";
 import type { Source } from "./source.ts";
 import { isOpenSystemRelation, isSystemSchema } from "./system-relations.ts";
-import type { Edit, MadeEdit } from "./verdict.ts";
+import type { MadeEdit } from "./verdict.ts";
 
 /** What the analysis says may stand outside of the text that it injected. */
 export interface Expected {
@@ -21,23 +22,38 @@ export interface Expected {
 }
 
 /**
- * Reads the rewritten text anew, without the analysis: outside of the injected text no guarded relation may be
- * named, and no relation without its schema. Gives the name that should not be there, or nothing. `edits` are in
- * their order.
+ * Reads the rewritten text anew, without the analysis, and gives what is wrong in it, or nothing. Outside of the
+ * injected text no guarded relation may be named, and no relation without its schema; and its tree must be the client's,
+ * but for the changes that the edits say. `edits` are in their order.
  *
  * The target lists of injected subqueries are the same in every statement, and often longer than the statement:
  * each is read once by itself, and the text without them.
  */
-export function leftover(
+export function faultOf(
   scope: Scope,
   sights: Sights,
   source: Source,
   edits: readonly MadeEdit[],
-  expected: Expected,
+  expected: Expected & { readonly tree: string },
 ): string | undefined {
   const shorter = edits.map(withoutList);
-  const named = relationsIn(applyInOrder(source.bytes, shorter).toString("utf8"));
-  if (named === undefined) return "a text that does not parse";
+  const tree =
+    edits.length === 0 ? expected.tree : treeOf(applyInOrder(source.bytes, shorter).toString("utf8"));
+  if (tree === undefined) return "a text that does not parse";
+  return (
+    leftover(scope, sights, tree, shorter, expected) ??
+    (edits.length === 0 ? undefined : strayEdit(expected.tree, tree, shorter))
+  );
+}
+
+/** The name that should not be there. */
+function leftover(
+  scope: Scope,
+  sights: Sights,
+  tree: string,
+  shorter: readonly MadeEdit[],
+  expected: Expected,
+): string | undefined {
   const ranges = editedRanges(shorter);
   const isInjected = (location: number): boolean =>
     ranges.some(({ start, end }) => location >= start && location < end && end - start > 1);
@@ -59,7 +75,7 @@ export function leftover(
     if (sight.ok && !sight.sight.guarded) return undefined;
     return targets.has(location ?? 0) || isInjected(location ?? 0) ? undefined : key;
   };
-  for (const relation of named) {
+  for (const relation of namedRelations(tree)) {
     const wrong = judge(relation);
     if (wrong !== undefined) return wrong;
   }
@@ -67,10 +83,10 @@ export function leftover(
 }
 
 /** Undefined for a text that does not parse. */
-function relationsIn(text: string): readonly NamedRelation[] | undefined {
+function treeOf(text: string): string | undefined {
   if (Buffer.byteLength(text) > MAXIMUM_TEXT) return undefined;
   try {
-    return namedRelations(treeText(text));
+    return treeText(text);
   } catch {
     return undefined;
   }
@@ -79,9 +95,10 @@ function relationsIn(text: string): readonly NamedRelation[] | undefined {
 const SUBQUERY = "(SELECT ";
 
 /** A subquery without target list parses as one with it, if the list is a list and no more. */
-function withoutList({ at, end, text, list }: MadeEdit): Edit {
+function withoutList(edit: MadeEdit): MadeEdit {
+  const { text, list } = edit;
   const isThere = list !== undefined && text.startsWith(list, SUBQUERY.length) && isList(list);
-  return { at, end, text: isThere ? SUBQUERY + text.slice(SUBQUERY.length + list.length) : text };
+  return isThere ? { ...edit, text: SUBQUERY + text.slice(SUBQUERY.length + list.length) } : edit;
 }
 
 const lists = new LRUCache<string, boolean>({ max: 5_000 });

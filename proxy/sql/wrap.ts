@@ -1,6 +1,7 @@
 import type { RangeVar } from "libpg-query";
 import type { Analysis, RelationUse } from "./analysis.ts";
 import { noSystemColumn } from "./expressions.ts";
+import { columnsAreThere, writesHidden } from "./held-names.ts";
 import { nameSpan, qualify } from "./names.ts";
 import type { RelationSight } from "./sight.ts";
 import { quoteIdentifier, quoteQualified } from "./source.ts";
@@ -70,7 +71,12 @@ export function wrapReference(analysis: Analysis, name: RangeVar, use: RelationU
   const [shown] = analysis.wholes.has(use) ? systemColumns : [];
   if (shown !== undefined) noSystemColumn(analysis, use, shown);
   const alias = use.hasAlias ? "" : ` AS ${quoteIdentifier(use.relation.name)}`;
-  const parts = { only: span.only, sample, conditions: use.conditions, systemColumns };
+  const conditions = writesHidden(analysis) ? [columnsAreThere(sight), ...use.conditions] : use.conditions;
+  const parts = { only: span.only, sample, conditions, systemColumns };
   const { text, list } = subquery(sight, parts);
-  analysis.edit(first.start, last.end, text + alias, list);
+  const change = {
+    ...({ kind: "relation", location: name.location ?? 0 } as const),
+    ...(sample !== "" && ({ sample: true } as const)),
+  };
+  analysis.edit(first.start, last.end, text + alias, change, list);
 }

@@ -20,9 +20,9 @@ import { refuseTellingOfReferences } from "./constraints.ts";
 import { finishReferences, fromItem } from "./from.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
 import { noteSamePersons, strangerTo } from "./marking.ts";
-import { qualify, writeUse } from "./names.ts";
+import { nameSpan, qualify, writeUse } from "./names.ts";
 import { refuseOwnConditions, refuseOwnDelete, refuseOwnInsert, refuseOwnMerge } from "./own-writes.ts";
-import { clauseEnd, firstPlace, insertBefore, word } from "./places.ts";
+import { addCondition, clauseEnd, closingParenthesis, firstPlace, keywordBefore, placeOf } from "./places.ts";
 import type { RowChoice } from "./pricing.ts";
 import { probing, type RowCount, rowsInserted, valuesAssigned } from "./probes.ts";
 import { requireFilters, withQueries } from "./select.ts";
@@ -43,13 +43,16 @@ import {
 /** A write whose rows, if it returns any, are its target's. */
 export interface WriteLevel {
   readonly target: FromReference;
-  readonly returns: boolean;
+  /** The items of RETURNING. */
+  readonly returned: readonly Node[] | undefined;
   readonly choice: RowChoice;
 }
 
 export function insert(analysis: Analysis, body: InsertStmt, outer: Level): WriteLevel {
   const ctes = withQueries(analysis, body.withClause, outer);
   const target = writeTarget(analysis, body.relation);
+  if (body.onConflictClause?.location !== undefined)
+    analysis.conflictClauses.add(body.onConflictClause.location);
   const rows = rowsInserted(analysis, body);
   probing(analysis, rows, () => refuseProbing(analysis, target, givenColumns(body, target)));
   refuseOwnInsert(analysis, target.use);
@@ -67,7 +70,7 @@ export function insert(analysis: Analysis, body: InsertStmt, outer: Level): Writ
   if (peopleSoFar(analysis) > before) refuseUnmeteredCopy(analysis, target);
   returning(analysis, body.returningClause, target, level);
   const choice = body.onConflictClause === undefined ? "new" : isOneNewRow(body) ? "one" : "many";
-  return { target, returns: body.returningClause !== undefined, choice };
+  return { target, returned: body.returningClause?.exprs, choice };
 }
 
 function isOneNewRow({ selectStmt }: InsertStmt): boolean {
@@ -101,7 +104,7 @@ export function update(analysis: Analysis, body: UpdateStmt, outer: Level): Writ
   const level = restrictedWrite(
     analysis,
     target,
-    { from: body.fromClause, where: body.whereClause },
+    { name: body.relation, from: body.fromClause, where: body.whereClause },
     innerLevel(outer, ctes),
   );
   const companions = peopleSoFar(analysis);
@@ -110,7 +113,7 @@ export function update(analysis: Analysis, body: UpdateStmt, outer: Level): Writ
   if (peopleSoFar(analysis) > companions || takesCompanions) refuseUnmeteredCopy(analysis, target);
   returning(analysis, body.returningClause, target, level);
   const choice = isOneRow(analysis, target, body.whereClause) ? "one" : "many";
-  return { target, returns: body.returningClause !== undefined, choice };
+  return { target, returned: body.returningClause?.exprs, choice };
 }
 
 export function remove(analysis: Analysis, body: DeleteStmt, outer: Level): WriteLevel {
@@ -123,12 +126,12 @@ export function remove(analysis: Analysis, body: DeleteStmt, outer: Level): Writ
   const level = restrictedWrite(
     analysis,
     target,
-    { from: body.usingClause, where: body.whereClause },
+    { name: body.relation, from: body.usingClause, where: body.whereClause },
     innerLevel(outer, ctes),
   );
   returning(analysis, body.returningClause, target, level);
   const choice = isOneRow(analysis, target, body.whereClause) ? "one" : "many";
-  return { target, returns: body.returningClause !== undefined, choice };
+  return { target, returned: body.returningClause?.exprs, choice };
 }
 
 /** MERGE compares and assigns in too many places at once: only into a target that is seen in the clear. */
@@ -167,7 +170,7 @@ export function merge(analysis: Analysis, body: MergeStmt, outer: Level): WriteL
   );
   refuseUnsummarised(analysis, present);
   if (peopleSoFar(analysis) > before) refuseUnmeteredCopy(analysis, target);
-  return { target, returns: body.returningClause !== undefined, choice: "many" };
+  return { target, returned: body.returningClause?.exprs, choice: "many" };
 }
 
 /**
@@ -237,6 +240,7 @@ function isOneRow(analysis: Analysis, target: FromReference, where: Node | undef
 }
 
 interface WriteClauses {
+  readonly name: RangeVar | undefined;
   readonly from: readonly Node[] | undefined;
   readonly where: Node | undefined;
 }
@@ -245,20 +249,21 @@ interface WriteClauses {
 function restrictedWrite(
   analysis: Analysis,
   target: FromReference,
-  { from, where }: WriteClauses,
+  clauses: WriteClauses,
   base: Level,
 ): Level {
+  const { from, where } = clauses;
   const level: Level = { ...base, references: [target] };
   const since = { uses: analysis.uses.length, ctePeople: analysis.ctePeople };
   const items = storing(analysis, () => (from ?? []).map((item) => fromItem(analysis, item, level)));
   const joins = items.flatMap((item) => item.joins);
   const restrictable = [target, ...items.flatMap((item) => item.restrictable)];
-  const clauses = where === undefined ? joins : [...joins, { quals: where, restrictable }];
+  const conditions = where === undefined ? joins : [...joins, { quals: where, restrictable }];
   noteSamePersons(analysis, level, [
-    ...clauses.map(({ quals }) => quals),
+    ...conditions.map(({ quals }) => quals),
     ...items.flatMap(({ leftOut }) => leftOut).flatMap(({ tests }) => tests),
   ]);
-  const held = levelConditions(analysis, level, clauses);
+  const held = levelConditions(analysis, level, conditions);
   for (const { quals, sides } of joins) analysis.nodes(quals, sides);
   analysis.nodes(where, level);
   requireFilters(
@@ -274,9 +279,11 @@ function restrictedWrite(
   refuseUnsummarised(analysis, [...level.references, ...items.flatMap((item) => item.hidden)]);
   refuseMarking(analysis, "write", strangerTo(analysis, target.use, since));
   const filter = target.use?.sight?.filter;
-  if (filter !== undefined) addFilter(analysis, target, from, where, filter);
+  if (filter !== undefined) addFilter(analysis, target, clauses, filter);
   return level;
 }
+
+const BEHIND_WHERE = new Set(["returning"]);
 
 /**
  * The row filter of a write's target. A target cannot be fenced, so its own conditions must be such that they
@@ -285,8 +292,7 @@ function restrictedWrite(
 function addFilter(
   analysis: Analysis,
   target: FromReference,
-  from: readonly Node[] | undefined,
-  where: Node | undefined,
+  { name, from, where }: WriteClauses,
   filter: string,
 ): void {
   const { source } = analysis;
@@ -303,20 +309,18 @@ function addFilter(
       "Use conditions of the form column = constant, joined by AND, and no FROM or USING.",
     );
   }
+  if (name === undefined) throw new Error("a write without a place");
+  const change = { kind: "filter", location: name.location ?? 0 } as const;
   const place = where === undefined ? undefined : firstPlace([where]);
   if (place !== undefined) {
-    let index = source.tokenAt(place);
-    while (index >= 0 && word(source, index) !== "where") index--;
-    insertBefore(analysis, index + 1, `(${filter}) AND `);
+    const first = keywordBefore(source, place, "where") + 1;
+    const end = clauseEnd(analysis, first, BEHIND_WHERE);
+    addCondition(analysis, { first, end }, `(${filter})`, change);
     return;
   }
-  const name = target.use && analysis.targetNames.get(target.use);
-  if (name === undefined) throw new Error("a write without a place");
-  insertBefore(
-    analysis,
-    clauseEnd(source, source.tokenAt(name), new Set(["returning"])),
-    ` WHERE ${filter} `,
-  );
+  const behind = clauseEnd(analysis, nameSpan(analysis, name).last + 1, BEHIND_WHERE);
+  const end = placeOf(source, behind);
+  analysis.edit(end, end, ` WHERE ${filter} `, change);
 }
 
 function onConflict(
@@ -417,9 +421,9 @@ function maskedReturn(
   if (last === undefined || (qualifier !== undefined && qualifier !== target.alias)) return false;
   const sights = target.use?.sight?.columns ?? [];
   const isStar = nodeOf(last)[0] === "A_Star";
-  const chosen = isStar
-    ? sights.filter(({ kind }) => kind !== "absent")
-    : sights.filter(({ column }) => column.name === names.at(-1));
+  const chosen = sights.filter(
+    ({ kind, column }) => kind !== "absent" && (isStar || column.name === names.at(-1)),
+  );
   if (chosen.length === 0 || (!isStar && chosen[0]?.kind === "real")) return false;
   if (level.references.length > 1) {
     analysis.deny(
@@ -429,8 +433,11 @@ function maskedReturn(
     );
   }
   const { source } = analysis;
-  const first = source.tokenAt(reference.location ?? 0);
-  const [start, end] = [source.token(first)?.start, source.token(source.nameEnd(first))?.end];
+  const [location, place] = [item.location ?? 0, reference.location ?? 0];
+  // In parentheses: `RETURNING (email)`.
+  const first = source.tokenAt(location);
+  const behind = location === place ? source.nameEnd(first) : closingParenthesis(source, first);
+  const [start, end] = [source.token(first)?.start, source.token(behind)?.end];
   if (start === undefined || end === undefined) throw new Error("a column without tokens");
   const list = chosen.map(({ kind, sql, column }) =>
     kind === "real" ? sql : item.name === undefined ? `${sql} AS ${quoteIdentifier(column.name)}` : sql,
@@ -441,6 +448,6 @@ function maskedReturn(
     analysis.masked.add(className ?? column.name);
     analysis.maskMentions.push(`${target.use?.key}.${column.name}`);
   }
-  analysis.edit(start, end, list.join(", "));
+  analysis.edit(start, end, list.join(", "), { kind: "item", location, column: place });
   return true;
 }

@@ -3,7 +3,7 @@ import { queryMessage } from "../../proxy/wire/frontend-messages.ts";
 import type { Raw } from "../session/sluice.ts";
 import { makeWorld, type World } from "../session/world.ts";
 import { CANARY_SETUP, showsCanary } from "./canary.ts";
-import { type Attack, CATALOGS, FINDER, INFERENCE, READS, ROWS, WRITES } from "./cases.ts";
+import { type Attack, CATALOGS, FINDER, INFERENCE, LACKING, READS, ROWS, WRITES } from "./cases.ts";
 import { COLUMNS, ERRORS, formsOf, MADE, PLACES, SESSIONS } from "./more-cases.ts";
 import { AFTER, BEFORE, SHAPES, type Shape, WRAPPINGS } from "./shapes.ts";
 import { ATTACK_POLICY } from "./worlds.ts";
@@ -37,6 +37,7 @@ const GROUPS: readonly Group[] = [
   ["another path, another user, another encoding", SESSIONS],
   ["errors that would quote a value", ERRORS],
   ["writes", WRITES],
+  ["what the reader lacks nearer by", LACKING],
   ["searches by value", FINDER],
 ];
 

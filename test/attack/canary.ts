@@ -1,3 +1,5 @@
+import { LACKING_SETUP } from "./lacking.ts";
+
 /** What every protected value begins with, and nothing else does. */
 export const CANARY = "QxZvKjWqHm";
 
@@ -12,6 +14,7 @@ export const CANARY_SETUP = `
   UPDATE public.contact_log SET email = '${CANARY}-l' || id;
   REFRESH MATERIALIZED VIEW public.customer_copy;
   GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO anna, ben, cleo, helpdesk_app;
+  ${LACKING_SETUP}
   ANALYZE;`;
 
 const reversed = [...CANARY].reverse().join("");

@@ -4,6 +4,8 @@
  * the protected values are canaries (canaries.test.ts).
  */
 
+import { lackingIn } from "./lacking.ts";
+
 /** One attack: the statements of one transaction. A string stands for a single one. */
 export type Attack = string | readonly string[];
 
@@ -151,6 +153,9 @@ export const CATALOGS: readonly Attack[] = [
   "SELECT * FROM pg_prepared_statements",
   "SELECT * FROM pg_cursors",
 ];
+
+/** What the reader lacks in a nearer relation. */
+export const LACKING: readonly Attack[] = [...lackingIn("contacts"), ...lackingIn("places")];
 
 export const WRITES: readonly Attack[] = [
   "UPDATE customers SET country = country WHERE email > 'd'",

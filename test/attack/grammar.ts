@@ -42,12 +42,23 @@ export const TABLES: Readonly<Record<string, readonly Column[]>> = {
   payments: [number("id"), number("customer_id"), number("amount_cents"), text("card_number")],
   customer_directory: [number("id"), text("name"), text("email"), text("phone"), text("country")],
   contact_log: [number("id"), number("customer_id"), text("email"), text("note")],
+  // Of the first the reader lacks all texts but the last; in privileges.test.ts the second has lost them.
+  contacts: [
+    number("id"),
+    number("customer_id"),
+    text("email"),
+    text("phone"),
+    text("name"),
+    text("t"),
+    text("note"),
+  ],
+  places: [number("id"), text("email"), text("phone"), text("name"), text("t"), text("note")],
 };
 
 const ALIASES = ["c", "t", "customers", "tickets", "email", "name", "id", "x"];
 
 /** Draws from a list of numbers, so that fast-check can shrink it; past its end everything is as simple as can be. */
-class Draw {
+export class Draw {
   readonly #choices: readonly number[];
   #at = 0;
   constructor(choices: readonly number[]) {
@@ -69,7 +80,7 @@ class Draw {
   }
 }
 
-const entropy = fc.array(fc.nat(99_999), { minLength: 40, maxLength: 160, size: "max" });
+export const entropy = fc.array(fc.nat(99_999), { minLength: 40, maxLength: 160, size: "max" });
 
 /** SELECTs of which the order of rows does not matter, and which read few rows. */
 export const selects = entropy.map((choices) => {
@@ -296,7 +307,8 @@ function column(draw: Draw, around: Around, kind: Kind): string {
   );
   if (choices.length === 0) return kind === "text" ? "'none'" : "3";
   const { reference, name } = draw.of(choices);
-  switch (draw.below(8)) {
+  switch (draw.below(9)) {
+    case 5:
     case 6:
       return name;
     case 7:

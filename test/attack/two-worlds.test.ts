@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { RunningPostgres } from "../../proxy/demo/postgres.ts";
 import { createRoles, startDebianPostgres } from "../harness/postgres.ts";
-import { type Attack, CATALOGS, FINDER, INFERENCE, READS, ROWS, WRITES } from "./cases.ts";
+import { type Attack, CATALOGS, FINDER, INFERENCE, LACKING, READS, ROWS, WRITES } from "./cases.ts";
 import { COLUMNS, ERRORS, formsOf, MADE, PLACES, SESSIONS } from "./more-cases.ts";
 import { protectedWorlds, received, unguarded, type Worlds } from "./worlds.ts";
 
@@ -41,6 +41,7 @@ describe.each(["npm's newest", "Debian's 15"] as const)("on %s server", (which) 
   all("what is inferred from protected values is inferred from masks", "cleo", INFERENCE);
   all("catalogs and functions that read tell nothing", "cleo", CATALOGS);
   all("writes tell nothing", "cleo", WRITES);
+  all("what the reader lacks nearer by tells nothing", "cleo", LACKING);
   all("things made to be read through tell nothing", "cleo", MADE);
   all("another path, user or encoding tells nothing", "cleo", SESSIONS);
   all("places where the server keeps values tell nothing", "cleo", PLACES.filter(isQuery));

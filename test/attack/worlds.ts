@@ -1,5 +1,6 @@
 import type { SupportUser } from "../harness/postgres.ts";
 import { type Judged, openJudged } from "../sql/judged.ts";
+import { LACKING_SETUP } from "./lacking.ts";
 
 /**
  * Two databases made by the same script that differ only in what a role may not see. Whatever a client may
@@ -52,6 +53,7 @@ const COMMON = `
   CREATE TABLE public.notes (id bigint, body text, marks text[], counts int[]);
   INSERT INTO public.notes VALUES (1, 'first', '{a,b}', '{1,2}');
   GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO anna, ben, cleo;
+  ${LACKING_SETUP}
 `;
 
 /** Fills a table anew, in the order of its key, so that both worlds have their rows in the same order. */

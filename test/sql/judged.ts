@@ -1,5 +1,6 @@
 import pg from "pg";
 import type { Catalog } from "../../proxy/catalog/catalog.ts";
+import { UNREADABLE_COLUMNS } from "../../proxy/catalog/queries.ts";
 import { readCatalog } from "../../proxy/catalog/snapshot.ts";
 import { compilePolicies } from "../../proxy/policy/load.ts";
 import type { Policy } from "../../proxy/policy/policy.ts";
@@ -71,6 +72,8 @@ roles:
     sees: all
 `;
 
+const UNREADABLE = { text: UNREADABLE_COLUMNS.text, rowMode: "array" } as const;
+
 /** A support database and the analyser over it: what a user may run, and what that gives on the real server. */
 export interface Judged {
   readonly database: TestDatabase;
@@ -94,6 +97,11 @@ export async function openJudged(
   const client = new pg.Client({ connectionString: database.uri });
   await client.connect();
   const catalog = await readCatalog(client);
+  const unreadable = new Map<string, ReadonlySet<string>>();
+  for (const user of Object.keys(PASSWORDS)) {
+    const { rows } = await client.query<string[]>({ ...UNREADABLE, values: [user] });
+    unreadable.set(user, new Set(rows.map((names) => names.join("."))));
+  }
   await client.end();
   const policyOf = (text: string): Policy => {
     const compiled = compilePolicies([{ name: "test.yaml", text }]);
@@ -102,7 +110,6 @@ export async function openJudged(
   };
   const own = policyOf(options.policy ?? POLICY);
   const scopes = new Scopes();
-  const unreadable = new Set<string>();
   const clients = new Map<SupportUser, pg.Client>();
 
   const scope = (user: SupportUser, policy = own): Scope => {
@@ -114,14 +121,16 @@ export async function openJudged(
       user,
       catalog,
       searchPath: ["public"],
-      unreadable,
+      unreadable: unreadable.get(user) ?? new Set(),
       maskKey: Buffer.alloc(32, 7),
     });
   };
-  const judge = (user: SupportUser, sql: string, policy = own): Verdict =>
-    analyse(sql, scope(user, policy), (name) => {
-      throw new Error(`left over: ${name}`);
-    });
+  const judge = (user: SupportUser, sql: string, policy = own): Verdict => {
+    const faults: string[] = [];
+    const verdict = analyse(sql, scope(user, policy), (fault) => faults.push(fault));
+    if (faults.length > 0) throw new Error(`${faults.join()}: ${sql}`);
+    return verdict;
+  };
   return {
     database,
     catalog,

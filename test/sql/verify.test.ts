@@ -1,9 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { treeText } from "../../proxy/parser/parser.ts";
 import type { Scope } from "../../proxy/sql/scope.ts";
 import { sightsOf } from "../../proxy/sql/sight.ts";
 import { Source } from "../../proxy/sql/source.ts";
 import type { MadeEdit } from "../../proxy/sql/verdict.ts";
-import { isTargetList, leftover } from "../../proxy/sql/verify.ts";
+import { faultOf, isTargetList } from "../../proxy/sql/verify.ts";
 import { type Judged, openJudged } from "./judged.ts";
 
 let judge: Judged;
@@ -21,14 +22,15 @@ function wrapping(sql: string, ...words: readonly string[]): readonly MadeEdit[]
   const placeOf = (word: string) => Buffer.byteLength(sql.slice(0, sql.indexOf(word)));
   return words.map((word) => ({
     ...{ at: placeOf(word), end: placeOf(word) + word.length },
-    text: `(SELECT ${LIST} FROM "public"."customers") AS "x${word.length}"`,
+    text: `(SELECT ${LIST} FROM "public"."customers") AS "${word.split(".").at(-1)}"`,
     list: LIST,
+    change: { kind: "relation", location: placeOf(word) },
   }));
 }
 
 function left(sql: string, edits: readonly MadeEdit[] = []): string | undefined {
-  const nothing = { bareNames: new Set<number>(), targets: new Set<number>() };
-  return leftover(scope, sightsOf(scope), new Source(sql), edits, nothing);
+  const nothing = { bareNames: new Set<number>(), targets: new Set<number>(), tree: treeText(sql) };
+  return faultOf(scope, sightsOf(scope), new Source(sql), edits, nothing);
 }
 
 test("a guarded relation that the analysis has forgotten is found, and one without a schema", () => {

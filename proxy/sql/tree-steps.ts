@@ -1,0 +1,341 @@
+import { isDeepStrictEqual } from "node:util";
+import type { ColumnRef } from "libpg-query";
+import type { Change } from "./changes.ts";
+import { relationStart } from "./named-relations.ts";
+import {
+  fieldAt,
+  fieldBehind,
+  isMade,
+  type LocatedTree,
+  statementNode,
+  stringText,
+  type TreeReader,
+  valueEnd,
+} from "./tree-text.ts";
+
+/** A part of the client's tree in whose place the rewritten one differs: `take` reads what is there, or finds it wrong. */
+export interface Step {
+  readonly start: number;
+  readonly end: number;
+  readonly take: (rewritten: TreeReader) => boolean;
+}
+
+/**
+ * Where in the client's tree a change shows. The nodes that an edit brings all have the location `made` in the rewritten
+ * tree. The same node may stand in a tree several times (`SET (a, b) = (SELECT …)`).
+ */
+export function stepsOf(tree: LocatedTree, change: Change, made: number): readonly Step[] {
+  const { json } = tree;
+  switch (change.kind) {
+    case "relation":
+      return relations(tree, change.location).map((found) =>
+        relationStep(json, found, made, change.sample === true),
+      );
+    case "column":
+      return columnSteps(tree, change.location);
+    case "argument":
+      return argumentSteps(tree, change.location, made);
+    case "condition":
+      return conditionSteps(tree, change.location, made);
+    case "items":
+      return listEnds(tree, change.last).map((at) => insertion(at, itemsReader(change.names, made)));
+    case "item":
+      return itemSteps(tree, change.location, change.column, made);
+    case "having":
+      return listEnds(tree, change.last).flatMap((at) =>
+        conditionOfClause(json, at + 1, BEFORE_HAVING, "havingClause", made),
+      );
+    case "grouping":
+      return listEnds(tree, change.last).map((at) => groupingStep(json, at + 1, made));
+    case "filter":
+      return relations(tree, change.location).flatMap(({ end }) =>
+        conditionOfClause(json, end, BEFORE_WHERE, "whereClause", made),
+      );
+    case "limit":
+      return [limitStep(json, change.statement, made)];
+    case "copied relation":
+      return relations(tree, change.location).map((found) => copiedRelationStep(json, found, made));
+    case "copied query":
+      return [copiedQueryStep(json, change.statement, change.side, made)];
+    case "explain options":
+      return [explainStep(json, change.statement, made)];
+    case "call":
+    case "star":
+      // Their nodes' locations are all that there is to see.
+      return [];
+  }
+}
+
+/** Where the nodes are that a change is looked for at. */
+export function locationOf(change: Change): number | undefined {
+  if ("location" in change) return change.kind === "item" ? change.column : change.location;
+  return "last" in change ? change.last : undefined;
+}
+
+function insertion(at: number, take: Step["take"]): Step {
+  return { start: at, end: at, take };
+}
+
+interface Span {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** A relation's location is its last field, and nothing else begins where it does. */
+function relations(tree: LocatedTree, location: number): readonly Span[] {
+  return tree.placesOf(location, "}").map((at) => {
+    const end = tree.json.indexOf("}", at) + 1;
+    return { start: relationStart(tree.json, end), end };
+  });
+}
+
+const WRAPPER = '{"RangeVar":';
+const SAMPLE = '{"RangeTableSample":{"relation":';
+
+function relationStep(json: string, { start, end }: Span, made: number, isSampled: boolean): Step {
+  const name = json.slice(start, end);
+  const isWrapped = json.startsWith(WRAPPER, start - WRAPPER.length);
+  const outer = start - (isWrapped ? WRAPPER.length : 0) - (isSampled ? SAMPLE.length : 0);
+  return {
+    start: outer,
+    end: isSampled ? valueEnd(json, outer) : end + (isWrapped ? 1 : 0),
+    take: (rewritten) =>
+      takeSubquery(rewritten, name, made) || takeQualified(rewritten, name, isWrapped, made),
+  };
+}
+
+const NAME = '"relname":';
+/** Before the name there is a schema, and nothing else. */
+const SCHEMA = /^\{"schemaname":"(?:[^"\\]|\\.)*",$/;
+
+function takeQualified(rewritten: TreeReader, name: string, isWrapped: boolean, made: number): boolean {
+  if (isWrapped && !rewritten.expect(WRAPPER)) return false;
+  const own = name.slice(name.indexOf(NAME), name.lastIndexOf('"location":'));
+  const other = rewritten.value();
+  const at = other.indexOf(NAME);
+  const isSame = SCHEMA.test(other.slice(0, at)) && other.slice(at) === `${own}"location":${made}}`;
+  return isSame && (!isWrapped || rewritten.expect("}"));
+}
+
+const SUBQUERY = '{"RangeSubselect":{"subquery":{"SelectStmt":';
+
+/** The alias is the last field, and the client's own or else the relation's name. */
+function takeSubquery(rewritten: TreeReader, name: string, made: number): boolean {
+  const [from, to] = [name.indexOf('"alias":'), name.lastIndexOf(',"location":')];
+  const relname = name.slice(name.indexOf(NAME) + NAME.length, name.indexOf(',"', name.indexOf(NAME)));
+  const alias = from < 0 ? `"alias":{"aliasname":${relname}}` : name.slice(from, to);
+  const other = rewritten.startingWith(SUBQUERY, `,${alias}}}`);
+  return other !== undefined && isMade(other, made);
+}
+
+const FIELDS = '{"fields":[';
+
+/** Of names before the column there is one more, or there are less; it begins where it began. */
+function columnSteps(tree: LocatedTree, location: number): readonly Step[] {
+  const { json } = tree;
+  return tree.placesOf(location, "}").flatMap((at) => {
+    const [start, end] = [json.lastIndexOf(FIELDS, at), json.indexOf("}", at) + 1];
+    if (start < 0 || valueEnd(json, start) !== end) return [];
+    const own = JSON.parse(json.slice(start, end)) as ColumnRef;
+    const take = (rewritten: TreeReader): boolean => {
+      const other = JSON.parse(rewritten.value()) as ColumnRef;
+      const [mine, theirs] = [own.fields ?? [], other.fields ?? []];
+      const kept = Math.min(mine.length, theirs.length);
+      return (
+        other.location === location &&
+        kept > 0 &&
+        isDeepStrictEqual(mine.slice(-kept), theirs.slice(-kept)) &&
+        theirs.length - mine.length <= 1
+      );
+    };
+    return [{ start, end, take }];
+  });
+}
+
+const CALL = '{"FuncCall":{';
+
+/** The argument stands within `CASE WHEN false THEN … END`. */
+function argumentSteps(tree: LocatedTree, location: number, made: number): readonly Step[] {
+  const { json } = tree;
+  return tree.placesOf(location, "}}").flatMap((at) => {
+    const end = json.indexOf("}", at) + 2;
+    let call = json.lastIndexOf(CALL, at);
+    // Calls in its arguments are nearer.
+    while (call >= 0 && valueEnd(json, call) < end) call = json.lastIndexOf(CALL, call - 1);
+    if (call < 0 || valueEnd(json, call) !== end) return [];
+    const { field } = fieldBehind(json, call + CALL.length, new Set(["funcname"]));
+    if (field?.key !== "args") return [];
+    return [
+      insertion(
+        field.value + 1,
+        (rewritten) =>
+          rewritten.expect('{"CaseExpr":{"args":[{"CaseWhen":{"expr":') &&
+          rewritten.made(made) &&
+          rewritten.expect(',"result":'),
+      ),
+      insertion(field.end - 1, (rewritten) =>
+        rewritten.expect(`,"location":${made}}}],"location":${made}}}`),
+      ),
+    ];
+  });
+}
+
+/** A simple condition: what begins it is no condition itself. */
+function conditionSteps(tree: LocatedTree, location: number, made: number): readonly Step[] {
+  const { json } = tree;
+  return tree.placesOf(location, "}").map((at) => {
+    const start = json.lastIndexOf('{"A_Expr":{"kind":', at);
+    if (start < 0) throw new Error("a condition is not where the tree has it");
+    return {
+      start,
+      end: valueEnd(json, start),
+      take: (rewritten) => rewritten.expect(`{"A_Const":{"boolval":{"boolval":true},"location":${made}}}`),
+    };
+  });
+}
+
+/**
+ * The closing brackets of target lists whose last item begins at the location. Such a list is followed by another clause
+ * of the query, or ends RETURNING; others end with what begins where the item does as well (`x AT TIME ZONE y` is a
+ * call of timezone(y, x)).
+ */
+function listEnds(tree: LocatedTree, location: number): readonly number[] {
+  return tree
+    .placesOf(location, "}}]")
+    .map((at) => tree.json.indexOf("]", at))
+    .filter((at) => tree.json[at + 1] === "}" || BEHIND_TARGETS.has(keyAt(tree.json, at + 1)));
+}
+
+/** Of the field behind a comma. */
+function keyAt(json: string, comma: number): string {
+  return json.slice(comma + 2, json.indexOf('"', comma + 2));
+}
+
+/** Fields of SelectStmt, of which the last two are always there. */
+const BEHIND_TARGETS = new Set([
+  ...["fromClause", "whereClause", "groupClause", "groupDistinct", "havingClause", "windowClause"],
+  ...["sortClause", "limitOffset", "limitCount", "lockingClause", "withClause", "limitOption", "op"],
+]);
+
+function itemsReader(names: readonly string[], made: number): Step["take"] {
+  return (rewritten) =>
+    names.every(
+      (name) =>
+        rewritten.expect(`,{"ResTarget":{"name":${stringText(name)},"val":`) &&
+        rewritten.made(made) &&
+        rewritten.expect(`,"location":${made}}}`),
+    );
+}
+
+const ITEM = '{"ResTarget":{';
+
+function itemSteps(tree: LocatedTree, location: number, column: number, made: number): readonly Step[] {
+  const more = `}},"location":${location}}}`;
+  return tree.placesOf(column, more).map((at) => ({
+    start: tree.json.lastIndexOf(ITEM, at),
+    end: tree.json.indexOf(more, at) + more.length,
+    take: (rewritten) => {
+      if (!rewritten.made(made)) return false;
+      while (rewritten.also(made));
+      return true;
+    },
+  }));
+}
+
+/** Fields in the order of SelectStmt, and of UpdateStmt and DeleteStmt (pg_query_outfuncs_defs.c). */
+const BEFORE_HAVING = new Set(["fromClause", "whereClause", "groupClause", "groupDistinct"]);
+const BEFORE_GROUPING = new Set(["fromClause", "whereClause"]);
+const BEFORE_WHERE = new Set(["targetList", "usingClause"]);
+const AND = '{"BoolExpr":{"boolop":"AND_EXPR","args":[';
+
+/** A condition more: the clause's only one, or joined to its own by the AND behind it. */
+function conditionOfClause(
+  json: string,
+  from: number,
+  before: ReadonlySet<string>,
+  clause: string,
+  made: number,
+): readonly Step[] {
+  const { at, field } = fieldBehind(json, from, before);
+  if (field?.key !== clause)
+    return [insertion(at, (rewritten) => rewritten.expect(`,"${clause}":`) && rewritten.made(made))];
+  const begin = (rewritten: TreeReader): boolean => {
+    if (!rewritten.expect(AND) || !rewritten.made(made)) return false;
+    while (rewritten.also(made));
+    return rewritten.expect(",");
+  };
+  return [
+    insertion(field.value, begin),
+    insertion(field.end, (rewritten) => rewritten.expect(`],"location":${made}}}`)),
+  ];
+}
+
+function groupingStep(json: string, from: number, made: number): Step {
+  const { field } = fieldBehind(json, from, BEFORE_GROUPING);
+  if (field?.key !== "groupClause") throw new Error("GROUP BY is not where the tree has it");
+  return insertion(field.end - 1, (rewritten) => {
+    if (!rewritten.also(made)) return false;
+    while (rewritten.also(made));
+    return true;
+  });
+}
+
+/** Where the first field of the statement's node begins, if it is of this type. */
+function firstField(json: string, statement: number, type: string): number {
+  const [node, head] = [statementNode(json, statement), `{"${type}":{`];
+  if (!json.startsWith(head, node)) throw new Error("a statement of another type than the tree has");
+  return node + head.length;
+}
+
+function limitStep(json: string, statement: number, made: number): Step {
+  let field = fieldAt(json, firstField(json, statement, "SelectStmt"));
+  while (field !== undefined && field.key !== "limitOption") field = fieldAt(json, field.end);
+  if (field === undefined) throw new Error("a query without a kind of limit");
+  return {
+    start: field.start,
+    end: field.end,
+    take: (rewritten) =>
+      rewritten.expect('"limitCount":') &&
+      rewritten.made(made) &&
+      rewritten.expect(',"limitOption":"LIMIT_OPTION_COUNT"'),
+  };
+}
+
+function copiedRelationStep(json: string, { start, end }: Span, made: number): Step {
+  const key = '"relation":';
+  if (!json.startsWith(key, start - key.length)) throw new Error("COPY of something else");
+  const columns = fieldAt(json, end);
+  return {
+    start: start - key.length,
+    end: columns?.key === "attlist" ? columns.end : end,
+    take: (rewritten) => rewritten.expect('"query":') && rewritten.made(made),
+  };
+}
+
+function copiedQueryStep(json: string, statement: number, side: "before" | "behind", made: number): Step {
+  const field = fieldAt(json, firstField(json, statement, "CopyStmt"));
+  if (field?.key !== "query") throw new Error("COPY of something else");
+  const star = `{"ResTarget":{"val":{"ColumnRef":{"fields":[{"A_Star":{}}],"location":${made}}},"location":${made}}}`;
+  if (side === "before") {
+    const head = `{"SelectStmt":{"targetList":[${star}],"fromClause":[{"RangeSubselect":{"subquery":`;
+    return insertion(field.value, (rewritten) => rewritten.expect(head));
+  }
+  return insertion(
+    field.end,
+    (rewritten) =>
+      rewritten.expect(',"alias":{"aliasname":"sluice"}}}],"limitCount":') &&
+      rewritten.made(made) &&
+      rewritten.expect(',"limitOption":"LIMIT_OPTION_COUNT","op":"SETOP_NONE"}}'),
+  );
+}
+
+function explainStep(json: string, statement: number, made: number): Step {
+  const query = fieldAt(json, firstField(json, statement, "ExplainStmt"));
+  if (query?.key !== "query") throw new Error("EXPLAIN of nothing");
+  const options = fieldAt(json, query.end);
+  return {
+    start: query.end,
+    end: options?.end ?? query.end,
+    take: (rewritten) => rewritten.expect(',"options":') && rewritten.made(made),
+  };
+}
