@@ -158,9 +158,12 @@ export class Results {
     if (run.answer === undefined || meter === undefined) return this.release();
     if (!run.isConcluded) {
       run.isConcluded = true;
-      run.answer.end(frame, meter);
+      run.answer.end(frame);
     }
-    return this.release() && this.#payOwed(run, meter);
+    if (!this.release() || !this.#payOwed(run, meter)) return false;
+    // One that was held back for want of budget must not be cheap the next time.
+    if (run.cut === undefined) run.answer.remember(meter);
+    return true;
   }
 
   /** An answer without a row may be another one than was expected as well. */
@@ -246,7 +249,9 @@ export class Results {
     readTrailingFields(frame, run.extraFields, fields);
     const members = membersOf(metering, fields);
     const end = trimDataRow(frame, run.extraFields);
-    this.#waiting = new Waiting(run, members);
+    // Only a row that names its people stands in a batch alone.
+    if (members.namespaces.length > 0 || this.#waiting?.run !== run)
+      this.#waiting = new Waiting(run, members);
     const units = unitsOfGroup(metering, members, sizeOfRow(frame, end, run));
     this.#waiting.add(frame.buffer, frame.start, end, units);
   }
