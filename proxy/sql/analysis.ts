@@ -112,6 +112,8 @@ export class Analysis {
   calls = 0;
   /** People of WITH queries: taken off where they are defined, added where they are referred to. */
   ctePeople = 0;
+  /** References in WITH queries: `ctePeople` has taken them off already. */
+  readonly withinWith = new Set<RelationUse>();
   /** Masked columns named so far, in order. */
   readonly maskMentions: string[] = [];
   gathers: string | undefined;
@@ -129,10 +131,13 @@ export class Analysis {
   readonly constants = new Map<RelationUse, Node>();
   /** Some expression names a column that the policy classifies. */
   namesProtected = false;
-  /** Aggregates and windows: their values are made of several rows. */
+  /** Aggregates: their values are made of several rows. */
   aggregates = 0;
   /** One of them may stand in a subquery and belong to a query around it. */
   outerAggregates = false;
+  /** Calls with OVER: of what gives a number of rows, and others. */
+  ranks = 0;
+  windows = 0;
   /** References that are held to the same person as each other, one to one. */
   readonly samePersons = new Map<RelationUse, readonly RelationUse[]>();
   /** By the name in the FROM of a subquery: which of its columns is compared to which one outside. */
