@@ -45,6 +45,11 @@ class Waiting {
     return this.#buffers.length;
   }
 
+  /** What its rows cost depends on what they hold, and not on whom they name alone. */
+  get isSized(): boolean {
+    return this.units?.some((each) => each > 0) === true;
+  }
+
   /** `people` has got the row's identities before. */
   add(buffer: Buffer, start: number, end: number, units: number): void {
     this.#buffers.push(buffer);
@@ -262,7 +267,8 @@ export class Results {
     waiting.release(rows, (buffer, start, end) => this.#exchange.toClient.lend(buffer, start, end));
     const account = this.#meter?.account;
     // A cut for the rows' own limit may have been noted already; the budget stopped an earlier row.
-    if (grant.kind !== "all" && account !== undefined) waiting.run.cut = refusalOf(grant, account);
+    if (grant.kind !== "all" && account !== undefined)
+      waiting.run.cut = refusalOf(grant, account, waiting.isSized);
     const warning = this.#meter?.meter.takeWarning();
     if (warning !== undefined) this.#exchange.toClient.send(noticeResponse(warning));
   }

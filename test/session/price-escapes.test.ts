@@ -16,7 +16,7 @@ tables:
   public.tickets: { subject: customer_id, columns: { subject: name } }
 roles:
   agent: { users: [anna], reads: all, sees: [name], budget: { 1d: 1000 } }
-  poor: { users: [ben], reads: all, sees: [name], budget: { 1d: 3 } }
+  poor: { users: [ben, cleo], reads: all, sees: [name], budget: { 1d: 3 } }
 unknown_users: refuse
 `;
 
@@ -197,6 +197,18 @@ test("an answer that was held back is not cheap the next time", async () => {
   expect(await codeOf(ben.query(names))).toMatchObject({ code: "53400" });
   expect(await codeOf(ben.query(names))).toMatchObject({ code: "53400" });
   await ben.end();
+});
+
+test("how dear a row is that was held back, is not told", async () => {
+  const cleo = await world.sluice.connect("cleo");
+  for (const id of [1, 2]) await cleo.query("SELECT name FROM customers WHERE id = $1", [id]);
+  const [short, long] = [
+    await codeOf(cleo.query("SELECT max(left(name, 2)) FROM customers WHERE id > 500")),
+    await codeOf(cleo.query("SELECT max(left(name, 6)) FROM customers WHERE id > 500")),
+  ];
+  expect(short).toMatchObject({ code: "53400", detail: expect.stringContaining("2 of 3 people") });
+  expect(long?.detail).toBe(short?.detail);
+  await cleo.end();
 });
 
 test("the grammar's words about a value are not told, and cost as any error", async () => {
