@@ -47,8 +47,11 @@ export function queryPrice(
   };
 }
 
-/** How a write chooses its rows: it brings them along, by a unique key, or otherwise. */
-export type RowChoice = "new" | "one" | "many";
+/**
+ * How a write chooses its rows: it brings them along, by a unique key, or otherwise. `tries`: of so many new rows each is
+ * stored or not, as a protected value is there already.
+ */
+export type RowChoice = "new" | "one" | "many" | { readonly tries: number };
 
 /** A write's price. The number in its tag tells how many rows it met. */
 export function writePrice(
@@ -58,7 +61,10 @@ export function writePrice(
 ): { readonly price?: StatementPrice } {
   // That new rows meet no value that is there tells something as well.
   const isProbing = analysis.lookups > 0;
-  const units = { new: isProbing ? EXECUTION : 0, one: EXECUTION, many: EXECUTION + TAG }[choice];
+  const units =
+    typeof choice === "object"
+      ? EXECUTION * choice.tries
+      : { new: isProbing ? EXECUTION : 0, one: EXECUTION, many: EXECUTION + TAG }[choice];
   return flatPrice(analysis, units, unnamed);
 }
 

@@ -15,7 +15,7 @@ tables:
   public.customers: { subject: id, columns: { name: name } }
   public.tickets: { subject: customer_id, columns: { subject: name } }
 roles:
-  agent: { users: [anna], reads: all, sees: [name], budget: { 1d: 1000 } }
+  agent: { users: [anna], reads: all, writes: [public.tickets], sees: [name], budget: { 1d: 1000 } }
   poor: { users: [ben, cleo], reads: all, sees: [name], budget: { 1d: 3 } }
 unknown_users: refuse
 `;
@@ -29,6 +29,7 @@ let anna: pg.Client;
 beforeAll(async () => {
   store = new Listening();
   world = await makeWorld("npm", { policy: POLICY, store });
+  await world.database.query("CREATE UNIQUE INDEX tickets_subject_unique ON tickets (subject)");
   anna = await world.sluice.connect("anna");
   await anna.query("SELECT name FROM customers WHERE id = 7");
 });
@@ -209,6 +210,34 @@ test("how dear a row is that was held back, is not told", async () => {
   expect(short).toMatchObject({ code: "53400", detail: expect.stringContaining("2 of 3 people") });
   expect(long?.detail).toBe(short?.detail);
   await cleo.end();
+});
+
+test("each guess at a protected value that ON CONFLICT passes over has a price", async () => {
+  const row = (id: number) => `(${id}, 7, 'Ticket ${id} of customer 8', '', '', '', now())`;
+  const insert = "INSERT INTO tickets (id, customer_id, subject, body, status, region, created_at)";
+  const rows = Array.from({ length: 40 }, (_, i) => row(900_000 + i));
+  await anna.query(`${insert} VALUES ${rows.join()} ON CONFLICT DO NOTHING`);
+  expect(charged()).toBe(16 * 40);
+  const unknown = `${insert} SELECT g, 7, 'Ticket ' || g, '', '', '', now() FROM generate_series(1, 9) g ON CONFLICT DO NOTHING`;
+  const single = `${insert} VALUES (generate_series(1, 9), 7, unnest(ARRAY['a', 'b']), '', '', '', now()) ON CONFLICT DO NOTHING`;
+  for (const sql of [unknown, single]) expect(await codeOf(anna.query(sql))).toMatchObject({ code: "42501" });
+});
+
+test.each([
+  "UPDATE tickets SET status = left(subject, 20) WHERE id = 6",
+  "UPDATE tickets SET status = 'x' WHERE subject LIKE '%1'",
+  "DELETE FROM tickets WHERE subject LIKE '%1'",
+  "MERGE INTO tickets t USING (VALUES ('a')) v (s) ON t.subject = v.s WHEN MATCHED THEN UPDATE SET status = 'x'",
+])("no protected value is stored where plain groups show it: %s", async (sql) => {
+  expect(await codeOf(anna.query(sql))).toMatchObject({ code: "42501" });
+});
+
+test.each([
+  "UPDATE tickets SET subject = subject || ' (again)' WHERE id = 6",
+  "UPDATE tickets SET status = 'x' WHERE id = 6 AND subject <> ''",
+  "UPDATE tickets SET status = 'x' WHERE status = 'nothing'",
+])("other writes are as they were: %s", async (sql) => {
+  expect(await codeOf(anna.query(sql))).toBeUndefined();
 });
 
 test("the grammar's words about a value are not told, and cost as any error", async () => {
