@@ -129,8 +129,10 @@ export class Analysis {
   readonly ties = new Map<RelationUse, readonly RelationUse[]>();
   /** What a relation's subject is compared to, where that is a constant or a parameter. */
   readonly constants = new Map<RelationUse, Node>();
-  /** Some expression names a column that the policy classifies. */
+  /** Some expression names a column that the policy classifies, or looks somebody up by it. */
   namesProtected = false;
+  /** The same without look-ups, which are counted by themselves. */
+  expressesProtected = false;
   /** Aggregates: their values are made of several rows. */
   aggregates = 0;
   /** One of them may stand in a subquery and belong to a query around it. */
@@ -181,6 +183,7 @@ export class Analysis {
   /** A column is named, or searched by its real value. */
   costs({ kind, cost, isProtected }: ColumnSight, use: "named" | "looked up"): void {
     this.namesProtected ||= isProtected;
+    if (use === "named") this.expressesProtected ||= isProtected;
     const isShown = kind === "real" || kind === "conditional";
     if (isShown || use === "looked up") this.cost = Math.max(this.cost, cost);
   }

@@ -9,13 +9,13 @@ import { countsPeople } from "./pricing.ts";
  * would read it in such groups.
  */
 
-/** Runs what visits a part of a statement, and tells whether that names a protected column. */
+/** Runs what visits a part of a statement, and tells whether that names a protected column; a counted look-up does not. */
 export function namesProtectedIn(analysis: Analysis, visit: () => void): boolean {
-  const before = analysis.namesProtected;
-  analysis.namesProtected = false;
+  const before = analysis.expressesProtected;
+  analysis.expressesProtected = false;
   visit();
-  const isNamed = analysis.namesProtected;
-  analysis.namesProtected ||= before;
+  const isNamed = analysis.expressesProtected;
+  analysis.expressesProtected ||= before;
   return isNamed;
 }
 
