@@ -3,8 +3,15 @@ import { notice, type Refusal, refuse } from "../wire/refusal.ts";
 import type { Account, Grant, WindowUse } from "./meter.ts";
 import { scopeOf } from "./windows.ts";
 
-/** What a client is told when not all of its rows may leave. */
-export function refusalOf(grant: Exclude<Grant, { kind: "all" }>, account: Account): Refusal {
+/**
+ * What a client is told when not all of its rows may leave. `isSized`: the next row has a price by its size or by how many
+ * people are behind it, and when it fits would tell that of a row that nobody has paid for.
+ */
+export function refusalOf(
+  grant: Exclude<Grant, { kind: "all" }>,
+  account: Account,
+  isSized = false,
+): Refusal {
   switch (grant.kind) {
     case "unreachable":
       return refuse("58000", "the counters of the budgets cannot be reached", {
@@ -12,7 +19,7 @@ export function refusalOf(grant: Exclude<Grant, { kind: "all" }>, account: Accou
         hint: "Try again in a moment. The proxy's log says why its counter store is away.",
       });
     case "part":
-      return grant.isLent ? lentOut(grant, account) : usedUp(grant, account);
+      return grant.isLent ? lentOut(grant, account) : usedUp(grant, account, isSized);
   }
 }
 
@@ -63,13 +70,13 @@ export function nearlyUsedUp({ window, used }: WindowUse, account: Account): Ref
   });
 }
 
-function usedUp(grant: Extract<Grant, { kind: "part" }>, account: Account): Refusal {
+function usedUp(grant: Extract<Grant, { kind: "part" }>, account: Account, isSized: boolean): Refusal {
   const { window, used } = grant;
   const lookups = window.what === "lookups";
   const what = lookups ? "look-up" : "row";
   const end = used < window.limit ? `has no room for the next ${what}` : "is used up";
   return refuse("53400", `${nameOf(window)} ${end}`, {
-    detail: `${whoReads(window, account)}: ${used} of ${amount(window)} used within ${window.name}. ${frees(grant, what)}`,
+    detail: `${whoReads(window, account)}: ${used} of ${amount(window)} used within ${window.name}. ${frees(grant, what, isSized)}`,
     hint: `${meanwhile(window)}${source(window)}`,
     rule: window.rule,
   });
@@ -95,9 +102,14 @@ function whoReads(window: BudgetWindow, { user, role, address }: Account): strin
   }
 }
 
-function frees({ window, used, freesAt }: Extract<Grant, { kind: "part" }>, what: string): string {
+function frees(
+  { window, used, freesAt }: Extract<Grant, { kind: "part" }>,
+  what: string,
+  isSized: boolean,
+): string {
   // An empty window that stops a row does so for good: no time to wait would help.
   if (used === 0) return `The next ${what} needs more than ${window.limit}.`;
+  if (isSized) return `When the next ${what} fits is not told: it depends on what the ${what} holds.`;
   return `The next ${what} fits at ${new Date(freesAt).toISOString()}.`;
 }
 

@@ -36,11 +36,10 @@ export function pinnedByBind(
     if ("place" in from) return pinnedByText([pin], source.text, source.places)?.identities[0];
     const value = boundParameter(frame, bind, from.parameter);
     if (value === undefined) return undefined;
-    if (!value.isBinary) return asText(type, value.bytes.toString("utf8"));
-    // Another type's bytes could be taken for a number's: float8 has eight as well.
+    // Another type's value is another one: float8 rounds large numbers, bpchar leaves blanks out, "char" all but one byte.
     const declared = source.parse === undefined ? 0 : declaredType(source.parse, from.parameter);
     if (declared === 0 ? !from.isAlone : !TYPES[type].includes(declared)) return undefined;
-    return ofBinary(type, value.bytes);
+    return value.isBinary ? ofBinary(type, value.bytes) : asText(type, value.bytes.toString("utf8"));
   });
 }
 
@@ -61,7 +60,7 @@ const TYPES: Readonly<Record<PinnedPerson["type"], readonly number[]>> = {
   uuid: [2950],
 };
 
-const [QUOTE, ZERO, NINE] = [0x27, 0x30, 0x39];
+const [QUOTE, DASH, ZERO, NINE] = [0x27, 0x2d, 0x30, 0x39];
 
 /** A plain number or a plain string that begins there. */
 function literalAt(text: Buffer, place: number): string | undefined {
@@ -70,15 +69,7 @@ function literalAt(text: Buffer, place: number): string | undefined {
   if (first === QUOTE) {
     end = text.indexOf(QUOTE, end);
     // A doubled quotation mark, or a string that goes on in the next line, is not plain.
-    if (
-      end < 0 ||
-      text
-        .subarray(end + 1)
-        .toString("latin1", 0, LOOK_AHEAD)
-        .trimStart()
-        .startsWith("'")
-    )
-      return undefined;
+    if (end < 0 || goesOn(text, end + 1)) return undefined;
     return text.toString("utf8", place + 1, end);
   }
   if (first < ZERO || first > NINE) return undefined;
@@ -86,8 +77,22 @@ function literalAt(text: Buffer, place: number): string | undefined {
   return text.toString("latin1", place, end);
 }
 
-/** White space between the parts of one string is looked through as far as this; honest texts have none. */
-const LOOK_AHEAD = 256;
+/** Whether a string goes on behind white space and comments, however long (scan.l, "quotecontinue"). */
+function goesOn(text: Buffer, from: number): boolean {
+  let at = from;
+  for (;;) {
+    while (isSpace(text[at])) at++;
+    if (text[at] !== DASH || text[at + 1] !== DASH) return text[at] === QUOTE;
+    while (at < text.length && text[at] !== NEWLINE && text[at] !== RETURN) at++;
+  }
+}
+
+const [TAB, NEWLINE, RETURN, SPACE] = [0x09, 0x0a, 0x0d, 0x20];
+
+/** As scan.l has it: tab, newline, vertical tab, form feed, carriage return, blank. */
+function isSpace(byte = 0): boolean {
+  return byte === SPACE || (byte >= TAB && byte <= RETURN);
+}
 
 /** Also of what is no integer: whoever reads it sees that. */
 function isPartOfNumber(byte: number): boolean {

@@ -64,6 +64,8 @@ export class Answer {
   #bytes = 0;
   /** Of an answer that was expected: whether it is that one, once that is known. */
   #isSame: boolean | undefined;
+  /** Once it has come to its end. */
+  #digest: string | undefined;
 
   constructor(repeat: Repeat) {
     this.#repeat = repeat;
@@ -78,12 +80,16 @@ export class Answer {
     else this.#hash.update(buffer.subarray(start, end));
   }
 
-  /** It has come to its end, with this message. Remembers it. */
-  end({ buffer, start, end }: Frame, meter: Meter): void {
+  /** It has come to its end, with this message. */
+  end({ buffer, start, end }: Frame): void {
     if (this.#isTooLong) return;
-    const digest = this.#hash.update(buffer.subarray(start, end)).digest("base64");
-    this.#isSame ??= digest === this.#repeat.expected;
-    meter.remember(this.#repeat.question, digest);
+    this.#digest = this.#hash.update(buffer.subarray(start, end)).digest("base64");
+    this.#isSame ??= this.#digest === this.#repeat.expected;
+  }
+
+  /** It has been paid for and has left: the next one like it costs less. */
+  remember(meter: Meter): void {
+    if (this.#digest !== undefined) meter.remember(this.#repeat.question, this.#digest);
   }
 
   /** It ends in another way than an answer that is remembered. */

@@ -44,6 +44,11 @@ class Waiting {
     return this.#buffers.length;
   }
 
+  /** What its rows cost depends on what they hold, and not on whom they name alone. */
+  get isSized(): boolean {
+    return this.units?.some((each) => each > 0) === true;
+  }
+
   /** `people` has got the row's identities before. */
   add(buffer: Buffer, start: number, end: number, units: number): void {
     this.#buffers.push(buffer);
@@ -156,9 +161,12 @@ export class Results {
     if (run.answer === undefined || meter === undefined) return this.release();
     if (!run.isConcluded) {
       run.isConcluded = true;
-      run.answer.end(frame, meter);
+      run.answer.end(frame);
     }
-    return this.release() && this.#payOwed(run, meter);
+    if (!this.release() || !this.#payOwed(run, meter)) return false;
+    // One that was held back for want of budget must not be cheap the next time.
+    if (run.cut === undefined) run.answer.remember(meter);
+    return true;
   }
 
   /** An answer without a row may be another one than was expected as well. */
@@ -244,7 +252,9 @@ export class Results {
     readTrailingFields(frame, run.extraFields, fields);
     const members = membersOf(metering, fields);
     const end = trimDataRow(frame, run.extraFields);
-    this.#waiting = new Waiting(run, members);
+    // Only a row that names its people stands in a batch alone.
+    if (members.namespaces.length > 0 || this.#waiting?.run !== run)
+      this.#waiting = new Waiting(run, members);
     const units = unitsOfGroup(metering, members, sizeOfRow(frame, end, run));
     this.#waiting.add(frame.buffer, frame.start, end, units);
   }
@@ -255,7 +265,7 @@ export class Results {
     waiting.release(rows, (buffer, start, end) => this.#exchange.toClient.lend(buffer, start, end));
     const { counting, toClient } = this.#exchange;
     // A cut for the rows' own limit may have been noted already; the budget stopped an earlier row.
-    if (grant.kind !== "all") waiting.run.cut = refusalOf(grant, counting.account);
+    if (grant.kind !== "all") waiting.run.cut = refusalOf(grant, counting.account, waiting.isSized);
     counting.warn(toClient);
   }
 

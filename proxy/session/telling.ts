@@ -14,17 +14,23 @@ export function tellingOf(judged: Judged | undefined, fields: ErrorFields, touch
   const isOpen = !touches || isOfParser(fields);
   const sqlstate = fields.get("C") ?? "";
   return {
-    position: (at) => positionIn(judged, at),
+    position: (at) => (isOpen ? positionIn(judged, at) : undefined),
     message: (text) => (isOpen ? text : textOfError(sqlstate)),
     tells: (code, text) => isOpen || (judged !== undefined && namesConstraint(code, text, fields, judged)),
     tellsSource: isOpen,
   };
 }
 
-/** No function can give a position in the client's text; those in texts of its own are other fields (p and q). */
+/**
+ * Functions give no position in the client's text; those in texts of their own are other fields (p and q). But
+ * `name::regtype` runs the grammar on a value and tells the place in it (parseTypeString of parser/parse_type.c): what the
+ * grammar finds wrong is not taken for an error in the client's text, which Sluice has parsed already.
+ */
 export function isOfParser(fields: ErrorFields): boolean {
-  return fields.has("P");
+  return fields.has("P") && !OF_THE_GRAMMAR.has(fields.get("F") ?? "");
 }
+
+const OF_THE_GRAMMAR: ReadonlySet<string> = new Set(["scan.l", "gram.y", "scan.c", "gram.c", "parser.c"]);
 
 /**
  * Names of a violated constraint and of what it belongs to, which object mappers read. They are the catalog's; what PL

@@ -14,14 +14,17 @@ export interface LeftOut {
   readonly others: readonly FromReference[];
   /** What holds where it does not. */
   readonly tests: readonly Node[];
+  /** Those of them that hold wherever one of the references is there: FULL JOIN gives it without a match as well. */
+  readonly held: readonly Node[];
   /** As well, by equal names of columns. */
   readonly using: readonly string[];
 }
 
 /**
  * Of the references whose people the rows name, those that count somebody unknown where they are left out. Not where
- * the join is by the person himself: the row then tells of one whom it names elsewhere. Nor where it is by a single
- * column of a row that names somebody: all that is told is that nothing belongs to that row.
+ * the join is by the person himself: the row then tells of one whom it names elsewhere. Nor where a single column that is
+ * seen by everybody is compared to a row that names somebody: all that is told is that nothing belongs to that row. (Of a
+ * protected column each such row would be a name that nobody has, and a dictionary of them one statement.)
  */
 export function countedWhenLeftOut(
   level: Level,
@@ -90,8 +93,15 @@ function joinsByOneColumn(
 ): boolean {
   if (references.length !== 1 || tests.length + using.length !== 1) return false;
   const [name] = using;
-  const other = name === undefined ? pairs(level, reference, tests)[0]?.other : onlyHolder(others, name);
-  return other !== undefined && told.has(other);
+  const [pair] = name === undefined ? pairs(level, reference, tests) : [];
+  const other = name === undefined ? pair?.other : onlyHolder(others, name);
+  const own = name === undefined ? pair?.own : reference.columns?.get(name);
+  return other !== undefined && told.has(other) && !isProtected(reference, own);
+}
+
+/** What is not known counts as protected. */
+function isProtected({ use }: FromReference, own: string | undefined): boolean {
+  return use?.sight?.columns.find(({ column }) => column.name === own)?.isProtected !== false;
 }
 
 interface Pair {

@@ -129,6 +129,8 @@ export class Analysis {
   readonly castFunctions = new Set<number>();
   /** People of WITH queries: taken off where they are defined, added where they are referred to. */
   ctePeople = 0;
+  /** References in WITH queries: `ctePeople` has taken them off already. */
+  readonly withinWith = new Set<RelationUse>();
   /** Masked columns named so far, in order. */
   readonly maskMentions: string[] = [];
   gathers: string | undefined;
@@ -144,12 +146,17 @@ export class Analysis {
   readonly ties = new Map<RelationUse, readonly RelationUse[]>();
   /** What a relation's subject is compared to, where that is a constant or a parameter. */
   readonly constants = new Map<RelationUse, Node>();
-  /** Some expression names a column that the policy classifies. */
+  /** Some expression names a column that the policy classifies, or looks somebody up by it. */
   namesProtected = false;
-  /** Aggregates and windows: their values are made of several rows. */
+  /** The same without look-ups, which are counted by themselves. */
+  expressesProtected = false;
+  /** Aggregates: their values are made of several rows. */
   aggregates = 0;
   /** One of them may stand in a subquery and belong to a query around it. */
   outerAggregates = false;
+  /** Calls with OVER: of what gives a number of rows, and others. */
+  ranks = 0;
+  windows = 0;
   /** References that are held to the same person as each other, one to one. */
   readonly samePersons = new Map<RelationUse, readonly RelationUse[]>();
   /** By the name in the FROM of a subquery: which of its columns is compared to which one outside. */
@@ -196,6 +203,7 @@ export class Analysis {
   /** A column is named, or searched by its real value. */
   costs({ kind, cost, isProtected }: ColumnSight, use: "named" | "looked up"): void {
     this.namesProtected ||= isProtected;
+    if (use === "named") this.expressesProtected ||= isProtected;
     const isShown = kind === "real" || kind === "conditional";
     if (isShown || use === "looked up") this.cost = Math.max(this.cost, cost);
   }

@@ -12,6 +12,9 @@ import { rowOfSettings, setsSequence, setting } from "./setting-calls.ts";
 import { quoteIdentifier } from "./source.ts";
 import { hidesTraces, keyOfTraces } from "./traces.ts";
 
+/** With OVER: a number of rows, which has no more bits than a person stands for. */
+const RANKING: ReadonlySet<string> = new Set(["row_number", "rank", "dense_rank", "count"]);
+
 /** A call: of a built-in that reads nothing by itself, or of what the policy lets the role call. */
 export function functionCall(analysis: Analysis, body: FuncCall, level: Level): void {
   const names = (body.funcname ?? []).map(stringOf);
@@ -22,10 +25,11 @@ export function functionCall(analysis: Analysis, body: FuncCall, level: Level): 
   const all = analysis.scope.catalog.functionsByName.get(name) ?? [];
   const builtins = all.filter((fn) => fn.schema === "pg_catalog");
   const outside = all.filter((fn) => fn.schema !== "pg_catalog");
-  if (body.over !== undefined || all.some(({ kind }) => kind === "aggregate" || kind === "window")) {
-    analysis.aggregates++;
-    analysis.outerAggregates ||= mayBeOfOuter(body, level);
-  }
+  const isAggregate = all.some(({ kind }) => kind === "aggregate" || kind === "window");
+  if (body.over !== undefined && RANKING.has(name) && outside.length === 0) analysis.ranks++;
+  else if (body.over !== undefined) analysis.windows++;
+  else if (isAggregate) analysis.aggregates++;
+  if (body.over !== undefined || isAggregate) analysis.outerAggregates ||= mayBeOfOuter(body, level);
   if (isCast(analysis, body, name, schema)) {
     if (schema === undefined) spliceSchema(analysis, body, "pg_catalog");
   } else if (schema === "pg_catalog" || (schema === undefined && builtins.length > 0)) {

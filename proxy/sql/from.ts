@@ -217,14 +217,13 @@ function leftOutBy(
   right: JoinSide,
 ): readonly LeftOut[] {
   const using = usingClause?.map(stringOf) ?? [];
-  const leftOut = ({ item, references }: JoinSide, other: JoinSide): LeftOut => ({
-    references,
-    others: other.references,
-    tests: [...(quals === undefined ? [] : [quals]), ...item.joins.map((inner) => inner.quals)].flatMap(
-      conjuncts,
-    ),
-    using,
-  });
+  const between = quals === undefined ? [] : conjuncts(quals);
+  const leftOut = ({ item, references }: JoinSide, other: JoinSide): LeftOut => {
+    const within = item.joins.map((inner) => inner.quals).flatMap(conjuncts);
+    const tests = [...between, ...within];
+    const held = jointype === "JOIN_FULL" ? within : tests;
+    return { references, others: other.references, tests, held, using };
+  };
   return [
     ...(jointype === "JOIN_LEFT" || jointype === "JOIN_FULL" ? [leftOut(right, left)] : []),
     ...(jointype === "JOIN_RIGHT" || jointype === "JOIN_FULL" ? [leftOut(left, right)] : []),

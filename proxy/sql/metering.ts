@@ -1,7 +1,7 @@
-import type { FuncCall, SelectStmt } from "libpg-query";
+import type { FuncCall, Node, ResTarget, SelectStmt } from "libpg-query";
 import { countedWhenLeftOut } from "./absence.ts";
 import { type Analysis, type FromReference, peopleSoFar, type RelationUse } from "./analysis.ts";
-import { forEachChild, stringOf, visitNode } from "./grammar.ts";
+import { forEachChild, nodeOf, stringOf, visitNode } from "./grammar.ts";
 import { appendReturned, appendTargets, type Column } from "./places.ts";
 import { copyPrice, countsPeople, planPrice, queryPrice, writePrice } from "./pricing.ts";
 import { purposeSql } from "./purposes.ts";
@@ -34,13 +34,38 @@ export function meterSelect(
     if (purpose !== undefined) columns.push({ sql: purpose, name: "sluice purpose" });
     appendTargets(analysis, body.targetList ?? [], columns);
   }
-  const unknown = total - covered.length - tiedTo(analysis, covered);
+  const { totals, others } = windowsOf(analysis, body);
+  const unknown = total - covered.length - tiedTo(analysis, covered) + others;
   return {
     subjects: covered.map(({ namespace }) => ({ namespace })),
     unknown,
     ...(purpose !== undefined && { purpose: true }),
-    ...queryPrice(analysis, body, unknown),
+    ...queryPrice(analysis, body, unknown, totals),
   };
+}
+
+/**
+ * A window's value is made of other rows than the one that shows it. `totals`: of `count(*) OVER ()` all rows show the
+ * same, so it has a price once; `others`: for how many people all the others in a row count.
+ */
+function windowsOf(
+  { scope, namesProtected, ranks, windows }: Analysis,
+  { targetList }: SelectStmt,
+): { readonly totals: number; readonly others: number } {
+  if (!namesProtected || !countsPeople(scope.role)) return { totals: 0, others: 0 };
+  const totals = Math.min(ranks, (targetList ?? []).filter(isTotal).length);
+  return { totals, others: ranks - totals + (windows > 0 ? 1 : 0) };
+}
+
+/** `count(*) OVER ()` as a column of its own. */
+function isTotal(target: Node): boolean {
+  const value = (nodeOf(target)[1] as ResTarget).val;
+  const [type, call] = value === undefined ? ["", {}] : nodeOf(value);
+  const { funcname, agg_star, agg_filter, over } = (type === "FuncCall" ? call : {}) as FuncCall;
+  const isCount = (funcname ?? []).map(stringOf).at(-1) === "count" && agg_star === true;
+  if (!isCount || agg_filter !== undefined || over === undefined) return false;
+  const { name, refname, partitionClause, orderClause } = over;
+  return [name, refname, partitionClause, orderClause].every((each) => each === undefined);
 }
 
 /** References in subqueries that are held to a person whom the row names: they show nobody else. */
@@ -49,7 +74,11 @@ function tiedTo(analysis: Analysis, covered: readonly Appended[]): number {
   if (told.size === 0) return 0;
   return analysis.uses.filter(
     (use) =>
-      use.sight?.people?.unknown === 0 && !told.has(use) && !use.isTarget && isTiedTo(analysis, use, told),
+      use.sight?.people?.unknown === 0 &&
+      !told.has(use) &&
+      !use.isTarget &&
+      !analysis.withinWith.has(use) &&
+      isTiedTo(analysis, use, told),
   ).length;
 }
 
@@ -164,6 +193,10 @@ function appended(
 ): string | undefined {
   const identity = identitySql(scope, subject, alias, exposed);
   if (identity === undefined) return undefined;
+  return orNobody(identity, isCounted);
+}
+
+function orNobody(identity: string, isCounted: boolean): string {
   return isCounted ? `COALESCE(${identity}, ${NOBODY})` : identity;
 }
 
@@ -182,18 +215,23 @@ const NAMED_IN_A_ROW = 1_000;
  * Rows that stand for groups: whose they are is asked for beside the client's own aggregates, at the same level, so
  * that nothing is evaluated twice. Undefined where that cannot be, or people are read elsewhere in the statement.
  */
-function groupsOf(analysis: Analysis, body: SelectStmt, { visible }: SelectLevel): GroupColumns | undefined {
+function groupsOf(
+  analysis: Analysis,
+  body: SelectStmt,
+  { level, visible, leftOut }: SelectLevel,
+): GroupColumns | undefined {
   if (!countsPeople(analysis.scope.role) || !givesGroups(analysis, body)) return undefined;
   const people = analysis.uses.filter(({ sight }) => sight?.people !== undefined);
   if (people.length === 0 || analysis.calls > 0 || analysis.ctePeople !== 0) return undefined;
   const tell = mergesNames(analysis) ? "people" : "number";
+  const counted = countedInGroups(analysis, { level, visible, leftOut });
   const told = people.map((use) => {
     const reference = visible.find((each) => each.use === use);
     const subject = use.sight?.people?.unknown === 0 ? use.sight.people.subject : undefined;
     const exposed = reference && subjectColumn(reference, visible);
     const identity = subject && exposed && identitySql(analysis.scope, subject, reference.alias, exposed);
     return subject && identity
-      ? { namespace: subject.namespace, sql: groupColumn(identity, tell) }
+      ? { namespace: subject.namespace, sql: groupColumn(orNobody(identity, counted.has(reference)), tell) }
       : undefined;
   });
   const known = told.filter((each) => each !== undefined);
@@ -206,6 +244,16 @@ function groupsOf(analysis: Analysis, body: SelectStmt, { visible }: SelectLevel
       isPlain: !analysis.namesProtected,
     },
   };
+}
+
+/** A group of rows in which somebody is left out tells of him, where protected columns decide who that is. */
+function countedInGroups(
+  { namesProtected }: Analysis,
+  { level, visible, leftOut }: Pick<SelectLevel, "level" | "visible" | "leftOut">,
+): ReadonlySet<FromReference> {
+  if (!namesProtected) return new Set();
+  const named = visible.filter((reference) => subjectColumn(reference, visible) !== undefined);
+  return countedWhenLeftOut(level, named, leftOut);
 }
 
 function groupColumn(identity: string, tell: Groups["tell"]): string {

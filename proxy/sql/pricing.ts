@@ -2,7 +2,7 @@ import type { ParamRef, SelectStmt } from "libpg-query";
 import type { Role } from "../policy/policy.ts";
 import type { Analysis, RelationUse } from "./analysis.ts";
 import { cannotFail } from "./failing.ts";
-import { type Constant, constantBehind } from "./ties.ts";
+import { type Constant, constantBehind, timesHeldBy } from "./ties.ts";
 import { forEachObject } from "./tree.ts";
 import type { PinnedPerson, StatementPrice } from "./verdict.ts";
 
@@ -15,9 +15,9 @@ import type { PinnedPerson, StatementPrice } from "./verdict.ts";
 const EXECUTION = 16;
 /** 16 bits: which of the rows that everybody may see come first, or where they end, can depend on rows that are not shown. */
 const PLACE = 128;
-/** A tag with the number of rows: 30 bits more. */
+/** The number of rows, in a tag or a column: 30 bits more. */
 const TAG = 240;
-/** A plan has a few forms, and statistics of real values choose among them. */
+/** Of each reference a plan has a few forms, and statistics of real values choose among them. */
 const PLAN = 64;
 
 /** Whether people are counted, so that what a statement tells of them has a price. */
@@ -25,17 +25,21 @@ export function countsPeople({ budget }: Role): boolean {
   return budget.some(({ what }) => what === "people");
 }
 
-/** A query's price. `unnamed`: how many people each row may show whom it does not name. */
+/**
+ * A query's price. `unnamed`: how many people each row may show whom it does not name; `totals`: how many numbers of rows
+ * all of them show.
+ */
 export function queryPrice(
   analysis: Analysis,
   body: SelectStmt,
   unnamed: number,
+  totals = 0,
 ): { readonly price?: StatementPrice } {
   if (!countsPeople(analysis.scope.role)) return {};
   const pins = pinsOf(analysis, body);
   return {
     price: {
-      execution: EXECUTION + (placeTells(analysis, body) ? PLACE : 0),
+      execution: EXECUTION + (placeTells(analysis, body) ? PLACE : 0) + TAG * totals,
       ...(pins !== undefined && { pins }),
       pinned: pins !== undefined && isSure(analysis, body) ? 0 : EXECUTION,
       bySize: isBySize(analysis, unnamed),
@@ -43,8 +47,11 @@ export function queryPrice(
   };
 }
 
-/** How a write chooses its rows: it brings them along, by a unique key, or otherwise. */
-export type RowChoice = "new" | "one" | "many";
+/**
+ * How a write chooses its rows: it brings them along, by a unique key, or otherwise. `tries`: of so many new rows each is
+ * stored or not, as a protected value is there already.
+ */
+export type RowChoice = "new" | "one" | "many" | { readonly tries: number };
 
 /** A write's price. The number in its tag tells how many rows it met. */
 export function writePrice(
@@ -54,7 +61,10 @@ export function writePrice(
 ): { readonly price?: StatementPrice } {
   // That new rows meet no value that is there tells something as well.
   const isProbing = analysis.lookups > 0;
-  const units = { new: isProbing ? EXECUTION : 0, one: EXECUTION, many: EXECUTION + TAG }[choice];
+  const units =
+    typeof choice === "object"
+      ? EXECUTION * choice.tries
+      : { new: isProbing ? EXECUTION : 0, one: EXECUTION, many: EXECUTION + TAG }[choice];
   return flatPrice(analysis, units, unnamed);
 }
 
@@ -63,7 +73,8 @@ export function copyPrice(analysis: Analysis, unnamed: number): { readonly price
 }
 
 export function planPrice(analysis: Analysis): { readonly price?: StatementPrice } {
-  return flatPrice(analysis, EXECUTION + PLAN, 0);
+  const references = analysis.uses.filter(({ sight }) => sight?.people !== undefined).length;
+  return flatPrice(analysis, EXECUTION + PLAN * Math.max(1, references), 0);
 }
 
 function flatPrice(
@@ -97,6 +108,7 @@ function isBySize(analysis: Analysis, unnamed: number): boolean {
   return (
     unnamed > 0 &&
     (analysis.aggregates > 0 ||
+      analysis.windows > 0 ||
       analysis.gatherings.length > 0 ||
       analysis.uses.some(({ sight }) => sight?.gathers === true))
   );
@@ -123,7 +135,10 @@ function pinOf(analysis: Analysis, body: SelectStmt, use: RelationUse): PinnedPe
 }
 
 function whereabouts(analysis: Analysis, body: SelectStmt, constant: Constant): PinnedPerson["from"] {
-  if ("parameter" in constant) return { ...constant, isAlone: occurrences(body, constant.parameter) === 1 };
+  if ("parameter" in constant) {
+    const { parameter } = constant;
+    return { parameter, isAlone: occurrences(body, parameter) === timesHeldBy(analysis, parameter) };
+  }
   let index = analysis.places.indexOf(constant.place);
   if (index < 0) index = analysis.places.push(constant.place) - 1;
   return { place: index };

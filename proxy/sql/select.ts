@@ -198,11 +198,13 @@ export function withQueries(
 /** Each reference shows the people of the query anew: they are counted there and not where it is defined. */
 function withQuery(analysis: Analysis, query: CommonTableExpr, level: Level, use: CteUse): void {
   const [people, mentions] = [peopleSoFar(analysis), analysis.maskMentions.length];
+  const uses = analysis.uses.length;
   analysis.nodes(query.ctequery, level);
   if (query.cycle_clause !== undefined) analysis.visit("CTECycleClause", query.cycle_clause, level);
   use.people = peopleSoFar(analysis) - people;
   use.masked = analysis.maskMentions[mentions];
   analysis.ctePeople -= use.people;
+  for (const each of analysis.uses.slice(uses)) analysis.withinWith.add(each);
 }
 
 /**

@@ -31,8 +31,8 @@ export function noteTies(
     }
   }
   // Rows of the side that an outer join may leave out are there only where its condition holds.
-  for (const { references, tests } of leftOut)
-    for (const test of tests) noteEquality(analysis, level, test, references);
+  for (const { references, held } of leftOut)
+    for (const test of held) noteEquality(analysis, level, test, references);
 }
 
 function noteEquality(
@@ -95,6 +95,16 @@ export function constantBehind(analysis: Analysis, use: RelationUse): Constant |
     if (value !== undefined) return constantOf(value);
   }
   return undefined;
+}
+
+/** How many references a parameter holds to a person. */
+export function timesHeldBy({ constants }: Analysis, parameter: number): number {
+  let count = 0;
+  for (const value of constants.values()) {
+    const constant = constantOf(value);
+    if (constant !== undefined && "parameter" in constant && constant.parameter === parameter) count++;
+  }
+  return count;
 }
 
 function tiedUses(analysis: Analysis, use: RelationUse): readonly RelationUse[] {

@@ -135,6 +135,20 @@ function isUuid(type: CatalogType | undefined): boolean {
   return type?.schema === "pg_catalog" && type.name === "uuid";
 }
 
+/** Whether new rows are refused, or passed over, for a protected value of theirs that is there already. */
+export function triesProtected(
+  analysis: Analysis,
+  use: FromReference["use"],
+  given: readonly string[] | undefined,
+): boolean {
+  if (use === undefined) return false;
+  const telling = refusingColumns(analysis, use.relation);
+  return (use.sight?.columns ?? []).some(
+    ({ isProtected, column: { name } }) =>
+      isProtected && telling.has(name) && given?.includes(name) !== false,
+  );
+}
+
 /** Columns whose values decide whether a new row violates a unique index or an exclusion constraint. */
 export function refusingColumns(analysis: Analysis, relation: Relation): ReadonlySet<string> {
   const { sights } = analysis;

@@ -23,10 +23,11 @@ import { noteSamePersons, strangerTo } from "./marking.ts";
 import { nameSpan, qualify, writeUse } from "./names.ts";
 import { refuseOwnConditions, refuseOwnDelete, refuseOwnInsert, refuseOwnMerge } from "./own-writes.ts";
 import { addCondition, clauseEnd, closingParenthesis, firstPlace, keywordBefore, placeOf } from "./places.ts";
-import type { RowChoice } from "./pricing.ts";
+import { countsPeople, type RowChoice } from "./pricing.ts";
 import { probing, type RowCount, rowsInserted, valuesAssigned } from "./probes.ts";
 import { requireFilters, withQueries } from "./select.ts";
 import { quoteIdentifier } from "./source.ts";
+import { namesProtectedIn, refuseMarkingByProtected, refuseUnprotecting } from "./unprotecting.ts";
 import {
   hasRulesOnWrites,
   namesCompanion,
@@ -38,6 +39,7 @@ import {
   refuseUnmeteredCopy,
   refuseUnsummarised,
   refusingColumns,
+  triesProtected,
 } from "./write-rules.ts";
 
 /** A write whose rows, if it returns any, are its target's. */
@@ -69,12 +71,32 @@ export function insert(analysis: Analysis, body: InsertStmt, outer: Level): Writ
   if (body.onConflictClause !== undefined) onConflict(analysis, body.onConflictClause, target, level, rows);
   if (peopleSoFar(analysis) > before) refuseUnmeteredCopy(analysis, target);
   returning(analysis, body.returningClause, target, level);
-  const choice = body.onConflictClause === undefined ? "new" : isOneNewRow(body) ? "one" : "many";
-  return { target, returned: body.returningClause?.exprs, choice };
+  return {
+    target,
+    returned: body.returningClause?.exprs,
+    choice: choiceOfInsert(analysis, body, target, rows),
+  };
 }
 
-function isOneNewRow({ selectStmt }: InsertStmt): boolean {
-  return selectStmt !== undefined && (nodeOf(selectStmt)[1] as SelectStmt).valuesLists?.length === 1;
+/** ON CONFLICT passes over rows whose protected value is there already, and what it stored can be read afterwards. */
+function choiceOfInsert(
+  analysis: Analysis,
+  body: InsertStmt,
+  target: FromReference,
+  rows: RowCount,
+): RowChoice {
+  if (body.onConflictClause === undefined) return "new";
+  if (rows === 1) return "one";
+  if (!triesProtected(analysis, target.use, givenColumns(body, target))) return "many";
+  if (rows !== undefined || !countsPeople(analysis.scope.role)) return { tries: rows ?? 0 };
+  return analysis.refuse(
+    "42501",
+    `role "${analysis.scope.role.name}" has a budget of people, and how many protected values this statement tries is not known before it runs`,
+    {
+      rule: `roles.${analysis.scope.role.name}.budget`,
+      hint: "Write the rows out: INSERT … VALUES. Or leave ON CONFLICT out.",
+    },
+  );
 }
 
 /** Columns whose values the client chooses: not where each row says DEFAULT. Undefined: all of them. */
@@ -101,18 +123,18 @@ export function update(analysis: Analysis, body: UpdateStmt, outer: Level): Writ
   probing(analysis, valuesAssigned(body), () => refuseMaskedAssignment(analysis, target, body.targetList));
   refuseOwnConditions(analysis, target.use, body.targetList);
   const before = peopleSoFar(analysis);
-  const level = restrictedWrite(
-    analysis,
-    target,
-    { name: body.relation, from: body.fromClause, where: body.whereClause },
-    innerLevel(outer, ctes),
-  );
+  const choice = isOneRow(analysis, target, body.whereClause) ? "one" : "many";
+  const clauses = { name: body.relation, from: body.fromClause, where: body.whereClause };
+  const level: Level = { ...innerLevel(outer, ctes), references: [target] };
+  const isChosen = namesProtectedIn(analysis, () => restrictedWrite(analysis, target, clauses, level));
+  if (isChosen && choice === "many") refuseMarkingByProtected(analysis, target, body.targetList);
   const companions = peopleSoFar(analysis);
-  storing(analysis, () => analysis.nodes(body.targetList, level));
+  storing(analysis, () =>
+    refuseUnprotecting(analysis, target, body.targetList, (node) => analysis.nodes([node], level)),
+  );
   const takesCompanions = companions > before && namesCompanion(level, target, body.targetList);
   if (peopleSoFar(analysis) > companions || takesCompanions) refuseUnmeteredCopy(analysis, target);
   returning(analysis, body.returningClause, target, level);
-  const choice = isOneRow(analysis, target, body.whereClause) ? "one" : "many";
   return { target, returned: body.returningClause?.exprs, choice };
 }
 
@@ -123,14 +145,12 @@ export function remove(analysis: Analysis, body: DeleteStmt, outer: Level): Writ
   const { use } = target;
   if (use !== undefined)
     probing(analysis, undefined, () => refuseTellingOfReferences(analysis, use, undefined));
-  const level = restrictedWrite(
-    analysis,
-    target,
-    { name: body.relation, from: body.usingClause, where: body.whereClause },
-    innerLevel(outer, ctes),
-  );
-  returning(analysis, body.returningClause, target, level);
   const choice = isOneRow(analysis, target, body.whereClause) ? "one" : "many";
+  const clauses = { name: body.relation, from: body.usingClause, where: body.whereClause };
+  const level: Level = { ...innerLevel(outer, ctes), references: [target] };
+  const isChosen = namesProtectedIn(analysis, () => restrictedWrite(analysis, target, clauses, level));
+  if (isChosen && choice === "many") refuseMarkingByProtected(analysis, target, undefined);
+  returning(analysis, body.returningClause, target, level);
   return { target, returned: body.returningClause?.exprs, choice };
 }
 
@@ -157,8 +177,11 @@ export function merge(analysis: Analysis, body: MergeStmt, outer: Level): WriteL
     body.sourceRelation === undefined ? undefined : fromItem(analysis, body.sourceRelation, level),
   );
   storing(analysis, () => {
-    for (const part of [body.joinCondition, body.mergeWhenClauses, body.returningClause?.exprs])
-      analysis.nodes(part, level);
+    const isChosen = namesProtectedIn(analysis, () => {
+      for (const part of [body.joinCondition, body.mergeWhenClauses]) analysis.nodes(part, level);
+    });
+    if (isChosen) refuseMarkingByProtected(analysis, target, undefined);
+    analysis.nodes(body.returningClause?.exprs, level);
   });
   for (const { quals, sides } of source?.joins ?? []) analysis.nodes(quals, sides);
   finishReferences(analysis, source?.wraps ?? []);
@@ -250,10 +273,9 @@ function restrictedWrite(
   analysis: Analysis,
   target: FromReference,
   clauses: WriteClauses,
-  base: Level,
-): Level {
+  level: Level,
+): void {
   const { from, where } = clauses;
-  const level: Level = { ...base, references: [target] };
   const since = { uses: analysis.uses.length, ctePeople: analysis.ctePeople };
   const items = storing(analysis, () => (from ?? []).map((item) => fromItem(analysis, item, level)));
   const joins = items.flatMap((item) => item.joins);
@@ -280,7 +302,6 @@ function restrictedWrite(
   refuseMarking(analysis, "write", strangerTo(analysis, target.use, since));
   const filter = target.use?.sight?.filter;
   if (filter !== undefined) addFilter(analysis, target, clauses, filter);
-  return level;
 }
 
 const BEHIND_WHERE = new Set(["returning"]);

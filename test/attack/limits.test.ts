@@ -212,8 +212,8 @@ describe("rows are not marked by other people's values", () => {
   test.each([
     "DELETE FROM notes WHERE id IN (SELECT oid::bigint FROM pg_class)",
     "UPDATE tickets SET status = '' FROM customers c WHERE c.id = tickets.customer_id AND c.country = 'DE'",
-    "UPDATE tickets SET status = '' WHERE customer_id IN (SELECT id FROM customers WHERE email = 'a@example.com')",
-    "UPDATE tickets t SET status = '' WHERE t.customer_id = (SELECT c.id FROM customers c WHERE c.email = 'a@example.com')",
+    "UPDATE tickets SET status = '' WHERE customer_id IN (SELECT id FROM customers WHERE country = 'DE')",
+    "UPDATE tickets t SET status = '' WHERE t.customer_id = (SELECT c.id FROM customers c WHERE c.id = 7)",
     "DELETE FROM tickets t WHERE EXISTS (SELECT FROM customers c JOIN payments p ON p.customer_id = c.id WHERE c.id = t.customer_id)",
     "SELECT * FROM tickets WHERE id = 7 FOR UPDATE SKIP LOCKED",
     "SELECT t.* FROM tickets t JOIN customers c ON c.id = t.customer_id WHERE t.id = 7 FOR UPDATE",

@@ -1,22 +1,7 @@
 import type pg from "pg";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import type { Account, Batch, CounterStore, Grant } from "../../proxy/guard/meter.ts";
-import { createMemoryStore } from "../../proxy/guard/store-memory.ts";
+import { Listening } from "./listening.ts";
 import { makeWorld, type World } from "./world.ts";
-
-/** A memory store that keeps what it was asked. */
-class Listening implements CounterStore {
-  readonly asked: Batch[] = [];
-  readonly ready = true;
-  readonly #inner = createMemoryStore();
-
-  async charge(account: Account, batch: Batch): Promise<Grant> {
-    this.asked.push(batch);
-    return this.#inner.charge(account, batch);
-  }
-
-  async close(): Promise<void> {}
-}
 
 const POLICY = `
 version: 1
@@ -58,9 +43,8 @@ beforeEach(() => {
   store.asked.length = 0;
 });
 
-const units = () =>
-  store.asked.reduce((sum, batch) => sum + (batch.units ?? []).reduce((a, b) => a + b, 0), 0);
-const named = () => store.asked.flatMap(({ people }) => people).filter((each) => each !== "");
+const units = () => store.units;
+const named = () => store.named;
 const codeOf = (failing: Promise<unknown>) =>
   failing.then(
     () => undefined,
