@@ -30,7 +30,9 @@ function sent(user: "anna" | "ben" | "metabase", sql: string): string {
 
 /** The outermost query of the last statement. */
 function outermost(sql: string): SelectStmt {
-  return (parse(sql).stmts?.at(-1)?.stmt as { SelectStmt: SelectStmt }).SelectStmt;
+  const last = parse(sql).stmts?.at(-1)?.stmt;
+  if (last === undefined || !("SelectStmt" in last)) throw new Error(`no query: ${sql}`);
+  return last.SelectStmt as SelectStmt;
 }
 
 function names(list: readonly Node[] = []): readonly (string | undefined)[] {
