@@ -44,16 +44,13 @@ export function holdName(analysis: Analysis, body: ColumnRef, level: Level, name
   const { source } = analysis;
   const place = body.location;
   if (place === undefined || source.nameParts(source.tokenAt(place)).length > 1) return;
-  const [holder] = holders;
-  const isMeant =
-    isOutput === undefined &&
-    holders.length === 1 &&
-    holder !== undefined &&
-    namedReferences(level, holder.alias)[0] === holder;
-  if (!isMeant)
+  const [holder, ...others] = holders;
+  const isMeant = others.length === 0 && isOutput === undefined;
+  if (holder === undefined || !isMeant || namedReferences(level, holder.alias)[0] !== holder) {
     analysis.refuse("42501", `"${name}" may come to mean a column of what is written`, {
       hint: "Write the table's name or alias before it.",
     });
+  }
   analysis.edit(place, place, `${quoteIdentifier(holder.alias)}.`, { kind: "column", location: place });
 }
 
@@ -100,7 +97,7 @@ export function noteOutputNames(
   if (!writesHidden(analysis)) return;
   const targets = targetList.map((node) => nodeOf(node)[1] as ResTarget);
   for (const node of [...sortClause, ...distinctClause]) {
-    const value = sortedValue(node);
+    const value = itemValue(node);
     const [type, body] = value === undefined ? [] : nodeOf(value);
     const [field, ...more] = type === "ColumnRef" ? ((body as ColumnRef).fields ?? []) : [];
     if (field === undefined || more.length > 0) continue;
@@ -118,7 +115,7 @@ function mayTakeName({ name, val }: ResTarget, column: string): boolean {
 }
 
 /** DISTINCT without ON is an empty node. */
-function sortedValue(node: Node): Node | undefined {
+function itemValue(node: Node): Node | undefined {
   if (Object.keys(node).length === 0) return undefined;
   const [type, body] = nodeOf(node);
   return type === "SortBy" ? (body as SortBy).node : node;

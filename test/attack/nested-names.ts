@@ -1,4 +1,4 @@
-import { Draw, entropy, TABLES } from "./grammar.ts";
+import { Draw, entropy, LACKING, TABLES } from "./grammar.ts";
 
 /**
  * Writes whose subqueries name columns without saying of what: of their own relations, of the write's target, of both,
@@ -19,7 +19,10 @@ const SETTABLE: Readonly<Record<string, string>> = { customers: "country", ticke
 const SOURCES = ["contacts", "places", "contacts", "places", "contact_log", "payments", "notes", "shops"];
 const COLUMNS: Readonly<Record<string, readonly string[]>> = {
   ...Object.fromEntries(
-    Object.entries(TABLES).map(([name, columns]) => [name, columns.map((each) => each.name)]),
+    Object.entries({ ...TABLES, ...LACKING }).map(([name, columns]) => [
+      name,
+      columns.map((each) => each.name),
+    ]),
   ),
   notes: ["id", "body"],
   shops: ["id", "phone", "name", "t"],

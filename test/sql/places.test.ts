@@ -30,9 +30,9 @@ function sent(user: "anna" | "ben" | "metabase", sql: string): string {
 
 /** The outermost query of the last statement. */
 function outermost(sql: string): SelectStmt {
-  const last = parse(sql).stmts?.at(-1)?.stmt;
-  if (last === undefined || !("SelectStmt" in last)) throw new Error(`no query: ${sql}`);
-  return last.SelectStmt as SelectStmt;
+  const node = parse(sql).stmts?.at(-1)?.stmt;
+  if (node === undefined || !("SelectStmt" in node)) throw new Error(`no query: ${sql}`);
+  return node.SelectStmt;
 }
 
 function names(list: readonly Node[] = []): readonly (string | undefined)[] {
