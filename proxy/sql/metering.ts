@@ -1,7 +1,7 @@
-import type { FuncCall, Node, ResTarget, SelectStmt } from "libpg-query";
+import type { FuncCall, SelectStmt } from "libpg-query";
 import { countedWhenLeftOut } from "./absence.ts";
 import { type Analysis, type FromReference, peopleSoFar, type RelationUse } from "./analysis.ts";
-import { forEachChild, nodeOf, stringOf, visitNode } from "./grammar.ts";
+import { forEachChild, stringOf, visitNode } from "./grammar.ts";
 import { appendReturned, appendTargets, type Column } from "./places.ts";
 import { copyPrice, countsPeople, planPrice, queryPrice, writePrice } from "./pricing.ts";
 import { purposeSql } from "./purposes.ts";
@@ -9,6 +9,7 @@ import { isTableCommand, type SelectLevel } from "./select.ts";
 import { identitySql, type Subject } from "./subjects.ts";
 import { isTiedTo } from "./ties.ts";
 import type { Groups, Metering } from "./verdict.ts";
+import { windowsOf } from "./windows.ts";
 import type { WriteLevel } from "./writes.ts";
 
 /**
@@ -42,30 +43,6 @@ export function meterSelect(
     ...(purpose !== undefined && { purpose: true }),
     ...queryPrice(analysis, body, unknown, totals),
   };
-}
-
-/**
- * A window's value is made of other rows than the one that shows it. `totals`: of `count(*) OVER ()` all rows show the
- * same, so it has a price once; `others`: for how many people all the others in a row count.
- */
-function windowsOf(
-  { scope, namesProtected, ranks, windows }: Analysis,
-  { targetList }: SelectStmt,
-): { readonly totals: number; readonly others: number } {
-  if (!namesProtected || !countsPeople(scope.role)) return { totals: 0, others: 0 };
-  const totals = Math.min(ranks, (targetList ?? []).filter(isTotal).length);
-  return { totals, others: ranks - totals + (windows > 0 ? 1 : 0) };
-}
-
-/** `count(*) OVER ()` as a column of its own. */
-function isTotal(target: Node): boolean {
-  const value = (nodeOf(target)[1] as ResTarget).val;
-  const [type, call] = value === undefined ? ["", {}] : nodeOf(value);
-  const { funcname, agg_star, agg_filter, over } = (type === "FuncCall" ? call : {}) as FuncCall;
-  const isCount = (funcname ?? []).map(stringOf).at(-1) === "count" && agg_star === true;
-  if (!isCount || agg_filter !== undefined || over === undefined) return false;
-  const { name, refname, partitionClause, orderClause } = over;
-  return [name, refname, partitionClause, orderClause].every((each) => each === undefined);
 }
 
 /** References in subqueries that are held to a person whom the row names: they show nobody else. */
