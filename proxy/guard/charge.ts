@@ -1,4 +1,4 @@
-import { PERSON } from "./prices.ts";
+import { PERSON } from "../prices.ts";
 import { SHARED_CLOCK } from "./shared-clock.ts";
 import { FINEST_SLICE, SLICE_FACTOR, SLICE_LEVELS, SLICES_READ } from "./windows.ts";
 

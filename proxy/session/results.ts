@@ -1,5 +1,5 @@
 import type { Batch, Grant, Meter } from "../guard/meter.ts";
-import { PERSON } from "../guard/prices.ts";
+import { PERSON } from "../prices.ts";
 import { refusalOf } from "../guard/refusal.ts";
 import type { Limits, Role } from "../policy/policy.ts";
 import type { Metering } from "../sql/verdict.ts";

@@ -1,4 +1,4 @@
-import { PERSON } from "../guard/prices.ts";
+import { PERSON } from "../prices.ts";
 import type { Metering } from "../sql/verdict.ts";
 
 /*

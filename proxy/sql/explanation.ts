@@ -1,8 +1,9 @@
+import { PERSON } from "../prices.ts";
 import type { Limits, Role } from "../policy/policy.ts";
 import type { Refusal } from "../wire/refusal.ts";
 import type { Scope } from "./scope.ts";
 import { type CountsNobody, countsNobody, countsNobodyText } from "./uncounted.ts";
-import type { Statement, Verdict } from "./verdict.ts";
+import type { Groups, Statement, StatementPrice, Verdict } from "./verdict.ts";
 
 /** What `policy explain` tells of a verdict; `--json` prints it as it is. */
 export interface Explanation {
@@ -93,7 +94,10 @@ function distinct(statements: readonly Statement[], of: (statement: Statement) =
 }
 
 function counted({ metering }: Statement): readonly string[] {
-  const spaces = metering?.subjects.map(({ namespace }) => namespace) ?? [];
+  const spaces = [
+    ...(metering?.subjects.map(({ namespace }) => namespace) ?? []),
+    ...(metering?.groups?.namespaces ?? []),
+  ];
   return metering !== undefined && metering.unknown > 0 ? [...spaces, "unknown"] : spaces;
 }
 
@@ -120,11 +124,38 @@ function meteringTexts(statements: readonly Statement[], role: Role): string[] {
   return [
     ...[...spaces].map((space) => `people of ${space} by their identity`),
     ...(unknown > 0 ? [`${unknown} unknown ${unknown === 1 ? "person" : "people"} a row`] : []),
-    ...(metered.some(({ purpose }) => purpose === true) ? ["whether he has to do with them"] : []),
+    ...metered.flatMap(({ groups }) => (groups === undefined ? [] : [groupText(groups)])),
+    ...(metered.some(({ purpose }) => purpose === true) ? ["whether the user has to do with them"] : []),
+    ...metered.flatMap(({ price }) => (price === undefined ? [] : priceTexts(price))),
     ...(writes && role.budget.some(({ what }) => what === "changes")
       ? ["each row that it writes as a change"]
       : []),
     ...(cost > 1 ? [`each counts for ${cost} people`] : []),
     ...role.budget.map((window) => `${window.limit} ${window.what} in ${window.name}`),
   ];
+}
+
+function groupText({ namespaces, tell, isPlain }: Groups): string {
+  const spaces = [...new Set(namespaces)].join(", ");
+  const how =
+    tell === "people" ? "by their identity" : "by their number, or by the row's size if that is less";
+  return `people of ${spaces} behind each row ${how}${isPlain ? "; nobody behind a row of ten and more" : ""}`;
+}
+
+/** As docs/metering.md has it, "What a statement costs". */
+function priceTexts({ execution, pins, pinned, bySize }: StatementPrice): string[] {
+  const whole = execution > 0 ? [`${shareOfPerson(execution)} for each execution`] : [];
+  if (pins !== undefined)
+    whole.unshift(
+      `the people whom it names and ${pinned === 0 ? "nothing" : shareOfPerson(pinned)} else, where their values can be read off; or`,
+    );
+  return [...whole, ...(bySize ? ["rows by their size, one person for each 4 bytes"] : [])];
+}
+
+/** `1/16 of a person` */
+function shareOfPerson(units: number): string {
+  if (units % PERSON === 0) return `${units / PERSON} ${units === PERSON ? "person" : "people"}`;
+  let [count, parts] = [units, PERSON];
+  while (count % 2 === 0) [count, parts] = [count / 2, parts / 2];
+  return `${count}/${parts} of a person`;
 }

@@ -8,7 +8,7 @@ import type { PinnedPerson, StatementPrice } from "./verdict.ts";
 
 /*
  * What a statement that touches people costs a role with a budget of them, beside the people whom its rows name. The
- * reasons stand in docs/metering.md, "What a statement costs". Units are those of guard/prices.ts: an eighth of a bit.
+ * reasons stand in docs/metering.md, "What a statement costs". Units are those of prices.ts: an eighth of a bit.
  */
 
 /** A sixteenth of a person: two bits, that an answer came and whether it was empty. */

@@ -31,7 +31,13 @@ export function countsNobody(verdict: Verdict, scope: Scope): CountsNobody | und
 
 /** A statement that is prepared, or that a cursor is declared for, counts when it runs. */
 function isCounted({ metering, effect }: Statement): boolean {
-  if (metering !== undefined) return metering.subjects.length > 0 || metering.unknown > 0;
+  if (metering !== undefined)
+    return (
+      metering.subjects.length > 0 ||
+      metering.unknown > 0 ||
+      metering.groups !== undefined ||
+      metering.price !== undefined
+    );
   const inner = effect?.kind === "prepare" || effect?.kind === "declare" ? effect.inner : undefined;
   return inner !== undefined && isCounted(inner);
 }

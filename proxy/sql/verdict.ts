@@ -102,7 +102,7 @@ export interface Groups {
   readonly isPlain: boolean;
 }
 
-/** See docs/metering.md, "What a statement costs", and guard/prices.ts for the units. */
+/** See docs/metering.md, "What a statement costs", and prices.ts for the units. */
 export interface StatementPrice {
   /** Units for each execution, before it runs. */
   readonly execution: number;

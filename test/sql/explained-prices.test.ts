@@ -1,0 +1,36 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { explain } from "../../proxy/sql/explanation.ts";
+import { type Judged, openJudged } from "./judged.ts";
+
+let judged: Judged;
+beforeAll(async () => {
+  judged = await openJudged();
+});
+afterAll(() => judged?.close());
+
+const told = (sql: string) => explain(judged.judge("cleo", sql), judged.scope("cleo"), "cleo").metering;
+
+test.each([
+  ["SELECT id FROM customers WHERE name LIKE 'A%'", "1/16 of a person for each execution"],
+  ["SELECT id FROM customers ORDER BY name LIMIT 5", "9/16 of a person for each execution"],
+  [
+    "SELECT name FROM customers WHERE id = 7",
+    "the people whom it names and nothing else, where their values can be read off; or",
+  ],
+  [
+    "SELECT name FROM customers WHERE id = 7 AND name LIKE 'A%'",
+    "the people whom it names and 1/16 of a person else, where their values can be read off; or",
+  ],
+  [
+    "SELECT count(*) FROM customers",
+    "people of public.customers.id behind each row by their number, or by the row's size if that is less; nobody behind a row of ten and more",
+  ],
+  [
+    "SELECT array_agg(name) FROM customers",
+    "people of public.customers.id behind each row by their identity",
+  ],
+  ["SELECT (SELECT string_agg(name, ',') FROM customers)", "rows by their size, one person for each 4 bytes"],
+  ["UPDATE customers SET country = 'x' WHERE country = 'y'", "1 person for each execution"],
+])("a DBA reads what a statement costs: %s", (sql, text) => {
+  expect(told(sql)).toContain(text);
+});
