@@ -193,9 +193,10 @@ test("the explain box shows verdict, reason and the text that the server would g
 test("on a phone, in the dark as in the light, each page fits, whatever clients call themselves", async () => {
   const evil = `"onload="alert(1)" <script>alert(2)</script>${"x".repeat(30)}`;
   const anna = await connect("anna", evil);
-  await anna.query(`SELECT id AS "<img src=x onerror=alert(3)>" FROM customers WHERE id < 20`);
+  // Her budget is used up: what says that it is about somebody whom she has read goes through.
+  await anna.query(`SELECT id AS "<img src=x onerror=alert(3)>" FROM customers WHERE id = 1`);
   await anna.query(
-    `SELECT name, email FROM customers WHERE id IN (${Array.from({ length: 60 }, (_, i) => i % 15)})`,
+    `SELECT name, email FROM customers WHERE id = 1 AND id IN (${Array.from({ length: 60 }, (_, i) => i % 15)})`,
   );
   const phone = await openLoggedIn({ viewport: { width: 360, height: 720 }, colorScheme: "light" });
   const desk = await openLoggedIn({ colorScheme: "dark" });
