@@ -64,3 +64,12 @@ export function usesTokens(policies: PolicySet): boolean {
     [...policies.forDatabase(database).classes.values()].some(({ mask }) => mask.kind === "token"),
   );
 }
+
+/** Without a secret the noise of summaries is another one after each start, and many starts would average it out. */
+export function usesNoise(policies: PolicySet): boolean {
+  return [...policies.databases, ""].some((database) =>
+    [...policies.forDatabase(database).roles.values()].some(
+      ({ aggregatesOnly }) => aggregatesOnly !== undefined && aggregatesOnly.noise > 0,
+    ),
+  );
+}

@@ -22,7 +22,7 @@ import { openAudit } from "./compose-audit.ts";
 import { askUntilThere, openCatalogs, openDecoys } from "./compose-catalogs.ts";
 import { Fit } from "./compose-fit.ts";
 import { openGuard, openStore } from "./compose-guard.ts";
-import { policyHandlers, policyOnStart, usesTokens } from "./compose-policy.ts";
+import { policyHandlers, policyOnStart, usesNoise, usesTokens } from "./compose-policy.ts";
 import { readiness, stateOf } from "./compose-state.ts";
 import { type Targets, targetsOf } from "./compose-targets.ts";
 import { probeHost } from "./control.ts";
@@ -60,6 +60,8 @@ export async function compose(settings: Settings, log: Log, crew?: Crew): Promis
   if (settings.key === undefined && usesTokens(policies)) {
     return failed("--key-file: missing; the policy has token masks, which are made with it (or SLUICE_KEY)");
   }
+  if (settings.key === undefined && usesNoise(policies))
+    log.warn("--key-file: missing; the noise of aggregates_only is another one after each start");
   const stops: Stop[] = [];
   try {
     return { ok: true, running: await start(settings, found.targets, { policies, log, crew }, stops) };

@@ -108,7 +108,10 @@ function makeRole(source: Source, parent: Made | undefined, context: Context): M
       ? base?.aggregatesOnly
       : aggregates === undefined
         ? undefined
-        : { minGroup: aggregates.min_group };
+        : {
+            minGroup: aggregates.min_group,
+            noise: aggregates.noise === "off" ? 0 : (aggregates.noise ?? ORDINARY_NOISE),
+          };
   const role: Role = {
     name,
     place,
@@ -145,6 +148,9 @@ function makeRole(source: Source, parent: Made | undefined, context: Context): M
     ranges: networks?.map(({ range }) => range) ?? parent?.ranges ?? [],
   };
 }
+
+/** A count of people is off by four at most, and one person more changes it one time in five: see docs/aggregates.md. */
+const ORDINARY_NOISE = 5;
 
 const NOTHING: RelationSet = { tables: new Set(), schemas: new Set() };
 

@@ -346,7 +346,18 @@ const roleSchema = mapping(
         [
           none,
           mapping(
-            { min_group: positive.min(2, { error: "A whole number, 2 or more." }) },
+            {
+              min_group: positive.min(2, { error: "A whole number, 2 or more." }),
+              noise: z
+                .union([z.literal("off"), positive.min(2).max(100)], {
+                  error: "off, or a whole number from 2 to 100.",
+                })
+                .optional()
+                .describe(
+                  "Base of rounding: counts, sums and averages are off by fewer than so many of the largest contributions in a group (5 if " +
+                    "left out), so that two groups do not tell of the one person in whom they differ. off: exact figures.",
+                ),
+            },
             "As in { min_group: 10 }.",
           ),
         ],
@@ -355,7 +366,7 @@ const roleSchema = mapping(
         },
       )
       .optional()
-      .describe("Grouped results only; groups of fewer people than min_group are left out."),
+      .describe("Grouped results only, rounded; groups of fewer people than min_group are left out."),
     rows: z
       .union([none, positive], { error: "A whole number, 1 or more, or none." })
       .optional()

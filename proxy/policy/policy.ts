@@ -113,7 +113,7 @@ export interface Role {
    */
   readonly writesOwnConditions: ReadonlyMap<string, Place>;
   readonly requireFilter: ReadonlySet<string>;
-  readonly aggregatesOnly?: { readonly minGroup: number };
+  readonly aggregatesOnly?: AggregatesOnly;
   readonly limits: Limits;
   /** Of all scopes (`budget`, `role_budget`, `address_budget`); empty for `none` and when nothing is said. */
   readonly budget: readonly BudgetWindow[];
@@ -123,6 +123,13 @@ export interface Role {
   readonly behaviour?: ReadonlyMap<BehaviourRule, BehaviourAction>;
   /** Functions outside pg_catalog that the role may call, as `schema.name`, and whether it may see what they return. */
   readonly calls: ReadonlyMap<string, "hidden" | "shown">;
+}
+
+/** Summaries of groups of people, and nothing else. */
+export interface AggregatesOnly {
+  readonly minGroup: number;
+  /** Base of rounding: a summary is off by less than this many of its group's largest contributions; 0 for exact figures. */
+  readonly noise: number;
 }
 
 /** `*` and `?` are wildcards; a name without them is exact. */

@@ -39,6 +39,8 @@ export interface Level {
   readonly references: FromReference[];
   /** Below the alias of a join: a part of the query level around it. */
   readonly isPart?: true;
+  /** Around the operands of UNION, INTERSECT or EXCEPT. */
+  readonly isSetOperation?: true;
   /** The WHERE clause of a SELECT. */
   readonly where?: Node | undefined;
   /** What its target list calls its columns, which ORDER BY and GROUP BY may name; "any" where a star hides that. */

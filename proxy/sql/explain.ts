@@ -35,6 +35,14 @@ export function explainOptions(analysis: Analysis, { options }: ExplainStmt, raw
       "sees",
       "The plan would show the policy's row filters, conditions or token keys.",
     );
+  const noisy =
+    role.aggregatesOnly && role.aggregatesOnly.noise > 0 && guarded.find(({ sight }) => sight?.people);
+  if (noisy)
+    analysis.deny(
+      `role "${name}" may not see plans over ${noisy.key}`,
+      "aggregates_only",
+      "The plan would show the keys of the noise.",
+    );
   const asked = optionNames(options);
   // Of a relation that is shown as it is, the columns' names tell nothing either.
   const isOpen = guarded.every(({ sight }) => sight?.guarded !== true);

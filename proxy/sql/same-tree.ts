@@ -70,6 +70,8 @@ class ClientPlaces {
     // Edits without text of their own stand where the next begins.
     for (let at = index; at >= 0 && this.#starts[at] === place; at--) if (this.#isPrefix(at)) index = at;
     const edit = this.#edits[index];
+    // What stands for a call begins where the call did, and so does what begins with it.
+    if (edit?.change?.kind === "summary" && this.#starts[index] === place) return edit.at;
     const end = this.#ends[index] ?? 0;
     if (edit === undefined) return place;
     if (this.#isPrefix(index) && this.#starts[index] === place) return edit.at;

@@ -51,7 +51,8 @@ export function select(analysis: Analysis, body: SelectStmt, outer: Level): Sele
   const ctes = withQueries(analysis, body.withClause, outer);
   const level: Level = { ...innerLevel(outer, ctes), where: body.whereClause, outputs: outputsOf(body) };
   if (body.op !== undefined && body.op !== "SETOP_NONE") {
-    for (const arm of [body.larg, body.rarg]) if (arm !== undefined) select(analysis, arm, level);
+    const operands: Level = { ...level, isSetOperation: true };
+    for (const arm of [body.larg, body.rarg]) if (arm !== undefined) select(analysis, arm, operands);
     for (const clause of [body.sortClause, body.limitOffset, body.limitCount, body.lockingClause])
       analysis.nodes(clause, level);
     return undefined;

@@ -2,17 +2,10 @@ import type { ColumnRef, FuncCall, GroupingSet, Node, ResTarget, SelectStmt, Sor
 import { type Analysis, candidates, type FromReference, type Level } from "./analysis.ts";
 import { isSummary } from "./functions.ts";
 import { forEachChild, nodeOf, stringOf, visitNode } from "./grammar.ts";
-import {
-  AFTER_GROUPING,
-  AFTER_HAVING,
-  addCondition,
-  clauseEnd,
-  fromKeyword,
-  placeOf,
-  targetOf,
-  word,
-} from "./places.ts";
-import { personSql } from "./subjects.ts";
+import { addNoise, groupsOfPeople, noiseIn } from "./noisy-calls.ts";
+import { enoughSql } from "./perturbation.ts";
+import { AFTER_GROUPING, AFTER_HAVING, clauseEnd, fromKeyword, placeOf, targetOf, word } from "./places.ts";
+import { requireBroadSelection } from "./summary-selection.ts";
 
 /** What a level reads, as its summaries must know it. */
 export interface SummaryLevel {
@@ -24,8 +17,8 @@ export interface SummaryLevel {
 }
 
 /**
- * `aggregates_only`: a level that reads people gives back counts, sums and averages of whole groups, and a
- * condition on the number of people in a group is added to it.
+ * `aggregates_only`: a level that reads people gives back counts, sums and averages of whole groups, rounded (see
+ * perturbation.ts), and a condition on the number of people in a group is added to it.
  */
 export function requireSummaries(analysis: Analysis, body: SelectStmt, from: SummaryLevel): void {
   const { aggregatesOnly, name } = analysis.scope.role;
@@ -45,8 +38,9 @@ export function requireSummaries(analysis: Analysis, body: SelectStmt, from: Sum
   if (hidden.some(({ use }) => use?.sight?.people !== undefined))
     refuse(`role "${name}" may not read people through a join with an alias`);
   // An order or a condition over anything else would tell of single people within the groups.
-  const shown = [body.targetList, body.sortClause, body.distinctClause].flatMap((clause) => clause ?? []);
-  for (const node of [...shown, ...(body.havingClause === undefined ? [] : [body.havingClause])]) {
+  const shown = shownClauses(body);
+  const nodes = body.havingClause === undefined ? shown : [...shown, body.havingClause];
+  for (const node of nodes) {
     const value = itemValue(node);
     if (value === undefined || isGrouping(value) || isSummaryExpression(value, allowed)) continue;
     if ((body.sortClause ?? []).includes(node) && namesOutput(value, body)) continue;
@@ -58,15 +52,22 @@ export function requireSummaries(analysis: Analysis, body: SelectStmt, from: Sum
     body.targetList !== undefined && (grouped.length > 0 || body.targetList.some(containsAggregate));
   if (!summarises)
     refuse(`role "${name}" may only see summaries of ${people.map(({ use }) => use?.key).join(", ")}`);
-  const tests = people.map(({ use, alias, columns }) => {
-    const subject = use?.sight?.people?.subject;
-    const exposed = subject && [...(columns ?? [])].find(([, own]) => own === subject.column)?.[0];
-    const person = exposed && personSql(analysis.scope, subject, alias, exposed);
-    if (!person)
-      return refuse(`${use?.key} does not tell its people apart, so role "${name}" may not read it`);
-    return `pg_catalog.count(DISTINCT ${person}) OPERATOR(pg_catalog.>=) ${aggregatesOnly.minGroup}`;
-  });
+  requireBroadSelection(analysis, body, level, (body.groupClause ?? []).flatMap(groupingExpressions));
+  const noise = noiseIn(analysis);
+  const groups = groupsOfPeople(analysis, people);
+  const tests = groups.map(({ person, identity }) =>
+    enoughSql(person, aggregatesOnly.minGroup, noise && { ...noise, identity }),
+  );
+  if (noise !== undefined) addNoise(analysis, nodes, level, { noise, groups });
   addHaving(analysis, body, tests.join(" AND "));
+  addFence(analysis, body, level);
+}
+
+/** Items of the target list, ORDER BY and DISTINCT ON; a plain DISTINCT is an empty node. */
+function shownClauses({ targetList, sortClause, distinctClause }: SelectStmt): readonly Node[] {
+  return [targetList, sortClause, distinctClause]
+    .flatMap((clause) => clause ?? [])
+    .filter((node) => Object.keys(node).length > 0);
 }
 
 interface Allowed {
@@ -190,16 +191,47 @@ function plain(node: Node): string {
   return JSON.stringify(node, (key, value) => (key === "location" ? undefined : value));
 }
 
-/** Adds the condition before the client's own HAVING, or where a HAVING would stand. */
+/**
+ * Adds the condition before the client's own HAVING, or where a HAVING would stand. The client's is asked of groups of
+ * enough people only: an error of it would tell of the others.
+ */
 function addHaving(analysis: Analysis, { targetList = [] }: SelectStmt, test: string): void {
   const { source } = analysis;
-  const change = { kind: "having", last: targetOf(targetList.at(-1)).location ?? 0 } as const;
+  const change = { kind: "guarded having", last: targetOf(targetList.at(-1)).location ?? 0 } as const;
   const having = clauseEnd(analysis, fromKeyword(analysis, targetList), AFTER_GROUPING);
-  if (word(source, having) === "having") {
-    const end = clauseEnd(analysis, having + 1, AFTER_HAVING);
-    addCondition(analysis, { first: having + 1, end }, test, change);
+  if (word(source, having) !== "having") {
+    const place = placeOf(source, having);
+    analysis.edit(place, place, ` HAVING ${test} `, change);
     return;
   }
-  const place = placeOf(source, having);
-  analysis.edit(place, place, ` HAVING ${test} `, change);
+  const first = placeOf(source, having + 1);
+  const end = placeOf(source, clauseEnd(analysis, having + 1, AFTER_HAVING));
+  analysis.edit(first, first, `CASE WHEN ${test} THEN (`, change);
+  analysis.edit(end, end, ") END ");
 }
+
+/**
+ * A condition of the query around goes below a grouping where it names grouped columns only, and is then asked of single
+ * people's rows (subquery_is_pushdown_safe in optimizer/path/allpaths.c). An OFFSET keeps it out.
+ */
+function addFence(analysis: Analysis, body: SelectStmt, level: Level): void {
+  const { targetList = [], limitOffset, limitCount } = body;
+  let around = level.outer;
+  const isOperand = around?.isSetOperation === true;
+  while (around?.isSetOperation === true) around = around.outer;
+  if (around?.outer === undefined || limitOffset !== undefined || limitCount !== undefined) return;
+  if (isOperand)
+    analysis.deny(
+      `role "${analysis.scope.role.name}" may not read people in a set operation inside another query`,
+      "aggregates_only",
+      "Write the set operation around whole summaries, at the top of the statement.",
+    );
+  const end = clauseEnd(analysis, fromKeyword(analysis, targetList), AFTER_ORDER);
+  const place = placeOf(analysis.source, end);
+  const last = targetOf(targetList.at(-1)).location ?? 0;
+  analysis.edit(place, place, " OFFSET 0 ", { kind: "offset", last });
+}
+
+const AFTER_ORDER: ReadonlySet<string> = new Set(
+  [...AFTER_HAVING].filter((keyword) => keyword !== "window" && keyword !== "order"),
+);

@@ -45,6 +45,12 @@ export function stepsOf(tree: LocatedTree, change: Change, made: number): readon
       return listEnds(tree, change.last).flatMap((at) =>
         conditionOfClause(json, at + 1, BEFORE_HAVING, "havingClause", made),
       );
+    case "guarded having":
+      return listEnds(tree, change.last).flatMap((at) => guardedHaving(json, at + 1, made));
+    case "offset":
+      return listEnds(tree, change.last).map((at) => offsetStep(json, at + 1, made));
+    case "summary":
+      return summarySteps(tree, change.location, made);
     case "grouping":
       return listEnds(tree, change.last).map((at) => groupingStep(json, at + 1, made));
     case "filter":
@@ -268,6 +274,52 @@ function conditionOfClause(
     insertion(field.value, begin),
     insertion(field.end, (rewritten) => rewritten.expect(`],"location":${made}}}`)),
   ];
+}
+
+/** A condition alone, or `CASE WHEN condition THEN (the client's own) END`. */
+function guardedHaving(json: string, from: number, made: number): readonly Step[] {
+  const { field } = fieldBehind(json, from, BEFORE_HAVING);
+  if (field?.key !== "havingClause")
+    return conditionOfClause(json, from, BEFORE_HAVING, "havingClause", made);
+  return [
+    insertion(
+      field.value,
+      (rewritten) =>
+        rewritten.expect('{"CaseExpr":{"args":[{"CaseWhen":{"expr":') &&
+        rewritten.made(made) &&
+        rewritten.expect(',"result":'),
+    ),
+    insertion(field.end, (rewritten) => rewritten.expect(`,"location":${made}}}],"location":${made}}}`)),
+  ];
+}
+
+function offsetStep(json: string, from: number, made: number): Step {
+  let field = fieldAt(json, from);
+  while (field !== undefined && field.key !== "limitOption") field = fieldAt(json, field.end);
+  if (field === undefined) throw new Error("a query without a kind of limit");
+  return {
+    start: field.start,
+    end: field.end,
+    take: (rewritten) =>
+      rewritten.expect('"limitOffset":') &&
+      rewritten.made(made) &&
+      rewritten.expect(',"limitOption":"LIMIT_OPTION_COUNT"'),
+  };
+}
+
+/** A call whose arguments are columns, constants or none; the subquery for it begins where it did. */
+function summarySteps(tree: LocatedTree, location: number, made: number): readonly Step[] {
+  const { json } = tree;
+  return tree.placesOf(location, "}}").flatMap((at) => {
+    const end = json.indexOf("}", at) + 2;
+    const start = json.lastIndexOf(CALL, at);
+    if (start < 0 || valueEnd(json, start) !== end) return [];
+    const take = (rewritten: TreeReader): boolean =>
+      rewritten.expect('{"SubLink":{"subLinkType":"EXPR_SUBLINK","subselect":') &&
+      rewritten.made(made) &&
+      rewritten.expect(`,"location":${location}}}`);
+    return [{ start, end, take }];
+  });
 }
 
 function groupingStep(json: string, from: number, made: number): Step {

@@ -160,7 +160,7 @@ roles:
     ["public.b", "(true) AND (x > 1)"],
   ]);
   expect(lead.limits).toEqual({ bytes: 256 * 1024, changes: 50, onExcess: "truncate", pushed: false });
-  expect(lead.aggregatesOnly).toEqual({ minGroup: 5 });
+  expect(lead.aggregatesOnly).toEqual({ minGroup: 5, noise: 5 });
   expect(lead.budget).toEqual([
     { name: "1m", seconds: 60, what: "people", limit: 30, rule: "roles.agent.budget.1m" },
     { name: "1d", seconds: 86_400, what: "people", limit: 600, rule: "roles.lead.budget.1d" },

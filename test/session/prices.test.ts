@@ -142,6 +142,20 @@ describe("what an execution costs", () => {
   });
 });
 
+test("each row of a result of groups arrives, whether its price is its people or nothing", async () => {
+  for (const sql of [
+    "SELECT country, count(*) FROM customers GROUP BY country",
+    "SELECT left(name, 1), count(*) FROM customers GROUP BY 1",
+    "SELECT country, array_agg(id) FROM customers WHERE id < 20 GROUP BY country",
+  ]) {
+    for (const text of [sql, `${sql} LIMIT 1000`]) {
+      const { rows, rowCount } = await anna.query(text);
+      expect(rowCount).toBeGreaterThan(3);
+      expect(rows).toHaveLength(rowCount ?? 0);
+    }
+  }
+});
+
 describe("an error", () => {
   test.each([
     ["get_bit('\\x00'::bytea, 100 + ascii(name))", "2202E"],

@@ -165,16 +165,19 @@ test("what comes back is what the client asked for", { timeout: 120_000 }, async
 const GROUPED = [
   "count(*) rows",
   "count(*) AS from",
-  "sum(c.id) AS having",
+  "count(c.id) AS having",
   "count(*) AS limit",
-  "avg(c.id) distinct",
+  "count(c.country) distinct",
 ];
+
+/** Beside people there are tables only. */
+const TABLES_BEFORE = BEFORE.filter((item) => !/SELECT|VALUES|ROWS/.test(item));
 
 const groups = fc
   .tuple(
     fc.constantFrom(...LEADS),
     fc.array(fc.constantFrom(...GROUPED), { minLength: 1, maxLength: 2 }),
-    fc.constantFrom(...BEFORE),
+    fc.constantFrom(...TABLES_BEFORE),
     fc.constantFrom(...OWN),
     fc.constantFrom("", " HAVING count(*) > 1", " HAVING count(*) > 1 OR count(c.id) > 3"),
     fc.constantFrom("", " ORDER BY c.country LIMIT 3", " UNION ALL SELECT 'x', NULL LIMIT 1", " ;"),
@@ -182,7 +185,7 @@ const groups = fc
   .map(([lead, targets, before, own, having, tail]) => ({
     having,
     isUnion: tail.includes("UNION"),
-    sql: `${lead}SELECT c.country AS where, ${targets.join(", ")} FROM ${before}${own} WHERE c.id > 0 GROUP BY c.country${having}${
+    sql: `${lead}SELECT c.country AS where, ${targets.join(", ")} FROM ${before}${own} WHERE c.country > '' GROUP BY c.country${having}${
       targets.length === 1 ? tail : tail.replace("NULL", "NULL, NULL")
     }`,
   }));
@@ -195,13 +198,13 @@ test("the least size of groups stands in the HAVING of the query that it is mean
       const query = isUnion ? top.larg : top;
       const condition = JSON.stringify(query?.havingClause ?? {});
       expect(condition, text).toContain('"agg_distinct":true');
-      if (having !== "") expect(condition, text).toContain('"boolop":"AND_EXPR"');
+      if (having !== "") expect(condition, text).toMatch(/^\{"CaseExpr"/);
       expect(
         count(parse(text), (key) => key === "havingClause"),
         text,
       ).toBe(1);
     }),
-    { numRuns: 1_000, seed: 2019 },
+    { numRuns: 300, seed: 2019 },
   );
 });
 

@@ -91,7 +91,7 @@ function roleCard(
       )}
       ${fact("Writes of its own conditions", [...writesOwnConditions.keys()].join(", "))}
       ${fact("Must filter", [...requireFilter].join(", "))}
-      ${fact("Only groups of", aggregatesOnly !== undefined && `${aggregatesOnly.minGroup} or more`)}
+      ${fact("Only groups of", aggregatesOnly !== undefined && `${aggregatesOnly.minGroup} or more${aggregatesOnly.noise > 0 ? "" : ", exact figures"}`)}
       ${fact("Calls", [...calls.keys()].join(", "))}
       ${fact("One statement", limitText(limits))}
       ${fact("Budget", budget.length === 0 ? "none" : budget.map(budgetLine))}

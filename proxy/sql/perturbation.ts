@@ -1,0 +1,220 @@
+import { createHmac } from "node:crypto";
+import { binary, bytes, castType, concat, hex, minus, text, utf8 } from "../policy/sql-pieces.ts";
+
+/*
+ * Noise for `aggregates_only`: fixed random rounding as statistical offices use it (Statistics Canada rounds to a base of 5; the
+ * FRR3 of Statistics New Zealand is "fixed": the same cell is always rounded the same way), with the cell keys of the ABS
+ * TableBuilder (Fraser and Wooton 2005; Thompson, Broadfoot and Elazar 2013), and for magnitudes a base that follows the
+ * largest contribution (as Giessing and Tent 2019 scale their noise).
+ *
+ * Each person has a record key: a keyed hash. The cell key is the smallest record key of a group. It depends on who is in the
+ * group and not on how the group was asked for; and it stays the same when another person comes in, but for one time in as many
+ * as they are. That matters: noise that changes with every person tells by the change that there was one (Gadotti et al. 2019
+ * did so to Diffix). A keyed SHA-256 of the cell key says where between two multiples of the base the rounding turns.
+ *
+ * All of it is SQL of built-in functions in place of the aggregate call, so that every form of an answer has it (text, binary,
+ * COPY, cursors), and so have HAVING and ORDER BY. See docs/aggregates.md for what it holds against.
+ */
+
+/** The keys of one fleet's noise, and how large the noise is. */
+export interface Noise {
+  /** The base: an answer is off by less than so many of the group's largest contributions. */
+  readonly base: number;
+  readonly cellKey: Buffer;
+  /** Seed of the record keys, as an SQL literal of a bigint. */
+  readonly recordSeed: string;
+}
+
+/** `secret` is the key of masks; nothing of it can be had from the keys that stand in statements. */
+export function noiseOf(base: number, secret: Buffer): Noise {
+  const derive = (purpose: string) =>
+    createHmac("sha256", secret).update(`sluice aggregates ${purpose} 1`).digest();
+  return { base, cellKey: derive("cell"), recordSeed: String(derive("record").readBigInt64BE(0)) };
+}
+
+/** What a summary is made of, as SQL at the level of the group. */
+export interface Summary {
+  readonly name: "count" | "sum" | "avg";
+  /** Undefined for `count(*)`. */
+  readonly argument: string | undefined;
+  readonly distinct: boolean;
+  /** Type of the argument; of sums and averages one of `NUMERIC_TYPES`. */
+  readonly type: string | undefined;
+  /** The people of the group, one expression for each relation that has some: each of them is hidden. */
+  readonly people: readonly string[];
+}
+
+/** By the type of the argument: that of its sum and of its average (Postgres docs, "Aggregate Functions"). */
+const RESULTS: ReadonlyMap<string, { readonly sum: string; readonly avg: string }> = new Map([
+  ["smallint", { sum: "bigint", avg: "numeric" }],
+  ["integer", { sum: "bigint", avg: "numeric" }],
+  ["bigint", { sum: "numeric", avg: "numeric" }],
+  ["numeric", { sum: "numeric", avg: "numeric" }],
+  ["real", { sum: "real", avg: "double precision" }],
+  ["double precision", { sum: "double precision", avg: "double precision" }],
+]);
+
+/** Whether sums and averages of the type can be given noise. `type` may have a modifier: `numeric(10,2)`. */
+export function hasNoisySum(type: string): boolean {
+  return RESULTS.has(withoutModifier(type));
+}
+
+function withoutModifier(type: string): string {
+  return type.replace(/\(.*\)$/, "");
+}
+
+/** The summary, rounded. As a subquery with one named column, so that the output column keeps its name. */
+export function noisySql(summary: Summary, noise: Noise): string {
+  const each = summary.people.map(
+    (person) => `SELECT * FROM (${contributionsSql(summary, person, noise)}) AS o`,
+  );
+  const largest = `pg_catalog.max(o.largest)`;
+  const turn = minus("pg_catalog.sum(o.turn)", "pg_catalog.floor(pg_catalog.sum(o.turn))");
+  const group =
+    `SELECT ${baseSql(largest, summary, noise)} AS ${BASE}, ${turn} AS ${TURN} ` +
+    `FROM (${each.join(" UNION ALL ")}) AS o`;
+  return `(SELECT ${roundedSql(summary)} AS "${summary.name}" FROM (${group}) AS ${OF_GROUP})`;
+}
+
+/** Names of ours, which the client's own in an argument must not meet. */
+const [OF_GROUP, OF_ROW] = ['"sluice group"', '"sluice row"'];
+const [BASE, TURN, PERSON, VALUE] = ['"sluice base"', '"sluice turn"', '"sluice of"', '"sluice value"'];
+
+function roundedSql(summary: Summary): string {
+  const { name, argument, distinct, type, people } = summary;
+  if (name === "count") {
+    // count(*) has no argument that would say which level's rows it counts; these are the group's.
+    const truth =
+      argument === undefined
+        ? `pg_catalog.cardinality(pg_catalog.array_agg(${people[0]}))`
+        : `pg_catalog.count(${distinct ? "DISTINCT " : ""}${argument})`;
+    return `(${rounded(`(${truth})::numeric`)})::bigint`;
+  }
+  const result = RESULTS.get(withoutModifier(type ?? ""))?.[name] ?? "numeric";
+  const truth = `pg_catalog.${name}(${argument})`;
+  if (isFloat(type)) return `(${rounded(`(${truth})::double precision`)})::${result}`;
+  const exact = `(${truth})::numeric`;
+  return `(pg_catalog.round(${rounded(exact)}, pg_catalog.scale(${exact})))::${result}`;
+}
+
+/** Down to a multiple of the base or up to the next one, as the cell key says: right on average. */
+function rounded(value: string): string {
+  const [base, turn] = [`${OF_GROUP}.${BASE}`, `${OF_GROUP}.${TURN}`];
+  const steps = `pg_catalog.floor(${binary(binary(value, "/", base), "+", turn)})`;
+  return `CASE WHEN ${binary(base, "=", "0")} THEN ${value} ELSE ${binary(steps, "*", base)} END`;
+}
+
+/**
+ * The largest of 1, 2, 5, 10, 20 … that is no more than `noise.base` largest contributions. 0 where people contribute nothing;
+ * NULL, and so the answer, where numbers are so large that arithmetic could fail.
+ */
+function baseSql(largest: string, summary: Summary, noise: Noise): string {
+  const number = numberOf(summary);
+  const most = binary(largest, "*", `(${noise.base})::${number}`);
+  const power = `pg_catalog.power((10)::${number}, pg_catalog.floor(pg_catalog.log(${most})))`;
+  const digit = binary(most, "/", power);
+  const step =
+    `CASE WHEN ${binary(digit, "<", "2")} THEN 1 WHEN ${binary(digit, "<", "5")} THEN 2 ` +
+    `WHEN ${binary(digit, "<", "10")} THEN 5 ELSE 10 END`;
+  return (
+    `CASE WHEN ${binary(largest, "<", "1e-9")} THEN 0 ` +
+    `WHEN ${binary(largest, "<", "1e100")} THEN ${binary(`(${step})::${number}`, "*", power)} END`
+  );
+}
+
+function isFloat(type: string | undefined): boolean {
+  return type === "real" || type === "double precision";
+}
+
+/** In what its contributions are reckoned. */
+function numberOf({ name, type }: Summary): "numeric" | "double precision" {
+  return isFloat(type) && name !== "count" ? "double precision" : "numeric";
+}
+
+/**
+ * The largest contribution of a person, and where the rounding turns. The record has the contribution as well: several summaries of
+ * the same people are rounded each in its own way, and one whose true value is known tells nothing of the others.
+ */
+function contributionsSql(summary: Summary, person: string, noise: Noise): string {
+  const { contribution, told } = contributionOf(summary);
+  const number = numberOf(summary);
+  const values = gathered(summary);
+  const arrays = [person, ...values].map((each) => `pg_catalog.unnest(pg_catalog.array_agg(${each}))`);
+  const columns = values.length === 0 ? PERSON : `${PERSON}, ${VALUE}`;
+  const of = `${OF_ROW}.${PERSON}`;
+  const each =
+    `SELECT (${of})::pg_catalog.text AS p, ${contribution} AS n, ${told} AS t ` +
+    `FROM ROWS FROM (${arrays.join(", ")}) AS ${OF_ROW}(${columns}) WHERE ${of} IS NOT NULL GROUP BY 1`;
+  const record = concat(concat("i.p", "' '"), "COALESCE(i.t, '')");
+  const turn = uniform("turn", `pg_catalog.min(${recordKey(record, noise)})`, noise);
+  return `SELECT pg_catalog.max(pg_catalog.abs(i.n)) AS largest, (${turn})::${number} AS turn FROM (${each}) AS i`;
+}
+
+/** What a group's rows are aggregated by beside their people. */
+function gathered({ name, argument, distinct }: Summary): readonly string[] {
+  if (argument === undefined) return [];
+  if (name !== "count") return [argument];
+  return [distinct ? `(${argument})::pg_catalog.text` : `pg_catalog.num_nonnulls(${argument})`];
+}
+
+/** What one person's rows change of the summary, and its text for the cell key. */
+function contributionOf({ name, argument, distinct, type }: Summary): {
+  readonly contribution: string;
+  readonly told: string;
+} {
+  const asText = (value: string) => `(${value})::pg_catalog.text`;
+  const value = `${OF_ROW}.${VALUE}`;
+  if (name === "count") {
+    const count =
+      argument === undefined
+        ? "pg_catalog.count(*)"
+        : distinct
+          ? `pg_catalog.count(DISTINCT ${value})`
+          : `pg_catalog.sum(${value})`;
+    return { contribution: `(${count})::numeric`, told: asText(count) };
+  }
+  const sum = `pg_catalog.sum(${value})`;
+  // The last digits of a sum of floats hang on the order of its rows, and the noise must not.
+  const told = isFloat(type) ? `pg_catalog.to_char((${sum})::double precision, '9.9999EEEE')` : asText(sum);
+  const number = isFloat(type) ? "double precision" : "numeric";
+  const own = `(COALESCE(${sum}, 0))::${number}`;
+  if (name === "sum") return { contribution: own, told };
+  // Without a person's rows the average would be another one by this much, nearly.
+  const average = `(pg_catalog.avg(${argument}))::${number}`;
+  const rows = `(pg_catalog.count(${argument}))::${number}`;
+  const expected = binary(average, "*", `(pg_catalog.count(${value}))::${number}`);
+  return { contribution: binary(minus(own, expected), "/", `NULLIF(${rows}, 0)`), told };
+}
+
+/** The seed is secret, so nobody knows whose record key is the smallest. */
+function recordKey(record: string, { recordSeed }: Noise): string {
+  return `pg_catalog.hashtextextended((${record}) COLLATE pg_catalog."C", (${quoted(recordSeed)})::bigint)`;
+}
+
+function quoted(number: string): string {
+  return `'${number}'`;
+}
+
+/** A number from 0 to below 1 that is fixed by the key of a cell. */
+function uniform(purpose: string, key: string, { cellKey }: Noise): string {
+  const message = concat(text(`${purpose} `), `(${key})::pg_catalog.text`);
+  const digest = hex(`pg_catalog.sha256(${concat(bytes(cellKey), utf8(message))})`);
+  const bits = `((${concat("'x'", `pg_catalog.left(${digest}, 8)`)})::${castType("bit(32)")})::bigint`;
+  return binary(`(${bits})::double precision`, "/", "4294967296");
+}
+
+/**
+ * Whether a group has enough people: `least`, and fewer than the base more, by its cell key. Who adds people whose answers are known
+ * until the group appears does not know how many it needed.
+ */
+export function enoughSql(
+  person: string,
+  least: number,
+  noise: (Noise & { readonly identity: string }) | undefined,
+): string {
+  const count = `pg_catalog.count(DISTINCT ${person})`;
+  if (noise === undefined) return `${count} OPERATOR(pg_catalog.>=) ${least}`;
+  const key = `pg_catalog.min(${recordKey(`(${noise.identity})::pg_catalog.text`, noise)})`;
+  const more = `pg_catalog.floor(${binary(uniform("least", key, noise), "*", String(noise.base))})`;
+  return `${count} OPERATOR(pg_catalog.>=) ${binary(String(least), "+", more)}`;
+}
