@@ -1,8 +1,8 @@
 import { performance } from "node:perf_hooks";
+import { PERSON, peopleFor } from "../prices.ts";
 import { AmountHistory } from "./amount-history.ts";
 import { costOf, unitsOf } from "./costs.ts";
 import type { Account, Batch, CounterStore, Grant, OnUsed, WindowUse } from "./meter.ts";
-import { PERSON, peopleFor } from "../prices.ts";
 import { nearlyFull, scopeParts } from "./scopes.ts";
 import { lacksBytes, type Span, type Spans, spansOf } from "./windows.ts";
 

@@ -1,7 +1,7 @@
 import type { Batch, Grant, Meter } from "../guard/meter.ts";
-import { PERSON } from "../prices.ts";
 import { refusalOf } from "../guard/refusal.ts";
 import type { Limits, Role } from "../policy/policy.ts";
+import { PERSON } from "../prices.ts";
 import type { Metering } from "../sql/verdict.ts";
 import type { Frame } from "../wire/frames.ts";
 import { type Refusal, refuse } from "../wire/refusal.ts";

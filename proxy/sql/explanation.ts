@@ -1,5 +1,5 @@
-import { PERSON } from "../prices.ts";
 import type { Limits, Role } from "../policy/policy.ts";
+import { PERSON } from "../prices.ts";
 import type { Refusal } from "../wire/refusal.ts";
 import type { Scope } from "./scope.ts";
 import { type CountsNobody, countsNobody, countsNobodyText } from "./uncounted.ts";

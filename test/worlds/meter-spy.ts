@@ -1,6 +1,6 @@
 import type { Account, Batch, CounterStore, Grant } from "../../proxy/guard/meter.ts";
-import { PERSON } from "../../proxy/prices.ts";
 import { createMemoryStore } from "../../proxy/guard/store-memory.ts";
+import { PERSON } from "../../proxy/prices.ts";
 
 /** A store in memory that remembers whom it was asked about, and can say what an account has used. */
 export class MeterSpy implements CounterStore {
