@@ -26,9 +26,12 @@ export function writesHidden({ uses }: Analysis): boolean {
  * Holds true, and is an error where one of the columns that the subquery reads is gone; it costs no execution. Of a mask
  * that does not read its column there is nothing to hold.
  */
-export function columnsAreThere({ relation, columns, filter = "" }: RelationSight): string {
+export function columnsAreThere(
+  { relation, columns, filter = "" }: RelationSight,
+  conditions: readonly string[],
+): string {
   const table = quoteIdentifier(relation.name);
-  const read = `${columns.map(({ sql }) => sql).join(" ")} ${filter}`;
+  const read = [...columns.map(({ sql }) => sql), filter, ...conditions].join(" ");
   const named = columns
     .filter(({ kind, column }) => kind !== "absent" && read.includes(column.name))
     .map(({ column }) => `${table}.${quoteIdentifier(column.name)}`);

@@ -71,7 +71,9 @@ export function wrapReference(analysis: Analysis, name: RangeVar, use: RelationU
   const [shown] = analysis.wholes.has(use) ? systemColumns : [];
   if (shown !== undefined) noSystemColumn(analysis, use, shown);
   const alias = use.hasAlias ? "" : ` AS ${quoteIdentifier(use.relation.name)}`;
-  const conditions = writesHidden(analysis) ? [columnsAreThere(sight), ...use.conditions] : use.conditions;
+  const conditions = writesHidden(analysis)
+    ? [columnsAreThere(sight, use.conditions), ...use.conditions]
+    : use.conditions;
   const parts = { only: span.only, sample, conditions, systemColumns };
   const { text, list } = subquery(sight, parts);
   const change = {
