@@ -9,22 +9,20 @@ export type Change =
   | { readonly kind: "column"; readonly location: number }
   /** The function called there gets its schema. */
   | { readonly kind: "call"; readonly location: number; readonly schema: string }
-  /** An expression of ours stands for the function called there: a subquery with one column. */
-  | { readonly kind: "summary"; readonly location: number }
   /** The only argument of the function called there becomes NULL, of its own type. */
   | { readonly kind: "argument"; readonly location: number }
+  /** A cast subquery whose column has this name stands for the call of the aggregate of this name there. */
+  | { readonly kind: "summary"; readonly location: number; readonly name: string }
   /** The condition whose text begins there has moved away; true is left. */
   | { readonly kind: "condition"; readonly location: number }
   /** The list whose last item begins there is longer by items of these names. */
   | { readonly kind: "items"; readonly last: number; readonly names: readonly string[] }
   /** Other items stand for the one that is a column reference. */
   | { readonly kind: "item"; readonly location: number; readonly column: number }
-  /** The query whose last target begins there gets a condition in HAVING, before its own if it has one. */
+  /** The query whose last target begins there gets a condition in HAVING, on which its own is asked if it has one. */
   | { readonly kind: "having"; readonly last: number }
-  /** The same, and its own is asked only where that holds. */
-  | { readonly kind: "guarded having"; readonly last: number }
-  /** The query whose last target begins there gets an OFFSET; it has no LIMIT. */
-  | { readonly kind: "offset"; readonly last: number }
+  /** The query whose last target begins there gets OFFSET 0. */
+  | { readonly kind: "fence"; readonly last: number }
   /** The query whose last target begins there is grouped by more columns. */
   | { readonly kind: "grouping"; readonly last: number }
   /** The write whose target is named there gets a condition in WHERE, before its own if it has one. */

@@ -7,6 +7,7 @@ import { hasNoisySum, type Noise, noiseOf, noisySql, type Summary } from "./pert
 import { closingParenthesis } from "./places.ts";
 import { quoteIdentifier } from "./source.ts";
 import { identitySql, personSql } from "./subjects.ts";
+import type { MadeEdit } from "./verdict.ts";
 
 /** The noise of the role's summaries; undefined where the policy says `noise: off`. */
 export function noiseIn(analysis: Analysis): Noise | undefined {
@@ -83,25 +84,31 @@ function replaceCall(
 ): void {
   const { source } = analysis;
   const people = groups.map(({ identity }) => identity);
-  const first = source.tokenAt(call.location ?? -1);
-  const last = closingParenthesis(source, source.nameEnd(first) + 1);
-  const [start, end] = [source.token(first)?.start, source.token(last)?.end];
-  if (start === undefined || end === undefined) throw new Error("a call without tokens");
-  dropEditsIn(analysis, start, end);
-  const text = noisySql({ ...summaryOf(analysis, call, level), people }, noise);
-  analysis.edit(start, end, text, { kind: "summary", location: start });
+  const { location } = call;
+  const first = source.tokenAt(location ?? -1);
+  const end = source.token(closingParenthesis(source, source.nameEnd(first) + 1))?.end;
+  if (location === undefined || end === undefined) throw new Error("a call without tokens");
+  const { column, ...summary } = summaryOf(analysis, call, level);
+  const argument = column && columnSql(column, takeEdits(analysis, location, end));
+  const change = { kind: "summary", location, name: summary.name } as const;
+  analysis.edit(location, end, noisySql({ ...summary, argument, people }, noise), change);
 }
 
-/** The schema before the name is written by the noisy form itself. */
-function dropEditsIn({ edits }: Analysis, start: number, end: number): void {
-  for (let index = edits.length - 1; index >= 0; index--) {
-    const edit = edits[index];
-    if (edit !== undefined && edit.at >= start && edit.end <= end && edit.text === "pg_catalog.")
-      edits.splice(index, 1);
-  }
+/** Takes back the edits of the call's and its column's names: the noisy form writes them itself. */
+function takeEdits({ edits }: Analysis, start: number, end: number): readonly MadeEdit[] {
+  const isOfName = ({ at, end: last, change }: MadeEdit) =>
+    at >= start && last <= end && (change?.kind === "call" || change?.kind === "column");
+  const taken = edits.filter(isOfName);
+  edits.splice(0, edits.length, ...edits.filter((edit) => !isOfName(edit)));
+  return taken;
 }
 
-function summaryOf(analysis: Analysis, call: FuncCall, level: Level): Omit<Summary, "people"> {
+interface SummaryOfCall extends Omit<Summary, "people" | "argument"> {
+  /** Undefined for `count(*)` and counts of a constant. */
+  readonly column: Node | undefined;
+}
+
+function summaryOf(analysis: Analysis, call: FuncCall, level: Level): SummaryOfCall {
   const { role } = analysis.scope;
   const name = nameOf(call);
   const [argument] = call.args ?? [];
@@ -119,22 +126,21 @@ function summaryOf(analysis: Analysis, call: FuncCall, level: Level): Omit<Summa
   const distinct = call.agg_distinct === true;
   if (name === "count") {
     if (distinct && column === undefined) refuse("of a constant");
-    return { name, argument: column && columnSql(column), distinct, type: undefined };
+    return { name, column, distinct, type: undefined };
   }
   if (name !== "sum" && name !== "avg") return refuse("with noise");
   if (distinct) return refuse("with DISTINCT");
   if (column === undefined) return refuse("of a constant");
-  return {
-    name,
-    argument: columnSql(column),
-    distinct: false,
-    type: typeOf(analysis, column, level, refuse),
-  };
+  return { name, column, distinct: false, type: typeOf(analysis, column, level, refuse) };
 }
 
-function columnSql(column: Node): string {
+/** The column as the edits of its name have it: behind the relation that it is held to, and without a schema. */
+function columnSql(column: Node, edits: readonly MadeEdit[]): string {
   const fields = (nodeOf(column)[1] as { fields?: Node[] }).fields ?? [];
-  return fields.map(stringOf).map(quoteIdentifier).join(".");
+  const names = fields.map(stringOf).map(quoteIdentifier);
+  const edit = edits.find(({ change }) => change?.kind === "column");
+  if (edit === undefined) return names.join(".");
+  return `${edit.text}${names.slice(-2).join(".")}`;
 }
 
 /** The type of a column that may be summed: identifiers would tell in their sum who is in it. */

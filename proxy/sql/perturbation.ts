@@ -63,7 +63,10 @@ function withoutModifier(type: string): string {
   return type.replace(/\(.*\)$/, "");
 }
 
-/** The summary, rounded. As a subquery with one named column, so that the output column keeps its name. */
+/**
+ * The summary, rounded. As a subquery with one named column, so that the output column keeps its name (FigureColname of
+ * parser/parse_target.c); and within CAST, as `x IN ((SELECT …))` is another IN, and the client may have put parentheses around it.
+ */
 export function noisySql(summary: Summary, noise: Noise): string {
   const each = summary.people.map(
     (person) => `SELECT * FROM (${contributionsSql(summary, person, noise)}) AS o`,
@@ -73,12 +76,18 @@ export function noisySql(summary: Summary, noise: Noise): string {
   const group =
     `SELECT ${baseSql(largest, summary, noise)} AS ${BASE}, ${turn} AS ${TURN} ` +
     `FROM (${each.join(" UNION ALL ")}) AS o`;
-  return `(SELECT ${roundedSql(summary)} AS "${summary.name}" FROM (${group}) AS ${OF_GROUP})`;
+  const subquery = `(SELECT ${roundedSql(summary)} AS "${summary.name}" FROM (${group}) AS ${OF_GROUP})`;
+  return `CAST(${subquery} AS ${resultOf(summary)})`;
 }
 
 /** Names of ours, which the client's own in an argument must not meet. */
 const [OF_GROUP, OF_ROW] = ['"sluice group"', '"sluice row"'];
 const [BASE, TURN, PERSON, VALUE] = ['"sluice base"', '"sluice turn"', '"sluice of"', '"sluice value"'];
+
+function resultOf({ name, type }: Summary): string {
+  if (name === "count") return "bigint";
+  return RESULTS.get(withoutModifier(type ?? ""))?.[name] ?? "numeric";
+}
 
 function roundedSql(summary: Summary): string {
   const { name, argument, distinct, type, people } = summary;
@@ -88,13 +97,12 @@ function roundedSql(summary: Summary): string {
       argument === undefined
         ? `pg_catalog.cardinality(pg_catalog.array_agg(${people[0]}))`
         : `pg_catalog.count(${distinct ? "DISTINCT " : ""}${argument})`;
-    return `(${rounded(`(${truth})::numeric`)})::bigint`;
+    return rounded(`(${truth})::numeric`);
   }
-  const result = RESULTS.get(withoutModifier(type ?? ""))?.[name] ?? "numeric";
   const truth = `pg_catalog.${name}(${argument})`;
-  if (isFloat(type)) return `(${rounded(`(${truth})::double precision`)})::${result}`;
+  if (isFloat(type)) return rounded(`(${truth})::double precision`);
   const exact = `(${truth})::numeric`;
-  return `(pg_catalog.round(${rounded(exact)}, pg_catalog.scale(${exact})))::${result}`;
+  return `pg_catalog.round(${rounded(exact)}, pg_catalog.scale(${exact}))`;
 }
 
 /** Down to a multiple of the base or up to the next one, as the cell key says: right on average. */

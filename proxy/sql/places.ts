@@ -70,11 +70,12 @@ export function clauseEnd(analysis: Analysis, from: number, words: ReadonlySet<s
   }
 }
 
-/** What may follow HAVING, and what may follow GROUP BY (simple_select and select_no_parens of parser/gram.y). */
-export const AFTER_HAVING: ReadonlySet<string> = new Set([
-  ...["window", "order", "limit", "offset", "fetch", "for"],
+/** What may follow ORDER BY, HAVING and GROUP BY (simple_select and select_no_parens of parser/gram.y). */
+export const AFTER_ORDER: ReadonlySet<string> = new Set([
+  ...["limit", "offset", "fetch", "for"],
   ...["union", "intersect", "except", "returning"],
 ]);
+export const AFTER_HAVING: ReadonlySet<string> = new Set(["window", "order", ...AFTER_ORDER]);
 export const AFTER_GROUPING: ReadonlySet<string> = new Set(["having", ...AFTER_HAVING]);
 
 /** Index of the parenthesis that closes the one at `open`. */

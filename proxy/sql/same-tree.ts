@@ -70,8 +70,6 @@ class ClientPlaces {
     // Edits without text of their own stand where the next begins.
     for (let at = index; at >= 0 && this.#starts[at] === place; at--) if (this.#isPrefix(at)) index = at;
     const edit = this.#edits[index];
-    // What stands for a call begins where the call did, and so does what begins with it.
-    if (edit?.change?.kind === "summary" && this.#starts[index] === place) return edit.at;
     const end = this.#ends[index] ?? 0;
     if (edit === undefined) return place;
     if (this.#isPrefix(index) && this.#starts[index] === place) return edit.at;
@@ -79,10 +77,10 @@ class ClientPlaces {
     return edit.change?.kind === "star" ? -1 : placeIn(index);
   }
 
-  /** The node begins where what was put before it, or taken away, began. */
+  /** The node begins where what was put before it, was taken away, or now stands for it, began. */
   #isPrefix(index: number): boolean {
     const kind = this.#edits[index]?.change?.kind;
-    return kind === "call" || kind === "column";
+    return kind === "call" || kind === "column" || kind === "summary";
   }
 
   #lastBefore(place: number): number {

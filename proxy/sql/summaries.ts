@@ -4,7 +4,16 @@ import { isSummary } from "./functions.ts";
 import { forEachChild, nodeOf, stringOf, visitNode } from "./grammar.ts";
 import { addNoise, groupsOfPeople, noiseIn } from "./noisy-calls.ts";
 import { enoughSql } from "./perturbation.ts";
-import { AFTER_GROUPING, AFTER_HAVING, clauseEnd, fromKeyword, placeOf, targetOf, word } from "./places.ts";
+import {
+  AFTER_GROUPING,
+  AFTER_HAVING,
+  AFTER_ORDER,
+  clauseEnd,
+  fromKeyword,
+  placeOf,
+  targetOf,
+  word,
+} from "./places.ts";
 import { requireBroadSelection } from "./summary-selection.ts";
 
 /** What a level reads, as its summaries must know it. */
@@ -197,17 +206,22 @@ function plain(node: Node): string {
  */
 function addHaving(analysis: Analysis, { targetList = [] }: SelectStmt, test: string): void {
   const { source } = analysis;
-  const change = { kind: "guarded having", last: targetOf(targetList.at(-1)).location ?? 0 } as const;
+  const change = { kind: "having", last: lastTarget(targetList) } as const;
   const having = clauseEnd(analysis, fromKeyword(analysis, targetList), AFTER_GROUPING);
+  const place = placeOf(source, having);
   if (word(source, having) !== "having") {
-    const place = placeOf(source, having);
     analysis.edit(place, place, ` HAVING ${test} `, change);
     return;
   }
   const first = placeOf(source, having + 1);
   const end = placeOf(source, clauseEnd(analysis, having + 1, AFTER_HAVING));
-  analysis.edit(first, first, `CASE WHEN ${test} THEN (`, change);
+  analysis.edit(first, first, `CASE WHEN (${test}) IS NOT TRUE THEN false ELSE (`, change);
   analysis.edit(end, end, ") END ");
+}
+
+/** Where the last target begins: by it the change of a query is found. */
+function lastTarget(targetList: readonly Node[]): number {
+  return targetOf(targetList.at(-1)).location ?? 0;
 }
 
 /**
@@ -228,10 +242,5 @@ function addFence(analysis: Analysis, body: SelectStmt, level: Level): void {
     );
   const end = clauseEnd(analysis, fromKeyword(analysis, targetList), AFTER_ORDER);
   const place = placeOf(analysis.source, end);
-  const last = targetOf(targetList.at(-1)).location ?? 0;
-  analysis.edit(place, place, " OFFSET 0 ", { kind: "offset", last });
+  analysis.edit(place, place, " OFFSET 0 ", { kind: "fence", last: lastTarget(targetList) });
 }
-
-const AFTER_ORDER: ReadonlySet<string> = new Set(
-  [...AFTER_HAVING].filter((keyword) => keyword !== "window" && keyword !== "order"),
-);

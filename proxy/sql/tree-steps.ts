@@ -1,10 +1,12 @@
 import { isDeepStrictEqual } from "node:util";
 import type { ColumnRef } from "libpg-query";
+import { argumentSteps, summarySteps } from "./call-steps.ts";
 import type { Change } from "./changes.ts";
+import { fenceStep, filterSteps, groupingStep, havingSteps, listEnds } from "./clause-steps.ts";
 import { relationStart } from "./named-relations.ts";
+import { insertion, type Step } from "./step.ts";
 import {
   fieldAt,
-  fieldBehind,
   isMade,
   type LocatedTree,
   statementNode,
@@ -12,13 +14,6 @@ import {
   type TreeReader,
   valueEnd,
 } from "./tree-text.ts";
-
-/** A part of the client's tree in whose place the rewritten one differs: `take` reads what is there, or finds it wrong. */
-export interface Step {
-  readonly start: number;
-  readonly end: number;
-  readonly take: (rewritten: TreeReader) => boolean;
-}
 
 /**
  * Where in the client's tree a change shows. The nodes that an edit brings all have the location `made` in the rewritten
@@ -35,6 +30,8 @@ export function stepsOf(tree: LocatedTree, change: Change, made: number): readon
       return columnSteps(tree, change.location);
     case "argument":
       return argumentSteps(tree, change.location, made);
+    case "summary":
+      return summarySteps(tree, change.location, change.name, made);
     case "condition":
       return conditionSteps(tree, change.location, made);
     case "items":
@@ -42,21 +39,13 @@ export function stepsOf(tree: LocatedTree, change: Change, made: number): readon
     case "item":
       return itemSteps(tree, change.location, change.column, made);
     case "having":
-      return listEnds(tree, change.last).flatMap((at) =>
-        conditionOfClause(json, at + 1, BEFORE_HAVING, "havingClause", made),
-      );
-    case "guarded having":
-      return listEnds(tree, change.last).flatMap((at) => guardedHaving(json, at + 1, made));
-    case "offset":
-      return listEnds(tree, change.last).map((at) => offsetStep(json, at + 1, made));
-    case "summary":
-      return summarySteps(tree, change.location, made);
+      return listEnds(tree, change.last).flatMap((at) => havingSteps(json, at + 1, made));
     case "grouping":
       return listEnds(tree, change.last).map((at) => groupingStep(json, at + 1, made));
+    case "fence":
+      return listEnds(tree, change.last).map((at) => fenceStep(json, at + 1, made));
     case "filter":
-      return relations(tree, change.location).flatMap(({ end }) =>
-        conditionOfClause(json, end, BEFORE_WHERE, "whereClause", made),
-      );
+      return relations(tree, change.location).flatMap(({ end }) => filterSteps(json, end, made));
     case "limit":
       return [limitStep(json, change.statement, made)];
     case "copied relation":
@@ -76,10 +65,6 @@ export function stepsOf(tree: LocatedTree, change: Change, made: number): readon
 export function locationOf(change: Change): number | undefined {
   if ("location" in change) return change.kind === "item" ? change.column : change.location;
   return "last" in change ? change.last : undefined;
-}
-
-function insertion(at: number, take: Step["take"]): Step {
-  return { start: at, end: at, take };
 }
 
 interface Span {
@@ -158,34 +143,6 @@ function columnSteps(tree: LocatedTree, location: number): readonly Step[] {
   });
 }
 
-const CALL = '{"FuncCall":{';
-
-/** The argument stands within `CASE WHEN false THEN … END`. */
-function argumentSteps(tree: LocatedTree, location: number, made: number): readonly Step[] {
-  const { json } = tree;
-  return tree.placesOf(location, "}}").flatMap((at) => {
-    const end = json.indexOf("}", at) + 2;
-    let call = json.lastIndexOf(CALL, at);
-    // Calls in its arguments are nearer.
-    while (call >= 0 && valueEnd(json, call) < end) call = json.lastIndexOf(CALL, call - 1);
-    if (call < 0 || valueEnd(json, call) !== end) return [];
-    const { field } = fieldBehind(json, call + CALL.length, new Set(["funcname"]));
-    if (field?.key !== "args") return [];
-    return [
-      insertion(
-        field.value + 1,
-        (rewritten) =>
-          rewritten.expect('{"CaseExpr":{"args":[{"CaseWhen":{"expr":') &&
-          rewritten.made(made) &&
-          rewritten.expect(',"result":'),
-      ),
-      insertion(field.end - 1, (rewritten) =>
-        rewritten.expect(`,"location":${made}}}],"location":${made}}}`),
-      ),
-    ];
-  });
-}
-
 /** A simple condition: what begins it is no condition itself. */
 function conditionSteps(tree: LocatedTree, location: number, made: number): readonly Step[] {
   const { json } = tree;
@@ -199,29 +156,6 @@ function conditionSteps(tree: LocatedTree, location: number, made: number): read
     };
   });
 }
-
-/**
- * The closing brackets of target lists whose last item begins at the location. Such a list is followed by another clause
- * of the query, or ends RETURNING; others end with what begins where the item does as well (`x AT TIME ZONE y` is a
- * call of timezone(y, x)).
- */
-function listEnds(tree: LocatedTree, location: number): readonly number[] {
-  return tree
-    .placesOf(location, "}}]")
-    .map((at) => tree.json.indexOf("]", at))
-    .filter((at) => tree.json[at + 1] === "}" || BEHIND_TARGETS.has(keyAt(tree.json, at + 1)));
-}
-
-/** Of the field behind a comma. */
-function keyAt(json: string, comma: number): string {
-  return json.slice(comma + 2, json.indexOf('"', comma + 2));
-}
-
-/** Fields of SelectStmt, of which the last two are always there. */
-const BEHIND_TARGETS = new Set([
-  ...["fromClause", "whereClause", "groupClause", "groupDistinct", "havingClause", "windowClause"],
-  ...["sortClause", "limitOffset", "limitCount", "lockingClause", "withClause", "limitOption", "op"],
-]);
 
 function itemsReader(names: readonly string[], made: number): Step["take"] {
   return (rewritten) =>
@@ -246,90 +180,6 @@ function itemSteps(tree: LocatedTree, location: number, column: number, made: nu
       return true;
     },
   }));
-}
-
-/** Fields in the order of SelectStmt, and of UpdateStmt and DeleteStmt (pg_query_outfuncs_defs.c). */
-const BEFORE_HAVING = new Set(["fromClause", "whereClause", "groupClause", "groupDistinct"]);
-const BEFORE_GROUPING = new Set(["fromClause", "whereClause"]);
-const BEFORE_WHERE = new Set(["targetList", "usingClause"]);
-const AND = '{"BoolExpr":{"boolop":"AND_EXPR","args":[';
-
-/** A condition more: the clause's only one, or joined to its own by the AND behind it. */
-function conditionOfClause(
-  json: string,
-  from: number,
-  before: ReadonlySet<string>,
-  clause: string,
-  made: number,
-): readonly Step[] {
-  const { at, field } = fieldBehind(json, from, before);
-  if (field?.key !== clause)
-    return [insertion(at, (rewritten) => rewritten.expect(`,"${clause}":`) && rewritten.made(made))];
-  const begin = (rewritten: TreeReader): boolean => {
-    if (!rewritten.expect(AND) || !rewritten.made(made)) return false;
-    while (rewritten.also(made));
-    return rewritten.expect(",");
-  };
-  return [
-    insertion(field.value, begin),
-    insertion(field.end, (rewritten) => rewritten.expect(`],"location":${made}}}`)),
-  ];
-}
-
-/** A condition alone, or `CASE WHEN condition THEN (the client's own) END`. */
-function guardedHaving(json: string, from: number, made: number): readonly Step[] {
-  const { field } = fieldBehind(json, from, BEFORE_HAVING);
-  if (field?.key !== "havingClause")
-    return conditionOfClause(json, from, BEFORE_HAVING, "havingClause", made);
-  return [
-    insertion(
-      field.value,
-      (rewritten) =>
-        rewritten.expect('{"CaseExpr":{"args":[{"CaseWhen":{"expr":') &&
-        rewritten.made(made) &&
-        rewritten.expect(',"result":'),
-    ),
-    insertion(field.end, (rewritten) => rewritten.expect(`,"location":${made}}}],"location":${made}}}`)),
-  ];
-}
-
-function offsetStep(json: string, from: number, made: number): Step {
-  let field = fieldAt(json, from);
-  while (field !== undefined && field.key !== "limitOption") field = fieldAt(json, field.end);
-  if (field === undefined) throw new Error("a query without a kind of limit");
-  return {
-    start: field.start,
-    end: field.end,
-    take: (rewritten) =>
-      rewritten.expect('"limitOffset":') &&
-      rewritten.made(made) &&
-      rewritten.expect(',"limitOption":"LIMIT_OPTION_COUNT"'),
-  };
-}
-
-/** A call whose arguments are columns, constants or none; the subquery for it begins where it did. */
-function summarySteps(tree: LocatedTree, location: number, made: number): readonly Step[] {
-  const { json } = tree;
-  return tree.placesOf(location, "}}").flatMap((at) => {
-    const end = json.indexOf("}", at) + 2;
-    const start = json.lastIndexOf(CALL, at);
-    if (start < 0 || valueEnd(json, start) !== end) return [];
-    const take = (rewritten: TreeReader): boolean =>
-      rewritten.expect('{"SubLink":{"subLinkType":"EXPR_SUBLINK","subselect":') &&
-      rewritten.made(made) &&
-      rewritten.expect(`,"location":${location}}}`);
-    return [{ start, end, take }];
-  });
-}
-
-function groupingStep(json: string, from: number, made: number): Step {
-  const { field } = fieldBehind(json, from, BEFORE_GROUPING);
-  if (field?.key !== "groupClause") throw new Error("GROUP BY is not where the tree has it");
-  return insertion(field.end - 1, (rewritten) => {
-    if (!rewritten.also(made)) return false;
-    while (rewritten.also(made));
-    return true;
-  });
 }
 
 /** Where the first field of the statement's node begins, if it is of this type. */

@@ -131,6 +131,12 @@ describe("dashboards run, and keep the names and types of their columns", () => 
     "WITH a AS (SELECT country, count(*) AS n FROM customers GROUP BY 1) SELECT country, n, round(100.0 * n / sum(n) OVER (), 1) FROM a ORDER BY country",
     "SELECT 'customers', count(*) FROM customers UNION ALL SELECT 'tickets', count(*) FROM tickets",
     "SELECT count(*) /* a comment */ FROM public.customers AS noise",
+    "SELECT country, count(public.customers.phone) FROM public.customers GROUP BY 1 HAVING abs(count(*)) > 20 AND count(public.customers.phone) IS NOT NULL ORDER BY 1",
+    `SELECT U&"c!006funt" UESCAPE '!' (*), (count ( /* ) */ DISTINCT c."id" )) AS from FROM customers c`,
+    "SELECT s.n IS NOT NULL FROM ((SELECT country, count(*) AS n FROM customers GROUP BY 1 HAVING count(*) > 1 ORDER BY 1)) s WHERE s.country > 'A'",
+    "SELECT s.country FROM ((SELECT country, count(*) AS having FROM customers GROUP BY 1) ORDER BY 1) s, (SELECT pg_catalog.count(*) AS n FROM tickets HAVING true) t WHERE t.n > 0 ORDER BY 1",
+    "SELECT country, 2100 IN (count(*)), ((count(*))) = 3, -count(*)::int % 5 FROM customers GROUP BY country ORDER BY (count(*)), 1",
+    "SELECT country FROM customers GROUP BY country HAVING 'true' ORDER BY count(*) IS DISTINCT FROM 3, country",
   ])("%s", async (sql) => {
     const [noisy, plain] = [await judged.run("metabase", sql), await exact.run("metabase", sql)];
     const columns = (result: typeof noisy) => result.fields.map(({ name, dataTypeID }) => [name, dataTypeID]);

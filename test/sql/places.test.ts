@@ -15,6 +15,7 @@ beforeAll(async () => {
       "    writes: [public.tickets]\n    rows: 50\n    on_excess: truncate\n    sees: [name, email",
     ),
     setup: `
+      ALTER TABLE public.customers ADD points int DEFAULT 1;
       CREATE TABLE public.notes (id bigint, body text, "from" text, "having" text);
       INSERT INTO public.notes VALUES (1, 'a', 'b', 'c');
       GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO anna, ben, cleo, metabase;`,
@@ -165,9 +166,12 @@ test("what comes back is what the client asked for", { timeout: 120_000 }, async
 const GROUPED = [
   "count(*) rows",
   "count(*) AS from",
-  "count(c.id) AS having",
-  "count(*) AS limit",
-  "count(c.country) distinct",
+  "sum(c.points) AS having",
+  "(count(c.id))::text AS limit",
+  "avg(c.points) distinct",
+  "count(*) IS DISTINCT FROM 3 AS offset",
+  "trim(both FROM count(*)::text) AS for",
+  "coalesce(count(c.country), count(*)) /* FROM x HAVING */ AS order",
 ];
 
 /** Beside people there are tables only. */
@@ -179,34 +183,55 @@ const groups = fc
     fc.array(fc.constantFrom(...GROUPED), { minLength: 1, maxLength: 2 }),
     fc.constantFrom(...TABLES_BEFORE),
     fc.constantFrom(...OWN),
-    fc.constantFrom("", " HAVING count(*) > 1", " HAVING count(*) > 1 OR count(c.id) > 3"),
-    fc.constantFrom("", " ORDER BY c.country LIMIT 3", " UNION ALL SELECT 'x', NULL LIMIT 1", " ;"),
+    fc.constantFrom("", " HAVING count(*) > 1", " HAVING count(*) > 1 OR abs(count(c.id)) > 3"),
+    fc.constantFrom(
+      "",
+      " ORDER BY c.country",
+      " ORDER BY c.country LIMIT 3",
+      " UNION ALL SELECT 'x', NULL LIMIT 1",
+      " ;",
+    ),
+    fc.boolean(),
   )
-  .map(([lead, targets, before, own, having, tail]) => ({
-    having,
-    isUnion: tail.includes("UNION"),
-    sql: `${lead}SELECT c.country AS where, ${targets.join(", ")} FROM ${before}${own} WHERE c.country > '' GROUP BY c.country${having}${
+  .map(([lead, targets, before, own, having, tail, isBelow]) => {
+    const query = `SELECT c.country AS where, ${targets.join(", ")} FROM ${before}${own} WHERE c.country > '' GROUP BY c.country${having}${
       targets.length === 1 ? tail : tail.replace("NULL", "NULL, NULL")
-    }`,
-  }));
+    }`;
+    const isUnion = tail.includes("UNION");
+    const isWrapped = isBelow && !isUnion && !tail.includes(";");
+    const sql = `${lead}${isWrapped ? `SELECT 1 AS from FROM (${query}) AS rows ORDER BY 1` : query}`;
+    return { having, tail, isUnion, isWrapped, sql };
+  });
 
 test("the least size of groups stands in the HAVING of the query that it is meant for, and nowhere else", () => {
   fc.assert(
-    fc.property(groups, ({ sql, having, isUnion }) => {
+    fc.property(groups, ({ sql, having, tail, isUnion, isWrapped }) => {
       const text = sent("metabase", sql);
       const top = outermost(text);
-      const query = isUnion ? top.larg : top;
+      const query = isWrapped ? inFrom(top) : isUnion ? top.larg : top;
       const condition = JSON.stringify(query?.havingClause ?? {});
       expect(condition, text).toContain('"agg_distinct":true');
-      if (having !== "") expect(condition, text).toMatch(/^\{"CaseExpr"/);
+      if (having !== "") expect(condition, text).toMatch(/^\{"CaseExpr":.*"booltesttype":"IS_NOT_TRUE"/);
       expect(
         count(parse(text), (key) => key === "havingClause"),
         text,
       ).toBe(1);
+      const isFenced = isWrapped && !tail.includes("LIMIT");
+      expect(query?.limitOffset !== undefined, text).toBe(isFenced);
+      expect(
+        count(parse(text), (key) => key === "limitOffset"),
+        text,
+      ).toBe(isFenced ? 1 : 0);
     }),
     { numRuns: 300, seed: 2019 },
   );
 });
+
+/** The subquery that a query reads from. */
+function inFrom({ fromClause = [] }: SelectStmt): SelectStmt | undefined {
+  const [item] = fromClause as { RangeSubselect?: { subquery?: { SelectStmt: SelectStmt } } }[];
+  return item?.RangeSubselect?.subquery?.SelectStmt;
+}
 
 describe("clauses of writes", () => {
   test.each([

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { treeText } from "../../proxy/parser/parser.ts";
+import type { Change } from "../../proxy/sql/changes.ts";
 import type { Scope } from "../../proxy/sql/scope.ts";
 import { sightsOf } from "../../proxy/sql/sight.ts";
 import { Source } from "../../proxy/sql/source.ts";
@@ -91,4 +92,82 @@ test("what is said to be a list and is none does not hide what stands in it", ()
   const bare = { at: edit.at, end: edit.end, text };
   expect(left(sql, [{ ...bare, list }])).toBe(left(sql, [bare]));
   expect(left(sql, [{ ...bare, list }])).not.toBeUndefined();
+});
+
+describe("what is written for summaries stands at its node, or the tree is another than the client's", () => {
+  const CALL = `CAST((SELECT 5 AS "count" FROM (SELECT 1 AS b) AS g) AS bigint)`;
+  const CASE = "CASE WHEN (1 > 0) IS NOT TRUE THEN false ELSE (";
+  const STRAY = /^(?:a change is not where it should be|something else has changed)$/;
+
+  /** The fault of a text in which `from` was replaced by `to`, and said to be a change; further edits say none. */
+  function fault(sql: string, change: Change, ...edits: readonly (readonly [from: string, to: string])[]) {
+    const made = edits.map(([from, to], index) => {
+      const at = sql.indexOf(from);
+      // A word in brackets is only the place.
+      const end = to.includes("[]") ? at : at + from.length;
+      return { at, end, text: to.replace("[]", ""), ...(index === 0 && { change }) };
+    });
+    return left(sql, made);
+  }
+
+  const CALLS = "SELECT count(1), count(2), sum(count(3)) HAVING count(4) > 0";
+  const callAt = (call: string, name = "count"): Change => ({
+    kind: "summary",
+    location: CALLS.indexOf(call),
+    name,
+  });
+
+  test("a subquery in place of a call", () => {
+    for (const call of ["count(1)", "count(2)", "count(3)", "count(4)"]) {
+      expect(fault(CALLS, callAt(call), [call, CALL]), call).toBeUndefined();
+      const another = call === "count(1)" ? "count(2)" : "count(1)";
+      expect(fault(CALLS, callAt(another), [call, CALL]), call).toMatch(STRAY);
+    }
+    expect(fault(CALLS, callAt("sum(", "sum"), ["sum(count(3))", CALL])).toMatch(STRAY);
+    expect(fault(CALLS, callAt("sum(", "count"), ["sum(count(3))", CALL])).toMatch(STRAY);
+    expect(fault(CALLS, callAt("count(1)"), ["count(1)", `${CALL}, 2`])).toMatch(STRAY);
+    expect(fault(CALLS, callAt("count(1)"), ["count(1)", `${CALL} + 1`])).toMatch(STRAY);
+    expect(fault(CALLS, callAt("count(1)"), ["count(1)", "count(7)"])).toMatch(STRAY);
+    expect(fault(CALLS, callAt("count(2)"), ["count(1), count(2)", CALL])).toMatch(STRAY);
+    expect(fault(CALLS, callAt("count(1)"), ["count(1)", CALL.replace("count", "other")])).toMatch(STRAY);
+  });
+
+  const GROUPS = "SELECT 1 AS a FROM (SELECT 2 AS b HAVING 3 > 0 ORDER BY 4) s HAVING 5 > 0 ORDER BY 6";
+  const inner = GROUPS.indexOf("2 AS b");
+  const outer = GROUPS.indexOf("1 AS a");
+
+  test("a condition on which the client's own is asked", () => {
+    const around = (first: string, last: string, text = CASE, end = "[]) END ") =>
+      [
+        [first, `[]${text}`],
+        [last, end],
+      ] as const;
+    const having = (last: number): Change => ({ kind: "having", last });
+    expect(fault(GROUPS, having(inner), ...around("3 > 0", "ORDER BY 4"))).toBeUndefined();
+    expect(fault(GROUPS, having(outer), ...around("5 > 0", "ORDER BY 6"))).toBeUndefined();
+    expect(fault(GROUPS, having(outer), ...around("3 > 0", "ORDER BY 4"))).toMatch(STRAY);
+    expect(fault(GROUPS, having(inner), ...around("5 > 0", "ORDER BY 6"))).toMatch(STRAY);
+    for (const other of [
+      CASE.replace("IS NOT TRUE", "IS TRUE"),
+      CASE.replace("false", "true"),
+      CASE.replace("THEN", "THEN true WHEN true THEN"),
+      "1 > 0 AND (",
+    ]) {
+      const end = other.startsWith("CASE") ? undefined : "[]) ";
+      expect(fault(GROUPS, having(inner), ...around("3 > 0", "ORDER BY 4", other, end)), other).toMatch(
+        STRAY,
+      );
+    }
+    const more = around("3 > 0", "ORDER BY 4", CASE, "[]) END OR true ");
+    expect(fault(GROUPS, having(inner), ...more)).toMatch(STRAY);
+  });
+
+  test("an OFFSET that keeps conditions out", () => {
+    const fence = (last: number): Change => ({ kind: "fence", last });
+    expect(fault(GROUPS, fence(inner), [") s", "[] OFFSET 0 "])).toBeUndefined();
+    expect(fault(GROUPS, fence(outer), [") s", "[] OFFSET 0 "])).toMatch(STRAY);
+    expect(fault(GROUPS, fence(inner), [") s", "[] OFFSET 1 "])).toMatch(STRAY);
+    expect(fault(GROUPS, fence(inner), [") s", "[] LIMIT 0 "])).toMatch(STRAY);
+    expect(fault(GROUPS, fence(inner), [") s", "[] OFFSET 0 LIMIT 9 "])).toMatch(STRAY);
+  });
 });
