@@ -103,7 +103,8 @@ function isPartOfNumber(byte: number): boolean {
 function asText(type: PinnedPerson["type"], value: string): string | undefined {
   switch (type) {
     case "integer":
-      return /^\d{1,18}$/.test(value) ? BigInt(value).toString() : undefined;
+      if (WRITTEN.test(value)) return value;
+      return /^0\d{1,17}$/.test(value) ? BigInt(value).toString() : undefined;
     case "uuid":
       return UUID.test(value) ? value.toLowerCase() : undefined;
     case "text":
@@ -111,6 +112,8 @@ function asText(type: PinnedPerson["type"], value: string): string | undefined {
   }
 }
 
+/** An integer as the server writes it. */
+const WRITTEN = /^(?:0|[1-9]\d{0,17})$/;
 const UUID = /^[\da-f]{8}-[\da-f]{4}-[\da-f]{4}-[\da-f]{4}-[\da-f]{12}$/i;
 
 function ofBinary(type: PinnedPerson["type"], bytes: Buffer): string | undefined {
