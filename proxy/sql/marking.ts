@@ -8,6 +8,7 @@ import type {
   SelectStmt,
   SubLink,
 } from "libpg-query";
+import type { LeftOut } from "./absence.ts";
 import {
   type Analysis,
   type FromReference,
@@ -27,13 +28,25 @@ import { nodeOf, stringOf } from "./grammar.ts";
  */
 
 /** Notes of a level's conditions which references are held to the same person. */
-export function noteSamePersons(analysis: Analysis, level: Level, clauses: readonly Node[]): void {
-  for (const conjunct of clauses.flatMap(conjuncts)) {
-    noteSelection(analysis, level, conjunct);
-    const [left, right] = columnEquality(conjunct) ?? [];
-    const [a, b] = [meant(level, left), meant(level, right)];
-    if (a !== undefined && b !== undefined) note(analysis, a, b);
-  }
+export function noteSamePersons(
+  analysis: Analysis,
+  level: Level,
+  clauses: readonly Node[],
+  leftOut: readonly LeftOut[],
+): void {
+  for (const conjunct of clauses.flatMap(conjuncts)) notePair(analysis, level, conjunct);
+  // An outer join's condition holds its nullable side alone: rows of the other one are there without it.
+  for (const { references, tests } of leftOut)
+    for (const test of tests) notePair(analysis, level, test, references);
+}
+
+/** `held`: the references that the condition restricts; all of them if left out. */
+function notePair(analysis: Analysis, level: Level, conjunct: Node, held?: readonly FromReference[]): void {
+  noteSelection(analysis, level, conjunct);
+  const [left, right] = columnEquality(conjunct) ?? [];
+  const [a, b] = [meant(level, left), meant(level, right)];
+  if (a === undefined || b === undefined) return;
+  if (held === undefined || held.includes(a.reference) || held.includes(b.reference)) note(analysis, a, b);
 }
 
 function meant(level: Level, column: ColumnRef | undefined): Meant | undefined {

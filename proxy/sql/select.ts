@@ -134,16 +134,14 @@ function conditionsOf(
   const restrictable = items.flatMap((item) => item.restrictable);
   const joins = items.flatMap((item) => item.joins);
   const clauses = where === undefined ? joins : [...joins, { quals: where, restrictable }];
-  noteSamePersons(analysis, level, [
-    ...clauses.map(({ quals }) => quals),
-    ...items.flatMap(({ leftOut }) => leftOut).flatMap(({ tests }) => tests),
-  ]);
-  noteTies(
+  const leftOut = items.flatMap((item) => item.leftOut);
+  noteSamePersons(
     analysis,
     level,
-    clauses,
-    items.flatMap(({ leftOut }) => leftOut),
+    clauses.map(({ quals }) => quals),
+    leftOut,
   );
+  noteTies(analysis, level, clauses, leftOut);
   return levelConditions(analysis, level, clauses);
 }
 

@@ -281,10 +281,12 @@ function restrictedWrite(
   const joins = items.flatMap((item) => item.joins);
   const restrictable = [target, ...items.flatMap((item) => item.restrictable)];
   const conditions = where === undefined ? joins : [...joins, { quals: where, restrictable }];
-  noteSamePersons(analysis, level, [
-    ...conditions.map(({ quals }) => quals),
-    ...items.flatMap(({ leftOut }) => leftOut).flatMap(({ tests }) => tests),
-  ]);
+  noteSamePersons(
+    analysis,
+    level,
+    conditions.map(({ quals }) => quals),
+    items.flatMap(({ leftOut }) => leftOut),
+  );
   const held = levelConditions(analysis, level, conditions);
   for (const { quals, sides } of joins) analysis.nodes(quals, sides);
   analysis.nodes(where, level);

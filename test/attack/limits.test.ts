@@ -197,6 +197,8 @@ describe("rows are not marked by other people's values", () => {
   test.each([
     "DELETE FROM notes n USING customers c WHERE c.id = n.id AND ascii(substr(c.name, 1, 1)) <> 65",
     "DELETE FROM notes WHERE EXISTS (SELECT FROM customers c WHERE c.id = notes.id AND c.name LIKE 'A%')",
+    // An outer join's condition that holds nobody.
+    "UPDATE customers SET country = '' WHERE EXISTS (SELECT FROM customers c LEFT JOIN notes n ON c.id = customers.id WHERE c.id = customers.id + 1 AND c.country = 'DE')",
     "UPDATE notes SET body = 'x' WHERE id IN (SELECT id FROM customers WHERE name LIKE 'A%')",
     "WITH x AS (SELECT id FROM customers WHERE name LIKE 'A%') DELETE FROM notes USING x WHERE x.id = notes.id",
     "UPDATE customers SET country = '' FROM customers c WHERE c.id = customers.id + 1 AND c.name LIKE 'A%'",
