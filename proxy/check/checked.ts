@@ -1,7 +1,6 @@
 import { type Catalog, type Relation, relationKey } from "../catalog/catalog.ts";
-import { type Place, type Policy, type Role, relationSetHas } from "../policy/policy.ts";
+import { type Place, type Policy, type Role, relationSetHas, type WrittenRole } from "../policy/policy.ts";
 import type { PolicyProblem } from "../policy/problems.ts";
-import type { WrittenRole } from "../policy/written.ts";
 import { Lineage } from "../sql/lineage.ts";
 import { isUnrestricted } from "../sql/scope.ts";
 import { isSystemSchema } from "../sql/system-relations.ts";

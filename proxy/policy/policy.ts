@@ -1,5 +1,3 @@
-import type { Written } from "./written.ts";
-
 /** Where a policy line stands, for messages: `policies/support.yaml:12:5`. */
 export interface Place {
   readonly file: string;
@@ -24,6 +22,27 @@ export interface Policy {
   readonly roles: ReadonlyMap<string, Role>;
   /** Where its keys stand in the files. */
   readonly written: Written;
+}
+
+/**
+ * What the files say, before defaults and parents are filled in: a warning that a key has no effect belongs where
+ * the key is written, and to the role that writes it.
+ */
+export interface Written {
+  readonly roles: ReadonlyMap<string, WrittenRole>;
+  /** By table. */
+  readonly canaries: ReadonlyMap<string, Place>;
+  readonly onCanary?: Place;
+  readonly unknownUsers?: Place;
+}
+
+export interface WrittenRole {
+  /** The role that it extends. */
+  readonly parent?: string;
+  /** By key, and of lists and mappings also by entry: `finds`, `finds.email`, `behaviour.dump`. */
+  readonly keys: ReadonlyMap<string, Place>;
+  /** Tables whose filter of the parent it drops: `only: { …: none }`. */
+  readonly dropped: readonly string[];
 }
 
 /** People who do not exist: whoever reads one looks where he has no business. */

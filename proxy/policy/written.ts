@@ -1,26 +1,5 @@
 import type { PolicyDocument } from "./document.ts";
-import type { Place } from "./policy.ts";
-
-/**
- * What the files say, before defaults and parents are filled in: a warning that a key has no effect belongs where
- * the key is written, and to the role that writes it.
- */
-export interface Written {
-  readonly roles: ReadonlyMap<string, WrittenRole>;
-  /** By table. */
-  readonly canaries: ReadonlyMap<string, Place>;
-  readonly onCanary?: Place;
-  readonly unknownUsers?: Place;
-}
-
-export interface WrittenRole {
-  /** The role that it extends. */
-  readonly parent?: string;
-  /** By key, and of lists and mappings also by entry: `finds`, `finds.email`, `behaviour.dump`. */
-  readonly keys: ReadonlyMap<string, Place>;
-  /** Tables whose filter of the parent it drops: `only: { …: none }`. */
-  readonly dropped: readonly string[];
-}
+import type { Place, Written, WrittenRole } from "./policy.ts";
 
 /** Gathers where each key of the policy is written. */
 export function writtenIn(documents: readonly PolicyDocument[]): Written {
