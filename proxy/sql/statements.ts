@@ -11,6 +11,7 @@ import type {
   UpdateStmt,
 } from "libpg-query";
 import { countsReads, type Role } from "../policy/policy.ts";
+import { refuseRepeatedCalls } from "./acting-calls.ts";
 import type { Analysis, Level, RelationUse } from "./analysis.ts";
 import { meetAnyQuery } from "./casts.ts";
 import { copy } from "./copy.ts";
@@ -237,6 +238,7 @@ function finish(
 ): Statement {
   refuseGathering(analysis);
   refuseLasting(analysis);
+  refuseRepeatedCalls(analysis);
   const data = analysis.uses.filter(isOfData);
   return {
     command,
