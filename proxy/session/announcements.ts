@@ -38,6 +38,7 @@ export class Announcements {
     if (head?.quiet === true) return;
     const judged = head !== undefined && "judged" in head ? head.judged : undefined;
     const fields = decodeError(frame);
+    if (!isForClients(fields)) return;
     // How many there are, of which kinds and in which order is a text of the statement's own making.
     if (head !== undefined && !isOfTransaction(fields) && mayTouchPeople(this.#exchange, head)) return;
     toClient.send(redactError(frame, tellingOf(judged, fields, false)));
@@ -49,6 +50,17 @@ export class Announcements {
     this.#exchange.parts.log.debug({ channel }, "a notification for a guarded session was dropped");
   }
 }
+
+/**
+ * LOG and DEBUG are of the server's log: a session that asks for them (client_min_messages) would read the rewritten text in
+ * `log_min_duration_statement`, with the keys of noise, and plans with real figures in auto_explain.
+ */
+function isForClients(fields: ErrorFields): boolean {
+  return FOR_CLIENTS.has(fields.get("V") ?? "");
+}
+
+/** Field V, which is never translated (Postgres docs, "Error and Notice Message Fields"). */
+const FOR_CLIENTS: ReadonlySet<string> = new Set(["INFO", "NOTICE", "WARNING"]);
 
 /** "There is no transaction in progress" and its like are said of BEGIN, COMMIT and ROLLBACK, whatever rows hold. */
 function isOfTransaction(fields: ErrorFields): boolean {

@@ -127,6 +127,8 @@ export class Analysis {
   picks = 0;
   /** Calls of functions outside pg_catalog that the role may call: each may give another person. */
   calls = 0;
+  /** Of these, calls that may write. */
+  readonly actingCalls: string[] = [];
   /** Functions of casts that the statement may apply (oids): each is judged once. */
   readonly castFunctions = new Set<number>();
   /** People of WITH queries: taken off where they are defined, added where they are referred to. */

@@ -1,5 +1,6 @@
 import type { ColumnRef, FuncCall, Node } from "libpg-query";
 import { type CatalogFunction, isPlainExtensionFunction } from "../catalog/catalog.ts";
+import { meetActingCall } from "./acting-calls.ts";
 import { type Analysis, candidates, type Level, namedReferences } from "./analysis.ts";
 import { meetType } from "./casts.ts";
 import { plainFields } from "./expressions.ts";
@@ -237,6 +238,7 @@ function judgeOwn(analysis: Analysis, name: string, functions: readonly CatalogF
   for (const { returnType } of functions) meetType(analysis, returnType);
   // What it reads is nobody's mask's business, but whoever it speaks of is counted.
   if (unknown.length > 0) analysis.calls++;
+  meetActingCall(analysis, name, unknown);
   // What another's aggregate makes of its rows is not known.
   if (functions.some(({ kind }) => kind === "aggregate")) analysis.gathers ??= `${name}()`;
 }

@@ -112,6 +112,16 @@ export function meterPlan(analysis: Analysis): Metering {
   return peoplePerRow(analysis) === undefined ? NO_PEOPLE : { ...NO_PEOPLE, ...planPrice(analysis) };
 }
 
+/**
+ * A cursor WITH HOLD is run to its end by the COMMIT (PersistHoldablePortal of commands/portalcmds.c), which tells whether
+ * that fails; its rows are counted when they are fetched.
+ */
+export function meterHeldCursor(query: Metering | undefined): Metering | undefined {
+  if (query?.price === undefined) return undefined;
+  const { execution } = query.price;
+  return { ...NO_PEOPLE, price: { execution, pinned: execution, bySize: false } };
+}
+
 function peoplePerRow(analysis: Analysis): number | undefined {
   const speaks = analysis.calls > 0 || analysis.uses.some(({ sight }) => sight?.people !== undefined);
   return speaks ? peopleSoFar(analysis) : undefined;

@@ -72,7 +72,9 @@ export function noisySql(summary: Summary, noise: Noise): string {
     (person) => `SELECT * FROM (${contributionsSql(summary, person, noise)}) AS o`,
   );
   const largest = `pg_catalog.max(o.largest)`;
-  const turn = minus("pg_catalog.sum(o.turn)", "pg_catalog.floor(pg_catalog.sum(o.turn))");
+  // DISTINCT: a table that is joined to itself by the person has the same people, and must not turn the figure another way.
+  const turns = "pg_catalog.sum(DISTINCT o.turn)";
+  const turn = minus(turns, `pg_catalog.floor(${turns})`);
   const group =
     `SELECT ${baseSql(largest, summary, noise)} AS ${BASE}, ${turn} AS ${TURN} ` +
     `FROM (${each.join(" UNION ALL ")}) AS o`;

@@ -11,12 +11,20 @@ import type {
   UpdateStmt,
 } from "libpg-query";
 import { countsReads, type Role } from "../policy/policy.ts";
+import { refuseRepeatedCalls } from "./acting-calls.ts";
 import type { Analysis, Level, RelationUse } from "./analysis.ts";
 import { meetAnyQuery } from "./casts.ts";
 import { copy } from "./copy.ts";
 import { explainOptions } from "./explain.ts";
 import { type Body, nodeOf } from "./grammar.ts";
-import { meterCopy, meterMerge, meterPlan, meterReturning, meterSelect } from "./metering.ts";
+import {
+  meterCopy,
+  meterHeldCursor,
+  meterMerge,
+  meterPlan,
+  meterReturning,
+  meterSelect,
+} from "./metering.ts";
 import type { RawStatement } from "./parse.ts";
 import { countsPeople } from "./pricing.ts";
 import { pushLimit } from "./push-limit.ts";
@@ -170,8 +178,10 @@ function prepare(analysis: Analysis, body: PrepareStmt, level: Level): Statement
 
 function declare(analysis: Analysis, body: DeclareCursorStmt, level: Level): Statement {
   const query = inner(analysis, body.query, level);
-  const effect: Effect = { kind: "declare", name: body.portalname ?? "", hold: isHeld(body), inner: query };
-  return { ...finish(analysis, "DECLARE", "cursor", undefined, effect), limited: false };
+  const hold = isHeld(body);
+  const effect: Effect = { kind: "declare", name: body.portalname ?? "", hold, inner: query };
+  const metering = hold ? meterHeldCursor(query.metering) : undefined;
+  return { ...finish(analysis, "DECLARE", "cursor", metering, effect), limited: false };
 }
 
 function explain(analysis: Analysis, body: ExplainStmt, raw: RawStatement, level: Level): Statement {
@@ -237,6 +247,7 @@ function finish(
 ): Statement {
   refuseGathering(analysis);
   refuseLasting(analysis);
+  refuseRepeatedCalls(analysis);
   const data = analysis.uses.filter(isOfData);
   return {
     command,

@@ -131,6 +131,19 @@ describe("one group has one number", () => {
     expect(Math.abs(Number([...answers][0]) - Number(rows[0]?.count))).toBeLessThan(5);
   });
 
+  test("also where a table is joined to itself by the person: each figure would be another draw", async () => {
+    const answers = new Set<string>();
+    for (let copies = 0; copies < 6; copies++) {
+      const joins = Array.from({ length: copies }, (_, i) => `JOIN customers d${i} ON d${i}.id = c.id`);
+      const { rows } = await metabase.query<{ country: string; count: string; people: string }>(
+        `SELECT c.country, count(*), count(DISTINCT c.id) AS people FROM customers c ${joins.join(" ")} WHERE c.created_at >= '2023-01-04' GROUP BY 1 ORDER BY 1`,
+      );
+      expect(rows.length).toBeGreaterThan(3);
+      answers.add(JSON.stringify(rows));
+    }
+    expect([...answers]).toHaveLength(1);
+  });
+
   test("for a login that has a budget as well, and by the year that a mask shows", async () => {
     const cleo = await world.sluice.connect("cleo");
     try {

@@ -138,4 +138,21 @@ describe.each([
     expect(answer).toContain("cleoonorigin");
     client.socket.destroy();
   });
+
+  test("what the server writes into its log is not told, though a client asks for it", async () => {
+    const set = (to: string) => world.database.query(`ALTER DATABASE ${world.database.database} ${to}`);
+    await set("SET log_min_duration_statement = 0");
+    const client = await world.sluice.connect("cleo");
+    const told: string[] = [];
+    client.on("notice", ({ severity, message }) => told.push(`${severity} ${message}`));
+    for (const level of ["log", "debug5"]) {
+      await client.query(`SET client_min_messages = ${level}`);
+      await client.query("SELECT id FROM customers WHERE id = $1", [7]);
+      await client.query("SELECT 1");
+    }
+    await client.query("ROLLBACK");
+    expect(told).toEqual(["WARNING there is no transaction in progress"]);
+    await client.end();
+    await set("RESET log_min_duration_statement");
+  });
 });

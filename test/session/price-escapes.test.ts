@@ -257,3 +257,22 @@ test("a plan costs more the more references it has", async () => {
   await anna.query(`EXPLAIN SELECT (${one}), (${one}), (${one})`);
   expect(charged()).toBe(16 + 3 * 64);
 });
+
+describe("a cursor WITH HOLD, which COMMIT runs to its end", () => {
+  const declare =
+    "DECLARE held CURSOR WITH HOLD FOR SELECT 1 / (ascii(name) - 1) FROM customers WHERE id = 8";
+
+  test.each([[declare], ["BEGIN", declare, "COMMIT"]])(
+    "has a price where nothing is fetched: %s",
+    async (...texts) => {
+      for (const text of texts) await anna.query(text);
+      expect(charged()).toBeGreaterThanOrEqual(16);
+      await anna.query("CLOSE held");
+    },
+  );
+
+  test("has none in a block that is rolled back, if it is not held", async () => {
+    for (const text of ["BEGIN", declare.replace("WITH HOLD", ""), "ROLLBACK"]) await anna.query(text);
+    expect(charged()).toBe(0);
+  });
+});
