@@ -79,7 +79,9 @@ export function explanationText(explanation: Explanation): string {
   }
   for (const field of ["reads", "writes", "masked", "limits", "metering"] as const) {
     const texts = explanation[field];
-    if (texts.length > 0) rows.push([field, texts.join(", ")]);
+    // Prices are phrases with commas of their own: one a line.
+    const separator = field === "metering" ? `\n${" ".repeat(10)}` : ", ";
+    if (texts.length > 0) rows.push([field, texts.join(separator)]);
   }
   const { countsNobody: nobody, counts } = explanation;
   if (nobody !== undefined) rows.push(["counted", countsNobodyText(nobody, counts.length > 0)]);
@@ -137,7 +139,7 @@ function meteringTexts(statements: readonly Statement[], role: Role): string[] {
 
 function budgetTexts({ budget }: Role): string[] {
   const windows = budget.map((window) => `${window.limit} ${window.what} in ${window.name}`);
-  return windows.length === 0 ? [] : [`of budgets of ${windows.join(", ")}`];
+  return windows.length === 0 ? [] : [`budgets: ${windows.join(", ")}`];
 }
 
 function groupText({ namespaces, tell, isPlain }: Groups): string {
