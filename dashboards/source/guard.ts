@@ -188,7 +188,7 @@ const refusals: RowPlan = {
 };
 
 const behaviour: RowPlan = {
-  title: "Who reads as he never does",
+  title: "Unusual reading patterns",
   panels: [
     lines({
       title: "Odd behaviour, by rule",
@@ -227,7 +227,8 @@ const behaviour: RowPlan = {
 export const guard: BoardPlan = {
   name: "guard-and-budgets",
   title: "Sluice: guard and budgets",
-  description: "How much the roles read of what they may, what was refused, and who reads as he never does.",
+  description:
+    "How much the roles read of what they may, what was refused, and who reads in an unusual pattern.",
   variables: [INSTANCES, DATABASES, ROLES],
   rows: [budgets, sight, refusals, behaviour],
 };

@@ -83,7 +83,7 @@ async function sameCustomer(clients: ReadonlyMap<string, Client>, screen: Screen
 }
 
 async function lookUp(agent: Client, screen: Screen): Promise<number> {
-  screen.heading("2. A customer calls and says her address: an agent may search by the exact value");
+  screen.heading("2. A customer calls and says their e-mail address: an agent may search by the exact value");
   const sql = `SELECT ${COLUMNS.join(", ")} FROM customers WHERE email = '${customerAt(SEEN).email}'`;
   screen.statement("anna", sql);
   const { rows } = await agent.query<Record<string, unknown>>(sql);
@@ -93,19 +93,19 @@ async function lookUp(agent: Client, screen: Screen): Promise<number> {
 
 /** Agents see the text of their own tickets: whoever could assign tickets to themselves would see them all. */
 async function assign(agent: Client, screen: Screen): Promise<string | undefined> {
-  screen.heading("3. Another agent makes other agents' tickets his own, to read what customers wrote");
+  screen.heading("3. Another agent takes over other agents' tickets, to read what customers wrote");
   await agent.query("BEGIN");
   const sql = "UPDATE tickets SET assignee = 'ben' WHERE id BETWEEN 1 AND 500";
   screen.statement("ben", sql);
   const { error } = await attempt(agent, sql);
   showError(error, screen);
   await agent.query("ROLLBACK");
-  screen.quiet("A ticket that is nobody's he takes by: SELECT take_ticket(…)");
+  screen.quiet("A ticket that nobody has is taken by: SELECT take_ticket(…)");
   return error?.code;
 }
 
 async function dump(agent: Client, screen: Screen) {
-  screen.heading("4. He wants all customers");
+  screen.heading("4. The agent wants all customers");
   const dumps: (string | undefined)[] = [];
   for (const sql of [
     "COPY customers TO STDOUT",
@@ -128,7 +128,9 @@ async function dump(agent: Client, screen: Screen) {
 
 /** Each of these would tell names without a row of anybody: as digits of one sum, or letter by letter as figures in errors. */
 async function readSideways(agent: Client, screen: Screen): Promise<readonly (string | undefined)[]> {
-  screen.heading("5. He wants the names without the rows: in the digits of a sum, in errors, in a plan");
+  screen.heading(
+    "5. The agent wants the names without the rows: in the digits of a sum, in errors, in a plan",
+  );
   const codes: (string | undefined)[] = [];
   for (const sql of [
     "SELECT sum((lpad(ascii(name)::text, 3, '0') || 'e' || (id * 3)::text)::numeric) FROM customers WHERE id BETWEEN 1 AND 1000",
@@ -168,7 +170,7 @@ async function stillReadable(agent: Client, screen: Screen): Promise<void> {
   screen.statement("anna", sql);
   const { rows, error } = await attempt(agent, sql);
   if (error) screen.bad(`ERROR ${error.code}: ${error.message}`);
-  else screen.good(`${rows} row: whom she has read before, she may read again`);
+  else screen.good(`${rows} row: people who are counted already may be read again by their id`);
 }
 
 async function application(app: Client, places: Places, screen: Screen): Promise<boolean> {

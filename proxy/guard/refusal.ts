@@ -62,24 +62,29 @@ function lentOut({ window, used }: Extract<Grant, { kind: "part" }>, account: Ac
 /** What a client is told when he comes near the end of a budget, while he still gets all that he asked for. */
 export function nearlyUsedUp({ window, used }: WindowUse, account: Account): Refusal {
   const share = Math.floor((100 * used) / window.limit);
-  const [done, earlier] = window.what === "changes" ? ["written", "writes"] : ["released", "reads"];
+  const earlier = window.what === "changes" ? "writes" : "reads";
   return notice(`${share} % of the ${nameOf(window)} is used up`, {
     detail: `${whoReads(window, account)}: ${used} of ${amount(window)} used within ${window.name}.`,
-    hint: `Past it nothing more is ${done} until earlier ${earlier} have left the window. ${source(window)}`,
+    hint: `Past it ${whatStops(window)} ${earlier} have left the window. ${source(window)}`,
     rule: window.rule,
   });
 }
 
 function usedUp(grant: Extract<Grant, { kind: "part" }>, account: Account, isSized: boolean): Refusal {
   const { window, used } = grant;
-  const lookups = window.what === "lookups";
-  const what = lookups ? "look-up" : "row";
+  const what = nextOf(window);
   const end = used < window.limit ? `has no room for the next ${what}` : "is used up";
   return refuse("53400", `${nameOf(window)} ${end}`, {
     detail: `${whoReads(window, account)}: ${used} of ${amount(window)} used within ${window.name}. ${frees(grant, what, isSized)}`,
     hint: `${meanwhile(window)}${source(window)}`,
     rule: window.rule,
   });
+}
+
+/** A budget of people stops statements before they run, and writes, as well as rows. */
+function nextOf({ what }: BudgetWindow): string {
+  if (what === "lookups") return "look-up";
+  return what === "people" ? "read" : "row";
 }
 
 function nameOf(window: BudgetWindow): string {
@@ -109,12 +114,19 @@ function frees(
 ): string {
   // An empty window that stops a row does so for good: no time to wait would help.
   if (used === 0) return `The next ${what} needs more than ${window.limit}.`;
-  if (isSized) return `When the next ${what} fits is not told: it depends on what the ${what} holds.`;
+  if (isSized) return `When the next ${what} fits is not told: it depends on what it holds.`;
   return `The next ${what} fits at ${new Date(freesAt).toISOString()}.`;
 }
 
+/** Of a budget that is nearly used up: what will wait. */
+function whatStops({ what }: BudgetWindow): string {
+  if (what === "people") return "nobody new can be read until earlier";
+  return `nothing more is ${what === "changes" ? "written" : "released"} until earlier`;
+}
+
 function meanwhile({ what }: BudgetWindow): string {
-  if (what === "people") return "People who are counted already stay readable. ";
+  // A search has a price even where it finds only them: docs/metering.md, "What a statement costs".
+  if (what === "people") return "People who are counted already stay readable by their id, not by a search. ";
   const less = what === "lookups" ? "Make fewer look-ups" : "Ask for fewer rows";
   return `${less}, or wait until earlier ones have left the window. `;
 }

@@ -242,14 +242,14 @@ const behaviourSchema = z
   })
   .describe(
     [
-      "What becomes of a user who reads as he never does: alert (somebody is told; the default where there is a " +
+      "What becomes of a user who reads in an unusual pattern: alert (somebody is told; the default where there is a " +
         "budget), tighten (told, and half of the budgets for a week; who goes on for three days is suspended), suspend (told, and cut off), off.",
-      "new_people, lookups: far more in a day than he and his colleagues ever do.",
+      "new_people, lookups: far more in a day than the user and their colleagues ever do.",
       "dump: statements that are stopped because they ask for far more people than the role may have.",
-      "sequence: one id after the other. hours: when neither he nor the role works.",
+      "sequence: one id after the other. hours: when neither the user nor the role works.",
       "addresses: from a network where nobody of the role came from. refusals: many in a row.",
-      "purpose: most of the new people of a day are none of his work, see `purpose` of the role.",
-      "together: more users of the role than ever read far more than they do, at once, he among them.",
+      "purpose: most of the new people of a day have nothing to do with the user's work, see `purpose` of the role.",
+      "together: more users of the role than ever read far more than they do, at once, the user among them.",
     ].join("\n"),
   );
 

@@ -206,7 +206,7 @@ export function countsReads({ budget }: Role): boolean {
   return budget.some(({ what }) => what !== "changes");
 }
 
-/** What sees that somebody reads as he never does. */
+/** What sees that somebody reads in an unusual pattern. */
 export const BEHAVIOUR_RULES = [
   "new_people",
   "dump",

@@ -74,5 +74,7 @@ const BY_CLASS: Readonly<Record<string, string>> = {
 /** The text for an error of a statement that touches people. */
 export function textOfError(sqlstate: string): string {
   const text = TEXTS[sqlstate] ?? BY_CLASS[sqlstate.slice(0, 2)] ?? "the statement failed";
+  // Postgres says no more than that of a failed transaction: nothing is withheld.
+  if (sqlstate === "25P02") return text;
   return `${text} (the server's own words are withheld)`;
 }

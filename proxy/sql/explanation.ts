@@ -79,7 +79,9 @@ export function explanationText(explanation: Explanation): string {
   }
   for (const field of ["reads", "writes", "masked", "limits", "metering"] as const) {
     const texts = explanation[field];
-    if (texts.length > 0) rows.push([field, texts.join(", ")]);
+    // Prices are phrases with commas of their own: one a line.
+    const separator = field === "metering" ? `\n${" ".repeat(10)}` : ", ";
+    if (texts.length > 0) rows.push([field, texts.join(separator)]);
   }
   const { countsNobody: nobody, counts } = explanation;
   if (nobody !== undefined) rows.push(["counted", countsNobodyText(nobody, counts.length > 0)]);
@@ -122,7 +124,7 @@ function meteringTexts(statements: readonly Statement[], role: Role): string[] {
   const unknown = Math.max(0, ...metered.map((one) => one.unknown));
   const cost = Math.max(1, ...metered.map((one) => one.cost ?? 1));
   return [
-    ...[...spaces].map((space) => `people of ${space} by their identity`),
+    ...[...spaces].map((space) => `each person of ${space} whom a row names`),
     ...(unknown > 0 ? [`${unknown} unknown ${unknown === 1 ? "person" : "people"} a row`] : []),
     ...metered.flatMap(({ groups }) => (groups === undefined ? [] : [groupText(groups)])),
     ...(metered.some(({ purpose }) => purpose === true) ? ["whether the user has to do with them"] : []),
@@ -131,25 +133,35 @@ function meteringTexts(statements: readonly Statement[], role: Role): string[] {
       ? ["each row that it writes as a change"]
       : []),
     ...(cost > 1 ? [`each counts for ${cost} people`] : []),
-    ...role.budget.map((window) => `${window.limit} ${window.what} in ${window.name}`),
+    ...budgetTexts(role),
   ];
+}
+
+function budgetTexts({ budget }: Role): string[] {
+  const windows = budget.map((window) => `${window.limit} ${window.what} in ${window.name}`);
+  return windows.length === 0 ? [] : [`budgets: ${windows.join(", ")}`];
 }
 
 function groupText({ namespaces, tell, isPlain }: Groups): string {
   const spaces = [...new Set(namespaces)].join(", ");
   const how =
-    tell === "people" ? "by their identity" : "by their number, or by the row's size if that is less";
-  return `people of ${spaces} behind each row ${how}${isPlain ? "; nobody behind a row of ten and more" : ""}`;
+    tell === "people" ? "" : " as unknown people, or one for each 4 bytes of the row if that is less";
+  const free = isPlain ? "; a row with at least ten people behind it costs nothing" : "";
+  return `the people of ${spaces} behind each row${how}${free}`;
 }
 
 /** As docs/metering.md has it, "What a statement costs". */
 function priceTexts({ execution, pins, pinned, bySize }: StatementPrice): string[] {
-  const whole = execution > 0 ? [`${shareOfPerson(execution)} for each execution`] : [];
-  if (pins !== undefined)
-    whole.unshift(
-      `the people whom it names and ${pinned === 0 ? "nothing" : shareOfPerson(pinned)} else, where their values can be read off; or`,
-    );
-  return [...whole, ...(bySize ? ["rows by their size, one person for each 4 bytes"] : [])];
+  const each = execution > 0 ? `${shareOfPerson(execution)} for each execution` : undefined;
+  const more = pinned === 0 ? "nothing" : shareOfPerson(pinned);
+  // The values of parameters come later, and may be of a form that cannot be read.
+  const named =
+    pins === undefined ? undefined : `${more} beside the people whose ids it names, if these can be read`;
+  const whole = [named, each].filter((text) => text !== undefined).join("; otherwise ");
+  return [
+    ...(whole === "" ? [] : [whole]),
+    ...(bySize ? ["rows by their size, one person for each 4 bytes"] : []),
+  ];
 }
 
 /** `1/16 of a person` */

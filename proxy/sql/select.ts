@@ -166,7 +166,7 @@ export function requireFilters(
       `role "${analysis.scope.role.name}" may ${use.isTarget ? "change rows of" : "read"} ${use.key} only with a condition on an indexed column`,
       {
         rule: `roles.${analysis.scope.role.name}.require_filter`,
-        hint: `Add a condition such as "${columns[0] ?? "id"} = …"; indexed are ${columns.join(", ") || "none"}.`,
+        hint: `Add a condition such as "${columns[0] ?? "id"} = …", with =, IN or BETWEEN on the column itself; indexed are ${columns.join(", ") || "none"}.`,
       },
     );
   }

@@ -38,7 +38,7 @@ export function requireSummaries(analysis: Analysis, body: SelectStmt, from: Sum
     analysis.deny(
       message,
       "aggregates_only",
-      "Ask for counts, sums or averages by group; groups of few people are left out.",
+      "Select, sort and filter groups by GROUP BY columns and by count, sum or avg of plain columns, without FILTER, OVER or a calculation inside; docs/aggregates.md lists what else is allowed.",
     );
   const grouped = (body.groupClause ?? []).flatMap(groupingExpressions).map(plain);
   const isGrouping = (node: Node): boolean =>

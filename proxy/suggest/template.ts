@@ -23,7 +23,7 @@ tables: {}
 
 roles:
   agent:
-    users: [] # who reads for his work, one person at a time
+    users: [] # agents, who read one person at a time for their work
     reads: []
     writes: [] # tables that agents change
     sees: [ plain, name ] # all else is masked …
@@ -40,7 +40,7 @@ roles:
     sees: all
     budget: none
 
-# Whom no role names is taken for an agent, who may do least. Once everybody has a role, say "refuse".
+# Users without a role are treated as agents, the most restricted role. Once everybody has a role, say "refuse".
 unknown_users: agent
 unclassified: mask # new columns, until they have a class
 mode: observe # the audit log says what would happen, and nothing changes

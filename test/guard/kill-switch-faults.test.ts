@@ -142,7 +142,7 @@ test("a grant lets just so many more through on every proxy; the client is told 
   await expect(read(there, 4, 6)).rejects.toMatchObject({
     code: "53400",
     message: "budget of 5 people in 1d is used up",
-    detail: expect.stringMatching(/^User "anna": 5 of 5 people used within 1d\. The next row fits at 20/),
+    detail: expect.stringMatching(/^User "anna": 5 of 5 people used within 1d\. The next read fits at 20/),
     constraint: "roles.agent.budget.1d",
   });
   const given = await fleet.command(grant, "anna", "--budget", "1d=+3", "--for", "1h", "--why", "a recall");

@@ -172,10 +172,11 @@ describe("a refusal", () => {
       severity: "ERROR",
       sqlstate: "53400",
       message: "budget of 300 people in 1d is used up",
-      detail: 'User "anna": 300 of 300 people used within 1d. The next row fits at 2026-02-03T04:05:06.000Z.',
+      detail:
+        'User "anna": 300 of 300 people used within 1d. The next read fits at 2026-02-03T04:05:06.000Z.',
       rule: "roles.agent.budget.1d",
     });
-    expect(refusal.hint).toContain("stay readable");
+    expect(refusal.hint).toContain("stay readable by their id, not by a search");
     expect(refusalOf({ kind: "part", rows: 2, window, used: 30, freesAt, isLent: true }, anna)).toMatchObject(
       {
         sqlstate: "58000",

@@ -34,6 +34,10 @@ describe("what was said before any row was read is told", () => {
     expect(telling.message('syntax error at or near "Alice"')).toBe(textOfError("42601"));
   });
 
+  test("that the transaction has failed before: Postgres says no more than that, either", () => {
+    expect(textOfError("25P02")).toMatch(/ignored until end of transaction block$/);
+  });
+
   test("errors of statements that touch nobody", () => {
     const telling = tellingOf(undefined, fields({ C: "22012" }), false);
     expect(telling.message("division by zero")).toBe("division by zero");

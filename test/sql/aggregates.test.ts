@@ -33,6 +33,14 @@ const refusal = (sql: string) => {
   return verdict.kind === "refuse" ? verdict.refusal : undefined;
 };
 
+test.each([
+  "SELECT country, avg(extract(year from birth_date)) FROM customers GROUP BY country",
+  "SELECT count(*) FILTER (WHERE country = 'DE') FROM customers",
+  "SELECT country, count(*) / sum(count(*)) OVER () FROM customers GROUP BY country",
+])("who asks for summaries is told which would be allowed: %s", (sql) => {
+  expect(refusal(sql)?.hint).toMatch(/of plain columns, without FILTER, OVER or a calculation inside/);
+});
+
 describe("a condition or a group that could choose one person is refused", () => {
   const count = "SELECT count(*) FROM customers";
   test.each([

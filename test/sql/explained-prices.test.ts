@@ -15,20 +15,17 @@ test.each([
   ["SELECT id FROM customers ORDER BY name LIMIT 5", "9/16 of a person for each execution"],
   [
     "SELECT name FROM customers WHERE id = 7",
-    "the people whom it names and nothing else, where their values can be read off; or",
+    "nothing beside the people whose ids it names, if these can be read; otherwise 1/16 of a person for each execution",
   ],
   [
     "SELECT name FROM customers WHERE id = 7 AND name LIKE 'A%'",
-    "the people whom it names and 1/16 of a person else, where their values can be read off; or",
+    "1/16 of a person beside the people whose ids it names, if these can be read; otherwise 1/16 of a person for each execution",
   ],
   [
     "SELECT count(*) FROM customers",
-    "people of public.customers.id behind each row by their number, or by the row's size if that is less; nobody behind a row of ten and more",
+    "the people of public.customers.id behind each row as unknown people, or one for each 4 bytes of the row if that is less; a row with at least ten people behind it costs nothing",
   ],
-  [
-    "SELECT array_agg(name) FROM customers",
-    "people of public.customers.id behind each row by their identity",
-  ],
+  ["SELECT array_agg(name) FROM customers", "the people of public.customers.id behind each row"],
   ["SELECT (SELECT string_agg(name, ',') FROM customers)", "rows by their size, one person for each 4 bytes"],
   ["UPDATE customers SET country = 'x' WHERE country = 'y'", "1 person for each execution"],
 ])("a DBA reads what a statement costs: %s", (sql, text) => {

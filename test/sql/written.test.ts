@@ -82,7 +82,7 @@ describe("a table that may not be read whole may not be written whole", () => {
   test("and the error says so", () => {
     expect(refusal("anna", "delete from tickets")).toMatchObject({
       message: 'role "filtered" may change rows of public.tickets only with a condition on an indexed column',
-      hint: 'Add a condition such as "id = …"; indexed are id, customer_id.',
+      hint: 'Add a condition such as "id = …", with =, IN or BETWEEN on the column itself; indexed are id, customer_id.',
     });
   });
 });

@@ -139,10 +139,7 @@ export class Behaviour {
       id: newId(),
       ...{ time, rule, action, user, role: roleName, database, client, figure, ordinary, text },
     };
-    log.warn(
-      { rule, action, user, role: roleName, figure, ordinary },
-      "alert: somebody reads as he never does",
-    );
+    log.warn({ rule, action, user, role: roleName, figure, ordinary }, "alert: unusual reading pattern");
     onAlert(alert);
     const by = `${BY_RULE}${rule}`;
     if (action === "suspend") await measures.suspend(user, text, by);
