@@ -49,6 +49,8 @@ export class LiveCatalog {
   #checkedAt: number;
   /** The end of the line of those who use the connection: transactions of two must not mix. */
   #turn: Promise<unknown> = Promise.resolve();
+  /** It was asked and has not answered in time. */
+  #isSilent = false;
   /** A refresh that has not begun yet: whoever asks now is served by it. */
   #waiting: Promise<Catalog> | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -128,7 +130,12 @@ export class LiveCatalog {
 
   /** Looks, unless that has just been done: for who begins to watch. What cannot be reached stays as it was. */
   async recent(): Promise<void> {
-    if (Date.now() - this.#checkedAt >= GLANCE_MS) await within(PATIENCE_MS, this.#shareGlance());
+    if (Date.now() - this.#checkedAt < GLANCE_MS) return;
+    const glanced = this.#shareGlance();
+    // For a server that stands still only one login waits.
+    if (this.#isSilent) return;
+    await within(PATIENCE_MS, glanced);
+    this.#isSilent = this.#glancing === glanced;
   }
 
   /**
@@ -221,6 +228,7 @@ export class LiveCatalog {
       .catch(ignore)
       .finally(() => {
         this.#glancing = undefined;
+        this.#isSilent = false;
       });
     return this.#glancing;
   }
