@@ -41,7 +41,7 @@ test("one command shows the whole case: masks, a look-up, dumps that stop, a bud
     expect(text).toContain("30 of 5000 rows came");
     // Customer 7 was the first of the thirty.
     expect(text).toContain("29 more people read, then:");
-    expect(text).toContain("whom she has read before, she may read again");
+    expect(text).toContain("people who are counted already may be read again by their id");
     expect(text).toContain("the same 100000 rows, value for value");
     expect(text).toContain("psql postgresql://anna:");
     expect(text).toMatch(/console +http:\/\/127\.0\.0\.1:\d+\/console\n +log in with [0-9a-f]{64}\n/);
