@@ -159,7 +159,7 @@ const WRONG: readonly (readonly [string, string])[] = [
   ["SELECT balance FROM accounts", "42501"],
   ["UPDATE people SET name = 'x' WHERE id = 7", "42501"],
   ["INSERT INTO notes (marker) VALUES ('x')", "23502"],
-  [`SELECT string_agg(email, ',') FROM people AS broken`, "42501"],
+  [`SELECT pg_read_file('/etc/passwd') FROM people AS broken`, "42501"],
 ];
 
 const WRONG_SQL: Work = {
