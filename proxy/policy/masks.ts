@@ -99,7 +99,7 @@ function initials(value: string): string {
 /** alice@example.com: a***@example.com; a@example.com: ***@example.com; anything else is hidden whole. */
 function email(value: string): string {
   const first = `COALESCE(pg_catalog.substring(${value}, '^([^@[:space:]]).+@[^@[:space:]]+$'), '')`;
-  const domain = `pg_catalog.substring(${value}, '^.+@([^@[:space:]]+)$')`;
+  const domain = `pg_catalog.substring(${value}, '^[@[:space:]]*[^@[:space:]].*@([^@[:space:]]+)$')`;
   return `COALESCE(${concat(concat(first, "'***@'"), domain)}, '[redacted]')`;
 }
 

@@ -1,6 +1,6 @@
 import { Redis } from "ioredis";
 import { expect, onTestFinished, test, vi } from "vitest";
-import { type RedisServer, startRedis, startSentinel } from "../harness/redis.ts";
+import { type RedisOptions, type RedisServer, startRedis, startSentinel } from "../harness/redis.ts";
 import { account, people, range, released, rowsOf } from "./claims.ts";
 import { becomes, openRedisStore } from "./redis-bench.ts";
 
@@ -11,10 +11,14 @@ function connect(url: string, password?: string): Redis {
   return redis;
 }
 
-async function server(args: readonly string[]): Promise<RedisServer> {
-  const started = await startRedis({ args });
-  onTestFinished(() => started.stop());
-  return started;
+function server(args: readonly string[]): Promise<RedisServer> {
+  return started({ args });
+}
+
+async function started(options: RedisOptions): Promise<RedisServer> {
+  const redis = await startRedis(options);
+  onTestFinished(() => redis.stop());
+  return redis;
 }
 
 test("when the primary dies, the store finds the one that a Sentinel with a password has chosen, and what was counted", async () => {
@@ -58,8 +62,7 @@ test("when the primary dies, the store finds the one that a Sentinel with a pass
 }, 60_000);
 
 test("a Cluster's keys that move to another server are found there, and nobody reads uncounted meanwhile", async () => {
-  const cluster = ["--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1"];
-  const servers = await Promise.all([server(cluster), server(cluster), server(cluster)]);
+  const servers = await Promise.all(Array.from({ length: 3 }, () => started({ isClustered: true })));
   const nodes = servers.map(({ url }) => connect(url));
   const [first, second] = nodes;
   if (first === undefined || second === undefined) throw new Error("no servers");
@@ -67,7 +70,9 @@ test("a Cluster's keys that move to another server are found there, and nobody r
     await node.cluster("ADDSLOTSRANGE", Math.ceil((16_384 * i) / 3), Math.ceil((16_384 * (i + 1)) / 3) - 1);
     await node.call("CLUSTER", "SET-CONFIG-EPOCH", i + 1);
   }
-  for (const { port } of servers.slice(1)) await first.call("CLUSTER", "MEET", "127.0.0.1", port);
+  for (const { port, busPort = 0 } of servers.slice(1)) {
+    await first.call("CLUSTER", "MEET", "127.0.0.1", port, busPort);
+  }
   for (const node of nodes) {
     await vi.waitUntil(async () => String(await node.cluster("INFO")).includes("cluster_state:ok"), {
       timeout: 20_000,

@@ -328,9 +328,7 @@ describe("when Redis is away", () => {
   });
 
   test("a Redis Cluster counts as one Redis does", async () => {
-    const server = await startRedis({
-      args: ["--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1"],
-    });
+    const server = await startRedis({ isClustered: true });
     onTestFinished(() => server.stop());
     const node = new Redis(server.url);
     onTestFinished(() => node.disconnect());

@@ -9,6 +9,8 @@ import { endTied, readyTied, spawnTied } from "./tied.ts";
 export interface RedisOptions {
   /** A free one if left out. */
   readonly port?: number;
+  /** A node of a Redis Cluster, which listens on a port of its `bus` as well. */
+  readonly isClustered?: boolean;
   /** Further arguments of redis-server. */
   readonly args?: readonly string[];
   readonly environment?: Readonly<Record<string, string>>;
@@ -17,6 +19,8 @@ export interface RedisOptions {
 export interface RedisServer {
   readonly url: string;
   readonly port: number;
+  /** Where the other nodes of a Cluster find it; undefined for a Redis that is none. */
+  readonly busPort: number | undefined;
   readonly way: string;
   readonly pid: number;
   /** Orderly; what it holds is gone. */
@@ -26,17 +30,36 @@ export interface RedisServer {
 }
 
 /** Starts a Redis that keeps nothing on disk. */
-export async function launchRedis({ port, args = [], environment = {} }: RedisOptions): Promise<RedisServer> {
+export async function launchRedis({
+  port,
+  isClustered = false,
+  args = [],
+  environment = {},
+}: RedisOptions): Promise<RedisServer> {
   const found = await findRedis();
   const program = { ...found, environment: { ...found.environment, ...environment } };
   const listen = port ?? (await freePort());
+  // Of itself Redis would take port + 10000, which may be in use.
+  const busPort = isClustered ? await freePort() : undefined;
   const folder = await mkdtemp(join(tmpdir(), "sluice-redis-"));
   const server = spawnTied(program, [
     ...["--port", String(listen), "--bind", "127.0.0.1", "--dir", folder, "--databases", "1024"],
-    ...["--save", "", "--appendonly", "no", "--daemonize", "no", ...args],
+    ...["--save", "", "--appendonly", "no", "--daemonize", "no", ...cluster(busPort), ...args],
   ]);
   await readyTied(server, "Ready to accept connections");
-  return running(server, folder, listen, program);
+  return { ...running(server, folder, listen, program), busPort };
+}
+
+function cluster(busPort: number | undefined): readonly string[] {
+  if (busPort === undefined) return [];
+  return [
+    "--cluster-enabled",
+    "yes",
+    "--cluster-announce-ip",
+    "127.0.0.1",
+    "--cluster-port",
+    String(busPort),
+  ];
 }
 
 /** Starts a Sentinel (Redis docs, "High availability with Redis Sentinel"), which writes into its own configuration. */
@@ -59,6 +82,7 @@ function running(server: ChildProcess, folder: string, listen: number, program: 
   return {
     url: `redis://127.0.0.1:${listen}`,
     port: listen,
+    busPort: undefined,
     way: program.way,
     pid: server.pid ?? 0,
     stop: () => end("SIGTERM"),

@@ -107,6 +107,8 @@ test("each mask gives what the design shows", async () => {
         ["alice@example.com", "a***@example.com"],
         ["a@example.com", "***@example.com"],
         ["@example.com", "[redacted]"],
+        [" @example.com", "[redacted]"],
+        ["@ @example.com", "[redacted]"],
         ['"a@b"@example.com', '"***@example.com'],
         ["alice", "[redacted]"],
         ["alice@", "[redacted]"],
