@@ -37,7 +37,7 @@ import { canBeCut } from "./results.ts";
 import { SimpleQueries } from "./simple-queries.ts";
 import { Tolls } from "./tolls.ts";
 import { rowsToAsk } from "./unrolled.ts";
-import { isHeldWrite } from "./written-rows.ts";
+import { isHeldWrite, mayWrite } from "./written-rows.ts";
 
 /**
  * The client's messages on their way to the server of a guarded session: judged, rewritten or refused, and
@@ -270,8 +270,8 @@ export class GuardedFrontend {
     });
     // What was written in this pipeline is not committed before the result has come to its end.
     const isHeld = source !== undefined && isHeldWrite(role, source.shape);
-    if (cuttable || isHeld)
-      exchange.seal = isRead && !truncates && !exchange.pipelineWrites ? "untilSync" : "closed";
+    const commitsNothing = isRead && !mayWrite(source.shape) && !exchange.pipelineWrites;
+    if (cuttable || isHeld) exchange.seal = commitsNothing && !truncates ? "untilSync" : "closed";
   }
 
   #close(frame: Frame): boolean {

@@ -1,3 +1,4 @@
+import { PERSON } from "../prices.ts";
 import type { Scope } from "../sql/scope.ts";
 import { extraFields, type Statement } from "../sql/verdict.ts";
 import type { Refusal } from "../wire/refusal.ts";
@@ -138,6 +139,8 @@ export class Run {
   isSettled = false;
   /** The people by whom it was paid for: its answer tells of nobody else. */
   readonly pinned: PinnedPeople | undefined;
+  /** What is left of the units that were paid for its first rows before it ran. */
+  prepaid: number;
 
   constructor(
     judged: Judged,
@@ -158,6 +161,8 @@ export class Run {
     this.scope = judged.scope;
     this.pinned = pinned;
     this.answer = repeat && new Answer(repeat);
+    this.prepaid = shape.metering?.price?.prepaid ?? 0;
+    this.people.addUnknown(this.prepaid / (shape.metering?.cost ?? 1) / PERSON);
     for (const [i, namespace] of pinned?.namespaces.entries() ?? [])
       this.people.add(namespace, pinned?.identities[i] ?? "");
   }

@@ -58,6 +58,8 @@ export interface Statement {
   readonly namesUnknown?: true;
   /** A write that gives no rows. */
   readonly silent?: true;
+  /** It calls what may write: where its answer may not leave, what it did is taken back. */
+  readonly acts?: true;
   /** What its rows tell the meter; undefined when they speak of no person. */
   readonly metering?: Metering;
   /** What it does to the session once it has completed. */
@@ -112,6 +114,8 @@ export interface StatementPrice {
    */
   readonly pins?: readonly PinnedPerson[];
   readonly pinned: number;
+  /** Units of `execution` that are paid for the first rows. */
+  readonly prepaid?: number;
   /** Rows may be made of more people than `unknown` says: they are charged by their size. */
   readonly bySize: boolean;
 }
