@@ -96,6 +96,14 @@ export const UNKNOWN_STATEMENT: Statement = {
   limited: false,
 };
 
+/** What a run was asked with, beside its statement. */
+interface Asked {
+  readonly pinned?: PinnedPeople | undefined;
+  /** Look-ups that its parameters make. */
+  readonly lookups?: number;
+  readonly repeat?: Repeat | undefined;
+}
+
 /** One statement while it is answered. */
 export class Run {
   readonly judged: Judged;
@@ -137,6 +145,8 @@ export class Run {
   isConcluded = false;
   /** What is owed for another answer than the one that was expected has been asked of the meter. */
   isSettled = false;
+  /** How many values it looks up. */
+  readonly lookups: number;
   /** The people by whom it was paid for: its answer tells of nobody else. */
   readonly pinned: PinnedPeople | undefined;
   /** What is left of the units that were paid for its first rows before it ran. */
@@ -148,10 +158,7 @@ export class Run {
     shape: Statement,
     counts: Counts,
     startedAt: number,
-    {
-      pinned,
-      repeat,
-    }: { readonly pinned?: PinnedPeople | undefined; readonly repeat?: Repeat | undefined } = {},
+    { pinned, lookups = 0, repeat }: Asked = {},
   ) {
     this.judged = judged;
     this.statement = statement;
@@ -160,6 +167,7 @@ export class Run {
     this.startedAt = startedAt;
     this.scope = judged.scope;
     this.pinned = pinned;
+    this.lookups = shape.lookups + lookups;
     this.answer = repeat && new Answer(repeat);
     this.prepaid = shape.metering?.price?.prepaid ?? 0;
     this.people.addUnknown(this.prepaid / (shape.metering?.cost ?? 1) / PERSON);

@@ -216,7 +216,7 @@ export class Trace {
       statement: this.#text(judged),
       relations: relationsOf(shape),
       masked: shape.masked,
-      lookups: shape.lookups,
+      lookups: "lookups" in run ? run.lookups : shape.lookups,
       ...decision,
       policy: judged.scope.policy.version,
       rows: run.rows,

@@ -7,7 +7,7 @@ import { type RawStatement, tooComplex } from "./parse.ts";
 import type { Scope } from "./scope.ts";
 import type { ColumnSight, RelationSight, Sights } from "./sight.ts";
 import type { Source } from "./source.ts";
-import type { Effect, MadeEdit } from "./verdict.ts";
+import type { BoundAsk, Effect, MadeEdit } from "./verdict.ts";
 
 /** Ends the analysis of a text: thrown inside this floor only, and caught by `analyse`. */
 export class Refused extends Error {
@@ -121,6 +121,10 @@ export class Analysis {
   /** A column is named that no relation of the catalog has. */
   namesUnknown = false;
   lookups = 0;
+  /** Look-ups that the values of parameters decide, at Bind. */
+  readonly asks: BoundAsk[] = [];
+  /** The statement is to be run later, by PREPARE or a cursor: what its parameters hold is not seen then. */
+  isForLater = false;
   /** For how many people each one counts: the dearest class that was named in the clear or looked up by. */
   cost = 1;
   /** Calls that return another row's value. */
@@ -210,6 +214,11 @@ export class Analysis {
     if (use === "named") this.expressesProtected ||= isProtected;
     const isShown = kind === "real" || kind === "conditional";
     if (isShown || use === "looked up") this.cost = Math.max(this.cost, cost);
+  }
+
+  /** What has been judged without a visit: it moves elsewhere, in another form. */
+  passOver(body: Body): void {
+    this.#visited.add(body);
   }
 
   hasVisited(body: Body): boolean {

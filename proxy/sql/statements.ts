@@ -167,6 +167,7 @@ function inner(analysis: Analysis, node: Node | undefined, level: Level): Statem
 
 function prepare(analysis: Analysis, body: PrepareStmt, level: Level): Statement {
   analysis.nodes(body.argtypes, level);
+  analysis.isForLater = true;
   const prepared = inner(analysis, body.query, level);
   return {
     ...finish(analysis, "PREPARE", "session", undefined, {
@@ -179,6 +180,7 @@ function prepare(analysis: Analysis, body: PrepareStmt, level: Level): Statement
 }
 
 function declare(analysis: Analysis, body: DeclareCursorStmt, level: Level): Statement {
+  analysis.isForLater = true;
   const query = inner(analysis, body.query, level);
   const hold = isHeld(body);
   const effect: Effect = { kind: "declare", name: body.portalname ?? "", hold, inner: query };
@@ -258,6 +260,7 @@ function finish(
     writes: [...analysis.writes],
     masked: [...analysis.masked],
     lookups: analysis.lookups,
+    ...(analysis.asks.length > 0 && { asks: analysis.asks }),
     limited: data.length > 0 || analysis.calls > 0,
     ...(analysis.namesUnknown && { namesUnknown: true }),
     ...(analysis.actingCalls.length > 0 && { acts: true }),

@@ -50,6 +50,10 @@ export interface Statement {
   readonly masked: readonly string[];
   /** How many exact look-ups of masked columns it makes. */
   readonly lookups: number;
+  /** Look-ups whose number, or whether they are any, only the values of parameters tell. */
+  readonly asks?: readonly BoundAsk[];
+  /** Told beside its result: what it does may not be what was meant. */
+  readonly notices?: readonly Refusal[];
   /** What the rows that its tag says are written are: of a table with people, or of another. */
   readonly changes?: "people" | "rows";
   /** The role's row and byte limits hold for what it returns. */
@@ -64,6 +68,12 @@ export interface Statement {
   readonly metering?: Metering;
   /** What it does to the session once it has completed. */
   readonly effect?: Effect;
+}
+
+/** A parameter (from 1) that holds an array of values to look up, or a pattern that must have no wildcard. */
+export interface BoundAsk {
+  readonly parameter: number;
+  readonly as: "array" | "pattern";
 }
 
 export type StatementKind =
