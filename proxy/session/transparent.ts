@@ -341,9 +341,7 @@ export class TransparentRelay implements Relay {
     if (ended >= 0) this.#expected.splice(0, ended + 1);
     if (this.#status !== "I" || !this.#defined) return;
     this.#defined = false;
-    this.#parts.catalog.refresh().catch(() => {
-      this.#parts.log.warn("the catalog could not be read after DDL; the timer will try again");
-    });
+    this.#parts.catalog.changed();
   }
 }
 
