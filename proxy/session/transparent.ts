@@ -268,9 +268,7 @@ export class TransparentRelay implements Relay {
     this.#names.transactionEnded();
     if (!this.#defined) return;
     this.#defined = false;
-    this.#parts.catalog.refresh().catch(() => {
-      this.#parts.log.warn("the catalog could not be read after DDL; the timer will try again");
-    });
+    this.#parts.catalog.changed();
   }
 }
 
