@@ -4,7 +4,7 @@ import { decodeQuery, queryMessage } from "../wire/frontend-messages.ts";
 import { Frontend, nameKey } from "../wire/messages.ts";
 import { poisonedQuery } from "../wire/poison.ts";
 import { type Refusal, refuse } from "../wire/refusal.ts";
-import type { Expected } from "./expected.ts";
+import { EXECUTE, type QuerySent, SYNC } from "./expected.ts";
 import type { PoolSession } from "./pool-session.ts";
 import { missing, Preparing } from "./preparing.ts";
 import type { ServerConnection } from "./server-connection.ts";
@@ -26,11 +26,11 @@ export class Requests {
   /** False: it has to wait for what was sent before to be answered. */
   handle(frame: FrameReader, connection: ServerConnection): boolean {
     const server = this.#server;
-    if (server.copyIn) {
+    if (server.ledger.intake === "copyIn") {
       this.#copy(frame, connection);
       return true;
     }
-    if (server.skipping && frame.type !== Frontend.Sync) return true;
+    if (server.ledger.intake === "skipping" && frame.type !== Frontend.Sync) return true;
     const isDone = this.#handle(frame, connection);
     server.tellAll();
     return isDone;
@@ -52,19 +52,16 @@ export class Requests {
         return this.#preparing.close(frame, connection);
       case Frontend.Execute:
         connection.toServer.forward(frame);
-        server.expected.push({ kind: "execute" });
-        server.inPipeline = true;
+        server.ledger.sent(EXECUTE);
         server.gate.executed();
         break;
       case Frontend.Sync:
-        server.skipping = false;
-        server.inPipeline = false;
         connection.toServer.forward(frame);
-        server.expected.push({ kind: "sync" });
-        server.statements.endPipeline();
+        server.ledger.sent(SYNC);
         break;
       case Frontend.Flush:
         connection.toServer.forward(frame);
+        server.ledger.flushSent();
         break;
       // Outside of COPY a server drops them (PostgresMain).
       case Frontend.CopyData:
@@ -86,10 +83,10 @@ export class Requests {
     switch (frame.type) {
       case Frontend.CopyDone:
       case Frontend.CopyFail:
-        server.copyIn = false;
         connection.toServer.forward(frame);
+        server.ledger.copyEndSent();
         // A simple query may hold another COPY.
-        if (server.expected.head?.kind === "execute") server.gate.copied();
+        if (server.ledger.head?.kind === "execute") server.gate.copied();
         break;
       case Frontend.CopyData:
         connection.toServer.forward(frame);
@@ -107,7 +104,6 @@ export class Requests {
     const server = this.#server;
     const { sqlStart, sqlEnd } = decodeQuery(frame);
     const leavings = server.leavingsOf(frame.buffer.subarray(sqlStart, sqlEnd));
-    const undo = this.#preparing.unnamedGoes(connection);
     if (leavings.deallocates !== undefined) {
       this.#deallocate(connection, leavings.deallocates);
       return;
@@ -118,30 +114,34 @@ export class Requests {
     }
     server.note(leavings, connection);
     server.gate.queried(leavings);
-    this.#send(connection, frame, { kind: "query", undo });
+    this.#send(connection, frame, {});
   }
 
   #refuseQuery(connection: ServerConnection, refusal: Refusal): void {
-    this.#send(connection, poisonedQuery, { kind: "query", refusal });
+    this.#send(connection, poisonedQuery, { refusal });
   }
 
   #deallocate(connection: ServerConnection, name: string): void {
-    const { statements } = this.#server;
+    const { statements, ledger } = this.#server;
     const key = nameKey(name);
-    if (statements.get(key) === undefined) {
+    if (statements.expected(key) === undefined) {
       this.#refuseQuery(connection, missing(key));
       return;
     }
-    const undo = statements.change(key, undefined);
-    this.#send(connection, nothingToRun, { kind: "query", forgets: true, undo });
+    const change = statements.propose(key, undefined, ledger.pipeline);
+    this.#send(connection, nothingToRun, { forgets: true, change });
   }
 
-  #send(connection: ServerConnection, query: Buffer | Frame, expected: Expected): void {
+  #send(
+    connection: ServerConnection,
+    query: Buffer | Frame,
+    more: Pick<QuerySent, "refusal" | "forgets" | "change">,
+  ): void {
+    const { ledger } = this.#server;
+    const drops = this.#preparing.unnamedGoes(connection);
     if (Buffer.isBuffer(query)) connection.toServer.send(query);
     else connection.toServer.forward(query);
-    this.#server.expected.push(expected);
-    this.#server.inPipeline = false;
-    this.#server.statements.endPipeline();
+    ledger.sent({ kind: "query", drops, ...more });
   }
 }
 
