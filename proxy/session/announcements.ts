@@ -33,8 +33,8 @@ export class Announcements {
   }
 
   noticeResponse(frame: Frame): void {
-    const { replies, toClient } = this.#exchange;
-    const { head } = replies;
+    const { ledger, toClient } = this.#exchange;
+    const { head } = ledger;
     if (head?.quiet === true) return;
     const judged = head !== undefined && "judged" in head ? head.judged : undefined;
     const fields = decodeError(frame);

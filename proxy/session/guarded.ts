@@ -25,16 +25,15 @@ export class GuardedRelay implements Relay {
   }
 
   get isRunning(): boolean {
-    return !this.#exchange.replies.isEmpty;
+    return !this.#exchange.ledger.isSettled;
   }
 
   get copyIn(): boolean {
-    return this.#exchange.copyIn;
+    return this.#exchange.ledger.intake === "copyIn";
   }
 
   get isIdle(): boolean {
-    const { replies, status, skipping, inPipeline } = this.#exchange;
-    return replies.isEmpty && status === "I" && !skipping && !inPipeline;
+    return this.#exchange.ledger.isIdle;
   }
 
   get terminated(): boolean {
@@ -58,8 +57,8 @@ export class GuardedRelay implements Relay {
   }
 
   record(): void {
-    const { replies, trace } = this.#exchange;
-    const { head } = replies;
+    const { ledger, trace } = this.#exchange;
+    const { head } = ledger;
     const run = head?.kind === "query" || head?.kind === "execute" ? head.run : undefined;
     if (run !== undefined) trace.underway(run);
   }
