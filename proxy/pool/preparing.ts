@@ -9,7 +9,7 @@ import {
   describeMessage,
 } from "../wire/frontend-messages.ts";
 import { Backend, cstring, Frontend, message } from "../wire/messages.ts";
-import { poisonedBind, poisonedDescribe, poisonedParse } from "../wire/poison.ts";
+import { poisonedBind, poisonedDescribe, poisonedExecute, poisonedParse } from "../wire/poison.ts";
 import { type Refusal, refuse } from "../wire/refusal.ts";
 import type { Expected, ParseSent } from "./expected.ts";
 import type { PoolSession } from "./pool-session.ts";
@@ -135,6 +135,11 @@ export class Preparing {
     // The connection keeps it: somebody will want it again.
     ledger.sent({ kind: "local", message: closeComplete, change });
     return true;
+  }
+
+  /** A message of the extended protocol fails before the server looks at what it is about. */
+  refuse(connection: ServerConnection, refusal: Refusal): void {
+    this.#send(connection, poisonedExecute, { kind: "close", hidden: false, refusal });
   }
 
   #parseNamed(connection: ServerConnection, statement: ClientStatement, asked: Asked): string {

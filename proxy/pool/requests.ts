@@ -1,5 +1,5 @@
 import { commandComplete } from "../wire/backend-messages.ts";
-import { type Frame, type FrameReader, ProtocolViolation } from "../wire/frames.ts";
+import { type Frame, type FrameReader, MalformedMessage, ProtocolViolation } from "../wire/frames.ts";
 import { decodeQuery, queryMessage } from "../wire/frontend-messages.ts";
 import { Frontend, nameKey } from "../wire/messages.ts";
 import { poisonedQuery } from "../wire/poison.ts";
@@ -31,9 +31,21 @@ export class Requests {
       return true;
     }
     if (server.ledger.intake === "skipping" && frame.type !== Frontend.Sync) return true;
-    const isDone = this.#handle(frame, connection);
+    const isDone = this.#handleWhole(frame, connection);
     server.tellAll();
     return isDone;
+  }
+
+  #handleWhole(frame: FrameReader, connection: ServerConnection): boolean {
+    try {
+      return this.#handle(frame, connection);
+    } catch (error) {
+      if (!(error instanceof MalformedMessage)) throw error;
+      const { error: refusal } = error;
+      if (frame.type === Frontend.Query) this.#refuseQuery(connection, refusal);
+      else this.#preparing.refuse(connection, refusal);
+      return true;
+    }
   }
 
   #handle(frame: FrameReader, connection: ServerConnection): boolean {

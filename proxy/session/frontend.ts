@@ -1,5 +1,5 @@
 import { extraFields, type Statement } from "../sql/verdict.ts";
-import { type Frame, ProtocolViolation } from "../wire/frames.ts";
+import { type Frame, MalformedMessage, ProtocolViolation } from "../wire/frames.ts";
 import {
   type Bind,
   decodeBind,
@@ -77,7 +77,12 @@ export class GuardedFrontend {
     // The server would drop it as well: what it got before has failed.
     if (this.#exchange.ledger.intake === "skipping" && type !== Frontend.Sync && type !== Frontend.Terminate)
       return true;
-    return this.#handle(frame);
+    try {
+      return this.#handle(frame);
+    } catch (error) {
+      if (error instanceof MalformedMessage) return this.#refusing.malformed(type, error.error);
+      throw error;
+    }
   }
 
   #handle(frame: Frame): boolean {

@@ -2,7 +2,7 @@ import { Ledger } from "../protocol/ledger.ts";
 import type { Scope } from "../sql/scope.ts";
 import { decodeParameterStatus, decodeReadyForQuery } from "../wire/backend-messages.ts";
 import { decodeError, errorResponse } from "../wire/errors.ts";
-import { type Frame, type FrameReader, ProtocolViolation } from "../wire/frames.ts";
+import { type Frame, type FrameReader, MalformedMessage, ProtocolViolation } from "../wire/frames.ts";
 import { flushMessage } from "../wire/frontend-messages.ts";
 import { Backend, Frontend } from "../wire/messages.ts";
 import { Outbox } from "../wire/outbox.ts";
@@ -11,7 +11,7 @@ import type { Established } from "./established.ts";
 import type { Judged } from "./judged.ts";
 import type { Judging } from "./judging.ts";
 import { type NamedStatement, ObservedNames } from "./observed-names.ts";
-import { type ObservedRequest, requestOf, SYNC } from "./observed-requests.ts";
+import { malformed, type ObservedRequest, requestOf, SYNC } from "./observed-requests.ts";
 import { type Observed, Observer } from "./observer.ts";
 import type { SessionParts } from "./parts.ts";
 import type { Relay } from "./relay.ts";
@@ -155,6 +155,8 @@ export class TransparentRelay implements Relay {
         ledger.copyEndSent();
         break;
       case Frontend.Flush:
+        // One with a body is an error, which is answered.
+        if (frame.end - frame.start > EMPTY_MESSAGE) ledger.sent(malformed(frame.type));
         ledger.flushSent();
         break;
       case Frontend.Terminate:
@@ -165,7 +167,17 @@ export class TransparentRelay implements Relay {
         break;
       default:
         // Of what the server drops nothing needs to be known.
-        if (ledger.intake !== "skipping") ledger.sent(requestOf(frame, this.#judge));
+        if (ledger.intake !== "skipping") ledger.sent(this.#requestOf(frame));
+    }
+  }
+
+  /** The server finds the fault of a malformed message by itself, and must: nothing is on record of what it asks. */
+  #requestOf(frame: Frame): ObservedRequest {
+    try {
+      return requestOf(frame, this.#judge);
+    } catch (error) {
+      if (error instanceof MalformedMessage) return malformed(frame.type);
+      throw error;
     }
   }
 
@@ -275,6 +287,9 @@ export class TransparentRelay implements Relay {
 /** By type: 1 for those that a client may send once it is logged in. */
 const SPOKEN = new Uint8Array(256);
 for (const type of Object.values(Frontend)) SPOKEN[type] = type === Frontend.Password ? 0 : 1;
+
+/** Type byte and length word. */
+const EMPTY_MESSAGE = 5;
 
 /** A server that drops what it gets up to the next Sync reads these all the same, or never answers them. */
 const PASSES_ANYWAY: ReadonlySet<number> = new Set([

@@ -1,4 +1,4 @@
-import { type Refusal, refuseSession, type Sqlstate } from "./refusal.ts";
+import { type Refusal, refuse, refuseSession, type Sqlstate } from "./refusal.ts";
 
 /**
  * One protocol message (or a piece of a long one) inside a borrowed buffer: valid until the next read.
@@ -24,6 +24,20 @@ export class ProtocolViolation extends Error {
   constructor(message: string, sqlstate: Sqlstate = "08P01") {
     super(message);
     this.refusal = refuseSession(sqlstate, message);
+  }
+}
+
+/**
+ * A message whose length is right and whose body is not. To a server that is an error of this one message: where the
+ * next one begins is known.
+ */
+export class MalformedMessage extends ProtocolViolation {
+  /** In the words of libpq/pqformat.c and tcop/postgres.c. */
+  readonly error: Refusal;
+
+  constructor(what: string, words: string) {
+    super(`invalid ${what} message: ${words}`);
+    this.error = refuse("08P01", words);
   }
 }
 

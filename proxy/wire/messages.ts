@@ -1,4 +1,4 @@
-import { type Frame, ProtocolViolation } from "./frames.ts";
+import { type Frame, MalformedMessage, ProtocolViolation } from "./frames.ts";
 
 /** Types of messages that a client sends (Postgres docs, "Message Formats"). */
 export const Frontend = {
@@ -104,7 +104,7 @@ export class BodyReader {
   /** Passes over a zero-terminated string and returns the offset of its zero. */
   skipString(): number {
     const zero = this.#buffer.indexOf(0, this.#at);
-    if (zero < 0 || zero >= this.#end) this.#fail();
+    if (zero < 0 || zero >= this.#end) this.fail("invalid string in message");
     this.#at = zero + 1;
     return zero;
   }
@@ -129,18 +129,19 @@ export class BodyReader {
 
   /** Must be called last: the body ends here. */
   finish(): void {
-    if (this.#at !== this.#end) this.#fail();
+    if (this.#at !== this.#end) this.fail("invalid message format");
   }
 
   #advance(length: number): number {
     const from = this.#at;
-    if (length < 0 || length > this.#end - from) this.#fail();
+    if (length < 0 || length > this.#end - from) this.fail("insufficient data left in message");
     this.#at = from + length;
     return from;
   }
 
-  #fail(): never {
-    throw new ProtocolViolation(`invalid ${this.#what} message`);
+  /** The body is wrong; `words` are the server's for it. */
+  fail(words: string): never {
+    throw new MalformedMessage(this.#what, words);
   }
 }
 
