@@ -59,15 +59,13 @@ export type RowChoice = "new" | "one" | "many" | { readonly tries: number };
 /** A write's price. The number in its tag tells how many rows it met. */
 export function writePrice(
   analysis: Analysis,
-  choice: RowChoice,
+  { choice, tells }: { readonly choice: RowChoice; readonly tells: boolean },
   unnamed: number,
 ): { readonly price?: StatementPrice } {
-  // That new rows meet no value that is there tells something as well.
-  const isProbing = analysis.lookups > 0;
   const units =
     typeof choice === "object"
       ? EXECUTION * choice.tries
-      : { new: isProbing ? EXECUTION : 0, one: EXECUTION, many: EXECUTION + TAG }[choice];
+      : { new: tells ? EXECUTION : 0, one: EXECUTION, many: EXECUTION + TAG }[choice];
   return flatPrice(analysis, units, unnamed);
 }
 

@@ -16,9 +16,10 @@ import type { Analysis, Level, RelationUse } from "./analysis.ts";
 import { meetAnyQuery } from "./casts.ts";
 import { copy } from "./copy.ts";
 import { explainOptions } from "./explain.ts";
-import { type Body, nodeOf } from "./grammar.ts";
+import { type Body, nodeOf, stringOf } from "./grammar.ts";
 import {
   meterCopy,
+  meterCopyIn,
   meterHeldCursor,
   meterMerge,
   meterPlan,
@@ -101,15 +102,17 @@ function dispatch(analysis: Analysis, raw: RawStatement, level: Level): Statemen
       return declare(analysis, body as DeclareCursorStmt, level);
     case "CopyStmt": {
       const made = copy(analysis, body as CopyStmt, level);
+      const { attlist } = body as CopyStmt;
       const [metering, tagged] =
         made.kind === "copyOut"
           ? [meterCopy(analysis), undefined]
-          : [undefined, analysis.uses.find(({ isTarget }) => isTarget)];
+          : [meterCopyIn(analysis, attlist?.map(stringOf)), analysis.uses.find(({ isTarget }) => isTarget)];
       const copied = {
         ...finish(analysis, "COPY", made.kind, metering, made),
         ...writtenRows(analysis, tagged),
       };
-      if (metering !== undefined && limitsReads(analysis.scope.role)) refuseCopiedActs(analysis);
+      if (made.kind === "copyOut" && metering !== undefined && limitsReads(analysis.scope.role))
+        refuseCopiedActs(analysis);
       return copied;
     }
     case "ExplainStmt":

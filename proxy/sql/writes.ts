@@ -27,8 +27,10 @@ import { countsPeople, type RowChoice } from "./pricing.ts";
 import { probing, type RowCount, rowsInserted, valuesAssigned } from "./probes.ts";
 import { requireFilters, withQueries } from "./select.ts";
 import { quoteIdentifier } from "./source.ts";
+import { tellsOfProtected } from "./telling-writes.ts";
 import { namesProtectedIn, refuseMarkingByProtected, refuseUnprotecting } from "./unprotecting.ts";
 import {
+  assignedColumns,
   hasRulesOnWrites,
   namesCompanion,
   refuseMarking,
@@ -48,6 +50,8 @@ export interface WriteLevel {
   /** The items of RETURNING. */
   readonly returned: readonly Node[] | undefined;
   readonly choice: RowChoice;
+  /** That it succeeds tells of protected values that are there. */
+  readonly tells: boolean;
 }
 
 export function insert(analysis: Analysis, body: InsertStmt, outer: Level): WriteLevel {
@@ -56,7 +60,8 @@ export function insert(analysis: Analysis, body: InsertStmt, outer: Level): Writ
   if (body.onConflictClause?.location !== undefined)
     analysis.conflictClauses.add(body.onConflictClause.location);
   const rows = rowsInserted(analysis, body);
-  probing(analysis, rows, () => refuseProbing(analysis, target, givenColumns(body, target)));
+  const given = givenColumns(body, target);
+  probing(analysis, rows, () => refuseProbing(analysis, target, given));
   refuseOwnInsert(analysis, target.use);
   const before = peopleSoFar(analysis);
   const { lasting } = analysis;
@@ -75,6 +80,7 @@ export function insert(analysis: Analysis, body: InsertStmt, outer: Level): Writ
     target,
     returned: body.returningClause?.exprs,
     choice: choiceOfInsert(analysis, body, target, rows),
+    tells: tellsOfProtected(analysis, target.use, given),
   };
 }
 
@@ -135,7 +141,8 @@ export function update(analysis: Analysis, body: UpdateStmt, outer: Level): Writ
   const takesCompanions = companions > before && namesCompanion(level, target, body.targetList);
   if (peopleSoFar(analysis) > companions || takesCompanions) refuseUnmeteredCopy(analysis, target);
   returning(analysis, body.returningClause, target, level);
-  return { target, returned: body.returningClause?.exprs, choice };
+  const tells = tellsOfProtected(analysis, target.use, assignedColumns(body.targetList));
+  return { target, returned: body.returningClause?.exprs, choice, tells };
 }
 
 export function remove(analysis: Analysis, body: DeleteStmt, outer: Level): WriteLevel {
@@ -151,7 +158,7 @@ export function remove(analysis: Analysis, body: DeleteStmt, outer: Level): Writ
   const isChosen = namesProtectedIn(analysis, () => restrictedWrite(analysis, target, clauses, level));
   if (isChosen && choice === "many") refuseMarkingByProtected(analysis, target, undefined);
   returning(analysis, body.returningClause, target, level);
-  return { target, returned: body.returningClause?.exprs, choice };
+  return { target, returned: body.returningClause?.exprs, choice, tells: false };
 }
 
 /** MERGE compares and assigns in too many places at once: only into a target that is seen in the clear. */
@@ -193,7 +200,8 @@ export function merge(analysis: Analysis, body: MergeStmt, outer: Level): WriteL
   );
   refuseUnsummarised(analysis, present);
   if (peopleSoFar(analysis) > before) refuseUnmeteredCopy(analysis, target);
-  return { target, returned: body.returningClause?.exprs, choice: "many" };
+  const tells = tellsOfProtected(analysis, target.use, undefined);
+  return { target, returned: body.returningClause?.exprs, choice: "many", tells };
 }
 
 /**
