@@ -48,6 +48,8 @@ export interface Statement {
   readonly writes: readonly string[];
   /** Classes whose columns the statement named or gave out in masked form. */
   readonly masked: readonly string[];
+  /** Classes whose values its reader learns; left out where nobody has looked (a role that sees all). */
+  readonly revealed?: Revealed;
   /** How many exact look-ups of masked columns it makes. */
   readonly lookups: number;
   /** What the rows that its tag says are written are: of a table with people, or of another. */
@@ -62,6 +64,16 @@ export interface Statement {
   readonly metering?: Metering;
   /** What it does to the session once it has completed. */
   readonly effect?: Effect;
+}
+
+/** By class: what a statement tells its reader of the real values. */
+export interface Revealed {
+  /** Named in the clear. */
+  readonly shown: readonly string[];
+  /** In the clear in the rows where a condition of the policy holds, masked in the others. */
+  readonly shownWhere: readonly string[];
+  /** People were looked up by their exact value: whoever asks has it. */
+  readonly found: readonly string[];
 }
 
 export type StatementKind =
