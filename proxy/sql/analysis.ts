@@ -104,6 +104,8 @@ export class Analysis {
   readonly reads = new Set<string>();
   readonly writes = new Set<string>();
   readonly masked = new Set<string>();
+  /** See `Revealed`. */
+  readonly revealed = { shown: new Set<string>(), shownWhere: new Set<string>(), found: new Set<string>() };
   /** All references to relations, system ones included. */
   readonly uses: RelationUse[] = [];
   /** Conditions that moved inside a subquery: not visited again. */
@@ -209,11 +211,20 @@ export class Analysis {
   }
 
   /** A column is named, or searched by its real value. */
-  costs({ kind, cost, isProtected }: ColumnSight, use: "named" | "looked up"): void {
+  costs(sight: ColumnSight, use: "named" | "looked up"): void {
+    const { kind, cost, isProtected } = sight;
     this.namesProtected ||= isProtected;
     if (use === "named") this.expressesProtected ||= isProtected;
     const isShown = kind === "real" || kind === "conditional";
     if (isShown || use === "looked up") this.cost = Math.max(this.cost, cost);
+    this.#reveals(sight, use);
+  }
+
+  #reveals({ kind, classes }: ColumnSight, use: "named" | "looked up"): void {
+    const { shown, shownWhere, found } = this.revealed;
+    const told =
+      use === "looked up" ? found : kind === "real" ? shown : kind === "conditional" ? shownWhere : undefined;
+    if (told !== undefined) for (const name of classes) told.add(name);
   }
 
   /** What has been judged without a visit: it moves elsewhere, in another form. */

@@ -46,7 +46,7 @@ import {
   transaction,
   type Utility,
 } from "./utility.ts";
-import type { Effect, Metering, Statement, StatementKind } from "./verdict.ts";
+import type { Effect, Metering, Revealed, Statement, StatementKind } from "./verdict.ts";
 import { insert, merge, remove, update, type WriteLevel } from "./writes.ts";
 import { refuseWriteInExplain, writtenRows } from "./written.ts";
 
@@ -259,6 +259,7 @@ function finish(
     reads: [...analysis.reads],
     writes: [...analysis.writes],
     masked: [...analysis.masked],
+    revealed: revealedBy(analysis),
     lookups: analysis.lookups,
     ...(analysis.asks.length > 0 && { asks: analysis.asks }),
     limited: data.length > 0 || analysis.calls > 0,
@@ -269,6 +270,10 @@ function finish(
     }),
     ...(effect !== undefined && { effect }),
   };
+}
+
+function revealedBy({ revealed: { shown, shownWhere, found } }: Analysis): Revealed {
+  return { shown: [...shown], shownWhere: [...shownWhere], found: [...found] };
 }
 
 /** Without a row that leaves, what a call leaves behind would tell of people whom nobody has counted. */
