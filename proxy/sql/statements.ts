@@ -47,7 +47,7 @@ import {
   transaction,
   type Utility,
 } from "./utility.ts";
-import type { Effect, Metering, Statement, StatementKind } from "./verdict.ts";
+import type { Effect, Metering, Revealed, Statement, StatementKind } from "./verdict.ts";
 import { insert, merge, remove, update, type WriteLevel } from "./writes.ts";
 import { refuseWriteInExplain, writtenRows } from "./written.ts";
 
@@ -170,6 +170,7 @@ function inner(analysis: Analysis, node: Node | undefined, level: Level): Statem
 
 function prepare(analysis: Analysis, body: PrepareStmt, level: Level): Statement {
   analysis.nodes(body.argtypes, level);
+  analysis.isForLater = true;
   const prepared = inner(analysis, body.query, level);
   return {
     ...finish(analysis, "PREPARE", "session", undefined, {
@@ -182,6 +183,7 @@ function prepare(analysis: Analysis, body: PrepareStmt, level: Level): Statement
 }
 
 function declare(analysis: Analysis, body: DeclareCursorStmt, level: Level): Statement {
+  analysis.isForLater = true;
   const query = inner(analysis, body.query, level);
   const hold = isHeld(body);
   const effect: Effect = { kind: "declare", name: body.portalname ?? "", hold, inner: query };
@@ -260,7 +262,9 @@ function finish(
     reads: [...analysis.reads],
     writes: [...analysis.writes],
     masked: [...analysis.masked],
+    revealed: revealedBy(analysis),
     lookups: analysis.lookups,
+    ...(analysis.asks.length > 0 && { asks: analysis.asks }),
     limited: data.length > 0 || analysis.calls > 0,
     ...(analysis.namesUnknown && { namesUnknown: true }),
     ...(analysis.actingCalls.length > 0 && { acts: true }),
@@ -269,6 +273,10 @@ function finish(
     }),
     ...(effect !== undefined && { effect }),
   };
+}
+
+function revealedBy({ revealed: { shown, shownWhere, found } }: Analysis): Revealed {
+  return { shown: [...shown], shownWhere: [...shownWhere], found: [...found] };
 }
 
 /** Without a row that leaves, what a call leaves behind would tell of people whom nobody has counted. */
