@@ -1,6 +1,12 @@
 import pg from "pg";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { queryMessage } from "../../proxy/wire/frontend-messages.ts";
+import {
+  bindMessage,
+  executeMessage,
+  parseMessage,
+  queryMessage,
+  syncMessage,
+} from "../../proxy/wire/frontend-messages.ts";
 import { Frontend, message } from "../../proxy/wire/messages.ts";
 import { Listening } from "./listening.ts";
 import { makeWorld, type World } from "./world.ts";
@@ -121,6 +127,30 @@ function answerTo(client: pg.Client, text: string, type: number, value: string):
     client.query(query);
   });
 }
+
+describe("a FETCH whose cursor has become another one on the way", () => {
+  const cheap = "DECLARE k CURSOR FOR SELECT name FROM customers WHERE id = 7";
+  const search = "DECLARE k CURSOR FOR SELECT id FROM customers WHERE name LIKE 'nobody%'";
+  const query = (sql: string) => queryMessage(Buffer.from(sql));
+  const steps = (sql: string) => [
+    parseMessage("", Buffer.from(sql)),
+    bindMessage("", ""),
+    executeMessage("", 0),
+  ];
+
+  test.each([
+    ["queries", ["CLOSE k", search, "FETCH k"].map(query)],
+    ["one pipeline", [...["CLOSE k", search, "FETCH k"].flatMap(steps), syncMessage]],
+  ])("costs what that one does: %s", async (_, messages) => {
+    const raw = await world.sluice.raw("anna");
+    for (const sql of ["BEGIN", cheap]) await raw.send(query(sql)).answer();
+    raw.send(...messages);
+    let answer = "";
+    while (!answer.includes("FETCH 0")) answer = await raw.answer();
+    expect(charged()).toBe(16);
+    raw.socket.destroy();
+  });
+});
 
 describe("a row that somebody is left out of", () => {
   const others = "generate_series(128 * 50, 128 * 59) v LEFT JOIN customers c ON c.id = v / 128";
