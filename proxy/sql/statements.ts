@@ -17,6 +17,7 @@ import { meetAnyQuery } from "./casts.ts";
 import { copy } from "./copy.ts";
 import { explainOptions } from "./explain.ts";
 import { type Body, nodeOf } from "./grammar.ts";
+import { noticesOf } from "./mask-comparisons.ts";
 import {
   meterCopy,
   meterHeldCursor,
@@ -251,6 +252,7 @@ function finish(
   refuseLasting(analysis);
   refuseRepeatedCalls(analysis);
   const data = analysis.uses.filter(isOfData);
+  const notices = noticesOf(analysis);
   return {
     command,
     kind,
@@ -259,6 +261,7 @@ function finish(
     masked: [...analysis.masked],
     lookups: analysis.lookups,
     ...(analysis.asks.length > 0 && { asks: analysis.asks }),
+    ...(notices.length > 0 && { notices }),
     limited: data.length > 0 || analysis.calls > 0,
     ...(analysis.namesUnknown && { namesUnknown: true }),
     ...(metering !== undefined && {
