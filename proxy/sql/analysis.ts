@@ -183,6 +183,8 @@ export class Analysis {
   readonly selections = new Map<Body, { readonly outer: Meant; readonly value: ColumnRef }>();
   /** A call of what outlives the statement, and so could carry off what it reads. */
   lasting: string | undefined;
+  /** Told in place of the error of an assignment that would change what the role may not change: see kept-columns.ts. */
+  keeps: Refusal | undefined;
   /** Inside a statement that stores what it reads. */
   storing = false;
   effect: Effect | undefined;

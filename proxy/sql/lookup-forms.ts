@@ -290,7 +290,7 @@ const MAKING = new Set([
 ]);
 
 /** Undefined for what may be another value in the next row, or is made of columns. */
-function givenOf(source: Source, node: Node): Given | undefined {
+export function givenOf(source: Source, node: Node): Given | undefined {
   const [type, body] = nodeOf(node);
   const { location } = body as { location?: number };
   switch (type) {

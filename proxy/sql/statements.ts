@@ -261,6 +261,7 @@ function finish(
     masked: [...analysis.masked],
     lookups: analysis.lookups,
     ...(analysis.asks.length > 0 && { asks: analysis.asks }),
+    ...(analysis.keeps !== undefined && { keeps: analysis.keeps }),
     ...(notices.length > 0 && { notices }),
     limited: data.length > 0 || analysis.calls > 0,
     ...(analysis.namesUnknown && { namesUnknown: true }),
