@@ -51,11 +51,7 @@ export class Requests {
       case Frontend.Close:
         return this.#preparing.close(frame, connection);
       case Frontend.Execute:
-        connection.toServer.forward(frame);
-        server.expected.push({ kind: "execute" });
-        server.inPipeline = true;
-        server.gate.executed();
-        break;
+        return this.#preparing.execute(frame, connection);
       case Frontend.Sync:
         server.skipping = false;
         server.inPipeline = false;

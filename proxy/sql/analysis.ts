@@ -30,6 +30,14 @@ export interface CteUse {
   people: number;
   /** A masked column that it names: what is made of it may not be stored. */
   masked: string | undefined;
+  /** Which of its columns are made of masks. */
+  masks?: ReadonlyMap<string, ComparedMask>;
+}
+
+/** A masked column, by the name that messages give it. */
+export interface ComparedMask {
+  readonly column: string;
+  readonly sight: ColumnSight;
 }
 
 /** One query level: what its FROM exposes to expressions, and the levels around it. */
@@ -56,6 +64,8 @@ export interface FromReference {
    */
   readonly columns: ReadonlyMap<string, string> | undefined;
   readonly use: RelationUse | undefined;
+  /** Of a subquery or a WITH query: which of its columns are made of masks. */
+  readonly masks?: ReadonlyMap<string, ComparedMask>;
 }
 
 /** The relation's own column that a reference in the text surely means. */
@@ -141,6 +151,8 @@ export class Analysis {
   ctePeople = 0;
   /** References in WITH queries: `ctePeople` has taken them off already. */
   readonly withinWith = new Set<RelationUse>();
+  /** Masked columns that are compared as they are seen, by name. */
+  readonly compared = new Map<string, ComparedMask>();
   /** Masked columns named so far, in order. */
   readonly maskMentions: string[] = [];
   gathers: string | undefined;
@@ -173,6 +185,8 @@ export class Analysis {
   readonly selections = new Map<Body, { readonly outer: Meant; readonly value: ColumnRef }>();
   /** A call of what outlives the statement, and so could carry off what it reads. */
   lasting: string | undefined;
+  /** Told in place of the error of an assignment that would change what the role may not change: see kept-columns.ts. */
+  keeps: Refusal | undefined;
   /** Inside a statement that stores what it reads. */
   storing = false;
   effect: Effect | undefined;

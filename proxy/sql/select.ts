@@ -26,6 +26,7 @@ import { nodeOf, stringOf } from "./grammar.ts";
 import { noteOutputNames } from "./held-names.ts";
 import { levelLookups } from "./lookups.ts";
 import { noteSamePersons, strangerToLocked } from "./marking.ts";
+import { masksOf } from "./mask-comparisons.ts";
 import { nameSpan, qualify, readUse } from "./names.ts";
 import { AFTER_GROUPING, clauseEnd, fromKeyword, placeOf, targetOf } from "./places.ts";
 import { quoteIdentifier } from "./source.ts";
@@ -203,6 +204,7 @@ function withQuery(analysis: Analysis, query: CommonTableExpr, level: Level, use
   if (query.cycle_clause !== undefined) analysis.visit("CTECycleClause", query.cycle_clause, level);
   use.people = peopleSoFar(analysis) - people;
   use.masked = analysis.maskMentions[mentions];
+  use.masks = masksOf(analysis, query.ctequery, mentions, (query.aliascolnames ?? []).map(stringOf));
   analysis.ctePeople -= use.people;
   for (const each of analysis.uses.slice(uses)) analysis.withinWith.add(each);
 }

@@ -17,6 +17,7 @@ import { meetAnyQuery } from "./casts.ts";
 import { copy } from "./copy.ts";
 import { explainOptions } from "./explain.ts";
 import { type Body, nodeOf, stringOf } from "./grammar.ts";
+import { noticesOf } from "./mask-comparisons.ts";
 import {
   meterCopy,
   meterCopyIn,
@@ -256,6 +257,7 @@ function finish(
   refuseLasting(analysis);
   refuseRepeatedCalls(analysis);
   const data = analysis.uses.filter(isOfData);
+  const notices = noticesOf(analysis);
   return {
     command,
     kind,
@@ -265,6 +267,8 @@ function finish(
     revealed: revealedBy(analysis),
     lookups: analysis.lookups,
     ...(analysis.asks.length > 0 && { asks: analysis.asks }),
+    ...(analysis.keeps !== undefined && { keeps: analysis.keeps }),
+    ...(notices.length > 0 && { notices }),
     limited: data.length > 0 || analysis.calls > 0,
     ...(analysis.namesUnknown && { namesUnknown: true }),
     ...(analysis.actingCalls.length > 0 && { acts: true }),

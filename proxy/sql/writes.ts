@@ -19,6 +19,7 @@ import { columnName, conjuncts, isLeakproof, levelConditions, simpleCondition } 
 import { refuseTellingOfReferences } from "./constraints.ts";
 import { finishReferences, fromItem } from "./from.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
+import { keptColumns } from "./kept-columns.ts";
 import { levelLookups } from "./lookups.ts";
 import { noteSamePersons, strangerTo } from "./marking.ts";
 import { nameSpan, qualify, writeUse } from "./names.ts";
@@ -127,8 +128,10 @@ function givenColumns(
 export function update(analysis: Analysis, body: UpdateStmt, outer: Level): WriteLevel {
   const ctes = withQueries(analysis, body.withClause, outer);
   const target = writeTarget(analysis, body.relation);
-  probing(analysis, valuesAssigned(body), () => refuseMaskedAssignment(analysis, target, body.targetList));
-  refuseOwnConditions(analysis, target.use, body.targetList);
+  const kept = keptColumns(analysis, target, body.targetList);
+  const changed = body.targetList?.filter((node) => !kept.has(node));
+  probing(analysis, valuesAssigned(body), () => refuseMaskedAssignment(analysis, target, changed));
+  refuseOwnConditions(analysis, target.use, changed);
   const before = peopleSoFar(analysis);
   const choice = isOneRow(analysis, target, body.whereClause) ? "one" : "many";
   const clauses = { name: body.relation, from: body.fromClause, where: body.whereClause };
@@ -377,8 +380,10 @@ function onConflict(
       "Name the columns of the conflict, such as ON CONFLICT (id).",
     );
   }
-  probing(analysis, rows, () => refuseMaskedAssignment(analysis, target, clause.targetList));
-  refuseOwnConditions(analysis, target.use, clause.targetList);
+  const kept = keptColumns(analysis, target, clause.targetList);
+  const changed = clause.targetList?.filter((node) => !kept.has(node));
+  probing(analysis, rows, () => refuseMaskedAssignment(analysis, target, changed));
+  refuseOwnConditions(analysis, target.use, changed);
   analysis.nodes(clause.infer?.indexElems, level);
   analysis.nodes(clause.infer?.whereClause, level);
   storing(analysis, () => analysis.nodes(clause.targetList, level));
