@@ -25,7 +25,7 @@ import type { ClientTls } from "./session/start-up.ts";
 import { TimeKeeper } from "./session/time-limits.ts";
 import type { Address, Settings } from "./settings.ts";
 import type { Scopes, VerdictCache } from "./sql/cache.ts";
-import { normalise } from "./sql/normalise.ts";
+import { storedText } from "./sql/stored-text.ts";
 import type { BackendKey } from "./wire/backend-messages.ts";
 import { type Refusal, refuseSession } from "./wire/refusal.ts";
 import { surviveErrors } from "./wire/survive-errors.ts";
@@ -229,7 +229,8 @@ function connectionParts(parts: ServerParts, own: OwnParts): ConnectionParts {
       settings.proxyProtocolFrom?.some((network) => network.contains(address)) ?? false,
     seats: parts.seats ?? new SeatCount(settings),
     closedTo: () => (isClosed() ? SHUTTING_DOWN : undefined),
-    prepareSession: parts.prepareSession ?? prepareWith({ ...parts, timeKeeper, now, normalise }, runSession),
+    prepareSession:
+      parts.prepareSession ?? prepareWith({ ...parts, timeKeeper, now, normalise: storedText }, runSession),
     refuseUser: (user) => {
       const suspension = parts.suspensions?.isSuspended(user);
       return suspension && refuseLogin(suspension);

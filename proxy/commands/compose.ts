@@ -115,6 +115,7 @@ async function start(
     policies: () => watch?.current ?? onDisk,
     fit,
     onRead: (catalog: Catalog) => warnings?.read(catalog),
+    onForgotten: (database: string) => warnings?.forget(database),
   };
   const catalogs = openCatalogs({ control, controls }, judging, state, { metrics, log });
   stops.push(() => catalogs.close());

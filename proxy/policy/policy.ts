@@ -206,6 +206,16 @@ export function countsReads({ budget }: Role): boolean {
   return budget.some(({ what }) => what !== "changes");
 }
 
+/** Whether a statement's result may be cut off. */
+export function limitsReads(role: Role): boolean {
+  return role.limits.rows !== undefined || role.limits.bytes !== undefined || countsReads(role);
+}
+
+/** The line of the role's limit that a cut-off result would be past. */
+export function limitKey({ limits }: Role): string {
+  return limits.rows === undefined ? "budget" : "rows";
+}
+
 /** What sees that somebody reads in an unusual pattern. */
 export const BEHAVIOUR_RULES = [
   "new_people",

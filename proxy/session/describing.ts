@@ -7,6 +7,7 @@ import { SessionEnd } from "./parts.ts";
 import { asAnswered, isSource, type Portal, type Prepared, type Source, sourceOf } from "./prepared.ts";
 import type { DescribeReply } from "./replies.ts";
 import type { Run } from "./run.ts";
+import { mayWrite } from "./written-rows.ts";
 
 /** Asks the server for descriptions of results where the client does not, and holds all that come against the verdicts. */
 export class Describing {
@@ -40,7 +41,7 @@ export class Describing {
     const exchange = this.#exchange;
     if (description.answer === "fits" || statement === undefined || source === undefined) return;
     if (exchange.seal !== "open" || !isUnproven(source.shape)) return;
-    const isRead = source.shape.kind === "read" && !exchange.pipelineWrites;
+    const isRead = source.shape.kind === "read" && !mayWrite(source.shape) && !exchange.pipelineWrites;
     exchange.seal = isRead ? "untilSync" : "closed";
   }
 

@@ -175,7 +175,7 @@ export class Exchange {
   /** A statement was sent that will have this effect. */
   foresee(statement: Statement): void {
     this.judging.path.sent(statement.effect, this.pipeline);
-    if (!READS.has(statement.kind)) this.pipelineWrites = true;
+    if (!READS.has(statement.kind) || statement.acts === true) this.pipelineWrites = true;
   }
 
   #put(message: Buffer | Frame, reply: Reply): void {

@@ -15,6 +15,7 @@ import {
 } from "../wire/frontend-messages.ts";
 import { bytesOf, Frontend } from "../wire/messages.ts";
 import { refuse } from "../wire/refusal.ts";
+import { boundLookups } from "./bound-lookups.ts";
 import { CopyIn } from "./copy-in.ts";
 import { Describing } from "./describing.ts";
 import type { Exchange } from "./exchange.ts";
@@ -37,7 +38,7 @@ import { canBeCut } from "./results.ts";
 import { SimpleQueries } from "./simple-queries.ts";
 import { Tolls } from "./tolls.ts";
 import { rowsToAsk } from "./unrolled.ts";
-import { isHeldWrite } from "./written-rows.ts";
+import { isHeldWrite, mayWrite } from "./written-rows.ts";
 
 /**
  * The client's messages on their way to the server of a guarded session: judged, rewritten or refused, and
@@ -162,6 +163,8 @@ export class GuardedFrontend {
     const { places = [] } = judged.verdict.kind === "refuse" ? {} : judged.verdict;
     const named = { text: judged.text, places, parse: fresh.parse };
     const pinned = pins && pinnedByBind(pins, named, frame, bind);
+    const lookups = boundLookups(statement?.asks, frame, bind, fresh.parse);
+    if (typeof lookups === "object") return this.#refusing.bind(bind.portal, judged, lookups);
     this.#exchange.sendStep(extra > 0 ? withResultFormats(frame, bind, extra) : frame, {
       kind: "bind",
       at: performance.now(),
@@ -171,6 +174,7 @@ export class GuardedFrontend {
         bind.portal,
         portalOf(judged, statement, {
           pinned,
+          lookups,
           question: this.#questionOf(frame, bind, judged, statement, pinned),
           description: fresh.description,
         }),
@@ -220,14 +224,16 @@ export class GuardedFrontend {
     const source = statement && this.#foresight.source(statement, portal.counts);
     if (source === "unsettled") return false;
     if (source !== undefined && isRefusal(source)) return this.#refusing.execute(name, source);
-    const { pinned } = portal;
+    const { pinned, lookups } = portal;
     let repeat: Repeat | undefined;
     if (source !== undefined) {
       // A portal that goes on where it stopped looks nobody up anew.
       const goesOn = source.counts.rows > 0;
       const { shape } = source;
       const question = goesOn || maxRows > 0 ? undefined : portal.question;
-      const paid = this.#tolls.charge([{ shape, effect: statement?.effect, goesOn, pinned, question }]);
+      const paid = this.#tolls.charge([
+        { shape, effect: statement?.effect, goesOn, pinned, lookups, question },
+      ]);
       if (paid === "unsettled") return false;
       if (!("repeat" in paid)) return this.#refusing.execute(name, paid);
       repeat = paid.repeat;
@@ -270,8 +276,8 @@ export class GuardedFrontend {
     });
     // What was written in this pipeline is not committed before the result has come to its end.
     const isHeld = source !== undefined && isHeldWrite(role, source.shape);
-    if (cuttable || isHeld)
-      exchange.seal = isRead && !truncates && !exchange.pipelineWrites ? "untilSync" : "closed";
+    const commitsNothing = isRead && !mayWrite(source.shape) && !exchange.pipelineWrites;
+    if (cuttable || isHeld) exchange.seal = commitsNothing && !truncates ? "untilSync" : "closed";
   }
 
   #close(frame: Frame): boolean {

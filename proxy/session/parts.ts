@@ -20,7 +20,7 @@ export interface SessionParts {
   readonly scopes: { of(scope: Scope): Scope };
   /** `sql` is lent, and has no terminating zero. */
   readonly verdicts: { judge(sql: Buffer, scope: Scope): Verdict };
-  readonly catalog: Pick<LiveCatalog, "current" | "refresh" | "watch" | "lookAgain">;
+  readonly catalog: Pick<LiveCatalog, "current" | "changed" | "watch" | "lookAgain">;
   /** Columns that a session's database user may not read; the same promise until that may have changed. */
   readonly unreadable: (session: Pick<Established, "user" | "databaseUser">) => Promise<ReadonlySet<string>>;
   readonly maskKey: Buffer | undefined;

@@ -1,3 +1,4 @@
+import type { Socket } from "node:net";
 import type { AuditLog } from "../audit/event.ts";
 import type { Catalogs } from "../catalog/catalogs.ts";
 import type { LiveCatalog } from "../catalog/live.ts";
@@ -45,6 +46,7 @@ export function prepareWith(
   return async (established) => {
     const { database } = established;
     const catalog = await openCatalog(shared, database);
+    useWhileOpen(catalog, established.client.socket);
     // Nobody may have watched it for a while.
     await catalog.recent();
     await shared.decoys?.watch(database);
@@ -52,6 +54,12 @@ export function prepareWith(
     open.set(catalog, parts);
     return () => run(established, parts);
   };
+}
+
+/** Also where the session does not begin after all: the client's connection comes to its end in any case. */
+function useWhileOpen(catalog: LiveCatalog, client: Socket): void {
+  if (client.closed) return;
+  client.once("close", catalog.use());
 }
 
 function partsOf(shared: SharedParts, database: string, catalog: LiveCatalog): SessionParts {

@@ -33,6 +33,8 @@ export interface Portal {
   readonly pinned: PinnedPeople | undefined;
   /** What its statement and its parameters ask: see `repeats.ts`. */
   readonly question: string | undefined;
+  /** How many look-ups its parameters make beside those of its text. */
+  readonly lookups: number;
   readonly description: Description;
 }
 
@@ -67,12 +69,13 @@ export function preparedBySql(judged: Judged, index: number): Prepared {
 interface Bound {
   readonly pinned?: PinnedPeople | undefined;
   readonly question?: string | undefined;
+  readonly lookups?: number;
   /** Of the prepared statement that it is made from. */
   readonly description?: Description;
 }
 
 export function portalOf(judged: Judged, statement: Statement | undefined, bound: Bound = {}): Portal {
-  const { pinned, question, description } = bound;
+  const { pinned, question, description, lookups = 0 } = bound;
   // What stands behind an EXECUTE or a FETCH may be another statement each time.
   const isShared = statement !== undefined && !hasSource(statement);
   return {
@@ -82,6 +85,7 @@ export function portalOf(judged: Judged, statement: Statement | undefined, bound
     counts: { rows: 0, bytes: 0 },
     pinned,
     question,
+    lookups,
     description: (isShared ? description : undefined) ?? new Description(),
   };
 }
@@ -150,6 +154,14 @@ function behind(
   scope: Scope | undefined,
 ) {
   const kind = statement.effect?.kind;
+  if (statement.asks !== undefined)
+    return refuse(
+      "42501",
+      `${statement.command} with an array or a pattern to look up may not be run by EXECUTE`,
+      {
+        hint: "Run it by the driver's own prepared statement, or write the values out with IN.",
+      },
+    );
   if (kind === undefined || kind === "execute" || kind === "fetch") {
     return sourceOf(statement, counts, lookup, depth + 1, scope);
   }

@@ -54,7 +54,10 @@ class Waiting {
     this.#buffers.push(buffer);
     this.#places.push(start, end);
     this.bytes.push(end - start - HEADER);
-    this.units?.push(units * this.cost);
+    const { run } = this;
+    const paid = Math.min(run.prepaid, units * this.cost);
+    run.prepaid -= paid;
+    this.units?.push(units * this.cost - paid);
   }
 
   /** What the meter is asked. Where rows cost nothing but their people, it may know them already. */

@@ -1,3 +1,4 @@
+import { PERSON } from "../prices.ts";
 import type { Scope } from "../sql/scope.ts";
 import { extraFields, type Statement } from "../sql/verdict.ts";
 import type { Refusal } from "../wire/refusal.ts";
@@ -41,6 +42,18 @@ export class People {
   lacksPurpose(namespace: string, identity: string): void {
     if (identity !== "" && this.#purposeless.size < TOLD_APART)
       this.#purposeless.add(`${namespace}\0${identity}`);
+  }
+
+  /** One character for each of those whom `named` gives: "1" for whoever has nothing to do with the reader's work. */
+  unexplained(after = 0): string {
+    const end = Math.min(this.known, after + NAMED);
+    if (this.#purposeless.size === 0) return "0".repeat(Math.max(0, end - after));
+    let text = "";
+    for (let at = after; at < end; at++) {
+      const key = `${this.#namespaces[at] ?? ""}\0${this.#identities[at] ?? ""}`;
+      text += this.#purposeless.has(key) ? "1" : "0";
+    }
+    return text;
   }
 
   get purposeless(): number {
@@ -95,6 +108,14 @@ export const UNKNOWN_STATEMENT: Statement = {
   limited: false,
 };
 
+/** What a run was asked with, beside its statement. */
+interface Asked {
+  readonly pinned?: PinnedPeople | undefined;
+  /** Look-ups that its parameters make. */
+  readonly lookups?: number;
+  readonly repeat?: Repeat | undefined;
+}
+
 /** One statement while it is answered. */
 export class Run {
   readonly judged: Judged;
@@ -136,8 +157,12 @@ export class Run {
   isConcluded = false;
   /** What is owed for another answer than the one that was expected has been asked of the meter. */
   isSettled = false;
+  /** How many values it looks up. */
+  readonly lookups: number;
   /** The people by whom it was paid for: its answer tells of nobody else. */
   readonly pinned: PinnedPeople | undefined;
+  /** What is left of the units that were paid for its first rows before it ran. */
+  prepaid: number;
 
   constructor(
     judged: Judged,
@@ -145,10 +170,7 @@ export class Run {
     shape: Statement,
     counts: Counts,
     startedAt: number,
-    {
-      pinned,
-      repeat,
-    }: { readonly pinned?: PinnedPeople | undefined; readonly repeat?: Repeat | undefined } = {},
+    { pinned, lookups = 0, repeat }: Asked = {},
   ) {
     this.judged = judged;
     this.statement = statement;
@@ -157,7 +179,10 @@ export class Run {
     this.startedAt = startedAt;
     this.scope = judged.scope;
     this.pinned = pinned;
+    this.lookups = shape.lookups + lookups;
     this.answer = repeat && new Answer(repeat);
+    this.prepaid = shape.metering?.price?.prepaid ?? 0;
+    this.people.addUnknown(this.prepaid / (shape.metering?.cost ?? 1) / PERSON);
     for (const [i, namespace] of pinned?.namespaces.entries() ?? [])
       this.people.add(namespace, pinned?.identities[i] ?? "");
   }

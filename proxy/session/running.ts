@@ -56,6 +56,7 @@ function runOfExecute(exchange: Exchange, reply: ExecuteReply): Run {
   const pinned = portal.pinned === reply.pinned ? reply.pinned : undefined;
   const run = new Run(portal.judged, portal.statement, source.shape, source.counts, reply.at, {
     pinned,
+    lookups: portal.lookups,
     repeat: reply.repeat,
   });
   run.truncates = reply.truncates;

@@ -14,7 +14,7 @@ import { mayRepeat, questionOf, type Repeat } from "./repeats.ts";
 import { canBeCut } from "./results.ts";
 import type { Tolls } from "./tolls.ts";
 import { unroll } from "./unrolled.ts";
-import { isHeldWrite } from "./written-rows.ts";
+import { isHeldWrite, mayWrite } from "./written-rows.ts";
 
 /** Query messages: a text of one statement or several, answered by one ReadyForQuery. */
 export class SimpleQueries {
@@ -109,7 +109,7 @@ export class SimpleQueries {
     const { judging, status, replies } = this.#exchange;
     if (sources.length < 2 || !sources.some(({ shape }) => canFail(judging.role, shape))) return false;
     if (verdict.statements.some(({ effect }) => effect?.kind === "transaction" && effect.ends)) return true;
-    if (!sources.some(({ shape }) => shape.kind === "write" || shape.kind === "copyIn")) return false;
+    if (!sources.some(({ shape }) => mayWrite(shape) || shape.kind === "copyIn")) return false;
     const inBlock = status !== "I" && replies.isEmpty;
     return !inBlock || verdict.statements.some(({ kind }) => kind === "transaction");
   }
@@ -119,9 +119,9 @@ export class SimpleQueries {
     const { role } = this.#exchange.judging;
     if (isHeldWrite(role, shape)) return true;
     // Whose rows have never been described may turn out to be other rows than foreseen.
-    if (shape.kind === "write" && isUnproven(shape)) return true;
+    if (mayWrite(shape) && isUnproven(shape)) return true;
     if (!canBeCut(role, shape)) return false;
-    return shape.kind === "write" || (role.limits.onExcess === "truncate" && shape.kind === "read");
+    return mayWrite(shape) || (role.limits.onExcess === "truncate" && shape.kind === "read");
   }
 }
 

@@ -16,6 +16,8 @@ export interface Execution {
   /** A portal goes on where it stopped: it looks nobody up anew. */
   readonly goesOn: boolean;
   readonly pinned: PinnedPeople | undefined;
+  /** Made by its parameters, beside those of the text. */
+  readonly lookups?: number;
   /** What it asks, where the same may be asked again: see `repeats.ts`. */
   readonly question?: string | undefined;
 }
@@ -121,7 +123,7 @@ function billOf(executions: readonly Execution[], repeat: Repeat | undefined): B
   const namespaces: string[] = [];
   for (const execution of executions) {
     const { shape, goesOn, pinned } = execution;
-    if (!goesOn) lookups += shape.lookups;
+    if (!goesOn) lookups += shape.lookups + (execution.lookups ?? 0);
     const price = shape.metering?.price;
     if (price === undefined) continue;
     if (pinned !== undefined) {

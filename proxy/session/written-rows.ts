@@ -18,6 +18,11 @@ export function isHeldWrite(role: Role, { changes }: Statement): boolean {
   return role.limits.changes !== undefined || (changes === "people" && countsChanges(role));
 }
 
+/** Whether it may leave something behind, that must be taken back where its answer may not leave. */
+export function mayWrite({ kind, acts }: Statement): boolean {
+  return kind === "write" || acts === true;
+}
+
 function countsChanges({ budget }: Role): boolean {
   return budget.some(({ what }) => what === "changes");
 }

@@ -1,5 +1,5 @@
 import type { Relation } from "../catalog/catalog.ts";
-import { countsReads } from "../policy/policy.ts";
+import { limitsReads } from "../policy/policy.ts";
 import { type Refusal, refuse } from "../wire/refusal.ts";
 import { Analysis, type Level, Refused, type Visit } from "./analysis.ts";
 import { columnOrCall, indirection } from "./attributes.ts";
@@ -163,7 +163,7 @@ function refuseMovedSearchPath(statements: readonly Statement[]): void {
  */
 function refuseHalfDone(statements: readonly Statement[], { role }: Scope): void {
   const { rows, bytes, onExcess } = role.limits;
-  if (rows === undefined && bytes === undefined && !countsReads(role)) return;
+  if (!limitsReads(role)) return;
   const first = statements.findIndex(
     ({ limited, metering }) =>
       limited && metering !== undefined && (metering.subjects.length > 0 || metering.unknown > 0),

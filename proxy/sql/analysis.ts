@@ -9,7 +9,7 @@ import { type RawStatement, tooComplex } from "./parse.ts";
 import type { Scope } from "./scope.ts";
 import type { ColumnSight, RelationSight, Sights } from "./sight.ts";
 import type { Source } from "./source.ts";
-import type { Effect, MadeEdit } from "./verdict.ts";
+import type { BoundAsk, Effect, MadeEdit } from "./verdict.ts";
 
 /** Ends the analysis of a text: thrown inside this floor only, and caught by `analyse`. */
 export class Refused extends Error {
@@ -107,6 +107,8 @@ export class Analysis {
   readonly reads = new Set<string>();
   readonly writes = new Set<string>();
   readonly masked = new Set<string>();
+  /** See `Revealed`. */
+  readonly revealed = { shown: new Set<string>(), shownWhere: new Set<string>(), found: new Set<string>() };
   /** All references to relations, system ones included. */
   readonly uses: RelationUse[] = [];
   /** Conditions that moved inside a subquery: not visited again. */
@@ -118,6 +120,10 @@ export class Analysis {
   /** A column is named that no relation of the catalog has. */
   namesUnknown = false;
   lookups = 0;
+  /** Look-ups that the values of parameters decide, at Bind. */
+  readonly asks: BoundAsk[] = [];
+  /** The statement is to be run later, by PREPARE or a cursor: what its parameters hold is not seen then. */
+  isForLater = false;
   /** For how many people each one counts: the dearest class that was named in the clear or looked up by. */
   cost = 1;
   /** Calls that return another row's value. */
@@ -205,11 +211,25 @@ export class Analysis {
   }
 
   /** A column is named, or searched by its real value. */
-  costs({ kind, cost, isProtected }: ColumnSight, use: "named" | "looked up"): void {
+  costs(sight: ColumnSight, use: "named" | "looked up"): void {
+    const { kind, cost, isProtected } = sight;
     this.namesProtected ||= isProtected;
     if (use === "named") this.expressesProtected ||= isProtected;
     const isShown = kind === "real" || kind === "conditional";
     if (isShown || use === "looked up") this.cost = Math.max(this.cost, cost);
+    this.#reveals(sight, use);
+  }
+
+  #reveals({ kind, classes }: ColumnSight, use: "named" | "looked up"): void {
+    const { shown, shownWhere, found } = this.revealed;
+    const told =
+      use === "looked up" ? found : kind === "real" ? shown : kind === "conditional" ? shownWhere : undefined;
+    if (told !== undefined) for (const name of classes) told.add(name);
+  }
+
+  /** What has been judged without a visit: it moves elsewhere, in another form. */
+  passOver(body: Body): void {
+    this.#visited.add(body);
   }
 
   /** The reference to a relation that a name is: where it is bound to none, it is read in two ways. */

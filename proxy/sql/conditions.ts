@@ -9,7 +9,7 @@ import { parseText } from "./parse.ts";
 import { quoteIdentifier, type Source } from "./source.ts";
 
 /** More values than these in one IN are a list that somebody brought along, not a customer on the phone. */
-const MAXIMUM_VALUES = 20;
+export const MAXIMUM_VALUES = 20;
 
 /** Built-in comparisons that cannot fail nor tell of a row that they reject (proleakproof of their functions). */
 const LEAKPROOF = new Set(["=", "<", "<=", ">", ">=", "<>"]);
@@ -52,17 +52,24 @@ interface SimpleCondition {
 /** References of a level that some condition on an indexed column holds small. */
 export type Restricted = ReadonlySet<FromReference>;
 
+/** Conditions, and the references whose rows they restrict. */
+export interface Clause {
+  readonly quals: Node;
+  readonly restrictable: readonly FromReference[];
+}
+
 /**
  * Looks at the top-level AND-ed conditions of a level: exact look-ups move inside the subquery of their
  * relation, where the real column is in scope and its index serves; plain conditions are repeated inside a
- * fence. Returns the references that are held small by an indexed column.
+ * fence. Returns the references that are held small by an indexed column; `held`: those that are known to be.
  */
 export function levelConditions(
   analysis: Analysis,
   level: Level,
-  clauses: readonly { readonly quals: Node; readonly restrictable: readonly FromReference[] }[],
+  clauses: readonly Clause[],
+  held: Iterable<FromReference>,
 ): Restricted {
-  const restricted = new Set<FromReference>();
+  const restricted = new Set(held);
   const equalities: (readonly [ColumnRef, ColumnRef])[] = [];
   for (const { quals, restrictable } of clauses) {
     for (const conjunct of conjuncts(quals)) {
@@ -116,7 +123,7 @@ function pin(analysis: Analysis, { use }: FromReference, column: string | undefi
   if (column === people.subject.column && isPlain && !analysis.pins.has(use)) analysis.pins.set(use, to);
 }
 
-function isComparedType({ scope }: Analysis, oid: number | undefined): boolean {
+export function isComparedType({ scope }: Analysis, oid: number | undefined): boolean {
   const type = oid === undefined ? undefined : scope.catalog.typesByOid.get(oid);
   return type?.schema === "pg_catalog" && COMPARED_TYPES.has(type.name);
 }
@@ -314,7 +321,10 @@ function extent(source: Source, node: Node): Extent | undefined {
 }
 
 /** The bytes that are about to be moved must read, by themselves, as exactly this condition. */
-function readsBackTheSame(source: Source, condition: SimpleCondition): boolean {
+export function readsBackTheSame(
+  source: Source,
+  condition: Pick<SimpleCondition, "body" | "start" | "end">,
+): boolean {
   const parsed = parseText(`SELECT 1 WHERE ${source.slice(condition.start, condition.end)}`);
   const statement = parsed.ok ? parsed.statements[0] : undefined;
   if (statement === undefined) return false;
@@ -329,7 +339,7 @@ function readsBackTheSame(source: Source, condition: SimpleCondition): boolean {
 function withoutPlaces(tree: object): unknown {
   return JSON.parse(
     JSON.stringify(tree, (key, value) =>
-      key === "location" || key.startsWith("rexpr_list_") ? undefined : value,
+      key === "location" || key.endsWith("list_start") || key.endsWith("list_end") ? undefined : value,
     ),
   );
 }
@@ -368,7 +378,7 @@ function isHeldBy(analysis: Analysis, reference: FromReference, column: string |
   return sight?.kind === "real" && isIndexed(analysis, reference, column);
 }
 
-function isIndexed(analysis: Analysis, reference: FromReference, column: string | undefined): boolean {
+export function isIndexed(analysis: Analysis, reference: FromReference, column: string | undefined): boolean {
   const relation = reference.use?.relation;
   return relation !== undefined && column !== undefined && hasIndex(analysis.scope.catalog, relation, column);
 }

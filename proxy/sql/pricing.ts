@@ -1,5 +1,6 @@
 import type { ParamRef, SelectStmt } from "libpg-query";
 import type { Role } from "../policy/policy.ts";
+import { PERSON } from "../prices.ts";
 import type { Analysis, RelationUse } from "./analysis.ts";
 import { locksRows } from "./bind/questions.ts";
 import { cannotFail } from "./failing.ts";
@@ -38,9 +39,11 @@ export function queryPrice(
 ): { readonly price?: StatementPrice } {
   if (!countsPeople(analysis.scope.role)) return {};
   const pins = pinsOf(analysis, body);
+  const prepaid = actingPrice(analysis);
   return {
     price: {
-      execution: EXECUTION + (placeTells(analysis, body) ? PLACE : 0) + TAG * totals,
+      execution: EXECUTION + (placeTells(analysis, body) ? PLACE : 0) + TAG * totals + prepaid,
+      ...(prepaid > 0 && { prepaid }),
       ...(pins !== undefined && { pins }),
       pinned: pins !== undefined && isSure(analysis, body) ? 0 : EXECUTION,
       bySize: isBySize(analysis, unnamed),
@@ -76,6 +79,11 @@ export function copyPrice(analysis: Analysis, unnamed: number): { readonly price
 export function planPrice(analysis: Analysis): { readonly price?: StatementPrice } {
   const references = analysis.uses.filter(({ sight }) => sight?.people !== undefined).length;
   return flatPrice(analysis, EXECUTION + PLAN * Math.max(1, references), 0);
+}
+
+/** What a call that may write returns is paid for before it runs: afterwards it could not be refused any more. */
+function actingPrice({ actingCalls, cost }: Analysis): number {
+  return PERSON * actingCalls.length * cost;
 }
 
 function flatPrice(

@@ -23,6 +23,7 @@ import { type FromItem, finishReferences, fromItem } from "./from.ts";
 import { levelStart, settleGatherings } from "./gathering.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
 import { noteOutputNames } from "./held-names.ts";
+import { levelLookups } from "./lookups.ts";
 import { noteSamePersons, strangerToLocked } from "./marking.ts";
 import { nameSpan, qualify, readUse } from "./names.ts";
 import { AFTER_GROUPING, clauseEnd, fromKeyword, placeOf, targetOf } from "./places.ts";
@@ -139,7 +140,7 @@ function conditionsOf(
     leftOut,
   );
   noteTies(analysis, level, clauses, leftOut);
-  return levelConditions(analysis, level, clauses);
+  return levelConditions(analysis, level, clauses, levelLookups(analysis, level, clauses));
 }
 
 /** `require_filter`: such a relation is neither read nor written whole. */

@@ -25,6 +25,8 @@ export interface ColumnSight {
   /** Expression over the real relation that gives the column as seen. */
   readonly sql: string;
   readonly className: string | undefined;
+  /** Its class, or those of the columns from which a view computes it. */
+  readonly classes: readonly string[];
   /** The policy says what it holds, or hides it. */
   readonly isProtected: boolean;
   /** May be searched by exact value. */
@@ -138,6 +140,7 @@ export class Sights {
         kind: view.hides(column.name) ? "masked" : "real",
         sql: view.hides(column.name) ? this.#hidden(column) : quoteIdentifier(column.name),
         className: undefined,
+        classes: [],
         isProtected: false,
         findable: false,
         cost: 1,
@@ -233,9 +236,10 @@ export class Sights {
       kind,
       sql,
       className,
+      classes: classesOf(label),
       isProtected: label !== undefined || kind !== "real",
       findable,
-      cost: this.#costOf(label),
+      cost: this.#costOf(classesOf(label)),
     });
     if (unreadable.has(`${relationKey(relation.schema, relation.name)}.${column.name}`))
       return as("absent", "", false);
@@ -262,8 +266,7 @@ export class Sights {
   }
 
   /** What is made of several classes costs as much as the dearest of them. */
-  #costOf(label: ColumnLabel | undefined): number {
-    const names = label === undefined ? [] : label.kind === "class" ? [label.name] : [...label.classes];
+  #costOf(names: readonly string[]): number {
     return Math.max(1, ...names.map((name) => this.#scope.policy.classes.get(name)?.cost ?? 1));
   }
 
@@ -314,6 +317,11 @@ export class Sights {
       throw new Error("a condition on nobody");
     return bindUser(condition, user ?? "");
   }
+}
+
+function classesOf(label: ColumnLabel | undefined): readonly string[] {
+  if (label === undefined) return [];
+  return label.kind === "class" ? [label.name] : [...label.classes];
 }
 
 /** Of so many scopes of a catalog it is remembered what they see; others work it out again. */

@@ -10,8 +10,8 @@ import type {
   SelectStmt,
   UpdateStmt,
 } from "libpg-query";
-import { countsReads, type Role } from "../policy/policy.ts";
-import { refuseRepeatedCalls } from "./acting-calls.ts";
+import { limitKey, limitsReads } from "../policy/policy.ts";
+import { refuseCopiedActs, refuseRepeatedCalls } from "./acting-calls.ts";
 import type { Analysis, Level, RelationUse } from "./analysis.ts";
 import { meetAnyQuery } from "./casts.ts";
 import { copy } from "./copy.ts";
@@ -46,7 +46,7 @@ import {
   transaction,
   type Utility,
 } from "./utility.ts";
-import type { Effect, Metering, Statement, StatementKind } from "./verdict.ts";
+import type { Effect, Metering, Revealed, Statement, StatementKind } from "./verdict.ts";
 import { insert, merge, remove, update, type WriteLevel } from "./writes.ts";
 import { refuseWriteInExplain, writtenRows } from "./written.ts";
 
@@ -112,10 +112,12 @@ function dispatch(analysis: Analysis, raw: RawStatement, level: Level): Statemen
         made.kind === "copyOut"
           ? [meterCopy(analysis), undefined]
           : [undefined, analysis.uses.find(({ isTarget }) => isTarget)];
-      return {
+      const copied = {
         ...finish(analysis, "COPY", made.kind, metering, made),
         ...writtenRows(analysis, tagged),
       };
+      if (metering !== undefined && limitsReads(analysis.scope.role)) refuseCopiedActs(analysis);
+      return copied;
     }
     case "ExplainStmt":
       return explain(analysis, body as ExplainStmt, raw, level);
@@ -172,6 +174,7 @@ function inner(analysis: Analysis, node: Node | undefined, level: Level): Statem
 
 function prepare(analysis: Analysis, body: PrepareStmt, level: Level): Statement {
   analysis.nodes(body.argtypes, level);
+  analysis.isForLater = true;
   const prepared = inner(analysis, body.query, level);
   return {
     ...finish(analysis, "PREPARE", "session", undefined, {
@@ -184,6 +187,7 @@ function prepare(analysis: Analysis, body: PrepareStmt, level: Level): Statement
 }
 
 function declare(analysis: Analysis, body: DeclareCursorStmt, level: Level): Statement {
+  analysis.isForLater = true;
   const query = inner(analysis, body.query, level);
   const hold = isHeld(body);
   const effect: Effect = { kind: "declare", name: body.portalname ?? "", hold, inner: query };
@@ -262,9 +266,12 @@ function finish(
     reads: [...analysis.reads],
     writes: [...analysis.writes],
     masked: [...analysis.masked],
+    revealed: revealedBy(analysis),
     lookups: analysis.lookups,
+    ...(analysis.asks.length > 0 && { asks: analysis.asks }),
     limited: data.length > 0 || analysis.calls > 0,
     ...(analysis.namesUnknown && { namesUnknown: true }),
+    ...(analysis.actingCalls.length > 0 && { acts: true }),
     ...(metering !== undefined && {
       metering: analysis.cost === 1 ? metering : { ...metering, cost: analysis.cost },
     }),
@@ -272,25 +279,21 @@ function finish(
   };
 }
 
+function revealedBy({ revealed: { shown, shownWhere, found } }: Analysis): Revealed {
+  return { shown: [...shown], shownWhere: [...shownWhere], found: [...found] };
+}
+
 /** Without a row that leaves, what a call leaves behind would tell of people whom nobody has counted. */
 function refuseLasting(analysis: Analysis): void {
   const { role } = analysis.scope;
   const people = analysis.uses.find(({ sight }) => sight?.people !== undefined);
-  const isHeld = isLimited(role) || role.aggregatesOnly !== undefined;
+  const isHeld = limitsReads(role) || role.aggregatesOnly !== undefined;
   if (analysis.lasting === undefined || people === undefined || !isHeld) return;
   analysis.deny(
     `role "${role.name}" may not call ${analysis.lasting} in a statement that reads ${people.key}`,
     role.aggregatesOnly !== undefined ? "aggregates_only" : limitKey(role),
     "What the call leaves behind could tell of people who are not counted; make it in a statement of its own.",
   );
-}
-
-function isLimited(role: Role): boolean {
-  return role.limits.rows !== undefined || role.limits.bytes !== undefined || countsReads(role);
-}
-
-function limitKey({ limits }: Role): string {
-  return limits.rows === undefined ? "budget" : "rows";
 }
 
 /** Of no system relation, some of whose columns may be hidden as well. */
@@ -307,7 +310,7 @@ function refuseGathering(analysis: Analysis): void {
   if (analysis.uses.some(({ sight }) => sight?.gathers)) analysis.gathers ??= "a view that does";
   analysis.gathers ??= analysis.gatherings[0]?.what;
   // Where people are counted, what is gathered has a price: its people by name, or its size.
-  if (analysis.gathers === undefined || !isLimited(role) || countsPeople(role)) return;
+  if (analysis.gathers === undefined || !limitsReads(role) || countsPeople(role)) return;
   if (relation === undefined && analysis.calls === 0) return;
   analysis.deny(
     `role "${role.name}" has a limit and may not gather rows of ${relation?.key ?? "a function"} by ${analysis.gathers}`,

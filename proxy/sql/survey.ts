@@ -1,4 +1,11 @@
-import type { ExplainStmt, SelectStmt, TransactionStmt } from "libpg-query";
+import type {
+  DeallocateStmt,
+  DiscardStmt,
+  ExplainStmt,
+  PrepareStmt,
+  SelectStmt,
+  TransactionStmt,
+} from "libpg-query";
 import { relationKey } from "../catalog/catalog.ts";
 import { commandTag } from "./command-tags.ts";
 import { type Body, nodeOf } from "./grammar.ts";
@@ -26,8 +33,27 @@ export function survey(text: string, scope: Scope): readonly Statement[] {
       reads,
       writes: kind === "write" ? reads.slice(0, 1) : [],
       ...(isDefinition && DEFINES),
+      ...namingOf(type, body),
     };
   });
+}
+
+/** What a statement does to the names of prepared statements: the audit has the text that runs under a name. */
+function namingOf(type: string, body: Body): Pick<Statement, "effect"> {
+  switch (type) {
+    case "PrepareStmt": {
+      const { name = "" } = body as PrepareStmt;
+      return { effect: { kind: "prepare", name, inner: { ...EMPTY, command: "OTHER", kind: "other" } } };
+    }
+    case "DeallocateStmt":
+      return { effect: { kind: "deallocate", name: (body as DeallocateStmt).name } };
+    case "DiscardStmt": {
+      const isAll = (body as DiscardStmt).target === "DISCARD_ALL";
+      return { effect: { kind: "discard", target: isAll ? "all" : "other" } };
+    }
+    default:
+      return {};
+  }
 }
 
 const EMPTY = { reads: [], writes: [], masked: [], lookups: 0, limited: false } as const;

@@ -1,7 +1,7 @@
 import type { A_Expr, ColumnRef, Node, ParamRef, TypeCast } from "libpg-query";
 import type { LeftOut } from "./absence.ts";
 import type { Analysis, FromReference, Level, RelationUse } from "./analysis.ts";
-import { columnEquality, columnName, conjuncts, onlyReference } from "./conditions.ts";
+import { type Clause, columnEquality, columnName, conjuncts, onlyReference } from "./conditions.ts";
 import { outerReference } from "./gathering.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
 import type { Subject } from "./subjects.ts";
@@ -10,12 +10,6 @@ import type { Subject } from "./subjects.ts";
  * Which references of a statement speak of one and the same person: `t.customer_id = c.id` ties tickets to the customer,
  * and `c.id = 7` holds both to a person who is known before the statement runs.
  */
-
-/** A level's conditions, and the references that each of them restricts. */
-interface Clause {
-  readonly quals: Node;
-  readonly restrictable: readonly FromReference[];
-}
 
 /** Notes what a level's conditions say of its references: ties among them and to levels around, and constants. */
 export function noteTies(

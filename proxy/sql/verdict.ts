@@ -48,8 +48,14 @@ export interface Statement {
   readonly writes: readonly string[];
   /** Classes whose columns the statement named or gave out in masked form. */
   readonly masked: readonly string[];
+  /** Classes whose values its reader learns; left out where nobody has looked (a role that sees all). */
+  readonly revealed?: Revealed;
   /** How many exact look-ups of masked columns it makes. */
   readonly lookups: number;
+  /** Look-ups whose number, or whether they are any, only the values of parameters tell. */
+  readonly asks?: readonly BoundAsk[];
+  /** Told beside its result: what it does may not be what was meant. */
+  readonly notices?: readonly Refusal[];
   /** What the rows that its tag says are written are: of a table with people, or of another. */
   readonly changes?: "people" | "rows";
   /** The role's row and byte limits hold for what it returns. */
@@ -58,10 +64,28 @@ export interface Statement {
   readonly namesUnknown?: true;
   /** A write that gives no rows. */
   readonly silent?: true;
+  /** It calls what may write: where its answer may not leave, what it did is taken back. */
+  readonly acts?: true;
   /** What its rows tell the meter; undefined when they speak of no person. */
   readonly metering?: Metering;
   /** What it does to the session once it has completed. */
   readonly effect?: Effect;
+}
+
+/** A parameter (from 1) that holds an array of values to look up, or a pattern that must have no wildcard. */
+export interface BoundAsk {
+  readonly parameter: number;
+  readonly as: "array" | "pattern";
+}
+
+/** By class: what a statement tells its reader of the real values. */
+export interface Revealed {
+  /** Named in the clear. */
+  readonly shown: readonly string[];
+  /** In the clear in the rows where a condition of the policy holds, masked in the others. */
+  readonly shownWhere: readonly string[];
+  /** People were looked up by their exact value: whoever asks has it. */
+  readonly found: readonly string[];
 }
 
 export type StatementKind =
@@ -112,6 +136,8 @@ export interface StatementPrice {
    */
   readonly pins?: readonly PinnedPerson[];
   readonly pinned: number;
+  /** Units of `execution` that are paid for the first rows. */
+  readonly prepaid?: number;
   /** Rows may be made of more people than `unknown` says: they are charged by their size. */
   readonly bySize: boolean;
 }

@@ -19,6 +19,7 @@ import { columnName, conjuncts, isLeakproof, levelConditions, simpleCondition } 
 import { refuseTellingOfReferences } from "./constraints.ts";
 import { finishReferences, fromItem } from "./from.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
+import { levelLookups } from "./lookups.ts";
 import { noteSamePersons, strangerTo } from "./marking.ts";
 import { nameSpan, qualify, writeUse } from "./names.ts";
 import { refuseOwnConditions, refuseOwnDelete, refuseOwnInsert, refuseOwnMerge } from "./own-writes.ts";
@@ -210,7 +211,8 @@ function heldByMerge(
     (node) => (nodeOf(node)[1] as MergeWhenClause).matchKind === "MERGE_WHEN_NOT_MATCHED_BY_SOURCE",
   );
   if (joinCondition === undefined || isBySource) return new Set();
-  return levelConditions(analysis, level, [{ quals: joinCondition, restrictable: [target] }]);
+  const clauses = [{ quals: joinCondition, restrictable: [target] }];
+  return levelConditions(analysis, level, clauses, levelLookups(analysis, level, clauses));
 }
 
 function writeTarget(analysis: Analysis, name: RangeVar | undefined): FromReference {
@@ -286,7 +288,7 @@ function restrictedWrite(
     conditions.map(({ quals }) => quals),
     items.flatMap(({ leftOut }) => leftOut),
   );
-  const held = levelConditions(analysis, level, conditions);
+  const held = levelConditions(analysis, level, conditions, levelLookups(analysis, level, conditions));
   for (const { quals, sides } of joins) analysis.nodes(quals, sides);
   analysis.nodes(where, level);
   requireFilters(
