@@ -1,6 +1,8 @@
-import type { ColumnRef, Node } from "libpg-query";
+import type { ColumnRef, Node, RangeVar } from "libpg-query";
 import { type Relation, relationKey } from "../catalog/catalog.ts";
 import { type Refusal, type RefusalFields, refuse, type Sqlstate } from "../wire/refusal.ts";
+import type { BoundRelation, BoundStatement } from "./bind/bound.ts";
+import { tablesIn } from "./bind/questions.ts";
 import type { Change } from "./changes.ts";
 import { type Body, forEachChild, visitNode } from "./grammar.ts";
 import { type RawStatement, tooComplex } from "./parse.ts";
@@ -76,14 +78,13 @@ export interface Meant {
 
 /** A reference to a relation of the catalog. */
 export interface RelationUse {
+  readonly reference: BoundRelation;
   readonly relation: Relation;
   readonly key: string;
   /** Undefined for relations of the system schemas. */
   readonly sight: RelationSight | undefined;
   /** The reference goes through a subquery, whose WHERE takes these conditions. */
   readonly conditions: string[];
-  /** The name is the relation's own, so that `schema.relation.column` refers to it. */
-  readonly hasAlias: boolean;
   readonly isTarget: boolean;
 }
 
@@ -109,6 +110,8 @@ export class Analysis {
   /** The statement, and how many come before it in the text. */
   readonly raw: RawStatement;
   readonly index: number;
+  /** What its names mean. */
+  readonly bound: BoundStatement;
   readonly sights: Sights;
   readonly edits: MadeEdit[];
   readonly reads = new Set<string>();
@@ -120,16 +123,10 @@ export class Analysis {
   readonly uses: RelationUse[] = [];
   /** Conditions that moved inside a subquery: not visited again. */
   readonly moved = new Set<Body>();
-  /** Where names stand that are no relations: of WITH queries, and in locking clauses (byte offsets). */
-  readonly bareNames = new Set<number>();
   /** Names in ORDER BY and DISTINCT ON that mean an output column. */
   readonly outputNames = new Map<ColumnRef, "surely" | "perhaps">();
   /** Where ON CONFLICT clauses begin (byte offsets): the query before one ends there. */
   readonly conflictClauses = new Set<number>();
-  /** Rows are locked somewhere. */
-  locks = false;
-  /** Where the names of relations begin that no subquery can stand for: targets of writes and of LOCK (byte offsets). */
-  readonly targetNames = new Map<RelationUse, number>();
   /** A column is named that no relation of the catalog has. */
   namesUnknown = false;
   lookups = 0;
@@ -191,13 +188,14 @@ export class Analysis {
   storing = false;
   effect: Effect | undefined;
   #depth = 0;
+  readonly #references: ReadonlyMap<Body, BoundRelation>;
   readonly #visited = new Set<Body>();
   readonly #visitors: Readonly<Record<string, Visit>>;
 
   constructor(
     scope: Scope,
     source: Source,
-    statement: { readonly raw: RawStatement; readonly index: number },
+    statement: { readonly raw: RawStatement; readonly index: number; readonly bound: BoundStatement },
     sights: Sights,
     edits: MadeEdit[],
     places: number[],
@@ -208,6 +206,8 @@ export class Analysis {
     this.source = source;
     this.raw = statement.raw;
     this.index = statement.index;
+    this.bound = statement.bound;
+    this.#references = new Map(tablesIn(statement.bound).map((reference) => [reference.node, reference]));
     this.sights = sights;
     this.edits = edits;
     this.#visitors = visitors;
@@ -244,6 +244,19 @@ export class Analysis {
   /** What has been judged without a visit: it moves elsewhere, in another form. */
   passOver(body: Body): void {
     this.#visited.add(body);
+  }
+
+  /** The reference to a relation that a name is: where it is bound to none, it is read in two ways. */
+  referenceOf(name: RangeVar): BoundRelation {
+    return (
+      this.#references.get(name) ?? this.refuse("42501", "a relation is named where Sluice does not know it")
+    );
+  }
+
+  /** Bound references that no visitor has come to. */
+  get unread(): readonly BoundRelation[] {
+    const read = new Set(this.uses.map(({ reference }) => reference));
+    return [...this.#references.values()].filter((reference) => !read.has(reference));
   }
 
   hasVisited(body: Body): boolean {

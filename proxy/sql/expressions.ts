@@ -196,7 +196,10 @@ function dropSchema(
   if (relation === undefined || schema === undefined) return;
   const meant = namedReferences(level, relation).find(
     ({ use }) =>
-      use?.sight?.listed === true && !use.isTarget && !use.hasAlias && use.relation.schema === schema,
+      use?.sight?.listed === true &&
+      !use.isTarget &&
+      !use.reference.hasAlias &&
+      use.relation.schema === schema,
   );
   if (meant === undefined) return;
   const { source } = analysis;

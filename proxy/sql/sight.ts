@@ -15,7 +15,7 @@ import { type ColumnLabel, type Labels, Lineage, unnamedPeople } from "./lineage
 import type { Scope } from "./scope.ts";
 import { quoteIdentifier } from "./source.ts";
 import type { Subject } from "./subjects.ts";
-import { systemView } from "./system-relations.ts";
+import { isSystemSchema, systemView } from "./system-relations.ts";
 import { hidesTraces } from "./traces.ts";
 
 /** One column as the role sees it. */
@@ -71,6 +71,7 @@ export class Sights {
   readonly #scope: Scope;
   readonly #lineage: Lineage;
   readonly #known = new Map<number, Sight>();
+  readonly #absentColumns = new Map<number, ReadonlySet<string>>();
   readonly #hiddenColumns = new Map<number, ReadonlyMap<string, ColumnSight>>();
 
   constructor(scope: Scope) {
@@ -107,6 +108,18 @@ export class Sights {
       this.#hiddenColumns.set(relation.oid, hidden);
     }
     return hidden;
+  }
+
+  /** Names of columns that the text which is sent lacks: it reads the relation through a subquery without them. */
+  absent(relation: Relation): ReadonlySet<string> {
+    let absent = this.#absentColumns.get(relation.oid);
+    if (absent === undefined) {
+      const sight = isSystemSchema(relation.schema) ? undefined : this.of(relation);
+      const columns = sight?.ok ? sight.sight.columns : [];
+      absent = new Set(columns.flatMap(({ kind, column }) => (kind === "absent" ? [column.name] : [])));
+      this.#absentColumns.set(relation.oid, absent);
+    }
+    return absent;
   }
 
   /** What has been inherited from as well: of partitions, those whose keys hold for them. */

@@ -56,7 +56,14 @@ import { refuseWriteInExplain, writtenRows } from "./written.ts";
 export function statement(analysis: Analysis, raw: RawStatement, level: Level): Statement {
   const judged = dispatch(analysis, raw, level);
   refuseUnvisited(analysis, raw.node);
+  refuseUnread(analysis);
   return judged;
+}
+
+/** A relation that was not judged: the text names it in a way that is not known well enough. */
+function refuseUnread(analysis: Analysis): void {
+  if (analysis.unread.length > 0)
+    analysis.refuse("42501", "a relation is named where Sluice does not know it");
 }
 
 /** A call or a subquery that no visitor has come to would run unjudged: the syntax around it is not known well enough. */

@@ -237,7 +237,6 @@ function writeTarget(analysis: Analysis, name: RangeVar | undefined): FromRefere
     );
   }
   qualify(analysis, name, use.relation);
-  analysis.targetNames.set(use, name.location ?? 0);
   const columns = new Map(use.relation.columns.map(({ name: column }) => [column, column]));
   return { alias: name.alias?.aliasname ?? name.relname ?? "", columns, use };
 }
