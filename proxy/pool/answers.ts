@@ -65,14 +65,14 @@ export class Answers {
         if (head.change !== undefined) this.#server.statements.confirm(head.change);
         if (head.hidden) return;
         break;
+      case "execute":
       case "query":
         if (frame.type === Backend.EmptyQueryResponse && head.forgets === true) {
+          if (head.kind === "execute" && head.change !== undefined)
+            this.#server.statements.confirm(head.change);
           toClient.send(deallocated);
           return;
         }
-        this.#result(frame);
-        break;
-      case "execute":
         this.#result(frame);
         break;
     }

@@ -7,6 +7,29 @@ import { queryMessage } from "../wire/frontend-messages.ts";
  */
 export type Carried = ReadonlyMap<string, string>;
 
+/**
+ * What SET cannot change, or what means something only while the server begins a session (Postgres docs, "Server
+ * Configuration"), and what texts are read by: connections are opened with these.
+ */
+const OF_CONNECTION: ReadonlySet<string> = new Set([
+  ...["client_encoding", "standard_conforming_strings"],
+  ...["local_preload_libraries", "session_preload_libraries"],
+  ...["ignore_system_indexes", "jit_debugging_support", "jit_profiling_support", "post_auth_delay"],
+  ...["log_connections", "log_disconnections"],
+  ...["transaction_isolation", "transaction_read_only", "transaction_deferrable"],
+]);
+
+/**
+ * Whether a setting of the startup packet can be carried from one connection to the next. Names with a dot cannot: once one
+ * is set, no command makes it unknown again, as it is to clients that did not ask for it.
+ */
+export function isCarried(name: string): boolean {
+  return !OF_CONNECTION.has(name) && !name.includes(".");
+}
+
+/** Ends a session that is idle: what is idle in a pool is nobody's session. */
+export const IDLE_TIMEOUT = "idle_session_timeout";
+
 /** As DISCARD ALL, less what costs the next client its plans. */
 const TAKE_BACK = [
   "CLOSE ALL",

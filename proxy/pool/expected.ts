@@ -52,7 +52,9 @@ export type Expected =
   | (Step & { readonly kind: "close"; readonly hidden: boolean })
   /** Nothing was sent: the client gets this in its turn. */
   | (Step & { readonly kind: "local"; readonly message: Buffer })
-  | { readonly kind: "execute" | "sync" };
+  /** `forgets`: DEALLOCATE, in whose place an empty query was prepared. */
+  | (Step & { readonly kind: "execute"; readonly forgets?: true })
+  | { readonly kind: "sync" };
 
 /** The conversation of one client with the connection that it holds. */
 export type PoolLedger = Ledger<Expected>;

@@ -5,13 +5,15 @@ import {
   decodeBind,
   decodeClose,
   decodeDescribe,
+  decodeExecute,
   decodeParse,
   describeMessage,
 } from "../wire/frontend-messages.ts";
-import { Backend, cstring, Frontend, message } from "../wire/messages.ts";
+import { Backend, cstring, Frontend, message, nameKey } from "../wire/messages.ts";
 import { poisonedBind, poisonedDescribe, poisonedExecute, poisonedParse } from "../wire/poison.ts";
 import { type Refusal, refuse } from "../wire/refusal.ts";
-import type { Expected, ParseSent } from "./expected.ts";
+import { Deallocations } from "./deallocations.ts";
+import { EXECUTE, type Expected, type ParseSent } from "./expected.ts";
 import type { PoolSession } from "./pool-session.ts";
 import type { ServerConnection } from "./server-connection.ts";
 import type { ClientStatement } from "./server-statements.ts";
@@ -20,6 +22,9 @@ const parseComplete = emptyMessage(Backend.ParseComplete);
 const closeComplete = emptyMessage(Backend.CloseComplete);
 /** Of a name that no client can have. */
 const poisonedNamed = poisonedParse("sluice_refused");
+
+/** An empty text without parameters: what stands in for DEALLOCATE. */
+const NOTHING = Buffer.alloc(3);
 
 /** Of those who prepare. */
 let lastId = 0;
@@ -31,6 +36,7 @@ let lastId = 0;
 export class Preparing {
   readonly #server: PoolSession;
   readonly #id = lastId++;
+  readonly #deallocations = new Deallocations();
   #serial = 0;
 
   constructor(server: PoolSession) {
@@ -42,16 +48,17 @@ export class Preparing {
     const server = this.#server;
     const { statement: name, sqlStart, sqlEnd } = decodeParse(frame);
     const leavings = server.leavingsOf(frame.buffer.subarray(sqlStart, sqlEnd));
-    const { refusal } = leavings;
+    const { refusal, deallocates } = leavings;
     const known = name === "" ? "absent" : server.statements.find(name, server.ledger.pipeline);
     if (known === "unsettled") return false;
-    if (refusal !== undefined) {
+    if (refusal !== undefined && deallocates === undefined) {
       const poisoned = name === "" ? poisonedParse("") : poisonedNamed;
       const change = name === "" ? { change: this.unnamedGoes(connection) } : {};
       this.#send(connection, poisoned, { kind: "parse", hidden: false, refusal, ...change });
       return true;
     }
-    const body = Buffer.from(frame.buffer.subarray(sqlStart, frame.end));
+    const body =
+      deallocates === undefined ? Buffer.from(frame.buffer.subarray(sqlStart, frame.end)) : NOTHING;
     if (known !== "absent") {
       if (connection.statements.isPending(known)) return false;
       // A name that is taken is the last thing that the server finds fault with: it has to say so itself.
@@ -60,7 +67,7 @@ export class Preparing {
       this.#send(connection, again, { kind: "parse", hidden: false, taken: alreadyThere(name) });
       return true;
     }
-    const statement = { key: this.#keyOf(body), body };
+    const statement = { key: this.#keyOf(body), body, ...(deallocates !== undefined && { deallocates }) };
     if (name !== "" && connection.statements.isPending(statement)) return false;
     const change = server.statements.propose(name, statement, server.ledger.pipeline);
     if (name === "") this.#parseUnnamed(connection, statement, { hidden: false, change });
@@ -97,6 +104,7 @@ export class Preparing {
     }
     server.note(leavings, connection);
     server.gate.bound(leavings);
+    this.#deallocations.bound(portal, statement);
     const ours = this.#nameOn(connection, name, statement);
     const parameters = frame.buffer.subarray(parametersStart, frame.end);
     const renamed = () => message(Frontend.Bind, cstring(portal, "latin1"), cstring(ours), parameters);
@@ -121,6 +129,27 @@ export class Preparing {
     const ours = this.#nameOn(connection, name, statement);
     const renamed = describeMessage({ target, name: ours });
     this.#send(connection, renamed, { kind: "describe", of: { name, statement } });
+    return true;
+  }
+
+  execute(frame: Frame, connection: ServerConnection): boolean {
+    const { statements, ledger, gate } = this.#server;
+    const { portal } = decodeExecute(frame);
+    const name = this.#deallocations.of(portal);
+    if (name === undefined) {
+      this.#send(connection, frame, EXECUTE);
+      gate.executed();
+      return true;
+    }
+    const key = nameKey(name);
+    const known = statements.find(key, ledger.pipeline);
+    if (known === "unsettled") return false;
+    if (known === "absent") {
+      this.#send(connection, poisonedExecute, { kind: "execute", refusal: missing(key) });
+      return true;
+    }
+    const change = statements.propose(key, undefined, ledger.pipeline);
+    this.#send(connection, frame, { kind: "execute", forgets: true, change });
     return true;
   }
 

@@ -4,7 +4,7 @@ import { decodeQuery, queryMessage } from "../wire/frontend-messages.ts";
 import { Frontend, nameKey } from "../wire/messages.ts";
 import { poisonedQuery } from "../wire/poison.ts";
 import { type Refusal, refuse } from "../wire/refusal.ts";
-import { EXECUTE, type QuerySent, SYNC } from "./expected.ts";
+import { type QuerySent, SYNC } from "./expected.ts";
 import type { PoolSession } from "./pool-session.ts";
 import { missing, Preparing } from "./preparing.ts";
 import type { ServerConnection } from "./server-connection.ts";
@@ -63,10 +63,7 @@ export class Requests {
       case Frontend.Close:
         return this.#preparing.close(frame, connection);
       case Frontend.Execute:
-        connection.toServer.forward(frame);
-        server.ledger.sent(EXECUTE);
-        server.gate.executed();
-        break;
+        return this.#preparing.execute(frame, connection);
       case Frontend.Sync:
         connection.toServer.forward(frame);
         server.ledger.sent(SYNC);

@@ -128,6 +128,7 @@ export class Trace {
     const event: StatementEvent = {
       ...this.#event(repeated, decision, duration),
       ...writtenBy(repeated),
+      ...observedClasses(repeated.shape),
       time: last,
       ...(count > 1 && { count, startTime: first }),
       ...(sqlstate !== undefined && { sqlstate }),
@@ -216,6 +217,7 @@ export class Trace {
       statement: this.#text(judged),
       relations: relationsOf(shape),
       masked: shape.masked,
+      ...(shape.revealed !== undefined && { revealed: shape.revealed }),
       lookups: "lookups" in run ? run.lookups : shape.lookups,
       ...decision,
       policy: judged.scope.policy.version,
@@ -223,7 +225,11 @@ export class Trace {
       bytes: run.bytes,
       subjects: people?.named(this.#hash, after) ?? NOBODY,
       people: people?.count ?? 0,
-      ...(people !== undefined && shape.metering?.purpose === true && { purposeless: people.purposeless }),
+      ...(people !== undefined &&
+        shape.metering?.purpose === true && {
+          purposeless: people.purposeless,
+          unexplained: people.unexplained(after),
+        }),
       duration,
     };
   }
@@ -250,6 +256,12 @@ function relationsOf(statement: Statement): readonly string[] {
     relations.set(statement, known);
   }
   return known;
+}
+
+/** Of a policy that only observes: what would have been masked has left as it is. */
+function observedClasses({ masked, revealed }: Statement): Pick<StatementEvent, "revealed"> {
+  if (revealed === undefined || masked.length === 0) return {};
+  return { revealed: { ...revealed, shown: [...new Set([...revealed.shown, ...masked])] } };
 }
 
 function writtenBy({ written }: Run | Repeated): Pick<StatementEvent, "rowsWritten"> {

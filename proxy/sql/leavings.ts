@@ -38,7 +38,7 @@ export interface Leavings {
   readonly resets: boolean;
   /** Undefined: it may run on a connection that another client has next. */
   readonly refusal: Refusal | undefined;
-  /** The name that DEALLOCATE gives up, where the text is nothing else: refused, but for a simple query. */
+  /** The name that DEALLOCATE gives up, where the text is nothing else: then it is not refused. */
   readonly deallocates?: string;
   /** It may put an end to all prepared statements (DISCARD ALL, DEALLOCATE ALL). */
   readonly discards: boolean;
@@ -70,7 +70,6 @@ export function leavingsOf(text: string, catalog: Catalog): Leavings {
   const [only] = parsed.statements;
   const [type, body] = only === undefined || parsed.statements.length > 1 ? [] : nodeOf(only.node);
   const { name } = type === "DeallocateStmt" ? (body as DeallocateStmt) : {};
-  // By the protocol nobody sends it, and here it is answered as a simple query only.
   if (name !== undefined) return { ...survey.found(), deallocates: name };
   return survey.found();
 }
@@ -151,11 +150,7 @@ class Survey {
         return;
       case "DeallocateStmt":
         if ((body as DeallocateStmt).name === undefined) this.#discards = true;
-        else
-          this.#refuse(
-            "DEALLOCATE beside other statements or by a driver's statement",
-            "Send it as a simple query.",
-          );
+        else this.#refuse("DEALLOCATE beside other statements", "Send it by itself.");
         return;
       case "PrepareStmt":
       case "ExecuteStmt":

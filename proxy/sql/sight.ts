@@ -15,7 +15,7 @@ import { type ColumnLabel, type Labels, Lineage, unnamedPeople } from "./lineage
 import type { Scope } from "./scope.ts";
 import { quoteIdentifier } from "./source.ts";
 import type { Subject } from "./subjects.ts";
-import { systemView } from "./system-relations.ts";
+import { isSystemSchema, systemView } from "./system-relations.ts";
 import { hidesTraces } from "./traces.ts";
 
 /** One column as the role sees it. */
@@ -25,6 +25,8 @@ export interface ColumnSight {
   /** Expression over the real relation that gives the column as seen. */
   readonly sql: string;
   readonly className: string | undefined;
+  /** Its class, or those of the columns from which a view computes it. */
+  readonly classes: readonly string[];
   /** The policy says what it holds, or hides it. */
   readonly isProtected: boolean;
   /** May be searched by exact value. */
@@ -69,6 +71,7 @@ export class Sights {
   readonly #scope: Scope;
   readonly #lineage: Lineage;
   readonly #known = new Map<number, Sight>();
+  readonly #absentColumns = new Map<number, ReadonlySet<string>>();
   readonly #hiddenColumns = new Map<number, ReadonlyMap<string, ColumnSight>>();
 
   constructor(scope: Scope) {
@@ -107,6 +110,18 @@ export class Sights {
     return hidden;
   }
 
+  /** Names of columns that the text which is sent lacks: it reads the relation through a subquery without them. */
+  absent(relation: Relation): ReadonlySet<string> {
+    let absent = this.#absentColumns.get(relation.oid);
+    if (absent === undefined) {
+      const sight = isSystemSchema(relation.schema) ? undefined : this.of(relation);
+      const columns = sight?.ok ? sight.sight.columns : [];
+      absent = new Set(columns.flatMap(({ kind, column }) => (kind === "absent" ? [column.name] : [])));
+      this.#absentColumns.set(relation.oid, absent);
+    }
+    return absent;
+  }
+
   /** What has been inherited from as well: of partitions, those whose keys hold for them. */
   ancestors(relation: Relation): readonly Relation[] {
     return this.#lineage.ancestors(relation);
@@ -125,6 +140,7 @@ export class Sights {
         kind: view.hides(column.name) ? "masked" : "real",
         sql: view.hides(column.name) ? this.#hidden(column) : quoteIdentifier(column.name),
         className: undefined,
+        classes: [],
         isProtected: false,
         findable: false,
         cost: 1,
@@ -220,9 +236,10 @@ export class Sights {
       kind,
       sql,
       className,
+      classes: classesOf(label),
       isProtected: label !== undefined || kind !== "real",
       findable,
-      cost: this.#costOf(label),
+      cost: this.#costOf(classesOf(label)),
     });
     if (unreadable.has(`${relationKey(relation.schema, relation.name)}.${column.name}`))
       return as("absent", "", false);
@@ -249,8 +266,7 @@ export class Sights {
   }
 
   /** What is made of several classes costs as much as the dearest of them. */
-  #costOf(label: ColumnLabel | undefined): number {
-    const names = label === undefined ? [] : label.kind === "class" ? [label.name] : [...label.classes];
+  #costOf(names: readonly string[]): number {
     return Math.max(1, ...names.map((name) => this.#scope.policy.classes.get(name)?.cost ?? 1));
   }
 
@@ -301,6 +317,11 @@ export class Sights {
       throw new Error("a condition on nobody");
     return bindUser(condition, user ?? "");
   }
+}
+
+function classesOf(label: ColumnLabel | undefined): readonly string[] {
+  if (label === undefined) return [];
+  return label.kind === "class" ? [label.name] : [...label.classes];
 }
 
 /** Of so many scopes of a catalog it is remembered what they see; others work it out again. */

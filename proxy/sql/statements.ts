@@ -16,9 +16,11 @@ import type { Analysis, Level, RelationUse } from "./analysis.ts";
 import { meetAnyQuery } from "./casts.ts";
 import { copy } from "./copy.ts";
 import { explainOptions } from "./explain.ts";
-import { type Body, nodeOf } from "./grammar.ts";
+import { type Body, nodeOf, stringOf } from "./grammar.ts";
+import { noticesOf } from "./mask-comparisons.ts";
 import {
   meterCopy,
+  meterCopyIn,
   meterHeldCursor,
   meterMerge,
   meterPlan,
@@ -46,7 +48,7 @@ import {
   transaction,
   type Utility,
 } from "./utility.ts";
-import type { Effect, Metering, Statement, StatementKind } from "./verdict.ts";
+import type { Effect, Metering, Revealed, Statement, StatementKind } from "./verdict.ts";
 import { insert, merge, remove, update, type WriteLevel } from "./writes.ts";
 import { refuseWriteInExplain, writtenRows } from "./written.ts";
 
@@ -54,7 +56,14 @@ import { refuseWriteInExplain, writtenRows } from "./written.ts";
 export function statement(analysis: Analysis, raw: RawStatement, level: Level): Statement {
   const judged = dispatch(analysis, raw, level);
   refuseUnvisited(analysis, raw.node);
+  refuseUnread(analysis);
   return judged;
+}
+
+/** A relation that was not judged: the text names it in a way that is not known well enough. */
+function refuseUnread(analysis: Analysis): void {
+  if (analysis.unread.length > 0)
+    analysis.refuse("42501", "a relation is named where Sluice does not know it");
 }
 
 /** A call or a subquery that no visitor has come to would run unjudged: the syntax around it is not known well enough. */
@@ -101,15 +110,17 @@ function dispatch(analysis: Analysis, raw: RawStatement, level: Level): Statemen
       return declare(analysis, body as DeclareCursorStmt, level);
     case "CopyStmt": {
       const made = copy(analysis, body as CopyStmt, level);
+      const { attlist } = body as CopyStmt;
       const [metering, tagged] =
         made.kind === "copyOut"
           ? [meterCopy(analysis), undefined]
-          : [undefined, analysis.uses.find(({ isTarget }) => isTarget)];
+          : [meterCopyIn(analysis, attlist?.map(stringOf)), analysis.uses.find(({ isTarget }) => isTarget)];
       const copied = {
         ...finish(analysis, "COPY", made.kind, metering, made),
         ...writtenRows(analysis, tagged),
       };
-      if (metering !== undefined && limitsReads(analysis.scope.role)) refuseCopiedActs(analysis);
+      if (made.kind === "copyOut" && metering !== undefined && limitsReads(analysis.scope.role))
+        refuseCopiedActs(analysis);
       return copied;
     }
     case "ExplainStmt":
@@ -253,14 +264,18 @@ function finish(
   refuseLasting(analysis);
   refuseRepeatedCalls(analysis);
   const data = analysis.uses.filter(isOfData);
+  const notices = noticesOf(analysis);
   return {
     command,
     kind,
     reads: [...analysis.reads],
     writes: [...analysis.writes],
     masked: [...analysis.masked],
+    revealed: revealedBy(analysis),
     lookups: analysis.lookups,
     ...(analysis.asks.length > 0 && { asks: analysis.asks }),
+    ...(analysis.keeps !== undefined && { keeps: analysis.keeps }),
+    ...(notices.length > 0 && { notices }),
     limited: data.length > 0 || analysis.calls > 0,
     ...(analysis.namesUnknown && { namesUnknown: true }),
     ...(analysis.actingCalls.length > 0 && { acts: true }),
@@ -269,6 +284,10 @@ function finish(
     }),
     ...(effect !== undefined && { effect }),
   };
+}
+
+function revealedBy({ revealed: { shown, shownWhere, found } }: Analysis): Revealed {
+  return { shown: [...shown], shownWhere: [...shownWhere], found: [...found] };
 }
 
 /** Without a row that leaves, what a call leaves behind would tell of people whom nobody has counted. */

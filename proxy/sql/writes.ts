@@ -19,6 +19,7 @@ import { columnName, conjuncts, isLeakproof, levelConditions, simpleCondition } 
 import { refuseTellingOfReferences } from "./constraints.ts";
 import { finishReferences, fromItem } from "./from.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
+import { keptColumns } from "./kept-columns.ts";
 import { levelLookups } from "./lookups.ts";
 import { noteSamePersons, strangerTo } from "./marking.ts";
 import { nameSpan, qualify, writeUse } from "./names.ts";
@@ -28,8 +29,10 @@ import { countsPeople, type RowChoice } from "./pricing.ts";
 import { probing, type RowCount, rowsInserted, valuesAssigned } from "./probes.ts";
 import { requireFilters, withQueries } from "./select.ts";
 import { quoteIdentifier } from "./source.ts";
+import { tellsOfProtected } from "./telling-writes.ts";
 import { namesProtectedIn, refuseMarkingByProtected, refuseUnprotecting } from "./unprotecting.ts";
 import {
+  assignedColumns,
   hasRulesOnWrites,
   namesCompanion,
   refuseMarking,
@@ -49,6 +52,8 @@ export interface WriteLevel {
   /** The items of RETURNING. */
   readonly returned: readonly Node[] | undefined;
   readonly choice: RowChoice;
+  /** That it succeeds tells of protected values that are there. */
+  readonly tells: boolean;
 }
 
 export function insert(analysis: Analysis, body: InsertStmt, outer: Level): WriteLevel {
@@ -57,7 +62,8 @@ export function insert(analysis: Analysis, body: InsertStmt, outer: Level): Writ
   if (body.onConflictClause?.location !== undefined)
     analysis.conflictClauses.add(body.onConflictClause.location);
   const rows = rowsInserted(analysis, body);
-  probing(analysis, rows, () => refuseProbing(analysis, target, givenColumns(body, target)));
+  const given = givenColumns(body, target);
+  probing(analysis, rows, () => refuseProbing(analysis, target, given));
   refuseOwnInsert(analysis, target.use);
   const before = peopleSoFar(analysis);
   const { lasting } = analysis;
@@ -76,6 +82,7 @@ export function insert(analysis: Analysis, body: InsertStmt, outer: Level): Writ
     target,
     returned: body.returningClause?.exprs,
     choice: choiceOfInsert(analysis, body, target, rows),
+    tells: tellsOfProtected(analysis, target.use, given),
   };
 }
 
@@ -121,8 +128,10 @@ function givenColumns(
 export function update(analysis: Analysis, body: UpdateStmt, outer: Level): WriteLevel {
   const ctes = withQueries(analysis, body.withClause, outer);
   const target = writeTarget(analysis, body.relation);
-  probing(analysis, valuesAssigned(body), () => refuseMaskedAssignment(analysis, target, body.targetList));
-  refuseOwnConditions(analysis, target.use, body.targetList);
+  const kept = keptColumns(analysis, target, body.targetList);
+  const changed = body.targetList?.filter((node) => !kept.has(node));
+  probing(analysis, valuesAssigned(body), () => refuseMaskedAssignment(analysis, target, changed));
+  refuseOwnConditions(analysis, target.use, changed);
   const before = peopleSoFar(analysis);
   const choice = isOneRow(analysis, target, body.whereClause) ? "one" : "many";
   const clauses = { name: body.relation, from: body.fromClause, where: body.whereClause };
@@ -136,7 +145,8 @@ export function update(analysis: Analysis, body: UpdateStmt, outer: Level): Writ
   const takesCompanions = companions > before && namesCompanion(level, target, body.targetList);
   if (peopleSoFar(analysis) > companions || takesCompanions) refuseUnmeteredCopy(analysis, target);
   returning(analysis, body.returningClause, target, level);
-  return { target, returned: body.returningClause?.exprs, choice };
+  const tells = tellsOfProtected(analysis, target.use, assignedColumns(body.targetList));
+  return { target, returned: body.returningClause?.exprs, choice, tells };
 }
 
 export function remove(analysis: Analysis, body: DeleteStmt, outer: Level): WriteLevel {
@@ -152,7 +162,7 @@ export function remove(analysis: Analysis, body: DeleteStmt, outer: Level): Writ
   const isChosen = namesProtectedIn(analysis, () => restrictedWrite(analysis, target, clauses, level));
   if (isChosen && choice === "many") refuseMarkingByProtected(analysis, target, undefined);
   returning(analysis, body.returningClause, target, level);
-  return { target, returned: body.returningClause?.exprs, choice };
+  return { target, returned: body.returningClause?.exprs, choice, tells: false };
 }
 
 /** MERGE compares and assigns in too many places at once: only into a target that is seen in the clear. */
@@ -194,7 +204,8 @@ export function merge(analysis: Analysis, body: MergeStmt, outer: Level): WriteL
   );
   refuseUnsummarised(analysis, present);
   if (peopleSoFar(analysis) > before) refuseUnmeteredCopy(analysis, target);
-  return { target, returned: body.returningClause?.exprs, choice: "many" };
+  const tells = tellsOfProtected(analysis, target.use, undefined);
+  return { target, returned: body.returningClause?.exprs, choice: "many", tells };
 }
 
 /**
@@ -226,7 +237,6 @@ function writeTarget(analysis: Analysis, name: RangeVar | undefined): FromRefere
     );
   }
   qualify(analysis, name, use.relation);
-  analysis.targetNames.set(use, name.location ?? 0);
   const columns = new Map(use.relation.columns.map(({ name: column }) => [column, column]));
   return { alias: name.alias?.aliasname ?? name.relname ?? "", columns, use };
 }
@@ -369,8 +379,10 @@ function onConflict(
       "Name the columns of the conflict, such as ON CONFLICT (id).",
     );
   }
-  probing(analysis, rows, () => refuseMaskedAssignment(analysis, target, clause.targetList));
-  refuseOwnConditions(analysis, target.use, clause.targetList);
+  const kept = keptColumns(analysis, target, clause.targetList);
+  const changed = clause.targetList?.filter((node) => !kept.has(node));
+  probing(analysis, rows, () => refuseMaskedAssignment(analysis, target, changed));
+  refuseOwnConditions(analysis, target.use, changed);
   analysis.nodes(clause.infer?.indexElems, level);
   analysis.nodes(clause.infer?.whereClause, level);
   storing(analysis, () => analysis.nodes(clause.targetList, level));
