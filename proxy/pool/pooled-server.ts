@@ -1,6 +1,7 @@
 import { Duplex } from "node:stream";
 import { Ledger } from "../protocol/ledger.ts";
 import { Names } from "../protocol/names.ts";
+import { Turn } from "../protocol/turn.ts";
 import type { Leavings } from "../sql/leavings.ts";
 import { readyForQuery } from "../wire/backend-messages.ts";
 import { errorResponse } from "../wire/errors.ts";
@@ -54,6 +55,9 @@ export class PooledServer extends Duplex implements Asker, PoolSession {
   readonly #requests: Requests;
   readonly #answers: Answers;
   #isPumping = false;
+  readonly #turn = new Turn();
+  /** Others have their turn: messages wait for the next one. */
+  #isYielding = false;
   /** The reader stands on a message that has to wait. */
   #isHeld = false;
   /** The beginning of a long message has been sent. */
@@ -220,12 +224,17 @@ export class PooledServer extends Duplex implements Asker, PoolSession {
   }
 
   #pump(): void {
-    if (this.#isPumping) return;
+    if (this.#isPumping || this.#isYielding) return;
     this.#isPumping = true;
+    this.#turn.begin();
     try {
       while (!this.#isOver && (this.#isHeld || this.#reader.next())) {
         this.#isHeld = !this.#frontend(this.#reader);
         if (this.#isHeld) break;
+        if (this.#turn.spend(this.#reader)) {
+          this.#yield();
+          break;
+        }
       }
     } catch (error) {
       if (!(error instanceof ProtocolViolation)) this.options.onFault(error);
@@ -235,9 +244,19 @@ export class PooledServer extends Duplex implements Asker, PoolSession {
     }
     if (this.toClient.size > 0) this.#deliverSoon();
     // While a message waits, its memory is still wanted.
-    const done = this.#isHeld && !this.#isOver ? () => {} : () => this.#acknowledge();
+    const waits = (this.#isHeld || this.#isYielding) && !this.#isOver;
+    const done = waits ? () => {} : () => this.#acknowledge();
     if (this.connection === undefined) done();
     else this.connection.flush(done);
+  }
+
+  /** Goes on after all others that have something to do. */
+  #yield(): void {
+    this.#isYielding = true;
+    setImmediate(() => {
+      this.#isYielding = false;
+      this.#pump();
+    });
   }
 
   /** As `deliver`, but not while the session writes. */

@@ -1,3 +1,4 @@
+import { Turn } from "../protocol/turn.ts";
 import { errorResponse } from "../wire/errors.ts";
 import { ProtocolViolation } from "../wire/frames.ts";
 import { type Refusal, refuseSession, type SessionEndReason } from "../wire/refusal.ts";
@@ -46,6 +47,9 @@ class Session implements Timed {
   /** No rows of the last read event wait for the meter. */
   #isSettled = true;
   #answers = 0;
+  readonly #turn = new Turn();
+  /** Others have their turn: what has been read and not dealt with waits for the next one. */
+  #isYielding = false;
 
   constructor(established: Established, parts: SessionParts) {
     this.#established = established;
@@ -145,12 +149,13 @@ class Session implements Timed {
   /** Deals with all that can be dealt with now. The server first: what it answers lets the client's go on. */
   #pump(): void {
     const relay = this.#relay;
-    if (relay === undefined || this.#isOver) return;
+    if (relay === undefined || this.#isOver || this.#isYielding) return;
     let side: "client" | "server" = "server";
+    this.#turn.begin();
     try {
       this.#pumpServer(relay);
       side = "client";
-      this.#pumpClient(relay);
+      if (!this.#isYielding) this.#pumpClient(relay);
     } catch (error) {
       this.#fail(error, side);
       return;
@@ -192,6 +197,10 @@ class Session implements Timed {
       if (server.isHeld) return;
       if (endsAnswer(reader.type)) this.#answers++;
       this.#midMessage = reader.piece === "first" || reader.piece === "middle";
+      if (this.#turn.spend(reader)) {
+        this.#yield();
+        break;
+      }
     }
     this.#isSettled = relay.settle();
   }
@@ -202,19 +211,34 @@ class Session implements Timed {
     while (!relay.terminated && (client.isHeld || reader.next())) {
       client.isHeld = !relay.frontend(reader);
       if (client.isHeld) return;
+      if (this.#turn.spend(reader)) {
+        this.#yield();
+        return;
+      }
     }
+  }
+
+  /** Goes on after all others that have something to do. */
+  #yield(): void {
+    this.#isYielding = true;
+    setImmediate(() => {
+      this.#isYielding = false;
+      this.#pump();
+    });
   }
 
   /** Reads from a side only what can be dealt with, and what the other side takes off us. */
   #regulate(): void {
     if (this.#isOver) return;
     const [client, server] = [this.#client, this.#server];
-    client.flow(!client.isHeld && !server.writer.isFull);
-    server.flow(!server.isHeld && this.#isSettled && !this.#isHolding && !client.writer.isFull);
+    const goesOn = !this.#isYielding;
+    client.flow(goesOn && !client.isHeld && !server.writer.isFull);
+    server.flow(goesOn && !server.isHeld && this.#isSettled && !this.#isHolding && !client.writer.isFull);
   }
 
   /** Sees whether the session is over. */
   #conclude(relay: Relay): void {
+    if (this.#isYielding) return;
     const { whenIdle } = this.#established.dismissal;
     const [client, server] = [this.#client, this.#server];
     if (client.isClosed || (client.hasEnded && !client.isHeld)) {
