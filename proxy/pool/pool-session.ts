@@ -22,6 +22,8 @@ export interface PoolSession extends Holder {
   readonly connection: ServerConnection | undefined;
   /** What a statement may leave is noted when it is sent: that it fails later takes nothing of it back. */
   note(leavings: Leavings, connection: ServerConnection): void;
+  /** The beginning of a long message has been sent: its other pieces follow as they come. */
+  passRest(): void;
   /** A query of the pool's own, of which the client hears nothing. */
   ask(message: Buffer, done: (query: OwnQuery) => void): void;
   /** Tells what needs no answer of the server's, once it is its turn. */

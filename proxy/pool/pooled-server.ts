@@ -74,7 +74,7 @@ export class PooledServer extends Duplex implements Asker, PoolSession {
     this.options = options;
     this.leavingsOf = options.leavingsOf;
     this.carrying = new Carrying(this, options.settings, options.parameters);
-    this.#reader = new FrameReader(LONGEST, (type) => type === Frontend.CopyData);
+    this.#reader = new FrameReader(LONGEST, (type) => STREAMED.has(type));
     this.#requests = new Requests(this);
     this.#answers = new Answers(this);
     this.on("error", () => {});
@@ -151,6 +151,10 @@ export class PooledServer extends Duplex implements Asker, PoolSession {
 
   mayStream(type: number): boolean {
     return this.#answers.mayStream(type);
+  }
+
+  passRest(): void {
+    this.#isMidMessage = true;
   }
 
   note(leavings: Leavings, connection: ServerConnection): void {
@@ -294,7 +298,7 @@ export class PooledServer extends Duplex implements Asker, PoolSession {
     const { ledger } = this;
     if (ledger.isSettled) this.gate.open();
     const copiesIn = ledger.intake === "copyIn";
-    this.#isMidMessage = frame.piece === "first" && copiesIn;
+    this.#isMidMessage = false;
     const mayPass = copiesIn || ledger.barrier.passes(frame.type, ledger.isSettled);
     if (mayPass && this.#requests.handle(frame, connection)) return true;
     // The server may keep to itself what is waited for.
@@ -375,6 +379,9 @@ export class PooledServer extends Duplex implements Asker, PoolSession {
     this.#acknowledge();
   }
 }
+
+/** Of these no more is read than the beginning. */
+const STREAMED: ReadonlySet<number> = new Set([Frontend.CopyData, Frontend.Bind, Frontend.FunctionCall]);
 
 /** Between transactions these mean nothing to a server, but that a Sync is answered. */
 const BETWEEN: ReadonlySet<number> = new Set([

@@ -2,7 +2,7 @@ import type { Change } from "../protocol/names.ts";
 import { emptyMessage } from "../wire/backend-messages.ts";
 import type { Frame } from "../wire/frames.ts";
 import {
-  decodeBind,
+  decodeBindNames,
   decodeClose,
   decodeDescribe,
   decodeExecute,
@@ -85,7 +85,7 @@ export class Preparing {
 
   bind(frame: Frame, connection: ServerConnection): boolean {
     const server = this.#server;
-    const { portal, statement: name, parametersStart } = decodeBind(frame);
+    const { portal, statement: name, parametersStart } = decodeBindNames(frame);
     const { pipeline } = server.ledger;
     const statement = server.statements.find(name, pipeline);
     if (statement === "unsettled") return false;
@@ -106,9 +106,9 @@ export class Preparing {
     server.gate.bound(leavings);
     this.#deallocations.bound(portal, statement);
     const ours = this.#nameOn(connection, name, statement);
-    const parameters = frame.buffer.subarray(parametersStart, frame.end);
-    const renamed = () => message(Frontend.Bind, cstring(portal, "latin1"), cstring(ours), parameters);
-    this.#send(connection, name === "" ? frame : renamed(), { kind: "bind", of: { name, statement } });
+    const sent = name === "" ? frame : renamed(frame, parametersStart, portal, ours);
+    this.#send(connection, sent, { kind: "bind", of: { name, statement } });
+    if (frame.piece === "first") server.passRest();
     return true;
   }
 
@@ -206,6 +206,17 @@ export class Preparing {
     else connection.toServer.forward(sent);
     this.#server.ledger.sent(expected);
   }
+}
+
+/** A Bind, or its first piece, with other names. */
+function renamed(frame: Frame, parametersStart: number, portal: string, statement: string): Buffer {
+  const { buffer, start, end } = frame;
+  const parameters = buffer.subarray(parametersStart, end);
+  const first = message(Frontend.Bind, cstring(portal, "latin1"), cstring(statement), parameters);
+  // The length word is that of the whole message, whatever of it is here.
+  const rest = buffer.readInt32BE(start + 1) + 1 - (end - start);
+  first.writeInt32BE(first.length - 1 + rest, 1);
+  return first;
 }
 
 /** Of a Parse: whether the client has asked for it, and what that makes of its names. */

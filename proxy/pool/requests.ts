@@ -99,6 +99,7 @@ export class Requests {
         break;
       case Frontend.CopyData:
         connection.toServer.forward(frame);
+        if (frame.piece === "first") server.passRest();
         break;
       // CopyGetData takes no notice of them.
       case Frontend.Sync:

@@ -266,8 +266,13 @@ export class Ledger<R extends Request> {
     }
     if (this.isSettled) this.#endsInStep = isStep(head);
     this.#queue.unshift(head);
-    if (hasEnd) this.#leaveCopy();
-    else this.#intake = "copyIn";
+    if (hasEnd) {
+      this.#leaveCopy();
+      return;
+    }
+    this.#intake = "copyIn";
+    // It has told all up to here, and a Flush could stand in the middle of a row.
+    this.#mustFlush = false;
   }
 
   /** The server reads messages again. */

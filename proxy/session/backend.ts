@@ -88,12 +88,12 @@ export class GuardedBackend {
   }
 
   /** Whether a long message of this type may be handed in by pieces. */
-  mayStream(type: number): boolean {
+  mayStream(type: number, length: number): boolean {
     if (type !== Backend.DataRow && type !== Backend.CopyData) return false;
     const reply = this.#exchange.ledger.head;
     if (reply?.kind !== "query" && reply?.kind !== "execute") return false;
     if (reply.kind === "query" && reply.failed) return true;
-    return this.#results.mayStream(runOf(this.#exchange, reply));
+    return this.#results.mayStream(runOf(this.#exchange, reply), length);
   }
 
   #handle(frame: Frame): void {

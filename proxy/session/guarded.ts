@@ -1,4 +1,5 @@
 import type { FrameReader } from "../wire/frames.ts";
+import { Frontend } from "../wire/messages.ts";
 import type { Outbox } from "../wire/outbox.ts";
 import { GuardedBackend } from "./backend.ts";
 import { Exchange } from "./exchange.ts";
@@ -63,8 +64,12 @@ export class GuardedRelay implements Relay {
     if (run !== undefined) trace.underway(run);
   }
 
-  mayStream(type: number): boolean {
-    return this.#backend.mayStream(type);
+  mayStream(type: number, length: number): boolean {
+    return this.#backend.mayStream(type, length);
+  }
+
+  mayClientStream(type: number): boolean {
+    return type === Frontend.CopyData;
   }
 
   cancelStatement(): void {

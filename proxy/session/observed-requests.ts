@@ -1,6 +1,6 @@
 import { type Frame, ProtocolViolation } from "../wire/frames.ts";
 import {
-  decodeBind,
+  decodeBindNames,
   decodeClose,
   decodeExecute,
   decodeParse,
@@ -45,7 +45,7 @@ export function requestOf(frame: Frame, judge: (text: Buffer) => Judged): Observ
       return { kind: "parse", at, name, kept: new Kept(judge(frame.buffer.subarray(sqlStart, sqlEnd))) };
     }
     case Frontend.Bind: {
-      const { portal, statement } = decodeBind(frame);
+      const { portal, statement } = decodeBindNames(frame);
       return { kind: "bind", at, portal, statement };
     }
     case Frontend.Execute:

@@ -8,7 +8,7 @@ import { Judging } from "./judging.ts";
 import { SessionEnd, type SessionParts } from "./parts.ts";
 import { unrecordedAnswer } from "./recording.ts";
 import type { Relay } from "./relay.ts";
-import { mayClientStream, reasonOf, SERVER_LOST, Side } from "./sides.ts";
+import { checkClientType, reasonOf, SERVER_LOST, Side } from "./sides.ts";
 import { type Activity, endsAnswer, SERVER_SILENT, STALLED, type Timed } from "./time-limits.ts";
 import { Trace } from "./trace.ts";
 import { TransparentRelay } from "./transparent.ts";
@@ -81,8 +81,11 @@ class Session implements Timed {
     if (judging.treatment === "guarded") this.#unwatch = this.#parts.catalog.watch();
     const OwnRelay = judging.treatment === "transparent" ? TransparentRelay : GuardedRelay;
     const relay = new OwnRelay(this.#established, this.#parts, judging, this.#trace, pump);
-    this.#client.reader.streamable = mayClientStream;
-    this.#server.reader.streamable = (type) => relay.mayStream(type);
+    this.#client.reader.streamable = (type) => {
+      checkClientType(type);
+      return relay.mayClientStream(type);
+    };
+    this.#server.reader.streamable = (type, length) => relay.mayStream(type, length);
     dismissal.heed(() => (dismissal.atOnce === undefined ? this.#pump() : this.#end(dismissal.atOnce)));
     for (const side of [this.#client, this.#server]) side.listen((bytes) => this.#take(bytes, side), pump);
     this.#parts.timeKeeper?.watch(this);

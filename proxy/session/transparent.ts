@@ -40,6 +40,8 @@ export class TransparentRelay implements Relay {
   #defined = false;
   /** What runs is being cancelled because it has run too long. */
   #overrun = false;
+  /** The beginning of a long message has been sent. */
+  #isMidMessage = false;
   /** Told in place of the error that the server has just sent. */
   #own: Refusal | undefined;
 
@@ -75,8 +77,11 @@ export class TransparentRelay implements Relay {
     const { type } = frame;
     if (ledger.barrier.isCancelling) return false;
     if (SPOKEN[type] !== 1) throw new ProtocolViolation(`invalid frontend message type ${type}`);
-    if (ledger.isUncertain && !PASSES_ANYWAY.has(type)) return false;
-    if (frame.piece === "whole") this.#note(frame);
+    if (frame.piece === "whole" || frame.piece === "first") {
+      if (ledger.isUncertain && !PASSES_ANYWAY.has(type)) return false;
+      this.#note(frame);
+    }
+    this.#isMidMessage = frame.piece === "first" || frame.piece === "middle";
     this.toServer.forward(frame);
     return true;
   }
@@ -116,7 +121,7 @@ export class TransparentRelay implements Relay {
     barrier.cancelSent();
     this.#overrun = true;
     // What has been answered already, and only waits for a Sync, is not to be taken for a statement that runs.
-    if (mustFlush && intake !== "copyIn") this.toServer.send(flushMessage);
+    if (mustFlush && intake !== "copyIn" && !this.#isMidMessage) this.toServer.send(flushMessage);
     const done = () => {
       barrier.cancelHeard();
       this.#wake();
@@ -137,6 +142,11 @@ export class TransparentRelay implements Relay {
 
   mayStream(type: number): boolean {
     return type === Backend.DataRow || type === Backend.CopyData;
+  }
+
+  /** Parameters and arguments are long where they are somebody's attachments, and not on record. */
+  mayClientStream(type: number): boolean {
+    return type === Frontend.CopyData || type === Frontend.Bind || type === Frontend.FunctionCall;
   }
 
   abandon(): void {

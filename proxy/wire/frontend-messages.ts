@@ -84,6 +84,17 @@ export function decodeBind(frame: Frame): Bind {
   return { portal, statement, parameters, parametersStart, resultFormatsStart, resultFormats };
 }
 
+/**
+ * The names of a Bind message, which may be its first piece only; what follows them begins at `parametersStart`. The
+ * server keeps 63 bytes of a name, and nobody gives a longer one in earnest.
+ */
+export function decodeBindNames(frame: Frame): Pick<Bind, "portal" | "statement" | "parametersStart"> {
+  const body = new BodyReader(frame, "Bind", "beginning");
+  const portal = body.name();
+  const statement = body.name();
+  return { portal, statement, parametersStart: body.at };
+}
+
 /** A parameter's value, by its number from 1; undefined for NULL, and where the message has no such parameter. */
 export function boundParameter(
   { buffer }: Frame,

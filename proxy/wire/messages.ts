@@ -59,11 +59,14 @@ export class BodyReader {
   readonly #buffer: Buffer;
   readonly #end: number;
   readonly #what: string;
+  readonly #isWhole: boolean;
   #at: number;
 
-  /** `what` names the message in violations. */
-  constructor(frame: Frame, what: string) {
-    if (frame.piece !== "whole") throw new ProtocolViolation(`${what} message in pieces`);
+  /** `what` names the message in violations. "beginning": the first piece of one will do. */
+  constructor(frame: Frame, what: string, part: "whole" | "beginning" = "whole") {
+    if (frame.piece !== "whole" && (part === "whole" || frame.piece !== "first"))
+      throw new ProtocolViolation(`${what} message in pieces`);
+    this.#isWhole = frame.piece === "whole";
     this.#buffer = frame.buffer;
     this.#end = frame.end;
     this.#what = what;
@@ -141,6 +144,8 @@ export class BodyReader {
 
   /** The body is wrong; `words` are the server's for it. */
   fail(words: string): never {
+    // What is wrong with a beginning may be right with the rest.
+    if (!this.#isWhole) throw new ProtocolViolation(`${this.#what} message with a name that is too long`);
     throw new MalformedMessage(this.#what, words);
   }
 }
