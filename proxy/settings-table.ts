@@ -331,7 +331,7 @@ export const SETTINGS = {
     value: size,
     default: "64MB",
     placeholder: "SIZE",
-    what: "longest message that a client may send",
+    what: "longest message that a client may send; COPY data, and parameters of roles that see all, may be longer",
   }),
   pool: setting({
     value: oneOf("session", "transaction"),

@@ -1,10 +1,10 @@
 /** For so long a connection's messages are dealt with before other connections have their turn (milliseconds). */
-const LENGTH = 2;
+const LENGTH = 1;
 
 /** Messages are short or long: the clock is read when so much has been dealt with since the last time. */
 const LOOK_AFTER = 16 * 1024;
-/** What a message counts for beside its bytes: some hundred of them take a tenth of a millisecond. */
-const MESSAGE = 128;
+/** What a message counts for beside its bytes: thirty of them are worth a look. */
+const MESSAGE = 512;
 
 /**
  * Limits what one connection does at a time. All connections share one thread: a client that pipelines 200,000 messages
