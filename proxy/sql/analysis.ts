@@ -161,6 +161,8 @@ export class Analysis {
   readonly wholes = new Set<RelationUse>();
   /** What holds a relation's rows to one person. */
   readonly pins = new Map<RelationUse, Pin>();
+  /** References some of whose rows a condition chooses, for what subqueries find by them: see held-by-join.ts. */
+  readonly chosen = new Set<FromReference>();
   /** References whose rows are held to the person of another one's. */
   readonly ties = new Map<RelationUse, readonly RelationUse[]>();
   /** What a relation's subject is compared to, where that is a constant or a parameter. */
