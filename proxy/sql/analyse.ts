@@ -11,6 +11,7 @@ import { expectedNames } from "./expected-names.ts";
 import * as expressions from "./expressions.ts";
 import { UnknownSyntax } from "./grammar.ts";
 import { type ParsedText, parseText, type RawStatement, tooComplex } from "./parse.ts";
+import { characterAt } from "./position.ts";
 import { applyEdits, inOrder } from "./rewrite.ts";
 import { isUnrestricted, type Scope } from "./scope.ts";
 import { select } from "./select.ts";
@@ -79,7 +80,7 @@ export function analyse(
   try {
     return judge(new Source(text, () => constants?.see()), parsed, scope, onLeftover);
   } catch (error) {
-    return refused(refusalOf(error));
+    return refused(refusalOf(error, text));
   }
 }
 
@@ -187,11 +188,13 @@ function refused(refusal: Refusal): Verdict {
   return { kind: "refuse", statements: [], refusal };
 }
 
-function refusalOf(error: unknown): Refusal {
+function refusalOf(error: unknown, text: string): Refusal {
   if (error instanceof Refused) return error.refusal;
   if (error instanceof UnknownSyntax) {
-    return refuse("42501", `this statement uses syntax that Sluice does not know (${error.message})`, {
-      hint: "Only a role that sees, reads and writes all may use it.",
+    const { place } = error;
+    return refuse("42501", "this statement uses syntax that Sluice does not know", {
+      hint: 'Only a role with "reads: all", "writes: all" and "sees: all" may use it.',
+      ...(place !== undefined && { position: characterAt(Buffer.from(text), place) }),
     });
   }
   if (error instanceof RangeError) return refuse("54001", "the statement is nested too deeply");

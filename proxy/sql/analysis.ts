@@ -134,6 +134,8 @@ export class Analysis {
   readonly asks: BoundAsk[] = [];
   /** The statement is to be run later, by PREPARE or a cursor: what its parameters hold is not seen then. */
   isForLater = false;
+  /** The statement is not run: its plan is shown. */
+  isPlan = false;
   /** For how many people each one counts: the dearest class that was named in the clear or looked up by. */
   cost = 1;
   /** Calls that return another row's value. */

@@ -96,7 +96,9 @@ export function fromItem(analysis: Analysis, item: Node, level: Level): FromItem
       });
       return NOTHING;
     default:
-      return analysis.refuse("42501", `Sluice does not know ${type} in a FROM clause`);
+      return analysis.refuse("42501", "Sluice does not know this kind of item in a FROM clause", {
+        hint: "Known are relations, joins, subqueries, functions, XMLTABLE and JSON_TABLE.",
+      });
   }
 }
 

@@ -482,9 +482,10 @@ function maskedReturn(
   const behind = location === place ? source.nameEnd(first) : closingParenthesis(source, first);
   const [start, end] = [source.token(first)?.start, source.token(behind)?.end];
   if (start === undefined || end === undefined) throw new Error("a column without tokens");
-  const list = chosen.map(({ kind, sql, column }) =>
-    kind === "real" ? sql : item.name === undefined ? `${sql} AS ${quoteIdentifier(column.name)}` : sql,
-  );
+  const list = chosen.map(({ kind, sql, planSql, column }) => {
+    const seen = analysis.isPlan ? planSql : sql;
+    return kind === "real" || item.name !== undefined ? seen : `${seen} AS ${quoteIdentifier(column.name)}`;
+  });
   for (const sight of chosen) analysis.costs(sight, "named");
   for (const { kind, className, column } of chosen) {
     if (kind === "real") continue;
