@@ -58,6 +58,7 @@ export class Requests {
         connection.toServer.forward(frame);
         server.expected.push({ kind: "sync" });
         server.statements.endPipeline();
+        this.#restore();
         break;
       case Frontend.Flush:
         connection.toServer.forward(frame);
@@ -115,6 +116,12 @@ export class Requests {
     server.note(leavings, connection);
     server.gate.queried(leavings);
     this.#send(connection, frame, { kind: "query", undo });
+    this.#restore();
+  }
+
+  /** Behind what may be a COPY nothing is sent: it would be read as a part of it. */
+  #restore(): void {
+    if (!this.#server.gate.mayCopyIn) this.#server.carrying.restore();
   }
 
   #refuseQuery(connection: ServerConnection, refusal: Refusal): void {

@@ -36,6 +36,8 @@ export interface Leavings {
   readonly sets: readonly string[];
   /** It may have put back all settings (RESET ALL). */
   readonly resets: boolean;
+  /** It may have given settings their defaults, all of them or some (RESET, SET … TO DEFAULT). */
+  readonly defaults: boolean;
   /** Undefined: it may run on a connection that another client has next. */
   readonly refusal: Refusal | undefined;
   /** The name that DEALLOCATE gives up, where the text is nothing else: then it is not refused. */
@@ -54,6 +56,7 @@ export const UNKNOWN_LEAVINGS: Leavings = {
   leaves: "anything",
   sets: [],
   resets: false,
+  defaults: true,
   refusal: undefined,
   discards: true,
   copiesIn: true,
@@ -81,6 +84,7 @@ class Survey {
   readonly #common = new Set<string>();
   #leaves: Leaves = "nothing";
   #resets = false;
+  #defaults = false;
   #discards = false;
   #copiesIn = false;
   #localPath = false;
@@ -97,6 +101,7 @@ class Survey {
       leaves: this.#leaves,
       sets: [...this.#sets],
       resets: this.#resets,
+      defaults: this.#defaults,
       refusal: this.#refusal,
       discards: this.#discards,
       copiesIn: this.#copiesIn,
@@ -216,6 +221,7 @@ class Survey {
     this.#byText = true;
     if (kind === "VAR_RESET_ALL") {
       this.#resets = true;
+      this.#defaults = true;
       return;
     }
     if (kind === "VAR_SET_MULTI") {
@@ -238,6 +244,7 @@ class Survey {
         break;
       case "set":
         this.#sets.add(kept.name);
+        if (kept.toDefault) this.#defaults = true;
         break;
       case "refused":
         this.#refuse(kept.what, kept.hint);
