@@ -1,7 +1,7 @@
 import type { ColumnRef, Node, ResTarget } from "libpg-query";
 import { maskedType } from "../policy/against-catalog.ts";
 import { refuse } from "../wire/refusal.ts";
-import type { Analysis, FromReference } from "./analysis.ts";
+import type { Analysis, FromReference, RelationUse } from "./analysis.ts";
 import { isComparedType } from "./conditions.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
 import { givenOf, type Span } from "./lookup-forms.ts";
@@ -15,28 +15,49 @@ import { tellsWhose } from "./write-rules.ts";
  * `CASE WHEN column IS NOT DISTINCT FROM (value) THEN column ELSE (what fails) END`.
  */
 
-/** The assignments that change nothing, or fail: no rule about what is changed has to look at them. */
-export function keptColumns(
-  analysis: Analysis,
-  target: FromReference,
-  assigned: readonly Node[] | undefined,
-): ReadonlySet<Node> {
-  const kept = new Set<Node>();
-  for (const node of assigned ?? []) if (keep(analysis, target, nodeOf(node)[1] as ResTarget)) kept.add(node);
-  return kept;
+/** An assignment that may be let through: its value, and why the column may not be changed. */
+interface Keepable {
+  readonly node: Node;
+  readonly name: string;
+  readonly location: number;
+  readonly value: Span;
+  readonly type: string;
+  readonly why: string;
 }
 
-function keep(analysis: Analysis, { alias, use }: FromReference, item: ResTarget): boolean {
-  const { name = "", val, indirection, location } = item;
-  const sight = use?.sight?.columns.find(({ column }) => column.name === name);
-  if (use === undefined || sight?.kind !== "real" || val === undefined || location === undefined)
-    return false;
+/**
+ * The assignments that change nothing, or fail: no rule about what is changed has to look at them. A statement that
+ * assigns nothing else saves no row: all that it could do is to ask for a value.
+ */
+export function keptColumns(
+  analysis: Analysis,
+  { alias, use }: FromReference,
+  assigned: readonly Node[] = [],
+): ReadonlySet<Node> {
+  if (use === undefined) return NONE;
+  const kept = assigned.flatMap((node) => keepable(analysis, use, node) ?? []);
+  if (kept.length === 0 || kept.length === assigned.length) return NONE;
+  for (const each of kept) keep(analysis, alias, use, each);
+  return new Set(kept.map(({ node }) => node));
+}
+
+const NONE: ReadonlySet<Node> = new Set();
+
+function keepable(analysis: Analysis, use: RelationUse, node: Node): Keepable | undefined {
+  const { name = "", val, indirection, location } = nodeOf(node)[1] as ResTarget;
+  const sight = use.sight?.columns.find(({ column }) => column.name === name);
+  if (sight?.kind !== "real" || val === undefined || indirection !== undefined || location === undefined)
+    return undefined;
   const why = tellsWhose(analysis, use, name) ? "budget" : dependsOn(analysis, use, name);
-  const value = why === undefined || indirection !== undefined ? undefined : givenSpan(analysis, val);
-  if (why === undefined || value === undefined || !isComparedType(analysis, sight.column.typeOid))
-    return false;
-  const column = `${quoteIdentifier(alias)}.${quoteIdentifier(name)}`;
+  if (why === undefined || !isComparedType(analysis, sight.column.typeOid)) return undefined;
+  const value = givenSpan(analysis, val);
   const type = maskedType(analysis.scope.catalog, sight.column).sql;
+  return value && { node, name, location, value, type, why };
+}
+
+function keep(analysis: Analysis, alias: string, use: RelationUse, each: Keepable): void {
+  const { name, location, value, type, why } = each;
+  const column = `${quoteIdentifier(alias)}.${quoteIdentifier(name)}`;
   analysis.edit(value.start, value.start, `CASE WHEN ${column} IS NOT DISTINCT FROM (`, {
     kind: "kept",
     location,
@@ -47,7 +68,6 @@ function keep(analysis: Analysis, { alias, use }: FromReference, item: ResTarget
     rule: `roles.${role.name}.${why}`,
     hint: "A row of this statement has another value there. Leave the column out, or send the value that it has.",
   });
-  return true;
 }
 
 /** A value that the client gives, or that the row has for which an upsert found another. */
