@@ -268,7 +268,8 @@ export class Results {
     waiting.release(rows, (buffer, start, end) => this.#exchange.toClient.lend(buffer, start, end));
     const { counting, toClient } = this.#exchange;
     // A cut for the rows' own limit may have been noted already; the budget stopped an earlier row.
-    if (grant.kind !== "all") waiting.run.cut = refusalOf(grant, counting.account, waiting.isSized);
+    if (grant.kind !== "all")
+      waiting.run.cut = refusalOf(grant, counting.account, { isSized: waiting.isSized });
     counting.warn(toClient);
   }
 
