@@ -55,6 +55,7 @@ export type ServerSettings = Pick<
       | "pool"
       | "poolSize"
       | "poolWait"
+      | "tlsRequired"
       | "auditDurability"
       | "maxClientsPerUser"
       | "proxyProtocolFrom"
@@ -304,14 +305,16 @@ async function openUsers({ settings, upstream, log }: ServerParts): Promise<User
   };
 }
 
-function openTls({ tlsCert, tlsKey, tlsClientCa }: ServerSettings): ClientTls | undefined {
-  if (tlsCert === undefined && tlsKey === undefined && tlsClientCa === undefined) return undefined;
+function openTls({ tlsCert, tlsKey, tlsClientCa, tlsRequired }: ServerSettings): ClientTls | undefined {
+  if (tlsCert === undefined && tlsKey === undefined && tlsClientCa === undefined && tlsRequired !== true)
+    return undefined;
   if (tlsCert === undefined || tlsKey === undefined) {
     throw new Error("TLS towards clients needs both --tls-cert and --tls-key");
   }
   return {
     acceptor: new TlsAcceptor({ certificate: tlsCert, key: tlsKey, clientCa: tlsClientCa }),
     certificates: tlsClientCa === undefined ? "not asked for" : "required",
+    plain: tlsRequired === true ? "refused" : "served",
   };
 }
 

@@ -5,11 +5,9 @@ import { operator } from "./expressions.ts";
 import { outerReference } from "./gathering.ts";
 import { type Body, nodeOf, stringOf } from "./grammar.ts";
 import { hasIndex } from "./indexed.ts";
+import { MAXIMUM_VALUES } from "./lookup-forms.ts";
 import { parseText } from "./parse.ts";
 import { quoteIdentifier, type Source } from "./source.ts";
-
-/** More values than these in one IN are a list that somebody brought along, not a customer on the phone. */
-export const MAXIMUM_VALUES = 20;
 
 /** Built-in comparisons that cannot fail nor tell of a row that they reject (proleakproof of their functions). */
 const LEAKPROOF = new Set(["=", "<", "<=", ">", ">=", "<>"]);

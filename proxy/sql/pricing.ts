@@ -2,6 +2,7 @@ import type { ParamRef, SelectStmt } from "libpg-query";
 import type { Role } from "../policy/policy.ts";
 import { PERSON } from "../prices.ts";
 import type { Analysis, RelationUse } from "./analysis.ts";
+import { locksRows } from "./bind/questions.ts";
 import { cannotFail } from "./failing.ts";
 import { type Constant, constantBehind, timesHeldBy } from "./ties.ts";
 import { forEachObject } from "./tree.ts";
@@ -103,7 +104,7 @@ function placeTells(analysis: Analysis, { limitOffset, limitCount, limitOption, 
     limitOffset !== undefined ||
     limitOption === "LIMIT_OPTION_WITH_TIES" ||
     (limitCount !== undefined && sortClause !== undefined) ||
-    analysis.locks
+    locksRows(analysis.bound)
   );
 }
 

@@ -17,6 +17,7 @@ import { meetAnyQuery } from "./casts.ts";
 import { copy } from "./copy.ts";
 import { explainOptions } from "./explain.ts";
 import { type Body, nodeOf, stringOf } from "./grammar.ts";
+import { noticesOf } from "./mask-comparisons.ts";
 import {
   meterCopy,
   meterCopyIn,
@@ -55,7 +56,14 @@ import { refuseWriteInExplain, writtenRows } from "./written.ts";
 export function statement(analysis: Analysis, raw: RawStatement, level: Level): Statement {
   const judged = dispatch(analysis, raw, level);
   refuseUnvisited(analysis, raw.node);
+  refuseUnread(analysis);
   return judged;
+}
+
+/** A relation that was not judged: the text names it in a way that is not known well enough. */
+function refuseUnread(analysis: Analysis): void {
+  if (analysis.unread.length > 0)
+    analysis.refuse("42501", "a relation is named where Sluice does not know it");
 }
 
 /** A call or a subquery that no visitor has come to would run unjudged: the syntax around it is not known well enough. */
@@ -135,7 +143,8 @@ function ofQuery(analysis: Analysis, type: string, body: Body, level: Level): St
   switch (type) {
     case "SelectStmt": {
       const plain = select(analysis, body as SelectStmt, level);
-      const metering = meterSelect(analysis, body as SelectStmt, plain);
+      // Nothing of people comes with a plan.
+      const metering = analysis.isPlan ? undefined : meterSelect(analysis, body as SelectStmt, plain);
       const kind = analysis.writes.size > 0 ? "write" : "read";
       return {
         ...finish(analysis, "SELECT", kind, metering, analysis.effect),
@@ -156,7 +165,11 @@ function ofQuery(analysis: Analysis, type: string, body: Body, level: Level): St
 }
 
 function write(analysis: Analysis, command: string, made: WriteLevel): Statement {
-  const metering = command === "MERGE" ? meterMerge(analysis, made) : meterReturning(analysis, made);
+  const metering = analysis.isPlan
+    ? undefined
+    : command === "MERGE"
+      ? meterMerge(analysis, made)
+      : meterReturning(analysis, made);
   return {
     ...finish(analysis, command, "write", metering, undefined),
     ...writtenRows(analysis, made.target.use),
@@ -165,8 +178,26 @@ function write(analysis: Analysis, command: string, made: WriteLevel): Statement
 
 function inner(analysis: Analysis, node: Node | undefined, level: Level): Statement {
   const [type, body] = nodeOf(node ?? {});
-  return queryStatement(analysis, type, body, level) ?? analysis.refuse("42501", `${type} is not known here`);
+  return queryStatement(analysis, type, body, level) ?? notServed(analysis, type);
 }
+
+/** What PREPARE, DECLARE and EXPLAIN take beside queries. */
+function notServed(analysis: Analysis, type: string): never {
+  const what = OTHER_QUERIES[type] ?? "this statement";
+  return analysis.deny(
+    `role "${analysis.scope.role.name}" may not prepare or explain ${what}`,
+    "sees",
+    `Send it by itself, or explain the query in it; only a role with "reads: all", "writes: all" and "sees: all" may.`,
+  );
+}
+
+/** ExplainableStmt and PreparableStmt of parser/gram.y. */
+const OTHER_QUERIES: Readonly<Record<string, string>> = {
+  CreateTableAsStmt: "CREATE TABLE … AS",
+  RefreshMatViewStmt: "REFRESH MATERIALIZED VIEW",
+  DeclareCursorStmt: "DECLARE CURSOR",
+  ExecuteStmt: "EXECUTE",
+};
 
 function prepare(analysis: Analysis, body: PrepareStmt, level: Level): Statement {
   analysis.nodes(body.argtypes, level);
@@ -192,6 +223,7 @@ function declare(analysis: Analysis, body: DeclareCursorStmt, level: Level): Sta
 }
 
 function explain(analysis: Analysis, body: ExplainStmt, raw: RawStatement, level: Level): Statement {
+  analysis.isPlan = true;
   const { changes, ...explained } = inner(analysis, body.query, level);
   if (changes !== undefined && optionNames(body.options).includes("analyze"))
     refuseWriteInExplain(analysis, changes);
@@ -256,6 +288,7 @@ function finish(
   refuseLasting(analysis);
   refuseRepeatedCalls(analysis);
   const data = analysis.uses.filter(isOfData);
+  const notices = noticesOf(analysis);
   return {
     command,
     kind,
@@ -265,6 +298,8 @@ function finish(
     revealed: revealedBy(analysis),
     lookups: analysis.lookups,
     ...(analysis.asks.length > 0 && { asks: analysis.asks }),
+    ...(analysis.keeps !== undefined && { keeps: analysis.keeps }),
+    ...(notices.length > 0 && { notices }),
     limited: data.length > 0 || analysis.calls > 0,
     ...(analysis.namesUnknown && { namesUnknown: true }),
     ...(analysis.actingCalls.length > 0 && { acts: true }),

@@ -56,6 +56,8 @@ export interface Statement {
   readonly asks?: readonly BoundAsk[];
   /** Told beside its result: what it does may not be what was meant. */
   readonly notices?: readonly Refusal[];
+  /** Told when it fails because it would change a column that the role may not change. */
+  readonly keeps?: Refusal;
   /** What the rows that its tag says are written are: of a table with people, or of another. */
   readonly changes?: "people" | "rows";
   /** The role's row and byte limits hold for what it returns. */

@@ -73,6 +73,11 @@ export function namesCompanion(
   return names;
 }
 
+/** Whether the column says whose row it is, for a role whose reads are counted by that. */
+export function tellsWhose({ scope }: Analysis, { sight }: RelationUse, column: string): boolean {
+  return sight?.people?.subject?.column === column && isCounted(scope);
+}
+
 /** Rows moved to another person would be read as that person's. */
 export function refuseSubjectAssignment(
   analysis: Analysis,
@@ -88,7 +93,7 @@ export function refuseSubjectAssignment(
   analysis.deny(
     `role "${analysis.scope.role.name}" may not change ${use?.key}.${subject}: it tells whose row it is`,
     "budget",
-    "Rows moved to another person would be counted as that person's.",
+    "Rows moved to another person would be counted as that person's: leave the column out, or send the value that the row has, as a constant or a parameter.",
   );
 }
 

@@ -20,6 +20,7 @@ import { refuseTellingOfReferences } from "./constraints.ts";
 import { finishReferences, fromItem } from "./from.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
 import { heldByJoin } from "./held-by-join.ts";
+import { keptColumns } from "./kept-columns.ts";
 import { levelLookups } from "./lookups.ts";
 import { noteSamePersons, strangerTo } from "./marking.ts";
 import { nameSpan, qualify, writeUse } from "./names.ts";
@@ -128,8 +129,10 @@ function givenColumns(
 export function update(analysis: Analysis, body: UpdateStmt, outer: Level): WriteLevel {
   const ctes = withQueries(analysis, body.withClause, outer);
   const target = writeTarget(analysis, body.relation);
-  probing(analysis, valuesAssigned(body), () => refuseMaskedAssignment(analysis, target, body.targetList));
-  refuseOwnConditions(analysis, target.use, body.targetList);
+  const kept = keptColumns(analysis, target, body.targetList);
+  const changed = body.targetList?.filter((node) => !kept.has(node));
+  probing(analysis, valuesAssigned(body), () => refuseMaskedAssignment(analysis, target, changed));
+  refuseOwnConditions(analysis, target.use, changed);
   const before = peopleSoFar(analysis);
   const choice = isOneRow(analysis, target, body.whereClause) ? "one" : "many";
   const clauses = { name: body.relation, from: body.fromClause, where: body.whereClause };
@@ -238,7 +241,6 @@ function writeTarget(analysis: Analysis, name: RangeVar | undefined): FromRefere
     );
   }
   qualify(analysis, name, use.relation);
-  analysis.targetNames.set(use, name.location ?? 0);
   const columns = new Map(use.relation.columns.map(({ name: column }) => [column, column]));
   return { alias: name.alias?.aliasname ?? name.relname ?? "", columns, use };
 }
@@ -383,8 +385,10 @@ function onConflict(
       "Name the columns of the conflict, such as ON CONFLICT (id).",
     );
   }
-  probing(analysis, rows, () => refuseMaskedAssignment(analysis, target, clause.targetList));
-  refuseOwnConditions(analysis, target.use, clause.targetList);
+  const kept = keptColumns(analysis, target, clause.targetList);
+  const changed = clause.targetList?.filter((node) => !kept.has(node));
+  probing(analysis, rows, () => refuseMaskedAssignment(analysis, target, changed));
+  refuseOwnConditions(analysis, target.use, changed);
   analysis.nodes(clause.infer?.indexElems, level);
   analysis.nodes(clause.infer?.whereClause, level);
   storing(analysis, () => analysis.nodes(clause.targetList, level));
@@ -478,9 +482,10 @@ function maskedReturn(
   const behind = location === place ? source.nameEnd(first) : closingParenthesis(source, first);
   const [start, end] = [source.token(first)?.start, source.token(behind)?.end];
   if (start === undefined || end === undefined) throw new Error("a column without tokens");
-  const list = chosen.map(({ kind, sql, column }) =>
-    kind === "real" ? sql : item.name === undefined ? `${sql} AS ${quoteIdentifier(column.name)}` : sql,
-  );
+  const list = chosen.map(({ kind, sql, planSql, column }) => {
+    const seen = analysis.isPlan ? planSql : sql;
+    return kind === "real" || item.name !== undefined ? seen : `${seen} AS ${quoteIdentifier(column.name)}`;
+  });
   for (const sight of chosen) analysis.costs(sight, "named");
   for (const { kind, className, column } of chosen) {
     if (kind === "real") continue;

@@ -82,14 +82,16 @@ describe("conditions over masked columns learn nothing of the values", () => {
     "SELECT count(*) FROM customers WHERE email LIKE 'alice.ng.7@%'",
     "SELECT count(*) FROM customers WHERE email ~ '^alice[.]ng[.]7@'",
     "SELECT count(*) FROM customers WHERE email > 'alice.ng.7@' AND email < 'alice.ng.7@z'",
-    "SELECT count(*) FROM customers WHERE lower(email) = 'alice.ng.7@example.com'",
+    "SELECT count(*) FROM customers WHERE lower(email) LIKE 'alice.ng.7@%'",
+    "SELECT count(*) FROM customers WHERE left(lower(email), 5) = 'alice'",
     "SELECT count(*) FROM customers WHERE email = 'alice.ng.7@example.com' OR false",
     "SELECT count(*) FROM customers WHERE NOT email <> 'alice.ng.7@example.com'",
     "SELECT count(*) FROM customers WHERE starts_with(address, '7 Sample')",
     "SELECT count(*) FROM customers WHERE address = '7 Sample Street, Exampleton'",
     "SELECT count(*) FROM customers c JOIN (VALUES ('alice.ng.7@example.com')) v(e) ON c.email = v.e",
     "SELECT count(*) FROM customers WHERE email IN (SELECT 'alice.ng.7@example.com')",
-    "SELECT count(*) FROM customers WHERE email = ANY (ARRAY['alice.ng.7@example.com'])",
+    "SELECT count(*) FROM customers WHERE email = ANY (ARRAY(SELECT 'alice.ng.7@example.com'))",
+    "SELECT count(*) FROM customers WHERE address = ANY (ARRAY['7 Sample Street, Exampleton'])",
     "SELECT count(*) FROM tickets t LEFT JOIN customers c ON c.email = 'alice.ng.7@example.com' WHERE c.id IS NOT NULL",
   ])("%s", async (sql) => {
     expect((await judged.run("anna", sql)).rows).toEqual([["0"]]);
