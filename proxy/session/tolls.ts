@@ -103,11 +103,8 @@ export class Tolls {
 
   #wait(grant: Promise<Grant>): void {
     this.#isAsking = true;
-    const asked = performance.now();
-    const answered = grant.catch((): Grant => ({ kind: "unreachable" }));
-    void answered.then((answer) => {
+    this.#exchange.counting.awaits(grant, (answer) => {
       this.#isAsking = false;
-      this.#exchange.parts.metrics.waited("meter", (performance.now() - asked) / 1000);
       this.#answer = answer;
       this.#exchange.wake();
     });
