@@ -228,7 +228,9 @@ describe("each client keeps its own", () => {
       // A client that was told so prepares anew, under the same name.
       await one.query("BEGIN");
       expect((await one.query({ name: "again", text: "SELECT 2 AS b" })).rows).toEqual([{ b: 2 }]);
-      expect((await one.query({ name: "forget again", text: "DEALLOCATE again" })).command).toBe("DEALLOCATE");
+      expect((await one.query({ name: "forget again", text: "DEALLOCATE again" })).command).toBe(
+        "DEALLOCATE",
+      );
       await one.query("COMMIT");
       await expect(one.query("DEALLOCATE again")).rejects.toMatchObject({ code: "26000" });
     });
