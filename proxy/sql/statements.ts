@@ -2,6 +2,7 @@ import type {
   CopyStmt,
   DeclareCursorStmt,
   DeleteStmt,
+  ExecuteStmt,
   ExplainStmt,
   InsertStmt,
   MergeStmt,
@@ -12,10 +13,10 @@ import type {
 } from "libpg-query";
 import { countsReads, type Role } from "../policy/policy.ts";
 import { refuseRepeatedCalls } from "./acting-calls.ts";
-import type { Analysis, Level, RelationUse } from "./analysis.ts";
+import { type Analysis, type Level, type RelationUse, WRITE_OTHERWISE } from "./analysis.ts";
 import { meetAnyQuery } from "./casts.ts";
 import { copy } from "./copy.ts";
-import { explainOptions } from "./explain.ts";
+import { explainExecute, explainOptions, hidesPlan } from "./explain.ts";
 import { type Body, nodeOf } from "./grammar.ts";
 import { noticesOf } from "./mask-comparisons.ts";
 import {
@@ -67,6 +68,7 @@ function refuseUnvisited(analysis: Analysis, node: object): void {
       analysis.refuse(
         "42501",
         `${field === "FuncCall" ? "a function is called" : "a subquery stands"} where Sluice does not know it`,
+        { hint: WRITE_OTHERWISE },
       );
     forEachObject(object, look);
   };
@@ -184,7 +186,6 @@ const OTHER_QUERIES: Readonly<Record<string, string>> = {
   CreateTableAsStmt: "CREATE TABLE … AS",
   RefreshMatViewStmt: "REFRESH MATERIALIZED VIEW",
   DeclareCursorStmt: "DECLARE CURSOR",
-  ExecuteStmt: "EXECUTE",
 };
 
 function prepare(analysis: Analysis, body: PrepareStmt, level: Level): Statement {
@@ -212,6 +213,18 @@ function declare(analysis: Analysis, body: DeclareCursorStmt, level: Level): Sta
 
 function explain(analysis: Analysis, body: ExplainStmt, raw: RawStatement, level: Level): Statement {
   analysis.isPlan = true;
+  const [type, prepared] = nodeOf(body.query ?? {});
+  if (type === "ExecuteStmt") {
+    const { params } = prepared as ExecuteStmt;
+    analysis.nodes(params, level);
+    return finish(
+      analysis,
+      "EXPLAIN",
+      "explain",
+      undefined,
+      explainExecute(analysis, body, prepared as ExecuteStmt),
+    );
+  }
   const { changes, ...explained } = inner(analysis, body.query, level);
   if (changes !== undefined && optionNames(body.options).includes("analyze"))
     refuseWriteInExplain(analysis, changes);
@@ -285,6 +298,7 @@ function finish(
     masked: [...analysis.masked],
     lookups: analysis.lookups,
     ...(analysis.asks.length > 0 && { asks: analysis.asks }),
+    ...(!analysis.isPlan && hidesPlan(analysis) && { hidesPlan: true }),
     ...(analysis.keeps !== undefined && { keeps: analysis.keeps }),
     ...(notices.length > 0 && { notices }),
     limited: data.length > 0 || analysis.calls > 0,
