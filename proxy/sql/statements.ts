@@ -350,6 +350,6 @@ function refuseGathering(analysis: Analysis): void {
   analysis.deny(
     `role "${role.name}" has a limit and may not gather rows of ${relation?.key ?? "a function"} by ${analysis.gathers}`,
     limitKey(role),
-    "Ask for the rows themselves; counts, sums and averages are fine.",
+    "Ask for the rows themselves; counts, sums and averages are fine. One person's rows may be gathered: of rows that are joined by another table's key, a path as their subject says whose they are (subject: ticket_id -> public.tickets.customer_id).",
   );
 }
