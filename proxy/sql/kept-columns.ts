@@ -1,7 +1,8 @@
 import type { ColumnRef, Node, ResTarget } from "libpg-query";
+import type { Column } from "../catalog/catalog.ts";
 import { maskedType } from "../policy/against-catalog.ts";
 import { refuse } from "../wire/refusal.ts";
-import type { Analysis, FromReference, RelationUse } from "./analysis.ts";
+import type { Analysis, FromReference } from "./analysis.ts";
 import { isComparedType } from "./conditions.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
 import { givenOf, type Span } from "./lookup-forms.ts";
@@ -15,56 +16,58 @@ import { tellsWhose } from "./write-rules.ts";
  * `CASE WHEN column IS NOT DISTINCT FROM (value) THEN column ELSE (what fails) END`.
  */
 
-/** An assignment that may be let through: its value, and why the column may not be changed. */
-interface Keepable {
-  readonly node: Node;
-  readonly name: string;
-  readonly location: number;
-  readonly value: Span;
-  readonly type: string;
-  readonly why: string;
-}
-
-/**
- * The assignments that change nothing, or fail: no rule about what is changed has to look at them. A statement that
- * assigns nothing else saves no row: all that it could do is to ask for a value.
- */
+/** The assignments that change nothing, or fail: no rule about what is changed has to look at them. */
 export function keptColumns(
   analysis: Analysis,
-  { alias, use }: FromReference,
-  assigned: readonly Node[] = [],
+  target: FromReference,
+  assigned: readonly Node[] | undefined,
 ): ReadonlySet<Node> {
-  if (use === undefined) return NONE;
-  const kept = assigned.flatMap((node) => keepable(analysis, use, node) ?? []);
-  if (kept.length === 0 || kept.length === assigned.length) return NONE;
-  for (const each of kept) keep(analysis, alias, use, each);
-  return new Set(kept.map(({ node }) => node));
+  const kept = new Map<Node, Kept>();
+  for (const node of assigned ?? []) {
+    const found = keptBy(analysis, target, nodeOf(node)[1] as ResTarget);
+    if (found !== undefined) kept.set(node, found);
+  }
+  // Who assigns nothing else means to change it.
+  if (kept.size === assigned?.length) return new Set();
+  for (const each of kept.values()) keep(analysis, target, each);
+  return new Set(kept.keys());
 }
 
-const NONE: ReadonlySet<Node> = new Set();
+interface Kept {
+  readonly column: Column;
+  /** The key of the role that forbids a change. */
+  readonly why: string;
+  readonly value: Span;
+  /** Where the assignment begins. */
+  readonly location: number;
+}
 
-function keepable(analysis: Analysis, use: RelationUse, node: Node): Keepable | undefined {
-  const { name = "", val, indirection, location } = nodeOf(node)[1] as ResTarget;
-  const sight = use.sight?.columns.find(({ column }) => column.name === name);
-  if (sight?.kind !== "real" || val === undefined || indirection !== undefined || location === undefined)
+function keptBy(analysis: Analysis, { use }: FromReference, item: ResTarget): Kept | undefined {
+  const { name = "", val, indirection, location } = item;
+  const sight = use?.sight?.columns.find(({ column }) => column.name === name);
+  if (use === undefined || sight?.kind !== "real" || val === undefined || location === undefined)
     return undefined;
   const why = tellsWhose(analysis, use, name) ? "budget" : dependsOn(analysis, use, name);
-  if (why === undefined || !isComparedType(analysis, sight.column.typeOid)) return undefined;
+  if (why === undefined || indirection !== undefined || !isComparedType(analysis, sight.column.typeOid))
+    return undefined;
   const value = givenSpan(analysis, val);
-  const type = maskedType(analysis.scope.catalog, sight.column).sql;
-  return value && { node, name, location, value, type, why };
+  return value && { column: sight.column, why, value, location };
 }
 
-function keep(analysis: Analysis, alias: string, use: RelationUse, each: Keepable): void {
-  const { name, location, value, type, why } = each;
-  const column = `${quoteIdentifier(alias)}.${quoteIdentifier(name)}`;
-  analysis.edit(value.start, value.start, `CASE WHEN ${column} IS NOT DISTINCT FROM (`, {
+function keep(
+  analysis: Analysis,
+  { alias, use }: FromReference,
+  { column, why, value, location }: Kept,
+): void {
+  const name = `${quoteIdentifier(alias)}.${quoteIdentifier(column.name)}`;
+  const type = maskedType(analysis.scope.catalog, column).sql;
+  analysis.edit(value.start, value.start, `CASE WHEN ${name} IS NOT DISTINCT FROM (`, {
     kind: "kept",
     location,
   });
-  analysis.edit(value.end, value.end, `) THEN ${column} ELSE ${failing(column, type)} END`);
+  analysis.edit(value.end, value.end, `) THEN ${name} ELSE ${failing(name, type)} END`);
   const { role } = analysis.scope;
-  analysis.keeps ??= refuse("42501", `role "${role.name}" may not change ${use.key}.${name}`, {
+  analysis.keeps ??= refuse("42501", `role "${role.name}" may not change ${use?.key}.${column.name}`, {
     rule: `roles.${role.name}.${why}`,
     hint: "A row of this statement has another value there. Leave the column out, or send the value that it has.",
   });
