@@ -30,6 +30,8 @@ export interface StatementEvent {
   /** Keyed hashes of the people read (never the values), at most 5,000; `people` has the number. */
   readonly subjects: readonly string[];
   readonly people: number;
+  /** Not all whom it showed could be named: `people` counts those by the size of the rows. */
+  readonly uncounted?: true;
   /** How many of them have nothing to do with the reader's work; left out where that was not asked. For rules, not the log. */
   readonly purposeless?: number;
   /** Milliseconds from the client's message to the end of the reply; of several executions the sum. */

@@ -402,6 +402,20 @@ const roleSchema = mapping(
       .describe("As budget, for all that is read from one client address by users of such roles."),
     on_counter_loss: lossSchema.optional(),
     behaviour: behaviourSchema.optional(),
+    watch: z
+      .boolean({ error: "true or false." })
+      .optional()
+      .describe(
+        "Of a role that sees, reads and writes all: its statements run as they were written and none is refused for " +
+          "what it asks, but the people whom they show are counted, logged and held against decoys and behaviour rules.",
+      ),
+    on_budget: z
+      .enum(["stop", "alert"], { error: "stop or alert." })
+      .optional()
+      .describe(
+        "Of a watched role, when a budget is used up: stop (the default) shows nobody new until the budget has room " +
+          "again; alert tells somebody and stops nothing.",
+      ),
   },
   "A role as in { users: [anna], reads: [public.customers] }.",
 );

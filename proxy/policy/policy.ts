@@ -140,6 +140,10 @@ export interface Role {
   readonly graceShare?: number;
   /** Rules that are not named do their default: see `actionOf`. */
   readonly behaviour?: ReadonlyMap<BehaviourRule, BehaviourAction>;
+  /** It sees, reads and writes all, and the people whom it reads are counted all the same. */
+  readonly watch?: true;
+  /** Of a watched role: a budget that is used up is told of, and stops nothing. */
+  readonly onBudget?: "alert";
   /** Functions outside pg_catalog that the role may call, as `schema.name`, and whether it may see what they return. */
   readonly calls: ReadonlyMap<string, "hidden" | "shown">;
 }

@@ -8,8 +8,11 @@ import { SessionEnd, type SessionParts } from "./parts.ts";
 import { leavesTrace, unrecorded } from "./recording.ts";
 import { effectiveSchemas, SearchPath } from "./search-path.ts";
 
-/** "transparent": the role sees all, or the policy only observes; every byte passes as it came. */
-export type Treatment = "transparent" | "guarded";
+/**
+ * "transparent": the role sees all, or the policy only observes; every byte passes as it came. "watched": the role sees
+ * all, and people are counted.
+ */
+export type Treatment = "transparent" | "watched" | "guarded";
 
 const NOTHING: ReadonlySet<string> = new Set();
 
@@ -53,7 +56,7 @@ export class Judging {
     const inForce = policy();
     if (inForce !== this.#policy) this.#adopt(inForce);
     if (this.#looking !== undefined) return undefined;
-    if (this.treatment === "guarded" && !this.#knowsUnreadable()) return undefined;
+    if (this.treatment !== "transparent" && !this.#knowsUnreadable()) return undefined;
     const known = this.#scope?.deref();
     if (known?.catalog === catalog.current && this.#setting === this.path.setting) return known;
     return this.#make();
@@ -62,7 +65,7 @@ export class Judging {
   judge(text: Buffer, scope: Scope): Judged {
     const verdict = this.#parts.verdicts.judge(text, scope);
     const { audit } = this.#parts;
-    if (this.treatment === "transparent" || audit.accepts !== false) return { text, scope, verdict };
+    if (this.treatment !== "guarded" || audit.accepts !== false) return { text, scope, verdict };
     const { statements } = verdict;
     if (verdict.kind === "refuse" || !statements.some(leavesTrace)) return { text, scope, verdict };
     return { text, scope, verdict: { kind: "refuse", statements, refusal: unrecorded() } };
@@ -139,7 +142,9 @@ export class Judging {
 }
 
 function treatmentOf(policy: Policy, role: Role): Treatment {
-  return policy.mode === "observe" || isUnrestricted(role) ? "transparent" : "guarded";
+  if (policy.mode === "observe") return "transparent";
+  if (role.watch === true) return "watched";
+  return isUnrestricted(role) ? "transparent" : "guarded";
 }
 
 /** Statements, cursors and settings of such a session were made without a guard, or with another: it begins anew. */

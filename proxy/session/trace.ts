@@ -8,7 +8,7 @@ import type { SessionParts } from "./parts.ts";
 import { leavesTrace } from "./recording.ts";
 import { referenceOf } from "./reference.ts";
 import type { Repeated } from "./repetitions.ts";
-import type { Run } from "./run.ts";
+import { NAMED, type Run } from "./run.ts";
 
 type Decision = Pick<StatementEvent, "decision" | "sqlstate" | "rule" | "reference">;
 
@@ -41,7 +41,7 @@ export class Trace {
 
   /** A statement has been answered; `sqlstate` when the answer was an error, `reference` when the words were ours. */
   answered(run: Run, sqlstate?: string, reference?: string): void {
-    this.#lookForCanaries(run);
+    this.lookForCanaries(run);
     this.#expect(run);
     this.#write(run, {
       ...decisionOf(run),
@@ -52,9 +52,18 @@ export class Trace {
 
   /** Rows are about to leave, and more will follow: what is new since the last time is put on record. */
   underway(run: Run): void {
-    this.#lookForCanaries(run);
+    this.lookForCanaries(run);
+    if (run.rows !== run.recorded.rows && this.#expect(run)) this.#piece(run);
+  }
+
+  /** The same of rows that do not wait for the record: it has them when an event could not name more people. */
+  shown(run: Run): void {
+    this.lookForCanaries(run);
+    if (run.people.known - run.recorded.known >= NAMED) this.#piece(run);
+  }
+
+  #piece(run: Run): void {
     const { recorded, rows, bytes, people } = run;
-    if (rows === recorded.rows || !this.#expect(run)) return;
     const { audit } = this.#parts;
     audit.write({
       ...this.#event(run, decisionOf(run), performance.now() - run.startedAt, recorded.known),
@@ -75,7 +84,7 @@ export class Trace {
   }
 
   /** Before the rows leave: whoever is to be suspended for it does not get them. */
-  #lookForCanaries(run: Run): void {
+  lookForCanaries(run: Run): void {
     const { judged, people, looked } = run;
     const { canaries } = judged.scope.policy;
     const { onCanary, audit, now } = this.#parts;
@@ -119,8 +128,10 @@ export class Trace {
   observed(repeated: Repeated, sqlstate?: string, reference?: string): void {
     const { verdict } = repeated.judged;
     const { count, first, last, duration } = repeated;
+    // What is added for a watched role changes nothing.
+    const isChanged = verdict.kind === "rewrite" && repeated.judged.scope.role.watch !== true;
     const decision: Decision =
-      verdict.kind === "pass"
+      verdict.kind === "pass" || (verdict.kind === "rewrite" && !isChanged)
         ? { decision: "allow" }
         : verdict.kind === "rewrite"
           ? { decision: "observe" }
@@ -223,6 +234,7 @@ export class Trace {
       bytes: run.bytes,
       subjects: people?.named(this.#hash, after) ?? NOBODY,
       people: people?.count ?? 0,
+      ...(shape.uncounted && { uncounted: true }),
       ...(people !== undefined && shape.metering?.purpose === true && { purposeless: people.purposeless }),
       duration,
     };
