@@ -1,4 +1,13 @@
-import type { A_Const, DiscardStmt, FuncCall, TransactionStmt, VariableSetStmt } from "libpg-query";
+import type {
+  A_Const,
+  CreateTableAsStmt,
+  DiscardStmt,
+  ExecuteStmt,
+  ExplainStmt,
+  FuncCall,
+  TransactionStmt,
+  VariableSetStmt,
+} from "libpg-query";
 import { isHarmlessFunction } from "./functions.ts";
 import { type Body, nodeOf, stringOf } from "./grammar.ts";
 import { forEachNamedRelation } from "./named-relations.ts";
@@ -31,7 +40,17 @@ export function touchOf({ node }: RawStatement, isDefinition: boolean, scope: Sc
     // What a temporary relation is called is asked of the server.
     defines: runsCode ? CODE_DEFINES.has(type) : isDefinition && !isTemporary,
     bareNames: [...bareNames],
+    ...innerExecute(type, body),
   };
+}
+
+function innerExecute(type: string, body: Body): Pick<SessionTouch, "runs"> {
+  if (type !== "CreateTableAsStmt" && type !== "ExplainStmt") return {};
+  const { query } = body as CreateTableAsStmt | ExplainStmt;
+  if (query === undefined) return {};
+  const [innerType, inner] = nodeOf(query);
+  if (innerType === "CreateTableAsStmt") return innerExecute(innerType, inner);
+  return innerType === "ExecuteStmt" ? { runs: (inner as ExecuteStmt).name ?? "" } : {};
 }
 
 /** Statements that run what they do not show. */

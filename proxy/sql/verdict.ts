@@ -82,6 +82,8 @@ export interface SessionTouch {
   readonly defines: boolean;
   /** Relations that it names without a schema: a temporary one goes before all others. */
   readonly bareNames: readonly string[];
+  /** The prepared statement that it runs within itself: CREATE TABLE AS EXECUTE, EXPLAIN EXECUTE. */
+  readonly runs?: string;
 }
 
 /** A parameter (from 1) that holds an array of values to look up, or a pattern that must have no wildcard. */

@@ -2,6 +2,7 @@ import type { Role } from "../policy/policy.ts";
 import { isHarmlessFunction } from "./functions.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
 import { forEachNamedRelation, type NamedRelation } from "./named-relations.ts";
+import { namesBeyond } from "./ordinals.ts";
 import { type ParsedText, parseText, type RawStatement } from "./parse.ts";
 import { applyEdits, applyInOrder } from "./rewrite.ts";
 import { strayEdit } from "./same-tree.ts";
@@ -87,7 +88,7 @@ export function watched(text: string, scope: Scope, { source, parsed, statements
     const raw = parsed.statements[index];
     return { ...statement, touch: raw && touchOf(raw, statement.effect?.kind === "definition", scope) };
   });
-  const kept = mayAdd(parsed) && edits.every(isHarmless) ? edits.filter(adds) : [];
+  const kept = mayAdd(parsed, scope) && edits.every(isHarmless) ? edits.filter(adds) : [];
   const wanted = kept.filter(({ at }) => takesColumns(statements[statementAt(parsed, at)]));
   const isSafe = wanted.length === 0 || isVerified(source, parsed, wanted);
   const made = isSafe ? wanted : [];
@@ -156,12 +157,16 @@ function isHarmless(edit: MadeEdit): boolean {
   }
 }
 
-/** A text that SQL keeps under a name may be run where its columns matter: by CREATE TABLE AS EXECUTE. */
-function mayAdd({ statements, tree }: ParsedText): boolean {
-  return (
-    !tree.includes('"current_query"') && !statements.some(({ node }) => nodeOf(node)[0] === "PrepareStmt")
-  );
+/**
+ * A text that SQL keeps under a name may be run where its columns matter: by CREATE TABLE AS EXECUTE. A result has at most
+ * 1,664 columns (MaxTupleAttributeNumber of access/htup_details.h).
+ */
+function mayAdd({ statements, tree }: ParsedText, scope: Scope): boolean {
+  if (tree.includes('"current_query"') || tree.split('"ResTarget"').length > MANY_COLUMNS) return false;
+  return !statements.some((raw) => nodeOf(raw.node)[0] === "PrepareStmt" || namesBeyond(raw, scope));
 }
+
+const MANY_COLUMNS = 1_000;
 
 function statementAt({ statements }: ParsedText, place: number): number {
   return statements.findIndex(({ start, end }) => place >= start && place <= end);

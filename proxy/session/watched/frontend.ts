@@ -12,7 +12,7 @@ import {
   withResultFormats,
   withSql,
 } from "../../wire/frontend-messages.ts";
-import { bytesOf, Frontend } from "../../wire/messages.ts";
+import { bytesOf, Frontend, nameKey } from "../../wire/messages.ts";
 import { poisonedExecute, poisonedQuery } from "../../wire/poison.ts";
 import type { Refusal } from "../../wire/refusal.ts";
 import { type Judged, Kept } from "../judged.ts";
@@ -26,7 +26,7 @@ import {
   sourceOf,
 } from "../prepared.ts";
 import { Judgement } from "./judgement.ts";
-import type { WatchedState } from "./state.ts";
+import { plainly, type WatchedState } from "./state.ts";
 
 /**
  * The client's messages on their way to the server of a watched session. Each is sent as it came, but for columns that
@@ -106,6 +106,7 @@ export class WatchedFrontend {
     const judged = this.#judgement.of(frame.buffer.subarray(sqlStart, sqlEnd));
     if (judged === undefined) return false;
     const { statements } = judged.verdict;
+    if (!this.#areBare(statements)) return false;
     const shapes = statements.map((statement) => this.#shapeOf(statement));
     if (shapes.includes("unsettled")) return this.#wait();
     const refusal = this.#refusalOf(shapes);
@@ -183,6 +184,21 @@ export class WatchedFrontend {
     return this.#prepareAgain(judged, key, parse);
   }
 
+  /** What runs within other statements gets no columns: they would be its table's, or stand in a plan. */
+  #areBare(statements: readonly Statement[]): boolean {
+    const { names, ledger } = this.#state;
+    for (const { touch } of statements) {
+      if (touch?.runs === undefined) continue;
+      const key = nameKey(touch.runs);
+      const prepared = names.statements.find(key, ledger.pipeline);
+      if (!ledger.isSettled) return this.#wait();
+      if (typeof prepared !== "object" || prepared.parse === undefined) continue;
+      const judged = prepared.kept.judged ?? this.#judgement.remembered(prepared.kept);
+      if (judged?.verdict.kind === "rewrite") this.#prepareAgain(plainly(judged), key, prepared.parse);
+    }
+    return true;
+  }
+
   #prepareAgain(judged: Judged, key: string, parse: Buffer): Prepared {
     const { names, ledger } = this.#state;
     const at = performance.now();
@@ -216,6 +232,7 @@ export class WatchedFrontend {
     const shape = statement && this.#shapeOf(statement);
     if (shape === "unsettled") return this.#wait();
     if (shape !== undefined && !this.#judgement.isCertain([shape])) return false;
+    if (statement !== undefined && !this.#areBare([statement])) return false;
     const refusal = shape && this.#refusalOf([shape]);
     if (refusal !== undefined) {
       this.#state.send(poisonedExecute, { kind: "execute", at, portal: name, refusal });
