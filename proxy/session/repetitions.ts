@@ -1,4 +1,5 @@
 import type { Statement } from "../sql/verdict.ts";
+import type { Refusal } from "../wire/refusal.ts";
 import type { Judged } from "./judged.ts";
 import type { People } from "./run.ts";
 
@@ -10,6 +11,8 @@ export interface Execution {
   readonly shape: Statement;
   /** Whom they showed, where somebody looks. */
   readonly people?: People | undefined;
+  /** Why its rows ended early. */
+  readonly cut?: Refusal | undefined;
   rows: number;
   bytes: number;
   /** Where its tag says it. */

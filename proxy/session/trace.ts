@@ -130,12 +130,15 @@ export class Trace {
     const { count, first, last, duration } = repeated;
     // What is added for a watched role changes nothing.
     const isChanged = verdict.kind === "rewrite" && repeated.judged.scope.role.watch !== true;
+    const { cut } = repeated;
     const decision: Decision =
-      verdict.kind === "pass" || (verdict.kind === "rewrite" && !isChanged)
-        ? { decision: "allow" }
-        : verdict.kind === "rewrite"
-          ? { decision: "observe" }
-          : { ...refusedBy(verdict.refusal), decision: "observe" };
+      cut !== undefined
+        ? { ...refusedBy(cut), decision: "cut" }
+        : verdict.kind === "pass" || (verdict.kind === "rewrite" && !isChanged)
+          ? { decision: "allow" }
+          : verdict.kind === "rewrite"
+            ? { decision: "observe" }
+            : { ...refusedBy(verdict.refusal), decision: "observe" };
     const event: StatementEvent = {
       ...this.#event(repeated, decision, duration),
       ...writtenBy(repeated),

@@ -5,6 +5,8 @@ import { join } from "node:path";
 import pg from "pg";
 import type { AuditEvent, StatementEvent } from "../../proxy/audit/event.ts";
 import { Catalogs } from "../../proxy/catalog/catalogs.ts";
+import type { BudgetSighting } from "../../proxy/guard/budget-alerts.ts";
+import type { CanarySighting } from "../../proxy/guard/canaries.ts";
 import type { CounterStore } from "../../proxy/guard/meter.ts";
 import { createMemoryStore } from "../../proxy/guard/store-memory.ts";
 import { deriveKeys, randomSecret } from "../../proxy/keys.ts";
@@ -47,6 +49,9 @@ export interface SluiceOptions {
   /** Those of the database itself, if left out; closed with the proxy. */
   readonly catalogs?: Catalogs;
   readonly settings?: Partial<ServerSettings>;
+  /** Decoys and budgets that were told of. */
+  readonly onCanary?: (sighting: CanarySighting) => void;
+  readonly onBudget?: (sighting: BudgetSighting) => void;
   /** Server connections are shared: so many for each user. Users then log in to the proxy, with PASSWORDS. */
   readonly pool?: { readonly size: number; readonly waitMs?: number };
 }
@@ -103,6 +108,8 @@ export async function startSluice(database: TestDatabase, options: SluiceOptions
     keys: deriveKeys(randomSecret()),
     catalogs,
     store,
+    ...(options.onCanary && { onCanary: options.onCanary }),
+    ...(options.onBudget && { onBudget: options.onBudget }),
     verdicts: new VerdictCache({ onLookup: () => {}, onAnalysed: () => {}, onLeftover: () => {} }),
     scopes: new Scopes(),
   });

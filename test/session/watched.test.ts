@@ -2,7 +2,10 @@ import { isDeepStrictEqual } from "node:util";
 import pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { StatementEvent } from "../../proxy/audit/event.ts";
+import type { BudgetSighting } from "../../proxy/guard/budget-alerts.ts";
+import type { CanarySighting } from "../../proxy/guard/canaries.ts";
 import { readCorpus } from "../sql/corpus.ts";
+import { startSluice } from "./sluice.ts";
 import { makeWorld, type World } from "./world.ts";
 
 const POLICY = `
@@ -13,6 +16,7 @@ tables:
   public.tickets: { subject: customer_id, columns: { subject: text, body: text } }
   public.ticket_messages: { subject: customer_id, columns: { body: text } }
   public.payments: { subject: customer_id, columns: { card_number: card } }
+canaries: { public.customers: [999] }
 roles:
   app: { users: [helpdesk_app], reads: all, writes: all, sees: all, watch: true, budget: { 1h: 100000 } }
   small: { users: [cleo], reads: all, writes: all, sees: all, watch: true, budget: { 1h: 50 } }
@@ -20,8 +24,14 @@ roles:
 `;
 
 let world: World;
+const budgets: BudgetSighting[] = [];
+const canaries: CanarySighting[] = [];
 beforeAll(async () => {
-  world = await makeWorld("npm", { policy: POLICY });
+  world = await makeWorld("npm", {
+    policy: POLICY,
+    onBudget: (sighting) => budgets.push(sighting),
+    onCanary: (sighting) => canaries.push(sighting),
+  });
   await world.database.query("GRANT ALL ON ALL TABLES IN SCHEMA public TO helpdesk_app, cleo, ben");
   await world.database.query("GRANT ALL ON SCHEMA public TO helpdesk_app");
 });
@@ -142,5 +152,85 @@ test("each portion of a cursor and of a prepared statement counts whom it shows"
   expect(new Set(selected.flatMap(({ subjects }) => subjects))).toEqual(
     new Set(["public.customers.id 21", "public.customers.id 22"]),
   );
+  await client.end();
+});
+
+/** How many people a budget of 50 may be exceeded by on one connection: docs/applications.md. */
+const AHEAD = 10;
+
+async function shownUntilStop(
+  client: pg.Client,
+  asked: pg.QueryConfig,
+): Promise<{ rows: number; code: string }> {
+  let rows = 0;
+  const query = client.query(new pg.Query(asked));
+  query.on("row", () => {
+    rows++;
+  });
+  const code = await new Promise<string>((resolve) => {
+    query.on("error", (error) => resolve((error as pg.DatabaseError).code ?? error.message));
+    query.on("end", () => resolve("ended"));
+  });
+  return { rows, code };
+}
+
+test.each(["simple", "extended"] as const)(
+  "a budget that is used up stops what runs and what follows, in the %s protocol",
+  async (protocol) => {
+    const sluice = await startSluice(world.database, { policy: POLICY });
+    const client = await sluice.connect("cleo");
+    const how = protocol === "extended" ? { queryMode: "extended" } : {};
+    const { rows, code } = await shownUntilStop(client, {
+      text: "SELECT * FROM customers",
+      ...how,
+    } as pg.QueryConfig);
+    expect(code).toBe("53400");
+    expect(rows).toBeGreaterThanOrEqual(50);
+    expect(rows).toBeLessThanOrEqual(50 + AHEAD);
+    const ask = (text: string) => client.query({ text, ...how } as pg.QueryConfig);
+    await expect(ask("SELECT name FROM customers WHERE id = 1")).rejects.toMatchObject({
+      code: "53400",
+      constraint: "roles.small.budget.1h",
+    });
+    // What shows nobody goes on.
+    expect((await ask("SELECT 1 AS one")).rows).toEqual([{ one: 1 }]);
+    expect((await ask("UPDATE customers SET phone = phone WHERE id = 3")).rowCount).toBe(1);
+    const events = sluice.statements();
+    expect(events.find(({ decision }) => decision === "cut")?.rule).toBe("roles.small.budget.1h");
+    expect(events.find(({ decision }) => decision === "refuse")?.sqlstate).toBe("53400");
+    const other = await sluice.connect("cleo");
+    await expect(other.query("SELECT name FROM customers WHERE id = 1")).rejects.toMatchObject({
+      code: "53400",
+    });
+    for (const each of [client, other]) await each.end();
+    await sluice.close();
+  },
+);
+
+test("a stop within a transaction fails the transaction, and the session goes on", async () => {
+  const sluice = await startSluice(world.database, { policy: POLICY });
+  const client = await sluice.connect("cleo");
+  await client.query("BEGIN");
+  expect((await shownUntilStop(client, { text: "SELECT * FROM customers" })).code).toBe("53400");
+  await expect(client.query("SELECT 1")).rejects.toMatchObject({ code: "25P02" });
+  await client.query("ROLLBACK");
+  expect((await client.query("SELECT 1 AS one")).rows).toEqual([{ one: 1 }]);
+  await client.end();
+  await sluice.close();
+});
+
+test("a budget that only alerts stops nothing, and is told of once", async () => {
+  const client = await world.sluice.connect("ben");
+  for (let i = 0; i < 3; i++)
+    expect((await client.query("SELECT * FROM customers")).rows.length).toBeGreaterThan(900);
+  await expect.poll(() => budgets.length).toBe(1);
+  expect(budgets[0]).toMatchObject({ user: "ben", role: "told", limit: 50 });
+  await client.end();
+});
+
+test("a decoy that an application reads is told of", async () => {
+  const client = await world.sluice.connect("helpdesk_app");
+  await client.query("SELECT name FROM customers WHERE id = 999");
+  await expect.poll(() => canaries.map(({ user }) => user)).toContain("helpdesk_app");
   await client.end();
 });

@@ -1,5 +1,3 @@
-import type { Grant } from "../../guard/meter.ts";
-import { refusalOf } from "../../guard/refusal.ts";
 import { extraFields, type Statement } from "../../sql/verdict.ts";
 import { decodeParameterStatus, decodeReadyForQuery, rowsWritten } from "../../wire/backend-messages.ts";
 import { decodeError, errorResponse } from "../../wire/errors.ts";
@@ -12,9 +10,9 @@ import { SessionEnd } from "../parts.ts";
 import { asAnswered, isSource, sourceOf } from "../prepared.ts";
 import { Run, UNKNOWN_STATEMENT } from "../run.ts";
 import { STATEMENT_TIMEOUT } from "../time-limits.ts";
+import { Cutting } from "./cutting.ts";
 import { positionOnly } from "./positions.ts";
 import { surroundingsIn } from "./probe.ts";
-import type { Reader } from "./readers.ts";
 import { WatchedRecord } from "./record.ts";
 import type { ExecuteRequest, QueryRequest, WatchedRequest } from "./requests.ts";
 import { ShownRows } from "./shown-rows.ts";
@@ -27,13 +25,13 @@ export class WatchedBackend {
   readonly #record: WatchedRecord;
   /** The statement that is being answered, from its first row on. */
   #run: Run | undefined;
-  /** What runs is being cancelled, and this is told. */
-  #ending: Refusal | undefined;
+  readonly #cutting: Cutting;
 
   constructor(state: WatchedState) {
     this.#state = state;
     this.#record = new WatchedRecord(state);
-    this.#rows = new ShownRows(state, (run, reader, grant) => this.#stop(run, reader, grant));
+    this.#cutting = new Cutting(state);
+    this.#rows = new ShownRows(state, (run, refusal) => this.#stop(run, refusal));
   }
 
   /** False: the message must be handed in again after a `wake`. */
@@ -78,21 +76,7 @@ export class WatchedBackend {
 
   /** What runs is to be ended with these words. */
   cancel(refusal: Refusal): void {
-    const { ledger, established, parts, wake } = this.#state;
-    if (ledger.barrier.isCancelling) return;
-    ledger.barrier.cancelSent();
-    this.#ending = refusal;
-    // What has been answered already, and only waits for a Sync, is not to be taken for a statement that runs.
-    this.#state.flush();
-    const done = () => {
-      ledger.barrier.cancelHeard();
-      wake();
-    };
-    established.cancelUpstream().then(done, (error: unknown) => {
-      const reason = error instanceof Error ? error.message : "unknown";
-      parts.log.warn({ reason }, "a statement past its limit could not be cancelled");
-      done();
-    });
+    this.#cutting.cancel(refusal);
   }
 
   underway(): void {
@@ -113,6 +97,7 @@ export class WatchedBackend {
       certainty.answered(surroundings);
       return true;
     }
+    if (this.#cutting.isUnheard) return true;
     const run = this.#running();
     if (run === undefined) {
       toClient.forward(frame);
@@ -163,7 +148,7 @@ export class WatchedBackend {
     if (request.refusal !== undefined) throw SessionEnd.outOfStep("What had to fail did not.");
     switch (type) {
       case Backend.RowDescription:
-        this.#describe(frame, request);
+        if (!this.#cutting.isUnheard) this.#describe(frame, request);
         ledger.answered(type);
         return;
       case Backend.ParseComplete:
@@ -182,12 +167,18 @@ export class WatchedBackend {
       }
       case Backend.CommandComplete:
       case Backend.EmptyQueryResponse:
-      case Backend.PortalSuspended:
-        this.#completed(frame, request);
+      case Backend.PortalSuspended: {
+        const cut = this.#completed(frame, request);
+        if (cut === "goes on") return;
+        if (cut === "told") {
+          ledger.answered(type);
+          return;
+        }
         break;
+      }
     }
     ledger.answered(type);
-    if (request.hidden !== true) toClient.forward(frame);
+    if (request.hidden !== true && !this.#cutting.isUnheard) toClient.forward(frame);
   }
 
   #describe(frame: Frame, request: WatchedRequest): void {
@@ -221,15 +212,11 @@ export class WatchedBackend {
     }
   }
 
-  #completed(frame: Frame, request: WatchedRequest): void {
+  /** "told": the client has heard an error in its place; "goes on": it will. */
+  #completed(frame: Frame, request: WatchedRequest): "told" | "goes on" | undefined {
     const run = this.#running();
     this.#run = undefined;
-    if (run === undefined || (request.kind !== "query" && request.kind !== "execute")) return;
-    // It has come to its end before the cancel request did, and what is left of it was not passed on.
-    if (run.cut !== undefined) {
-      this.#record.ended(run);
-      throw new SessionEnd(run.cut);
-    }
+    if (run === undefined || (request.kind !== "query" && request.kind !== "execute")) return undefined;
     if (frame.type === Backend.CommandComplete && run.statement.kind !== "read")
       run.written = this.#record.writes(run) ? rowsWritten(frame) : undefined;
     const { names, ledger } = this.#state;
@@ -238,6 +225,8 @@ export class WatchedBackend {
       applyEffect(names, run.statement.effect, run.judged, index);
     }
     this.#record.ended(run);
+    if (run.cut === undefined) return undefined;
+    return this.#cutting.tooLate(run, run.cut, request) ? "goes on" : "told";
   }
 
   #failed(frame: Frame): void {
@@ -248,10 +237,13 @@ export class WatchedBackend {
     if (isFatal) this.#state.fatal = true;
     const sqlstate = fields.get("C") ?? "XX000";
     const isCancelled = sqlstate === STATEMENT_TIMEOUT.sqlstate && !isFatal;
-    const own = head?.refusal ?? this.#run?.cut ?? (isCancelled ? this.#ending : undefined);
+    const own = head?.refusal ?? this.#run?.cut ?? (isCancelled ? this.#cutting.words : undefined);
     const told = own && !isFatal ? trace.refer(own) : undefined;
     certainty.failed();
-    const run = head?.kind === "query" || head?.kind === "execute" ? this.#failing(head) : undefined;
+    // What has a reference is on record already: a result that was cut off too late.
+    const isOnRecord = head?.refusal?.reference !== undefined;
+    const isRun = (head?.kind === "query" || head?.kind === "execute") && !isOnRecord;
+    const run = isRun ? this.#failing(head) : undefined;
     this.#run = undefined;
     if (run !== undefined) {
       if (head?.refusal !== undefined && told !== undefined) trace.refused(run, told);
@@ -259,7 +251,7 @@ export class WatchedBackend {
     } else if (head !== undefined) this.#record.failedStep(head, sqlstate);
     this.#tell(frame, told, head);
     for (const skipped of ledger.failed()) this.#undo(skipped);
-    this.#ending = undefined;
+    this.#cutting.failed();
   }
 
   /** The statement at an error, also one that has had no row. */
@@ -271,6 +263,7 @@ export class WatchedBackend {
     const { toClient, ledger } = this.#state;
     // What the proxy asks between two messages of the client's is nobody else's business; within a pipeline it fails that.
     if (head?.hidden === true && !this.#state.fatal && ledger.intake === "ready") return;
+    if (this.#cutting.isUnheard && !this.#state.fatal) return;
     if (own !== undefined) toClient.send(errorResponse(own));
     else {
       const judged = head !== undefined && "judged" in head ? head.judged : this.#judgedOf(head);
@@ -297,20 +290,19 @@ export class WatchedBackend {
     const { ledger, names, certainty, parts, toClient } = this.#state;
     const status = decodeReadyForQuery(frame);
     const request = ledger.ready(status);
-    this.#run = this.#ending = undefined;
+    this.#run = undefined;
     certainty.ready(status);
     if (status === "I") {
       names.portals.clear(isHeld);
       if (this.#state.defined) parts.catalog.changed();
     }
-    if (request?.hidden !== true) toClient.forward(frame);
+    if (!this.#cutting.ready(status) && request?.hidden !== true) toClient.forward(frame);
   }
 
-  /** A budget has no room for what has been shown. */
-  #stop(run: Run, reader: Reader, grant: Exclude<Grant, { kind: "all" }>): void {
-    if (reader.role.onBudget === "alert") return;
+  /** A budget is used up: if the statement still runs, it ends. */
+  #stop(run: Run, refusal: Refusal): void {
     if (run !== this.#run || run.cut !== undefined) return;
-    run.cut = this.#state.trace.refer(refusalOf(grant, reader.account));
+    run.cut = this.#state.trace.refer(refusal);
     this.cancel(run.cut);
   }
 }

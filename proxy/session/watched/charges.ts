@@ -1,6 +1,6 @@
 import type { Batch, Grant } from "../../guard/meter.ts";
-import { refusalOf } from "../../guard/refusal.ts";
 import { PERSON } from "../../prices.ts";
+import type { Refusal } from "../../wire/refusal.ts";
 import type { Run } from "../run.ts";
 import type { Reader, Readers } from "./readers.ts";
 
@@ -32,8 +32,8 @@ class Unpaid {
   }
 }
 
-/** How a budget stops what runs. */
-export type OnStop = (run: Run, reader: Reader, grant: Exclude<Grant, { kind: "all" }>) => void;
+/** A budget stops what runs. */
+export type OnStop = (run: Run, refusal: Refusal) => void;
 
 /**
  * Charges what has left already: rows do not wait for the counters, up to `Reader.ahead` people who are not charged yet.
@@ -103,10 +103,8 @@ export class Charges {
 
   #settle({ run, reader }: Unpaid, grant: Grant): void {
     // What cannot be counted is on record all the same, and an application does not stand still for it.
-    if (grant.kind !== "part") return;
-    if (reader.role.onBudget !== "alert")
-      this.#readers.stop(reader, refusalOf(grant, reader.account), grant.freesAt);
-    this.#onStop(run, reader, grant);
+    const refusal = grant.kind === "part" ? this.#readers.usedUp(reader, grant) : undefined;
+    if (refusal !== undefined) this.#onStop(run, refusal);
   }
 }
 

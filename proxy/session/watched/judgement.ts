@@ -101,7 +101,7 @@ export class Judgement {
     for (const message of [closePortal, closeStatement])
       this.#state.send(message, { kind: "close", ...hidden, statement: undefined, portal: undefined });
     if (isInPipeline) this.#state.flush();
-    else this.#state.sync();
+    else this.#state.sync("hidden");
   }
 }
 

@@ -1,4 +1,6 @@
-import { type Account, accountOf, type Meter } from "../../guard/meter.ts";
+import { BudgetAlerts } from "../../guard/budget-alerts.ts";
+import { type Account, accountOf, type Grant, type Meter } from "../../guard/meter.ts";
+import { refusalOf } from "../../guard/refusal.ts";
 import { Stops } from "../../guard/stops.ts";
 import type { Role } from "../../policy/policy.ts";
 import type { Refusal } from "../../wire/refusal.ts";
@@ -38,11 +40,25 @@ export class Readers {
 
   /** Why the reader is shown nobody; undefined: they are. */
   stopped({ account }: Reader): Refusal | undefined {
-    return stopsOf(this.#parts).of(account, this.#parts.now());
+    return sharedOf(this.#parts).stops.of(account, this.#parts.now());
   }
 
-  stop({ account }: Reader, refusal: Refusal, until: number): void {
-    stopsOf(this.#parts).stop(account, refusal, until);
+  /** A budget has no room for what has been shown. Gives what the reader is told; undefined: they go on. */
+  usedUp({ role, account }: Reader, grant: Extract<Grant, { kind: "part" }>): Refusal | undefined {
+    const { now, onBudget } = this.#parts;
+    const { stops, alerts } = sharedOf(this.#parts);
+    if (role.onBudget !== "alert") {
+      const refusal = refusalOf(grant, account);
+      stops.stop(account, refusal, grant.freesAt);
+      return refusal;
+    }
+    const text = alerts.news(account, grant, now());
+    if (text === undefined) return undefined;
+    const { id: session, database, address: client, application } = this.#established;
+    const { used, window } = grant;
+    const reader = { user: account.user, role: role.name, database, client, session, application };
+    onBudget?.({ time: now(), ...reader, used, limit: window.limit, text });
+    return undefined;
   }
 
   #make(role: Role): Reader {
@@ -51,14 +67,19 @@ export class Readers {
   }
 }
 
-const stops = new WeakMap<SessionParts, Stops>();
+interface Shared {
+  readonly stops: Stops;
+  readonly alerts: BudgetAlerts;
+}
 
-/** All sessions of a database in this process know of each other's stops. */
-function stopsOf(parts: SessionParts): Stops {
-  let known = stops.get(parts);
+const shared = new WeakMap<SessionParts, Shared>();
+
+/** All sessions of a database in this process know whose budgets are used up. */
+function sharedOf(parts: SessionParts): Shared {
+  let known = shared.get(parts);
   if (known === undefined) {
-    known = new Stops();
-    stops.set(parts, known);
+    known = { stops: new Stops(), alerts: new BudgetAlerts() };
+    shared.set(parts, known);
   }
   return known;
 }

@@ -47,8 +47,18 @@ export class WatchedRecord {
     trace.took(duration);
     const isPlain =
       shape.effect?.kind !== "definition" && run.statement === shape && shape !== UNKNOWN_STATEMENT;
-    const what = { judged, statement: run.statement, shape, rows, bytes, written, people, duration };
-    if (ending === undefined && isPlain && run.recorded.known === 0) {
+    const what = {
+      judged,
+      statement: run.statement,
+      shape,
+      rows,
+      bytes,
+      written,
+      people,
+      duration,
+      cut: run.cut,
+    };
+    if (ending === undefined && run.cut === undefined && isPlain && run.recorded.known === 0) {
       this.#repetitions.add(what);
       return;
     }

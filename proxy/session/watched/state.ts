@@ -51,9 +51,10 @@ export class WatchedState {
     this.ledger.sent(request);
   }
 
-  /** A Sync of the proxy's own. */
-  sync(): void {
-    this.send(syncMessage, { kind: "sync", at: performance.now(), hidden: true });
+  /** A Sync of the proxy's own; whether the client is told that the server is ready again. */
+  sync(end: "hidden" | "told"): void {
+    const at = performance.now();
+    this.send(syncMessage, { kind: "sync", at, ...(end === "hidden" && { hidden: true }) });
   }
 
   /** What is answered not at all, or not by itself. */
