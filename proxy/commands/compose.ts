@@ -27,6 +27,7 @@ import { readiness, stateOf } from "./compose-state.ts";
 import { type Targets, targetsOf } from "./compose-targets.ts";
 import { probeHost } from "./control.ts";
 import { redisOf } from "./control-arguments.ts";
+import { tellOfPlainText } from "./plain-text.ts";
 import { PolicyWarnings } from "./policy-warnings.ts";
 
 /** A Sluice that serves. */
@@ -240,6 +241,7 @@ async function start(
     return admin.address;
   };
   const admin = crew === undefined ? await serveAdmin(settings.admin) : settings.admin;
+  void tellOfPlainText(settings, [upstream, ...others.values()], log);
   for (const database of asked) stops.push(askUntilThere(catalogs, database, state, { metrics, log }));
   await crew?.serves({
     address: server.address,

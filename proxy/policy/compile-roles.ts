@@ -134,7 +134,7 @@ function makeRole(source: Source, parent: Made | undefined, context: Context): M
     limits: makeLimits(entry, base?.limits),
     budget: makeBudget(source, base?.budget ?? [], context),
     ...makeWatch(entry, base),
-    ...makeWatched(entry, base),
+    ...makeWatched(source, base, context),
     calls: entry.calls === undefined ? (base?.calls ?? new Map()) : callsOf(entry.calls),
   };
   const { document } = source;

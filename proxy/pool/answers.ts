@@ -62,7 +62,7 @@ export class Answers {
         this.#ofQuery(frame, head);
         return;
       case "execute":
-        this.#ofExecute(frame);
+        this.#ofExecute(frame, head);
         return;
       case "parse":
         expectType(frame, Backend.ParseComplete);
@@ -103,7 +103,7 @@ export class Answers {
     toClient.forward(frame);
   }
 
-  #ofExecute(frame: FrameReader): void {
+  #ofExecute(frame: FrameReader, { forgets }: Extract<Expected, { kind: "execute" }>): void {
     const { toClient } = this.#server;
     switch (frame.type) {
       case Backend.CommandComplete:
@@ -112,6 +112,10 @@ export class Answers {
         this.#done();
         return;
       case Backend.EmptyQueryResponse:
+        if (forgets === true) toClient.send(deallocated);
+        else toClient.forward(frame);
+        this.#done();
+        return;
       case Backend.PortalSuspended:
         toClient.forward(frame);
         this.#done();

@@ -22,7 +22,7 @@ export interface OwnQuery {
 /** What the server is to answer next, or what it is told in its place. */
 export type Expected =
   | OwnQuery
-  /** `forgets`: DEALLOCATE, in whose place an empty query was sent. */
+  /** `forgets`, here and of "execute": DEALLOCATE, in whose place an empty query was sent. */
   | (Step & { readonly kind: "query"; readonly forgets?: true })
   /** `taken`: told in place of the server's own words when it says that there is a statement of this name. */
   | (Step & {
@@ -37,7 +37,7 @@ export type Expected =
       /** By the client's name. */
       readonly of?: { readonly name: string; readonly statement: ClientStatement };
     })
-  | (Step & { readonly kind: "execute" })
+  | (Step & { readonly kind: "execute"; readonly forgets?: true })
   | (Step & { readonly kind: "close"; readonly hidden: boolean })
   /** Nothing was sent: the client gets this in its turn. */
   | (Step & { readonly kind: "told"; readonly message: Buffer })

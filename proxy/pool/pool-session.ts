@@ -15,7 +15,11 @@ export interface PoolSession extends Holder {
   readonly toClient: Outbox;
   readonly statements: ClientStatements;
   /** search_path, and what the client knows of parameters. */
-  readonly carrying: { readonly path: string | undefined; report(name: string, value: string): void };
+  readonly carrying: {
+    readonly path: string | undefined;
+    report(name: string, value: string): void;
+    restore(): void;
+  };
   /** The one that is held. */
   readonly connection: ServerConnection | undefined;
   /** Messages of the extended protocol were sent, and no Sync after them. */

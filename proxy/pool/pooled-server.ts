@@ -75,6 +75,7 @@ export class PooledServer extends Duplex implements Asker, PoolSession {
     this.#requests = new Requests(this);
     this.#answers = new Answers(this);
     this.on("error", () => {});
+    options.pool.join(this);
   }
 
   /** Cancels what this client has the server run now; resolves when that can hit nothing any more but itself. */
@@ -111,6 +112,7 @@ export class PooledServer extends Duplex implements Asker, PoolSession {
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
     this.#isOver = true;
     this.#leave();
+    this.options.pool.leave(this);
     done(error);
   }
 

@@ -4,12 +4,14 @@ import {
   decodeBind,
   decodeClose,
   decodeDescribe,
+  decodeExecute,
   decodeParse,
   describeMessage,
 } from "../wire/frontend-messages.ts";
-import { Backend, cstring, Frontend, message } from "../wire/messages.ts";
-import { poisonedBind, poisonedDescribe, poisonedParse } from "../wire/poison.ts";
+import { Backend, cstring, Frontend, message, nameKey } from "../wire/messages.ts";
+import { poisonedBind, poisonedDescribe, poisonedExecute, poisonedParse } from "../wire/poison.ts";
 import { type Refusal, refuse } from "../wire/refusal.ts";
+import { Deallocations } from "./deallocations.ts";
 import type { Expected } from "./expected.ts";
 import type { PoolSession } from "./pool-session.ts";
 import type { ServerConnection } from "./server-connection.ts";
@@ -19,6 +21,9 @@ const parseComplete = emptyMessage(Backend.ParseComplete);
 const closeComplete = emptyMessage(Backend.CloseComplete);
 /** Of a name that no client can have. */
 const poisonedNamed = poisonedParse("sluice_refused");
+
+/** An empty text without parameters: what stands in for DEALLOCATE. */
+const NOTHING = Buffer.alloc(3);
 
 /** Of those who prepare. */
 let lastId = 0;
@@ -30,6 +35,7 @@ let lastId = 0;
 export class Preparing {
   readonly #server: PoolSession;
   readonly #id = lastId++;
+  readonly #deallocations = new Deallocations();
   #serial = 0;
 
   constructor(server: PoolSession) {
@@ -41,15 +47,16 @@ export class Preparing {
     const server = this.#server;
     const { statement: name, sqlStart, sqlEnd } = decodeParse(frame);
     const leavings = server.leavingsOf(frame.buffer.subarray(sqlStart, sqlEnd));
-    const { refusal } = leavings;
+    const { refusal, deallocates } = leavings;
     if (name !== "" && server.statements.isUnsettled(name)) return false;
-    if (refusal !== undefined) {
+    if (refusal !== undefined && deallocates === undefined) {
       if (name === "") this.unnamedGoes(connection);
       const poisoned = name === "" ? poisonedParse("") : poisonedNamed;
       this.#send(connection, poisoned, { kind: "parse", hidden: false, refusal });
       return true;
     }
-    const body = Buffer.from(frame.buffer.subarray(sqlStart, frame.end));
+    const body =
+      deallocates === undefined ? Buffer.from(frame.buffer.subarray(sqlStart, frame.end)) : NOTHING;
     const before = name === "" ? undefined : server.statements.get(name);
     if (before !== undefined) {
       if (connection.statements.isPending(before)) return false;
@@ -59,7 +66,7 @@ export class Preparing {
       this.#send(connection, again, { kind: "parse", hidden: false, taken: alreadyThere(name) });
       return true;
     }
-    const statement = { key: this.#keyOf(body), body };
+    const statement = { key: this.#keyOf(body), body, ...(deallocates !== undefined && { deallocates }) };
     if (name !== "" && connection.statements.isPending(statement)) return false;
     const undo = server.statements.change(name, statement);
     if (name === "") {
@@ -102,6 +109,7 @@ export class Preparing {
     }
     server.note(leavings, connection);
     server.gate.bound(leavings);
+    this.#deallocations.bound(portal, statement);
     const ours = this.#nameOn(connection, name, statement);
     const parameters = frame.buffer.subarray(parametersStart, frame.end);
     const renamed = () => message(Frontend.Bind, cstring(portal, "latin1"), cstring(ours), parameters);
@@ -126,6 +134,22 @@ export class Preparing {
     const ours = this.#nameOn(connection, name, statement);
     const renamed = describeMessage({ target, name: ours });
     this.#send(connection, renamed, { kind: "describe", of: { name, statement } });
+    return true;
+  }
+
+  execute(frame: Frame, connection: ServerConnection): boolean {
+    const server = this.#server;
+    const { portal } = decodeExecute(frame);
+    const name = this.#deallocations.of(portal);
+    if (name !== undefined && server.statements.isUnsettled(nameKey(name))) return false;
+    const known = name !== undefined && server.statements.get(nameKey(name)) !== undefined;
+    if (name !== undefined && !known) {
+      this.#send(connection, poisonedExecute, { kind: "execute", refusal: missing(nameKey(name)) });
+      return true;
+    }
+    const undo = name === undefined ? undefined : server.statements.change(nameKey(name), undefined);
+    this.#send(connection, frame, { kind: "execute", ...(undo && { forgets: true, undo }) });
+    server.gate.executed();
     return true;
   }
 

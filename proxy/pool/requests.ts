@@ -51,17 +51,14 @@ export class Requests {
       case Frontend.Close:
         return this.#preparing.close(frame, connection);
       case Frontend.Execute:
-        connection.toServer.forward(frame);
-        server.expected.push({ kind: "execute" });
-        server.inPipeline = true;
-        server.gate.executed();
-        break;
+        return this.#preparing.execute(frame, connection);
       case Frontend.Sync:
         server.skipping = false;
         server.inPipeline = false;
         connection.toServer.forward(frame);
         server.expected.push({ kind: "sync" });
         server.statements.endPipeline();
+        this.#restore();
         break;
       case Frontend.Flush:
         connection.toServer.forward(frame);
@@ -119,6 +116,12 @@ export class Requests {
     server.note(leavings, connection);
     server.gate.queried(leavings);
     this.#send(connection, frame, { kind: "query", undo });
+    this.#restore();
+  }
+
+  /** Behind what may be a COPY nothing is sent: it would be read as a part of it. */
+  #restore(): void {
+    if (!this.#server.gate.mayCopyIn) this.#server.carrying.restore();
   }
 
   #refuseQuery(connection: ServerConnection, refusal: Refusal): void {

@@ -18,6 +18,12 @@ export interface Opened {
   /** Undefined: nothing can be cancelled there. */
   readonly key: BackendKey | undefined;
   readonly at: Upstream;
+  /** Whether a server that says this of itself is the one that is wanted (`target_session_attrs`). */
+  readonly accepts: (parameters: ReadonlyMap<string, string>) => boolean;
+  /** It is not any more: the hosts are asked anew. */
+  readonly leaveHost: () => void;
+  /** It does not answer: others are tried before it. */
+  readonly suspect: () => void;
 }
 
 /** Who has a connection at the moment. */
@@ -52,6 +58,8 @@ export class ServerConnection {
   leaves: Leaves = "nothing";
   /** Settings that clients have changed, and to what: texts as the server gave them, a byte a character. */
   applied: ReadonlyMap<string, string> = new Map();
+  /** It is not to be lent again. */
+  isRetired = false;
   /** Cancel requests on their way: who has the connection next must not be hit. */
   cancels = 0;
   readonly #reader: FrameReader;
@@ -82,6 +90,17 @@ export class ServerConnection {
     socket.resume();
   }
 
+  /** As far as this side has read, the server is there. */
+  get isAlive(): boolean {
+    const { socket } = this.opened;
+    return !this.#isClosed && socket.writable && !socket.readableEnded;
+  }
+
+  /** The server says of itself what is not wanted; what a client has set says nothing of the server. */
+  get isUnwanted(): boolean {
+    return !this.applied.has("default_transaction_read_only") && !this.opened.accepts(this.parameters);
+  }
+
   /** Writes what waits; `done`: the memory of it is not wanted any more. */
   flush(done: () => void): void {
     const { socket } = this.opened;
@@ -106,11 +125,11 @@ export class ServerConnection {
     const { socket } = this.opened;
     this.holder = undefined;
     if (this.#isClosed) return;
-    this.#closed();
     if (socket.writable) socket.end(terminateMessage);
     // A transaction that is open ends with the connection; nobody waits for the server's last words.
     socket.destroySoon();
     socket.resume();
+    this.#closed();
   }
 
   #read(bytes: Buffer): void {

@@ -49,6 +49,7 @@ export class GuardedBackend {
     if (frame.type === Backend.CommandComplete) {
       // What was paid for before it ran may have used up most of a budget.
       this.#exchange.counting.warn(this.#exchange.toClient);
+      this.#announcements.ofQuery(this.#exchange.replies.head);
       return this.#completions.commandComplete(frame);
     }
     this.#handle(frame);
@@ -154,6 +155,7 @@ export class GuardedBackend {
     const reply = this.#expect("parse");
     const { statements } = this.#exchange.names;
     if (reply.change !== undefined) statements.confirm(reply.change);
+    if (reply.hidden !== true) this.#announcements.ofStatement(reply.judged?.verdict.statements[0]);
     this.#answered(reply, frame);
   }
 

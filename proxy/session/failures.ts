@@ -1,3 +1,4 @@
+import { CHANGED } from "../sql/kept-columns.ts";
 import { countsPeople } from "../sql/pricing.ts";
 import { decodeError, type ErrorFields, errorResponse, redactError } from "../wire/errors.ts";
 import type { Frame } from "../wire/frames.ts";
@@ -136,7 +137,8 @@ export class Failures {
   #answer(frame: Frame, run: Run | undefined, { refusal }: Reply, judged: Judged | undefined): void {
     const { trace } = this.#exchange;
     const fields = decodeError(frame);
-    const own = this.#ownWords(fields, refusal ?? run?.cut);
+    const kept = fields.get("C") === CHANGED ? run?.shape.keeps : undefined;
+    const own = this.#ownWords(fields, refusal ?? run?.cut ?? kept);
     if (run === undefined) {
       this.#tell(frame, own, judged);
       return;
@@ -144,7 +146,7 @@ export class Failures {
     const told = own && trace.refer(own);
     this.#tell(frame, told, judged);
     if (run.cut !== undefined) run.cut = told;
-    if (refusal !== undefined && told !== undefined) trace.refused(run, told);
+    if ((refusal ?? kept) !== undefined && told !== undefined) trace.refused(run, told);
     else if (run.cut !== undefined) trace.answered(run);
     else trace.answered(run, fields.get("C") ?? "XX000", told?.reference);
   }

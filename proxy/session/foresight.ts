@@ -13,6 +13,7 @@ import { type Refusal, refuse } from "../wire/refusal.ts";
 import { Description } from "./described.ts";
 import type { Exchange } from "./exchange.ts";
 import { type Judged, Kept } from "./judged.ts";
+import { pinnedIn } from "./pinned.ts";
 import {
   isSource,
   type Lookup,
@@ -106,7 +107,10 @@ export class Foresight {
       sources.push(source);
       const { effect } = statement;
       if (effect?.kind === "prepare") prepared.set(nameKey(effect.name), preparedBySql(judged, index));
-      if (effect?.kind === "declare") portals.set(nameKey(effect.name), portalOf(judged, effect.inner));
+      if (effect?.kind === "declare") {
+        const pinned = pinnedIn(judged, effect.inner);
+        portals.set(nameKey(effect.name), portalOf(judged, effect.inner, { pinned }));
+      }
     }
     return sources;
   }
@@ -168,8 +172,10 @@ export class Foresight {
     return fresh;
   }
 
+  /** For names in SQL. What is being run may give them to others: DEALLOCATE, PREPARE, CLOSE, DECLARE, COMMIT. */
   readonly #lookup: Lookup = {
     statement: (key) => {
+      if (this.#exchange.replies.areRunning) return this.#wait();
       const prepared = this.prepared(key);
       if (prepared === "absent" || prepared === "unsettled") return prepared;
       const change = this.#rejudge(prepared);
@@ -178,6 +184,7 @@ export class Foresight {
       return change === "unsettled" || "sqlstate" in change ? change : outdated(nameOf(key));
     },
     portal: (key) => {
+      if (this.#exchange.replies.areRunning) return this.#wait();
       const portal = this.portal(key);
       if (typeof portal !== "object") return portal;
       return this.outlived(portal) ?? portal;

@@ -224,7 +224,8 @@ export class GuardedFrontend {
     const source = statement && this.#foresight.source(statement, portal.counts);
     if (source === "unsettled") return false;
     if (source !== undefined && isRefusal(source)) return this.#refusing.execute(name, source);
-    const { pinned, lookups } = portal;
+    const { lookups } = portal;
+    const pinned = portal.pinned ?? source?.pinned;
     let repeat: Repeat | undefined;
     if (source !== undefined) {
       // A portal that goes on where it stopped looks nobody up anew.

@@ -31,6 +31,8 @@ export class Judging {
   #setting = "";
   /** The catalog is being looked at because something did not fit it. */
   #looking: Promise<void> | undefined;
+  /** After SET ROLE: whose rights hold in place of the session's user's. */
+  #acting: string | undefined;
   #asked: Promise<ReadonlySet<string>> | undefined;
   #unreadable: ReadonlySet<string> | undefined;
 
@@ -71,6 +73,16 @@ export class Judging {
     return { text, scope, verdict: { kind: "refuse", statements, refusal: unrecorded() } };
   }
 
+  /** The server's user whose rights hold from now on. */
+  actAs(databaseUser: string): void {
+    const { user, databaseUser: own = user } = this.#established;
+    const acting = databaseUser === own ? undefined : databaseUser;
+    if (acting === this.#acting) return;
+    this.#acting = acting;
+    this.#asked = undefined;
+    this.#scope = undefined;
+  }
+
   /** Nothing is judged until the catalog has been looked at again. False: that has just been done. */
   doubt(): boolean {
     const look = this.#parts.catalog.lookAgain();
@@ -88,7 +100,7 @@ export class Judging {
     const { user, parameters, databaseUser } = this.#established;
     const catalog = this.#parts.catalog.current;
     // What the server calls the session's user: the one whom "$user" means.
-    const called = parameters.sessionUser ?? databaseUser ?? user;
+    const called = this.#acting ?? parameters.sessionUser ?? databaseUser ?? user;
     this.#setting = this.path.setting;
     const scope = this.#parts.scopes.of({
       policy: this.#policy,
@@ -119,7 +131,8 @@ export class Judging {
 
   /** The columns that the user may not read are those of now; asks for them otherwise. */
   #knowsUnreadable(): boolean {
-    const current = this.#parts.unreadable(this.#established);
+    const acting = this.#acting;
+    const current = this.#parts.unreadable(acting === undefined ? this.#established : { user: acting });
     if (current !== this.#asked) this.#ask(current);
     return this.#unreadable !== undefined;
   }

@@ -31,6 +31,8 @@ export interface SessionParts {
   readonly auditDurability: "before" | "after";
   /** Told when a decoy is about to be given out; nobody if left out. */
   readonly onCanary?: (sighting: CanarySighting) => void;
+  /** What a suspended person is told; undefined for everybody else. */
+  readonly suspended?: (person: string) => Refusal | undefined;
   /** Told when a budget that only alerts is used up; nobody if left out. */
   readonly onBudget?: (sighting: BudgetSighting) => void;
   /** By `canaryKey`: the groups of the decoys that conditions mark now. */

@@ -110,6 +110,8 @@ export interface Source {
   readonly counts: Counts;
   /** By which it was judged, where it is another statement than the one that asks. */
   readonly scope: Scope | undefined;
+  /** The people of whom alone the cursor behind a FETCH tells. */
+  readonly pinned?: PinnedPeople | undefined;
 }
 
 /** EXECUTE can name an EXECUTE that Parse prepared; the server ends such a ring by its stack depth. */
@@ -136,8 +138,11 @@ export function sourceOf(
     const portal = lookup.portal(nameKey(effect.portal));
     if (portal === "absent") return missingPortal(effect.portal, "cursor");
     if (portal === "unsettled" || "sqlstate" in portal) return portal;
-    if (portal.statement !== undefined)
-      return behind(portal.statement, portal.counts, lookup, depth, portal.judged.scope);
+    if (portal.statement !== undefined) {
+      const source = behind(portal.statement, portal.counts, lookup, depth, portal.judged.scope);
+      const isOwn = isSource(source) && source.shape === portal.statement;
+      return isOwn ? { ...source, pinned: portal.pinned } : source;
+    }
   }
   return { shape: statement, counts, scope };
 }
@@ -152,7 +157,7 @@ function behind(
   lookup: Lookup,
   depth: number,
   scope: Scope | undefined,
-) {
+): Source | "unsettled" | Refusal {
   const kind = statement.effect?.kind;
   if (statement.asks !== undefined)
     return refuse(

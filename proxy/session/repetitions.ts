@@ -11,6 +11,8 @@ export interface Execution {
   readonly shape: Statement;
   /** Whom they showed, where somebody looks. */
   readonly people?: People | undefined;
+  /** For whom the account read, where that is somebody else. */
+  readonly person?: string | undefined;
   /** Why its rows ended early. */
   readonly cut?: Refusal | undefined;
   rows: number;
@@ -56,7 +58,11 @@ export class Repetitions {
 
   /** A statement has ended without an error. */
   add(execution: Execution): void {
-    const known = this.#open?.get(execution.statement);
+    let known = this.#open?.get(execution.statement);
+    if (known !== undefined && known.person !== execution.person) {
+      this.flush();
+      known = undefined;
+    }
     if (known === undefined) {
       this.#open ??= new Map();
       this.#open.set(execution.statement, once(execution, this.#now()));

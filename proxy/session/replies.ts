@@ -109,9 +109,16 @@ const COMPACT = 256;
 export class Replies {
   #queue: Reply[] = [];
   #head = 0;
+  #runs = 0;
 
   push(reply: Reply): void {
+    if (isRun(reply)) this.#runs++;
     this.#queue.push(reply);
+  }
+
+  /** Some statement is being run: what it does to names that SQL gives is not known yet. */
+  get areRunning(): boolean {
+    return this.#runs > 0;
   }
 
   get head(): Reply | undefined {
@@ -129,6 +136,7 @@ export class Replies {
 
   /** The head has been answered. */
   shift(): void {
+    if (isRun(this.head)) this.#runs--;
     this.#head++;
     if (this.#head === this.#queue.length) {
       this.#queue.length = 0;
@@ -152,8 +160,13 @@ export class Replies {
     let at = this.#head;
     while (at < this.#queue.length && this.#queue[at]?.kind !== "sync") at++;
     const skipped = this.#queue.slice(this.#head, at);
+    this.#runs -= skipped.filter(isRun).length;
     this.#queue.splice(0, at);
     this.#head = 0;
     return skipped;
   }
+}
+
+function isRun(reply: Reply | undefined): boolean {
+  return reply?.kind === "query" || reply?.kind === "execute";
 }

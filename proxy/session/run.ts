@@ -44,6 +44,18 @@ export class People {
       this.#purposeless.add(`${namespace}\0${identity}`);
   }
 
+  /** One character for each of those whom `named` gives: "1" for whoever has nothing to do with the reader's work. */
+  unexplained(after = 0): string {
+    const end = Math.min(this.known, after + NAMED);
+    if (this.#purposeless.size === 0) return "0".repeat(Math.max(0, end - after));
+    let text = "";
+    for (let at = after; at < end; at++) {
+      const key = `${this.#namespaces[at] ?? ""}\0${this.#identities[at] ?? ""}`;
+      text += this.#purposeless.has(key) ? "1" : "0";
+    }
+    return text;
+  }
+
   get purposeless(): number {
     return this.#purposeless.size;
   }
@@ -147,6 +159,8 @@ export class Run {
   /** How long its rows have waited for the meter, in milliseconds. */
   waited = 0;
 
+  /** For whom the account read, where that is somebody else. */
+  person: string | undefined;
   /** Set where the answer is remembered, and may be the one that was expected. */
   readonly answer: Answer | undefined;
   /** Its answer has come to its end. */

@@ -1,6 +1,7 @@
 import { mayGiveRows, UNDESCRIBED } from "./described.ts";
 import type { Exchange } from "./exchange.ts";
 import { SessionEnd } from "./parts.ts";
+import { isPaidFor } from "./pinned.ts";
 import { asAnswered, isSource, sourceOf } from "./prepared.ts";
 import type { ExecuteReply, QueryReply, Reply } from "./replies.ts";
 import { Run, UNKNOWN_STATEMENT } from "./run.ts";
@@ -41,7 +42,10 @@ function runOfQuery(exchange: Exchange, { judged, index, at, pinned, repeat }: Q
   if (judged === undefined || statement === undefined) throw SessionEnd.outOfStep("One statement too many.");
   const source = sourceOf(statement, { rows: 0, bytes: 0 }, asAnswered(exchange.names));
   if (!isSource(source)) throw SessionEnd.outOfStep("A statement or cursor that nobody made.");
-  const paid = { pinned: pinned[index], repeat };
+  const people = pinned[index];
+  // Another cursor of that name was not paid for so.
+  const isPaid = statement.effect?.kind !== "fetch" || isPaidFor(people, source.pinned);
+  const paid = { pinned: isPaid ? people : undefined, repeat };
   const run = new Run(judged, statement, source.shape, source.counts, at, paid);
   run.scope = source.scope ?? judged.scope;
   return run;
@@ -53,7 +57,7 @@ function runOfExecute(exchange: Exchange, reply: ExecuteReply): Run {
   const source = sourceOf(portal.statement, portal.counts, asAnswered(exchange.names));
   if (!isSource(source)) throw SessionEnd.outOfStep("A statement or cursor that nobody made.");
   // Another portal of that name was not paid for so.
-  const pinned = portal.pinned === reply.pinned ? reply.pinned : undefined;
+  const pinned = isPaidFor(reply.pinned, portal.pinned ?? source.pinned) ? reply.pinned : undefined;
   const run = new Run(portal.judged, portal.statement, source.shape, source.counts, reply.at, {
     pinned,
     lookups: portal.lookups,

@@ -7,7 +7,7 @@ import { isUnproven } from "./described.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Foresight } from "./foresight.ts";
 import type { Judged } from "./judged.ts";
-import { type PinnedPeople, pinnedByText } from "./pinned.ts";
+import { type PinnedPeople, pinnedIn } from "./pinned.ts";
 import { isRefusal, type Source } from "./prepared.ts";
 import type { Refusing } from "./refusing.ts";
 import { mayRepeat, questionOf, type Repeat } from "./repeats.ts";
@@ -46,7 +46,9 @@ export class SimpleQueries {
     const unrolled = sources.length === 1 && only && !isCopyOut && this.#mustUnroll(only) ? only : undefined;
     // If what came before in this pipeline fails, the query must be skipped with it.
     if (unrolled !== undefined && !this.#foresight.isSettled()) return false;
-    const pinned = pinnedIn(judged);
+    const pinned = sources.map(
+      (source, index) => source.pinned ?? pinnedIn(judged, verdict.statements[index] ?? source.shape),
+    );
     const paid = this.#tolls.charge(
       sources.map(({ shape }, index) => ({
         shape,
@@ -128,16 +130,6 @@ export class SimpleQueries {
 interface PaidQuery {
   readonly pinned?: readonly (PinnedPeople | undefined)[];
   readonly repeat?: Repeat | undefined;
-}
-
-/** The people whom each statement's constants name: see `StatementPrice.pins`. */
-function pinnedIn({ text, verdict }: Judged): readonly (PinnedPeople | undefined)[] {
-  if (verdict.kind === "refuse") return [];
-  const { statements, places = [] } = verdict;
-  return statements.map(({ metering }) => {
-    const pins = metering?.price?.pins;
-    return pins && pinnedByText(pins, text, places);
-  });
 }
 
 /** The statement may yet fail, when the server has run it. */

@@ -138,9 +138,12 @@ function billOf(executions: readonly Execution[], repeat: Repeat | undefined): B
   return { lookups, units, cost, people, namespaces };
 }
 
-/** A cursor that seeks skips rows that nobody counts; MOVE's tag says how many rows there were. */
-function unitsOfFetch({ effect }: Execution): number {
-  if (effect?.kind !== "fetch") return 0;
+/**
+ * A cursor that seeks skips rows that nobody counts; MOVE's tag says how many rows there were. Of one whose rows are all those
+ * of people who are paid for that is nothing more.
+ */
+function unitsOfFetch({ effect, pinned }: Execution): number {
+  if (effect?.kind !== "fetch" || pinned !== undefined) return 0;
   const { move, seeks, most = MANY } = effect;
   return (seeks ? SEEK : 0) + (move ? bitsOf(most) * BIT : 0);
 }

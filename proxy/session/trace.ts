@@ -100,7 +100,7 @@ export class Trace {
       // What waits for the disk does not leave when the session ends meanwhile.
       if (canaries.action === "suspend") this.#isDue = true;
       const reader = {
-        user,
+        user: run.person ?? user,
         role: judged.scope.role.name,
         database,
         client: address,
@@ -126,22 +126,13 @@ export class Trace {
 
   /** Passed as it came. Of a policy that only observes: what would have become of it. */
   observed(repeated: Repeated, sqlstate?: string, reference?: string): void {
-    const { verdict } = repeated.judged;
     const { count, first, last, duration } = repeated;
-    // What is added for a watched role changes nothing.
-    const isChanged = verdict.kind === "rewrite" && repeated.judged.scope.role.watch !== true;
-    const { cut } = repeated;
-    const decision: Decision =
-      cut !== undefined
-        ? { ...refusedBy(cut), decision: "cut" }
-        : verdict.kind === "pass" || (verdict.kind === "rewrite" && !isChanged)
-          ? { decision: "allow" }
-          : verdict.kind === "rewrite"
-            ? { decision: "observe" }
-            : { ...refusedBy(verdict.refusal), decision: "observe" };
+    const { cut, judged } = repeated;
+    const decision = cut === undefined ? observedDecision(judged) : cutBy(cut);
     const event: StatementEvent = {
       ...this.#event(repeated, decision, duration),
       ...writtenBy(repeated),
+      ...observedClasses(repeated.shape),
       time: last,
       ...(count > 1 && { count, startTime: first }),
       ...(sqlstate !== undefined && { sqlstate }),
@@ -221,7 +212,8 @@ export class Trace {
       kind: "statement",
       time: this.#parts.now(),
       session: id,
-      user,
+      user: run.person ?? user,
+      ...(run.person !== undefined && { account: user }),
       role: judged.scope.role.name,
       database,
       client: address,
@@ -230,6 +222,7 @@ export class Trace {
       statement: this.#text(judged),
       relations: relationsOf(shape),
       masked: shape.masked,
+      ...(shape.revealed !== undefined && { revealed: shape.revealed }),
       lookups: "lookups" in run ? run.lookups : shape.lookups,
       ...decision,
       policy: judged.scope.policy.version,
@@ -238,7 +231,11 @@ export class Trace {
       subjects: people?.named(this.#hash, after) ?? NOBODY,
       people: people?.count ?? 0,
       ...(shape.uncounted && { uncounted: true }),
-      ...(people !== undefined && shape.metering?.purpose === true && { purposeless: people.purposeless }),
+      ...(people !== undefined &&
+        shape.metering?.purpose === true && {
+          purposeless: people.purposeless,
+          unexplained: people.unexplained(after),
+        }),
       duration,
     };
   }
@@ -267,14 +264,30 @@ function relationsOf(statement: Statement): readonly string[] {
   return known;
 }
 
+/** Of a policy that only observes: what would have been masked has left as it is. */
+function observedClasses({ masked, revealed }: Statement): Pick<StatementEvent, "revealed"> {
+  if (revealed === undefined || masked.length === 0) return {};
+  return { revealed: { ...revealed, shown: [...new Set([...revealed.shown, ...masked])] } };
+}
+
 function writtenBy({ written }: Run | Repeated): Pick<StatementEvent, "rowsWritten"> {
   return written === undefined ? {} : { rowsWritten: written };
 }
 
 function decisionOf({ cut, truncated, shape }: Run): Decision {
-  if (cut !== undefined) return { ...refusedBy(cut), decision: "cut" };
+  if (cut !== undefined) return cutBy(cut);
   if (truncated) return { decision: "cut" };
   return { decision: shape.masked.length > 0 ? "mask" : "allow" };
+}
+
+function cutBy(cut: Refusal): Decision {
+  return { ...refusedBy(cut), decision: "cut" };
+}
+
+/** Of what passed as it came. What is added to a watched role's statement changes nothing. */
+function observedDecision({ verdict, scope }: Judged): Decision {
+  if (verdict.kind === "refuse") return { ...refusedBy(verdict.refusal), decision: "observe" };
+  return { decision: verdict.kind === "rewrite" && scope.role.watch !== true ? "observe" : "allow" };
 }
 
 function refusedBy({ sqlstate, rule, reference }: Refusal): Decision {

@@ -1,16 +1,21 @@
+import type { Relation } from "../catalog/catalog.ts";
 import { limitsReads } from "../policy/policy.ts";
 import { type Refusal, refuse } from "../wire/refusal.ts";
 import { Analysis, type Level, Refused, type Visit } from "./analysis.ts";
 import { columnOrCall, indirection } from "./attributes.ts";
+import { bindStatement } from "./bind/bind.ts";
+import type { BoundStatement } from "./bind/bound.ts";
 import { functionCall } from "./calls.ts";
 import type { Constants } from "./constants.ts";
+import { expectedNames } from "./expected-names.ts";
 import * as expressions from "./expressions.ts";
 import { UnknownSyntax } from "./grammar.ts";
-import { type ParsedText, parseText } from "./parse.ts";
+import { type ParsedText, parseText, type RawStatement, tooComplex } from "./parse.ts";
+import { characterAt } from "./position.ts";
 import { applyEdits, inOrder } from "./rewrite.ts";
 import { isUnrestricted, type Scope } from "./scope.ts";
-import { lockingClause, select } from "./select.ts";
-import { sightsOf } from "./sight.ts";
+import { select } from "./select.ts";
+import { type Sights, sightsOf } from "./sight.ts";
 import { Source } from "./source.ts";
 import { statement } from "./statements.ts";
 import { survey } from "./survey.ts";
@@ -32,7 +37,6 @@ const VISITORS: Readonly<Record<string, Visit>> = {
   JsonArrayAgg: gathering("JSON_ARRAYAGG"),
   JsonArrayQueryConstructor: gathering("JSON_ARRAY(…)"),
   JsonObjectAgg: gathering("JSON_OBJECTAGG"),
-  LockingClause: lockingClause,
   MergeStmt: merge,
   // Every place where a relation may be named is visited by name; one that is not would go unseen.
   RangeVar: (analysis) => analysis.refuse("42501", "a relation is named where Sluice does not know it"),
@@ -78,7 +82,7 @@ export function analyse(
   try {
     return judge(new Source(text, () => constants?.see()), parsed, scope, onLeftover);
   } catch (error) {
-    return refused(refusalOf(error));
+    return refused(refusalOf(error, text));
   }
 }
 
@@ -106,10 +110,20 @@ function examine(source: Source, { statements: raw }: ParsedText, scope: Scope) 
   const bareNames = new Set<number>();
   const targets = new Set<number>();
   const statements = raw.map((each, index) => {
-    const analysis = new Analysis(scope, source, { raw: each, index }, sights, edits, places, VISITORS);
+    const bound = boundStatement(each, scope, sights);
+    const analysis = new Analysis(
+      scope,
+      source,
+      { raw: each, index, bound },
+      sights,
+      edits,
+      places,
+      VISITORS,
+    );
     const judged = statement(analysis, each, level);
-    for (const place of analysis.bareNames) bareNames.add(place);
-    for (const place of analysis.targetNames.values()) targets.add(place);
+    const names = expectedNames(each.node, bound);
+    for (const place of names.bareNames) bareNames.add(place);
+    for (const place of names.targets) targets.add(place);
     return judged;
   });
   refuseMovedSearchPath(statements);
@@ -132,6 +146,19 @@ function judge(source: Source, parsed: ParsedText, scope: Scope, onLeftover: OnL
   }
   const said = { statements, ...(places.length > 0 && { places }) };
   return ordered.length === 0 ? { kind: "pass", ...said } : { kind: "rewrite", ...said, ...rewritten };
+}
+
+/** What the names of the statement mean in the text that is sent. */
+function boundStatement(
+  { node }: RawStatement,
+  { catalog, searchPath }: Scope,
+  sights: Sights,
+): BoundStatement {
+  const absent = (relation: Relation) => sights.absent(relation);
+  const result = bindStatement(node, { catalog, searchPath, absent });
+  if (result.ok) return result.statement;
+  if (result.reason === "depth") throw new Refused(tooComplex("the statement is nested too deeply"));
+  throw new UnknownSyntax(result.message);
 }
 
 /** Names are resolved once for the whole text, so it may not move search_path under way. */
@@ -179,11 +206,13 @@ function refused(refusal: Refusal): Verdict {
   return { kind: "refuse", statements: [], refusal };
 }
 
-function refusalOf(error: unknown): Refusal {
+function refusalOf(error: unknown, text: string): Refusal {
   if (error instanceof Refused) return error.refusal;
   if (error instanceof UnknownSyntax) {
-    return refuse("42501", `this statement uses syntax that Sluice does not know (${error.message})`, {
-      hint: "Only a role that sees, reads and writes all may use it.",
+    const { place } = error;
+    return refuse("42501", "this statement uses syntax that Sluice does not know", {
+      hint: 'Only a role with "reads: all", "writes: all" and "sees: all" may use it.',
+      ...(place !== undefined && { position: characterAt(Buffer.from(text), place) }),
     });
   }
   if (error instanceof RangeError) return refuse("54001", "the statement is nested too deeply");

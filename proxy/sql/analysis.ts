@@ -1,6 +1,8 @@
-import type { ColumnRef, Node } from "libpg-query";
+import type { ColumnRef, Node, RangeVar } from "libpg-query";
 import { type Relation, relationKey } from "../catalog/catalog.ts";
 import { type Refusal, type RefusalFields, refuse, type Sqlstate } from "../wire/refusal.ts";
+import type { BoundRelation, BoundStatement } from "./bind/bound.ts";
+import { tablesIn } from "./bind/questions.ts";
 import type { Change } from "./changes.ts";
 import { type Body, forEachChild, visitNode } from "./grammar.ts";
 import { type RawStatement, tooComplex } from "./parse.ts";
@@ -30,6 +32,14 @@ export interface CteUse {
   people: number;
   /** A masked column that it names: what is made of it may not be stored. */
   masked: string | undefined;
+  /** Which of its columns are made of masks. */
+  masks?: ReadonlyMap<string, ComparedMask>;
+}
+
+/** A masked column, by the name that messages give it. */
+export interface ComparedMask {
+  readonly column: string;
+  readonly sight: ColumnSight;
 }
 
 /** One query level: what its FROM exposes to expressions, and the levels around it. */
@@ -56,6 +66,8 @@ export interface FromReference {
    */
   readonly columns: ReadonlyMap<string, string> | undefined;
   readonly use: RelationUse | undefined;
+  /** Of a subquery or a WITH query: which of its columns are made of masks. */
+  readonly masks?: ReadonlyMap<string, ComparedMask>;
 }
 
 /** The relation's own column that a reference in the text surely means. */
@@ -66,14 +78,13 @@ export interface Meant {
 
 /** A reference to a relation of the catalog. */
 export interface RelationUse {
+  readonly reference: BoundRelation;
   readonly relation: Relation;
   readonly key: string;
   /** Undefined for relations of the system schemas. */
   readonly sight: RelationSight | undefined;
   /** The reference goes through a subquery, whose WHERE takes these conditions. */
   readonly conditions: string[];
-  /** The name is the relation's own, so that `schema.relation.column` refers to it. */
-  readonly hasAlias: boolean;
   readonly isTarget: boolean;
 }
 
@@ -99,25 +110,23 @@ export class Analysis {
   /** The statement, and how many come before it in the text. */
   readonly raw: RawStatement;
   readonly index: number;
+  /** What its names mean. */
+  readonly bound: BoundStatement;
   readonly sights: Sights;
   readonly edits: MadeEdit[];
   readonly reads = new Set<string>();
   readonly writes = new Set<string>();
   readonly masked = new Set<string>();
+  /** See `Revealed`. */
+  readonly revealed = { shown: new Set<string>(), shownWhere: new Set<string>(), found: new Set<string>() };
   /** All references to relations, system ones included. */
   readonly uses: RelationUse[] = [];
   /** Conditions that moved inside a subquery: not visited again. */
   readonly moved = new Set<Body>();
-  /** Where names stand that are no relations: of WITH queries, and in locking clauses (byte offsets). */
-  readonly bareNames = new Set<number>();
   /** Names in ORDER BY and DISTINCT ON that mean an output column. */
   readonly outputNames = new Map<ColumnRef, "surely" | "perhaps">();
   /** Where ON CONFLICT clauses begin (byte offsets): the query before one ends there. */
   readonly conflictClauses = new Set<number>();
-  /** Rows are locked somewhere. */
-  locks = false;
-  /** Where the names of relations begin that no subquery can stand for: targets of writes and of LOCK (byte offsets). */
-  readonly targetNames = new Map<RelationUse, number>();
   /** A column is named that no relation of the catalog has. */
   namesUnknown = false;
   lookups = 0;
@@ -125,6 +134,8 @@ export class Analysis {
   readonly asks: BoundAsk[] = [];
   /** The statement is to be run later, by PREPARE or a cursor: what its parameters hold is not seen then. */
   isForLater = false;
+  /** The statement is not run: its plan is shown. */
+  isPlan = false;
   /** For how many people each one counts: the dearest class that was named in the clear or looked up by. */
   cost = 1;
   /** Calls that return another row's value. */
@@ -139,6 +150,8 @@ export class Analysis {
   ctePeople = 0;
   /** References in WITH queries: `ctePeople` has taken them off already. */
   readonly withinWith = new Set<RelationUse>();
+  /** Masked columns that are compared as they are seen, by name. */
+  readonly compared = new Map<string, ComparedMask>();
   /** Masked columns named so far, in order. */
   readonly maskMentions: string[] = [];
   gathers: string | undefined;
@@ -150,6 +163,8 @@ export class Analysis {
   readonly wholes = new Set<RelationUse>();
   /** What holds a relation's rows to one person. */
   readonly pins = new Map<RelationUse, Pin>();
+  /** References some of whose rows a condition chooses, for what subqueries find by them: see held-by-join.ts. */
+  readonly chosen = new Set<FromReference>();
   /** References whose rows are held to the person of another one's. */
   readonly ties = new Map<RelationUse, readonly RelationUse[]>();
   /** What a relation's subject is compared to, where that is a constant or a parameter. */
@@ -171,17 +186,20 @@ export class Analysis {
   readonly selections = new Map<Body, { readonly outer: Meant; readonly value: ColumnRef }>();
   /** A call of what outlives the statement, and so could carry off what it reads. */
   lasting: string | undefined;
+  /** Told in place of the error of an assignment that would change what the role may not change: see kept-columns.ts. */
+  keeps: Refusal | undefined;
   /** Inside a statement that stores what it reads. */
   storing = false;
   effect: Effect | undefined;
   #depth = 0;
+  readonly #references: ReadonlyMap<Body, BoundRelation>;
   readonly #visited = new Set<Body>();
   readonly #visitors: Readonly<Record<string, Visit>>;
 
   constructor(
     scope: Scope,
     source: Source,
-    statement: { readonly raw: RawStatement; readonly index: number },
+    statement: { readonly raw: RawStatement; readonly index: number; readonly bound: BoundStatement },
     sights: Sights,
     edits: MadeEdit[],
     places: number[],
@@ -192,6 +210,8 @@ export class Analysis {
     this.source = source;
     this.raw = statement.raw;
     this.index = statement.index;
+    this.bound = statement.bound;
+    this.#references = new Map(tablesIn(statement.bound).map((reference) => [reference.node, reference]));
     this.sights = sights;
     this.edits = edits;
     this.#visitors = visitors;
@@ -209,16 +229,38 @@ export class Analysis {
   }
 
   /** A column is named, or searched by its real value. */
-  costs({ kind, cost, isProtected }: ColumnSight, use: "named" | "looked up"): void {
+  costs(sight: ColumnSight, use: "named" | "looked up"): void {
+    const { kind, cost, isProtected } = sight;
     this.namesProtected ||= isProtected;
     if (use === "named") this.expressesProtected ||= isProtected;
     const isShown = kind === "real" || kind === "conditional";
     if (isShown || use === "looked up") this.cost = Math.max(this.cost, cost);
+    this.#reveals(sight, use);
+  }
+
+  #reveals({ kind, classes }: ColumnSight, use: "named" | "looked up"): void {
+    const { shown, shownWhere, found } = this.revealed;
+    const told =
+      use === "looked up" ? found : kind === "real" ? shown : kind === "conditional" ? shownWhere : undefined;
+    if (told !== undefined) for (const name of classes) told.add(name);
   }
 
   /** What has been judged without a visit: it moves elsewhere, in another form. */
   passOver(body: Body): void {
     this.#visited.add(body);
+  }
+
+  /** The reference to a relation that a name is: where it is bound to none, it is read in two ways. */
+  referenceOf(name: RangeVar): BoundRelation {
+    return (
+      this.#references.get(name) ?? this.refuse("42501", "a relation is named where Sluice does not know it")
+    );
+  }
+
+  /** Bound references that no visitor has come to. */
+  get unread(): readonly BoundRelation[] {
+    const read = new Set(this.uses.map(({ reference }) => reference));
+    return [...this.#references.values()].filter((reference) => !read.has(reference));
   }
 
   hasVisited(body: Body): boolean {

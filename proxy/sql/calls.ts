@@ -7,6 +7,7 @@ import { plainFields } from "./expressions.ts";
 import { builtinUse, isStandardFunction, tellsOfStatements } from "./functions.ts";
 import { gather, mayBeOfOuter } from "./gathering.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
+import { noteCall } from "./mask-comparisons.ts";
 import { mayCall } from "./permission.ts";
 import { closingParenthesis, placeOf } from "./places.ts";
 import { rowOfSettings, setsSequence, setting } from "./setting-calls.ts";
@@ -49,6 +50,7 @@ export function functionCall(analysis: Analysis, body: FuncCall, level: Level): 
       level,
     );
   }
+  noteCall(analysis, name, body.args, level);
   analysis.children("FuncCall", { ...body, funcname: undefined }, level);
 }
 

@@ -19,6 +19,8 @@ export type Change =
   | { readonly kind: "items"; readonly last: number; readonly names: readonly string[] }
   /** Other items stand for the one that is a column reference. */
   | { readonly kind: "item"; readonly location: number; readonly column: number }
+  /** The value of the assignment that begins there is compared with what the row has. */
+  | { readonly kind: "kept"; readonly location: number }
   /** The query whose last target begins there gets a condition in HAVING, on which its own is asked if it has one. */
   | { readonly kind: "having"; readonly last: number }
   /** The query whose last target begins there gets OFFSET 0. */

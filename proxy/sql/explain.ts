@@ -17,8 +17,8 @@ const HARMLESS = new Set(["costs", "format"]);
 
 /**
  * A plan over a guarded relation, or one of people: its estimates come from statistics of the real values, ANALYZE's counts from
- * the rows themselves, and its text shows filters, conditions and keyed masks. So it runs nothing, shows no
- * costs, and is refused where the text itself is not for the role.
+ * the rows themselves, and its text shows row filters. So it runs nothing, shows no costs, and is refused where the text
+ * itself is not for the role. What is explained has plain masks in place of conditions and keys (`ColumnSight.planSql`).
  */
 export function explainOptions(analysis: Analysis, { options }: ExplainStmt, raw: RawStatement): void {
   const { role } = analysis.scope;
@@ -32,8 +32,8 @@ export function explainOptions(analysis: Analysis, { options }: ExplainStmt, raw
   if (secret !== undefined)
     analysis.deny(
       `role "${name}" may not see plans over ${secret.key}`,
-      "sees",
-      "The plan would show the policy's row filters, conditions or token keys.",
+      "only",
+      'The plan would show the policy\'s row filter. The DBA sees the statement with "sluice policy explain".',
     );
   const noisy =
     role.aggregatesOnly && role.aggregatesOnly.noise > 0 && guarded.find(({ sight }) => sight?.people);

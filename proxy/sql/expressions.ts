@@ -21,6 +21,7 @@ import { askForType, meetRow, meetType } from "./casts.ts";
 import { isHarmlessFunction } from "./functions.ts";
 import { forEachChild, nodeOf, stringOf, visitNode } from "./grammar.ts";
 import { holdName } from "./held-names.ts";
+import { noteCompared, noteOperator } from "./mask-comparisons.ts";
 
 /** A column, a whole row or a star: what it may mean decides whether a write may use it. */
 export function columnRef(analysis: Analysis, body: ColumnRef, level: Level): void {
@@ -195,7 +196,10 @@ function dropSchema(
   if (relation === undefined || schema === undefined) return;
   const meant = namedReferences(level, relation).find(
     ({ use }) =>
-      use?.sight?.listed === true && !use.isTarget && !use.hasAlias && use.relation.schema === schema,
+      use?.sight?.listed === true &&
+      !use.isTarget &&
+      !use.reference.hasAlias &&
+      use.relation.schema === schema,
   );
   if (meant === undefined) return;
   const { source } = analysis;
@@ -211,6 +215,7 @@ export function operatorExpression(analysis: Analysis, body: A_Expr, level: Leve
   const meant = SPELLED_OUT[body.kind ?? ""];
   if (meant === undefined) operator(analysis, body.name ?? []);
   else for (const symbol of meant) operatorOf(analysis, symbol);
+  noteOperator(analysis, body, level);
   analysis.children("A_Expr", { ...body, name: undefined }, level);
 }
 
@@ -224,7 +229,10 @@ const SPELLED_OUT: Readonly<Record<string, readonly string[]>> = {
 
 /** `CASE a WHEN b` compares by the `=` that it does not write. */
 export function caseExpression(analysis: Analysis, body: CaseExpr, level: Level): void {
-  if (body.arg !== undefined) operatorOf(analysis, "=");
+  if (body.arg !== undefined) {
+    operatorOf(analysis, "=");
+    noteCompared(analysis, [body.arg], level);
+  }
   analysis.children("CaseExpr", body, level);
 }
 
@@ -238,6 +246,7 @@ export function subLink(analysis: Analysis, body: SubLink, level: Level): void {
   if (body.testexpr !== undefined && body.operName === undefined) operatorOf(analysis, "=");
   else operator(analysis, body.operName ?? []);
   if (body.subLinkType === "ARRAY_SUBLINK") analysis.gathers ??= "ARRAY(…)";
+  noteCompared(analysis, [body.testexpr], level);
   analysis.nodes(body.testexpr, level);
   analysis.nodes(body.subselect, level);
 }

@@ -24,6 +24,7 @@ import { conjuncts } from "./conditions.ts";
 import { operatorOf } from "./expressions.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
 import { noteSelected } from "./marking.ts";
+import { masksOf, noteMask } from "./mask-comparisons.ts";
 import { readUse } from "./names.ts";
 import { closingParenthesis } from "./places.ts";
 import { wrapReference } from "./wrap.ts";
@@ -67,11 +68,13 @@ export function fromItem(analysis: Analysis, item: Node, level: Level): FromItem
       return join(analysis, body as JoinExpr, level);
     case "RangeSubselect": {
       const { subquery, alias, lateral } = body as RangeSubselect;
+      const mentions = analysis.maskMentions.length;
       analysis.nodes(subquery, lateral ? level : partOfFrom(level, []));
       level.references.push({
         alias: alias?.aliasname ?? "",
         columns: subqueryColumns(subquery, alias),
         use: undefined,
+        masks: masksOf(analysis, subquery, mentions, (alias?.colnames ?? []).map(stringOf)),
       });
       return NOTHING;
     }
@@ -93,7 +96,9 @@ export function fromItem(analysis: Analysis, item: Node, level: Level): FromItem
       });
       return NOTHING;
     default:
-      return analysis.refuse("42501", `Sluice does not know ${type} in a FROM clause`);
+      return analysis.refuse("42501", "Sluice does not know this kind of item in a FROM clause", {
+        hint: "Known are relations, joins, subqueries, functions, XMLTABLE and JSON_TABLE.",
+      });
   }
 }
 
@@ -101,10 +106,10 @@ function relation(analysis: Analysis, name: RangeVar, level: Level, sample: stri
   const alias = name.alias?.aliasname ?? name.relname ?? "";
   const cte = name.schemaname === undefined ? cteNamed(name.relname ?? "", level.ctes) : undefined;
   if (cte !== undefined) {
-    analysis.bareNames.add(name.location ?? 0);
     analysis.ctePeople += cte.people;
     if (cte.masked !== undefined) analysis.mentionMasked(cte.masked);
-    level.references.push({ alias, columns: undefined, use: undefined });
+    const { masks } = cte;
+    level.references.push({ alias, columns: undefined, use: undefined, ...(masks && { masks }) });
     return NOTHING;
   }
   const use = readUse(analysis, name);
@@ -239,10 +244,13 @@ function joinedByName(
   if (usingClause === undefined && isNatural !== true) return;
   operatorOf(analysis, "=");
   const names = usingClause?.map(stringOf);
-  for (const { use, columns } of sides) {
+  for (const reference of sides) {
+    const { use, columns } = reference;
     for (const [name, own] of columns ?? []) {
       const sight = use?.sight?.columns.find(({ column }) => column.name === own);
-      if (sight !== undefined && names?.includes(name) !== false) analysis.costs(sight, "named");
+      if (sight === undefined || names?.includes(name) === false) continue;
+      analysis.costs(sight, "named");
+      noteMask(analysis, reference, name);
     }
   }
 }

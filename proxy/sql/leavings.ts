@@ -36,9 +36,11 @@ export interface Leavings {
   readonly sets: readonly string[];
   /** It may have put back all settings (RESET ALL). */
   readonly resets: boolean;
+  /** It may have given settings their defaults, all of them or some (RESET, SET … TO DEFAULT). */
+  readonly defaults: boolean;
   /** Undefined: it may run on a connection that another client has next. */
   readonly refusal: Refusal | undefined;
-  /** The name that DEALLOCATE gives up, where the text is nothing else: refused, but for a simple query. */
+  /** The name that DEALLOCATE gives up, where the text is nothing else: then it is not refused. */
   readonly deallocates?: string;
   /** It may put an end to all prepared statements (DISCARD ALL, DEALLOCATE ALL). */
   readonly discards: boolean;
@@ -54,6 +56,7 @@ export const UNKNOWN_LEAVINGS: Leavings = {
   leaves: "anything",
   sets: [],
   resets: false,
+  defaults: true,
   refusal: undefined,
   discards: true,
   copiesIn: true,
@@ -70,7 +73,6 @@ export function leavingsOf(text: string, catalog: Catalog): Leavings {
   const [only] = parsed.statements;
   const [type, body] = only === undefined || parsed.statements.length > 1 ? [] : nodeOf(only.node);
   const { name } = type === "DeallocateStmt" ? (body as DeallocateStmt) : {};
-  // By the protocol nobody sends it, and here it is answered as a simple query only.
   if (name !== undefined) return { ...survey.found(), deallocates: name };
   return survey.found();
 }
@@ -82,6 +84,7 @@ class Survey {
   readonly #common = new Set<string>();
   #leaves: Leaves = "nothing";
   #resets = false;
+  #defaults = false;
   #discards = false;
   #copiesIn = false;
   #localPath = false;
@@ -98,6 +101,7 @@ class Survey {
       leaves: this.#leaves,
       sets: [...this.#sets],
       resets: this.#resets,
+      defaults: this.#defaults,
       refusal: this.#refusal,
       discards: this.#discards,
       copiesIn: this.#copiesIn,
@@ -151,11 +155,7 @@ class Survey {
         return;
       case "DeallocateStmt":
         if ((body as DeallocateStmt).name === undefined) this.#discards = true;
-        else
-          this.#refuse(
-            "DEALLOCATE beside other statements or by a driver's statement",
-            "Send it as a simple query.",
-          );
+        else this.#refuse("DEALLOCATE beside other statements", "Send it by itself.");
         return;
       case "PrepareStmt":
       case "ExecuteStmt":
@@ -221,6 +221,7 @@ class Survey {
     this.#byText = true;
     if (kind === "VAR_RESET_ALL") {
       this.#resets = true;
+      this.#defaults = true;
       return;
     }
     if (kind === "VAR_SET_MULTI") {
@@ -243,6 +244,7 @@ class Survey {
         break;
       case "set":
         this.#sets.add(kept.name);
+        if (kept.toDefault) this.#defaults = true;
         break;
       case "refused":
         this.#refuse(kept.what, kept.hint);

@@ -7,6 +7,7 @@ import { copyPrice, countsPeople, planPrice, queryPrice, writePrice } from "./pr
 import { purposeSql } from "./purposes.ts";
 import { isTableCommand, type SelectLevel } from "./select.ts";
 import { identitySql, type Subject } from "./subjects.ts";
+import { tellsOfProtected } from "./telling-writes.ts";
 import { isTiedTo } from "./ties.ts";
 import type { Groups, Metering } from "./verdict.ts";
 import { windowsOf } from "./windows.ts";
@@ -67,30 +68,47 @@ function purposeOf(covered: readonly Appended[]): string | undefined {
 }
 
 /** The rows of RETURNING are the target's; other relations that were read count as unknown people. */
-export function meterReturning(
-  analysis: Analysis,
-  { target, returned, choice }: WriteLevel,
-): Metering | undefined {
+export function meterReturning(analysis: Analysis, level: WriteLevel): Metering | undefined {
+  const { target, returned } = level;
+  const write = pricedWrite(analysis, level);
   const total = peoplePerRow(analysis);
   if (returned === undefined || total === undefined)
-    return speaksInErrors(target) ? { ...NO_PEOPLE, ...writePrice(analysis, choice, 0) } : undefined;
+    return speaksInErrors(target) || write.tells
+      ? { ...NO_PEOPLE, ...writePrice(analysis, write, 0) }
+      : undefined;
   const subject = target.use?.sight?.people?.subject;
   const person = subject && appended(analysis, subject, target.alias, subject.column);
   if (subject === undefined || person === undefined)
-    return { subjects: [], unknown: total, ...writePrice(analysis, choice, total) };
+    return { subjects: [], unknown: total, ...writePrice(analysis, write, total) };
   appendReturned(analysis, returned, [{ sql: person, name: "sluice subject" }]);
   return {
     subjects: [{ namespace: subject.namespace }],
     unknown: total - 1,
-    ...writePrice(analysis, choice, total - 1),
+    ...writePrice(analysis, write, total - 1),
   };
 }
 
 /** MERGE's rows are made of two relations: none of them is known to be one person's. */
-export function meterMerge(analysis: Analysis, { target, returned }: WriteLevel): Metering | undefined {
+export function meterMerge(analysis: Analysis, level: WriteLevel): Metering | undefined {
+  const { target, returned } = level;
+  const write = pricedWrite(analysis, level);
   const total = returned === undefined ? undefined : peoplePerRow(analysis);
-  if (total !== undefined) return { subjects: [], unknown: total, ...writePrice(analysis, "many", total) };
-  return speaksInErrors(target) ? { ...NO_PEOPLE, ...writePrice(analysis, "many", 0) } : undefined;
+  if (total !== undefined) return { subjects: [], unknown: total, ...writePrice(analysis, write, total) };
+  return speaksInErrors(target) || write.tells
+    ? { ...NO_PEOPLE, ...writePrice(analysis, write, 0) }
+    : undefined;
+}
+
+/** That new rows meet no value that is there tells something, and so does it that a key meets one. */
+function pricedWrite({ lookups }: Analysis, { choice, tells }: WriteLevel) {
+  return { choice, tells: tells || lookups > 0 };
+}
+
+/** COPY FROM: that its rows are stored may tell of values that are there. */
+export function meterCopyIn(analysis: Analysis, given: readonly string[] | undefined): Metering | undefined {
+  const use = analysis.uses.find(({ isTarget }) => isTarget);
+  const tells = tellsOfProtected(analysis, use, given) || analysis.lookups > 0;
+  return tells ? { ...NO_PEOPLE, ...writePrice(analysis, { choice: "new", tells }, 0) } : undefined;
 }
 
 /** Gives no rows of people; and yet what the server says of it may quote a person's value. */

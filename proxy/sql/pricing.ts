@@ -2,6 +2,7 @@ import type { ParamRef, SelectStmt } from "libpg-query";
 import type { Role } from "../policy/policy.ts";
 import { PERSON } from "../prices.ts";
 import type { Analysis, RelationUse } from "./analysis.ts";
+import { locksRows } from "./bind/questions.ts";
 import { cannotFail } from "./failing.ts";
 import { type Constant, constantBehind, timesHeldBy } from "./ties.ts";
 import { forEachObject } from "./tree.ts";
@@ -59,15 +60,13 @@ export type RowChoice = "new" | "one" | "many" | { readonly tries: number };
 /** A write's price. The number in its tag tells how many rows it met. */
 export function writePrice(
   analysis: Analysis,
-  choice: RowChoice,
+  { choice, tells }: { readonly choice: RowChoice; readonly tells: boolean },
   unnamed: number,
 ): { readonly price?: StatementPrice } {
-  // That new rows meet no value that is there tells something as well.
-  const isProbing = analysis.lookups > 0;
   const units =
     typeof choice === "object"
       ? EXECUTION * choice.tries
-      : { new: isProbing ? EXECUTION : 0, one: EXECUTION, many: EXECUTION + TAG }[choice];
+      : { new: tells ? EXECUTION : 0, one: EXECUTION, many: EXECUTION + TAG }[choice];
   return flatPrice(analysis, units, unnamed);
 }
 
@@ -105,7 +104,7 @@ function placeTells(analysis: Analysis, { limitOffset, limitCount, limitOption, 
     limitOffset !== undefined ||
     limitOption === "LIMIT_OPTION_WITH_TIES" ||
     (limitCount !== undefined && sortClause !== undefined) ||
-    analysis.locks
+    locksRows(analysis.bound)
   );
 }
 

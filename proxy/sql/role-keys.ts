@@ -48,6 +48,8 @@ const ROLE_KEYS = {
   // The policy holds a watched role to what an unrestricted one has; its budgets are seen to behind the answer.
   watch: NOTHING,
   onBudget: NOTHING,
+  peopleBehind: NOTHING,
+  unnamed: NOTHING,
 } satisfies RoleKeys;
 
 const KEYS = Object.keys(ROLE_KEYS) as (keyof RoleKeys)[];

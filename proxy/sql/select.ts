@@ -1,7 +1,6 @@
 import type {
   CommonTableExpr,
   GroupingSet,
-  LockingClause,
   Node,
   RangeVar,
   ResTarget,
@@ -23,9 +22,11 @@ import { levelConditions } from "./conditions.ts";
 import { type FromItem, finishReferences, fromItem } from "./from.ts";
 import { levelStart, settleGatherings } from "./gathering.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
+import { heldByJoin } from "./held-by-join.ts";
 import { noteOutputNames } from "./held-names.ts";
 import { levelLookups } from "./lookups.ts";
 import { noteSamePersons, strangerToLocked } from "./marking.ts";
+import { masksOf } from "./mask-comparisons.ts";
 import { nameSpan, qualify, readUse } from "./names.ts";
 import { AFTER_GROUPING, clauseEnd, fromKeyword, placeOf, targetOf } from "./places.ts";
 import { quoteIdentifier } from "./source.ts";
@@ -54,8 +55,7 @@ export function select(analysis: Analysis, body: SelectStmt, outer: Level): Sele
   if (body.op !== undefined && body.op !== "SETOP_NONE") {
     const operands: Level = { ...level, isSetOperation: true };
     for (const arm of [body.larg, body.rarg]) if (arm !== undefined) select(analysis, arm, operands);
-    for (const clause of [body.sortClause, body.limitOffset, body.limitCount, body.lockingClause])
-      analysis.nodes(clause, level);
+    for (const clause of [body.sortClause, body.limitOffset, body.limitCount]) analysis.nodes(clause, level);
     return undefined;
   }
   if (isTableCommand(body)) spellOutTable(analysis, body);
@@ -123,7 +123,6 @@ const EXPRESSION_CLAUSES = [
   "sortClause",
   "limitOffset",
   "limitCount",
-  "lockingClause",
 ] as const;
 
 function conditionsOf(
@@ -143,7 +142,8 @@ function conditionsOf(
     leftOut,
   );
   noteTies(analysis, level, clauses, leftOut);
-  return levelConditions(analysis, level, clauses, levelLookups(analysis, level, clauses));
+  const restricted = levelConditions(analysis, level, clauses, levelLookups(analysis, level, clauses));
+  return heldByJoin(analysis, level, clauses, leftOut, restricted);
 }
 
 /** `require_filter`: such a relation is neither read nor written whole. */
@@ -203,6 +203,7 @@ function withQuery(analysis: Analysis, query: CommonTableExpr, level: Level, use
   if (query.cycle_clause !== undefined) analysis.visit("CTECycleClause", query.cycle_clause, level);
   use.people = peopleSoFar(analysis) - people;
   use.masked = analysis.maskMentions[mentions];
+  use.masks = masksOf(analysis, query.ctequery, mentions, (query.aliascolnames ?? []).map(stringOf));
   analysis.ctePeople -= use.people;
   for (const each of analysis.uses.slice(uses)) analysis.withinWith.add(each);
 }
@@ -267,13 +268,5 @@ function columnFields(node: Node): readonly string[] | undefined {
 export function lockedRelation(analysis: Analysis, name: RangeVar): RelationUse {
   const use = readUse(analysis, name);
   qualify(analysis, name, use.relation);
-  analysis.targetNames.set(use, name.location ?? 0);
   return use;
-}
-
-/** FOR UPDATE OF names what FROM exposes, not relations. */
-export function lockingClause(analysis: Analysis, body: LockingClause): void {
-  analysis.locks = true;
-  for (const node of body.lockedRels ?? [])
-    analysis.bareNames.add((nodeOf(node)[1] as RangeVar).location ?? 0);
 }

@@ -16,9 +16,11 @@ import type { Analysis, Level, RelationUse } from "./analysis.ts";
 import { meetAnyQuery } from "./casts.ts";
 import { copy } from "./copy.ts";
 import { explainOptions } from "./explain.ts";
-import { type Body, nodeOf } from "./grammar.ts";
+import { type Body, nodeOf, stringOf } from "./grammar.ts";
+import { noticesOf } from "./mask-comparisons.ts";
 import {
   meterCopy,
+  meterCopyIn,
   meterHeldCursor,
   meterMerge,
   meterPlan,
@@ -46,7 +48,7 @@ import {
   transaction,
   type Utility,
 } from "./utility.ts";
-import type { Effect, Metering, Statement, StatementKind } from "./verdict.ts";
+import type { Effect, Metering, Revealed, Statement, StatementKind } from "./verdict.ts";
 import { insert, merge, remove, update, type WriteLevel } from "./writes.ts";
 import { refuseWriteInExplain, writtenRows } from "./written.ts";
 
@@ -54,7 +56,14 @@ import { refuseWriteInExplain, writtenRows } from "./written.ts";
 export function statement(analysis: Analysis, raw: RawStatement, level: Level): Statement {
   const judged = dispatch(analysis, raw, level);
   refuseUnvisited(analysis, raw.node);
+  refuseUnread(analysis);
   return judged;
+}
+
+/** A relation that was not judged: the text names it in a way that is not known well enough. */
+function refuseUnread(analysis: Analysis): void {
+  if (analysis.unread.length > 0)
+    analysis.refuse("42501", "a relation is named where Sluice does not know it");
 }
 
 /** A call or a subquery that no visitor has come to would run unjudged: the syntax around it is not known well enough. */
@@ -101,15 +110,17 @@ function dispatch(analysis: Analysis, raw: RawStatement, level: Level): Statemen
       return declare(analysis, body as DeclareCursorStmt, level);
     case "CopyStmt": {
       const made = copy(analysis, body as CopyStmt, level);
+      const { attlist } = body as CopyStmt;
       const [metering, tagged] =
         made.kind === "copyOut"
           ? [meterCopy(analysis), undefined]
-          : [undefined, analysis.uses.find(({ isTarget }) => isTarget)];
+          : [meterCopyIn(analysis, attlist?.map(stringOf)), analysis.uses.find(({ isTarget }) => isTarget)];
       const copied = {
         ...finish(analysis, "COPY", made.kind, metering, made),
         ...writtenRows(analysis, tagged),
       };
-      if (metering !== undefined && limitsReads(analysis.scope.role)) refuseCopiedActs(analysis);
+      if (made.kind === "copyOut" && metering !== undefined && limitsReads(analysis.scope.role))
+        refuseCopiedActs(analysis);
       return copied;
     }
     case "ExplainStmt":
@@ -132,7 +143,8 @@ function ofQuery(analysis: Analysis, type: string, body: Body, level: Level): St
   switch (type) {
     case "SelectStmt": {
       const plain = select(analysis, body as SelectStmt, level);
-      const metering = meterSelect(analysis, body as SelectStmt, plain);
+      // Nothing of people comes with a plan.
+      const metering = analysis.isPlan ? undefined : meterSelect(analysis, body as SelectStmt, plain);
       const kind = analysis.writes.size > 0 ? "write" : "read";
       return {
         ...finish(analysis, "SELECT", kind, metering, analysis.effect),
@@ -153,7 +165,11 @@ function ofQuery(analysis: Analysis, type: string, body: Body, level: Level): St
 }
 
 function write(analysis: Analysis, command: string, made: WriteLevel): Statement {
-  const metering = command === "MERGE" ? meterMerge(analysis, made) : meterReturning(analysis, made);
+  const metering = analysis.isPlan
+    ? undefined
+    : command === "MERGE"
+      ? meterMerge(analysis, made)
+      : meterReturning(analysis, made);
   return {
     ...finish(analysis, command, "write", metering, undefined),
     ...writtenRows(analysis, made.target.use),
@@ -162,8 +178,26 @@ function write(analysis: Analysis, command: string, made: WriteLevel): Statement
 
 function inner(analysis: Analysis, node: Node | undefined, level: Level): Statement {
   const [type, body] = nodeOf(node ?? {});
-  return queryStatement(analysis, type, body, level) ?? analysis.refuse("42501", `${type} is not known here`);
+  return queryStatement(analysis, type, body, level) ?? notServed(analysis, type);
 }
+
+/** What PREPARE, DECLARE and EXPLAIN take beside queries. */
+function notServed(analysis: Analysis, type: string): never {
+  const what = OTHER_QUERIES[type] ?? "this statement";
+  return analysis.deny(
+    `role "${analysis.scope.role.name}" may not prepare or explain ${what}`,
+    "sees",
+    `Send it by itself, or explain the query in it; only a role with "reads: all", "writes: all" and "sees: all" may.`,
+  );
+}
+
+/** ExplainableStmt and PreparableStmt of parser/gram.y. */
+const OTHER_QUERIES: Readonly<Record<string, string>> = {
+  CreateTableAsStmt: "CREATE TABLE … AS",
+  RefreshMatViewStmt: "REFRESH MATERIALIZED VIEW",
+  DeclareCursorStmt: "DECLARE CURSOR",
+  ExecuteStmt: "EXECUTE",
+};
 
 function prepare(analysis: Analysis, body: PrepareStmt, level: Level): Statement {
   analysis.nodes(body.argtypes, level);
@@ -189,6 +223,7 @@ function declare(analysis: Analysis, body: DeclareCursorStmt, level: Level): Sta
 }
 
 function explain(analysis: Analysis, body: ExplainStmt, raw: RawStatement, level: Level): Statement {
+  analysis.isPlan = true;
   const { changes, ...explained } = inner(analysis, body.query, level);
   if (changes !== undefined && optionNames(body.options).includes("analyze"))
     refuseWriteInExplain(analysis, changes);
@@ -253,14 +288,18 @@ function finish(
   refuseLasting(analysis);
   refuseRepeatedCalls(analysis);
   const data = analysis.uses.filter(isOfData);
+  const notices = noticesOf(analysis);
   return {
     command,
     kind,
     reads: [...analysis.reads],
     writes: [...analysis.writes],
     masked: [...analysis.masked],
+    revealed: revealedBy(analysis),
     lookups: analysis.lookups,
     ...(analysis.asks.length > 0 && { asks: analysis.asks }),
+    ...(analysis.keeps !== undefined && { keeps: analysis.keeps }),
+    ...(notices.length > 0 && { notices }),
     limited: data.length > 0 || analysis.calls > 0,
     ...(analysis.namesUnknown && { namesUnknown: true }),
     ...(analysis.actingCalls.length > 0 && { acts: true }),
@@ -269,6 +308,10 @@ function finish(
     }),
     ...(effect !== undefined && { effect }),
   };
+}
+
+function revealedBy({ revealed: { shown, shownWhere, found } }: Analysis): Revealed {
+  return { shown: [...shown], shownWhere: [...shownWhere], found: [...found] };
 }
 
 /** Without a row that leaves, what a call leaves behind would tell of people whom nobody has counted. */

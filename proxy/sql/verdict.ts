@@ -48,12 +48,16 @@ export interface Statement {
   readonly writes: readonly string[];
   /** Classes whose columns the statement named or gave out in masked form. */
   readonly masked: readonly string[];
+  /** Classes whose values its reader learns; left out where nobody has looked (a role that sees all). */
+  readonly revealed?: Revealed;
   /** How many exact look-ups of masked columns it makes. */
   readonly lookups: number;
   /** Look-ups whose number, or whether they are any, only the values of parameters tell. */
   readonly asks?: readonly BoundAsk[];
   /** Told beside its result: what it does may not be what was meant. */
   readonly notices?: readonly Refusal[];
+  /** Told when it fails because it would change a column that the role may not change. */
+  readonly keeps?: Refusal;
   /** What the rows that its tag says are written are: of a table with people, or of another. */
   readonly changes?: "people" | "rows";
   /** The role's row and byte limits hold for what it returns. */
@@ -90,6 +94,16 @@ export interface SessionTouch {
 export interface BoundAsk {
   readonly parameter: number;
   readonly as: "array" | "pattern";
+}
+
+/** By class: what a statement tells its reader of the real values. */
+export interface Revealed {
+  /** Named in the clear. */
+  readonly shown: readonly string[];
+  /** In the clear in the rows where a condition of the policy holds, masked in the others. */
+  readonly shownWhere: readonly string[];
+  /** People were looked up by their exact value: whoever asks has it. */
+  readonly found: readonly string[];
 }
 
 export type StatementKind =

@@ -19,6 +19,8 @@ import { columnName, conjuncts, isLeakproof, levelConditions, simpleCondition } 
 import { refuseTellingOfReferences } from "./constraints.ts";
 import { finishReferences, fromItem } from "./from.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
+import { heldByJoin } from "./held-by-join.ts";
+import { keptColumns } from "./kept-columns.ts";
 import { levelLookups } from "./lookups.ts";
 import { noteSamePersons, strangerTo } from "./marking.ts";
 import { nameSpan, qualify, writeUse } from "./names.ts";
@@ -28,8 +30,10 @@ import { countsPeople, type RowChoice } from "./pricing.ts";
 import { probing, type RowCount, rowsInserted, valuesAssigned } from "./probes.ts";
 import { requireFilters, withQueries } from "./select.ts";
 import { quoteIdentifier } from "./source.ts";
+import { tellsOfProtected } from "./telling-writes.ts";
 import { namesProtectedIn, refuseMarkingByProtected, refuseUnprotecting } from "./unprotecting.ts";
 import {
+  assignedColumns,
   hasRulesOnWrites,
   namesCompanion,
   refuseMarking,
@@ -49,6 +53,8 @@ export interface WriteLevel {
   /** The items of RETURNING. */
   readonly returned: readonly Node[] | undefined;
   readonly choice: RowChoice;
+  /** That it succeeds tells of protected values that are there. */
+  readonly tells: boolean;
 }
 
 export function insert(analysis: Analysis, body: InsertStmt, outer: Level): WriteLevel {
@@ -57,7 +63,8 @@ export function insert(analysis: Analysis, body: InsertStmt, outer: Level): Writ
   if (body.onConflictClause?.location !== undefined)
     analysis.conflictClauses.add(body.onConflictClause.location);
   const rows = rowsInserted(analysis, body);
-  probing(analysis, rows, () => refuseProbing(analysis, target, givenColumns(body, target)));
+  const given = givenColumns(body, target);
+  probing(analysis, rows, () => refuseProbing(analysis, target, given));
   refuseOwnInsert(analysis, target.use);
   const before = peopleSoFar(analysis);
   const { lasting } = analysis;
@@ -76,6 +83,7 @@ export function insert(analysis: Analysis, body: InsertStmt, outer: Level): Writ
     target,
     returned: body.returningClause?.exprs,
     choice: choiceOfInsert(analysis, body, target, rows),
+    tells: tellsOfProtected(analysis, target.use, given),
   };
 }
 
@@ -121,8 +129,10 @@ function givenColumns(
 export function update(analysis: Analysis, body: UpdateStmt, outer: Level): WriteLevel {
   const ctes = withQueries(analysis, body.withClause, outer);
   const target = writeTarget(analysis, body.relation);
-  probing(analysis, valuesAssigned(body), () => refuseMaskedAssignment(analysis, target, body.targetList));
-  refuseOwnConditions(analysis, target.use, body.targetList);
+  const kept = keptColumns(analysis, target, body.targetList);
+  const changed = body.targetList?.filter((node) => !kept.has(node));
+  probing(analysis, valuesAssigned(body), () => refuseMaskedAssignment(analysis, target, changed));
+  refuseOwnConditions(analysis, target.use, changed);
   const before = peopleSoFar(analysis);
   const choice = isOneRow(analysis, target, body.whereClause) ? "one" : "many";
   const clauses = { name: body.relation, from: body.fromClause, where: body.whereClause };
@@ -136,7 +146,8 @@ export function update(analysis: Analysis, body: UpdateStmt, outer: Level): Writ
   const takesCompanions = companions > before && namesCompanion(level, target, body.targetList);
   if (peopleSoFar(analysis) > companions || takesCompanions) refuseUnmeteredCopy(analysis, target);
   returning(analysis, body.returningClause, target, level);
-  return { target, returned: body.returningClause?.exprs, choice };
+  const tells = tellsOfProtected(analysis, target.use, assignedColumns(body.targetList));
+  return { target, returned: body.returningClause?.exprs, choice, tells };
 }
 
 export function remove(analysis: Analysis, body: DeleteStmt, outer: Level): WriteLevel {
@@ -152,7 +163,7 @@ export function remove(analysis: Analysis, body: DeleteStmt, outer: Level): Writ
   const isChosen = namesProtectedIn(analysis, () => restrictedWrite(analysis, target, clauses, level));
   if (isChosen && choice === "many") refuseMarkingByProtected(analysis, target, undefined);
   returning(analysis, body.returningClause, target, level);
-  return { target, returned: body.returningClause?.exprs, choice };
+  return { target, returned: body.returningClause?.exprs, choice, tells: false };
 }
 
 /** MERGE compares and assigns in too many places at once: only into a target that is seen in the clear. */
@@ -194,7 +205,8 @@ export function merge(analysis: Analysis, body: MergeStmt, outer: Level): WriteL
   );
   refuseUnsummarised(analysis, present);
   if (peopleSoFar(analysis) > before) refuseUnmeteredCopy(analysis, target);
-  return { target, returned: body.returningClause?.exprs, choice: "many" };
+  const tells = tellsOfProtected(analysis, target.use, undefined);
+  return { target, returned: body.returningClause?.exprs, choice: "many", tells };
 }
 
 /**
@@ -212,7 +224,10 @@ function heldByMerge(
   );
   if (joinCondition === undefined || isBySource) return new Set();
   const clauses = [{ quals: joinCondition, restrictable: [target] }];
-  return levelConditions(analysis, level, clauses, levelLookups(analysis, level, clauses));
+  const restricted = levelConditions(analysis, level, clauses, levelLookups(analysis, level, clauses));
+  const [tests, none] = [conjuncts(joinCondition), []];
+  const alone = { references: [target], others: none, tests, held: tests, using: none };
+  return heldByJoin(analysis, level, none, [alone], restricted);
 }
 
 function writeTarget(analysis: Analysis, name: RangeVar | undefined): FromReference {
@@ -226,7 +241,6 @@ function writeTarget(analysis: Analysis, name: RangeVar | undefined): FromRefere
     );
   }
   qualify(analysis, name, use.relation);
-  analysis.targetNames.set(use, name.location ?? 0);
   const columns = new Map(use.relation.columns.map(({ name: column }) => [column, column]));
   return { alias: name.alias?.aliasname ?? name.relname ?? "", columns, use };
 }
@@ -283,13 +297,15 @@ function restrictedWrite(
   const joins = items.flatMap((item) => item.joins);
   const restrictable = [target, ...items.flatMap((item) => item.restrictable)];
   const conditions = where === undefined ? joins : [...joins, { quals: where, restrictable }];
+  const leftOut = items.flatMap((item) => item.leftOut);
   noteSamePersons(
     analysis,
     level,
     conditions.map(({ quals }) => quals),
-    items.flatMap(({ leftOut }) => leftOut),
+    leftOut,
   );
-  const held = levelConditions(analysis, level, conditions, levelLookups(analysis, level, conditions));
+  const restricted = levelConditions(analysis, level, conditions, levelLookups(analysis, level, conditions));
+  const held = heldByJoin(analysis, level, conditions, leftOut, restricted);
   for (const { quals, sides } of joins) analysis.nodes(quals, sides);
   analysis.nodes(where, level);
   requireFilters(
@@ -369,8 +385,10 @@ function onConflict(
       "Name the columns of the conflict, such as ON CONFLICT (id).",
     );
   }
-  probing(analysis, rows, () => refuseMaskedAssignment(analysis, target, clause.targetList));
-  refuseOwnConditions(analysis, target.use, clause.targetList);
+  const kept = keptColumns(analysis, target, clause.targetList);
+  const changed = clause.targetList?.filter((node) => !kept.has(node));
+  probing(analysis, rows, () => refuseMaskedAssignment(analysis, target, changed));
+  refuseOwnConditions(analysis, target.use, changed);
   analysis.nodes(clause.infer?.indexElems, level);
   analysis.nodes(clause.infer?.whereClause, level);
   storing(analysis, () => analysis.nodes(clause.targetList, level));
@@ -464,9 +482,10 @@ function maskedReturn(
   const behind = location === place ? source.nameEnd(first) : closingParenthesis(source, first);
   const [start, end] = [source.token(first)?.start, source.token(behind)?.end];
   if (start === undefined || end === undefined) throw new Error("a column without tokens");
-  const list = chosen.map(({ kind, sql, column }) =>
-    kind === "real" ? sql : item.name === undefined ? `${sql} AS ${quoteIdentifier(column.name)}` : sql,
-  );
+  const list = chosen.map(({ kind, sql, planSql, column }) => {
+    const seen = analysis.isPlan ? planSql : sql;
+    return kind === "real" || item.name !== undefined ? seen : `${seen} AS ${quoteIdentifier(column.name)}`;
+  });
   for (const sight of chosen) analysis.costs(sight, "named");
   for (const { kind, className, column } of chosen) {
     if (kind === "real") continue;

@@ -24,6 +24,14 @@ export function noticeResponse(refusal: Refusal): Buffer {
   return told(Backend.NoticeResponse, refusal);
 }
 
+/** The server's ErrorResponse as one that ends the session; its other fields stay as they are. */
+export function fatalResponse(frame: Frame): Buffer {
+  const fields = [...decodeError(frame)].map(([code, text]) =>
+    cstring(code + (code === "S" || code === "V" ? "FATAL" : text)),
+  );
+  return message(Backend.ErrorResponse, ...fields, Buffer.alloc(1));
+}
+
 function told(type: number, refusal: Refusal): Buffer {
   const { severity, sqlstate, message: text, detail, hint, rule, position, reference } = refusal;
   const fields: Buffer[] = [];

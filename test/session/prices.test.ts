@@ -97,6 +97,41 @@ describe("a statement that is pinned to people", () => {
   });
 });
 
+describe("a cursor that is pinned to people", () => {
+  const declare = "DECLARE k SCROLL CURSOR FOR SELECT name FROM customers WHERE id = 41";
+
+  test("costs them, as its query does", async () => {
+    await anna.query("BEGIN");
+    await anna.query(declare);
+    for (const sql of ["FETCH k", "MOVE LAST FROM k", "FETCH ABSOLUTE 1 FROM k", "FETCH PRIOR FROM k"])
+      await anna.query(sql);
+    await anna.query({ text: "FETCH ALL FROM k", name: "all" });
+    await anna.query(
+      "CLOSE k; DECLARE k CURSOR FOR SELECT name FROM customers WHERE id = 41; FETCH ALL FROM k",
+    );
+    await anna.query("COMMIT");
+    expect([new Set(named()), units()]).toEqual([new Set(["41"]), 0]);
+    store.asked.length = 0;
+    // For COMMIT to run it costs as any execution.
+    await anna.query(declare.replace("CURSOR", "CURSOR WITH HOLD"));
+    await anna.query("FETCH ALL FROM k");
+    await anna.query("CLOSE k");
+    expect([new Set(named()), units()]).toEqual([new Set([]), 16]);
+  });
+
+  test("but not where the constant comes with Bind, or conditions can fail", async () => {
+    await anna.query("BEGIN");
+    await anna.query(declare.replace("41", "$1"), [41]);
+    await anna.query("FETCH k");
+    expect(units()).toBe(16);
+    await anna.query(`CLOSE k; ${declare} AND name LIKE 'A%'`);
+    store.asked.length = 0;
+    await anna.query("FETCH k");
+    expect(units()).toBe(16);
+    await anna.query("COMMIT");
+  });
+});
+
 describe("what an execution costs", () => {
   test.each([
     ["a search without a hit", "SELECT id FROM customers WHERE name LIKE 'nobody%'", 16],

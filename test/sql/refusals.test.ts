@@ -64,7 +64,7 @@ describe("what cannot be proved safe is refused with 42501 and a hint", () => {
     "COPY customers TO PROGRAM 'cat'",
     "PREPARE TRANSACTION 'x'",
     "EXPLAIN ANALYZE SELECT * FROM customers",
-    "EXPLAIN SELECT * FROM tickets",
+    "EXPLAIN (VERBOSE) SELECT * FROM tickets",
     "LOCK TABLE pg_statistic",
     "SELECT * FROM customers; UPDATE tickets SET status = 'x'",
     "BEGIN; SELECT * FROM customers; COMMIT",

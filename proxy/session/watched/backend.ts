@@ -92,8 +92,9 @@ export class WatchedBackend {
   #row(frame: FrameReader): boolean {
     const { ledger, certainty, judging, toClient } = this.#state;
     if (ledger.head?.kind === "ownExecute") {
-      const surroundings = surroundingsIn(frame);
+      const surroundings = surroundingsIn(frame, ledger.head.settings);
       judging.path.answer(surroundings.searchPath);
+      judging.actAs(surroundings.currentUser);
       certainty.answered(surroundings);
       return true;
     }
@@ -116,7 +117,7 @@ export class WatchedBackend {
   }
 
   #runOf(request: QueryRequest | ExecuteRequest): Run | undefined {
-    const { ledger, names, readers } = this.#state;
+    const { ledger, names } = this.#state;
     const portal = request.kind === "execute" ? names.portals.get(request.portal) : undefined;
     const judged = request.kind === "query" ? request.judged : portal?.judged;
     if (judged === undefined) return undefined;
@@ -126,7 +127,8 @@ export class WatchedBackend {
       (request.kind === "query" ? judged.verdict.statements[index] : portal?.statement) ?? UNKNOWN_STATEMENT;
     const counts = portal?.counts ?? { rows: 0, bytes: 0 };
     const run = new Run(judged, statement, this.#shapeOf(statement), counts, request.at);
-    this.#rows.begin(run, readers.own);
+    run.person = request.reader.person;
+    this.#rows.begin(run, request.reader);
     return run;
   }
 

@@ -4,10 +4,12 @@ import type { TransactionStatus } from "../../wire/messages.ts";
 /** What the server says of the session: it alone knows what functions, triggers and parameters have changed. */
 export interface Surroundings {
   readonly searchPath: string;
+  /** Whose rights hold: another than the session's user after SET ROLE. */
+  readonly currentUser: string;
   /** Relations of the session's temporary schema. */
   readonly temporary: ReadonlySet<string>;
-  /** The settings that may name a person, in the order of the policy; "" for one that is not set. */
-  readonly settings: readonly string[];
+  /** The settings that may name a person; "" for one that is not set. */
+  readonly settings: ReadonlyMap<string, string>;
 }
 
 /**

@@ -76,7 +76,8 @@ export class Cutting {
     if (!mustFail) return false;
     if (!this.#state.ledger.isSettled) throw new SessionEnd(UNDER_WAY);
     const at = performance.now();
-    this.#state.send(poisonedExecute, { kind: "execute", at, portal: "", hidden: true });
+    const reader = this.#state.readers.of(undefined);
+    this.#state.send(poisonedExecute, { kind: "execute", at, portal: "", reader, hidden: true });
     this.#state.sync("told");
     return true;
   }

@@ -26,6 +26,7 @@ import {
   sourceOf,
 } from "../prepared.ts";
 import { Judgement } from "./judgement.ts";
+import type { Reader } from "./readers.ts";
 import { plainly, type WatchedState } from "./state.ts";
 
 /**
@@ -109,14 +110,15 @@ export class WatchedFrontend {
     if (!this.#areBare(statements)) return false;
     const shapes = statements.map((statement) => this.#shapeOf(statement));
     if (shapes.includes("unsettled")) return this.#wait();
-    const refusal = this.#refusalOf(shapes);
+    const reader = this.#judgement.readerOf(judged);
+    const refusal = this.#refusalOf(shapes, reader);
     if (refusal !== undefined) {
-      this.#state.send(poisonedQuery, { kind: "query", at, judged, refusal });
+      this.#state.send(poisonedQuery, { kind: "query", at, judged, reader, refusal });
       return true;
     }
     this.#sent(statements);
     const message = judged.verdict.kind === "rewrite" ? queryMessage(judged.verdict.sql) : frame;
-    this.#state.send(message, { kind: "query", at, judged });
+    this.#state.send(message, { kind: "query", at, judged, reader });
     return true;
   }
 
@@ -233,13 +235,15 @@ export class WatchedFrontend {
     if (shape === "unsettled") return this.#wait();
     if (shape !== undefined && !this.#judgement.isCertain([shape])) return false;
     if (statement !== undefined && !this.#areBare([statement])) return false;
-    const refusal = shape && this.#refusalOf([shape]);
+    const reader =
+      portal === "absent" ? this.#state.readers.of(undefined) : this.#judgement.readerOf(portal.judged);
+    const refusal = shape && this.#refusalOf([shape], reader);
     if (refusal !== undefined) {
-      this.#state.send(poisonedExecute, { kind: "execute", at, portal: name, refusal });
+      this.#state.send(poisonedExecute, { kind: "execute", at, portal: name, reader, refusal });
       return true;
     }
     if (statement !== undefined) this.#sent([statement]);
-    this.#state.send(frame, { kind: "execute", at, portal: name });
+    this.#state.send(frame, { kind: "execute", at, portal: name, reader });
     return true;
   }
 
@@ -276,10 +280,10 @@ export class WatchedFrontend {
     return found === "absent" && !this.#state.ledger.isSettled ? "unsettled" : found;
   }
 
-  /** Why nothing of it may be shown: the reader's budget is used up. */
-  #refusalOf(shapes: readonly (Statement | "unsettled")[]): Refusal | undefined {
+  /** Why nothing of it may be shown: the reader is not named, suspended, or has used up a budget. */
+  #refusalOf(shapes: readonly (Statement | "unsettled")[], reader: Reader): Refusal | undefined {
     const shows = shapes.some((shape) => shape !== "unsettled" && shape.metering !== undefined);
-    return shows ? this.#state.readers.stopped(this.#state.readers.own) : undefined;
+    return shows ? this.#state.readers.stopped(reader) : undefined;
   }
 
   #wait(): false {

@@ -1,14 +1,20 @@
+import type { PersonSource } from "../../policy/policy.ts";
+import { commentsOf } from "../../sql/comments.ts";
 import type { Scope } from "../../sql/scope.ts";
 import type { Statement } from "../../sql/verdict.ts";
 import { UNREAD } from "../../sql/watched.ts";
 import type { Judged, Kept } from "../judged.ts";
+import { personBehind, settingsOf } from "../person/person.ts";
 import { type ProbeMessages, probeMessages } from "./probe.ts";
+import type { Reader } from "./readers.ts";
 import { plainly, type WatchedState } from "./state.ts";
 
 /** What texts show, and whether the server has said all that this hangs on; asks it otherwise. */
 export class Judgement {
   readonly #state: WatchedState;
   #messages: ProbeMessages | undefined;
+  #asked: readonly string[] = [];
+  #ofPerson: { readonly person: string; readonly base: Scope; readonly own: Scope } | undefined;
   /** The catalog is being read anew. */
   #looking: Promise<void> | undefined;
 
@@ -26,6 +32,35 @@ export class Judgement {
     if (judged.verdict.kind === "refuse") return { text, scope, verdict: UNREAD };
     const { statements } = judged.verdict;
     if (!this.isCertain(statements)) return undefined;
+    const own = this.#scopeOf(scope, this.readerOf(judged));
+    if (own !== scope) return this.#settled(this.#state.judging.judge(text, own));
+    return this.#settled(judged);
+  }
+
+  /** By whom the text is read, as far as the server has said. */
+  readerOf({ text, verdict }: Judged): Reader {
+    const { readers, judging, certainty } = this.#state;
+    const { peopleBehind } = judging.role;
+    const { known } = certainty;
+    if (peopleBehind === undefined || known === undefined) return readers.of(undefined);
+    // Who is named may change within the text.
+    if (verdict.statements.slice(0, -1).some(mayRename)) return readers.of(undefined);
+    const comments = hasComment(peopleBehind) ? commentsOf(text) : NO_COMMENTS;
+    return readers.of(personBehind(peopleBehind, { settings: known.settings, comments }));
+  }
+
+  /** Conditions of the policy may speak of the reader. */
+  #scopeOf(scope: Scope, { person }: Reader): Scope {
+    if (person === undefined || scope.user === undefined) return scope;
+    if (this.#ofPerson?.person !== person || this.#ofPerson.base !== scope) {
+      const own = this.#state.parts.scopes.of({ ...scope, user: person });
+      this.#ofPerson = { person, base: scope, own };
+    }
+    return this.#ofPerson.own;
+  }
+
+  #settled(judged: Judged): Judged {
+    const { statements } = judged.verdict;
     return this.#mustStay(statements) ? plainly(judged) : judged;
   }
 
@@ -92,17 +127,35 @@ export class Judgement {
     const { ledger } = this.#state;
     const at = performance.now();
     const isInPipeline = ledger.intake === "pipeline";
-    this.#messages ??= probeMessages([]);
+    const settings = settingsOf(this.#state.judging.role.peopleBehind ?? []);
+    if (this.#messages === undefined || !isSame(this.#asked, settings)) {
+      this.#asked = settings;
+      this.#messages = probeMessages(settings);
+    }
     const { parse, bind, execute, closePortal, closeStatement } = this.#messages;
     const hidden = { at, hidden: true } as const;
     this.#state.send(parse, { kind: "parse", ...hidden, judged: undefined, change: undefined });
     this.#state.send(bind, { kind: "bind", ...hidden, judged: undefined, change: undefined });
-    this.#state.send(execute, { kind: "ownExecute", ...hidden });
+    this.#state.send(execute, { kind: "ownExecute", ...hidden, settings });
     for (const message of [closePortal, closeStatement])
       this.#state.send(message, { kind: "close", ...hidden, statement: undefined, portal: undefined });
     if (isInPipeline) this.#state.flush();
     else this.#state.sync("hidden");
   }
+}
+
+const NO_COMMENTS: readonly string[] = [];
+
+function hasComment(sources: readonly PersonSource[]): boolean {
+  return sources.some(({ kind }) => kind === "comment");
+}
+
+function mayRename({ touch, effect }: Statement): boolean {
+  return touch?.session === true || (effect?.kind === "transaction" && effect.ends);
+}
+
+function isSame(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((each, i) => each === b[i]);
 }
 
 /** A name without a schema may mean a table of people once search_path has moved. */

@@ -13,6 +13,7 @@ export const PROBE = `sluice ${randomBytes(8).toString("hex")}`;
 export function probeMessages(settings: readonly string[]): ProbeMessages {
   const fields = [
     "pg_catalog.current_setting('search_path')",
+    "(current_user)::pg_catalog.text",
     `(SELECT pg_catalog.array_to_json(pg_catalog.array_agg(c.relname)) FROM pg_catalog.pg_class AS c WHERE c.relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema())::pg_catalog.text`,
     ...settings.map((name) => `pg_catalog.current_setting(${quoted(name)}, true)`),
   ];
@@ -34,11 +35,12 @@ export interface ProbeMessages {
 }
 
 /** Reads the row of a probe. */
-export function surroundingsIn(frame: Frame): Surroundings {
-  const [searchPath = "", relations = "", ...settings] = fieldsOf(frame);
+export function surroundingsIn(frame: Frame, asked: readonly string[]): Surroundings {
+  const [searchPath = "", currentUser = "", relations = "", ...values] = fieldsOf(frame);
+  const settings = new Map(asked.map((name, i) => [name, values[i] ?? ""]));
   const names: unknown = relations === "" ? [] : JSON.parse(relations);
   const temporary = new Set(Array.isArray(names) ? names.filter((name) => typeof name === "string") : []);
-  return { searchPath, temporary, settings };
+  return { searchPath, currentUser, temporary, settings };
 }
 
 /** Doubled backslashes mean the same with and without standard_conforming_strings in an E string. */

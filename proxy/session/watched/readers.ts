@@ -2,14 +2,16 @@ import { BudgetAlerts } from "../../guard/budget-alerts.ts";
 import { type Account, accountOf, type Grant, type Meter } from "../../guard/meter.ts";
 import { refusalOf } from "../../guard/refusal.ts";
 import { Stops } from "../../guard/stops.ts";
-import type { Role } from "../../policy/policy.ts";
-import type { Refusal } from "../../wire/refusal.ts";
+import type { BudgetWindow, Role } from "../../policy/policy.ts";
+import { type Refusal, refuse } from "../../wire/refusal.ts";
 import type { Established } from "../established.ts";
 import type { Judging } from "../judging.ts";
 import type { SessionParts } from "../parts.ts";
 
 /** Whom a statement is charged to. */
 export interface Reader {
+  /** Undefined: nobody is named, and it is the account itself. */
+  readonly person: string | undefined;
   /** Whose budgets and rules hold. */
   readonly role: Role;
   readonly account: Account;
@@ -23,7 +25,8 @@ export class Readers {
   readonly #established: Established;
   readonly #parts: SessionParts;
   readonly #judging: Judging;
-  #last: Reader | undefined;
+  #role: Role | undefined;
+  #known = new Map<string | undefined, Reader>();
 
   constructor(established: Established, parts: SessionParts, judging: Judging) {
     this.#established = established;
@@ -31,15 +34,30 @@ export class Readers {
     this.#judging = judging;
   }
 
-  /** The account's own user. */
-  get own(): Reader {
+  /** Undefined: the account itself. */
+  of(person: string | undefined): Reader {
     const { role } = this.#judging;
-    if (this.#last?.role !== role) this.#last = this.#make(role);
-    return this.#last;
+    if (this.#role !== role || this.#known.size >= REMEMBERED) this.#known.clear();
+    this.#role = role;
+    let reader = this.#known.get(person);
+    if (reader === undefined) {
+      reader = this.#make(role, person);
+      this.#known.set(person, reader);
+    }
+    return reader;
+  }
+
+  /** Why the reader is cut off; undefined: they are not. */
+  suspended({ person }: Reader): Refusal | undefined {
+    return person === undefined ? undefined : this.#parts.suspended?.(person);
   }
 
   /** Why the reader is shown nobody; undefined: they are. */
-  stopped({ account }: Reader): Refusal | undefined {
+  stopped(reader: Reader): Refusal | undefined {
+    const { role, account, person } = reader;
+    if (person === undefined && role.unnamed === "refuse") return unnamed(role);
+    const suspended = this.suspended(reader);
+    if (suspended !== undefined) return suspended;
     return sharedOf(this.#parts).stops.of(account, this.#parts.now());
   }
 
@@ -61,10 +79,29 @@ export class Readers {
     return undefined;
   }
 
-  #make(role: Role): Reader {
-    const account = accountOf(role, this.#established);
-    return { role, account, meter: this.#parts.meter(account), ahead: aheadOf(role) };
+  #make(role: Role, person: string | undefined): Reader {
+    const { database, user, address } = this.#established;
+    const account = {
+      ...accountOf(role, { database, user: person ?? user, address }),
+      windows: windowsOf(role, person),
+    };
+    return { person, role, account, meter: this.#parts.meter(account), ahead: aheadOf(account.windows) };
   }
+}
+
+/** Persons of an application's pool take turns on a connection. */
+const REMEMBERED = 200;
+
+function windowsOf(role: Role, person: string | undefined): readonly BudgetWindow[] {
+  const isUnnamed = person === undefined && role.peopleBehind !== undefined;
+  return isUnnamed && typeof role.unnamed === "object" ? role.unnamed.budget : role.budget;
+}
+
+function unnamed({ name }: Role): Refusal {
+  return refuse("42501", "nobody is named for whom this would be read", {
+    hint: 'The application names the person as the policy says under "people_behind:" of its role.',
+    rule: `roles.${name}.unnamed`,
+  });
 }
 
 interface Shared {
@@ -88,7 +125,7 @@ const MOST_AHEAD = 1_000;
 const LEAST_AHEAD = 10;
 
 /** A fifth of the smallest budget of people, but from 10 to 1,000: see docs/applications.md. */
-function aheadOf({ budget }: Role): number {
-  const limits = budget.flatMap(({ what, limit }) => (what === "people" ? [limit] : []));
+function aheadOf(windows: readonly BudgetWindow[]): number {
+  const limits = windows.flatMap(({ what, limit }) => (what === "people" ? [limit] : []));
   return Math.min(MOST_AHEAD, Math.max(LEAST_AHEAD, Math.floor(Math.min(...limits) / 5)));
 }

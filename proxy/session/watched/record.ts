@@ -57,6 +57,7 @@ export class WatchedRecord {
       people,
       duration,
       cut: run.cut,
+      person: run.person,
     };
     if (ending === undefined && run.cut === undefined && isPlain && run.recorded.known === 0) {
       this.#repetitions.add(what);

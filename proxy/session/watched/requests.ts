@@ -4,6 +4,7 @@ import type { Refusal } from "../../wire/refusal.ts";
 import type { Judged } from "../judged.ts";
 import type { Change } from "../names.ts";
 import type { Portal, Prepared } from "../prepared.ts";
+import type { Reader } from "./readers.ts";
 
 interface Asked extends Request {
   /** `performance.now()` at the client's message. */
@@ -16,11 +17,13 @@ interface Asked extends Request {
 
 export interface QueryRequest extends Asked {
   readonly kind: "query";
+  readonly reader: Reader;
   readonly judged: Judged;
 }
 
 export interface ExecuteRequest extends Asked {
   readonly kind: "execute";
+  readonly reader: Reader;
   readonly portal: string;
 }
 
@@ -44,4 +47,6 @@ export type WatchedRequest =
       readonly statement: Change<Prepared> | undefined;
       readonly portal: Change<Portal> | undefined;
     })
-  | (Asked & { readonly kind: "ownExecute" | "functionCall" | "sync" });
+  /** `settings`: which ones were asked for. */
+  | (Asked & { readonly kind: "ownExecute"; readonly settings: readonly string[] })
+  | (Asked & { readonly kind: "functionCall" | "sync" });

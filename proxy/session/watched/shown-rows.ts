@@ -18,11 +18,15 @@ export class ShownRows {
   readonly #state: WatchedState;
   readonly #charges: Charges;
   readonly #identities: string[] = [];
+  readonly #onStop: OnStop;
+  /** That the reader is not suspended has been seen since the last read event. */
+  #isChecked = false;
   #run: Run | undefined;
   #reader: Reader | undefined;
 
   constructor(state: WatchedState, onStop: OnStop) {
     this.#state = state;
+    this.#onStop = onStop;
     this.#charges = new Charges(state.readers, onStop, state.wake);
   }
 
@@ -33,6 +37,7 @@ export class ShownRows {
   }
 
   flush(): void {
+    this.#isChecked = false;
     this.#charges.flush();
   }
 
@@ -50,11 +55,19 @@ export class ShownRows {
     }
     if (this.#reader === undefined || this.#run !== run)
       throw new Error("rows of a statement that has not begun");
+    if (!this.#isChecked && this.#isSuspended(run, this.#reader)) return true;
     if (this.#charges.mustWait(this.#reader)) return false;
     const hasColumns = metering.subjects.length > 0 || metering.groups !== undefined;
     if (hasColumns) this.#named(frame, run, this.#reader);
     else this.#unnamed(frame, run, this.#reader);
     return true;
+  }
+
+  #isSuspended(run: Run, reader: Reader): boolean {
+    this.#isChecked = true;
+    const refusal = this.#state.readers.suspended(reader);
+    if (refusal !== undefined) this.#onStop(run, refusal);
+    return refusal !== undefined;
   }
 
   /** A row that tells of nobody, and all that follow it in the same bytes. */
