@@ -14,7 +14,7 @@ import { createLog } from "../../proxy/log.ts";
 import { createMetrics, type Metrics } from "../../proxy/metrics.ts";
 import { compilePolicies, type PolicySet } from "../../proxy/policy/load.ts";
 import type { NamedPool } from "../../proxy/pool/pools.ts";
-import { type ServerSettings, startServer } from "../../proxy/server.ts";
+import { type ServerParts, type ServerSettings, startServer } from "../../proxy/server.ts";
 import { Scopes, VerdictCache } from "../../proxy/sql/cache.ts";
 import { saslInitialResponse, saslResponse } from "../../proxy/wire/frontend-messages.ts";
 import { formatVerifier, makeVerifier, SCRAM_SHA_256, ScramClient } from "../../proxy/wire/scram.ts";
@@ -52,6 +52,7 @@ export interface SluiceOptions {
   /** Decoys and budgets that were told of. */
   readonly onCanary?: (sighting: CanarySighting) => void;
   readonly onBudget?: (sighting: BudgetSighting) => void;
+  readonly suspensions?: ServerParts["suspensions"];
   /** Server connections are shared: so many for each user. Users then log in to the proxy, with PASSWORDS. */
   readonly pool?: { readonly size: number; readonly waitMs?: number };
 }
@@ -109,6 +110,7 @@ export async function startSluice(database: TestDatabase, options: SluiceOptions
     catalogs,
     store,
     ...(options.onCanary && { onCanary: options.onCanary }),
+    ...(options.suspensions && { suspensions: options.suspensions }),
     ...(options.onBudget && { onBudget: options.onBudget }),
     verdicts: new VerdictCache({ onLookup: () => {}, onAnalysed: () => {}, onLeftover: () => {} }),
     scopes: new Scopes(),
