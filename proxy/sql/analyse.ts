@@ -22,6 +22,7 @@ import { statement } from "./statements.ts";
 import { survey } from "./survey.ts";
 import type { MadeEdit, Statement, Verdict } from "./verdict.ts";
 import { faultOf } from "./verify.ts";
+import { countingScope, uncounted, watched } from "./watched.ts";
 import { insert, merge, remove, update } from "./writes.ts";
 
 const VISITORS: Readonly<Record<string, Visit>> = {
@@ -75,6 +76,7 @@ export function analyse(
   onLeftover: OnLeftover = () => {},
   constants?: Constants,
 ): Verdict {
+  if (scope.role.watch === true) return watch(text, scope, onLeftover, constants);
   if (isUnrestricted(scope.role)) return { kind: "pass", statements: survey(text, scope) };
   const parsed = parseText(text);
   if (!parsed.ok) return refused(parsed.refusal);
@@ -86,12 +88,23 @@ export function analyse(
   }
 }
 
-function judge(
-  source: Source,
-  { statements: raw, tree }: ParsedText,
-  scope: Scope,
-  onLeftover: OnLeftover,
-): Verdict {
+/** A watched role is refused nothing, and of what the analysis would change only added columns are kept. */
+function watch(text: string, scope: Scope, onLeftover: OnLeftover, constants?: Constants): Verdict {
+  const parsed = parseText(text);
+  if (!parsed.ok) return uncounted(text, scope);
+  constants?.watch(parsed.statements);
+  const source = new Source(text, () => constants?.see());
+  try {
+    const { statements, ordered } = examine(source, parsed, countingScope(scope));
+    return watched(text, scope, { source, parsed, statements, edits: ordered });
+  } catch (error) {
+    if (!(error instanceof Refused || error instanceof UnknownSyntax)) onLeftover(wordsOf(error));
+    return uncounted(text, scope);
+  }
+}
+
+/** What a text's statements do, and the edits that make them safe. Refuses by throwing. */
+function examine(source: Source, { statements: raw }: ParsedText, scope: Scope) {
   const sights = sightsOf(scope);
   const edits: MadeEdit[] = [];
   const places: number[] = [];
@@ -117,7 +130,12 @@ function judge(
   });
   refuseMovedPath(statements, raw, scope.catalog);
   refuseHalfDone(statements, scope);
-  const ordered = inOrder(edits);
+  return { statements, ordered: inOrder(edits), sights, places, bareNames, targets };
+}
+
+function judge(source: Source, parsed: ParsedText, scope: Scope, onLeftover: OnLeftover): Verdict {
+  const { statements, ordered, sights, places, bareNames, targets } = examine(source, parsed, scope);
+  const { tree } = parsed;
   const rewritten = applyEdits(source, ordered);
   const wrong = faultOf(scope, sights, source, ordered, { tree, bareNames, targets });
   if (wrong !== undefined) {
@@ -129,7 +147,7 @@ function judge(
     );
   }
   const said = { statements, ...(places.length > 0 && { places }) };
-  return edits.length === 0 ? { kind: "pass", ...said } : { kind: "rewrite", ...said, ...rewritten };
+  return ordered.length === 0 ? { kind: "pass", ...said } : { kind: "rewrite", ...said, ...rewritten };
 }
 
 /** What the names of the statement mean in the text that is sent. */
@@ -186,9 +204,11 @@ function refusalOf(error: unknown, text: string): Refusal {
   }
   if (error instanceof RangeError) return refuse("54001", "the statement is nested too deeply");
   // A fault of the analysis must refuse one statement, not end the process; it holds no text of the client.
-  return refuse(
-    "42501",
-    `this statement could not be analysed (${error instanceof Error ? error.message : "unknown"})`,
-    { hint: "This is a fault of Sluice, not of the statement: please report it." },
-  );
+  return refuse("42501", `this statement could not be analysed (${wordsOf(error)})`, {
+    hint: "This is a fault of Sluice, not of the statement: please report it.",
+  });
+}
+
+function wordsOf(error: unknown): string {
+  return error instanceof Error ? error.message : "unknown";
 }

@@ -74,6 +74,22 @@ export interface Statement {
   readonly metering?: Metering;
   /** What it does to the session once it has completed. */
   readonly effect?: Effect;
+  /** Of a watched role: whom it shows cannot be named in full, and what it shows is charged by its size. */
+  readonly uncounted?: true;
+  /** Of a watched role: what it may change for the statements after it. */
+  readonly touch?: SessionTouch;
+}
+
+/** What a statement leaves behind in its session, as far as later statements hang on it. */
+export interface SessionTouch {
+  /** Settings or temporary relations may be others, so that the server has to be asked. */
+  readonly session: boolean;
+  /** Relations that outlive the session may be others. */
+  readonly defines: boolean;
+  /** Relations that it names without a schema: a temporary one goes before all others. */
+  readonly bareNames: readonly string[];
+  /** The prepared statement that it runs within itself: CREATE TABLE AS EXECUTE, EXPLAIN EXECUTE. */
+  readonly runs?: string;
 }
 
 /** A parameter (from 1) that holds an array of values to look up, or a pattern that must have no wildcard. */
