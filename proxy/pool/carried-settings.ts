@@ -73,6 +73,22 @@ export function asking(names: readonly string[]): Buffer {
   );
 }
 
+/**
+ * Gives settings back their values where they have the server's defaults; what a client has set since stays. The server
+ * itself would do so for what stood in the startup packet.
+ */
+export function restoring(settings: Carried): Buffer {
+  const values = [...settings].map(([name, value]) => `(${literal(name)}, ${literal(value)})`);
+  return query(
+    `SELECT pg_catalog.set_config(s.name, v.value, false)
+     FROM pg_catalog.pg_settings s, (VALUES ${values.join(", ")}) v(name, value)
+     WHERE pg_catalog.lower(s.name) OPERATOR(pg_catalog.=) v.name AND s.source OPERATOR(pg_catalog.<>) 'session'`,
+  );
+}
+
+/** What is idle in the pool must not be ended by what a client wished for its session. */
+export const withoutIdleTimeout: Buffer = query(`RESET ${IDLE_TIMEOUT}`);
+
 /** A name or a value out of parsed text, as it travels. */
 export function asBytes(text: string): string {
   return Buffer.from(text, "utf8").toString("latin1");

@@ -17,7 +17,11 @@ export interface PoolSession extends Holder {
   /** What the client's names of prepared statements mean to it. */
   readonly statements: Names<ClientStatement>;
   /** search_path, and what the client knows of parameters. */
-  readonly carrying: { readonly path: string | undefined; report(name: string, value: string): void };
+  readonly carrying: {
+    readonly path: string | undefined;
+    report(name: string, value: string): void;
+    restore(): void;
+  };
   /** The one that is held. */
   readonly connection: ServerConnection | undefined;
   /** What a statement may leave is noted when it is sent: that it fails later takes nothing of it back. */

@@ -67,6 +67,7 @@ export class Requests {
       case Frontend.Sync:
         connection.toServer.forward(frame);
         server.ledger.sent(SYNC);
+        this.#restore();
         break;
       case Frontend.Flush:
         connection.toServer.forward(frame);
@@ -125,6 +126,12 @@ export class Requests {
     server.note(leavings, connection);
     server.gate.queried(leavings);
     this.#send(connection, frame, {});
+    this.#restore();
+  }
+
+  /** Behind what may be a COPY nothing is sent: it would be read as a part of it. */
+  #restore(): void {
+    if (!this.#server.gate.mayCopyIn) this.#server.carrying.restore();
   }
 
   #refuseQuery(connection: ServerConnection, refusal: Refusal): void {

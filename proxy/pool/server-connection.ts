@@ -134,11 +134,11 @@ export class ServerConnection {
     const { socket } = this.opened;
     this.holder = undefined;
     if (this.#isClosed) return;
-    this.#closed();
     if (socket.writable) socket.end(terminateMessage);
     // A transaction that is open ends with the connection; nobody waits for the server's last words.
     socket.destroySoon();
     socket.resume();
+    this.#closed();
   }
 
   #read(bytes: Buffer): void {

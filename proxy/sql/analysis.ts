@@ -88,6 +88,10 @@ export interface RelationUse {
   readonly isTarget: boolean;
 }
 
+/** Of syntax that nothing has been thought about for. */
+export const WRITE_OTHERWISE =
+  'Write it in another way; only a role with "reads: all", "writes: all" and "sees: all" may use this syntax.';
+
 const MAXIMUM_DEPTH = 400;
 
 export type Visit = (analysis: Analysis, body: never, level: Level) => void;
@@ -134,6 +138,8 @@ export class Analysis {
   readonly asks: BoundAsk[] = [];
   /** The statement is to be run later, by PREPARE or a cursor: what its parameters hold is not seen then. */
   isForLater = false;
+  /** The statement is not run: its plan is shown. */
+  isPlan = false;
   /** For how many people each one counts: the dearest class that was named in the clear or looked up by. */
   cost = 1;
   /** Calls that return another row's value. */
@@ -161,6 +167,8 @@ export class Analysis {
   readonly wholes = new Set<RelationUse>();
   /** What holds a relation's rows to one person. */
   readonly pins = new Map<RelationUse, Pin>();
+  /** References some of whose rows a condition chooses, for what subqueries find by them: see held-by-join.ts. */
+  readonly chosen = new Set<FromReference>();
   /** References whose rows are held to the person of another one's. */
   readonly ties = new Map<RelationUse, readonly RelationUse[]>();
   /** What a relation's subject is compared to, where that is a constant or a parameter. */

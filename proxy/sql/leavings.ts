@@ -37,6 +37,8 @@ export interface Leavings {
   readonly sets: readonly string[];
   /** It may have put back all settings (RESET ALL). */
   readonly resets: boolean;
+  /** It may have given settings their defaults, all of them or some (RESET, SET … TO DEFAULT). */
+  readonly defaults: boolean;
   /** Undefined: it may run on a connection that another client has next. */
   readonly refusal: Refusal | undefined;
   /** The name that DEALLOCATE gives up, where the text is nothing else: then it is not refused. */
@@ -55,6 +57,7 @@ export const UNKNOWN_LEAVINGS: Leavings = {
   leaves: "anything",
   sets: [],
   resets: false,
+  defaults: true,
   refusal: undefined,
   discards: true,
   copiesIn: true,
@@ -87,6 +90,7 @@ class Survey {
   readonly #common = new Set<string>();
   #leaves: Leaves = "nothing";
   #resets = false;
+  #defaults = false;
   #discards = false;
   #copiesIn = false;
   #localPath = false;
@@ -103,6 +107,7 @@ class Survey {
       leaves: this.#leaves,
       sets: [...this.#sets],
       resets: this.#resets,
+      defaults: this.#defaults,
       refusal: this.#refusal,
       discards: this.#discards,
       copiesIn: this.#copiesIn,
@@ -222,6 +227,7 @@ class Survey {
     this.#byText = true;
     if (kind === "VAR_RESET_ALL") {
       this.#resets = true;
+      this.#defaults = true;
       return;
     }
     if (kind === "VAR_SET_MULTI") {
@@ -244,6 +250,7 @@ class Survey {
         break;
       case "set":
         this.#sets.add(kept.name);
+        if (kept.toDefault) this.#defaults = true;
         break;
       case "refused":
         this.#refuse(kept.what, kept.hint);

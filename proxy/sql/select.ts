@@ -22,6 +22,7 @@ import { levelConditions } from "./conditions.ts";
 import { type FromItem, finishReferences, fromItem } from "./from.ts";
 import { levelStart, settleGatherings } from "./gathering.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
+import { heldByJoin } from "./held-by-join.ts";
 import { noteOutputNames } from "./held-names.ts";
 import { levelLookups } from "./lookups.ts";
 import { noteSamePersons, strangerToLocked } from "./marking.ts";
@@ -141,7 +142,8 @@ function conditionsOf(
     leftOut,
   );
   noteTies(analysis, level, clauses, leftOut);
-  return levelConditions(analysis, level, clauses, levelLookups(analysis, level, clauses));
+  const restricted = levelConditions(analysis, level, clauses, levelLookups(analysis, level, clauses));
+  return heldByJoin(analysis, level, clauses, leftOut, restricted);
 }
 
 /** `require_filter`: such a relation is neither read nor written whole. */

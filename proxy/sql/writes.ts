@@ -19,6 +19,7 @@ import { columnName, conjuncts, isLeakproof, levelConditions, simpleCondition } 
 import { refuseTellingOfReferences } from "./constraints.ts";
 import { finishReferences, fromItem } from "./from.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
+import { heldByJoin } from "./held-by-join.ts";
 import { keptColumns } from "./kept-columns.ts";
 import { levelLookups } from "./lookups.ts";
 import { noteSamePersons, strangerTo } from "./marking.ts";
@@ -223,7 +224,10 @@ function heldByMerge(
   );
   if (joinCondition === undefined || isBySource) return new Set();
   const clauses = [{ quals: joinCondition, restrictable: [target] }];
-  return levelConditions(analysis, level, clauses, levelLookups(analysis, level, clauses));
+  const restricted = levelConditions(analysis, level, clauses, levelLookups(analysis, level, clauses));
+  const [tests, none] = [conjuncts(joinCondition), []];
+  const alone = { references: [target], others: none, tests, held: tests, using: none };
+  return heldByJoin(analysis, level, none, [alone], restricted);
 }
 
 function writeTarget(analysis: Analysis, name: RangeVar | undefined): FromReference {
@@ -293,13 +297,15 @@ function restrictedWrite(
   const joins = items.flatMap((item) => item.joins);
   const restrictable = [target, ...items.flatMap((item) => item.restrictable)];
   const conditions = where === undefined ? joins : [...joins, { quals: where, restrictable }];
+  const leftOut = items.flatMap((item) => item.leftOut);
   noteSamePersons(
     analysis,
     level,
     conditions.map(({ quals }) => quals),
-    items.flatMap(({ leftOut }) => leftOut),
+    leftOut,
   );
-  const held = levelConditions(analysis, level, conditions, levelLookups(analysis, level, conditions));
+  const restricted = levelConditions(analysis, level, conditions, levelLookups(analysis, level, conditions));
+  const held = heldByJoin(analysis, level, conditions, leftOut, restricted);
   for (const { quals, sides } of joins) analysis.nodes(quals, sides);
   analysis.nodes(where, level);
   requireFilters(
@@ -476,9 +482,10 @@ function maskedReturn(
   const behind = location === place ? source.nameEnd(first) : closingParenthesis(source, first);
   const [start, end] = [source.token(first)?.start, source.token(behind)?.end];
   if (start === undefined || end === undefined) throw new Error("a column without tokens");
-  const list = chosen.map(({ kind, sql, column }) =>
-    kind === "real" ? sql : item.name === undefined ? `${sql} AS ${quoteIdentifier(column.name)}` : sql,
-  );
+  const list = chosen.map(({ kind, sql, planSql, column }) => {
+    const seen = analysis.isPlan ? planSql : sql;
+    return kind === "real" || item.name !== undefined ? seen : `${seen} AS ${quoteIdentifier(column.name)}`;
+  });
   for (const sight of chosen) analysis.costs(sight, "named");
   for (const { kind, className, column } of chosen) {
     if (kind === "real") continue;
