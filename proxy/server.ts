@@ -3,6 +3,7 @@ import { createServer, type Server, type Socket } from "node:net";
 import type { AuditLog } from "./audit/event.ts";
 import type { Catalogs } from "./catalog/catalogs.ts";
 import { Connections } from "./connections.ts";
+import type { BudgetSighting } from "./guard/budget-alerts.ts";
 import type { CanarySighting, Decoys } from "./guard/canaries.ts";
 import type { CounterStore } from "./guard/meter.ts";
 import type { SessionInfo } from "./guard/session-registry.ts";
@@ -83,6 +84,8 @@ export interface ServerParts {
   readonly audit: AuditLog;
   /** Told when a decoy is about to be given out; nobody if left out. */
   readonly onCanary?: (sighting: CanarySighting) => void;
+  /** A budget that only alerts is used up; nobody is told if left out. */
+  readonly onBudget?: (sighting: BudgetSighting) => void;
   /** Decoys that conditions mark; none if left out. */
   readonly decoys?: Decoys;
   /** The database that is no database; none if left out. */

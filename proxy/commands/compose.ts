@@ -214,6 +214,7 @@ async function start(
     suspensions: guard.suspensions,
     audit: guard.audit,
     onCanary: guard.onCanary,
+    onBudget: guard.onBudget,
     decoys,
     adminDatabase: openAdminDatabase(settings, upstream, watching, operations, log),
     metrics,

@@ -2,9 +2,11 @@ import type { Socket } from "node:net";
 import type { AuditLog } from "../audit/event.ts";
 import type { Catalogs } from "../catalog/catalogs.ts";
 import type { LiveCatalog } from "../catalog/live.ts";
+import type { BudgetSighting } from "../guard/budget-alerts.ts";
 import type { CanarySighting, Decoys } from "../guard/canaries.ts";
 import type { CounterStore } from "../guard/meter.ts";
 import { createMeter } from "../guard/session-meter.ts";
+import { refuseStatement, type Suspensions } from "../guard/suspensions.ts";
 import type { Keys } from "../keys.ts";
 import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
@@ -28,6 +30,8 @@ export interface SharedParts {
   readonly audit: AuditLog;
   readonly settings?: { readonly auditDurability?: "before" | "after" };
   readonly onCanary?: (sighting: CanarySighting) => void;
+  readonly suspensions?: Pick<Suspensions, "isSuspended">;
+  readonly onBudget?: (sighting: BudgetSighting) => void;
   readonly decoys?: Decoys;
   readonly timeKeeper?: Pick<TimeKeeper, "watch" | "unwatch">;
   readonly metrics: Metrics;
@@ -77,6 +81,11 @@ function partsOf(shared: SharedParts, database: string, catalog: LiveCatalog): S
     // Nobody said that an event may come later.
     auditDurability: settings?.auditDurability ?? "before",
     ...(shared.onCanary === undefined ? {} : { onCanary: shared.onCanary }),
+    suspended(person) {
+      const suspension = shared.suspensions?.isSuspended(person);
+      return suspension && refuseStatement(suspension);
+    },
+    ...(shared.onBudget === undefined ? {} : { onBudget: shared.onBudget }),
     ...(decoys === undefined ? {} : { markedCanaries: () => decoys.of(database) }),
     ...(shared.timeKeeper === undefined ? {} : { timeKeeper: shared.timeKeeper }),
     times: metrics.times(database),

@@ -11,6 +11,7 @@ import { mayClientStream, reasonOf, SERVER_LOST, Side } from "./sides.ts";
 import { type Activity, endsAnswer, SERVER_SILENT, STALLED, type Timed } from "./time-limits.ts";
 import { Trace } from "./trace.ts";
 import { TransparentRelay } from "./transparent.ts";
+import { WatchedRelay } from "./watched/watched.ts";
 
 export type { SessionParts } from "./parts.ts";
 
@@ -21,6 +22,8 @@ export type { SessionParts } from "./parts.ts";
 export function runSession(established: Established, parts: SessionParts): Promise<SessionEndReason> {
   return new Session(established, parts).run();
 }
+
+const RELAYS = { transparent: TransparentRelay, watched: WatchedRelay, guarded: GuardedRelay } as const;
 
 /**
  * The way of the data: client → `frontend` (judged, rewritten or refused) → server → `backend` (trimmed,
@@ -74,9 +77,8 @@ class Session implements Timed {
     const pump = () => this.#pump();
     const judging = new Judging(this.#established, this.#parts, pump);
     this.#judging = judging;
-    if (judging.treatment === "guarded") this.#unwatch = this.#parts.catalog.watch();
-    const OwnRelay = judging.treatment === "transparent" ? TransparentRelay : GuardedRelay;
-    const relay = new OwnRelay(this.#established, this.#parts, judging, this.#trace, pump);
+    if (judging.treatment !== "transparent") this.#unwatch = this.#parts.catalog.watch();
+    const relay = new RELAYS[judging.treatment](this.#established, this.#parts, judging, this.#trace, pump);
     this.#client.reader.streamable = mayClientStream;
     this.#server.reader.streamable = (type) => relay.mayStream(type);
     dismissal.heed(() => (dismissal.atOnce === undefined ? this.#pump() : this.#end(dismissal.atOnce)));

@@ -23,8 +23,8 @@ const TAG = 240;
 const PLAN = 64;
 
 /** Whether people are counted, so that what a statement tells of them has a price. */
-export function countsPeople({ budget }: Role): boolean {
-  return budget.some(({ what }) => what === "people");
+export function countsPeople({ budget, watch }: Role): boolean {
+  return watch === true || budget.some(({ what }) => what === "people");
 }
 
 /**

@@ -6,10 +6,10 @@ import type {
   SelectStmt,
   TransactionStmt,
 } from "libpg-query";
-import { relationKey } from "../catalog/catalog.ts";
+import { type Relation, relationKey } from "../catalog/catalog.ts";
 import { commandTag } from "./command-tags.ts";
 import { type Body, nodeOf } from "./grammar.ts";
-import { forEachNamedRelation } from "./named-relations.ts";
+import { forEachNamedRelation, type NamedRelation } from "./named-relations.ts";
 import { parseText } from "./parse.ts";
 import type { Scope } from "./scope.ts";
 import type { Statement, StatementKind } from "./verdict.ts";
@@ -124,12 +124,20 @@ function makesTable(select: SelectStmt): boolean {
 }
 
 /** Relations named anywhere, as far as the catalog knows them. */
-function relationsIn(body: object, { catalog, searchPath }: Scope): readonly string[] {
+function relationsIn(body: object, scope: Scope): readonly string[] {
   const found = new Set<string>();
-  forEachNamedRelation(body, ({ schemaname, relname }) => {
-    const schema = schemaname ?? searchPath.find((each) => catalog.relations.has(relationKey(each, relname)));
-    if (schema !== undefined && catalog.relations.has(relationKey(schema, relname)))
-      found.add(relationKey(schema, relname));
+  forEachNamedRelation(body, (named) => {
+    const relation = relationNamed(named, scope);
+    if (relation !== undefined) found.add(relationKey(relation.schema, relation.name));
   });
   return [...found];
+}
+
+/** What the catalog has under the name. */
+export function relationNamed(
+  { schemaname, relname }: NamedRelation,
+  { catalog, searchPath }: Scope,
+): Relation | undefined {
+  const schema = schemaname ?? searchPath.find((each) => catalog.relations.has(relationKey(each, relname)));
+  return schema === undefined ? undefined : catalog.relations.get(relationKey(schema, relname));
 }

@@ -64,6 +64,8 @@ export interface Statement {
   readonly limited: boolean;
   /** Names a column that the catalog does not have: it may be new. */
   readonly namesUnknown?: true;
+  /** Its plan, as it was prepared, would show what is not for the role. */
+  readonly hidesPlan?: true;
   /** A write that gives no rows. */
   readonly silent?: true;
   /** It calls what may write: where its answer may not leave, what it did is taken back. */
@@ -72,6 +74,22 @@ export interface Statement {
   readonly metering?: Metering;
   /** What it does to the session once it has completed. */
   readonly effect?: Effect;
+  /** Of a watched role: whom it shows cannot be named in full, and what it shows is charged by its size. */
+  readonly uncounted?: true;
+  /** Of a watched role: what it may change for the statements after it. */
+  readonly touch?: SessionTouch;
+}
+
+/** What a statement leaves behind in its session, as far as later statements hang on it. */
+export interface SessionTouch {
+  /** Settings or temporary relations may be others, so that the server has to be asked. */
+  readonly session: boolean;
+  /** Relations that outlive the session may be others. */
+  readonly defines: boolean;
+  /** Relations that it names without a schema: a temporary one goes before all others. */
+  readonly bareNames: readonly string[];
+  /** The prepared statement that it runs within itself: CREATE TABLE AS EXECUTE, EXPLAIN EXECUTE. */
+  readonly runs?: string;
 }
 
 /** A parameter (from 1) that holds an array of values to look up, or a pattern that must have no wildcard. */
@@ -169,6 +187,8 @@ export function extraFields({ metering }: Statement): number {
 export type Effect =
   | { readonly kind: "prepare"; readonly name: string; readonly inner: Statement }
   | { readonly kind: "execute"; readonly name: string }
+  /** EXPLAIN of what is prepared under this name. */
+  | { readonly kind: "explainExecute"; readonly name: string }
   | { readonly kind: "deallocate"; readonly name: string | undefined }
   | { readonly kind: "declare"; readonly name: string; readonly hold: boolean; readonly inner: Statement }
   /** `seeks`: by place, or backwards; `most`: how many rows it asks for, undefined for all. */

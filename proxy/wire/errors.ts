@@ -98,3 +98,16 @@ export function redactError(frame: Frame, telling: Telling): Buffer {
   body.finish();
   return message(type, ...kept, Buffer.alloc(1));
 }
+
+/** The server's ErrorResponse with another position, or without one; all else is as it was. */
+export function withPosition(frame: Frame, position: number | undefined): Buffer {
+  const body = new BodyReader(frame, "ErrorResponse");
+  const kept: Buffer[] = [];
+  for (let at = body.at, code = body.byte(); code !== 0; at = body.at, code = body.byte()) {
+    const zero = body.skipString();
+    if (code !== POSITION) kept.push(frame.buffer.subarray(at, zero + 1));
+    else if (position !== undefined) kept.push(cstring(`P${position}`));
+  }
+  body.finish();
+  return message(frame.type, ...kept, Buffer.alloc(1));
+}

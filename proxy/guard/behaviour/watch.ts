@@ -13,8 +13,8 @@ export interface Alert {
   readonly id: string;
   /** Unix time in milliseconds. */
   readonly time: number;
-  /** A rule of behaviour, or that he read a decoy. */
-  readonly rule: BehaviourRule | "canary";
+  /** A rule of behaviour, or that they read a decoy, or used up a budget that only alerts. */
+  readonly rule: BehaviourRule | "canary" | "budget";
   readonly action: Exclude<BehaviourAction, "off">;
   readonly user: string;
   readonly role: string;
