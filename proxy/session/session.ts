@@ -77,6 +77,9 @@ class Session implements Timed {
     if (judging.treatment === "guarded") this.#unwatch = this.#parts.catalog.watch();
     const OwnRelay = judging.treatment === "transparent" ? TransparentRelay : GuardedRelay;
     const relay = new OwnRelay(this.#established, this.#parts, judging, this.#trace, pump);
+    const { openMessageBytes } = this.#parts;
+    if (judging.treatment === "transparent" && openMessageBytes !== undefined)
+      this.#client.reader.maximumLength = openMessageBytes;
     this.#client.reader.streamable = mayClientStream;
     this.#server.reader.streamable = (type) => relay.mayStream(type);
     dismissal.heed(() => (dismissal.atOnce === undefined ? this.#pump() : this.#end(dismissal.atOnce)));
