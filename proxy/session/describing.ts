@@ -51,8 +51,8 @@ export class Describing {
     if (fault === undefined) return true;
     this.#report(fault, run.statement);
     run.cut ??= MISFIT;
-    // Without a seal the request could hit what the client has sent behind it.
-    if (this.#exchange.seal === "open") run.isCancelled = true;
+    // Without a seal a request could hit what the client has sent behind it: none is sent, and no end waited for.
+    if (this.#exchange.seal === "open") run.cancelledAt = Number.POSITIVE_INFINITY;
     return false;
   }
 
