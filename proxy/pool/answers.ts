@@ -170,14 +170,14 @@ export class Answers {
   }
 
   /**
-   * A plan whose result has changed its type stays so (RevalidateCachedQuery of utils/cache/plancache.c), and
-   * code of the database's may have given up what we prepared: the next time it is prepared anew.
+   * A plan whose result has changed its type stays so (RevalidateCachedQuery of utils/cache/plancache.c), types of parameters
+   * are found out once, and code of the database's may have given up what we prepared: the next time it is prepared anew.
    */
   #isStale(frame: FrameReader, { of }: Extract<Expected, { kind: "bind" | "describe" }>): void {
     const { connection } = this.#server;
     const sqlstate = decodeError(frame).get("C");
     if (sqlstate === "26000") connection?.statements.clear();
-    else if (sqlstate === "0A000" && of !== undefined) connection?.statements.forget(of.statement);
+    else if (of !== undefined) connection?.statements.renew(of.statement);
   }
 
   #ready(frame: FrameReader): void {

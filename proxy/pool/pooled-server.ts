@@ -35,6 +35,9 @@ export interface PooledServerOptions {
 /** Longest message towards the server, as the server takes it. */
 const LONGEST = 0x3fff_ffff;
 
+/** A server that says nothing for so long, although it was told to stop or asked what takes no time, is not there. */
+const SILENT_MS = 4_000;
+
 /**
  * What a session takes for its server: it writes a client's messages to it, and reads the server's answers. Behind
  * it a connection out of the pool is held from a transaction's first message to its last answer, and no longer.
@@ -65,6 +68,8 @@ export class PooledServer extends Duplex implements Asker, PoolSession {
   #mustFence = false;
   #terminated = false;
   #isOver = false;
+  /** When the server was last asked for what takes no time, by `performance.now()`. */
+  #askedAt = Number.POSITIVE_INFINITY;
 
   constructor(options: PooledServerOptions) {
     super({ allowHalfOpen: true });
@@ -83,6 +88,7 @@ export class PooledServer extends Duplex implements Asker, PoolSession {
     const { connection } = this;
     if (connection === undefined || this.carrying.isSettingUp || this.expected.isEmpty) return;
     connection.cancels++;
+    this.#askedAt = performance.now();
     try {
       await this.options.cancel(connection);
     } finally {
@@ -314,9 +320,11 @@ export class PooledServer extends Duplex implements Asker, PoolSession {
     this.#isWaiting = false;
     this.#mustFence = false;
     this.connection = connection;
+    this.#askedAt = performance.now();
     connection.holder = this;
     connection.opened.socket.resume();
     this.carrying.setUp(connection);
+    if (!this.carrying.isSettingUp) this.#askedAt = Number.POSITIVE_INFINITY;
   }
 
   #giveBack(connection: ServerConnection): void {
@@ -350,8 +358,16 @@ export class PooledServer extends Duplex implements Asker, PoolSession {
     const { connection } = this;
     if (connection === undefined) return;
     const isSettled = this.#isClean && !this.carrying.isTouched && !this.#mustFence;
-    if (isSettled && connection.cancels === 0) this.#giveBack(connection);
-    else this.discard();
+    if (isSettled && connection.cancels === 0) {
+      this.#giveBack(connection);
+      return;
+    }
+    if (this.#isSilent(connection)) this.options.pool.suspect(connection);
+    this.discard();
+  }
+
+  #isSilent({ heardAt }: ServerConnection): boolean {
+    return heardAt < this.#askedAt && performance.now() - this.#askedAt >= SILENT_MS;
   }
 
   /** The session reads to here. */

@@ -1,6 +1,7 @@
 import { emptyMessage } from "../wire/backend-messages.ts";
 import type { Frame } from "../wire/frames.ts";
 import {
+  closeMessage,
   decodeBind,
   decodeClose,
   decodeDescribe,
@@ -13,9 +14,8 @@ import { type Refusal, refuse } from "../wire/refusal.ts";
 import type { Expected } from "./expected.ts";
 import type { PoolSession } from "./pool-session.ts";
 import type { ServerConnection } from "./server-connection.ts";
-import type { ClientStatement } from "./server-statements.ts";
+import { type ClientStatement, nextParse } from "./server-statements.ts";
 
-const parseComplete = emptyMessage(Backend.ParseComplete);
 const closeComplete = emptyMessage(Backend.CloseComplete);
 /** Of a name that no client can have. */
 const poisonedNamed = poisonedParse("sluice_refused");
@@ -59,7 +59,7 @@ export class Preparing {
       this.#send(connection, again, { kind: "parse", hidden: false, taken: alreadyThere(name) });
       return true;
     }
-    const statement = { key: this.#keyOf(body), body };
+    const statement = { key: this.#keyOf(body), body, since: nextParse() };
     if (name !== "" && connection.statements.isPending(statement)) return false;
     const undo = server.statements.change(name, statement);
     if (name === "") {
@@ -67,11 +67,9 @@ export class Preparing {
       this.#parseUnnamed(connection, statement, false, undo, () => {
         if (server.statements.get("") === statement) server.statements.change("", undefined);
       });
-    } else if (connection.statements.find(statement) === undefined) {
-      this.#parseNamed(connection, statement, false, undo);
     } else {
-      server.inPipeline = true;
-      server.expected.push({ kind: "told", message: parseComplete, undo });
+      // Also where the server knows the text: what it names may be something else since then.
+      this.#parseNamed(connection, statement, false, undo);
     }
     return true;
   }
@@ -150,7 +148,13 @@ export class Preparing {
     undo: () => void,
   ): string {
     const { name, closes } = connection.statements.add(statement, this.#server.statements.pipeline);
-    for (const close of closes) this.#send(connection, close, { kind: "close", hidden: true });
+    for (const unwanted of closes) {
+      this.#send(connection, closeMessage({ target: "statement", name: unwanted }), {
+        kind: "close",
+        hidden: true,
+        undo: () => connection.statements.keepUnwanted(unwanted),
+      });
+    }
     this.#send(connection, message(Frontend.Parse, cstring(name), statement.body), {
       kind: "parse",
       hidden,

@@ -51,6 +51,8 @@ export class ServerConnection {
   /** `performance.now()` */
   readonly since = performance.now();
   idleSince = 0;
+  /** When the server has last sent anything, by `performance.now()`. */
+  heardAt = performance.now();
   holder: Holder | undefined;
   /** Whose transaction was the last one: what he left is his own. */
   lastHolder: Holder | undefined;
@@ -134,6 +136,7 @@ export class ServerConnection {
 
   #read(bytes: Buffer): void {
     const reader = this.#reader;
+    this.heardAt = performance.now();
     reader.push(bytes);
     try {
       while (!this.#isClosed && reader.next()) {
