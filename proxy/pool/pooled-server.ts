@@ -28,8 +28,8 @@ export interface PooledServerOptions {
   /** As the client was told at log-in. */
   readonly parameters: ReadonlyMap<string, string>;
   readonly onFault: (error: unknown) => void;
-  /** Sends a cancel request; resolves when the server has closed the cancel connection. */
-  readonly cancel: (connection: ServerConnection) => Promise<void>;
+  /** Sends a cancel request; resolves when the server has closed the cancel connection, or it got lost. */
+  readonly cancel: (connection: ServerConnection) => Promise<"done" | "lost">;
 }
 
 /** Longest message towards the server, as the server takes it. */
@@ -90,7 +90,8 @@ export class PooledServer extends Duplex implements Asker, PoolSession {
     connection.cancels++;
     this.#askedAt = performance.now();
     try {
-      await this.options.cancel(connection);
+      // What may arrive yet must not hit whoever would have the connection by then.
+      if ((await this.options.cancel(connection)) === "lost") connection.isRetired = true;
     } finally {
       connection.cancels--;
       if (this.connection === connection) {
