@@ -153,7 +153,8 @@ export class Run {
   truncated = false;
   /** Of COPY TO: how the data is laid out, from CopyOutResponse. */
   copy: { readonly binary: boolean; headerLine: boolean } | undefined;
-  isCancelled = false;
+  /** When the server was asked to stop it, by `performance.now()`. */
+  cancelledAt: number | undefined;
   /** The server has said what its rows hold, and that has been looked at. */
   isDescribed = false;
   /** How long its rows have waited for the meter, in milliseconds. */
