@@ -225,6 +225,7 @@ export class Trace {
       bytes: run.bytes,
       subjects: people?.named(this.#hash, after) ?? NOBODY,
       people: people?.count ?? 0,
+      ...(people !== undefined && people.known > 0 && { namespaces: people.namespaces }),
       ...(people !== undefined &&
         shape.metering?.purpose === true && {
           purposeless: people.purposeless,

@@ -7,7 +7,7 @@ export const LEVEL = 1e-4;
 /** Below it, the leaked people are taken to be read more than others for a reason of their own. */
 const LIVELIER = 0.05;
 /** And one user, even so, must have read more of them than of people who were read, by this. */
-const BESIDE_WORK = 1e-3;
+const BESIDE_WORK = 0.02;
 
 /** A user without whose readings the leak cannot be explained. */
 export interface Source {
@@ -43,7 +43,8 @@ export interface Attribution {
 export function attribute(compared: Compared, readings: Readings, level = LEVEL): Attribution {
   const question = { readers: new Readers(compared, readings), compared, readings, level };
   const named = search(question, "all");
-  const basis = named.length === 0 || isMoreThanWork(question, named) ? "all" : "read";
+  const stands = compared.among === "read" || named.length === 0 || isMoreThanWork(question, named);
+  const basis = stands ? "all" : "read";
   const sources =
     basis === "all" ? needed(question, named) : needed(question, search(question, "read"), "read");
   const tests = testAll(question, question.readers.users, basis);

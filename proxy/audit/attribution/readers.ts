@@ -5,20 +5,18 @@ export interface Compared {
   /** By person: those of one stratum are alike (`--like`). */
   readonly stratum: readonly number[];
   readonly leaked: readonly boolean[];
+  /** "read": all of them are people whom somebody read. "all" if left out. */
+  readonly among?: Basis;
 }
 
 /** By user: the places of the compared people whom they read, each once. */
 export type Readings = ReadonlyMap<string, readonly number[]>;
 
 /**
- * All who are alike, or of them those alone whom anybody read, told apart by how many users did: where the leaked people
- * were read more than others for a reason of their own (who calls often is known to more systems that can leak), nobody
- * may be blamed for having read them at all.
+ * All who are alike, or of them those alone whom anybody read: where the leaked people were read more than others for a
+ * reason of their own (who calls is known to more systems that can leak), nobody may be blamed for having read them at all.
  */
 export type Basis = "all" | "read";
-
-/** So many readers and more are one cell. */
-const MANY_READERS = 4;
 
 /** Who read whom, while people are taken out whose leak is explained. */
 export class Readers {
@@ -28,7 +26,7 @@ export class Readers {
   readonly #counts: Uint32Array;
   /** By person: by how many of the users who were taken out they were read. */
   readonly #explained: Uint32Array;
-  /** By stratum and number of readers, of people who are not explained: all, and leaked ones. */
+  /** By stratum, and whether anybody read them, of people who are not explained: all, and leaked ones. */
   readonly #size: Uint32Array;
   readonly #leaked: Uint32Array;
 
@@ -40,8 +38,8 @@ export class Readers {
     for (const people of readings.values())
       for (const person of people) this.#counts[person] = at(this.#counts, person) + 1;
     const strata = compared.stratum.reduce((most, one) => Math.max(most, one), 0) + 1;
-    this.#size = new Uint32Array(strata * (MANY_READERS + 1));
-    this.#leaked = new Uint32Array(strata * (MANY_READERS + 1));
+    this.#size = new Uint32Array(2 * strata);
+    this.#leaked = new Uint32Array(2 * strata);
     for (let person = 0; person < compared.stratum.length; person++) this.#enter(person, 1);
   }
 
@@ -84,9 +82,9 @@ export class Readers {
 
   /** How many of the leaked and of all were read by anybody but these users. */
   readByOthers(users: readonly string[]): readonly Cell[] {
-    const strata = this.#size.length / (MANY_READERS + 1);
+    const strata = this.#size.length / 2;
     const cells = Array.from({ length: strata }, (_, stratum) => {
-      const unread = this.#sizes(stratum * (MANY_READERS + 1));
+      const unread = this.#sizes(2 * stratum);
       const { size, leaked } = this.#stratum(stratum);
       return { size, leaked, read: size - unread.size, both: leaked - unread.leaked };
     });
@@ -114,7 +112,7 @@ export class Readers {
 
   #cell(person: number): number {
     const stratum = this.#compared.stratum[person] ?? 0;
-    return stratum * (MANY_READERS + 1) + Math.min(at(this.#counts, person), MANY_READERS);
+    return 2 * stratum + (at(this.#counts, person) > 0 ? 1 : 0);
   }
 
   #sizes(cell: number): { readonly size: number; readonly leaked: number } {
@@ -122,12 +120,8 @@ export class Readers {
   }
 
   #stratum(stratum: number): { readonly size: number; readonly leaked: number } {
-    let [size, leaked] = [0, 0];
-    for (let cell = stratum * (MANY_READERS + 1); cell < (stratum + 1) * (MANY_READERS + 1); cell++) {
-      size += at(this.#size, cell);
-      leaked += at(this.#leaked, cell);
-    }
-    return { size, leaked };
+    const [unread, read] = [this.#sizes(2 * stratum), this.#sizes(2 * stratum + 1)];
+    return { size: unread.size + read.size, leaked: unread.leaked + read.leaked };
   }
 
   #enter(person: number, change: 1 | -1): void {
