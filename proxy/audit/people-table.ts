@@ -157,6 +157,47 @@ export async function drawAlike(
   return { leaked: new Map(leaked.rows.map((row) => [row.id, row.kind])), controls: controls.rows };
 }
 
+/** As many rows come at once as make a trip worth it. */
+const FETCHED = 20_000;
+
+/** All ids of the table, in no order: one reading of the table, whatever its size. */
+export async function* allIds(
+  database: Database,
+  { name, id }: PeopleTable,
+): AsyncGenerator<readonly string[]> {
+  await database.query(
+    `DECLARE "sluice people" NO SCROLL CURSOR FOR SELECT ${id}::text AS id FROM ${name} WHERE ${id} IS NOT NULL`,
+  );
+  const fetch = () => {
+    const rows = database.query<{ id: string }>(`FETCH ${FETCHED} FROM "sluice people"`);
+    // It is awaited later, or not at all when the caller gives up.
+    rows.catch(() => {});
+    return rows;
+  };
+  // The next ones are on their way while the caller works on these.
+  for (let ahead = fetch(); ; ) {
+    const { rows } = await ahead;
+    if (rows.length === 0) return;
+    ahead = fetch();
+    yield rows.map((row) => row.id);
+  }
+}
+
+/** By id: the value of a column (a country, a tenant) as text; who is not in the table is left out. */
+export async function valuesOf(
+  database: Database,
+  table: PeopleTable,
+  column: string,
+  ids: readonly string[],
+): Promise<ReadonlyMap<string, string>> {
+  const [quoted = ""] = await columnsOf(database, table, [column]);
+  const { rows } = await database.query<{ id: string; value: string | null }>(
+    `SELECT t.${table.id}::text AS id, ${quoted}::text AS value FROM ${table.name} t WHERE t.${table.id} = ANY ($1::text[]::${table.type}[])`,
+    [ids],
+  );
+  return new Map(rows.map(({ id, value }) => [id, value ?? ""]));
+}
+
 /** Ids that cannot be ids of this table: a list of something else. Asked of the database, which knows its types. */
 export async function refuseStrangeIds(
   database: Database,

@@ -119,7 +119,8 @@ async function attributed(
 ): Promise<Attribution> {
   const others = controls ?? (await sampleOfRead(readings));
   await readings.ask([...askedOf(leaked, 0), ...askedOf(others, leaked.length)]);
-  const found = await readings.rows<{ user: string; numbers: readonly number[] }>(WHOM);
+  const found = await readings.rows<Numbers>(whomBy("reads"));
+  const work = await readings.rows<Numbers>(whomBy("work"));
   const people = [...leaked, ...others];
   const seen = new Set(found.flatMap(({ numbers }) => numbers));
   // Who was read by nobody stands on both sides, or on neither.
@@ -133,7 +134,22 @@ async function attributed(
       leaked: kept.map(({ number }) => number < leaked.length),
       among: controls === undefined ? "read" : "all",
     },
-    new Map(found.map(({ user, numbers }) => [user, numbers.flatMap((number) => places.get(number) ?? [])])),
+    placed(found, places),
+    { work: placed(work, places) },
+  );
+}
+
+interface Numbers {
+  readonly user: string;
+  readonly numbers: readonly number[];
+}
+
+function placed(
+  readers: readonly Numbers[],
+  places: ReadonlyMap<number, number>,
+): ReadonlyMap<string, readonly number[]> {
+  return new Map(
+    readers.map(({ user, numbers }) => [user, numbers.flatMap((number) => places.get(number) ?? [])]),
   );
 }
 
@@ -155,7 +171,7 @@ function* askedOf(people: readonly Person[], from: number): Generator<Asked> {
 type Reader = Omit<Suspect, "expected" | "chance">;
 
 /** Who read whom, one row for each person of each event that counts. */
-export function readsView({ needs, unexplainedOnly }: Counted): string {
+function readsView({ needs, unexplainedOnly }: Counted): string {
   const counts =
     needs.length === 0 ? "NOT only_masks" : `list_has_any(coalesce(classes, []), ${textList(needs)})`;
   return `CREATE OR REPLACE TEMP VIEW reads AS
@@ -185,9 +201,13 @@ const LEFT_OUT = `
   SELECT (count(*) FILTER (only_masks))::DOUBLE AS masks, (count(*) FILTER (classes IS NULL))::DOUBLE AS unsaid
   FROM readings WHERE list_has_any(subjects, (SELECT list(subject) FROM asked))`;
 
-const WHOM = `
-  SELECT "user", list(DISTINCT number ORDER BY number) AS numbers FROM reads JOIN asked USING (subject)
-  WHERE time < before GROUP BY "user" ORDER BY "user"`;
+/** Of the readings that count, or of all. */
+function whomBy(view: "reads" | "work"): string {
+  const from =
+    view === "reads" ? "reads" : '(SELECT "user", time, unnest(subjects) AS subject FROM readings) AS work';
+  return `SELECT "user", list(DISTINCT number ORDER BY number) AS numbers FROM ${from} JOIN asked USING (subject)
+    WHERE time < before GROUP BY "user" ORDER BY "user"`;
+}
 
 function rank(readers: readonly Reader[], { users, sources }: Attribution): readonly Suspect[] {
   const isSource = (user: string) => sources.some((source) => source.user === user);

@@ -38,10 +38,15 @@ export interface Attribution {
  *
  * People who call often are read by many, and other systems know them as well: a list of such people makes everybody
  * suspect who does their work. So what the named have read is first held against people who were read by anybody
- * (`isMoreThanWork`); where it does not stand that, all is tested once more among such people alone.
+ * (`isMoreThanWork`); where it does not stand that, all is tested once more among such people alone. `work` has all
+ * readings, also those that do not count as `readings`.
  */
-export function attribute(compared: Compared, readings: Readings, level = LEVEL): Attribution {
-  const question = { readers: new Readers(compared, readings), compared, readings, level };
+export function attribute(
+  compared: Compared,
+  readings: Readings,
+  { work = readings, level = LEVEL }: { readonly work?: Readings; readonly level?: number } = {},
+): Attribution {
+  const question = { readers: new Readers(compared, readings, work), compared, readings, level };
   const named = search(question, "all");
   const stands = compared.among === "read" || named.length === 0 || isMoreThanWork(question, named);
   const basis = stands ? "all" : "read";

@@ -22,6 +22,7 @@ export type Basis = "all" | "read";
 export class Readers {
   readonly #compared: Compared;
   readonly #readings: Readings;
+  readonly #work: Readings;
   /** By person: by how many users they were read. */
   readonly #counts: Uint32Array;
   /** By person: by how many of the users who were taken out they were read. */
@@ -30,12 +31,14 @@ export class Readers {
   readonly #size: Uint32Array;
   readonly #leaked: Uint32Array;
 
-  constructor(compared: Compared, readings: Readings) {
+  /** `work`: all readings, also those that do not count; who is read at all tells who is known, not who is suspect. */
+  constructor(compared: Compared, readings: Readings, work: Readings = readings) {
     this.#compared = compared;
     this.#readings = readings;
+    this.#work = work;
     this.#counts = new Uint32Array(compared.stratum.length);
     this.#explained = new Uint32Array(compared.stratum.length);
-    for (const people of readings.values())
+    for (const people of work.values())
       for (const person of people) this.#counts[person] = at(this.#counts, person) + 1;
     const strata = compared.stratum.reduce((most, one) => Math.max(most, one), 0) + 1;
     this.#size = new Uint32Array(2 * strata);
@@ -66,7 +69,7 @@ export class Readers {
   /** Whom these users read together, of those who are left, cell by cell. */
   cellsOf(users: readonly string[], basis: Basis): readonly Cell[] {
     const cells = new Map<number, { size: number; leaked: number; read: number; both: number }>();
-    for (const person of this.#peopleOf(users).keys()) {
+    for (const person of this.#peopleOf(users, this.#readings).keys()) {
       const stratum = this.#compared.stratum[person] ?? 0;
       const key = basis === "all" ? stratum : this.#cell(person);
       let cell = cells.get(key);
@@ -88,7 +91,7 @@ export class Readers {
       const { size, leaked } = this.#stratum(stratum);
       return { size, leaked, read: size - unread.size, both: leaked - unread.leaked };
     });
-    for (const [person, theirs] of this.#peopleOf(users)) {
+    for (const [person, theirs] of this.#peopleOf(users, this.#work)) {
       const cell = cells[this.#compared.stratum[person] ?? 0];
       if (cell === undefined || at(this.#counts, person) > theirs) continue;
       cell.read -= 1;
@@ -98,10 +101,10 @@ export class Readers {
   }
 
   /** Those who are left and were read by these users, and by how many of them. */
-  #peopleOf(users: readonly string[]): ReadonlyMap<number, number> {
+  #peopleOf(users: readonly string[], readings: Readings): ReadonlyMap<number, number> {
     const people = new Map<number, number>();
     for (const user of users)
-      for (const person of this.#readings.get(user) ?? [])
+      for (const person of readings.get(user) ?? [])
         if (!this.#isExplained(person)) people.set(person, (people.get(person) ?? 0) + 1);
     return people;
   }
