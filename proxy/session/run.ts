@@ -79,6 +79,11 @@ export class People {
     }
   }
 
+  /** Where those who are told apart are named. */
+  get namespaces(): readonly string[] {
+    return [...this.#seen.keys()];
+  }
+
   /** How many are told apart. */
   get known(): number {
     return this.#identities.length;
