@@ -35,6 +35,7 @@ export function applyEffect(names: Named, effect: Effect | undefined, judged: Ju
       break;
     // These name nothing, or are seen to elsewhere.
     case "execute":
+    case "explainExecute":
     case "fetch":
     case "set":
     case "definition":

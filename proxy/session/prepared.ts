@@ -114,6 +114,10 @@ export interface Source {
   readonly pinned?: PinnedPeople | undefined;
 }
 
+const PLAN_HIDDEN = refuse("42501", "this role may not see the plan of what is prepared under that name", {
+  hint: "Explain the statement itself: EXPLAIN SELECT …",
+});
+
 /** EXECUTE can name an EXECUTE that Parse prepared; the server ends such a ring by its stack depth. */
 const DEEPEST = 8;
 
@@ -133,6 +137,12 @@ export function sourceOf(
     if (prepared === "unsettled" || "sqlstate" in prepared) return prepared;
     if (prepared.statement !== undefined)
       return behind(prepared.statement, counts, lookup, depth, prepared.kept.scope);
+  }
+  if (effect?.kind === "explainExecute") {
+    const prepared = lookup.statement(nameKey(effect.name));
+    if (prepared === "absent") return missingStatement(effect.name);
+    if (prepared === "unsettled" || "sqlstate" in prepared) return prepared;
+    if (prepared.statement?.hidesPlan) return PLAN_HIDDEN;
   }
   if (effect?.kind === "fetch") {
     const portal = lookup.portal(nameKey(effect.portal));

@@ -197,14 +197,9 @@ export class Results {
       return true;
     }
     this.#charging = true;
-    const asked = performance.now();
-    // A store that breaks its word and rejects must not end the process, and releases nothing.
-    const answered = grant.catch((): Grant => ({ kind: "unreachable" }));
-    void answered.then((answer) => {
+    this.#exchange.counting.awaits(grant, (answer, waited) => {
       this.#charging = false;
-      const waited = performance.now() - asked;
       waiting.run.waited += waited;
-      this.#exchange.parts.metrics.waited("meter", waited / 1000);
       this.#settle(waiting, answer);
       this.#exchange.wake();
     });
@@ -268,7 +263,8 @@ export class Results {
     waiting.release(rows, (buffer, start, end) => this.#exchange.toClient.lend(buffer, start, end));
     const { counting, toClient } = this.#exchange;
     // A cut for the rows' own limit may have been noted already; the budget stopped an earlier row.
-    if (grant.kind !== "all") waiting.run.cut = refusalOf(grant, counting.account, waiting.isSized);
+    if (grant.kind !== "all")
+      waiting.run.cut = refusalOf(grant, counting.account, { isSized: waiting.isSized });
     counting.warn(toClient);
   }
 

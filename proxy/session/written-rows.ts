@@ -72,14 +72,9 @@ export class WrittenRows {
 
   #wait(grant: Promise<Grant>, run: Run): void {
     this.#isAsking = true;
-    const asked = performance.now();
-    // A store that breaks its word and rejects must not end the process, and lets nothing be committed.
-    const answered = grant.catch((): Grant => ({ kind: "unreachable" }));
-    void answered.then((answer) => {
+    this.#exchange.counting.awaits(grant, (answer, waited) => {
       this.#isAsking = false;
-      const waited = performance.now() - asked;
       run.waited += waited;
-      this.#exchange.parts.metrics.waited("meter", waited / 1000);
       this.#answer = answer;
       this.#exchange.wake();
     });

@@ -1,7 +1,7 @@
 import type { Relation } from "../catalog/catalog.ts";
 import { limitsReads } from "../policy/policy.ts";
 import { type Refusal, refuse } from "../wire/refusal.ts";
-import { Analysis, type Level, Refused, type Visit } from "./analysis.ts";
+import { Analysis, type Level, Refused, type Visit, WRITE_OTHERWISE } from "./analysis.ts";
 import { columnOrCall, indirection } from "./attributes.ts";
 import { bindStatement } from "./bind/bind.ts";
 import type { BoundStatement } from "./bind/bound.ts";
@@ -10,6 +10,7 @@ import type { Constants } from "./constants.ts";
 import { expectedNames } from "./expected-names.ts";
 import * as expressions from "./expressions.ts";
 import { UnknownSyntax } from "./grammar.ts";
+import { refuseMovedPath } from "./moved-path.ts";
 import { type ParsedText, parseText, type RawStatement, tooComplex } from "./parse.ts";
 import { characterAt } from "./position.ts";
 import { applyEdits, inOrder } from "./rewrite.ts";
@@ -39,7 +40,8 @@ const VISITORS: Readonly<Record<string, Visit>> = {
   JsonObjectAgg: gathering("JSON_OBJECTAGG"),
   MergeStmt: merge,
   // Every place where a relation may be named is visited by name; one that is not would go unseen.
-  RangeVar: (analysis) => analysis.refuse("42501", "a relation is named where Sluice does not know it"),
+  RangeVar: (analysis) =>
+    analysis.refuse("42501", "a relation is named where Sluice does not know it", { hint: WRITE_OTHERWISE }),
   SelectStmt: select,
   SortBy: expressions.sortBy,
   SubLink: expressions.subLink,
@@ -126,7 +128,7 @@ function examine(source: Source, { statements: raw }: ParsedText, scope: Scope) 
     for (const place of names.targets) targets.add(place);
     return judged;
   });
-  refuseMovedSearchPath(statements);
+  refuseMovedPath(statements, raw, scope.catalog);
   refuseHalfDone(statements, scope);
   return { statements, ordered: inOrder(edits), sights, places, bareNames, targets };
 }
@@ -159,21 +161,6 @@ function boundStatement(
   if (result.ok) return result.statement;
   if (result.reason === "depth") throw new Refused(tooComplex("the statement is nested too deeply"));
   throw new UnknownSyntax(result.message);
-}
-
-/** Names are resolved once for the whole text, so it may not move search_path under way. */
-function refuseMovedSearchPath(statements: readonly Statement[]): void {
-  const moves = statements.findIndex(
-    ({ effect }) =>
-      effect?.kind === "set" && (effect.parameter === "search_path" || effect.parameter === "all"),
-  );
-  if (moves >= 0 && moves < statements.length - 1) {
-    throw new Refused(
-      refuse("42501", "search_path may only be changed by the last statement of a message", {
-        hint: "Send the statements one by one.",
-      }),
-    );
-  }
 }
 
 /**

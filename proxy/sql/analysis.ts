@@ -88,6 +88,10 @@ export interface RelationUse {
   readonly isTarget: boolean;
 }
 
+/** Of syntax that nothing has been thought about for. */
+export const WRITE_OTHERWISE =
+  'Write it in another way; only a role with "reads: all", "writes: all" and "sees: all" may use this syntax.';
+
 const MAXIMUM_DEPTH = 400;
 
 export type Visit = (analysis: Analysis, body: never, level: Level) => void;

@@ -23,7 +23,9 @@ export function functionCall(analysis: Analysis, body: FuncCall, level: Level): 
   const name = names.at(-1) ?? "";
   const schema = names.length > 1 ? names.at(-2) : undefined;
   if (names.length > 2)
-    analysis.refuse("42501", `cross-database references are not implemented: ${names.join(".")}`);
+    analysis.refuse("42501", `cross-database references are not implemented: ${names.join(".")}`, {
+      hint: "Write schema and name alone.",
+    });
   const all = analysis.scope.catalog.functionsByName.get(name) ?? [];
   const builtins = all.filter((fn) => fn.schema === "pg_catalog");
   const outside = all.filter((fn) => fn.schema !== "pg_catalog");

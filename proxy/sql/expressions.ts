@@ -273,7 +273,10 @@ export function operatorOf(analysis: Analysis, symbol: string): void {
 
 /** A cast runs the type's input function: no domain's CHECK, no row type, no input function in SQL or PL code. */
 export function typeName(analysis: Analysis, body: TypeName, level: Level): void {
-  if (body.pct_type) analysis.refuse("42501", "%TYPE is not known in a statement of a guarded role");
+  if (body.pct_type)
+    analysis.refuse("42501", "%TYPE is not known in a statement of a guarded role", {
+      hint: "Write the type itself.",
+    });
   analysis.nodes(body.typmods, level);
   const names = (body.names ?? []).map(stringOf);
   const name = names.at(-1) ?? "";

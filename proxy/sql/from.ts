@@ -137,18 +137,25 @@ function cteNamed(name: string, scope: CteScope | undefined): CteUse | undefined
  */
 function sampled(analysis: Analysis, item: RangeTableSample, level: Level): FromItem {
   const [type, body] = nodeOf(item.relation ?? {});
-  if (type !== "RangeVar") return analysis.refuse("42501", "TABLESAMPLE is only known on a relation");
+  if (type !== "RangeVar")
+    return analysis.refuse("42501", "TABLESAMPLE is only known on a relation", {
+      hint: "Sample the table inside the subquery.",
+    });
   for (const argument of [
     ...(item.args ?? []),
     ...(item.repeatable === undefined ? [] : [item.repeatable]),
   ]) {
     const [kind] = nodeOf(argument);
     if (kind !== "A_Const" && kind !== "ParamRef")
-      analysis.refuse("42501", "TABLESAMPLE takes constants and parameters only");
+      analysis.refuse("42501", "TABLESAMPLE takes constants and parameters only", {
+        hint: "Write the percentage as a number.",
+      });
   }
   const method = (item.method ?? []).map(stringOf);
   if (!["bernoulli", "system"].includes(method.at(-1) ?? "") || method.length > 1)
-    analysis.refuse("42501", `the sampling method ${method.join(".")} is not known`);
+    analysis.refuse("42501", `the sampling method ${method.join(".")} is not known`, {
+      hint: "Use bernoulli or system.",
+    });
   const { source } = analysis;
   const methodIndex = source.tokenAt(item.location ?? 0);
   let last = closingParenthesis(source, source.nameEnd(methodIndex) + 1);

@@ -1,4 +1,5 @@
 import type { ColumnRef, Node, ResTarget } from "libpg-query";
+import type { Column } from "../catalog/catalog.ts";
 import { maskedType } from "../policy/against-catalog.ts";
 import { refuse } from "../wire/refusal.ts";
 import type { Analysis, FromReference } from "./analysis.ts";
@@ -21,33 +22,55 @@ export function keptColumns(
   target: FromReference,
   assigned: readonly Node[] | undefined,
 ): ReadonlySet<Node> {
-  const kept = new Set<Node>();
-  for (const node of assigned ?? []) if (keep(analysis, target, nodeOf(node)[1] as ResTarget)) kept.add(node);
-  return kept;
+  const kept = new Map<Node, Kept>();
+  for (const node of assigned ?? []) {
+    const found = keptBy(analysis, target, nodeOf(node)[1] as ResTarget);
+    if (found !== undefined) kept.set(node, found);
+  }
+  // Who assigns nothing else means to change it.
+  if (kept.size === assigned?.length) return new Set();
+  for (const each of kept.values()) keep(analysis, target, each);
+  return new Set(kept.keys());
 }
 
-function keep(analysis: Analysis, { alias, use }: FromReference, item: ResTarget): boolean {
+interface Kept {
+  readonly column: Column;
+  /** The key of the role that forbids a change. */
+  readonly why: string;
+  readonly value: Span;
+  /** Where the assignment begins. */
+  readonly location: number;
+}
+
+function keptBy(analysis: Analysis, { use }: FromReference, item: ResTarget): Kept | undefined {
   const { name = "", val, indirection, location } = item;
   const sight = use?.sight?.columns.find(({ column }) => column.name === name);
   if (use === undefined || sight?.kind !== "real" || val === undefined || location === undefined)
-    return false;
+    return undefined;
   const why = tellsWhose(analysis, use, name) ? "budget" : dependsOn(analysis, use, name);
-  const value = why === undefined || indirection !== undefined ? undefined : givenSpan(analysis, val);
-  if (why === undefined || value === undefined || !isComparedType(analysis, sight.column.typeOid))
-    return false;
-  const column = `${quoteIdentifier(alias)}.${quoteIdentifier(name)}`;
-  const type = maskedType(analysis.scope.catalog, sight.column).sql;
-  analysis.edit(value.start, value.start, `CASE WHEN ${column} IS NOT DISTINCT FROM (`, {
+  if (why === undefined || indirection !== undefined || !isComparedType(analysis, sight.column.typeOid))
+    return undefined;
+  const value = givenSpan(analysis, val);
+  return value && { column: sight.column, why, value, location };
+}
+
+function keep(
+  analysis: Analysis,
+  { alias, use }: FromReference,
+  { column, why, value, location }: Kept,
+): void {
+  const name = `${quoteIdentifier(alias)}.${quoteIdentifier(column.name)}`;
+  const type = maskedType(analysis.scope.catalog, column).sql;
+  analysis.edit(value.start, value.start, `CASE WHEN ${name} IS NOT DISTINCT FROM (`, {
     kind: "kept",
     location,
   });
-  analysis.edit(value.end, value.end, `) THEN ${column} ELSE ${failing(column, type)} END`);
+  analysis.edit(value.end, value.end, `) THEN ${name} ELSE ${failing(name, type)} END`);
   const { role } = analysis.scope;
-  analysis.keeps ??= refuse("42501", `role "${role.name}" may not change ${use.key}.${name}`, {
+  analysis.keeps ??= refuse("42501", `role "${role.name}" may not change ${use?.key}.${column.name}`, {
     rule: `roles.${role.name}.${why}`,
     hint: "A row of this statement has another value there. Leave the column out, or send the value that it has.",
   });
-  return true;
 }
 
 /** A value that the client gives, or that the row has for which an upsert found another. */

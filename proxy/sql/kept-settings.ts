@@ -58,6 +58,8 @@ function keptOf(name: string, values: readonly (string | undefined)[] | undefine
     case "role":
     case "session_authorization":
       if (values === undefined) return NOTHING;
+      if (name === "role" && values.every((each) => each === "none"))
+        return { kind: "set", name, toDefault: false };
       return { kind: "refused", what: `SET ${name}`, hint: "Use SET LOCAL ROLE inside a transaction." };
     case "seed":
       return { kind: "refused", what: "SET seed", hint: "Connect past the pool for this." };

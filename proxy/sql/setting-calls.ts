@@ -40,7 +40,9 @@ export function setting(analysis: Analysis, body: FuncCall, name: string, level:
   const [first, value] = (body.args ?? []).map(constantText);
   const parameter = first ?? settingOfRow(body, level);
   if (parameter === undefined || parameter.includes(".")) {
-    analysis.refuse("42501", `${name} needs the name of one of Postgres's own settings, as a constant`);
+    analysis.refuse("42501", `${name} needs the name of one of Postgres's own settings, as a constant`, {
+      hint: 'Settings with a dot in their names are applications\' own, and may hold secrets: a function under "calls:" may read them.',
+    });
   }
   if (name === "current_setting") return;
   const folded = foldAscii(parameter);

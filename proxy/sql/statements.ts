@@ -2,6 +2,7 @@ import type {
   CopyStmt,
   DeclareCursorStmt,
   DeleteStmt,
+  ExecuteStmt,
   ExplainStmt,
   InsertStmt,
   MergeStmt,
@@ -12,10 +13,10 @@ import type {
 } from "libpg-query";
 import { limitKey, limitsReads } from "../policy/policy.ts";
 import { refuseCopiedActs, refuseRepeatedCalls } from "./acting-calls.ts";
-import type { Analysis, Level, RelationUse } from "./analysis.ts";
+import { type Analysis, type Level, type RelationUse, WRITE_OTHERWISE } from "./analysis.ts";
 import { meetAnyQuery } from "./casts.ts";
 import { copy } from "./copy.ts";
-import { explainOptions } from "./explain.ts";
+import { explainExecute, explainOptions, hidesPlan } from "./explain.ts";
 import { type Body, nodeOf, stringOf } from "./grammar.ts";
 import { noticesOf } from "./mask-comparisons.ts";
 import {
@@ -75,6 +76,7 @@ function refuseUnvisited(analysis: Analysis, node: object): void {
       analysis.refuse(
         "42501",
         `${field === "FuncCall" ? "a function is called" : "a subquery stands"} where Sluice does not know it`,
+        { hint: WRITE_OTHERWISE },
       );
     forEachObject(object, look);
   };
@@ -196,7 +198,6 @@ const OTHER_QUERIES: Readonly<Record<string, string>> = {
   CreateTableAsStmt: "CREATE TABLE … AS",
   RefreshMatViewStmt: "REFRESH MATERIALIZED VIEW",
   DeclareCursorStmt: "DECLARE CURSOR",
-  ExecuteStmt: "EXECUTE",
 };
 
 function prepare(analysis: Analysis, body: PrepareStmt, level: Level): Statement {
@@ -224,6 +225,18 @@ function declare(analysis: Analysis, body: DeclareCursorStmt, level: Level): Sta
 
 function explain(analysis: Analysis, body: ExplainStmt, raw: RawStatement, level: Level): Statement {
   analysis.isPlan = true;
+  const [type, prepared] = nodeOf(body.query ?? {});
+  if (type === "ExecuteStmt") {
+    const { params } = prepared as ExecuteStmt;
+    analysis.nodes(params, level);
+    return finish(
+      analysis,
+      "EXPLAIN",
+      "explain",
+      undefined,
+      explainExecute(analysis, body, prepared as ExecuteStmt),
+    );
+  }
   const { changes, ...explained } = inner(analysis, body.query, level);
   if (changes !== undefined && optionNames(body.options).includes("analyze"))
     refuseWriteInExplain(analysis, changes);
@@ -298,6 +311,7 @@ function finish(
     revealed: revealedBy(analysis),
     lookups: analysis.lookups,
     ...(analysis.asks.length > 0 && { asks: analysis.asks }),
+    ...(!analysis.isPlan && hidesPlan(analysis) && { hidesPlan: true }),
     ...(analysis.keeps !== undefined && { keeps: analysis.keeps }),
     ...(notices.length > 0 && { notices }),
     limited: data.length > 0 || analysis.calls > 0,
@@ -346,6 +360,6 @@ function refuseGathering(analysis: Analysis): void {
   analysis.deny(
     `role "${role.name}" has a limit and may not gather rows of ${relation?.key ?? "a function"} by ${analysis.gathers}`,
     limitKey(role),
-    "Ask for the rows themselves; counts, sums and averages are fine.",
+    "Ask for the rows themselves; counts, sums and averages are fine. One person's rows may be gathered: of rows that are joined by another table's key, a path as their subject says whose they are (subject: ticket_id -> public.tickets.customer_id).",
   );
 }

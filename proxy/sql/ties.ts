@@ -1,4 +1,6 @@
+import { isDeepStrictEqual } from "node:util";
 import type { A_Expr, ColumnRef, Node, ParamRef, TypeCast } from "libpg-query";
+import type { SubjectHop } from "../policy/subject-path.ts";
 import type { LeftOut } from "./absence.ts";
 import type { Analysis, FromReference, Level, RelationUse } from "./analysis.ts";
 import { type Clause, columnEquality, columnName, conjuncts, onlyReference } from "./conditions.ts";
@@ -41,8 +43,10 @@ function noteEquality(
     const target = onlyReference(level, own);
     if (target?.use === undefined || !restricted.includes(target)) continue;
     const further = onlyReference(level, other) ?? outerReference(level, { ColumnRef: other });
-    const [mine, theirs] = [subjectNamed(target, own), further && subjectNamed(further, other)];
-    if (further?.use === undefined || mine === undefined || mine.namespace !== theirs?.namespace) continue;
+    if (further?.use === undefined) continue;
+    const [mine, theirs] = [subjectNamed(target, own), subjectNamed(further, other)];
+    const isSame = mine !== undefined && mine.namespace === theirs?.namespace;
+    if (!isSame && !leadsTo(target, own, further, other) && !leadsTo(further, other, target, own)) continue;
     analysis.ties.set(target.use, [...(analysis.ties.get(target.use) ?? []), further.use]);
   }
 }
@@ -75,6 +79,31 @@ function subjectNamed(reference: FromReference, column: ColumnRef): Subject | un
   const { subject } = people ?? {};
   if (subject === undefined || people?.unknown !== 0 || (subject.hops?.length ?? 0) > 0) return undefined;
   return columnName(reference, column) === subject.column ? subject : undefined;
+}
+
+/**
+ * Whether the first step of a reference's path is the other's very row, whose person the path goes on to: of a message
+ * `ticket_id -> tickets.customer_id`, joined by `ticket_id = tickets.id`.
+ */
+function leadsTo(from: FromReference, column: ColumnRef, to: FromReference, key: ColumnRef): boolean {
+  const [mine, theirs] = [from, to].map(({ use }) => use?.sight?.people);
+  const [subject, other] = [mine?.subject, theirs?.subject];
+  const [first, ...rest] = subject?.hops ?? [];
+  if (first === undefined || subject === undefined || other === undefined) return false;
+  if (mine?.unknown !== 0 || theirs?.unknown !== 0) return false;
+  const goesOn = other.hops ?? [];
+  return (
+    columnName(from, column) === subject.column &&
+    first.relation.oid === to.use?.relation.oid &&
+    first.key === columnName(to, key) &&
+    first.column === other.column &&
+    subject.namespace === other.namespace &&
+    isDeepStrictEqual(rest.map(step), goesOn.map(step))
+  );
+}
+
+function step({ relation, key, column }: SubjectHop): unknown {
+  return [relation.oid, key, column];
 }
 
 /** Whether the use's rows are those of the person of one of `told`. */

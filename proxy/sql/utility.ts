@@ -58,7 +58,7 @@ export function set(analysis: Analysis, { kind, name, args, is_local }: Variable
   if (kind === "VAR_SET_MULTI") {
     if (name === "TRANSACTION" || name === "SESSION CHARACTERISTICS")
       return { command: "SET", kind: "session" };
-    return analysis.refuse("42501", `SET ${name ?? ""} is not known`);
+    return analysis.refuse("42501", `SET ${name ?? ""} is not known`, { hint: SETTINGS_HINT });
   }
   const parameter = foldAscii(name ?? "");
   const values = kind === "VAR_SET_VALUE" ? (args ?? []).map(valueText) : undefined;
@@ -96,7 +96,9 @@ function valueText(node: Node): string {
 /** Settings with a dot in their name are applications' own, and may hold secrets. */
 export function show(analysis: Analysis, { name }: VariableShowStmt): Utility {
   if ((name ?? "").includes("."))
-    analysis.refuse("42501", `role "${analysis.scope.role.name}" may not show ${name ?? ""}`);
+    analysis.refuse("42501", `role "${analysis.scope.role.name}" may not show ${name ?? ""}`, {
+      hint: 'Settings with a dot in their names are applications\' own, and may hold secrets: a function under "calls:" may read them.',
+    });
   return { command: "SHOW", kind: "session" };
 }
 

@@ -64,6 +64,8 @@ export interface Statement {
   readonly limited: boolean;
   /** Names a column that the catalog does not have: it may be new. */
   readonly namesUnknown?: true;
+  /** Its plan, as it was prepared, would show what is not for the role. */
+  readonly hidesPlan?: true;
   /** A write that gives no rows. */
   readonly silent?: true;
   /** It calls what may write: where its answer may not leave, what it did is taken back. */
@@ -183,6 +185,8 @@ export function extraFields({ metering }: Statement): number {
 export type Effect =
   | { readonly kind: "prepare"; readonly name: string; readonly inner: Statement }
   | { readonly kind: "execute"; readonly name: string }
+  /** EXPLAIN of what is prepared under this name. */
+  | { readonly kind: "explainExecute"; readonly name: string }
   | { readonly kind: "deallocate"; readonly name: string | undefined }
   | { readonly kind: "declare"; readonly name: string; readonly hold: boolean; readonly inner: Statement }
   /** `seeks`: by place, or backwards; `most`: how many rows it asks for, undefined for all. */

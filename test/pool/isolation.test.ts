@@ -190,6 +190,14 @@ describe("each client keeps its own", () => {
     });
   });
 
+  test("SET ROLE NONE, which is no other user's", async () => {
+    await withClients(async (one, other) => {
+      await one.query("SET ROLE NONE");
+      await other.query("SET SESSION AUTHORIZATION DEFAULT");
+      for (const client of [one, other]) expect(await ask(client, "SHOW role")).toBe("none");
+    });
+  });
+
   test("the application's name", async () => {
     const uri = `${world.sluice.uri(WHO)}&application_name=`;
     const clients = ["one", "two"].map((name) => new pg.Client({ connectionString: uri + name }));
@@ -228,7 +236,9 @@ describe("each client keeps its own", () => {
       // A client that was told so prepares anew, under the same name.
       await one.query("BEGIN");
       expect((await one.query({ name: "again", text: "SELECT 2 AS b" })).rows).toEqual([{ b: 2 }]);
-      expect((await one.query({ name: "forget again", text: "DEALLOCATE again" })).command).toBe("DEALLOCATE");
+      expect((await one.query({ name: "forget again", text: "DEALLOCATE again" })).command).toBe(
+        "DEALLOCATE",
+      );
       await one.query("COMMIT");
       await expect(one.query("DEALLOCATE again")).rejects.toMatchObject({ code: "26000" });
     });

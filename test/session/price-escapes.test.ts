@@ -24,7 +24,7 @@ tables:
   public.tickets: { subject: customer_id, columns: { subject: name } }
 roles:
   agent: { users: [anna], reads: all, writes: [public.tickets, public.refs], sees: [name], budget: { 1d: 1000 } }
-  poor: { users: [ben, cleo], reads: all, writes: [public.tickets], sees: [name], budget: { 1d: 3 } }
+  poor: { users: [ben, cleo, metabase], reads: all, writes: [public.tickets], sees: [name], budget: { 1d: 3 } }
 unknown_users: refuse
 `;
 
@@ -244,6 +244,24 @@ test("how dear a row is that was held back, is not told", async () => {
   expect(short).toMatchObject({ code: "53400", detail: expect.stringContaining("2 of 3 people") });
   expect(long?.detail).toBe(short?.detail);
   await cleo.end();
+});
+
+test("a statement that fails near the end of a budget says so, not that it was never run", async () => {
+  const metabase = await world.sluice.connect("metabase");
+  for (const id of [1, 2]) await metabase.query("SELECT name FROM customers WHERE id = $1", [id]);
+  // Room for fourteen executions, each a sixteenth; an error costs four more.
+  for (let i = 0; i < 14; i++)
+    await metabase.query("SELECT id FROM customers WHERE name LIKE $1", [`nobody ${i}%`]);
+  expect(await codeOf(metabase.query("UPDATE tickets SET region = NULL WHERE id = 6"))).toMatchObject({
+    code: "53400",
+    message: expect.stringMatching(/^the statement failed, and the budget of 3 people in 1d has no room/),
+    detail: expect.stringContaining("Nothing of the statement was done."),
+  });
+  expect(await codeOf(metabase.query("UPDATE tickets SET region = '' WHERE region = 'x'"))).toMatchObject({
+    code: "53400",
+    message: "budget of 3 people in 1d has no room for the next write",
+  });
+  await metabase.end();
 });
 
 test("each guess at a protected value that ON CONFLICT passes over has a price", async () => {

@@ -65,7 +65,7 @@ export class Behaviour {
 
   /** Notes that somebody walks through ids. */
   walked({ database, user, role = "", address = "" }: Account, ids: number, time: number): void {
-    const what = "of his last people have ids close to each other";
+    const what = "of their last people have ids close to each other";
     const sighting: Sighting = { rule: "sequence", figure: ids, ordinary: 0, what };
     this.#enqueue(async () => {
       const isNew = await this.#options.profiles.update(database, user, role, (profile) =>
