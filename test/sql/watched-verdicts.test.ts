@@ -48,3 +48,19 @@ test("what sets a setting is seen in each text", () => {
     [false],
   ]);
 });
+
+test.each([
+  [
+    "SELECT DISTINCT customers.id, customers.name FROM customers JOIN tickets ON tickets.customer_id = customers.id",
+    1,
+    0,
+  ],
+  ["SELECT DISTINCT * FROM customers", 1, 0],
+  ["SELECT DISTINCT c.* FROM customers c JOIN tickets t ON t.customer_id = c.id ORDER BY c.name", 1, 0],
+  ["SELECT DISTINCT name FROM customers", 0, 1],
+  ["SELECT DISTINCT ON (name) customers.id, name FROM customers", 0, 1],
+  ["SELECT DISTINCT customers.id + 1 FROM customers", 0, 1],
+])("of DISTINCT only rows that hold the subject name their people: %s", (sql, subjects, unknown) => {
+  const { metering } = judged.judge("helpdesk_app", sql).statements[0] ?? {};
+  expect([metering?.subjects.length, metering?.unknown]).toEqual([subjects, unknown]);
+});
