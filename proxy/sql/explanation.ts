@@ -4,6 +4,7 @@ import type { Refusal } from "../wire/refusal.ts";
 import type { Scope } from "./scope.ts";
 import { type CountsNobody, countsNobody, countsNobodyText } from "./uncounted.ts";
 import type { Groups, Statement, StatementPrice, Verdict } from "./verdict.ts";
+import { watchedTexts } from "./watched-explanation.ts";
 
 /** What `policy explain` tells of a verdict; `--json` prints it as it is. */
 export interface Explanation {
@@ -12,7 +13,11 @@ export interface Explanation {
   readonly database: string;
   readonly policy: string;
   readonly mode: string;
-  readonly verdict: "passes unchanged" | "is rewritten" | "is refused";
+  readonly verdict:
+    | "passes unchanged"
+    | "passes, with columns added that say whose rows they are"
+    | "is rewritten"
+    | "is refused";
   readonly refusal?: Refusal;
   readonly reads: readonly string[];
   readonly writes: readonly string[];
@@ -34,6 +39,8 @@ export interface Explanation {
 
 const SAYS = { pass: "passes unchanged", rewrite: "is rewritten", refuse: "is refused" } as const;
 
+const WATCHED_SAYS = { ...SAYS, rewrite: "passes, with columns added that say whose rows they are" } as const;
+
 /** Gathers what the verdict, the role and the policy say about one statement text. */
 export function explain(verdict: Verdict, scope: Scope, user: string): Explanation {
   const { policy, role, catalog } = scope;
@@ -46,7 +53,7 @@ export function explain(verdict: Verdict, scope: Scope, user: string): Explanati
     database: catalog.database,
     policy: policy.version,
     mode: policy.mode,
-    verdict: SAYS[verdict.kind],
+    verdict: role.watch === true ? WATCHED_SAYS[verdict.kind] : SAYS[verdict.kind],
     ...(verdict.kind === "refuse" ? { refusal: verdict.refusal } : {}),
     reads: distinct(statements, (statement) => statement.reads),
     writes: distinct(statements, (statement) => statement.writes),
@@ -60,7 +67,10 @@ export function explain(verdict: Verdict, scope: Scope, user: string): Explanati
       ...(limited ? limitTexts(role.limits) : []),
       ...(statements.some(({ changes }) => changes !== undefined) ? changeTexts(role.limits) : []),
     ],
-    metering: meteringTexts(statements, role),
+    metering:
+      role.watch === true
+        ? [...watchedTexts(statements, role), ...budgetTexts(role)]
+        : meteringTexts(statements, role),
     ...(verdict.kind === "rewrite" ? { sent: verdict.sql.toString("utf8") } : {}),
   };
 }

@@ -2,6 +2,7 @@ import type { FuncCall, SelectStmt } from "libpg-query";
 import { countedWhenLeftOut } from "./absence.ts";
 import { type Analysis, type FromReference, peopleSoFar, type RelationUse } from "./analysis.ts";
 import { groupDistinctRows, isDistinctGroups } from "./distinct-groups.ts";
+import { isSelected, withoutDistinct } from "./distinct.ts";
 import { forEachChild, stringOf, visitNode } from "./grammar.ts";
 import { appendReturned, appendTargets, type Column } from "./places.ts";
 import { copyPrice, countsPeople, planPrice, queryPrice, writePrice } from "./pricing.ts";
@@ -31,7 +32,7 @@ export function meterSelect(
     appendTargets(analysis, body.targetList ?? [], groups.columns);
     return { subjects: [], unknown: 0, groups: groups.told, ...queryPrice(analysis, body, 0) };
   }
-  const covered = plain !== undefined && givesRows(analysis, body) ? subjectsOf(analysis, plain) : [];
+  const covered = plain === undefined ? [] : coveredBy(analysis, body, plain);
   const purpose = purposeOf(covered);
   if (covered.length > 0) {
     const columns = covered.map(({ sql }): Column => ({ sql, name: "sluice subject" }));
@@ -46,6 +47,18 @@ export function meterSelect(
     ...(purpose !== undefined && { purpose: true }),
     ...queryPrice(analysis, body, unknown, totals),
   };
+}
+
+function coveredBy(analysis: Analysis, body: SelectStmt, plain: SelectLevel): readonly Appended[] {
+  if (givesRows(analysis, body)) return subjectsOf(analysis, plain);
+  // For other roles one more column behind DISTINCT would have a price of its own.
+  const rows = analysis.scope.role.watch === true ? withoutDistinct(body) : undefined;
+  if (rows === undefined || !givesRows(analysis, rows)) return [];
+  return subjectsOf(analysis, plain).filter(({ use }) => {
+    const reference = plain.visible.find((each) => each.use === use);
+    const column = reference && subjectColumn(reference, plain.visible);
+    return reference !== undefined && column !== undefined && isSelected(body, reference, column);
+  });
 }
 
 /** References in subqueries that are held to a person whom the row names: they show nobody else. */
