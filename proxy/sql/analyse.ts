@@ -4,9 +4,10 @@ import { Analysis, type Level, Refused, type Visit } from "./analysis.ts";
 import { columnOrCall, indirection } from "./attributes.ts";
 import { functionCall } from "./calls.ts";
 import type { Constants } from "./constants.ts";
+import { Effort } from "./effort.ts";
 import * as expressions from "./expressions.ts";
 import { UnknownSyntax } from "./grammar.ts";
-import { type ParsedText, parseText } from "./parse.ts";
+import { type ParsedText, parseText, tooComplex } from "./parse.ts";
 import { applyEdits, inOrder } from "./rewrite.ts";
 import { isUnrestricted, type Scope } from "./scope.ts";
 import { lockingClause, select } from "./select.ts";
@@ -86,6 +87,8 @@ function judge(
   scope: Scope,
   onLeftover: OnLeftover,
 ): Verdict {
+  if (!Effort.allows(raw.length)) return refused(tooComplex("the text has too many statements"));
+  const effort = new Effort();
   const sights = sightsOf(scope);
   const edits: MadeEdit[] = [];
   const places: number[] = [];
@@ -93,7 +96,17 @@ function judge(
   const bareNames = new Set<number>();
   const targets = new Set<number>();
   const statements = raw.map((each, index) => {
-    const analysis = new Analysis(scope, source, { raw: each, index }, sights, edits, places, VISITORS);
+    effort.nextStatement();
+    const analysis = new Analysis(
+      scope,
+      source,
+      { raw: each, index },
+      sights,
+      edits,
+      places,
+      effort,
+      VISITORS,
+    );
     const judged = statement(analysis, each, level);
     for (const place of analysis.bareNames) bareNames.add(place);
     for (const place of analysis.targetNames.values()) targets.add(place);

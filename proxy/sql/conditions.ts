@@ -128,15 +128,22 @@ function spread(
   equalities: readonly (readonly [ColumnRef, ColumnRef])[],
   restricted: Set<FromReference>,
 ): void {
-  for (let before = -1; before !== restricted.size; ) {
-    before = restricted.size;
-    for (const [left, right] of equalities) {
-      const [a, b] = [onlyReference(level, left), onlyReference(level, right)];
-      if (a === undefined || b === undefined) continue;
-      if (restricted.has(a) && isHeldBy(analysis, b, columnName(b, right))) restricted.add(b);
-      if (restricted.has(b) && isHeldBy(analysis, a, columnName(a, left))) restricted.add(a);
-    }
+  /** By a reference: those that it holds small. */
+  const holds = new Map<FromReference, FromReference[]>();
+  const note = (holder: FromReference, held: FromReference, column: ColumnRef): void => {
+    if (!isHeldBy(analysis, held, columnName(held, column))) return;
+    const known = holds.get(holder);
+    if (known === undefined) holds.set(holder, [held]);
+    else known.push(held);
+  };
+  for (const [left, right] of equalities) {
+    const [a, b] = [onlyReference(level, left), onlyReference(level, right)];
+    if (a === undefined || b === undefined) continue;
+    note(a, b, right);
+    note(b, a, left);
   }
+  // A set gives what is added to it while it is gone through.
+  for (const holder of restricted) for (const held of holds.get(holder) ?? []) restricted.add(held);
 }
 
 function place(analysis: Analysis, condition: SimpleCondition, target: FromReference, level: Level): void {

@@ -93,8 +93,10 @@ function note(analysis: Analysis, a: Meant, b: Meant): void {
   const [left, right] = [identitiesOf(a), identitiesOf(b)];
   const [first, second] = [a.reference.use, b.reference.use];
   if (!left.some((each) => right.includes(each)) || first === undefined || second === undefined) return;
-  analysis.samePersons.set(first, [...(analysis.samePersons.get(first) ?? []), second]);
-  analysis.samePersons.set(second, [...(analysis.samePersons.get(second) ?? []), first]);
+  for (const [one, other] of [[first, second] as const, [second, first] as const]) {
+    const known = analysis.samePersons.get(one) ?? [];
+    if (!known.includes(other)) analysis.samePersons.set(one, [...known, other]);
+  }
 }
 
 /** What the column says of whom the row speaks: of two rows with something in common it is the same person. */

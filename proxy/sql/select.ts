@@ -196,6 +196,7 @@ export function withQueries(
 
 /** Each reference shows the people of the query anew: they are counted there and not where it is defined. */
 function withQuery(analysis: Analysis, query: CommonTableExpr, level: Level, use: CteUse): void {
+  analysis.meetRelation();
   const [people, mentions] = [peopleSoFar(analysis), analysis.maskMentions.length];
   const uses = analysis.uses.length;
   analysis.nodes(query.ctequery, level);

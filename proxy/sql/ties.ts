@@ -49,7 +49,8 @@ function noteEquality(
     const further = onlyReference(level, other) ?? outerReference(level, { ColumnRef: other });
     const [mine, theirs] = [subjectNamed(target, own), further && subjectNamed(further, other)];
     if (further?.use === undefined || mine === undefined || mine.namespace !== theirs?.namespace) continue;
-    analysis.ties.set(target.use, [...(analysis.ties.get(target.use) ?? []), further.use]);
+    const known = analysis.ties.get(target.use) ?? [];
+    if (!known.includes(further.use)) analysis.ties.set(target.use, [...known, further.use]);
   }
 }
 

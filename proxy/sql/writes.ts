@@ -17,6 +17,7 @@ import type {
 import { type Analysis, type FromReference, innerLevel, type Level, peopleSoFar } from "./analysis.ts";
 import { columnName, conjuncts, isLeakproof, levelConditions, simpleCondition } from "./conditions.ts";
 import { refuseTellingOfReferences } from "./constraints.ts";
+import { LOOKS_OF_A_WHOLE_COLUMN } from "./effort.ts";
 import { finishReferences, fromItem } from "./from.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
 import { noteSamePersons, strangerTo } from "./marking.ts";
@@ -448,6 +449,7 @@ function maskedReturn(
     ({ kind, column }) => kind !== "absent" && (isStar || column.name === names.at(-1)),
   );
   if (chosen.length === 0 || (!isStar && chosen[0]?.kind === "real")) return false;
+  analysis.look(LOOKS_OF_A_WHOLE_COLUMN * chosen.length);
   if (level.references.length > 1) {
     analysis.deny(
       `RETURNING masked columns of ${target.use?.key} is not known together with FROM or USING`,
