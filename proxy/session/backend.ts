@@ -1,6 +1,6 @@
 import { extraFields } from "../sql/verdict.ts";
 import { decodeReadyForQuery } from "../wire/backend-messages.ts";
-import type { Frame } from "../wire/frames.ts";
+import { type Frame, ProtocolViolation } from "../wire/frames.ts";
 import { Backend } from "../wire/messages.ts";
 import { poisonedExecute } from "../wire/poison.ts";
 import { refuseSession } from "../wire/refusal.ts";
@@ -17,6 +17,15 @@ import type { Reply } from "./replies.ts";
 import { Results } from "./results.ts";
 import type { Run } from "./run.ts";
 import { runOf } from "./running.ts";
+
+/**
+ * Whatever is no row is read whole, and an error quotes the value that caused it: `repeat('x', 200000000)::int`. Honest
+ * ones are a thousand times shorter.
+ */
+const LONGEST_ANSWER = 1024 * 1024;
+
+/** Of a message. */
+const LENGTH_WORD = 4;
 
 /**
  * The server's messages on their way to the client of a guarded session. Each must be what the oldest
@@ -86,13 +95,16 @@ export class GuardedBackend {
     if (head.run !== undefined) this.#exchange.trace.answered(head.run, "08006");
   }
 
-  /** Whether a long message of this type may be handed in by pieces. */
-  mayStream(type: number): boolean {
-    if (type !== Backend.DataRow && type !== Backend.CopyData) return false;
+  /** Whether a long message of this type may be handed in by pieces. Throws where it may not be that long. */
+  mayStream(type: number, length: number): boolean {
+    if (type !== Backend.DataRow && type !== Backend.CopyData) {
+      if (length > LONGEST_ANSWER) throw new ProtocolViolation(`message longer than ${LONGEST_ANSWER} bytes`);
+      return false;
+    }
     const reply = this.#exchange.replies.head;
     if (reply?.kind !== "query" && reply?.kind !== "execute") return false;
     if (reply.kind === "query" && reply.failed) return true;
-    return this.#results.mayStream(runOf(this.#exchange, reply));
+    return this.#results.mayStream(runOf(this.#exchange, reply), length - LENGTH_WORD);
   }
 
   #handle(frame: Frame): void {

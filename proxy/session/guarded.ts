@@ -64,8 +64,8 @@ export class GuardedRelay implements Relay {
     if (run !== undefined) trace.underway(run);
   }
 
-  mayStream(type: number): boolean {
-    return this.#backend.mayStream(type);
+  mayStream(type: number, length: number): boolean {
+    return this.#backend.mayStream(type, length);
   }
 
   cancelStatement(): void {

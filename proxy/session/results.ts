@@ -120,9 +120,10 @@ export class Results {
     this.#exchange = exchange;
   }
 
-  /** Whether a long row of this statement may pass while it still arrives. */
-  mayStream(run: Run): boolean {
-    return run.extraFields === 0 && this.#meterFor(run) === undefined;
+  /** Whether a long row of this statement may pass, or be left out, while it still arrives: nobody need hold it whole. */
+  mayStream(run: Run, length: number): boolean {
+    if (run.extraFields === 0 && this.#meterFor(run) === undefined) return true;
+    return run.cut !== undefined || run.truncated || this.#excessOf(run, length) !== undefined;
   }
 
   /** A DataRow, or a row of COPY. False: it must wait until those before it are charged. */
@@ -272,24 +273,28 @@ export class Results {
   /** Counts one more row against the limits; false when it is past them. */
   #fits(run: Run, length: number): boolean {
     const { counts } = run;
-    if (!run.shape.limited) return true;
-    const role = this.#exchange.judging.role;
-    const { rows, bytes } = role.limits;
-    const past =
-      rows !== undefined && counts.rows + 1 > rows
-        ? "rows"
-        : bytes !== undefined && counts.bytes + length > bytes
-          ? "bytes"
-          : undefined;
+    const past = this.#excessOf(run, length);
     if (past === undefined) {
+      if (!run.shape.limited) return true;
       counts.rows++;
       counts.bytes += length;
       return true;
     }
     // COPY is truncated by its own LIMIT, which knows of rows alone.
-    if (run.truncates && (run.copy === undefined || past === "rows")) run.truncated = true;
-    else run.cut = excess(role, past);
+    if (past === "memory") run.cut = TOO_LONG;
+    else if (run.truncates && (run.copy === undefined || past === "rows")) run.truncated = true;
+    else run.cut = excess(this.#exchange.judging.role, past);
     return false;
+  }
+
+  /** What one more row of this length would be past. */
+  #excessOf(run: Run, length: number): "rows" | "bytes" | "memory" | undefined {
+    const { counts } = run;
+    const { rows, bytes } = this.#exchange.judging.role.limits;
+    if (run.shape.limited && rows !== undefined && counts.rows + 1 > rows) return "rows";
+    if (run.shape.limited && bytes !== undefined && counts.bytes + length > bytes) return "bytes";
+    const mustWait = run.extraFields > 0 || this.#meterFor(run) !== undefined;
+    return mustWait && length > LONGEST_ROW ? "memory" : undefined;
   }
 
   /** Undefined where nothing of the statement's rows is counted against a budget. */
@@ -300,6 +305,13 @@ export class Results {
 }
 
 const ALL: Grant = { kind: "all" };
+
+/** A row that is counted is held whole until that is done, in the memory that all sessions share. */
+const LONGEST_ROW = 64 * 1024 * 1024;
+
+const TOO_LONG = refuse("54000", `a row is longer than ${LONGEST_ROW} bytes`, {
+  hint: "Whose rows are counted must be read in shorter ones: ask for parts of the long value, such as substring(…).",
+});
 
 /** What has to be paid because an answer is not the one that was expected. */
 function owedBy({ answer, isSettled }: Run): number {

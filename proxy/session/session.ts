@@ -78,7 +78,7 @@ class Session implements Timed {
     const OwnRelay = judging.treatment === "transparent" ? TransparentRelay : GuardedRelay;
     const relay = new OwnRelay(this.#established, this.#parts, judging, this.#trace, pump);
     this.#client.reader.streamable = mayClientStream;
-    this.#server.reader.streamable = (type) => relay.mayStream(type);
+    this.#server.reader.streamable = (type, length) => relay.mayStream(type, length);
     dismissal.heed(() => (dismissal.atOnce === undefined ? this.#pump() : this.#end(dismissal.atOnce)));
     for (const side of [this.#client, this.#server]) side.listen((bytes) => this.#take(bytes, side), pump);
     this.#parts.timeKeeper?.watch(this);

@@ -36,6 +36,9 @@ const EMPTY = Buffer.alloc(0);
 /** A message that arrives in parts begins with at most this much memory, whatever length it announces. */
 const FIRST_ALLOCATION = 16_384;
 
+/** Whether a message may be handed out in pieces, as they come. */
+export type Streamable = (type: number, length: number) => boolean;
+
 /**
  * Cuts a byte stream into messages over the buffers in which it came.
  *
@@ -51,8 +54,11 @@ export class FrameReader implements Frame {
   /** Longest message, by its length word, of the types that are not streamable. May change as the session does. */
   maximumLength: number;
 
-  /** Asked at each message that is longer than what is here, or than the maximum. May change as well. */
-  streamable: (type: number) => boolean;
+  /**
+   * Asked at each message that is longer than what is here, or than the maximum, with its length word. May change as
+   * well.
+   */
+  streamable: Streamable;
   /** The chunk being cut, from #at on, and those that came since. */
   #chunk: Buffer = EMPTY;
   #at = 0;
@@ -65,7 +71,7 @@ export class FrameReader implements Frame {
   /** What is still to come of a message that is handed out in pieces. */
   #remaining = 0;
 
-  constructor(maximumLength: number, streamable: (type: number) => boolean) {
+  constructor(maximumLength: number, streamable: Streamable) {
     this.maximumLength = maximumLength;
     this.streamable = streamable;
   }
@@ -183,7 +189,7 @@ export class FrameReader implements Frame {
     // The length counts itself but not the type byte (Postgres docs, "Message Formats").
     if (length < 4) throw new ProtocolViolation("invalid message length");
     if (length <= this.maximumLength && total <= here) return false;
-    const streams = this.streamable(type);
+    const streams = this.streamable(type, length);
     if (length > this.maximumLength && !streams) {
       throw new ProtocolViolation(`message longer than ${this.maximumLength} bytes`);
     }
