@@ -14,10 +14,23 @@ export class Names<T> {
   /** Both: none before the first one. Most sessions are idle, many prepare nothing. */
   #confirmed: Map<string, T> | undefined;
   #pending: Map<string, Change<T>[]> | undefined;
+  #weight = 0;
+  readonly #weigh: (value: T) => number;
+
+  /** `weigh`: bytes that a value holds for as long as it has a name. */
+  constructor(weigh: (value: T) => number) {
+    this.#weigh = weigh;
+  }
+
+  /** Bytes that all names hold, those that are on their way as well. */
+  get weight(): number {
+    return this.#weight;
+  }
 
   /** A message has been sent that gives the name a new value, or frees it. */
   propose(name: string, value: T | undefined, pipeline: number): Change<T> {
     const change = { name, value, pipeline };
+    if (value !== undefined) this.#weight += this.#weigh(value);
     this.#pending ??= new Map();
     const before = this.#pending.get(name);
     if (before === undefined) this.#pending.set(name, [change]);
@@ -53,11 +66,16 @@ export class Names<T> {
   }
 
   set(name: string, value: T): void {
+    this.delete(name);
     this.#confirmed ??= new Map();
     this.#confirmed.set(name, value);
+    this.#weight += this.#weigh(value);
   }
 
   delete(name: string): void {
+    const value = this.#confirmed?.get(name);
+    if (value === undefined) return;
+    this.#weight -= this.#weigh(value);
     this.#confirmed?.delete(name);
   }
 
@@ -72,6 +90,7 @@ export class Names<T> {
     const changes = this.#pending?.get(change.name) ?? [];
     const at = changes.indexOf(change);
     if (at >= 0) changes.splice(at, 1);
+    if (at >= 0 && change.value !== undefined) this.#weight -= this.#weigh(change.value);
     if (changes.length === 0) this.#pending?.delete(change.name);
   }
 }
