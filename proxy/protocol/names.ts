@@ -23,10 +23,23 @@ export class Names<T> {
   /** Both: none before the first one. Most sessions are idle, many prepare nothing. */
   #confirmed: Map<string, T> | undefined;
   #pending: Map<string, Pending<T>> | undefined;
+  #weight = 0;
+  readonly #weigh: (value: T) => number;
+
+  /** `weigh`: bytes that a value holds for as long as it has a name. */
+  constructor(weigh: (value: T) => number = weightless) {
+    this.#weigh = weigh;
+  }
+
+  /** Bytes that all names hold, those that are on their way as well. */
+  get weight(): number {
+    return this.#weight;
+  }
 
   /** A message has been sent that gives the name a new value, or frees it. */
   propose(name: string, value: T | undefined, pipeline: number): Change<T> {
     const change = { name, value, pipeline };
+    if (value !== undefined) this.#weight += this.#weigh(value);
     this.#pending ??= new Map();
     const pending = this.#pending.get(name);
     if (pending === undefined) {
@@ -46,9 +59,10 @@ export class Names<T> {
   }
 
   /** The server has refused or skipped it. */
-  withdraw({ name }: Change<T>): void {
+  withdraw({ name, value }: Change<T>): void {
     const pending = this.#pending?.get(name);
     if (pending === undefined) return;
+    if (value !== undefined) this.#weight -= this.#weigh(value);
     if (pending.count === 1) this.#pending?.delete(name);
     else pending.count--;
   }
@@ -75,11 +89,16 @@ export class Names<T> {
   }
 
   set(name: string, value: T): void {
+    this.delete(name);
     this.#confirmed ??= new Map();
     this.#confirmed.set(name, value);
+    this.#weight += this.#weigh(value);
   }
 
   delete(name: string): void {
+    const value = this.#confirmed?.get(name);
+    if (value === undefined) return;
+    this.#weight -= this.#weigh(value);
     this.#confirmed?.delete(name);
   }
 
@@ -89,4 +108,8 @@ export class Names<T> {
       if (!stays(value, name)) this.delete(name);
     }
   }
+}
+
+function weightless(): number {
+  return 0;
 }

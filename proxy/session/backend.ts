@@ -1,6 +1,6 @@
 import { extraFields } from "../sql/verdict.ts";
 import { decodeReadyForQuery } from "../wire/backend-messages.ts";
-import type { Frame } from "../wire/frames.ts";
+import { type Frame, ProtocolViolation } from "../wire/frames.ts";
 import { Backend } from "../wire/messages.ts";
 import { poisonedExecute } from "../wire/poison.ts";
 import { type Refusal, refuseSession } from "../wire/refusal.ts";
@@ -18,6 +18,12 @@ import { Results } from "./results.ts";
 import type { Run } from "./run.ts";
 import { runOf } from "./running.ts";
 import { STOPPING_MS } from "./time-limits.ts";
+
+/**
+ * Whatever is no row is read whole, and an error quotes the value that caused it: `repeat('x', 200000000)::int`. Honest
+ * ones are a thousand times shorter.
+ */
+const LONGEST_ANSWER = 1024 * 1024;
 
 /**
  * The server's messages on their way to the client of a guarded session. Each must be what the oldest
@@ -97,9 +103,12 @@ export class GuardedBackend {
     if (head.run !== undefined) this.#exchange.trace.answered(head.run, "08006");
   }
 
-  /** Whether a long message of this type may be handed in by pieces. */
+  /** Whether a long message of this type may be handed in by pieces. Throws where it may not be that long. */
   mayStream(type: number, length: number): boolean {
-    if (type !== Backend.DataRow && type !== Backend.CopyData) return false;
+    if (type !== Backend.DataRow && type !== Backend.CopyData) {
+      if (length > LONGEST_ANSWER) throw new ProtocolViolation(`message longer than ${LONGEST_ANSWER} bytes`);
+      return false;
+    }
     const reply = this.#exchange.ledger.head;
     if (reply?.kind !== "query" && reply?.kind !== "execute") return false;
     if (reply.kind === "query" && reply.failed) return true;

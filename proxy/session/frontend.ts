@@ -30,6 +30,7 @@ import {
   nameOf,
   portalOf,
   preparedBy,
+  refuseMoreNames,
   type Source,
 } from "./prepared.ts";
 import { Refusing } from "./refusing.ts";
@@ -135,6 +136,8 @@ export class GuardedFrontend {
     const strange = parse.types > 0 ? refuseTypes(message, parse, catalog, role) : undefined;
     if (strange !== undefined) return this.#refusing.parse(name, judged, strange);
     const { names, ledger } = this.#exchange;
+    const crowded = name === "" ? undefined : refuseMoreNames(names);
+    if (crowded !== undefined) return this.#refusing.parse(name, judged, crowded);
     this.#exchange.sendStep(verdict.kind === "rewrite" ? withSql(frame, parse, verdict.sql) : frame, {
       kind: "parse",
       at: performance.now(),
@@ -162,6 +165,8 @@ export class GuardedFrontend {
     if (source === "unsettled") return false;
     const extra = source === undefined || isRefusal(source) ? 0 : extraFields(source.shape);
     const { names, ledger } = this.#exchange;
+    const crowded = bind.portal === "" ? undefined : refuseMoreNames(names);
+    if (crowded !== undefined) return this.#refusing.bind(bind.portal, judged, crowded);
     const pins = statement?.metering?.price?.pins;
     const { places = [] } = judged.verdict.kind === "refuse" ? {} : judged.verdict;
     const named = { text: judged.text, places, parse: fresh.parse };

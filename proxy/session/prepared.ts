@@ -16,6 +16,8 @@ export interface Prepared {
   statement: Statement | undefined;
   /** Which of its text's statements it is. */
   readonly pick: (statements: readonly Statement[]) => Statement | undefined;
+  /** Bytes of its texts, when it was made. */
+  readonly weight: number;
   /** The client's own Parse message; undefined for SQL's PREPARE. */
   readonly parse: Buffer | undefined;
   /** Of its rows, by the verdict of now. */
@@ -45,14 +47,48 @@ export interface Named {
 }
 
 export function noNames(): Named {
-  return { statements: new Names(), portals: new Names() };
+  return { statements: new Names(weightOfPrepared), portals: new Names(weightOfPortal) };
+}
+
+/** Bytes of its text, and of the one that the server got. */
+function textsOf({ text, verdict }: Judged): number {
+  return text.length + (verdict.kind === "rewrite" ? verdict.sql.length : 0);
+}
+
+/** What all names of a session may hold (bytes): thousands of statements as object mappers write them. */
+const MOST_NAMED = 32 * 1024 * 1024;
+
+/** What a name's own objects weigh, about. */
+const OBJECTS = 500;
+
+/** Undefined: there is room for one more named statement or portal. */
+export function refuseMoreNames({ statements, portals }: Named): Refusal | undefined {
+  if (statements.weight + portals.weight < MOST_NAMED) return undefined;
+  return refuse(
+    "54000",
+    `prepared statements and cursors of this session hold more than ${MOST_NAMED} bytes`,
+    {
+      hint: "Close those that are not needed: DEALLOCATE, CLOSE, or a smaller statement cache of the driver.",
+    },
+  );
+}
+
+/** It never changes while the name is given, though the verdict may. */
+function weightOfPrepared({ parse, weight }: Prepared): number {
+  return OBJECTS + weight + (parse?.length ?? 0);
+}
+
+/** Its parameters are the server's alone. */
+function weightOfPortal({ judged }: Portal): number {
+  return OBJECTS + textsOf(judged);
 }
 
 /** What Parse makes. */
 export function preparedBy(judged: Judged, parse: Buffer): Prepared {
   const pick = (statements: readonly Statement[]) => statements[0];
   const statement = pick(judged.verdict.statements);
-  return { kept: new Kept(judged), statement, pick, parse, description: new Description() };
+  const weight = textsOf(judged);
+  return { kept: new Kept(judged), statement, pick, weight, parse, description: new Description() };
 }
 
 /** What SQL's PREPARE makes, as the statement of that index. */
@@ -62,7 +98,15 @@ export function preparedBySql(judged: Judged, index: number): Prepared {
     return effect?.kind === "prepare" ? effect.inner : undefined;
   };
   const statement = pick(judged.verdict.statements);
-  return { kept: new Kept(judged), statement, pick, parse: undefined, description: new Description() };
+  const weight = textsOf(judged);
+  return {
+    kept: new Kept(judged),
+    statement,
+    pick,
+    weight,
+    parse: undefined,
+    description: new Description(),
+  };
 }
 
 /** What a portal is made with beside its statement. */

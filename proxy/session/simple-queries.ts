@@ -8,7 +8,7 @@ import type { Exchange } from "./exchange.ts";
 import type { Foresight } from "./foresight.ts";
 import type { Judged } from "./judged.ts";
 import { type PinnedPeople, pinnedIn } from "./pinned.ts";
-import { isRefusal, type Source } from "./prepared.ts";
+import { isRefusal, refuseMoreNames, type Source } from "./prepared.ts";
 import type { Refusing } from "./refusing.ts";
 import { mayRepeat, questionOf, type Repeat } from "./repeats.ts";
 import { canBeCut } from "./results.ts";
@@ -37,6 +37,8 @@ export class SimpleQueries {
     if (judged === undefined) return false;
     const { verdict } = judged;
     if (verdict.kind === "refuse") return this.#refusing.query(judged, verdict.refusal);
+    const crowded = verdict.statements.some(givesName) ? refuseMoreNames(this.#exchange.names) : undefined;
+    if (crowded !== undefined) return this.#refusing.query(judged, crowded);
     const sources = this.#foresight.sources(judged);
     if (sources === "unsettled") return false;
     if (isRefusal(sources)) return this.#unknownName(frame, judged, sources);
@@ -125,6 +127,10 @@ export class SimpleQueries {
     if (!canBeCut(role, shape)) return false;
     return mayWrite(shape) || (role.limits.onExcess === "truncate" && shape.kind === "read");
   }
+}
+
+function givesName({ effect }: Statement): boolean {
+  return effect?.kind === "prepare" || effect?.kind === "declare";
 }
 
 interface PaidQuery {

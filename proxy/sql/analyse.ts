@@ -7,6 +7,7 @@ import { bindStatement } from "./bind/bind.ts";
 import type { BoundStatement } from "./bind/bound.ts";
 import { functionCall } from "./calls.ts";
 import type { Constants } from "./constants.ts";
+import { Effort } from "./effort.ts";
 import { expectedNames } from "./expected-names.ts";
 import * as expressions from "./expressions.ts";
 import { UnknownSyntax } from "./grammar.ts";
@@ -105,6 +106,8 @@ function watch(text: string, scope: Scope, onLeftover: OnLeftover, constants?: C
 
 /** What a text's statements do, and the edits that make them safe. Refuses by throwing. */
 function examine(source: Source, { statements: raw }: ParsedText, scope: Scope) {
+  if (!Effort.allows(raw.length)) throw new Refused(tooComplex("the text has too many statements"));
+  const effort = new Effort();
   const sights = sightsOf(scope);
   const edits: MadeEdit[] = [];
   const places: number[] = [];
@@ -113,6 +116,7 @@ function examine(source: Source, { statements: raw }: ParsedText, scope: Scope) 
   const targets = new Set<number>();
   const statements = raw.map((each, index) => {
     const bound = boundStatement(each, scope, sights);
+    effort.nextStatement();
     const analysis = new Analysis(
       scope,
       source,
@@ -120,6 +124,7 @@ function examine(source: Source, { statements: raw }: ParsedText, scope: Scope) 
       sights,
       edits,
       places,
+      effort,
       VISITORS,
     );
     const judged = statement(analysis, each, level);

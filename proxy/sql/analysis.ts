@@ -4,6 +4,7 @@ import { type Refusal, type RefusalFields, refuse, type Sqlstate } from "../wire
 import type { BoundRelation, BoundStatement } from "./bind/bound.ts";
 import { tablesIn } from "./bind/questions.ts";
 import type { Change } from "./changes.ts";
+import type { Effort } from "./effort.ts";
 import { type Body, forEachChild, visitNode } from "./grammar.ts";
 import { type RawStatement, tooComplex } from "./parse.ts";
 import type { Scope } from "./scope.ts";
@@ -118,6 +119,8 @@ export class Analysis {
   readonly bound: BoundStatement;
   readonly sights: Sights;
   readonly edits: MadeEdit[];
+  /** Of this statement, by where they begin. */
+  readonly #editsAt = new Map<number, MadeEdit[]>();
   readonly reads = new Set<string>();
   readonly writes = new Set<string>();
   readonly masked = new Set<string>();
@@ -197,6 +200,7 @@ export class Analysis {
   effect: Effect | undefined;
   #depth = 0;
   readonly #references: ReadonlyMap<Body, BoundRelation>;
+  readonly #effort: Effort;
   readonly #visited = new Set<Body>();
   readonly #visitors: Readonly<Record<string, Visit>>;
 
@@ -207,6 +211,7 @@ export class Analysis {
     sights: Sights,
     edits: MadeEdit[],
     places: number[],
+    effort: Effort,
     visitors: Readonly<Record<string, Visit>>,
   ) {
     this.scope = scope;
@@ -218,6 +223,7 @@ export class Analysis {
     this.#references = new Map(tablesIn(statement.bound).map((reference) => [reference.node, reference]));
     this.sights = sights;
     this.edits = edits;
+    this.#effort = effort;
     this.#visitors = visitors;
   }
 
@@ -267,6 +273,16 @@ export class Analysis {
     return [...this.#references.values()].filter((reference) => !read.has(reference));
   }
 
+  /** One more relation, subquery, function in FROM or WITH query. */
+  meetRelation(): void {
+    if (!this.#effort.relation()) throw new Refused(tooComplex("the statement names too many relations"));
+  }
+
+  /** A name, or a star, may mean so many columns. */
+  look(columns: number): void {
+    if (!this.#effort.look(columns)) throw new Refused(tooComplex("the statement names too many columns"));
+  }
+
   hasVisited(body: Body): boolean {
     return this.#visited.has(body);
   }
@@ -295,12 +311,16 @@ export class Analysis {
 
   /** Edits are kept once per place: the parse tree repeats nodes (`SET (a, b) = (SELECT …)`). */
   edit(at: number, end: number, text: string, change?: Change, list?: string): void {
-    if (this.edits.some((other) => other.at === at && other.end === end && other.text === text)) return;
-    this.edits.push({
+    const here = this.#editsAt.get(at) ?? [];
+    if (here.some((other) => other.end === end && other.text === text)) return;
+    const made: MadeEdit = {
       ...{ at, end, text },
       ...(change !== undefined && { change }),
       ...(list !== undefined && { list }),
-    });
+    };
+    here.push(made);
+    this.#editsAt.set(at, here);
+    this.edits.push(made);
   }
 
   refuse(sqlstate: Sqlstate, message: string, fields: RefusalFields = {}): never {
@@ -365,6 +385,13 @@ export function candidates(
     if (here.some(({ columns }) => qualifier !== undefined || columns !== undefined)) return found;
   }
   return found;
+}
+
+/** Among how many a name is looked for. */
+export function referencesAround(level: Level): number {
+  let count = 0;
+  for (let at: Level | undefined = level; at !== undefined; at = at.outer) count += at.references.length;
+  return count;
 }
 
 /** References of that name at any level: what a whole-row reference may mean. */

@@ -59,6 +59,7 @@ const NOTHING: FromItem = { restrictable: [], joins: [], wraps: [], hidden: [], 
 /** Visits one item of a FROM clause and adds what it exposes to the level. */
 export function fromItem(analysis: Analysis, item: Node, level: Level): FromItem {
   const [type, body] = nodeOf(item);
+  analysis.meetRelation();
   switch (type) {
     case "RangeVar":
       return relation(analysis, body as RangeVar, level, "");

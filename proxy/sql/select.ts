@@ -5,6 +5,7 @@ import type {
   RangeVar,
   ResTarget,
   SelectStmt,
+  SortBy,
   WithClause,
 } from "libpg-query";
 import type { LeftOut } from "./absence.ts";
@@ -25,13 +26,14 @@ import { nodeOf, stringOf } from "./grammar.ts";
 import { heldByJoin } from "./held-by-join.ts";
 import { noteOutputNames } from "./held-names.ts";
 import { levelLookups } from "./lookups.ts";
-import { noteSamePersons, strangerToLocked } from "./marking.ts";
+import { lockedBy, noteSamePersons, strangerToLocked } from "./marking.ts";
 import { masksOf } from "./mask-comparisons.ts";
 import { nameSpan, qualify, readUse } from "./names.ts";
 import { AFTER_GROUPING, clauseEnd, fromKeyword, placeOf, targetOf } from "./places.ts";
 import { quoteIdentifier } from "./source.ts";
 import { requireSummaries } from "./summaries.ts";
 import { noteTies } from "./ties.ts";
+import { namesProtectedIn, refuseLockingByProtected } from "./unprotecting.ts";
 import { isWrapped } from "./wrap.ts";
 import { refuseMarking } from "./write-rules.ts";
 
@@ -60,12 +62,21 @@ export function select(analysis: Analysis, body: SelectStmt, outer: Level): Sele
   }
   if (isTableCommand(body)) spellOutTable(analysis, body);
   const start = levelStart(analysis);
-  const items = (body.fromClause ?? []).map((item) => fromItem(analysis, item, level));
+  const items: FromItem[] = [];
+  let isChosen = namesProtectedIn(analysis, () => {
+    for (const item of body.fromClause ?? []) items.push(fromItem(analysis, item, level));
+  });
   const hidden = items.flatMap((item) => item.hidden);
   const held = conditionsOf(analysis, level, items, body.whereClause);
-  for (const { quals, sides } of items.flatMap(({ joins }) => joins)) analysis.nodes(quals, sides);
+  const joined = namesProtectedIn(analysis, () => {
+    for (const { quals, sides } of items.flatMap(({ joins }) => joins)) analysis.nodes(quals, sides);
+  });
+  isChosen ||= joined;
   noteOutputNames(analysis, body);
-  for (const clause of EXPRESSION_CLAUSES) analysis.nodes(body[clause], level);
+  for (const clause of EXPRESSION_CLAUSES) {
+    const isNamed = namesProtectedIn(analysis, () => analysis.nodes(body[clause], level));
+    isChosen ||= isNamed && (clause !== "targetList" || choosesByTarget(body));
+  }
   requireFilters(analysis, [...level.references, ...hidden], held);
   // In the order in which the clauses stand: both may put something into the same place.
   groupWholeRows(analysis, body, level);
@@ -76,6 +87,8 @@ export function select(analysis: Analysis, body: SelectStmt, outer: Level): Sele
   );
   settleGatherings(analysis, level, start);
   refuseMarking(analysis, "lock", strangerToLocked(analysis, body.lockingClause ?? [], level, start));
+  if (isChosen && body.lockingClause !== undefined)
+    refuseLockingByProtected(analysis, lockedBy(body.lockingClause, level), body.whereClause);
   if (body.valuesLists !== undefined) return undefined;
   return { level, visible: level.references, leftOut: items.flatMap((item) => item.leftOut) };
 }
@@ -94,6 +107,20 @@ function outputsOf({ targetList, larg }: SelectStmt, isArm = false): ReadonlySet
     names.add(name ?? column ?? "");
   }
   return names;
+}
+
+/** ORDER BY may mean a target, by its place or its label, and LIMIT then chooses rows by that. */
+function choosesByTarget({ sortClause = [], limitCount, targetList = [] }: SelectStmt): boolean {
+  if (limitCount === undefined) return false;
+  const labels = targetList.map((node) => (nodeOf(node)[1] as ResTarget).name);
+  return sortClause.some((node) => {
+    const value = (nodeOf(node)[1] as SortBy).node;
+    if (value === undefined) return false;
+    const [name, ...more] = columnFields(value) ?? [];
+    return (
+      nodeOf(value)[0] === "A_Const" || (more.length === 0 && name !== undefined && labels.includes(name))
+    );
+  });
 }
 
 /** `TABLE x` is read as `SELECT * FROM x` whose star stands nowhere. */
@@ -197,6 +224,7 @@ export function withQueries(
 
 /** Each reference shows the people of the query anew: they are counted there and not where it is defined. */
 function withQuery(analysis: Analysis, query: CommonTableExpr, level: Level, use: CteUse): void {
+  analysis.meetRelation();
   const [people, mentions] = [peopleSoFar(analysis), analysis.maskMentions.length];
   const uses = analysis.uses.length;
   analysis.nodes(query.ctequery, level);

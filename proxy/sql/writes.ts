@@ -15,8 +15,9 @@ import type {
   UpdateStmt,
 } from "libpg-query";
 import { type Analysis, type FromReference, innerLevel, type Level, peopleSoFar } from "./analysis.ts";
-import { columnName, conjuncts, isLeakproof, levelConditions, simpleCondition } from "./conditions.ts";
+import { conjuncts, isLeakproof, levelConditions, simpleCondition } from "./conditions.ts";
 import { refuseTellingOfReferences } from "./constraints.ts";
+import { LOOKS_OF_A_WHOLE_COLUMN } from "./effort.ts";
 import { finishReferences, fromItem } from "./from.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
 import { heldByJoin } from "./held-by-join.ts";
@@ -24,6 +25,7 @@ import { keptColumns } from "./kept-columns.ts";
 import { levelLookups } from "./lookups.ts";
 import { noteSamePersons, strangerTo } from "./marking.ts";
 import { nameSpan, qualify, writeUse } from "./names.ts";
+import { isOneRow } from "./one-row.ts";
 import { refuseOwnConditions, refuseOwnDelete, refuseOwnInsert, refuseOwnMerge } from "./own-writes.ts";
 import { addCondition, clauseEnd, closingParenthesis, firstPlace, keywordBefore, placeOf } from "./places.ts";
 import { countsPeople, type RowChoice } from "./pricing.ts";
@@ -260,24 +262,6 @@ function storing<T>(analysis: Analysis, visit: () => T): T {
   return result;
 }
 
-/** Whether conditions name a whole unique key, so that no second row can meet them. */
-function isOneRow(analysis: Analysis, target: FromReference, where: Node | undefined): boolean {
-  const relation = target.use?.relation;
-  if (where === undefined || relation === undefined) return false;
-  const named = new Set(
-    conjuncts(where).flatMap((conjunct) => {
-      const condition = simpleCondition(analysis.source, conjunct);
-      const isEquality = condition?.operator === "=" && condition.values?.length === 1;
-      return isEquality ? (columnName(target, condition.column) ?? []) : [];
-    }),
-  );
-  const keys = [
-    relation.primaryKey,
-    ...relation.indexes.filter(({ unique, partial }) => unique && !partial).map(({ columns }) => columns),
-  ];
-  return keys.some((key) => key.length > 0 && key.every((column) => named.has(column)));
-}
-
 interface WriteClauses {
   readonly name: RangeVar | undefined;
   readonly from: readonly Node[] | undefined;
@@ -468,6 +452,7 @@ function maskedReturn(
     ({ kind, column }) => kind !== "absent" && (isStar || column.name === names.at(-1)),
   );
   if (chosen.length === 0 || (!isStar && chosen[0]?.kind === "real")) return false;
+  analysis.look(LOOKS_OF_A_WHOLE_COLUMN * chosen.length);
   if (level.references.length > 1) {
     analysis.deny(
       `RETURNING masked columns of ${target.use?.key} is not known together with FROM or USING`,

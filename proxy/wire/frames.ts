@@ -60,6 +60,9 @@ const ROW_TYPES: ReadonlySet<number> = new Set([0x44, 0x64]);
 /** A message that arrives in parts begins with at most this much memory, whatever length it announces. */
 const FIRST_ALLOCATION = 16_384;
 
+/** Whether a message may be handed out in pieces, as they come. */
+export type Streamable = (type: number, length: number) => boolean;
+
 /**
  * Cuts a byte stream into messages over the buffers in which it came.
  *
