@@ -71,6 +71,7 @@ export class ControlConnection {
   /** Runs `work` when all earlier work is done, on a connection that is there. */
   run<T>(work: (client: pg.Client) => Promise<T>): Promise<T> {
     this.#turns++;
+    clearTimeout(this.#restTimer);
     const result = this.#turn.then(async () => {
       if (this.#isClosed) throw new Error("the catalog is closed");
       const client = this.#client ?? (await this.#connect());
