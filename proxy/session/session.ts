@@ -83,6 +83,9 @@ class Session implements Timed {
     this.#judging = judging;
     if (judging.treatment !== "transparent") this.#unwatch = this.#parts.catalog.watch();
     const relay = new RELAYS[judging.treatment](this.#established, this.#parts, judging, this.#trace, pump);
+    const { openMessageBytes } = this.#parts;
+    if (judging.treatment === "transparent" && openMessageBytes !== undefined)
+      this.#client.reader.maximumLength = openMessageBytes;
     this.#client.reader.streamable = (type) => {
       checkClientType(type);
       return relay.mayClientStream(type);

@@ -1,6 +1,8 @@
 import type { FuncCall, SelectStmt } from "libpg-query";
 import { countedWhenLeftOut } from "./absence.ts";
 import { type Analysis, type FromReference, peopleSoFar, type RelationUse } from "./analysis.ts";
+import { groupDistinctRows, isDistinctGroups } from "./distinct-groups.ts";
+import { isSelected, withoutDistinct } from "./distinct.ts";
 import { forEachChild, stringOf, visitNode } from "./grammar.ts";
 import { appendReturned, appendTargets, type Column } from "./places.ts";
 import { copyPrice, countsPeople, planPrice, queryPrice, writePrice } from "./pricing.ts";
@@ -26,10 +28,11 @@ export function meterSelect(
   if (total === undefined) return undefined;
   const groups = plain && groupsOf(analysis, body, plain);
   if (groups !== undefined) {
+    if (groups.told.most !== undefined) groupDistinctRows(analysis, body);
     appendTargets(analysis, body.targetList ?? [], groups.columns);
     return { subjects: [], unknown: 0, groups: groups.told, ...queryPrice(analysis, body, 0) };
   }
-  const covered = plain !== undefined && givesRows(analysis, body) ? subjectsOf(analysis, plain) : [];
+  const covered = plain === undefined ? [] : coveredBy(analysis, body, plain);
   const purpose = purposeOf(covered);
   if (covered.length > 0) {
     const columns = covered.map(({ sql }): Column => ({ sql, name: "sluice subject" }));
@@ -44,6 +47,18 @@ export function meterSelect(
     ...(purpose !== undefined && { purpose: true }),
     ...queryPrice(analysis, body, unknown, totals),
   };
+}
+
+function coveredBy(analysis: Analysis, body: SelectStmt, plain: SelectLevel): readonly Appended[] {
+  if (givesRows(analysis, body)) return subjectsOf(analysis, plain);
+  // For other roles one more column behind DISTINCT would have a price of its own.
+  const rows = analysis.scope.role.watch === true ? withoutDistinct(body) : undefined;
+  if (rows === undefined || !givesRows(analysis, rows)) return [];
+  return subjectsOf(analysis, plain).filter(({ use }) => {
+    const reference = plain.visible.find((each) => each.use === use);
+    const column = reference && subjectColumn(reference, plain.visible);
+    return reference !== undefined && column !== undefined && isSelected(body, reference, column);
+  });
 }
 
 /** References in subqueries that are held to a person whom the row names: they show nobody else. */
@@ -225,7 +240,8 @@ function groupsOf(
   body: SelectStmt,
   { level, visible, leftOut }: SelectLevel,
 ): GroupColumns | undefined {
-  if (!countsPeople(analysis.scope.role) || !givesGroups(analysis, body)) return undefined;
+  const isDistinct = isDistinctGroups(analysis, body);
+  if (!countsPeople(analysis.scope.role) || !(isDistinct || givesGroups(analysis, body))) return undefined;
   const people = analysis.uses.filter(({ sight }) => sight?.people !== undefined);
   if (people.length === 0 || analysis.calls > 0 || analysis.ctePeople !== 0) return undefined;
   const tell = mergesNames(analysis) ? "people" : "number";
@@ -247,6 +263,7 @@ function groupsOf(
       namespaces: known.map(({ namespace }) => namespace),
       tell,
       isPlain: !analysis.namesProtected,
+      ...(isDistinct && { most: known.length }),
     },
   };
 }

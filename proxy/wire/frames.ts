@@ -21,9 +21,9 @@ export class ProtocolViolation extends Error {
   override readonly name = "ProtocolViolation";
   readonly refusal: Refusal;
 
-  constructor(message: string, sqlstate: Sqlstate = "08P01") {
+  constructor(message: string, sqlstate: Sqlstate = "08P01", hint?: string) {
     super(message);
-    this.refusal = refuseSession(sqlstate, message);
+    this.refusal = refuseSession(sqlstate, message, hint === undefined ? {} : { hint });
   }
 }
 
@@ -45,6 +45,9 @@ export class MalformedMessage extends ProtocolViolation {
 export const LOGIN_MESSAGE_LIMIT = 65_535;
 /** MAX_STARTUP_PACKET_LENGTH of libpq/pqcomm.h; the length word comes on top. */
 const STARTUP_PACKET_LIMIT = 10_000;
+
+const TOO_LONG =
+  "The proxy's setting --max-message allows no more. Rows in COPY … FROM STDIN may be of any number, in messages of their own.";
 
 const EMPTY = Buffer.alloc(0);
 /**
@@ -211,7 +214,7 @@ export class FrameReader implements Frame {
     if (length <= this.maximumLength && total <= here) return total;
     if (this.streamable(type, length)) return ROW_TYPES.has(type) ? 0 : Math.min(total, FIRST_PIECE);
     if (length > this.maximumLength) {
-      throw new ProtocolViolation(`message longer than ${this.maximumLength} bytes`);
+      throw new ProtocolViolation(`message longer than ${this.maximumLength} bytes`, "08P01", TOO_LONG);
     }
     return total;
   }
