@@ -3,7 +3,7 @@ import {
   decodeParameterStatus,
   decodeReadyForQuery,
 } from "../wire/backend-messages.ts";
-import { decodeError, errorResponse } from "../wire/errors.ts";
+import { decodeError, errorResponse, isError, isLongError } from "../wire/errors.ts";
 import { type FrameReader, ProtocolViolation } from "../wire/frames.ts";
 import { Backend, BodyReader } from "../wire/messages.ts";
 import type { Refusal } from "../wire/refusal.ts";
@@ -15,12 +15,15 @@ import { deallocated } from "./requests.ts";
 /** The server's messages on their way to the client that holds the connection. */
 export class Answers {
   readonly #server: PoolSession;
+  /** The other pieces of a long error follow its beginning. */
+  #passesError = false;
 
   constructor(server: PoolSession) {
     this.#server = server;
   }
 
-  mayStream(type: number): boolean {
+  mayStream(type: number, length: number): boolean {
+    if (isLongError(type, length)) return true;
     return (
       (type === Backend.DataRow || type === Backend.CopyData) && this.#server.ledger.head?.kind !== "ownQuery"
     );
@@ -29,12 +32,17 @@ export class Answers {
   /** Throws a `ProtocolViolation` for what answers nothing: nobody knows then what belongs to whom. */
   handle(frame: FrameReader): void {
     const { ledger, toClient } = this.#server;
+    if (isError(frame.type) && (frame.piece === "middle" || frame.piece === "last")) {
+      if (this.#passesError) toClient.forward(frame);
+      return;
+    }
     switch (frame.type) {
       case Backend.ParameterStatus:
         this.#parameter(frame);
         return;
       case Backend.NoticeResponse:
-        if (ledger.head?.kind !== "ownQuery") toClient.forward(frame);
+        this.#passesError = ledger.head?.kind !== "ownQuery";
+        if (this.#passesError) toClient.forward(frame);
         return;
       // Nobody may LISTEN here; what code of the database's has made it listen to is nobody's.
       case Backend.NotificationResponse:
@@ -113,12 +121,14 @@ export class Answers {
 
   #error(frame: FrameReader, head: Expected | undefined): void {
     const { ledger, toClient } = this.#server;
+    this.#passesError = false;
     if (head?.kind === "ownQuery") {
       head.failed = true;
       ledger.failed();
       return;
     }
     const refusal = head && refusalFor(head, decodeError(frame).get("C"));
+    this.#passesError = refusal === undefined;
     if (refusal === undefined) toClient.forward(frame);
     else toClient.send(errorResponse(refusal));
     if (head?.kind === "bind" || head?.kind === "describe") this.#isStale(frame, head);

@@ -132,6 +132,9 @@ export class Carrying {
   /** All settings are as they were at log-in (DISCARD ALL). */
   discarded(connection: ServerConnection): void {
     this.#settings = this.#own;
+    // What was set before is undone: to ask for it would learn the server's defaults in place of the client's.
+    this.#touched.clear();
+    this.#mustRestore = false;
     connection.applied = new Map();
     connection.leaves = "nothing";
   }

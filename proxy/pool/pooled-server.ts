@@ -156,8 +156,8 @@ export class PooledServer extends Duplex implements Asker, PoolSession {
     else this.#close();
   }
 
-  mayStream(type: number): boolean {
-    return this.#answers.mayStream(type);
+  mayStream(type: number, length: number): boolean {
+    return this.#answers.mayStream(type, length);
   }
 
   passRest(): void {

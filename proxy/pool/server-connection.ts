@@ -35,7 +35,7 @@ export interface Holder {
   arrived(): void;
   /** The server has closed it. */
   lost(): void;
-  mayStream(type: number): boolean;
+  mayStream(type: number, length: number): boolean;
 }
 
 /** Longest message of a server: PQ_LARGE_MESSAGE_LIMIT of libpq/libpq.h. */
@@ -85,7 +85,7 @@ export class ServerConnection {
     this.parameters = new Map(opened.parameters);
     this.#onClosed = onClosed;
     this.#onFault = onFault;
-    this.#reader = new FrameReader(LONGEST, (type) => this.holder?.mayStream(type) ?? false);
+    this.#reader = new FrameReader(LONGEST, (type, length) => this.holder?.mayStream(type, length) ?? false);
     const { socket } = opened;
     socket.on("data", (bytes: Buffer) => this.#read(bytes));
     const onEnd = () => {

@@ -1,5 +1,6 @@
 import { extraFields } from "../sql/verdict.ts";
 import { decodeReadyForQuery } from "../wire/backend-messages.ts";
+import { isError, isLongError } from "../wire/errors.ts";
 import { type Frame, ProtocolViolation } from "../wire/frames.ts";
 import { Backend } from "../wire/messages.ts";
 import { poisonedExecute } from "../wire/poison.ts";
@@ -48,6 +49,8 @@ export class GuardedBackend {
 
   /** False: the message must be handed in again after a `wake`. */
   handle(frame: Frame): boolean {
+    // Of a long error its beginning has been told.
+    if (isError(frame.type) && (frame.piece === "middle" || frame.piece === "last")) return true;
     if (frame.type === Backend.DataRow) return this.#dataRow(frame);
     if (frame.type === Backend.CopyData) return this.#copyData(frame);
     // Rows that wait for the meter come before whatever follows them.
@@ -105,6 +108,7 @@ export class GuardedBackend {
 
   /** Whether a long message of this type may be handed in by pieces. Throws where it may not be that long. */
   mayStream(type: number, length: number): boolean {
+    if (isLongError(type, length)) return true;
     if (type !== Backend.DataRow && type !== Backend.CopyData) {
       if (length > LONGEST_ANSWER) throw new ProtocolViolation(`message longer than ${LONGEST_ANSWER} bytes`);
       return false;
