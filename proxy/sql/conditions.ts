@@ -1,40 +1,15 @@
 import { isDeepStrictEqual } from "node:util";
 import type { A_Const, A_Expr, BoolExpr, ColumnRef, List, Node, TypeCast } from "libpg-query";
 import type { Catalog, Relation } from "../catalog/catalog.ts";
-import { type Analysis, candidates, type FromReference, type Level, type Pin } from "./analysis.ts";
+import { type Analysis, candidates, type FromReference, type Level } from "./analysis.ts";
+import { isComparedType, isLeakproof } from "./comparisons.ts";
 import { operator } from "./expressions.ts";
-import { outerReference } from "./gathering.ts";
 import { type Body, nodeOf, stringOf } from "./grammar.ts";
 import { parseText } from "./parse.ts";
 import { quoteIdentifier, type Source } from "./source.ts";
 
 /** More values than these in one IN are a list that somebody brought along, not a customer on the phone. */
 export const MAXIMUM_VALUES = 20;
-
-/** Built-in comparisons that cannot fail nor tell of a row that they reject (proleakproof of their functions). */
-const LEAKPROOF = new Set(["=", "<", "<=", ">", ">=", "<>"]);
-
-/** Of an operator as `simpleCondition` names it. */
-export function isLeakproof(operator: string): boolean {
-  return LEAKPROOF.has(operator) || operator === "between";
-}
-
-const COMPARED_TYPES = new Set([
-  "int2",
-  "int4",
-  "int8",
-  "text",
-  "varchar",
-  "bpchar",
-  "bool",
-  "date",
-  "timestamp",
-  "timestamptz",
-  "uuid",
-  "oid",
-  "float4",
-  "float8",
-]);
 
 /** `column = constant`, `column IN (…)` and their like, as found among a level's top-level AND-ed conditions. */
 interface SimpleCondition {
@@ -75,13 +50,10 @@ export function levelConditions(
     for (const conjunct of conjuncts(quals)) {
       const pair = columnEquality(conjunct);
       if (pair !== undefined) equalities.push(pair);
-      if (pair !== undefined) pinToOuter(analysis, level, pair, restrictable);
       const condition = simpleCondition(analysis.source, conjunct);
       const target = condition && onlyReference(level, condition.column);
       if (condition === undefined || target === undefined || !restrictable.includes(target)) continue;
       place(analysis, condition, target, level);
-      if (condition.operator === "=" && condition.values?.length === 1)
-        pin(analysis, target, columnName(target, condition.column), "constant");
       const name = columnName(target, condition.column);
       // On a mask a condition holds nothing small: many people share one.
       const isReal =
@@ -94,38 +66,6 @@ export function levelConditions(
   }
   spread(analysis, level, equalities, restricted);
   return restricted;
-}
-
-/** `subject = outer.column`: its rows are one person's for each row around. */
-function pinToOuter(
-  analysis: Analysis,
-  level: Level,
-  [left, right]: readonly [ColumnRef, ColumnRef],
-  restrictable: readonly FromReference[],
-): void {
-  for (const [own, other] of [
-    [left, right],
-    [right, left],
-  ] as const) {
-    const target = onlyReference(level, own);
-    const outer = outerReference(level, { ColumnRef: other });
-    if (target !== undefined && outer !== undefined && restrictable.includes(target))
-      pin(analysis, target, columnName(target, own), outer);
-  }
-}
-
-function pin(analysis: Analysis, { use }: FromReference, column: string | undefined, to: Pin): void {
-  const people = use?.sight?.people;
-  if (use === undefined || people?.subject === undefined || people.unknown > 0) return;
-  const type = use.relation.columns.find(({ name }) => name === column)?.typeOid;
-  // Of another type's equality nobody knows what it takes for equal.
-  const isPlain = isComparedType(analysis, type);
-  if (column === people.subject.column && isPlain && !analysis.pins.has(use)) analysis.pins.set(use, to);
-}
-
-export function isComparedType({ scope }: Analysis, oid: number | undefined): boolean {
-  const type = oid === undefined ? undefined : scope.catalog.typesByOid.get(oid);
-  return type?.schema === "pg_catalog" && COMPARED_TYPES.has(type.name);
 }
 
 /** An equality join to a reference that is held small holds the other one small too, if its column is indexed. */
@@ -164,8 +104,8 @@ function place(analysis: Analysis, condition: SimpleCondition, target: FromRefer
     return;
   }
   const isFenced =
-    sight.kind === "real" && use.sight?.filter !== undefined && LEAKPROOF.has(condition.operator);
-  const isBuiltin = isComparedType(analysis, sight.column.typeOid);
+    sight.kind === "real" && use.sight?.filter !== undefined && isLeakproof(condition.operator);
+  const isBuiltin = isComparedType(analysis.scope.catalog, sight.column.typeOid);
   if (!(isLookup || (isFenced && isBuiltin)) || !readsBackTheSame(analysis.source, condition)) return;
   visitValues(analysis, condition.body, level);
   const operator = isBuiltin ? `OPERATOR(pg_catalog.${condition.operator})` : condition.operator;

@@ -1,13 +1,16 @@
 import type { FuncCall, SelectStmt } from "libpg-query";
-import { countedWhenLeftOut } from "./absence.ts";
 import { type Analysis, type FromReference, peopleSoFar, type RelationUse } from "./analysis.ts";
+import type { BoundRelation } from "./bind/bound.ts";
+import { mayAggregateAround } from "./bind/questions.ts";
 import { forEachChild, stringOf, visitNode } from "./grammar.ts";
 import { appendReturned, appendTargets, type Column } from "./places.ts";
 import { copyPrice, countsPeople, planPrice, queryPrice, writePrice } from "./pricing.ts";
 import { purposeSql } from "./purposes.ts";
+import { countedWhenLeftOut } from "./rules/absence.ts";
+import { gatheringsOf } from "./rules/gathering.ts";
+import { isTiedTo, tiesOf } from "./rules/ties.ts";
 import { isTableCommand, type SelectLevel } from "./select.ts";
 import { identitySql, type Subject } from "./subjects.ts";
-import { isTiedTo } from "./ties.ts";
 import type { Groups, Metering } from "./verdict.ts";
 import { windowsOf } from "./windows.ts";
 import type { WriteLevel } from "./writes.ts";
@@ -47,15 +50,16 @@ export function meterSelect(
 
 /** References in subqueries that are held to a person whom the row names: they show nobody else. */
 function tiedTo(analysis: Analysis, covered: readonly Appended[]): number {
-  const told = new Set(covered.map(({ use }) => use));
+  const told = new Set(covered.map(({ use }) => use.reference));
   if (told.size === 0) return 0;
+  const ties = tiesOf(analysis.bound, analysis.sights);
   return analysis.uses.filter(
     (use) =>
       use.sight?.people?.unknown === 0 &&
-      !told.has(use) &&
+      !told.has(use.reference) &&
       !use.isTarget &&
       !analysis.withinWith.has(use) &&
-      isTiedTo(analysis, use, told),
+      isTiedTo(ties, use.reference, told),
   ).length;
 }
 
@@ -135,16 +139,16 @@ interface Appended {
 }
 
 /** The visible references whose clear subject can be named without doubt. */
-function subjectsOf(analysis: Analysis, { level, visible, leftOut }: SelectLevel): readonly Appended[] {
-  const named = visible.filter((reference) => subjectColumn(reference, visible) !== undefined);
-  const counted = countedWhenLeftOut(level, named, leftOut);
-  return named.flatMap((reference) => {
+function subjectsOf(analysis: Analysis, level: SelectLevel): readonly Appended[] {
+  const { visible } = level;
+  const counted = leftOutOf(analysis, level);
+  return visible.flatMap((reference) => {
     const { alias, use } = reference;
     const sight = use?.sight;
     const subject = sight?.people?.subject;
     const exposed = subjectColumn(reference, visible);
     if (use === undefined || sight === undefined || subject === undefined || exposed === undefined) return [];
-    const sql = appended(analysis, subject, alias, exposed, counted.has(reference));
+    const sql = appended(analysis, subject, alias, exposed, counted.has(use.reference));
     return sql === undefined
       ? []
       : [
@@ -202,23 +206,24 @@ const NAMED_IN_A_ROW = 1_000;
  * Rows that stand for groups: whose they are is asked for beside the client's own aggregates, at the same level, so
  * that nothing is evaluated twice. Undefined where that cannot be, or people are read elsewhere in the statement.
  */
-function groupsOf(
-  analysis: Analysis,
-  body: SelectStmt,
-  { level, visible, leftOut }: SelectLevel,
-): GroupColumns | undefined {
+function groupsOf(analysis: Analysis, body: SelectStmt, level: SelectLevel): GroupColumns | undefined {
   if (!countsPeople(analysis.scope.role) || !givesGroups(analysis, body)) return undefined;
   const people = analysis.uses.filter(({ sight }) => sight?.people !== undefined);
   if (people.length === 0 || analysis.calls > 0 || analysis.ctePeople !== 0) return undefined;
   const tell = mergesNames(analysis) ? "people" : "number";
-  const counted = countedInGroups(analysis, { level, visible, leftOut });
+  const { visible } = level;
+  // A group of rows in which somebody is left out tells of them, where protected columns decide who that is.
+  const counted = analysis.namesProtected ? leftOutOf(analysis, level) : new Set<BoundRelation>();
   const told = people.map((use) => {
     const reference = visible.find((each) => each.use === use);
     const subject = use.sight?.people?.unknown === 0 ? use.sight.people.subject : undefined;
     const exposed = reference && subjectColumn(reference, visible);
     const identity = subject && exposed && identitySql(analysis.scope, subject, reference.alias, exposed);
     return subject && identity
-      ? { namespace: subject.namespace, sql: groupColumn(orNobody(identity, counted.has(reference)), tell) }
+      ? {
+          namespace: subject.namespace,
+          sql: groupColumn(orNobody(identity, counted.has(use.reference)), tell),
+        }
       : undefined;
   });
   const known = told.filter((each) => each !== undefined);
@@ -233,14 +238,12 @@ function groupsOf(
   };
 }
 
-/** A group of rows in which somebody is left out tells of him, where protected columns decide who that is. */
-function countedInGroups(
-  { namesProtected }: Analysis,
-  { level, visible, leftOut }: Pick<SelectLevel, "level" | "visible" | "leftOut">,
-): ReadonlySet<FromReference> {
-  if (!namesProtected) return new Set();
-  const named = visible.filter((reference) => subjectColumn(reference, visible) !== undefined);
-  return countedWhenLeftOut(level, named, leftOut);
+/** Those of its visible references whose people count as somebody unknown where they are left out. */
+function leftOutOf({ bound, sights }: Analysis, { visible, query }: SelectLevel): ReadonlySet<BoundRelation> {
+  const named = visible.flatMap((reference) =>
+    subjectColumn(reference, visible) === undefined ? [] : (reference.use?.reference ?? []),
+  );
+  return countedWhenLeftOut(bound, sights, query, new Set(named));
 }
 
 function groupColumn(identity: string, tell: Groups["tell"]): string {
@@ -252,15 +255,15 @@ function groupColumn(identity: string, tell: Groups["tell"]): string {
 }
 
 /** Values are gathered to be read one by one, so that their people can be named. */
-function mergesNames(analysis: Analysis): boolean {
-  return analysis.gathers !== undefined || analysis.gatherings.length > 0;
+function mergesNames({ bound, given }: Analysis): boolean {
+  return gatheringsOf(bound, given).length > 0;
 }
 
 /** Groups of the FROM clause's rows, of which nothing but aggregates tells. */
 function givesGroups(analysis: Analysis, body: SelectStmt): boolean {
   if (body.fromClause === undefined || body.targetList === undefined) return false;
   if (body.distinctClause !== undefined || body.windowClause !== undefined) return false;
-  if (analysis.outerAggregates) return false;
+  if (mayAggregateAround(analysis.bound)) return false;
   const { aggregates, windows } = callsOf(analysis, body);
   return !windows && (aggregates || body.groupClause !== undefined || body.havingClause !== undefined);
 }
@@ -269,7 +272,7 @@ function givesGroups(analysis: Analysis, body: SelectStmt): boolean {
 function givesRows(analysis: Analysis, body: SelectStmt): boolean {
   if (
     body.fromClause === undefined ||
-    analysis.outerAggregates ||
+    mayAggregateAround(analysis.bound) ||
     // Rows without columns: nothing can be put behind the last one.
     body.targetList === undefined ||
     isTableCommand(body) ||

@@ -7,7 +7,6 @@ import type {
   SelectStmt,
   WithClause,
 } from "libpg-query";
-import type { LeftOut } from "./absence.ts";
 import {
   type Analysis,
   type CteScope,
@@ -18,18 +17,17 @@ import {
   peopleSoFar,
   type RelationUse,
 } from "./analysis.ts";
+import type { BoundQuery } from "./bind/bound.ts";
 import { levelConditions } from "./conditions.ts";
 import { type FromItem, finishReferences, fromItem } from "./from.ts";
-import { levelStart, settleGatherings } from "./gathering.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
 import { noteOutputNames } from "./held-names.ts";
 import { levelLookups } from "./lookups.ts";
-import { noteSamePersons, strangerToLocked } from "./marking.ts";
 import { nameSpan, qualify, readUse } from "./names.ts";
 import { AFTER_GROUPING, clauseEnd, fromKeyword, placeOf, targetOf } from "./places.ts";
+import { strangerToLocked } from "./rules/strangers.ts";
 import { quoteIdentifier } from "./source.ts";
 import { requireSummaries } from "./summaries.ts";
-import { noteTies } from "./ties.ts";
 import { isWrapped } from "./wrap.ts";
 import { refuseMarking } from "./write-rules.ts";
 
@@ -38,7 +36,7 @@ export interface SelectLevel {
   readonly level: Level;
   /** References that expressions of the target list can name. */
   readonly visible: readonly FromReference[];
-  readonly leftOut: readonly LeftOut[];
+  readonly query: BoundQuery;
 }
 
 /** A SELECT of any form, at any depth. Returns its level when it is a plain one (no set operation, no VALUES). */
@@ -57,7 +55,6 @@ export function select(analysis: Analysis, body: SelectStmt, outer: Level): Sele
     return undefined;
   }
   if (isTableCommand(body)) spellOutTable(analysis, body);
-  const start = levelStart(analysis);
   const items = (body.fromClause ?? []).map((item) => fromItem(analysis, item, level));
   const hidden = items.flatMap((item) => item.hidden);
   const held = conditionsOf(analysis, level, items, body.whereClause);
@@ -72,10 +69,9 @@ export function select(analysis: Analysis, body: SelectStmt, outer: Level): Sele
     analysis,
     items.flatMap(({ wraps }) => wraps),
   );
-  settleGatherings(analysis, level, start);
-  refuseMarking(analysis, "lock", strangerToLocked(analysis, body.lockingClause ?? [], level, start));
-  if (body.valuesLists !== undefined) return undefined;
-  return { level, visible: level.references, leftOut: items.flatMap((item) => item.leftOut) };
+  const query = analysis.queryOf(body);
+  refuseMarking(analysis, "lock", strangerToLocked(analysis.bound, analysis.sights, query));
+  return body.valuesLists === undefined ? { level, visible: level.references, query } : undefined;
 }
 
 /**
@@ -132,14 +128,6 @@ function conditionsOf(
   const restrictable = items.flatMap((item) => item.restrictable);
   const joins = items.flatMap((item) => item.joins);
   const clauses = where === undefined ? joins : [...joins, { quals: where, restrictable }];
-  const leftOut = items.flatMap((item) => item.leftOut);
-  noteSamePersons(
-    analysis,
-    level,
-    clauses.map(({ quals }) => quals),
-    leftOut,
-  );
-  noteTies(analysis, level, clauses, leftOut);
   return levelConditions(analysis, level, clauses, levelLookups(analysis, level, clauses));
 }
 
@@ -187,7 +175,6 @@ export function withQueries(
     const visible = clause?.recursive ? all : { names: new Map(named.slice(0, index)), outer: outer.ctes };
     const use = named[index]?.[1];
     if (use !== undefined) withQuery(analysis, query, innerLevel(outer, visible), use);
-    if (clause?.recursive && use !== undefined && use.people > 0) analysis.gathers ??= "WITH RECURSIVE";
   });
   return all;
 }

@@ -28,6 +28,7 @@ import {
 import type { RawStatement } from "./parse.ts";
 import { countsPeople } from "./pricing.ts";
 import { pushLimit } from "./push-limit.ts";
+import { gatheringsOf } from "./rules/gathering.ts";
 import { select } from "./select.ts";
 import { isSystemSchema } from "./system-relations.ts";
 import { forEachObject } from "./tree.ts";
@@ -307,13 +308,14 @@ function refuseGathering(analysis: Analysis): void {
   const relation = analysis.uses.find(
     (use) => isOfData(use) && (use.sight?.people !== undefined || use.sight?.guarded === true),
   );
-  if (analysis.uses.some(({ sight }) => sight?.gathers)) analysis.gathers ??= "a view that does";
-  analysis.gathers ??= analysis.gatherings[0]?.what;
   // Where people are counted, what is gathered has a price: its people by name, or its size.
-  if (analysis.gathers === undefined || !limitsReads(role) || countsPeople(role)) return;
-  if (relation === undefined && analysis.calls === 0) return;
+  if (!limitsReads(role) || countsPeople(role) || (relation === undefined && analysis.calls === 0)) return;
+  const [first] = gatheringsOf(analysis.bound, analysis.given);
+  const gathers =
+    first?.what ?? (analysis.uses.some(({ sight }) => sight?.gathers) ? "a view that does" : undefined);
+  if (gathers === undefined) return;
   analysis.deny(
-    `role "${role.name}" has a limit and may not gather rows of ${relation?.key ?? "a function"} by ${analysis.gathers}`,
+    `role "${role.name}" has a limit and may not gather rows of ${relation?.key ?? "a function"} by ${gathers}`,
     limitKey(role),
     "Ask for the rows themselves; counts, sums and averages are fine.",
   );

@@ -15,17 +15,19 @@ import type {
   UpdateStmt,
 } from "libpg-query";
 import { type Analysis, type FromReference, innerLevel, type Level, peopleSoFar } from "./analysis.ts";
-import { columnName, conjuncts, isLeakproof, levelConditions, simpleCondition } from "./conditions.ts";
+import type { BoundQuery } from "./bind/bound.ts";
+import { isLeakproof } from "./comparisons.ts";
+import { columnName, conjuncts, levelConditions, simpleCondition } from "./conditions.ts";
 import { refuseTellingOfReferences } from "./constraints.ts";
 import { finishReferences, fromItem } from "./from.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
 import { levelLookups } from "./lookups.ts";
-import { noteSamePersons, strangerTo } from "./marking.ts";
 import { nameSpan, qualify, writeUse } from "./names.ts";
 import { refuseOwnConditions, refuseOwnDelete, refuseOwnInsert, refuseOwnMerge } from "./own-writes.ts";
 import { addCondition, clauseEnd, closingParenthesis, firstPlace, keywordBefore, placeOf } from "./places.ts";
 import { countsPeople, type RowChoice } from "./pricing.ts";
 import { probing, type RowCount, rowsInserted, valuesAssigned } from "./probes.ts";
+import { strangerToWritten } from "./rules/strangers.ts";
 import { requireFilters, withQueries } from "./select.ts";
 import { quoteIdentifier } from "./source.ts";
 import { namesProtectedIn, refuseMarkingByProtected, refuseUnprotecting } from "./unprotecting.ts";
@@ -125,7 +127,12 @@ export function update(analysis: Analysis, body: UpdateStmt, outer: Level): Writ
   refuseOwnConditions(analysis, target.use, body.targetList);
   const before = peopleSoFar(analysis);
   const choice = isOneRow(analysis, target, body.whereClause) ? "one" : "many";
-  const clauses = { name: body.relation, from: body.fromClause, where: body.whereClause };
+  const clauses = {
+    query: analysis.queryOf(body),
+    name: body.relation,
+    from: body.fromClause,
+    where: body.whereClause,
+  };
   const level: Level = { ...innerLevel(outer, ctes), references: [target] };
   const isChosen = namesProtectedIn(analysis, () => restrictedWrite(analysis, target, clauses, level));
   if (isChosen && choice === "many") refuseMarkingByProtected(analysis, target, body.targetList);
@@ -147,7 +154,12 @@ export function remove(analysis: Analysis, body: DeleteStmt, outer: Level): Writ
   if (use !== undefined)
     probing(analysis, undefined, () => refuseTellingOfReferences(analysis, use, undefined));
   const choice = isOneRow(analysis, target, body.whereClause) ? "one" : "many";
-  const clauses = { name: body.relation, from: body.usingClause, where: body.whereClause };
+  const clauses = {
+    query: analysis.queryOf(body),
+    name: body.relation,
+    from: body.usingClause,
+    where: body.whereClause,
+  };
   const level: Level = { ...innerLevel(outer, ctes), references: [target] };
   const isChosen = namesProtectedIn(analysis, () => restrictedWrite(analysis, target, clauses, level));
   if (isChosen && choice === "many") refuseMarkingByProtected(analysis, target, undefined);
@@ -264,6 +276,7 @@ function isOneRow(analysis: Analysis, target: FromReference, where: Node | undef
 }
 
 interface WriteClauses {
+  readonly query: BoundQuery;
   readonly name: RangeVar | undefined;
   readonly from: readonly Node[] | undefined;
   readonly where: Node | undefined;
@@ -276,18 +289,11 @@ function restrictedWrite(
   clauses: WriteClauses,
   level: Level,
 ): void {
-  const { from, where } = clauses;
-  const since = { uses: analysis.uses.length, ctePeople: analysis.ctePeople };
+  const { query, from, where } = clauses;
   const items = storing(analysis, () => (from ?? []).map((item) => fromItem(analysis, item, level)));
   const joins = items.flatMap((item) => item.joins);
   const restrictable = [target, ...items.flatMap((item) => item.restrictable)];
   const conditions = where === undefined ? joins : [...joins, { quals: where, restrictable }];
-  noteSamePersons(
-    analysis,
-    level,
-    conditions.map(({ quals }) => quals),
-    items.flatMap(({ leftOut }) => leftOut),
-  );
   const held = levelConditions(analysis, level, conditions, levelLookups(analysis, level, conditions));
   for (const { quals, sides } of joins) analysis.nodes(quals, sides);
   analysis.nodes(where, level);
@@ -302,7 +308,7 @@ function restrictedWrite(
     items.flatMap(({ wraps }) => wraps),
   );
   refuseUnsummarised(analysis, [...level.references, ...items.flatMap((item) => item.hidden)]);
-  refuseMarking(analysis, "write", strangerTo(analysis, target.use, since));
+  refuseMarking(analysis, "write", strangerToWritten(analysis.bound, analysis.sights, query));
   const filter = target.use?.sight?.filter;
   if (filter !== undefined) addFilter(analysis, target, clauses, filter);
 }
