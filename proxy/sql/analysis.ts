@@ -29,8 +29,6 @@ export interface CteScope {
 
 /** What each reference to a WITH query brings along. Known once the query has been visited. */
 export interface CteUse {
-  /** People that a row of it may show. */
-  people: number;
   /** A masked column that it names: what is made of it may not be stored. */
   masked: string | undefined;
 }
@@ -112,18 +110,10 @@ export class Analysis {
   isForLater = false;
   /** For how many people each one counts: the dearest class that was named in the clear or looked up by. */
   cost = 1;
-  /** Calls that return another row's value. */
-  picks = 0;
-  /** Calls of functions outside pg_catalog that the role may call: each may give another person. */
-  calls = 0;
-  /** Of these, calls that may write. */
+  /** Calls of functions that the role may call and that may write. */
   readonly actingCalls: string[] = [];
   /** Functions of casts that the statement may apply (oids): each is judged once. */
   readonly castFunctions = new Set<number>();
-  /** People of WITH queries: taken off where they are defined, added where they are referred to. */
-  ctePeople = 0;
-  /** References in WITH queries: `ctePeople` has taken them off already. */
-  readonly withinWith = new Set<RelationUse>();
   /** Masked columns named so far, in order. */
   readonly maskMentions: string[] = [];
   /** System columns that are named, of relations that are read through a subquery. */
@@ -134,11 +124,6 @@ export class Analysis {
   namesProtected = false;
   /** The same without look-ups, which are counted by themselves. */
   expressesProtected = false;
-  /** Aggregates: their values are made of several rows. */
-  aggregates = 0;
-  /** Calls with OVER: of what gives a number of rows, and others. */
-  ranks = 0;
-  windows = 0;
   /** A call of what outlives the statement, and so could carry off what it reads. */
   lasting: string | undefined;
   /** Inside a statement that stores what it reads. */
@@ -279,15 +264,6 @@ export class Analysis {
     const { place, name } = this.scope.role;
     return `role "${name}" (${place.file}:${place.line})`;
   }
-}
-
-/** People that an output row may show, as far as the analysis has come: each reference may be another person. */
-export function peopleSoFar(analysis: Analysis): number {
-  const uses = analysis.uses.reduce((sum, { sight }) => {
-    const people = sight?.people;
-    return people === undefined ? sum : sum + people.unknown + (people.subject === undefined ? 0 : 1);
-  }, 0);
-  return uses + analysis.picks + analysis.calls + analysis.ctePeople;
 }
 
 export function relationKeyOf(relation: Relation): string {

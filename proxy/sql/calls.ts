@@ -11,9 +11,6 @@ import { rowOfSettings, setsSequence, setting } from "./setting-calls.ts";
 import { quoteIdentifier } from "./source.ts";
 import { hidesTraces, keyOfTraces } from "./traces.ts";
 
-/** With OVER: a number of rows, which has no more bits than a person stands for. */
-const RANKING: ReadonlySet<string> = new Set(["row_number", "rank", "dense_rank", "count"]);
-
 /** A call: of a built-in that reads nothing by itself, or of what the policy lets the role call. */
 export function functionCall(analysis: Analysis, body: FuncCall, level: Level): void {
   const names = (body.funcname ?? []).map(stringOf);
@@ -24,10 +21,6 @@ export function functionCall(analysis: Analysis, body: FuncCall, level: Level): 
   const all = analysis.scope.catalog.functionsByName.get(name) ?? [];
   const builtins = all.filter((fn) => fn.schema === "pg_catalog");
   const outside = all.filter((fn) => fn.schema !== "pg_catalog");
-  const isAggregate = all.some(({ kind }) => kind === "aggregate" || kind === "window");
-  if (body.over !== undefined && RANKING.has(name) && outside.length === 0) analysis.ranks++;
-  else if (body.over !== undefined) analysis.windows++;
-  else if (isAggregate) analysis.aggregates++;
   if (isCast(analysis, body, name, schema)) {
     if (schema === undefined) spliceSchema(analysis, body, "pg_catalog");
   } else if (schema === "pg_catalog" || (schema === undefined && builtins.length > 0)) {
@@ -135,7 +128,6 @@ function builtin(
       );
     }
   }
-  if (functions.some((fn) => builtinUse(fn) === "picking")) analysis.picks++;
   if (LASTING.test(name)) analysis.lasting ??= `${name}()`;
 }
 
@@ -217,8 +209,6 @@ function judgeOwn(analysis: Analysis, name: string, functions: readonly CatalogF
   const unknown = functions.filter((fn) => !isPlainExtensionFunction(fn) && !isStandardFunction(fn));
   for (const fn of unknown) mayCall(analysis, fn);
   for (const { returnType } of functions) meetType(analysis, returnType);
-  // What it reads is nobody's mask's business, but whoever it speaks of is counted.
-  if (unknown.length > 0) analysis.calls++;
   meetActingCall(analysis, name, unknown);
 }
 
@@ -230,7 +220,6 @@ function judgeOwn(analysis: Analysis, name: string, functions: readonly CatalogF
 export function attributeCall(analysis: Analysis, name: string, argument: Node, level: Level): void {
   const called = (analysis.scope.catalog.functionsByName.get(name) ?? []).filter((fn) => takes(fn, 1));
   const builtins = called.filter((fn) => fn.schema === "pg_catalog");
-  if (called.some(({ kind }) => kind === "aggregate" || kind === "window")) analysis.aggregates++;
   const body: FuncCall = { funcname: [{ String: { sval: name } }], args: [argument] };
   if (builtins.length > 0) builtin(analysis, body, name, builtins, level);
   judgeOwn(

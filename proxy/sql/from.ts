@@ -96,7 +96,6 @@ function relation(analysis: Analysis, name: RangeVar, level: Level, sample: stri
   const alias = name.alias?.aliasname ?? name.relname ?? "";
   const cte = name.schemaname === undefined ? cteNamed(name.relname ?? "", level.ctes) : undefined;
   if (cte !== undefined) {
-    analysis.ctePeople += cte.people;
     if (cte.masked !== undefined) analysis.mentionMasked(cte.masked);
     level.references.push({ alias, columns: undefined, use: undefined });
     return NOTHING;

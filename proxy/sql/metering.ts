@@ -1,13 +1,13 @@
-import type { FuncCall, SelectStmt } from "libpg-query";
-import { type Analysis, type FromReference, peopleSoFar, type RelationUse } from "./analysis.ts";
+import type { SelectStmt } from "libpg-query";
+import type { Analysis, FromReference, RelationUse } from "./analysis.ts";
 import type { BoundRelation } from "./bind/bound.ts";
 import { mayAggregateAround } from "./bind/questions.ts";
-import { forEachChild, stringOf, visitNode } from "./grammar.ts";
 import { appendReturned, appendTargets, type Column } from "./places.ts";
 import { copyPrice, countsPeople, planPrice, queryPrice, writePrice } from "./pricing.ts";
 import { purposeSql } from "./purposes.ts";
 import { countedWhenLeftOut } from "./rules/absence.ts";
 import { gatheringsOf } from "./rules/gathering.ts";
+import { ownCalls, peoplePerRow, relationsInWith } from "./rules/people-shown.ts";
 import { isTiedTo, tiesOf } from "./rules/ties.ts";
 import { isTableCommand, type SelectLevel } from "./select.ts";
 import { identitySql, type Subject } from "./subjects.ts";
@@ -24,14 +24,14 @@ export function meterSelect(
   body: SelectStmt,
   plain: SelectLevel | undefined,
 ): Metering | undefined {
-  const total = peoplePerRow(analysis);
+  const total = peoplePerRow(analysis.bound, analysis.given);
   if (total === undefined) return undefined;
   const groups = plain && groupsOf(analysis, body, plain);
   if (groups !== undefined) {
     appendTargets(analysis, body.targetList ?? [], groups.columns);
     return { subjects: [], unknown: 0, groups: groups.told, ...queryPrice(analysis, body, 0) };
   }
-  const covered = plain !== undefined && givesRows(analysis, body) ? subjectsOf(analysis, plain) : [];
+  const covered = plain !== undefined && givesRows(analysis, body, plain) ? subjectsOf(analysis, plain) : [];
   const purpose = purposeOf(covered);
   if (covered.length > 0) {
     const columns = covered.map(({ sql }): Column => ({ sql, name: "sluice subject" }));
@@ -53,12 +53,13 @@ function tiedTo(analysis: Analysis, covered: readonly Appended[]): number {
   const told = new Set(covered.map(({ use }) => use.reference));
   if (told.size === 0) return 0;
   const ties = tiesOf(analysis.bound, analysis.sights);
+  const inWith = relationsInWith(analysis.bound);
   return analysis.uses.filter(
     (use) =>
       use.sight?.people?.unknown === 0 &&
       !told.has(use.reference) &&
       !use.isTarget &&
-      !analysis.withinWith.has(use) &&
+      !inWith.has(use.reference) &&
       isTiedTo(ties, use.reference, told),
   ).length;
 }
@@ -75,7 +76,7 @@ export function meterReturning(
   analysis: Analysis,
   { target, returned, choice }: WriteLevel,
 ): Metering | undefined {
-  const total = peoplePerRow(analysis);
+  const total = peoplePerRow(analysis.bound, analysis.given);
   if (returned === undefined || total === undefined)
     return speaksInErrors(target) ? { ...NO_PEOPLE, ...writePrice(analysis, choice, 0) } : undefined;
   const subject = target.use?.sight?.people?.subject;
@@ -92,7 +93,7 @@ export function meterReturning(
 
 /** MERGE's rows are made of two relations: none of them is known to be one person's. */
 export function meterMerge(analysis: Analysis, { target, returned }: WriteLevel): Metering | undefined {
-  const total = returned === undefined ? undefined : peoplePerRow(analysis);
+  const total = returned === undefined ? undefined : peoplePerRow(analysis.bound, analysis.given);
   if (total !== undefined) return { subjects: [], unknown: total, ...writePrice(analysis, "many", total) };
   return speaksInErrors(target) ? { ...NO_PEOPLE, ...writePrice(analysis, "many", 0) } : undefined;
 }
@@ -107,13 +108,15 @@ function speaksInErrors({ use }: WriteLevel["target"]): boolean {
 
 /** Rows of COPY, whose shape cannot be changed. */
 export function meterCopy(analysis: Analysis): Metering | undefined {
-  const total = peoplePerRow(analysis);
+  const total = peoplePerRow(analysis.bound, analysis.given);
   return total === undefined ? undefined : { subjects: [], unknown: total, ...copyPrice(analysis, total) };
 }
 
 /** A plan's lines are no people; what they say has a price where statistics of people are behind it. */
 export function meterPlan(analysis: Analysis): Metering {
-  return peoplePerRow(analysis) === undefined ? NO_PEOPLE : { ...NO_PEOPLE, ...planPrice(analysis) };
+  return peoplePerRow(analysis.bound, analysis.given) === undefined
+    ? NO_PEOPLE
+    : { ...NO_PEOPLE, ...planPrice(analysis) };
 }
 
 /**
@@ -124,11 +127,6 @@ export function meterHeldCursor(query: Metering | undefined): Metering | undefin
   if (query?.price === undefined) return undefined;
   const { execution } = query.price;
   return { ...NO_PEOPLE, price: { execution, pinned: execution, bySize: false } };
-}
-
-function peoplePerRow(analysis: Analysis): number | undefined {
-  const speaks = analysis.calls > 0 || analysis.uses.some(({ sight }) => sight?.people !== undefined);
-  return speaks ? peopleSoFar(analysis) : undefined;
 }
 
 interface Appended {
@@ -207,9 +205,9 @@ const NAMED_IN_A_ROW = 1_000;
  * that nothing is evaluated twice. Undefined where that cannot be, or people are read elsewhere in the statement.
  */
 function groupsOf(analysis: Analysis, body: SelectStmt, level: SelectLevel): GroupColumns | undefined {
-  if (!countsPeople(analysis.scope.role) || !givesGroups(analysis, body)) return undefined;
+  if (!countsPeople(analysis.scope.role) || !givesGroups(analysis, body, level)) return undefined;
   const people = analysis.uses.filter(({ sight }) => sight?.people !== undefined);
-  if (people.length === 0 || analysis.calls > 0 || analysis.ctePeople !== 0) return undefined;
+  if (people.length === 0 || ownCalls(analysis.bound, analysis.given) > 0) return undefined;
   const tell = mergesNames(analysis) ? "people" : "number";
   const { visible } = level;
   // A group of rows in which somebody is left out tells of them, where protected columns decide who that is.
@@ -260,53 +258,21 @@ function mergesNames({ bound, given }: Analysis): boolean {
 }
 
 /** Groups of the FROM clause's rows, of which nothing but aggregates tells. */
-function givesGroups(analysis: Analysis, body: SelectStmt): boolean {
+function givesGroups({ bound }: Analysis, body: SelectStmt, { query }: SelectLevel): boolean {
   if (body.fromClause === undefined || body.targetList === undefined) return false;
   if (body.distinctClause !== undefined || body.windowClause !== undefined) return false;
-  if (mayAggregateAround(analysis.bound)) return false;
-  const { aggregates, windows } = callsOf(analysis, body);
-  return !windows && (aggregates || body.groupClause !== undefined || body.havingClause !== undefined);
+  const { isGrouped, isAggregated, isWindowed } = query.traits;
+  return !mayAggregateAround(bound) && !isWindowed && (isGrouped || isAggregated);
 }
 
 /** Output rows are the FROM clause's own rows, one by one: nothing is grouped, made distinct or aggregated. */
-function givesRows(analysis: Analysis, body: SelectStmt): boolean {
-  if (
-    body.fromClause === undefined ||
-    mayAggregateAround(analysis.bound) ||
+function givesRows({ bound }: Analysis, body: SelectStmt, { query }: SelectLevel): boolean {
+  const { isDistinct, isGrouped, isAggregated } = query.traits;
+  return (
+    body.fromClause !== undefined &&
     // Rows without columns: nothing can be put behind the last one.
-    body.targetList === undefined ||
-    isTableCommand(body) ||
-    body.distinctClause !== undefined ||
-    body.groupClause !== undefined ||
-    body.havingClause !== undefined
-  )
-    return false;
-  return !callsOf(analysis, body).aggregates;
-}
-
-/** Whether the target list or the order has aggregates or windows, of this level. */
-function callsOf(
-  analysis: Analysis,
-  { targetList, sortClause }: SelectStmt,
-): { readonly aggregates: boolean; readonly windows: boolean } {
-  const found = { aggregates: false, windows: false };
-  const look = (type: string, node: object): void => {
-    if (type === "SubLink") return;
-    if (type === "FuncCall" && (node as FuncCall).over !== undefined) found.windows = true;
-    if (
-      type === "JsonArrayAgg" ||
-      type === "JsonObjectAgg" ||
-      (type === "FuncCall" && isAggregate(analysis, node as FuncCall))
-    )
-      found.aggregates = true;
-    forEachChild(type, node, look);
-  };
-  for (const node of [...(targetList ?? []), ...(sortClause ?? [])]) visitNode(node, look);
-  return found;
-}
-
-function isAggregate(analysis: Analysis, { funcname, over }: FuncCall): boolean {
-  if (over !== undefined) return false;
-  const name = (funcname ?? []).map(stringOf).at(-1) ?? "";
-  return analysis.scope.catalog.functionsByName.get(name)?.some(({ kind }) => kind === "aggregate") ?? false;
+    body.targetList !== undefined &&
+    !isTableCommand(body) &&
+    !(isDistinct || isGrouped || isAggregated || mayAggregateAround(bound))
+  );
 }

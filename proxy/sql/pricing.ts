@@ -5,6 +5,8 @@ import type { Analysis, RelationUse } from "./analysis.ts";
 import { locksRows } from "./bind/questions.ts";
 import { cannotFail } from "./rules/certain.ts";
 import { gatheringsOf } from "./rules/gathering.ts";
+import { ownCalls } from "./rules/people-shown.ts";
+import { summarisingCalls } from "./rules/summarising.ts";
 import { type Constant, constantBehind, type Ties, tiesOf, timesHeldBy } from "./rules/ties.ts";
 import { forEachObject } from "./tree.ts";
 import type { PinnedPerson, StatementPrice } from "./verdict.ts";
@@ -112,16 +114,17 @@ function placeTells(analysis: Analysis, { limitOffset, limitCount, limitOption, 
 }
 
 /** Rows that do not name their people can be made of any number of them. */
-function isBySize(analysis: Analysis, unnamed: number): boolean {
-  const gatherings = gatheringsOf(analysis.bound, analysis.given);
-  // What gathers is not always counted: a recursive WITH may refer to a query that stands after it.
+function isBySize({ bound, given, uses }: Analysis, unnamed: number): boolean {
+  const gatherings = gatheringsOf(bound, given);
+  // Some of these gather rows of queries that show nobody.
   if (gatherings.some(({ isAggregate }) => !isAggregate)) return true;
+  const { aggregates, windows } = summarisingCalls(bound, given.catalog);
   return (
     unnamed > 0 &&
-    (analysis.aggregates > 0 ||
-      analysis.windows > 0 ||
+    (aggregates > 0 ||
+      windows > 0 ||
       gatherings.length > 0 ||
-      analysis.uses.some(({ sight }) => sight?.gathers === true))
+      uses.some(({ sight }) => sight?.gathers === true))
   );
 }
 
@@ -133,7 +136,8 @@ function pinsOf(analysis: Analysis, body: SelectStmt): readonly PinnedPerson[] |
     .map((use) => pinOf(analysis, body, ties, use));
   const known = pins.filter((pin) => pin !== undefined);
   if (known.length === 0 || known.length < pins.length) return undefined;
-  return analysis.calls === 0 && analysis.writes.size === 0 ? distinct(known) : undefined;
+  const isPlain = ownCalls(analysis.bound, analysis.given) === 0 && analysis.writes.size === 0;
+  return isPlain ? distinct(known) : undefined;
 }
 
 function pinOf(analysis: Analysis, body: SelectStmt, ties: Ties, use: RelationUse): PinnedPerson | undefined {

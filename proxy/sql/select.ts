@@ -14,7 +14,6 @@ import {
   type FromReference,
   innerLevel,
   type Level,
-  peopleSoFar,
   type RelationUse,
 } from "./analysis.ts";
 import type { BoundQuery } from "./bind/bound.ts";
@@ -168,7 +167,7 @@ export function withQueries(
   if (queries.length === 0) return outer.ctes;
   const named = queries.map((query): readonly [string, CteUse] => [
     query.ctename ?? "",
-    { people: 0, masked: undefined },
+    { masked: undefined },
   ]);
   const all: CteScope = { names: new Map(named), outer: outer.ctes };
   queries.forEach((query, index) => {
@@ -179,16 +178,11 @@ export function withQueries(
   return all;
 }
 
-/** Each reference shows the people of the query anew: they are counted there and not where it is defined. */
 function withQuery(analysis: Analysis, query: CommonTableExpr, level: Level, use: CteUse): void {
-  const [people, mentions] = [peopleSoFar(analysis), analysis.maskMentions.length];
-  const uses = analysis.uses.length;
+  const mentions = analysis.maskMentions.length;
   analysis.nodes(query.ctequery, level);
   if (query.cycle_clause !== undefined) analysis.visit("CTECycleClause", query.cycle_clause, level);
-  use.people = peopleSoFar(analysis) - people;
   use.masked = analysis.maskMentions[mentions];
-  analysis.ctePeople -= use.people;
-  for (const each of analysis.uses.slice(uses)) analysis.withinWith.add(each);
 }
 
 /**

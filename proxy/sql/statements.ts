@@ -29,6 +29,7 @@ import type { RawStatement } from "./parse.ts";
 import { countsPeople } from "./pricing.ts";
 import { pushLimit } from "./push-limit.ts";
 import { gatheringsOf } from "./rules/gathering.ts";
+import { ownCalls } from "./rules/people-shown.ts";
 import { select } from "./select.ts";
 import { isSystemSchema } from "./system-relations.ts";
 import { forEachObject } from "./tree.ts";
@@ -270,7 +271,7 @@ function finish(
     revealed: revealedBy(analysis),
     lookups: analysis.lookups,
     ...(analysis.asks.length > 0 && { asks: analysis.asks }),
-    limited: data.length > 0 || analysis.calls > 0,
+    limited: data.length > 0 || ownCalls(analysis.bound, analysis.given) > 0,
     ...(analysis.namesUnknown && { namesUnknown: true }),
     ...(analysis.actingCalls.length > 0 && { acts: true }),
     ...(metering !== undefined && {
@@ -309,8 +310,10 @@ function refuseGathering(analysis: Analysis): void {
     (use) => isOfData(use) && (use.sight?.people !== undefined || use.sight?.guarded === true),
   );
   // Where people are counted, what is gathered has a price: its people by name, or its size.
-  if (!limitsReads(role) || countsPeople(role) || (relation === undefined && analysis.calls === 0)) return;
-  const [first] = gatheringsOf(analysis.bound, analysis.given);
+  if (!limitsReads(role) || countsPeople(role)) return;
+  const { bound, given } = analysis;
+  if (relation === undefined && ownCalls(bound, given) === 0) return;
+  const [first] = gatheringsOf(bound, given);
   const gathers =
     first?.what ?? (analysis.uses.some(({ sight }) => sight?.gathers) ? "a view that does" : undefined);
   if (gathers === undefined) return;

@@ -14,13 +14,13 @@ import type {
   SelectStmt,
   UpdateStmt,
 } from "libpg-query";
-import { type Analysis, type FromReference, innerLevel, type Level, peopleSoFar } from "./analysis.ts";
+import { type Analysis, type FromReference, innerLevel, type Level } from "./analysis.ts";
 import type { BoundQuery } from "./bind/bound.ts";
 import { isLeakproof } from "./comparisons.ts";
 import { columnName, conjuncts, levelConditions, simpleCondition } from "./conditions.ts";
 import { refuseTellingOfReferences } from "./constraints.ts";
 import { finishReferences, fromItem } from "./from.ts";
-import { nodeOf, stringOf } from "./grammar.ts";
+import { type Body, nodeOf, stringOf } from "./grammar.ts";
 import { levelLookups } from "./lookups.ts";
 import { nameSpan, qualify, writeUse } from "./names.ts";
 import { refuseOwnConditions, refuseOwnDelete, refuseOwnInsert, refuseOwnMerge } from "./own-writes.ts";
@@ -28,6 +28,7 @@ import { addCondition, clauseEnd, closingParenthesis, firstPlace, keywordBefore,
 import { countsPeople, type RowChoice } from "./pricing.ts";
 import { probing, type RowCount, rowsInserted, valuesAssigned } from "./probes.ts";
 import { strangerToWritten } from "./rules/strangers.ts";
+import { writtenPeople } from "./rules/written-people.ts";
 import { requireFilters, withQueries } from "./select.ts";
 import { quoteIdentifier } from "./source.ts";
 import { namesProtectedIn, refuseMarkingByProtected, refuseUnprotecting } from "./unprotecting.ts";
@@ -61,7 +62,7 @@ export function insert(analysis: Analysis, body: InsertStmt, outer: Level): Writ
   const rows = rowsInserted(analysis, body);
   probing(analysis, rows, () => refuseProbing(analysis, target, givenColumns(body, target)));
   refuseOwnInsert(analysis, target.use);
-  const before = peopleSoFar(analysis);
+  const people = peopleIn(analysis, body);
   const { lasting } = analysis;
   storing(analysis, () => {
     // `INSERT INTO t (a[…])`: a subscript is an expression.
@@ -69,15 +70,25 @@ export function insert(analysis: Analysis, body: InsertStmt, outer: Level): Writ
     analysis.nodes(body.selectStmt, innerLevel(outer, ctes));
   });
   // Rows that come from nobody cannot carry anybody off: nextval() of a new key.
-  if (peopleSoFar(analysis) === before) analysis.lasting = lasting;
+  if (!people.values()) analysis.lasting = lasting;
   const level = { ...innerLevel(outer, ctes), references: [target] };
   if (body.onConflictClause !== undefined) onConflict(analysis, body.onConflictClause, target, level, rows);
-  if (peopleSoFar(analysis) > before) refuseUnmeteredCopy(analysis, target);
+  if (people.values()) refuseUnmeteredCopy(analysis, target);
   returning(analysis, body.returningClause, target, level);
   return {
     target,
     returned: body.returningClause?.exprs,
     choice: choiceOfInsert(analysis, body, target, rows),
+  };
+}
+
+/** Whether people are in what a write stores, and in what chooses its rows. To be asked once these parts have been visited. */
+function peopleIn(analysis: Analysis, body: Body) {
+  const { choosing, values } = writtenPeople(analysis.bound, analysis.given, analysis.queryOf(body));
+  const casts = analysis.castFunctions.size;
+  return {
+    values: () => values > 0 || analysis.castFunctions.size > casts,
+    choosing: () => choosing > 0 || analysis.castFunctions.size > 0,
   };
 }
 
@@ -125,7 +136,6 @@ export function update(analysis: Analysis, body: UpdateStmt, outer: Level): Writ
   const target = writeTarget(analysis, body.relation);
   probing(analysis, valuesAssigned(body), () => refuseMaskedAssignment(analysis, target, body.targetList));
   refuseOwnConditions(analysis, target.use, body.targetList);
-  const before = peopleSoFar(analysis);
   const choice = isOneRow(analysis, target, body.whereClause) ? "one" : "many";
   const clauses = {
     query: analysis.queryOf(body),
@@ -136,12 +146,12 @@ export function update(analysis: Analysis, body: UpdateStmt, outer: Level): Writ
   const level: Level = { ...innerLevel(outer, ctes), references: [target] };
   const isChosen = namesProtectedIn(analysis, () => restrictedWrite(analysis, target, clauses, level));
   if (isChosen && choice === "many") refuseMarkingByProtected(analysis, target, body.targetList);
-  const companions = peopleSoFar(analysis);
+  const people = peopleIn(analysis, body);
   storing(analysis, () =>
     refuseUnprotecting(analysis, target, body.targetList, (node) => analysis.nodes([node], level)),
   );
-  const takesCompanions = companions > before && namesCompanion(level, target, body.targetList);
-  if (peopleSoFar(analysis) > companions || takesCompanions) refuseUnmeteredCopy(analysis, target);
+  const takesCompanions = people.choosing() && namesCompanion(level, target, body.targetList);
+  if (people.values() || takesCompanions) refuseUnmeteredCopy(analysis, target);
   returning(analysis, body.returningClause, target, level);
   return { target, returned: body.returningClause?.exprs, choice };
 }
@@ -185,7 +195,7 @@ export function merge(analysis: Analysis, body: MergeStmt, outer: Level): WriteL
   probing(analysis, undefined, () => refuseTellingMerge(analysis, target, body.mergeWhenClauses));
   for (const node of body.mergeWhenClauses ?? [])
     refuseSubjectAssignment(analysis, target, (nodeOf(node)[1] as MergeWhenClause).targetList, node);
-  const before = peopleSoFar(analysis);
+  const people = peopleIn(analysis, body);
   const source = storing(analysis, () =>
     body.sourceRelation === undefined ? undefined : fromItem(analysis, body.sourceRelation, level),
   );
@@ -205,7 +215,7 @@ export function merge(analysis: Analysis, body: MergeStmt, outer: Level): WriteL
     heldByMerge(analysis, body, target, level),
   );
   refuseUnsummarised(analysis, present);
-  if (peopleSoFar(analysis) > before) refuseUnmeteredCopy(analysis, target);
+  if (people.values()) refuseUnmeteredCopy(analysis, target);
   return { target, returned: body.returningClause?.exprs, choice: "many" };
 }
 

@@ -43,6 +43,7 @@ export type StatementKind =
   | "declare"
   | "prepare"
   | "create as"
+  | "execute"
   | "lock"
   | "utility";
 
@@ -79,7 +80,7 @@ export interface Call {
   readonly form: "function" | "field" | "syntax";
 }
 
-/** `copy` is `COPY relation TO`, `lock` is LOCK, which has no rows. */
+/** `copy` is `COPY relation TO`; `lock` and `execute` are LOCK and EXECUTE, which have no rows of their own. */
 export type QueryForm =
   | "select"
   | "values"
@@ -89,6 +90,7 @@ export type QueryForm =
   | "delete"
   | "merge"
   | "copy"
+  | "execute"
   | "lock";
 
 export interface SetOperation {

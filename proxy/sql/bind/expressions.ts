@@ -95,14 +95,15 @@ function jsonAggregate(
  * docs, "Aggregate Expressions"). Where they may name a column that is not known it is taken for its own query's.
  */
 function aggregate(binder: Binder, type: string, made: Call, scope: Scope): void {
-  let depth = -1;
+  let depth: number | undefined;
   const look = (childType: string, child: Body): void => {
     const meaning = binder.meanings.get(child);
     if (meaning?.kind === "uncertain") depth = scope.depth;
     if ((meaning?.kind === "column" || meaning?.kind === "row") && meaning.depth <= scope.depth)
-      depth = Math.max(depth, meaning.depth);
+      depth = Math.max(depth ?? meaning.depth, meaning.depth);
     forEachChild(childType, child, look);
   };
   look(type, made.node);
-  (levelAt(scope, depth) ?? scope.level).aggregates.push(made);
+  const level = depth === undefined ? undefined : levelAt(scope, depth);
+  (level ?? scope.level).aggregates.push(made);
 }

@@ -49,6 +49,7 @@ describe("many people's rows", () => {
       "SELECT (SELECT json_agg(c.name) FROM tickets t WHERE t.customer_id = 7) FROM customers c",
       "json_agg()",
     ],
+    ["SELECT json_agg((SELECT max(c.name) FROM customers c)) FROM generate_series(1, 3)", "json_agg()"],
     ["WITH t AS (SELECT * FROM tickets) SELECT json_agg(t) FROM t", "json_agg()"],
     ["SELECT ARRAY(SELECT t.id FROM tickets t)", "ARRAY(…)"],
     ["SELECT JSON_ARRAYAGG(t.id) FROM tickets t", "JSON_ARRAYAGG"],
