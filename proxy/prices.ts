@@ -10,6 +10,11 @@
 /** How many units make a person. */
 export const PERSON = 256;
 
+/** People, and the tenths of one that units beside them make. */
+export function peopleToTenths(people: number, fraction: number): number {
+  return people + Math.floor((10 * fraction) / PERSON) / 10;
+}
+
 /** How many people there must be room for, so that there is room for `units` beside the fraction that is there. */
 export function peopleFor(fraction: number, units: number): number {
   return units === 0 ? 0 : Math.ceil((fraction + units) / PERSON);

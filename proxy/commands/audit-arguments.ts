@@ -22,8 +22,8 @@ export function misused(problem: string): Wrong {
   return { problem, status: 2 };
 }
 
-export function isWrong(value: object): value is Wrong {
-  return "problem" in value;
+export function isWrong(value: object | string): value is Wrong {
+  return typeof value === "object" && "problem" in value;
 }
 
 /**
@@ -62,6 +62,18 @@ function timeOf(text: string): { readonly start: number; readonly end: number } 
   const start = Date.parse(text);
   if (Number.isNaN(start)) return undefined;
   return { start, end: isDay ? start + 86_400_000 : start };
+}
+
+/** The folder of the log, which may be named by itself or by `--audit`. */
+export async function readFolder(
+  positionals: readonly string[],
+  audit: string | undefined,
+  byDefault?: string,
+): Promise<string | Wrong> {
+  const named = [...positionals, ...(audit === undefined ? [] : [audit])];
+  const [folder = byDefault, ...rest] = named;
+  if (folder === undefined || rest.length > 0) return misused("name one folder");
+  return (await isFolder(folder)) ? folder : { problem: `"${folder}" is no folder`, status: 1 };
 }
 
 export async function isFolder(path: string): Promise<boolean> {

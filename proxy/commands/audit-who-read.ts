@@ -6,11 +6,11 @@ import { hashesOf, readSubjects } from "../audit/subject-list.ts";
 import { type EventDetails, readingsOf, type Suspect, type WhoRead, whoRead } from "../audit/who-read.ts";
 import {
   complain,
-  isFolder,
   isWrong,
   minute,
   misused,
   printable,
+  readFolder,
   readKeys,
   readPeriod,
   STANDARD,
@@ -20,7 +20,7 @@ import {
 } from "./audit-arguments.ts";
 import { withoutForgotten } from "./audit-forget.ts";
 
-const HELP = `usage: sluice audit who-read --subjects FILE [FLAGS]
+const HELP = `usage: sluice audit who-read --subjects FILE [FOLDER] [FLAGS]
 
 Given people whose data leaked, says who read them: each user's part of the list against what chance would
 give somebody who reads as much as he does.
@@ -28,7 +28,7 @@ give somebody who reads as much as he does.
   --subjects FILE    CSV, the ids in its first column
   --column NAME      the column that has the ids
   --table NAME       where the ids come from, as the policy's "subject" leads to (public.customers.id)
-  --audit FOLDER     the audit log (audit/)
+  --audit FOLDER     the audit log (audit/), if FOLDER does not say it
   --since, --until   a day or a time: 2026-05-01, 2026-05-01T08:00Z
   --user NAME        list the single events in which this user read people of the list
   --top NUMBER       how many users to show (10)
@@ -40,7 +40,7 @@ const OPTIONS = {
   subjects: { type: "string" },
   column: { type: "string" },
   table: { type: "string", default: "public.customers.id" },
-  audit: { type: "string", default: "audit/" },
+  audit: { type: "string" },
   since: { type: "string" },
   until: { type: "string" },
   user: { type: "string" },
@@ -93,7 +93,11 @@ export async function auditWhoRead(args: readonly string[], streams: Streams = S
 
 async function readQuestion(args: readonly string[]): Promise<Question | Wrong> {
   try {
-    const { values } = parseArgs({ args: [...args], options: OPTIONS });
+    const { values, positionals } = parseArgs({
+      args: [...args],
+      options: OPTIONS,
+      allowPositionals: true,
+    });
     if (values.subjects === undefined) return misused("--subjects: missing; whose data leaked?");
     const top = Number(values.top);
     if (!Number.isSafeInteger(top) || top < 1) return misused("--top: not a whole number above 0");
@@ -103,11 +107,11 @@ async function readQuestion(args: readonly string[]): Promise<Question | Wrong> 
     if (isWrong(keys)) return keys;
     if (keys.length === 0)
       return misused("--key-file: missing (or SLUICE_KEY); people stand in the log as hashes");
-    if (!(await isFolder(values.audit)))
-      return { problem: `--audit: "${values.audit}" is no folder`, status: 1 };
+    const folder = await readFolder(positionals, values.audit, "audit/");
+    if (isWrong(folder)) return folder;
     const list = readSubjects(await readFile(values.subjects, "utf8"), values.column);
     if (!list.ok) return { problem: `--subjects: ${list.problem}`, status: 1 };
-    const { user, json, table: namespace, audit: folder } = values;
+    const { user, json, table: namespace } = values;
     return { folder, namespace, ids: list.ids, header: list.header, keys, period, user, top, json };
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;

@@ -6,6 +6,8 @@ export interface ClientStatement {
   readonly key: string;
   /** The text, its zero, and the types of the parameters, as they came. */
   readonly body: Buffer;
+  /** DEALLOCATE of this name: the server does not know it, and gets an empty statement. */
+  readonly deallocates?: string;
 }
 
 /** As many are kept on a connection; each costs the server a plan. PgBouncer keeps 200 (max_prepared_statements). */

@@ -1,6 +1,5 @@
 import { arrayElements, binaryArrayElements } from "../pg/array-text.ts";
-import { MAXIMUM_VALUES } from "../sql/conditions.ts";
-import { hasWildcard } from "../sql/lookup-forms.ts";
+import { hasWildcard, MAXIMUM_VALUES } from "../sql/lookup-forms.ts";
 import type { BoundAsk } from "../sql/verdict.ts";
 import type { Frame } from "../wire/frames.ts";
 import { type Bind, boundParameter, declaredType } from "../wire/frontend-messages.ts";

@@ -21,13 +21,13 @@ export interface Greeting {
 }
 
 /**
- * Relays what the server tells after AuthenticationOk, but for its cancel key: the client gets `ours`.
+ * Relays what the server tells after AuthenticationOk, but for its cancel key: the client gets one of `ours`.
  * ReadyForQuery is not sent yet; the reader stands on it.
  */
 export async function relayGreeting(
   server: Conversation,
   client: Conversation,
-  ours: BackendKey,
+  ours: (serverKey: BackendKey | undefined) => BackendKey,
 ): Promise<Greeting> {
   const greeting = await readGreeting(
     server,
@@ -35,7 +35,7 @@ export async function relayGreeting(
     () => relayError(server, client),
   );
   // Always sent, so that a client behaves the same whatever the server is.
-  client.send(backendKey(ours));
+  client.send(backendKey(ours(greeting.serverKey)));
   return greeting;
 }
 

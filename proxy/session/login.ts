@@ -102,7 +102,11 @@ export async function logIn(
 ): Promise<LoggedIn> {
   const { minor, claim, hosts } = receiveClaim(client, startup, parts);
   const cancelling = new Cancelling(hosts.upstream, parts);
-  const issued = parts.cancelKeys.issue(minor, cancelling.cancel);
+  let issued: IssuedKey | undefined;
+  const issue = (key: BackendKey | undefined) => {
+    issued = parts.cancelKeys.issue(minor, cancelling.cancel, key?.processId);
+    return issued;
+  };
   let server: Conversation | undefined;
   try {
     const open = async (packet: Buffer) => {
@@ -112,8 +116,9 @@ export async function logIn(
       return link.server;
     };
     const entry = await authenticate(client, claim, parts, { upstream: hosts.upstream, open });
-    const greeting = await relayGreeting(entry.server, client, issued);
+    const greeting = await relayGreeting(entry.server, client, issue);
     cancelling.key = greeting.serverKey;
+    if (issued === undefined) throw new Error("a greeting without a key");
     checkGreeting(entry, greeting);
     checkHost(hosts, greeting);
     client.reader.maximumLength = parts.maxMessageBytes;
@@ -133,7 +138,7 @@ export async function logIn(
     };
     return { established, role: entry.role, ready: bytesOf(entry.server.reader), issued };
   } catch (error) {
-    parts.cancelKeys.revoke(issued);
+    if (issued !== undefined) parts.cancelKeys.revoke(issued);
     if (server) sayFarewell(server.socket, terminateMessage);
     throw error;
   }

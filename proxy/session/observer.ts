@@ -76,13 +76,13 @@ export class Observer {
     const duration = performance.now() - at;
     this.#trace.took(duration);
     const isDefinition = statement.effect?.kind === "definition";
+    const execution = { judged, statement, shape: statement, rows, bytes, written, duration };
     if (error === undefined && !isDefinition && statement !== UNKNOWN_STATEMENT) {
-      this.#repetitions.add(judged, statement, rows, bytes, written, duration);
+      this.#repetitions.add(execution);
       return statement;
     }
     this.#repetitions.flush();
-    const told = once(judged, statement, rows, bytes, written, duration, this.#now());
-    this.#trace.observed(told, error?.sqlstate, error?.reference);
+    this.#trace.observed(once(execution, this.#now()), error?.sqlstate, error?.reference);
     return statement;
   }
 

@@ -1,10 +1,10 @@
+import { Names } from "../protocol/names.ts";
 import type { Scope } from "../sql/scope.ts";
 import type { Statement } from "../sql/verdict.ts";
 import { nameKey } from "../wire/messages.ts";
 import { type Refusal, refuse } from "../wire/refusal.ts";
 import { Description, hasSource } from "./described.ts";
 import { type Judged, Kept } from "./judged.ts";
-import { Names } from "./names.ts";
 import type { PinnedPeople } from "./pinned.ts";
 import type { Counts } from "./run.ts";
 
@@ -110,7 +110,13 @@ export interface Source {
   readonly counts: Counts;
   /** By which it was judged, where it is another statement than the one that asks. */
   readonly scope: Scope | undefined;
+  /** The people of whom alone the cursor behind a FETCH tells. */
+  readonly pinned?: PinnedPeople | undefined;
 }
+
+const PLAN_HIDDEN = refuse("42501", "this role may not see the plan of what is prepared under that name", {
+  hint: "Explain the statement itself: EXPLAIN SELECT …",
+});
 
 /** EXECUTE can name an EXECUTE that Parse prepared; the server ends such a ring by its stack depth. */
 const DEEPEST = 8;
@@ -132,12 +138,21 @@ export function sourceOf(
     if (prepared.statement !== undefined)
       return behind(prepared.statement, counts, lookup, depth, prepared.kept.scope);
   }
+  if (effect?.kind === "explainExecute") {
+    const prepared = lookup.statement(nameKey(effect.name));
+    if (prepared === "absent") return missingStatement(effect.name);
+    if (prepared === "unsettled" || "sqlstate" in prepared) return prepared;
+    if (prepared.statement?.hidesPlan) return PLAN_HIDDEN;
+  }
   if (effect?.kind === "fetch") {
     const portal = lookup.portal(nameKey(effect.portal));
     if (portal === "absent") return missingPortal(effect.portal, "cursor");
     if (portal === "unsettled" || "sqlstate" in portal) return portal;
-    if (portal.statement !== undefined)
-      return behind(portal.statement, portal.counts, lookup, depth, portal.judged.scope);
+    if (portal.statement !== undefined) {
+      const source = behind(portal.statement, portal.counts, lookup, depth, portal.judged.scope);
+      const isOwn = isSource(source) && source.shape === portal.statement;
+      return isOwn ? { ...source, pinned: portal.pinned } : source;
+    }
   }
   return { shape: statement, counts, scope };
 }
@@ -152,7 +167,7 @@ function behind(
   lookup: Lookup,
   depth: number,
   scope: Scope | undefined,
-) {
+): Source | "unsettled" | Refusal {
   const kind = statement.effect?.kind;
   if (statement.asks !== undefined)
     return refuse(

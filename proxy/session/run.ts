@@ -7,7 +7,7 @@ import type { PinnedPeople } from "./pinned.ts";
 import { Answer, type Repeat } from "./repeats.ts";
 
 /** How many people a statement's event names at most. */
-const NAMED = 5_000;
+export const NAMED = 5_000;
 /** How many are told apart; beyond it each sighting counts as somebody new. */
 const TOLD_APART = 20_000;
 
@@ -58,6 +58,14 @@ export class People {
 
   get purposeless(): number {
     return this.#purposeless.size;
+  }
+
+  /** All of these as well. */
+  addAll(others: People): void {
+    for (const [namespace, identity] of others.since(0)) this.add(namespace, identity);
+    for (const key of others.#purposeless)
+      if (this.#purposeless.size < TOLD_APART) this.#purposeless.add(key);
+    this.#unnamed += others.#unnamed;
   }
 
   addUnknown(count: number): void {
@@ -151,6 +159,8 @@ export class Run {
   /** How long its rows have waited for the meter, in milliseconds. */
   waited = 0;
 
+  /** For whom the account read, where that is somebody else. */
+  person: string | undefined;
   /** Set where the answer is remembered, and may be the one that was expected. */
   readonly answer: Answer | undefined;
   /** Its answer has come to its end. */

@@ -1,7 +1,7 @@
 import type { Relation } from "../catalog/catalog.ts";
 import { limitsReads } from "../policy/policy.ts";
 import { type Refusal, refuse } from "../wire/refusal.ts";
-import { Analysis, type Level, Refused, type Visit } from "./analysis.ts";
+import { Analysis, type Level, Refused, type Visit, WRITE_OTHERWISE } from "./analysis.ts";
 import { columnOrCall, indirection } from "./attributes.ts";
 import { bindStatement } from "./bind/bind.ts";
 import type { BoundStatement } from "./bind/bound.ts";
@@ -10,7 +10,9 @@ import type { Constants } from "./constants.ts";
 import { expectedNames } from "./expected-names.ts";
 import * as expressions from "./expressions.ts";
 import { UnknownSyntax } from "./grammar.ts";
+import { refuseMovedPath } from "./moved-path.ts";
 import { type ParsedText, parseText, type RawStatement, tooComplex } from "./parse.ts";
+import { characterAt } from "./position.ts";
 import { applyEdits, inOrder } from "./rewrite.ts";
 import { isUnrestricted, type Scope } from "./scope.ts";
 import { select } from "./select.ts";
@@ -20,6 +22,7 @@ import { statement } from "./statements.ts";
 import { survey } from "./survey.ts";
 import type { MadeEdit, Statement, Verdict } from "./verdict.ts";
 import { faultOf } from "./verify.ts";
+import { countingScope, uncounted, watched } from "./watched.ts";
 import { insert, merge, remove, update } from "./writes.ts";
 
 const VISITORS: Readonly<Record<string, Visit>> = {
@@ -34,7 +37,8 @@ const VISITORS: Readonly<Record<string, Visit>> = {
   InsertStmt: insert,
   MergeStmt: merge,
   // Every place where a relation may be named is visited by name; one that is not would go unseen.
-  RangeVar: (analysis) => analysis.refuse("42501", "a relation is named where Sluice does not know it"),
+  RangeVar: (analysis) =>
+    analysis.refuse("42501", "a relation is named where Sluice does not know it", { hint: WRITE_OTHERWISE }),
   SelectStmt: select,
   SortBy: expressions.sortBy,
   SubLink: expressions.subLink,
@@ -56,6 +60,7 @@ export function analyse(
   onLeftover: OnLeftover = () => {},
   constants?: Constants,
 ): Verdict {
+  if (scope.role.watch === true) return watch(text, scope, onLeftover, constants);
   if (isUnrestricted(scope.role)) return { kind: "pass", statements: survey(text, scope) };
   const parsed = parseText(text);
   if (!parsed.ok) return refused(parsed.refusal);
@@ -63,16 +68,27 @@ export function analyse(
   try {
     return judge(new Source(text, () => constants?.see()), parsed, scope, onLeftover);
   } catch (error) {
-    return refused(refusalOf(error));
+    return refused(refusalOf(error, text));
   }
 }
 
-function judge(
-  source: Source,
-  { statements: raw, tree }: ParsedText,
-  scope: Scope,
-  onLeftover: OnLeftover,
-): Verdict {
+/** A watched role is refused nothing, and of what the analysis would change only added columns are kept. */
+function watch(text: string, scope: Scope, onLeftover: OnLeftover, constants?: Constants): Verdict {
+  const parsed = parseText(text);
+  if (!parsed.ok) return uncounted(text, scope);
+  constants?.watch(parsed.statements);
+  const source = new Source(text, () => constants?.see());
+  try {
+    const { statements, ordered } = examine(source, parsed, countingScope(scope));
+    return watched(text, scope, { source, parsed, statements, edits: ordered });
+  } catch (error) {
+    if (!(error instanceof Refused || error instanceof UnknownSyntax)) onLeftover(wordsOf(error));
+    return uncounted(text, scope);
+  }
+}
+
+/** What a text's statements do, and the edits that make them safe. Refuses by throwing. */
+function examine(source: Source, { statements: raw }: ParsedText, scope: Scope) {
   const sights = sightsOf(scope);
   const edits: MadeEdit[] = [];
   const places: number[] = [];
@@ -96,9 +112,14 @@ function judge(
     for (const place of names.targets) targets.add(place);
     return judged;
   });
-  refuseMovedSearchPath(statements);
+  refuseMovedPath(statements, raw, scope.catalog);
   refuseHalfDone(statements, scope);
-  const ordered = inOrder(edits);
+  return { statements, ordered: inOrder(edits), sights, places, bareNames, targets };
+}
+
+function judge(source: Source, parsed: ParsedText, scope: Scope, onLeftover: OnLeftover): Verdict {
+  const { statements, ordered, sights, places, bareNames, targets } = examine(source, parsed, scope);
+  const { tree } = parsed;
   const rewritten = applyEdits(source, ordered);
   const wrong = faultOf(scope, sights, source, ordered, { tree, bareNames, targets });
   if (wrong !== undefined) {
@@ -110,7 +131,7 @@ function judge(
     );
   }
   const said = { statements, ...(places.length > 0 && { places }) };
-  return edits.length === 0 ? { kind: "pass", ...said } : { kind: "rewrite", ...said, ...rewritten };
+  return ordered.length === 0 ? { kind: "pass", ...said } : { kind: "rewrite", ...said, ...rewritten };
 }
 
 /** What the names of the statement mean in the text that is sent. */
@@ -124,21 +145,6 @@ function boundStatement(
   if (result.ok) return result.statement;
   if (result.reason === "depth") throw new Refused(tooComplex("the statement is nested too deeply"));
   throw new UnknownSyntax(result.message);
-}
-
-/** Names are resolved once for the whole text, so it may not move search_path under way. */
-function refuseMovedSearchPath(statements: readonly Statement[]): void {
-  const moves = statements.findIndex(
-    ({ effect }) =>
-      effect?.kind === "set" && (effect.parameter === "search_path" || effect.parameter === "all"),
-  );
-  if (moves >= 0 && moves < statements.length - 1) {
-    throw new Refused(
-      refuse("42501", "search_path may only be changed by the last statement of a message", {
-        hint: "Send the statements one by one.",
-      }),
-    );
-  }
 }
 
 /**
@@ -171,18 +177,22 @@ function refused(refusal: Refusal): Verdict {
   return { kind: "refuse", statements: [], refusal };
 }
 
-function refusalOf(error: unknown): Refusal {
+function refusalOf(error: unknown, text: string): Refusal {
   if (error instanceof Refused) return error.refusal;
   if (error instanceof UnknownSyntax) {
-    return refuse("42501", `this statement uses syntax that Sluice does not know (${error.message})`, {
-      hint: "Only a role that sees, reads and writes all may use it.",
+    const { place } = error;
+    return refuse("42501", "this statement uses syntax that Sluice does not know", {
+      hint: 'Only a role with "reads: all", "writes: all" and "sees: all" may use it.',
+      ...(place !== undefined && { position: characterAt(Buffer.from(text), place) }),
     });
   }
   if (error instanceof RangeError) return refuse("54001", "the statement is nested too deeply");
   // A fault of the analysis must refuse one statement, not end the process; it holds no text of the client.
-  return refuse(
-    "42501",
-    `this statement could not be analysed (${error instanceof Error ? error.message : "unknown"})`,
-    { hint: "This is a fault of Sluice, not of the statement: please report it." },
-  );
+  return refuse("42501", `this statement could not be analysed (${wordsOf(error)})`, {
+    hint: "This is a fault of Sluice, not of the statement: please report it.",
+  });
+}
+
+function wordsOf(error: unknown): string {
+  return error instanceof Error ? error.message : "unknown";
 }

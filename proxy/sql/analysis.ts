@@ -31,6 +31,14 @@ export interface CteScope {
 export interface CteUse {
   /** A masked column that it names: what is made of it may not be stored. */
   masked: string | undefined;
+  /** Which of its columns are made of masks. */
+  masks?: ReadonlyMap<string, ComparedMask>;
+}
+
+/** A masked column, by the name that messages give it. */
+export interface ComparedMask {
+  readonly column: string;
+  readonly sight: ColumnSight;
 }
 
 /** One query level: what its FROM exposes to expressions, and the levels around it. */
@@ -57,6 +65,8 @@ export interface FromReference {
    */
   readonly columns: ReadonlyMap<string, string> | undefined;
   readonly use: RelationUse | undefined;
+  /** Of a subquery or a WITH query: which of its columns are made of masks. */
+  readonly masks?: ReadonlyMap<string, ComparedMask>;
 }
 
 /** A reference to a relation of the catalog. */
@@ -70,6 +80,10 @@ export interface RelationUse {
   readonly conditions: string[];
   readonly isTarget: boolean;
 }
+
+/** Of syntax that nothing has been thought about for. */
+export const WRITE_OTHERWISE =
+  'Write it in another way; only a role with "reads: all", "writes: all" and "sees: all" may use this syntax.';
 
 const MAXIMUM_DEPTH = 400;
 
@@ -108,24 +122,32 @@ export class Analysis {
   readonly asks: BoundAsk[] = [];
   /** The statement is to be run later, by PREPARE or a cursor: what its parameters hold is not seen then. */
   isForLater = false;
+  /** The statement is not run: its plan is shown. */
+  isPlan = false;
   /** For how many people each one counts: the dearest class that was named in the clear or looked up by. */
   cost = 1;
   /** Calls of functions that the role may call and that may write. */
   readonly actingCalls: string[] = [];
   /** Functions of casts that the statement may apply (oids): each is judged once. */
   readonly castFunctions = new Set<number>();
+  /** Masked columns that are compared as they are seen, by name. */
+  readonly compared = new Map<string, ComparedMask>();
   /** Masked columns named so far, in order. */
   readonly maskMentions: string[] = [];
   /** System columns that are named, of relations that are read through a subquery. */
   readonly systemColumns = new Map<RelationUse, Set<string>>();
   /** Relations of which a star, a whole row or a join shows all columns. */
   readonly wholes = new Set<RelationUse>();
+  /** References some of whose rows a condition chooses, for what subqueries find by them: see held-by-join.ts. */
+  readonly chosen = new Set<FromReference>();
   /** Some expression names a column that the policy classifies, or looks somebody up by it. */
   namesProtected = false;
   /** The same without look-ups, which are counted by themselves. */
   expressesProtected = false;
   /** A call of what outlives the statement, and so could carry off what it reads. */
   lasting: string | undefined;
+  /** Told in place of the error of an assignment that would change what the role may not change: see kept-columns.ts. */
+  keeps: Refusal | undefined;
   /** Inside a statement that stores what it reads. */
   storing = false;
   effect: Effect | undefined;

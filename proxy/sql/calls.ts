@@ -5,6 +5,7 @@ import { type Analysis, type Level, namedReferences } from "./analysis.ts";
 import { meetType } from "./casts.ts";
 import { builtinUse, isStandardFunction, tellsOfStatements } from "./functions.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
+import { noteCall } from "./mask-comparisons.ts";
 import { mayCall } from "./permission.ts";
 import { closingParenthesis, placeOf } from "./places.ts";
 import { rowOfSettings, setsSequence, setting } from "./setting-calls.ts";
@@ -17,7 +18,9 @@ export function functionCall(analysis: Analysis, body: FuncCall, level: Level): 
   const name = names.at(-1) ?? "";
   const schema = names.length > 1 ? names.at(-2) : undefined;
   if (names.length > 2)
-    analysis.refuse("42501", `cross-database references are not implemented: ${names.join(".")}`);
+    analysis.refuse("42501", `cross-database references are not implemented: ${names.join(".")}`, {
+      hint: "Write schema and name alone.",
+    });
   const all = analysis.scope.catalog.functionsByName.get(name) ?? [];
   const builtins = all.filter((fn) => fn.schema === "pg_catalog");
   const outside = all.filter((fn) => fn.schema !== "pg_catalog");
@@ -39,6 +42,7 @@ export function functionCall(analysis: Analysis, body: FuncCall, level: Level): 
       level,
     );
   }
+  noteCall(analysis, name, body.args, level);
   analysis.children("FuncCall", { ...body, funcname: undefined }, level);
 }
 

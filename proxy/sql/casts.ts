@@ -137,7 +137,10 @@ function judge(analysis: Analysis, { source, target, function: oid }: CatalogCas
   const fn = functionsByOid.get(oid);
   const [from, to] = [source, target].map((type) => nameOf(typesByOid.get(type)));
   const how = `, by which ${from} is cast to ${to}`;
-  if (fn === undefined) analysis.refuse("42501", `a function is not known${how}`);
+  if (fn === undefined)
+    analysis.refuse("42501", `a function is not known${how}`, {
+      hint: "It may have been made a moment ago: run the statement again.",
+    });
   mayCall(analysis, fn, how);
 }
 

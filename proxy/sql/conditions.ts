@@ -1,15 +1,13 @@
 import { isDeepStrictEqual } from "node:util";
 import type { A_Const, A_Expr, BoolExpr, ColumnRef, List, Node, TypeCast } from "libpg-query";
-import type { Catalog, Relation } from "../catalog/catalog.ts";
 import { type Analysis, candidates, type FromReference, type Level } from "./analysis.ts";
 import { isComparedType, isLeakproof } from "./comparisons.ts";
 import { operator } from "./expressions.ts";
 import { type Body, nodeOf, stringOf } from "./grammar.ts";
+import { hasIndex } from "./indexed.ts";
+import { MAXIMUM_VALUES } from "./lookup-forms.ts";
 import { parseText } from "./parse.ts";
 import { quoteIdentifier, type Source } from "./source.ts";
-
-/** More values than these in one IN are a list that somebody brought along, not a customer on the phone. */
-export const MAXIMUM_VALUES = 20;
 
 /** `column = constant`, `column IN (…)` and their like, as found among a level's top-level AND-ed conditions. */
 interface SimpleCondition {
@@ -24,7 +22,7 @@ interface SimpleCondition {
   readonly end: number;
 }
 
-/** References of a level that some condition on an indexed column holds small. */
+/** References of a level that some condition on an indexed column holds small; see held-by-join.ts for others. */
 export type Restricted = ReadonlySet<FromReference>;
 
 /** Conditions, and the references whose rows they restrict. */
@@ -45,11 +43,8 @@ export function levelConditions(
   held: Iterable<FromReference>,
 ): Restricted {
   const restricted = new Set(held);
-  const equalities: (readonly [ColumnRef, ColumnRef])[] = [];
   for (const { quals, restrictable } of clauses) {
     for (const conjunct of conjuncts(quals)) {
-      const pair = columnEquality(conjunct);
-      if (pair !== undefined) equalities.push(pair);
       const condition = simpleCondition(analysis.source, conjunct);
       const target = condition && onlyReference(level, condition.column);
       if (condition === undefined || target === undefined || !restrictable.includes(target)) continue;
@@ -64,26 +59,7 @@ export function levelConditions(
         restricted.add(target);
     }
   }
-  spread(analysis, level, equalities, restricted);
   return restricted;
-}
-
-/** An equality join to a reference that is held small holds the other one small too, if its column is indexed. */
-function spread(
-  analysis: Analysis,
-  level: Level,
-  equalities: readonly (readonly [ColumnRef, ColumnRef])[],
-  restricted: Set<FromReference>,
-): void {
-  for (let before = -1; before !== restricted.size; ) {
-    before = restricted.size;
-    for (const [left, right] of equalities) {
-      const [a, b] = [onlyReference(level, left), onlyReference(level, right)];
-      if (a === undefined || b === undefined) continue;
-      if (restricted.has(a) && isHeldBy(analysis, b, columnName(b, right))) restricted.add(b);
-      if (restricted.has(b) && isHeldBy(analysis, a, columnName(a, left))) restricted.add(a);
-    }
-  }
 }
 
 function place(analysis: Analysis, condition: SimpleCondition, target: FromReference, level: Level): void {
@@ -284,18 +260,6 @@ function withoutPlaces(tree: object): unknown {
   );
 }
 
-export function columnEquality(node: Node): readonly [ColumnRef, ColumnRef] | undefined {
-  const [type, body] = nodeOf(node);
-  const { kind, name, lexpr, rexpr } = body as A_Expr;
-  if (type !== "A_Expr" || kind !== "AEXPR_OP" || lexpr === undefined || rexpr === undefined)
-    return undefined;
-  if (name?.length !== 1 || name[0] === undefined || stringOf(name[0]) !== "=") return undefined;
-  const [[leftType, left], [rightType, right]] = [nodeOf(lexpr), nodeOf(rexpr)];
-  return leftType === "ColumnRef" && rightType === "ColumnRef"
-    ? [left as ColumnRef, right as ColumnRef]
-    : undefined;
-}
-
 /** The one reference of this very level that a column surely means. */
 export function onlyReference(level: Level, column: ColumnRef): FromReference | undefined {
   const fields = (column.fields ?? []).map(stringOf);
@@ -312,25 +276,7 @@ export function columnName(reference: FromReference, column: ColumnRef): string 
   return last === undefined ? undefined : reference.columns?.get(stringOf(last));
 }
 
-/** An equality with a masked column is one of masks. */
-function isHeldBy(analysis: Analysis, reference: FromReference, column: string | undefined): boolean {
-  const sight = reference.use?.sight?.columns.find((each) => each.column.name === column);
-  return sight?.kind === "real" && isIndexed(analysis, reference, column);
-}
-
 export function isIndexed(analysis: Analysis, reference: FromReference, column: string | undefined): boolean {
   const relation = reference.use?.relation;
   return relation !== undefined && column !== undefined && hasIndex(analysis.scope.catalog, relation, column);
-}
-
-/** A view's column is served by the index of the column that it copies. */
-function hasIndex(catalog: Catalog, relation: Relation, column: string): boolean {
-  const origin = relation.kind === "view" ? relation.lineage?.origins.get(column) : undefined;
-  const base = origin && catalog.relationsByOid.get(origin.relation);
-  const copied = base?.columns.find(({ number }) => number === origin?.column);
-  if (base !== undefined && copied !== undefined) return hasIndex(catalog, base, copied.name);
-  return (
-    relation.primaryKey[0] === column ||
-    relation.indexes.some(({ columns, partial }) => !partial && columns[0] === column)
-  );
 }

@@ -114,7 +114,7 @@ function copyRelation(analysis: Analysis, body: CopyStmt, name: RangeVar): void 
   // COPY reads the table's own rows, not its children's (Postgres docs, "COPY"); a partitioned table has none of its own.
   const only = use.relation.kind === "table";
   const from = use.sight.listed
-    ? `${subquery(use.sight, { only, sample: "", conditions: [], systemColumns: [] }).text} AS ${quoteIdentifier(use.relation.name)}`
+    ? `${subquery(use.sight, { only, sample: "", conditions: [], systemColumns: [], isPlan: false }).text} AS ${quoteIdentifier(use.relation.name)}`
     : `${only ? "ONLY " : ""}${quoteQualified(use.relation.schema, use.relation.name)}`;
   const change = { kind: "copied relation", location: name.location ?? 0 } as const;
   analysis.edit(start, end, `(SELECT ${columns} FROM ${from}${limit})`, change);

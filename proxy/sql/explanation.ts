@@ -24,6 +24,8 @@ export interface Explanation {
   readonly countsNobody?: CountsNobody;
   /** After how many rows it ends. */
   readonly rows?: number;
+  /** What the client is told beside the result. */
+  readonly notices: readonly Refusal[];
   readonly limits: readonly string[];
   readonly metering: readonly string[];
   /** What the server gets instead of the client's text. */
@@ -53,6 +55,7 @@ export function explain(verdict: Verdict, scope: Scope, user: string): Explanati
     counts: distinct(statements, counted),
     ...(nobody === undefined ? {} : { countsNobody: nobody }),
     ...(limited && role.limits.rows !== undefined ? { rows: role.limits.rows } : {}),
+    notices: statements.flatMap(({ notices = [] }) => notices),
     limits: [
       ...(limited ? limitTexts(role.limits) : []),
       ...(statements.some(({ changes }) => changes !== undefined) ? changeTexts(role.limits) : []),
@@ -86,6 +89,7 @@ export function explanationText(explanation: Explanation): string {
   const { countsNobody: nobody, counts } = explanation;
   if (nobody !== undefined) rows.push(["counted", countsNobodyText(nobody, counts.length > 0)]);
   if (explanation.lookups > 0) rows.push(["look-ups", String(explanation.lookups)]);
+  for (const { message, hint } of explanation.notices) rows.push(["notice", message], ["hint", hint ?? ""]);
   const lines = rows.map(([name, text]) => `${name.padEnd(10)}${text}`);
   if (sent !== undefined) lines.push("", "sent to the server:", "", sent);
   return `${lines.join("\n")}\n`;

@@ -21,6 +21,7 @@ import { askForType, meetRow, meetType } from "./casts.ts";
 import { isHarmlessFunction } from "./functions.ts";
 import { forEachChild, nodeOf, stringOf, visitNode } from "./grammar.ts";
 import { holdName } from "./held-names.ts";
+import { noteCompared, noteOperator } from "./mask-comparisons.ts";
 
 /** A column, a whole row or a star: what it may mean decides whether a write may use it. */
 export function columnRef(analysis: Analysis, body: ColumnRef, level: Level): void {
@@ -214,6 +215,7 @@ export function operatorExpression(analysis: Analysis, body: A_Expr, level: Leve
   const meant = SPELLED_OUT[body.kind ?? ""];
   if (meant === undefined) operator(analysis, body.name ?? []);
   else for (const symbol of meant) operatorOf(analysis, symbol);
+  noteOperator(analysis, body, level);
   analysis.children("A_Expr", { ...body, name: undefined }, level);
 }
 
@@ -227,7 +229,10 @@ const SPELLED_OUT: Readonly<Record<string, readonly string[]>> = {
 
 /** `CASE a WHEN b` compares by the `=` that it does not write. */
 export function caseExpression(analysis: Analysis, body: CaseExpr, level: Level): void {
-  if (body.arg !== undefined) operatorOf(analysis, "=");
+  if (body.arg !== undefined) {
+    operatorOf(analysis, "=");
+    noteCompared(analysis, [body.arg], level);
+  }
   analysis.children("CaseExpr", body, level);
 }
 
@@ -240,6 +245,7 @@ export function subLink(analysis: Analysis, body: SubLink, level: Level): void {
   // IN and a row's comparison have no name: `=`.
   if (body.testexpr !== undefined && body.operName === undefined) operatorOf(analysis, "=");
   else operator(analysis, body.operName ?? []);
+  noteCompared(analysis, [body.testexpr], level);
   analysis.nodes(body.testexpr, level);
   analysis.nodes(body.subselect, level);
 }
@@ -266,7 +272,10 @@ export function operatorOf(analysis: Analysis, symbol: string): void {
 
 /** A cast runs the type's input function: no domain's CHECK, no row type, no input function in SQL or PL code. */
 export function typeName(analysis: Analysis, body: TypeName, level: Level): void {
-  if (body.pct_type) analysis.refuse("42501", "%TYPE is not known in a statement of a guarded role");
+  if (body.pct_type)
+    analysis.refuse("42501", "%TYPE is not known in a statement of a guarded role", {
+      hint: "Write the type itself.",
+    });
   analysis.nodes(body.typmods, level);
   const names = (body.names ?? []).map(stringOf);
   const name = names.at(-1) ?? "";

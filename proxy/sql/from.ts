@@ -21,6 +21,7 @@ import {
 } from "./analysis.ts";
 import { operatorOf } from "./expressions.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
+import { masksOf, noteMask } from "./mask-comparisons.ts";
 import { readUse } from "./names.ts";
 import { closingParenthesis } from "./places.ts";
 import { wrapReference } from "./wrap.ts";
@@ -62,11 +63,13 @@ export function fromItem(analysis: Analysis, item: Node, level: Level): FromItem
       return join(analysis, body as JoinExpr, level);
     case "RangeSubselect": {
       const { subquery, alias, lateral } = body as RangeSubselect;
+      const mentions = analysis.maskMentions.length;
       analysis.nodes(subquery, lateral ? level : partOfFrom(level, []));
       level.references.push({
         alias: alias?.aliasname ?? "",
         columns: subqueryColumns(subquery, alias),
         use: undefined,
+        masks: masksOf(analysis, subquery, mentions, (alias?.colnames ?? []).map(stringOf)),
       });
       return NOTHING;
     }
@@ -88,7 +91,9 @@ export function fromItem(analysis: Analysis, item: Node, level: Level): FromItem
       });
       return NOTHING;
     default:
-      return analysis.refuse("42501", `Sluice does not know ${type} in a FROM clause`);
+      return analysis.refuse("42501", "Sluice does not know this kind of item in a FROM clause", {
+        hint: "Known are relations, joins, subqueries, functions, XMLTABLE and JSON_TABLE.",
+      });
   }
 }
 
@@ -97,7 +102,8 @@ function relation(analysis: Analysis, name: RangeVar, level: Level, sample: stri
   const cte = name.schemaname === undefined ? cteNamed(name.relname ?? "", level.ctes) : undefined;
   if (cte !== undefined) {
     if (cte.masked !== undefined) analysis.mentionMasked(cte.masked);
-    level.references.push({ alias, columns: undefined, use: undefined });
+    const { masks } = cte;
+    level.references.push({ alias, columns: undefined, use: undefined, ...(masks && { masks }) });
     return NOTHING;
   }
   const use = readUse(analysis, name);
@@ -124,18 +130,25 @@ function cteNamed(name: string, scope: CteScope | undefined): CteUse | undefined
  */
 function sampled(analysis: Analysis, item: RangeTableSample, level: Level): FromItem {
   const [type, body] = nodeOf(item.relation ?? {});
-  if (type !== "RangeVar") return analysis.refuse("42501", "TABLESAMPLE is only known on a relation");
+  if (type !== "RangeVar")
+    return analysis.refuse("42501", "TABLESAMPLE is only known on a relation", {
+      hint: "Sample the table inside the subquery.",
+    });
   for (const argument of [
     ...(item.args ?? []),
     ...(item.repeatable === undefined ? [] : [item.repeatable]),
   ]) {
     const [kind] = nodeOf(argument);
     if (kind !== "A_Const" && kind !== "ParamRef")
-      analysis.refuse("42501", "TABLESAMPLE takes constants and parameters only");
+      analysis.refuse("42501", "TABLESAMPLE takes constants and parameters only", {
+        hint: "Write the percentage as a number.",
+      });
   }
   const method = (item.method ?? []).map(stringOf);
   if (!["bernoulli", "system"].includes(method.at(-1) ?? "") || method.length > 1)
-    analysis.refuse("42501", `the sampling method ${method.join(".")} is not known`);
+    analysis.refuse("42501", `the sampling method ${method.join(".")} is not known`, {
+      hint: "Use bernoulli or system.",
+    });
   const { source } = analysis;
   const methodIndex = source.tokenAt(item.location ?? 0);
   let last = closingParenthesis(source, source.nameEnd(methodIndex) + 1);
@@ -197,10 +210,13 @@ function joinedByName(
   if (usingClause === undefined && isNatural !== true) return;
   operatorOf(analysis, "=");
   const names = usingClause?.map(stringOf);
-  for (const { use, columns } of sides) {
+  for (const reference of sides) {
+    const { use, columns } = reference;
     for (const [name, own] of columns ?? []) {
       const sight = use?.sight?.columns.find(({ column }) => column.name === own);
-      if (sight !== undefined && names?.includes(name) !== false) analysis.costs(sight, "named");
+      if (sight === undefined || names?.includes(name) === false) continue;
+      analysis.costs(sight, "named");
+      noteMask(analysis, reference, name);
     }
   }
 }

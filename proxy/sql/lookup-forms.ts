@@ -23,6 +23,9 @@ import type { BoundAsk } from "./verdict.ts";
  * of is read here; which column may be asked is decided in lookups.ts.
  */
 
+/** More values than these in one IN are a list that somebody brought along, not a customer on the phone. */
+export const MAXIMUM_VALUES = 20;
+
 /** Some bytes of the client's text. */
 export interface Span {
   readonly start: number;
@@ -287,7 +290,7 @@ const MAKING = new Set([
 ]);
 
 /** Undefined for what may be another value in the next row, or is made of columns. */
-function givenOf(source: Source, node: Node): Given | undefined {
+export function givenOf(source: Source, node: Node): Given | undefined {
   const [type, body] = nodeOf(node);
   const { location } = body as { location?: number };
   switch (type) {

@@ -6,14 +6,20 @@ import {
   columnName,
   conjuncts,
   isIndexed,
-  MAXIMUM_VALUES,
   onlyReference,
   readsBackTheSame,
   simpleCondition,
 } from "./conditions.ts";
 import { operator } from "./expressions.ts";
 import { forEachChild, nodeOf, stringOf, visitNode } from "./grammar.ts";
-import { type Comparison, comparisonsOf, type Given, type Test, testOf } from "./lookup-forms.ts";
+import {
+  type Comparison,
+  comparisonsOf,
+  type Given,
+  MAXIMUM_VALUES,
+  type Test,
+  testOf,
+} from "./lookup-forms.ts";
 import { applyInOrder, inOrder } from "./rewrite.ts";
 import type { ColumnSight } from "./sight.ts";
 import { quoteIdentifier } from "./source.ts";

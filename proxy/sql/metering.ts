@@ -2,6 +2,7 @@ import type { SelectStmt } from "libpg-query";
 import type { Analysis, FromReference, RelationUse } from "./analysis.ts";
 import type { BoundRelation } from "./bind/bound.ts";
 import { mayAggregateAround } from "./bind/questions.ts";
+import { groupDistinctRows, isDistinctGroups } from "./distinct-groups.ts";
 import { appendReturned, appendTargets, type Column } from "./places.ts";
 import { copyPrice, countsPeople, planPrice, queryPrice, writePrice } from "./pricing.ts";
 import { purposeSql } from "./purposes.ts";
@@ -11,6 +12,7 @@ import { ownCalls, peoplePerRow, relationsInWith } from "./rules/people-shown.ts
 import { isTiedTo, tiesOf } from "./rules/ties.ts";
 import { isTableCommand, type SelectLevel } from "./select.ts";
 import { identitySql, type Subject } from "./subjects.ts";
+import { tellsOfProtected } from "./telling-writes.ts";
 import type { Groups, Metering } from "./verdict.ts";
 import { windowsOf } from "./windows.ts";
 import type { WriteLevel } from "./writes.ts";
@@ -28,6 +30,7 @@ export function meterSelect(
   if (total === undefined) return undefined;
   const groups = plain && groupsOf(analysis, body, plain);
   if (groups !== undefined) {
+    if (groups.told.most !== undefined) groupDistinctRows(analysis, body);
     appendTargets(analysis, body.targetList ?? [], groups.columns);
     return { subjects: [], unknown: 0, groups: groups.told, ...queryPrice(analysis, body, 0) };
   }
@@ -72,30 +75,47 @@ function purposeOf(covered: readonly Appended[]): string | undefined {
 }
 
 /** The rows of RETURNING are the target's; other relations that were read count as unknown people. */
-export function meterReturning(
-  analysis: Analysis,
-  { target, returned, choice }: WriteLevel,
-): Metering | undefined {
+export function meterReturning(analysis: Analysis, level: WriteLevel): Metering | undefined {
+  const { target, returned } = level;
+  const write = pricedWrite(analysis, level);
   const total = peoplePerRow(analysis.bound, analysis.given);
   if (returned === undefined || total === undefined)
-    return speaksInErrors(target) ? { ...NO_PEOPLE, ...writePrice(analysis, choice, 0) } : undefined;
+    return speaksInErrors(target) || write.tells
+      ? { ...NO_PEOPLE, ...writePrice(analysis, write, 0) }
+      : undefined;
   const subject = target.use?.sight?.people?.subject;
   const person = subject && appended(analysis, subject, target.alias, subject.column);
   if (subject === undefined || person === undefined)
-    return { subjects: [], unknown: total, ...writePrice(analysis, choice, total) };
+    return { subjects: [], unknown: total, ...writePrice(analysis, write, total) };
   appendReturned(analysis, returned, [{ sql: person, name: "sluice subject" }]);
   return {
     subjects: [{ namespace: subject.namespace }],
     unknown: total - 1,
-    ...writePrice(analysis, choice, total - 1),
+    ...writePrice(analysis, write, total - 1),
   };
 }
 
 /** MERGE's rows are made of two relations: none of them is known to be one person's. */
-export function meterMerge(analysis: Analysis, { target, returned }: WriteLevel): Metering | undefined {
+export function meterMerge(analysis: Analysis, level: WriteLevel): Metering | undefined {
+  const { target, returned } = level;
+  const write = pricedWrite(analysis, level);
   const total = returned === undefined ? undefined : peoplePerRow(analysis.bound, analysis.given);
-  if (total !== undefined) return { subjects: [], unknown: total, ...writePrice(analysis, "many", total) };
-  return speaksInErrors(target) ? { ...NO_PEOPLE, ...writePrice(analysis, "many", 0) } : undefined;
+  if (total !== undefined) return { subjects: [], unknown: total, ...writePrice(analysis, write, total) };
+  return speaksInErrors(target) || write.tells
+    ? { ...NO_PEOPLE, ...writePrice(analysis, write, 0) }
+    : undefined;
+}
+
+/** That new rows meet no value that is there tells something, and so does it that a key meets one. */
+function pricedWrite({ lookups }: Analysis, { choice, tells }: WriteLevel) {
+  return { choice, tells: tells || lookups > 0 };
+}
+
+/** COPY FROM: that its rows are stored may tell of values that are there. */
+export function meterCopyIn(analysis: Analysis, given: readonly string[] | undefined): Metering | undefined {
+  const use = analysis.uses.find(({ isTarget }) => isTarget);
+  const tells = tellsOfProtected(analysis, use, given) || analysis.lookups > 0;
+  return tells ? { ...NO_PEOPLE, ...writePrice(analysis, { choice: "new", tells }, 0) } : undefined;
 }
 
 /** Gives no rows of people; and yet what the server says of it may quote a person's value. */
@@ -205,7 +225,9 @@ const NAMED_IN_A_ROW = 1_000;
  * that nothing is evaluated twice. Undefined where that cannot be, or people are read elsewhere in the statement.
  */
 function groupsOf(analysis: Analysis, body: SelectStmt, level: SelectLevel): GroupColumns | undefined {
-  if (!countsPeople(analysis.scope.role) || !givesGroups(analysis, body, level)) return undefined;
+  const isDistinct = isDistinctGroups(analysis, body);
+  const isGrouped = isDistinct || givesGroups(analysis, body, level);
+  if (!countsPeople(analysis.scope.role) || !isGrouped) return undefined;
   const people = analysis.uses.filter(({ sight }) => sight?.people !== undefined);
   if (people.length === 0 || ownCalls(analysis.bound, analysis.given) > 0) return undefined;
   const tell = mergesNames(analysis) ? "people" : "number";
@@ -232,6 +254,7 @@ function groupsOf(analysis: Analysis, body: SelectStmt, level: SelectLevel): Gro
       namespaces: known.map(({ namespace }) => namespace),
       tell,
       isPlain: !analysis.namesProtected,
+      ...(isDistinct && { most: known.length }),
     },
   };
 }

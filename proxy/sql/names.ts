@@ -16,6 +16,7 @@ export function resolveRelation(analysis: Analysis, name: RangeVar): Relation {
     return analysis.refuse(
       "42501",
       `cross-database references are not implemented: "${name.catalogname}.${name.schemaname}.${relname}"`,
+      { hint: "Write schema and name alone, and connect to the database in which the relation is." },
     );
   }
   if (source.kind !== "table") return unknown(analysis, name);

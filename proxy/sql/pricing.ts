@@ -26,8 +26,8 @@ const TAG = 240;
 const PLAN = 64;
 
 /** Whether people are counted, so that what a statement tells of them has a price. */
-export function countsPeople({ budget }: Role): boolean {
-  return budget.some(({ what }) => what === "people");
+export function countsPeople({ budget, watch }: Role): boolean {
+  return watch === true || budget.some(({ what }) => what === "people");
 }
 
 /**
@@ -63,15 +63,13 @@ export type RowChoice = "new" | "one" | "many" | { readonly tries: number };
 /** A write's price. The number in its tag tells how many rows it met. */
 export function writePrice(
   analysis: Analysis,
-  choice: RowChoice,
+  { choice, tells }: { readonly choice: RowChoice; readonly tells: boolean },
   unnamed: number,
 ): { readonly price?: StatementPrice } {
-  // That new rows meet no value that is there tells something as well.
-  const isProbing = analysis.lookups > 0;
   const units =
     typeof choice === "object"
       ? EXECUTION * choice.tries
-      : { new: isProbing ? EXECUTION : 0, one: EXECUTION, many: EXECUTION + TAG }[choice];
+      : { new: tells ? EXECUTION : 0, one: EXECUTION, many: EXECUTION + TAG }[choice];
   return flatPrice(analysis, units, unnamed);
 }
 

@@ -17,11 +17,14 @@ import {
   type RelationUse,
 } from "./analysis.ts";
 import type { BoundQuery } from "./bind/bound.ts";
+import { pinsOf } from "./bind/pins.ts";
 import { levelConditions } from "./conditions.ts";
 import { type FromItem, finishReferences, fromItem } from "./from.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
+import { heldByJoin } from "./held-by-join.ts";
 import { noteOutputNames } from "./held-names.ts";
 import { levelLookups } from "./lookups.ts";
+import { masksOf } from "./mask-comparisons.ts";
 import { nameSpan, qualify, readUse } from "./names.ts";
 import { AFTER_GROUPING, clauseEnd, fromKeyword, placeOf, targetOf } from "./places.ts";
 import { strangerToLocked } from "./rules/strangers.ts";
@@ -56,7 +59,8 @@ export function select(analysis: Analysis, body: SelectStmt, outer: Level): Sele
   if (isTableCommand(body)) spellOutTable(analysis, body);
   const items = (body.fromClause ?? []).map((item) => fromItem(analysis, item, level));
   const hidden = items.flatMap((item) => item.hidden);
-  const held = conditionsOf(analysis, level, items, body.whereClause);
+  const query = analysis.queryOf(body);
+  const held = conditionsOf(analysis, level, items, query);
   for (const { quals, sides } of items.flatMap(({ joins }) => joins)) analysis.nodes(quals, sides);
   noteOutputNames(analysis, body);
   for (const clause of EXPRESSION_CLAUSES) analysis.nodes(body[clause], level);
@@ -68,7 +72,6 @@ export function select(analysis: Analysis, body: SelectStmt, outer: Level): Sele
     analysis,
     items.flatMap(({ wraps }) => wraps),
   );
-  const query = analysis.queryOf(body);
   refuseMarking(analysis, "lock", strangerToLocked(analysis.bound, analysis.sights, query));
   return body.valuesLists === undefined ? { level, visible: level.references, query } : undefined;
 }
@@ -122,12 +125,14 @@ function conditionsOf(
   analysis: Analysis,
   level: Level,
   items: readonly FromItem[],
-  where: Node | undefined,
+  query: BoundQuery,
 ): ReadonlySet<FromReference> {
   const restrictable = items.flatMap((item) => item.restrictable);
   const joins = items.flatMap((item) => item.joins);
-  const clauses = where === undefined ? joins : [...joins, { quals: where, restrictable }];
-  return levelConditions(analysis, level, clauses, levelLookups(analysis, level, clauses));
+  const where = (query.clauses.where ?? []).map((quals) => ({ quals, restrictable }));
+  const clauses = [...joins, ...where];
+  const restricted = levelConditions(analysis, level, clauses, levelLookups(analysis, level, clauses));
+  return heldByJoin(analysis, level, { pins: pinsOf(analysis.bound, query), clauses }, restricted);
 }
 
 /** `require_filter`: such a relation is neither read nor written whole. */
@@ -183,6 +188,7 @@ function withQuery(analysis: Analysis, query: CommonTableExpr, level: Level, use
   analysis.nodes(query.ctequery, level);
   if (query.cycle_clause !== undefined) analysis.visit("CTECycleClause", query.cycle_clause, level);
   use.masked = analysis.maskMentions[mentions];
+  use.masks = masksOf(analysis, query.ctequery, mentions, (query.aliascolnames ?? []).map(stringOf));
 }
 
 /**

@@ -2,6 +2,7 @@ import type {
   CopyStmt,
   DeclareCursorStmt,
   DeleteStmt,
+  ExecuteStmt,
   ExplainStmt,
   InsertStmt,
   MergeStmt,
@@ -12,13 +13,15 @@ import type {
 } from "libpg-query";
 import { limitKey, limitsReads } from "../policy/policy.ts";
 import { refuseCopiedActs, refuseRepeatedCalls } from "./acting-calls.ts";
-import type { Analysis, Level, RelationUse } from "./analysis.ts";
+import { type Analysis, type Level, type RelationUse, WRITE_OTHERWISE } from "./analysis.ts";
 import { meetAnyQuery } from "./casts.ts";
 import { copy } from "./copy.ts";
-import { explainOptions } from "./explain.ts";
-import { type Body, nodeOf } from "./grammar.ts";
+import { explainExecute, explainOptions, hidesPlan } from "./explain.ts";
+import { type Body, nodeOf, stringOf } from "./grammar.ts";
+import { noticesOf } from "./mask-comparisons.ts";
 import {
   meterCopy,
+  meterCopyIn,
   meterHeldCursor,
   meterMerge,
   meterPlan,
@@ -75,6 +78,7 @@ function refuseUnvisited(analysis: Analysis, node: object): void {
       analysis.refuse(
         "42501",
         `${field === "FuncCall" ? "a function is called" : "a subquery stands"} where Sluice does not know it`,
+        { hint: WRITE_OTHERWISE },
       );
     forEachObject(object, look);
   };
@@ -110,15 +114,17 @@ function dispatch(analysis: Analysis, raw: RawStatement, level: Level): Statemen
       return declare(analysis, body as DeclareCursorStmt, level);
     case "CopyStmt": {
       const made = copy(analysis, body as CopyStmt, level);
+      const { attlist } = body as CopyStmt;
       const [metering, tagged] =
         made.kind === "copyOut"
           ? [meterCopy(analysis), undefined]
-          : [undefined, analysis.uses.find(({ isTarget }) => isTarget)];
+          : [meterCopyIn(analysis, attlist?.map(stringOf)), analysis.uses.find(({ isTarget }) => isTarget)];
       const copied = {
         ...finish(analysis, "COPY", made.kind, metering, made),
         ...writtenRows(analysis, tagged),
       };
-      if (metering !== undefined && limitsReads(analysis.scope.role)) refuseCopiedActs(analysis);
+      if (made.kind === "copyOut" && metering !== undefined && limitsReads(analysis.scope.role))
+        refuseCopiedActs(analysis);
       return copied;
     }
     case "ExplainStmt":
@@ -141,7 +147,8 @@ function ofQuery(analysis: Analysis, type: string, body: Body, level: Level): St
   switch (type) {
     case "SelectStmt": {
       const plain = select(analysis, body as SelectStmt, level);
-      const metering = meterSelect(analysis, body as SelectStmt, plain);
+      // Nothing of people comes with a plan.
+      const metering = analysis.isPlan ? undefined : meterSelect(analysis, body as SelectStmt, plain);
       const kind = analysis.writes.size > 0 ? "write" : "read";
       return {
         ...finish(analysis, "SELECT", kind, metering, analysis.effect),
@@ -162,7 +169,11 @@ function ofQuery(analysis: Analysis, type: string, body: Body, level: Level): St
 }
 
 function write(analysis: Analysis, command: string, made: WriteLevel): Statement {
-  const metering = command === "MERGE" ? meterMerge(analysis, made) : meterReturning(analysis, made);
+  const metering = analysis.isPlan
+    ? undefined
+    : command === "MERGE"
+      ? meterMerge(analysis, made)
+      : meterReturning(analysis, made);
   return {
     ...finish(analysis, command, "write", metering, undefined),
     ...writtenRows(analysis, made.target.use),
@@ -171,8 +182,25 @@ function write(analysis: Analysis, command: string, made: WriteLevel): Statement
 
 function inner(analysis: Analysis, node: Node | undefined, level: Level): Statement {
   const [type, body] = nodeOf(node ?? {});
-  return queryStatement(analysis, type, body, level) ?? analysis.refuse("42501", `${type} is not known here`);
+  return queryStatement(analysis, type, body, level) ?? notServed(analysis, type);
 }
+
+/** What PREPARE, DECLARE and EXPLAIN take beside queries. */
+function notServed(analysis: Analysis, type: string): never {
+  const what = OTHER_QUERIES[type] ?? "this statement";
+  return analysis.deny(
+    `role "${analysis.scope.role.name}" may not prepare or explain ${what}`,
+    "sees",
+    `Send it by itself, or explain the query in it; only a role with "reads: all", "writes: all" and "sees: all" may.`,
+  );
+}
+
+/** ExplainableStmt and PreparableStmt of parser/gram.y. */
+const OTHER_QUERIES: Readonly<Record<string, string>> = {
+  CreateTableAsStmt: "CREATE TABLE … AS",
+  RefreshMatViewStmt: "REFRESH MATERIALIZED VIEW",
+  DeclareCursorStmt: "DECLARE CURSOR",
+};
 
 function prepare(analysis: Analysis, body: PrepareStmt, level: Level): Statement {
   analysis.nodes(body.argtypes, level);
@@ -198,6 +226,19 @@ function declare(analysis: Analysis, body: DeclareCursorStmt, level: Level): Sta
 }
 
 function explain(analysis: Analysis, body: ExplainStmt, raw: RawStatement, level: Level): Statement {
+  analysis.isPlan = true;
+  const [type, prepared] = nodeOf(body.query ?? {});
+  if (type === "ExecuteStmt") {
+    const { params } = prepared as ExecuteStmt;
+    analysis.nodes(params, level);
+    return finish(
+      analysis,
+      "EXPLAIN",
+      "explain",
+      undefined,
+      explainExecute(analysis, body, prepared as ExecuteStmt),
+    );
+  }
   const { changes, ...explained } = inner(analysis, body.query, level);
   if (changes !== undefined && optionNames(body.options).includes("analyze"))
     refuseWriteInExplain(analysis, changes);
@@ -262,6 +303,7 @@ function finish(
   refuseLasting(analysis);
   refuseRepeatedCalls(analysis);
   const data = analysis.uses.filter(isOfData);
+  const notices = noticesOf(analysis);
   return {
     command,
     kind,
@@ -271,6 +313,9 @@ function finish(
     revealed: revealedBy(analysis),
     lookups: analysis.lookups,
     ...(analysis.asks.length > 0 && { asks: analysis.asks }),
+    ...(!analysis.isPlan && hidesPlan(analysis) && { hidesPlan: true }),
+    ...(analysis.keeps !== undefined && { keeps: analysis.keeps }),
+    ...(notices.length > 0 && { notices }),
     limited: data.length > 0 || ownCalls(analysis.bound, analysis.given) > 0,
     ...(analysis.namesUnknown && { namesUnknown: true }),
     ...(analysis.actingCalls.length > 0 && { acts: true }),
@@ -320,6 +365,6 @@ function refuseGathering(analysis: Analysis): void {
   analysis.deny(
     `role "${role.name}" has a limit and may not gather rows of ${relation?.key ?? "a function"} by ${gathers}`,
     limitKey(role),
-    "Ask for the rows themselves; counts, sums and averages are fine.",
+    "Ask for the rows themselves; counts, sums and averages are fine. One person's rows may be gathered: of rows that are joined by another table's key, a path as their subject says whose they are (subject: ticket_id -> public.tickets.customer_id).",
   );
 }

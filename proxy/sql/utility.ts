@@ -16,10 +16,11 @@ import type {
   VariableSetStmt,
   VariableShowStmt,
 } from "libpg-query";
+import { foldAscii } from "../pg/setting-text.ts";
 import type { Analysis, Level } from "./analysis.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
 import { lockedRelation } from "./select.ts";
-import { mayChangeSetting } from "./session-settings.ts";
+import { mayChangeSetting, SETTINGS_HINT } from "./session-settings.ts";
 import type { Effect, StatementKind } from "./verdict.ts";
 
 /** What a statement without a query of its own is and does. */
@@ -57,16 +58,16 @@ export function set(analysis: Analysis, { kind, name, args, is_local }: Variable
   if (kind === "VAR_SET_MULTI") {
     if (name === "TRANSACTION" || name === "SESSION CHARACTERISTICS")
       return { command: "SET", kind: "session" };
-    return analysis.refuse("42501", `SET ${name ?? ""} is not known`);
+    return analysis.refuse("42501", `SET ${name ?? ""} is not known`, { hint: SETTINGS_HINT });
   }
-  const parameter = (name ?? "").toLowerCase();
+  const parameter = foldAscii(name ?? "");
   const values = kind === "VAR_SET_VALUE" ? (args ?? []).map(valueText) : undefined;
   if (!mayChangeSetting(parameter, values)) {
     analysis.refuse(
       "42501",
       `role "${analysis.scope.role.name}" may not change ${parameter}${values === undefined ? "" : " to this value"}`,
       {
-        hint: "Sluice lets a guarded session change how values are shown and how long things may take.",
+        hint: SETTINGS_HINT,
       },
     );
   }
@@ -95,7 +96,9 @@ function valueText(node: Node): string {
 /** Settings with a dot in their name are applications' own, and may hold secrets. */
 export function show(analysis: Analysis, { name }: VariableShowStmt): Utility {
   if ((name ?? "").includes("."))
-    analysis.refuse("42501", `role "${analysis.scope.role.name}" may not show ${name ?? ""}`);
+    analysis.refuse("42501", `role "${analysis.scope.role.name}" may not show ${name ?? ""}`, {
+      hint: 'Settings with a dot in their names are applications\' own, and may hold secrets: a function under "calls:" may read them.',
+    });
   return { command: "SHOW", kind: "session" };
 }
 

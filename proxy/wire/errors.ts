@@ -24,6 +24,14 @@ export function noticeResponse(refusal: Refusal): Buffer {
   return told(Backend.NoticeResponse, refusal);
 }
 
+/** The server's ErrorResponse as one that ends the session; its other fields stay as they are. */
+export function fatalResponse(frame: Frame): Buffer {
+  const fields = [...decodeError(frame)].map(([code, text]) =>
+    cstring(code + (code === "S" || code === "V" ? "FATAL" : text)),
+  );
+  return message(Backend.ErrorResponse, ...fields, Buffer.alloc(1));
+}
+
 function told(type: number, refusal: Refusal): Buffer {
   const { severity, sqlstate, message: text, detail, hint, rule, position, reference } = refusal;
   const fields: Buffer[] = [];
@@ -89,4 +97,17 @@ export function redactError(frame: Frame, telling: Telling): Buffer {
   }
   body.finish();
   return message(type, ...kept, Buffer.alloc(1));
+}
+
+/** The server's ErrorResponse with another position, or without one; all else is as it was. */
+export function withPosition(frame: Frame, position: number | undefined): Buffer {
+  const body = new BodyReader(frame, "ErrorResponse");
+  const kept: Buffer[] = [];
+  for (let at = body.at, code = body.byte(); code !== 0; at = body.at, code = body.byte()) {
+    const zero = body.skipString();
+    if (code !== POSITION) kept.push(frame.buffer.subarray(at, zero + 1));
+    else if (position !== undefined) kept.push(cstring(`P${position}`));
+  }
+  body.finish();
+  return message(frame.type, ...kept, Buffer.alloc(1));
 }

@@ -290,6 +290,8 @@ describe("aggregates_only shows summaries of groups and nothing else", () => {
     "SELECT count(*) FROM (SELECT id FROM customers WHERE id = 7) s",
     "SELECT count(*), sum(amount_cents) FROM payments p(customer_id, id) WHERE customer_id BETWEEN 1 AND 20 AND id = 2",
     "SELECT count(*) FROM customers c, generate_series(1, 100) WHERE c.country = 'DE'",
+    "SELECT count(*) FROM customers c JOIN products ON true WHERE c.created_at < '2023-01-01 09:00:00+00'",
+    "SELECT count(*) FROM customers c JOIN tickets t ON true WHERE c.created_at < '2023-01-01 09:00:00+00'",
     "WITH x AS (SELECT id, birth_date FROM customers) SELECT * FROM x",
     "SELECT count(*) FROM customers UNION ALL SELECT id FROM customers",
     "DELETE FROM notes USING customers c WHERE c.id = 7 RETURNING c.birth_date",
@@ -304,8 +306,7 @@ describe("aggregates_only shows summaries of groups and nothing else", () => {
     "SELECT country, count(*) FROM customers WHERE created_at < '2023-01-01 09:00:00+00' GROUP BY ROLLUP (country)",
     "SELECT count(*), sum(amount_cents) FROM payments WHERE paid_at < '2024-01-01 09:00:00+00'",
     // Many rows of few people are few people.
-    "SELECT count(*) FROM customers c JOIN products ON true WHERE c.created_at < '2023-01-01 09:00:00+00'",
-    "SELECT count(*) FROM customers c JOIN tickets t ON true WHERE c.created_at < '2023-01-01 09:00:00+00'",
+    "SELECT count(*) FROM customers c JOIN tickets t ON t.customer_id = c.id WHERE c.created_at < '2023-01-01 09:00:00+00'",
   ])("few people stay few: %s", async (sql) => {
     expect((await judged.run("metabase", sql)).rows).toEqual([]);
   });

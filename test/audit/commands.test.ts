@@ -77,6 +77,18 @@ describe("audit who-read", () => {
     expect(errors).toContain('the first line names the column "id"');
   });
 
+  test("takes its folder with --audit or without, as audit verify does", async () => {
+    const asked = ["--subjects", list, "--key-file", keyFile] as const;
+    const told = (await ask()).output;
+    expect((await run(auditWhoRead, ...asked, folder)).output).toBe(told);
+    expect((await run(auditWhoRead, folder, ...asked)).output).toBe(told);
+    expect(await run(auditWhoRead, ...asked, "--audit", folder, folder)).toMatchObject({ status: 2 });
+    expect(await run(auditWhoRead, ...asked, join(base, "nowhere"))).toMatchObject({ status: 1 });
+    const verified = await run(auditVerify, folder, "--key-file", keyFile);
+    expect(await run(auditVerify, "--audit", folder, "--key-file", keyFile)).toEqual(verified);
+    expect(await run(auditVerify, "--key-file", keyFile)).toMatchObject({ status: 2 });
+  });
+
   test("lists the single events of one user", async () => {
     const { output } = await ask("--user", "anna");
     expect(output.trimEnd().split("\n")).toHaveLength(2);

@@ -104,3 +104,19 @@ describe("values that parameters hold are look-ups, each of them", () => {
     await client.end();
   });
 });
+
+test("a comparison with a mask is told beside the answer, when it is prepared or asked", async () => {
+  const client = new pg.Client({ connectionString: sluice.uriFor("anna", PASSWORDS.anna) });
+  const told: (string | undefined)[] = [];
+  client.on("notice", ({ message, severity }) => {
+    if (message?.includes("compared")) told.push(`${severity} ${message}`);
+  });
+  await client.connect();
+  const text = "SELECT id FROM customers WHERE email LIKE 'alice.ng.7%'";
+  const said = 'NOTICE public.customers.email is compared as role "agent" sees it: masked';
+  expect((await client.query(text)).rows).toEqual([]);
+  expect(told).toEqual([said]);
+  for (let i = 0; i < 2; i++) await client.query({ name: "like", text, values: [] });
+  expect(told).toEqual([said, said]);
+  await client.end();
+});

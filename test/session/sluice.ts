@@ -5,6 +5,8 @@ import { join } from "node:path";
 import pg from "pg";
 import type { AuditEvent, StatementEvent } from "../../proxy/audit/event.ts";
 import { Catalogs } from "../../proxy/catalog/catalogs.ts";
+import type { BudgetSighting } from "../../proxy/guard/budget-alerts.ts";
+import type { CanarySighting } from "../../proxy/guard/canaries.ts";
 import type { CounterStore } from "../../proxy/guard/meter.ts";
 import { createMemoryStore } from "../../proxy/guard/store-memory.ts";
 import { deriveKeys, randomSecret } from "../../proxy/keys.ts";
@@ -12,7 +14,7 @@ import { createLog } from "../../proxy/log.ts";
 import { createMetrics, type Metrics } from "../../proxy/metrics.ts";
 import { compilePolicies, type PolicySet } from "../../proxy/policy/load.ts";
 import type { NamedPool } from "../../proxy/pool/pools.ts";
-import { type ServerSettings, startServer } from "../../proxy/server.ts";
+import { type ServerParts, type ServerSettings, startServer } from "../../proxy/server.ts";
 import { Scopes, VerdictCache } from "../../proxy/sql/cache.ts";
 import { saslInitialResponse, saslResponse } from "../../proxy/wire/frontend-messages.ts";
 import { formatVerifier, makeVerifier, SCRAM_SHA_256, ScramClient } from "../../proxy/wire/scram.ts";
@@ -47,6 +49,10 @@ export interface SluiceOptions {
   /** Those of the database itself, if left out; closed with the proxy. */
   readonly catalogs?: Catalogs;
   readonly settings?: Partial<ServerSettings>;
+  /** Decoys and budgets that were told of. */
+  readonly onCanary?: (sighting: CanarySighting) => void;
+  readonly onBudget?: (sighting: BudgetSighting) => void;
+  readonly suspensions?: ServerParts["suspensions"];
   /** Server connections are shared: so many for each user. Users then log in to the proxy, with PASSWORDS. */
   readonly pool?: { readonly size: number; readonly waitMs?: number };
 }
@@ -103,6 +109,9 @@ export async function startSluice(database: TestDatabase, options: SluiceOptions
     keys: deriveKeys(randomSecret()),
     catalogs,
     store,
+    ...(options.onCanary && { onCanary: options.onCanary }),
+    ...(options.suspensions && { suspensions: options.suspensions }),
+    ...(options.onBudget && { onBudget: options.onBudget }),
     verdicts: new VerdictCache({ onLookup: () => {}, onAnalysed: () => {}, onLeftover: () => {} }),
     scopes: new Scopes(),
   });

@@ -171,3 +171,57 @@ describe("who is looked up so is found, as directly", () => {
     expect(JSON.stringify(plan)).toContain("folded");
   });
 });
+
+describe("what compares a mask says so, and how to ask for the value", () => {
+  /** The hints of the notices, by the columns of which they speak. */
+  function told(sql: string): readonly string[] {
+    const verdict = judged.judge("anna", sql);
+    expect(verdict.kind).not.toBe("refuse");
+    const notices = verdict.statements.flatMap((statement) => statement.notices ?? []);
+    for (const { hint } of notices) expect(hint).toMatch(/lower\(\w+\) = lower|"finds:"/);
+    return notices.map(({ message }) => message.replace(/^public\.| is compared.*$/g, ""));
+  }
+
+  test.each([
+    ["SELECT id FROM customers WHERE email ILIKE 'a%'", ["customers.email"]],
+    ["SELECT id FROM customers WHERE email LIKE $1 || '%'", ["customers.email"]],
+    ["SELECT id FROM customers WHERE email <> 'x'", ["customers.email"]],
+    ["SELECT id FROM customers WHERE email BETWEEN 'a' AND 'b'", ["customers.email"]],
+    ["SELECT id FROM customers WHERE (email, country) = ($1, $2)", ["customers.email"]],
+    ["SELECT id FROM customers WHERE email = (SELECT 'a')", ["customers.email"]],
+    ["SELECT id FROM customers WHERE email IN (SELECT 'a')", ["customers.email"]],
+    ["SELECT id FROM customers WHERE left(email, 1) = 'a'", ["customers.email"]],
+    ["SELECT id FROM customers WHERE starts_with(email, 'a')", ["customers.email"]],
+    ["SELECT id FROM customers WHERE CASE email WHEN 'a' THEN true END", ["customers.email"]],
+    ["SELECT id FROM customers WHERE email IS DISTINCT FROM 'a'", ["customers.email"]],
+    ["SELECT count(*) FILTER (WHERE email = 'a') FROM customers", ["customers.email"]],
+    ["SELECT c.id FROM customers c JOIN (VALUES ('a')) v(e) ON c.email = v.e", ["customers.email"]],
+    [
+      "SELECT a.id FROM customers a JOIN contact_log b USING (email)",
+      ["customers.email", "contact_log.email"],
+    ],
+    ["SELECT * FROM (SELECT id, email FROM customers) s WHERE s.email = 'a'", ["customers.email"]],
+    ["SELECT * FROM (SELECT * FROM customers) s WHERE email = 'a'", ["customers.email"]],
+    ["SELECT * FROM (SELECT lower(email) AS e FROM customers) s WHERE e = 'a'", ["customers.email"]],
+    ["SELECT 1 FROM (SELECT id, email FROM customers) s (i, e) WHERE e = 'a'", ["customers.email"]],
+    ["WITH c AS (SELECT * FROM customers) SELECT id FROM c WHERE email = 'a'", ["customers.email"]],
+    ["WITH c (a, b) AS (SELECT id, email FROM customers) SELECT a FROM c WHERE b = 'a'", ["customers.email"]],
+    ["SELECT id FROM customers WHERE address = 'a'", ["customers.address"]],
+    ["SELECT id FROM tickets WHERE body ILIKE '%refund%'", ["tickets.body"]],
+    ["PREPARE p AS SELECT id FROM customers WHERE email = ANY ($1)", ["customers.email"]],
+    ["SELECT id FROM customers WHERE email = 'a' OR address = 'b'", ["customers.email", "customers.address"]],
+  ] as const)("%s", (sql, columns) => {
+    expect(told(sql)).toEqual(columns);
+  });
+
+  test.each([
+    "SELECT id FROM customers WHERE email = 'a'",
+    "SELECT id FROM customers WHERE lower(email) = lower($1) OR phone = $2",
+    "SELECT id, email || '' FROM customers WHERE email IS NOT NULL AND country = 'DE' ORDER BY email",
+    "SELECT id FROM (SELECT id, email, country FROM customers) s WHERE country = 'DE'",
+    "SELECT count(DISTINCT email) FROM customers WHERE name = 'x'",
+    "SELECT * FROM pg_stat_activity WHERE query = 'x'",
+  ])("and nothing is said of %s", (sql) => {
+    expect(told(sql)).toEqual([]);
+  });
+});

@@ -1,10 +1,12 @@
+import { isDeepStrictEqual } from "node:util";
 import type { Node, ParamRef, TypeCast } from "libpg-query";
-import type { BoundRelation, BoundStatement } from "../bind/bound.ts";
+import type { SubjectHop } from "../../policy/subject-path.ts";
+import type { BoundColumn, BoundRelation, BoundStatement } from "../bind/bound.ts";
 import { type Pin, pinsOf } from "../bind/pins.ts";
 import { nodeOf, stringOf } from "../grammar.ts";
 import type { Sights } from "../sight.ts";
 import { isPlainEquality } from "./equalities.ts";
-import { personNamed } from "./people.ts";
+import { keyOfPerson, personNamed, sightOf } from "./people.ts";
 
 /*
  * Which references of a statement speak of one and the same person: `t.customer_id = c.id` ties tickets to the customer,
@@ -39,12 +41,42 @@ export function tiesOf(statement: BoundStatement, sights: Sights): Ties {
 }
 
 function tiedBy(sights: Sights, { column, to }: Pin): BoundRelation | undefined {
-  const [mine, theirs] = [
-    personNamed(sights, column),
-    to.kind === "column" ? personNamed(sights, to.column) : undefined,
-  ];
-  if (to.kind !== "column" || mine?.isAlone !== true || theirs?.isAlone !== true) return undefined;
-  return mine.subject.namespace === theirs.subject.namespace ? to.column.relation : undefined;
+  if (to.kind !== "column") return undefined;
+  const other = to.column;
+  const isTied =
+    areSamePerson(sights, column, other) || leadsTo(sights, column, other) || leadsTo(sights, other, column);
+  return isTied ? other.relation : undefined;
+}
+
+function areSamePerson(sights: Sights, one: BoundColumn, other: BoundColumn): boolean {
+  const [mine, theirs] = [personNamed(sights, one), personNamed(sights, other)];
+  if (mine?.isAlone !== true || theirs?.isAlone !== true) return false;
+  return mine.subject.namespace === theirs.subject.namespace;
+}
+
+/**
+ * Whether the first step of a reference's path is the other's very row, whose person the path goes on to: of a message
+ * `ticket_id -> tickets.customer_id`, joined by `ticket_id = tickets.id`.
+ */
+function leadsTo(sights: Sights, from: BoundColumn, to: BoundColumn): boolean {
+  const mine = keyOfPerson(sights, from);
+  const theirs = sightOf(sights, to.relation);
+  const [first, ...rest] = mine?.subject.hops ?? [];
+  const other = theirs?.people?.subject;
+  if (mine?.isAlone !== true || first === undefined || other === undefined) return false;
+  return (
+    theirs?.people?.unknown === 0 &&
+    to.source.kind === "own" &&
+    first.relation.oid === theirs.relation.oid &&
+    first.key === to.source.column.name &&
+    first.column === other.column &&
+    mine.subject.namespace === other.namespace &&
+    isDeepStrictEqual(rest.map(step), (other.hops ?? []).map(step))
+  );
+}
+
+function step({ relation, key, column }: SubjectHop): unknown {
+  return [relation.oid, key, column];
 }
 
 function heldBy(sights: Sights, { column, to }: Pin): Constant | undefined {
