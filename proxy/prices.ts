@@ -19,3 +19,6 @@ export function peopleToTenths(people: number, fraction: number): number {
 export function peopleFor(fraction: number, units: number): number {
   return units === 0 ? 0 : Math.ceil((fraction + units) / PERSON);
 }
+
+/** Of a watched role's rows that do not name their people, so many bytes stand for one: about a name and an e-mail address. */
+export const BYTES_OF_UNNAMED = 64;

@@ -134,6 +134,8 @@ export class Answers {
       // The server drops the old unnamed statement before it looks at the new text (exec_parse_message).
       if (expected.kind === "parse" && hasFailed && expected.change.name === "") statements.delete("");
     }
+    if (expected.kind === "close" && expected.unwanted !== undefined)
+      connection?.statements.keepUnwanted(expected.unwanted);
     if (expected.kind !== "parse" || expected.prepares === undefined) return;
     const { statement, isUnnamed } = expected.prepares;
     if (isUnnamed) connection?.statements.dropUnnamed();
@@ -141,14 +143,14 @@ export class Answers {
   }
 
   /**
-   * A plan whose result has changed its type stays so (RevalidateCachedQuery of utils/cache/plancache.c), and
-   * code of the database's may have given up what we prepared: the next time it is prepared anew.
+   * A plan whose result has changed its type stays so (RevalidateCachedQuery of utils/cache/plancache.c), types of parameters
+   * are found out once, and code of the database's may have given up what we prepared: the next time it is prepared anew.
    */
   #isStale(frame: FrameReader, { of }: NamingSent): void {
     const { connection } = this.#server;
     const sqlstate = decodeError(frame).get("C");
     if (sqlstate === "26000") connection?.statements.clear();
-    else if (sqlstate === "0A000" && of !== undefined) connection?.statements.forget(of.statement);
+    else if (of !== undefined) connection?.statements.renew(of.statement);
   }
 
   #ready(frame: FrameReader): void {

@@ -49,7 +49,8 @@ export type Expected =
   | QuerySent
   | ParseSent
   | NamingSent
-  | (Step & { readonly kind: "close"; readonly hidden: boolean })
+  /** `unwanted`: a name of ours that has to give way. */
+  | (Step & { readonly kind: "close"; readonly hidden: boolean; readonly unwanted?: string })
   /** Nothing was sent: the client gets this in its turn. */
   | (Step & { readonly kind: "local"; readonly message: Buffer })
   /** `forgets`: DEALLOCATE, in whose place an empty query was prepared. */

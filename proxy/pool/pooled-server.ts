@@ -31,12 +31,15 @@ export interface PooledServerOptions {
   /** As the client was told at log-in. */
   readonly parameters: ReadonlyMap<string, string>;
   readonly onFault: (error: unknown) => void;
-  /** Sends a cancel request; resolves when the server has closed the cancel connection. */
-  readonly cancel: (connection: ServerConnection) => Promise<void>;
+  /** Sends a cancel request; resolves when the server has closed the cancel connection, or it got lost. */
+  readonly cancel: (connection: ServerConnection) => Promise<"done" | "lost">;
 }
 
 /** Longest message towards the server, as the server takes it. */
 const LONGEST = 0x3fff_ffff;
+
+/** A server that says nothing for so long, although it was told to stop or asked what takes no time, is not there. */
+const SILENT_MS = 4_000;
 
 /**
  * What a session takes for its server: it writes a client's messages to it, and reads the server's answers. Behind
@@ -68,6 +71,8 @@ export class PooledServer extends Duplex implements Asker, PoolSession {
   #mustFence = false;
   #terminated = false;
   #isOver = false;
+  /** When the server was last asked for what takes no time, by `performance.now()`. */
+  #askedAt = Number.POSITIVE_INFINITY;
 
   constructor(options: PooledServerOptions) {
     super({ allowHalfOpen: true });
@@ -86,8 +91,10 @@ export class PooledServer extends Duplex implements Asker, PoolSession {
     const { connection } = this;
     if (connection === undefined || this.carrying.isSettingUp || this.ledger.isSettled) return;
     connection.cancels++;
+    this.#askedAt = performance.now();
     try {
-      await this.options.cancel(connection);
+      // What may arrive yet must not hit whoever would have the connection by then.
+      if ((await this.options.cancel(connection)) === "lost") connection.isRetired = true;
     } finally {
       connection.cancels--;
       if (this.connection === connection) {
@@ -329,9 +336,11 @@ export class PooledServer extends Duplex implements Asker, PoolSession {
     this.#isWaiting = false;
     this.#mustFence = false;
     this.connection = connection;
+    this.#askedAt = performance.now();
     connection.holder = this;
     connection.opened.socket.resume();
     this.carrying.setUp(connection);
+    if (!this.carrying.isSettingUp) this.#askedAt = Number.POSITIVE_INFINITY;
   }
 
   #giveBack(connection: ServerConnection): void {
@@ -365,8 +374,16 @@ export class PooledServer extends Duplex implements Asker, PoolSession {
     const { connection } = this;
     if (connection === undefined) return;
     const isSettled = this.#isClean && !this.carrying.isTouched && !this.#mustFence;
-    if (isSettled && connection.cancels === 0) this.#giveBack(connection);
-    else this.discard();
+    if (isSettled && connection.cancels === 0) {
+      this.#giveBack(connection);
+      return;
+    }
+    if (this.#isSilent(connection)) this.options.pool.suspect(connection);
+    this.discard();
+  }
+
+  #isSilent({ heardAt }: ServerConnection): boolean {
+    return heardAt < this.#askedAt && performance.now() - this.#askedAt >= SILENT_MS;
   }
 
   /** The session reads to here. */

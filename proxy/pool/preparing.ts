@@ -2,6 +2,7 @@ import type { Change } from "../protocol/names.ts";
 import { emptyMessage } from "../wire/backend-messages.ts";
 import type { Frame } from "../wire/frames.ts";
 import {
+  closeMessage,
   decodeBindNames,
   decodeClose,
   decodeDescribe,
@@ -16,9 +17,8 @@ import { Deallocations } from "./deallocations.ts";
 import { EXECUTE, type Expected, type ParseSent } from "./expected.ts";
 import type { PoolSession } from "./pool-session.ts";
 import type { ServerConnection } from "./server-connection.ts";
-import type { ClientStatement } from "./server-statements.ts";
+import { type ClientStatement, nextParse } from "./server-statements.ts";
 
-const parseComplete = emptyMessage(Backend.ParseComplete);
 const closeComplete = emptyMessage(Backend.CloseComplete);
 /** Of a name that no client can have. */
 const poisonedNamed = poisonedParse("sluice_refused");
@@ -67,13 +67,18 @@ export class Preparing {
       this.#send(connection, again, { kind: "parse", hidden: false, taken: alreadyThere(name) });
       return true;
     }
-    const statement = { key: this.#keyOf(body), body, ...(deallocates !== undefined && { deallocates }) };
+    const since = nextParse();
+    const statement = {
+      key: this.#keyOf(body),
+      body,
+      since,
+      ...(deallocates !== undefined && { deallocates }),
+    };
     if (name !== "" && connection.statements.isPending(statement)) return false;
     const change = server.statements.propose(name, statement, server.ledger.pipeline);
     if (name === "") this.#parseUnnamed(connection, statement, { hidden: false, change });
-    else if (connection.statements.find(statement) === undefined) {
-      this.#parseNamed(connection, statement, { hidden: false, change });
-    } else server.ledger.sent({ kind: "local", message: parseComplete, change });
+    // Also where the server knows the text: what it names may be something else since then.
+    else this.#parseNamed(connection, statement, { hidden: false, change });
     return true;
   }
 
@@ -173,7 +178,10 @@ export class Preparing {
 
   #parseNamed(connection: ServerConnection, statement: ClientStatement, asked: Asked): string {
     const { name, closes } = connection.statements.add(statement, this.#server.ledger.pipeline);
-    for (const close of closes) this.#send(connection, close, { kind: "close", hidden: true });
+    for (const unwanted of closes) {
+      const close = closeMessage({ target: "statement", name: unwanted });
+      this.#send(connection, close, { kind: "close", hidden: true, unwanted });
+    }
     const prepares = { statement, isUnnamed: false };
     const parse = message(Frontend.Parse, cstring(name), statement.body);
     this.#send(connection, parse, { kind: "parse", prepares, ...asked });

@@ -52,6 +52,8 @@ export class ServerConnection {
   /** `performance.now()` */
   readonly since = performance.now();
   idleSince = 0;
+  /** When the server has last sent anything, by `performance.now()`. */
+  heardAt = performance.now();
   holder: Holder | undefined;
   /** Whose transaction was the last one: what he left is his own. */
   lastHolder: Holder | undefined;
@@ -142,6 +144,7 @@ export class ServerConnection {
   }
 
   #read(bytes: Buffer): void {
+    this.heardAt = performance.now();
     this.#reader.push(bytes);
     if (!this.#isYielding) this.#pump();
   }

@@ -3,7 +3,7 @@ import { decodeReadyForQuery } from "../wire/backend-messages.ts";
 import type { Frame } from "../wire/frames.ts";
 import { Backend } from "../wire/messages.ts";
 import { poisonedExecute } from "../wire/poison.ts";
-import { refuseSession } from "../wire/refusal.ts";
+import { type Refusal, refuseSession } from "../wire/refusal.ts";
 import { trimRowDescription } from "../wire/rows.ts";
 import { Announcements } from "./announcements.ts";
 import { Completions } from "./completions.ts";
@@ -17,6 +17,7 @@ import type { Reply } from "./replies.ts";
 import { Results } from "./results.ts";
 import type { Run } from "./run.ts";
 import { runOf } from "./running.ts";
+import { STOPPING_MS } from "./time-limits.ts";
 
 /**
  * The server's messages on their way to the client of a guarded session. Each must be what the oldest
@@ -73,11 +74,20 @@ export class GuardedBackend {
     if (!this.#results.release()) return false;
     const head = this.#exchange.ledger.head;
     const run = head?.kind === "query" || head?.kind === "execute" ? head.run : undefined;
-    if (run?.cut !== undefined && !run.isCancelled) {
-      run.isCancelled = true;
-      this.#exchange.cancel();
-    }
+    if (run?.cut !== undefined) this.#stop(run, run.cut);
     return true;
+  }
+
+  /** Its rest is not wanted. A server that cannot be told, or does not stop, is left. */
+  #stop(run: Run, cut: Refusal): void {
+    const now = performance.now();
+    if (run.cancelledAt === undefined) {
+      run.cancelledAt = now;
+      this.#exchange.cancel();
+      setTimeout(() => this.#exchange.wake(), STOPPING_MS + 1).unref();
+    } else if (now - run.cancelledAt >= STOPPING_MS) {
+      throw new SessionEnd({ ...cut, ends: "upstream" });
+    }
   }
 
   /** The session ends while a statement is being answered. */

@@ -53,8 +53,8 @@ export class Describing {
     if (fault === undefined) return true;
     this.#report(fault, run.statement);
     run.cut ??= MISFIT;
-    // Without a barrier the request could hit what the client has sent behind it.
-    if (this.#exchange.ledger.barrier.level === "open") run.isCancelled = true;
+    // Without a barrier a request could hit what the client has sent behind it: none is sent, and no end waited for.
+    if (this.#exchange.ledger.barrier.level === "open") run.cancelledAt = Number.POSITIVE_INFINITY;
     return false;
   }
 

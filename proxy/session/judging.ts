@@ -9,8 +9,8 @@ import { leavesTrace, unrecorded } from "./recording.ts";
 import { effectiveSchemas, SearchPath } from "./search-path.ts";
 
 /**
- * "transparent": the role sees all, or the policy only observes; every byte passes as it came. "watched": the role sees
- * all, and people are counted.
+ * "transparent": the role sees all; every byte passes as it came. "watched": statements run as they were written, and
+ * people are counted: of a watched role, or where the policy only observes.
  */
 export type Treatment = "transparent" | "watched" | "guarded";
 
@@ -46,6 +46,11 @@ export class Judging {
     this.treatment = treatmentOf(this.#policy, this.#role);
     // Between log-in and here the policy may have changed.
     if (this.treatment === "guarded" && established.pinned !== true) throw changed();
+  }
+
+  /** The policy changes nothing, and says what it would change. */
+  get observes(): boolean {
+    return this.#policy.mode === "observe";
   }
 
   get role(): Role {
@@ -155,9 +160,9 @@ export class Judging {
 }
 
 function treatmentOf(policy: Policy, role: Role): Treatment {
-  if (policy.mode === "observe") return "transparent";
   if (role.watch === true) return "watched";
-  return isUnrestricted(role) ? "transparent" : "guarded";
+  if (isUnrestricted(role)) return "transparent";
+  return policy.mode === "observe" ? "watched" : "guarded";
 }
 
 /** Statements, cursors and settings of such a session were made without a guard, or with another: it begins anew. */

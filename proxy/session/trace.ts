@@ -132,7 +132,7 @@ export class Trace {
     const event: StatementEvent = {
       ...this.#event(repeated, decision, duration),
       ...writtenBy(repeated),
-      ...observedClasses(repeated.shape),
+      ...observedClasses(wouldBe(repeated)),
       time: last,
       ...(count > 1 && { count, startTime: first }),
       ...(sqlstate !== undefined && { sqlstate }),
@@ -207,7 +207,9 @@ export class Trace {
   /** `after`: so many of its people are named in events already. */
   #event(run: Run | Repeated, decision: Decision, duration: number, after = 0): StatementEvent {
     const { id, user, database, address } = this.#established;
-    const { judged, statement, shape, people } = run;
+    const { judged, statement, people } = run;
+    const { shape } = run;
+    const { masked, revealed, lookups } = wouldBe(run);
     return {
       kind: "statement",
       time: this.#parts.now(),
@@ -221,9 +223,9 @@ export class Trace {
       command: statement.command,
       statement: this.#text(judged),
       relations: relationsOf(shape),
-      masked: shape.masked,
-      ...(shape.revealed !== undefined && { revealed: shape.revealed }),
-      lookups: "lookups" in run ? run.lookups : shape.lookups,
+      masked,
+      ...(revealed !== undefined && { revealed }),
+      lookups: "lookups" in run && judged.would === undefined ? run.lookups : lookups,
       ...decision,
       policy: judged.scope.policy.version,
       rows: run.rows,
@@ -231,6 +233,7 @@ export class Trace {
       subjects: people?.named(this.#hash, after) ?? NOBODY,
       people: people?.count ?? 0,
       ...(shape.uncounted && { uncounted: true }),
+      ...(people !== undefined && people.known > 0 && { namespaces: people.namespaces }),
       ...(people !== undefined &&
         shape.metering?.purpose === true && {
           purposeless: people.purposeless,
@@ -264,6 +267,13 @@ function relationsOf(statement: Statement): readonly string[] {
   return known;
 }
 
+/** What is said of the statement: where the policy only observes, by what it would say. */
+function wouldBe({ judged, statement, shape }: Run | Repeated): Statement {
+  if (judged.would === undefined) return shape;
+  const index = judged.verdict.statements.indexOf(statement);
+  return judged.would.statements[Math.max(0, index)] ?? shape;
+}
+
 /** Of a policy that only observes: what would have been masked has left as it is. */
 function observedClasses({ masked, revealed }: Statement): Pick<StatementEvent, "revealed"> {
   if (revealed === undefined || masked.length === 0) return {};
@@ -285,9 +295,13 @@ function cutBy(cut: Refusal): Decision {
 }
 
 /** Of what passed as it came. What is added to a watched role's statement changes nothing. */
-function observedDecision({ verdict, scope }: Judged): Decision {
+function observedDecision({ verdict: own, scope, would }: Judged): Decision {
+  const verdict = would ?? own;
   if (verdict.kind === "refuse") return { ...refusedBy(verdict.refusal), decision: "observe" };
-  return { decision: verdict.kind === "rewrite" && scope.role.watch !== true ? "observe" : "allow" };
+  return {
+    decision:
+      verdict.kind === "rewrite" && (would !== undefined || scope.role.watch !== true) ? "observe" : "allow",
+  };
 }
 
 function refusedBy({ sqlstate, rule, reference }: Refusal): Decision {

@@ -75,7 +75,7 @@ export function analyse(
 /** A watched role is refused nothing, and of what the analysis would change only added columns are kept. */
 function watch(text: string, scope: Scope, onLeftover: OnLeftover, constants?: Constants): Verdict {
   const parsed = parseText(text);
-  if (!parsed.ok) return uncounted(text, scope);
+  if (!parsed.ok) return uncounted(text, scope, parsed);
   constants?.watch(parsed.statements);
   const source = new Source(text, () => constants?.see());
   try {
@@ -83,7 +83,7 @@ function watch(text: string, scope: Scope, onLeftover: OnLeftover, constants?: C
     return watched(text, scope, { source, parsed, statements, edits: ordered });
   } catch (error) {
     if (!(error instanceof Refused || error instanceof UnknownSyntax)) onLeftover(wordsOf(error));
-    return uncounted(text, scope);
+    return uncounted(text, scope, parsed);
   }
 }
 

@@ -2,6 +2,7 @@ import type { SelectStmt } from "libpg-query";
 import type { Analysis, FromReference, RelationUse } from "./analysis.ts";
 import type { BoundRelation } from "./bind/bound.ts";
 import { mayAggregateAround } from "./bind/questions.ts";
+import { isSelected, withoutDistinct } from "./distinct.ts";
 import { groupDistinctRows, isDistinctGroups } from "./distinct-groups.ts";
 import { appendReturned, appendTargets, type Column } from "./places.ts";
 import { copyPrice, countsPeople, planPrice, queryPrice, writePrice } from "./pricing.ts";
@@ -34,7 +35,7 @@ export function meterSelect(
     appendTargets(analysis, body.targetList ?? [], groups.columns);
     return { subjects: [], unknown: 0, groups: groups.told, ...queryPrice(analysis, body, 0) };
   }
-  const covered = plain !== undefined && givesRows(analysis, body, plain) ? subjectsOf(analysis, plain) : [];
+  const covered = plain === undefined ? [] : coveredBy(analysis, body, plain);
   const purpose = purposeOf(covered);
   if (covered.length > 0) {
     const columns = covered.map(({ sql }): Column => ({ sql, name: "sluice subject" }));
@@ -49,6 +50,18 @@ export function meterSelect(
     ...(purpose !== undefined && { purpose: true }),
     ...queryPrice(analysis, body, unknown, totals),
   };
+}
+
+function coveredBy(analysis: Analysis, body: SelectStmt, plain: SelectLevel): readonly Appended[] {
+  if (givesRows(analysis, body, plain)) return subjectsOf(analysis, plain);
+  // For other roles one more column behind DISTINCT would have a price of its own.
+  const rows = analysis.scope.role.watch === true ? withoutDistinct(body) : undefined;
+  if (rows === undefined || !givesRows(analysis, rows, plain)) return [];
+  return subjectsOf(analysis, plain).filter(({ use }) => {
+    const reference = plain.visible.find((each) => each.use === use);
+    const column = reference && subjectColumn(reference, plain.visible);
+    return reference !== undefined && column !== undefined && isSelected(body, reference, column);
+  });
 }
 
 /** References in subqueries that are held to a person whom the row names: they show nobody else. */
@@ -290,12 +303,13 @@ function givesGroups({ bound }: Analysis, body: SelectStmt, { query }: SelectLev
 
 /** Output rows are the FROM clause's own rows, one by one: nothing is grouped, made distinct or aggregated. */
 function givesRows({ bound }: Analysis, body: SelectStmt, { query }: SelectLevel): boolean {
-  const { isDistinct, isGrouped, isAggregated } = query.traits;
+  const { isGrouped, isAggregated } = query.traits;
   return (
     body.fromClause !== undefined &&
     // Rows without columns: nothing can be put behind the last one.
     body.targetList !== undefined &&
     !isTableCommand(body) &&
-    !(isDistinct || isGrouped || isAggregated || mayAggregateAround(bound))
+    body.distinctClause === undefined &&
+    !(isGrouped || isAggregated || mayAggregateAround(bound))
   );
 }

@@ -93,7 +93,8 @@ function firesCode(type: string, body: Body, scope: Scope): boolean {
 function callsCode(part: object, scope: Scope): boolean {
   let calls = false;
   const look = (field: string, object: object): void => {
-    if (calls) return;
+    // Nothing stands in a constant, and what looks into one judges by its value.
+    if (calls || field === "A_Const") return;
     if (field === "FuncCall" && !isHarmlessCall(object as FuncCall, scope)) calls = true;
     forEachObject(object, look);
   };

@@ -3,7 +3,7 @@ import { isHarmlessFunction } from "./functions.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
 import { forEachNamedRelation, type NamedRelation } from "./named-relations.ts";
 import { namesBeyond } from "./ordinals.ts";
-import { type ParsedText, parseText, type RawStatement } from "./parse.ts";
+import { type Parsed, type ParsedText, parseText, type RawStatement } from "./parse.ts";
 import { applyEdits, applyInOrder } from "./rewrite.ts";
 import { strayEdit } from "./same-tree.ts";
 import type { Scope } from "./scope.ts";
@@ -45,8 +45,7 @@ function unrestricted(role: Role): Role {
 }
 
 /** The verdict on a text that the analysis has refused. */
-export function uncounted(text: string, scope: Scope): Verdict {
-  const parsed = parseText(text);
+export function uncounted(text: string, scope: Scope, parsed: Parsed): Verdict {
   const said = survey(text, scope);
   if (!parsed.ok) return { kind: "pass", statements: said.map(unread) };
   const statements = said.map((statement, index) => {
@@ -185,6 +184,7 @@ function mayShow({ node }: RawStatement, isDefinition: boolean, scope: Scope): b
   const ctes = new Set<string>();
   let shows = RUNS_CODE.has(type) || type === "FetchStmt";
   const look = (field: string, object: object): void => {
+    if (field === "A_Const") return;
     if (field === "CommonTableExpr" && "ctename" in object) ctes.add(String(object.ctename));
     if (field === "FuncCall" && !isKnownCall(object, scope)) shows = true;
     forEachObject(object, look);

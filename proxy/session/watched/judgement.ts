@@ -2,7 +2,7 @@ import type { PersonSource } from "../../policy/policy.ts";
 import { commentsOf } from "../../sql/comments.ts";
 import type { Scope } from "../../sql/scope.ts";
 import type { Statement } from "../../sql/verdict.ts";
-import { UNREAD } from "../../sql/watched.ts";
+import { countingScope, UNREAD } from "../../sql/watched.ts";
 import type { Judged, Kept } from "../judged.ts";
 import { personBehind, settingsOf } from "../person/person.ts";
 import { type ProbeMessages, probeMessages } from "./probe.ts";
@@ -24,16 +24,19 @@ export class Judgement {
 
   /** Undefined: an answer of the server, or of the catalog, is waited for. */
   of(text: Buffer): Judged | undefined {
-    const scope = this.#scope();
-    if (scope === undefined) return undefined;
+    const { judging } = this.#state;
+    const inForce = judging.scope();
+    if (inForce === undefined) return undefined;
+    const scope = judging.observes ? countingScope(inForce) : inForce;
     if (!this.#isReadable(text)) return { text, scope, verdict: UNREAD };
-    const judged = this.#state.judging.judge(text, scope);
+    const would = judging.observes ? judging.judge(text, inForce).verdict : undefined;
+    const judged = { ...judging.judge(text, scope), would };
     // A verdict of refusal is for a text that is no UTF-8.
-    if (judged.verdict.kind === "refuse") return { text, scope, verdict: UNREAD };
+    if (judged.verdict.kind === "refuse") return { text, scope, verdict: UNREAD, would };
     const { statements } = judged.verdict;
     if (!this.isCertain(statements)) return undefined;
     const own = this.#scopeOf(scope, this.readerOf(judged));
-    if (own !== scope) return this.#settled(this.#state.judging.judge(text, own));
+    if (own !== scope) return this.#settled({ ...judging.judge(text, own), would });
     return this.#settled(judged);
   }
 
@@ -65,9 +68,9 @@ export class Judgement {
   }
 
   /** What was prepared long ago, by the policy of now. */
-  remembered({ text, verdict }: Kept): Judged | undefined {
-    const scope = this.#scope();
-    return scope && { text, verdict, scope };
+  remembered({ text, verdict, would }: Kept): Judged | undefined {
+    const scope = this.#state.judging.scope();
+    return scope && { text, verdict, scope, would };
   }
 
   /** Whether all is known that decides whose rows these are and who reads them. */
@@ -94,10 +97,6 @@ export class Judgement {
     const earlier = statements.slice(0, -1);
     if (earlier.some(({ touch }) => touch?.session || touch?.defines)) return true;
     return statements.some(({ touch }) => touch?.bareNames.some((name) => known.temporary.has(name)));
-  }
-
-  #scope(): Scope | undefined {
-    return this.#state.judging.scope();
   }
 
   /** The parser reads UTF-8 and standard strings; in plain ASCII all of Postgres's encodings agree. */

@@ -55,9 +55,9 @@ export class Readers {
   /** Why the reader is shown nobody; undefined: they are. */
   stopped(reader: Reader): Refusal | undefined {
     const { role, account, person } = reader;
-    if (person === undefined && role.unnamed === "refuse") return unnamed(role);
     const suspended = this.suspended(reader);
-    if (suspended !== undefined) return suspended;
+    if (suspended !== undefined || this.#judging.observes) return suspended;
+    if (person === undefined && role.unnamed === "refuse") return unnamed(role);
     return sharedOf(this.#parts).stops.of(account, this.#parts.now());
   }
 
@@ -65,7 +65,7 @@ export class Readers {
   usedUp({ role, account }: Reader, grant: Extract<Grant, { kind: "part" }>): Refusal | undefined {
     const { now, onBudget } = this.#parts;
     const { stops, alerts } = sharedOf(this.#parts);
-    if (role.onBudget !== "alert") {
+    if (role.onBudget !== "alert" && !this.#judging.observes) {
       const refusal = refusalOf(grant, account);
       stops.stop(account, refusal, grant.freesAt);
       return refusal;

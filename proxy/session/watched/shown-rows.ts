@@ -1,4 +1,4 @@
-import { PERSON } from "../../prices.ts";
+import { BYTES_OF_UNNAMED, PERSON } from "../../prices.ts";
 import type { FrameReader } from "../../wire/frames.ts";
 import { readTrailingFields, trimDataRow } from "../../wire/rows.ts";
 import { membersOf } from "../row-price.ts";
@@ -9,9 +9,6 @@ import type { WatchedState } from "./state.ts";
 
 /** Type byte and length word. */
 const HEADER = 5;
-
-/** About the size of somebody's name and e-mail address: so much of a row without names counts as one person. */
-const BYTES_OF_UNNAMED = 64;
 
 /** Rows on their way to the client: added columns are taken off, and what the rows show is noted and charged behind them. */
 export class ShownRows {
