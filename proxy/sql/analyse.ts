@@ -36,9 +36,6 @@ const VISITORS: Readonly<Record<string, Visit>> = {
   FuncCall: functionCall,
   IndexElem: expressions.indexElement,
   InsertStmt: insert,
-  JsonArrayAgg: gathering("JSON_ARRAYAGG"),
-  JsonArrayQueryConstructor: gathering("JSON_ARRAY(…)"),
-  JsonObjectAgg: gathering("JSON_OBJECTAGG"),
   MergeStmt: merge,
   // Every place where a relation may be named is visited by name; one that is not would go unseen.
   RangeVar: (analysis) =>
@@ -48,19 +45,6 @@ const VISITORS: Readonly<Record<string, Visit>> = {
   SubLink: expressions.subLink,
   TypeName: expressions.typeName,
   UpdateStmt: update,
-};
-
-function gathering(name: string): Visit {
-  return (analysis, body, level) => {
-    analysis.gathers ??= name;
-    analysis.children(GATHERING_NODES[name] ?? "", body, level);
-  };
-}
-
-const GATHERING_NODES: Readonly<Record<string, string>> = {
-  JSON_ARRAYAGG: "JsonArrayAgg",
-  "JSON_ARRAY(…)": "JsonArrayQueryConstructor",
-  JSON_OBJECTAGG: "JsonObjectAgg",
 };
 
 /** Told what the verification pass finds wrong, a relation left over or a change out of place: a fault of the analysis. */

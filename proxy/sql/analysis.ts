@@ -1,12 +1,13 @@
 import type { ColumnRef, Node, RangeVar } from "libpg-query";
 import { type Relation, relationKey } from "../catalog/catalog.ts";
 import { type Refusal, type RefusalFields, refuse, type Sqlstate } from "../wire/refusal.ts";
-import type { BoundRelation, BoundStatement } from "./bind/bound.ts";
+import type { BoundQuery, BoundRelation, BoundStatement } from "./bind/bound.ts";
 import { tablesIn } from "./bind/questions.ts";
 import type { Change } from "./changes.ts";
 import type { Effort } from "./effort.ts";
 import { type Body, forEachChild, visitNode } from "./grammar.ts";
 import { type RawStatement, tooComplex } from "./parse.ts";
+import type { Given } from "./rules/given.ts";
 import type { Scope } from "./scope.ts";
 import type { ColumnSight, RelationSight, Sights } from "./sight.ts";
 import type { Source } from "./source.ts";
@@ -29,8 +30,6 @@ export interface CteScope {
 
 /** What each reference to a WITH query brings along. Known once the query has been visited. */
 export interface CteUse {
-  /** People that a row of it may show. */
-  people: number;
   /** A masked column that it names: what is made of it may not be stored. */
   masked: string | undefined;
   /** Which of its columns are made of masks. */
@@ -71,12 +70,6 @@ export interface FromReference {
   readonly masks?: ReadonlyMap<string, ComparedMask>;
 }
 
-/** The relation's own column that a reference in the text surely means. */
-export interface Meant {
-  readonly reference: FromReference;
-  readonly column: string | undefined;
-}
-
 /** A reference to a relation of the catalog. */
 export interface RelationUse {
   readonly reference: BoundRelation;
@@ -96,15 +89,6 @@ export const WRITE_OTHERWISE =
 const MAXIMUM_DEPTH = 400;
 
 export type Visit = (analysis: Analysis, body: never, level: Level) => void;
-
-/** What holds a relation's subject to one value for each row around: a constant, or another reference's column. */
-export type Pin = "constant" | FromReference;
-
-/** A call that gathers, and the query level whose rows it does; undefined where that is not certain. */
-export interface Gathering {
-  readonly what: string;
-  readonly level: Level | undefined;
-}
 
 /** The state of one statement's analysis: what it reads and does, and the edits that make it safe. */
 export class Analysis {
@@ -145,52 +129,24 @@ export class Analysis {
   isPlan = false;
   /** For how many people each one counts: the dearest class that was named in the clear or looked up by. */
   cost = 1;
-  /** Calls that return another row's value. */
-  picks = 0;
-  /** Calls of functions outside pg_catalog that the role may call: each may give another person. */
-  calls = 0;
-  /** Of these, calls that may write. */
+  /** Calls of functions that the role may call and that may write. */
   readonly actingCalls: string[] = [];
   /** Functions of casts that the statement may apply (oids): each is judged once. */
   readonly castFunctions = new Set<number>();
-  /** People of WITH queries: taken off where they are defined, added where they are referred to. */
-  ctePeople = 0;
-  /** References in WITH queries: `ctePeople` has taken them off already. */
-  readonly withinWith = new Set<RelationUse>();
   /** Masked columns that are compared as they are seen, by name. */
   readonly compared = new Map<string, ComparedMask>();
   /** Masked columns named so far, in order. */
   readonly maskMentions: string[] = [];
-  gathers: string | undefined;
-  /** Calls that gather rows and are not known to gather one person's. */
-  gatherings: readonly Gathering[] = [];
   /** System columns that are named, of relations that are read through a subquery. */
   readonly systemColumns = new Map<RelationUse, Set<string>>();
   /** Relations of which a star, a whole row or a join shows all columns. */
   readonly wholes = new Set<RelationUse>();
-  /** What holds a relation's rows to one person. */
-  readonly pins = new Map<RelationUse, Pin>();
   /** References some of whose rows a condition chooses, for what subqueries find by them: see held-by-join.ts. */
   readonly chosen = new Set<FromReference>();
-  /** References whose rows are held to the person of another one's. */
-  readonly ties = new Map<RelationUse, readonly RelationUse[]>();
-  /** What a relation's subject is compared to, where that is a constant or a parameter. */
-  readonly constants = new Map<RelationUse, Node>();
   /** Some expression names a column that the policy classifies, or looks somebody up by it. */
   namesProtected = false;
   /** The same without look-ups, which are counted by themselves. */
   expressesProtected = false;
-  /** Aggregates: their values are made of several rows. */
-  aggregates = 0;
-  /** One of them may stand in a subquery and belong to a query around it. */
-  outerAggregates = false;
-  /** Calls with OVER: of what gives a number of rows, and others. */
-  ranks = 0;
-  windows = 0;
-  /** References that are held to the same person as each other, one to one. */
-  readonly samePersons = new Map<RelationUse, readonly RelationUse[]>();
-  /** By the name in the FROM of a subquery: which of its columns is compared to which one outside. */
-  readonly selections = new Map<Body, { readonly outer: Meant; readonly value: ColumnRef }>();
   /** A call of what outlives the statement, and so could carry off what it reads. */
   lasting: string | undefined;
   /** Told in place of the error of an assignment that would change what the role may not change: see kept-columns.ts. */
@@ -267,6 +223,19 @@ export class Analysis {
     );
   }
 
+  /** The query that a statement's body is bound to. */
+  queryOf(body: Body): BoundQuery {
+    return (
+      this.bound.queryOf.get(body) ?? this.refuse("42501", "a subquery stands where Sluice does not know it")
+    );
+  }
+
+  /** What rules are given beside the bound statement. */
+  get given(): Given {
+    const { sights, scope, castFunctions } = this;
+    return { sights, catalog: scope.catalog, castFunctions: castFunctions.size };
+  }
+
   /** Bound references that no visitor has come to. */
   get unread(): readonly BoundRelation[] {
     const read = new Set(this.uses.map(({ reference }) => reference));
@@ -337,15 +306,6 @@ export class Analysis {
     const { place, name } = this.scope.role;
     return `role "${name}" (${place.file}:${place.line})`;
   }
-}
-
-/** People that an output row may show, as far as the analysis has come: each reference may be another person. */
-export function peopleSoFar(analysis: Analysis): number {
-  const uses = analysis.uses.reduce((sum, { sight }) => {
-    const people = sight?.people;
-    return people === undefined ? sum : sum + people.unknown + (people.subject === undefined ? 0 : 1);
-  }, 0);
-  return uses + analysis.picks + analysis.calls + analysis.ctePeople;
 }
 
 export function relationKeyOf(relation: Relation): string {

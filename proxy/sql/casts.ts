@@ -129,7 +129,7 @@ function partsOf({ relationsByOid }: Catalog, type: CatalogType | undefined): re
   return [type.element, type.base].filter((part) => part !== 0);
 }
 
-/** Each call may speak of another person, as one that is written. */
+/** Each call may speak of another person, as one that is written: whoever reads `castFunctions` counts it. */
 function judge(analysis: Analysis, { source, target, function: oid }: CatalogCast): void {
   if (analysis.castFunctions.has(oid)) return;
   analysis.castFunctions.add(oid);
@@ -142,7 +142,6 @@ function judge(analysis: Analysis, { source, target, function: oid }: CatalogCas
       hint: "It may have been made a moment ago: run the statement again.",
     });
   mayCall(analysis, fn, how);
-  analysis.calls++;
 }
 
 function nameOf(type: CatalogType | undefined): string {

@@ -1,38 +1,13 @@
 import { isDeepStrictEqual } from "node:util";
 import type { A_Const, A_Expr, BoolExpr, ColumnRef, List, Node, TypeCast } from "libpg-query";
-import { type Analysis, candidates, type FromReference, type Level, type Pin } from "./analysis.ts";
+import { type Analysis, candidates, type FromReference, type Level } from "./analysis.ts";
+import { isComparedType, isLeakproof } from "./comparisons.ts";
 import { operator } from "./expressions.ts";
-import { outerReference } from "./gathering.ts";
 import { type Body, nodeOf, stringOf } from "./grammar.ts";
 import { hasIndex } from "./indexed.ts";
 import { MAXIMUM_VALUES } from "./lookup-forms.ts";
 import { parseText } from "./parse.ts";
 import { quoteIdentifier, type Source } from "./source.ts";
-
-/** Built-in comparisons that cannot fail nor tell of a row that they reject (proleakproof of their functions). */
-const LEAKPROOF = new Set(["=", "<", "<=", ">", ">=", "<>"]);
-
-/** Of an operator as `simpleCondition` names it. */
-export function isLeakproof(operator: string): boolean {
-  return LEAKPROOF.has(operator) || operator === "between";
-}
-
-const COMPARED_TYPES = new Set([
-  "int2",
-  "int4",
-  "int8",
-  "text",
-  "varchar",
-  "bpchar",
-  "bool",
-  "date",
-  "timestamp",
-  "timestamptz",
-  "uuid",
-  "oid",
-  "float4",
-  "float8",
-]);
 
 /** `column = constant`, `column IN (…)` and their like, as found among a level's top-level AND-ed conditions. */
 interface SimpleCondition {
@@ -70,14 +45,10 @@ export function levelConditions(
   const restricted = new Set(held);
   for (const { quals, restrictable } of clauses) {
     for (const conjunct of conjuncts(quals)) {
-      const pair = columnEquality(conjunct);
-      if (pair !== undefined) pinToOuter(analysis, level, pair, restrictable);
       const condition = simpleCondition(analysis.source, conjunct);
       const target = condition && onlyReference(level, condition.column);
       if (condition === undefined || target === undefined || !restrictable.includes(target)) continue;
       place(analysis, condition, target, level);
-      if (condition.operator === "=" && condition.values?.length === 1)
-        pin(analysis, target, columnName(target, condition.column), "constant");
       const name = columnName(target, condition.column);
       // On a mask a condition holds nothing small: many people share one.
       const isReal =
@@ -89,38 +60,6 @@ export function levelConditions(
     }
   }
   return restricted;
-}
-
-/** `subject = outer.column`: its rows are one person's for each row around. */
-function pinToOuter(
-  analysis: Analysis,
-  level: Level,
-  [left, right]: readonly [ColumnRef, ColumnRef],
-  restrictable: readonly FromReference[],
-): void {
-  for (const [own, other] of [
-    [left, right],
-    [right, left],
-  ] as const) {
-    const target = onlyReference(level, own);
-    const outer = outerReference(level, { ColumnRef: other });
-    if (target !== undefined && outer !== undefined && restrictable.includes(target))
-      pin(analysis, target, columnName(target, own), outer);
-  }
-}
-
-function pin(analysis: Analysis, { use }: FromReference, column: string | undefined, to: Pin): void {
-  const people = use?.sight?.people;
-  if (use === undefined || people?.subject === undefined || people.unknown > 0) return;
-  const type = use.relation.columns.find(({ name }) => name === column)?.typeOid;
-  // Of another type's equality nobody knows what it takes for equal.
-  const isPlain = isComparedType(analysis, type);
-  if (column === people.subject.column && isPlain && !analysis.pins.has(use)) analysis.pins.set(use, to);
-}
-
-export function isComparedType({ scope }: Analysis, oid: number | undefined): boolean {
-  const type = oid === undefined ? undefined : scope.catalog.typesByOid.get(oid);
-  return type?.schema === "pg_catalog" && COMPARED_TYPES.has(type.name);
 }
 
 function place(analysis: Analysis, condition: SimpleCondition, target: FromReference, level: Level): void {
@@ -141,8 +80,8 @@ function place(analysis: Analysis, condition: SimpleCondition, target: FromRefer
     return;
   }
   const isFenced =
-    sight.kind === "real" && use.sight?.filter !== undefined && LEAKPROOF.has(condition.operator);
-  const isBuiltin = isComparedType(analysis, sight.column.typeOid);
+    sight.kind === "real" && use.sight?.filter !== undefined && isLeakproof(condition.operator);
+  const isBuiltin = isComparedType(analysis.scope.catalog, sight.column.typeOid);
   if (!(isLookup || (isFenced && isBuiltin)) || !readsBackTheSame(analysis.source, condition)) return;
   visitValues(analysis, condition.body, level);
   const operator = isBuiltin ? `OPERATOR(pg_catalog.${condition.operator})` : condition.operator;
@@ -319,18 +258,6 @@ function withoutPlaces(tree: object): unknown {
       key === "location" || key.endsWith("list_start") || key.endsWith("list_end") ? undefined : value,
     ),
   );
-}
-
-export function columnEquality(node: Node): readonly [ColumnRef, ColumnRef] | undefined {
-  const [type, body] = nodeOf(node);
-  const { kind, name, lexpr, rexpr } = body as A_Expr;
-  if (type !== "A_Expr" || kind !== "AEXPR_OP" || lexpr === undefined || rexpr === undefined)
-    return undefined;
-  if (name?.length !== 1 || name[0] === undefined || stringOf(name[0]) !== "=") return undefined;
-  const [[leftType, left], [rightType, right]] = [nodeOf(lexpr), nodeOf(rexpr)];
-  return leftType === "ColumnRef" && rightType === "ColumnRef"
-    ? [left as ColumnRef, right as ColumnRef]
-    : undefined;
 }
 
 /** The one reference of this very level that a column surely means. */

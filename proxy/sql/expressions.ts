@@ -250,7 +250,6 @@ export function subLink(analysis: Analysis, body: SubLink, level: Level): void {
   // IN and a row's comparison have no name: `=`.
   if (body.testexpr !== undefined && body.operName === undefined) operatorOf(analysis, "=");
   else operator(analysis, body.operName ?? []);
-  if (body.subLinkType === "ARRAY_SUBLINK") analysis.gathers ??= "ARRAY(…)";
   noteCompared(analysis, [body.testexpr], level);
   analysis.nodes(body.testexpr, level);
   analysis.nodes(body.subselect, level);

@@ -9,7 +9,6 @@ import type {
   RangeVar,
   SelectStmt,
 } from "libpg-query";
-import type { LeftOut } from "./absence.ts";
 import {
   type Analysis,
   type CteScope,
@@ -20,10 +19,8 @@ import {
   partOfFrom,
   type RelationUse,
 } from "./analysis.ts";
-import { conjuncts } from "./conditions.ts";
 import { operatorOf } from "./expressions.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
-import { noteSelected } from "./marking.ts";
 import { masksOf, noteMask } from "./mask-comparisons.ts";
 import { readUse } from "./names.ts";
 import { closingParenthesis } from "./places.ts";
@@ -50,11 +47,9 @@ export interface FromItem {
   readonly wraps: readonly PendingWrap[];
   /** References below a join with an alias: expressions cannot name them, and no condition is known to restrict them. */
   readonly hidden: readonly FromReference[];
-  /** What outer joins may leave out. */
-  readonly leftOut: readonly LeftOut[];
 }
 
-const NOTHING: FromItem = { restrictable: [], joins: [], wraps: [], hidden: [], leftOut: [] };
+const NOTHING: FromItem = { restrictable: [], joins: [], wraps: [], hidden: [] };
 
 /** Visits one item of a FROM clause and adds what it exposes to the level. */
 export function fromItem(analysis: Analysis, item: Node, level: Level): FromItem {
@@ -107,7 +102,6 @@ function relation(analysis: Analysis, name: RangeVar, level: Level, sample: stri
   const alias = name.alias?.aliasname ?? name.relname ?? "";
   const cte = name.schemaname === undefined ? cteNamed(name.relname ?? "", level.ctes) : undefined;
   if (cte !== undefined) {
-    analysis.ctePeople += cte.people;
     if (cte.masked !== undefined) analysis.mentionMasked(cte.masked);
     const { masks } = cte;
     level.references.push({ alias, columns: undefined, use: undefined, ...(masks && { masks }) });
@@ -120,8 +114,7 @@ function relation(analysis: Analysis, name: RangeVar, level: Level, sample: stri
     if (use.sight?.columns[index]?.kind !== "absent") columns.set(renamed[index] ?? column, column);
   const reference: FromReference = { alias, columns, use };
   level.references.push(reference);
-  noteSelected(analysis, name, reference);
-  return { restrictable: [reference], joins: [], wraps: [{ name, use, sample }], hidden: [], leftOut: [] };
+  return { restrictable: [reference], joins: [], wraps: [{ name, use, sample }], hidden: [] };
 }
 
 function cteNamed(name: string, scope: CteScope | undefined): CteUse | undefined {
@@ -174,7 +167,6 @@ function join(analysis: Analysis, expression: JoinExpr, level: Level): FromItem 
   const inside: Level = expression.alias === undefined ? level : { ...innerLevel(level), isPart: true };
   const before = inside.references.length;
   const left = fromItem(analysis, expression.larg, inside);
-  const middle = inside.references.length;
   const right = fromItem(analysis, expression.rarg, inside);
   analysis.nodes(expression.usingClause, inside);
   const sides = partOfFrom(inside, inside.references.slice(before));
@@ -207,40 +199,7 @@ function join(analysis: Analysis, expression: JoinExpr, level: Level): FromItem 
     joins,
     wraps: [...left.wraps, ...right.wraps],
     hidden: [...left.hidden, ...right.hidden, ...(expression.alias === undefined ? [] : inside.references)],
-    leftOut: [
-      ...left.leftOut,
-      ...right.leftOut,
-      ...leftOutBy(
-        expression,
-        { item: left, references: inside.references.slice(before, middle) },
-        { item: right, references: inside.references.slice(middle) },
-      ),
-    ],
   };
-}
-
-interface JoinSide {
-  readonly item: FromItem;
-  readonly references: readonly FromReference[];
-}
-
-function leftOutBy(
-  { jointype, quals, usingClause }: JoinExpr,
-  left: JoinSide,
-  right: JoinSide,
-): readonly LeftOut[] {
-  const using = usingClause?.map(stringOf) ?? [];
-  const between = quals === undefined ? [] : conjuncts(quals);
-  const leftOut = ({ item, references }: JoinSide, other: JoinSide): LeftOut => {
-    const within = item.joins.map((inner) => inner.quals).flatMap(conjuncts);
-    const tests = [...between, ...within];
-    const held = jointype === "JOIN_FULL" ? within : tests;
-    return { references, others: other.references, tests, held, using };
-  };
-  return [
-    ...(jointype === "JOIN_LEFT" || jointype === "JOIN_FULL" ? [leftOut(right, left)] : []),
-    ...(jointype === "JOIN_RIGHT" || jointype === "JOIN_FULL" ? [leftOut(left, right)] : []),
-  ];
 }
 
 /** USING and NATURAL name columns without an expression: what they compare has been read. */

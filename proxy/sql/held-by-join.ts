@@ -1,18 +1,17 @@
-import type { ColumnRef } from "libpg-query";
 import type { Catalog, Relation } from "../catalog/catalog.ts";
-import type { LeftOut } from "./absence.ts";
 import type { Analysis, FromReference, Level } from "./analysis.ts";
+import type { BoundRelation } from "./bind/bound.ts";
+import type { Pin } from "./bind/pins.ts";
 import {
   type Clause,
-  columnEquality,
   columnName,
   conjuncts,
   onlyReference,
   type Restricted,
   simpleCondition,
 } from "./conditions.ts";
-import { outerReference } from "./gathering.ts";
 import { hasIndex } from "./indexed.ts";
+import { isPlainEquality } from "./rules/equalities.ts";
 
 /**
  * `restricted`, and what a join holds as small: by an indexed column to what is small itself, or by its own key to the rows
@@ -22,13 +21,12 @@ import { hasIndex } from "./indexed.ts";
 export function heldByJoin(
   analysis: Analysis,
   level: Level,
-  clauses: readonly Clause[],
-  leftOut: readonly LeftOut[],
+  { pins, clauses }: { readonly pins: readonly Pin[]; readonly clauses: readonly Clause[] },
   restricted: Restricted,
 ): Restricted {
   const held = new Set(restricted);
   const chosen = chosenIn(analysis, level, clauses);
-  const joins = joinsIn(level, clauses, leftOut);
+  const joins = joinsIn(level, pins);
   for (let before = -1; before !== held.size; ) {
     before = held.size;
     for (const { own, reference, other } of joins) {
@@ -68,29 +66,25 @@ interface Join {
   readonly other: FromReference;
 }
 
-function joinsIn(level: Level, clauses: readonly Clause[], leftOut: readonly LeftOut[]): readonly Join[] {
-  const joins: Join[] = [];
-  const note = (pair: readonly [ColumnRef, ColumnRef], isHere: (reference: FromReference) => boolean) => {
-    for (const [mine, theirs] of [pair, [pair[1], pair[0]] as const]) {
-      const reference = onlyReference(level, mine);
-      const other = onlyReference(level, theirs) ?? outerReference(level, { ColumnRef: theirs });
-      if (reference === undefined || other === undefined || other === reference || !isHere(reference))
-        continue;
-      joins.push({ reference, own: columnName(reference, mine), other });
-    }
-  };
-  for (const { quals } of clauses) for (const pair of equalitiesIn(quals)) note(pair, () => true);
-  // Of the side that an outer join may leave out, rows are there only where its condition holds.
-  for (const { references, held } of leftOut)
-    for (const pair of held.flatMap(equalitiesIn)) note(pair, (each) => references.includes(each));
-  return joins;
+/** Of the side that an outer join may leave out, rows are there only where its condition holds. */
+function joinsIn(level: Level, pins: readonly Pin[]): readonly Join[] {
+  return pins.flatMap((pin) => {
+    const { column, to, restricts } = pin;
+    if (to.kind !== "column" || !restricts.has(column.relation) || !isPlainEquality(pin)) return [];
+    const reference = level.references.find(({ use }) => use?.reference === column.relation);
+    const other = referenceTo(level, to.column.relation);
+    if (reference === undefined || other === undefined || other === reference) return [];
+    const own = column.source.kind === "own" ? column.source.column.name : undefined;
+    return [{ reference, own, other }];
+  });
 }
 
-function equalitiesIn(node: Parameters<typeof conjuncts>[0]): readonly (readonly [ColumnRef, ColumnRef])[] {
-  return conjuncts(node).flatMap((conjunct) => {
-    const pair = columnEquality(conjunct);
-    return pair === undefined ? [] : [pair];
-  });
+function referenceTo(level: Level, relation: BoundRelation): FromReference | undefined {
+  for (let at: Level | undefined = level; at !== undefined; at = at.outer) {
+    const found = at.references.find(({ use }) => use?.reference === relation);
+    if (found !== undefined) return found;
+  }
+  return undefined;
 }
 
 /** Whether it is seen as it is (an equality with a masked column is one of masks), and `has` holds of it. */

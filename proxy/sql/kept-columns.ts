@@ -3,7 +3,7 @@ import type { Column } from "../catalog/catalog.ts";
 import { maskedType } from "../policy/against-catalog.ts";
 import { refuse } from "../wire/refusal.ts";
 import type { Analysis, FromReference } from "./analysis.ts";
-import { isComparedType } from "./conditions.ts";
+import { isComparedType } from "./comparisons.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
 import { givenOf, type Span } from "./lookup-forms.ts";
 import { dependsOn } from "./own-writes.ts";
@@ -48,7 +48,11 @@ function keptBy(analysis: Analysis, { use }: FromReference, item: ResTarget): Ke
   if (use === undefined || sight?.kind !== "real" || val === undefined || location === undefined)
     return undefined;
   const why = tellsWhose(analysis, use, name) ? "budget" : dependsOn(analysis, use, name);
-  if (why === undefined || indirection !== undefined || !isComparedType(analysis, sight.column.typeOid))
+  if (
+    why === undefined ||
+    indirection !== undefined ||
+    !isComparedType(analysis.scope.catalog, sight.column.typeOid)
+  )
     return undefined;
   const value = givenSpan(analysis, val);
   return value && { column: sight.column, why, value, location };

@@ -1,12 +1,11 @@
 import type { ColumnRef, Node } from "libpg-query";
 import type { Analysis, FromReference, Level } from "./analysis.ts";
+import { isComparedType, isLeakproof } from "./comparisons.ts";
 import {
   type Clause,
   columnName,
   conjuncts,
-  isComparedType,
   isIndexed,
-  isLeakproof,
   onlyReference,
   readsBackTheSame,
   simpleCondition,
@@ -102,7 +101,7 @@ function mayMove(analysis: Analysis, target: FromReference, comparison: Comparis
     return (
       sight.kind === "real" &&
       (isLeakproof(symbol) || isMatch(symbol)) &&
-      isComparedType(analysis, sight.column.typeOid)
+      isComparedType(analysis.scope.catalog, sight.column.typeOid)
     );
   return exact !== undefined && !(analysis.isForLater && exact.asks.length > 0);
 }
@@ -114,7 +113,9 @@ function isMatch(symbol: string): boolean {
 /** Postgres's own types are cast to text by code of its own, and so is citext. */
 function isText(analysis: Analysis, { column }: ColumnSight): boolean {
   const type = analysis.scope.catalog.typesByOid.get(column.typeOid);
-  return isComparedType(analysis, column.typeOid) || (type?.name === "citext" && type.plainInput);
+  return (
+    isComparedType(analysis.scope.catalog, column.typeOid) || (type?.name === "citext" && type.plainInput)
+  );
 }
 
 function hasNamesake({ scope }: Analysis, name: string): boolean {
@@ -173,7 +174,7 @@ function conditionOf(analysis: Analysis, level: Level, target: FromReference, te
     const text = applyInOrder(Buffer.from(analysis.source.slice(start, end)), moved).toString("utf8");
     return nodeOf(node)[0] === "A_Expr" ? `(${text})` : text;
   };
-  const isOwn = test.isWrapped || isComparedType(analysis, sight.column.typeOid);
+  const isOwn = test.isWrapped || isComparedType(analysis.scope.catalog, sight.column.typeOid);
   const symbol = isOwn ? `OPERATOR(pg_catalog.${test.symbol})` : test.symbol;
   return test.sql(quoteIdentifier(sight.column.name), symbol, textOf);
 }

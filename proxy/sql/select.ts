@@ -8,7 +8,6 @@ import type {
   SortBy,
   WithClause,
 } from "libpg-query";
-import type { LeftOut } from "./absence.ts";
 import {
   type Analysis,
   type CteScope,
@@ -16,23 +15,22 @@ import {
   type FromReference,
   innerLevel,
   type Level,
-  peopleSoFar,
   type RelationUse,
 } from "./analysis.ts";
+import type { BoundQuery } from "./bind/bound.ts";
+import { pinsOf } from "./bind/pins.ts";
 import { levelConditions } from "./conditions.ts";
 import { type FromItem, finishReferences, fromItem } from "./from.ts";
-import { levelStart, settleGatherings } from "./gathering.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
 import { heldByJoin } from "./held-by-join.ts";
 import { noteOutputNames } from "./held-names.ts";
 import { levelLookups } from "./lookups.ts";
-import { lockedBy, noteSamePersons, strangerToLocked } from "./marking.ts";
 import { masksOf } from "./mask-comparisons.ts";
 import { nameSpan, qualify, readUse } from "./names.ts";
 import { AFTER_GROUPING, clauseEnd, fromKeyword, placeOf, targetOf } from "./places.ts";
+import { strangerToLocked } from "./rules/strangers.ts";
 import { quoteIdentifier } from "./source.ts";
 import { requireSummaries } from "./summaries.ts";
-import { noteTies } from "./ties.ts";
 import { namesProtectedIn, refuseLockingByProtected } from "./unprotecting.ts";
 import { isWrapped } from "./wrap.ts";
 import { refuseMarking } from "./write-rules.ts";
@@ -42,7 +40,7 @@ export interface SelectLevel {
   readonly level: Level;
   /** References that expressions of the target list can name. */
   readonly visible: readonly FromReference[];
-  readonly leftOut: readonly LeftOut[];
+  readonly query: BoundQuery;
 }
 
 /** A SELECT of any form, at any depth. Returns its level when it is a plain one (no set operation, no VALUES). */
@@ -61,13 +59,13 @@ export function select(analysis: Analysis, body: SelectStmt, outer: Level): Sele
     return undefined;
   }
   if (isTableCommand(body)) spellOutTable(analysis, body);
-  const start = levelStart(analysis);
   const items: FromItem[] = [];
   let isChosen = namesProtectedIn(analysis, () => {
     for (const item of body.fromClause ?? []) items.push(fromItem(analysis, item, level));
   });
   const hidden = items.flatMap((item) => item.hidden);
-  const held = conditionsOf(analysis, level, items, body.whereClause);
+  const query = analysis.queryOf(body);
+  const held = conditionsOf(analysis, level, items, query);
   const joined = namesProtectedIn(analysis, () => {
     for (const { quals, sides } of items.flatMap(({ joins }) => joins)) analysis.nodes(quals, sides);
   });
@@ -85,12 +83,9 @@ export function select(analysis: Analysis, body: SelectStmt, outer: Level): Sele
     analysis,
     items.flatMap(({ wraps }) => wraps),
   );
-  settleGatherings(analysis, level, start);
-  refuseMarking(analysis, "lock", strangerToLocked(analysis, body.lockingClause ?? [], level, start));
-  if (isChosen && body.lockingClause !== undefined)
-    refuseLockingByProtected(analysis, lockedBy(body.lockingClause, level), body.whereClause);
-  if (body.valuesLists !== undefined) return undefined;
-  return { level, visible: level.references, leftOut: items.flatMap((item) => item.leftOut) };
+  refuseMarking(analysis, "lock", strangerToLocked(analysis.bound, analysis.sights, query));
+  if (isChosen) refuseLockingByProtected(analysis, body, level);
+  return body.valuesLists === undefined ? { level, visible: level.references, query } : undefined;
 }
 
 /**
@@ -156,21 +151,14 @@ function conditionsOf(
   analysis: Analysis,
   level: Level,
   items: readonly FromItem[],
-  where: Node | undefined,
+  query: BoundQuery,
 ): ReadonlySet<FromReference> {
   const restrictable = items.flatMap((item) => item.restrictable);
   const joins = items.flatMap((item) => item.joins);
-  const clauses = where === undefined ? joins : [...joins, { quals: where, restrictable }];
-  const leftOut = items.flatMap((item) => item.leftOut);
-  noteSamePersons(
-    analysis,
-    level,
-    clauses.map(({ quals }) => quals),
-    leftOut,
-  );
-  noteTies(analysis, level, clauses, leftOut);
+  const where = (query.clauses.where ?? []).map((quals) => ({ quals, restrictable }));
+  const clauses = [...joins, ...where];
   const restricted = levelConditions(analysis, level, clauses, levelLookups(analysis, level, clauses));
-  return heldByJoin(analysis, level, clauses, leftOut, restricted);
+  return heldByJoin(analysis, level, { pins: pinsOf(analysis.bound, query), clauses }, restricted);
 }
 
 /** `require_filter`: such a relation is neither read nor written whole. */
@@ -210,30 +198,24 @@ export function withQueries(
   if (queries.length === 0) return outer.ctes;
   const named = queries.map((query): readonly [string, CteUse] => [
     query.ctename ?? "",
-    { people: 0, masked: undefined },
+    { masked: undefined },
   ]);
   const all: CteScope = { names: new Map(named), outer: outer.ctes };
   queries.forEach((query, index) => {
     const visible = clause?.recursive ? all : { names: new Map(named.slice(0, index)), outer: outer.ctes };
     const use = named[index]?.[1];
     if (use !== undefined) withQuery(analysis, query, innerLevel(outer, visible), use);
-    if (clause?.recursive && use !== undefined && use.people > 0) analysis.gathers ??= "WITH RECURSIVE";
   });
   return all;
 }
 
-/** Each reference shows the people of the query anew: they are counted there and not where it is defined. */
 function withQuery(analysis: Analysis, query: CommonTableExpr, level: Level, use: CteUse): void {
   analysis.meetRelation();
-  const [people, mentions] = [peopleSoFar(analysis), analysis.maskMentions.length];
-  const uses = analysis.uses.length;
+  const mentions = analysis.maskMentions.length;
   analysis.nodes(query.ctequery, level);
   if (query.cycle_clause !== undefined) analysis.visit("CTECycleClause", query.cycle_clause, level);
-  use.people = peopleSoFar(analysis) - people;
   use.masked = analysis.maskMentions[mentions];
   use.masks = masksOf(analysis, query.ctequery, mentions, (query.aliascolnames ?? []).map(stringOf));
-  analysis.ctePeople -= use.people;
-  for (const each of analysis.uses.slice(uses)) analysis.withinWith.add(each);
 }
 
 /**

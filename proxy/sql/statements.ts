@@ -31,6 +31,8 @@ import {
 import type { RawStatement } from "./parse.ts";
 import { countsPeople } from "./pricing.ts";
 import { pushLimit } from "./push-limit.ts";
+import { gatheringsOf } from "./rules/gathering.ts";
+import { ownCalls } from "./rules/people-shown.ts";
 import { select } from "./select.ts";
 import { isSystemSchema } from "./system-relations.ts";
 import { forEachObject } from "./tree.ts";
@@ -314,7 +316,7 @@ function finish(
     ...(!analysis.isPlan && hidesPlan(analysis) && { hidesPlan: true }),
     ...(analysis.keeps !== undefined && { keeps: analysis.keeps }),
     ...(notices.length > 0 && { notices }),
-    limited: data.length > 0 || analysis.calls > 0,
+    limited: data.length > 0 || ownCalls(analysis.bound, analysis.given) > 0,
     ...(analysis.namesUnknown && { namesUnknown: true }),
     ...(analysis.actingCalls.length > 0 && { acts: true }),
     ...(metering !== undefined && {
@@ -352,13 +354,16 @@ function refuseGathering(analysis: Analysis): void {
   const relation = analysis.uses.find(
     (use) => isOfData(use) && (use.sight?.people !== undefined || use.sight?.guarded === true),
   );
-  if (analysis.uses.some(({ sight }) => sight?.gathers)) analysis.gathers ??= "a view that does";
-  analysis.gathers ??= analysis.gatherings[0]?.what;
   // Where people are counted, what is gathered has a price: its people by name, or its size.
-  if (analysis.gathers === undefined || !limitsReads(role) || countsPeople(role)) return;
-  if (relation === undefined && analysis.calls === 0) return;
+  if (!limitsReads(role) || countsPeople(role)) return;
+  const { bound, given } = analysis;
+  if (relation === undefined && ownCalls(bound, given) === 0) return;
+  const [first] = gatheringsOf(bound, given);
+  const gathers =
+    first?.what ?? (analysis.uses.some(({ sight }) => sight?.gathers) ? "a view that does" : undefined);
+  if (gathers === undefined) return;
   analysis.deny(
-    `role "${role.name}" has a limit and may not gather rows of ${relation?.key ?? "a function"} by ${analysis.gathers}`,
+    `role "${role.name}" has a limit and may not gather rows of ${relation?.key ?? "a function"} by ${gathers}`,
     limitKey(role),
     "Ask for the rows themselves; counts, sums and averages are fine. One person's rows may be gathered: of rows that are joined by another table's key, a path as their subject says whose they are (subject: ticket_id -> public.tickets.customer_id).",
   );

@@ -1,5 +1,5 @@
-import type { Node, ResTarget } from "libpg-query";
-import type { Analysis, FromReference } from "./analysis.ts";
+import type { LockingClause, Node, RangeVar, ResTarget, SelectStmt } from "libpg-query";
+import type { Analysis, FromReference, Level } from "./analysis.ts";
 import { nodeOf } from "./grammar.ts";
 import { isOneRow } from "./one-row.ts";
 import { countsPeople } from "./pricing.ts";
@@ -60,17 +60,27 @@ export function refuseMarkingByProtected(
  */
 export function refuseLockingByProtected(
   analysis: Analysis,
-  locked: readonly FromReference[],
-  where: Node | undefined,
+  { lockingClause, whereClause }: SelectStmt,
+  level: Level,
 ): void {
-  if (!countsPeople(analysis.scope.role)) return;
-  const several = locked.find((each) => !isOneRow(analysis, each, where));
+  if (lockingClause === undefined || !countsPeople(analysis.scope.role)) return;
+  const locked = lockedBy(lockingClause, level);
+  const several = locked.find((each) => !isOneRow(analysis, each, whereClause));
   if (several === undefined) return;
   analysis.deny(
     `role "${analysis.scope.role.name}" may not choose rows of ${several.use?.key ?? "a relation"} to lock by protected columns`,
     "budget",
     "Which rows are locked would tell of people who are not counted: read their keys, and lock the rows by them.",
   );
+}
+
+/** What FOR UPDATE and its like lock rows of. */
+function lockedBy(clauses: readonly Node[], level: Level): readonly FromReference[] {
+  return clauses.flatMap((clause) => {
+    const { lockedRels } = nodeOf(clause)[1] as LockingClause;
+    const names = lockedRels?.map((node) => (nodeOf(node)[1] as RangeVar).relname);
+    return level.references.filter(({ alias }) => names?.includes(alias) !== false);
+  });
 }
 
 /** What is assigned to a column that is seen by everybody. */

@@ -14,22 +14,26 @@ import type {
   SelectStmt,
   UpdateStmt,
 } from "libpg-query";
-import { type Analysis, type FromReference, innerLevel, type Level, peopleSoFar } from "./analysis.ts";
-import { conjuncts, isLeakproof, levelConditions, simpleCondition } from "./conditions.ts";
+import { type Analysis, type FromReference, innerLevel, type Level } from "./analysis.ts";
+import type { BoundQuery } from "./bind/bound.ts";
+import { equalitiesIn, type Pin, pinsOf } from "./bind/pins.ts";
+import { isLeakproof } from "./comparisons.ts";
+import { columnName, conjuncts, levelConditions, simpleCondition } from "./conditions.ts";
 import { refuseTellingOfReferences } from "./constraints.ts";
 import { LOOKS_OF_A_WHOLE_COLUMN } from "./effort.ts";
 import { finishReferences, fromItem } from "./from.ts";
-import { nodeOf, stringOf } from "./grammar.ts";
+import { type Body, nodeOf, stringOf } from "./grammar.ts";
 import { heldByJoin } from "./held-by-join.ts";
 import { keptColumns } from "./kept-columns.ts";
 import { levelLookups } from "./lookups.ts";
-import { noteSamePersons, strangerTo } from "./marking.ts";
 import { nameSpan, qualify, writeUse } from "./names.ts";
 import { isOneRow } from "./one-row.ts";
 import { refuseOwnConditions, refuseOwnDelete, refuseOwnInsert, refuseOwnMerge } from "./own-writes.ts";
 import { addCondition, clauseEnd, closingParenthesis, firstPlace, keywordBefore, placeOf } from "./places.ts";
 import { countsPeople, type RowChoice } from "./pricing.ts";
 import { probing, type RowCount, rowsInserted, valuesAssigned } from "./probes.ts";
+import { strangerToWritten } from "./rules/strangers.ts";
+import { writtenPeople } from "./rules/written-people.ts";
 import { requireFilters, withQueries } from "./select.ts";
 import { quoteIdentifier } from "./source.ts";
 import { tellsOfProtected } from "./telling-writes.ts";
@@ -68,7 +72,7 @@ export function insert(analysis: Analysis, body: InsertStmt, outer: Level): Writ
   const given = givenColumns(body, target);
   probing(analysis, rows, () => refuseProbing(analysis, target, given));
   refuseOwnInsert(analysis, target.use);
-  const before = peopleSoFar(analysis);
+  const people = peopleIn(analysis, body);
   const { lasting } = analysis;
   storing(analysis, () => {
     // `INSERT INTO t (a[…])`: a subscript is an expression.
@@ -76,16 +80,26 @@ export function insert(analysis: Analysis, body: InsertStmt, outer: Level): Writ
     analysis.nodes(body.selectStmt, innerLevel(outer, ctes));
   });
   // Rows that come from nobody cannot carry anybody off: nextval() of a new key.
-  if (peopleSoFar(analysis) === before) analysis.lasting = lasting;
+  if (!people.values()) analysis.lasting = lasting;
   const level = { ...innerLevel(outer, ctes), references: [target] };
   if (body.onConflictClause !== undefined) onConflict(analysis, body.onConflictClause, target, level, rows);
-  if (peopleSoFar(analysis) > before) refuseUnmeteredCopy(analysis, target);
+  if (people.values()) refuseUnmeteredCopy(analysis, target);
   returning(analysis, body.returningClause, target, level);
   return {
     target,
     returned: body.returningClause?.exprs,
     choice: choiceOfInsert(analysis, body, target, rows),
     tells: tellsOfProtected(analysis, target.use, given),
+  };
+}
+
+/** Whether people are in what a write stores, and in what chooses its rows. To be asked once these parts have been visited. */
+function peopleIn(analysis: Analysis, body: Body) {
+  const { choosing, values } = writtenPeople(analysis.bound, analysis.given, analysis.queryOf(body));
+  const casts = analysis.castFunctions.size;
+  return {
+    values: () => values > 0 || analysis.castFunctions.size > casts,
+    choosing: () => choosing > 0 || analysis.castFunctions.size > 0,
   };
 }
 
@@ -135,18 +149,22 @@ export function update(analysis: Analysis, body: UpdateStmt, outer: Level): Writ
   const changed = body.targetList?.filter((node) => !kept.has(node));
   probing(analysis, valuesAssigned(body), () => refuseMaskedAssignment(analysis, target, changed));
   refuseOwnConditions(analysis, target.use, changed);
-  const before = peopleSoFar(analysis);
   const choice = isOneRow(analysis, target, body.whereClause) ? "one" : "many";
-  const clauses = { name: body.relation, from: body.fromClause, where: body.whereClause };
+  const clauses = {
+    query: analysis.queryOf(body),
+    name: body.relation,
+    from: body.fromClause,
+    where: body.whereClause,
+  };
   const level: Level = { ...innerLevel(outer, ctes), references: [target] };
   const isChosen = namesProtectedIn(analysis, () => restrictedWrite(analysis, target, clauses, level));
   if (isChosen && choice === "many") refuseMarkingByProtected(analysis, target, body.targetList);
-  const companions = peopleSoFar(analysis);
+  const people = peopleIn(analysis, body);
   storing(analysis, () =>
     refuseUnprotecting(analysis, target, body.targetList, (node) => analysis.nodes([node], level)),
   );
-  const takesCompanions = companions > before && namesCompanion(level, target, body.targetList);
-  if (peopleSoFar(analysis) > companions || takesCompanions) refuseUnmeteredCopy(analysis, target);
+  const takesCompanions = people.choosing() && namesCompanion(level, target, body.targetList);
+  if (people.values() || takesCompanions) refuseUnmeteredCopy(analysis, target);
   returning(analysis, body.returningClause, target, level);
   const tells = tellsOfProtected(analysis, target.use, assignedColumns(body.targetList));
   return { target, returned: body.returningClause?.exprs, choice, tells };
@@ -160,7 +178,12 @@ export function remove(analysis: Analysis, body: DeleteStmt, outer: Level): Writ
   if (use !== undefined)
     probing(analysis, undefined, () => refuseTellingOfReferences(analysis, use, undefined));
   const choice = isOneRow(analysis, target, body.whereClause) ? "one" : "many";
-  const clauses = { name: body.relation, from: body.usingClause, where: body.whereClause };
+  const clauses = {
+    query: analysis.queryOf(body),
+    name: body.relation,
+    from: body.usingClause,
+    where: body.whereClause,
+  };
   const level: Level = { ...innerLevel(outer, ctes), references: [target] };
   const isChosen = namesProtectedIn(analysis, () => restrictedWrite(analysis, target, clauses, level));
   if (isChosen && choice === "many") refuseMarkingByProtected(analysis, target, undefined);
@@ -186,7 +209,7 @@ export function merge(analysis: Analysis, body: MergeStmt, outer: Level): WriteL
   probing(analysis, undefined, () => refuseTellingMerge(analysis, target, body.mergeWhenClauses));
   for (const node of body.mergeWhenClauses ?? [])
     refuseSubjectAssignment(analysis, target, (nodeOf(node)[1] as MergeWhenClause).targetList, node);
-  const before = peopleSoFar(analysis);
+  const people = peopleIn(analysis, body);
   const source = storing(analysis, () =>
     body.sourceRelation === undefined ? undefined : fromItem(analysis, body.sourceRelation, level),
   );
@@ -206,7 +229,7 @@ export function merge(analysis: Analysis, body: MergeStmt, outer: Level): WriteL
     heldByMerge(analysis, body, target, level),
   );
   refuseUnsummarised(analysis, present);
-  if (peopleSoFar(analysis) > before) refuseUnmeteredCopy(analysis, target);
+  if (people.values()) refuseUnmeteredCopy(analysis, target);
   const tells = tellsOfProtected(analysis, target.use, undefined);
   return { target, returned: body.returningClause?.exprs, choice: "many", tells };
 }
@@ -227,9 +250,15 @@ function heldByMerge(
   if (joinCondition === undefined || isBySource) return new Set();
   const clauses = [{ quals: joinCondition, restrictable: [target] }];
   const restricted = levelConditions(analysis, level, clauses, levelLookups(analysis, level, clauses));
-  const [tests, none] = [conjuncts(joinCondition), []];
-  const alone = { references: [target], others: none, tests, held: tests, using: none };
-  return heldByJoin(analysis, level, none, [alone], restricted);
+  const alone = new Set(target.use === undefined ? [] : [target.use.reference]);
+  const pins = conjuncts(joinCondition).flatMap((node): readonly Pin[] =>
+    equalitiesIn(analysis.bound, { node }).map((equality) => ({
+      ...equality,
+      holds: "where joined",
+      restricts: alone,
+    })),
+  );
+  return heldByJoin(analysis, level, { pins, clauses: [] }, restricted);
 }
 
 function writeTarget(analysis: Analysis, name: RangeVar | undefined): FromReference {
@@ -263,6 +292,7 @@ function storing<T>(analysis: Analysis, visit: () => T): T {
 }
 
 interface WriteClauses {
+  readonly query: BoundQuery;
   readonly name: RangeVar | undefined;
   readonly from: readonly Node[] | undefined;
   readonly where: Node | undefined;
@@ -275,21 +305,18 @@ function restrictedWrite(
   clauses: WriteClauses,
   level: Level,
 ): void {
-  const { from, where } = clauses;
-  const since = { uses: analysis.uses.length, ctePeople: analysis.ctePeople };
+  const { query, from, where } = clauses;
   const items = storing(analysis, () => (from ?? []).map((item) => fromItem(analysis, item, level)));
   const joins = items.flatMap((item) => item.joins);
   const restrictable = [target, ...items.flatMap((item) => item.restrictable)];
   const conditions = where === undefined ? joins : [...joins, { quals: where, restrictable }];
-  const leftOut = items.flatMap((item) => item.leftOut);
-  noteSamePersons(
+  const restricted = levelConditions(analysis, level, conditions, levelLookups(analysis, level, conditions));
+  const held = heldByJoin(
     analysis,
     level,
-    conditions.map(({ quals }) => quals),
-    leftOut,
+    { pins: pinsOf(analysis.bound, query), clauses: conditions },
+    restricted,
   );
-  const restricted = levelConditions(analysis, level, conditions, levelLookups(analysis, level, conditions));
-  const held = heldByJoin(analysis, level, conditions, leftOut, restricted);
   for (const { quals, sides } of joins) analysis.nodes(quals, sides);
   analysis.nodes(where, level);
   requireFilters(
@@ -303,7 +330,7 @@ function restrictedWrite(
     items.flatMap(({ wraps }) => wraps),
   );
   refuseUnsummarised(analysis, [...level.references, ...items.flatMap((item) => item.hidden)]);
-  refuseMarking(analysis, "write", strangerTo(analysis, target.use, since));
+  refuseMarking(analysis, "write", strangerToWritten(analysis.bound, analysis.sights, query));
   const filter = target.use?.sight?.filter;
   if (filter !== undefined) addFilter(analysis, target, clauses, filter);
 }

@@ -37,12 +37,11 @@ describe("a relation that shares its name with one of the system is the one that
 });
 
 test.each([
-  // Postgres has no subquery there either.
   "EXECUTE p((SELECT email FROM customers WHERE id = 7))",
   "EXECUTE p(EXISTS (SELECT FROM customers))",
-])("a relation where bind has none is refused: %s", (sql) => {
+])("a subquery where Postgres has none is refused: %s", (sql) => {
   expect(judged.judge("anna", sql)).toMatchObject({
     kind: "refuse",
-    refusal: { sqlstate: "42501", message: "a relation is named where Sluice does not know it" },
+    refusal: { sqlstate: "42501", message: "EXECUTE takes no subquery" },
   });
 });

@@ -2,6 +2,7 @@ import type {
   CopyStmt,
   CreateTableAsStmt,
   DeclareCursorStmt,
+  ExecuteStmt,
   ExplainStmt,
   LockStmt,
   Node,
@@ -13,6 +14,7 @@ import { Binder, checkGrammar, NotUnderstood, type Visitor } from "./binder.ts";
 import type { BoundStatement, StatementKind } from "./bound.ts";
 import { bindCopy } from "./copy.ts";
 import type { Environment } from "./environment.ts";
+import { bindExecute } from "./execute.ts";
 import { EXPRESSION_VISITORS } from "./expressions.ts";
 import { bindLock } from "./lock.ts";
 import { bindMerge } from "./merge.ts";
@@ -102,6 +104,11 @@ function bindTop(binder: Binder, type: string, body: Body): Top {
   if (type === "LockStmt") {
     bindLock(binder, body as LockStmt, scope);
     return { kind: "lock", queryNode: undefined };
+  }
+  if (type === "ExecuteStmt") {
+    for (const parameter of (body as ExecuteStmt).params ?? []) checkGrammar(...nodeOf(parameter));
+    bindExecute(binder, body as ExecuteStmt, scope);
+    return { kind: "execute", queryNode: undefined };
   }
   const kind = type === "SelectStmt" ? kindOf(body as SelectStmt) : WRITES[type];
   if (kind === undefined) return { kind: "utility", queryNode: undefined };

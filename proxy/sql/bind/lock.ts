@@ -3,7 +3,7 @@ import { nodeOf } from "../grammar.ts";
 import type { Binder } from "./binder.ts";
 import { tableReference } from "./relation.ts";
 import { innerScope, type Scope } from "./scope.ts";
-import { NOTHING, traitsOf } from "./select.ts";
+import { expressionsOf, NOTHING } from "./select.ts";
 
 /** LOCK names relations, never WITH queries, and all of their columns are there. */
 export function bindLock(binder: Binder, body: LockStmt, outer: Scope): void {
@@ -19,7 +19,7 @@ export function bindLock(binder: Binder, body: LockStmt, outer: Scope): void {
       depth: scope.depth,
       relations,
       clauses: {},
-      traits: traitsOf({}, scope),
+      ...expressionsOf({}, scope),
     },
     scope,
   );

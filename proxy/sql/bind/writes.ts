@@ -13,10 +13,11 @@ import { nodeOf } from "../grammar.ts";
 import { type Binder, NotUnderstood } from "./binder.ts";
 import type { BoundColumn, BoundQuery, BoundRelation } from "./bound.ts";
 import { bindFrom } from "./from.ts";
+import { relationsIn } from "./from-parts.ts";
 import { bindTargets, type Outputs } from "./outputs.ts";
 import { makeRelation, tableReference } from "./relation.ts";
 import { findRelation, innerScope, item, type NamespaceItem, type Scope, withItems } from "./scope.ts";
-import { clauses, NOTHING, queryAt, relationsIn, traitsOf } from "./select.ts";
+import { clauses, expressionsOf, NOTHING, queryAt } from "./select.ts";
 import { bindWiths } from "./with.ts";
 
 /** INSERT (transformInsertStmt in parser/analyze.c): its source does not see the target. */
@@ -53,7 +54,7 @@ export function bindInsert(binder: Binder, body: InsertStmt, outer: Scope): void
         match: conflict?.infer?.whereClause,
         returning: body.returningClause?.exprs,
       }),
-      traits: traitsOf({}, own),
+      ...expressionsOf({}, own),
     },
     own,
   );
@@ -205,7 +206,7 @@ function change(
         where: body.whereClause,
         returning: body.returningClause?.exprs,
       }),
-      traits: traitsOf({}, scope),
+      ...expressionsOf({}, scope),
     },
     scope,
   );

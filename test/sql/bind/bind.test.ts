@@ -100,6 +100,14 @@ test("an aggregate belongs to the query whose columns it takes", () => {
   ]);
 });
 
+test("an aggregate that takes no column belongs to its own query", () => {
+  const { queries } = bound("SELECT count(*), (SELECT sum(1) FROM b) FROM a", bench.environment);
+  expect(queries.map(({ depth, aggregates }) => [depth, aggregates.map(({ name }) => name)])).toEqual([
+    [1, ["sum"]],
+    [0, ["count"]],
+  ]);
+});
+
 describe("pins", () => {
   const pins = (sql: string): readonly string[] => {
     const statement = bound(sql, bench.environment);
