@@ -18,7 +18,7 @@ import { type Analysis, type FromReference, innerLevel, type Level } from "./ana
 import type { BoundQuery } from "./bind/bound.ts";
 import { equalitiesIn, type Pin, pinsOf } from "./bind/pins.ts";
 import { isLeakproof } from "./comparisons.ts";
-import { columnName, conjuncts, levelConditions, simpleCondition } from "./conditions.ts";
+import { conjuncts, levelConditions, simpleCondition } from "./conditions.ts";
 import { refuseTellingOfReferences } from "./constraints.ts";
 import { LOOKS_OF_A_WHOLE_COLUMN } from "./effort.ts";
 import { finishReferences, fromItem } from "./from.ts";
