@@ -168,6 +168,7 @@ export class WatchedFrontend {
   #renewed(prepared: Prepared, key: string): Prepared | undefined {
     const { ledger } = this.#state;
     const { kept, parse } = prepared;
+    if (this.#judgement.stillHolds(prepared)) return prepared;
     const judged = this.#judgement.of(kept.text);
     if (judged === undefined) return undefined;
     if (judged.verdict === kept.verdict || isSameText(judged, kept)) {
@@ -175,6 +176,7 @@ export class WatchedFrontend {
         prepared.kept = new Kept(judged);
         prepared.statement = prepared.pick(judged.verdict.statements);
       }
+      this.#judgement.holds(prepared);
       return prepared;
     }
     // SQL's PREPARE is always as the client wrote it.

@@ -5,6 +5,8 @@ import type { Statement } from "../../sql/verdict.ts";
 import { countingScope, UNREAD } from "../../sql/watched.ts";
 import type { Judged, Kept } from "../judged.ts";
 import { personBehind, settingsOf } from "../person/person.ts";
+import type { Prepared } from "../prepared.ts";
+import type { Surroundings } from "./certainty.ts";
 import { type ProbeMessages, probeMessages } from "./probe.ts";
 import type { Reader } from "./readers.ts";
 import { plainly, type WatchedState } from "./state.ts";
@@ -14,6 +16,8 @@ export class Judgement {
   readonly #state: WatchedState;
   #messages: ProbeMessages | undefined;
   #asked: readonly string[] = [];
+  /** By what the server had said each statement was judged. */
+  readonly #judged = new WeakMap<Prepared, Surroundings>();
   #ofPerson: { readonly person: string; readonly base: Scope; readonly own: Scope } | undefined;
   /** The catalog is being read anew. */
   #looking: Promise<void> | undefined;
@@ -38,6 +42,22 @@ export class Judgement {
     const own = this.#scopeOf(scope, this.readerOf(judged));
     if (own !== scope) return this.#settled({ ...judging.judge(text, own), would });
     return this.#settled(judged);
+  }
+
+  /** Whether nothing has changed since the statement was judged last: most are run over and over. */
+  stillHolds(prepared: Prepared): boolean {
+    const { certainty, judging, defined } = this.#state;
+    const { known } = certainty;
+    const scope = judging.scope();
+    const isShared = scope !== undefined && scope.user === undefined && !judging.observes && !defined;
+    if (!isShared || known === undefined || prepared.kept.scope !== scope) return false;
+    return this.#judged.get(prepared) === known;
+  }
+
+  /** It has been judged by all that is known now. */
+  holds(prepared: Prepared): void {
+    const { known } = this.#state.certainty;
+    if (known !== undefined) this.#judged.set(prepared, known);
   }
 
   /** By whom the text is read, as far as the server has said. */
