@@ -104,7 +104,7 @@ export class WatchedFrontend {
 
   #query(frame: Frame, at: number): boolean {
     const { sqlStart, sqlEnd } = decodeQuery(frame);
-    const judged = this.#judgement.of(frame.buffer.subarray(sqlStart, sqlEnd));
+    const judged = this.#judgement.of(frame.buffer.subarray(sqlStart, sqlEnd), "simple");
     if (judged === undefined) return false;
     const { statements } = judged.verdict;
     if (!this.#areBare(statements)) return false;
@@ -125,7 +125,10 @@ export class WatchedFrontend {
   #parse(frame: Frame, at: number): boolean {
     const parse = decodeParse(frame);
     // It outlives the buffer in which it came by far.
-    const judged = this.#judgement.of(Buffer.from(frame.buffer.subarray(parse.sqlStart, parse.sqlEnd)));
+    const judged = this.#judgement.of(
+      Buffer.from(frame.buffer.subarray(parse.sqlStart, parse.sqlEnd)),
+      "extended",
+    );
     if (judged === undefined) return false;
     const { names, ledger } = this.#state;
     const prepared = preparedBy(judged, Buffer.from(bytesOf(frame)));
@@ -169,7 +172,7 @@ export class WatchedFrontend {
     const { ledger } = this.#state;
     const { kept, parse } = prepared;
     if (this.#judgement.stillHolds(prepared)) return prepared;
-    const judged = this.#judgement.of(kept.text);
+    const judged = this.#judgement.of(kept.text, "extended");
     if (judged === undefined) return undefined;
     if (judged.verdict === kept.verdict || isSameText(judged, kept)) {
       if (judged.verdict !== kept.verdict) {
@@ -235,7 +238,7 @@ export class WatchedFrontend {
     const statement = portal === "absent" ? undefined : portal.statement;
     const shape = statement && this.#shapeOf(statement);
     if (shape === "unsettled") return this.#wait();
-    if (shape !== undefined && !this.#judgement.isCertain([shape])) return false;
+    if (shape !== undefined && !this.#judgement.isCertain([shape], "extended")) return false;
     if (statement !== undefined && !this.#areBare([statement])) return false;
     const reader =
       portal === "absent" ? this.#state.readers.of(undefined) : this.#judgement.readerOf(portal.judged);

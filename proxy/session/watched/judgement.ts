@@ -11,6 +11,9 @@ import { type ProbeMessages, probeMessages } from "./probe.ts";
 import type { Reader } from "./readers.ts";
 import { plainly, type WatchedState } from "./state.ts";
 
+/** How a text is sent. */
+export type Protocol = "simple" | "extended";
+
 /** What texts show, and whether the server has said all that this hangs on; asks it otherwise. */
 export class Judgement {
   readonly #state: WatchedState;
@@ -27,7 +30,7 @@ export class Judgement {
   }
 
   /** Undefined: an answer of the server, or of the catalog, is waited for. */
-  of(text: Buffer): Judged | undefined {
+  of(text: Buffer, by: Protocol): Judged | undefined {
     const { judging } = this.#state;
     const inForce = judging.scope();
     if (inForce === undefined) return undefined;
@@ -38,7 +41,7 @@ export class Judgement {
     // A verdict of refusal is for a text that is no UTF-8.
     if (judged.verdict.kind === "refuse") return { text, scope, verdict: UNREAD, would };
     const { statements } = judged.verdict;
-    if (!this.isCertain(statements)) return undefined;
+    if (!this.isCertain(statements, by)) return undefined;
     const own = this.#scopeOf(scope, this.readerOf(judged));
     if (own !== scope) return this.#settled({ ...judging.judge(text, own), would });
     return this.#settled(judged);
@@ -94,7 +97,7 @@ export class Judgement {
   }
 
   /** Whether all is known that decides whose rows these are and who reads them. */
-  isCertain(statements: readonly Statement[]): boolean {
+  isCertain(statements: readonly Statement[], by: Protocol): boolean {
     if (!statements.some(mayHang)) return true;
     const { certainty, ledger } = this.#state;
     if (this.#looking !== undefined || (this.#state.defined && !this.#looksAgain())) return false;
@@ -105,6 +108,8 @@ export class Judgement {
     }
     // In a failed block nothing runs, and the question would fail as well.
     if (ledger.transaction === "E" && ledger.intake === "ready") return true;
+    // A simple query ends what an open pipeline has begun, which a question in between would make a transaction.
+    if (by === "simple" && ledger.intake === "pipeline") return true;
     this.#probe();
     return false;
   }
