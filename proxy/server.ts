@@ -124,6 +124,9 @@ export interface RunningServer {
   close(): Promise<void>;
 }
 
+/** What is judged is gathered first: no more than this by default. */
+const MAX_MESSAGE = 64 * 2 ** 20;
+
 /** Connections beyond the limit of clients: to be told that it is reached, and for cancel requests. */
 const RESERVE = 100;
 /** As many milliseconds of silence before a peer is probed as Postgres' docs advise for firewalls; Linux' own are two hours. */
@@ -225,7 +228,7 @@ function connectionParts(parts: ServerParts, own: OwnParts): ConnectionParts {
     policies: parts.policies,
     cancelKeys,
     cancelDesk: new CancelDesk({ keys: cancelKeys, forward: parts.forwardCancel ?? [], now }),
-    maxMessageBytes: settings.maxMessage,
+    maxMessageBytes: settings.maxMessage ?? MAX_MESSAGE,
     log: parts.log,
     tls,
     loginTimeoutMs: settings.loginTimeout,

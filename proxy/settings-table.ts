@@ -329,9 +329,8 @@ export const SETTINGS = {
   }),
   maxMessage: setting({
     value: size,
-    default: "64MB",
     placeholder: "SIZE",
-    what: "longest message that a client may send",
+    what: "longest message that a client may send; if left out 64MB, and 1GB (as the server has it) for roles that see all; COPY data may be longer",
   }),
   pool: setting({
     value: oneOf("session", "transaction"),

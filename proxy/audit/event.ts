@@ -39,6 +39,8 @@ export interface StatementEvent {
   readonly people: number;
   /** Not all whom it showed could be named: `people` counts those by the size of the rows. */
   readonly uncounted?: true;
+  /** Where `subjects` are named: `public.customers.id`. */
+  readonly namespaces?: readonly string[];
   /** How many of them have nothing to do with the reader's work; left out where that was not asked. */
   readonly purposeless?: number;
   /** One character for each of `subjects`: "1" where nothing ties them to the reader's work, else "0". Left out like `purposeless`. */
@@ -75,9 +77,15 @@ export interface PolicyEvent {
   readonly time: number;
   readonly policy: string;
   readonly problems: number;
-  /** Of a policy that was loaded: where people are named (`public.customers.id`), and the classes of columns. */
-  readonly namespaces?: readonly string[];
+  /** Of a policy that was loaded: where people are named, with the tables whose rows are theirs, and the classes of columns. */
+  readonly namespaces?: readonly Namespace[];
   readonly classes?: readonly string[];
+}
+
+/** The people of a table, `public.customers.id`, and the tables that lead to them. */
+export interface Namespace {
+  readonly name: string;
+  readonly tables: readonly string[];
 }
 
 /** Something was ordered against a user, or for him. Each process says it when it learns of it. */

@@ -89,7 +89,7 @@ function accountText({ account }: StatementEvent | RowsEvent): string {
  * at once cost more than all else that the proxy does for a small query (docs/performance.md).
  */
 function statementText(event: StatementEvent | RowsEvent, fingerprint: Fingerprint): string {
-  const { kind, decision, sqlstate, rule, reference, rowsWritten, unexplained } = event;
+  const { kind, decision, sqlstate, rule, reference, rowsWritten, unexplained, namespaces } = event;
   const relations =
     event.relations.length > MOST_RELATIONS ? event.relations.slice(0, MOST_RELATIONS) : event.relations;
   const failed = decision === "refuse" || decision === "cut";
@@ -101,6 +101,7 @@ function statementText(event: StatementEvent | RowsEvent, fingerprint: Fingerpri
     `{"time":${Math.trunc(event.time)},"actor":{"user":{"name":${quoted(bounded(event.user))},${accountText(event)}` +
     `"groups":[{"name":${quoted(event.role)}}]},"session":{"uid":${quoted(event.session)}},` +
     `"app_name":${quoted(bounded(event.application))}},"unmapped":{"subjects":${list(event.subjects)},` +
+    `${namespaces === undefined ? "" : `"people_of":${list(namespaces)},`}` +
     `${unexplained === undefined ? "" : `"unexplained":"${unexplained}",`}` +
     `"kind":"${kind}","decision":"${decision}","relations":${list(relations)},"masked":${list(event.masked)},` +
     revealedText(event) +

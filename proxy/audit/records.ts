@@ -18,7 +18,7 @@ export type LogRecord =
       /** The key that will sign it. */
       readonly signedBy: string;
       /** The key under which its people are hashed (`AuditKeys.peopleId`); older segments do not say it. */
-      readonly people?: string;
+      readonly peopleKey?: string;
     }
   | {
       readonly kind: "segment closed";

@@ -75,7 +75,7 @@ async function readQuestion(args: readonly string[]): Promise<Question | Wrong> 
     const { values, positionals } = parseArgs({
       args: [...args],
       options: {
-        audit: { type: "string" },
+        audit: { type: "string", multiple: true, default: [] as string[] },
         anchors: { type: "string" },
         redis: { type: "string" },
         "public-key": { type: "string", multiple: true, default: [] },
@@ -83,7 +83,7 @@ async function readQuestion(args: readonly string[]): Promise<Question | Wrong> 
       },
       allowPositionals: true,
     });
-    const folder = await readFolder(positionals, values.audit);
+    const folder = await readFolder([...positionals, ...values.audit]);
     if (isWrong(folder)) return folder;
     const keys = readKeys(values["key-file"], process.env);
     if (isWrong(keys)) return keys;

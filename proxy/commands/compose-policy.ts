@@ -1,4 +1,4 @@
-import type { AuditLog } from "../audit/event.ts";
+import type { AuditLog, PolicyEvent } from "../audit/event.ts";
 import type { Log } from "../log.ts";
 import {
   type Compiled,
@@ -64,16 +64,19 @@ export function policyHandlers(
 }
 
 /** By which names the log's questions are put: where people are named, and the classes of columns. */
-function vocabularyOf(policies: PolicySet): { namespaces: readonly string[]; classes: readonly string[] } {
+function vocabularyOf(policies: PolicySet): Required<Pick<PolicyEvent, "namespaces" | "classes">> {
   const all = [...policies.databases, ""].map((database) => policies.forDatabase(database));
+  const tables = new Map<string, Set<string>>();
+  for (const table of all.flatMap((policy) => [...policy.tables.values()])) {
+    const name = namespaceOf(table);
+    if (name !== undefined) tables.set(name, (tables.get(name) ?? new Set()).add(table.name));
+  }
   return {
-    namespaces: sorted(all.flatMap(({ tables }) => [...tables.values()].flatMap(namespaceOf))),
-    classes: sorted(all.flatMap(({ classes }) => [...classes.keys()])),
+    namespaces: [...tables.keys()]
+      .toSorted()
+      .map((name) => ({ name, tables: [...(tables.get(name) ?? [])] })),
+    classes: [...new Set(all.flatMap(({ classes }) => [...classes.keys()]))].toSorted(),
   };
-}
-
-function sorted(names: readonly string[]): readonly string[] {
-  return [...new Set(names)].toSorted();
 }
 
 export function usesTokens(policies: PolicySet): boolean {

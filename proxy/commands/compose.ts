@@ -170,13 +170,12 @@ async function start(
     },
   });
   const redis = redisOf(settings);
-  const cancelKeys = new CancelKeys(crew?.cancelProcess);
+  const cancelKeys = new CancelKeys();
   const cancelChannel =
     redis &&
     new CancelChannel({
       ...redis,
       observe: metrics.redis("cancel"),
-      process: cancelKeys.process,
       cancel: (request) => cancelKeys.request(request),
     });
   if (cancelChannel !== undefined) stops.push(() => cancelChannel.close());

@@ -30,10 +30,10 @@ export function parseSubject(
 }
 
 /** Under which a table's people are counted and hashed, `public.customers.id`; none where its rows are nobody's. */
-export function namespaceOf({ name, subject, path }: TablePolicy): readonly string[] {
+export function namespaceOf({ name, subject, path }: TablePolicy): string | undefined {
   const end = path?.at(-1);
-  if (end !== undefined) return [`${end.table}.${end.column}`];
-  return subject === undefined ? [] : [`${name}.${subject}`];
+  if (end !== undefined) return `${end.table}.${end.column}`;
+  return subject === undefined ? undefined : `${name}.${subject}`;
 }
 
 /**

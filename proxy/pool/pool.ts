@@ -134,7 +134,10 @@ export class Pool {
   release(connection: ServerConnection): void {
     if (!this.#held.delete(connection)) return;
     const isOld = performance.now() - connection.since > LIFETIME_MS;
-    if (connection.isUnwanted) this.#leaveHost(connection);
+    if (connection.isUnwanted) {
+      connection.isRetired = true;
+      this.#leaveHost(connection);
+    }
     if (this.#isClosed || isOld || connection.isRetired) {
       connection.close();
     } else {

@@ -1,4 +1,5 @@
 import type { Socket } from "node:net";
+import { Turn } from "../protocol/turn.ts";
 import type { Leaves } from "../sql/leavings.ts";
 import { type BackendKey, decodeParameterStatus } from "../wire/backend-messages.ts";
 import { FrameReader } from "../wire/frames.ts";
@@ -51,6 +52,8 @@ export class ServerConnection {
   /** `performance.now()` */
   readonly since = performance.now();
   idleSince = 0;
+  /** When the server has last sent anything, by `performance.now()`. */
+  heardAt = performance.now();
   holder: Holder | undefined;
   /** Whose transaction was the last one: what he left is his own. */
   lastHolder: Holder | undefined;
@@ -66,6 +69,10 @@ export class ServerConnection {
   readonly #onClosed: (connection: ServerConnection) => void;
   readonly #onFault: (error: unknown) => void;
   #isClosed = false;
+  readonly #turn = new Turn();
+  /** Others have their turn: what has been read waits for the next one. */
+  #isYielding = false;
+  #hasEnded = false;
 
   constructor(
     startup: string,
@@ -81,7 +88,11 @@ export class ServerConnection {
     this.#reader = new FrameReader(LONGEST, (type) => this.holder?.mayStream(type) ?? false);
     const { socket } = opened;
     socket.on("data", (bytes: Buffer) => this.#read(bytes));
-    const onEnd = () => this.#closed();
+    const onEnd = () => {
+      this.#hasEnded = true;
+      // Its last words are told first.
+      if (!this.#isYielding) this.#closed();
+    };
     socket.on("end", onEnd).on("close", onEnd);
     // 'close' follows and says enough.
     socket.on("error", () => {});
@@ -133,19 +144,44 @@ export class ServerConnection {
   }
 
   #read(bytes: Buffer): void {
+    this.heardAt = performance.now();
+    this.#reader.push(bytes);
+    if (!this.#isYielding) this.#pump();
+  }
+
+  /** Deals with what has been read, and lets others have their turn in between. */
+  #pump(): void {
     const reader = this.#reader;
-    reader.push(bytes);
+    let isOver = false;
+    this.#turn.begin();
     try {
-      while (!this.#isClosed && reader.next()) {
+      while (!isOver && !this.#isClosed && reader.next()) {
         if (this.holder !== undefined) this.holder.backend(reader);
         else this.#unasked(reader);
+        isOver = this.#turn.spend(reader);
       }
       this.holder?.arrived();
+      if (isOver) this.#yield();
     } catch (error) {
       // Nobody knows any more what belongs to what: the connection ends, and its holder's session.
       this.#onFault(error);
       this.#end();
     }
+  }
+
+  #yield(): void {
+    const { socket } = this.opened;
+    // Its holder may have paused it: the client reads slowly.
+    const flows = !socket.isPaused();
+    this.#isYielding = true;
+    socket.pause();
+    setImmediate(() => {
+      this.#isYielding = false;
+      if (this.#isClosed) return;
+      if (flows) socket.resume();
+      this.#pump();
+      if (this.#hasEnded && !this.#isYielding) this.#closed();
+    });
   }
 
   /** Nobody has asked anything: only news of the server may come, or its farewell. */

@@ -2,7 +2,7 @@ import { ProtocolViolation } from "../wire/frames.ts";
 import { Backend, type TransactionStatus } from "../wire/messages.ts";
 import { Barrier } from "./barrier.ts";
 import { Deque } from "./deque.ts";
-import { endsAnswer, endsReady, isStep, mayAnswer, type Request } from "./requests.ts";
+import { endsAnswer, endsReady, isStep, mayAnswer, type Request, runs } from "./requests.ts";
 
 /**
  * What the server does with the next message, as far as its answers tell (Postgres docs, 53.2.3 "Extended Query",
@@ -49,6 +49,8 @@ export class Ledger<R extends Request> {
   #hasAnswer = false;
   /** Syncs sent behind a COPY: the server has read them as a part of it, or, if the COPY failed before, has not. */
   #doubtfulSyncs = 0;
+  /** Queries and Executes in the queue. */
+  #runs = 0;
   #steps = 0;
 
   get intake(): Intake {
@@ -85,6 +87,11 @@ export class Ledger<R extends Request> {
   /** All that was sent has been answered. */
   get isSettled(): boolean {
     return this.#queue.length === 0;
+  }
+
+  /** A statement is being run, or will be: what it does to the names that SQL gives is not known yet. */
+  get isRunning(): boolean {
+    return this.#runs > 0;
   }
 
   /** Nothing is outstanding, and no transaction and no pipeline is open. */
@@ -228,6 +235,7 @@ export class Ledger<R extends Request> {
   /** Nobody will answer any more. */
   clear(): void {
     this.#queue.clear();
+    this.#runs = 0;
     this.#endsInStep = false;
     this.#intake = "ready";
     this.#transaction = "I";
@@ -239,6 +247,7 @@ export class Ledger<R extends Request> {
 
   #push(request: R): void {
     this.#steps++;
+    if (runs(request)) this.#runs++;
     this.#queue.push(request);
     this.#endsInStep = isStep(request);
   }
@@ -257,8 +266,13 @@ export class Ledger<R extends Request> {
     }
     if (this.isSettled) this.#endsInStep = isStep(head);
     this.#queue.unshift(head);
-    if (hasEnd) this.#leaveCopy();
-    else this.#intake = "copyIn";
+    if (hasEnd) {
+      this.#leaveCopy();
+      return;
+    }
+    this.#intake = "copyIn";
+    // It has told all up to here, and a Flush could stand in the middle of a row.
+    this.#mustFlush = false;
   }
 
   /** The server reads messages again. */
@@ -269,7 +283,8 @@ export class Ledger<R extends Request> {
 
   #shift(): void {
     this.#steps++;
-    this.#queue.shift();
+    const entry = this.#queue.shift();
+    if (entry !== undefined && entry !== COPY_END && runs(entry)) this.#runs--;
   }
 }
 

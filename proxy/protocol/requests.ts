@@ -93,6 +93,11 @@ export function endsReady({ kind }: Request): boolean {
   return kind === "sync" || kind === "query" || kind === "functionCall" || kind === "ownQuery";
 }
 
+/** Whether the request runs statements of the client's. */
+export function runs({ kind }: Request): boolean {
+  return kind === "query" || kind === "execute";
+}
+
 /** Whether the request is a message of the extended protocol that a Sync has yet to close. */
 export function isStep({ kind }: Request): boolean {
   return !endsReady({ kind });

@@ -1,6 +1,6 @@
 import { type Frame, ProtocolViolation } from "../wire/frames.ts";
 import {
-  decodeBind,
+  decodeBindNames,
   decodeClose,
   decodeExecute,
   decodeParse,
@@ -24,6 +24,14 @@ const DESCRIBE: ObservedRequest = { kind: "describe" };
 const FUNCTION_CALL: ObservedRequest = { kind: "functionCall" };
 export const SYNC: ObservedRequest = { kind: "sync" };
 
+/**
+ * In place of a request that could not be read: of a kind whose answer brings no result. A server that runs the message
+ * all the same gives an answer of another kind, and that ends the session.
+ */
+export function malformed(type: number): ObservedRequest {
+  return type === Frontend.Query ? FUNCTION_CALL : DESCRIBE;
+}
+
 /** Reads as much of a message as the record needs; `judge` is lent a text. */
 export function requestOf(frame: Frame, judge: (text: Buffer) => Judged): ObservedRequest {
   const at = performance.now();
@@ -37,7 +45,7 @@ export function requestOf(frame: Frame, judge: (text: Buffer) => Judged): Observ
       return { kind: "parse", at, name, kept: new Kept(judge(frame.buffer.subarray(sqlStart, sqlEnd))) };
     }
     case Frontend.Bind: {
-      const { portal, statement } = decodeBind(frame);
+      const { portal, statement } = decodeBindNames(frame);
       return { kind: "bind", at, portal, statement };
     }
     case Frontend.Execute:

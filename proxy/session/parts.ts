@@ -28,6 +28,8 @@ export interface SessionParts {
   readonly meter: (account: Account) => Meter;
   readonly audit: AuditLog;
   /** Whether what a guarded role reads or writes is answered only when its event is on disk. */
+  /** Longest message of a client whose role sees all; that of all others if left out. */
+  readonly openMessageBytes?: number;
   readonly auditDurability: "before" | "after";
   /** Told when a decoy is about to be given out; nobody if left out. */
   readonly onCanary?: (sighting: CanarySighting) => void;

@@ -28,7 +28,10 @@ export interface SharedParts {
   readonly scopes: Scopes;
   readonly store: CounterStore;
   readonly audit: AuditLog;
-  readonly settings?: { readonly auditDurability?: "before" | "after" };
+  readonly settings?: {
+    readonly auditDurability?: "before" | "after";
+    readonly maxMessage?: number | undefined;
+  };
   readonly onCanary?: (sighting: CanarySighting) => void;
   readonly suspensions?: Pick<Suspensions, "isSuspended">;
   readonly onBudget?: (sighting: BudgetSighting) => void;
@@ -40,6 +43,9 @@ export interface SharedParts {
   readonly now: () => number;
   readonly normalise: (sql: string) => string;
 }
+
+/** PQ_LARGE_MESSAGE_LIMIT of libpq/libpq.h: the server itself takes no longer one. */
+const SERVER_MAXIMUM = 0x3fff_fffe;
 
 /** Gives each session the parts of its database, and `run` to run it with them. */
 export function prepareWith(
@@ -78,6 +84,7 @@ function partsOf(shared: SharedParts, database: string, catalog: LiveCatalog): S
     maskKey: keys.masks,
     meter: (account) => createMeter(store, account),
     audit,
+    openMessageBytes: settings?.maxMessage ?? SERVER_MAXIMUM,
     // Nobody said that an event may come later.
     auditDurability: settings?.auditDurability ?? "before",
     ...(shared.onCanary === undefined ? {} : { onCanary: shared.onCanary }),

@@ -1,10 +1,10 @@
+import { Names } from "../protocol/names.ts";
 import type { Scope } from "../sql/scope.ts";
 import type { Statement } from "../sql/verdict.ts";
 import { nameKey } from "../wire/messages.ts";
 import { type Refusal, refuse } from "../wire/refusal.ts";
 import { Description, hasSource } from "./described.ts";
 import { type Judged, Kept } from "./judged.ts";
-import { Names } from "./names.ts";
 import type { PinnedPeople } from "./pinned.ts";
 import type { Counts } from "./run.ts";
 

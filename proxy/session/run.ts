@@ -79,6 +79,11 @@ export class People {
     }
   }
 
+  /** Where those who are told apart are named. */
+  get namespaces(): readonly string[] {
+    return [...this.#seen.keys()];
+  }
+
   /** How many are told apart. */
   get known(): number {
     return this.#identities.length;
@@ -153,7 +158,8 @@ export class Run {
   truncated = false;
   /** Of COPY TO: how the data is laid out, from CopyOutResponse. */
   copy: { readonly binary: boolean; headerLine: boolean } | undefined;
-  isCancelled = false;
+  /** When the server was asked to stop it, by `performance.now()`. */
+  cancelledAt: number | undefined;
   /** The server has said what its rows hold, and that has been looked at. */
   isDescribed = false;
   /** How long its rows have waited for the meter, in milliseconds. */

@@ -24,7 +24,8 @@ export function failedRunOf(exchange: Exchange, reply: QueryReply | ExecuteReply
   const portal = reply.kind === "execute" ? portalOfReply(exchange, reply) : undefined;
   const judged = reply.kind === "query" ? reply.judged : portal?.judged;
   if (judged === undefined) return undefined;
-  const statement = reply.kind === "query" ? judged.verdict.statements[reply.index] : portal?.statement;
+  const statement =
+    reply.kind === "query" ? judged.verdict.statements[exchange.ledger.statementIndex] : portal?.statement;
   const known = statement ?? UNKNOWN_STATEMENT;
   return new Run(judged, known, known, { rows: 0, bytes: 0 }, reply.at);
 }
@@ -37,7 +38,8 @@ function begin({ names }: Exchange, reply: QueryReply | ExecuteReply): void {
   names.portals.delete("");
 }
 
-function runOfQuery(exchange: Exchange, { judged, index, at, pinned, repeat }: QueryReply): Run {
+function runOfQuery(exchange: Exchange, { judged, at, pinned, repeat }: QueryReply): Run {
+  const index = exchange.ledger.statementIndex;
   const statement = judged?.verdict.statements[index];
   if (judged === undefined || statement === undefined) throw SessionEnd.outOfStep("One statement too many.");
   const source = sourceOf(statement, { rows: 0, bytes: 0 }, asAnswered(exchange.names));
@@ -89,7 +91,7 @@ export function mayTouchPeople(exchange: Exchange, reply: Reply): boolean {
       return true;
     case "describe":
     case "close":
-    case "probe":
+    case "ownExecute":
       return false;
   }
 }

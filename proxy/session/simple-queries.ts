@@ -78,8 +78,8 @@ export class SimpleQueries {
 
   /** In a failed block the server says so of any statement, before it looks for names. */
   #unknownName(frame: Frame, judged: Judged, refusal: Refusal): boolean {
-    const { status, replies } = this.#exchange;
-    const fails = status === "E" && replies.isEmpty && judged.verdict.statements.length === 1;
+    const { transaction, isSettled } = this.#exchange.ledger;
+    const fails = transaction === "E" && isSettled && judged.verdict.statements.length === 1;
     if (!fails) return this.#refusing.query(judged, refusal);
     this.#sendQuery(frame, judged, []);
     return true;
@@ -94,12 +94,12 @@ export class SimpleQueries {
     const exchange = this.#exchange;
     const { verdict } = judged;
     const { role, path } = exchange.judging;
-    for (const { effect } of verdict.statements) path.sent(effect, exchange.pipeline);
+    for (const { effect } of verdict.statements) path.sent(effect, exchange.ledger.pipeline);
     const message = verdict.kind === "rewrite" ? queryMessage(verdict.sql) : frame;
     exchange.sendQuery(message, judged, undefined, pinned, repeat);
     const copiesIn = verdict.statements.some(({ effect }) => effect?.kind === "copyIn");
     if (copiesIn || sources.some(({ shape }) => canFail(role, shape) || isUnproven(shape)))
-      exchange.seal = "closed";
+      exchange.ledger.barrier.raise("closed");
   }
 
   /**
@@ -108,11 +108,11 @@ export class SimpleQueries {
    * its own could be kept by that.
    */
   #couldStayHalfDone({ verdict }: Judged, sources: readonly Source[]): boolean {
-    const { judging, status, replies } = this.#exchange;
+    const { judging, ledger } = this.#exchange;
     if (sources.length < 2 || !sources.some(({ shape }) => canFail(judging.role, shape))) return false;
     if (verdict.statements.some(({ effect }) => effect?.kind === "transaction" && effect.ends)) return true;
     if (!sources.some(({ shape }) => mayWrite(shape) || shape.kind === "copyIn")) return false;
-    const inBlock = status !== "I" && replies.isEmpty;
+    const inBlock = ledger.transaction !== "I" && ledger.isSettled;
     return !inBlock || verdict.statements.some(({ kind }) => kind === "transaction");
   }
 

@@ -233,6 +233,7 @@ export class Trace {
       subjects: people?.named(this.#hash, after) ?? NOBODY,
       people: people?.count ?? 0,
       ...(shape.uncounted && { uncounted: true }),
+      ...(people !== undefined && people.known > 0 && { namespaces: people.namespaces }),
       ...(people !== undefined &&
         shape.metering?.purpose === true && {
           purposeless: people.purposeless,

@@ -2,7 +2,7 @@ import { Ledger } from "../protocol/ledger.ts";
 import type { Scope } from "../sql/scope.ts";
 import { decodeParameterStatus, decodeReadyForQuery } from "../wire/backend-messages.ts";
 import { decodeError, errorResponse } from "../wire/errors.ts";
-import { type Frame, type FrameReader, ProtocolViolation } from "../wire/frames.ts";
+import { type Frame, type FrameReader, MalformedMessage, ProtocolViolation } from "../wire/frames.ts";
 import { flushMessage } from "../wire/frontend-messages.ts";
 import { Backend, Frontend } from "../wire/messages.ts";
 import { Outbox } from "../wire/outbox.ts";
@@ -11,7 +11,7 @@ import type { Established } from "./established.ts";
 import type { Judged } from "./judged.ts";
 import type { Judging } from "./judging.ts";
 import { type NamedStatement, ObservedNames } from "./observed-names.ts";
-import { type ObservedRequest, requestOf, SYNC } from "./observed-requests.ts";
+import { malformed, type ObservedRequest, requestOf, SYNC } from "./observed-requests.ts";
 import { type Observed, Observer } from "./observer.ts";
 import type { SessionParts } from "./parts.ts";
 import type { Relay } from "./relay.ts";
@@ -40,6 +40,8 @@ export class TransparentRelay implements Relay {
   #defined = false;
   /** What runs is being cancelled because it has run too long. */
   #overrun = false;
+  /** The beginning of a long message has been sent. */
+  #isMidMessage = false;
   /** Told in place of the error that the server has just sent. */
   #own: Refusal | undefined;
 
@@ -75,8 +77,11 @@ export class TransparentRelay implements Relay {
     const { type } = frame;
     if (ledger.barrier.isCancelling) return false;
     if (SPOKEN[type] !== 1) throw new ProtocolViolation(`invalid frontend message type ${type}`);
-    if (ledger.isUncertain && !PASSES_ANYWAY.has(type)) return false;
-    if (frame.piece === "whole") this.#note(frame);
+    if (frame.piece === "whole" || frame.piece === "first") {
+      if (ledger.isUncertain && !PASSES_ANYWAY.has(type)) return false;
+      this.#note(frame);
+    }
+    this.#isMidMessage = frame.piece === "first" || frame.piece === "middle";
     this.toServer.forward(frame);
     return true;
   }
@@ -116,7 +121,7 @@ export class TransparentRelay implements Relay {
     barrier.cancelSent();
     this.#overrun = true;
     // What has been answered already, and only waits for a Sync, is not to be taken for a statement that runs.
-    if (mustFlush && intake !== "copyIn") this.toServer.send(flushMessage);
+    if (mustFlush && intake !== "copyIn" && !this.#isMidMessage) this.toServer.send(flushMessage);
     const done = () => {
       barrier.cancelHeard();
       this.#wake();
@@ -139,6 +144,11 @@ export class TransparentRelay implements Relay {
     return type === Backend.DataRow || type === Backend.CopyData;
   }
 
+  /** Parameters and arguments are long where they are somebody's attachments, and not on record. */
+  mayClientStream(type: number): boolean {
+    return type === Frontend.CopyData || type === Frontend.Bind || type === Frontend.FunctionCall;
+  }
+
   abandon(): void {
     const { head } = this.#ledger;
     if (this.#observer.hasRows) this.#observer.ended(head && this.#observed(head), { sqlstate: "08006" });
@@ -155,6 +165,8 @@ export class TransparentRelay implements Relay {
         ledger.copyEndSent();
         break;
       case Frontend.Flush:
+        // One with a body is an error, which is answered.
+        if (frame.end - frame.start > EMPTY_MESSAGE) ledger.sent(malformed(frame.type));
         ledger.flushSent();
         break;
       case Frontend.Terminate:
@@ -165,7 +177,17 @@ export class TransparentRelay implements Relay {
         break;
       default:
         // Of what the server drops nothing needs to be known.
-        if (ledger.intake !== "skipping") ledger.sent(requestOf(frame, this.#judge));
+        if (ledger.intake !== "skipping") ledger.sent(this.#requestOf(frame));
+    }
+  }
+
+  /** The server finds the fault of a malformed message by itself, and must: nothing is on record of what it asks. */
+  #requestOf(frame: Frame): ObservedRequest {
+    try {
+      return requestOf(frame, this.#judge);
+    } catch (error) {
+      if (error instanceof MalformedMessage) return malformed(frame.type);
+      throw error;
     }
   }
 
@@ -275,6 +297,9 @@ export class TransparentRelay implements Relay {
 /** By type: 1 for those that a client may send once it is logged in. */
 const SPOKEN = new Uint8Array(256);
 for (const type of Object.values(Frontend)) SPOKEN[type] = type === Frontend.Password ? 0 : 1;
+
+/** Type byte and length word. */
+const EMPTY_MESSAGE = 5;
 
 /** A server that drops what it gets up to the next Sync reads these all the same, or never answers them. */
 const PASSES_ANYWAY: ReadonlySet<number> = new Set([

@@ -43,10 +43,10 @@ export class WrittenRows {
     const { shape } = run;
     if (shape.changes === undefined || run.cut !== undefined) return true;
     run.written ??= rowsWritten(frame);
-    const { judging, seal } = this.#exchange;
+    const { judging, ledger } = this.#exchange;
     const { role } = judging;
     // What was sent before the policy knew this limit is committed already: an error would say that it is not.
-    if (!isHeldWrite(role, shape) || seal !== "closed") return true;
+    if (!isHeldWrite(role, shape) || ledger.barrier.level !== "closed") return true;
     const limit = role.limits.changes;
     if (run.written === undefined) run.cut = UNTOLD;
     else if (limit !== undefined && run.written > limit) run.cut = excess(role, limit, run.written);

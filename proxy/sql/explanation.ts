@@ -156,8 +156,10 @@ function budgetTexts({ budget }: Role): string[] {
   return windows.length === 0 ? [] : [`budgets: ${windows.join(", ")}`];
 }
 
-function groupText({ namespaces, tell, isPlain }: Groups): string {
+function groupText({ namespaces, tell, isPlain, most }: Groups): string {
   const spaces = [...new Set(namespaces)].join(", ");
+  if (most !== undefined)
+    return `${most} unknown ${most === 1 ? "person" : "people"} of ${spaces} a row; one with at least ten people behind it costs nothing`;
   const how =
     tell === "people" ? "" : " as unknown people, or one for each 4 bytes of the row if that is less";
   const free = isPlain ? "; a row with at least ten people behind it costs nothing" : "";
@@ -165,8 +167,9 @@ function groupText({ namespaces, tell, isPlain }: Groups): string {
 }
 
 /** As docs/metering.md has it, "What a statement costs". */
-function priceTexts({ execution, pins, pinned, bySize }: StatementPrice): string[] {
-  const each = execution > 0 ? `${shareOfPerson(execution)} for each execution` : undefined;
+function priceTexts({ execution, pins, pinned, prepaid = 0, bySize }: StatementPrice): string[] {
+  const first = prepaid > 0 ? `, ${shareOfPerson(prepaid)} of it for the first rows` : "";
+  const each = execution > 0 ? `${shareOfPerson(execution)} for each execution${first}` : undefined;
   const more = pinned === 0 ? "nothing" : shareOfPerson(pinned);
   // The values of parameters come later, and may be of a form that cannot be read.
   const named =

@@ -21,6 +21,7 @@ import { type Refusal, refuse } from "../wire/refusal.ts";
 import { type Body, nodeOf, stringOf } from "./grammar.ts";
 import { hasCodedOperators, hidesCode, mayCall, namesCodedType, ownFunction } from "./hidden-code.ts";
 import { type Kept, keptBySet, keptBySetConfig } from "./kept-settings.ts";
+import { withoutLongLists } from "./long-lists.ts";
 import { parseText } from "./parse.ts";
 
 /**
@@ -64,9 +65,14 @@ export const UNKNOWN_LEAVINGS: Leavings = {
   byText: true,
 };
 
+/** To parse a longer text would hold up other sessions. */
+const LONGEST = 64 * 1024;
+
 /** A text that does not parse may be of a newer server's grammar: it may leave anything. */
 export function leavingsOf(text: string, catalog: Catalog): Leavings {
-  const parsed = parseText(text);
+  const short = withoutLongLists(text);
+  if (short.length > LONGEST) return UNKNOWN_LEAVINGS;
+  const parsed = parseText(short);
   if (!parsed.ok) return UNKNOWN_LEAVINGS;
   const survey = new Survey(catalog);
   for (const { node } of parsed.statements) survey.statement(node);

@@ -1,6 +1,7 @@
 import type { FuncCall, SelectStmt } from "libpg-query";
 import { countedWhenLeftOut } from "./absence.ts";
 import { type Analysis, type FromReference, peopleSoFar, type RelationUse } from "./analysis.ts";
+import { groupDistinctRows, isDistinctGroups } from "./distinct-groups.ts";
 import { isSelected, withoutDistinct } from "./distinct.ts";
 import { forEachChild, stringOf, visitNode } from "./grammar.ts";
 import { appendReturned, appendTargets, type Column } from "./places.ts";
@@ -27,6 +28,7 @@ export function meterSelect(
   if (total === undefined) return undefined;
   const groups = plain && groupsOf(analysis, body, plain);
   if (groups !== undefined) {
+    if (groups.told.most !== undefined) groupDistinctRows(analysis, body);
     appendTargets(analysis, body.targetList ?? [], groups.columns);
     return { subjects: [], unknown: 0, groups: groups.told, ...queryPrice(analysis, body, 0) };
   }
@@ -238,7 +240,8 @@ function groupsOf(
   body: SelectStmt,
   { level, visible, leftOut }: SelectLevel,
 ): GroupColumns | undefined {
-  if (!countsPeople(analysis.scope.role) || !givesGroups(analysis, body)) return undefined;
+  const isDistinct = isDistinctGroups(analysis, body);
+  if (!countsPeople(analysis.scope.role) || !(isDistinct || givesGroups(analysis, body))) return undefined;
   const people = analysis.uses.filter(({ sight }) => sight?.people !== undefined);
   if (people.length === 0 || analysis.calls > 0 || analysis.ctePeople !== 0) return undefined;
   const tell = mergesNames(analysis) ? "people" : "number";
@@ -260,6 +263,7 @@ function groupsOf(
       namespaces: known.map(({ namespace }) => namespace),
       tell,
       isPlain: !analysis.namesProtected,
+      ...(isDistinct && { most: known.length }),
     },
   };
 }

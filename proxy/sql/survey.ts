@@ -9,6 +9,7 @@ import type {
 import { type Relation, relationKey } from "../catalog/catalog.ts";
 import { commandTag } from "./command-tags.ts";
 import { type Body, nodeOf } from "./grammar.ts";
+import { withoutLongLists } from "./long-lists.ts";
 import { forEachNamedRelation, type NamedRelation } from "./named-relations.ts";
 import { parseText } from "./parse.ts";
 import type { Scope } from "./scope.ts";
@@ -19,7 +20,9 @@ import type { Statement, StatementKind } from "./verdict.ts";
  * decides: a text that does not parse goes to the server, which says what is wrong with it.
  */
 export function survey(text: string, scope: Scope): readonly Statement[] {
-  const parsed = parseText(text);
+  const short = withoutLongLists(text);
+  if (short.length > LONGEST) return [unread(text)];
+  const parsed = parseText(short);
   if (!parsed.ok) return [unread(text)];
   return parsed.statements.map(({ node }) => {
     const [type, body] = nodeOf(node);
@@ -55,6 +58,9 @@ function namingOf(type: string, body: Body): Pick<Statement, "effect"> {
       return {};
   }
 }
+
+/** A longer text is not parsed: it would hold up other sessions, and nothing hangs on it but a line of the audit log. */
+const LONGEST = 32 * 1024;
 
 const EMPTY = { reads: [], writes: [], masked: [], lookups: 0, limited: false } as const;
 const DEFINES = { effect: { kind: "definition" } } as const;

@@ -144,6 +144,8 @@ export interface Groups {
   readonly tell: "number" | "people";
   /** Nothing in the statement names a protected column. */
   readonly isPlain: boolean;
+  /** For how many people a row counts at most: one that shows only what they have in common is one of each reference. */
+  readonly most?: number;
 }
 
 /** See docs/metering.md, "What a statement costs", and prices.ts for the units. */

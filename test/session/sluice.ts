@@ -20,6 +20,7 @@ import { saslInitialResponse, saslResponse } from "../../proxy/wire/frontend-mes
 import { formatVerifier, makeVerifier, SCRAM_SHA_256, ScramClient } from "../../proxy/wire/scram.ts";
 import { startupMessage } from "../../proxy/wire/startup.ts";
 import { parseUpstream } from "../../proxy/wire/upstream.ts";
+import type { ProbeHost } from "../../proxy/wire/upstream-hosts.ts";
 import { formatUser } from "../../proxy/wire/users-file.ts";
 import { PASSWORDS, type TestDatabase } from "../harness/postgres.ts";
 import { RawClient } from "../server/sluice.ts";
@@ -55,11 +56,15 @@ export interface SluiceOptions {
   readonly suspensions?: ServerParts["suspensions"];
   /** Server connections are shared: so many for each user. Users then log in to the proxy, with PASSWORDS. */
   readonly pool?: { readonly size: number; readonly waitMs?: number };
+  /** Further parameters of the upstream's URI. */
+  readonly upstreamQuery?: string;
+  readonly probeHost?: ProbeHost;
 }
 
 /** A whole proxy but for commands: real log-in, real analysis, counters in memory, events in an array. */
 export async function startSluice(database: TestDatabase, options: SluiceOptions): Promise<Sluice> {
-  const upstream = parseUpstream(`${database.uri}?sslmode=disable`, {});
+  const query = ["sslmode=disable", ...(options.upstreamQuery === undefined ? [] : [options.upstreamQuery])];
+  const upstream = parseUpstream(`${database.uri}?${query.join("&")}`, {});
   if (!upstream.ok) throw new Error(upstream.problem);
   let policies = policiesOf(options.policy);
   const events: AuditEvent[] = [];
@@ -93,6 +98,7 @@ export async function startSluice(database: TestDatabase, options: SluiceOptions
       ...options.settings,
     },
     upstream: upstream.upstream,
+    ...(options.probeHost === undefined ? {} : { probeHost: options.probeHost }),
     policies: () => policies,
     audit: {
       write: (event) => {

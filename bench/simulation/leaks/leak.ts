@@ -3,7 +3,7 @@ import { CUSTOMERS } from "../organisation.ts";
 import type { Random } from "../random.ts";
 import { type House, type Queue, readingsOf } from "./house.ts";
 
-/** How many people like the leaked ones `who-read` draws (proxy/commands/audit-who-read.ts, `--controls`). */
+/** A quarter of what `who-read` draws unless it is told otherwise (`--controls`): with more it names more. */
 export const CONTROLS = 50_000;
 
 /** Draws controls as `--like region,plan` does, and asks who is the source: the code of `who-read` itself. */

@@ -38,8 +38,9 @@ const OUTSIDE: readonly Outside[] = [
   "customers of one queue",
   "customers of three queues",
   "customers of all",
-  "whom a queue has read",
 ];
+/** The controls are not alike: they are drawn from all customers of the queue, also those who never call. */
+const UNALIKE: readonly Outside[] = ["whom a queue has read", "who calls a queue often"];
 const LEAKED = [5, 20, 100];
 
 const { values } = parseArgs({
@@ -50,21 +51,28 @@ const { values } = parseArgs({
     // In each house: of each theft, and of leaks without a source.
     thefts: { type: "string", default: "20" },
     outside: { type: "string", default: "200" },
+    unalike: { type: "string", default: "40" },
   },
 });
 
 const [seed, houses] = [Number(values.seed), Number(values.houses)];
 const thefts = THEFTS.map((theft) => ({ ...theft, runs: 0, all: 0, some: 0, members: 0, innocent: 0 }));
-const outside = OUTSIDE.flatMap((kind) => LEAKED.map((leaked) => ({ kind, leaked, runs: 0, innocent: 0 })));
+const tallies = (kinds: readonly Outside[]) =>
+  kinds.flatMap((kind) => LEAKED.map((leaked) => ({ kind, leaked, runs: 0, innocent: 0 })));
+const [outside, unalike] = [tallies(OUTSIDE), tallies(UNALIKE)];
 for (let at = 0; at < houses; at++) {
   const random = new Random(seed + at);
   const house = openHouse(random, Number(values.agents));
-  for (let run = 0; run < Number(values.outside); run++) {
-    const tally = outside[run % outside.length];
-    if (tally === undefined) break;
-    tally.runs += 1;
-    if (tryOutside(house, tally.kind, tally.leaked, random)) tally.innocent += 1;
-  }
+  for (const [kinds, runs] of [
+    [outside, Number(values.outside)],
+    [unalike, Number(values.unalike)],
+  ] as const)
+    for (let run = 0; run < runs; run++) {
+      const tally = kinds[(run + at) % kinds.length];
+      if (tally === undefined) break;
+      tally.runs += 1;
+      if (tryOutside(house, tally.kind, tally.leaked, random)) tally.innocent += 1;
+    }
   for (const tally of thefts)
     for (let run = 0; run < Number(values.thefts); run++) {
       const { found, innocent } = tryTheft(house, tally, random);
@@ -76,4 +84,4 @@ for (let at = 0; at < houses; at++) {
     }
   console.error(`house ${at + 1} of ${houses}`);
 }
-console.log(leaksTables({ thefts, outside }).join("\n"));
+console.log(leaksTables({ thefts, outside, unalike }).join("\n"));

@@ -11,22 +11,19 @@ export interface LeakResults {
     /** Runs in which an innocent user was named. */
     readonly innocent: number;
   })[];
-  readonly outside: readonly {
-    readonly kind: Outside;
-    readonly leaked: number;
-    readonly runs: number;
-    readonly innocent: number;
-  }[];
+  /** Leaks without a source in the house: compared with people alike, and with people who are not. */
+  readonly outside: readonly OutsideTally[];
+  readonly unalike: readonly OutsideTally[];
 }
 
-export function leaksTables({ thefts, outside }: LeakResults): readonly string[] {
-  const all = outside.reduce(
-    (sum, { runs, innocent }) => ({ runs: sum.runs + runs, innocent: sum.innocent + innocent }),
-    {
-      runs: 0,
-      innocent: 0,
-    },
-  );
+interface OutsideTally {
+  readonly kind: Outside;
+  readonly leaked: number;
+  readonly runs: number;
+  readonly innocent: number;
+}
+
+export function leaksTables({ thefts, outside, unalike }: LeakResults): readonly string[] {
   return [
     "| theft | leaked | runs | all named | one named | accounts named | an innocent named |",
     "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
@@ -36,10 +33,20 @@ export function leaksTables({ thefts, outside }: LeakResults): readonly string[]
       return `| ${name} | ${leaked + strangers} | ${runs} | ${named.join(" | ")} | ${theft.innocent} |`;
     }),
     "",
-    "| no source in the house: the victims are | leaked | runs | an innocent named |",
+    ...outsideTable("no source in the house: the victims are", outside),
+    "",
+    ...outsideTable("and they are compared with people who call less", unalike),
+  ];
+}
+
+function outsideTable(what: string, tallies: readonly OutsideTally[]): readonly string[] {
+  const sum = (of: "runs" | "innocent") => tallies.reduce((total, tally) => total + tally[of], 0);
+  const [runs, innocent] = [sum("runs"), sum("innocent")];
+  return [
+    `| ${what} | leaked | runs | an innocent named |`,
     "| --- | ---: | ---: | ---: |",
-    ...outside.map(({ kind, leaked, runs, innocent }) => `| ${kind} | ${leaked} | ${runs} | ${innocent} |`),
-    `| all | | ${all.runs} | ${all.innocent} (95 % bound: ${(100 * upperBound(all.innocent, all.runs)).toFixed(3)} %) |`,
+    ...tallies.map((tally) => `| ${tally.kind} | ${tally.leaked} | ${tally.runs} | ${tally.innocent} |`),
+    `| all | | ${runs} | ${innocent} (95 % bound: ${(100 * upperBound(innocent, runs)).toFixed(3)} %) |`,
   ];
 }
 

@@ -41,7 +41,8 @@ export type Outside =
   | "customers of one queue"
   | "customers of all"
   | "customers of three queues"
-  | "whom a queue has read";
+  | "whom a queue has read"
+  | "who calls a queue often";
 
 /** Whether an innocent user was named. */
 export function tryOutside(house: House, kind: Outside, leaked: number, random: Random): boolean {
@@ -67,6 +68,14 @@ function victims(house: House, kind: Outside, leaked: number, random: Random): r
       return [queue(), queue(), queue()].flatMap(({ first, customers }) =>
         sample(first, customers, Math.ceil(leaked / 3), NOBODY, random),
       );
+    case "who calls a queue often": {
+      // As often in the list of another system as they were read here.
+      const { first, customers } = queue();
+      const calls = sample(first, customers, customers, NOBODY, random).flatMap((one) =>
+        Array.from(house.readers.get(one) ?? [], () => one),
+      );
+      return [...new Set(shuffled(calls, random))].slice(0, leaked);
+    }
     case "whom a queue has read": {
       // Who called lately: of another system that has only such, or because who calls often is known to more firms.
       const { first, customers } = queue();

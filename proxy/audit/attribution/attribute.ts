@@ -7,7 +7,7 @@ export const LEVEL = 1e-4;
 /** Below it, the leaked people are taken to be read more than others for a reason of their own. */
 const LIVELIER = 0.05;
 /** And one user, even so, must have read more of them than of people who were read, by this. */
-const BESIDE_WORK = 1e-3;
+const BESIDE_WORK = 0.02;
 
 /** A user without whose readings the leak cannot be explained. */
 export interface Source {
@@ -38,12 +38,18 @@ export interface Attribution {
  *
  * People who call often are read by many, and other systems know them as well: a list of such people makes everybody
  * suspect who does their work. So what the named have read is first held against people who were read by anybody
- * (`isMoreThanWork`); where it does not stand that, all is tested once more among such people alone.
+ * (`isMoreThanWork`); where it does not stand that, all is tested once more among such people alone. `work` has all
+ * readings, also those that do not count as `readings`.
  */
-export function attribute(compared: Compared, readings: Readings, level = LEVEL): Attribution {
-  const question = { readers: new Readers(compared, readings), compared, readings, level };
+export function attribute(
+  compared: Compared,
+  readings: Readings,
+  { work = readings, level = LEVEL }: { readonly work?: Readings; readonly level?: number } = {},
+): Attribution {
+  const question = { readers: new Readers(compared, readings, work), compared, readings, level };
   const named = search(question, "all");
-  const basis = named.length === 0 || isMoreThanWork(question, named) ? "all" : "read";
+  const stands = compared.among === "read" || named.length === 0 || isMoreThanWork(question, named);
+  const basis = stands ? "all" : "read";
   const sources =
     basis === "all" ? needed(question, named) : needed(question, search(question, "read"), "read");
   const tests = testAll(question, question.readers.users, basis);

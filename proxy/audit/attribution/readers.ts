@@ -5,43 +5,44 @@ export interface Compared {
   /** By person: those of one stratum are alike (`--like`). */
   readonly stratum: readonly number[];
   readonly leaked: readonly boolean[];
+  /** "read": all of them are people whom somebody read. "all" if left out. */
+  readonly among?: Basis;
 }
 
 /** By user: the places of the compared people whom they read, each once. */
 export type Readings = ReadonlyMap<string, readonly number[]>;
 
 /**
- * All who are alike, or of them those alone whom anybody read, told apart by how many users did: where the leaked people
- * were read more than others for a reason of their own (who calls often is known to more systems that can leak), nobody
- * may be blamed for having read them at all.
+ * All who are alike, or of them those alone whom anybody read: where the leaked people were read more than others for a
+ * reason of their own (who calls is known to more systems that can leak), nobody may be blamed for having read them at all.
  */
 export type Basis = "all" | "read";
-
-/** So many readers and more are one cell. */
-const MANY_READERS = 4;
 
 /** Who read whom, while people are taken out whose leak is explained. */
 export class Readers {
   readonly #compared: Compared;
   readonly #readings: Readings;
+  readonly #work: Readings;
   /** By person: by how many users they were read. */
   readonly #counts: Uint32Array;
   /** By person: by how many of the users who were taken out they were read. */
   readonly #explained: Uint32Array;
-  /** By stratum and number of readers, of people who are not explained: all, and leaked ones. */
+  /** By stratum, and whether anybody read them, of people who are not explained: all, and leaked ones. */
   readonly #size: Uint32Array;
   readonly #leaked: Uint32Array;
 
-  constructor(compared: Compared, readings: Readings) {
+  /** `work`: all readings, also those that do not count; who is read at all tells who is known, not who is suspect. */
+  constructor(compared: Compared, readings: Readings, work: Readings = readings) {
     this.#compared = compared;
     this.#readings = readings;
+    this.#work = work;
     this.#counts = new Uint32Array(compared.stratum.length);
     this.#explained = new Uint32Array(compared.stratum.length);
-    for (const people of readings.values())
+    for (const people of work.values())
       for (const person of people) this.#counts[person] = at(this.#counts, person) + 1;
     const strata = compared.stratum.reduce((most, one) => Math.max(most, one), 0) + 1;
-    this.#size = new Uint32Array(strata * (MANY_READERS + 1));
-    this.#leaked = new Uint32Array(strata * (MANY_READERS + 1));
+    this.#size = new Uint32Array(2 * strata);
+    this.#leaked = new Uint32Array(2 * strata);
     for (let person = 0; person < compared.stratum.length; person++) this.#enter(person, 1);
   }
 
@@ -68,7 +69,7 @@ export class Readers {
   /** Whom these users read together, of those who are left, cell by cell. */
   cellsOf(users: readonly string[], basis: Basis): readonly Cell[] {
     const cells = new Map<number, { size: number; leaked: number; read: number; both: number }>();
-    for (const person of this.#peopleOf(users).keys()) {
+    for (const person of this.#peopleOf(users, this.#readings).keys()) {
       const stratum = this.#compared.stratum[person] ?? 0;
       const key = basis === "all" ? stratum : this.#cell(person);
       let cell = cells.get(key);
@@ -84,13 +85,13 @@ export class Readers {
 
   /** How many of the leaked and of all were read by anybody but these users. */
   readByOthers(users: readonly string[]): readonly Cell[] {
-    const strata = this.#size.length / (MANY_READERS + 1);
+    const strata = this.#size.length / 2;
     const cells = Array.from({ length: strata }, (_, stratum) => {
-      const unread = this.#sizes(stratum * (MANY_READERS + 1));
+      const unread = this.#sizes(2 * stratum);
       const { size, leaked } = this.#stratum(stratum);
       return { size, leaked, read: size - unread.size, both: leaked - unread.leaked };
     });
-    for (const [person, theirs] of this.#peopleOf(users)) {
+    for (const [person, theirs] of this.#peopleOf(users, this.#work)) {
       const cell = cells[this.#compared.stratum[person] ?? 0];
       if (cell === undefined || at(this.#counts, person) > theirs) continue;
       cell.read -= 1;
@@ -100,10 +101,10 @@ export class Readers {
   }
 
   /** Those who are left and were read by these users, and by how many of them. */
-  #peopleOf(users: readonly string[]): ReadonlyMap<number, number> {
+  #peopleOf(users: readonly string[], readings: Readings): ReadonlyMap<number, number> {
     const people = new Map<number, number>();
     for (const user of users)
-      for (const person of this.#readings.get(user) ?? [])
+      for (const person of readings.get(user) ?? [])
         if (!this.#isExplained(person)) people.set(person, (people.get(person) ?? 0) + 1);
     return people;
   }
@@ -114,7 +115,7 @@ export class Readers {
 
   #cell(person: number): number {
     const stratum = this.#compared.stratum[person] ?? 0;
-    return stratum * (MANY_READERS + 1) + Math.min(at(this.#counts, person), MANY_READERS);
+    return 2 * stratum + (at(this.#counts, person) > 0 ? 1 : 0);
   }
 
   #sizes(cell: number): { readonly size: number; readonly leaked: number } {
@@ -122,12 +123,8 @@ export class Readers {
   }
 
   #stratum(stratum: number): { readonly size: number; readonly leaked: number } {
-    let [size, leaked] = [0, 0];
-    for (let cell = stratum * (MANY_READERS + 1); cell < (stratum + 1) * (MANY_READERS + 1); cell++) {
-      size += at(this.#size, cell);
-      leaked += at(this.#leaked, cell);
-    }
-    return { size, leaked };
+    const [unread, read] = [this.#sizes(2 * stratum), this.#sizes(2 * stratum + 1)];
+    return { size: unread.size + read.size, leaked: unread.leaked + read.leaked };
   }
 
   #enter(person: number, change: 1 | -1): void {

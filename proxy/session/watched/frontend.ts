@@ -1,10 +1,11 @@
 import { extraFields, type Statement } from "../../sql/verdict.ts";
-import { type Frame, ProtocolViolation } from "../../wire/frames.ts";
+import { type Frame, MalformedMessage, ProtocolViolation } from "../../wire/frames.ts";
 import {
   closeMessage,
   decodeBind,
   decodeClose,
   decodeDescribe,
+  decodeEmpty,
   decodeExecute,
   decodeParse,
   decodeQuery,
@@ -59,7 +60,23 @@ export class WatchedFrontend {
       this.#state.pass(frame);
       return true;
     }
-    return this.#take(frame);
+    try {
+      return this.#take(frame);
+    } catch (error) {
+      if (!(error instanceof MalformedMessage)) throw error;
+      this.#malformed(type, error.error);
+      return true;
+    }
+  }
+
+  /** The server would say so without looking at what the message is about. */
+  #malformed(type: number, refusal: Refusal): void {
+    const at = performance.now();
+    if (type === Frontend.Query) this.#state.send(poisonedQuery, { kind: "functionCall", at, refusal });
+    else {
+      const nothing = { statement: undefined, portal: undefined };
+      this.#state.send(poisonedExecute, { kind: "close", at, refusal, ...nothing });
+    }
   }
 
   #take(frame: Frame): boolean {
@@ -92,6 +109,7 @@ export class WatchedFrontend {
         ledger.copyEndSent();
         break;
       case Frontend.Flush:
+        decodeEmpty(frame, "Flush");
         ledger.flushSent();
         break;
       case Frontend.Terminate:

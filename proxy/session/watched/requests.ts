@@ -1,8 +1,8 @@
+import type { Change } from "../../protocol/names.ts";
 import type { Request } from "../../protocol/requests.ts";
 import type { Target } from "../../wire/frontend-messages.ts";
 import type { Refusal } from "../../wire/refusal.ts";
 import type { Judged } from "../judged.ts";
-import type { Change } from "../names.ts";
 import type { Portal, Prepared } from "../prepared.ts";
 import type { Reader } from "./readers.ts";
 

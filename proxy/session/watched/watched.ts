@@ -1,4 +1,5 @@
 import type { FrameReader } from "../../wire/frames.ts";
+import { Frontend } from "../../wire/messages.ts";
 import type { Outbox } from "../../wire/outbox.ts";
 import type { Relay } from "../relay.ts";
 import { STATEMENT_TIMEOUT } from "../time-limits.ts";
@@ -63,6 +64,10 @@ export class WatchedRelay implements Relay {
 
   mayStream(type: number): boolean {
     return this.#backend.mayStream(type);
+  }
+
+  mayClientStream(type: number): boolean {
+    return type === Frontend.CopyData;
   }
 
   cancelStatement(): void {
