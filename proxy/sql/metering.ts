@@ -1,8 +1,8 @@
 import type { FuncCall, SelectStmt } from "libpg-query";
 import { countedWhenLeftOut } from "./absence.ts";
 import { type Analysis, type FromReference, peopleSoFar, type RelationUse } from "./analysis.ts";
-import { groupDistinctRows, isDistinctGroups } from "./distinct-groups.ts";
 import { isSelected, withoutDistinct } from "./distinct.ts";
+import { groupDistinctRows, isDistinctGroups } from "./distinct-groups.ts";
 import { forEachChild, stringOf, visitNode } from "./grammar.ts";
 import { appendReturned, appendTargets, type Column } from "./places.ts";
 import { copyPrice, countsPeople, planPrice, queryPrice, writePrice } from "./pricing.ts";
