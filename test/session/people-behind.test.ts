@@ -324,43 +324,54 @@ test("a person who is suspended is stopped in the application, and nobody else",
   await client.end();
 });
 
-test("a hundred people over ten connections: each is charged what they were shown, and nothing else", async () => {
-  const chances = new Random(Number(process.env.SEED ?? 18));
-  const chance = (share: number) => chances.below(100) < 100 * share;
-  const people = Array.from({ length: 100 }, (_, i) => `agent${i}`);
-  const clients = await Promise.all(Array.from({ length: 10 }, () => sluice.connect("cleo")));
-  const shown = new Map<string, Set<string>>();
-  let customer = 0;
-  const turn = async (client: pg.Client, person: string): Promise<void> => {
-    const id = (customer++ % 1000) + 1;
-    const local = chance(0.5);
-    await client.query("BEGIN");
-    if (local) await client.query(`SET LOCAL app.agent = '${person}'`);
-    else await client.query("SELECT set_config('app.agent', $1, true)", [person]);
-    if (chance(0.2)) await client.query("SAVEPOINT s");
-    const asked = chance(0.5)
-      ? client.query("SELECT name FROM customers WHERE id = $1", [id])
-      : client.query(`SELECT * FROM customers WHERE id = ${id}`);
-    expect((await asked).rows.length).toBe(1);
-    shown.set(person, (shown.get(person) ?? new Set()).add(`public.customers.id ${id}`));
-    if (chance(0.2)) await client.query("SELECT 1/0").catch(() => {});
-    await client.query(chance(0.5) ? "COMMIT" : "ROLLBACK");
-  };
-  await Promise.all(
-    clients.map(async (client) => {
-      for (let i = 0; i < 30; i++) await turn(client, chances.of(people));
-      await client.end();
-    }),
-  );
-  const charged = new Map<string, Set<string>>();
-  const total = () => [...charged.values()].reduce((sum, each) => sum + each.size, 0);
-  const expected = [...shown.values()].reduce((sum, each) => sum + each.size, 0);
-  await expect
-    .poll(() => {
-      for (const { user, subjects } of sluice.statements())
-        for (const subject of subjects) charged.set(user, (charged.get(user) ?? new Set()).add(subject));
-      return total();
-    })
-    .toBe(expected);
-  expect(charged).toEqual(shown);
-});
+test.each([
+  ["connections of their own", undefined],
+  ["three connections of a pool", { size: 3 }],
+] as const)(
+  "a hundred people over %s: each is charged what they were shown, and nothing else",
+  async (_, pool) => {
+    const proxy =
+      pool === undefined
+        ? sluice
+        : await startSluice(world.database, { policy: POLICY.replaceAll("1h: 40", "1h: 100000"), pool });
+    const chances = new Random(Number(process.env.SEED ?? 18));
+    const chance = (share: number) => chances.below(100) < 100 * share;
+    const people = Array.from({ length: 100 }, (_, i) => `agent${i}`);
+    const clients = await Promise.all(Array.from({ length: 10 }, () => proxy.connect("cleo")));
+    const shown = new Map<string, Set<string>>();
+    let customer = 0;
+    const turn = async (client: pg.Client, person: string): Promise<void> => {
+      const id = (customer++ % 1000) + 1;
+      const local = chance(0.5);
+      await client.query("BEGIN");
+      if (local) await client.query(`SET LOCAL app.agent = '${person}'`);
+      else await client.query("SELECT set_config('app.agent', $1, true)", [person]);
+      if (chance(0.2)) await client.query("SAVEPOINT s");
+      const asked = chance(0.5)
+        ? client.query("SELECT name FROM customers WHERE id = $1", [id])
+        : client.query(`SELECT * FROM customers WHERE id = ${id}`);
+      expect((await asked).rows.length).toBe(1);
+      shown.set(person, (shown.get(person) ?? new Set()).add(`public.customers.id ${id}`));
+      if (chance(0.2)) await client.query("SELECT 1/0").catch(() => {});
+      await client.query(chance(0.5) ? "COMMIT" : "ROLLBACK");
+    };
+    await Promise.all(
+      clients.map(async (client) => {
+        for (let i = 0; i < 30; i++) await turn(client, chances.of(people));
+        await client.end();
+      }),
+    );
+    const charged = new Map<string, Set<string>>();
+    const total = () => [...charged.values()].reduce((sum, each) => sum + each.size, 0);
+    const expected = [...shown.values()].reduce((sum, each) => sum + each.size, 0);
+    await expect
+      .poll(() => {
+        for (const { user, subjects } of proxy.statements())
+          for (const subject of subjects) charged.set(user, (charged.get(user) ?? new Set()).add(subject));
+        return total();
+      })
+      .toBe(expected);
+    expect(charged).toEqual(shown);
+    if (proxy !== sluice) await proxy.close();
+  },
+);

@@ -122,7 +122,7 @@ export class WatchedFrontend {
 
   #query(frame: Frame, at: number): boolean {
     const { sqlStart, sqlEnd } = decodeQuery(frame);
-    const judged = this.#judgement.of(frame.buffer.subarray(sqlStart, sqlEnd));
+    const judged = this.#judgement.of(frame.buffer.subarray(sqlStart, sqlEnd), "simple");
     if (judged === undefined) return false;
     const { statements } = judged.verdict;
     if (!this.#areBare(statements)) return false;
@@ -143,7 +143,10 @@ export class WatchedFrontend {
   #parse(frame: Frame, at: number): boolean {
     const parse = decodeParse(frame);
     // It outlives the buffer in which it came by far.
-    const judged = this.#judgement.of(Buffer.from(frame.buffer.subarray(parse.sqlStart, parse.sqlEnd)));
+    const judged = this.#judgement.of(
+      Buffer.from(frame.buffer.subarray(parse.sqlStart, parse.sqlEnd)),
+      "extended",
+    );
     if (judged === undefined) return false;
     const { names, ledger } = this.#state;
     const prepared = preparedBy(judged, Buffer.from(bytesOf(frame)));
@@ -186,13 +189,15 @@ export class WatchedFrontend {
   #renewed(prepared: Prepared, key: string): Prepared | undefined {
     const { ledger } = this.#state;
     const { kept, parse } = prepared;
-    const judged = this.#judgement.of(kept.text);
+    if (this.#judgement.stillHolds(prepared)) return prepared;
+    const judged = this.#judgement.of(kept.text, "extended");
     if (judged === undefined) return undefined;
     if (judged.verdict === kept.verdict || isSameText(judged, kept)) {
       if (judged.verdict !== kept.verdict) {
         prepared.kept = new Kept(judged);
         prepared.statement = prepared.pick(judged.verdict.statements);
       }
+      this.#judgement.holds(prepared);
       return prepared;
     }
     // SQL's PREPARE is always as the client wrote it.
@@ -251,7 +256,7 @@ export class WatchedFrontend {
     const statement = portal === "absent" ? undefined : portal.statement;
     const shape = statement && this.#shapeOf(statement);
     if (shape === "unsettled") return this.#wait();
-    if (shape !== undefined && !this.#judgement.isCertain([shape])) return false;
+    if (shape !== undefined && !this.#judgement.isCertain([shape], "extended")) return false;
     if (statement !== undefined && !this.#areBare([statement])) return false;
     const reader =
       portal === "absent" ? this.#state.readers.of(undefined) : this.#judgement.readerOf(portal.judged);

@@ -5,15 +5,22 @@ import type { Statement } from "../../sql/verdict.ts";
 import { countingScope, UNREAD } from "../../sql/watched.ts";
 import type { Judged, Kept } from "../judged.ts";
 import { personBehind, settingsOf } from "../person/person.ts";
+import type { Prepared } from "../prepared.ts";
+import type { Surroundings } from "./certainty.ts";
 import { type ProbeMessages, probeMessages } from "./probe.ts";
 import type { Reader } from "./readers.ts";
 import { plainly, type WatchedState } from "./state.ts";
+
+/** How a text is sent. */
+export type Protocol = "simple" | "extended";
 
 /** What texts show, and whether the server has said all that this hangs on; asks it otherwise. */
 export class Judgement {
   readonly #state: WatchedState;
   #messages: ProbeMessages | undefined;
   #asked: readonly string[] = [];
+  /** By what the server had said each statement was judged. */
+  readonly #judged = new WeakMap<Prepared, Surroundings>();
   #ofPerson: { readonly person: string; readonly base: Scope; readonly own: Scope } | undefined;
   /** The catalog is being read anew. */
   #looking: Promise<void> | undefined;
@@ -23,7 +30,7 @@ export class Judgement {
   }
 
   /** Undefined: an answer of the server, or of the catalog, is waited for. */
-  of(text: Buffer): Judged | undefined {
+  of(text: Buffer, by: Protocol): Judged | undefined {
     const { judging } = this.#state;
     const inForce = judging.scope();
     if (inForce === undefined) return undefined;
@@ -34,10 +41,26 @@ export class Judgement {
     // A verdict of refusal is for a text that is no UTF-8.
     if (judged.verdict.kind === "refuse") return { text, scope, verdict: UNREAD, would };
     const { statements } = judged.verdict;
-    if (!this.isCertain(statements)) return undefined;
+    if (!this.isCertain(statements, by)) return undefined;
     const own = this.#scopeOf(scope, this.readerOf(judged));
     if (own !== scope) return this.#settled({ ...judging.judge(text, own), would });
     return this.#settled(judged);
+  }
+
+  /** Whether nothing has changed since the statement was judged last: most are run over and over. */
+  stillHolds(prepared: Prepared): boolean {
+    const { certainty, judging, defined } = this.#state;
+    const { known } = certainty;
+    const scope = judging.scope();
+    const isShared = scope !== undefined && scope.user === undefined && !judging.observes && !defined;
+    if (!isShared || known === undefined || prepared.kept.scope !== scope) return false;
+    return this.#judged.get(prepared) === known;
+  }
+
+  /** It has been judged by all that is known now. */
+  holds(prepared: Prepared): void {
+    const { known } = this.#state.certainty;
+    if (known !== undefined) this.#judged.set(prepared, known);
   }
 
   /** By whom the text is read, as far as the server has said. */
@@ -74,7 +97,7 @@ export class Judgement {
   }
 
   /** Whether all is known that decides whose rows these are and who reads them. */
-  isCertain(statements: readonly Statement[]): boolean {
+  isCertain(statements: readonly Statement[], by: Protocol): boolean {
     if (!statements.some(mayHang)) return true;
     const { certainty, ledger } = this.#state;
     if (this.#looking !== undefined || (this.#state.defined && !this.#looksAgain())) return false;
@@ -85,6 +108,8 @@ export class Judgement {
     }
     // In a failed block nothing runs, and the question would fail as well.
     if (ledger.transaction === "E" && ledger.intake === "ready") return true;
+    // A simple query ends what an open pipeline has begun, which a question in between would make a transaction.
+    if (by === "simple" && ledger.intake === "pipeline") return true;
     this.#probe();
     return false;
   }
