@@ -66,7 +66,11 @@ export async function logInPooled(
   if (database !== undefined && database !== claim.database) throw noSuchDatabase(claim.database);
 
   const { pools, leavings, catalogOf } = parts.pooling;
-  const pool = pools.of(claim.database, claim.user, opening(hosts, parts));
+  const pool = pools.of(
+    claim.database,
+    claim.user,
+    opening(() => parts.upstreamOf(claim.database) ?? hosts, parts),
+  );
   const place = placeOf(claim, hosts.upstream.user ?? "");
   const greeting = await greetingOf(pool, place.startup, client, signal);
   const catalog = await unlessAborted(catalogOf(claim.database), signal, () => {});
@@ -155,14 +159,16 @@ function greetingOf(
   });
 }
 
-function opening(hosts: UpstreamHosts, parts: LoginParts): PoolOptions["open"] {
+/** `hosts`: those of now, as the log-in towards them can be read again. */
+function opening(hosts: () => UpstreamHosts, parts: LoginParts): PoolOptions["open"] {
   return async ({ packet }) => {
     try {
-      return await openPooled(hosts, parts, packet);
+      return await openPooled(hosts(), parts, packet);
     } catch (error) {
       if (error instanceof NoConnection) throw error;
-      const { refusal } = LoginEnd.from(error);
+      const { refusal, problem, sqlstate } = LoginEnd.from(error);
       if (refusal === undefined) throw error;
+      parts.log.error({ problem, sqlstate }, "a server connection of the pool could not be opened");
       throw new NoConnection(errorResponse(refusal), refusal.sqlstate);
     }
   };
