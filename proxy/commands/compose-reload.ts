@@ -1,3 +1,5 @@
+import { renewLogin } from "../guard/redis-logins.ts";
+import { parseRedisUrl } from "../guard/redis-url.ts";
 import type { Log } from "../log.ts";
 import type { Settings, SettingsResult } from "../settings.ts";
 import { checkTlsTowards } from "../wire/tls.ts";
@@ -7,6 +9,7 @@ import { type Targets, targetsOf } from "./compose-targets.ts";
 export interface InForce {
   readonly targets: Targets;
   readonly consoleTokens: Settings["consoleToken"];
+  readonly redis: Settings["redis"];
 }
 
 /** Reads the settings again: flags and variables are what they were, but the files that they name may say something else. */
@@ -34,7 +37,14 @@ export class Reloaded {
     if (read === undefined) return;
     const found = read.ok ? inForceBy(read.settings) : { problems: read.problems };
     if ("problems" in found) this.#log.error({ problems: found.problems }, NOT_GOOD);
-    else this.#inForce = found;
+    else this.#adopt(found);
+  }
+
+  #adopt(found: InForce): void {
+    const before = this.#inForce.redis;
+    if (found.redis !== undefined && found.redis !== before && !renewLogin(parseRedisUrl(found.redis)))
+      this.#log.warn("--redis names another place: that needs a restart, and the last one stays in force");
+    this.#inForce = found;
   }
 }
 
@@ -46,10 +56,11 @@ export function inForceBy(settings: Settings): InForce | { readonly problems: re
   if (!found.ok) return { problems: [found.problem] };
   const { upstream, control, databases, controls } = found.targets;
   try {
+    if (settings.redis !== undefined) parseRedisUrl(settings.redis);
     for (const target of [upstream, control, ...databases.values(), ...controls.values()])
       checkTlsTowards(target);
   } catch (error) {
     return { problems: [error instanceof Error ? error.message : "a TLS file cannot be read"] };
   }
-  return { targets: found.targets, consoleTokens: settings.consoleToken };
+  return { targets: found.targets, consoleTokens: settings.consoleToken, redis: settings.redis };
 }

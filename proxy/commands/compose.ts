@@ -58,7 +58,7 @@ export async function compose(
   const found = targetsOf(settings);
   if (!found.ok) return failed(found.problem);
   const reloaded = new Reloaded(
-    { targets: found.targets, consoleTokens: settings.consoleToken },
+    { targets: found.targets, consoleTokens: settings.consoleToken, redis: settings.redis },
     readAgain,
     log,
   );

@@ -2,13 +2,25 @@ import { randomBytes } from "node:crypto";
 import { copyFile, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Redis } from "ioredis";
 import pg from "pg";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import {
+  afterAll,
+  afterEach,
+  beforeAll,
+  beforeEach,
+  describe,
+  expect,
+  onTestFinished,
+  test,
+  vi,
+} from "vitest";
 import type { RunningPostgres } from "../../proxy/demo/postgres.ts";
 import { formatVerifier, makeVerifier } from "../../proxy/wire/scram.ts";
 import { formatUser } from "../../proxy/wire/users-file.ts";
 import { logIn } from "../admin/console/browsing.ts";
 import { startPostgres } from "../harness/postgres.ts";
+import { launchRedis } from "../harness/redis-process.ts";
 import { type SluiceOptions, startSluice, type TestSluice } from "../harness/sluice.ts";
 import { makeCertificates } from "./sluice.ts";
 
@@ -146,4 +158,22 @@ test("the tokens of the console are read again", async () => {
   await running.reload();
   await logIn(running, second);
   await expect(logIn(running, first)).rejects.toThrow(/not logged in/);
+});
+
+test("the password of Redis is read again, and connections that were lost come back with it", async () => {
+  const redis = await launchRedis({ args: ["--requirepass", "one"] });
+  onTestFinished(() => redis.stop());
+  await secret("upstream", uriOf("one"));
+  await secret("redis", `redis://:one@127.0.0.1:${redis.port}`);
+  const running = await start({ flags: ["--redis-file", join(folder, "redis")] });
+  const countersUp = () => running.metric("sluice_counters_up");
+  await vi.waitFor(async () => expect(await countersUp()).toBe(1), { timeout: 20_000 });
+  const operator = new Redis({ port: redis.port, password: "one" });
+  onTestFinished(() => operator.disconnect());
+  await operator.config("SET", "requirepass", "two");
+  await operator.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes");
+  await vi.waitFor(async () => expect(await countersUp()).toBe(0), { timeout: 20_000 });
+  await secret("redis", `redis://:two@127.0.0.1:${redis.port}`);
+  await running.reload();
+  await vi.waitFor(async () => expect(await countersUp()).toBe(1), { timeout: 20_000 });
 });
