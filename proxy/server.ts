@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { createServer, type Server, type Socket } from "node:net";
+import { createServer, type Socket } from "node:net";
 import type { AuditLog } from "./audit/event.ts";
 import type { Catalogs } from "./catalog/catalogs.ts";
 import { Connections } from "./connections.ts";
@@ -8,6 +8,7 @@ import type { CounterStore } from "./guard/meter.ts";
 import type { SessionInfo } from "./guard/session-registry.ts";
 import { endSession, refuseLogin, type Suspensions } from "./guard/suspensions.ts";
 import type { Keys } from "./keys.ts";
+import { boundTo, listenAt } from "./listening.ts";
 import type { Log } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
 import type { PolicySet } from "./policy/load.ts";
@@ -168,8 +169,7 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
       if (connection.info?.user === suspension.user) connection.cutOff(endSession(suspension));
     }
   });
-  listener.listen({ host: listen.host, port: listen.port });
-  await once(listener, "listening");
+  await listenAt(listener, listen);
   // Too many open files, say: the next client may be luckier.
   listener.on("error", (error) => parts.log.error({ err: error }, "a client could not be accepted"));
 
@@ -350,12 +350,4 @@ function reloadTls(tls: ClientTls | undefined, log: Log): void {
   } catch (error) {
     log.error({ err: error }, "the TLS files are not good; the last ones stay in force");
   }
-}
-
-/** The port is the one that the system chose where 0 was asked for. */
-function boundTo(listener: Server, { host, port }: Address): Address {
-  const bound = listener.address();
-  return typeof bound === "object" && bound !== null
-    ? { host: bound.address, port: bound.port }
-    : { host, port };
 }
