@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { createServer, type Server, type Socket } from "node:net";
+import { createServer, type Socket } from "node:net";
 import type { AuditLog } from "./audit/event.ts";
 import type { Catalogs } from "./catalog/catalogs.ts";
 import { Connections } from "./connections.ts";
@@ -9,6 +9,7 @@ import type { CounterStore } from "./guard/meter.ts";
 import type { SessionInfo } from "./guard/session-registry.ts";
 import { endSession, refuseLogin, type Suspensions } from "./guard/suspensions.ts";
 import type { Keys } from "./keys.ts";
+import { boundTo, listenAt } from "./listening.ts";
 import type { Log } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
 import type { PolicySet } from "./policy/load.ts";
@@ -116,8 +117,11 @@ export interface RunningServer {
   pools(): readonly NamedPool[];
   /** Ends one session and what it has the server run; false when there is none of this id. */
   end(session: string, refusal: Refusal): boolean;
-  /** Reads the users file and the TLS files again; a bad one is logged, and what was in force stays. */
-  reload(): Promise<void>;
+  /**
+   * Reads the users file and the TLS files again; a bad one is logged, and what was in force stays. New sessions go to
+   * the servers of `targets`, if they are given.
+   */
+  reload(targets?: Pick<ServerParts, "upstream" | "databases">): Promise<void>;
   /** Does what a cancel request asks that another process took; false for a key that is not known here. */
   cancel(request: BackendKey): Promise<boolean>;
   /** No new clients; open transactions may finish within the drain timeout; resolves when all are gone. */
@@ -144,8 +148,9 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
     statement: parts.settings.statementTimeout ?? 0,
   });
   const pooling = openPooling(parts);
+  const routes = new Routes(parts);
   const connections = new Connections({
-    ...connectionParts(parts, { users, tls, cancelKeys, timeKeeper, isClosed: () => isClosed }),
+    ...connectionParts(parts, { users, tls, cancelKeys, timeKeeper, routes, isClosed: () => isClosed }),
     ...(pooling === undefined ? {} : { pooling }),
   });
   const { maxClients, listen, drainTimeout, tcpKeepalive } = parts.settings;
@@ -168,8 +173,7 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
       if (connection.info?.user === suspension.user) connection.cutOff(endSession(suspension));
     }
   });
-  listener.listen({ host: listen.host, port: listen.port });
-  await once(listener, "listening");
+  await listenAt(listener, listen);
   // Too many open files, say: the next client may be luckier.
   listener.on("error", (error) => parts.log.error({ err: error }, "a client could not be accepted"));
 
@@ -188,7 +192,8 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
       connection?.cutOff(refusal);
       return connection !== undefined;
     },
-    async reload() {
+    async reload(targets) {
+      if (targets !== undefined) routes.lead(targets);
       await users.reload();
       reloadTls(tls, parts.log);
     },
@@ -213,18 +218,19 @@ interface OwnParts {
   readonly tls: ClientTls | undefined;
   readonly cancelKeys: CancelKeys;
   readonly timeKeeper: TimeKeeper;
+  readonly routes: Routes;
   readonly isClosed: () => boolean;
 }
 
 function connectionParts(parts: ServerParts, own: OwnParts): ConnectionParts {
   const { settings } = parts;
-  const { users, tls, cancelKeys, timeKeeper, isClosed } = own;
+  const { users, tls, cancelKeys, timeKeeper, routes, isClosed } = own;
   const now = parts.now ?? Date.now;
   const authenticating: Authenticating =
     settings.auth === "scram" ? { mode: "scram", users: users.current } : { mode: "passthrough" };
   return {
     authenticating,
-    upstreamOf: routes(parts, now),
+    upstreamOf: (database) => routes.of(database),
     policies: parts.policies,
     cancelKeys,
     cancelDesk: new CancelDesk({ keys: cancelKeys, forward: parts.forwardCancel ?? [], now }),
@@ -249,16 +255,37 @@ function connectionParts(parts: ServerParts, own: OwnParts): ConnectionParts {
   };
 }
 
-function routes(
-  { upstream, databases, probeHost }: ServerParts,
-  now: () => number,
-): (database: string) => UpstreamHosts | undefined {
-  const probe = probeHost ?? (() => Promise.reject(new Error("nobody asks hosts what they are")));
-  const others = new Map(
-    [...(databases ?? [])].map(([name, target]) => [name, new UpstreamHosts(target, probe, now)]),
-  );
-  const usual = new UpstreamHosts(upstream, probe, now);
-  return (database) => others.get(database) ?? usual;
+/** Which server has a database. */
+class Routes {
+  readonly #probe: ProbeHost;
+  readonly #now: () => number;
+  #usual: UpstreamHosts;
+  #others: ReadonlyMap<string, UpstreamHosts>;
+
+  constructor({ probeHost, now, ...targets }: ServerParts) {
+    this.#probe = probeHost ?? (() => Promise.reject(new Error("nobody asks hosts what they are")));
+    this.#now = now ?? Date.now;
+    this.#usual = this.#hosts(targets.upstream);
+    this.#others = this.#othersOf(targets);
+  }
+
+  of(database: string): UpstreamHosts {
+    return this.#others.get(database) ?? this.#usual;
+  }
+
+  /** From here on sessions go there. */
+  lead(targets: Pick<ServerParts, "upstream" | "databases">): void {
+    this.#usual = this.#hosts(targets.upstream);
+    this.#others = this.#othersOf(targets);
+  }
+
+  #othersOf({ databases }: Pick<ServerParts, "databases">): ReadonlyMap<string, UpstreamHosts> {
+    return new Map([...(databases ?? [])].map(([name, target]) => [name, this.#hosts(target)]));
+  }
+
+  #hosts(target: Upstream): UpstreamHosts {
+    return new UpstreamHosts(target, this.#probe, this.#now);
+  }
 }
 
 /** In the words of backend_startup.c, but for who shuts down. */
@@ -330,12 +357,4 @@ function reloadTls(tls: ClientTls | undefined, log: Log): void {
   } catch (error) {
     log.error({ err: error }, "the TLS files are not good; the last ones stay in force");
   }
-}
-
-/** The port is the one that the system chose where 0 was asked for. */
-function boundTo(listener: Server, { host, port }: Address): Address {
-  const bound = listener.address();
-  return typeof bound === "object" && bound !== null
-    ? { host: bound.address, port: bound.port }
-    : { host, port };
 }

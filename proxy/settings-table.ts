@@ -22,7 +22,7 @@ export interface Setting<T> {
   readonly isSwitch?: true;
 }
 
-/** A host and a port to listen on. IPv6 hosts stand without brackets. */
+/** A host and a port to listen on, or the folder of a Unix socket. IPv6 hosts stand without brackets. */
 export interface Address {
   readonly host: string;
   readonly port: number;
@@ -39,6 +39,10 @@ function value<T>(expected: string, read: (text: string) => T | undefined): z.Zo
 
 const path = value("a path", (given) => given || undefined);
 const address = value("a host and a port, such as 127.0.0.1:6432 or [::1]:6432", parseAddress);
+const listenAddress = value(
+  "a host and a port, such as 127.0.0.1:6432 or [::1]:6432, or the folder of a Unix socket and a port, such as /run/sluice:6432",
+  parseListen,
+);
 const upstream = z.string().transform((text, context) => {
   const read = parseUpstream(text, {});
   if (read.ok) return text;
@@ -152,10 +156,10 @@ function setting<T>(
 /** The one table from which flags, variables, keys of sluice.yaml, `--help` and docs/settings.md are made. */
 export const SETTINGS = {
   listen: setting({
-    value: address,
+    value: listenAddress,
     default: "127.0.0.1:6432",
     placeholder: "HOST:PORT",
-    what: "where clients connect",
+    what: "where clients connect; /FOLDER:PORT is a Unix socket, as libpq's host=/FOLDER port=PORT finds it",
   }),
   upstream: setting({
     value: upstream,
@@ -475,6 +479,12 @@ export function formsOf(name: SettingName): readonly Form[] {
 /** Every form of every setting, in the table's order. */
 export function allForms(): readonly Form[] {
   return SETTING_NAMES.flatMap(formsOf);
+}
+
+function parseListen(given: string): Address | undefined {
+  const [, folder, port] = /^(\/[^:]*):(\d{1,5})$/.exec(given) ?? [];
+  if (folder === undefined) return parseAddress(given);
+  return Number(port) <= 65_535 ? { host: folder.replace(/(?<=.)\/+$/, ""), port: Number(port) } : undefined;
 }
 
 function parseAddress(given: string): Address | undefined {

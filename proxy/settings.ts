@@ -207,6 +207,9 @@ function contradictions(settings: Omit<Settings, "upstream"> & { readonly upstre
   if ((settings.tlsCert === undefined) !== (settings.tlsKey === undefined)) {
     problems.push("--tls-cert and --tls-key: give both or none");
   }
+  if (settings.listen.host.startsWith("/") && settings.tlsCert !== undefined) {
+    problems.push("--tls-cert: a Unix socket (--listen) has no TLS");
+  }
   if (settings.tlsClientCa !== undefined && settings.tlsCert === undefined) {
     problems.push("--tls-client-ca: needs --tls-cert and --tls-key");
   }

@@ -122,11 +122,12 @@ export function adminTls(settings: Settings): TlsFiles | undefined {
 
 /** Undefined without a token or a CA: nobody could log in. */
 export async function openConsole(
-  { consoleToken: tokens = [], consoleHosts: hosts = [], adminTlsClientCa }: Settings,
+  { consoleHosts: hosts = [], adminTlsClientCa }: Settings,
+  tokens: () => NonNullable<Settings["consoleToken"]>,
   operations: Operations,
   log: Log,
 ): Promise<Console | undefined> {
-  if (tokens.length === 0 && adminTlsClientCa === undefined) return undefined;
+  if (tokens().length === 0 && adminTlsClientCa === undefined) return undefined;
   return createConsole({ tokens, hosts, operations, log });
 }
 

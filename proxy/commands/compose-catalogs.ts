@@ -30,17 +30,15 @@ interface Judging {
 
 /** The catalogs of all databases; what each says of the policy is told. */
 export function openCatalogs(
-  { control, controls }: Pick<Targets, "control" | "controls">,
+  targets: () => Pick<Targets, "control" | "controls">,
   { policies, fit, onRead, onForgotten }: Judging,
   state: State,
   { metrics, log }: Tellers,
 ): Catalogs {
   return new Catalogs({
-    connection: controlConnection(control),
-    connectionOf: (database) => {
-      const target = controls.get(database);
-      return target && controlConnection(target);
-    },
+    connection: controlConnection(targets().control),
+    connectionOf: (database) =>
+      controlConnection(() => targets().controls.get(database) ?? targets().control),
     probeSeconds: PROBE_SECONDS,
     lingerMs: LINGER_MS,
     // /readyz tells of these, whether somebody uses them or not.

@@ -23,8 +23,9 @@ import { askUntilThere, openCatalogs, openDecoys } from "./compose-catalogs.ts";
 import { Fit } from "./compose-fit.ts";
 import { openGuard, openStore } from "./compose-guard.ts";
 import { policyHandlers, policyOnStart, usesNoise, usesTokens } from "./compose-policy.ts";
+import { type ReadAgain, Reloaded } from "./compose-reload.ts";
 import { readiness, stateOf } from "./compose-state.ts";
-import { type Targets, targetsOf } from "./compose-targets.ts";
+import { targetsOf } from "./compose-targets.ts";
 import { probeHost } from "./control.ts";
 import { redisOf } from "./control-arguments.ts";
 import { tellOfPlainText } from "./plain-text.ts";
@@ -35,7 +36,7 @@ export interface Running {
   readonly address: Address;
   readonly admin: Address;
   sessions(): number;
-  /** Reads the policy again, the users and the TLS files. */
+  /** Reads again: the policy, the users, the TLS files, and the files that settings stand in. */
   reload(): Promise<void>;
   /** Lets open transactions finish, for as long as the settings say; then everything is closed. */
   close(): Promise<void>;
@@ -49,9 +50,19 @@ export type Composed =
  * Builds all parts from the settings and starts them. A policy or a setting that is wrong is a problem; a
  * database or Redis that is away is not: both may come back, and until then clients are refused.
  */
-export async function compose(settings: Settings, log: Log, crew?: Crew): Promise<Composed> {
+export async function compose(
+  settings: Settings,
+  log: Log,
+  crew?: Crew,
+  readAgain?: ReadAgain,
+): Promise<Composed> {
   const found = targetsOf(settings);
   if (!found.ok) return failed(found.problem);
+  const reloaded = new Reloaded(
+    { targets: found.targets, consoleTokens: settings.consoleToken, redis: settings.redis },
+    readAgain,
+    log,
+  );
   if (settings.pool === "transaction" && settings.auth !== "scram") {
     return failed("--pool: transaction needs --auth scram, for the proxy itself has to log in to the server");
   }
@@ -65,7 +76,7 @@ export async function compose(settings: Settings, log: Log, crew?: Crew): Promis
     log.warn("--key-file: missing; the noise of aggregates_only is another one after each start");
   const stops: Stop[] = [];
   try {
-    return { ok: true, running: await start(settings, found.targets, { policies, log, crew }, stops) };
+    return { ok: true, running: await start(settings, reloaded, { policies, log, crew }, stops) };
   } catch (error) {
     await stopAll(stops);
     if (error instanceof PolicyMisfit) return failed(...error.problems.map(describeProblem));
@@ -95,10 +106,11 @@ interface Given {
 
 async function start(
   settings: Settings,
-  { upstream, control, databases: others, controls }: Targets,
+  reloaded: Reloaded,
   { policies: onDisk, log, crew }: Given,
   stops: Stop[],
 ): Promise<Running> {
+  const { upstream, databases: others } = reloaded.current.targets;
   const keys = deriveKeys(settings.key ?? randomSecret());
   const usual = upstream.database ?? upstream.user ?? "postgres";
   const databases = new Set([...onDisk.databases, usual, ...others.keys()]);
@@ -118,7 +130,7 @@ async function start(
     onRead: (catalog: Catalog) => warnings?.read(catalog),
     onForgotten: (database: string) => warnings?.forget(database),
   };
-  const catalogs = openCatalogs({ control, controls }, judging, state, { metrics, log });
+  const catalogs = openCatalogs(() => reloaded.current.targets, judging, state, { metrics, log });
   stops.push(() => catalogs.close());
   const policies = await fit.start(onDisk, catalogs, crew);
   const recent = new Recent();
@@ -181,7 +193,8 @@ async function start(
   if (cancelChannel !== undefined) stops.push(() => cancelChannel.close());
   const admins: Admin[] = [];
   const reload = async () => {
-    await Promise.all([watching.reload(), server.reload()]);
+    reloaded.reload();
+    await Promise.all([watching.reload(), server.reload(reloaded.current.targets)]);
     for (const admin of admins) admin.reload();
   };
   const operations = openOperations({
@@ -202,6 +215,7 @@ async function start(
     upstream,
     databases: others,
     probeHost: (host) => {
+      const { control, controls } = reloaded.current.targets;
       const { user, password } = controls.get(host.database ?? "") ?? control;
       return probeHost({ ...host, user, password, database: host.database ?? "postgres" });
     },
@@ -231,7 +245,7 @@ async function start(
   if (redis !== undefined)
     stops.push(registerSessions({ ...redis, observe: metrics.redis("sessions"), log }, server));
   const ready = () => readiness(state, store, audit);
-  const console = await openConsole(settings, operations, log);
+  const console = await openConsole(settings, () => reloaded.current.consoleTokens ?? [], operations, log);
   const serveAdmin = async (listen: Address): Promise<Address> => {
     const parts = { metrics: crew ?? metrics, log, ready: crew?.ready ?? ready, console };
     const admin = await startAdmin({ listen, tls: adminTls(settings), ...parts });

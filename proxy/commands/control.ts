@@ -36,18 +36,32 @@ const PROBE_MS = 3_000;
  * The control connection as pg wants it. It is dialled as the sessions are, so that `sslmode` means the
  * same for both: pg's own idea of it differs from libpq's (it has no `prefer`, and `require` verifies).
  */
-export function controlConnection(target: Upstream): ClientConfig {
-  const hosts = new UpstreamHosts(target, probeHost, Date.now);
-  const password = target.password() ?? "";
+export function controlConnection(given: Upstream | (() => Upstream)): ClientConfig {
+  // Asked anew for each connection: the files that name the log-in and the authorities may have been read again.
+  const now = typeof given === "function" ? given : () => given;
+  let known: { readonly target: Upstream; readonly hosts: UpstreamHosts } | undefined;
+  const hostsNow = (): UpstreamHosts => {
+    const target = now();
+    if (known?.target !== target) known = { target, hosts: new UpstreamHosts(target, probeHost, Date.now) };
+    return known.hosts;
+  };
   return {
-    host: target.host,
-    port: target.port,
-    user: target.user,
-    password,
+    get host() {
+      return now().host;
+    },
+    get port() {
+      return now().port;
+    },
+    get user() {
+      return now().user;
+    },
+    get password() {
+      return now().password() ?? "";
+    },
     ssl: false,
     // What pg calls to get its socket; other runtimes' sockets come in the same way. The declaration wants a
     // Socket, of which pg uses what is below.
-    stream: () => new Dialled(hosts, password !== "") as unknown as Socket,
+    stream: () => new Dialled(hostsNow(), (now().password() ?? "") !== "") as unknown as Socket,
   } as ClientConfig;
 }
 

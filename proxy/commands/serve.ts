@@ -5,11 +5,12 @@ import { startWorkers, WORKER_NUMBER } from "../workers/first.ts";
 import type { Channel } from "../workers/link.ts";
 import { joinCrew } from "../workers/worker.ts";
 import { compose } from "./compose.ts";
+import type { ReadAgain } from "./compose-reload.ts";
 import { tellOfFaults } from "./faults.ts";
 import { settingsHelp } from "./settings-help.ts";
 import { untilSignal } from "./signals.ts";
 
-/** `sluice serve`: runs until SIGTERM or SIGINT. SIGHUP reads policy, users and TLS files again. */
+/** `sluice serve`: runs until SIGTERM or SIGINT. SIGHUP reads policy, users, TLS files and the files that settings stand in again. */
 export async function serve(args: readonly string[]): Promise<number> {
   if (args.includes("--help") || args.includes("-h")) {
     process.stdout.write(settingsHelp());
@@ -20,13 +21,14 @@ export async function serve(args: readonly string[]): Promise<number> {
   const { settings } = read;
   const log = createLog({ level: settings.logLevel });
   tellOfFaults(log);
-  if (settings.workers === 1) return serveAlone(settings, log);
-  return cluster.isPrimary ? serveFirst(settings, log) : serveAsWorker(settings, log);
+  const readAgain = () => readSettings(args, process.env);
+  if (settings.workers === 1) return serveAlone(settings, log, readAgain);
+  return cluster.isPrimary ? serveFirst(settings, log) : serveAsWorker(settings, log, readAgain);
 }
 
-async function serveAlone(settings: Settings, log: Log): Promise<number> {
+async function serveAlone(settings: Settings, log: Log, readAgain: ReadAgain): Promise<number> {
   const signal = untilSignal();
-  const composed = await compose(settings, log);
+  const composed = await compose(settings, log, undefined, readAgain);
   if (!composed.ok) return complain(composed.problems, 1);
   const { running } = composed;
   const reload = () => void running.reload();
@@ -65,12 +67,12 @@ async function serveFirst(settings: Settings, log: Log): Promise<number> {
   return 0;
 }
 
-async function serveAsWorker(settings: Settings, log: Log): Promise<number> {
+async function serveAsWorker(settings: Settings, log: Log, readAgain: ReadAgain): Promise<number> {
   // A terminal, or systemd, signals every process; only the first one acts on it, and tells.
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => {});
   const number = Number(process.env[WORKER_NUMBER]);
   const crew = joinCrew(number, channelToFirst());
-  const composed = await compose(settings, log.child({ worker: number }), crew);
+  const composed = await compose(settings, log.child({ worker: number }), crew, readAgain);
   if (composed.ok) {
     await crew.ending;
     await composed.running.close();

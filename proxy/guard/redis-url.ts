@@ -1,4 +1,5 @@
 import { Cluster, type Command, Redis } from "ioredis";
+import { remember } from "./redis-logins.ts";
 
 /** Either kind of client: both speak the same commands. */
 export type RedisClient = Redis | Cluster;
@@ -108,6 +109,7 @@ export interface ConnectOptions {
  */
 export function connectRedis(address: RedisAddress, options: ConnectOptions): RedisClient {
   const client = open(address, options);
+  remember(client, address);
   return options.observe === undefined ? client : observed(client, options.observe);
 }
 

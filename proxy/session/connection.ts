@@ -295,7 +295,11 @@ export class Connection {
     else if (end.failure !== undefined) {
       metrics.loginFailed(end.failure);
       log.info(
-        { reference, address: addressOf(this.#socket), reason: end.failure, sqlstate: end.sqlstate },
+        {
+          ...{ reference, address: addressOf(this.#socket), reason: end.failure, sqlstate: end.sqlstate },
+          // What is wrong with the servers or the settings only the operator can mend.
+          ...(end.failure === "upstream" && end.problem !== undefined && { problem: end.problem }),
+        },
         "log-in failed",
       );
       this.#record(end);

@@ -49,6 +49,12 @@ export class LoginEnd extends Error {
     return new LoginEnd(failure);
   }
 
+  /** For the operator's log: what was told, with its detail. Neither holds a secret. */
+  get problem(): string | undefined {
+    const { message, detail } = this.refusal ?? {};
+    return detail === undefined ? message : `${message}: ${detail}`;
+  }
+
   /** The client left: nobody failed. psql does so when it has to ask for a password first. */
   static left(): LoginEnd {
     return new LoginEnd();

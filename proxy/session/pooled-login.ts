@@ -61,7 +61,11 @@ export async function logInPooled(
   if (database !== undefined && database !== claim.database) throw noSuchDatabase(claim.database);
 
   const { pools, leavings, catalogOf } = parts.pooling;
-  const { pool, greetings } = pools.of(claim.database, claim.user, opening(hosts, parts));
+  const { pool, greetings } = pools.of(
+    claim.database,
+    claim.user,
+    opening(() => parts.upstreamOf(claim.database) ?? hosts, parts),
+  );
   // What is wrong with the database the server says best, to whoever logs in.
   const read = await unlessAborted(catalogOf(claim.database), signal, () => {}).catch(() => undefined);
   const place = placeOf(claim, hosts.upstream.user ?? "", read?.current.serverVersion);
@@ -143,14 +147,16 @@ async function greetingOf(
   }
 }
 
-function opening(hosts: UpstreamHosts, parts: LoginParts): PoolOptions["open"] {
+/** `hosts`: those of now, as the log-in towards them can be read again. */
+function opening(hosts: () => UpstreamHosts, parts: LoginParts): PoolOptions["open"] {
   return async ({ packet }) => {
     try {
-      return await openPooled(hosts, parts, packet);
+      return await openPooled(hosts(), parts, packet);
     } catch (error) {
       if (error instanceof NoConnection) throw error;
-      const { refusal } = LoginEnd.from(error);
+      const { refusal, problem, sqlstate } = LoginEnd.from(error);
       if (refusal === undefined) throw error;
+      parts.log.error({ problem, sqlstate }, "a server connection of the pool could not be opened");
       throw new NoConnection(errorResponse(refusal), refusal.sqlstate);
     }
   };

@@ -1,3 +1,4 @@
+import { X509Certificate } from "node:crypto";
 import { readFileSync, statSync } from "node:fs";
 import { isIP, type Socket } from "node:net";
 import {
@@ -139,6 +140,7 @@ const contexts = new WeakMap<Upstream, SecureContext>();
 
 /** Read once for each target: parsing a bundle of certificates for every session would cost more than the rest. */
 function contextOf(target: Upstream): SecureContext {
+  if (target.origin !== undefined) return contextOf(target.origin);
   let context = contexts.get(target);
   if (context === undefined) {
     const { sslrootcert, sslcert, sslkey } = target;
@@ -153,6 +155,29 @@ function contextOf(target: Upstream): SecureContext {
   }
   return context;
 }
+
+/** Throws what is wrong with the files that a target names; where sslmode has no TLS they are not looked at. */
+export function checkTlsTowards(target: Upstream): void {
+  const { sslmode, sslrootcert } = target;
+  if (sslmode === "disable") return;
+  if (sslrootcert !== undefined && sslrootcert !== "system") checkAuthorities(sslrootcert);
+  contextOf(target);
+}
+
+/** Node takes a file without any certificate, and would trust nobody. */
+function checkAuthorities(path: string): void {
+  const found = readFileSync(path, "latin1").match(CERTIFICATE) ?? [];
+  if (found.length === 0) throw new Error(`sslrootcert "${path}" holds no certificate (PEM)`);
+  for (const pem of found) {
+    try {
+      new X509Certificate(pem);
+    } catch (error) {
+      throw new Error(`sslrootcert "${path}" holds what is no certificate`, { cause: error });
+    }
+  }
+}
+
+const CERTIFICATE = /-----BEGIN (?:TRUSTED )?CERTIFICATE-----[^-]*-----END (?:TRUSTED )?CERTIFICATE-----/g;
 
 /** The client's side of a handshake with the server; the caller destroys the socket when this rejects. */
 export function connectTls(socket: Socket, target: Upstream): Promise<TLSSocket> {

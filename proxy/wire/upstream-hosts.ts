@@ -41,7 +41,7 @@ export class UpstreamHosts {
 
   constructor(upstream: Upstream, probe: ProbeHost, now: () => number) {
     this.upstream = upstream;
-    this.#hosts = upstream.hosts.map((host) => ({ ...upstream, ...host, hosts: [host] }));
+    this.#hosts = upstream.hosts.map((host) => ({ ...upstream, ...host, hosts: [host], origin: upstream }));
     this.#probe = probe;
     this.#now = now;
   }

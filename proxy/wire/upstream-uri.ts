@@ -27,6 +27,8 @@ export interface Upstream extends Host {
   readonly sslkey: string | undefined;
   /** Milliseconds for connection and TLS. */
   readonly connectTimeout: number;
+  /** Of one host of several: what names them all. They share its TLS files, as they were read. */
+  readonly origin?: Upstream;
   /** Milliseconds of silence after which TCP asks whether the server is still there. */
   readonly keepalivesIdle: number;
 }

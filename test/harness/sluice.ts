@@ -102,7 +102,8 @@ async function serve(
   const read = readSettings(argv, env);
   if (!read.ok) throw new NotStarted(read.problems);
   const to = { write: (line: string) => void lines.push(line) };
-  const composed = await compose(read.settings, createLog({ level: options.logLevel ?? "info", to }));
+  const log = createLog({ level: options.logLevel ?? "info", to });
+  const composed = await compose(read.settings, log, undefined, () => readSettings(argv, env));
   if (!composed.ok) throw new NotStarted(composed.problems);
   return composed.running;
 }

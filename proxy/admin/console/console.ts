@@ -14,7 +14,8 @@ import { certificateOf, cookieOf, isOurHost, isOurOrigin, readForm } from "./req
 import { safeTarget } from "./routes.ts";
 
 export interface ConsoleOptions {
-  readonly tokens: readonly ConsoleToken[];
+  /** Those of now: they can be read again. */
+  readonly tokens: () => readonly ConsoleToken[];
   /** Names under which browsers reach it, beside localhost and addresses. */
   readonly hosts: readonly string[];
   readonly operations: Operations;
@@ -139,7 +140,7 @@ function logIn(request: IncomingMessage, form: URLSearchParams, address: string,
     const problem = `Too many wrong tokens from your address. Try again in ${seconds} seconds.`;
     return { ...logInAgain(429, request, parts, to, problem), headers: { "retry-after": String(seconds) } };
   }
-  const by = ownerOf((form.get("token") ?? "").trim(), tokens);
+  const by = ownerOf((form.get("token") ?? "").trim(), tokens());
   if (by === undefined) {
     attempts.failed(address);
     log.warn({ client: address }, "wrong token at the console");
@@ -156,7 +157,7 @@ function logInAgain(
   to: string,
   problem?: string,
 ): Answer {
-  const hasTokens = tokens.length > 0;
+  const hasTokens = tokens().length > 0;
   return markup(status, logInPage({ to, problem, hasTokens, owner: certificateOf(request)?.name }));
 }
 
