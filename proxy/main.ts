@@ -70,6 +70,11 @@ export const COMMANDS: readonly Command[] = [
     load: async () => (await import("./commands/audit-read-by.ts")).auditReadBy,
   },
   {
+    name: "audit breach",
+    what: "write the figures of a notification of a breach, and the list of people to tell",
+    load: async () => (await import("./commands/audit-breach.ts")).auditBreach,
+  },
+  {
     name: "audit forget",
     what: "make people unmatchable in the audit log",
     load: async () => (await import("./commands/audit-forget.ts")).auditForget,

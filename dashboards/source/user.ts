@@ -13,7 +13,7 @@ What a person did is not in metrics at all:
 | --- | --- |
 | How near is he to each of his budgets? | \`SHOW BUDGETS anna\` in the admin database; his page in the console |
 | What does he run now? | \`SHOW CLIENTS\`, \`SHOW STATEMENTS\`; the console |
-| Whose records has he read? | \`sluice audit who-read\` |
+| Whose records has he read? | \`sluice audit read-by anna\` |
 | He must stop at once | \`sluice suspend anna --why "…"\`; \`sluice resume anna\` |
 `;
 

@@ -17,6 +17,19 @@ export type Lines =
 export const FOOTER = "segment closed";
 const FACTS = ["segment opened", FOOTER, "policy loaded", "events lost", "segments dropped", "log damaged"];
 
+/** What was done about a user, by people and by rules. */
+export const MEASURES = [
+  "alert",
+  "suspension",
+  "resumption",
+  "tightening",
+  "relaxation",
+  "grant",
+  "revocation",
+  "session killed",
+  "question",
+] as const;
+
 /** What is read of a line (docs/audit.md); all else is skipped. */
 const FIELDS = `{
   time: 'DOUBLE',
@@ -25,9 +38,12 @@ const FIELDS = `{
   database: 'STRUCT("name" VARCHAR)',
   query_info: 'STRUCT(query_string VARCHAR)',
   status_code: 'VARCHAR',
+  message: 'VARCHAR',
+  firewall_rule: 'STRUCT("name" VARCHAR)',
   unmapped: 'STRUCT(kind VARCHAR, decision VARCHAR, "rows" DOUBLE, people DOUBLE, subjects VARCHAR[], unexplained VARCHAR,
     people_of VARCHAR[], relations VARCHAR[], masked VARCHAR[], shown VARCHAR[], shown_where VARCHAR[], found VARCHAR[],
-    signedBy VARCHAR, peopleKey VARCHAR, namespaces STRUCT("name" VARCHAR, tables VARCHAR[])[], classes VARCHAR[], events DOUBLE)',
+    signedBy VARCHAR, peopleKey VARCHAR, namespaces STRUCT("name" VARCHAR, tables VARCHAR[])[], classes VARCHAR[], events DOUBLE,
+    "user" VARCHAR, why VARCHAR, question VARCHAR, session VARCHAR)',
   metadata: 'STRUCT(log_name VARCHAR, sequence DOUBLE)'
 }`;
 
@@ -39,7 +55,7 @@ export const TABLE = `CREATE TEMP TABLE lines (
   time DOUBLE, "user" VARCHAR, role VARCHAR, session VARCHAR, address VARCHAR, application VARCHAR, database VARCHAR,
   statement VARCHAR, kind VARCHAR, decision VARCHAR, status VARCHAR, "rows" DOUBLE, people DOUBLE, subjects VARCHAR[],
   unexplained VARCHAR, people_of VARCHAR[], relations VARCHAR[], classes VARCHAR[], only_masks BOOLEAN, writer VARCHAR, sequence DOUBLE,
-  key VARCHAR, namespaces STRUCT("name" VARCHAR, tables VARCHAR[])[], known_classes VARCHAR[], events DOUBLE, file VARCHAR
+  key VARCHAR, namespaces STRUCT("name" VARCHAR, tables VARCHAR[])[], known_classes VARCHAR[], events DOUBLE, about VARCHAR, told VARCHAR, file VARCHAR
 );
 CREATE TEMP VIEW readings AS SELECT * FROM lines WHERE people > 0 AND kind IN ('statement', 'rows');
 CREATE TEMP TABLE asked (subject VARCHAR, number INTEGER, before DOUBLE)`;
@@ -66,13 +82,17 @@ export function scanOf(files: readonly SegmentFile[], lines: Lines): string {
       unmapped.shown IS NOT NULL AND len(unmapped.masked) > 0 AND len(${clear}) = 0 AS only_masks,
       metadata.log_name AS writer, metadata.sequence AS sequence,
       CASE WHEN unmapped.kind = 'segment opened' THEN coalesce(unmapped.peopleKey, unmapped.signedBy) END AS key, unmapped.namespaces AS namespaces, unmapped.classes AS known_classes,
-      unmapped.events AS events, filename AS file
+      unmapped.events AS events,
+      CASE WHEN unmapped.kind = 'alert' THEN actor."user"."name" ELSE unmapped."user" END AS about,
+      CASE unmapped.kind WHEN 'alert' THEN concat_ws(': ', firewall_rule."name", message)
+        WHEN 'question' THEN unmapped.question ELSE unmapped.why END AS told,
+      filename AS file
     FROM ${from} WHERE ${conditionOf(lines)}`;
 }
 
 function conditionOf(lines: Lines): string {
   if (lines.of === "policies") return "unmapped.kind = 'policy loaded'";
-  const facts = FACTS.map((kind) => `'${kind}'`).join(", ");
+  const facts = [...FACTS, ...MEASURES].map((kind) => `'${kind}'`).join(", ");
   const until = Math.min(lines.period.until, Number.MAX_SAFE_INTEGER);
   const wanted =
     lines.of === "all people"

@@ -149,7 +149,8 @@ export async function drawAlike(
     `SELECT id, drawn.kind FROM (
        SELECT t.${table.id}::text AS id, ${kind} AS kind,
          pg_catalog.row_number() OVER (PARTITION BY ${kind} ORDER BY pg_catalog.random()) AS place
-       FROM ${table.name} t WHERE t.${table.id} <> ALL (${asked}) AND ${kind} = ANY ($2::text[])
+       FROM ${table.name} t
+       WHERE NOT EXISTS (SELECT FROM unnest(${asked}) AS known(id) WHERE known.id = t.${table.id}) AND ${kind} = ANY ($2::text[])
      ) drawn JOIN (SELECT unnest($2::text[]) AS kind, unnest($3::integer[]) AS wanted) kinds USING (kind)
      WHERE place <= wanted`,
     [ids, [...kinds.keys()], wanted],

@@ -1,6 +1,6 @@
 import { type Coverage, coverageOf } from "./coverage.ts";
 import type { AuditKeys } from "./keys.ts";
-import { textList } from "./log-lines.ts";
+import { MEASURES, textList } from "./log-lines.ts";
 import { type Period, type Readings, withReadings } from "./readings.ts";
 
 /** Somebody whom the user read, under one hash. */
@@ -23,8 +23,19 @@ export interface ReadBy {
   readonly people: readonly ReadPerson[];
   readonly statements: number;
   readonly rows: number;
+  /** What was done about the user, in the order of time. */
+  readonly measures: readonly MeasureTaken[];
   /** Statements that named nobody over these tables, and people beyond those whom events name, of this user. */
   readonly notCovered: Coverage;
+}
+
+/** An alert, an order, or a question about the user. */
+export interface MeasureTaken {
+  readonly time: number;
+  readonly kind: string;
+  /** Who gave the order or asked; the proxy itself for an alert. */
+  readonly by: string;
+  readonly told: string;
 }
 
 export interface ReadByQuestion {
@@ -37,6 +48,8 @@ export interface ReadByQuestion {
   /** Only those for whom nothing tied the user to the person at least once. */
   readonly unexplainedOnly: boolean;
 }
+
+const MINUTE = 60_000;
 
 /** The log knows nobody of this name: whom they have read is another question than this. */
 export class UnknownUser extends Error {}
@@ -59,6 +72,7 @@ export async function readBy(
       people,
       statements: known.statements,
       rows: known.rows,
+      measures: await readings.rows<MeasureTaken>(MEASURES_TAKEN, [user]),
       notCovered: {
         ...coverage,
         unnamed: own(coverage.unnamed),
@@ -73,6 +87,15 @@ const KNOWN = `
   SELECT (count(*) FILTER (kind = 'statement'))::DOUBLE AS statements,
     coalesce(sum("rows") FILTER (kind = 'statement'), 0)::DOUBLE AS rows
   FROM lines WHERE "user" = $1`;
+
+/** Each process writes an order down when it learns of it; it is one. */
+const MEASURES_TAKEN = `
+  WITH taken AS (
+    SELECT time, kind, CASE kind WHEN 'alert' THEN 'sluice' ELSE "user" END AS "by", coalesce(told, '') AS told,
+      floor(time / ${MINUTE}) AS minute
+    FROM lines WHERE about = $1 AND kind IN (${MEASURES.map((kind) => `'${kind}'`).join(", ")})
+  )
+  SELECT min(time) AS time, kind, "by", told FROM taken GROUP BY kind, "by", told, minute ORDER BY time`;
 
 /** A result that left in pieces names people in the pieces, and the first of them in its own event again. */
 function peopleRead(needs: readonly string[], unexplainedOnly: boolean, namespace: string): string {

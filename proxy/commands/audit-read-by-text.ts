@@ -1,6 +1,7 @@
 import { type Identified, type Reason, reasonOf } from "../audit/identify.ts";
 import { minute, printable, table } from "./audit-arguments.ts";
 import { coverageText } from "./audit-coverage-text.ts";
+import { csvLine } from "./audit-csv.ts";
 import type { ReadByAnswer } from "./audit-read-by.ts";
 
 const REASONS: Readonly<Record<Reason, string>> = {
@@ -79,30 +80,22 @@ function shownOf({ classes, unsaid }: Identified): string {
   return classes.join(" ") || (unsaid ? "not recorded" : "nothing");
 }
 
-/** RFC 4180. The hash stands where no id is known. */
+/** The hash stands where no id is known. */
 export function readByCsv({ people }: ReadByAnswer): string {
-  const lines = people.map((person) =>
-    [
-      person.id ?? "",
-      person.hashes.join(" "),
-      new Date(person.first).toISOString(),
-      new Date(person.last).toISOString(),
-      String(person.statements),
-      shownOf(person),
-      reasonOf(person),
-    ]
-      .map(cell)
-      .join(","),
-  );
-  return `${["id,hash,first,last,statements,in_the_clear,reason", ...lines].join("\r\n")}\r\n`;
-}
-
-/** A spreadsheet takes what begins so for a formula. */
-const FORMULA = /^[=+\-@\t\r]/;
-
-function cell(text: string): string {
-  const safe = FORMULA.test(text) && !/^-?\d+$/.test(text) ? `'${text}` : text;
-  return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+  return [
+    csvLine(["id", "hash", "first", "last", "statements", "in_the_clear", "reason"]),
+    ...people.map((person) =>
+      csvLine([
+        person.id ?? "",
+        person.hashes.join(" "),
+        new Date(person.first).toISOString(),
+        new Date(person.last).toISOString(),
+        String(person.statements),
+        shownOf(person),
+        reasonOf(person),
+      ]),
+    ),
+  ].join("");
 }
 
 export function readByJson({ user, namespace, found, people, forgotten }: ReadByAnswer): string {

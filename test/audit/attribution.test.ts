@@ -103,7 +103,7 @@ describe("in a house of 120 agents with queues of 3 to 30,", () => {
     { name: "one, stopped early", accounts: 1, each: 300, leaked: 5 },
     { name: "four", accounts: 4, each: 2_600, leaked: 25 },
   ])("the accounts of a theft are named, and nobody else: $name", (theft) => {
-    const runs = range(0, 6).map(() => tryTheft(house, theft, random));
+    const runs = range(0, 6).map(() => tryTheft(house, theft, 50_000, random));
     expect(runs.filter(({ innocent }) => innocent)).toEqual([]);
     expect(runs.filter(({ found }) => found === theft.accounts).length).toBeGreaterThanOrEqual(5);
   });
@@ -111,7 +111,9 @@ describe("in a house of 120 agents with queues of 3 to 30,", () => {
   test.each<Outside>(["customers of one queue", "customers of three queues", "whom a queue has read"])(
     "nobody is named where no account has taken them: %s",
     (kind) => {
-      const named = range(0, 60).filter((i) => tryOutside(house, kind, [5, 20, 100][i % 3] ?? 5, random));
+      const named = range(0, 60).filter((i) =>
+        tryOutside(house, kind, [5, 20, 100][i % 3] ?? 5, 50_000, random),
+      );
       expect(named).toEqual([]);
     },
   );

@@ -1,6 +1,7 @@
-import { writeFile } from "node:fs/promises";
+import { readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { auditBreach } from "../../proxy/commands/audit-breach.ts";
 import { auditReadBy } from "../../proxy/commands/audit-read-by.ts";
 import { auditWhoRead } from "../../proxy/commands/audit-who-read.ts";
 import { deriveKeys } from "../../proxy/keys.ts";
@@ -62,6 +63,17 @@ async function makeCase(): Promise<Case> {
   // Gone from the database since.
   read("thief", [99_999], ["phone"], "1");
   read("thief", [7], [], "0");
+  const about = { user: "thief", time: NOON + 30 * 60_000 };
+  log.write({
+    ...{ kind: "alert", id: "a", rule: "dump", action: "alert", role: "agent", text: "too much", ...about },
+    ...{ database: "support", client: "10.0.0.1" },
+  });
+  // Each of two processes learns of it.
+  for (const time of [31, 31.2])
+    log.write({
+      ...{ kind: "suspension", ...about, time: NOON + time * 60_000, by: "officer", why: "stole" },
+      ordered: NOON,
+    });
   log.write(login("s9", { user: "idle" }));
   await log.close();
   return { base, folder, keyFile };
@@ -135,6 +147,57 @@ describe("audit read-by", () => {
       actor: { user: { name: "officer" } },
       unmapped: { question: "read-by", user: "thief" },
     });
+  });
+});
+
+describe("audit breach", () => {
+  const breach = (one: Case, ...more: string[]) =>
+    run(auditBreach, one, "--out", join(one.base, "case"), "--upstream", database.uri, ...more);
+  const fileOf = (one: Case, name: string) => readFile(join(one.base, "case", name), "utf8");
+
+  test("writes the figures for the authority, and the list of those to tell", async () => {
+    const one = await makeCase();
+    const answer = await breach(one, "--user", "thief", "--group", "region", "--aware", "2026-05-07T08:00Z");
+    expect(answer).toMatchObject({ status: 0, errors: "" });
+    expect(answer.output).toBe(await fileOf(one, "breach.md"));
+    expect(answer.output).toContain("the notification is due 2026-05-10 08:00Z (Art. 33(1))");
+    expect(answer.output).toContain("**202 people** of public.customers.id and **202 readings**");
+    expect(answer.output).toContain("| phone | 201 | 201 |");
+    expect(answer.output).toContain("| eu | 201 | 201 |");
+    expect(answer.output).toContain("- 181 people read without any reason");
+    expect(answer.output).toContain("- 21 read with a reason only");
+    expect(answer.output).toContain("- 2026-05-06 12:30Z alert by sluice: thief: dump: too much");
+    expect(answer.output).toContain("- 2026-05-06 12:31Z suspension by officer: thief: stole");
+    const people = (await fileOf(one, "people.csv")).trimEnd().split("\r\n");
+    expect(people).toHaveLength(1 + 202);
+    expect(people).toContainEqual(expect.stringMatching(/^101,[\w-]{22},eu,thief,.*,1,phone,without$/));
+    expect((await stat(join(one.base, "case", "people.csv"))).mode & 0o077).toBe(0);
+  });
+
+  test("says what has changed since it was last run, and keeps what was", async () => {
+    const one = await makeCase();
+    await breach(one, "--user", "thief");
+    const again = await breach(one, "--user", "thief", "--user", "agent3");
+    expect(again.output).toContain("- users: thief before, thief, agent3 now");
+    expect(again.output).toMatch(/^- people: 202 before, 2\d\d now$/m);
+    const kept = (await readdir(join(one.base, "case"))).filter((name) => /-\d{8}T\d{6}Z\./.test(name));
+    expect(kept).toHaveLength(3);
+    const same = await breach(one, "--user", "thief", "--user", "agent3");
+    // The questions themselves are measures.
+    expect(same.output).toMatch(
+      /## Changed since [^\n]*\n\n(- measures: \d+ before, \d+ now|Nothing\.)\n\n## Nature/,
+    );
+  });
+
+  test.each([
+    [["--user", "thif"], 1, 'no statement of a user "thif"'],
+    [["--user", "thief", "--user", "thief"], 2, "one is named twice"],
+    [["--user", "thief", "--group", "country"], 1, 'has no column "country"'],
+    [[], 2, "--user: missing"],
+  ])("%j is told apart from a breach of nobody", async (flags, status, problem) => {
+    const answer = await breach(await makeCase(), ...flags);
+    expect(answer).toMatchObject({ status, output: "" });
+    expect(answer.errors).toContain(problem);
   });
 });
 

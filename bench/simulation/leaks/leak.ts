@@ -3,11 +3,8 @@ import { CUSTOMERS } from "../organisation.ts";
 import type { Random } from "../random.ts";
 import { type House, type Queue, readingsOf } from "./house.ts";
 
-/** A quarter of what `who-read` draws unless it is told otherwise (`--controls`): with more it names more. */
-export const CONTROLS = 50_000;
-
 /** Draws controls as `--like region,plan` does, and asks who is the source: the code of `who-read` itself. */
-export function ask(house: House, leaked: readonly number[], random: Random): Attribution {
+export function ask(house: House, leaked: readonly number[], controls: number, random: Random): Attribution {
   const strata = new Map<Queue | undefined, number[]>();
   for (const person of leaked) {
     const queue = queueOf(house, person);
@@ -18,7 +15,7 @@ export function ask(house: House, leaked: readonly number[], random: Random): At
   const [people, stratum, isLeaked]: [number[], number[], boolean[]] = [[], [], []];
   const gone = new Set(leaked);
   for (const [number, [queue, own]] of [...strata].entries()) {
-    const wanted = Math.floor((CONTROLS * own.length) / leaked.length);
+    const wanted = Math.floor((controls * own.length) / leaked.length);
     for (const person of own) enter(person, number, true);
     for (const person of draw(queue, wanted, gone, random)) enter(person, number, false);
   }

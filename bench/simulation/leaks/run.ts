@@ -52,11 +52,22 @@ const { values } = parseArgs({
     thefts: { type: "string", default: "20" },
     outside: { type: "string", default: "200" },
     unalike: { type: "string", default: "40" },
+    // How many people alike are drawn. The command draws 200000: with more of them it names more.
+    controls: { type: "string", default: "50000" },
+    // Only thefts whose name begins so.
+    theft: { type: "string", default: "" },
   },
 });
 
-const [seed, houses] = [Number(values.seed), Number(values.houses)];
-const thefts = THEFTS.map((theft) => ({ ...theft, runs: 0, all: 0, some: 0, members: 0, innocent: 0 }));
+const [seed, houses, controls] = [Number(values.seed), Number(values.houses), Number(values.controls)];
+const thefts = THEFTS.filter(({ name }) => name.startsWith(values.theft)).map((theft) => ({
+  ...theft,
+  runs: 0,
+  all: 0,
+  some: 0,
+  members: 0,
+  innocent: 0,
+}));
 const tallies = (kinds: readonly Outside[]) =>
   kinds.flatMap((kind) => LEAKED.map((leaked) => ({ kind, leaked, runs: 0, innocent: 0 })));
 const [outside, unalike] = [tallies(OUTSIDE), tallies(UNALIKE)];
@@ -71,11 +82,11 @@ for (let at = 0; at < houses; at++) {
       const tally = kinds[(run + at) % kinds.length];
       if (tally === undefined) break;
       tally.runs += 1;
-      if (tryOutside(house, tally.kind, tally.leaked, random)) tally.innocent += 1;
+      if (tryOutside(house, tally.kind, tally.leaked, controls, random)) tally.innocent += 1;
     }
   for (const tally of thefts)
     for (let run = 0; run < Number(values.thefts); run++) {
-      const { found, innocent } = tryTheft(house, tally, random);
+      const { found, innocent } = tryTheft(house, tally, controls, random);
       tally.runs += 1;
       tally.members += found;
       if (found === tally.accounts) tally.all += 1;

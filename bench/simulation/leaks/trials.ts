@@ -16,7 +16,7 @@ export interface Theft {
 }
 
 /** How many of the accounts are named, and whether an innocent user is. */
-export function tryTheft(house: House, theft: Theft, random: Random) {
+export function tryTheft(house: House, theft: Theft, controls: number, random: Random) {
   const accounts = shuffled(house.users, random).slice(0, theft.accounts);
   const takes = new Map<string, readonly number[]>();
   const gone = new Set<number>();
@@ -31,7 +31,7 @@ export function tryTheft(house: House, theft: Theft, random: Random) {
   const robbed = withThefts(house, takes);
   const leaked = shuffled([...gone], random).slice(0, theft.leaked);
   const strangers = sample(0, CUSTOMERS, theft.strangers ?? 0, gone, random);
-  const named = ask(robbed, [...leaked, ...strangers], random).sources.map(({ user }) => user);
+  const named = ask(robbed, [...leaked, ...strangers], controls, random).sources.map(({ user }) => user);
   const found = accounts.filter((account) => named.includes(account)).length;
   return { found, innocent: named.some((user) => !accounts.includes(user)) };
 }
@@ -45,8 +45,14 @@ export type Outside =
   | "who calls a queue often";
 
 /** Whether an innocent user was named. */
-export function tryOutside(house: House, kind: Outside, leaked: number, random: Random): boolean {
-  return ask(house, victims(house, kind, leaked, random), random).sources.length > 0;
+export function tryOutside(
+  house: House,
+  kind: Outside,
+  leaked: number,
+  controls: number,
+  random: Random,
+): boolean {
+  return ask(house, victims(house, kind, leaked, random), controls, random).sources.length > 0;
 }
 
 const NOBODY: ReadonlySet<number> = new Set();

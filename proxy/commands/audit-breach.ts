@@ -1,0 +1,163 @@
+import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import {
+  affectedBy,
+  type BreachFigures,
+  breachFigures,
+  changesSince,
+  type UserReadings,
+} from "../audit/breach.ts";
+import { peopleTable, valuesOf } from "../audit/people-table.ts";
+import { complain, endOf, isWrong, misused, STANDARD, type Streams, type Wrong } from "./audit-arguments.ts";
+import { affectedCsv, sheet } from "./audit-breach-text.ts";
+import { withDatabase } from "./audit-database.ts";
+import {
+  type LogQuestion,
+  QUESTION_FLAGS,
+  QUESTION_HELP,
+  readLogQuestion,
+  recordQuestion,
+  WrongQuestion,
+  wrongOf,
+} from "./audit-question.ts";
+import { peopleReadBy } from "./audit-read-by.ts";
+
+const HELP = `usage: sluice audit breach --user NAME --out FOLDER [FLAGS]
+
+Makes the figures that a notification of a breach states (GDPR Art. 33), out of the log: breach.md to read, breach.json
+for programs; and people.csv, the list of those who must be told (Art. 34). Run again, it says what has changed.
+
+  --user NAME        whose readings are the breach; several for colluders
+  --out FOLDER       where the files go; what was there is kept under the time at which it was made
+  --upstream URI     the database, as a user who may read the ids (or SLUICE_UPSTREAM)
+  --group COLUMN     a column of the table to count people by: a country, a tenant
+  --needs CLASSES    only readings that showed one of these classes in the clear, or looked people up by it
+  --unexplained      only people whom nothing tied to the reader at least once (the policy's "purpose")
+  --aware TIME       when you became aware of it: the notification is due 72 hours later
+${QUESTION_HELP}`;
+
+const FLAGS = {
+  user: { type: "string", multiple: true, default: [] as string[] },
+  out: { type: "string" },
+  upstream: { type: "string" },
+  group: { type: "string" },
+  needs: { type: "string" },
+  unexplained: { type: "boolean", default: false },
+  aware: { type: "string" },
+  ...QUESTION_FLAGS,
+} as const;
+
+interface Question {
+  readonly log: LogQuestion;
+  readonly users: readonly string[];
+  readonly out: string;
+  readonly upstream: string;
+  readonly group: string | undefined;
+  readonly needs: readonly string[];
+  readonly unexplainedOnly: boolean;
+  readonly aware: number | undefined;
+}
+
+/** `sluice audit breach`: 0 when the files are written. */
+export async function auditBreach(args: readonly string[], streams: Streams = STANDARD): Promise<number> {
+  if (args.includes("--help") || args.includes("-h")) {
+    streams.output.write(HELP);
+    return 0;
+  }
+  try {
+    const question = await readQuestion(args);
+    if (isWrong(question)) return complain("audit breach", question, streams);
+    const tell = (line: string) => streams.errors.write(`sluice audit breach: ${line}\n`);
+    streams.output.write(await makeCase(question, tell));
+    return 0;
+  } catch (error) {
+    return complain("audit breach", wrongOf(error), streams);
+  }
+}
+
+async function makeCase(question: Question, tell: (line: string) => void): Promise<string> {
+  const { log, users, out, upstream, group, needs, unexplainedOnly, aware } = question;
+  const readings: UserReadings[] = [];
+  let namespace = "";
+  let forgotten = 0;
+  for (const user of users) {
+    const answer = await peopleReadBy(
+      log,
+      { user, needs, unexplainedOnly, upstream, candidates: undefined },
+      tell,
+    );
+    readings.push(answer);
+    namespace = answer.namespace;
+    forgotten = Math.max(forgotten, answer.forgotten);
+  }
+  const ids = [...new Set(readings.flatMap(({ people }) => people.flatMap(({ id }) => id ?? [])))];
+  const affected = affectedBy(readings, await groupsOf(upstream, namespace, group, ids));
+  const figures = breachFigures(readings, affected, namespace, Date.now());
+  for (const user of users) await recordQuestion(log, "breach", { about: user });
+  await mkdir(out, { recursive: true, mode: 0o700 });
+  const before = await previous(out);
+  const changes = before === undefined ? undefined : changesSince(before, figures);
+  if (before !== undefined) await keep(out, before.made);
+  const write = (name: string, text: string) => writeFile(join(out, name), text, { mode: 0o600 });
+  await write("people.csv", affectedCsv(affected));
+  await write("breach.json", `${JSON.stringify(figures, null, 2)}\n`);
+  const since = before === undefined || changes === undefined ? undefined : { made: before.made, changes };
+  const coverages = readings.map(({ user, found }) => ({ user, coverage: found.notCovered }));
+  const text = sheet(figures, { since, aware, group, forgotten, coverages });
+  await write("breach.md", text);
+  return text;
+}
+
+async function groupsOf(
+  upstream: string,
+  namespace: string,
+  group: string | undefined,
+  ids: readonly string[],
+): Promise<ReadonlyMap<string, string>> {
+  if (group === undefined) return new Map();
+  const values = await withDatabase(upstream, async (database) =>
+    valuesOf(database, await peopleTable(database, namespace), group, ids),
+  );
+  if (isWrong(values)) throw new WrongQuestion(values.problem);
+  return values;
+}
+
+const FILES = ["breach.md", "breach.json", "people.csv"];
+
+/** The figures of the run before; undefined where there was none. */
+async function previous(out: string): Promise<BreachFigures | undefined> {
+  try {
+    return JSON.parse(await readFile(join(out, "breach.json"), "utf8")) as BreachFigures;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw new WrongQuestion(`--out: breach.json in "${out}" cannot be read; name a new folder`);
+  }
+}
+
+async function keep(out: string, made: number): Promise<void> {
+  const stamp = new Date(made).toISOString().replaceAll(/[-:]/g, "").replace(/\.\d+/, "");
+  for (const name of FILES) {
+    const [base, end] = name.split(".");
+    await rename(join(out, name), join(out, `${base}-${stamp}.${end}`));
+  }
+}
+
+async function readQuestion(args: readonly string[]): Promise<Question | Wrong> {
+  const { values } = parseArgs({ args: [...args], options: FLAGS });
+  const upstream = values.upstream ?? process.env.SLUICE_UPSTREAM;
+  if (values.user.length === 0) return misused("--user: missing; whose readings are the breach?");
+  if (new Set(values.user).size < values.user.length) return misused("--user: one is named twice");
+  if (values.out === undefined) return misused("--out: missing; where do the files go?");
+  if (upstream === undefined) return misused("--upstream: missing; without the database nobody can be told");
+  const aware = values.aware === undefined ? undefined : endOf(values.aware);
+  if (values.aware !== undefined && aware === undefined)
+    return misused(`--aware: "${values.aware}" is no time; write 2026-05-01T08:00Z`);
+  const log = await readLogQuestion(values);
+  if (isWrong(log)) return log;
+  return {
+    ...{ log, users: values.user, out: values.out, upstream, group: values.group, aware },
+    needs: values.needs?.split(",").map((name) => name.trim()) ?? [],
+    unexplainedOnly: values.unexplained,
+  };
+}

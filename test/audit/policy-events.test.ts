@@ -1,0 +1,54 @@
+import { expect, test } from "vitest";
+import { policyHandlers } from "../../proxy/commands/compose-policy.ts";
+import { PolicyWarnings } from "../../proxy/commands/policy-warnings.ts";
+import { createMetrics } from "../../proxy/metrics.ts";
+import { compilePolicies, type PolicySet } from "../../proxy/policy/load.ts";
+import { entriesOf, makeFolder, openLog, SILENT } from "./support.ts";
+
+function policies(text: string): PolicySet {
+  const compiled = compilePolicies([{ name: "test.yaml", text }]);
+  if (!compiled.ok) throw new Error("the policy is not good");
+  return compiled.policies;
+}
+
+const FIRST = policies(`
+version: 1
+classes: { email: { mask: email }, text: { mask: redact } }
+tables:
+  public.customers: { subject: id, columns: { email: email } }
+  public.tickets: { subject: customer_id -> public.customers.id, columns: { body: text } }
+  public.staff: { subject: login }
+  public.countries: {}
+roles: { agent: { users: [anna], reads: all, sees: [] } }
+`);
+const SECOND = policies(`
+version: 1
+tables: { public.contacts: { subject: id } }
+roles: { agent: { users: [anna], reads: all, sees: [] } }
+`);
+
+test("a policy that is loaded says where people are named, which tables lead to them, and which classes there are", async () => {
+  const folder = await makeFolder();
+  const { log: audit } = await openLog(folder);
+  const metrics = createMetrics({ version: "test", databases: [] });
+  const warnings = new PolicyWarnings(FIRST, SILENT);
+  const handlers = policyHandlers(FIRST, { metrics, audit, log: SILENT, warnings }, undefined);
+  handlers.onLoaded(SECOND);
+  handlers.onRejected([]);
+  await audit.flush();
+  const told = (await entriesOf(folder)).slice(1).map(({ unmapped }) => unmapped);
+  expect(told).toEqual([
+    {
+      ...{ kind: "policy loaded", problems: 0, classes: ["email", "text"] },
+      namespaces: [
+        { name: "public.customers.id", tables: ["public.customers", "public.tickets"] },
+        { name: "public.staff.login", tables: ["public.staff"] },
+      ],
+    },
+    {
+      ...{ kind: "policy loaded", problems: 0, classes: [] },
+      namespaces: [{ name: "public.contacts.id", tables: ["public.contacts"] }],
+    },
+    { kind: "policy rejected", problems: 0 },
+  ]);
+});
