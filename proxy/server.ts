@@ -3,6 +3,7 @@ import { createServer, type Server, type Socket } from "node:net";
 import type { AuditLog } from "./audit/event.ts";
 import type { Catalogs } from "./catalog/catalogs.ts";
 import { Connections } from "./connections.ts";
+import type { BudgetSighting } from "./guard/budget-alerts.ts";
 import type { CanarySighting, Decoys } from "./guard/canaries.ts";
 import type { CounterStore } from "./guard/meter.ts";
 import type { SessionInfo } from "./guard/session-registry.ts";
@@ -55,6 +56,7 @@ export type ServerSettings = Pick<
       | "pool"
       | "poolSize"
       | "poolWait"
+      | "tlsRequired"
       | "auditDurability"
       | "maxClientsPerUser"
       | "proxyProtocolFrom"
@@ -82,6 +84,8 @@ export interface ServerParts {
   readonly audit: AuditLog;
   /** Told when a decoy is about to be given out; nobody if left out. */
   readonly onCanary?: (sighting: CanarySighting) => void;
+  /** A budget that only alerts is used up; nobody is told if left out. */
+  readonly onBudget?: (sighting: BudgetSighting) => void;
   /** Decoys that conditions mark; none if left out. */
   readonly decoys?: Decoys;
   /** The database that is no database; none if left out. */
@@ -119,6 +123,9 @@ export interface RunningServer {
   /** No new clients; open transactions may finish within the drain timeout; resolves when all are gone. */
   close(): Promise<void>;
 }
+
+/** What is judged is gathered first: no more than this by default. */
+const MAX_MESSAGE = 64 * 2 ** 20;
 
 /** Connections beyond the limit of clients: to be told that it is reached, and for cancel requests. */
 const RESERVE = 100;
@@ -221,7 +228,7 @@ function connectionParts(parts: ServerParts, own: OwnParts): ConnectionParts {
     policies: parts.policies,
     cancelKeys,
     cancelDesk: new CancelDesk({ keys: cancelKeys, forward: parts.forwardCancel ?? [], now }),
-    maxMessageBytes: settings.maxMessage,
+    maxMessageBytes: settings.maxMessage ?? MAX_MESSAGE,
     log: parts.log,
     tls,
     loginTimeoutMs: settings.loginTimeout,
@@ -304,14 +311,16 @@ async function openUsers({ settings, upstream, log }: ServerParts): Promise<User
   };
 }
 
-function openTls({ tlsCert, tlsKey, tlsClientCa }: ServerSettings): ClientTls | undefined {
-  if (tlsCert === undefined && tlsKey === undefined && tlsClientCa === undefined) return undefined;
+function openTls({ tlsCert, tlsKey, tlsClientCa, tlsRequired }: ServerSettings): ClientTls | undefined {
+  if (tlsCert === undefined && tlsKey === undefined && tlsClientCa === undefined && tlsRequired !== true)
+    return undefined;
   if (tlsCert === undefined || tlsKey === undefined) {
     throw new Error("TLS towards clients needs both --tls-cert and --tls-key");
   }
   return {
     acceptor: new TlsAcceptor({ certificate: tlsCert, key: tlsKey, clientCa: tlsClientCa }),
     certificates: tlsClientCa === undefined ? "not asked for" : "required",
+    plain: tlsRequired === true ? "refused" : "served",
   };
 }
 

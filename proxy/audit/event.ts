@@ -6,7 +6,10 @@ export interface StatementEvent {
   /** Unix time, milliseconds. */
   readonly time: number;
   readonly session: string;
+  /** Who reads: the database user, or the person for whom an application reads. */
   readonly user: string;
+  /** The database user of the application, where the reader is somebody else. */
+  readonly account?: string;
   readonly role: string;
   readonly database: string;
   /** IP address, or "local". */
@@ -34,6 +37,8 @@ export interface StatementEvent {
   /** Keyed hashes of the people read (never the values), at most 5,000; `people` has the number. */
   readonly subjects: readonly string[];
   readonly people: number;
+  /** Not all whom it showed could be named: `people` counts those by the size of the rows. */
+  readonly uncounted?: true;
   /** Where `subjects` are named: `public.customers.id`. */
   readonly namespaces?: readonly string[];
   /** How many of them have nothing to do with the reader's work; left out where that was not asked. */

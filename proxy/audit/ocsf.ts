@@ -79,6 +79,11 @@ function fieldsOf(event: Exclude<AuditEvent, StatementEvent | RowsEvent>): Field
   }
 }
 
+/** Whose log-in it was, where the reader is a person behind an application. */
+function accountText({ account }: StatementEvent | RowsEvent): string {
+  return account === undefined ? "" : `"account":{"name":${quoted(bounded(account))}},`;
+}
+
 /**
  * Written out, because there is one for each statement that anybody runs: objects that are made to become text
  * at once cost more than all else that the proxy does for a small query (docs/performance.md).
@@ -93,14 +98,14 @@ function statementText(event: StatementEvent | RowsEvent, fingerprint: Fingerpri
   const [only] = relations.length === 1 ? relations : [];
   const { count, startTime = event.time } = event;
   return (
-    `{"time":${Math.trunc(event.time)},"actor":{"user":{"name":${quoted(bounded(event.user))},` +
+    `{"time":${Math.trunc(event.time)},"actor":{"user":{"name":${quoted(bounded(event.user))},${accountText(event)}` +
     `"groups":[{"name":${quoted(event.role)}}]},"session":{"uid":${quoted(event.session)}},` +
     `"app_name":${quoted(bounded(event.application))}},"unmapped":{"subjects":${list(event.subjects)},` +
     `${namespaces === undefined ? "" : `"people_of":${list(namespaces)},`}` +
     `${unexplained === undefined ? "" : `"unexplained":"${unexplained}",`}` +
     `"kind":"${kind}","decision":"${decision}","relations":${list(relations)},"masked":${list(event.masked)},` +
     revealedText(event) +
-    `"lookups":${event.lookups},"rows":${event.rows},"people":${event.people}${rowsWritten === undefined ? "" : `,"rows_written":${rowsWritten}`}${reference === undefined ? "" : `,"reference":${quoted(reference)}`}},` +
+    `"lookups":${event.lookups},"rows":${event.rows},"people":${event.people}${event.uncounted ? ',"uncounted":true' : ""}${rowsWritten === undefined ? "" : `,"rows_written":${rowsWritten}`}${reference === undefined ? "" : `,"reference":${quoted(reference)}`}},` +
     `"class_uid":6005,"category_uid":6,"activity_id":${activity},"type_uid":${600500 + activity},` +
     `"severity_id":${failed ? MEDIUM : INFORMATIONAL},"status_id":${failed ? FAILURE : SUCCESS},` +
     `${sqlstate === undefined ? "" : `"status_code":${quoted(sqlstate)},`}"action_id":${ACTION[decision]},` +

@@ -71,6 +71,15 @@ function timeOf(text: string): { readonly start: number; readonly end: number } 
   return { start, end: isDay ? start + 86_400_000 : start };
 }
 
+/** A folder, named once, by itself or by --audit; the problem with what was given in its place. */
+export async function readFolder(given: readonly string[], byDefault?: string): Promise<string | Wrong> {
+  const [folder = byDefault, ...others] = given;
+  if (folder === undefined) return misused("name one folder");
+  if (others.length > 0)
+    return misused("--audit: more than one folder; a question is put to one, so ask each by itself");
+  return (await isFolder(folder)) ? folder : { problem: `--audit: "${folder}" is no folder`, status: 1 };
+}
+
 export async function isFolder(path: string): Promise<boolean> {
   return (await stat(path).catch(() => undefined))?.isDirectory() ?? false;
 }
@@ -80,12 +89,10 @@ export function complain(command: string, wrong: Wrong, streams: Streams): numbe
   return wrong.status;
 }
 
-/** A folder, named once; the problem with what was given in its place. */
-export async function readFolder(given: readonly string[]): Promise<string | Wrong> {
-  const [folder = "audit/", ...others] = given;
-  if (others.length > 0)
-    return misused("--audit: given more than once; a question is put to one folder, so ask each by itself");
-  if (!(await isFolder(folder))) return { problem: `--audit: "${folder}" is no folder`, status: 1 };
+/** The same of a folder that has to hold a log. */
+export async function readLogFolder(given: readonly string[]): Promise<string | Wrong> {
+  const folder = await readFolder(given, "audit/");
+  if (typeof folder !== "string") return folder;
   if ((await listSegments(folder)).length > 0) return folder;
   const inner: string[] = [];
   for (const entry of await readdir(folder, { withFileTypes: true }))

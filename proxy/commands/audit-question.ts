@@ -7,7 +7,7 @@ import {
   type Vocabulary,
   vocabularyOf,
 } from "../audit/vocabulary.ts";
-import { isWrong, misused, readFolder, readKeys, readPeriod, type Wrong } from "./audit-arguments.ts";
+import { isWrong, misused, readKeys, readLogFolder, readPeriod, type Wrong } from "./audit-arguments.ts";
 import { operator, putOnRecord } from "./audit-record.ts";
 
 /** The flags of all commands that ask the log whom somebody read, or who read somebody. */
@@ -56,14 +56,18 @@ interface Values {
   readonly json: boolean;
 }
 
-export async function readLogQuestion(values: Values): Promise<LogQuestion | Wrong> {
+/** `folders`: those that were named without --audit. */
+export async function readLogQuestion(
+  values: Values,
+  folders: readonly string[] = [],
+): Promise<LogQuestion | Wrong> {
   const period = readPeriod(values.since, values.until);
   if (isWrong(period)) return period;
   const keys = readKeys(values["key-file"], process.env);
   if (isWrong(keys)) return keys;
   if (keys.length === 0)
     return misused("--key-file: missing (or SLUICE_KEY); people stand in the log as hashes");
-  const folder = await readFolder(values.audit);
+  const folder = await readLogFolder([...folders, ...values.audit]);
   if (typeof folder !== "string") return folder;
   return {
     folder,

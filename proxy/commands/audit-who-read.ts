@@ -19,7 +19,7 @@ import {
 import { type Victims, type VictimsQuestion, victimsOf } from "./audit-victims.ts";
 import { answerText } from "./audit-who-read-text.ts";
 
-const HELP = `usage: sluice audit who-read --subjects FILE [FLAGS]
+const HELP = `usage: sluice audit who-read --subjects FILE [FOLDER] [FLAGS]
 
 Given people whose data leaked, says who read them, and whether chance and their own work explain it. Somebody is named
 only when compared with people like the leaked ones (--like).
@@ -123,7 +123,7 @@ async function victimsIn(
 }
 
 async function readQuestion(args: readonly string[]): Promise<Question | Wrong> {
-  const { values } = parseArgs({ args: [...args], options: FLAGS });
+  const { values, positionals } = parseArgs({ args: [...args], options: FLAGS, allowPositionals: true });
   if (values.subjects === undefined) return misused("--subjects: missing; whose data leaked?");
   const top = Number(values.top);
   if (!Number.isSafeInteger(top) || top < 1) return misused("--top: not a whole number above 0");
@@ -134,7 +134,7 @@ async function readQuestion(args: readonly string[]): Promise<Question | Wrong> 
   for (const flag of ["match", "like"] as const)
     if (values[flag] !== undefined && upstream === undefined)
       return misused(`--${flag}: needs --upstream, the database whose people these are`);
-  const log = await readLogQuestion(values);
+  const log = await readLogQuestion(values, positionals);
   if (isWrong(log)) return log;
   const called = values.called === undefined ? undefined : { column: values.called, timeOf: endOf };
   const list = readSubjects(await readFile(values.subjects, "utf8"), values.column, called);

@@ -27,6 +27,7 @@ import { readiness, stateOf } from "./compose-state.ts";
 import { type Targets, targetsOf } from "./compose-targets.ts";
 import { probeHost } from "./control.ts";
 import { redisOf } from "./control-arguments.ts";
+import { tellOfPlainText } from "./plain-text.ts";
 import { PolicyWarnings } from "./policy-warnings.ts";
 
 /** A Sluice that serves. */
@@ -115,6 +116,7 @@ async function start(
     policies: () => watch?.current ?? onDisk,
     fit,
     onRead: (catalog: Catalog) => warnings?.read(catalog),
+    onForgotten: (database: string) => warnings?.forget(database),
   };
   const catalogs = openCatalogs({ control, controls }, judging, state, { metrics, log });
   stops.push(() => catalogs.close());
@@ -168,13 +170,12 @@ async function start(
     },
   });
   const redis = redisOf(settings);
-  const cancelKeys = new CancelKeys(crew?.cancelProcess);
+  const cancelKeys = new CancelKeys();
   const cancelChannel =
     redis &&
     new CancelChannel({
       ...redis,
       observe: metrics.redis("cancel"),
-      process: cancelKeys.process,
       cancel: (request) => cancelKeys.request(request),
     });
   if (cancelChannel !== undefined) stops.push(() => cancelChannel.close());
@@ -212,6 +213,7 @@ async function start(
     suspensions: guard.suspensions,
     audit: guard.audit,
     onCanary: guard.onCanary,
+    onBudget: guard.onBudget,
     decoys,
     adminDatabase: openAdminDatabase(settings, upstream, watching, operations, log),
     metrics,
@@ -238,6 +240,7 @@ async function start(
     return admin.address;
   };
   const admin = crew === undefined ? await serveAdmin(settings.admin) : settings.admin;
+  void tellOfPlainText(settings, [upstream, ...others.values()], log);
   for (const database of asked) stops.push(askUntilThere(catalogs, database, state, { metrics, log }));
   await crew?.serves({
     address: server.address,

@@ -1,4 +1,5 @@
 import { parse } from "../parser/parser.ts";
+import { wordsFor } from "../pg/node-words.ts";
 
 /*
  * The syntax trees that an expression of a policy may have, as lists of node types and their fields. What is
@@ -227,9 +228,9 @@ function firstFault<T>(items: readonly T[], check: (item: T) => Fault | undefine
 }
 
 function notHere(type: string, what: string): Fault {
-  const inside = type === what ? "" : ` of ${type}`;
+  const form = type === what ? "" : " of this form";
   return fault(
-    `${what}${inside} has no place in a policy's expression`,
+    `${wordsFor(type)}${form} has no place in a policy's expression`,
     "Columns, literals, operators, plain function calls, CASE and (in conditions) plain subqueries do.",
   );
 }

@@ -1,4 +1,5 @@
 import type { Catalog, Relation } from "../catalog/catalog.ts";
+import { wordsFor } from "../pg/node-words.ts";
 import { bindUser } from "./conditions.ts";
 import { singleTarget } from "./expression-tree.ts";
 import type { Condition } from "./policy.ts";
@@ -76,7 +77,7 @@ class Checker {
         this.#comparison(body, levels);
         return;
       default:
-        throw new Unsafe(`${type} has no place in it`);
+        throw new Unsafe(`${wordsFor(type)} has no place in it`);
     }
   }
 
@@ -129,7 +130,7 @@ class Checker {
 
   #columnType(tree: unknown, levels: Levels): string {
     const [type, body] = nodeOf(tree);
-    if (type !== "ColumnRef") throw new Unsafe(`${type} has no place in it`);
+    if (type !== "ColumnRef") throw new Unsafe(`${wordsFor(type)} has no place in it`);
     const fields = list(body.fields).map((field) => String(nodeOf(field)[1].sval));
     const [name = "", table] = fields.toReversed();
     if (fields.length > 2) throw new Unsafe(`write "${fields.slice(-2).join(".")}" without the schema`);

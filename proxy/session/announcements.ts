@@ -1,14 +1,16 @@
+import type { Statement } from "../sql/verdict.ts";
 import { decodeNotification, decodeParameterStatus } from "../wire/backend-messages.ts";
-import { decodeError, type ErrorFields, redactError } from "../wire/errors.ts";
+import { decodeError, type ErrorFields, noticeResponse, redactError } from "../wire/errors.ts";
 import type { Frame } from "../wire/frames.ts";
 import { refuseSession } from "../wire/refusal.ts";
 import type { Exchange } from "./exchange.ts";
 import { SessionEnd } from "./parts.ts";
+import type { Reply } from "./replies.ts";
 import { mayTouchPeople } from "./running.ts";
 import { PINNED } from "./startup-settings.ts";
 import { tellingOf } from "./telling.ts";
 
-/** What the server says unasked (Postgres docs, "Asynchronous Operations"). */
+/** What is told beside the answers: what the server says unasked (Postgres docs, "Asynchronous Operations"), and our own notices. */
 export class Announcements {
   readonly #exchange: Exchange;
 
@@ -33,8 +35,8 @@ export class Announcements {
   }
 
   noticeResponse(frame: Frame): void {
-    const { replies, toClient } = this.#exchange;
-    const { head } = replies;
+    const { ledger, toClient } = this.#exchange;
+    const { head } = ledger;
     if (head?.quiet === true) return;
     const judged = head !== undefined && "judged" in head ? head.judged : undefined;
     const fields = decodeError(frame);
@@ -42,6 +44,18 @@ export class Announcements {
     // How many there are, of which kinds and in which order is a text of the statement's own making.
     if (head !== undefined && !isOfTransaction(fields) && mayTouchPeople(this.#exchange, head)) return;
     toClient.send(redactError(frame, tellingOf(judged, fields, false)));
+  }
+
+  /** What a statement was judged to need said, when it is prepared. */
+  ofStatement(statement: Statement | undefined): void {
+    for (const each of statement?.notices ?? []) this.#exchange.toClient.send(noticeResponse(each));
+  }
+
+  /** The same when a statement of a simple query has been answered. */
+  ofQuery(reply: Reply | undefined): void {
+    if (reply?.kind === "query" && !reply.failed)
+      this.ofStatement(reply.judged?.verdict.statements[this.#exchange.ledger.statementIndex]);
+    if (reply?.kind === "execute") this.ofStatement(reply.unrolled?.statement);
   }
 
   /** A guarded role may not LISTEN; a payload could hold anything. */

@@ -2,11 +2,8 @@ import { randomUUID } from "node:crypto";
 import { z } from "zod";
 import { SealedChannel, type SealedChannelOptions } from "../guard/sealed-channel.ts";
 import type { BackendKey } from "../wire/backend-messages.ts";
-import { processOf } from "./cancel.ts";
 
 export interface CancelChannelOptions extends SealedChannelOptions {
-  /** This process's number in the keys that it hands out. */
-  readonly process: number;
   /** Does what a request asks that another process took; false for a key that is not known here. */
   readonly cancel: (request: BackendKey) => Promise<boolean>;
 }
@@ -19,8 +16,8 @@ const messageSchema = z.union([
   z.object({
     /** To be named in the answer. */
     ask: z.string(),
-    /** The number of the process to answer to. */
-    from: z.number(),
+    /** By which the process that asks is answered. */
+    from: z.string(),
     processId: z.number(),
     key: z.string(),
   }),
@@ -28,19 +25,23 @@ const messageSchema = z.union([
 ]);
 type Message = z.infer<typeof messageSchema>;
 
-function channelOf(process: number): string {
-  return `sluice:cancel:${process}`;
+/** On which every process is asked. */
+const ASKED = "sluice:cancel";
+
+function answersTo(process: string): string {
+  return `${ASKED}:${process}`;
 }
 
-/** Brings CancelRequests home through the fleet's Redis: each process listens on a channel of its number. */
+/** Brings CancelRequests home through the fleet's Redis: all processes are asked, and the one that knows the key answers. */
 export class CancelChannel {
   readonly #options: CancelChannelOptions;
   readonly #channel: SealedChannel;
   readonly #asked = new Map<string, () => void>();
+  readonly #process = randomUUID();
 
   constructor(options: CancelChannelOptions) {
     this.#options = options;
-    this.#channel = new SealedChannel(options, PLACE, [channelOf(options.process)], (message) =>
+    this.#channel = new SealedChannel(options, PLACE, [ASKED, answersTo(this.#process)], (message) =>
       this.#receive(message),
     );
   }
@@ -54,8 +55,13 @@ export class CancelChannel {
       this.#asked.set(ask, () => resolve(true));
     });
     try {
-      const from = this.#options.process;
-      await this.#publish(processOf(processId), { ask, from, processId, key: key.toString("hex") });
+      const from = this.#process;
+      await this.#channel.publish(ASKED, {
+        ask,
+        from,
+        processId,
+        key: key.toString("hex"),
+      } satisfies Message);
       return await answered;
     } catch {
       return false;
@@ -69,10 +75,6 @@ export class CancelChannel {
     this.#channel.close();
   }
 
-  async #publish(process: number, message: Message): Promise<void> {
-    await this.#channel.publish(channelOf(process), message);
-  }
-
   async #receive(message: unknown): Promise<void> {
     const read = messageSchema.safeParse(message);
     // Of a proxy of another version.
@@ -83,6 +85,6 @@ export class CancelChannel {
     }
     const { ask, from, processId, key } = read.data;
     if (!(await this.#options.cancel({ processId, key: Buffer.from(key, "hex") }))) return;
-    await this.#publish(from, { done: ask }).catch(() => {});
+    await this.#channel.publish(answersTo(from), { done: ask } satisfies Message).catch(() => {});
   }
 }

@@ -1,6 +1,6 @@
 import { LRUCache } from "lru-cache";
 import type { BackendKey } from "../wire/backend-messages.ts";
-import { type CancelKeys, processOf } from "./cancel.ts";
+import type { CancelKeys } from "./cancel.ts";
 
 /** Other processes that hand out cancel keys; false where none of them knows this one. */
 export type ForwardCancel = (request: BackendKey) => Promise<boolean>;
@@ -49,8 +49,7 @@ export class CancelDesk {
   async #find(request: BackendKey): Promise<boolean> {
     const { keys, forward } = this.#parts;
     if (await keys.request(request)) return true;
-    // Also a number of our own: another process may have it by chance.
-    if (processOf(request.processId) === 0) return false;
+    // The number says nothing of the process of the fleet that serves the session.
     for (const peers of forward) if (await peers(request)) return true;
     return false;
   }

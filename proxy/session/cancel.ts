@@ -8,84 +8,68 @@ export interface IssuedKey extends BackendKey {
   readonly cancel: () => Promise<void>;
 }
 
-/**
- * A process number that we hand out has 31 bits: clients show it, and some keep it in a signed integer. Its
- * upper bits say which process of the fleet handed it out, so that a CancelRequest that a load balancer
- * brings elsewhere finds home. Two processes may by chance have one number: the secret tells them apart.
- */
-const SESSION_BITS = 18;
-const PROCESSES = 2 ** (31 - SESSION_BITS);
-
-/** Which process of the fleet handed out a key. */
-export function processOf(processId: number): number {
-  return processId >>> SESSION_BITS;
-}
-
-/** A number for a process that starts, as good as unique in its fleet. */
-export function randomProcess(): number {
-  return randomInt(1, PROCESSES);
-}
+/** Clients show a process number, and some keep it in a signed integer. */
+const NUMBERS = 2 ** 31 - 1;
 
 /**
- * The cancel keys of this process's sessions. A client gets a key of our own making: the server's would let
- * it cancel by itself past the proxy, and its process numbers could collide between several servers.
+ * The cancel keys of this process's sessions. The secret is of our own making: the server's would let the client cancel by
+ * itself past the proxy. The process number is that of the session's server process, where it has one of its own: clients hold
+ * it against pg_backend_pid() and the sender of a notification. Of several servers two may have the same number: the
+ * secret tells their sessions apart.
  */
 export class CancelKeys {
-  readonly process: number;
-  readonly #entries = new Map<number, IssuedKey>();
+  readonly #entries = new Map<number, readonly IssuedKey[]>();
 
-  constructor(process: number = randomProcess()) {
-    this.process = process;
-  }
-
-  /** `cancel` is what a CancelRequest with this key does. */
-  issue(minor: Minor, cancel: () => Promise<void>): IssuedKey {
-    const processId = this.#freeProcessId();
+  /** `cancel` is what a CancelRequest with this key does; `serverProcess` is undefined where the server told none. */
+  issue(minor: Minor, cancel: () => Promise<void>, serverProcess?: number): IssuedKey {
+    const processId = serverProcess ?? randomInt(1, NUMBERS);
     const issued: IssuedKey = { processId, key: randomBytes(cancelKeyLength(minor)), cancel };
-    this.#entries.set(processId, issued);
+    this.#entries.set(processId, [...(this.#entries.get(processId) ?? []), issued]);
     return issued;
   }
 
   revoke(issued: IssuedKey): void {
-    if (this.#entries.get(issued.processId) === issued) this.#entries.delete(issued.processId);
+    const left = (this.#entries.get(issued.processId) ?? []).filter((each) => each !== issued);
+    if (left.length > 0) this.#entries.set(issued.processId, left);
+    else this.#entries.delete(issued.processId);
   }
 
   /** Resolves when the server has dealt with it; false when the key is none of ours. */
   async request({ processId, key }: BackendKey): Promise<boolean> {
-    const entry = this.#entries.get(processId);
-    if (entry === undefined || entry.key.length !== key.length) return false;
-    if (!timingSafeEqual(entry.key, key)) return false;
+    const entries = this.#entries.get(processId) ?? [];
+    const entry = entries.find((each) => each.key.length === key.length && timingSafeEqual(each.key, key));
+    if (entry === undefined) return false;
     await entry.cancel();
     return true;
   }
-
-  #freeProcessId(): number {
-    for (;;) {
-      const processId = this.process * 2 ** SESSION_BITS + randomInt(2 ** SESSION_BITS);
-      if (!this.#entries.has(processId)) return processId;
-    }
-  }
 }
 
-/** For how long a server may take over a CancelRequest. */
-const CANCEL_MS = 10_000;
+/** For how long a server may take over a CancelRequest, from the first packet on. */
+const CANCEL_MS = 5_000;
 
 /**
  * Sends a CancelRequest and waits until the server has closed the connection: from then on the signal has
  * been sent, and what the session does next cannot be hit by it (libpq's PQcancel waits for the same).
  */
 export async function sendCancel(upstream: Upstream, { processId, key }: BackendKey): Promise<void> {
-  const socket = await dial(upstream);
+  const start = performance.now();
+  const connectTimeout = Math.min(upstream.connectTimeout, CANCEL_MS);
+  const socket = await dial({ ...upstream, connectTimeout });
   await new Promise<void>((resolve, reject) => {
-    socket.setTimeout(CANCEL_MS, () =>
-      socket.destroy(new Error("the server did not answer a CancelRequest")),
+    const limit = setTimeout(
+      () => socket.destroy(new Error("the server did not answer a CancelRequest")),
+      CANCEL_MS - (performance.now() - start),
     );
     let failure: Error | undefined;
     socket.once("error", (error: NodeJS.ErrnoException) => {
       // Some servers reset the connection in place of closing it; the request has been read by then.
       if (error.code !== "ECONNRESET") failure = error;
     });
-    socket.once("close", () => (failure ? reject(failure) : resolve()));
+    socket.once("close", () => {
+      clearTimeout(limit);
+      if (failure) reject(failure);
+      else resolve();
+    });
     socket.resume();
     socket.end(cancelRequest(processId, key));
   });

@@ -1,10 +1,10 @@
+import { Names } from "../protocol/names.ts";
 import type { Scope } from "../sql/scope.ts";
 import type { Statement } from "../sql/verdict.ts";
 import { nameKey } from "../wire/messages.ts";
 import { type Refusal, refuse } from "../wire/refusal.ts";
 import { Description, hasSource } from "./described.ts";
 import { type Judged, Kept } from "./judged.ts";
-import { Names } from "./names.ts";
 import type { PinnedPeople } from "./pinned.ts";
 import type { Counts } from "./run.ts";
 
@@ -16,6 +16,8 @@ export interface Prepared {
   statement: Statement | undefined;
   /** Which of its text's statements it is. */
   readonly pick: (statements: readonly Statement[]) => Statement | undefined;
+  /** Bytes of its texts, when it was made. */
+  readonly weight: number;
   /** The client's own Parse message; undefined for SQL's PREPARE. */
   readonly parse: Buffer | undefined;
   /** Of its rows, by the verdict of now. */
@@ -33,6 +35,8 @@ export interface Portal {
   readonly pinned: PinnedPeople | undefined;
   /** What its statement and its parameters ask: see `repeats.ts`. */
   readonly question: string | undefined;
+  /** How many look-ups its parameters make beside those of its text. */
+  readonly lookups: number;
   readonly description: Description;
 }
 
@@ -43,14 +47,48 @@ export interface Named {
 }
 
 export function noNames(): Named {
-  return { statements: new Names(), portals: new Names() };
+  return { statements: new Names(weightOfPrepared), portals: new Names(weightOfPortal) };
+}
+
+/** Bytes of its text, and of the one that the server got. */
+function textsOf({ text, verdict }: Judged): number {
+  return text.length + (verdict.kind === "rewrite" ? verdict.sql.length : 0);
+}
+
+/** What all names of a session may hold (bytes): thousands of statements as object mappers write them. */
+const MOST_NAMED = 32 * 1024 * 1024;
+
+/** What a name's own objects weigh, about. */
+const OBJECTS = 500;
+
+/** Undefined: there is room for one more named statement or portal. */
+export function refuseMoreNames({ statements, portals }: Named): Refusal | undefined {
+  if (statements.weight + portals.weight < MOST_NAMED) return undefined;
+  return refuse(
+    "54000",
+    `prepared statements and cursors of this session hold more than ${MOST_NAMED} bytes`,
+    {
+      hint: "Close those that are not needed: DEALLOCATE, CLOSE, or a smaller statement cache of the driver.",
+    },
+  );
+}
+
+/** It never changes while the name is given, though the verdict may. */
+function weightOfPrepared({ parse, weight }: Prepared): number {
+  return OBJECTS + weight + (parse?.length ?? 0);
+}
+
+/** Its parameters are the server's alone. */
+function weightOfPortal({ judged }: Portal): number {
+  return OBJECTS + textsOf(judged);
 }
 
 /** What Parse makes. */
 export function preparedBy(judged: Judged, parse: Buffer): Prepared {
   const pick = (statements: readonly Statement[]) => statements[0];
   const statement = pick(judged.verdict.statements);
-  return { kept: new Kept(judged), statement, pick, parse, description: new Description() };
+  const weight = textsOf(judged);
+  return { kept: new Kept(judged), statement, pick, weight, parse, description: new Description() };
 }
 
 /** What SQL's PREPARE makes, as the statement of that index. */
@@ -60,19 +98,28 @@ export function preparedBySql(judged: Judged, index: number): Prepared {
     return effect?.kind === "prepare" ? effect.inner : undefined;
   };
   const statement = pick(judged.verdict.statements);
-  return { kept: new Kept(judged), statement, pick, parse: undefined, description: new Description() };
+  const weight = textsOf(judged);
+  return {
+    kept: new Kept(judged),
+    statement,
+    pick,
+    weight,
+    parse: undefined,
+    description: new Description(),
+  };
 }
 
 /** What a portal is made with beside its statement. */
 interface Bound {
   readonly pinned?: PinnedPeople | undefined;
   readonly question?: string | undefined;
+  readonly lookups?: number;
   /** Of the prepared statement that it is made from. */
   readonly description?: Description;
 }
 
 export function portalOf(judged: Judged, statement: Statement | undefined, bound: Bound = {}): Portal {
-  const { pinned, question, description } = bound;
+  const { pinned, question, description, lookups = 0 } = bound;
   // What stands behind an EXECUTE or a FETCH may be another statement each time.
   const isShared = statement !== undefined && !hasSource(statement);
   return {
@@ -82,6 +129,7 @@ export function portalOf(judged: Judged, statement: Statement | undefined, bound
     counts: { rows: 0, bytes: 0 },
     pinned,
     question,
+    lookups,
     description: (isShared ? description : undefined) ?? new Description(),
   };
 }
@@ -106,7 +154,13 @@ export interface Source {
   readonly counts: Counts;
   /** By which it was judged, where it is another statement than the one that asks. */
   readonly scope: Scope | undefined;
+  /** The people of whom alone the cursor behind a FETCH tells. */
+  readonly pinned?: PinnedPeople | undefined;
 }
+
+const PLAN_HIDDEN = refuse("42501", "this role may not see the plan of what is prepared under that name", {
+  hint: "Explain the statement itself: EXPLAIN SELECT …",
+});
 
 /** EXECUTE can name an EXECUTE that Parse prepared; the server ends such a ring by its stack depth. */
 const DEEPEST = 8;
@@ -128,12 +182,21 @@ export function sourceOf(
     if (prepared.statement !== undefined)
       return behind(prepared.statement, counts, lookup, depth, prepared.kept.scope);
   }
+  if (effect?.kind === "explainExecute") {
+    const prepared = lookup.statement(nameKey(effect.name));
+    if (prepared === "absent") return missingStatement(effect.name);
+    if (prepared === "unsettled" || "sqlstate" in prepared) return prepared;
+    if (prepared.statement?.hidesPlan) return PLAN_HIDDEN;
+  }
   if (effect?.kind === "fetch") {
     const portal = lookup.portal(nameKey(effect.portal));
     if (portal === "absent") return missingPortal(effect.portal, "cursor");
     if (portal === "unsettled" || "sqlstate" in portal) return portal;
-    if (portal.statement !== undefined)
-      return behind(portal.statement, portal.counts, lookup, depth, portal.judged.scope);
+    if (portal.statement !== undefined) {
+      const source = behind(portal.statement, portal.counts, lookup, depth, portal.judged.scope);
+      const isOwn = isSource(source) && source.shape === portal.statement;
+      return isOwn ? { ...source, pinned: portal.pinned } : source;
+    }
   }
   return { shape: statement, counts, scope };
 }
@@ -148,8 +211,16 @@ function behind(
   lookup: Lookup,
   depth: number,
   scope: Scope | undefined,
-) {
+): Source | "unsettled" | Refusal {
   const kind = statement.effect?.kind;
+  if (statement.asks !== undefined)
+    return refuse(
+      "42501",
+      `${statement.command} with an array or a pattern to look up may not be run by EXECUTE`,
+      {
+        hint: "Run it by the driver's own prepared statement, or write the values out with IN.",
+      },
+    );
   if (kind === undefined || kind === "execute" || kind === "fetch") {
     return sourceOf(statement, counts, lookup, depth + 1, scope);
   }

@@ -1,3 +1,4 @@
+import { PERSON } from "../prices.ts";
 import type { Scope } from "../sql/scope.ts";
 import { extraFields, type Statement } from "../sql/verdict.ts";
 import type { Refusal } from "../wire/refusal.ts";
@@ -6,7 +7,7 @@ import type { PinnedPeople } from "./pinned.ts";
 import { Answer, type Repeat } from "./repeats.ts";
 
 /** How many people a statement's event names at most. */
-const NAMED = 5_000;
+export const NAMED = 5_000;
 /** How many are told apart; beyond it each sighting counts as somebody new. */
 const TOLD_APART = 20_000;
 
@@ -57,6 +58,14 @@ export class People {
 
   get purposeless(): number {
     return this.#purposeless.size;
+  }
+
+  /** All of these as well. */
+  addAll(others: People): void {
+    for (const [namespace, identity] of others.since(0)) this.add(namespace, identity);
+    for (const key of others.#purposeless)
+      if (this.#purposeless.size < TOLD_APART) this.#purposeless.add(key);
+    this.#unnamed += others.#unnamed;
   }
 
   addUnknown(count: number): void {
@@ -112,6 +121,14 @@ export const UNKNOWN_STATEMENT: Statement = {
   limited: false,
 };
 
+/** What a run was asked with, beside its statement. */
+interface Asked {
+  readonly pinned?: PinnedPeople | undefined;
+  /** Look-ups that its parameters make. */
+  readonly lookups?: number;
+  readonly repeat?: Repeat | undefined;
+}
+
 /** One statement while it is answered. */
 export class Run {
   readonly judged: Judged;
@@ -141,20 +158,27 @@ export class Run {
   truncated = false;
   /** Of COPY TO: how the data is laid out, from CopyOutResponse. */
   copy: { readonly binary: boolean; headerLine: boolean } | undefined;
-  isCancelled = false;
+  /** When the server was asked to stop it, by `performance.now()`. */
+  cancelledAt: number | undefined;
   /** The server has said what its rows hold, and that has been looked at. */
   isDescribed = false;
   /** How long its rows have waited for the meter, in milliseconds. */
   waited = 0;
 
+  /** For whom the account read, where that is somebody else. */
+  person: string | undefined;
   /** Set where the answer is remembered, and may be the one that was expected. */
   readonly answer: Answer | undefined;
   /** Its answer has come to its end. */
   isConcluded = false;
   /** What is owed for another answer than the one that was expected has been asked of the meter. */
   isSettled = false;
+  /** How many values it looks up. */
+  readonly lookups: number;
   /** The people by whom it was paid for: its answer tells of nobody else. */
   readonly pinned: PinnedPeople | undefined;
+  /** What is left of the units that were paid for its first rows before it ran. */
+  prepaid: number;
 
   constructor(
     judged: Judged,
@@ -162,10 +186,7 @@ export class Run {
     shape: Statement,
     counts: Counts,
     startedAt: number,
-    {
-      pinned,
-      repeat,
-    }: { readonly pinned?: PinnedPeople | undefined; readonly repeat?: Repeat | undefined } = {},
+    { pinned, lookups = 0, repeat }: Asked = {},
   ) {
     this.judged = judged;
     this.statement = statement;
@@ -174,7 +195,10 @@ export class Run {
     this.startedAt = startedAt;
     this.scope = judged.scope;
     this.pinned = pinned;
+    this.lookups = shape.lookups + lookups;
     this.answer = repeat && new Answer(repeat);
+    this.prepaid = shape.metering?.price?.prepaid ?? 0;
+    this.people.addUnknown(this.prepaid / (shape.metering?.cost ?? 1) / PERSON);
     for (const [i, namespace] of pinned?.namespaces.entries() ?? [])
       this.people.add(namespace, pinned?.identities[i] ?? "");
   }

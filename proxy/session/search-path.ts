@@ -1,23 +1,15 @@
 import type { Catalog } from "../catalog/catalog.ts";
+import { splitNames } from "../pg/setting-text.ts";
 import type { Effect } from "../sql/verdict.ts";
 import type { TransactionStatus } from "../wire/messages.ts";
-
-/** One schema of a list as SplitIdentifierString reads it (utils/adt/varlena.c), with the comma behind it. */
-const SCHEMA = /\s*(?:"((?:[^"]|"")*)"|([^\s,"]+))\s*(?:,|$)/gy;
-
-/** The schemas that a search_path setting names, as SHOW shows it. */
-export function splitSearchPath(setting: string): readonly string[] {
-  return [...setting.matchAll(SCHEMA)]
-    .map(([, quoted, plain]) => quoted?.replaceAll('""', '"') ?? plain?.toLowerCase() ?? "")
-    .filter((schema) => schema !== "");
-}
 
 /**
  * The schemas in which the server looks for a name, in order. Those that do not exist are passed over, as the
  * server does; pg_catalog comes first whether it is named or not (Postgres docs, "search_path").
  */
 export function effectiveSchemas(setting: string, user: string, catalog: Catalog): readonly string[] {
-  return splitSearchPath(setting)
+  // What the server has taken for a value it can read.
+  return (splitNames(setting) ?? [])
     .map((schema) => (schema === "$user" ? user : schema))
     .filter((schema) => schema !== "pg_catalog" && catalog.schemas.has(schema));
 }

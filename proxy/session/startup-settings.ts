@@ -1,4 +1,5 @@
-import { mayChangeSetting } from "../sql/session-settings.ts";
+import { foldAscii, splitNames } from "../pg/setting-text.ts";
+import { isTemporarySchema, mayChangeSetting } from "../sql/session-settings.ts";
 import { refuseSession } from "../wire/refusal.ts";
 import { asksReplication, type Startup } from "../wire/startup.ts";
 import { LoginEnd } from "./login-end.ts";
@@ -68,7 +69,7 @@ export function pooledSettings(claim: Claim): ReadonlyMap<string, string> {
   const settings = new Map<string, string>();
   for (const [name, value] of claim.settings) {
     refuseUnpinned(name, value, "with --pool transaction");
-    if (name === "search_path" && /pg_temp/i.test(value)) {
+    if (name === "search_path" && valuesOf(name, value).some(isTemporarySchema)) {
       throw refused("42501", "pg_temp in search_path is not possible with --pool transaction", {
         hint: "Temporary tables live in one transaction here: create them with ON COMMIT DROP.",
       });
@@ -99,16 +100,10 @@ const READ_AS_UTF8 = new Set(["utf8", "unicode", "sqlascii"]);
 /** A setting's value as the elements that SET would have it in; one that is not a list is its only element. */
 function valuesOf(name: string, value: string): readonly string[] {
   if (name !== "search_path") return [value];
-  const schemas = value.trim() === "" ? [] : [...value.matchAll(SCHEMA)];
-  const understood = schemas.map((match) => match[0]).join("");
-  if (understood.length !== value.length && value.trim() !== "") {
-    throw refused("22023", 'invalid value for parameter "search_path"');
-  }
-  return schemas.map(([, quoted, plain]) => quoted?.replaceAll('""', '"') ?? plain?.toLowerCase() ?? "");
+  const schemas = splitNames(value);
+  if (schemas === undefined) throw refused("22023", 'invalid value for parameter "search_path"');
+  return schemas;
 }
-
-/** One schema of a list as SplitIdentifierString reads it (utils/adt/varlena.c), with the comma behind it. */
-const SCHEMA = /\s*(?:"((?:[^"]|"")+)"|([^\s,"]+))\s*(?:,(?!\s*$)|$)/gy;
 
 /**
  * The settings in `options`, the server's command line. Only the forms that name a setting are taken, and
@@ -127,7 +122,7 @@ function splitOptions(options: string): Map<string, string> {
       });
     }
     // ParseLongOption of utils/misc/guc.c: a dash in a name stands for an underscore.
-    settings.set(match[1].replaceAll("-", "_").toLowerCase(), match[2] ?? "");
+    settings.set(foldAscii(match[1].replaceAll("-", "_")), match[2] ?? "");
   }
   return settings;
 }

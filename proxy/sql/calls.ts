@@ -1,20 +1,16 @@
 import type { ColumnRef, FuncCall, Node } from "libpg-query";
 import { type CatalogFunction, isPlainExtensionFunction } from "../catalog/catalog.ts";
 import { meetActingCall } from "./acting-calls.ts";
-import { type Analysis, candidates, type Level, namedReferences } from "./analysis.ts";
+import { type Analysis, type Level, namedReferences } from "./analysis.ts";
 import { meetType } from "./casts.ts";
-import { plainFields } from "./expressions.ts";
 import { builtinUse, isStandardFunction, tellsOfStatements } from "./functions.ts";
-import { gather, mayBeOfOuter } from "./gathering.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
+import { noteCall } from "./mask-comparisons.ts";
 import { mayCall } from "./permission.ts";
 import { closingParenthesis, placeOf } from "./places.ts";
 import { rowOfSettings, setsSequence, setting } from "./setting-calls.ts";
 import { quoteIdentifier } from "./source.ts";
 import { hidesTraces, keyOfTraces } from "./traces.ts";
-
-/** With OVER: a number of rows, which has no more bits than a person stands for. */
-const RANKING: ReadonlySet<string> = new Set(["row_number", "rank", "dense_rank", "count"]);
 
 /** A call: of a built-in that reads nothing by itself, or of what the policy lets the role call. */
 export function functionCall(analysis: Analysis, body: FuncCall, level: Level): void {
@@ -22,15 +18,12 @@ export function functionCall(analysis: Analysis, body: FuncCall, level: Level): 
   const name = names.at(-1) ?? "";
   const schema = names.length > 1 ? names.at(-2) : undefined;
   if (names.length > 2)
-    analysis.refuse("42501", `cross-database references are not implemented: ${names.join(".")}`);
+    analysis.refuse("42501", `cross-database references are not implemented: ${names.join(".")}`, {
+      hint: "Write schema and name alone.",
+    });
   const all = analysis.scope.catalog.functionsByName.get(name) ?? [];
   const builtins = all.filter((fn) => fn.schema === "pg_catalog");
   const outside = all.filter((fn) => fn.schema !== "pg_catalog");
-  const isAggregate = all.some(({ kind }) => kind === "aggregate" || kind === "window");
-  if (body.over !== undefined && RANKING.has(name) && outside.length === 0) analysis.ranks++;
-  else if (body.over !== undefined) analysis.windows++;
-  else if (isAggregate) analysis.aggregates++;
-  if (body.over !== undefined || isAggregate) analysis.outerAggregates ||= mayBeOfOuter(body, level);
   if (isCast(analysis, body, name, schema)) {
     if (schema === undefined) spliceSchema(analysis, body, "pg_catalog");
   } else if (schema === "pg_catalog" || (schema === undefined && builtins.length > 0)) {
@@ -49,6 +42,7 @@ export function functionCall(analysis: Analysis, body: FuncCall, level: Level): 
       level,
     );
   }
+  noteCall(analysis, name, body.args, level);
   analysis.children("FuncCall", { ...body, funcname: undefined }, level);
 }
 
@@ -138,10 +132,7 @@ function builtin(
       );
     }
   }
-  if (functions.some((fn) => builtinUse(fn) === "gathering")) gather(analysis, `${name}()`, body, level);
-  if (functions.some((fn) => builtinUse(fn) === "picking")) analysis.picks++;
   if (LASTING.test(name)) analysis.lasting ??= `${name}()`;
-  if (picksMany(body, name, level)) analysis.gathers ??= `${name}() of several values`;
 }
 
 /**
@@ -192,20 +183,6 @@ function endsOwnSession(body: FuncCall, name: string): boolean {
   return isBuiltin && names.at(-1) === "pg_backend_pid";
 }
 
-/**
- * `percentile_disc(ARRAY[…])` gives a value for each fraction, and bits of many rows fit into one long bit string: in
- * a column that a table has they are what they are, one made in a subquery may give each row bits of its own.
- */
-function picksMany(body: FuncCall, name: string, level: Level): boolean {
-  const [argument] = body.args ?? [];
-  if (name === "percentile_disc" || name === "percentile_cont")
-    return argument === undefined || nodeOf(argument)[0] !== "A_Const";
-  if (name !== "bit_or" && name !== "bit_and" && name !== "bit_xor") return false;
-  const fields = argument === undefined ? [] : plainFields(argument);
-  const meant = candidates(level, fields.at(-2), fields.at(-1) ?? "");
-  return fields.length === 0 || meant.length === 0 || meant.some(({ use }) => use === undefined);
-}
-
 /** Functions outside pg_catalog: those that the policy names, and an extension's own immutable C code. */
 function ownFunction(
   analysis: Analysis,
@@ -236,11 +213,7 @@ function judgeOwn(analysis: Analysis, name: string, functions: readonly CatalogF
   const unknown = functions.filter((fn) => !isPlainExtensionFunction(fn) && !isStandardFunction(fn));
   for (const fn of unknown) mayCall(analysis, fn);
   for (const { returnType } of functions) meetType(analysis, returnType);
-  // What it reads is nobody's mask's business, but whoever it speaks of is counted.
-  if (unknown.length > 0) analysis.calls++;
   meetActingCall(analysis, name, unknown);
-  // What another's aggregate makes of its rows is not known.
-  if (functions.some(({ kind }) => kind === "aggregate")) analysis.gathers ??= `${name}()`;
 }
 
 /**
@@ -251,7 +224,6 @@ function judgeOwn(analysis: Analysis, name: string, functions: readonly CatalogF
 export function attributeCall(analysis: Analysis, name: string, argument: Node, level: Level): void {
   const called = (analysis.scope.catalog.functionsByName.get(name) ?? []).filter((fn) => takes(fn, 1));
   const builtins = called.filter((fn) => fn.schema === "pg_catalog");
-  if (called.some(({ kind }) => kind === "aggregate" || kind === "window")) analysis.aggregates++;
   const body: FuncCall = { funcname: [{ String: { sval: name } }], args: [argument] };
   if (builtins.length > 0) builtin(analysis, body, name, builtins, level);
   judgeOwn(

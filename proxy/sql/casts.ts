@@ -129,7 +129,7 @@ function partsOf({ relationsByOid }: Catalog, type: CatalogType | undefined): re
   return [type.element, type.base].filter((part) => part !== 0);
 }
 
-/** Each call may speak of another person, as one that is written. */
+/** Each call may speak of another person, as one that is written: whoever reads `castFunctions` counts it. */
 function judge(analysis: Analysis, { source, target, function: oid }: CatalogCast): void {
   if (analysis.castFunctions.has(oid)) return;
   analysis.castFunctions.add(oid);
@@ -137,9 +137,11 @@ function judge(analysis: Analysis, { source, target, function: oid }: CatalogCas
   const fn = functionsByOid.get(oid);
   const [from, to] = [source, target].map((type) => nameOf(typesByOid.get(type)));
   const how = `, by which ${from} is cast to ${to}`;
-  if (fn === undefined) analysis.refuse("42501", `a function is not known${how}`);
+  if (fn === undefined)
+    analysis.refuse("42501", `a function is not known${how}`, {
+      hint: "It may have been made a moment ago: run the statement again.",
+    });
   mayCall(analysis, fn, how);
-  analysis.calls++;
 }
 
 function nameOf(type: CatalogType | undefined): string {

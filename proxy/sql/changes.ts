@@ -19,12 +19,16 @@ export type Change =
   | { readonly kind: "items"; readonly last: number; readonly names: readonly string[] }
   /** Other items stand for the one that is a column reference. */
   | { readonly kind: "item"; readonly location: number; readonly column: number }
+  /** The value of the assignment that begins there is compared with what the row has. */
+  | { readonly kind: "kept"; readonly location: number }
   /** The query whose last target begins there gets a condition in HAVING, on which its own is asked if it has one. */
   | { readonly kind: "having"; readonly last: number }
   /** The query whose last target begins there gets OFFSET 0. */
   | { readonly kind: "fence"; readonly last: number }
   /** The query whose last target begins there is grouped by more columns. */
   | { readonly kind: "grouping"; readonly last: number }
+  /** The query whose last target begins there, and which had no GROUP BY, gets one. */
+  | { readonly kind: "groups"; readonly last: number }
   /** The write whose target is named there gets a condition in WHERE, before its own if it has one. */
   | { readonly kind: "filter"; readonly location: number }
   /** `TABLE x` is spelt out. */

@@ -1,40 +1,13 @@
 import { isDeepStrictEqual } from "node:util";
 import type { A_Const, A_Expr, BoolExpr, ColumnRef, List, Node, TypeCast } from "libpg-query";
-import type { Catalog, Relation } from "../catalog/catalog.ts";
-import { type Analysis, candidates, type FromReference, type Level, type Pin } from "./analysis.ts";
+import { type Analysis, candidates, type FromReference, type Level } from "./analysis.ts";
+import { isComparedType, isLeakproof } from "./comparisons.ts";
 import { operator } from "./expressions.ts";
-import { outerReference } from "./gathering.ts";
 import { type Body, nodeOf, stringOf } from "./grammar.ts";
+import { hasIndex } from "./indexed.ts";
+import { MAXIMUM_VALUES } from "./lookup-forms.ts";
 import { parseText } from "./parse.ts";
 import { quoteIdentifier, type Source } from "./source.ts";
-
-/** More values than these in one IN are a list that somebody brought along, not a customer on the phone. */
-const MAXIMUM_VALUES = 20;
-
-/** Built-in comparisons that cannot fail nor tell of a row that they reject (proleakproof of their functions). */
-const LEAKPROOF = new Set(["=", "<", "<=", ">", ">=", "<>"]);
-
-/** Of an operator as `simpleCondition` names it. */
-export function isLeakproof(operator: string): boolean {
-  return LEAKPROOF.has(operator) || operator === "between";
-}
-
-const COMPARED_TYPES = new Set([
-  "int2",
-  "int4",
-  "int8",
-  "text",
-  "varchar",
-  "bpchar",
-  "bool",
-  "date",
-  "timestamp",
-  "timestamptz",
-  "uuid",
-  "oid",
-  "float4",
-  "float8",
-]);
 
 /** `column = constant`, `column IN (…)` and their like, as found among a level's top-level AND-ed conditions. */
 interface SimpleCondition {
@@ -49,32 +22,33 @@ interface SimpleCondition {
   readonly end: number;
 }
 
-/** References of a level that some condition on an indexed column holds small. */
+/** References of a level that some condition on an indexed column holds small; see held-by-join.ts for others. */
 export type Restricted = ReadonlySet<FromReference>;
+
+/** Conditions, and the references whose rows they restrict. */
+export interface Clause {
+  readonly quals: Node;
+  readonly restrictable: readonly FromReference[];
+}
 
 /**
  * Looks at the top-level AND-ed conditions of a level: exact look-ups move inside the subquery of their
  * relation, where the real column is in scope and its index serves; plain conditions are repeated inside a
- * fence. Returns the references that are held small by an indexed column.
+ * fence. Returns the references that are held small by an indexed column; `held`: those that are known to be.
  */
 export function levelConditions(
   analysis: Analysis,
   level: Level,
-  clauses: readonly { readonly quals: Node; readonly restrictable: readonly FromReference[] }[],
+  clauses: readonly Clause[],
+  held: Iterable<FromReference>,
 ): Restricted {
-  const restricted = new Set<FromReference>();
-  const equalities: (readonly [ColumnRef, ColumnRef])[] = [];
+  const restricted = new Set(held);
   for (const { quals, restrictable } of clauses) {
     for (const conjunct of conjuncts(quals)) {
-      const pair = columnEquality(conjunct);
-      if (pair !== undefined) equalities.push(pair);
-      if (pair !== undefined) pinToOuter(analysis, level, pair, restrictable);
       const condition = simpleCondition(analysis.source, conjunct);
       const target = condition && onlyReference(level, condition.column);
       if (condition === undefined || target === undefined || !restrictable.includes(target)) continue;
       place(analysis, condition, target, level);
-      if (condition.operator === "=" && condition.values?.length === 1)
-        pin(analysis, target, columnName(target, condition.column), "constant");
       const name = columnName(target, condition.column);
       // On a mask a condition holds nothing small: many people share one.
       const isReal =
@@ -85,58 +59,7 @@ export function levelConditions(
         restricted.add(target);
     }
   }
-  spread(analysis, level, equalities, restricted);
   return restricted;
-}
-
-/** `subject = outer.column`: its rows are one person's for each row around. */
-function pinToOuter(
-  analysis: Analysis,
-  level: Level,
-  [left, right]: readonly [ColumnRef, ColumnRef],
-  restrictable: readonly FromReference[],
-): void {
-  for (const [own, other] of [
-    [left, right],
-    [right, left],
-  ] as const) {
-    const target = onlyReference(level, own);
-    const outer = outerReference(level, { ColumnRef: other });
-    if (target !== undefined && outer !== undefined && restrictable.includes(target))
-      pin(analysis, target, columnName(target, own), outer);
-  }
-}
-
-function pin(analysis: Analysis, { use }: FromReference, column: string | undefined, to: Pin): void {
-  const people = use?.sight?.people;
-  if (use === undefined || people?.subject === undefined || people.unknown > 0) return;
-  const type = use.relation.columns.find(({ name }) => name === column)?.typeOid;
-  // Of another type's equality nobody knows what it takes for equal.
-  const isPlain = isComparedType(analysis, type);
-  if (column === people.subject.column && isPlain && !analysis.pins.has(use)) analysis.pins.set(use, to);
-}
-
-function isComparedType({ scope }: Analysis, oid: number | undefined): boolean {
-  const type = oid === undefined ? undefined : scope.catalog.typesByOid.get(oid);
-  return type?.schema === "pg_catalog" && COMPARED_TYPES.has(type.name);
-}
-
-/** An equality join to a reference that is held small holds the other one small too, if its column is indexed. */
-function spread(
-  analysis: Analysis,
-  level: Level,
-  equalities: readonly (readonly [ColumnRef, ColumnRef])[],
-  restricted: Set<FromReference>,
-): void {
-  for (let before = -1; before !== restricted.size; ) {
-    before = restricted.size;
-    for (const [left, right] of equalities) {
-      const [a, b] = [onlyReference(level, left), onlyReference(level, right)];
-      if (a === undefined || b === undefined) continue;
-      if (restricted.has(a) && isHeldBy(analysis, b, columnName(b, right))) restricted.add(b);
-      if (restricted.has(b) && isHeldBy(analysis, a, columnName(a, left))) restricted.add(a);
-    }
-  }
 }
 
 function place(analysis: Analysis, condition: SimpleCondition, target: FromReference, level: Level): void {
@@ -157,8 +80,8 @@ function place(analysis: Analysis, condition: SimpleCondition, target: FromRefer
     return;
   }
   const isFenced =
-    sight.kind === "real" && use.sight?.filter !== undefined && LEAKPROOF.has(condition.operator);
-  const isBuiltin = isComparedType(analysis, sight.column.typeOid);
+    sight.kind === "real" && use.sight?.filter !== undefined && isLeakproof(condition.operator);
+  const isBuiltin = isComparedType(analysis.scope.catalog, sight.column.typeOid);
   if (!(isLookup || (isFenced && isBuiltin)) || !readsBackTheSame(analysis.source, condition)) return;
   visitValues(analysis, condition.body, level);
   const operator = isBuiltin ? `OPERATOR(pg_catalog.${condition.operator})` : condition.operator;
@@ -314,7 +237,10 @@ function extent(source: Source, node: Node): Extent | undefined {
 }
 
 /** The bytes that are about to be moved must read, by themselves, as exactly this condition. */
-function readsBackTheSame(source: Source, condition: SimpleCondition): boolean {
+export function readsBackTheSame(
+  source: Source,
+  condition: Pick<SimpleCondition, "body" | "start" | "end">,
+): boolean {
   const parsed = parseText(`SELECT 1 WHERE ${source.slice(condition.start, condition.end)}`);
   const statement = parsed.ok ? parsed.statements[0] : undefined;
   if (statement === undefined) return false;
@@ -329,21 +255,9 @@ function readsBackTheSame(source: Source, condition: SimpleCondition): boolean {
 function withoutPlaces(tree: object): unknown {
   return JSON.parse(
     JSON.stringify(tree, (key, value) =>
-      key === "location" || key.startsWith("rexpr_list_") ? undefined : value,
+      key === "location" || key.endsWith("list_start") || key.endsWith("list_end") ? undefined : value,
     ),
   );
-}
-
-export function columnEquality(node: Node): readonly [ColumnRef, ColumnRef] | undefined {
-  const [type, body] = nodeOf(node);
-  const { kind, name, lexpr, rexpr } = body as A_Expr;
-  if (type !== "A_Expr" || kind !== "AEXPR_OP" || lexpr === undefined || rexpr === undefined)
-    return undefined;
-  if (name?.length !== 1 || name[0] === undefined || stringOf(name[0]) !== "=") return undefined;
-  const [[leftType, left], [rightType, right]] = [nodeOf(lexpr), nodeOf(rexpr)];
-  return leftType === "ColumnRef" && rightType === "ColumnRef"
-    ? [left as ColumnRef, right as ColumnRef]
-    : undefined;
 }
 
 /** The one reference of this very level that a column surely means. */
@@ -362,25 +276,7 @@ export function columnName(reference: FromReference, column: ColumnRef): string 
   return last === undefined ? undefined : reference.columns?.get(stringOf(last));
 }
 
-/** An equality with a masked column is one of masks. */
-function isHeldBy(analysis: Analysis, reference: FromReference, column: string | undefined): boolean {
-  const sight = reference.use?.sight?.columns.find((each) => each.column.name === column);
-  return sight?.kind === "real" && isIndexed(analysis, reference, column);
-}
-
-function isIndexed(analysis: Analysis, reference: FromReference, column: string | undefined): boolean {
+export function isIndexed(analysis: Analysis, reference: FromReference, column: string | undefined): boolean {
   const relation = reference.use?.relation;
   return relation !== undefined && column !== undefined && hasIndex(analysis.scope.catalog, relation, column);
-}
-
-/** A view's column is served by the index of the column that it copies. */
-function hasIndex(catalog: Catalog, relation: Relation, column: string): boolean {
-  const origin = relation.kind === "view" ? relation.lineage?.origins.get(column) : undefined;
-  const base = origin && catalog.relationsByOid.get(origin.relation);
-  const copied = base?.columns.find(({ number }) => number === origin?.column);
-  if (base !== undefined && copied !== undefined) return hasIndex(catalog, base, copied.name);
-  return (
-    relation.primaryKey[0] === column ||
-    relation.indexes.some(({ columns, partial }) => !partial && columns[0] === column)
-  );
 }

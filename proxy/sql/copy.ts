@@ -25,7 +25,6 @@ export function copy(
     if (body.relation === undefined) throw new Error("COPY FROM without a relation");
     const use = writeUse(analysis, body.relation);
     qualify(analysis, body.relation, use.relation);
-    analysis.targetNames.set(use, body.relation.location ?? 0);
     // WHERE speaks of the rows that come in: the client's own values.
     const columns = new Map(use.relation.columns.map(({ name }) => [name, name]));
     probing(analysis, undefined, () =>
@@ -115,7 +114,7 @@ function copyRelation(analysis: Analysis, body: CopyStmt, name: RangeVar): void 
   // COPY reads the table's own rows, not its children's (Postgres docs, "COPY"); a partitioned table has none of its own.
   const only = use.relation.kind === "table";
   const from = use.sight.listed
-    ? `${subquery(use.sight, { only, sample: "", conditions: [], systemColumns: [] }).text} AS ${quoteIdentifier(use.relation.name)}`
+    ? `${subquery(use.sight, { only, sample: "", conditions: [], systemColumns: [], isPlan: false }).text} AS ${quoteIdentifier(use.relation.name)}`
     : `${only ? "ONLY " : ""}${quoteQualified(use.relation.schema, use.relation.name)}`;
   const change = { kind: "copied relation", location: name.location ?? 0 } as const;
   analysis.edit(start, end, `(SELECT ${columns} FROM ${from}${limit})`, change);

@@ -1,14 +1,35 @@
-import type { ExplainStmt } from "libpg-query";
+import type { ExecuteStmt, ExplainStmt } from "libpg-query";
 import type { Role } from "../policy/policy.ts";
-import type { Analysis } from "./analysis.ts";
+import type { Analysis, RelationUse } from "./analysis.ts";
 import type { RawStatement } from "./parse.ts";
 import { closingParenthesis, statementStart, word } from "./places.ts";
 import { optionNames, optionText } from "./utility.ts";
+import type { Effect } from "./verdict.ts";
 
 /** What the role may learn of people is limited, and figures are a part of it. */
 function isHeld({ limits, budget, aggregatesOnly }: Role): boolean {
   const { rows, bytes } = limits;
   return rows !== undefined || bytes !== undefined || budget.length > 0 || aggregatesOnly !== undefined;
+}
+
+function isGuarded(role: Role, { sight }: RelationUse): boolean {
+  return sight?.guarded === true || (sight?.people !== undefined && isHeld(role));
+}
+
+/** Whether the plan of a statement that is to be run would show more than `explainOptions` lets through. */
+export function hidesPlan({ uses, scope }: Analysis): boolean {
+  return uses.some((use) => isGuarded(scope.role, use));
+}
+
+/** EXPLAIN EXECUTE, whose statement has been judged: ANALYZE would run it past what is charged for. */
+export function explainExecute(analysis: Analysis, { options }: ExplainStmt, { name }: ExecuteStmt): Effect {
+  if (optionNames(options).includes("analyze"))
+    analysis.deny(
+      `role "${analysis.scope.role.name}" may not use EXPLAIN ANALYZE with EXECUTE`,
+      "sees",
+      "Leave ANALYZE out, or explain the statement itself.",
+    );
+  return { kind: "explainExecute", name: name ?? "" };
 }
 
 const FORMATS: ReadonlySet<string> = new Set(["text", "json", "xml", "yaml"]);
@@ -17,23 +38,21 @@ const HARMLESS = new Set(["costs", "format"]);
 
 /**
  * A plan over a guarded relation, or one of people: its estimates come from statistics of the real values, ANALYZE's counts from
- * the rows themselves, and its text shows filters, conditions and keyed masks. So it runs nothing, shows no
- * costs, and is refused where the text itself is not for the role.
+ * the rows themselves, and its text shows row filters. So it runs nothing, shows no costs, and is refused where the text
+ * itself is not for the role. What is explained has plain masks in place of conditions and keys (`ColumnSight.planSql`).
  */
 export function explainOptions(analysis: Analysis, { options }: ExplainStmt, raw: RawStatement): void {
   const { role } = analysis.scope;
   const { name } = role;
-  const guarded = analysis.uses.filter(
-    ({ sight }) => sight?.guarded || (sight?.people !== undefined && isHeld(role)),
-  );
+  const guarded = analysis.uses.filter((use) => isGuarded(role, use));
   const relation = guarded[0];
   if (relation === undefined) return;
   const secret = guarded.find(({ sight }) => sight?.secretText);
   if (secret !== undefined)
     analysis.deny(
       `role "${name}" may not see plans over ${secret.key}`,
-      "sees",
-      "The plan would show the policy's row filters, conditions or token keys.",
+      "only",
+      'The plan would show the policy\'s row filter. The DBA sees the statement with "sluice policy explain".',
     );
   const noisy =
     role.aggregatesOnly && role.aggregatesOnly.noise > 0 && guarded.find(({ sight }) => sight?.people);

@@ -16,11 +16,14 @@ import {
   type Level,
   namedReferences,
   type RelationUse,
+  referencesAround,
 } from "./analysis.ts";
 import { askForType, meetRow, meetType } from "./casts.ts";
+import { LOOKS_OF_A_WHOLE_COLUMN } from "./effort.ts";
 import { isHarmlessFunction } from "./functions.ts";
 import { forEachChild, nodeOf, stringOf, visitNode } from "./grammar.ts";
 import { holdName } from "./held-names.ts";
+import { noteCompared, noteOperator } from "./mask-comparisons.ts";
 
 /** A column, a whole row or a star: what it may mean decides whether a write may use it. */
 export function columnRef(analysis: Analysis, body: ColumnRef, level: Level): void {
@@ -44,6 +47,7 @@ export function columnRef(analysis: Analysis, body: ColumnRef, level: Level): vo
   if (name === undefined) return;
   if (SYSTEM_COLUMNS.has(name)) systemColumn(analysis, level, qualifier, name);
   for (const reference of meantBySchema) oneColumn(analysis, reference, name);
+  analysis.look(referencesAround(level));
   const meant = candidates(level, qualifier, name);
   for (const reference of meant) oneColumn(analysis, reference, name);
   if (qualifier === undefined) holdName(analysis, body, level, name);
@@ -146,6 +150,7 @@ function inGuardedWrite(level: Level): boolean {
 function oneColumn(analysis: Analysis, { columns, use }: FromReference, name: string): void {
   const own = columns?.get(name);
   const sight = use?.sight?.columns.find(({ column }) => column.name === own);
+  analysis.look(use?.relation.columns.length ?? 1);
   if (use === undefined || sight === undefined) return;
   analysis.costs(sight, "named");
   if (sight.kind === "real") return;
@@ -161,6 +166,7 @@ function oneColumn(analysis: Analysis, { columns, use }: FromReference, name: st
 }
 
 function wholeRow(analysis: Analysis, { use }: FromReference): void {
+  analysis.look(LOOKS_OF_A_WHOLE_COLUMN * (use?.relation.columns.length ?? 1));
   if (use !== undefined) analysis.wholes.add(use);
   // Out of a subquery it is a row of no type.
   if (use !== undefined && (use.isTarget || use.sight?.guarded !== true)) meetRow(analysis, use.relation);
@@ -195,7 +201,10 @@ function dropSchema(
   if (relation === undefined || schema === undefined) return;
   const meant = namedReferences(level, relation).find(
     ({ use }) =>
-      use?.sight?.listed === true && !use.isTarget && !use.hasAlias && use.relation.schema === schema,
+      use?.sight?.listed === true &&
+      !use.isTarget &&
+      !use.reference.hasAlias &&
+      use.relation.schema === schema,
   );
   if (meant === undefined) return;
   const { source } = analysis;
@@ -211,6 +220,7 @@ export function operatorExpression(analysis: Analysis, body: A_Expr, level: Leve
   const meant = SPELLED_OUT[body.kind ?? ""];
   if (meant === undefined) operator(analysis, body.name ?? []);
   else for (const symbol of meant) operatorOf(analysis, symbol);
+  noteOperator(analysis, body, level);
   analysis.children("A_Expr", { ...body, name: undefined }, level);
 }
 
@@ -224,7 +234,10 @@ const SPELLED_OUT: Readonly<Record<string, readonly string[]>> = {
 
 /** `CASE a WHEN b` compares by the `=` that it does not write. */
 export function caseExpression(analysis: Analysis, body: CaseExpr, level: Level): void {
-  if (body.arg !== undefined) operatorOf(analysis, "=");
+  if (body.arg !== undefined) {
+    operatorOf(analysis, "=");
+    noteCompared(analysis, [body.arg], level);
+  }
   analysis.children("CaseExpr", body, level);
 }
 
@@ -237,7 +250,7 @@ export function subLink(analysis: Analysis, body: SubLink, level: Level): void {
   // IN and a row's comparison have no name: `=`.
   if (body.testexpr !== undefined && body.operName === undefined) operatorOf(analysis, "=");
   else operator(analysis, body.operName ?? []);
-  if (body.subLinkType === "ARRAY_SUBLINK") analysis.gathers ??= "ARRAY(…)";
+  noteCompared(analysis, [body.testexpr], level);
   analysis.nodes(body.testexpr, level);
   analysis.nodes(body.subselect, level);
 }
@@ -264,7 +277,10 @@ export function operatorOf(analysis: Analysis, symbol: string): void {
 
 /** A cast runs the type's input function: no domain's CHECK, no row type, no input function in SQL or PL code. */
 export function typeName(analysis: Analysis, body: TypeName, level: Level): void {
-  if (body.pct_type) analysis.refuse("42501", "%TYPE is not known in a statement of a guarded role");
+  if (body.pct_type)
+    analysis.refuse("42501", "%TYPE is not known in a statement of a guarded role", {
+      hint: "Write the type itself.",
+    });
   analysis.nodes(body.typmods, level);
   const names = (body.names ?? []).map(stringOf);
   const name = names.at(-1) ?? "";

@@ -9,7 +9,6 @@ import type {
   RangeVar,
   SelectStmt,
 } from "libpg-query";
-import type { LeftOut } from "./absence.ts";
 import {
   type Analysis,
   type CteScope,
@@ -20,10 +19,9 @@ import {
   partOfFrom,
   type RelationUse,
 } from "./analysis.ts";
-import { conjuncts } from "./conditions.ts";
 import { operatorOf } from "./expressions.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
-import { noteSelected } from "./marking.ts";
+import { masksOf, noteMask } from "./mask-comparisons.ts";
 import { readUse } from "./names.ts";
 import { closingParenthesis } from "./places.ts";
 import { wrapReference } from "./wrap.ts";
@@ -49,15 +47,14 @@ export interface FromItem {
   readonly wraps: readonly PendingWrap[];
   /** References below a join with an alias: expressions cannot name them, and no condition is known to restrict them. */
   readonly hidden: readonly FromReference[];
-  /** What outer joins may leave out. */
-  readonly leftOut: readonly LeftOut[];
 }
 
-const NOTHING: FromItem = { restrictable: [], joins: [], wraps: [], hidden: [], leftOut: [] };
+const NOTHING: FromItem = { restrictable: [], joins: [], wraps: [], hidden: [] };
 
 /** Visits one item of a FROM clause and adds what it exposes to the level. */
 export function fromItem(analysis: Analysis, item: Node, level: Level): FromItem {
   const [type, body] = nodeOf(item);
+  analysis.meetRelation();
   switch (type) {
     case "RangeVar":
       return relation(analysis, body as RangeVar, level, "");
@@ -67,11 +64,13 @@ export function fromItem(analysis: Analysis, item: Node, level: Level): FromItem
       return join(analysis, body as JoinExpr, level);
     case "RangeSubselect": {
       const { subquery, alias, lateral } = body as RangeSubselect;
+      const mentions = analysis.maskMentions.length;
       analysis.nodes(subquery, lateral ? level : partOfFrom(level, []));
       level.references.push({
         alias: alias?.aliasname ?? "",
         columns: subqueryColumns(subquery, alias),
         use: undefined,
+        masks: masksOf(analysis, subquery, mentions, (alias?.colnames ?? []).map(stringOf)),
       });
       return NOTHING;
     }
@@ -93,7 +92,9 @@ export function fromItem(analysis: Analysis, item: Node, level: Level): FromItem
       });
       return NOTHING;
     default:
-      return analysis.refuse("42501", `Sluice does not know ${type} in a FROM clause`);
+      return analysis.refuse("42501", "Sluice does not know this kind of item in a FROM clause", {
+        hint: "Known are relations, joins, subqueries, functions, XMLTABLE and JSON_TABLE.",
+      });
   }
 }
 
@@ -101,10 +102,9 @@ function relation(analysis: Analysis, name: RangeVar, level: Level, sample: stri
   const alias = name.alias?.aliasname ?? name.relname ?? "";
   const cte = name.schemaname === undefined ? cteNamed(name.relname ?? "", level.ctes) : undefined;
   if (cte !== undefined) {
-    analysis.bareNames.add(name.location ?? 0);
-    analysis.ctePeople += cte.people;
     if (cte.masked !== undefined) analysis.mentionMasked(cte.masked);
-    level.references.push({ alias, columns: undefined, use: undefined });
+    const { masks } = cte;
+    level.references.push({ alias, columns: undefined, use: undefined, ...(masks && { masks }) });
     return NOTHING;
   }
   const use = readUse(analysis, name);
@@ -114,8 +114,7 @@ function relation(analysis: Analysis, name: RangeVar, level: Level, sample: stri
     if (use.sight?.columns[index]?.kind !== "absent") columns.set(renamed[index] ?? column, column);
   const reference: FromReference = { alias, columns, use };
   level.references.push(reference);
-  noteSelected(analysis, name, reference);
-  return { restrictable: [reference], joins: [], wraps: [{ name, use, sample }], hidden: [], leftOut: [] };
+  return { restrictable: [reference], joins: [], wraps: [{ name, use, sample }], hidden: [] };
 }
 
 function cteNamed(name: string, scope: CteScope | undefined): CteUse | undefined {
@@ -132,18 +131,25 @@ function cteNamed(name: string, scope: CteScope | undefined): CteUse | undefined
  */
 function sampled(analysis: Analysis, item: RangeTableSample, level: Level): FromItem {
   const [type, body] = nodeOf(item.relation ?? {});
-  if (type !== "RangeVar") return analysis.refuse("42501", "TABLESAMPLE is only known on a relation");
+  if (type !== "RangeVar")
+    return analysis.refuse("42501", "TABLESAMPLE is only known on a relation", {
+      hint: "Sample the table inside the subquery.",
+    });
   for (const argument of [
     ...(item.args ?? []),
     ...(item.repeatable === undefined ? [] : [item.repeatable]),
   ]) {
     const [kind] = nodeOf(argument);
     if (kind !== "A_Const" && kind !== "ParamRef")
-      analysis.refuse("42501", "TABLESAMPLE takes constants and parameters only");
+      analysis.refuse("42501", "TABLESAMPLE takes constants and parameters only", {
+        hint: "Write the percentage as a number.",
+      });
   }
   const method = (item.method ?? []).map(stringOf);
   if (!["bernoulli", "system"].includes(method.at(-1) ?? "") || method.length > 1)
-    analysis.refuse("42501", `the sampling method ${method.join(".")} is not known`);
+    analysis.refuse("42501", `the sampling method ${method.join(".")} is not known`, {
+      hint: "Use bernoulli or system.",
+    });
   const { source } = analysis;
   const methodIndex = source.tokenAt(item.location ?? 0);
   let last = closingParenthesis(source, source.nameEnd(methodIndex) + 1);
@@ -161,7 +167,6 @@ function join(analysis: Analysis, expression: JoinExpr, level: Level): FromItem 
   const inside: Level = expression.alias === undefined ? level : { ...innerLevel(level), isPart: true };
   const before = inside.references.length;
   const left = fromItem(analysis, expression.larg, inside);
-  const middle = inside.references.length;
   const right = fromItem(analysis, expression.rarg, inside);
   analysis.nodes(expression.usingClause, inside);
   const sides = partOfFrom(inside, inside.references.slice(before));
@@ -194,40 +199,7 @@ function join(analysis: Analysis, expression: JoinExpr, level: Level): FromItem 
     joins,
     wraps: [...left.wraps, ...right.wraps],
     hidden: [...left.hidden, ...right.hidden, ...(expression.alias === undefined ? [] : inside.references)],
-    leftOut: [
-      ...left.leftOut,
-      ...right.leftOut,
-      ...leftOutBy(
-        expression,
-        { item: left, references: inside.references.slice(before, middle) },
-        { item: right, references: inside.references.slice(middle) },
-      ),
-    ],
   };
-}
-
-interface JoinSide {
-  readonly item: FromItem;
-  readonly references: readonly FromReference[];
-}
-
-function leftOutBy(
-  { jointype, quals, usingClause }: JoinExpr,
-  left: JoinSide,
-  right: JoinSide,
-): readonly LeftOut[] {
-  const using = usingClause?.map(stringOf) ?? [];
-  const between = quals === undefined ? [] : conjuncts(quals);
-  const leftOut = ({ item, references }: JoinSide, other: JoinSide): LeftOut => {
-    const within = item.joins.map((inner) => inner.quals).flatMap(conjuncts);
-    const tests = [...between, ...within];
-    const held = jointype === "JOIN_FULL" ? within : tests;
-    return { references, others: other.references, tests, held, using };
-  };
-  return [
-    ...(jointype === "JOIN_LEFT" || jointype === "JOIN_FULL" ? [leftOut(right, left)] : []),
-    ...(jointype === "JOIN_RIGHT" || jointype === "JOIN_FULL" ? [leftOut(left, right)] : []),
-  ];
 }
 
 /** USING and NATURAL name columns without an expression: what they compare has been read. */
@@ -239,10 +211,13 @@ function joinedByName(
   if (usingClause === undefined && isNatural !== true) return;
   operatorOf(analysis, "=");
   const names = usingClause?.map(stringOf);
-  for (const { use, columns } of sides) {
+  for (const reference of sides) {
+    const { use, columns } = reference;
     for (const [name, own] of columns ?? []) {
       const sight = use?.sight?.columns.find(({ column }) => column.name === own);
-      if (sight !== undefined && names?.includes(name) !== false) analysis.costs(sight, "named");
+      if (sight === undefined || names?.includes(name) === false) continue;
+      analysis.costs(sight, "named");
+      noteMask(analysis, reference, name);
     }
   }
 }

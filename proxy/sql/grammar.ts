@@ -179,7 +179,15 @@ const GRAMMAR: Readonly<Record<string, Readonly<Record<string, string>>>> = {
 export type Body = object;
 
 /** A statement uses syntax that the grammar above does not list. */
-export class UnknownSyntax extends Error {}
+export class UnknownSyntax extends Error {
+  /** Byte offset of what is not known, or of what it stands in. */
+  readonly place: number | undefined;
+  constructor(what: string, body: Body = {}) {
+    super(what);
+    const { location } = body as { location?: number };
+    this.place = location;
+  }
+}
 
 /** `{ "ColumnRef": body }` → `["ColumnRef", body]`. */
 export function nodeOf(node: object): readonly [type: string, body: Body] {
@@ -195,13 +203,13 @@ export function nodeOf(node: object): readonly [type: string, body: Body] {
 /** Visits the direct children of a node in the order of its fields. Throws UnknownSyntax for what is not listed. */
 export function forEachChild(type: string, body: Body, visit: (type: string, body: Body) => void): void {
   const shape = GRAMMAR[type];
-  if (shape === undefined) throw new UnknownSyntax(type);
+  if (shape === undefined) throw new UnknownSyntax(type, body);
   if (type === "A_Const") return;
   for (const field in body) {
     const value: unknown = body[field as keyof typeof body];
     if (value === null || typeof value !== "object") continue;
     const kind = Object.hasOwn(shape, field) ? shape[field] : undefined;
-    if (kind === undefined) throw new UnknownSyntax(`${type}.${field}`);
+    if (kind === undefined) throw new UnknownSyntax(`${type}.${field}`, body);
     if (kind !== NODE) visit(kind, value);
     else for (const item of Array.isArray(value) ? value : [value]) visitNode(item, visit);
   }

@@ -4,7 +4,7 @@ import { nodeOf, stringOf } from "./grammar.ts";
 /*
  * Expressions that cannot fail on any row. The planner chooses in which order conditions run, so one that can fail may fail on a
  * row that the others leave out, and its SQLSTATE tells of that row (Postgres docs, "Expression Evaluation Rules").
- * `failing.ts` knows plain comparisons only; here also stands what dashboards write about time, text and categories.
+ * `rules/certain.ts` knows plain comparisons only; here also stands what dashboards write about time, text and categories.
  */
 
 /** What kind of value a column holds; undefined: of a type that comparing may fail on, or not known. */

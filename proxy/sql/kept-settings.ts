@@ -1,12 +1,15 @@
 import type { A_Const, FuncCall, Node, TypeCast, VariableSetStmt } from "libpg-query";
+import { foldAscii, splitNames } from "../pg/setting-text.ts";
 import { nodeOf } from "./grammar.ts";
+import { isTemporarySchema } from "./session-settings.ts";
 
 /** What SET, RESET or set_config leaves of a setting. `refused`: what is not possible, and what is. */
 export type Kept =
   | { readonly kind: "nothing" }
   /** search_path is another, for the transaction. */
   | { readonly kind: "local path" }
-  | { readonly kind: "set"; readonly name: string }
+  /** `toDefault`: it may have been given the default that it has in this session. */
+  | { readonly kind: "set"; readonly name: string; readonly toDefault: boolean }
   | { readonly kind: "refused"; readonly what: string; readonly hint: string };
 
 /** The server reads texts by these, and so does the proxy: they stay as it logged in. */
@@ -23,13 +26,15 @@ const NOTHING = { kind: "nothing" } as const;
 /** Of SET and RESET of one setting. */
 export function keptBySet({ kind, name, args, is_local }: VariableSetStmt): Kept {
   const values = kind === "VAR_SET_VALUE" ? (args ?? []).map(constantOf) : undefined;
-  return keptOf((name ?? "").toLowerCase(), values, is_local === true);
+  return keptOf(foldAscii(name ?? ""), values, is_local === true);
 }
 
 export function keptBySetConfig({ args }: FuncCall): Kept {
   const [name, value, isLocal] = (args ?? []).map(constantOf);
   if (name !== undefined && isLocal !== undefined) {
-    return keptOf(name.toLowerCase(), [value], isLocal === "true");
+    const parameter = foldAscii(name);
+    const schemas = parameter === "search_path" && value !== undefined ? splitNames(value) : undefined;
+    return keptOf(parameter, schemas ?? [value], isLocal === "true");
   }
   if (isLocal === "true") return { kind: "local path" };
   return {
@@ -53,11 +58,13 @@ function keptOf(name: string, values: readonly (string | undefined)[] | undefine
     case "role":
     case "session_authorization":
       if (values === undefined) return NOTHING;
+      if (name === "role" && values.every((each) => each === "none"))
+        return { kind: "set", name, toDefault: false };
       return { kind: "refused", what: `SET ${name}`, hint: "Use SET LOCAL ROLE inside a transaction." };
     case "seed":
       return { kind: "refused", what: "SET seed", hint: "Connect past the pool for this." };
     case "search_path":
-      if (values?.some((each) => each === undefined || /pg_temp/i.test(each))) {
+      if (values?.some((each) => each === undefined || isTemporarySchema(each))) {
         return {
           kind: "refused",
           what: "pg_temp in search_path",
@@ -65,7 +72,7 @@ function keptOf(name: string, values: readonly (string | undefined)[] | undefine
         };
       }
   }
-  return { kind: "set", name };
+  return { kind: "set", name, toDefault: values === undefined || values.includes(undefined) };
 }
 
 /** A constant's text; undefined for what is none. */

@@ -21,6 +21,7 @@ import { type Refusal, refuse } from "../wire/refusal.ts";
 import { type Body, nodeOf, stringOf } from "./grammar.ts";
 import { hasCodedOperators, hidesCode, mayCall, namesCodedType, ownFunction } from "./hidden-code.ts";
 import { type Kept, keptBySet, keptBySetConfig } from "./kept-settings.ts";
+import { withoutLongLists } from "./long-lists.ts";
 import { parseText } from "./parse.ts";
 
 /**
@@ -36,9 +37,11 @@ export interface Leavings {
   readonly sets: readonly string[];
   /** It may have put back all settings (RESET ALL). */
   readonly resets: boolean;
+  /** It may have given settings their defaults, all of them or some (RESET, SET … TO DEFAULT). */
+  readonly defaults: boolean;
   /** Undefined: it may run on a connection that another client has next. */
   readonly refusal: Refusal | undefined;
-  /** The name that DEALLOCATE gives up, where the text is nothing else: refused, but for a simple query. */
+  /** The name that DEALLOCATE gives up, where the text is nothing else: then it is not refused. */
   readonly deallocates?: string;
   /** It may put an end to all prepared statements (DISCARD ALL, DEALLOCATE ALL). */
   readonly discards: boolean;
@@ -54,6 +57,7 @@ export const UNKNOWN_LEAVINGS: Leavings = {
   leaves: "anything",
   sets: [],
   resets: false,
+  defaults: true,
   refusal: undefined,
   discards: true,
   copiesIn: true,
@@ -61,16 +65,20 @@ export const UNKNOWN_LEAVINGS: Leavings = {
   byText: true,
 };
 
+/** To parse a longer text would hold up other sessions. */
+const LONGEST = 64 * 1024;
+
 /** A text that does not parse may be of a newer server's grammar: it may leave anything. */
 export function leavingsOf(text: string, catalog: Catalog): Leavings {
-  const parsed = parseText(text);
+  const short = withoutLongLists(text);
+  if (short.length > LONGEST) return UNKNOWN_LEAVINGS;
+  const parsed = parseText(short);
   if (!parsed.ok) return UNKNOWN_LEAVINGS;
   const survey = new Survey(catalog);
   for (const { node } of parsed.statements) survey.statement(node);
   const [only] = parsed.statements;
   const [type, body] = only === undefined || parsed.statements.length > 1 ? [] : nodeOf(only.node);
   const { name } = type === "DeallocateStmt" ? (body as DeallocateStmt) : {};
-  // By the protocol nobody sends it, and here it is answered as a simple query only.
   if (name !== undefined) return { ...survey.found(), deallocates: name };
   return survey.found();
 }
@@ -82,6 +90,7 @@ class Survey {
   readonly #common = new Set<string>();
   #leaves: Leaves = "nothing";
   #resets = false;
+  #defaults = false;
   #discards = false;
   #copiesIn = false;
   #localPath = false;
@@ -98,6 +107,7 @@ class Survey {
       leaves: this.#leaves,
       sets: [...this.#sets],
       resets: this.#resets,
+      defaults: this.#defaults,
       refusal: this.#refusal,
       discards: this.#discards,
       copiesIn: this.#copiesIn,
@@ -151,11 +161,7 @@ class Survey {
         return;
       case "DeallocateStmt":
         if ((body as DeallocateStmt).name === undefined) this.#discards = true;
-        else
-          this.#refuse(
-            "DEALLOCATE beside other statements or by a driver's statement",
-            "Send it as a simple query.",
-          );
+        else this.#refuse("DEALLOCATE beside other statements", "Send it by itself.");
         return;
       case "PrepareStmt":
       case "ExecuteStmt":
@@ -221,6 +227,7 @@ class Survey {
     this.#byText = true;
     if (kind === "VAR_RESET_ALL") {
       this.#resets = true;
+      this.#defaults = true;
       return;
     }
     if (kind === "VAR_SET_MULTI") {
@@ -243,6 +250,7 @@ class Survey {
         break;
       case "set":
         this.#sets.add(kept.name);
+        if (kept.toDefault) this.#defaults = true;
         break;
       case "refused":
         this.#refuse(kept.what, kept.hint);

@@ -1,13 +1,19 @@
-import type { FuncCall, SelectStmt } from "libpg-query";
-import { countedWhenLeftOut } from "./absence.ts";
-import { type Analysis, type FromReference, peopleSoFar, type RelationUse } from "./analysis.ts";
-import { forEachChild, stringOf, visitNode } from "./grammar.ts";
+import type { SelectStmt } from "libpg-query";
+import type { Analysis, FromReference, RelationUse } from "./analysis.ts";
+import type { BoundRelation } from "./bind/bound.ts";
+import { mayAggregateAround } from "./bind/questions.ts";
+import { isSelected, withoutDistinct } from "./distinct.ts";
+import { groupDistinctRows, isDistinctGroups } from "./distinct-groups.ts";
 import { appendReturned, appendTargets, type Column } from "./places.ts";
 import { copyPrice, countsPeople, planPrice, queryPrice, writePrice } from "./pricing.ts";
 import { purposeSql } from "./purposes.ts";
+import { countedWhenLeftOut } from "./rules/absence.ts";
+import { gatheringsOf } from "./rules/gathering.ts";
+import { ownCalls, peoplePerRow, relationsInWith } from "./rules/people-shown.ts";
+import { isTiedTo, tiesOf } from "./rules/ties.ts";
 import { isTableCommand, type SelectLevel } from "./select.ts";
 import { identitySql, type Subject } from "./subjects.ts";
-import { isTiedTo } from "./ties.ts";
+import { tellsOfProtected } from "./telling-writes.ts";
 import type { Groups, Metering } from "./verdict.ts";
 import { windowsOf } from "./windows.ts";
 import type { WriteLevel } from "./writes.ts";
@@ -21,14 +27,15 @@ export function meterSelect(
   body: SelectStmt,
   plain: SelectLevel | undefined,
 ): Metering | undefined {
-  const total = peoplePerRow(analysis);
+  const total = peoplePerRow(analysis.bound, analysis.given);
   if (total === undefined) return undefined;
   const groups = plain && groupsOf(analysis, body, plain);
   if (groups !== undefined) {
+    if (groups.told.most !== undefined) groupDistinctRows(analysis, body);
     appendTargets(analysis, body.targetList ?? [], groups.columns);
     return { subjects: [], unknown: 0, groups: groups.told, ...queryPrice(analysis, body, 0) };
   }
-  const covered = plain !== undefined && givesRows(analysis, body) ? subjectsOf(analysis, plain) : [];
+  const covered = plain === undefined ? [] : coveredBy(analysis, body, plain);
   const purpose = purposeOf(covered);
   if (covered.length > 0) {
     const columns = covered.map(({ sql }): Column => ({ sql, name: "sluice subject" }));
@@ -45,17 +52,31 @@ export function meterSelect(
   };
 }
 
+function coveredBy(analysis: Analysis, body: SelectStmt, plain: SelectLevel): readonly Appended[] {
+  if (givesRows(analysis, body, plain)) return subjectsOf(analysis, plain);
+  // For other roles one more column behind DISTINCT would have a price of its own.
+  const rows = analysis.scope.role.watch === true ? withoutDistinct(body) : undefined;
+  if (rows === undefined || !givesRows(analysis, rows, plain)) return [];
+  return subjectsOf(analysis, plain).filter(({ use }) => {
+    const reference = plain.visible.find((each) => each.use === use);
+    const column = reference && subjectColumn(reference, plain.visible);
+    return reference !== undefined && column !== undefined && isSelected(body, reference, column);
+  });
+}
+
 /** References in subqueries that are held to a person whom the row names: they show nobody else. */
 function tiedTo(analysis: Analysis, covered: readonly Appended[]): number {
-  const told = new Set(covered.map(({ use }) => use));
+  const told = new Set(covered.map(({ use }) => use.reference));
   if (told.size === 0) return 0;
+  const ties = tiesOf(analysis.bound, analysis.sights);
+  const inWith = relationsInWith(analysis.bound);
   return analysis.uses.filter(
     (use) =>
       use.sight?.people?.unknown === 0 &&
-      !told.has(use) &&
+      !told.has(use.reference) &&
       !use.isTarget &&
-      !analysis.withinWith.has(use) &&
-      isTiedTo(analysis, use, told),
+      !inWith.has(use.reference) &&
+      isTiedTo(ties, use.reference, told),
   ).length;
 }
 
@@ -67,30 +88,47 @@ function purposeOf(covered: readonly Appended[]): string | undefined {
 }
 
 /** The rows of RETURNING are the target's; other relations that were read count as unknown people. */
-export function meterReturning(
-  analysis: Analysis,
-  { target, returned, choice }: WriteLevel,
-): Metering | undefined {
-  const total = peoplePerRow(analysis);
+export function meterReturning(analysis: Analysis, level: WriteLevel): Metering | undefined {
+  const { target, returned } = level;
+  const write = pricedWrite(analysis, level);
+  const total = peoplePerRow(analysis.bound, analysis.given);
   if (returned === undefined || total === undefined)
-    return speaksInErrors(target) ? { ...NO_PEOPLE, ...writePrice(analysis, choice, 0) } : undefined;
+    return speaksInErrors(target) || write.tells
+      ? { ...NO_PEOPLE, ...writePrice(analysis, write, 0) }
+      : undefined;
   const subject = target.use?.sight?.people?.subject;
   const person = subject && appended(analysis, subject, target.alias, subject.column);
   if (subject === undefined || person === undefined)
-    return { subjects: [], unknown: total, ...writePrice(analysis, choice, total) };
+    return { subjects: [], unknown: total, ...writePrice(analysis, write, total) };
   appendReturned(analysis, returned, [{ sql: person, name: "sluice subject" }]);
   return {
     subjects: [{ namespace: subject.namespace }],
     unknown: total - 1,
-    ...writePrice(analysis, choice, total - 1),
+    ...writePrice(analysis, write, total - 1),
   };
 }
 
 /** MERGE's rows are made of two relations: none of them is known to be one person's. */
-export function meterMerge(analysis: Analysis, { target, returned }: WriteLevel): Metering | undefined {
-  const total = returned === undefined ? undefined : peoplePerRow(analysis);
-  if (total !== undefined) return { subjects: [], unknown: total, ...writePrice(analysis, "many", total) };
-  return speaksInErrors(target) ? { ...NO_PEOPLE, ...writePrice(analysis, "many", 0) } : undefined;
+export function meterMerge(analysis: Analysis, level: WriteLevel): Metering | undefined {
+  const { target, returned } = level;
+  const write = pricedWrite(analysis, level);
+  const total = returned === undefined ? undefined : peoplePerRow(analysis.bound, analysis.given);
+  if (total !== undefined) return { subjects: [], unknown: total, ...writePrice(analysis, write, total) };
+  return speaksInErrors(target) || write.tells
+    ? { ...NO_PEOPLE, ...writePrice(analysis, write, 0) }
+    : undefined;
+}
+
+/** That new rows meet no value that is there tells something, and so does it that a key meets one. */
+function pricedWrite({ lookups }: Analysis, { choice, tells }: WriteLevel) {
+  return { choice, tells: tells || lookups > 0 };
+}
+
+/** COPY FROM: that its rows are stored may tell of values that are there. */
+export function meterCopyIn(analysis: Analysis, given: readonly string[] | undefined): Metering | undefined {
+  const use = analysis.uses.find(({ isTarget }) => isTarget);
+  const tells = tellsOfProtected(analysis, use, given) || analysis.lookups > 0;
+  return tells ? { ...NO_PEOPLE, ...writePrice(analysis, { choice: "new", tells }, 0) } : undefined;
 }
 
 /** Gives no rows of people; and yet what the server says of it may quote a person's value. */
@@ -103,13 +141,15 @@ function speaksInErrors({ use }: WriteLevel["target"]): boolean {
 
 /** Rows of COPY, whose shape cannot be changed. */
 export function meterCopy(analysis: Analysis): Metering | undefined {
-  const total = peoplePerRow(analysis);
+  const total = peoplePerRow(analysis.bound, analysis.given);
   return total === undefined ? undefined : { subjects: [], unknown: total, ...copyPrice(analysis, total) };
 }
 
 /** A plan's lines are no people; what they say has a price where statistics of people are behind it. */
 export function meterPlan(analysis: Analysis): Metering {
-  return peoplePerRow(analysis) === undefined ? NO_PEOPLE : { ...NO_PEOPLE, ...planPrice(analysis) };
+  return peoplePerRow(analysis.bound, analysis.given) === undefined
+    ? NO_PEOPLE
+    : { ...NO_PEOPLE, ...planPrice(analysis) };
 }
 
 /**
@@ -122,11 +162,6 @@ export function meterHeldCursor(query: Metering | undefined): Metering | undefin
   return { ...NO_PEOPLE, price: { execution, pinned: execution, bySize: false } };
 }
 
-function peoplePerRow(analysis: Analysis): number | undefined {
-  const speaks = analysis.calls > 0 || analysis.uses.some(({ sight }) => sight?.people !== undefined);
-  return speaks ? peopleSoFar(analysis) : undefined;
-}
-
 interface Appended {
   readonly use: RelationUse;
   readonly namespace: string;
@@ -135,16 +170,16 @@ interface Appended {
 }
 
 /** The visible references whose clear subject can be named without doubt. */
-function subjectsOf(analysis: Analysis, { level, visible, leftOut }: SelectLevel): readonly Appended[] {
-  const named = visible.filter((reference) => subjectColumn(reference, visible) !== undefined);
-  const counted = countedWhenLeftOut(level, named, leftOut);
-  return named.flatMap((reference) => {
+function subjectsOf(analysis: Analysis, level: SelectLevel): readonly Appended[] {
+  const { visible } = level;
+  const counted = leftOutOf(analysis, level);
+  return visible.flatMap((reference) => {
     const { alias, use } = reference;
     const sight = use?.sight;
     const subject = sight?.people?.subject;
     const exposed = subjectColumn(reference, visible);
     if (use === undefined || sight === undefined || subject === undefined || exposed === undefined) return [];
-    const sql = appended(analysis, subject, alias, exposed, counted.has(reference));
+    const sql = appended(analysis, subject, alias, exposed, counted.has(use.reference));
     return sql === undefined
       ? []
       : [
@@ -202,23 +237,26 @@ const NAMED_IN_A_ROW = 1_000;
  * Rows that stand for groups: whose they are is asked for beside the client's own aggregates, at the same level, so
  * that nothing is evaluated twice. Undefined where that cannot be, or people are read elsewhere in the statement.
  */
-function groupsOf(
-  analysis: Analysis,
-  body: SelectStmt,
-  { level, visible, leftOut }: SelectLevel,
-): GroupColumns | undefined {
-  if (!countsPeople(analysis.scope.role) || !givesGroups(analysis, body)) return undefined;
+function groupsOf(analysis: Analysis, body: SelectStmt, level: SelectLevel): GroupColumns | undefined {
+  const isDistinct = isDistinctGroups(analysis, body);
+  const isGrouped = isDistinct || givesGroups(analysis, body, level);
+  if (!countsPeople(analysis.scope.role) || !isGrouped) return undefined;
   const people = analysis.uses.filter(({ sight }) => sight?.people !== undefined);
-  if (people.length === 0 || analysis.calls > 0 || analysis.ctePeople !== 0) return undefined;
+  if (people.length === 0 || ownCalls(analysis.bound, analysis.given) > 0) return undefined;
   const tell = mergesNames(analysis) ? "people" : "number";
-  const counted = countedInGroups(analysis, { level, visible, leftOut });
+  const { visible } = level;
+  // A group of rows in which somebody is left out tells of them, where protected columns decide who that is.
+  const counted = analysis.namesProtected ? leftOutOf(analysis, level) : new Set<BoundRelation>();
   const told = people.map((use) => {
     const reference = visible.find((each) => each.use === use);
     const subject = use.sight?.people?.unknown === 0 ? use.sight.people.subject : undefined;
     const exposed = reference && subjectColumn(reference, visible);
     const identity = subject && exposed && identitySql(analysis.scope, subject, reference.alias, exposed);
     return subject && identity
-      ? { namespace: subject.namespace, sql: groupColumn(orNobody(identity, counted.has(reference)), tell) }
+      ? {
+          namespace: subject.namespace,
+          sql: groupColumn(orNobody(identity, counted.has(use.reference)), tell),
+        }
       : undefined;
   });
   const known = told.filter((each) => each !== undefined);
@@ -229,18 +267,17 @@ function groupsOf(
       namespaces: known.map(({ namespace }) => namespace),
       tell,
       isPlain: !analysis.namesProtected,
+      ...(isDistinct && { most: known.length }),
     },
   };
 }
 
-/** A group of rows in which somebody is left out tells of him, where protected columns decide who that is. */
-function countedInGroups(
-  { namesProtected }: Analysis,
-  { level, visible, leftOut }: Pick<SelectLevel, "level" | "visible" | "leftOut">,
-): ReadonlySet<FromReference> {
-  if (!namesProtected) return new Set();
-  const named = visible.filter((reference) => subjectColumn(reference, visible) !== undefined);
-  return countedWhenLeftOut(level, named, leftOut);
+/** Those of its visible references whose people count as somebody unknown where they are left out. */
+function leftOutOf({ bound, sights }: Analysis, { visible, query }: SelectLevel): ReadonlySet<BoundRelation> {
+  const named = visible.flatMap((reference) =>
+    subjectColumn(reference, visible) === undefined ? [] : (reference.use?.reference ?? []),
+  );
+  return countedWhenLeftOut(bound, sights, query, new Set(named));
 }
 
 function groupColumn(identity: string, tell: Groups["tell"]): string {
@@ -252,58 +289,27 @@ function groupColumn(identity: string, tell: Groups["tell"]): string {
 }
 
 /** Values are gathered to be read one by one, so that their people can be named. */
-function mergesNames(analysis: Analysis): boolean {
-  return analysis.gathers !== undefined || analysis.gatherings.length > 0;
+function mergesNames({ bound, given }: Analysis): boolean {
+  return gatheringsOf(bound, given).length > 0;
 }
 
 /** Groups of the FROM clause's rows, of which nothing but aggregates tells. */
-function givesGroups(analysis: Analysis, body: SelectStmt): boolean {
+function givesGroups({ bound }: Analysis, body: SelectStmt, { query }: SelectLevel): boolean {
   if (body.fromClause === undefined || body.targetList === undefined) return false;
   if (body.distinctClause !== undefined || body.windowClause !== undefined) return false;
-  if (analysis.outerAggregates) return false;
-  const { aggregates, windows } = callsOf(analysis, body);
-  return !windows && (aggregates || body.groupClause !== undefined || body.havingClause !== undefined);
+  const { isGrouped, isAggregated, isWindowed } = query.traits;
+  return !mayAggregateAround(bound) && !isWindowed && (isGrouped || isAggregated);
 }
 
 /** Output rows are the FROM clause's own rows, one by one: nothing is grouped, made distinct or aggregated. */
-function givesRows(analysis: Analysis, body: SelectStmt): boolean {
-  if (
-    body.fromClause === undefined ||
-    analysis.outerAggregates ||
+function givesRows({ bound }: Analysis, body: SelectStmt, { query }: SelectLevel): boolean {
+  const { isGrouped, isAggregated } = query.traits;
+  return (
+    body.fromClause !== undefined &&
     // Rows without columns: nothing can be put behind the last one.
-    body.targetList === undefined ||
-    isTableCommand(body) ||
-    body.distinctClause !== undefined ||
-    body.groupClause !== undefined ||
-    body.havingClause !== undefined
-  )
-    return false;
-  return !callsOf(analysis, body).aggregates;
-}
-
-/** Whether the target list or the order has aggregates or windows, of this level. */
-function callsOf(
-  analysis: Analysis,
-  { targetList, sortClause }: SelectStmt,
-): { readonly aggregates: boolean; readonly windows: boolean } {
-  const found = { aggregates: false, windows: false };
-  const look = (type: string, node: object): void => {
-    if (type === "SubLink") return;
-    if (type === "FuncCall" && (node as FuncCall).over !== undefined) found.windows = true;
-    if (
-      type === "JsonArrayAgg" ||
-      type === "JsonObjectAgg" ||
-      (type === "FuncCall" && isAggregate(analysis, node as FuncCall))
-    )
-      found.aggregates = true;
-    forEachChild(type, node, look);
-  };
-  for (const node of [...(targetList ?? []), ...(sortClause ?? [])]) visitNode(node, look);
-  return found;
-}
-
-function isAggregate(analysis: Analysis, { funcname, over }: FuncCall): boolean {
-  if (over !== undefined) return false;
-  const name = (funcname ?? []).map(stringOf).at(-1) ?? "";
-  return analysis.scope.catalog.functionsByName.get(name)?.some(({ kind }) => kind === "aggregate") ?? false;
+    body.targetList !== undefined &&
+    !isTableCommand(body) &&
+    body.distinctClause === undefined &&
+    !(isGrouped || isAggregated || mayAggregateAround(bound))
+  );
 }

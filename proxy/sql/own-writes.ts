@@ -26,6 +26,16 @@ export function refuseOwnConditions(
   }
 }
 
+/** The key of the role's condition that hangs on the column, if one does. */
+export function dependsOn(analysis: Analysis, use: RelationUse, column: string): string | undefined {
+  const rights = rightsOf(analysis);
+  for (const written of columnsWritten(analysis, use.relation, [column])) {
+    for (const { basis, columns } of rights.columns.get(written.relation.oid) ?? [])
+      if (written.names.some((name) => columns.has(name))) return basis.key;
+  }
+  return undefined;
+}
+
 /** INSERT and COPY FROM: a new row could make a condition hold for rows that are there. */
 export function refuseOwnInsert(analysis: Analysis, use: RelationUse | undefined): void {
   if (use !== undefined) refuseRows(analysis, use, "inserts");

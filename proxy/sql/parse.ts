@@ -61,7 +61,7 @@ function parseProblem(error: unknown): Refusal {
 
 export function tooComplex(message: string): Refusal {
   return refuse("54001", message, {
-    hint: "Split the statement, or send long lists as rows of a temporary table or as an array parameter.",
+    hint: "Split the statement, or send long lists as an array parameter (= ANY ($1)), or as the rows of COPY … FROM STDIN.",
   });
 }
 

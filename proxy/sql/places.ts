@@ -78,9 +78,9 @@ export const AFTER_ORDER: ReadonlySet<string> = new Set([
 export const AFTER_HAVING: ReadonlySet<string> = new Set(["window", "order", ...AFTER_ORDER]);
 export const AFTER_GROUPING: ReadonlySet<string> = new Set(["having", ...AFTER_HAVING]);
 
-/** Index of the parenthesis that closes the one at `open`. */
-export function closingParenthesis(source: Source, open: number): number {
-  if (word(source, open) !== "(") throw new Error("a parenthesis is not where the grammar has it");
+/** Index of the parenthesis (or bracket) that closes the one at `open`. */
+export function closingParenthesis(source: Source, open: number, opening: "(" | "[" = "("): number {
+  if (word(source, open) !== opening) throw new Error("a parenthesis is not where the grammar has it");
   let depth = 0;
   for (let index = open; ; index++) {
     const text = word(source, index);

@@ -24,6 +24,11 @@ export function mapPosition(
   return characters(client, Math.min(byte - shift, client.length)) + 1;
 }
 
+/** The place of a byte as errors tell it: 1-based, in characters. */
+export function characterAt(text: Buffer, byte: number): number {
+  return characters(text, Math.min(byte, text.length)) + 1;
+}
+
 /** Offset of the nth character (code point) of UTF-8 bytes. */
 function byteOffset(text: Buffer, count: number): number | undefined {
   let seen = 0;

@@ -1,8 +1,13 @@
 import type { ParamRef, SelectStmt } from "libpg-query";
 import type { Role } from "../policy/policy.ts";
+import { PERSON } from "../prices.ts";
 import type { Analysis, RelationUse } from "./analysis.ts";
-import { cannotFail } from "./failing.ts";
-import { type Constant, constantBehind, timesHeldBy } from "./ties.ts";
+import { locksRows } from "./bind/questions.ts";
+import { cannotFail } from "./rules/certain.ts";
+import { gatheringsOf } from "./rules/gathering.ts";
+import { ownCalls } from "./rules/people-shown.ts";
+import { summarisingCalls } from "./rules/summarising.ts";
+import { type Constant, constantBehind, type Ties, tiesOf, timesHeldBy } from "./rules/ties.ts";
 import { forEachObject } from "./tree.ts";
 import type { PinnedPerson, StatementPrice } from "./verdict.ts";
 
@@ -21,8 +26,8 @@ const TAG = 240;
 const PLAN = 64;
 
 /** Whether people are counted, so that what a statement tells of them has a price. */
-export function countsPeople({ budget }: Role): boolean {
-  return budget.some(({ what }) => what === "people");
+export function countsPeople({ budget, watch }: Role): boolean {
+  return watch === true || budget.some(({ what }) => what === "people");
 }
 
 /**
@@ -37,11 +42,13 @@ export function queryPrice(
 ): { readonly price?: StatementPrice } {
   if (!countsPeople(analysis.scope.role)) return {};
   const pins = pinsOf(analysis, body);
+  const prepaid = actingPrice(analysis);
   return {
     price: {
-      execution: EXECUTION + (placeTells(analysis, body) ? PLACE : 0) + TAG * totals,
+      execution: EXECUTION + (placeTells(analysis, body) ? PLACE : 0) + TAG * totals + prepaid,
+      ...(prepaid > 0 && { prepaid }),
       ...(pins !== undefined && { pins }),
-      pinned: pins !== undefined && isSure(analysis, body) ? 0 : EXECUTION,
+      pinned: pins !== undefined && cannotFail(analysis.bound) ? 0 : EXECUTION,
       bySize: isBySize(analysis, unnamed),
     },
   };
@@ -56,15 +63,13 @@ export type RowChoice = "new" | "one" | "many" | { readonly tries: number };
 /** A write's price. The number in its tag tells how many rows it met. */
 export function writePrice(
   analysis: Analysis,
-  choice: RowChoice,
+  { choice, tells }: { readonly choice: RowChoice; readonly tells: boolean },
   unnamed: number,
 ): { readonly price?: StatementPrice } {
-  // That new rows meet no value that is there tells something as well.
-  const isProbing = analysis.lookups > 0;
   const units =
     typeof choice === "object"
       ? EXECUTION * choice.tries
-      : { new: isProbing ? EXECUTION : 0, one: EXECUTION, many: EXECUTION + TAG }[choice];
+      : { new: tells ? EXECUTION : 0, one: EXECUTION, many: EXECUTION + TAG }[choice];
   return flatPrice(analysis, units, unnamed);
 }
 
@@ -75,6 +80,11 @@ export function copyPrice(analysis: Analysis, unnamed: number): { readonly price
 export function planPrice(analysis: Analysis): { readonly price?: StatementPrice } {
   const references = analysis.uses.filter(({ sight }) => sight?.people !== undefined).length;
   return flatPrice(analysis, EXECUTION + PLAN * Math.max(1, references), 0);
+}
+
+/** What a call that may write returns is paid for before it runs: afterwards it could not be refused any more. */
+function actingPrice({ actingCalls, cost }: Analysis): number {
+  return PERSON * actingCalls.length * cost;
 }
 
 function flatPrice(
@@ -97,47 +107,56 @@ function placeTells(analysis: Analysis, { limitOffset, limitCount, limitOption, 
     limitOffset !== undefined ||
     limitOption === "LIMIT_OPTION_WITH_TIES" ||
     (limitCount !== undefined && sortClause !== undefined) ||
-    analysis.locks
+    locksRows(analysis.bound)
   );
 }
 
 /** Rows that do not name their people can be made of any number of them. */
-function isBySize(analysis: Analysis, unnamed: number): boolean {
-  // What gathers is not always counted: a recursive WITH may refer to a query that stands after it.
-  if (analysis.gathers !== undefined) return true;
+function isBySize({ bound, given, uses }: Analysis, unnamed: number): boolean {
+  const gatherings = gatheringsOf(bound, given);
+  // Some of these gather rows of queries that show nobody.
+  if (gatherings.some(({ isAggregate }) => !isAggregate)) return true;
+  const { aggregates, windows } = summarisingCalls(bound, given.catalog);
   return (
     unnamed > 0 &&
-    (analysis.aggregates > 0 ||
-      analysis.windows > 0 ||
-      analysis.gatherings.length > 0 ||
-      analysis.uses.some(({ sight }) => sight?.gathers === true))
+    (aggregates > 0 ||
+      windows > 0 ||
+      gatherings.length > 0 ||
+      uses.some(({ sight }) => sight?.gathers === true))
   );
 }
 
 /** Undefined where somebody else's values could have a part in the answer. */
 function pinsOf(analysis: Analysis, body: SelectStmt): readonly PinnedPerson[] | undefined {
+  const ties = tiesOf(analysis.bound, analysis.sights);
   const pins = analysis.uses
     .filter(({ sight }) => sight?.people !== undefined)
-    .map((use) => pinOf(analysis, body, use));
+    .map((use) => pinOf(analysis, body, ties, use));
   const known = pins.filter((pin) => pin !== undefined);
   if (known.length === 0 || known.length < pins.length) return undefined;
-  return analysis.calls === 0 && analysis.writes.size === 0 ? distinct(known) : undefined;
+  const isPlain = ownCalls(analysis.bound, analysis.given) === 0 && analysis.writes.size === 0;
+  return isPlain ? distinct(known) : undefined;
 }
 
-function pinOf(analysis: Analysis, body: SelectStmt, use: RelationUse): PinnedPerson | undefined {
+function pinOf(analysis: Analysis, body: SelectStmt, ties: Ties, use: RelationUse): PinnedPerson | undefined {
   const subject = use.sight?.people?.subject;
-  const constant = constantBehind(analysis, use);
+  const constant = constantBehind(ties, use.reference);
   const column = use.relation.columns.find(({ name }) => name === subject?.column);
   const type = column && analysis.scope.catalog.typesByOid.get(column.typeOid);
   const kind = type?.schema === "pg_catalog" ? KINDS[type.name] : undefined;
   if (subject === undefined || constant === undefined || kind === undefined) return undefined;
-  return { namespace: subject.namespace, type: kind, from: whereabouts(analysis, body, constant) };
+  return { namespace: subject.namespace, type: kind, from: whereabouts(analysis, body, ties, constant) };
 }
 
-function whereabouts(analysis: Analysis, body: SelectStmt, constant: Constant): PinnedPerson["from"] {
+function whereabouts(
+  analysis: Analysis,
+  body: SelectStmt,
+  ties: Ties,
+  constant: Constant,
+): PinnedPerson["from"] {
   if ("parameter" in constant) {
     const { parameter } = constant;
-    return { parameter, isAlone: occurrences(body, parameter) === timesHeldBy(analysis, parameter) };
+    return { parameter, isAlone: occurrences(body, parameter) === timesHeldBy(ties, parameter) };
   }
   let index = analysis.places.indexOf(constant.place);
   if (index < 0) index = analysis.places.push(constant.place) - 1;
@@ -168,11 +187,4 @@ const KINDS: Readonly<Record<string, PinnedPerson["type"]>> = {
 
 function distinct(pins: readonly PinnedPerson[]): readonly PinnedPerson[] {
   return [...new Map(pins.map((pin) => [JSON.stringify(pin), pin])).values()];
-}
-
-/** Its error, if there is one, tells of nobody else. A view's columns are expressions, which may fail as well. */
-function isSure(analysis: Analysis, body: SelectStmt): boolean {
-  return (
-    analysis.uses.every(({ relation }) => relation.lineage === undefined) && cannotFail({ SelectStmt: body })
-  );
 }

@@ -1,14 +1,13 @@
 import type {
   CommonTableExpr,
   GroupingSet,
-  LockingClause,
   Node,
   RangeVar,
   ResTarget,
   SelectStmt,
+  SortBy,
   WithClause,
 } from "libpg-query";
-import type { LeftOut } from "./absence.ts";
 import {
   type Analysis,
   type CteScope,
@@ -16,20 +15,23 @@ import {
   type FromReference,
   innerLevel,
   type Level,
-  peopleSoFar,
   type RelationUse,
 } from "./analysis.ts";
+import type { BoundQuery } from "./bind/bound.ts";
+import { pinsOf } from "./bind/pins.ts";
 import { levelConditions } from "./conditions.ts";
 import { type FromItem, finishReferences, fromItem } from "./from.ts";
-import { levelStart, settleGatherings } from "./gathering.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
+import { heldByJoin } from "./held-by-join.ts";
 import { noteOutputNames } from "./held-names.ts";
-import { noteSamePersons, strangerToLocked } from "./marking.ts";
+import { levelLookups } from "./lookups.ts";
+import { masksOf } from "./mask-comparisons.ts";
 import { nameSpan, qualify, readUse } from "./names.ts";
 import { AFTER_GROUPING, clauseEnd, fromKeyword, placeOf, targetOf } from "./places.ts";
+import { strangerToLocked } from "./rules/strangers.ts";
 import { quoteIdentifier } from "./source.ts";
 import { requireSummaries } from "./summaries.ts";
-import { noteTies } from "./ties.ts";
+import { namesProtectedIn, refuseLockingByProtected } from "./unprotecting.ts";
 import { isWrapped } from "./wrap.ts";
 import { refuseMarking } from "./write-rules.ts";
 
@@ -38,7 +40,7 @@ export interface SelectLevel {
   readonly level: Level;
   /** References that expressions of the target list can name. */
   readonly visible: readonly FromReference[];
-  readonly leftOut: readonly LeftOut[];
+  readonly query: BoundQuery;
 }
 
 /** A SELECT of any form, at any depth. Returns its level when it is a plain one (no set operation, no VALUES). */
@@ -53,18 +55,26 @@ export function select(analysis: Analysis, body: SelectStmt, outer: Level): Sele
   if (body.op !== undefined && body.op !== "SETOP_NONE") {
     const operands: Level = { ...level, isSetOperation: true };
     for (const arm of [body.larg, body.rarg]) if (arm !== undefined) select(analysis, arm, operands);
-    for (const clause of [body.sortClause, body.limitOffset, body.limitCount, body.lockingClause])
-      analysis.nodes(clause, level);
+    for (const clause of [body.sortClause, body.limitOffset, body.limitCount]) analysis.nodes(clause, level);
     return undefined;
   }
   if (isTableCommand(body)) spellOutTable(analysis, body);
-  const start = levelStart(analysis);
-  const items = (body.fromClause ?? []).map((item) => fromItem(analysis, item, level));
+  const items: FromItem[] = [];
+  let isChosen = namesProtectedIn(analysis, () => {
+    for (const item of body.fromClause ?? []) items.push(fromItem(analysis, item, level));
+  });
   const hidden = items.flatMap((item) => item.hidden);
-  const held = conditionsOf(analysis, level, items, body.whereClause);
-  for (const { quals, sides } of items.flatMap(({ joins }) => joins)) analysis.nodes(quals, sides);
+  const query = analysis.queryOf(body);
+  const held = conditionsOf(analysis, level, items, query);
+  const joined = namesProtectedIn(analysis, () => {
+    for (const { quals, sides } of items.flatMap(({ joins }) => joins)) analysis.nodes(quals, sides);
+  });
+  isChosen ||= joined;
   noteOutputNames(analysis, body);
-  for (const clause of EXPRESSION_CLAUSES) analysis.nodes(body[clause], level);
+  for (const clause of EXPRESSION_CLAUSES) {
+    const isNamed = namesProtectedIn(analysis, () => analysis.nodes(body[clause], level));
+    isChosen ||= isNamed && (clause !== "targetList" || choosesByTarget(body));
+  }
   requireFilters(analysis, [...level.references, ...hidden], held);
   // In the order in which the clauses stand: both may put something into the same place.
   groupWholeRows(analysis, body, level);
@@ -73,10 +83,9 @@ export function select(analysis: Analysis, body: SelectStmt, outer: Level): Sele
     analysis,
     items.flatMap(({ wraps }) => wraps),
   );
-  settleGatherings(analysis, level, start);
-  refuseMarking(analysis, "lock", strangerToLocked(analysis, body.lockingClause ?? [], level, start));
-  if (body.valuesLists !== undefined) return undefined;
-  return { level, visible: level.references, leftOut: items.flatMap((item) => item.leftOut) };
+  refuseMarking(analysis, "lock", strangerToLocked(analysis.bound, analysis.sights, query));
+  if (isChosen) refuseLockingByProtected(analysis, body, level);
+  return body.valuesLists === undefined ? { level, visible: level.references, query } : undefined;
 }
 
 /**
@@ -93,6 +102,20 @@ function outputsOf({ targetList, larg }: SelectStmt, isArm = false): ReadonlySet
     names.add(name ?? column ?? "");
   }
   return names;
+}
+
+/** ORDER BY may mean a target, by its place or its label, and LIMIT then chooses rows by that. */
+function choosesByTarget({ sortClause = [], limitCount, targetList = [] }: SelectStmt): boolean {
+  if (limitCount === undefined) return false;
+  const labels = targetList.map((node) => (nodeOf(node)[1] as ResTarget).name);
+  return sortClause.some((node) => {
+    const value = (nodeOf(node)[1] as SortBy).node;
+    if (value === undefined) return false;
+    const [name, ...more] = columnFields(value) ?? [];
+    return (
+      nodeOf(value)[0] === "A_Const" || (more.length === 0 && name !== undefined && labels.includes(name))
+    );
+  });
 }
 
 /** `TABLE x` is read as `SELECT * FROM x` whose star stands nowhere. */
@@ -122,27 +145,20 @@ const EXPRESSION_CLAUSES = [
   "sortClause",
   "limitOffset",
   "limitCount",
-  "lockingClause",
 ] as const;
 
 function conditionsOf(
   analysis: Analysis,
   level: Level,
   items: readonly FromItem[],
-  where: Node | undefined,
+  query: BoundQuery,
 ): ReadonlySet<FromReference> {
   const restrictable = items.flatMap((item) => item.restrictable);
   const joins = items.flatMap((item) => item.joins);
-  const clauses = where === undefined ? joins : [...joins, { quals: where, restrictable }];
-  const leftOut = items.flatMap((item) => item.leftOut);
-  noteSamePersons(
-    analysis,
-    level,
-    clauses.map(({ quals }) => quals),
-    leftOut,
-  );
-  noteTies(analysis, level, clauses, leftOut);
-  return levelConditions(analysis, level, clauses);
+  const where = (query.clauses.where ?? []).map((quals) => ({ quals, restrictable }));
+  const clauses = [...joins, ...where];
+  const restricted = levelConditions(analysis, level, clauses, levelLookups(analysis, level, clauses));
+  return heldByJoin(analysis, level, { pins: pinsOf(analysis.bound, query), clauses }, restricted);
 }
 
 /** `require_filter`: such a relation is neither read nor written whole. */
@@ -182,28 +198,24 @@ export function withQueries(
   if (queries.length === 0) return outer.ctes;
   const named = queries.map((query): readonly [string, CteUse] => [
     query.ctename ?? "",
-    { people: 0, masked: undefined },
+    { masked: undefined },
   ]);
   const all: CteScope = { names: new Map(named), outer: outer.ctes };
   queries.forEach((query, index) => {
     const visible = clause?.recursive ? all : { names: new Map(named.slice(0, index)), outer: outer.ctes };
     const use = named[index]?.[1];
     if (use !== undefined) withQuery(analysis, query, innerLevel(outer, visible), use);
-    if (clause?.recursive && use !== undefined && use.people > 0) analysis.gathers ??= "WITH RECURSIVE";
   });
   return all;
 }
 
-/** Each reference shows the people of the query anew: they are counted there and not where it is defined. */
 function withQuery(analysis: Analysis, query: CommonTableExpr, level: Level, use: CteUse): void {
-  const [people, mentions] = [peopleSoFar(analysis), analysis.maskMentions.length];
-  const uses = analysis.uses.length;
+  analysis.meetRelation();
+  const mentions = analysis.maskMentions.length;
   analysis.nodes(query.ctequery, level);
   if (query.cycle_clause !== undefined) analysis.visit("CTECycleClause", query.cycle_clause, level);
-  use.people = peopleSoFar(analysis) - people;
   use.masked = analysis.maskMentions[mentions];
-  analysis.ctePeople -= use.people;
-  for (const each of analysis.uses.slice(uses)) analysis.withinWith.add(each);
+  use.masks = masksOf(analysis, query.ctequery, mentions, (query.aliascolnames ?? []).map(stringOf));
 }
 
 /**
@@ -266,13 +278,5 @@ function columnFields(node: Node): readonly string[] | undefined {
 export function lockedRelation(analysis: Analysis, name: RangeVar): RelationUse {
   const use = readUse(analysis, name);
   qualify(analysis, name, use.relation);
-  analysis.targetNames.set(use, name.location ?? 0);
   return use;
-}
-
-/** FOR UPDATE OF names what FROM exposes, not relations. */
-export function lockingClause(analysis: Analysis, body: LockingClause): void {
-  analysis.locks = true;
-  for (const node of body.lockedRels ?? [])
-    analysis.bareNames.add((nodeOf(node)[1] as RangeVar).location ?? 0);
 }

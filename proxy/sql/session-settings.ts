@@ -1,3 +1,5 @@
+import { foldAscii } from "../pg/setting-text.ts";
+
 /**
  * Settings that a guarded session may change: they touch how values are shown or how long things may take, not
  * what is read. `search_path` has a rule of its own, as have client_encoding and standard_conforming_strings,
@@ -28,17 +30,30 @@ const OPEN = new Set(
 const UTF8 = new Set(["utf8", "utf-8", "unicode"]);
 const ON = new Set(["on", "true", "yes", "1", "t", "y"]);
 
+/** Whoever logs in has these, and gets them back by DEFAULT, RESET and NONE: the user's own rights. */
+const IDENTITY = new Set(["role", "session_authorization"]);
+
+export const SETTINGS_HINT =
+  "Sluice lets a guarded session change how values are shown, how long things may take and how plans are made; what must differ else, set by ALTER ROLE … SET.";
+
+/** Whether any value will do. */
+export function isOpenSetting(name: string): boolean {
+  return OPEN.has(foldAscii(name));
+}
+
 /** Undefined values mean DEFAULT, which for the pinned settings is the pinned value. */
 export function mayChangeSetting(name: string, values: readonly string[] | undefined): boolean {
-  const parameter = name.toLowerCase();
+  const parameter = foldAscii(name);
   if (OPEN.has(parameter)) return true;
   if (values === undefined)
     return (
+      IDENTITY.has(parameter) ||
       parameter === "client_encoding" ||
       parameter === "standard_conforming_strings" ||
       parameter === "search_path"
     );
   const [value] = values;
+  if (parameter === "role") return value === "none";
   if (parameter === "client_encoding")
     return value !== undefined && UTF8.has(value.toLowerCase().replaceAll("'", ""));
   if (parameter === "standard_conforming_strings") return value !== undefined && ON.has(value.toLowerCase());
@@ -52,6 +67,11 @@ export function mayChangeSetting(name: string, values: readonly string[] | undef
  */
 export function isPlainSearchPath(schemas: readonly string[]): boolean {
   return schemas.every((schema, index) =>
-    schema === "pg_catalog" ? index === 0 : !schema.startsWith("pg_temp") && schema !== "pg_toast",
+    schema === "pg_catalog" ? index === 0 : !isTemporarySchema(schema) && schema !== "pg_toast",
   );
+}
+
+/** Of the session, by any of its names. */
+export function isTemporarySchema(schema: string): boolean {
+  return schema.startsWith("pg_temp");
 }

@@ -1,8 +1,9 @@
 import type { A_Const, A_Expr, FuncCall, Node } from "libpg-query";
+import { foldAscii, splitNames } from "../pg/setting-text.ts";
 import { type Analysis, candidates, type FromReference, type Level } from "./analysis.ts";
 import { isGiven, plainFields } from "./expressions.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
-import { mayChangeSetting } from "./session-settings.ts";
+import { isOpenSetting, mayChangeSetting, SETTINGS_HINT } from "./session-settings.ts";
 
 /* Calls that read or change settings and sequences. */
 
@@ -39,16 +40,26 @@ export function setting(analysis: Analysis, body: FuncCall, name: string, level:
   const [first, value] = (body.args ?? []).map(constantText);
   const parameter = first ?? settingOfRow(body, level);
   if (parameter === undefined || parameter.includes(".")) {
-    analysis.refuse("42501", `${name} needs the name of one of Postgres's own settings, as a constant`);
+    analysis.refuse("42501", `${name} needs the name of one of Postgres's own settings, as a constant`, {
+      hint: 'Settings with a dot in their names are applications\' own, and may hold secrets: a function under "calls:" may read them.',
+    });
   }
   if (name === "current_setting") return;
-  if (
-    value === undefined ||
-    !mayChangeSetting(parameter, parameter.toLowerCase() === "search_path" ? pathSchemas(value) : [value])
-  ) {
-    analysis.refuse("42501", `role "${analysis.scope.role.name}" may not change ${parameter} to this value`);
+  const folded = foldAscii(parameter);
+  if (!mayBecome(folded, value)) {
+    analysis.refuse("42501", `role "${analysis.scope.role.name}" may not change ${folded} to this value`, {
+      hint: SETTINGS_HINT,
+    });
   }
-  analysis.effect = { kind: "set", parameter: parameter.toLowerCase(), local: false };
+  analysis.effect = { kind: "set", parameter: folded, local: false };
+}
+
+/** `value` is undefined where it is no constant: some settings may have any. */
+function mayBecome(parameter: string, value: string | undefined): boolean {
+  if (isOpenSetting(parameter)) return true;
+  if (value === undefined) return false;
+  const values = parameter === "search_path" ? splitNames(value) : [value];
+  return values !== undefined && mayChangeSetting(parameter, values);
 }
 
 /** A restore sets sequences. Of constants alone: what is put into one could be read there uncounted. */
@@ -66,13 +77,4 @@ function constantText(node: Node): string | undefined {
   return type === "A_Const"
     ? ((body as A_Const).sval?.sval ?? ((body as A_Const).sval === undefined ? undefined : ""))
     : undefined;
-}
-
-/** The schemas of a search_path written as one string. */
-function pathSchemas(value: string): readonly string[] {
-  return value
-    .split(",")
-    .map((part) => part.trim())
-    .filter((part) => part !== "")
-    .map((part) => (part.startsWith('"') ? part.slice(1, -1).replaceAll('""', '"') : part.toLowerCase()));
 }

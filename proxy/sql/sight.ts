@@ -15,7 +15,7 @@ import { type ColumnLabel, type Labels, Lineage, unnamedPeople } from "./lineage
 import type { Scope } from "./scope.ts";
 import { quoteIdentifier } from "./source.ts";
 import type { Subject } from "./subjects.ts";
-import { systemView } from "./system-relations.ts";
+import { isSystemSchema, systemView } from "./system-relations.ts";
 import { hidesTraces } from "./traces.ts";
 
 /** One column as the role sees it. */
@@ -24,6 +24,8 @@ export interface ColumnSight {
   readonly kind: "real" | "masked" | "conditional" | "absent";
   /** Expression over the real relation that gives the column as seen. */
   readonly sql: string;
+  /** What stands for that in a statement whose plan is shown: without conditions and keys of the policy. */
+  readonly planSql: string;
   readonly className: string | undefined;
   /** Its class, or those of the columns from which a view computes it. */
   readonly classes: readonly string[];
@@ -57,7 +59,7 @@ export interface RelationSight {
         readonly unknown: number;
       }
     | undefined;
-  /** A mask, a condition or a filter in the subquery's text must not be shown by EXPLAIN. */
+  /** A filter in the subquery's text must not be shown by EXPLAIN. */
   readonly secretText: boolean;
 }
 
@@ -71,6 +73,7 @@ export class Sights {
   readonly #scope: Scope;
   readonly #lineage: Lineage;
   readonly #known = new Map<number, Sight>();
+  readonly #absentColumns = new Map<number, ReadonlySet<string>>();
   readonly #hiddenColumns = new Map<number, ReadonlyMap<string, ColumnSight>>();
 
   constructor(scope: Scope) {
@@ -109,6 +112,18 @@ export class Sights {
     return hidden;
   }
 
+  /** Names of columns that the text which is sent lacks: it reads the relation through a subquery without them. */
+  absent(relation: Relation): ReadonlySet<string> {
+    let absent = this.#absentColumns.get(relation.oid);
+    if (absent === undefined) {
+      const sight = isSystemSchema(relation.schema) ? undefined : this.of(relation);
+      const columns = sight?.ok ? sight.sight.columns : [];
+      absent = new Set(columns.flatMap(({ kind, column }) => (kind === "absent" ? [column.name] : [])));
+      this.#absentColumns.set(relation.oid, absent);
+    }
+    return absent;
+  }
+
   /** What has been inherited from as well: of partitions, those whose keys hold for them. */
   ancestors(relation: Relation): readonly Relation[] {
     return this.#lineage.ancestors(relation);
@@ -126,6 +141,7 @@ export class Sights {
         column,
         kind: view.hides(column.name) ? "masked" : "real",
         sql: view.hides(column.name) ? this.#hidden(column) : quoteIdentifier(column.name),
+        planSql: view.hides(column.name) ? this.#hidden(column) : quoteIdentifier(column.name),
         className: undefined,
         classes: [],
         isProtected: false,
@@ -191,12 +207,7 @@ export class Sights {
           filters.length === 0 ? undefined : filters.map((filter) => `(${this.#bind(filter)})`).join(" AND "),
         gathers: labels.gathers && (labels.subject !== undefined || labels.people.size > 0),
         people: this.#people(labels, columns),
-        secretText:
-          filters.length > 0 ||
-          columns.some(
-            ({ kind, className }) =>
-              kind === "conditional" || (kind === "masked" && this.#maskOf(className)?.kind === "token"),
-          ),
+        secretText: filters.length > 0,
       },
     };
   }
@@ -218,10 +229,16 @@ export class Sights {
     const reference = quoteIdentifier(column.name);
     const label = labels.columns.get(column.name);
     const className = label?.kind === "class" ? label.name : undefined;
-    const as = (kind: ColumnSight["kind"], sql: string, findable: boolean): ColumnSight => ({
+    const as = (
+      kind: ColumnSight["kind"],
+      sql: string,
+      findable: boolean,
+      planSql: string = sql,
+    ): ColumnSight => ({
       column,
       kind,
       sql,
+      planSql,
       className,
       classes: classesOf(label),
       isProtected: label !== undefined || kind !== "real",
@@ -248,8 +265,10 @@ export class Sights {
     if (sight === "always") return as("real", reference, false);
     const findable = role.finds === "all" || role.finds.has(label.name);
     const mask = this.#mask(label, column);
-    if (sight === undefined || !this.#speaksOf(sight, relation)) return as("masked", mask, findable);
-    return as("conditional", `CASE WHEN (${this.#bind(sight)}) THEN ${reference} ELSE ${mask} END`, findable);
+    const plain = this.#maskOf(className)?.kind === "token" ? this.#keyless(column) : mask;
+    if (sight === undefined || !this.#speaksOf(sight, relation)) return as("masked", mask, findable, plain);
+    const shown = `CASE WHEN (${this.#bind(sight)}) THEN ${reference} ELSE ${mask} END`;
+    return as("conditional", shown, findable, plain);
   }
 
   /** What is made of several classes costs as much as the dearest of them. */
@@ -275,6 +294,12 @@ export class Sights {
   /** A value that cannot be masked otherwise; of a domain's base type, as its CHECK may refuse NULL. */
   #hidden(column: Column): string {
     return hiddenSql(maskedType(this.#scope.catalog, column).sql);
+  }
+
+  /** A function of the value as long to plan as a token's, without its key. */
+  #keyless(column: Column): string {
+    const text = `CAST(${quoteIdentifier(column.name)} AS pg_catalog.text)`;
+    return `CAST(pg_catalog.md5(${text}) AS ${maskedType(this.#scope.catalog, column).sql})`;
   }
 
   #maskOf(className: string | undefined) {

@@ -2,6 +2,7 @@ import type {
   CopyStmt,
   DeclareCursorStmt,
   DeleteStmt,
+  ExecuteStmt,
   ExplainStmt,
   InsertStmt,
   MergeStmt,
@@ -10,15 +11,17 @@ import type {
   SelectStmt,
   UpdateStmt,
 } from "libpg-query";
-import { countsReads, type Role } from "../policy/policy.ts";
-import { refuseRepeatedCalls } from "./acting-calls.ts";
-import type { Analysis, Level, RelationUse } from "./analysis.ts";
+import { limitKey, limitsReads } from "../policy/policy.ts";
+import { refuseCopiedActs, refuseRepeatedCalls } from "./acting-calls.ts";
+import { type Analysis, type Level, type RelationUse, WRITE_OTHERWISE } from "./analysis.ts";
 import { meetAnyQuery } from "./casts.ts";
 import { copy } from "./copy.ts";
-import { explainOptions } from "./explain.ts";
-import { type Body, nodeOf } from "./grammar.ts";
+import { explainExecute, explainOptions, hidesPlan } from "./explain.ts";
+import { type Body, nodeOf, stringOf } from "./grammar.ts";
+import { noticesOf } from "./mask-comparisons.ts";
 import {
   meterCopy,
+  meterCopyIn,
   meterHeldCursor,
   meterMerge,
   meterPlan,
@@ -28,6 +31,8 @@ import {
 import type { RawStatement } from "./parse.ts";
 import { countsPeople } from "./pricing.ts";
 import { pushLimit } from "./push-limit.ts";
+import { gatheringsOf } from "./rules/gathering.ts";
+import { ownCalls } from "./rules/people-shown.ts";
 import { select } from "./select.ts";
 import { isSystemSchema } from "./system-relations.ts";
 import { forEachObject } from "./tree.ts";
@@ -54,7 +59,14 @@ import { refuseWriteInExplain, writtenRows } from "./written.ts";
 export function statement(analysis: Analysis, raw: RawStatement, level: Level): Statement {
   const judged = dispatch(analysis, raw, level);
   refuseUnvisited(analysis, raw.node);
+  refuseUnread(analysis);
   return judged;
+}
+
+/** A relation that was not judged: the text names it in a way that is not known well enough. */
+function refuseUnread(analysis: Analysis): void {
+  if (analysis.unread.length > 0)
+    analysis.refuse("42501", "a relation is named where Sluice does not know it");
 }
 
 /** A call or a subquery that no visitor has come to would run unjudged: the syntax around it is not known well enough. */
@@ -66,6 +78,7 @@ function refuseUnvisited(analysis: Analysis, node: object): void {
       analysis.refuse(
         "42501",
         `${field === "FuncCall" ? "a function is called" : "a subquery stands"} where Sluice does not know it`,
+        { hint: WRITE_OTHERWISE },
       );
     forEachObject(object, look);
   };
@@ -101,14 +114,18 @@ function dispatch(analysis: Analysis, raw: RawStatement, level: Level): Statemen
       return declare(analysis, body as DeclareCursorStmt, level);
     case "CopyStmt": {
       const made = copy(analysis, body as CopyStmt, level);
+      const { attlist } = body as CopyStmt;
       const [metering, tagged] =
         made.kind === "copyOut"
           ? [meterCopy(analysis), undefined]
-          : [undefined, analysis.uses.find(({ isTarget }) => isTarget)];
-      return {
+          : [meterCopyIn(analysis, attlist?.map(stringOf)), analysis.uses.find(({ isTarget }) => isTarget)];
+      const copied = {
         ...finish(analysis, "COPY", made.kind, metering, made),
         ...writtenRows(analysis, tagged),
       };
+      if (made.kind === "copyOut" && metering !== undefined && limitsReads(analysis.scope.role))
+        refuseCopiedActs(analysis);
+      return copied;
     }
     case "ExplainStmt":
       return explain(analysis, body as ExplainStmt, raw, level);
@@ -130,7 +147,8 @@ function ofQuery(analysis: Analysis, type: string, body: Body, level: Level): St
   switch (type) {
     case "SelectStmt": {
       const plain = select(analysis, body as SelectStmt, level);
-      const metering = meterSelect(analysis, body as SelectStmt, plain);
+      // Nothing of people comes with a plan.
+      const metering = analysis.isPlan ? undefined : meterSelect(analysis, body as SelectStmt, plain);
       const kind = analysis.writes.size > 0 ? "write" : "read";
       return {
         ...finish(analysis, "SELECT", kind, metering, analysis.effect),
@@ -151,7 +169,11 @@ function ofQuery(analysis: Analysis, type: string, body: Body, level: Level): St
 }
 
 function write(analysis: Analysis, command: string, made: WriteLevel): Statement {
-  const metering = command === "MERGE" ? meterMerge(analysis, made) : meterReturning(analysis, made);
+  const metering = analysis.isPlan
+    ? undefined
+    : command === "MERGE"
+      ? meterMerge(analysis, made)
+      : meterReturning(analysis, made);
   return {
     ...finish(analysis, command, "write", metering, undefined),
     ...writtenRows(analysis, made.target.use),
@@ -160,11 +182,29 @@ function write(analysis: Analysis, command: string, made: WriteLevel): Statement
 
 function inner(analysis: Analysis, node: Node | undefined, level: Level): Statement {
   const [type, body] = nodeOf(node ?? {});
-  return queryStatement(analysis, type, body, level) ?? analysis.refuse("42501", `${type} is not known here`);
+  return queryStatement(analysis, type, body, level) ?? notServed(analysis, type);
 }
+
+/** What PREPARE, DECLARE and EXPLAIN take beside queries. */
+function notServed(analysis: Analysis, type: string): never {
+  const what = OTHER_QUERIES[type] ?? "this statement";
+  return analysis.deny(
+    `role "${analysis.scope.role.name}" may not prepare or explain ${what}`,
+    "sees",
+    `Send it by itself, or explain the query in it; only a role with "reads: all", "writes: all" and "sees: all" may.`,
+  );
+}
+
+/** ExplainableStmt and PreparableStmt of parser/gram.y. */
+const OTHER_QUERIES: Readonly<Record<string, string>> = {
+  CreateTableAsStmt: "CREATE TABLE … AS",
+  RefreshMatViewStmt: "REFRESH MATERIALIZED VIEW",
+  DeclareCursorStmt: "DECLARE CURSOR",
+};
 
 function prepare(analysis: Analysis, body: PrepareStmt, level: Level): Statement {
   analysis.nodes(body.argtypes, level);
+  analysis.isForLater = true;
   const prepared = inner(analysis, body.query, level);
   return {
     ...finish(analysis, "PREPARE", "session", undefined, {
@@ -177,6 +217,7 @@ function prepare(analysis: Analysis, body: PrepareStmt, level: Level): Statement
 }
 
 function declare(analysis: Analysis, body: DeclareCursorStmt, level: Level): Statement {
+  analysis.isForLater = true;
   const query = inner(analysis, body.query, level);
   const hold = isHeld(body);
   const effect: Effect = { kind: "declare", name: body.portalname ?? "", hold, inner: query };
@@ -185,6 +226,19 @@ function declare(analysis: Analysis, body: DeclareCursorStmt, level: Level): Sta
 }
 
 function explain(analysis: Analysis, body: ExplainStmt, raw: RawStatement, level: Level): Statement {
+  analysis.isPlan = true;
+  const [type, prepared] = nodeOf(body.query ?? {});
+  if (type === "ExecuteStmt") {
+    const { params } = prepared as ExecuteStmt;
+    analysis.nodes(params, level);
+    return finish(
+      analysis,
+      "EXPLAIN",
+      "explain",
+      undefined,
+      explainExecute(analysis, body, prepared as ExecuteStmt),
+    );
+  }
   const { changes, ...explained } = inner(analysis, body.query, level);
   if (changes !== undefined && optionNames(body.options).includes("analyze"))
     refuseWriteInExplain(analysis, changes);
@@ -249,6 +303,7 @@ function finish(
   refuseLasting(analysis);
   refuseRepeatedCalls(analysis);
   const data = analysis.uses.filter(isOfData);
+  const notices = noticesOf(analysis);
   return {
     command,
     kind,
@@ -257,8 +312,13 @@ function finish(
     masked: [...analysis.masked],
     revealed: revealedBy(analysis),
     lookups: analysis.lookups,
-    limited: data.length > 0 || analysis.calls > 0,
+    ...(analysis.asks.length > 0 && { asks: analysis.asks }),
+    ...(!analysis.isPlan && hidesPlan(analysis) && { hidesPlan: true }),
+    ...(analysis.keeps !== undefined && { keeps: analysis.keeps }),
+    ...(notices.length > 0 && { notices }),
+    limited: data.length > 0 || ownCalls(analysis.bound, analysis.given) > 0,
     ...(analysis.namesUnknown && { namesUnknown: true }),
+    ...(analysis.actingCalls.length > 0 && { acts: true }),
     ...(metering !== undefined && {
       metering: analysis.cost === 1 ? metering : { ...metering, cost: analysis.cost },
     }),
@@ -274,21 +334,13 @@ function revealedBy({ revealed: { shown, shownWhere, found } }: Analysis): Revea
 function refuseLasting(analysis: Analysis): void {
   const { role } = analysis.scope;
   const people = analysis.uses.find(({ sight }) => sight?.people !== undefined);
-  const isHeld = isLimited(role) || role.aggregatesOnly !== undefined;
+  const isHeld = limitsReads(role) || role.aggregatesOnly !== undefined;
   if (analysis.lasting === undefined || people === undefined || !isHeld) return;
   analysis.deny(
     `role "${role.name}" may not call ${analysis.lasting} in a statement that reads ${people.key}`,
     role.aggregatesOnly !== undefined ? "aggregates_only" : limitKey(role),
     "What the call leaves behind could tell of people who are not counted; make it in a statement of its own.",
   );
-}
-
-function isLimited(role: Role): boolean {
-  return role.limits.rows !== undefined || role.limits.bytes !== undefined || countsReads(role);
-}
-
-function limitKey({ limits }: Role): string {
-  return limits.rows === undefined ? "budget" : "rows";
 }
 
 /** Of no system relation, some of whose columns may be hidden as well. */
@@ -302,14 +354,17 @@ function refuseGathering(analysis: Analysis): void {
   const relation = analysis.uses.find(
     (use) => isOfData(use) && (use.sight?.people !== undefined || use.sight?.guarded === true),
   );
-  if (analysis.uses.some(({ sight }) => sight?.gathers)) analysis.gathers ??= "a view that does";
-  analysis.gathers ??= analysis.gatherings[0]?.what;
   // Where people are counted, what is gathered has a price: its people by name, or its size.
-  if (analysis.gathers === undefined || !isLimited(role) || countsPeople(role)) return;
-  if (relation === undefined && analysis.calls === 0) return;
+  if (!limitsReads(role) || countsPeople(role)) return;
+  const { bound, given } = analysis;
+  if (relation === undefined && ownCalls(bound, given) === 0) return;
+  const [first] = gatheringsOf(bound, given);
+  const gathers =
+    first?.what ?? (analysis.uses.some(({ sight }) => sight?.gathers) ? "a view that does" : undefined);
+  if (gathers === undefined) return;
   analysis.deny(
-    `role "${role.name}" has a limit and may not gather rows of ${relation?.key ?? "a function"} by ${analysis.gathers}`,
+    `role "${role.name}" has a limit and may not gather rows of ${relation?.key ?? "a function"} by ${gathers}`,
     limitKey(role),
-    "Ask for the rows themselves; counts, sums and averages are fine.",
+    "Ask for the rows themselves; counts, sums and averages are fine. One person's rows may be gathered: of rows that are joined by another table's key, a path as their subject says whose they are (subject: ticket_id -> public.tickets.customer_id).",
   );
 }

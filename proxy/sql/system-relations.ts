@@ -20,7 +20,10 @@ const PG_CATALOG = words(`
   pg_stat_checkpointer pg_stat_database_conflicts pg_stat_io pg_stat_progress_analyze pg_stat_progress_cluster
   pg_stat_progress_create_index pg_stat_progress_vacuum pg_stat_slru pg_stat_wal pg_statio_all_sequences
   pg_statio_sys_indexes pg_statio_sys_sequences pg_statio_sys_tables pg_statio_user_sequences pg_subscription_rel
-  pg_wait_events
+  pg_wait_events pg_prepared_xacts pg_replication_origin pg_stat_gssapi pg_stat_progress_basebackup pg_stat_progress_copy
+  pg_stat_recovery_prefetch pg_stat_replication pg_stat_ssl pg_stat_subscription pg_stat_subscription_stats
+  pg_stat_user_functions pg_stat_wal_receiver pg_stat_xact_all_tables pg_stat_xact_sys_tables
+  pg_stat_xact_user_functions pg_stat_xact_user_tables
 `);
 
 const INFORMATION_SCHEMA = words(`
@@ -61,6 +64,7 @@ const HIDDEN: ReadonlyMap<string, ReadonlySet<string>> = new Map([
   ["pg_prepared_statements", words("statement")],
   ["pg_roles", words("rolconfig")],
   ["pg_stat_activity", words("query")],
+  ["pg_stat_wal_receiver", words("conninfo")],
   ["pg_subscription", words("subconninfo")],
   ["pg_user", words("useconfig")],
 ]);
@@ -72,13 +76,19 @@ const TRACES: ReadonlyMap<string, ReadonlySet<string>> = new Map([
     "pg_replication_slots",
     words("xmin catalog_xmin restart_lsn confirmed_flush_lsn wal_status safe_wal_size"),
   ],
+  ["pg_prepared_xacts", words("transaction")],
+  // How many rows a query has given to COPY, past any limit.
+  [
+    "pg_stat_progress_copy",
+    words("bytes_processed bytes_total tuples_processed tuples_excluded tuples_skipped"),
+  ],
   ["pg_stat_activity", words("backend_xid backend_xmin wait_event_type wait_event query_id")],
 ]);
 
 /** Of the statistics views such roles see what a row is about, and no number that a statement moves. */
-const COUNTERS = /^pg_stat(?:io)?_(?!activity$|progress_)/;
+const COUNTERS = /^pg_stat(?:io)?_(?!activity$|progress_|ssl$|gssapi$)/;
 const NAMES_OF_COUNTERS = words(
-  "relid indexrelid schemaname relname indexrelname datid datname name backend_type object context stats_reset",
+  "pid usesysid usename application_name funcid funcname subid subname relid indexrelid schemaname relname indexrelname datid datname name backend_type object context stats_reset",
 );
 
 /** Rows that such roles do not see: even how many there are tells which rows and pages a statement has read. */

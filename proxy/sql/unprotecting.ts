@@ -1,6 +1,7 @@
-import type { Node, ResTarget } from "libpg-query";
-import type { Analysis, FromReference } from "./analysis.ts";
+import type { LockingClause, Node, RangeVar, ResTarget, SelectStmt } from "libpg-query";
+import type { Analysis, FromReference, Level } from "./analysis.ts";
 import { nodeOf } from "./grammar.ts";
+import { isOneRow } from "./one-row.ts";
 import { countsPeople } from "./pricing.ts";
 
 /*
@@ -51,6 +52,35 @@ export function refuseMarkingByProtected(
     "budget",
     "Which rows were chosen would tell of people who are not counted: read their keys, and name the rows by them.",
   );
+}
+
+/**
+ * `FOR UPDATE` of rows that protected columns choose: a foreign key's check in another session waits for each of them, or
+ * does not, and costs nothing. No more than one row of each of `locked`, or the role counts no people.
+ */
+export function refuseLockingByProtected(
+  analysis: Analysis,
+  { lockingClause, whereClause }: SelectStmt,
+  level: Level,
+): void {
+  if (lockingClause === undefined || !countsPeople(analysis.scope.role)) return;
+  const locked = lockedBy(lockingClause, level);
+  const several = locked.find((each) => !isOneRow(analysis, each, whereClause));
+  if (several === undefined) return;
+  analysis.deny(
+    `role "${analysis.scope.role.name}" may not choose rows of ${several.use?.key ?? "a relation"} to lock by protected columns`,
+    "budget",
+    "Which rows are locked would tell of people who are not counted: read their keys, and lock the rows by them.",
+  );
+}
+
+/** What FOR UPDATE and its like lock rows of. */
+function lockedBy(clauses: readonly Node[], level: Level): readonly FromReference[] {
+  return clauses.flatMap((clause) => {
+    const { lockedRels } = nodeOf(clause)[1] as LockingClause;
+    const names = lockedRels?.map((node) => (nodeOf(node)[1] as RangeVar).relname);
+    return level.references.filter(({ alias }) => names?.includes(alias) !== false);
+  });
 }
 
 /** What is assigned to a column that is seen by everybody. */

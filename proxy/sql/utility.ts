@@ -16,10 +16,11 @@ import type {
   VariableSetStmt,
   VariableShowStmt,
 } from "libpg-query";
+import { foldAscii } from "../pg/setting-text.ts";
 import type { Analysis, Level } from "./analysis.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
 import { lockedRelation } from "./select.ts";
-import { mayChangeSetting } from "./session-settings.ts";
+import { mayChangeSetting, SETTINGS_HINT } from "./session-settings.ts";
 import type { Effect, StatementKind } from "./verdict.ts";
 
 /** What a statement without a query of its own is and does. */
@@ -57,16 +58,16 @@ export function set(analysis: Analysis, { kind, name, args, is_local }: Variable
   if (kind === "VAR_SET_MULTI") {
     if (name === "TRANSACTION" || name === "SESSION CHARACTERISTICS")
       return { command: "SET", kind: "session" };
-    return analysis.refuse("42501", `SET ${name ?? ""} is not known`);
+    return analysis.refuse("42501", `SET ${name ?? ""} is not known`, { hint: SETTINGS_HINT });
   }
-  const parameter = (name ?? "").toLowerCase();
+  const parameter = foldAscii(name ?? "");
   const values = kind === "VAR_SET_VALUE" ? (args ?? []).map(valueText) : undefined;
   if (!mayChangeSetting(parameter, values)) {
     analysis.refuse(
       "42501",
       `role "${analysis.scope.role.name}" may not change ${parameter}${values === undefined ? "" : " to this value"}`,
       {
-        hint: "Sluice lets a guarded session change how values are shown and how long things may take.",
+        hint: SETTINGS_HINT,
       },
     );
   }
@@ -95,11 +96,15 @@ function valueText(node: Node): string {
 /** Settings with a dot in their name are applications' own, and may hold secrets. */
 export function show(analysis: Analysis, { name }: VariableShowStmt): Utility {
   if ((name ?? "").includes("."))
-    analysis.refuse("42501", `role "${analysis.scope.role.name}" may not show ${name ?? ""}`);
+    analysis.refuse("42501", `role "${analysis.scope.role.name}" may not show ${name ?? ""}`, {
+      hint: 'Settings with a dot in their names are applications\' own, and may hold secrets: a function under "calls:" may read them.',
+    });
   return { command: "SHOW", kind: "session" };
 }
 
 export function execute(analysis: Analysis, { name, params }: ExecuteStmt, level: Level): Utility {
+  // Postgres has none there either (EvaluateParams of commands/prepare.c).
+  if (analysis.bound.queries.length > 1) analysis.refuse("42501", "EXECUTE takes no subquery");
   analysis.nodes(params, level);
   return { command: "EXECUTE", kind: "read", effect: { kind: "execute", name: name ?? "" } };
 }
@@ -143,12 +148,11 @@ export function isHeld({ options }: DeclareCursorStmt): boolean {
 /** SET CONSTRAINTS names constraints, not relations. One with its schema could not be told from a relation. */
 export function setConstraints(analysis: Analysis, { constraints }: ConstraintsSetStmt): Utility {
   for (const node of constraints ?? []) {
-    const { schemaname, location } = nodeOf(node)[1] as RangeVar;
+    const { schemaname } = nodeOf(node)[1] as RangeVar;
     if (schemaname !== undefined)
       analysis.refuse("42501", "SET CONSTRAINTS takes names without a schema here", {
         hint: "Leave the schema out, or use SET CONSTRAINTS ALL.",
       });
-    analysis.bareNames.add(location ?? 0);
   }
   return { command: "SET", kind: "session" };
 }

@@ -52,18 +52,50 @@ export interface Statement {
   readonly revealed?: Revealed;
   /** How many exact look-ups of masked columns it makes. */
   readonly lookups: number;
+  /** Look-ups whose number, or whether they are any, only the values of parameters tell. */
+  readonly asks?: readonly BoundAsk[];
+  /** Told beside its result: what it does may not be what was meant. */
+  readonly notices?: readonly Refusal[];
+  /** Told when it fails because it would change a column that the role may not change. */
+  readonly keeps?: Refusal;
   /** What the rows that its tag says are written are: of a table with people, or of another. */
   readonly changes?: "people" | "rows";
   /** The role's row and byte limits hold for what it returns. */
   readonly limited: boolean;
   /** Names a column that the catalog does not have: it may be new. */
   readonly namesUnknown?: true;
+  /** Its plan, as it was prepared, would show what is not for the role. */
+  readonly hidesPlan?: true;
   /** A write that gives no rows. */
   readonly silent?: true;
+  /** It calls what may write: where its answer may not leave, what it did is taken back. */
+  readonly acts?: true;
   /** What its rows tell the meter; undefined when they speak of no person. */
   readonly metering?: Metering;
   /** What it does to the session once it has completed. */
   readonly effect?: Effect;
+  /** Of a watched role: whom it shows cannot be named in full, and what it shows is charged by its size. */
+  readonly uncounted?: true;
+  /** Of a watched role: what it may change for the statements after it. */
+  readonly touch?: SessionTouch;
+}
+
+/** What a statement leaves behind in its session, as far as later statements hang on it. */
+export interface SessionTouch {
+  /** Settings or temporary relations may be others, so that the server has to be asked. */
+  readonly session: boolean;
+  /** Relations that outlive the session may be others. */
+  readonly defines: boolean;
+  /** Relations that it names without a schema: a temporary one goes before all others. */
+  readonly bareNames: readonly string[];
+  /** The prepared statement that it runs within itself: CREATE TABLE AS EXECUTE, EXPLAIN EXECUTE. */
+  readonly runs?: string;
+}
+
+/** A parameter (from 1) that holds an array of values to look up, or a pattern that must have no wildcard. */
+export interface BoundAsk {
+  readonly parameter: number;
+  readonly as: "array" | "pattern";
 }
 
 /** By class: what a statement tells its reader of the real values. */
@@ -112,6 +144,8 @@ export interface Groups {
   readonly tell: "number" | "people";
   /** Nothing in the statement names a protected column. */
   readonly isPlain: boolean;
+  /** For how many people a row counts at most: one that shows only what they have in common is one of each reference. */
+  readonly most?: number;
 }
 
 /** See docs/metering.md, "What a statement costs", and prices.ts for the units. */
@@ -124,6 +158,8 @@ export interface StatementPrice {
    */
   readonly pins?: readonly PinnedPerson[];
   readonly pinned: number;
+  /** Units of `execution` that are paid for the first rows. */
+  readonly prepaid?: number;
   /** Rows may be made of more people than `unknown` says: they are charged by their size. */
   readonly bySize: boolean;
 }
@@ -151,6 +187,8 @@ export function extraFields({ metering }: Statement): number {
 export type Effect =
   | { readonly kind: "prepare"; readonly name: string; readonly inner: Statement }
   | { readonly kind: "execute"; readonly name: string }
+  /** EXPLAIN of what is prepared under this name. */
+  | { readonly kind: "explainExecute"; readonly name: string }
   | { readonly kind: "deallocate"; readonly name: string | undefined }
   | { readonly kind: "declare"; readonly name: string; readonly hold: boolean; readonly inner: Statement }
   /** `seeks`: by place, or backwards; `most`: how many rows it asks for, undefined for all. */

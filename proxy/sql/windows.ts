@@ -2,18 +2,20 @@ import type { FuncCall, Node, ResTarget, SelectStmt } from "libpg-query";
 import type { Analysis } from "./analysis.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
 import { countsPeople } from "./pricing.ts";
+import { summarisingCalls } from "./rules/summarising.ts";
 
 /**
  * A window's value is made of other rows than the one that shows it. `totals`: of `count(*) OVER ()` all rows show the
  * same, so it has a price once; `others`: for how many people all the others in a row count.
  */
 export function windowsOf(
-  { scope, namesProtected, ranks, windows }: Analysis,
+  { scope, bound, namesProtected }: Analysis,
   { targetList }: SelectStmt,
 ): { readonly totals: number; readonly others: number } {
   if (!namesProtected || !countsPeople(scope.role)) return { totals: 0, others: 0 };
-  const totals = Math.min(ranks, (targetList ?? []).filter(isTotal).length);
-  return { totals, others: ranks - totals + (windows > 0 ? 1 : 0) };
+  const { rankings, windows } = summarisingCalls(bound, scope.catalog);
+  const totals = Math.min(rankings, (targetList ?? []).filter(isTotal).length);
+  return { totals, others: rankings - totals + (windows > 0 ? 1 : 0) };
 }
 
 /** `count(*) OVER ()` as a column of its own. */

@@ -13,13 +13,16 @@ export interface WrapParts {
   readonly sample: string;
   readonly conditions: readonly string[];
   readonly systemColumns: readonly string[];
+  /** Its plan is shown. */
+  readonly isPlan: boolean;
 }
 
 /** The target list of the subquery: the same columns in the same order, the protected ones masked. */
-function targetList({ columns }: RelationSight, systemColumns: readonly string[]): string {
-  const seen = columns.flatMap(({ kind, sql, column }) =>
-    kind === "absent" ? [] : [kind === "real" ? sql : `${sql} AS ${quoteIdentifier(column.name)}`],
-  );
+function targetList({ columns }: RelationSight, { systemColumns, isPlan }: WrapParts): string {
+  const seen = columns.flatMap(({ kind, sql, planSql, column }) => {
+    if (kind === "absent") return [];
+    return [kind === "real" ? sql : `${isPlan ? planSql : sql} AS ${quoteIdentifier(column.name)}`];
+  });
   return [...seen, ...systemColumns].join(", ");
 }
 
@@ -29,9 +32,10 @@ function targetList({ columns }: RelationSight, systemColumns: readonly string[]
  */
 export function subquery(
   sight: RelationSight,
-  { only, sample, conditions, systemColumns }: WrapParts,
+  parts: WrapParts,
 ): { readonly text: string; readonly list: string } {
-  const list = targetList(sight, systemColumns);
+  const { only, sample, conditions } = parts;
+  const list = targetList(sight, parts);
   const name = quoteQualified(sight.relation.schema, sight.relation.name);
   const all = sight.filter === undefined ? conditions : [sight.filter, ...conditions];
   const where = all.length === 0 ? "" : ` WHERE ${all.join(" AND ")}`;
@@ -70,11 +74,12 @@ export function wrapReference(analysis: Analysis, name: RangeVar, use: RelationU
   const systemColumns = [...(analysis.systemColumns.get(use) ?? [])];
   const [shown] = analysis.wholes.has(use) ? systemColumns : [];
   if (shown !== undefined) noSystemColumn(analysis, use, shown);
-  const alias = use.hasAlias ? "" : ` AS ${quoteIdentifier(use.relation.name)}`;
+  const alias = use.reference.hasAlias ? "" : ` AS ${quoteIdentifier(use.relation.name)}`;
   const conditions = writesHidden(analysis)
     ? [columnsAreThere(sight, use.conditions), ...use.conditions]
     : use.conditions;
-  const parts = { only: span.only, sample, conditions, systemColumns };
+  const { isPlan } = analysis;
+  const parts = { only: span.only, sample, conditions, systemColumns, isPlan };
   const { text, list } = subquery(sight, parts);
   const change = {
     ...({ kind: "relation", location: name.location ?? 0 } as const),

@@ -14,21 +14,32 @@ import type {
   SelectStmt,
   UpdateStmt,
 } from "libpg-query";
-import { type Analysis, type FromReference, innerLevel, type Level, peopleSoFar } from "./analysis.ts";
-import { columnName, conjuncts, isLeakproof, levelConditions, simpleCondition } from "./conditions.ts";
+import { type Analysis, type FromReference, innerLevel, type Level } from "./analysis.ts";
+import type { BoundQuery } from "./bind/bound.ts";
+import { equalitiesIn, type Pin, pinsOf } from "./bind/pins.ts";
+import { isLeakproof } from "./comparisons.ts";
+import { conjuncts, levelConditions, simpleCondition } from "./conditions.ts";
 import { refuseTellingOfReferences } from "./constraints.ts";
+import { LOOKS_OF_A_WHOLE_COLUMN } from "./effort.ts";
 import { finishReferences, fromItem } from "./from.ts";
-import { nodeOf, stringOf } from "./grammar.ts";
-import { noteSamePersons, strangerTo } from "./marking.ts";
+import { type Body, nodeOf, stringOf } from "./grammar.ts";
+import { heldByJoin } from "./held-by-join.ts";
+import { keptColumns } from "./kept-columns.ts";
+import { levelLookups } from "./lookups.ts";
 import { nameSpan, qualify, writeUse } from "./names.ts";
+import { isOneRow } from "./one-row.ts";
 import { refuseOwnConditions, refuseOwnDelete, refuseOwnInsert, refuseOwnMerge } from "./own-writes.ts";
 import { addCondition, clauseEnd, closingParenthesis, firstPlace, keywordBefore, placeOf } from "./places.ts";
 import { countsPeople, type RowChoice } from "./pricing.ts";
 import { probing, type RowCount, rowsInserted, valuesAssigned } from "./probes.ts";
+import { strangerToWritten } from "./rules/strangers.ts";
+import { writtenPeople } from "./rules/written-people.ts";
 import { requireFilters, withQueries } from "./select.ts";
 import { quoteIdentifier } from "./source.ts";
+import { tellsOfProtected } from "./telling-writes.ts";
 import { namesProtectedIn, refuseMarkingByProtected, refuseUnprotecting } from "./unprotecting.ts";
 import {
+  assignedColumns,
   hasRulesOnWrites,
   namesCompanion,
   refuseMarking,
@@ -48,6 +59,8 @@ export interface WriteLevel {
   /** The items of RETURNING. */
   readonly returned: readonly Node[] | undefined;
   readonly choice: RowChoice;
+  /** That it succeeds tells of protected values that are there. */
+  readonly tells: boolean;
 }
 
 export function insert(analysis: Analysis, body: InsertStmt, outer: Level): WriteLevel {
@@ -56,9 +69,10 @@ export function insert(analysis: Analysis, body: InsertStmt, outer: Level): Writ
   if (body.onConflictClause?.location !== undefined)
     analysis.conflictClauses.add(body.onConflictClause.location);
   const rows = rowsInserted(analysis, body);
-  probing(analysis, rows, () => refuseProbing(analysis, target, givenColumns(body, target)));
+  const given = givenColumns(body, target);
+  probing(analysis, rows, () => refuseProbing(analysis, target, given));
   refuseOwnInsert(analysis, target.use);
-  const before = peopleSoFar(analysis);
+  const people = peopleIn(analysis, body);
   const { lasting } = analysis;
   storing(analysis, () => {
     // `INSERT INTO t (a[…])`: a subscript is an expression.
@@ -66,15 +80,26 @@ export function insert(analysis: Analysis, body: InsertStmt, outer: Level): Writ
     analysis.nodes(body.selectStmt, innerLevel(outer, ctes));
   });
   // Rows that come from nobody cannot carry anybody off: nextval() of a new key.
-  if (peopleSoFar(analysis) === before) analysis.lasting = lasting;
+  if (!people.values()) analysis.lasting = lasting;
   const level = { ...innerLevel(outer, ctes), references: [target] };
   if (body.onConflictClause !== undefined) onConflict(analysis, body.onConflictClause, target, level, rows);
-  if (peopleSoFar(analysis) > before) refuseUnmeteredCopy(analysis, target);
+  if (people.values()) refuseUnmeteredCopy(analysis, target);
   returning(analysis, body.returningClause, target, level);
   return {
     target,
     returned: body.returningClause?.exprs,
     choice: choiceOfInsert(analysis, body, target, rows),
+    tells: tellsOfProtected(analysis, target.use, given),
+  };
+}
+
+/** Whether people are in what a write stores, and in what chooses its rows. To be asked once these parts have been visited. */
+function peopleIn(analysis: Analysis, body: Body) {
+  const { choosing, values } = writtenPeople(analysis.bound, analysis.given, analysis.queryOf(body));
+  const casts = analysis.castFunctions.size;
+  return {
+    values: () => values > 0 || analysis.castFunctions.size > casts,
+    choosing: () => choosing > 0 || analysis.castFunctions.size > 0,
   };
 }
 
@@ -120,22 +145,29 @@ function givenColumns(
 export function update(analysis: Analysis, body: UpdateStmt, outer: Level): WriteLevel {
   const ctes = withQueries(analysis, body.withClause, outer);
   const target = writeTarget(analysis, body.relation);
-  probing(analysis, valuesAssigned(body), () => refuseMaskedAssignment(analysis, target, body.targetList));
-  refuseOwnConditions(analysis, target.use, body.targetList);
-  const before = peopleSoFar(analysis);
+  const kept = keptColumns(analysis, target, body.targetList);
+  const changed = body.targetList?.filter((node) => !kept.has(node));
+  probing(analysis, valuesAssigned(body), () => refuseMaskedAssignment(analysis, target, changed));
+  refuseOwnConditions(analysis, target.use, changed);
   const choice = isOneRow(analysis, target, body.whereClause) ? "one" : "many";
-  const clauses = { name: body.relation, from: body.fromClause, where: body.whereClause };
+  const clauses = {
+    query: analysis.queryOf(body),
+    name: body.relation,
+    from: body.fromClause,
+    where: body.whereClause,
+  };
   const level: Level = { ...innerLevel(outer, ctes), references: [target] };
   const isChosen = namesProtectedIn(analysis, () => restrictedWrite(analysis, target, clauses, level));
   if (isChosen && choice === "many") refuseMarkingByProtected(analysis, target, body.targetList);
-  const companions = peopleSoFar(analysis);
+  const people = peopleIn(analysis, body);
   storing(analysis, () =>
     refuseUnprotecting(analysis, target, body.targetList, (node) => analysis.nodes([node], level)),
   );
-  const takesCompanions = companions > before && namesCompanion(level, target, body.targetList);
-  if (peopleSoFar(analysis) > companions || takesCompanions) refuseUnmeteredCopy(analysis, target);
+  const takesCompanions = people.choosing() && namesCompanion(level, target, body.targetList);
+  if (people.values() || takesCompanions) refuseUnmeteredCopy(analysis, target);
   returning(analysis, body.returningClause, target, level);
-  return { target, returned: body.returningClause?.exprs, choice };
+  const tells = tellsOfProtected(analysis, target.use, assignedColumns(body.targetList));
+  return { target, returned: body.returningClause?.exprs, choice, tells };
 }
 
 export function remove(analysis: Analysis, body: DeleteStmt, outer: Level): WriteLevel {
@@ -146,12 +178,17 @@ export function remove(analysis: Analysis, body: DeleteStmt, outer: Level): Writ
   if (use !== undefined)
     probing(analysis, undefined, () => refuseTellingOfReferences(analysis, use, undefined));
   const choice = isOneRow(analysis, target, body.whereClause) ? "one" : "many";
-  const clauses = { name: body.relation, from: body.usingClause, where: body.whereClause };
+  const clauses = {
+    query: analysis.queryOf(body),
+    name: body.relation,
+    from: body.usingClause,
+    where: body.whereClause,
+  };
   const level: Level = { ...innerLevel(outer, ctes), references: [target] };
   const isChosen = namesProtectedIn(analysis, () => restrictedWrite(analysis, target, clauses, level));
   if (isChosen && choice === "many") refuseMarkingByProtected(analysis, target, undefined);
   returning(analysis, body.returningClause, target, level);
-  return { target, returned: body.returningClause?.exprs, choice };
+  return { target, returned: body.returningClause?.exprs, choice, tells: false };
 }
 
 /** MERGE compares and assigns in too many places at once: only into a target that is seen in the clear. */
@@ -172,7 +209,7 @@ export function merge(analysis: Analysis, body: MergeStmt, outer: Level): WriteL
   probing(analysis, undefined, () => refuseTellingMerge(analysis, target, body.mergeWhenClauses));
   for (const node of body.mergeWhenClauses ?? [])
     refuseSubjectAssignment(analysis, target, (nodeOf(node)[1] as MergeWhenClause).targetList, node);
-  const before = peopleSoFar(analysis);
+  const people = peopleIn(analysis, body);
   const source = storing(analysis, () =>
     body.sourceRelation === undefined ? undefined : fromItem(analysis, body.sourceRelation, level),
   );
@@ -192,8 +229,9 @@ export function merge(analysis: Analysis, body: MergeStmt, outer: Level): WriteL
     heldByMerge(analysis, body, target, level),
   );
   refuseUnsummarised(analysis, present);
-  if (peopleSoFar(analysis) > before) refuseUnmeteredCopy(analysis, target);
-  return { target, returned: body.returningClause?.exprs, choice: "many" };
+  if (people.values()) refuseUnmeteredCopy(analysis, target);
+  const tells = tellsOfProtected(analysis, target.use, undefined);
+  return { target, returned: body.returningClause?.exprs, choice: "many", tells };
 }
 
 /**
@@ -210,7 +248,17 @@ function heldByMerge(
     (node) => (nodeOf(node)[1] as MergeWhenClause).matchKind === "MERGE_WHEN_NOT_MATCHED_BY_SOURCE",
   );
   if (joinCondition === undefined || isBySource) return new Set();
-  return levelConditions(analysis, level, [{ quals: joinCondition, restrictable: [target] }]);
+  const clauses = [{ quals: joinCondition, restrictable: [target] }];
+  const restricted = levelConditions(analysis, level, clauses, levelLookups(analysis, level, clauses));
+  const alone = new Set(target.use === undefined ? [] : [target.use.reference]);
+  const pins = conjuncts(joinCondition).flatMap((node): readonly Pin[] =>
+    equalitiesIn(analysis.bound, { node }).map((equality) => ({
+      ...equality,
+      holds: "where joined",
+      restricts: alone,
+    })),
+  );
+  return heldByJoin(analysis, level, { pins, clauses: [] }, restricted);
 }
 
 function writeTarget(analysis: Analysis, name: RangeVar | undefined): FromReference {
@@ -224,7 +272,6 @@ function writeTarget(analysis: Analysis, name: RangeVar | undefined): FromRefere
     );
   }
   qualify(analysis, name, use.relation);
-  analysis.targetNames.set(use, name.location ?? 0);
   const columns = new Map(use.relation.columns.map(({ name: column }) => [column, column]));
   return { alias: name.alias?.aliasname ?? name.relname ?? "", columns, use };
 }
@@ -244,25 +291,8 @@ function storing<T>(analysis: Analysis, visit: () => T): T {
   return result;
 }
 
-/** Whether conditions name a whole unique key, so that no second row can meet them. */
-function isOneRow(analysis: Analysis, target: FromReference, where: Node | undefined): boolean {
-  const relation = target.use?.relation;
-  if (where === undefined || relation === undefined) return false;
-  const named = new Set(
-    conjuncts(where).flatMap((conjunct) => {
-      const condition = simpleCondition(analysis.source, conjunct);
-      const isEquality = condition?.operator === "=" && condition.values?.length === 1;
-      return isEquality ? (columnName(target, condition.column) ?? []) : [];
-    }),
-  );
-  const keys = [
-    relation.primaryKey,
-    ...relation.indexes.filter(({ unique, partial }) => unique && !partial).map(({ columns }) => columns),
-  ];
-  return keys.some((key) => key.length > 0 && key.every((column) => named.has(column)));
-}
-
 interface WriteClauses {
+  readonly query: BoundQuery;
   readonly name: RangeVar | undefined;
   readonly from: readonly Node[] | undefined;
   readonly where: Node | undefined;
@@ -275,19 +305,18 @@ function restrictedWrite(
   clauses: WriteClauses,
   level: Level,
 ): void {
-  const { from, where } = clauses;
-  const since = { uses: analysis.uses.length, ctePeople: analysis.ctePeople };
+  const { query, from, where } = clauses;
   const items = storing(analysis, () => (from ?? []).map((item) => fromItem(analysis, item, level)));
   const joins = items.flatMap((item) => item.joins);
   const restrictable = [target, ...items.flatMap((item) => item.restrictable)];
   const conditions = where === undefined ? joins : [...joins, { quals: where, restrictable }];
-  noteSamePersons(
+  const restricted = levelConditions(analysis, level, conditions, levelLookups(analysis, level, conditions));
+  const held = heldByJoin(
     analysis,
     level,
-    conditions.map(({ quals }) => quals),
-    items.flatMap(({ leftOut }) => leftOut),
+    { pins: pinsOf(analysis.bound, query), clauses: conditions },
+    restricted,
   );
-  const held = levelConditions(analysis, level, conditions);
   for (const { quals, sides } of joins) analysis.nodes(quals, sides);
   analysis.nodes(where, level);
   requireFilters(
@@ -301,7 +330,7 @@ function restrictedWrite(
     items.flatMap(({ wraps }) => wraps),
   );
   refuseUnsummarised(analysis, [...level.references, ...items.flatMap((item) => item.hidden)]);
-  refuseMarking(analysis, "write", strangerTo(analysis, target.use, since));
+  refuseMarking(analysis, "write", strangerToWritten(analysis.bound, analysis.sights, query));
   const filter = target.use?.sight?.filter;
   if (filter !== undefined) addFilter(analysis, target, clauses, filter);
 }
@@ -367,8 +396,10 @@ function onConflict(
       "Name the columns of the conflict, such as ON CONFLICT (id).",
     );
   }
-  probing(analysis, rows, () => refuseMaskedAssignment(analysis, target, clause.targetList));
-  refuseOwnConditions(analysis, target.use, clause.targetList);
+  const kept = keptColumns(analysis, target, clause.targetList);
+  const changed = clause.targetList?.filter((node) => !kept.has(node));
+  probing(analysis, rows, () => refuseMaskedAssignment(analysis, target, changed));
+  refuseOwnConditions(analysis, target.use, changed);
   analysis.nodes(clause.infer?.indexElems, level);
   analysis.nodes(clause.infer?.whereClause, level);
   storing(analysis, () => analysis.nodes(clause.targetList, level));
@@ -448,6 +479,7 @@ function maskedReturn(
     ({ kind, column }) => kind !== "absent" && (isStar || column.name === names.at(-1)),
   );
   if (chosen.length === 0 || (!isStar && chosen[0]?.kind === "real")) return false;
+  analysis.look(LOOKS_OF_A_WHOLE_COLUMN * chosen.length);
   if (level.references.length > 1) {
     analysis.deny(
       `RETURNING masked columns of ${target.use?.key} is not known together with FROM or USING`,
@@ -462,9 +494,10 @@ function maskedReturn(
   const behind = location === place ? source.nameEnd(first) : closingParenthesis(source, first);
   const [start, end] = [source.token(first)?.start, source.token(behind)?.end];
   if (start === undefined || end === undefined) throw new Error("a column without tokens");
-  const list = chosen.map(({ kind, sql, column }) =>
-    kind === "real" ? sql : item.name === undefined ? `${sql} AS ${quoteIdentifier(column.name)}` : sql,
-  );
+  const list = chosen.map(({ kind, sql, planSql, column }) => {
+    const seen = analysis.isPlan ? planSql : sql;
+    return kind === "real" || item.name !== undefined ? seen : `${seen} AS ${quoteIdentifier(column.name)}`;
+  });
   for (const sight of chosen) analysis.costs(sight, "named");
   for (const { kind, className, column } of chosen) {
     if (kind === "real") continue;

@@ -1,3 +1,4 @@
+import { foldAscii } from "../pg/setting-text.ts";
 import { type Frame, ProtocolViolation } from "./frames.ts";
 import { Backend, BodyReader, cstring, int32, message } from "./messages.ts";
 
@@ -86,7 +87,7 @@ function decodeParameters(body: BodyReader, version: number): Startup {
 
 /** A name that another reader could take for another user must not pass: refused, not guessed at. */
 function addParameter(parameters: Map<string, string>, name: string, value: string): void {
-  const key = OWN.has(name) ? name : name.toLowerCase();
+  const key = OWN.has(name) ? name : foldAscii(name);
   if (key !== name && OWN.has(key)) {
     throw new ProtocolViolation(`unrecognized startup parameter "${name}"`, "22023");
   }

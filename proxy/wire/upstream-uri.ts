@@ -60,6 +60,52 @@ const KNOWN = new Set([
 const FIXED: ReadonlyMap<string, readonly string[]> = new Map([
   ["gssencmode", ["disable", "prefer"]],
   ["channel_binding", ["disable", "prefer"]],
+  ["keepalives", ["1"]],
+  ["tcp_user_timeout", ["0"]],
+  ["sslcompression", ["0"]],
+  ["sslsni", ["1"]],
+  ["sslcertmode", ["allow"]],
+  ["load_balance_hosts", ["disable"]],
+  ["client_encoding", ["auto", "utf8", "UTF8", "utf-8", "UTF-8"]],
+  ["ssl_min_protocol_version", ["TLSv1.2"]],
+  ["ssl_max_protocol_version", ["TLSv1.3"]],
+  ["min_protocol_version", ["3.0"]],
+  ["max_protocol_version", ["3.0", "3.2", "latest"]],
+  ["replication", ["false", "off", "no", "0"]],
+]);
+
+/** What of libpq's is not for a proxy to take, and what to do instead. */
+const INSTEAD: ReadonlyMap<string, string> = new Map([
+  ["application_name", "clients' own names reach the database"],
+  ["fallback_application_name", "clients' own names reach the database"],
+  ["options", "settings of sessions are the clients' own; for all of a user's: ALTER ROLE … SET"],
+  ["passfile", "the password stands in the URI (--upstream-file) or in PGPASSWORD"],
+  ["service", "write out what the service's file says"],
+  ["servicefile", "write out what the service's file says"],
+  ["hostaddr", "name the address as the host; with sslmode=verify-full the certificate must name it"],
+  ["keepalives_interval", "the system's own is used (tcp_keepalive_intvl)"],
+  ["keepalives_count", "the system's own is used (tcp_keepalive_probes)"],
+  ["sslpassword", "keep the key in a file without a passphrase that others may not read"],
+  ["sslcrl", "revocation lists are not read"],
+  ["sslcrldir", "revocation lists are not read"],
+  ["sslkeylogfile", "keys of sessions are not written to files"],
+  ["krbsrvname", "GSSAPI is not spoken"],
+  ["gsslib", "GSSAPI is not spoken"],
+  ["gssdelegation", "GSSAPI is not spoken"],
+  ["requirepeer", "the folder of the socket must be the server's alone"],
+  ["require_auth", "the server's pg_hba.conf decides; SCRAM proves the server as well"],
+  ["requiressl", "write sslmode=require"],
+  ...["scram_client_key", "scram_server_key", "oauth_issuer", "oauth_client_id"].map(
+    (name) => [name, "log-ins here are by password or certificate"] as const,
+  ),
+  ["oauth_client_secret", "log-ins here are by password or certificate"],
+  ["oauth_scope", "log-ins here are by password or certificate"],
+  // Of drivers and object mappers.
+  ["schema", "clients name it: it is theirs"],
+  ["pgbouncer", "it is a driver's parameter, for its own connection string"],
+  ["connection_limit", "it is a driver's parameter, for its own connection string"],
+  ["pool_timeout", "it is a driver's parameter, for its own connection string"],
+  ["uselibpqcompat", "sslmode means here what libpq says anyhow"],
 ]);
 
 class BadString extends Error {}
@@ -185,6 +231,8 @@ function check(name: string, value: string): void {
   const fixed = FIXED.get(name);
   if (fixed?.includes(value)) return;
   if (fixed) throw new BadString(`${name}: only ${fixed.join(" and ")} can be served`);
+  const instead = INSTEAD.get(name);
+  if (instead !== undefined) throw new BadString(`${name}: leave it out; ${instead}`);
   // A stray piece of a password can look like a name.
   throw new BadString(`there is a parameter other than ${[...KNOWN].join(", ")}`);
 }

@@ -3,7 +3,6 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Log } from "../log.ts";
 import type { Numbers } from "../metrics.ts";
 import type { PolicyText } from "../policy/load.ts";
-import { processOf } from "../session/cancel.ts";
 import { SeatCount, SharedSeats } from "../session/seats.ts";
 import type { Address, Settings } from "../settings.ts";
 import { Backoff } from "./backoff.ts";
@@ -170,8 +169,7 @@ class First implements FirstProcess {
       inForce: async () => this.#policy,
       serving: async (serving) => {
         place.serving = serving;
-        const { cancelProcess } = serving;
-        this.#log.info({ worker: place.number, pid: worker.process.pid, cancelProcess }, "a worker serves");
+        this.#log.info({ worker: place.number, pid: worker.process.pid }, "a worker serves");
         await this.#giveAdmin();
         this.#countServing();
         return null;
@@ -249,7 +247,7 @@ class First implements FirstProcess {
 
   async #forward(request: Questions["cancel"]["ask"], from: Place): Promise<boolean> {
     for (const place of this.#places) {
-      if (place === from || place.serving?.cancelProcess !== processOf(request.processId)) continue;
+      if (place === from || place.serving === undefined) continue;
       if (await place.link?.ask("cancel", request, CANCEL_MS).catch(() => false)) return true;
     }
     return false;

@@ -33,7 +33,7 @@ export interface Questions {
   leave: { readonly ask: string | null; readonly answer: null };
   /** To the first process: this worker takes clients. */
   serving: {
-    readonly ask: { readonly address: Address; readonly cancelProcess: number };
+    readonly ask: { readonly address: Address };
     readonly answer: null;
   };
   /** To a worker: serves --admin for all from now on; gives where, as the port may be free to choose. */

@@ -1,7 +1,6 @@
 import type { Readiness } from "../admin/http.ts";
 import type { Metrics, Numbers } from "../metrics.ts";
 import type { PolicyText } from "../policy/load.ts";
-import { randomProcess } from "../session/cancel.ts";
 import type { ForwardCancel } from "../session/cancel-desk.ts";
 import type { Seats } from "../session/seats.ts";
 import type { Address } from "../settings.ts";
@@ -23,7 +22,6 @@ export interface Served {
 export interface Crew {
   /** From 1. */
   readonly number: number;
-  readonly cancelProcess: number;
   readonly seats: Seats;
   readonly forwardCancel: ForwardCancel;
   /** Readiness and numbers of all processes together. */
@@ -70,10 +68,8 @@ export function joinCrew(number: number, channel: Channel): Crew {
       return null;
     },
   });
-  const cancelProcess = randomProcess();
   return {
     number,
-    cancelProcess,
     seats: {
       enter: async () => (await link.ask("enter", null, ANSWER_MS)) ?? undefined,
       settle: async (user) => (await link.ask("settle", user, ANSWER_MS)) ?? undefined,
@@ -97,7 +93,7 @@ export function joinCrew(number: number, channel: Channel): Crew {
     policyInForce: async () => (await link.ask("inForce", null, ANSWER_MS)) ?? undefined,
     async serves(parts) {
       served = parts;
-      await link.ask("serving", { address: parts.address, cancelProcess }, ANSWER_MS);
+      await link.ask("serving", { address: parts.address }, ANSWER_MS);
     },
     ending,
   };

@@ -83,6 +83,18 @@ describe("audit who-read", () => {
     expect(errors).toContain('the first line names the column "id"');
   });
 
+  test("takes its folder with --audit or without, as audit verify does", async () => {
+    const asked = ["--subjects", list, "--key-file", keyFile] as const;
+    const told = (await ask()).output;
+    expect((await run(auditWhoRead, ...asked, folder)).output).toBe(told);
+    expect((await run(auditWhoRead, folder, ...asked)).output).toBe(told);
+    expect(await run(auditWhoRead, ...asked, "--audit", folder, folder)).toMatchObject({ status: 2 });
+    expect(await run(auditWhoRead, ...asked, join(base, "nowhere"))).toMatchObject({ status: 1 });
+    const verified = await run(auditVerify, folder, "--key-file", keyFile);
+    expect(await run(auditVerify, "--audit", folder, "--key-file", keyFile)).toEqual(verified);
+    expect(await run(auditVerify, "--key-file", keyFile)).toMatchObject({ status: 2 });
+  });
+
   test("lists the single events of one user", async () => {
     const { output } = await ask("--user", "anna");
     expect(output.trimEnd().split("\n")).toHaveLength(2);
@@ -116,7 +128,7 @@ describe("audit who-read", () => {
     [["--subjects", "/nowhere"], 1, "ENOENT"],
     [["--column", "uid"], 1, 'no column "uid"'],
     [["--key-file", "/nowhere"], 1, "cannot be read"],
-    [["--audit", "again"], 2, "--audit: given more than once"],
+    [["--audit", "again"], 2, "--audit: more than one folder"],
     [["--table", "public.customer.id"], 2, 'no people of "public.customer.id"; it knows public.customers.id'],
     [["--needs", "fone"], 2, 'no class "fone"; it knows email, phone'],
     [["--like", "region"], 2, "--like: needs --upstream"],

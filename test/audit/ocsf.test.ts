@@ -54,6 +54,14 @@ test("a statement stands in OCSF's fields, and what OCSF has none for under unma
   });
 });
 
+test("of an application the reader is the person, and the account is its own user", async () => {
+  const entry = await entryOf(reading({ user: "anna", account: "helpdesk_app", uncounted: true, people: 3 }));
+  expect(entry).toMatchObject({
+    actor: { user: { name: "anna", account: { name: "helpdesk_app" } } },
+    unmapped: { people: 3, uncounted: true },
+  });
+});
+
 test.each([
   ["SELECT", 1],
   ["UPDATE", 2],

@@ -221,3 +221,19 @@ describe("node-postgres as an agent notices nothing but masks:", () => {
     expect(slow).toMatchObject({ code: "57014" });
   });
 });
+
+test("a session knows its own notifications by the process id that it was told", async () => {
+  await withClient(helpdesk.uriFor("helpdesk_app"), async (client) => {
+    const { rows } = await client.query<{ pid: number }>("SELECT pg_backend_pid() AS pid");
+    expect(rows[0]?.pid).toBe(client.processID);
+    const heard = new Promise<number>((resolve) =>
+      client.once("notification", ({ processId }) => resolve(processId)),
+    );
+    await client.query("LISTEN own; NOTIFY own");
+    expect(await heard).toBe(client.processID);
+  });
+  await withClient(helpdesk.uriFor("anna"), async (client) => {
+    const { rows } = await client.query<{ pid: number }>("SELECT pg_backend_pid() AS pid");
+    expect(rows[0]?.pid).toBe(client.processID);
+  });
+});

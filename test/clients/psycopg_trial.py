@@ -40,6 +40,12 @@ with connection.cursor() as cursor:
         copy.set_types(["int8", "text"])
         results.append({"binary": [row for row in copy.rows()]})
 
+# Each statement more than two gives up the oldest one, by DEALLOCATE in the extended protocol.
+connection.prepare_threshold, connection.prepared_max = 0, 2
+for number in range(6):
+    run(f"SELECT {number}")
+connection.prepare_threshold, connection.prepared_max = 5, 100
+
 if psycopg.Pipeline.is_supported():
     with connection.pipeline():
         cursors = [connection.execute("SELECT id, email FROM customers WHERE id = %s", (n,)) for n in range(1, 6)]

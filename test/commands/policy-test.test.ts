@@ -50,11 +50,17 @@ async function ofAnna(statement: string, expectation: string) {
 
 test("the example policy does what its tests promise, without any database; nothing is left behind", async () => {
   const { status, out } = await run(POLICIES);
-  expect(out).toBe("21 expectations: all hold\n");
+  expect(out).toBe("24 expectations: all hold\n");
   expect(status).toBe(0);
   expect(readdirSync(tmpdir()).filter((name) => name.startsWith(`sluice-scratch-${process.pid}-`))).toEqual(
     [],
   );
+});
+
+test("the example of an application does what its tests promise", async () => {
+  const { status, out } = await run(join(POLICIES, "examples"));
+  expect(out).toBe("4 expectations: all hold\n");
+  expect(status).toBe(0);
 });
 
 test("a change that shows agents what they may not see fails in CI, at the line of the promise it breaks", async () => {
@@ -68,14 +74,14 @@ test("a change that shows agents what they may not see fails in CI, at the line 
       `^support_test.yaml:${line}:\\d+: failed: an agent sees the name .*: expected masked birth, email, phone; found birth, phone$`,
     ),
   );
-  expect(out).toMatch(/\n21 expectations, \d failed\n$/);
+  expect(out).toMatch(/\n24 expectations, \d failed\n$/);
 });
 
 test("the same promises hold with the tables and grants of a real database", async () => {
   write("support_test.yaml", TESTS.replace("database: support\n", ""));
   expect(await run(folder, "--upstream", database.uri)).toMatchObject({
     status: 0,
-    out: "21 expectations: all hold\n",
+    out: "24 expectations: all hold\n",
   });
 });
 

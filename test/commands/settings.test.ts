@@ -32,7 +32,7 @@ test("only the database has to be named", () => {
     policy: "policies/",
     auth: "passthrough",
     redis: undefined,
-    maxMessage: 64 * 2 ** 20,
+    maxMessage: undefined,
     loginTimeout: 60_000,
   });
   expect(problems([])).toMatch(/^--upstream: missing/);

@@ -15,6 +15,7 @@ const PASSES: Explanation = {
   lookups: 0,
   counts: [],
   limits: [],
+  notices: [],
   metering: [],
 };
 

@@ -47,7 +47,7 @@ export interface RunningProgram {
   readonly auditFolder: string;
   readonly policyFile: string;
   /** Lines of its log, as they come. */
-  readonly log: readonly { readonly msg: string; readonly pid: number; readonly cancelProcess?: number }[];
+  readonly log: readonly { readonly msg: string; readonly pid: number }[];
   readonly pid: number;
   signal(signal: NodeJS.Signals): void;
   /** Its exit status, or the signal that ended it. */

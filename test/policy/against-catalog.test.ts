@@ -321,7 +321,7 @@ roles: { agent: { reads: all, purpose: { ${table}: "${condition}" } } }
   for (const [bad, why] of [
     ["1 / id = 1", "it compares columns with columns, texts, integers and :user"],
     [ticket("t.assignee::int = 1"), "it compares columns with columns, texts, integers and :user"],
-    [ticket("public.mine(t.body)"), "FuncCall has no place in it"],
+    [ticket("public.mine(t.body)"), "a function call has no place in it"],
     [ticket("t.assignee ~ :user"), "it takes = <> < > <= >= and IN"],
     [
       ticket("t.id = 'x'"),

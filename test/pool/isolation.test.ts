@@ -190,6 +190,14 @@ describe("each client keeps its own", () => {
     });
   });
 
+  test("SET ROLE NONE, which is no other user's", async () => {
+    await withClients(async (one, other) => {
+      await one.query("SET ROLE NONE");
+      await other.query("SET SESSION AUTHORIZATION DEFAULT");
+      for (const client of [one, other]) expect(await ask(client, "SHOW role")).toBe("none");
+    });
+  });
+
   test("the application's name", async () => {
     const uri = `${world.sluice.uri(WHO)}&application_name=`;
     const clients = ["one", "two"].map((name) => new pg.Client({ connectionString: uri + name }));
@@ -213,6 +221,26 @@ describe("each client keeps its own", () => {
       await one.query("DEALLOCATE same");
       await expect(one.query("DEALLOCATE same")).rejects.toThrow(/does not exist/);
       expect((await named(other, "SELECT $1::text || '!'", ["b"])).rows).toEqual([["b!"]]);
+    });
+  });
+
+  test("DEALLOCATE of its own by the extended protocol, as psycopg sends it", async () => {
+    await withClients(async (one, other) => {
+      for (const client of [one, other]) await client.query({ name: "same", text: "SELECT 1 AS a" });
+      const forget = { name: "", text: 'DEALLOCATE "same"', queryMode: "extended" };
+      expect((await one.query(forget)).command).toBe("DEALLOCATE");
+      await expect(one.query(forget)).rejects.toMatchObject({ code: "26000" });
+      await expect(one.query('EXPLAIN EXECUTE "same"')).rejects.toThrow();
+      expect((await other.query({ name: "same", text: "SELECT 1 AS a" })).rows).toEqual([{ a: 1 }]);
+      expect((await other.query({ name: "forget", text: "DEALLOCATE same" })).command).toBe("DEALLOCATE");
+      // A client that was told so prepares anew, under the same name.
+      await one.query("BEGIN");
+      expect((await one.query({ name: "again", text: "SELECT 2 AS b" })).rows).toEqual([{ b: 2 }]);
+      expect((await one.query({ name: "forget again", text: "DEALLOCATE again" })).command).toBe(
+        "DEALLOCATE",
+      );
+      await one.query("COMMIT");
+      await expect(one.query("DEALLOCATE again")).rejects.toMatchObject({ code: "26000" });
     });
   });
 

@@ -1,18 +1,28 @@
 import { expect, test } from "vitest";
-import { CancelKeys, processOf } from "../../proxy/session/cancel.ts";
+import { CancelKeys } from "../../proxy/session/cancel.ts";
 import { CancelDesk } from "../../proxy/session/cancel-desk.ts";
 import { Backoff } from "../../proxy/workers/backoff.ts";
 
-test("a key names the process that handed it out, and a stranger to it knows no key", async () => {
-  const [here, there] = [new CancelKeys(8191), new CancelKeys(1)];
-  let cancelled = 0;
-  const issued = here.issue(0, async () => void cancelled++);
-  expect([processOf(issued.processId), issued.processId > 0, issued.processId < 2 ** 31]).toEqual([
-    8191,
+test("a key has the number of the server's process, and two servers may have the same", async () => {
+  const [here, there] = [new CancelKeys(), new CancelKeys()];
+  const cancelled: string[] = [];
+  const [one, other] = ["one", "other"].map((name) =>
+    here.issue(0, async () => void cancelled.push(name), 4711),
+  );
+  expect([one?.processId, other?.processId]).toEqual([4711, 4711]);
+  if (one === undefined || other === undefined) throw new Error("no keys");
+  expect([await there.request(one), await here.request(other), await here.request(one)]).toEqual([
+    false,
     true,
     true,
   ]);
-  expect([await there.request(issued), await here.request(issued), cancelled]).toEqual([false, true, 1]);
+  here.revoke(one);
+  expect([await here.request(one), await here.request(other), cancelled]).toEqual([
+    ...[false, true],
+    ["other", "one", "other"],
+  ]);
+  const without = here.issue(0, async () => {});
+  expect(without.processId > 0 && without.processId < 2 ** 31).toBe(true);
 });
 
 test("who tries keys that nobody knows is not heard for a while; others are, and he is again", async () => {

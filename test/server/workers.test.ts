@@ -6,11 +6,11 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import pg from "pg";
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
-import { processOf } from "../../proxy/session/cancel.ts";
 import { int32 } from "../../proxy/wire/messages.ts";
 import { cancelRequest } from "../../proxy/wire/startup.ts";
 import { logIn, TOKEN, words } from "../admin/console/browsing.ts";
 import { freshDatabase, PASSWORDS, supportSchema, type TestDatabase } from "../harness/postgres.ts";
+import { processAtPort } from "../harness/processes.ts";
 import {
   compileSluice,
   type Program,
@@ -112,8 +112,8 @@ async function cancel(
 test("each worker gets as many clients as the others", async () => {
   const served = new Map<number, number>();
   for (let i = 0; i < 12; i++) {
-    const { processID } = await open(fleet);
-    served.set(processOf(processID), (served.get(processOf(processID)) ?? 0) + 1);
+    const worker = await workerOf(fleet, await open(fleet));
+    served.set(worker, (served.get(worker) ?? 0) + 1);
   }
   expect([...served.values()]).toEqual([4, 4, 4]);
 });
@@ -164,7 +164,7 @@ test("one endpoint has the numbers of all, those of the first process too, and i
 test("the console has the sessions and refusals of every worker", async () => {
   const officer = await logIn(fleet);
   const clients = await Promise.all([open(fleet, "anna"), open(fleet, "anna"), open(fleet, "anna")]);
-  expect(new Set(clients.map((client) => workerOf(fleet, client))).size).toBe(3);
+  expect(new Set(await Promise.all(clients.map((client) => workerOf(fleet, client)))).size).toBe(3);
   for (const [i, client] of clients.entries()) {
     await expect(client.query(`SELECT 1 AS "of client ${i}" FROM tickets`)).rejects.toThrow(/tickets/);
   }
@@ -183,7 +183,7 @@ test("a worker that is killed takes only its own sessions along, and another tak
   await mine.query("SELECT id FROM customers WHERE id = 1");
   const lost = new Promise((resolve) => mine.once("error", resolve));
   await vi.waitFor(async () => expect(await running.metric("sluice_statements_total")).toBeGreaterThan(0));
-  process.kill(workerOf(running, mine), "SIGKILL");
+  process.kill(await workerOf(running, mine), "SIGKILL");
   await lost;
   expect((await other.query("SELECT 1 AS one")).rows).toEqual([{ one: 1 }]);
   await vi.waitFor(async () => expect(await running.metric("sluice_workers")).toBe(2));
@@ -201,11 +201,13 @@ test("a worker that is killed takes only its own sessions along, and another tak
   expect(verified.stdout).toMatch(/^(\S+: ok: .*\n){2}\n?$/);
 });
 
-/** The process that serves this session. */
-function workerOf({ log }: RunningProgram, { processID }: Session): number {
-  const line = log.find(({ cancelProcess }) => cancelProcess === processOf(processID));
-  if (line === undefined) throw new Error("no worker told that it serves");
-  return line.pid;
+/** The process that serves this session: its end of the connection to the server is known by its port. */
+async function workerOf({ log }: RunningProgram, { processID }: Session): Promise<number> {
+  const { rows } = await database.query<{ port: number }>(
+    `SELECT client_port AS port FROM pg_stat_activity WHERE pid = ${processID}`,
+  );
+  const workers = log.filter(({ msg }) => msg === "a worker serves").map(({ pid }) => pid);
+  return processAtPort(rows[0]?.port ?? 0, workers);
 }
 
 test("SIGHUP reaches every worker", async () => {
@@ -227,7 +229,7 @@ test("an admin's KILL ends sessions of any worker, and his RELOAD reaches all", 
   await admin.connect();
   onTestFinished(() => admin.end());
   const clients = await Promise.all([open(fleet), open(fleet), open(fleet)]);
-  expect(new Set(clients.map((client) => workerOf(fleet, client))).size).toBe(3);
+  expect(new Set(await Promise.all(clients.map((client) => workerOf(fleet, client)))).size).toBe(3);
   const gone = clients.map((client) => new Promise((resolve) => client.once("end", resolve)));
   const killed = new Set<string>();
   await vi.waitFor(async () => {
@@ -252,7 +254,7 @@ test("a worker that is killed while the policy on disk is wrong comes back with 
   const reads = () => running.metric("sluice_policy_reloads_total", 'result="failure"');
   await writeFile(running.policyFile, `${POLICY}modus: enforce\n`);
   await vi.waitFor(async () => expect(await reads()).toBe(2));
-  process.kill(workerOf(running, await open(running)), "SIGKILL");
+  process.kill(await workerOf(running, await open(running)), "SIGKILL");
   await vi.waitFor(async () => expect(await running.metric("sluice_worker_restarts_total")).toBe(1));
   await vi.waitFor(async () => expect(await running.metric("sluice_workers")).toBe(2));
   // Connections go round: these reach both.
@@ -265,7 +267,7 @@ test("a worker that is killed while the policy on disk is wrong comes back with 
 
 test("a client that is handed to a worker as it dies does not wait for ever", async () => {
   const running = await start("--workers", "2");
-  const frozen = workerOf(running, await open(running));
+  const frozen = await workerOf(running, await open(running));
   process.kill(frozen, "SIGSTOP");
   // Connections go round: one of these waits for the frozen worker to take it.
   const outcomes = [1, 2].map(() =>

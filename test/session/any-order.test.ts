@@ -12,7 +12,7 @@ import {
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
 import { Frontend, message } from "../../proxy/wire/messages.ts";
-import { type Message, Raw, shortOf } from "./sluice.ts";
+import { type Message, Raw, shortOf, startSluice } from "./sluice.ts";
 import { makeWorld, POLICY, type World } from "./world.ts";
 
 /** What anna may say without being refused or cut off: then Sluice must be as the server itself. */
@@ -174,6 +174,7 @@ function shown(sent: readonly Buffer[]): string {
 
 // anna is cut off by an error, ben's results are truncated, cleo's people are counted; none of it happens here.
 test.each([
+  ["npm", "helpdesk_app"],
   ["npm", "anna"],
   ["npm", "ben"],
   ["npm", "cleo"],
@@ -193,6 +194,50 @@ test.each([
   },
   400_000,
 );
+
+/** Of a watched role columns are added, and the server is asked between two messages. */
+const WATCHED_TEXTS = [
+  "select name from customers where id < 4 order by id",
+  "select id, name from customers order by id limit 5",
+  "select string_agg(name, ',' order by id) from customers where id < 4",
+  "update tickets set status = 'open' where id < 3 returning id",
+  "declare p cursor for select name from customers order by id",
+  "declare p cursor with hold for select name from customers where id < 30 order by id",
+  "fetch 2 from p",
+  "prepare s as select name from customers where id = 1",
+  "execute s",
+  "set app.agent = 'anna'",
+  "set search_path to nowhere, public",
+  "reset search_path",
+  "create temporary table customers as select 1 as id, 'x'::text as name",
+  "drop table pg_temp.customers",
+  "copy (select id from customers where id < 4 order by id) to stdout",
+  "begin",
+  "savepoint a",
+  "rollback to a",
+  "commit",
+  "select nothing from customers",
+  "select 1/(count(*) - count(*)) from customers",
+  "select name from customers where id = 1; select 'one' as one; select name from customers where id = 2",
+];
+
+test("messages of a watched role in any order are answered as the server itself answers them", async () => {
+  const { server, database } = worlds.get("npm") as World;
+  const policy = ENDLESS.replace(
+    "sees: all, budget: none",
+    "sees: all, watch: true, budget: { 1h: 100000000 }",
+  );
+  const sluice = await startSluice(database, { policy });
+  const runs = fc.asyncProperty(
+    fc.array(messagesWith(...WATCHED_TEXTS), { minLength: 1, maxLength: 20 }),
+    async (sent) => {
+      const direct = await answers(server.port, "helpdesk_app", database.database, sent);
+      expect(await answers(sluice.port, "helpdesk_app", database.database, sent), shown(sent)).toBe(direct);
+    },
+  );
+  await fc.assert(runs, { numRuns: 60, seed: Number(process.env.SEED ?? 7) });
+  await sluice.close();
+}, 400_000);
 
 // Refusals, cuts and errors in any place must not shift what belongs to which statement.
 test.each(["anna", "ben", "cleo"])(

@@ -203,10 +203,6 @@ describe("relations of the system of which a part is hidden", () => {
     const { rows } = await seenAfter("PREPARE secret AS SELECT 'canary'", sql);
     expect(rows).toEqual([{ count: "0" }]);
   });
-
-  test("a view over one of them is closed as a whole", () => {
-    expect(judged.judge("cleo", "SELECT * FROM pg_stat_ssl").kind).toBe("refuse");
-  });
 });
 
 describe("what gathers rows, for a role with a limit", () => {
@@ -252,6 +248,7 @@ describe("what gathers rows, for a role with a limit", () => {
     "WITH everybody AS (SELECT name FROM customers) SELECT json_agg(e.name) FROM everybody e, tickets t WHERE t.customer_id = 7",
     "SELECT json_agg((SELECT array_to_string(array_agg(c.name), ',') FROM customers c)) FROM tickets t WHERE t.customer_id = 7",
     "SELECT json_agg((SELECT c.name FROM customers c WHERE c.id = t.id)) FROM tickets t WHERE t.customer_id = 7",
+    "SELECT json_agg(json_build_array(t.id, (SELECT c.name FROM customers c WHERE c.id = t.id))) FROM tickets t WHERE t.customer_id = 7",
     "SELECT json_agg(t) FROM (SELECT * FROM tickets WHERE customer_id = 7 UNION ALL SELECT * FROM tickets) t",
     "SELECT ARRAY(SELECT t.id FROM tickets t)",
     "SELECT bit_or(c.id::int::bit(32) << 3) FROM customers c",

@@ -90,19 +90,138 @@ describe("a search counts each value that it tries", () => {
     ["SELECT id FROM customers WHERE email IN ('a', 'b', 'c')", 3],
     ["SELECT id FROM customers WHERE email IN ($1, $2) AND phone = $3", 3],
     ["UPDATE customers SET country = 'DE' WHERE email IN ('a', 'b')", 2],
-    // An array of addresses is compared with masks, and so tries none.
-    ["SELECT id FROM customers WHERE email = ANY ('{a,b}')", 0],
-    ["SELECT id FROM customers WHERE email = ANY (ARRAY['a', 'b'])", 0],
-    ["SELECT id FROM customers WHERE email = ANY ($1)", 0],
+    ["SELECT id FROM customers WHERE email = ANY ('{a,b}')", 2],
+    ["SELECT id FROM customers WHERE email = ANY ('{\"a,b\",c,d}'::text[])", 3],
+    ["SELECT id FROM customers WHERE email = ANY (ARRAY['a', lower($1)])", 2],
+    ["SELECT id FROM customers c WHERE lower(c.email) = lower($1)", 1],
+    ["SELECT id FROM customers WHERE upper(email::text) IN ('A', 'B')", 2],
+    ["SELECT id FROM customers WHERE email = $1 OR phone = $2", 2],
+    ["SELECT id FROM customers WHERE (email = $1 AND country = 'DE') OR lower(phone) = 'x' OR id = 7", 2],
+    ["SELECT id FROM customers WHERE trim($1) = email", 1],
+    ["SELECT id FROM customers WHERE email::text = $1", 1],
+    ["SELECT id FROM customers WHERE CAST(email AS varchar) = CAST($1 AS varchar(255))", 1],
+    ["SELECT id FROM customers WHERE email ILIKE 'A@B.example'", 1],
+    ["SELECT id FROM customers WHERE email LIKE 'a\\_b@example.com'", 1],
+    ["SELECT id FROM customers WHERE name ILIKE '%x%' OR email = 'a'", 1],
+    ["UPDATE customers SET country = 'DE' WHERE lower(email) = 'a' OR phone = '1'", 2],
   ])("%s", (sql, expected) => {
     expect(lookups(sql)).toBe(expected);
   });
 
-  test("an array finds nobody", async () => {
+  test.each([
+    "SELECT id FROM customers WHERE email = ANY ($1)",
+    "SELECT id FROM customers WHERE email = ANY ($1::text[]) OR email ILIKE $2",
+  ])("an array or a pattern in a parameter is looked at when it is bound: %s", (sql) => {
+    const verdict = judged.withPolicy(WITH_BUDGET).judge("anna", sql);
+    expect(verdict.statements[0]?.lookups).toBe(sql.includes("ILIKE") ? 1 : 0);
+    expect(verdict.statements[0]?.asks?.length).toBeGreaterThan(0);
+  });
+
+  test.each([
+    "SELECT id FROM customers WHERE email ILIKE 'a%'",
+    "SELECT id FROM customers WHERE email LIKE 'a_b'",
+    "SELECT id FROM customers WHERE email LIKE 'a\\'",
+    "SELECT id FROM customers WHERE lower(email) < 'b'",
+    "SELECT id FROM customers WHERE lower(left(email, 1)) = 'a'",
+    "SELECT id FROM customers WHERE NOT (email = 'a' OR phone = 'b')",
+    "SELECT id FROM customers WHERE email = 'a' OR name IS NULL OR address = 'c'",
+    "SELECT id FROM customers WHERE email = ANY (SELECT 'a')",
+    "SELECT id FROM customers WHERE email = country || $1",
+    "SELECT id FROM customers WHERE email <> ALL ('{a,b}')",
+    "SELECT id FROM customers WHERE email || 'x' = 'ax'",
+    "SELECT c.id FROM tickets t LEFT JOIN customers c ON c.id = t.customer_id AND lower(c.email) = 'a'",
+    `SELECT id FROM customers WHERE email = ANY ('{${Array.from({ length: 21 }, (_, n) => n).join()}}')`,
+    `SELECT id FROM customers WHERE ${Array.from({ length: 21 }, (_, n) => `email = '${n}'`).join(" OR ")}`,
+    "PREPARE p AS SELECT id FROM customers WHERE email = ANY ($1)",
+    "DECLARE c CURSOR FOR SELECT id FROM customers WHERE email ILIKE $1",
+  ])("what is not as exact as = sees the mask: %s", (sql) => {
+    expect(lookups(sql)).toBe(0);
+  });
+});
+
+describe("who is looked up so is found, as directly", () => {
+  const EMAIL = "alice.ng.7@example.com";
+  test.each([
+    [`lower(email) = lower('ALICE.ng.7@example.com')`, []],
+    ["upper(customers.email::text) = upper($1)", [EMAIL]],
+    ["public.customers.email ILIKE $1", ["Alice.NG.7@example.com"]],
+    ["email = ANY ($1)", [["nobody", EMAIL]]],
+    ["email = ANY (ARRAY[$1, 'nobody'])", [EMAIL]],
+    ["email = ANY ($1::text[]) AND id = 7", [[EMAIL]]],
+    ["(phone = 'none' OR email = $1)", [EMAIL]],
+    ["(email = 'none' OR (email = $1 AND id > 0 AND name LIKE '%'))", [EMAIL]],
+    ["email::text = $1", [EMAIL]],
+    ["email = trim($1 || ' ')", [EMAIL]],
+    ["email = lower($1)", [EMAIL.toUpperCase()]],
+  ] as const)("%s", async (condition, values) => {
     const { rows: found } = await judged.run(
       "anna",
-      "SELECT id FROM customers WHERE email = ANY ('{alice.ng.7@example.com}')",
+      `SELECT id, email FROM customers WHERE ${condition}`,
+      values,
     );
-    expect(found).toEqual([]);
+    expect(found.map((row) => row.slice(0, 2))).toEqual([["7", "a***@example.com"]]);
+  });
+
+  test("an index on the folded column serves", async () => {
+    await judged.database.query("CREATE INDEX folded ON customers (lower(email))");
+    const verdict = judged.judge("anna", `SELECT id FROM customers WHERE lower(email) = lower('${EMAIL}')`);
+    expect(verdict.kind).toBe("rewrite");
+    const sql = verdict.kind === "rewrite" ? verdict.sql.toString() : "";
+    const plan = await judged.database.query(`SET enable_seqscan = off; EXPLAIN ${sql}`);
+    expect(JSON.stringify(plan)).toContain("folded");
+  });
+});
+
+describe("what compares a mask says so, and how to ask for the value", () => {
+  /** The hints of the notices, by the columns of which they speak. */
+  function told(sql: string): readonly string[] {
+    const verdict = judged.judge("anna", sql);
+    expect(verdict.kind).not.toBe("refuse");
+    const notices = verdict.statements.flatMap((statement) => statement.notices ?? []);
+    for (const { hint } of notices) expect(hint).toMatch(/lower\(\w+\) = lower|"finds:"/);
+    return notices.map(({ message }) => message.replace(/^public\.| is compared.*$/g, ""));
+  }
+
+  test.each([
+    ["SELECT id FROM customers WHERE email ILIKE 'a%'", ["customers.email"]],
+    ["SELECT id FROM customers WHERE email LIKE $1 || '%'", ["customers.email"]],
+    ["SELECT id FROM customers WHERE email <> 'x'", ["customers.email"]],
+    ["SELECT id FROM customers WHERE email BETWEEN 'a' AND 'b'", ["customers.email"]],
+    ["SELECT id FROM customers WHERE (email, country) = ($1, $2)", ["customers.email"]],
+    ["SELECT id FROM customers WHERE email = (SELECT 'a')", ["customers.email"]],
+    ["SELECT id FROM customers WHERE email IN (SELECT 'a')", ["customers.email"]],
+    ["SELECT id FROM customers WHERE left(email, 1) = 'a'", ["customers.email"]],
+    ["SELECT id FROM customers WHERE starts_with(email, 'a')", ["customers.email"]],
+    ["SELECT id FROM customers WHERE CASE email WHEN 'a' THEN true END", ["customers.email"]],
+    ["SELECT id FROM customers WHERE email IS DISTINCT FROM 'a'", ["customers.email"]],
+    ["SELECT count(*) FILTER (WHERE email = 'a') FROM customers", ["customers.email"]],
+    ["SELECT c.id FROM customers c JOIN (VALUES ('a')) v(e) ON c.email = v.e", ["customers.email"]],
+    [
+      "SELECT a.id FROM customers a JOIN contact_log b USING (email)",
+      ["customers.email", "contact_log.email"],
+    ],
+    ["SELECT * FROM (SELECT id, email FROM customers) s WHERE s.email = 'a'", ["customers.email"]],
+    ["SELECT * FROM (SELECT * FROM customers) s WHERE email = 'a'", ["customers.email"]],
+    ["SELECT * FROM (SELECT lower(email) AS e FROM customers) s WHERE e = 'a'", ["customers.email"]],
+    ["SELECT 1 FROM (SELECT id, email FROM customers) s (i, e) WHERE e = 'a'", ["customers.email"]],
+    ["WITH c AS (SELECT * FROM customers) SELECT id FROM c WHERE email = 'a'", ["customers.email"]],
+    ["WITH c (a, b) AS (SELECT id, email FROM customers) SELECT a FROM c WHERE b = 'a'", ["customers.email"]],
+    ["SELECT id FROM customers WHERE address = 'a'", ["customers.address"]],
+    ["SELECT id FROM tickets WHERE body ILIKE '%refund%'", ["tickets.body"]],
+    ["PREPARE p AS SELECT id FROM customers WHERE email = ANY ($1)", ["customers.email"]],
+    ["SELECT id FROM customers WHERE email = 'a' OR address = 'b'", ["customers.email", "customers.address"]],
+  ] as const)("%s", (sql, columns) => {
+    expect(told(sql)).toEqual(columns);
+  });
+
+  test.each([
+    "SELECT id FROM customers WHERE email = 'a'",
+    "SELECT id FROM customers WHERE lower(email) = lower($1) OR phone = $2",
+    "SELECT id, email || '' FROM customers WHERE email IS NOT NULL AND country = 'DE' ORDER BY email",
+    "SELECT id FROM (SELECT id, email, country FROM customers) s WHERE country = 'DE'",
+    "SELECT count(DISTINCT email) FROM customers WHERE name = 'x'",
+    "SELECT * FROM pg_stat_activity WHERE query = 'x'",
+  ])("and nothing is said of %s", (sql) => {
+    expect(told(sql)).toEqual([]);
   });
 });

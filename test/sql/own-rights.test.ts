@@ -65,7 +65,7 @@ function ruleOf(lines: string, sql: string): string {
 describe("a column that a role's own condition names", () => {
   test.each([
     "UPDATE tickets SET assignee = 'anna' WHERE id = 1",
-    "UPDATE tickets SET status = 'x', assignee = NULL",
+    "UPDATE tickets SET status = 'x', assignee = status",
     "UPDATE ONLY tickets SET (status, assignee) = ('x', 'anna')",
     "INSERT INTO tickets (id, customer_id) VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET assignee = 'anna'",
     "WITH w AS (UPDATE tickets SET assignee = 'anna' RETURNING id) SELECT count(*) FROM w",

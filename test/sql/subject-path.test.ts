@@ -154,3 +154,46 @@ describe("a subject at the end of a path", () => {
       expect(judged.judge("cleo", sql)).toMatchObject({ kind: "refuse" });
   });
 });
+
+describe("rows that are joined to their ticket are its customer's, however object mappers gather them", () => {
+  test.each([
+    [
+      "a subquery",
+      "SELECT t.id, (SELECT json_agg(m) FROM ticket_messages m WHERE m.ticket_id = t.id) FROM tickets t WHERE t.id = $1",
+    ],
+    [
+      "Drizzle",
+      `select "t"."id", "t_messages"."data" as "messages" from "tickets" "t" left join lateral (select coalesce(json_agg(json_build_array("m"."id", "m"."body")), '[]'::json) as "data" from (select * from "ticket_messages" where "ticket_messages"."ticket_id" = "t"."id") "m") "t_messages" on true where "t"."id" = $1 limit $2`,
+    ],
+    [
+      "Kysely",
+      `select "id", (select coalesce(json_agg(agg), '[]') from (select "m"."id", "m"."body" from "ticket_messages" as "m" where "m"."ticket_id" = "tickets"."id" order by "m"."id") as agg) as "messages" from "tickets" where "id" = $1`,
+    ],
+    [
+      "Prisma",
+      `SELECT "t1"."id", "t2"."__prisma_data__" AS "messages" FROM "public"."tickets" AS "t1" LEFT JOIN LATERAL (SELECT COALESCE(JSONB_AGG("__prisma_data__"), '[]') AS "__prisma_data__" FROM (SELECT "t3"."__prisma_data__" FROM (SELECT JSONB_BUILD_OBJECT('id', "t2"."id", 'body', "t2"."body") AS "__prisma_data__" FROM (SELECT "t4".* FROM "public"."ticket_messages" AS "t4" WHERE "t1"."id" = "t4"."ticket_id") AS "t2") AS "t3") AS "t5") AS "t2" ON TRUE WHERE "t1"."id" = $1 LIMIT $2`,
+    ],
+    [
+      "two steps",
+      "SELECT m.id, (SELECT array_agg(a.id) FROM attachments a WHERE a.message_id = m.id) FROM ticket_messages m WHERE m.id = $1",
+    ],
+  ])("%s", (_, sql) => {
+    const verdict = judged.judge("cleo", sql);
+    expect(verdict.kind === "refuse" ? verdict.refusal : verdict.statements[0]?.metering).toMatchObject({
+      subjects: [{ namespace: "public.customers.id" }],
+      unknown: 0,
+      price: { bySize: false },
+    });
+  });
+
+  test.each([
+    "SELECT t.id, (SELECT json_agg(m) FROM ticket_messages m WHERE m.ticket_id = t.customer_id) FROM tickets t WHERE t.id = 1",
+    "SELECT t.id, (SELECT json_agg(m) FROM ticket_messages m WHERE m.id = t.id) FROM tickets t WHERE t.id = 1",
+    "SELECT c.id, (SELECT json_agg(m) FROM ticket_messages m WHERE m.ticket_id = c.id) FROM customers c WHERE c.id = 1",
+    "SELECT t.id, (SELECT json_agg(a) FROM attachments a WHERE a.message_id = t.id) FROM tickets t WHERE t.id = 1",
+    "SELECT t.id, (SELECT json_agg(m) FROM ticket_messages m WHERE m.ticket_id = t.id OR true) FROM tickets t WHERE t.id = 1",
+  ])("and rows that are joined otherwise are somebody's who is not known: %s", (sql) => {
+    const verdict = judged.judge("cleo", sql);
+    expect(verdict.kind === "refuse" ? undefined : verdict.statements[0]?.metering?.unknown).toBe(1);
+  });
+});

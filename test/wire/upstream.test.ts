@@ -79,6 +79,14 @@ test.each([
   ["postgresql://anna:hunter2@db/x?sslnegotiation=direct", "needs sslmode=require"],
   ["postgresql://anna:hunter2@db/x?sslcert=a.pem", "give both or none"],
   ["postgresql://anna:hunter2@db/x?hunter2=1", "there is a parameter other than"],
+  ["postgresql://db/x?application_name=sluice", "application_name: leave it out"],
+  ["postgresql://db/x?options=-c%20jit%3Doff", "options: leave it out"],
+  ["postgresql://db/x?passfile=/x", "passfile: leave it out"],
+  ["postgresql://db/x?keepalives_interval=5", "keepalives_interval: leave it out"],
+  ["postgresql://db/x?pgbouncer=true", "pgbouncer: leave it out"],
+  ["postgresql://db/x?schema=public", "schema: leave it out"],
+  ["postgresql://db/x?keepalives=0", "keepalives: only 1"],
+  ["postgresql://db/x?sslsni=0", "sslsni: only 1"],
   ["postgresql://anna:hunter2@db/x?target_session_attrs=best", "target_session_attrs"],
   ["password=hunter2 'x", "neither a libpq URI nor pairs"],
   ["hunter2", "neither a libpq URI nor pairs"],
@@ -86,4 +94,10 @@ test.each([
   const result = parseUpstream(text, {});
   expect(result).toMatchObject({ ok: false, problem: expect.stringContaining(problem) });
   expect(inspect(result)).not.toContain("hunter2");
+});
+
+test("what libpq would do anyhow may be written out", () => {
+  const anyhow =
+    "keepalives=1&sslcompression=0&sslsni=1&client_encoding=utf8&ssl_min_protocol_version=TLSv1.2&tcp_user_timeout=0&load_balance_hosts=disable";
+  expect(parseUpstream(`postgresql://db/x?${anyhow}`, {}).ok).toBe(true);
 });

@@ -43,6 +43,8 @@ export type StatementKind =
   | "declare"
   | "prepare"
   | "create as"
+  | "execute"
+  | "lock"
   | "utility";
 
 /** One SELECT, VALUES, set operation or write. */
@@ -63,9 +65,22 @@ export interface BoundQuery {
   readonly setOperation: SetOperation | undefined;
   readonly write: Write | undefined;
   readonly traits: Traits;
+  /** Those that its expressions make, the ones in its subqueries' expressions left out. */
+  readonly calls: readonly Call[];
+  /** Aggregates over its rows: a call in a subquery may be one of them. */
+  readonly aggregates: readonly Call[];
 }
 
-/** `copy` is `COPY relation TO`. */
+/** A call in an expression, whatever it is that is called. */
+export interface Call {
+  readonly node: Body;
+  readonly name: string;
+  readonly schema: string | undefined;
+  /** By a function's name; as a field of a value (`c.reveal`), where no column surely is; or syntax that gathers rows, such as ARRAY(…). */
+  readonly form: "function" | "field" | "syntax";
+}
+
+/** `copy` is `COPY relation TO`; `lock` and `execute` are LOCK and EXECUTE, which have no rows of their own. */
 export type QueryForm =
   | "select"
   | "values"
@@ -74,7 +89,9 @@ export type QueryForm =
   | "update"
   | "delete"
   | "merge"
-  | "copy";
+  | "copy"
+  | "execute"
+  | "lock";
 
 export interface SetOperation {
   readonly operator: "union" | "intersect" | "except";
@@ -112,7 +129,7 @@ export type ClauseName =
   | "limit"
   | "locking"
   | "values"
-  /** Of a write: `SET …`, also of ON CONFLICT and MERGE. */
+  /** Of a write: `SET …`, also of ON CONFLICT and MERGE; the columns of an INSERT, which may have subscripts. */
   | "assignments"
   | "conflict"
   /** MERGE: ON, and the conditions of its WHEN clauses. */
@@ -181,6 +198,8 @@ export type RelationSource =
       readonly name: RangeVar;
       /** Others of this name further along search_path. */
       readonly namesakes: readonly Relation[];
+      /** TABLESAMPLE: some of its rows, which ones depends on where they are stored. */
+      readonly isSampled: boolean;
     }
   /** A name that the catalog does not have. */
   | { readonly kind: "unknown table"; readonly name: RangeVar }

@@ -4,7 +4,7 @@ import type { Binder } from "./binder.ts";
 import type { BoundColumn, BoundRelation, Output } from "./bound.ts";
 import { tableReference } from "./relation.ts";
 import { innerScope, item, type Scope, withItems } from "./scope.ts";
-import { clauses, NOTHING, traitsOf } from "./select.ts";
+import { clauses, expressionsOf, NOTHING } from "./select.ts";
 
 /** COPY of a relation, either way; COPY of a query is that query. */
 export function bindCopy(binder: Binder, body: CopyStmt, outer: Scope): void {
@@ -27,7 +27,7 @@ export function bindCopy(binder: Binder, body: CopyStmt, outer: Scope): void {
       hasUnknownOutputs: !isFrom && relation.hasUnknownColumns,
       write: isFrom ? { target: relation, assigned: columns, source: undefined } : undefined,
       clauses: clauses({ where: body.whereClause }),
-      traits: traitsOf({}, scope),
+      ...expressionsOf({}, scope),
     },
     scope,
   );

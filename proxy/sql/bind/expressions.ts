@@ -1,54 +1,109 @@
-import type { A_Indirection, FuncCall } from "libpg-query";
-import { type Body, forEachChild, stringOf } from "../grammar.ts";
+import type { A_Indirection, ColumnRef, FuncCall, SubLink } from "libpg-query";
+import type { CatalogFunction } from "../../catalog/catalog.ts";
+import { type Body, forEachChild, nodeOf, stringOf } from "../grammar.ts";
 import type { Binder } from "./binder.ts";
-import { columnRef, fieldAsCall, fieldOfRow } from "./names.ts";
+import type { Call } from "./bound.ts";
+import { columnRef, fieldAsCall, fieldsOfValue, takesOne } from "./names.ts";
 import { levelAt, type Scope } from "./scope.ts";
 
 /** What in an expression has a name in it, or tells something of the query around. */
 export const EXPRESSION_VISITORS = {
-  ColumnRef: columnRef,
+  ColumnRef: column,
   FuncCall: call,
-  A_Indirection: (binder: Binder, body: A_Indirection, scope: Scope) => {
-    binder.children("A_Indirection", body, scope);
-    fieldOfRow(binder, body);
-  },
+  A_Indirection: indirection,
   JsonArrayAgg: (binder: Binder, body: Body, scope: Scope) =>
     jsonAggregate(binder, "JsonArrayAgg", body, scope),
   JsonObjectAgg: (binder: Binder, body: Body, scope: Scope) =>
     jsonAggregate(binder, "JsonObjectAgg", body, scope),
+  JsonArrayQueryConstructor: (binder: Binder, body: Body, scope: Scope) => {
+    scope.level.calls.push(syntax(body, "JSON_ARRAY(…)"));
+    binder.children("JsonArrayQueryConstructor", body, scope);
+  },
+  SubLink: (binder: Binder, body: SubLink, scope: Scope) => {
+    if (body.subLinkType === "ARRAY_SUBLINK") scope.level.calls.push(syntax(body, "ARRAY(…)"));
+    binder.children("SubLink", body, scope);
+  },
 };
+
+function syntax(node: Body, name: string): Call {
+  return { node, name, schema: undefined, form: "syntax" };
+}
+
+function column(binder: Binder, body: ColumnRef, scope: Scope): void {
+  columnRef(binder, body, scope);
+  const { fields = [] } = body;
+  const last = fields.at(-1);
+  if (last === undefined || fields.length < 2 || nodeOf(last)[0] !== "String") return;
+  if (binder.meanings.get(body)?.kind !== "column") field(binder, "ColumnRef", body, stringOf(last), scope);
+}
+
+function indirection(binder: Binder, body: A_Indirection, scope: Scope): void {
+  binder.children("A_Indirection", body, scope);
+  for (const name of fieldsOfValue(binder, body)) field(binder, "A_Indirection", body, name, scope);
+}
+
+/** `c.reveal` and `(value).reveal` call a function of one argument, an aggregate too (ParseFuncOrColumn in parser/parse_func.c). */
+function field(binder: Binder, type: string, node: Body, name: string, scope: Scope): void {
+  const called = (binder.environment.catalog.functionsByName.get(name) ?? []).filter(takesOne);
+  const made: Call = { node, name, schema: undefined, form: "field" };
+  meet(binder, type, made, called, scope);
+}
 
 function call(binder: Binder, body: FuncCall, scope: Scope): void {
   binder.children("FuncCall", body, scope);
   fieldAsCall(binder, body);
-  const name = (body.funcname ?? []).map(stringOf).at(-1) ?? "";
+  const [name = "", schema] = (body.funcname ?? []).map(stringOf).toReversed();
   const called = binder.environment.catalog.functionsByName.get(name) ?? [];
   // What is not in the catalog may do so.
-  if (called.length === 0 || called.some(({ returnsSet }) => returnsSet)) scope.level.sets.push(body);
-  if (body.over !== undefined) scope.level.windows.push(body);
-  else if (called.some(({ kind }) => kind === "aggregate")) aggregate(binder, "FuncCall", body, scope);
+  if (called.length === 0) scope.level.sets.push(body);
+  const made: Call = { node: body, name, schema, form: "function" };
+  if (body.over === undefined) meet(binder, "FuncCall", made, called, scope);
+  else {
+    scope.level.calls.push(made);
+    scope.level.windows.push(body);
+  }
 }
 
-function jsonAggregate(binder: Binder, type: string, body: Body, scope: Scope): void {
+function meet(
+  binder: Binder,
+  type: string,
+  made: Call,
+  called: readonly CatalogFunction[],
+  scope: Scope,
+): void {
+  scope.level.calls.push(made);
+  if (called.some(({ returnsSet }) => returnsSet)) scope.level.sets.push(made.node);
+  if (called.some(({ kind }) => kind === "aggregate")) aggregate(binder, type, made, scope);
+}
+
+function jsonAggregate(
+  binder: Binder,
+  type: "JsonArrayAgg" | "JsonObjectAgg",
+  body: Body,
+  scope: Scope,
+): void {
   binder.children(type, body, scope);
-  const { constructor: made } = body as { constructor?: { over?: object } };
-  if (made?.over !== undefined) scope.level.windows.push(body);
-  else aggregate(binder, type, body, scope);
+  const made = syntax(body, type === "JsonArrayAgg" ? "JSON_ARRAYAGG" : "JSON_OBJECTAGG");
+  scope.level.calls.push(made);
+  const { constructor: options } = body as { constructor?: { over?: object } };
+  if (options?.over !== undefined) scope.level.windows.push(body);
+  else aggregate(binder, type, made, scope);
 }
 
 /**
  * An aggregate is of the innermost query whose columns its arguments name, and of its own where they name none (Postgres
  * docs, "Aggregate Expressions"). Where they may name a column that is not known it is taken for its own query's.
  */
-function aggregate(binder: Binder, type: string, body: Body, scope: Scope): void {
-  let depth = -1;
+function aggregate(binder: Binder, type: string, made: Call, scope: Scope): void {
+  let depth: number | undefined;
   const look = (childType: string, child: Body): void => {
     const meaning = binder.meanings.get(child);
     if (meaning?.kind === "uncertain") depth = scope.depth;
     if ((meaning?.kind === "column" || meaning?.kind === "row") && meaning.depth <= scope.depth)
-      depth = Math.max(depth, meaning.depth);
+      depth = Math.max(depth ?? meaning.depth, meaning.depth);
     forEachChild(childType, child, look);
   };
-  forEachChild(type, body, look);
-  (levelAt(scope, depth) ?? scope.level).aggregates.push(body);
+  look(type, made.node);
+  const level = depth === undefined ? undefined : levelAt(scope, depth);
+  (level ?? scope.level).aggregates.push(made);
 }

@@ -18,6 +18,13 @@ export interface FromScope {
   readonly isNullable: boolean;
 }
 
+/** All references of a FROM clause, from left to right, a join after its sides. */
+export function relationsIn(items: readonly FromItem[]): readonly BoundRelation[] {
+  return items.flatMap((item): readonly BoundRelation[] =>
+    item.kind === "relation" ? [item.relation] : [...relationsIn([item.left, item.right]), item.relation],
+  );
+}
+
 /** checkNameSpaceConflicts: two entries of one name, unless both are tables without an alias, of two schemas. */
 export function reportConflicts(
   binder: Binder,

@@ -70,10 +70,15 @@ function alone(relation: BoundRelation): BoundFrom {
   return { item: { kind: "relation", relation }, top: relation, exposed: [item(relation)] };
 }
 
-function named(binder: Binder, name: RangeVar, { scope, isNullable }: FromScope): BoundRelation {
+function named(
+  binder: Binder,
+  name: RangeVar,
+  { scope, isNullable }: FromScope,
+  isSampled = false,
+): BoundRelation {
   return (
     withReference(binder, name, scope, isNullable) ??
-    tableReference(binder, name, { isNullable, isTarget: false })
+    tableReference(binder, name, { isNullable, isTarget: false, isSampled })
   );
 }
 
@@ -84,7 +89,7 @@ function sampled(binder: Binder, body: RangeTableSample, within: FromScope): Bou
   const outside = withItems(within.scope, []);
   binder.bind(body.args, outside);
   binder.bind(body.repeatable, outside);
-  return alone(named(binder, inner as RangeVar, within));
+  return alone(named(binder, inner as RangeVar, within, true));
 }
 
 function subquery(

@@ -3,9 +3,9 @@ import { nodeOf } from "../grammar.ts";
 import { type Binder, NotUnderstood } from "./binder.ts";
 import type { BoundColumn, BoundRelation } from "./bound.ts";
 import { bindFrom } from "./from.ts";
-import { reportConflicts } from "./from-parts.ts";
+import { relationsIn, reportConflicts } from "./from-parts.ts";
 import { innerScope, item, type NamespaceItem, type Scope, withItems } from "./scope.ts";
-import { clauses, NOTHING, relationsIn, traitsOf } from "./select.ts";
+import { clauses, expressionsOf, NOTHING } from "./select.ts";
 import { bindWiths } from "./with.ts";
 import { assignedBy, returning, targetOf } from "./writes.ts";
 
@@ -43,7 +43,7 @@ export function bindMerge(binder: Binder, body: MergeStmt, outer: Scope): void {
         values: actions.flatMap(({ values = [] }) => values),
         returning: body.returningClause?.exprs,
       }),
-      traits: traitsOf({}, scope),
+      ...expressionsOf({}, scope),
     },
     scope,
   );

@@ -101,8 +101,10 @@ function takesRow(catalog: Catalog, name: string, relation: BoundRelation): bool
   );
 }
 
-function takesOne({ argumentTypes, defaults = 0 }: CatalogFunction): boolean {
-  return argumentTypes.length >= 1 && argumentTypes.length - defaults <= 1;
+/** Can be called with one argument. */
+export function takesOne({ argumentTypes, defaults = 0, variadic }: CatalogFunction): boolean {
+  const least = argumentTypes.length - defaults - (variadic === true ? 1 : 0);
+  return argumentTypes.length >= 1 && least <= 1;
 }
 
 /** Its row type or that of a parent, or a pseudo-type such as anyelement and record. */
@@ -131,21 +133,32 @@ export function fieldAsCall(binder: Binder, body: FuncCall): void {
 
 /**
  * `(c).email` is the column email of c, or else a function of its row (ParseComplexProjection in parser/parse_func.c).
- * Of further steps, `(c).address.city`, the whole row is taken to be read.
+ * Of further steps, `(c).address.city`, the whole row is taken to be read. Gives the names that may be functions.
  */
-export function fieldOfRow(binder: Binder, body: A_Indirection): void {
+export function fieldsOfValue(binder: Binder, body: A_Indirection): readonly string[] {
   const { arg, indirection = [] } = body;
   const [step] = indirection;
+  const steps = indirection.filter((each) => nodeOf(each)[0] === "String").map(stringOf);
   const row = arg === undefined ? undefined : rowMeant(binder, arg);
-  if (row === undefined || step === undefined || nodeOf(step)[0] !== "String") return;
-  const name = stringOf(step);
+  if (row === undefined || step === undefined || nodeOf(step)[0] !== "String") return steps;
+  return fieldOfRow(binder, body, row, stringOf(step)) ? steps.slice(1) : steps;
+}
+
+/** Whether the first step surely is a column. */
+function fieldOfRow(
+  binder: Binder,
+  body: A_Indirection,
+  row: Meaning & { readonly kind: "row" },
+  name: string,
+): boolean {
   const [column] = columnsNamed(row.relation, name);
-  if (column !== undefined && indirection.length === 1)
+  if (column !== undefined && body.indirection?.length === 1)
     binder.meanings.set(body, { kind: "column", column, depth: row.depth });
   const { relation } = row;
   const isCall = relation.hasUnknownColumns || takesRow(binder.environment.catalog, name, relation);
   if (column === undefined && !isCall)
     binder.problem("42703", `column ${relation.alias}.${name} does not exist`, body);
+  return column !== undefined;
 }
 
 function rowMeant(binder: Binder, node: Node): (Meaning & { readonly kind: "row" }) | undefined {

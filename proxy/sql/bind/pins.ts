@@ -1,6 +1,7 @@
 import type { A_Expr, BoolExpr, List, Node, SubLink, TypeCast } from "libpg-query";
 import { nodeOf, stringOf } from "../grammar.ts";
-import type { BoundColumn, BoundQuery, BoundStatement, FromItem } from "./bound.ts";
+import type { BoundColumn, BoundQuery, BoundRelation, BoundStatement, FromItem } from "./bound.ts";
+import { relationsIn } from "./from-parts.ts";
 
 /*
  * Conditions that hold a column to a value: `c.id = 7`, `t.customer_id = c.id`, `id IN (7, 8)`. What they mean for a
@@ -12,6 +13,8 @@ export interface Pin {
   readonly to: PinnedTo;
   /** In an outer join a condition holds of the rows in which its nullable side is present, and of no others. */
   readonly holds: "in every row" | "where joined";
+  /** References of the query whose rows are there only where it holds. */
+  readonly restricts: ReadonlySet<BoundRelation>;
   /** The condition as written; undefined for USING and NATURAL. */
   readonly node: Node | undefined;
 }
@@ -28,36 +31,46 @@ export type PinnedTo =
 
 /** The equalities among the AND-ed conditions of WHERE, ON and USING of one query. */
 export function pinsOf(statement: BoundStatement, query: BoundQuery): readonly Pin[] {
-  return conditionsOf(query).flatMap(({ holds, ...condition }) =>
-    equalities(statement, condition).map((equality) => ({ ...equality, holds })),
+  return conditionsOf(query).flatMap(({ holds, restricts, ...condition }) =>
+    equalitiesIn(statement, condition).map((equality) => ({ ...equality, holds, restricts })),
   );
 }
 
-type Holds = Pin["holds"];
+type Scope = Pick<Pin, "holds" | "restricts">;
 
-type Condition =
-  | { readonly node: Node; readonly holds: Holds }
-  | { readonly pair: readonly [BoundColumn, BoundColumn]; readonly holds: Holds };
+/** One of several AND-ed conditions; `pair`: columns that USING or NATURAL compares. */
+export type Condition = { readonly node: Node } | { readonly pair: readonly [BoundColumn, BoundColumn] };
 
-/** All AND-ed conditions of a query, and of which rows they hold. */
-export function conditionsOf({ from, clauses }: BoundQuery): readonly Condition[] {
+/** All AND-ed conditions of a query, and of which rows they hold. What an INSERT stores is not chosen by its WHERE. */
+export function conditionsOf({ form, from, clauses, relations }: BoundQuery): readonly (Condition & Scope)[] {
+  if (form === "insert") return [];
+  const all: Scope = { holds: "in every row", restricts: new Set(relations) };
   const where = (clauses.where ?? []).flatMap(conjuncts);
+  return [...where.map((node) => ({ node, ...all })), ...from.flatMap((item) => ofJoins(item, all))];
+}
+
+/** `around`: what a condition restricts that holds in all rows of this item. */
+function ofJoins(item: FromItem, around: Scope): readonly (Condition & Scope)[] {
+  if (item.kind === "relation") return [];
+  const { type, left, right } = item;
+  const [inLeft, inRight]: readonly Scope[] = [left, right].map((side) => ({
+    holds: "where joined",
+    restricts: new Set(relationsIn([side])),
+  }));
+  if (inLeft === undefined || inRight === undefined) throw new Error("a join has two sides");
+  const neither: Scope = { holds: "where joined", restricts: new Set() };
+  const own = { inner: around, left: inRight, right: inLeft, full: neither }[type];
   return [
-    ...where.map((node) => ({ node, holds: "in every row" as const })),
-    ...from.flatMap((item) => ofJoins(item, "in every row")),
+    ...joinConditions(item).map((condition) => ({ ...condition, ...own })),
+    ...ofJoins(left, type === "right" || type === "full" ? inLeft : around),
+    ...ofJoins(right, type === "left" || type === "full" ? inRight : around),
   ];
 }
 
-function ofJoins(item: FromItem, around: Holds): readonly Condition[] {
-  if (item.kind === "relation") return [];
-  const { type, left, right, on, pairs } = item;
-  const holds = type === "inner" ? around : "where joined";
-  return [
-    ...(on === undefined ? [] : conjuncts(on).map((node) => ({ node, holds }))),
-    ...pairs.map((pair) => ({ pair, holds })),
-    ...ofJoins(left, type === "right" || type === "full" ? "where joined" : around),
-    ...ofJoins(right, type === "left" || type === "full" ? "where joined" : around),
-  ];
+/** The AND-ed conditions of one join. */
+export function joinConditions({ on, pairs }: FromItem & { readonly kind: "join" }): readonly Condition[] {
+  const nodes = on === undefined ? [] : conjuncts(on);
+  return [...nodes.map((node) => ({ node })), ...pairs.map((pair) => ({ pair }))];
 }
 
 /** `a AND (b AND c)` → a, b, c */
@@ -67,12 +80,10 @@ export function conjuncts(node: Node): readonly Node[] {
   return ((body as BoolExpr).args ?? []).flatMap(conjuncts);
 }
 
-type Equality = Omit<Pin, "holds">;
+export type Equality = Omit<Pin, "holds" | "restricts">;
 
-function equalities(
-  statement: BoundStatement,
-  condition: { readonly node: Node } | { readonly pair: readonly [BoundColumn, BoundColumn] },
-): readonly Equality[] {
+/** The equalities that a condition is, either way round. */
+export function equalitiesIn(statement: BoundStatement, condition: Condition): readonly Equality[] {
   if ("pair" in condition) {
     const [left, right] = condition.pair.map(ownColumn);
     return left === undefined || right === undefined ? [] : bothWays(left, right, undefined);
@@ -140,7 +151,7 @@ function columnOf({ meanings }: BoundStatement, node: Node): BoundColumn | undef
 }
 
 /** The reference's column that a join passes on. */
-function ownColumn(column: BoundColumn): BoundColumn {
+export function ownColumn(column: BoundColumn): BoundColumn {
   const { source } = column;
   return source.kind === "merged" && source.plain !== undefined ? ownColumn(source.plain) : column;
 }

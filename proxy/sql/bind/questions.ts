@@ -1,14 +1,39 @@
 import type { Catalog, Column, Relation } from "../../catalog/catalog.ts";
-import type { BoundColumn, BoundRelation, BoundStatement, FromItem, Meaning } from "./bound.ts";
+import { type Body, forEachChild } from "../grammar.ts";
+import type { BoundColumn, BoundRelation, BoundStatement, Call, FromItem, Meaning } from "./bound.ts";
 import type { Dependencies } from "./dependencies.ts";
 
 /* What rules ask of a bound statement beside what its answer depends on. */
 
 /** Every reference to a relation of the catalog, targets of writes too. */
-export function tablesIn({ queries }: BoundStatement): readonly BoundRelation[] {
+export function tablesIn({ queries }: Pick<BoundStatement, "queries">): readonly BoundRelation[] {
   return queries.flatMap(({ relations }) =>
     relations.filter(({ source }) => source.kind === "table" || source.kind === "unknown table"),
   );
+}
+
+/** An aggregate is, or may be, one over the rows of a query around the one in which it stands. */
+export function mayAggregateAround(statement: BoundStatement): boolean {
+  return statement.queries.some(({ calls, aggregates }) =>
+    aggregates.some((call) => !calls.includes(call) || isOfUncertainQuery(statement, call)),
+  );
+}
+
+/** Over whose rows an aggregate is computed is not certain where a name in it may be of a column that is not known. */
+export function isOfUncertainQuery({ meanings }: BoundStatement, { node, form }: Call): boolean {
+  if (form !== "function") return true;
+  let isUncertain = false;
+  const look = (type: string, body: Body): void => {
+    isUncertain ||= meanings.get(body)?.kind === "uncertain";
+    if (!isUncertain) forEachChild(type, body, look);
+  };
+  forEachChild("FuncCall", node, look);
+  return isUncertain;
+}
+
+/** Rows are locked somewhere: FOR UPDATE and its like. */
+export function locksRows({ queries }: BoundStatement): boolean {
+  return queries.some(({ clauses }) => clauses.locking !== undefined);
 }
 
 /**

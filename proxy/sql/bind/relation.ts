@@ -73,9 +73,9 @@ const SYSTEM_COLUMNS: readonly string[] = ["ctid", "xmin", "cmin", "xmax", "cmax
 export function tableReference(
   binder: Binder,
   name: RangeVar,
-  place: { readonly isNullable: boolean; readonly isTarget: boolean },
+  place: { readonly isNullable: boolean; readonly isTarget: boolean; readonly isSampled?: boolean },
 ): BoundRelation {
-  const { isNullable, isTarget } = place;
+  const { isNullable, isTarget, isSampled = false } = place;
   const { environment } = binder;
   const [relation, ...namesakes] = relationsNamed(environment, name);
   const { alias, relname = "" } = name;
@@ -98,7 +98,7 @@ export function tableReference(
   checkAlias(binder, alias, relation.columns.length, name);
   return ofCatalog(relation, isTarget ? new Set() : environment.absent(relation), {
     ...shared,
-    source: { kind: "table", relation, name, namesakes },
+    source: { kind: "table", relation, name, namesakes, isSampled },
     system: relation.kind === "view" ? [] : SYSTEM_COLUMNS,
   });
 }

@@ -1,5 +1,5 @@
 import type { Body } from "../grammar.ts";
-import type { BoundColumn, BoundRelation, Meaning, ProblemState, WithQuery } from "./bound.ts";
+import type { BoundColumn, BoundRelation, Call, Meaning, ProblemState, WithQuery } from "./bound.ts";
 
 /**
  * What the names in an expression are looked up in: Postgres's ParseState (parser/parse_node.h), as far as names go. A
@@ -27,7 +27,8 @@ export interface NamespaceItem {
 
 /** What the expressions of a query hold; filled while they are bound. */
 export interface Level {
-  readonly aggregates: Body[];
+  readonly calls: Call[];
+  readonly aggregates: Call[];
   readonly windows: Body[];
   /** Calls that may give several rows. */
   readonly sets: Body[];
@@ -62,7 +63,7 @@ export function innerScope(outer: Scope): Scope {
 }
 
 function newLevel(): Level {
-  return { aggregates: [], windows: [], sets: [] };
+  return { calls: [], aggregates: [], windows: [], sets: [] };
 }
 
 export function withItems(scope: Scope, items: readonly NamespaceItem[]): Scope {

@@ -1,10 +1,11 @@
 import type { ColumnRef, LockingClause, Node, RangeVar, SelectStmt } from "libpg-query";
 import { type Body, nodeOf, stringOf } from "../grammar.ts";
 import { type Binder, NotUnderstood } from "./binder.ts";
-import type { BoundQuery, BoundRelation, Clauses, FromItem, Output, SetOperation, Traits } from "./bound.ts";
+import type { BoundQuery, BoundRelation, Clauses, Output, SetOperation, Traits } from "./bound.ts";
 import { bindFrom } from "./from.ts";
+import { relationsIn } from "./from-parts.ts";
 import { bindOutputClause, bindTargets } from "./outputs.ts";
-import { findColumn, innerScope, type Scope, withItems } from "./scope.ts";
+import { findColumn, innerScope, type Level, type Scope, withItems } from "./scope.ts";
 import { type BoundWiths, bindWiths } from "./with.ts";
 
 /** A SELECT of any form: plain, VALUES, or a set operation (transformStmt in parser/analyze.c). */
@@ -40,7 +41,7 @@ function plain(binder: Binder, body: SelectStmt, { scope: level, withs }: BoundW
       relations,
       ...targets,
       clauses: clausesOf(body),
-      traits: traitsOf(body, scope),
+      ...expressionsOf(body, scope),
     },
     scope,
   );
@@ -59,13 +60,6 @@ export const NOTHING = {
 function bindLimits(binder: Binder, body: SelectStmt, scope: Scope): void {
   binder.bind(body.limitOffset, scope);
   binder.bind(body.limitCount, scope);
-}
-
-/** All references of a FROM clause, from left to right, a join after its sides. */
-export function relationsIn(items: readonly FromItem[]): readonly BoundRelation[] {
-  return items.flatMap((item): readonly BoundRelation[] =>
-    item.kind === "relation" ? [item.relation] : [...relationsIn([item.left, item.right]), item.relation],
-  );
 }
 
 /** FOR UPDATE OF names entries of FROM. */
@@ -109,9 +103,17 @@ export function clauses(
   );
 }
 
-export function traitsOf(
+/** What the expressions of a query hold, once all of them are bound. */
+export function expressionsOf(
   body: Pick<SelectStmt, "distinctClause" | "groupClause" | "havingClause" | "limitOption">,
   { level }: Scope,
+): Pick<BoundQuery, "traits" | "calls" | "aggregates"> {
+  return { traits: traitsOf(body, level), calls: level.calls, aggregates: level.aggregates };
+}
+
+function traitsOf(
+  body: Pick<SelectStmt, "distinctClause" | "groupClause" | "havingClause" | "limitOption">,
+  level: Level,
 ): Traits {
   return {
     isDistinct: body.distinctClause !== undefined,
@@ -149,7 +151,7 @@ function values(binder: Binder, body: SelectStmt, { scope, withs }: BoundWiths):
       outputs,
       hasUnknownOutputs,
       clauses: clausesOf(body),
-      traits: traitsOf(body, scope),
+      ...expressionsOf(body, scope),
     },
     scope,
   );
@@ -186,7 +188,7 @@ function setOperation(binder: Binder, body: SelectStmt, { scope, withs }: BoundW
       hasUnknownOutputs: arms.some((arm) => arm.hasUnknownOutputs),
       setOperation: { operator, all: body.all === true, arms },
       clauses: clausesOf(body),
-      traits: traitsOf(body, scope),
+      ...expressionsOf(body, scope),
     },
     scope,
   );

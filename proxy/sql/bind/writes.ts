@@ -13,16 +13,19 @@ import { nodeOf } from "../grammar.ts";
 import { type Binder, NotUnderstood } from "./binder.ts";
 import type { BoundColumn, BoundQuery, BoundRelation } from "./bound.ts";
 import { bindFrom } from "./from.ts";
+import { relationsIn } from "./from-parts.ts";
 import { bindTargets, type Outputs } from "./outputs.ts";
 import { makeRelation, tableReference } from "./relation.ts";
 import { findRelation, innerScope, item, type NamespaceItem, type Scope, withItems } from "./scope.ts";
-import { clauses, NOTHING, queryAt, relationsIn, traitsOf } from "./select.ts";
+import { clauses, expressionsOf, NOTHING, queryAt } from "./select.ts";
 import { bindWiths } from "./with.ts";
 
 /** INSERT (transformInsertStmt in parser/analyze.c): its source does not see the target. */
 export function bindInsert(binder: Binder, body: InsertStmt, outer: Scope): void {
   const { scope, withs } = bindWiths(binder, body.withClause, innerScope(outer));
   const target = targetOf(binder, body);
+  // `INSERT INTO t (a[…])`: a subscript sees what the source sees.
+  binder.bind(body.cols, scope);
   binder.bind(body.selectStmt, scope);
   const source = body.selectStmt && queryAt(binder, nodeOf(body.selectStmt)[1]);
   const own = withItems(scope, [item(target)]);
@@ -45,13 +48,13 @@ export function bindInsert(binder: Binder, body: InsertStmt, outer: Scope): void
       relations: [target],
       write: { target, assigned: [...assigned, ...updated], source },
       clauses: clauses({
-        assignments: conflict?.targetList,
+        assignments: [...given, ...(conflict?.targetList ?? [])],
         conflict: conflict?.infer?.indexElems,
         where: conflict?.whereClause,
         match: conflict?.infer?.whereClause,
         returning: body.returningClause?.exprs,
       }),
-      traits: traitsOf({}, own),
+      ...expressionsOf({}, own),
     },
     own,
   );
@@ -203,7 +206,7 @@ function change(
         where: body.whereClause,
         returning: body.returningClause?.exprs,
       }),
-      traits: traitsOf({}, scope),
+      ...expressionsOf({}, scope),
     },
     scope,
   );

@@ -1,0 +1,21 @@
+import type { ExecuteStmt } from "libpg-query";
+import type { Binder } from "./binder.ts";
+import { innerScope, type Scope } from "./scope.ts";
+import { clauses, expressionsOf, NOTHING } from "./select.ts";
+
+/** EXECUTE's parameters see nothing. */
+export function bindExecute(binder: Binder, body: ExecuteStmt, outer: Scope): void {
+  const scope = innerScope(outer);
+  binder.bind(body.params, scope);
+  binder.add(
+    {
+      ...NOTHING,
+      form: "execute",
+      node: body,
+      depth: scope.depth,
+      clauses: clauses({ values: body.params }),
+      ...expressionsOf({}, scope),
+    },
+    scope,
+  );
+}
