@@ -7,7 +7,7 @@ import { type ForeignSegments, foreignSegments } from "./vocabulary.ts";
 export interface Coverage {
   /** Users whose statements over these tables name nobody: roles that see all, summaries, set operations. */
   readonly unnamed: readonly { readonly user: string; readonly statements: number; readonly rows: number }[];
-  /** Users who read more people in one statement than its event names. */
+  /** Users who read more people in one statement than its event names, or people who could not be named. */
   readonly cut: readonly { readonly user: string; readonly people: number }[];
   /** Statements over these tables that failed after they had begun: an error may tell of a row. */
   readonly failed: readonly { readonly user: string; readonly statements: number }[];
@@ -31,14 +31,14 @@ const CUT = `
     SELECT *, count(*) FILTER (kind = 'statement') OVER (
       PARTITION BY writer, session, "user" ORDER BY sequence ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
     ) AS result
-    FROM readings WHERE session IN (SELECT session FROM readings WHERE people >= ${MAYBE_CUT})
+    FROM readings WHERE session IN (SELECT session FROM readings WHERE people >= ${MAYBE_CUT} OR uncounted)
   ), results AS (
     SELECT "user", max(people) FILTER (kind = 'statement') AS people,
-      len(list_distinct(flatten(list(subjects)))) AS named
+      len(list_distinct(flatten(list(subjects)))) AS named, bool_or(uncounted) AS uncounted
     FROM large GROUP BY writer, session, "user", result
   )
   SELECT "user", sum(people - named)::DOUBLE AS people FROM results
-  WHERE named >= ${MAYBE_CUT} AND people > named GROUP BY "user" ORDER BY people DESC, "user"`;
+  WHERE (named >= ${MAYBE_CUT} OR uncounted) AND people > named GROUP BY "user" ORDER BY people DESC, "user"`;
 
 /** Over one of the tables, or over any where none is known. */
 function over(tables: readonly string[]): string {

@@ -40,8 +40,9 @@ const FIELDS = `{
   status_code: 'VARCHAR',
   message: 'VARCHAR',
   firewall_rule: 'STRUCT("name" VARCHAR)',
-  unmapped: 'STRUCT(kind VARCHAR, decision VARCHAR, "rows" DOUBLE, people DOUBLE, subjects VARCHAR[], unexplained VARCHAR,
-    people_of VARCHAR[], relations VARCHAR[], masked VARCHAR[], shown VARCHAR[], shown_where VARCHAR[], found VARCHAR[],
+  unmapped: 'STRUCT(kind VARCHAR, decision VARCHAR, "rows" DOUBLE, people DOUBLE, subjects VARCHAR[], uncounted BOOLEAN,
+    unexplained VARCHAR, people_of VARCHAR[], relations VARCHAR[], masked VARCHAR[],
+    shown VARCHAR[], shown_where VARCHAR[], found VARCHAR[],
     signedBy VARCHAR, peopleKey VARCHAR, namespaces STRUCT("name" VARCHAR, tables VARCHAR[])[], classes VARCHAR[], events DOUBLE,
     "user" VARCHAR, why VARCHAR, question VARCHAR, session VARCHAR)',
   metadata: 'STRUCT(log_name VARCHAR, sequence DOUBLE)'
@@ -54,8 +55,9 @@ const FIELDS = `{
 export const TABLE = `CREATE TEMP TABLE lines (
   time DOUBLE, "user" VARCHAR, role VARCHAR, session VARCHAR, address VARCHAR, application VARCHAR, database VARCHAR,
   statement VARCHAR, kind VARCHAR, decision VARCHAR, status VARCHAR, "rows" DOUBLE, people DOUBLE, subjects VARCHAR[],
-  unexplained VARCHAR, people_of VARCHAR[], relations VARCHAR[], classes VARCHAR[], only_masks BOOLEAN, writer VARCHAR, sequence DOUBLE,
-  key VARCHAR, namespaces STRUCT("name" VARCHAR, tables VARCHAR[])[], known_classes VARCHAR[], events DOUBLE, about VARCHAR, told VARCHAR, file VARCHAR
+  uncounted BOOLEAN, unexplained VARCHAR, people_of VARCHAR[], relations VARCHAR[], classes VARCHAR[], only_masks BOOLEAN,
+  writer VARCHAR, sequence DOUBLE, key VARCHAR, namespaces STRUCT("name" VARCHAR, tables VARCHAR[])[], known_classes VARCHAR[],
+  events DOUBLE, about VARCHAR, told VARCHAR, file VARCHAR
 );
 CREATE TEMP VIEW readings AS SELECT * FROM lines WHERE people > 0 AND kind IN ('statement', 'rows');
 CREATE TEMP TABLE asked (subject VARCHAR, number INTEGER, before DOUBLE)`;
@@ -76,7 +78,7 @@ export function scanOf(files: readonly SegmentFile[], lines: Lines): string {
       actor.app_name AS application, database."name" AS database,
       ${lines.of === "asked people" ? "query_info.query_string" : "''"} AS statement,
       unmapped.kind AS kind, unmapped.decision AS decision, status_code AS status, unmapped."rows" AS "rows",
-      unmapped.people AS people, unmapped.subjects AS subjects, unmapped.unexplained AS unexplained,
+      unmapped.people AS people, unmapped.subjects AS subjects, unmapped.uncounted AS uncounted, unmapped.unexplained AS unexplained,
       unmapped.people_of AS people_of, unmapped.relations AS relations,
       CASE WHEN unmapped.shown IS NULL THEN NULL ELSE list_distinct(${clear}) END AS classes,
       unmapped.shown IS NOT NULL AND len(unmapped.masked) > 0 AND len(${clear}) = 0 AS only_masks,

@@ -103,9 +103,11 @@ async function fillLines(
   let read: readonly SegmentFile[];
   try {
     read = await fill(files);
-  } catch {
+  } catch (error) {
     const some: SegmentFile[] = [];
     for (const file of files) some.push(...(await fill([file]).catch(() => readLater(file, fill))));
+    // Of a log that cannot be read at all nobody is to be told that it names nobody.
+    if (some.length === 0) throw error;
     read = some;
   }
   if (lines.of === "policies") return [];

@@ -91,7 +91,7 @@ function watch(text: string, scope: Scope, onLeftover: OnLeftover, constants?: C
 /** What a text's statements do, and the edits that make them safe. Refuses by throwing. */
 function examine(source: Source, { statements: raw }: ParsedText, scope: Scope) {
   if (!Effort.allows(raw.length)) throw new Refused(tooComplex("the text has too many statements"));
-  const effort = new Effort();
+  const [bindingEffort, effort] = [new Effort(), new Effort()];
   const sights = sightsOf(scope);
   const edits: MadeEdit[] = [];
   const places: number[] = [];
@@ -99,7 +99,7 @@ function examine(source: Source, { statements: raw }: ParsedText, scope: Scope) 
   const bareNames = new Set<number>();
   const targets = new Set<number>();
   const statements = raw.map((each, index) => {
-    const bound = boundStatement(each, scope, sights);
+    const bound = boundStatement(each, scope, sights, bindingEffort);
     effort.nextStatement();
     const analysis = new Analysis(
       scope,
@@ -144,11 +144,13 @@ function boundStatement(
   { node }: RawStatement,
   { catalog, searchPath }: Scope,
   sights: Sights,
+  effort: Effort,
 ): BoundStatement {
   const absent = (relation: Relation) => sights.absent(relation);
-  const result = bindStatement(node, { catalog, searchPath, absent });
+  const result = bindStatement(node, { catalog, searchPath, absent, effort });
   if (result.ok) return result.statement;
   if (result.reason === "depth") throw new Refused(tooComplex("the statement is nested too deeply"));
+  if (result.reason === "effort") throw new Refused(tooComplex(result.message));
   throw new UnknownSyntax(result.message);
 }
 

@@ -4,7 +4,7 @@ import { scanTokens } from "./parse.ts";
 import { NOT_PLAIN, plainEnd } from "./plain-tokens.ts";
 import { applyInOrder } from "./rewrite.ts";
 
-/** Bytes between two tokens, which are comments and white space: what tools put there (sqlcommenter) has fewer. */
+/** Bytes between two tokens: white space, which is worth nothing to anybody where it is longer. */
 const LONGEST_GAP = 300;
 /** To parse a longer text would hold up other sessions. */
 const LONGEST_PARSED = 64 * 1024;
@@ -13,13 +13,13 @@ const LONGEST_TEXT = 16 * 1024;
 
 /**
  * A statement's text as the audit log keeps it: without literals, and no longer than it may be, so that nobody fills the
- * disk with comments or hides a statement behind one.
+ * disk with comments and spaces, or hides a statement behind them.
  */
 export function storedText(text: string): string {
   const short = withoutLongLists(text);
   if (short.length > LONGEST_PARSED) return beginningOf(text);
   const normalised = normalise(short);
-  return normalised.length <= LONGEST_GAP ? normalised : cut(withoutLongComments(normalised));
+  return normalised.length <= LONGEST_GAP ? normalised : cut(withoutLongGaps(normalised));
 }
 
 /** The tokens at the beginning, as far as it is certain which of them are literals. To parse all of it takes too long. */
@@ -42,13 +42,12 @@ function beginningOf(text: string): string {
 /** As plain tokens they begin so: '…', E'…', numbers. */
 const LITERAL = /^(?:[eE]?'|\d)/;
 
-function withoutLongComments(text: string): string {
+function withoutLongGaps(text: string): string {
   const bytes = Buffer.from(text);
   const edits = [];
   let at = 0;
   for (const { start, end } of [...scanTokens(text), { start: bytes.length, end: bytes.length }]) {
-    if (start - at > LONGEST_GAP)
-      edits.push({ at, end: start, text: ` /* ${start - at} bytes of comments left out */ ` });
+    if (start - at > LONGEST_GAP) edits.push({ at, end: start, text: " " });
     at = end;
   }
   return edits.length === 0 ? text : applyInOrder(bytes, edits).toString("utf8");

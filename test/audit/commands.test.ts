@@ -128,7 +128,7 @@ describe("audit who-read", () => {
     [["--subjects", "/nowhere"], 1, "ENOENT"],
     [["--column", "uid"], 1, 'no column "uid"'],
     [["--key-file", "/nowhere"], 1, "cannot be read"],
-    [["--audit", "again"], 2, "--audit: given more than once"],
+    [["--audit", "again"], 2, "--audit: more than one folder"],
     [["--table", "public.customer.id"], 2, 'no people of "public.customer.id"; it knows public.customers.id'],
     [["--needs", "fone"], 2, 'no class "fone"; it knows email, phone'],
     [["--like", "region"], 2, "--like: needs --upstream"],

@@ -26,6 +26,7 @@ const statement = z.strictObject({
   lookups: count,
   rows: count,
   people: count,
+  uncounted: z.literal(true).optional(),
   rows_written: count.optional(),
   reference: z.string().optional(),
 });
@@ -81,7 +82,16 @@ const UNMAPPED: Readonly<Record<AuditEvent["kind"], z.ZodType>> = {
 const LONG = "x".repeat(50_000);
 const order = { time: NOON, user: LONG, by: LONG, why: LONG, ordered: NOON, until: NOON + 1 };
 const full = reading({
-  ...{ user: LONG, application: LONG, database: LONG, rowsWritten: 1, reference: "r", people: 1 },
+  ...{
+    user: LONG,
+    application: LONG,
+    database: LONG,
+    rowsWritten: 1,
+    reference: "r",
+    people: 1,
+    uncounted: true,
+  },
+  account: LONG,
   ...{ subjects: ["h".repeat(22)], namespaces: ["public.customers.id"], unexplained: "1", purposeless: 1 },
   relations: Array.from({ length: 5_000 }, (_, i) => `public.table_${i}`),
   revealed: { shown: ["name"], shownWhere: ["text"], found: ["email"] },

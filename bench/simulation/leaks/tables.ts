@@ -42,6 +42,7 @@ export function leaksTables({ thefts, outside, unalike }: LeakResults): readonly
 function outsideTable(what: string, tallies: readonly OutsideTally[]): readonly string[] {
   const sum = (of: "runs" | "innocent") => tallies.reduce((total, tally) => total + tally[of], 0);
   const [runs, innocent] = [sum("runs"), sum("innocent")];
+  if (runs === 0) return [];
   return [
     `| ${what} | leaked | runs | an innocent named |`,
     "| --- | ---: | ---: | ---: |",

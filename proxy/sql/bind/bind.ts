@@ -10,7 +10,7 @@ import type {
   SelectStmt,
 } from "libpg-query";
 import { type Body, nodeOf, UnknownSyntax } from "../grammar.ts";
-import { Binder, checkGrammar, NotUnderstood, type Visitor } from "./binder.ts";
+import { Binder, checkGrammar, NotUnderstood, type NotUnderstoodReason, type Visitor } from "./binder.ts";
 import type { BoundStatement, StatementKind } from "./bound.ts";
 import { bindCopy } from "./copy.ts";
 import type { Environment } from "./environment.ts";
@@ -27,7 +27,7 @@ export type BindResult =
   | { readonly ok: true; readonly statement: BoundStatement }
   | {
       readonly ok: false;
-      readonly reason: "syntax" | "depth";
+      readonly reason: NotUnderstoodReason;
       readonly message: string;
       readonly node: Body;
     };

@@ -1,14 +1,18 @@
 import type { Node } from "libpg-query";
+import { Effort, LOOKS_OF_A_WHOLE_COLUMN } from "../effort.ts";
 import { type Body, forEachChild, UnknownSyntax, visitNode } from "../grammar.ts";
 import type { BoundQuery, Meaning, Problem, ProblemState, WithQuery } from "./bound.ts";
 import type { Environment } from "./environment.ts";
-import type { Level, Scope } from "./scope.ts";
+import { columnsAround, type Level, type Scope } from "./scope.ts";
+
+/** "effort": it is understood, and would take too long. */
+export type NotUnderstoodReason = "syntax" | "depth" | "effort";
 
 /** Ends the binding of a statement: thrown inside this folder only, and caught by `bindStatement`. */
 export class NotUnderstood extends Error {
   readonly node: Body;
-  readonly reason: "syntax" | "depth";
-  constructor(message: string, node: Body, reason: "syntax" | "depth" = "syntax") {
+  readonly reason: NotUnderstoodReason;
+  constructor(message: string, node: Body, reason: NotUnderstoodReason = "syntax") {
     super(message);
     this.node = node;
     this.reason = reason;
@@ -46,6 +50,7 @@ export class Binder {
   readonly recursive = new Set<WithQuery>();
   readonly meanings = new Map<Body, Meaning>();
   readonly problems: Problem[] = [];
+  readonly #effort: Effort;
   readonly #visitors: Readonly<Record<string, Visitor>>;
   readonly #levels = new Map<Level, BoundQuery>();
   readonly #parents = new Map<BoundQuery, Level>();
@@ -53,6 +58,8 @@ export class Binder {
 
   constructor(environment: Environment, visitors: Readonly<Record<string, Visitor>>) {
     this.environment = environment;
+    this.#effort = environment.effort ?? new Effort();
+    this.#effort.nextStatement();
     this.#visitors = visitors;
   }
 
@@ -71,6 +78,28 @@ export class Binder {
 
   children(type: string, body: Body, scope: Scope): void {
     forEachChild(type, body, (childType, child) => this.visit(childType, child, scope));
+  }
+
+  /** One more item of FROM, or WITH query. */
+  meetRelation(node: Body): void {
+    if (!this.#effort.relation())
+      throw new NotUnderstood("the statement names too many relations", node, "effort");
+  }
+
+  /** A name is looked for among all that is around it. */
+  lookAround(scope: Scope, node: Body): void {
+    this.look(columnsAround(scope), node);
+  }
+
+  /** A star stands for so many columns. */
+  writeOut(columns: number, node: Body): void {
+    this.look(LOOKS_OF_A_WHOLE_COLUMN * columns, node);
+  }
+
+  /** So many columns are compared to a name. */
+  look(columns: number, node: Body): void {
+    if (!this.#effort.look(columns))
+      throw new NotUnderstood("the statement names too many columns", node, "effort");
   }
 
   /** A query is bound; `scope` is one of its own. */

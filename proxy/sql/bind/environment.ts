@@ -1,5 +1,6 @@
 import type { RangeVar } from "libpg-query";
 import { type Catalog, type Relation, relationKey } from "../../catalog/catalog.ts";
+import type { Effort } from "../effort.ts";
 
 /** What a statement's names are looked up in. */
 export interface Environment {
@@ -8,6 +9,8 @@ export interface Environment {
   readonly searchPath: readonly string[];
   /** Names of the relation's columns that cannot be named: the text that is sent will not have them. */
   absent(relation: Relation): ReadonlySet<string>;
+  /** Of the whole text; the statement's own if left out. */
+  readonly effort?: Effort;
 }
 
 const NOTHING: ReadonlySet<string> = new Set();

@@ -46,6 +46,7 @@ export function bindFrom(
 /** One item (transformFromClauseItem). */
 export function bindFromItem(binder: Binder, node: Node, within: FromScope): BoundFrom {
   const [type, body] = nodeOf(node);
+  binder.meetRelation(body);
   switch (type) {
     case "RangeVar":
       return alone(named(binder, body as RangeVar, within));

@@ -31,6 +31,7 @@ function meaningOf(binder: Binder, body: ColumnRef, scope: Scope): Meaning {
 
 /** A column of any level comes before a relation of that name. */
 function unqualified(binder: Binder, body: ColumnRef, name: string, scope: Scope): Meaning {
+  binder.lookAround(scope, body);
   const column = findColumn(scope, name, "all");
   if (column.problem !== undefined) binder.problem(column.problem, `column reference "${name}"`, body);
   if (column.found !== undefined && column.found.kind !== "uncertain") return column.found;
@@ -60,6 +61,7 @@ function qualified(
   { schema, qualifier, name }: QualifiedName,
   scope: Scope,
 ): Meaning {
+  binder.lookAround(scope, body);
   const { found, problem } = findRelation(scope, schema, qualifier);
   if (problem !== undefined) binder.problem(problem, `table reference "${qualifier}"`, body);
   if (found === undefined)

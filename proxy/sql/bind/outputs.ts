@@ -78,6 +78,10 @@ function relationOfStar(
 }
 
 function shownBy(binder: Binder, body: Body, relations: readonly BoundRelation[]): Outputs {
+  binder.writeOut(
+    relations.reduce((sum, { columns }) => sum + columns.length, 1),
+    body,
+  );
   const columns = relations.flatMap((relation) =>
     relation.columns.filter(({ isHidden }) => isHidden !== true),
   );
@@ -156,6 +160,8 @@ function outputNamed(
   const [field] = fields;
   if (fields.length !== 1 || field === undefined || nodeOf(field)[0] !== "String") return undefined;
   const name = stringOf(field);
+  binder.lookAround(scope, body);
+  binder.look(outputs.length, body);
   if (clause === "group" && findColumn(scope, name, "local").found !== undefined) return undefined;
   const [first, ...others] = outputs.filter((output) => output.name === name);
   if (first === undefined) return undefined;

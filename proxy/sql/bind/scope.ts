@@ -74,6 +74,14 @@ export function item(relation: BoundRelation): NamespaceItem {
   return { relation, hasName: relation.alias !== "", showsColumns: true, isForbidden: false };
 }
 
+/** How many columns an unqualified name may have to be compared to. */
+export function columnsAround(scope: Scope): number {
+  let count = 0;
+  for (let at: Scope | undefined = scope; at !== undefined; at = at.outer)
+    for (const { relation } of at.items) count += 1 + relation.columns.length;
+  return count;
+}
+
 /** What was found, and why Postgres refuses it all the same. */
 export interface Found<T> {
   readonly found: T | undefined;

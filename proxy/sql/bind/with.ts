@@ -15,6 +15,7 @@ export interface BoundWiths {
 export function bindWiths(binder: Binder, clause: WithClause | undefined, scope: Scope): BoundWiths {
   const nodes = (clause?.ctes ?? []).map((node) => nodeOf(node)[1] as CommonTableExpr);
   if (nodes.length === 0) return { scope, withs: [] };
+  for (const node of nodes) binder.meetRelation(node);
   const all = new Map<string, WithEntry>();
   const entries = nodes.map((node): WithEntry => {
     const name = node.ctename ?? "";
