@@ -20,10 +20,7 @@ import type { Run } from "./run.ts";
 import { runOf } from "./running.ts";
 import { STOPPING_MS } from "./time-limits.ts";
 
-/**
- * Whatever is no row is read whole, and an error quotes the value that caused it: `repeat('x', 200000000)::int`. Honest
- * ones are a thousand times shorter.
- */
+/** What is neither a row nor an error is read whole: a notice may quote a value. Honest ones are a thousand times shorter. */
 const LONGEST_ANSWER = 1024 * 1024;
 
 /**

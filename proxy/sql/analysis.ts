@@ -219,14 +219,16 @@ export class Analysis {
   /** The reference to a relation that a name is: where it is bound to none, it is read in two ways. */
   referenceOf(name: RangeVar): BoundRelation {
     return (
-      this.#references.get(name) ?? this.refuse("42501", "a relation is named where Sluice does not know it")
+      this.#references.get(name) ??
+      this.refuse("42501", "a relation is named where Sluice does not know it", { hint: WRITE_OTHERWISE })
     );
   }
 
   /** The query that a statement's body is bound to. */
   queryOf(body: Body): BoundQuery {
     return (
-      this.bound.queryOf.get(body) ?? this.refuse("42501", "a subquery stands where Sluice does not know it")
+      this.bound.queryOf.get(body) ??
+      this.refuse("42501", "a subquery stands where Sluice does not know it", { hint: WRITE_OTHERWISE })
     );
   }
 

@@ -32,7 +32,7 @@ export const STAGES: readonly Stage[] = [
     takes: ["the tree", "the catalog", "search_path", "columns that cannot be named"],
     gives: "BoundStatement (bind/bound.ts): queries, relations, columns, outputs, meanings of names",
     folder: "bind",
-    imports: ["grammar.ts", "../catalog/"],
+    imports: ["effort.ts", "grammar.ts", "../catalog/"],
   },
   {
     name: "rules",

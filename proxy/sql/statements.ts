@@ -66,7 +66,7 @@ export function statement(analysis: Analysis, raw: RawStatement, level: Level): 
 /** A relation that was not judged: the text names it in a way that is not known well enough. */
 function refuseUnread(analysis: Analysis): void {
   if (analysis.unread.length > 0)
-    analysis.refuse("42501", "a relation is named where Sluice does not know it");
+    analysis.refuse("42501", "a relation is named where Sluice does not know it", { hint: WRITE_OTHERWISE });
 }
 
 /** A call or a subquery that no visitor has come to would run unjudged: the syntax around it is not known well enough. */

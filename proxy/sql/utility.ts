@@ -104,7 +104,8 @@ export function show(analysis: Analysis, { name }: VariableShowStmt): Utility {
 
 export function execute(analysis: Analysis, { name, params }: ExecuteStmt, level: Level): Utility {
   // Postgres has none there either (EvaluateParams of commands/prepare.c).
-  if (analysis.bound.queries.length > 1) analysis.refuse("42501", "EXECUTE takes no subquery");
+  if (analysis.bound.queries.length > 1)
+    analysis.refuse("42501", "EXECUTE takes no subquery", { hint: "Give the value itself." });
   analysis.nodes(params, level);
   return { command: "EXECUTE", kind: "read", effect: { kind: "execute", name: name ?? "" } };
 }

@@ -3,7 +3,7 @@ import { Effort, LOOKS_OF_A_WHOLE_COLUMN } from "../effort.ts";
 import { type Body, forEachChild, UnknownSyntax, visitNode } from "../grammar.ts";
 import type { BoundQuery, Meaning, Problem, ProblemState, WithQuery } from "./bound.ts";
 import type { Environment } from "./environment.ts";
-import { columnsAround, type Level, type Scope } from "./scope.ts";
+import { type Level, namesAround, type Scope } from "./scope.ts";
 
 /** "effort": it is understood, and would take too long. */
 export type NotUnderstoodReason = "syntax" | "depth" | "effort";
@@ -87,8 +87,8 @@ export class Binder {
   }
 
   /** A name is looked for among all that is around it. */
-  lookAround(scope: Scope, node: Body): void {
-    this.look(columnsAround(scope), node);
+  lookAround(scope: Scope, node: Body, isQualified = false): void {
+    this.look(namesAround(scope, isQualified), node);
   }
 
   /** A star stands for so many columns. */

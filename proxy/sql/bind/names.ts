@@ -61,7 +61,7 @@ function qualified(
   { schema, qualifier, name }: QualifiedName,
   scope: Scope,
 ): Meaning {
-  binder.lookAround(scope, body);
+  binder.lookAround(scope, body, true);
   const { found, problem } = findRelation(scope, schema, qualifier);
   if (problem !== undefined) binder.problem(problem, `table reference "${qualifier}"`, body);
   if (found === undefined)

@@ -74,11 +74,11 @@ export function item(relation: BoundRelation): NamespaceItem {
   return { relation, hasName: relation.alias !== "", showsColumns: true, isForbidden: false };
 }
 
-/** How many columns an unqualified name may have to be compared to. */
-export function columnsAround(scope: Scope): number {
+/** How much a name may have to be compared to: items of FROM, and their columns where it is not qualified. */
+export function namesAround(scope: Scope, isQualified: boolean): number {
   let count = 0;
   for (let at: Scope | undefined = scope; at !== undefined; at = at.outer)
-    for (const { relation } of at.items) count += 1 + relation.columns.length;
+    for (const { relation } of at.items) count += isQualified ? 1 : 1 + relation.columns.length;
   return count;
 }
 
