@@ -1,12 +1,15 @@
 /**
- * Prints what a verdict costs that is not in the cache: parse, judge, rewrite and verify.
+ * Prints what a verdict costs that is not in the cache: parse, bind, judge, rewrite and verify.
  *
  *   npx tsc -p tsconfig.json --noEmit false --outDir dist/bench --rootDir .
  *   node dist/bench/bench/analyse.js
  */
 import { readCatalog } from "../proxy/catalog/snapshot.ts";
 import { analyse } from "../proxy/sql/analyse.ts";
+import { bindStatement } from "../proxy/sql/bind/bind.ts";
+import { nothingAbsent } from "../proxy/sql/bind/environment.ts";
 import { parseText, scanTokens } from "../proxy/sql/parse.ts";
+import type { Scope } from "../proxy/sql/scope.ts";
 import { scopeFor, withDatabase } from "./database.ts";
 
 /** 200 bytes: what an agent's screen asks. */
@@ -35,6 +38,14 @@ function median(call: () => unknown): number {
   return times.sort((a, b) => a - b)[times.length / 2] ?? 0;
 }
 
+/** Binds the text's one statement. */
+function bindOf(sql: string, { catalog, searchPath }: Scope): () => unknown {
+  const parsed = parseText(sql);
+  const [statement] = parsed.ok ? parsed.statements : [];
+  if (statement === undefined) throw new Error("not a statement");
+  return () => bindStatement(statement.node, { catalog, searchPath, absent: nothingAbsent });
+}
+
 await withDatabase(async (client) => {
   const scope = scopeFor(await readCatalog(client));
   for (const [name, sql] of [
@@ -48,6 +59,7 @@ await withDatabase(async (client) => {
     console.log(`  parse            ${median(() => parseText(sql)).toFixed(0)} µs`);
     console.log(`  parse, rewritten ${median(() => parseText(rewritten)).toFixed(0)} µs`);
     console.log(`  scan             ${median(() => scanTokens(sql)).toFixed(0)} µs`);
+    console.log(`  bind             ${median(bindOf(sql, scope)).toFixed(0)} µs`);
     console.log(`  verdict          ${median(() => analyse(sql, scope)).toFixed(0)} µs`);
   }
 });

@@ -5,8 +5,9 @@ import { parseArgs } from "node:util";
 import type { AuditLog, StatementEvent } from "../proxy/audit/event.ts";
 import { openFileLog } from "../proxy/audit/file-log.ts";
 import { auditKeys } from "../proxy/audit/keys.ts";
+import type { Period } from "../proxy/audit/readings.ts";
 import { listSegments } from "../proxy/audit/segments.ts";
-import { hashesOf } from "../proxy/audit/subject-list.ts";
+import { hashesOfOne } from "../proxy/audit/subject-list.ts";
 import { verifyLog } from "../proxy/audit/verify.ts";
 import { whoRead } from "../proxy/audit/who-read.ts";
 import { createLog } from "../proxy/log.ts";
@@ -156,20 +157,26 @@ async function askWhoRead(folder: string, taken: readonly number[]): Promise<voi
   while (leaked.size < 100) leaked.add(taken[below(taken.length)] ?? 0);
   const ids = [...leaked].map(String);
   await writeFile(join(folder, "leaked.csv"), `id\n${ids.join("\n")}\n`);
-  const hashes = hashesOf(ids, NAMESPACE, [auditKeys(KEY)]);
+  const keys = [auditKeys(KEY)];
+  const leakedPeople = ids.map((id) => ({ hashes: hashesOfOne(id, NAMESPACE, keys), stratum: 0 }));
+  const controls = Array.from({ length: 50_000 }, () => String(below(POPULATION)))
+    .filter((id) => !leaked.has(Number(id)))
+    .map((id) => ({ hashes: hashesOfOne(id, NAMESPACE, keys), stratum: 0 }));
+  const ask = (period: Period) =>
+    whoRead({ folder, period, keys, counted: { needs: [], unexplainedOnly: false } }, async () => ({
+      ...{ leaked: leakedPeople, controls, tables: [] },
+    }));
   await timed("who-read", async () => {
-    const answer = await whoRead(folder, { since: 0, until: Number.POSITIVE_INFINITY }, hashes);
-    const rank = answer.suspects.findIndex(({ user }) => user === THIEF) + 1;
+    const answer = await ask({ since: 0, until: Number.POSITIVE_INFINITY });
     const [first, second] = answer.suspects;
     return (
-      `${answer.readings} readings, thief's rank ${rank} of ${answer.users}; first: ${first?.user} ` +
-      `${first?.leaked}/100 score ${first?.score.toFixed(1)} chance ${first?.chance.toExponential(1)}; ` +
-      `second: ${second?.user} ${second?.leaked}/100 score ${second?.score.toFixed(1)}`
+      `${answer.readings} readings, named: ${answer.sources.map(({ user }) => user).join(", ")} (it was ${THIEF}); ` +
+      `first: ${first?.user} ${first?.leaked}/100 chance ${first?.chance.toExponential(1)}; ` +
+      `second: ${second?.user} ${second?.leaked}/100 chance ${second?.chance.toExponential(1)}`
     );
   });
-  const weeks = { since: START + 30 * DAY, until: START + 37 * DAY };
   await timed("who-read, one week", async () => {
-    const answer = await whoRead(folder, weeks, hashes);
+    const answer = await ask({ since: START + 30 * DAY, until: START + 37 * DAY });
     return `${answer.readings} readings, first ${answer.suspects[0]?.user}`;
   });
 }

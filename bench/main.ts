@@ -4,7 +4,7 @@
  *   npm run bench               some 15 minutes
  *   npm run bench -- --quick    two minutes, one round: a look, no figures to quote
  *
- *   --only point,workers,misses,bulk,idle,slow    some parts of it; "pool" must be asked for: transaction pooling
+ *   --only point,workers,misses,bulk,idle,slow,fair    some parts of it; "pool" must be asked for: transaction pooling
  *   --build NAME=MAIN.JS                  another compiled Sluice beside this one, to compare the two
  *   --profile FOLDER                      with Node's CPU profiles of Sluice
  */
@@ -14,6 +14,7 @@ import { cpus, release } from "node:os";
 import { fileURLToPath } from "node:url";
 import { parseArgs, promisify } from "node:util";
 import { describeBulk, judgeBulk, measureBulk, RECORDS } from "./bulk.ts";
+import { describeFairness, judgeFairness, measureFairness } from "./fairness.ts";
 import { table } from "./figures.ts";
 import {
   describeIdle,
@@ -30,7 +31,7 @@ import {
   measurePointQueries,
   type Reached,
 } from "./point-queries.ts";
-import { measurePooled, POOL_SIZE, pooledTarget, startPooledSluice } from "./pooled.ts";
+import { measurePooled, PASSWORD, POOL_SIZE, pooledTarget, startPooledSluice } from "./pooled.ts";
 import {
   type RunningProxy,
   startIdleServer,
@@ -68,7 +69,7 @@ const FULL = {
   stream: 10_240,
 };
 
-const PARTS = ["point", "workers", "misses", "bulk", "idle", "slow"] as const;
+const PARTS = ["point", "workers", "misses", "bulk", "idle", "slow", "fair"] as const;
 
 const { values } = parseArgs({
   options: {
@@ -109,6 +110,7 @@ async function main(): Promise<void> {
     if (parts.has("bulk")) reached.push(...(await bulk(world)));
     if (parts.has("idle")) reached.push(...(await idle(world)));
     if (parts.has("slow")) reached.push(...(await slow(world)));
+    if (parts.has("fair")) reached.push(...(await fair(world)));
     if (parts.has("pool")) await pool(world);
   } finally {
     await world.stop();
@@ -243,6 +245,23 @@ async function slow(world: World): Promise<readonly Reached[]> {
   }
   say(`## A slow reader\n\n${describeSlow(slows)}`);
   return judgeSlow(slows);
+}
+
+async function fair(world: World): Promise<readonly Reached[]> {
+  const { postgres, folder } = world;
+  const upstream = { port: postgres.port, folder };
+  return withProxies(async (keep) => {
+    const options = sluiceOptions(world, MAIN);
+    const sluice = keep(await startSluice(upstream, options));
+    const pooled = keep(await startPooledSluice(upstream, options));
+    const fairs = await measureFairness([
+      { name: "direct", port: postgres.port, pid: postgres.pid, users: ["app"] },
+      { name: "Sluice", port: sluice.port, pid: sluice.pid, users: ["app", "narrow"] },
+      { name: "its pool", port: pooled.port, pid: pooled.pid, users: ["app"], password: PASSWORD },
+    ]);
+    say(`## One client's load, and another's waiting\n\n${describeFairness(fairs)}`);
+    return judgeFairness(fairs);
+  });
 }
 
 async function pool(world: World): Promise<void> {

@@ -17,7 +17,7 @@ import { ACCOUNTS } from "./world.ts";
 
 /** Server connections that all clients share. */
 export const POOL_SIZE = 4;
-const PASSWORD = "bench";
+export const PASSWORD = "bench";
 
 /** Users prove themselves to a proxy that pools. */
 export async function startPooledSluice(upstream: Upstream, options: SluiceOptions): Promise<RunningProxy> {

@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
-import { queryMessage } from "../proxy/wire/frontend-messages.ts";
+import { queryMessage, saslInitialResponse, saslResponse } from "../proxy/wire/frontend-messages.ts";
+import { SCRAM_SHA_256, ScramClient } from "../proxy/wire/scram.ts";
 import { DATABASE } from "./world.ts";
 
 /** A client that costs the bench next to nothing: it logs in without a password and counts bytes. */
@@ -15,7 +16,8 @@ export interface RawClient {
 /** ReadyForQuery of an idle session: always the last bytes of an answer (Postgres docs, "Message Formats"). */
 const READY = Buffer.from("Z\0\0\0\x05I", "latin1");
 
-export async function openClient(port: number, user: string): Promise<RawClient> {
+/** `password`: of a proxy that asks for it (SCRAM). */
+export async function openClient(port: number, user: string, password?: string): Promise<RawClient> {
   const socket = connect({ port, host: "127.0.0.1", noDelay: true });
   // A failure shows as a wait that is rejected.
   socket.on("error", () => {});
@@ -27,8 +29,20 @@ export async function openClient(port: number, user: string): Promise<RawClient>
   };
   const ready = client.ready();
   socket.write(startup(user));
+  if (password !== undefined) await prove(socket, password);
   await ready;
   return client;
+}
+
+/** Each of the server's two messages is expected in one piece. */
+async function prove(socket: Socket, password: string): Promise<void> {
+  const scram = new ScramClient(password, "a-nonce-of-the-bench");
+  const next = async () => ((await once(socket, "data")) as [Buffer])[0];
+  await next();
+  socket.write(saslInitialResponse(SCRAM_SHA_256, scram.first()));
+  // Type byte, length word, and which kind of authentication message it is.
+  const challenge = (await next()).subarray(9);
+  socket.write(saslResponse(await scram.final(challenge)));
 }
 
 function readyOf(socket: Socket): Promise<void> {

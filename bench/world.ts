@@ -7,8 +7,8 @@ import { launchRedis, type RedisServer } from "../test/harness/redis-process.ts"
 
 export const DATABASE = "bench";
 
-/** app sees everything; guarded is masked, limited and counted; masked is masked, and whom it reads is logged. */
-export const USERS = ["app", "guarded", "masked"] as const;
+/** app sees everything; guarded is masked, limited and counted; masked is masked, and whom it reads is logged; narrow is counted, and has few bytes. */
+export const USERS = ["app", "guarded", "masked", "narrow"] as const;
 
 /** Limits and budgets hold everywhere and are never reached: their price is wanted. */
 export const POLICY = `
@@ -41,6 +41,11 @@ roles:
     rows: 100000000
     bytes: 1000GB
     budget: { 1h: 100000000, 1d: 100000000 }
+  narrow:
+    users: [narrow]
+    reads: all
+    bytes: 1MB
+    budget: { 1d: 100000000 }
   masked:
     users: [masked]
     reads: all
@@ -98,6 +103,8 @@ function tables(people: number): string {
     INSERT INTO people SELECT n, 'Alice Ng ' || n, 'alice.ng.' || n || '@example.com', '+1 555 01' || n % 100, 'DE',
       timestamptz '2024-01-01' + n * interval '1 minute' FROM generate_series(1, ${people}) n;
     CREATE TABLE records AS TABLE people;
+    CREATE TABLE scribble (a int, b int, c text);
+    GRANT INSERT ON scribble TO app;
     GRANT SELECT ON ALL TABLES IN SCHEMA public TO ${USERS.join(", ")};`;
 }
 

@@ -65,6 +65,11 @@ export const COMMANDS: readonly Command[] = [
     load: async () => (await import("./commands/audit-subject.ts")).auditSubject,
   },
   {
+    name: "audit read-by",
+    what: "say whom a user has read",
+    load: async () => (await import("./commands/audit-read-by.ts")).auditReadBy,
+  },
+  {
     name: "audit forget",
     what: "make people unmatchable in the audit log",
     load: async () => (await import("./commands/audit-forget.ts")).auditForget,

@@ -3,6 +3,7 @@ import { createServer, type Socket } from "node:net";
 import type { AuditLog } from "./audit/event.ts";
 import type { Catalogs } from "./catalog/catalogs.ts";
 import { Connections } from "./connections.ts";
+import type { BudgetSighting } from "./guard/budget-alerts.ts";
 import type { CanarySighting, Decoys } from "./guard/canaries.ts";
 import type { CounterStore } from "./guard/meter.ts";
 import type { SessionInfo } from "./guard/session-registry.ts";
@@ -26,7 +27,7 @@ import type { ClientTls } from "./session/start-up.ts";
 import { TimeKeeper } from "./session/time-limits.ts";
 import type { Address, Settings } from "./settings.ts";
 import type { Scopes, VerdictCache } from "./sql/cache.ts";
-import { normalise } from "./sql/normalise.ts";
+import { storedText } from "./sql/stored-text.ts";
 import type { BackendKey } from "./wire/backend-messages.ts";
 import { type Refusal, refuseSession } from "./wire/refusal.ts";
 import { surviveErrors } from "./wire/survive-errors.ts";
@@ -56,6 +57,7 @@ export type ServerSettings = Pick<
       | "pool"
       | "poolSize"
       | "poolWait"
+      | "tlsRequired"
       | "auditDurability"
       | "maxClientsPerUser"
       | "proxyProtocolFrom"
@@ -83,6 +85,8 @@ export interface ServerParts {
   readonly audit: AuditLog;
   /** Told when a decoy is about to be given out; nobody if left out. */
   readonly onCanary?: (sighting: CanarySighting) => void;
+  /** A budget that only alerts is used up; nobody is told if left out. */
+  readonly onBudget?: (sighting: BudgetSighting) => void;
   /** Decoys that conditions mark; none if left out. */
   readonly decoys?: Decoys;
   /** The database that is no database; none if left out. */
@@ -238,7 +242,8 @@ function connectionParts(parts: ServerParts, own: OwnParts): ConnectionParts {
       settings.proxyProtocolFrom?.some((network) => network.contains(address)) ?? false,
     seats: parts.seats ?? new SeatCount(settings),
     closedTo: () => (isClosed() ? SHUTTING_DOWN : undefined),
-    prepareSession: parts.prepareSession ?? prepareWith({ ...parts, timeKeeper, now, normalise }, runSession),
+    prepareSession:
+      parts.prepareSession ?? prepareWith({ ...parts, timeKeeper, now, normalise: storedText }, runSession),
     refuseUser: (user) => {
       const suspension = parts.suspensions?.isSuspended(user);
       return suspension && refuseLogin(suspension);
@@ -333,14 +338,16 @@ async function openUsers({ settings, upstream, log }: ServerParts): Promise<User
   };
 }
 
-function openTls({ tlsCert, tlsKey, tlsClientCa }: ServerSettings): ClientTls | undefined {
-  if (tlsCert === undefined && tlsKey === undefined && tlsClientCa === undefined) return undefined;
+function openTls({ tlsCert, tlsKey, tlsClientCa, tlsRequired }: ServerSettings): ClientTls | undefined {
+  if (tlsCert === undefined && tlsKey === undefined && tlsClientCa === undefined && tlsRequired !== true)
+    return undefined;
   if (tlsCert === undefined || tlsKey === undefined) {
     throw new Error("TLS towards clients needs both --tls-cert and --tls-key");
   }
   return {
     acceptor: new TlsAcceptor({ certificate: tlsCert, key: tlsKey, clientCa: tlsClientCa }),
     certificates: tlsClientCa === undefined ? "not asked for" : "required",
+    plain: tlsRequired === true ? "refused" : "served",
   };
 }
 

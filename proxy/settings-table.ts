@@ -18,6 +18,8 @@ export interface Setting<T> {
    * list, so there is only a flag for the file.
    */
   readonly secret?: "uri" | "file";
+  /** The flag may stand alone, and then means "on". */
+  readonly isSwitch?: true;
 }
 
 /** A host and a port to listen on, or the folder of a Unix socket. IPv6 hosts stand without brackets. */
@@ -125,6 +127,10 @@ const days = value("a number of days, such as 400d", (given) =>
 const count = value("a whole number above 0", (given) =>
   /^[1-9]\d{0,8}$/.test(given) ? Number(given) : undefined,
 );
+const onOrOff = value("on or off", (given) => {
+  if (/^(on|yes|true)$/i.test(given)) return true;
+  return /^(off|no|false)$/i.test(given) ? false : undefined;
+});
 const countOrNone = value("a whole number", (given) => (given === "0" ? 0 : count.safeParse(given).data));
 
 function oneOf<const T extends string>(...names: readonly T[]): z.ZodType<T, string> {
@@ -284,7 +290,7 @@ export const SETTINGS = {
   tlsCert: setting({
     value: path,
     placeholder: "FILE",
-    what: "certificate chain (PEM) for TLS towards clients",
+    what: "certificate chain (PEM) for TLS towards clients. With --auth passthrough and TLS towards the database it should be the database's own: only then can SCRAM with channel binding, libpq's default, be relayed",
     path: true,
   }),
   tlsKey: setting({ value: path, placeholder: "FILE", what: "private key (PEM) of --tls-cert", path: true }),
@@ -293,6 +299,13 @@ export const SETTINGS = {
     placeholder: "FILE",
     what: "clients must show a certificate signed by one of these (PEM)",
     path: true,
+  }),
+  tlsRequired: setting({
+    value: onOrOff,
+    default: "off",
+    placeholder: "[on|off]",
+    what: "clients without TLS are refused; needs --tls-cert. Without it libpq's default, sslmode=prefer, goes on without TLS where a log-in with TLS fails",
+    isSwitch: true,
   }),
   control: setting({
     value: upstream,
@@ -321,7 +334,7 @@ export const SETTINGS = {
   maxMessage: setting({
     value: size,
     placeholder: "SIZE",
-    what: "longest message that a client may send; if left out 64MB, and 1GB (as the server has it) for roles that see all",
+    what: "longest message that a client may send; if left out 64MB, and 1GB (as the server has it) for roles that see all; COPY data may be longer",
   }),
   pool: setting({
     value: oneOf("session", "transaction"),

@@ -101,7 +101,7 @@ function readFlags(argv: readonly string[], problems: string[]) {
   const names = [...forms.keys()].filter((flag) => flag !== undefined);
   const options = Object.fromEntries([...names, "config"].map((flag) => [flag, { type: "string" as const }]));
   // Not strict: strict stops at the first mistake, and its messages do not say what would be right.
-  const { tokens } = parseArgs({ args: [...argv], options, strict: false, tokens: true });
+  const { tokens } = parseArgs({ args: withSwitches(argv), options, strict: false, tokens: true });
   const flags = new Map<Form, Given>();
   let config: string | undefined;
   for (const token of tokens) {
@@ -121,6 +121,18 @@ function readFlags(argv: readonly string[], problems: string[]) {
     }
   }
   return { config, flags: [...flags.values()] };
+}
+
+/** A switch that stands alone is on. */
+function withSwitches(argv: readonly string[]): string[] {
+  const switches = new Set(
+    allForms().flatMap(({ name, flag }) =>
+      (SETTINGS[name] as Setting<unknown>).isSwitch ? [`--${flag}`] : [],
+    ),
+  );
+  return argv.map((word, at) =>
+    switches.has(word) && (argv[at + 1] ?? "--").startsWith("--") ? `${word}=on` : word,
+  );
 }
 
 /**
@@ -200,6 +212,9 @@ function contradictions(settings: Omit<Settings, "upstream"> & { readonly upstre
   }
   if (settings.tlsClientCa !== undefined && settings.tlsCert === undefined) {
     problems.push("--tls-client-ca: needs --tls-cert and --tls-key");
+  }
+  if (settings.tlsRequired && settings.tlsCert === undefined) {
+    problems.push("--tls-required: needs --tls-cert and --tls-key");
   }
   if ((settings.adminTlsCert === undefined) !== (settings.adminTlsKey === undefined)) {
     problems.push("--admin-tls-cert and --admin-tls-key: give both or none");

@@ -9,6 +9,7 @@ import type { PolicySet } from "../policy/load.ts";
 import type { BudgetWindow, Policy, Role } from "../policy/policy.ts";
 import { isRefusal, roleFor } from "../policy/roles.ts";
 import type { NamedPool } from "../pool/pools.ts";
+import { peopleToTenths } from "../prices.ts";
 import { firstScope } from "../session/first-scope.ts";
 import { analyse } from "../sql/analyse.ts";
 import { type Explanation, explain } from "../sql/explanation.ts";
@@ -248,7 +249,11 @@ async function reading({ user, database, role, address }: CountedReader, { store
     role: role.name,
     database,
     connected: address !== undefined,
-    uses: uses?.map(({ window, used }) => ({ window, used, limited: window !== THIRTY_DAYS })),
+    uses: uses?.map(({ window, used, fraction = 0 }) => ({
+      window,
+      used: peopleToTenths(used, fraction),
+      limited: window !== THIRTY_DAYS,
+    })),
   };
 }
 

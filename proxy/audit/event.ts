@@ -1,10 +1,15 @@
+import type { Revealed } from "../sql/verdict.ts";
+
 /** One decision about one statement, as it is written to the log: no literal, parameter or protected value. */
 export interface StatementEvent {
   readonly kind: "statement";
   /** Unix time, milliseconds. */
   readonly time: number;
   readonly session: string;
+  /** Who reads: the database user, or the person for whom an application reads. */
   readonly user: string;
+  /** The database user of the application, where the reader is somebody else. */
+  readonly account?: string;
   readonly role: string;
   readonly database: string;
   /** IP address, or "local". */
@@ -15,6 +20,8 @@ export interface StatementEvent {
   readonly statement: string;
   readonly relations: readonly string[];
   readonly masked: readonly string[];
+  /** Left out of what a role that sees all runs: nobody looks at what it names. */
+  readonly revealed?: Revealed;
   readonly lookups: number;
   /** `observe`: would have been refused or rewritten, was let through. */
   readonly decision: "allow" | "mask" | "refuse" | "cut" | "observe";
@@ -30,8 +37,14 @@ export interface StatementEvent {
   /** Keyed hashes of the people read (never the values), at most 5,000; `people` has the number. */
   readonly subjects: readonly string[];
   readonly people: number;
-  /** How many of them have nothing to do with the reader's work; left out where that was not asked. For rules, not the log. */
+  /** Not all whom it showed could be named: `people` counts those by the size of the rows. */
+  readonly uncounted?: true;
+  /** Where `subjects` are named: `public.customers.id`. */
+  readonly namespaces?: readonly string[];
+  /** How many of them have nothing to do with the reader's work; left out where that was not asked. */
   readonly purposeless?: number;
+  /** One character for each of `subjects`: "1" where nothing ties them to the reader's work, else "0". Left out like `purposeless`. */
+  readonly unexplained?: string;
   /** Milliseconds from the client's message to the end of the reply; of several executions the sum. */
   readonly duration: number;
   /** How often it was run, where one event speaks of several executions in a row: all sums are of all of them. */
@@ -64,6 +77,15 @@ export interface PolicyEvent {
   readonly time: number;
   readonly policy: string;
   readonly problems: number;
+  /** Of a policy that was loaded: where people are named, with the tables whose rows are theirs, and the classes of columns. */
+  readonly namespaces?: readonly Namespace[];
+  readonly classes?: readonly string[];
+}
+
+/** The people of a table, `public.customers.id`, and the tables that lead to them. */
+export interface Namespace {
+  readonly name: string;
+  readonly tables: readonly string[];
 }
 
 /** Something was ordered against a user, or for him. Each process says it when it learns of it. */
@@ -106,6 +128,22 @@ export interface ForgettingEvent {
   readonly people: number;
 }
 
+/** Somebody asked the log. Whom of the people it speaks of they asked about is not said. */
+export interface QuestionEvent {
+  readonly kind: "question";
+  readonly time: number;
+  readonly by: string;
+  /** The command: `who-read`, `subject`, `read-by` … */
+  readonly question: string;
+  /** How many people they asked about; left out of questions that name none. */
+  readonly people?: number;
+  /** The user whose readings were asked for. */
+  readonly about?: string;
+  /** The stretch of time that was asked for, Unix time in milliseconds. */
+  readonly since?: number;
+  readonly until?: number;
+}
+
 /** An operator ended a session, or had policy, users and TLS files read again. */
 export interface OrderEvent {
   readonly kind: "session killed" | "reload";
@@ -123,6 +161,7 @@ export type AuditEvent =
   | MeasureEvent
   | AlertEvent
   | ForgettingEvent
+  | QuestionEvent
   | OrderEvent;
 
 /** Where events go. `write` never throws and does not wait; `flush` resolves when all that was written is on disk. */

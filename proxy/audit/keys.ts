@@ -14,6 +14,8 @@ export interface AuditKeys {
   /** Names the signing key in the log; says nothing of it. */
   readonly id: string;
   readonly publicKey: KeyObject;
+  /** Names the key under which people are hashed; says nothing of it. */
+  readonly peopleId: string;
   /** Ed25519 (RFC 8032), as base64url. */
   sign(text: string): string;
   /** The keyed hash under which a person stands in events: 128 bits of HMAC-SHA-256. */
@@ -26,7 +28,8 @@ const PKCS8_PREFIX = Buffer.from("302e020100300506032b657004220420", "hex");
 /** Makes the keys of signing and of hashing people from the audit key (HKDF, RFC 5869). */
 export function auditKeys(auditKey: Buffer): AuditKeys {
   const derive = (purpose: string) => Buffer.from(hkdfSync("sha256", auditKey, "", purpose, 32));
-  const subjects = new KeyedHash(derive("sluice audit subjects 1"));
+  const peopleKey = derive("sluice audit subjects 1");
+  const subjects = new KeyedHash(peopleKey);
   const seed = derive("sluice audit signing 1");
   const privateKey = createPrivateKey({
     key: Buffer.concat([PKCS8_PREFIX, seed]),
@@ -37,6 +40,7 @@ export function auditKeys(auditKey: Buffer): AuditKeys {
   return {
     id: keyId(publicKey),
     publicKey,
+    peopleId: Buffer.from(hkdfSync("sha256", peopleKey, "", "sluice audit subjects id 1", 8)).toString("hex"),
     sign: (text) => sign(null, Buffer.from(text), privateKey).toString("base64url"),
     hashSubject: (namespace, value) => subjects.base64url(`${namespace}\0${value}`, 16),
   };

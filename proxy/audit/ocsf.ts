@@ -5,6 +5,7 @@ import type {
   MeasureEvent,
   OrderEvent,
   PolicyEvent,
+  QuestionEvent,
   RowsEvent,
   SessionEvent,
   StatementEvent,
@@ -70,10 +71,17 @@ function fieldsOf(event: Exclude<AuditEvent, StatementEvent | RowsEvent>): Field
       return alertFields(event);
     case "people forgotten":
       return forgettingFields(event);
+    case "question":
+      return questionFields(event);
     case "session killed":
     case "reload":
       return orderFields(event);
   }
+}
+
+/** Whose log-in it was, where the reader is a person behind an application. */
+function accountText({ account }: StatementEvent | RowsEvent): string {
+  return account === undefined ? "" : `"account":{"name":${quoted(bounded(account))}},`;
 }
 
 /**
@@ -81,24 +89,29 @@ function fieldsOf(event: Exclude<AuditEvent, StatementEvent | RowsEvent>): Field
  * at once cost more than all else that the proxy does for a small query (docs/performance.md).
  */
 function statementText(event: StatementEvent | RowsEvent, fingerprint: Fingerprint): string {
-  const { kind, decision, relations, sqlstate, rule, reference, rowsWritten } = event;
+  const { kind, decision, sqlstate, rule, reference, rowsWritten, unexplained, namespaces } = event;
+  const relations =
+    event.relations.length > MOST_RELATIONS ? event.relations.slice(0, MOST_RELATIONS) : event.relations;
   const failed = decision === "refuse" || decision === "cut";
   const activity = ACTIVITY_OF_COMMAND.get(event.command) ?? ACTIVITY.query;
   const uid = event.statement === "" ? undefined : fingerprint(event.statement);
   const [only] = relations.length === 1 ? relations : [];
   const { count, startTime = event.time } = event;
   return (
-    `{"time":${Math.trunc(event.time)},"actor":{"user":{"name":${quoted(event.user)},` +
+    `{"time":${Math.trunc(event.time)},"actor":{"user":{"name":${quoted(bounded(event.user))},${accountText(event)}` +
     `"groups":[{"name":${quoted(event.role)}}]},"session":{"uid":${quoted(event.session)}},` +
-    `"app_name":${quoted(event.application)}},"unmapped":{"subjects":${list(event.subjects)},` +
+    `"app_name":${quoted(bounded(event.application))}},"unmapped":{"subjects":${list(event.subjects)},` +
+    `${namespaces === undefined ? "" : `"people_of":${list(namespaces)},`}` +
+    `${unexplained === undefined ? "" : `"unexplained":"${unexplained}",`}` +
     `"kind":"${kind}","decision":"${decision}","relations":${list(relations)},"masked":${list(event.masked)},` +
-    `"lookups":${event.lookups},"rows":${event.rows},"people":${event.people}${rowsWritten === undefined ? "" : `,"rows_written":${rowsWritten}`}${reference === undefined ? "" : `,"reference":${quoted(reference)}`}},` +
+    revealedText(event) +
+    `"lookups":${event.lookups},"rows":${event.rows},"people":${event.people}${event.uncounted ? ',"uncounted":true' : ""}${rowsWritten === undefined ? "" : `,"rows_written":${rowsWritten}`}${reference === undefined ? "" : `,"reference":${quoted(reference)}`}},` +
     `"class_uid":6005,"category_uid":6,"activity_id":${activity},"type_uid":${600500 + activity},` +
     `"severity_id":${failed ? MEDIUM : INFORMATIONAL},"status_id":${failed ? FAILURE : SUCCESS},` +
     `${sqlstate === undefined ? "" : `"status_code":${quoted(sqlstate)},`}"action_id":${ACTION[decision]},` +
     `"duration":${Math.round(event.duration)},` +
     `${count === undefined ? "" : `"count":${count},"start_time":${Math.trunc(startTime)},`}"src_endpoint":${endpointText(event.client)},` +
-    `"database":{"name":${quoted(event.database)}},` +
+    `"database":{"name":${quoted(bounded(event.database))}},` +
     `${only === undefined ? "" : `"table":{"name":${quoted(only)}},`}` +
     `"query_info":{"name":${quoted(event.command)},"query_string":${quoted(event.statement)},` +
     `"bytes":${event.bytes}${uid === undefined ? "" : `,"uid":${quoted(uid)}`}},` +
@@ -107,8 +120,33 @@ function statementText(event: StatementEvent | RowsEvent, fingerprint: Fingerpri
   );
 }
 
+/** The names of classes are the policy's: few and short. */
+function revealedText({ revealed }: StatementEvent | RowsEvent): string {
+  if (revealed === undefined) return "";
+  const { shown, shownWhere, found } = revealed;
+  return (
+    `"shown":${list(shown)},` +
+    `${shownWhere.length === 0 ? "" : `"shown_where":${list(shownWhere)},`}` +
+    `${found.length === 0 ? "" : `"found":${list(found)},`}`
+  );
+}
+
 function endpointText(client: string): string {
   return client === "local" ? '{"name":"local"}' : `{"ip":${quoted(client)}}`;
+}
+
+/** A client's start-up packet has 10,000 bytes; Postgres's own names have 63 at most (NAMEDATALEN). */
+const LONGEST_NAME = 256;
+const LONGEST_REASON = 2_000;
+/** Of one statement; the text has the others. */
+const MOST_RELATIONS = 200;
+
+/** Where a cut falls into a surrogate pair. */
+const HALF_CHARACTER = /[\ud800-\udbff]$/;
+
+/** What a client says of itself, or an operator of an order, has its limit: nobody fills the disk with it. */
+function bounded(text: string, longest = LONGEST_NAME): string {
+  return text.length <= longest ? text : `${text.slice(0, longest).replace(HALF_CHARACTER, "")}…`;
 }
 
 /** Characters that JSON takes as they are; most names have no others, and looking is cheaper than escaping. */
@@ -148,7 +186,12 @@ function policyFields(event: PolicyEvent): Fields {
     time: Math.trunc(event.time),
     // Nobody's session: the process itself.
     actor: { app_name: "sluice" },
-    unmapped: { kind: event.kind, problems: event.problems },
+    unmapped: {
+      kind: event.kind,
+      problems: event.problems,
+      ...(event.namespaces !== undefined && { namespaces: event.namespaces }),
+      ...(event.classes !== undefined && { classes: event.classes }),
+    },
     ...classification(ACTIVITY.other),
     activity_name: event.kind,
     severity_id: rejected ? MEDIUM : INFORMATIONAL,
@@ -160,8 +203,14 @@ function policyFields(event: PolicyEvent): Fields {
 function measureFields({ kind, time, user, by, why, ordered, until }: MeasureEvent): Fields {
   return {
     time: Math.trunc(time),
-    actor: { app_name: "sluice", user: { name: by } },
-    unmapped: { kind, user, why, ordered: Math.trunc(ordered), ...(until !== undefined && { until }) },
+    actor: { app_name: "sluice", user: { name: bounded(by) } },
+    unmapped: {
+      kind,
+      user: bounded(user),
+      why: bounded(why, LONGEST_REASON),
+      ordered: Math.trunc(ordered),
+      ...(until !== undefined && { until }),
+    },
     ...classification(ACTIVITY.other),
     activity_name: kind,
     severity_id: kind === "suspension" || kind === "tightening" ? HIGH : MEDIUM,
@@ -178,7 +227,7 @@ function alertFields(event: AlertEvent): Fields {
     activity_name: kind,
     severity_id: HIGH,
     status_id: SUCCESS,
-    message: text,
+    message: bounded(text, LONGEST_REASON),
     ...source(event),
     firewall_rule: { name: rule },
   };
@@ -187,7 +236,7 @@ function alertFields(event: AlertEvent): Fields {
 function forgettingFields({ kind, time, by, people }: ForgettingEvent): Fields {
   return {
     time: Math.trunc(time),
-    actor: { app_name: "sluice", user: { name: by } },
+    actor: { app_name: "sluice", user: { name: bounded(by) } },
     unmapped: { kind, people },
     ...classification(ACTIVITY.delete),
     activity_name: kind,
@@ -196,10 +245,29 @@ function forgettingFields({ kind, time, by, people }: ForgettingEvent): Fields {
   };
 }
 
+function questionFields({ kind, time, by, question, people, about, since, until }: QuestionEvent): Fields {
+  return {
+    time: Math.trunc(time),
+    actor: { app_name: "sluice", user: { name: bounded(by) } },
+    unmapped: {
+      kind,
+      question,
+      ...(people !== undefined && { people }),
+      ...(about !== undefined && { user: bounded(about) }),
+      ...(since !== undefined && { since }),
+      ...(until !== undefined && { until }),
+    },
+    ...classification(ACTIVITY.read),
+    activity_name: kind,
+    severity_id: INFORMATIONAL,
+    status_id: SUCCESS,
+  };
+}
+
 function orderFields({ kind, time, by, session }: OrderEvent): Fields {
   return {
     time: Math.trunc(time),
-    actor: { app_name: "sluice", user: { name: by } },
+    actor: { app_name: "sluice", user: { name: bounded(by) } },
     unmapped: { kind, ...(session !== undefined && { session }) },
     ...classification(ACTIVITY.other),
     activity_name: kind,
@@ -214,9 +282,9 @@ function reader(event: Reader): Fields {
   return {
     time: Math.trunc(event.time),
     actor: {
-      user: { name: event.user, groups: [{ name: event.role }] },
+      user: { name: bounded(event.user), groups: [{ name: event.role }] },
       session: { uid: event.session },
-      app_name: event.application,
+      app_name: bounded(event.application),
     },
   };
 }
@@ -225,7 +293,7 @@ function source(event: Pick<StatementEvent, "client" | "database">): Fields {
   const local = event.client === "local";
   return {
     src_endpoint: local ? { name: "local" } : { ip: event.client },
-    database: { name: event.database },
+    database: { name: bounded(event.database) },
   };
 }
 

@@ -17,6 +17,8 @@ export type LogRecord =
       readonly segment: number;
       /** The key that will sign it. */
       readonly signedBy: string;
+      /** The key under which its people are hashed (`AuditKeys.peopleId`); older segments do not say it. */
+      readonly peopleKey?: string;
     }
   | {
       readonly kind: "segment closed";

@@ -114,7 +114,8 @@ export class SegmentQueue {
     const day = dayOf(now);
     const name = segmentName(day, this.#options.writer, number);
     this.#segment = { name, number, day, first: this.#head.sequence + 1, count: 0, bytes: 0 };
-    this.#append({ kind: "segment opened", segment: number, signedBy: this.#options.keys.id }, now);
+    const { id: signedBy, peopleId: peopleKey } = this.#options.keys;
+    this.#append({ kind: "segment opened", segment: number, signedBy, peopleKey }, now);
   }
 
   /** `fields` is the text of a JSON object without its closing brace. */

@@ -1,32 +1,64 @@
 import type { AuditKeys } from "./keys.ts";
 
+/** A line of the list: an id, or a value by which the person is found. */
+export interface Listed {
+  readonly value: string;
+  /** When what had leaked was used, a call from a stranger say: the end of that day (Unix time in milliseconds). */
+  readonly before?: number;
+}
+
 export type SubjectList =
   | {
       readonly ok: true;
-      readonly ids: readonly string[];
+      readonly people: readonly Listed[];
       /** The first line, when it was taken for names of columns. */
       readonly header: string | undefined;
     }
   | { readonly ok: false; readonly problem: string };
 
 /**
- * The people of a CSV file (RFC 4180): those of the named column, or of the first. A first line is names of
- * columns if a column was asked for, or if it is the only one whose value is no number and no UUID.
+ * The people of a CSV file (RFC 4180): those of the named column, or of the first. A first line is names of columns if a
+ * column was asked for, or if it alone has neither a digit nor an @ there.
  */
-export function readSubjects(text: string, column: string | undefined): SubjectList {
+export function readSubjects(
+  text: string,
+  column: string | undefined,
+  called?: { readonly column: string; readonly timeOf: (text: string) => number | undefined },
+): SubjectList {
   const rows = parseCsv(text.replace(/^\uFEFF/, "")).filter((row) => row.some((cell) => cell.trim() !== ""));
   const [first, ...rest] = rows;
   if (first === undefined) return { ok: false, problem: "the list is empty" };
   const names = first.map((name) => name.trim());
   const index = column === undefined ? 0 : names.indexOf(column);
-  if (index === -1)
-    return { ok: false, problem: `the list has no column "${column}"; it has ${names.join(", ")}` };
-  const idOf = (row: readonly string[]) => (row[index] ?? "").trim();
+  const callIndex = called === undefined ? undefined : names.indexOf(called.column);
+  const lacks = index === -1 ? column : callIndex === -1 ? called?.column : undefined;
+  if (lacks !== undefined)
+    return { ok: false, problem: `the list has no column "${lacks}"; it has ${names.join(", ")}` };
+  const cellOf = (row: readonly string[]) => (row[index] ?? "").trim();
   const isHeader =
-    column !== undefined || (!isId(idOf(first)) && rest.length > 0 && rest.every((row) => isId(idOf(row))));
-  const ids = new Set((isHeader ? rest : rows).map(idOf).filter((id) => id !== ""));
-  if (ids.size === 0) return { ok: false, problem: "the list names nobody" };
-  return { ok: true, ids: [...ids], header: isHeader ? names[index] : undefined };
+    column !== undefined ||
+    called !== undefined ||
+    (!isValue(cellOf(first)) && rest.length > 0 && rest.every((row) => isValue(cellOf(row))));
+  const people = new Map<string, Listed>();
+  for (const [i, row] of (isHeader ? rest : rows).entries()) {
+    const value = cellOf(row);
+    const day = callIndex === undefined ? "" : (row[callIndex] ?? "").trim();
+    const before = day === "" ? undefined : called?.timeOf(day);
+    if (day !== "" && before === undefined)
+      return { ok: false, problem: `line ${i + 2}: "${called?.column}" is no day; write 2026-05-31` };
+    const known = people.get(value)?.before;
+    const earliest = known === undefined ? before : Math.min(known, before ?? known);
+    if (value !== "") people.set(value, { value, ...(earliest !== undefined && { before: earliest }) });
+  }
+  if (people.size === 0) return { ok: false, problem: "the list names nobody" };
+  return { ok: true, people: [...people.values()], header: isHeader ? names[index] : undefined };
+}
+
+/** What is no id of ours, but what people are called by elsewhere; undefined for ids. */
+export function kindOfValues(values: readonly string[]): "email addresses" | "telephone numbers" | undefined {
+  const most = (form: RegExp) => 2 * values.filter((value) => form.test(value)).length > values.length;
+  if (most(/^[^@\s]+@[^@\s]+$/)) return "email addresses";
+  return most(/^(?=.*[+ ()/])\+?[\d\s()/.-]{7,}$/) ? "telephone numbers" : undefined;
 }
 
 /**
@@ -40,17 +72,23 @@ export function hashesOf(
 ): ReadonlyMap<string, number> {
   const hashes = new Map<string, number>();
   for (const [i, id] of ids.entries()) {
-    // Postgres writes UUIDs in lower case.
-    const forms = UUID.test(id) ? [id.toLowerCase()] : [id];
-    for (const key of keys) for (const form of forms) hashes.set(key.hashSubject(namespace, form), i);
+    for (const hash of hashesOfOne(id, namespace, keys)) hashes.set(hash, i);
   }
   return hashes;
 }
 
+/** The hashes of one person. */
+export function hashesOfOne(id: string, namespace: string, keys: readonly AuditKeys[]): readonly string[] {
+  // Postgres writes UUIDs in lower case, and numbers without zeros before them; text keeps them.
+  const short = /^0+\d/.test(id) ? [id.replace(/^0+(?=\d)/, "")] : [];
+  const forms = UUID.test(id) ? [id.toLowerCase()] : [id, ...short];
+  return keys.flatMap((key) => forms.map((form) => key.hashSubject(namespace, form)));
+}
+
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
-function isId(text: string): boolean {
-  return /^\d+$/.test(text) || UUID.test(text);
+function isValue(text: string): boolean {
+  return /[\d@]/.test(text);
 }
 
 /** Rows of cells; a quoted cell may hold commas, line ends and doubled quotes. */

@@ -1,54 +1,44 @@
-import { type Period, withReadings } from "./readings.ts";
+import { type Attribution, attribute } from "./attribution/attribute.ts";
+import { type Coverage, coverageOf } from "./coverage.ts";
+import type { AuditKeys } from "./keys.ts";
+import { textList } from "./log-lines.ts";
+import { type Asked, type Period, type Readings, withReadings } from "./readings.ts";
 
-/** What is shown of an event. */
-export interface EventDetails {
-  /** "rows": a piece of a result that was still under way; its statement has the sums. */
-  readonly kind: string;
-  readonly time: number;
-  readonly user: string;
-  readonly role: string;
-  readonly session: string;
-  readonly address: string;
-  readonly application: string;
-  readonly database: string;
-  readonly statement: string;
-  readonly decision: string;
-  readonly rows: number;
-  readonly people: number;
-  readonly writer: string;
-  readonly sequence: number;
+/** A leaked person, or somebody like them. */
+export interface Person {
+  /** Under each key, and in each form of the id. */
+  readonly hashes: readonly string[];
+  /** People of one stratum are alike. */
+  readonly stratum: number;
+  /** Only readings before this count (Unix time in milliseconds). */
+  readonly before?: number;
 }
 
-/**
- * How likely each user is the source of a leak.
- *
- * A leak of n people is compared with two stories. Chance: each leaked person is any one of all the people
- * whom this log knows, so a user who read the share p of them read each with probability p. Source: the user
- * read the share k/n that he did read. The score is the logarithm of how much better the second explains
- * what is seen: n · KL(k/n ‖ p), and 0 where k/n is not above p. By Chernoff's bound, e^-score is the most
- * that chance gives to "k of n or more"; times the number of users it bounds the chance that *any* innocent
- * user looks like this.
- */
+/** Which readings count. */
+export interface Counted {
+  /** Classes of which one must have been learned; empty: any, but not masks alone. */
+  readonly needs: readonly string[];
+  /** Only readings of people with whom nothing ties the reader. */
+  readonly unexplainedOnly: boolean;
+}
+
+/** A user who read leaked people. */
 export interface Suspect {
   readonly user: string;
-  /** How many of the leaked people he read. */
+  /** How many of the leaked people they read, and how many people in all. */
   readonly leaked: number;
-  /** How many people he read in all. */
   readonly people: number;
-  /** How many leaked ones chance would give him. */
+  /** How many of the leaked ones chance would give them. */
   readonly expected: number;
-  readonly score: number;
-  /** Bound on the chance that any innocent user looks like this, at most 1. */
+  /** Bound on the chance that any innocent user reads so many of them. */
   readonly chance: number;
-  /** Of all the users' scores, if one of them is the source: adds up to 1. */
-  readonly likelihood: number;
   readonly first: number;
   readonly last: number;
   readonly addresses: readonly string[];
   readonly applications: readonly string[];
 }
 
-export interface WhoRead {
+export interface WhoRead extends Pick<Attribution, "sources" | "basis"> {
   /** Most likely first; users who read none of the leaked are left out. */
   readonly suspects: readonly Suspect[];
   readonly users: number;
@@ -58,133 +48,176 @@ export interface WhoRead {
   /** Leaked people whom nobody read in this log. */
   readonly unread: number;
   readonly readings: number;
-  /** Who read more people in one statement than its event names: any of the leaked may be among them. */
-  readonly unnamed: readonly { readonly user: string; readonly people: number }[];
-  readonly unreadable: readonly string[];
+  /** People like the leaked ones, out of the database; undefined: compared with people whom somebody read. */
+  readonly controls: number | undefined;
+  /** Readings that were left out: of masks alone, or of lines that do not say what was shown. */
+  readonly leftOut: { readonly masks: number; readonly unsaid: number };
+  readonly notCovered: Coverage;
 }
 
-/** Who of the log's users read how much of the leaked people, given by their hashes, and how telling it is. */
+export interface LeakQuestion {
+  readonly folder: string;
+  readonly period: Period;
+  readonly keys: readonly AuditKeys[];
+  readonly counted: Counted;
+}
+
+/** Whom to compare, once the log has been read and the words of the question are known to be right. */
+export interface Comparison {
+  readonly leaked: readonly Person[];
+  readonly controls: readonly Person[] | undefined;
+  readonly tables: readonly string[];
+}
+
+/** Of a longer list so many are tested; all are counted. */
+const MOST_TESTED = 5_000;
+/** People whom somebody read, where the database is not asked for people alike. */
+const SAMPLE = 50_000;
+
+/** Who of the log's users read how much of the leaked people, and whether chance explains it. */
 export async function whoRead(
-  folder: string,
-  period: Period,
-  leaked: ReadonlyMap<string, number>,
+  { folder, period, keys, counted }: LeakQuestion,
+  compare: (readings: Readings) => Promise<Comparison>,
 ): Promise<WhoRead> {
-  return withReadings({ folder, period, asked: leaked, events: "all" }, async (readings) => {
+  return withReadings({ folder, period, events: "all" }, async (readings) => {
+    const { leaked, controls, tables } = await compare(readings);
+    await readings.rows(readsView(counted));
+    await readings.ask(askedOf(leaked, 0));
     const [totals] = await readings.rows<{ users: number; people: number; readings: number }>(TOTALS);
     const { users = 0, people = 0, readings: count = 0 } = totals ?? {};
     const found = await readings.rows<Reader>(READERS);
     const [read] = await readings.rows<{ people: number }>(FOUND);
-    const size = new Set(leaked.values()).size;
+    const [left] = await readings.rows<{ masks: number; unsaid: number }>(LEFT_OUT);
+    const tested = await testedPeople(readings, leaked);
+    const result = await attributed(readings, tested, controls);
     return {
-      suspects: rank(found, { leaked: size, people, users }),
-      users,
-      people,
-      leaked: size,
-      unread: size - (read?.people ?? 0),
+      suspects: rank(found, result),
+      sources: result.sources,
+      basis: result.basis,
+      ...{ users, people, leaked: leaked.length },
+      unread: leaked.length - (read?.people ?? 0),
       readings: count,
-      unnamed: await readings.rows(UNNAMED),
-      unreadable: readings.unreadable,
+      controls: controls?.length,
+      leftOut: { masks: left?.masks ?? 0, unsaid: counted.needs.length > 0 ? (left?.unsaid ?? 0) : 0 },
+      notCovered: await coverageOf(readings, keys, tables),
     };
   });
 }
 
-/** Every statement in which somebody read one of these people, in the order of time. */
-export async function readingsOf(
-  folder: string,
-  period: Period,
-  people: ReadonlySet<string>,
-  user: string | undefined,
-): Promise<readonly EventDetails[]> {
-  const asked = new Map([...people].map((subject, i) => [subject, i]));
-  return withReadings({ folder, period, asked, events: "of asked people" }, ({ rows }) =>
-    rows(EVENTS, [user ?? null]),
+/** Where there are no controls, the log's people stand in for them; then those whom nobody read tell nothing. */
+async function testedPeople(readings: Readings, leaked: readonly Person[]): Promise<readonly Person[]> {
+  const numbers = await readings.rows<{ number: number }>(
+    `SELECT number FROM asked GROUP BY number ORDER BY hash(min(subject)) LIMIT ${MOST_TESTED}`,
+  );
+  return numbers.flatMap(({ number }) => leaked[number] ?? []);
+}
+
+async function attributed(
+  readings: Readings,
+  leaked: readonly Person[],
+  controls: readonly Person[] | undefined,
+): Promise<Attribution> {
+  const others = controls ?? (await sampleOfRead(readings));
+  await readings.ask([...askedOf(leaked, 0), ...askedOf(others, leaked.length)]);
+  const found = await readings.rows<Numbers>(whomBy("reads"));
+  const work = await readings.rows<Numbers>(whomBy("work"));
+  const people = [...leaked, ...others];
+  const seen = new Set(found.flatMap(({ numbers }) => numbers));
+  // Who was read by nobody stands on both sides, or on neither.
+  const kept = people.flatMap((person, number) =>
+    controls !== undefined || seen.has(number) ? [{ person, number }] : [],
+  );
+  const places = new Map(kept.map(({ number }, place) => [number, place]));
+  return attribute(
+    {
+      stratum: kept.map(({ person }) => (controls === undefined ? 0 : person.stratum)),
+      leaked: kept.map(({ number }) => number < leaked.length),
+      among: controls === undefined ? "read" : "all",
+    },
+    placed(found, places),
+    { work: placed(work, places) },
   );
 }
 
-/** What one user read. */
-interface Reader {
+interface Numbers {
   readonly user: string;
-  readonly leaked: number;
-  readonly people: number;
-  readonly first: number;
-  readonly last: number;
-  readonly addresses: readonly string[];
-  readonly applications: readonly string[];
+  readonly numbers: readonly number[];
+}
+
+function placed(
+  readers: readonly Numbers[],
+  places: ReadonlyMap<number, number>,
+): ReadonlyMap<string, readonly number[]> {
+  return new Map(
+    readers.map(({ user, numbers }) => [user, numbers.flatMap((number) => places.get(number) ?? [])]),
+  );
+}
+
+/** In the order of a hash of their hashes, which is nobody's choice and the same each time. */
+async function sampleOfRead({ rows }: Readings): Promise<readonly Person[]> {
+  const sample = await rows<{ subject: string }>(
+    `SELECT subject FROM (SELECT DISTINCT subject FROM reads ANTI JOIN asked USING (subject)) ORDER BY hash(subject) LIMIT ${SAMPLE}`,
+  );
+  return sample.map(({ subject }) => ({ hashes: [subject], stratum: 0 }));
+}
+
+function* askedOf(people: readonly Person[], from: number): Generator<Asked> {
+  for (const [i, { hashes, before }] of people.entries())
+    for (const subject of hashes)
+      yield { subject, number: from + i, ...(before !== undefined && { before }) };
+}
+
+/** What one user read. */
+type Reader = Omit<Suspect, "expected" | "chance">;
+
+/** Who read whom, one row for each person of each event that counts. */
+function readsView({ needs, unexplainedOnly }: Counted): string {
+  const counts =
+    needs.length === 0 ? "NOT only_masks" : `list_has_any(coalesce(classes, []), ${textList(needs)})`;
+  return `CREATE OR REPLACE TEMP VIEW reads AS
+    SELECT * FROM (
+      SELECT "user", time, address, application, classes, unnest(subjects) AS subject,
+        unnest(string_split(unexplained, '')) = '1' AS unexplained
+      FROM readings WHERE ${counts}
+    )${unexplainedOnly ? " WHERE unexplained" : ""}`;
 }
 
 const TOTALS = `
   SELECT count(DISTINCT "user")::DOUBLE AS users, count(*)::DOUBLE AS readings,
-    (SELECT count(*)::DOUBLE FROM (SELECT DISTINCT unnest(subjects) FROM readings)) AS people
+    (SELECT count(DISTINCT subject)::DOUBLE FROM reads) AS people
   FROM readings WHERE len(subjects) > 0`;
 
 const READERS = `
-  WITH reads AS (SELECT "user", time, address, application, unnest(subjects) AS subject FROM readings),
-  amounts AS (
-    SELECT "user", count(*)::DOUBLE AS people FROM (SELECT DISTINCT "user", subject FROM reads) GROUP BY "user"
-  )
+  WITH amounts AS (SELECT "user", count(DISTINCT subject)::DOUBLE AS people FROM reads GROUP BY "user")
   SELECT "user", count(DISTINCT number)::DOUBLE AS leaked, any_value(amounts.people) AS people,
     min(time) AS first, max(time) AS last, list_sort(list(DISTINCT address)) AS addresses,
     list_sort(list(DISTINCT application)) AS applications
-  FROM reads JOIN asked USING (subject) JOIN amounts USING ("user") GROUP BY "user"`;
+  FROM reads JOIN asked USING (subject) JOIN amounts USING ("user") WHERE time < before GROUP BY "user"`;
 
 const FOUND = `
-  SELECT count(DISTINCT number)::DOUBLE AS people
-  FROM (SELECT DISTINCT unnest(subjects) AS subject FROM readings) JOIN asked USING (subject)`;
+  SELECT count(DISTINCT number)::DOUBLE AS people FROM reads JOIN asked USING (subject) WHERE time < before`;
 
-/** Shorter lists are whole: events name up to 5,000 people (event.ts). */
-const MAYBE_CUT = 100;
+const LEFT_OUT = `
+  SELECT (count(*) FILTER (only_masks))::DOUBLE AS masks, (count(*) FILTER (classes IS NULL))::DOUBLE AS unsaid
+  FROM readings WHERE list_has_any(subjects, (SELECT list(subject) FROM asked))`;
 
-/** A large result's own event names its first people only; its pieces before name all who can be named. */
-const UNNAMED = `
-  WITH large AS (
-    SELECT *, count(*) FILTER (kind = 'statement') OVER (
-      PARTITION BY writer, session, "user" ORDER BY sequence ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-    ) AS result
-    FROM readings WHERE session IN (SELECT session FROM readings WHERE people >= ${MAYBE_CUT})
-  ), results AS (
-    SELECT "user", max(people) FILTER (kind = 'statement') AS people,
-      len(list_distinct(flatten(list(subjects)))) AS named
-    FROM large GROUP BY writer, session, "user", result
-  )
-  SELECT "user", sum(people - named)::DOUBLE AS people FROM results
-  WHERE named >= ${MAYBE_CUT} AND people > named GROUP BY "user" ORDER BY people DESC, "user"`;
-
-const EVENTS = `
-  SELECT * EXCLUDE (subjects, file) FROM readings
-  WHERE $1::VARCHAR IS NULL OR "user" = $1 ORDER BY time, writer, sequence`;
-
-interface Totals {
-  readonly leaked: number;
-  readonly people: number;
-  readonly users: number;
+/** Of the readings that count, or of all. */
+function whomBy(view: "reads" | "work"): string {
+  const from =
+    view === "reads" ? "reads" : '(SELECT "user", time, unnest(subjects) AS subject FROM readings) AS work';
+  return `SELECT "user", list(DISTINCT number ORDER BY number) AS numbers FROM ${from} JOIN asked USING (subject)
+    WHERE time < before GROUP BY "user" ORDER BY "user"`;
 }
 
-function rank(readers: readonly Reader[], totals: Totals): readonly Suspect[] {
-  const scores = readers.map((reader) => score(reader.leaked, totals.leaked, reader.people / totals.people));
-  const highest = Math.max(0, ...scores);
-  const weights = scores.map((one) => Math.exp(one - highest));
-  // Who read none of the leaked has the score 0 and still his weight.
-  const others = (totals.users - readers.length) * Math.exp(-highest);
-  const sum = weights.reduce((total, weight) => total + weight, others);
+function rank(readers: readonly Reader[], { users, sources }: Attribution): readonly Suspect[] {
+  const isSource = (user: string) => sources.some((source) => source.user === user);
   return readers
-    .map((reader, i) => suspect(reader, scores[i] ?? 0, (weights[i] ?? 0) / sum, totals))
-    .toSorted((a, b) => b.score - a.score || b.leaked - a.leaked || (a.user < b.user ? -1 : 1));
-}
-
-/** The logarithm of the likelihood ratio; also n times the Kullback-Leibler divergence of two coins. */
-export function score(read: number, leaked: number, share: number): number {
-  const rate = read / leaked;
-  if (rate <= share) return 0;
-  const missed = leaked - read;
-  return read * Math.log(rate / share) + (missed === 0 ? 0 : missed * Math.log((1 - rate) / (1 - share)));
-}
-
-function suspect(reader: Reader, points: number, likelihood: number, totals: Totals): Suspect {
-  return {
-    ...reader,
-    expected: (totals.leaked * reader.people) / totals.people,
-    score: points,
-    chance: Math.min(1, totals.users * Math.exp(-points)),
-    likelihood,
-  };
+    .map((reader) => ({ ...reader, ...(users.get(reader.user) ?? { chance: 1, expected: 0 }) }))
+    .toSorted(
+      (a, b) =>
+        Number(isSource(b.user)) - Number(isSource(a.user)) ||
+        a.chance - b.chance ||
+        b.leaked - a.leaked ||
+        (a.user < b.user ? -1 : 1),
+    );
 }

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { link, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
+import { byWriter, listSegments } from "./segments.ts";
 
 /** A name that no other living process of this host writes under, until it is released. */
 export interface WriterName {
@@ -19,18 +20,29 @@ interface Holder {
 const MOST_WRITERS = 1_000;
 
 /**
- * Takes the first free of `<host>.1`, `<host>.2` …: a process that comes after one that died goes on with its
- * chain. A name is taken by making the lock of the next generation, which only one process can; the lock of a
- * dead holder is never removed by somebody who has not taken its place.
+ * Takes the first free of the folder's `<host>-<random>.1`, `<host>-<random>.2` …: a process that comes after one that died
+ * goes on with its chain. Two proxies of one host have folders of their own, and their files are gathered in one place
+ * later: the random part, made once for each folder, keeps them apart. A name is taken by making the lock of the next
+ * generation, which only one process can; the lock of a dead holder is never removed by somebody who has not taken its
+ * place.
  */
 export async function claimWriter(folder: string): Promise<WriterName> {
   const host = hostname().replaceAll(/[^\w]/g, "_").slice(0, 40) || "host";
-  for (let slot = 1; slot <= MOST_WRITERS; slot++) {
-    const name = `${host}.${slot}`;
+  const known = await writersOf(folder, host);
+  const [first = `${host}-${randomBytes(4).toString("hex")}.1`] = known;
+  const base = first.slice(0, first.lastIndexOf("."));
+  const slots = Array.from({ length: MOST_WRITERS }, (_, i) => `${base}.${i + 1}`);
+  for (const name of new Set([...known, ...slots])) {
     const release = await claim(folder, name);
     if (release !== undefined) return { name, release };
   }
   throw new Error(`${MOST_WRITERS} processes write to "${folder}" already`);
+}
+
+/** Who of this host has written here; names of older versions, without the random part, may be another folder's as well. */
+async function writersOf(folder: string, host: string): Promise<readonly string[]> {
+  const own = new RegExp(`^${host}-[0-9a-f]{8}\\.\\d+$`);
+  return [...byWriter(await listSegments(folder)).keys()].filter((name) => own.test(name));
 }
 
 async function claim(folder: string, name: string): Promise<(() => Promise<void>) | undefined> {
@@ -39,7 +51,8 @@ async function claim(folder: string, name: string): Promise<(() => Promise<void>
   if (newest !== undefined && (await isHeld(folder, name, newest))) return undefined;
   const own = (newest ?? 0) + 1;
   const lock = lockPath(folder, name, own);
-  if (!(await createWhole(lock))) return undefined;
+  const holder: Holder = { pid: process.pid, started: startOf(process.pid) };
+  if (!(await createWhole(lock, JSON.stringify(holder)))) return undefined;
   const now = await generationsOf(folder, name);
   if (now.at(-1) !== own) {
     // Somebody took a later one while we looked at an older.
@@ -64,10 +77,9 @@ async function generationsOf(folder: string, name: string): Promise<readonly num
 }
 
 /** Makes a file that is never seen half-written; false when it exists already (link(2) is atomic). */
-async function createWhole(path: string): Promise<boolean> {
-  const holder: Holder = { pid: process.pid, started: startOf(process.pid) };
+async function createWhole(path: string, content: string): Promise<boolean> {
   const draft = `${path}-${randomBytes(6).toString("hex")}`;
-  await writeFile(draft, JSON.stringify(holder), { mode: 0o600, flag: "wx" });
+  await writeFile(draft, content, { mode: 0o600, flag: "wx" });
   try {
     await link(draft, path);
     return true;

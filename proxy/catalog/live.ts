@@ -1,15 +1,16 @@
-import pg from "pg";
+import type pg from "pg";
 import type { Catalog } from "./catalog.ts";
+import { ControlConnection, type ControlConnectionOptions } from "./control-connection.ts";
 import { glance, type Known, look } from "./look.ts";
-import { SEARCH_PATH, SERVER_SEARCH_PATH, UNREADABLE_COLUMNS } from "./queries.ts";
+import { GLANCE_MS, Pace } from "./pace.ts";
+import { SEARCH_PATH, UNREADABLE_COLUMNS } from "./queries.ts";
 import { inSnapshot } from "./transaction.ts";
 
-export interface LiveCatalogOptions {
-  /** The control connection's parts; not a connection string, which would overrule the database. */
-  readonly connection: Omit<pg.ClientConfig, "connectionString" | "database">;
-  readonly database: string;
+export interface LiveCatalogOptions extends ControlConnectionOptions {
   /** How often all of it is looked at; what users have made is glanced at each second while somebody watches. */
   readonly probeSeconds: number;
+  /** Whether the timer goes on looking while nobody uses the database; it does if this is left out. */
+  readonly unused?: "probed" | "at rest";
   /** Before anybody gets the first catalog of the database; what it throws is why it cannot be opened. */
   readonly admit?: (catalog: Catalog) => void;
   /** After each look at the server that succeeded; the catalog is the same object as before if nothing changed. */
@@ -18,17 +19,6 @@ export interface LiveCatalogOptions {
   readonly onError?: (error: Error) => void;
 }
 
-/**
- * How long DDL that goes past the proxy may stay unseen while somebody reads by the catalog: a table that has got a new
- * column or another name, a view that shows something else. A second is promised, and reading the catalog is part
- * of it.
- */
-const GLANCE_MS = 700;
-/** Glances at a very large catalog take at most a twentieth of the time, reading it anew half. */
-const PAUSE_AFTER_GLANCE = 20;
-const PAUSE_AFTER_READ = 1;
-/** How long a glance takes is the least of so many: one that met a busy moment says nothing of the catalog. */
-const GLANCES_TIMED = 5;
 /** Who doubts what is known may have it looked at so often. */
 const DOUBT_MS = 1_000;
 /** A session that wants the catalog looked at goes on with what is known when that takes longer. */
@@ -38,54 +28,57 @@ const FIRST_RETRY_MS = 250;
 
 /**
  * One database's catalog, kept fresh over one control connection: by a probe on a timer, by a cheaper glance each
- * second while somebody watches, by `refresh` after DDL that passed, and by `lookAgain` when somebody doubts it. While
- * the server cannot be reached the last snapshot stays in force.
+ * second while somebody watches, by a look soon after DDL that passed, and by `lookAgain` when somebody doubts it. While
+ * the server cannot be reached the last snapshot stays in force, and so it does while nobody uses the database.
  */
 export class LiveCatalog {
   readonly #options: LiveCatalogOptions;
-  #client: pg.Client | undefined;
-  #serverSearchPath: string | undefined;
+  readonly #control: ControlConnection;
+  readonly #pace: Pace;
   #known: Known;
   #checkedAt: number;
-  /** The end of the line of those who use the connection: transactions of two must not mix. */
-  #turn: Promise<unknown> = Promise.resolve();
+  /** When somebody used it last, by `performance.now()`. */
+  #usedAt = performance.now();
+  /** DDL has passed, or the database may be another one by now, and nobody has looked since. */
+  #isChanged = false;
   /** It was asked and has not answered in time. */
   #isSilent = false;
   /** A refresh that has not begun yet: whoever asks now is served by it. */
   #waiting: Promise<Catalog> | undefined;
   #timer: NodeJS.Timeout | undefined;
   #watchers = 0;
-  /** `performance.now()` of the last full look, and of the last one that somebody's doubt began. */
-  #probedAt = performance.now();
+  /** `performance.now()` of the last look that somebody's doubt began. */
   #doubtedAt = Number.NEGATIVE_INFINITY;
   #doubt: Promise<void> | undefined;
   /** A glance that goes on: whoever wants one now shares it. */
   #glancing: Promise<void> | undefined;
-  /** For how long nothing is looked at by the timer, after a look that was dear. */
-  #pauseMs = 0;
-  /** How long the last glances took, in milliseconds. */
-  #glances: readonly number[] = [];
   #retryMs = FIRST_RETRY_MS;
   #closed = false;
 
-  private constructor(options: LiveCatalogOptions, known: Known, link: Link) {
+  private constructor(options: LiveCatalogOptions, known: Known, control: ControlConnection) {
     this.#options = options;
     this.#known = known;
     this.#checkedAt = Date.now();
-    this.#adopt(link);
-    this.#schedule(this.#usualMs);
+    this.#control = control;
+    this.#pace = new Pace(options.probeSeconds);
+    control.onConnected = () => {
+      // It may be another server by now, that counts its transactions by itself.
+      this.#known.snapshot = "";
+    };
+    control.onLost = (error) => this.#lost(error);
+    this.#schedule(this.#nextMs);
   }
 
   /** Connects and reads the first snapshot; rejects if either fails. */
   static async open(options: LiveCatalogOptions): Promise<LiveCatalog> {
-    const link = await connect(options);
+    const control = new ControlConnection(options);
     try {
-      const known = await look(link.client, undefined);
+      const known = await control.run((client) => look(client, undefined));
       options.admit?.(known.catalog);
       options.onRefreshed?.(known.catalog);
-      return new LiveCatalog(options, known, link);
+      return new LiveCatalog(options, known, control);
     } catch (error) {
-      await link.client.end().catch(() => undefined);
+      await control.close();
       throw error;
     }
   }
@@ -108,7 +101,7 @@ export class LiveCatalog {
     const begun = () => {
       if (this.#waiting === refreshed) this.#waiting = undefined;
     };
-    const refreshed = this.#inTurn(async (client) => {
+    const refreshed = this.#control.run(async (client) => {
       begun();
       return this.#look(client);
     });
@@ -117,20 +110,49 @@ export class LiveCatalog {
     return refreshed;
   }
 
+  /** Keeps the catalog's connection open, until what it gives is called. */
+  use(): () => void {
+    const leave = this.#control.keep();
+    this.#usedAt = performance.now();
+    if (this.#timer === undefined) this.#schedule(this.#nextMs);
+    return () => {
+      leave();
+      this.#usedAt = performance.now();
+    };
+  }
+
   /** Keeps the catalog no older than about a second, until what it gives is called. */
   watch(): () => void {
+    const leave = this.use();
     let isWatching = true;
     this.#watchers++;
-    if (this.#watchers === 1) this.#schedule(this.#usualMs);
+    if (this.#watchers === 1) this.#schedule(this.#nextMs);
     return () => {
       if (isWatching) this.#watchers--;
       isWatching = false;
+      leave();
     };
+  }
+
+  get isUsed(): boolean {
+    return this.#control.isKept;
+  }
+
+  /** Since when nobody has used it, by `performance.now()`; undefined while somebody does. */
+  get unusedSince(): number | undefined {
+    return this.#control.isKept || this.#control.isOpen ? undefined : this.#usedAt;
+  }
+
+  /** DDL has passed: it is looked at soon. */
+  changed(): void {
+    if (this.#isChanged) return;
+    this.#isChanged = true;
+    this.#schedule(this.#nextMs);
   }
 
   /** Looks, unless that has just been done: for who begins to watch. What cannot be reached stays as it was. */
   async recent(): Promise<void> {
-    if (Date.now() - this.#checkedAt < GLANCE_MS) return;
+    if (!this.#isChanged && Date.now() - this.#checkedAt < GLANCE_MS) return;
     const glanced = this.#shareGlance();
     // For a server that stands still only one login waits.
     if (this.#isSilent) return;
@@ -147,7 +169,7 @@ export class LiveCatalog {
     if (now - this.#doubtedAt < DOUBT_MS) return this.#doubt;
     this.#doubtedAt = now;
     // A glance that goes on may have begun before what is doubted was changed.
-    const glanced = this.#inTurn((client) => this.#glance(client)).catch(ignore);
+    const glanced = this.#control.run((client) => this.#glance(client)).catch(ignore);
     const doubt = within(PATIENCE_MS, glanced);
     this.#doubt = doubt;
     void doubt.then(() => {
@@ -175,7 +197,7 @@ export class LiveCatalog {
     return remembered(this.#known.searchPaths, user, async () => {
       const rows = await this.#rows<[setting: string | null]>(SEARCH_PATH.text, [
         user,
-        this.#serverSearchPath ?? null,
+        this.#control.serverSearchPath ?? null,
       ]);
       return rows[0]?.[0] ?? undefined;
     });
@@ -183,7 +205,7 @@ export class LiveCatalog {
 
   /** Asks the control connection for something else, which is given up after `milliseconds`. */
   ask<Row extends unknown[]>(text: string, milliseconds: number): Promise<readonly Row[]> {
-    return this.#inTurn((client) =>
+    return this.#control.run((client) =>
       inSnapshot(client, async () => {
         await client.query(`SET LOCAL statement_timeout = ${Math.floor(milliseconds)}`);
         return (await client.query<Row>({ text, rowMode: "array" })).rows;
@@ -195,36 +217,45 @@ export class LiveCatalog {
   async close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#timer);
-    if (this.#client !== undefined) this.#drop(this.#client);
-    await this.#turn;
+    await this.#control.close();
   }
 
   #rows<Row extends unknown[]>(text: string, values: unknown[]): Promise<readonly Row[]> {
-    return this.#inTurn((client) =>
+    return this.#control.run((client) =>
       inSnapshot(client, async () => (await client.query<Row>({ text, values, rowMode: "array" })).rows),
     );
   }
 
   async #look(client: pg.Client): Promise<Catalog> {
-    this.#known = await look(client, this.#known);
-    this.#probedAt = performance.now();
+    const start = performance.now();
+    this.#known = await this.#see(look(client, this.#known));
+    this.#pace.looked(performance.now() - start);
     return this.#looked();
   }
 
   /** A short look, and a full one if it shows anything new. */
   async #glance(client: pg.Client): Promise<void> {
     const start = performance.now();
-    const isSame = await glance(client, this.#known);
-    const glanced = performance.now();
-    if (isSame) this.#looked();
-    else await this.#look(client);
-    this.#glances = [...this.#glances, glanced - start].slice(-GLANCES_TIMED);
-    const usual = this.#glances.length < GLANCES_TIMED ? 0 : Math.min(...this.#glances);
-    this.#pauseMs = isSame ? usual * PAUSE_AFTER_GLANCE : (performance.now() - glanced) * PAUSE_AFTER_READ;
+    if (!(await this.#see(glance(client, this.#known)))) {
+      await this.#look(client);
+      return;
+    }
+    this.#pace.glanced(performance.now() - start);
+    this.#looked();
+  }
+
+  /** What changes from here on is news again; a look that failed has seen nothing. */
+  async #see<T>(looking: Promise<T>): Promise<T> {
+    this.#isChanged = false;
+    return looking.catch((error: unknown) => {
+      this.#isChanged = true;
+      throw error;
+    });
   }
 
   #shareGlance(): Promise<void> {
-    this.#glancing ??= this.#inTurn((client) => this.#glance(client))
+    this.#glancing ??= this.#control
+      .run((client) => this.#glance(client))
       .catch(ignore)
       .finally(() => {
         this.#glancing = undefined;
@@ -239,101 +270,45 @@ export class LiveCatalog {
     return this.#known.catalog;
   }
 
-  /** Runs `work` when all earlier work is done, on a connection that is there. */
-  #inTurn<T>(work: (client: pg.Client) => Promise<T>): Promise<T> {
-    const result = this.#turn.then(async () => {
-      if (this.#closed) throw new Error("the catalog is closed");
-      const client = this.#client ?? (await this.#reconnect());
-      try {
-        return await work(client);
-      } catch (error) {
-        // A connection that failed in an unknown way (a time-out, say) is not used again.
-        if (!(error instanceof pg.DatabaseError) || error.severity === "FATAL") this.#drop(client);
-        throw error;
-      }
-    });
-    this.#turn = result.catch(() => undefined);
-    return result;
+  #lost(error: Error): void {
+    // Somebody may have dropped the database, and made it anew.
+    this.#isChanged = true;
+    if (!this.#isLookedAt) return;
+    this.#options.onError?.(error);
+    this.#schedule(this.#retryMs);
   }
 
-  async #reconnect(): Promise<pg.Client> {
-    const client = this.#adopt(await connect(this.#options));
-    // It may be another server by now, that counts its transactions by itself.
-    this.#known.snapshot = "";
-    if (!this.#closed) return client;
-    this.#drop(client);
-    throw new Error("the catalog is closed");
-  }
-
-  #adopt({ client, serverSearchPath }: Link): pg.Client {
-    this.#client = client;
-    this.#serverSearchPath = serverSearchPath;
-    client.on("error", (error) => {
-      this.#drop(client);
-      if (this.#closed) return;
-      this.#options.onError?.(error);
-      this.#schedule(this.#retryMs);
-    });
-    return client;
-  }
-
-  #drop(client: pg.Client): void {
-    if (this.#client === client) this.#client = undefined;
-    client.end().catch(() => undefined);
+  /** The timer looks: somebody uses the database, or whoever runs this wants to know of it. */
+  get #isLookedAt(): boolean {
+    return this.#control.isKept || this.#options.unused !== "at rest";
   }
 
   #schedule(milliseconds: number): void {
     clearTimeout(this.#timer);
-    if (this.#closed) return;
+    this.#timer = undefined;
+    if (this.#closed || !this.#isLookedAt) return;
     this.#timer = setTimeout(() => void this.#tick(), milliseconds).unref();
   }
 
-  /** Until the timer's next look. */
-  get #usualMs(): number {
-    const full = this.#options.probeSeconds * 1000;
-    return this.#watchers === 0 ? full : Math.min(full, Math.max(GLANCE_MS, this.#pauseMs));
+  /** Until the timer's next look, if all goes well. */
+  get #nextMs(): number {
+    return this.#pace.next(this.#watchers > 0, this.#isChanged);
   }
 
   /** A look by the timer; after a failure the next one comes sooner, and then later and later. */
   async #tick(): Promise<void> {
+    this.#timer = undefined;
+    if (!this.#isLookedAt) return;
     try {
-      const isDue = performance.now() - this.#probedAt >= this.#options.probeSeconds * 1000;
-      if (isDue || this.#watchers === 0) await this.refresh();
-      else await this.#inTurn((client) => this.#glance(client));
+      if (this.#pace.isDue || this.#isChanged || this.#watchers === 0) await this.refresh();
+      else await this.#control.run((client) => this.#glance(client));
       this.#retryMs = FIRST_RETRY_MS;
-      this.#schedule(this.#usualMs);
+      this.#schedule(this.#nextMs);
     } catch (error) {
       if (!this.#closed) this.#options.onError?.(error instanceof Error ? error : new Error(String(error)));
-      this.#schedule(Math.min(this.#retryMs, Math.max(this.#usualMs, FIRST_RETRY_MS)));
+      this.#schedule(Math.min(this.#retryMs, Math.max(this.#nextMs, FIRST_RETRY_MS)));
       this.#retryMs *= 2;
     }
-  }
-}
-
-interface Link {
-  readonly client: pg.Client;
-  readonly serverSearchPath: string | undefined;
-}
-
-/** A server that does not answer must not hold up sessions for ever. */
-const LIMITS: LiveCatalogOptions["connection"] = {
-  application_name: "sluice catalog",
-  connectionTimeoutMillis: 10_000,
-  query_timeout: 60_000,
-  keepAlive: true,
-};
-
-async function connect({ connection, database }: LiveCatalogOptions): Promise<Link> {
-  const client = new pg.Client({ ...LIMITS, ...connection, database });
-  // Until somebody else listens: an error without a listener would end the process.
-  client.on("error", () => undefined);
-  await client.connect();
-  try {
-    const { rows } = await client.query<[string]>({ text: SERVER_SEARCH_PATH.text, rowMode: "array" });
-    return { client, serverSearchPath: rows[0]?.[0] };
-  } catch (error) {
-    await client.end().catch(() => undefined);
-    throw error;
   }
 }
 

@@ -6,6 +6,7 @@ import type { Policy } from "../policy/policy.ts";
 import { describeProblem, type PolicyProblem, sortProblems } from "../policy/problems.ts";
 import { checkConstraints } from "../sql/constraint-warnings.ts";
 import { checkWritableConditions } from "../sql/writable-conditions.ts";
+import { unboundedUnnamed } from "./applications.ts";
 import { type Check, Checked } from "./checked.ts";
 import {
   emptyTables,
@@ -35,7 +36,7 @@ import {
  */
 
 /** Whose reading nobody counts, although it looks as if somebody did. */
-const UNCOUNTED: readonly Check[] = [uncountedTables, nameSpaces, watchOfUncounted];
+const UNCOUNTED: readonly Check[] = [uncountedTables, nameSpaces, watchOfUncounted, unboundedUnnamed];
 
 /** What has no effect. */
 const IDLE: readonly Check[] = [

@@ -113,7 +113,7 @@ export function hasPeopleBudget(role: Role): boolean {
 
 /** Statements of such a role pass unread: no person is counted, no decoy and no rule of behaviour seen. */
 export function isUncounted(role: Role): boolean {
-  return isUnrestricted(role);
+  return isUnrestricted(role) && role.watch !== true;
 }
 
 export function warning(place: Place, message: string, hint: string): PolicyProblem {

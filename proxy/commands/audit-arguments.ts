@@ -1,6 +1,8 @@
-import { stat } from "node:fs/promises";
+import { readdir, stat } from "node:fs/promises";
+import { join } from "node:path";
 import { type AuditKeys, auditKeys } from "../audit/keys.ts";
 import type { Period } from "../audit/readings.ts";
+import { listSegments } from "../audit/segments.ts";
 import { deriveKeys, loadSecret } from "../keys.ts";
 
 /** A command's arguments turned out wrong, or what they name is not there. */
@@ -22,8 +24,8 @@ export function misused(problem: string): Wrong {
   return { problem, status: 2 };
 }
 
-export function isWrong(value: object): value is Wrong {
-  return "problem" in value;
+export function isWrong(value: unknown): value is Wrong {
+  return typeof value === "object" && value !== null && "problem" in value;
 }
 
 /**
@@ -56,12 +58,26 @@ export function readPeriod(since: string | undefined, until: string | undefined)
   return { since: from, until: to };
 }
 
+/** The end of a day, or a time, as `--until` has it. */
+export function endOf(text: string): number | undefined {
+  return timeOf(text)?.end;
+}
+
 function timeOf(text: string): { readonly start: number; readonly end: number } | undefined {
   const isDay = /^\d{4}-\d\d-\d\d$/.test(text);
   if (!isDay && !/^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)$/.test(text)) return undefined;
   const start = Date.parse(text);
   if (Number.isNaN(start)) return undefined;
   return { start, end: isDay ? start + 86_400_000 : start };
+}
+
+/** A folder, named once, by itself or by --audit; the problem with what was given in its place. */
+export async function readFolder(given: readonly string[], byDefault?: string): Promise<string | Wrong> {
+  const [folder = byDefault, ...others] = given;
+  if (folder === undefined) return misused("name one folder");
+  if (others.length > 0)
+    return misused("--audit: more than one folder; a question is put to one, so ask each by itself");
+  return (await isFolder(folder)) ? folder : { problem: `--audit: "${folder}" is no folder`, status: 1 };
 }
 
 export async function isFolder(path: string): Promise<boolean> {
@@ -71,6 +87,19 @@ export async function isFolder(path: string): Promise<boolean> {
 export function complain(command: string, wrong: Wrong, streams: Streams): number {
   streams.errors.write(`sluice ${command}: ${wrong.problem}\n`);
   return wrong.status;
+}
+
+/** The same of a folder that has to hold a log. */
+export async function readLogFolder(given: readonly string[]): Promise<string | Wrong> {
+  const folder = await readFolder(given, "audit/");
+  if (typeof folder !== "string") return folder;
+  if ((await listSegments(folder)).length > 0) return folder;
+  const inner: string[] = [];
+  for (const entry of await readdir(folder, { withFileTypes: true }))
+    if (entry.isDirectory() && (await listSegments(join(folder, entry.name))).length > 0)
+      inner.push(entry.name);
+  const hint = inner.length === 0 ? "" : `; ${inner.slice(0, 5).join(", ")} in it do: ask each by itself`;
+  return { problem: `--audit: "${folder}" holds no audit log${hint}`, status: 1 };
 }
 
 /** Log contents come from clients: no control character of theirs reaches the terminal. */

@@ -1,12 +1,9 @@
-import { userInfo } from "node:os";
 import { parseArgs } from "node:util";
-import { openFileLog } from "../audit/file-log.ts";
 import { forget, readForgotten } from "../audit/forgotten.ts";
 import type { AuditKeys } from "../audit/keys.ts";
 import { hashesOf } from "../audit/subject-list.ts";
-import { deriveKeys, loadSecret } from "../keys.ts";
-import { createLog } from "../log.ts";
 import { complain, isFolder, isWrong, readKeys, STANDARD, type Streams } from "./audit-arguments.ts";
+import { operator, putOnRecord } from "./audit-record.ts";
 
 const HELP = `usage: sluice audit forget ID [ID …] [FLAGS]
 
@@ -47,7 +44,10 @@ export async function auditForget(args: readonly string[], streams: Streams = ST
     if (!(await isFolder(values.audit))) return fail(`--audit: "${values.audit}" is no folder`, 1);
     const hashes = [...hashesOf(ids, values.table, keys).keys()];
     // First the record: nobody is forgotten without one.
-    await record(values.audit, values["key-file"][0], values.by ?? userInfo().username, ids.length);
+    const by = values.by ?? operator();
+    await putOnRecord(values.audit, values["key-file"][0], {
+      ...{ kind: "people forgotten", time: Date.now(), by, people: ids.length },
+    });
     await forget(values.audit, current, hashes, Date.now());
     streams.output.write(`${ids.length} forgotten.\n`);
     return 0;
@@ -57,40 +57,15 @@ export async function auditForget(args: readonly string[], streams: Streams = ST
   }
 }
 
-async function record(
-  folder: string,
-  keyFile: string | undefined,
-  by: string,
-  people: number,
-): Promise<void> {
-  const loaded = loadSecret({ keyFile: keyFile ?? process.env.SLUICE_KEY_FILE, env: process.env.SLUICE_KEY });
-  if (!loaded.ok || loaded.secret === undefined) throw new Error("the secret cannot be read");
-  let lost = 0;
-  const log = await openFileLog({
-    folder,
-    key: deriveKeys(loaded.secret).audit,
-    log: createLog({ level: "silent" }),
-    onLost: (events) => {
-      lost += events;
-    },
-  });
-  log.write({ kind: "people forgotten", time: Date.now(), by, people });
-  await log.close();
-  if (lost > 0) throw new Error("the audit log cannot be written");
-}
-
-/** Takes those out of a question who are forgotten, and says so. */
-export async function withoutForgotten(
+/** The hashes of people who are forgotten: no question finds them. Says so of lines that nobody has signed. */
+export async function forgottenHashes(
   folder: string,
   keys: readonly AuditKeys[],
-  hashes: ReadonlyMap<string, number>,
   tell: (line: string) => void,
-): Promise<ReadonlyMap<string, number>> {
+): Promise<ReadonlySet<string>> {
   const trusted = new Map(keys.map(({ id, publicKey }) => [id, publicKey]));
-  const { hashes: forgotten, strange } = await readForgotten(folder, trusted);
+  const { hashes, strange } = await readForgotten(folder, trusted);
   if (strange > 0)
     tell(`${strange} lines of forgotten.jsonl bear no signature of these keys and hide nobody`);
-  const gone = new Set([...hashes].filter(([hash]) => forgotten.has(hash)).map(([, person]) => person));
-  if (gone.size > 0) tell(`${gone.size} of these people are forgotten and are not looked for`);
-  return new Map([...hashes].filter(([, person]) => !gone.has(person)));
+  return hashes;
 }

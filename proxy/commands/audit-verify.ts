@@ -11,9 +11,9 @@ import { verifyLog } from "../audit/verify.ts";
 import { connectRedis, parseRedisUrl } from "../guard/redis-url.ts";
 import {
   complain,
-  isFolder,
   isWrong,
   misused,
+  readFolder,
   readKeys,
   STANDARD,
   type Streams,
@@ -25,6 +25,7 @@ const HELP = `usage: sluice audit verify FOLDER [FLAGS]
 Checks the audit log of a folder, compressed segments too, and names the first event of each writer that was
 changed, removed, inserted, moved or cut off. The exit status is 0 when nothing is wrong, else 1.
 
+  --audit FOLDER      another way to name the folder
   --anchors FILE      what was told to another place of where the chains ended: JSON lines, or the operational
                       log that has them; only they show that the newest events were cut off
   --redis URI         where the fleet's Redis keeps them
@@ -74,6 +75,7 @@ async function readQuestion(args: readonly string[]): Promise<Question | Wrong> 
     const { values, positionals } = parseArgs({
       args: [...args],
       options: {
+        audit: { type: "string", multiple: true, default: [] as string[] },
         anchors: { type: "string" },
         redis: { type: "string" },
         "public-key": { type: "string", multiple: true, default: [] },
@@ -81,9 +83,8 @@ async function readQuestion(args: readonly string[]): Promise<Question | Wrong> 
       },
       allowPositionals: true,
     });
-    const [folder, ...rest] = positionals;
-    if (folder === undefined || rest.length > 0) return misused("name one folder");
-    if (!(await isFolder(folder))) return { problem: `"${folder}" is no folder`, status: 1 };
+    const folder = await readFolder([...positionals, ...values.audit]);
+    if (isWrong(folder)) return folder;
     const keys = readKeys(values["key-file"], process.env);
     if (isWrong(keys)) return keys;
     const trusted = new Map(keys.map(({ id, publicKey }) => [id, publicKey]));

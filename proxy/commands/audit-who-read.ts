@@ -1,64 +1,67 @@
 import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
-import type { AuditKeys } from "../audit/keys.ts";
-import type { Period } from "../audit/readings.ts";
-import { hashesOf, readSubjects } from "../audit/subject-list.ts";
-import { type EventDetails, readingsOf, type Suspect, type WhoRead, whoRead } from "../audit/who-read.ts";
+import { readingsOf } from "../audit/person-events.ts";
+import { type Readings, withReadings } from "../audit/readings.ts";
+import { readSubjects } from "../audit/subject-list.ts";
+import { type Counted, whoRead } from "../audit/who-read.ts";
+import { complain, endOf, isWrong, misused, STANDARD, type Streams, type Wrong } from "./audit-arguments.ts";
+import { eventsText } from "./audit-events-text.ts";
+import { forgottenHashes } from "./audit-forget.ts";
 import {
-  complain,
-  isFolder,
-  isWrong,
-  minute,
-  misused,
-  printable,
-  readKeys,
-  readPeriod,
-  STANDARD,
-  type Streams,
-  table,
-  type Wrong,
-} from "./audit-arguments.ts";
-import { withoutForgotten } from "./audit-forget.ts";
+  checkWords,
+  type LogQuestion,
+  QUESTION_FLAGS,
+  QUESTION_HELP,
+  readLogQuestion,
+  recordQuestion,
+  wrongOf,
+} from "./audit-question.ts";
+import { type Victims, type VictimsQuestion, victimsOf } from "./audit-victims.ts";
+import { answerText } from "./audit-who-read-text.ts";
 
-const HELP = `usage: sluice audit who-read --subjects FILE [FLAGS]
+const HELP = `usage: sluice audit who-read --subjects FILE [FOLDER] [FLAGS]
 
-Given people whose data leaked, says who read them: each user's part of the list against what chance would
-give somebody who reads as much as he does.
+Given people whose data leaked, says who read them, and whether chance and their own work explain it. Somebody is named
+only when compared with people like the leaked ones (--like).
 
-  --subjects FILE    CSV, the ids in its first column
-  --column NAME      the column that has the ids
-  --table NAME       where the ids come from, as the policy's "subject" leads to (public.customers.id)
-  --audit FOLDER     the audit log (audit/)
-  --since, --until   a day or a time: 2026-05-01, 2026-05-01T08:00Z
+  --subjects FILE    CSV: ids, or with --match what people are found by, in its first column
+  --column NAME      the column that has them
+  --called NAME      a column with the day on which what had leaked was used (a call from a stranger): only what was
+                     read before its end counts
+  --match COLUMN     the list has values of this column of the table: email addresses, telephone numbers
+  --like COLUMNS     compare with people who are the same in these columns of the table (region,plan), drawn at random;
+                     name what a customer's agents are chosen by, and how often one calls; "none" for all people
+  --controls NUMBER  how many of them (200000)
+  --upstream URI     the database, as a user who may read the table (or SLUICE_UPSTREAM); needed by --match and --like
+  --needs CLASSES    only readings that showed one of these classes in the clear, or looked people up by it (phone,email);
+                     without it, all but those that showed nothing but masks
+  --unexplained      only readings of people with whom nothing tied the reader (the policy's "purpose")
   --user NAME        list the single events in which this user read people of the list
   --top NUMBER       how many users to show (10)
-  --key-file FILE    the fleet's secret (or SLUICE_KEY); several, if it changed
-  --json             for programs
-`;
+${QUESTION_HELP}`;
 
-const OPTIONS = {
+const FLAGS = {
   subjects: { type: "string" },
   column: { type: "string" },
-  table: { type: "string", default: "public.customers.id" },
-  audit: { type: "string", default: "audit/" },
-  since: { type: "string" },
-  until: { type: "string" },
+  called: { type: "string" },
+  match: { type: "string" },
+  like: { type: "string" },
+  controls: { type: "string", default: "200000" },
+  upstream: { type: "string" },
+  needs: { type: "string" },
+  unexplained: { type: "boolean", default: false },
   user: { type: "string" },
   top: { type: "string", default: "10" },
-  "key-file": { type: "string", multiple: true, default: [] as string[] },
-  json: { type: "boolean", default: false },
+  ...QUESTION_FLAGS,
 } as const;
 
 interface Question {
-  readonly folder: string;
-  readonly namespace: string;
-  readonly ids: readonly string[];
+  readonly log: LogQuestion;
+  readonly victims: VictimsQuestion;
+  readonly counted: Counted;
   readonly header: string | undefined;
-  readonly keys: readonly AuditKeys[];
-  readonly period: Period;
   readonly user: string | undefined;
   readonly top: number;
-  readonly json: boolean;
 }
 
 /** `sluice audit who-read`: 0 when it could say, whatever it said. */
@@ -67,127 +70,87 @@ export async function auditWhoRead(args: readonly string[], streams: Streams = S
     streams.output.write(HELP);
     return 0;
   }
-  const question = await readQuestion(args);
-  if (isWrong(question)) return complain("audit who-read", question, streams);
-  if (question.header !== undefined) {
-    streams.errors.write(`sluice audit who-read: the first line names the column "${question.header}"\n`);
-  }
-  const leaked = await withoutForgotten(
-    question.folder,
-    question.keys,
-    hashesOf(question.ids, question.namespace, question.keys),
-    (line) => streams.errors.write(`sluice audit who-read: ${line}\n`),
-  );
-  if (question.user !== undefined) {
-    const people = new Set(leaked.keys());
-    const events = await readingsOf(question.folder, question.period, people, question.user);
-    streams.output.write(question.json ? `${JSON.stringify(events, null, 2)}\n` : eventsText(events));
+  try {
+    const question = await readQuestion(args);
+    if (isWrong(question)) return complain("audit who-read", question, streams);
+    const tell = (line: string) => streams.errors.write(`sluice audit who-read: ${line}\n`);
+    if (question.header !== undefined) tell(`the first line names the column "${question.header}"`);
+    const text =
+      question.user === undefined
+        ? await answer(question, tell)
+        : await events(question, question.user, tell);
+    streams.output.write(text);
     return 0;
+  } catch (error) {
+    return complain("audit who-read", wrongOf(error), streams);
   }
-  const answer = await whoRead(question.folder, question.period, leaked);
-  for (const name of answer.unreadable)
-    streams.errors.write(`sluice audit who-read: ${name} cannot be read\n`);
-  streams.output.write(question.json ? `${JSON.stringify(answer, null, 2)}\n` : answerText(answer, question));
-  return 0;
+}
+
+async function answer(question: Question, tell: (line: string) => void): Promise<string> {
+  const { log, counted, top, victims: asked } = question;
+  let namespace = "";
+  let victims: Victims | undefined;
+  const found = await whoRead({ ...log, counted }, async (readings) => {
+    const { words, ...rest } = await checkWords(readings, log, counted.needs);
+    namespace = rest.namespace;
+    victims = await victimsIn(question, namespace, tell);
+    return { ...victims, tables: words.tables.get(namespace) ?? [] };
+  });
+  await recordQuestion(log, "who-read", { people: asked.list.length });
+  const notes = victims?.notes ?? [];
+  if (log.json) return `${JSON.stringify({ ...found, namespace, notes }, null, 2)}\n`;
+  return answerText(found, { namespace, notes, top, like: asked.like, counted });
+}
+
+async function events(question: Question, user: string, tell: (line: string) => void): Promise<string> {
+  const { log, victims: asked, counted } = question;
+  const check = async (readings: Readings) => (await checkWords(readings, log, counted.needs)).namespace;
+  const namespace = await withReadings({ ...log, events: "all" }, check);
+  const { leaked, notes } = await victimsIn(question, namespace, tell);
+  for (const note of notes) tell(note);
+  const people = new Set(leaked.flatMap(({ hashes }) => hashes));
+  const found = await readingsOf(log.folder, log.period, people, user);
+  await recordQuestion(log, "who-read", { people: asked.list.length, about: user });
+  return log.json ? `${JSON.stringify(found, null, 2)}\n` : eventsText(found);
+}
+
+async function victimsIn(
+  { log, victims }: Question,
+  namespace: string,
+  tell: (line: string) => void,
+): Promise<Victims> {
+  return victimsOf(victims, namespace, log, await forgottenHashes(log.folder, log.keys, tell));
 }
 
 async function readQuestion(args: readonly string[]): Promise<Question | Wrong> {
-  try {
-    const { values } = parseArgs({ args: [...args], options: OPTIONS });
-    if (values.subjects === undefined) return misused("--subjects: missing; whose data leaked?");
-    const top = Number(values.top);
-    if (!Number.isSafeInteger(top) || top < 1) return misused("--top: not a whole number above 0");
-    const period = readPeriod(values.since, values.until);
-    if (isWrong(period)) return period;
-    const keys = readKeys(values["key-file"], process.env);
-    if (isWrong(keys)) return keys;
-    if (keys.length === 0)
-      return misused("--key-file: missing (or SLUICE_KEY); people stand in the log as hashes");
-    if (!(await isFolder(values.audit)))
-      return { problem: `--audit: "${values.audit}" is no folder`, status: 1 };
-    const list = readSubjects(await readFile(values.subjects, "utf8"), values.column);
-    if (!list.ok) return { problem: `--subjects: ${list.problem}`, status: 1 };
-    const { user, json, table: namespace, audit: folder } = values;
-    return { folder, namespace, ids: list.ids, header: list.header, keys, period, user, top, json };
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    return code?.startsWith("ERR_PARSE_ARGS") ? misused(message) : { problem: message, status: 1 };
-  }
-}
-
-function answerText(answer: WhoRead, { top, namespace }: Question): string {
-  const { suspects, leaked, unread, users, people, readings } = answer;
-  const known = `${leaked} leaked people of ${namespace}, ${leaked - unread} of them read by anybody in this log`;
-  const scope = `${readings} readings by ${users} users, of ${people} different people`;
-  const [first, second] = suspects;
-  const unnamed = unnamedText(answer);
-  if (first === undefined) return `${known}\n${scope}\nNobody in this log read any of them.\n${unnamed}`;
-  return [
-    `${known}\n${scope}\n\n`,
-    table([
-      ["user", "leaked", "by chance", "people read", "score", "chance", "first", "last"],
-      ...suspects.slice(0, top).map(row),
-    ]),
-    "\n",
-    `${conclusion(first, second, leaked)}\n`,
-    `addresses: ${first.addresses.map(printable).join(", ")}\n`,
-    `applications: ${first.applications.map(printable).join(", ")}\n${unnamed}\n`,
-    "score: how many times better (as a natural logarithm) it fits that this user is the source than that the\n",
-    "list fell on his readings by chance. chance: at most this probable that any innocent user looks so; honest\n",
-    "users whose customers leak more often than others come out higher than chance would have them.\n",
-  ].join("");
-}
-
-function row(suspect: Suspect): readonly (string | number)[] {
-  const { user, leaked, expected, people, score, chance, first, last } = suspect;
-  const points = Number(score.toFixed(1));
-  return [
-    printable(user),
-    leaked,
-    Number(expected.toFixed(1)),
-    people,
-    points,
-    percent(chance),
-    minute(first),
-    minute(last),
-  ];
-}
-
-/** Large results name only their first people: whoever fetched them may have had any of the leaked. */
-function unnamedText({ unnamed }: WhoRead): string {
-  if (unnamed.length === 0) return "";
-  const users = unnamed.slice(0, 5).map(({ user, people }) => `${printable(user)} (${people})`);
-  return `people read beyond those that events name: ${users.join(", ")}\n`;
-}
-
-/** How sure it is, in words. */
-function conclusion(first: Suspect, second: Suspect | undefined, leaked: number): string {
-  const who = `${printable(first.user)} read ${first.leaked} of the ${leaked} leaked people`;
-  if (first.chance > 0.01) return `${who}: chance alone may explain that. No user stands out.`;
-  if (first.likelihood < 0.99 && second !== undefined) {
-    return `${who}, but ${printable(second.user)} stands out nearly as much: ${percent(first.likelihood)} to ${percent(second.likelihood)}.`;
-  }
-  return `${who}, which chance gives to no innocent user but with a probability of ${percent(first.chance)}.`;
-}
-
-function percent(share: number): string {
-  if (share === 0) return "0 %";
-  return share < 0.0001
-    ? `${(share * 100).toExponential(0)} %`
-    : `${(share * 100).toFixed(share < 0.1 ? 2 : 0)} %`;
-}
-
-/** Single events, for whoever has to look at them one by one. */
-export function eventsText(events: readonly EventDetails[]): string {
-  if (events.length === 0) return "No event.\n";
-  const rows = events.map((event) => [
-    minute(event.time),
-    printable(event.user),
-    event.address,
-    printable(event.application),
-    event.people,
-    `${event.writer}:${event.sequence}`,
-    printable(event.statement).slice(0, 80),
-  ]);
-  return table([["time", "user", "address", "application", "people", "event", "statement"], ...rows]);
+  const { values, positionals } = parseArgs({ args: [...args], options: FLAGS, allowPositionals: true });
+  if (values.subjects === undefined) return misused("--subjects: missing; whose data leaked?");
+  const top = Number(values.top);
+  if (!Number.isSafeInteger(top) || top < 1) return misused("--top: not a whole number above 0");
+  const controls = Number(values.controls);
+  if (!Number.isSafeInteger(controls) || controls < 100 || controls > 2_000_000)
+    return misused("--controls: not a whole number from 100 to 2000000");
+  const upstream = values.upstream ?? process.env.SLUICE_UPSTREAM;
+  for (const flag of ["match", "like"] as const)
+    if (values[flag] !== undefined && upstream === undefined)
+      return misused(`--${flag}: needs --upstream, the database whose people these are`);
+  const log = await readLogQuestion(values, positionals);
+  if (isWrong(log)) return log;
+  const called = values.called === undefined ? undefined : { column: values.called, timeOf: endOf };
+  const list = readSubjects(await readFile(values.subjects, "utf8"), values.column, called);
+  if (!list.ok) return { problem: `--subjects: ${list.problem}`, status: 1 };
+  const asks = values.match !== undefined || values.like !== undefined;
+  return {
+    log,
+    victims: {
+      ...{ list: list.people, match: values.match, controls },
+      like: values.like === "none" ? [] : values.like?.split(",").map((name) => name.trim()),
+      upstream: asks ? upstream : values.upstream,
+    },
+    counted: {
+      needs: values.needs?.split(",").map((name) => name.trim()) ?? [],
+      unexplainedOnly: values.unexplained,
+    },
+    ...{ header: list.header, user: values.user, top },
+  };
 }

@@ -11,6 +11,8 @@ import { controlConnection } from "./control.ts";
 
 /** How often all of the catalog is probed: what users made is glanced at more often, by `LiveCatalog` itself. */
 const PROBE_SECONDS = 30;
+/** For so long the catalog's connection to a database stays open that nobody uses any more, in milliseconds. */
+const LINGER_MS = 1_000;
 /** Looking for decoys must not hold up the catalog's connection for longer, in milliseconds. */
 const DECOYS_WITHIN = 5_000;
 /** How soon a database that was away at the start is asked again. */
@@ -23,12 +25,13 @@ interface Judging {
   readonly policies: () => PolicySet;
   readonly fit: Fit;
   readonly onRead: (catalog: Catalog) => void;
+  readonly onForgotten: (database: string) => void;
 }
 
 /** The catalogs of all databases; what each says of the policy is told. */
 export function openCatalogs(
   targets: () => Pick<Targets, "control" | "controls">,
-  { policies, fit, onRead }: Judging,
+  { policies, fit, onRead, onForgotten }: Judging,
   state: State,
   { metrics, log }: Tellers,
 ): Catalogs {
@@ -37,6 +40,13 @@ export function openCatalogs(
     connectionOf: (database) =>
       controlConnection(() => targets().controls.get(database) ?? targets().control),
     probeSeconds: PROBE_SECONDS,
+    lingerMs: LINGER_MS,
+    // /readyz tells of these, whether somebody uses them or not.
+    isAlwaysProbed: (database) => state.asked.includes(database),
+    onForgotten: (database) => {
+      fit.forget(policies(), database);
+      onForgotten(database);
+    },
     admit: (catalog) => fit.admit(policies(), catalog),
     onRefreshed(catalog: Catalog) {
       metrics.catalogRefreshed(Date.now());
@@ -48,7 +58,9 @@ export function openCatalogs(
       onRead(catalog);
     },
     onError(error: Error, database: string) {
-      metrics.upstreamReached(database, false);
+      // One that only clients name may be gone for good.
+      const isNamed = state.asked.includes(database) || [...policies().databases].includes(database);
+      if (isNamed) metrics.upstreamReached(database, false);
       if (state.asked.includes(database)) state.databaseProblems.set(database, error.message);
       log.error(
         { problem: error.message, database },
@@ -92,6 +104,7 @@ export function openDecoys(catalogs: Catalogs, policies: () => PolicySet, log: L
   return new Decoys({
     policy: (database) => policies().forDatabase(database),
     ask: async (database, sql) => (await catalogs.of(database)).ask(sql, DECOYS_WITHIN),
+    isUsed: (database) => catalogs.isUsed(database),
     log,
   });
 }

@@ -44,6 +44,11 @@ export class Fit {
     this.#read.set(catalog.database, catalog);
   }
 
+  /** Nobody has used the database for long. What the settings and the policy name is kept: others are judged by it. */
+  forget(policies: PolicySet, database: string): void {
+    if (!this.#databases(policies).includes(database)) this.#read.delete(database);
+  }
+
   /** Before the first session of a database: throws a PolicyMisfit. The start looks at all databases together. */
   admit(policies: PolicySet, catalog: Catalog): void {
     this.note(catalog);

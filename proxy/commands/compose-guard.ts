@@ -6,6 +6,7 @@ import { SequenceWatch } from "../guard/behaviour/sequence.ts";
 import { SharedProfiles } from "../guard/behaviour/shared-profiles.ts";
 import { type Alert, Behaviour } from "../guard/behaviour/watch.ts";
 import { Webhook } from "../guard/behaviour/webhook.ts";
+import type { BudgetSighting } from "../guard/budget-alerts.ts";
 import { type CanarySighting, canaryText } from "../guard/canaries.ts";
 import type { Measure } from "../guard/measures.ts";
 import type { CounterStore } from "../guard/meter.ts";
@@ -29,6 +30,8 @@ export interface Guard {
   readonly audit: AuditLog;
   /** A decoy is about to be given out. */
   readonly onCanary: (sighting: CanarySighting) => void;
+  /** A budget that only alerts is used up. */
+  readonly onBudget: (sighting: BudgetSighting) => void;
   close(): Promise<void>;
 }
 
@@ -95,6 +98,14 @@ export async function openGuard(parts: GuardParts): Promise<Guard> {
       tell(alert);
       // Not now: the session that tells of it is in the middle of a message.
       if (action === "suspend") queueMicrotask(() => void suspensions.suspend(user, text, "canary"));
+    },
+    onBudget({ time, user, role, database, client, session, application, used, limit, text }) {
+      const at = { time, user, role, database, client };
+      const what = { action: "alert", figure: used, ordinary: limit, text } as const;
+      const alert: Alert = { id: randomUUID(), rule: "budget", ...at, ...what };
+      audit.write({ kind: "alert", ...alert, session, application });
+      log.warn({ rule: "budget", action: "alert", user, role, session }, "alert: a budget is used up");
+      tell(alert);
     },
     async close() {
       await behaviour.settled();

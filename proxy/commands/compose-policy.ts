@@ -1,4 +1,4 @@
-import type { AuditLog } from "../audit/event.ts";
+import type { AuditLog, PolicyEvent } from "../audit/event.ts";
 import type { Log } from "../log.ts";
 import {
   type Compiled,
@@ -8,6 +8,7 @@ import {
   type PolicyProblem,
   type PolicySet,
 } from "../policy/load.ts";
+import { namespaceOf } from "../policy/subject-path.ts";
 import type { Crew } from "../workers/worker.ts";
 import type { Tellers } from "./compose-state.ts";
 import type { PolicyWarnings } from "./policy-warnings.ts";
@@ -35,27 +36,46 @@ export function policyHandlers(
   }: Tellers & { readonly audit: AuditLog; readonly warnings: PolicyWarnings },
   crew: Crew | undefined,
 ) {
-  const told = (kind: "policy loaded" | "policy rejected", policy: string, problems: number) => {
-    if (kind === "policy loaded") metrics.policyLoaded(policy);
-    else metrics.policyRejected();
-    audit.write({ kind, time: Date.now(), policy, problems });
+  const loaded = (policies: PolicySet) => {
+    metrics.policyLoaded(policies.version);
+    audit.write({
+      ...{ kind: "policy loaded", time: Date.now(), policy: policies.version, problems: 0 },
+      ...vocabularyOf(policies),
+    });
   };
-  told("policy loaded", initial.version, 0);
+  loaded(initial);
   let inForce = initial.version;
   return {
     initial,
     onLoaded(policies: PolicySet) {
       inForce = policies.version;
       crew?.policyLoaded(policies.texts);
-      told("policy loaded", inForce, 0);
+      loaded(policies);
       log.info({ policy: inForce }, "policy loaded");
       warnings.loaded(policies);
     },
     onRejected(problems: readonly PolicyProblem[]) {
-      told("policy rejected", inForce, problems.length);
+      metrics.policyRejected();
+      audit.write({ kind: "policy rejected", time: Date.now(), policy: inForce, problems: problems.length });
       for (const problem of problems) log.error({ problem: describeProblem(problem) }, "policy rejected");
       log.error({ policy: inForce }, "the policy in force stays");
     },
+  };
+}
+
+/** By which names the log's questions are put: where people are named, and the classes of columns. */
+function vocabularyOf(policies: PolicySet): Required<Pick<PolicyEvent, "namespaces" | "classes">> {
+  const all = [...policies.databases, ""].map((database) => policies.forDatabase(database));
+  const tables = new Map<string, Set<string>>();
+  for (const table of all.flatMap((policy) => [...policy.tables.values()])) {
+    const name = namespaceOf(table);
+    if (name !== undefined) tables.set(name, (tables.get(name) ?? new Set()).add(table.name));
+  }
+  return {
+    namespaces: [...tables.keys()]
+      .toSorted()
+      .map((name) => ({ name, tables: [...(tables.get(name) ?? [])] })),
+    classes: [...new Set(all.flatMap(({ classes }) => [...classes.keys()]))].toSorted(),
   };
 }
 

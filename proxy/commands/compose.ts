@@ -28,6 +28,7 @@ import { readiness, stateOf } from "./compose-state.ts";
 import { targetsOf } from "./compose-targets.ts";
 import { probeHost } from "./control.ts";
 import { redisOf } from "./control-arguments.ts";
+import { tellOfPlainText } from "./plain-text.ts";
 import { PolicyWarnings } from "./policy-warnings.ts";
 
 /** A Sluice that serves. */
@@ -127,6 +128,7 @@ async function start(
     policies: () => watch?.current ?? onDisk,
     fit,
     onRead: (catalog: Catalog) => warnings?.read(catalog),
+    onForgotten: (database: string) => warnings?.forget(database),
   };
   const catalogs = openCatalogs(() => reloaded.current.targets, judging, state, { metrics, log });
   stops.push(() => catalogs.close());
@@ -225,6 +227,7 @@ async function start(
     suspensions: guard.suspensions,
     audit: guard.audit,
     onCanary: guard.onCanary,
+    onBudget: guard.onBudget,
     decoys,
     adminDatabase: openAdminDatabase(settings, upstream, watching, operations, log),
     metrics,
@@ -251,6 +254,7 @@ async function start(
     return admin.address;
   };
   const admin = crew === undefined ? await serveAdmin(settings.admin) : settings.admin;
+  void tellOfPlainText(settings, [upstream, ...others.values()], log);
   for (const database of asked) stops.push(askUntilThere(catalogs, database, state, { metrics, log }));
   await crew?.serves({
     address: server.address,

@@ -1,4 +1,3 @@
-import { userInfo } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import type { SuspensionsOptions } from "../guard/suspensions.ts";
@@ -14,6 +13,7 @@ import {
   type Streams,
   type Wrong,
 } from "./audit-arguments.ts";
+import { operator } from "./audit-record.ts";
 
 /** What the commands that steer running proxies share. */
 export interface Control {
@@ -76,14 +76,6 @@ export function readControl(
 
 function textOf(value: string | boolean | undefined): string {
   return typeof value === "string" ? value.trim() : "";
-}
-
-function operator(): string {
-  try {
-    return userInfo().username;
-  } catch {
-    return `uid ${process.getuid?.() ?? "unknown"}`;
-  }
 }
 
 /** Where this command can give its order, or why nowhere. */

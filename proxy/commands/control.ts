@@ -1,6 +1,7 @@
 import type { Socket } from "node:net";
 import { Duplex } from "node:stream";
 import pg, { type ClientConfig } from "pg";
+import { Backend } from "../wire/messages.ts";
 import type { Upstream } from "../wire/upstream.ts";
 import { type HostState, UpstreamHosts } from "../wire/upstream-hosts.ts";
 
@@ -60,18 +61,30 @@ export function controlConnection(given: Upstream | (() => Upstream)): ClientCon
     ssl: false,
     // What pg calls to get its socket; other runtimes' sockets come in the same way. The declaration wants a
     // Socket, of which pg uses what is below.
-    stream: () => new Dialled(hostsNow()) as unknown as Socket,
+    stream: () => new Dialled(hostsNow(), (now().password() ?? "") !== "") as unknown as Socket,
   } as ClientConfig;
 }
+
+/** AuthenticationCleartextPassword, AuthenticationMD5Password, AuthenticationSASL (Postgres docs, "Message Formats"). */
+const ASKS_FOR_PASSWORD: ReadonlySet<number> = new Set([3, 5, 10]);
+
+/** Bytes of an authentication request: its type, its length and its code. */
+const FIRST_MESSAGE = 9;
+
+const NO_PASSWORD = "the server asks for a password, and none is given: set PGPASSWORD";
 
 /** A stream that pg can tell to connect, over the socket that `dial` makes. */
 class Dialled extends Duplex {
   readonly #hosts: UpstreamHosts;
+  readonly #hasPassword: boolean;
   #socket: Socket | undefined;
+  /** What the server has said first, as far as its type and code. */
+  #begun = Buffer.alloc(0);
 
-  constructor(hosts: UpstreamHosts) {
+  constructor(hosts: UpstreamHosts, hasPassword: boolean) {
     super();
     this.#hosts = hosts;
+    this.#hasPassword = hasPassword;
   }
 
   /** Nothing is dialled before pg has said its startup packet: a host is judged by its answer to that. */
@@ -124,6 +137,18 @@ class Dialled extends Duplex {
     done(error);
   }
 
+  /**
+   * pg tells a missing password in words of its code, and leaves the server waiting for it. The connection is closed here, as
+   * libpq does (Postgres docs, "Start-up").
+   */
+  #refusePassword(chunk: Buffer): void {
+    if (this.#hasPassword || this.#begun.length >= FIRST_MESSAGE) return;
+    this.#begun = Buffer.concat([this.#begun, chunk]);
+    const [type] = this.#begun;
+    if (this.#begun.length < FIRST_MESSAGE || type !== Backend.Authentication) return;
+    if (ASKS_FOR_PASSWORD.has(this.#begun.readInt32BE(5))) this.destroy(new Error(NO_PASSWORD));
+  }
+
   #adopt(socket: Socket): void {
     // Given up while it was being dialled.
     if (this.destroyed) {
@@ -132,7 +157,8 @@ class Dialled extends Duplex {
     }
     this.#socket = socket;
     socket.on("data", (chunk: Buffer) => {
-      if (!this.push(chunk)) socket.pause();
+      this.#refusePassword(chunk);
+      if (!this.destroyed && !this.push(chunk)) socket.pause();
     });
     socket.on("end", () => this.push(null));
     socket.on("error", (error) => this.destroy(error));

@@ -35,6 +35,11 @@ export class PolicyWarnings {
     this.#check(catalog);
   }
 
+  /** Nobody has used the database for long; it may be gone. */
+  forget(database: string): void {
+    this.#catalogs.delete(database);
+  }
+
   #check(catalog: Catalog): void {
     const { database } = catalog;
     for (const problem of checkDatabase(this.#policies.forDatabase(database), catalog))

@@ -3,6 +3,7 @@ import { readSessions, type SessionInfo } from "../guard/session-registry.ts";
 import { createRedisStore } from "../guard/store-redis.ts";
 import { createLog, type Log } from "../log.ts";
 import type { BudgetWindow } from "../policy/policy.ts";
+import { peopleToTenths } from "../prices.ts";
 import { minute, printable, table } from "./audit-arguments.ts";
 import { complain, readControl, redisOf, STANDARD, type Streams } from "./control-arguments.ts";
 import { begin } from "./control-order.ts";
@@ -61,8 +62,8 @@ async function peopleRead(
     for (const { database, user } of open) {
       const key = `${database}\0${user}`;
       if (read.has(key)) continue;
-      const uses = await store.usage?.({ database, user, windows: [LAST_DAY] });
-      read.set(key, uses?.[0]?.used ?? "?");
+      const [use] = (await store.usage?.({ database, user, windows: [LAST_DAY] })) ?? [];
+      read.set(key, use === undefined ? "?" : peopleToTenths(use.used, use.fraction ?? 0));
     }
     return read;
   } finally {

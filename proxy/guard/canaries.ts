@@ -28,6 +28,8 @@ export interface DecoysOptions {
   readonly policy: (database: string) => Policy;
   /** Asks the database over the control connection. */
   readonly ask: (database: string, sql: string) => Promise<readonly unknown[][]>;
+  /** Somebody is logged in to it, or about to be. */
+  readonly isUsed: (database: string) => boolean;
   readonly log: Log;
 }
 
@@ -62,11 +64,13 @@ export class Decoys {
     return this.#looked.get(database)?.groups ?? NOBODY;
   }
 
-  /** Goes on looking at this database; resolves once it was asked, whatever it said. Never rejects. */
+  /** Looks at this database for as long as it is used; resolves once it was asked, whatever it said. Never rejects. */
   watch(database: string): Promise<void> {
     let first = this.#first.get(database);
     if (first === undefined) {
-      this.#looked.set(database, { groups: NOBODY, problem: undefined, timer: undefined });
+      // Those that are known stay known.
+      const before = this.#looked.get(database);
+      this.#looked.set(database, before ?? { groups: NOBODY, problem: undefined, timer: undefined });
       first = this.#look(database);
       this.#first.set(database, first);
     }
@@ -105,7 +109,10 @@ export class Decoys {
     }
     if (this.#closed) return;
     const rest = Math.max(LOOK_EVERY, REST_FACTOR * (performance.now() - start));
-    looked.timer = setTimeout(() => void this.#look(database), rest).unref();
+    looked.timer = setTimeout(() => {
+      if (this.#options.isUsed(database)) void this.#look(database);
+      else this.#first.delete(database);
+    }, rest).unref();
   }
 }
 

@@ -74,6 +74,8 @@ export interface Price {
 export interface WindowUse {
   readonly window: BudgetWindow;
   readonly used: number;
+  /** Of people, as `usage` has it: units beside them that make no person yet. */
+  readonly fraction?: number;
 }
 
 /** Told what an account has used of its windows, after each charge that went to the store. */

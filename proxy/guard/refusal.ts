@@ -3,14 +3,17 @@ import { notice, type Refusal, refuse } from "../wire/refusal.ts";
 import type { Account, Grant, WindowUse } from "./meter.ts";
 import { scopeOf } from "./windows.ts";
 
+/** What has found no room: what a statement does, or in the case of "error" the server's error about it. */
+export type Charged = "read" | "write" | "error";
+
 /**
- * What a client is told when not all of its rows may leave. `isSized`: the next row has a price by its size or by how many
- * people are behind it, and when it fits would tell that of a row that nobody has paid for.
+ * What a client is told when not all of its rows may leave, or its statement may not run. `isSized`: the next row has a price
+ * by its size or by how many people are behind it, and when it fits would tell that of a row that nobody has paid for.
  */
 export function refusalOf(
   grant: Exclude<Grant, { kind: "all" }>,
   account: Account,
-  isSized = false,
+  { isSized = false, charged = "read" }: { readonly isSized?: boolean; readonly charged?: Charged } = {},
 ): Refusal {
   switch (grant.kind) {
     case "unreachable":
@@ -19,7 +22,8 @@ export function refusalOf(
         hint: "Try again in a moment. The proxy's log says why its counter store is away.",
       });
     case "part":
-      return grant.isLent ? lentOut(grant, account) : usedUp(grant, account, isSized);
+      if (grant.isLent) return lentOut(grant, account);
+      return charged === "error" ? untold(grant, account) : usedUp(grant, account, isSized, charged);
   }
 }
 
@@ -70,9 +74,26 @@ export function nearlyUsedUp({ window, used }: WindowUse, account: Account): Ref
   });
 }
 
-function usedUp(grant: Extract<Grant, { kind: "part" }>, account: Account, isSized: boolean): Refusal {
+/** The statement has failed by itself, and why it did could tell of people. */
+function untold(grant: Extract<Grant, { kind: "part" }>, account: Account): Refusal {
   const { window, used } = grant;
-  const what = nextOf(window);
+  return refuse("53400", `the statement failed, and the ${nameOf(window)} has no room for its error`, {
+    detail:
+      `${whoReads(window, account)}: ${used} of ${amount(window)} used within ${window.name}. ` +
+      `Nothing of the statement was done. ${frees(grant, "error", false)}`,
+    hint: `What the server says of a statement about people counts as well: run it again then to see why it fails. ${source(window)}`,
+    rule: window.rule,
+  });
+}
+
+function usedUp(
+  grant: Extract<Grant, { kind: "part" }>,
+  account: Account,
+  isSized: boolean,
+  charged: Charged,
+): Refusal {
+  const { window, used } = grant;
+  const what = charged === "write" && window.what === "people" ? "write" : nextOf(window);
   const end = used < window.limit ? `has no room for the next ${what}` : "is used up";
   return refuse("53400", `${nameOf(window)} ${end}`, {
     detail: `${whoReads(window, account)}: ${used} of ${amount(window)} used within ${window.name}. ${frees(grant, what, isSized)}`,

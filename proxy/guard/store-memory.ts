@@ -81,7 +81,11 @@ class MemoryStore implements CounterStore {
     if (this.#closed) return undefined;
     const now = this.#now();
     const spans = spansOf(account.windows);
-    return usesOf(tally(spans, this.#open(account, spans, now), now));
+    return tally(spans, this.#open(account, spans, now), now).map((each) => ({
+      window: each.span.window,
+      used: each.used,
+      ...(countsPeople(each) && each.book.fraction > 0 && { fraction: each.book.fraction }),
+    }));
   }
 
   async close(): Promise<void> {

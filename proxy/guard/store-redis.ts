@@ -117,7 +117,12 @@ class RedisStore implements CounterStore {
     if (!this.#ready) return undefined;
     try {
       const spans = spansOf(account.windows);
-      return (await this.#ask(account, spans, NO_ROWS, 0, 0)).uses;
+      const { uses } = await this.#ask(account, spans, NO_ROWS, 0, 0);
+      const fractions = await this.#client.mget(this.#fractionKeys(account, spans));
+      return uses.map((use, i) => {
+        const fraction = Number(fractions[spans.windows[i]?.scope ?? 0] ?? 0);
+        return use.window.what === "people" && fraction > 0 ? { ...use, fraction } : use;
+      });
     } catch (error) {
       this.#away(error);
       return undefined;
@@ -168,12 +173,24 @@ class RedisStore implements CounterStore {
    * script can count in all of them at once. A cluster spreads databases, not users.
    */
   #keys(account: Account, { scopes }: Spans, receipt: string | undefined): readonly string[] {
-    const tag = `sluice:{${this.#hash("database", account.database).toString("base64url")}}`;
+    const tag = this.#tag(account);
     const ofScopes = scopes.flatMap(({ scope }) => {
       const name = this.#hash(...scopeParts(account, scope)).toString("base64url");
       return SCOPE_KEYS.map((kind) => `${tag}:${name}:${kind}`);
     });
     return [`${tag}:clock`, ...ofScopes, ...(receipt === undefined ? [] : [`${tag}:receipt ${receipt}`])];
+  }
+
+  /** One for each scope. */
+  #fractionKeys(account: Account, { scopes }: Spans): string[] {
+    return scopes.map(({ scope }) => {
+      const name = this.#hash(...scopeParts(account, scope)).toString("base64url");
+      return `${this.#tag(account)}:${name}:fraction`;
+    });
+  }
+
+  #tag({ database }: Account): string {
+    return `sluice:{${this.#hash("database", database).toString("base64url")}}`;
   }
 
   #arguments(spans: Spans, batch: Batch, from: number, rows: number): (string | number | Buffer)[] {

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Log } from "../log.ts";
-import { type Refusal, refuseSession } from "../wire/refusal.ts";
+import { type Refusal, refuse, refuseSession } from "../wire/refusal.ts";
 import { MeasureFile } from "./measure-file.ts";
 import { MeasureRedis } from "./measure-redis.ts";
 import { type Addition, type Measure, Measures, nextOrder } from "./measures.ts";
@@ -302,6 +302,15 @@ export function refuseLogin(suspension: Suspension): Refusal {
   return refuseSession("28000", `user "${suspension.user}" is suspended`, {
     detail: `Since ${new Date(suspension.at).toISOString()}.`,
     hint: 'Ask whoever runs this proxy; "sluice resume" lets the user in again.',
+  });
+}
+
+/** What a suspended person is told for whom an application reads: its session goes on for others. */
+export function refuseStatement({ user, at }: Suspension): Refusal {
+  return refuse("42501", `"${user}" is suspended`, {
+    detail: `Since ${new Date(at).toISOString()}.`,
+    hint: 'Ask whoever runs this proxy; "sluice resume" lifts it.',
+    rule: "suspended",
   });
 }
 

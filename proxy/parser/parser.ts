@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import type { ParseResult, ScanResult } from "libpg-query";
 import instantiate, { type PgQuery } from "libpg-query/wasm/libpg-query.js";
+import { rereadsComments } from "./comment-cost.ts";
 
 /*
  * Postgres's own parser, compiled to WebAssembly. Its library has functions like these, but only one instance, for
@@ -73,6 +74,7 @@ export function fingerprint(text: string): string {
 }
 
 function call(text: string, work: (parser: PgQuery, at: number) => string): string {
+  if (rereadsComments(text)) throw new TextTooDeep("the comments are nested too deeply");
   const parser = current;
   if (parser === undefined) {
     renew();

@@ -52,22 +52,33 @@ function makeWindows(
   { name, entry, document }: Source,
   key: (typeof SCOPES)[number][0],
   base: readonly BudgetWindow[],
-  { problems }: Context,
+  context: Context,
 ): readonly BudgetWindow[] {
   const named = entry[key];
   if (named === undefined) return base;
   if (named === "none") return [];
   const windows = base.filter((window) => !Object.hasOwn(named, window.name));
+  return [...windows, ...windowsAt(document, ["roles", name, key], named, context)];
+}
+
+/** The windows of a budget that stands at this path of a policy file. */
+export function windowsAt(
+  document: Source["document"],
+  path: readonly string[],
+  named: Exclude<BudgetEntry, "none">,
+  { problems }: Context,
+): readonly BudgetWindow[] {
+  const windows: BudgetWindow[] = [];
   for (const [length, value] of Object.entries(named)) {
     const seconds = durationSeconds(length) ?? 0;
     if (seconds > LONGEST_WINDOW) {
       problems.error(
-        document.placeOfKey(["roles", name, key, length]),
+        document.placeOfKey([...path, length]),
         `${length} is too long a window`,
         "At most 366d.",
       );
     }
-    const rule = `roles.${name}.${key}.${length}`;
+    const rule = `${path.join(".")}.${length}`;
     for (const [what, limit, path] of limitsOf(value, rule)) {
       if (limit !== undefined) windows.push({ name: length, seconds, what, limit, rule: path });
     }

@@ -1,5 +1,6 @@
 import { checkReach, checkUsers } from "./check-roles.ts";
 import { makeBudget, makeLimits, makeWatch } from "./compile-limits.ts";
+import { checkWatched, makeWatched } from "./compile-watched.ts";
 import type { PolicyDocument } from "./document.ts";
 import { parseCondition } from "./expressions.ts";
 import type { RoleEntry } from "./format.ts";
@@ -133,6 +134,7 @@ function makeRole(source: Source, parent: Made | undefined, context: Context): M
     limits: makeLimits(entry, base?.limits),
     budget: makeBudget(source, base?.budget ?? [], context),
     ...makeWatch(entry, base),
+    ...makeWatched(source, base, context),
     calls: entry.calls === undefined ? (base?.calls ?? new Map()) : callsOf(entry.calls),
   };
   const { document } = source;
@@ -141,7 +143,10 @@ function makeRole(source: Source, parent: Made | undefined, context: Context): M
   const orphan = entry.extends !== undefined && parent === undefined;
   const uncertain =
     lost("reads") || lost("writes") || lost("extends") || orphan || (parent?.uncertain ?? false);
-  if (!uncertain) checkReach(source, role, context);
+  if (!uncertain) {
+    checkReach(source, role, context);
+    checkWatched(source, role, context);
+  }
   return {
     uncertain,
     role,

@@ -271,6 +271,23 @@ const PURPOSE_HINT =
   "Tables of people and conditions, as in { public.customers: " +
   '"exists (select from public.tickets t where t.customer_id = customers.id and t.assignee = :user)" }.';
 
+const SOURCE_HINT =
+  "setting: app.agent, setting: { name: request.jwt.claims, path: sub }, comment: user, " +
+  'application_name: "helpdesk/(.+)" or role: true.';
+const settingName = z.string({ error: SOURCE_HINT }).regex(/^[A-Za-z_][\w$]*(\.[A-Za-z_][\w$]*)+$/, {
+  error: "A setting of the application's own, with a dot, as in app.agent.",
+});
+const sourceSchema = z.union(
+  [
+    mapping({ setting: settingName }, SOURCE_HINT),
+    mapping({ setting: mapping({ name: settingName, path: z.string().min(1) }, SOURCE_HINT) }, SOURCE_HINT),
+    mapping({ comment: z.string().regex(/^[\w.-]{1,64}$/, { error: "A key, as in user." }) }, SOURCE_HINT),
+    mapping({ application_name: z.string().min(1) }, SOURCE_HINT),
+    mapping({ role: z.literal(true) }, SOURCE_HINT),
+  ],
+  { error: SOURCE_HINT },
+);
+
 const roleSchema = mapping(
   {
     extends: name
@@ -402,6 +419,36 @@ const roleSchema = mapping(
       .describe("As budget, for all that is read from one client address by users of such roles."),
     on_counter_loss: lossSchema.optional(),
     behaviour: behaviourSchema.optional(),
+    watch: z
+      .boolean({ error: "true or false." })
+      .optional()
+      .describe(
+        "Of a role that sees, reads and writes all: its statements run as they were written and none is refused for " +
+          "what it asks, but the people whom they show are counted, logged and held against decoys and behaviour rules.",
+      ),
+    people_behind: z
+      .array(sourceSchema, { error: SOURCE_HINT })
+      .optional()
+      .describe(
+        "Of a watched role: what names the person for whom the application reads. The first that says something does. " +
+          "That person is counted, limited, logged and suspended by name.",
+      ),
+    unnamed: z
+      .union([z.literal("refuse"), mapping({ budget: budgetSchema }, "refuse, or { budget: { 1h: 50 } }.")], {
+        error: "refuse, or { budget: { 1h: 50 } }.",
+      })
+      .optional()
+      .describe(
+        "What holds where nobody is named: refuse shows nobody, a budget counts the application itself. The role's own " +
+          "budgets if left out.",
+      ),
+    on_budget: z
+      .enum(["stop", "alert"], { error: "stop or alert." })
+      .optional()
+      .describe(
+        "Of a watched role, when a budget is used up: stop (the default) shows nobody new until the budget has room " +
+          "again; alert tells somebody and stops nothing.",
+      ),
   },
   "A role as in { users: [anna], reads: [public.customers] }.",
 );

@@ -140,9 +140,27 @@ export interface Role {
   readonly graceShare?: number;
   /** Rules that are not named do their default: see `actionOf`. */
   readonly behaviour?: ReadonlyMap<BehaviourRule, BehaviourAction>;
+  /** It sees, reads and writes all, and the people whom it reads are counted all the same. */
+  readonly watch?: true;
+  /** Of a watched role: a budget that is used up is told of, and stops nothing. */
+  readonly onBudget?: "alert";
+  /** Of a watched role: what names the person for whom the application reads; the first that says something does. */
+  readonly peopleBehind?: readonly PersonSource[];
+  /** Where nobody is named: whether anybody is shown, or within which budgets; the role's own if left out. */
+  readonly unnamed?: "refuse" | { readonly budget: readonly BudgetWindow[] };
   /** Functions outside pg_catalog that the role may call, as `schema.name`, and whether it may see what they return. */
   readonly calls: ReadonlyMap<string, "hidden" | "shown">;
 }
+
+/** What may name the person behind an application's statement. */
+export type PersonSource =
+  /** `path`: keys of the JSON object that the setting holds. */
+  | { readonly kind: "setting"; readonly name: string; readonly path?: readonly string[] }
+  | { readonly kind: "comment"; readonly key: string }
+  /** Its only group is the name. */
+  | { readonly kind: "application_name"; readonly pattern: RegExp }
+  /** The role that SET ROLE has set. */
+  | { readonly kind: "role" };
 
 /** Summaries of groups of people, and nothing else. */
 export interface AggregatesOnly {
@@ -204,6 +222,16 @@ export interface BudgetWindow {
 /** Whether some budget of the role is one of reading: one of changes alone counts no row that leaves. */
 export function countsReads({ budget }: Role): boolean {
   return budget.some(({ what }) => what !== "changes");
+}
+
+/** Whether a statement's result may be cut off. */
+export function limitsReads(role: Role): boolean {
+  return role.limits.rows !== undefined || role.limits.bytes !== undefined || countsReads(role);
+}
+
+/** The line of the role's limit that a cut-off result would be past. */
+export function limitKey({ limits }: Role): string {
+  return limits.rows === undefined ? "budget" : "rows";
 }
 
 /** What sees that somebody reads in an unusual pattern. */

@@ -29,6 +29,13 @@ export function parseSubject(
   return { column, steps: steps.map((step) => ({ table: step?.[1] ?? "", column: step?.[2] ?? "" })) };
 }
 
+/** Under which a table's people are counted and hashed, `public.customers.id`; none where its rows are nobody's. */
+export function namespaceOf({ name, subject, path }: TablePolicy): string | undefined {
+  const end = path?.at(-1);
+  if (end !== undefined) return `${end.table}.${end.column}`;
+  return subject === undefined ? undefined : `${name}.${subject}`;
+}
+
 /**
  * Finds the way from a table's rows to their people in the database. Each column on it must lead to one row of
  * the next table and no more, and must be that table's own subject: there it is guarded against being changed.

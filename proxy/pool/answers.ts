@@ -3,134 +3,103 @@ import {
   decodeParameterStatus,
   decodeReadyForQuery,
 } from "../wire/backend-messages.ts";
-import { decodeError, errorResponse } from "../wire/errors.ts";
+import { decodeError, errorResponse, isError, isLongError } from "../wire/errors.ts";
 import { type FrameReader, ProtocolViolation } from "../wire/frames.ts";
-import { Backend, BodyReader, type TransactionStatus } from "../wire/messages.ts";
+import { Backend, BodyReader } from "../wire/messages.ts";
 import type { Refusal } from "../wire/refusal.ts";
-import type { Expected } from "./expected.ts";
+import type { Expected, NamingSent, ParseSent, QuerySent } from "./expected.ts";
 import type { PoolSession } from "./pool-session.ts";
 import { missing } from "./preparing.ts";
 import { deallocated } from "./requests.ts";
 
 /** The server's messages on their way to the client that holds the connection. */
 export class Answers {
-  /** As the last ReadyForQuery said. */
-  status: TransactionStatus = "I";
   readonly #server: PoolSession;
+  /** The other pieces of a long error follow its beginning. */
+  #passesError = false;
 
   constructor(server: PoolSession) {
     this.#server = server;
   }
 
-  mayStream(type: number): boolean {
+  mayStream(type: number, length: number): boolean {
+    if (isLongError(type, length)) return true;
     return (
-      (type === Backend.DataRow || type === Backend.CopyData) && this.#server.expected.head?.kind !== "own"
+      (type === Backend.DataRow || type === Backend.CopyData) && this.#server.ledger.head?.kind !== "ownQuery"
     );
   }
 
   /** Throws a `ProtocolViolation` for what answers nothing: nobody knows then what belongs to whom. */
   handle(frame: FrameReader): void {
-    const { head } = this.#server.expected;
+    const { ledger, toClient } = this.#server;
+    if (isError(frame.type) && (frame.piece === "middle" || frame.piece === "last")) {
+      if (this.#passesError) toClient.forward(frame);
+      return;
+    }
     switch (frame.type) {
       case Backend.ParameterStatus:
         this.#parameter(frame);
         return;
       case Backend.NoticeResponse:
-        if (head?.kind !== "own") this.#server.toClient.forward(frame);
+        this.#passesError = ledger.head?.kind !== "ownQuery";
+        if (this.#passesError) toClient.forward(frame);
         return;
       // Nobody may LISTEN here; what code of the database's has made it listen to is nobody's.
       case Backend.NotificationResponse:
         return;
       case Backend.ErrorResponse:
-        this.#error(frame, head);
+        this.#error(frame, ledger.head);
         return;
       case Backend.ReadyForQuery:
         this.#ready(frame);
         return;
     }
-    if (head === undefined) throw new ProtocolViolation("an answer to nothing");
-    this.#answer(frame, head);
+    this.#answer(frame, ledger.expect(frame.type));
+    ledger.answered(frame.type);
+    this.#server.tellAll();
   }
 
   #answer(frame: FrameReader, head: Expected): void {
     const { toClient } = this.#server;
     switch (head.kind) {
-      case "own":
+      case "ownQuery":
         if (frame.type === Backend.DataRow) head.row = fieldsOf(frame);
         return;
-      case "query":
-        this.#ofQuery(frame, head);
-        return;
-      case "execute":
-        this.#ofExecute(frame, head);
-        return;
       case "parse":
-        expectType(frame, Backend.ParseComplete);
-        head.onDone?.();
-        if (!head.hidden) toClient.forward(frame);
-        break;
-      case "bind":
-        expectType(frame, Backend.BindComplete);
-        toClient.forward(frame);
+        this.#prepared(head);
+        if (head.hidden) return;
         break;
       case "close":
-        expectType(frame, Backend.CloseComplete);
-        if (!head.hidden) toClient.forward(frame);
+        if (head.change !== undefined) this.#server.statements.confirm(head.change);
+        if (head.hidden) return;
         break;
-      case "describe":
-        toClient.forward(frame);
-        if (frame.type === Backend.ParameterDescription) return;
-        if (frame.type !== Backend.NoData) expectType(frame, Backend.RowDescription);
+      case "execute":
+      case "query":
+        if (frame.type === Backend.EmptyQueryResponse && head.forgets === true) {
+          if (head.kind === "execute" && head.change !== undefined)
+            this.#server.statements.confirm(head.change);
+          toClient.send(deallocated);
+          return;
+        }
+        this.#result(frame);
         break;
-      default:
-        throw new ProtocolViolation("an answer to something else");
     }
-    this.#done();
+    toClient.forward(frame);
   }
 
-  #ofQuery(frame: FrameReader, { forgets }: Extract<Expected, { kind: "query" }>): void {
-    const { toClient } = this.#server;
-    if (frame.type === Backend.EmptyQueryResponse && forgets === true) {
-      toClient.send(deallocated);
-      return;
-    }
+  #prepared({ change, prepares }: ParseSent): void {
+    const { statements, connection } = this.#server;
+    if (change !== undefined) statements.confirm(change);
+    if (prepares?.isUnnamed === true) connection?.statements.confirmUnnamed();
+    else if (prepares !== undefined) connection?.statements.confirm(prepares.statement);
+  }
+
+  #result(frame: FrameReader): void {
     if (frame.type === Backend.CommandComplete) this.#completed(frame);
-    else if (frame.type === Backend.CopyInResponse) {
-      this.#copyBegins(frame);
-      return;
-    } else if (frame.type === Backend.CopyBothResponse) throw new ProtocolViolation("replication");
+    // What was sent behind it would be taken for a part of the copy.
+    else if (frame.type === Backend.CopyInResponse && !this.#server.gate.mayCopyIn)
+      throw new ProtocolViolation("COPY without being asked");
     else if (isRow(frame)) frame.widen();
-    toClient.forward(frame);
-  }
-
-  #ofExecute(frame: FrameReader, { forgets }: Extract<Expected, { kind: "execute" }>): void {
-    const { toClient } = this.#server;
-    switch (frame.type) {
-      case Backend.CommandComplete:
-        this.#completed(frame);
-        toClient.forward(frame);
-        this.#done();
-        return;
-      case Backend.EmptyQueryResponse:
-        if (forgets === true) toClient.send(deallocated);
-        else toClient.forward(frame);
-        this.#done();
-        return;
-      case Backend.PortalSuspended:
-        toClient.forward(frame);
-        this.#done();
-        return;
-      case Backend.CopyInResponse:
-        this.#copyBegins(frame);
-        return;
-      case Backend.CopyOutResponse:
-      case Backend.CopyDone:
-        break;
-      default:
-        if (!isRow(frame)) throw new ProtocolViolation("an answer to something else");
-        frame.widen();
-    }
-    toClient.forward(frame);
   }
 
   /** The tag says what has been done, not only asked for. */
@@ -142,68 +111,75 @@ export class Answers {
     else if (tag === "DEALLOCATE ALL") server.discarded("statements");
   }
 
-  #copyBegins(frame: FrameReader): void {
-    const server = this.#server;
-    // What was sent behind it would be taken for a part of the copy.
-    if (!server.gate.mayCopyIn) throw new ProtocolViolation("COPY without being asked");
-    server.copyIn = true;
-    server.toClient.forward(frame);
-  }
-
   #parameter(frame: FrameReader): void {
     const server = this.#server;
     const { name, value } = decodeParameterStatus(frame);
     // What the pool itself sets is compared when all of it is set.
-    if (server.expected.head?.kind === "own") server.connection?.parameters.set(name, value);
+    if (server.ledger.head?.kind === "ownQuery") server.connection?.parameters.set(name, value);
     else server.carrying.report(name, value);
   }
 
   #error(frame: FrameReader, head: Expected | undefined): void {
-    const server = this.#server;
-    server.copyIn = false;
-    if (head?.kind === "own") {
+    const { ledger, toClient } = this.#server;
+    this.#passesError = false;
+    if (head?.kind === "ownQuery") {
       head.failed = true;
+      ledger.failed();
       return;
     }
     const refusal = head && refusalFor(head, decodeError(frame).get("C"));
-    if (refusal === undefined) server.toClient.forward(frame);
-    else server.toClient.send(errorResponse(refusal));
-    if (head === undefined || head.kind === "query" || head.kind === "sync") return;
-    if (head.kind === "bind" || head.kind === "describe") this.#isStale(frame, head);
-    server.skipping = !server.expected.skipToSync();
+    this.#passesError = refusal === undefined;
+    if (refusal === undefined) toClient.forward(frame);
+    else toClient.send(errorResponse(refusal));
+    if (head?.kind === "bind" || head?.kind === "describe") this.#isStale(frame, head);
+    for (const each of ledger.failed()) this.#undo(each, each === head);
+  }
+
+  /** What was sent has failed, or was skipped: what was noted when it was sent is taken back. */
+  #undo(expected: Expected, hasFailed: boolean): void {
+    const { statements, connection } = this.#server;
+    if (expected.kind === "query") statements.withdraw(expected.drops);
+    if ("change" in expected && expected.change !== undefined) {
+      statements.withdraw(expected.change);
+      // The server drops the old unnamed statement before it looks at the new text (exec_parse_message).
+      if (expected.kind === "parse" && hasFailed && expected.change.name === "") statements.delete("");
+    }
+    if (expected.kind === "close" && expected.unwanted !== undefined)
+      connection?.statements.keepUnwanted(expected.unwanted);
+    if (expected.kind !== "parse" || expected.prepares === undefined) return;
+    const { statement, isUnnamed } = expected.prepares;
+    if (isUnnamed) connection?.statements.dropUnnamed();
+    else connection?.statements.forget(statement);
   }
 
   /**
-   * A plan whose result has changed its type stays so (RevalidateCachedQuery of utils/cache/plancache.c), and
-   * code of the database's may have given up what we prepared: the next time it is prepared anew.
+   * A plan whose result has changed its type stays so (RevalidateCachedQuery of utils/cache/plancache.c), types of parameters
+   * are found out once, and code of the database's may have given up what we prepared: the next time it is prepared anew.
    */
-  #isStale(frame: FrameReader, { of }: Extract<Expected, { kind: "bind" | "describe" }>): void {
+  #isStale(frame: FrameReader, { of }: NamingSent): void {
     const { connection } = this.#server;
     const sqlstate = decodeError(frame).get("C");
     if (sqlstate === "26000") connection?.statements.clear();
-    else if (sqlstate === "0A000" && of !== undefined) connection?.statements.forget(of.statement);
+    else if (of !== undefined) connection?.statements.renew(of.statement);
   }
 
   #ready(frame: FrameReader): void {
     const server = this.#server;
-    server.tellAll();
-    const { head } = server.expected;
-    this.status = decodeReadyForQuery(frame);
-    if (head?.kind === "own") {
-      this.#done();
-      head.done(head);
+    const ended = server.ledger.ready(decodeReadyForQuery(frame));
+    if (ended?.kind === "ownQuery") {
+      ended.done(ended);
       return;
     }
-    if (head?.kind !== "query" && head?.kind !== "sync") throw new ProtocolViolation("ReadyForQuery");
+    if (ended?.kind === "query") this.#queryEnded(ended);
     server.toClient.forward(frame);
-    server.copyIn = false;
-    this.#done();
+    server.tellAll();
     server.settle();
   }
 
-  #done(): void {
-    this.#server.expected.shift();
-    this.#server.tellAll();
+  #queryEnded({ drops, change }: QuerySent): void {
+    const { statements } = this.#server;
+    statements.confirm(drops);
+    if (change !== undefined) statements.confirm(change);
   }
 }
 
@@ -216,10 +192,6 @@ function refusalFor(head: Expected, sqlstate: string | undefined): Refusal | und
 
 function isRow({ type }: FrameReader): boolean {
   return type === Backend.DataRow || type === Backend.CopyData;
-}
-
-function expectType(frame: FrameReader, type: number): void {
-  if (frame.type !== type) throw new ProtocolViolation("an answer to something else");
 }
 
 /** A DataRow's fields, a character a byte. */

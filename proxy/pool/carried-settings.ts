@@ -7,6 +7,29 @@ import { queryMessage } from "../wire/frontend-messages.ts";
  */
 export type Carried = ReadonlyMap<string, string>;
 
+/**
+ * What SET cannot change, or what means something only while the server begins a session (Postgres docs, "Server
+ * Configuration"), and what texts are read by: connections are opened with these.
+ */
+const OF_CONNECTION: ReadonlySet<string> = new Set([
+  ...["client_encoding", "standard_conforming_strings"],
+  ...["local_preload_libraries", "session_preload_libraries"],
+  ...["ignore_system_indexes", "jit_debugging_support", "jit_profiling_support", "post_auth_delay"],
+  ...["log_connections", "log_disconnections"],
+  ...["transaction_isolation", "transaction_read_only", "transaction_deferrable"],
+]);
+
+/**
+ * Whether a setting of the startup packet can be carried from one connection to the next. Names with a dot cannot: once one
+ * is set, no command makes it unknown again, as it is to clients that did not ask for it.
+ */
+export function isCarried(name: string): boolean {
+  return !OF_CONNECTION.has(name) && !name.includes(".");
+}
+
+/** Ends a session that is idle: what is idle in a pool is nobody's session. */
+export const IDLE_TIMEOUT = "idle_session_timeout";
+
 /** As DISCARD ALL, less what costs the next client its plans. */
 const TAKE_BACK = [
   "CLOSE ALL",
@@ -49,6 +72,22 @@ export function asking(names: readonly string[]): Buffer {
     `SELECT ${names.map((name) => `pg_catalog.current_setting(${literal(name)}, true)`).join(", ")}`,
   );
 }
+
+/**
+ * Gives settings back their values where they have the server's defaults; what a client has set since stays. The server
+ * itself would do so for what stood in the startup packet.
+ */
+export function restoring(settings: Carried): Buffer {
+  const values = [...settings].map(([name, value]) => `(${literal(name)}, ${literal(value)})`);
+  return query(
+    `SELECT pg_catalog.set_config(s.name, v.value, false)
+     FROM pg_catalog.pg_settings s, (VALUES ${values.join(", ")}) v(name, value)
+     WHERE pg_catalog.lower(s.name) OPERATOR(pg_catalog.=) v.name AND s.source OPERATOR(pg_catalog.<>) 'session'`,
+  );
+}
+
+/** What is idle in the pool must not be ended by what a client wished for its session. */
+export const withoutIdleTimeout: Buffer = query(`RESET ${IDLE_TIMEOUT}`);
 
 /** A name or a value out of parsed text, as it travels. */
 export function asBytes(text: string): string {

@@ -1,7 +1,16 @@
 import type { Leavings } from "../sql/leavings.ts";
 import { parameterStatus } from "../wire/backend-messages.ts";
 import { refuseSession } from "../wire/refusal.ts";
-import { applying, asBytes, asking, type Carried, resetFor } from "./carried-settings.ts";
+import {
+  applying,
+  asBytes,
+  asking,
+  type Carried,
+  IDLE_TIMEOUT,
+  resetFor,
+  restoring,
+  withoutIdleTimeout,
+} from "./carried-settings.ts";
 import type { OwnQuery } from "./expected.ts";
 import type { PoolSession } from "./pool-session.ts";
 import type { ServerConnection } from "./server-connection.ts";
@@ -23,6 +32,8 @@ export class Carrying {
   /** As the client was last told. */
   readonly #parameters: Map<string, string>;
   #attempts = 0;
+  /** What the startup packet said may have given way to the server's defaults. */
+  #mustRestore = false;
 
   constructor(server: PoolSession, settings: Carried, parameters: ReadonlyMap<string, string>) {
     this.#server = server;
@@ -33,7 +44,18 @@ export class Carrying {
 
   /** The server must be asked what has come of it. */
   get isTouched(): boolean {
-    return this.#touched.size > 0;
+    return this.#touched.size > 0 || this.#mustRestore;
+  }
+
+  /** RESET gives back what the startup packet said: sent right behind it, so that the client's next message finds that. */
+  restore(): void {
+    if (!this.#mustRestore) return;
+    this.#mustRestore = false;
+    this.#server.ask(restoring(this.#own), () => {
+      const { connection } = this.#server;
+      if (connection !== undefined) this.#compare(connection);
+      this.#server.settle();
+    });
   }
 
   /** search_path of the session; undefined while only the server knows it. */
@@ -42,7 +64,8 @@ export class Carrying {
     return this.#settings.get("search_path") ?? "";
   }
 
-  note({ sets, resets, localPath }: Leavings): void {
+  note({ sets, resets, defaults, localPath }: Leavings): void {
+    if (defaults && this.#own.size > 0) this.#mustRestore = true;
     for (const name of sets) this.#touched.add(asBytes(name));
     if (resets) for (const name of this.#settings.keys()) this.#touched.add(name);
     if (localPath) this.hasLocalPath = true;
@@ -88,8 +111,11 @@ export class Carrying {
 
   /** Asks the server what has come of the settings that were touched. */
   learn(): void {
+    this.restore();
+    if (this.#touched.delete(IDLE_TIMEOUT)) this.#server.ask(withoutIdleTimeout, () => this.#server.settle());
     const names = [...new Set([...this.#settings.keys(), ...this.#touched])];
     this.#touched.clear();
+    if (names.length === 0) return;
     this.#server.ask(asking(names), ({ row, failed }) => {
       if (failed) {
         this.#server.fail(NOT_SET_UP);
@@ -106,6 +132,9 @@ export class Carrying {
   /** All settings are as they were at log-in (DISCARD ALL). */
   discarded(connection: ServerConnection): void {
     this.#settings = this.#own;
+    // What was set before is undone: to ask for it would learn the server's defaults in place of the client's.
+    this.#touched.clear();
+    this.#mustRestore = false;
     connection.applied = new Map();
     connection.leaves = "nothing";
   }

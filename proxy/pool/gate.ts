@@ -1,30 +1,28 @@
+import type { Barrier } from "../protocol/barrier.ts";
 import type { Leavings } from "../sql/leavings.ts";
-import { Frontend } from "../wire/messages.ts";
-
-/** What is sent after a message that names of prepared statements hang on, they themselves hang on. */
-const NAMING: ReadonlySet<number> = new Set([
-  Frontend.Query,
-  Frontend.Parse,
-  Frontend.Bind,
-  Frontend.Describe,
-  Frontend.Close,
-]);
 
 /**
- * Holds back what must not be sent before it is known how a statement has ended. DISCARD ALL takes all prepared
- * statements with it, or fails. COPY FROM STDIN reads whatever follows as a part of it, or, where it has failed, leaves it
- * for a message of its own: the proxy would not know how many answers are to come.
+ * Raises the barrier where it must be known how a statement has ended before more is sent. DISCARD ALL takes all
+ * prepared statements with it, or fails. COPY FROM STDIN reads whatever follows as a part of it, or, where it has failed,
+ * leaves it for a message of its own: the proxy would not know how many answers are to come.
  */
 export class Gate {
+  readonly #barrier: Barrier;
   /** A portal may be of such a statement. */
   #bound = { discards: false, copiesIn: false };
   #discards = false;
   #copiesIn = false;
 
+  constructor(barrier: Barrier) {
+    this.#barrier = barrier;
+  }
+
   /** A simple query has been sent. */
-  queried({ discards, copiesIn }: Leavings): void {
+  queried({ discards, copiesIn }: Pick<Leavings, "discards" | "copiesIn">): void {
     this.#discards ||= discards;
     this.#copiesIn ||= copiesIn;
+    if (discards) this.#barrier.raise("names");
+    if (copiesIn) this.#barrier.raise("closed");
   }
 
   bound({ discards, copiesIn }: Leavings): void {
@@ -33,13 +31,7 @@ export class Gate {
 
   /** Some portal is run. */
   executed(): void {
-    this.#discards ||= this.#bound.discards;
-    this.#copiesIn ||= this.#bound.copiesIn;
-  }
-
-  /** Whether a message may be sent now. */
-  passes(type: number): boolean {
-    return !this.#copiesIn && !(this.#discards && NAMING.has(type));
+    this.queried(this.#bound);
   }
 
   get mayDiscard(): boolean {
@@ -53,12 +45,15 @@ export class Gate {
   /** All rows of a COPY of the extended protocol have been sent: it is not followed by another. */
   copied(): void {
     this.#copiesIn = false;
+    this.#barrier.lift();
+    if (this.#discards) this.#barrier.raise("names");
   }
 
   /** All that was sent has been answered. */
   open(): void {
     this.#discards = false;
     this.#copiesIn = false;
+    this.#barrier.lift();
   }
 
   /** The transaction is over, and with it its portals. */

@@ -1,6 +1,7 @@
 import { errorResponse } from "../wire/errors.ts";
 import { refuseSession } from "../wire/refusal.ts";
 import { type Opened, ServerConnection } from "./server-connection.ts";
+import { WaitingLine } from "./waiting-line.ts";
 
 /** What a connection is opened with. */
 export interface Startup {
@@ -15,8 +16,8 @@ export class NoConnection extends Error {
   readonly response: Buffer;
   readonly sqlstate: string;
 
-  constructor(response: Buffer, sqlstate: string) {
-    super(`no connection to the server (${sqlstate})`);
+  constructor(response: Buffer, sqlstate: string, options?: ErrorOptions) {
+    super(`no connection to the server (${sqlstate})`, options);
     this.response = response;
     this.sqlstate = sqlstate;
   }
@@ -39,18 +40,18 @@ export interface PoolOptions {
   readonly onFault: (error: unknown) => void;
 }
 
-interface Waiting {
-  readonly asker: Asker;
-  readonly startup: Startup;
-  readonly since: number;
-  readonly limit: NodeJS.Timeout;
-}
-
 /** As PgBouncer's server_lifetime and server_idle_timeout. */
 const LIFETIME_MS = 3_600_000;
 const IDLE_MS = 600_000;
-
-const MOST_GREETINGS = 100;
+/** So long after the last client has left its connections are closed: they are in the way of DROP DATABASE. */
+const DESERTED_MS = 2_000;
+/**
+ * A connection serves the startup packet for which it was opened for so long at least, before it gives way to another that
+ * somebody waits for: each place logs in to the server that seldom, whatever mix of clients comes.
+ */
+export const KEPT_MS = 250;
+/** A server's farewell to a connection that has been idle for longer is read before it is lent. */
+const STALE_MS = 1_000;
 
 /** What SHOW POOLS tells. */
 export interface PoolState {
@@ -65,50 +66,79 @@ export interface PoolState {
   readonly servers: readonly number[];
 }
 
-/** The server connections of one user of one database. Who asks first is served first. */
+/**
+ * The server connections of one user of one database. Who asks first gets the first connection that fits, or the first place
+ * for a new one; a connection that fits nobody who waits gives way, and one that fits only later ones does so in its turn.
+ */
 export class Pool {
   readonly #options: PoolOptions;
   /** The one used last comes last. */
   readonly #idle: ServerConnection[] = [];
   readonly #held = new Set<ServerConnection>();
-  readonly #queue: Waiting[] = [];
-  /** What servers told at log-in, by startup packet. */
-  readonly #greetings = new Map<string, ReadonlyMap<string, string>>();
-  #opening = 0;
+  readonly #line = new WaitingLine();
+  /** By the key of their startup packets: how many are being opened, or looked at before they are lent. */
+  readonly #coming = new Map<string, number>();
+  #comingCount = 0;
+  readonly #clients = new Set<object>();
+  #deserted: NodeJS.Timeout | undefined;
+  #again: NodeJS.Timeout | undefined;
+  #isServing = false;
+  #mustServe = false;
   #isClosed = false;
 
   constructor(options: PoolOptions) {
     this.#options = options;
   }
 
-  /** A connection at once, or undefined: the asker will be told. */
-  take(asker: Asker, startup: Startup): ServerConnection | undefined {
-    if (this.#queue.length === 0) {
-      const connection = this.#fitting(asker, startup);
+  /** A client that may ask; until it leaves the connections stay. */
+  join(client: object): void {
+    this.#clients.add(client);
+    clearTimeout(this.#deserted);
+  }
+
+  leave(client: object): void {
+    if (!this.#clients.delete(client) || this.#clients.size > 0) return;
+    clearTimeout(this.#deserted);
+    this.#deserted = setTimeout(() => this.#closeIdle(), DESERTED_MS).unref();
+  }
+
+  /** A connection at once, or undefined: the asker will be told, perhaps before this returns. */
+  take(asker: Asker, { key, packet }: Startup): ServerConnection | undefined {
+    if (this.#line.size === 0) {
+      const connection = this.#fitting(asker, key);
       if (connection !== undefined) return connection;
     }
     const { waitMs } = this.#options;
     const limit = setTimeout(() => this.#overdue(asker), waitMs);
-    this.#queue.push({ asker, startup, since: performance.now(), limit });
+    this.#line.add({ asker, startup: { key, packet }, since: performance.now(), limit });
     this.#serve();
     return undefined;
   }
 
-  /** What a session that begins like this is told; undefined before the first connection of its kind. */
-  greeting({ key }: Startup): ReadonlyMap<string, string> | undefined {
-    return this.#greetings.get(key);
+  /** Whether one of this kind, or of another that may give way, would be had without waiting for a client. */
+  get isFree(): boolean {
+    return this.#line.size === 0 && (this.#idle.length > 0 || this.#open < this.#options.size);
+  }
+
+  /** No connection is open, nor being opened. */
+  get isEmpty(): boolean {
+    return this.#open === 0;
   }
 
   /** Does not wait any more. */
   forget(asker: Asker): void {
-    const at = this.#queue.findIndex((each) => each.asker === asker);
-    if (at >= 0) clearTimeout(this.#queue.splice(at, 1)[0]?.limit);
+    this.#line.remove(asker);
   }
 
   /** No transaction is open on it, and nobody holds it. */
   release(connection: ServerConnection): void {
     if (!this.#held.delete(connection)) return;
-    if (this.#isClosed || performance.now() - connection.since > LIFETIME_MS) {
+    const isOld = performance.now() - connection.since > LIFETIME_MS;
+    if (connection.isUnwanted) {
+      connection.isRetired = true;
+      this.#leaveHost(connection);
+    }
+    if (this.#isClosed || isOld || connection.isRetired) {
       connection.close();
     } else {
       connection.idleSince = performance.now();
@@ -122,87 +152,165 @@ export class Pool {
     connection.close();
   }
 
+  /** The server on this connection has not answered for long: the others that it has are not waited for in turn. */
+  suspect({ opened }: ServerConnection): void {
+    opened.suspect();
+    for (const other of this.#idle.filter((each) => each.opened.at === opened.at)) other.close();
+  }
+
   get state(): PoolState {
-    const first = this.#queue[0];
+    const since = this.#line.first?.since;
     return {
       clientsActive: this.#held.size,
-      clientsWaiting: this.#queue.length,
+      clientsWaiting: this.#line.size,
       serversActive: this.#held.size,
       serversIdle: this.#idle.length,
-      servers: [...this.#held, ...this.#idle].map(({ since }) => performance.timeOrigin + since),
-      waitedSeconds: first === undefined ? 0 : (performance.now() - first.since) / 1000,
+      servers: [...this.#held, ...this.#idle].map((each) => performance.timeOrigin + each.since),
+      waitedSeconds: since === undefined ? 0 : (performance.now() - since) / 1000,
     };
   }
 
-  /** Closes what has been idle for long; true: nothing is left, and nobody asks. */
+  /** Closes what has been idle for long; true: nothing is left, and nobody may ask. */
   tidy(): boolean {
     const now = performance.now();
     for (const connection of this.#idle.filter(({ idleSince }) => now - idleSince > IDLE_MS))
       connection.close();
-    return this.#open === 0 && this.#queue.length === 0;
+    return this.#open === 0 && this.#line.size === 0 && this.#clients.size === 0;
   }
 
   close(): void {
     this.#isClosed = true;
-    for (const connection of [...this.#idle]) connection.close();
+    clearTimeout(this.#deserted);
+    clearTimeout(this.#again);
+    this.#closeIdle();
   }
 
   get #open(): number {
-    return this.#idle.length + this.#held.size + this.#opening;
+    return this.#idle.length + this.#held.size + this.#comingCount;
   }
 
-  /** Serves the head of the queue, as long as there is something for it. */
+  #closeIdle(): void {
+    for (const connection of [...this.#idle]) connection.close();
+  }
+
+  /** Its server is not any more what is wanted: nor are the others that go there. */
+  #leaveHost({ opened }: ServerConnection): void {
+    opened.leaveHost();
+    for (const each of this.#held) if (each.opened.at === opened.at) each.isRetired = true;
+    for (const each of this.#idle.filter((one) => one.opened.at === opened.at)) each.close();
+  }
+
+  /** Serves all for whom there is something, in the order in which they came. */
   #serve(): void {
-    for (let first = this.#queue[0]; first !== undefined; first = this.#queue[0]) {
-      const { asker, startup, limit } = first;
-      const connection = this.#fitting(asker, startup);
-      if (connection === undefined) break;
-      clearTimeout(limit);
-      this.#queue.shift();
-      asker.granted(connection);
+    // A grant may give back, or ask, before it returns.
+    this.#mustServe = true;
+    if (this.#isServing) return;
+    this.#isServing = true;
+    try {
+      while (this.#mustServe && !this.#isClosed) {
+        this.#mustServe = false;
+        this.#serveAll();
+      }
+    } finally {
+      this.#isServing = false;
     }
-    // One for each who waits, and no more than may be.
-    for (const { startup } of this.#queue.slice(this.#opening)) {
-      if (this.#open >= this.#options.size && !this.#evict()) break;
-      void this.#connect(startup);
+  }
+
+  #serveAll(): void {
+    clearTimeout(this.#again);
+    const spoken = new Map<string, number>();
+    for (const waiting of this.#line) {
+      if (this.#idle.length === 0 && this.#open >= this.#options.size) return;
+      const { asker, startup } = waiting;
+      const { key } = startup;
+      const connection = this.#fitting(asker, key);
+      if (connection !== undefined) {
+        this.#line.remove(asker);
+        asker.granted(connection);
+        continue;
+      }
+      // One that comes is for the first who waits for its kind, and no further one is opened for him.
+      const before = spoken.get(key) ?? 0;
+      spoken.set(key, before + 1);
+      if (before < (this.#coming.get(key) ?? 0)) continue;
+      if (this.#open < this.#options.size || this.#makeRoom(key, waiting.since)) void this.#connect(startup);
     }
+    if (this.#line.size > 0 && this.#idle.length > 0)
+      this.#again = setTimeout(() => this.#serve(), this.#untilOld()).unref();
   }
 
   /** An idle connection for this startup packet: the asker's own last one if that is free, else the one used last. */
-  #fitting(asker: Asker, startup: Startup): ServerConnection | undefined {
+  #fitting(asker: Asker, key: string): ServerConnection | undefined {
     let found = -1;
     for (let at = this.#idle.length - 1; at >= 0; at--) {
       const connection = this.#idle[at];
-      if (connection?.startup !== startup.key) continue;
+      if (connection?.startup !== key) continue;
       if (found < 0) found = at;
       if (connection.lastHolder === (asker as object)) {
         found = at;
         break;
       }
     }
-    if (found < 0) return undefined;
-    const [connection] = this.#idle.splice(found, 1);
-    if (connection !== undefined) this.#held.add(connection);
+    const connection = this.#idle[found];
+    if (connection === undefined) return undefined;
+    this.#idle.splice(found, 1);
+    if (!connection.isAlive || performance.now() - connection.idleSince > STALE_MS) {
+      this.#look(connection);
+      return undefined;
+    }
+    this.#held.add(connection);
     return connection;
   }
 
-  /** Closes the idle connection that was used longest ago: it was opened for other settings. */
-  #evict(): boolean {
-    const [oldest] = this.#idle;
-    oldest?.close();
-    return oldest !== undefined;
+  /** Lets the event loop read what the server may have said of it, and lends it after that. */
+  #look(connection: ServerConnection): void {
+    const { startup } = connection;
+    this.#comes(startup);
+    const looked = () => {
+      this.#came(startup);
+      if (connection.isAlive) {
+        this.#held.add(connection);
+        this.release(connection);
+      } else {
+        connection.close();
+        this.#serve();
+      }
+    };
+    // The first one may come before sockets are read the next time.
+    setImmediate(() => setImmediate(looked));
+  }
+
+  /**
+   * Closes an idle connection for another kind: one that nobody who waits can use, the one used longest ago; else one that only
+   * later ones can use, for who has no connection of his kind in sight, or has waited for it.
+   */
+  #makeRoom(key: string, since: number): boolean {
+    const now = performance.now();
+    const old = this.#idle.filter((each) => now - each.since >= KEPT_MS);
+    const isOverlooked = now - since >= KEPT_MS || !this.#has(key);
+    const found = old.find((each) => !this.#line.has(each.startup)) ?? (isOverlooked ? old[0] : undefined);
+    found?.close();
+    return found !== undefined;
+  }
+
+  #has(key: string): boolean {
+    if (this.#coming.has(key)) return true;
+    for (const { startup } of this.#held) if (startup === key) return true;
+    return false;
+  }
+
+  /** Milliseconds until an idle connection may give way. */
+  #untilOld(): number {
+    const now = performance.now();
+    const ages = this.#idle.map(({ since }) => KEPT_MS - (now - since));
+    return Math.max(1, Math.min(KEPT_MS, ...ages.filter((left) => left > 0)));
   }
 
   async #connect(startup: Startup): Promise<void> {
-    this.#opening++;
+    this.#comes(startup.key);
     try {
       const opened = await this.#options.open(startup);
-      this.#opening--;
-      this.#greetings.delete(startup.key);
-      this.#greetings.set(startup.key, opened.parameters);
-      // Clients choose the settings, and so how many kinds there are.
-      const [oldest] = this.#greetings.keys();
-      if (this.#greetings.size > MOST_GREETINGS && oldest !== undefined) this.#greetings.delete(oldest);
+      this.#came(startup.key);
       const connection = new ServerConnection(
         startup.key,
         opened,
@@ -212,36 +320,52 @@ export class Pool {
       this.#held.add(connection);
       this.release(connection);
     } catch (error) {
-      this.#opening--;
+      this.#came(startup.key);
       this.#fail(startup, error instanceof NoConnection ? error : BROKEN);
     }
   }
 
+  #comes(key: string): void {
+    this.#comingCount++;
+    this.#coming.set(key, (this.#coming.get(key) ?? 0) + 1);
+  }
+
+  #came(key: string): void {
+    const left = (this.#coming.get(key) ?? 1) - 1;
+    this.#comingCount--;
+    if (left > 0) this.#coming.set(key, left);
+    else this.#coming.delete(key);
+  }
+
   /** The one for whom it was opened is told; the next ones try again. */
   #fail({ key }: Startup, problem: NoConnection): void {
-    const first = this.#queue.find(({ startup }) => startup.key === key);
+    const first = this.#line.firstOf(key);
     if (first !== undefined) {
-      this.forget(first.asker);
+      this.#line.remove(first.asker);
       first.asker.failed(problem);
     }
     this.#serve();
   }
 
   #overdue(asker: Asker): void {
-    this.forget(asker);
-    const seconds = this.#options.waitMs / 1000;
-    const refusal = refuseSession("53300", `no server connection became free within ${seconds} seconds`, {
-      hint: "Other transactions of this user hold all of --pool-size. End them sooner, or raise it.",
-    });
-    asker.failed(new NoConnection(errorResponse(refusal), refusal.sqlstate));
+    if (!this.#line.remove(asker)) return;
+    asker.failed(noneFree(`within ${this.#options.waitMs / 1000} seconds`));
   }
 
   #closed(connection: ServerConnection): void {
     const at = this.#idle.indexOf(connection);
     if (at >= 0) this.#idle.splice(at, 1);
     this.#held.delete(connection);
-    if (!this.#isClosed) this.#serve();
+    this.#serve();
   }
+}
+
+/** What a client is told who has waited for too long; `how` completes "became free". */
+export function noneFree(how: string, cause?: unknown): NoConnection {
+  const refusal = refuseSession("53300", `no server connection became free ${how}`, {
+    hint: "Other transactions of this user hold all of --pool-size. End them sooner, or raise it.",
+  });
+  return new NoConnection(errorResponse(refusal), refusal.sqlstate, { cause });
 }
 
 const BROKEN = new NoConnection(

@@ -1,4 +1,7 @@
 import { Duplex } from "node:stream";
+import { Ledger } from "../protocol/ledger.ts";
+import { Names } from "../protocol/names.ts";
+import { Turn } from "../protocol/turn.ts";
 import type { Leavings } from "../sql/leavings.ts";
 import { readyForQuery } from "../wire/backend-messages.ts";
 import { errorResponse } from "../wire/errors.ts";
@@ -10,13 +13,13 @@ import { type Refusal, refuseSession } from "../wire/refusal.ts";
 import { Answers } from "./answers.ts";
 import { asking, type Carried } from "./carried-settings.ts";
 import { Carrying } from "./carrying.ts";
-import { ClientStatements } from "./client-statements.ts";
-import { ExpectedAnswers, type OwnQuery } from "./expected.ts";
+import type { Expected, OwnQuery, PoolLedger } from "./expected.ts";
 import { Gate } from "./gate.ts";
 import type { Asker, NoConnection, Pool, Startup } from "./pool.ts";
 import type { PoolSession } from "./pool-session.ts";
 import { Requests } from "./requests.ts";
 import type { ServerConnection } from "./server-connection.ts";
+import type { ClientStatement } from "./server-statements.ts";
 
 export interface PooledServerOptions {
   readonly pool: Pool;
@@ -28,12 +31,15 @@ export interface PooledServerOptions {
   /** As the client was told at log-in. */
   readonly parameters: ReadonlyMap<string, string>;
   readonly onFault: (error: unknown) => void;
-  /** Sends a cancel request; resolves when the server has closed the cancel connection. */
-  readonly cancel: (connection: ServerConnection) => Promise<void>;
+  /** Sends a cancel request; resolves when the server has closed the cancel connection, or it got lost. */
+  readonly cancel: (connection: ServerConnection) => Promise<"done" | "lost">;
 }
 
 /** Longest message towards the server, as the server takes it. */
 const LONGEST = 0x3fff_ffff;
+
+/** A server that says nothing for so long, although it was told to stop or asked what takes no time, is not there. */
+const SILENT_MS = 4_000;
 
 /**
  * What a session takes for its server: it writes a client's messages to it, and reads the server's answers. Behind
@@ -42,19 +48,19 @@ const LONGEST = 0x3fff_ffff;
 export class PooledServer extends Duplex implements Asker, PoolSession {
   readonly options: PooledServerOptions;
   readonly leavingsOf: PooledServerOptions["leavingsOf"];
-  readonly expected = new ExpectedAnswers();
-  readonly gate = new Gate();
+  readonly ledger: PoolLedger = new Ledger<Expected>();
+  readonly gate = new Gate(this.ledger.barrier);
   readonly carrying: Carrying;
   readonly toClient = new Outbox();
-  readonly statements = new ClientStatements();
+  readonly statements = new Names<ClientStatement>();
   connection: ServerConnection | undefined;
-  inPipeline = false;
-  skipping = false;
-  copyIn = false;
   readonly #reader: FrameReader;
   readonly #requests: Requests;
   readonly #answers: Answers;
   #isPumping = false;
+  readonly #turn = new Turn();
+  /** Others have their turn: messages wait for the next one. */
+  #isYielding = false;
   /** The reader stands on a message that has to wait. */
   #isHeld = false;
   /** The beginning of a long message has been sent. */
@@ -65,25 +71,30 @@ export class PooledServer extends Duplex implements Asker, PoolSession {
   #mustFence = false;
   #terminated = false;
   #isOver = false;
+  /** When the server was last asked for what takes no time, by `performance.now()`. */
+  #askedAt = Number.POSITIVE_INFINITY;
 
   constructor(options: PooledServerOptions) {
     super({ allowHalfOpen: true });
     this.options = options;
     this.leavingsOf = options.leavingsOf;
     this.carrying = new Carrying(this, options.settings, options.parameters);
-    this.#reader = new FrameReader(LONGEST, (type) => type === Frontend.CopyData);
+    this.#reader = new FrameReader(LONGEST, (type) => STREAMED.has(type));
     this.#requests = new Requests(this);
     this.#answers = new Answers(this);
     this.on("error", () => {});
+    options.pool.join(this);
   }
 
   /** Cancels what this client has the server run now; resolves when that can hit nothing any more but itself. */
   async cancel(): Promise<void> {
     const { connection } = this;
-    if (connection === undefined || this.carrying.isSettingUp || this.expected.isEmpty) return;
+    if (connection === undefined || this.carrying.isSettingUp || this.ledger.isSettled) return;
     connection.cancels++;
+    this.#askedAt = performance.now();
     try {
-      await this.options.cancel(connection);
+      // What may arrive yet must not hit whoever would have the connection by then.
+      if ((await this.options.cancel(connection)) === "lost") connection.isRetired = true;
     } finally {
       connection.cancels--;
       if (this.connection === connection) {
@@ -111,6 +122,7 @@ export class PooledServer extends Duplex implements Asker, PoolSession {
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
     this.#isOver = true;
     this.#leave();
+    this.options.pool.leave(this);
     done(error);
   }
 
@@ -138,14 +150,18 @@ export class PooledServer extends Duplex implements Asker, PoolSession {
 
   lost(): void {
     this.connection = undefined;
-    this.expected.clear();
+    this.ledger.clear();
     // Nothing of the client's has been sent yet: another connection will do.
     if (this.carrying.isSettingUp) this.carrying.tryAgain();
     else this.#close();
   }
 
-  mayStream(type: number): boolean {
-    return this.#answers.mayStream(type);
+  mayStream(type: number, length: number): boolean {
+    return this.#answers.mayStream(type, length);
+  }
+
+  passRest(): void {
+    this.#isMidMessage = true;
   }
 
   note(leavings: Leavings, connection: ServerConnection): void {
@@ -156,19 +172,20 @@ export class PooledServer extends Duplex implements Asker, PoolSession {
 
   ask(message: Buffer, done: (query: OwnQuery) => void): void {
     this.connection?.toServer.send(message);
-    this.expected.push({ kind: "own", row: [], failed: false, done });
+    this.ledger.sent({ kind: "ownQuery", row: [], failed: false, done });
   }
 
   tellAll(): void {
-    for (let { head } = this.expected; head?.kind === "told"; { head } = this.expected) {
+    for (let { head } = this.ledger; head?.kind === "local"; { head } = this.ledger) {
       this.toClient.send(head.message);
-      this.expected.shift();
+      if (head.change !== undefined) this.statements.confirm(head.change);
+      this.ledger.done();
     }
   }
 
   discarded(what: "all" | "statements"): void {
     const { connection } = this;
-    this.statements.clear();
+    this.statements.clear(() => false);
     connection?.statements.clear();
     if (what === "all" && connection !== undefined) this.carrying.discarded(connection);
   }
@@ -214,24 +231,21 @@ export class PooledServer extends Duplex implements Asker, PoolSession {
 
   /** Nothing is open, nothing is asked, and nothing of a message is still to come. */
   get #isClean(): boolean {
-    return (
-      this.expected.isEmpty &&
-      !this.inPipeline &&
-      !this.skipping &&
-      !this.copyIn &&
-      !this.#isMidMessage &&
-      !this.carrying.isSettingUp &&
-      this.#answers.status === "I"
-    );
+    return this.ledger.isIdle && !this.#isMidMessage && !this.carrying.isSettingUp;
   }
 
   #pump(): void {
-    if (this.#isPumping) return;
+    if (this.#isPumping || this.#isYielding) return;
     this.#isPumping = true;
+    this.#turn.begin();
     try {
       while (!this.#isOver && (this.#isHeld || this.#reader.next())) {
         this.#isHeld = !this.#frontend(this.#reader);
         if (this.#isHeld) break;
+        if (this.#turn.spend(this.#reader)) {
+          this.#yield();
+          break;
+        }
       }
     } catch (error) {
       if (!(error instanceof ProtocolViolation)) this.options.onFault(error);
@@ -241,9 +255,19 @@ export class PooledServer extends Duplex implements Asker, PoolSession {
     }
     if (this.toClient.size > 0) this.#deliverSoon();
     // While a message waits, its memory is still wanted.
-    const done = this.#isHeld && !this.#isOver ? () => {} : () => this.#acknowledge();
+    const waits = (this.#isHeld || this.#isYielding) && !this.#isOver;
+    const done = waits ? () => {} : () => this.#acknowledge();
     if (this.connection === undefined) done();
     else this.connection.flush(done);
+  }
+
+  /** Goes on after all others that have something to do. */
+  #yield(): void {
+    this.#isYielding = true;
+    setImmediate(() => {
+      this.#isYielding = false;
+      this.#pump();
+    });
   }
 
   /** As `deliver`, but not while the session writes. */
@@ -278,15 +302,15 @@ export class PooledServer extends Duplex implements Asker, PoolSession {
     }
     const connection = this.#ready();
     if (connection === undefined) return this.#isOver;
-    if (this.expected.isEmpty) {
-      this.gate.open();
-      this.statements.settle();
-    }
-    this.#isMidMessage = frame.piece === "first" && this.copyIn;
-    const mayPass = this.copyIn || this.gate.passes(frame.type);
+    const { ledger } = this;
+    if (ledger.isSettled) this.gate.open();
+    const copiesIn = ledger.intake === "copyIn";
+    this.#isMidMessage = false;
+    const mayPass = copiesIn || ledger.barrier.passes(frame.type, ledger.isSettled);
     if (mayPass && this.#requests.handle(frame, connection)) return true;
     // The server may keep to itself what is waited for.
-    connection.toServer.send(flushMessage);
+    if (ledger.mustFlush) connection.toServer.send(flushMessage);
+    ledger.flushSent();
     return false;
   }
 
@@ -312,9 +336,11 @@ export class PooledServer extends Duplex implements Asker, PoolSession {
     this.#isWaiting = false;
     this.#mustFence = false;
     this.connection = connection;
+    this.#askedAt = performance.now();
     connection.holder = this;
     connection.opened.socket.resume();
     this.carrying.setUp(connection);
+    if (!this.carrying.isSettingUp) this.#askedAt = Number.POSITIVE_INFINITY;
   }
 
   #giveBack(connection: ServerConnection): void {
@@ -337,7 +363,7 @@ export class PooledServer extends Duplex implements Asker, PoolSession {
     if (this.#terminated) return;
     this.#terminated = true;
     // What was sent and asked for is done to its end, as a server does before it reads Terminate.
-    if (this.connection !== undefined && !this.expected.isEmpty && !this.inPipeline && !this.copyIn) return;
+    if (this.connection !== undefined && !this.ledger.isSettled && this.ledger.intake === "ready") return;
     this.#leave();
     this.#close();
   }
@@ -348,8 +374,16 @@ export class PooledServer extends Duplex implements Asker, PoolSession {
     const { connection } = this;
     if (connection === undefined) return;
     const isSettled = this.#isClean && !this.carrying.isTouched && !this.#mustFence;
-    if (isSettled && connection.cancels === 0) this.#giveBack(connection);
-    else this.discard();
+    if (isSettled && connection.cancels === 0) {
+      this.#giveBack(connection);
+      return;
+    }
+    if (this.#isSilent(connection)) this.options.pool.suspect(connection);
+    this.discard();
+  }
+
+  #isSilent({ heardAt }: ServerConnection): boolean {
+    return heardAt < this.#askedAt && performance.now() - this.#askedAt >= SILENT_MS;
   }
 
   /** The session reads to here. */
@@ -362,6 +396,9 @@ export class PooledServer extends Duplex implements Asker, PoolSession {
     this.#acknowledge();
   }
 }
+
+/** Of these no more is read than the beginning. */
+const STREAMED: ReadonlySet<number> = new Set([Frontend.CopyData, Frontend.Bind, Frontend.FunctionCall]);
 
 /** Between transactions these mean nothing to a server, but that a Sync is answered. */
 const BETWEEN: ReadonlySet<number> = new Set([

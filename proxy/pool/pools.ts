@@ -2,6 +2,7 @@ import { LRUCache } from "lru-cache";
 import type { Catalog } from "../catalog/catalog.ts";
 import { type Leavings, leavingsOf, UNKNOWN_LEAVINGS } from "../sql/leavings.ts";
 import { shapeOf } from "../sql/shape.ts";
+import { Greetings } from "./greetings.ts";
 import { Pool, type PoolOptions, type PoolState } from "./pool.ts";
 
 /** A pool and whose it is. */
@@ -12,13 +13,17 @@ export interface NamedPool extends PoolState {
 
 const TIDY_MS = 60_000;
 
+interface Place {
+  readonly database: string;
+  readonly user: string;
+  readonly pool: Pool;
+  readonly greetings: Greetings;
+}
+
 /** The pools of a process: one for each database and user, so that nothing of one user's reaches another. */
 export class Pools {
   readonly #options: Omit<PoolOptions, "open">;
-  readonly #pools = new Map<
-    string,
-    { readonly database: string; readonly user: string; readonly pool: Pool }
-  >();
+  readonly #pools = new Map<string, Place>();
   readonly #timer: NodeJS.Timeout;
 
   constructor(options: Omit<PoolOptions, "open">) {
@@ -28,13 +33,18 @@ export class Pools {
   }
 
   /** `open` is that of the first who asks: it must hang on nothing but the database and the user. */
-  of(database: string, user: string, open: PoolOptions["open"]): Pool {
+  of(
+    database: string,
+    user: string,
+    open: PoolOptions["open"],
+  ): { readonly pool: Pool; readonly greetings: Greetings } {
     const key = JSON.stringify([database, user]);
     const known = this.#pools.get(key);
-    if (known !== undefined) return known.pool;
+    if (known !== undefined) return known;
     const pool = new Pool({ ...this.#options, open });
-    this.#pools.set(key, { database, user, pool });
-    return pool;
+    const place: Place = { database, user, pool, greetings: new Greetings(pool) };
+    this.#pools.set(key, place);
+    return place;
   }
 
   list(): readonly NamedPool[] {

@@ -1,7 +1,9 @@
+import type { Change } from "../protocol/names.ts";
 import { emptyMessage } from "../wire/backend-messages.ts";
 import type { Frame } from "../wire/frames.ts";
 import {
-  decodeBind,
+  closeMessage,
+  decodeBindNames,
   decodeClose,
   decodeDescribe,
   decodeExecute,
@@ -12,12 +14,11 @@ import { Backend, cstring, Frontend, message, nameKey } from "../wire/messages.t
 import { poisonedBind, poisonedDescribe, poisonedExecute, poisonedParse } from "../wire/poison.ts";
 import { type Refusal, refuse } from "../wire/refusal.ts";
 import { Deallocations } from "./deallocations.ts";
-import type { Expected } from "./expected.ts";
+import { EXECUTE, type Expected, type ParseSent } from "./expected.ts";
 import type { PoolSession } from "./pool-session.ts";
 import type { ServerConnection } from "./server-connection.ts";
-import type { ClientStatement } from "./server-statements.ts";
+import { type ClientStatement, nextParse } from "./server-statements.ts";
 
-const parseComplete = emptyMessage(Backend.ParseComplete);
 const closeComplete = emptyMessage(Backend.CloseComplete);
 /** Of a name that no client can have. */
 const poisonedNamed = poisonedParse("sluice_refused");
@@ -48,38 +49,36 @@ export class Preparing {
     const { statement: name, sqlStart, sqlEnd } = decodeParse(frame);
     const leavings = server.leavingsOf(frame.buffer.subarray(sqlStart, sqlEnd));
     const { refusal, deallocates } = leavings;
-    if (name !== "" && server.statements.isUnsettled(name)) return false;
+    const known = name === "" ? "absent" : server.statements.find(name, server.ledger.pipeline);
+    if (known === "unsettled") return false;
     if (refusal !== undefined && deallocates === undefined) {
-      if (name === "") this.unnamedGoes(connection);
       const poisoned = name === "" ? poisonedParse("") : poisonedNamed;
-      this.#send(connection, poisoned, { kind: "parse", hidden: false, refusal });
+      const change = name === "" ? { change: this.unnamedGoes(connection) } : {};
+      this.#send(connection, poisoned, { kind: "parse", hidden: false, refusal, ...change });
       return true;
     }
     const body =
       deallocates === undefined ? Buffer.from(frame.buffer.subarray(sqlStart, frame.end)) : NOTHING;
-    const before = name === "" ? undefined : server.statements.get(name);
-    if (before !== undefined) {
-      if (connection.statements.isPending(before)) return false;
+    if (known !== "absent") {
+      if (connection.statements.isPending(known)) return false;
       // A name that is taken is the last thing that the server finds fault with: it has to say so itself.
-      const taken = this.#nameOn(connection, name, before);
+      const taken = this.#nameOn(connection, name, known);
       const again = message(Frontend.Parse, cstring(taken), body);
       this.#send(connection, again, { kind: "parse", hidden: false, taken: alreadyThere(name) });
       return true;
     }
-    const statement = { key: this.#keyOf(body), body, ...(deallocates !== undefined && { deallocates }) };
+    const since = nextParse();
+    const statement = {
+      key: this.#keyOf(body),
+      body,
+      since,
+      ...(deallocates !== undefined && { deallocates }),
+    };
     if (name !== "" && connection.statements.isPending(statement)) return false;
-    const undo = server.statements.change(name, statement);
-    if (name === "") {
-      // The server drops the old one before it looks at the new text.
-      this.#parseUnnamed(connection, statement, false, undo, () => {
-        if (server.statements.get("") === statement) server.statements.change("", undefined);
-      });
-    } else if (connection.statements.find(statement) === undefined) {
-      this.#parseNamed(connection, statement, false, undo);
-    } else {
-      server.inPipeline = true;
-      server.expected.push({ kind: "told", message: parseComplete, undo });
-    }
+    const change = server.statements.propose(name, statement, server.ledger.pipeline);
+    if (name === "") this.#parseUnnamed(connection, statement, { hidden: false, change });
+    // Also where the server knows the text: what it names may be something else since then.
+    else this.#parseNamed(connection, statement, { hidden: false, change });
     return true;
   }
 
@@ -91,14 +90,15 @@ export class Preparing {
 
   bind(frame: Frame, connection: ServerConnection): boolean {
     const server = this.#server;
-    const { portal, statement: name, parametersStart } = decodeBind(frame);
-    const statement = server.statements.get(name);
-    if (statement === undefined) {
-      if (server.statements.isUnsettled(name)) return false;
+    const { portal, statement: name, parametersStart } = decodeBindNames(frame);
+    const { pipeline } = server.ledger;
+    const statement = server.statements.find(name, pipeline);
+    if (statement === "unsettled") return false;
+    if (statement === "absent") {
       this.#send(connection, poisonedBind(portal), { kind: "bind", refusal: missing(name) });
       return true;
     }
-    if (connection.statements.isUnsure(statement, server.statements.pipeline)) return false;
+    if (connection.statements.isUnsure(statement, pipeline)) return false;
     // The catalog may be another by now.
     const { body } = statement;
     const leavings = server.leavingsOf(body.subarray(0, body.indexOf(0)));
@@ -111,9 +111,9 @@ export class Preparing {
     server.gate.bound(leavings);
     this.#deallocations.bound(portal, statement);
     const ours = this.#nameOn(connection, name, statement);
-    const parameters = frame.buffer.subarray(parametersStart, frame.end);
-    const renamed = () => message(Frontend.Bind, cstring(portal, "latin1"), cstring(ours), parameters);
-    this.#send(connection, name === "" ? frame : renamed(), { kind: "bind", of: { name, statement } });
+    const sent = name === "" ? frame : renamed(frame, parametersStart, portal, ours);
+    this.#send(connection, sent, { kind: "bind", of: { name, statement } });
+    if (frame.piece === "first") server.passRest();
     return true;
   }
 
@@ -123,14 +123,14 @@ export class Preparing {
       this.#send(connection, frame, { kind: "describe" });
       return true;
     }
-    const { statements } = this.#server;
-    const statement = statements.get(name);
-    if (statement === undefined) {
-      if (statements.isUnsettled(name)) return false;
+    const { statements, ledger } = this.#server;
+    const statement = statements.find(name, ledger.pipeline);
+    if (statement === "unsettled") return false;
+    if (statement === "absent") {
       this.#send(connection, poisonedDescribe(target), { kind: "describe", refusal: missing(name) });
       return true;
     }
-    if (connection.statements.isUnsure(statement, statements.pipeline)) return false;
+    if (connection.statements.isUnsure(statement, ledger.pipeline)) return false;
     const ours = this.#nameOn(connection, name, statement);
     const renamed = describeMessage({ target, name: ours });
     this.#send(connection, renamed, { kind: "describe", of: { name, statement } });
@@ -138,101 +138,99 @@ export class Preparing {
   }
 
   execute(frame: Frame, connection: ServerConnection): boolean {
-    const server = this.#server;
+    const { statements, ledger, gate } = this.#server;
     const { portal } = decodeExecute(frame);
     const name = this.#deallocations.of(portal);
-    if (name !== undefined && server.statements.isUnsettled(nameKey(name))) return false;
-    const known = name !== undefined && server.statements.get(nameKey(name)) !== undefined;
-    if (name !== undefined && !known) {
-      this.#send(connection, poisonedExecute, { kind: "execute", refusal: missing(nameKey(name)) });
+    if (name === undefined) {
+      this.#send(connection, frame, EXECUTE);
+      gate.executed();
       return true;
     }
-    const undo = name === undefined ? undefined : server.statements.change(nameKey(name), undefined);
-    this.#send(connection, frame, { kind: "execute", ...(undo && { forgets: true, undo }) });
-    server.gate.executed();
+    const key = nameKey(name);
+    const known = statements.find(key, ledger.pipeline);
+    if (known === "unsettled") return false;
+    if (known === "absent") {
+      this.#send(connection, poisonedExecute, { kind: "execute", refusal: missing(key) });
+      return true;
+    }
+    const change = statements.propose(key, undefined, ledger.pipeline);
+    this.#send(connection, frame, { kind: "execute", forgets: true, change });
     return true;
   }
 
   close(frame: Frame, connection: ServerConnection): boolean {
-    const server = this.#server;
+    const { statements, ledger } = this.#server;
     const { target, name } = decodeClose(frame);
     if (target === "portal") {
       this.#send(connection, frame, { kind: "close", hidden: false });
       return true;
     }
-    const undo = server.statements.change(name, undefined);
-    server.inPipeline = true;
+    const change = statements.propose(name, undefined, ledger.pipeline);
     // The connection keeps it: somebody will want it again.
-    server.expected.push({ kind: "told", message: closeComplete, undo });
+    ledger.sent({ kind: "local", message: closeComplete, change });
     return true;
   }
 
-  #parseNamed(
-    connection: ServerConnection,
-    statement: ClientStatement,
-    hidden: boolean,
-    undo: () => void,
-  ): string {
-    const { name, closes } = connection.statements.add(statement, this.#server.statements.pipeline);
-    for (const close of closes) this.#send(connection, close, { kind: "close", hidden: true });
-    this.#send(connection, message(Frontend.Parse, cstring(name), statement.body), {
-      kind: "parse",
-      hidden,
-      onDone: () => connection.statements.confirm(statement),
-      undo: () => {
-        connection.statements.forget(statement);
-        undo();
-      },
-    });
+  /** A message of the extended protocol fails before the server looks at what it is about. */
+  refuse(connection: ServerConnection, refusal: Refusal): void {
+    this.#send(connection, poisonedExecute, { kind: "close", hidden: false, refusal });
+  }
+
+  #parseNamed(connection: ServerConnection, statement: ClientStatement, asked: Asked): string {
+    const { name, closes } = connection.statements.add(statement, this.#server.ledger.pipeline);
+    for (const unwanted of closes) {
+      const close = closeMessage({ target: "statement", name: unwanted });
+      this.#send(connection, close, { kind: "close", hidden: true, unwanted });
+    }
+    const prepares = { statement, isUnnamed: false };
+    const parse = message(Frontend.Parse, cstring(name), statement.body);
+    this.#send(connection, parse, { kind: "parse", prepares, ...asked });
     return name;
   }
 
-  #parseUnnamed(
-    connection: ServerConnection,
-    statement: ClientStatement,
-    hidden: boolean,
-    undo: () => void,
-    failed: () => void,
-  ): void {
-    connection.statements.setUnnamed(statement, this.#server.statements.pipeline);
-    const without = (then: () => void) => () => {
-      connection.statements.dropUnnamed();
-      then();
-    };
-    this.#send(connection, message(Frontend.Parse, cstring(""), statement.body), {
-      kind: "parse",
-      hidden,
-      onDone: () => connection.statements.confirmUnnamed(),
-      undo: without(undo),
-      onFailed: without(failed),
-    });
+  #parseUnnamed(connection: ServerConnection, statement: ClientStatement, asked: Asked): void {
+    connection.statements.setUnnamed(statement, this.#server.ledger.pipeline);
+    const prepares = { statement, isUnnamed: true };
+    const parse = message(Frontend.Parse, cstring(""), statement.body);
+    this.#send(connection, parse, { kind: "parse", prepares, ...asked });
   }
 
   /** The name under which this connection has the statement; it is prepared there if it is not yet. */
   #nameOn(connection: ServerConnection, name: string, statement: ClientStatement): string {
-    const nothing = () => {};
-    if (name !== "") {
-      return connection.statements.find(statement) ?? this.#parseNamed(connection, statement, true, nothing);
-    }
-    if (!connection.statements.isUnnamed(statement)) {
-      this.#parseUnnamed(connection, statement, true, nothing, nothing);
-    }
+    const { statements } = connection;
+    if (name !== "") return statements.find(statement) ?? this.#parseNamed(connection, statement, UNASKED);
+    if (!statements.isUnnamed(statement)) this.#parseUnnamed(connection, statement, UNASKED);
     return "";
   }
 
   /** exec_simple_query of tcop/postgres.c drops the unnamed statement before it looks at the text. */
-  unnamedGoes(connection: ServerConnection): () => void {
+  unnamedGoes(connection: ServerConnection): Change<ClientStatement> {
     connection.statements.dropUnnamed();
-    return this.#server.statements.change("", undefined);
+    return this.#server.statements.propose("", undefined, this.#server.ledger.pipeline);
   }
 
   #send(connection: ServerConnection, sent: Buffer | Frame, expected: Expected): void {
     if (Buffer.isBuffer(sent)) connection.toServer.send(sent);
     else connection.toServer.forward(sent);
-    this.#server.expected.push(expected);
-    this.#server.inPipeline = true;
+    this.#server.ledger.sent(expected);
   }
 }
+
+/** A Bind, or its first piece, with other names. */
+function renamed(frame: Frame, parametersStart: number, portal: string, statement: string): Buffer {
+  const { buffer, start, end } = frame;
+  const parameters = buffer.subarray(parametersStart, end);
+  const first = message(Frontend.Bind, cstring(portal, "latin1"), cstring(statement), parameters);
+  // The length word is that of the whole message, whatever of it is here.
+  const rest = buffer.readInt32BE(start + 1) + 1 - (end - start);
+  first.writeInt32BE(first.length - 1 + rest, 1);
+  return first;
+}
+
+/** Of a Parse: whether the client has asked for it, and what that makes of its names. */
+type Asked = Pick<ParseSent, "hidden" | "change">;
+
+const UNASKED: Asked = { hidden: true };
 
 /** In the words of FetchPreparedStatement and exec_bind_message. */
 export function missing(name: string): Refusal {

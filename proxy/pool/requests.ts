@@ -1,10 +1,10 @@
 import { commandComplete } from "../wire/backend-messages.ts";
-import { type Frame, type FrameReader, ProtocolViolation } from "../wire/frames.ts";
+import { type Frame, type FrameReader, MalformedMessage, ProtocolViolation } from "../wire/frames.ts";
 import { decodeQuery, queryMessage } from "../wire/frontend-messages.ts";
 import { Frontend, nameKey } from "../wire/messages.ts";
 import { poisonedQuery } from "../wire/poison.ts";
 import { type Refusal, refuse } from "../wire/refusal.ts";
-import type { Expected } from "./expected.ts";
+import { type QuerySent, SYNC } from "./expected.ts";
 import type { PoolSession } from "./pool-session.ts";
 import { missing, Preparing } from "./preparing.ts";
 import type { ServerConnection } from "./server-connection.ts";
@@ -26,14 +26,26 @@ export class Requests {
   /** False: it has to wait for what was sent before to be answered. */
   handle(frame: FrameReader, connection: ServerConnection): boolean {
     const server = this.#server;
-    if (server.copyIn) {
+    if (server.ledger.intake === "copyIn") {
       this.#copy(frame, connection);
       return true;
     }
-    if (server.skipping && frame.type !== Frontend.Sync) return true;
-    const isDone = this.#handle(frame, connection);
+    if (server.ledger.intake === "skipping" && frame.type !== Frontend.Sync) return true;
+    const isDone = this.#handleWhole(frame, connection);
     server.tellAll();
     return isDone;
+  }
+
+  #handleWhole(frame: FrameReader, connection: ServerConnection): boolean {
+    try {
+      return this.#handle(frame, connection);
+    } catch (error) {
+      if (!(error instanceof MalformedMessage)) throw error;
+      const { error: refusal } = error;
+      if (frame.type === Frontend.Query) this.#refuseQuery(connection, refusal);
+      else this.#preparing.refuse(connection, refusal);
+      return true;
+    }
   }
 
   #handle(frame: FrameReader, connection: ServerConnection): boolean {
@@ -53,14 +65,13 @@ export class Requests {
       case Frontend.Execute:
         return this.#preparing.execute(frame, connection);
       case Frontend.Sync:
-        server.skipping = false;
-        server.inPipeline = false;
         connection.toServer.forward(frame);
-        server.expected.push({ kind: "sync" });
-        server.statements.endPipeline();
+        server.ledger.sent(SYNC);
+        this.#restore();
         break;
       case Frontend.Flush:
         connection.toServer.forward(frame);
+        server.ledger.flushSent();
         break;
       // Outside of COPY a server drops them (PostgresMain).
       case Frontend.CopyData:
@@ -82,13 +93,14 @@ export class Requests {
     switch (frame.type) {
       case Frontend.CopyDone:
       case Frontend.CopyFail:
-        server.copyIn = false;
         connection.toServer.forward(frame);
+        server.ledger.copyEndSent();
         // A simple query may hold another COPY.
-        if (server.expected.head?.kind === "execute") server.gate.copied();
+        if (server.ledger.head?.kind === "execute") server.gate.copied();
         break;
       case Frontend.CopyData:
         connection.toServer.forward(frame);
+        if (frame.piece === "first") server.passRest();
         break;
       // CopyGetData takes no notice of them.
       case Frontend.Sync:
@@ -103,7 +115,6 @@ export class Requests {
     const server = this.#server;
     const { sqlStart, sqlEnd } = decodeQuery(frame);
     const leavings = server.leavingsOf(frame.buffer.subarray(sqlStart, sqlEnd));
-    const undo = this.#preparing.unnamedGoes(connection);
     if (leavings.deallocates !== undefined) {
       this.#deallocate(connection, leavings.deallocates);
       return;
@@ -114,30 +125,40 @@ export class Requests {
     }
     server.note(leavings, connection);
     server.gate.queried(leavings);
-    this.#send(connection, frame, { kind: "query", undo });
+    this.#send(connection, frame, {});
+    this.#restore();
+  }
+
+  /** Behind what may be a COPY nothing is sent: it would be read as a part of it. */
+  #restore(): void {
+    if (!this.#server.gate.mayCopyIn) this.#server.carrying.restore();
   }
 
   #refuseQuery(connection: ServerConnection, refusal: Refusal): void {
-    this.#send(connection, poisonedQuery, { kind: "query", refusal });
+    this.#send(connection, poisonedQuery, { refusal });
   }
 
   #deallocate(connection: ServerConnection, name: string): void {
-    const { statements } = this.#server;
+    const { statements, ledger } = this.#server;
     const key = nameKey(name);
-    if (statements.get(key) === undefined) {
+    if (statements.expected(key) === undefined) {
       this.#refuseQuery(connection, missing(key));
       return;
     }
-    const undo = statements.change(key, undefined);
-    this.#send(connection, nothingToRun, { kind: "query", forgets: true, undo });
+    const change = statements.propose(key, undefined, ledger.pipeline);
+    this.#send(connection, nothingToRun, { forgets: true, change });
   }
 
-  #send(connection: ServerConnection, query: Buffer | Frame, expected: Expected): void {
+  #send(
+    connection: ServerConnection,
+    query: Buffer | Frame,
+    more: Pick<QuerySent, "refusal" | "forgets" | "change">,
+  ): void {
+    const { ledger } = this.#server;
+    const drops = this.#preparing.unnamedGoes(connection);
     if (Buffer.isBuffer(query)) connection.toServer.send(query);
     else connection.toServer.forward(query);
-    this.#server.expected.push(expected);
-    this.#server.inPipeline = false;
-    this.#server.statements.endPipeline();
+    ledger.sent({ kind: "query", drops, ...more });
   }
 }
 

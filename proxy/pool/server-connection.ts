@@ -1,4 +1,5 @@
 import type { Socket } from "node:net";
+import { Turn } from "../protocol/turn.ts";
 import type { Leaves } from "../sql/leavings.ts";
 import { type BackendKey, decodeParameterStatus } from "../wire/backend-messages.ts";
 import { FrameReader } from "../wire/frames.ts";
@@ -18,6 +19,12 @@ export interface Opened {
   /** Undefined: nothing can be cancelled there. */
   readonly key: BackendKey | undefined;
   readonly at: Upstream;
+  /** Whether a server that says this of itself is the one that is wanted (`target_session_attrs`). */
+  readonly accepts: (parameters: ReadonlyMap<string, string>) => boolean;
+  /** It is not any more: the hosts are asked anew. */
+  readonly leaveHost: () => void;
+  /** It does not answer: others are tried before it. */
+  readonly suspect: () => void;
 }
 
 /** Who has a connection at the moment. */
@@ -28,7 +35,7 @@ export interface Holder {
   arrived(): void;
   /** The server has closed it. */
   lost(): void;
-  mayStream(type: number): boolean;
+  mayStream(type: number, length: number): boolean;
 }
 
 /** Longest message of a server: PQ_LARGE_MESSAGE_LIMIT of libpq/libpq.h. */
@@ -45,6 +52,8 @@ export class ServerConnection {
   /** `performance.now()` */
   readonly since = performance.now();
   idleSince = 0;
+  /** When the server has last sent anything, by `performance.now()`. */
+  heardAt = performance.now();
   holder: Holder | undefined;
   /** Whose transaction was the last one: what he left is his own. */
   lastHolder: Holder | undefined;
@@ -52,12 +61,18 @@ export class ServerConnection {
   leaves: Leaves = "nothing";
   /** Settings that clients have changed, and to what: texts as the server gave them, a byte a character. */
   applied: ReadonlyMap<string, string> = new Map();
+  /** It is not to be lent again. */
+  isRetired = false;
   /** Cancel requests on their way: who has the connection next must not be hit. */
   cancels = 0;
   readonly #reader: FrameReader;
   readonly #onClosed: (connection: ServerConnection) => void;
   readonly #onFault: (error: unknown) => void;
   #isClosed = false;
+  readonly #turn = new Turn();
+  /** Others have their turn: what has been read waits for the next one. */
+  #isYielding = false;
+  #hasEnded = false;
 
   constructor(
     startup: string,
@@ -70,16 +85,31 @@ export class ServerConnection {
     this.parameters = new Map(opened.parameters);
     this.#onClosed = onClosed;
     this.#onFault = onFault;
-    this.#reader = new FrameReader(LONGEST, (type) => this.holder?.mayStream(type) ?? false);
+    this.#reader = new FrameReader(LONGEST, (type, length) => this.holder?.mayStream(type, length) ?? false);
     const { socket } = opened;
     socket.on("data", (bytes: Buffer) => this.#read(bytes));
-    const onEnd = () => this.#closed();
+    const onEnd = () => {
+      this.#hasEnded = true;
+      // Its last words are told first.
+      if (!this.#isYielding) this.#closed();
+    };
     socket.on("end", onEnd).on("close", onEnd);
     // 'close' follows and says enough.
     socket.on("error", () => {});
     if (socket.destroyed || socket.readableEnded) queueMicrotask(onEnd);
     if (opened.rest.length > 0) this.#read(opened.rest);
     socket.resume();
+  }
+
+  /** As far as this side has read, the server is there. */
+  get isAlive(): boolean {
+    const { socket } = this.opened;
+    return !this.#isClosed && socket.writable && !socket.readableEnded;
+  }
+
+  /** The server says of itself what is not wanted; what a client has set says nothing of the server. */
+  get isUnwanted(): boolean {
+    return !this.applied.has("default_transaction_read_only") && !this.opened.accepts(this.parameters);
   }
 
   /** Writes what waits; `done`: the memory of it is not wanted any more. */
@@ -106,27 +136,52 @@ export class ServerConnection {
     const { socket } = this.opened;
     this.holder = undefined;
     if (this.#isClosed) return;
-    this.#closed();
     if (socket.writable) socket.end(terminateMessage);
     // A transaction that is open ends with the connection; nobody waits for the server's last words.
     socket.destroySoon();
     socket.resume();
+    this.#closed();
   }
 
   #read(bytes: Buffer): void {
+    this.heardAt = performance.now();
+    this.#reader.push(bytes);
+    if (!this.#isYielding) this.#pump();
+  }
+
+  /** Deals with what has been read, and lets others have their turn in between. */
+  #pump(): void {
     const reader = this.#reader;
-    reader.push(bytes);
+    let isOver = false;
+    this.#turn.begin();
     try {
-      while (!this.#isClosed && reader.next()) {
+      while (!isOver && !this.#isClosed && reader.next()) {
         if (this.holder !== undefined) this.holder.backend(reader);
         else this.#unasked(reader);
+        isOver = this.#turn.spend(reader);
       }
       this.holder?.arrived();
+      if (isOver) this.#yield();
     } catch (error) {
       // Nobody knows any more what belongs to what: the connection ends, and its holder's session.
       this.#onFault(error);
       this.#end();
     }
+  }
+
+  #yield(): void {
+    const { socket } = this.opened;
+    // Its holder may have paused it: the client reads slowly.
+    const flows = !socket.isPaused();
+    this.#isYielding = true;
+    socket.pause();
+    setImmediate(() => {
+      this.#isYielding = false;
+      if (this.#isClosed) return;
+      if (flows) socket.resume();
+      this.#pump();
+      if (this.#hasEnded && !this.#isYielding) this.#closed();
+    });
   }
 
   /** Nobody has asked anything: only news of the server may come, or its farewell. */

@@ -1,13 +1,26 @@
-import { closeMessage } from "../wire/frontend-messages.ts";
-
 /** A statement that a client has prepared: what Parse holds behind the name, and what it is known by. */
 export interface ClientStatement {
   /** Equal for statements that mean the same on any connection. */
   readonly key: string;
   /** The text, its zero, and the types of the parameters, as they came. */
   readonly body: Buffer;
+  /** When the client has prepared it, by `nextParse`. */
+  readonly since: number;
   /** DEALLOCATE of this name: the server does not know it, and gets an empty statement. */
   readonly deallocates?: string;
+}
+
+interface Prepared {
+  readonly name: string;
+  /** By `nextParse`: all that was defined before the client's Parse it knows, if it is not older than that. */
+  readonly at: number;
+}
+
+let parses = 0;
+
+/** The time of a client's Parse: later ones have greater numbers. */
+export function nextParse(): number {
+  return ++parses;
 }
 
 /** As many are kept on a connection; each costs the server a plan. PgBouncer keeps 200 (max_prepared_statements). */
@@ -16,36 +29,47 @@ const MOST = 200;
 /** The statements that one server connection has prepared, under names of our own: clients' names are many to one. */
 export class ServerStatements {
   /** By key; the last one used comes last. */
-  readonly #names = new Map<string, string>();
+  readonly #names = new Map<string, Prepared>();
+  /** Names that the server still has, and nobody wants. */
+  #unwanted: string[] = [];
   /** Those whose Parse has not been answered, and in which of the holder's pipelines it was sent. */
   readonly #pending = new Map<ClientStatement["key"] | typeof UNNAMED, number>();
   #unnamed: ClientStatement | undefined;
   #serial = 0;
 
-  /** The name under which the server has it, or will have. */
-  find({ key }: ClientStatement): string | undefined {
-    const name = this.#names.get(key);
-    if (name === undefined) return undefined;
+  /**
+   * The name under which the server has it, or will have. One that another client has prepared before this one has does not
+   * count: types of its parameters may have been others then.
+   */
+  find({ key, since }: ClientStatement): string | undefined {
+    const prepared = this.#names.get(key);
+    if (prepared === undefined || prepared.at < since) return undefined;
     this.#names.delete(key);
-    this.#names.set(key, name);
-    return name;
+    this.#names.set(key, prepared);
+    return prepared.name;
   }
 
-  /** A name for one that is about to be prepared, and the Close messages of those that have to give way. */
+  /** A name for one that is about to be prepared, and those that have to give way. */
   add(
     { key }: ClientStatement,
     pipeline: number,
-  ): { readonly name: string; readonly closes: readonly Buffer[] } {
+  ): { readonly name: string; readonly closes: readonly string[] } {
+    this.#drop(key);
     const name = `sluice_${++this.#serial}`;
-    this.#names.set(key, name);
+    this.#names.set(key, { name, at: parses });
     this.#pending.set(key, pipeline);
-    const closes: Buffer[] = [];
-    for (const [old, given] of this.#names) {
+    for (const old of this.#names.keys()) {
       if (this.#names.size <= MOST) break;
-      this.#names.delete(old);
-      closes.push(closeMessage({ target: "statement", name: given }));
+      this.#drop(old);
     }
+    const closes = this.#unwanted;
+    this.#unwanted = [];
     return { name, closes };
+  }
+
+  /** It was not closed after all. */
+  keepUnwanted(name: string): void {
+    this.#unwanted.push(name);
   }
 
   /** The server has it as its unnamed one, or will have. */
@@ -82,7 +106,12 @@ export class ServerStatements {
     this.#pending.delete(key);
   }
 
-  /** It was not prepared after all, or must be prepared anew. */
+  /** It must be prepared anew. */
+  renew({ key }: ClientStatement): void {
+    if (!this.#pending.has(key)) this.#drop(key);
+  }
+
+  /** It was not prepared after all. */
   forget({ key }: ClientStatement): void {
     this.#names.delete(key);
     this.#pending.delete(key);
@@ -91,8 +120,16 @@ export class ServerStatements {
   /** The server has none any more. */
   clear(): void {
     this.#names.clear();
+    this.#unwanted = [];
     this.#pending.clear();
     this.#unnamed = undefined;
+  }
+
+  #drop(key: string): void {
+    const prepared = this.#names.get(key);
+    if (prepared === undefined) return;
+    this.#names.delete(key);
+    this.#unwanted.push(prepared.name);
   }
 }
 

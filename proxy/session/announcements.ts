@@ -35,8 +35,8 @@ export class Announcements {
   }
 
   noticeResponse(frame: Frame): void {
-    const { replies, toClient } = this.#exchange;
-    const { head } = replies;
+    const { ledger, toClient } = this.#exchange;
+    const { head } = ledger;
     if (head?.quiet === true) return;
     const judged = head !== undefined && "judged" in head ? head.judged : undefined;
     const fields = decodeError(frame);
@@ -54,7 +54,7 @@ export class Announcements {
   /** The same when a statement of a simple query has been answered. */
   ofQuery(reply: Reply | undefined): void {
     if (reply?.kind === "query" && !reply.failed)
-      this.ofStatement(reply.judged?.verdict.statements[reply.index]);
+      this.ofStatement(reply.judged?.verdict.statements[this.#exchange.ledger.statementIndex]);
     if (reply?.kind === "execute") this.ofStatement(reply.unrolled?.statement);
   }
 

@@ -1,9 +1,10 @@
 import { extraFields } from "../sql/verdict.ts";
 import { decodeReadyForQuery } from "../wire/backend-messages.ts";
-import type { Frame } from "../wire/frames.ts";
+import { isError, isLongError } from "../wire/errors.ts";
+import { type Frame, ProtocolViolation } from "../wire/frames.ts";
 import { Backend } from "../wire/messages.ts";
 import { poisonedExecute } from "../wire/poison.ts";
-import { refuseSession } from "../wire/refusal.ts";
+import { type Refusal, refuseSession } from "../wire/refusal.ts";
 import { trimRowDescription } from "../wire/rows.ts";
 import { Announcements } from "./announcements.ts";
 import { Completions } from "./completions.ts";
@@ -17,6 +18,13 @@ import type { Reply } from "./replies.ts";
 import { Results } from "./results.ts";
 import type { Run } from "./run.ts";
 import { runOf } from "./running.ts";
+import { STOPPING_MS } from "./time-limits.ts";
+
+/**
+ * Whatever is no row is read whole, and an error quotes the value that caused it: `repeat('x', 200000000)::int`. Honest
+ * ones are a thousand times shorter.
+ */
+const LONGEST_ANSWER = 1024 * 1024;
 
 /**
  * The server's messages on their way to the client of a guarded session. Each must be what the oldest
@@ -41,6 +49,8 @@ export class GuardedBackend {
 
   /** False: the message must be handed in again after a `wake`. */
   handle(frame: Frame): boolean {
+    // Of a long error its beginning has been told.
+    if (isError(frame.type) && (frame.piece === "middle" || frame.piece === "last")) return true;
     if (frame.type === Backend.DataRow) return this.#dataRow(frame);
     if (frame.type === Backend.CopyData) return this.#copyData(frame);
     // Rows that wait for the meter come before whatever follows them.
@@ -49,7 +59,7 @@ export class GuardedBackend {
     if (frame.type === Backend.CommandComplete) {
       // What was paid for before it ran may have used up most of a budget.
       this.#exchange.counting.warn(this.#exchange.toClient);
-      this.#announcements.ofQuery(this.#exchange.replies.head);
+      this.#announcements.ofQuery(this.#exchange.ledger.head);
       return this.#completions.commandComplete(frame);
     }
     this.#handle(frame);
@@ -57,7 +67,7 @@ export class GuardedBackend {
   }
 
   #conclude(frame: Frame): boolean {
-    const { head } = this.#exchange.replies;
+    const { head } = this.#exchange.ledger;
     const run = head?.kind === "query" || head?.kind === "execute" ? head.run : undefined;
     if (frame.type === Backend.ErrorResponse) run?.answer?.breakOff();
     if (frame.type !== Backend.CommandComplete) return this.#results.release();
@@ -71,29 +81,42 @@ export class GuardedBackend {
   /** All that came in one read event has been dealt with. False: rows still wait for the meter. */
   settle(): boolean {
     if (!this.#results.release()) return false;
-    const head = this.#exchange.replies.head;
+    const head = this.#exchange.ledger.head;
     const run = head?.kind === "query" || head?.kind === "execute" ? head.run : undefined;
-    if (run?.cut !== undefined && !run.isCancelled) {
-      run.isCancelled = true;
-      this.#exchange.cancel();
-    }
+    if (run?.cut !== undefined) this.#stop(run, run.cut);
     return true;
+  }
+
+  /** Its rest is not wanted. A server that cannot be told, or does not stop, is left. */
+  #stop(run: Run, cut: Refusal): void {
+    const now = performance.now();
+    if (run.cancelledAt === undefined) {
+      run.cancelledAt = now;
+      this.#exchange.cancel();
+      setTimeout(() => this.#exchange.wake(), STOPPING_MS + 1).unref();
+    } else if (now - run.cancelledAt >= STOPPING_MS) {
+      throw new SessionEnd({ ...cut, ends: "upstream" });
+    }
   }
 
   /** The session ends while a statement is being answered. */
   abandon(): void {
-    const { head } = this.#exchange.replies;
+    const { head } = this.#exchange.ledger;
     if (head?.kind !== "query" && head?.kind !== "execute") return;
     if (head.run !== undefined) this.#exchange.trace.answered(head.run, "08006");
   }
 
-  /** Whether a long message of this type may be handed in by pieces. */
-  mayStream(type: number): boolean {
-    if (type !== Backend.DataRow && type !== Backend.CopyData) return false;
-    const reply = this.#exchange.replies.head;
+  /** Whether a long message of this type may be handed in by pieces. Throws where it may not be that long. */
+  mayStream(type: number, length: number): boolean {
+    if (isLongError(type, length)) return true;
+    if (type !== Backend.DataRow && type !== Backend.CopyData) {
+      if (length > LONGEST_ANSWER) throw new ProtocolViolation(`message longer than ${LONGEST_ANSWER} bytes`);
+      return false;
+    }
+    const reply = this.#exchange.ledger.head;
     if (reply?.kind !== "query" && reply?.kind !== "execute") return false;
     if (reply.kind === "query" && reply.failed) return true;
-    return this.#results.mayStream(runOf(this.#exchange, reply));
+    return this.#results.mayStream(runOf(this.#exchange, reply), length);
   }
 
   #handle(frame: Frame): void {
@@ -195,8 +218,8 @@ export class GuardedBackend {
   }
 
   #rowDescription(frame: Frame): void {
-    const { replies, toClient } = this.#exchange;
-    const { head } = replies;
+    const { ledger, toClient } = this.#exchange;
+    const { head } = ledger;
     if (head?.kind === "query") {
       const run = this.#running();
       if (run !== undefined && this.#describing.ofRows(frame, run))
@@ -208,7 +231,7 @@ export class GuardedBackend {
     // The client may ask again once it has been told: what it asked for by itself it gets, names and types.
     if (reply.own !== true && (fits || reply.hidden !== true))
       toClient.send(trimRowDescription(frame, extraFields(this.#describing.source(reply).shape)));
-    replies.shift();
+    ledger.answered(frame.type);
   }
 
   #noData(frame: Frame): void {
@@ -218,8 +241,8 @@ export class GuardedBackend {
   }
 
   #dataRow(frame: Frame): boolean {
-    const { head } = this.#exchange.replies;
-    if (head?.kind === "probe") {
+    const { head } = this.#exchange.ledger;
+    if (head?.kind === "ownExecute") {
       this.#exchange.judging.path.answer(onlyField(frame));
       return true;
     }
@@ -233,7 +256,7 @@ export class GuardedBackend {
     const run = this.#running();
     if (run?.statement.effect?.kind !== "copyIn")
       throw SessionEnd.outOfStep("COPY FROM without being asked.");
-    this.#exchange.copyIn = true;
+    this.#exchange.ledger.answered(frame.type);
     this.#exchange.toClient.forward(frame);
   }
 
@@ -267,17 +290,15 @@ export class GuardedBackend {
   }
 
   #readyForQuery(frame: Frame): void {
-    const { replies, names, judging, toClient } = this.#exchange;
-    const reply = replies.head;
+    const { ledger, names, judging, toClient } = this.#exchange;
+    const reply = ledger.head;
     if (reply?.kind !== "query" && reply?.kind !== "sync") throw SessionEnd.outOfStep("ReadyForQuery.");
     if (reply.refusal !== undefined && reply.kind === "query" && !reply.failed) {
       throw SessionEnd.outOfStep("What had to fail did not.");
     }
-    replies.shift();
     const status = decodeReadyForQuery(frame);
+    ledger.ready(status);
     this.#exchange.overrun = false;
-    this.#exchange.status = status;
-    this.#exchange.copyIn = false;
     if (status === "I") names.portals.clear(isHeld);
     if (reply.spoiled && status === "T") {
       this.#failTransaction();
@@ -289,8 +310,7 @@ export class GuardedBackend {
 
   /** The client was told an error that the server did not have: the block fails now, before the client goes on. */
   #failTransaction(): void {
-    const { replies } = this.#exchange;
-    if (!replies.isEmpty) {
+    if (!this.#exchange.ledger.isSettled) {
       throw new SessionEnd(
         refuseSession("54000", "a result was cut off while later statements were on their way"),
       );
@@ -311,7 +331,7 @@ export class GuardedBackend {
 
   /** The statement that is being answered; undefined when its client has been told an error already. */
   #running(): Run | undefined {
-    const { head } = this.#exchange.replies;
+    const { head } = this.#exchange.ledger;
     if (head?.kind !== "query" && head?.kind !== "execute")
       throw SessionEnd.outOfStep("Rows that nobody asked for.");
     if (head.refusal !== undefined) throw SessionEnd.outOfStep("What had to fail did not.");
@@ -320,7 +340,7 @@ export class GuardedBackend {
   }
 
   #expect<Kind extends Reply["kind"]>(kind: Kind): Extract<Reply, { kind: Kind }> {
-    const { head } = this.#exchange.replies;
+    const { head } = this.#exchange.ledger;
     if (head?.kind !== kind)
       throw SessionEnd.outOfStep(`An answer to ${kind}, not to ${head?.kind ?? "nothing"}.`);
     if (head.refusal !== undefined) throw SessionEnd.outOfStep("What had to fail did not.");
@@ -329,7 +349,7 @@ export class GuardedBackend {
   }
 
   #answered(reply: Reply, frame: Frame): void {
-    this.#exchange.replies.shift();
+    this.#exchange.ledger.answered(frame.type);
     if (reply.hidden !== true) this.#exchange.toClient.forward(frame);
   }
 }

@@ -44,25 +44,32 @@ export class CancelKeys {
   }
 }
 
-/** For how long a server may take over a CancelRequest. */
-const CANCEL_MS = 10_000;
+/** For how long a server may take over a CancelRequest, from the first packet on. */
+const CANCEL_MS = 5_000;
 
 /**
  * Sends a CancelRequest and waits until the server has closed the connection: from then on the signal has
  * been sent, and what the session does next cannot be hit by it (libpq's PQcancel waits for the same).
  */
 export async function sendCancel(upstream: Upstream, { processId, key }: BackendKey): Promise<void> {
-  const socket = await dial(upstream);
+  const start = performance.now();
+  const connectTimeout = Math.min(upstream.connectTimeout, CANCEL_MS);
+  const socket = await dial({ ...upstream, connectTimeout });
   await new Promise<void>((resolve, reject) => {
-    socket.setTimeout(CANCEL_MS, () =>
-      socket.destroy(new Error("the server did not answer a CancelRequest")),
+    const limit = setTimeout(
+      () => socket.destroy(new Error("the server did not answer a CancelRequest")),
+      CANCEL_MS - (performance.now() - start),
     );
     let failure: Error | undefined;
     socket.once("error", (error: NodeJS.ErrnoException) => {
       // Some servers reset the connection in place of closing it; the request has been read by then.
       if (error.code !== "ECONNRESET") failure = error;
     });
-    socket.once("close", () => (failure ? reject(failure) : resolve()));
+    socket.once("close", () => {
+      clearTimeout(limit);
+      if (failure) reject(failure);
+      else resolve();
+    });
     socket.resume();
     socket.end(cancelRequest(processId, key));
   });

@@ -25,27 +25,27 @@ export class Completions {
 
   /** False: the message must be handed in again after a `wake`. */
   commandComplete(frame: Frame): boolean {
-    const { replies, toClient, trace, names } = this.#exchange;
-    if (replies.head?.kind === "probe") {
-      replies.shift();
+    const { ledger, toClient, trace, names } = this.#exchange;
+    if (ledger.head?.kind === "ownExecute") {
+      ledger.answered(frame.type);
       return true;
     }
     const reply = this.#running();
     if (reply.kind === "query" && reply.failed) {
-      this.#endUnheard(reply);
+      this.#endUnheard(reply, frame.type);
       return true;
     }
     const run = runOf(this.#exchange, reply);
     if (!this.#writtenRows.settle(frame, run)) return false;
-    applyEffect(names, run.statement.effect, run.judged, reply.kind === "query" ? reply.index : 0);
+    applyEffect(names, run.statement.effect, run.judged, ledger.statementIndex);
     if (run.cut !== undefined) {
-      this.#tooLate(reply, run, run.cut);
+      this.#tooLate(reply, run, run.cut, frame.type);
       return true;
     }
     if (run.truncated) this.#endEarly(run, frame);
     else toClient.forward(frame);
     trace.answered(run);
-    this.#next(reply);
+    this.#next(reply, frame.type);
     return true;
   }
 
@@ -56,7 +56,7 @@ export class Completions {
     const isEmpty = Array.isArray(statements) ? statements.length === 0 : statements !== undefined;
     if (!isEmpty) throw SessionEnd.outOfStep("A statement that was empty.");
     this.#exchange.toClient.forward(frame);
-    if (reply.kind === "execute") this.#next(reply);
+    this.#next(reply, frame.type);
   }
 
   /** The portal has given as many rows as it was asked for, and may have more. */
@@ -67,7 +67,7 @@ export class Completions {
     const run = runOf(this.#exchange, reply);
     if (isHeldWrite(judging.role, run.shape)) run.cut ??= UNFINISHED;
     if (run.cut !== undefined) {
-      this.#tooLate(reply, run, run.cut);
+      this.#tooLate(reply, run, run.cut, frame.type);
       return;
     }
     if (run.truncates && run.shape.kind === "read") {
@@ -86,7 +86,7 @@ export class Completions {
       toClient.forward(frame);
     }
     trace.answered(run);
-    this.#next(reply);
+    this.#next(reply, frame.type);
   }
 
   /** The result ends before the server's: a warning, and a tag that counts what was given out. */
@@ -110,20 +110,20 @@ export class Completions {
    * The result came to its end before the cancel request did. The client gets the error all the same; in
    * the server nothing has failed yet, and something shall.
    */
-  #tooLate(reply: QueryReply | ExecuteReply, run: Run, cut: Refusal): void {
-    const { replies, toClient, trace } = this.#exchange;
+  #tooLate(reply: QueryReply | ExecuteReply, run: Run, cut: Refusal, type: number): void {
+    const { ledger, toClient, trace } = this.#exchange;
     run.cut = trace.refer(cut);
     trace.answered(run);
     if (reply.kind === "query") {
       toClient.send(errorResponse(run.cut));
       reply.failed = true;
       reply.spoiled = true;
-      this.#next(reply);
+      this.#next(reply, type);
       return;
     }
-    const { second } = replies;
+    const { second } = ledger;
     if (second === undefined) {
-      replies.replaceHead({ ...reply, refusal: run.cut, run: undefined });
+      ledger.replaceHead({ ...reply, refusal: run.cut, run: undefined });
       this.#exchange.sendPlain(poisonedExecute);
       this.#exchange.flushAfter();
       return;
@@ -135,31 +135,32 @@ export class Completions {
     }
     toClient.send(errorResponse(run.cut));
     second.spoiled = true;
-    replies.shift();
+    ledger.answered(type);
   }
 
   /** A later statement of a text whose error the client has been told already: the server did run it. */
-  #endUnheard(reply: QueryReply): void {
-    const effect = reply.judged?.verdict.statements[reply.index]?.effect;
-    if (reply.judged !== undefined) applyEffect(this.#exchange.names, effect, reply.judged, reply.index);
-    this.#next(reply);
+  #endUnheard(reply: QueryReply, type: number): void {
+    const { names, ledger } = this.#exchange;
+    const index = ledger.statementIndex;
+    const effect = reply.judged?.verdict.statements[index]?.effect;
+    if (reply.judged !== undefined) applyEffect(names, effect, reply.judged, index);
+    this.#next(reply, type);
   }
 
-  #next(reply: QueryReply | ExecuteReply): void {
-    const { replies } = this.#exchange;
+  /** A message of this type has ended a statement's answer. */
+  #next(reply: QueryReply | ExecuteReply, type: number): void {
+    this.#exchange.ledger.answered(type);
     if (reply.kind === "query") {
-      reply.index++;
       reply.run = undefined;
       return;
     }
-    replies.shift();
     if (reply.unrolled === undefined) return;
     this.#exchange.unrolling = false;
     this.#exchange.sendSync();
   }
 
   #running(): QueryReply | ExecuteReply {
-    const { head } = this.#exchange.replies;
+    const { head } = this.#exchange.ledger;
     if (head?.kind !== "query" && head?.kind !== "execute") throw SessionEnd.outOfStep("An end of nothing.");
     if (head.refusal !== undefined) throw SessionEnd.outOfStep("What had to fail did not.");
     return head;

@@ -222,7 +222,9 @@ export class Connection {
     const { id, user, database, application, address } = established;
     this.#since = now();
     this.#watcher.entered();
-    const run = await unlessAborted(prepareSession(established), signal, () => {});
+    const run = await unlessAborted(prepareSession(established), signal, () => {}).catch((error: unknown) => {
+      throw LoginEnd.reasonOf(error, UNREAD);
+    });
     const session = {
       time: this.#since,
       session: id,
@@ -329,6 +331,10 @@ export class Connection {
     this.#parts.audit.write(event);
   }
 }
+
+const UNREAD = refuseSession("57P03", "the proxy could not read the database's catalog in time", {
+  hint: "Its control connection (--control) may be slow or away: try again in a moment. The proxy's log may say more.",
+});
 
 function isExpected(error: unknown): boolean {
   return error instanceof LoginEnd || error instanceof ProtocolViolation;

@@ -22,12 +22,13 @@ export class CopyIn {
     switch (frame.type) {
       case Frontend.CopyData:
         // The server drops copy data outside a COPY (PostgresMain); the rest of a message goes the way of its first piece.
-        if (frame.piece === "whole" || frame.piece === "first") this.#passing = this.#exchange.copyIn;
+        if (frame.piece === "whole" || frame.piece === "first")
+          this.#passing = this.#exchange.ledger.intake === "copyIn";
         if (this.#passing) this.#exchange.sendPlain(frame);
         return true;
       case Frontend.CopyDone:
       case Frontend.CopyFail:
-        if (this.#exchange.copyIn) this.#end(frame);
+        if (this.#exchange.ledger.intake === "copyIn") this.#end(frame);
         return true;
       case Frontend.Terminate:
         this.#end(copyFailMessage("the client has ended the session"));
@@ -45,19 +46,18 @@ export class CopyIn {
   }
 
   #end(message: Buffer | Frame): void {
-    const { replies, judging } = this.#exchange;
-    this.#exchange.copyIn = false;
+    const { ledger, judging } = this.#exchange;
     this.#exchange.sendPlain(message);
+    ledger.copyEndSent();
     // A simple query may hold another COPY; until it is answered, what follows could be meant for that.
-    const { head } = replies;
+    const { head } = ledger;
     if (head?.kind !== "execute") return;
     const isHeld = head.run !== undefined && isHeldWrite(judging.role, head.run.shape);
     if (isHeld || head.unrolled !== undefined) {
       // Nothing that commits may follow before its tag is known.
-      this.#exchange.flushAfter();
+      this.#exchange.flush();
     } else {
-      this.#exchange.seal = "open";
-      this.#exchange.unflushed();
+      ledger.barrier.lift();
     }
   }
 }

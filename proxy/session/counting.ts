@@ -1,4 +1,4 @@
-import { type Account, accountOf, type Meter } from "../guard/meter.ts";
+import { type Account, accountOf, type Grant, type Meter } from "../guard/meter.ts";
 import { noticeResponse } from "../wire/errors.ts";
 import type { Outbox } from "../wire/outbox.ts";
 import type { Established } from "./established.ts";
@@ -30,6 +30,18 @@ export class Counting {
     this.#follow();
     this.#meter ??= this.#parts.meter(this.account);
     return this.#meter;
+  }
+
+  /** Waits for the counters. `then` is told what they answered, and after how many milliseconds. */
+  awaits(grant: Promise<Grant>, then: (answer: Grant, waited: number) => void): void {
+    const asked = performance.now();
+    // A store that breaks its word and rejects must not end the process, and lets nothing pass.
+    const answered = grant.catch((): Grant => ({ kind: "unreachable" }));
+    void answered.then((answer) => {
+      const waited = performance.now() - asked;
+      this.#parts.metrics.waited("meter", waited / 1000);
+      then(answer, waited);
+    });
   }
 
   /** Tells the client of a budget that is nearly used up; to be called between two messages. */

@@ -7,6 +7,7 @@ import { SessionEnd } from "./parts.ts";
 import { asAnswered, isSource, type Portal, type Prepared, type Source, sourceOf } from "./prepared.ts";
 import type { DescribeReply } from "./replies.ts";
 import type { Run } from "./run.ts";
+import { mayWrite } from "./written-rows.ts";
 
 /** Asks the server for descriptions of results where the client does not, and holds all that come against the verdicts. */
 export class Describing {
@@ -18,12 +19,12 @@ export class Describing {
 
   /** The client asks by itself. */
   asked({ description }: Prepared | Portal): void {
-    description.askedIn = this.#exchange.pipeline;
+    description.askedIn = this.#exchange.ledger.pipeline;
   }
 
   /** Before an Execute: asks for what the portal gives, unless that is known or the answer is on its way. */
   ask(name: string, { statement, description }: Portal): void {
-    const { pipeline } = this.#exchange;
+    const { pipeline } = this.#exchange.ledger;
     if (description.answer === "fits" || description.askedIn === pipeline) return;
     if (statement === undefined || !mayGiveRows(statement)) return;
     description.askedIn = pipeline;
@@ -39,9 +40,10 @@ export class Describing {
   hold({ statement, description }: Portal, source: Source | undefined): void {
     const exchange = this.#exchange;
     if (description.answer === "fits" || statement === undefined || source === undefined) return;
-    if (exchange.seal !== "open" || !isUnproven(source.shape)) return;
-    const isRead = source.shape.kind === "read" && !exchange.pipelineWrites;
-    exchange.seal = isRead ? "untilSync" : "closed";
+    const { barrier } = exchange.ledger;
+    if (barrier.level !== "open" || !isUnproven(source.shape)) return;
+    const isRead = source.shape.kind === "read" && !mayWrite(source.shape) && !exchange.pipelineWrites;
+    barrier.raise(isRead ? "untilSync" : "closed");
   }
 
   /** A description of the rows that follow it. False: they are dropped, and the client is told at their end. */
@@ -51,8 +53,8 @@ export class Describing {
     if (fault === undefined) return true;
     this.#report(fault, run.statement);
     run.cut ??= MISFIT;
-    // Without a seal the request could hit what the client has sent behind it.
-    if (this.#exchange.seal === "open") run.isCancelled = true;
+    // Without a barrier a request could hit what the client has sent behind it: none is sent, and no end waited for.
+    if (this.#exchange.ledger.barrier.level === "open") run.cancelledAt = Number.POSITIVE_INFINITY;
     return false;
   }
 

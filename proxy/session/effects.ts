@@ -1,6 +1,7 @@
 import type { Effect } from "../sql/verdict.ts";
 import { nameKey } from "../wire/messages.ts";
 import type { Judged } from "./judged.ts";
+import { pinnedIn } from "./pinned.ts";
 import { type Named, type Portal, portalOf, preparedBySql } from "./prepared.ts";
 
 /** What a completed statement did to the session's names; `index` is its place in the text. */
@@ -14,9 +15,12 @@ export function applyEffect(names: Named, effect: Effect | undefined, judged: Ju
       if (effect.name !== undefined) statements.delete(nameKey(effect.name));
       else statements.clear(isUnnamed);
       break;
-    case "declare":
-      portals.set(nameKey(effect.name), { ...portalOf(owned(judged), effect.inner), held: effect.hold });
+    case "declare": {
+      const pinned = pinnedIn(judged, effect.inner);
+      const portal = portalOf(owned(judged), effect.inner, { pinned });
+      portals.set(nameKey(effect.name), { ...portal, held: effect.hold });
       break;
+    }
     case "close":
       if (effect.portal !== undefined) portals.delete(nameKey(effect.portal));
       else portals.clear(() => false);

@@ -1,7 +1,7 @@
+import { Ledger } from "../protocol/ledger.ts";
 import type { Statement } from "../sql/verdict.ts";
 import type { Frame } from "../wire/frames.ts";
 import { flushMessage, syncMessage } from "../wire/frontend-messages.ts";
-import type { TransactionStatus } from "../wire/messages.ts";
 import { Outbox } from "../wire/outbox.ts";
 import type { Refusal } from "../wire/refusal.ts";
 import { Counting } from "./counting.ts";
@@ -12,14 +12,8 @@ import type { SessionParts } from "./parts.ts";
 import type { PinnedPeople } from "./pinned.ts";
 import { type Named, noNames } from "./prepared.ts";
 import type { Repeat } from "./repeats.ts";
-import { Replies, type Reply } from "./replies.ts";
+import type { Reply } from "./replies.ts";
 import type { Trace } from "./trace.ts";
-
-/**
- * While a result runs that may be cut off, what the client sends next must wait: a CancelRequest that comes a
- * moment late would hit that. "untilSync": the Sync of its own pipeline may follow, as nothing was written.
- */
-export type Seal = "open" | "untilSync" | "closed";
 
 /** What the two directions of a guarded session know of each other. */
 export class Exchange {
@@ -30,19 +24,14 @@ export class Exchange {
   readonly counting: Counting;
   readonly toClient = new Outbox();
   readonly toServer = new Outbox();
-  readonly replies = new Replies();
+  /**
+   * While a result runs that may be cut off, its barrier holds back what the client sends next: a CancelRequest that
+   * comes a moment late would hit that. The Sync of its own pipeline may follow if nothing was written.
+   */
+  readonly ledger = new Ledger<Reply>();
   readonly names: Named = noNames();
-  /** As the server's last ReadyForQuery said. */
-  status: TransactionStatus = "I";
-  /** Counts Sync and Query: what stands between two of them fails together. */
-  pipeline = 0;
   /** The pipeline that is being sent may have changed data. */
   pipelineWrites = false;
-  /** The server drops what it gets, up to the next Sync. */
-  skipping = false;
-  /** The server reads CopyData. */
-  copyIn = false;
-  seal: Seal = "open";
   /** A simple query runs in the extended protocol; its Sync is ours to send. */
   unrolling = false;
   /** What runs is being cancelled because it has run too long. */
@@ -52,10 +41,6 @@ export class Exchange {
   /** The client has said that it ends the session. */
   terminated = false;
   readonly #wake: () => void;
-  #cancelling = false;
-  /** The server may keep its answers to itself: neither Sync nor Flush came after what was sent. */
-  #unflushed = false;
-  #inPipeline = false;
 
   /** `wake`: tries again what had to wait. */
   constructor(
@@ -76,8 +61,6 @@ export class Exchange {
   /** A message of the extended protocol, ours or the client's as it came. */
   sendStep(message: Buffer | Frame, reply: Reply): void {
     this.#put(message, reply);
-    this.#unflushed = true;
-    this.#inPipeline = true;
   }
 
   /** A simple query. */
@@ -92,9 +75,8 @@ export class Exchange {
       kind: "query",
       at: performance.now(),
       ...(refusal === undefined ? {} : { refusal }),
-      pipeline: this.pipeline,
+      pipeline: this.ledger.pipeline,
       judged,
-      index: 0,
       run: undefined,
       pinned,
       repeat,
@@ -107,7 +89,7 @@ export class Exchange {
 
   /** `hidden`: of our own asking. */
   sendSync(hidden?: "hidden"): void {
-    const { pipeline } = this;
+    const { pipeline } = this.ledger;
     const ours = hidden === undefined ? {} : { hidden: true };
     this.#put(syncMessage, { kind: "sync", at: performance.now(), ...ours, pipeline, spoiled: false });
     this.#endPipeline();
@@ -121,38 +103,27 @@ export class Exchange {
 
   /** Makes the server tell what it has answered so far. */
   flush(): void {
-    if (!this.#unflushed) return;
-    this.#unflushed = false;
+    if (!this.ledger.mustFlush) return;
+    this.ledger.flushSent();
     this.toServer.send(flushMessage);
   }
 
-  /** A message was sent, by `sendPlain`, that the server will answer. */
-  unflushed(): void {
-    this.#unflushed = true;
-  }
-
-  /** As `unflushed`, and the answer is wanted at once. */
+  /** A message was sent, by `sendPlain`, whose answer is wanted at once. */
   flushAfter(): void {
-    this.#unflushed = true;
+    this.ledger.needsFlush();
     this.flush();
-  }
-
-  /** Messages of the extended protocol were sent, and no Sync after them. */
-  get inPipeline(): boolean {
-    return this.#inPipeline;
-  }
-
-  get cancelling(): boolean {
-    return this.#cancelling;
   }
 
   /** Stops what the server does now. Nothing of the client's passes until that has come to its end. */
   cancel(): void {
-    this.seal = "closed";
-    if (this.#cancelling) return;
-    this.#cancelling = true;
+    const { barrier } = this.ledger;
+    if (barrier.isCancelling) {
+      barrier.raise("closed");
+      return;
+    }
+    barrier.cancelSent();
     const done = () => {
-      this.#cancelling = false;
+      barrier.cancelHeard();
       this.#wake();
     };
     this.established.cancelUpstream().then(done, (error: unknown) => {
@@ -162,32 +133,23 @@ export class Exchange {
     });
   }
 
-  /** Whether what the client sends next may pass again. */
-  unseal(): boolean {
-    if (this.replies.isEmpty && !this.#cancelling) this.seal = "open";
-    return this.seal === "open";
-  }
-
   wake(): void {
     this.#wake();
   }
 
   /** A statement was sent that will have this effect. */
   foresee(statement: Statement): void {
-    this.judging.path.sent(statement.effect, this.pipeline);
-    if (!READS.has(statement.kind)) this.pipelineWrites = true;
+    this.judging.path.sent(statement.effect, this.ledger.pipeline);
+    if (!READS.has(statement.kind) || statement.acts === true) this.pipelineWrites = true;
   }
 
   #put(message: Buffer | Frame, reply: Reply): void {
     this.sendPlain(message);
-    this.replies.push(reply);
+    this.ledger.sent(reply);
   }
 
   /** What follows stands or falls by itself. */
   #endPipeline(): void {
-    this.#unflushed = false;
-    this.#inPipeline = false;
-    this.pipeline++;
     this.pipelineWrites = false;
   }
 }

@@ -34,7 +34,7 @@ export class Failures {
    */
   isPaid(frame: Frame): boolean {
     if (!this.#hasPrice(decodeError(frame))) return true;
-    const { head } = this.#exchange.replies;
+    const { head } = this.#exchange.ledger;
     const repeat = head !== undefined && "repeat" in head ? head.repeat : undefined;
     const rows = head !== undefined && "run" in head ? (head.run?.rows ?? 0) : 0;
     const paid = this.#tolls.chargeError(repeat?.expected === undefined ? 0 : repeat.owed, rows);
@@ -44,7 +44,7 @@ export class Failures {
   }
 
   #hasPrice(fields: ErrorFields): boolean {
-    const { head } = this.#exchange.replies;
+    const { head } = this.#exchange.ledger;
     if (head === undefined || !countsPeople(this.#exchange.judging.role)) return false;
     if (isOfParser(fields) || fields.get("V") !== "ERROR" || FREE.has(fields.get("C") ?? "")) return false;
     if (head.refusal !== undefined || head.quiet === true || (head.kind === "query" && head.failed))
@@ -55,26 +55,19 @@ export class Failures {
   }
 
   errorResponse(frame: Frame): void {
-    const { replies, judging } = this.#exchange;
-    const { head } = replies;
+    const { ledger, judging } = this.#exchange;
+    const { head } = ledger;
     const fields = decodeError(frame);
     if (fields.get("V") === "FATAL" || fields.get("V") === "PANIC") this.#exchange.fatal = true;
     judging.path.failed();
-    this.#exchange.copyIn = false;
-    if (head === undefined) {
-      this.#tell(frame, this.#ownWords(fields, undefined), undefined);
+    if (head !== undefined && head.kind !== "query" && head.kind !== "sync") {
+      this.#stepFailed(head, frame);
       return;
     }
-    if (head.kind === "query") {
-      this.#queryFailed(head, frame);
-      return;
-    }
+    if (head?.kind === "query") this.#queryFailed(head, frame);
     // A commit that failed, at a deferred constraint for instance: ReadyForQuery still comes.
-    if (head.kind === "sync") {
-      this.#tell(frame, this.#ownWords(fields, undefined), undefined);
-      return;
-    }
-    this.#stepFailed(head, frame);
+    else this.#tell(frame, this.#ownWords(fields, undefined), undefined);
+    ledger.failed();
   }
 
   #queryFailed(reply: QueryReply, frame: Frame): void {
@@ -89,20 +82,16 @@ export class Failures {
 
   /** In the extended protocol the server now skips what it gets, up to the next Sync. */
   #stepFailed(reply: Exclude<Reply, { kind: "query" | "sync" }>, frame: Frame): void {
-    const { names, replies } = this.#exchange;
+    const { names, ledger } = this.#exchange;
     const run = this.#failedRun(reply);
     if (reply.quiet !== true) this.#answer(frame, run, reply, run?.judged);
     else if (this.#exchange.fatal) this.#tell(frame, undefined, undefined);
-    for (const skipped of replies.skipToSync()) this.#undo(skipped);
+    for (const skipped of ledger.failed()) this.#undo(skipped);
     // exec_parse_message drops the unnamed statement before it reads the new one.
     if (reply.kind === "parse" && reply.name === "") names.statements.delete("");
-    if (!replies.isEmpty) return;
-    if (this.#exchange.unrolling) {
-      this.#exchange.unrolling = false;
-      this.#exchange.sendSync();
-    } else {
-      this.#exchange.skipping = true;
-    }
+    if (ledger.intake !== "skipping" || !this.#exchange.unrolling) return;
+    this.#exchange.unrolling = false;
+    this.#exchange.sendSync();
   }
 
   #failedRun(reply: Exclude<Reply, { kind: "query" | "sync" }>): Run | undefined {
@@ -118,7 +107,7 @@ export class Failures {
       }
       case "describe":
       case "close":
-      case "probe":
+      case "ownExecute":
         return undefined;
     }
   }
@@ -162,7 +151,7 @@ export class Failures {
 
   /** A server that ends the session has not come to what was to fail: the client must hear why it ends. */
   #tell(frame: Frame, own: Refusal | undefined, judged: Judged | undefined): void {
-    const { head } = this.#exchange.replies;
+    const { head } = this.#exchange.ledger;
     const touches = head !== undefined && mayTouchPeople(this.#exchange, head);
     const message =
       own === undefined || this.#exchange.fatal

@@ -13,6 +13,7 @@ import { type Refusal, refuse } from "../wire/refusal.ts";
 import { Description } from "./described.ts";
 import type { Exchange } from "./exchange.ts";
 import { type Judged, Kept } from "./judged.ts";
+import { pinnedIn } from "./pinned.ts";
 import {
   isSource,
   type Lookup,
@@ -71,19 +72,19 @@ export class Foresight {
 
   /** Whether all that was sent has been answered. */
   isSettled(): boolean {
-    if (this.#exchange.replies.isEmpty) return true;
+    if (this.#exchange.ledger.isSettled) return true;
     this.#wait();
     return false;
   }
 
   prepared(key: string): Prepared | "absent" | "unsettled" {
-    const { names, pipeline } = this.#exchange;
-    return this.#certain(names.statements.find(key, pipeline));
+    const { names, ledger } = this.#exchange;
+    return this.#certain(names.statements.find(key, ledger.pipeline));
   }
 
   portal(key: string): Portal | "absent" | "unsettled" {
-    const { names, pipeline } = this.#exchange;
-    return this.#certain(names.portals.find(key, pipeline));
+    const { names, ledger } = this.#exchange;
+    return this.#certain(names.portals.find(key, ledger.pipeline));
   }
 
   /** Whose rows a statement gives. */
@@ -106,7 +107,10 @@ export class Foresight {
       sources.push(source);
       const { effect } = statement;
       if (effect?.kind === "prepare") prepared.set(nameKey(effect.name), preparedBySql(judged, index));
-      if (effect?.kind === "declare") portals.set(nameKey(effect.name), portalOf(judged, effect.inner));
+      if (effect?.kind === "declare") {
+        const pinned = pinnedIn(judged, effect.inner);
+        portals.set(nameKey(effect.name), portalOf(judged, effect.inner, { pinned }));
+      }
     }
     return sources;
   }
@@ -140,7 +144,8 @@ export class Foresight {
   }
 
   #prepareAgain(judged: Judged, key: string, parse: Buffer): Prepared {
-    const { names, pipeline } = this.#exchange;
+    const { names, ledger } = this.#exchange;
+    const { pipeline } = ledger;
     const at = performance.now();
     const frame = {
       type: Frontend.Parse,
@@ -168,8 +173,10 @@ export class Foresight {
     return fresh;
   }
 
+  /** For names in SQL. What is being run may give them to others: DEALLOCATE, PREPARE, CLOSE, DECLARE, COMMIT. */
   readonly #lookup: Lookup = {
     statement: (key) => {
+      if (this.#exchange.ledger.isRunning) return this.#wait();
       const prepared = this.prepared(key);
       if (prepared === "absent" || prepared === "unsettled") return prepared;
       const change = this.#rejudge(prepared);
@@ -178,6 +185,7 @@ export class Foresight {
       return change === "unsettled" || "sqlstate" in change ? change : outdated(nameOf(key));
     },
     portal: (key) => {
+      if (this.#exchange.ledger.isRunning) return this.#wait();
       const portal = this.portal(key);
       if (typeof portal !== "object") return portal;
       return this.outlived(portal) ?? portal;
@@ -202,17 +210,17 @@ export class Foresight {
 
   /** A name that is free may yet be given by a statement on its way: only silence is certain. */
   #certain<T extends object>(found: T | "absent" | "unsettled"): T | "absent" | "unsettled" {
-    if (typeof found === "object" || (found === "absent" && this.#exchange.replies.isEmpty)) return found;
+    if (typeof found === "object" || (found === "absent" && this.#exchange.ledger.isSettled)) return found;
     return this.#wait();
   }
 
   /** Whether it is known where the server will look for names; asks it if need be. */
   #knowsPath(): boolean {
-    const { judging, status } = this.#exchange;
+    const { judging, ledger } = this.#exchange;
     if (judging.path.known) return true;
     if (!this.isSettled()) return false;
     // In a failed block nothing is looked up, and the question would fail as well.
-    if (status === "E" || this.#exchange.skipping) return true;
+    if (ledger.transaction === "E" || ledger.intake === "skipping") return true;
     this.#probe();
     return false;
   }
@@ -220,7 +228,7 @@ export class Foresight {
   /** In the extended protocol, under names of its own: a simple query would end the client's unnamed statement. */
   #probe(): void {
     const exchange = this.#exchange;
-    const { inPipeline } = exchange;
+    const inPipeline = exchange.ledger.intake === "pipeline";
     // Inside a pipeline a failure makes the server skip what follows, and the client must hear why.
     const common = { at: performance.now(), hidden: true, ...(inPipeline ? {} : { quiet: true }) } as const;
     const none = { judged: undefined, change: undefined };
@@ -236,7 +244,7 @@ export class Foresight {
       statement: PROBE.name,
       ...none,
     });
-    exchange.sendStep(executeMessage(PROBE.name, 0), { kind: "probe", ...common });
+    exchange.sendStep(executeMessage(PROBE.name, 0), { kind: "ownExecute", ...common });
     for (const target of ["portal", "statement"] as const) {
       const reply = { kind: "close", ...common, statement: undefined, portal: undefined } as const;
       exchange.sendStep(closeMessage({ target, name: PROBE.name }), reply);

@@ -1,5 +1,5 @@
 import { extraFields, type Statement } from "../sql/verdict.ts";
-import { type Frame, ProtocolViolation } from "../wire/frames.ts";
+import { type Frame, MalformedMessage, ProtocolViolation } from "../wire/frames.ts";
 import {
   type Bind,
   decodeBind,
@@ -30,6 +30,7 @@ import {
   nameOf,
   portalOf,
   preparedBy,
+  refuseMoreNames,
   type Source,
 } from "./prepared.ts";
 import { Refusing } from "./refusing.ts";
@@ -38,11 +39,11 @@ import { canBeCut } from "./results.ts";
 import { SimpleQueries } from "./simple-queries.ts";
 import { Tolls } from "./tolls.ts";
 import { rowsToAsk } from "./unrolled.ts";
-import { isHeldWrite } from "./written-rows.ts";
+import { isHeldWrite, mayWrite } from "./written-rows.ts";
 
 /**
  * The client's messages on their way to the server of a guarded session: judged, rewritten or refused, and
- * each noted in the queue of replies. A message that cannot be decided yet waits, and all behind it.
+ * each noted in the ledger. A message that cannot be decided yet waits, and all behind it.
  */
 export class GuardedFrontend {
   readonly #exchange: Exchange;
@@ -67,7 +68,7 @@ export class GuardedFrontend {
   handle(frame: Frame): boolean {
     const { type } = frame;
     this.#foresight.begin();
-    if (this.#exchange.copyIn) return this.#copyIn.handle(frame);
+    if (this.#exchange.ledger.intake === "copyIn") return this.#copyIn.handle(frame);
     if (!SPOKEN.has(type) && !COPYING.has(type)) {
       throw new ProtocolViolation(`invalid frontend message type ${type}`);
     }
@@ -75,8 +76,14 @@ export class GuardedFrontend {
     if (!this.#mayPass(type)) return false;
     if (COPYING.has(type)) return this.#copyIn.handle(frame);
     // The server would drop it as well: what it got before has failed.
-    if (this.#exchange.skipping && type !== Frontend.Sync && type !== Frontend.Terminate) return true;
-    return this.#handle(frame);
+    if (this.#exchange.ledger.intake === "skipping" && type !== Frontend.Sync && type !== Frontend.Terminate)
+      return true;
+    try {
+      return this.#handle(frame);
+    } catch (error) {
+      if (error instanceof MalformedMessage) return this.#refusing.malformed(type, error.error);
+      throw error;
+    }
   }
 
   #handle(frame: Frame): boolean {
@@ -109,11 +116,8 @@ export class GuardedFrontend {
   /** While a result runs that may be cut off, nothing may pass that the cancel request could hit. */
   #mayPass(type: number): boolean {
     const exchange = this.#exchange;
-    if (exchange.seal === "open" || exchange.unseal() || type === Frontend.Flush) return true;
-    if (type === Frontend.Sync && exchange.seal === "untilSync" && !exchange.cancelling) {
-      exchange.seal = "closed";
-      return true;
-    }
+    const { barrier, isSettled } = exchange.ledger;
+    if (barrier.passes(type, isSettled)) return true;
     exchange.flush();
     return false;
   }
@@ -131,13 +135,15 @@ export class GuardedFrontend {
     const { catalog, role } = judged.scope;
     const strange = parse.types > 0 ? refuseTypes(message, parse, catalog, role) : undefined;
     if (strange !== undefined) return this.#refusing.parse(name, judged, strange);
-    const { names, pipeline } = this.#exchange;
+    const { names, ledger } = this.#exchange;
+    const crowded = name === "" ? undefined : refuseMoreNames(names);
+    if (crowded !== undefined) return this.#refusing.parse(name, judged, crowded);
     this.#exchange.sendStep(verdict.kind === "rewrite" ? withSql(frame, parse, verdict.sql) : frame, {
       kind: "parse",
       at: performance.now(),
       name,
       judged,
-      change: names.statements.propose(name, preparedBy(judged, message), pipeline),
+      change: names.statements.propose(name, preparedBy(judged, message), ledger.pipeline),
     });
     return true;
   }
@@ -158,7 +164,9 @@ export class GuardedFrontend {
     const source = statement && this.#foresight.source(statement);
     if (source === "unsettled") return false;
     const extra = source === undefined || isRefusal(source) ? 0 : extraFields(source.shape);
-    const { names, pipeline } = this.#exchange;
+    const { names, ledger } = this.#exchange;
+    const crowded = bind.portal === "" ? undefined : refuseMoreNames(names);
+    if (crowded !== undefined) return this.#refusing.bind(bind.portal, judged, crowded);
     const pins = statement?.metering?.price?.pins;
     const { places = [] } = judged.verdict.kind === "refuse" ? {} : judged.verdict;
     const named = { text: judged.text, places, parse: fresh.parse };
@@ -178,7 +186,7 @@ export class GuardedFrontend {
           question: this.#questionOf(frame, bind, judged, statement, pinned),
           description: fresh.description,
         }),
-        pipeline,
+        ledger.pipeline,
       ),
     });
     return true;
@@ -224,7 +232,8 @@ export class GuardedFrontend {
     const source = statement && this.#foresight.source(statement, portal.counts);
     if (source === "unsettled") return false;
     if (source !== undefined && isRefusal(source)) return this.#refusing.execute(name, source);
-    const { pinned, lookups } = portal;
+    const { lookups } = portal;
+    const pinned = portal.pinned ?? source?.pinned;
     let repeat: Repeat | undefined;
     if (source !== undefined) {
       // A portal that goes on where it stopped looks nobody up anew.
@@ -243,7 +252,7 @@ export class GuardedFrontend {
     this.#describing.hold(portal, source);
     if (statement !== undefined) {
       this.#exchange.foresee(statement);
-      if (statement.effect?.kind === "copyIn") this.#exchange.seal = "closed";
+      if (statement.effect?.kind === "copyIn") this.#exchange.ledger.barrier.raise("closed");
     }
     return true;
   }
@@ -276,13 +285,15 @@ export class GuardedFrontend {
     });
     // What was written in this pipeline is not committed before the result has come to its end.
     const isHeld = source !== undefined && isHeldWrite(role, source.shape);
+    const commitsNothing = isRead && !mayWrite(source.shape) && !exchange.pipelineWrites;
     if (cuttable || isHeld)
-      exchange.seal = isRead && !truncates && !exchange.pipelineWrites ? "untilSync" : "closed";
+      exchange.ledger.barrier.raise(commitsNothing && !truncates ? "untilSync" : "closed");
   }
 
   #close(frame: Frame): boolean {
     const { target, name } = decodeClose(frame);
-    const { names, pipeline } = this.#exchange;
+    const { names, ledger } = this.#exchange;
+    const { pipeline } = ledger;
     const at = performance.now();
     this.#exchange.sendStep(frame, {
       kind: "close",
@@ -295,7 +306,6 @@ export class GuardedFrontend {
 
   #sync(frame: Frame): boolean {
     decodeEmpty(frame, "Sync");
-    this.#exchange.skipping = false;
     this.#exchange.sendSync();
     return true;
   }

@@ -76,6 +76,10 @@ export async function readGreeting(
 /** For how long a server may keep silent during a log-in: it may ask LDAP, but a half-open connection never answers. */
 const SILENCE_MS = 20_000;
 
+const SILENT = refuseSession("08006", "the database server does not answer", {
+  hint: "Try again in a moment. If it goes on, the network between the proxy and the database is broken.",
+});
+
 /** Waits for the server's next message. */
 export async function expectServer(server: Conversation): Promise<void> {
   let isSilent = false;
@@ -88,18 +92,11 @@ export async function expectServer(server: Conversation): Promise<void> {
   } catch (error) {
     // The server's breach is not the client's: neither its text nor 08P01 would help the client.
     if (error instanceof ProtocolViolation) throw unexpected(server);
-    throw error;
+    throw LoginEnd.reasonOf(error, SILENT);
   } finally {
     clearTimeout(limit);
   }
-  if (isSilent) {
-    throw LoginEnd.refused(
-      "upstream",
-      refuseSession("08006", "the database server does not answer", {
-        hint: "Try again in a moment. If it goes on, the network between the proxy and the database is broken.",
-      }),
-    );
-  }
+  if (isSilent) throw LoginEnd.refused("upstream", SILENT);
   throw LoginEnd.refused(
     "upstream",
     refuseSession("08006", "the database server closed the connection during log-in", {

@@ -1,4 +1,5 @@
 import type { FrameReader } from "../wire/frames.ts";
+import { Frontend } from "../wire/messages.ts";
 import type { Outbox } from "../wire/outbox.ts";
 import { GuardedBackend } from "./backend.ts";
 import { Exchange } from "./exchange.ts";
@@ -25,16 +26,15 @@ export class GuardedRelay implements Relay {
   }
 
   get isRunning(): boolean {
-    return !this.#exchange.replies.isEmpty;
+    return !this.#exchange.ledger.isSettled;
   }
 
   get copyIn(): boolean {
-    return this.#exchange.copyIn;
+    return this.#exchange.ledger.intake === "copyIn";
   }
 
   get isIdle(): boolean {
-    const { replies, status, skipping, inPipeline } = this.#exchange;
-    return replies.isEmpty && status === "I" && !skipping && !inPipeline;
+    return this.#exchange.ledger.isIdle;
   }
 
   get terminated(): boolean {
@@ -58,14 +58,18 @@ export class GuardedRelay implements Relay {
   }
 
   record(): void {
-    const { replies, trace } = this.#exchange;
-    const { head } = replies;
+    const { ledger, trace } = this.#exchange;
+    const { head } = ledger;
     const run = head?.kind === "query" || head?.kind === "execute" ? head.run : undefined;
     if (run !== undefined) trace.underway(run);
   }
 
-  mayStream(type: number): boolean {
-    return this.#backend.mayStream(type);
+  mayStream(type: number, length: number): boolean {
+    return this.#backend.mayStream(type, length);
+  }
+
+  mayClientStream(type: number): boolean {
+    return type === Frontend.CopyData;
   }
 
   cancelStatement(): void {

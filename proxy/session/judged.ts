@@ -7,6 +7,8 @@ export interface Judged {
   readonly text: Buffer;
   readonly verdict: Verdict;
   readonly scope: Scope;
+  /** What the policy would say, where it only observes. */
+  readonly would?: Verdict | undefined;
 }
 
 /**
@@ -16,10 +18,12 @@ export interface Judged {
 export class Kept {
   readonly text: Buffer;
   readonly verdict: Verdict;
+  readonly would: Verdict | undefined;
   readonly #scope: WeakRef<Scope>;
 
-  constructor({ text, verdict, scope }: Judged) {
+  constructor({ text, verdict, scope, would }: Judged) {
     this.text = text;
+    this.would = would;
     this.verdict = verdict;
     this.#scope = weakly(scope);
   }
@@ -30,8 +34,8 @@ export class Kept {
   }
 
   get judged(): Judged | undefined {
-    const { text, verdict, scope } = this;
-    return scope && { text, verdict, scope };
+    const { text, verdict, scope, would } = this;
+    return scope && { text, verdict, scope, would };
   }
 }
 

@@ -8,8 +8,11 @@ import { SessionEnd, type SessionParts } from "./parts.ts";
 import { leavesTrace, unrecorded } from "./recording.ts";
 import { effectiveSchemas, SearchPath } from "./search-path.ts";
 
-/** "transparent": the role sees all, or the policy only observes; every byte passes as it came. */
-export type Treatment = "transparent" | "guarded";
+/**
+ * "transparent": the role sees all; every byte passes as it came. "watched": statements run as they were written, and
+ * people are counted: of a watched role, or where the policy only observes.
+ */
+export type Treatment = "transparent" | "watched" | "guarded";
 
 const NOTHING: ReadonlySet<string> = new Set();
 
@@ -28,6 +31,8 @@ export class Judging {
   #setting = "";
   /** The catalog is being looked at because something did not fit it. */
   #looking: Promise<void> | undefined;
+  /** After SET ROLE: whose rights hold in place of the session's user's. */
+  #acting: string | undefined;
   #asked: Promise<ReadonlySet<string>> | undefined;
   #unreadable: ReadonlySet<string> | undefined;
 
@@ -43,6 +48,11 @@ export class Judging {
     if (this.treatment === "guarded" && established.pinned !== true) throw changed();
   }
 
+  /** The policy changes nothing, and says what it would change. */
+  get observes(): boolean {
+    return this.#policy.mode === "observe";
+  }
+
   get role(): Role {
     return this.#role;
   }
@@ -53,7 +63,7 @@ export class Judging {
     const inForce = policy();
     if (inForce !== this.#policy) this.#adopt(inForce);
     if (this.#looking !== undefined) return undefined;
-    if (this.treatment === "guarded" && !this.#knowsUnreadable()) return undefined;
+    if (this.treatment !== "transparent" && !this.#knowsUnreadable()) return undefined;
     const known = this.#scope?.deref();
     if (known?.catalog === catalog.current && this.#setting === this.path.setting) return known;
     return this.#make();
@@ -62,10 +72,20 @@ export class Judging {
   judge(text: Buffer, scope: Scope): Judged {
     const verdict = this.#parts.verdicts.judge(text, scope);
     const { audit } = this.#parts;
-    if (this.treatment === "transparent" || audit.accepts !== false) return { text, scope, verdict };
+    if (this.treatment !== "guarded" || audit.accepts !== false) return { text, scope, verdict };
     const { statements } = verdict;
     if (verdict.kind === "refuse" || !statements.some(leavesTrace)) return { text, scope, verdict };
     return { text, scope, verdict: { kind: "refuse", statements, refusal: unrecorded() } };
+  }
+
+  /** The server's user whose rights hold from now on. */
+  actAs(databaseUser: string): void {
+    const { user, databaseUser: own = user } = this.#established;
+    const acting = databaseUser === own ? undefined : databaseUser;
+    if (acting === this.#acting) return;
+    this.#acting = acting;
+    this.#asked = undefined;
+    this.#scope = undefined;
   }
 
   /** Nothing is judged until the catalog has been looked at again. False: that has just been done. */
@@ -85,7 +105,7 @@ export class Judging {
     const { user, parameters, databaseUser } = this.#established;
     const catalog = this.#parts.catalog.current;
     // What the server calls the session's user: the one whom "$user" means.
-    const called = parameters.sessionUser ?? databaseUser ?? user;
+    const called = this.#acting ?? parameters.sessionUser ?? databaseUser ?? user;
     this.#setting = this.path.setting;
     const scope = this.#parts.scopes.of({
       policy: this.#policy,
@@ -116,7 +136,8 @@ export class Judging {
 
   /** The columns that the user may not read are those of now; asks for them otherwise. */
   #knowsUnreadable(): boolean {
-    const current = this.#parts.unreadable(this.#established);
+    const acting = this.#acting;
+    const current = this.#parts.unreadable(acting === undefined ? this.#established : { user: acting });
     if (current !== this.#asked) this.#ask(current);
     return this.#unreadable !== undefined;
   }
@@ -139,7 +160,9 @@ export class Judging {
 }
 
 function treatmentOf(policy: Policy, role: Role): Treatment {
-  return policy.mode === "observe" || isUnrestricted(role) ? "transparent" : "guarded";
+  if (role.watch === true) return "watched";
+  if (isUnrestricted(role)) return "transparent";
+  return policy.mode === "observe" ? "watched" : "guarded";
 }
 
 /** Statements, cursors and settings of such a session were made without a guard, or with another: it begins anew. */

@@ -60,6 +60,12 @@ export class LoginEnd extends Error {
     return new LoginEnd();
   }
 
+  /** Where the time was over while this was waited for, it is the reason; any other end stays what it is. */
+  static reasonOf(error: unknown, waitedFor: Refusal): unknown {
+    const isOverdue = error instanceof LoginEnd && error.failure === "timeout";
+    return isOverdue ? LoginEnd.refused("timeout", waitedFor) : error;
+  }
+
   /** Whatever a step threw. An unknown error is ours: the client learns no more of it than that. */
   static from(error: unknown): LoginEnd {
     if (error instanceof LoginEnd) return error;

@@ -53,16 +53,24 @@ export interface LoggedIn {
 /** Longest message of a server: PQ_LARGE_MESSAGE_LIMIT of libpq/libpq.h. */
 export const SERVER_MESSAGE_LIMIT = 0x3fff_ffff;
 
-/** Asks a server to cancel what runs under a key; undefined: it has given none. Never rejects. */
+/**
+ * Asks a server to cancel what runs under a key; undefined: it has given none. "lost": it may arrive yet, or never. Never
+ * rejects.
+ */
 export async function cancelAt(
   at: Upstream,
   key: BackendKey | undefined,
   { log }: Pick<LoginParts, "log">,
-): Promise<void> {
-  if (key === undefined) return;
-  await sendCancel(at, key).catch((error: Error) => {
-    log.warn({ reason: error.message }, "a cancel request did not reach the database server");
-  });
+): Promise<"done" | "lost"> {
+  if (key === undefined) return "done";
+  try {
+    await sendCancel(at, key);
+    return "done";
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : "unknown";
+    log.warn({ reason }, "a cancel request did not reach the database server");
+    return "lost";
+  }
 }
 
 /** Cancels at the server of one session; nothing, until that server has given its key. */
@@ -76,7 +84,9 @@ class Cancelling {
     this.#parts = parts;
   }
 
-  readonly cancel = (): Promise<void> => cancelAt(this.at, this.key, this.#parts);
+  readonly cancel = async (): Promise<void> => {
+    await cancelAt(this.at, this.key, this.#parts);
+  };
 }
 
 /** Which protocol the client gets, whom it says to be, and where it wants to go. Throws a `LoginEnd`. */
@@ -279,7 +289,7 @@ export async function openServer(
     );
     return { server: new Conversation(socket, LOGIN_MESSAGE_LIMIT, signal), at };
   } catch (error) {
-    if (!(error instanceof UpstreamUnreachable)) throw error;
+    if (!(error instanceof UpstreamUnreachable)) throw LoginEnd.reasonOf(error, UNANSWERED);
     parts.log.error({ reason: error.message }, "the database server cannot be reached");
     throw LoginEnd.refused("upstream", {
       ...error.refusal,
@@ -287,6 +297,14 @@ export async function openServer(
     });
   }
 }
+
+const UNANSWERED = refuseSession(
+  "08006",
+  "the database server did not answer before the time for the log-in was over",
+  {
+    hint: "The proxy is up; the database behind it is not, or the network between them. Try again in a moment.",
+  },
+);
 
 /** After a failover a server may not be any more what it was when it was asked last. */
 export function checkHost(hosts: UpstreamHosts, { parameters }: Greeting): void {

@@ -1,5 +1,6 @@
 import type { AuditLog } from "../audit/event.ts";
 import type { LiveCatalog } from "../catalog/live.ts";
+import type { BudgetSighting } from "../guard/budget-alerts.ts";
 import type { CanarySighting } from "../guard/canaries.ts";
 import type { Account, Meter } from "../guard/meter.ts";
 import type { Log } from "../log.ts";
@@ -20,7 +21,7 @@ export interface SessionParts {
   readonly scopes: { of(scope: Scope): Scope };
   /** `sql` is lent, and has no terminating zero. */
   readonly verdicts: { judge(sql: Buffer, scope: Scope): Verdict };
-  readonly catalog: Pick<LiveCatalog, "current" | "refresh" | "watch" | "lookAgain">;
+  readonly catalog: Pick<LiveCatalog, "current" | "changed" | "watch" | "lookAgain">;
   /** Columns that a session's database user may not read; the same promise until that may have changed. */
   readonly unreadable: (session: Pick<Established, "user" | "databaseUser">) => Promise<ReadonlySet<string>>;
   readonly maskKey: Buffer | undefined;
@@ -32,6 +33,10 @@ export interface SessionParts {
   readonly auditDurability: "before" | "after";
   /** Told when a decoy is about to be given out; nobody if left out. */
   readonly onCanary?: (sighting: CanarySighting) => void;
+  /** What a suspended person is told; undefined for everybody else. */
+  readonly suspended?: (person: string) => Refusal | undefined;
+  /** Told when a budget that only alerts is used up; nobody if left out. */
+  readonly onBudget?: (sighting: BudgetSighting) => void;
   /** By `canaryKey`: the groups of the decoys that conditions mark now. */
   readonly markedCanaries?: () => ReadonlyMap<string, string>;
   /** Ends what lasts too long; nothing does if left out. */

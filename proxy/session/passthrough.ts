@@ -1,16 +1,14 @@
 import { type Authentication, authenticationSasl, decodeAuthentication } from "../wire/backend-messages.ts";
+import { ownCertificate, serverCertificate } from "../wire/channel-binding.ts";
 import { ProtocolViolation } from "../wire/frames.ts";
 import { decodePassword, decodeSaslInitialResponse, decodeSaslResponse } from "../wire/frontend-messages.ts";
 import { Backend, bytesOf, Frontend } from "../wire/messages.ts";
 import { refuseSession } from "../wire/refusal.ts";
-import { SCRAM_SHA_256 } from "../wire/scram.ts";
+import { SCRAM_SHA_256, SCRAM_SHA_256_PLUS } from "../wire/scram.ts";
 import { isPrivate } from "./address.ts";
 import type { Conversation } from "./conversation.ts";
 import { expectServer, relayError, unexpected } from "./greeting.ts";
 import { LoginEnd } from "./login-end.ts";
-
-/** Binds the exchange to its TLS connection, of which there are two here: it cannot work through a proxy. */
-const SCRAM_PLUS = "SCRAM-SHA-256-PLUS";
 
 /**
  * Relays the server's own authentication exchange until the server says AuthenticationOk, which is not sent
@@ -101,16 +99,17 @@ async function relayScram(
   client: Conversation,
   server: Conversation,
 ): Promise<void> {
-  if (!mechanisms.includes(SCRAM_SHA_256)) {
+  const relayed = relayable(mechanisms, client, server);
+  if (relayed.length === 0) {
     throw unsupported(
-      mechanisms.includes(SCRAM_PLUS)
+      mechanisms.includes(SCRAM_SHA_256_PLUS)
         ? "The server takes SCRAM with channel binding only."
         : "The server offers SASL mechanisms that cannot be relayed.",
     );
   }
-  client.send(authenticationSasl([SCRAM_SHA_256]));
+  client.send(authenticationSasl(relayed));
   await expectAnswer(client);
-  refuseChannelBinding(client, mechanisms);
+  checkChoice(client, mechanisms, relayed);
   server.send(bytesOf(client.reader));
 
   if ((await nextRequest(client, server)).kind !== "saslContinue") throw unexpected(server);
@@ -124,21 +123,37 @@ async function relayScram(
 }
 
 /**
+ * SCRAM-SHA-256-PLUS is bound to the certificate of one TLS connection, of which there are two here: it can be relayed
+ * where both ends see the same certificate (tls-server-end-point, RFC 5929).
+ */
+function relayable(
+  mechanisms: readonly string[],
+  client: Conversation,
+  server: Conversation,
+): readonly string[] {
+  const [ours, theirs] = [ownCertificate(client.socket), serverCertificate(server.socket)];
+  const isSame = ours !== undefined && theirs !== undefined && ours.equals(theirs);
+  const known = isSame ? [SCRAM_SHA_256_PLUS, SCRAM_SHA_256] : [SCRAM_SHA_256];
+  return known.filter((mechanism) => mechanisms.includes(mechanism));
+}
+
+/**
  * Reads the client's choice. The flag "y" says "I could bind to the channel, and think that you cannot"
  * (RFC 5802, section 6); libpq sends it over TLS. A server that did offer binding takes it for a downgrade
  * attack, and the flag is signed: nobody between the two can mend it. So the client is told here.
  */
-function refuseChannelBinding(client: Conversation, offered: readonly string[]): void {
+function checkChoice(client: Conversation, offered: readonly string[], relayed: readonly string[]): void {
   const { mechanism, data } = decodeSaslInitialResponse(client.reader);
-  if (mechanism !== SCRAM_SHA_256) {
+  if (!relayed.includes(mechanism)) {
     throw new ProtocolViolation("client selected an invalid SASL authentication mechanism");
   }
-  if (!offered.includes(SCRAM_PLUS) || data[0] !== "y".charCodeAt(0)) return;
+  const isCut = offered.includes(SCRAM_SHA_256_PLUS) && !relayed.includes(SCRAM_SHA_256_PLUS);
+  if (!isCut || data[0] !== "y".charCodeAt(0)) return;
   throw LoginEnd.refused(
     "password",
     refuseSession("28000", "SCRAM channel binding cannot be relayed", {
       detail: "The client and the server both support channel binding, but not across a proxy.",
-      hint: "Connect with channel_binding=disable (PGCHANNELBINDING), or run the proxy with --auth scram.",
+      hint: "Connect with channel_binding=disable (PGCHANNELBINDING). The proxy's operator can give it the database's own certificate, or --auth scram.",
     }),
   );
 }

@@ -1,6 +1,8 @@
-import type { PinnedPerson } from "../sql/verdict.ts";
+import { isDeepStrictEqual } from "node:util";
+import type { PinnedPerson, Statement } from "../sql/verdict.ts";
 import type { Frame } from "../wire/frames.ts";
 import { type Bind, boundParameter, declaredType } from "../wire/frontend-messages.ts";
+import type { Judged } from "./judged.ts";
 
 /** People who are named by constants and parameters, as the database would write their subjects. */
 export interface PinnedPeople {
@@ -22,6 +24,20 @@ export function pinnedByText(
     const literal = place === undefined ? undefined : literalAt(text, place);
     return literal === undefined ? undefined : asText(type, literal);
   });
+}
+
+/** Those whom the constants of one of a text's statements name. */
+export function pinnedIn({ text, verdict }: JudgedText, { metering }: Statement): PinnedPeople | undefined {
+  const pins = metering?.price?.pins;
+  if (pins === undefined || verdict.kind === "refuse") return undefined;
+  return pinnedByText(pins, text, verdict.places ?? []);
+}
+
+type JudgedText = Pick<Judged, "text" | "verdict">;
+
+/** Whether it was paid for the very people of whom an answer tells. */
+export function isPaidFor(paid: PinnedPeople | undefined, told: PinnedPeople | undefined): boolean {
+  return paid === told || isDeepStrictEqual(paid, told);
 }
 
 /** Those whom a Bind's parameters and its statement's text name. `parse` is the client's own Parse message. */

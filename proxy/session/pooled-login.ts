@@ -1,15 +1,10 @@
 import type { Catalog } from "../catalog/catalog.ts";
-import { asBytes, type Carried } from "../pool/carried-settings.ts";
-import {
-  type Asker,
-  NoConnection,
-  type Pool,
-  type PoolOptions,
-  type Startup as PoolStartup,
-} from "../pool/pool.ts";
+import { asBytes, type Carried, IDLE_TIMEOUT, isCarried } from "../pool/carried-settings.ts";
+import type { Greetings } from "../pool/greetings.ts";
+import { NoConnection, type PoolOptions, type Startup as PoolStartup } from "../pool/pool.ts";
 import { PooledServer } from "../pool/pooled-server.ts";
 import type { LeavingsCache, Pools } from "../pool/pools.ts";
-import type { ServerConnection } from "../pool/server-connection.ts";
+import type { Opened } from "../pool/server-connection.ts";
 import { authenticationOk, backendKey, parameterStatus, readyForQuery } from "../wire/backend-messages.ts";
 import { errorResponse } from "../wire/errors.ts";
 import { FrameReader } from "../wire/frames.ts";
@@ -66,14 +61,16 @@ export async function logInPooled(
   if (database !== undefined && database !== claim.database) throw noSuchDatabase(claim.database);
 
   const { pools, leavings, catalogOf } = parts.pooling;
-  const pool = pools.of(
+  const { pool, greetings } = pools.of(
     claim.database,
     claim.user,
     opening(() => parts.upstreamOf(claim.database) ?? hosts, parts),
   );
-  const place = placeOf(claim, hosts.upstream.user ?? "");
-  const greeting = await greetingOf(pool, place.startup, client, signal);
-  const catalog = await unlessAborted(catalogOf(claim.database), signal, () => {});
+  // What is wrong with the database the server says best, to whoever logs in.
+  const read = await unlessAborted(catalogOf(claim.database), signal, () => {}).catch(() => undefined);
+  const place = placeOf(claim, hosts.upstream.user ?? "", read?.current.serverVersion);
+  const greeting = await greetingOf(greetings, place, client, signal);
+  const catalog = read ?? (await unlessAborted(catalogOf(claim.database), signal, () => {}));
   const parameters = new Map([...greeting, ["application_name", claim.application]]);
   const server = new PooledServer({
     pool,
@@ -105,58 +102,49 @@ export async function logInPooled(
   return { established, role, ready: readyForQuery("I"), issued };
 }
 
-/** How server connections are opened for this client, and what of its settings is its own. */
-function placeOf(
-  claim: Claim,
-  databaseUser: string,
-): { readonly startup: PoolStartup; readonly settings: Carried } {
-  const settings = new Map(pooledSettings(claim));
-  // Clients of one application differ in this, and shall share connections all the same.
-  const application = settings.get("application_name");
-  settings.delete("application_name");
+/** How server connections are opened for a client, and what of its settings is carried from one to the next. */
+interface Place {
+  readonly startup: PoolStartup;
+  readonly settings: Carried;
+}
+
+/** Since Postgres 14 (version 140000). */
+const HAS_IDLE_TIMEOUT = 140_000;
+
+function placeOf(claim: Claim, databaseUser: string, serverVersion = 0): Place {
+  const settings = [...pooledSettings(claim)].filter(([name]) => name !== IDLE_TIMEOUT);
   const packet = startupMessage([
     ["user", databaseUser],
     ["database", claim.database],
-    ...settings,
+    ...settings.filter(([name]) => !isCarried(name)),
+    ...(serverVersion < HAS_IDLE_TIMEOUT ? [] : [[IDLE_TIMEOUT, "0"] as const]),
     ["sluice.user", claim.user],
   ]);
+  const carried = settings.filter(([name]) => isCarried(name));
   return {
     startup: { key: packet.toString("latin1"), packet },
-    settings: new Map(application === undefined ? [] : [["application_name", asBytes(application)]]),
+    settings: new Map(carried.map(([name, value]) => [name, asBytes(value)])),
   };
 }
 
-/** What the server tells a session of these settings; the first one has to wait for a connection. */
-function greetingOf(
-  pool: Pool,
-  startup: PoolStartup,
+/** What the server tells a session of these settings. Clients of one application differ in its name, which is known. */
+async function greetingOf(
+  greetings: Greetings,
+  { startup, settings }: Place,
   client: Conversation,
   signal: AbortSignal,
 ): Promise<ReadonlyMap<string, string>> {
-  const known = pool.greeting(startup);
-  if (known !== undefined) return Promise.resolve(known);
-  return new Promise((resolve, reject) => {
-    const done = (connection: ServerConnection) => {
-      signal.removeEventListener("abort", onAbort);
-      resolve(connection.opened.parameters);
-      pool.release(connection);
-    };
-    const asker: Asker = {
-      granted: done,
-      failed: ({ response, sqlstate }) => {
-        signal.removeEventListener("abort", onAbort);
-        client.send(response);
-        reject(LoginEnd.relayed("upstream", sqlstate));
-      },
-    };
-    const onAbort = () => {
-      pool.forget(asker);
-      reject(signal.reason);
-    };
-    signal.addEventListener("abort", onAbort);
-    const connection = pool.take(asker, startup);
-    if (connection !== undefined) done(connection);
-  });
+  const asked = new Map([...settings].filter(([name]) => name !== "application_name"));
+  try {
+    return await greetings.of(startup, asked, signal);
+  } catch (error) {
+    if (!(error instanceof NoConnection)) throw error;
+    // Whoever is turned away for another reason than the time hears that one.
+    const { cause } = error;
+    if (cause instanceof LoginEnd && cause.failure !== "timeout") throw cause;
+    client.send(error.response);
+    throw LoginEnd.relayed("upstream", error.sqlstate);
+  }
 }
 
 /** `hosts`: those of now, as the log-in towards them can be read again. */
@@ -174,7 +162,7 @@ function opening(hosts: () => UpstreamHosts, parts: LoginParts): PoolOptions["op
   };
 }
 
-async function openPooled(hosts: UpstreamHosts, parts: LoginParts, packet: Buffer) {
+async function openPooled(hosts: UpstreamHosts, parts: LoginParts, packet: Buffer): Promise<Opened> {
   // No client's log-in is behind it: the steps have limits of their own.
   const { server, at } = await openServer(hosts, packet, parts, new AbortController().signal);
   const onError = () => new NoConnection(bytesOf(server.reader), sqlstateOf(server));
@@ -185,7 +173,16 @@ async function openPooled(hosts: UpstreamHosts, parts: LoginParts, packet: Buffe
     checkGreeting({ databaseUser, pinned: true }, greeting);
     checkHost(hosts, greeting);
     const { parameters, serverKey: key } = greeting;
-    return { socket: server.socket, rest: server.reader.drain(), parameters, key, at };
+    return {
+      socket: server.socket,
+      rest: server.reader.drain(),
+      parameters,
+      key,
+      at,
+      accepts: (now) => hosts.accepts(now),
+      leaveHost: () => hosts.forget(),
+      suspect: () => hosts.suspect(at),
+    };
   } catch (error) {
     sayFarewell(server.socket, terminateMessage);
     throw error;

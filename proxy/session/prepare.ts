@@ -1,9 +1,12 @@
+import type { Socket } from "node:net";
 import type { AuditLog } from "../audit/event.ts";
 import type { Catalogs } from "../catalog/catalogs.ts";
 import type { LiveCatalog } from "../catalog/live.ts";
+import type { BudgetSighting } from "../guard/budget-alerts.ts";
 import type { CanarySighting, Decoys } from "../guard/canaries.ts";
 import type { CounterStore } from "../guard/meter.ts";
 import { createMeter } from "../guard/session-meter.ts";
+import { refuseStatement, type Suspensions } from "../guard/suspensions.ts";
 import type { Keys } from "../keys.ts";
 import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
@@ -30,6 +33,8 @@ export interface SharedParts {
     readonly maxMessage?: number | undefined;
   };
   readonly onCanary?: (sighting: CanarySighting) => void;
+  readonly suspensions?: Pick<Suspensions, "isSuspended">;
+  readonly onBudget?: (sighting: BudgetSighting) => void;
   readonly decoys?: Decoys;
   readonly timeKeeper?: Pick<TimeKeeper, "watch" | "unwatch">;
   readonly metrics: Metrics;
@@ -51,6 +56,7 @@ export function prepareWith(
   return async (established) => {
     const { database } = established;
     const catalog = await openCatalog(shared, database);
+    useWhileOpen(catalog, established.client.socket);
     // Nobody may have watched it for a while.
     await catalog.recent();
     await shared.decoys?.watch(database);
@@ -58,6 +64,12 @@ export function prepareWith(
     open.set(catalog, parts);
     return () => run(established, parts);
   };
+}
+
+/** Also where the session does not begin after all: the client's connection comes to its end in any case. */
+function useWhileOpen(catalog: LiveCatalog, client: Socket): void {
+  if (client.closed) return;
+  client.once("close", catalog.use());
 }
 
 function partsOf(shared: SharedParts, database: string, catalog: LiveCatalog): SessionParts {
@@ -76,6 +88,11 @@ function partsOf(shared: SharedParts, database: string, catalog: LiveCatalog): S
     // Nobody said that an event may come later.
     auditDurability: settings?.auditDurability ?? "before",
     ...(shared.onCanary === undefined ? {} : { onCanary: shared.onCanary }),
+    suspended(person) {
+      const suspension = shared.suspensions?.isSuspended(person);
+      return suspension && refuseStatement(suspension);
+    },
+    ...(shared.onBudget === undefined ? {} : { onBudget: shared.onBudget }),
     ...(decoys === undefined ? {} : { markedCanaries: () => decoys.of(database) }),
     ...(shared.timeKeeper === undefined ? {} : { timeKeeper: shared.timeKeeper }),
     times: metrics.times(database),

@@ -1,10 +1,10 @@
+import { Names } from "../protocol/names.ts";
 import type { Scope } from "../sql/scope.ts";
 import type { Statement } from "../sql/verdict.ts";
 import { nameKey } from "../wire/messages.ts";
 import { type Refusal, refuse } from "../wire/refusal.ts";
 import { Description, hasSource } from "./described.ts";
 import { type Judged, Kept } from "./judged.ts";
-import { Names } from "./names.ts";
 import type { PinnedPeople } from "./pinned.ts";
 import type { Counts } from "./run.ts";
 
@@ -16,6 +16,8 @@ export interface Prepared {
   statement: Statement | undefined;
   /** Which of its text's statements it is. */
   readonly pick: (statements: readonly Statement[]) => Statement | undefined;
+  /** Bytes of its texts, when it was made. */
+  readonly weight: number;
   /** The client's own Parse message; undefined for SQL's PREPARE. */
   readonly parse: Buffer | undefined;
   /** Of its rows, by the verdict of now. */
@@ -45,14 +47,48 @@ export interface Named {
 }
 
 export function noNames(): Named {
-  return { statements: new Names(), portals: new Names() };
+  return { statements: new Names(weightOfPrepared), portals: new Names(weightOfPortal) };
+}
+
+/** Bytes of its text, and of the one that the server got. */
+function textsOf({ text, verdict }: Judged): number {
+  return text.length + (verdict.kind === "rewrite" ? verdict.sql.length : 0);
+}
+
+/** What all names of a session may hold (bytes): thousands of statements as object mappers write them. */
+const MOST_NAMED = 32 * 1024 * 1024;
+
+/** What a name's own objects weigh, about. */
+const OBJECTS = 500;
+
+/** Undefined: there is room for one more named statement or portal. */
+export function refuseMoreNames({ statements, portals }: Named): Refusal | undefined {
+  if (statements.weight + portals.weight < MOST_NAMED) return undefined;
+  return refuse(
+    "54000",
+    `prepared statements and cursors of this session hold more than ${MOST_NAMED} bytes`,
+    {
+      hint: "Close those that are not needed: DEALLOCATE, CLOSE, or a smaller statement cache of the driver.",
+    },
+  );
+}
+
+/** It never changes while the name is given, though the verdict may. */
+function weightOfPrepared({ parse, weight }: Prepared): number {
+  return OBJECTS + weight + (parse?.length ?? 0);
+}
+
+/** Its parameters are the server's alone. */
+function weightOfPortal({ judged }: Portal): number {
+  return OBJECTS + textsOf(judged);
 }
 
 /** What Parse makes. */
 export function preparedBy(judged: Judged, parse: Buffer): Prepared {
   const pick = (statements: readonly Statement[]) => statements[0];
   const statement = pick(judged.verdict.statements);
-  return { kept: new Kept(judged), statement, pick, parse, description: new Description() };
+  const weight = textsOf(judged);
+  return { kept: new Kept(judged), statement, pick, weight, parse, description: new Description() };
 }
 
 /** What SQL's PREPARE makes, as the statement of that index. */
@@ -62,7 +98,15 @@ export function preparedBySql(judged: Judged, index: number): Prepared {
     return effect?.kind === "prepare" ? effect.inner : undefined;
   };
   const statement = pick(judged.verdict.statements);
-  return { kept: new Kept(judged), statement, pick, parse: undefined, description: new Description() };
+  const weight = textsOf(judged);
+  return {
+    kept: new Kept(judged),
+    statement,
+    pick,
+    weight,
+    parse: undefined,
+    description: new Description(),
+  };
 }
 
 /** What a portal is made with beside its statement. */
@@ -110,6 +154,8 @@ export interface Source {
   readonly counts: Counts;
   /** By which it was judged, where it is another statement than the one that asks. */
   readonly scope: Scope | undefined;
+  /** The people of whom alone the cursor behind a FETCH tells. */
+  readonly pinned?: PinnedPeople | undefined;
 }
 
 const PLAN_HIDDEN = refuse("42501", "this role may not see the plan of what is prepared under that name", {
@@ -146,8 +192,11 @@ export function sourceOf(
     const portal = lookup.portal(nameKey(effect.portal));
     if (portal === "absent") return missingPortal(effect.portal, "cursor");
     if (portal === "unsettled" || "sqlstate" in portal) return portal;
-    if (portal.statement !== undefined)
-      return behind(portal.statement, portal.counts, lookup, depth, portal.judged.scope);
+    if (portal.statement !== undefined) {
+      const source = behind(portal.statement, portal.counts, lookup, depth, portal.judged.scope);
+      const isOwn = isSource(source) && source.shape === portal.statement;
+      return isOwn ? { ...source, pinned: portal.pinned } : source;
+    }
   }
   return { shape: statement, counts, scope };
 }
@@ -162,7 +211,7 @@ function behind(
   lookup: Lookup,
   depth: number,
   scope: Scope | undefined,
-) {
+): Source | "unsettled" | Refusal {
   const kind = statement.effect?.kind;
   if (statement.asks !== undefined)
     return refuse(

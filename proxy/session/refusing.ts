@@ -1,4 +1,5 @@
 import type { Target } from "../wire/frontend-messages.ts";
+import { Frontend } from "../wire/messages.ts";
 import {
   poisonedBind,
   poisonedDescribe,
@@ -45,6 +46,24 @@ export class Refusing {
   describe(of: Target, refusal: Refusal): true {
     const reply = { kind: "describe", at: performance.now(), refusal, of } as const;
     this.#exchange.sendStep(poisonedDescribe(of.target), reply);
+    return true;
+  }
+
+  /**
+   * A message whose body cannot be read: the server would say so without looking at what it is about. A Sync ends the
+   * skipping all the same, and its pipeline (SocketBackend of tcop/postgres.c).
+   */
+  malformed(type: number, refusal: Refusal): true {
+    if (type === Frontend.Query || type === Frontend.FunctionCall) return this.query(undefined, refusal);
+    const isSync = type === Frontend.Sync;
+    if (isSync && this.#exchange.ledger.intake === "skipping") {
+      this.#exchange.sendSync("hidden");
+      return this.query(undefined, refusal);
+    }
+    const at = performance.now();
+    const nothing = { statement: undefined, portal: undefined };
+    this.#exchange.sendStep(poisonedExecute, { kind: "close", at, refusal, ...nothing });
+    if (isSync) this.#exchange.sendSync();
     return true;
   }
 

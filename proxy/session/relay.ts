@@ -14,7 +14,9 @@ export interface Relay {
   /** What waits in `toClient` is about to leave: rows of a result that goes on are put on record. */
   record(): void;
   /** Whether a long message of the server's may be handed in by pieces. */
-  mayStream(type: number): boolean;
+  mayStream(type: number, length: number): boolean;
+  /** The same of the client's: nobody looks at more than its beginning. */
+  mayClientStream(type: number): boolean;
   /** Bytes may be wanted after the read event in which they came, although nothing is held and all is written. */
   readonly keepsBytes: boolean;
   /** The server has not answered yet all that it was sent. */

@@ -37,12 +37,13 @@ export function questionOf(...parts: readonly Buffer[]): string {
 
 /**
  * Whether a statement may cost less when it is asked again: one that gives rows, all at once. A row of several people who
- * are named is charged by itself, and cannot be held back.
+ * are named is charged by itself, and cannot be held back. What writes does something each time.
  */
-export function mayRepeat({ kind, effect, metering }: Statement, { limits }: Role): boolean {
+export function mayRepeat({ kind, effect, metering, acts }: Statement, { limits }: Role): boolean {
   return (
     kind === "read" &&
     effect === undefined &&
+    acts !== true &&
     metering?.price !== undefined &&
     metering.groups?.tell !== "people" &&
     limits.onExcess !== "truncate"

@@ -1,24 +1,34 @@
 import type { Statement } from "../sql/verdict.ts";
+import type { Refusal } from "../wire/refusal.ts";
 import type { Judged } from "./judged.ts";
+import type { People } from "./run.ts";
 
-/** Executions of one statement that ended well, since its last event. */
-export interface Repeated {
+/** One execution of a statement. */
+export interface Execution {
   readonly judged: Judged;
   readonly statement: Statement;
-  /** Of a FETCH or an EXECUTE nobody asks what stands behind it. */
+  /** Whose rows it gave; where nobody asks what stands behind a FETCH or an EXECUTE, the statement itself. */
   readonly shape: Statement;
-  /** Nobody looks whose rows they are. */
-  readonly people?: undefined;
-  count: number;
+  /** Whom they showed, where somebody looks. */
+  readonly people?: People | undefined;
+  /** For whom the account read, where that is somebody else. */
+  readonly person?: string | undefined;
+  /** Why its rows ended early. */
+  readonly cut?: Refusal | undefined;
   rows: number;
   bytes: number;
-  /** Where their tags say it. */
+  /** Where its tag says it. */
   written: number | undefined;
+  /** Milliseconds from the client's message to the end of the reply. */
+  duration: number;
+}
+
+/** Executions of one statement that ended well, since its last event: numbers and times are of all of them. */
+export interface Repeated extends Execution {
+  count: number;
   /** Unix time in milliseconds when the first of them ended, and the last. */
   readonly first: number;
   last: number;
-  /** Milliseconds from the clients' messages to the ends of the replies, added up. */
-  duration: number;
 }
 
 /** What puts executions on record. */
@@ -47,25 +57,24 @@ export class Repetitions {
   }
 
   /** A statement has ended without an error. */
-  add(
-    judged: Judged,
-    statement: Statement,
-    rows: number,
-    bytes: number,
-    written: number | undefined,
-    duration: number,
-  ): void {
-    const known = this.#open?.get(statement);
+  add(execution: Execution): void {
+    let known = this.#open?.get(execution.statement);
+    if (known !== undefined && known.person !== execution.person) {
+      this.flush();
+      known = undefined;
+    }
     if (known === undefined) {
       this.#open ??= new Map();
-      this.#open.set(statement, once(judged, statement, rows, bytes, written, duration, this.#now()));
+      this.#open.set(execution.statement, once(execution, this.#now()));
       this.#timer ??= setTimeout(() => this.flush(), TOGETHER);
       return;
     }
+    const { rows, bytes, written, people, duration } = execution;
     known.count++;
     known.rows += rows;
     known.bytes += bytes;
     if (written !== undefined) known.written = (known.written ?? 0) + written;
+    if (people !== undefined) known.people?.addAll(people);
     known.duration += duration;
     known.last = this.#now();
   }
@@ -80,16 +89,7 @@ export class Repetitions {
   }
 }
 
-/** One execution. `now` is Unix time in milliseconds. */
-export function once(
-  judged: Judged,
-  statement: Statement,
-  rows: number,
-  bytes: number,
-  written: number | undefined,
-  duration: number,
-  now: number,
-): Repeated {
-  const times = { first: now, last: now, duration };
-  return { judged, statement, shape: statement, count: 1, rows, bytes, written, ...times };
+/** An execution by itself. `now` is Unix time in milliseconds. */
+export function once(execution: Execution, now: number): Repeated {
+  return { ...execution, count: 1, first: now, last: now };
 }

@@ -1,6 +1,6 @@
+import type { Change } from "../protocol/names.ts";
 import type { Refusal } from "../wire/refusal.ts";
 import type { Judged } from "./judged.ts";
-import type { Change } from "./names.ts";
 import type { PinnedPeople } from "./pinned.ts";
 import type { Portal, Prepared } from "./prepared.ts";
 import type { Repeat } from "./repeats.ts";
@@ -23,8 +23,6 @@ export interface QueryReply extends Expected {
   readonly pipeline: number;
   /** Undefined for a message that is no SQL. */
   readonly judged: Judged | undefined;
-  /** The statement that is being answered. */
-  index: number;
   run: Run | undefined;
   /** Of each of its statements, where it was paid for by them. */
   readonly pinned: readonly (PinnedPeople | undefined)[];
@@ -79,9 +77,9 @@ export interface ExecuteReply extends Expected {
   run: Run | undefined;
 }
 
-/** SHOW search_path. */
+/** SHOW search_path, asked by the proxy. */
 export interface ProbeReply extends Expected {
-  readonly kind: "probe";
+  readonly kind: "ownExecute";
 }
 
 export interface SyncReply extends Expected {
@@ -101,59 +99,3 @@ export type Reply =
   | ExecuteReply
   | ProbeReply
   | SyncReply;
-
-/** Compacting a queue costs its length; so many answered replies are worth it. */
-const COMPACT = 256;
-
-/** What the server still has to answer, in the order of the messages that were sent. */
-export class Replies {
-  #queue: Reply[] = [];
-  #head = 0;
-
-  push(reply: Reply): void {
-    this.#queue.push(reply);
-  }
-
-  get head(): Reply | undefined {
-    return this.#queue[this.#head];
-  }
-
-  /** The one behind the head. */
-  get second(): Reply | undefined {
-    return this.#queue[this.#head + 1];
-  }
-
-  get isEmpty(): boolean {
-    return this.#head === this.#queue.length;
-  }
-
-  /** The head has been answered. */
-  shift(): void {
-    this.#head++;
-    if (this.#head === this.#queue.length) {
-      this.#queue.length = 0;
-      this.#head = 0;
-    } else if (this.#head >= COMPACT) {
-      this.#queue.splice(0, this.#head);
-      this.#head = 0;
-    }
-  }
-
-  /** The head is answered by another reply than it was sent for. */
-  replaceHead(reply: Reply): void {
-    this.#queue[this.#head] = reply;
-  }
-
-  /**
-   * After an error in the extended protocol: takes out all that the server skips, the head included. What is
-   * left begins with the Sync that ends the skipping, or is nothing: the Sync is still to come.
-   */
-  skipToSync(): readonly Reply[] {
-    let at = this.#head;
-    while (at < this.#queue.length && this.#queue[at]?.kind !== "sync") at++;
-    const skipped = this.#queue.slice(this.#head, at);
-    this.#queue.splice(0, at);
-    this.#head = 0;
-    return skipped;
-  }
-}

@@ -4,6 +4,8 @@ export class Reported {
   /** What the server calls the session's user. */
   sessionUser: string | undefined;
   applicationName: string | undefined;
+  clientEncoding: string | undefined;
+  standardStrings: string | undefined;
 
   constructor(parameters: Iterable<readonly [name: string, value: string]>) {
     for (const [name, value] of parameters) this.set(name, value);
@@ -16,6 +18,12 @@ export class Reported {
         break;
       case "session_authorization":
         this.sessionUser = value;
+        break;
+      case "client_encoding":
+        this.clientEncoding = value;
+        break;
+      case "standard_conforming_strings":
+        this.standardStrings = value;
         break;
       case "application_name":
         this.applicationName = value;

@@ -54,7 +54,10 @@ class Waiting {
     this.#buffers.push(buffer);
     this.#places.push(start, end);
     this.bytes.push(end - start - HEADER);
-    this.units?.push(units * this.cost);
+    const { run } = this;
+    const paid = Math.min(run.prepaid, units * this.cost);
+    run.prepaid -= paid;
+    this.units?.push(units * this.cost - paid);
   }
 
   /** What the meter is asked. Where rows cost nothing but their people, it may know them already. */
@@ -120,9 +123,10 @@ export class Results {
     this.#exchange = exchange;
   }
 
-  /** Whether a long row of this statement may pass while it still arrives. */
-  mayStream(run: Run): boolean {
-    return run.extraFields === 0 && this.#meterFor(run) === undefined;
+  /** Whether a long row of this statement may pass, or be dropped, while it still arrives. `length`: by its length word. */
+  mayStream(run: Run, length: number): boolean {
+    if (run.extraFields === 0 && this.#meterFor(run) === undefined) return true;
+    return run.cut !== undefined || run.truncated || this.#pastLimit(run, length - LENGTH_WORD) !== undefined;
   }
 
   /** A DataRow, or a row of COPY. False: it must wait until those before it are charged. */
@@ -194,14 +198,9 @@ export class Results {
       return true;
     }
     this.#charging = true;
-    const asked = performance.now();
-    // A store that breaks its word and rejects must not end the process, and releases nothing.
-    const answered = grant.catch((): Grant => ({ kind: "unreachable" }));
-    void answered.then((answer) => {
+    this.#exchange.counting.awaits(grant, (answer, waited) => {
       this.#charging = false;
-      const waited = performance.now() - asked;
       waiting.run.waited += waited;
-      this.#exchange.parts.metrics.waited("meter", waited / 1000);
       this.#settle(waiting, answer);
       this.#exchange.wake();
     });
@@ -265,31 +264,35 @@ export class Results {
     waiting.release(rows, (buffer, start, end) => this.#exchange.toClient.lend(buffer, start, end));
     const { counting, toClient } = this.#exchange;
     // A cut for the rows' own limit may have been noted already; the budget stopped an earlier row.
-    if (grant.kind !== "all") waiting.run.cut = refusalOf(grant, counting.account, waiting.isSized);
+    if (grant.kind !== "all")
+      waiting.run.cut = refusalOf(grant, counting.account, { isSized: waiting.isSized });
     counting.warn(toClient);
   }
 
   /** Counts one more row against the limits; false when it is past them. */
   #fits(run: Run, length: number): boolean {
-    const { counts } = run;
-    if (!run.shape.limited) return true;
-    const role = this.#exchange.judging.role;
-    const { rows, bytes } = role.limits;
-    const past =
-      rows !== undefined && counts.rows + 1 > rows
-        ? "rows"
-        : bytes !== undefined && counts.bytes + length > bytes
-          ? "bytes"
-          : undefined;
+    const past = this.#pastLimit(run, length);
     if (past === undefined) {
-      counts.rows++;
-      counts.bytes += length;
+      if (!run.shape.limited) return true;
+      run.counts.rows++;
+      run.counts.bytes += length;
       return true;
     }
     // COPY is truncated by its own LIMIT, which knows of rows alone.
-    if (run.truncates && (run.copy === undefined || past === "rows")) run.truncated = true;
-    else run.cut = excess(role, past);
+    if (past === "row") run.cut = TOO_LONG;
+    else if (run.truncates && (run.copy === undefined || past === "rows")) run.truncated = true;
+    else run.cut = excess(this.#exchange.judging.role, past);
     return false;
+  }
+
+  /** The limit that one more row of this length is past. "row": it cannot be held in memory until it is counted. */
+  #pastLimit(run: Run, length: number): "rows" | "bytes" | "row" | undefined {
+    const { counts } = run;
+    const { rows, bytes } = this.#exchange.judging.role.limits;
+    if (run.shape.limited && rows !== undefined && counts.rows + 1 > rows) return "rows";
+    if (run.shape.limited && bytes !== undefined && counts.bytes + length > bytes) return "bytes";
+    const isHeld = run.extraFields > 0 || this.#meterFor(run) !== undefined;
+    return isHeld && length > LONGEST_ROW ? "row" : undefined;
   }
 
   /** Undefined where nothing of the statement's rows is counted against a budget. */
@@ -300,6 +303,19 @@ export class Results {
 }
 
 const ALL: Grant = { kind: "all" };
+
+/** The length word counts itself (Postgres docs, "Message Formats"). */
+const LENGTH_WORD = 4;
+/**
+ * A row that is counted is held until the meter has answered, and `repeat()` makes one of a gigabyte. It may be as long
+ * as the longest message that a client may send by default.
+ */
+const LONGEST_ROW = 64 * 1024 * 1024;
+
+const TOO_LONG = refuse("54000", `a row of this result is longer than ${LONGEST_ROW} bytes`, {
+  detail: "A row whose people are counted is held in memory until they are.",
+  hint: "Ask for fewer or shorter columns.",
+});
 
 /** What has to be paid because an answer is not the one that was expected. */
 function owedBy({ answer, isSettled }: Run): number {

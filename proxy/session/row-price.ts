@@ -35,8 +35,8 @@ export function unitsOfUnnamed({ unknown, price }: Metering, size: number): numb
 export function unitsOfGroup(metering: Metering, { count, identities }: GroupMembers, size: number): number {
   if (metering.groups?.isPlain === true && (count ?? CROWD) >= CROWD) return 0;
   if (identities.length > 0) return 0;
-  const bySize = peopleInBytes(size);
-  return PERSON * (count === undefined ? bySize : Math.min(count, bySize));
+  const most = Math.min(peopleInBytes(size), metering.groups?.most ?? Number.POSITIVE_INFINITY);
+  return PERSON * (count === undefined ? most : Math.min(count, most));
 }
 
 /** Reads what the rewrite appended to a row of groups: one text for each reference, "" for NULL. */

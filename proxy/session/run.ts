@@ -1,3 +1,4 @@
+import { PERSON } from "../prices.ts";
 import type { Scope } from "../sql/scope.ts";
 import { extraFields, type Statement } from "../sql/verdict.ts";
 import type { Refusal } from "../wire/refusal.ts";
@@ -6,7 +7,7 @@ import type { PinnedPeople } from "./pinned.ts";
 import { Answer, type Repeat } from "./repeats.ts";
 
 /** How many people a statement's event names at most. */
-const NAMED = 5_000;
+export const NAMED = 5_000;
 /** How many are told apart; beyond it each sighting counts as somebody new. */
 const TOLD_APART = 20_000;
 
@@ -43,8 +44,28 @@ export class People {
       this.#purposeless.add(`${namespace}\0${identity}`);
   }
 
+  /** One character for each of those whom `named` gives: "1" for whoever has nothing to do with the reader's work. */
+  unexplained(after = 0): string {
+    const end = Math.min(this.known, after + NAMED);
+    if (this.#purposeless.size === 0) return "0".repeat(Math.max(0, end - after));
+    let text = "";
+    for (let at = after; at < end; at++) {
+      const key = `${this.#namespaces[at] ?? ""}\0${this.#identities[at] ?? ""}`;
+      text += this.#purposeless.has(key) ? "1" : "0";
+    }
+    return text;
+  }
+
   get purposeless(): number {
     return this.#purposeless.size;
+  }
+
+  /** All of these as well. */
+  addAll(others: People): void {
+    for (const [namespace, identity] of others.since(0)) this.add(namespace, identity);
+    for (const key of others.#purposeless)
+      if (this.#purposeless.size < TOLD_APART) this.#purposeless.add(key);
+    this.#unnamed += others.#unnamed;
   }
 
   addUnknown(count: number): void {
@@ -56,6 +77,11 @@ export class People {
     for (let at = after; at < this.known; at++) {
       yield [this.#namespaces[at] ?? "", this.#identities[at] ?? ""];
     }
+  }
+
+  /** Where those who are told apart are named. */
+  get namespaces(): readonly string[] {
+    return [...this.#seen.keys()];
   }
 
   /** How many are told apart. */
@@ -132,12 +158,15 @@ export class Run {
   truncated = false;
   /** Of COPY TO: how the data is laid out, from CopyOutResponse. */
   copy: { readonly binary: boolean; headerLine: boolean } | undefined;
-  isCancelled = false;
+  /** When the server was asked to stop it, by `performance.now()`. */
+  cancelledAt: number | undefined;
   /** The server has said what its rows hold, and that has been looked at. */
   isDescribed = false;
   /** How long its rows have waited for the meter, in milliseconds. */
   waited = 0;
 
+  /** For whom the account read, where that is somebody else. */
+  person: string | undefined;
   /** Set where the answer is remembered, and may be the one that was expected. */
   readonly answer: Answer | undefined;
   /** Its answer has come to its end. */
@@ -148,6 +177,8 @@ export class Run {
   readonly lookups: number;
   /** The people by whom it was paid for: its answer tells of nobody else. */
   readonly pinned: PinnedPeople | undefined;
+  /** What is left of the units that were paid for its first rows before it ran. */
+  prepaid: number;
 
   constructor(
     judged: Judged,
@@ -166,6 +197,8 @@ export class Run {
     this.pinned = pinned;
     this.lookups = shape.lookups + lookups;
     this.answer = repeat && new Answer(repeat);
+    this.prepaid = shape.metering?.price?.prepaid ?? 0;
+    this.people.addUnknown(this.prepaid / (shape.metering?.cost ?? 1) / PERSON);
     for (const [i, namespace] of pinned?.namespaces.entries() ?? [])
       this.people.add(namespace, pinned?.identities[i] ?? "");
   }

@@ -1,6 +1,7 @@
 import { mayGiveRows, UNDESCRIBED } from "./described.ts";
 import type { Exchange } from "./exchange.ts";
 import { SessionEnd } from "./parts.ts";
+import { isPaidFor } from "./pinned.ts";
 import { asAnswered, isSource, sourceOf } from "./prepared.ts";
 import type { ExecuteReply, QueryReply, Reply } from "./replies.ts";
 import { Run, UNKNOWN_STATEMENT } from "./run.ts";
@@ -23,7 +24,8 @@ export function failedRunOf(exchange: Exchange, reply: QueryReply | ExecuteReply
   const portal = reply.kind === "execute" ? portalOfReply(exchange, reply) : undefined;
   const judged = reply.kind === "query" ? reply.judged : portal?.judged;
   if (judged === undefined) return undefined;
-  const statement = reply.kind === "query" ? judged.verdict.statements[reply.index] : portal?.statement;
+  const statement =
+    reply.kind === "query" ? judged.verdict.statements[exchange.ledger.statementIndex] : portal?.statement;
   const known = statement ?? UNKNOWN_STATEMENT;
   return new Run(judged, known, known, { rows: 0, bytes: 0 }, reply.at);
 }
@@ -36,12 +38,16 @@ function begin({ names }: Exchange, reply: QueryReply | ExecuteReply): void {
   names.portals.delete("");
 }
 
-function runOfQuery(exchange: Exchange, { judged, index, at, pinned, repeat }: QueryReply): Run {
+function runOfQuery(exchange: Exchange, { judged, at, pinned, repeat }: QueryReply): Run {
+  const index = exchange.ledger.statementIndex;
   const statement = judged?.verdict.statements[index];
   if (judged === undefined || statement === undefined) throw SessionEnd.outOfStep("One statement too many.");
   const source = sourceOf(statement, { rows: 0, bytes: 0 }, asAnswered(exchange.names));
   if (!isSource(source)) throw SessionEnd.outOfStep("A statement or cursor that nobody made.");
-  const paid = { pinned: pinned[index], repeat };
+  const people = pinned[index];
+  // Another cursor of that name was not paid for so.
+  const isPaid = statement.effect?.kind !== "fetch" || isPaidFor(people, source.pinned);
+  const paid = { pinned: isPaid ? people : undefined, repeat };
   const run = new Run(judged, statement, source.shape, source.counts, at, paid);
   run.scope = source.scope ?? judged.scope;
   return run;
@@ -53,7 +59,7 @@ function runOfExecute(exchange: Exchange, reply: ExecuteReply): Run {
   const source = sourceOf(portal.statement, portal.counts, asAnswered(exchange.names));
   if (!isSource(source)) throw SessionEnd.outOfStep("A statement or cursor that nobody made.");
   // Another portal of that name was not paid for so.
-  const pinned = portal.pinned === reply.pinned ? reply.pinned : undefined;
+  const pinned = isPaidFor(reply.pinned, portal.pinned ?? source.pinned) ? reply.pinned : undefined;
   const run = new Run(portal.judged, portal.statement, source.shape, source.counts, reply.at, {
     pinned,
     lookups: portal.lookups,
@@ -85,7 +91,7 @@ export function mayTouchPeople(exchange: Exchange, reply: Reply): boolean {
       return true;
     case "describe":
     case "close":
-    case "probe":
+    case "ownExecute":
       return false;
   }
 }

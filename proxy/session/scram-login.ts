@@ -5,6 +5,7 @@ import {
   authenticationSaslContinue,
   authenticationSaslFinal,
 } from "../wire/backend-messages.ts";
+import { endPointHash, ownCertificate } from "../wire/channel-binding.ts";
 import { ProtocolViolation } from "../wire/frames.ts";
 import {
   decodeSaslInitialResponse,
@@ -19,6 +20,7 @@ import {
   md5Password,
   mockVerifier,
   SCRAM_SHA_256,
+  SCRAM_SHA_256_PLUS,
   ScramClient,
   ScramServer,
 } from "../wire/scram.ts";
@@ -36,20 +38,23 @@ const NONCE_BYTES = 18;
 const mockSecret = randomBytes(32);
 
 /**
- * Checks a client against the users file. Returns AuthenticationSASLFinal, to be sent when the user has a
+ * Checks a client against the users file, bound to its TLS connection where it can be. Returns AuthenticationSASLFinal, to be sent when the user has a
  * role as well. A user who does not exist goes through the same exchange and fails with the same words.
  */
 export async function checkScram(client: Conversation, user: string, users: Users): Promise<Buffer> {
   const verifier = users.get(user) ?? mockVerifier(user, mockSecret, DEFAULT_ITERATIONS);
-  const exchange = new ScramServer(verifier, nonce());
-  client.send(authenticationSasl([SCRAM_SHA_256]));
+  const certificate = ownCertificate(client.socket);
+  const endPoint = certificate && endPointHash(certificate);
+  const exchange = new ScramServer(verifier, nonce(), endPoint);
+  const mechanisms = endPoint === undefined ? [SCRAM_SHA_256] : [SCRAM_SHA_256_PLUS, SCRAM_SHA_256];
+  client.send(authenticationSasl(mechanisms));
 
   await expectAnswer(client);
   const { mechanism, data } = decodeSaslInitialResponse(client.reader);
-  if (mechanism !== SCRAM_SHA_256) {
+  if (!mechanisms.includes(mechanism)) {
     throw new ProtocolViolation("client selected an invalid SASL authentication mechanism");
   }
-  client.send(authenticationSaslContinue(exchange.first(data)));
+  client.send(authenticationSaslContinue(exchange.first(mechanism, data)));
 
   await expectAnswer(client);
   const signature = exchange.final(decodeSaslResponse(client.reader));

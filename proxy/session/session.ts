@@ -1,3 +1,4 @@
+import { Turn } from "../protocol/turn.ts";
 import { errorResponse } from "../wire/errors.ts";
 import { ProtocolViolation } from "../wire/frames.ts";
 import { type Refusal, refuseSession, type SessionEndReason } from "../wire/refusal.ts";
@@ -7,10 +8,11 @@ import { Judging } from "./judging.ts";
 import { SessionEnd, type SessionParts } from "./parts.ts";
 import { unrecordedAnswer } from "./recording.ts";
 import type { Relay } from "./relay.ts";
-import { mayClientStream, reasonOf, SERVER_LOST, Side } from "./sides.ts";
+import { checkClientType, reasonOf, SERVER_LOST, Side } from "./sides.ts";
 import { type Activity, endsAnswer, SERVER_SILENT, STALLED, type Timed } from "./time-limits.ts";
 import { Trace } from "./trace.ts";
 import { TransparentRelay } from "./transparent.ts";
+import { WatchedRelay } from "./watched/watched.ts";
 
 export type { SessionParts } from "./parts.ts";
 
@@ -21,6 +23,8 @@ export type { SessionParts } from "./parts.ts";
 export function runSession(established: Established, parts: SessionParts): Promise<SessionEndReason> {
   return new Session(established, parts).run();
 }
+
+const RELAYS = { transparent: TransparentRelay, watched: WatchedRelay, guarded: GuardedRelay } as const;
 
 /**
  * The way of the data: client → `frontend` (judged, rewritten or refused) → server → `backend` (trimmed,
@@ -46,6 +50,9 @@ class Session implements Timed {
   /** No rows of the last read event wait for the meter. */
   #isSettled = true;
   #answers = 0;
+  readonly #turn = new Turn();
+  /** Others have their turn: what has been read and not dealt with waits for the next one. */
+  #isYielding = false;
 
   constructor(established: Established, parts: SessionParts) {
     this.#established = established;
@@ -74,14 +81,16 @@ class Session implements Timed {
     const pump = () => this.#pump();
     const judging = new Judging(this.#established, this.#parts, pump);
     this.#judging = judging;
-    if (judging.treatment === "guarded") this.#unwatch = this.#parts.catalog.watch();
-    const OwnRelay = judging.treatment === "transparent" ? TransparentRelay : GuardedRelay;
-    const relay = new OwnRelay(this.#established, this.#parts, judging, this.#trace, pump);
+    if (judging.treatment !== "transparent") this.#unwatch = this.#parts.catalog.watch();
+    const relay = new RELAYS[judging.treatment](this.#established, this.#parts, judging, this.#trace, pump);
     const { openMessageBytes } = this.#parts;
     if (judging.treatment === "transparent" && openMessageBytes !== undefined)
       this.#client.reader.maximumLength = openMessageBytes;
-    this.#client.reader.streamable = mayClientStream;
-    this.#server.reader.streamable = (type) => relay.mayStream(type);
+    this.#client.reader.streamable = (type) => {
+      checkClientType(type);
+      return relay.mayClientStream(type);
+    };
+    this.#server.reader.streamable = (type, length) => relay.mayStream(type, length);
     dismissal.heed(() => (dismissal.atOnce === undefined ? this.#pump() : this.#end(dismissal.atOnce)));
     for (const side of [this.#client, this.#server]) side.listen((bytes) => this.#take(bytes, side), pump);
     this.#parts.timeKeeper?.watch(this);
@@ -148,12 +157,13 @@ class Session implements Timed {
   /** Deals with all that can be dealt with now. The server first: what it answers lets the client's go on. */
   #pump(): void {
     const relay = this.#relay;
-    if (relay === undefined || this.#isOver) return;
+    if (relay === undefined || this.#isOver || this.#isYielding) return;
     let side: "client" | "server" = "server";
+    this.#turn.begin();
     try {
       this.#pumpServer(relay);
       side = "client";
-      this.#pumpClient(relay);
+      if (!this.#isYielding) this.#pumpClient(relay);
     } catch (error) {
       this.#fail(error, side);
       return;
@@ -195,6 +205,10 @@ class Session implements Timed {
       if (server.isHeld) return;
       if (endsAnswer(reader.type)) this.#answers++;
       this.#midMessage = reader.piece === "first" || reader.piece === "middle";
+      if (this.#turn.spend(reader)) {
+        this.#yield();
+        break;
+      }
     }
     this.#isSettled = relay.settle();
   }
@@ -205,19 +219,34 @@ class Session implements Timed {
     while (!relay.terminated && (client.isHeld || reader.next())) {
       client.isHeld = !relay.frontend(reader);
       if (client.isHeld) return;
+      if (this.#turn.spend(reader)) {
+        this.#yield();
+        return;
+      }
     }
+  }
+
+  /** Goes on after all others that have something to do. */
+  #yield(): void {
+    this.#isYielding = true;
+    setImmediate(() => {
+      this.#isYielding = false;
+      this.#pump();
+    });
   }
 
   /** Reads from a side only what can be dealt with, and what the other side takes off us. */
   #regulate(): void {
     if (this.#isOver) return;
     const [client, server] = [this.#client, this.#server];
-    client.flow(!client.isHeld && !server.writer.isFull);
-    server.flow(!server.isHeld && this.#isSettled && !this.#isHolding && !client.writer.isFull);
+    const goesOn = !this.#isYielding;
+    client.flow(goesOn && !client.isHeld && !server.writer.isFull);
+    server.flow(goesOn && !server.isHeld && this.#isSettled && !this.#isHolding && !client.writer.isFull);
   }
 
   /** Sees whether the session is over. */
   #conclude(relay: Relay): void {
+    if (this.#isYielding) return;
     const { whenIdle } = this.#established.dismissal;
     const [client, server] = [this.#client, this.#server];
     if (client.isClosed || (client.hasEnded && !client.isHeld)) {

@@ -70,9 +70,8 @@ const FRONTEND_TYPES: ReadonlySet<number> = new Set(Object.values(Frontend));
  * Asked at the head of a message whose end is still to come. One of a type that nobody knows is not waited
  * for: SocketBackend of tcop/postgres.c, too, looks at the type before the length.
  */
-export function mayClientStream(type: number): boolean {
+export function checkClientType(type: number): void {
   if (!FRONTEND_TYPES.has(type)) throw new ProtocolViolation(`invalid frontend message type ${type}`);
-  return type === Frontend.CopyData;
 }
 
 export const SERVER_LOST = refuseSession("08006", "the database server closed the connection", {

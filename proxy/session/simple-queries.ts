@@ -7,14 +7,14 @@ import { isUnproven } from "./described.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Foresight } from "./foresight.ts";
 import type { Judged } from "./judged.ts";
-import { type PinnedPeople, pinnedByText } from "./pinned.ts";
-import { isRefusal, type Source } from "./prepared.ts";
+import { type PinnedPeople, pinnedIn } from "./pinned.ts";
+import { isRefusal, refuseMoreNames, type Source } from "./prepared.ts";
 import type { Refusing } from "./refusing.ts";
 import { mayRepeat, questionOf, type Repeat } from "./repeats.ts";
 import { canBeCut } from "./results.ts";
 import type { Tolls } from "./tolls.ts";
 import { unroll } from "./unrolled.ts";
-import { isHeldWrite } from "./written-rows.ts";
+import { isHeldWrite, mayWrite } from "./written-rows.ts";
 
 /** Query messages: a text of one statement or several, answered by one ReadyForQuery. */
 export class SimpleQueries {
@@ -37,6 +37,8 @@ export class SimpleQueries {
     if (judged === undefined) return false;
     const { verdict } = judged;
     if (verdict.kind === "refuse") return this.#refusing.query(judged, verdict.refusal);
+    const crowded = verdict.statements.some(givesName) ? refuseMoreNames(this.#exchange.names) : undefined;
+    if (crowded !== undefined) return this.#refusing.query(judged, crowded);
     const sources = this.#foresight.sources(judged);
     if (sources === "unsettled") return false;
     if (isRefusal(sources)) return this.#unknownName(frame, judged, sources);
@@ -46,7 +48,9 @@ export class SimpleQueries {
     const unrolled = sources.length === 1 && only && !isCopyOut && this.#mustUnroll(only) ? only : undefined;
     // If what came before in this pipeline fails, the query must be skipped with it.
     if (unrolled !== undefined && !this.#foresight.isSettled()) return false;
-    const pinned = pinnedIn(judged);
+    const pinned = sources.map(
+      (source, index) => source.pinned ?? pinnedIn(judged, verdict.statements[index] ?? source.shape),
+    );
     const paid = this.#tolls.charge(
       sources.map(({ shape }, index) => ({
         shape,
@@ -76,8 +80,8 @@ export class SimpleQueries {
 
   /** In a failed block the server says so of any statement, before it looks for names. */
   #unknownName(frame: Frame, judged: Judged, refusal: Refusal): boolean {
-    const { status, replies } = this.#exchange;
-    const fails = status === "E" && replies.isEmpty && judged.verdict.statements.length === 1;
+    const { transaction, isSettled } = this.#exchange.ledger;
+    const fails = transaction === "E" && isSettled && judged.verdict.statements.length === 1;
     if (!fails) return this.#refusing.query(judged, refusal);
     this.#sendQuery(frame, judged, []);
     return true;
@@ -92,12 +96,12 @@ export class SimpleQueries {
     const exchange = this.#exchange;
     const { verdict } = judged;
     const { role, path } = exchange.judging;
-    for (const { effect } of verdict.statements) path.sent(effect, exchange.pipeline);
+    for (const { effect } of verdict.statements) path.sent(effect, exchange.ledger.pipeline);
     const message = verdict.kind === "rewrite" ? queryMessage(verdict.sql) : frame;
     exchange.sendQuery(message, judged, undefined, pinned, repeat);
     const copiesIn = verdict.statements.some(({ effect }) => effect?.kind === "copyIn");
     if (copiesIn || sources.some(({ shape }) => canFail(role, shape) || isUnproven(shape)))
-      exchange.seal = "closed";
+      exchange.ledger.barrier.raise("closed");
   }
 
   /**
@@ -106,11 +110,11 @@ export class SimpleQueries {
    * its own could be kept by that.
    */
   #couldStayHalfDone({ verdict }: Judged, sources: readonly Source[]): boolean {
-    const { judging, status, replies } = this.#exchange;
+    const { judging, ledger } = this.#exchange;
     if (sources.length < 2 || !sources.some(({ shape }) => canFail(judging.role, shape))) return false;
     if (verdict.statements.some(({ effect }) => effect?.kind === "transaction" && effect.ends)) return true;
-    if (!sources.some(({ shape }) => shape.kind === "write" || shape.kind === "copyIn")) return false;
-    const inBlock = status !== "I" && replies.isEmpty;
+    if (!sources.some(({ shape }) => mayWrite(shape) || shape.kind === "copyIn")) return false;
+    const inBlock = ledger.transaction !== "I" && ledger.isSettled;
     return !inBlock || verdict.statements.some(({ kind }) => kind === "transaction");
   }
 
@@ -119,25 +123,19 @@ export class SimpleQueries {
     const { role } = this.#exchange.judging;
     if (isHeldWrite(role, shape)) return true;
     // Whose rows have never been described may turn out to be other rows than foreseen.
-    if (shape.kind === "write" && isUnproven(shape)) return true;
+    if (mayWrite(shape) && isUnproven(shape)) return true;
     if (!canBeCut(role, shape)) return false;
-    return shape.kind === "write" || (role.limits.onExcess === "truncate" && shape.kind === "read");
+    return mayWrite(shape) || (role.limits.onExcess === "truncate" && shape.kind === "read");
   }
+}
+
+function givesName({ effect }: Statement): boolean {
+  return effect?.kind === "prepare" || effect?.kind === "declare";
 }
 
 interface PaidQuery {
   readonly pinned?: readonly (PinnedPeople | undefined)[];
   readonly repeat?: Repeat | undefined;
-}
-
-/** The people whom each statement's constants name: see `StatementPrice.pins`. */
-function pinnedIn({ text, verdict }: Judged): readonly (PinnedPeople | undefined)[] {
-  if (verdict.kind === "refuse") return [];
-  const { statements, places = [] } = verdict;
-  return statements.map(({ metering }) => {
-    const pins = metering?.price?.pins;
-    return pins && pinnedByText(pins, text, places);
-  });
 }
 
 /** The statement may yet fail, when the server has run it. */

@@ -13,6 +13,8 @@ import { takeProxyHeader } from "./proxy-header.ts";
 export interface ClientTls {
   readonly acceptor: TlsAcceptor;
   readonly certificates: "required" | "not asked for";
+  /** What becomes of clients that leave TLS out. */
+  readonly plain: "refused" | "served";
 }
 
 /** What is agreed with clients before their first packet. */
@@ -58,7 +60,7 @@ export async function receiveClient(
       case "cancel":
         return packet;
       case "startup":
-        refuseWithoutCertificate(client.socket, tls);
+        refusePlain(client.socket, tls);
         return { kind: "login", client, startup: packet };
       case "ssl":
       case "gss":
@@ -106,8 +108,17 @@ function brokenTls(client: Conversation, error: unknown): unknown {
 }
 
 /** Who leaves TLS out must not get around the certificate. */
-function refuseWithoutCertificate(socket: Socket, tls: ClientTls | undefined): void {
-  if (tls?.certificates !== "required" || socket instanceof TLSSocket) return;
+function refusePlain(socket: Socket, tls: ClientTls | undefined): void {
+  if (tls === undefined || socket instanceof TLSSocket) return;
+  if (tls.plain === "refused") {
+    throw LoginEnd.refused(
+      "protocol",
+      refuseSession("28000", "this server takes connections with TLS only", {
+        hint: "Connect with sslmode=require (or verify-full). The proxy's --tls-required asks for it.",
+      }),
+    );
+  }
+  if (tls.certificates !== "required") return;
   throw LoginEnd.refused(
     "protocol",
     refuseSession("28000", "connection requires a valid client certificate", {

@@ -38,7 +38,7 @@ interface Sighting {
 }
 
 /** For how long a statement may go on after it was told to stop. */
-const STOPPING_MS = 5_000;
+export const STOPPING_MS = 5_000;
 
 /**
  * Looks at all sessions now and then, so that statements need no timer and no clock of their own. What it sees

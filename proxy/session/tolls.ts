@@ -1,5 +1,5 @@
 import type { Grant } from "../guard/meter.ts";
-import { refusalOf } from "../guard/refusal.ts";
+import { type Charged, refusalOf } from "../guard/refusal.ts";
 import type { Effect, Statement } from "../sql/verdict.ts";
 import type { Refusal } from "../wire/refusal.ts";
 import type { Exchange } from "./exchange.ts";
@@ -16,6 +16,8 @@ export interface Execution {
   /** A portal goes on where it stopped: it looks nobody up anew. */
   readonly goesOn: boolean;
   readonly pinned: PinnedPeople | undefined;
+  /** It has run, and failed: what is charged is the error. */
+  readonly isError?: true;
   /** Made by its parameters, beside those of the text. */
   readonly lookups?: number;
   /** What it asks, where the same may be asked again: see `repeats.ts`. */
@@ -64,7 +66,8 @@ export class Tolls {
     }
     const repeat = this.#repeat;
     this.#repeat = undefined;
-    return grant.kind === "all" ? { repeat } : refusalOf(grant, this.#exchange.counting.account);
+    if (grant.kind === "all") return { repeat };
+    return refusalOf(grant, this.#exchange.counting.account, { charged: chargedBy(executions) });
   }
 
   /**
@@ -74,7 +77,7 @@ export class Tolls {
   chargeError(owed: number, rows: number): Refusal | Paid | "unsettled" {
     const price = { execution: ERROR + owed + bitsOf(rows) * BIT, pinned: 0, bySize: false };
     const shape = { ...NO_STATEMENT, metering: { subjects: [], unknown: 0, price } };
-    return this.charge([{ shape, effect: undefined, goesOn: false, pinned: undefined }]);
+    return this.charge([{ shape, effect: undefined, goesOn: false, pinned: undefined, isError: true }]);
   }
 
   #ask(executions: readonly Execution[]): Grant | Promise<Grant> {
@@ -100,15 +103,17 @@ export class Tolls {
 
   #wait(grant: Promise<Grant>): void {
     this.#isAsking = true;
-    const asked = performance.now();
-    const answered = grant.catch((): Grant => ({ kind: "unreachable" }));
-    void answered.then((answer) => {
+    this.#exchange.counting.awaits(grant, (answer) => {
       this.#isAsking = false;
-      this.#exchange.parts.metrics.waited("meter", (performance.now() - asked) / 1000);
       this.#answer = answer;
       this.#exchange.wake();
     });
   }
+}
+
+function chargedBy(executions: readonly Execution[]): Charged {
+  if (executions.some(({ isError }) => isError)) return "error";
+  return executions.some(({ shape: { kind } }) => kind === "write" || kind === "copyIn") ? "write" : "read";
 }
 
 const ALL: Grant = { kind: "all" };
@@ -138,9 +143,12 @@ function billOf(executions: readonly Execution[], repeat: Repeat | undefined): B
   return { lookups, units, cost, people, namespaces };
 }
 
-/** A cursor that seeks skips rows that nobody counts; MOVE's tag says how many rows there were. */
-function unitsOfFetch({ effect }: Execution): number {
-  if (effect?.kind !== "fetch") return 0;
+/**
+ * A cursor that seeks skips rows that nobody counts; MOVE's tag says how many rows there were. Of one whose rows are all those
+ * of people who are paid for that is nothing more.
+ */
+function unitsOfFetch({ effect, pinned }: Execution): number {
+  if (effect?.kind !== "fetch" || pinned !== undefined) return 0;
   const { move, seeks, most = MANY } = effect;
   return (seeks ? SEEK : 0) + (move ? bitsOf(most) * BIT : 0);
 }

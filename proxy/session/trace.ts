@@ -8,7 +8,7 @@ import type { SessionParts } from "./parts.ts";
 import { leavesTrace } from "./recording.ts";
 import { referenceOf } from "./reference.ts";
 import type { Repeated } from "./repetitions.ts";
-import type { Run } from "./run.ts";
+import { NAMED, type Run } from "./run.ts";
 
 type Decision = Pick<StatementEvent, "decision" | "sqlstate" | "rule" | "reference">;
 
@@ -41,7 +41,7 @@ export class Trace {
 
   /** A statement has been answered; `sqlstate` when the answer was an error, `reference` when the words were ours. */
   answered(run: Run, sqlstate?: string, reference?: string): void {
-    this.#lookForCanaries(run);
+    this.lookForCanaries(run);
     this.#expect(run);
     this.#write(run, {
       ...decisionOf(run),
@@ -52,9 +52,18 @@ export class Trace {
 
   /** Rows are about to leave, and more will follow: what is new since the last time is put on record. */
   underway(run: Run): void {
-    this.#lookForCanaries(run);
+    this.lookForCanaries(run);
+    if (run.rows !== run.recorded.rows && this.#expect(run)) this.#piece(run);
+  }
+
+  /** The same of rows that do not wait for the record: it has them when an event could not name more people. */
+  shown(run: Run): void {
+    this.lookForCanaries(run);
+    if (run.people.known - run.recorded.known >= NAMED) this.#piece(run);
+  }
+
+  #piece(run: Run): void {
     const { recorded, rows, bytes, people } = run;
-    if (rows === recorded.rows || !this.#expect(run)) return;
     const { audit } = this.#parts;
     audit.write({
       ...this.#event(run, decisionOf(run), performance.now() - run.startedAt, recorded.known),
@@ -75,7 +84,7 @@ export class Trace {
   }
 
   /** Before the rows leave: whoever is to be suspended for it does not get them. */
-  #lookForCanaries(run: Run): void {
+  lookForCanaries(run: Run): void {
     const { judged, people, looked } = run;
     const { canaries } = judged.scope.policy;
     const { onCanary, audit, now } = this.#parts;
@@ -91,7 +100,7 @@ export class Trace {
       // What waits for the disk does not leave when the session ends meanwhile.
       if (canaries.action === "suspend") this.#isDue = true;
       const reader = {
-        user,
+        user: run.person ?? user,
         role: judged.scope.role.name,
         database,
         client: address,
@@ -117,17 +126,13 @@ export class Trace {
 
   /** Passed as it came. Of a policy that only observes: what would have become of it. */
   observed(repeated: Repeated, sqlstate?: string, reference?: string): void {
-    const { verdict } = repeated.judged;
     const { count, first, last, duration } = repeated;
-    const decision: Decision =
-      verdict.kind === "pass"
-        ? { decision: "allow" }
-        : verdict.kind === "rewrite"
-          ? { decision: "observe" }
-          : { ...refusedBy(verdict.refusal), decision: "observe" };
+    const { cut, judged } = repeated;
+    const decision = cut === undefined ? observedDecision(judged) : cutBy(cut);
     const event: StatementEvent = {
       ...this.#event(repeated, decision, duration),
       ...writtenBy(repeated),
+      ...observedClasses(wouldBe(repeated)),
       time: last,
       ...(count > 1 && { count, startTime: first }),
       ...(sqlstate !== undefined && { sqlstate }),
@@ -202,12 +207,15 @@ export class Trace {
   /** `after`: so many of its people are named in events already. */
   #event(run: Run | Repeated, decision: Decision, duration: number, after = 0): StatementEvent {
     const { id, user, database, address } = this.#established;
-    const { judged, statement, shape, people } = run;
+    const { judged, statement, people } = run;
+    const { shape } = run;
+    const { masked, revealed, lookups } = wouldBe(run);
     return {
       kind: "statement",
       time: this.#parts.now(),
       session: id,
-      user,
+      user: run.person ?? user,
+      ...(run.person !== undefined && { account: user }),
       role: judged.scope.role.name,
       database,
       client: address,
@@ -215,15 +223,22 @@ export class Trace {
       command: statement.command,
       statement: this.#text(judged),
       relations: relationsOf(shape),
-      masked: shape.masked,
-      lookups: "lookups" in run ? run.lookups : shape.lookups,
+      masked,
+      ...(revealed !== undefined && { revealed }),
+      lookups: "lookups" in run && judged.would === undefined ? run.lookups : lookups,
       ...decision,
       policy: judged.scope.policy.version,
       rows: run.rows,
       bytes: run.bytes,
       subjects: people?.named(this.#hash, after) ?? NOBODY,
       people: people?.count ?? 0,
-      ...(people !== undefined && shape.metering?.purpose === true && { purposeless: people.purposeless }),
+      ...(shape.uncounted && { uncounted: true }),
+      ...(people !== undefined && people.known > 0 && { namespaces: people.namespaces }),
+      ...(people !== undefined &&
+        shape.metering?.purpose === true && {
+          purposeless: people.purposeless,
+          unexplained: people.unexplained(after),
+        }),
       duration,
     };
   }
@@ -252,14 +267,41 @@ function relationsOf(statement: Statement): readonly string[] {
   return known;
 }
 
+/** What is said of the statement: where the policy only observes, by what it would say. */
+function wouldBe({ judged, statement, shape }: Run | Repeated): Statement {
+  if (judged.would === undefined) return shape;
+  const index = judged.verdict.statements.indexOf(statement);
+  return judged.would.statements[Math.max(0, index)] ?? shape;
+}
+
+/** Of a policy that only observes: what would have been masked has left as it is. */
+function observedClasses({ masked, revealed }: Statement): Pick<StatementEvent, "revealed"> {
+  if (revealed === undefined || masked.length === 0) return {};
+  return { revealed: { ...revealed, shown: [...new Set([...revealed.shown, ...masked])] } };
+}
+
 function writtenBy({ written }: Run | Repeated): Pick<StatementEvent, "rowsWritten"> {
   return written === undefined ? {} : { rowsWritten: written };
 }
 
 function decisionOf({ cut, truncated, shape }: Run): Decision {
-  if (cut !== undefined) return { ...refusedBy(cut), decision: "cut" };
+  if (cut !== undefined) return cutBy(cut);
   if (truncated) return { decision: "cut" };
   return { decision: shape.masked.length > 0 ? "mask" : "allow" };
+}
+
+function cutBy(cut: Refusal): Decision {
+  return { ...refusedBy(cut), decision: "cut" };
+}
+
+/** Of what passed as it came. What is added to a watched role's statement changes nothing. */
+function observedDecision({ verdict: own, scope, would }: Judged): Decision {
+  const verdict = would ?? own;
+  if (verdict.kind === "refuse") return { ...refusedBy(verdict.refusal), decision: "observe" };
+  return {
+    decision:
+      verdict.kind === "rewrite" && (would !== undefined || scope.role.watch !== true) ? "observe" : "allow",
+  };
 }
 
 function refusedBy({ sqlstate, rule, reference }: Refusal): Decision {

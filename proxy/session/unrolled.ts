@@ -29,7 +29,8 @@ export function unroll(
   source: Source,
   pinned: PinnedPeople | undefined,
 ): void {
-  const { names, pipeline, judging } = exchange;
+  const { names, ledger, judging } = exchange;
+  const { pipeline } = ledger;
   const { verdict, text } = judged;
   const { limits } = judging.role;
   const portal = portalOf(judged, verdict.statements[0], { pinned });
@@ -70,5 +71,5 @@ export function unroll(
   });
   exchange.flush();
   exchange.unrolling = true;
-  exchange.seal = "closed";
+  ledger.barrier.raise("closed");
 }

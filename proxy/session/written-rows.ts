@@ -18,6 +18,11 @@ export function isHeldWrite(role: Role, { changes }: Statement): boolean {
   return role.limits.changes !== undefined || (changes === "people" && countsChanges(role));
 }
 
+/** Whether it may leave something behind, that must be taken back where its answer may not leave. */
+export function mayWrite({ kind, acts }: Statement): boolean {
+  return kind === "write" || acts === true;
+}
+
 function countsChanges({ budget }: Role): boolean {
   return budget.some(({ what }) => what === "changes");
 }
@@ -38,10 +43,10 @@ export class WrittenRows {
     const { shape } = run;
     if (shape.changes === undefined || run.cut !== undefined) return true;
     run.written ??= rowsWritten(frame);
-    const { judging, seal } = this.#exchange;
+    const { judging, ledger } = this.#exchange;
     const { role } = judging;
     // What was sent before the policy knew this limit is committed already: an error would say that it is not.
-    if (!isHeldWrite(role, shape) || seal !== "closed") return true;
+    if (!isHeldWrite(role, shape) || ledger.barrier.level !== "closed") return true;
     const limit = role.limits.changes;
     if (run.written === undefined) run.cut = UNTOLD;
     else if (limit !== undefined && run.written > limit) run.cut = excess(role, limit, run.written);
@@ -67,14 +72,9 @@ export class WrittenRows {
 
   #wait(grant: Promise<Grant>, run: Run): void {
     this.#isAsking = true;
-    const asked = performance.now();
-    // A store that breaks its word and rejects must not end the process, and lets nothing be committed.
-    const answered = grant.catch((): Grant => ({ kind: "unreachable" }));
-    void answered.then((answer) => {
+    this.#exchange.counting.awaits(grant, (answer, waited) => {
       this.#isAsking = false;
-      const waited = performance.now() - asked;
       run.waited += waited;
-      this.#exchange.parts.metrics.waited("meter", waited / 1000);
       this.#answer = answer;
       this.#exchange.wake();
     });

@@ -1,6 +1,6 @@
 import type { FuncCall, RangeFunction, SelectStmt } from "libpg-query";
 import type { CatalogFunction } from "../catalog/catalog.ts";
-import type { Role } from "../policy/policy.ts";
+import { limitKey, type Role } from "../policy/policy.ts";
 import type { Analysis } from "./analysis.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
 import { forEachObject } from "./tree.ts";
@@ -31,6 +31,19 @@ export function refuseRepeatedCalls(analysis: Analysis): void {
     `role "${scope.role.name}" may call ${name}() once in a statement: how many rows it writes is told by nothing`,
     scope.role.limits.changes === undefined ? "budget" : "changes",
     `Send SELECT ${name}(…) without FROM, one call for each statement. A function that writes nothing can be declared STABLE.`,
+  );
+}
+
+/** COPY that is cut off may have run to its end: what it did would be committed although its answer is refused. */
+export function refuseCopiedActs(analysis: Analysis): void {
+  const { actingCalls, writes, scope } = analysis;
+  const [name] = actingCalls;
+  if (name === undefined && writes.size === 0) return;
+  const what = name === undefined ? `write ${[...writes].join(", ")}` : `call ${name}()`;
+  analysis.deny(
+    `role "${scope.role.name}" has a limit and may not ${what} inside COPY`,
+    limitKey(scope.role),
+    `Send the ${name === undefined ? "write with RETURNING" : "SELECT"} as a statement of its own.`,
   );
 }
 

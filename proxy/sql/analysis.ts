@@ -1,7 +1,10 @@
-import type { ColumnRef, Node } from "libpg-query";
+import type { ColumnRef, Node, RangeVar } from "libpg-query";
 import { type Relation, relationKey } from "../catalog/catalog.ts";
 import { type Refusal, type RefusalFields, refuse, type Sqlstate } from "../wire/refusal.ts";
+import type { BoundRelation, BoundStatement } from "./bind/bound.ts";
+import { tablesIn } from "./bind/questions.ts";
 import type { Change } from "./changes.ts";
+import type { Effort } from "./effort.ts";
 import { type Body, forEachChild, visitNode } from "./grammar.ts";
 import { type RawStatement, tooComplex } from "./parse.ts";
 import type { Scope } from "./scope.ts";
@@ -76,14 +79,13 @@ export interface Meant {
 
 /** A reference to a relation of the catalog. */
 export interface RelationUse {
+  readonly reference: BoundRelation;
   readonly relation: Relation;
   readonly key: string;
   /** Undefined for relations of the system schemas. */
   readonly sight: RelationSight | undefined;
   /** The reference goes through a subquery, whose WHERE takes these conditions. */
   readonly conditions: string[];
-  /** The name is the relation's own, so that `schema.relation.column` refers to it. */
-  readonly hasAlias: boolean;
   readonly isTarget: boolean;
 }
 
@@ -113,25 +115,25 @@ export class Analysis {
   /** The statement, and how many come before it in the text. */
   readonly raw: RawStatement;
   readonly index: number;
+  /** What its names mean. */
+  readonly bound: BoundStatement;
   readonly sights: Sights;
   readonly edits: MadeEdit[];
+  /** Of this statement, by where they begin. */
+  readonly #editsAt = new Map<number, MadeEdit[]>();
   readonly reads = new Set<string>();
   readonly writes = new Set<string>();
   readonly masked = new Set<string>();
+  /** See `Revealed`. */
+  readonly revealed = { shown: new Set<string>(), shownWhere: new Set<string>(), found: new Set<string>() };
   /** All references to relations, system ones included. */
   readonly uses: RelationUse[] = [];
   /** Conditions that moved inside a subquery: not visited again. */
   readonly moved = new Set<Body>();
-  /** Where names stand that are no relations: of WITH queries, and in locking clauses (byte offsets). */
-  readonly bareNames = new Set<number>();
   /** Names in ORDER BY and DISTINCT ON that mean an output column. */
   readonly outputNames = new Map<ColumnRef, "surely" | "perhaps">();
   /** Where ON CONFLICT clauses begin (byte offsets): the query before one ends there. */
   readonly conflictClauses = new Set<number>();
-  /** Rows are locked somewhere. */
-  locks = false;
-  /** Where the names of relations begin that no subquery can stand for: targets of writes and of LOCK (byte offsets). */
-  readonly targetNames = new Map<RelationUse, number>();
   /** A column is named that no relation of the catalog has. */
   namesUnknown = false;
   lookups = 0;
@@ -168,6 +170,8 @@ export class Analysis {
   readonly wholes = new Set<RelationUse>();
   /** What holds a relation's rows to one person. */
   readonly pins = new Map<RelationUse, Pin>();
+  /** References some of whose rows a condition chooses, for what subqueries find by them: see held-by-join.ts. */
+  readonly chosen = new Set<FromReference>();
   /** References whose rows are held to the person of another one's. */
   readonly ties = new Map<RelationUse, readonly RelationUse[]>();
   /** What a relation's subject is compared to, where that is a constant or a parameter. */
@@ -195,16 +199,19 @@ export class Analysis {
   storing = false;
   effect: Effect | undefined;
   #depth = 0;
+  readonly #references: ReadonlyMap<Body, BoundRelation>;
+  readonly #effort: Effort;
   readonly #visited = new Set<Body>();
   readonly #visitors: Readonly<Record<string, Visit>>;
 
   constructor(
     scope: Scope,
     source: Source,
-    statement: { readonly raw: RawStatement; readonly index: number },
+    statement: { readonly raw: RawStatement; readonly index: number; readonly bound: BoundStatement },
     sights: Sights,
     edits: MadeEdit[],
     places: number[],
+    effort: Effort,
     visitors: Readonly<Record<string, Visit>>,
   ) {
     this.scope = scope;
@@ -212,8 +219,11 @@ export class Analysis {
     this.source = source;
     this.raw = statement.raw;
     this.index = statement.index;
+    this.bound = statement.bound;
+    this.#references = new Map(tablesIn(statement.bound).map((reference) => [reference.node, reference]));
     this.sights = sights;
     this.edits = edits;
+    this.#effort = effort;
     this.#visitors = visitors;
   }
 
@@ -229,16 +239,49 @@ export class Analysis {
   }
 
   /** A column is named, or searched by its real value. */
-  costs({ kind, cost, isProtected }: ColumnSight, use: "named" | "looked up"): void {
+  costs(sight: ColumnSight, use: "named" | "looked up"): void {
+    const { kind, cost, isProtected } = sight;
     this.namesProtected ||= isProtected;
     if (use === "named") this.expressesProtected ||= isProtected;
     const isShown = kind === "real" || kind === "conditional";
     if (isShown || use === "looked up") this.cost = Math.max(this.cost, cost);
+    this.#reveals(sight, use);
+  }
+
+  #reveals({ kind, classes }: ColumnSight, use: "named" | "looked up"): void {
+    const { shown, shownWhere, found } = this.revealed;
+    const told =
+      use === "looked up" ? found : kind === "real" ? shown : kind === "conditional" ? shownWhere : undefined;
+    if (told !== undefined) for (const name of classes) told.add(name);
   }
 
   /** What has been judged without a visit: it moves elsewhere, in another form. */
   passOver(body: Body): void {
     this.#visited.add(body);
+  }
+
+  /** The reference to a relation that a name is: where it is bound to none, it is read in two ways. */
+  referenceOf(name: RangeVar): BoundRelation {
+    return (
+      this.#references.get(name) ??
+      this.refuse("42501", "a relation is named where Sluice does not know it", { hint: WRITE_OTHERWISE })
+    );
+  }
+
+  /** Bound references that no visitor has come to. */
+  get unread(): readonly BoundRelation[] {
+    const read = new Set(this.uses.map(({ reference }) => reference));
+    return [...this.#references.values()].filter((reference) => !read.has(reference));
+  }
+
+  /** One more relation, subquery, function in FROM or WITH query. */
+  meetRelation(): void {
+    if (!this.#effort.relation()) throw new Refused(tooComplex("the statement names too many relations"));
+  }
+
+  /** A name, or a star, may mean so many columns. */
+  look(columns: number): void {
+    if (!this.#effort.look(columns)) throw new Refused(tooComplex("the statement names too many columns"));
   }
 
   hasVisited(body: Body): boolean {
@@ -269,12 +312,16 @@ export class Analysis {
 
   /** Edits are kept once per place: the parse tree repeats nodes (`SET (a, b) = (SELECT …)`). */
   edit(at: number, end: number, text: string, change?: Change, list?: string): void {
-    if (this.edits.some((other) => other.at === at && other.end === end && other.text === text)) return;
-    this.edits.push({
+    const here = this.#editsAt.get(at) ?? [];
+    if (here.some((other) => other.end === end && other.text === text)) return;
+    const made: MadeEdit = {
       ...{ at, end, text },
       ...(change !== undefined && { change }),
       ...(list !== undefined && { list }),
-    });
+    };
+    here.push(made);
+    this.#editsAt.set(at, here);
+    this.edits.push(made);
   }
 
   refuse(sqlstate: Sqlstate, message: string, fields: RefusalFields = {}): never {
@@ -339,6 +386,13 @@ export function candidates(
     if (here.some(({ columns }) => qualifier !== undefined || columns !== undefined)) return found;
   }
   return found;
+}
+
+/** Among how many a name is looked for. */
+export function referencesAround(level: Level): number {
+  let count = 0;
+  for (let at: Level | undefined = level; at !== undefined; at = at.outer) count += at.references.length;
+  return count;
 }
 
 /** References of that name at any level: what a whole-row reference may mean. */

@@ -7,7 +7,7 @@ import { analyse, type OnLeftover } from "./analyse.ts";
 import { Constants } from "./constants.ts";
 import { conditionsOf } from "./role-keys.ts";
 import type { Scope } from "./scope.ts";
-import { isShareable, type Shape, shapeOf } from "./shape.ts";
+import { isShareable, keyWithLiterals, type Shape, shapeOf } from "./shape.ts";
 import { fitsShape, instantiate, type Template } from "./template.ts";
 import type { Verdict } from "./verdict.ts";
 
@@ -52,19 +52,20 @@ export class VerdictCache {
     const prefix = this.#prefixOf(scope);
     const shape = shapeOf(sql);
     const found = shape === undefined ? "byText" : known.get(prefix + shape.key);
-    if (shape !== undefined && typeof found === "object") {
-      this.#events.onLookup(true);
-      return instantiate(found, sql, shape.literals);
-    }
-    // latin1 keeps every byte as one character: the cheapest exact key.
-    const key = prefix + sql.toString("latin1");
-    const exact = found === "byText" ? known.get(key) : undefined;
-    this.#events.onLookup(typeof exact === "object");
-    if (typeof exact === "object") return exact.verdict;
+    const template = found === "byText" ? this.#ofText(sql, prefix, shape) : found;
+    this.#events.onLookup(template !== undefined);
+    if (template !== undefined) return instantiate(template, sql, shape?.literals ?? []);
     const start = performance.now();
-    const verdict = this.#judgeAnew(sql, scope, key, found === undefined ? shape : undefined);
+    const verdict = this.#judgeAnew(sql, scope, shape, found === undefined);
     this.#events.onAnalysed((performance.now() - start) / 1000);
     return verdict;
+  }
+
+  /** What is known of the text itself, less its comments if that is enough. */
+  #ofText(sql: Buffer, prefix: string, shape: Shape | undefined): Template | undefined {
+    const shared = shape?.isMixed ? this.#known.get(prefix + keyWithLiterals(sql, shape)) : undefined;
+    const found = shared ?? this.#known.get(prefix + textKey(sql));
+    return found === "byText" ? undefined : found;
   }
 
   #prefixOf(scope: Scope): string {
@@ -76,22 +77,23 @@ export class VerdictCache {
     return prefix;
   }
 
-  /** `shape` is given for one that came for the first time. */
-  #judgeAnew(sql: Buffer, scope: Scope, key: string, shape: Shape | undefined): Verdict {
-    const known = this.#known;
-    if (shape === undefined || shape.literals.length === 0) {
-      const verdict = this.#analyse(sql, scope);
-      if (!isOfTheMoment(verdict)) known.set(key, { verdict, literals: [] });
-      return verdict;
-    }
-    const constants = new Constants();
+  /** `isNew`: nothing is known yet of texts of this shape. */
+  #judgeAnew(sql: Buffer, scope: Scope, shape: Shape | undefined, isNew: boolean): Verdict {
+    const constants = isNew && shape !== undefined && shape.literals.length > 0 ? new Constants() : undefined;
     const verdict = this.#analyse(sql, scope, constants);
     if (isOfTheMoment(verdict)) return verdict;
-    if (!constants.seen && fitsShape(verdict, shape.literals) && isShareable(sql.toString("latin1"))) {
-      known.set(this.#prefixOf(scope) + shape.key, { verdict, literals: shape.literals });
+    const prefix = this.#prefixOf(scope);
+    const shared =
+      shape && fitsShape(verdict, shape.literals) ? { verdict, literals: shape.literals } : undefined;
+    if (shape !== undefined && constants !== undefined) {
+      const isShared = shared && !constants.seen && isShareable(sql.toString("utf8"));
+      this.#known.set(prefix + shape.key, isShared ? shared : "byText");
+      if (isShared) return verdict;
+    }
+    if (shape?.isMixed && shared !== undefined) {
+      this.#known.set(prefix + keyWithLiterals(sql, shape), shared);
     } else {
-      known.set(this.#prefixOf(scope) + shape.key, "byText");
-      known.set(key, { verdict, literals: [] });
+      this.#known.set(prefix + textKey(sql), { verdict, literals: [] });
     }
     return verdict;
   }
@@ -105,6 +107,11 @@ export class VerdictCache {
     }
     return analyse(text, scope, this.#events.onLeftover, constants);
   }
+}
+
+/** latin1 keeps every byte as one character: the cheapest exact key. */
+function textKey(sql: Buffer): string {
+  return sql.toString("latin1");
 }
 
 /** There was no parser just then: remembered, it would refuse the statement to everybody from then on. */

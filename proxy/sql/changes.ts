@@ -27,6 +27,8 @@ export type Change =
   | { readonly kind: "fence"; readonly last: number }
   /** The query whose last target begins there is grouped by more columns. */
   | { readonly kind: "grouping"; readonly last: number }
+  /** The query whose last target begins there, and which had no GROUP BY, gets one. */
+  | { readonly kind: "groups"; readonly last: number }
   /** The write whose target is named there gets a condition in WHERE, before its own if it has one. */
   | { readonly kind: "filter"; readonly location: number }
   /** `TABLE x` is spelt out. */

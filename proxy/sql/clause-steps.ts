@@ -75,6 +75,17 @@ export function groupingStep(json: string, from: number, made: number): Step {
   });
 }
 
+/** GROUP BY of a query that has none. */
+export function groupsStep(json: string, from: number, made: number): Step {
+  const { at, field } = fieldBehind(json, from, BEFORE_GROUPING);
+  if (field?.key === "groupClause") throw new Error("a query without GROUP BY is not where the tree has it");
+  return insertion(at, (rewritten) => {
+    if (!rewritten.expect(',"groupClause":[') || !rewritten.made(made)) return false;
+    while (rewritten.also(made));
+    return rewritten.expect("]");
+  });
+}
+
 /** OFFSET 0, of a query that has neither OFFSET nor LIMIT. */
 export function fenceStep(json: string, from: number, made: number): Step {
   const { field } = fieldBehind(json, from, BEFORE_LIMIT);

@@ -1,10 +1,10 @@
 import { isDeepStrictEqual } from "node:util";
 import type { A_Const, A_Expr, BoolExpr, ColumnRef, List, Node, TypeCast } from "libpg-query";
-import type { Catalog, Relation } from "../catalog/catalog.ts";
 import { type Analysis, candidates, type FromReference, type Level, type Pin } from "./analysis.ts";
 import { operator } from "./expressions.ts";
 import { outerReference } from "./gathering.ts";
 import { type Body, nodeOf, stringOf } from "./grammar.ts";
+import { hasIndex } from "./indexed.ts";
 import { MAXIMUM_VALUES } from "./lookup-forms.ts";
 import { parseText } from "./parse.ts";
 import { quoteIdentifier, type Source } from "./source.ts";
@@ -47,7 +47,7 @@ interface SimpleCondition {
   readonly end: number;
 }
 
-/** References of a level that some condition on an indexed column holds small. */
+/** References of a level that some condition on an indexed column holds small; see held-by-join.ts for others. */
 export type Restricted = ReadonlySet<FromReference>;
 
 /** Conditions, and the references whose rows they restrict. */
@@ -68,11 +68,9 @@ export function levelConditions(
   held: Iterable<FromReference>,
 ): Restricted {
   const restricted = new Set(held);
-  const equalities: (readonly [ColumnRef, ColumnRef])[] = [];
   for (const { quals, restrictable } of clauses) {
     for (const conjunct of conjuncts(quals)) {
       const pair = columnEquality(conjunct);
-      if (pair !== undefined) equalities.push(pair);
       if (pair !== undefined) pinToOuter(analysis, level, pair, restrictable);
       const condition = simpleCondition(analysis.source, conjunct);
       const target = condition && onlyReference(level, condition.column);
@@ -90,7 +88,6 @@ export function levelConditions(
         restricted.add(target);
     }
   }
-  spread(analysis, level, equalities, restricted);
   return restricted;
 }
 
@@ -124,24 +121,6 @@ function pin(analysis: Analysis, { use }: FromReference, column: string | undefi
 export function isComparedType({ scope }: Analysis, oid: number | undefined): boolean {
   const type = oid === undefined ? undefined : scope.catalog.typesByOid.get(oid);
   return type?.schema === "pg_catalog" && COMPARED_TYPES.has(type.name);
-}
-
-/** An equality join to a reference that is held small holds the other one small too, if its column is indexed. */
-function spread(
-  analysis: Analysis,
-  level: Level,
-  equalities: readonly (readonly [ColumnRef, ColumnRef])[],
-  restricted: Set<FromReference>,
-): void {
-  for (let before = -1; before !== restricted.size; ) {
-    before = restricted.size;
-    for (const [left, right] of equalities) {
-      const [a, b] = [onlyReference(level, left), onlyReference(level, right)];
-      if (a === undefined || b === undefined) continue;
-      if (restricted.has(a) && isHeldBy(analysis, b, columnName(b, right))) restricted.add(b);
-      if (restricted.has(b) && isHeldBy(analysis, a, columnName(a, left))) restricted.add(a);
-    }
-  }
 }
 
 function place(analysis: Analysis, condition: SimpleCondition, target: FromReference, level: Level): void {
@@ -370,25 +349,7 @@ export function columnName(reference: FromReference, column: ColumnRef): string 
   return last === undefined ? undefined : reference.columns?.get(stringOf(last));
 }
 
-/** An equality with a masked column is one of masks. */
-function isHeldBy(analysis: Analysis, reference: FromReference, column: string | undefined): boolean {
-  const sight = reference.use?.sight?.columns.find((each) => each.column.name === column);
-  return sight?.kind === "real" && isIndexed(analysis, reference, column);
-}
-
 export function isIndexed(analysis: Analysis, reference: FromReference, column: string | undefined): boolean {
   const relation = reference.use?.relation;
   return relation !== undefined && column !== undefined && hasIndex(analysis.scope.catalog, relation, column);
-}
-
-/** A view's column is served by the index of the column that it copies. */
-function hasIndex(catalog: Catalog, relation: Relation, column: string): boolean {
-  const origin = relation.kind === "view" ? relation.lineage?.origins.get(column) : undefined;
-  const base = origin && catalog.relationsByOid.get(origin.relation);
-  const copied = base?.columns.find(({ number }) => number === origin?.column);
-  if (base !== undefined && copied !== undefined) return hasIndex(catalog, base, copied.name);
-  return (
-    relation.primaryKey[0] === column ||
-    relation.indexes.some(({ columns, partial }) => !partial && columns[0] === column)
-  );
 }

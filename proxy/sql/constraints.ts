@@ -73,7 +73,7 @@ export function refuseTellingInsert(
  * Of rows that are there a unique index or an exclusion constraint alone tells; all others look at the new row, whose values
  * the client knows, but for what unknown code fills in.
  */
-function toldByInsert(
+export function toldByInsert(
   relation: Relation,
   { kind, columns, keys, freeIfNull }: Constraint,
   given: ReadonlySet<string>,
@@ -192,7 +192,7 @@ function nameOf(kind: Constraint["kind"], name: string): string {
 }
 
 /** What is checked of a row that is written into the relation: its own, its partitions' and children's, and all partition keys above. */
-function checksOf(
+export function checksOf(
   { sights }: Analysis,
   base: Relation,
 ): readonly { readonly relation: Relation; readonly constraint: Constraint }[] {

@@ -25,7 +25,6 @@ export function copy(
     if (body.relation === undefined) throw new Error("COPY FROM without a relation");
     const use = writeUse(analysis, body.relation);
     qualify(analysis, body.relation, use.relation);
-    analysis.targetNames.set(use, body.relation.location ?? 0);
     // WHERE speaks of the rows that come in: the client's own values.
     const columns = new Map(use.relation.columns.map(({ name }) => [name, name]));
     probing(analysis, undefined, () =>

@@ -4,6 +4,7 @@ import type { Refusal } from "../wire/refusal.ts";
 import type { Scope } from "./scope.ts";
 import { type CountsNobody, countsNobody, countsNobodyText } from "./uncounted.ts";
 import type { Groups, Statement, StatementPrice, Verdict } from "./verdict.ts";
+import { watchedTexts } from "./watched-explanation.ts";
 
 /** What `policy explain` tells of a verdict; `--json` prints it as it is. */
 export interface Explanation {
@@ -12,7 +13,11 @@ export interface Explanation {
   readonly database: string;
   readonly policy: string;
   readonly mode: string;
-  readonly verdict: "passes unchanged" | "is rewritten" | "is refused";
+  readonly verdict:
+    | "passes unchanged"
+    | "passes, with columns added that say whose rows they are"
+    | "is rewritten"
+    | "is refused";
   readonly refusal?: Refusal;
   readonly reads: readonly string[];
   readonly writes: readonly string[];
@@ -34,6 +39,8 @@ export interface Explanation {
 
 const SAYS = { pass: "passes unchanged", rewrite: "is rewritten", refuse: "is refused" } as const;
 
+const WATCHED_SAYS = { ...SAYS, rewrite: "passes, with columns added that say whose rows they are" } as const;
+
 /** Gathers what the verdict, the role and the policy say about one statement text. */
 export function explain(verdict: Verdict, scope: Scope, user: string): Explanation {
   const { policy, role, catalog } = scope;
@@ -46,7 +53,7 @@ export function explain(verdict: Verdict, scope: Scope, user: string): Explanati
     database: catalog.database,
     policy: policy.version,
     mode: policy.mode,
-    verdict: SAYS[verdict.kind],
+    verdict: role.watch === true ? WATCHED_SAYS[verdict.kind] : SAYS[verdict.kind],
     ...(verdict.kind === "refuse" ? { refusal: verdict.refusal } : {}),
     reads: distinct(statements, (statement) => statement.reads),
     writes: distinct(statements, (statement) => statement.writes),
@@ -60,7 +67,10 @@ export function explain(verdict: Verdict, scope: Scope, user: string): Explanati
       ...(limited ? limitTexts(role.limits) : []),
       ...(statements.some(({ changes }) => changes !== undefined) ? changeTexts(role.limits) : []),
     ],
-    metering: meteringTexts(statements, role),
+    metering:
+      role.watch === true
+        ? [...watchedTexts(statements, role), ...budgetTexts(role)]
+        : meteringTexts(statements, role),
     ...(verdict.kind === "rewrite" ? { sent: verdict.sql.toString("utf8") } : {}),
   };
 }
@@ -146,8 +156,10 @@ function budgetTexts({ budget }: Role): string[] {
   return windows.length === 0 ? [] : [`budgets: ${windows.join(", ")}`];
 }
 
-function groupText({ namespaces, tell, isPlain }: Groups): string {
+function groupText({ namespaces, tell, isPlain, most }: Groups): string {
   const spaces = [...new Set(namespaces)].join(", ");
+  if (most !== undefined)
+    return `${most} unknown ${most === 1 ? "person" : "people"} of ${spaces} a row; one with at least ten people behind it costs nothing`;
   const how =
     tell === "people" ? "" : " as unknown people, or one for each 4 bytes of the row if that is less";
   const free = isPlain ? "; a row with at least ten people behind it costs nothing" : "";
@@ -155,8 +167,9 @@ function groupText({ namespaces, tell, isPlain }: Groups): string {
 }
 
 /** As docs/metering.md has it, "What a statement costs". */
-function priceTexts({ execution, pins, pinned, bySize }: StatementPrice): string[] {
-  const each = execution > 0 ? `${shareOfPerson(execution)} for each execution` : undefined;
+function priceTexts({ execution, pins, pinned, prepaid = 0, bySize }: StatementPrice): string[] {
+  const first = prepaid > 0 ? `, ${shareOfPerson(prepaid)} of it for the first rows` : "";
+  const each = execution > 0 ? `${shareOfPerson(execution)} for each execution${first}` : undefined;
   const more = pinned === 0 ? "nothing" : shareOfPerson(pinned);
   // The values of parameters come later, and may be of a form that cannot be read.
   const named =

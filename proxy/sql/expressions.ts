@@ -16,8 +16,10 @@ import {
   type Level,
   namedReferences,
   type RelationUse,
+  referencesAround,
 } from "./analysis.ts";
 import { askForType, meetRow, meetType } from "./casts.ts";
+import { LOOKS_OF_A_WHOLE_COLUMN } from "./effort.ts";
 import { isHarmlessFunction } from "./functions.ts";
 import { forEachChild, nodeOf, stringOf, visitNode } from "./grammar.ts";
 import { holdName } from "./held-names.ts";
@@ -45,6 +47,7 @@ export function columnRef(analysis: Analysis, body: ColumnRef, level: Level): vo
   if (name === undefined) return;
   if (SYSTEM_COLUMNS.has(name)) systemColumn(analysis, level, qualifier, name);
   for (const reference of meantBySchema) oneColumn(analysis, reference, name);
+  analysis.look(referencesAround(level));
   const meant = candidates(level, qualifier, name);
   for (const reference of meant) oneColumn(analysis, reference, name);
   if (qualifier === undefined) holdName(analysis, body, level, name);
@@ -147,6 +150,7 @@ function inGuardedWrite(level: Level): boolean {
 function oneColumn(analysis: Analysis, { columns, use }: FromReference, name: string): void {
   const own = columns?.get(name);
   const sight = use?.sight?.columns.find(({ column }) => column.name === own);
+  analysis.look(use?.relation.columns.length ?? 1);
   if (use === undefined || sight === undefined) return;
   analysis.costs(sight, "named");
   if (sight.kind === "real") return;
@@ -162,6 +166,7 @@ function oneColumn(analysis: Analysis, { columns, use }: FromReference, name: st
 }
 
 function wholeRow(analysis: Analysis, { use }: FromReference): void {
+  analysis.look(LOOKS_OF_A_WHOLE_COLUMN * (use?.relation.columns.length ?? 1));
   if (use !== undefined) analysis.wholes.add(use);
   // Out of a subquery it is a row of no type.
   if (use !== undefined && (use.isTarget || use.sight?.guarded !== true)) meetRow(analysis, use.relation);
@@ -196,7 +201,10 @@ function dropSchema(
   if (relation === undefined || schema === undefined) return;
   const meant = namedReferences(level, relation).find(
     ({ use }) =>
-      use?.sight?.listed === true && !use.isTarget && !use.hasAlias && use.relation.schema === schema,
+      use?.sight?.listed === true &&
+      !use.isTarget &&
+      !use.reference.hasAlias &&
+      use.relation.schema === schema,
   );
   if (meant === undefined) return;
   const { source } = analysis;

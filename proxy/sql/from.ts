@@ -59,6 +59,7 @@ const NOTHING: FromItem = { restrictable: [], joins: [], wraps: [], hidden: [], 
 /** Visits one item of a FROM clause and adds what it exposes to the level. */
 export function fromItem(analysis: Analysis, item: Node, level: Level): FromItem {
   const [type, body] = nodeOf(item);
+  analysis.meetRelation();
   switch (type) {
     case "RangeVar":
       return relation(analysis, body as RangeVar, level, "");
@@ -106,7 +107,6 @@ function relation(analysis: Analysis, name: RangeVar, level: Level, sample: stri
   const alias = name.alias?.aliasname ?? name.relname ?? "";
   const cte = name.schemaname === undefined ? cteNamed(name.relname ?? "", level.ctes) : undefined;
   if (cte !== undefined) {
-    analysis.bareNames.add(name.location ?? 0);
     analysis.ctePeople += cte.people;
     if (cte.masked !== undefined) analysis.mentionMasked(cte.masked);
     const { masks } = cte;

@@ -8,7 +8,8 @@ export type Kept =
   | { readonly kind: "nothing" }
   /** search_path is another, for the transaction. */
   | { readonly kind: "local path" }
-  | { readonly kind: "set"; readonly name: string }
+  /** `toDefault`: it may have been given the default that it has in this session. */
+  | { readonly kind: "set"; readonly name: string; readonly toDefault: boolean }
   | { readonly kind: "refused"; readonly what: string; readonly hint: string };
 
 /** The server reads texts by these, and so does the proxy: they stay as it logged in. */
@@ -57,7 +58,8 @@ function keptOf(name: string, values: readonly (string | undefined)[] | undefine
     case "role":
     case "session_authorization":
       if (values === undefined) return NOTHING;
-      if (name === "role" && values.every((each) => each === "none")) return { kind: "set", name };
+      if (name === "role" && values.every((each) => each === "none"))
+        return { kind: "set", name, toDefault: false };
       return { kind: "refused", what: `SET ${name}`, hint: "Use SET LOCAL ROLE inside a transaction." };
     case "seed":
       return { kind: "refused", what: "SET seed", hint: "Connect past the pool for this." };
@@ -70,7 +72,7 @@ function keptOf(name: string, values: readonly (string | undefined)[] | undefine
         };
       }
   }
-  return { kind: "set", name };
+  return { kind: "set", name, toDefault: values === undefined || values.includes(undefined) };
 }
 
 /** A constant's text; undefined for what is none. */

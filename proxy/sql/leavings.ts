@@ -21,6 +21,7 @@ import { type Refusal, refuse } from "../wire/refusal.ts";
 import { type Body, nodeOf, stringOf } from "./grammar.ts";
 import { hasCodedOperators, hidesCode, mayCall, namesCodedType, ownFunction } from "./hidden-code.ts";
 import { type Kept, keptBySet, keptBySetConfig } from "./kept-settings.ts";
+import { withoutLongLists } from "./long-lists.ts";
 import { parseText } from "./parse.ts";
 
 /**
@@ -36,6 +37,8 @@ export interface Leavings {
   readonly sets: readonly string[];
   /** It may have put back all settings (RESET ALL). */
   readonly resets: boolean;
+  /** It may have given settings their defaults, all of them or some (RESET, SET … TO DEFAULT). */
+  readonly defaults: boolean;
   /** Undefined: it may run on a connection that another client has next. */
   readonly refusal: Refusal | undefined;
   /** The name that DEALLOCATE gives up, where the text is nothing else: then it is not refused. */
@@ -54,6 +57,7 @@ export const UNKNOWN_LEAVINGS: Leavings = {
   leaves: "anything",
   sets: [],
   resets: false,
+  defaults: true,
   refusal: undefined,
   discards: true,
   copiesIn: true,
@@ -61,9 +65,14 @@ export const UNKNOWN_LEAVINGS: Leavings = {
   byText: true,
 };
 
+/** To parse a longer text would hold up other sessions. */
+const LONGEST = 64 * 1024;
+
 /** A text that does not parse may be of a newer server's grammar: it may leave anything. */
 export function leavingsOf(text: string, catalog: Catalog): Leavings {
-  const parsed = parseText(text);
+  const short = withoutLongLists(text);
+  if (short.length > LONGEST) return UNKNOWN_LEAVINGS;
+  const parsed = parseText(short);
   if (!parsed.ok) return UNKNOWN_LEAVINGS;
   const survey = new Survey(catalog);
   for (const { node } of parsed.statements) survey.statement(node);
@@ -81,6 +90,7 @@ class Survey {
   readonly #common = new Set<string>();
   #leaves: Leaves = "nothing";
   #resets = false;
+  #defaults = false;
   #discards = false;
   #copiesIn = false;
   #localPath = false;
@@ -97,6 +107,7 @@ class Survey {
       leaves: this.#leaves,
       sets: [...this.#sets],
       resets: this.#resets,
+      defaults: this.#defaults,
       refusal: this.#refusal,
       discards: this.#discards,
       copiesIn: this.#copiesIn,
@@ -216,6 +227,7 @@ class Survey {
     this.#byText = true;
     if (kind === "VAR_RESET_ALL") {
       this.#resets = true;
+      this.#defaults = true;
       return;
     }
     if (kind === "VAR_SET_MULTI") {
@@ -238,6 +250,7 @@ class Survey {
         break;
       case "set":
         this.#sets.add(kept.name);
+        if (kept.toDefault) this.#defaults = true;
         break;
       case "refused":
         this.#refuse(kept.what, kept.hint);

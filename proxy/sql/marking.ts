@@ -93,8 +93,10 @@ function note(analysis: Analysis, a: Meant, b: Meant): void {
   const [left, right] = [identitiesOf(a), identitiesOf(b)];
   const [first, second] = [a.reference.use, b.reference.use];
   if (!left.some((each) => right.includes(each)) || first === undefined || second === undefined) return;
-  analysis.samePersons.set(first, [...(analysis.samePersons.get(first) ?? []), second]);
-  analysis.samePersons.set(second, [...(analysis.samePersons.get(second) ?? []), first]);
+  for (const [one, other] of [[first, second] as const, [second, first] as const]) {
+    const known = analysis.samePersons.get(one) ?? [];
+    if (!known.includes(other)) analysis.samePersons.set(one, [...known, other]);
+  }
 }
 
 /** What the column says of whom the row speaks: of two rows with something in common it is the same person. */
@@ -142,15 +144,19 @@ export function strangerToLocked(
   level: Level,
   since: Since,
 ): string | undefined {
-  for (const clause of clauses) {
-    const { lockedRels } = nodeOf(clause)[1] as LockingClause;
-    const names = lockedRels?.map((node) => (nodeOf(node)[1] as RangeVar).relname);
-    const locked = level.references.filter(({ alias }) => names?.includes(alias) !== false);
-    for (const { use } of locked) {
-      if (use !== undefined && use.sight === undefined) continue;
-      const stranger = strangerTo(analysis, use ?? analysis.uses[since.uses], since);
-      if (stranger !== undefined) return stranger;
-    }
+  for (const { use } of lockedBy(clauses, level)) {
+    if (use !== undefined && use.sight === undefined) continue;
+    const stranger = strangerTo(analysis, use ?? analysis.uses[since.uses], since);
+    if (stranger !== undefined) return stranger;
   }
   return undefined;
+}
+
+/** What FOR UPDATE and its like lock rows of. */
+export function lockedBy(clauses: readonly Node[], level: Level): readonly FromReference[] {
+  return clauses.flatMap((clause) => {
+    const { lockedRels } = nodeOf(clause)[1] as LockingClause;
+    const names = lockedRels?.map((node) => (nodeOf(node)[1] as RangeVar).relname);
+    return level.references.filter(({ alias }) => names?.includes(alias) !== false);
+  });
 }

@@ -1,12 +1,15 @@
 import type { FuncCall, SelectStmt } from "libpg-query";
 import { countedWhenLeftOut } from "./absence.ts";
 import { type Analysis, type FromReference, peopleSoFar, type RelationUse } from "./analysis.ts";
+import { isSelected, withoutDistinct } from "./distinct.ts";
+import { groupDistinctRows, isDistinctGroups } from "./distinct-groups.ts";
 import { forEachChild, stringOf, visitNode } from "./grammar.ts";
 import { appendReturned, appendTargets, type Column } from "./places.ts";
 import { copyPrice, countsPeople, planPrice, queryPrice, writePrice } from "./pricing.ts";
 import { purposeSql } from "./purposes.ts";
 import { isTableCommand, type SelectLevel } from "./select.ts";
 import { identitySql, type Subject } from "./subjects.ts";
+import { tellsOfProtected } from "./telling-writes.ts";
 import { isTiedTo } from "./ties.ts";
 import type { Groups, Metering } from "./verdict.ts";
 import { windowsOf } from "./windows.ts";
@@ -25,10 +28,11 @@ export function meterSelect(
   if (total === undefined) return undefined;
   const groups = plain && groupsOf(analysis, body, plain);
   if (groups !== undefined) {
+    if (groups.told.most !== undefined) groupDistinctRows(analysis, body);
     appendTargets(analysis, body.targetList ?? [], groups.columns);
     return { subjects: [], unknown: 0, groups: groups.told, ...queryPrice(analysis, body, 0) };
   }
-  const covered = plain !== undefined && givesRows(analysis, body) ? subjectsOf(analysis, plain) : [];
+  const covered = plain === undefined ? [] : coveredBy(analysis, body, plain);
   const purpose = purposeOf(covered);
   if (covered.length > 0) {
     const columns = covered.map(({ sql }): Column => ({ sql, name: "sluice subject" }));
@@ -43,6 +47,18 @@ export function meterSelect(
     ...(purpose !== undefined && { purpose: true }),
     ...queryPrice(analysis, body, unknown, totals),
   };
+}
+
+function coveredBy(analysis: Analysis, body: SelectStmt, plain: SelectLevel): readonly Appended[] {
+  if (givesRows(analysis, body)) return subjectsOf(analysis, plain);
+  // For other roles one more column behind DISTINCT would have a price of its own.
+  const rows = analysis.scope.role.watch === true ? withoutDistinct(body) : undefined;
+  if (rows === undefined || !givesRows(analysis, rows)) return [];
+  return subjectsOf(analysis, plain).filter(({ use }) => {
+    const reference = plain.visible.find((each) => each.use === use);
+    const column = reference && subjectColumn(reference, plain.visible);
+    return reference !== undefined && column !== undefined && isSelected(body, reference, column);
+  });
 }
 
 /** References in subqueries that are held to a person whom the row names: they show nobody else. */
@@ -67,30 +83,47 @@ function purposeOf(covered: readonly Appended[]): string | undefined {
 }
 
 /** The rows of RETURNING are the target's; other relations that were read count as unknown people. */
-export function meterReturning(
-  analysis: Analysis,
-  { target, returned, choice }: WriteLevel,
-): Metering | undefined {
+export function meterReturning(analysis: Analysis, level: WriteLevel): Metering | undefined {
+  const { target, returned } = level;
+  const write = pricedWrite(analysis, level);
   const total = peoplePerRow(analysis);
   if (returned === undefined || total === undefined)
-    return speaksInErrors(target) ? { ...NO_PEOPLE, ...writePrice(analysis, choice, 0) } : undefined;
+    return speaksInErrors(target) || write.tells
+      ? { ...NO_PEOPLE, ...writePrice(analysis, write, 0) }
+      : undefined;
   const subject = target.use?.sight?.people?.subject;
   const person = subject && appended(analysis, subject, target.alias, subject.column);
   if (subject === undefined || person === undefined)
-    return { subjects: [], unknown: total, ...writePrice(analysis, choice, total) };
+    return { subjects: [], unknown: total, ...writePrice(analysis, write, total) };
   appendReturned(analysis, returned, [{ sql: person, name: "sluice subject" }]);
   return {
     subjects: [{ namespace: subject.namespace }],
     unknown: total - 1,
-    ...writePrice(analysis, choice, total - 1),
+    ...writePrice(analysis, write, total - 1),
   };
 }
 
 /** MERGE's rows are made of two relations: none of them is known to be one person's. */
-export function meterMerge(analysis: Analysis, { target, returned }: WriteLevel): Metering | undefined {
+export function meterMerge(analysis: Analysis, level: WriteLevel): Metering | undefined {
+  const { target, returned } = level;
+  const write = pricedWrite(analysis, level);
   const total = returned === undefined ? undefined : peoplePerRow(analysis);
-  if (total !== undefined) return { subjects: [], unknown: total, ...writePrice(analysis, "many", total) };
-  return speaksInErrors(target) ? { ...NO_PEOPLE, ...writePrice(analysis, "many", 0) } : undefined;
+  if (total !== undefined) return { subjects: [], unknown: total, ...writePrice(analysis, write, total) };
+  return speaksInErrors(target) || write.tells
+    ? { ...NO_PEOPLE, ...writePrice(analysis, write, 0) }
+    : undefined;
+}
+
+/** That new rows meet no value that is there tells something, and so does it that a key meets one. */
+function pricedWrite({ lookups }: Analysis, { choice, tells }: WriteLevel) {
+  return { choice, tells: tells || lookups > 0 };
+}
+
+/** COPY FROM: that its rows are stored may tell of values that are there. */
+export function meterCopyIn(analysis: Analysis, given: readonly string[] | undefined): Metering | undefined {
+  const use = analysis.uses.find(({ isTarget }) => isTarget);
+  const tells = tellsOfProtected(analysis, use, given) || analysis.lookups > 0;
+  return tells ? { ...NO_PEOPLE, ...writePrice(analysis, { choice: "new", tells }, 0) } : undefined;
 }
 
 /** Gives no rows of people; and yet what the server says of it may quote a person's value. */
@@ -207,7 +240,8 @@ function groupsOf(
   body: SelectStmt,
   { level, visible, leftOut }: SelectLevel,
 ): GroupColumns | undefined {
-  if (!countsPeople(analysis.scope.role) || !givesGroups(analysis, body)) return undefined;
+  const isDistinct = isDistinctGroups(analysis, body);
+  if (!countsPeople(analysis.scope.role) || !(isDistinct || givesGroups(analysis, body))) return undefined;
   const people = analysis.uses.filter(({ sight }) => sight?.people !== undefined);
   if (people.length === 0 || analysis.calls > 0 || analysis.ctePeople !== 0) return undefined;
   const tell = mergesNames(analysis) ? "people" : "number";
@@ -229,6 +263,7 @@ function groupsOf(
       namespaces: known.map(({ namespace }) => namespace),
       tell,
       isPlain: !analysis.namesProtected,
+      ...(isDistinct && { most: known.length }),
     },
   };
 }

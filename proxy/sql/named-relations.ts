@@ -11,7 +11,10 @@ export interface NamedRelation {
 /** Tells of each relation that is named anywhere in a tree, in the order of its fields. */
 export function forEachNamedRelation(tree: object, found: (named: NamedRelation) => void): void {
   if ("relname" in tree && typeof tree.relname === "string") found(tree as NamedRelation);
-  forEachObject(tree, (_, object) => forEachNamedRelation(object, found));
+  forEachObject(tree, (field, object) => {
+    // Nothing stands in a constant, and what looks into one judges by its value.
+    if (field !== "A_Const") forEachNamedRelation(object, found);
+  });
 }
 
 /** No string of JSON holds this, as its quotes would have backslashes; the key is RangeVar's alone. */

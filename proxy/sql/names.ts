@@ -7,10 +7,11 @@ import type { Scope } from "./scope.ts";
 import { quoteQualified } from "./source.ts";
 import { isOpenSystemRelation, isSystemSchema } from "./system-relations.ts";
 
-/** Finds the relation that a name means, as Postgres would, and refuses what may mean two things or nothing known. */
+/** The relation that a name is bound to. Refuses what may mean two things or nothing known. */
 export function resolveRelation(analysis: Analysis, name: RangeVar): Relation {
-  const { catalog, searchPath } = analysis.scope;
+  const { catalog } = analysis.scope;
   const relname = name.relname ?? "";
+  const { source } = analysis.referenceOf(name);
   if (name.catalogname !== undefined && name.catalogname !== catalog.database) {
     return analysis.refuse(
       "42501",
@@ -18,27 +19,19 @@ export function resolveRelation(analysis: Analysis, name: RangeVar): Relation {
       { hint: "Write schema and name alone, and connect to the database in which the relation is." },
     );
   }
-  if (name.schemaname !== undefined) {
-    return (
-      catalog.relations.get(relationKey(name.schemaname, relname)) ??
-      unknown(analysis, `${name.schemaname}.${relname}`)
-    );
-  }
-  const found = ["pg_catalog", ...searchPath].flatMap(
-    (schema) => catalog.relations.get(relationKey(schema, relname)) ?? [],
-  );
-  const distinct = [...new Set(found)];
-  const first = distinct[0] ?? unknown(analysis, relname);
-  if (distinct.length > 1 && distinct.some((relation) => isGuardedElsewhere(analysis, relation, first))) {
+  if (source.kind !== "table") return unknown(analysis, name);
+  const { relation, namesakes } = source;
+  const all = [relation, ...namesakes];
+  if (namesakes.length > 0 && all.some((each) => isGuardedElsewhere(analysis, each, relation))) {
     return analysis.refuse(
       "42501",
-      `"${relname}" may mean ${distinct.map((relation) => `${relation.schema}.${relation.name}`).join(" or ")}`,
+      `"${relname}" may mean ${all.map((each) => `${each.schema}.${each.name}`).join(" or ")}`,
       {
         hint: "Write the schema before the name.",
       },
     );
   }
-  return first;
+  return relation;
 }
 
 function isGuardedElsewhere(analysis: Analysis, relation: Relation, first: Relation): boolean {
@@ -47,7 +40,8 @@ function isGuardedElsewhere(analysis: Analysis, relation: Relation, first: Relat
   return sight !== undefined && (!sight.ok || sight.sight.guarded || sight.sight.people !== undefined);
 }
 
-function unknown(analysis: Analysis, name: string): never {
+function unknown(analysis: Analysis, { schemaname, relname = "" }: RangeVar): never {
+  const name = schemaname === undefined ? relname : `${schemaname}.${relname}`;
   return analysis.refuse("42P01", `relation "${name}" does not exist`, {
     hint: "Sluice knows the relations of its last look at the catalog; temporary ones it does not know.",
   });
@@ -57,7 +51,8 @@ function unknown(analysis: Analysis, name: string): never {
 export function readUse(analysis: Analysis, name: RangeVar): RelationUse {
   const relation = resolveRelation(analysis, name);
   const key = relationKey(relation.schema, relation.name);
-  const base = { relation, key, conditions: [], hasAlias: name.alias !== undefined, isTarget: false };
+  const reference = analysis.referenceOf(name);
+  const base = { reference, relation, key, conditions: [], isTarget: false };
   if (isSystemSchema(relation.schema)) {
     const system = analysis.sights.ofSystem(relation);
     if (system !== undefined) return record(analysis, { ...base, sight: system });
@@ -130,11 +125,11 @@ export function writeUse(analysis: Analysis, name: RangeVar): RelationUse {
     );
   analysis.writes.add(key);
   return record(analysis, {
+    reference: analysis.referenceOf(name),
     relation,
     key,
     sight: sight.sight,
     conditions: [],
-    hasAlias: name.alias !== undefined,
     isTarget: true,
   });
 }

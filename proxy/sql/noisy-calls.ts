@@ -1,4 +1,4 @@
-import type { FuncCall, Node } from "libpg-query";
+import type { A_Const, FuncCall, Node } from "libpg-query";
 import { type Analysis, candidates, type FromReference, type Level } from "./analysis.ts";
 import { isSummary } from "./functions.ts";
 import { forEachChild, nodeOf, stringOf, visitNode } from "./grammar.ts";
@@ -82,6 +82,8 @@ function replaceCall(
   level: Level,
   { noise, groups }: Perturbation,
 ): void {
+  // Of nothing but NULL the server counts 0, whoever is in the group.
+  if (isCountOfNull(call)) return;
   const { source } = analysis;
   const people = groups.map(({ identity }) => identity);
   const { location } = call;
@@ -92,6 +94,25 @@ function replaceCall(
   const argument = column && columnSql(column, takeEdits(analysis, location, end));
   const change = { kind: "summary", location, name: summary.name } as const;
   analysis.edit(location, end, noisySql({ ...summary, argument, people }, noise), change);
+}
+
+function isCountOfNull(call: FuncCall): boolean {
+  const [argument] = call.args ?? [];
+  const [type, body] = argument === undefined ? ["", {}] : nodeOf(argument);
+  return (
+    nameOf(call) === "count" &&
+    isBuiltin(call) &&
+    type === "A_Const" &&
+    (body as A_Const).isnull === true &&
+    call.agg_distinct !== true
+  );
+}
+
+function isBuiltin({ funcname }: FuncCall): boolean {
+  return (funcname ?? [])
+    .slice(0, -1)
+    .map(stringOf)
+    .every((schema) => schema === "pg_catalog");
 }
 
 /** Takes back the edits of the call's and its column's names: the noisy form writes them itself. */
@@ -121,8 +142,7 @@ function summaryOf(analysis: Analysis, call: FuncCall, level: Level): SummaryOfC
       "With noise, these can be seen: count, and sum and avg of plain numeric columns that do not tell people apart. " +
         `"noise: off" under aggregates_only of ${analysis.rolePlace} gives exact figures.`,
     );
-  const schemas = (call.funcname ?? []).slice(0, -1).map(stringOf);
-  if (schemas.some((schema) => schema !== "pg_catalog")) return refuse("of a schema other than pg_catalog");
+  if (!isBuiltin(call)) return refuse("of a schema other than pg_catalog");
   const distinct = call.agg_distinct === true;
   if (name === "count") {
     if (distinct && column === undefined) refuse("of a constant");

@@ -3,16 +3,32 @@ import { scanTokens } from "./parse.ts";
 import { plainTokens } from "./plain-tokens.ts";
 import { applyInOrder } from "./rewrite.ts";
 
-/** The text without any literal, $n in their places, for audit events; empty when it does not parse. */
+/** The text without comments and literals, $n in place of these, for audit events; empty when it does not parse. */
 export function normalise(text: string): string {
   const parameterised = withParameters(text);
   if (parameterised === "") return "";
   try {
-    return withoutLiterals(parameterised);
+    return withoutComments(withoutLiterals(parameterised));
   } catch {
     // `'a'AND` has become `$1AND`, which the scanner takes for a mistake.
-    return withoutLiterals(text);
+    return withoutLiterals(withoutComments(text));
   }
+}
+
+/** Throws for a text that the scanner cannot read to its end. What stands between two tokens is space, or has a comment. */
+function withoutComments(text: string): string {
+  if (!/--|\/\*/.test(text)) return text;
+  const bytes = Buffer.from(text);
+  const parts: string[] = [];
+  let from = 0;
+  for (const token of scanTokens(text)) {
+    const between = bytes.toString("utf8", from, token.start);
+    const isSpace = between.trim() === "";
+    if (!isSpace && parts.length > 0) parts.push(" ");
+    parts.push(isSpace ? between : "", token.text);
+    from = token.end;
+  }
+  return parts.join("");
 }
 
 /**

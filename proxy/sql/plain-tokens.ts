@@ -32,29 +32,34 @@ for (const [kind, characters] of [
   }
 }
 
+// Each byte of a character that is not ASCII is a letter to the scanner (parser/scan.l, "ident_start").
+KINDS.fill(LETTER, 0x80);
+
 const [QUOTE, DOUBLE_QUOTE, DOLLAR, BACKSLASH, AMPERSAND] = [0x27, 0x22, 0x24, 0x5c, 0x26];
 const [DOT, COLON, EQUALS, LESS, GREATER, NOT, BAR] = [0x2e, 0x3a, 0x3d, 0x3c, 0x3e, 0x21, 0x7c];
-const NOT_ASCII = 0x80;
+const [DASH, SLASH, STAR, NEWLINE, RETURN] = [0x2d, 0x2f, 0x2a, 0x0a, 0x0d];
 
 /** Where a text that is not plain ends. */
 export const NOT_PLAIN = -1;
 
 /**
- * The offset behind the token, or the white space, that begins at `at` (before `end`), if it is of the plain part
- * of Postgres's lexical syntax (Postgres docs, "Lexical Structure"); else NOT_PLAIN, and Postgres's own scanner must
- * read the text. Each kind is fenced by what must not follow, so that it ends where that scanner ends it.
- * Comments, escapes, rare operators and all that is not ASCII are not plain.
+ * The offset behind the token, the white space or the comment that begins at `at` (before `end`), if it is of the plain
+ * part of Postgres's lexical syntax (Postgres docs, "Lexical Structure"); else NOT_PLAIN, and Postgres's own scanner must
+ * read the text. Each kind is fenced by what must not follow, so that it ends where that scanner ends it. Of strings,
+ * '…' and E'…' are plain, as they are while standard_conforming_strings is on; rare operators are not.
  */
 export function plainEnd(bytes: Uint8Array, at: number, end: number): number {
   const first = bytes[at] ?? 0;
   const kind = KINDS[first] ?? 0;
-  if (kind & LETTER) return wordEnd(bytes, at, end);
+  if (kind & LETTER) {
+    return beginsEscapeString(bytes, at) ? stringEnd(bytes, at + 2, end, true) : wordEnd(bytes, at, end);
+  }
   if (kind & SPACE) return runEnd(bytes, at, end, SPACE);
   if (kind & DIGIT) return numberEnd(bytes, at, end);
   if (kind & MARK) return at + 1;
   switch (first) {
     case QUOTE:
-      return stringEnd(bytes, at + 1, end);
+      return stringEnd(bytes, at + 1, end, false);
     case DOUBLE_QUOTE:
       return nameEnd(bytes, at + 1, end);
     case DOLLAR:
@@ -66,6 +71,7 @@ export function plainEnd(bytes: Uint8Array, at: number, end: number): number {
       if (at + 1 >= end || bytes[at + 1] !== COLON) return at + 1;
       return operatorEnd(bytes, at + 2, end);
     default:
+      if (beginsComment(bytes, at, end)) return commentEnd(bytes, at, end);
       return kind & OPERATOR ? operatorEnd(bytes, at + operatorLength(bytes, at, end), end) : NOT_PLAIN;
   }
 }
@@ -86,7 +92,7 @@ function wordEnd(bytes: Uint8Array, from: number, end: number): number {
   if (at === end) return at;
   const next = bytes[at] ?? 0;
   const goesOn = next === DOLLAR || next === QUOTE || next === DOUBLE_QUOTE || next === AMPERSAND;
-  return goesOn || next >= NOT_ASCII ? NOT_PLAIN : at;
+  return goesOn ? NOT_PLAIN : at;
 }
 
 function numberEnd(bytes: Uint8Array, from: number, end: number): number {
@@ -105,32 +111,77 @@ function digitsEnd(bytes: Uint8Array, at: number, end: number): number {
   if (at === end) return at;
   const next = bytes[at] ?? 0;
   const goesOn = is(next, WORD) || next === DOLLAR || next === QUOTE || next === DOUBLE_QUOTE;
-  return goesOn || next >= NOT_ASCII ? NOT_PLAIN : at;
+  return goesOn ? NOT_PLAIN : at;
 }
 
-/** A string that another one follows might be continued by it. */
-function stringEnd(bytes: Uint8Array, from: number, end: number): number {
+/** `hasEscapes`: a backslash takes the next byte's meaning away. Of what it may begin codes can be wrong: they are not plain. */
+function stringEnd(bytes: Uint8Array, from: number, end: number, hasEscapes: boolean): number {
   let at = from;
   for (; at < end; at++) {
-    const byte = bytes[at] ?? 0;
-    if (byte === BACKSLASH || byte >= NOT_ASCII) return NOT_PLAIN;
+    const byte = bytes[at];
+    if (byte === BACKSLASH && hasEscapes) {
+      at++;
+      if (beginsCode(bytes[at])) return NOT_PLAIN;
+      continue;
+    }
     if (byte !== QUOTE) continue;
     if (at + 1 >= end || bytes[at + 1] !== QUOTE) break;
     at++;
   }
-  if (at >= end) return NOT_PLAIN;
-  let next = at + 1;
-  // From tab to carriage return, and the space: with the vertical tab, as newer servers take it.
-  while (next < end && (bytes[next] === 0x20 || ((bytes[next] ?? 0) >= 9 && (bytes[next] ?? 0) <= 13)))
-    next++;
-  return next < end && bytes[next] === QUOTE ? NOT_PLAIN : at + 1;
+  return at >= end || isContinued(bytes, at + 1, end) ? NOT_PLAIN : at + 1;
+}
+
+/** Of an octal, a hexadecimal or a Unicode escape (Postgres docs, "String Constants with C-Style Escapes"). */
+function beginsCode(byte = 0): boolean {
+  return is(byte, DIGIT) || (byte | 0x20) === 0x78 || (byte | 0x20) === 0x75;
+}
+
+/** A string that another one follows might be continued by it, behind white space and `--` comments. */
+function isContinued(bytes: Uint8Array, from: number, end: number): boolean {
+  let at = from;
+  for (;;) {
+    // From tab to carriage return, and the space: with the vertical tab, as newer servers take it.
+    while (at < end && (bytes[at] === 0x20 || ((bytes[at] ?? 0) >= 9 && (bytes[at] ?? 0) <= 13))) at++;
+    if (at + 1 >= end || bytes[at] !== DASH || bytes[at + 1] !== DASH) break;
+    at = lineEnd(bytes, at, end);
+  }
+  return at < end && bytes[at] === QUOTE;
+}
+
+function beginsComment(bytes: Uint8Array, at: number, end: number): boolean {
+  if (at + 1 >= end) return false;
+  const next = bytes[at + 1];
+  return bytes[at] === DASH ? next === DASH : bytes[at] === SLASH && next === STAR;
+}
+
+/** Comments with a star and a slash may hold others (Postgres docs, "Comments"). */
+function commentEnd(bytes: Uint8Array, from: number, end: number): number {
+  if (bytes[from] === DASH) return lineEnd(bytes, from, end);
+  let depth = 1;
+  let at = from + 2;
+  for (; at + 1 < end; at++) {
+    const [byte, next] = [bytes[at], bytes[at + 1]];
+    if (byte === STAR && next === SLASH) {
+      depth--;
+      at++;
+      if (depth === 0) return at + 1;
+    } else if (byte === SLASH && next === STAR) {
+      depth++;
+      at++;
+    }
+  }
+  return NOT_PLAIN;
+}
+
+function lineEnd(bytes: Uint8Array, from: number, end: number): number {
+  let at = from;
+  while (at < end && bytes[at] !== NEWLINE && bytes[at] !== RETURN) at++;
+  return at;
 }
 
 function nameEnd(bytes: Uint8Array, from: number, end: number): number {
   for (let at = from; at < end; at++) {
-    const byte = bytes[at] ?? 0;
-    if (byte >= NOT_ASCII) return NOT_PLAIN;
-    if (byte !== DOUBLE_QUOTE) continue;
+    if (bytes[at] !== DOUBLE_QUOTE) continue;
     if (at + 1 < end && bytes[at + 1] === DOUBLE_QUOTE) at++;
     else return at === from ? NOT_PLAIN : at + 1;
   }
@@ -149,8 +200,9 @@ function operatorLength(bytes: Uint8Array, at: number, end: number): number {
   return is(first, SINGLE) ? 1 : 0;
 }
 
+/** A comment ends an operator (parser/scan.l, "operator"). */
 function operatorEnd(bytes: Uint8Array, at: number, end: number): number {
-  return at < end && is(bytes[at], OPERATOR) ? NOT_PLAIN : at;
+  return at < end && is(bytes[at], OPERATOR) && !beginsComment(bytes, at, end) ? NOT_PLAIN : at;
 }
 
 /**
@@ -160,26 +212,35 @@ function operatorEnd(bytes: Uint8Array, at: number, end: number): number {
 export function plainTokens(text: string): readonly Token[] | undefined {
   const bytes = Buffer.from(text);
   // Offsets are the same in both only where each character is one byte.
-  if (bytes.length !== text.length) return undefined;
+  const isAscii = bytes.length === text.length;
   const tokens: Token[] = [];
   for (let start = 0; start < bytes.length; ) {
     const end = plainEnd(bytes, start, bytes.length);
     if (end === NOT_PLAIN) return undefined;
-    if (!is(bytes[start], SPACE)) tokens.push({ start, end, text: text.slice(start, end) });
+    if (!is(bytes[start], SPACE) && !beginsComment(bytes, start, bytes.length)) {
+      tokens.push({
+        start,
+        end,
+        text: isAscii ? text.slice(start, end) : bytes.toString("utf8", start, end),
+      });
+    }
     start = end;
   }
   return tokens;
 }
 
-/** Whether a token that begins with this byte is a string or a number. */
-export function beginsLiteral(byte: number | undefined): boolean {
-  return byte === QUOTE || is(byte, DIGIT);
+/** What the plain part of a text that begins there is. */
+export type PlainPart = "space" | "comment" | "literal" | "word" | "other";
+
+/** Of a place where `plainEnd` finds something plain. Names in quotation marks are "other". */
+export function partAt(bytes: Uint8Array, at: number, end: number): PlainPart {
+  const first = bytes[at];
+  if (is(first, SPACE)) return "space";
+  if (first === QUOTE || is(first, DIGIT) || beginsEscapeString(bytes, at)) return "literal";
+  if (is(first, LETTER)) return "word";
+  return beginsComment(bytes, at, end) ? "comment" : "other";
 }
 
-export function beginsSpace(byte: number | undefined): boolean {
-  return is(byte, SPACE);
-}
-
-export function beginsWord(byte: number | undefined): boolean {
-  return is(byte, LETTER);
+function beginsEscapeString(bytes: Uint8Array, at: number): boolean {
+  return ((bytes[at] ?? 0) | 0x20) === 0x65 && bytes[at + 1] === QUOTE;
 }

@@ -1,6 +1,8 @@
 import type { ParamRef, SelectStmt } from "libpg-query";
 import type { Role } from "../policy/policy.ts";
+import { PERSON } from "../prices.ts";
 import type { Analysis, RelationUse } from "./analysis.ts";
+import { locksRows } from "./bind/questions.ts";
 import { cannotFail } from "./failing.ts";
 import { type Constant, constantBehind, timesHeldBy } from "./ties.ts";
 import { forEachObject } from "./tree.ts";
@@ -21,8 +23,8 @@ const TAG = 240;
 const PLAN = 64;
 
 /** Whether people are counted, so that what a statement tells of them has a price. */
-export function countsPeople({ budget }: Role): boolean {
-  return budget.some(({ what }) => what === "people");
+export function countsPeople({ budget, watch }: Role): boolean {
+  return watch === true || budget.some(({ what }) => what === "people");
 }
 
 /**
@@ -37,9 +39,11 @@ export function queryPrice(
 ): { readonly price?: StatementPrice } {
   if (!countsPeople(analysis.scope.role)) return {};
   const pins = pinsOf(analysis, body);
+  const prepaid = actingPrice(analysis);
   return {
     price: {
-      execution: EXECUTION + (placeTells(analysis, body) ? PLACE : 0) + TAG * totals,
+      execution: EXECUTION + (placeTells(analysis, body) ? PLACE : 0) + TAG * totals + prepaid,
+      ...(prepaid > 0 && { prepaid }),
       ...(pins !== undefined && { pins }),
       pinned: pins !== undefined && isSure(analysis, body) ? 0 : EXECUTION,
       bySize: isBySize(analysis, unnamed),
@@ -56,15 +60,13 @@ export type RowChoice = "new" | "one" | "many" | { readonly tries: number };
 /** A write's price. The number in its tag tells how many rows it met. */
 export function writePrice(
   analysis: Analysis,
-  choice: RowChoice,
+  { choice, tells }: { readonly choice: RowChoice; readonly tells: boolean },
   unnamed: number,
 ): { readonly price?: StatementPrice } {
-  // That new rows meet no value that is there tells something as well.
-  const isProbing = analysis.lookups > 0;
   const units =
     typeof choice === "object"
       ? EXECUTION * choice.tries
-      : { new: isProbing ? EXECUTION : 0, one: EXECUTION, many: EXECUTION + TAG }[choice];
+      : { new: tells ? EXECUTION : 0, one: EXECUTION, many: EXECUTION + TAG }[choice];
   return flatPrice(analysis, units, unnamed);
 }
 
@@ -75,6 +77,11 @@ export function copyPrice(analysis: Analysis, unnamed: number): { readonly price
 export function planPrice(analysis: Analysis): { readonly price?: StatementPrice } {
   const references = analysis.uses.filter(({ sight }) => sight?.people !== undefined).length;
   return flatPrice(analysis, EXECUTION + PLAN * Math.max(1, references), 0);
+}
+
+/** What a call that may write returns is paid for before it runs: afterwards it could not be refused any more. */
+function actingPrice({ actingCalls, cost }: Analysis): number {
+  return PERSON * actingCalls.length * cost;
 }
 
 function flatPrice(
@@ -97,7 +104,7 @@ function placeTells(analysis: Analysis, { limitOffset, limitCount, limitOption, 
     limitOffset !== undefined ||
     limitOption === "LIMIT_OPTION_WITH_TIES" ||
     (limitCount !== undefined && sortClause !== undefined) ||
-    analysis.locks
+    locksRows(analysis.bound)
   );
 }
 

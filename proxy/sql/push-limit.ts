@@ -1,5 +1,6 @@
 import type { SelectStmt } from "libpg-query";
 import type { Analysis } from "./analysis.ts";
+import { locksRows } from "./bind/questions.ts";
 import type { RawStatement } from "./parse.ts";
 import type { Statement } from "./verdict.ts";
 
@@ -15,7 +16,7 @@ export function pushLimit(
 ): void {
   const { rows, pushed } = analysis.scope.role.limits;
   if (!pushed || rows === undefined || !limited || kind !== "read") return;
-  if (body.limitCount !== undefined || analysis.locks || analysis.calls > 0) return;
+  if (body.limitCount !== undefined || locksRows(analysis.bound) || analysis.calls > 0) return;
   // On a line of its own: the statement may end in a comment.
   analysis.edit(end, end, `\nLIMIT ${rows + 1}`, { kind: "limit", statement: analysis.index });
 }

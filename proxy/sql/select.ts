@@ -1,11 +1,11 @@
 import type {
   CommonTableExpr,
   GroupingSet,
-  LockingClause,
   Node,
   RangeVar,
   ResTarget,
   SelectStmt,
+  SortBy,
   WithClause,
 } from "libpg-query";
 import type { LeftOut } from "./absence.ts";
@@ -23,15 +23,17 @@ import { levelConditions } from "./conditions.ts";
 import { type FromItem, finishReferences, fromItem } from "./from.ts";
 import { levelStart, settleGatherings } from "./gathering.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
+import { heldByJoin } from "./held-by-join.ts";
 import { noteOutputNames } from "./held-names.ts";
 import { levelLookups } from "./lookups.ts";
-import { noteSamePersons, strangerToLocked } from "./marking.ts";
+import { lockedBy, noteSamePersons, strangerToLocked } from "./marking.ts";
 import { masksOf } from "./mask-comparisons.ts";
 import { nameSpan, qualify, readUse } from "./names.ts";
 import { AFTER_GROUPING, clauseEnd, fromKeyword, placeOf, targetOf } from "./places.ts";
 import { quoteIdentifier } from "./source.ts";
 import { requireSummaries } from "./summaries.ts";
 import { noteTies } from "./ties.ts";
+import { namesProtectedIn, refuseLockingByProtected } from "./unprotecting.ts";
 import { isWrapped } from "./wrap.ts";
 import { refuseMarking } from "./write-rules.ts";
 
@@ -55,18 +57,26 @@ export function select(analysis: Analysis, body: SelectStmt, outer: Level): Sele
   if (body.op !== undefined && body.op !== "SETOP_NONE") {
     const operands: Level = { ...level, isSetOperation: true };
     for (const arm of [body.larg, body.rarg]) if (arm !== undefined) select(analysis, arm, operands);
-    for (const clause of [body.sortClause, body.limitOffset, body.limitCount, body.lockingClause])
-      analysis.nodes(clause, level);
+    for (const clause of [body.sortClause, body.limitOffset, body.limitCount]) analysis.nodes(clause, level);
     return undefined;
   }
   if (isTableCommand(body)) spellOutTable(analysis, body);
   const start = levelStart(analysis);
-  const items = (body.fromClause ?? []).map((item) => fromItem(analysis, item, level));
+  const items: FromItem[] = [];
+  let isChosen = namesProtectedIn(analysis, () => {
+    for (const item of body.fromClause ?? []) items.push(fromItem(analysis, item, level));
+  });
   const hidden = items.flatMap((item) => item.hidden);
   const held = conditionsOf(analysis, level, items, body.whereClause);
-  for (const { quals, sides } of items.flatMap(({ joins }) => joins)) analysis.nodes(quals, sides);
+  const joined = namesProtectedIn(analysis, () => {
+    for (const { quals, sides } of items.flatMap(({ joins }) => joins)) analysis.nodes(quals, sides);
+  });
+  isChosen ||= joined;
   noteOutputNames(analysis, body);
-  for (const clause of EXPRESSION_CLAUSES) analysis.nodes(body[clause], level);
+  for (const clause of EXPRESSION_CLAUSES) {
+    const isNamed = namesProtectedIn(analysis, () => analysis.nodes(body[clause], level));
+    isChosen ||= isNamed && (clause !== "targetList" || choosesByTarget(body));
+  }
   requireFilters(analysis, [...level.references, ...hidden], held);
   // In the order in which the clauses stand: both may put something into the same place.
   groupWholeRows(analysis, body, level);
@@ -77,6 +87,8 @@ export function select(analysis: Analysis, body: SelectStmt, outer: Level): Sele
   );
   settleGatherings(analysis, level, start);
   refuseMarking(analysis, "lock", strangerToLocked(analysis, body.lockingClause ?? [], level, start));
+  if (isChosen && body.lockingClause !== undefined)
+    refuseLockingByProtected(analysis, lockedBy(body.lockingClause, level), body.whereClause);
   if (body.valuesLists !== undefined) return undefined;
   return { level, visible: level.references, leftOut: items.flatMap((item) => item.leftOut) };
 }
@@ -95,6 +107,20 @@ function outputsOf({ targetList, larg }: SelectStmt, isArm = false): ReadonlySet
     names.add(name ?? column ?? "");
   }
   return names;
+}
+
+/** ORDER BY may mean a target, by its place or its label, and LIMIT then chooses rows by that. */
+function choosesByTarget({ sortClause = [], limitCount, targetList = [] }: SelectStmt): boolean {
+  if (limitCount === undefined) return false;
+  const labels = targetList.map((node) => (nodeOf(node)[1] as ResTarget).name);
+  return sortClause.some((node) => {
+    const value = (nodeOf(node)[1] as SortBy).node;
+    if (value === undefined) return false;
+    const [name, ...more] = columnFields(value) ?? [];
+    return (
+      nodeOf(value)[0] === "A_Const" || (more.length === 0 && name !== undefined && labels.includes(name))
+    );
+  });
 }
 
 /** `TABLE x` is read as `SELECT * FROM x` whose star stands nowhere. */
@@ -124,7 +150,6 @@ const EXPRESSION_CLAUSES = [
   "sortClause",
   "limitOffset",
   "limitCount",
-  "lockingClause",
 ] as const;
 
 function conditionsOf(
@@ -144,7 +169,8 @@ function conditionsOf(
     leftOut,
   );
   noteTies(analysis, level, clauses, leftOut);
-  return levelConditions(analysis, level, clauses, levelLookups(analysis, level, clauses));
+  const restricted = levelConditions(analysis, level, clauses, levelLookups(analysis, level, clauses));
+  return heldByJoin(analysis, level, clauses, leftOut, restricted);
 }
 
 /** `require_filter`: such a relation is neither read nor written whole. */
@@ -198,6 +224,7 @@ export function withQueries(
 
 /** Each reference shows the people of the query anew: they are counted there and not where it is defined. */
 function withQuery(analysis: Analysis, query: CommonTableExpr, level: Level, use: CteUse): void {
+  analysis.meetRelation();
   const [people, mentions] = [peopleSoFar(analysis), analysis.maskMentions.length];
   const uses = analysis.uses.length;
   analysis.nodes(query.ctequery, level);
@@ -269,13 +296,5 @@ function columnFields(node: Node): readonly string[] | undefined {
 export function lockedRelation(analysis: Analysis, name: RangeVar): RelationUse {
   const use = readUse(analysis, name);
   qualify(analysis, name, use.relation);
-  analysis.targetNames.set(use, name.location ?? 0);
   return use;
-}
-
-/** FOR UPDATE OF names what FROM exposes, not relations. */
-export function lockingClause(analysis: Analysis, body: LockingClause): void {
-  analysis.locks = true;
-  for (const node of body.lockedRels ?? [])
-    analysis.bareNames.add((nodeOf(node)[1] as RangeVar).location ?? 0);
 }

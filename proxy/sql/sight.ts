@@ -15,7 +15,7 @@ import { type ColumnLabel, type Labels, Lineage, unnamedPeople } from "./lineage
 import type { Scope } from "./scope.ts";
 import { quoteIdentifier } from "./source.ts";
 import type { Subject } from "./subjects.ts";
-import { systemView } from "./system-relations.ts";
+import { isSystemSchema, systemView } from "./system-relations.ts";
 import { hidesTraces } from "./traces.ts";
 
 /** One column as the role sees it. */
@@ -27,6 +27,8 @@ export interface ColumnSight {
   /** What stands for that in a statement whose plan is shown: without conditions and keys of the policy. */
   readonly planSql: string;
   readonly className: string | undefined;
+  /** Its class, or those of the columns from which a view computes it. */
+  readonly classes: readonly string[];
   /** The policy says what it holds, or hides it. */
   readonly isProtected: boolean;
   /** May be searched by exact value. */
@@ -71,6 +73,7 @@ export class Sights {
   readonly #scope: Scope;
   readonly #lineage: Lineage;
   readonly #known = new Map<number, Sight>();
+  readonly #absentColumns = new Map<number, ReadonlySet<string>>();
   readonly #hiddenColumns = new Map<number, ReadonlyMap<string, ColumnSight>>();
 
   constructor(scope: Scope) {
@@ -109,6 +112,18 @@ export class Sights {
     return hidden;
   }
 
+  /** Names of columns that the text which is sent lacks: it reads the relation through a subquery without them. */
+  absent(relation: Relation): ReadonlySet<string> {
+    let absent = this.#absentColumns.get(relation.oid);
+    if (absent === undefined) {
+      const sight = isSystemSchema(relation.schema) ? undefined : this.of(relation);
+      const columns = sight?.ok ? sight.sight.columns : [];
+      absent = new Set(columns.flatMap(({ kind, column }) => (kind === "absent" ? [column.name] : [])));
+      this.#absentColumns.set(relation.oid, absent);
+    }
+    return absent;
+  }
+
   /** What has been inherited from as well: of partitions, those whose keys hold for them. */
   ancestors(relation: Relation): readonly Relation[] {
     return this.#lineage.ancestors(relation);
@@ -128,6 +143,7 @@ export class Sights {
         sql: view.hides(column.name) ? this.#hidden(column) : quoteIdentifier(column.name),
         planSql: view.hides(column.name) ? this.#hidden(column) : quoteIdentifier(column.name),
         className: undefined,
+        classes: [],
         isProtected: false,
         findable: false,
         cost: 1,
@@ -224,9 +240,10 @@ export class Sights {
       sql,
       planSql,
       className,
+      classes: classesOf(label),
       isProtected: label !== undefined || kind !== "real",
       findable,
-      cost: this.#costOf(label),
+      cost: this.#costOf(classesOf(label)),
     });
     if (unreadable.has(`${relationKey(relation.schema, relation.name)}.${column.name}`))
       return as("absent", "", false);
@@ -255,8 +272,7 @@ export class Sights {
   }
 
   /** What is made of several classes costs as much as the dearest of them. */
-  #costOf(label: ColumnLabel | undefined): number {
-    const names = label === undefined ? [] : label.kind === "class" ? [label.name] : [...label.classes];
+  #costOf(names: readonly string[]): number {
     return Math.max(1, ...names.map((name) => this.#scope.policy.classes.get(name)?.cost ?? 1));
   }
 
@@ -313,6 +329,11 @@ export class Sights {
       throw new Error("a condition on nobody");
     return bindUser(condition, user ?? "");
   }
+}
+
+function classesOf(label: ColumnLabel | undefined): readonly string[] {
+  if (label === undefined) return [];
+  return label.kind === "class" ? [label.name] : [...label.classes];
 }
 
 /** Of so many scopes of a catalog it is remembered what they see; others work it out again. */

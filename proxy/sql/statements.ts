@@ -11,16 +11,17 @@ import type {
   SelectStmt,
   UpdateStmt,
 } from "libpg-query";
-import { countsReads, type Role } from "../policy/policy.ts";
-import { refuseRepeatedCalls } from "./acting-calls.ts";
+import { limitKey, limitsReads } from "../policy/policy.ts";
+import { refuseCopiedActs, refuseRepeatedCalls } from "./acting-calls.ts";
 import { type Analysis, type Level, type RelationUse, WRITE_OTHERWISE } from "./analysis.ts";
 import { meetAnyQuery } from "./casts.ts";
 import { copy } from "./copy.ts";
 import { explainExecute, explainOptions, hidesPlan } from "./explain.ts";
-import { type Body, nodeOf } from "./grammar.ts";
+import { type Body, nodeOf, stringOf } from "./grammar.ts";
 import { noticesOf } from "./mask-comparisons.ts";
 import {
   meterCopy,
+  meterCopyIn,
   meterHeldCursor,
   meterMerge,
   meterPlan,
@@ -48,7 +49,7 @@ import {
   transaction,
   type Utility,
 } from "./utility.ts";
-import type { Effect, Metering, Statement, StatementKind } from "./verdict.ts";
+import type { Effect, Metering, Revealed, Statement, StatementKind } from "./verdict.ts";
 import { insert, merge, remove, update, type WriteLevel } from "./writes.ts";
 import { refuseWriteInExplain, writtenRows } from "./written.ts";
 
@@ -56,7 +57,14 @@ import { refuseWriteInExplain, writtenRows } from "./written.ts";
 export function statement(analysis: Analysis, raw: RawStatement, level: Level): Statement {
   const judged = dispatch(analysis, raw, level);
   refuseUnvisited(analysis, raw.node);
+  refuseUnread(analysis);
   return judged;
+}
+
+/** A relation that was not judged: the text names it in a way that is not known well enough. */
+function refuseUnread(analysis: Analysis): void {
+  if (analysis.unread.length > 0)
+    analysis.refuse("42501", "a relation is named where Sluice does not know it", { hint: WRITE_OTHERWISE });
 }
 
 /** A call or a subquery that no visitor has come to would run unjudged: the syntax around it is not known well enough. */
@@ -104,14 +112,18 @@ function dispatch(analysis: Analysis, raw: RawStatement, level: Level): Statemen
       return declare(analysis, body as DeclareCursorStmt, level);
     case "CopyStmt": {
       const made = copy(analysis, body as CopyStmt, level);
+      const { attlist } = body as CopyStmt;
       const [metering, tagged] =
         made.kind === "copyOut"
           ? [meterCopy(analysis), undefined]
-          : [undefined, analysis.uses.find(({ isTarget }) => isTarget)];
-      return {
+          : [meterCopyIn(analysis, attlist?.map(stringOf)), analysis.uses.find(({ isTarget }) => isTarget)];
+      const copied = {
         ...finish(analysis, "COPY", made.kind, metering, made),
         ...writtenRows(analysis, tagged),
       };
+      if (made.kind === "copyOut" && metering !== undefined && limitsReads(analysis.scope.role))
+        refuseCopiedActs(analysis);
+      return copied;
     }
     case "ExplainStmt":
       return explain(analysis, body as ExplainStmt, raw, level);
@@ -296,6 +308,7 @@ function finish(
     reads: [...analysis.reads],
     writes: [...analysis.writes],
     masked: [...analysis.masked],
+    revealed: revealedBy(analysis),
     lookups: analysis.lookups,
     ...(analysis.asks.length > 0 && { asks: analysis.asks }),
     ...(!analysis.isPlan && hidesPlan(analysis) && { hidesPlan: true }),
@@ -303,6 +316,7 @@ function finish(
     ...(notices.length > 0 && { notices }),
     limited: data.length > 0 || analysis.calls > 0,
     ...(analysis.namesUnknown && { namesUnknown: true }),
+    ...(analysis.actingCalls.length > 0 && { acts: true }),
     ...(metering !== undefined && {
       metering: analysis.cost === 1 ? metering : { ...metering, cost: analysis.cost },
     }),
@@ -310,25 +324,21 @@ function finish(
   };
 }
 
+function revealedBy({ revealed: { shown, shownWhere, found } }: Analysis): Revealed {
+  return { shown: [...shown], shownWhere: [...shownWhere], found: [...found] };
+}
+
 /** Without a row that leaves, what a call leaves behind would tell of people whom nobody has counted. */
 function refuseLasting(analysis: Analysis): void {
   const { role } = analysis.scope;
   const people = analysis.uses.find(({ sight }) => sight?.people !== undefined);
-  const isHeld = isLimited(role) || role.aggregatesOnly !== undefined;
+  const isHeld = limitsReads(role) || role.aggregatesOnly !== undefined;
   if (analysis.lasting === undefined || people === undefined || !isHeld) return;
   analysis.deny(
     `role "${role.name}" may not call ${analysis.lasting} in a statement that reads ${people.key}`,
     role.aggregatesOnly !== undefined ? "aggregates_only" : limitKey(role),
     "What the call leaves behind could tell of people who are not counted; make it in a statement of its own.",
   );
-}
-
-function isLimited(role: Role): boolean {
-  return role.limits.rows !== undefined || role.limits.bytes !== undefined || countsReads(role);
-}
-
-function limitKey({ limits }: Role): string {
-  return limits.rows === undefined ? "budget" : "rows";
 }
 
 /** Of no system relation, some of whose columns may be hidden as well. */
@@ -345,7 +355,7 @@ function refuseGathering(analysis: Analysis): void {
   if (analysis.uses.some(({ sight }) => sight?.gathers)) analysis.gathers ??= "a view that does";
   analysis.gathers ??= analysis.gatherings[0]?.what;
   // Where people are counted, what is gathered has a price: its people by name, or its size.
-  if (analysis.gathers === undefined || !isLimited(role) || countsPeople(role)) return;
+  if (analysis.gathers === undefined || !limitsReads(role) || countsPeople(role)) return;
   if (relation === undefined && analysis.calls === 0) return;
   analysis.deny(
     `role "${role.name}" has a limit and may not gather rows of ${relation?.key ?? "a function"} by ${analysis.gathers}`,

@@ -14,6 +14,7 @@ import {
   targetOf,
   word,
 } from "./places.ts";
+import { requireTiedRelations } from "./summary-joins.ts";
 import { requireBroadSelection } from "./summary-selection.ts";
 
 /** What a level reads, as its summaries must know it. */
@@ -63,6 +64,7 @@ export function requireSummaries(analysis: Analysis, body: SelectStmt, from: Sum
     refuse(`role "${name}" may only see summaries of ${people.map(({ use }) => use?.key).join(", ")}`);
   requireBroadSelection(analysis, body, level, (body.groupClause ?? []).flatMap(groupingExpressions));
   const noise = noiseIn(analysis);
+  if (noise !== undefined) requireTiedRelations(analysis, body, level);
   const groups = groupsOfPeople(analysis, people);
   const tests = groups.map(({ person, identity }) =>
     enoughSql(person, aggregatesOnly.minGroup, noise && { ...noise, identity }),

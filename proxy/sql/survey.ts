@@ -1,8 +1,16 @@
-import type { ExplainStmt, SelectStmt, TransactionStmt } from "libpg-query";
-import { relationKey } from "../catalog/catalog.ts";
+import type {
+  DeallocateStmt,
+  DiscardStmt,
+  ExplainStmt,
+  PrepareStmt,
+  SelectStmt,
+  TransactionStmt,
+} from "libpg-query";
+import { type Relation, relationKey } from "../catalog/catalog.ts";
 import { commandTag } from "./command-tags.ts";
 import { type Body, nodeOf } from "./grammar.ts";
-import { forEachNamedRelation } from "./named-relations.ts";
+import { withoutLongLists } from "./long-lists.ts";
+import { forEachNamedRelation, type NamedRelation } from "./named-relations.ts";
 import { parseText } from "./parse.ts";
 import type { Scope } from "./scope.ts";
 import type { Statement, StatementKind } from "./verdict.ts";
@@ -12,7 +20,9 @@ import type { Statement, StatementKind } from "./verdict.ts";
  * decides: a text that does not parse goes to the server, which says what is wrong with it.
  */
 export function survey(text: string, scope: Scope): readonly Statement[] {
-  const parsed = parseText(text);
+  const short = withoutLongLists(text);
+  if (short.length > LONGEST) return [unread(text)];
+  const parsed = parseText(short);
   if (!parsed.ok) return [unread(text)];
   return parsed.statements.map(({ node }) => {
     const [type, body] = nodeOf(node);
@@ -26,9 +36,31 @@ export function survey(text: string, scope: Scope): readonly Statement[] {
       reads,
       writes: kind === "write" ? reads.slice(0, 1) : [],
       ...(isDefinition && DEFINES),
+      ...namingOf(type, body),
     };
   });
 }
+
+/** What a statement does to the names of prepared statements: the audit has the text that runs under a name. */
+function namingOf(type: string, body: Body): Pick<Statement, "effect"> {
+  switch (type) {
+    case "PrepareStmt": {
+      const { name = "" } = body as PrepareStmt;
+      return { effect: { kind: "prepare", name, inner: { ...EMPTY, command: "OTHER", kind: "other" } } };
+    }
+    case "DeallocateStmt":
+      return { effect: { kind: "deallocate", name: (body as DeallocateStmt).name } };
+    case "DiscardStmt": {
+      const isAll = (body as DiscardStmt).target === "DISCARD_ALL";
+      return { effect: { kind: "discard", target: isAll ? "all" : "other" } };
+    }
+    default:
+      return {};
+  }
+}
+
+/** A longer text is not parsed: it would hold up other sessions, and nothing hangs on it but a line of the audit log. */
+const LONGEST = 32 * 1024;
 
 const EMPTY = { reads: [], writes: [], masked: [], lookups: 0, limited: false } as const;
 const DEFINES = { effect: { kind: "definition" } } as const;
@@ -98,12 +130,20 @@ function makesTable(select: SelectStmt): boolean {
 }
 
 /** Relations named anywhere, as far as the catalog knows them. */
-function relationsIn(body: object, { catalog, searchPath }: Scope): readonly string[] {
+function relationsIn(body: object, scope: Scope): readonly string[] {
   const found = new Set<string>();
-  forEachNamedRelation(body, ({ schemaname, relname }) => {
-    const schema = schemaname ?? searchPath.find((each) => catalog.relations.has(relationKey(each, relname)));
-    if (schema !== undefined && catalog.relations.has(relationKey(schema, relname)))
-      found.add(relationKey(schema, relname));
+  forEachNamedRelation(body, (named) => {
+    const relation = relationNamed(named, scope);
+    if (relation !== undefined) found.add(relationKey(relation.schema, relation.name));
   });
   return [...found];
+}
+
+/** What the catalog has under the name. */
+export function relationNamed(
+  { schemaname, relname }: NamedRelation,
+  { catalog, searchPath }: Scope,
+): Relation | undefined {
+  const schema = schemaname ?? searchPath.find((each) => catalog.relations.has(relationKey(each, relname)));
+  return schema === undefined ? undefined : catalog.relations.get(relationKey(schema, relname));
 }

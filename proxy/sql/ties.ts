@@ -47,7 +47,8 @@ function noteEquality(
     const [mine, theirs] = [subjectNamed(target, own), subjectNamed(further, other)];
     const isSame = mine !== undefined && mine.namespace === theirs?.namespace;
     if (!isSame && !leadsTo(target, own, further, other) && !leadsTo(further, other, target, own)) continue;
-    analysis.ties.set(target.use, [...(analysis.ties.get(target.use) ?? []), further.use]);
+    const known = analysis.ties.get(target.use) ?? [];
+    if (!known.includes(further.use)) analysis.ties.set(target.use, [...known, further.use]);
   }
 }
 

@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from "node:util";
 import type { ColumnRef } from "libpg-query";
 import { argumentSteps, summarySteps } from "./call-steps.ts";
 import type { Change } from "./changes.ts";
-import { fenceStep, filterSteps, groupingStep, havingSteps, listEnds } from "./clause-steps.ts";
+import { fenceStep, filterSteps, groupingStep, groupsStep, havingSteps, listEnds } from "./clause-steps.ts";
 import { keptSteps } from "./kept-steps.ts";
 import { relationStart } from "./named-relations.ts";
 import { insertion, type Step } from "./step.ts";
@@ -45,6 +45,8 @@ export function stepsOf(tree: LocatedTree, change: Change, made: number): readon
       return listEnds(tree, change.last).flatMap((at) => havingSteps(json, at + 1, made));
     case "grouping":
       return listEnds(tree, change.last).map((at) => groupingStep(json, at + 1, made));
+    case "groups":
+      return listEnds(tree, change.last).map((at) => groupsStep(json, at + 1, made));
     case "fence":
       return listEnds(tree, change.last).map((at) => fenceStep(json, at + 1, made));
     case "filter":

@@ -23,7 +23,7 @@ export function countsNobody(verdict: Verdict, scope: Scope): CountsNobody | und
   );
   if (read.length === 0) return undefined;
   const without = read.filter(({ hasPeople }) => !hasPeople);
-  const unlimited = isUnrestricted(scope.role);
+  const unlimited = isUnrestricted(scope.role) && scope.role.watch !== true;
   const shown = unlimited || without.length === 0 ? read : without;
   const why = unlimited ? "unlimited role" : without.length > 0 ? "no subject" : "no row of people";
   return { tables: [...new Set(shown.map(({ table }) => table))], why };

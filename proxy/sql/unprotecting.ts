@@ -1,6 +1,7 @@
 import type { Node, ResTarget } from "libpg-query";
 import type { Analysis, FromReference } from "./analysis.ts";
 import { nodeOf } from "./grammar.ts";
+import { isOneRow } from "./one-row.ts";
 import { countsPeople } from "./pricing.ts";
 
 /*
@@ -50,6 +51,25 @@ export function refuseMarkingByProtected(
     `role "${analysis.scope.role.name}" may not choose rows of ${target.use?.key ?? "a relation"} to write by protected columns`,
     "budget",
     "Which rows were chosen would tell of people who are not counted: read their keys, and name the rows by them.",
+  );
+}
+
+/**
+ * `FOR UPDATE` of rows that protected columns choose: a foreign key's check in another session waits for each of them, or
+ * does not, and costs nothing. No more than one row of each of `locked`, or the role counts no people.
+ */
+export function refuseLockingByProtected(
+  analysis: Analysis,
+  locked: readonly FromReference[],
+  where: Node | undefined,
+): void {
+  if (!countsPeople(analysis.scope.role)) return;
+  const several = locked.find((each) => !isOneRow(analysis, each, where));
+  if (several === undefined) return;
+  analysis.deny(
+    `role "${analysis.scope.role.name}" may not choose rows of ${several.use?.key ?? "a relation"} to lock by protected columns`,
+    "budget",
+    "Which rows are locked would tell of people who are not counted: read their keys, and lock the rows by them.",
   );
 }
 

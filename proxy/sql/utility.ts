@@ -146,12 +146,11 @@ export function isHeld({ options }: DeclareCursorStmt): boolean {
 /** SET CONSTRAINTS names constraints, not relations. One with its schema could not be told from a relation. */
 export function setConstraints(analysis: Analysis, { constraints }: ConstraintsSetStmt): Utility {
   for (const node of constraints ?? []) {
-    const { schemaname, location } = nodeOf(node)[1] as RangeVar;
+    const { schemaname } = nodeOf(node)[1] as RangeVar;
     if (schemaname !== undefined)
       analysis.refuse("42501", "SET CONSTRAINTS takes names without a schema here", {
         hint: "Leave the schema out, or use SET CONSTRAINTS ALL.",
       });
-    analysis.bareNames.add(location ?? 0);
   }
   return { command: "SET", kind: "session" };
 }

@@ -48,6 +48,8 @@ export interface Statement {
   readonly writes: readonly string[];
   /** Classes whose columns the statement named or gave out in masked form. */
   readonly masked: readonly string[];
+  /** Classes whose values its reader learns; left out where nobody has looked (a role that sees all). */
+  readonly revealed?: Revealed;
   /** How many exact look-ups of masked columns it makes. */
   readonly lookups: number;
   /** Look-ups whose number, or whether they are any, only the values of parameters tell. */
@@ -66,16 +68,44 @@ export interface Statement {
   readonly hidesPlan?: true;
   /** A write that gives no rows. */
   readonly silent?: true;
+  /** It calls what may write: where its answer may not leave, what it did is taken back. */
+  readonly acts?: true;
   /** What its rows tell the meter; undefined when they speak of no person. */
   readonly metering?: Metering;
   /** What it does to the session once it has completed. */
   readonly effect?: Effect;
+  /** Of a watched role: whom it shows cannot be named in full, and what it shows is charged by its size. */
+  readonly uncounted?: true;
+  /** Of a watched role: what it may change for the statements after it. */
+  readonly touch?: SessionTouch;
+}
+
+/** What a statement leaves behind in its session, as far as later statements hang on it. */
+export interface SessionTouch {
+  /** Settings or temporary relations may be others, so that the server has to be asked. */
+  readonly session: boolean;
+  /** Relations that outlive the session may be others. */
+  readonly defines: boolean;
+  /** Relations that it names without a schema: a temporary one goes before all others. */
+  readonly bareNames: readonly string[];
+  /** The prepared statement that it runs within itself: CREATE TABLE AS EXECUTE, EXPLAIN EXECUTE. */
+  readonly runs?: string;
 }
 
 /** A parameter (from 1) that holds an array of values to look up, or a pattern that must have no wildcard. */
 export interface BoundAsk {
   readonly parameter: number;
   readonly as: "array" | "pattern";
+}
+
+/** By class: what a statement tells its reader of the real values. */
+export interface Revealed {
+  /** Named in the clear. */
+  readonly shown: readonly string[];
+  /** In the clear in the rows where a condition of the policy holds, masked in the others. */
+  readonly shownWhere: readonly string[];
+  /** People were looked up by their exact value: whoever asks has it. */
+  readonly found: readonly string[];
 }
 
 export type StatementKind =
@@ -114,6 +144,8 @@ export interface Groups {
   readonly tell: "number" | "people";
   /** Nothing in the statement names a protected column. */
   readonly isPlain: boolean;
+  /** For how many people a row counts at most: one that shows only what they have in common is one of each reference. */
+  readonly most?: number;
 }
 
 /** See docs/metering.md, "What a statement costs", and prices.ts for the units. */
@@ -126,6 +158,8 @@ export interface StatementPrice {
    */
   readonly pins?: readonly PinnedPerson[];
   readonly pinned: number;
+  /** Units of `execution` that are paid for the first rows. */
+  readonly prepaid?: number;
   /** Rows may be made of more people than `unknown` says: they are charged by their size. */
   readonly bySize: boolean;
 }

@@ -3,6 +3,7 @@ import type { SelectStmt } from "libpg-query";
 import { LRUCache } from "lru-cache";
 import { relationKey } from "../catalog/catalog.ts";
 import { treeText } from "../parser/parser.ts";
+import type { ExpectedNames } from "./expected-names.ts";
 import { forEachNamedRelation, type NamedRelation, namedRelations } from "./named-relations.ts";
 import { MAXIMUM_TEXT, parseText } from "./parse.ts";
 import { applyInOrder, editedRanges, movedOffsets } from "./rewrite.ts";
@@ -12,14 +13,6 @@ import type { Sights } from "./sight.ts";
 import type { Source } from "./source.ts";
 import { isOpenSystemRelation, isSystemSchema } from "./system-relations.ts";
 import type { MadeEdit } from "./verdict.ts";
-
-/** What the analysis says may stand outside of the text that it injected. */
-export interface Expected {
-  /** Where names of WITH queries and of locking clauses stand in the client's text. */
-  readonly bareNames: ReadonlySet<number>;
-  /** Where names of write targets stand in the client's text. */
-  readonly targets: ReadonlySet<number>;
-}
 
 /**
  * Reads the rewritten text anew, without the analysis, and gives what is wrong in it, or nothing. Outside of the
@@ -34,7 +27,7 @@ export function faultOf(
   sights: Sights,
   source: Source,
   edits: readonly MadeEdit[],
-  expected: Expected & { readonly tree: string },
+  expected: ExpectedNames & { readonly tree: string },
 ): string | undefined {
   const shorter = edits.map(withoutList);
   const tree =
@@ -52,7 +45,7 @@ function leftover(
   sights: Sights,
   tree: string,
   shorter: readonly MadeEdit[],
-  expected: Expected,
+  expected: ExpectedNames,
 ): string | undefined {
   const ranges = editedRanges(shorter);
   const isInjected = (location: number): boolean =>

@@ -74,7 +74,7 @@ export function wrapReference(analysis: Analysis, name: RangeVar, use: RelationU
   const systemColumns = [...(analysis.systemColumns.get(use) ?? [])];
   const [shown] = analysis.wholes.has(use) ? systemColumns : [];
   if (shown !== undefined) noSystemColumn(analysis, use, shown);
-  const alias = use.hasAlias ? "" : ` AS ${quoteIdentifier(use.relation.name)}`;
+  const alias = use.reference.hasAlias ? "" : ` AS ${quoteIdentifier(use.relation.name)}`;
   const conditions = writesHidden(analysis)
     ? [columnsAreThere(sight, use.conditions), ...use.conditions]
     : use.conditions;

@@ -247,6 +247,11 @@ export function refuseUnsummarised(analysis: Analysis, references: readonly From
   );
 }
 
+/** The columns of SET. */
+export function assignedColumns(targets: readonly Node[] | undefined): readonly string[] {
+  return (targets ?? []).map((target) => (nodeOf(target)[1] as ResTarget).name ?? "");
+}
+
 /** A masked column may not be assigned: who sees a mask would write it back. */
 export function refuseMaskedAssignment(
   analysis: Analysis,
@@ -254,7 +259,7 @@ export function refuseMaskedAssignment(
   targets: readonly Node[] | undefined,
 ): void {
   refuseSubjectAssignment(analysis, { alias: "", columns: undefined, use }, targets);
-  const assigned = (targets ?? []).map((node) => (nodeOf(node)[1] as ResTarget).name ?? "");
+  const assigned = assignedColumns(targets);
   refuseProbingByKey(analysis, use, assigned);
   refuseProbingHiddenRows(analysis, use, assigned);
   refuseMasked(analysis, use, targets);
@@ -272,7 +277,7 @@ export function refuseTellingMerge(
   if (use === undefined) return;
   for (const node of clauses ?? []) {
     const { commandType, targetList } = nodeOf(node)[1] as MergeWhenClause;
-    const assigned = (targetList ?? []).map((target) => (nodeOf(target)[1] as ResTarget).name ?? "");
+    const assigned = assignedColumns(targetList);
     if (commandType === "CMD_UPDATE") refuseTellingUpdate(analysis, use, assigned);
     if (commandType === "CMD_UPDATE") refuseTellingOfReferences(analysis, use, assigned);
     if (commandType === "CMD_DELETE") refuseTellingOfReferences(analysis, use, undefined);

@@ -15,22 +15,27 @@ import type {
   UpdateStmt,
 } from "libpg-query";
 import { type Analysis, type FromReference, innerLevel, type Level, peopleSoFar } from "./analysis.ts";
-import { columnName, conjuncts, isLeakproof, levelConditions, simpleCondition } from "./conditions.ts";
+import { conjuncts, isLeakproof, levelConditions, simpleCondition } from "./conditions.ts";
 import { refuseTellingOfReferences } from "./constraints.ts";
+import { LOOKS_OF_A_WHOLE_COLUMN } from "./effort.ts";
 import { finishReferences, fromItem } from "./from.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
+import { heldByJoin } from "./held-by-join.ts";
 import { keptColumns } from "./kept-columns.ts";
 import { levelLookups } from "./lookups.ts";
 import { noteSamePersons, strangerTo } from "./marking.ts";
 import { nameSpan, qualify, writeUse } from "./names.ts";
+import { isOneRow } from "./one-row.ts";
 import { refuseOwnConditions, refuseOwnDelete, refuseOwnInsert, refuseOwnMerge } from "./own-writes.ts";
 import { addCondition, clauseEnd, closingParenthesis, firstPlace, keywordBefore, placeOf } from "./places.ts";
 import { countsPeople, type RowChoice } from "./pricing.ts";
 import { probing, type RowCount, rowsInserted, valuesAssigned } from "./probes.ts";
 import { requireFilters, withQueries } from "./select.ts";
 import { quoteIdentifier } from "./source.ts";
+import { tellsOfProtected } from "./telling-writes.ts";
 import { namesProtectedIn, refuseMarkingByProtected, refuseUnprotecting } from "./unprotecting.ts";
 import {
+  assignedColumns,
   hasRulesOnWrites,
   namesCompanion,
   refuseMarking,
@@ -50,6 +55,8 @@ export interface WriteLevel {
   /** The items of RETURNING. */
   readonly returned: readonly Node[] | undefined;
   readonly choice: RowChoice;
+  /** That it succeeds tells of protected values that are there. */
+  readonly tells: boolean;
 }
 
 export function insert(analysis: Analysis, body: InsertStmt, outer: Level): WriteLevel {
@@ -58,7 +65,8 @@ export function insert(analysis: Analysis, body: InsertStmt, outer: Level): Writ
   if (body.onConflictClause?.location !== undefined)
     analysis.conflictClauses.add(body.onConflictClause.location);
   const rows = rowsInserted(analysis, body);
-  probing(analysis, rows, () => refuseProbing(analysis, target, givenColumns(body, target)));
+  const given = givenColumns(body, target);
+  probing(analysis, rows, () => refuseProbing(analysis, target, given));
   refuseOwnInsert(analysis, target.use);
   const before = peopleSoFar(analysis);
   const { lasting } = analysis;
@@ -77,6 +85,7 @@ export function insert(analysis: Analysis, body: InsertStmt, outer: Level): Writ
     target,
     returned: body.returningClause?.exprs,
     choice: choiceOfInsert(analysis, body, target, rows),
+    tells: tellsOfProtected(analysis, target.use, given),
   };
 }
 
@@ -139,7 +148,8 @@ export function update(analysis: Analysis, body: UpdateStmt, outer: Level): Writ
   const takesCompanions = companions > before && namesCompanion(level, target, body.targetList);
   if (peopleSoFar(analysis) > companions || takesCompanions) refuseUnmeteredCopy(analysis, target);
   returning(analysis, body.returningClause, target, level);
-  return { target, returned: body.returningClause?.exprs, choice };
+  const tells = tellsOfProtected(analysis, target.use, assignedColumns(body.targetList));
+  return { target, returned: body.returningClause?.exprs, choice, tells };
 }
 
 export function remove(analysis: Analysis, body: DeleteStmt, outer: Level): WriteLevel {
@@ -155,7 +165,7 @@ export function remove(analysis: Analysis, body: DeleteStmt, outer: Level): Writ
   const isChosen = namesProtectedIn(analysis, () => restrictedWrite(analysis, target, clauses, level));
   if (isChosen && choice === "many") refuseMarkingByProtected(analysis, target, undefined);
   returning(analysis, body.returningClause, target, level);
-  return { target, returned: body.returningClause?.exprs, choice };
+  return { target, returned: body.returningClause?.exprs, choice, tells: false };
 }
 
 /** MERGE compares and assigns in too many places at once: only into a target that is seen in the clear. */
@@ -197,7 +207,8 @@ export function merge(analysis: Analysis, body: MergeStmt, outer: Level): WriteL
   );
   refuseUnsummarised(analysis, present);
   if (peopleSoFar(analysis) > before) refuseUnmeteredCopy(analysis, target);
-  return { target, returned: body.returningClause?.exprs, choice: "many" };
+  const tells = tellsOfProtected(analysis, target.use, undefined);
+  return { target, returned: body.returningClause?.exprs, choice: "many", tells };
 }
 
 /**
@@ -215,7 +226,10 @@ function heldByMerge(
   );
   if (joinCondition === undefined || isBySource) return new Set();
   const clauses = [{ quals: joinCondition, restrictable: [target] }];
-  return levelConditions(analysis, level, clauses, levelLookups(analysis, level, clauses));
+  const restricted = levelConditions(analysis, level, clauses, levelLookups(analysis, level, clauses));
+  const [tests, none] = [conjuncts(joinCondition), []];
+  const alone = { references: [target], others: none, tests, held: tests, using: none };
+  return heldByJoin(analysis, level, none, [alone], restricted);
 }
 
 function writeTarget(analysis: Analysis, name: RangeVar | undefined): FromReference {
@@ -229,7 +243,6 @@ function writeTarget(analysis: Analysis, name: RangeVar | undefined): FromRefere
     );
   }
   qualify(analysis, name, use.relation);
-  analysis.targetNames.set(use, name.location ?? 0);
   const columns = new Map(use.relation.columns.map(({ name: column }) => [column, column]));
   return { alias: name.alias?.aliasname ?? name.relname ?? "", columns, use };
 }
@@ -247,24 +260,6 @@ function storing<T>(analysis: Analysis, visit: () => T): T {
   const result = visit();
   analysis.storing = before;
   return result;
-}
-
-/** Whether conditions name a whole unique key, so that no second row can meet them. */
-function isOneRow(analysis: Analysis, target: FromReference, where: Node | undefined): boolean {
-  const relation = target.use?.relation;
-  if (where === undefined || relation === undefined) return false;
-  const named = new Set(
-    conjuncts(where).flatMap((conjunct) => {
-      const condition = simpleCondition(analysis.source, conjunct);
-      const isEquality = condition?.operator === "=" && condition.values?.length === 1;
-      return isEquality ? (columnName(target, condition.column) ?? []) : [];
-    }),
-  );
-  const keys = [
-    relation.primaryKey,
-    ...relation.indexes.filter(({ unique, partial }) => unique && !partial).map(({ columns }) => columns),
-  ];
-  return keys.some((key) => key.length > 0 && key.every((column) => named.has(column)));
 }
 
 interface WriteClauses {
@@ -286,13 +281,15 @@ function restrictedWrite(
   const joins = items.flatMap((item) => item.joins);
   const restrictable = [target, ...items.flatMap((item) => item.restrictable)];
   const conditions = where === undefined ? joins : [...joins, { quals: where, restrictable }];
+  const leftOut = items.flatMap((item) => item.leftOut);
   noteSamePersons(
     analysis,
     level,
     conditions.map(({ quals }) => quals),
-    items.flatMap(({ leftOut }) => leftOut),
+    leftOut,
   );
-  const held = levelConditions(analysis, level, conditions, levelLookups(analysis, level, conditions));
+  const restricted = levelConditions(analysis, level, conditions, levelLookups(analysis, level, conditions));
+  const held = heldByJoin(analysis, level, conditions, leftOut, restricted);
   for (const { quals, sides } of joins) analysis.nodes(quals, sides);
   analysis.nodes(where, level);
   requireFilters(
@@ -455,6 +452,7 @@ function maskedReturn(
     ({ kind, column }) => kind !== "absent" && (isStar || column.name === names.at(-1)),
   );
   if (chosen.length === 0 || (!isStar && chosen[0]?.kind === "real")) return false;
+  analysis.look(LOOKS_OF_A_WHOLE_COLUMN * chosen.length);
   if (level.references.length > 1) {
     analysis.deny(
       `RETURNING masked columns of ${target.use?.key} is not known together with FROM or USING`,

@@ -5,15 +5,39 @@ import type { Refusal } from "./refusal.ts";
 /** Fields by their one-letter codes (Postgres docs, "Error and Notice Message Fields"). */
 export type ErrorFields = ReadonlyMap<string, string>;
 
-/** The fields of an ErrorResponse or NoticeResponse, also those whose codes nobody knows yet. */
+/** A longer one is handed out in pieces: it quotes a value that did not fit, and that may have a gigabyte. */
+const LONGEST = 64 * 1024;
+
+/** Whether a message of the server's is an error or a notice of which only the beginning is looked at. */
+export function isLongError(type: number, length: number): boolean {
+  return isError(type) && length > LONGEST;
+}
+
+export function isError(type: number): boolean {
+  return type === Backend.ErrorResponse || type === Backend.NoticeResponse;
+}
+
+/**
+ * The fields of an ErrorResponse or NoticeResponse, also those whose codes nobody knows yet. Of the first piece of a long
+ * one: those that are whole. Severity and SQLSTATE come first (send_message_to_frontend of utils/error/elog.c).
+ */
 export function decodeError(frame: Frame): ErrorFields {
-  const body = new BodyReader(frame, "ErrorResponse");
+  const body = new BodyReader(frame, "ErrorResponse", "beginning");
   const fields = new Map<string, string>();
-  for (let code = body.byte(); code !== 0; code = body.byte()) {
+  while (isWhole(frame, body)) {
+    const code = body.byte();
+    if (code === 0) break;
     fields.set(String.fromCharCode(code), body.utf8());
   }
-  body.finish();
+  if (frame.piece === "whole") body.finish();
   return fields;
+}
+
+/** Whether the next field is here to its end; of a whole message it has to be. */
+function isWhole({ buffer, end, piece }: Frame, { at }: BodyReader): boolean {
+  if (piece === "whole") return true;
+  const zero = buffer.indexOf(0, at);
+  return zero >= 0 && zero < end;
 }
 
 export function errorResponse(refusal: Refusal): Buffer {
@@ -22,6 +46,14 @@ export function errorResponse(refusal: Refusal): Buffer {
 
 export function noticeResponse(refusal: Refusal): Buffer {
   return told(Backend.NoticeResponse, refusal);
+}
+
+/** The server's ErrorResponse as one that ends the session; its other fields stay as they are. */
+export function fatalResponse(frame: Frame): Buffer {
+  const fields = [...decodeError(frame)].map(([code, text]) =>
+    cstring(code + (code === "S" || code === "V" ? "FATAL" : text)),
+  );
+  return message(Backend.ErrorResponse, ...fields, Buffer.alloc(1));
 }
 
 function told(type: number, refusal: Refusal): Buffer {
@@ -71,10 +103,15 @@ export function redactError(frame: Frame, telling: Telling): Buffer {
   if (type !== Backend.ErrorResponse && type !== Backend.NoticeResponse) {
     throw new ProtocolViolation("not an error or notice");
   }
-  const body = new BodyReader(frame, "ErrorResponse");
+  const body = new BodyReader(frame, "ErrorResponse", "beginning");
   const kept: Buffer[] = [];
-  for (let at = body.at, code = body.byte(); code !== 0; at = body.at, code = body.byte()) {
+  let isTold = false;
+  while (isWhole(frame, body)) {
+    const { at } = body;
+    const code = body.byte();
+    if (code === 0) break;
     const zero = body.skipString();
+    isTold ||= code === MESSAGE;
     if (TOLD.has(code) || (telling.tellsSource && SOURCE.has(code))) {
       kept.push(buffer.subarray(at, zero + 1));
     } else if (ASKED.has(code)) {
@@ -87,6 +124,20 @@ export function redactError(frame: Frame, telling: Telling): Buffer {
       if (mapped !== undefined) kept.push(cstring(`P${mapped}`));
     }
   }
-  body.finish();
+  if (frame.piece === "whole") body.finish();
+  else if (!isTold) kept.push(cstring("Mthe server's message is too long to be told"));
   return message(type, ...kept, Buffer.alloc(1));
+}
+
+/** The server's ErrorResponse with another position, or without one; all else is as it was. */
+export function withPosition(frame: Frame, position: number | undefined): Buffer {
+  const body = new BodyReader(frame, "ErrorResponse");
+  const kept: Buffer[] = [];
+  for (let at = body.at, code = body.byte(); code !== 0; at = body.at, code = body.byte()) {
+    const zero = body.skipString();
+    if (code !== POSITION) kept.push(frame.buffer.subarray(at, zero + 1));
+    else if (position !== undefined) kept.push(cstring(`P${position}`));
+  }
+  body.finish();
+  return message(frame.type, ...kept, Buffer.alloc(1));
 }

@@ -1,4 +1,4 @@
-import { type Refusal, refuseSession, type Sqlstate } from "./refusal.ts";
+import { type Refusal, refuse, refuseSession, type Sqlstate } from "./refusal.ts";
 
 /**
  * One protocol message (or a piece of a long one) inside a borrowed buffer: valid until the next read.
@@ -27,6 +27,20 @@ export class ProtocolViolation extends Error {
   }
 }
 
+/**
+ * A message whose length is right and whose body is not. To a server that is an error of this one message: where the
+ * next one begins is known.
+ */
+export class MalformedMessage extends ProtocolViolation {
+  /** In the words of libpq/pqformat.c and tcop/postgres.c. */
+  readonly error: Refusal;
+
+  constructor(what: string, words: string) {
+    super(`invalid ${what} message: ${words}`);
+    this.error = refuse("08P01", words);
+  }
+}
+
 /** What Postgres takes before log-in is done: PG_MAX_AUTH_TOKEN_LENGTH of libpq/auth.h. */
 export const LOGIN_MESSAGE_LIMIT = 65_535;
 /** MAX_STARTUP_PACKET_LENGTH of libpq/pqcomm.h; the length word comes on top. */
@@ -36,8 +50,18 @@ const TOO_LONG =
   "The proxy's setting --max-message allows no more. Rows in COPY … FROM STDIN may be of any number, in messages of their own.";
 
 const EMPTY = Buffer.alloc(0);
+/**
+ * So much of a message that comes in pieces is in the first one, if it is as long: names at its beginning, or the
+ * SQLSTATE of an error. Rows are forwarded as they come: DataRow and CopyData.
+ */
+export const FIRST_PIECE = 4_096;
+const ROW_TYPES: ReadonlySet<number> = new Set([0x44, 0x64]);
+
 /** A message that arrives in parts begins with at most this much memory, whatever length it announces. */
 const FIRST_ALLOCATION = 16_384;
+
+/** Whether a message may be handed out in pieces, as they come. */
+export type Streamable = (type: number, length: number) => boolean;
 
 /**
  * Cuts a byte stream into messages over the buffers in which it came.
@@ -54,8 +78,11 @@ export class FrameReader implements Frame {
   /** Longest message, by its length word, of the types that are not streamable. May change as the session does. */
   maximumLength: number;
 
-  /** Asked at each message that is longer than what is here, or than the maximum. May change as well. */
-  streamable: (type: number) => boolean;
+  /**
+   * Whether a message may come in pieces; asked at each one that is longer than what is here, or than the maximum.
+   * `length`: by its length word. May change as well.
+   */
+  streamable: (type: number, length: number) => boolean;
   /** The chunk being cut, from #at on, and those that came since. */
   #chunk: Buffer = EMPTY;
   #at = 0;
@@ -65,10 +92,12 @@ export class FrameReader implements Frame {
   #partial: Buffer | undefined;
   #filled = 0;
   #total = 0;
+  /** So many of them are gathered before the message, or its first piece, is handed out. */
+  #goal = 0;
   /** What is still to come of a message that is handed out in pieces. */
   #remaining = 0;
 
-  constructor(maximumLength: number, streamable: (type: number) => boolean) {
+  constructor(maximumLength: number, streamable: FrameReader["streamable"]) {
     this.maximumLength = maximumLength;
     this.streamable = streamable;
   }
@@ -160,14 +189,14 @@ export class FrameReader implements Frame {
       }
       if (this.#remaining > 0) return this.#nextPiece(here);
       if (here < prefix + 4) {
-        this.#gather(0, here);
+        this.#gather(0, prefix + 4, here);
         continue;
       }
       const type = prefix === 0 ? 0 : (this.#chunk[this.#at] ?? 0);
       const total = prefix + this.#chunk.readInt32BE(this.#at + prefix);
-      const streams = this.#admit(type, total, prefix, here);
-      if (total > here && !streams) {
-        this.#gather(total, here);
+      const goal = this.#admit(type, total, prefix, here);
+      if (goal > here) {
+        this.#gather(total, goal, here);
         continue;
       }
       this.type = type;
@@ -175,22 +204,22 @@ export class FrameReader implements Frame {
     }
   }
 
-  /** Refuses impossible and excessive lengths; tells whether the message may come in pieces. */
-  #admit(type: number, total: number, prefix: 0 | 1, here: number): boolean {
+  /** Refuses impossible and excessive lengths; gives how many bytes must be here before it is handed out. */
+  #admit(type: number, total: number, prefix: 0 | 1, here: number): number {
     const length = total - prefix;
     if (prefix === 0) {
       // ProcessStartupPacket of tcop/backend_startup.c: the version at the least, the limit at the most.
-      if (length >= 8 && length <= STARTUP_PACKET_LIMIT + 4) return false;
+      if (length >= 8 && length <= STARTUP_PACKET_LIMIT + 4) return total;
       throw new ProtocolViolation("invalid length of startup packet");
     }
     // The length counts itself but not the type byte (Postgres docs, "Message Formats").
     if (length < 4) throw new ProtocolViolation("invalid message length");
-    if (length <= this.maximumLength && total <= here) return false;
-    const streams = this.streamable(type);
-    if (length > this.maximumLength && !streams) {
+    if (length <= this.maximumLength && total <= here) return total;
+    if (this.streamable(type, length)) return ROW_TYPES.has(type) ? 0 : Math.min(total, FIRST_PIECE);
+    if (length > this.maximumLength) {
       throw new ProtocolViolation(`message longer than ${this.maximumLength} bytes`, "08P01", TOO_LONG);
     }
-    return streams;
+    return total;
   }
 
   /** Makes the frame of a message that begins at `at`: whole, or its first piece. */
@@ -224,11 +253,12 @@ export class FrameReader implements Frame {
   }
 
   /** Sets aside the rest of the chunk as the beginning of a message of `total` bytes. */
-  #gather(total: number, here: number): void {
+  #gather(total: number, goal: number, here: number): void {
     const room = Math.max(here * 2, FIRST_ALLOCATION);
-    this.#partial = Buffer.allocUnsafe(total === 0 ? 5 : Math.min(total, room));
+    this.#partial = Buffer.allocUnsafe(Math.min(goal, room));
     this.#filled = 0;
     this.#total = total;
+    this.#goal = goal;
     this.#take(here);
   }
 
@@ -240,13 +270,12 @@ export class FrameReader implements Frame {
       if (this.#filled < header || this.#partial === undefined) return false;
       const type = prefix === 0 ? 0 : (this.#partial[0] ?? 0);
       const total = prefix + this.#partial.readInt32BE(prefix);
-      const streams = this.#admit(type, total, prefix, header);
+      this.#goal = Math.max(this.#admit(type, total, prefix, header), header);
       this.type = type;
-      if (streams || total === header) return this.#release(total);
       this.#total = total;
     }
-    this.#take(this.#total - this.#filled);
-    if (this.#filled < this.#total || this.#partial === undefined) return false;
+    this.#take(this.#goal - this.#filled);
+    if (this.#filled < this.#goal || this.#partial === undefined) return false;
     this.type = prefix === 0 ? 0 : (this.#partial[0] ?? 0);
     return this.#release(this.#total);
   }
@@ -268,8 +297,8 @@ export class FrameReader implements Frame {
     let partial = this.#partial ?? EMPTY;
     const needed = this.#filled + length;
     if (needed > partial.length) {
-      const room = Math.max(needed, partial.length * 2, Math.min(this.#total, FIRST_ALLOCATION));
-      const grown = Buffer.allocUnsafe(Math.min(Math.max(this.#total, needed), room));
+      const room = Math.max(needed, partial.length * 2, Math.min(this.#goal, FIRST_ALLOCATION));
+      const grown = Buffer.allocUnsafe(Math.min(Math.max(this.#goal, needed), room));
       partial.copy(grown, 0, 0, this.#filled);
       partial = this.#partial = grown;
     }

@@ -1,5 +1,5 @@
 import { serialize } from "pg-protocol";
-import { type Frame, ProtocolViolation } from "./frames.ts";
+import { type Frame, MalformedMessage, ProtocolViolation } from "./frames.ts";
 import { BodyReader, bytesOf, cstring, Frontend, int32, message, uint16 } from "./messages.ts";
 
 /** Offsets are into the frame's buffer; names are keys (see `nameKey`). */
@@ -66,8 +66,12 @@ export function decodeBind(frame: Frame): Bind {
   const portal = body.name();
   const statement = body.name();
   const parametersStart = body.at;
-  body.skip(2 * body.uint16());
+  const formats = body.uint16();
+  body.skip(2 * formats);
   const parameters = body.uint16();
+  // A client that has more than 65,535 values writes the rest of their number, and not all fits by accident.
+  if (formats > 1 && formats !== parameters)
+    body.fail(`bind message has ${formats} parameter formats but ${parameters} parameters`);
   for (let i = 0; i < parameters; i++) {
     const length = body.int32();
     // -1 is NULL; the server takes no other negative length.
@@ -78,6 +82,17 @@ export function decodeBind(frame: Frame): Bind {
   body.skip(2 * resultFormats);
   body.finish();
   return { portal, statement, parameters, parametersStart, resultFormatsStart, resultFormats };
+}
+
+/**
+ * The names of a Bind message, which may be its first piece only; what follows them begins at `parametersStart`. The
+ * server keeps 63 bytes of a name, and nobody gives a longer one in earnest.
+ */
+export function decodeBindNames(frame: Frame): Pick<Bind, "portal" | "statement" | "parametersStart"> {
+  const body = new BodyReader(frame, "Bind", "beginning");
+  const portal = body.name();
+  const statement = body.name();
+  return { portal, statement, parametersStart: body.at };
 }
 
 /** A parameter's value, by its number from 1; undefined for NULL, and where the message has no such parameter. */
@@ -126,7 +141,7 @@ function decodeTarget(frame: Frame, what: string): Target {
     case 0x50: // P
       return { target: "portal", name };
     default:
-      throw new ProtocolViolation(`invalid ${what} message subtype ${code}`);
+      return body.fail(`invalid ${what.toUpperCase()} message subtype ${code}`);
   }
 }
 
@@ -231,7 +246,7 @@ export function withSql(frame: Frame, parse: Parse, sql: Buffer): Buffer {
 export function withResultFormats(frame: Frame, bind: Bind, extra: number): Buffer {
   if (bind.resultFormats < 2 || extra === 0) return bytesOf(frame);
   // A target list has 1664 entries at most (MaxTupleAttributeNumber): the count cannot run over for honest ones.
-  if (bind.resultFormats > 1664) throw new ProtocolViolation("too many result format codes");
+  if (bind.resultFormats > 1664) throw new MalformedMessage("Bind", "too many result format codes");
   const { buffer, start, end } = frame;
   return message(
     Frontend.Bind,

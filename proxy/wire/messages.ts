@@ -1,4 +1,4 @@
-import { type Frame, ProtocolViolation } from "./frames.ts";
+import { type Frame, MalformedMessage, ProtocolViolation } from "./frames.ts";
 
 /** Types of messages that a client sends (Postgres docs, "Message Formats"). */
 export const Frontend = {
@@ -59,11 +59,14 @@ export class BodyReader {
   readonly #buffer: Buffer;
   readonly #end: number;
   readonly #what: string;
+  readonly #isWhole: boolean;
   #at: number;
 
-  /** `what` names the message in violations. */
-  constructor(frame: Frame, what: string) {
-    if (frame.piece !== "whole") throw new ProtocolViolation(`${what} message in pieces`);
+  /** `what` names the message in violations. "beginning": the first piece of one will do. */
+  constructor(frame: Frame, what: string, part: "whole" | "beginning" = "whole") {
+    if (frame.piece !== "whole" && (part === "whole" || frame.piece !== "first"))
+      throw new ProtocolViolation(`${what} message in pieces`);
+    this.#isWhole = frame.piece === "whole";
     this.#buffer = frame.buffer;
     this.#end = frame.end;
     this.#what = what;
@@ -104,7 +107,7 @@ export class BodyReader {
   /** Passes over a zero-terminated string and returns the offset of its zero. */
   skipString(): number {
     const zero = this.#buffer.indexOf(0, this.#at);
-    if (zero < 0 || zero >= this.#end) this.#fail();
+    if (zero < 0 || zero >= this.#end) this.fail("invalid string in message");
     this.#at = zero + 1;
     return zero;
   }
@@ -129,18 +132,21 @@ export class BodyReader {
 
   /** Must be called last: the body ends here. */
   finish(): void {
-    if (this.#at !== this.#end) this.#fail();
+    if (this.#at !== this.#end) this.fail("invalid message format");
   }
 
   #advance(length: number): number {
     const from = this.#at;
-    if (length < 0 || length > this.#end - from) this.#fail();
+    if (length < 0 || length > this.#end - from) this.fail("insufficient data left in message");
     this.#at = from + length;
     return from;
   }
 
-  #fail(): never {
-    throw new ProtocolViolation(`invalid ${this.#what} message`);
+  /** The body is wrong; `words` are the server's for it. */
+  fail(words: string): never {
+    // What is wrong with a beginning may be right with the rest.
+    if (!this.#isWhole) throw new ProtocolViolation(`${this.#what} message with a name that is too long`);
+    throw new MalformedMessage(this.#what, words);
   }
 }
 

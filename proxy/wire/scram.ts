@@ -8,6 +8,8 @@ import { ProtocolViolation } from "./frames.ts";
  * TLS is not the server's. Nothing here reads a clock or makes randomness.
  */
 export const SCRAM_SHA_256 = "SCRAM-SHA-256";
+/** The same, bound to the TLS connection on which it runs. */
+export const SCRAM_SHA_256_PLUS = "SCRAM-SHA-256-PLUS";
 
 /** What a server keeps of a password: enough to check one, not enough to log in elsewhere. */
 export interface Verifier {
@@ -65,34 +67,62 @@ export function mockVerifier(user: string, secret: Buffer, iterations: number): 
 export class ScramServer {
   readonly #verifier: Verifier;
   readonly #serverNonce: string;
-  #header = "";
+  /** What the exchange may be bound to; undefined: to nothing. */
+  readonly #endPoint: Buffer | undefined;
+  /** What the client has to repeat: its header, and what it bound to. */
+  #binding = "";
   #nonce = "";
   /** client-first-message-bare "," server-first-message */
   #opening = "";
 
-  /** `nonce`: at least 18 random bytes in base64. */
-  constructor(verifier: Verifier, nonce: string) {
+  /** `nonce`: at least 18 random bytes in base64. `endPoint`: the hash of our certificate, where PLUS was offered. */
+  constructor(verifier: Verifier, nonce: string, endPoint: Buffer | undefined) {
     this.#verifier = verifier;
     this.#serverNonce = nonce;
+    this.#endPoint = endPoint;
+    this.#endPoint = endPoint;
   }
 
-  /** Takes the client-first-message and gives the server-first-message. */
-  first(message: Buffer): string {
+  /** Takes the mechanism that the client has chosen and its client-first-message; gives the server-first-message. */
+  first(mechanism: string, message: Buffer): string {
     const text = message.toString("latin1");
     const match = /^([^,]*),([^,]*),(.*)$/s.exec(text);
     const [flag, authzid, bare] = [match?.[1], match?.[2], match?.[3] ?? ""];
-    // "y": the client could bind to the channel and believes that we cannot, which is true.
-    if (flag !== "n" && flag !== "y") throw malformed("channel binding is not supported");
+    this.#binding = this.#bindingOf(mechanism, flag);
     if (authzid !== "") throw malformed("authorization identity is not supported");
     // The name is not looked at: the user is that of the startup packet, as in Postgres.
     const nonce = /^n=[^,]*,r=([\x21-\x2b\x2d-\x7e]+)(?:,[A-Za-z]=[^,]*)*$/s.exec(bare)?.[1];
     if (nonce === undefined) throw malformed("client-first-message");
-    this.#header = `${flag},,`;
     this.#nonce = nonce + this.#serverNonce;
     const salt = this.#verifier.salt.toString("base64");
     const answer = `r=${this.#nonce},s=${salt},i=${this.#verifier.iterations}`;
     this.#opening = `${bare},${answer}`;
     return answer;
+  }
+
+  /** What has to stand behind `c=` (RFC 5802, section 6; read_client_first_message of libpq/auth-scram.c, also its words). */
+  #bindingOf(mechanism: string, flag: string | undefined): string {
+    const offered = this.#endPoint;
+    const isPlus = mechanism === SCRAM_SHA_256_PLUS;
+    switch (flag) {
+      case "p=tls-server-end-point":
+        if (!isPlus || offered === undefined) break;
+        return Buffer.concat([Buffer.from(`${flag},,`), offered]).toString("base64");
+      case "n":
+        if (isPlus) break;
+        return "biws";
+      // The client could bind to the channel, and believes that we cannot.
+      case "y":
+        if (isPlus) break;
+        if (offered === undefined) return "eSws";
+        throw new ProtocolViolation(
+          "the client supports SCRAM channel binding but thinks the server does not; somebody between them may have changed what it was offered",
+          "28000",
+        );
+      default:
+        throw malformed("unsupported SCRAM channel-binding type");
+    }
+    throw malformed("the channel binding does not fit the mechanism");
   }
 
   /** Takes the client-final-message; gives the server-final-message, or undefined for a wrong password. */
@@ -103,7 +133,9 @@ export class ScramServer {
     const [unproved, binding, nonce] = [match?.[1], match?.[2], match?.[3]];
     const proof = fromBase64(match?.[4]);
     if (unproved === undefined || proof?.length !== KEY_BYTES) throw malformed("client-final-message");
-    if (binding !== Buffer.from(this.#header).toString("base64")) throw malformed("channel binding");
+    if (binding !== this.#binding) {
+      throw new ProtocolViolation("SCRAM channel binding check failed", "28000");
+    }
     if (nonce !== this.#nonce) throw malformed("nonce");
     const authMessage = `${this.#opening},${unproved}`;
     const { storedKey, serverKey } = this.#verifier;

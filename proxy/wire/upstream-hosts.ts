@@ -74,6 +74,12 @@ export class UpstreamHosts {
     return this.upstream.targetSessionAttrs === "prefer-standby" || this.#wants(state);
   }
 
+  /** It took connections, and does not answer on them. */
+  suspect(at: Upstream): void {
+    this.#failedAt.set(at, this.#now());
+    this.forget();
+  }
+
   /** The next one who connects asks the hosts again. */
   forget(): void {
     this.#states = undefined;

@@ -52,6 +52,19 @@ test("an admin sees who is connected, and how many people each has read", async 
   expect((await admin("cleo", "SHOW STATEMENTS")).stdout).toMatch(/\|mask\|5\|5\|.*WHERE id <= \$1/);
 });
 
+test("budgets show the fractions of a person that statements cost, to a tenth", async () => {
+  const anna = await connect("anna");
+  const used = async () => {
+    const { stdout } = await admin("cleo", "show budgets anna");
+    return /\nanna\|agent\|\w+\|user\|1d\|people\|([\d.]+)\|100\n/.exec(stdout)?.[1];
+  };
+  await anna.query("SELECT id FROM customers WHERE country = $1", ["nowhere"]);
+  const before = Number(await used());
+  for (let i = 0; i < 4; i++) await anna.query("SELECT id FROM customers WHERE country = $1", [`no ${i}`]);
+  expect(Number(await used()) - before).toBeGreaterThan(0.15);
+  expect(await used()).toMatch(/^\d+\.\d$/);
+});
+
 test("a refused statement is among the alerts, without its literals", async () => {
   const anna = await connect("anna");
   await expect(anna.query("SELECT 'secret-literal' FROM payments")).rejects.toThrow(/payments/);

@@ -1,4 +1,5 @@
 import fc from "fast-check";
+import { Draw } from "../harness/draw.ts";
 
 /**
  * Statements over the support database, from a grammar that likes what goes wrong: aliases that are names of
@@ -59,29 +60,6 @@ export const LACKING: Readonly<Record<string, readonly Column[]>> = {
 };
 
 const ALIASES = ["c", "t", "customers", "tickets", "email", "name", "id", "x"];
-
-/** Draws from a list of numbers, so that fast-check can shrink it; past its end everything is as simple as can be. */
-export class Draw {
-  readonly #choices: readonly number[];
-  #at = 0;
-  constructor(choices: readonly number[]) {
-    this.#choices = choices;
-  }
-  below(limit: number): number {
-    return (this.#choices[this.#at++] ?? 0) % limit;
-  }
-  chance(percent: number): boolean {
-    return this.below(100) >= 100 - percent;
-  }
-  of<T>(items: readonly T[]): T {
-    const item = items[this.below(items.length)];
-    if (item === undefined) throw new Error("nothing to choose from");
-    return item;
-  }
-  many<T>(most: number, make: (index: number) => T): readonly T[] {
-    return Array.from({ length: 1 + this.below(most) }, (_, index) => make(index));
-  }
-}
 
 export const entropy = fc.array(fc.nat(99_999), { minLength: 40, maxLength: 160, size: "max" });
 

@@ -210,6 +210,16 @@ describe("rows are not marked by other people's values", () => {
     "SELECT 1 FROM (SELECT n.id FROM notes n WHERE EXISTS (SELECT FROM customers c WHERE c.id = n.id AND name LIKE 'A%') FOR SHARE) s WHERE false",
     "SELECT 1 FROM tickets t, customers c WHERE t.id = ascii(c.name) FOR UPDATE",
     "WITH x AS (SELECT * FROM customers) SELECT 1 FROM notes n, x WHERE n.id = ascii(x.name) FOR UPDATE OF n",
+    // By their own.
+    "SELECT count(*) FROM (SELECT FROM customers WHERE id < 2000 AND name LIKE 'A%' FOR UPDATE) s",
+    "SELECT 1 FROM customers WHERE name LIKE 'A%' OFFSET 1000 FOR KEY SHARE",
+    "DECLARE k CURSOR FOR SELECT id FROM customers WHERE left(name, 1) = 'A' FOR NO KEY UPDATE",
+    "SELECT 1 FROM tickets t JOIN customers c ON c.id = t.customer_id AND c.name LIKE 'A%' FOR UPDATE OF t",
+    "SELECT count(*) FROM (SELECT FROM customers ORDER BY name LIMIT 100 FOR SHARE) s",
+    "SELECT count(*) FROM (SELECT name FROM customers ORDER BY 1 LIMIT 100 FOR SHARE) s",
+    "SELECT count(*) FROM (SELECT name AS n FROM customers ORDER BY n LIMIT 100 FOR SHARE) s",
+    "SELECT count(*) FROM (SELECT FROM customers c WHERE c::text LIKE '%A%' FOR SHARE) s",
+    "WITH x AS (SELECT FROM customers WHERE name LIKE 'A%' FOR UPDATE) SELECT count(*) FROM x",
   ])("%s", (sql) => {
     expect(refusal("cleo", sql)).toMatchObject({ sqlstate: "42501", rule: "roles.lead.budget" });
   });
@@ -221,6 +231,9 @@ describe("rows are not marked by other people's values", () => {
     "UPDATE tickets t SET status = '' WHERE t.customer_id = (SELECT c.id FROM customers c WHERE c.id = 7)",
     "DELETE FROM tickets t WHERE EXISTS (SELECT FROM customers c JOIN payments p ON p.customer_id = c.id WHERE c.id = t.customer_id)",
     "SELECT * FROM tickets WHERE id = 7 FOR UPDATE SKIP LOCKED",
+    "SELECT * FROM tickets WHERE status = 'open' ORDER BY created_at LIMIT 1 FOR UPDATE SKIP LOCKED",
+    "SELECT name FROM customers WHERE id = 7 AND name = 'Alice' FOR UPDATE",
+    "SELECT t.*, c.name FROM tickets t JOIN customers c ON c.id = t.customer_id WHERE t.status = 'open' FOR UPDATE OF t",
     "SELECT t.* FROM tickets t JOIN customers c ON c.id = t.customer_id WHERE t.id = 7 FOR UPDATE",
     "SELECT t.* FROM tickets t LEFT JOIN customers c ON c.id = t.customer_id WHERE t.id = 7 FOR UPDATE OF t",
     "UPDATE tickets SET status = '' WHERE id = (SELECT id FROM tickets WHERE status = 'open' LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING id",
@@ -290,6 +303,8 @@ describe("aggregates_only shows summaries of groups and nothing else", () => {
     "SELECT count(*) FROM (SELECT id FROM customers WHERE id = 7) s",
     "SELECT count(*), sum(amount_cents) FROM payments p(customer_id, id) WHERE customer_id BETWEEN 1 AND 20 AND id = 2",
     "SELECT count(*) FROM customers c, generate_series(1, 100) WHERE c.country = 'DE'",
+    "SELECT count(*) FROM customers c JOIN products ON true WHERE c.created_at < '2023-01-01 09:00:00+00'",
+    "SELECT count(*) FROM customers c JOIN tickets t ON true WHERE c.created_at < '2023-01-01 09:00:00+00'",
     "WITH x AS (SELECT id, birth_date FROM customers) SELECT * FROM x",
     "SELECT count(*) FROM customers UNION ALL SELECT id FROM customers",
     "DELETE FROM notes USING customers c WHERE c.id = 7 RETURNING c.birth_date",
@@ -304,8 +319,7 @@ describe("aggregates_only shows summaries of groups and nothing else", () => {
     "SELECT country, count(*) FROM customers WHERE created_at < '2023-01-01 09:00:00+00' GROUP BY ROLLUP (country)",
     "SELECT count(*), sum(amount_cents) FROM payments WHERE paid_at < '2024-01-01 09:00:00+00'",
     // Many rows of few people are few people.
-    "SELECT count(*) FROM customers c JOIN products ON true WHERE c.created_at < '2023-01-01 09:00:00+00'",
-    "SELECT count(*) FROM customers c JOIN tickets t ON true WHERE c.created_at < '2023-01-01 09:00:00+00'",
+    "SELECT count(*) FROM customers c JOIN tickets t ON t.customer_id = c.id WHERE c.created_at < '2023-01-01 09:00:00+00'",
   ])("few people stay few: %s", async (sql) => {
     expect((await judged.run("metabase", sql)).rows).toEqual([]);
   });

@@ -1,4 +1,5 @@
-import { Draw, entropy, LACKING, TABLES } from "./grammar.ts";
+import { Draw } from "../harness/draw.ts";
+import { entropy, LACKING, TABLES } from "./grammar.ts";
 
 /**
  * Writes whose subqueries name columns without saying of what: of their own relations, of the write's target, of both,

@@ -8,7 +8,7 @@ import { auditSubject } from "../../proxy/commands/audit-subject.ts";
 import { auditVerify } from "../../proxy/commands/audit-verify.ts";
 import { auditWhoRead } from "../../proxy/commands/audit-who-read.ts";
 import { deriveKeys } from "../../proxy/keys.ts";
-import { entriesOf, makeFolder, openLog, reading } from "./support.ts";
+import { entriesOf, makeFolder, NOON, openLog, reading } from "./support.ts";
 
 const SECRET = Buffer.alloc(32, 5);
 
@@ -28,6 +28,10 @@ beforeEach(async () => {
   await writeFile(keyFile, SECRET.toString("hex"), { mode: 0o600 });
   await writeFile(list, `id\n${Array.from({ length: 30 }, (_, i) => 100 + i).join("\n")}\n`);
   const opened = await openLog(folder, { key: deriveKeys(SECRET).audit });
+  opened.log.write({
+    ...{ kind: "policy loaded", time: NOON, policy: "p1", problems: 0, classes: ["email", "phone"] },
+    namespaces: [{ name: "public.customers.id", tables: ["public.customers"] }],
+  });
   const read = (user: string, person: number) => {
     const subjects = [opened.log.hashSubject("public.customers.id", String(person))];
     opened.log.write(reading({ user, subjects, people: 1, application: "x\u001b[31mred" }));
@@ -67,14 +71,28 @@ describe("audit who-read", () => {
     expect(status).toBe(0);
     const lines = output.split("\n");
     expect(lines[0]).toBe("30 leaked people of public.customers.id, 30 of them read by anybody in this log");
-    expect(lines[3]).toMatch(/^user +leaked +by chance +people read +score +chance +first +last$/);
-    expect(lines[4]).toMatch(/^thief +30 +9\.4 +200 /);
-    expect(lines[5]).toMatch(/^anna +1 /);
+    expect(lines[4]).toMatch(/^user +leaked +by chance +people read +chance +first +last$/);
+    expect(lines[5]).toMatch(/^thief +30 +9\.4 +200 /);
+    expect(lines[6]).toMatch(/^anna +1 /);
+    // Nobody has been compared with people alike.
     expect(output).toMatch(
-      /thief read 30 of the 30 leaked people, which chance gives to no innocent user but with .*e-\d+ %/,
+      /If one of your users is the source .*\nthief read 30 of the 30 leaked people, which chance gives to no innocent user but with .*e-\d+ %/,
     );
-    expect(output).toContain("addresses: 10.0.0.1");
+    expect(output).toContain("thief: from 10.0.0.1");
+    expect(output).toMatch(/^Not covered:\n {2}- whatever was read before 2026-05-06 12:00Z/m);
     expect(errors).toContain('the first line names the column "id"');
+  });
+
+  test("takes its folder with --audit or without, as audit verify does", async () => {
+    const asked = ["--subjects", list, "--key-file", keyFile] as const;
+    const told = (await ask()).output;
+    expect((await run(auditWhoRead, ...asked, folder)).output).toBe(told);
+    expect((await run(auditWhoRead, folder, ...asked)).output).toBe(told);
+    expect(await run(auditWhoRead, ...asked, "--audit", folder, folder)).toMatchObject({ status: 2 });
+    expect(await run(auditWhoRead, ...asked, join(base, "nowhere"))).toMatchObject({ status: 1 });
+    const verified = await run(auditVerify, folder, "--key-file", keyFile);
+    expect(await run(auditVerify, "--audit", folder, "--key-file", keyFile)).toEqual(verified);
+    expect(await run(auditVerify, "--key-file", keyFile)).toMatchObject({ status: 2 });
   });
 
   test("lists the single events of one user", async () => {
@@ -98,7 +116,7 @@ describe("audit who-read", () => {
   });
 
   test("a stretch of time without readings names nobody", async () => {
-    expect((await ask("--until", "2026-05-05")).output).toContain("Nobody in this log read any of them.");
+    expect((await ask("--until", "2026-05-05")).output).toContain("Nobody in this log read any of them");
     expect((await ask("--since", "2026-05-06", "--until", "2026-05-06")).output).toMatch(/^thief/m);
   });
 
@@ -107,14 +125,105 @@ describe("audit who-read", () => {
     [["--since", "2026-05-07", "--until", "2026-05-06"], 2, "--since is not before --until"],
     [["--top", "0"], 2, "--top"],
     [["--nonsense"], 2, "--nonsense"],
-    [["--audit", "/nowhere"], 1, "is no folder"],
     [["--subjects", "/nowhere"], 1, "ENOENT"],
     [["--column", "uid"], 1, 'no column "uid"'],
     [["--key-file", "/nowhere"], 1, "cannot be read"],
+    [["--audit", "again"], 2, "--audit: given more than once"],
+    [["--table", "public.customer.id"], 2, 'no people of "public.customer.id"; it knows public.customers.id'],
+    [["--needs", "fone"], 2, 'no class "fone"; it knows email, phone'],
+    [["--like", "region"], 2, "--like: needs --upstream"],
+    [["--match", "email"], 2, "--match: needs --upstream"],
   ])("%j is told apart from an answer", async (more, status, message) => {
     const result = await ask(...more);
     expect(result).toMatchObject({ status, output: "" });
     expect(result.errors).toContain(message);
+  });
+});
+
+describe("an answer that would be a false acquittal is an error:", () => {
+  const ask = (audit: string, key: string, subjects: string) =>
+    run(auditWhoRead, "--subjects", subjects, "--audit", audit, "--key-file", key);
+
+  test("with another key", async () => {
+    const other = join(base, "other");
+    await writeFile(other, Buffer.alloc(32, 6).toString("hex"), { mode: 0o600 });
+    for (const asked of [
+      await ask(folder, other, list),
+      await run(auditSubject, "105", "--audit", folder, "--key-file", other),
+    ]) {
+      expect(asked).toMatchObject({ status: 2, output: "" });
+      expect(asked.errors).toContain("no line of this log was written with this key");
+    }
+  });
+
+  test("of no folder", async () => {
+    expect(await ask("/nowhere", keyFile, list)).toMatchObject({ status: 1, output: "" });
+  });
+
+  test("of a folder that holds no log, but folders that do", async () => {
+    const asked = await ask(base, keyFile, list);
+    expect(asked).toMatchObject({ status: 1, output: "" });
+    expect(asked.errors).toContain("holds no audit log; audit in it do");
+  });
+
+  test("of a list that is no list of ids", async () => {
+    const emails = join(base, "emails.csv");
+    await writeFile(emails, "email\na@example.com\nb@example.com\n");
+    const asked = await ask(folder, keyFile, emails);
+    expect(asked).toMatchObject({ status: 2, output: "" });
+    expect(asked.errors).toContain("these are email addresses, not ids of public.customers.id");
+    expect(asked.errors).not.toContain("@");
+  });
+
+  test("where the log knows several name spaces, and none is given", async () => {
+    const opened = await openLog(folder, { key: deriveKeys(SECRET).audit });
+    for (const name of ["public.customers.id", "public.staff.id"])
+      opened.log.write(reading({ people: 1, subjects: ["x"], namespaces: [name] }));
+    await opened.log.close();
+    const asked = await ask(folder, keyFile, list);
+    expect(asked.status).toBe(2);
+    expect(asked.errors).toContain("this log knows people of public.customers.id, public.staff.id");
+  });
+
+  test("and every answer says who read without being named", async () => {
+    const opened = await openLog(folder, { key: deriveKeys(SECRET).audit });
+    opened.log.write(reading({ user: "helpdesk_app", masked: [], rows: 90_000, decision: "allow" }));
+    opened.log.write(reading({ user: "ben", rows: 0, sqlstate: "22P02" }));
+    await opened.log.close();
+    const { output } = await ask(folder, keyFile, list);
+    expect(output).toContain("helpdesk_app (1 statements, 90000 rows)");
+    expect(output).toContain("errors may have told of a row: ben (1 statements)");
+  });
+});
+
+describe("a question to the log", () => {
+  const questions = async () =>
+    (await entriesOf(folder))
+      .filter(({ unmapped }) => unmapped.kind === "question")
+      .map(({ actor, unmapped }) => ({
+        by: actor?.user?.name,
+        ...unmapped,
+      }));
+
+  test("is an event of it, with who asked and about how many, never whom", async () => {
+    const as = ["--audit", folder, "--key-file", keyFile, "--by", "officer"];
+    await run(auditWhoRead, "--subjects", list, ...as, "--since", "2026-05-01");
+    await run(auditSubject, "105", ...as, "--user", "anna");
+    expect(await questions()).toEqual([
+      { by: "officer", kind: "question", question: "who-read", people: 30, since: Date.UTC(2026, 4, 1) },
+      { by: "officer", kind: "question", question: "subject", people: 1, user: "anna" },
+    ]);
+    expect((await run(auditVerify, folder, "--key-file", keyFile)).status).toBe(0);
+  });
+
+  test("is not answered where it cannot be put on record", async () => {
+    const asked = await run(
+      auditSubject,
+      "105",
+      ...["--audit", folder, "--key-file", keyFile, "--record", "/dev/null/log"],
+    );
+    expect(asked).toMatchObject({ status: 2, output: "" });
+    expect(asked.errors).toContain("cannot be put on record");
   });
 });
 
@@ -143,7 +252,7 @@ describe("audit verify", () => {
       anchors,
     );
     expect({ status, errors }).toEqual({ status: 0, errors: "" });
-    expect(output).toMatch(/: ok: 643 lines in 1 segments, all closed and signed; \d anchors agree\n$/);
+    expect(output).toMatch(/: ok: 644 lines in 1 segments, all closed and signed; \d anchors agree\n$/);
     const beside = await run(auditVerify, folder);
     expect(beside.status).toBe(0);
     expect(beside.errors).toContain("no key was given; those in the folder are trusted");

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { expect, test, vi } from "vitest";
 import { auditKeys } from "../../proxy/audit/keys.ts";
 import { listSegments, readSegment } from "../../proxy/audit/segments.ts";
-import { hashesOf } from "../../proxy/audit/subject-list.ts";
+import { hashesOfOne } from "../../proxy/audit/subject-list.ts";
 import { whoRead } from "../../proxy/audit/who-read.ts";
 import { KEY, makeFolder, openLog, reading } from "./support.ts";
 
@@ -33,11 +33,19 @@ test("a segment that is compressed while the log is asked is read", async () => 
   await writeFile(join(folder, closed.name.slice(0, -".gz".length)), await readSegment(closed));
   await rm(closed.path);
   const answer = await whoRead(
-    folder,
-    { since: 0, until: Number.POSITIVE_INFINITY },
-    hashesOf(["7"], NAMESPACE, [auditKeys(KEY)]),
+    {
+      ...{ folder, period: { since: 0, until: Number.POSITIVE_INFINITY }, keys: [auditKeys(KEY)] },
+      counted: { needs: [], unexplainedOnly: false },
+    },
+    async () => ({
+      leaked: [{ hashes: hashesOfOne("7", NAMESPACE, [auditKeys(KEY)]), stratum: 0 }],
+      ...{ controls: undefined, tables: [] },
+    }),
   );
-  expect(answer).toMatchObject({ suspects: [{ user: "thief", leaked: 1 }], unreadable: [] });
+  expect(answer).toMatchObject({
+    suspects: [{ user: "thief", leaked: 1 }],
+    notCovered: { unreadable: [] },
+  });
 });
 
 test("and verified", async () => {

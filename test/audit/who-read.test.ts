@@ -2,9 +2,11 @@ import { readdir, readFile, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { beforeEach, describe, expect, test } from "vitest";
+import { Random } from "../../bench/simulation/random.ts";
 import { auditKeys } from "../../proxy/audit/keys.ts";
-import { hashesOf, readSubjects } from "../../proxy/audit/subject-list.ts";
-import { readingsOf, score, whoRead } from "../../proxy/audit/who-read.ts";
+import { readingsOf } from "../../proxy/audit/person-events.ts";
+import { hashesOf, hashesOfOne, kindOfValues, readSubjects } from "../../proxy/audit/subject-list.ts";
+import { type Counted, type Person, whoRead as question } from "../../proxy/audit/who-read.ts";
 import { KEY, makeFolder, NOON, openLog, reading } from "./support.ts";
 
 const NAMESPACE = "public.customers.id";
@@ -35,6 +37,30 @@ async function record(readings: readonly Read[]): Promise<void> {
   await log.flush();
 }
 
+const ANY: Counted = { needs: [], unexplainedOnly: false };
+
+function people(
+  ids: readonly (number | string)[],
+  keys = [auditKeys(KEY)],
+  before?: number,
+): readonly Person[] {
+  return ids.map((id) => ({
+    ...{ hashes: hashesOfOne(String(id), NAMESPACE, keys), stratum: 0 },
+    ...(before !== undefined && { before }),
+  }));
+}
+
+/** Without controls, people whom somebody read are compared. */
+function whoRead(
+  _: string,
+  period: { since: number; until: number },
+  leaked: readonly Person[],
+  { controls, counted = ANY }: { controls?: readonly Person[]; counted?: Counted } = {},
+) {
+  const log = { folder, period, keys: [auditKeys(KEY)], counted };
+  return question(log, async () => ({ leaked, controls, tables: [] }));
+}
+
 function hashes(ids: readonly (number | string)[]): ReadonlyMap<string, number> {
   return hashesOf(ids.map(String), NAMESPACE, [auditKeys(KEY)]);
 }
@@ -55,7 +81,7 @@ describe("given leaked people", () => {
       { user: "thief", people: range(1400, 1700), client: "10.9.9.8", application: "psql" },
     ]);
     const leaked = [...range(1350, 1410), 3, 55, 9_999_999];
-    const answer = await whoRead(folder, EVER, hashes(leaked));
+    const answer = await whoRead(folder, EVER, people(leaked));
     expect(answer.suspects.map(({ user }) => user)).toEqual(["thief", "anna", "ben"]);
     expect(answer).toMatchObject({ users: 4, people: 3790, leaked: 63, unread: 1, readings: 103 });
     expect(answer.suspects[0]).toMatchObject({
@@ -64,7 +90,7 @@ describe("given leaked people", () => {
       addresses: ["10.9.9.8", "10.9.9.9"],
       applications: ["helpdesk", "psql"],
     });
-    expect(answer.suspects[0]?.likelihood).toBeGreaterThan(0.999);
+    expect(answer.sources.map(({ user }) => user)).toEqual(["thief"]);
     expect(answer.suspects[0]?.chance).toBeLessThan(1e-20);
     expect(answer.suspects[1]?.chance).toBeGreaterThan(0.5);
     expect(answer.suspects[1]?.leaked).toBe(2);
@@ -72,27 +98,115 @@ describe("given leaked people", () => {
 
   test("who read everybody is no suspect for having read the leaked too; who read little else is", async () => {
     await record([{ user: "lead", people: range(0, 2000) }, ...each("thief", range(500, 560))]);
-    const { suspects } = await whoRead(folder, EVER, hashes(range(500, 530)));
+    const { suspects, sources } = await whoRead(folder, EVER, people(range(500, 530)));
     expect(suspects.map(({ user, leaked }) => [user, leaked])).toEqual([
       ["thief", 30],
       ["lead", 30],
     ]);
-    expect(suspects[1]).toMatchObject({ score: 0, chance: 1 });
-    expect(suspects[0]?.chance).toBeLessThan(1e-20);
+    expect(suspects[1]).toMatchObject({ chance: 1 });
+    expect(sources).toMatchObject([{ user: "thief", or: [] }]);
+  });
+
+  test("who saw nothing but masks does not count, and neither does who saw another class than the one that leaked", async () => {
+    const { log } = await openLog(folder);
+    const read = (user: string, person: number, masked: string[], shown: string[], found: string[] = []) =>
+      log.write(
+        reading({
+          ...{ user, masked, people: 1, subjects: [log.hashSubject(NAMESPACE, String(person))] },
+          revealed: { shown, shownWhere: [], found },
+        }),
+      );
+    for (const person of range(0, 40)) {
+      read("masks", person, ["name", "phone"], []);
+      read("names", person, ["phone"], ["name"]);
+      read("phones", person, [], ["phone"]);
+      read("asked", person, ["phone", "name"], [], ["phone"]);
+    }
+    await log.flush();
+    const readers = async (needs: readonly string[]) =>
+      (await whoRead(folder, EVER, people(range(0, 20)), { counted: { ...ANY, needs } })).suspects
+        .map(({ user }) => user)
+        .toSorted();
+    expect(await readers([])).toEqual(["asked", "names", "phones"]);
+    expect(await readers(["phone"])).toEqual(["asked", "phones"]);
+    const { leftOut } = await whoRead(folder, EVER, people(range(0, 20)));
+    expect(leftOut).toEqual({ masks: 20, unsaid: 0 });
+  });
+
+  test("lines that do not say what was shown do not count for a class, and that is said", async () => {
+    await record(each("anna", range(0, 30)));
+    const counted = { ...ANY, needs: ["phone"] };
+    const answer = await whoRead(folder, EVER, people(range(0, 10)), { counted });
+    expect(answer).toMatchObject({ suspects: [], leftOut: { masks: 0, unsaid: 10 } });
+  });
+
+  test("what was read without a reason can be asked for alone", async () => {
+    const { log } = await openLog(folder);
+    const subjects = range(0, 4).map((person) => log.hashSubject(NAMESPACE, String(person)));
+    log.write(reading({ user: "anna", subjects, people: 4, purposeless: 2, unexplained: "0101" }));
+    log.write(reading({ user: "ben", subjects, people: 4 }));
+    await log.flush();
+    const counted = { ...ANY, unexplainedOnly: true };
+    const { suspects } = await whoRead(folder, EVER, people([0, 1, 2, 3]), { counted });
+    expect(suspects).toMatchObject([{ user: "anna", leaked: 2, people: 2 }]);
+  });
+
+  test("what was read after the call did not serve it", async () => {
+    await record([
+      { user: "early", people: [1], time: NOON },
+      { user: "late", people: [1], time: NOON + 2 * HOUR },
+    ]);
+    const { suspects } = await whoRead(folder, EVER, people([1], undefined, NOON + HOUR));
+    expect(suspects.map(({ user }) => user)).toEqual(["early"]);
+  });
+
+  test("four who shared a theft out are named together, though half of the list is from elsewhere", async () => {
+    const thieves = ["a1", "a2", "a3", "a4"];
+    await record([
+      ...range(0, 20).flatMap((i) => [
+        { user: `agent${i}`, people: range(10_000 + i * 100, 10_100 + i * 100) },
+      ]),
+      ...thieves.map((user, i) => ({ user, people: range(i * 50, i * 50 + 50) })),
+    ]);
+    const leaked = [...range(0, 200).filter((person) => person % 2 === 0), ...range(50_000, 50_100)];
+    const { sources, unread } = await whoRead(folder, EVER, people(leaked), {
+      controls: people(range(10_000, 30_000)),
+    });
+    expect(unread).toBe(100);
+    expect(sources.map(({ user, alone }) => [user, alone])).toEqual(thieves.map((user) => [user, 25]));
+  });
+
+  test("where the victims are one queue's customers, none of its agents is named", async () => {
+    // Each of six has read 15 % of the 14,000.
+    const random = new Random(7);
+    const customers = range(0, 14_000);
+    const agents = range(0, 6).map((agent) => ({
+      user: `agent${agent}`,
+      people: customers.filter(() => random.chance(0.15)),
+    }));
+    await record(agents);
+    const leaked = customers.filter((person) => person % 140 === 3);
+    const controls = customers.filter((person) => person % 140 !== 3);
+    const answer = await whoRead(folder, EVER, people(leaked), { controls: people(controls) });
+    expect(answer.sources).toEqual([]);
+    // Nor where they are compared with people whom hardly any of them serves.
+    const strangers = [...range(50_000, 60_000), ...controls.slice(0, 500)];
+    const others = await whoRead(folder, EVER, people(leaked), { controls: people(strangers) });
+    expect(others).toMatchObject({ basis: "read", sources: [] });
   });
 
   test("whom chance explains is not said to stand out", async () => {
     await record(
       Array.from({ length: 20 }, (_, i) => ({ user: `u${i}`, people: range(i * 50, i * 50 + 50) })),
     );
-    const { suspects } = await whoRead(folder, EVER, hashes([7, 60, 110]));
+    const { suspects, sources } = await whoRead(folder, EVER, people([7, 60, 110]));
     expect(suspects).toHaveLength(3);
-    for (const { chance } of suspects) expect(chance).toBe(1);
+    expect(sources).toEqual([]);
   });
 
   test("reading somebody twice counts once, in all the counts", async () => {
     await record([...each("anna", [1, 1, 1, 2]), { user: "anna", people: [1, 2, 3] }]);
-    const { suspects } = await whoRead(folder, EVER, hashes([1]));
+    const { suspects } = await whoRead(folder, EVER, people([1]));
     expect(suspects[0]).toMatchObject({ leaked: 1, people: 3 });
   });
 
@@ -103,18 +217,18 @@ describe("given leaked people", () => {
       time: NOON + hours * HOUR,
     });
     await record([at(0, [1]), at(1, [9]), at(2, [2]), at(3, [3]), at(4, [9])]);
-    const all = await whoRead(folder, EVER, hashes([1, 2, 3]));
+    const all = await whoRead(folder, EVER, people([1, 2, 3]));
     expect(all.suspects[0]).toMatchObject({ leaked: 3, first: NOON, last: NOON + 3 * HOUR });
-    const some = await whoRead(folder, { since: NOON + HOUR, until: NOON + 3 * HOUR }, hashes([1, 2, 3]));
+    const some = await whoRead(folder, { since: NOON + HOUR, until: NOON + 3 * HOUR }, people([1, 2, 3]));
     expect(some.suspects[0]).toMatchObject({ leaked: 1, first: NOON + 2 * HOUR, last: NOON + 2 * HOUR });
     expect(
-      (await whoRead(folder, { since: NOON + 9 * HOUR, until: NOON + 10 * HOUR }, hashes([1]))).suspects,
+      (await whoRead(folder, { since: NOON + 9 * HOUR, until: NOON + 10 * HOUR }, people([1]))).suspects,
     ).toEqual([]);
   });
 
   test("a time of any length or with a fraction hides nobody", async () => {
     await record([1_000, 0, NOON + 0.5].map((time, i) => ({ user: `u${i}`, people: [1], time })));
-    expect((await whoRead(folder, EVER, hashes([1]))).suspects).toHaveLength(3);
+    expect((await whoRead(folder, EVER, people([1]))).suspects).toHaveLength(3);
   });
 
   test("who fetched more people than an event names is told, though the leaked are not found with him", async () => {
@@ -123,8 +237,8 @@ describe("given leaked people", () => {
     log.write(reading({ user: "dumper", subjects, people: 68_000 }));
     log.write(reading({ user: "anna", subjects: subjects.slice(0, 1), people: 1 }));
     await log.flush();
-    const answer = await whoRead(folder, EVER, hashes([5_000]));
-    expect(answer).toMatchObject({ suspects: [], unnamed: [{ user: "dumper", people: 67_800 }] });
+    const answer = await whoRead(folder, EVER, people([5_000]));
+    expect(answer).toMatchObject({ suspects: [], notCovered: { cut: [{ user: "dumper", people: 67_800 }] } });
   });
 
   test("a large result whose pieces named all its people leaves nobody unnamed", async () => {
@@ -138,14 +252,10 @@ describe("given leaked people", () => {
     log.write(reading({ session: "large", subjects: hashes.slice(0, 5_000), people: 6_000 }));
     log.write(reading({ session: "next", subjects: hashes.slice(0, 5_000), people: 5_500 }));
     await log.close();
-    const { unnamed, people } = await whoRead(
-      folder,
-      { since: 0, until: Number.POSITIVE_INFINITY },
-      new Map(),
-    );
+    const { notCovered, people } = await whoRead(folder, EVER, []);
     expect(people).toBe(6_000);
     // The second one came in one piece, and had more than its event names.
-    expect(unnamed).toEqual([{ user: "anna", people: 500 }]);
+    expect(notCovered.cut).toEqual([{ user: "anna", people: 500 }]);
   });
 
   test("a line torn in the middle of a letter and a damaged segment hide nothing that can be read", async () => {
@@ -160,17 +270,19 @@ describe("given leaked people", () => {
     const torn = Buffer.concat([lines, Buffer.from('{"time":1,"actor":{"user":{"name":"\xc3', "latin1")]);
     await writeFile(join(folder, first), gzipSync(torn));
     await truncate(join(folder, second), 700);
-    const answer = await whoRead(folder, EVER, hashes([0]));
-    expect(answer).toMatchObject({ suspects: [{ user: "anna", leaked: 1 }], unreadable: [second] });
+    const answer = await whoRead(folder, EVER, people([0]));
+    expect(answer).toMatchObject({
+      suspects: [{ user: "anna", leaked: 1 }],
+      notCovered: { unreadable: [second] },
+    });
     expect(answer.readings).toBeGreaterThan(60);
   });
 
   test("with another key nobody is found: the log alone says nothing of whom it names", async () => {
     await record(each("anna", [1, 2, 3]));
-    const other = hashesOf(["1"], NAMESPACE, [auditKeys(Buffer.alloc(32, 8))]);
-    expect(await whoRead(folder, EVER, other)).toMatchObject({ suspects: [], unread: 1 });
-    const both = hashesOf(["1"], NAMESPACE, [auditKeys(Buffer.alloc(32, 8)), auditKeys(KEY)]);
-    expect(await whoRead(folder, EVER, both)).toMatchObject({
+    const [old, other] = [auditKeys(KEY), auditKeys(Buffer.alloc(32, 8))];
+    expect(await whoRead(folder, EVER, people(["1"], [other]))).toMatchObject({ suspects: [], unread: 1 });
+    expect(await whoRead(folder, EVER, people(["1"], [other, old]))).toMatchObject({
       suspects: [{ user: "anna", leaked: 1 }],
       leaked: 1,
     });
@@ -179,40 +291,18 @@ describe("given leaked people", () => {
   test("users with names made to confuse are told apart, and nobody reads in another's name", async () => {
     const names = ['a"b', "a\\", 'x","app_name":"', "ünï\u{1F600}", '"},"unmapped":{"subjects":["'];
     await record(names.map((user, i) => ({ user, people: [i, 100], application: names[4] ?? "" })));
-    const { suspects, users } = await whoRead(folder, EVER, hashes([100]));
+    const { suspects, users } = await whoRead(folder, EVER, people([100]));
     expect(users).toBe(names.length);
     expect(suspects.map(({ user }) => user).toSorted()).toEqual(names.toSorted());
   });
 
   test("single events of a person are listed, for all users or one", async () => {
     await record([...each("anna", [1, 2, 1]), ...each("ben", [1])]);
-    const people = new Set(hashes([1]).keys());
-    expect(await readingsOf(folder, EVER, people, undefined)).toHaveLength(3);
-    const [event, ...others] = await readingsOf(folder, EVER, people, "ben");
+    const asked = new Set(hashes([1]).keys());
+    expect(await readingsOf(folder, EVER, asked, undefined)).toHaveLength(3);
+    const [event, ...others] = await readingsOf(folder, EVER, asked, "ben");
     expect(others).toEqual([]);
     expect(event).toMatchObject({ user: "ben", address: "10.0.0.1", application: "helpdesk", people: 1 });
-  });
-});
-
-describe("the score", () => {
-  test("is nothing for a share that chance explains, and grows with each further person", () => {
-    expect(score(5, 100, 0.05)).toBe(0);
-    const scores = range(6, 101).map((read) => score(read, 100, 0.05));
-    expect(scores.every((one, i) => one > (scores[i - 1] ?? 0))).toBe(true);
-    expect(score(100, 100, 0.05)).toBeCloseTo(100 * Math.log(20));
-    expect(score(10, 10, 1)).toBe(0);
-  });
-
-  test("bounds what chance does: Chernoff, against the exact binomial tail", () => {
-    for (const [read, leaked, share] of [
-      [4, 20, 0.05],
-      [12, 100, 0.06],
-      [3, 3, 0.3],
-      [30, 50, 0.4],
-    ] as const) {
-      const bound = Math.exp(-score(read, leaked, share));
-      expect(bound * (1 + 1e-9)).toBeGreaterThan(binomialTail(read, leaked, share));
-    }
   });
 });
 
@@ -224,11 +314,15 @@ describe("a list of leaked people", () => {
     [" 7 \n7\n", ["7"], undefined],
     ["cust-1\ncust-2", ["cust-1", "cust-2"], undefined],
   ])("%j names %j", (text, ids, header) => {
-    expect(readSubjects(text, undefined)).toEqual({ ok: true, ids, header });
+    expect(readSubjects(text, undefined)).toEqual({
+      ok: true,
+      people: ids.map((value) => ({ value })),
+      header,
+    });
   });
 
   test("takes the column that was asked for", () => {
-    expect(readSubjects("name,id\nAlice,5\n", "id")).toMatchObject({ ids: ["5"] });
+    expect(readSubjects("name,id\nAlice,5\n", "id")).toMatchObject({ people: [{ value: "5" }] });
     expect(readSubjects("name,id\nAlice,5\n", "uid")).toEqual({
       ok: false,
       problem: 'the list has no column "uid"; it has name, id',
@@ -237,19 +331,35 @@ describe("a list of leaked people", () => {
     expect(readSubjects("", undefined).ok).toBe(false);
   });
 
+  test("has a day for each of them, and of several the first", () => {
+    const timeOf = (text: string) => (/^\d+$/.test(text) ? Number(text) : undefined);
+    const call = { column: "day", timeOf };
+    expect(readSubjects("id,day\n1,9\n2,\n1,7\n", "id", call)).toMatchObject({
+      people: [{ value: "1", before: 7 }, { value: "2" }],
+    });
+    expect(readSubjects("id,day\n1,soon\n", "id", call)).toEqual({
+      ok: false,
+      problem: 'line 2: "day" is no day; write 2026-05-31',
+    });
+  });
+
+  test("a header over email addresses is none of them, and they are no ids", () => {
+    const list = readSubjects("email\na@example.com\nb@example.com\n", undefined);
+    expect(list).toMatchObject({
+      header: "email",
+      people: [{ value: "a@example.com" }, { value: "b@example.com" }],
+    });
+    expect(kindOfValues(["a@example.com", "b@example.com"])).toBe("email addresses");
+    expect(kindOfValues(["+49 30 1234567", "030/1234567"])).toBe("telephone numbers");
+    expect(kindOfValues(["17", "cust-4711", "6ba7b810-9dad-11d1-80b4-00c04fd430c8"])).toBeUndefined();
+  });
+
+  test("numbers with zeros before them are the same people", () => {
+    expect(hashes(["0007"]).has([...hashes(["7"]).keys()][0] ?? "")).toBe(true);
+  });
+
   test("finds UUIDs however they are written", () => {
     const id = "6BA7B810-9DAD-11D1-80B4-00C04FD430C8";
     expect(hashes([id])).toEqual(hashes([id.toLowerCase()]));
   });
 });
-
-/** P(X >= read) for X of a binomial distribution, added up. */
-function binomialTail(read: number, leaked: number, share: number): number {
-  let tail = 0;
-  let term = (1 - share) ** leaked;
-  for (let k = 0; k <= leaked; k++) {
-    if (k >= read) tail += term;
-    term *= ((leaked - k) / (k + 1)) * (share / (1 - share));
-  }
-  return tail;
-}

@@ -134,6 +134,7 @@ test("a dump is told of at its second attempt, from the first day on, whatever s
     await see("new", MORNING + 120_000, stopped(second, 200, 30));
     expect(rulesSeen()).toEqual(["new dump alert"]);
     expect(alerts[0]?.text).toContain("2 statements in one day");
+    expect(alerts[0]?.text).not.toMatch(/\b(?:he|his|him)\b/);
   }
 });
 

@@ -3,6 +3,7 @@ import { runInNewContext } from "node:vm";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Catalog } from "../../proxy/catalog/catalog.ts";
 import { LiveCatalog } from "../../proxy/catalog/live.ts";
+import { Pace } from "../../proxy/catalog/pace.ts";
 import { compilePolicies } from "../../proxy/policy/load.ts";
 import { isRefusal, roleFor } from "../../proxy/policy/roles.ts";
 import { Scopes, VerdictCache } from "../../proxy/sql/cache.ts";
@@ -108,4 +109,43 @@ test("sessions that idle keep no version, guarded or not, whatever they have pre
     await client.end();
   }
   await world.close();
+});
+
+test("ten thousand statements of DDL leave one version, and cost a few reads of the catalog", async () => {
+  const world: World = await makeWorld();
+  const { sluice } = world;
+  const live = await sluice.catalogs.of(world.database.database);
+  const app = await sluice.connect("helpdesk_app");
+  const anna = await sluice.connect("anna");
+  const versions: WeakRef<Catalog>[] = [];
+  const names = new Set<string>();
+  for (let round = 0; round < 100; round++) {
+    const pairs = Array.from(
+      { length: 50 },
+      (_, n) => `CREATE TABLE t_${n} (a int, b text); DROP TABLE t_${n}`,
+    );
+    await app.query(`${pairs.join("; ")}; CREATE TABLE IF NOT EXISTS r_${round} (a int)`);
+    expect((await anna.query("SELECT email FROM customers WHERE id = 7")).rows).toHaveLength(1);
+    const { current } = live;
+    if (!names.has(current.version)) versions.push(new WeakRef(current));
+    names.add(current.version);
+  }
+  await expect.poll(() => live.current.relations.has("public.r_99")).toBe(true);
+  expect(versions.length).toBeGreaterThan(2);
+  expect(await held(versions)).toBeLessThanOrEqual(2);
+  await Promise.all([app.end(), anna.end()]);
+  await world.close();
+});
+
+test("looks after DDL take a small part of the time, and none is put off for long", () => {
+  const pace = new Pace(3600);
+  pace.looked(1_000);
+  const after = (isWatched: boolean) => pace.next(isWatched, true);
+  expect(after(true)).toBeGreaterThan(0);
+  expect(after(true)).toBeLessThanOrEqual(1_000);
+  expect(after(false)).toBeGreaterThan(3_000);
+  expect(after(false)).toBeLessThanOrEqual(5_000);
+  pace.looked(0);
+  expect(after(true)).toBe(0);
+  expect(after(false)).toBe(0);
 });

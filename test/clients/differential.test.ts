@@ -1,21 +1,32 @@
 import { isDeepStrictEqual } from "node:util";
 import pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { makeWorld, type World } from "../session/world.ts";
+import { type Sluice, startSluice } from "../session/sluice.ts";
+import { makeWorld, POLICY, type World } from "../session/world.ts";
 import { groupOf, readCorpus } from "../sql/corpus.ts";
 import { outcome } from "../sql/same.ts";
 
 /**
- * A role that sees all: what Postgres's own tests and real clients ask gives through a whole proxy what it gives
+ * A role that sees all, watched or not: what Postgres's own tests and real clients ask gives through a whole proxy what it gives
  * without one, errors and their places included. All of it by hand: SLUICE_DIFFERENTIAL=1 (some minutes).
  */
 const STEP = process.env.SLUICE_DIFFERENTIAL === "1" ? 1 : 25;
 
+const WATCHED = POLICY.replace(
+  "sees: all, budget: none",
+  "sees: all, watch: true, budget: { 1h: 100000000 }",
+);
+
 let world: World;
+let watched: Sluice;
 beforeAll(async () => {
   world = await makeWorld("npm");
+  watched = await startSluice(world.database, { policy: WATCHED });
 });
-afterAll(() => world?.close());
+afterAll(async () => {
+  await watched?.close();
+  await world?.close();
+});
 
 async function connect(uri: string): Promise<pg.Client> {
   // Values as the server wrote them.
@@ -29,9 +40,12 @@ async function connect(uri: string): Promise<pg.Client> {
 
 const corpora = [...((await readCorpus("regress")) ?? []), ...((await readCorpus("clients")) ?? [])];
 
-test.skipIf(corpora.length === 0)(
-  "the corpora give through the proxy what they give without it",
-  async () => {
+test.skipIf(corpora.length === 0).each([
+  ["a role that sees all", () => world.sluice],
+  ["a watched role", () => watched],
+] as const)(
+  "the corpora give %s through the proxy what they give without it",
+  async (_, sluice) => {
     const sample = corpora.filter(
       ({ sql }, index) =>
         index % STEP === 0 &&
@@ -42,7 +56,7 @@ test.skipIf(corpora.length === 0)(
         ),
     );
     const direct = await connect(world.database.uriFor("helpdesk_app"));
-    const through = await connect(world.sluice.uri("helpdesk_app"));
+    const through = await connect(sluice().uri("helpdesk_app"));
     const differing: string[] = [];
     let [compared, rows] = [0, 0];
     const same = (position: number) => position;

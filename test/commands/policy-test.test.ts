@@ -57,6 +57,12 @@ test("the example policy does what its tests promise, without any database; noth
   );
 });
 
+test("the example of an application does what its tests promise", async () => {
+  const { status, out } = await run(join(POLICIES, "examples"));
+  expect(out).toBe("4 expectations: all hold\n");
+  expect(status).toBe(0);
+});
+
 test("a change that shows agents what they may not see fails in CI, at the line of the promise it breaks", async () => {
   write("support.yaml", SUPPORT.replace("      - name\n", "      - name\n      - email\n"));
   write("support_test.yaml", TESTS);

@@ -1,3 +1,4 @@
+import { Socket } from "node:net";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Catalogs } from "../../proxy/catalog/catalogs.ts";
 import { createMemoryStore } from "../../proxy/guard/store-memory.ts";
@@ -65,8 +66,11 @@ async function partsOf(session: Partial<Established>, policies = () => policiesO
       return "client";
     },
   );
-  const run = await prepare({ user: "anna", database: database.database, ...session } as Established);
+  const client = { socket: new Socket() };
+  const established = { user: "anna", database: database.database, client, ...session };
+  const run = await prepare(established as Established);
   await run();
+  client.socket.destroy();
   if (seen === undefined) throw new Error("the session did not run");
   return seen;
 }

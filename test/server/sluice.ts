@@ -201,7 +201,8 @@ export class RawClient {
       this.#reader.push(chunk);
       this.#wake();
     });
-    this.#closed = once(socket, "close");
+    // Not events.once, which rejects at the error that a closed connection may end with.
+    this.#closed = new Promise((resolve) => socket.once("close", resolve));
     socket.once("close", () => {
       this.#ended = true;
       this.#wake();

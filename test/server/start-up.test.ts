@@ -226,8 +226,15 @@ describe("cancel requests", () => {
   test("the server's own key stays with the proxy", async () => {
     const client = new pg.Client(app(sluice));
     await client.connect();
+    const { processID, secretKey } = client as unknown as { processID: number; secretKey: number };
     const { rows } = await client.query("SELECT pg_backend_pid() AS pid");
-    expect((client as unknown as { processID: number }).processID).not.toBe(rows[0].pid);
+    expect(processID).toBe(rows[0].pid);
+    // The number is the server's, the secret is not: past the proxy nothing is cancelled by it.
+    const sleeping = client.query("SELECT pg_sleep(0.5)");
+    const canceller = await RawClient.connect(Number(new URL(database.uri).port));
+    canceller.send(cancelRequest(processID, int32(secretKey)));
+    await canceller.closed();
+    expect((await sleeping).rowCount).toBe(1);
     await client.end();
   });
 
@@ -286,9 +293,24 @@ describe("limits", () => {
     const client = await RawClient.connect(hasty.port);
     client.send(hello.subarray(0, 5));
     const drip = setInterval(() => client.socket.writable && client.send(Buffer.of(0)), 20);
-    await client.closed();
+    // What crosses the end of a connection resets it.
+    await client.closed().catch(() => undefined);
     clearInterval(drip);
     expect(await hasty.failures("timeout")).toBe(1);
+  });
+
+  test("where the time is over because the server says nothing, that is what the client is told", async () => {
+    const mute = createServer((socket) => socket.on("error", () => {}));
+    mute.listen(0, "127.0.0.1");
+    await once(mute, "listening");
+    const { port } = mute.address() as AddressInfo;
+    const proxy = await startSluice({
+      upstream: `postgresql://127.0.0.1:${port}/?sslmode=disable`,
+      settings: { loginTimeout: 500 },
+    });
+    started.push({ ...proxy, close: () => proxy.close().then(() => void mute.close()) });
+    const failure = await ask(app(proxy)).catch((error) => error);
+    expect(failure).toMatchObject({ code: "08006", message: expect.stringMatching(/did not answer before/) });
   });
 
   test("a session that has begun is not measured by the time for log-in", async () => {

@@ -174,6 +174,7 @@ function shown(sent: readonly Buffer[]): string {
 
 // anna is cut off by an error, ben's results are truncated, cleo's people are counted; none of it happens here.
 test.each([
+  ["npm", "helpdesk_app"],
   ["npm", "anna"],
   ["npm", "ben"],
   ["npm", "cleo"],

@@ -1,5 +1,13 @@
 import pg from "pg";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import {
+  bindMessage,
+  executeMessage,
+  parseMessage,
+  queryMessage,
+  syncMessage,
+} from "../../proxy/wire/frontend-messages.ts";
+import { Frontend, message } from "../../proxy/wire/messages.ts";
 import { Listening } from "./listening.ts";
 import { makeWorld, type World } from "./world.ts";
 
@@ -15,8 +23,8 @@ tables:
   public.customers: { subject: id, columns: { name: name } }
   public.tickets: { subject: customer_id, columns: { subject: name } }
 roles:
-  agent: { users: [anna], reads: all, writes: [public.tickets], sees: [name], budget: { 1d: 1000 } }
-  poor: { users: [ben, cleo], reads: all, sees: [name], budget: { 1d: 3 } }
+  agent: { users: [anna], reads: all, writes: [public.tickets, public.refs], sees: [name], budget: { 1d: 1000 } }
+  poor: { users: [ben, cleo, metabase], reads: all, writes: [public.tickets], sees: [name], budget: { 1d: 3 } }
 unknown_users: refuse
 `;
 
@@ -29,7 +37,9 @@ let anna: pg.Client;
 beforeAll(async () => {
   store = new Listening();
   world = await makeWorld("npm", { policy: POLICY, store });
-  await world.database.query("CREATE UNIQUE INDEX tickets_subject_unique ON tickets (subject)");
+  await world.database.query(`
+    CREATE UNIQUE INDEX tickets_subject_unique ON tickets (subject);
+    CREATE TABLE refs (id bigint, subject text REFERENCES tickets (subject)); GRANT ALL ON refs TO anna;`);
   anna = await world.sluice.connect("anna");
   await anna.query("SELECT name FROM customers WHERE id = 7");
 });
@@ -117,6 +127,30 @@ function answerTo(client: pg.Client, text: string, type: number, value: string):
     client.query(query);
   });
 }
+
+describe("a FETCH whose cursor has become another one on the way", () => {
+  const cheap = "DECLARE k CURSOR FOR SELECT name FROM customers WHERE id = 7";
+  const search = "DECLARE k CURSOR FOR SELECT id FROM customers WHERE name LIKE 'nobody%'";
+  const query = (sql: string) => queryMessage(Buffer.from(sql));
+  const steps = (sql: string) => [
+    parseMessage("", Buffer.from(sql)),
+    bindMessage("", ""),
+    executeMessage("", 0),
+  ];
+
+  test.each([
+    ["queries", ["CLOSE k", search, "FETCH k"].map(query)],
+    ["one pipeline", [...["CLOSE k", search, "FETCH k"].flatMap(steps), syncMessage]],
+  ])("costs what that one does: %s", async (_, messages) => {
+    const raw = await world.sluice.raw("anna");
+    for (const sql of ["BEGIN", cheap]) await raw.send(query(sql)).answer();
+    raw.send(...messages);
+    let answer = "";
+    while (!answer.includes("FETCH 0")) answer = await raw.answer();
+    expect(charged()).toBe(16);
+    raw.socket.destroy();
+  });
+});
 
 describe("a row that somebody is left out of", () => {
   const others = "generate_series(128 * 50, 128 * 59) v LEFT JOIN customers c ON c.id = v / 128";
@@ -212,6 +246,24 @@ test("how dear a row is that was held back, is not told", async () => {
   await cleo.end();
 });
 
+test("a statement that fails near the end of a budget says so, not that it was never run", async () => {
+  const metabase = await world.sluice.connect("metabase");
+  for (const id of [1, 2]) await metabase.query("SELECT name FROM customers WHERE id = $1", [id]);
+  // Room for fourteen executions, each a sixteenth; an error costs four more.
+  for (let i = 0; i < 14; i++)
+    await metabase.query("SELECT id FROM customers WHERE name LIKE $1", [`nobody ${i}%`]);
+  expect(await codeOf(metabase.query("UPDATE tickets SET region = NULL WHERE id = 6"))).toMatchObject({
+    code: "53400",
+    message: expect.stringMatching(/^the statement failed, and the budget of 3 people in 1d has no room/),
+    detail: expect.stringContaining("Nothing of the statement was done."),
+  });
+  expect(await codeOf(metabase.query("UPDATE tickets SET region = '' WHERE region = 'x'"))).toMatchObject({
+    code: "53400",
+    message: "budget of 3 people in 1d has no room for the next write",
+  });
+  await metabase.end();
+});
+
 test("each guess at a protected value that ON CONFLICT passes over has a price", async () => {
   const row = (id: number) => `(${id}, 7, 'Ticket ${id} of customer 8', '', '', '', now())`;
   const insert = "INSERT INTO tickets (id, customer_id, subject, body, status, region, created_at)";
@@ -221,6 +273,52 @@ test("each guess at a protected value that ON CONFLICT passes over has a price",
   const unknown = `${insert} SELECT g, 7, 'Ticket ' || g, '', '', '', now() FROM generate_series(1, 9) g ON CONFLICT DO NOTHING`;
   const single = `${insert} VALUES (generate_series(1, 9), 7, unnest(ARRAY['a', 'b']), '', '', '', now()) ON CONFLICT DO NOTHING`;
   for (const sql of [unknown, single]) expect(await codeOf(anna.query(sql))).toMatchObject({ code: "42501" });
+});
+
+describe("that a write succeeds tells of a value that the role sees for each person alone, and has a price", () => {
+  const insert = "INSERT INTO tickets (id, customer_id, subject, body, status, region, created_at)";
+  const row = (id: number) => `(${id}, 7, 'Guess ${id}', '', '', '', now())`;
+
+  test.each([
+    ["a unique value", `${insert} VALUES ${row(910_001)}`],
+    ["a parameter", `${insert} VALUES (910002, 7, $1, '', '', '', now())`, ["another guess"]],
+    ["several, stored or refused together", `${insert} VALUES ${row(910_003)}, ${row(910_004)}`],
+    [
+      "a SELECT",
+      `${insert} SELECT g, 7, 'Guess ' || g, '', '', '', now() FROM generate_series(910005, 910009) g`,
+    ],
+    ["inside WITH", `WITH w AS (${insert} VALUES ${row(910_010)}) SELECT 1`],
+    ["a foreign key", "INSERT INTO refs VALUES (1, 'Guess 910001')"],
+    ["a foreign key, changed", "UPDATE refs SET subject = 'Guess 910003' WHERE id = 1", [], 16 + 240],
+  ] as const)("%s", async (_, sql, values: readonly string[] = [], price = 16) => {
+    await anna.query(sql, [...values]);
+    expect(charged()).toBe(price);
+  });
+
+  test("as COPY, whose rows are stored or refused together", async () => {
+    const raw = await world.sluice.raw("anna");
+    const copy = "COPY tickets (id, customer_id, subject, body, status, region, created_at) FROM STDIN";
+    raw.send(queryMessage(Buffer.from(copy)));
+    await raw.until("G");
+    raw.send(message(Frontend.CopyData, Buffer.from("910011\t7\tGuess\t\t\t\t2024-01-01\n")));
+    raw.send(message(Frontend.CopyDone));
+    expect(await raw.answer()).toBe("C(COPY 1) Z(I)");
+    expect(charged()).toBe(16);
+    raw.socket.destroy();
+  });
+
+  test("and is refused unsent where there is no room", async () => {
+    const ben = await world.sluice.connect("ben");
+    for (const id of [1, 2, 3]) await ben.query("SELECT name FROM customers WHERE id = $1", [id]);
+    expect(await codeOf(ben.query(`${insert} VALUES ${row(910_020)}`))).toMatchObject({ code: "53400" });
+    await ben.end();
+  });
+
+  test("but not where the value is not protected, or left out", async () => {
+    await anna.query("INSERT INTO refs (id) VALUES (9)");
+    await anna.query("UPDATE tickets SET status = 'open' WHERE id = 6");
+    expect(charged()).toBe(16);
+  });
 });
 
 test.each([

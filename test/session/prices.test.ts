@@ -97,6 +97,41 @@ describe("a statement that is pinned to people", () => {
   });
 });
 
+describe("a cursor that is pinned to people", () => {
+  const declare = "DECLARE k SCROLL CURSOR FOR SELECT name FROM customers WHERE id = 41";
+
+  test("costs them, as its query does", async () => {
+    await anna.query("BEGIN");
+    await anna.query(declare);
+    for (const sql of ["FETCH k", "MOVE LAST FROM k", "FETCH ABSOLUTE 1 FROM k", "FETCH PRIOR FROM k"])
+      await anna.query(sql);
+    await anna.query({ text: "FETCH ALL FROM k", name: "all" });
+    await anna.query(
+      "CLOSE k; DECLARE k CURSOR FOR SELECT name FROM customers WHERE id = 41; FETCH ALL FROM k",
+    );
+    await anna.query("COMMIT");
+    expect([new Set(named()), units()]).toEqual([new Set(["41"]), 0]);
+    store.asked.length = 0;
+    // For COMMIT to run it costs as any execution.
+    await anna.query(declare.replace("CURSOR", "CURSOR WITH HOLD"));
+    await anna.query("FETCH ALL FROM k");
+    await anna.query("CLOSE k");
+    expect([new Set(named()), units()]).toEqual([new Set([]), 16]);
+  });
+
+  test("but not where the constant comes with Bind, or conditions can fail", async () => {
+    await anna.query("BEGIN");
+    await anna.query(declare.replace("41", "$1"), [41]);
+    await anna.query("FETCH k");
+    expect(units()).toBe(16);
+    await anna.query(`CLOSE k; ${declare} AND name LIKE 'A%'`);
+    store.asked.length = 0;
+    await anna.query("FETCH k");
+    expect(units()).toBe(16);
+    await anna.query("COMMIT");
+  });
+});
+
 describe("what an execution costs", () => {
   test.each([
     ["a search without a hit", "SELECT id FROM customers WHERE name LIKE 'nobody%'", 16],
@@ -108,6 +143,18 @@ describe("what an execution costs", () => {
     ],
     ["one number of everybody", "SELECT count(*) FROM customers WHERE country IS NOT NULL", 16],
     ["groups of many", "SELECT status, count(*) FROM tickets GROUP BY status", 16],
+    ["distinct values that many share", "SELECT DISTINCT country FROM customers ORDER BY country", 16],
+    [
+      "distinct values of a join",
+      "SELECT DISTINCT c.country, t.status FROM customers c JOIN tickets t ON t.customer_id = c.id",
+      16,
+    ],
+    [
+      "distinct values that are one person's",
+      "SELECT DISTINCT id FROM tickets WHERE id IN (1, 2, 3)",
+      16 + 3 * 256,
+    ],
+    ["distinct protected values", "SELECT DISTINCT left(name, 1) FROM customers WHERE id < 3", 16 + 2 * 256],
     ["a bit of everybody's names", "SELECT bool_or(name LIKE 'A%') FROM customers", 16 + 256],
     ["a condition on names", "SELECT count(*) FROM customers WHERE name LIKE '%n%'", 16 + 256],
     ["a plan", "EXPLAIN (COSTS OFF) SELECT 1 FROM tickets WHERE subject = 'x'", 80],
@@ -140,6 +187,26 @@ describe("what an execution costs", () => {
     expect(units()).toBe(16);
     expect(world.sluice.statements().at(-1)).toMatchObject({ people: 5 });
   });
+});
+
+test("distinct values that a protected one chooses cost one person a row, as before", async () => {
+  const { rowCount } = await anna.query("SELECT DISTINCT country FROM customers WHERE name LIKE '%a%'");
+  expect(rowCount).toBeGreaterThan(3);
+  expect(units()).toBe(16 + 256 * (rowCount ?? 0));
+});
+
+test.each([
+  "SELECT DISTINCT country FROM customers WHERE id > 5 ORDER BY country DESC LIMIT 3",
+  "SELECT DISTINCT c.country, t.status AS s FROM customers c JOIN tickets t ON t.customer_id = c.id ORDER BY 2, 1;",
+  "SELECT DISTINCT status FROM tickets ORDER BY status FETCH FIRST 2 ROWS ONLY",
+  "SELECT DISTINCT customers.country FROM public.customers ORDER BY 1 -- a comment",
+  "SELECT DISTINCT country, country AS again FROM customers ORDER BY again",
+])("distinct rows are those that the server gives: %s", async (sql) => {
+  const [told, real] = [await anna.query(sql), await world.database.query(sql)];
+  expect([told.rows, told.fields.map(({ name }) => name)]).toEqual([
+    real.rows,
+    real.fields.map(({ name }) => name),
+  ]);
 });
 
 test("each row of a result of groups arrives, whether its price is its people or nothing", async () => {

@@ -241,11 +241,11 @@ describe("messages that nobody expects", () => {
     await anna.closed();
   });
 
-  test("what does not fit its own length ends the session", async () => {
+  test("what does not fit its own length is an error of that message", async () => {
     await fresh();
-    anna.send(Buffer.from("B\0\0\0\u0007abc"));
-    expect(shortOf(await anna.until("E"))).toBe("E(08P01)");
-    await anna.closed();
+    anna.send(Buffer.from("B\0\0\0\u0007abc"), syncMessage, query("select 1 as one"));
+    expect(await anna.answer()).toBe("E(08P01) Z(I)");
+    expect(await anna.answer()).toBe("T(one) D(1) C(SELECT 1) Z(I)");
   });
 
   test("a statement that no parser can hold is refused each time, and nobody else's is for it", async () => {

@@ -5,6 +5,8 @@ import { join } from "node:path";
 import pg from "pg";
 import type { AuditEvent, StatementEvent } from "../../proxy/audit/event.ts";
 import { Catalogs } from "../../proxy/catalog/catalogs.ts";
+import type { BudgetSighting } from "../../proxy/guard/budget-alerts.ts";
+import type { CanarySighting } from "../../proxy/guard/canaries.ts";
 import type { CounterStore } from "../../proxy/guard/meter.ts";
 import { createMemoryStore } from "../../proxy/guard/store-memory.ts";
 import { deriveKeys, randomSecret } from "../../proxy/keys.ts";
@@ -12,12 +14,13 @@ import { createLog } from "../../proxy/log.ts";
 import { createMetrics, type Metrics } from "../../proxy/metrics.ts";
 import { compilePolicies, type PolicySet } from "../../proxy/policy/load.ts";
 import type { NamedPool } from "../../proxy/pool/pools.ts";
-import { type ServerSettings, startServer } from "../../proxy/server.ts";
+import { type ServerParts, type ServerSettings, startServer } from "../../proxy/server.ts";
 import { Scopes, VerdictCache } from "../../proxy/sql/cache.ts";
 import { saslInitialResponse, saslResponse } from "../../proxy/wire/frontend-messages.ts";
 import { formatVerifier, makeVerifier, SCRAM_SHA_256, ScramClient } from "../../proxy/wire/scram.ts";
 import { startupMessage } from "../../proxy/wire/startup.ts";
 import { parseUpstream } from "../../proxy/wire/upstream.ts";
+import type { ProbeHost } from "../../proxy/wire/upstream-hosts.ts";
 import { formatUser } from "../../proxy/wire/users-file.ts";
 import { PASSWORDS, type TestDatabase } from "../harness/postgres.ts";
 import { RawClient } from "../server/sluice.ts";
@@ -47,13 +50,21 @@ export interface SluiceOptions {
   /** Those of the database itself, if left out; closed with the proxy. */
   readonly catalogs?: Catalogs;
   readonly settings?: Partial<ServerSettings>;
+  /** Decoys and budgets that were told of. */
+  readonly onCanary?: (sighting: CanarySighting) => void;
+  readonly onBudget?: (sighting: BudgetSighting) => void;
+  readonly suspensions?: ServerParts["suspensions"];
   /** Server connections are shared: so many for each user. Users then log in to the proxy, with PASSWORDS. */
   readonly pool?: { readonly size: number; readonly waitMs?: number };
+  /** Further parameters of the upstream's URI. */
+  readonly upstreamQuery?: string;
+  readonly probeHost?: ProbeHost;
 }
 
 /** A whole proxy but for commands: real log-in, real analysis, counters in memory, events in an array. */
 export async function startSluice(database: TestDatabase, options: SluiceOptions): Promise<Sluice> {
-  const upstream = parseUpstream(`${database.uri}?sslmode=disable`, {});
+  const query = ["sslmode=disable", ...(options.upstreamQuery === undefined ? [] : [options.upstreamQuery])];
+  const upstream = parseUpstream(`${database.uri}?${query.join("&")}`, {});
   if (!upstream.ok) throw new Error(upstream.problem);
   let policies = policiesOf(options.policy);
   const events: AuditEvent[] = [];
@@ -87,6 +98,7 @@ export async function startSluice(database: TestDatabase, options: SluiceOptions
       ...options.settings,
     },
     upstream: upstream.upstream,
+    ...(options.probeHost === undefined ? {} : { probeHost: options.probeHost }),
     policies: () => policies,
     audit: {
       write: (event) => {
@@ -103,6 +115,9 @@ export async function startSluice(database: TestDatabase, options: SluiceOptions
     keys: deriveKeys(randomSecret()),
     catalogs,
     store,
+    ...(options.onCanary && { onCanary: options.onCanary }),
+    ...(options.suspensions && { suspensions: options.suspensions }),
+    ...(options.onBudget && { onBudget: options.onBudget }),
     verdicts: new VerdictCache({ onLookup: () => {}, onAnalysed: () => {}, onLeftover: () => {} }),
     scopes: new Scopes(),
   });

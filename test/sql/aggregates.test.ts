@@ -1,23 +1,28 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type Judged, openJudged, POLICY } from "./judged.ts";
+import { type Judged, openJudged, POLICY as SUPPORT } from "./judged.ts";
 
 /** What `aggregates_only` lets a dashboard ask, and what could choose or show a single person. */
+
+const POLICY = SUPPORT.replace("roles:", "  public.visits: { subject: customer_id }\nroles:");
 
 let judged: Judged;
 let exact: Judged;
 const SETUP = `
   CREATE TABLE countries (code text PRIMARY KEY, area text);
   INSERT INTO countries VALUES ('DE', 'north'), ('FR', 'west'), ('GB', 'north'), ('IT', 'south'), ('US', 'west'), ('IS', 'north');
-  CREATE TABLE days (day date);
+  CREATE TABLE days (day date PRIMARY KEY);
   INSERT INTO days SELECT date '2024-01-01' + n FROM generate_series(0, 90) n;
   -- Three people of a country of their own.
   ALTER TABLE customers ADD tier int DEFAULT 1, ADD nick text, ADD code bigint GENERATED ALWAYS AS (id + 1) STORED;
   CREATE UNIQUE INDEX ON customers (lower(nick));
   INSERT INTO customers SELECT 9000 + n, 'Eva ' || n, 'eva' || n, NULL, NULL, '1990-01-01', 'IS', '2023-01-01', 3 FROM generate_series(1, 3) n;
-  GRANT SELECT ON countries, days TO metabase;
+  CREATE TABLE visits (customer_id bigint REFERENCES customers (id), ticket_id bigint REFERENCES tickets (id));
+  INSERT INTO visits SELECT id, NULL FROM customers, generate_series(1, 8281) WHERE id <= 60;
+  CREATE VIEW country_names AS SELECT code AS country, area FROM countries;
+  GRANT SELECT ON countries, country_names, days, visits TO metabase;
 `;
 beforeAll(async () => {
-  judged = await openJudged({ setup: SETUP });
+  judged = await openJudged({ setup: SETUP, policy: POLICY });
   exact = await openJudged({
     setup: SETUP,
     policy: POLICY.replace("min_group: 10", "min_group: 10, noise: off"),
@@ -165,13 +170,69 @@ describe("dashboards run, and keep the names and types of their columns", () => 
 
   test("many rows of one person weigh as one person's", async () => {
     const [[small] = []] = (await judged.run("metabase", "SELECT count(*) FROM customers")).rows;
-    const [[large] = []] = (
-      await judged.run("metabase", "SELECT count(*) FROM customers CROSS JOIN days a CROSS JOIN days b")
-    ).rows;
+    const [[large] = []] = (await judged.run("metabase", "SELECT count(*) FROM visits")).rows;
     // 8,281 rows for each person: the base is 20,000, so that one person does not stand out.
     expect(Number(small) % 5).toBe(0);
     expect(Number(large) % 20_000).toBe(0);
   });
+});
+
+describe("a join that multiplies the rows of people would round their figure another way each time: refused", () => {
+  test.each([
+    "SELECT count(*) FROM customers c, tickets t WHERE c.country = 'DE' AND t.status = 'open'",
+    "SELECT count(*) FROM customers c CROSS JOIN customers d WHERE c.country = 'DE' AND d.country = 'FR'",
+    "SELECT count(c.id) FROM customers c JOIN customers d ON d.country = c.country",
+    "SELECT count(c.id) FROM customers c JOIN customers d USING (country)",
+    "SELECT sum(p.amount_cents) FROM payments p, customers c WHERE c.country = 'DE'",
+    "SELECT avg(p.amount_cents) FROM payments p JOIN tickets t ON t.status = p.currency",
+    "SELECT count(*) FROM tickets a JOIN tickets b ON b.customer_id = a.customer_id",
+    "SELECT count(*) FROM tickets t JOIN customers c ON c.id = t.customer_id JOIN tickets u ON u.customer_id = c.id",
+    "SELECT count(*) FROM customers c, tickets t LEFT JOIN payments p ON p.customer_id = t.customer_id WHERE c.country = 'DE'",
+    // An outer join's condition says nothing of what it keeps.
+    "SELECT count(*) FROM (customers c CROSS JOIN tickets t) LEFT JOIN payments p ON c.id = t.customer_id AND p.customer_id = c.id",
+    "SELECT count(*) FROM payments p RIGHT JOIN (customers c CROSS JOIN tickets t) ON c.id = t.customer_id AND p.customer_id = c.id",
+    "SELECT count(*) FROM payments p FULL JOIN (customers c CROSS JOIN tickets t) ON c.id = t.customer_id AND p.customer_id = c.id",
+    "SELECT count(*) FROM customers c LEFT JOIN tickets t ON true",
+    "SELECT count(*) FROM customers c CROSS JOIN days d WHERE d.day < '2024-01-08'",
+    "SELECT count(*) FROM customers c JOIN days d ON d.day < '2024-01-08'",
+    "SELECT count(*) FROM customers c JOIN countries k ON k.area = c.country",
+    "SELECT count(*) FROM customers c JOIN countries k ON k.code = c.country CROSS JOIN days",
+    "SELECT n FROM (SELECT count(*) AS n FROM customers c CROSS JOIN days d) s",
+    "WITH s AS (SELECT count(*) FROM customers c, tickets) TABLE s",
+  ])("%s", async (sql) => {
+    expect(refusal(sql), sql).toMatchObject({ sqlstate: "42501", rule: "roles.analyst.aggregates_only" });
+    expect(refusal(sql)?.message).toContain("could multiply");
+    // Without noise there is nothing to average out.
+    await expect(exact.run("metabase", sql)).resolves.toBeDefined();
+  });
+
+  test.each([
+    "SELECT count(*) FROM customers c, tickets t WHERE t.customer_id = c.id",
+    "SELECT count(*) FROM tickets t JOIN payments p USING (customer_id)",
+    "SELECT count(*) FROM tickets t LEFT JOIN payments p ON p.customer_id = t.customer_id LEFT JOIN customers c ON c.id = p.customer_id",
+    "SELECT count(*) FROM tickets t FULL JOIN payments p ON p.customer_id = t.customer_id",
+    "SELECT count(*) FROM visits v JOIN tickets t ON v.ticket_id = t.id",
+    "SELECT count(*) FROM customers a JOIN customers b ON a.id = b.id",
+    "SELECT n.area, count(*) FROM customers c JOIN country_names n ON n.country = c.country GROUP BY 1",
+    "SELECT n.area, count(*) FROM customers c JOIN country_names n USING (country) GROUP BY 1",
+    "SELECT count(*) FROM customers c JOIN days d ON d.day = '2024-01-08'",
+  ])("but not where each table is joined by the person or a key: %s", async (sql) => {
+    expect(refusal(sql)).toBeUndefined();
+    await judged.run("metabase", sql);
+  });
+});
+
+test("a count of NULL is 0, as on the server", async () => {
+  for (const sql of [
+    "SELECT count(NULL) FROM customers",
+    "SELECT pg_catalog.count ( NULL ) AS n FROM customers",
+  ])
+    expect((await judged.run("metabase", sql)).rows).toEqual([["0"]]);
+  const grouped = "SELECT country, count(NULL), count(*) FROM customers GROUP BY 1 HAVING count(NULL) = 0";
+  for (const [, none, all] of (await judged.run("metabase", grouped)).rows) {
+    expect(none).toBe("0");
+    expect(Number(all)).toBeGreaterThan(0);
+  }
 });
 
 test("sums of what tells people apart, of constants and spreads are refused, and plans as well", () => {

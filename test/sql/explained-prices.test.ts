@@ -25,6 +25,10 @@ test.each([
     "SELECT count(*) FROM customers",
     "the people of public.customers.id behind each row as unknown people, or one for each 4 bytes of the row if that is less; a row with at least ten people behind it costs nothing",
   ],
+  [
+    "SELECT DISTINCT country FROM customers",
+    "1 unknown person of public.customers.id a row; one with at least ten people behind it costs nothing",
+  ],
   ["SELECT array_agg(name) FROM customers", "the people of public.customers.id behind each row"],
   ["SELECT (SELECT string_agg(name, ',') FROM customers)", "rows by their size, one person for each 4 bytes"],
   ["UPDATE customers SET country = 'x' WHERE country = 'y'", "1 person for each execution"],

@@ -23,6 +23,10 @@ const REFUSED_ON_PURPOSE: readonly { readonly pattern: RegExp; readonly reason: 
     pattern: /\b(?:pg_sleep|random)\s*\(/i,
     reason: "how long a call waits, and which random number comes next, tell of people whom nobody counts",
   },
+  {
+    pattern: /^copy\s*\(\s*(?:insert|update|delete|merge)\b/i,
+    reason: "what it writes would be committed although its rows are past a limit",
+  },
 ];
 
 const [clients = [], application = [], regress = []] = await Promise.all(

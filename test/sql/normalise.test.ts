@@ -43,6 +43,19 @@ test.each([
   expect(normalise(text)).toBe(expected);
 });
 
+test.each([
+  ["/* a@example.com */ SELECT 1 -- a@example.com", "SELECT $1"],
+  [
+    "SELECT/* 1 */a,b -- x\nFROM t\n\tWHERE c = 'é' /* /* y */ 'z' */;",
+    "SELECT a,b FROM t\n\tWHERE c = $1 ;",
+  ],
+  ["SELECT '--', \"/* é */\" FROM t /*é*/", 'SELECT $1, "/* é */" FROM t'],
+  ["SELECT 'a'AND b /* c */", "SELECT $1AND b"],
+  ["EXECUTE s('--') -- a", "EXECUTE s($1)"],
+])("comments are left out: %s", (text, expected) => {
+  expect(normalise(text)).toBe(expected);
+});
+
 const corpus = await readCorpus("clients");
 
 test.skipIf(corpus === undefined)("of what clients send no string is left", () => {

@@ -16,7 +16,7 @@ beforeAll(async () => {
     ),
     setup: `
       ALTER TABLE public.customers ADD points int DEFAULT 1;
-      CREATE TABLE public.notes (id bigint, body text, "from" text, "having" text);
+      CREATE TABLE public.notes (id bigint, body text UNIQUE, "from" text, "having" text);
       INSERT INTO public.notes VALUES (1, 'a', 'b', 'c');
       GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO anna, ben, cleo, metabase;`,
   });
@@ -174,14 +174,19 @@ const GROUPED = [
   "coalesce(count(c.country), count(*)) /* FROM x HAVING */ AS order",
 ];
 
-/** Beside people there are tables only. */
-const TABLES_BEFORE = BEFORE.filter((item) => !/SELECT|VALUES|ROWS/.test(item));
+/** Beside people there are tables only, and one row of them for each person. */
+const BESIDE = [
+  ["", ""],
+  ["", ""],
+  ["ONLY (notes) AS s JOIN ", " ON s.body = c.country"],
+  ["(notes * AS o JOIN ", " ON o.body = c.country)"],
+] as const;
 
 const groups = fc
   .tuple(
     fc.constantFrom(...LEADS),
     fc.array(fc.constantFrom(...GROUPED), { minLength: 1, maxLength: 2 }),
-    fc.constantFrom(...TABLES_BEFORE),
+    fc.constantFrom(...BESIDE),
     fc.constantFrom(...OWN),
     fc.constantFrom("", " HAVING count(*) > 1", " HAVING count(*) > 1 OR abs(count(c.id)) > 3"),
     fc.constantFrom(
@@ -193,8 +198,8 @@ const groups = fc
     ),
     fc.boolean(),
   )
-  .map(([lead, targets, before, own, having, tail, isBelow]) => {
-    const query = `SELECT c.country AS where, ${targets.join(", ")} FROM ${before}${own} WHERE c.country > '' GROUP BY c.country${having}${
+  .map(([lead, targets, [before, on], own, having, tail, isBelow]) => {
+    const query = `SELECT c.country AS where, ${targets.join(", ")} FROM ${before}${own}${on} WHERE c.country > '' GROUP BY c.country${having}${
       targets.length === 1 ? tail : tail.replace("NULL", "NULL, NULL")
     }`;
     const isUnion = tail.includes("UNION");

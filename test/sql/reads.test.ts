@@ -220,6 +220,13 @@ describe("require_filter", () => {
     "SELECT * FROM customers c LEFT JOIN tickets t ON c.id = 7",
     "SELECT * FROM customers WHERE id = 7 OR true",
     "COPY customers TO STDOUT",
+    "SELECT c.name FROM tickets t JOIN customers c ON c.id = t.customer_id",
+    "SELECT c.name FROM tickets t LEFT JOIN customers c ON c.id = t.customer_id WHERE t.id > 0",
+    "SELECT c.name FROM tickets t JOIN customers c ON c.country = t.region WHERE t.status = 'open'",
+    "SELECT c.name FROM tickets t RIGHT JOIN customers c ON c.id = t.customer_id AND t.status = 'open'",
+    "SELECT c.name FROM tickets t FULL JOIN customers c ON c.id = t.customer_id AND t.id = 7",
+    "SELECT (SELECT c.name FROM customers c WHERE c.id = t.customer_id) FROM tickets t",
+    "SELECT c.name FROM customers c JOIN customers d ON d.id = c.id WHERE c.country = 'DE'",
   ])("refuses %s", (sql) => {
     const verdict = judged.judge("ben", sql);
     expect(verdict.kind === "refuse" && verdict.refusal).toMatchObject({
@@ -234,6 +241,11 @@ describe("require_filter", () => {
     "SELECT * FROM customers WHERE email = 'x'",
     "SELECT * FROM customers WHERE id = ANY ('{1,2}')",
     "SELECT c.* FROM customers c JOIN tickets t ON t.customer_id = c.id WHERE t.id = 6",
+    // Each customer is found by their key, from rows that may be read by any condition.
+    "SELECT c.name FROM tickets t JOIN customers c ON c.id = t.customer_id WHERE t.status = 'open'",
+    "SELECT c.name FROM tickets t LEFT JOIN customers c ON c.id = t.customer_id WHERE t.status IN ('open', 'new')",
+    "SELECT c.name FROM tickets t LEFT JOIN customers c ON c.id = t.customer_id WHERE t.customer_id = 7",
+    "SELECT (SELECT c.name FROM customers c WHERE c.id = t.customer_id) FROM tickets t WHERE t.status = 'open'",
   ])("allows %s", (sql) => {
     expect(judged.judge("ben", sql).kind).not.toBe("refuse");
   });

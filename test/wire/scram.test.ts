@@ -49,15 +49,15 @@ const RFC = {
 const pencil = await makeVerifier("pencil", 4096, Buffer.from("W22ZaJ0SNY7soEsUEjb6gQ==", "base64"));
 
 test("the server's side gives the messages of RFC 7677", () => {
-  const server = new ScramServer(pencil, RFC.serverNonce);
-  expect(server.first(Buffer.from(RFC.clientFirst))).toBe(RFC.serverFirst);
+  const server = new ScramServer(pencil, RFC.serverNonce, undefined);
+  expect(server.first("SCRAM-SHA-256", Buffer.from(RFC.clientFirst))).toBe(RFC.serverFirst);
   expect(server.final(Buffer.from(RFC.clientFinal))).toBe(RFC.serverFinal);
 });
 
 async function logIn(password: string, verifier: Verifier): Promise<boolean> {
   const client = new ScramClient(password, nonce());
-  const server = new ScramServer(verifier, nonce());
-  const challenge = server.first(Buffer.from(client.first()));
+  const server = new ScramServer(verifier, nonce(), undefined);
+  const challenge = server.first("SCRAM-SHA-256", Buffer.from(client.first()));
   const signature = server.final(Buffer.from(await client.final(Buffer.from(challenge))));
   return signature !== undefined && client.verify(Buffer.from(signature));
 }
@@ -73,16 +73,20 @@ test.each(["pencil", "pässwörd", "\u00aa\u2168", "\u0000\u0001", "a\u0221b"])(
 
 test("node-postgres logs in to our server's side, and believes it", async () => {
   const session = driver.startSession(["SCRAM-SHA-256"]);
-  const server = new ScramServer(pencil, nonce());
-  await driver.continueSession(session, "pencil", server.first(Buffer.from(session.response)));
+  const server = new ScramServer(pencil, nonce(), undefined);
+  await driver.continueSession(
+    session,
+    "pencil",
+    server.first("SCRAM-SHA-256", Buffer.from(session.response)),
+  );
   const signature = server.final(Buffer.from(session.response));
   driver.finalizeSession(session, signature ?? "");
 });
 
 test("the client does not believe a server that does not know the password", async () => {
   const client = new ScramClient("pencil", nonce());
-  const server = new ScramServer(pencil, nonce());
-  await client.final(Buffer.from(server.first(Buffer.from(client.first()))));
+  const server = new ScramServer(pencil, nonce(), undefined);
+  await client.final(Buffer.from(server.first("SCRAM-SHA-256", Buffer.from(client.first()))));
   expect(client.verify(Buffer.from(`v=${randomBytes(32).toString("base64")}`))).toBe(false);
   expect(client.verify(Buffer.from("e=other-error"))).toBe(false);
   expect(new ScramClient("pencil", nonce()).verify(Buffer.from(RFC.serverFinal))).toBe(false);
@@ -111,19 +115,51 @@ test.each([
   "n,,n=,r=a b",
   "n,n=,r=abc",
 ])("a client-first-message that is not understood is refused: %j", (first) => {
-  expect(() => new ScramServer(pencil, nonce()).first(Buffer.from(first))).toThrow(ProtocolViolation);
+  expect(() =>
+    new ScramServer(pencil, nonce(), undefined).first("SCRAM-SHA-256", Buffer.from(first)),
+  ).toThrow(ProtocolViolation);
+});
+
+test("whoever stands between two TLS connections is found out, whichever way the client was misled", () => {
+  const endPoint = randomBytes(32);
+  const bound = "p=tls-server-end-point,,n=,r=abc";
+  const begin = (mechanism: string, first: string) => {
+    const server = new ScramServer(pencil, "n", endPoint);
+    server.first(mechanism, Buffer.from(first));
+    return server;
+  };
+  const last = (binding: Buffer) =>
+    Buffer.from(`c=${binding.toString("base64")},r=abcn,p=${randomBytes(32).toString("base64")}`);
+  const header = Buffer.from("p=tls-server-end-point,,");
+  // The password is wrong, but the binding right.
+  expect(begin("SCRAM-SHA-256-PLUS", bound).final(last(Buffer.concat([header, endPoint])))).toBeUndefined();
+  for (const other of [randomBytes(32), Buffer.alloc(0), endPoint.subarray(1)]) {
+    const server = begin("SCRAM-SHA-256-PLUS", bound);
+    expect(() => server.final(last(Buffer.concat([header, other])))).toThrow("channel binding check failed");
+  }
+  expect(() => begin("SCRAM-SHA-256", "y,,n=,r=abc")).toThrow("thinks the server does not");
+  for (const [mechanism, first] of [
+    ["SCRAM-SHA-256", bound],
+    ["SCRAM-SHA-256-PLUS", "n,,n=,r=abc"],
+    ["SCRAM-SHA-256-PLUS", "y,,n=,r=abc"],
+    ["SCRAM-SHA-256-PLUS", "p=tls-unique,,n=,r=abc"],
+  ] as const) {
+    expect(() => begin(mechanism, first)).toThrow(ProtocolViolation);
+  }
 });
 
 test("a final message for another challenge, binding or exchange is refused", async () => {
-  const replayed = new ScramServer(pencil, nonce());
-  replayed.first(Buffer.from(RFC.clientFirst));
+  const replayed = new ScramServer(pencil, nonce(), undefined);
+  replayed.first("SCRAM-SHA-256", Buffer.from(RFC.clientFirst));
   expect(() => replayed.final(Buffer.from(RFC.clientFinal))).toThrow("nonce");
-  const bound = new ScramServer(pencil, RFC.serverNonce);
-  bound.first(Buffer.from(RFC.clientFirst.replace("n,,", "y,,")));
+  const bound = new ScramServer(pencil, RFC.serverNonce, undefined);
+  bound.first("SCRAM-SHA-256", Buffer.from(RFC.clientFirst.replace("n,,", "y,,")));
   expect(() => bound.final(Buffer.from(RFC.clientFinal))).toThrow("channel binding");
-  expect(() => new ScramServer(pencil, "").final(Buffer.from(RFC.clientFinal))).toThrow(ProtocolViolation);
-  const twice = new ScramServer(pencil, RFC.serverNonce);
-  twice.first(Buffer.from(RFC.clientFirst));
+  expect(() => new ScramServer(pencil, "", undefined).final(Buffer.from(RFC.clientFinal))).toThrow(
+    ProtocolViolation,
+  );
+  const twice = new ScramServer(pencil, RFC.serverNonce, undefined);
+  twice.first("SCRAM-SHA-256", Buffer.from(RFC.clientFirst));
   expect(twice.final(Buffer.from(RFC.clientFinal))).toBe(RFC.serverFinal);
   expect(() => twice.final(Buffer.from(RFC.clientFinal))).toThrow(ProtocolViolation);
 });
@@ -131,7 +167,10 @@ test("a final message for another challenge, binding or exchange is refused", as
 test("whoever asks for a user who does not exist is asked for a password all the same", async () => {
   const secret = randomBytes(32);
   const challenge = (user: string) =>
-    new ScramServer(mockVerifier(user, secret, 4096), "n").first(Buffer.from("n,,n=,r=abc"));
+    new ScramServer(mockVerifier(user, secret, 4096), "n", undefined).first(
+      "SCRAM-SHA-256",
+      Buffer.from("n,,n=,r=abc"),
+    );
   expect(challenge("nobody")).toMatch(/^r=abcn,s=[A-Za-z0-9+/]{22}==,i=4096$/);
   expect(challenge("nobody")).toBe(challenge("nobody"));
   expect(challenge("nobody")).not.toBe(challenge("somebody"));

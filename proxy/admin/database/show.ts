@@ -48,6 +48,8 @@ async function budgets(operations: Operations, user: string | undefined): Promis
             limited ? window.limit : null,
           ]),
     ),
+    // A fraction of a person is charged for what names nobody.
+    "numeric",
   );
 }
 

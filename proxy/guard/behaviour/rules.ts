@@ -21,7 +21,7 @@ export interface Sighting {
   readonly figure: number;
   readonly ordinary: number;
   readonly what: string;
-  /** He goes on although his budgets were tightened: the next harder action is due. */
+  /** The user goes on although their budgets were tightened: the next harder action is due. */
   readonly again?: true;
 }
 
@@ -54,7 +54,7 @@ const DUMPS_OF_TIGHTENED = 4;
 const PURPOSELESS = 30;
 const PURPOSELESS_SHARE = 0.5;
 const PRESSED_DAYS = 3;
-/** Whoever was seen for what he did in a week goes on if today is more than that times his ordinary days. */
+/** Users who were seen for what they did in a week go on if today is more than that times their ordinary days. */
 const GOES_ON_FACTOR = 1.5;
 /** Of a week: chance evens out over its days, so less is far. */
 const WEEK_FLOOR = 150;
@@ -66,7 +66,7 @@ export function actionOf(role: Role, rule: BehaviourRule): BehaviourAction {
   return role.behaviour?.get(rule) ?? (role.budget.length > 0 ? "alert" : "off");
 }
 
-/** What becomes of him who goes on. */
+/** What becomes of users who go on. */
 export function actionFor(role: Role, { rule, again }: Sighting): BehaviourAction {
   const action = actionOf(role, rule);
   return again && action === "tighten" ? "suspend" : action;
@@ -129,22 +129,22 @@ function amountRule(
   // A day on which everybody calls is busy for all.
   const ordinary = limit * peers.crowd.weightOf(today);
   if (figure <= ordinary) return undefined;
-  const what = rule === "new_people" ? "people whom he never read before" : "exact look-ups";
+  const what = rule === "new_people" ? "people whom they never read before" : "exact look-ups";
   return { rule, figure, ordinary: Math.round(ordinary), what: `${what}, in one day` };
 }
 
-/** More than he ever does, and more than his peers' busiest days. */
+/** More than the user ever does, and more than their peers' busiest days. */
 function ordinaryFor(profile: Profile, peers: Peers, today: number, amount: Amount): number {
   const own = ordinaryDays(profile, today).map((day) => day[amount]);
   const limits: number[] = [];
   if (own.length >= START_UP_DAYS) limits.push(farAbove(own, OWN_SPREADS), OWN_FACTOR * median(own));
   if (peers.users >= FEWEST_PEERS) limits.push(farAbove(peers.busiest[amount], PEER_SPREADS));
-  // Nobody to compare him with: the budget alone holds.
+  // There is nobody to compare them with: the budget alone holds.
   return limits.length === 0 ? Number.POSITIVE_INFINITY : Math.max(...limits);
 }
 
 /**
- * A drip below what anybody does on a busy day, but day after day. His own past ends a week ago: the days in
+ * A drip below what anybody does on a busy day, but day after day. The user's own past ends a week ago: the days in
  * question are no example.
  */
 function weekRule(profile: Profile, peers: Peers, event: Reading): Sighting | undefined {
@@ -163,7 +163,7 @@ function weekRule(profile: Profile, peers: Peers, event: Reading): Sighting | un
   const weights = worked.reduce((sum, { day }) => sum + peers.crowd.weightOf(day), 0);
   const ordinary = (limit * weights) / worked.length;
   if (figure <= ordinary) return undefined;
-  const what = "people whom he never read before, in seven days";
+  const what = "people whom they never read before, in seven days";
   return { rule: "new_people", figure, ordinary: Math.round(ordinary), what };
 }
 
@@ -172,7 +172,7 @@ function hoursRule(profile: Profile, peers: Peers, event: Reading, fresh: number
   const hour = hourOf(event.time);
   const start = hour - (hour % 24);
   const near = [hour, start + ((hour + 23) % 24), start + ((hour + 1) % 24)];
-  // Once a day an hour becomes his: what was odd this morning stays odd until midnight.
+  // Once a day an hour becomes the user's own: what was odd this morning stays odd until midnight.
   const days = near.reduce((sum, one) => sum + (profile.hours[one] ?? 0), 0);
   if (days > (profile.oddHours > 0 ? near.length : 0)) return undefined;
   if (peers.users >= FEWEST_PEERS && peers.inHour(hour) > 0.02 * peers.users) return undefined;
@@ -182,14 +182,19 @@ function hoursRule(profile: Profile, peers: Peers, event: Reading, fresh: number
     rule: "hours",
     figure: profile.oddHours,
     ordinary: 0,
-    what: "people in hours when he never works",
+    what: "people in hours when they never work",
   };
 }
 
 function addressRule(profile: Profile, peers: Peers, event: Reading): Sighting | undefined {
   if (ordinaryDays(profile, dayOf(event.time)).length < HABIT_DAYS) return undefined;
   if (peers.fromNetwork(networkOf(event.client)) > 0) return undefined;
-  return { rule: "addresses", figure: 1, ordinary: 0, what: "an address where nobody of his role came from" };
+  return {
+    rule: "addresses",
+    figure: 1,
+    ordinary: 0,
+    what: "an address where nobody of their role came from",
+  };
 }
 
 function refusalsRule({ refusals }: Profile): Sighting | undefined {
@@ -200,7 +205,8 @@ function refusalsRule({ refusals }: Profile): Sighting | undefined {
 function dumpRule({ days }: Profile, tightenedBy: BehaviourRule | undefined): Sighting | undefined {
   const figure = days.at(-1)?.overreached ?? 0;
   if (figure < DUMPS) return undefined;
-  const what = "statements in one day that asked for far more than he may have";
+  const what =
+    "statements in one day that asked for far more than they may have, or were refused for want of a condition";
   const sighting: Sighting = { rule: "dump", figure: Math.floor(figure), ordinary: DUMPS - 1, what };
   return tightenedBy !== undefined && figure >= DUMPS_OF_TIGHTENED ? { ...sighting, again: true } : sighting;
 }
@@ -209,7 +215,7 @@ function purposeRule({ days }: Profile): Sighting | undefined {
   const { purposeless = 0, asked = 0 } = days.at(-1) ?? {};
   const ordinary = Math.max(PURPOSELESS - 1, Math.floor(PURPOSELESS_SHARE * asked));
   if (purposeless <= ordinary) return undefined;
-  const what = `of ${asked} people whom he never read before have nothing to do with his work`;
+  const what = `of ${asked} people whom they never read before have nothing to do with their work`;
   return { rule: "purpose", figure: purposeless, ordinary, what };
 }
 
@@ -224,13 +230,13 @@ function togetherRule(
   if (!crowd.isRushing(paceOf(profile, today), today)) return undefined;
   const [figure, ordinary] = [crowd.rushing(today), crowd.ordinarilyRushing(today)];
   if (ordinary === undefined || figure <= ordinary) return undefined;
-  const what = "users of the role at once read far more new people than they do, he among them";
+  const what = "users of the role at once read far more new people than usual, this user among them";
   const sighting: Sighting = { rule: "together", figure, ordinary, what };
   const isSecond = tightenedBy !== undefined && profile.alerted.get("together") !== today;
   return isSecond ? { ...sighting, again: true } : sighting;
 }
 
-/** He goes on, day after day: honest work would have shrunk, or somebody would have called. */
+/** The user goes on, day after day: honest work would have shrunk, or somebody would have called. */
 function pressedRule(
   profile: Profile,
   event: Reading,
@@ -242,7 +248,7 @@ function pressedRule(
   if (profile.pressed.at(-1) !== today) profile.pressed.push(today);
   while ((profile.pressed[0] ?? today) < today - 7) profile.pressed.shift();
   if (profile.pressed.length < PRESSED_DAYS) return undefined;
-  const what = "days on which he went on although his budgets were tightened";
+  const what = "days on which they went on although their budgets were tightened";
   return { rule: tightenedBy, figure: profile.pressed.length, ordinary: PRESSED_DAYS - 1, what, again: true };
 }
 

@@ -13,8 +13,8 @@ export interface Alert {
   readonly id: string;
   /** Unix time in milliseconds. */
   readonly time: number;
-  /** A rule of behaviour, or that he read a decoy. */
-  readonly rule: BehaviourRule | "canary";
+  /** A rule of behaviour, or that they read a decoy, or used up a budget that only alerts. */
+  readonly rule: BehaviourRule | "canary" | "budget";
   readonly action: Exclude<BehaviourAction, "off">;
   readonly user: string;
   readonly role: string;
@@ -65,7 +65,7 @@ export class Behaviour {
 
   /** Notes that somebody walks through ids. */
   walked({ database, user, role = "", address = "" }: Account, ids: number, time: number): void {
-    const what = "of his last people have ids close to each other";
+    const what = "of their last people have ids close to each other";
     const sighting: Sighting = { rule: "sequence", figure: ids, ordinary: 0, what };
     this.#enqueue(async () => {
       const isNew = await this.#options.profiles.update(database, user, role, (profile) =>

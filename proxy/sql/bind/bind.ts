@@ -3,6 +3,7 @@ import type {
   CreateTableAsStmt,
   DeclareCursorStmt,
   ExplainStmt,
+  LockStmt,
   Node,
   PrepareStmt,
   SelectStmt,
@@ -13,6 +14,7 @@ import type { BoundStatement, StatementKind } from "./bound.ts";
 import { bindCopy } from "./copy.ts";
 import type { Environment } from "./environment.ts";
 import { EXPRESSION_VISITORS } from "./expressions.ts";
+import { bindLock } from "./lock.ts";
 import { bindMerge } from "./merge.ts";
 import { topScope } from "./scope.ts";
 import { bindSelect } from "./select.ts";
@@ -21,7 +23,12 @@ import { bindDelete, bindInsert, bindUpdate } from "./writes.ts";
 /** A bound statement, or the node at which it was not understood. */
 export type BindResult =
   | { readonly ok: true; readonly statement: BoundStatement }
-  | { readonly ok: false; readonly message: string; readonly node: Body };
+  | {
+      readonly ok: false;
+      readonly reason: "syntax" | "depth";
+      readonly message: string;
+      readonly node: Body;
+    };
 
 const VISITORS: Readonly<Record<string, Visitor>> = {
   ...EXPRESSION_VISITORS,
@@ -42,8 +49,11 @@ export function bindStatement(node: Node, environment: Environment): BindResult 
     const { kind, queryNode } = bindTop(binder, ...nodeOf(node));
     return { ok: true, statement: finished(binder, kind, queryNode) };
   } catch (error) {
-    if (error instanceof NotUnderstood) return { ok: false, message: error.message, node: error.node };
-    if (error instanceof UnknownSyntax) return { ok: false, message: error.message, node };
+    if (error instanceof NotUnderstood) {
+      const { reason, message, node: at } = error;
+      return { ok: false, reason, message, node: at };
+    }
+    if (error instanceof UnknownSyntax) return { ok: false, reason: "syntax", message: error.message, node };
     throw error;
   }
 }
@@ -88,6 +98,10 @@ function bindTop(binder: Binder, type: string, body: Body): Top {
     for (const part of [query, whereClause]) if (part !== undefined) checkGrammar(...nodeOf(part));
     bindCopy(binder, body as CopyStmt, scope);
     return { kind: "copy", queryNode: query === undefined ? body : nodeOf(query)[1] };
+  }
+  if (type === "LockStmt") {
+    bindLock(binder, body as LockStmt, scope);
+    return { kind: "lock", queryNode: undefined };
   }
   const kind = type === "SelectStmt" ? kindOf(body as SelectStmt) : WRITES[type];
   if (kind === undefined) return { kind: "utility", queryNode: undefined };

@@ -7,9 +7,11 @@ import type { Level, Scope } from "./scope.ts";
 /** Ends the binding of a statement: thrown inside this folder only, and caught by `bindStatement`. */
 export class NotUnderstood extends Error {
   readonly node: Body;
-  constructor(message: string, node: Body) {
+  readonly reason: "syntax" | "depth";
+  constructor(message: string, node: Body, reason: "syntax" | "depth" = "syntax") {
     super(message);
     this.node = node;
+    this.reason = reason;
   }
 }
 
@@ -18,7 +20,7 @@ const MAXIMUM_DEPTH = 400;
 
 /** Refuses a tree that has anything in it which grammar.ts does not list; what follows may read fields by their names. */
 export function checkGrammar(type: string, body: Body, depth = 0): void {
-  if (depth > MAXIMUM_DEPTH) throw new NotUnderstood("it is nested too deeply", body);
+  if (depth > MAXIMUM_DEPTH) throw new NotUnderstood("it is nested too deeply", body, "depth");
   const children: [type: string, body: Body][] = [];
   try {
     forEachChild(type, body, (...child) => children.push(child));

@@ -43,6 +43,7 @@ export type StatementKind =
   | "declare"
   | "prepare"
   | "create as"
+  | "lock"
   | "utility";
 
 /** One SELECT, VALUES, set operation or write. */
@@ -65,7 +66,7 @@ export interface BoundQuery {
   readonly traits: Traits;
 }
 
-/** `copy` is `COPY relation TO`. */
+/** `copy` is `COPY relation TO`, `lock` is LOCK, which has no rows. */
 export type QueryForm =
   | "select"
   | "values"
@@ -74,7 +75,8 @@ export type QueryForm =
   | "update"
   | "delete"
   | "merge"
-  | "copy";
+  | "copy"
+  | "lock";
 
 export interface SetOperation {
   readonly operator: "union" | "intersect" | "except";
@@ -112,7 +114,7 @@ export type ClauseName =
   | "limit"
   | "locking"
   | "values"
-  /** Of a write: `SET …`, also of ON CONFLICT and MERGE. */
+  /** Of a write: `SET …`, also of ON CONFLICT and MERGE; the columns of an INSERT, which may have subscripts. */
   | "assignments"
   | "conflict"
   /** MERGE: ON, and the conditions of its WHEN clauses. */

@@ -5,10 +5,15 @@ import type { Dependencies } from "./dependencies.ts";
 /* What rules ask of a bound statement beside what its answer depends on. */
 
 /** Every reference to a relation of the catalog, targets of writes too. */
-export function tablesIn({ queries }: BoundStatement): readonly BoundRelation[] {
+export function tablesIn({ queries }: Pick<BoundStatement, "queries">): readonly BoundRelation[] {
   return queries.flatMap(({ relations }) =>
     relations.filter(({ source }) => source.kind === "table" || source.kind === "unknown table"),
   );
+}
+
+/** Rows are locked somewhere: FOR UPDATE and its like. */
+export function locksRows({ queries }: BoundStatement): boolean {
+  return queries.some(({ clauses }) => clauses.locking !== undefined);
 }
 
 /**

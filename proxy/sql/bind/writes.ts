@@ -23,6 +23,8 @@ import { bindWiths } from "./with.ts";
 export function bindInsert(binder: Binder, body: InsertStmt, outer: Scope): void {
   const { scope, withs } = bindWiths(binder, body.withClause, innerScope(outer));
   const target = targetOf(binder, body);
+  // `INSERT INTO t (a[…])`: a subscript sees what the source sees.
+  binder.bind(body.cols, scope);
   binder.bind(body.selectStmt, scope);
   const source = body.selectStmt && queryAt(binder, nodeOf(body.selectStmt)[1]);
   const own = withItems(scope, [item(target)]);
@@ -45,7 +47,7 @@ export function bindInsert(binder: Binder, body: InsertStmt, outer: Scope): void
       relations: [target],
       write: { target, assigned: [...assigned, ...updated], source },
       clauses: clauses({
-        assignments: conflict?.targetList,
+        assignments: [...given, ...(conflict?.targetList ?? [])],
         conflict: conflict?.infer?.indexElems,
         where: conflict?.whereClause,
         match: conflict?.infer?.whereClause,

@@ -3,7 +3,7 @@ import { bindStatement } from "../../../proxy/sql/bind/bind.ts";
 import type { Meaning } from "../../../proxy/sql/bind/bound.ts";
 import { answerDependsOn } from "../../../proxy/sql/bind/dependencies.ts";
 import { pinsOf } from "../../../proxy/sql/bind/pins.ts";
-import { namedColumns } from "../../../proxy/sql/bind/questions.ts";
+import { namedColumns, tablesIn } from "../../../proxy/sql/bind/questions.ts";
 import { Constants } from "../../../proxy/sql/constants.ts";
 import { parseText } from "../../../proxy/sql/parse.ts";
 import { type Bench, bindText, bound, namesOf, openBench } from "./bound.ts";
@@ -68,6 +68,23 @@ describe("a name that may be a column of unknown name", () => {
   });
 });
 
+test("LOCK names relations, and has no rows", () => {
+  const { kind, top, queries } = bound("LOCK TABLE a, ONLY b IN SHARE MODE", bench.environment);
+  expect([kind, top, tablesIn({ queries }).map(({ alias }) => alias)]).toEqual([
+    "lock",
+    undefined,
+    ["a", "b"],
+  ]);
+});
+
+test("subscripts of an INSERT's columns see no more than its source", () => {
+  const { problems } = bound(
+    "INSERT INTO a (id[x], y[(SELECT max(z) FROM b)]) VALUES (1, 2)",
+    bench.environment,
+  );
+  expect(problems.map(({ sqlstate }) => sqlstate)).toEqual(["42703"]);
+});
+
 test("a function of the row is not taken for a column", () => {
   expect(meanings("SELECT a.shown, a.x FROM a")).toMatchObject([
     { kind: "row", call: "shown" },
@@ -130,7 +147,7 @@ test("what is not understood names its node", () => {
 
 test("nothing is too deep to be refused", () => {
   const deep = `SELECT ${"@ ".repeat(600)}1`;
-  expect(bindText(deep, bench.environment)).toMatchObject({ ok: false, message: "it is nested too deeply" });
+  expect(bindText(deep, bench.environment)).toMatchObject({ ok: false, reason: "depth" });
 });
 
 test("no constant is looked at", () => {

@@ -1,4 +1,5 @@
 import fc from "fast-check";
+import { Draw } from "../../harness/draw.ts";
 
 /**
  * Statements that like what goes wrong with names: aliases that are names of tables and columns, columns of several
@@ -102,33 +103,6 @@ interface Around {
 
 const ALIASES = ["a", "b", "t", "x", "id", "u", "k"];
 const COLUMNS = ["id", "x", "y", "z", "w", "k", "s", "n", "a", "ctid"];
-
-class Draw {
-  readonly #choices: readonly number[];
-  #at = 0;
-
-  constructor(choices: readonly number[]) {
-    this.#choices = choices;
-  }
-
-  below(limit: number): number {
-    return (this.#choices[this.#at++] ?? 0) % limit;
-  }
-
-  chance(percent: number): boolean {
-    return this.below(100) >= 100 - percent;
-  }
-
-  of<T>(items: readonly T[]): T {
-    const item = items[this.below(items.length)];
-    if (item === undefined) throw new Error("nothing to choose from");
-    return item;
-  }
-
-  many<T>(most: number, make: (index: number) => T): readonly T[] {
-    return Array.from({ length: 1 + this.below(most) }, (_, index) => make(index));
-  }
-}
 
 /** `wild`: names that may mean nothing, and rows that depend on their order. */
 function statements(wild: boolean): fc.Arbitrary<string> {

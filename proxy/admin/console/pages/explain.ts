@@ -97,7 +97,12 @@ function choice(name: string, chosen: string): Html {
   return html`<option value="${name}"${name === chosen && html` selected`}>${name}</option>`;
 }
 
-const TONES = { "passes unchanged": "quiet", "is rewritten": "good", "is refused": "bad" } as const;
+const TONES = {
+  "passes unchanged": "quiet",
+  "is rewritten": "good",
+  "passes, with columns added that say whose rows they are": "quiet",
+  "is refused": "bad",
+} as const;
 
 function explained(explanation: Explanation): Html {
   const { user, role, database, policy, mode, verdict, refusal, lookups, sent } = explanation;

@@ -1,0 +1,159 @@
+import { setTimeout } from "node:timers/promises";
+import {
+  bindMessage,
+  executeMessage,
+  parseMessage,
+  queryMessage,
+  syncMessage,
+} from "../proxy/wire/frontend-messages.ts";
+import { cstring, Frontend, int32, message, uint16 } from "../proxy/wire/messages.ts";
+import { table } from "./figures.ts";
+import type { Reached } from "./point-queries.ts";
+import { usageOf } from "./processes.ts";
+import { openClient } from "./raw-client.ts";
+
+/** What one client does at once. */
+interface Burden {
+  readonly what: string;
+  readonly user: "app" | "narrow";
+  /** Made when it is wanted: some hold a hundred megabytes. */
+  readonly messages: () => readonly Buffer[];
+}
+
+/** Where a client connects, and whose memory is looked at. */
+export interface FairTarget {
+  readonly name: string;
+  readonly port: number;
+  readonly pid: number;
+  /** Where it is asked for. */
+  readonly password?: string;
+  /** The users that it knows. */
+  readonly users: readonly Burden["user"][];
+}
+
+export interface Fair {
+  readonly what: string;
+  readonly through: string;
+  /** Of another session's `select 1`, in milliseconds. */
+  readonly p50: number;
+  readonly p99: number;
+  readonly most: number;
+  /** How long it took, in seconds, and how many megabytes the process has grown by. */
+  readonly seconds: number;
+  readonly grown: number;
+}
+
+const MEGABYTE = 1024 * 1024;
+/** Another session's p99 may be so long (milliseconds). */
+const LIMIT = 20;
+
+const text = (sql: string) => Buffer.from(sql);
+const repeated = (count: number, each: readonly Buffer[]) =>
+  Buffer.concat(Array.from({ length: count }, () => each).flat());
+
+const BURDENS: readonly Burden[] = [
+  {
+    what: "200,000 Bind and Execute before one Sync",
+    user: "app",
+    messages: () => [
+      parseMessage("", text("select 1")),
+      repeated(100_000, [bindMessage("", ""), executeMessage("", 0)]),
+      syncMessage,
+    ],
+  },
+  {
+    what: "20,000 wrong texts, each with its Sync",
+    user: "app",
+    messages: () => [repeated(20_000, [parseMessage("", text("no sql")), syncMessage])],
+  },
+  {
+    what: "30 INSERTs of 250 kB",
+    user: "app",
+    messages: () => Array.from({ length: 30 }, (_, i) => queryMessage(text(longInsert(i)))),
+  },
+  {
+    what: "a Bind of 100 MB",
+    user: "app",
+    messages: () => {
+      const value = Buffer.alloc(100 * MEGABYTE, "x");
+      const bind = [cstring(""), cstring(""), uint16(0), uint16(1), int32(value.length), value, uint16(0)];
+      const sql = text("select length($1::text)");
+      return [parseMessage("", sql), message(Frontend.Bind, ...bind), executeMessage("", 0), syncMessage];
+    },
+  },
+  {
+    what: "a row of 200 MB, counted, with bytes: 1MB",
+    user: "narrow",
+    messages: () => [queryMessage(text("select id, repeat(name, 20000000) from people limit 1"))],
+  },
+];
+
+function longInsert(salt: number): string {
+  const rows = Array.from({ length: 9_000 }, (_, i) => `(${i}, ${salt}, 'a text of some length')`);
+  return `insert into scribble (a, b, c) values ${rows.join(", ")}`;
+}
+
+/** Another session's waiting while one client does each of these, through one target after the other. */
+export async function measureFairness(targets: readonly FairTarget[]): Promise<readonly Fair[]> {
+  const fairs: Fair[] = [];
+  for (const burden of BURDENS) {
+    for (const target of targets.filter(({ users }) => users.includes(burden.user)))
+      fairs.push(await measure(burden, target));
+  }
+  return fairs;
+}
+
+async function measure({ what, user, messages }: Burden, target: FairTarget): Promise<Fair> {
+  const { name, port, pid, password } = target;
+  const client = await openClient(port, user, password);
+  const other = await openClient(port, "app", password);
+  const sent = Buffer.concat([...messages(), queryMessage(text("select 'the end'"))]);
+  const before = (await usageOf(pid)).resident;
+  let [isOver, most] = [false, before];
+  const began = performance.now();
+  const ended = new Promise<void>((resolve, reject) => {
+    client.socket.on("data", (bytes: Buffer) => bytes.includes("the end") && resolve());
+    client.socket.once("close", () => reject(new Error(`${what}: the session was ended`)));
+  }).finally(() => {
+    isOver = true;
+  });
+  client.socket.write(sent);
+  const waits: number[] = [];
+  while (!isOver) {
+    const asked = performance.now();
+    other.ask("select 1");
+    await other.ready();
+    waits.push(performance.now() - asked);
+    most = Math.max(most, (await usageOf(pid)).resident);
+    await setTimeout(5);
+  }
+  await ended;
+  const seconds = (performance.now() - began) / 1000;
+  client.socket.destroy();
+  other.socket.destroy();
+  waits.sort((a, b) => a - b);
+  const at = (share: number) => waits[Math.min(Math.floor(waits.length * share), waits.length - 1)] ?? 0;
+  return {
+    ...{ what, through: name, seconds },
+    ...{ p50: at(0.5), p99: at(0.99), most: at(1), grown: (most - before) / 1024 },
+  };
+}
+
+export function describeFairness(fairs: readonly Fair[]): string {
+  const rows = fairs.map(({ what, through, p50, p99, most, seconds, grown }) => [
+    ...[what, through, p50.toFixed(1), p99.toFixed(1), most.toFixed(0)],
+    ...[seconds.toFixed(1), grown.toFixed(0)],
+  ]);
+  return table(["one client", "through", "another's p50, ms", "p99", "most", "seconds", "MB more"], rows);
+}
+
+export function judgeFairness(fairs: readonly Fair[]): readonly Reached[] {
+  return fairs
+    .filter(({ through }) => through !== "direct")
+    .map(({ what, through, p99 }) => ({
+      what: `${through}: another session's p99 during ${what}`,
+      target: `≤ ${LIMIT} ms`,
+      reached: `${p99.toFixed(1)} ms`,
+      holds: p99 <= LIMIT,
+    }));
+}

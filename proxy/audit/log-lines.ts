@@ -1,0 +1,83 @@
+import type { SegmentFile } from "./segments.ts";
+
+/** A stretch of time, Unix milliseconds; `until` is not in it. */
+export interface Period {
+  readonly since: number;
+  readonly until: number;
+}
+
+/** Which lines are read, and how much of them: the text of statements only where few events are. */
+export type Lines =
+  | { readonly of: "all people"; readonly period: Period }
+  | { readonly of: "asked people"; readonly period: Period }
+  /** Of periods that nobody asks about: which name spaces and classes there were. */
+  | { readonly of: "policies" };
+
+/** `unmapped.kind` of a segment's first and last line, and of lines that tell what the log is about or lacks. */
+export const FOOTER = "segment closed";
+const FACTS = ["segment opened", FOOTER, "policy loaded", "events lost", "segments dropped", "log damaged"];
+
+/** What is read of a line (docs/audit.md); all else is skipped. */
+const FIELDS = `{
+  time: 'DOUBLE',
+  actor: 'STRUCT("user" STRUCT("name" VARCHAR, groups STRUCT("name" VARCHAR)[]), session STRUCT(uid VARCHAR), app_name VARCHAR)',
+  src_endpoint: 'STRUCT(ip VARCHAR, "name" VARCHAR)',
+  database: 'STRUCT("name" VARCHAR)',
+  query_info: 'STRUCT(query_string VARCHAR)',
+  status_code: 'VARCHAR',
+  unmapped: 'STRUCT(kind VARCHAR, decision VARCHAR, "rows" DOUBLE, people DOUBLE, subjects VARCHAR[], unexplained VARCHAR,
+    people_of VARCHAR[], relations VARCHAR[], masked VARCHAR[], shown VARCHAR[], shown_where VARCHAR[], found VARCHAR[],
+    signedBy VARCHAR, peopleKey VARCHAR, namespaces STRUCT("name" VARCHAR, tables VARCHAR[])[], classes VARCHAR[], events DOUBLE)',
+  metadata: 'STRUCT(log_name VARCHAR, sequence DOUBLE)'
+}`;
+
+/**
+ * `classes`: whose values were learned, in the clear, in some rows, or by looking up; NULL in lines of older versions.
+ * `only_masks`: nothing but masks was shown of what has a class.
+ */
+export const TABLE = `CREATE TEMP TABLE lines (
+  time DOUBLE, "user" VARCHAR, role VARCHAR, session VARCHAR, address VARCHAR, application VARCHAR, database VARCHAR,
+  statement VARCHAR, kind VARCHAR, decision VARCHAR, status VARCHAR, "rows" DOUBLE, people DOUBLE, subjects VARCHAR[],
+  unexplained VARCHAR, people_of VARCHAR[], relations VARCHAR[], classes VARCHAR[], only_masks BOOLEAN, writer VARCHAR, sequence DOUBLE,
+  key VARCHAR, namespaces STRUCT("name" VARCHAR, tables VARCHAR[])[], known_classes VARCHAR[], events DOUBLE, file VARCHAR
+);
+CREATE TEMP VIEW readings AS SELECT * FROM lines WHERE people > 0 AND kind IN ('statement', 'rows');
+CREATE TEMP TABLE asked (subject VARCHAR, number INTEGER, before DOUBLE)`;
+
+/** A list of texts as SQL has it. */
+export function textList(texts: readonly string[]): string {
+  return `[${texts.map((text) => `'${text.replaceAll("'", "''")}'`).join(", ")}]::VARCHAR[]`;
+}
+
+/** The SELECT that reads these files into `lines`. */
+export function scanOf(files: readonly SegmentFile[], lines: Lines): string {
+  const names = textList(files.map(({ path }) => path));
+  const from = `read_json(${names}, format = 'newline_delimited', columns = ${FIELDS}, ignore_errors = true, filename = true)`;
+  const clear =
+    "coalesce(unmapped.shown, []) || coalesce(unmapped.shown_where, []) || coalesce(unmapped.found, [])";
+  return `SELECT time, actor."user"."name" AS "user", actor."user".groups[1]."name" AS role,
+      actor.session.uid AS session, coalesce(src_endpoint.ip, src_endpoint."name", '') AS address,
+      actor.app_name AS application, database."name" AS database,
+      ${lines.of === "asked people" ? "query_info.query_string" : "''"} AS statement,
+      unmapped.kind AS kind, unmapped.decision AS decision, status_code AS status, unmapped."rows" AS "rows",
+      unmapped.people AS people, unmapped.subjects AS subjects, unmapped.unexplained AS unexplained,
+      unmapped.people_of AS people_of, unmapped.relations AS relations,
+      CASE WHEN unmapped.shown IS NULL THEN NULL ELSE list_distinct(${clear}) END AS classes,
+      unmapped.shown IS NOT NULL AND len(unmapped.masked) > 0 AND len(${clear}) = 0 AS only_masks,
+      metadata.log_name AS writer, metadata.sequence AS sequence,
+      CASE WHEN unmapped.kind = 'segment opened' THEN coalesce(unmapped.peopleKey, unmapped.signedBy) END AS key, unmapped.namespaces AS namespaces, unmapped.classes AS known_classes,
+      unmapped.events AS events, filename AS file
+    FROM ${from} WHERE ${conditionOf(lines)}`;
+}
+
+function conditionOf(lines: Lines): string {
+  if (lines.of === "policies") return "unmapped.kind = 'policy loaded'";
+  const facts = FACTS.map((kind) => `'${kind}'`).join(", ");
+  const until = Math.min(lines.period.until, Number.MAX_SAFE_INTEGER);
+  const wanted =
+    lines.of === "all people"
+      ? `(unmapped.people > 0 OR unmapped."rows" > 0 OR status_code IS NOT NULL)`
+      : "unmapped.people > 0 AND list_has_any(unmapped.subjects, (SELECT list(subject) FROM asked))";
+  return `unmapped.kind IN (${facts}) OR unmapped.kind IN ('statement', 'rows')
+    AND time >= ${lines.period.since} AND time < ${until} AND ${wanted}`;
+}

@@ -1,0 +1,133 @@
+import type { AuditKeys } from "../audit/keys.ts";
+import type { Period, Readings } from "../audit/readings.ts";
+import {
+  foreignSegments,
+  misworded,
+  onlyNamespace,
+  type Vocabulary,
+  vocabularyOf,
+} from "../audit/vocabulary.ts";
+import { isWrong, misused, readKeys, readLogFolder, readPeriod, type Wrong } from "./audit-arguments.ts";
+import { operator, putOnRecord } from "./audit-record.ts";
+
+/** The flags of all commands that ask the log whom somebody read, or who read somebody. */
+export const QUESTION_FLAGS = {
+  table: { type: "string" },
+  audit: { type: "string", multiple: true, default: [] as string[] },
+  since: { type: "string" },
+  until: { type: "string" },
+  "key-file": { type: "string", multiple: true, default: [] as string[] },
+  by: { type: "string" },
+  record: { type: "string" },
+  json: { type: "boolean", default: false },
+} as const;
+
+export const QUESTION_HELP = `  --table NAME       where people are named: what the policy's "subject" leads to, as in public.customers.id; needed where
+                     the log knows several
+  --audit FOLDER     the audit log (audit/)
+  --since, --until   a day or a time: 2026-05-01, 2026-05-01T08:00Z
+  --key-file FILE    the fleet's secret (or SLUICE_KEY); several, if it changed: the one in use comes first
+  --by NAME          who asks (your own name here): each question is an event of the log
+  --record FOLDER    where that event is written, if the log is a copy that cannot be (the log itself)
+  --json             for programs
+`;
+
+/** What all questions have in common. */
+export interface LogQuestion {
+  readonly folder: string;
+  /** Undefined: the only one that the log knows. */
+  readonly namespace: string | undefined;
+  readonly period: Period;
+  readonly keys: readonly AuditKeys[];
+  readonly keyFile: string | undefined;
+  readonly by: string;
+  readonly record: string;
+  readonly json: boolean;
+}
+
+interface Values {
+  readonly table?: string;
+  readonly audit: readonly string[];
+  readonly since?: string;
+  readonly until?: string;
+  readonly "key-file": readonly string[];
+  readonly by?: string;
+  readonly record?: string;
+  readonly json: boolean;
+}
+
+/** `folders`: those that were named without --audit. */
+export async function readLogQuestion(
+  values: Values,
+  folders: readonly string[] = [],
+): Promise<LogQuestion | Wrong> {
+  const period = readPeriod(values.since, values.until);
+  if (isWrong(period)) return period;
+  const keys = readKeys(values["key-file"], process.env);
+  if (isWrong(keys)) return keys;
+  if (keys.length === 0)
+    return misused("--key-file: missing (or SLUICE_KEY); people stand in the log as hashes");
+  const folder = await readLogFolder([...folders, ...values.audit]);
+  if (typeof folder !== "string") return folder;
+  return {
+    folder,
+    period,
+    keys,
+    namespace: values.table,
+    keyFile: values["key-file"][0],
+    by: values.by ?? operator(),
+    record: values.record ?? folder,
+    json: values.json,
+  };
+}
+
+/** The question cannot be put so: its answer would be a false "nobody". */
+export class WrongQuestion extends Error {}
+
+/** The name space that is meant, and the log's words; throws where the log cannot be asked so. */
+export async function checkWords(
+  readings: Readings,
+  { namespace, keys }: Pick<LogQuestion, "namespace" | "keys">,
+  needs: readonly string[],
+): Promise<{ readonly namespace: string; readonly words: Vocabulary }> {
+  const foreign = await foreignSegments(readings, keys);
+  if (foreign.of > 0 && foreign.segments === foreign.of) {
+    const given = keys.map(({ peopleId }) => peopleId).join(", ");
+    throw new WrongQuestion(
+      `--key-file: no line of this log was written with this key (it has ${foreign.keys.join(", ")}; given: ${given})`,
+    );
+  }
+  const words = await vocabularyOf(readings);
+  const problem = misworded(words, namespace, needs);
+  if (problem !== undefined) throw new WrongQuestion(problem);
+  return { namespace: namespace ?? onlyNamespace(words) ?? "", words };
+}
+
+/** To be called before anything of the answer is shown. */
+export async function recordQuestion(
+  { keyFile, by, record, period }: LogQuestion,
+  question: string,
+  fields: { readonly people?: number; readonly about?: string },
+): Promise<void> {
+  try {
+    await putOnRecord(record, keyFile, {
+      ...{ kind: "question", time: Date.now(), by, question },
+      ...fields,
+      ...(period.since > 0 && { since: period.since }),
+      ...(Number.isFinite(period.until) && { until: period.until }),
+    });
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    throw new WrongQuestion(
+      `the question cannot be put on record in "${record}" (${code ?? message}); --record names another folder`,
+    );
+  }
+}
+
+/** How a command ends that has failed: misused, or not to be answered. */
+export function wrongOf(error: unknown): Wrong {
+  const { code, message } = error as NodeJS.ErrnoException;
+  if (code?.startsWith("ERR_PARSE_ARGS")) return misused(message);
+  if (error instanceof WrongQuestion) return { problem: message, status: 2 };
+  return { problem: message, status: 1 };
+}

@@ -1,0 +1,156 @@
+import { readFile } from "node:fs/promises";
+import { parseArgs } from "node:util";
+import { type Identified, identify } from "../audit/identify.ts";
+import { allIds, peopleTable } from "../audit/people-table.ts";
+import { type ReadBy, readBy } from "../audit/read-by.ts";
+import { readSubjects } from "../audit/subject-list.ts";
+import { complain, isWrong, misused, STANDARD, type Streams, type Wrong } from "./audit-arguments.ts";
+import { withDatabase } from "./audit-database.ts";
+import { forgottenHashes } from "./audit-forget.ts";
+import {
+  checkWords,
+  type LogQuestion,
+  QUESTION_FLAGS,
+  QUESTION_HELP,
+  readLogQuestion,
+  recordQuestion,
+  WrongQuestion,
+  wrongOf,
+} from "./audit-question.ts";
+import { readByCsv, readByJson, readByText } from "./audit-read-by-text.ts";
+
+const HELP = `usage: sluice audit read-by USER [FLAGS]
+
+Says whom a user read: how many people, when, which classes in the clear, with or without a reason. With the database,
+or a list, it says who they are.
+
+  --upstream URI     the database, as a user who may read the ids (or SLUICE_UPSTREAM): all ids of the table are looked for
+  --candidates FILE  CSV: only these ids are looked for
+  --column NAME      the column that has them
+  --needs CLASSES    only readings that showed one of these classes in the clear, or looked people up by it
+  --unexplained      only people whom nothing tied to the reader at least once (the policy's "purpose")
+  --csv              one line for each person: id, first, last, statements, classes, reason
+  --top NUMBER       how many people to show without --csv and --json (20)
+${QUESTION_HELP}`;
+
+const FLAGS = {
+  upstream: { type: "string" },
+  candidates: { type: "string" },
+  column: { type: "string" },
+  needs: { type: "string" },
+  unexplained: { type: "boolean", default: false },
+  csv: { type: "boolean", default: false },
+  top: { type: "string", default: "20" },
+  ...QUESTION_FLAGS,
+} as const;
+
+/** Whom a user read, and who they are. */
+export interface ReadByAnswer {
+  readonly user: string;
+  readonly namespace: string;
+  readonly found: ReadBy;
+  readonly people: readonly Identified[];
+  /** Whether anybody was looked for by an id. */
+  readonly looked: boolean;
+  /** People who are forgotten: they are in no answer. */
+  readonly forgotten: number;
+}
+
+/** How a user's readings are asked for. */
+export interface ReadByAsked {
+  readonly user: string;
+  readonly needs: readonly string[];
+  readonly unexplainedOnly: boolean;
+  readonly upstream: string | undefined;
+  readonly candidates: readonly string[] | undefined;
+}
+
+interface Question {
+  readonly log: LogQuestion;
+  readonly asked: ReadByAsked;
+  readonly csv: boolean;
+  readonly top: number;
+}
+
+/** `sluice audit read-by`: 0 when it could say, whatever it said. */
+export async function auditReadBy(args: readonly string[], streams: Streams = STANDARD): Promise<number> {
+  if (args.includes("--help") || args.includes("-h")) {
+    streams.output.write(HELP);
+    return 0;
+  }
+  try {
+    const question = await readQuestion(args);
+    if (isWrong(question)) return complain("audit read-by", question, streams);
+    const { log, asked, csv, top } = question;
+    const answer = await peopleReadBy(log, asked, (line) =>
+      streams.errors.write(`sluice audit read-by: ${line}\n`),
+    );
+    await recordQuestion(log, "read-by", { about: asked.user });
+    streams.output.write(csv ? readByCsv(answer) : log.json ? readByJson(answer) : readByText(answer, top));
+    return 0;
+  } catch (error) {
+    return complain("audit read-by", wrongOf(error), streams);
+  }
+}
+
+/** Asks the log, and looks for the people in the database or the list. */
+export async function peopleReadBy(
+  log: LogQuestion,
+  asked: ReadByAsked,
+  tell: (line: string) => void,
+): Promise<ReadByAnswer> {
+  let namespace = "";
+  const found = await readBy({ ...log, ...asked }, async (readings) => {
+    const { words, ...rest } = await checkWords(readings, log, asked.needs);
+    namespace = rest.namespace;
+    return { namespace, tables: words.tables.get(namespace) ?? [] };
+  });
+  const forgotten = await forgottenHashes(log.folder, log.keys, tell);
+  const remembered = found.people.filter(({ subject }) => !forgotten.has(subject));
+  const { upstream, candidates } = asked;
+  const among = (ids: Parameters<typeof identify>[1]) => identify(remembered, ids, namespace, log.keys);
+  const people =
+    candidates !== undefined || upstream === undefined
+      ? await among([candidates ?? []])
+      : await withDatabase(upstream, async (database) =>
+          among(allIds(database, await peopleTable(database, namespace))),
+        );
+  if (isWrong(people)) throw new WrongQuestion(people.problem);
+  return {
+    ...{ user: asked.user, namespace, found, people },
+    looked: candidates !== undefined || upstream !== undefined,
+    forgotten: found.people.length - remembered.length,
+  };
+}
+
+async function readQuestion(args: readonly string[]): Promise<Question | Wrong> {
+  const { values, positionals } = parseArgs({ args: [...args], options: FLAGS, allowPositionals: true });
+  const [user, ...rest] = positionals;
+  if (user === undefined || rest.length > 0) return misused("name one user");
+  if (values.csv && values.json) return misused("--csv and --json: one of them");
+  const top = Number(values.top);
+  if (!Number.isSafeInteger(top) || top < 0) return misused("--top: not a whole number");
+  const log = await readLogQuestion(values);
+  if (isWrong(log)) return log;
+  const candidates =
+    values.candidates === undefined ? undefined : await listOf(values.candidates, values.column);
+  if (isWrong(candidates)) return candidates;
+  return {
+    log,
+    asked: {
+      user,
+      needs: values.needs?.split(",").map((name) => name.trim()) ?? [],
+      unexplainedOnly: values.unexplained,
+      upstream: values.upstream ?? process.env.SLUICE_UPSTREAM,
+      candidates,
+    },
+    ...{ csv: values.csv, top },
+  };
+}
+
+async function listOf(file: string, column: string | undefined): Promise<readonly string[] | Wrong> {
+  const list = readSubjects(await readFile(file, "utf8"), column);
+  return list.ok
+    ? list.people.map(({ value }) => value)
+    : { problem: `--candidates: ${list.problem}`, status: 1 };
+}

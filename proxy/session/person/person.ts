@@ -1,0 +1,92 @@
+import type { PersonSource } from "../../policy/policy.ts";
+import { commentValues } from "./comment-values.ts";
+
+/** What may name the person behind a statement. */
+export interface Evidence {
+  /** The server's settings by their names; "" for one that is not set. */
+  readonly settings: ReadonlyMap<string, string>;
+  /** With their marks; undefined where it is not known which parts of the text are comments. */
+  readonly comments: readonly string[] | undefined;
+}
+
+/** Longer names are nobody's. */
+const LONGEST_NAME = 128;
+
+/**
+ * The person whom the first source that says something names. Undefined: nobody is named, or what the source says cannot
+ * be a name, or names two people. A later source never speaks for one that is in doubt.
+ */
+export function personBehind(sources: readonly PersonSource[], evidence: Evidence): string | undefined {
+  for (const source of sources) {
+    const said = saidBy(source, evidence);
+    if (said === "doubt") return undefined;
+    if (said !== undefined) return isName(said.name) ? said.name : undefined;
+  }
+  return undefined;
+}
+
+/** The settings that must be asked of the server. */
+export function settingsOf(sources: readonly PersonSource[]): readonly string[] {
+  return [...new Set(sources.flatMap((source) => settingOf(source) ?? []))];
+}
+
+type Said = { readonly name: string } | "doubt" | undefined;
+
+function saidBy(source: PersonSource, { settings, comments }: Evidence): Said {
+  if (source.kind === "comment")
+    return comments === undefined ? "doubt" : saidInComments(comments, source.key);
+  const value = settings.get(settingOf(source) ?? "") ?? "";
+  if (value === "") return undefined;
+  switch (source.kind) {
+    case "setting":
+      return source.path === undefined ? { name: value } : atPath(value, source.path);
+    case "application_name": {
+      const [, name] = source.pattern.exec(value) ?? [];
+      return name === undefined || name === "" ? undefined : { name };
+    }
+    case "role":
+      return value === "none" ? undefined : { name: value };
+  }
+}
+
+function settingOf(source: PersonSource): string | undefined {
+  switch (source.kind) {
+    case "setting":
+      return source.name;
+    case "application_name":
+      return "application_name";
+    case "role":
+      return "role";
+    case "comment":
+      return undefined;
+  }
+}
+
+function saidInComments(comments: readonly string[], key: string): Said {
+  const names = new Set(comments.flatMap((comment) => commentValues(comment, key)));
+  names.delete("");
+  if (names.size > 1) return "doubt";
+  const [name] = names;
+  return name === undefined ? undefined : { name };
+}
+
+/** A text or a number in a JSON object; a setting that holds something else is in doubt. */
+function atPath(value: string, path: readonly string[]): Said {
+  let at: unknown;
+  try {
+    at = JSON.parse(value);
+  } catch {
+    return "doubt";
+  }
+  for (const key of path) {
+    if (typeof at !== "object" || at === null || !Object.hasOwn(at, key)) return undefined;
+    at = (at as Readonly<Record<string, unknown>>)[key];
+  }
+  if (typeof at === "string" && at !== "") return { name: at };
+  return typeof at === "number" ? { name: String(at) } : "doubt";
+}
+
+function isName(text: string): boolean {
+  // Control characters would stand in logs and consoles.
+  return text.length <= LONGEST_NAME && !/\p{Cc}/u.test(text) && text.trim() !== "";
+}

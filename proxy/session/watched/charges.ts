@@ -1,0 +1,121 @@
+import type { Batch, Grant } from "../../guard/meter.ts";
+import { PERSON } from "../../prices.ts";
+import type { Refusal } from "../../wire/refusal.ts";
+import type { Run } from "../run.ts";
+import type { Reader, Readers } from "./readers.ts";
+
+/** People who were shown to one reader by one statement, and are not charged yet. */
+class Unpaid {
+  readonly people: string[] = [];
+  readonly units: number[] = [];
+  readonly bytes: number[] = [];
+  readonly run: Run;
+  readonly reader: Reader;
+  readonly namespaces: readonly string[];
+  /** Whom they are at most: each sighting counts. */
+  sightings = 0;
+
+  constructor(run: Run, reader: Reader, namespaces: readonly string[]) {
+    this.run = run;
+    this.reader = reader;
+    this.namespaces = namespaces;
+  }
+
+  get batch(): Batch {
+    const { people, namespaces, units, bytes, run } = this;
+    const cost = run.shape.metering?.cost ?? 1;
+    const isPriced = units.some((each) => each > 0);
+    return {
+      ...{ rows: bytes.length, people, namespaces, unknownPerRow: 0, cost, bytes },
+      ...(isPriced && { units: units.map((each) => each * cost) }),
+    };
+  }
+}
+
+/** A budget stops what runs. */
+export type OnStop = (run: Run, refusal: Refusal) => void;
+
+/**
+ * Charges what has left already: rows do not wait for the counters, up to `Reader.ahead` people who are not charged yet.
+ * One request to the counters is under way at a time.
+ */
+export class Charges {
+  readonly #readers: Readers;
+  readonly #onStop: OnStop;
+  readonly #wake: () => void;
+  readonly #queue: Unpaid[] = [];
+  #underWay = 0;
+  #isAsking = false;
+
+  constructor(readers: Readers, onStop: OnStop, wake: () => void) {
+    this.#readers = readers;
+    this.#onStop = onStop;
+    this.#wake = wake;
+  }
+
+  /** Rows of this reader must wait: too many people are not charged yet. */
+  mustWait({ ahead }: Reader): boolean {
+    if (!this.#isAsking && this.#queue.length === 0) return false;
+    let sightings = this.#underWay;
+    for (const unpaid of this.#queue) sightings += unpaid.sightings;
+    if (sightings < ahead) return false;
+    this.flush();
+    return this.#isAsking;
+  }
+
+  /** A row has left; `identities` are as many as `namespaces`, `units` is for those who have no name. */
+  shown(run: Run, reader: Reader, { namespaces, identities, units, bytes }: Shown): void {
+    if (reader.account.windows.length === 0) return;
+    let last = this.#queue.at(-1);
+    if (last?.run !== run || last.reader !== reader || !isSame(last.namespaces, namespaces)) {
+      last = new Unpaid(run, reader, namespaces);
+      this.#queue.push(last);
+    }
+    for (const identity of identities) last.people.push(identity);
+    last.units.push(units);
+    last.bytes.push(bytes);
+    last.sightings += identities.length + units / PERSON;
+  }
+
+  /** Asks the counters about what waits. */
+  flush(): void {
+    while (!this.#isAsking) {
+      const next = this.#queue.shift();
+      if (next === undefined) return;
+      const grant = next.reader.meter.charge(next.batch);
+      if (grant instanceof Promise) this.#await(next, grant);
+      else this.#settle(next, grant);
+    }
+  }
+
+  #await(unpaid: Unpaid, grant: Promise<Grant>): void {
+    this.#isAsking = true;
+    this.#underWay = unpaid.sightings;
+    const asked = grant.catch((): Grant => ({ kind: "unreachable" }));
+    void asked.then((answer) => {
+      this.#isAsking = false;
+      this.#underWay = 0;
+      this.#settle(unpaid, answer);
+      this.flush();
+      this.#wake();
+    });
+  }
+
+  #settle({ run, reader }: Unpaid, grant: Grant): void {
+    // What cannot be counted is on record all the same, and an application does not stand still for it.
+    const refusal = grant.kind === "part" ? this.#readers.usedUp(reader, grant) : undefined;
+    if (refusal !== undefined) this.#onStop(run, refusal);
+  }
+}
+
+/** What a row has shown. */
+export interface Shown {
+  readonly namespaces: readonly string[];
+  readonly identities: readonly string[];
+  readonly units: number;
+  readonly bytes: number;
+}
+
+function isSame(a: readonly string[], b: readonly string[]): boolean {
+  return a === b || (a.length === b.length && a.every((each, i) => each === b[i]));
+}

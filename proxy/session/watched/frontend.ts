@@ -1,0 +1,327 @@
+import { extraFields, type Statement } from "../../sql/verdict.ts";
+import { type Frame, MalformedMessage, ProtocolViolation } from "../../wire/frames.ts";
+import {
+  closeMessage,
+  decodeBind,
+  decodeClose,
+  decodeDescribe,
+  decodeEmpty,
+  decodeExecute,
+  decodeParse,
+  decodeQuery,
+  queryMessage,
+  withResultFormats,
+  withSql,
+} from "../../wire/frontend-messages.ts";
+import { bytesOf, Frontend, nameKey } from "../../wire/messages.ts";
+import { poisonedExecute, poisonedQuery } from "../../wire/poison.ts";
+import type { Refusal } from "../../wire/refusal.ts";
+import { type Judged, Kept } from "../judged.ts";
+import {
+  isSource,
+  type Lookup,
+  type Portal,
+  type Prepared,
+  portalOf,
+  preparedBy,
+  sourceOf,
+} from "../prepared.ts";
+import { Judgement } from "./judgement.ts";
+import type { Reader } from "./readers.ts";
+import { plainly, type WatchedState } from "./state.ts";
+
+/**
+ * The client's messages on their way to the server of a watched session. Each is sent as it came, but for columns that
+ * are added to a result, and each is noted in the ledger. A message that hangs on what the server has yet to say waits.
+ */
+export class WatchedFrontend {
+  readonly #state: WatchedState;
+  readonly #judgement: Judgement;
+
+  constructor(state: WatchedState) {
+    this.#state = state;
+    this.#judgement = new Judgement(state);
+  }
+
+  /** False: the message must be handed in again after a `wake`. */
+  handle(frame: Frame): boolean {
+    const { ledger } = this.#state;
+    const { type } = frame;
+    if (ledger.barrier.isCancelling) return false;
+    if (SPOKEN[type] !== 1) throw new ProtocolViolation(`invalid frontend message type ${type}`);
+    if (ledger.isUncertain && !PASSES_ANYWAY.has(type)) return false;
+    if (frame.piece !== "whole") {
+      this.#state.pass(frame);
+      return true;
+    }
+    // What the server drops, it drops.
+    const isDropped = ledger.intake === "skipping" || ledger.intake === "copyIn";
+    if (isDropped && !PASSES_ANYWAY.has(type)) {
+      this.#state.pass(frame);
+      return true;
+    }
+    try {
+      return this.#take(frame);
+    } catch (error) {
+      if (!(error instanceof MalformedMessage)) throw error;
+      this.#malformed(type, error.error);
+      return true;
+    }
+  }
+
+  /** The server would say so without looking at what the message is about. */
+  #malformed(type: number, refusal: Refusal): void {
+    const at = performance.now();
+    if (type === Frontend.Query) this.#state.send(poisonedQuery, { kind: "functionCall", at, refusal });
+    else {
+      const nothing = { statement: undefined, portal: undefined };
+      this.#state.send(poisonedExecute, { kind: "close", at, refusal, ...nothing });
+    }
+  }
+
+  #take(frame: Frame): boolean {
+    const { ledger } = this.#state;
+    const at = performance.now();
+    switch (frame.type) {
+      case Frontend.Query:
+        return this.#query(frame, at);
+      case Frontend.Parse:
+        return this.#parse(frame, at);
+      case Frontend.Bind:
+        return this.#bind(frame, at);
+      case Frontend.Execute:
+        return this.#execute(frame, at);
+      case Frontend.Close:
+        this.#close(frame, at);
+        return true;
+      case Frontend.Describe:
+        this.#state.send(frame, { kind: "describe", at, of: decodeDescribe(frame) });
+        return true;
+      case Frontend.Sync:
+        this.#state.send(frame, { kind: "sync", at });
+        return true;
+      case Frontend.FunctionCall:
+        this.#state.certainty.doubt();
+        this.#state.send(frame, { kind: "functionCall", at });
+        return true;
+      case Frontend.CopyDone:
+      case Frontend.CopyFail:
+        ledger.copyEndSent();
+        break;
+      case Frontend.Flush:
+        decodeEmpty(frame, "Flush");
+        ledger.flushSent();
+        break;
+      case Frontend.Terminate:
+        this.#state.terminated = true;
+        break;
+    }
+    this.#state.pass(frame);
+    return true;
+  }
+
+  #query(frame: Frame, at: number): boolean {
+    const { sqlStart, sqlEnd } = decodeQuery(frame);
+    const judged = this.#judgement.of(frame.buffer.subarray(sqlStart, sqlEnd));
+    if (judged === undefined) return false;
+    const { statements } = judged.verdict;
+    if (!this.#areBare(statements)) return false;
+    const shapes = statements.map((statement) => this.#shapeOf(statement));
+    if (shapes.includes("unsettled")) return this.#wait();
+    const reader = this.#judgement.readerOf(judged);
+    const refusal = this.#refusalOf(shapes, reader);
+    if (refusal !== undefined) {
+      this.#state.send(poisonedQuery, { kind: "query", at, judged, reader, refusal });
+      return true;
+    }
+    this.#sent(statements);
+    const message = judged.verdict.kind === "rewrite" ? queryMessage(judged.verdict.sql) : frame;
+    this.#state.send(message, { kind: "query", at, judged, reader });
+    return true;
+  }
+
+  #parse(frame: Frame, at: number): boolean {
+    const parse = decodeParse(frame);
+    // It outlives the buffer in which it came by far.
+    const judged = this.#judgement.of(Buffer.from(frame.buffer.subarray(parse.sqlStart, parse.sqlEnd)));
+    if (judged === undefined) return false;
+    const { names, ledger } = this.#state;
+    const prepared = preparedBy(judged, Buffer.from(bytesOf(frame)));
+    const change = names.statements.propose(parse.statement, prepared, ledger.pipeline);
+    const { verdict } = judged;
+    const message = verdict.kind === "rewrite" ? withSql(frame, parse, verdict.sql) : frame;
+    this.#state.send(message, { kind: "parse", at, judged, change });
+    return true;
+  }
+
+  #bind(frame: Frame, at: number): boolean {
+    const bind = decodeBind(frame);
+    const { names, ledger } = this.#state;
+    let prepared = names.statements.find(bind.statement, ledger.pipeline);
+    if (prepared === "unsettled") return this.#wait();
+    if (prepared === "absent") {
+      // An earlier message may define it yet; what nobody has defined the server refuses.
+      if (!ledger.isSettled) return this.#wait();
+      this.#state.send(frame, { kind: "bind", at, judged: undefined, change: undefined });
+      return true;
+    }
+    const fresh = this.#renewed(prepared, bind.statement);
+    if (fresh === undefined) return false;
+    prepared = fresh;
+    const { statement } = prepared;
+    const judged = prepared.kept.judged ?? this.#judgement.remembered(prepared.kept);
+    if (judged === undefined) return false;
+    const shape = statement && this.#shapeOf(statement);
+    if (shape === "unsettled") return this.#wait();
+    const extra = shape === undefined ? 0 : extraFields(shape);
+    const portal: Portal = portalOf(judged, statement, { description: prepared.description });
+    this.#state.send(extra > 0 ? withResultFormats(frame, bind, extra) : frame, {
+      ...{ kind: "bind", at, judged },
+      change: names.portals.propose(bind.portal, portal, ledger.pipeline),
+    });
+    return true;
+  }
+
+  /** The statement as its text must be now; what the server has is replaced first. Undefined: it has to wait. */
+  #renewed(prepared: Prepared, key: string): Prepared | undefined {
+    const { ledger } = this.#state;
+    const { kept, parse } = prepared;
+    const judged = this.#judgement.of(kept.text);
+    if (judged === undefined) return undefined;
+    if (judged.verdict === kept.verdict || isSameText(judged, kept)) {
+      if (judged.verdict !== kept.verdict) {
+        prepared.kept = new Kept(judged);
+        prepared.statement = prepared.pick(judged.verdict.statements);
+      }
+      return prepared;
+    }
+    // SQL's PREPARE is always as the client wrote it.
+    if (parse === undefined) return prepared;
+    if (!ledger.isSettled) {
+      this.#wait();
+      return undefined;
+    }
+    return this.#prepareAgain(judged, key, parse);
+  }
+
+  /** What runs within other statements gets no columns: they would be its table's, or stand in a plan. */
+  #areBare(statements: readonly Statement[]): boolean {
+    const { names, ledger } = this.#state;
+    for (const { touch } of statements) {
+      if (touch?.runs === undefined) continue;
+      const key = nameKey(touch.runs);
+      const prepared = names.statements.find(key, ledger.pipeline);
+      if (!ledger.isSettled) return this.#wait();
+      if (typeof prepared !== "object" || prepared.parse === undefined) continue;
+      const judged = prepared.kept.judged ?? this.#judgement.remembered(prepared.kept);
+      if (judged?.verdict.kind === "rewrite") this.#prepareAgain(plainly(judged), key, prepared.parse);
+    }
+    return true;
+  }
+
+  #prepareAgain(judged: Judged, key: string, parse: Buffer): Prepared {
+    const { names, ledger } = this.#state;
+    const at = performance.now();
+    const frame = {
+      type: Frontend.Parse,
+      buffer: parse,
+      start: 0,
+      end: parse.length,
+      piece: "whole",
+    } as const;
+    const fresh = preparedBy(judged, parse);
+    this.#state.send(closeMessage({ target: "statement", name: key }), {
+      ...{ kind: "close", at, hidden: true, portal: undefined },
+      statement: names.statements.propose(key, undefined, ledger.pipeline),
+    });
+    const { verdict, text } = judged;
+    const sql = verdict.kind === "rewrite" ? verdict.sql : text;
+    this.#state.send(withSql(frame, decodeParse(frame), sql), {
+      ...{ kind: "parse", at, hidden: true, judged },
+      change: names.statements.propose(key, fresh, ledger.pipeline),
+    });
+    return fresh;
+  }
+
+  #execute(frame: Frame, at: number): boolean {
+    const { portal: name } = decodeExecute(frame);
+    const { names, ledger } = this.#state;
+    const portal = names.portals.find(name, ledger.pipeline);
+    if (portal === "unsettled" || (portal === "absent" && !ledger.isSettled)) return this.#wait();
+    const statement = portal === "absent" ? undefined : portal.statement;
+    const shape = statement && this.#shapeOf(statement);
+    if (shape === "unsettled") return this.#wait();
+    if (shape !== undefined && !this.#judgement.isCertain([shape])) return false;
+    if (statement !== undefined && !this.#areBare([statement])) return false;
+    const reader =
+      portal === "absent" ? this.#state.readers.of(undefined) : this.#judgement.readerOf(portal.judged);
+    const refusal = shape && this.#refusalOf([shape], reader);
+    if (refusal !== undefined) {
+      this.#state.send(poisonedExecute, { kind: "execute", at, portal: name, reader, refusal });
+      return true;
+    }
+    if (statement !== undefined) this.#sent([statement]);
+    this.#state.send(frame, { kind: "execute", at, portal: name, reader });
+    return true;
+  }
+
+  #close(frame: Frame, at: number): void {
+    const { target, name } = decodeClose(frame);
+    const { names, ledger } = this.#state;
+    this.#state.send(frame, {
+      ...{ kind: "close", at },
+      statement:
+        target === "statement" ? names.statements.propose(name, undefined, ledger.pipeline) : undefined,
+      portal: target === "portal" ? names.portals.propose(name, undefined, ledger.pipeline) : undefined,
+    });
+  }
+
+  #sent(statements: readonly Statement[]): void {
+    const { certainty } = this.#state;
+    certainty.sent(statements);
+    if (statements.some(({ touch }) => touch?.defines)) this.#state.defined = true;
+  }
+
+  /** Whose rows the statement gives. One whose name nobody gave, or that stands for something else, is its own. */
+  #shapeOf(statement: Statement): Statement | "unsettled" {
+    const source = sourceOf(statement, { rows: 0, bytes: 0 }, this.#lookup);
+    if (source === "unsettled") return source;
+    return isSource(source) ? source.shape : statement;
+  }
+
+  readonly #lookup: Lookup = {
+    statement: (key) => this.#certain(this.#state.names.statements.find(key, this.#state.ledger.pipeline)),
+    portal: (key) => this.#certain(this.#state.names.portals.find(key, this.#state.ledger.pipeline)),
+  };
+
+  #certain<T extends object>(found: T | "absent" | "unsettled"): T | "absent" | "unsettled" {
+    return found === "absent" && !this.#state.ledger.isSettled ? "unsettled" : found;
+  }
+
+  /** Why nothing of it may be shown: the reader is not named, suspended, or has used up a budget. */
+  #refusalOf(shapes: readonly (Statement | "unsettled")[], reader: Reader): Refusal | undefined {
+    const shows = shapes.some((shape) => shape !== "unsettled" && shape.metering !== undefined);
+    return shows ? this.#state.readers.stopped(reader) : undefined;
+  }
+
+  #wait(): false {
+    this.#state.flush();
+    return false;
+  }
+}
+
+function isSameText(a: Pick<Judged, "verdict">, b: Pick<Judged, "verdict">): boolean {
+  const [one, other] = [a.verdict, b.verdict];
+  if (one.kind !== "rewrite" || other.kind !== "rewrite") return one.kind === other.kind;
+  return one.sql.equals(other.sql);
+}
+
+/** By type: 1 for those that a client may send once it is logged in. */
+const SPOKEN = new Uint8Array(256);
+for (const type of Object.values(Frontend)) SPOKEN[type] = type === Frontend.Password ? 0 : 1;
+
+/** A server that drops what it gets up to the next Sync reads these all the same, or never answers them. */
+const PASSES_ANYWAY: ReadonlySet<number> = new Set([
+  ...[Frontend.Sync, Frontend.Flush, Frontend.Terminate],
+  ...[Frontend.CopyData, Frontend.CopyDone, Frontend.CopyFail],
+]);

@@ -1,0 +1,131 @@
+import { BudgetAlerts } from "../../guard/budget-alerts.ts";
+import { type Account, accountOf, type Grant, type Meter } from "../../guard/meter.ts";
+import { refusalOf } from "../../guard/refusal.ts";
+import { Stops } from "../../guard/stops.ts";
+import type { BudgetWindow, Role } from "../../policy/policy.ts";
+import { type Refusal, refuse } from "../../wire/refusal.ts";
+import type { Established } from "../established.ts";
+import type { Judging } from "../judging.ts";
+import type { SessionParts } from "../parts.ts";
+
+/** Whom a statement is charged to. */
+export interface Reader {
+  /** Undefined: nobody is named, and it is the account itself. */
+  readonly person: string | undefined;
+  /** Whose budgets and rules hold. */
+  readonly role: Role;
+  readonly account: Account;
+  readonly meter: Meter;
+  /** How many people may be shown before it is known that they have room in the budgets. */
+  readonly ahead: number;
+}
+
+/** Who reads by a session, by the policy in force. */
+export class Readers {
+  readonly #established: Established;
+  readonly #parts: SessionParts;
+  readonly #judging: Judging;
+  #role: Role | undefined;
+  #known = new Map<string | undefined, Reader>();
+
+  constructor(established: Established, parts: SessionParts, judging: Judging) {
+    this.#established = established;
+    this.#parts = parts;
+    this.#judging = judging;
+  }
+
+  /** Undefined: the account itself. */
+  of(person: string | undefined): Reader {
+    const { role } = this.#judging;
+    if (this.#role !== role || this.#known.size >= REMEMBERED) this.#known.clear();
+    this.#role = role;
+    let reader = this.#known.get(person);
+    if (reader === undefined) {
+      reader = this.#make(role, person);
+      this.#known.set(person, reader);
+    }
+    return reader;
+  }
+
+  /** Why the reader is cut off; undefined: they are not. */
+  suspended({ person }: Reader): Refusal | undefined {
+    return person === undefined ? undefined : this.#parts.suspended?.(person);
+  }
+
+  /** Why the reader is shown nobody; undefined: they are. */
+  stopped(reader: Reader): Refusal | undefined {
+    const { role, account, person } = reader;
+    const suspended = this.suspended(reader);
+    if (suspended !== undefined || this.#judging.observes) return suspended;
+    if (person === undefined && role.unnamed === "refuse") return unnamed(role);
+    return sharedOf(this.#parts).stops.of(account, this.#parts.now());
+  }
+
+  /** A budget has no room for what has been shown. Gives what the reader is told; undefined: they go on. */
+  usedUp({ role, account }: Reader, grant: Extract<Grant, { kind: "part" }>): Refusal | undefined {
+    const { now, onBudget } = this.#parts;
+    const { stops, alerts } = sharedOf(this.#parts);
+    if (role.onBudget !== "alert" && !this.#judging.observes) {
+      const refusal = refusalOf(grant, account);
+      stops.stop(account, refusal, grant.freesAt);
+      return refusal;
+    }
+    const text = alerts.news(account, grant, now());
+    if (text === undefined) return undefined;
+    const { id: session, database, address: client, application } = this.#established;
+    const { used, window } = grant;
+    const reader = { user: account.user, role: role.name, database, client, session, application };
+    onBudget?.({ time: now(), ...reader, used, limit: window.limit, text });
+    return undefined;
+  }
+
+  #make(role: Role, person: string | undefined): Reader {
+    const { database, user, address } = this.#established;
+    const account = {
+      ...accountOf(role, { database, user: person ?? user, address }),
+      windows: windowsOf(role, person),
+    };
+    return { person, role, account, meter: this.#parts.meter(account), ahead: aheadOf(account.windows) };
+  }
+}
+
+/** Persons of an application's pool take turns on a connection. */
+const REMEMBERED = 200;
+
+function windowsOf(role: Role, person: string | undefined): readonly BudgetWindow[] {
+  const isUnnamed = person === undefined && role.peopleBehind !== undefined;
+  return isUnnamed && typeof role.unnamed === "object" ? role.unnamed.budget : role.budget;
+}
+
+function unnamed({ name }: Role): Refusal {
+  return refuse("42501", "nobody is named for whom this would be read", {
+    hint: 'The application names the person as the policy says under "people_behind:" of its role.',
+    rule: `roles.${name}.unnamed`,
+  });
+}
+
+interface Shared {
+  readonly stops: Stops;
+  readonly alerts: BudgetAlerts;
+}
+
+const shared = new WeakMap<SessionParts, Shared>();
+
+/** All sessions of a database in this process know whose budgets are used up. */
+function sharedOf(parts: SessionParts): Shared {
+  let known = shared.get(parts);
+  if (known === undefined) {
+    known = { stops: new Stops(), alerts: new BudgetAlerts() };
+    shared.set(parts, known);
+  }
+  return known;
+}
+
+const MOST_AHEAD = 1_000;
+const LEAST_AHEAD = 10;
+
+/** A fifth of the smallest budget of people, but from 10 to 1,000: see docs/applications.md. */
+function aheadOf(windows: readonly BudgetWindow[]): number {
+  const limits = windows.flatMap(({ what, limit }) => (what === "people" ? [limit] : []));
+  return Math.min(MOST_AHEAD, Math.max(LEAST_AHEAD, Math.floor(Math.min(...limits) / 5)));
+}

@@ -1,0 +1,52 @@
+import type { Change } from "../../protocol/names.ts";
+import type { Request } from "../../protocol/requests.ts";
+import type { Target } from "../../wire/frontend-messages.ts";
+import type { Refusal } from "../../wire/refusal.ts";
+import type { Judged } from "../judged.ts";
+import type { Portal, Prepared } from "../prepared.ts";
+import type { Reader } from "./readers.ts";
+
+interface Asked extends Request {
+  /** `performance.now()` at the client's message. */
+  readonly at: number;
+  /** Told in place of the server's error: a message that surely fails stands in place of the client's. */
+  readonly refusal?: Refusal;
+  /** Of the proxy's own asking: the client hears nothing of it. */
+  readonly hidden?: true;
+}
+
+export interface QueryRequest extends Asked {
+  readonly kind: "query";
+  readonly reader: Reader;
+  readonly judged: Judged;
+}
+
+export interface ExecuteRequest extends Asked {
+  readonly kind: "execute";
+  readonly reader: Reader;
+  readonly portal: string;
+}
+
+/** A message of a watched session whose answer is outstanding. */
+export type WatchedRequest =
+  | QueryRequest
+  | ExecuteRequest
+  | (Asked & {
+      readonly kind: "parse";
+      readonly judged: Judged | undefined;
+      readonly change: Change<Prepared> | undefined;
+    })
+  | (Asked & {
+      readonly kind: "bind";
+      readonly judged: Judged | undefined;
+      readonly change: Change<Portal> | undefined;
+    })
+  | (Asked & { readonly kind: "describe"; readonly of: Target })
+  | (Asked & {
+      readonly kind: "close";
+      readonly statement: Change<Prepared> | undefined;
+      readonly portal: Change<Portal> | undefined;
+    })
+  /** `settings`: which ones were asked for. */
+  | (Asked & { readonly kind: "ownExecute"; readonly settings: readonly string[] })
+  | (Asked & { readonly kind: "functionCall" | "sync" });

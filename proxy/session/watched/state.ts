@@ -1,0 +1,78 @@
+import { Ledger } from "../../protocol/ledger.ts";
+import { withoutColumns } from "../../sql/watched.ts";
+import type { Frame } from "../../wire/frames.ts";
+import { flushMessage, syncMessage } from "../../wire/frontend-messages.ts";
+import { Outbox } from "../../wire/outbox.ts";
+import type { Established } from "../established.ts";
+import type { Judged } from "../judged.ts";
+import type { Judging } from "../judging.ts";
+import type { SessionParts } from "../parts.ts";
+import { type Named, noNames } from "../prepared.ts";
+import type { Trace } from "../trace.ts";
+import { Certainty } from "./certainty.ts";
+import { Readers } from "./readers.ts";
+import type { WatchedRequest } from "./requests.ts";
+
+/** What the two directions of a watched session know of each other. */
+export class WatchedState {
+  readonly established: Established;
+  readonly parts: SessionParts;
+  readonly judging: Judging;
+  readonly trace: Trace;
+  readonly wake: () => void;
+  readonly toClient = new Outbox();
+  readonly toServer = new Outbox();
+  readonly ledger = new Ledger<WatchedRequest>();
+  readonly names: Named = noNames();
+  readonly certainty = new Certainty();
+  readonly readers: Readers;
+  /** Relations were defined, and the catalog has not been looked at since. */
+  defined = false;
+  terminated = false;
+  fatal = false;
+
+  constructor(
+    established: Established,
+    parts: SessionParts,
+    judging: Judging,
+    trace: Trace,
+    wake: () => void,
+  ) {
+    this.established = established;
+    this.parts = parts;
+    this.judging = judging;
+    this.trace = trace;
+    this.wake = wake;
+    this.readers = new Readers(established, parts, judging);
+  }
+
+  send(message: Buffer | Frame, request: WatchedRequest): void {
+    this.pass(message);
+    this.ledger.sent(request);
+  }
+
+  /** A Sync of the proxy's own; whether the client is told that the server is ready again. */
+  sync(end: "hidden" | "told"): void {
+    const at = performance.now();
+    this.send(syncMessage, { kind: "sync", at, ...(end === "hidden" && { hidden: true }) });
+  }
+
+  /** What is answered not at all, or not by itself. */
+  pass(message: Buffer | Frame): void {
+    if (Buffer.isBuffer(message)) this.toServer.send(message);
+    else this.toServer.forward(message);
+  }
+
+  /** Makes the server tell what it has answered so far. */
+  flush(): void {
+    if (!this.ledger.mustFlush || this.ledger.intake === "copyIn") return;
+    this.toServer.send(flushMessage);
+    this.ledger.flushSent();
+  }
+}
+
+/** The same text, to be sent as the client wrote it. */
+export function plainly(judged: Judged): Judged {
+  const verdict = withoutColumns(judged.verdict);
+  return verdict === judged.verdict ? judged : { ...judged, verdict };
+}

@@ -1,0 +1,26 @@
+import type { LockStmt, RangeVar } from "libpg-query";
+import { nodeOf } from "../grammar.ts";
+import type { Binder } from "./binder.ts";
+import { tableReference } from "./relation.ts";
+import { innerScope, type Scope } from "./scope.ts";
+import { NOTHING, traitsOf } from "./select.ts";
+
+/** LOCK names relations, never WITH queries, and all of their columns are there. */
+export function bindLock(binder: Binder, body: LockStmt, outer: Scope): void {
+  const scope = innerScope(outer);
+  const relations = (body.relations ?? []).map((node) =>
+    tableReference(binder, nodeOf(node)[1] as RangeVar, { isNullable: false, isTarget: true }),
+  );
+  binder.add(
+    {
+      ...NOTHING,
+      form: "lock",
+      node: body,
+      depth: scope.depth,
+      relations,
+      clauses: {},
+      traits: traitsOf({}, scope),
+    },
+    scope,
+  );
+}

@@ -1,0 +1,13 @@
+import type { Catalog, Relation } from "../catalog/catalog.ts";
+
+/** Whether an index begins with the column. A view's column is served by the index of the one that it copies. */
+export function hasIndex(catalog: Catalog, relation: Relation, column: string): boolean {
+  const origin = relation.kind === "view" ? relation.lineage?.origins.get(column) : undefined;
+  const base = origin && catalog.relationsByOid.get(origin.relation);
+  const copied = base?.columns.find(({ number }) => number === origin?.column);
+  if (base !== undefined && copied !== undefined) return hasIndex(catalog, base, copied.name);
+  return (
+    relation.primaryKey[0] === column ||
+    relation.indexes.some(({ columns, partial }) => !partial && columns[0] === column)
+  );
+}

@@ -1,0 +1,122 @@
+import { NOT_PLAIN, plainEnd } from "./plain-tokens.ts";
+
+/** A shorter text costs little as it is. */
+const SHORT = 8 * 1024;
+
+const [SPACE, QUOTE, OPEN, CLOSE, COMMA, PLUS, MINUS, DOLLAR, OPEN_ARRAY, CLOSE_ARRAY, DASH, SLASH, STAR] = [
+  0x20, 0x27, 0x28, 0x29, 0x2c, 0x2b, 0x2d, 0x24, 0x5b, 0x5d, 0x2d, 0x2f, 0x2a,
+];
+
+/** Both are keywords that no function can be named by (parser/kwlist.h), and so is ARRAY. */
+const BEFORE_LIST: ReadonlySet<string> = new Set(["values", "in"]);
+const CONSTANT_WORDS: ReadonlySet<string> = new Set(["null", "true", "false", "default"]);
+const LONGEST_WORD = 7;
+
+/** Who looks at a text, does so several times: the session, the pool, the audit. */
+let last = { text: "", short: "" };
+
+/**
+ * A long text with its lists of constants cut down to one constant: the rows of VALUES, the list of IN, the elements of
+ * ARRAY. Constants name nothing and call nothing. So it does the same to relations, names and settings, for those who
+ * look at no constant, and takes a hundredth of the time to parse. A text that is not plain comes back as it is.
+ */
+export function withoutLongLists(text: string): string {
+  if (text.length <= SHORT) return text;
+  if (last.text !== text) last = { text, short: cut(text) };
+  return last.short;
+}
+
+function cut(text: string): string {
+  const bytes = Buffer.from(text);
+  const { length } = bytes;
+  const kept: Buffer[] = [];
+  let from = 0;
+  /** What stands before the next token: the word before a list, a list that was cut, or that and a comma. */
+  let before: "other" | "word" | "array" | "list" | "comma" = "other";
+  let comma = 0;
+  for (let at = 0; at < length; ) {
+    const end = plainEnd(bytes, at, length);
+    if (end === NOT_PLAIN) return text;
+    const first = bytes[at];
+    if (isSpace(bytes, at)) {
+      at = end;
+      continue;
+    }
+    const opens = before === "array" ? first === OPEN_ARRAY : first === OPEN && before !== "list";
+    const list = opens && before !== "other" ? constantsAt(bytes, end, length, before) : undefined;
+    if (list !== undefined) {
+      // Of a further row nothing is kept, of the first one its first constant.
+      const cutFrom = before === "comma" ? comma : list.firstEnd;
+      kept.push(bytes.subarray(from, cutFrom));
+      from = before === "comma" ? list.end : list.end - 1;
+      at = list.end;
+      before = "list";
+      continue;
+    }
+    if (first === COMMA && before === "list") {
+      comma = at;
+      before = "comma";
+    } else {
+      before = wordBeforeList(bytes, at, end);
+    }
+    at = end;
+  }
+  if (kept.length === 0) return text;
+  kept.push(bytes.subarray(from));
+  return Buffer.concat(kept).toString("utf8");
+}
+
+function wordBeforeList(bytes: Buffer, at: number, end: number): "other" | "word" | "array" {
+  if (end - at > LONGEST_WORD) return "other";
+  const word = bytes.toString("latin1", at, end).toLowerCase();
+  if (BEFORE_LIST.has(word)) return "word";
+  return word === "array" ? "array" : "other";
+}
+
+/** A list that holds nothing but constants, from behind its bracket: the end of its first constant, and its own. */
+function constantsAt(
+  bytes: Buffer,
+  from: number,
+  length: number,
+  before: "word" | "array" | "list" | "comma",
+): { readonly firstEnd: number; readonly end: number } | undefined {
+  const closing = before === "array" ? CLOSE_ARRAY : CLOSE;
+  let firstEnd: number | undefined;
+  let isConstantNext = true;
+  for (let at = from; at < length; ) {
+    const end = plainEnd(bytes, at, length);
+    if (end === NOT_PLAIN) return undefined;
+    if (isSpace(bytes, at)) {
+      at = end;
+      continue;
+    }
+    const first = bytes[at] ?? 0;
+    if (!isConstantNext) {
+      if (first === closing) return firstEnd === undefined ? undefined : { firstEnd, end };
+      if (first !== COMMA) return undefined;
+      isConstantNext = true;
+    } else if (isConstant(bytes, at, end)) {
+      firstEnd ??= end;
+      isConstantNext = false;
+    } else if (first !== PLUS && first !== MINUS) {
+      return undefined;
+    }
+    at = end;
+  }
+  return undefined;
+}
+
+function isConstant(bytes: Buffer, at: number, end: number): boolean {
+  const first = bytes[at] ?? 0;
+  if (first === QUOTE || first === DOLLAR || (first >= 0x30 && first <= 0x39)) return true;
+  // E'…'
+  if (bytes[at + 1] === QUOTE) return true;
+  return end - at <= LONGEST_WORD && CONSTANT_WORDS.has(bytes.toString("latin1", at, end).toLowerCase());
+}
+
+/** White space, or a comment. */
+function isSpace(bytes: Buffer, at: number): boolean {
+  const [first = 0, next] = [bytes[at], bytes[at + 1]];
+  if (first <= SPACE) return true;
+  return first === DASH ? next === DASH : first === SLASH && next === STAR;
+}

@@ -1,0 +1,60 @@
+import { withoutLongLists } from "./long-lists.ts";
+import { normalise } from "./normalise.ts";
+import { scanTokens } from "./parse.ts";
+import { NOT_PLAIN, plainEnd } from "./plain-tokens.ts";
+import { applyInOrder } from "./rewrite.ts";
+
+/** Bytes between two tokens, which are comments and white space: what tools put there (sqlcommenter) has fewer. */
+const LONGEST_GAP = 300;
+/** To parse a longer text would hold up other sessions. */
+const LONGEST_PARSED = 64 * 1024;
+/** As long as texts are that have a fingerprint (audit/fingerprint.ts). */
+const LONGEST_TEXT = 16 * 1024;
+
+/**
+ * A statement's text as the audit log keeps it: without literals, and no longer than it may be, so that nobody fills the
+ * disk with comments or hides a statement behind one.
+ */
+export function storedText(text: string): string {
+  const short = withoutLongLists(text);
+  if (short.length > LONGEST_PARSED) return beginningOf(text);
+  const normalised = normalise(short);
+  return normalised.length <= LONGEST_GAP ? normalised : cut(withoutLongComments(normalised));
+}
+
+/** The tokens at the beginning, as far as it is certain which of them are literals. To parse all of it takes too long. */
+function beginningOf(text: string): string {
+  const bytes = Buffer.from(text);
+  const tokens: string[] = [];
+  let literals = 0;
+  let at = 0;
+  while (at < LONGEST_TEXT) {
+    const end = plainEnd(bytes, at, bytes.length);
+    if (end === NOT_PLAIN) break;
+    const token = bytes.toString("utf8", at, end);
+    const isSpace = token.trim() === "" || token.startsWith("--") || token.startsWith("/*");
+    tokens.push(isSpace ? " " : LITERAL.test(token) ? `$${++literals}` : token);
+    at = end;
+  }
+  return `${tokens.join("").trim()} … ${bytes.length - at} bytes more`;
+}
+
+/** As plain tokens they begin so: '…', E'…', numbers. */
+const LITERAL = /^(?:[eE]?'|\d)/;
+
+function withoutLongComments(text: string): string {
+  const bytes = Buffer.from(text);
+  const edits = [];
+  let at = 0;
+  for (const { start, end } of [...scanTokens(text), { start: bytes.length, end: bytes.length }]) {
+    if (start - at > LONGEST_GAP)
+      edits.push({ at, end: start, text: ` /* ${start - at} bytes of comments left out */ ` });
+    at = end;
+  }
+  return edits.length === 0 ? text : applyInOrder(bytes, edits).toString("utf8");
+}
+
+function cut(text: string): string {
+  if (text.length <= LONGEST_TEXT) return text;
+  return `${text.slice(0, LONGEST_TEXT).replace(/[\ud800-\udbff]$/, "")} … ${text.length - LONGEST_TEXT} characters more`;
+}

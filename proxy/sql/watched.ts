@@ -1,0 +1,264 @@
+import type { Role } from "../policy/policy.ts";
+import { isHarmlessFunction } from "./functions.ts";
+import { nodeOf, stringOf } from "./grammar.ts";
+import { forEachNamedRelation, type NamedRelation } from "./named-relations.ts";
+import { namesBeyond } from "./ordinals.ts";
+import { type Parsed, type ParsedText, parseText, type RawStatement } from "./parse.ts";
+import { applyEdits, applyInOrder } from "./rewrite.ts";
+import { strayEdit } from "./same-tree.ts";
+import type { Scope } from "./scope.ts";
+import { sightsOf } from "./sight.ts";
+import type { Source } from "./source.ts";
+import { relationNamed, survey } from "./survey.ts";
+import { RUNS_CODE, RUNS_TEXT, touchOf } from "./touch.ts";
+import { forEachObject } from "./tree.ts";
+import type { MadeEdit, Metering, Statement, Verdict } from "./verdict.ts";
+
+/*
+ * Statements of a watched role: the server gets what the client wrote, and perhaps columns behind it that say whose rows
+ * they are. Nothing is refused. Where the analysis refuses, or an added column could change the effect, the text passes
+ * as it is, and what it shows is charged by its size.
+ */
+
+const counting = new WeakMap<Scope, Scope>();
+
+/** The same scope for the analysis: the role may do all, no budget makes the analysis refuse or price anything. */
+export function countingScope(scope: Scope): Scope {
+  let known = counting.get(scope);
+  if (known === undefined) {
+    known = { ...scope, role: unrestricted(scope.role) };
+    counting.set(scope, known);
+  }
+  return known;
+}
+
+/** A role that sees, reads and writes all, and is watched. */
+function unrestricted(role: Role): Role {
+  const { aggregatesOnly: _, ...rest } = role;
+  return {
+    ...rest,
+    ...{ reads: "all", writes: "all", sees: "all", finds: "all", watch: true, budget: [] },
+    only: new Map(),
+    requireFilter: new Set(),
+    limits: { onExcess: "error", pushed: false },
+  };
+}
+
+/** The verdict on a text that the analysis has refused. */
+export function uncounted(text: string, scope: Scope, parsed: Parsed): Verdict {
+  const said = survey(text, scope);
+  if (!parsed.ok) return { kind: "pass", statements: said.map(unread) };
+  const statements = said.map((statement, index) => {
+    const raw = parsed.statements[index];
+    return raw === undefined ? unread(statement) : surveyed(statement, raw, scope);
+  });
+  return { kind: "pass", statements };
+}
+
+/** Of a text that does not parse here nothing is known. */
+function unread(statement: Statement): Statement {
+  const touch = { session: true, defines: statement.effect?.kind === "definition", bareNames: [] };
+  return { ...statement, ...BY_SIZE, touch };
+}
+
+function surveyed(statement: Statement, raw: RawStatement, scope: Scope): Statement {
+  const isDefinition = statement.effect?.kind === "definition";
+  const touch = touchOf(raw, isDefinition, scope);
+  return { ...statement, ...(mayShow(raw, isDefinition, scope) && BY_SIZE), touch };
+}
+
+const BY_SIZE = {
+  uncounted: true,
+  metering: { subjects: [], unknown: 0, price: { execution: 0, pinned: 0, bySize: true } },
+} as const satisfies Partial<Statement>;
+
+/** What the analysis found of a text. */
+interface Found {
+  readonly source: Source;
+  readonly parsed: ParsedText;
+  readonly statements: readonly Statement[];
+  /** In their order. */
+  readonly edits: readonly MadeEdit[];
+}
+
+/** The verdict on a text that the analysis understands: only columns behind the client's own are added to it. */
+export function watched(text: string, scope: Scope, { source, parsed, statements, edits }: Found): Verdict {
+  const survived = survey(text, scope).map((statement, index) => {
+    const raw = parsed.statements[index];
+    return { ...statement, touch: raw && touchOf(raw, statement.effect?.kind === "definition", scope) };
+  });
+  const kept = mayAdd(parsed, scope) && edits.every(isHarmless) ? edits.filter(adds) : [];
+  const wanted = kept.filter(({ at }) => takesColumns(statements[statementAt(parsed, at)]));
+  const isSafe = wanted.length === 0 || isVerified(source, parsed, wanted);
+  const made = isSafe ? wanted : [];
+  const told = statements.map((statement, index): Statement => {
+    const { touch, effect: surveyedEffect } = survived[index] ?? {};
+    const isAdded = made.some(({ at }) => statementAt(parsed, at) === index);
+    const metering = meteringOf(statement, isAdded);
+    const inner = statement.effect;
+    const effect =
+      inner?.kind === "declare"
+        ? { ...inner, inner: withMetering(inner.inner, meteringOf(inner.inner, isAdded)) }
+        : inner?.kind === "prepare"
+          ? { ...inner, inner: withMetering(inner.inner, meteringOf(inner.inner, false)) }
+          : (inner ?? surveyedEffect);
+    const { effect: _, ...rest } = withMetering(statement, metering);
+    return { ...rest, ...(effect && { effect }), ...(touch && { touch }) };
+  });
+  if (made.length === 0) return { kind: "pass", statements: told };
+  return { kind: "rewrite", statements: told, ...applyEdits(source, made) };
+}
+
+function withMetering(statement: Statement, metering: Metering | undefined): Statement {
+  const { metering: _, lookups: __, asks: ___, uncounted: ____, ...rest } = statement;
+  const isUncounted = metering !== undefined && (metering.unknown > 0 || metering.price?.bySize === true);
+  return { ...rest, lookups: 0, ...(metering && { metering }), ...(isUncounted && { uncounted: true }) };
+}
+
+/** What rows tell when the columns are, or are not, there. A price for answering at all is for those who may not see all. */
+function meteringOf({ metering }: Statement, isAdded: boolean): Metering | undefined {
+  if (metering === undefined) return undefined;
+  const { subjects, unknown, groups, cost, price, purpose } = metering;
+  const bySize = price?.bySize === true;
+  const kept = { ...(cost !== undefined && { cost }), price: { execution: 0, pinned: 0, bySize } };
+  if (isAdded) return { subjects, unknown, ...(purpose && { purpose }), ...(groups && { groups }), ...kept };
+  if (groups !== undefined) return groups.isPlain ? undefined : { subjects: [], unknown: 1, ...kept };
+  const people = subjects.length + unknown;
+  return people === 0 && !bySize ? undefined : { subjects: [], unknown: people, ...kept };
+}
+
+/**
+ * A plan would show the columns. `count(DISTINCT subject)` beside a summary would name nobody, and cost more than the
+ * summary itself.
+ */
+function takesColumns(statement: Statement | undefined): boolean {
+  return statement?.kind !== "explain" && statement?.metering?.groups?.tell !== "number";
+}
+
+function adds({ change }: MadeEdit): boolean {
+  return change?.kind === "items" && change.names.every((name) => name.startsWith(OURS));
+}
+
+const OURS = "sluice ";
+
+/** Edits that may be left out without a change to the others: names get their schemas, and that is all. */
+function isHarmless(edit: MadeEdit): boolean {
+  const { change, list, text } = edit;
+  if (adds(edit)) return true;
+  switch (change?.kind) {
+    case "relation":
+      return list === undefined && !text.includes("(");
+    case "call":
+    case "explain options":
+      return true;
+    default:
+      return false;
+  }
+}
+
+/**
+ * A text that SQL keeps under a name may be run where its columns matter: by CREATE TABLE AS EXECUTE. A result has at most
+ * 1,664 columns (MaxTupleAttributeNumber of access/htup_details.h).
+ */
+function mayAdd({ statements, tree }: ParsedText, scope: Scope): boolean {
+  if (tree.includes('"current_query"') || tree.split('"ResTarget"').length > MANY_COLUMNS) return false;
+  return !statements.some((raw) => nodeOf(raw.node)[0] === "PrepareStmt" || namesBeyond(raw, scope));
+}
+
+const MANY_COLUMNS = 1_000;
+
+function statementAt({ statements }: ParsedText, place: number): number {
+  return statements.findIndex(({ start, end }) => place >= start && place <= end);
+}
+
+/** The new text must be the client's own but for the columns that were added. */
+function isVerified(source: Source, { tree }: ParsedText, edits: readonly MadeEdit[]): boolean {
+  const made = parseText(applyInOrder(source.bytes, edits).toString("utf8"));
+  return made.ok && strayEdit(tree, made.tree, edits) === undefined;
+}
+
+/** Whether what a statement gives out may be somebody's: it reads people, or what is not known. */
+function mayShow({ node }: RawStatement, isDefinition: boolean, scope: Scope): boolean {
+  const [type, body] = nodeOf(node);
+  if (SHOWS_NOTHING.has(type) || (isDefinition && !RUNS_CODE.has(type))) return false;
+  const ctes = new Set<string>();
+  let shows = RUNS_CODE.has(type) || type === "FetchStmt";
+  const look = (field: string, object: object): void => {
+    if (field === "A_Const") return;
+    if (field === "CommonTableExpr" && "ctename" in object) ctes.add(String(object.ctename));
+    if (field === "FuncCall" && !isKnownCall(object, scope)) shows = true;
+    forEachObject(object, look);
+  };
+  forEachObject(body, look);
+  if (shows) return true;
+  forEachNamedRelation(body, (named) => {
+    shows ||= mayHavePeople(named, ctes, scope);
+  });
+  return shows;
+}
+
+const SHOWS_NOTHING: ReadonlySet<string> = new Set([
+  ...["TransactionStmt", "VariableSetStmt", "VariableShowStmt", "ListenStmt", "UnlistenStmt", "NotifyStmt"],
+  ...["DeallocateStmt", "DiscardStmt", "ClosePortalStmt", "LockStmt", "TruncateStmt", "CheckPointStmt"],
+  ...["ExplainStmt", "VacuumStmt", "RefreshMatViewStmt", "ConstraintsSetStmt"],
+]);
+
+function mayHavePeople(named: NamedRelation, ctes: ReadonlySet<string>, scope: Scope): boolean {
+  const { schemaname, relname } = named;
+  if (schemaname === undefined && ctes.has(relname)) return false;
+  const relation = relationNamed(named, scope);
+  // One that the catalog does not have may be a temporary copy; those of the system hold nobody, but for statistics.
+  if (relation === undefined) return !relname.startsWith("pg_") || /stat/.test(relname);
+  const sight = sightsOf(countingScope(scope)).of(relation);
+  return !sight.ok || sight.sight.people !== undefined || sight.sight.gathers;
+}
+
+/** Functions of Postgres's own that read no table; a user's own may read all. */
+function isKnownCall(call: object, { catalog }: Scope): boolean {
+  const path = "funcname" in call && Array.isArray(call.funcname) ? call.funcname.map(stringOf) : [];
+  const name = path.at(-1) ?? "";
+  const known = catalog.functionsByName.get(name) ?? [];
+  if (known.length === 0 || RUNS_TEXT.has(name) || READS_FILES.test(name)) return false;
+  return known.every((fn) => fn.schema === "pg_catalog" || isHarmlessFunction(fn));
+}
+
+/** Files, large objects, tables by name. */
+const READS_FILES = /^(pg_read_|pg_ls_|lo_get|lo_export|loread|table_to_xml|schema_to_xml|database_to_xml)/;
+
+const bare = new WeakMap<Verdict, Verdict>();
+
+/** The same verdict for a text that is sent as the client wrote it. */
+export function withoutColumns(verdict: Verdict): Verdict {
+  if (verdict.kind !== "rewrite") return verdict;
+  let known = bare.get(verdict);
+  if (known === undefined) {
+    const statements = verdict.statements.map((statement): Statement => {
+      const { effect } = statement;
+      const stripped = withMetering(statement, meteringOf(statement, false));
+      if (effect?.kind !== "declare") return stripped;
+      return {
+        ...stripped,
+        effect: { ...effect, inner: withMetering(effect.inner, meteringOf(effect.inner, false)) },
+      };
+    });
+    known = { kind: "pass", statements };
+    bare.set(verdict, known);
+  }
+  return known;
+}
+
+/** Of a text that this parser must not read: its bytes, or its strings, mean something else to the server. */
+export const UNREAD: Verdict = {
+  kind: "pass",
+  statements: [
+    unread({
+      command: "OTHER",
+      kind: "other",
+      reads: [],
+      writes: [],
+      masked: [],
+      lookups: 0,
+      limited: false,
+    }),
+  ],
+};

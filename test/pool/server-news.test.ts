@@ -1,0 +1,267 @@
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
+import pg from "pg";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import type { RunningPostgres } from "../../proxy/demo/postgres.ts";
+import { createRoles, databaseOn, psql, startPostgres, type TestDatabase } from "../harness/postgres.ts";
+import { type Sluice, startSluice } from "../session/sluice.ts";
+import { POLICY } from "../session/world.ts";
+
+/* What changes at the server is known to whoever comes next, on whichever connection they get. */
+
+let server: RunningPostgres;
+let database: TestDatabase;
+let sluice: Sluice;
+beforeAll(async () => {
+  server = await startPostgres({ auth: "trust" });
+  await createRoles(server.uri);
+  database = await databaseOn(server.uri, "news");
+  sluice = await startSluice(database, { policy: POLICY, pool: { size: 2 } });
+});
+afterAll(async () => {
+  await sluice?.close();
+  await database?.drop();
+  await server?.stop();
+});
+
+const WHO = "helpdesk_app";
+
+async function client(of: Sluice = sluice): Promise<pg.Client> {
+  const one = await of.connect(WHO);
+  onTestFinished(() => one.end().catch(() => undefined));
+  return one;
+}
+
+describe("a new client's statement is read as the database is now, whoever has prepared the same text before", () => {
+  test.each([
+    [
+      "a table made anew with another type of its key",
+      "CREATE TABLE k (id int PRIMARY KEY, v text); INSERT INTO k VALUES (1, 'old')",
+      { text: "SELECT v FROM k WHERE id = $1", before: "1", after: "00000000-0000-0000-0000-000000000001" },
+      "DROP TABLE k; CREATE TABLE k (id uuid PRIMARY KEY, v text); INSERT INTO k VALUES ('00000000-0000-0000-0000-000000000001', 'new')",
+      [["new"]],
+    ],
+    [
+      "a column that became wider",
+      "CREATE TABLE st (a int)",
+      { text: "INSERT INTO st VALUES ($1) RETURNING a", before: "1", after: "3000000000" },
+      "ALTER TABLE st ALTER a TYPE bigint",
+      [["3000000000"]],
+    ],
+    [
+      "an enumeration made anew",
+      "CREATE TYPE mood AS ENUM ('sad'); CREATE TABLE t (m mood)",
+      { text: "SELECT count(*) FROM t WHERE m = $1", before: "sad", after: "glad" },
+      "DROP TABLE t; DROP TYPE mood; CREATE TYPE mood AS ENUM ('glad'); CREATE TABLE t (m mood)",
+      [["0"]],
+    ],
+    [
+      "a column more",
+      "CREATE TABLE w (a int, b int); INSERT INTO w VALUES (1, 2)",
+      { text: "SELECT * FROM w WHERE a = $1", before: "1", after: "1" },
+      "ALTER TABLE w ADD c int DEFAULT 3",
+      [[1, 2, 3]],
+    ],
+  ])("%s", async (_, schema, { text, before, after }, change, expected) => {
+    await database.query(`${schema}; GRANT ALL ON ALL TABLES IN SCHEMA public TO ${WHO}`);
+    const stays = await client();
+    // On both connections.
+    for (const one of [await client(), await client(), stays]) {
+      await one.query("BEGIN");
+      await one.query({ name: "mine", text, values: [before] });
+      await one.query("COMMIT");
+    }
+    await database.query(`${change}; GRANT ALL ON ALL TABLES IN SCHEMA public TO ${WHO}`);
+    for (let n = 0; n < 3; n++) {
+      const later = await client();
+      const { rows } = await later.query({ name: "mine", text, values: [after], rowMode: "array" });
+      expect(rows).toEqual(expected);
+    }
+    // Whoever prepared it before that meets an error, as directly, and prepares it anew.
+    await stays.query({ name: "mine", text, values: [after] }).catch(() => undefined);
+    expect((await stays.query({ name: "again", text, values: [after], rowMode: "array" })).rows).toEqual(
+      expected,
+    );
+  });
+
+  test("a client that fails again and again leaves no statements behind at the server", async () => {
+    const one = await client();
+    for (let n = 0; n < 300; n++)
+      await one.query({ name: `n${n}`, text: "SELECT $1::int", values: ["x"] }).catch(() => undefined);
+    const { rows } = await one.query("SELECT count(*)::int AS n FROM pg_prepared_statements");
+    expect(rows[0].n).toBeLessThanOrEqual(201);
+  });
+});
+
+test("what a client is told at its log-in is what the server says now", async () => {
+  const attrs = async (wanted: string) => {
+    const options = { uri: sluice.uri(WHO), environment: { PGTARGETSESSIONATTRS: wanted } };
+    return (await psql(["-Atc", "SHOW default_transaction_read_only"], options)).stdout;
+  };
+  const direct = new pg.Client({ connectionString: server.uri });
+  await direct.connect();
+  expect(await attrs("read-write")).toBe("off\n");
+  await direct.query("ALTER SYSTEM SET default_transaction_read_only = on");
+  await direct.query("SELECT pg_reload_conf()");
+  await expect.poll(() => attrs("read-write")).toBe("");
+  expect(await attrs("read-only")).toBe("on\n");
+  await direct.query("ALTER SYSTEM RESET default_transaction_read_only");
+  await direct.query("SELECT pg_reload_conf()");
+  await direct.end();
+  await expect.poll(() => attrs("read-write")).toBe("off\n");
+});
+
+test("a log-in that waits for a busy pool is told so, and not that it took too long", async () => {
+  const busy = await startSluice(database, {
+    policy: POLICY,
+    pool: { size: 1 },
+    settings: { loginTimeout: 1_500 },
+  });
+  onTestFinished(() => busy.close());
+  const holder = await client(busy);
+  await holder.query("BEGIN");
+  const other = new pg.Client({ connectionString: busy.uri(WHO), options: "-c TimeZone=Asia/Tokyo" });
+  await expect(other.connect()).rejects.toMatchObject({
+    code: "53300",
+    hint: expect.stringContaining("--pool-size"),
+  });
+  expect((await holder.query("SELECT 1 AS one")).rows).toEqual([{ one: 1 }]);
+});
+
+test("connections that the server has ended meanwhile are replaced, and no client notices", async () => {
+  const [one, two] = [await client(), await client()];
+  for (let round = 0; round < 5; round++) {
+    await Promise.all([one.query("SELECT pg_sleep(0.05)"), two.query("SELECT pg_sleep(0.05)")]);
+    await database.query(
+      `SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+       WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name <> 'sluice catalog'`,
+    );
+    expect((await one.query("SELECT 1 AS one")).rows).toEqual([{ one: 1 }]);
+    expect((await two.query("SELECT 1 AS one")).rows).toEqual([{ one: 1 }]);
+  }
+});
+
+test("the connections of a pool that nobody uses keep nobody from dropping the database", async () => {
+  const other = await databaseOn(server.uri, "dropped");
+  const pooled = await startSluice(other, { policy: POLICY, pool: { size: 2 } });
+  onTestFinished(() => pooled.close());
+  await (await pooled.connect(WHO)).end();
+  const used = await pooled.connect(WHO);
+  await used.query("SELECT 1");
+  await used.end();
+  await expect.poll(() => pooled.pools()[0]?.servers.length).toBe(0);
+  await pooled.catalogs.close();
+  await other.drop();
+});
+
+describe("of several hosts", () => {
+  /** A way to a server that can be made to swallow everything. */
+  async function way(port: number) {
+    const open = new Set<Socket>();
+    let isSilent = false;
+    const listener = createServer((near) => {
+      const far = connect(port, "127.0.0.1");
+      for (const [from, to] of [
+        [near, far],
+        [far, near],
+      ] as const) {
+        open.add(from);
+        from.on("error", () => {}).on("close", () => to.destroy());
+        from.on("data", (bytes: Buffer) => {
+          if (!isSilent) to.write(bytes);
+        });
+      }
+    }).listen(0, "127.0.0.1");
+    await new Promise((resolve) => listener.once("listening", resolve));
+    onTestFinished(() => {
+      for (const socket of open) socket.destroy();
+      listener.close();
+    });
+    return {
+      port: (listener.address() as AddressInfo).port,
+      silence() {
+        isSilent = true;
+      },
+    };
+  }
+
+  async function through(ports: readonly number[], query: string, size: number, statementTimeout = 0) {
+    const hosts = ports.map((port) => `127.0.0.1:${port}`).join(",");
+    const uri = `postgresql://${database.superuser}@${hosts}/${database.database}`;
+    const proxy = await startSluice(
+      { ...database, uri },
+      { policy: POLICY, pool: { size }, upstreamQuery: query, settings: { statementTimeout } },
+    );
+    onTestFinished(() => proxy.close());
+    return proxy;
+  }
+
+  test("one that does not answer costs each client at most one statement, however many connections it had", async () => {
+    const [one, two] = [await way(server.port), await way(server.port)];
+    const proxy = await through([one.port, two.port], "connect_timeout=2", 8, 1_000);
+    const clients = await Promise.all(Array.from({ length: 8 }, () => client(proxy)));
+    await Promise.all(clients.map((each) => each.query("SELECT pg_sleep(0.3)")));
+    expect(proxy.pools()[0]?.servers.length).toBe(8);
+    one.silence();
+    await expect(clients[0]?.query("SELECT 1")).rejects.toMatchObject({ code: "08006" });
+    // By now the others are known to be as dead.
+    await expect.poll(() => proxy.pools()[0]?.servers.length ?? 8).toBeLessThan(8);
+    const start = performance.now();
+    for (const each of clients.slice(1))
+      expect((await each.query("SELECT 1 AS one")).rows).toEqual([{ one: 1 }]);
+    expect(performance.now() - start).toBeLessThan(4_000);
+  });
+
+  test("one that is not any more what is wanted is left, also by connections that are open", async () => {
+    const other = await startPostgres({ auth: "trust" });
+    onTestFinished(() => other.stop());
+    const make = async (uri: string) => {
+      const superuser = new pg.Client({ connectionString: uri });
+      superuser.on("error", () => undefined);
+      await superuser.connect();
+      await superuser.query("CREATE TABLE IF NOT EXISTS log (n int)");
+      return superuser;
+    };
+    const [first, second] = [await make(server.uri), await make(other.uri)];
+    const probe = async (port: number) => {
+      const { rows } = await (port === server.port ? first : second).query(
+        "SELECT current_setting('default_transaction_read_only') = 'on' AS ro",
+      );
+      return { standby: false, readOnly: rows[0].ro as boolean };
+    };
+    const uri = `postgresql://postgres@127.0.0.1:${server.port},127.0.0.1:${other.port}/postgres`;
+    const proxy = await startSluice(
+      { ...database, database: "postgres", uri },
+      {
+        policy: POLICY,
+        pool: { size: 3 },
+        upstreamQuery: "target_session_attrs=read-write",
+        probeHost: ({ port }) => probe(port),
+      },
+    );
+    onTestFinished(() => proxy.close());
+    const clients = await Promise.all(Array.from({ length: 3 }, () => client(proxy)));
+    await Promise.all(clients.map((each) => each.query("INSERT INTO log SELECT 1 FROM pg_sleep(0.2)")));
+    await first.query("ALTER SYSTEM SET default_transaction_read_only = on");
+    await first.query("SELECT pg_reload_conf()");
+    await expect
+      .poll(async () => (await first.query("SHOW default_transaction_read_only")).rows[0])
+      .toMatchObject({
+        default_transaction_read_only: "on",
+      });
+    let refused = 0;
+    for (let n = 0; n < 40; n++) {
+      const one = clients[n % 3];
+      await one?.query("INSERT INTO log VALUES (2)").catch((error: pg.DatabaseError) => {
+        expect(error.code).toBe("25006");
+        refused++;
+      });
+    }
+    expect(refused).toBeLessThanOrEqual(1);
+    expect((await second.query("SELECT count(*)::int AS n FROM log WHERE n = 2")).rows[0].n).toBe(
+      40 - refused,
+    );
+    await first.query("ALTER SYSTEM RESET default_transaction_read_only");
+    await first.query("SELECT pg_reload_conf()");
+    await Promise.all([first.end(), second.end()]);
+  });
+});

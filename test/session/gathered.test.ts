@@ -1,0 +1,100 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import {
+  bindMessage,
+  executeMessage,
+  parseMessage,
+  queryMessage,
+  syncMessage,
+} from "../../proxy/wire/frontend-messages.ts";
+import { cstring, Frontend, int32, message, uint16 } from "../../proxy/wire/messages.ts";
+import { makeWorld, POLICY, type World } from "./world.ts";
+
+/** Both are counted, one has a limit of bytes as well. */
+const policy = POLICY.replace("bytes: 2kB", "bytes: 1MB, budget: { 1d: 1000 }");
+
+let [world, pooled]: World[] = [];
+beforeAll(async () => {
+  [world, pooled] = [await makeWorld("npm", { policy }), await makeWorld("npm", { pool: { size: 1 } })];
+});
+afterAll(async () => {
+  await world?.close();
+  await pooled?.close();
+});
+
+const query = (text: string) => queryMessage(Buffer.from(text));
+const MEGABYTE = 1024 * 1024;
+
+/** A Bind of the one parameter of a statement. */
+function bindOf(statement: string, value: Buffer): Buffer {
+  const values = [uint16(0), uint16(1), int32(value.length), value, uint16(0)];
+  return message(Frontend.Bind, cstring(""), cstring(statement), ...values);
+}
+
+/** The most memory that a piece of work needs beyond what there was. */
+async function grownBy(work: () => Promise<void>): Promise<number> {
+  const before = process.memoryUsage().rss;
+  let most = before;
+  const watch = setInterval(() => {
+    most = Math.max(most, process.memoryUsage().rss);
+  }, 2);
+  await work();
+  clearInterval(watch);
+  return most - before;
+}
+
+test.each([
+  ["session mode", () => world],
+  ["a pool", () => pooled],
+])("a parameter that is longer than --max-message is relayed, and not gathered, in %s", async (_, of) => {
+  const client = await (of() as World).sluice.raw("helpdesk_app");
+  client.send(parseMessage("s", Buffer.from("select length($1::text) as length")), syncMessage);
+  expect(await client.answer()).toBe("1 Z(I)");
+  // The tests' --max-message is one megabyte.
+  const value = Buffer.alloc(40 * MEGABYTE, "x");
+  client.send(bindOf("s", value), executeMessage("", 0), syncMessage);
+  expect(await client.answer()).toBe(`2 D(${value.length}) C(SELECT 1) Z(I)`);
+  // What is skipped is skipped to its end.
+  client.send(
+    parseMessage("", Buffer.from("no sql")),
+    bindOf("s", value),
+    executeMessage("", 0),
+    syncMessage,
+  );
+  expect(await client.answer()).toBe("E(42601) Z(I)");
+  client.send(bindOf("missing", value), syncMessage);
+  expect(await client.answer()).toBe("E(26000) Z(I)");
+  client.send(bindMessage("", "s"), syncMessage);
+  expect(await client.answer()).toBe("E(08P01) Z(I)");
+  client.socket.destroy();
+});
+
+test.each([
+  [
+    "a row past the role's bytes",
+    "metabase",
+    "select id, repeat(status, 40000000) from tickets limit 1",
+    "T(id,repeat) ",
+  ],
+  [
+    "a row of COPY past them",
+    "metabase",
+    "copy (select id, repeat(status, 40000000) from tickets limit 1) to stdout",
+    "H ",
+  ],
+  [
+    "a row that is too long to be held",
+    "cleo",
+    "select id, repeat(status, 40000000) from tickets limit 1",
+    "T(id,repeat) ",
+  ],
+  ["a value that does not fit", "metabase", "select repeat('x', 160000000)::int", ""],
+])("%s is dropped while it arrives", async (_, user, sql, begin) => {
+  const client = await (world as World).sluice.raw(user);
+  const grown = await grownBy(async () => {
+    client.send(query(sql));
+    expect(await client.answer()).toBe(`${begin}E(${begin === "" ? "22P02" : "54000"}) Z(I)`);
+  });
+  // It has 160 MB.
+  expect(grown).toBeLessThan(100 * MEGABYTE);
+  client.socket.destroy();
+});

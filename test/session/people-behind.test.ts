@@ -1,0 +1,366 @@
+import pg from "pg";
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import type { StatementEvent } from "../../proxy/audit/event.ts";
+import type { Suspension } from "../../proxy/guard/suspensions.ts";
+import { Random } from "../fuzz/random.ts";
+import { type Sluice, startSluice } from "./sluice.ts";
+import { makeWorld, type World } from "./world.ts";
+
+const POLICY = `
+version: 1
+classes: { email: { mask: email } }
+tables:
+  public.customers: { subject: id, columns: { email: email } }
+  public.tickets: { subject: customer_id }
+roles:
+  app:
+    users: [helpdesk_app]
+    reads: all
+    writes: all
+    sees: all
+    watch: true
+    budget: { 1h: 40 }
+    people_behind:
+      - setting: app.agent
+      - setting: { name: request.jwt.claims, path: sub }
+      - comment: user
+      - application_name: "helpdesk/(.+)"
+      - role: true
+    unnamed: { budget: { 1h: 20 } }
+  strict:
+    users: [cleo]
+    reads: all
+    writes: all
+    sees: all
+    watch: true
+    budget: { 1h: 1000000 }
+    people_behind: [{ setting: app.agent }]
+    unnamed: refuse
+`;
+
+let world: World;
+let sluice: Sluice;
+const suspended = new Map<string, Suspension>();
+beforeAll(async () => {
+  world = await makeWorld("npm", { policy: POLICY });
+  await world.database.query(`
+    GRANT ALL ON ALL TABLES IN SCHEMA public TO helpdesk_app, cleo;
+    GRANT anna TO helpdesk_app;
+    GRANT SELECT (name) ON customers TO anna;
+    CREATE FUNCTION public.renames(agent text) RETURNS void LANGUAGE plpgsql AS $$
+      BEGIN PERFORM set_config('app.agent', agent, false); END $$;
+    CREATE TABLE public.visits (agent text);
+    GRANT ALL ON public.visits TO helpdesk_app;
+    CREATE FUNCTION public.visited() RETURNS trigger LANGUAGE plpgsql AS $$
+      BEGIN PERFORM set_config('app.agent', NEW.agent, false); RETURN NEW; END $$;
+    CREATE TRIGGER visited BEFORE INSERT ON public.visits FOR EACH ROW EXECUTE FUNCTION public.visited();
+  `);
+});
+afterAll(() => world?.close());
+beforeEach(async () => {
+  sluice = await startSluice(world.database, {
+    policy: POLICY,
+    suspensions: { isSuspended: (user) => suspended.get(user), onSuspended: () => () => {} },
+  });
+  return async () => {
+    suspended.clear();
+    await sluice.close();
+  };
+});
+
+/** Runs texts one by one, and says who was charged for each that shows customer n, where the n-th text does. */
+async function chargedFor(client: pg.Client, steps: readonly string[]): Promise<readonly string[]> {
+  let customer = 100;
+  const wanted: number[] = [];
+  for (const step of steps) {
+    const text = step.replace("?", () => {
+      wanted.push(++customer);
+      return `SELECT name FROM customers WHERE id = ${customer}`;
+    });
+    await client.query(text).catch((error) => {
+      if (!(error instanceof pg.DatabaseError)) throw error;
+    });
+  }
+  const events: StatementEvent[] = [];
+  const byId = new Map<string, string>();
+  await expect
+    .poll(() => {
+      events.push(...sluice.statements());
+      for (const { subjects, user, account } of events)
+        for (const subject of subjects) byId.set(subject, account === undefined ? "unnamed" : user);
+      return byId.size;
+    })
+    .toBe(wanted.length);
+  return wanted.map((id) => byId.get(`public.customers.id ${id}`) ?? "nobody");
+}
+
+const CASES: readonly (readonly [name: string, steps: readonly string[], charged: readonly string[]])[] = [
+  [
+    "SET holds until it is changed",
+    ["?", "SET app.agent = 'anna'", "?", "SET app.agent TO ben", "?", "RESET app.agent", "?"],
+    ["unnamed", "anna", "ben", "unnamed"],
+  ],
+  [
+    "SET LOCAL holds until its transaction ends",
+    [
+      "BEGIN",
+      "SET LOCAL app.agent = 'anna'",
+      "?",
+      "COMMIT",
+      "?",
+      "BEGIN",
+      "?",
+      "SET LOCAL app.agent = 'ben'",
+      "?",
+      "ROLLBACK",
+      "?",
+    ],
+    ["anna", "unnamed", "unnamed", "ben", "unnamed"],
+  ],
+  [
+    "ROLLBACK takes SET back",
+    ["SET app.agent = 'anna'", "BEGIN", "SET app.agent = 'ben'", "?", "ROLLBACK", "?"],
+    ["ben", "anna"],
+  ],
+  [
+    "savepoints take it back",
+    [
+      "BEGIN",
+      "SET LOCAL app.agent = 'anna'",
+      "SAVEPOINT s",
+      "SET LOCAL app.agent = 'ben'",
+      "?",
+      "ROLLBACK TO s",
+      "?",
+      "SAVEPOINT t",
+      "SET LOCAL app.agent = 'cleo'",
+      "RELEASE t",
+      "?",
+      "COMMIT",
+      "?",
+    ],
+    ["ben", "anna", "cleo", "unnamed"],
+  ],
+  [
+    "an error takes it back",
+    [
+      "BEGIN",
+      "SET app.agent = 'anna'",
+      "SELECT 1/0",
+      "ROLLBACK",
+      "?",
+      "SET app.agent = 'ben'; SELECT 1/0",
+      "?",
+    ],
+    ["unnamed", "unnamed"],
+  ],
+  [
+    "set_config",
+    [
+      "SELECT set_config('app.agent', 'anna', false)",
+      "?",
+      "BEGIN",
+      "SELECT set_config('app.agent', 'ben', true)",
+      "?",
+      "COMMIT",
+      "?",
+    ],
+    ["anna", "ben", "anna"],
+  ],
+  [
+    "RESET ALL and DISCARD ALL",
+    ["SET app.agent = 'anna'", "RESET ALL", "?", "SET app.agent = 'anna'", "?", "DISCARD ALL", "?"],
+    ["unnamed", "anna", "unnamed"],
+  ],
+  [
+    "a function changes it",
+    [
+      "SET app.agent = 'anna'",
+      "?",
+      "SELECT public.renames('ben')",
+      "?",
+      "DO $$ BEGIN PERFORM set_config('app.agent', 'cleo', false); END $$",
+      "?",
+    ],
+    ["anna", "ben", "cleo"],
+  ],
+  [
+    "a trigger changes it",
+    ["SET app.agent = 'anna'", "INSERT INTO public.visits VALUES ('ben')", "?"],
+    ["ben"],
+  ],
+  [
+    "a setting of JSON",
+    [`SET request.jwt.claims = '{"sub":"anna"}'`, "?", `SET request.jwt.claims = '{"sub":["ben"]}'`, "?"],
+    ["anna", "unnamed"],
+  ],
+  [
+    "comments",
+    ["? /*user='anna'*/", "? /*user='ben'*/", "?", "? /*user='anna'*/ -- user='ben'"],
+    ["anna", "ben", "unnamed", "unnamed"],
+  ],
+  ["a setting goes before a comment", ["SET app.agent = 'anna'", "? /*user='ben'*/"], ["anna"]],
+  [
+    "application_name",
+    ["SET application_name = 'helpdesk/anna'", "?", "SET application_name = 'psql'", "?"],
+    ["anna", "unnamed"],
+  ],
+  [
+    "SET ROLE",
+    ["SET ROLE anna", "?", "RESET ROLE", "?", "BEGIN", "SET LOCAL ROLE anna", "?", "COMMIT", "?"],
+    ["anna", "unnamed", "anna", "unnamed"],
+  ],
+  [
+    "a PREPARE of SQL",
+    [
+      "SET app.agent = 'anna'",
+      "PREPARE s AS SELECT set_config('app.agent', 'ben', false)",
+      "?",
+      "EXECUTE s",
+      "?",
+    ],
+    ["anna", "ben"],
+  ],
+];
+
+test.each(CASES)("%s", async (_, steps, charged) => {
+  const client = await sluice.connect("helpdesk_app");
+  // Under SET ROLE the column that tells who it is may not be read, and nothing is added.
+  const isCounted = !steps.some((step) => step.includes("ROLE"));
+  if (isCounted) expect(await chargedFor(client, steps)).toEqual(charged);
+  await client.end();
+});
+
+test("whoever may not read the subject is shown what they may read, and named by SET ROLE", async () => {
+  const client = await sluice.connect("helpdesk_app");
+  await client.query("BEGIN; SET LOCAL ROLE anna");
+  expect((await client.query("SELECT name FROM customers LIMIT 1")).rows.length).toBe(1);
+  await client.query("COMMIT");
+  expect((await client.query("SELECT id FROM customers WHERE id = 8")).rows.length).toBe(1);
+  const events: StatementEvent[] = [];
+  await expect
+    .poll(() => events.push(...sluice.statements()) && events.some(({ people }) => people > 0))
+    .toBe(true);
+  await expect
+    .poll(() => events.push(...sluice.statements()) && events.filter(({ people }) => people > 0).length)
+    .toBe(2);
+  expect(events.filter(({ people }) => people > 0).map(({ user, account }) => [user, account])).toEqual([
+    ["anna", "helpdesk_app"],
+    ["helpdesk_app", undefined],
+  ]);
+  await client.end();
+});
+
+test("within one text a change leaves open who reads, and the next text has the person", async () => {
+  const client = await sluice.connect("helpdesk_app");
+  await client.query("SET app.agent = 'anna'; SELECT name FROM customers WHERE id = 1");
+  await client.query("SELECT name FROM customers WHERE id = 2");
+  const events: StatementEvent[] = [];
+  await expect
+    .poll(() => events.push(...sluice.statements()) && events.filter(({ people }) => people > 0).length)
+    .toBe(2);
+  expect(events.filter(({ people }) => people > 0).map(({ user, uncounted }) => [user, uncounted])).toEqual([
+    ["helpdesk_app", true],
+    ["anna", undefined],
+  ]);
+  await client.end();
+});
+
+test("each person has their own budget, and those who are not named share one", async () => {
+  const client = await sluice.connect("helpdesk_app");
+  const page = (from: number, to: number) =>
+    client.query(`SELECT name FROM customers WHERE id BETWEEN ${from} AND ${to}`);
+  await client.query("SET app.agent = 'anna'");
+  await page(1, 45).catch(() => {});
+  await expect
+    .poll(() =>
+      page(50, 50).then(
+        () => "shown",
+        ({ code }) => code,
+      ),
+    )
+    .toBe("53400");
+  await client.query("SET app.agent = 'ben'");
+  expect((await page(1, 30)).rows.length).toBe(30);
+  await client.query("RESET app.agent");
+  await page(60, 85).catch(() => {});
+  await expect
+    .poll(() =>
+      page(90, 90).then(
+        () => "shown",
+        (error) => error.constraint,
+      ),
+    )
+    .toBe("roles.app.unnamed.budget.1h");
+  await client.query("SET app.agent = 'ben'");
+  expect((await page(1, 30)).rows.length).toBe(30);
+  await client.end();
+});
+
+test("unnamed: refuse shows nobody, and refuses nothing else", async () => {
+  const client = await sluice.connect("cleo");
+  await expect(client.query("SELECT name FROM customers WHERE id = 1")).rejects.toMatchObject({
+    code: "42501",
+    constraint: "roles.strict.unnamed",
+  });
+  expect((await client.query("SELECT count(*) FROM customers")).rows.length).toBe(1);
+  await client.query("SET app.agent = 'anna'");
+  expect((await client.query("SELECT name FROM customers WHERE id = 1")).rows.length).toBe(1);
+  await client.end();
+});
+
+test("a person who is suspended is stopped in the application, and nobody else", async () => {
+  const client = await sluice.connect("helpdesk_app");
+  const ask = async (person: string) => {
+    await client.query(`SET app.agent = '${person}'`);
+    return client.query("SELECT name FROM customers WHERE id = 1");
+  };
+  expect((await ask("anna")).rows.length).toBe(1);
+  suspended.set("anna", { user: "anna", why: "a test", by: "officer", at: Date.now() });
+  await expect(ask("anna")).rejects.toMatchObject({ code: "42501", message: '"anna" is suspended' });
+  expect((await ask("ben")).rows.length).toBe(1);
+  suspended.clear();
+  expect((await ask("anna")).rows.length).toBe(1);
+  await client.end();
+});
+
+test("a hundred people over ten connections: each is charged what they were shown, and nothing else", async () => {
+  const chances = new Random(Number(process.env.SEED ?? 18));
+  const chance = (share: number) => chances.below(100) < 100 * share;
+  const people = Array.from({ length: 100 }, (_, i) => `agent${i}`);
+  const clients = await Promise.all(Array.from({ length: 10 }, () => sluice.connect("cleo")));
+  const shown = new Map<string, Set<string>>();
+  let customer = 0;
+  const turn = async (client: pg.Client, person: string): Promise<void> => {
+    const id = (customer++ % 1000) + 1;
+    const local = chance(0.5);
+    await client.query("BEGIN");
+    if (local) await client.query(`SET LOCAL app.agent = '${person}'`);
+    else await client.query("SELECT set_config('app.agent', $1, true)", [person]);
+    if (chance(0.2)) await client.query("SAVEPOINT s");
+    const asked = chance(0.5)
+      ? client.query("SELECT name FROM customers WHERE id = $1", [id])
+      : client.query(`SELECT * FROM customers WHERE id = ${id}`);
+    expect((await asked).rows.length).toBe(1);
+    shown.set(person, (shown.get(person) ?? new Set()).add(`public.customers.id ${id}`));
+    if (chance(0.2)) await client.query("SELECT 1/0").catch(() => {});
+    await client.query(chance(0.5) ? "COMMIT" : "ROLLBACK");
+  };
+  await Promise.all(
+    clients.map(async (client) => {
+      for (let i = 0; i < 30; i++) await turn(client, chances.of(people));
+      await client.end();
+    }),
+  );
+  const charged = new Map<string, Set<string>>();
+  const total = () => [...charged.values()].reduce((sum, each) => sum + each.size, 0);
+  const expected = [...shown.values()].reduce((sum, each) => sum + each.size, 0);
+  await expect
+    .poll(() => {
+      for (const { user, subjects } of sluice.statements())
+        for (const subject of subjects) charged.set(user, (charged.get(user) ?? new Set()).add(subject));
+      return total();
+    })
+    .toBe(expected);
+  expect(charged).toEqual(shown);
+});
