@@ -5,7 +5,7 @@ import { refuse } from "../wire/refusal.ts";
 import type { Analysis, FromReference } from "./analysis.ts";
 import { isComparedType } from "./comparisons.ts";
 import { nodeOf, stringOf } from "./grammar.ts";
-import { givenOf, type Span } from "./lookup-forms.ts";
+import { givenOf, type Span } from "./lookup-sides.ts";
 import { dependsOn } from "./own-writes.ts";
 import { quoteIdentifier } from "./source.ts";
 import { tellsWhose } from "./write-rules.ts";

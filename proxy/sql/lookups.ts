@@ -12,14 +12,8 @@ import {
 } from "./conditions.ts";
 import { operator } from "./expressions.ts";
 import { forEachChild, nodeOf, stringOf, visitNode } from "./grammar.ts";
-import {
-  type Comparison,
-  comparisonsOf,
-  type Given,
-  MAXIMUM_VALUES,
-  type Test,
-  testOf,
-} from "./lookup-forms.ts";
+import { type Comparison, comparisonsOf, MAXIMUM_VALUES, type Test, testOf } from "./lookup-forms.ts";
+import type { Given } from "./lookup-sides.ts";
 import { applyInOrder, inOrder } from "./rewrite.ts";
 import type { ColumnSight } from "./sight.ts";
 import { quoteIdentifier } from "./source.ts";

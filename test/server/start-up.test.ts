@@ -226,8 +226,15 @@ describe("cancel requests", () => {
   test("the server's own key stays with the proxy", async () => {
     const client = new pg.Client(app(sluice));
     await client.connect();
+    const { processID, secretKey } = client as unknown as { processID: number; secretKey: number };
     const { rows } = await client.query("SELECT pg_backend_pid() AS pid");
-    expect((client as unknown as { processID: number }).processID).not.toBe(rows[0].pid);
+    expect(processID).toBe(rows[0].pid);
+    // The number is the server's, the secret is not: past the proxy nothing is cancelled by it.
+    const sleeping = client.query("SELECT pg_sleep(0.5)");
+    const canceller = await RawClient.connect(Number(new URL(database.uri).port));
+    canceller.send(cancelRequest(processID, int32(secretKey)));
+    await canceller.closed();
+    expect((await sleeping).rowCount).toBe(1);
     await client.end();
   });
 
