@@ -41,9 +41,7 @@ class Session implements Timed {
   #unwatch: () => void = () => {};
   #relay: Relay | undefined;
   #resolve: (reason: SessionEndReason) => void = () => {};
-  /** A long message has been begun towards the client, and not ended. */
-  #midMessage = false;
-  /** The same of what has been written to it. */
+  /** A long message has been begun towards the client, and what has been written does not end it. */
   #sentMidMessage = false;
   /** What is made for the client waits until the events that speak of it are on disk. */
   #isHolding = false;
@@ -179,8 +177,7 @@ class Session implements Timed {
     if (this.#isHolding) return;
     relay.record();
     if (!this.#trace.takeDue()) {
-      relay.toClient.flush(this.#client.writer);
-      this.#sentMidMessage = this.#midMessage;
+      this.#flush(relay);
       return;
     }
     this.#isHolding = true;
@@ -204,7 +201,6 @@ class Session implements Timed {
       server.isHeld = !relay.backend(reader);
       if (server.isHeld) return;
       if (endsAnswer(reader.type)) this.#answers++;
-      this.#midMessage = reader.piece === "first" || reader.piece === "middle";
       if (this.#turn.spend(reader)) {
         this.#yield();
         break;
@@ -297,8 +293,12 @@ class Session implements Timed {
       relay.toClient.clear();
       return;
     }
-    relay.toClient.flush(this.#client.writer);
-    this.#sentMidMessage = this.#midMessage;
+    this.#flush(relay);
+  }
+
+  #flush({ toClient }: Relay): void {
+    toClient.flush(this.#client.writer);
+    this.#sentMidMessage = toClient.isMidMessage;
   }
 
   #finish(reason: SessionEndReason, told?: Refusal): void {

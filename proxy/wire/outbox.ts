@@ -23,10 +23,17 @@ export class Outbox {
   #buffer: Buffer | undefined;
   #start = 0;
   #end = 0;
+  #isMidMessage = false;
 
   /** The message, or the piece of one, as it came. */
   forward(frame: Frame): void {
     this.lend(frame.buffer, frame.start, frame.end);
+    this.#isMidMessage = frame.piece === "first" || frame.piece === "middle";
+  }
+
+  /** A message of which a piece was forwarded has not come to its end: nothing else may stand there. */
+  get isMidMessage(): boolean {
+    return this.#isMidMessage;
   }
 
   /**
@@ -35,6 +42,7 @@ export class Outbox {
    */
   lend(buffer: Buffer, start: number, end: number): void {
     this.#size += end - start;
+    this.#isMidMessage = false;
     if (this.#buffer === buffer && this.#end === start) {
       this.#end = end;
       return;
