@@ -59,7 +59,7 @@ test.each([["6432"], ["localhost"], ["::1:6432"], ["localhost:65536"], ["[::1]"]
   "%j is not an address, and the flag is named",
   (given) => {
     expect(problems(["--upstream", UPSTREAM, `--listen=${given}`])).toBe(
-      `--listen: "${given}" is not a host and a port, such as 127.0.0.1:6432 or [::1]:6432`,
+      `--listen: "${given}" is not a host and a port, such as 127.0.0.1:6432 or [::1]:6432, or the folder of a Unix socket and a port, such as /run/sluice:6432`,
     );
   },
 );
@@ -80,7 +80,7 @@ test("a mistake in sluice.yaml is found by its line and column", () => {
   expect(problems(["--config", config]).split("\n")).toEqual([
     `${config}:4:1: there is no setting "listn"; "sluice serve --help" lists them`,
     `${config}:5:1: "redis" takes one value`,
-    `${config}:3:1: "6432" is not a host and a port, such as 127.0.0.1:6432 or [::1]:6432`,
+    `${config}:3:1: "6432" is not a host and a port, such as 127.0.0.1:6432 or [::1]:6432, or the folder of a Unix socket and a port, such as /run/sluice:6432`,
   ]);
 });
 
