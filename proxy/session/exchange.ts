@@ -4,6 +4,7 @@ import type { Frame } from "../wire/frames.ts";
 import { flushMessage, syncMessage } from "../wire/frontend-messages.ts";
 import { Outbox } from "../wire/outbox.ts";
 import type { Refusal } from "../wire/refusal.ts";
+import { cancelBehind } from "./cancelling.ts";
 import { Counting } from "./counting.ts";
 import type { Established } from "./established.ts";
 import type { Judged } from "./judged.ts";
@@ -121,16 +122,7 @@ export class Exchange {
       barrier.raise("closed");
       return;
     }
-    barrier.cancelSent();
-    const done = () => {
-      barrier.cancelHeard();
-      this.#wake();
-    };
-    this.established.cancelUpstream().then(done, (error: unknown) => {
-      const reason = error instanceof Error ? error.message : "unknown";
-      this.parts.log.warn({ reason }, "a statement past its limit could not be cancelled");
-      done();
-    });
+    cancelBehind(barrier, this.established, this.parts.log, this.#wake);
   }
 
   wake(): void {

@@ -1,14 +1,7 @@
 import { randomBytes } from "node:crypto";
 import type { Statement } from "../sql/verdict.ts";
-import {
-  bindMessage,
-  closeMessage,
-  decodeParse,
-  executeMessage,
-  parseMessage,
-  withSql,
-} from "../wire/frontend-messages.ts";
-import { Frontend, nameKey } from "../wire/messages.ts";
+import { bindMessage, closeMessage, executeMessage, parseMessage } from "../wire/frontend-messages.ts";
+import { nameKey } from "../wire/messages.ts";
 import { type Refusal, refuse } from "../wire/refusal.ts";
 import { Description } from "./described.ts";
 import type { Exchange } from "./exchange.ts";
@@ -20,11 +13,13 @@ import {
   nameOf,
   type Portal,
   type Prepared,
+  parseAgain,
   portalOf,
   preparedBy,
   preparedBySql,
   type Source,
   sourceOf,
+  textOf,
 } from "./prepared.ts";
 
 /** Our own question, under a name that no client has by chance. */
@@ -147,13 +142,6 @@ export class Foresight {
     const { names, ledger } = this.#exchange;
     const { pipeline } = ledger;
     const at = performance.now();
-    const frame = {
-      type: Frontend.Parse,
-      buffer: parse,
-      start: 0,
-      end: parse.length,
-      piece: "whole",
-    } as const;
     const fresh = preparedBy(judged, parse);
     this.#exchange.sendStep(closeMessage({ target: "statement", name: key }), {
       kind: "close",
@@ -162,7 +150,7 @@ export class Foresight {
       statement: names.statements.propose(key, undefined, pipeline),
       portal: undefined,
     });
-    this.#exchange.sendStep(withSql(frame, decodeParse(frame), textOf(judged)), {
+    this.#exchange.sendStep(parseAgain(parse, judged), {
       kind: "parse",
       at,
       hidden: true,
@@ -259,7 +247,6 @@ export class Foresight {
   }
 }
 
-/** What the server gets for it. */
 /** What does not exist may have been made since the last look at the catalog. */
 function isDoubtful({ verdict }: Judged): boolean {
   return verdict.kind === "refuse"
@@ -269,10 +256,6 @@ function isDoubtful({ verdict }: Judged): boolean {
 
 /** Of a relation, a column, a function. */
 const DOES_NOT_EXIST: ReadonlySet<string> = new Set(["42P01", "42703", "42883"]);
-
-function textOf({ verdict, text }: Pick<Judged, "text" | "verdict">): Buffer {
-  return verdict.kind === "rewrite" ? verdict.sql : text;
-}
 
 const OUTLIVED = refuse("42501", "this cursor was opened under another policy", { hint: "Open it anew." });
 

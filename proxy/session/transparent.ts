@@ -7,6 +7,7 @@ import { flushMessage } from "../wire/frontend-messages.ts";
 import { Backend, Frontend } from "../wire/messages.ts";
 import { Outbox } from "../wire/outbox.ts";
 import type { Refusal } from "../wire/refusal.ts";
+import { cancelBehind } from "./cancelling.ts";
 import type { Established } from "./established.ts";
 import type { Judged } from "./judged.ts";
 import type { Judging } from "./judging.ts";
@@ -118,19 +119,10 @@ export class TransparentRelay implements Relay {
   cancelStatement(): void {
     const { barrier, mustFlush, intake } = this.#ledger;
     if (barrier.isCancelling) return;
-    barrier.cancelSent();
     this.#overrun = true;
     // What has been answered already, and only waits for a Sync, is not to be taken for a statement that runs.
     if (mustFlush && intake !== "copyIn" && !this.#isMidMessage) this.toServer.send(flushMessage);
-    const done = () => {
-      barrier.cancelHeard();
-      this.#wake();
-    };
-    this.#established.cancelUpstream().then(done, (error: unknown) => {
-      const reason = error instanceof Error ? error.message : "unknown";
-      this.#parts.log.warn({ reason }, "a statement past its limit could not be cancelled");
-      done();
-    });
+    cancelBehind(barrier, this.#established, this.#parts.log, this.#wake);
   }
 
   settle(): true {

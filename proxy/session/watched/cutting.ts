@@ -2,6 +2,7 @@ import { errorResponse } from "../../wire/errors.ts";
 import type { TransactionStatus } from "../../wire/messages.ts";
 import { poisonedExecute } from "../../wire/poison.ts";
 import { type Refusal, refuseSession } from "../../wire/refusal.ts";
+import { cancelBehind } from "../cancelling.ts";
 import { SessionEnd } from "../parts.ts";
 import type { Run } from "../run.ts";
 import type { ExecuteRequest, QueryRequest } from "./requests.ts";
@@ -33,19 +34,10 @@ export class Cutting {
   cancel(refusal: Refusal): void {
     const { ledger, established, parts, wake } = this.#state;
     if (ledger.barrier.isCancelling) return;
-    ledger.barrier.cancelSent();
     this.#words = refusal;
     // What has been answered already, and only waits for a Sync, is not to be taken for a statement that runs.
     this.#state.flush();
-    const done = () => {
-      ledger.barrier.cancelHeard();
-      wake();
-    };
-    established.cancelUpstream().then(done, (error: unknown) => {
-      const reason = error instanceof Error ? error.message : "unknown";
-      parts.log.warn({ reason }, "a statement past its limit could not be cancelled");
-      done();
-    });
+    cancelBehind(ledger.barrier, established, parts.log, wake);
   }
 
   /** A statement that was cut has come to its end before the cancel request did. True: its request goes on at the head. */

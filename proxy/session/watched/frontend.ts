@@ -22,6 +22,7 @@ import {
   type Lookup,
   type Portal,
   type Prepared,
+  parseAgain,
   portalOf,
   preparedBy,
   sourceOf,
@@ -227,21 +228,12 @@ export class WatchedFrontend {
   #prepareAgain(judged: Judged, key: string, parse: Buffer): Prepared {
     const { names, ledger } = this.#state;
     const at = performance.now();
-    const frame = {
-      type: Frontend.Parse,
-      buffer: parse,
-      start: 0,
-      end: parse.length,
-      piece: "whole",
-    } as const;
     const fresh = preparedBy(judged, parse);
     this.#state.send(closeMessage({ target: "statement", name: key }), {
       ...{ kind: "close", at, hidden: true, portal: undefined },
       statement: names.statements.propose(key, undefined, ledger.pipeline),
     });
-    const { verdict, text } = judged;
-    const sql = verdict.kind === "rewrite" ? verdict.sql : text;
-    this.#state.send(withSql(frame, decodeParse(frame), sql), {
+    this.#state.send(parseAgain(parse, judged), {
       ...{ kind: "parse", at, hidden: true, judged },
       change: names.statements.propose(key, fresh, ledger.pipeline),
     });
