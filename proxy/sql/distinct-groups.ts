@@ -1,5 +1,6 @@
 import type { ColumnRef, ResTarget, SelectStmt } from "libpg-query";
 import type { Analysis } from "./analysis.ts";
+import { isPlainDistinct } from "./distinct.ts";
 import { nodeOf } from "./grammar.ts";
 import { AFTER_GROUPING, clauseEnd, fromKeyword, placeOf, targetOf } from "./places.ts";
 
@@ -13,10 +14,13 @@ export function isDistinctGroups(
   { namesProtected }: Analysis,
   { distinctClause, targetList = [], fromClause, ...clauses }: SelectStmt,
 ): boolean {
-  // A plain DISTINCT is an empty node; DISTINCT ON names expressions.
-  const [all, ...on] = distinctClause ?? [];
-  const isPlain = all !== undefined && on.length === 0 && Object.keys(all).length === 0;
-  if (!isPlain || namesProtected || fromClause === undefined || targetList.length === 0) return false;
+  if (
+    !isPlainDistinct(distinctClause) ||
+    namesProtected ||
+    fromClause === undefined ||
+    targetList.length === 0
+  )
+    return false;
   const { groupClause, havingClause, windowClause } = clauses;
   if ([groupClause, havingClause, windowClause].some((clause) => clause !== undefined)) return false;
   return targetList.every((target) => {

@@ -4,9 +4,13 @@ import { nodeOf, stringOf } from "./grammar.ts";
 
 /** The query without its DISTINCT; undefined where it has none, or DISTINCT ON. */
 export function withoutDistinct({ distinctClause, ...rest }: SelectStmt): SelectStmt | undefined {
+  return isPlainDistinct(distinctClause) ? rest : undefined;
+}
+
+/** DISTINCT without ON: a list of one empty node (parser/gram.y, "distinct_clause"). */
+export function isPlainDistinct(distinctClause: SelectStmt["distinctClause"]): boolean {
   const [only, ...more] = distinctClause ?? [];
-  // Plain DISTINCT is a list of one empty node (parser/gram.y, "distinct_clause").
-  return only !== undefined && more.length === 0 && Object.keys(only).length === 0 ? rest : undefined;
+  return only !== undefined && more.length === 0 && Object.keys(only).length === 0;
 }
 
 /** Whether rows that differ in this column of the reference differ in what is asked for already: it stands there by itself. */

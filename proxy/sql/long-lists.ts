@@ -1,10 +1,10 @@
-import { NOT_PLAIN, plainEnd } from "./plain-tokens.ts";
+import { NOT_PLAIN, partAt, plainEnd } from "./plain-tokens.ts";
 
 /** A shorter text costs little as it is. */
 const SHORT = 8 * 1024;
 
-const [SPACE, QUOTE, OPEN, CLOSE, COMMA, PLUS, MINUS, DOLLAR, OPEN_ARRAY, CLOSE_ARRAY, DASH, SLASH, STAR] = [
-  0x20, 0x27, 0x28, 0x29, 0x2c, 0x2b, 0x2d, 0x24, 0x5b, 0x5d, 0x2d, 0x2f, 0x2a,
+const [OPEN, CLOSE, COMMA, PLUS, MINUS, DOLLAR, OPEN_ARRAY, CLOSE_ARRAY] = [
+  0x28, 0x29, 0x2c, 0x2b, 0x2d, 0x24, 0x5b, 0x5d,
 ];
 
 /** Both are keywords that no function can be named by (parser/kwlist.h), and so is ARRAY. */
@@ -107,16 +107,12 @@ function constantsAt(
 }
 
 function isConstant(bytes: Buffer, at: number, end: number): boolean {
-  const first = bytes[at] ?? 0;
-  if (first === QUOTE || first === DOLLAR || (first >= 0x30 && first <= 0x39)) return true;
-  // E'…'
-  if (bytes[at + 1] === QUOTE) return true;
+  if (bytes[at] === DOLLAR || partAt(bytes, at, bytes.length) === "literal") return true;
   return end - at <= LONGEST_WORD && CONSTANT_WORDS.has(bytes.toString("latin1", at, end).toLowerCase());
 }
 
 /** White space, or a comment. */
 function isSpace(bytes: Buffer, at: number): boolean {
-  const [first = 0, next] = [bytes[at], bytes[at + 1]];
-  if (first <= SPACE) return true;
-  return first === DASH ? next === DASH : first === SLASH && next === STAR;
+  const part = partAt(bytes, at, bytes.length);
+  return part === "space" || part === "comment";
 }

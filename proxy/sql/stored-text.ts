@@ -1,7 +1,7 @@
 import { withoutLongLists } from "./long-lists.ts";
 import { normalise } from "./normalise.ts";
 import { scanTokens } from "./parse.ts";
-import { NOT_PLAIN, plainEnd } from "./plain-tokens.ts";
+import { NOT_PLAIN, partAt, plainEnd } from "./plain-tokens.ts";
 import { applyInOrder } from "./rewrite.ts";
 
 /** Bytes between two tokens: white space, which is worth nothing to anybody where it is longer. */
@@ -12,8 +12,8 @@ const LONGEST_PARSED = 64 * 1024;
 const LONGEST_TEXT = 16 * 1024;
 
 /**
- * A statement's text as the audit log keeps it: without literals, and no longer than it may be, so that nobody fills the
- * disk with comments and spaces, or hides a statement behind them.
+ * A statement's text as the audit log keeps it: without literals and comments, and no longer than it may be, so that nobody
+ * fills the disk with spaces, or hides a statement behind them.
  */
 export function storedText(text: string): string {
   const short = withoutLongLists(text);
@@ -32,15 +32,12 @@ function beginningOf(text: string): string {
     const end = plainEnd(bytes, at, bytes.length);
     if (end === NOT_PLAIN) break;
     const token = bytes.toString("utf8", at, end);
-    const isSpace = token.trim() === "" || token.startsWith("--") || token.startsWith("/*");
-    tokens.push(isSpace ? " " : LITERAL.test(token) ? `$${++literals}` : token);
+    const part = partAt(bytes, at, bytes.length);
+    tokens.push(part === "space" || part === "comment" ? " " : part === "literal" ? `$${++literals}` : token);
     at = end;
   }
   return `${tokens.join("").trim()} … ${bytes.length - at} bytes more`;
 }
-
-/** As plain tokens they begin so: '…', E'…', numbers. */
-const LITERAL = /^(?:[eE]?'|\d)/;
 
 function withoutLongGaps(text: string): string {
   const bytes = Buffer.from(text);
