@@ -9,17 +9,18 @@ import {
   type UserReadings,
 } from "../audit/breach.ts";
 import { peopleTable, valuesOf } from "../audit/people-table.ts";
-import { complain, endOf, isWrong, misused, STANDARD, type Streams, type Wrong } from "./audit-arguments.ts";
+import { endOf, isWrong, misused, STANDARD, type Streams, type Wrong } from "./audit-arguments.ts";
 import { affectedCsv, sheet } from "./audit-breach-text.ts";
 import { withDatabase } from "./audit-database.ts";
 import {
   type LogQuestion,
+  listed,
   QUESTION_FLAGS,
   QUESTION_HELP,
   readLogQuestion,
   recordQuestion,
+  runQuestion,
   WrongQuestion,
-  wrongOf,
 } from "./audit-question.ts";
 import { peopleReadBy } from "./audit-read-by.ts";
 
@@ -60,20 +61,13 @@ interface Question {
 }
 
 /** `sluice audit breach`: 0 when the files are written. */
-export async function auditBreach(args: readonly string[], streams: Streams = STANDARD): Promise<number> {
-  if (args.includes("--help") || args.includes("-h")) {
-    streams.output.write(HELP);
-    return 0;
-  }
-  try {
-    const question = await readQuestion(args);
-    if (isWrong(question)) return complain("audit breach", question, streams);
-    const tell = (line: string) => streams.errors.write(`sluice audit breach: ${line}\n`);
-    streams.output.write(await makeCase(question, tell));
-    return 0;
-  } catch (error) {
-    return complain("audit breach", wrongOf(error), streams);
-  }
+export function auditBreach(args: readonly string[], streams: Streams = STANDARD): Promise<number> {
+  return runQuestion({ name: "audit breach", help: HELP, answer }, args, streams);
+}
+
+async function answer(args: readonly string[], tell: (line: string) => void): Promise<string | Wrong> {
+  const question = await readQuestion(args);
+  return isWrong(question) ? question : makeCase(question, tell);
 }
 
 async function makeCase(question: Question, tell: (line: string) => void): Promise<string> {
@@ -157,7 +151,7 @@ async function readQuestion(args: readonly string[]): Promise<Question | Wrong> 
   if (isWrong(log)) return log;
   return {
     ...{ log, users: values.user, out: values.out, upstream, group: values.group, aware },
-    needs: values.needs?.split(",").map((name) => name.trim()) ?? [],
+    needs: listed(values.needs),
     unexplainedOnly: values.unexplained,
   };
 }

@@ -7,7 +7,16 @@ import {
   type Vocabulary,
   vocabularyOf,
 } from "../audit/vocabulary.ts";
-import { isWrong, misused, readKeys, readLogFolder, readPeriod, type Wrong } from "./audit-arguments.ts";
+import {
+  complain,
+  isWrong,
+  misused,
+  readKeys,
+  readLogFolder,
+  readPeriod,
+  type Streams,
+  type Wrong,
+} from "./audit-arguments.ts";
 import { operator, putOnRecord } from "./audit-record.ts";
 
 /** The flags of all commands that ask the log whom somebody read, or who read somebody. */
@@ -81,6 +90,39 @@ export async function readLogQuestion(
   };
 }
 
+/** A flag's list: `phone, email`. */
+export function listed(value: string | undefined): readonly string[] {
+  return value?.split(",").map((name) => name.trim()) ?? [];
+}
+
+/** A command that asks the log. `tell` is for what is no part of the answer. */
+interface QuestionCommand {
+  /** As it is typed behind `sluice`. */
+  readonly name: string;
+  readonly help: string;
+  readonly answer: (args: readonly string[], tell: (line: string) => void) => Promise<string | Wrong>;
+}
+
+/** Runs one: 0 when it could say, whatever it said. */
+export async function runQuestion(
+  { name, help, answer }: QuestionCommand,
+  args: readonly string[],
+  streams: Streams,
+): Promise<number> {
+  if (args.includes("--help") || args.includes("-h")) {
+    streams.output.write(help);
+    return 0;
+  }
+  try {
+    const said = await answer(args, (line) => streams.errors.write(`sluice ${name}: ${line}\n`));
+    if (isWrong(said)) return complain(name, said, streams);
+    streams.output.write(said);
+    return 0;
+  } catch (error) {
+    return complain(name, wrongOf(error), streams);
+  }
+}
+
 /** The question cannot be put so: its answer would be a false "nobody". */
 export class WrongQuestion extends Error {}
 
@@ -125,7 +167,7 @@ export async function recordQuestion(
 }
 
 /** How a command ends that has failed: misused, or not to be answered. */
-export function wrongOf(error: unknown): Wrong {
+function wrongOf(error: unknown): Wrong {
   const { code, message } = error as NodeJS.ErrnoException;
   if (code?.startsWith("ERR_PARSE_ARGS")) return misused(message);
   if (error instanceof WrongQuestion) return { problem: message, status: 2 };

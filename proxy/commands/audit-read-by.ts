@@ -4,18 +4,19 @@ import { type Identified, identify } from "../audit/identify.ts";
 import { allIds, peopleTable } from "../audit/people-table.ts";
 import { type ReadBy, readBy } from "../audit/read-by.ts";
 import { readSubjects } from "../audit/subject-list.ts";
-import { complain, isWrong, misused, STANDARD, type Streams, type Wrong } from "./audit-arguments.ts";
+import { isWrong, misused, STANDARD, type Streams, type Wrong } from "./audit-arguments.ts";
 import { withDatabase } from "./audit-database.ts";
 import { forgottenHashes } from "./audit-forget.ts";
 import {
   checkWords,
   type LogQuestion,
+  listed,
   QUESTION_FLAGS,
   QUESTION_HELP,
   readLogQuestion,
   recordQuestion,
+  runQuestion,
   WrongQuestion,
-  wrongOf,
 } from "./audit-question.ts";
 import { readByCsv, readByJson, readByText } from "./audit-read-by-text.ts";
 
@@ -73,24 +74,17 @@ interface Question {
 }
 
 /** `sluice audit read-by`: 0 when it could say, whatever it said. */
-export async function auditReadBy(args: readonly string[], streams: Streams = STANDARD): Promise<number> {
-  if (args.includes("--help") || args.includes("-h")) {
-    streams.output.write(HELP);
-    return 0;
-  }
-  try {
-    const question = await readQuestion(args);
-    if (isWrong(question)) return complain("audit read-by", question, streams);
-    const { log, asked, csv, top } = question;
-    const answer = await peopleReadBy(log, asked, (line) =>
-      streams.errors.write(`sluice audit read-by: ${line}\n`),
-    );
-    await recordQuestion(log, "read-by", { about: asked.user });
-    streams.output.write(csv ? readByCsv(answer) : log.json ? readByJson(answer) : readByText(answer, top));
-    return 0;
-  } catch (error) {
-    return complain("audit read-by", wrongOf(error), streams);
-  }
+export function auditReadBy(args: readonly string[], streams: Streams = STANDARD): Promise<number> {
+  return runQuestion({ name: "audit read-by", help: HELP, answer }, args, streams);
+}
+
+async function answer(args: readonly string[], tell: (line: string) => void): Promise<string | Wrong> {
+  const question = await readQuestion(args);
+  if (isWrong(question)) return question;
+  const { log, asked, csv, top } = question;
+  const found = await peopleReadBy(log, asked, tell);
+  await recordQuestion(log, "read-by", { about: asked.user });
+  return csv ? readByCsv(found) : log.json ? readByJson(found) : readByText(found, top);
 }
 
 /** Asks the log, and looks for the people in the database or the list. */
@@ -139,7 +133,7 @@ async function readQuestion(args: readonly string[]): Promise<Question | Wrong> 
     log,
     asked: {
       user,
-      needs: values.needs?.split(",").map((name) => name.trim()) ?? [],
+      needs: listed(values.needs),
       unexplainedOnly: values.unexplained,
       upstream: values.upstream ?? process.env.SLUICE_UPSTREAM,
       candidates,

@@ -4,17 +4,18 @@ import { readingsOf } from "../audit/person-events.ts";
 import { type Readings, withReadings } from "../audit/readings.ts";
 import { readSubjects } from "../audit/subject-list.ts";
 import { type Counted, whoRead } from "../audit/who-read.ts";
-import { complain, endOf, isWrong, misused, STANDARD, type Streams, type Wrong } from "./audit-arguments.ts";
+import { endOf, isWrong, misused, STANDARD, type Streams, type Wrong } from "./audit-arguments.ts";
 import { eventsText } from "./audit-events-text.ts";
 import { forgottenHashes } from "./audit-forget.ts";
 import {
   checkWords,
   type LogQuestion,
+  listed,
   QUESTION_FLAGS,
   QUESTION_HELP,
   readLogQuestion,
   recordQuestion,
-  wrongOf,
+  runQuestion,
 } from "./audit-question.ts";
 import { type Victims, type VictimsQuestion, victimsOf } from "./audit-victims.ts";
 import { answerText } from "./audit-who-read-text.ts";
@@ -65,28 +66,18 @@ interface Question {
 }
 
 /** `sluice audit who-read`: 0 when it could say, whatever it said. */
-export async function auditWhoRead(args: readonly string[], streams: Streams = STANDARD): Promise<number> {
-  if (args.includes("--help") || args.includes("-h")) {
-    streams.output.write(HELP);
-    return 0;
-  }
-  try {
-    const question = await readQuestion(args);
-    if (isWrong(question)) return complain("audit who-read", question, streams);
-    const tell = (line: string) => streams.errors.write(`sluice audit who-read: ${line}\n`);
-    if (question.header !== undefined) tell(`the first line names the column "${question.header}"`);
-    const text =
-      question.user === undefined
-        ? await answer(question, tell)
-        : await events(question, question.user, tell);
-    streams.output.write(text);
-    return 0;
-  } catch (error) {
-    return complain("audit who-read", wrongOf(error), streams);
-  }
+export function auditWhoRead(args: readonly string[], streams: Streams = STANDARD): Promise<number> {
+  return runQuestion({ name: "audit who-read", help: HELP, answer }, args, streams);
 }
 
-async function answer(question: Question, tell: (line: string) => void): Promise<string> {
+async function answer(args: readonly string[], tell: (line: string) => void): Promise<string | Wrong> {
+  const question = await readQuestion(args);
+  if (isWrong(question)) return question;
+  if (question.header !== undefined) tell(`the first line names the column "${question.header}"`);
+  return question.user === undefined ? readers(question, tell) : events(question, question.user, tell);
+}
+
+async function readers(question: Question, tell: (line: string) => void): Promise<string> {
   const { log, counted, top, victims: asked } = question;
   let namespace = "";
   let victims: Victims | undefined;
@@ -144,11 +135,11 @@ async function readQuestion(args: readonly string[]): Promise<Question | Wrong> 
     log,
     victims: {
       ...{ list: list.people, match: values.match, controls },
-      like: values.like === "none" ? [] : values.like?.split(",").map((name) => name.trim()),
+      like: values.like === undefined ? undefined : values.like === "none" ? [] : listed(values.like),
       upstream: asks ? upstream : values.upstream,
     },
     counted: {
-      needs: values.needs?.split(",").map((name) => name.trim()) ?? [],
+      needs: listed(values.needs),
       unexplainedOnly: values.unexplained,
     },
     ...{ header: list.header, user: values.user, top },
