@@ -229,7 +229,7 @@ export class Pool {
         asker.granted(connection);
         continue;
       }
-      // One that comes is for the first who waits for its kind, and no further one is opened for him.
+      // One that comes is for the first who waits for its kind, and no further one is opened for them.
       const before = spoken.get(key) ?? 0;
       spoken.set(key, before + 1);
       if (before < (this.#coming.get(key) ?? 0)) continue;
@@ -282,7 +282,7 @@ export class Pool {
 
   /**
    * Closes an idle connection for another kind: one that nobody who waits can use, the one used longest ago; else one that only
-   * later ones can use, for who has no connection of his kind in sight, or has waited for it.
+   * later ones can use, for whoever has no connection of their kind in sight, or has waited for it.
    */
   #makeRoom(key: string, since: number): boolean {
     const now = performance.now();
