@@ -2,7 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
-import { startPostgres } from "../proxy/demo/postgres.ts";
+import { startPostgres } from "../proxy/embedded/postgres.ts";
 import { startSluice } from "../test/harness/sluice.ts";
 import { createRoles, PASSWORDS, supportSchema } from "../test/harness/support-schema.ts";
 import { startSluice as startBare } from "../test/session/sluice.ts";

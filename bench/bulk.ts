@@ -25,6 +25,7 @@ export interface BulkTargets {
   readonly app: Target;
   readonly masked: Target;
   readonly guarded: Target;
+  readonly watched: Target;
   /** What Sluice makes of `RECORDS` for the masked role, to be run by hand. */
   readonly maskedSql: string;
 }
@@ -50,6 +51,7 @@ export async function measureBulk(targets: BulkTargets, rounds: number): Promise
       ...[read("bare relay", ways.relay), read("app", ways.app)],
       ...[read("direct, masks by hand", ways.direct, maskedSql), read("masked", ways.masked)],
       read("masked, each person logged", ways.masked, PEOPLE),
+      ...[read("app, people", ways.app, PEOPLE), read("watched, people", ways.watched, PEOPLE)],
       read(METERED, ways.guarded, PEOPLE),
     ];
   });
@@ -117,5 +119,6 @@ export function judgeBulk(reads: readonly Read[]): readonly Reached[] {
     least("bulk out, app: speed × PgBouncer (COPY · SELECT)", 0.9, speeds("app", "PgBouncer")),
     least("bulk out, masked: speed × direct with the same SQL", 0.75, byHand("masked")),
     least("the same with each person in the audit log", 0.75, byHand("masked, each person logged")),
+    least("bulk out, watched: speed × app (COPY · SELECT)", 0.8, speeds("watched, people", "app, people")),
   ];
 }

@@ -15,7 +15,7 @@ import { openClient } from "./raw-client.ts";
 /** What one client does at once. */
 interface Burden {
   readonly what: string;
-  readonly user: "app" | "narrow";
+  readonly user: "app" | "narrow" | "guarded" | "watched";
   /** Made when it is wanted: some hold a hundred megabytes. */
   readonly messages: () => readonly Buffer[];
 }
@@ -72,6 +72,32 @@ const BURDENS: readonly Burden[] = [
     messages: () => Array.from({ length: 30 }, (_, i) => queryMessage(text(longInsert(i)))),
   },
   {
+    what: "30 texts of 200 kB, guarded",
+    user: "guarded",
+    messages: () => Array.from({ length: 30 }, (_, i) => queryMessage(text(longSelect(i)))),
+  },
+  {
+    what: "30 texts of 200 kB, watched",
+    user: "watched",
+    messages: () => Array.from({ length: 30 }, (_, i) => queryMessage(text(longSelect(i)))),
+  },
+  {
+    what: "100 texts too deep for the parser",
+    user: "guarded",
+    messages: () =>
+      Array.from({ length: 100 }, (_, i) => queryMessage(text(`select ${i}${"+1".repeat(30_000)}`))),
+  },
+  {
+    what: "COPY of 200 MB in",
+    user: "app",
+    messages: () => {
+      const row = text("1\t2\ta text of some length\n");
+      const data = message(Frontend.CopyData, repeated(3_000, [row]));
+      const copy = queryMessage(text("copy scribble from stdin"));
+      return [copy, repeated(2_500, [data]), message(Frontend.CopyDone)];
+    },
+  },
+  {
     what: "a Bind of 100 MB",
     user: "app",
     messages: () => {
@@ -91,6 +117,11 @@ const BURDENS: readonly Burden[] = [
 function longInsert(salt: number): string {
   const rows = Array.from({ length: 9_000 }, (_, i) => `(${i}, ${salt}, 'a text of some length')`);
   return `insert into scribble (a, b, c) values ${rows.join(", ")}`;
+}
+
+function longSelect(salt: number): string {
+  const conditions = Array.from({ length: 7_000 }, (_, i) => `(id = ${i} and id <> ${-salt - 1})`);
+  return `select id, name from people where ${conditions.join(" or ")}`;
 }
 
 /** Another session's waiting while one client does each of these, through one target after the other. */

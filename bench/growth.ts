@@ -220,7 +220,8 @@ function options(world: World) {
 function cacheOf(): VerdictCache {
   return new VerdictCache({
     onLookup: () => {},
-    onAnalysed: () => {},
+    onAnalysis: () => ({ stage: () => {}, end: () => {} }),
+    onRefusal: () => {},
     onLeftover: (name) => {
       throw new Error(`left over: ${name}`);
     },

@@ -11,7 +11,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { devNull, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { freePort, startPostgres } from "../proxy/demo/postgres.ts";
+import { freePort, startPostgres } from "../proxy/embedded/postgres.ts";
 import { query, RawClient } from "../test/bad-input/raw-client.ts";
 import { POLICY } from "../test/clients/policy.ts";
 import { createRoles, PASSWORDS, type SupportUser, supportSchema } from "../test/harness/support-schema.ts";

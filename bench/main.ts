@@ -134,7 +134,12 @@ async function point(world: World): Promise<readonly Reached[]> {
     const sluices = [];
     for (const { build, main } of builds) {
       const proxy = keep(await startSluice(upstream, sluiceOptions(world, main)));
-      sluices.push({ build, app: target(proxy, "app"), guarded: target(proxy, "guarded") });
+      sluices.push({
+        build,
+        app: target(proxy, "app"),
+        guarded: target(proxy, "guarded"),
+        watched: target(proxy, "watched"),
+      });
     }
     const after = { ...sluiceOptions(world, MAIN), flags: ["--audit-durability", "after"] };
     const targets = {
@@ -185,6 +190,7 @@ async function bulk(world: World): Promise<readonly Reached[]> {
       app: target(sluice, "app"),
       masked: target(sluice, "masked"),
       guarded: target(sluice, "guarded"),
+      watched: target(sluice, "watched"),
       maskedSql: await maskedSql(world, sluice),
     };
     const reads = await measureBulk(targets, plan.bulk);
@@ -256,7 +262,7 @@ async function fair(world: World): Promise<readonly Reached[]> {
     const pooled = keep(await startPooledSluice(upstream, options));
     const fairs = await measureFairness([
       { name: "direct", port: postgres.port, pid: postgres.pid, users: ["app"] },
-      { name: "Sluice", port: sluice.port, pid: sluice.pid, users: ["app", "narrow"] },
+      { name: "Sluice", port: sluice.port, pid: sluice.pid, users: ["app", "narrow", "guarded", "watched"] },
       { name: "its pool", port: pooled.port, pid: pooled.pid, users: ["app"], password: PASSWORD },
     ]);
     say(`## One client's load, and another's waiting\n\n${describeFairness(fairs)}`);

@@ -12,6 +12,8 @@ export interface Load {
   readonly seconds: number;
   /** Queries ask for one of so many accounts. */
   readonly accounts: number;
+  /** Each text has another comment, as frameworks write them; in simple mode alone. */
+  readonly comments?: true;
   /** Queries a second in all; as many as go if left out. */
   readonly rate?: number;
 }
@@ -30,12 +32,18 @@ export interface Measured {
 const SELECT_ONLY =
   "\\set aid random(1, :accounts)\nSELECT abalance FROM pgbench_accounts WHERE aid = :aid;\n";
 
+/** As sqlcommenter writes it: another request, and another trace, for each query. */
+const COMMENTED = `\\set aid random(1, :accounts)
+\\set request random(1000000000, 9999999999)
+SELECT abalance FROM pgbench_accounts WHERE aid = :aid /*request_id=':request',traceparent='00-4bf92f3577b34da6a3ce92:request-00f067aa0ba902b7-01'*/;
+`;
+
 /** Runs pgbench through a target, and reads off what the target's processes used meanwhile. */
 export async function runPgbench(target: Target, load: Load): Promise<Measured> {
   const folder = await mkdtemp(join(tmpdir(), "sluice-bench-"));
   try {
     const script = join(folder, "select.sql");
-    await writeFile(script, SELECT_ONLY);
+    await writeFile(script, load.comments ? COMMENTED : SELECT_ONLY);
     const before = await usageOf(target.pid);
     const { stdout, stderr, code } = await runProgram(
       "pgbench",

@@ -11,7 +11,12 @@ export interface PointTargets {
   /** Sluice, by role; of several builds the first is compared with the others. */
   /** The guarded role, whose events follow its rows (`--audit-durability after`). */
   readonly guardedAfter: Target;
-  readonly sluices: readonly { readonly build: string; readonly app: Target; readonly guarded: Target }[];
+  readonly sluices: readonly {
+    readonly build: string;
+    readonly app: Target;
+    readonly guarded: Target;
+    readonly watched: Target;
+  }[];
 }
 
 export interface Extent {
@@ -35,6 +40,7 @@ interface Cell {
   readonly what: string;
   readonly target: Target;
   readonly accounts: number;
+  readonly comments?: true;
   readonly rounds: Measured[];
 }
 
@@ -47,8 +53,8 @@ export async function measurePointQueries(targets: PointTargets, extent: Extent)
     await runPgbench(target, { mode, clients: 8, seconds: extent.warmUp, accounts });
   }
   for (let round = 0; round < extent.rounds; round++) {
-    for (const { what, target, mode, clients, accounts, rounds } of cells) {
-      const load = { mode, clients, accounts };
+    for (const { what, target, mode, clients, accounts, comments, rounds } of cells) {
+      const load = { mode, clients, accounts, ...(comments && { comments }) };
       // People who were read a minute ago have to be counted anew, and the others have had the caches meanwhile.
       if (!NATIVE.has(what)) await runPgbench(target, { ...load, seconds: 1 });
       rounds.push(await runPgbench(target, { ...load, seconds: extent.seconds }));
@@ -68,10 +74,17 @@ function cellsOf(targets: PointTargets, extent: Extent): readonly Cell[] {
       return [
         ...[cell("direct", direct), cell("PgBouncer", pgbouncer), cell("Pgpool-II", pgpool)],
         cell("bare relay", relay),
-        ...sluices.flatMap(({ build, app, guarded }) => [
+        ...sluices.flatMap(({ build, app, guarded, watched }) => [
           cell(`app${build}`, app),
           cell(`app, few${build}`, app, FEW),
           cell(`guarded, few${build}`, guarded, FEW),
+          cell(`watched, few${build}`, watched, FEW),
+          ...(mode === "simple"
+            ? [
+                { ...cell(`app, comments${build}`, app, FEW), comments: true as const },
+                { ...cell(`watched, comments${build}`, watched, FEW), comments: true as const },
+              ]
+            : []),
           ...(clients === 8 ? [cell(`guarded${build}`, guarded)] : []),
         ]),
         cell("guarded, few, audit after", guardedAfter, FEW),
@@ -131,9 +144,9 @@ export interface Reached {
 
 /** Held against the targets: of several loads the worst counts. */
 export function judgePointQueries(cells: readonly Cell[]): readonly Reached[] {
-  const all = (what: string, base: string, figure: Figure) =>
+  const all = (what: string, base: string, figure: Figure, fewest = 1) =>
     cells
-      .filter((cell) => cell.what === what)
+      .filter((cell) => cell.what === what && cell.clients >= fewest)
       .flatMap((cell) => {
         const other = cells.find(
           ({ what: name, mode, clients }) => name === base && mode === cell.mode && clients === cell.clients,
@@ -162,6 +175,13 @@ export function judgePointQueries(cells: readonly Cell[]): readonly Reached[] {
     least("app: throughput × PgBouncer", 0.85, all("app", "PgBouncer", "throughput")),
     most("guarded: CPU × app", 1.6, all("guarded, few", "app, few", "cpu")),
     most("guarded, audit after: CPU × app", 1.6, all("guarded, few, audit after", "app, few", "cpu")),
+    most("watched: CPU × app, 8 clients and more", 1.4, all("watched, few", "app, few", "cpu", 8)),
+    most("app: CPU with differing comments × without", 1.03, all("app, comments", "app, few", "cpu", 8)),
+    most(
+      "watched: CPU with differing comments × without",
+      1.03,
+      all("watched, comments", "watched, few", "cpu", 8),
+    ),
     ...judgeLatency(cells),
   ];
 }

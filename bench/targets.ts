@@ -6,8 +6,8 @@ import { devNull } from "node:os";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { findServant } from "../proxy/demo/binaries.ts";
-import { freePort } from "../proxy/demo/postgres.ts";
+import { findServant } from "../proxy/embedded/binaries.ts";
+import { freePort } from "../proxy/embedded/postgres.ts";
 import { findProgram } from "../test/harness/debian.ts";
 import { DATABASE, POLICY, USERS } from "./world.ts";
 

@@ -2,13 +2,13 @@ import { chmod, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
-import { type RunningPostgres, startPostgres } from "../proxy/demo/postgres.ts";
+import { type RunningPostgres, startPostgres } from "../proxy/embedded/postgres.ts";
 import { launchRedis, type RedisServer } from "../test/harness/redis-process.ts";
 
 export const DATABASE = "bench";
 
-/** app sees everything; guarded is masked, limited and counted; masked is masked, and whom it reads is logged; narrow is counted, and has few bytes. */
-export const USERS = ["app", "guarded", "masked", "narrow"] as const;
+/** app sees everything; guarded is masked, limited and counted; masked is masked, and whom it reads is logged; narrow is counted, and has few bytes; watched sees everything and is counted. */
+export const USERS = ["app", "guarded", "masked", "narrow", "watched"] as const;
 
 /** Limits and budgets hold everywhere and are never reached: their price is wanted. */
 export const POLICY = `
@@ -45,6 +45,13 @@ roles:
     users: [narrow]
     reads: all
     bytes: 1MB
+    budget: { 1d: 100000000 }
+  watched:
+    users: [watched]
+    reads: all
+    writes: all
+    sees: all
+    watch: true
     budget: { 1d: 100000000 }
   masked:
     users: [masked]

@@ -45,6 +45,16 @@ export const COMMANDS: readonly Command[] = [
     load: async () => (await import("./commands/policy-test.ts")).policyTest,
   },
   {
+    name: "policy report",
+    what: "say what a policy did or would have done, and propose budgets",
+    load: async () => (await import("./commands/policy-report.ts")).policyReport,
+  },
+  {
+    name: "policy learn",
+    what: "print a fence for an application: the statements that it runs, and from where",
+    load: async () => (await import("./commands/policy-learn.ts")).policyLearn,
+  },
+  {
     name: "policy schema",
     what: "print the JSON Schema of policies or of their tests, for editors",
     load: async () => (await import("./commands/policy-schema.ts")).policySchema,
@@ -75,9 +85,19 @@ export const COMMANDS: readonly Command[] = [
     load: async () => (await import("./commands/audit-breach.ts")).auditBreach,
   },
   {
+    name: "audit export",
+    what: "write the lines of a case with proofs that others can verify without Sluice",
+    load: async () => (await import("./commands/audit-export.ts")).auditExport,
+  },
+  {
     name: "audit forget",
     what: "make people unmatchable in the audit log",
     load: async () => (await import("./commands/audit-forget.ts")).auditForget,
+  },
+  {
+    name: "audit hold",
+    what: "keep a part of the audit log from retention and forgetting",
+    load: async () => (await import("./commands/audit-hold.ts")).auditHold,
   },
   {
     name: "canary make",

@@ -1,7 +1,7 @@
 import { createHmac, randomBytes } from "node:crypto";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { KeyedHash } from "../proxy/keyed-hash.ts";
+import { KeyedHash } from "../proxy/keys/keyed-hash.ts";
 
 // RFC 4231, test cases 1 and 2.
 test.each([

@@ -1,4 +1,4 @@
-import type { Alert } from "../../proxy/guard/behaviour/watch.ts";
+import type { Finding } from "../../proxy/behaviour/alert.ts";
 import { DAY, type Sip } from "./organisation.ts";
 import type { Outcome } from "./world.ts";
 
@@ -16,7 +16,7 @@ interface Block {
 
 /** What came out, and whom the guard stood in the way of. Names of thieves have a `#`. */
 export class Ledger {
-  readonly alerts: Alert[] = [];
+  readonly alerts: Finding[] = [];
   /** By user. */
   readonly losses = new Map<string, Loss[]>();
   readonly stoppedAt = new Map<string, number>();

@@ -5,8 +5,8 @@
  *   node dist/bench/bench/simulation/role-budget.js      (a minute; writes bench/simulation/role-budget.json)
  */
 import { writeFile } from "node:fs/promises";
-import { median } from "../../proxy/guard/behaviour/robust.ts";
-import { createMemoryStore } from "../../proxy/guard/store-memory.ts";
+import { median } from "../../proxy/behaviour/robust.ts";
+import { createMemoryStore } from "../../proxy/meter/store-memory.ts";
 import type { BudgetWindow } from "../../proxy/policy/policy.ts";
 import { CUSTOMERS, DAY, DAYS, demandOf, hire, type Sip, START, workday } from "./organisation.ts";
 import { Random } from "./random.ts";

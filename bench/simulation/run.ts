@@ -10,7 +10,7 @@
  */
 import { mkdir, writeFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
-import { loadPolicies } from "../../proxy/policy/load.ts";
+import { loadPolicies } from "../../proxy/policy-files/load.ts";
 import { launchRedis } from "../../test/harness/redis-process.ts";
 import { DAYS } from "./organisation.ts";
 import { simulate } from "./simulate.ts";

@@ -2,18 +2,19 @@ import { createHash, randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Redis } from "ioredis";
 import type { StatementEvent } from "../../proxy/audit/event.ts";
-import { FileProfiles } from "../../proxy/guard/behaviour/profile-file.ts";
-import { RedisProfiles } from "../../proxy/guard/behaviour/profile-redis.ts";
-import { SequenceWatch } from "../../proxy/guard/behaviour/sequence.ts";
-import { type ProfileBackend, SharedProfiles } from "../../proxy/guard/behaviour/shared-profiles.ts";
-import { type Alert, Behaviour } from "../../proxy/guard/behaviour/watch.ts";
-import { chargeScript } from "../../proxy/guard/charge.ts";
-import { accountOf, type CounterStore, type Meter } from "../../proxy/guard/meter.ts";
-import { createMeter } from "../../proxy/guard/session-meter.ts";
-import { withReadings, withTightening } from "../../proxy/guard/store-layers.ts";
-import { createRedisStore } from "../../proxy/guard/store-redis.ts";
-import { openSuspensions, type Suspensions } from "../../proxy/guard/suspensions.ts";
+import type { Finding } from "../../proxy/behaviour/alert.ts";
+import { FileProfiles } from "../../proxy/behaviour/profile-file.ts";
+import { RedisProfiles } from "../../proxy/behaviour/profile-redis.ts";
+import { SequenceWatch } from "../../proxy/behaviour/sequence.ts";
+import { type ProfileBackend, SharedProfiles } from "../../proxy/behaviour/shared-profiles.ts";
+import { Behaviour } from "../../proxy/behaviour/watch.ts";
 import { createLog } from "../../proxy/log.ts";
+import { chargeScript } from "../../proxy/meter/charge-script.ts";
+import { accountOf, type CounterStore, type Meter } from "../../proxy/meter/meter.ts";
+import { createMeter } from "../../proxy/meter/session-meter.ts";
+import { withReadings, withTightening } from "../../proxy/meter/store-layers.ts";
+import { createRedisStore } from "../../proxy/meter/store-redis.ts";
+import { openSuspensions, type Suspensions } from "../../proxy/orders/suspensions.ts";
 import type { Role } from "../../proxy/policy/policy.ts";
 import { DAY, INSTANCES, type Sip } from "./organisation.ts";
 
@@ -36,7 +37,7 @@ export interface Outcome {
 /** The guard of a fleet, as it is, in virtual time. */
 export class World {
   now = 0;
-  readonly alerts: Alert[] = [];
+  readonly alerts: Finding[] = [];
   readonly #roles: ReadonlyMap<string, Role>;
   readonly #redis: Redis;
   readonly #stores: readonly CounterStore[];
@@ -75,7 +76,7 @@ export class World {
           profiles,
           role: (_, name) => roles.get(nameOfRole(name)),
           measures: suspensions,
-          onAlert: (alert) => this.alerts.push(alert),
+          onFinding: (alert) => this.alerts.push(alert),
           log: SILENT,
           newId: randomUUID,
         }),

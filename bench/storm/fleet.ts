@@ -5,7 +5,7 @@ import { devNull, tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import pg from "pg";
-import { freePort, type RunningPostgres, startPostgres } from "../../proxy/demo/postgres.ts";
+import { freePort, type RunningPostgres, startPostgres } from "../../proxy/embedded/postgres.ts";
 import { launchRedis, type RedisServer } from "../../test/harness/redis-process.ts";
 import { DATABASE } from "../world.ts";
 import { NAME_MASKS, policy, TABLES } from "./world.ts";

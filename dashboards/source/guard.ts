@@ -133,6 +133,19 @@ const refusals: RowPlan = {
   title: "What was refused",
   panels: [
     lines({
+      title: "Claims that name nobody",
+      description:
+        "Tokens of applications that should name a person (signed_by), by why they do not. expired: clocks, or tokens that live too shortly. signature: other keys, or a forgery. keys: the key set cannot be reached.",
+      width: 6,
+      unit: "ops",
+      queries: [
+        {
+          expr: `sum by (reason) (rate(sluice_claims_rejected_total{${INSTANCE}}[$__rate_interval]))`,
+          legend: "{{reason}}",
+        },
+      ],
+    }),
+    lines({
       title: "Refused or cut short, by role",
       description:
         "A rise right after a mark (a policy was read): somebody lost a right that his work needs. sluice policy explain says which line.",

@@ -101,6 +101,30 @@ const added: RowPlan = {
       max: 1,
       queries: [{ expr: `sluice:verdict_cache_hit_ratio:rate5m{${INSTANCE}}`, legend: "{{instance}}" }],
     }),
+    lines({
+      title: "Stages of an analysis",
+      description:
+        "Time of texts that are not in the cache, by stage, on average. docs/metrics.md says what the stages are.",
+      unit: "s",
+      queries: [
+        {
+          expr: `sum by (stage) (rate(sluice_analysis_seconds_sum{${INSTANCE}}[$__rate_interval])) / sum by (stage) (rate(sluice_analysis_seconds_count{${INSTANCE}}[$__rate_interval]))`,
+          legend: "{{stage}}",
+        },
+      ],
+    }),
+    lines({
+      title: "Texts refused, by stage",
+      description:
+        "parse: mistakes and syntax that is not known. bind: names. rules: the policy. verify: a fault of Sluice, see the overview.",
+      unit: "ops",
+      queries: [
+        {
+          expr: `sum by (stage) (rate(sluice_analysis_refusals_total{${INSTANCE}}[$__rate_interval]))`,
+          legend: "{{stage}}",
+        },
+      ],
+    }),
   ],
 };
 

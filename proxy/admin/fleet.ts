@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { z } from "zod";
-import { SealedChannel, type SealedChannelOptions } from "../guard/sealed-channel.ts";
+import { SealedChannel, type SealedChannelOptions } from "../fleet/sealed-channel.ts";
 import { NOTABLE_KINDS, type Notable, type Recent, type SeenStatement, type Wanted } from "./recent.ts";
 
 export interface FleetOptions extends SealedChannelOptions {
@@ -49,6 +49,7 @@ const statementSchema: z.ZodType<SeenStatement> = z.object({
   time: z.number(),
   session: z.string(),
   user: z.string(),
+  account: z.string().exactOptional(),
   role: z.string(),
   database: z.string(),
   client: z.string(),

@@ -2,7 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import type { Log } from "../log.ts";
-import type { Metrics } from "../metrics.ts";
+import type { Metrics } from "../metrics/metrics.ts";
 import { readTlsFiles, type TlsFiles } from "../wire/tls.ts";
 import { type Answer, plain } from "./answer.ts";
 import type { Console } from "./console/console.ts";

@@ -1,16 +1,19 @@
 import { randomBytes } from "node:crypto";
+import type { PersonAnswer } from "../audit/ask-person.ts";
 import type { OrderEvent } from "../audit/event.ts";
+import type { Period } from "../audit/readings.ts";
 import type { Catalogs } from "../catalog/catalogs.ts";
-import { accountOf, type CounterStore, type WindowUse } from "../guard/meter.ts";
-import type { SessionInfo } from "../guard/session-registry.ts";
-import type { Reached, Suspension, Suspensions } from "../guard/suspensions.ts";
-import { scopeOf } from "../guard/windows.ts";
-import type { PolicySet } from "../policy/load.ts";
+import type { SessionInfo } from "../fleet/session-registry.ts";
+import { accountOf, type CounterStore, type WindowUse } from "../meter/meter.ts";
+import { scopeOf } from "../meter/windows.ts";
+import type { Reached, Suspension, Suspensions } from "../orders/suspensions.ts";
+import { accountBudget } from "../policy/acting.ts";
+import type { PolicySet } from "../policy/compile.ts";
 import type { BudgetWindow, Policy, Role } from "../policy/policy.ts";
+import { peopleToTenths } from "../policy/prices.ts";
 import { isRefusal, roleFor } from "../policy/roles.ts";
 import type { NamedPool } from "../pool/pools.ts";
-import { peopleToTenths } from "../prices.ts";
-import { firstScope } from "../session/first-scope.ts";
+import { firstScope } from "../session/decide/first-scope.ts";
 import { analyse } from "../sql/analyse.ts";
 import { type Explanation, explain } from "../sql/explanation.ts";
 import type { Fleet, Told } from "./fleet.ts";
@@ -35,6 +38,15 @@ export interface Question {
   readonly address: string;
   readonly database: string;
   readonly statement: string;
+}
+
+/** A person whom an officer asks the audit log about. */
+export interface AskedPerson {
+  readonly id: string;
+  /** Where the person is named; undefined: the only such place of the log. */
+  readonly namespace: string | undefined;
+  readonly period: Period;
+  readonly by: string;
 }
 
 export type Answer =
@@ -71,6 +83,8 @@ export interface Operations {
   suspended(): readonly Suspension[];
   /** Says what would become of a statement; nothing is run. */
   explain(question: Question): Promise<Answer>;
+  /** Asks the whole audit log who read a person; the question is recorded in the log. */
+  askPerson(asked: AskedPerson): Promise<PersonAnswer>;
   suspend(user: string, why: string, by: string): Promise<Reached>;
   resume(user: string, why: string, by: string): Promise<Reached>;
   /** Ends one session, wherever it is; false: no process that answers has one with this id. */
@@ -103,6 +117,7 @@ export interface OperationsParts {
   readonly reload: () => Promise<void>;
   /** Puts an order on record. */
   readonly record: (order: OrderEvent) => void;
+  readonly askPerson: Operations["askPerson"];
   readonly now: () => number;
 }
 
@@ -124,6 +139,8 @@ const NAMED_USERS = 300;
 export function createOperations(parts: OperationsParts): Operations {
   const databases = () => [...new Set([parts.mainDatabase, ...parts.policies().databases])];
   const sessions = () => allSessions(parts);
+  const statements = async (wanted: Wanted) =>
+    lately(() => true, await parts.others?.statements(wanted), parts.recent.statements(wanted));
   return {
     version: parts.version,
     startedAt: parts.now(),
@@ -135,19 +152,20 @@ export function createOperations(parts: OperationsParts): Operations {
     sessions,
     pools: parts.pools,
     readings: async () => {
-      const open = await sessions();
-      return Promise.all(readers(open, databases(), parts.policies()).map((one) => reading(one, parts)));
+      const [open, { items: seen }] = await Promise.all([sessions(), statements({})]);
+      const found = readers({ open, seen, databases: databases(), policies: parts.policies() });
+      return Promise.all(found.map((one) => reading(one, parts)));
     },
     suspended: () => parts.suspensions.list(),
     explain: (question) => explainStatement(question, parts),
+    askPerson: parts.askPerson,
     suspend: (user, why, by) => parts.suspensions.suspend(user, why, by),
     resume: (user, why, by) => parts.suspensions.resume(user, by, why),
     notables: async () => {
       const mine = parts.recent.notables();
       return lately(withoutEchoes(mine), await parts.others?.notables(), mine);
     },
-    statements: async (wanted) =>
-      lately(() => true, await parts.others?.statements(wanted), parts.recent.statements(wanted)),
+    statements,
     async kill(session, by) {
       const ended = parts.end(session, by) || ((await parts.others?.end(session, by)) ?? false);
       if (ended) parts.record({ kind: "session killed", time: parts.now(), by, session });
@@ -198,32 +216,47 @@ interface CountedReader {
   readonly user: string;
   readonly database: string;
   readonly role: Role;
+  readonly budget: readonly BudgetWindow[];
   readonly address: string | undefined;
 }
 
-/** Whoever is connected, and whoever the policy names and counts. */
-function readers(
-  open: readonly SessionInfo[],
-  databases: readonly string[],
-  policies: PolicySet,
-): readonly CountedReader[] {
+/** Where readers are looked for. */
+interface Known {
+  readonly open: readonly SessionInfo[];
+  readonly seen: readonly SeenStatement[];
+  readonly databases: readonly string[];
+  readonly policies: PolicySet;
+}
+
+/** Whoever is connected, whoever the policy names and counts, and for whom an application has read lately. */
+function readers({ open, seen, databases, policies }: Known): readonly CountedReader[] {
   const found = new Map<string, CountedReader>();
   const add = (reader: CountedReader) => {
     const key = JSON.stringify([reader.database, reader.user]);
     if (!found.has(key)) found.set(key, reader);
   };
   for (const { database, user, address } of open) {
-    const role = roleFor(policies.forDatabase(database), user, address);
-    if (!isRefusal(role)) add({ user, database, role, address });
+    const policy = policies.forDatabase(database);
+    const role = roleFor(policy, user, address);
+    if (!isRefusal(role)) add({ user, database, role, budget: accountBudget(policy, role), address });
   }
   const limit = found.size + NAMED_USERS;
   for (const database of databases) {
-    for (const role of policies.forDatabase(database).roles.values()) {
-      if (role.budget.length === 0) continue;
+    const policy = policies.forDatabase(database);
+    for (const role of policy.roles.values()) {
+      const budget = accountBudget(policy, role);
+      if (budget.length === 0) continue;
       for (const { text, exact } of role.users) {
-        if (exact && found.size < limit) add({ user: text, database, role, address: undefined });
+        if (exact && found.size < limit) add({ user: text, database, role, budget, address: undefined });
       }
     }
+  }
+  // Whoever has a role of their own is counted by that.
+  const persons = found.size + NAMED_USERS;
+  for (const { database, user, account, role: name, client } of seen) {
+    const role = account === undefined ? undefined : policies.forDatabase(database).roles.get(name);
+    if (role !== undefined && found.size < persons)
+      add({ user, database, role, budget: role.budget, address: client });
   }
   return [...found.values()];
 }
@@ -234,9 +267,9 @@ const SHOWN_KEY = randomBytes(32);
 /** It only asks for a figure: nothing is limited by it. */
 const THIRTY_DAYS: BudgetWindow = { name: "30d", seconds: 30 * 86_400, what: "people", limit: 0, rule: "" };
 
-async function reading({ user, database, role, address }: CountedReader, { store }: OperationsParts) {
+async function reading({ user, database, role, budget, address }: CountedReader, { store }: OperationsParts) {
   // An address that nobody comes from now has no count.
-  const own = role.budget.filter((window) => address !== undefined || scopeOf(window) !== "address");
+  const own = budget.filter((window) => address !== undefined || scopeOf(window) !== "address");
   const has30 = own.some(
     (window) =>
       window.what === "people" && window.seconds === THIRTY_DAYS.seconds && scopeOf(window) === "user",

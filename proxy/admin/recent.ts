@@ -12,6 +12,7 @@ export type SeenStatement = Pick<
   | "time"
   | "session"
   | "user"
+  | "account"
   | "role"
   | "database"
   | "client"
@@ -30,6 +31,7 @@ export type SeenStatement = Pick<
 /** Which statements are meant: of one session, of one user, or of all. */
 export interface Wanted {
   readonly session?: string;
+  /** Also those that the user's account ran for others. */
   readonly user?: string;
 }
 
@@ -97,7 +99,8 @@ export class Recent {
     return this.#statements
       .newestFirst()
       .map((place) => place.read())
-      .filter((one) => (session ?? one.session) === one.session && (user ?? one.user) === one.user);
+      .filter((one) => (session ?? one.session) === one.session)
+      .filter((one) => user === undefined || one.user === user || one.account === user);
   }
 
   /** By database. */
@@ -157,6 +160,7 @@ class Place {
   #time = 0;
   #session = "";
   #user = "";
+  #account: string | undefined;
   #role = "";
   #database = "";
   #client = "";
@@ -175,6 +179,7 @@ class Place {
     this.#time = event.time;
     this.#session = event.session;
     this.#user = event.user;
+    this.#account = event.account;
     this.#role = event.role;
     this.#database = event.database;
     this.#client = event.client;
@@ -196,6 +201,7 @@ class Place {
       time: this.#time,
       session: this.#session,
       user: this.#user,
+      ...(this.#account !== undefined && { account: this.#account }),
       role: this.#role,
       database: this.#database,
       client: this.#client,

@@ -1,5 +1,6 @@
 import type { Head } from "./chain.ts";
 import { type AuditKeys, isSigned, type TrustedKeys } from "./keys.ts";
+import type { Tree } from "./merkle.ts";
 
 /** What is told to somebody else of a chain's end, so that a cut tail shows. */
 export interface Anchor {
@@ -8,19 +9,36 @@ export interface Anchor {
   readonly hash: string;
   /** Unix time, milliseconds. */
   readonly time: number;
+  /** The tree of its segment up to this line, from which single lines are proved; older anchors have none. */
+  readonly tree?: SegmentTree;
   readonly signedBy: string;
   readonly signature: string;
+}
+
+export interface SegmentTree extends Tree {
+  readonly segment: number;
 }
 
 /** Takes anchors to where who can cut the log cannot reach. */
 export type AnchorSink = (anchor: Anchor) => void | Promise<void>;
 
-function anchorText(anchor: Omit<Anchor, "signedBy" | "signature">): string {
-  return ["sluice audit anchor 1", anchor.writer, anchor.sequence, anchor.hash, anchor.time].join("\n");
+/** What an anchor's signature covers. */
+export function anchorText(anchor: Omit<Anchor, "signedBy" | "signature">): string {
+  const { writer, sequence, hash, time, tree } = anchor;
+  return tree === undefined
+    ? ["sluice audit anchor 1", writer, sequence, hash, time].join("\n")
+    : ["sluice audit anchor 2", writer, sequence, hash, time, tree.segment, tree.size, tree.root].join("\n");
 }
 
-export function makeAnchor(keys: AuditKeys, writer: string, head: Head, time: number): Anchor {
-  const anchor = { writer, ...head, time };
+/** The fleet's key signs it: the chain's own keys could not vouch for an end that was cut off. */
+export function makeAnchor(
+  keys: AuditKeys,
+  writer: string,
+  head: Head,
+  tree: SegmentTree | undefined,
+  time: number,
+): Anchor {
+  const anchor = { writer, ...head, time, ...(tree !== undefined && { tree }) };
   return { ...anchor, signedBy: keys.id, signature: keys.sign(anchorText(anchor)) };
 }
 
@@ -57,10 +75,19 @@ function anchorOf(line: string): Anchor | undefined {
       return undefined;
     if (typeof sequence !== "number" || typeof time !== "number" || typeof signature !== "string")
       return undefined;
-    return { writer, sequence, hash, time, signedBy, signature };
+    const tree = treeOf(given.tree);
+    if (given.tree !== undefined && tree === undefined) return undefined;
+    return { writer, sequence, hash, time, signedBy, signature, ...(tree !== undefined && { tree }) };
   } catch {
     return undefined;
   }
+}
+
+function treeOf(given: unknown): SegmentTree | undefined {
+  if (!isObject(given)) return undefined;
+  const { segment, size, root } = given;
+  if (typeof segment !== "number" || typeof size !== "number" || typeof root !== "string") return undefined;
+  return { segment, size, root };
 }
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {

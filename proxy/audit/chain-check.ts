@@ -1,8 +1,17 @@
 import type { Anchor } from "./anchor.ts";
 import { BEGINNING, type Head, isIntact, type Link, linkOf } from "./chain.ts";
-import { isSigned, type TrustedKeys } from "./keys.ts";
-import { type ClosedSegment, footerText, type LogRecord, recordOf } from "./records.ts";
+import type { TrustedKeys } from "./keys.ts";
+import { GrowingTree } from "./merkle.ts";
+import {
+  type Checkpoint,
+  type ClosedSegment,
+  type Footer,
+  type LogRecord,
+  type Opening,
+  recordOf,
+} from "./records.ts";
 import { type Line, linesOf, type SegmentFile } from "./segments.ts";
+import { type RecordPlace, Succession } from "./succession.ts";
 
 /** What was found out about one writer's chain. */
 export interface WriterReport {
@@ -24,6 +33,8 @@ interface Place {
   readonly links: Link[];
   /** Sequences of all its lines, to tell a moved line from a removed one. */
   readonly sequences: ReadonlySet<number>;
+  /** Over its lines so far. */
+  readonly tree: GrowingTree;
 }
 
 /** Follows one writer's chain from line to line and stops at the first that is not as it was written. */
@@ -33,6 +44,7 @@ export class ChainCheck {
   readonly #dropped: ReadonlyMap<number, ClosedSegment>;
   readonly #anchors: readonly Anchor[];
   readonly #anchorsAt = new Map<number, Anchor[]>();
+  #succession: Succession | undefined;
   #head: Head | undefined;
   #number = 0;
   #lines = 0;
@@ -69,7 +81,7 @@ export class ChainCheck {
     if (!this.#follows(file)) return;
     const sequences = new Set<number>();
     for (const { bytes } of linesOf(content)) sequences.add(linkOf(bytes)?.sequence ?? 0);
-    const place: Place = { file, links: [], sequences };
+    const place: Place = { file, links: [], sequences, tree: new GrowingTree() };
     let count = 0;
     this.#closed = false;
     for (const line of linesOf(content)) {
@@ -109,6 +121,7 @@ export class ChainCheck {
     else if (before !== undefined) this.#head = { sequence: before.last, hash: before.hash };
     else
       this.#wrong(`segments 1 to ${file.number - 1} were removed, and no signed record says that they may`);
+    this.#succession = new Succession(this.#writer, this.#trusted, before?.nextKey);
     return this.#problem === undefined;
   }
 
@@ -124,17 +137,28 @@ export class ChainCheck {
       return `${where}: ${broken(place, link, head)}`;
     }
     if (this.#closed) return `${where}: event ${link.sequence} was added to a closed segment`;
+    const record = recordOf(line.bytes);
+    if (place.links.length === 0 && this.#succession?.moves && record?.kind !== "segment opened")
+      return `${where}: the segment has no opening`;
+    const wrong = record && this.#checkRecord(record, place);
+    if (wrong !== undefined) return `${where}: ${wrong}`;
     place.links.push(link);
+    place.tree.append(link.hash);
     this.#head = { sequence: link.sequence, hash: link.hash };
     this.#lines += 1;
-    const record = recordOf(line.bytes);
-    const problem = this.#compareAnchor(link, where);
-    return problem ?? (record && this.#checkRecord(record, place, link, where));
+    return this.#compareAnchor(link, place, where);
   }
 
-  #compareAnchor(link: Link, where: string): string | undefined {
+  #compareAnchor(link: Link, { file, tree }: Place, where: string): string | undefined {
     const anchors = this.#anchorsAt.get(link.sequence) ?? [];
-    const other = anchors.find(({ hash }) => hash !== link.hash);
+    const other = anchors.find(
+      (anchor) =>
+        anchor.hash !== link.hash ||
+        (anchor.tree !== undefined &&
+          (anchor.tree.segment !== file.number ||
+            anchor.tree.size !== tree.size ||
+            anchor.tree.root !== tree.root)),
+    );
     if (other !== undefined) {
       return (
         `${where}: event ${link.sequence} is not the one that was anchored at ${time(other)}: ` +
@@ -147,16 +171,20 @@ export class ChainCheck {
     return undefined;
   }
 
-  #checkRecord(record: LogRecord, place: Place, link: Link, where: string): string | undefined {
+  #checkRecord(record: LogRecord, place: Place): string | undefined {
     switch (record.kind) {
       case "segment opened":
+      case "checkpoint":
       case "segment closed":
-        if (record.segment !== place.file.number) {
-          return `${where}: belongs to segment ${record.segment}: the file was renamed`;
-        }
-        return record.kind === "segment closed" ? this.#checkFooter(record, link, place, where) : undefined;
+        if (record.segment !== place.file.number)
+          return `belongs to segment ${record.segment}: the file was renamed`;
+        return this.#checkSigned(record, place);
       case "log damaged":
-        return `${where}: the writer found segment ${record.segment} changed when it started`;
+        return `the writer found segment ${record.segment} changed when it started`;
+      case "chain left":
+        return record.cut
+          ? `the writer found the end of segment ${record.segment} of ${record.writer} cut off when it started`
+          : undefined;
       case "log repaired":
       case "events lost":
       case "segments dropped":
@@ -164,22 +192,29 @@ export class ChainCheck {
     }
   }
 
-  #checkFooter(
-    record: Extract<LogRecord, { kind: "segment closed" }>,
-    link: Link,
-    place: Place,
-    where: string,
-  ): string | undefined {
-    const text = footerText(this.#writer, record, link.previous);
-    const whole = record.first === place.links[0]?.sequence && record.count === place.links.length - 1;
-    if (!whole || !isSigned(this.#trusted, record.signedBy, text, record.signature)) {
-      const why = this.#trusted.has(record.signedBy)
-        ? "does not fit"
-        : `is of an unknown key, ${record.signedBy}`;
-      return `${where}: the segment's signature ${why}: its chain was written anew from an event after ${this.#vouched} on`;
+  #checkSigned(record: Opening | Checkpoint | Footer, { links, tree }: Place): string | undefined {
+    const succession = this.#succession;
+    if (succession === undefined) return "no chain is followed";
+    const place: RecordPlace = { before: this.#head ?? BEGINNING, lines: tree.tree };
+    switch (record.kind) {
+      case "segment opened":
+        if (links.length > 0) return "a segment is opened in the middle of another";
+        return succession.opening(record, place);
+      case "checkpoint":
+        return this.#vouchFor(succession.checkpoint(record, place), place);
+      case "segment closed": {
+        const isFirst = record.first === links[0]?.sequence;
+        const problem = isFirst ? succession.footer(record, place) : "the segment's signature does not fit";
+        this.#closed = problem === undefined;
+        return this.#vouchFor(problem, place);
+      }
     }
-    this.#closed = true;
-    this.#vouched = link.sequence;
+  }
+
+  #vouchFor(problem: string | undefined, { before }: RecordPlace): string | undefined {
+    if (problem !== undefined)
+      return `${problem}: its chain was written anew from an event after ${this.#vouched} on`;
+    this.#vouched = before.sequence;
     return undefined;
   }
 

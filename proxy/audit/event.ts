@@ -18,6 +18,8 @@ export interface StatementEvent {
   readonly command: string;
   /** Literals replaced by $n; empty when the text could not be parsed. */
   readonly statement: string;
+  /** The trace and span that a comment of the text names (W3C Trace Context); of one execution only. */
+  readonly traceparent?: string;
   readonly relations: readonly string[];
   readonly masked: readonly string[];
   /** Left out of what a role that sees all runs: nobody looks at what it names. */
@@ -113,6 +115,8 @@ export interface AlertEvent {
   readonly database: string;
   readonly client: string;
   readonly text: string;
+  /** "high" if left out. */
+  readonly severity?: "info" | "low" | "medium" | "high" | "critical";
   /** Where one statement is to blame. */
   readonly session?: string;
   readonly application?: string;
@@ -144,6 +148,18 @@ export interface QuestionEvent {
   readonly until?: number;
 }
 
+/** A part of the log must stay as it is until that is lifted, for a court or an authority. */
+export interface HoldEvent {
+  readonly kind: "hold placed" | "hold lifted";
+  readonly time: number;
+  readonly by: string;
+  readonly why: string;
+  readonly id: string;
+  /** Of what time the lines are that must stay; all of it where they are left out. */
+  readonly since?: number;
+  readonly until?: number;
+}
+
 /** An operator ended a session, or had policy, users and TLS files read again. */
 export interface OrderEvent {
   readonly kind: "session killed" | "reload";
@@ -162,6 +178,7 @@ export type AuditEvent =
   | AlertEvent
   | ForgettingEvent
   | QuestionEvent
+  | HoldEvent
   | OrderEvent;
 
 /** Where events go. `write` never throws and does not wait; `flush` resolves when all that was written is on disk. */

@@ -1,57 +1,24 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { Log } from "../log.ts";
-import { type AnchorSink, makeAnchor } from "./anchor.ts";
+import { makeAnchor } from "./anchor.ts";
+import { ChainEnds, keyFor, markLeft } from "./chain-keys.ts";
 import { Chores } from "./chores.ts";
 import { Committer, linesIn } from "./committer.ts";
 import type { AuditEvent, AuditLog } from "./event.ts";
+import { DEFAULTS, type FileLogOptions } from "./file-log-options.ts";
 import { createFingerprint } from "./fingerprint.ts";
+import { readHolds } from "./holds.ts";
 import { type AuditKeys, auditKeys } from "./keys.ts";
+import type { MovingKey } from "./moving-keys.ts";
 import { ocsfText } from "./ocsf.ts";
 import { codeOf } from "./problem.ts";
+import type { LogRecord } from "./records.ts";
 import { recover } from "./recover.ts";
 import { dropOld } from "./retention.ts";
 import { SegmentQueue } from "./segment-queue.ts";
-import { compress } from "./segments.ts";
+import { compress, listSegments } from "./segments.ts";
 import { claimWriter, type WriterName } from "./writer-name.ts";
 
-export interface FileLogOptions {
-  readonly folder: string;
-  /** The audit key (keys.ts): people are hashed and segments signed with keys made from it. */
-  readonly key: Buffer;
-  readonly log: Log;
-  /** Told how many events will never be on disk. */
-  readonly onLost: (events: number) => void;
-  /** Whether rows may be released when their event cannot be written. "closed" if left out. */
-  readonly onLoss?: "closed" | "open";
-  /** Told of the chain's end from time to time; by default the operational log is. */
-  readonly anchor?: AnchorSink;
-  /** Given the lines that have got to disk, in their order. It must not throw. */
-  readonly onDurable?: (lines: readonly string[]) => void;
-  /** Days for which closed segments are kept; for ever if left out. */
-  readonly retentionDays?: number;
-  /** Unix time in milliseconds. */
-  readonly now?: () => number;
-  /** How many bytes may wait for a disk that takes nothing; beyond it new events are lost. */
-  readonly maxPending?: number;
-  /** A longer segment is closed and a new one begun. */
-  readonly segmentBytes?: number;
-  /** Milliseconds that an event may wait for others to share its way to disk, when nobody waits for it. */
-  readonly commitDelay?: number;
-  /** Milliseconds after which a disk that does not answer counts as one that takes nothing. */
-  readonly patience?: number;
-  /** Milliseconds between anchors. */
-  readonly anchorEvery?: number;
-}
-
-const DEFAULTS = {
-  onLoss: "closed" as "closed" | "open",
-  maxPending: 64 * 1024 * 1024,
-  segmentBytes: 64 * 1024 * 1024,
-  commitDelay: 50,
-  patience: 5_000,
-  anchorEvery: 10_000,
-};
 const RETRY_AFTER = 1_000;
 const DAY = 86_400_000;
 /** setInterval's own limit, 2^31 - 1 ms, is far above. */
@@ -63,12 +30,22 @@ const RETENTION_EVERY = DAY / 4;
  */
 export async function openFileLog(options: FileLogOptions): Promise<AuditLog> {
   await mkdir(options.folder, { recursive: true, mode: 0o700 });
-  const writer = await claimWriter(options.folder);
+  return openAs(options, []);
+}
+
+/** `left`: chains that could not go on, of which the next one tells. */
+async function openAs(options: FileLogOptions, left: readonly LogRecord[]): Promise<AuditLog> {
+  const { folder } = options;
+  const writer = await claimWriter(folder);
   try {
-    return await FileLog.open(options, writer);
+    return await FileLog.open(options, writer, left);
   } catch (error) {
+    if (error instanceof ChainEnds) await markLeft(folder, writer.name);
     await writer.release();
-    throw error;
+    if (!(error instanceof ChainEnds)) throw error;
+    const segment = (await listSegments(folder)).findLast((file) => file.writer === writer.name)?.number ?? 0;
+    const record = { kind: "chain left", writer: writer.name, segment, cut: error.cut } as const;
+    return openAs(options, [...left, record]);
   }
 }
 
@@ -77,10 +54,13 @@ interface Waiter {
   readonly settle: (onDisk: boolean) => void;
 }
 
+export type { FileLogOptions } from "./file-log-options.ts";
+
 class FileLog implements AuditLog {
   readonly #options: FileLogOptions & typeof DEFAULTS;
   readonly #writer: WriterName;
   readonly #keys: AuditKeys;
+  readonly #moving: MovingKey;
   readonly #now: () => number;
   readonly #queue: SegmentQueue;
   readonly #committer: Committer;
@@ -93,25 +73,36 @@ class FileLog implements AuditLog {
   #gathering: NodeJS.Immediate | undefined;
   #retry: NodeJS.Timeout | undefined;
   #anchored = 0;
+  #checkpointed = 0;
   #failing = false;
   #lostUnsaid = 0;
   #closed = false;
   #closing: Promise<void> | undefined;
 
-  static async open(options: FileLogOptions, writer: WriterName): Promise<FileLog> {
-    const keys = auditKeys(options.key);
-    await publishKey(options.folder, keys);
-    const { head, next, unclosed, record } = await recover(options.folder, writer.name);
+  static async open(
+    options: FileLogOptions,
+    writer: WriterName,
+    left: readonly LogRecord[],
+  ): Promise<FileLog> {
+    const { folder, key } = options;
+    const keys = auditKeys(key);
+    await publishKey(folder, keys);
+    const recovered = await recover(folder, writer.name);
+    const { head, next, unclosed, record } = recovered;
+    const moving = await keyFor(folder, writer.name, recovered, keys);
     const { segmentBytes } = { ...DEFAULTS, ...options };
-    const queue = new SegmentQueue({ writer: writer.name, keys, segmentBytes, head, next, unclosed });
+    const queue = new SegmentQueue({
+      ...{ writer: writer.name, keys, moving, segmentBytes, head, next, unclosed },
+    });
     const existing = unclosed && { name: unclosed.file.name, bytes: unclosed.bytes };
-    const log = new FileLog(options, writer, keys, queue, new Committer(options.folder, existing));
+    const log = new FileLog(options, writer, { keys, moving }, queue, new Committer(folder, existing));
     queue.begin(log.#now());
-    if (record !== undefined) {
-      options.log.warn({ record }, "the audit log was left unfinished");
-      queue.record(record, log.#now());
+    for (const said of [...left, ...(record === undefined ? [] : [record])]) {
+      options.log.warn({ record: said }, "the audit log was left unfinished");
+      queue.record(said, log.#now());
     }
     await log.flush();
+    await moving.renew();
     log.#keepHouse();
     return log;
   }
@@ -119,7 +110,7 @@ class FileLog implements AuditLog {
   private constructor(
     options: FileLogOptions,
     writer: WriterName,
-    keys: AuditKeys,
+    { keys, moving }: { readonly keys: AuditKeys; readonly moving: MovingKey },
     queue: SegmentQueue,
     committer: Committer,
   ) {
@@ -127,6 +118,7 @@ class FileLog implements AuditLog {
     this.#now = options.now ?? Date.now;
     this.#writer = writer;
     this.#keys = keys;
+    this.#moving = moving;
     this.#queue = queue;
     this.#committer = committer;
     this.#chores = new Chores(options.log);
@@ -201,6 +193,8 @@ class FileLog implements AuditLog {
       if (events > 0) this.#options.onLost(events);
     }
     await this.#committer.close();
+    // What did not get to disk is signed by the next process, which needs the key for it.
+    if (this.#queue.isEmpty) this.#chores.later("key", () => this.#moving.renew());
     await this.#chores.idle();
     this.#sendAnchor();
     await this.#chores.idle();
@@ -293,8 +287,9 @@ class FileLog implements AuditLog {
   }
 
   #keepHouse(): void {
-    const { retentionDays: days, anchorEvery } = this.#options;
+    const { retentionDays: days, anchorEvery, checkpointEvery } = this.#options;
     this.#chores.every(anchorEvery, () => this.#sendAnchor());
+    this.#chores.every(checkpointEvery, () => this.#chores.later("key", () => this.#checkpoint()));
     this.#sendAnchor();
     if (days === undefined) return;
     const drop = () => this.#chores.later("retention", () => this.#dropOld(days));
@@ -305,7 +300,9 @@ class FileLog implements AuditLog {
   async #dropOld(days: number): Promise<void> {
     const { folder } = this.#options;
     const now = this.#now();
-    await dropOld(folder, now - days * DAY, now - 2 * days * DAY, async (record) => {
+    const { inForce: holds } = await readHolds(folder, new Map([[this.#keys.id, this.#keys.publicKey]]));
+    const limits = { before: now - days * DAY, longBefore: now - 2 * days * DAY, holds };
+    await dropOld(folder, limits, async (record) => {
       // At the end nothing more is written, and nothing deleted either.
       if (this.#closed) throw new Error("the log is closing");
       this.#queue.record(record(this.#keys), this.#now());
@@ -313,11 +310,24 @@ class FileLog implements AuditLog {
     });
   }
 
+  /** Signs what is not signed yet, and erases the key that did. */
+  async #checkpoint(): Promise<void> {
+    if (this.#closed) return;
+    if (this.#queue.head.sequence > this.#checkpointed && this.#queue.checkpoint(this.#now()))
+      this.#checkpointed = this.#queue.head.sequence;
+    if (this.#moving.isSpent) await this.#renewKey();
+  }
+
+  async #renewKey(): Promise<void> {
+    while (this.#queue.durable.sequence < this.#queue.keyNamedAt) await this.flush();
+    await this.#moving.renew();
+  }
+
   #sendAnchor(): void {
     const { log, patience, anchor: sink = (anchor) => log.info({ anchor }, "audit anchor") } = this.#options;
     const head = this.#queue.durable;
     if (head.sequence === this.#anchored) return;
-    const anchor = makeAnchor(this.#keys, this.#writer.name, head, this.#now());
+    const anchor = makeAnchor(this.#keys, this.#writer.name, head, this.#queue.durableTree, this.#now());
     if (this.#chores.anchor(sink, anchor, patience)) this.#anchored = head.sequence;
   }
 }

@@ -1,7 +1,6 @@
-import { open, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type AuditKeys, isSigned, type TrustedKeys } from "./keys.ts";
-import { syncFolder } from "./segments.ts";
+import { appendLines, linesOf } from "./side-file.ts";
 
 /** A person whom no question of ours matches any more. */
 export interface Forgotten {
@@ -35,16 +34,9 @@ export async function forget(
       signedBy: keys.id,
       signature: keys.sign(signedText({ hash, time })),
     };
-    return `${JSON.stringify(entry)}\n`;
+    return JSON.stringify(entry);
   });
-  const file = await open(forgottenFile(folder), "a", 0o600);
-  try {
-    await file.appendFile(lines.join(""));
-    await file.datasync();
-  } finally {
-    await file.close();
-  }
-  await syncFolder(folder);
+  await appendLines(forgottenFile(folder), lines);
 }
 
 export interface ForgottenList {
@@ -56,23 +48,13 @@ export interface ForgottenList {
 export async function readForgotten(folder: string, trusted: TrustedKeys): Promise<ForgottenList> {
   const hashes = new Set<string>();
   let strange = 0;
-  for (const line of (await textOf(forgottenFile(folder))).split("\n")) {
-    if (line === "") continue;
+  for (const line of await linesOf(forgottenFile(folder))) {
     const entry = entryOf(line);
     if (entry !== undefined && isSigned(trusted, entry.signedBy, signedText(entry), entry.signature))
       hashes.add(entry.hash);
     else strange += 1;
   }
   return { hashes, strange };
-}
-
-async function textOf(path: string): Promise<string> {
-  try {
-    return await readFile(path, "utf8");
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return "";
-    throw error;
-  }
 }
 
 function entryOf(line: string): Forgotten | undefined {

@@ -7,17 +7,21 @@ import {
   sign,
   verify,
 } from "node:crypto";
-import { KeyedHash } from "../keyed-hash.ts";
+import { KeyedHash } from "../keys/keyed-hash.ts";
 
-/** What the audit key is used for: each use has a key of its own. */
-export interface AuditKeys {
-  /** Names the signing key in the log; says nothing of it. */
+/** A private key of Ed25519 (RFC 8032). */
+export interface SigningKey {
+  /** Names it in the log; says nothing of it. */
   readonly id: string;
   readonly publicKey: KeyObject;
+  /** The signature as base64url. */
+  sign(text: string): string;
+}
+
+/** What the audit key is used for: each use has a key of its own. It signs as the fleet, and no line of a segment. */
+export interface AuditKeys extends SigningKey {
   /** Names the key under which people are hashed; says nothing of it. */
   readonly peopleId: string;
-  /** Ed25519 (RFC 8032), as base64url. */
-  sign(text: string): string;
   /** The keyed hash under which a person stands in events: 128 bits of HMAC-SHA-256. */
   hashSubject(namespace: string, value: string): string;
 }
@@ -30,20 +34,38 @@ export function auditKeys(auditKey: Buffer): AuditKeys {
   const derive = (purpose: string) => Buffer.from(hkdfSync("sha256", auditKey, "", purpose, 32));
   const peopleKey = derive("sluice audit subjects 1");
   const subjects = new KeyedHash(peopleKey);
-  const seed = derive("sluice audit signing 1");
-  const privateKey = createPrivateKey({
-    key: Buffer.concat([PKCS8_PREFIX, seed]),
-    format: "der",
-    type: "pkcs8",
-  });
+  return {
+    ...signingKey(derive("sluice audit signing 1")),
+    peopleId: Buffer.from(hkdfSync("sha256", peopleKey, "", "sluice audit subjects id 1", 8)).toString("hex"),
+    hashSubject: (namespace, value) => subjects.base64url(`${namespace}\0${value}`, 16),
+  };
+}
+
+/** `seed` has 32 bytes. */
+export function signingKey(seed: Buffer): SigningKey {
+  const pkcs8 = Buffer.concat([PKCS8_PREFIX, seed]);
+  const privateKey = createPrivateKey({ key: pkcs8, format: "der", type: "pkcs8" });
+  pkcs8.fill(0);
   const publicKey = createPublicKey(privateKey);
   return {
     id: keyId(publicKey),
     publicKey,
-    peopleId: Buffer.from(hkdfSync("sha256", peopleKey, "", "sluice audit subjects id 1", 8)).toString("hex"),
     sign: (text) => sign(null, Buffer.from(text), privateKey).toString("base64url"),
-    hashSubject: (namespace, value) => subjects.base64url(`${namespace}\0${value}`, 16),
   };
+}
+
+/** A public key as records of the log have it: 32 bytes as base64url, which is JWK's `x` (RFC 8037). */
+export function publicText({ publicKey }: SigningKey): string {
+  return publicKey.export({ format: "jwk" }).x ?? "";
+}
+
+/** Undefined where the text is no public key. */
+export function publicKeyOf(text: string): KeyObject | undefined {
+  try {
+    return createPublicKey({ key: { kty: "OKP", crv: "Ed25519", x: text }, format: "jwk" });
+  } catch {
+    return undefined;
+  }
 }
 
 /** The public keys that a reader of the log trusts, by their ids. */

@@ -2,6 +2,7 @@ import type {
   AlertEvent,
   AuditEvent,
   ForgettingEvent,
+  HoldEvent,
   MeasureEvent,
   OrderEvent,
   PolicyEvent,
@@ -19,17 +20,20 @@ export type Fingerprint = (statement: string) => string | undefined;
 /** Activities of class 6005 (OCSF 1.3, "Datastore Activity"). */
 const ACTIVITY = { read: 1, update: 2, connect: 3, query: 4, write: 5, create: 6, delete: 7, other: 99 };
 
-const ACTIVITY_OF_COMMAND: ReadonlyMap<string, number> = new Map([
-  ...["SELECT", "VALUES", "TABLE", "FETCH"].map((command) => [command, ACTIVITY.read] as const),
-  ["UPDATE", ACTIVITY.update],
-  ["MERGE", ACTIVITY.update],
+/** By the first word of a command tag. What is not here (EXPLAIN, COPY both ways, SET …) is a query. */
+const ACTIVITY_OF_VERB: ReadonlyMap<string, number> = new Map([
+  ...["SELECT", "FETCH", "MOVE"].map((verb) => [verb, ACTIVITY.read] as const),
+  ...["UPDATE", "MERGE", "REFRESH", "ALTER", "COMMENT"].map((verb) => [verb, ACTIVITY.update] as const),
+  ...["DELETE", "TRUNCATE", "DROP"].map((verb) => [verb, ACTIVITY.delete] as const),
   ["INSERT", ACTIVITY.write],
-  ["DELETE", ACTIVITY.delete],
-  ["TRUNCATE TABLE", ACTIVITY.delete],
-  ...["TABLE", "TABLE AS", "INDEX", "VIEW", "FUNCTION"].map(
-    (what) => [`CREATE ${what}`, ACTIVITY.create] as const,
-  ),
+  ["CREATE", ACTIVITY.create],
 ]);
+
+function activityOf(command: string): number {
+  if (command === "SELECT INTO") return ACTIVITY.create;
+  const end = command.indexOf(" ");
+  return ACTIVITY_OF_VERB.get(end < 0 ? command : command.slice(0, end)) ?? ACTIVITY.query;
+}
 
 /** OCSF's `action_id`: 1 allowed, 2 denied, 3 observed, 4 modified. */
 const ACTION = { allow: 1, mask: 4, refuse: 2, cut: 4, observe: 3 } as const;
@@ -39,6 +43,7 @@ const FAILURE = 2;
 const INFORMATIONAL = 1;
 const MEDIUM = 3;
 const HIGH = 4;
+const SEVERITY_ID = { info: INFORMATIONAL, low: 2, medium: MEDIUM, high: HIGH, critical: 5 } as const;
 
 /**
  * An event as the text of a JSON object in OCSF's form, without its closing brace; what OCSF has no field for
@@ -73,6 +78,9 @@ function fieldsOf(event: Exclude<AuditEvent, StatementEvent | RowsEvent>): Field
       return forgettingFields(event);
     case "question":
       return questionFields(event);
+    case "hold placed":
+    case "hold lifted":
+      return holdFields(event);
     case "session killed":
     case "reload":
       return orderFields(event);
@@ -89,11 +97,12 @@ function accountText({ account }: StatementEvent | RowsEvent): string {
  * at once cost more than all else that the proxy does for a small query (docs/performance.md).
  */
 function statementText(event: StatementEvent | RowsEvent, fingerprint: Fingerprint): string {
-  const { kind, decision, sqlstate, rule, reference, rowsWritten, unexplained, namespaces } = event;
+  const { kind, decision, sqlstate, rule, reference, rowsWritten, unexplained, namespaces, traceparent } =
+    event;
   const relations =
     event.relations.length > MOST_RELATIONS ? event.relations.slice(0, MOST_RELATIONS) : event.relations;
   const failed = decision === "refuse" || decision === "cut";
-  const activity = ACTIVITY_OF_COMMAND.get(event.command) ?? ACTIVITY.query;
+  const activity = activityOf(event.command);
   const uid = event.statement === "" ? undefined : fingerprint(event.statement);
   const [only] = relations.length === 1 ? relations : [];
   const { count, startTime = event.time } = event;
@@ -105,7 +114,7 @@ function statementText(event: StatementEvent | RowsEvent, fingerprint: Fingerpri
     `${unexplained === undefined ? "" : `"unexplained":"${unexplained}",`}` +
     `"kind":"${kind}","decision":"${decision}","relations":${list(relations)},"masked":${list(event.masked)},` +
     revealedText(event) +
-    `"lookups":${event.lookups},"rows":${event.rows},"people":${event.people}${event.uncounted ? ',"uncounted":true' : ""}${rowsWritten === undefined ? "" : `,"rows_written":${rowsWritten}`}${reference === undefined ? "" : `,"reference":${quoted(reference)}`}},` +
+    `"lookups":${event.lookups},"rows":${event.rows},"people":${event.people}${event.uncounted ? ',"uncounted":true' : ""}${rowsWritten === undefined ? "" : `,"rows_written":${rowsWritten}`}${reference === undefined ? "" : `,"reference":${quoted(reference)}`}${traceparent === undefined ? "" : `,"traceparent":"${traceparent}"`}},` +
     `"class_uid":6005,"category_uid":6,"activity_id":${activity},"type_uid":${600500 + activity},` +
     `"severity_id":${failed ? MEDIUM : INFORMATIONAL},"status_id":${failed ? FAILURE : SUCCESS},` +
     `${sqlstate === undefined ? "" : `"status_code":${quoted(sqlstate)},`}"action_id":${ACTION[decision]},` +
@@ -225,7 +234,7 @@ function alertFields(event: AlertEvent): Fields {
     unmapped: { kind, id, action, ...(canary !== undefined && { canary }) },
     ...classification(ACTIVITY.other),
     activity_name: kind,
-    severity_id: HIGH,
+    severity_id: SEVERITY_ID[event.severity ?? "high"],
     status_id: SUCCESS,
     message: bounded(text, LONGEST_REASON),
     ...source(event),
@@ -260,6 +269,22 @@ function questionFields({ kind, time, by, question, people, about, since, until 
     ...classification(ACTIVITY.read),
     activity_name: kind,
     severity_id: INFORMATIONAL,
+    status_id: SUCCESS,
+  };
+}
+
+function holdFields({ kind, time, by, why, id, since, until }: HoldEvent): Fields {
+  return {
+    time: Math.trunc(time),
+    actor: { app_name: "sluice", user: { name: bounded(by) } },
+    unmapped: {
+      ...{ kind, id, why: bounded(why, LONGEST_REASON) },
+      ...(since !== undefined && { since }),
+      ...(until !== undefined && { until }),
+    },
+    ...classification(ACTIVITY.other),
+    activity_name: kind,
+    severity_id: MEDIUM,
     status_id: SUCCESS,
   };
 }

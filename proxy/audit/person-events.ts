@@ -6,6 +6,8 @@ export interface EventDetails {
   readonly kind: string;
   readonly time: number;
   readonly user: string;
+  /** The user of the application that read for them; null for whoever read by themselves. */
+  readonly account: string | null;
   readonly role: string;
   readonly session: string;
   readonly address: string;
@@ -21,7 +23,7 @@ export interface EventDetails {
   readonly sequence: number;
 }
 
-/** Every statement in which somebody read one of these people, in the order of time. */
+/** Every statement in which somebody, or an account for somebody, read one of these people, in the order of time. */
 export async function readingsOf(
   folder: string,
   period: Period,
@@ -33,6 +35,6 @@ export async function readingsOf(
 }
 
 const EVENTS = `
-  SELECT time, "user", role, session, address, application, database, statement, kind, decision, classes, "rows",
+  SELECT time, "user", account, role, session, address, application, database, statement, kind, decision, classes, "rows",
     people, writer, sequence
-  FROM readings WHERE $1::VARCHAR IS NULL OR "user" = $1 ORDER BY time, writer, sequence`;
+  FROM readings WHERE $1::VARCHAR IS NULL OR "user" = $1 OR account = $1 ORDER BY time, writer, sequence`;

@@ -1,7 +1,7 @@
 import type { DuckDBConnection, DuckDBValue } from "@duckdb/node-api";
 import { openEngine } from "./engine.ts";
 import { FOOTER, type Lines, type Period, scanOf, TABLE } from "./log-lines.ts";
-import { compressedForm, listSegments, type SegmentFile, segmentName } from "./segments.ts";
+import { compressedForm, listSegments, mayHold, type SegmentFile, segmentName } from "./segments.ts";
 
 export type { Period } from "./log-lines.ts";
 
@@ -28,11 +28,12 @@ export interface Readings {
 export interface Question {
   readonly folder: string;
   readonly period: Period;
-  /** "all": of everybody. Otherwise the events of these people alone, with the text of their statements. */
-  readonly events: "all" | readonly Asked[];
+  /**
+   * "all": of everybody who read people. "decisions": all statements, with their text. Otherwise the events of these people
+   * alone, with the text of their statements.
+   */
+  readonly events: "all" | "decisions" | readonly Asked[];
 }
-
-const DAY = 86_400_000;
 
 /** A folder without a single segment: it is another one, or a folder of folders. */
 export class NoLog extends Error {}
@@ -50,9 +51,9 @@ export async function withReadings<T>(
   const connection = await openEngine();
   try {
     await connection.run(TABLE);
-    if (events !== "all") await fillAsked(connection, events);
+    if (typeof events !== "string") await fillAsked(connection, events);
     const files = segments.filter((file) => mayHold(file, period));
-    const lines: Lines = { of: events === "all" ? "all people" : "asked people", period };
+    const lines: Lines = { of: linesOf(events), period };
     const unreadable = await fillLines(connection, files, lines);
     if (!(await knowsNamespaces(connection)))
       await fillLines(
@@ -69,6 +70,11 @@ export async function withReadings<T>(
   } finally {
     connection.closeSync();
   }
+}
+
+function linesOf(events: Question["events"]): "all people" | "decisions" | "asked people" {
+  if (events === "all") return "all people";
+  return events === "decisions" ? events : "asked people";
 }
 
 async function knowsNamespaces(connection: DuckDBConnection): Promise<boolean> {
@@ -132,14 +138,4 @@ function keyOf({ day, writer, number }: SegmentFile): string {
 async function footers(connection: DuckDBConnection): Promise<ReadonlySet<unknown>> {
   const reader = await connection.runAndReadAll(`SELECT file FROM lines WHERE kind = '${FOOTER}'`);
   return new Set(reader.getRows().map(([file]) => file));
-}
-
-/** A segment ends with its day, but for the statement that was running: a day is added on both sides. */
-function mayHold(file: SegmentFile, { since, until }: Period): boolean {
-  const day = Date.UTC(
-    Number(file.day.slice(0, 4)),
-    Number(file.day.slice(4, 6)) - 1,
-    Number(file.day.slice(6)),
-  );
-  return day + 2 * DAY > since && day - DAY < until;
 }

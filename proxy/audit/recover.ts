@@ -1,6 +1,7 @@
 import { open, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { BEGINNING, type Head } from "./chain.ts";
+import { GrowingTree } from "./merkle.ts";
 import { type LogRecord, recordOf } from "./records.ts";
 import { compress, intactLink, linesOf, listSegments, readSegment, type SegmentFile } from "./segments.ts";
 
@@ -13,14 +14,16 @@ export interface Recovered {
   readonly unclosed: OpenSegment | undefined;
   /** What must be said in the log. */
   readonly record: LogRecord | undefined;
+  /** The public key that the chain names last (records.ts); older chains name none. */
+  readonly nextKey: string | undefined;
 }
 
 export interface OpenSegment {
   readonly file: SegmentFile;
   readonly first: number;
-  /** Lines and bytes of it that are on disk. */
-  readonly count: number;
+  /** Bytes of it that are on disk, and the tree of these lines. */
   readonly bytes: number;
+  readonly tree: GrowingTree;
 }
 
 /**
@@ -53,21 +56,24 @@ async function findEnd(own: readonly SegmentFile[]): Promise<Recovered> {
     await rm(file.path);
     next = file.number;
   }
-  return { head: BEGINNING, next, unclosed: undefined, record };
+  return { head: BEGINNING, next, unclosed: undefined, record, nextKey: undefined };
 }
 
 /** The end of a segment. */
 interface End {
   readonly head: Head | undefined;
   readonly first: number;
-  readonly count: number;
   /** Bytes of whole lines, and of the half line after them. */
   readonly bytes: number;
   readonly torn: number;
   readonly closed: boolean;
   /** Something other than a half line stands where a line should be. */
   readonly damaged: boolean;
+  readonly tree: GrowingTree;
+  readonly nextKey: string | undefined;
 }
+
+const NOTHING = { head: undefined, first: 0, bytes: 0, torn: 0, nextKey: undefined } as const;
 
 async function readEnd(file: SegmentFile): Promise<End> {
   let content: Buffer;
@@ -75,24 +81,29 @@ async function readEnd(file: SegmentFile): Promise<End> {
     content = await readSegment(file);
   } catch (error) {
     if (!isBroken(error)) throw error;
-    return { head: undefined, first: 0, count: 0, bytes: 0, torn: 0, closed: true, damaged: true };
+    return { ...NOTHING, closed: true, damaged: true, tree: new GrowingTree() };
   }
+  const tree = new GrowingTree();
   let head: Head | undefined;
-  let [first, count, bytes, closed] = [0, 0, 0, false];
+  let nextKey: string | undefined;
+  let [first, bytes, closed] = [0, 0, false];
   for (const line of linesOf(content)) {
     const link = intactLink(line);
     if (link === undefined) {
       // A power cut leaves zeroes where a page was not written; whatever follows was not acknowledged.
       const torn = line.torn || line.bytes.includes(0);
-      return { head, first, count, bytes, torn: torn ? content.length - bytes : 0, closed, damaged: !torn };
+      const end = { head, first, bytes, closed, tree, nextKey };
+      return { ...end, torn: torn ? content.length - bytes : 0, damaged: !torn };
     }
     head = link;
-    if (count === 0) first = link.sequence;
-    count += 1;
+    if (first === 0) first = link.sequence;
     bytes = line.at + line.bytes.length + 1;
-    closed = recordOf(line.bytes)?.kind === "segment closed";
+    tree.append(link.hash);
+    const record = recordOf(line.bytes);
+    closed = record?.kind === "segment closed";
+    if (record !== undefined && "nextKey" in record) nextKey = record.nextKey;
   }
-  return { head, first, count, bytes, torn: 0, closed, damaged: false };
+  return { head, first, bytes, torn: 0, closed, damaged: false, tree, nextKey };
 }
 
 async function continued(
@@ -104,8 +115,8 @@ async function continued(
 ): Promise<Recovered> {
   if (end.torn > 0 && !file.compressed) await cut(file, end.bytes);
   const writable = !end.closed && !end.damaged && !file.compressed;
-  const { first, count, bytes } = end;
-  return { head, next, unclosed: writable ? { file, first, count, bytes } : undefined, record };
+  const { first, bytes, tree, nextKey } = end;
+  return { head, next, unclosed: writable ? { file, first, bytes, tree } : undefined, record, nextKey };
 }
 
 async function cut(file: SegmentFile, bytes: number): Promise<void> {

@@ -1,4 +1,5 @@
 import { rm } from "node:fs/promises";
+import type { Hold } from "./holds.ts";
 import type { AuditKeys } from "./keys.ts";
 import { type ClosedSegment, dropped, type LogRecord, recordOf } from "./records.ts";
 import {
@@ -7,6 +8,7 @@ import {
   intactLink,
   linesOf,
   listSegments,
+  mayHold,
   readSegment,
   type SegmentFile,
   syncFolder,
@@ -15,15 +17,21 @@ import {
 /** Makes the signed record that tells of what is dropped. */
 export type MakeRecord = (keys: AuditKeys) => LogRecord;
 
+/** What may go: Unix times in milliseconds. */
+export interface Limits {
+  readonly before: number;
+  readonly longBefore: number;
+  readonly holds: readonly Hold[];
+}
+
 /**
  * Deletes closed segments of days before `before`, of all writers. A writer's newest segment stays, for its
- * chain goes on from there, until it is from before `longBefore`: then the writer is no more. `say` must put
- * the record on disk: only then is anything deleted, so that a crash in between looks like no theft.
+ * chain goes on from there, until it is from before `longBefore`: then the writer is no more. What is on hold stays.
+ * `say` must put the record on disk: only then is anything deleted, so that a crash in between looks like no theft.
  */
 export async function dropOld(
   folder: string,
-  before: number,
-  longBefore: number,
+  { before, longBefore, holds }: Limits,
   say: (record: MakeRecord) => Promise<void>,
 ): Promise<void> {
   const day = dayOf(before);
@@ -32,7 +40,8 @@ export async function dropOld(
   for (const own of byWriter(await listSegments(folder)).values()) {
     for (const file of own) {
       const limit = file === own.at(-1) ? dayOf(longBefore) : day;
-      const closed = file.day < limit ? await closedSegment(file) : undefined;
+      const isHeld = holds.some(({ period }) => mayHold(file, period));
+      const closed = file.day < limit && !isHeld ? await closedSegment(file) : undefined;
       // In order from the oldest: a hole in the middle would be no retention.
       if (closed === undefined) break;
       files.push(file);
@@ -53,9 +62,13 @@ async function closedSegment(file: SegmentFile): Promise<ClosedSegment | undefin
     const link = intactLink(line);
     if (link === undefined) return undefined;
     first ||= link.sequence;
-    const closes = recordOf(line.bytes)?.kind === "segment closed";
+    const record = recordOf(line.bytes);
     const { sequence, hash } = link;
-    last = closes ? { writer: file.writer, segment: file.number, first, last: sequence, hash } : undefined;
+    const segment = { writer: file.writer, segment: file.number, first, last: sequence, hash };
+    last =
+      record?.kind === "segment closed"
+        ? { ...segment, ...(record.nextKey !== undefined && { nextKey: record.nextKey }) }
+        : undefined;
   }
   return last;
 }

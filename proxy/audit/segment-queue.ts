@@ -1,14 +1,18 @@
+import { type Anchor, makeAnchor, type SegmentTree } from "./anchor.ts";
 import { type Head, roomFor, seal } from "./chain.ts";
 import type { Batch } from "./committer.ts";
 import type { AuditKeys } from "./keys.ts";
+import { GrowingTree } from "./merkle.ts";
+import type { MovingKey } from "./moving-keys.ts";
 import { openText } from "./ocsf.ts";
-import { footer, type LogRecord, recordFields } from "./records.ts";
+import { checkpoint, footer, type LogRecord, opening, recordFields } from "./records.ts";
 import type { OpenSegment } from "./recover.ts";
 import { dayOf, segmentName } from "./segments.ts";
 
 export interface SegmentQueueOptions {
   readonly writer: string;
   readonly keys: AuditKeys;
+  readonly moving: MovingKey;
   readonly segmentBytes: number;
   /** Where the chain stands on disk. */
   readonly head: Head;
@@ -23,7 +27,8 @@ interface Segment {
   readonly number: number;
   readonly day: string;
   readonly first: number;
-  count: number;
+  /** Over all its lines. */
+  readonly tree: GrowingTree;
   bytes: number;
 }
 
@@ -43,6 +48,9 @@ interface Group {
   bytes: number;
   head: Head;
   closes: boolean;
+  readonly segment: number;
+  /** The segment's tree after its last line, once nothing more is added. */
+  tree: GrowingTree | undefined;
 }
 
 /** More goes to disk in several writes, so that the first of it is not held up by the last. */
@@ -58,6 +66,8 @@ export class SegmentQueue {
   readonly #options: SegmentQueueOptions;
   #head: Head;
   #durable: Head;
+  #durableTree: { readonly segment: number; readonly tree: GrowingTree } | undefined;
+  #keyNamedAt = 0;
   #next: number;
   #segment: Segment | undefined;
   readonly #groups: Group[] = [];
@@ -71,8 +81,8 @@ export class SegmentQueue {
     this.#durable = options.head;
     this.#next = options.next;
     if (options.unclosed !== undefined) {
-      const { file, first, count, bytes } = options.unclosed;
-      this.#segment = { name: file.name, number: file.number, day: file.day, first, count, bytes };
+      const { file, ...rest } = options.unclosed;
+      this.#segment = { name: file.name, number: file.number, day: file.day, ...rest };
     }
   }
 
@@ -84,6 +94,17 @@ export class SegmentQueue {
   /** The last line that is on disk. */
   get durable(): Head {
     return this.#durable;
+  }
+
+  /** The tree of its segment up to the last line that is on disk; undefined before the first one is. */
+  get durableTree(): SegmentTree | undefined {
+    const durable = this.#durableTree;
+    return durable && { segment: durable.segment, ...durable.tree.tree };
+  }
+
+  /** The number of the last line that named a key: until it is on disk, the key before must be kept. */
+  get keyNamedAt(): number {
+    return this.#keyNamedAt;
   }
 
   get isEmpty(): boolean {
@@ -112,10 +133,25 @@ export class SegmentQueue {
     this.end(now);
     const number = this.#next++;
     const day = dayOf(now);
-    const name = segmentName(day, this.#options.writer, number);
-    this.#segment = { name, number, day, first: this.#head.sequence + 1, count: 0, bytes: 0 };
-    const { id: signedBy, peopleId: peopleKey } = this.#options.keys;
-    this.#append({ kind: "segment opened", segment: number, signedBy, peopleKey }, now);
+    const { writer, keys, moving } = this.#options;
+    const before = this.#head;
+    const tree = new GrowingTree();
+    const name = segmentName(day, writer, number);
+    this.#segment = { name, number, day, first: before.sequence + 1, tree, bytes: 0 };
+    const fields = { segment: number, peopleKey: keys.peopleId };
+    this.#append(opening(moving.turn(), writer, fields, before), now);
+    this.#keyNamedAt = this.#head.sequence;
+  }
+
+  /** Signs all lines of the open segment so far, with a key that signs nothing more. False: there is none to follow it. */
+  checkpoint(now: number): boolean {
+    this.#rotate(now);
+    const segment = this.#segment;
+    const { moving } = this.#options;
+    if (segment === undefined || !moving.canMove) return false;
+    this.#append(checkpoint(moving.turn(), segment.number, this.#anchor(segment, now)), now);
+    this.#keyNamedAt = this.#head.sequence;
+    return true;
   }
 
   /** `fields` is the text of a JSON object without its closing brace. */
@@ -133,18 +169,25 @@ export class SegmentQueue {
 
   /** Signs and closes the open segment. */
   end(now: number): void {
-    if (this.#segment === undefined) return;
-    const { number, first, count } = this.#segment;
-    const { keys, writer } = this.#options;
-    this.#append(footer(keys, writer, { segment: number, first, count }, this.#head.hash), now);
+    const segment = this.#segment;
+    if (segment === undefined) return;
+    const { number, first, tree } = segment;
+    const { moving, writer } = this.#options;
+    const fields = { segment: number, first, tree: tree.tree };
+    this.#append(footer(moving.turn(), writer, fields, this.#anchor(segment, now)), now);
+    this.#keyNamedAt = this.#head.sequence;
     const group = this.#groups.at(-1);
-    if (group !== undefined) group.closes = true;
+    if (group !== undefined) {
+      group.closes = true;
+      group.tree = tree;
+    }
     this.#segment = undefined;
   }
 
   /** The next batch; the same one again until `done` is called. */
   take(): Batch | undefined {
     this.#taken ??= this.#groups.shift();
+    if (this.#taken !== undefined) this.#finish(this.#taken);
     return this.#taken;
   }
 
@@ -153,8 +196,15 @@ export class SegmentQueue {
     const taken = this.#taken;
     if (taken === undefined) return;
     this.#durable = taken.head;
+    if (taken.tree !== undefined) this.#durableTree = { segment: taken.segment, tree: taken.tree };
     this.#spare ??= taken.pieces.find(({ memory }) => memory.length === PIECE_BYTES)?.memory;
     this.#taken = undefined;
+  }
+
+  /** Of the last line, as the fleet's key signs it. */
+  #anchor({ number, tree }: Segment, now: number): Anchor {
+    const { keys, writer } = this.#options;
+    return makeAnchor(keys, writer, this.#head, { segment: number, ...tree.tree }, now);
   }
 
   #rotate(now: number): void {
@@ -171,23 +221,32 @@ export class SegmentQueue {
   #line(fields: string, now: number): void {
     const segment = this.#segment;
     if (segment === undefined) throw new Error("no audit segment is open");
-    const group = this.#groupFor(segment.name, now);
+    const group = this.#groupFor(segment, now);
     const piece = this.#pieceFor(group, roomFor(fields));
     const { end, head } = seal(fields, this.#options.writer, this.#head, piece.memory, piece.length);
     this.#head = head;
-    segment.count += 1;
+    segment.tree.append(head.hash);
     segment.bytes += end - piece.length;
     group.bytes += end - piece.length;
     group.head = head;
     piece.length = end;
   }
 
-  #groupFor(name: string, since: number): Group {
+  #groupFor({ name, number }: Segment, since: number): Group {
     const last = this.#groups.at(-1);
     if (last?.name === name && last.bytes < BATCH_BYTES) return last;
-    const group: Group = { name, pieces: [], since, events: 0, bytes: 0, head: this.#head, closes: false };
+    if (last !== undefined) this.#finish(last);
+    const group: Group = {
+      ...{ name, segment: number, pieces: [], since, events: 0, bytes: 0 },
+      ...{ head: this.#head, closes: false, tree: undefined },
+    };
     this.#groups.push(group);
     return group;
+  }
+
+  /** No line is added any more: its segment's tree is as it will be on disk. */
+  #finish(group: Group): void {
+    group.tree ??= this.#segment?.tree.snapshot();
   }
 
   #pieceFor(group: Group, bytes: number): Piece {

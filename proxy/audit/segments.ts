@@ -54,6 +54,24 @@ export async function listSegments(folder: string): Promise<readonly SegmentFile
   );
 }
 
+/** A stretch of time, Unix milliseconds; `until` is not in it. */
+export interface Period {
+  readonly since: number;
+  readonly until: number;
+}
+
+const DAY = 86_400_000;
+
+/** Whether a segment may have lines of that time. It ends with its day, but for the statement that was running: a day is added on both sides. */
+export function mayHold(file: SegmentFile, { since, until }: Period): boolean {
+  const day = Date.UTC(
+    Number(file.day.slice(0, 4)),
+    Number(file.day.slice(4, 6)) - 1,
+    Number(file.day.slice(6)),
+  );
+  return day + 2 * DAY > since && day - DAY < until;
+}
+
 /** Groups of one writer each; takes what `listSegments` gives. */
 export function byWriter(segments: readonly SegmentFile[]): ReadonlyMap<string, readonly SegmentFile[]> {
   const writers = new Map<string, SegmentFile[]>();

@@ -16,16 +16,24 @@ export type SubjectList =
     }
   | { readonly ok: false; readonly problem: string };
 
+/** The text of a list: spreadsheets also write UTF-16, with a mark at its beginning. Undefined where it is neither. */
+export function listText(content: Buffer): string | undefined {
+  const isUtf16 = content[0] === 0xff && content[1] === 0xfe;
+  const text = isUtf16 ? content.toString("utf16le") : content.toString("utf8");
+  return text.includes("\0") ? undefined : text;
+}
+
 /**
- * The people of a CSV file (RFC 4180): those of the named column, or of the first. A first line is names of columns if a
- * column was asked for, or if it alone has neither a digit nor an @ there.
+ * The people of a CSV file (RFC 4180; the separator may be a semicolon or a tab): those of the named column, or of the first.
+ * A first line is names of columns if a column was asked for, or if it alone has neither a digit nor an @ there.
  */
 export function readSubjects(
   text: string,
   column: string | undefined,
   called?: { readonly column: string; readonly timeOf: (text: string) => number | undefined },
 ): SubjectList {
-  const rows = parseCsv(text.replace(/^\uFEFF/, "")).filter((row) => row.some((cell) => cell.trim() !== ""));
+  const lines = text.replace(/^\uFEFF/, "");
+  const rows = parseCsv(lines, separatorOf(lines)).filter((row) => row.some((cell) => cell.trim() !== ""));
   const [first, ...rest] = rows;
   if (first === undefined) return { ok: false, problem: "the list is empty" };
   const names = first.map((name) => name.trim());
@@ -38,7 +46,7 @@ export function readSubjects(
   const isHeader =
     column !== undefined ||
     called !== undefined ||
-    (!isValue(cellOf(first)) && rest.length > 0 && rest.every((row) => isValue(cellOf(row))));
+    (!isValue(cellOf(first)) && rest.every((row) => isValue(cellOf(row))));
   const people = new Map<string, Listed>();
   for (const [i, row] of (isHeader ? rest : rows).entries()) {
     const value = cellOf(row);
@@ -52,6 +60,11 @@ export function readSubjects(
   }
   if (people.size === 0) return { ok: false, problem: "the list names nobody" };
   return { ok: true, people: [...people.values()], header: isHeader ? names[index] : undefined };
+}
+
+/** The same for all ways to write one id: UUIDs in any case, numbers with zeros before them. */
+export function idOnce(id: string): string {
+  return UUID.test(id) ? id.toLowerCase() : id.replace(/^0+(?=\d)/, "");
 }
 
 /** What is no id of ours, but what people are called by elsewhere; undefined for ids. */
@@ -91,15 +104,27 @@ function isValue(text: string): boolean {
   return /[\d@]/.test(text);
 }
 
-/** Rows of cells; a quoted cell may hold commas, line ends and doubled quotes. */
-function parseCsv(text: string): readonly (readonly string[])[] {
+/** What the first line has, outside of quotes: a comma, or else what spreadsheets of other countries write. */
+function separatorOf(text: string): "," | ";" | "\t" {
+  const [line = ""] = text
+    .replaceAll(/"(?:[^"]|"")*"/g, "")
+    .trimStart()
+    .split(/\r|\n/, 1);
+  if (line.includes(",")) return ",";
+  return line.includes("\t") ? "\t" : line.includes(";") ? ";" : ",";
+}
+
+/** Rows of cells; a quoted cell may hold separators, line ends and doubled quotes. */
+function parseCsv(text: string, separator: "," | ";" | "\t"): readonly (readonly string[])[] {
   const rows: string[][] = [];
   let row: string[] = [];
-  for (const [, quoted, plain = "", end] of text.matchAll(
-    /(?:"((?:[^"]|"")*)"|([^,\r\n]*))(,|\r\n|\r|\n|$)/g,
-  )) {
+  const cells = new RegExp(
+    `(?:"((?:[^"]|"")*)"|([^${separator}\\r\\n]*))(${separator}|\\r\\n|\\r|\\n|$)`,
+    "g",
+  );
+  for (const [, quoted, plain = "", end] of text.matchAll(cells)) {
     row.push(quoted === undefined ? plain : quoted.replaceAll('""', '"'));
-    if (end === ",") continue;
+    if (end === separator) continue;
     rows.push(row);
     row = [];
   }

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { link, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
+import { isLeft } from "./chain-keys.ts";
 import { byWriter, listSegments } from "./segments.ts";
 
 /** A name that no other living process of this host writes under, until it is released. */
@@ -33,6 +34,7 @@ export async function claimWriter(folder: string): Promise<WriterName> {
   const base = first.slice(0, first.lastIndexOf("."));
   const slots = Array.from({ length: MOST_WRITERS }, (_, i) => `${base}.${i + 1}`);
   for (const name of new Set([...known, ...slots])) {
+    if (await isLeft(folder, name)) continue;
     const release = await claim(folder, name);
     if (release !== undefined) return { name, release };
   }

@@ -1,6 +1,8 @@
+import type { Code, StoredCode } from "./stored-code.ts";
+import type { ChosenBy } from "./view-choice.ts";
 import type { ViewReferences } from "./view-references.ts";
 
-/** What a statement's analysis may know of one database: an immutable snapshot. */
+/** All that a statement's analysis may know about one database: an immutable snapshot. */
 export interface Catalog {
   readonly database: string;
   /** As `server_version_num`: 150020. */
@@ -14,9 +16,9 @@ export interface Catalog {
   readonly schemas: ReadonlySet<string>;
   readonly functionsByName: ReadonlyMap<string, readonly CatalogFunction[]>;
   readonly functionsByOid: ReadonlyMap<number, CatalogFunction>;
-  /** Operators that live outside pg_catalog, by name. */
+  /** Operators outside of pg_catalog, by name. */
   readonly operatorsOutside: ReadonlyMap<string, readonly CatalogOperator[]>;
-  /** Casts by functions outside pg_catalog. */
+  /** Casts that use functions outside of pg_catalog. */
   readonly casts: readonly CatalogCast[];
   readonly typesByName: ReadonlyMap<string, readonly CatalogType[]>;
   readonly typesByOid: ReadonlyMap<number, CatalogType>;
@@ -35,7 +37,7 @@ export interface Relation {
   readonly schema: string;
   readonly name: string;
   readonly kind: RelationKind;
-  /** In attribute order, dropped ones left out. */
+  /** In attribute order, without dropped columns. */
   readonly columns: readonly Column[];
   readonly primaryKey: readonly string[];
   readonly indexes: readonly Index[];
@@ -44,12 +46,17 @@ export interface Relation {
   /** Direct parents by inheritance or partitioning (oids), and whether this is a partition. */
   readonly parents: readonly number[];
   readonly isPartition: boolean;
-  /** Of views and materialised views. */
+  /** For views and materialised views. */
   readonly lineage?: ViewLineage;
-  /** True where user-defined triggers, rules (beyond a view's own) or row security policies exist. */
+  /** True if user-defined triggers, rules (other than a view's own) or row security policies exist. */
   readonly hasRules: boolean;
-  /** Rules (CREATE RULE) may do anything in place of a write or beside it, and answer it with rows. */
+  /** Rules (CREATE RULE) may do anything instead of a write or in addition to it, and may return rows for it. */
   readonly rulesOnWrites: boolean;
+  /**
+   * Code of defaults, checks, indexes, generated columns, policies, triggers and partition keys; a view's query is in
+   * `lineage`.
+   */
+  readonly code: StoredCode;
 }
 
 export interface Column {
@@ -57,28 +64,37 @@ export interface Column {
   /** pg_attribute.attnum */
   readonly number: number;
   readonly typeOid: number;
-  /** `format_type(atttypid, atttypmod)`, schema-qualified where outside pg_catalog: safe to splice into SQL as a cast. */
+  /**
+   * `format_type(atttypid, atttypmod)`, with a schema unless the type is in pg_catalog: safe to splice into SQL as a
+   * cast.
+   */
   readonly type: string;
   readonly notNull: boolean;
-  /** `schema.name` quoted as SQL, where the column's collation is not its type's own (`typcollation`). */
+  /** `schema.name` quoted as SQL, if the column's collation differs from its type's (`typcollation`). */
   readonly collation?: string;
-  /** Of generated columns (GENERATED ALWAYS AS): the numbers of the columns that it is made from. */
+  /** For generated columns (GENERATED ALWAYS AS): the numbers of the columns that they are computed from. */
   readonly generatedFrom?: readonly number[];
-  /** The column that a generated one copies, or folds to lower or upper case. */
+  /** The column that a generated column copies or converts to lower or upper case. */
   readonly caseOf?: number;
-  /** What it holds where a new row does not say: always the same, something new each time, or what unknown code gives. */
+  /**
+   * The value of a new row that does not specify one: always the same, a new one each time, or the result of unknown
+   * code.
+   */
   readonly default?: "constant" | "fresh" | "code";
 }
 
 export interface Index {
-  /** Leading plain columns, in order; stops at the first expression. */
+  /** Leading plain columns, in order, up to the first expression. */
   readonly columns: readonly string[];
   readonly unique: boolean;
-  /** Has a WHERE clause. */
+  /** The index has a WHERE clause. */
   readonly partial: boolean;
 }
 
-/** What the server checks when a row is written: that it takes or refuses a row tells of these columns. */
+/**
+ * A check that the server makes when a row is written: whether it accepts the row reveals something about these
+ * columns.
+ */
 export interface Constraint {
   readonly name: string;
   readonly kind:
@@ -89,15 +105,15 @@ export interface Constraint {
     | "policy"
     | "partition key"
     | "generated column";
-  /** Of a generated column those that it is made from. */
+  /** For a generated column: the columns that it is computed from. */
   readonly columns: readonly string[];
-  /** Those of `columns` of which it tells no more than whether two values are equal. */
+  /** Those of `columns` about which the check reveals only whether two values are equal. */
   readonly compared: readonly string[];
-  /** NOT VALID: a row that is there may violate it, and then any change of that row fails. */
+  /** NOT VALID: an existing row may violate the constraint, and then every change of that row fails. */
   readonly unproven?: true;
-  /** Of indexes: the columns by which rows collide. */
+  /** For indexes: the columns by which rows conflict. */
   readonly keys: readonly string[];
-  /** Of indexes: a row in which one of these is NULL collides with none. */
+  /** For indexes: a row in which one of these is NULL conflicts with no other row. */
   readonly freeIfNull: readonly string[];
 }
 
@@ -105,23 +121,28 @@ export interface ForeignKey {
   readonly columns: readonly string[];
   readonly references: number;
   readonly referencedColumns: readonly string[];
-  /** NOT VALID or DEFERRABLE: for a while, or for ever, a row may refer to nothing. */
+  /** NOT VALID or DEFERRABLE: temporarily or permanently, a row may refer to a row that does not exist. */
   readonly unsure?: true;
-  /** An UPDATE of the row that is referred to changes `columns` (ON UPDATE CASCADE, SET NULL, SET DEFAULT). */
+  /** An UPDATE of the referenced row changes `columns` (ON UPDATE CASCADE, SET NULL, SET DEFAULT). */
   readonly changedByUpdate?: true;
-  /** Its DELETE does (ON DELETE SET NULL, SET DEFAULT). */
+  /** A DELETE of the referenced row changes `columns` (ON DELETE SET NULL, SET DEFAULT). */
   readonly changedByDelete?: true;
+  /** A DELETE of the referenced row deletes the referring row (ON DELETE CASCADE). */
+  readonly deletedByDelete?: true;
 }
 
-export interface ViewLineage {
+export interface ViewLineage extends Code {
   /** By column name: the column that a view column copies unchanged (`resorigtbl`, `resorigcol` of the stored rule). */
   readonly origins: ReadonlyMap<string, ColumnOrigin>;
-  /** Every column of every relation that the view's definition names (pg_depend); no columns means the whole relation. */
+  /**
+   * Every column of every relation that the view's definition names (pg_depend); an empty list means the whole
+   * relation.
+   */
   readonly dependsOn: readonly { readonly relation: number; readonly columns: readonly number[] }[];
-  /** Every function that the definition calls, also through operators and casts (oids). */
-  readonly functions: readonly number[];
-  /** How often a row may show another row of what the view is made from; undefined where that cannot be read. */
+  /** How many rows of its underlying relations one row of the view may show; undefined if the query cannot be read. */
   readonly references: ViewReferences | undefined;
+  /** The columns that decide which rows the view has; undefined where the definition cannot be read. */
+  readonly chosenBy: ChosenBy | undefined;
 }
 
 export interface ColumnOrigin {
@@ -140,13 +161,13 @@ export interface CatalogFunction {
   readonly argumentTypes: readonly number[];
   readonly returnType: number;
   readonly returnsSet: boolean;
-  /** Member of an extension. */
+  /** The extension that the function belongs to. */
   readonly extension?: string;
-  /** How many of the last arguments may be left out; none if left out. */
+  /** How many trailing arguments have defaults; absent if none. */
   readonly defaults?: number;
   /** The last argument is VARIADIC. */
   readonly variadic?: true;
-  /** Its OUT, INOUT and TABLE parameters, where it has any; a name may be empty. */
+  /** Its OUT, INOUT and TABLE parameters, if any; a name may be empty. */
   readonly outputs?: readonly { readonly name: string; readonly typeOid: number }[];
 }
 
@@ -160,7 +181,7 @@ export interface CatalogCast {
   readonly source: number;
   readonly target: number;
   readonly function: number;
-  /** When Postgres applies it by itself: never, when a value is stored, anywhere. */
+  /** When Postgres applies the cast automatically: never, when a value is stored, or anywhere. */
   readonly context: "explicit" | "assignment" | "implicit";
 }
 
@@ -171,27 +192,32 @@ export interface CatalogType {
   readonly kind: "base" | "composite" | "domain" | "enum" | "pseudo" | "range" | "multirange";
   /** pg_type.typcategory, one letter: S string, N numeric, D date/time, A array … */
   readonly category: string;
-  /** Of arrays: the element's oid; of domains: the base type's oid; 0 otherwise. */
+  /** For arrays: the element's oid; for domains: the base type's oid; otherwise 0. */
   readonly element: number;
   readonly base: number;
-  /** Of composite types that are a relation's row type: the relation's oid; 0 otherwise. */
+  /** For a composite type that is a relation's row type: the relation's oid; otherwise 0. */
   readonly relation: number;
   /** Input runs no SQL or PL code: the input function is internal or C, and no domain constraint applies. */
   readonly plainInput: boolean;
+  /** For domains: the code that their conditions run, without that of the base type's conditions. */
+  readonly code?: Code;
 }
 
-/** The key of `Catalog.relations`. Names are case-sensitive, unquoted. A dot inside a name is doubled by no one: a schema name with a dot is refused at load. */
+/**
+ * The key of `Catalog.relations`. Names are case-sensitive and unquoted. A dot inside a name is not escaped: the
+ * catalog leaves out relations in a schema whose name contains a dot (`buildRelations`), so that keys are unique.
+ */
 export function relationKey(schema: string, name: string): string {
   return `${schema}.${name}`;
 }
 
-/** Declared as RETURNS void: what a call of it gives tells nothing. */
+/** Declared as RETURNS void: the result of a call reveals nothing. */
 export function returnsNothing({ typesByOid }: Catalog, { returnType }: CatalogFunction): boolean {
   const type = typesByOid.get(returnType);
   return type?.schema === "pg_catalog" && type.name === "void";
 }
 
-/** Immutable C code of an extension (pg_trgm, citext …) works on its arguments alone. */
+/** Immutable C code of an extension (pg_trgm, citext …) depends on its arguments only. */
 export function isPlainExtensionFunction(fn: CatalogFunction): boolean {
   return (
     fn.extension !== undefined &&

@@ -1,30 +1,30 @@
 import { LiveCatalog, type LiveCatalogOptions } from "./live.ts";
 
 export interface CatalogsOptions extends Omit<LiveCatalogOptions, "database" | "onError" | "unused"> {
-  /** Databases that are looked at also while nobody uses them; all of them if left out. */
+  /** Databases that are probed even while they are not in use; all databases if absent. */
   readonly isAlwaysProbed?: (database: string) => boolean;
-  /** The catalog of a database that nobody has used for long is not held any more. */
+  /** Called when the catalog of a long-unused database is dropped. */
   readonly onForgotten?: (database: string) => void;
-  /** Of databases that are on another server than `connection`'s. */
+  /** For databases on a server other than that of `connection`. */
   readonly connectionOf?: (database: string) => LiveCatalogOptions["connection"] | undefined;
   readonly onError?: (error: Error, database: string) => void;
 }
 
-/** For so long the catalog of a database that nobody uses is kept for the next who asks for it. */
+/** How long the catalog of an unused database is kept. */
 const KEPT_MS = 600_000;
 
-/** The catalogs of one server's databases, each opened when first asked for. */
+/** The catalogs of one server's databases, each opened on first use. */
 export class Catalogs {
   readonly #options: CatalogsOptions;
   readonly #open = new Map<string, Promise<LiveCatalog>>();
-  /** Those that have been read. */
+  /** Catalogs that have been read. */
   readonly #read = new Map<string, LiveCatalog>();
 
   constructor(options: CatalogsOptions) {
     this.#options = options;
   }
 
-  /** Rejects when the database cannot be read; the next call tries again. */
+  /** The catalog of a database. Rejects if the database cannot be read; the next call tries again. */
   of(database: string): Promise<LiveCatalog> {
     const known = this.#open.get(database);
     if (known !== undefined) return known;
@@ -45,7 +45,7 @@ export class Catalogs {
     return opened;
   }
 
-  /** Whether somebody uses this database. */
+  /** Whether the database is in use. */
   isUsed(database: string): boolean {
     return this.#read.get(database)?.isUsed ?? false;
   }
@@ -57,7 +57,7 @@ export class Catalogs {
     await Promise.all(all.map((one) => (one.status === "fulfilled" ? one.value.close() : undefined)));
   }
 
-  /** Clients name databases, and so choose how many there are. */
+  /** Closes catalogs that have been unused for long: clients name databases, and so decide how many there are. */
   #sweep(): void {
     const { isAlwaysProbed, onForgotten } = this.#options;
     const now = performance.now();

@@ -2,7 +2,9 @@ import type { Client } from "pg";
 import { COMMENTS } from "./queries.ts";
 import { inSnapshot } from "./transaction.ts";
 
-/** What is said of columns (COMMENT ON COLUMN), by `commentKey`. No analysis hangs on it, so no snapshot has it. */
+/**
+ * Comments on columns (COMMENT ON COLUMN), by `commentKey`. No analysis depends on them, so snapshots do not hold them.
+ */
 export async function readComments(client: Client): Promise<ReadonlyMap<string, string>> {
   const { rows } = await inSnapshot(client, (transaction) =>
     transaction.query<[relation: number, column: number, comment: string]>({

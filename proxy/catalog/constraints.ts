@@ -22,12 +22,14 @@ const KINDS: ReadonlyMap<string, Constraint["kind"]> = new Map([
   ["k", "partition key"],
 ]);
 
-/** Stands for the whole row, in `conkey` and in node trees. */
+/** The number of the whole row, in `conkey` and in node trees. */
 const WHOLE_ROW = 0;
 
 export type ColumnsByNumber = ReadonlyMap<number, Column>;
 
-/** Of one relation: what is checked, and what is computed from the row, which may fail as well. */
+/**
+ * The constraints of one relation: what the server checks, and what it computes from the row, which may fail as well.
+ */
 export function toConstraints(
   rows: readonly ConstraintRow[],
   columns: ColumnsByNumber,
@@ -70,21 +72,21 @@ function toConstraint(
       columns: namesOf(isWhole ? columns.keys() : all),
       compared: isWhole ? [] : namesOf([...used.compared].filter((number) => !used.otherwise.has(number))),
       keys: isUnique ? namesOf(used.keys) : [],
-      // `flag` of an index is NULLS NOT DISTINCT.
+      // For an index, `flag` means NULLS NOT DISTINCT.
       freeIfNull: isUnique ? namesOf(flag ? used.strict : new Set([...used.keys, ...used.strict])) : [],
       ...(flag && known === "check" && { unproven: true as const }),
     },
   ];
 }
 
-/** A value that cannot be computed from the row refuses it, and one that is too long for its column does. */
+/** The server refuses a row if a generated value cannot be computed from it or is too long for its column. */
 function ofGenerated({ name, generatedFrom }: Column, columns: ColumnsByNumber): readonly Constraint[] {
   if (generatedFrom === undefined) return [];
   const from = generatedFrom.flatMap((number) => columns.get(number)?.name ?? []);
   return [{ name, kind: "generated column", columns: from, compared: [], keys: [], freeIfNull: [] }];
 }
 
-/** The column that an expression copies, in another case at most. */
+/** The column that an expression copies, at most with its case changed. */
 export function caseFolded(expression: string): number | undefined {
   try {
     return folded(parseTree(expression));
@@ -93,7 +95,7 @@ export function caseFolded(expression: string): number | undefined {
   }
 }
 
-/** What is said of a generated column is said of those that it is made from. */
+/** Replaces a generated column by the columns that it is computed from. */
 function resolveGenerated({ compared, otherwise, keys }: Uses, columns: ColumnsByNumber): void {
   for (const number of [...compared, ...otherwise]) {
     const { generatedFrom, caseOf } = columns.get(number) ?? {};
@@ -113,11 +115,11 @@ interface Uses {
   readonly compared: Set<number>;
   readonly otherwise: Set<number>;
   readonly keys: Set<number>;
-  /** Where one of these is NULL the condition does not hold. */
+  /** If one of these is NULL the condition does not hold. */
   readonly strict: Set<number>;
 }
 
-/** A list of expressions, in the order of the index's columns. */
+/** Reads a list of expressions, in the order of the index's columns. */
 function noteKeys(text: string, uses: Uses, equalities: ReadonlySet<number>): void {
   if (text === "") return;
   const tree = parseTree(text);
@@ -134,7 +136,7 @@ function noteCondition(text: string, uses: Uses, equalities: ReadonlySet<number>
   noteUses(tree, uses, equalities);
   for (const { type, fields } of conjuncts(tree)) {
     const args = fields.get("args");
-    // Postgres's own operators that give a boolean are strict; those below are numbered by hand (transam.h).
+    // Postgres's own boolean operators are strict; those below this oid are numbered by hand (transam.h).
     if (type !== "OPEXPR" || !(Number(fields.get("opno")) < FIRST_NORMAL_OID) || !Array.isArray(args))
       continue;
     for (const argument of args as readonly TreeValue[]) {
@@ -153,7 +155,7 @@ function conjuncts(tree: TreeValue): readonly TreeNode[] {
   return isAnd ? conjuncts(tree.fields.get("args") ?? []) : [tree];
 }
 
-/** Whether a column is NULL says nothing of its value, so an expression that asks no more does not use it. */
+/** Whether a column is NULL says nothing about its value, so an expression that only tests for NULL does not use it. */
 function noteUses(value: TreeValue, uses: Uses, equalities: ReadonlySet<number>): void {
   if (typeof value === "string") return;
   if (!isNode(value)) {
@@ -167,7 +169,7 @@ function noteUses(value: TreeValue, uses: Uses, equalities: ReadonlySet<number>)
     for (const part of value.fields.values()) noteUses(part, uses, equalities);
 }
 
-/** `column = 'constant'`, in another case too. */
+/** `column = 'constant'`, also with the column's case changed. */
 function isComparison({ type, fields }: TreeNode, equalities: ReadonlySet<number>, uses: Uses): boolean {
   const args = fields.get("args");
   if (type !== "OPEXPR" || !equalities.has(Number(fields.get("opno"))) || !Array.isArray(args)) return false;
@@ -181,7 +183,7 @@ function isComparison({ type, fields }: TreeNode, equalities: ReadonlySet<number
 /** pg_proc.dat: lower(text), upper(text). */
 const FOLDING: ReadonlySet<string> = new Set(["870", "871"]);
 
-/** The column alone, or in lower or upper case: an index on it compares values as they are but for that. */
+/** The column itself, or in lower or upper case: an index on it compares values apart from their case. */
 function folded(value: TreeValue): number | undefined {
   if (!isNode(value)) return undefined;
   const column = columnOf(value);
@@ -196,11 +198,11 @@ function operand({ fields }: TreeNode, field: string): TreeNode | undefined {
   return isNode(one) ? one : undefined;
 }
 
-/** Also as another type with the same bytes (varchar as text). */
+/** The number of a plain column, also if it is relabelled as another type with the same bytes (varchar as text). */
 function columnOf(node: TreeNode | undefined): number | undefined {
   if (node?.type === "RELABELTYPE") return columnOf(operand(node, "arg"));
   if (node?.type !== "VAR") return undefined;
   const number = Number(node.fields.get("varattno"));
-  // A system column, such as tableoid, is nobody's value.
+  // A system column, such as tableoid, is not a value of a person.
   return number < 0 ? undefined : number;
 }

@@ -2,18 +2,18 @@ import pg from "pg";
 import { SERVER_SEARCH_PATH } from "./queries.ts";
 
 export interface ControlConnectionOptions {
-  /** The connection's parts; not a connection string, which would overrule the database. */
+  /** The connection's fields. Not a connection string, because it would override the database. */
   readonly connection: Omit<pg.ClientConfig, "connectionString" | "database">;
   readonly database: string;
   /**
-   * How long it stays open once nobody needs it, in milliseconds; for ever if left out. While it is open the server refuses
-   * DROP DATABASE, and CREATE DATABASE with this one as its template; both wait five seconds for it to go
-   * (CountOtherDBBackends of storage/ipc/procarray.c).
+   * How long the connection stays open once no one needs it, in milliseconds; without a limit if absent. While it is open
+   * the server refuses DROP DATABASE, and CREATE DATABASE with this database as the template; both first wait five
+   * seconds for the connection to close (CountOtherDBBackends of storage/ipc/procarray.c).
    */
   readonly lingerMs?: number;
 }
 
-/** A server that does not answer must not hold up sessions for ever. */
+/** A server that does not answer must not block sessions forever. */
 const LIMITS: ControlConnectionOptions["connection"] = {
   application_name: "sluice catalog",
   connectionTimeoutMillis: 10_000,
@@ -21,16 +21,18 @@ const LIMITS: ControlConnectionOptions["connection"] = {
   keepAlive: true,
 };
 
-/** One connection to one database: opened when it is needed, used by one at a time, closed when nobody needs it any more. */
+/**
+ * One connection to one database: opened on demand, used by one caller at a time, closed when it is no longer needed.
+ */
 export class ControlConnection {
-  /** It was opened anew: perhaps on another server. */
+  /** Called when the connection has been opened again, possibly to another server. */
   onConnected: () => void = () => {};
-  /** It was lost while nobody used it. */
+  /** Called when the connection was lost while it was idle. */
   onLost: (error: Error) => void = () => {};
   readonly #options: ControlConnectionOptions;
   #client: pg.Client | undefined;
   #serverSearchPath: string | undefined;
-  /** The end of the line of those who use it: transactions of two must not mix. */
+  /** The end of the queue of users: two transactions must not mix. */
   #turn: Promise<unknown> = Promise.resolve();
   #turns = 0;
   #keepers = 0;
@@ -41,12 +43,12 @@ export class ControlConnection {
     this.#options = options;
   }
 
-  /** The server's own search_path, as of the last connection. */
+  /** The server's own search_path, as of the latest connection. */
   get serverSearchPath(): string | undefined {
     return this.#serverSearchPath;
   }
 
-  /** Somebody wants it to stay open. */
+  /** Whether a caller wants it to stay open. */
   get isKept(): boolean {
     return this.#keepers > 0;
   }
@@ -55,7 +57,7 @@ export class ControlConnection {
     return this.#client !== undefined;
   }
 
-  /** Once it is open it stays so, until what this gives is called. */
+  /** Keeps the connection open, once opened, until the returned function is called. */
   keep(): () => void {
     this.#keepers++;
     clearTimeout(this.#restTimer);
@@ -68,7 +70,7 @@ export class ControlConnection {
     };
   }
 
-  /** Runs `work` when all earlier work is done, on a connection that is there. */
+  /** Runs `work` on an open connection after all earlier work is done. */
   run<T>(work: (client: pg.Client) => Promise<T>): Promise<T> {
     this.#turns++;
     clearTimeout(this.#restTimer);
@@ -78,7 +80,7 @@ export class ControlConnection {
       try {
         return await work(client);
       } catch (error) {
-        // A connection that failed in an unknown way (a time-out, say) is not used again.
+        // A connection that failed for an unknown reason (such as a time-out) is not used again.
         if (!(error instanceof pg.DatabaseError) || error.severity === "FATAL") this.#drop(client);
         throw error;
       }
@@ -91,7 +93,7 @@ export class ControlConnection {
     return result;
   }
 
-  /** Whoever still waits for an answer gets an error. */
+  /** Calls that still wait for an answer get an error. */
   async close(): Promise<void> {
     this.#isClosed = true;
     clearTimeout(this.#restTimer);
@@ -111,7 +113,7 @@ export class ControlConnection {
   async #connect(): Promise<pg.Client> {
     const { connection, database } = this.#options;
     const client = new pg.Client({ ...LIMITS, ...connection, database });
-    // Until somebody else listens: an error without a listener would end the process.
+    // Needed until the other listener is added: an error without a listener would end the process.
     client.on("error", () => undefined);
     await client.connect();
     try {

@@ -1,4 +1,4 @@
-/** Things by a key of theirs, each group in the things' own order (Map.groupBy of later Node versions). */
+/** Groups items by key, each group in the items' own order (Map.groupBy of later Node versions). */
 export function groupBy<Key, Thing>(
   things: readonly Thing[],
   keyOf: (thing: Thing) => Key,

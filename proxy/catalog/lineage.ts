@@ -1,8 +1,10 @@
 import type { ColumnOrigin, ViewLineage } from "./catalog.ts";
-import { isNode, parseTree, type TreeNode, type TreeValue, visitNodes } from "./node-tree.ts";
+import { isNode, parseTree, type TreeNode, type TreeValue, toNumber, visitNodes } from "./node-tree.ts";
+import { codeIn, UNKNOWN_CODE } from "./stored-code.ts";
+import { type ChosenBy, readChoice } from "./view-choice.ts";
 import { readReferences } from "./view-references.ts";
 
-/** What the server's tables say of one view beside its stored query. */
+/** What the server's tables contain about one view in addition to its stored query. */
 export interface ViewFacts {
   readonly oid: number;
   /** By attribute number. */
@@ -15,31 +17,15 @@ export interface ViewFacts {
   readonly operatorFunctions: ReadonlyMap<number, number>;
 }
 
-/** Fields of expression nodes that call a function (Postgres source, primnodes.h, parsenodes.h). */
-const FUNCTION_FIELDS = [
-  "funcid",
-  "opfuncid",
-  "elemfuncid",
-  "aggfnoid",
-  "winfnoid",
-  "startInRangeFunc",
-  "endInRangeFunc",
-];
-/** Fields that hold an operator; what they call is looked up, for `opfuncid` may be stored as 0. */
-const OPERATOR_FIELDS = ["opno", "opnos", "eqop", "sortop"];
-
-/** No function has this oid: whoever asks whether it is harmless hears no. */
-const UNKNOWN_FUNCTION = 0;
-
-/** No column has this number: the relation's rows are used (counted), but nothing that is in them. */
+/** No column has this number: the relation's rows are used (counted), but none of their values. */
 const NO_COLUMN = 0;
 
-/** A bit of `selectedCols` is the attribute number less FirstLowInvalidHeapAttributeNumber (sysattr.h). */
+/** A bit of `selectedCols` is the attribute number minus FirstLowInvalidHeapAttributeNumber (sysattr.h). */
 const ATTRIBUTE_OFFSET = 7;
 
 /**
- * What a view is made from. A definition that cannot be read depends on an unknown function, and has no
- * origins: nothing is known to be harmless in it.
+ * The relations and columns that a view is built from. A definition that cannot be read is taken to depend on an
+ * unknown function and has no origins, so nothing in it is considered harmless.
  */
 export function readLineage(view: ViewFacts): ViewLineage {
   try {
@@ -47,29 +33,51 @@ export function readLineage(view: ViewFacts): ViewLineage {
     return {
       origins: readOrigins(query, view),
       dependsOn: readDependencies(query, view),
-      functions: readFunctions(query, view),
+      ...codeIn(query, view.operatorFunctions),
       references: readReferences(query, view.oid),
+      chosenBy: choiceIn(query),
     };
   } catch {
     return {
       origins: new Map(),
       dependsOn: view.depends.map(([relation]) => ({ relation, columns: [] })),
-      functions: [UNKNOWN_FUNCTION],
+      ...UNKNOWN_CODE,
       references: undefined,
+      chosenBy: undefined,
     };
   }
 }
 
-/** ev_action is a list of one query. */
+function choiceIn(query: TreeNode): ChosenBy | undefined {
+  try {
+    return readChoice(query);
+  } catch {
+    return undefined;
+  }
+}
+
+/** ev_action is a list with one query. */
 function outermostQuery(action: TreeValue): TreeNode {
   const query = Array.isArray(action) && action.length === 1 ? (action[0] as TreeValue) : undefined;
   if (!isNode(query) || query.type !== "QUERY") throw new Error("a view's rule is one query");
+  visitNodes(query, ({ type, fields }) => {
+    if (type === "QUERY") checkRangeTable(fields.get("rtable"));
+  });
   return query;
 }
 
+/** All that a query reads is in its range table: an unknown entry could be a relation that would be missed. */
+function checkRangeTable(entries: TreeValue | undefined): void {
+  if (entries === "<>") return;
+  if (!Array.isArray(entries)) throw new Error("a query without a range table");
+  for (const entry of entries as readonly TreeValue[]) {
+    if (!isNode(entry) || entry.type !== "RANGETBLENTRY") throw new Error("not an entry of a range table");
+  }
+}
+
 /**
- * The parser marks each output column that is a plain column of a relation, through joins, subqueries and
- * CTEs (markTargetListOrigin() of parse_target.c). The relation may be a view again.
+ * The parser marks each output column that is a plain column of a relation, through joins, subqueries and CTEs
+ * (markTargetListOrigin() of parse_target.c). The relation may itself be a view.
  */
 function readOrigins(query: TreeNode, view: ViewFacts): ReadonlyMap<string, ColumnOrigin> {
   const origins = new Map<string, ColumnOrigin>();
@@ -88,7 +96,7 @@ function readOrigins(query: TreeNode, view: ViewFacts): ReadonlyMap<string, Colu
     const name = view.columns.get(readNumber(target, "resno"));
     const expression = target.fields.get("expr");
     if (name === undefined) throw new Error("a target entry that is no column");
-    // 0 is the whole row, below are system columns.
+    // 0 is the whole row; negative numbers are system columns.
     if (relation > 0 && column > 0 && isNode(expression) && expression.type === "VAR") {
       origins.set(name, { relation, column });
     }
@@ -97,8 +105,8 @@ function readOrigins(query: TreeNode, view: ViewFacts): ReadonlyMap<string, Colu
 }
 
 /**
- * pg_depend alone is not enough: it has no rows for what the system was born with (pg_authid), and none for
- * whole rows (`row_to_json(c)`) beside a named column. The permission marks in the query have both.
+ * pg_depend alone is not enough: it has no rows for objects created by initdb (pg_authid), nor for whole rows
+ * (`row_to_json(c)`) beside a named column. The permission marks in the query cover both.
  */
 function readDependencies(query: TreeNode, view: ViewFacts): ViewLineage["dependsOn"] {
   const columns = new Map<number, Set<number>>();
@@ -110,10 +118,10 @@ function readDependencies(query: TreeNode, view: ViewFacts): ViewLineage["depend
   };
   for (const [relation, column] of view.depends) if (column !== 0) of(relation).add(column);
   visitNodes(query, (node) => {
-    // Up to Postgres 15 the range table holds the marks, from 16 on a list beside it.
+    // Up to Postgres 15 the range table holds the marks; from 16 on a separate list does.
     if (node.type !== "RANGETBLENTRY" && node.type !== "RTEPERMISSIONINFO") return;
     const relation = node.fields.has("relid") ? readNumber(node, "relid") : 0;
-    // Rules name their own relation as `old` and `new`.
+    // Rules refer to their own relation as `old` and `new`.
     if (relation === 0 || relation === view.oid) return;
     for (const bit of readBitmap(node.fields.get("selectedCols"))) {
       const column = bit - ATTRIBUTE_OFFSET;
@@ -133,27 +141,6 @@ function columnsRead(whole: boolean, named: ReadonlySet<number>): readonly numbe
   return named.size === 0 ? [NO_COLUMN] : [...named].sort((one, two) => one - two);
 }
 
-function readFunctions(query: TreeNode, view: ViewFacts): readonly number[] {
-  const functions = new Set<number>();
-  visitNodes(query, (node) => {
-    for (const field of FUNCTION_FIELDS)
-      for (const oid of readOids(node.fields.get(field))) functions.add(oid);
-    for (const field of OPERATOR_FIELDS) {
-      for (const oid of readOids(node.fields.get(field))) {
-        functions.add(view.operatorFunctions.get(oid) ?? UNKNOWN_FUNCTION);
-      }
-    }
-  });
-  return [...functions].sort((one, two) => one - two);
-}
-
-/** One oid or a list of them, `(o 96 97)`; 0 is none. */
-function readOids(value: TreeValue | undefined): readonly number[] {
-  if (value === undefined || value === "<>" || isNode(value)) return [];
-  const texts = typeof value === "string" ? [value] : value.slice(1);
-  return texts.map((text) => toNumber(text)).filter((oid) => oid !== 0);
-}
-
 /** `(b 8 9)`. */
 function readBitmap(value: TreeValue | undefined): readonly number[] {
   if (value === undefined || value === "<>") return [];
@@ -163,9 +150,4 @@ function readBitmap(value: TreeValue | undefined): readonly number[] {
 
 function readNumber(node: TreeNode, field: string): number {
   return toNumber(node.fields.get(field));
-}
-
-function toNumber(value: TreeValue | undefined): number {
-  if (typeof value !== "string" || !/^-?\d{1,10}$/.test(value)) throw new Error("not a number");
-  return Number(value);
 }

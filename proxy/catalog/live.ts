@@ -7,29 +7,31 @@ import { SEARCH_PATH, UNREADABLE_COLUMNS } from "./queries.ts";
 import { inSnapshot } from "./transaction.ts";
 
 export interface LiveCatalogOptions extends ControlConnectionOptions {
-  /** How often all of it is looked at; what users have made is glanced at each second while somebody watches. */
+  /**
+   * How often the whole catalog is probed. While someone watches, user-defined objects are also checked every second.
+   */
   readonly probeSeconds: number;
-  /** Whether the timer goes on looking while nobody uses the database; it does if this is left out. */
+  /** Whether the timer keeps probing while the database is not in use; it does if absent. */
   readonly unused?: "probed" | "at rest";
-  /** Before anybody gets the first catalog of the database; what it throws is why it cannot be opened. */
+  /** Called before the first catalog of the database is handed out; if it throws, opening fails with that error. */
   readonly admit?: (catalog: Catalog) => void;
-  /** After each look at the server that succeeded; the catalog is the same object as before if nothing changed. */
+  /** Called after each successful look at the server; the catalog is the same object as before if nothing changed. */
   readonly onRefreshed?: (catalog: Catalog) => void;
-  /** The control connection or a look failed: the last catalog stays in force, and it is tried again. */
+  /** Called when the control connection or a look failed: the last catalog stays in force, and the look is retried. */
   readonly onError?: (error: Error) => void;
 }
 
-/** Who doubts what is known may have it looked at so often. */
+/** The shortest time between two looks that callers request because they doubt the catalog. */
 const DOUBT_MS = 1_000;
-/** A session that wants the catalog looked at goes on with what is known when that takes longer. */
+/** A session that waits for a look continues with the known catalog after this time. */
 const PATIENCE_MS = 2_000;
 
 const FIRST_RETRY_MS = 250;
 
 /**
- * One database's catalog, kept fresh over one control connection: by a probe on a timer, by a cheaper glance each
- * second while somebody watches, by a look soon after DDL that passed, and by `lookAgain` when somebody doubts it. While
- * the server cannot be reached the last snapshot stays in force, and so it does while nobody uses the database.
+ * One database's catalog, kept up to date over one control connection: by a probe on a timer, by a cheaper glance each
+ * second while someone watches, by a look soon after DDL has passed, and by `lookAgain` when a caller doubts it. While
+ * the server cannot be reached, or the database is not in use, the last snapshot stays in force.
  */
 export class LiveCatalog {
   readonly #options: LiveCatalogOptions;
@@ -37,20 +39,20 @@ export class LiveCatalog {
   readonly #pace: Pace;
   #known: Known;
   #checkedAt: number;
-  /** When somebody used it last, by `performance.now()`. */
+  /** Time of last use, by `performance.now()`. */
   #usedAt = performance.now();
-  /** DDL has passed, or the database may be another one by now, and nobody has looked since. */
+  /** DDL has passed, or the database may have been replaced, and there has been no look since. */
   #isChanged = false;
-  /** It was asked and has not answered in time. */
+  /** The server was asked and did not answer in time. */
   #isSilent = false;
-  /** A refresh that has not begun yet: whoever asks now is served by it. */
+  /** A refresh that has not begun yet, shared by all callers who ask now. */
   #waiting: Promise<Catalog> | undefined;
   #timer: NodeJS.Timeout | undefined;
   #watchers = 0;
-  /** `performance.now()` of the last look that somebody's doubt began. */
+  /** `performance.now()` of the last look that a caller's doubt started. */
   #doubtedAt = Number.NEGATIVE_INFINITY;
   #doubt: Promise<void> | undefined;
-  /** A glance that goes on: whoever wants one now shares it. */
+  /** A running glance, shared by all callers who want one now. */
   #glancing: Promise<void> | undefined;
   #retryMs = FIRST_RETRY_MS;
   #closed = false;
@@ -62,7 +64,7 @@ export class LiveCatalog {
     this.#control = control;
     this.#pace = new Pace(options.probeSeconds);
     control.onConnected = () => {
-      // It may be another server by now, that counts its transactions by itself.
+      // It may now be another server, with its own transaction ids.
       this.#known.snapshot = "";
     };
     control.onLost = (error) => this.#lost(error);
@@ -87,14 +89,14 @@ export class LiveCatalog {
     return this.#known.catalog;
   }
 
-  /** Unix time in milliseconds of the last look that succeeded. */
+  /** Unix time in milliseconds of the last successful look. */
   get checkedAt(): number {
     return this.#checkedAt;
   }
 
   /**
-   * The catalog as of a moment after the call. Calls that come while another waits for its turn share it.
-   * Rejects when the server cannot be asked: what is known is then older than the call.
+   * The catalog as of some moment after the call. Calls made while another one is queued share its result. Rejects if
+   * the server cannot be asked: the known catalog is then older than the call.
    */
   refresh(): Promise<Catalog> {
     if (this.#waiting !== undefined) return this.#waiting;
@@ -110,7 +112,7 @@ export class LiveCatalog {
     return refreshed;
   }
 
-  /** Keeps the catalog's connection open, until what it gives is called. */
+  /** Keeps the catalog's connection open until the returned function is called. */
   use(): () => void {
     const leave = this.#control.keep();
     this.#usedAt = performance.now();
@@ -121,7 +123,7 @@ export class LiveCatalog {
     };
   }
 
-  /** Keeps the catalog no older than about a second, until what it gives is called. */
+  /** Keeps the catalog at most about a second old until the returned function is called. */
   watch(): () => void {
     const leave = this.use();
     let isWatching = true;
@@ -138,37 +140,41 @@ export class LiveCatalog {
     return this.#control.isKept;
   }
 
-  /** Since when nobody has used it, by `performance.now()`; undefined while somebody does. */
+  /** When its last use ended, by `performance.now()`; undefined while it is in use. */
   get unusedSince(): number | undefined {
     return this.#control.isKept || this.#control.isOpen ? undefined : this.#usedAt;
   }
 
-  /** DDL has passed: it is looked at soon. */
+  /** Schedules a look soon, because DDL has passed. */
   changed(): void {
     if (this.#isChanged) return;
     this.#isChanged = true;
     this.#schedule(this.#nextMs);
   }
 
-  /** Looks, unless that has just been done: for who begins to watch. What cannot be reached stays as it was. */
+  /**
+   * Looks at the server, unless that was just done: for callers who begin to watch. If the server cannot be reached,
+   * the catalog stays as it is.
+   */
   async recent(): Promise<void> {
     if (!this.#isChanged && Date.now() - this.#checkedAt < GLANCE_MS) return;
     const glanced = this.#shareGlance();
-    // For a server that stands still only one login waits.
+    // If the server hangs, only one login waits for it.
     if (this.#isSilent) return;
     await within(PATIENCE_MS, glanced);
     this.#isSilent = this.#glancing === glanced;
   }
 
   /**
-   * Looks again because what is known seems to be out of date. Undefined when somebody had that done less than a
-   * second ago: then it is as fresh as may be. What cannot be reached stays as it was.
+   * Looks again because the catalog seems out of date. Undefined if another caller requested that less than a second
+   * ago and it is done: the catalog is then as fresh as possible. If the server cannot be reached, the catalog stays as
+   * it is.
    */
   lookAgain(): Promise<void> | undefined {
     const now = performance.now();
     if (now - this.#doubtedAt < DOUBT_MS) return this.#doubt;
     this.#doubtedAt = now;
-    // A glance that goes on may have begun before what is doubted was changed.
+    // A running glance may have begun before the change that the caller suspects.
     const glanced = this.#control.run((client) => this.#glance(client)).catch(ignore);
     const doubt = within(PATIENCE_MS, glanced);
     this.#doubt = doubt;
@@ -179,8 +185,8 @@ export class LiveCatalog {
   }
 
   /**
-   * Columns (`schema.table.column`) of the database's own relations that this user may not SELECT; all of
-   * them for a user whom the server does not know.
+   * Columns (`schema.table.column`) of the database's own relations that this user may not SELECT; all columns for a
+   * user whom the server does not know.
    */
   unreadableBy(user: string): Promise<ReadonlySet<string>> {
     return remembered(this.#known.unreadable, user, async () => {
@@ -192,7 +198,7 @@ export class LiveCatalog {
     });
   }
 
-  /** The search_path setting with which this user's sessions start, as SHOW would show it, where it is known. */
+  /** The search_path setting with which this user's sessions start, as SHOW would show it; undefined if unknown. */
   searchPathOf(user: string): Promise<string | undefined> {
     return remembered(this.#known.searchPaths, user, async () => {
       const rows = await this.#rows<[setting: string | null]>(SEARCH_PATH.text, [
@@ -203,7 +209,7 @@ export class LiveCatalog {
     });
   }
 
-  /** Asks the control connection for something else, which is given up after `milliseconds`. */
+  /** Runs another query on the control connection; the server cancels it after `milliseconds`. */
   ask<Row extends unknown[]>(text: string, milliseconds: number): Promise<readonly Row[]> {
     return this.#control.run((client) =>
       inSnapshot(client, async () => {
@@ -213,7 +219,7 @@ export class LiveCatalog {
     );
   }
 
-  /** Whoever still waits for an answer gets an error. */
+  /** Calls that still wait for an answer get an error. */
   async close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#timer);
@@ -233,7 +239,7 @@ export class LiveCatalog {
     return this.#looked();
   }
 
-  /** A short look, and a full one if it shows anything new. */
+  /** A short look, and a full one if it shows a change. */
   async #glance(client: pg.Client): Promise<void> {
     const start = performance.now();
     if (!(await this.#see(glance(client, this.#known)))) {
@@ -244,7 +250,7 @@ export class LiveCatalog {
     this.#looked();
   }
 
-  /** What changes from here on is news again; a look that failed has seen nothing. */
+  /** Changes from here on count as new again; a look that failed has seen nothing. */
   async #see<T>(looking: Promise<T>): Promise<T> {
     this.#isChanged = false;
     return looking.catch((error: unknown) => {
@@ -271,14 +277,14 @@ export class LiveCatalog {
   }
 
   #lost(error: Error): void {
-    // Somebody may have dropped the database, and made it anew.
+    // The database may have been dropped and created again.
     this.#isChanged = true;
     if (!this.#isLookedAt) return;
     this.#options.onError?.(error);
     this.#schedule(this.#retryMs);
   }
 
-  /** The timer looks: somebody uses the database, or whoever runs this wants to know of it. */
+  /** Whether the timer looks: the database is in use, or the operator wants it probed always. */
   get #isLookedAt(): boolean {
     return this.#control.isKept || this.#options.unused !== "at rest";
   }
@@ -290,12 +296,12 @@ export class LiveCatalog {
     this.#timer = setTimeout(() => void this.#tick(), milliseconds).unref();
   }
 
-  /** Until the timer's next look, if all goes well. */
+  /** Milliseconds until the timer's next look, if all goes well. */
   get #nextMs(): number {
     return this.#pace.next(this.#watchers > 0, this.#isChanged);
   }
 
-  /** A look by the timer; after a failure the next one comes sooner, and then later and later. */
+  /** A look by the timer. After a failure the next one comes sooner, then with growing delays. */
   async #tick(): Promise<void> {
     this.#timer = undefined;
     if (!this.#isLookedAt) return;
@@ -312,7 +318,7 @@ export class LiveCatalog {
   }
 }
 
-/** Asks once for each key; a failure is not remembered. */
+/** Asks once per key; a failure is not remembered. */
 function remembered<T>(known: Map<string, Promise<T>>, key: string, ask: () => Promise<T>): Promise<T> {
   const before = known.get(key);
   if (before !== undefined) return before;
@@ -324,7 +330,7 @@ function remembered<T>(known: Map<string, Promise<T>>, key: string, ask: () => P
 
 function ignore(): void {}
 
-/** Resolves when the work is done, or when it has taken too long to be waited for. */
+/** Resolves when the work is done or the time is over. */
 function within(milliseconds: number, work: Promise<void>): Promise<void> {
   return new Promise((resolve) => {
     const timer = setTimeout(resolve, milliseconds);

@@ -4,23 +4,23 @@ import { type CatalogQuery, glanceSince, PROBE, SNAPSHOT } from "./queries.ts";
 import { readCatalogIn } from "./snapshot.ts";
 import { inSnapshot } from "./transaction.ts";
 
-/** What is known beside the catalog itself; all of it is dropped when the probe shows a change. */
+/** Data held along with the catalog; all of it is dropped when the probe shows a change. */
 export interface Known {
   readonly catalog: Catalog;
-  /** What the probe said in the same moment. */
+  /** The probe's result at the same moment. */
   readonly probe: string;
-  /** What a glance from then on sees as long as nothing changes. */
+  /** The result of later glances as long as nothing changes. */
   readonly glance: string;
   readonly since: number;
-  /** Which transactions have been looked at: moves on with each glance that saw nothing new. */
+  /** The transactions that have been looked at; updated with each glance that saw nothing new. */
   snapshot: string;
   readonly unreadable: Map<string, Promise<ReadonlySet<string>>>;
   readonly searchPaths: Map<string, Promise<string | undefined>>;
 }
 
 /**
- * Asks the probe and, if it says anything new, reads the catalog in the same snapshot: a change that comes
- * later shows at the next probe. An unchanged catalog stays the same object, so verdicts made with it last.
+ * Runs the probe and, if its result is new, reads the catalog in the same snapshot: later changes show at the next
+ * probe. An unchanged catalog stays the same object, so its verdicts stay valid.
  */
 export async function look(client: pg.Client, known: Known | undefined): Promise<Known> {
   return inSnapshot(client, async () => {
@@ -36,8 +36,8 @@ export async function look(client: pg.Client, known: Known | undefined): Promise
 }
 
 /**
- * Whether all that users have made looks as it is known: one round trip where nothing at all has been written since
- * the last time, in the whole server.
+ * Whether all user-defined objects are unchanged. Takes one round trip if the whole server has written nothing since
+ * the last time.
  */
 export async function glance(client: pg.Client, known: Known): Promise<boolean> {
   if ((await answer(client, SNAPSHOT)) === known.snapshot) return true;
@@ -49,7 +49,7 @@ export async function glance(client: pg.Client, known: Known): Promise<boolean> 
   });
 }
 
-/** The xmin of `xmin:xmax:xip_list` as a row has it: without the epoch. */
+/** The xmin of `xmin:xmax:xip_list` as rows store it: without the epoch. */
 function lowestRunning(snapshot: string): number {
   return Number(BigInt(snapshot.split(":", 1)[0] ?? "0") & 0xffff_ffffn);
 }

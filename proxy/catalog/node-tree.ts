@@ -1,17 +1,17 @@
 /**
- * The text form of Postgres's own trees (type pg_node_tree), as pg_rewrite.ev_action holds a view's query.
- * Postgres source, src/backend/nodes/outfuncs.c writes it, read.c reads it: `{TYPE :field value …}` is a node,
- * `(…)` a list, anything else a token.
+ * The text form of Postgres's own trees (type pg_node_tree), as pg_rewrite.ev_action holds a view's query. Postgres
+ * source: src/backend/nodes/outfuncs.c writes it, read.c reads it. `{TYPE :field value …}` is a node, `(…)` a list,
+ * anything else a token.
  */
 export interface TreeNode {
   readonly type: string;
-  /** The first value of each field; a few fields have more (`:constvalue 4 [ 1 0 0 0 ]`), which nobody here needs. */
+  /** The first value of each field; a few fields have more (`:constvalue 4 [ 1 0 0 0 ]`), which are not needed here. */
   readonly fields: ReadonlyMap<string, TreeValue>;
 }
 
 export type TreeValue = string | TreeNode | readonly TreeValue[];
 
-/** The text is not what the rules above allow. */
+/** The text does not follow the rules above. */
 export class UnreadableTree extends Error {}
 
 /** Parses the whole text. Throws UnreadableTree. */
@@ -22,7 +22,7 @@ export function parseTree(text: string): TreeValue {
   return value;
 }
 
-/** Visits a value and everything within it, nodes only, outer ones first. */
+/** Visits a value and everything within it: nodes only, outer ones first. */
 export function visitNodes(value: TreeValue, visit: (node: TreeNode) => void): void {
   const waiting: TreeValue[] = [value];
   for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
@@ -36,7 +36,15 @@ export function isNode(value: TreeValue | undefined): value is TreeNode {
   return typeof value === "object" && "fields" in value;
 }
 
-/** pg_strtok() of read.c: brackets stand alone, a backslash takes away the next character's meaning. */
+/** Throws UnreadableTree if the value is not a number. */
+export function toNumber(value: TreeValue | undefined): number {
+  if (typeof value !== "string" || !/^-?\d{1,10}$/.test(value)) throw new UnreadableTree("not a number");
+  return Number(value);
+}
+
+/**
+ * pg_strtok() of read.c: brackets are tokens of their own, a backslash removes the next character's special meaning.
+ */
 class TokenReader {
   /** The current token as written, backslashes included; undefined at the end. */
   token: string | undefined;
@@ -76,16 +84,23 @@ function readList(reader: TokenReader): readonly TreeValue[] {
   return values;
 }
 
+/** Types to which older servers give another name. */
+const RENAMED: ReadonlyMap<string, string> = new Map([
+  // Postgres 13 and 14.
+  ["RTE", "RANGETBLENTRY"],
+]);
+
 function readNode(reader: TokenReader): TreeNode {
-  const type = readValue(reader);
-  if (typeof type !== "string") throw new UnreadableTree("a node without a type");
+  const written = readValue(reader);
+  if (typeof written !== "string") throw new UnreadableTree("a node without a type");
+  const type = RENAMED.get(written) ?? written;
   const fields = new Map<string, TreeValue>();
   while (reader.token !== "}") {
     if (!reader.token?.startsWith(":")) throw new UnreadableTree(`a field's name is missing in ${type}`);
     const name = reader.token.slice(1);
     if (fields.has(name)) throw new UnreadableTree(`${type}.${name} stands twice`);
     reader.next();
-    // What follows a field's name is its value, whatever it looks like: a column may be called ":resjunk".
+    // The token after a field's name is its value, whatever it looks like: a column may be named ":resjunk".
     fields.set(name, readValue(reader));
     while (reader.token !== "}" && !reader.token?.startsWith(":")) readValue(reader);
   }

@@ -1,9 +1,9 @@
 /**
- * What is read of the server's own tables (Postgres docs, "System Catalogs"), for versions 13 to 18. Run with
- * an empty search_path: there, an unqualified name is one of pg_catalog, and format_type() qualifies all others.
+ * Queries over the server's own tables (Postgres docs, "System Catalogs"), for versions 13 to 18. They run with an
+ * empty search_path: an unqualified name is then one of pg_catalog, and format_type() qualifies all others.
  *
- * Left out everywhere: temporary and TOAST schemas. Other sessions' temporary relations are of no concern, and
- * one's own are known to the session that made them.
+ * All of them leave out temporary and TOAST schemas. Other sessions' temporary relations do not matter, and a session's
+ * own are known to the session that created them.
  */
 export type CatalogQuery = { readonly name: string; readonly text: string };
 
@@ -36,13 +36,16 @@ export const RELATIONS = query(
 
 export const COLUMNS = query(
   "columns",
-  `SELECT attrelid, attnum, attname, atttypid, format_type(atttypid, atttypmod), attnotnull
-   FROM pg_attribute
-   WHERE attnum > 0 AND NOT attisdropped AND attrelid IN (${SHOWN_RELATIONS})
-   ORDER BY attrelid, attnum`,
+  `SELECT a.attrelid, a.attnum, a.attname, a.atttypid, format_type(a.atttypid, a.atttypmod), a.attnotnull,
+     quote_ident(n.nspname) || '.' || quote_ident(c.collname)
+   FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+     LEFT JOIN pg_collation c ON c.oid = a.attcollation AND a.attcollation <> t.typcollation
+     LEFT JOIN pg_namespace n ON n.oid = c.collnamespace
+   WHERE a.attnum > 0 AND NOT a.attisdropped AND a.attrelid IN (${SHOWN_RELATIONS})
+   ORDER BY a.attrelid, a.attnum`,
 );
 
-/** An index that is not valid (a CREATE INDEX CONCURRENTLY that failed) serves no query. */
+/** An invalid index (a CREATE INDEX CONCURRENTLY that failed) is not used by queries. */
 export const INDEXES = query(
   "indexes",
   `SELECT indrelid, indkey::text, indnkeyatts, indisunique, indisprimary, indpred IS NOT NULL
@@ -50,10 +53,10 @@ export const INDEXES = query(
 );
 
 /**
- * What the server checks when a row is written, with the numbers of the columns that it names. 0 is the whole row: as
- * `conkey` and node trees have it, and where a function is called that is not declared IMMUTABLE, which may look at the
- * table itself. Unique indexes refuse rows as soon as they are built, valid or not. `compared` are plain columns that are
- * compared by `=`; of expressions and conditions the trees tell more.
+ * The checks that the server makes when a row is written, with the numbers of the columns that they name. 0 is the
+ * whole row: in `conkey`, in node trees, and where a function is called that is not declared IMMUTABLE, which may read
+ * the table itself. Unique indexes refuse rows as soon as they are built, valid or not. `compared` are plain columns
+ * that are compared by `=`; the trees of expressions and conditions say more.
  */
 export const CONSTRAINTS = query(
   "constraints",
@@ -99,8 +102,8 @@ export const CONSTRAINTS = query(
 );
 
 /**
- * What a column is filled with where a row does not say: "f" for what is another value each time (volatile functions of
- * Postgres's own), "c" for what other code than Postgres's own gives, "k" for all others.
+ * The default of a column that a row does not set: "f" for another value each time (volatile functions of Postgres's
+ * own), "c" for the result of code that is not Postgres's own, "k" for all others.
  */
 export const DEFAULTS = query(
   "defaults",
@@ -114,7 +117,37 @@ export const DEFAULTS = query(
    WHERE a.attgenerated = '' AND f.adrelid IN (${SHOWN_RELATIONS}) ORDER BY f.adrelid, f.adnum`,
 );
 
-/** Casts that run other functions than Postgres's own. */
+/**
+ * Trees of expressions that run when a relation is read ("r") or written ("w") and that no statement names; an empty
+ * text for triggers. Rules are covered by the relation, and views by their queries.
+ */
+export const STORED_CODE = query(
+  "stored code",
+  `SELECT relation, runs, tree FROM (
+     SELECT p.polrelid AS relation, 'r' AS runs, p.polqual::text AS tree
+     FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid AND c.relrowsecurity
+     UNION ALL
+     SELECT p.polrelid, 'w', p.polwithcheck::text FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid AND c.relrowsecurity
+     UNION ALL SELECT conrelid, 'w', conbin::text FROM pg_constraint WHERE contype = 'c'
+     UNION ALL SELECT indrelid, 'w', indexprs::text FROM pg_index
+     UNION ALL SELECT indrelid, 'w', indpred::text FROM pg_index
+     UNION ALL SELECT partrelid, 'w', partexprs::text FROM pg_partitioned_table
+     UNION ALL
+     -- Virtual ones (since Postgres 18) are computed when they are read.
+     SELECT f.adrelid, CASE a.attgenerated WHEN 'v' THEN 'r' ELSE 'w' END, f.adbin::text
+     FROM pg_attrdef f JOIN pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum
+     UNION ALL
+     SELECT DISTINCT tgrelid, 'w', '' FROM pg_trigger WHERE NOT tgisinternal OR tgconstraint = 0) AS code
+   WHERE tree IS NOT NULL AND relation IN (${MADE_BY_USERS}) ORDER BY relation, runs, tree`,
+);
+
+/** The conditions of domains. */
+export const DOMAIN_CODE = query(
+  "domain code",
+  "SELECT contypid, conbin::text FROM pg_constraint WHERE contype = 'c' AND contypid <> 0 ORDER BY contypid, conname",
+);
+
+/** Casts that run functions that are not Postgres's own. */
 export const CASTS = query(
   "casts",
   `SELECT c.castsource, c.casttarget, c.castfunc::oid, c.castcontext::text
@@ -122,7 +155,7 @@ export const CASTS = query(
    WHERE p.pronamespace <> 'pg_catalog'::regnamespace ORDER BY c.castsource, c.casttarget`,
 );
 
-/** Up to Postgres 14 the column itself depends on those that it is made from, from 15 on its default does. */
+/** Up to Postgres 14 a generated column itself depends on its source columns; from 15 on its default does. */
 export const GENERATED_COLUMNS = query(
   "generated columns",
   `SELECT a.attrelid, a.attnum,
@@ -137,11 +170,12 @@ export const GENERATED_COLUMNS = query(
    ORDER BY a.attrelid, a.attnum`,
 );
 
-/** A key that references a partitioned table has a further row for each partition of that table. */
+/** A key that references a partitioned table has an additional row for each partition of that table. */
 export const FOREIGN_KEYS = query(
   "foreign keys",
   `SELECT k.conrelid, k.conkey, k.confrelid, k.confkey,
-     NOT k.convalidated OR k.condeferrable, k.confupdtype IN ('c', 'n', 'd'), k.confdeltype IN ('n', 'd')
+     NOT k.convalidated OR k.condeferrable, k.confupdtype IN ('c', 'n', 'd'), k.confdeltype IN ('n', 'd'),
+     k.confdeltype = 'c'
    FROM pg_constraint k LEFT JOIN pg_constraint p ON p.oid = k.conparentid
    WHERE k.contype = 'f' AND (p.oid IS NULL OR p.conrelid <> k.conrelid) ORDER BY k.conrelid, k.oid`,
 );
@@ -151,7 +185,7 @@ export const PARENTS = query(
   `SELECT inhrelid, inhparent FROM pg_inherits WHERE inhrelid IN (${SHOWN_RELATIONS}) ORDER BY inhrelid, inhseqno`,
 );
 
-/** The views of pg_catalog and information_schema are judged by name. */
+/** The views of pg_catalog and information_schema are decided on by name. */
 export const VIEWS = query(
   "views",
   `SELECT c.oid, coalesce(r.ev_action::text, '')
@@ -185,7 +219,10 @@ export const OPERATORS = query(
    WHERE oprnamespace IN (${SHOWN_SCHEMAS}) ORDER BY oid`,
 );
 
-/** Arrays by \`typarray\` of their element: \`typelem\` is also set where a type merely has parts (point, name). */
+/**
+ * Arrays are found by the `typarray` of their element: `typelem` is also set for types that merely have parts (point,
+ * name).
+ */
 export const TYPES = query(
   "types",
   `SELECT t.oid, t.typnamespace, t.typname, t.typtype::text, t.typcategory::text, t.typbasetype, t.typrelid,
@@ -198,24 +235,24 @@ export const TYPES = query(
    WHERE t.typnamespace IN (${SHOWN_SCHEMAS}) ORDER BY t.oid`,
 );
 
-/** Since Postgres 14 (version 140000). */
+/** Multiranges exist since Postgres 14 (version 140000). */
 export const MULTIRANGES = query(
   "multiranges",
   "SELECT rngmultitypid, rngtypid FROM pg_range ORDER BY rngtypid",
 );
 
 /**
- * Of pg_class, what a snapshot and privileges come from, instead of xmin: TRUNCATE, CLUSTER and REINDEX write a new
- * row for the new file, and are no news.
+ * The parts of pg_class that a snapshot and privileges depend on. Used instead of xmin, because TRUNCATE, CLUSTER and
+ * REINDEX write a new row for the new file, which is not a relevant change.
  */
 const RELATION_FACTS = `concat_ws(' ', oid, relname, relnamespace, relkind, relowner, relispartition, relrowsecurity, relacl)`;
 
 /**
- * One number for all that a snapshot, a user's privileges and settings come from. Every change of a row makes
- * a new row version with another xmin, so the sum of hashes of (oid or key, xmin) differs, and a row that goes
- * away differs in count; freezing keeps xmin (since 9.4), and what VACUUM and ANALYZE write into pg_class they
- * write in place. Statistics views (n_tup_upd …) would be cheaper, but they come late and can be reset. Rows of
- * temporary relations are left out: an application that makes such tables would cause a refresh every time.
+ * One number for all that a snapshot and a user's privileges and settings depend on. Every change of a row makes a new
+ * row version with another xmin, so the sum of hashes of (oid or key, xmin) changes; a deleted row changes the count.
+ * Freezing keeps xmin (since 9.4), and VACUUM and ANALYZE update pg_class in place. Statistics views (n_tup_upd …)
+ * would be cheaper, but they lag and can be reset. Rows of temporary relations are left out: an application that
+ * creates such tables would cause a refresh every time.
  */
 export const PROBE = query(
   "probe",
@@ -250,18 +287,18 @@ export const PROBE = query(
 
 /**
  * Which transactions are visible (Postgres docs, "Transaction ID and Snapshot Information Functions"). All DDL has a
- * transaction id: while this stays the same, nothing at all has been written.
+ * transaction id: while this value stays the same, nothing has been written.
  */
 export const SNAPSHOT = query("snapshot", "SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text");
 
-/** The first oid of what is not made by initdb (FirstNormalObjectId of access/transam.h). */
+/** The first oid of objects not created by initdb (FirstNormalObjectId of access/transam.h). */
 const FIRST_OF_USERS = 16384;
 
 /**
- * As PROBE, at a quarter of its cost, for what users have made. Whatever was written since a snapshot was taken has an
- * xmin that is not below the lowest one that ran then (`since`): such rows are told by their hashes, and the others, as
- * they can only go away, by their number. Temporary relations and TOAST tables are not told apart: a difference is only
- * a reason to ask the probe.
+ * Like PROBE at a quarter of its cost, for user-defined objects. A row written since a snapshot was taken has an xmin
+ * not below the lowest one that was running then (`since`). Such rows are detected by their hashes. The other rows can
+ * only disappear, and are detected by their count. Temporary relations and TOAST tables are not distinguished: a
+ * difference is only a reason to run the probe.
  */
 export function glanceSince(since: number): CatalogQuery {
   const isNew = `age(xmin) <= (SELECT age('${since}'::xid))`;
@@ -299,7 +336,7 @@ export function glanceSince(since: number): CatalogQuery {
   );
 }
 
-/** Columns of the database's own relations that a user may not SELECT; all of them where there is no such user. */
+/** Columns of the database's own relations that a user may not SELECT; all columns if there is no such user. */
 export const UNREADABLE_COLUMNS = query(
   "unreadable columns",
   `SELECT n.nspname, c.relname, a.attname
@@ -312,14 +349,14 @@ export const UNREADABLE_COLUMNS = query(
          AND has_column_privilege(r.oid, c.oid, a.attnum, 'SELECT') IS NOT TRUE)`,
 );
 
-/** On columns of the database's own relations. */
+/** Comments on columns of the database's own relations. */
 export const COMMENTS = query(
   "comments",
   `SELECT objoid, objsubid, description FROM pg_description
    WHERE classoid = 'pg_class'::regclass AND objsubid > 0 AND objoid IN (${MADE_BY_USERS})`,
 );
 
-/** The server's own search_path, unless the control connection itself has a narrower one that hides it. */
+/** The server's own search_path, unless the control connection has a more specific one that hides it. */
 export const SERVER_SEARCH_PATH = query(
   "server search path",
   `SELECT setting FROM pg_catalog.pg_settings WHERE name = 'search_path'
@@ -327,7 +364,7 @@ export const SERVER_SEARCH_PATH = query(
 );
 
 /**
- * The search_path with which a user's session starts: the narrowest of what ALTER ROLE and ALTER DATABASE set
+ * The search_path with which a user's session starts: the most specific value that ALTER ROLE and ALTER DATABASE set
  * (process_settings() of postinit.c), else the server's own ($2).
  */
 export const SEARCH_PATH = query(

@@ -1,17 +1,9 @@
-import {
-  type Catalog,
-  type Column,
-  type ForeignKey,
-  type Index,
-  type Relation,
-  type RelationKind,
-  relationKey,
-  type ViewLineage,
-} from "./catalog.ts";
+import type { Column, ForeignKey, Index, Relation, RelationKind, ViewLineage } from "./catalog.ts";
 import { type ColumnsByNumber, type ConstraintRow, caseFolded, toConstraints } from "./constraints.ts";
 import { groupBy } from "./group.ts";
+import { NO_STORED_CODE, type StoredCode, type StoredCodeRow } from "./stored-code.ts";
 
-/** Rows of the queries of the same names. A view without its stored query has the empty text. */
+/** Rows of the queries of the same names. A view without its stored query has an empty text. */
 export interface RelationRows {
   readonly relations: readonly (readonly [
     oid: number,
@@ -29,6 +21,7 @@ export interface RelationRows {
     typeOid: number,
     type: string,
     notNull: boolean,
+    collation: string | null,
   ])[];
   readonly indexes: readonly (readonly [
     relation: number,
@@ -54,7 +47,9 @@ export interface RelationRows {
     unsure: boolean,
     changedByUpdate: boolean,
     changedByDelete: boolean,
+    deletedByDelete: boolean,
   ])[];
+  readonly storedCode: readonly StoredCodeRow[];
   readonly parents: readonly (readonly [relation: number, parent: number])[];
   readonly views: readonly (readonly [view: number, action: string])[];
   readonly viewDependencies: readonly (readonly [view: number, relation: number, column: number])[];
@@ -71,15 +66,16 @@ const KINDS: ReadonlyMap<string, RelationKind> = new Map([
 ]);
 
 /**
- * Relations with all that belongs to them. Those of a schema whose name holds a dot are left out, for their
- * keys could be another's: a statement that names them is refused as one that names an unknown relation.
+ * Relations with everything that belongs to them. Relations in a schema whose name contains a dot are left out, because
+ * their keys could be those of others: a statement that names them is refused, like one that names an unknown relation.
  */
 export function buildRelations(
   rows: RelationRows,
   schemas: ReadonlyMap<number, string>,
   lineages: ReadonlyMap<number, ViewLineage>,
   equalities: ReadonlySet<number>,
-): Pick<Catalog, "relations" | "relationsByOid" | "relationsByName"> {
+  code: ReadonlyMap<number, StoredCode>,
+): readonly Relation[] {
   const columnRows = groupBy(rows.columns, ([relation]) => relation);
   const generated = groupBy(rows.generated, ([relation]) => relation);
   const defaults = groupBy(rows.defaults, ([relation]) => relation);
@@ -93,7 +89,7 @@ export function buildRelations(
   const indexes = groupBy(rows.indexes, ([relation]) => relation);
   const foreignKeys = groupBy(rows.foreignKeys, ([relation]) => relation);
   const parents = groupBy(rows.parents, ([relation]) => relation);
-  const relations = rows.relations.flatMap(
+  return rows.relations.flatMap(
     ([oid, schemaOid, name, relkind, isPartition, hasRules, rulesOnWrites]): readonly Relation[] => {
       const kind = KINDS.get(relkind);
       const schema = schemas.get(schemaOid);
@@ -111,34 +107,40 @@ export function buildRelations(
           indexes: (indexes.get(oid) ?? []).map((row) => toIndex(row, own)),
           constraints: toConstraints(constraints.get(oid) ?? [], own, equalities),
           foreignKeys: (foreignKeys.get(oid) ?? []).map(
-            ([, from, references, to, unsure, changedByUpdate, changedByDelete]): ForeignKey => ({
+            ([
+              ,
+              from,
+              references,
+              to,
+              unsure,
+              changedByUpdate,
+              changedByDelete,
+              deletedByDelete,
+            ]): ForeignKey => ({
               columns: named(from, own),
               references,
               referencedColumns: named(to, columns.get(references) ?? NO_COLUMNS),
               ...(unsure && { unsure }),
               ...(changedByUpdate && { changedByUpdate }),
               ...(changedByDelete && { changedByDelete }),
+              ...(deletedByDelete && { deletedByDelete }),
             }),
           ),
           parents: (parents.get(oid) ?? []).map(([, parent]) => parent),
           isPartition,
           hasRules,
           rulesOnWrites,
+          code: code.get(oid) ?? NO_STORED_CODE,
           ...(lineage !== undefined && { lineage }),
         },
       ];
     },
   );
-  return {
-    relations: new Map(relations.map((relation) => [relationKey(relation.schema, relation.name), relation])),
-    relationsByOid: new Map(relations.map((relation) => [relation.oid, relation])),
-    relationsByName: groupBy(relations, ({ name }) => name),
-  };
 }
 
 const NO_COLUMNS: ColumnsByNumber = new Map();
 
-/** pg_attrdef, as the query tells its kinds. */
+/** Kinds of pg_attrdef, as the query classifies them. */
 const DEFAULT_KINDS: ReadonlyMap<string, Column["default"]> = new Map([
   ["k", "constant"],
   ["f", "fresh"],
@@ -153,7 +155,7 @@ function toColumns(
   const sources = new Map(generated.map(([, number, from, expression]) => [number, { from, expression }]));
   const kinds = new Map(defaults.map(([, number, kind]) => [number, DEFAULT_KINDS.get(kind) ?? "code"]));
   return new Map(
-    rows.map(([, number, name, typeOid, type, notNull]) => {
+    rows.map(([, number, name, typeOid, type, notNull, collation]) => {
       const made = sources.get(number);
       const caseOf = made && caseFolded(made.expression);
       const filled = kinds.get(number);
@@ -165,6 +167,7 @@ function toColumns(
           typeOid,
           type,
           notNull,
+          ...(collation !== null && { collation }),
           ...(made && { generatedFrom: made.from }),
           ...(caseOf !== undefined && { caseOf }),
           ...(filled && { default: filled }),

@@ -1,19 +1,20 @@
 import { createHash } from "node:crypto";
 import type { Client } from "pg";
+import { assembled } from "./assembled.ts";
 import type { Catalog, CatalogCast, CatalogFunction, CatalogOperator } from "./catalog.ts";
-import { groupBy } from "./group.ts";
 import * as queries from "./queries.ts";
 import { buildRelations, type RelationRows } from "./relations.ts";
+import { type DomainCodeRow, readDomainCode, readStoredCode } from "./stored-code.ts";
 import { inSnapshot } from "./transaction.ts";
 import { buildTypes, type MultirangeRow, type TypeRow } from "./types.ts";
 import { readLineages } from "./views.ts";
 
-/** Reads the whole catalog of the client's database, as of one moment. */
+/** Reads the whole catalog of the client's database as of one moment. */
 export async function readCatalog(client: Client): Promise<Catalog> {
   return inSnapshot(client, (transaction) => readCatalogIn(transaction));
 }
 
-/** The same inside a transaction that `inSnapshot` opened. */
+/** The same, inside a transaction that `inSnapshot` opened. */
 export async function readCatalogIn(client: Client): Promise<Catalog> {
   const reader = new Reader(client);
   const identity = await reader.rows<IdentityRow>({
@@ -32,6 +33,7 @@ export async function readCatalogIn(client: Client): Promise<Catalog> {
     generated: await reader.rows(queries.GENERATED_COLUMNS),
     foreignKeys: await reader.rows(queries.FOREIGN_KEYS),
     parents: await reader.rows(queries.PARENTS),
+    storedCode: await reader.rows(queries.STORED_CODE),
     views: await reader.rows(queries.VIEWS),
     viewDependencies: await reader.rows(queries.VIEW_DEPENDENCIES),
   };
@@ -40,27 +42,33 @@ export async function readCatalogIn(client: Client): Promise<Catalog> {
   );
   const typeRows = await reader.rows<TypeRow>(queries.TYPES);
   const multiranges = serverVersion >= 140_000 ? await reader.rows<MultirangeRow>(queries.MULTIRANGES) : [];
-  const types = buildTypes(typeRows, multiranges, schemas);
+  const operatorFunctions = new Map(operators.map(([oid, , , code]) => [oid, code]));
+  const domains = await reader.rows<DomainCodeRow>(queries.DOMAIN_CODE);
+  const types = buildTypes(typeRows, multiranges, schemas, readDomainCode(domains, operatorFunctions));
   const casts = await reader.rows<CastRow>(queries.CASTS);
-  const lineages = await readLineages(rows, new Map(operators.map(([oid, , , code]) => [oid, code])));
-  return {
+  const lineages = await readLineages(rows, operatorFunctions);
+  return assembled({
     database,
     serverVersion,
     version: reader.version(),
     schemas: new Set(schemas.values()),
-    ...buildRelations(rows, schemas, lineages, equalities(operators, schemas)),
+    relations: buildRelations(
+      rows,
+      schemas,
+      lineages,
+      equalities(operators, schemas),
+      readStoredCode(rows.storedCode, operatorFunctions),
+    ),
     casts: casts.map(([source, target, code, context]) => ({
       source,
       target,
       function: code,
       context: CAST_CONTEXTS.get(context) ?? "implicit",
     })),
-    functionsByName: groupBy(functions, nameOf),
-    functionsByOid: new Map(functions.map((one) => [one.oid, one])),
-    operatorsOutside: groupBy(operatorsOutside(operators, schemas), nameOf),
-    typesByName: groupBy(types, nameOf),
-    typesByOid: new Map(types.map((one) => [one.oid, one])),
-  };
+    functions,
+    operatorsOutside: operatorsOutside(operators, schemas),
+    types,
+  });
 }
 
 type IdentityRow = readonly [database: string, serverVersion: number];
@@ -86,8 +94,8 @@ type FunctionRow = readonly [
 ];
 
 /**
- * Runs the queries and hashes what they give. The rows come in a fixed order, so two snapshots of the same
- * catalog have the same version, in every proxy.
+ * Runs the queries and hashes their results. Rows come in a fixed order, so two snapshots of the same catalog have the
+ * same version in every proxy.
  */
 class Reader {
   readonly #client: Client;
@@ -109,14 +117,14 @@ class Reader {
   }
 }
 
-/** pg_cast.castcontext. What a newer server may add is taken for the widest. */
+/** pg_cast.castcontext. Values that newer servers may add are treated as the widest. */
 const CAST_CONTEXTS: ReadonlyMap<string, CatalogCast["context"]> = new Map([
   ["e", "explicit"],
   ["a", "assignment"],
   ["i", "implicit"],
 ]);
 
-/** Postgres's own `=` and `<>`, of all types. */
+/** Postgres's own `=` and `<>` for all types. */
 function equalities(rows: readonly OperatorRow[], schemas: ReadonlyMap<number, string>): ReadonlySet<number> {
   return new Set(
     rows.flatMap(([oid, schema, name]) =>
@@ -155,7 +163,7 @@ function toFunction(row: FunctionRow, schemas: ReadonlyMap<number, string>): Cat
   };
 }
 
-/** pg_proc.proargmodes is NULL where all arguments are plain ones: o, b and t are OUT, INOUT and TABLE. */
+/** pg_proc.proargmodes is NULL if all arguments are plain input; o, b and t are OUT, INOUT and TABLE. */
 function outputsOf(row: FunctionRow): CatalogFunction["outputs"] {
   const [modes, types, names] = row.slice(12) as [string | null, string | null, readonly string[] | null];
   if (modes === null || types === null) return undefined;
@@ -167,7 +175,7 @@ function outputsOf(row: FunctionRow): CatalogFunction["outputs"] {
     );
 }
 
-/** pg_proc.prokind. What a newer server may add is taken for a procedure: no expression can call it. */
+/** pg_proc.prokind. Values that newer servers may add are treated as procedures, which no expression can call. */
 const FUNCTION_KINDS: ReadonlyMap<string, CatalogFunction["kind"]> = new Map([
   ["f", "function"],
   ["a", "aggregate"],
@@ -181,7 +189,3 @@ const VOLATILITIES: ReadonlyMap<string, CatalogFunction["volatility"]> = new Map
   ["s", "stable"],
   ["v", "volatile"],
 ]);
-
-function nameOf({ name }: { readonly name: string }): string {
-  return name;
-}

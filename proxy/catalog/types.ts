@@ -1,4 +1,5 @@
 import type { CatalogType } from "./catalog.ts";
+import type { Code } from "./stored-code.ts";
 
 /** A row of queries.TYPES. */
 export type TypeRow = readonly [
@@ -28,17 +29,19 @@ const KINDS: ReadonlyMap<string, CatalogType["kind"]> = new Map([
   ["m", "multirange"],
 ]);
 
-/** Types as the contract has them; of a kind that is not known, none. */
+/** Types in the form of the catalog; types of an unknown kind are left out. */
 export function buildTypes(
   rows: readonly TypeRow[],
   multiranges: readonly MultirangeRow[],
   schemas: ReadonlyMap<number, string>,
+  domainCode: ReadonlyMap<number, Code>,
 ): readonly CatalogType[] {
   const inputs = new Inputs(rows, multiranges);
   return rows.flatMap((row): readonly CatalogType[] => {
     const [oid, schema, name, typtype, category, base, relation, element] = row;
     const kind = KINDS.get(typtype);
     if (kind === undefined) return [];
+    const code = domainCode.get(oid);
     return [
       {
         oid,
@@ -50,12 +53,13 @@ export function buildTypes(
         base,
         relation,
         plainInput: inputs.arePlain(oid),
+        ...(code && { code }),
       },
     ];
   });
 }
 
-/** Whose input runs no SQL or PL code. */
+/** Finds the types whose input runs no SQL or PL code. */
 class Inputs {
   readonly #rows: ReadonlyMap<number, TypeRow>;
   readonly #rangeOf: ReadonlyMap<number, number>;
@@ -78,7 +82,7 @@ class Inputs {
         return this.arePlain(rangeSubtype) && (canonicalLanguage === "" || isCompiled(canonicalLanguage));
       case "m":
         return this.arePlain(this.#rangeOf.get(oid) ?? 0);
-      // A domain has constraints, a composite type may have domains in it.
+      // A domain has constraints, and a composite type may contain domains.
       default:
         return false;
     }

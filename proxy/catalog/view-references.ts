@@ -1,12 +1,14 @@
 import { isNode, type TreeNode, type TreeValue } from "./node-tree.ts";
 
-/** How many rows of each relation one row of a view may show, and what puts many of them into one. */
+/** How many rows of each relation one row of a view may show, and what combines many of them into one. */
 export interface ViewReferences {
-  /** By oid: how often the view's query refers to it. A reference that gives a mere yes or no is none. */
+  /**
+   * By oid: how often the view's query refers to the relation. A reference that yields only yes or no is not counted.
+   */
   readonly times: ReadonlyMap<number, number>;
-  /** Relations in ARRAY(…) and WITH RECURSIVE: any number of their rows may stand in one. */
+  /** Relations in ARRAY(…) and WITH RECURSIVE: one row may contain any number of their rows. */
   readonly gathered: ReadonlySet<number>;
-  /** Functions of each aggregate call, and of each window function's (oids). */
+  /** The functions of all aggregate calls, and of all window function calls (oids). */
   readonly aggregates: readonly number[];
   readonly windows: readonly number[];
 }
@@ -18,10 +20,12 @@ const ARRAY_SUBLINK = "6";
 
 type Times = ReadonlyMap<number, number>;
 
-/** WITH queries of one query and, by `ctelevelsup`, of those around it. */
+/** The WITH queries of one query and, by `ctelevelsup`, of the queries around it. */
 type Ctes = readonly ReadonlyMap<string, TreeNode>[];
 
-/** Reads a view's stored query; `own` is the view's oid, which up to Postgres 15 stands in it as `old` and `new`. */
+/**
+ * Reads a view's stored query. `own` is the view's oid, which the query contains as `old` and `new` up to Postgres 15.
+ */
 export function readReferences(query: TreeNode, own: number): ViewReferences {
   const gathered = new Set<number>();
   const aggregates: number[] = [];
@@ -76,7 +80,7 @@ export function readReferences(query: TreeNode, own: number): ViewReferences {
     const level = oidOf(entry, "ctelevelsup");
     const cte = ctes[level]?.get(String(entry.fields.get("ctename")));
     if (cte === undefined) throw new Error("a WITH query that is not there");
-    // The reference of a recursive query to itself.
+    // A recursive query refers to itself here.
     if (begun.has(cte)) return NONE;
     begun.add(cte);
     const inside = of(cte.fields.get("ctequery") ?? "", ctes.slice(level));

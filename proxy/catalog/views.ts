@@ -4,10 +4,13 @@ import { groupBy } from "./group.ts";
 import { readLineage } from "./lineage.ts";
 import type { RelationRows } from "./relations.ts";
 
-/** How long sessions may wait for one stretch of this work. */
+/** How long one stretch of this work may block sessions, in milliseconds. */
 const STRETCH_MS = 5;
 
-/** The lineage of every view. A thousand of them take some tenths of a second, so others get their turn between. */
+/**
+ * The lineage of every view. A thousand views take some tenths of a second, so the work yields to other work in
+ * between.
+ */
 export async function readLineages(
   { views, columns, viewDependencies }: RelationRows,
   operatorFunctions: ReadonlyMap<number, number>,

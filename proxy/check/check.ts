@@ -1,18 +1,19 @@
 import type { Catalog } from "../catalog/catalog.ts";
 import { checkAgainstCatalog } from "../policy/against-catalog.ts";
 import { checkCosts } from "../policy/check-costs.ts";
-import type { PolicySet } from "../policy/load.ts";
+import type { PolicySet } from "../policy/compile.ts";
 import type { Policy } from "../policy/policy.ts";
 import { describeProblem, type PolicyProblem, sortProblems } from "../policy/problems.ts";
 import { checkConstraints } from "../sql/constraint-warnings.ts";
 import { checkWritableConditions } from "../sql/writable-conditions.ts";
-import { unboundedUnnamed } from "./applications.ts";
+import { idleBesideActsAs, idleFences, unboundedUnnamed } from "./applications.ts";
 import { type Check, Checked } from "./checked.ts";
 import {
   emptyTables,
   idleKeys,
   idleNone,
   idleWindows,
+  openMasks,
   rolesOfNobody,
   seenFinds,
   unreadClasses,
@@ -21,6 +22,8 @@ import {
 } from "./keys.ts";
 import { nameSpaces } from "./name-spaces.ts";
 import { budgetOfNobody, hiddenTables, uncountedTables } from "./people.ts";
+import { coarseSubjects, forgottenTables } from "./subjects.ts";
+import { openToUnknown } from "./users.ts";
 import {
   idleCanaries,
   idleOnCanary,
@@ -31,14 +34,22 @@ import {
 } from "./watch.ts";
 
 /*
- * What is wrong with a policy that can be read: the whole list. A key that has no effect, or a table that counts
- * nobody, is never passed over in silence: whoever wrote it believes in it.
+ * All checks of a readable policy. A key without effect, or a table that counts no one, is always reported: its author
+ * relies on it.
  */
 
-/** Whose reading nobody counts, although it looks as if somebody did. */
-const UNCOUNTED: readonly Check[] = [uncountedTables, nameSpaces, watchOfUncounted, unboundedUnnamed];
+/** Reading that looks counted but is not. */
+const UNCOUNTED: readonly Check[] = [
+  uncountedTables,
+  forgottenTables,
+  coarseSubjects,
+  nameSpaces,
+  openToUnknown,
+  watchOfUncounted,
+  unboundedUnnamed,
+];
 
-/** What has no effect. */
+/** Keys without effect. */
 const IDLE: readonly Check[] = [
   budgetOfNobody,
   idleRules,
@@ -53,12 +64,15 @@ const IDLE: readonly Check[] = [
   idleNone,
   idleWindows,
   unusedClasses,
+  openMasks,
   emptyTables,
   hiddenTables,
   rolesOfNobody,
+  idleBesideActsAs,
+  idleFences,
 ];
 
-/** All that is to be said of one database's policy, with what its catalog tells where there is one. */
+/** All problems of one database's policy, including what its catalog shows if there is one. */
 export function checkPolicy(policy: Policy, catalog?: Catalog): readonly PolicyProblem[] {
   const checked = new Checked(policy, catalog);
   return sortProblems([
@@ -68,7 +82,7 @@ export function checkPolicy(policy: Policy, catalog?: Catalog): readonly PolicyP
   ]);
 }
 
-/** What takes a database to tell. */
+/** The problems that only a database shows. */
 export function checkDatabase(policy: Policy, catalog: Catalog): readonly PolicyProblem[] {
   const told = byText(checkPolicy(policy));
   return checkPolicy(policy, catalog).filter((problem) => !told.has(describeProblem(problem)));
@@ -89,12 +103,12 @@ function others(policy: Policy, catalog: Catalog | undefined): readonly PolicyPr
 }
 
 /**
- * Of all databases' policies, without a catalog. A key of a general file is idle only where it is so in all of
- * them: a class may be for the tables of one database. What is told of several is told once.
+ * The problems of all databases' policies, without a catalog. A key of a general file has no effect only if that is so
+ * in every database: a class may be for one database's tables. A problem of several databases is reported once.
  */
 export function checkPolicies(policies: PolicySet): readonly PolicyProblem[] {
   const { databases, generalFiles } = policies;
-  // Databases without a file of their own have the general ones alone.
+  // Databases without a file of their own have only the general files.
   const names = databases.length > 0 && generalFiles.size === 0 ? databases : [...databases, ""];
   const all = names.map((name) => new Checked(policies.forDatabase(name)));
   const idle = all.map((checked) => byText(foundBy(IDLE, checked)));

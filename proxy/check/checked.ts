@@ -5,24 +5,24 @@ import { Lineage } from "../sql/lineage.ts";
 import { isUnrestricted } from "../sql/scope.ts";
 import { isSystemSchema } from "../sql/system-relations.ts";
 
-/** One way in which a policy can say something that has no effect, or can count nobody. */
+/** Finds one kind of key without effect, or of reading that counts no one. */
 export type Check = (checked: Checked) => readonly PolicyProblem[];
 
-/** A table or view that a role may read, as far as it is known. */
+/** A table or view that a role may read, as far as is known. */
 export interface Reach {
   /** `schema.table` */
   readonly key: string;
   /** Classes of its columns. */
   readonly classes: ReadonlySet<string>;
-  /** Whether a row of it counts somebody. */
+  /** Whether its rows count people. */
   readonly counts: boolean;
-  /** Name spaces of those whom a row counts; none without a database. */
+  /** Name spaces of the people that a row counts; empty without a database. */
   readonly people: ReadonlySet<string>;
   /** Undefined without a database. */
   readonly relation?: Relation;
 }
 
-/** A policy, and the database where it is in force if that could be asked. */
+/** A policy, and the database that it applies to, if it was available. */
 export class Checked {
   readonly policy: Policy;
   readonly catalog: Catalog | undefined;
@@ -35,7 +35,7 @@ export class Checked {
     this.lineage = catalog && new Lineage(policy, catalog);
   }
 
-  /** Roles that somebody may have: those that others only extend are judged by these. */
+  /** Roles that users may have. Roles that are only extended by others are judged through those. */
   get roles(): readonly Role[] {
     const { roles, unknownUsers } = this.policy;
     const extended = new Set([...this.policy.written.roles.values()].flatMap(({ parent }) => parent ?? []));
@@ -45,8 +45,8 @@ export class Checked {
   }
 
   /**
-   * What a role may read. Without a database these are the tables under `tables:` alone, so only what is found in
-   * them is known, and not what is missing: views have classes and people of what they are made from.
+   * What a role may read. Without a database these are only the tables under `tables:`, so what they contain is known,
+   * but not what is missing: views have the classes and people of the tables they are built from.
    */
   reach(role: Role): readonly Reach[] {
     const known = this.#reaches.get(role);
@@ -87,14 +87,14 @@ export class Checked {
     });
   }
 
-  /** What the files say of a role. */
+  /** The role as written in the files. */
   written(role: Role): WrittenRole | undefined {
     return this.policy.written.roles.get(role.name);
   }
 
   /**
-   * Roles for which a key that this role writes holds: itself, and those that extend it without saying it again.
-   * A role that others only extend may say something that has an effect in them alone.
+   * The roles in which a key written by this role applies: the role itself, and roles that extend it without repeating
+   * the key. A role that is only extended may have keys that take effect only there.
    */
   heirs(role: Role, key: string): readonly Role[] {
     const { roles, written } = this.policy;
@@ -106,12 +106,12 @@ export class Checked {
   }
 }
 
-/** A role in which somebody's reading is counted: by a budget of people, of whatever scope. */
+/** Whether the role's reading is counted: by a budget of people of any scope. */
 export function hasPeopleBudget(role: Role): boolean {
   return role.budget.some(({ what }) => what === "people");
 }
 
-/** Statements of such a role pass unread: no person is counted, no decoy and no rule of behaviour seen. */
+/** Statements of such a role pass unread: no person is counted, and no decoy or unusual pattern is detected. */
 export function isUncounted(role: Role): boolean {
   return isUnrestricted(role) && role.watch !== true;
 }
@@ -120,7 +120,7 @@ export function warning(place: Place, message: string, hint: string): PolicyProb
   return { severity: "warning", place, message, hint };
 }
 
-/** Names in a sentence, not too many of them. */
+/** A limited number of names, for a sentence. */
 export function listed(names: readonly string[]): string {
   const shown = names.slice(0, MOST_NAMES).join(", ");
   return names.length > MOST_NAMES ? `${shown} and ${names.length - MOST_NAMES} more` : shown;

@@ -1,54 +1,19 @@
+import { rolesActedAs } from "../policy/acting.ts";
 import type { BudgetWindow, Place, Role } from "../policy/policy.ts";
 import { relationSetHas } from "../policy/policy.ts";
 import type { PolicyProblem } from "../policy/problems.ts";
+import { ROLE_RULES } from "../policy/rules/all.ts";
 import { type Check, type Checked, warning } from "./checked.ts";
 
-/* Keys of a role that have no effect beside the others that it has. */
+/* Keys of a role that have no effect, given its other keys. */
 
-/** A key without an effect in the role that writes it, and in those that have it from there. */
-interface IdleKey {
-  /** As in `Written`. */
-  readonly key: string;
-  readonly isIdle: (role: Role) => boolean;
-  readonly why: string;
-  readonly hint: string;
-}
-
-const hasNoLimit = ({ limits }: Role) => limits.rows === undefined && limits.bytes === undefined;
-
-const KEYS: readonly IdleKey[] = [
-  {
-    key: "push_limit",
-    isIdle: ({ limits }) => limits.pushed && limits.rows === undefined,
-    why: 'there is no "rows" to end a statement by',
-    hint: 'Say "rows:", or take it out.',
-  },
-  {
-    key: "on_excess",
-    isIdle: (role) => role.limits.onExcess === "truncate" && hasNoLimit(role),
-    why: 'there is neither "rows" nor "bytes" to be past',
-    hint: 'Say "rows:" or "bytes:", or take it out.',
-  },
-  {
-    key: "on_counter_loss",
-    isIdle: ({ graceShare, budget }) => graceShare !== undefined && budget.length === 0,
-    why: "there is no budget of which a share could be lent",
-    hint: "Give the role a budget, or take it out.",
-  },
-  {
-    key: "finds",
-    isIdle: ({ finds, sees }) => sees === "all" && (finds === "all" || finds.size > 0),
-    why: "the role sees all classes, and what is seen can be searched",
-    hint: "Take it out.",
-  },
-];
-
+/** Keys that have no effect in the role that writes them, nor in the roles that inherit them. */
 export const idleKeys: Check = (checked) =>
   [...checked.policy.roles.values()].flatMap((role) =>
-    KEYS.flatMap(({ key, isIdle, why, hint }) => {
-      const place = checked.written(role)?.keys.get(key);
-      if (place === undefined || !checked.heirs(role, key).every(isIdle)) return [];
-      return [noEffect(place, role, key, why, hint)];
+    ROLE_RULES.flatMap(({ idle = [] }) => idle).flatMap((rule) => {
+      const place = checked.written(role)?.keys.get(rule.key);
+      if (place === undefined || !checked.heirs(role, rule.key).every((heir) => rule.isIdle(heir))) return [];
+      return [noEffect(place, role, rule.key, rule.why, rule.hint)];
     }),
   );
 
@@ -70,7 +35,7 @@ export const seenFinds: Check = (checked) =>
     });
   });
 
-/** Classes that a role names and nothing that it reads has. */
+/** Classes that a role names and no table it reads has. */
 export const unreadClasses: Check = (checked) => {
   if (checked.catalog === undefined) return [];
   return [...checked.policy.roles.values()].flatMap((role) => {
@@ -94,7 +59,7 @@ export const unreadClasses: Check = (checked) => {
   });
 };
 
-/** Conditions that are required of tables which the role may not read, and writes of such tables. */
+/** Conditions required for tables that the role may not read, and writes to such tables. */
 export const unreadTables: Check = (checked) =>
   [...checked.policy.roles.values()].flatMap((role) => {
     const mayRead = (heir: Role, table: string) => {
@@ -119,7 +84,7 @@ export const unreadTables: Check = (checked) =>
     });
   });
 
-/** `only: { public.tickets: none }` where the parent has no filter on the table. */
+/** `only: { public.tickets: none }` if the parent has no filter on the table. */
 export const idleNone: Check = (checked) =>
   [...checked.policy.roles.values()].flatMap((role) => {
     const { parent, keys } = checked.written(role) ?? {};
@@ -131,7 +96,7 @@ export const idleNone: Check = (checked) =>
     });
   });
 
-/** A window that can never be used up first: a longer one allows no more. */
+/** A window that is never used up first, because a longer one allows no more. */
 export const idleWindows: Check = (checked) =>
   [...checked.policy.roles.values()].flatMap((role) => {
     const own = role.budget.filter(({ rule }) => rule.startsWith(`roles.${role.name}.`));
@@ -172,7 +137,24 @@ export const unusedClasses: Check = ({ policy }: Checked) => {
     );
 };
 
-/** Entries under `tables:` that say nothing; of a view, one says that it may be read although it shows filtered rows. */
+/** Masks that show the value. */
+export const openMasks: Check = ({ policy }: Checked) =>
+  [...policy.classes.values()].flatMap(({ name, mask, place }) => {
+    if (
+      mask.kind !== "sql" ||
+      !/^[\s(]*value[\s)]*(::\s*(pg_catalog\.)?(text|varchar)[\s)]*)?$/i.test(mask.expression)
+    )
+      return [];
+    const what = `the mask of class "${name}" is the value itself, so it hides nothing`;
+    return [
+      warning(place, what, "Say how it looks to those who may not see it, or let roles see the class."),
+    ];
+  });
+
+/**
+ * Entries under `tables:` that say nothing. For a view such an entry has a meaning: the view may be read although it
+ * shows filtered rows.
+ */
 export const emptyTables: Check = ({ policy, catalog }) =>
   catalog === undefined
     ? []
@@ -184,19 +166,21 @@ export const emptyTables: Check = ({ policy, catalog }) =>
         return [warning(place, `the entry of ${name} says nothing, so nothing of it is protected`, hint)];
       });
 
-/** Roles that nobody has, and users whom an earlier wildcard takes. */
+/** Roles without users, and users whom an earlier wildcard matches. */
 export const rolesOfNobody: Check = (checked) => {
   const { policy } = checked;
   const problems: PolicyProblem[] = [];
   let all: Role | undefined;
+  const standsIn = new Set([...policy.roles.values()].flatMap(rolesActedAs));
   for (const role of policy.roles.values()) {
     const written = checked.written(role);
     const isExtended = [...policy.written.roles.values()].some(({ parent }) => parent === role.name);
-    // An empty list says so: the users come later.
+    // An empty list is explicit: the users come later.
     if (
       role.users.length === 0 &&
       !written?.keys.has("users") &&
       !isExtended &&
+      !standsIn.has(role.name) &&
       role !== policy.unknownUsers
     ) {
       const what = `nobody has the role "${role.name}"`;

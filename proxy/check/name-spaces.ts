@@ -8,9 +8,9 @@ import { KEY_ENDINGS } from "../suggest/words.ts";
 import { type Check, type Checked, warning } from "./checked.ts";
 
 /*
- * One person must be one subject. `tickets.customer_id` and `customers.id` are two name spaces unless a foreign key
- * or a path says that they are one: the same customer then counts twice, and who looks for the readers of customer
- * 7 misses those who read his tickets.
+ * One person must be one subject. `tickets.customer_id` and `customers.id` are two name spaces unless a foreign key or
+ * a path declares them the same. Otherwise the same customer counts twice, and a search for the readers of customer 7
+ * misses those who read that customer's tickets.
  */
 
 /** A table whose subject names people, and the name space that they are counted in. */
@@ -20,7 +20,7 @@ interface Counted {
   readonly subject: NonNullable<Labels["subject"]>;
 }
 
-/** Where the people of one table are counted apart from the same people of another. */
+/** Tables whose people are counted separately from the same people of another table. */
 export const nameSpaces: Check = (checked) => {
   const { catalog, lineage, policy } = checked;
   if (catalog === undefined || lineage === undefined) return stopEarly(checked, () => true);
@@ -43,7 +43,7 @@ export const nameSpaces: Check = (checked) => {
   ];
 };
 
-/** The rows are the people themselves: the subject is a key of its table and leads nowhere else. */
+/** Whether the rows are the people themselves: the subject is a key of its table and leads nowhere else. */
 function isOwn({ entry, relation, subject }: Counted): boolean {
   return (
     entry.subject !== undefined &&
@@ -53,7 +53,9 @@ function isOwn({ entry, relation, subject }: Counted): boolean {
   );
 }
 
-/** `messages: conversation_id -> conversations.contact_id`, where a conversation is its contact's by a path. */
+/**
+ * `messages: conversation_id -> conversations.contact_id`, if a conversation itself belongs to its contact by a path.
+ */
 function stopEarly(
   { policy }: Checked,
   isApart: (table: string, other: string) => boolean,
@@ -82,7 +84,7 @@ function apartFrom(one: Counted, own: readonly Counted[], checked: Checked): rea
       comparable(catalog, end, { relation: other.relation, column: other.entry.subject ?? "" }),
   );
   const isPeoples = own.some((other) => other.subject.namespace === subject.namespace);
-  // What is a key of people itself may still be called after other people: profiles.customer_id.
+  // A key of people may still be named after other people: profiles.customer_id.
   if (isPeoples && isNamedAfter(end.column, end.relation)) return [];
   const named = others
     .filter((other) => isCalledAfter(end.column, other))
@@ -95,12 +97,12 @@ function apartFrom(one: Counted, own: readonly Counted[], checked: Checked): rea
   const advice = leadsTo(meant, one, checked)
     ? `Write subject: ${written(entry)} -> ${target}, or ${key}.`
     : `${key}.`;
-  // A guess, where no name says so.
+  // Only a guess, if no name says so.
   const hint = named[0] === undefined ? `If they are the same people: ${advice}` : advice;
   return [apart(entry, subject.namespace, target, `${hint[0]?.toUpperCase()}${hint.slice(1)}`)];
 }
 
-/** Whether the path could go on to a table of people. */
+/** Whether the path could continue to a table of people. */
 function leadsTo(
   { entry: people }: Counted,
   { entry, relation }: Counted,
@@ -111,7 +113,7 @@ function leadsTo(
   return catalog !== undefined && resolvePath(longer, relation, policy, catalog).ok;
 }
 
-/** Two columns of one name in databases that have no table of the people: orders.customer_id, tickets.customer_id. */
+/** Two columns of one name in databases without a table of the people: orders.customer_id, tickets.customer_id. */
 function twins(
   counted: readonly Counted[],
   own: readonly Counted[],
@@ -130,7 +132,7 @@ function twins(
   });
 }
 
-/** Tables of one name in two schemas are two tenants' or two copies, and their people are not the same. */
+/** Tables of one name in two schemas are two tenants' tables or two copies, and their people are not the same. */
 function areCopies(a: Relation, b: Relation): boolean {
   return a.schema !== b.schema && a.name === b.name;
 }
@@ -148,7 +150,7 @@ function areTwins(a: Counted, b: Counted, catalog: Catalog): boolean {
   );
 }
 
-/** `customer_id` after `customers`; `customer_no` where that is the key's own name. */
+/** `customer_id` for `customers`; `customer_no` if the key itself has that name. */
 function isCalledAfter(column: string, { relation, entry }: Counted): boolean {
   const words = wordsOf(column);
   return (words === wordsOf(entry.subject ?? "") && words.includes(" ")) || isNamedAfter(column, relation);

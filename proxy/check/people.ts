@@ -1,7 +1,7 @@
 import type { Place, Role } from "../policy/policy.ts";
 import { type Check, type Checked, hasPeopleBudget, listed, rolesText, warning } from "./checked.ts";
 
-/** Tables whose rows hold protected columns and count nobody, to roles with a budget of people. */
+/** Tables with protected columns whose rows count no one, read by roles with a budget of people. */
 export const uncountedTables: Check = (checked) => {
   const readers = new Map<string, Role[]>();
   for (const role of checked.roles.filter(hasPeopleBudget)) {
@@ -15,19 +15,19 @@ export const uncountedTables: Check = (checked) => {
   });
 };
 
-/** The table's own entry; of a view or a child without one, the role that reads it. */
+/** The table's own entry; for a view or child table without one, the role that reads it. */
 function placeOf({ policy }: Checked, key: string, [first]: readonly Role[]): Place {
   const place = policy.tables.get(key)?.place ?? first?.place;
   if (place === undefined) throw new Error(`nobody reads ${key}`);
   return place;
 }
 
-/** A budget of people where nothing that the role reads is about people. */
+/** A budget of people for a role that reads nothing about people. */
 export const budgetOfNobody: Check = (checked) =>
   checked.roles.filter(hasPeopleBudget).flatMap((role) => {
     const reach = checked.reach(role);
     const reads = role.reads === "all" || role.reads.schemas.size + role.reads.tables.size > 0;
-    // Without a database a view may be read whose people are those of its tables.
+    // Without a database, the role may read a view whose people are those of its tables.
     const isKnown =
       checked.catalog !== undefined ||
       (role.reads !== "all" && role.reads.schemas.size === 0 && reach.length === role.reads.tables.size);
@@ -47,7 +47,10 @@ function budgetPlace(checked: Checked, role: Role): Place {
   return keys?.get("budget") ?? keys?.get("role_budget") ?? keys?.get("address_budget") ?? role.place;
 }
 
-/** `unclassified: mask` or `deny`, and a table that has no entry: a role that reads it by name sees nothing of it. */
+/**
+ * With `unclassified: mask` or `deny`, tables without an entry: a role that names them under "reads:" sees nothing of
+ * them.
+ */
 export const hiddenTables: Check = (checked) => {
   const { unclassified } = checked.policy;
   if (checked.catalog === undefined || unclassified === "show") return [];

@@ -3,14 +3,14 @@ import type { PolicyProblem } from "../policy/problems.ts";
 import { type Check, type Checked, isUncounted, type Reach, rolesText, warning } from "./checked.ts";
 
 /*
- * What is meant to see a thief and cannot: rules of behaviour, purposes and decoys of roles whose statements pass
- * unread, or that lack what the rule looks at.
+ * Keys that should detect a thief and cannot: rules of behaviour, purposes and decoys for roles whose statements pass
+ * unread, or that lack what the rule needs.
  */
 
 const TO_COUNT =
   "Give it a budget, or rows: or bytes:, so that its statements are read; or take the key out.";
 
-/** `behaviour:` and `purpose:` of a role that sees, reads and writes all without any limit. */
+/** `behaviour:` and `purpose:` of a role that sees, reads and writes everything without a limit. */
 export const watchOfUncounted: Check = (checked) =>
   checked.roles.filter(isUncounted).flatMap((role) =>
     (["behaviour", "purpose"] as const).flatMap((key) => {
@@ -25,7 +25,7 @@ function isWatched({ behaviour }: Role): boolean {
   return behaviour !== undefined && [...behaviour.values()].some((action) => action !== "off");
 }
 
-/** The role that says it, or that it inherits it from. */
+/** Position of the key in the role that writes it: this role or one that it extends. */
 function placeOf({ policy }: Checked, role: Role, key: string): Place {
   const seen = new Set<string>();
   for (let name: string | undefined = role.name; name !== undefined && !seen.has(name); ) {
@@ -38,7 +38,7 @@ function placeOf({ policy }: Checked, role: Role, key: string): Place {
   return role.place;
 }
 
-/** Single rules of behaviour that lack what they look at. */
+/** Rules of behaviour that lack what they need. */
 export const idleRules: Check = (checked) =>
   [...checked.policy.roles.values()].flatMap((role) =>
     [...(checked.written(role)?.keys ?? [])].flatMap(([key, place]) => {
@@ -87,7 +87,7 @@ function lackOf(rule: BehaviourRule, role: Role): Lack | undefined {
   }
 }
 
-/** A purpose that no rule looks at: without a budget a rule does nothing unless the policy says so. */
+/** A purpose that no rule uses: without a budget, a rule is off unless the policy turns it on. */
 export const idlePurposes: Check = (checked) =>
   [...checked.policy.roles.values()].flatMap((role) => {
     const place = checked.written(role)?.keys.get("purpose");
@@ -102,7 +102,7 @@ export const idlePurposes: Check = (checked) =>
     return [warning(place, `role "${role.name}" has a purpose, and its rule "purpose" is off`, hint)];
   });
 
-/** A purpose on a table that names no person; with a database the policy is checked closer than this. */
+/** A purpose for a table that has no people of its own; with a database, more precise checks replace this one. */
 export const purposesOfNobody: Check = ({ policy, catalog }) =>
   catalog !== undefined
     ? []
@@ -115,7 +115,7 @@ export const purposesOfNobody: Check = ({ policy, catalog }) =>
         }),
       );
 
-/** Decoys that nobody would be seen to read. */
+/** Decoys whose readers would not be detected. */
 export const idleCanaries: Check = (checked) => {
   const { policy, lineage, catalog } = checked;
   return [...policy.written.canaries].flatMap(([table, place]) => {
@@ -126,7 +126,8 @@ export const idleCanaries: Check = (checked) => {
       const hint = `Name them under ${space.slice(0, space.lastIndexOf("."))}.`;
       return [warning(place, `decoys of ${table} are never seen: its people are counted as ${space}`, hint)];
     }
-    // Without a database nobody knows whether a ticket is a customer's: whoever counts anybody may see a decoy.
+    // Without a database it is unknown whether a ticket belongs to a customer: any role that counts people may see a
+    // decoy.
     const meets = ({ key, counts, people }: Reach) =>
       catalog === undefined ? counts : key === table || people.has(space);
     const readers = checked.roles.filter((role) => checked.reach(role).some(meets));
@@ -141,7 +142,7 @@ export const idleCanaries: Check = (checked) => {
   });
 };
 
-/** What becomes of who reads a decoy, without decoys. */
+/** An action for reading a decoy, without decoys. */
 export const idleOnCanary: Check = ({ policy }) =>
   policy.written.onCanary === undefined || policy.canaries !== undefined
     ? []

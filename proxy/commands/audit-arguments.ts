@@ -3,30 +3,8 @@ import { join } from "node:path";
 import { type AuditKeys, auditKeys } from "../audit/keys.ts";
 import type { Period } from "../audit/readings.ts";
 import { listSegments } from "../audit/segments.ts";
-import { deriveKeys, loadSecret } from "../keys.ts";
-
-/** A command's arguments turned out wrong, or what they name is not there. */
-export interface Wrong {
-  readonly problem: string;
-  /** 1: not there or not readable; 2: misused. */
-  readonly status: 1 | 2;
-}
-
-/** What the audit commands write to. */
-export interface Streams {
-  readonly output: { write(text: string): unknown };
-  readonly errors: { write(text: string): unknown };
-}
-
-export const STANDARD: Streams = { output: process.stdout, errors: process.stderr };
-
-export function misused(problem: string): Wrong {
-  return { problem, status: 2 };
-}
-
-export function isWrong(value: unknown): value is Wrong {
-  return typeof value === "object" && value !== null && "problem" in value;
-}
+import { deriveKeys, loadSecret } from "../keys/keys.ts";
+import { misused, type Wrong } from "./command.ts";
 
 /**
  * Keys from the files that `--key-file` names, or from `SLUICE_KEY`. Several, because the secret may have been
@@ -84,11 +62,6 @@ export async function isFolder(path: string): Promise<boolean> {
   return (await stat(path).catch(() => undefined))?.isDirectory() ?? false;
 }
 
-export function complain(command: string, wrong: Wrong, streams: Streams): number {
-  streams.errors.write(`sluice ${command}: ${wrong.problem}\n`);
-  return wrong.status;
-}
-
 /** The same of a folder that has to hold a log. */
 export async function readLogFolder(given: readonly string[]): Promise<string | Wrong> {
   const folder = await readFolder(given, "audit/");
@@ -100,27 +73,4 @@ export async function readLogFolder(given: readonly string[]): Promise<string | 
       inner.push(entry.name);
   const hint = inner.length === 0 ? "" : `; ${inner.slice(0, 5).join(", ")} in it do: ask each by itself`;
   return { problem: `--audit: "${folder}" holds no audit log${hint}`, status: 1 };
-}
-
-/** Log contents come from clients: no control character of theirs reaches the terminal. */
-export function printable(text: string): string {
-  return text.replaceAll(/[\p{Cc}\p{Cf}\u2028\u2029]+/gu, " ");
-}
-
-/** To the minute, UTC. */
-export function minute(time: number): string {
-  return `${new Date(time).toISOString().slice(0, 16).replace("T", " ")}Z`;
-}
-
-/** Columns as wide as what stands in them; numbers end where numbers should. */
-export function table(rows: readonly (readonly (string | number)[])[]): string {
-  const cells = rows.map((row) => row.map(String));
-  const columns = rows[0] ?? [];
-  const widths = columns.map((_, i) => Math.max(...cells.map((row) => row[i]?.length ?? 0)));
-  const isNumber = columns.map((_, i) => rows.slice(1).every((row) => typeof row[i] === "number"));
-  const line = (row: readonly string[]) =>
-    row
-      .map((cell, i) => (isNumber[i] ? cell.padStart(widths[i] ?? 0) : cell.padEnd(widths[i] ?? 0)))
-      .join("  ");
-  return cells.map((row) => `${line(row).trimEnd()}\n`).join("");
 }

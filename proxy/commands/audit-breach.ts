@@ -9,7 +9,7 @@ import {
   type UserReadings,
 } from "../audit/breach.ts";
 import { peopleTable, valuesOf } from "../audit/people-table.ts";
-import { endOf, isWrong, misused, STANDARD, type Streams, type Wrong } from "./audit-arguments.ts";
+import { endOf } from "./audit-arguments.ts";
 import { affectedCsv, sheet } from "./audit-breach-text.ts";
 import { withDatabase } from "./audit-database.ts";
 import {
@@ -23,6 +23,7 @@ import {
   WrongQuestion,
 } from "./audit-question.ts";
 import { peopleReadBy } from "./audit-read-by.ts";
+import { isWrong, misused, STANDARD, type Streams, type Wrong } from "./command.ts";
 
 const HELP = `usage: sluice audit breach --user NAME --out FOLDER [FLAGS]
 

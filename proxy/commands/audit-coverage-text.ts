@@ -1,51 +1,9 @@
 import type { Coverage } from "../audit/coverage.ts";
-import { minute, printable } from "./audit-arguments.ts";
+import { coverageLines } from "../audit/coverage-lines.ts";
 
-/** How many users of each kind are named. */
-const SHOWN = 5;
-
-/** What an answer does not cover, to stand at its end; never empty. */
+/** What an answer does not cover, as its last paragraph. */
 export function coverageText(coverage: Coverage): string {
-  const { unnamed, cut, failed, foreign, unreadable, lost, dropped, damaged, first, last } = coverage;
-  const span =
-    first === undefined || last === undefined
-      ? "the log has no statement of this time"
-      : `whatever was read before ${minute(first)} or after ${minute(last)}, and whatever did not go through Sluice`;
-  const lines = [
-    span,
-    ...users(
-      unnamed,
-      "answers that name nobody (roles that see all, summaries)",
-      ({ statements, rows }) => `${statements} statements, ${rows} rows`,
-    ),
-    ...users(cut, "people beyond those that events name", ({ people }) => `${people} people`),
-    ...users(
-      failed,
-      "statements that failed on data, whose errors may have told of a row",
-      ({ statements }) => `${statements} statements`,
-    ),
-    ...(foreign.segments > 0
-      ? [
-          `${foreign.segments} of ${foreign.of} segments, written with another key (${foreign.keys.join(", ")})`,
-        ]
-      : []),
-    ...(unreadable.length > 0
-      ? [`segments that cannot be read: ${unreadable.slice(0, SHOWN).join(", ")}`]
-      : []),
-    ...(lost > 0 ? [`${lost} events that never got to disk`] : []),
-    ...(dropped > 0 ? ["segments that retention has dropped"] : []),
-    ...(damaged > 0 ? ["places where the log is damaged: sluice audit verify names them"] : []),
-  ];
-  return `Not covered:\n${lines.map((line) => `  - ${line}\n`).join("")}`;
-}
-
-function users<T extends { readonly user: string }>(
-  found: readonly T[],
-  what: string,
-  amount: (one: T) => string,
-): readonly string[] {
-  if (found.length === 0) return [];
-  const named = found.slice(0, SHOWN).map((one) => `${printable(one.user)} (${amount(one)})`);
-  const more = found.length > SHOWN ? ` and ${found.length - SHOWN} more users` : "";
-  return [`${what}: ${named.join("; ")}${more}`];
+  return `Not covered:\n${coverageLines(coverage)
+    .map((line) => `  - ${line}\n`)
+    .join("")}`;
 }

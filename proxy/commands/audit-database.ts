@@ -1,8 +1,8 @@
 import pg from "pg";
+import { controlConnection } from "../app/control.ts";
 import type { Database } from "../audit/people-table.ts";
 import { parseUpstream } from "../wire/upstream-uri.ts";
-import { misused, type Wrong } from "./audit-arguments.ts";
-import { controlConnection } from "./control.ts";
+import { misused, type Wrong } from "./command.ts";
 
 /** Has `work` ask a database, in one transaction that writes nothing. */
 export async function withDatabase<T>(

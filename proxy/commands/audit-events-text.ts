@@ -1,12 +1,12 @@
 import type { EventDetails } from "../audit/person-events.ts";
-import { minute, printable, table } from "./audit-arguments.ts";
+import { minute, printable, table } from "./text.ts";
 
 /** Single events, for whoever has to look at them one by one. */
 export function eventsText(events: readonly EventDetails[]): string {
   if (events.length === 0) return "No event.\n";
   const rows = events.map((event) => [
     minute(event.time),
-    printable(event.user),
+    printable(event.account === null ? event.user : `${event.user} by ${event.account}`),
     event.address,
     printable(event.application),
     event.people,

@@ -1,16 +1,20 @@
 import { parseArgs } from "node:util";
 import { forget, readForgotten } from "../audit/forgotten.ts";
+import { type Hold, readHolds } from "../audit/holds.ts";
 import type { AuditKeys } from "../audit/keys.ts";
-import { hashesOf } from "../audit/subject-list.ts";
-import { complain, isFolder, isWrong, readKeys, STANDARD, type Streams } from "./audit-arguments.ts";
+import { listSegments, mayHold, readSegments } from "../audit/segments.ts";
+import { hashesOf, kindOfValues } from "../audit/subject-list.ts";
+import { isFolder, readKeys } from "./audit-arguments.ts";
 import { operator, putOnRecord } from "./audit-record.ts";
+import { complain, isWrong, STANDARD, type Streams } from "./command.ts";
+import { printable } from "./text.ts";
 
 const HELP = `usage: sluice audit forget ID [ID …] [FLAGS]
 
 From now on "who-read" and "subject" find no event of these people, past or to come. That it was done, by whom
 and for how many is on record; for whom is not. The log itself stays as it is, or its chain would break: with
 the secret and a program of his own somebody could still find them, until the secret was changed, the old one
-destroyed, and the retention is over.
+destroyed, and the retention is over. Whom a hold keeps ("sluice audit hold") cannot be forgotten.
 
   --table NAME       where the ids come from, as the policy's "subject" leads to (public.customers.id)
   --audit FOLDER     the audit log (audit/)
@@ -42,7 +46,17 @@ export async function auditForget(args: readonly string[], streams: Streams = ST
     const [current] = keys;
     if (current === undefined) return fail("--key-file: missing; people stand in the log as hashes", 2);
     if (!(await isFolder(values.audit))) return fail(`--audit: "${values.audit}" is no folder`, 1);
+    const kind = kindOfValues(ids);
+    if (kind !== undefined) return fail(`these are ${kind}, not ids of ${values.table}`, 2);
+    if (!(await knowsPeopleOf(values.audit, values.table)))
+      return fail(`--table: this log knows no people of "${values.table}"`, 2);
     const hashes = [...hashesOf(ids, values.table, keys).keys()];
+    const hold = await holdOn(values.audit, keys, hashes);
+    if (hold !== undefined)
+      return fail(
+        `hold ${hold.id} (${printable(hold.why)}) is on lines that speak of these people; forget them when it is lifted`,
+        1,
+      );
     // First the record: nobody is forgotten without one.
     const by = values.by ?? operator();
     await putOnRecord(values.audit, values["key-file"][0], {
@@ -55,6 +69,34 @@ export async function auditForget(args: readonly string[], streams: Streams = ST
     const { code, message } = error as NodeJS.ErrnoException;
     return fail(message, code?.startsWith("ERR_PARSE_ARGS") ? 2 : 1);
   }
+}
+
+/** Whether the log names people there; of one that does not say where, it is taken for granted. */
+async function knowsPeopleOf(folder: string, namespace: string): Promise<boolean> {
+  let says = false;
+  for await (const { content } of readSegments(await listSegments(folder))) {
+    if (content instanceof Error) continue;
+    if (content.includes(JSON.stringify(namespace))) return true;
+    says ||= content.includes('"people_of":[') || content.includes('"namespaces":[');
+  }
+  return !says;
+}
+
+/** The hold that keeps lines about any of these people (GDPR Art. 17(3)(e)). */
+async function holdOn(
+  folder: string,
+  keys: readonly AuditKeys[],
+  hashes: readonly string[],
+): Promise<Hold | undefined> {
+  const { inForce } = await readHolds(folder, new Map(keys.map(({ id, publicKey }) => [id, publicKey])));
+  if (inForce.length === 0) return undefined;
+  for await (const { file, content } of readSegments(await listSegments(folder))) {
+    const hold = inForce.find(({ period }) => mayHold(file, period));
+    // In what cannot be read they may stand as well.
+    if (hold !== undefined && (content instanceof Error || hashes.some((hash) => content.includes(hash))))
+      return hold;
+  }
+  return undefined;
 }
 
 /** The hashes of people who are forgotten: no question finds them. Says so of lines that nobody has signed. */

@@ -1,27 +1,19 @@
 import type { AuditKeys } from "../audit/keys.ts";
 import type { Period, Readings } from "../audit/readings.ts";
 import {
+  type ForeignSegments,
   foreignSegments,
   misworded,
   onlyNamespace,
   type Vocabulary,
   vocabularyOf,
 } from "../audit/vocabulary.ts";
-import {
-  complain,
-  isWrong,
-  misused,
-  readKeys,
-  readLogFolder,
-  readPeriod,
-  type Streams,
-  type Wrong,
-} from "./audit-arguments.ts";
+import { readKeys, readLogFolder, readPeriod } from "./audit-arguments.ts";
 import { operator, putOnRecord } from "./audit-record.ts";
+import { complain, isWrong, misused, type Streams, type Wrong } from "./command.ts";
 
-/** The flags of all commands that ask the log whom somebody read, or who read somebody. */
-export const QUESTION_FLAGS = {
-  table: { type: "string" },
+/** The flags of all commands that ask the log. */
+export const LOG_FLAGS = {
   audit: { type: "string", multiple: true, default: [] as string[] },
   since: { type: "string" },
   until: { type: "string" },
@@ -31,15 +23,20 @@ export const QUESTION_FLAGS = {
   json: { type: "boolean", default: false },
 } as const;
 
-export const QUESTION_HELP = `  --table NAME       where people are named: what the policy's "subject" leads to, as in public.customers.id; needed where
-                     the log knows several
-  --audit FOLDER     the audit log (audit/)
+/** Of those that ask whom somebody read, or who read somebody. */
+export const QUESTION_FLAGS = { table: { type: "string" }, ...LOG_FLAGS } as const;
+
+export const LOG_HELP = `  --audit FOLDER     the audit log (audit/)
   --since, --until   a day or a time: 2026-05-01, 2026-05-01T08:00Z
   --key-file FILE    the fleet's secret (or SLUICE_KEY); several, if it changed: the one in use comes first
   --by NAME          who asks (your own name here): each question is an event of the log
   --record FOLDER    where that event is written, if the log is a copy that cannot be (the log itself)
   --json             for programs
 `;
+
+export const QUESTION_HELP = `  --table NAME       where people are named: what the policy's "subject" leads to, as in public.customers.id; needed where
+                     the log knows several
+${LOG_HELP}`;
 
 /** What all questions have in common. */
 export interface LogQuestion {
@@ -126,23 +123,34 @@ export async function runQuestion(
 /** The question cannot be put so: its answer would be a false "nobody". */
 export class WrongQuestion extends Error {}
 
+/** How many segments were written with other keys; throws where all were, as no person of the log can be known then. */
+export async function checkKeys(readings: Readings, keys: readonly AuditKeys[]): Promise<ForeignSegments> {
+  const foreign = await foreignSegments(readings, keys);
+  if (foreign.of === 0 || foreign.segments < foreign.of) return foreign;
+  const given = keys.map(({ peopleId }) => peopleId).join(", ");
+  throw new WrongQuestion(
+    `--key-file: no line of this log was written with this key (it has ${foreign.keys.join(", ")}; given: ${given})`,
+  );
+}
+
 /** The name space that is meant, and the log's words; throws where the log cannot be asked so. */
 export async function checkWords(
   readings: Readings,
   { namespace, keys }: Pick<LogQuestion, "namespace" | "keys">,
   needs: readonly string[],
 ): Promise<{ readonly namespace: string; readonly words: Vocabulary }> {
-  const foreign = await foreignSegments(readings, keys);
-  if (foreign.of > 0 && foreign.segments === foreign.of) {
-    const given = keys.map(({ peopleId }) => peopleId).join(", ");
-    throw new WrongQuestion(
-      `--key-file: no line of this log was written with this key (it has ${foreign.keys.join(", ")}; given: ${given})`,
-    );
-  }
+  await checkKeys(readings, keys);
   const words = await vocabularyOf(readings);
   const problem = misworded(words, namespace, needs);
   if (problem !== undefined) throw new WrongQuestion(problem);
   return { namespace: namespace ?? onlyNamespace(words) ?? "", words };
+}
+
+/** Throws where the log has nothing of this user: of a mistyped name nobody is to be told that they read nobody. */
+export async function checkUser({ rows }: Readings, user: string): Promise<void> {
+  const [known] = await rows(`SELECT 1 AS known FROM lines WHERE "user" = $1 LIMIT 1`, [user]);
+  if (known === undefined)
+    throw new WrongQuestion(`--user: this log has no reading of a user "${user}" in this time`);
 }
 
 /** To be called before anything of the answer is shown. */

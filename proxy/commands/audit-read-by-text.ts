@@ -1,8 +1,20 @@
 import { type Identified, type Reason, reasonOf } from "../audit/identify.ts";
-import { minute, printable, table } from "./audit-arguments.ts";
+import type { ReadBy } from "../audit/read-by.ts";
 import { coverageText } from "./audit-coverage-text.ts";
 import { csvLine } from "./audit-csv.ts";
-import type { ReadByAnswer } from "./audit-read-by.ts";
+import { minute, printable, table } from "./text.ts";
+
+/** Whom a user read, and who they are. */
+export interface ReadByAnswer {
+  readonly user: string;
+  readonly namespace: string;
+  readonly found: ReadBy;
+  readonly people: readonly Identified[];
+  /** Whether anybody was looked for by an id. */
+  readonly looked: boolean;
+  /** People who are forgotten: they are in no answer. */
+  readonly forgotten: number;
+}
 
 const REASONS: Readonly<Record<Reason, string>> = {
   with: "with a reason",

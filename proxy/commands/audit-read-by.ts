@@ -1,10 +1,9 @@
 import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
-import { type Identified, identify } from "../audit/identify.ts";
+import { identify } from "../audit/identify.ts";
 import { allIds, peopleTable } from "../audit/people-table.ts";
-import { type ReadBy, readBy } from "../audit/read-by.ts";
-import { readSubjects } from "../audit/subject-list.ts";
-import { isWrong, misused, STANDARD, type Streams, type Wrong } from "./audit-arguments.ts";
+import { readBy } from "../audit/read-by.ts";
+import { kindOfValues, listText, readSubjects } from "../audit/subject-list.ts";
 import { withDatabase } from "./audit-database.ts";
 import { forgottenHashes } from "./audit-forget.ts";
 import {
@@ -18,7 +17,8 @@ import {
   runQuestion,
   WrongQuestion,
 } from "./audit-question.ts";
-import { readByCsv, readByJson, readByText } from "./audit-read-by-text.ts";
+import { type ReadByAnswer, readByCsv, readByJson, readByText } from "./audit-read-by-text.ts";
+import { isWrong, misused, STANDARD, type Streams, type Wrong } from "./command.ts";
 
 const HELP = `usage: sluice audit read-by USER [FLAGS]
 
@@ -44,18 +44,6 @@ const FLAGS = {
   top: { type: "string", default: "20" },
   ...QUESTION_FLAGS,
 } as const;
-
-/** Whom a user read, and who they are. */
-export interface ReadByAnswer {
-  readonly user: string;
-  readonly namespace: string;
-  readonly found: ReadBy;
-  readonly people: readonly Identified[];
-  /** Whether anybody was looked for by an id. */
-  readonly looked: boolean;
-  /** People who are forgotten: they are in no answer. */
-  readonly forgotten: number;
-}
 
 /** How a user's readings are asked for. */
 export interface ReadByAsked {
@@ -143,8 +131,11 @@ async function readQuestion(args: readonly string[]): Promise<Question | Wrong> 
 }
 
 async function listOf(file: string, column: string | undefined): Promise<readonly string[] | Wrong> {
-  const list = readSubjects(await readFile(file, "utf8"), column);
-  return list.ok
-    ? list.people.map(({ value }) => value)
-    : { problem: `--candidates: ${list.problem}`, status: 1 };
+  const text = listText(await readFile(file));
+  if (text === undefined) return { problem: `--candidates: "${file}" is no text in UTF-8`, status: 1 };
+  const list = readSubjects(text, column);
+  if (!list.ok) return { problem: `--candidates: ${list.problem}`, status: 1 };
+  const ids = list.people.map(({ value }) => value);
+  const kind = kindOfValues(ids);
+  return kind === undefined ? ids : misused(`--candidates: these are ${kind}, not ids`);
 }

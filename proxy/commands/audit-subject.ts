@@ -1,11 +1,11 @@
 import { parseArgs } from "node:util";
 import { readingsOf } from "../audit/person-events.ts";
 import { withReadings } from "../audit/readings.ts";
-import { hashesOfOne } from "../audit/subject-list.ts";
-import { isWrong, misused, STANDARD, type Streams, type Wrong } from "./audit-arguments.ts";
+import { hashesOfOne, kindOfValues } from "../audit/subject-list.ts";
 import { eventsText } from "./audit-events-text.ts";
 import { forgottenHashes } from "./audit-forget.ts";
 import {
+  checkUser,
   checkWords,
   QUESTION_FLAGS,
   QUESTION_HELP,
@@ -13,12 +13,13 @@ import {
   recordQuestion,
   runQuestion,
 } from "./audit-question.ts";
+import { isWrong, misused, STANDARD, type Streams, type Wrong } from "./command.ts";
 
 const HELP = `usage: sluice audit subject ID [FLAGS]
 
 Says who read one person: every event, in the order of time.
 
-  --user NAME        only what this user read
+  --user NAME        only what this user read, or this application's account
 ${QUESTION_HELP}`;
 
 /** `sluice audit subject`: 0 when it could say, whatever it said. */
@@ -34,19 +35,26 @@ async function answer(args: readonly string[], tell: (line: string) => void): Pr
   });
   const [id, ...rest] = positionals;
   if (id === undefined || rest.length > 0) return misused("give one id");
+  const kind = kindOfValues([id.trim()]);
+  if (kind !== undefined)
+    return misused(
+      `this is one of ${kind}, and not an id; "sluice audit who-read --match" finds whose it is`,
+    );
   const log = await readLogQuestion(values);
   if (isWrong(log)) return log;
-  const { namespace } = await withReadings({ ...log, events: "all" }, (readings) =>
-    checkWords(readings, log, []),
-  );
+  const { user } = values;
+  const { namespace } = await withReadings({ ...log, events: "all" }, async (readings) => {
+    if (user !== undefined) await checkUser(readings, user);
+    return checkWords(readings, log, []);
+  });
   const forgotten = await forgottenHashes(log.folder, log.keys, tell);
-  const hashes = hashesOfOne(id, namespace, log.keys);
+  const hashes = hashesOfOne(id.trim(), namespace, log.keys);
   const isForgotten = hashes.some((hash) => forgotten.has(hash));
   if (isForgotten) tell("this person is forgotten and is not looked for");
-  const events = await readingsOf(log.folder, log.period, new Set(isForgotten ? [] : hashes), values.user);
+  const events = await readingsOf(log.folder, log.period, new Set(isForgotten ? [] : hashes), user);
   await recordQuestion(log, "subject", {
     people: 1,
-    ...(values.user !== undefined && { about: values.user }),
+    ...(user !== undefined && { about: user }),
   });
   return log.json ? `${JSON.stringify(events, null, 2)}\n` : eventsText(events);
 }

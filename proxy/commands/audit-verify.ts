@@ -1,24 +1,14 @@
 import { createPublicKey, type KeyObject } from "node:crypto";
-import { once } from "node:events";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { type Anchor, readAnchors } from "../audit/anchor.ts";
+import type { Anchor } from "../audit/anchor.ts";
 import type { WriterReport } from "../audit/chain-check.ts";
 import { keyId } from "../audit/keys.ts";
-import { anchorLines } from "../audit/redis-places.ts";
 import { verifyLog } from "../audit/verify.ts";
-import { connectRedis, parseRedisUrl } from "../guard/redis-url.ts";
-import {
-  complain,
-  isWrong,
-  misused,
-  readFolder,
-  readKeys,
-  STANDARD,
-  type Streams,
-  type Wrong,
-} from "./audit-arguments.ts";
+import { ANCHOR_FLAGS, readKeptAnchors } from "./audit-anchors.ts";
+import { readFolder, readKeys } from "./audit-arguments.ts";
+import { complain, isWrong, misused, STANDARD, type Streams, type Wrong } from "./command.ts";
 
 const HELP = `usage: sluice audit verify FOLDER [FLAGS]
 
@@ -29,6 +19,7 @@ changed, removed, inserted, moved or cut off. The exit status is 0 when nothing 
   --anchors FILE      what was told to another place of where the chains ended: JSON lines, or the operational
                       log that has them; only they show that the newest events were cut off
   --redis URI         where the fleet's Redis keeps them
+  --redis-ca FILE     the authorities (PEM) of a rediss:// address
   --public-key FILE   a key (PEM) that may have signed; may be given several times
   --key-file FILE     the fleet's secret (or SLUICE_KEY), from which the key is made; may be given several times
 
@@ -63,7 +54,8 @@ export async function auditVerify(args: readonly string[], streams: Streams = ST
   return reports.some(({ problem }) => problem !== undefined) ? 1 : 0;
 }
 
-function reportLine(report: WriterReport): string {
+/** What was found out about a writer, as a line to read. */
+export function reportLine(report: WriterReport): string {
   const { writer, problem, lines, segments, open, anchors } = report;
   if (problem !== undefined) return `${writer}: WRONG: ${problem}`;
   const state = open ? "the last one is not closed yet" : "all closed and signed";
@@ -76,8 +68,7 @@ async function readQuestion(args: readonly string[]): Promise<Question | Wrong> 
       args: [...args],
       options: {
         audit: { type: "string", multiple: true, default: [] as string[] },
-        anchors: { type: "string" },
-        redis: { type: "string" },
+        ...ANCHOR_FLAGS,
         "public-key": { type: "string", multiple: true, default: [] },
         "key-file": { type: "string", multiple: true, default: [] },
       },
@@ -96,11 +87,8 @@ async function readQuestion(args: readonly string[]): Promise<Question | Wrong> 
         if (/^audit-key-[0-9a-f]{16}\.pem$/.test(name)) trust(trusted, await readFile(join(folder, name)));
       }
     }
-    const told = [
-      ...(values.anchors === undefined ? [] : [await readFile(values.anchors, "utf8")]),
-      ...(values.redis === undefined ? [] : [await askRedis(values.redis)]),
-    ];
-    const read = told.length === 0 ? undefined : readAnchors(told.join("\n"));
+    const read = await readKeptAnchors(values);
+    if (isWrong(read)) return read;
     if (read === undefined)
       warnings.push("no anchors were given; a cut tail does not show (--anchors, --redis)");
     if (read?.broken.length) warnings.push(`line ${read.broken[0]} of the anchors is none`);
@@ -110,22 +98,6 @@ async function readQuestion(args: readonly string[]): Promise<Question | Wrong> 
     return code?.startsWith("ERR_PARSE_ARGS") ? misused(message) : { problem: message, status: 1 };
   }
 }
-
-async function askRedis(url: string): Promise<string> {
-  const client = connectRedis(parseRedisUrl(url), { commandTimeout: PATIENCE });
-  client.on("error", () => {});
-  try {
-    if (client.status !== "ready") await once(client, "ready", { signal: AbortSignal.timeout(PATIENCE) });
-    return await anchorLines(client);
-  } catch {
-    // The client's own errors may repeat its address, which may hold a password.
-    throw new Error("--redis: Redis does not answer");
-  } finally {
-    client.disconnect();
-  }
-}
-
-const PATIENCE = 5_000;
 
 function trust(trusted: Map<string, KeyObject>, pem: Buffer): void {
   const key = createPublicKey(pem);

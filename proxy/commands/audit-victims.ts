@@ -1,9 +1,9 @@
 import { drawAlike, matchPeople, peopleTable, refuseStrangeIds } from "../audit/people-table.ts";
-import { hashesOfOne, kindOfValues, type Listed } from "../audit/subject-list.ts";
+import { hashesOfOne, idOnce, kindOfValues, type Listed } from "../audit/subject-list.ts";
 import type { Person } from "../audit/who-read.ts";
-import { isWrong } from "./audit-arguments.ts";
 import { withDatabase } from "./audit-database.ts";
 import { type LogQuestion, WrongQuestion } from "./audit-question.ts";
+import { isWrong } from "./command.ts";
 
 /** Whose data leaked, and with whom they are compared. */
 export interface VictimsQuestion {
@@ -48,9 +48,12 @@ export async function victimsOf(
   });
   const isForgotten = ({ id }: Known) => hashesOfOne(id, namespace, keys).some((hash) => forgotten.has(hash));
   const remembered = (people: readonly Known[]) => {
-    const left = people.filter((one) => !isForgotten(one));
-    if (left.length < people.length)
-      notes.push(`${people.length - left.length} of these people are forgotten and are not looked for`);
+    const each = eachOnce(people);
+    if (each.length < people.length)
+      notes.push(`${people.length - each.length} are on the list twice and count once`);
+    const left = each.filter((one) => !isForgotten(one));
+    if (left.length < each.length)
+      notes.push(`${each.length - left.length} of these people are forgotten and are not looked for`);
     return left;
   };
   if (upstream === undefined) {
@@ -97,6 +100,21 @@ export async function victimsOf(
   });
   if (isWrong(found)) throw new WrongQuestion(found.problem);
   return { ...found, notes };
+}
+
+/** Somebody may be written in several ways, or found by two values; what counts of them is what was before the first time. */
+function eachOnce(people: readonly Known[]): readonly Known[] {
+  const each = new Map<string, Known>();
+  for (const one of people) {
+    const key = idOnce(one.id);
+    const known = each.get(key);
+    const before = Math.min(
+      known?.before ?? Number.POSITIVE_INFINITY,
+      one.before ?? Number.POSITIVE_INFINITY,
+    );
+    each.set(key, { id: known?.id ?? one.id, ...(Number.isFinite(before) && { before }) });
+  }
+  return [...each.values()];
 }
 
 /** Leaked people and controls of one stratum are alike, and what counts of them is what was before the same time. */

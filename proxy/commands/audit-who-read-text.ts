@@ -1,7 +1,7 @@
 import type { Source } from "../audit/attribution/attribute.ts";
 import type { Counted, Suspect, WhoRead } from "../audit/who-read.ts";
-import { minute, printable, table } from "./audit-arguments.ts";
 import { coverageText } from "./audit-coverage-text.ts";
+import { minute, printable, table } from "./text.ts";
 
 interface Asked {
   readonly namespace: string;

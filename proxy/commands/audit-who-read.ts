@@ -2,12 +2,13 @@ import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import { readingsOf } from "../audit/person-events.ts";
 import { type Readings, withReadings } from "../audit/readings.ts";
-import { readSubjects } from "../audit/subject-list.ts";
+import { listText, readSubjects } from "../audit/subject-list.ts";
 import { type Counted, whoRead } from "../audit/who-read.ts";
-import { endOf, isWrong, misused, STANDARD, type Streams, type Wrong } from "./audit-arguments.ts";
+import { endOf } from "./audit-arguments.ts";
 import { eventsText } from "./audit-events-text.ts";
 import { forgottenHashes } from "./audit-forget.ts";
 import {
+  checkUser,
   checkWords,
   type LogQuestion,
   listed,
@@ -19,6 +20,7 @@ import {
 } from "./audit-question.ts";
 import { type Victims, type VictimsQuestion, victimsOf } from "./audit-victims.ts";
 import { answerText } from "./audit-who-read-text.ts";
+import { isWrong, misused, STANDARD, type Streams, type Wrong } from "./command.ts";
 
 const HELP = `usage: sluice audit who-read --subjects FILE [FOLDER] [FLAGS]
 
@@ -95,7 +97,10 @@ async function readers(question: Question, tell: (line: string) => void): Promis
 
 async function events(question: Question, user: string, tell: (line: string) => void): Promise<string> {
   const { log, victims: asked, counted } = question;
-  const check = async (readings: Readings) => (await checkWords(readings, log, counted.needs)).namespace;
+  const check = async (readings: Readings) => {
+    await checkUser(readings, user);
+    return (await checkWords(readings, log, counted.needs)).namespace;
+  };
   const namespace = await withReadings({ ...log, events: "all" }, check);
   const { leaked, notes } = await victimsIn(question, namespace, tell);
   for (const note of notes) tell(note);
@@ -128,7 +133,10 @@ async function readQuestion(args: readonly string[]): Promise<Question | Wrong> 
   const log = await readLogQuestion(values, positionals);
   if (isWrong(log)) return log;
   const called = values.called === undefined ? undefined : { column: values.called, timeOf: endOf };
-  const list = readSubjects(await readFile(values.subjects, "utf8"), values.column, called);
+  const text = listText(await readFile(values.subjects));
+  if (text === undefined)
+    return { problem: `--subjects: "${values.subjects}" is no text in UTF-8`, status: 1 };
+  const list = readSubjects(text, values.column, called);
   if (!list.ok) return { problem: `--subjects: ${list.problem}`, status: 1 };
   const asks = values.match !== undefined || values.like !== undefined;
   return {

@@ -2,10 +2,10 @@ import { randomInt, randomUUID } from "node:crypto";
 import { parseArgs } from "node:util";
 import pg from "pg";
 import { stringify } from "yaml";
+import { controlConnection } from "../app/control.ts";
 import { parseUpstream } from "../wire/upstream-uri.ts";
-import { complain, isWrong, misused, STANDARD, type Streams, type Wrong } from "./audit-arguments.ts";
 import { type Decoy, type DecoyColumn, makeDecoys, type Row } from "./canary-decoys.ts";
-import { controlConnection } from "./control.ts";
+import { complain, isWrong, misused, STANDARD, type Streams, type Wrong } from "./command.ts";
 
 const HELP = `usage: sluice canary make --table SCHEMA.TABLE --upstream URI [FLAGS]
 

@@ -1,19 +1,11 @@
-import { join } from "node:path";
 import { parseArgs } from "node:util";
-import type { SuspensionsOptions } from "../guard/suspensions.ts";
-import { deriveKeys } from "../keys.ts";
+import { redisOf, suspensionsFile, trustRedis } from "../app/state-places.ts";
 import { createLog } from "../log.ts";
-import { readSettings, type Settings } from "../settings.ts";
-import {
-  complain,
-  isFolder,
-  isWrong,
-  misused,
-  STANDARD,
-  type Streams,
-  type Wrong,
-} from "./audit-arguments.ts";
+import type { SuspensionsOptions } from "../orders/suspensions.ts";
+import { readSettings, type Settings } from "../settings/settings.ts";
+import { isFolder } from "./audit-arguments.ts";
 import { operator } from "./audit-record.ts";
+import { misused, type Wrong } from "./command.ts";
 
 /** What the commands that steer running proxies share. */
 export interface Control {
@@ -22,16 +14,6 @@ export interface Control {
   /** Who gives the order. */
   readonly by: string;
   readonly settings: Settings;
-}
-
-/** Where the suspensions of a proxy with these settings are kept. */
-export function suspensionsFile(settings: Pick<Settings, "audit">): string {
-  return join(settings.audit, "suspensions.jsonl");
-}
-
-/** Where a proxy without Redis keeps what it knows of users' behaviour. */
-export function profilesFile(settings: Pick<Settings, "audit">): string {
-  return join(settings.audit, "profiles.jsonl");
 }
 
 /**
@@ -87,6 +69,11 @@ export async function placesOf({ settings }: Control): Promise<SuspensionsOption
       status: 1,
     };
   }
+  try {
+    trustRedis(settings);
+  } catch (error) {
+    return { problem: error instanceof Error ? error.message : "--redis-ca cannot be read", status: 1 };
+  }
   const redis = redisOf(settings);
   return {
     log: createLog({ level: "silent" }),
@@ -94,12 +81,3 @@ export async function placesOf({ settings }: Control): Promise<SuspensionsOption
     ...(redis === undefined ? {} : { redis }),
   };
 }
-
-/** How to reach the fleet's Redis; undefined without one. */
-export function redisOf(settings: Settings): NonNullable<SuspensionsOptions["redis"]> | undefined {
-  if (settings.redis === undefined || settings.key === undefined) return undefined;
-  const { counters } = deriveKeys(settings.key);
-  return { url: settings.redis, key: counters, commandTimeout: settings.commandTimeout };
-}
-
-export { complain, isWrong, STANDARD, type Streams, type Wrong };

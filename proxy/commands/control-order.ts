@@ -1,5 +1,6 @@
-import { openSuspensions, type Reached, type Suspensions } from "../guard/suspensions.ts";
-import { type Control, complain, isWrong, placesOf, type Streams, type Wrong } from "./control-arguments.ts";
+import { openSuspensions, type Reached, type Suspensions } from "../orders/suspensions.ts";
+import { complain, isWrong, type Streams, type Wrong } from "./command.ts";
+import { type Control, placesOf } from "./control-arguments.ts";
 
 /** What became of an order. */
 export interface Order {

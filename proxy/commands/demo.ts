@@ -5,15 +5,16 @@ import { devNull, homedir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { compose, type Running } from "../app/compose.ts";
+import { type Desk, startDesk } from "../demo/desk.ts";
 import { DATABASE, fill, type Progress, uriOf } from "../demo/fill.ts";
 import { type Amounts, FULL } from "../demo/people.ts";
-import { startPostgres } from "../demo/postgres.ts";
 import { DEMO_USERS, uriFor } from "../demo/schema.ts";
 import { type Screen, screenOn } from "../demo/screen.ts";
 import { tour } from "../demo/tour.ts";
+import { startPostgres } from "../embedded/postgres.ts";
 import { createLog } from "../log.ts";
-import { type Address, readSettings, type Settings } from "../settings.ts";
-import { compose, type Running } from "./compose.ts";
+import { type Address, readSettings, type Settings } from "../settings/settings.ts";
 import { untilSignal } from "./signals.ts";
 
 const HELP = `usage: sluice demo [FLAGS]
@@ -28,6 +29,7 @@ policies/support.yaml, and shows in a tour what each user sees. Then it stays up
 `;
 
 const HOST = "127.0.0.1";
+const DESK_PORT = 9480;
 const POLICY = fileURLToPath(new URL("../../policies/support.yaml", import.meta.url));
 
 interface Options {
@@ -73,18 +75,27 @@ export async function demo(args: readonly string[]): Promise<number> {
 async function show(options: Options, amounts: Amounts, screen: Screen, stops: Stops): Promise<number> {
   const server = await database(options.data, amounts, screen, stops);
   const settings = await demoSettings(options, server.uri);
-  if (settings.listen.port !== options.port) {
-    screen.line(`  port ${options.port} is taken: Sluice takes ${settings.listen.port}`);
+  const [{ port: listens }] = settings.listen;
+  if (listens !== options.port) {
+    screen.line(`  port ${options.port} is taken: Sluice takes ${listens}`);
   }
   const composed = await compose(settings, createLog({ level: settings.logLevel }));
   if (!composed.ok) throw new Error(composed.problems.join("\n"));
   const { running } = composed;
   stops.push(() => running.close());
-  screen.line(`  Sluice listens on ${HOST}:${running.address.port}`);
-  const places = { host: HOST, port: running.address.port, serverPort: server.port, database: DATABASE };
+  const [{ port }] = running.addresses;
+  screen.line(`  Sluice listens on ${HOST}:${port}`);
+  const places = { host: HOST, port, serverPort: server.port, database: DATABASE };
   const findings = await tour(places, screen);
-  invite(running, settings, screen);
-  return findings.stoppedBy !== undefined && findings.applicationSame ? 0 : 1;
+  const desk = await startDesk({
+    connectionString: uriFor("helpdesk_web", HOST, port, DATABASE),
+    port: await freePortFrom(DESK_PORT),
+  });
+  stops.push(() => desk.close());
+  invite(running, settings, desk, screen);
+  const { stoppedBy, applicationSame } = findings;
+  const isDeskRight = findings.desk.stoppedBy !== undefined && findings.desk.othersWork;
+  return stoppedBy !== undefined && applicationSame && isDeskRight ? 0 : 1;
 }
 
 async function database(folder: string, amounts: Amounts, screen: Screen, stops: Stops) {
@@ -140,7 +151,12 @@ async function demoSettings(options: Options, serverUri: string): Promise<Settin
   return read.settings;
 }
 
-function invite({ address, admin }: Running, settings: Settings, screen: Screen): void {
+function invite(
+  { addresses: [address], admin }: Running,
+  settings: Settings,
+  desk: Desk,
+  screen: Screen,
+): void {
   const { policy, audit, consoleToken } = settings;
   screen.heading("Now you");
   const people = { anna: "an agent", cleo: "her lead", metabase: "reports", helpdesk_app: "the application" };
@@ -149,6 +165,7 @@ function invite({ address, admin }: Running, settings: Settings, screen: Screen)
     if (who) screen.line(`  psql ${uriFor(name, HOST, address.port, DATABASE)}   # ${who}`);
   }
   screen.line();
+  screen.line(`  help desk  ${desk.url} (dora and emil, by the account helpdesk_web)`);
   screen.line(`  console    ${httpOf(admin)}/console`);
   screen.line(`             log in with ${consoleToken?.[0]?.token}`);
   screen.line(`  numbers    ${httpOf(admin)}/metrics`);

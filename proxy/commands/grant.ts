@@ -1,10 +1,11 @@
 import { parseArgs } from "node:util";
-import type { Addition } from "../guard/measures.ts";
-import type { Reached, Suspensions } from "../guard/suspensions.ts";
+import type { Addition } from "../orders/measures.ts";
+import type { Reached, Suspensions } from "../orders/suspensions.ts";
 import { durationSeconds } from "../policy/units.ts";
-import { minute, misused, printable, table, type Wrong } from "./audit-arguments.ts";
-import { type Control, isWrong, readControl, STANDARD, type Streams } from "./control-arguments.ts";
+import { isWrong, misused, STANDARD, type Streams, type Wrong } from "./command.ts";
+import { type Control, readControl } from "./control-arguments.ts";
 import { actOnFleet, begin } from "./control-order.ts";
+import { minute, printable, table } from "./text.ts";
 
 const USAGE = `usage: sluice grant USER --budget 1d=+300 --for 4h --why TEXT [--by NAME] [FLAGS]
        sluice grant USER --revoke --why TEXT [--by NAME] [FLAGS]

@@ -1,11 +1,12 @@
 import { parseArgs } from "node:util";
+import { controlConnection } from "../app/control.ts";
 import { Catalogs } from "../catalog/catalogs.ts";
 import { checkPolicies, checkPolicy } from "../check/check.ts";
-import { missingUsers } from "../check/users.ts";
-import { describeProblem, loadPolicies, type PolicyProblem, type PolicySet } from "../policy/load.ts";
-import { sortProblems } from "../policy/problems.ts";
+import { missingDatabases, missingUsers } from "../check/users.ts";
+import type { PolicySet } from "../policy/compile.ts";
+import { describeProblem, type PolicyProblem, sortProblems } from "../policy/problems.ts";
+import { loadPolicies } from "../policy-files/load.ts";
 import { parseUpstream } from "../wire/upstream.ts";
-import { controlConnection } from "./control.ts";
 
 const HELP = `usage: sluice policy check [PATH] [--upstream URI [--auth MODE]] [--strict]
 
@@ -84,8 +85,11 @@ async function checkDatabase(
   const policy = policies.forDatabase(database);
   try {
     const live = await catalogs.of(database);
-    const users = scram ? [] : await missingUsers(policy, (sql) => live.ask(sql, ASK_WITHIN));
-    return report(sortProblems([...checkPolicy(policy, live.current), ...users]), policies.files, strict);
+    const ask = (sql: string) => live.ask(sql, ASK_WITHIN);
+    const users = scram ? [] : await missingUsers(policy, ask);
+    const databases = await missingDatabases(policies, ask);
+    const found = sortProblems([...checkPolicy(policy, live.current), ...users, ...databases]);
+    return report(found, policies.files, strict);
   } catch (error) {
     const why = error instanceof Error ? error.message : "unknown";
     process.stderr.write(`sluice policy check: the catalog of "${database}" cannot be read: ${why}\n`);

@@ -1,14 +1,16 @@
 import { parseArgs } from "node:util";
+import { controlConnection } from "../app/control.ts";
 import { Catalogs } from "../catalog/catalogs.ts";
-import { deriveKeys, randomSecret } from "../keys.ts";
-import { describeProblem, loadPolicies, type PolicySet } from "../policy/load.ts";
+import { deriveKeys, randomSecret } from "../keys/keys.ts";
+import type { PolicySet } from "../policy/compile.ts";
+import { describeProblem } from "../policy/problems.ts";
 import { isRefusal, roleFor } from "../policy/roles.ts";
-import { firstScope } from "../session/first-scope.ts";
-import { readSettings, type Settings } from "../settings.ts";
+import { loadPolicies } from "../policy-files/load.ts";
+import { firstScope } from "../session/decide/first-scope.ts";
+import { readSettings, type Settings } from "../settings/settings.ts";
 import { analyse } from "../sql/analyse.ts";
 import { explain, explanationText } from "../sql/explanation.ts";
 import { parseUpstream } from "../wire/upstream.ts";
-import { controlConnection } from "./control.ts";
 
 const HELP = `usage: sluice policy explain --as USER [FLAGS] "STATEMENT"
 

@@ -1,12 +1,12 @@
 import { parseArgs } from "node:util";
 import pg from "pg";
+import { controlConnection } from "../app/control.ts";
 import type { Catalog } from "../catalog/catalog.ts";
 import { readComments } from "../catalog/comments.ts";
 import { readCatalog } from "../catalog/snapshot.ts";
 import { suggestPolicy } from "../suggest/document.ts";
 import { parseUpstream } from "../wire/upstream.ts";
-import { complain, isWrong, misused, STANDARD, type Streams, type Wrong } from "./audit-arguments.ts";
-import { controlConnection } from "./control.ts";
+import { complain, isWrong, misused, STANDARD, type Streams, type Wrong } from "./command.ts";
 
 const HELP = `usage: sluice policy suggest --upstream URI
 

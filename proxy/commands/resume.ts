@@ -1,4 +1,5 @@
-import { readControl, STANDARD, type Streams } from "./control-arguments.ts";
+import { STANDARD, type Streams } from "./command.ts";
+import { readControl } from "./control-arguments.ts";
 import { actOnFleet, begin } from "./control-order.ts";
 
 const USAGE = `usage: sluice resume USER [--by NAME] [--redis URI] [--key-file FILE] [--audit FOLDER]

@@ -1,11 +1,11 @@
 import cluster from "node:cluster";
+import { compose } from "../app/compose.ts";
+import type { ReadAgain } from "../app/compose-reload.ts";
 import { createLog, type Log } from "../log.ts";
-import { type Address, readSettings, type Settings } from "../settings.ts";
+import { type Address, readSettings, type Settings } from "../settings/settings.ts";
 import { startWorkers, WORKER_NUMBER } from "../workers/first.ts";
 import type { Channel } from "../workers/link.ts";
 import { joinCrew } from "../workers/worker.ts";
-import { compose } from "./compose.ts";
-import type { ReadAgain } from "./compose-reload.ts";
 import { tellOfFaults } from "./faults.ts";
 import { settingsHelp } from "./settings-help.ts";
 import { untilSignal } from "./signals.ts";
@@ -33,7 +33,7 @@ async function serveAlone(settings: Settings, log: Log, readAgain: ReadAgain): P
   const { running } = composed;
   const reload = () => void running.reload();
   process.on("SIGHUP", reload);
-  log.info({ listen: textOf(running.address), admin: textOf(running.admin) }, "serving");
+  log.info({ listen: textOfAll(running.addresses), admin: textOf(running.admin) }, "serving");
 
   await signal.received;
   log.info({ sessions: running.sessions() }, ENDING);
@@ -56,8 +56,8 @@ async function serveFirst(settings: Settings, log: Log): Promise<number> {
     return outcome.status;
   }
   if (outcome !== "signal") {
-    const { address, admin } = outcome;
-    log.info({ listen: textOf(address), admin: textOf(admin), workers: settings.workers }, "serving");
+    const { addresses, admin } = outcome;
+    log.info({ listen: textOfAll(addresses), admin: textOf(admin), workers: settings.workers }, "serving");
     await signal.received;
   }
   log.info(ENDING);
@@ -93,6 +93,10 @@ const ENDING = "ending: no new clients, open transactions may finish";
 function complain(problems: readonly string[], status: number): number {
   for (const problem of problems) process.stderr.write(`sluice serve: ${problem}\n`);
   return status;
+}
+
+function textOfAll(addresses: readonly Address[]): string {
+  return addresses.map(textOf).join(",");
 }
 
 function textOf({ host, port }: Address): string {

@@ -1,12 +1,14 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { readSessions, type SessionInfo } from "../guard/session-registry.ts";
-import { createRedisStore } from "../guard/store-redis.ts";
+import { redisOf } from "../app/state-places.ts";
+import { readSessions, type SessionInfo } from "../fleet/session-registry.ts";
 import { createLog, type Log } from "../log.ts";
+import { createRedisStore } from "../meter/store-redis.ts";
 import type { BudgetWindow } from "../policy/policy.ts";
-import { peopleToTenths } from "../prices.ts";
-import { minute, printable, table } from "./audit-arguments.ts";
-import { complain, readControl, redisOf, STANDARD, type Streams } from "./control-arguments.ts";
+import { peopleToTenths } from "../policy/prices.ts";
+import { complain, STANDARD, type Streams } from "./command.ts";
+import { readControl } from "./control-arguments.ts";
 import { begin } from "./control-order.ts";
+import { minute, printable, table } from "./text.ts";
 
 const USAGE = `usage: sluice sessions [--redis URI] [--key-file FILE]
 

@@ -1,4 +1,4 @@
-import { formsOf, SETTING_NAMES, SETTINGS, type Setting } from "../settings-table.ts";
+import { formsOf, SETTING_NAMES, SETTINGS, type Setting } from "../settings/table.ts";
 
 const INTRODUCTION = "usage: sluice serve --upstream URI [FLAGS]";
 
@@ -44,7 +44,7 @@ export function settingsDocument(): string {
   return [
     "# Settings of `sluice serve`",
     "",
-    "Made from `proxy/settings-table.ts`; `npx vitest run test/commands/help.test.ts -u` writes it anew.",
+    "Made from `proxy/settings/table.ts`; `npx vitest run test/commands/help.test.ts -u` writes it anew.",
     "",
     "A flag goes before an environment variable, a variable before `sluice.yaml` (`--config FILE` or",
     "`SLUICE_CONFIG` name another file), and that before the default. A relative path in `sluice.yaml`",

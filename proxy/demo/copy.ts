@@ -2,7 +2,7 @@ import { once } from "node:events";
 import type { Duplex } from "node:stream";
 import type { Client, Submittable } from "pg";
 
-/** What of pg's connection a COPY needs; its type declarations leave these out. */
+/** The parts of pg's connection that a COPY needs; pg's type declarations omit them. */
 interface CopyConnection {
   readonly stream: Duplex;
   query(text: string): void;
@@ -14,8 +14,8 @@ interface CopyConnection {
 const CHUNK = 1 << 16;
 
 /**
- * Sends lines (text format, without their newline) by COPY FROM STDIN. pg itself has no COPY; an object with
- * a `submit` method is its way for others to add one.
+ * Sends lines (text format, without their newline) by COPY FROM STDIN. pg itself has no COPY; it accepts any object
+ * with a `submit` method as an extension.
  */
 export function copyIn(client: Client, target: string, lines: Iterable<string>): Promise<void> {
   return new Promise((resolve, reject) => {

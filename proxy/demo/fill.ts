@@ -1,33 +1,45 @@
+import { createHash } from "node:crypto";
 import { Client } from "pg";
 import { copyIn, copyLine } from "./copy.ts";
 import { type Amounts, customerAt, messageAt, paymentAt, ticketAt } from "./people.ts";
 import { CONSTRAINTS, DEMO_USERS, TABLES } from "./schema.ts";
 
-/** Called now and then while rows go in. */
+/** Called periodically while rows are inserted. */
 export type Progress = (table: string, done: number, total: number) => void;
 
 export const DATABASE = "support";
 
-/** Changes whenever people.ts or schema.ts make other data: an older database is made anew. */
-const EDITION = 2;
+/** What a database is filled with. Of the rows a few of each table stand for all: they are made by the same code. */
+const CONTENTS: readonly unknown[] = [
+  ...[TABLES, CONSTRAINTS, DEMO_USERS],
+  ...Array.from({ length: 20 }, (_, id) => {
+    const few: Amounts = { customers: 20, tickets: 20, messages: 20, payments: 20 };
+    return [customerAt(id + 1), ticketAt(id + 1, 20), messageAt(id + 1, few), paymentAt(id + 1, 20)];
+  }),
+];
+
+/** Differs whenever the contents do: a database of an earlier edition is made again. */
+export function editionOf(contents = CONTENTS): string {
+  return createHash("sha256").update(JSON.stringify(contents)).digest("hex").slice(0, 12);
+}
 
 /**
- * Makes the support database with its roles, if a former start has not done so to the end. `server` is the
- * superuser's URI of any database of the server. A fill that was interrupted starts over.
+ * Creates the support database with its roles, unless an earlier start has completed it. `server` is the superuser's
+ * URI of any database of the server. An interrupted fill starts over.
  */
 export async function fill(
   server: string,
   amounts: Amounts,
   progress: Progress,
 ): Promise<"filled" | "reused"> {
-  const marker = `sluice demo, edition ${EDITION}, ${Object.values(amounts).join("/")}`;
+  const marker = `sluice demo, edition ${editionOf()}, ${Object.values(amounts).join("/")}`;
   return withClient(uriOf(server, "postgres"), async (control) => {
     if ((await markerOf(control)) === marker) return "reused";
     await control.query(`DROP DATABASE IF EXISTS ${DATABASE} WITH (FORCE)`);
     await makeRoles(control);
     await control.query(`CREATE DATABASE ${DATABASE}`);
     await withClient(uriOf(server, DATABASE), (client) => fillTables(client, amounts, progress));
-    // Last, and on the database itself: a database without the comment is not whole.
+    // Last, and on the database itself: a database without the comment is incomplete.
     await control.query(`COMMENT ON DATABASE ${DATABASE} IS '${marker}'`);
     return "filled";
   });
@@ -63,7 +75,7 @@ async function makeRoles(control: Client): Promise<void> {
 }
 
 async function fillTables(client: Client, amounts: Amounts, progress: Progress): Promise<void> {
-  // Nothing here has to outlive a crash: without the marker it is made again.
+  // Nothing here must survive a crash: without the marker the database is made again.
   await client.query("SET synchronous_commit = off; SET maintenance_work_mem = '256MB'");
   await client.query(TABLES);
   const { customers } = amounts;

@@ -1,9 +1,9 @@
 /**
- * The made-up people of the demo. Everyone is a pure function of a number, so that the same customer has
- * the same name on every machine, and a test can say who number 7 is without asking the database.
+ * The made-up people of the demo. Each is a pure function of a number, so that the same customer has the same name on
+ * every machine, and a test knows number 7 without asking the database.
  *
- * Nobody here can be reached: names are plants, stones and birds; e-mail domains are RFC 2606's; phone
- * numbers are of 555-01xx; card numbers are of a range that card firms keep for tests.
+ * None of them can be reached: names are plants, stones and birds; e-mail domains are RFC 2606's; phone numbers are of
+ * 555-01xx; card numbers are of a range reserved for tests.
  */
 
 /** How many of each the demo has. */
@@ -136,7 +136,7 @@ export function ticketAt(id: number, customers: number): Ticket {
   };
 }
 
-/** The message of this number; the tickets have them in turn. */
+/** The message of this number; messages are dealt to the tickets in turn. */
 export function messageAt(id: number, { tickets, customers }: Amounts): TicketMessage {
   const random = mulberry32(id + 0x20000000);
   const ticketId = 1 + ((id - 1) % tickets);
@@ -170,7 +170,7 @@ export function paymentAt(id: number, customers: number): Payment {
   };
 }
 
-/** By ticket number alone, so that a message knows its customer without making the ticket. */
+/** By ticket number only, so that a message's customer is known without generating the ticket. */
 function customerOfTicket(id: number, customers: number): number {
   return 1 + Math.floor(mulberry32(id + 0x40000000)() * customers);
 }
@@ -184,11 +184,11 @@ function momentAt(part: number): string {
 }
 
 function pick<T>(from: readonly T[], part: number): T {
-  // The index is below the length, as `part` is below 1.
+  // The index is below the length, because `part` is below 1.
   return from[Math.floor(part * from.length)] as T;
 }
 
-/** Tommy Ettinger's generator of 32 bits of state (public domain): small, fast, the same everywhere. */
+/** Tommy Ettinger's generator with 32 bits of state (public domain): small, fast, the same on every machine. */
 function mulberry32(seed: number): () => number {
   let state = Math.imul(seed, 0x9e3779b1) | 0;
   return () => {

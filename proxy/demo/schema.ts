@@ -1,4 +1,4 @@
-/** Who may log in to the demo. The passwords are printed at start: there is nothing to protect. */
+/** A user who may log in to the demo. The passwords are printed at the start: there is nothing to protect. */
 export interface DemoUser {
   readonly name: string;
   readonly password: string;
@@ -11,6 +11,7 @@ export const DEMO_USERS: readonly DemoUser[] = [
   { name: "cleo", password: "cleo-demo", group: "support_staff" },
   { name: "metabase", password: "metabase-demo", group: "reporting" },
   { name: "helpdesk_app", password: "helpdesk-demo", group: "helpdesk" },
+  { name: "helpdesk_web", password: "helpdesk-web-demo", group: "helpdesk" },
 ];
 
 /** The URI with which a user of the demo logs in. */
@@ -20,8 +21,8 @@ export function uriFor(user: string, host: string, port: number, database: strin
 }
 
 /**
- * The columns stand in the order of the types in people.ts. Grants are as generous as they are found in the
- * field: every one of the support staff may read every row of every table.
+ * The columns are in the order of the types in people.ts. The grants are as generous as those found in practice: all
+ * support staff may read every row of every table.
  */
 export const TABLES = `
   CREATE TABLE customers (
@@ -77,7 +78,7 @@ export const TABLES = `
   GRANT EXECUTE ON FUNCTION public.take_ticket(bigint) TO support_staff;
 `;
 
-/** After the rows: an index built at once is several times faster than one that grows with each row. */
+/** Applied after the rows: an index built at once is several times faster than one that grows with each row. */
 export const CONSTRAINTS: readonly string[] = [
   "ALTER TABLE customers ADD PRIMARY KEY (id), ADD UNIQUE (email)",
   "ALTER TABLE tickets ADD PRIMARY KEY (id)",

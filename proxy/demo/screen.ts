@@ -1,20 +1,20 @@
-/** Readable output for people: headings, tables, a line that counts. Colour and rewriting only on a terminal. */
+/** Readable output for people: headings, tables, a progress line. Colours and rewriting only on a terminal. */
 export interface Screen {
   line(text?: string): void;
   heading(text: string): void;
-  /** A statement and who sends it. */
+  /** A statement and the user who sends it. */
   statement(user: string, sql: string): void;
   table(columns: readonly string[], rows: readonly (readonly string[])[]): void;
   good(text: string): void;
   bad(text: string): void;
   quiet(text: string): void;
-  /** Replaces the last such line on a terminal; elsewhere only a line that is `done` is printed. */
+  /** Replaces the previous progress line on a terminal; elsewhere only a line that is `done` is printed. */
   progress(text: string, state: "running" | "done"): void;
 }
 
 const STYLES = { bold: 1, dim: 2, red: 31, green: 32, cyan: 36 } as const;
 
-/** A screen on a stream. NO_COLOR (https://no-color.org) is heeded. */
+/** A screen on a stream. Respects NO_COLOR (https://no-color.org). */
 export function screenOn(stream: NodeJS.WriteStream, env: NodeJS.ProcessEnv): Screen {
   const terminal = stream.isTTY === true;
   const coloured = terminal && !env.NO_COLOR;
@@ -39,7 +39,7 @@ export function screenOn(stream: NodeJS.WriteStream, env: NodeJS.ProcessEnv): Sc
   };
 }
 
-/** As psql draws it: a heading, a rule, rows; each column as wide as its widest value. */
+/** Formatted as in psql: a heading, a rule, rows; each column as wide as its widest value. */
 export function tableLines(columns: readonly string[], rows: readonly (readonly string[])[]): string[] {
   const widths = columns.map((column, at) =>
     Math.max(column.length, ...rows.map((row) => (row[at] ?? "").length)),

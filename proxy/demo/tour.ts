@@ -3,8 +3,9 @@ import { Client, DatabaseError, Query } from "pg";
 import { customerAt } from "./people.ts";
 import { uriFor } from "./schema.ts";
 import type { Screen } from "./screen.ts";
+import { type AtTheDesk, atTheDesk } from "./tour-desk.ts";
 
-/** Where the tour goes: Sluice, and the server behind it to compare with. */
+/** The addresses for the tour: Sluice, and the server behind it for comparison. */
 export interface Places {
   readonly host: string;
   readonly port: number;
@@ -12,30 +13,31 @@ export interface Places {
   readonly database: string;
 }
 
-/** What the tour found, for those who check it. */
+/** The results of the tour, for tests. */
 export interface Findings {
   /** What each user saw of the same customer. */
   readonly seen: ReadonlyMap<string, Readonly<Record<string, string>>>;
   readonly lookedUp: number;
-  /** SQLSTATE with which an agent's own assignment of other agents' tickets was refused. */
+  /** SQLSTATE with which an agent's attempt to assign other agents' tickets to themselves was refused. */
   readonly assigned: string | undefined;
   /** SQLSTATE of each refused dump. */
   readonly dumps: readonly (string | undefined)[];
-  /** Rows that came before the dump of a range was stopped. */
+  /** Rows that arrived before the dump of a range was stopped. */
   readonly rowsOfDump: number;
-  /** SQLSTATE of each attempt to read names by what is no row. */
+  /** SQLSTATE of each attempt to read names without reading rows. */
   readonly sideways: readonly (string | undefined)[];
   /** How many people could be read one by one, and what stopped it. */
   readonly peopleRead: number;
   readonly stoppedBy: string | undefined;
   readonly applicationSame: boolean;
+  readonly desk: AtTheDesk;
 }
 
-/** Whom everybody looks at. */
+/** The customer whom all users look at. */
 const SEEN = 7;
 const COLUMNS = ["id", "name", "email", "phone", "country"];
 
-/** Shows in a minute what Sluice does, by real clients through the real proxy. */
+/** Shows in a minute what Sluice does, with real clients through the real proxy. */
 export async function tour(places: Places, screen: Screen): Promise<Findings> {
   const anna = await connect(places, "anna");
   const ben = await connect(places, "ben");
@@ -49,6 +51,8 @@ export async function tour(places: Places, screen: Screen): Promise<Findings> {
     const sideways = await readSideways(ben, screen);
     const { read, stoppedBy } = await drip(anna, screen);
     const applicationSame = await application(app, places, screen);
+    const { host, port, database } = places;
+    const desk = await atTheDesk(uriFor("helpdesk_web", host, port, database), screen);
     return {
       seen,
       lookedUp,
@@ -59,6 +63,7 @@ export async function tour(places: Places, screen: Screen): Promise<Findings> {
       peopleRead: read,
       stoppedBy,
       applicationSame,
+      desk,
     };
   } finally {
     await Promise.allSettled([anna, ben, cleo, app].map((client) => client.end()));
@@ -91,7 +96,7 @@ async function lookUp(agent: Client, screen: Screen): Promise<number> {
   return rows.length;
 }
 
-/** Agents see the text of their own tickets: whoever could assign tickets to themselves would see them all. */
+/** Agents see the text of their own tickets: an agent who could assign tickets to themselves would see all of them. */
 async function assign(agent: Client, screen: Screen): Promise<string | undefined> {
   screen.heading("3. Another agent takes over other agents' tickets, to read what customers wrote");
   await agent.query("BEGIN");
@@ -126,7 +131,10 @@ async function dump(agent: Client, screen: Screen) {
   return { dumps, rows };
 }
 
-/** Each of these would tell names without a row of anybody: as digits of one sum, or letter by letter as figures in errors. */
+/**
+ * Each of these would reveal names without a row of any person: as digits of one sum, or letter by letter as numbers in
+ * errors.
+ */
 async function readSideways(agent: Client, screen: Screen): Promise<readonly (string | undefined)[]> {
   screen.heading(
     "5. The agent wants the names without the rows: in the digits of a sum, in errors, in a plan",
@@ -164,7 +172,7 @@ async function drip(agent: Client, screen: Screen) {
   return { read, stoppedBy: undefined };
 }
 
-/** Work goes on with the customers whom the agent has on the phone already. */
+/** The agent can continue to work with customers who are already counted. */
 async function stillReadable(agent: Client, screen: Screen): Promise<void> {
   const sql = `SELECT name FROM customers WHERE id = ${SEEN}`;
   screen.statement("anna", sql);
@@ -212,7 +220,7 @@ async function readAll(client: Client, sql: string) {
   return { rows: rows.length, milliseconds, hash: hash.digest("hex") };
 }
 
-/** Sends a statement that may be refused: the rows that came before, and the error if there was one. */
+/** Sends a statement that may be refused: returns the rows that arrived, and the error if there was one. */
 function attempt(client: Client, sql: string): Promise<{ rows: number; error?: DatabaseError }> {
   return new Promise((resolve, reject) => {
     let rows = 0;
@@ -228,7 +236,7 @@ function attempt(client: Client, sql: string): Promise<{ rows: number; error?: D
 async function connect(places: Places, user: string): Promise<Client> {
   const uri = uriFor(user, places.host, places.port, places.database);
   const client = new Client({ connectionString: uri, application_name: "sluice tour" });
-  // A connection that is lost later fails the query that waits on it; without a listener it would end the process.
+  // A connection that is lost later fails its waiting query; without a listener the error would end the process.
   client.on("error", () => {});
   await client.connect();
   return client;

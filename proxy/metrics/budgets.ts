@@ -1,51 +1,59 @@
 import type { Registry } from "prom-client";
-import type { Account, WindowUse } from "../guard/meter.ts";
+import type { Account, WindowUse } from "../meter/meter.ts";
 import { METRICS } from "./definitions.ts";
 import { reading } from "./series.ts";
 
-/** How near users are to the end of their budgets. */
+/** How close users are to the end of their budgets. */
 export interface BudgetMetrics {
-  /** What an account has used of its windows just now. */
+  /** Records what an account has just used of its windows. */
   budgetUsed(account: Account, uses: readonly WindowUse[]): void;
 }
 
-/** What was used of one window when its user last read. Of two roles or addresses of his it is the later one's. */
+/** The use of one window when its user last read. For two roles or addresses of a user, that of the later read. */
 interface Use {
   readonly user: string;
   readonly role: string;
   readonly unit: string;
   readonly window: string;
   readonly share: number;
+  /** Prepared group keys, so that a scrape does not build a text for each of thousands of uses. */
+  readonly groups: { readonly window: string; readonly reader: string };
   /** Monotonic, in milliseconds. */
   readonly until: number;
 }
 
-/** Who has not read for so long is not looked at any more, nor a window that is over since. */
+/** A user who has not read for this many milliseconds is no longer reported, nor is a window that has ended since. */
 const LATELY_MS = 5 * 60_000;
-/** More windows of users are not kept apart: the oldest are forgotten. */
+/** The most windows that are tracked: beyond it the oldest are forgotten. */
 const MOST = 20_000;
 
-/** `topUsers`: how many are named. `clock` is monotonic, in milliseconds. */
+/** `topUsers`: how many users are named. `clock` is monotonic, in milliseconds. */
 export function budgetMetrics(
   registry: Registry,
   topUsers: number,
   clock: () => number = () => performance.now(),
 ): BudgetMetrics {
-  /** In the order in which they were last used. */
+  /** In the order of last use. */
   const uses = new Map<string, Use>();
-  const current = (): readonly Use[] => {
+  const forgetOld = () => {
     const now = clock();
     for (const [key, { until }] of uses) if (until <= now) uses.delete(key);
-    return [...uses.values()];
   };
-  reading(registry, METRICS.budgetUsed, () =>
-    highest(current(), ({ role, unit, window }) => ({ role, unit, window })),
-  );
-  reading(registry, METRICS.budgetUserUsed, () =>
-    highest(current(), ({ user, role }) => ({ user, role }))
-      .toSorted((a, b) => b.value - a.value)
-      .slice(0, topUsers),
-  );
+  reading(registry, METRICS.budgetUsed, () => {
+    forgetOld();
+    return highest(uses.values(), "window").map((use) => ({
+      labels: { role: use.role, unit: use.unit, window: use.window },
+      value: use.share,
+    }));
+  });
+  reading(registry, METRICS.budgetUserUsed, () => {
+    if (topUsers === 0) return [];
+    forgetOld();
+    return highest(uses.values(), "reader")
+      .sort((a, b) => b.share - a.share)
+      .slice(0, topUsers)
+      .map(({ user, role, share }) => ({ labels: { user, role }, value: share }));
+  });
   return {
     budgetUsed({ database, user, role }, windows) {
       if (role === undefined) return;
@@ -55,7 +63,9 @@ export function budgetMetrics(
         const key = [database, user, role, unit, name, scope].join("\0");
         uses.delete(key);
         const until = now + Math.min(LATELY_MS, seconds * 1000);
-        uses.set(key, { user, role, unit, window: name, share: limit > 0 ? used / limit : 1, until });
+        const share = limit > 0 ? used / limit : 1;
+        const groups = { window: `${role}\0${unit}\0${name}`, reader: `${user}\0${role}` };
+        uses.set(key, { user, role, unit, window: name, share, until, groups });
       }
       for (const key of uses.keys()) {
         if (uses.size <= MOST) break;
@@ -65,18 +75,13 @@ export function budgetMetrics(
   };
 }
 
-/** The highest share of all that have the same labels. */
-function highest(
-  uses: readonly Use[],
-  labelsOf: (use: Use) => Readonly<Record<string, string>>,
-): readonly { readonly labels: Readonly<Record<string, string>>; readonly value: number }[] {
-  const found = new Map<string, { labels: Readonly<Record<string, string>>; value: number }>();
+/** The use with the highest share of each group. */
+function highest(uses: Iterable<Use>, by: keyof Use["groups"]): Use[] {
+  const found = new Map<string, Use>();
   for (const use of uses) {
-    const labels = labelsOf(use);
-    const key = Object.values(labels).join("\0");
-    const known = found.get(key);
-    if (known === undefined) found.set(key, { labels, value: use.share });
-    else known.value = Math.max(known.value, use.share);
+    const group = use.groups[by];
+    const known = found.get(group);
+    if (known === undefined || known.share < use.share) found.set(group, use);
   }
   return [...found.values()];
 }

@@ -1,29 +1,29 @@
-/** One metric: what docs/metrics.md says of it, and what Prometheus is told. */
+/** One metric: its text in docs/metrics.md, and its definition for Prometheus. */
 export interface Definition {
   readonly name: `sluice_${string}`;
   readonly type: "counter" | "gauge" | "histogram";
   readonly labels: readonly string[];
   readonly help: string;
-  /** How a gauge's numbers of several processes become one. What is counted is added up. */
+  /** How a gauge's numbers of several processes are combined. Counters are added up. */
   readonly together?: Together;
-  /** Of a histogram: upper bounds. */
+  /** For a histogram: the upper bounds. */
   readonly buckets?: readonly number[];
-  /** Only the first process of several has it. */
+  /** Only the first of several processes reports it. */
   readonly ofFirst?: true;
 }
 
-/** A state is as bad as the worst process', which is the lowest for "up" and the highest for a lag. */
+/** A state is as bad as in the worst process: the lowest value of "up", the highest of a lag. */
 export type Together = "sum" | "min" | "max" | "first";
 
 const WHERE = ["database", "role"] as const;
-/** Of what a statement costs; of what Sluice adds to it; of one errand to Redis. */
+/** Upper bounds in seconds for a statement's time; for the time that Sluice adds; for one command to Redis. */
 const STATEMENT_SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 const STAGE_SECONDS = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1];
 const REDIS_SECONDS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5];
 
 /**
- * All metrics, in the order of docs/metrics.md. A label's values come from the configuration or a closed list:
- * never from a client's text; the one that names users is asked for with a setting.
+ * All metrics, in the order of docs/metrics.md. A label's values come from the configuration or a closed list, never
+ * from a client's text. The one metric that names users must be enabled with a setting.
  */
 export const METRICS = {
   buildInfo: {
@@ -144,6 +144,12 @@ export const METRICS = {
     labels: ["role", "rule", "action"],
     help: "Users who read as they never do, by the rule that saw it and what was done.",
   },
+  claimsRejected: {
+    name: "sluice_claims_rejected_total",
+    type: "counter",
+    labels: ["reason"],
+    help: "Tokens that should name a person of an application and name nobody: expired, signature, keys, claims, malformed or long.",
+  },
   statementSeconds: {
     name: "sluice_statement_duration_seconds",
     type: "histogram",
@@ -164,6 +170,19 @@ export const METRICS = {
     labels: ["stage"],
     help: "Time that Sluice itself adds: analysis (not in the cache), meter and audit (each wait of rows for them).",
     buckets: STAGE_SECONDS,
+  },
+  analysisSeconds: {
+    name: "sluice_analysis_seconds",
+    type: "histogram",
+    labels: ["stage"],
+    help: "Of an analysis (not in the cache), what each of its stages took: parse, bind, rules, emit and verify.",
+    buckets: STAGE_SECONDS,
+  },
+  analysisRefusals: {
+    name: "sluice_analysis_refusals_total",
+    type: "counter",
+    labels: ["stage"],
+    help: "Texts that the analysis refused, or had refused before, by the stage that did it.",
   },
   verdictCache: {
     name: "sluice_verdict_cache_requests_total",
@@ -252,5 +271,5 @@ export const METRICS = {
   },
 } as const satisfies Readonly<Record<string, Definition>>;
 
-/** In the order of the table. */
+/** All definitions, in the order of the table. */
 export const DEFINITIONS: readonly Definition[] = Object.values(METRICS);

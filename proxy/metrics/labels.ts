@@ -1,6 +1,8 @@
 import type { StatementEvent } from "../audit/event.ts";
+import { TAGS, UNKNOWN_TAG } from "../pg/statements.ts";
+import { reasonOf } from "../policy/rules/all.ts";
 
-/** Values of labels: closed lists. What is in none of them is "other", so that no client makes a series. */
+/** Values of labels: closed lists. Any other value becomes "other", so that no client can create a series. */
 
 const LOGIN_REASONS = new Set([
   "password",
@@ -13,16 +15,6 @@ const LOGIN_REASONS = new Set([
   "limit",
 ]);
 
-const COMMANDS = new Set(
-  (
-    "SELECT,INSERT,UPDATE,DELETE,MERGE,COPY,VALUES,TABLE,EXPLAIN,PREPARE,EXECUTE,DEALLOCATE,DECLARE CURSOR," +
-    "FETCH,MOVE,CLOSE CURSOR,BEGIN,START TRANSACTION,COMMIT,ROLLBACK,SAVEPOINT,RELEASE,SET,RESET,SHOW," +
-    "DISCARD ALL,LISTEN,UNLISTEN,NOTIFY,LOCK TABLE,TRUNCATE TABLE,VACUUM,ANALYZE,CALL,DO,CREATE TABLE," +
-    "CREATE TABLE AS,SELECT INTO,ALTER TABLE,DROP TABLE,CREATE INDEX,DROP INDEX,CREATE VIEW,DROP VIEW," +
-    "CREATE FUNCTION,DROP FUNCTION,GRANT,REVOKE"
-  ).split(","),
-);
-
 const SQLSTATES = new Set(
   (
     "08006,08P01,0A000,22021,22023,25P03,26000,28000,28P01,34000,42501,42601,42883,42P01,53300,53400,54000,54001," +
@@ -30,7 +22,7 @@ const SQLSTATES = new Set(
   ).split(","),
 );
 
-/** What asks Redis something. */
+/** The purposes of Redis commands. */
 export const REDIS_OPERATIONS = [
   "charge",
   "profile",
@@ -47,32 +39,14 @@ export function loginReason(reason: string): string {
 }
 
 export function commandLabel(command: string): string {
-  return COMMANDS.has(command) ? command : "OTHER";
+  return TAGS.has(command) ? command : UNKNOWN_TAG;
 }
 
 export function sqlstateLabel(sqlstate = ""): string {
   return SQLSTATES.has(sqlstate) ? sqlstate : "other";
 }
 
-/** Keys of a role in the policy, by what a statement did that they stand against. */
-const REASON_OF_KEY: ReadonlyMap<string, string> = new Map([
-  ["reads", "relation"],
-  ["writes", "write"],
-  ["sees", "column"],
-  ["finds", "column"],
-  ["calls", "function"],
-  ["only", "filter"],
-  ["require_filter", "filter"],
-  ["aggregates_only", "summaries"],
-  ["rows", "rows"],
-  ["bytes", "bytes"],
-  ["changes", "changes"],
-  ["budget", "budget"],
-  ["role_budget", "budget"],
-  ["address_budget", "budget"],
-]);
-
-/** Where no policy line could allow it. */
+/** Reasons by SQLSTATE, if no policy line could have allowed the statement. */
 const REASON_OF_SQLSTATE: ReadonlyMap<string, string> = new Map([
   ["22021", "not_understood"],
   ["42501", "not_understood"],
@@ -85,23 +59,27 @@ const REASON_OF_SQLSTATE: ReadonlyMap<string, string> = new Map([
   ["58000", "counters"],
 ]);
 
-/** Why a statement was refused or cut short: from the policy line that did it, or else from the SQLSTATE. */
+/** Why a statement was refused or cut short: by the policy line that did it, or else by the SQLSTATE. */
 export function denialReason({ rule, role, sqlstate = "" }: StatementEvent): string {
   if (rule === "on_audit_loss") return "audit";
   const own = `roles.${role}`;
   if (rule === own) return "statement_kind";
   if (rule?.startsWith(`${own}.`)) {
     const [key = "", ...rest] = rule.slice(own.length + 1).split(".");
-    const reason = REASON_OF_KEY.get(key) ?? "other";
+    const reason = reasonOf(key) ?? "other";
     return reason === "budget" ? measureOf(rest) : reason;
   }
-  // A budget may be set in the role that this one extends.
+  // The budget may be set in a role that this one extends.
   if (sqlstate === "53400") return measureOf(rule?.split(".") ?? []);
   return (rule === undefined ? REASON_OF_SQLSTATE.get(sqlstate) : undefined) ?? "other";
 }
 
-/** What was used up, from the end of a budget's line. */
+/** The measure that was used up, from the end of a budget's policy line. */
 function measureOf(path: readonly string[]): string {
   const what = path.at(-1) ?? "";
   return what === "lookups" || what === "changes" ? what : "budget";
 }
+
+/** Why a signed claim was rejected. */
+export const CLAIM_REJECTIONS = ["expired", "signature", "keys", "claims", "malformed", "long"] as const;
+export type ClaimRejection = (typeof CLAIM_REJECTIONS)[number];

@@ -8,24 +8,24 @@ import {
 } from "prom-client";
 import type { Definition } from "./definitions.ts";
 
-/** One metric with its numbers, as prom-client hands them about. */
+/** One metric with its numbers, in prom-client's form. */
 export type Numbers = MetricObjectWithValues<MetricValue<string>>;
 
 interface Value {
   readonly labels: Readonly<Record<string, string | number>>;
   readonly value: number;
-  /** Where it is not the metric's own: of a histogram's parts. */
+  /** Set if it differs from the metric's own name: for the parts of a histogram. */
   readonly metricName?: string;
 }
 
-/** Gauges that prom-client names like counters; their parts by kind (`nodejs_active_handles` …) stay. */
+/** Gauges that prom-client names like counters; their parts by kind (`nodejs_active_handles` …) are kept. */
 const NAMED_AGAINST_THE_RULES = [
   "nodejs_active_handles_total",
   "nodejs_active_requests_total",
   "nodejs_active_resources_total",
 ];
 
-/** A registry with prom-client's own numbers of this process and its event loop, but for those. */
+/** A registry with prom-client's own metrics for this process and its event loop, except those. */
 export function processRegistry(): Registry {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
@@ -33,7 +33,7 @@ export function processRegistry(): Registry {
   return registry;
 }
 
-/** A metric whose numbers are made only when somebody asks. */
+/** A metric whose numbers are calculated only when it is read. */
 export function reading(registry: Registry, definition: Definition, read: () => readonly Value[]): void {
   const { name, help, type, together } = definition;
   const aggregator: Aggregator = together ?? "sum";
@@ -44,14 +44,14 @@ export function reading(registry: Registry, definition: Definition, read: () => 
     aggregator,
     get: async () => ({ name, help, type, aggregator, values: read() }),
   };
-  // Of a metric a registry asks for its name and `get` only; the declaration wants one of prom-client's classes,
-  // which keep their numbers by strings made at each call.
+  // A registry uses only a metric's name and `get`; the declaration requires one of prom-client's classes, which store
+  // their numbers under strings built at each call.
   registry.registerMetric(metric as unknown as Metric);
 }
 
 /**
- * A counter for the hot path: plain numbers, which are read only when somebody asks. Counting costs one
- * look-up for each label, and makes no string.
+ * A counter for the hot path: plain numbers that are read only on a scrape. Counting costs one lookup per label and
+ * builds no string.
  */
 export function tally(
   registry: Registry,
@@ -67,7 +67,7 @@ export function tally(
 export interface Gauge {
   set(value: number, ...labels: readonly string[]): void;
   add(amount: number, ...labels: readonly string[]): void;
-  /** Forgets all its series. */
+  /** Removes all its series. */
   clear(): void;
 }
 
@@ -85,10 +85,10 @@ export function gauge(registry: Registry, definition: Definition): Gauge {
   };
 }
 
-/** Takes one value. */
+/** Records one value. */
 export type Observe = (value: number) => void;
 
-/** A histogram; what it gives for a label's value is to be kept, and costs a few additions a call. */
+/** A histogram. Keep the function that it returns for a label's value: each call of that costs a few additions. */
 export function histogram(
   registry: Registry,
   definition: Definition,
@@ -104,10 +104,10 @@ export function histogram(
   };
 }
 
-/** How many values were at most as high as each bound and above the one before it. */
+/** For each bound, counts the values up to it and above the previous bound. */
 class Buckets {
   readonly #bounds: readonly number[];
-  /** The last one: above all bounds. */
+  /** The last count is for values above all bounds. */
   readonly #counts: Float64Array;
   #sum = 0;
 
@@ -124,7 +124,7 @@ class Buckets {
     this.#sum += value;
   }
 
-  /** In Prometheus' form each bucket holds all below it, too. */
+  /** In Prometheus' form each bucket also includes all lower ones. */
   values(name: string, labels: Value["labels"]): readonly Value[] {
     const values: Value[] = [];
     let count = 0;
@@ -144,13 +144,13 @@ interface Series<Cell> {
   readonly cell: Cell;
 }
 
-/** The series by their labels' values, one value a level. */
+/** The series by their labels' values, one value per level. */
 interface Branch<Cell> {
   readonly next: Map<string, Branch<Cell>>;
   series: Series<Cell> | undefined;
 }
 
-/** A metric's numbers by its labels. One without labels is there from the start: a rate needs the zero. */
+/** A metric's numbers by its labels. A counter without labels exists from the start: a rate needs the initial zero. */
 class Cells<Cell> {
   readonly #labelNames: readonly string[];
   readonly #make: () => Cell;

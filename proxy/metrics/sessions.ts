@@ -4,7 +4,7 @@ import { METRICS } from "./definitions.ts";
 import { loginReason } from "./labels.ts";
 import { gauge, tally } from "./series.ts";
 
-/** Who is there, who came and who left. */
+/** Open sessions, and sessions that began or ended. */
 export interface SessionMetrics {
   sessionOpened(database: string): void;
   sessionClosed(database: string, reason: SessionEndReason): void;
@@ -12,7 +12,7 @@ export interface SessionMetrics {
   loginFailed(reason: string): void;
 }
 
-/** Of a name that the configuration has not, "other". */
+/** A database's label: its name, or "other" if the configuration does not list it. */
 export type DatabaseLabel = (database: string) => string;
 
 export function sessionMetrics(registry: Registry, label: DatabaseLabel): SessionMetrics {

@@ -1,31 +1,31 @@
 import type { Registry } from "prom-client";
-import type { CommandObserver } from "../guard/redis-url.ts";
+import type { CommandObserver } from "../fleet/redis-url.ts";
 import { METRICS } from "./definitions.ts";
 import { REDIS_OPERATIONS, type RedisOperation } from "./labels.ts";
 import { gauge, histogram, reading, tally } from "./series.ts";
 import type { DatabaseLabel } from "./sessions.ts";
 
-/** How what Sluice stands on fares: the policy, the databases, the counters, the audit log. */
+/** The state of what Sluice depends on: the policy, the databases, the counters, the audit log. */
 export interface StateMetrics {
   policyLoaded(version: string): void;
   policyRejected(): void;
   countersReady(ready: boolean): void;
   redis(operation: RedisOperation): CommandObserver;
-  /** The control connection found a database there, or not. */
+  /** Whether the control connection reached a database at the upstream server. */
   upstreamReached(database: string, isReached: boolean): void;
   /** Unix time in milliseconds. */
   catalogRefreshed(at: number): void;
   auditLost(events: number): void;
-  /** A sink other than the files was too slow or away: it never gets these lines. */
-  auditSinkDropped(sink: "stdout" | "redis", events: number): void;
-  /** A rule of behaviour saw somebody. */
+  /** A sink other than the files was too slow or unreachable: these events are missing there. */
+  auditSinkDropped(sink: "stdout" | "redis" | "syslog" | "otlp", events: number): void;
+  /** A rule of behaviour matched a user. */
   alert(role: string, rule: string, action: string): void;
-  /** Names what is asked whenever somebody reads the metrics. */
+  /** Sets the sources that are read at each scrape. */
   ask(sources: Sources): void;
 }
 
 export interface Sources {
-  /** Unix time in milliseconds of the oldest audit event that is not on disk. */
+  /** Unix time in milliseconds of the oldest audit event that is not on disk yet. */
   readonly auditWaitsSince?: () => number | undefined;
   readonly suspendedUsers?: () => number;
 }
@@ -105,7 +105,7 @@ function audit(
   });
   const lost = tally(registry, METRICS.auditDropped);
   const sinkDropped = tally(registry, METRICS.auditSinkDropped);
-  for (const sink of ["stdout", "redis"]) sinkDropped(0, sink);
+  for (const sink of ["stdout", "redis", "syslog", "otlp"]) sinkDropped(0, sink);
   return {
     auditLost: (events) => lost(events),
     auditSinkDropped: (sink, events) => sinkDropped(events, sink),

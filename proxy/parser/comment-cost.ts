@@ -1,10 +1,10 @@
 /*
- * Postgres's scanner takes a comment's opening together with all operator characters behind it, and gives the latter
- * back (xcstart and yyless(2) of parser/scan.l). A text of nothing but openings is so read anew at each of them: 240 kB
- * take a minute and a half.
+ * Postgres's scanner takes a comment's opening together with all operator characters after it, and then returns the
+ * latter (xcstart and yyless(2) of parser/scan.l). A text consisting of openings only is therefore read again at each
+ * of them: 240 kB take a minute and a half.
  */
 
-/** Characters that are read in vain: a tenth of a second at most. */
+/** The most characters that may be read repeatedly: at most a tenth of a second. */
 const MOST = 10_000_000;
 
 const OPERATORS = new Uint8Array(128);
@@ -12,7 +12,7 @@ for (const character of "~!@#^&|`?+-*/%<>=") OPERATORS[character.charCodeAt(0)] 
 
 const [SLASH, STAR] = [0x2f, 0x2a];
 
-/** Whether the openings of comments make the scanner read far more than the text has. */
+/** Whether comment openings make the scanner read far more characters than the text has. */
 export function rereadsComments(text: string): boolean {
   if (!text.includes("/*")) return false;
   let run = 0;

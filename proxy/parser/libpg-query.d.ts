@@ -1,12 +1,12 @@
-/** The library's WebAssembly module as its compiler made it, without the few lines around it that the library exports. */
+/** The library's WebAssembly module as compiled, without the library's small wrapper around it. */
 declare module "libpg-query/wasm/libpg-query.js" {
-  /** Numbers are addresses in `HEAPU8`, which is another array once the memory has grown. */
+  /** Numbers are addresses in `HEAPU8`, which becomes another array when the memory has grown. */
   export interface PgQuery {
     readonly HEAPU8: Uint8Array;
     getValue(at: number, type: "i32"): number;
     _malloc(bytes: number): number;
     _free(at: number): void;
-    /** Gives a PgQueryParseResult (pg_query.h): the tree's JSON, standard error, a PgQueryError. */
+    /** Returns a PgQueryParseResult (pg_query.h): the tree's JSON, standard error, a PgQueryError. */
     _wasm_parse_query_raw(text: number): number;
     _wasm_free_parse_result(result: number): void;
     _wasm_normalize_query(text: number): number;
@@ -20,7 +20,7 @@ declare module "libpg-query/wasm/libpg-query.js" {
   }): Promise<PgQuery>;
 }
 
-/** What we use of it; Node's own types leave it to those of browsers. */
+/** The part of WebAssembly's types used here; Node's types leave them to those of browsers. */
 declare namespace WebAssembly {
   type Imports = object;
   class Module {

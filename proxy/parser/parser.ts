@@ -6,12 +6,12 @@ import instantiate, { type PgQuery } from "libpg-query/wasm/libpg-query.js";
 import { rereadsComments } from "./comment-cost.ts";
 
 /*
- * Postgres's own parser, compiled to WebAssembly. Its library has functions like these, but only one instance, for
- * ever. A text that overflows the stack leaves that instance's memory as it is in that moment, and after a dozen such texts
- * no text parses any more. Here an instance that did not come back from a call is replaced.
+ * Postgres's own parser, compiled to WebAssembly. Its library has functions like these, but only one permanent
+ * instance. A text that overflows the stack leaves that instance's memory as it was at that moment, and after a dozen
+ * such texts no text parses any more. Here an instance that did not return from a call is replaced.
  */
 
-/** Postgres does not take the text: the message is its own, and so is the position, in characters from 1. */
+/** Postgres rejects the text. The message is its own, and so is the position, in characters from 1. */
 export class SyntaxProblem extends Error {
   readonly position: number | undefined;
 
@@ -21,10 +21,10 @@ export class SyntaxProblem extends Error {
   }
 }
 
-/** The parser did not come back from this text, which is nested too deeply for it. */
+/** The parser did not return from this text, which is nested too deeply for it. */
 export class TextTooDeep extends Error {}
 
-/** There is no parser: memory was short, or the text before this one has just ended it. */
+/** No parser is available: memory was short, or the previous text has just ended it. */
 export class ParserAway extends Error {}
 
 const WASM = createRequire(import.meta.url).resolve("libpg-query/wasm/libpg-query.wasm");
@@ -33,12 +33,12 @@ const wasm = new WebAssembly.Module(readFileSync(WASM));
 let current: PgQuery | undefined = await start();
 let isStarting = false;
 
-/** The tree of a text of one or several statements. Throws the three errors above, as all that follow. */
+/** The tree of a text with one or more statements. This and the functions below throw the three errors above. */
 export function parse(text: string): ParseResult {
   return JSON.parse(treeText(text)) as ParseResult;
 }
 
-/** The tree as JSON: where little of it is looked at, to read it would cost more than the parser does. */
+/** The tree as JSON: if little of it is needed, decoding it would cost more than the parser does. */
 export function treeText(text: string): string {
   return call(text, (parser, at) => {
     const result = parser._wasm_parse_query_raw(at);
@@ -52,21 +52,21 @@ export function treeText(text: string): string {
   });
 }
 
-/** Its tokens, comments too. */
+/** The tokens of a text, including comments. */
 export function scan(text: string): ScanResult {
   const json = call(text, (parser, at) => takeText(parser, parser._wasm_scan(at)));
   if (!json.startsWith("{")) throw new SyntaxProblem(json);
   return JSON.parse(json) as ScanResult;
 }
 
-/** The text with $n for the constants of its expressions. Not every mistake in the text is told as one. */
+/** The text with $n for the constants of its expressions. Not every mistake in the text is reported. */
 export function normalize(text: string): string {
   const normalized = call(text, (parser, at) => takeText(parser, parser._wasm_normalize_query(at)));
-  if (/^(?:syntax error|ERROR)/.test(normalized)) throw new SyntaxProblem(normalized);
+  if (/^(?:syntax error|memory exhausted|ERROR)/.test(normalized)) throw new SyntaxProblem(normalized);
   return normalized;
 }
 
-/** 16 hexadecimal digits: the same for texts that differ in layout and literals. */
+/** 16 hexadecimal digits: equal for texts that differ only in layout and literals. */
 export function fingerprint(text: string): string {
   const found = call(text, (parser, at) => takeText(parser, parser._wasm_fingerprint(at)));
   if (!/^[0-9a-f]{16}$/.test(found)) throw new SyntaxProblem(found);
@@ -93,13 +93,13 @@ function call(text: string, work: (parser: PgQuery, at: number) => string): stri
     }
   } catch (error) {
     if (error instanceof SyntaxProblem) throw error;
-    // An overflow of the stack (RangeError), or of what the parser holds (WebAssembly's RuntimeError).
+    // An overflow of the stack (RangeError), or of the parser's memory (WebAssembly's RuntimeError).
     renew();
     throw new TextTooDeep("the statement is nested too deeply");
   }
 }
 
-/** Without a turn of the event loop, so that no other session's statement comes before it is done. */
+/** Takes no turn of the event loop, so that no other session's statement runs before it is done. */
 function renew(): void {
   current = undefined;
   if (isStarting) return;
@@ -121,7 +121,7 @@ function start(): Promise<PgQuery> {
   });
 }
 
-/** Of a PgQueryError: message, functname, filename, lineno, cursorpos. */
+/** The fields of a PgQueryError: message, functname, filename, lineno, cursorpos. */
 function syntaxProblem(parser: PgQuery, error: number): SyntaxProblem {
   const position = parser.getValue(error + 16, "i32");
   return new SyntaxProblem(
@@ -134,13 +134,13 @@ function heapOf({ HEAPU8 }: PgQuery): Buffer {
   return Buffer.from(HEAPU8.buffer, HEAPU8.byteOffset, HEAPU8.length);
 }
 
-/** A C string. */
+/** Reads a C string. */
 function textAt(parser: PgQuery, at: number): string {
   const heap = heapOf(parser);
   return heap.toString("utf8", at, heap.indexOf(0, at));
 }
 
-/** A string that is ours to free. */
+/** Reads and frees a string that the caller owns. */
 function takeText(parser: PgQuery, at: number): string {
   const text = textAt(parser, at);
   parser._wasm_free_string(at);

@@ -1,4 +1,4 @@
-/** What a reader of SQL calls the nodes of the parser's tree (nodes/parsenodes.h, nodes/primnodes.h). */
+/** Names in SQL terms for the nodes of the parser's tree (nodes/parsenodes.h, nodes/primnodes.h). */
 const WORDS: Readonly<Record<string, string>> = {
   A_ArrayExpr: "ARRAY[…]",
   A_Const: "a constant",
@@ -37,7 +37,7 @@ const WORDS: Readonly<Record<string, string>> = {
   XmlSerialize: "XMLSERIALIZE",
 };
 
-/** The node's name in SQL; of what has none there, a phrase. */
+/** The node's name in SQL, or a phrase if it has none. */
 export function wordsFor(nodeType: string): string {
   const words = Object.hasOwn(WORDS, nodeType) ? WORDS[nodeType] : undefined;
   return words ?? (nodeType.startsWith("Json") ? "an SQL/JSON expression" : "this kind of expression");

@@ -1,20 +1,21 @@
 /*
- * Names and lists of names in settings, as the server reads them: in search_path, in a start-up packet, in set_config().
- * Whoever reads them otherwise looks for a name in another place than the server.
+ * Names and lists of names in settings, as the server reads them: in search_path, in a startup packet, in set_config().
+ * Reading them differently would mean looking for a name in another place than the server.
  */
 
-/** NAMEDATALEN of pg_config_manual.h, less the terminating zero. */
+/** NAMEDATALEN of pg_config_manual.h minus the terminating zero byte. */
 const LONGEST_NAME = 63;
 
 /**
- * Letters of ASCII alone become small ones: names of settings (guc_name_compare of utils/misc/guc.c), and names that are
- * not quoted (downcase_identifier of parser/scansup.c; a database in an encoding of one byte folds others as well).
+ * Converts only ASCII letters to lower case: for names of settings (guc_name_compare of utils/misc/guc.c), and for
+ * unquoted names (downcase_identifier of parser/scansup.c; a database with a single-byte encoding folds other letters
+ * too).
  */
 export function foldAscii(text: string): string {
   return text.replace(/[A-Z]+/g, (letters) => letters.toLowerCase());
 }
 
-/** As truncate_identifier (parser/scansup.c): at most 63 bytes, and no part of a character. */
+/** Like truncate_identifier (parser/scansup.c): at most 63 bytes, without splitting a character. */
 export function truncateName(name: string): string {
   if (name.length * 3 <= LONGEST_NAME || Buffer.byteLength(name) <= LONGEST_NAME) return name;
   let [end, bytes] = [0, 0];
@@ -31,7 +32,10 @@ const SPACES = /[ \t\n\r\v\f]*/y;
 const QUOTED = /"((?:[^"]|"")*)"/y;
 const PLAIN = /[^, \t\n\r\v\f]+/y;
 
-/** The names in a list with commas, as SplitIdentifierString reads it (utils/adt/varlena.c); undefined where it reads none. */
+/**
+ * The names in a comma-separated list, as SplitIdentifierString reads it (utils/adt/varlena.c); undefined if the list
+ * is invalid.
+ */
 export function splitNames(list: string): readonly string[] | undefined {
   const names: string[] = [];
   let at = past(SPACES, list, 0);
@@ -49,7 +53,7 @@ export function splitNames(list: string): readonly string[] | undefined {
   }
 }
 
-/** Where what the pattern matches at `at` ends; `at` itself where it matches nothing. */
+/** The end of the pattern's match at `at`, or `at` if it does not match. */
 function past(pattern: RegExp, text: string, at: number): number {
   pattern.lastIndex = at;
   return pattern.test(text) ? pattern.lastIndex : at;

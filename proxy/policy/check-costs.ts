@@ -1,7 +1,10 @@
 import type { ColumnClass, Policy, Role } from "./policy.ts";
 import type { PolicyProblem } from "./problems.ts";
 
-/** Roles that may see, or look up by, what costs more than a whole budget of theirs: not one such row ever leaves. */
+/**
+ * Finds roles that may see, or look up by, a class that costs more than a whole budget of theirs: no such row could
+ * ever be released.
+ */
 export function checkCosts({ classes, roles }: Policy): readonly PolicyProblem[] {
   return [...roles.values()].flatMap((role) =>
     [...classes.values()].filter((each) => isOpen(each, role)).flatMap((each) => tooDear(each, role)),
@@ -12,7 +15,7 @@ function isOpen({ name }: ColumnClass, { sees, finds }: Role): boolean {
   return sees === "all" || sees.has(name) || finds === "all" || finds.has(name);
 }
 
-/** Of several budgets the smallest. A budget of nobody is meant to let nobody be read. */
+/** Uses the smallest of several budgets. A budget of 0 is meant to let the role read no one, so it is not reported. */
 function tooDear({ name, cost }: ColumnClass, role: Role): readonly PolicyProblem[] {
   const small = role.budget
     .filter(({ what, limit }) => what === "people" && limit > 0 && limit < cost)

@@ -5,7 +5,10 @@ import type { Problems } from "./problems.ts";
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
-/** Decoys by name space and id, with the group that each was made for, and the conditions that mark others. */
+/**
+ * Returns decoys by name space and id, each with the group that it was made for, and the conditions that mark other
+ * decoys.
+ */
 export function compileCanaries(
   documents: readonly PolicyDocument[],
   tables: ReadonlyMap<string, TablePolicy>,
@@ -17,7 +20,7 @@ export function compileCanaries(
     for (const [table, entry] of Object.entries(document.content.canaries ?? {})) {
       const place = document.placeOfKey(["canaries", table]);
       const known = tables.get(table);
-      // Who stands at the end of a path is a decoy of the table at its end.
+      // The person at the end of a path is a decoy of the table at that end.
       const subject = known?.path === undefined ? known?.subject : undefined;
       if (subject === undefined) {
         problems.error(
@@ -53,7 +56,7 @@ function addIds(
   problems: Problems,
 ): void {
   for (const id of ids) {
-    // As Postgres writes it.
+    // Written as Postgres writes it.
     const text = UUID.test(String(id)) ? String(id).toLowerCase() : String(id);
     const key = canaryKey(namespace, text);
     const other = groups.get(key);
@@ -70,7 +73,7 @@ function markOf(sql: string, place: Place, problems: Problems): MarkedCanaries["
     problems.error(place, `condition: ${parsed.problem}`, parsed.hint);
     return undefined;
   }
-  // It marks rows once for all, and is asked by the control connection.
+  // The condition marks rows once for all users, and the control connection evaluates it.
   if (placeholders(sql).length > 0) {
     problems.error(place, "condition: decoys are the same for every user", "Leave :user out.");
     return undefined;

@@ -1,12 +1,16 @@
 import { createHash } from "node:crypto";
 import { compileCanaries } from "./compile-canaries.ts";
+import { compileFences } from "./compile-fences.ts";
+import { compilePeople } from "./compile-people.ts";
 import { compileRoles } from "./compile-roles.ts";
 import { type PolicyDocument, readDocument } from "./document.ts";
-import { parseMaskExpression } from "./expressions.ts";
-import type { MaskEntry } from "./format.ts";
-import type { ColumnClass, Mask, Place, Policy, TablePolicy } from "./policy.ts";
+import { policyFileSchema, policyFileSchemaOf } from "./format.ts";
+import { compileMask } from "./masks/all.ts";
+import type { ColumnClass, Place, Policy, TablePolicy } from "./policy.ts";
 import { at, type PolicyProblem, Problems, suggest } from "./problems.ts";
 import { checkClass } from "./references.ts";
+import { ROLE_RULES } from "./rules/all.ts";
+import type { RoleRule } from "./rules/rule.ts";
 import { parseSubject } from "./subject-path.ts";
 import { writtenIn } from "./written.ts";
 
@@ -15,24 +19,24 @@ export interface PolicyText {
   readonly text: string;
 }
 
-/** `control`: everything. `look`: nothing that changes anything. */
+/** `control`: may do everything. `look`: may do nothing that changes anything. */
 export type AdminRight = "control" | "look";
 
-/** All policies of one folder: immutable, replaced as a whole. */
+/** The policies of one folder: immutable, replaced as a whole. */
 export interface PolicySet {
   readonly version: string;
-  /** Files in order of their names. */
+  /** File names, sorted. */
   readonly files: readonly string[];
-  /** What it was made of. */
+  /** The texts that the policies were compiled from. */
   readonly texts: readonly PolicyText[];
-  /** Databases that have a file of their own. */
+  /** Databases with a file of their own. */
   readonly databases: readonly string[];
-  /** Files that speak of all databases. */
+  /** Files that apply to all databases. */
   readonly generalFiles: ReadonlySet<string>;
   forDatabase(name: string): Policy;
-  /** What a user may do in the admin database; undefined: nothing. */
+  /** What a user may do in the admin database; undefined if nothing. */
   adminRight(user: string): AdminRight | undefined;
-  /** Whether anybody may log in to the admin database. */
+  /** Whether any user may log in to the admin database. */
   readonly hasAdmins: boolean;
 }
 
@@ -40,15 +44,19 @@ export type Compiled =
   | { readonly ok: true; readonly policies: PolicySet }
   | { readonly ok: false; readonly problems: readonly PolicyProblem[] };
 
-/** Makes policies of files' texts. Reports every problem of every file, not only the first. */
-export function compilePolicies(files: readonly PolicyText[]): Compiled {
+/** Compiles the texts of policy files. Reports every problem of every file, not only the first. */
+export function compilePolicies(
+  files: readonly PolicyText[],
+  rules: readonly RoleRule[] = ROLE_RULES,
+): Compiled {
   const problems = new Problems();
   const sorted = [...files].sort((a, b) => (a.name < b.name ? -1 : 1));
   const version = versionOf(sorted);
-  const read = sorted.map((file) => readDocument(file.name, file.text));
+  const schema = rules === ROLE_RULES ? policyFileSchema : policyFileSchemaOf(rules);
+  const read = sorted.map((file) => readDocument(file.name, file.text, schema));
   for (const result of read) problems.add(result.problems);
   const documents = read.flatMap((result) => result.document ?? []);
-  // What an unreadable file defines is not known: names that seem to be missing may stand there.
+  // The definitions of an unreadable file are unknown: it may define names that seem to be missing.
   const complete = documents.length === read.length;
 
   const general = documents.filter(({ content }) => content.database === undefined);
@@ -57,11 +65,11 @@ export function compilePolicies(files: readonly PolicyText[]): Compiled {
   if (complete) {
     for (const database of databases) {
       const own = documents.filter(({ content }) => content.database === database);
-      policies.set(database, compile([...general, ...own], version, problems));
+      policies.set(database, compile([...general, ...own], version, problems, rules));
     }
   }
-  // Without general files, a database that no file speaks of has a policy without roles: nobody gets in.
-  const fallback = compile(complete ? general : [], version, problems);
+  // Without general files, a database that has no file gets a policy without roles, which lets no one in.
+  const fallback = compile(complete ? general : [], version, problems, rules);
   const admins = compileAdmins(documents, problems);
   if (problems.list.length > 0) return { ok: false, problems: problems.list };
   return {
@@ -79,17 +87,22 @@ export function compilePolicies(files: readonly PolicyText[]): Compiled {
   };
 }
 
-/** The same for the same contents under the same names. */
+/** A version: equal for equal contents under equal names. */
 export function versionOf(files: readonly PolicyText[]): string {
   const hash = createHash("sha256");
   for (const { name, text } of files) hash.update(JSON.stringify([name, text]));
   return hash.digest("hex").slice(0, 12);
 }
 
-function compile(documents: readonly PolicyDocument[], version: string, problems: Problems): Policy {
+function compile(
+  documents: readonly PolicyDocument[],
+  version: string,
+  problems: Problems,
+  rules: readonly RoleRule[],
+): Policy {
   const classes = compileClasses(documents, problems);
   const tables = compileTables(documents, classes, problems);
-  const roles = compileRoles(documents, classes, problems);
+  const roles = compileRoles(documents, classes, problems, rules);
   const setting = <K extends Single>(key: K) => single(documents, key, problems);
   const canaries = compileCanaries(documents, tables, problems);
   const unknown = setting("unknown_users");
@@ -100,6 +113,8 @@ function compile(documents: readonly PolicyDocument[], version: string, problems
     classes,
     tables,
     roles,
+    people: compilePeople(documents, roles, problems),
+    fences: compileFences(documents, problems),
     written: writtenIn(documents),
     ...((canaries.groups.size > 0 || canaries.marked.length > 0) && {
       canaries: { ...canaries, action: setting("on_canary")?.value ?? "alert" },
@@ -115,7 +130,7 @@ function compile(documents: readonly PolicyDocument[], version: string, problems
   return policy;
 }
 
-/** They see and steer the whole proxy: a file that speaks of one database has no say in it. */
+/** Admins see and control the whole proxy, so a file for one database may not name them. */
 function compileAdmins(documents: readonly PolicyDocument[], problems: Problems): Map<string, AdminRight> {
   const rights = new Map<string, AdminRight>();
   for (const document of documents) {
@@ -144,7 +159,7 @@ function compileAdmins(documents: readonly PolicyDocument[], problems: Problems)
 
 type Single = "mode" | "unclassified" | "unknown_users" | "on_canary";
 
-/** A setting of the whole policy: several files may give it, but not differently. */
+/** A setting of the whole policy. Several files may set it, but only to the same value. */
 function single<K extends Single>(
   documents: readonly PolicyDocument[],
   key: K,
@@ -186,32 +201,6 @@ function compileClasses(documents: readonly PolicyDocument[], problems: Problems
     }
   }
   return classes;
-}
-
-function compileMask(entry: MaskEntry, place: Place, problems: Problems): Mask {
-  if (entry === null || entry === "null") return { kind: "null" };
-  if (typeof entry === "string") {
-    switch (entry) {
-      case "redact":
-        return { kind: "constant", value: "[redacted]" };
-      case "year":
-      case "month":
-        return { kind: "truncate", to: entry };
-      case "initials":
-      case "email":
-      case "hash":
-        return { kind: entry };
-    }
-  }
-  if ("constant" in entry) return { kind: "constant", value: entry.constant };
-  if ("first" in entry) return { kind: "first", count: entry.first };
-  if ("last" in entry) return { kind: "last", count: entry.last };
-  if ("token" in entry) return { kind: "token", prefix: entry.token };
-  if ("round" in entry) return { kind: "round", to: entry.round };
-  const parsed = parseMaskExpression(entry.sql);
-  if (parsed.ok) return { kind: "sql", expression: parsed.sql };
-  problems.error(place, `mask: ${parsed.problem}`, parsed.hint);
-  return { kind: "null" };
 }
 
 function compileSubject(

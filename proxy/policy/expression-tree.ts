@@ -2,8 +2,8 @@ import { parse } from "../parser/parser.ts";
 import { wordsFor } from "../pg/node-words.ts";
 
 /*
- * The syntax trees that an expression of a policy may have, as lists of node types and their fields. What is
- * not on a list is refused.
+ * The syntax trees that a policy's expression may have, as lists of node types and their fields. Anything that is not
+ * on a list is refused.
  */
 
 /** Why an expression is refused. */
@@ -15,7 +15,7 @@ export interface Fault {
 
 type Json = Readonly<Record<string, unknown>>;
 
-/** Node types that are accepted, each with the fields that it may have. */
+/** Accepted node types, each with the fields that it may have. */
 export type NodeList = ReadonlyMap<string, ReadonlySet<string>>;
 
 export interface Walk {
@@ -24,7 +24,7 @@ export interface Walk {
   readonly columns: string[];
   readonly functions: string[];
   readonly operators: string[];
-  /** Byte offsets of functions and types without a schema. */
+  /** Byte offsets of functions and types that have no schema. */
   readonly unqualified: number[];
   readonly onColumn: (name: string, location: number) => void;
 }
@@ -62,7 +62,7 @@ const EXPRESSION_FIELDS = {
   CoalesceExpr: "args",
   CollateClause: "arg collname",
   ColumnRef: "fields",
-  // No aggregate modifiers, no window, no VARIADIC: their fields are absent here.
+  // Aggregate modifiers, windows and VARIADIC are not accepted: their fields are not listed here.
   FuncCall: "funcname args funcformat agg_star",
   List: "items",
   MinMaxExpr: "op args",
@@ -85,14 +85,14 @@ export const CONDITION_NODES = nodeList({
   RangeSubselect: "lateral subquery alias",
   RangeVar: "schemaname relname inh relpersistence alias",
   ResTarget: "name val",
-  // No WITH, no INTO, no locking.
+  // WITH, INTO and locking clauses are not accepted.
   SelectStmt:
     "targetList fromClause whereClause groupClause havingClause sortClause limitCount limitOption op all larg rarg valuesLists",
   SortBy: "node sortby_dir sortby_nulls",
   SubLink: "subLinkType testexpr operName subselect",
 });
 
-/** Fields whose value is a bare struct, without the node type around it. */
+/** Fields whose value is a bare struct, without its node type around it. */
 const BARE: ReadonlyMap<string, string> = new Map([
   ["typeName", "TypeName"],
   ["alias", "Alias"],
@@ -114,13 +114,13 @@ function visitNode(type: string, fields: Json, walk: Walk, depth: number): Fault
   return firstFault(Object.entries(fields), ([field, child]) => {
     const bare =
       BARE.get(field) ?? (type === "SelectStmt" && (field === "larg" || field === "rarg") ? type : undefined);
-    // The tested expression of `x IN (SELECT …)` stands outside of the subquery.
+    // The tested expression of `x IN (SELECT …)` is outside of the subquery.
     const at = type === "SubLink" && field === "testexpr" ? depth : inside;
     return bare === undefined ? visit(child, walk, at) : visitNode(bare, child as Json, walk, at);
   });
 }
 
-/** Writes down what a node names, and refuses what only the names can tell. */
+/** Records the names that a node uses, and refuses what can be recognised only by its name. */
 function note(type: string, fields: Json, walk: Walk, depth: number): Fault | undefined {
   const location = typeof fields.location === "number" ? fields.location : -1;
   switch (type) {
@@ -153,7 +153,7 @@ function note(type: string, fields: Json, walk: Walk, depth: number): Fault | un
     case "FuncCall": {
       const names = strings(fields.funcname);
       if (names.length === 1) walk.unqualified.push(location);
-      // EXTRACT, SUBSTRING … FROM and the like are grammar; the functions behind them differ by version.
+      // EXTRACT, SUBSTRING … FROM and similar forms are grammar; the functions behind them differ between versions.
       if (fields.funcformat === "COERCE_SQL_SYNTAX") return undefined;
       walk.functions.push(names.length === 1 ? `pg_catalog.${names[0]}` : names.join("."));
       return undefined;
@@ -183,7 +183,7 @@ function note(type: string, fields: Json, walk: Walk, depth: number): Fault | un
   }
 }
 
-/** What BETWEEN and NOT BETWEEN compare by. */
+/** The operators that BETWEEN and NOT BETWEEN use. */
 const BOUNDS = [">=", "<=", "<", ">"];
 
 const CURRENT_TIME: ReadonlySet<string> = new Set([
@@ -198,7 +198,7 @@ const CURRENT_TIME: ReadonlySet<string> = new Set([
   "SVFOP_LOCALTIMESTAMP_N",
 ]);
 
-/** The expression of `SELECT expression`; undefined when the statement is anything more. */
+/** The expression of `SELECT expression`; undefined if the statement contains anything else. */
 export function singleTarget(sql: string): unknown {
   const { stmts } = parse(sql);
   const statement = stmts?.[0];

@@ -13,12 +13,12 @@ import {
 } from "./expression-tree.ts";
 
 /*
- * SQL expressions of a policy: conditions and masks. They are read by Postgres's own parser, once, when the
- * policy is loaded, and only forms on the lists below are accepted: an expression is spliced into the
- * statements of every session, so there may be no way out of it.
+ * SQL expressions of a policy: conditions and masks. Postgres's own parser reads them once, when the policy is loaded,
+ * and only the forms on the lists below are accepted. An expression is spliced into the statements of every session, so
+ * it must not be able to break out of its place.
  */
 
-/** What an expression names, as far as the catalog can check it. */
+/** The names that an expression uses and the catalog can check. */
 export interface ExpressionUse {
   /** `schema.table` of subqueries. */
   readonly relations: readonly string[];
@@ -44,12 +44,12 @@ export interface ByteRange {
   readonly end: number;
 }
 
-/** As long as `:user`, so that offsets stay. The spaces keep it apart from its neighbours. */
+/** Has the length of `:user`, so that offsets stay valid. The spaces separate it from its neighbours. */
 const AS_PARAMETER = " $1  ";
-/** The form in which the user's name is spliced in the end (conditions.ts), and as long. */
+/** The form in which the user's name is finally spliced in (conditions.ts). It has the same length. */
 const AS_LITERAL = "('') ";
 
-/** Checks the condition of `when:` or `only:`. */
+/** Parses and checks the condition of `when:` or `only:`. */
 export function parseCondition(text: string): ParsedExpression {
   return parseExpression(text, CONDITION_NODES);
 }
@@ -60,7 +60,7 @@ export function conditionTree(text: string): Node | undefined {
   return singleTarget(`SELECT (${standIn(text, placeholders(text), AS_PARAMETER)})`) as Node | undefined;
 }
 
-/** Checks the expression of an `{ sql: … }` mask; `value` is its only column. */
+/** Parses and checks the expression of an `{ sql: … }` mask; `value` is its only column. */
 export function parseMaskExpression(text: string): ParsedExpression {
   const parsed = parseExpression(text, MASK_NODES);
   if (!parsed.ok) return parsed;
@@ -74,7 +74,7 @@ export function parseMaskExpression(text: string): ParsedExpression {
   return parsed;
 }
 
-/** Where the placeholder `:user` stands: as a token of its own, so not in literals, names, casts (`::user`). */
+/** Byte ranges of the placeholder `:user` as a token of its own: not in literals, names or casts (`::user`). */
 export function placeholders(text: string): readonly ByteRange[] {
   const { tokens } = scan(text);
   const found: ByteRange[] = [];
@@ -103,7 +103,7 @@ export function valueReferences(expression: string): readonly ByteRange[] {
 const PREFIX = "SELECT (".length;
 
 function parseExpression(text: string, nodes: NodeList): ParsedExpression {
-  // The parser reads a C string: what follows a zero byte would be spliced unread.
+  // The parser reads a C string: text after a zero byte would be spliced without being read.
   if (text.includes("\0")) return fault("a zero byte in an SQL expression", "Take it out.");
   if (text.trim() === "") return fault("this is not one SQL expression", "One expression, as after WHERE.");
   let tokens: readonly ScanToken[];
@@ -113,7 +113,7 @@ function parseExpression(text: string, nodes: NodeList): ParsedExpression {
     return fault(`not valid SQL: ${messageOf(error)}`, "One SQL expression, as after WHERE.");
   }
   if (tokens.some((token) => token.tokenName === "SQL_COMMENT" || token.tokenName === "C_COMMENT")) {
-    // A comment at the end would swallow what the rewrite puts behind the expression.
+    // A comment at the end would swallow the text that the rewrite puts after the expression.
     return fault("a comment inside an SQL expression", "Write it as a YAML comment, after #.");
   }
   if (tokens.some((token) => token.tokenName === "PARAM")) {
@@ -130,7 +130,8 @@ function parseExpression(text: string, nodes: NodeList): ParsedExpression {
   const walk: Walk = { ...emptyWalk(), nodes };
   try {
     const substituted = standIn(text, users, AS_PARAMETER);
-    // In parentheses and without: `true) OR (true` fits the one, `1 FROM t` the other, one expression both.
+    // Parsed with and without parentheses: `true) OR (true` passes only the first, `1 FROM t` only the second, and one
+    // expression passes both.
     const target = singleTarget(`SELECT (${substituted})`);
     if (target === undefined || singleTarget(`SELECT ${substituted}`) === undefined) {
       return fault(
@@ -172,8 +173,8 @@ function standIn(text: string, users: readonly ByteRange[], form: string): strin
 }
 
 /**
- * The tree as text, the same for both forms of `:user`. This parser lets a parameter stand where Postgres
- * itself does not (`date $1`, a cast to it) and where a literal in parentheses means something else (a call).
+ * The tree as text, the same for both forms of `:user`. This parser accepts a parameter where Postgres itself does not
+ * (`date $1`, a cast to it) and where a literal in parentheses means something else (a call).
  */
 function shapeOf(tree: unknown, users: readonly ByteRange[]): string {
   const starts = new Set(users.map(({ start }) => start + PREFIX + 1));

@@ -1,6 +1,6 @@
 import { describeProblem, type PolicyProblem } from "./problems.ts";
 
-/** A policy names what the database does not have, and does not say that it may be missing. */
+/** The policy names something that the database does not have, and does not declare that it may be missing. */
 export class PolicyMisfit extends Error {
   readonly problems: readonly PolicyProblem[];
 

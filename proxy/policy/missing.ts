@@ -3,13 +3,13 @@ import { type Policy, type Role, relationSetHas, type TablePolicy } from "./poli
 import { nearest, suggest } from "./problems.ts";
 
 /*
- * What a policy names and a database does not have, and what that leaves unprotected. The hint of such a problem
- * is about the table that is really there: it is what somebody reads while the policy speaks of another.
+ * Names in a policy that do not exist in a database, and what that leaves unprotected. The hint of such a problem is
+ * about the table that does exist: it is exposed while the policy names another.
  */
 
 /**
- * Columns that a table's policy names and the table has not: renamed in the database, or misspelt. The column
- * that was meant has no class then and would be shown, so a limited role may not read the table at all.
+ * Columns that a table's policy names and the table does not have: renamed in the database, or misspelt. The column
+ * that was meant then has no class and would be shown, so a limited role may not read the table at all.
  */
 export function missingColumns(table: TablePolicy, relation: Relation): readonly string[] {
   const named = [...(table.subject === undefined ? [] : [table.subject]), ...table.columns.keys()];
@@ -18,7 +18,7 @@ export function missingColumns(table: TablePolicy, relation: Relation): readonly
 
 const LATER = "or say allow_missing: true";
 
-/** Of a table under `tables:` that is not there. */
+/** The hint for a table under `tables:` that does not exist. */
 export function missingTableHint(name: string, policy: Policy, catalog: Catalog): string {
   const meant = nearest(name, relationsWithoutEntry(policy, catalog));
   const advice = `Correct the name, ${LATER} if the table is made later.`;
@@ -26,7 +26,7 @@ export function missingTableHint(name: string, policy: Policy, catalog: Catalog)
   return `This entry protects nothing; if the table has another name there, that one is unprotected. ${advice}`;
 }
 
-/** Of a column that an entry under `tables:` names and its table does not have. */
+/** The hint for a column that an entry under `tables:` names and the table does not have. */
 export function missingColumnHint(column: string, relation: Relation): string {
   const key = relationKey(relation.schema, relation.name);
   const names = relation.columns.map(({ name }) => name);
@@ -34,27 +34,25 @@ export function missingColumnHint(column: string, relation: Relation): string {
   return suggest(column, names, `${now} Correct the name, ${LATER} for ${key} if the column is made later.`);
 }
 
-/** Of a table under `only:` or `require_filter:` of a role. */
+/**
+ * The hint for a missing table in a rule of a role that names the tables `named`; `open` describes what is exposed of
+ * the table that was meant.
+ */
 export function missingFilterHint(
-  key: "only" | "require_filter" | "purpose",
   name: string,
+  named: { has(table: string): boolean },
+  open: (table: string) => string,
   role: Role,
   catalog: Catalog,
 ): string {
-  const own: ReadonlyMap<string, unknown> | ReadonlySet<string> =
-    key === "require_filter" ? role.requireFilter : role[key];
-  const others = ownRelations(catalog).filter((each) => isRead(role, each) && !own.has(each));
+  const others = ownRelations(catalog).filter((each) => isRead(role, each) && !named.has(each));
   const meant = nearest(name, others);
-  const what = {
-    only: `role "${role.name}" reads all rows of ${meant ?? "the table that was meant"}`,
-    require_filter: `role "${role.name}" reads ${meant ?? "the table that was meant"} without a condition`,
-    purpose: `nobody's reading of ${meant ?? "the table that was meant"} is looked at`,
-  }[key];
+  const what = open(meant ?? "the table that was meant");
   const advice = `Correct the name, or give ${name} an entry with allow_missing: true under "tables:".`;
   return `${meant === undefined ? "" : `Did you mean "${meant}"? `}Until then ${what}. ${advice}`;
 }
 
-/** What is open of a table that has no entry under `tables:`. */
+/** What is exposed of a table that has no entry under `tables:`. */
 function exposure(name: string, policy: Policy): string {
   const readers = [...policy.roles.values()].filter((role) => isRead(role, name) && role.sees !== "all");
   const who = readers.map((role) => `"${role.name}"`).join(", ");
@@ -71,7 +69,7 @@ function relationsWithoutEntry(policy: Policy, catalog: Catalog): readonly strin
   return ownRelations(catalog).filter((key) => !policy.tables.has(key));
 }
 
-/** The database's own, without what belongs to the server. */
+/** The database's own relations, without those of the server. */
 function ownRelations({ relations }: Catalog): readonly string[] {
   return [...relations].flatMap(([key, { schema, kind }]) =>
     kind === "sequence" || schema.startsWith("pg_") || schema === "information_schema" ? [] : [key],

@@ -5,7 +5,7 @@ export type ParsedNetwork =
   | { readonly ok: true; readonly network: Network; readonly range: Range }
   | { readonly ok: false; readonly problem: string; readonly hint: string };
 
-/** First and last address as numbers, to see whether two networks have addresses in common. */
+/** First and last address of a network as numbers, to test two networks for overlap. */
 export interface Range {
   readonly family: "ipv4" | "ipv6";
   readonly first: bigint;
@@ -54,7 +54,7 @@ export function rangesOverlap(a: Range, b: Range): boolean {
 }
 
 function contains(list: BlockList, candidate: string): boolean {
-  // Link-local addresses come with their zone: fe80::1%eth0.
+  // Link-local addresses include their zone: fe80::1%eth0.
   const address = candidate.split("%")[0] ?? "";
   const version = isIP(address);
   return version !== 0 && list.check(address, version === 4 ? "ipv4" : "ipv6");
@@ -62,7 +62,7 @@ function contains(list: BlockList, candidate: string): boolean {
 
 function addressNumber(address: string, family: "ipv4" | "ipv6"): bigint {
   if (family === "ipv4") return address.split(".").reduce((value, part) => (value << 8n) | BigInt(part), 0n);
-  // The URL parser writes any IPv6 address out in groups of hexadecimal digits (WHATWG URL, "IPv6 serializer").
+  // The URL parser writes any IPv6 address as groups of hexadecimal digits (WHATWG URL, "IPv6 serializer").
   const groups = new URL(`http://[${address}]/`).hostname.slice(1, -1);
   const [head = "", tail] = groups.split("::");
   const left = head === "" ? [] : head.split(":");

@@ -2,10 +2,10 @@ import { type Catalog, type CatalogOperator, isPlainExtensionFunction } from "..
 import type { ExpressionUse } from "./expressions.ts";
 
 /**
- * An operator of a user's own that an expression of the policy may mean. Which one is meant hangs on the session's
- * search_path and on the types, and its code would run on real values; one that is written with its schema is the
- * policy's own choice. (Postgres's own cannot be written in for the policy: citext and others have a `=` of theirs,
- * and it is meant.)
+ * Finds a user-defined operator that an expression of the policy may resolve to. Which operator is meant depends on the
+ * session's search_path and on the types, and its code would run on real values. An operator written with its schema is
+ * the policy's own choice. (Sluice cannot add pg_catalog for the policy: citext and other types have their own `=`, and
+ * it is the one that is meant.)
  */
 export function strangeOperator({ operators }: ExpressionUse, catalog: Catalog): CatalogOperator | undefined {
   for (const name of operators) {

@@ -1,59 +1,83 @@
-/** Where a policy line stands, for messages: `policies/support.yaml:12:5`. */
+/** Position in a policy file, for messages: `policies/support.yaml:12:5`. */
 export interface Place {
   readonly file: string;
   readonly line: number;
   readonly column: number;
 }
 
-/** One database's policy, merged of all files that speak of it: immutable, checked, defaults filled in. */
+/** One database's policy, merged from all files that apply to it: immutable, checked, with defaults filled in. */
 export interface Policy {
-  /** Hash of all files' content (hex, 12 digits): part of every verdict's key, shown in events and metrics. */
+  /** Hash of all files' content (12 hex digits): part of every verdict's key, shown in events and metrics. */
   readonly version: string;
   readonly mode: "enforce" | "observe";
   readonly unclassified: "show" | "mask" | "deny";
-  /** Undefined: users without a role are refused. */
+  /** The role of users without one; if undefined they are refused. */
   readonly unknownUsers?: Role;
   readonly classes: ReadonlyMap<string, ColumnClass>;
   /** By `schema.table`. */
   readonly tables: ReadonlyMap<string, TablePolicy>;
-  /** Decoys that no work leads to. Left out where there are none. */
+  /** Decoys: people whom no honest work reads. Absent if there are none. */
   readonly canaries?: Canaries;
   /** In the order of the files. */
   readonly roles: ReadonlyMap<string, Role>;
-  /** Where its keys stand in the files. */
+  /** By accounts: the statements that they run, and from where. */
+  readonly fences: ReadonlyMap<string, Fence>;
+  /** Names that applications give to users, and who is meant. */
+  readonly people: ReadonlyMap<string, string>;
+  /** Positions of its keys in the files. */
   readonly written: Written;
 }
 
 /**
- * What the files say, before defaults and parents are filled in: a warning that a key has no effect belongs where
- * the key is written, and to the role that writes it.
+ * What the files say before defaults and parents are filled in: a warning that a key has no effect belongs to the place
+ * and the role that write the key.
  */
 export interface Written {
   readonly roles: ReadonlyMap<string, WrittenRole>;
   /** By table. */
   readonly canaries: ReadonlyMap<string, Place>;
   readonly onCanary?: Place;
+  /** Of the first file that is of one database. */
+  readonly database?: Place;
   readonly unknownUsers?: Place;
 }
 
 export interface WrittenRole {
-  /** The role that it extends. */
+  /** The role that this one extends. */
   readonly parent?: string;
-  /** By key, and of lists and mappings also by entry: `finds`, `finds.email`, `behaviour.dump`. */
+  /** By key, and for lists and mappings also by entry: `finds`, `finds.email`, `behaviour.dump`. */
   readonly keys: ReadonlyMap<string, Place>;
-  /** Tables whose filter of the parent it drops: `only: { …: none }`. */
+  /** Tables whose inherited filter this role drops: `only: { …: none }`. */
   readonly dropped: readonly string[];
 }
 
-/** People who do not exist: whoever reads one looks where he has no business. */
+/** What an account has run so far: an application runs few statements, from few places. */
+export interface Fence {
+  /** What becomes of a statement outside: a line in the log, an alert, and with it masks or a refusal. */
+  readonly outside: "observe" | "alert" | "mask" | "refuse";
+  readonly places: readonly FencePlace[];
+  /** By the statement without literals and comments: how many people one run showed at most. */
+  readonly statements: ReadonlyMap<string, number>;
+  readonly place: Place;
+}
+
+export interface FencePlace {
+  readonly networks: readonly Network[];
+  /** Unix sockets, which have no address. */
+  readonly isLocal: boolean;
+  /** `application_name`. */
+  readonly program: UserPattern;
+}
+
+/** People who do not exist: a user who reads one is looking where their work does not lead. */
 export interface Canaries {
-  /** By `canaryKey`: the group that the decoy was made for, "" for none. */
+  /** By `canaryKey`: the group that the decoy was made for, or "" for none. */
   readonly groups: ReadonlyMap<string, string>;
   readonly marked: readonly MarkedCanaries[];
   readonly action: "alert" | "suspend";
 }
 
-/** Decoys that a condition on their table marks; who they are, the database says. */
+/** Decoys that a condition on their table marks; the database says who they are. */
 export interface MarkedCanaries {
   /** `schema.table` */
   readonly table: string;
@@ -62,7 +86,7 @@ export interface MarkedCanaries {
   readonly condition: Condition;
 }
 
-/** The name space is that of the meter: `public.customers.id`. */
+/** A key of decoys. The name space is that of the meter: `public.customers.id`. */
 export function canaryKey(namespace: string, identity: string): string {
   return `${namespace}\0${identity}`;
 }
@@ -70,7 +94,7 @@ export function canaryKey(namespace: string, identity: string): string {
 export interface ColumnClass {
   readonly name: string;
   readonly mask: Mask;
-  /** How many people one counts for whose value is read in the clear, or who is looked up by it. */
+  /** How many people a person counts as when their value is read in the clear or they are looked up by it. */
   readonly cost: number;
   readonly place: Place;
 }
@@ -91,15 +115,15 @@ export type Mask =
 export interface TablePolicy {
   /** `schema.table` */
   readonly name: string;
-  /** The column whose distinct values are the people, or the first of a path to them. */
+  /** The column whose distinct values are the people, or the first column of a path to them. */
   readonly subject?: string;
-  /** The tables between the subject's column and the people. */
+  /** The tables between the subject column and the people. */
   readonly path?: readonly SubjectStep[];
-  /** Where `subject` is given. */
+  /** Position of `subject`. */
   readonly subjectPlace?: Place;
   /** Column name to class name. */
   readonly columns: ReadonlyMap<string, string>;
-  /** The table, or a column of it, may be missing in the database: it is made later. */
+  /** The table, or a column of it, may not exist in the database yet. */
   readonly allowMissing?: true;
   readonly place: Place;
 }
@@ -115,7 +139,7 @@ export interface Role {
   readonly name: string;
   readonly place: Place;
   readonly users: readonly UserPattern[];
-  /** Empty: from anywhere. */
+  /** If empty, the users may connect from anywhere. */
   readonly from: readonly Network[];
   readonly reads: RelationSet;
   readonly writes: RelationSet;
@@ -124,48 +148,92 @@ export interface Role {
   readonly finds: "all" | ReadonlySet<string>;
   /** Row filters by `schema.table`. */
   readonly only: ReadonlyMap<string, Condition>;
-  /** By the table whose subject names the people: what ties one of them to the reader's work. */
+  /** By the table whose subject identifies the people: a condition that ties a person to the reader's work. */
   readonly purpose: ReadonlyMap<string, Condition>;
   /**
-   * Columns that the role may write although one of its own conditions depends on them: `schema.table.column`, or
-   * `schema.table.*` for all, and where they stand.
+   * Columns that the role may write although one of its own conditions depends on them, with their positions:
+   * `schema.table.column`, or `schema.table.*` for all columns.
    */
   readonly writesOwnConditions: ReadonlyMap<string, Place>;
   readonly requireFilter: ReadonlySet<string>;
   readonly aggregatesOnly?: AggregatesOnly;
   readonly limits: Limits;
-  /** Of all scopes (`budget`, `role_budget`, `address_budget`); empty for `none` and when nothing is said. */
+  /** Windows of all scopes (`budget`, `role_budget`, `address_budget`); empty for `none` and if no budget is given. */
   readonly budget: readonly BudgetWindow[];
-  /** While the counters are away: the share of each budget that one instance may release. Undefined: nothing. */
+  /** The share of each budget that one instance may release while the counters are unreachable. Undefined: nothing. */
   readonly graceShare?: number;
-  /** Rules that are not named do their default: see `actionOf`. */
+  /** Rules that are not named use their default: see `actionOf`. */
   readonly behaviour?: ReadonlyMap<BehaviourRule, BehaviourAction>;
-  /** It sees, reads and writes all, and the people whom it reads are counted all the same. */
+  /** The role sees, reads and writes everything, and the people it reads are still counted. */
   readonly watch?: true;
-  /** Of a watched role: a budget that is used up is told of, and stops nothing. */
+  /** For a watched role: a used-up budget raises an alert and stops nothing. */
   readonly onBudget?: "alert";
-  /** Of a watched role: what names the person for whom the application reads; the first that says something does. */
+  /**
+   * For a watched role: the sources that may name the person for whom the application reads; the first with a value
+   * wins.
+   */
   readonly peopleBehind?: readonly PersonSource[];
-  /** Where nobody is named: whether anybody is shown, or within which budgets; the role's own if left out. */
-  readonly unnamed?: "refuse" | { readonly budget: readonly BudgetWindow[] };
-  /** Functions outside pg_catalog that the role may call, as `schema.name`, and whether it may see what they return. */
+  /** The keys that must have signed the person's name; without it, the application's own word is trusted. */
+  readonly signedBy?: SignedBy;
+  /** If no person is named: refuse, or apply these budgets; the role's own budgets if absent. */
+  readonly unnamed?: Unnamed;
+  /** By which role the statements of a person are judged; the account is guarded then. */
+  readonly actsAs?: ActsAs;
+  /** Made for an application's sessions, whose sources of names its statements may change: see `acting.ts`. */
+  readonly standsIn?: true;
+  /** Functions outside pg_catalog that the role may call, as `schema.name`, and whether it may see their results. */
   readonly calls: ReadonlyMap<string, "hidden" | "shown">;
 }
 
-/** What may name the person behind an application's statement. */
+export type Unnamed =
+  | "refuse"
+  | { readonly budget: readonly BudgetWindow[] }
+  | { readonly role: string; readonly place: Place };
+
+/** Roles by their names: one for everybody, or by what a signed claim holds. */
+export type ActsAs =
+  | { readonly kind: "role"; readonly role: string; readonly place: Place }
+  /** By the claim's value, the first that it has. A person who has none of them is not named. */
+  | {
+      readonly kind: "claim";
+      readonly claim: string;
+      readonly roles: ReadonlyMap<string, string>;
+      readonly place: Place;
+    };
+
+/** The keys that sign claims naming people (JSON Web Tokens, RFC 7519), and what the claims must contain. */
+export interface SignedBy {
+  /** Public keys (RFC 7517), or a secret that the application shares with the proxy. */
+  readonly kind: "jwks" | "secret";
+  /** A path relative to the policy's own file, or an https URL of public keys. */
+  readonly at: string;
+  /** Position of this key; its file is the one that relative paths start from. */
+  readonly place: Place;
+  /** The claim that names the person. */
+  readonly claim: string;
+  readonly issuer?: string;
+  readonly audience?: string;
+  /** The claim `nonce` must equal the value that the connection was given. */
+  readonly bound: boolean;
+}
+
+/** A source that may name the person behind an application's statement. */
 export type PersonSource =
-  /** `path`: keys of the JSON object that the setting holds. */
+  /** `path`: keys into the JSON object that the setting holds. */
   | { readonly kind: "setting"; readonly name: string; readonly path?: readonly string[] }
   | { readonly kind: "comment"; readonly key: string }
-  /** Its only group is the name. */
+  /** The pattern's only group is the name. */
   | { readonly kind: "application_name"; readonly pattern: RegExp }
-  /** The role that SET ROLE has set. */
+  /** The role set by SET ROLE. */
   | { readonly kind: "role" };
 
-/** Summaries of groups of people, and nothing else. */
+/** The role may read only summaries of groups of people. */
 export interface AggregatesOnly {
   readonly minGroup: number;
-  /** Base of rounding: a summary is off by less than this many of its group's largest contributions; 0 for exact figures. */
+  /**
+   * Base of rounding: a summary is off by less than this many of its group's largest contributions; 0 for exact
+   * figures.
+   */
   readonly noise: number;
 }
 
@@ -175,7 +243,7 @@ export interface UserPattern {
   readonly exact: boolean;
 }
 
-/** An IPv4 or IPv6 network in CIDR form, as given. */
+/** An IPv4 or IPv6 network in CIDR form, as written. */
 export interface Network {
   readonly text: string;
   contains(address: string): boolean;
@@ -186,23 +254,23 @@ export type RelationSet =
   | "all"
   | { readonly tables: ReadonlySet<string>; readonly schemas: ReadonlySet<string> };
 
-/** Classes seen in the clear; with a condition only in rows where it holds. A class that is absent is masked. */
+/** Classes seen in the clear, or with a condition only in rows where it holds. An absent class is masked. */
 export type Sight = "all" | ReadonlyMap<string, "always" | Condition>;
 
-/** SQL over the columns of one table; `:user` stands for the session's user and is spliced as a quoted literal. */
+/** SQL over the columns of one table; `:user` means the session's user and is spliced in as a quoted literal. */
 export interface Condition {
   readonly sql: string;
   readonly place: Place;
 }
 
 export interface Limits {
-  /** Per statement; undefined: none. */
+  /** Per statement; undefined for no limit. */
   readonly rows?: number;
   readonly bytes?: number;
   /** Rows that one statement may write. */
   readonly changes?: number;
   readonly onExcess: "error" | "truncate";
-  /** The server is told of `rows`, where that changes nothing else. */
+  /** `rows` is also added to the statement sent to the server, if that changes nothing else. */
   readonly pushed: boolean;
 }
 
@@ -213,13 +281,15 @@ export interface BudgetWindow {
   readonly seconds: number;
   readonly what: "people" | "rows" | "bytes" | "lookups" | "changes";
   readonly limit: number;
-  /** The policy line, as told in refusals: `roles.agent.budget.1d`. */
+  /** The policy line that refusals name: `roles.agent.budget.1d`. */
   readonly rule: string;
-  /** Whose reading is summed up: the user's (if left out), all users' of the role, all that one address reads. */
+  /**
+   * Whose reading is added up: one user's (if absent), that of all users of the role, or all reading from one address.
+   */
   readonly scope?: "user" | "role" | "address";
 }
 
-/** Whether some budget of the role is one of reading: one of changes alone counts no row that leaves. */
+/** Whether the role has a budget for reading: a budget of changes alone does not count rows that leave. */
 export function countsReads({ budget }: Role): boolean {
   return budget.some(({ what }) => what !== "changes");
 }
@@ -229,12 +299,12 @@ export function limitsReads(role: Role): boolean {
   return role.limits.rows !== undefined || role.limits.bytes !== undefined || countsReads(role);
 }
 
-/** The line of the role's limit that a cut-off result would be past. */
+/** The key of the role's limit that a cut-off result would exceed. */
 export function limitKey({ limits }: Role): string {
   return limits.rows === undefined ? "budget" : "rows";
 }
 
-/** What sees that somebody reads in an unusual pattern. */
+/** The rules that detect unusual reading patterns. */
 export const BEHAVIOUR_RULES = [
   "new_people",
   "dump",
@@ -248,10 +318,10 @@ export const BEHAVIOUR_RULES = [
 ] as const;
 export type BehaviourRule = (typeof BEHAVIOUR_RULES)[number];
 
-/** What becomes of a user whom a rule saw: somebody is told, his budgets shrink for a while, or he is cut off. */
+/** What happens when a rule matches a user: an alert, smaller budgets for a while, or suspension. */
 export type BehaviourAction = "off" | "alert" | "tighten" | "suspend";
 
-/** Whether the set names the relation. */
+/** Whether the set contains the relation. */
 export function relationSetHas(set: RelationSet, schema: string, name: string): boolean {
   return set === "all" || set.schemas.has(schema) || set.tables.has(`${schema}.${name}`);
 }

@@ -1,13 +1,13 @@
 import type { Place } from "./policy.ts";
 
-/** Something in a policy that is wrong: where, what, and what would be right. */
+/** A problem in a policy: where it is, what is wrong, and what would be right. */
 export interface PolicyProblem {
-  /** A warning leaves the policy in force; an error keeps it out. */
+  /** A warning leaves the policy in force; an error rejects the policy. */
   readonly severity: "error" | "warning";
   readonly place: Place;
   readonly message: string;
   readonly hint: string;
-  /** The table that the database does not have, or a column of it: serve refuses the policy. */
+  /** The table that the database does not have, or has without the column: `serve` refuses the policy. */
   readonly missing?: string;
 }
 
@@ -18,7 +18,7 @@ export function describeProblem(problem: PolicyProblem): string {
   return problem.hint === "" ? head : `${head}\n  hint: ${problem.hint}`;
 }
 
-/** In the order in which a reader meets them. */
+/** Problems in the order of files and lines. */
 export function sortProblems(problems: readonly PolicyProblem[]): readonly PolicyProblem[] {
   return [...problems].sort(
     (a, b) =>
@@ -29,12 +29,12 @@ export function sortProblems(problems: readonly PolicyProblem[]): readonly Polic
   );
 }
 
-/** A place in a sentence. */
+/** A position, as written within a sentence. */
 export function at(place: Place): string {
   return `${place.file}:${place.line}`;
 }
 
-/** Collects problems; the same one, met again for another database, counts once. */
+/** Collects problems; the same problem found again for another database counts once. */
 export class Problems {
   readonly #found = new Map<string, PolicyProblem>();
 
@@ -52,7 +52,7 @@ export class Problems {
   }
 }
 
-/** `Did you mean "reads"?` when a known name is close, else what is known. */
+/** `Did you mean "reads"?` if a known name is close, otherwise `otherwise`. */
 export function suggest(given: string, known: Iterable<string>, otherwise: string): string {
   const best = nearest(given, known);
   if (best === undefined) return otherwise;
@@ -73,9 +73,9 @@ export function nearest(given: string, known: Iterable<string>): string | undefi
   return best;
 }
 
-/** Optimal string alignment distance: a swap of two neighbours is one mistake, as typing makes it. */
+/** Optimal string alignment distance: swapping two adjacent characters counts as one mistake, as in typing. */
 function editDistance(a: string, b: string): number {
-  // Typing errors in long text are of no interest, and the table would be large.
+  // Typing errors in long texts do not matter, and the table would be large.
   if (a.length > 64 || b.length > 64) return Number.POSITIVE_INFINITY;
   let beforeLast: number[] = [];
   let last = Array.from({ length: b.length + 1 }, (_, i) => i);

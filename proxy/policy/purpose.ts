@@ -6,23 +6,24 @@ import type { Condition } from "./policy.ts";
 import { compareAlike } from "./subject-path.ts";
 
 /*
- * A condition of `purpose:` is evaluated beside the client's own statement, which it must not disturb: it may not
- * raise, whatever the rows hold. So it is made of EXISTS, AND, OR, NOT, IS NULL and comparisons of columns with
- * columns, constants and :user, whose types Postgres compares without a cast that can fail; and of no function.
+ * A condition of `purpose:` is evaluated together with the client's own statement and must not disturb it: it may not
+ * raise an error, whatever the rows hold. It therefore consists of EXISTS, AND, OR, NOT, IS NULL and comparisons of
+ * columns with columns, constants and :user, of types that Postgres compares without a cast that can fail. Functions
+ * are not allowed.
  */
 
 export type CheckedPurpose =
-  /** `schema.table.column` of all that it reads. */
+  /** The `schema.table.column` of every column that it reads. */
   | { readonly ok: true; readonly reads: ReadonlySet<string> }
   | { readonly ok: false; readonly problem: string };
 
 type Json = Readonly<Record<string, unknown>>;
-/** Tables by the name that expressions know them by; the innermost level first. */
+/** Tables by the name that expressions use for them; the innermost level first. */
 type Levels = readonly ReadonlyMap<string, Relation>[];
 
 const checked = new WeakMap<Condition, WeakMap<Catalog, CheckedPurpose>>();
 
-/** Checks the condition of a table's people; once for each catalog. */
+/** Checks the condition of a table's people; cached per catalog. */
 export function checkPurpose(condition: Condition, relation: Relation, catalog: Catalog): CheckedPurpose {
   const known = checked.get(condition) ?? new WeakMap<Catalog, CheckedPurpose>();
   checked.set(condition, known);

@@ -1,10 +1,10 @@
-import type { PolicyDocument } from "./document.ts";
+import type { Places } from "./places.ts";
 import type { ColumnClass, Place } from "./policy.ts";
 import { type Problems, suggest } from "./problems.ts";
 
-/** A class that is used must be defined somewhere; one that is there, but wrong, is reported there. */
+/** A class that is used must be defined. A class that is defined but invalid is reported at its definition. */
 export function checkClass(
-  documents: readonly PolicyDocument[],
+  documents: readonly Places[],
   classes: ReadonlyMap<string, ColumnClass>,
   name: string,
   place: Place,

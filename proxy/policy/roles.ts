@@ -1,9 +1,10 @@
 import { type Refusal, refuseSession } from "../wire/refusal.ts";
+import { matches } from "./patterns.ts";
 import type { Policy, Role } from "./policy.ts";
 
 /**
- * The role of a user who comes from an address: an exact name before a wildcard, then the order of the files.
- * A user whom a role names, but not at this address, is not unknown: he is refused.
+ * The role of a user at an address: exact names come before wildcards, then the order of the files decides. A user whom
+ * a role names, but not at this address, is refused and not treated as unknown.
  */
 export function roleFor(policy: Policy, user: string, address: string): Role | Refusal {
   const named: Role[] = [];
@@ -29,7 +30,7 @@ export function roleFor(policy: Policy, user: string, address: string): Role | R
   });
 }
 
-/** Whether `roleFor` gave a refusal. */
+/** Whether `roleFor` returned a refusal. */
 export function isRefusal(result: Role | Refusal): result is Refusal {
   return "sqlstate" in result;
 }
@@ -40,25 +41,4 @@ function unknownAt(role: Role, user: string, address: string): Role | Refusal {
     hint: `Unknown users have the role "${role.name}" (${role.place.file}:${role.place.line}).`,
     rule: `roles.${role.name}.from`,
   });
-}
-
-/** `*` stands for any text, `?` for one character. Linear but for one step back: names come from outside. */
-function matches(pattern: string, user: string): boolean {
-  let p = 0;
-  let star = -1;
-  let retry = 0;
-  for (let u = 0; u < user.length; ) {
-    if (pattern[p] === "*") {
-      star = p++;
-      retry = u;
-    } else if (p < pattern.length && (pattern[p] === "?" || pattern[p] === user[u])) {
-      p++;
-      u++;
-    } else if (star >= 0) {
-      p = star + 1;
-      u = ++retry;
-    } else return false;
-  }
-  while (pattern[p] === "*") p++;
-  return p === pattern.length;
 }

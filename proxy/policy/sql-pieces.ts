@@ -1,6 +1,6 @@
-/*
- * Pieces of SQL for masks. Each name has its schema, and each operator its parentheses: see masks.ts.
- */
+/* Parts of SQL for masks. Each name has its schema, and each operator its parentheses: see masks/mask.ts. */
+
+import { quoteLiteral } from "../pg/quote.ts";
 
 /** Type names that the grammar itself turns into a type of pg_catalog; `pg_catalog.integer` does not exist. */
 const GRAMMAR_TYPES: ReadonlySet<string> = new Set(
@@ -10,8 +10,8 @@ const GRAMMAR_TYPES: ReadonlySet<string> = new Set(
 );
 
 /**
- * A type as `format_type` gives it, safe under any search_path: that function leaves the schema out where the
- * control connection's own search_path finds the type.
+ * A type name from `format_type`, made safe under any search_path: `format_type` omits the schema if the control
+ * connection's own search_path finds the type.
  */
 export function castType(type: string): string {
   const first = /^[a-z_][a-z0-9_]*/.exec(type)?.[0];
@@ -49,9 +49,7 @@ export function bytes(value: Buffer): string {
   return `pg_catalog.decode('${value.toString("hex")}', 'hex')`;
 }
 
-/** A literal that reads the same whatever `standard_conforming_strings` says. */
+/** A literal that has the same value whether `standard_conforming_strings` is on or off. */
 export function text(value: string): string {
-  const quoted = value.replaceAll("'", "''");
-  const literal = value.includes("\\") ? `E'${quoted.replaceAll("\\", "\\\\")}'` : `'${quoted}'`;
-  return `(${literal})::pg_catalog.text`;
+  return `(${quoteLiteral(value)})::pg_catalog.text`;
 }

@@ -15,11 +15,11 @@ export type ResolvedPath =
       readonly ok: false;
       readonly message: string;
       readonly hint: string;
-      /** The table that is not there, or lacks the column. */
+      /** The table that does not exist or lacks the column. */
       readonly missing?: string;
     };
 
-/** `ticket_id -> public.tickets.customer_id` in its parts; undefined where it is no such path. */
+/** The parts of `ticket_id -> public.tickets.customer_id`; undefined if the text is no such path. */
 export function parseSubject(
   text: string,
 ): { readonly column: string; readonly steps: readonly SubjectStep[] } | undefined {
@@ -29,7 +29,10 @@ export function parseSubject(
   return { column, steps: steps.map((step) => ({ table: step?.[1] ?? "", column: step?.[2] ?? "" })) };
 }
 
-/** Under which a table's people are counted and hashed, `public.customers.id`; none where its rows are nobody's. */
+/**
+ * The name space under which a table's people are counted and hashed, `public.customers.id`; undefined if its rows
+ * belong to no one.
+ */
 export function namespaceOf({ name, subject, path }: TablePolicy): string | undefined {
   const end = path?.at(-1);
   if (end !== undefined) return `${end.table}.${end.column}`;
@@ -37,8 +40,8 @@ export function namespaceOf({ name, subject, path }: TablePolicy): string | unde
 }
 
 /**
- * Finds the way from a table's rows to their people in the database. Each column on it must lead to one row of
- * the next table and no more, and must be that table's own subject: there it is guarded against being changed.
+ * Resolves the path from a table's rows to their people in the database. Each column on it must lead to at most one row
+ * of the next table, and must be that table's own subject: as a subject it is protected against changes.
  */
 export function resolvePath(
   table: TablePolicy,
@@ -80,7 +83,7 @@ function resolveStep(
     );
   }
   if (
-    // Where the key itself is the person, all rows that it finds tell the same.
+    // If the key itself is the person, all rows that it finds give the same person.
     key !== step.column &&
     [...catalog.relations.values()].some(
       (child) => !child.isPartition && child.parents.includes(relation.oid),
@@ -103,7 +106,7 @@ function resolveStep(
   return { relation, key, column: step.column };
 }
 
-/** What the column refers to by a foreign key; or else the primary key. */
+/** The column that a foreign key references, or else the primary key. */
 function keyFor(from: Relation, column: string, to: Relation): string | undefined {
   const foreign = from.foreignKeys.find(
     ({ columns, references }) => columns.length === 1 && columns[0] === column && references === to.oid,
@@ -126,7 +129,7 @@ interface ColumnOf {
   readonly column: string;
 }
 
-/** `=` of pg_catalog takes both, and their index serves. */
+/** Whether `=` of pg_catalog accepts both columns and can use their index. */
 export function comparable(catalog: Catalog, left: ColumnOf, right: ColumnOf): boolean {
   const [a, b] = [left, right].map(({ relation, column }) => {
     const typeOid = columnOf(relation, column)?.typeOid;
@@ -137,7 +140,7 @@ export function comparable(catalog: Catalog, left: ColumnOf, right: ColumnOf): b
   return a !== undefined && b !== undefined && compareAlike(a, b);
 }
 
-/** The same of two types of pg_catalog. */
+/** The same for two types of pg_catalog. */
 export function compareAlike(a: string, b: string): boolean {
   if (INCOMPARABLE.has(a)) return false;
   return a === b || FAMILIES.some((family) => family.has(a) && family.has(b));
@@ -145,7 +148,7 @@ export function compareAlike(a: string, b: string): boolean {
 
 const INCOMPARABLE: ReadonlySet<string> = new Set(["json", "xml", "point", "polygon", "jsonpath"]);
 
-/** One value, one row. */
+/** Whether each value of the column occurs in at most one row. */
 export function isUnique({ indexes, primaryKey }: Relation, column: string): boolean {
   return (
     (primaryKey.length === 1 && primaryKey[0] === column) ||

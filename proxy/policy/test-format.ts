@@ -1,10 +1,10 @@
 import { isIP } from "node:net";
 import { z } from "zod";
-import { count, mapping, name, relationName } from "./format.ts";
+import { count, mapping, name, relationName } from "./schema.ts";
 
-/* The YAML of a file of expectations; texts are used as those of format.ts. */
+/* The YAML of a file of expectations; its texts are used like those of format.ts. */
 
-/** What a statement that is refused can be expected to say; all else is said of one that is allowed. */
+/** Expectations that apply to a refused statement; all others apply to an allowed one. */
 export const OF_REFUSALS: ReadonlySet<string> = new Set(["error", "rule"]);
 
 const EXPECT_HINT =
@@ -88,7 +88,7 @@ const testMapping = mapping(
   "A mapping with schema and tests.",
 );
 
-/** One file of expectations: what is to be said before them and they, or they alone. */
+/** One file of expectations: a list of them, or a mapping with setup before them. */
 export const testFileSchema = z.union([testMapping, testsSchema], {
   error: "A list of expectations, or a mapping with schema and tests.",
 });

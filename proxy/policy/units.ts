@@ -1,6 +1,6 @@
 const SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400, w: 604_800 };
 
-/** Seconds of `30s`, `1m`, `12h`, `30d`, `2w`; the form is checked by the format. */
+/** Seconds of `30s`, `1m`, `12h`, `30d`, `2w`. The schema checks the form. */
 export function durationSeconds(text: string): number | undefined {
   const unit = SECONDS[text.slice(-1)];
   const count = Number(text.slice(0, -1));

@@ -1,7 +1,7 @@
 import type { PolicyDocument } from "./document.ts";
 import type { Place, Written, WrittenRole } from "./policy.ts";
 
-/** Gathers where each key of the policy is written. */
+/** Collects the position of each key of the policy. */
 export function writtenIn(documents: readonly PolicyDocument[]): Written {
   const roles = new Map<string, WrittenRole>();
   const canaries = new Map<string, Place>();
@@ -13,12 +13,19 @@ export function writtenIn(documents: readonly PolicyDocument[]): Written {
   }
   const onCanary = placeOf(documents, "on_canary");
   const unknownUsers = placeOf(documents, "unknown_users");
-  return { roles, canaries, ...(onCanary && { onCanary }), ...(unknownUsers && { unknownUsers }) };
+  const database = placeOf(documents, "database");
+  return {
+    roles,
+    canaries,
+    ...(onCanary && { onCanary }),
+    ...(unknownUsers && { unknownUsers }),
+    ...(database && { database }),
+  };
 }
 
 function placeOf(
   documents: readonly PolicyDocument[],
-  key: "on_canary" | "unknown_users",
+  key: "on_canary" | "unknown_users" | "database",
 ): Place | undefined {
   return documents.find(({ content }) => content[key] !== undefined)?.placeOfKey([key]);
 }

@@ -15,27 +15,27 @@ import { type PolicyProblem, suggest } from "./problems.ts";
 
 export type Path = readonly PropertyKey[];
 
-/** A file's YAML, and what its form says about it. */
+/** A file's YAML, and the result of the check of its form. */
 export interface YamlFile<Content> {
-  /** As it was written, right or wrong. */
+  /** The content as written, valid or not. */
   readonly value: unknown;
-  /** Undefined when something about the form is wrong: see `wrong`. */
+  /** Undefined if the form has problems: see `wrong`. */
   readonly content: Content | undefined;
   /** Paths of the values that have problems. */
   readonly wrong: readonly Path[];
-  /** Where the value at a path stands; the nearest that exists. */
+  /** Position of the value at a path, or of the nearest parent that exists. */
   placeOf(path: Path): Place;
-  /** Where the last key of a path stands. */
+  /** Position of the last key of a path. */
   placeOfKey(path: Path): Place;
 }
 
 export interface ReadYaml<Content> {
   readonly problems: readonly PolicyProblem[];
-  /** Undefined when it is not YAML, or empty. */
+  /** Undefined if the text is empty or not YAML. */
   readonly file: YamlFile<Content> | undefined;
 }
 
-/** Reads one file's text: YAML first, then its form. `beginning` is the hint for an empty file. */
+/** Reads one file's text: first as YAML, then by its form. `beginning` is the hint for an empty file. */
 export function readYaml<Content>(
   name: string,
   text: string,
@@ -43,7 +43,7 @@ export function readYaml<Content>(
   beginning: string,
 ): ReadYaml<Content> {
   const lines = new LineCounter();
-  // Without a limit on aliases a few lines expand to gigabytes; the library's own default is kept.
+  // Without a limit on aliases a few lines could expand to gigabytes; the library's default limit is kept.
   const yaml = parseDocument(text, { lineCounter: lines, prettyErrors: false });
   const at = (offset: number): Place => {
     const { line, col } = lines.linePos(offset);
@@ -75,7 +75,7 @@ export function readYaml<Content>(
   const problems: PolicyProblem[] = [];
   visit(yaml, {
     Pair(_, pair) {
-      // Objects treat this key as something else than a name: it would vanish without a word.
+      // JavaScript objects treat this key as something other than a name: it would vanish silently.
       if (isScalar(pair.key) && pair.key.value === "__proto__") {
         problems.push(
           problem(at(pair.key.range?.[0] ?? 0), '"__proto__" cannot be a name', "Take another name."),
@@ -173,7 +173,7 @@ function explain(issue: Issue, parents: Path, document: unknown): readonly Findi
   }
 }
 
-/** The one branch of a union that the writer meant: the value's shape is right and something inside is not. */
+/** The one branch of a union that the author meant: its outer form is right and something inside it is wrong. */
 function closestBranch(branches: readonly (readonly Issue[])[]): readonly Issue[] | undefined {
   const inside = branches.filter((issues) => issues.every((issue) => issue.path.length > 0));
   if (inside.length === 1) return inside[0];
@@ -209,7 +209,7 @@ function shown(value: unknown): string {
   return text === "" ? "an empty text" : `"${text.length > 60 ? `${text.slice(0, 57)}…` : text}"`;
 }
 
-/** What a value holds at a path, if it is its own. */
+/** The value at a path, if every step is an own property. */
 export function valueAt(value: unknown, path: Path): unknown {
   let current = value;
   for (const step of path) {

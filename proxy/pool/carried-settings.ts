@@ -1,4 +1,5 @@
-import type { Leaves } from "../sql/leavings.ts";
+import { quoteIdentifier, quoteLiteral } from "../pg/quote.ts";
+import type { Leaves } from "../pg/statements.ts";
 import { queryMessage } from "../wire/frontend-messages.ts";
 
 /**
@@ -58,10 +59,10 @@ export function resetFor(leaves: Leaves): Buffer | undefined {
 export function applying(wanted: Carried, applied: Carried): Buffer | undefined {
   const statements = [...applied.keys()]
     .filter((name) => !wanted.has(name))
-    .map((name) => `RESET ${name.split(".").map(identifier).join(".")}`);
+    .map((name) => `RESET ${name.split(".").map(quoteIdentifier).join(".")}`);
   const calls = [...wanted]
     .filter(([name, value]) => applied.get(name) !== value)
-    .map(([name, value]) => `pg_catalog.set_config(${literal(name)}, ${literal(value)}, false)`);
+    .map(([name, value]) => `pg_catalog.set_config(${quoteLiteral(name)}, ${quoteLiteral(value)}, false)`);
   if (calls.length > 0) statements.push(`SELECT ${calls.join(", ")}`);
   return statements.length === 0 ? undefined : query(statements.join("; "));
 }
@@ -69,7 +70,7 @@ export function applying(wanted: Carried, applied: Carried): Buffer | undefined 
 /** Asks the server for settings: whether a SET has held or was rolled back, it knows best. */
 export function asking(names: readonly string[]): Buffer {
   return query(
-    `SELECT ${names.map((name) => `pg_catalog.current_setting(${literal(name)}, true)`).join(", ")}`,
+    `SELECT ${names.map((name) => `pg_catalog.current_setting(${quoteLiteral(name)}, true)`).join(", ")}`,
   );
 }
 
@@ -78,7 +79,7 @@ export function asking(names: readonly string[]): Buffer {
  * itself would do so for what stood in the startup packet.
  */
 export function restoring(settings: Carried): Buffer {
-  const values = [...settings].map(([name, value]) => `(${literal(name)}, ${literal(value)})`);
+  const values = [...settings].map(([name, value]) => `(${quoteLiteral(name)}, ${quoteLiteral(value)})`);
   return query(
     `SELECT pg_catalog.set_config(s.name, v.value, false)
      FROM pg_catalog.pg_settings s, (VALUES ${values.join(", ")}) v(name, value)
@@ -96,13 +97,4 @@ export function asBytes(text: string): string {
 
 function query(sql: string): Buffer {
   return queryMessage(Buffer.from(sql, "latin1"));
-}
-
-/** standard_conforming_strings is on in each session of a pool. */
-function literal(text: string): string {
-  return `'${text.replaceAll("'", "''")}'`;
-}
-
-function identifier(text: string): string {
-  return `"${text.replaceAll('"', '""')}"`;
 }

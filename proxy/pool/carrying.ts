@@ -11,12 +11,15 @@ import {
   restoring,
   withoutIdleTimeout,
 } from "./carried-settings.ts";
-import type { OwnQuery } from "./expected.ts";
+import type { OwnQuery } from "./pool-requests.ts";
 import type { PoolSession } from "./pool-session.ts";
 import type { ServerConnection } from "./server-connection.ts";
 
 /** How often a connection that cannot be set up is replaced before the client is told. */
 const ATTEMPTS = 3;
+
+/** How often the server is asked what has come of settings before the client is told that this cannot be known. */
+const LEARNING_ATTEMPTS = 2;
 
 /** What a client carries from one connection to the next: its settings, and what it knows of parameters. */
 export class Carrying {
@@ -98,7 +101,7 @@ export class Carrying {
       this.#isSetUp(connection, failed);
     };
     for (const query of queries) this.#server.ask(query, done);
-    connection.flush(() => {});
+    connection.flush();
   }
 
   /** The connection was lost, or could not be set up. */
@@ -115,10 +118,15 @@ export class Carrying {
     if (this.#touched.delete(IDLE_TIMEOUT)) this.#server.ask(withoutIdleTimeout, () => this.#server.settle());
     const names = [...new Set([...this.#settings.keys(), ...this.#touched])];
     this.#touched.clear();
-    if (names.length === 0) return;
+    if (names.length > 0) this.#learn(names, LEARNING_ATTEMPTS);
+  }
+
+  /** The first question may meet what the client has left: a server out of step after a Query in a pipeline (XX000). */
+  #learn(names: readonly string[], attempts: number): void {
     this.#server.ask(asking(names), ({ row, failed }) => {
       if (failed) {
-        this.#server.fail(NOT_SET_UP);
+        if (attempts > 1) this.#learn(names, attempts - 1);
+        else this.#server.fail(NOT_SET_UP);
         return;
       }
       const learnt = names.map((name, i) => [name, row[i]] as const);
@@ -146,7 +154,7 @@ export class Carrying {
     this.#parameters.set(name, value);
     const pinned = PINNED.get(name);
     if (pinned === undefined || pinned === value) {
-      this.#server.toClient.send(parameterStatus(name, value));
+      this.#server.tell(parameterStatus(name, value));
       return;
     }
     // Code of the database's has set it: texts would be read here as the server does not read them.

@@ -1,10 +1,13 @@
-import { decodeParameterStatus } from "../wire/backend-messages.ts";
+import { Ledger } from "../protocol/ledger.ts";
+import { decodeParameterStatus, decodeReadyForQuery } from "../wire/backend-messages.ts";
 import { decodeError, fatalResponse } from "../wire/errors.ts";
-import { type FrameReader, ProtocolViolation } from "../wire/frames.ts";
+import type { FrameReader } from "../wire/frames.ts";
 import { queryMessage } from "../wire/frontend-messages.ts";
 import { Backend } from "../wire/messages.ts";
+import { type Asker, NoConnection, noneFree, type Startup } from "./asker.ts";
 import { applying, type Carried, resetFor } from "./carried-settings.ts";
-import { type Asker, NoConnection, noneFree, type Pool, type Startup } from "./pool.ts";
+import type { Pool } from "./pool.ts";
+import { OwnQuery } from "./pool-requests.ts";
 import type { Holder, ServerConnection } from "./server-connection.ts";
 
 /** What a session is told at its beginning, by the names of parameters. */
@@ -43,8 +46,7 @@ class Trial implements Asker, Holder {
   readonly #outcome: Outcome;
   #connection: ServerConnection | undefined;
   #attempts = 0;
-  /** Answers that are still to come; what the last client has left is taken back first. */
-  #due: ("reset" | "settings")[] = [];
+  readonly #ledger = new Ledger();
   #problem: NoConnection | undefined;
 
   constructor(pool: Pool, startup: Startup, settings: Carried, outcome: Outcome) {
@@ -69,44 +71,61 @@ class Trial implements Asker, Holder {
 
   granted(connection: ServerConnection): void {
     this.#connection = connection;
-    connection.holder = this;
-    connection.opened.socket.resume();
+    connection.lend(this);
+    connection.flow(true);
     const reset = resetFor(connection.leaves);
     const settings = applying(this.#settings, reset === undefined ? connection.applied : new Map());
-    if (reset !== undefined) connection.toServer.send(reset);
+    // What the last client has left is taken back first.
+    if (reset !== undefined) this.#ask(connection, reset, () => this.#isReset(connection));
     // Whatever is asked, the server tells first what is new in its configuration.
-    connection.toServer.send(settings ?? NOTHING);
-    this.#due = reset === undefined ? ["settings"] : ["reset", "settings"];
-    connection.flush(() => {});
+    this.#ask(connection, settings ?? NOTHING, () => this.#areSet(connection));
+    connection.flush();
   }
 
   failed(problem: NoConnection): void {
     this.#outcome.reject(problem);
   }
 
-  backend(frame: FrameReader): void {
+  arrived(): void {
     const connection = this.#connection;
-    if (connection === undefined) throw new ProtocolViolation("an answer to nothing");
+    if (connection === undefined) return;
+    try {
+      while (this.#connection === connection && connection.next()) this.#take(connection.reader);
+    } catch (error) {
+      connection.broke(error);
+      return;
+    }
+    if (this.#connection === connection && connection.hasEnded) connection.finish();
+  }
+
+  #take(frame: FrameReader): void {
+    const ledger = this.#ledger;
     switch (frame.type) {
       case Backend.ParameterStatus: {
         const { name, value } = decodeParameterStatus(frame);
-        connection.parameters.set(name, value);
+        this.#connection?.parameters.set(name, value);
         break;
       }
+      case Backend.NoticeResponse:
+      case Backend.NotificationResponse:
+        break;
       case Backend.ErrorResponse:
         this.#problem = new NoConnection(fatalResponse(frame), decodeError(frame).get("C") ?? "XX000");
+        ledger.failed();
         break;
       case Backend.ReadyForQuery:
-        this.#answered(connection);
+        ledger.ready(decodeReadyForQuery(frame));
         break;
+      default:
+        ledger.expectOwn(frame.type);
+        ledger.answered(frame.type);
     }
   }
-
-  arrived(): void {}
 
   lost(): void {
     this.#connection = undefined;
     this.#problem = undefined;
+    this.#ledger.clear();
     if (++this.#attempts < ATTEMPTS) this.begin();
     else this.#outcome.reject(new Error("a server connection was lost again and again"));
   }
@@ -115,25 +134,28 @@ class Trial implements Asker, Holder {
     return false;
   }
 
-  #answered(connection: ServerConnection): void {
-    const done = this.#due.shift();
-    const isLast = this.#due.length === 0;
-    if (done === "reset") {
-      if (this.#problem !== undefined) {
-        connection.holder = undefined;
-        this.#pool.discard(connection);
-        this.lost();
-        return;
-      }
-      if (connection.leaves === "anything") connection.statements.clear();
-      connection.leaves = "nothing";
-      connection.applied = new Map();
+  #ask(connection: ServerConnection, message: Buffer, ended: () => void): void {
+    connection.sendOwn(message);
+    this.#ledger.asked(new OwnQuery(ended));
+  }
+
+  #isReset(connection: ServerConnection): void {
+    if (this.#problem !== undefined) {
+      connection.holder = undefined;
+      this.#pool.discard(connection);
+      this.lost();
+      return;
     }
-    if (!isLast) return;
+    if (connection.leaves === "anything") connection.statements.clear();
+    connection.leaves = "nothing";
+    connection.applied = new Map();
+  }
+
+  #areSet(connection: ServerConnection): void {
     if (this.#problem === undefined) connection.applied = this.#settings;
     const parameters = new Map(connection.parameters);
-    connection.holder = undefined;
     this.#connection = undefined;
+    connection.giveUp();
     this.#pool.release(connection);
     if (this.#problem === undefined) this.#outcome.resolve(parameters);
     else this.#outcome.reject(this.#problem);

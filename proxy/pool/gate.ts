@@ -17,6 +17,11 @@ export class Gate {
     this.#barrier = barrier;
   }
 
+  /** Whether a message of this type may be sent now. `isSettled`: all that was sent has been answered. */
+  passes(type: number, isSettled: boolean): boolean {
+    return this.#barrier.passes(type, isSettled);
+  }
+
   /** A simple query has been sent. */
   queried({ discards, copiesIn }: Pick<Leavings, "discards" | "copiesIn">): void {
     this.#discards ||= discards;

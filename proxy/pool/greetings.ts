@@ -1,6 +1,7 @@
+import type { Startup } from "./asker.ts";
 import type { Carried } from "./carried-settings.ts";
 import { type Parameters, tryOn } from "./first-settings.ts";
-import type { Pool, Startup } from "./pool.ts";
+import type { Pool } from "./pool.ts";
 
 /** What servers said of themselves is believed for so long where it can be asked for again. */
 const BELIEVED_MS = 1_000;

@@ -1,19 +1,20 @@
+import type { Ledger } from "../protocol/ledger.ts";
 import type { Names } from "../protocol/names.ts";
+import type { Request } from "../protocol/requests.ts";
 import type { Leavings } from "../sql/leavings.ts";
-import type { Outbox } from "../wire/outbox.ts";
 import type { Refusal } from "../wire/refusal.ts";
-import type { OwnQuery, PoolLedger } from "./expected.ts";
 import type { Gate } from "./gate.ts";
+import type { OwnQuery } from "./pool-requests.ts";
 import type { Holder, ServerConnection } from "./server-connection.ts";
 import type { ClientStatement } from "./server-statements.ts";
 
 /** A client in front of the pool, as those see it who deal with its messages, its answers and its settings. */
 export interface PoolSession extends Holder {
-  /** What a statement's text leaves behind, as the catalog is now; the text is lent. */
-  readonly leavingsOf: (sql: Buffer) => Leavings;
-  readonly ledger: PoolLedger;
+  /** What a statement leaves behind, as the catalog is now; its text is lent. `declared`: types of parameters, by their oids. */
+  readonly leavingsOf: (sql: Buffer, declared: readonly number[]) => Leavings;
+  /** The session's own. */
+  readonly ledger: Ledger<Request>;
   readonly gate: Gate;
-  readonly toClient: Outbox;
   /** What the client's names of prepared statements mean to it. */
   readonly statements: Names<ClientStatement>;
   /** search_path, and what the client knows of parameters. */
@@ -28,10 +29,10 @@ export interface PoolSession extends Holder {
   note(leavings: Leavings, connection: ServerConnection): void;
   /** The beginning of a long message has been sent: its other pieces follow as they come. */
   passRest(): void;
-  /** A query of the pool's own, of which the client hears nothing. */
-  ask(message: Buffer, done: (query: OwnQuery) => void): void;
-  /** Tells what needs no answer of the server's, once it is its turn. */
-  tellAll(): void;
+  /** A query of the pool's own, of which the session hears nothing. */
+  ask(message: Buffer, ended: (query: OwnQuery) => void): void;
+  /** The session gets this as a message of the server's, before any that is still to come. */
+  tell(message: Buffer): void;
   /** DISCARD ALL, or DEALLOCATE ALL, has been done. */
   discarded(what: "all" | "statements"): void;
   /** Gives the connection back if the client's transaction is over. */

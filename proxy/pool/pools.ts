@@ -2,6 +2,7 @@ import { LRUCache } from "lru-cache";
 import type { Catalog } from "../catalog/catalog.ts";
 import { type Leavings, leavingsOf, UNKNOWN_LEAVINGS } from "../sql/leavings.ts";
 import { shapeOf } from "../sql/shape.ts";
+import { textKey } from "../sql/text-key.ts";
 import { Greetings } from "./greetings.ts";
 import { Pool, type PoolOptions, type PoolState } from "./pool.ts";
 
@@ -76,7 +77,7 @@ export class LeavingsCache {
     const byShape = shape === undefined ? undefined : known.get(shape);
     if (byShape !== undefined && !byShape.byText) return byShape;
     // No text holds a zero but in place of literals: the two kinds of keys are never the same by chance.
-    const key = sql.toString("latin1");
+    const key = textKey(sql);
     const exact = known.get(key);
     if (exact !== undefined) return exact;
     const found = this.#analyse(sql, catalog);

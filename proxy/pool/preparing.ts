@@ -1,8 +1,12 @@
 import type { Change } from "../protocol/names.ts";
+import type { Request } from "../protocol/requests.ts";
+import { type Leavings, leavingsOfPreparing } from "../sql/leavings.ts";
+import { textKey } from "../sql/text-key.ts";
 import { emptyMessage } from "../wire/backend-messages.ts";
 import type { Frame } from "../wire/frames.ts";
 import {
   closeMessage,
+  declaredTypes,
   decodeBindNames,
   decodeClose,
   decodeDescribe,
@@ -14,7 +18,7 @@ import { Backend, cstring, Frontend, message, nameKey } from "../wire/messages.t
 import { poisonedBind, poisonedDescribe, poisonedExecute, poisonedParse } from "../wire/poison.ts";
 import { type Refusal, refuse } from "../wire/refusal.ts";
 import { Deallocations } from "./deallocations.ts";
-import { EXECUTE, type Expected, type ParseSent } from "./expected.ts";
+import { HiddenClose, HiddenParse, Passed, Preparation } from "./pool-requests.ts";
 import type { PoolSession } from "./pool-session.ts";
 import type { ServerConnection } from "./server-connection.ts";
 import { type ClientStatement, nextParse } from "./server-statements.ts";
@@ -25,6 +29,9 @@ const poisonedNamed = poisonedParse("sluice_refused");
 
 /** An empty text without parameters: what stands in for DEALLOCATE. */
 const NOTHING = Buffer.alloc(3);
+
+/** What has the name that is taken, whatever the client has prepared: its text may be wrong by now. */
+const TAKEN: ClientStatement = { key: "taken", body: NOTHING, since: 0 };
 
 /** Of those who prepare. */
 let lastId = 0;
@@ -43,164 +50,197 @@ export class Preparing {
     this.#server = server;
   }
 
-  /** False, here and below: the message has to wait. */
-  parse(frame: Frame, connection: ServerConnection): boolean {
+  /** Whether what the message names is known by now, and cannot fail without the message. */
+  isSettled(frame: Frame, { statements: prepared }: ServerConnection): boolean {
+    const { statements, ledger } = this.#server;
+    if (!statements.arePending && !prepared.arePending) return true;
+    const name = this.#nameIn(frame);
+    if (name === undefined) return true;
+    const statement = statements.find(name, ledger.pipeline);
+    if (typeof statement === "string") return statement === "absent";
+    return !prepared.isUnsure(frame.type === Frontend.Parse ? TAKEN : statement, ledger.pipeline);
+  }
+
+  /** The client's name of a prepared statement; undefined: the message depends on none. */
+  #nameIn(frame: Frame): string | undefined {
+    switch (frame.type) {
+      case Frontend.Parse:
+        return decodeParse(frame).statement || undefined;
+      case Frontend.Bind:
+        return decodeBindNames(frame).statement;
+      case Frontend.Describe: {
+        const { target, name } = decodeDescribe(frame);
+        return target === "statement" ? name : undefined;
+      }
+      case Frontend.Execute: {
+        const name = this.#deallocations.of(decodeExecute(frame).portal);
+        return name === undefined ? undefined : nameKey(name);
+      }
+      default:
+        return undefined;
+    }
+  }
+
+  parse(frame: Frame, request: Request, connection: ServerConnection): void {
     const server = this.#server;
-    const { statement: name, sqlStart, sqlEnd } = decodeParse(frame);
-    const leavings = server.leavingsOf(frame.buffer.subarray(sqlStart, sqlEnd));
+    const { statement: name, sqlStart, sqlEnd, typesStart } = decodeParse(frame);
+    const declared = declaredTypes(frame.buffer, typesStart);
+    const leavings = server.leavingsOf(frame.buffer.subarray(sqlStart, sqlEnd), declared);
     const { refusal, deallocates } = leavings;
-    const known = name === "" ? "absent" : server.statements.find(name, server.ledger.pipeline);
-    if (known === "unsettled") return false;
     if (refusal !== undefined && deallocates === undefined) {
       const poisoned = name === "" ? poisonedParse("") : poisonedNamed;
-      const change = name === "" ? { change: this.unnamedGoes(connection) } : {};
-      this.#send(connection, poisoned, { kind: "parse", hidden: false, refusal, ...change });
-      return true;
+      const change = name === "" ? this.unnamedGoes(connection) : undefined;
+      this.#send(connection, poisoned, request, new Passed(server.statements, { refusal, change }));
+      return;
     }
+    server.note(leavingsOfPreparing(leavings), connection);
     const body =
       deallocates === undefined ? Buffer.from(frame.buffer.subarray(sqlStart, frame.end)) : NOTHING;
-    if (known !== "absent") {
-      if (connection.statements.isPending(known)) return false;
+    const known = name === "" ? "absent" : server.statements.find(name, server.ledger.pipeline);
+    if (typeof known === "object") {
       // A name that is taken is the last thing that the server finds fault with: it has to say so itself.
-      const taken = this.#nameOn(connection, name, known);
-      const again = message(Frontend.Parse, cstring(taken), body);
-      this.#send(connection, again, { kind: "parse", hidden: false, taken: alreadyThere(name) });
-      return true;
+      const again = message(Frontend.Parse, cstring(this.#nameOn(connection, name, TAKEN)), body);
+      this.#send(connection, again, request, new Passed(server.statements, { taken: alreadyThere(name) }));
+      return;
     }
-    const since = nextParse();
-    const statement = {
+    const statement: ClientStatement = {
       key: this.#keyOf(body),
       body,
-      since,
+      since: nextParse(),
       ...(deallocates !== undefined && { deallocates }),
     };
-    if (name !== "" && connection.statements.isPending(statement)) return false;
     const change = server.statements.propose(name, statement, server.ledger.pipeline);
-    if (name === "") this.#parseUnnamed(connection, statement, { hidden: false, change });
     // Also where the server knows the text: what it names may be something else since then.
-    else this.#parseNamed(connection, statement, { hidden: false, change });
-    return true;
+    const { ours, prepares } =
+      name === "" ? this.#asUnnamed(connection, statement) : this.#asNamed(connection, statement);
+    const parse = message(Frontend.Parse, cstring(ours), body);
+    this.#send(connection, parse, request, new Passed(server.statements, { change, prepares }));
+  }
+
+  #leavingsOf({ body }: ClientStatement): Leavings {
+    const end = body.indexOf(0);
+    return this.#server.leavingsOf(body.subarray(0, end), declaredTypes(body, end + 1));
   }
 
   /** Names are looked up again under another search_path, but the types of parameters are found out once. */
   #keyOf(body: Buffer): string {
     const path = this.#server.carrying.path ?? `?${this.#id}.${this.#serial++}`;
-    return `${path}\0${body.toString("latin1")}`;
+    return `${path}\0${textKey(body)}`;
   }
 
-  bind(frame: Frame, connection: ServerConnection): boolean {
+  bind(frame: Frame, request: Request, connection: ServerConnection): void {
     const server = this.#server;
     const { portal, statement: name, parametersStart } = decodeBindNames(frame);
-    const { pipeline } = server.ledger;
-    const statement = server.statements.find(name, pipeline);
-    if (statement === "unsettled") return false;
-    if (statement === "absent") {
-      this.#send(connection, poisonedBind(portal), { kind: "bind", refusal: missing(name) });
-      return true;
+    const statement = this.#known(name);
+    if (statement === undefined) {
+      this.#refuse(connection, poisonedBind(portal), request, missing(name));
+      return;
     }
-    if (connection.statements.isUnsure(statement, pipeline)) return false;
     // The catalog may be another by now.
-    const { body } = statement;
-    const leavings = server.leavingsOf(body.subarray(0, body.indexOf(0)));
-    const { refusal } = leavings;
-    if (refusal !== undefined) {
-      this.#send(connection, poisonedBind(portal), { kind: "bind", refusal });
-      return true;
+    const leavings = this.#leavingsOf(statement);
+    if (leavings.refusal !== undefined) {
+      this.#refuse(connection, poisonedBind(portal), request, leavings.refusal);
+      return;
     }
     server.note(leavings, connection);
     server.gate.bound(leavings);
     this.#deallocations.bound(portal, statement);
     const ours = this.#nameOn(connection, name, statement);
     const sent = name === "" ? frame : renamed(frame, parametersStart, portal, ours);
-    this.#send(connection, sent, { kind: "bind", of: { name, statement } });
+    this.#send(connection, sent, request, new Passed(server.statements, { of: { name, statement } }));
     if (frame.piece === "first") server.passRest();
-    return true;
   }
 
-  describe(frame: Frame, connection: ServerConnection): boolean {
+  describe(frame: Frame, request: Request, connection: ServerConnection): void {
     const { target, name } = decodeDescribe(frame);
     if (target === "portal") {
-      this.#send(connection, frame, { kind: "describe" });
-      return true;
+      this.#send(connection, frame, request);
+      return;
     }
-    const { statements, ledger } = this.#server;
-    const statement = statements.find(name, ledger.pipeline);
-    if (statement === "unsettled") return false;
-    if (statement === "absent") {
-      this.#send(connection, poisonedDescribe(target), { kind: "describe", refusal: missing(name) });
-      return true;
+    const { statements } = this.#server;
+    const statement = this.#known(name);
+    if (statement === undefined) {
+      this.#refuse(connection, poisonedDescribe(target), request, missing(name));
+      return;
     }
-    if (connection.statements.isUnsure(statement, ledger.pipeline)) return false;
+    this.#server.note(leavingsOfPreparing(this.#leavingsOf(statement)), connection);
     const ours = this.#nameOn(connection, name, statement);
-    const renamed = describeMessage({ target, name: ours });
-    this.#send(connection, renamed, { kind: "describe", of: { name, statement } });
-    return true;
+    const sent = describeMessage({ target, name: ours });
+    this.#send(connection, sent, request, new Passed(statements, { of: { name, statement } }));
   }
 
-  execute(frame: Frame, connection: ServerConnection): boolean {
+  execute(frame: Frame, request: Request, connection: ServerConnection): void {
     const { statements, ledger, gate } = this.#server;
     const { portal } = decodeExecute(frame);
     const name = this.#deallocations.of(portal);
     if (name === undefined) {
-      this.#send(connection, frame, EXECUTE);
+      this.#send(connection, frame, request);
       gate.executed();
-      return true;
+      return;
     }
     const key = nameKey(name);
-    const known = statements.find(key, ledger.pipeline);
-    if (known === "unsettled") return false;
-    if (known === "absent") {
-      this.#send(connection, poisonedExecute, { kind: "execute", refusal: missing(key) });
-      return true;
+    if (this.#known(key) === undefined) {
+      this.#refuse(connection, poisonedExecute, request, missing(key));
+      return;
     }
     const change = statements.propose(key, undefined, ledger.pipeline);
-    this.#send(connection, frame, { kind: "execute", forgets: true, change });
-    return true;
+    this.#send(connection, frame, request, new Passed(statements, { forgets: true, change }));
   }
 
-  close(frame: Frame, connection: ServerConnection): boolean {
+  close(frame: Frame, request: Request, connection: ServerConnection): void {
     const { statements, ledger } = this.#server;
     const { target, name } = decodeClose(frame);
     if (target === "portal") {
-      this.#send(connection, frame, { kind: "close", hidden: false });
-      return true;
+      this.#send(connection, frame, request);
+      return;
     }
     const change = statements.propose(name, undefined, ledger.pipeline);
     // The connection keeps it: somebody will want it again.
-    ledger.sent({ kind: "local", message: closeComplete, change });
-    return true;
+    ledger.sent(request, new Passed(statements, { local: closeComplete, change }));
   }
 
   /** A message of the extended protocol fails before the server looks at what it is about. */
-  refuse(connection: ServerConnection, refusal: Refusal): void {
-    this.#send(connection, poisonedExecute, { kind: "close", hidden: false, refusal });
+  refuse(connection: ServerConnection, request: Request, refusal: Refusal): void {
+    this.#refuse(connection, poisonedExecute, request, refusal);
   }
 
-  #parseNamed(connection: ServerConnection, statement: ClientStatement, asked: Asked): string {
-    const { name, closes } = connection.statements.add(statement, this.#server.ledger.pipeline);
+  #refuse(connection: ServerConnection, poisoned: Buffer, request: Request, refusal: Refusal): void {
+    this.#send(connection, poisoned, request, new Passed(this.#server.statements, { refusal }));
+  }
+
+  /** What a message waits for has been answered by now (`isSettled`). */
+  #known(name: string): ClientStatement | undefined {
+    const { statements, ledger } = this.#server;
+    const found = statements.find(name, ledger.pipeline);
+    return typeof found === "object" ? found : undefined;
+  }
+
+  #asNamed(connection: ServerConnection, statement: ClientStatement): Named {
+    const { statements } = connection;
+    const { name, closes } = statements.add(statement, this.#server.ledger.pipeline);
     for (const unwanted of closes) {
-      const close = closeMessage({ target: "statement", name: unwanted });
-      this.#send(connection, close, { kind: "close", hidden: true, unwanted });
+      connection.toServer.send(closeMessage({ target: "statement", name: unwanted }));
+      this.#server.ledger.asked(new HiddenClose(statements, unwanted));
     }
-    const prepares = { statement, isUnnamed: false };
-    const parse = message(Frontend.Parse, cstring(name), statement.body);
-    this.#send(connection, parse, { kind: "parse", prepares, ...asked });
-    return name;
+    return { ours: name, prepares: new Preparation(statements, statement, name) };
   }
 
-  #parseUnnamed(connection: ServerConnection, statement: ClientStatement, asked: Asked): void {
+  #asUnnamed(connection: ServerConnection, statement: ClientStatement): Named {
     connection.statements.setUnnamed(statement, this.#server.ledger.pipeline);
-    const prepares = { statement, isUnnamed: true };
-    const parse = message(Frontend.Parse, cstring(""), statement.body);
-    this.#send(connection, parse, { kind: "parse", prepares, ...asked });
+    return { ours: "", prepares: new Preparation(connection.statements, statement, "") };
   }
 
   /** The name under which this connection has the statement; it is prepared there if it is not yet. */
   #nameOn(connection: ServerConnection, name: string, statement: ClientStatement): string {
     const { statements } = connection;
-    if (name !== "") return statements.find(statement) ?? this.#parseNamed(connection, statement, UNASKED);
-    if (!statements.isUnnamed(statement)) this.#parseUnnamed(connection, statement, UNASKED);
-    return "";
+    const found =
+      name === "" ? (statements.isUnnamed(statement) ? "" : undefined) : statements.find(statement);
+    if (found !== undefined) return found;
+    const { ours, prepares } =
+      name === "" ? this.#asUnnamed(connection, statement) : this.#asNamed(connection, statement);
+    connection.toServer.send(message(Frontend.Parse, cstring(ours), statement.body));
+    this.#server.ledger.asked(new HiddenParse(prepares));
+    return ours;
   }
 
   /** exec_simple_query of tcop/postgres.c drops the unnamed statement before it looks at the text. */
@@ -209,11 +249,17 @@ export class Preparing {
     return this.#server.statements.propose("", undefined, this.#server.ledger.pipeline);
   }
 
-  #send(connection: ServerConnection, sent: Buffer | Frame, expected: Expected): void {
-    if (Buffer.isBuffer(sent)) connection.toServer.send(sent);
-    else connection.toServer.forward(sent);
-    this.#server.ledger.sent(expected);
+  #send(connection: ServerConnection, message: Buffer | Frame, request: Request, note?: Passed): void {
+    if (Buffer.isBuffer(message)) connection.toServer.send(message);
+    else connection.toServer.forward(message);
+    this.#server.ledger.sent(request, note);
   }
+}
+
+/** Under which name of the pool's own a connection prepares a statement. */
+interface Named {
+  readonly ours: string;
+  readonly prepares: Preparation;
 }
 
 /** A Bind, or its first piece, with other names. */
@@ -226,11 +272,6 @@ function renamed(frame: Frame, parametersStart: number, portal: string, statemen
   first.writeInt32BE(first.length - 1 + rest, 1);
   return first;
 }
-
-/** Of a Parse: whether the client has asked for it, and what that makes of its names. */
-type Asked = Pick<ParseSent, "hidden" | "change">;
-
-const UNASKED: Asked = { hidden: true };
 
 /** In the words of FetchPreparedStatement and exec_bind_message. */
 export function missing(name: string): Refusal {

@@ -1,10 +1,11 @@
+import type { Request } from "../protocol/requests.ts";
 import { commandComplete } from "../wire/backend-messages.ts";
-import { type Frame, type FrameReader, MalformedMessage, ProtocolViolation } from "../wire/frames.ts";
-import { decodeQuery, queryMessage } from "../wire/frontend-messages.ts";
+import { type Frame, MalformedMessage } from "../wire/frames.ts";
+import { decodeEmpty, decodeQuery, queryMessage } from "../wire/frontend-messages.ts";
 import { Frontend, nameKey } from "../wire/messages.ts";
 import { poisonedQuery } from "../wire/poison.ts";
 import { type Refusal, refuse } from "../wire/refusal.ts";
-import { type QuerySent, SYNC } from "./expected.ts";
+import { Passed } from "./pool-requests.ts";
 import type { PoolSession } from "./pool-session.ts";
 import { missing, Preparing } from "./preparing.ts";
 import type { ServerConnection } from "./server-connection.ts";
@@ -13,7 +14,7 @@ import type { ServerConnection } from "./server-connection.ts";
 const nothingToRun = queryMessage(Buffer.alloc(0));
 export const deallocated: Buffer = commandComplete("DEALLOCATE");
 
-/** The client's messages on their way to the connection that it holds. */
+/** The session's requests on their way to the connection that it holds. */
 export class Requests {
   readonly #server: PoolSession;
   readonly #preparing: Preparing;
@@ -24,108 +25,78 @@ export class Requests {
   }
 
   /** False: it has to wait for what was sent before to be answered. */
-  handle(frame: FrameReader, connection: ServerConnection): boolean {
-    const server = this.#server;
-    if (server.ledger.intake === "copyIn") {
-      this.#copy(frame, connection);
-      return true;
+  isSettled(frame: Frame, connection: ServerConnection): boolean {
+    try {
+      return this.#preparing.isSettled(frame, connection);
+    } catch (error) {
+      if (error instanceof MalformedMessage) return true;
+      throw error;
     }
-    if (server.ledger.intake === "skipping" && frame.type !== Frontend.Sync) return true;
-    const isDone = this.#handleWhole(frame, connection);
-    server.tellAll();
-    return isDone;
   }
 
-  #handleWhole(frame: FrameReader, connection: ServerConnection): boolean {
+  send(frame: Frame, request: Request, connection: ServerConnection): void {
     try {
-      return this.#handle(frame, connection);
+      this.#send(frame, request, connection);
     } catch (error) {
       if (!(error instanceof MalformedMessage)) throw error;
       const { error: refusal } = error;
-      if (frame.type === Frontend.Query) this.#refuseQuery(connection, refusal);
-      else this.#preparing.refuse(connection, refusal);
-      return true;
+      if (frame.type === Frontend.Query) this.#refuseQuery(connection, request, refusal);
+      else this.#preparing.refuse(connection, request, refusal);
     }
   }
 
-  #handle(frame: FrameReader, connection: ServerConnection): boolean {
-    const server = this.#server;
+  #send(frame: Frame, request: Request, connection: ServerConnection): void {
+    const { ledger } = this.#server;
     switch (frame.type) {
       case Frontend.Query:
-        this.#query(frame, connection);
+        this.#query(frame, request, connection);
         break;
       case Frontend.Parse:
-        return this.#preparing.parse(frame, connection);
+        this.#preparing.parse(frame, request, connection);
+        break;
       case Frontend.Bind:
-        return this.#preparing.bind(frame, connection);
+        this.#preparing.bind(frame, request, connection);
+        break;
       case Frontend.Describe:
-        return this.#preparing.describe(frame, connection);
+        this.#preparing.describe(frame, request, connection);
+        break;
       case Frontend.Close:
-        return this.#preparing.close(frame, connection);
+        this.#preparing.close(frame, request, connection);
+        break;
       case Frontend.Execute:
-        return this.#preparing.execute(frame, connection);
-      case Frontend.Sync:
-        connection.toServer.forward(frame);
-        server.ledger.sent(SYNC);
-        this.#restore();
-        break;
-      case Frontend.Flush:
-        connection.toServer.forward(frame);
-        server.ledger.flushSent();
-        break;
-      // Outside of COPY a server drops them (PostgresMain).
-      case Frontend.CopyData:
-      case Frontend.CopyDone:
-      case Frontend.CopyFail:
+        this.#preparing.execute(frame, request, connection);
         break;
       case Frontend.FunctionCall:
-        this.#refuseQuery(connection, FUNCTION_CALL);
+        this.#refuseQuery(connection, request, FUNCTION_CALL);
         break;
-      default:
-        throw new ProtocolViolation(`invalid frontend message type ${frame.type}`);
-    }
-    return true;
-  }
-
-  /** Nothing but copy data may reach the server: by the time it arrives the copy may have failed. */
-  #copy(frame: FrameReader, connection: ServerConnection): void {
-    const server = this.#server;
-    switch (frame.type) {
-      case Frontend.CopyDone:
-      case Frontend.CopyFail:
-        connection.toServer.forward(frame);
-        server.ledger.copyEndSent();
-        // A simple query may hold another COPY.
-        if (server.ledger.head?.kind === "execute") server.gate.copied();
-        break;
-      case Frontend.CopyData:
-        connection.toServer.forward(frame);
-        if (frame.piece === "first") server.passRest();
-        break;
-      // CopyGetData takes no notice of them.
       case Frontend.Sync:
-      case Frontend.Flush:
+        connection.toServer.forward(frame);
+        ledger.sent(request);
+        this.#restore();
         break;
       default:
-        throw new ProtocolViolation(`unexpected message type ${frame.type} during COPY from stdin`);
+        // The server finds fault with it, and says so.
+        decodeEmpty(frame, "message");
+        connection.toServer.forward(frame);
+        ledger.sent(request);
     }
   }
 
-  #query(frame: Frame, connection: ServerConnection): void {
+  #query(frame: Frame, request: Request, connection: ServerConnection): void {
     const server = this.#server;
     const { sqlStart, sqlEnd } = decodeQuery(frame);
-    const leavings = server.leavingsOf(frame.buffer.subarray(sqlStart, sqlEnd));
+    const leavings = server.leavingsOf(frame.buffer.subarray(sqlStart, sqlEnd), []);
     if (leavings.deallocates !== undefined) {
-      this.#deallocate(connection, leavings.deallocates);
+      this.#deallocate(connection, request, leavings.deallocates);
       return;
     }
     if (leavings.refusal !== undefined) {
-      this.#refuseQuery(connection, leavings.refusal);
+      this.#refuseQuery(connection, request, leavings.refusal);
       return;
     }
     server.note(leavings, connection);
     server.gate.queried(leavings);
-    this.#send(connection, frame, {});
+    this.#sendQuery(connection, frame, request, {});
     this.#restore();
   }
 
@@ -134,31 +105,32 @@ export class Requests {
     if (!this.#server.gate.mayCopyIn) this.#server.carrying.restore();
   }
 
-  #refuseQuery(connection: ServerConnection, refusal: Refusal): void {
-    this.#send(connection, poisonedQuery, { refusal });
+  #refuseQuery(connection: ServerConnection, request: Request, refusal: Refusal): void {
+    this.#sendQuery(connection, poisonedQuery, request, { refusal });
   }
 
-  #deallocate(connection: ServerConnection, name: string): void {
+  #deallocate(connection: ServerConnection, request: Request, name: string): void {
     const { statements, ledger } = this.#server;
     const key = nameKey(name);
     if (statements.expected(key) === undefined) {
-      this.#refuseQuery(connection, missing(key));
+      this.#refuseQuery(connection, request, missing(key));
       return;
     }
     const change = statements.propose(key, undefined, ledger.pipeline);
-    this.#send(connection, nothingToRun, { forgets: true, change });
+    this.#sendQuery(connection, nothingToRun, request, { forgets: true, change });
   }
 
-  #send(
+  #sendQuery(
     connection: ServerConnection,
     query: Buffer | Frame,
-    more: Pick<QuerySent, "refusal" | "forgets" | "change">,
+    request: Request,
+    more: Pick<Passed["parts"], "refusal" | "forgets" | "change">,
   ): void {
-    const { ledger } = this.#server;
+    const { ledger, statements } = this.#server;
     const drops = this.#preparing.unnamedGoes(connection);
     if (Buffer.isBuffer(query)) connection.toServer.send(query);
     else connection.toServer.forward(query);
-    ledger.sent({ kind: "query", drops, ...more });
+    ledger.sent(request, new Passed(statements, { drops, ...more }));
   }
 }
 

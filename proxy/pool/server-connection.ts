@@ -1,6 +1,5 @@
 import type { Socket } from "node:net";
-import { Turn } from "../protocol/turn.ts";
-import type { Leaves } from "../sql/leavings.ts";
+import type { Leaves } from "../pg/statements.ts";
 import { type BackendKey, decodeParameterStatus } from "../wire/backend-messages.ts";
 import { FrameReader } from "../wire/frames.ts";
 import { terminateMessage } from "../wire/frontend-messages.ts";
@@ -27,13 +26,11 @@ export interface Opened {
   readonly suspect: () => void;
 }
 
-/** Who has a connection at the moment. */
+/** Who has a connection at the moment, and takes the server's messages from it. */
 export interface Holder {
-  /** A message of the server's. */
-  backend(frame: FrameReader): void;
-  /** All that came in one read event has been handed in. */
+  /** Something has come, or the server has closed the connection, or it takes bytes again after it was full. */
   arrived(): void;
-  /** The server has closed it. */
+  /** The connection is closed, and all that came has been taken. */
   lost(): void;
   mayStream(type: number, length: number): boolean;
 }
@@ -65,14 +62,14 @@ export class ServerConnection {
   isRetired = false;
   /** Cancel requests on their way: who has the connection next must not be hit. */
   cancels = 0;
-  readonly #reader: FrameReader;
+  /** The server's messages. */
+  readonly reader: FrameReader;
   readonly #onClosed: (connection: ServerConnection) => void;
   readonly #onFault: (error: unknown) => void;
   #isClosed = false;
-  readonly #turn = new Turn();
-  /** Others have their turn: what has been read waits for the next one. */
-  #isYielding = false;
   #hasEnded = false;
+  /** Writes that the system has not taken. */
+  #writes = 0;
 
   constructor(
     startup: string,
@@ -85,15 +82,17 @@ export class ServerConnection {
     this.parameters = new Map(opened.parameters);
     this.#onClosed = onClosed;
     this.#onFault = onFault;
-    this.#reader = new FrameReader(LONGEST, (type, length) => this.holder?.mayStream(type, length) ?? false);
+    this.reader = new FrameReader(LONGEST, (type, length) => this.holder?.mayStream(type, length) ?? false);
     const { socket } = opened;
     socket.on("data", (bytes: Buffer) => this.#read(bytes));
     const onEnd = () => {
       this.#hasEnded = true;
       // Its last words are told first.
-      if (!this.#isYielding) this.#closed();
+      if (this.holder === undefined) this.#closed();
+      else this.holder.arrived();
     };
     socket.on("end", onEnd).on("close", onEnd);
+    socket.on("drain", () => this.holder?.arrived());
     // 'close' follows and says enough.
     socket.on("error", () => {});
     if (socket.destroyed || socket.readableEnded) queueMicrotask(onEnd);
@@ -112,23 +111,67 @@ export class ServerConnection {
     return !this.applied.has("default_transaction_read_only") && !this.opened.accepts(this.parameters);
   }
 
-  /** Writes what waits; `done`: the memory of it is not wanted any more. */
-  flush(done: () => void): void {
+  lend(holder: Holder): void {
+    this.holder = holder;
+  }
+
+  /** Its holder is done with it: what comes from now on is nobody's. */
+  giveUp(): void {
+    this.holder = undefined;
+    this.flow(true);
+    this.#readUnasked();
+  }
+
+  /** Moves `reader` on to the next message; false: there is none yet. */
+  next(): boolean {
+    return !this.#isClosed && this.reader.next();
+  }
+
+  /** The server sends no more. */
+  get hasEnded(): boolean {
+    return this.#hasEnded;
+  }
+
+  /** All that came has been taken: it is over. */
+  finish(): void {
+    this.#closed();
+  }
+
+  /** Reads from it, or does not. */
+  flow(wanted: boolean): void {
+    const { socket } = this.opened;
+    if (wanted === !socket.isPaused()) return;
+    if (wanted) socket.resume();
+    else socket.pause();
+  }
+
+  /** More should not be written before it has taken this. */
+  get isFull(): boolean {
+    return this.opened.socket.writableNeedDrain;
+  }
+
+  /** What was written is still wanted where it lies. */
+  get isWriting(): boolean {
+    return this.toServer.size > 0 || this.#writes > 0;
+  }
+
+  /** A simple query of the pool's own. With it the unnamed statement goes (exec_simple_query of tcop/postgres.c). */
+  sendOwn(query: Buffer): void {
+    this.toServer.send(query);
+    this.statements.dropUnnamed();
+  }
+
+  /** Writes what waits. */
+  flush(): void {
     const { socket } = this.opened;
     const parts = this.toServer.take();
-    if (parts.length === 0 || !socket.writable) {
-      done();
-      return;
-    }
-    let isDone = false;
-    const once = () => {
-      if (isDone) return;
-      isDone = true;
-      done();
-    };
     const [first] = parts;
-    socket.write(parts.length === 1 && first !== undefined ? first : Buffer.concat(parts), once);
-    if (socket.writableLength === 0) once();
+    if (first === undefined || !socket.writable) return;
+    this.#writes++;
+    socket.write(parts.length === 1 ? first : Buffer.concat(parts), () => {
+      this.#writes--;
+    });
+    if (socket.writableLength === 0) this.#writes = 0;
   }
 
   /** Nobody is to have it any more. */
@@ -145,43 +188,23 @@ export class ServerConnection {
 
   #read(bytes: Buffer): void {
     this.heardAt = performance.now();
-    this.#reader.push(bytes);
-    if (!this.#isYielding) this.#pump();
+    this.reader.push(bytes);
+    if (this.holder === undefined) this.#readUnasked();
+    else this.holder.arrived();
   }
 
-  /** Deals with what has been read, and lets others have their turn in between. */
-  #pump(): void {
-    const reader = this.#reader;
-    let isOver = false;
-    this.#turn.begin();
+  #readUnasked(): void {
     try {
-      while (!isOver && !this.#isClosed && reader.next()) {
-        if (this.holder !== undefined) this.holder.backend(reader);
-        else this.#unasked(reader);
-        isOver = this.#turn.spend(reader);
-      }
-      this.holder?.arrived();
-      if (isOver) this.#yield();
+      while (this.holder === undefined && this.next()) this.#unasked(this.reader);
     } catch (error) {
-      // Nobody knows any more what belongs to what: the connection ends, and its holder's session.
-      this.#onFault(error);
-      this.#end();
+      this.broke(error);
     }
   }
 
-  #yield(): void {
-    const { socket } = this.opened;
-    // Its holder may have paused it: the client reads slowly.
-    const flows = !socket.isPaused();
-    this.#isYielding = true;
-    socket.pause();
-    setImmediate(() => {
-      this.#isYielding = false;
-      if (this.#isClosed) return;
-      if (flows) socket.resume();
-      this.#pump();
-      if (this.#hasEnded && !this.#isYielding) this.#closed();
-    });
+  /** Nobody knows any more what belongs to what: the connection ends. */
+  broke(error: unknown): void {
+    this.#onFault(error);
+    this.#end();
   }
 
   /** Nobody has asked anything: only news of the server may come, or its farewell. */

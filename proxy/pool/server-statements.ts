@@ -33,7 +33,8 @@ export class ServerStatements {
   /** Names that the server still has, and nobody wants. */
   #unwanted: string[] = [];
   /** Those whose Parse has not been answered, and in which of the holder's pipelines it was sent. */
-  readonly #pending = new Map<ClientStatement["key"] | typeof UNNAMED, number>();
+  readonly #pending = new Map<ClientStatement["key"], { readonly name: string; readonly pipeline: number }>();
+  #unnamedPending: number | undefined;
   #unnamed: ClientStatement | undefined;
   #serial = 0;
 
@@ -57,7 +58,7 @@ export class ServerStatements {
     this.#drop(key);
     const name = `sluice_${++this.#serial}`;
     this.#names.set(key, { name, at: parses });
-    this.#pending.set(key, pipeline);
+    this.#pending.set(key, { name, pipeline });
     for (const old of this.#names.keys()) {
       if (this.#names.size <= MOST) break;
       this.#drop(old);
@@ -79,31 +80,34 @@ export class ServerStatements {
 
   setUnnamed(statement: ClientStatement, pipeline: number): void {
     this.#unnamed = statement;
-    this.#pending.set(UNNAMED, pipeline);
+    this.#unnamedPending = pipeline;
   }
 
   dropUnnamed(): void {
     this.#unnamed = undefined;
-    this.#pending.delete(UNNAMED);
+    this.#unnamedPending = undefined;
   }
 
-  confirmUnnamed(): void {
-    this.#pending.delete(UNNAMED);
+  confirmUnnamed(statement: ClientStatement): void {
+    if (this.isUnnamed(statement)) this.#unnamedPending = undefined;
   }
 
-  /** It has been asked for, and may fail yet. */
-  isPending({ key }: ClientStatement): boolean {
-    return this.#pending.has(key);
+  /** Some Parse has not been answered. */
+  get arePending(): boolean {
+    return this.#unnamedPending !== undefined || this.#pending.size > 0;
   }
 
   /** It may fail or be skipped, and what is sent in this pipeline would not be skipped with it. */
   isUnsure(statement: ClientStatement, pipeline: number): boolean {
-    const sent = this.#pending.get(this.isUnnamed(statement) ? UNNAMED : statement.key);
+    const sent = this.isUnnamed(statement)
+      ? this.#unnamedPending
+      : this.#pending.get(statement.key)?.pipeline;
     return sent !== undefined && sent !== pipeline;
   }
 
-  confirm({ key }: ClientStatement): void {
-    this.#pending.delete(key);
+  /** The Parse that gave it this name has succeeded. One that was sent later may fail yet. */
+  confirm({ key }: ClientStatement, name: string): void {
+    if (this.#pending.get(key)?.name === name) this.#pending.delete(key);
   }
 
   /** It must be prepared anew. */
@@ -111,10 +115,10 @@ export class ServerStatements {
     if (!this.#pending.has(key)) this.#drop(key);
   }
 
-  /** It was not prepared after all. */
-  forget({ key }: ClientStatement): void {
-    this.#names.delete(key);
-    this.#pending.delete(key);
+  /** It was not prepared after all under this name. */
+  forget({ key }: ClientStatement, name: string): void {
+    if (this.#names.get(key)?.name === name) this.#names.delete(key);
+    if (this.#pending.get(key)?.name === name) this.#pending.delete(key);
   }
 
   /** The server has none any more. */
@@ -122,7 +126,7 @@ export class ServerStatements {
     this.#names.clear();
     this.#unwanted = [];
     this.#pending.clear();
-    this.#unnamed = undefined;
+    this.dropUnnamed();
   }
 
   #drop(key: string): void {
@@ -132,5 +136,3 @@ export class ServerStatements {
     this.#unwanted.push(prepared.name);
   }
 }
-
-const UNNAMED = Symbol("unnamed");

@@ -1,4 +1,4 @@
-import type { Asker, Startup } from "./pool.ts";
+import type { Asker, Startup } from "./asker.ts";
 
 /** Somebody who waits for a connection. */
 export interface Waiting {

@@ -1,42 +1,25 @@
 import { ProtocolViolation } from "../wire/frames.ts";
 import { Backend, type TransactionStatus } from "../wire/messages.ts";
 import { Barrier } from "./barrier.ts";
-import { Deque } from "./deque.ts";
-import { endsAnswer, endsReady, isStep, mayAnswer, type Request, runs } from "./requests.ts";
-
-/**
- * What the server does with the next message, as far as its answers tell (Postgres docs, 53.2.3 "Extended Query",
- * 53.2.4 "Pipelining", 53.2.6 "COPY Operations"):
- *
- *                Parse, Bind, Describe, Execute, Close
- *     ┌─────────┐ ─────────────────────────────► ┌────────────┐
- *     │ "ready" │                                │ "pipeline" │
- *     └─────────┘ ◄───────────────────────────── └────────────┘
- *        ▲   ▲  ▲        Sync, Query                 │  ▲   │
- *        │   │  │                                    │  │   │ CopyInResponse to an Execute
- *        │   │  └─ Sync ─ ┌────────────┐ ErrorResponse  │   ▼
- *        │   │            │ "skipping" │ ◄──────────┤  │ ┌──────────┐
- *        │   │            └────────────┘ ◄──────────│──│─│ "copyIn" │
- *        │   │                        ErrorResponse │  └─│          │ CopyDone, CopyFail
- *        │   └── CopyDone, CopyFail, ErrorResponse ─┼────│          │
- *        └────── CopyInResponse to a Query ─────────┼───►│          │
- *                                                   ▼    └──────────┘
- *                  (an ErrorResponse leads to "skipping" only if no Sync is outstanding)
- */
-export type Intake = "ready" | "pipeline" | "skipping" | "copyIn";
-
-/** Where the client's CopyDone or CopyFail stands among the requests: it has no answer of its own. */
-const COPY_END = Symbol("copy end");
+import type { Intake } from "./intake.ts";
+import { isOwn, type LegNote, Noted, type OwnRequest } from "./leg-notes.ts";
+import { askedOf, COPY_END, type Entry, noteOf, Outstanding, requestOf } from "./outstanding.ts";
+import { endsAnswer, endsReady, isStep, mayAnswer, type Request } from "./requests.ts";
 
 /**
  * The conversation with one Postgres server: which requests await their answers, what the server does with what is
  * sent next, its transaction, and what must not be sent yet. It is told of each message in both directions, in the
  * order of the wire. It holds no bytes, and each message costs constant time, amortised, however many a client
  * pipelines.
+ *
+ * A session and the leg that carries its messages to the server share one: what the leg asks by itself stands in the
+ * same queue, and the session sees nothing of it.
  */
-export class Ledger<R extends Request> {
+export class Ledger<R extends Request = Request> {
   readonly barrier = new Barrier();
-  readonly #queue = new Deque<R | typeof COPY_END>();
+  readonly #queue = new Outstanding<R>();
+  /** The leg is about to send once more what it has taken back. */
+  #isRestarting = false;
   /** The last request that was sent is a message of the extended protocol, and no Sync. */
   #endsInStep = false;
   #intake: Intake = "ready";
@@ -49,9 +32,6 @@ export class Ledger<R extends Request> {
   #hasAnswer = false;
   /** Syncs sent behind a COPY: the server has read them as a part of it, or, if the COPY failed before, has not. */
   #doubtfulSyncs = 0;
-  /** Queries and Executes in the queue. */
-  #runs = 0;
-  #steps = 0;
 
   get intake(): Intake {
     return this.#intake;
@@ -72,26 +52,46 @@ export class Ledger<R extends Request> {
     return this.#mustFlush;
   }
 
-  /** The request that is being answered. */
+  /** The request that is being answered; undefined: none, or one that the leg has asked by itself. */
   get head(): R | undefined {
-    const { first } = this.#queue;
-    return first === COPY_END ? undefined : first;
+    return askedOf(this.#queue.first);
   }
 
   /** The request behind it. */
   get second(): R | undefined {
-    const second = this.#queue.at(1);
-    return second === COPY_END ? undefined : second;
+    return this.#queue.second;
   }
 
-  /** All that was sent has been answered. */
+  /** What the leg has asked by itself, and is being answered. */
+  get own(): OwnRequest | undefined {
+    const { first } = this.#queue;
+    return isOwn(first) ? first : undefined;
+  }
+
+  /** What the leg has noted of the request that is being answered. */
+  get note(): LegNote | undefined {
+    const { first } = this.#queue;
+    return first instanceof Noted ? first.note : undefined;
+  }
+
+  /** So many requests of the session's have no answer. */
+  get outstanding(): number {
+    return this.#queue.ofSession;
+  }
+
+  /** All that the session has sent has been answered. */
   get isSettled(): boolean {
-    return this.#queue.length === 0;
+    return this.#queue.ofSession === 0 && !this.#isRestarting;
+  }
+
+  /** So has all that the leg has asked by itself. */
+  get isEmpty(): boolean {
+    return this.#queue.isEmpty;
   }
 
   /** A statement is being run, or will be: what it does to the names that SQL gives is not known yet. */
   get isRunning(): boolean {
-    return this.#runs > 0;
+    return this.#queue.isRunning;
   }
 
   /** Nothing is outstanding, and no transaction and no pipeline is open. */
@@ -114,29 +114,35 @@ export class Ledger<R extends Request> {
 
   /** Operations on the queue so far: the work that the messages have cost. */
   get steps(): number {
-    return this.#steps;
+    return this.#queue.steps;
   }
 
-  /** A request has been sent, or, if it is a local one, noted. */
-  sent(request: R): void {
+  /** A request has been sent. `note`: what the leg wants to know of how it ends, or gives an answer for. */
+  sent(request: R, note?: LegNote): void {
+    const entry = note === undefined ? request : new Noted(request, note);
     if (this.#intake === "copyIn") {
       // Read as a part of the COPY it is ignored, or ends the session; if the COPY has failed by then, it is answered.
       // Behind a message that a COPY does not take, a Sync is surely no part of it.
       if (request.kind === "sync" && this.#queue.length === 1) this.#doubtfulSyncs++;
-      else this.#push(request);
+      else this.#push(entry, request);
       return;
     }
     // The server drops it.
     if (this.#intake === "skipping" && request.kind !== "sync") return;
-    this.#push(request);
-    this.#intake = this.#endsInStep ? "pipeline" : "ready";
-    this.#mustFlush = this.#endsInStep;
+    this.#push(entry, request);
+    this.#readsOn();
     if (!this.#endsInStep) this.#pipeline++;
+  }
+
+  /** The leg has asked something by itself: a query between those of the client's, or a step of the client's pipeline. */
+  asked(own: OwnRequest): void {
+    this.#push(own, own);
+    this.#readsOn();
   }
 
   /** CopyDone or CopyFail has been sent. Outside of COPY a server drops it (53.2.6). */
   copyEndSent(): void {
-    if (this.#intake === "copyIn") this.#leaveCopy();
+    if (this.#intake === "copyIn") this.#readsOn();
     // The server may yet come to a COPY that reads it.
     else if (!this.isSettled) this.#queue.push(COPY_END);
   }
@@ -155,34 +161,47 @@ export class Ledger<R extends Request> {
   expect(type: number): R {
     const { head } = this;
     if (head !== undefined && mayAnswer(head, type)) return head;
+    return this.#unexpected(type, head);
+  }
+
+  /** As `expect`, for what the leg has asked by itself. */
+  expectOwn(type: number): OwnRequest | undefined {
+    const { own } = this;
+    if (own !== undefined && !mayAnswer(own, type)) return this.#unexpected(type, own);
+    return own;
+  }
+
+  #unexpected(type: number, head: Request | undefined): never {
     const what = head === undefined ? "nothing" : head.kind;
     throw new ProtocolViolation(`a message of type ${type} does not answer ${what}`);
   }
 
   /** A part of the answer to the head, other than ErrorResponse and ReadyForQuery, has been dealt with. */
   answered(type: number): void {
-    const { head } = this;
+    const head = requestOf(this.#queue.first);
     if (head === undefined) return;
     this.#hasAnswer = true;
     this.#doubtfulSyncs = 0;
-    if (type === Backend.CopyInResponse) this.#copyBegins(head);
+    if (type === Backend.CopyInResponse) this.#copyBegins(this.#queue.first, head);
     else if (endsAnswer(head, type)) this.done();
     else if (type === Backend.CommandComplete || type === Backend.EmptyQueryResponse) this.#statements++;
   }
 
   /** The head has been answered. */
   done(): void {
-    this.#shift();
+    const { first } = this.#queue;
+    this.#queue.shift();
     // What ends a COPY that has not begun by now ends none.
-    while (this.#queue.first === COPY_END) this.#shift();
+    while (this.#queue.first === COPY_END) this.#queue.shift();
     this.#statements = 0;
     this.#hasAnswer = false;
+    noteOf(first)?.done();
   }
 
   /** The head is answered by another request than it was sent for. */
   replaceHead(request: R): void {
-    this.#queue.shift();
-    this.#queue.unshift(request);
+    const { note } = this;
+    this.#queue.replaceFirst(note === undefined ? request : new Noted(request, note));
   }
 
   /**
@@ -191,17 +210,19 @@ export class Ledger<R extends Request> {
    * ReadyForQuery still comes.
    */
   failed(): readonly R[] {
-    const { head } = this;
-    if (this.#intake === "copyIn") this.#leaveCopy();
+    const head = requestOf(this.#queue.first);
+    if (this.#intake === "copyIn") this.#readsOn();
     this.#hasAnswer = true;
     if (head === undefined || !isStep(head)) return NOTHING;
     const skipped: R[] = [];
+    let hasFailed = true;
     for (let { first } = this.#queue; first !== undefined; { first } = this.#queue) {
-      if (first !== COPY_END) {
-        if (first.kind === "sync") return skipped;
-        skipped.push(first);
-      }
-      this.#shift();
+      if (requestOf(first)?.kind === "sync") return skipped;
+      const asked = askedOf(first);
+      if (asked !== undefined) skipped.push(asked);
+      this.#queue.shift();
+      noteOf(first)?.undone(hasFailed);
+      hasFailed = false;
     }
     this.#statements = 0;
     this.#hasAnswer = false;
@@ -215,7 +236,8 @@ export class Ledger<R extends Request> {
    * server had read it. Throws if nothing was asked that ends so.
    */
   ready(status: TransactionStatus): R | undefined {
-    const { head } = this;
+    const head = requestOf(this.#queue.first);
+    const asked = this.head;
     const ends = head !== undefined && endsReady(head) && (head.kind === "sync" || this.#hasAnswer);
     if (!ends && this.#doubtfulSyncs > 0) {
       this.#doubtfulSyncs--;
@@ -227,15 +249,38 @@ export class Ledger<R extends Request> {
       throw new ProtocolViolation(`ReadyForQuery does not answer ${head?.kind ?? "nothing"}`);
     }
     this.#transaction = status;
-    if (this.#intake === "copyIn") this.#leaveCopy();
+    if (this.#intake === "copyIn") this.#readsOn();
     this.done();
-    return head;
+    return asked;
   }
 
-  /** Nobody will answer any more. */
-  clear(): void {
-    this.#queue.clear();
-    this.#runs = 0;
+  /** What the leg has asked of its own and has failed is not to be told: what it was asked for is being answered now. */
+  ownFailed(): void {
+    const { first } = this.#queue;
+    this.#queue.shift();
+    noteOf(first)?.undone(true);
+  }
+
+  /** The connection is gone, and what was sent there will be sent on another one. Gives what is outstanding. */
+  takeBack(): readonly R[] {
+    const left = this.clear();
+    this.#isRestarting = true;
+    return left;
+  }
+
+  /** What was taken back has been sent again. */
+  restarted(): void {
+    this.#isRestarting = false;
+  }
+
+  /** Nobody will answer any more. Gives what was to be answered. */
+  clear(): readonly R[] {
+    const left: R[] = [];
+    for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) {
+      const asked = askedOf(next);
+      if (asked !== undefined) left.push(asked);
+      noteOf(next)?.undone(false);
+    }
     this.#endsInStep = false;
     this.#intake = "ready";
     this.#transaction = "I";
@@ -243,48 +288,41 @@ export class Ledger<R extends Request> {
     this.#hasAnswer = false;
     this.#doubtfulSyncs = 0;
     this.#mustFlush = false;
+    return left;
   }
 
-  #push(request: R): void {
-    this.#steps++;
-    if (runs(request)) this.#runs++;
-    this.#queue.push(request);
+  #push(entry: Entry<R>, request: Request): void {
+    this.#queue.push(entry);
     this.#endsInStep = isStep(request);
+  }
+
+  /** The server reads messages, and those that were sent are what it reads. */
+  #readsOn(): void {
+    this.#intake = this.#endsInStep ? "pipeline" : "ready";
+    this.#mustFlush = this.#endsInStep;
   }
 
   /**
    * The server has read all that was sent behind the COPY as a part of it, up to CopyDone or CopyFail: it takes no
    * notice of Flush and Sync there, and anything else ends the connection (53.2.6).
    */
-  #copyBegins(head: R): void {
+  #copyBegins(entry: Entry<R> | undefined, head: Request): void {
     this.#queue.shift();
     let hasEnd = false;
     for (let { first } = this.#queue; first !== undefined && !hasEnd; { first } = this.#queue) {
       if (first === COPY_END) hasEnd = true;
-      else if (first.kind === "sync") this.#doubtfulSyncs++;
-      this.#shift();
+      else if (requestOf(first)?.kind === "sync") this.#doubtfulSyncs++;
+      this.#queue.shift();
     }
-    if (this.isSettled) this.#endsInStep = isStep(head);
-    this.#queue.unshift(head);
+    if (this.isEmpty) this.#endsInStep = isStep(head);
+    if (entry !== undefined) this.#queue.unshift(entry);
     if (hasEnd) {
-      this.#leaveCopy();
+      this.#readsOn();
       return;
     }
     this.#intake = "copyIn";
     // It has told all up to here, and a Flush could stand in the middle of a row.
     this.#mustFlush = false;
-  }
-
-  /** The server reads messages again. */
-  #leaveCopy(): void {
-    this.#intake = this.#endsInStep ? "pipeline" : "ready";
-    this.#mustFlush = this.#endsInStep;
-  }
-
-  #shift(): void {
-    this.#steps++;
-    const entry = this.#queue.shift();
-    if (entry !== undefined && entry !== COPY_END && runs(entry)) this.#runs--;
   }
 }
 

@@ -36,6 +36,11 @@ export class Names<T> {
     return this.#weight;
   }
 
+  /** Some change has not been answered. */
+  get arePending(): boolean {
+    return this.#pending !== undefined && this.#pending.size > 0;
+  }
+
   /** A message has been sent that gives the name a new value, or frees it. */
   propose(name: string, value: T | undefined, pipeline: number): Change<T> {
     const change = { name, value, pipeline };

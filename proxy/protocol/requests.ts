@@ -12,9 +12,7 @@ export type RequestKind =
   | "sync"
   /** As "query" and "execute", asked by the proxy for itself: no client sees anything of the answer. */
   | "ownQuery"
-  | "ownExecute"
-  /** Nothing was sent: the proxy answers in the server's place, when it is this request's turn. */
-  | "local";
+  | "ownExecute";
 
 /** A message whose answer is outstanding. Each user of the ledger adds what it wants to know when the answer comes. */
 export interface Request {
@@ -64,7 +62,6 @@ const ANSWERS: Readonly<Record<RequestKind, Uint8Array>> = {
   ownExecute: OF_EXECUTE,
   close: answers([], [Backend.CloseComplete]),
   sync: answers([], [Backend.ReadyForQuery]),
-  local: answers([], []),
 };
 
 /** Whether a message of this type, other than ErrorResponse, can be a part of the answer. */

@@ -1,3 +1,5 @@
+import { Frontend } from "../wire/messages.ts";
+
 /** For so long a connection's messages are dealt with before other connections have their turn (milliseconds). */
 const LENGTH = 1;
 
@@ -5,6 +7,13 @@ const LENGTH = 1;
 const LOOK_AFTER = 16 * 1024;
 /** What a message counts for beside its bytes: thirty of them are worth a look. */
 const MESSAGE = 512;
+
+/** The parts of a frame that tell how long it may have taken. */
+export interface Dealt {
+  readonly type: number;
+  readonly start: number;
+  readonly end: number;
+}
 
 /**
  * Limits what one connection does at a time. All connections share one thread: a client that pipelines 200,000 messages
@@ -20,8 +29,10 @@ export class Turn {
   }
 
   /** A message, or a piece of one, has been dealt with. True: the turn is over. */
-  spend({ start, end }: { readonly start: number; readonly end: number }): boolean {
-    this.#untilLook -= MESSAGE + end - start;
+  spend({ type, start, end }: Dealt): boolean {
+    // A text may have been analysed, which takes as long as hundreds of other messages.
+    this.#untilLook -=
+      type === Frontend.Query || type === Frontend.Parse ? LOOK_AFTER : MESSAGE + end - start;
     if (this.#untilLook > 0) return false;
     this.#untilLook = LOOK_AFTER;
     return performance.now() - this.#began >= LENGTH;

@@ -1,20 +1,22 @@
+import type { LegUser, ServerLeg } from "../protocol/server-leg.ts";
 import { Turn } from "../protocol/turn.ts";
 import { errorResponse } from "../wire/errors.ts";
 import { ProtocolViolation } from "../wire/frames.ts";
 import { type Refusal, refuseSession, type SessionEndReason } from "../wire/refusal.ts";
-import type { Established } from "./established.ts";
-import { GuardedRelay } from "./guarded.ts";
-import { Judging } from "./judging.ts";
-import { SessionEnd, type SessionParts } from "./parts.ts";
-import { unrecordedAnswer } from "./recording.ts";
-import type { Relay } from "./relay.ts";
-import { checkClientType, reasonOf, SERVER_LOST, Side } from "./sides.ts";
-import { type Activity, endsAnswer, SERVER_SILENT, STALLED, type Timed } from "./time-limits.ts";
-import { Trace } from "./trace.ts";
-import { TransparentRelay } from "./transparent.ts";
+import { type Established, isConnection } from "./context/established.ts";
+import { SessionEnd, type SessionParts } from "./context/parts.ts";
+import { type Activity, endsAnswer, SERVER_SILENT, STALLED, type Timed } from "./context/time-limits.ts";
+import { Judging } from "./decide/judging.ts";
+import { unrecordedAnswer } from "./decide/recording.ts";
+import { GuardedRelay } from "./guarded/guarded.ts";
+import { Trace } from "./record/audit-recorder.ts";
+import { DirectLeg } from "./relay/direct-leg.ts";
+import { checkClientType, reasonOf, SERVER_LOST, Side } from "./relay/peers.ts";
+import type { Relay } from "./relay/relay.ts";
+import { TransparentRelay } from "./transparent/transparent.ts";
 import { WatchedRelay } from "./watched/watched.ts";
 
-export type { SessionParts } from "./parts.ts";
+export type { SessionParts } from "./context/parts.ts";
 
 /**
  * Relays and guards a session from log-in to its end. Resolves when nothing more will be sent to either side;
@@ -30,11 +32,13 @@ const RELAYS = { transparent: TransparentRelay, watched: WatchedRelay, guarded: 
  * The way of the data: client → `frontend` (judged, rewritten or refused) → server → `backend` (trimmed,
  * limited, metered) → client; and what was decided falls out as events on the way.
  */
-class Session implements Timed {
+class Session implements Timed, LegUser {
   readonly #established: Established;
   readonly #parts: SessionParts;
   readonly #client: Side;
-  readonly #server: Side;
+  readonly #leg: ServerLeg;
+  /** The leg stands on a message that has to wait. */
+  #isServerHeld = false;
   readonly #trace: Trace;
   #isOver = false;
   #judging: Judging | undefined;
@@ -59,7 +63,7 @@ class Session implements Timed {
     const { client, server } = established;
     const onDrain = () => this.#regulate();
     this.#client = new Side(client, onDrain);
-    this.#server = new Side(server, onDrain);
+    this.#leg = isConnection(server) ? new DirectLeg(server, onDrain) : server;
   }
 
   run(): Promise<SessionEndReason> {
@@ -80,7 +84,15 @@ class Session implements Timed {
     const judging = new Judging(this.#established, this.#parts, pump);
     this.#judging = judging;
     if (judging.treatment !== "transparent") this.#unwatch = this.#parts.catalog.watch();
-    const relay = new RELAYS[judging.treatment](this.#established, this.#parts, judging, this.#trace, pump);
+    const { treatment } = judging;
+    const relay = new RELAYS[treatment](
+      this.#established,
+      this.#parts,
+      judging,
+      this.#trace,
+      this.#leg,
+      pump,
+    );
     const { openMessageBytes } = this.#parts;
     if (judging.treatment === "transparent" && openMessageBytes !== undefined)
       this.#client.reader.maximumLength = openMessageBytes;
@@ -88,9 +100,9 @@ class Session implements Timed {
       checkClientType(type);
       return relay.mayClientStream(type);
     };
-    this.#server.reader.streamable = (type, length) => relay.mayStream(type, length);
     dismissal.heed(() => (dismissal.atOnce === undefined ? this.#pump() : this.#end(dismissal.atOnce)));
-    for (const side of [this.#client, this.#server]) side.listen((bytes) => this.#take(bytes, side), pump);
+    this.#client.listen((bytes) => this.#take(bytes), pump);
+    this.#leg.begin(relay.ledger, this);
     this.#parts.timeKeeper?.watch(this);
     // Only now: what has been read already may end the session, and by then there must be nothing left to tie.
     this.#relay = relay;
@@ -104,20 +116,20 @@ class Session implements Timed {
   get activity(): Activity {
     const relay = this.#relay;
     if (relay === undefined || this.#isHolding) return "proxy";
-    if (relay.isRunning) return "statement";
+    if (this.#leg.isRunning) return "statement";
     if (this.#client.isHeld) return "proxy";
-    return relay.isIdle ? "idle" : "idle in transaction";
+    return this.#leg.isIdle ? "idle" : "idle in transaction";
   }
 
   cancelStatement(): void {
     const relay = this.#relay;
     if (relay === undefined) return;
     relay.cancelStatement();
-    relay.toServer.flush(this.#server.writer);
+    this.#leg.write();
   }
 
   endStatement(): void {
-    const isStalled = this.#relay?.copyIn || this.#client.writer.isFull;
+    const isStalled = this.#relay?.ledger.intake === "copyIn" || this.#client.writer.isFull;
     this.end(isStalled ? STALLED : SERVER_SILENT);
   }
 
@@ -130,26 +142,32 @@ class Session implements Timed {
     this.#end(refusal);
   }
 
-  /** Bytes of a side. True: somebody still points into them. */
-  #take(bytes: Buffer, side: Side): boolean {
-    side.reader.push(bytes);
+  /** Bytes of the client. True: somebody still points into them. */
+  #take(bytes: Buffer): boolean {
+    const { reader } = this.#client;
+    reader.push(bytes);
     this.#pump();
-    return this.#holds(side);
+    return this.#client.isHeld || reader.buffered > 0 || this.#holds();
   }
 
-  /** Whether somebody still points into the bytes that were read last. */
-  #holds(side: Side): boolean {
+  arrived(): boolean {
+    this.#pump();
+    return this.#isServerHeld || this.#holds();
+  }
+
+  wake(): void {
+    this.#pump();
+  }
+
+  mayStream(type: number, length: number): boolean {
+    return this.#relay?.mayStream(type, length) === true;
+  }
+
+  /** Whether somebody still points into bytes that were dealt with. */
+  #holds(): boolean {
     const relay = this.#relay;
-    return (
-      relay === undefined ||
-      relay.keepsBytes ||
-      side.isHeld ||
-      side.reader.buffered > 0 ||
-      relay.toClient.size > 0 ||
-      relay.toServer.size > 0 ||
-      this.#client.writer.holds ||
-      this.#server.writer.holds
-    );
+    if (relay === undefined || relay.keepsBytes || relay.toClient.size > 0) return true;
+    return this.#leg.holds || this.#client.writer.holds;
   }
 
   /** Deals with all that can be dealt with now. The server first: what it answers lets the client's go on. */
@@ -166,7 +184,7 @@ class Session implements Timed {
       this.#fail(error, side);
       return;
     }
-    relay.toServer.flush(this.#server.writer);
+    this.#leg.write();
     this.#deliver(relay);
     this.#regulate();
     this.#conclude(relay);
@@ -195,13 +213,13 @@ class Session implements Timed {
   }
 
   #pumpServer(relay: Relay): void {
-    const server = this.#server;
-    const { reader } = server;
-    while (server.isHeld || reader.next()) {
-      server.isHeld = !relay.backend(reader);
-      if (server.isHeld) return;
-      if (endsAnswer(reader.type)) this.#answers++;
-      if (this.#turn.spend(reader)) {
+    const leg = this.#leg;
+    while (this.#isServerHeld || leg.next()) {
+      const { frame } = leg;
+      this.#isServerHeld = !relay.backend(frame);
+      if (this.#isServerHeld) return;
+      if (endsAnswer(frame.type)) this.#answers++;
+      if (this.#turn.spend(frame)) {
         this.#yield();
         break;
       }
@@ -215,6 +233,7 @@ class Session implements Timed {
     while (!relay.terminated && (client.isHeld || reader.next())) {
       client.isHeld = !relay.frontend(reader);
       if (client.isHeld) return;
+      this.#judging?.dealtWith();
       if (this.#turn.spend(reader)) {
         this.#yield();
         return;
@@ -234,28 +253,28 @@ class Session implements Timed {
   /** Reads from a side only what can be dealt with, and what the other side takes off us. */
   #regulate(): void {
     if (this.#isOver) return;
-    const [client, server] = [this.#client, this.#server];
+    const [client, leg] = [this.#client, this.#leg];
     const goesOn = !this.#isYielding;
-    client.flow(goesOn && !client.isHeld && !server.writer.isFull);
-    server.flow(goesOn && !server.isHeld && this.#isSettled && !this.#isHolding && !client.writer.isFull);
+    client.flow(goesOn && !client.isHeld && !leg.isFull);
+    leg.flow(goesOn && !this.#isServerHeld && this.#isSettled && !this.#isHolding && !client.writer.isFull);
   }
 
   /** Sees whether the session is over. */
   #conclude(relay: Relay): void {
     if (this.#isYielding) return;
     const { whenIdle } = this.#established.dismissal;
-    const [client, server] = [this.#client, this.#server];
+    const [client, leg] = [this.#client, this.#leg];
     if (client.isClosed || (client.hasEnded && !client.isHeld)) {
       this.#finish("client");
       return;
     }
     if (this.#isHolding) return;
-    if (server.hasEnded && !server.isHeld && this.#isSettled) {
+    if (leg.hasEnded && !this.#isServerHeld && this.#isSettled) {
       if (relay.terminated || relay.fatal) this.#finish(relay.terminated ? "client" : "upstream");
       else this.#end(SERVER_LOST);
       return;
     }
-    if (whenIdle !== undefined && relay.isIdle && !client.isHeld) this.#end(whenIdle);
+    if (whenIdle !== undefined && leg.isIdle && !client.isHeld) this.#end(whenIdle);
   }
 
   #fail(error: unknown, side: "client" | "server"): void {
@@ -276,7 +295,7 @@ class Session implements Timed {
   /** Ends the session with a word to the client, unless that would stand in the middle of a message. */
   #end(refusal: Refusal): void {
     if (this.#isOver) return;
-    this.#relay?.toServer.flush(this.#server.writer);
+    this.#leg.write();
     this.#sendRest();
     const { socket } = this.#client;
     const told = this.#trace.refer(refusal);
@@ -304,11 +323,11 @@ class Session implements Timed {
   #finish(reason: SessionEndReason, told?: Refusal): void {
     if (this.#isOver) return;
     this.#relay?.abandon();
-    this.#trace.loggedOut(this.#judging?.role.name ?? "", reason, told);
+    this.#trace.loggedOut(this.#judging?.account.name ?? "", reason, told);
     this.#isOver = true;
     this.#unwatch();
     this.#client.release();
-    this.#server.release();
+    this.#leg.leave();
     this.#parts.timeKeeper?.unwatch(this);
     this.#resolve(reason);
   }

@@ -1,13 +1,13 @@
-import { scanTokens } from "./parse.ts";
-import { NOT_PLAIN, partAt, plainEnd } from "./plain-tokens.ts";
+import { scanTokens } from "./parse/parse.ts";
+import { NOT_PLAIN, partAt, plainEnd } from "./parse/plain-tokens.ts";
 
-/** More comments, or longer ones, are not read: nobody names a person in them. */
+/** Texts with more or longer comments are not read: marks that name people need neither. */
 const MOST_COMMENTS = 50;
 const LONGEST_COMMENT = 4 * 1024;
 
 /**
- * The comments of a text, each with its marks, as Postgres's scanner finds them: what looks like one in a string or a name
- * is none. Undefined where that cannot be said.
+ * The comments of a text, each with its delimiters, as Postgres's scanner finds them: something that looks like a
+ * comment inside a string or a name is not one. Undefined if they cannot be determined.
  */
 export function commentsOf(text: Buffer): readonly string[] | undefined {
   if (!text.includes("/*") && !text.includes("--")) return NONE;
@@ -23,7 +23,7 @@ export function commentsOf(text: Buffer): readonly string[] | undefined {
 
 const NONE: readonly string[] = [];
 
-/** Between two tokens stand white space and comments, and nothing else. */
+/** Between two tokens there is only white space and comments. */
 function byScanner(text: Buffer): readonly string[] | undefined {
   const comments: string[] = [];
   try {

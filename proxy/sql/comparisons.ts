@@ -1,11 +1,11 @@
 import type { Catalog } from "../catalog/catalog.ts";
 
-/* Postgres's own comparisons, of which it is known what they take for equal and that they cannot fail. */
+/* Postgres's own comparisons: it is known which values they treat as equal, and that they cannot fail. */
 
-/** Comparisons that cannot fail nor tell of a row that they reject (proleakproof of their functions). */
+/** Comparisons that cannot fail and reveal nothing about rows that they reject (their functions are proleakproof). */
 const LEAKPROOF: ReadonlySet<string> = new Set(["=", "<", "<=", ">", ">=", "<>"]);
 
-/** Of an operator's name, or of `between`. */
+/** Takes an operator's name, or `between`. */
 export function isLeakproof(operator: string): boolean {
   return LEAKPROOF.has(operator) || operator === "between";
 }
@@ -14,7 +14,7 @@ const COMPARED_TYPES: ReadonlySet<string> = new Set(
   "int2 int4 int8 text varchar bpchar bool date timestamp timestamptz uuid oid float4 float8".split(" "),
 );
 
-/** Whether the comparisons of the type are those. */
+/** Whether the type is compared by these operators. */
 export function isComparedType({ typesByOid }: Catalog, oid: number | undefined): boolean {
   const type = oid === undefined ? undefined : typesByOid.get(oid);
   return type?.schema === "pg_catalog" && COMPARED_TYPES.has(type.name);

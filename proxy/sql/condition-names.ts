@@ -1,10 +1,10 @@
 import type { ColumnRef, Node } from "libpg-query";
 import type { Relation } from "../catalog/catalog.ts";
-import { nodeOf, stringOf } from "./grammar.ts";
+import { nodeOf, stringOf } from "./parse/grammar.ts";
 
 /* The names that a condition's FROM clauses expose, and what a column reference may mean by them. */
 
-/** A row matters only to those rows of the condition's own table whose column `own` has the value of its `column`. */
+/** A row matters only to those rows of the condition's own table whose column `own` equals the row's `column`. */
 export interface Tie {
   readonly own: string;
   readonly column: string;
@@ -13,9 +13,9 @@ export interface Tie {
 /** One name that a FROM clause exposes. */
 export interface Item {
   readonly name: string;
-  /** Its schema, where the table may be called by it. */
+  /** Its schema, if the table may be referred to by it. */
   readonly schema: string | undefined;
-  /** None: a subquery, whose own columns have been read. Several: a join with an alias. */
+  /** Empty for a subquery, whose own columns have been read. Several for a join with an alias. */
   readonly parts: readonly Read[];
   /** An alias gives the columns other names. */
   readonly renamed: boolean;
@@ -34,13 +34,13 @@ export interface Names {
   readonly outer: Names | undefined;
 }
 
-/** Undefined as a column: the whole row. */
+/** If `column` is undefined, the whole row. */
 export interface Meant {
   readonly item: Item;
   readonly column: string | undefined;
 }
 
-/** What a name may mean, innermost first; a table that surely has it ends the search. */
+/** What a name may mean, innermost level first; a table that certainly has the column ends the search. */
 export function columnsMeant(names: Names, { fields = [] }: ColumnRef): readonly Meant[] {
   const last = fields.at(-1);
   const isStar = last !== undefined && nodeOf(last)[0] === "A_Star";
@@ -54,7 +54,7 @@ export function columnsMeant(names: Names, { fields = [] }: ColumnRef): readonly
     found.push(...here.filter(({ has }) => has !== "no"));
     if (here.some(({ has }) => has === "yes")) return found;
   }
-  // A table's name alone is its whole row.
+  // A table's name alone means its whole row.
   return [...found, ...itemsNamed(names, column, undefined).map((item) => ({ item, column: undefined }))];
 }
 
@@ -77,7 +77,9 @@ function hasColumn({ columns }: Relation, name: string): boolean {
   return columns.some((column) => column.name === name);
 }
 
-/** What is no column by that name (a system column, another name of one) may be made of the whole row. */
+/**
+ * Anything that is not a column of that name (a system column, a renamed column) may be computed from the whole row.
+ */
 export function mark({ item: { parts, renamed }, column }: Meant): void {
   const having =
     renamed || column === undefined ? [] : parts.filter(({ relation }) => hasColumn(relation, column));
@@ -87,7 +89,7 @@ export function mark({ item: { parts, renamed }, column }: Meant): void {
   }
 }
 
-/** The one column that an expression is; undefined where it is anything else. */
+/** The column that an expression consists of; undefined if it is anything else. */
 export function onlyColumn(
   names: Names,
   node: Node,

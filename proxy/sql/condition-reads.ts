@@ -13,6 +13,7 @@ import type {
 } from "libpg-query";
 import { type Catalog, type Relation, relationKey } from "../catalog/catalog.ts";
 import { conditionTree } from "../policy/expressions.ts";
+import { conjuncts } from "./bind/pins.ts";
 import {
   columnsMeant,
   type Item,
@@ -23,29 +24,28 @@ import {
   type Read,
   type Tie,
 } from "./condition-names.ts";
-import { conjuncts } from "./conditions.ts";
-import { forEachChild, nodeOf, stringOf, visitNode } from "./grammar.ts";
+import { forEachChild, nodeOf, stringOf, visitNode } from "./parse/grammar.ts";
 
 /** One table in a FROM clause of a condition. */
 export interface TableRead {
   readonly relation: Relation;
   readonly columns: ReadonlySet<string>;
-  /** A further row of it may make the condition hold. */
+  /** An additional row of it may make the condition true. */
   readonly opensByInsert: boolean;
-  /** The loss of a row may. */
+  /** The loss of a row may make the condition true. */
   readonly opensByDelete: boolean;
-  /** A row matters only to those rows of the condition's own table whose column `own` has the value of its `column`. */
+  /** A row matters only to those rows of the condition's own table whose column `own` equals the row's `column`. */
   readonly tie: Tie | undefined;
 }
 
-/** What decides whether a condition holds for a row. */
+/** The data that decides whether a condition is true for a row. */
 export interface ConditionReads {
   /** Columns of the row itself. */
   readonly own: ReadonlySet<string>;
   readonly tables: readonly TableRead[];
 }
 
-/** Reads a policy's condition on a table. Names that may mean several columns count as all of them. */
+/** Reads a policy's condition on a table. A name that may mean several columns counts as all of them. */
 export function conditionReads(sql: string, own: Relation, catalog: Catalog): ConditionReads {
   const reader = new Reader(own, catalog);
   const tree = conditionTree(sql);
@@ -54,8 +54,8 @@ export function conditionReads(sql: string, own: Relation, catalog: Catalog): Co
 }
 
 /**
- * How the condition changes when more rows are found here: it can only come to hold, only cease to, or either.
- * FALSE < NULL < TRUE: AND, OR, EXISTS and ANY keep that order, NOT and ALL turn it round.
+ * How the condition can change when more rows are found here: only become true, only stop being true, or either. FALSE
+ * < NULL < TRUE: AND, OR, EXISTS and ANY keep that order; NOT and ALL reverse it.
  */
 type Direction = "with" | "against" | "either";
 
@@ -129,7 +129,7 @@ class Reader {
     }
   }
 
-  /** Gives the names of its FROM clause. For `existence` what the rows hold is of no interest. */
+  /** Returns the names of its FROM clause. For `existence` the contents of the rows do not matter. */
   #select(select: SelectStmt, outer: Names, given: Direction, asks: "rows" | "existence"): Names | undefined {
     const { op, larg, rarg, targetList, fromClause, whereClause } = select;
     const direction = isMonotone(select) ? given : "either";
@@ -162,7 +162,7 @@ class Reader {
     if (val !== undefined) this.expression(val, names, "either");
   }
 
-  /** `before`: the items to the left, which a LATERAL subquery sees. */
+  /** `before`: the items to the left, which a LATERAL subquery can refer to. */
   #fromItem(node: Node, before: readonly Item[], outer: Names, direction: Direction): readonly Item[] {
     const [type, body] = nodeOf(node);
     switch (type) {
@@ -184,7 +184,7 @@ class Reader {
 
   #table({ schemaname, relname, alias }: RangeVar, direction: Direction): readonly Item[] {
     const relation = this.#catalog.relations.get(relationKey(schemaname ?? "", relname ?? ""));
-    // "sluice policy check" tells of it, and Postgres refuses the condition.
+    // "sluice policy check" reports it, and Postgres rejects the condition.
     if (relation === undefined) return [];
     const read: Read = {
       relation,
@@ -201,7 +201,7 @@ class Reader {
 
   #join(join: JoinExpr, before: readonly Item[], outer: Names, given: Direction): readonly Item[] {
     const { jointype, isNatural, larg, rarg, usingClause, quals, alias } = join;
-    // An outer join has a row less of NULLs for a row more of the other side.
+    // In an outer join, an additional row on one side may remove a row of NULLs from the other.
     const direction = jointype === "JOIN_INNER" || jointype === undefined ? given : "either";
     const left = larg === undefined ? [] : this.#fromItem(larg, before, outer, direction);
     const right = rarg === undefined ? [] : this.#fromItem(rarg, [...before, ...left], outer, direction);
@@ -214,7 +214,7 @@ class Reader {
     }
     if (alias === undefined) return items;
     const parts = items.flatMap((item) => item.parts);
-    // What the join's parts renamed is found under other names still.
+    // Columns that the join's parts renamed can also be found under other names.
     const renamed = renames(alias) || items.some((item) => item.renamed);
     return [{ name: alias.aliasname ?? "", schema: undefined, parts, renamed }];
   }
@@ -263,14 +263,14 @@ function renames(alias: Alias | undefined): boolean {
   return (alias?.colnames ?? []).length > 0;
 }
 
-/** More rows in the FROM clause give more rows, and none of them is another. */
+/** More rows in the FROM clause give more result rows and change none of the existing ones. */
 function isMonotone(select: SelectStmt): boolean {
   const { groupClause, havingClause, limitCount, limitOffset, targetList = [], sortClause = [] } = select;
   const parts = [groupClause, havingClause, limitCount, limitOffset];
   return parts.every((part) => part === undefined) && ![...targetList, ...sortClause].some(calls);
 }
 
-/** Each row comes from one of each table, and no row stands for the lack of one. */
+/** Each row comes from one row of each table, and no row is the result of a missing match. */
 function isPlain(select: SelectStmt): boolean {
   return isMonotone(select) && !(select.fromClause ?? []).some(hasOuterJoin);
 }
@@ -283,7 +283,7 @@ function hasOuterJoin(node: Node): boolean {
   return [larg, rarg].some((side) => side !== undefined && hasOuterJoin(side));
 }
 
-/** An aggregate, or a function that gives rows. */
+/** An aggregate, or a set-returning function. */
 function calls(node: Node): boolean {
   let found = false;
   const look = (type: string, body: object): void => {

@@ -4,8 +4,8 @@ import { type PolicyProblem, sortProblems } from "../policy/problems.ts";
 import { type ColumnLabel, Lineage } from "./lineage.ts";
 
 /**
- * Warns of constraints that tie a column that a role sees to one that it does not: Sluice refuses to the role what could ask
- * them, or counts it as a look-up.
+ * Warns about constraints that link a column that a role sees to one that it does not see. Sluice refuses statements of
+ * the role that could test such a constraint, or counts them as lookups.
  */
 export function checkConstraints(policy: Policy, catalog: Catalog): readonly PolicyProblem[] {
   const lineage = new Lineage(policy, catalog);
@@ -42,7 +42,7 @@ function keyOf({ schema, name }: Relation): string {
   return relationKey(schema, name);
 }
 
-/** The constraint has columns that the role sees and others that it does not. */
+/** The constraint has both columns that the role sees and columns that it does not see. */
 function ties(role: Role, constraint: Constraint, labels: ReadonlyMap<string, ColumnLabel>): boolean {
   const hidden = constraint.columns.filter((column) => isHidden(role, labels.get(column)));
   return hidden.length > 0 && hidden.length < constraint.columns.length;

@@ -1,12 +1,13 @@
 import type { Limits, Role } from "../policy/policy.ts";
-import { PERSON } from "../prices.ts";
+import { PERSON } from "../policy/prices.ts";
 import type { Refusal } from "../wire/refusal.ts";
 import type { Scope } from "./scope.ts";
+import type { StageName } from "./stages.ts";
 import { type CountsNobody, countsNobody, countsNobodyText } from "./uncounted.ts";
 import type { Groups, Statement, StatementPrice, Verdict } from "./verdict.ts";
 import { watchedTexts } from "./watched-explanation.ts";
 
-/** What `policy explain` tells of a verdict; `--json` prints it as it is. */
+/** What `policy explain` reports about a verdict; `--json` prints it unchanged. */
 export interface Explanation {
   readonly user: string;
   readonly role: string;
@@ -19,25 +20,36 @@ export interface Explanation {
     | "is rewritten"
     | "is refused";
   readonly refusal?: Refusal;
+  /** The stage of the analysis that refused it. */
+  readonly stage?: StageName;
   readonly reads: readonly string[];
   readonly writes: readonly string[];
   readonly masked: readonly string[];
   readonly lookups: number;
-  /** Name spaces of the people that it counts, and "unknown" for rows whose people cannot be told apart. */
+  /** Name spaces of the people that it counts, and "unknown" for rows whose people cannot be distinguished. */
   readonly counts: readonly string[];
-  /** Tables with protected columns that it reads although nobody is counted for it. */
+  /** Tables with protected columns that it reads although no one is counted for it. */
   readonly countsNobody?: CountsNobody;
-  /** After how many rows it ends. */
+  /** The number of rows after which it ends. */
   readonly rows?: number;
-  /** What the client is told beside the result. */
+  /** Notices that the client gets in addition to the result. */
   readonly notices: readonly Refusal[];
   readonly limits: readonly string[];
   readonly metering: readonly string[];
-  /** What the server gets instead of the client's text. */
+  /** The text that the server gets instead of the client's. */
   readonly sent?: string;
 }
 
 const SAYS = { pass: "passes unchanged", rewrite: "is rewritten", refuse: "is refused" } as const;
+
+/** The stage that refuses, in words: see stages.ts. */
+const STAGE_SAYS: Readonly<Record<StageName, string>> = {
+  parse: "Postgres's grammar (parse)",
+  bind: "what its names mean (bind)",
+  rules: "the policy and Sluice's rules (rules)",
+  emit: "a fault in rewriting it (emit)",
+  verify: "a fault of the rewritten text (verify)",
+};
 
 const WATCHED_SAYS = { ...SAYS, rewrite: "passes, with columns added that say whose rows they are" } as const;
 
@@ -55,6 +67,7 @@ export function explain(verdict: Verdict, scope: Scope, user: string): Explanati
     mode: policy.mode,
     verdict: role.watch === true ? WATCHED_SAYS[verdict.kind] : SAYS[verdict.kind],
     ...(verdict.kind === "refuse" ? { refusal: verdict.refusal } : {}),
+    ...(verdict.kind === "refuse" && verdict.stage !== undefined ? { stage: verdict.stage } : {}),
     reads: distinct(statements, (statement) => statement.reads),
     writes: distinct(statements, (statement) => statement.writes),
     masked: distinct(statements, (statement) => statement.masked),
@@ -75,13 +88,16 @@ export function explain(verdict: Verdict, scope: Scope, user: string): Explanati
   };
 }
 
-/** The explanation for people. */
+/** The explanation as text. */
 export function explanationText(explanation: Explanation): string {
-  const { user, role, database, policy, mode, refusal, sent } = explanation;
+  const { user, role, database, policy, mode, refusal, stage, sent } = explanation;
   const rows: (readonly [string, string])[] = [
     ["who", `${user}, role ${role}, database ${database}`],
     ["policy", mode === "observe" ? `${policy}, only observed: the statement goes through as it is` : policy],
-    ["verdict", explanation.verdict],
+    [
+      "verdict",
+      stage === undefined ? explanation.verdict : `${explanation.verdict}, by ${STAGE_SAYS[stage]}`,
+    ],
   ];
   if (refusal) {
     rows.push(["reason", `${refusal.sqlstate}: ${refusal.message}`]);
@@ -92,7 +108,7 @@ export function explanationText(explanation: Explanation): string {
   }
   for (const field of ["reads", "writes", "masked", "limits", "metering"] as const) {
     const texts = explanation[field];
-    // Prices are phrases with commas of their own: one a line.
+    // Prices are phrases that contain commas: one per line.
     const separator = field === "metering" ? `\n${" ".repeat(10)}` : ", ";
     if (texts.length > 0) rows.push([field, texts.join(separator)]);
   }
@@ -166,12 +182,12 @@ function groupText({ namespaces, tell, isPlain, most }: Groups): string {
   return `the people of ${spaces} behind each row${how}${free}`;
 }
 
-/** As docs/metering.md has it, "What a statement costs". */
+/** In the terms of docs/metering.md, "What a statement costs". */
 function priceTexts({ execution, pins, pinned, prepaid = 0, bySize }: StatementPrice): string[] {
   const first = prepaid > 0 ? `, ${shareOfPerson(prepaid)} of it for the first rows` : "";
   const each = execution > 0 ? `${shareOfPerson(execution)} for each execution${first}` : undefined;
   const more = pinned === 0 ? "nothing" : shareOfPerson(pinned);
-  // The values of parameters come later, and may be of a form that cannot be read.
+  // The values of parameters arrive later, possibly in a form that cannot be read.
   const named =
     pins === undefined ? undefined : `${more} beside the people whose ids it names, if these can be read`;
   const whole = [named, each].filter((text) => text !== undefined).join("; otherwise ");

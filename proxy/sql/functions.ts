@@ -1,10 +1,10 @@
 import { type CatalogFunction, isPlainExtensionFunction } from "../catalog/catalog.ts";
 
 /**
- * Functions of pg_catalog that are not immutable and yet read nothing but their arguments, the catalog's
- * definitions, the clock or the session's own state. An immutable function can read nothing at all, so all of
- * those are allowed. Not here, on purpose: what runs SQL from a string (query_to_xml, ts_stat), reads files,
- * large objects, WAL, statistics or other sessions, or changes settings.
+ * Functions of pg_catalog that are not immutable, yet read only their arguments, the catalog's definitions, the clock
+ * or the session's own state. An immutable function can read nothing at all, so all of those are allowed. Deliberately
+ * absent: functions that run SQL from a string (query_to_xml, ts_stat), that read files, large objects, WAL, statistics
+ * or other sessions, or that change settings.
  */
 const ALLOWED = words(`
   aclexplode age array_to_json array_to_string col_description concat concat_ws convert convert_from convert_to
@@ -54,9 +54,10 @@ const ALLOWED = words(`
 `);
 
 /**
- * Of these, what a statement leaves behind can be read: positions in the WAL, transactions that were begun, how often a table was
- * scanned, how large its temporary files are (they count as their tablespace's). Closed to roles from whom traces are
- * hidden. The sizes of tables stay: they move with rows that are written, which the command's tag tells as well.
+ * The functions among these whose results reveal effects of other statements: positions in the WAL, started
+ * transactions, how often a table was scanned, the size of its temporary files (they count as their tablespace's). They
+ * are closed to roles that may not see traces of statements. The sizes of tables stay open: they change with the rows
+ * that are written, which the command tag reveals as well.
  */
 const TELLING_OF_STATEMENTS = words(`
   pg_current_snapshot txid_current_snapshot pg_current_xact_id_if_assigned txid_current_if_assigned pg_xact_status
@@ -64,22 +65,24 @@ const TELLING_OF_STATEMENTS = words(`
   pg_last_wal_receive_lsn pg_last_wal_replay_lsn pg_stat_get_numscans pg_tablespace_size
 `);
 
-/** Sequences move only for roles that may write somewhere. */
+/** Only roles that may write to some table may advance sequences. */
 const FOR_WRITERS = words("nextval currval lastval");
 
-/** Aggregates and constructors that put many rows' values into one: they would walk around a row limit. */
+/** Aggregates and constructors that combine many rows' values into one: they would bypass a row limit. */
 const GATHERING = words(`
   string_agg array_agg json_agg json_agg_strict jsonb_agg jsonb_agg_strict json_object_agg json_object_agg_strict
   json_object_agg_unique json_object_agg_unique_strict jsonb_object_agg jsonb_object_agg_strict
   jsonb_object_agg_unique jsonb_object_agg_unique_strict xmlagg range_agg
 `);
 
-/** Aggregates and window functions that give back one row's own value, possibly another row's than the one they stand in. */
+/**
+ * Aggregates and window functions that return one row's own value, possibly that of another row than the current one.
+ */
 const PICKING = words(
   "min max any_value mode percentile_disc lag lead first_value last_value nth_value bit_and bit_or bit_xor range_intersect_agg",
 );
 
-/** Aggregates that say something of a group only; of `aggregates_only` roles. */
+/** Aggregates that describe only a group as a whole; for `aggregates_only` roles. */
 const SUMMARIES = words("count sum avg stddev stddev_pop stddev_samp variance var_pop var_samp");
 
 function words(text: string): ReadonlySet<string> {
@@ -88,7 +91,7 @@ function words(text: string): ReadonlySet<string> {
 
 export type FunctionUse = "plain" | "writer" | "gathering" | "picking";
 
-/** What a pg_catalog function is good for; undefined: refused. */
+/** The permitted use of a pg_catalog function; undefined: refused. */
 export function builtinUse(fn: CatalogFunction): FunctionUse | undefined {
   if (fn.kind !== "function" || fn.volatility === "immutable") {
     if (GATHERING.has(fn.name)) return "gathering";
@@ -99,7 +102,7 @@ export function builtinUse(fn: CatalogFunction): FunctionUse | undefined {
   return ALLOWED.has(fn.name) ? "plain" : undefined;
 }
 
-/** Tells what an earlier statement, or another session's, has done. */
+/** Whether it reveals what an earlier statement, or another session's statement, did. */
 export function tellsOfStatements(name: string): boolean {
   return TELLING_OF_STATEMENTS.has(name);
 }
@@ -108,13 +111,13 @@ export function isSummary(name: string): boolean {
   return SUMMARIES.has(name);
 }
 
-/** Reads nothing but its arguments: a view that calls only such functions holds nothing unforeseen. */
+/** Reads only its arguments: a view that calls only such functions contains no unexpected data. */
 export function isHarmlessFunction(fn: CatalogFunction | undefined): boolean {
   if (fn === undefined) return false;
   return fn.schema === "pg_catalog" ? builtinUse(fn) !== undefined : isPlainExtensionFunction(fn);
 }
 
-/** Takes its argument apart, and is how drivers ask for primary keys (JDBC's getPrimaryKeys, getIndexInfo). */
+/** Splits its argument into parts; drivers use it to find primary keys (JDBC's getPrimaryKeys, getIndexInfo). */
 export function isStandardFunction(fn: CatalogFunction): boolean {
   return fn.schema === "information_schema" && fn.name === "_pg_expandarray" && fn.volatility === "immutable";
 }

@@ -1,14 +1,23 @@
 import type { FuncCall, Node, RangeVar, TypeName } from "libpg-query";
 import type { Catalog, CatalogFunction, CatalogType, Relation } from "../catalog/catalog.ts";
 import { isHarmlessFunction } from "./functions.ts";
-import { stringOf } from "./grammar.ts";
+import { stringOf } from "./parse/grammar.ts";
 
-/* Code that a statement runs without naming it, and code that it names: what may change the session is told apart here. */
+/*
+ * Code that a statement runs without naming it, and code that it names. This file decides which of it may change the
+ * session.
+ */
 
-/** Functions that read too much for a guarded role, or change what is looked at elsewhere, and leave nothing else behind. */
+/**
+ * Functions that a guarded role may not call, because they read too much or change something that is checked elsewhere,
+ * but that leave nothing else behind.
+ */
 const QUIET = new Set(["set_config", "current_setting", "setval", "pg_notify", "pg_export_snapshot"]);
 
-/** The name of one of Postgres's own functions that leaves nothing behind, or what its name says; undefined: anybody's code. */
+/**
+ * The name of a built-in function that leaves nothing behind, or whose name says what it leaves; undefined for
+ * user-defined code.
+ */
 export function ownFunction({ funcname }: FuncCall, catalog: Catalog): string | undefined {
   const parts = (funcname ?? []).map(stringOf);
   const name = parts.at(-1) ?? "";
@@ -23,8 +32,8 @@ function isQuiet(fn: CatalogFunction): boolean {
 }
 
 /**
- * Whether `row.name` may be a call of somebody's function (Postgres docs, "Functions on Composite Types": a column
- * and a function of the row are written alike). `(value).name` may be one of a value of any type.
+ * Whether `row.name` may call a user-defined function (Postgres docs, "Functions on Composite Types": a column and a
+ * function of the row are written alike). `(value).name` may be a call with a value of any type.
  */
 export function mayCall(node: object, { functionsByName, typesByOid }: Catalog): boolean {
   const { fields = [], indirection = [] } = node as {
@@ -41,7 +50,10 @@ export function mayCall(node: object, { functionsByName, typesByOid }: Catalog):
   );
 }
 
-/** Whether to read or write this relation may run code that nobody has named; "unknown": the catalog has none of this name. */
+/**
+ * Whether reading or writing this relation may run code that the statement does not name; "unknown": the catalog has no
+ * relation of this name.
+ */
 export function hidesCode({ schemaname, relname }: RangeVar, catalog: Catalog): "yes" | "no" | "unknown" {
   const all = catalog.relationsByName.get(relname ?? "") ?? [];
   const candidates = schemaname === undefined ? all : all.filter(({ schema }) => schema === schemaname);
@@ -52,13 +64,13 @@ export function hidesCode({ schemaname, relname }: RangeVar, catalog: Catalog): 
 function isCoded({ schema, kind, hasRules, columns }: Relation, { typesByOid }: Catalog): boolean {
   if (schema === "pg_catalog" || schema === "information_schema") return false;
   if (hasRules || kind === "view" || kind === "foreign table") return true;
-  // Implicit casts of somebody's own types, and columns that are computed when they are read.
+  // Implicit casts of user-defined types, and columns that are computed when they are read.
   return columns.some(
     ({ typeOid, generatedFrom }) => generatedFrom !== undefined || isCodedType(typesByOid.get(typeOid)),
   );
 }
 
-/** Domains' conditions and casts to somebody's own types are code. */
+/** Conditions of domains and casts to user-defined types are code. */
 export function namesCodedType({ names }: TypeName, { typesByName }: Catalog): boolean {
   const parts = (names ?? []).map(stringOf);
   const all = typesByName.get(parts.at(-1) ?? "") ?? [];
@@ -75,7 +87,7 @@ function isCodedType(type: CatalogType | undefined): boolean {
 
 const codedOperators = new WeakMap<Catalog, boolean>();
 
-/** The database has operators that are made of more than an extension's C code: any comparison may run them. */
+/** Whether the database has operators made of more than an extension's C code: any comparison may run them. */
 export function hasCodedOperators(catalog: Catalog): boolean {
   let known = codedOperators.get(catalog);
   if (known === undefined) {

@@ -1,29 +1,32 @@
 import type { A_Const, FuncCall, Node, TypeCast, VariableSetStmt } from "libpg-query";
 import { foldAscii, splitNames } from "../pg/setting-text.ts";
-import { nodeOf } from "./grammar.ts";
+import { nodeOf } from "./parse/grammar.ts";
 import { isTemporarySchema } from "./session-settings.ts";
 
-/** What SET, RESET or set_config leaves of a setting. `refused`: what is not possible, and what is. */
+/**
+ * The lasting effect of SET, RESET or set_config on a setting. `refused`: what is not possible, and what is possible
+ * instead.
+ */
 export type Kept =
   | { readonly kind: "nothing" }
-  /** search_path is another, for the transaction. */
+  /** search_path changes for the transaction. */
   | { readonly kind: "local path" }
-  /** `toDefault`: it may have been given the default that it has in this session. */
+  /** `toDefault`: it may have been set to its default value in this session. */
   | { readonly kind: "set"; readonly name: string; readonly toDefault: boolean }
   | { readonly kind: "refused"; readonly what: string; readonly hint: string };
 
-/** The server reads texts by these, and so does the proxy: they stay as it logged in. */
+/** The server reads texts according to these, and so does the proxy: they keep their values from login. */
 const PINNED: ReadonlyMap<string, ReadonlySet<string>> = new Map([
   ["client_encoding", new Set(["utf8", "utf-8", "unicode"])],
   ["standard_conforming_strings", new Set(["on", "true", "yes", "1"])],
 ]);
 
-/** SET changes these for the transaction alone, whatever it says. */
+/** SET changes these only for the transaction, regardless of its wording. */
 const OF_TRANSACTION = new Set(["transaction_isolation", "transaction_read_only", "transaction_deferrable"]);
 
 const NOTHING = { kind: "nothing" } as const;
 
-/** Of SET and RESET of one setting. */
+/** For SET and RESET of one setting. */
 export function keptBySet({ kind, name, args, is_local }: VariableSetStmt): Kept {
   const values = kind === "VAR_SET_VALUE" ? (args ?? []).map(constantOf) : undefined;
   return keptOf(foldAscii(name ?? ""), values, is_local === true);
@@ -44,11 +47,11 @@ export function keptBySetConfig({ args }: FuncCall): Kept {
   };
 }
 
-/** `values` is undefined for RESET, and an element of it for what is no constant. */
+/** `values` is undefined for RESET; an element of it is undefined if it is not a constant. */
 function keptOf(name: string, values: readonly (string | undefined)[] | undefined, isLocal: boolean): Kept {
   const pinned = PINNED.get(name);
   if (pinned !== undefined) {
-    // RESET gives back what the proxy logged in with.
+    // RESET restores the value with which the proxy logged in.
     if (values === undefined || values.every((each) => pinned.has(each?.toLowerCase() ?? ""))) return NOTHING;
     return { kind: "refused", what: `SET ${name} to this value`, hint: `It stays ${[...pinned][0]}.` };
   }
@@ -75,7 +78,7 @@ function keptOf(name: string, values: readonly (string | undefined)[] | undefine
   return { kind: "set", name, toDefault: values === undefined || values.includes(undefined) };
 }
 
-/** A constant's text; undefined for what is none. */
+/** A constant's text; undefined if the node is not a constant. */
 function constantOf(node: Node): string | undefined {
   const [type, body] = nodeOf(node);
   if (type === "TypeCast") {

@@ -17,39 +17,40 @@ import type {
   ViewStmt,
 } from "libpg-query";
 import type { Catalog } from "../catalog/catalog.ts";
+import { factsOf, isHeld, type Leaves } from "../pg/statements.ts";
 import { type Refusal, refuse } from "../wire/refusal.ts";
-import { type Body, nodeOf, stringOf } from "./grammar.ts";
 import { hasCodedOperators, hidesCode, mayCall, namesCodedType, ownFunction } from "./hidden-code.ts";
 import { type Kept, keptBySet, keptBySetConfig } from "./kept-settings.ts";
 import { withoutLongLists } from "./long-lists.ts";
-import { parseText } from "./parse.ts";
+import { type Body, nodeOf, stringOf } from "./parse/grammar.ts";
+import { parseText } from "./parse/parse.ts";
+import { unnamedCode } from "./unnamed-code.ts";
 
 /**
- * How much a transaction may leave behind in its session. "traces": code that hides behind tables, views and
- * operators may have run, and sequences may have moved. "anything": nobody knows what ran.
+ * The session state that a text leaves behind after its transaction, which another client on the same connection would
+ * find.
  */
-export type Leaves = "nothing" | "traces" | "anything";
-
-/** What a text leaves in a session once its transaction is over: of two clients on one connection, who would meet it? */
 export interface Leavings {
   readonly leaves: Leaves;
-  /** Settings that it may have changed for the session, by their names in lower case. */
+  /** Settings that it may have changed for the session, in lower case. */
   readonly sets: readonly string[];
-  /** It may have put back all settings (RESET ALL). */
+  /** It may have reset all settings (RESET ALL). */
   readonly resets: boolean;
-  /** It may have given settings their defaults, all of them or some (RESET, SET … TO DEFAULT). */
+  /** It may have set some or all settings to their defaults (RESET, SET … TO DEFAULT). */
   readonly defaults: boolean;
-  /** Undefined: it may run on a connection that another client has next. */
+  /** If undefined, it may run on a connection that another client uses next. */
   readonly refusal: Refusal | undefined;
-  /** The name that DEALLOCATE gives up, where the text is nothing else: then it is not refused. */
+  /** The name that DEALLOCATE drops, if the text is nothing else: then it is not refused. */
   readonly deallocates?: string;
-  /** It may put an end to all prepared statements (DISCARD ALL, DEALLOCATE ALL). */
+  /** It may drop all prepared statements (DISCARD ALL, DEALLOCATE ALL). */
   readonly discards: boolean;
   /** It may read rows that the client sends (COPY … FROM STDIN). */
   readonly copiesIn: boolean;
   /** It may have set search_path for the transaction. */
   readonly localPath: boolean;
-  /** Another text of the same shape may leave something else. */
+  /** Running it twice has the same effect as running it once: only reads, settings of the session and BEGIN. */
+  readonly isRepeatable: boolean;
+  /** Another text of the same shape may leave something else behind. */
   readonly byText: boolean;
 }
 
@@ -62,13 +63,32 @@ export const UNKNOWN_LEAVINGS: Leavings = {
   discards: true,
   copiesIn: true,
   localPath: true,
+  isRepeatable: false,
   byText: true,
 };
 
-/** To parse a longer text would hold up other sessions. */
+/** For a text that is prepared but not run: it changes nothing, except through code that reads its constants. */
+export function leavingsOfPreparing({ leaves }: Leavings): Leavings {
+  return { ...NOTHING_LEFT, leaves };
+}
+
+const NOTHING_LEFT: Leavings = {
+  leaves: "nothing",
+  sets: [],
+  resets: false,
+  defaults: false,
+  refusal: undefined,
+  discards: false,
+  copiesIn: false,
+  localPath: false,
+  isRepeatable: true,
+  byText: false,
+};
+
+/** Parsing a longer text would delay other sessions. */
 const LONGEST = 64 * 1024;
 
-/** A text that does not parse may be of a newer server's grammar: it may leave anything. */
+/** A text that does not parse may use a newer server's grammar: it may leave anything behind. */
 export function leavingsOf(text: string, catalog: Catalog): Leavings {
   const short = withoutLongLists(text);
   if (short.length > LONGEST) return UNKNOWN_LEAVINGS;
@@ -83,10 +103,18 @@ export function leavingsOf(text: string, catalog: Catalog): Leavings {
   return survey.found();
 }
 
+/** What a Parse or Bind leaves behind if its parameters have these declared types: a domain's conditions are run. */
+export function leavingsWith(leavings: Leavings, declared: readonly number[], catalog: Catalog): Leavings {
+  const runsCode = declared.some((oid) => oid !== 0 && unnamedCode(catalog).makes(oid));
+  return runsCode && leavings.leaves === "nothing"
+    ? { ...leavings, leaves: "traces", isRepeatable: false }
+    : leavings;
+}
+
 class Survey {
   readonly #catalog: Catalog;
   readonly #sets = new Set<string>();
-  /** Names of WITH: no relations. */
+  /** Names defined by WITH: not relations. */
   readonly #common = new Set<string>();
   #leaves: Leaves = "nothing";
   #resets = false;
@@ -95,11 +123,12 @@ class Survey {
   #copiesIn = false;
   #localPath = false;
   #refusal: Refusal | undefined;
+  #isRepeatable = true;
   #byText = false;
 
   constructor(catalog: Catalog) {
     this.#catalog = catalog;
-    if (hasCodedOperators(catalog)) this.#leave("traces");
+    if (hasCodedOperators(catalog) || unnamedCode(catalog).hasCasts) this.#leave("traces");
   }
 
   found(): Leavings {
@@ -112,36 +141,27 @@ class Survey {
       discards: this.#discards,
       copiesIn: this.#copiesIn,
       localPath: this.#localPath,
+      isRepeatable: this.#isRepeatable && this.#leaves === "nothing",
       byText: this.#byText,
     };
   }
 
-  /** What is not named here may leave anything: DDL, DO, CALL, VACUUM and what later grammars add. */
+  /**
+   * A statement that the catalogue of statements does not know may leave anything behind, as may DDL, DO, CALL, VACUUM
+   * and statements of later grammars.
+   */
   statement(node: Node): void {
     const [type, body] = nodeOf(node);
+    const facts = factsOf(type);
+    if (facts?.isRepeatable !== true && !isBegin(type, body)) this.#isRepeatable = false;
+    if (facts?.leaves !== "nothing") this.#leave(facts?.leaves ?? "anything");
     switch (type) {
-      case "SelectStmt":
-        break;
       case "CopyStmt": {
         const { is_from, filename } = body as CopyStmt;
         if (is_from === true) this.#leave("traces");
         if (is_from === true && filename === undefined) this.#copiesIn = true;
         break;
       }
-      case "InsertStmt":
-      case "UpdateStmt":
-      case "DeleteStmt":
-      case "MergeStmt":
-        this.#leave("traces");
-        break;
-      case "FetchStmt":
-      case "ClosePortalStmt":
-      case "LockStmt":
-      case "NotifyStmt":
-      case "UnlistenStmt":
-      case "VariableShowStmt":
-      case "ConstraintsSetStmt":
-        break;
       case "DiscardStmt":
         this.#discards = true;
         break;
@@ -174,13 +194,12 @@ class Survey {
         this.#refuse("LOAD", "Set session_preload_libraries for the user or the database.");
         return;
       default:
-        this.#leave("anything");
         this.#defines(type, body);
     }
     this.#look(body);
   }
 
-  /** A temporary table would be gone with the transaction's connection. */
+  /** A temporary table would be lost when the transaction's connection is returned. */
   #defines(type: string, body: Body): void {
     switch (type) {
       case "CreateStmt": {
@@ -215,9 +234,8 @@ class Survey {
     if (kind === "TRANS_STMT_COMMIT_PREPARED" || kind === "TRANS_STMT_PREPARE") this.#leave("traces");
   }
 
-  #cursor({ options }: DeclareCursorStmt): void {
-    // CURSOR_OPT_HOLD of nodes/parsenodes.h.
-    if (((options ?? 0) & 0x0020) !== 0) {
+  #cursor(declaration: DeclareCursorStmt): void {
+    if (isHeld(declaration)) {
       this.#refuse("a cursor WITH HOLD", "Leave WITH HOLD out, and read the cursor in its transaction.");
     }
   }
@@ -257,7 +275,10 @@ class Survey {
     }
   }
 
-  /** Goes through all below, whatever it is: what is not understood here the statement's own kind has decided. */
+  /**
+   * Visits all nodes below, whatever they are: nodes that are not understood here are covered by the decision on the
+   * statement's kind.
+   */
   #look(value: unknown): void {
     if (value === null || typeof value !== "object") return;
     if (Array.isArray(value)) {
@@ -270,7 +291,7 @@ class Survey {
     if (names !== undefined && typemod !== undefined && namesCodedType(value as TypeName, this.#catalog)) {
       this.#leave("traces");
     }
-    // WITH comes last in the tree, and names what is named before.
+    // WITH comes last in the tree, but defines names that are used before it.
     const { withClause } = value as { withClause?: object };
     this.#look(withClause);
     for (const [key, child] of Object.entries(value)) {
@@ -315,7 +336,10 @@ class Survey {
   #call(call: FuncCall): void {
     const name = ownFunction(call, this.#catalog);
     const [written] = (call.funcname ?? []).slice(-1).map(stringOf);
-    // No DISCARD closes what dblink opens.
+    const named = this.#catalog.functionsByName.get(written ?? "") ?? [];
+    // A volatile function may have effects, like pg_notify().
+    if (named.some(({ volatility }) => volatility === "volatile")) this.#isRepeatable = false;
+    // DISCARD does not close connections that dblink opens.
     if (written?.startsWith("dblink_connect"))
       this.#refuse(`${written}()`, "Give dblink() its connection string.");
     else if (name === undefined) this.#leave("anything");
@@ -341,13 +365,18 @@ class Survey {
   }
 }
 
+function isBegin(type: string, body: Body): boolean {
+  const { kind } = body as TransactionStmt;
+  return type === "TransactionStmt" && (kind === "TRANS_STMT_BEGIN" || kind === "TRANS_STMT_START");
+}
+
 const BY_DRIVER = "Let the driver prepare: what it prepares by the protocol is carried over.";
 const PAST_THE_POOL = "Connect past the pool for this.";
 
-/** DISCARD SEQUENCES takes away what they leave. */
+/** DISCARD SEQUENCES removes what they leave behind. */
 const OF_SEQUENCES = new Set(["nextval", "setval"]);
 
-/** Of the session; to give one back is always possible. */
+/** Locks of the session. Releasing one is always possible. */
 const ADVISORY_LOCK = /^pg_(?:try_)?advisory_lock(?:_shared)?$/;
 
 function isTemporarySchema(schema: string): boolean {

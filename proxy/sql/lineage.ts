@@ -13,35 +13,37 @@ import { builtinUse, isHarmlessFunction } from "./functions.ts";
 import type { Subject } from "./subjects.ts";
 import { isOpenSystemRelation, isSystemSchema, systemView } from "./system-relations.ts";
 
-/** What a column holds, by policy and by what it is made from. */
+/** What a column contains, according to the policy and to the columns it is computed from. */
 export type ColumnLabel =
-  /** `owner` is the relation whose policy entry gives the class: conditions speak of its columns. */
+  /** `owner` is the relation whose policy entry gives the class: conditions refer to its columns. */
   | { readonly kind: "class"; readonly name: string; readonly owner: string }
-  /** Computed by a view from columns of these classes; `opaque` when it may hold anything. */
+  /** Computed by a view from columns of these classes; `opaque` if it may contain anything. */
   | { readonly kind: "computed"; readonly classes: ReadonlySet<string>; readonly opaque: boolean };
 
-/** Rows of one table that may stand in a row, each of another person. */
+/** Rows of one table that may be part of a row, each of another person. */
 export interface People {
   readonly namespace: string;
   readonly count: number;
 }
 
-/** What the policy and the catalog together say of one relation, for every role. */
+/** What the policy and the catalog together say about one relation, for every role. */
 export interface Labels {
   readonly columns: ReadonlyMap<string, ColumnLabel>;
-  /** The column that tells who a row is about, and the name space of its values. */
+  /** The column that identifies the person of a row, and the name space of its values. */
   readonly subject?: Subject;
-  /** Whom a row may be about, `subject` included: by the table that tells of them. */
+  /** The people whom a row may be about, including `subject`, by the table that identifies them. */
   readonly people: ReadonlyMap<string, People>;
-  /** Values of other rows that a view's row shows: each may be another person's. */
+  /** The number of values from other rows that a view's row shows: each may be another person's. */
   readonly picks: number;
-  /** A view whose definition puts many rows into one. */
+  /** A view whose definition combines many rows into one. */
   readonly gathers: boolean;
-  /** Relations whose row filters hold for this one too: itself, its ancestors by inheritance. */
+  /** Protected values decide which rows exist: in a view's conditions, or in row security. */
+  readonly isChosen: boolean;
+  /** Relations whose row filters also apply to this one: itself and its ancestors by inheritance. */
   readonly filteredAs: readonly string[];
-  /** The policy names a column that is not there: the one that was meant has no class, so nothing may be read. */
+  /** The policy names a column that does not exist. The column that was meant has no class, so nothing may be read. */
   readonly misnamed: boolean;
-  /** Relations that are read through this one but whose row filter cannot be put in place here. */
+  /** Relations that are read through this one but whose row filter cannot be applied here. */
   readonly readsBelow: ReadonlySet<string>;
 }
 
@@ -70,14 +72,15 @@ export class Lineage {
     return reached([relation], (member) => this.#parentsOf(member));
   }
 
-  /** Children and partitions, theirs too. */
+  /** Children and partitions, recursively. */
   descendants(relation: Relation): readonly Relation[] {
     return reached([relation], ({ oid }) => this.#childrenOf(oid)).slice(1);
   }
 
   /**
-   * All whose policy entries speak of the rows that reading the relation gives, nearest first: itself and its ancestors,
-   * its descendants (their rows come along), and the other parents of those (a child may inherit from several).
+   * All relations whose policy entries apply to the rows that reading the relation returns, nearest first: itself and
+   * its ancestors, its descendants (their rows are included), and the other parents of those (a child may inherit from
+   * several).
    */
   #family(relation: Relation): readonly Relation[] {
     const descendants = this.descendants(relation);
@@ -117,7 +120,7 @@ export class Lineage {
     const columns = new Map<string, ColumnLabel>();
     for (const { entry } of family.toReversed())
       for (const [name, label] of classLabels(entry)) columns.set(name, label);
-    // The rows of children come along: where a child's class is another, both must be seen.
+    // Reading includes the rows of children: if a child's class differs, the role must be allowed to see both.
     const read = [relation, ...this.descendants(relation)];
     for (const name of columns.keys()) {
       const classes = new Set(read.flatMap((member) => this.#classesOf(member, name)));
@@ -126,7 +129,7 @@ export class Lineage {
     for (const { name, generatedFrom } of relation.columns) {
       if (generatedFrom === undefined || columns.has(name)) continue;
       const classes = classesUsed(relation, generatedFrom, { columns });
-      // What a generated column copies or computes is protected as its origin is, and masked whole.
+      // A generated column is protected like the columns that it copies or computes from, and is masked as a whole.
       if (classes.length > 0)
         columns.set(name, { kind: "computed", classes: new Set(classes), opaque: false });
     }
@@ -139,18 +142,21 @@ export class Lineage {
         subject: this.#subject(subject.entry, subject.entry.subject, subject.member),
       }),
       people: this.#peopleOf(
-        // By another column than the subject's a row is about another person as well.
+        // Identified by a column other than the subject's, a row is about another person as well.
         family.filter((each) => each === subject || each.entry.subject !== subject?.entry.subject),
       ),
       picks: 0,
       misnamed: family.some(({ member, entry }) => this.#isMisnamed(entry, member)),
       gathers: false,
+      isChosen: relation.constraints.some(
+        ({ kind, columns: named }) => kind === "policy" && named.some((name) => columns.has(name)),
+      ),
       filteredAs: ancestors.map(keyOf),
       readsBelow: new Set(relatives.filter((member) => !ancestors.includes(member)).map(keyOf)),
     };
   }
 
-  /** By a table's own entry, or else by its parents': where several give one, all of them hold. */
+  /** From a table's own entry, or else from its parents': if several give a class, all of them apply. */
   #classesOf(relation: Relation, column: string): readonly string[] {
     const own = this.#policy.tables.get(keyOf(relation))?.columns.get(column);
     if (own !== undefined) return [own];
@@ -174,7 +180,7 @@ export class Lineage {
     );
   }
 
-  /** A plain copy keeps its origin's label; what is computed from protected columns is protected as a whole. */
+  /** A plain copy keeps its origin's label; a value computed from protected columns is protected as a whole. */
   #ofView(view: Relation): Labels {
     const lineage = view.lineage;
     if (lineage === undefined) throw new Error(`${view.name} is no view`);
@@ -234,12 +240,14 @@ export class Lineage {
             labels.gathers ||
             (labels.people.size > 0 && lineage.references?.gathered.has(base.oid) !== false),
         ) || lineage.functions.some((oid) => gathersRows(this.#catalog.functionsByOid.get(oid))),
+      isChosen:
+        computed.opaque || bases.some((each) => each.labels.isChosen || choosesByProtected(lineage, each)),
       filteredAs: [keyOf(view)],
       readsBelow: new Set(own === undefined ? below : []),
     };
   }
 
-  /** Also where its subject leads nowhere: people who cannot be told apart are not shown uncounted. */
+  /** Also true if its subject leads to no person: people who cannot be distinguished are not shown uncounted. */
   #isMisnamed(entry: TablePolicy, relation: Relation): boolean {
     return (
       missingColumns(entry, relation).length > 0 ||
@@ -267,11 +275,11 @@ export class Lineage {
   }
 }
 
-/** Holds statistics, secrets or other sessions' text: a view does not make it less so. */
+/** Contains statistics, secrets or other sessions' text: a view over it is no safer. */
 function usesClosed(base: Relation, columns: readonly number[]): boolean {
   const { schema, name } = base;
   if (!isSystemSchema(schema)) return false;
-  // A view is labelled once for all roles, so what is hidden from some of them counts.
+  // A view is labelled once for all roles, so columns that are hidden from only some roles count too.
   const view = systemView(schema, name, "hidden");
   return (
     !isOpenSystemRelation(schema, name) ||
@@ -280,15 +288,29 @@ function usesClosed(base: Relation, columns: readonly number[]): boolean {
   );
 }
 
-/** What another's aggregate makes of its rows is not known. */
+/** A relation that a view reads. */
+interface Base {
+  readonly base: Relation;
+  readonly columns: readonly number[];
+  readonly labels: Labels;
+}
+
+/** Whether a protected column of this relation decides which rows the view has. */
+function choosesByProtected({ chosenBy }: ViewLineage, { base, columns, labels }: Base): boolean {
+  const chosen = chosenBy === undefined ? columns : chosenBy.get(base.oid);
+  return chosen !== undefined && classesUsed(base, [...chosen], labels).length > 0;
+}
+
+/** The result of a user-defined aggregate is unknown. */
 function gathersRows(fn: CatalogFunction | undefined): boolean {
   if (fn === undefined) return false;
   return fn.schema === "pg_catalog" ? builtinUse(fn) === "gathering" : fn.kind === "aggregate";
 }
 
 /**
- * Each reference to a table may show another of its people. Of several tables of one name space (tickets and their
- * customers) a view joins rows by their key, and so shows the same people: the table that is named most counts.
+ * Each reference to a table may show another of its people. If several tables have one name space (tickets and their
+ * customers), a view joins their rows by the key and so shows the same people: the table with the most references
+ * counts.
  */
 function peopleOfView(
   { references }: ViewLineage,
@@ -303,7 +325,7 @@ function peopleOfView(
   return all;
 }
 
-/** Where rows are grouped by their person, an aggregate's value is that person's own; a window looks past him. */
+/** If rows are grouped by person, an aggregate's value belongs to that person; a window function reads beyond them. */
 function picksOfView(
   { references }: ViewLineage,
   tellsSubject: boolean,
@@ -316,7 +338,7 @@ function picksOfView(
   }).length;
 }
 
-/** How many people a row may show whom its subject does not name. */
+/** The number of people a row may show in addition to the person that its subject identifies. */
 export function unnamedPeople({ people, picks, subject }: Labels): number {
   const byNamespace = new Map<string, number>();
   for (const { namespace, count } of people.values())
@@ -327,10 +349,10 @@ export function unnamedPeople({ people, picks, subject }: Labels): number {
   return people.size === 0 ? 0 : rows + picks;
 }
 
-/** All that can be reached, nearest first, each once. */
+/** All relations that can be reached, nearest first, each once. */
 function reached(from: readonly Relation[], next: (relation: Relation) => readonly Relation[]): Relation[] {
   const found = new Set(from);
-  // A set is walked in the order of insertion, and what is added on the way is walked as well.
+  // A set is iterated in insertion order, and elements added during the iteration are visited too.
   for (const relation of found) for (const one of next(relation)) found.add(one);
   return [...found];
 }
@@ -347,7 +369,7 @@ function classLabels(entry: TablePolicy): readonly (readonly [string, ColumnLabe
   return [...entry.columns].map(([column, name]) => [column, { kind: "class", name, owner: entry.name }]);
 }
 
-/** A dependency without column numbers is on the whole relation. */
+/** A dependency without column numbers refers to the whole relation. */
 function usedColumns(base: Relation, numbers: readonly number[]): readonly Column[] {
   return numbers.length === 0 ? base.columns : base.columns.filter(({ number }) => numbers.includes(number));
 }

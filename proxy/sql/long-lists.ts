@@ -1,24 +1,25 @@
-import { NOT_PLAIN, partAt, plainEnd } from "./plain-tokens.ts";
+import { NOT_PLAIN, partAt, plainEnd } from "./parse/plain-tokens.ts";
 
-/** A shorter text costs little as it is. */
+/** A shorter text costs little without this. */
 const SHORT = 8 * 1024;
 
 const [OPEN, CLOSE, COMMA, PLUS, MINUS, DOLLAR, OPEN_ARRAY, CLOSE_ARRAY] = [
   0x28, 0x29, 0x2c, 0x2b, 0x2d, 0x24, 0x5b, 0x5d,
 ];
 
-/** Both are keywords that no function can be named by (parser/kwlist.h), and so is ARRAY. */
+/** Both are keywords that cannot be function names (parser/kwlist.h); so is ARRAY. */
 const BEFORE_LIST: ReadonlySet<string> = new Set(["values", "in"]);
 const CONSTANT_WORDS: ReadonlySet<string> = new Set(["null", "true", "false", "default"]);
 const LONGEST_WORD = 7;
 
-/** Who looks at a text, does so several times: the session, the pool, the audit. */
+/** Each text is processed several times: by the session, the pool and the audit. */
 let last = { text: "", short: "" };
 
 /**
- * A long text with its lists of constants cut down to one constant: the rows of VALUES, the list of IN, the elements of
- * ARRAY. Constants name nothing and call nothing. So it does the same to relations, names and settings, for those who
- * look at no constant, and takes a hundredth of the time to parse. A text that is not plain comes back as it is.
+ * A long text with each of its lists of constants cut down to one constant: the rows of VALUES, the list of IN, the
+ * elements of ARRAY. Constants name nothing and call nothing, so the shortened text does the same to relations, names
+ * and settings, for callers that look at no constant. It takes a hundredth of the time to parse. A text that is not
+ * plain is returned unchanged.
  */
 export function withoutLongLists(text: string): string {
   if (text.length <= SHORT) return text;
@@ -31,7 +32,7 @@ function cut(text: string): string {
   const { length } = bytes;
   const kept: Buffer[] = [];
   let from = 0;
-  /** What stands before the next token: the word before a list, a list that was cut, or that and a comma. */
+  /** What precedes the next token: the word before a list, a list that was cut, or such a list and a comma. */
   let before: "other" | "word" | "array" | "list" | "comma" = "other";
   let comma = 0;
   for (let at = 0; at < length; ) {
@@ -45,7 +46,7 @@ function cut(text: string): string {
     const opens = before === "array" ? first === OPEN_ARRAY : first === OPEN && before !== "list";
     const list = opens && before !== "other" ? constantsAt(bytes, end, length, before) : undefined;
     if (list !== undefined) {
-      // Of a further row nothing is kept, of the first one its first constant.
+      // A further row is removed completely; of the first row, its first constant is kept.
       const cutFrom = before === "comma" ? comma : list.firstEnd;
       kept.push(bytes.subarray(from, cutFrom));
       from = before === "comma" ? list.end : list.end - 1;
@@ -73,7 +74,10 @@ function wordBeforeList(bytes: Buffer, at: number, end: number): "other" | "word
   return word === "array" ? "array" : "other";
 }
 
-/** A list that holds nothing but constants, from behind its bracket: the end of its first constant, and its own. */
+/**
+ * A list that contains only constants, starting after its bracket: the end of its first constant and the end of the
+ * list.
+ */
 function constantsAt(
   bytes: Buffer,
   from: number,

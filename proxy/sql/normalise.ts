@@ -1,21 +1,21 @@
 import { normalize, treeText } from "../parser/parser.ts";
-import { scanTokens } from "./parse.ts";
-import { plainTokens } from "./plain-tokens.ts";
-import { applyInOrder } from "./rewrite.ts";
+import { applyInOrder } from "./emit/rewrite.ts";
+import { scanTokens } from "./parse/parse.ts";
+import { plainTokens } from "./parse/plain-tokens.ts";
 
-/** The text without comments and literals, $n in place of these, for audit events; empty when it does not parse. */
+/** The text without comments, and with $n in place of literals, for audit events; empty if it does not parse. */
 export function normalise(text: string): string {
   const parameterised = withParameters(text);
   if (parameterised === "") return "";
   try {
     return withoutComments(withoutLiterals(parameterised));
   } catch {
-    // `'a'AND` has become `$1AND`, which the scanner takes for a mistake.
+    // `'a'AND` has become `$1AND`, which the scanner rejects.
     return withoutLiterals(withoutComments(text));
   }
 }
 
-/** Throws for a text that the scanner cannot read to its end. What stands between two tokens is space, or has a comment. */
+/** Throws for a text that the scanner cannot read to its end. Between two tokens there is white space or a comment. */
 function withoutComments(text: string): string {
   if (!/--|\/\*/.test(text)) return text;
   const bytes = Buffer.from(text);
@@ -32,14 +32,14 @@ function withoutComments(text: string): string {
 }
 
 /**
- * The text with the constants of its expressions replaced by $n, as pg_stat_statements has it; empty when it does
- * not parse. Other literals stay: those of EXECUTE, of a prepared query, of defaults, paths, comments on tables.
+ * The text with the constants of its expressions replaced by $n, as in pg_stat_statements; empty if it does not parse.
+ * Other literals stay: those of EXECUTE, of a prepared query, of defaults, paths, comments on tables.
  */
 export function withParameters(text: string): string {
   if (text === "") return "";
   try {
-    // Of a text that the scanner cannot read to its end the library gives the error in place of the text, and a
-    // literal in it.
+    // For a text that the scanner cannot read to its end, the library returns the error in place of the text, including
+    // any literal quoted in it.
     if (plainTokens(text) === undefined) treeText(text);
     return normalize(text);
   } catch {
@@ -47,7 +47,10 @@ export function withParameters(text: string): string {
   }
 }
 
-/** How strings and numbers of any form begin (Postgres docs, "Constants"). The scanner's own names lack some. */
+/**
+ * How strings and numbers of all forms begin (Postgres docs, "Constants"). The scanner's own token names do not cover
+ * all of them.
+ */
 const LITERAL = /^(?:'|\d|\.\d|\$\D|[bex]'|u&')/i;
 
 /** Throws for a text that the scanner cannot read to its end. */

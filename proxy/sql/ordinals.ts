@@ -1,13 +1,14 @@
 import type { A_Const, DeclareCursorStmt, Node, RangeVar, ResTarget, SelectStmt, SortBy } from "libpg-query";
-import { nodeOf } from "./grammar.ts";
-import type { RawStatement } from "./parse.ts";
+import { nodeOf } from "./parse/grammar.ts";
+import type { RawStatement } from "./parse/parse.ts";
+import { forEachObject } from "./parse/tree.ts";
 import type { Scope } from "./scope.ts";
 import { relationNamed } from "./survey.ts";
-import { forEachObject } from "./tree.ts";
 
 /**
- * Whether a number in ORDER BY, GROUP BY or DISTINCT ON may name a column that the client did not ask for: with columns
- * behind its own it would mean the first of them, where the server says that there is none.
+ * Whether a number in ORDER BY, GROUP BY or DISTINCT ON may refer to a column that the client did not request: with
+ * columns appended, it would refer to the first of them, where the server would otherwise report that there is no such
+ * column.
  */
 export function namesBeyond({ node }: RawStatement, scope: Scope): boolean {
   const select = selectOf(node);
@@ -30,13 +31,13 @@ function sortedBy(node: Node): Node {
   return type === "SortBy" ? ((body as SortBy).node ?? node) : node;
 }
 
-/** 0 for what is no number; an empty object is what DISTINCT without ON holds. */
+/** 0 if the node is not a number; DISTINCT without ON contains an empty object. */
 function numberOf(node: Node): number {
   const [type, body] = Object.keys(node).length === 0 ? [] : nodeOf(node);
   return type === "A_Const" ? ((body as A_Const).ival?.ival ?? 0) : 0;
 }
 
-/** The result has so many columns at least. */
+/** The minimum number of columns of the result. */
 function leastColumns({ targetList = [], fromClause = [] }: SelectStmt, scope: Scope): number {
   const stars = targetList.filter(isStar).length;
   return targetList.length - stars + stars * fewestColumns(fromClause, scope);
@@ -48,7 +49,7 @@ function isStar(node: Node): boolean {
   return type === "ColumnRef" && JSON.stringify(body).includes('"A_Star"');
 }
 
-/** Of the relations in FROM; where something else stands there, none is sure. */
+/** For the relations in FROM; if FROM contains anything else, none is certain. */
 function fewestColumns(fromClause: readonly Node[], scope: Scope): number {
   let fewest = Number.POSITIVE_INFINITY;
   const look = (field: string, object: object): void => {

@@ -4,11 +4,11 @@ import { type ConditionReads, conditionReads, type TableRead } from "./condition
 import { Lineage } from "./lineage.ts";
 
 /*
- * What a role's own conditions (`when:`, `only:`, `purpose:`) depend on: whoever writes that grants themselves what the
- * condition guards.
+ * What a role's own conditions (`when:`, `only:`, `purpose:`) depend on: users who write that data grant themselves
+ * what the condition guards.
  */
 
-/** A condition, and the role's key that it stands under. */
+/** A condition, and the role's key that contains it. */
 export interface Basis {
   readonly key: "sees" | "only" | "purpose";
   readonly condition: Condition;
@@ -21,20 +21,22 @@ export interface Dependence {
   readonly columns: ReadonlySet<string>;
 }
 
-/** By the oid of each relation through which rows of those tables are written: children and parents too. */
+/** By the oid of each relation through which rows of those tables are written, including children and parents. */
 export interface OwnRights {
   readonly columns: ReadonlyMap<number, readonly Dependence[]>;
   readonly inserts: ReadonlyMap<number, readonly Dependence[]>;
   readonly deletes: ReadonlyMap<number, readonly Dependence[]>;
-  /** A row may come and a row may go, but not both at once: it could be the same key. */
+  /** A row may be inserted and a row may be deleted, but not both in one statement: they could have the same key. */
   readonly replacements: ReadonlyMap<number, readonly Dependence[]>;
-  /** All columns on which a condition depends, by `schema.table`: also those that the policy lets the role write. */
+  /**
+   * All columns on which a condition depends, by `schema.table`, including those that the policy lets the role write.
+   */
   readonly used: ReadonlyMap<string, ReadonlySet<string>>;
 }
 
 const remembered = new WeakMap<Catalog, WeakMap<Role, OwnRights>>();
 
-/** What a role's conditions depend on in one database; worked out once. */
+/** What a role's conditions depend on in one database; computed once. */
 export function ownRights(role: Role, policy: Policy, catalog: Catalog): OwnRights {
   const byRole = remembered.get(catalog) ?? new WeakMap<Role, OwnRights>();
   remembered.set(catalog, byRole);
@@ -57,7 +59,7 @@ class Collection {
     replacements: new Map<number, Dependence[]>(),
     used: new Map<string, Set<string>>(),
   };
-  /** Of the condition that is being read. */
+  /** Columns seen in the condition that is being read. */
   #seen = new Set<string>();
 
   constructor(role: Role, policy: Policy, catalog: Catalog) {
@@ -75,7 +77,7 @@ class Collection {
     return this.#found;
   }
 
-  /** A class' condition speaks of each table that has such columns, and its children. */
+  /** A class condition applies to each table that has such columns, and to its children. */
   #sight(className: string, condition: Condition): void {
     const members = [...this.#policy.tables.values()].flatMap(({ name, columns }) => {
       const relation = this.#catalog.relations.get(name);
@@ -84,7 +86,7 @@ class Collection {
         : [];
     });
     for (const relation of new Set(members)) {
-      // A view's columns are masked where the condition is the table's.
+      // A view's columns are masked at the table that the condition belongs to.
       if (relation.lineage !== undefined || !this.#isRead(relation)) continue;
       this.#condition({ key: "sees", condition }, relation);
     }
@@ -113,12 +115,12 @@ class Collection {
       }
       return;
     }
-    // Whatever moves a row into the partition adds it here.
+    // Moving a row into the partition, by any means, adds it here.
     const columns = relation.isPartition ? allOf(relation) : read.columns;
     this.#columns(basis, relation, columns);
     if (this.#refersTo(own, read)) {
       this.#add("replacements", basis, relation, columns);
-      // A foreign key looks at the table's own rows and partitions, not at those of children by inheritance.
+      // A foreign key checks the table's own rows and partitions, but not those of children by inheritance.
       for (const child of this.#lineage.descendants(relation))
         if (!child.isPartition) this.#add("inserts", basis, child, columns);
       return;
@@ -127,7 +129,7 @@ class Collection {
     if (read.opensByDelete) this.#add("deletes", basis, relation, columns);
   }
 
-  /** A foreign key holds: no row of `own` can have the key of a row that comes or goes. */
+  /** A foreign key guarantees that no row of `own` can have the key of a row that is inserted or deleted. */
   #refersTo(own: Relation, { relation, tie }: TableRead): boolean {
     if (tie === undefined) return false;
     return own.foreignKeys.some(
@@ -140,7 +142,7 @@ class Collection {
     );
   }
 
-  /** Also what generated columns are made from, and what a foreign key copies a value from. */
+  /** Includes the columns from which generated columns are computed and those whose values a foreign key copies. */
   #columns(basis: Basis, relation: Relation, given: ReadonlySet<string>): void {
     if (relation.lineage !== undefined) {
       for (const base of this.#madeFrom(relation, given)) this.#columns(basis, base.relation, base.columns);
@@ -163,7 +165,7 @@ class Collection {
     }
   }
 
-  /** Tables and columns of a view; `wanted` undefined: its rows, and so all that it is made from. */
+  /** Tables and columns of a view. If `wanted` is undefined: its rows, and so everything that it is computed from. */
   #madeFrom(
     view: Relation,
     wanted: ReadonlySet<string> | undefined,
@@ -184,7 +186,7 @@ class Collection {
     });
   }
 
-  /** False where it is known already. */
+  /** Returns false if it is already known. */
   #add(kind: Kind, basis: Basis, relation: Relation, columns: ReadonlySet<string>): boolean {
     const key = JSON.stringify([kind, relation.oid, ...columns]);
     if (this.#seen.has(key)) return false;
@@ -201,21 +203,21 @@ class Collection {
     return true;
   }
 
-  /** The policy says so in so many words. */
+  /** The policy explicitly says so. */
   #mayWrite(tables: readonly string[], column: string): boolean {
     const { writesOwnConditions } = this.#role;
     return tables.some((table) => [column, "*"].some((name) => writesOwnConditions.has(`${table}.${name}`)));
   }
 
-  /** A row that comes or goes has a value of each column; where the condition names none, the row itself counts. */
+  /** An inserted or deleted row has a value in each column; if the condition names no column, the row itself counts. */
   #mayWriteRows(tables: readonly string[], columns: ReadonlySet<string>, closed: readonly string[]): boolean {
     return columns.size === 0 ? this.#mayWrite(tables, "*") : closed.length === 0;
   }
 
-  /** Through which relations rows of this one are written. */
+  /** The relations through which rows of this one are written. */
   #writers(kind: Kind, relation: Relation): readonly Relation[] {
     if (kind !== "inserts") return this.#family(relation);
-    // A new row of a parent goes to a partition, and to no other child.
+    // A new row of a parent goes to a partition, but to no other kind of child.
     return this.#family(relation).filter(
       (member) =>
         member.kind === "partitioned" ||

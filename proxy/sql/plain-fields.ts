@@ -4,9 +4,10 @@ import { type ColumnSight, sightsOf } from "./sight.ts";
 import { isOpenSystemRelation, isSystemSchema } from "./system-relations.ts";
 
 /**
- * What is wrong with a result that has a plain copy of this column, as the server says (RowDescription of the protocol:
- * oid of the table or view, attribute number); undefined where the role sees it as it is. Masks are expressions, and
- * what an expression gives has no table: so a protected column that the server names itself has got past the rewrite.
+ * Checks a result field that the server describes as a plain copy of this column (RowDescription of the protocol: oid
+ * of the table or view, attribute number). Returns undefined if the role sees the column unmasked, otherwise what is
+ * wrong. Masks are expressions, and the result of an expression has no table: a protected column that the server itself
+ * names has therefore bypassed the rewrite.
  */
 export function strayColumn(scope: Scope, table: number, column: number): string | undefined {
   const relation = scope.catalog.relationsByOid.get(table);
@@ -15,7 +16,8 @@ export function strayColumn(scope: Scope, table: number, column: number): string
   const columns = columnsSeen(scope, relation);
   if (columns === "none") return `${key}, which the role may not read`;
   if (columns === "all") return column > 0 && isUnknown(relation, column) ? unknown(key, column) : undefined;
-  // What it holds is for the analysis to judge: the server only says that it is the row's place, or its age.
+  // A system column: the server only reports the row's location or age. Whether it may be shown is decided by the
+  // analysis.
   if (column < 0) return undefined;
   if (column === 0) return columns.every(isSeen) ? undefined : `a whole row of ${key}`;
   const sight =

@@ -1,9 +1,9 @@
-import { editedRanges } from "./rewrite.ts";
+import { editedRanges } from "./emit/rewrite.ts";
 import type { Edit } from "./verdict.ts";
 
 /**
- * Maps an error position that the server gives for the rewritten text (1-based, in characters) to the client's
- * text. A position inside injected text becomes the place where it was injected.
+ * Maps an error position in the rewritten text, as the server reports it (1-based, in characters), to the client's
+ * text. A position inside injected text becomes the position of the injection.
  */
 export function mapPosition(
   client: Buffer,
@@ -24,7 +24,7 @@ export function mapPosition(
   return characters(client, Math.min(byte - shift, client.length)) + 1;
 }
 
-/** The place of a byte as errors tell it: 1-based, in characters. */
+/** The position of a byte as errors report it: 1-based, in characters. */
 export function characterAt(text: Buffer, byte: number): number {
   return characters(text, Math.min(byte, text.length)) + 1;
 }

@@ -1,9 +1,10 @@
 import { foldAscii } from "../pg/setting-text.ts";
+import type { Role } from "../policy/policy.ts";
 
 /**
- * Settings that a guarded session may change: they touch how values are shown or how long things may take, not
- * what is read. `search_path` has a rule of its own, as have client_encoding and standard_conforming_strings,
- * which are pinned: the proxy reads the text as UTF-8, and strings as the standard has them.
+ * Settings that a guarded session may change: they affect how values are displayed or how long things may take, not
+ * what is read. `search_path` has its own rule. client_encoding and standard_conforming_strings are pinned: the proxy
+ * reads the text as UTF-8, and strings as the standard defines them.
  */
 const OPEN = new Set(
   `application_name bytea_output client_min_messages datestyle default_transaction_deferrable default_transaction_isolation
@@ -30,18 +31,35 @@ const OPEN = new Set(
 const UTF8 = new Set(["utf8", "utf-8", "unicode"]);
 const ON = new Set(["on", "true", "yes", "1", "t", "y"]);
 
-/** Whoever logs in has these, and gets them back by DEFAULT, RESET and NONE: the user's own rights. */
+/** Every login has these, and DEFAULT, RESET and NONE restore them: the user's own rights. */
 const IDENTITY = new Set(["role", "session_authorization"]);
 
 export const SETTINGS_HINT =
   "Sluice lets a guarded session change how values are shown, how long things may take and how plans are made; what must differ else, set by ALTER ROLE … SET.";
 
-/** Whether any value will do. */
+/**
+ * A setting by which an application names the person for whom it reads: its guarded sessions may change it. What it holds
+ * they have written there themselves, from constants and parameters.
+ */
+export function namesPeople({ peopleBehind, actsAs, standsIn }: Role, name: string): boolean {
+  if (actsAs === undefined && standsIn !== true) return false;
+  const folded = foldAscii(name);
+  return (peopleBehind ?? []).some(
+    (source) => source.kind === "setting" && foldAscii(source.name) === folded,
+  );
+}
+
+/** Whoever reads a signed token can use it again: injected SQL must not have it. */
+export function mayReadName({ signedBy }: Role): boolean {
+  return signedBy === undefined;
+}
+
+/** Whether any value is allowed. */
 export function isOpenSetting(name: string): boolean {
   return OPEN.has(foldAscii(name));
 }
 
-/** Undefined values mean DEFAULT, which for the pinned settings is the pinned value. */
+/** Undefined values mean DEFAULT, which for pinned settings is the pinned value. */
 export function mayChangeSetting(name: string, values: readonly string[] | undefined): boolean {
   const parameter = foldAscii(name);
   if (OPEN.has(parameter)) return true;
@@ -62,8 +80,8 @@ export function mayChangeSetting(name: string, values: readonly string[] | undef
 }
 
 /**
- * pg_catalog must stay the first schema (as it is when nobody names it), or a built-in name could mean
- * something else; a temporary schema may not be named at all.
+ * pg_catalog must stay the first schema (as it is if the path does not name it), or a built-in name could mean
+ * something else. A temporary schema may not be named at all.
  */
 export function isPlainSearchPath(schemas: readonly string[]): boolean {
   return schemas.every((schema, index) =>
@@ -71,7 +89,7 @@ export function isPlainSearchPath(schemas: readonly string[]): boolean {
   );
 }
 
-/** Of the session, by any of its names. */
+/** The session's temporary schema, by any of its names. */
 export function isTemporarySchema(schema: string): boolean {
   return schema.startsWith("pg_temp");
 }

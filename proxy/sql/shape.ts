@@ -1,36 +1,41 @@
 import { withParameters } from "./normalise.ts";
-import { NOT_PLAIN, partAt, plainEnd } from "./plain-tokens.ts";
+import { NOT_PLAIN, partAt, plainEnd } from "./parse/plain-tokens.ts";
 
 /**
- * A text with its literals and comments put aside. Texts of one shape have the same tokens, of the same kinds, and so the
- * same tree but for the values of its constants: whoever looks at no constant sees no difference. Comments are for others
- * to read: applications put the request's number into each.
+ * A text with its literals and comments taken out. Texts of one shape have the same tokens of the same kinds, and so
+ * the same tree except for the values of its constants: code that looks at no constant treats them alike. Comments are
+ * taken out because applications put the number of the request into each.
  */
 export interface Shape {
-  /** The text with marks in the places of what is put aside. */
+  /** The text with marks in place of what is taken out. */
   readonly key: string;
-  /** Where literals and comments stand: start and end of each, byte offsets. Empty for a text without any. */
+  /** Positions of literals and comments: start and end of each, as byte offsets. Empty for a text without any. */
   readonly literals: readonly number[];
-  /** The text has literals as well as comments: `keyWithLiterals` is a key of its own. */
+  /** The text has both literals and comments: `keyWithLiterals` gives a different key. */
   readonly isMixed: boolean;
 }
 
-/** In its place stand a zero, which no text of the protocol holds, and what kind it is of. */
+/** A mark is a zero byte, which no text of the protocol contains, followed by the kind of what it replaces. */
 const [STRING, ESCAPES, INTEGER, NUMBER, LINE, BLOCK] = [0x73, 0x65, 0x69, 0x6e, 0x6c, 0x62];
 
-/** Statements whose literals stand in expressions; elsewhere they can be names, formats, bodies of functions. */
+/** Statements whose literals are always in expressions; in others they can be names, formats or function bodies. */
 const STATEMENTS = new Set(["select", "insert", "update", "delete", "with", "values"]);
 
-/** A longer text has no shape: with its literals it would seldom come again. */
+/** A longer text has no shape: with its literals it would rarely be repeated. */
 const LONGEST = 16 * 1024;
+/** If false, `shapeOf` returns undefined. */
+export function mayHaveShape(text: string): boolean {
+  return text.length <= LONGEST;
+}
+
 /** A mark takes one byte more than the shortest literal. */
 const scratch = Buffer.allocUnsafeSlow(2 * LONGEST);
 
 const [QUOTE, SEMICOLON, OPEN, DOT, DASH, SLASH, NINE] = [0x27, 0x3b, 0x28, 0x2e, 0x2d, 0x2f, 0x39];
 
 /**
- * Undefined for texts that could mean more than their tokens tell: not plain ones, other statements, several
- * statements.
+ * Undefined for texts whose meaning may depend on more than their tokens: texts that are not plain, other statements,
+ * several statements.
  */
 export function shapeOf(bytes: Buffer): Shape | undefined {
   const { length } = bytes;
@@ -46,7 +51,7 @@ export function shapeOf(bytes: Buffer): Shape | undefined {
     if (end === NOT_PLAIN) return undefined;
     const part = partAt(bytes, at, length);
     const isAside = part === "literal" || part === "comment";
-    // float(n) is the one place where the grammar itself looks at a constant's value (opt_float of gram.y).
+    // float(n) is the only place where the grammar itself looks at a constant's value (opt_float of gram.y).
     if (part === "literal" && afterFloat === "open") return undefined;
     if (isAside) {
       literals.push(at, end);
@@ -71,7 +76,7 @@ export function shapeOf(bytes: Buffer): Shape | undefined {
   return { key: scratch.toString("latin1", 0, size), literals, isMixed };
 }
 
-/** The text with marks in the places of its comments alone: for a verdict that hangs on the literals. */
+/** The text with marks in place of its comments only: for a verdict that depends on the literals. */
 export function keyWithLiterals(bytes: Buffer, { literals }: Shape): string {
   let from = 0;
   let size = 0;
@@ -96,7 +101,7 @@ function lower(bytes: Buffer, at: number, end: number): string {
   return bytes.toString("latin1", at, end).toLowerCase();
 }
 
-/** The scanner has a token of its own for what is no int32 (process_integer_literal of parser/scan.l). */
+/** The scanner has a separate token for numbers that do not fit int32 (process_integer_literal of parser/scan.l). */
 function kindOf(bytes: Buffer, at: number, end: number): number {
   const first = bytes[at] ?? 0;
   if (first === QUOTE) return STRING;
@@ -107,7 +112,10 @@ function kindOf(bytes: Buffer, at: number, end: number): number {
   return end - at < 10 && (dot < 0 || dot >= end) ? INTEGER : NUMBER;
 }
 
-/** Whether each literal of the text is a constant of an expression: of others nobody sees it when they are looked at. */
+/**
+ * Whether each literal of the text is a constant of an expression. For other literals it is not recorded when code
+ * looks at them.
+ */
 export function isShareable(text: string): boolean {
   const bytes = Buffer.from(withParameters(text));
   if (bytes.length === 0) return false;

@@ -1,5 +1,6 @@
 import { LRUCache } from "lru-cache";
 import { type Catalog, type Column, type Relation, relationKey } from "../catalog/catalog.ts";
+import { quoteIdentifier } from "../pg/quote.ts";
 import { maskedType } from "../policy/against-catalog.ts";
 import { bindUser } from "../policy/conditions.ts";
 import {
@@ -8,12 +9,13 @@ import {
   parseMaskExpression,
   placeholders,
 } from "../policy/expressions.ts";
-import { hiddenSql, maskSql } from "../policy/masks.ts";
+import { maskSql } from "../policy/masks/all.ts";
+import { hiddenSql } from "../policy/masks/null.ts";
 import { strangeOperator } from "../policy/operators.ts";
 import { type Condition, relationSetHas } from "../policy/policy.ts";
+import { conditionReads } from "./condition-reads.ts";
 import { type ColumnLabel, type Labels, Lineage, unnamedPeople } from "./lineage.ts";
 import type { Scope } from "./scope.ts";
-import { quoteIdentifier } from "./source.ts";
 import type { Subject } from "./subjects.ts";
 import { isSystemSchema, systemView } from "./system-relations.ts";
 import { hidesTraces } from "./traces.ts";
@@ -22,18 +24,18 @@ import { hidesTraces } from "./traces.ts";
 export interface ColumnSight {
   readonly column: Column;
   readonly kind: "real" | "masked" | "conditional" | "absent";
-  /** Expression over the real relation that gives the column as seen. */
+  /** Expression over the real relation that returns the column as the role sees it. */
   readonly sql: string;
-  /** What stands for that in a statement whose plan is shown: without conditions and keys of the policy. */
+  /** The replacement for `sql` in a statement whose plan is shown: without conditions and keys of the policy. */
   readonly planSql: string;
   readonly className: string | undefined;
-  /** Its class, or those of the columns from which a view computes it. */
+  /** Its class, or the classes of the columns from which a view computes it. */
   readonly classes: readonly string[];
-  /** The policy says what it holds, or hides it. */
+  /** The policy gives it a class or hides it. */
   readonly isProtected: boolean;
   /** May be searched by exact value. */
   readonly findable: boolean;
-  /** For how many people one counts whose value is read in the clear, or who is looked up by it. */
+  /** How many people a person counts as when this value is read in the clear or used to look them up. */
   readonly cost: number;
 }
 
@@ -45,21 +47,23 @@ export interface RelationSight {
   /** Must be read through a subquery. */
   readonly guarded: boolean;
   /**
-   * Where all of its columns are meant they are written out, by a subquery too: a column that was made since the last
-   * look at the catalog has no class, and the policy does not show such.
+   * A reference to all of its columns is written out, also by way of a subquery: a column added since the catalog was
+   * last read has no class, and the policy does not show unclassified columns.
    */
   readonly listed: boolean;
   readonly filter: string | undefined;
-  /** A view that puts many people into one row. */
+  /** A view that combines many people into one row. */
   readonly gathers: boolean;
-  /** Set when rows are about people: the clear column that tells who, if the role sees it. */
+  /** Protected values decide which rows exist, even if a statement names none. */
+  readonly isChosen: boolean;
+  /** Set if rows are about people: the clear column that identifies them, if the role sees it. */
   readonly people:
     | {
         readonly subject: Subject | undefined;
         readonly unknown: number;
       }
     | undefined;
-  /** A filter in the subquery's text must not be shown by EXPLAIN. */
+  /** EXPLAIN must not show a filter in the subquery's text. */
   readonly secretText: boolean;
 }
 
@@ -68,7 +72,7 @@ export type Sight =
   | { readonly ok: true; readonly sight: RelationSight }
   | { readonly ok: false; readonly reason: "not granted" | "misnamed" | "filtered below" | "filter unsure" };
 
-/** How one scope sees relations; each is worked out once. */
+/** How one scope sees relations; each relation's sight is computed once. */
 export class Sights {
   readonly #scope: Scope;
   readonly #lineage: Lineage;
@@ -91,8 +95,8 @@ export class Sights {
   }
 
   /**
-   * Columns whose values the role does not see in the clear. Of a relation that it may not read at all those that have a class:
-   * a key to it, or a view over it, could tell of them.
+   * Columns whose values the role does not see in the clear. For a relation that the role may not read at all: the
+   * columns with a class, because a key that refers to it, or a view over it, could reveal them.
    */
   hidden(relation: Relation): ReadonlyMap<string, ColumnSight> {
     let hidden = this.#hiddenColumns.get(relation.oid);
@@ -112,7 +116,10 @@ export class Sights {
     return hidden;
   }
 
-  /** Names of columns that the text which is sent lacks: it reads the relation through a subquery without them. */
+  /**
+   * Names of columns that are missing in the text sent to the server: it reads the relation through a subquery without
+   * them.
+   */
   absent(relation: Relation): ReadonlySet<string> {
     let absent = this.#absentColumns.get(relation.oid);
     if (absent === undefined) {
@@ -124,12 +131,12 @@ export class Sights {
     return absent;
   }
 
-  /** What has been inherited from as well: of partitions, those whose keys hold for them. */
+  /** Includes the relations it inherits from; for partitions, those whose keys apply to them. */
   ancestors(relation: Relation): readonly Relation[] {
     return this.#lineage.ancestors(relation);
   }
 
-  /** A relation of the system's own: undefined where it is shown as it is. */
+  /** A system relation's sight; undefined if the relation is shown unchanged. */
   ofSystem(relation: Relation): RelationSight | undefined {
     const traces = hidesTraces(this.#scope.role) ? "hidden" : "shown";
     const view = systemView(relation.schema, relation.name, traces);
@@ -152,27 +159,28 @@ export class Sights {
       listed: true,
       filter: view.filter,
       gathers: false,
+      isChosen: false,
       people: undefined,
       secretText: false,
     };
   }
 
-  /** Children and partitions take the grants of their ancestors. */
+  /** Children and partitions have the grants of their ancestors. */
   mayWrite(relation: Relation): boolean {
     const { writes } = this.#scope.role;
     return this.#lineage.ancestors(relation).some(({ schema, name }) => relationSetHas(writes, schema, name));
   }
 
-  /** Where a row that is written may come to stand: the relation and, below a partitioned one, its partitions. */
+  /** Where rows of the relation are stored: the relation itself, its children and partitions. */
   takers(relation: Relation): readonly Relation[] {
     return [relation, ...this.#lineage.descendants(relation)];
   }
 
-  /** Read without a condition on an indexed column is refused. */
+  /** A read without a condition on an indexed column is refused. */
   requiresFilter(relation: Relation): boolean {
     const { requireFilter } = this.#scope.role;
     if (requireFilter.size === 0) return false;
-    // What is read through a view or a parent needs the condition there.
+    // A read through a view or a parent needs the condition there.
     return [
       ...this.#lineage.ancestors(relation).map(({ schema, name }) => relationKey(schema, name)),
       ...this.#lineage.labels(relation).readsBelow,
@@ -206,10 +214,20 @@ export class Sights {
         filter:
           filters.length === 0 ? undefined : filters.map((filter) => `(${this.#bind(filter)})`).join(" AND "),
         gathers: labels.gathers && (labels.subject !== undefined || labels.people.size > 0),
+        isChosen: labels.isChosen || filters.some((filter) => this.#asksProtected(filter.sql, relation)),
         people: this.#people(labels, columns),
         secretText: filters.length > 0,
       },
     };
+  }
+
+  /** Whether a row filter uses a classified column, of the row itself or in a subquery. */
+  #asksProtected(sql: string, relation: Relation): boolean {
+    const { own, tables } = conditionReads(sql, relation, this.#scope.catalog);
+    return [{ relation, columns: own }, ...tables].some((read) => {
+      const { columns, isChosen } = this.#lineage.labels(read.relation);
+      return (read.relation !== relation && isChosen) || [...read.columns].some((name) => columns.has(name));
+    });
   }
 
   #people(labels: Labels, columns: readonly ColumnSight[]): RelationSight["people"] {
@@ -249,7 +267,7 @@ export class Sights {
       return as("absent", "", false);
     if (role.sees === "all") return as("real", reference, false);
     if (label === undefined) {
-      // The subject is named by the policy, so it counts as classified: to be shown.
+      // The policy names the subject, so it counts as classified and is shown.
       if (policy.unclassified === "show" || labels.subject?.column === column.name)
         return as("real", reference, false);
       return policy.unclassified === "deny"
@@ -271,12 +289,12 @@ export class Sights {
     return as("conditional", shown, findable, plain);
   }
 
-  /** What is made of several classes costs as much as the dearest of them. */
+  /** A value computed from several classes costs as much as the most expensive of them. */
   #costOf(names: readonly string[]): number {
     return Math.max(1, ...names.map((name) => this.#scope.policy.classes.get(name)?.cost ?? 1));
   }
 
-  /** A mask that cannot keep the column's type hides the value whole; loading the policy says so. */
+  /** A mask that cannot keep the column's type hides the value completely; loading the policy reports that. */
   #mask(label: ColumnLabel & { kind: "class" }, column: Column): string {
     const mask = this.#maskOf(label.name);
     if (mask === undefined) return this.#hidden(column);
@@ -291,12 +309,15 @@ export class Sights {
     return made.ok ? made.sql : this.#hidden(column);
   }
 
-  /** A value that cannot be masked otherwise; of a domain's base type, as its CHECK may refuse NULL. */
+  /**
+   * For a value that cannot be masked otherwise. It has a domain's base type, because the domain's CHECK may reject
+   * NULL.
+   */
   #hidden(column: Column): string {
     return hiddenSql(maskedType(this.#scope.catalog, column).sql);
   }
 
-  /** A function of the value as long to plan as a token's, without its key. */
+  /** A function of the value that takes as long to plan as a token's, but without its key. */
   #keyless(column: Column): string {
     const text = `CAST(${quoteIdentifier(column.name)} AS pg_catalog.text)`;
     return `CAST(pg_catalog.md5(${text}) AS ${maskedType(this.#scope.catalog, column).sql})`;
@@ -306,7 +327,7 @@ export class Sights {
     return className === undefined ? undefined : this.#scope.policy.classes.get(className)?.mask;
   }
 
-  /** A condition holds for tables that have the columns that it names; a view has columns of its own making. */
+  /** A condition applies to tables that have the columns that it names; a view's columns are its own. */
   #speaksOf(condition: Condition, relation: Relation): boolean {
     if (relation.lineage !== undefined) return false;
     const parsed = parseCondition(condition.sql);
@@ -317,14 +338,14 @@ export class Sights {
     );
   }
 
-  /** Runs no operator of a user's on real values. */
+  /** Runs no user-defined operator on real values. */
   #isSure(parsed: ParsedExpression): boolean {
     return parsed.ok && strangeOperator(parsed.use, this.#scope.catalog) === undefined;
   }
 
   #bind(condition: Condition): string {
     const { user } = this.#scope;
-    // Whoever shares a scope among users has looked for conditions that name one.
+    // A scope that is shared between users has no condition that names one.
     if (user === undefined && placeholders(condition.sql).length > 0)
       throw new Error("a condition on nobody");
     return bindUser(condition, user ?? "");
@@ -336,11 +357,11 @@ function classesOf(label: ColumnLabel | undefined): readonly string[] {
   return label.kind === "class" ? [label.name] : [...label.classes];
 }
 
-/** Of so many scopes of a catalog it is remembered what they see; others work it out again. */
+/** The number of scopes per catalog whose sights are kept; for other scopes they are computed again. */
 const SCOPES_REMEMBERED = 100;
 const remembered = new WeakMap<Catalog, LRUCache<Scope, Sights>>();
 
-/** Nothing of it hangs on the statement that asks. */
+/** Independent of the statement that asks. */
 export function sightsOf(scope: Scope): Sights {
   const { catalog } = scope;
   const known = remembered.get(catalog) ?? new LRUCache<Scope, Sights>({ max: SCOPES_REMEMBERED });
@@ -355,7 +376,7 @@ export function sightsOf(scope: Scope): Sights {
 
 const lineages = new WeakMap<object, WeakMap<Catalog, Lineage>>();
 
-/** One lineage serves all scopes of the same policy and catalog. */
+/** One lineage is shared by all scopes of the same policy and catalog. */
 function lineageOf({ policy, catalog }: Scope): Lineage {
   const byCatalog = lineages.get(policy) ?? new WeakMap<Catalog, Lineage>();
   lineages.set(policy, byCatalog);

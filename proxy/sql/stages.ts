@@ -1,19 +1,19 @@
 /**
- * How a statement of a guarded role becomes a verdict: the table to read first. Each stage is a pure function of what the
- * stages before it gave; none looks back, none changes what it was given.
- *
- * `parse` and `bind` are built so. What the other stages are to do is still one walk over `Analysis` (analyse.ts);
- * docs/decisions.md, "Stages of the analysis", says which file of today goes where, and in what order.
+ * The stages that turn a statement of a guarded role into a verdict: read this table first. Each stage is a pure
+ * function of the results of the stages before it; none looks back, and none changes its input. The order of the rules
+ * is the list in rules/judge.ts.
  */
+export type StageName = "parse" | "bind" | "rules" | "emit" | "verify";
+
 export interface Stage {
-  readonly name: "parse" | "bind" | "rules" | "emit" | "verify";
-  /** The question that it answers. */
+  readonly name: StageName;
+  /** The question that the stage answers. */
   readonly asks: string;
   readonly takes: readonly string[];
   readonly gives: string;
-  /** Below proxy/sql/; undefined for what is not a folder of its own yet. */
+  /** Below proxy/sql/; undefined if the stage has no folder of its own yet. */
   readonly folder: string | undefined;
-  /** What the folder may import from outside of itself, seen from proxy/sql/. A test holds it to that. */
+  /** What the folder may import from outside itself, relative to proxy/sql/. A test enforces it. */
   readonly imports: readonly string[];
 }
 
@@ -23,8 +23,8 @@ export const STAGES: readonly Stage[] = [
     asks: "Is it a statement, and of known grammar?",
     takes: ["the text"],
     gives: "Postgres's own parse tree, with the place of each node",
-    folder: undefined,
-    imports: [],
+    folder: "parse",
+    imports: ["../parser/", "../wire/refusal.ts"],
   },
   {
     name: "bind",
@@ -32,7 +32,7 @@ export const STAGES: readonly Stage[] = [
     takes: ["the tree", "the catalog", "search_path", "columns that cannot be named"],
     gives: "BoundStatement (bind/bound.ts): queries, relations, columns, outputs, meanings of names",
     folder: "bind",
-    imports: ["effort.ts", "grammar.ts", "../catalog/"],
+    imports: ["parse/", "../catalog/"],
   },
   {
     name: "rules",
@@ -44,12 +44,22 @@ export const STAGES: readonly Stage[] = [
       "bind/",
       "comparisons.ts",
       "functions.ts",
-      "grammar.ts",
+      "lineage.ts",
+      "parse/",
+      "purposes.ts",
+      "scope.ts",
+      "session-settings.ts",
       "sight.ts",
       "subjects.ts",
       "system-relations.ts",
+      "indexed.ts",
+      "own-rights.ts",
+      "traces.ts",
+      "verdict.ts",
       "../catalog/",
+      "../pg/",
       "../policy/",
+      "../wire/refusal.ts",
     ],
   },
   {
@@ -57,15 +67,39 @@ export const STAGES: readonly Stage[] = [
     asks: "Which text says so?",
     takes: ["the bound statement", "the findings", "the text"],
     gives: "edits, each at the place of a node of the tree",
-    folder: undefined,
-    imports: ["bind/", "rules/", "grammar.ts"],
+    folder: "emit",
+    imports: [
+      "bind/",
+      "rules/",
+      "parse/",
+      "comparisons.ts",
+      "purposes.ts",
+      "refused.ts",
+      "sight.ts",
+      "subjects.ts",
+      "verdict.ts",
+      "../catalog/",
+      "../policy/",
+      "../wire/refusal.ts",
+      "../pg/quote.ts",
+    ],
   },
   {
     name: "verify",
     asks: "Does the new text say that and nothing else?",
     takes: ["the new text", "the edits"],
     gives: "the verdict, or a refusal that names the fault",
-    folder: undefined,
-    imports: ["bind/", "grammar.ts"],
+    folder: "verify",
+    imports: [
+      "bind/",
+      "parse/",
+      "emit/",
+      "scope.ts",
+      "sight.ts",
+      "system-relations.ts",
+      "verdict.ts",
+      "../catalog/",
+      "../parser/",
+    ],
   },
 ];

@@ -1,19 +1,19 @@
+import { applyInOrder } from "./emit/rewrite.ts";
 import { withoutLongLists } from "./long-lists.ts";
 import { normalise } from "./normalise.ts";
-import { scanTokens } from "./parse.ts";
-import { NOT_PLAIN, partAt, plainEnd } from "./plain-tokens.ts";
-import { applyInOrder } from "./rewrite.ts";
+import { scanTokens } from "./parse/parse.ts";
+import { NOT_PLAIN, partAt, plainEnd } from "./parse/plain-tokens.ts";
 
-/** Bytes between two tokens: white space, which is worth nothing to anybody where it is longer. */
+/** Bytes between two tokens. White space longer than this has no value in an audit log. */
 const LONGEST_GAP = 300;
-/** To parse a longer text would hold up other sessions. */
+/** Parsing a longer text would delay other sessions. */
 const LONGEST_PARSED = 64 * 1024;
-/** As long as texts are that have a fingerprint (audit/fingerprint.ts). */
+/** The length up to which texts have a fingerprint (audit/fingerprint.ts). */
 const LONGEST_TEXT = 16 * 1024;
 
 /**
- * A statement's text as the audit log keeps it: without literals and comments, and no longer than it may be, so that nobody
- * fills the disk with spaces, or hides a statement behind them.
+ * A statement's text as the audit log keeps it: without literals and comments, and limited in length, so that no one
+ * can fill the disk with spaces or hide a statement behind them.
  */
 export function storedText(text: string): string {
   const short = withoutLongLists(text);
@@ -22,7 +22,10 @@ export function storedText(text: string): string {
   return normalised.length <= LONGEST_GAP ? normalised : cut(withoutLongGaps(normalised));
 }
 
-/** The tokens at the beginning, as far as it is certain which of them are literals. To parse all of it takes too long. */
+/**
+ * The tokens at the beginning, as far as it is certain which of them are literals. Parsing all of the text would take
+ * too long.
+ */
 function beginningOf(text: string): string {
   const bytes = Buffer.from(text);
   const tokens: string[] = [];

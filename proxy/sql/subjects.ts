@@ -1,23 +1,23 @@
 import { relationKey } from "../catalog/catalog.ts";
+import { quoteIdentifier, quoteLiteral, quoteQualified } from "../pg/quote.ts";
 import type { SubjectHop } from "../policy/subject-path.ts";
 import type { Scope } from "./scope.ts";
-import { quoteIdentifier, quoteLiteral, quoteQualified } from "./source.ts";
 
-/** The column that tells who a row is about, and the tables that lie between it and the person. */
+/** The column that identifies the person of a row, and the tables between it and the person. */
 export interface Subject {
   readonly column: string;
   readonly namespace: string;
-  /** Left out where the column itself names the person. */
+  /** Absent if the column itself identifies the person. */
   readonly hops?: readonly SubjectHop[];
 }
 
-/** Aliases of ours begin so; a client's own of that beginning would be caught inside the look-up. */
+/** Our aliases start with this. A client's alias that starts with it too would be captured inside the lookup. */
 const OURS = "sluice ";
 
 /**
- * The person's identity as text, given what the row's own column is called. At the end of a path where nobody
- * can be found (the row is gone or hidden, the user may not read the table) the row's own key stands for him:
- * one key is one person's, so distinct keys are never fewer than the people behind them.
+ * The person's identity as text. `exposed` is the name of the row's own column. If the path leads to no person (the row
+ * is gone or hidden, or the user may not read the table), the row's own key is used in their place: one key belongs to
+ * one person, so there are never fewer distinct keys than people behind them.
  */
 export function identitySql(
   scope: Scope,
@@ -28,13 +28,13 @@ export function identitySql(
   const column = `${quoteIdentifier(alias)}.${quoteIdentifier(exposed)}`;
   const { hops = [] } = subject;
   if (hops.length === 0) return `(${column})::pg_catalog.text`;
+  if (!isIdentified(subject, alias)) return undefined;
   const person = personSql(scope, subject, alias, exposed);
   const stranger = `${quoteLiteral(`${subject.column} `)} OPERATOR(pg_catalog.||) (${column})::pg_catalog.text`;
-  if (alias.startsWith(OURS)) return undefined;
   return person === undefined ? `(${stranger})` : `COALESCE((${person})::pg_catalog.text, ${stranger})`;
 }
 
-/** The person himself, NULL where he cannot be found; undefined where this user cannot look for him. */
+/** The person's identity; NULL if they are not found; undefined if this user cannot look for them. */
 export function personSql(
   scope: Scope,
   subject: Subject,
@@ -45,7 +45,7 @@ export function personSql(
   const { hops = [] } = subject;
   const [first, ...more] = hops;
   if (first === undefined) return column;
-  if (alias.startsWith(OURS) || !hops.every((hop) => isReadable(scope, hop))) return undefined;
+  if (!canBeNamed(scope, subject, alias)) return undefined;
   const from = (hop: SubjectHop, at: number) =>
     `${quoteQualified(hop.relation.schema, hop.relation.name)} AS ${name(at)}`;
   const joins = more.map(
@@ -53,8 +53,19 @@ export function personSql(
       ` JOIN ${from(hop, i + 1)} ON ${field(i + 1, hop.key)} OPERATOR(pg_catalog.=) ${field(i, hops[i]?.column ?? "")}`,
   );
   const person = field(hops.length - 1, hops.at(-1)?.column ?? "");
-  // A deferred unique index may hold two rows for a while: two would be an error, and one of them will do.
+  // A deferred unique index may contain two equal rows for a while. Two rows would be an error, and either of them will
+  // do.
   return `(SELECT ${person} FROM ${from(first, 0)}${joins.join("")} WHERE ${field(0, first.key)} OPERATOR(pg_catalog.=) ${column} LIMIT 1)`;
+}
+
+/** Whether a row can identify its person, given the alias of its reference. */
+export function isIdentified({ hops = [] }: Subject, alias: string): boolean {
+  return hops.length === 0 || !alias.startsWith(OURS);
+}
+
+/** Whether the user may read the path to the person, starting from a reference with that alias. */
+export function canBeNamed(scope: Pick<Scope, "unreadable">, { hops = [] }: Subject, alias: string): boolean {
+  return !alias.startsWith(OURS) && hops.every((hop) => isReadable(scope, hop));
 }
 
 function name(at: number): string {
@@ -65,7 +76,10 @@ function field(at: number, column: string): string {
   return `${name(at)}.${quoteIdentifier(column)}`;
 }
 
-function isReadable({ unreadable }: Scope, { relation, key, column }: SubjectHop): boolean {
+function isReadable(
+  { unreadable }: Pick<Scope, "unreadable">,
+  { relation, key, column }: SubjectHop,
+): boolean {
   const table = relationKey(relation.schema, relation.name);
   return [key, column].every((each) => !unreadable.has(`${table}.${each}`));
 }

@@ -1,33 +1,32 @@
-import type {
-  DeallocateStmt,
-  DiscardStmt,
-  ExplainStmt,
-  PrepareStmt,
-  SelectStmt,
-  TransactionStmt,
-} from "libpg-query";
+import type { DeallocateStmt, DiscardStmt, ExplainStmt, PrepareStmt, TransactionStmt } from "libpg-query";
 import { type Relation, relationKey } from "../catalog/catalog.ts";
-import { commandTag } from "./command-tags.ts";
-import { type Body, nodeOf } from "./grammar.ts";
+import { commandTag, factsOf, makesTable, UNKNOWN_TAG } from "../pg/statements.ts";
 import { withoutLongLists } from "./long-lists.ts";
-import { forEachNamedRelation, type NamedRelation } from "./named-relations.ts";
-import { parseText } from "./parse.ts";
+import { type Body, nodeOf } from "./parse/grammar.ts";
+import { parseText, type RawStatement } from "./parse/parse.ts";
 import type { Scope } from "./scope.ts";
-import type { Statement, StatementKind } from "./verdict.ts";
+import type { Statement } from "./verdict.ts";
+import { forEachNamedRelation, type NamedRelation } from "./verify/named-relations.ts";
 
 /**
- * What an unrestricted role's text does, for the audit and to know when the catalog changes. Nothing here
- * decides: a text that does not parse goes to the server, which says what is wrong with it.
+ * What the text of an unrestricted role does, for the audit and to detect catalog changes. Decides nothing: a text that
+ * does not parse goes to the server, which reports the error.
  */
 export function survey(text: string, scope: Scope): readonly Statement[] {
   const short = withoutLongLists(text);
   if (short.length > LONGEST) return [unread(text)];
   const parsed = parseText(short);
-  if (!parsed.ok) return [unread(text)];
-  return parsed.statements.map(({ node }) => {
+  return parsed.ok ? surveyParsed(parsed.statements, scope) : [unread(text)];
+}
+
+/** Like `survey`, for a text that has been parsed, whatever its length. */
+export function surveyParsed(statements: readonly RawStatement[], scope: Scope): readonly Statement[] {
+  return statements.map(({ node }) => {
     const [type, body] = nodeOf(node);
-    const isDefinition = !Object.hasOwn(KINDS, type) || definesWithin(type, body);
-    const kind = isDefinition ? "definition" : (KINDS[type] ?? "other");
+    // An unknown statement may do anything.
+    const usual = factsOf(type)?.family ?? "definition";
+    const isDefinition = usual === "definition" || definesWithin(type, body);
+    const kind = isDefinition ? "definition" : usual;
     const reads = relationsIn(body, scope);
     return {
       ...EMPTY,
@@ -41,12 +40,20 @@ export function survey(text: string, scope: Scope): readonly Statement[] {
   });
 }
 
-/** What a statement does to the names of prepared statements: the audit has the text that runs under a name. */
+/** The names of statements that are not run, for the audit record of their refusal. */
+export function refusedStatements(statements: readonly RawStatement[]): readonly Statement[] {
+  return statements.map(({ node }) => {
+    const [type, body] = nodeOf(node);
+    return { ...EMPTY, command: commandTag(type, body), kind: factsOf(type)?.family ?? "other" };
+  });
+}
+
+/** The effect of a statement on the names of prepared statements: the audit keeps the text that runs under a name. */
 function namingOf(type: string, body: Body): Pick<Statement, "effect"> {
   switch (type) {
     case "PrepareStmt": {
       const { name = "" } = body as PrepareStmt;
-      return { effect: { kind: "prepare", name, inner: { ...EMPTY, command: "OTHER", kind: "other" } } };
+      return { effect: { kind: "prepare", name, inner: { ...EMPTY, command: UNKNOWN_TAG, kind: "other" } } };
     }
     case "DeallocateStmt":
       return { effect: { kind: "deallocate", name: (body as DeallocateStmt).name } };
@@ -59,59 +66,28 @@ function namingOf(type: string, body: Body): Pick<Statement, "effect"> {
   }
 }
 
-/** A longer text is not parsed: it would hold up other sessions, and nothing hangs on it but a line of the audit log. */
+/** A longer text is not parsed: that would delay other sessions, and only a line of the audit log depends on it. */
 const LONGEST = 32 * 1024;
 
 const EMPTY = { reads: [], writes: [], masked: [], lookups: 0, limited: false } as const;
 const DEFINES = { effect: { kind: "definition" } } as const;
 
-/** A long INSERT is no reason to read the catalog anew; a text with one of these words may be. */
+/** A long INSERT is no reason to read the catalog again; a text with one of these words may be. */
 const DEFINING_WORDS =
   /\b(?:create|alter|drop|grant|revoke|comment|do|call|import|reassign|into\s+(?:temp|unlogged|table))\b/i;
 
-/** A text that is too long to parse, or of another version's syntax. */
+/** A text that is too long to parse, or in another version's syntax. */
 function unread(text: string): Statement {
-  return { ...EMPTY, command: "OTHER", kind: "other", ...(DEFINING_WORDS.test(text) && DEFINES) };
+  return { ...EMPTY, command: UNKNOWN_TAG, kind: "other", ...(DEFINING_WORDS.test(text) && DEFINES) };
 }
 
-/** Statements that leave the catalog as it is; all others are taken to change it: CALL and DO may do anything. */
-const KINDS: Readonly<Record<string, StatementKind>> = {
-  SelectStmt: "read",
-  InsertStmt: "write",
-  UpdateStmt: "write",
-  DeleteStmt: "write",
-  MergeStmt: "write",
-  CopyStmt: "other",
-  ExplainStmt: "explain",
-  PrepareStmt: "session",
-  ExecuteStmt: "other",
-  DeallocateStmt: "session",
-  DeclareCursorStmt: "cursor",
-  FetchStmt: "cursor",
-  ClosePortalStmt: "cursor",
-  DiscardStmt: "session",
-  TransactionStmt: "transaction",
-  VariableSetStmt: "session",
-  VariableShowStmt: "session",
-  LockStmt: "other",
-  ListenStmt: "session",
-  UnlistenStmt: "session",
-  NotifyStmt: "other",
-  VacuumStmt: "other",
-  CheckPointStmt: "other",
-  LoadStmt: "session",
-  ConstraintsSetStmt: "session",
-  TruncateStmt: "write",
-  RefreshMatViewStmt: "other",
-};
-
-/** Statements of a plain kind that define something all the same. */
+/** Statements of an ordinary kind that nevertheless define something. */
 function definesWithin(type: string, body: Body): boolean {
   switch (type) {
     case "SelectStmt":
       return makesTable(body);
     case "ExplainStmt": {
-      // With ANALYZE it runs what it explains.
+      // With ANALYZE it runs the statement that it explains.
       const { query } = body as ExplainStmt;
       return query !== undefined && "CreateTableAsStmt" in query;
     }
@@ -122,14 +98,7 @@ function definesWithin(type: string, body: Body): boolean {
   }
 }
 
-/** SELECT … INTO; in a set operation the clause stands in the leftmost arm. */
-function makesTable(select: SelectStmt): boolean {
-  for (let arm: SelectStmt | undefined = select; arm !== undefined; arm = arm.larg)
-    if (arm.intoClause !== undefined) return true;
-  return false;
-}
-
-/** Relations named anywhere, as far as the catalog knows them. */
+/** Relations named anywhere in the statement, as far as the catalog knows them. */
 function relationsIn(body: object, scope: Scope): readonly string[] {
   const found = new Set<string>();
   forEachNamedRelation(body, (named) => {
@@ -139,7 +108,7 @@ function relationsIn(body: object, scope: Scope): readonly string[] {
   return [...found];
 }
 
-/** What the catalog has under the name. */
+/** The catalog's relation with this name. */
 export function relationNamed(
   { schemaname, relname }: NamedRelation,
   { catalog, searchPath }: Scope,

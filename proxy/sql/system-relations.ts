@@ -1,8 +1,8 @@
 /**
- * Relations of pg_catalog and information_schema that hold definitions and not data: psql, pg_dump, ORMs and
- * BI tools read them. Not here, on purpose: statistics that hold values of columns (pg_statistic, pg_stats,
- * pg_statistic_ext_data), password hashes, user mappings, large objects, server files. Of foreign servers Postgres
- * shows everybody the options; their passwords belong to user mappings (Postgres docs, "CREATE USER MAPPING").
+ * Relations of pg_catalog and information_schema that contain definitions and no data: psql, pg_dump, ORMs and BI tools
+ * read them. Deliberately absent: statistics that contain values of columns (pg_statistic, pg_stats,
+ * pg_statistic_ext_data), password hashes, user mappings, large objects, server files. Postgres shows everyone the
+ * options of foreign servers; their passwords belong to user mappings (Postgres docs, "CREATE USER MAPPING").
  */
 const PG_CATALOG = words(`
   pg_aggregate pg_am pg_amop pg_amproc pg_attrdef pg_attribute pg_auth_members pg_available_extension_versions
@@ -40,7 +40,7 @@ const INFORMATION_SCHEMA = words(`
   view_routine_usage view_table_usage views
 `);
 
-/** What a guarded role sees in place of a relation of the system's own, which is then read through a subquery. */
+/** What a guarded role sees in place of a system relation, which is then read through a subquery. */
 export interface SystemView {
   hides(column: string): boolean;
   /** A condition on the rows that are shown. */
@@ -48,11 +48,11 @@ export interface SystemView {
 }
 
 /**
- * Columns that are NULL for every guarded role: they hold values of tables, other people's literals, keys of masks or
- * secrets. `attmissingval` is the value of a column in all rows older than the column (Postgres docs, "pg_attribute").
- * Settings of roles and databases, and options of foreign servers and tables, are where applications and wrappers keep keys
- * and passwords; SHOW of such settings is refused as well. What stays open is what the DBA wrote as a definition:
- * defaults, constraints, policies, partition bounds, triggers' arguments, source text and comments.
+ * Columns that are NULL for every guarded role: they contain values of tables, other people's literals, keys of masks
+ * or secrets. `attmissingval` is a column's value in all rows older than the column (Postgres docs, "pg_attribute").
+ * Applications and wrappers keep keys and passwords in settings of roles and databases and in options of foreign
+ * servers and tables; SHOW of such settings is refused as well. Definitions that the DBA wrote stay open: defaults,
+ * constraints, policies, partition bounds, triggers' arguments, source text and comments.
  */
 const HIDDEN: ReadonlyMap<string, ReadonlySet<string>> = new Map([
   ["pg_attribute", words("attmissingval attfdwoptions")],
@@ -69,7 +69,7 @@ const HIDDEN: ReadonlyMap<string, ReadonlySet<string>> = new Map([
   ["pg_user", words("useconfig")],
 ]);
 
-/** Columns that are NULL for roles from whom traces are hidden: transactions, waits and positions of statements. */
+/** Columns that are NULL for roles from which traces are hidden: transactions, waits and positions of statements. */
 const TRACES: ReadonlyMap<string, ReadonlySet<string>> = new Map([
   ["pg_locks", words("page tuple virtualxid transactionid virtualtransaction")],
   [
@@ -77,7 +77,7 @@ const TRACES: ReadonlyMap<string, ReadonlySet<string>> = new Map([
     words("xmin catalog_xmin restart_lsn confirmed_flush_lsn wal_status safe_wal_size"),
   ],
   ["pg_prepared_xacts", words("transaction")],
-  // How many rows a query has given to COPY, past any limit.
+  // The number of rows that a query has passed to COPY, ignoring any limit.
   [
     "pg_stat_progress_copy",
     words("bytes_processed bytes_total tuples_processed tuples_excluded tuples_skipped"),
@@ -85,13 +85,13 @@ const TRACES: ReadonlyMap<string, ReadonlySet<string>> = new Map([
   ["pg_stat_activity", words("backend_xid backend_xmin wait_event_type wait_event query_id")],
 ]);
 
-/** Of the statistics views such roles see what a row is about, and no number that a statement moves. */
+/** In the statistics views such roles see what a row is about, but no number that a statement changes. */
 const COUNTERS = /^pg_stat(?:io)?_(?!activity$|progress_|ssl$|gssapi$)/;
 const NAMES_OF_COUNTERS = words(
   "pid usesysid usename application_name funcid funcname subid subname relid indexrelid schemaname relname indexrelname datid datname name backend_type object context stats_reset",
 );
 
-/** Rows that such roles do not see: even how many there are tells which rows and pages a statement has read. */
+/** Rows that such roles do not see: even the number of rows reveals which rows and pages a statement has read. */
 const TRACE_ROWS: ReadonlyMap<string, string> = new Map([
   [
     "pg_locks",
@@ -99,7 +99,7 @@ const TRACE_ROWS: ReadonlyMap<string, string> = new Map([
   ],
 ]);
 
-/** Rows that no guarded role sees: settings with a dot in their names are applications' and extensions' own. */
+/** Rows that no guarded role sees: settings with a dot in their name belong to applications and extensions. */
 const FILTERS: ReadonlyMap<string, string> = new Map([
   ["pg_settings", "pg_catalog.strpos(name, '.') OPERATOR(pg_catalog.=) 0"],
 ]);
@@ -112,7 +112,9 @@ export function isSystemSchema(schema: string): boolean {
   return schema === "pg_catalog" || schema === "information_schema" || schema === "pg_toast";
 }
 
-/** Undefined where the relation is shown as it is, or not at all. `traces`: those of statements are hidden as well. */
+/**
+ * Undefined if the relation is shown unchanged, or not at all. `traces`: whether traces of statements are hidden too.
+ */
 export function systemView(schema: string, name: string, traces: "hidden" | "shown"): SystemView | undefined {
   if (schema !== "pg_catalog") return undefined;
   const hidden = HIDDEN.get(name);
@@ -129,7 +131,7 @@ export function systemView(schema: string, name: string, traces: "hidden" | "sho
   };
 }
 
-/** May any guarded role read it, as it is? */
+/** Whether every guarded role may read it unchanged. */
 export function isOpenSystemRelation(schema: string, name: string): boolean {
   return (
     (schema === "pg_catalog" && PG_CATALOG.has(name)) ||

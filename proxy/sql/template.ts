@@ -1,14 +1,14 @@
-import { applyInOrder } from "./rewrite.ts";
+import { applyInOrder } from "./emit/rewrite.ts";
 import type { Edit, Verdict } from "./verdict.ts";
 
-/** A verdict that holds for all texts of a shape: the same edits, at places that move with the literals' lengths. */
+/** A verdict for all texts of a shape: the same edits, at positions that shift with the lengths of the literals. */
 export interface Template {
   readonly verdict: Verdict;
-  /** Of the text that was analysed; none where the verdict holds for that text alone. */
+  /** Literals of the text that was analysed; empty if the verdict applies to that text only. */
   readonly literals: readonly number[];
 }
 
-/** Whether a verdict's edits leave the literals as they are: they then fit all texts of the shape. */
+/** Whether a verdict's edits leave the literals unchanged: they then fit all texts of the shape. */
 export function fitsShape(verdict: Verdict, literals: readonly number[]): boolean {
   switch (verdict.kind) {
     case "pass":
@@ -16,12 +16,12 @@ export function fitsShape(verdict: Verdict, literals: readonly number[]): boolea
     case "rewrite":
       return !verdict.edits.some((edit) => touches(edit, literals));
     case "refuse":
-      // Its message may hold a place in the text.
+      // Its message may contain a position in the text.
       return false;
   }
 }
 
-/** The verdict for another text of the shape, as the analysis would give it. */
+/** The verdict for another text of the shape, equal to what the analysis would return. */
 export function instantiate(
   { verdict, literals: known }: Template,
   sql: Buffer,
@@ -44,14 +44,14 @@ export function instantiate(
   return { kind: "rewrite", ...said, sql: applyInOrder(sql, edits), edits };
 }
 
-/** No text has it: who looks there finds no constant. */
+/** An offset that no text has: no constant is found there. */
 const NOWHERE = -1;
 
 function lengthAt(literals: readonly number[], index: number): number {
   return (literals[index + 1] ?? 0) - (literals[index] ?? 0);
 }
 
-/** Whether an edit takes a literal away, wholly or in part. */
+/** Whether an edit removes a literal, wholly or in part. */
 function touches({ at, end }: Edit, literals: readonly number[]): boolean {
   for (let i = 0; i < literals.length; i += 2) {
     if ((literals[i] ?? 0) < end && (literals[i + 1] ?? 0) > at) return true;

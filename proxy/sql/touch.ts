@@ -1,29 +1,25 @@
 import type {
-  A_Const,
   CreateTableAsStmt,
   DiscardStmt,
   ExecuteStmt,
   ExplainStmt,
-  FuncCall,
   TransactionStmt,
   VariableSetStmt,
 } from "libpg-query";
-import { isHarmlessFunction } from "./functions.ts";
-import { type Body, nodeOf, stringOf } from "./grammar.ts";
-import { forEachNamedRelation } from "./named-relations.ts";
-import type { RawStatement } from "./parse.ts";
+import { type Body, nodeOf } from "./parse/grammar.ts";
+import type { RawStatement } from "./parse/parse.ts";
 import type { Scope } from "./scope.ts";
-import { relationNamed } from "./survey.ts";
-import { forEachObject } from "./tree.ts";
+import { type IsTelling, runsTouchingCode } from "./touching-code.ts";
 import type { SessionTouch } from "./verdict.ts";
+import { forEachNamedRelation } from "./verify/named-relations.ts";
 
-/** Settings of Postgres's own that decide what a text means, whose rows it gives, or who it is that asks. */
+/** Postgres's own settings that decide what a text means, whose rows it returns, or which user runs it. */
 const TELLING_SETTINGS: ReadonlySet<string> = new Set([
   ...["search_path", "role", "session_authorization", "application_name"],
   ...["client_encoding", "names", "standard_conforming_strings", "row_security"],
 ]);
 
-/** What a statement may change for those after it. Where that is not known, it may change all. */
+/** What a statement may change for later statements. If that is not known, it may change everything. */
 export function touchOf({ node }: RawStatement, isDefinition: boolean, scope: Scope): SessionTouch {
   const [type, body] = nodeOf(node);
   const bareNames = new Set<string>();
@@ -34,13 +30,16 @@ export function touchOf({ node }: RawStatement, isDefinition: boolean, scope: Sc
     isTemporary ||= schemaname?.startsWith("pg_temp") === true;
     isTemporary ||= "relpersistence" in named && named.relpersistence === "t";
   });
-  const runsCode = RUNS_CODE.has(type) || firesCode(type, body, scope) || callsCode(body, scope);
+  const inner = innerExecute(type, body);
+  const isTold = (setting: string) => isTelling(setting, scope);
+  const runsCode =
+    RUNS_CODE.has(type) || inner.runs !== undefined || runsTouchingCode(type, body, scope.catalog, isTold);
   return {
-    session: isTemporary || runsCode || isDefinition || changesSession(type, body),
-    // What a temporary relation is called is asked of the server.
-    defines: runsCode ? CODE_DEFINES.has(type) : isDefinition && !isTemporary,
+    session: isTemporary || runsCode || isDefinition || changesSession(type, body, isTold),
+    // Only the server can say what a temporary relation is called.
+    defines: CODE_DEFINES.has(type) || (isDefinition && !isTemporary),
     bareNames: [...bareNames],
-    ...innerExecute(type, body),
+    ...inner,
   };
 }
 
@@ -53,76 +52,32 @@ function innerExecute(type: string, body: Body): Pick<SessionTouch, "runs"> {
   return innerType === "ExecuteStmt" ? { runs: (inner as ExecuteStmt).name ?? "" } : {};
 }
 
-/** Statements that run what they do not show. */
+/** Statements that run code that they do not show. */
 export const RUNS_CODE: ReadonlySet<string> = new Set(["DoStmt", "CallStmt", "ExecuteStmt", "LoadStmt"]);
 const CODE_DEFINES: ReadonlySet<string> = new Set(["DoStmt", "CallStmt"]);
 
-const WRITES: ReadonlySet<string> = new Set(["InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"]);
-
-function changesSession(type: string, body: Body): boolean {
+function changesSession(type: string, body: Body, isTold: IsTelling): boolean {
   switch (type) {
     case "VariableSetStmt": {
       const { name = "", kind } = body as VariableSetStmt;
-      return kind === "VAR_RESET_ALL" || isTelling(name);
+      return kind === "VAR_RESET_ALL" || isTold(name);
     }
     case "DiscardStmt":
       return (body as DiscardStmt).target !== "DISCARD_PLANS";
     case "TransactionStmt":
       return (body as TransactionStmt).kind === "TRANS_STMT_ROLLBACK_TO";
+    // Deferred triggers run now.
+    case "ConstraintsSetStmt":
+      return true;
     default:
       return false;
   }
 }
 
-function isTelling(name: string): boolean {
-  return name.includes(".") || TELLING_SETTINGS.has(name.toLowerCase());
+function isTelling(name: string, { role }: Scope): boolean {
+  const folded = name.toLowerCase();
+  const isSource = (role.peopleBehind ?? []).some(
+    (source) => source.kind === "setting" && source.name.toLowerCase() === folded,
+  );
+  return folded.includes(".") || TELLING_SETTINGS.has(folded) || isSource;
 }
-
-/** Triggers and rules of what is written. */
-function firesCode(type: string, body: Body, scope: Scope): boolean {
-  const writes = WRITES.has(type) || type === "CopyStmt" || type === "TruncateStmt" || "withClause" in body;
-  if (!writes) return false;
-  let fires = false;
-  forEachNamedRelation(body, (named) => {
-    fires ||= relationNamed(named, scope)?.hasRules === true;
-  });
-  return fires;
-}
-
-/** Calls that are not known to read nothing but their arguments, and set_config of a setting that tells something. */
-function callsCode(part: object, scope: Scope): boolean {
-  let calls = false;
-  const look = (field: string, object: object): void => {
-    // Nothing stands in a constant, and what looks into one judges by its value.
-    if (calls || field === "A_Const") return;
-    if (field === "FuncCall" && !isHarmlessCall(object as FuncCall, scope)) calls = true;
-    forEachObject(object, look);
-  };
-  forEachObject(part, look);
-  return calls;
-}
-
-function isHarmlessCall({ funcname, args }: FuncCall, { catalog }: Scope): boolean {
-  const path = (funcname ?? []).map(stringOf);
-  const name = path.at(-1) ?? "";
-  const known = catalog.functionsByName.get(name) ?? [];
-  if (known.length === 0 || (path.length > 1 && path[0] !== "pg_catalog")) return false;
-  if (!known.every((fn) => fn.schema === "pg_catalog" || isHarmlessFunction(fn))) return false;
-  if (name !== "set_config") return !RUNS_TEXT.has(name);
-  const [first] = args ?? [];
-  const [type, body] = first === undefined ? [] : nodeOf(first);
-  const setting = type === "A_Const" ? (body as A_Const).sval?.sval : undefined;
-  return setting !== undefined && !isTelling(setting);
-}
-
-/** Functions of pg_catalog that run a text as a statement. */
-export const RUNS_TEXT: ReadonlySet<string> = new Set([
-  ...[
-    "query_to_xml",
-    "query_to_xmlschema",
-    "query_to_xml_and_xmlschema",
-    "cursor_to_xml",
-    "ts_stat",
-    "ts_rewrite",
-  ],
-]);

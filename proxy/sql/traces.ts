@@ -1,8 +1,8 @@
 import { countsReads, type Role } from "../policy/policy.ts";
 
 /**
- * What a statement leaves behind elsewhere (counters, locks, places of rows, positions in the WAL) tells of rows that a filter
- * hides, and of people whom nobody has counted. It is hidden from roles for whom that matters.
+ * The traces that a statement leaves elsewhere (counters, locks, positions of rows, positions in the WAL) reveal rows
+ * that a filter hides and people who have not been counted. They are hidden from roles for which that matters.
  */
 export function hidesTraces(role: Role): boolean {
   const { only, limits, aggregatesOnly } = role;

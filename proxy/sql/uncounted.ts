@@ -2,13 +2,15 @@ import { Lineage } from "./lineage.ts";
 import { isUnrestricted, type Scope } from "./scope.ts";
 import type { Statement, Verdict } from "./verdict.ts";
 
-/** Tables and views with protected columns that a statement reads although nobody is counted for it. */
+/** Tables and views with protected columns that a statement reads although no one is counted for it. */
 export interface CountsNobody {
   readonly tables: readonly string[];
   readonly why: "unlimited role" | "no subject" | "no row of people";
 }
 
-/** What of a statement text counts nobody; undefined where all that it reads is counted, or holds nothing protected. */
+/**
+ * The tables that a statement text reads uncounted; undefined if everything that it reads is counted or unprotected.
+ */
 export function countsNobody(verdict: Verdict, scope: Scope): CountsNobody | undefined {
   if (verdict.kind === "refuse") return undefined;
   const lineage = new Lineage(scope.policy, scope.catalog);
@@ -42,7 +44,7 @@ function isCounted({ metering, effect }: Statement): boolean {
   return inner !== undefined && isCounted(inner);
 }
 
-/** In a sentence. */
+/** As a sentence. */
 export function countsNobodyText({ tables, why }: CountsNobody, countsOthers: boolean): string {
   if (why === "unlimited role") return "nobody: the role sees, reads and writes all without a limit";
   const names = tables.join(", ");

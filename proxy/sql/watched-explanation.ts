@@ -1,5 +1,5 @@
 import type { PersonSource, Role } from "../policy/policy.ts";
-import { BYTES_OF_UNNAMED } from "../prices.ts";
+import { BYTES_OF_UNNAMED } from "../policy/prices.ts";
 import type { Statement } from "./verdict.ts";
 
 /** How the people are counted whom a watched role's statements show. */
@@ -8,12 +8,13 @@ export function watchedTexts(statements: readonly Statement[], role: Role): read
     statements.flatMap(({ metering }) => (metering === undefined ? [] : textsOf(metering))),
   );
   if (texts.size === 0) return [];
-  const { onBudget, peopleBehind } = role;
+  const { onBudget, peopleBehind, signedBy } = role;
+  const by = signedBy === undefined ? "" : "a signed claim in ";
   return [
     ...texts,
     ...(peopleBehind === undefined
       ? []
-      : [`charged to the person named by ${peopleBehind.map(sourceText).join(", or ")}`]),
+      : [`charged to the person named by ${by}${peopleBehind.map(sourceText).join(", or ")}`]),
     ...(role.budget.length === 0
       ? []
       : [`a budget that is used up ${onBudget === "alert" ? "alerts" : "stops"}`]),

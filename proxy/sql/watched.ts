@@ -1,64 +1,67 @@
 import type { Role } from "../policy/policy.ts";
+import { unrestricted } from "../policy/rules/all.ts";
+import { applyEdits, applyInOrder } from "./emit/rewrite.ts";
 import { isHarmlessFunction } from "./functions.ts";
-import { nodeOf, stringOf } from "./grammar.ts";
-import { forEachNamedRelation, type NamedRelation } from "./named-relations.ts";
 import { namesBeyond } from "./ordinals.ts";
-import { type Parsed, type ParsedText, parseText, type RawStatement } from "./parse.ts";
-import { applyEdits, applyInOrder } from "./rewrite.ts";
-import { strayEdit } from "./same-tree.ts";
+import { nodeOf, stringOf } from "./parse/grammar.ts";
+import { type Parsed, type ParsedText, parseText, type RawStatement } from "./parse/parse.ts";
+import type { Source } from "./parse/source.ts";
+import { forEachObject } from "./parse/tree.ts";
 import type { Scope } from "./scope.ts";
 import { sightsOf } from "./sight.ts";
-import type { Source } from "./source.ts";
-import { relationNamed, survey } from "./survey.ts";
-import { RUNS_CODE, RUNS_TEXT, touchOf } from "./touch.ts";
-import { forEachObject } from "./tree.ts";
-import type { MadeEdit, Metering, Statement, Verdict } from "./verdict.ts";
+import { relationNamed, survey, surveyParsed } from "./survey.ts";
+import { RUNS_CODE, touchOf } from "./touch.ts";
+import { RUNS_TEXT } from "./unnamed-code.ts";
+import type { MadeEdit, Metering, SessionTouch, Statement, Verdict } from "./verdict.ts";
+import { forEachNamedRelation, type NamedRelation } from "./verify/named-relations.ts";
+import { strayEdit } from "./verify/same-tree.ts";
 
 /*
- * Statements of a watched role: the server gets what the client wrote, and perhaps columns behind it that say whose rows
- * they are. Nothing is refused. Where the analysis refuses, or an added column could change the effect, the text passes
- * as it is, and what it shows is charged by its size.
+ * Statements of a watched role: the server gets the client's text, perhaps with appended columns that identify the
+ * people of each row. Nothing is refused. If the analysis refuses, or an added column could change the effect, the text
+ * passes unchanged, and what it shows is charged by its size.
  */
 
 const counting = new WeakMap<Scope, Scope>();
 
-/** The same scope for the analysis: the role may do all, no budget makes the analysis refuse or price anything. */
+/**
+ * The same scope for the analysis: the role may do everything, and no budget makes the analysis refuse or price
+ * anything.
+ */
 export function countingScope(scope: Scope): Scope {
   let known = counting.get(scope);
   if (known === undefined) {
-    known = { ...scope, role: unrestricted(scope.role) };
+    known = { ...scope, role: countingRole(scope.role) };
     counting.set(scope, known);
   }
   return known;
 }
 
 /** A role that sees, reads and writes all, and is watched. */
-function unrestricted(role: Role): Role {
-  const { aggregatesOnly: _, ...rest } = role;
-  return {
-    ...rest,
-    ...{ reads: "all", writes: "all", sees: "all", finds: "all", watch: true, budget: [] },
-    only: new Map(),
-    requireFilter: new Set(),
-    limits: { onExcess: "error", pushed: false },
-  };
+export function countingRole(role: Role): Role {
+  return { ...unrestricted(role), finds: "all", watch: true };
 }
 
 /** The verdict on a text that the analysis has refused. */
 export function uncounted(text: string, scope: Scope, parsed: Parsed): Verdict {
-  const said = survey(text, scope);
-  if (!parsed.ok) return { kind: "pass", statements: said.map(unread) };
-  const statements = said.map((statement, index) => {
-    const raw = parsed.statements[index];
-    return raw === undefined ? unread(statement) : surveyed(statement, raw, scope);
+  if (!parsed.ok) return unanalysed(text, scope);
+  const said = surveyParsed(parsed.statements, scope);
+  const statements = parsed.statements.flatMap((raw, index) => {
+    const statement = said[index];
+    return statement === undefined ? [] : [surveyed(statement, raw, scope)];
   });
   return { kind: "pass", statements };
 }
 
-/** Of a text that does not parse here nothing is known. */
+/** The verdict on a text that was not analysed because of a lack of time or capacity, not because of its contents. */
+export function unanalysed(text: string, scope: Scope): Verdict {
+  return { kind: "pass", statements: survey(text, scope).map(unread) };
+}
+
+/** Nothing is known about a text that does not parse here. */
 function unread(statement: Statement): Statement {
   const touch = { session: true, defines: statement.effect?.kind === "definition", bareNames: [] };
-  return { ...statement, ...BY_SIZE, touch };
+  return { ...statement, ...BY_SIZE, touch, unread: true };
 }
 
 function surveyed(statement: Statement, raw: RawStatement, scope: Scope): Statement {
@@ -72,18 +75,18 @@ const BY_SIZE = {
   metering: { subjects: [], unknown: 0, price: { execution: 0, pinned: 0, bySize: true } },
 } as const satisfies Partial<Statement>;
 
-/** What the analysis found of a text. */
+/** The results of the analysis of a text. */
 interface Found {
   readonly source: Source;
   readonly parsed: ParsedText;
   readonly statements: readonly Statement[];
-  /** In their order. */
+  /** In order of position. */
   readonly edits: readonly MadeEdit[];
 }
 
-/** The verdict on a text that the analysis understands: only columns behind the client's own are added to it. */
-export function watched(text: string, scope: Scope, { source, parsed, statements, edits }: Found): Verdict {
-  const survived = survey(text, scope).map((statement, index) => {
+/** The verdict on a text that the analysis understands: only columns after the client's own are added to it. */
+export function watched(scope: Scope, { source, parsed, statements, edits }: Found): Verdict {
+  const survived = surveyParsed(parsed.statements, scope).map((statement, index) => {
     const raw = parsed.statements[index];
     return { ...statement, touch: raw && touchOf(raw, statement.effect?.kind === "definition", scope) };
   });
@@ -98,7 +101,7 @@ export function watched(text: string, scope: Scope, { source, parsed, statements
     const inner = statement.effect;
     const effect =
       inner?.kind === "declare"
-        ? { ...inner, inner: withMetering(inner.inner, meteringOf(inner.inner, isAdded)) }
+        ? { ...inner, inner: touching(withMetering(inner.inner, meteringOf(inner.inner, isAdded)), touch) }
         : inner?.kind === "prepare"
           ? { ...inner, inner: withMetering(inner.inner, meteringOf(inner.inner, false)) }
           : (inner ?? surveyedEffect);
@@ -109,13 +112,21 @@ export function watched(text: string, scope: Scope, { source, parsed, statements
   return { kind: "rewrite", statements: told, ...applyEdits(source, made) };
 }
 
+/** Changes that a cursor's query may make happen when rows are fetched. */
+function touching(statement: Statement, touch: SessionTouch | undefined): Statement {
+  return touch === undefined ? statement : { ...statement, touch };
+}
+
 function withMetering(statement: Statement, metering: Metering | undefined): Statement {
   const { metering: _, lookups: __, asks: ___, uncounted: ____, ...rest } = statement;
   const isUncounted = metering !== undefined && (metering.unknown > 0 || metering.price?.bySize === true);
   return { ...rest, lookups: 0, ...(metering && { metering }), ...(isUncounted && { uncounted: true }) };
 }
 
-/** What rows tell when the columns are, or are not, there. A price for answering at all is for those who may not see all. */
+/**
+ * What rows report, depending on whether the columns are there. The price for any answer at all is only for users who
+ * may not see everything.
+ */
 function meteringOf({ metering }: Statement, isAdded: boolean): Metering | undefined {
   if (metering === undefined) return undefined;
   const { subjects, unknown, groups, cost, price, purpose } = metering;
@@ -128,8 +139,8 @@ function meteringOf({ metering }: Statement, isAdded: boolean): Metering | undef
 }
 
 /**
- * A plan would show the columns. `count(DISTINCT subject)` beside a summary would name nobody, and cost more than the
- * summary itself.
+ * A plan would show the columns. `count(DISTINCT subject)` beside a summary would identify no one and cost more than
+ * the summary itself.
  */
 function takesColumns(statement: Statement | undefined): boolean {
   return statement?.kind !== "explain" && statement?.metering?.groups?.tell !== "number";
@@ -141,7 +152,7 @@ function adds({ change }: MadeEdit): boolean {
 
 const OURS = "sluice ";
 
-/** Edits that may be left out without a change to the others: names get their schemas, and that is all. */
+/** Edits that can be left out without affecting the others: they only add schemas to names. */
 function isHarmless(edit: MadeEdit): boolean {
   const { change, list, text } = edit;
   if (adds(edit)) return true;
@@ -157,8 +168,8 @@ function isHarmless(edit: MadeEdit): boolean {
 }
 
 /**
- * A text that SQL keeps under a name may be run where its columns matter: by CREATE TABLE AS EXECUTE. A result has at most
- * 1,664 columns (MaxTupleAttributeNumber of access/htup_details.h).
+ * A text that SQL keeps under a name may be run where its columns matter: by CREATE TABLE AS EXECUTE. A result has at
+ * most 1,664 columns (MaxTupleAttributeNumber of access/htup_details.h).
  */
 function mayAdd({ statements, tree }: ParsedText, scope: Scope): boolean {
   if (tree.includes('"current_query"') || tree.split('"ResTarget"').length > MANY_COLUMNS) return false;
@@ -171,13 +182,13 @@ function statementAt({ statements }: ParsedText, place: number): number {
   return statements.findIndex(({ start, end }) => place >= start && place <= end);
 }
 
-/** The new text must be the client's own but for the columns that were added. */
+/** The new text must be the client's own, except for the added columns. */
 function isVerified(source: Source, { tree }: ParsedText, edits: readonly MadeEdit[]): boolean {
   const made = parseText(applyInOrder(source.bytes, edits).toString("utf8"));
   return made.ok && strayEdit(tree, made.tree, edits) === undefined;
 }
 
-/** Whether what a statement gives out may be somebody's: it reads people, or what is not known. */
+/** Whether a statement's output may be about a person: it reads people, or something unknown. */
 function mayShow({ node }: RawStatement, isDefinition: boolean, scope: Scope): boolean {
   const [type, body] = nodeOf(node);
   if (SHOWS_NOTHING.has(type) || (isDefinition && !RUNS_CODE.has(type))) return false;
@@ -207,13 +218,14 @@ function mayHavePeople(named: NamedRelation, ctes: ReadonlySet<string>, scope: S
   const { schemaname, relname } = named;
   if (schemaname === undefined && ctes.has(relname)) return false;
   const relation = relationNamed(named, scope);
-  // One that the catalog does not have may be a temporary copy; those of the system hold nobody, but for statistics.
+  // A relation that the catalog does not have may be a temporary copy. System relations are about no one, except for
+  // statistics.
   if (relation === undefined) return !relname.startsWith("pg_") || /stat/.test(relname);
   const sight = sightsOf(countingScope(scope)).of(relation);
   return !sight.ok || sight.sight.people !== undefined || sight.sight.gathers;
 }
 
-/** Functions of Postgres's own that read no table; a user's own may read all. */
+/** Postgres's own functions that read no table; a user-defined function may read everything. */
 function isKnownCall(call: object, { catalog }: Scope): boolean {
   const path = "funcname" in call && Array.isArray(call.funcname) ? call.funcname.map(stringOf) : [];
   const name = path.at(-1) ?? "";
@@ -222,7 +234,7 @@ function isKnownCall(call: object, { catalog }: Scope): boolean {
   return known.every((fn) => fn.schema === "pg_catalog" || isHarmlessFunction(fn));
 }
 
-/** Files, large objects, tables by name. */
+/** Functions that read files, large objects or tables by name. */
 const READS_FILES = /^(pg_read_|pg_ls_|lo_get|lo_export|loread|table_to_xml|schema_to_xml|database_to_xml)/;
 
 const bare = new WeakMap<Verdict, Verdict>();
@@ -247,7 +259,7 @@ export function withoutColumns(verdict: Verdict): Verdict {
   return known;
 }
 
-/** Of a text that this parser must not read: its bytes, or its strings, mean something else to the server. */
+/** For a text that this parser must not read: its bytes or strings mean something else to the server. */
 export const UNREAD: Verdict = {
   kind: "pass",
   statements: [

@@ -4,8 +4,8 @@ import { type PolicyProblem, sortProblems, suggest } from "../policy/problems.ts
 import { ownRights } from "./own-rights.ts";
 
 /**
- * What is wrong in `writes_own_conditions`: columns that are not there, and columns on which no condition of the role
- * depends. Both open nothing.
+ * Finds mistakes in `writes_own_conditions`: columns that do not exist, and columns on which no condition of the role
+ * depends. Neither kind opens anything.
  */
 export function checkWritableConditions(policy: Policy, catalog: Catalog): readonly PolicyProblem[] {
   const roles = [...policy.roles.values()];
@@ -13,7 +13,7 @@ export function checkWritableConditions(policy: Policy, catalog: Catalog): reado
     roles.flatMap((role) =>
       [...role.writesOwnConditions].flatMap(([text, place]) => {
         const sharing = roles.filter((other) => other.writesOwnConditions.get(text) === place);
-        // The roles that inherit the line are told of with the first.
+        // Roles that inherit the line are reported together with the first.
         if (sharing[0] !== role) return [];
         const found = missing(text, role, place, catalog) ?? unused(text, place, sharing, policy, catalog);
         return found === undefined ? [] : [found];
@@ -22,7 +22,7 @@ export function checkWritableConditions(policy: Policy, catalog: Catalog): reado
   );
 }
 
-/** `public.tickets.assignee` in its parts. */
+/** Splits `public.tickets.assignee` into its parts. */
 function partsOf(text: string): { readonly table: string; readonly column: string } {
   const dot = text.lastIndexOf(".");
   return { table: text.slice(0, dot), column: text.slice(dot + 1) };
@@ -39,7 +39,7 @@ function missing(text: string, role: Role, place: Place, catalog: Catalog): Poli
   return { severity: "warning", place, message, hint: suggest(column, names, "") };
 }
 
-/** A role may inherit the line and not the condition: the line is of use where any role needs it. */
+/** A role may inherit the line without the condition: the line is useful if any role needs it. */
 function unused(
   text: string,
   place: Place,

@@ -4,10 +4,10 @@ import { maskedType } from "../policy/against-catalog.ts";
 import { wordsOf } from "./nouns.ts";
 import { type ClassRule, HARMLESS, NAME_ENDINGS, RULES, SENSITIVE } from "./words.ts";
 
-/** What a column holds, as far as the catalog tells. */
+/** What a column holds, as far as the catalog shows. */
 export type Guess =
   | { readonly kind: "class"; readonly name: string; readonly identifies: boolean }
-  /** A name of whatever the table is about. */
+  /** The name of whatever the table is about. */
   | { readonly kind: "name" }
   | { readonly kind: "unsure"; readonly why: string };
 
@@ -22,7 +22,7 @@ export function guessColumn(catalog: Catalog, relation: Relation, column: Column
   const { category } = maskedType(catalog, column);
   if ((byName.kind === "class" && byName !== PLAIN) || isKey(relation, column.name)) return byName;
   const comment = wordsOf(comments.get(commentKey(relation.oid, column.number)) ?? "");
-  // What a comment says never shows a column, and hides one that its name would show.
+  // A comment never exposes a column, but it can hide one that its name would expose.
   if (holdsAny(comment, SENSITIVE)) return DELICATE;
   const told = "BDE".includes(category) ? undefined : ruleOf(comment);
   if (told === undefined || told.name === "text") return byName;
@@ -34,7 +34,7 @@ function guessByName(catalog: Catalog, relation: Relation, column: Column): Gues
   const { category, name: type } = maskedType(catalog, column);
   if (holdsAny(words, SENSITIVE)) return DELICATE;
   const rule = ruleOf(words);
-  // Letters of pg_type.typcategory.
+  // The letters are those of pg_type.typcategory.
   switch (category) {
     case "B":
     case "E":
@@ -58,7 +58,7 @@ function guessByName(catalog: Catalog, relation: Relation, column: Column): Gues
   }
 }
 
-/** A text that refers to a name or mail address elsewhere is one. */
+/** A text that references a name or e-mail address elsewhere is one. */
 function referred({ foreignKeys }: Relation, name: string): Guess {
   const key = foreignKeys.find(({ columns }) => columns.length === 1 && columns[0] === name);
   const words = wordsOf(key?.referencedColumns[0] ?? "");

@@ -1,15 +1,15 @@
 import { type Document, Pair, parseDocument, Scalar, YAMLMap, YAMLSeq } from "yaml";
 import { type Catalog, type Column, type Relation, relationKey } from "../catalog/catalog.ts";
 import { maskedType } from "../policy/against-catalog.ts";
-import { compilePolicies } from "../policy/load.ts";
-import { maskSql } from "../policy/masks.ts";
+import { compilePolicies } from "../policy/compile.ts";
+import { maskSql } from "../policy/masks/all.ts";
 import type { ColumnClass } from "../policy/policy.ts";
 import { isSystemSchema } from "../sql/system-relations.ts";
 import type { Comments, Guess } from "./columns.ts";
 import { guessTables, type TableGuess, tablesOf } from "./people.ts";
 import { TEMPLATE } from "./template.ts";
 
-/** A policy to start from, as YAML: what the catalog alone tells. */
+/** A starting policy as YAML, derived from the catalog only. */
 export function suggestPolicy(catalog: Catalog, comments: Comments): string {
   const tables = guessTables(catalog, comments);
   const template = compilePolicies([{ name: "template", text: TEMPLATE }]);
@@ -27,7 +27,10 @@ export function suggestPolicy(catalog: Catalog, comments: Comments): string {
   return write(document);
 }
 
-/** Leaves out classes that no column has, and of the agent's those that it does not meet: they would be idle. */
+/**
+ * Leaves out classes that no column has, and the agent's classes that are in no table it reads: they would have no
+ * effect.
+ */
 function keepUsed(
   document: Document.Parsed,
   tables: readonly TableGuess[],
@@ -52,7 +55,7 @@ function keepUsed(
   }
 }
 
-/** A class as the template has it. */
+/** The line of a class in the template. */
 function lineOf(name: string): string {
   return (
     TEMPLATE.split("\n")
@@ -64,7 +67,7 @@ function lineOf(name: string): string {
 interface Entry {
   readonly key: string;
   readonly value: Scalar | YAMLMap;
-  /** Comment lines above it. */
+  /** Comment lines to put above the entry. */
   readonly before?: readonly string[];
 }
 
@@ -92,14 +95,14 @@ function tableEntry(
   return [{ key, value, before: unsure.map((each) => `unsure: ${each}`) }];
 }
 
-/** A class whose mask fits the column; where none is sure, why not. */
+/** A class whose mask fits the column; if there is none, the reason. */
 function classOf(
   column: Column,
   guess: Guess,
   classes: ReadonlyMap<string, ColumnClass>,
   catalog: Catalog,
 ): { readonly className?: string; readonly why: string } {
-  // An object of JavaScript takes this name for something else, and a policy that has it is refused.
+  // JavaScript objects treat this name as something else, and a policy with it is refused.
   if (column.name === "__proto__") return { why: "a policy cannot name it" };
   if (guess.kind !== "class") return { why: guess.kind === "unsure" ? guess.why : "whose name?" };
   const mask = classes.get(guess.name)?.mask;
@@ -108,7 +111,7 @@ function classOf(
   return { className: fits ? guess.name : "hidden", why: "" };
 }
 
-/** What agents cannot read as it stands, so that nobody has to look for it. */
+/** Relations that agents cannot read yet, so that they need not be searched for. */
 function leftOut(catalog: Catalog, tables: readonly TableGuess[]): readonly string[] {
   const known = new Set(tables.map(({ relation }) => relation));
   const views = [...catalog.relations.values()].filter(
@@ -153,7 +156,7 @@ function mapping(entries: readonly Entry[]): YAMLMap {
   return map;
 }
 
-/** Controls, and what moves text about: none may break a line or reach a terminal. */
+/** Control characters and characters that change the order of text: none may break a line or reach a terminal. */
 const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
 
 function comment(lines: readonly string[]): string {
@@ -161,9 +164,10 @@ function comment(lines: readonly string[]): string {
 }
 
 function write(document: Document.Parsed): string {
-  // As JSON a text stands on one line, however long it is.
+  // In JSON form a text stays on one line, however long it is.
   const written = document.toString({ lineWidth: 0, doubleQuotedAsJSON: true });
-  // JSON leaves these as they are. Comments are free of them, so they stand in quotes, where YAML reads this.
+  // JSON leaves these characters unescaped. Comments have none, so they are inside quotes, where YAML reads this
+  // escape.
   return written.replaceAll(UNPRINTABLE, (one) =>
     one === "\n" ? one : `\\U${(one.codePointAt(0) ?? 0).toString(16).padStart(8, "0")}`,
   );

@@ -1,4 +1,4 @@
-/** The words of a name: `BillingAddress2`, `billing_address_2` and `billing-address 2` are the same. */
+/** The words of a name: `BillingAddress2`, `billing_address_2` and `billing-address 2` give the same. */
 export function wordsOf(name: string): string {
   return name
     .normalize("NFD")
@@ -10,7 +10,7 @@ export function wordsOf(name: string): string {
     .trim();
 }
 
-/** A noun as it stands, and as it may be in the singular: customers, addresses, ladies, Kunden, Mitarbeiterinnen. */
+/** A noun and its possible singular forms: customers, addresses, ladies, Kunden, Mitarbeiterinnen. */
 export function nounForms(noun: string): readonly string[] {
   const cut = ["s", "es", "e", "n", "en", "innen"].flatMap((end) =>
     noun.endsWith(end) && noun.length > end.length + 2 ? [noun.slice(0, -end.length)] : [],

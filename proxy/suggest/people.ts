@@ -1,7 +1,7 @@
 import { type Catalog, type Column, type Relation, relationKey } from "../catalog/catalog.ts";
 import { groupBy } from "../catalog/group.ts";
-import { RELATION_NAME } from "../policy/format.ts";
 import type { Place, TablePolicy } from "../policy/policy.ts";
+import { RELATION_NAME } from "../policy/schema.ts";
 import { comparable, isUnique, parseSubject, resolvePath } from "../policy/subject-path.ts";
 import { isSystemSchema } from "../sql/system-relations.ts";
 import { type Comments, endsWithAny, type Guess, guessColumn } from "./columns.ts";
@@ -12,29 +12,29 @@ export interface TableGuess {
   readonly relation: Relation;
   /** `schema.table` */
   readonly key: string;
-  /** Without those that a parent by inheritance has an entry for. */
+  /** Without columns that an inheritance parent has an entry for. */
   readonly columns: ReadonlyMap<Column, Guess>;
   readonly subject?: SubjectGuess;
-  /** An ancestor's subject holds for it, and its grants. */
+  /** An ancestor's subject and grants apply to it. */
   readonly inherits: boolean;
 }
 
 export interface SubjectGuess {
-  /** As a policy says it: a column, or a path. */
+  /** As written in a policy: a column, or a path. */
   readonly text: string;
-  /** The rows are the people themselves. */
+  /** Whether the rows are the people themselves. */
   readonly own: boolean;
-  /** What a person should look at. */
+  /** What a person should check. */
   readonly unsure?: string;
 }
 
-/** Which tables are about people, and how: those alone, in order of their names. */
+/** The tables about people, and how they are: only those, sorted by name. */
 export function guessTables(catalog: Catalog, comments: Comments): readonly TableGuess[] {
   const people = new People(catalog, comments);
   return people.tables();
 }
 
-/** Relations of the database's own that have rows; partitions are their parent's. */
+/** The database's own relations that have rows; partitions belong to their parent. */
 export function tablesOf(catalog: Catalog): readonly Relation[] {
   return [...catalog.relations.values()]
     .filter(({ schema, kind, isPartition }) => !isSystemSchema(schema) && !isPartition && HAVE_ROWS.has(kind))
@@ -43,9 +43,9 @@ export function tablesOf(catalog: Catalog): readonly Relation[] {
 
 const HAVE_ROWS: ReadonlySet<Relation["kind"]> = new Set(["table", "partitioned", "foreign table"]);
 const NAME: Guess = { kind: "class", name: "name", identifies: true };
-/** Classes of what one person has once. */
+/** Classes of attributes that a person has only once. */
 const OF_ONE_PERSON = ["name", "birth", "national_id"];
-/** Problems are told of what is written, and this is not written yet. */
+/** The suggestion is not in a file yet, so problems in it have no position. */
 const NOWHERE: Place = { file: "", line: 1, column: 1 };
 
 interface Root {
@@ -58,12 +58,12 @@ class People {
   readonly #relations: readonly Relation[];
   readonly #columns: ReadonlyMap<Relation, ReadonlyMap<Column, Guess>>;
   readonly #subjects = new Map<Relation, SubjectGuess>();
-  /** The same as the policy will have it: paths are looked up there. */
+  /** The same tables as in the later policy, for resolving paths. */
   readonly #policy = { tables: new Map<string, TablePolicy>() };
 
   constructor(catalog: Catalog, comments: Comments) {
     this.#catalog = catalog;
-    // Parents first: what holds for them holds for their children.
+    // Parents first, because their children inherit from them.
     this.#relations = tablesOf(catalog)
       .filter((relation) => RELATION_NAME.test(keyOf(relation)))
       .toSorted((a, b) => this.#ancestors(a).length - this.#ancestors(b).length);
@@ -76,7 +76,8 @@ class People {
   }
 
   tables(): readonly TableGuess[] {
-    // The surest first: what refers to a customer is the customer's, even if it has a mail address of its own.
+    // The most certain first: a table that references a customer belongs to the customer, even if it has an e-mail
+    // address of its own.
     for (const relation of this.#relations)
       if (isNamed(relation, PEOPLE) && this.#identifies(relation)) this.#own(relation);
     this.#follow();
@@ -95,7 +96,7 @@ class People {
     return tablesOf(this.#catalog).flatMap((one) => (this.#isListed(one) ? this.#guess(one) : []));
   }
 
-  /** Has a column that tells who somebody is; `name` tells it of those alone whose table is called after people. */
+  /** Whether it has a column that identifies a person; `name` does so only in a table named after people. */
   #identifies(relation: Relation, among?: readonly string[]): boolean {
     return this.#resolved(relation).some(
       ([, guess]) => guess.kind === "class" && (among?.includes(guess.name) ?? guess.identifies),
@@ -117,13 +118,13 @@ class People {
     return guess?.kind === "class" && guess.name === "plain";
   }
 
-  /** Over foreign keys, step by step; to those who work with the others only where nothing else is left. */
+  /** Follows foreign keys step by step; uses those to staff only if nothing else is left. */
   #follow(): void {
     for (const staff of [false, true]) {
       let found = true;
       while (found) {
         found = false;
-        // All of one round look at what the last one found, so that the shortest way is taken.
+        // Every round uses only the results of the previous one, so that the shortest path is taken.
         const known = new Map(this.#subjects);
         for (const relation of this.#relations) {
           if (!this.#isKnown(relation) && this.#byKey(relation, known, staff)) found = true;
@@ -152,13 +153,13 @@ class People {
     return false;
   }
 
-  /** `ticket_id -> public.tickets.customer_id`; the column alone where it is the person's own key. */
+  /** `ticket_id -> public.tickets.customer_id`; only the column if it is the person's own key. */
   #way(column: string, target: Relation, referenced: string | undefined): string {
     const next = this.#subjects.get(target)?.text ?? "";
     return next === referenced ? column : `${column} -> ${keyOf(target)}.${next}`;
   }
 
-  /** Databases without foreign keys: `customer_id` beside a table `customers`. */
+  /** For databases without foreign keys: `customer_id` in a schema with a table `customers`. */
   #byName(relation: Relation, roots: ReadonlyMap<string, readonly Root[]>): void {
     if (this.#isKnown(relation)) return;
     for (const { name } of relation.columns) {
@@ -180,7 +181,7 @@ class People {
     }
   }
 
-  /** False where a policy cannot say it, or the way does not hold. */
+  /** False if a policy cannot express the path, or it does not resolve. */
   #set(relation: Relation, text: string, guess: Omit<SubjectGuess, "text">): boolean {
     const parsed = parseSubject(text);
     if (parsed === undefined || !relation.columns.some(({ name }) => name === parsed.column)) return false;
@@ -217,7 +218,7 @@ class People {
     );
   }
 
-  /** Whose name it is shows with the table. */
+  /** The table decides whose name a name column holds. */
   #resolved(relation: Relation): readonly (readonly [Column, Guess])[] {
     const people = this.#subjects.get(relation)?.own === true || isNamed(relation, PEOPLE);
     return [...(this.#columns.get(relation) ?? [])].map(([column, guess]) => [

@@ -1,6 +1,6 @@
 /*
- * What names of columns and tables tell, in English and German. Names come in lower case, without accents (ß is
- * ss) and cut into words: `BillingAddress2` is "billing address 2". Where two rules fit, the first one holds.
+ * What the names of columns and tables suggest, in English and German. Names come in lower case, without accents (ß is
+ * ss) and split into words: `BillingAddress2` is "billing address 2". If two rules match, the first one counts.
  */
 
 export interface ClassRule {
@@ -8,11 +8,11 @@ export interface ClassRule {
   readonly name: string;
   /** A table with such a column and a key of its own is about people. */
   readonly identifies: boolean;
-  /** Numbers too may hold it. */
+  /** Number columns may hold it too. */
   readonly numbers: boolean;
-  /** Words that stand side by side in a name; of free text at its end. */
+  /** Adjacent words in a name; for free text, at its end. */
   readonly words: readonly string[];
-  /** Found in the midst of a word as well: German joins its words. */
+  /** Also matches inside a word: German compounds words. */
   readonly within: readonly string[];
 }
 
@@ -94,23 +94,23 @@ export const RULES: readonly ClassRule[] = [
   },
 ];
 
-/** A person's name in a table of people, and a thing's in another. */
+/** A person's name in a table of people, and a thing's name in other tables. */
 export const NAME_ENDINGS = list("name names bezeichnung");
 
-/** Of whatever type: what such a column says may be nobody's business, and a mask is for a person to choose. */
+/** For any type: such a column may be private, and a person must choose its mask. */
 export const SENSITIVE = list(`
   salary income wage age gender sex religion race ethnicity ethnic nationality disability diagnosis health blood medical
   illness allergy latitude longitude lat lng lon geo location coordinates marital sexual orientation political union
   score credit_limit
   gehalt lohn einkommen geschlecht konfession nationalitat diagnose krankheit`);
 
-/** Short text that says nothing of a person, by the last word of the column. */
+/** Short text that says nothing about a person, by the last word of the column's name. */
 export const HARMLESS = list(`
   status state country currency region language lang locale type kind category priority channel source plan tier level
   sku timezone unit version queue
   land wahrung sprache typ art kategorie prioritat`);
 
-/** Whom rows of a table are about, by the last word of its name, in the singular. */
+/** The people that a table's rows are about, by the last word of its name, in the singular. */
 export const PEOPLE = list(`
   customer client user person people individual contact patient member subscriber employee student pupil guest applicant
   candidate participant visitor passenger traveller traveler donor citizen resident voter lead prospect buyer seller
@@ -119,15 +119,15 @@ export const PEOPLE = list(`
   kunde benutzer nutzer mitarbeiter mitglied kontakt ansprechpartner teilnehmer bewerber gast schuler versicherter
   mandant interessent mieter angehoriger`);
 
-/** Those of them who work with the others' records: where both are referred to, a row is about the others. */
+/** Those of them who work with other people's records: if a row references both, it is about the others. */
 export const STAFF = list(
   "employee user agent admin operator staff author worker mitarbeiter benutzer nutzer",
 );
 
-/** What the name of a column that refers to a row of another table ends in. */
+/** The endings of names of columns that reference another table's row. */
 export const KEY_ENDINGS = list("id nr no number key fk ref uuid nummer");
 
-/** "_" joins the words of an entry. */
+/** "_" joins the words of one entry. */
 function list(text: string): readonly string[] {
   return text
     .trim()

@@ -8,7 +8,7 @@ export type Authentication =
   | { readonly kind: "sasl"; readonly mechanisms: readonly string[] }
   | { readonly kind: "saslContinue"; readonly data: Buffer }
   | { readonly kind: "saslFinal"; readonly data: Buffer }
-  /** GSSAPI, SSPI and whatever is to come: not spoken here. */
+  /** GSSAPI, SSPI and future methods, which are not supported here. */
   | { readonly kind: "other"; readonly code: number };
 
 export interface BackendKey {
@@ -57,7 +57,7 @@ function readAuthentication(body: BodyReader): Authentication {
 export const authenticationOk: Buffer = message(Backend.Authentication, int32(0));
 export const authenticationCleartext: Buffer = message(Backend.Authentication, int32(3));
 
-/** Also rebuilds a server's offer without the mechanisms that cannot work through a proxy. */
+/** Also used to rebuild a server's offer without the mechanisms that cannot work through a proxy. */
 export function authenticationSasl(mechanisms: readonly string[]): Buffer {
   const names = mechanisms.map((mechanism) => cstring(mechanism));
   return message(Backend.Authentication, int32(10), ...names, Buffer.alloc(1));
@@ -121,12 +121,15 @@ export function decodeCommandComplete(frame: Frame): string {
   return tag;
 }
 
-/** Tags of what writes end in a number of rows (Postgres docs, "CommandComplete"); COPY's are the same both ways. */
+/**
+ * Command tags with a row count of writes (Postgres docs, "CommandComplete"); COPY's tag is the same in both
+ * directions.
+ */
 const WRITTEN = /^(?:INSERT \d+|UPDATE|DELETE|MERGE|COPY) (\d+)$/;
 
-/** How many rows a write has written, as its tag says; undefined where it does not. */
+/** How many rows a write has written, by its command tag; undefined if the tag has no such count. */
 export function rowsWritten({ buffer, start, end }: Frame): number | undefined {
-  // Type byte and length word before it, a zero behind it.
+  // The type byte and length word come before the tag, a zero byte after it.
   const count = WRITTEN.exec(buffer.toString("latin1", start + 5, end - 1))?.[1];
   return count === undefined ? undefined : Number(count);
 }

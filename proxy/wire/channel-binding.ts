@@ -2,28 +2,28 @@ import { createHash } from "node:crypto";
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 
-/** The certificate (DER) that we have shown to the peer of a connection that came to us. */
+/** The certificate (DER) that we showed to the peer of an incoming connection. */
 export function ownCertificate(socket: Socket): Buffer | undefined {
   if (!(socket instanceof TLSSocket)) return undefined;
   return socket.getX509Certificate()?.raw;
 }
 
-/** The certificate (DER) that the server has shown to us. */
+/** The certificate (DER) that the server showed to us. */
 export function serverCertificate(socket: Socket): Buffer | undefined {
   return socket instanceof TLSSocket ? socket.getPeerX509Certificate()?.raw : undefined;
 }
 
 /**
- * The hash of a certificate to which both ends bind SCRAM (tls-server-end-point, RFC 5929, section 4.1): that of its
- * signature, but SHA-256 for MD5 and SHA-1. Undefined where the signature names no hash (Ed25519): Postgres cannot
- * bind then either (be_tls_get_certificate_hash of libpq/be-secure-openssl.c).
+ * The hash of a certificate that both ends bind SCRAM to (tls-server-end-point, RFC 5929, section 4.1). It uses the
+ * hash function of the certificate's signature, but SHA-256 instead of MD5 and SHA-1. Undefined if the signature names
+ * no hash (Ed25519): Postgres cannot bind then either (be_tls_get_certificate_hash of libpq/be-secure-openssl.c).
  */
 export function endPointHash(certificate: Buffer): Buffer | undefined {
   const algorithm = signatureHash(certificate);
   return algorithm === undefined ? undefined : createHash(algorithm).update(certificate).digest();
 }
 
-/** Object identifiers (hexadecimal) of signatures and of hashes, and the hash to take for each. */
+/** Object identifiers (hexadecimal) of signatures and of hashes, with the hash to use for each. */
 const HASHES: ReadonlyMap<string, string> = new Map([
   // md5WithRSAEncryption, sha1WithRSAEncryption, ecdsa-with-SHA1, SHA-1
   ["2a864886f70d010104", "sha256"],
@@ -48,7 +48,9 @@ const HASHES: ReadonlyMap<string, string> = new Map([
 ]);
 const RSASSA_PSS = "2a864886f70d01010a";
 
-/** Certificate ::= SEQUENCE { tbsCertificate, signatureAlgorithm SEQUENCE { OID, parameters }, signature } (RFC 5280). */
+/**
+ * Certificate ::= SEQUENCE { tbsCertificate, signatureAlgorithm SEQUENCE { OID, parameters }, signature } (RFC 5280).
+ */
 function signatureHash(certificate: Buffer): string | undefined {
   const [, algorithm] = elements(contentsOf(certificate));
   if (algorithm === undefined) return undefined;
@@ -71,7 +73,7 @@ function contentsOf(der: Buffer): Buffer {
   return elements(der)[0]?.contents ?? Buffer.alloc(0);
 }
 
-/** The DER elements that stand one after the other; what is cut short has none. */
+/** The consecutive DER elements of a buffer; reading stops at an invalid length. */
 function elements(der: Buffer): readonly Element[] {
   const found: Element[] = [];
   for (let at = 0; at + 2 <= der.length; ) {

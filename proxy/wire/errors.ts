@@ -5,12 +5,17 @@ import type { Refusal } from "./refusal.ts";
 /** Fields by their one-letter codes (Postgres docs, "Error and Notice Message Fields"). */
 export type ErrorFields = ReadonlyMap<string, string>;
 
-/** A longer one is handed out in pieces: it quotes a value that did not fit, and that may have a gigabyte. */
+/** A longer error is handed out in pieces: it may quote a value that did not fit, which may have a gigabyte. */
 const LONGEST = 64 * 1024;
 
-/** Whether a message of the server's is an error or a notice of which only the beginning is looked at. */
+/** Whether a server message is an error or notice so long that only its beginning is read. */
 export function isLongError(type: number, length: number): boolean {
   return isError(type) && length > LONGEST;
+}
+
+/** Whether a message that is not a row may be long: an error, a notice, or a function's result (large objects). */
+export function isLongAnswer(type: number, length: number): boolean {
+  return length > LONGEST && (isError(type) || type === Backend.FunctionCallResponse);
 }
 
 export function isError(type: number): boolean {
@@ -18,8 +23,8 @@ export function isError(type: number): boolean {
 }
 
 /**
- * The fields of an ErrorResponse or NoticeResponse, also those whose codes nobody knows yet. Of the first piece of a long
- * one: those that are whole. Severity and SQLSTATE come first (send_message_to_frontend of utils/error/elog.c).
+ * The fields of an ErrorResponse or NoticeResponse, including those with unknown codes. For the first piece of a long
+ * message: its complete fields. Severity and SQLSTATE come first (send_message_to_frontend of utils/error/elog.c).
  */
 export function decodeError(frame: Frame): ErrorFields {
   const body = new BodyReader(frame, "ErrorResponse", "beginning");
@@ -33,7 +38,7 @@ export function decodeError(frame: Frame): ErrorFields {
   return fields;
 }
 
-/** Whether the next field is here to its end; of a whole message it has to be. */
+/** Whether the next field has arrived completely; in a whole message every field must be complete. */
 function isWhole({ buffer, end, piece }: Frame, { at }: BodyReader): boolean {
   if (piece === "whole") return true;
   const zero = buffer.indexOf(0, at);
@@ -48,7 +53,7 @@ export function noticeResponse(refusal: Refusal): Buffer {
   return told(Backend.NoticeResponse, refusal);
 }
 
-/** The server's ErrorResponse as one that ends the session; its other fields stay as they are. */
+/** Turns the server's ErrorResponse into one that ends the session; all other fields stay as they are. */
 export function fatalResponse(frame: Frame): Buffer {
   const fields = [...decodeError(frame)].map(([code, text]) =>
     cstring(code + (code === "S" || code === "V" ? "FATAL" : text)),
@@ -75,25 +80,28 @@ function told(type: number, refusal: Refusal): Buffer {
 }
 
 /**
- * What a guarded session may see of the server's errors and notices. DETAIL, CONTEXT, the internal query
- * and its position can hold whole rows ("Failing row contains …") or our own rewritten text; so may fields
- * that later versions add. The message can quote a value that the statement worked on, as the role sees it.
+ * The fields of the server's errors and notices that a guarded session may see. DETAIL, CONTEXT, the internal query and
+ * its position can contain whole rows ("Failing row contains …") or our own rewritten text; so may fields that later
+ * versions add. The message can quote a value that the statement processed, as the role sees it.
  */
 const TOLD = new Set(Buffer.from("SVC"));
-/** Where in the server's source the error was made: a finer choice than the SQLSTATE. */
+/** Where in the server's source the error was raised: more specific than the SQLSTATE. */
 const SOURCE = new Set(Buffer.from("FLR"));
 const ASKED = new Set(Buffer.from("Hstcdn"));
 const MESSAGE = 0x4d; // M
 const POSITION = 0x50; // P
 
-/** How the text fields of an error are told. */
+/** How the text fields of an error are redacted. */
 export interface Telling {
-  /** A character of the text that the server got, as one of the client's own; undefined leaves the position out. */
+  /**
+   * Maps a position (in characters) in the text that the server received to the client's own text; undefined removes
+   * it.
+   */
   position(at: number): number | undefined;
   message(text: string): string;
-  /** Whether a HINT (H) or a name (s, t, c, d, n) is told at all. */
+  /** Whether a HINT (H) or a name (s, t, c, d, n) is kept. */
   tells(code: string, text: string): boolean;
-  /** Whether it is told where in the server's source the error was made. */
+  /** Whether to keep where in the server's source the error was raised. */
   readonly tellsSource: boolean;
 }
 
@@ -129,7 +137,7 @@ export function redactError(frame: Frame, telling: Telling): Buffer {
   return message(type, ...kept, Buffer.alloc(1));
 }
 
-/** The server's ErrorResponse with another position, or without one; all else is as it was. */
+/** The server's ErrorResponse with another position, or without one; everything else stays the same. */
 export function withPosition(frame: Frame, position: number | undefined): Buffer {
   const body = new BodyReader(frame, "ErrorResponse");
   const kept: Buffer[] = [];

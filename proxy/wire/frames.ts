@@ -1,22 +1,22 @@
 import { type Refusal, refuse, refuseSession, type Sqlstate } from "./refusal.ts";
 
 /**
- * One protocol message (or a piece of a long one) inside a borrowed buffer: valid until the next read.
- * `FrameReader` is itself the current frame, so that a message costs no object.
+ * One protocol message (or a piece of a long one) inside a borrowed buffer: valid until the next read. `FrameReader` is
+ * itself the current frame, so that a message needs no object of its own.
  */
 export interface Frame {
-  /** ASCII code of the message type, 0 for start-up packets. */
+  /** ASCII code of the message type, 0 for startup packets. */
   readonly type: number;
   readonly buffer: Buffer;
-  /** Offset of the type byte (of the length word in start-up packets). */
+  /** Offset of the type byte (of the length word in startup packets). */
   readonly start: number;
-  /** Offset past the last byte that is here. */
+  /** Offset past the last byte that has arrived. */
   readonly end: number;
-  /** Long messages of types that need no look inside arrive in pieces. */
+  /** Long messages of types that need not be read as a whole arrive in pieces. */
   readonly piece: "whole" | "first" | "middle" | "last";
 }
 
-/** The peer broke the protocol. The connection cannot go on: where the next message begins is unknown. */
+/** The peer violated the protocol. The connection cannot continue, because the start of the next message is unknown. */
 export class ProtocolViolation extends Error {
   override readonly name = "ProtocolViolation";
   readonly refusal: Refusal;
@@ -28,11 +28,11 @@ export class ProtocolViolation extends Error {
 }
 
 /**
- * A message whose length is right and whose body is not. To a server that is an error of this one message: where the
- * next one begins is known.
+ * A message with a valid length and an invalid body. For a server this is an error of this message only: the start of
+ * the next one is known.
  */
 export class MalformedMessage extends ProtocolViolation {
-  /** In the words of libpq/pqformat.c and tcop/postgres.c. */
+  /** Worded as in libpq/pqformat.c and tcop/postgres.c. */
   readonly error: Refusal;
 
   constructor(what: string, words: string) {
@@ -41,9 +41,9 @@ export class MalformedMessage extends ProtocolViolation {
   }
 }
 
-/** What Postgres takes before log-in is done: PG_MAX_AUTH_TOKEN_LENGTH of libpq/auth.h. */
+/** The limit that Postgres has before login is done: PG_MAX_AUTH_TOKEN_LENGTH of libpq/auth.h. */
 export const LOGIN_MESSAGE_LIMIT = 65_535;
-/** MAX_STARTUP_PACKET_LENGTH of libpq/pqcomm.h; the length word comes on top. */
+/** MAX_STARTUP_PACKET_LENGTH of libpq/pqcomm.h; the length word is not included. */
 const STARTUP_PACKET_LIMIT = 10_000;
 
 const TOO_LONG =
@@ -51,23 +51,23 @@ const TOO_LONG =
 
 const EMPTY = Buffer.alloc(0);
 /**
- * So much of a message that comes in pieces is in the first one, if it is as long: names at its beginning, or the
- * SQLSTATE of an error. Rows are forwarded as they come: DataRow and CopyData.
+ * Minimum size in bytes of the first piece of a message in pieces, if the message is that long: it holds names at the
+ * beginning, or the SQLSTATE of an error. Rows (DataRow and CopyData) are forwarded as they arrive.
  */
 export const FIRST_PIECE = 4_096;
 const ROW_TYPES: ReadonlySet<number> = new Set([0x44, 0x64]);
 
-/** A message that arrives in parts begins with at most this much memory, whatever length it announces. */
+/** The initial allocation for a message that arrives in parts, whatever length it announces. */
 const FIRST_ALLOCATION = 16_384;
 
-/** Whether a message may be handed out in pieces, as they come. */
+/** Whether a message may be handed out in pieces as it arrives. */
 export type Streamable = (type: number, length: number) => boolean;
 
 /**
- * Cuts a byte stream into messages over the buffers in which it came.
+ * Splits a byte stream into messages over the buffers in which it arrived.
  *
- * A message that is whole in its chunk is not copied. One that is not is gathered in a buffer of its own,
- * which is never used again: bytes once handed out stay as they are, only the reader's fields move on.
+ * A message that is complete in its chunk is not copied. Other messages are collected in a buffer of their own, which
+ * is never reused: bytes that were handed out do not change, only the reader's fields do.
  */
 export class FrameReader implements Frame {
   type = 0;
@@ -75,26 +75,26 @@ export class FrameReader implements Frame {
   start = 0;
   end = 0;
   piece: Frame["piece"] = "whole";
-  /** Longest message, by its length word, of the types that are not streamable. May change as the session does. */
+  /** Longest message, by its length word, of types that are not streamable. May change during the session. */
   maximumLength: number;
 
   /**
-   * Whether a message may come in pieces; asked at each one that is longer than what is here, or than the maximum.
-   * `length`: by its length word. May change as well.
+   * Whether a message may come in pieces; called for each message longer than the bytes that have arrived, or than the
+   * maximum. `length`: by its length word. May also change.
    */
   streamable: (type: number, length: number) => boolean;
-  /** The chunk being cut, from #at on, and those that came since. */
+  /** The chunk being split, from #at on, and the chunks that came after it. */
   #chunk: Buffer = EMPTY;
   #at = 0;
-  /** None while nothing waits: most readers are of idle sessions. */
+  /** Undefined while nothing is queued: most readers belong to idle sessions. */
   #queue: Buffer[] | undefined;
-  /** A message that did not fit its chunk: #filled bytes of it, of #total (0 while that is not known). */
+  /** A message that did not fit its chunk: #filled bytes of #total (0 while the total is unknown). */
   #partial: Buffer | undefined;
   #filled = 0;
   #total = 0;
-  /** So many of them are gathered before the message, or its first piece, is handed out. */
+  /** The number of bytes to collect before the message, or its first piece, is handed out. */
   #goal = 0;
-  /** What is still to come of a message that is handed out in pieces. */
+  /** Bytes still to come of a message that is handed out in pieces. */
   #remaining = 0;
 
   constructor(maximumLength: number, streamable: FrameReader["streamable"]) {
@@ -102,7 +102,7 @@ export class FrameReader implements Frame {
     this.streamable = streamable;
   }
 
-  /** Takes bytes from the socket. They belong to the reader from here on. */
+  /** Takes bytes from the socket. The reader owns them from now on. */
   push(chunk: Buffer): void {
     if (this.#at < this.#chunk.length || this.#queue !== undefined) {
       this.#queue ??= [];
@@ -113,21 +113,21 @@ export class FrameReader implements Frame {
     }
   }
 
-  /** Moves on to the next message or piece; false when more bytes must come first. */
+  /** Moves on to the next message or piece; false if more bytes are needed. */
   next(): boolean {
     return this.#next(1);
   }
 
   /**
-   * Takes the whole messages of the same type that follow in the same bytes into the frame; gives how many there
-   * are now. Of a million rows that pass as they are nobody needs to see each.
+   * Extends the frame over the whole messages of the same type that follow in the same bytes, and returns their total
+   * number. When a million rows pass unchanged, they need not be handled one by one.
    */
   widen(): number {
     if (this.piece !== "whole" || this.buffer !== this.#chunk) return 1;
     const chunk = this.#chunk;
     let at = this.#at;
     let count = 1;
-    // Type byte and length word must be there, and then all of the message.
+    // The type byte and length word must have arrived, and then the whole message.
     while (at + 5 <= chunk.length && chunk[at] === this.type) {
       const length = chunk.readInt32BE(at + 1);
       if (length < 4 || length > this.maximumLength || at + 1 + length > chunk.length) break;
@@ -138,18 +138,18 @@ export class FrameReader implements Frame {
     return count;
   }
 
-  /** As `next`, for the packets before log-in that have no type byte. */
+  /** Like `next`, for the packets before login, which have no type byte. */
   nextStartup(): boolean {
     return this.#next(0);
   }
 
-  /** The byte that comes next, unread: 0x16 there means a client that begins with TLS at once. */
+  /** The next byte, without reading it: 0x16 means a client that starts with TLS directly. */
   peek(): number | undefined {
     const held = this.#partial && this.#filled > 0 ? this.#partial[0] : this.#chunk[this.#at];
     return held ?? this.#queue?.[0]?.[0];
   }
 
-  /** Takes out all bytes that no frame has covered yet, to hand the stream to somebody else. */
+  /** Removes and returns all bytes that no frame has covered yet, to hand the stream to another reader. */
   drain(): Buffer {
     const partial = this.#partial?.subarray(0, this.#filled) ?? EMPTY;
     const bytes = Buffer.concat([partial, this.#chunk.subarray(this.#at), ...(this.#queue ?? [])]);
@@ -158,25 +158,25 @@ export class FrameReader implements Frame {
     this.#chunk = EMPTY;
     this.#at = 0;
     this.#queue = undefined;
-    // Whoever keeps the reader of a log-in is not to keep its last message with it.
+    // The reader of a login may be kept; its last message must not be.
     this.buffer = EMPTY;
     this.start = this.end = 0;
     return bytes;
   }
 
-  /** Bytes that came and are in no frame yet. */
+  /** Bytes that have arrived and are not part of a frame yet. */
   get buffered(): number {
     let sum = this.#filled + this.#chunk.length - this.#at;
     for (const chunk of this.#queue ?? []) sum += chunk.length;
     return sum;
   }
 
-  /** Between messages: no byte of an unfinished one is held, and no piece of one is still to come. */
+  /** Whether the reader is between messages: it holds no byte of an unfinished message and expects no further piece. */
   get idle(): boolean {
     return this.#remaining === 0 && this.buffered === 0;
   }
 
-  /** `prefix`: bytes before the length word. */
+  /** `prefix`: the number of bytes before the length word. */
   #next(prefix: 0 | 1): boolean {
     for (;;) {
       if (this.#partial !== undefined && this.#fill(prefix)) return true;
@@ -204,11 +204,14 @@ export class FrameReader implements Frame {
     }
   }
 
-  /** Refuses impossible and excessive lengths; gives how many bytes must be here before it is handed out. */
+  /**
+   * Refuses impossible and excessive lengths; returns how many bytes must have arrived before the message is handed
+   * out.
+   */
   #admit(type: number, total: number, prefix: 0 | 1, here: number): number {
     const length = total - prefix;
     if (prefix === 0) {
-      // ProcessStartupPacket of tcop/backend_startup.c: the version at the least, the limit at the most.
+      // ProcessStartupPacket of tcop/backend_startup.c: at least the version, at most the limit.
       if (length >= 8 && length <= STARTUP_PACKET_LIMIT + 4) return total;
       throw new ProtocolViolation("invalid length of startup packet");
     }
@@ -222,7 +225,7 @@ export class FrameReader implements Frame {
     return total;
   }
 
-  /** Makes the frame of a message that begins at `at`: whole, or its first piece. */
+  /** Sets the frame to the message that begins at `at`: whole, or its first piece. */
   #hand(buffer: Buffer, at: number, total: number, here: number): true {
     const length = Math.min(total, here);
     this.buffer = buffer;
@@ -245,14 +248,14 @@ export class FrameReader implements Frame {
   }
 
   #nextChunk(): boolean {
-    // An idle session must not hold the last 64 kB that it read.
+    // An idle session must not hold on to the last 64 kB that it read.
     this.#chunk = this.#queue?.shift() ?? EMPTY;
     this.#at = 0;
     if (this.#queue?.length === 0) this.#queue = undefined;
     return this.#chunk.length > 0 || this.#queue !== undefined;
   }
 
-  /** Sets aside the rest of the chunk as the beginning of a message of `total` bytes. */
+  /** Sets the rest of the chunk aside as the beginning of a message of `total` bytes. */
   #gather(total: number, goal: number, here: number): void {
     const room = Math.max(here * 2, FIRST_ALLOCATION);
     this.#partial = Buffer.allocUnsafe(Math.min(goal, room));
@@ -262,7 +265,7 @@ export class FrameReader implements Frame {
     this.#take(here);
   }
 
-  /** Adds to the gathered message; true when that gives a frame. */
+  /** Adds to the collected message; true if that completes a frame. */
   #fill(prefix: 0 | 1): boolean {
     if (this.#total === 0) {
       const header = prefix + 4;
@@ -289,8 +292,8 @@ export class FrameReader implements Frame {
   }
 
   /**
-   * Copies up to `wanted` bytes from the chunk. The buffer grows with what has come, by doubling: a header
-   * that announces 64 MB costs its sender 32 MB before it costs us 64.
+   * Copies up to `wanted` bytes from the chunk. The buffer doubles as bytes arrive: a header that announces 64 MB costs
+   * its sender 32 MB before it costs us 64 MB.
    */
   #take(wanted: number): void {
     const length = Math.min(wanted, this.#chunk.length - this.#at);

@@ -5,7 +5,7 @@ import { BodyReader, bytesOf, cstring, Frontend, int32, message, uint16 } from "
 /** Offsets are into the frame's buffer; names are keys (see `nameKey`). */
 export interface Query {
   readonly sqlStart: number;
-  /** The terminating zero. */
+  /** Offset of the terminating zero byte. */
   readonly sqlEnd: number;
 }
 
@@ -13,7 +13,7 @@ export interface Parse {
   readonly statement: string;
   readonly sqlStart: number;
   readonly sqlEnd: number;
-  /** Offset of the count of parameter types; they reach to the end of the frame. */
+  /** Offset of the count of parameter types; the types extend to the end of the frame. */
   readonly typesStart: number;
   readonly types: number;
 }
@@ -24,7 +24,7 @@ export interface Bind {
   readonly parameters: number;
   /** Offset of the count of parameter format codes. */
   readonly parametersStart: number;
-  /** Offset of the count of result format codes; they reach to the end of the frame. */
+  /** Offset of the count of result format codes; the codes extend to the end of the frame. */
   readonly resultFormatsStart: number;
   readonly resultFormats: number;
 }
@@ -37,7 +37,7 @@ export interface Target {
 
 export interface Execute {
   readonly portal: string;
-  /** 0: all of them. */
+  /** 0 means all rows. */
   readonly maxRows: number;
 }
 
@@ -69,12 +69,13 @@ export function decodeBind(frame: Frame): Bind {
   const formats = body.uint16();
   body.skip(2 * formats);
   const parameters = body.uint16();
-  // A client that has more than 65,535 values writes the rest of their number, and not all fits by accident.
+  // A client with more than 65,535 values writes the remainder of their number, and then the counts rarely match by
+  // accident.
   if (formats > 1 && formats !== parameters)
     body.fail(`bind message has ${formats} parameter formats but ${parameters} parameters`);
   for (let i = 0; i < parameters; i++) {
     const length = body.int32();
-    // -1 is NULL; the server takes no other negative length.
+    // -1 is NULL; the server accepts no other negative length.
     if (length !== -1) body.skip(length);
   }
   const resultFormatsStart = body.at;
@@ -85,8 +86,8 @@ export function decodeBind(frame: Frame): Bind {
 }
 
 /**
- * The names of a Bind message, which may be its first piece only; what follows them begins at `parametersStart`. The
- * server keeps 63 bytes of a name, and nobody gives a longer one in earnest.
+ * The names of a Bind message, which may be its first piece only; the rest begins at `parametersStart`. The server
+ * keeps 63 bytes of a name, and real clients use no longer ones.
  */
 export function decodeBindNames(frame: Frame): Pick<Bind, "portal" | "statement" | "parametersStart"> {
   const body = new BodyReader(frame, "Bind", "beginning");
@@ -95,7 +96,7 @@ export function decodeBindNames(frame: Frame): Pick<Bind, "portal" | "statement"
   return { portal, statement, parametersStart: body.at };
 }
 
-/** A parameter's value, by its number from 1; undefined for NULL, and where the message has no such parameter. */
+/** A parameter's value, by its number from 1; undefined for NULL and if the message has no such parameter. */
 export function boundParameter(
   { buffer }: Frame,
   { parameters, parametersStart }: Bind,
@@ -103,7 +104,7 @@ export function boundParameter(
 ): { readonly bytes: Buffer; readonly isBinary: boolean } | undefined {
   if (number < 1 || number > parameters) return undefined;
   const formats = buffer.readUInt16BE(parametersStart);
-  // One format is for all parameters, none means text (Postgres docs, "Bind").
+  // One format applies to all parameters; none means text (Postgres docs, "Bind").
   const which = formats === 1 ? 0 : number - 1;
   const isBinary = which < formats && buffer.readUInt16BE(parametersStart + 2 + 2 * which) === 1;
   let at = parametersStart + 2 + 2 * formats + 2;
@@ -115,12 +116,29 @@ export function boundParameter(
   }
 }
 
-/** The type's object id that a Parse message declares for a parameter; 0 where it leaves that to the server. */
+/** The oid of the type that a Parse message declares for a parameter; 0 if the server is to infer it. */
 export function declaredType(parse: Buffer, number: number): number {
-  const frame: Frame = { type: Frontend.Parse, buffer: parse, start: 0, end: parse.length, piece: "whole" };
-  const { types, typesStart } = decodeParse(frame);
+  const { types, typesStart } = decodeParse(frameOf(parse));
   return number < 1 || number > types ? 0 : parse.readUInt32BE(typesStart + 2 + 4 * (number - 1));
 }
+
+/** The oids of all types that a Parse message declares. */
+export function typesDeclaredIn(parse: Buffer): readonly number[] {
+  return declaredTypes(parse, decodeParse(frameOf(parse)).typesStart);
+}
+
+function frameOf(parse: Buffer): Frame {
+  return { type: Frontend.Parse, buffer: parse, start: 0, end: parse.length, piece: "whole" };
+}
+
+/** The oids of the parameters' types, 0 for those that the server is to infer; their count is at `at`. */
+export function declaredTypes(buffer: Buffer, at: number): readonly number[] {
+  const count = buffer.readUInt16BE(at);
+  if (count === 0) return NONE;
+  return Array.from({ length: count }, (_, i) => buffer.readUInt32BE(at + 2 + 4 * i));
+}
+
+const NONE: readonly number[] = [];
 
 export function decodeDescribe(frame: Frame): Target {
   return decodeTarget(frame, "Describe");
@@ -150,16 +168,16 @@ export function decodeExecute(frame: Frame): Execute {
   const portal = body.name();
   const maxRows = body.int32();
   body.finish();
-  // exec_execute_message of tcop/postgres.c: zero and less mean all rows.
+  // exec_execute_message of tcop/postgres.c: zero and negative values mean all rows.
   return { portal, maxRows: Math.max(maxRows, 0) };
 }
 
-/** Sync, Flush, Terminate, CopyDone: nothing may be in them. */
+/** Sync, Flush, Terminate, CopyDone: their body must be empty. */
 export function decodeEmpty(frame: Frame, what: string): void {
   new BodyReader(frame, what).finish();
 }
 
-/** The password in the clear, or the md5 digest. */
+/** The password in plain text, or its MD5 digest. */
 export function decodePassword(frame: Frame): string {
   const body = new BodyReader(frame, "Password");
   const password = body.utf8();
@@ -171,7 +189,7 @@ export function decodeSaslInitialResponse(frame: Frame): { mechanism: string; da
   const body = new BodyReader(frame, "SASLInitialResponse");
   const mechanism = body.latin1();
   const length = body.int32();
-  // -1 means that the client waits for a challenge first; SCRAM clients never do.
+  // -1 means that the client waits for a challenge first; SCRAM clients never do that.
   if (length !== body.left) throw new ProtocolViolation("invalid SASLInitialResponse message");
   return { mechanism, data: body.bytes(length) };
 }
@@ -191,7 +209,7 @@ export function parseMessage(statement: string, sql: Buffer): Buffer {
   return message(Frontend.Parse, cstring(statement, "latin1"), sql, ZERO, uint16(0));
 }
 
-/** Bind without parameters, all results as text. Both names are keys. */
+/** Bind without parameters, with all results as text. Both names are keys. */
 export function bindMessage(portal: string, statement: string): Buffer {
   const none = uint16(0);
   return message(Frontend.Bind, cstring(portal, "latin1"), cstring(statement, "latin1"), none, none, none);
@@ -229,7 +247,7 @@ export function copyFailMessage(reason: string): Buffer {
   return serialize.copyFail(reason);
 }
 
-/** The client's Parse with another text; name and parameter types stay as they are. */
+/** The client's Parse with another text; its name and parameter types stay the same. */
 export function withSql(frame: Frame, parse: Parse, sql: Buffer): Buffer {
   const { buffer, start, end } = frame;
   const name = buffer.subarray(start + 5, parse.sqlStart);
@@ -238,14 +256,14 @@ export function withSql(frame: Frame, parse: Parse, sql: Buffer): Buffer {
 }
 
 /**
- * The client's Bind for a statement that returns `extra` more fields, all of type text, at the end.
+ * The client's Bind for a statement that returns `extra` more fields at the end, all of type text.
  *
- * No code at all means text for every field, and one code holds for every field: text looks the same in
- * both formats, so those messages serve as they are. Only a code for each field needs more codes.
+ * No code means text for every field, and a single code applies to every field. Text has the same bytes in both
+ * formats, so those messages can be used unchanged. More codes are needed only if there is a code for each field.
  */
 export function withResultFormats(frame: Frame, bind: Bind, extra: number): Buffer {
   if (bind.resultFormats < 2 || extra === 0) return bytesOf(frame);
-  // A target list has 1664 entries at most (MaxTupleAttributeNumber): the count cannot run over for honest ones.
+  // A target list has at most 1664 entries (MaxTupleAttributeNumber), so the count of a valid message cannot overflow.
   if (bind.resultFormats > 1664) throw new MalformedMessage("Bind", "too many result format codes");
   const { buffer, start, end } = frame;
   return message(

@@ -51,9 +51,9 @@ export const Backend = {
 export type TransactionStatus = "I" | "T" | "E";
 
 /**
- * Reads a message's body from its first byte to its last. Whatever does not fit (a string without its
- * zero, a count beyond the end, bytes left over) is a violation: what the server would read differently
- * from us is where rules are walked around.
+ * Reads a message's body from its first byte to its last. Anything that does not fit (a string without its zero byte, a
+ * count beyond the end, leftover bytes) is a violation: if the server could read it differently from us, rules could be
+ * bypassed.
  */
 export class BodyReader {
   readonly #buffer: Buffer;
@@ -62,7 +62,7 @@ export class BodyReader {
   readonly #isWhole: boolean;
   #at: number;
 
-  /** `what` names the message in violations. "beginning": the first piece of one will do. */
+  /** `what` names the message in violations. "beginning": accepts the first piece of a message. */
   constructor(frame: Frame, what: string, part: "whole" | "beginning" = "whole") {
     if (frame.piece !== "whole" && (part === "whole" || frame.piece !== "first"))
       throw new ProtocolViolation(`${what} message in pieces`);
@@ -86,7 +86,7 @@ export class BodyReader {
     return this.#buffer[this.#advance(1)] ?? 0;
   }
 
-  /** Counts are unsigned: Postgres reads them so (pq_getmsgint with 2 bytes). */
+  /** Counts are unsigned, as Postgres reads them (pq_getmsgint with 2 bytes). */
   uint16(): number {
     return this.#buffer.readUInt16BE(this.#advance(2));
   }
@@ -104,7 +104,7 @@ export class BodyReader {
     this.#advance(length);
   }
 
-  /** Passes over a zero-terminated string and returns the offset of its zero. */
+  /** Skips a zero-terminated string and returns the offset of its zero byte. */
   skipString(): number {
     const zero = this.#buffer.indexOf(0, this.#at);
     if (zero < 0 || zero >= this.#end) this.fail("invalid string in message");
@@ -112,7 +112,7 @@ export class BodyReader {
     return zero;
   }
 
-  /** A zero-terminated string, byte by byte: keeps what is not UTF-8 apart. */
+  /** A zero-terminated string, one character per byte, so that invalid UTF-8 stays distinct. */
   latin1(): string {
     const from = this.#at;
     return this.#buffer.toString("latin1", from, this.skipString());
@@ -130,7 +130,7 @@ export class BodyReader {
     return this.#buffer.toString("latin1", from, Math.min(zero, from + NAME_BYTES));
   }
 
-  /** Must be called last: the body ends here. */
+  /** Must be called last: checks that the body ends here. */
   finish(): void {
     if (this.#at !== this.#end) this.fail("invalid message format");
   }
@@ -142,9 +142,9 @@ export class BodyReader {
     return from;
   }
 
-  /** The body is wrong; `words` are the server's for it. */
+  /** The body is invalid; `words` is the server's message for it. */
   fail(words: string): never {
-    // What is wrong with a beginning may be right with the rest.
+    // An error in the first piece may only be due to the missing rest.
     if (!this.#isWhole) throw new ProtocolViolation(`${this.#what} message with a name that is too long`);
     throw new MalformedMessage(this.#what, words);
   }
@@ -154,15 +154,15 @@ export class BodyReader {
 const NAME_BYTES = 63;
 
 /**
- * The key under which the server keeps a prepared statement or portal: the first 63 bytes of its name, one
- * character a byte. The server's hash tables look at no more (utils/hash/dynahash.c, string keys), so two
- * longer names can be one statement. For names out of SQL text; the decoders' names are such keys already.
+ * The key under which the server keeps a prepared statement or portal: the first 63 bytes of its name, one character
+ * per byte. The server's hash tables compare no more (utils/hash/dynahash.c, string keys), so two longer names can be
+ * one statement. For names from SQL text; the decoders already return such keys.
  */
 export function nameKey(name: string): string {
   return Buffer.from(name, "utf8").toString("latin1", 0, NAME_BYTES);
 }
 
-/** A message of the given type around the parts of its body. */
+/** A message of the given type with a body made of the given parts. */
 export function message(type: number, ...parts: readonly Buffer[]): Buffer {
   let length = 4;
   for (const part of parts) length += part.length;
@@ -174,7 +174,7 @@ export function message(type: number, ...parts: readonly Buffer[]): Buffer {
   return out;
 }
 
-/** Zero-terminated; a zero inside would end it early, so it is left out. */
+/** Zero-terminated; zero bytes inside would end it early, so they are removed. */
 export function cstring(text: string, encoding: "utf8" | "latin1" = "utf8"): Buffer {
   return Buffer.from(`${text.replaceAll("\0", "")}\0`, encoding);
 }

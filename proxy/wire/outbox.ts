@@ -1,44 +1,44 @@
 import type { Frame } from "./frames.ts";
 
-/** Less than this is gathered in one buffer: cheaper than handing many to the system. */
+/** Up to this size, pieces are joined in one buffer: cheaper than passing many to the system. */
 const GATHERED = 128 * 1024;
-/** A message that is no longer than this is moved to the one before it: a memmove costs less than one piece more. */
+/** A message up to this size is moved next to the one before it: a memmove costs less than one more piece. */
 const MOVED = 1024;
 
-/** Where an outbox is emptied. */
+/** Where an outbox is flushed to. */
 export interface Sink {
   write(bytes: Buffer): void;
-  /** The same for many pieces, in as few writes as may be. */
+  /** The same for many pieces, in as few writes as possible. */
   writeAll(parts: readonly Buffer[]): void;
 }
 
 /**
- * What goes to one socket because of one read event, in one write. Forwarded bytes are lent, not copied, and
- * messages that lie side by side in a buffer stay one piece.
+ * Everything that goes to one socket because of one read event, in one write. Forwarded bytes are borrowed, not copied,
+ * and messages that are adjacent in a buffer stay one piece.
  */
 export class Outbox {
   #parts: Buffer[] = [];
   #size = 0;
-  /** The piece at the end that may still grow. */
+  /** The piece at the end, which may still grow. */
   #buffer: Buffer | undefined;
   #start = 0;
   #end = 0;
   #isMidMessage = false;
 
-  /** The message, or the piece of one, as it came. */
+  /** Forwards the message, or piece of one, as it came. */
   forward(frame: Frame): void {
     this.lend(frame.buffer, frame.start, frame.end);
     this.#isMidMessage = frame.piece === "first" || frame.piece === "middle";
   }
 
-  /** A message of which a piece was forwarded has not come to its end: nothing else may stand there. */
+  /** Whether a message has been forwarded only in part: nothing else may be sent before its end. */
   get isMidMessage(): boolean {
     return this.#isMidMessage;
   }
 
   /**
-   * Bytes `[start, end)` of a buffer that nobody else writes to any more. What is lent of one buffer comes in its
-   * order, and nobody wants what is passed over: messages move together there.
+   * Adds bytes `[start, end)` of a buffer that is no longer written to by others. Bytes of one buffer are added in
+   * order, and the bytes between them are not needed: messages are moved together there.
    */
   lend(buffer: Buffer, start: number, end: number): void {
     this.#size += end - start;
@@ -47,7 +47,7 @@ export class Outbox {
       this.#end = end;
       return;
     }
-    // Rows whose last fields were taken off: between them nothing is left that anybody wants.
+    // Rows whose last fields were removed: the bytes between them are not needed.
     if (this.#buffer === buffer && this.#end < start && end - start <= MOVED) {
       buffer.copyWithin(this.#end, start, end);
       this.#end += end - start;
@@ -63,19 +63,19 @@ export class Outbox {
     this.lend(message, 0, message.length);
   }
 
-  /** Bytes that wait for `flush`. */
+  /** Bytes waiting for `flush`. */
   get size(): number {
     return this.#size;
   }
 
-  /** Nothing of it is to leave. */
+  /** Discards all waiting bytes. */
   clear(): void {
     this.#buffer = undefined;
     this.#parts = [];
     this.#size = 0;
   }
 
-  /** All of it, to be written by others. */
+  /** Removes and returns all waiting bytes, for others to write. */
   take(): readonly Buffer[] {
     this.#close();
     const parts = this.#parts;
@@ -84,7 +84,7 @@ export class Outbox {
     return parts;
   }
 
-  /** Writes all of it; whether it was too much, the sink knows. */
+  /** Writes all waiting bytes; the sink knows whether it has to slow down. */
   flush(sink: Sink): void {
     const size = this.#size;
     if (size === 0) return;
@@ -104,7 +104,7 @@ export class Outbox {
     if (piece !== undefined) this.#parts.push(piece);
   }
 
-  /** The piece that may still grow; it grows no more. */
+  /** Ends the piece that could still grow, and returns it. */
   #piece(): Buffer | undefined {
     const buffer = this.#buffer;
     this.#buffer = undefined;

@@ -9,21 +9,23 @@ import {
 } from "./frontend-messages.ts";
 
 /**
- * Messages that surely fail on the server, sent in place of refused ones: the server then does to the
- * transaction and the pipeline what it does at any error, and nothing of the refused statement reaches it.
- * The client sees the refusal in place of the server's ErrorResponse. docs/decisions.md, "Refusing inside
- * a session".
+ * Messages that are certain to fail on the server, sent in place of refused ones. The server then treats the
+ * transaction and the pipeline as after any error, and nothing of the refused statement reaches it. The client sees the
+ * refusal in place of the server's ErrorResponse: docs/decisions/001-poisoned-message.md.
  */
 
-/** `!sluice` is no SQL: an operator begins no statement. */
+/** `!sluice` is not valid SQL: no statement begins with an operator. */
 const NO_SQL = Buffer.from("!sluice");
-/** A client may give any name to what it prepares; nobody guesses this one, and no message shows it. */
+/** Clients may choose any name for what they prepare; this one cannot be guessed, and no message shows it. */
 const MISSING = `sluice ${randomBytes(16).toString("hex")}`;
 
 /** In place of Query and FunctionCall. */
 export const poisonedQuery: Buffer = queryMessage(NO_SQL);
 
-/** In place of Parse: with the client's statement name, for the server drops the unnamed one also when it fails. */
+/**
+ * In place of Parse: with the client's statement name, because the server drops the unnamed statement even if Parse
+ * fails.
+ */
 export function poisonedParse(statement: string): Buffer {
   return parseMessage(statement, NO_SQL);
 }

@@ -1,8 +1,8 @@
 /**
- * The SQLSTATEs that Sluice itself answers with. Postgres docs, appendix A "PostgreSQL Error Codes".
+ * The SQLSTATEs of Sluice's own errors. Postgres docs, appendix A "PostgreSQL Error Codes".
  *
- * A refused statement never uses 08xxx, 57P01 to 57P03 or 0A000: connection pools drop the connection on
- * those. They are for the connection's own end, and for messages that the proxy does not speak.
+ * A refused statement never uses 08xxx, 57P01 to 57P03 or 0A000: connection pools drop the connection on those. They
+ * are for the end of the connection itself, and for messages that the proxy does not support.
  */
 export type Sqlstate =
   | "08006" // connection_failure: the upstream server is lost
@@ -29,12 +29,12 @@ export type Sqlstate =
   | "57P01" // admin_shutdown
   | "57P03" // cannot_connect_now
   | "57P05" // idle_session_timeout
-  | "58000" // system_error: counters or audit cannot be reached
-  | "00000" // successful_completion: of notices
+  | "58000" // system_error: counters or audit unreachable
+  | "00000" // successful_completion: notices
   | "01000" // warning
   | "XX000"; // internal_error
 
-/** What ends a session, as metrics and the log name it: a closed list. */
+/** Why a session ended, as in metrics and the log: a closed list. */
 export type SessionEndReason =
   | "client"
   | "drain"
@@ -46,41 +46,41 @@ export type SessionEndReason =
   | "policy"
   | "other";
 
-/** What a client is told when Sluice refuses, ends or warns. It never holds a data value or a secret. */
+/** The error, notice or warning that a client gets from Sluice. It never contains a data value or a secret. */
 export interface Refusal {
   readonly severity: "ERROR" | "FATAL" | "WARNING" | "NOTICE";
   readonly sqlstate: Sqlstate;
   readonly message: string;
   readonly detail?: string;
   readonly hint?: string;
-  /** The policy line that refused, as a path (`roles.agent.budget.1d`); travels in the constraint-name field. */
+  /** The policy line that refused, as a path (`roles.agent.budget.1d`); sent in the constraint-name field. */
   readonly rule?: string;
-  /** By which its audit event and its line of the log are found; travels in the context field. */
+  /** Identifies its audit event and its log line; sent in the context field. */
   readonly reference?: string;
   /** 1-based, in characters of the client's own statement text. */
   readonly position?: number;
-  /** Of one that ends the session: what ended it, where its SQLSTATE does not say. Not told. */
+  /** For one that ends the session: why, if its SQLSTATE does not say so. Not sent to the client. */
   readonly ends?: SessionEndReason;
 }
 
 export type RefusalFields = Omit<Refusal, "severity" | "sqlstate" | "message">;
 
-/** A statement is refused; the session goes on. */
+/** Refuses a statement; the session continues. */
 export function refuse(sqlstate: Sqlstate, message: string, fields: RefusalFields = {}): Refusal {
   return { severity: "ERROR", sqlstate, message, ...fields };
 }
 
-/** The session ends with this. */
+/** Refuses and ends the session. */
 export function refuseSession(sqlstate: Sqlstate, message: string, fields: RefusalFields = {}): Refusal {
   return { severity: "FATAL", sqlstate, message, ...fields };
 }
 
-/** Told beside a result that the client does get. */
+/** A warning that accompanies a result. */
 export function warn(message: string, fields: RefusalFields = {}): Refusal {
   return { severity: "WARNING", sqlstate: "01000", message, ...fields };
 }
 
-/** Told beside a result of which nothing is missing. */
+/** A notice that accompanies a complete result. */
 export function notice(message: string, fields: RefusalFields = {}): Refusal {
   return { severity: "NOTICE", sqlstate: "00000", message, ...fields };
 }

@@ -2,11 +2,11 @@ import { type Frame, ProtocolViolation } from "./frames.ts";
 import { BodyReader } from "./messages.ts";
 
 /**
- * The fields that a rewrite appended to a target list are read and taken off again here. Nothing is
- * copied: a message is made to end earlier, in the buffer in which it came.
+ * Reads and removes the fields that a rewrite appended to a target list. Nothing is copied: the message is shortened in
+ * the buffer in which it arrived.
  */
 
-/** Takes the last `count` fields off a RowDescription, in place. */
+/** Removes the last `count` fields of a RowDescription, in place. */
 export function trimRowDescription(frame: Frame, count: number): Buffer {
   const { buffer, start } = frame;
   const body = new BodyReader(frame, "RowDescription");
@@ -25,15 +25,15 @@ export function trimRowDescription(frame: Frame, count: number): Buffer {
   return buffer.subarray(start, end);
 }
 
-/** What the server says of where a field comes from. */
+/** The server's information on a field's source. */
 export interface FieldOrigin {
   /** 0 unless the field is a plain copy of a table's, or a view's, column. */
   readonly table: number;
-  /** pg_attribute.attnum: below 0 for system columns, 0 for a whole row. */
+  /** pg_attribute.attnum: negative for system columns, 0 for a whole row. */
   readonly column: number;
 }
 
-/** Of each field of a RowDescription but the last `count` ones. */
+/** The sources of all fields of a RowDescription except the last `count`. */
 export function fieldOrigins(frame: Frame, count: number): readonly FieldOrigin[] {
   const body = new BodyReader(frame, "RowDescription");
   const fields = body.uint16();
@@ -51,15 +51,15 @@ export function fieldOrigins(frame: Frame, count: number): readonly FieldOrigin[
   return origins;
 }
 
-/** How many fields a RowDescription or DataRow has. */
+/** The number of fields of a RowDescription or DataRow. */
 export function fieldCount(frame: Frame): number {
   if (frame.end - frame.start < HEADER) throw new ProtocolViolation("invalid row message");
   return frame.buffer.readUInt16BE(frame.start + 5);
 }
 
 /**
- * The text of the last `count` fields of a DataRow, "" for NULL, into `into` from its end on. The fields
- * are of type text, whose bytes are the same in both formats, in UTF-8.
+ * Appends the text of the last `count` fields of a DataRow to `into`, "" for NULL. The fields are of type text, in
+ * UTF-8, whose bytes are the same in both formats.
  */
 export function readTrailingFields(frame: Frame, count: number, into: string[]): void {
   const { buffer, end } = frame;
@@ -72,7 +72,7 @@ export function readTrailingFields(frame: Frame, count: number, into: string[]):
   if (at !== end) throw invalidRow();
 }
 
-/** Takes the last `count` fields off a DataRow, in place; returns the offset where it ends now. */
+/** Removes the last `count` fields of a DataRow, in place; returns the offset of its new end. */
 export function trimDataRow(frame: Frame, count: number): number {
   const { buffer, start } = frame;
   const fields = fieldCount(frame) - count;
@@ -84,7 +84,7 @@ export function trimDataRow(frame: Frame, count: number): number {
 /** Type byte, length word, field count. */
 const HEADER = 7;
 
-/** The offset of the field after the first `fields` ones. */
+/** The offset after the first `fields` fields. */
 function skipFields(frame: Frame, fields: number): number {
   if (fields < 0 || frame.piece !== "whole") throw invalidRow();
   const { buffer, end } = frame;
@@ -93,7 +93,7 @@ function skipFields(frame: Frame, fields: number): number {
   return at;
 }
 
-/** The length word of the field at `at`, -1 for NULL, checked to end inside the message. */
+/** The length word of the field at `at`, -1 for NULL; checks that the field ends inside the message. */
 function fieldLength(buffer: Buffer, at: number, end: number): number {
   if (at + 4 > end) throw invalidRow();
   const length = buffer.readInt32BE(at);

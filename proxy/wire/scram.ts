@@ -4,14 +4,14 @@ import saslprep from "@mongodb-js/saslprep";
 import { ProtocolViolation } from "./frames.ts";
 
 /**
- * SCRAM-SHA-256 (RFC 5802, RFC 7677), both sides, without channel binding: through a proxy the client's
- * TLS is not the server's. Nothing here reads a clock or makes randomness.
+ * SCRAM-SHA-256 (RFC 5802, RFC 7677), both sides. The client's side has no channel binding: through a proxy, the
+ * client's TLS is not the server's. Nothing here reads a clock or generates random values.
  */
 export const SCRAM_SHA_256 = "SCRAM-SHA-256";
 /** The same, bound to the TLS connection on which it runs. */
 export const SCRAM_SHA_256_PLUS = "SCRAM-SHA-256-PLUS";
 
-/** What a server keeps of a password: enough to check one, not enough to log in elsewhere. */
+/** What a server stores for a password: enough to check it, not enough to log in elsewhere. */
 export interface Verifier {
   readonly iterations: number;
   readonly salt: Buffer;
@@ -19,12 +19,12 @@ export interface Verifier {
   readonly serverKey: Buffer;
 }
 
-/** What Postgres takes by default (scram_iterations), and the bytes of its salts. */
+/** Postgres's default for scram_iterations, and the length of its salts in bytes. */
 export const DEFAULT_ITERATIONS = 4096;
 export const SALT_BYTES = 16;
 
 const KEY_BYTES = 32;
-/** A server that asks for more would only keep us busy: this is half a second of one core. */
+/** A server that asks for more would only keep us busy: this takes half a second of one core. */
 const MOST_ITERATIONS = 2_000_000;
 
 const derive = promisify(pbkdf2);
@@ -35,13 +35,13 @@ export async function makeVerifier(password: string, iterations: number, salt: B
   return { iterations, salt, storedKey, serverKey: hmac(salted, "Server Key") };
 }
 
-/** As in pg_authid.rolpassword. */
+/** In the form of pg_authid.rolpassword. */
 export function formatVerifier({ iterations, salt, storedKey, serverKey }: Verifier): string {
   const keys = `${storedKey.toString("base64")}:${serverKey.toString("base64")}`;
   return `${SCRAM_SHA_256}$${iterations}:${salt.toString("base64")}$${keys}`;
 }
 
-/** Undefined for anything else than a verifier as pg_authid has it. */
+/** Undefined if the text is not a verifier in the form of pg_authid. */
 export function parseVerifier(text: string): Verifier | undefined {
   const match = /^SCRAM-SHA-256\$([1-9]\d{0,8}):([^$:]+)\$([^$:]+):([^$:]+)$/.exec(text);
   const salt = fromBase64(match?.[2]);
@@ -52,9 +52,9 @@ export function parseVerifier(text: string): Verifier | undefined {
 }
 
 /**
- * A verifier that no password fits, the same each time for one user: the exchange then runs for users that
- * do not exist as for others, and tells nothing (Postgres: mock_scram_secret of auth-scram.c). Proxies of one
- * fleet need one secret, or the salt of such a user differs from proxy to proxy.
+ * A verifier that no password matches, always the same for one user. The exchange then looks the same for users that do
+ * not exist, and reveals nothing (Postgres: mock_scram_secret of auth-scram.c). The proxies of one fleet need the same
+ * secret, or the salt of such a user would differ from proxy to proxy.
  */
 export function mockVerifier(user: string, secret: Buffer, iterations: number): Verifier {
   const name = Buffer.from(user).toString("latin1");
@@ -67,30 +67,29 @@ export function mockVerifier(user: string, secret: Buffer, iterations: number): 
 export class ScramServer {
   readonly #verifier: Verifier;
   readonly #serverNonce: string;
-  /** What the exchange may be bound to; undefined: to nothing. */
+  /** The hash that the exchange may be bound to; undefined for none. */
   readonly #endPoint: Buffer | undefined;
-  /** What the client has to repeat: its header, and what it bound to. */
+  /** What the client must repeat: its header, and what it bound to. */
   #binding = "";
   #nonce = "";
   /** client-first-message-bare "," server-first-message */
   #opening = "";
 
-  /** `nonce`: at least 18 random bytes in base64. `endPoint`: the hash of our certificate, where PLUS was offered. */
+  /** `nonce`: at least 18 random bytes in base64. `endPoint`: the hash of our certificate, if PLUS was offered. */
   constructor(verifier: Verifier, nonce: string, endPoint: Buffer | undefined) {
     this.#verifier = verifier;
     this.#serverNonce = nonce;
     this.#endPoint = endPoint;
-    this.#endPoint = endPoint;
   }
 
-  /** Takes the mechanism that the client has chosen and its client-first-message; gives the server-first-message. */
+  /** Takes the client's chosen mechanism and its client-first-message; returns the server-first-message. */
   first(mechanism: string, message: Buffer): string {
     const text = message.toString("latin1");
     const match = /^([^,]*),([^,]*),(.*)$/s.exec(text);
     const [flag, authzid, bare] = [match?.[1], match?.[2], match?.[3] ?? ""];
     this.#binding = this.#bindingOf(mechanism, flag);
     if (authzid !== "") throw malformed("authorization identity is not supported");
-    // The name is not looked at: the user is that of the startup packet, as in Postgres.
+    // The name is ignored: the user is that of the startup packet, as in Postgres.
     const nonce = /^n=[^,]*,r=([\x21-\x2b\x2d-\x7e]+)(?:,[A-Za-z]=[^,]*)*$/s.exec(bare)?.[1];
     if (nonce === undefined) throw malformed("client-first-message");
     this.#nonce = nonce + this.#serverNonce;
@@ -100,7 +99,10 @@ export class ScramServer {
     return answer;
   }
 
-  /** What has to stand behind `c=` (RFC 5802, section 6; read_client_first_message of libpq/auth-scram.c, also its words). */
+  /**
+   * The required value after `c=` (RFC 5802, section 6; read_client_first_message of libpq/auth-scram.c, including its
+   * wording).
+   */
   #bindingOf(mechanism: string, flag: string | undefined): string {
     const offered = this.#endPoint;
     const isPlus = mechanism === SCRAM_SHA_256_PLUS;
@@ -111,7 +113,7 @@ export class ScramServer {
       case "n":
         if (isPlus) break;
         return "biws";
-      // The client could bind to the channel, and believes that we cannot.
+      // The client supports channel binding and believes that we do not.
       case "y":
         if (isPlus) break;
         if (offered === undefined) return "eSws";
@@ -125,7 +127,7 @@ export class ScramServer {
     throw malformed("the channel binding does not fit the mechanism");
   }
 
-  /** Takes the client-final-message; gives the server-final-message, or undefined for a wrong password. */
+  /** Takes the client-final-message; returns the server-final-message, or undefined for a wrong password. */
   final(message: Buffer): string | undefined {
     if (this.#nonce === "") throw malformed("client-final-message before client-first-message");
     const text = message.toString("latin1");
@@ -140,14 +142,14 @@ export class ScramServer {
     const authMessage = `${this.#opening},${unproved}`;
     const { storedKey, serverKey } = this.#verifier;
     const clientKey = xor(proof, hmac(storedKey, authMessage));
-    // One proof for one challenge: a second message must not be checked against the same nonce.
+    // One proof per challenge: a second message must not be checked against the same nonce.
     this.#nonce = "";
     if (!timingSafeEqual(sha256(clientKey), storedKey)) return undefined;
     return `v=${hmac(serverKey, authMessage).toString("base64")}`;
   }
 }
 
-/** The client's side of one exchange, for the log-in upstream. */
+/** The client's side of one exchange, for the login to the upstream server. */
 export class ScramClient {
   readonly #password: string;
   readonly #nonce: string;
@@ -159,12 +161,12 @@ export class ScramClient {
     this.#nonce = nonce;
   }
 
-  /** The client-first-message. Postgres knows the user from the startup packet; libpq leaves the name empty too. */
+  /** The client-first-message. Postgres takes the user from the startup packet; libpq leaves the name empty too. */
   first(): string {
     return `n,,${this.#bare}`;
   }
 
-  /** Takes the server-first-message and gives the client-final-message. */
+  /** Takes the server-first-message and returns the client-final-message. */
   async final(message: Buffer): Promise<string> {
     const text = message.toString("latin1");
     const match = /^r=([\x21-\x2b\x2d-\x7e]+),s=([^,]+),i=([1-9]\d{0,8})(?:,[A-Za-z]=[^,]*)*$/s.exec(text);
@@ -184,7 +186,7 @@ export class ScramClient {
     return `${unproved},p=${proof.toString("base64")}`;
   }
 
-  /** Takes the server-final-message: whether the server, too, knows the password. */
+  /** Takes the server-final-message; returns whether the server knows the password as well. */
   verify(message: Buffer): boolean {
     const signature = fromBase64(/^v=([^,]+)/.exec(message.toString("latin1"))?.[1]);
     if (this.#expected === undefined || signature?.length !== KEY_BYTES) return false;
@@ -204,7 +206,7 @@ export function md5Password(user: string, password: string, salt: Buffer): strin
   return `md5${createHash("md5").update(inner).update(salt).digest("hex")}`;
 }
 
-/** Passwords that SASLprep does not admit are taken as they are: pg_saslprep and its callers do so. */
+/** Passwords that SASLprep rejects are used unchanged, as pg_saslprep and its callers do. */
 function prepare(password: string): string {
   try {
     return saslprep(password);
@@ -213,7 +215,7 @@ function prepare(password: string): string {
   }
 }
 
-/** SCRAM messages are handled byte by byte, a character each. */
+/** SCRAM messages are processed as bytes, one character each. */
 function hmac(key: Buffer, text: string): Buffer {
   return createHmac("sha256", key).update(text, "latin1").digest();
 }
@@ -228,7 +230,7 @@ function xor(left: Buffer, right: Buffer): Buffer {
   return out;
 }
 
-/** Strict: Node skips characters that are not base64, the server does not. */
+/** Strict: Node skips characters that are not base64; the server does not. */
 function fromBase64(text: string | undefined): Buffer | undefined {
   if (text === undefined || text === "") return undefined;
   const bytes = Buffer.from(text, "base64");

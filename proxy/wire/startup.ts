@@ -2,7 +2,7 @@ import { foldAscii } from "../pg/setting-text.ts";
 import { type Frame, ProtocolViolation } from "./frames.ts";
 import { Backend, BodyReader, cstring, int32, message } from "./messages.ts";
 
-/** What a client may send before it is logged in. */
+/** A packet that a client may send before login. */
 export type StartupPacket =
   | { readonly kind: "ssl" }
   | { readonly kind: "gss" }
@@ -11,11 +11,11 @@ export type StartupPacket =
 
 export interface Startup {
   readonly kind: "startup";
-  /** Of protocol 3. */
+  /** The minor version of protocol 3. */
   readonly minor: number;
   /**
-   * In the order given, `user` among them. Names of settings are in lower case, for the server takes them in
-   * any; protocol options (`_pq_.…`) are not here.
+   * In the given order, including `user`. Setting names are in lower case, because the server ignores their case;
+   * protocol options (`_pq_.…`) are not included.
    */
   readonly parameters: ReadonlyMap<string, string>;
   /** Names of protocol options: none is known so far. */
@@ -34,7 +34,7 @@ export type Minor = (typeof SPOKEN)[number];
 
 /** Parameters that the server compares by their exact name; all others are settings. */
 const OWN = new Set(["user", "database", "replication", "options"]);
-/** NAMEDATALEN - 1. The server cuts longer ones, and would then log in somebody whom the policy did not judge. */
+/** NAMEDATALEN - 1. The server truncates longer names, and would then log in a user whom the policy did not check. */
 const NAME_BYTES = 63;
 
 const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
@@ -85,7 +85,7 @@ function decodeParameters(body: BodyReader, version: number): Startup {
   return { kind: "startup", minor, parameters, options };
 }
 
-/** A name that another reader could take for another user must not pass: refused, not guessed at. */
+/** Refuses names that another reader could take for another user; no guessing. */
 function addParameter(parameters: Map<string, string>, name: string, value: string): void {
   const key = OWN.has(name) ? name : foldAscii(name);
   if (key !== name && OWN.has(key)) {
@@ -94,7 +94,7 @@ function addParameter(parameters: Map<string, string>, name: string, value: stri
   if (OWN.has(key) && parameters.has(key)) {
     throw new ProtocolViolation(`startup parameter "${key}" given twice`);
   }
-  // The last of several settings of one name counts, as in the server.
+  // If a setting is given several times the last one counts, as in the server.
   parameters.delete(key);
   parameters.set(key, value);
 }
@@ -119,13 +119,13 @@ function text(body: BodyReader): string {
   }
 }
 
-/** Whether the client asks for a replication connection: anything but a plain no counts as asked. */
+/** Whether the client asks for a replication connection: anything but a clear no counts as yes. */
 export function asksReplication({ parameters }: Startup): boolean {
   const value = parameters.get("replication");
   return value !== undefined && !["false", "off", "no", "0", "f", "n"].includes(value.toLowerCase());
 }
 
-/** A StartupMessage of protocol 3.0, which is what upstream servers of every version speak. */
+/** A StartupMessage of protocol 3.0, which upstream servers of every version understand. */
 export function startupMessage(parameters: Iterable<readonly [string, string]>): Buffer {
   const strings = [...parameters].flatMap(([name, value]) => [cstring(name), cstring(value)]);
   return packet(int32(PROTOCOL_3), ...strings, Buffer.alloc(1));
@@ -142,7 +142,7 @@ function packet(...parts: readonly Buffer[]): Buffer {
   return Buffer.concat([int32(length), ...parts]);
 }
 
-/** What version both sides speak from here on, and what to tell the client first if it asked for another. */
+/** The version that both sides use from now on, and the reply to send first if the client asked for another. */
 export function negotiate(startup: Startup): { readonly minor: Minor; readonly reply: Buffer | undefined } {
   const minor = SPOKEN.find((spoken) => spoken <= startup.minor) ?? 0;
   if (minor === startup.minor && startup.options.length === 0) return { minor, reply: undefined };
@@ -150,8 +150,8 @@ export function negotiate(startup: Startup): { readonly minor: Minor; readonly r
 }
 
 /**
- * The documentation calls the first number the newest minor version; on the wire it is the whole version
- * with its major part (SendNegotiateProtocolVersion of tcop/backend_startup.c, and so reads libpq).
+ * The documentation calls the first number the newest minor version. On the wire it is the whole version with its major
+ * part (SendNegotiateProtocolVersion of tcop/backend_startup.c; libpq reads it in the same way).
  */
 export function negotiateProtocolVersion(minor: Minor, options: readonly string[]): Buffer {
   const names = options.map((name) => cstring(name));
@@ -173,7 +173,7 @@ export function decodeNegotiateProtocolVersion(frame: Frame): {
   return { minor: version & 0xffff, options };
 }
 
-/** How long the secret of a BackendKeyData is: what Postgres 18 makes for each version. */
+/** The length in bytes of the secret in BackendKeyData, as Postgres 18 chooses it for each version. */
 export function cancelKeyLength(minor: Minor): number {
   return minor >= 2 ? 32 : 4;
 }

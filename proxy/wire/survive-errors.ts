@@ -1,8 +1,8 @@
 import type { EventEmitter } from "node:events";
 
 /**
- * 'close' follows each 'error' of a socket and says enough; without a listener the error would end the process.
- * Whoever takes a socket over says so again, and it costs nothing.
+ * Adds an 'error' listener, without which the error would end the process; the 'close' that follows is enough to handle
+ * it. Each new owner of a socket calls it again, at no cost.
  */
 export function surviveErrors(socket: EventEmitter): void {
   if (!socket.listeners("error").includes(nothing)) socket.on("error", nothing);

@@ -16,14 +16,14 @@ import type { Upstream } from "./upstream-uri.ts";
 export interface TlsFiles {
   readonly certificate: string;
   readonly key: string;
-  /** Clients must show a certificate that one of these signed. */
+  /** Clients must present a certificate signed by one of these. */
   readonly clientCa: string | undefined;
 }
 
-/** PG17 and newer clients name the protocol; a server must insist on it where TLS comes first (ALPACA attacks). */
+/** Clients from PG17 on name the protocol; a server must require it if TLS comes first (ALPACA attacks). */
 const ALPN = "postgresql";
 const HANDSHAKE_TIMEOUT = 30_000;
-/** First byte of a TLS handshake record. As the length of a start-up packet it would mean hundreds of megabytes. */
+/** First byte of a TLS handshake record. As part of a startup packet's length it would mean hundreds of megabytes. */
 export const TLS_HANDSHAKE = 0x16;
 
 interface Waiting {
@@ -31,10 +31,10 @@ interface Waiting {
   readonly reject: (error: Error) => void;
 }
 
-/** Makes TLS of clients' connections. Reads its files at once, so that a bad one fails the start. */
+/** Starts TLS on clients' connections. Reads its files immediately, so that an invalid one fails the start. */
 export class TlsAcceptor {
   readonly #files: TlsFiles;
-  /** Never listens: connections are handed to it, and it verifies client certificates as Node's server does. */
+  /** Never listens: connections are passed to it, and it verifies client certificates as Node's server does. */
   readonly #server: Server;
   readonly #waiting = new Map<string, Waiting>();
 
@@ -52,14 +52,14 @@ export class TlsAcceptor {
     this.#server.on("tlsClientError", (error, socket) => this.#waiting.get(keyOf(socket))?.reject(error));
   }
 
-  /** Reads the files again, for new connections. Throws, and keeps the old ones, when they are not good. */
+  /** Reads the files again for new connections. If they are invalid it throws, and the old ones stay in use. */
   reload(): void {
     this.#server.setSecureContext({ ...readTlsFiles(this.#files), minVersion: "TLSv1.2" });
   }
 
   /**
-   * Answers an SSLRequest with 'S' and makes TLS. Bytes that came right behind the request were sent in the
-   * clear, by whomever: they must not count as the client's (CVE-2021-23214).
+   * Answers an SSLRequest with 'S' and starts TLS. Bytes that arrived right after the request were unencrypted and may
+   * come from an attacker: they must not count as the client's (CVE-2021-23214).
    */
   accept(socket: Socket, reader: FrameReader): Promise<TLSSocket> {
     if (reader.buffered > 0) {
@@ -69,7 +69,9 @@ export class TlsAcceptor {
     return this.#handshake(socket);
   }
 
-  /** Makes TLS of a connection that began with it (`sslnegotiation=direct`); the reader gives back what it read. */
+  /**
+   * Starts TLS on a connection that began with it (`sslnegotiation=direct`); the reader returns the bytes that it read.
+   */
   async acceptDirect(socket: Socket, reader: FrameReader): Promise<TLSSocket> {
     socket.pause();
     socket.unshift(reader.drain());
@@ -84,10 +86,10 @@ export class TlsAcceptor {
   #handshake(socket: Socket): Promise<TLSSocket> {
     socket.pause();
     socket.removeAllListeners("data");
-    // The TLS socket tells of errors; without a listener the one beneath would end the process.
+    // The TLS socket reports errors; without a listener, the error of the underlying socket would end the process.
     socket.on("error", () => {});
     const key = keyOf(socket);
-    // Closed already, or a Unix socket, over which Postgres speaks no TLS either.
+    // Closed already, or a Unix socket, over which Postgres does not use TLS either.
     if (socket.remotePort === undefined) return Promise.reject(new Error("not a TCP connection"));
     return new Promise<TLSSocket>((resolve, reject) => {
       this.#waiting.set(key, { resolve, reject });
@@ -97,19 +99,19 @@ export class TlsAcceptor {
   }
 }
 
-/** The two ends of a TCP connection, by which the server's events are told apart. */
+/** The two ends of a TCP connection, which identify the server's events. */
 function keyOf(socket: Socket): string {
   return `${socket.remoteAddress} ${socket.remotePort} ${socket.localAddress} ${socket.localPort}`;
 }
 
-/** Throws what is wrong with them. */
+/** Throws if a file is invalid, with the reason. */
 export function readTlsFiles(files: TlsFiles): { cert: Buffer; key: Buffer; ca?: Buffer } {
   const cert = readFileSync(files.certificate);
   const key = readPrivateKey(files.key);
   return files.clientCa === undefined ? { cert, key } : { cert, key, ca: readFileSync(files.clientCa) };
 }
 
-/** As Postgres and libpq have it: nobody else may read a key; of root's keys a group may. */
+/** As in Postgres and libpq: no other user may read a key; a group may read one that root owns. */
 function readPrivateKey(path: string): Buffer {
   const { mode, uid } = statSync(path);
   if ((mode & (uid === 0 ? 0o027 : 0o077)) !== 0) {
@@ -119,8 +121,8 @@ function readPrivateKey(path: string): Buffer {
 }
 
 /**
- * What the server must prove under each sslmode (libpq docs, "SSL Mode Descriptions"). `require` with root
- * certificates at hand verifies as `verify-ca` does, as libpq has it.
+ * What the server must prove under each sslmode (libpq docs, "SSL Mode Descriptions"). As in libpq, `require` with root
+ * certificates present verifies like `verify-ca`.
  */
 function verification(target: Upstream): { chain: boolean; name: boolean } {
   switch (target.sslmode) {
@@ -138,7 +140,7 @@ function verification(target: Upstream): { chain: boolean; name: boolean } {
 
 const contexts = new WeakMap<Upstream, SecureContext>();
 
-/** Read once for each target: parsing a bundle of certificates for every session would cost more than the rest. */
+/** Read once per target: parsing a bundle of certificates for every session would cost more than all else. */
 function contextOf(target: Upstream): SecureContext {
   if (target.origin !== undefined) return contextOf(target.origin);
   let context = contexts.get(target);
@@ -146,7 +148,7 @@ function contextOf(target: Upstream): SecureContext {
     const { sslrootcert, sslcert, sslkey } = target;
     context = createSecureContext({
       minVersion: "TLSv1.2",
-      // "system", as in libpq 16: the authorities that the runtime itself trusts.
+      // "system", as in libpq 16: the authorities that the runtime trusts.
       ...(sslrootcert !== undefined && sslrootcert !== "system" ? { ca: readFileSync(sslrootcert) } : {}),
       ...(sslcert !== undefined ? { cert: readFileSync(sslcert) } : {}),
       ...(sslkey !== undefined ? { key: readPrivateKey(sslkey) } : {}),
@@ -156,30 +158,35 @@ function contextOf(target: Upstream): SecureContext {
   return context;
 }
 
-/** Throws what is wrong with the files that a target names; where sslmode has no TLS they are not looked at. */
+/** Throws if a file that a target names is invalid; with an sslmode without TLS the files are not read. */
 export function checkTlsTowards(target: Upstream): void {
   const { sslmode, sslrootcert } = target;
   if (sslmode === "disable") return;
-  if (sslrootcert !== undefined && sslrootcert !== "system") checkAuthorities(sslrootcert);
+  if (sslrootcert !== undefined && sslrootcert !== "system") readAuthorities(sslrootcert, "sslrootcert");
   contextOf(target);
 }
 
-/** Node takes a file without any certificate, and would trust nobody. */
-function checkAuthorities(path: string): void {
-  const found = readFileSync(path, "latin1").match(CERTIFICATE) ?? [];
-  if (found.length === 0) throw new Error(`sslrootcert "${path}" holds no certificate (PEM)`);
+/**
+ * The certificates (PEM) of a file that `setting` names. Throws if the file has none or an invalid one: Node accepts a
+ * file without certificates, and would then trust no server.
+ */
+export function readAuthorities(path: string, setting: string): string {
+  const content = readFileSync(path, "latin1");
+  const found = content.match(CERTIFICATE) ?? [];
+  if (found.length === 0) throw new Error(`${setting} "${path}" holds no certificate (PEM)`);
   for (const pem of found) {
     try {
       new X509Certificate(pem);
     } catch (error) {
-      throw new Error(`sslrootcert "${path}" holds what is no certificate`, { cause: error });
+      throw new Error(`${setting} "${path}" holds what is no certificate`, { cause: error });
     }
   }
+  return content;
 }
 
 const CERTIFICATE = /-----BEGIN (?:TRUSTED )?CERTIFICATE-----[^-]*-----END (?:TRUSTED )?CERTIFICATE-----/g;
 
-/** The client's side of a handshake with the server; the caller destroys the socket when this rejects. */
+/** The client's side of a TLS handshake with the server; if it rejects, the caller destroys the socket. */
 export function connectTls(socket: Socket, target: Upstream): Promise<TLSSocket> {
   socket.on("error", () => {});
   const { chain, name } = verification(target);

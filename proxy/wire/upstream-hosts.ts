@@ -2,32 +2,32 @@ import type { Socket } from "node:net";
 import { open, UpstreamUnreachable } from "./upstream.ts";
 import type { TargetSessionAttrs, Upstream } from "./upstream-uri.ts";
 
-/** What a server says of itself. */
+/** A server's description of itself. */
 export interface HostState {
-  /** It replays another server's changes (pg_is_in_recovery). */
+  /** The server replays another server's changes (pg_is_in_recovery). */
   readonly standby: boolean;
-  /** New sessions may only read (default_transaction_read_only, or a standby). */
+  /** New sessions can only read (default_transaction_read_only, or a standby). */
   readonly readOnly: boolean;
 }
 
 export type ProbeHost = (host: Upstream) => Promise<HostState>;
 
-/** A connection, and to which host: what is cancelled must be cancelled there. */
+/** A connection and its host: a cancel request must go to the same host. */
 export interface UpstreamLink {
   readonly socket: Socket;
   readonly at: Upstream;
 }
 
-/** How long what hosts said of themselves is believed. After a failover sessions find out sooner. */
+/** How long the hosts' answers are trusted, in milliseconds. After a failover, sessions notice sooner. */
 const BELIEVED_MS = 5_000;
 
-/** For so long a host that did not answer is tried last. */
+/** How long a host that did not answer is tried last, in milliseconds. */
 const AVOIDED_MS = 30_000;
 
 /**
- * The hosts of one upstream, tried as libpq does: in their order, until one can be reached and is what
- * `target_session_attrs` asks for. libpq looks after its log-in; a proxy that relays the client's log-in
- * has to know before, and asks with a connection of its own.
+ * The hosts of one upstream, tried as libpq does: in order, until one is reachable and satisfies
+ * `target_session_attrs`. libpq checks that after its login; a proxy that relays the client's login must know before,
+ * and asks over its own connection.
  */
 export class UpstreamHosts {
   readonly upstream: Upstream;
@@ -36,7 +36,7 @@ export class UpstreamHosts {
   readonly #now: () => number;
   #states: Promise<readonly (HostState | undefined)[]> | undefined;
   #askedAt = 0;
-  /** When a host did not answer. */
+  /** The time when a host did not answer. */
   readonly #failedAt = new Map<Upstream, number>();
 
   constructor(upstream: Upstream, probe: ProbeHost, now: () => number) {
@@ -46,7 +46,9 @@ export class UpstreamHosts {
     this.#now = now;
   }
 
-  /** A connection on which the server has begun to answer the startup packet. Rejects with `UpstreamUnreachable` only. */
+  /**
+   * A connection on which the server has begun to answer the startup packet. Rejects only with `UpstreamUnreachable`.
+   */
   async open(startup: Buffer): Promise<UpstreamLink> {
     const problems: string[] = [];
     for (const at of this.#inOrder(await this.#candidates(problems))) {
@@ -57,14 +59,16 @@ export class UpstreamHosts {
       } catch (error) {
         this.#failedAt.set(at, this.#now());
         problems.push(error instanceof Error ? error.message : "unknown");
-        // What was believed of this host does not hold any more, nor perhaps of the others.
+        // What was known about this host is outdated, and possibly about the others too.
         this.forget();
       }
     }
     throw new UpstreamUnreachable(problems.join("; "));
   }
 
-  /** Whether a session may stay on a server that says this of itself; what servers before 14 do not say is fine. */
+  /**
+   * Whether a session may stay on a server with these parameters; servers before 14 do not send them and are accepted.
+   */
   accepts(parameters: ReadonlyMap<string, string>): boolean {
     const standby = parameters.get("in_hot_standby");
     const readOnly = parameters.get("default_transaction_read_only");
@@ -74,18 +78,18 @@ export class UpstreamHosts {
     return this.upstream.targetSessionAttrs === "prefer-standby" || this.#wants(state);
   }
 
-  /** It took connections, and does not answer on them. */
+  /** Marks a host that accepted connections but does not answer on them. */
   suspect(at: Upstream): void {
     this.#failedAt.set(at, this.#now());
     this.forget();
   }
 
-  /** The next one who connects asks the hosts again. */
+  /** The next connection asks the hosts again. */
   forget(): void {
     this.#states = undefined;
   }
 
-  /** Whoever connects next must not wait again for a host that is frozen. */
+  /** The next connection must not wait again for a host that hangs. */
   #inOrder(hosts: readonly Upstream[]): readonly Upstream[] {
     if (this.#failedAt.size === 0) return hosts;
     const now = this.#now();

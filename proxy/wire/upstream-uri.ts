@@ -1,35 +1,35 @@
-/** Where a server is. */
+/** The address of a server. */
 export interface Host {
-  /** A name, an address, or the folder of a Unix socket when it begins with a slash. */
+  /** A name, an address, or the directory of a Unix socket if it begins with a slash. */
   readonly host: string;
   readonly port: number;
 }
 
-/** Which of several hosts (libpq docs, "target_session_attrs"). */
+/** Which of several hosts to use (libpq docs, "target_session_attrs"). */
 const SESSION_ATTRS = ["any", "read-write", "read-only", "primary", "standby", "prefer-standby"] as const;
 export type TargetSessionAttrs = (typeof SESSION_ATTRS)[number];
 
-/** Which server, and how: what libpq's connection string says (libpq docs, "Connection Strings"). */
+/** The server and how to connect to it: the content of a libpq connection string (libpq docs, "Connection Strings"). */
 export interface Upstream extends Host {
-  /** All that are named, the first one's place is in `host` and `port` too. Tried in this order. */
+  /** All named hosts, tried in this order; the first one's values are also in `host` and `port`. */
   readonly hosts: readonly Host[];
   readonly targetSessionAttrs: TargetSessionAttrs;
-  /** Undefined: the one that the client asks for. */
+  /** Undefined: the database that the client asks for. */
   readonly database: string | undefined;
   readonly user: string | undefined;
-  /** A function, so that no log line that shows a target shows it. */
+  /** A function, so that logging a target does not log the password. */
   readonly password: () => string | undefined;
   readonly sslmode: Sslmode;
   readonly sslnegotiation: "postgres" | "direct";
-  /** "system" for the runtime's own list of authorities. */
+  /** "system" means the runtime's own list of authorities. */
   readonly sslrootcert: string | undefined;
   readonly sslcert: string | undefined;
   readonly sslkey: string | undefined;
   /** Milliseconds for connection and TLS. */
   readonly connectTimeout: number;
-  /** Of one host of several: what names them all. They share its TLS files, as they were read. */
+  /** For one of several hosts: the target that names them all. They share its TLS files, read once. */
   readonly origin?: Upstream;
-  /** Milliseconds of silence after which TCP asks whether the server is still there. */
+  /** Milliseconds of silence after which TCP checks whether the server is still there. */
   readonly keepalivesIdle: number;
 }
 
@@ -38,7 +38,7 @@ export type Sslmode = (typeof SSLMODES)[number];
 
 export type UpstreamResult =
   | { readonly ok: true; readonly upstream: Upstream }
-  /** Never repeats the text, which may hold a password. */
+  /** Never repeats the text, which may contain a password. */
   | { readonly ok: false; readonly problem: string };
 
 const DEFAULT_TIMEOUT = 10_000;
@@ -58,7 +58,7 @@ const KNOWN = new Set([
   "keepalives_idle",
   "target_session_attrs",
 ]);
-/** libpq knows these too; only what they would be anyhow is taken. */
+/** Parameters of libpq that are accepted only with the value that they would have anyway. */
 const FIXED: ReadonlyMap<string, readonly string[]> = new Map([
   ["gssencmode", ["disable", "prefer"]],
   ["channel_binding", ["disable", "prefer"]],
@@ -76,7 +76,7 @@ const FIXED: ReadonlyMap<string, readonly string[]> = new Map([
   ["replication", ["false", "off", "no", "0"]],
 ]);
 
-/** What of libpq's is not for a proxy to take, and what to do instead. */
+/** Parameters of libpq that a proxy does not accept, and what to do instead. */
 const INSTEAD: ReadonlyMap<string, string> = new Map([
   ["application_name", "clients' own names reach the database"],
   ["fallback_application_name", "clients' own names reach the database"],
@@ -102,7 +102,7 @@ const INSTEAD: ReadonlyMap<string, string> = new Map([
   ),
   ["oauth_client_secret", "log-ins here are by password or certificate"],
   ["oauth_scope", "log-ins here are by password or certificate"],
-  // Of drivers and object mappers.
+  // Parameters of drivers and object mappers.
   ["schema", "clients name it: it is theirs"],
   ["pgbouncer", "it is a driver's parameter, for its own connection string"],
   ["connection_limit", "it is a driver's parameter, for its own connection string"],
@@ -112,7 +112,7 @@ const INSTEAD: ReadonlyMap<string, string> = new Map([
 
 class BadString extends Error {}
 
-/** Reads a libpq URI or a keyword/value string. The password may stand in PGPASSWORD instead. */
+/** Reads a libpq URI or a keyword/value string. PGPASSWORD may hold the password instead. */
 export function parseUpstream(
   text: string,
   env: { readonly [name: string]: string | undefined },
@@ -157,7 +157,7 @@ function readUri(text: string): Given {
     if (value === undefined) throw new BadString("a parameter of the URI has no value");
     given.set(decode(name, "parameter"), decode(value, name));
   }
-  // JDBC's spelling, which libpq takes too.
+  // JDBC's spelling, which libpq also accepts.
   if (given.get("ssl") === "true" && given.delete("ssl")) given.set("sslmode", "require");
   return given;
 }
@@ -172,7 +172,7 @@ function decode(text: string, what: string): string {
   }
 }
 
-/** `host=… port=…`, values with blanks in single quotes, backslash before a quote or backslash. */
+/** `host=… port=…`: values with blanks are in single quotes; a backslash precedes a quote or backslash. */
 function readKeywords(text: string): Given {
   const given = new Map<string, string>();
   const pair = /\s*([A-Za-z_]+)\s*=\s*('(?:[^'\\]|\\.)*'|(?:[^\s'\\]|\\.)*)(?=\s|$)\s*/gsy;
@@ -218,10 +218,10 @@ function build(given: Given, env: { readonly [name: string]: string | undefined 
     sslrootcert: given.get("sslrootcert") || undefined,
     sslcert: given.get("sslcert") || undefined,
     sslkey: given.get("sslkey") || undefined,
-    // libpq waits for ever when nothing is said; a session that hangs helps nobody here.
+    // libpq waits forever by default; here a session that hangs would be of no use.
     connectTimeout:
       whole(given.get("connect_timeout") || "0", "connect_timeout", 0, 3600) * 1000 || DEFAULT_TIMEOUT,
-    // The system's own default, two hours, is longer than anybody waits for a lost server.
+    // The system's default of two hours is too long to wait for a lost server.
     keepalivesIdle: whole(given.get("keepalives_idle") || "60", "keepalives_idle", 1, 32_767) * 1000,
   };
   contradictions(upstream);
@@ -235,7 +235,7 @@ function check(name: string, value: string): void {
   if (fixed) throw new BadString(`${name}: only ${fixed.join(" and ")} can be served`);
   const instead = INSTEAD.get(name);
   if (instead !== undefined) throw new BadString(`${name}: leave it out; ${instead}`);
-  // A stray piece of a password can look like a name.
+  // Part of a password could look like a name, so it is not repeated.
   throw new BadString(`there is a parameter other than ${[...KNOWN].join(", ")}`);
 }
 
@@ -263,7 +263,7 @@ function whole(text: string, name: string, least: number, most: number): number 
   throw new BadString(`${name}: must be a whole number from ${least} to ${most}`);
 }
 
-/** As many ports as hosts, or one for all of them. */
+/** Either as many ports as hosts, or one port for all hosts. */
 function hostsOf(given: Given): readonly [Host, ...Host[]] {
   const names = (given.get("host") ?? "").split(",").map((name) => name || "localhost");
   const ports = (given.get("port") ?? "").split(",").map((text) => whole(text || "5432", "port", 1, 65_535));

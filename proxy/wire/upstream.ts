@@ -14,9 +14,8 @@ export class UpstreamUnreachable extends Error {
 }
 
 /**
- * Connects to the server, with TLS as the target asks for it. Nothing is read of it before
- * somebody listens for data.
- * Rejects with `UpstreamUnreachable` only.
+ * Connects to the server, with TLS as the target requires. Nothing is read from the socket until there is a listener
+ * for data. Rejects only with `UpstreamUnreachable`.
  */
 export async function dial(target: Upstream): Promise<Socket> {
   const socket = target.host.startsWith("/")
@@ -41,14 +40,13 @@ export async function dial(target: Upstream): Promise<Socket> {
   }
 }
 
-/** Type of an ErrorResponse, with which a server may turn a log-in away before it asks for any proof. */
+/** Type of an ErrorResponse, with which a server may reject a login before it asks for proof. */
 const ERROR_RESPONSE = "E".charCodeAt(0);
 
 /**
- * Connects, says the startup packet, and resolves when the server has begun to answer it; nothing of the
- * answer is read. A server that takes connections and says nothing counts as one that is not there.
- * `sslmode=allow`: TLS only where the server turns the log-in away without (libpq docs, "SSL Mode Descriptions").
- * Rejects with `UpstreamUnreachable` only.
+ * Connects, sends the startup packet, and resolves when the server has begun to answer; nothing of the answer is read.
+ * A server that accepts connections but does not answer counts as unreachable. `sslmode=allow`: TLS only if the server
+ * rejects the login without it (libpq docs, "SSL Mode Descriptions"). Rejects only with `UpstreamUnreachable`.
  */
 export async function open(target: Upstream, startup: Buffer): Promise<Socket> {
   const socket = await dial(target);
@@ -61,12 +59,12 @@ export async function open(target: Upstream, startup: Buffer): Promise<Socket> {
     socket.destroy();
     return second;
   } catch {
-    // The client is told why the server turned it away.
+    // The client gets the server's own reason for the rejection.
     return socket;
   }
 }
 
-/** The first byte of the answer, left where it is. */
+/** The first byte of the answer, which is left in the socket. */
 function answered(socket: Socket, target: Upstream, startup: Buffer): Promise<number> {
   return new Promise((resolve, reject) => {
     const fail = (reason: string) => {
@@ -87,7 +85,7 @@ function answered(socket: Socket, target: Upstream, startup: Buffer): Promise<nu
     const settle = () => {
       clearTimeout(timer);
       socket.off("readable", onReadable).off("error", onError).off("close", onClose).off("end", onClose);
-      // Whoever listens from here on has not come yet.
+      // The next listener has not been added yet.
       surviveErrors(socket);
     };
     socket.on("readable", onReadable).on("error", onError).on("close", onClose).on("end", onClose);
@@ -96,13 +94,13 @@ function answered(socket: Socket, target: Upstream, startup: Buffer): Promise<nu
 }
 
 async function secured(socket: Socket, target: Upstream): Promise<Socket> {
-  // libpq, too, speaks no TLS over Unix sockets, whatever sslmode says.
+  // libpq does not use TLS over Unix sockets either, whatever sslmode says.
   if (target.sslmode === "disable" || target.sslmode === "allow" || target.host.startsWith("/"))
     return socket;
   if (target.sslnegotiation === "direct") return connectTls(socket, target);
   socket.write(sslRequest);
   const answer = await firstChunk(socket);
-  // More than the one byte was not encrypted, and perhaps not sent by the server (CVE-2021-23222).
+  // Bytes after the first were not encrypted, and may not come from the server (CVE-2021-23222).
   if (answer.length !== 1) throw new Error("received unencrypted data after SSL response");
   switch (answer.toString("latin1")) {
     case "S":
@@ -124,7 +122,9 @@ function connected(socket: Socket): Promise<void> {
   });
 }
 
-/** What the server says first. Read, not listened for: whoever gets the socket finds it as a fresh one. */
+/**
+ * The server's first bytes. Read without a 'data' listener, so that the next owner of the socket finds it as if new.
+ */
 function firstChunk(socket: Socket): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const closed = () => reject(new Error("connection closed by the server"));

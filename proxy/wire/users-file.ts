@@ -1,18 +1,18 @@
 import { readFile, stat } from "node:fs/promises";
 import { parseVerifier, type Verifier } from "./scram.ts";
 
-/** Who may log in with `--auth scram`: verifiers by user name. */
+/** The users who may log in with `--auth scram`: verifiers by user name. */
 export type Users = ReadonlyMap<string, Verifier>;
 
 export type UsersResult =
   | { readonly ok: true; readonly users: Users }
-  /** Each names the file, and the line where there is one; none repeats what stands there. */
+  /** Each names the file, and the line if there is one; none repeats its content. */
   | { readonly ok: false; readonly problems: readonly string[] };
 
-/** `"user" "SCRAM-SHA-256$…"`: pgbouncer's userlist.txt, a quote inside written twice. */
+/** `"user" "SCRAM-SHA-256$…"`: pgbouncer's userlist.txt; a quote inside is doubled. */
 const LINE = /^\s*"((?:[^"]|"")+)"\s+"((?:[^"]|"")*)"\s*$/;
 
-/** Reads a users file. Verifiers are secrets, as pg_authid is: a list of them invites guessing. */
+/** Reads a users file. Verifiers are secrets, like pg_authid: a list of them allows offline guessing. */
 export async function readUsersFile(path: string): Promise<UsersResult> {
   try {
     const { mode } = await stat(path);
@@ -27,12 +27,12 @@ export async function readUsersFile(path: string): Promise<UsersResult> {
   }
 }
 
-/** Reads the text of a users file; `path` is for messages. All lines must be right, or none counts. */
+/** Parses the text of a users file; `path` is for messages. If one line is invalid, the whole file is. */
 export function parseUsers(text: string, path: string): UsersResult {
   const users = new Map<string, Verifier>();
   const problems: string[] = [];
   for (const [index, line] of text.split(/\r?\n/).entries()) {
-    // As in pgbouncer, a semicolon begins a comment.
+    // As in pgbouncer, a semicolon starts a comment.
     if (/^\s*(;|$)/.test(line)) continue;
     const problem = addLine(users, line);
     if (problem !== undefined) problems.push(`${path}:${index + 1}: ${problem}`);

@@ -1,28 +1,28 @@
 import cluster, { type Worker } from "node:cluster";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Log } from "../log.ts";
-import type { Numbers } from "../metrics.ts";
-import type { PolicyText } from "../policy/load.ts";
-import { SeatCount, SharedSeats } from "../session/seats.ts";
-import type { Address, Settings } from "../settings.ts";
+import type { Numbers } from "../metrics/metrics.ts";
+import type { PolicyText } from "../policy/compile.ts";
+import { SeatCount, SharedSeats } from "../session/accept/connection-limits.ts";
+import type { Address, Addresses, Settings } from "../settings/settings.ts";
 import { Backoff } from "./backoff.ts";
 import { Handovers } from "./handovers.ts";
 import { type Channel, Link, type Questions, type Report, type Whole } from "./link.ts";
 import { expositionOf, legacyOf, ownNumbers, sumUp } from "./summary.ts";
 
-/** How a worker learns that it is one, and which. */
+/** Tells a worker that it is one, and which. */
 export const WORKER_NUMBER = "SLUICE_WORKER_NUMBER";
 
-/** A worker that does not answer in time is told of by what it said last. */
+/** A worker that does not answer in time is represented by its last report. In milliseconds. */
 const REPORT_MS = 2_000;
-/** How old its last words can be when it dies. */
+/** How old that last report can be when the worker dies, in milliseconds. */
 const REPORT_EVERY_MS = 5_000;
 const CANCEL_MS = 15_000;
 const ADMIN_AGAIN_MS = 1_000;
-/** What a worker may need beyond its own time limits. */
+/** Milliseconds that a worker may need beyond its own time limits. */
 const END_GRACE_MS = 15_000;
 
-/** One of the places for a worker, and who fills it now. */
+/** The slot of a worker, and the process in it now. */
 interface Place {
   readonly number: number;
   readonly backoff: Backoff;
@@ -30,7 +30,7 @@ interface Place {
   link: Link | undefined;
   seats: SharedSeats | undefined;
   startedAt: number;
-  /** Undefined until it takes clients. */
+  /** Undefined until it accepts clients. */
   serving: Questions["serving"]["ask"] | undefined;
   last: Report | undefined;
 }
@@ -41,18 +41,18 @@ export type FirstSettings = Pick<
 >;
 
 export interface FirstProcess {
-  /** Fulfilled when all workers take clients; with a status when one could not start. */
+  /** Fulfilled when all workers accept clients; with a status if one could not start. */
   readonly started: Promise<
-    { readonly address: Address; readonly admin: Address } | { readonly status: number }
+    { readonly addresses: Addresses; readonly admin: Address } | { readonly status: number }
   >;
   reload(): void;
-  /** Lets the workers drain; resolves when all are gone. */
+  /** Lets the workers drain; resolves when all have ended. */
   end(): Promise<void>;
 }
 
 /**
- * Starts worker processes and keeps them going. It takes the connections (node:cluster in its round-robin
- * way, so that each worker gets as many) and holds what is for all together: seats, numbers, readiness.
+ * Starts worker processes and restarts them if they end. Accepts the connections (node:cluster's round-robin policy, so
+ * that each worker gets equally many) and holds the shared state: connection limits, metrics, readiness.
  */
 export function startWorkers(settings: FirstSettings, log: Log): FirstProcess {
   return new First(settings, log);
@@ -67,16 +67,16 @@ class First implements FirstProcess {
   readonly #own = ownNumbers();
   readonly #handovers = new Handovers();
   readonly #timer: NodeJS.Timeout;
-  /** Where --admin is, and which worker serves it. */
+  /** The address of --admin, and the worker that serves it. */
   #admin: Address;
   #adminPlace: Place | undefined;
-  /** What workers that are gone have counted. */
+  /** The counts of workers that have ended. */
   #legacy: readonly Numbers[] = [];
-  /** A worker that comes back while the policy on disk is wrong starts with this one. */
+  /** The policy in force: a restarted worker uses it if the policy on disk is invalid. */
   #policy: readonly PolicyText[] | null = null;
   #ending = false;
   #settleStart: (
-    outcome: { readonly address: Address; readonly admin: Address } | { readonly status: number },
+    outcome: { readonly addresses: Addresses; readonly admin: Address } | { readonly status: number },
   ) => void = () => {};
   #isStarting = true;
 
@@ -108,7 +108,7 @@ class First implements FirstProcess {
     void this.#reloadAll();
   }
 
-  /** A worker that does not answer reads its files nevertheless, later. */
+  /** A worker that does not answer in time still reads its files, later. */
   async #reloadAll(): Promise<null> {
     await Promise.all(
       this.#places.map(async ({ link }) => link?.ask("reload", null, REPORT_MS).catch(() => null)),
@@ -137,7 +137,7 @@ class First implements FirstProcess {
     );
   }
 
-  /** The first one by itself: what keeps it from starting is then told once. */
+  /** Starts the first worker alone: an error that keeps it from starting is then reported only once. */
   #fillNext(): void {
     const [first, ...others] = this.#places;
     if (first === undefined) return;
@@ -150,7 +150,7 @@ class First implements FirstProcess {
     this.#handovers.watch(worker);
     const seats = new SharedSeats(this.#seats);
     Object.assign(place, { worker, seats, startedAt: Date.now(), serving: undefined, last: undefined });
-    // The message of a worker that has ended in this moment cannot be sent: its exit follows.
+    // A message to a worker that has just ended cannot be sent: its exit event follows.
     worker.on("error", () => {});
     place.link = new Link(worker as Channel, {
       enter: async () => (await seats.enter()) ?? null,
@@ -220,11 +220,11 @@ class First implements FirstProcess {
       this.#fillNext();
     } else if (serving.length === this.#places.length) {
       this.#isStarting = false;
-      this.#settleStart({ address: first.serving.address, admin: this.#admin });
+      this.#settleStart({ addresses: first.serving.addresses, admin: this.#admin });
     }
   }
 
-  /** Has one worker serve --admin, and another one when that is gone. */
+  /** Lets one worker serve --admin, and another one if that ends. */
   async #giveAdmin(): Promise<void> {
     const place = this.#places.find(({ serving }) => serving !== undefined);
     if (this.#adminPlace !== undefined || place?.link === undefined) return;
@@ -232,14 +232,14 @@ class First implements FirstProcess {
     try {
       this.#admin = await place.link.ask("admin", this.#admin, REPORT_MS);
     } catch {
-      // It has said why, or has just ended.
+      // It has logged the reason, or has just ended.
       if (this.#adminPlace === place) this.#adminPlace = undefined;
       if (this.#isStarting) return this.#failStart(1);
       setTimeout(() => void this.#giveAdmin(), ADMIN_AGAIN_MS).unref();
     }
   }
 
-  /** A mistake in the settings is the same for all: to try again would only repeat it. */
+  /** A mistake in the settings is the same for all workers: trying again would only repeat it. */
   #failStart(status: number): void {
     this.#isStarting = false;
     this.#settleStart({ status });
@@ -253,7 +253,7 @@ class First implements FirstProcess {
     return false;
   }
 
-  /** Asks all workers; who does not answer is left as he was. */
+  /** Asks all workers; the last report of one that does not answer is kept. */
   async #reports(): Promise<void> {
     await Promise.all(
       this.#places.map(async (place) => {
@@ -264,7 +264,7 @@ class First implements FirstProcess {
     );
   }
 
-  /** Workers that are being started again are not counted: the others take the clients meanwhile. */
+  /** Workers that are being restarted are not counted: the others serve the clients in the meantime. */
   async #whole(): Promise<Whole> {
     await this.#reports();
     const reports = this.#places.flatMap(({ last }) => last ?? []);

@@ -1,18 +1,18 @@
 import type { ChildProcess } from "node:child_process";
 import type { Worker } from "node:cluster";
 
-/** What node:cluster hands over: an accepted connection as libuv has it. It has no descriptor once it is closed. */
+/** What node:cluster hands over: an accepted connection as a libuv handle. It has no descriptor once it is closed. */
 interface Connection {
   readonly fd: number;
   close(): void;
 }
 
 /**
- * node:cluster keeps a connection open until the worker that it was handed to has taken it. If that worker dies
- * first, nobody closes it, and its client waits for ever. Here such connections are closed with the worker.
+ * node:cluster keeps a connection open until the worker that it was handed to has taken it. If that worker dies first
+ * the connection is never closed, and its client waits forever. This class closes such connections with the worker.
  */
 export class Handovers {
-  /** At most one for each worker and address is not closed: the next one waits for the worker to take the last. */
+  /** At most one per worker and address stays open: the next one waits until the worker has taken the last. */
   readonly #given = new Map<Connection, Worker>();
 
   watch(worker: Worker): void {

@@ -1,48 +1,48 @@
-import type { Numbers } from "../metrics.ts";
-import type { PolicyText } from "../policy/load.ts";
-import type { Address } from "../settings.ts";
+import type { Numbers } from "../metrics/metrics.ts";
+import type { PolicyText } from "../policy/compile.ts";
+import type { Address, Addresses } from "../settings/settings.ts";
 import type { Refusal } from "../wire/refusal.ts";
 
-/** What one process tells of itself: whether it can serve, and its numbers. */
+/** One process' report: whether it can serve, and its metrics. */
 export interface Report {
   readonly ready: boolean;
   readonly reasons: readonly string[];
   readonly numbers: readonly Numbers[];
 }
 
-/** What the first process tells of all together. */
+/** The first process' report on all processes. */
 export interface Whole {
   readonly ready: boolean;
   readonly reasons: readonly string[];
-  /** Of `/metrics`. */
+  /** The response of `/metrics`. */
   readonly contentType: string;
   readonly text: string;
 }
 
-/** What the processes ask of each other, and what they are answered: plain data, which goes as JSON. */
+/** The questions between the processes, with their answers: plain data, sent as JSON. */
 export interface Questions {
-  /** To a worker. */
+  /** Sent to a worker. */
   report: { readonly ask: null; readonly answer: Report };
-  /** To the first process, from the worker that serves --admin. */
+  /** Sent to the first process by the worker that serves --admin. */
   whole: { readonly ask: null; readonly answer: Whole };
-  /** Either way. The key is in hexadecimal. */
+  /** Sent in both directions. The key is hexadecimal. */
   cancel: { readonly ask: { readonly processId: number; readonly key: string }; readonly answer: boolean };
-  /** To the first process: seats. */
+  /** Sent to the first process: connection limits. */
   enter: { readonly ask: null; readonly answer: Refusal | null };
   settle: { readonly ask: string; readonly answer: Refusal | null };
   leave: { readonly ask: string | null; readonly answer: null };
-  /** To the first process: this worker takes clients. */
+  /** Sent to the first process: this worker accepts clients. */
   serving: {
-    readonly ask: { readonly address: Address };
+    readonly ask: { readonly addresses: Addresses };
     readonly answer: null;
   };
-  /** To a worker: serves --admin for all from now on; gives where, as the port may be free to choose. */
+  /** Sent to a worker: serve --admin for all from now on; the answer is the address, because the port may be chosen. */
   admin: { readonly ask: Address; readonly answer: Address };
-  /** To a worker: reads its files again. To the first process: has all of them do so. */
+  /** Sent to a worker: read your files again. Sent to the first process: let all workers do so. */
   reload: { readonly ask: null; readonly answer: null };
-  /** To the first process: this policy has come into force here. */
+  /** Sent to the first process: this policy has come into force here. */
   policy: { readonly ask: readonly PolicyText[]; readonly answer: null };
-  /** To the first process: the policy that came into force last, in any worker. */
+  /** Sent to the first process: asks for the policy that came into force last, in any worker. */
   inForce: { readonly ask: null; readonly answer: readonly PolicyText[] | null };
   end: { readonly ask: null; readonly answer: null };
 }
@@ -51,7 +51,7 @@ export type Handlers = {
   readonly [Name in keyof Questions]?: (ask: Questions[Name]["ask"]) => Promise<Questions[Name]["answer"]>;
 };
 
-/** Either end of the channel between two processes: Node's own process or worker object. */
+/** One end of the channel between two processes: Node's own process or worker object. */
 export interface Channel {
   send(message: object): unknown;
   on(event: "message", listener: (message: unknown) => void): unknown;
@@ -84,7 +84,7 @@ export class Link {
     channel.on("message", (message) => void this.#receive(message as Message));
   }
 
-  /** Rejects when the other process ends, or does not answer in time. */
+  /** Rejects if the other process ends or does not answer in time. */
   ask<Name extends keyof Questions>(
     question: Name,
     ask: Questions[Name]["ask"],
@@ -109,7 +109,7 @@ export class Link {
     });
   }
 
-  /** Whoever waits for the other process waits no longer. */
+  /** Rejects all questions that wait for the other process. */
   close(): void {
     for (const { reject } of this.#waiting.values()) reject(new Error("the other process has ended"));
   }

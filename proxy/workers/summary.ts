@@ -2,7 +2,7 @@ import { AggregatorRegistry, type Registry } from "prom-client";
 import { DEFINITIONS, METRICS, type Together } from "../metrics/definitions.ts";
 import { gauge, type Numbers, processRegistry, tally } from "../metrics/series.ts";
 
-/** The numbers of the first process: its own memory and time, and how its workers fare. */
+/** The metrics of the first process: its own memory and time, and the state of its workers. */
 export interface OwnNumbers {
   workers(serving: number): void;
   restarted(): void;
@@ -25,7 +25,7 @@ const TOGETHER: ReadonlyMap<string, Together> = new Map(
   DEFINITIONS.map(({ name, together }) => [name, together ?? "sum"]),
 );
 
-/** The numbers of several processes as those of one. */
+/** Combines the metrics of several processes into those of one. */
 export async function sumUp(processes: readonly (readonly Numbers[])[]): Promise<readonly Numbers[]> {
   return registryOf(processes).getMetricsAsJSON();
 }
@@ -39,14 +39,14 @@ export async function expositionOf(
 }
 
 /**
- * What a process that ended leaves behind: what it has counted, without which the sums would fall, and
- * Prometheus would take that for a restart of the whole and count it all again.
+ * What to keep of a process that ended: its counts. Without them the sums would fall, and Prometheus would take that
+ * for a restart of the whole and count everything again.
  */
 export function legacyOf(numbers: readonly Numbers[]): readonly Numbers[] {
   return numbers.filter(({ type }) => isCount(type));
 }
 
-// prom-client's declaration says numbers, its objects words.
+// prom-client's declaration says numbers; its objects have words.
 function isCount(type: unknown): boolean {
   return type === "counter" || type === "histogram";
 }
@@ -55,7 +55,7 @@ function registryOf(processes: readonly (readonly Numbers[])[]): Registry {
   const all = processes.map((numbers) =>
     numbers.map((one) => ({
       ...one,
-      // What is not ours says it itself.
+      // Metrics that are not ours have their own aggregator.
       aggregator: TOGETHER.get(one.name) ?? one.aggregator,
     })),
   );

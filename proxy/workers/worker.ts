@@ -1,16 +1,16 @@
 import type { Readiness } from "../admin/http.ts";
-import type { Metrics, Numbers } from "../metrics.ts";
-import type { PolicyText } from "../policy/load.ts";
-import type { ForwardCancel } from "../session/cancel-desk.ts";
-import type { Seats } from "../session/seats.ts";
-import type { Address } from "../settings.ts";
+import type { Metrics, Numbers } from "../metrics/metrics.ts";
+import type { PolicyText } from "../policy/compile.ts";
+import type { Seats } from "../session/accept/connection-limits.ts";
+import type { ForwardCancel } from "../session/cancel/cancel-desk.ts";
+import type { Address, Addresses } from "../settings/settings.ts";
 import type { BackendKey } from "../wire/backend-messages.ts";
 import { type Channel, Link } from "./link.ts";
 
-/** What this worker is asked by the first process. */
+/** What the first process asks of this worker. */
 export interface Served {
-  readonly address: Address;
-  /** Serves it for all. */
+  readonly addresses: Addresses;
+  /** Serves --admin for all processes. */
   serveAdmin(listen: Address): Promise<Address>;
   ready(): Readiness;
   numbers(): Promise<readonly Numbers[]>;
@@ -20,28 +20,28 @@ export interface Served {
 
 /** What a worker process shares with the others. */
 export interface Crew {
-  /** From 1. */
+  /** Numbered from 1. */
   readonly number: number;
   readonly seats: Seats;
   readonly forwardCancel: ForwardCancel;
-  /** Readiness and numbers of all processes together. */
+  /** Readiness and metrics of all processes together. */
   ready(): Promise<Readiness>;
   exposition: Metrics["exposition"];
-  /** Has all of them read policy, users and TLS files again. */
+  /** Lets all processes read policy, users and TLS files again. */
   reload(): Promise<void>;
-  /** A policy has come into force here. */
+  /** Reports that a policy has come into force here. */
   policyLoaded(texts: readonly PolicyText[]): void;
-  /** What a worker that comes back starts with while the policy on disk is wrong; undefined: there is none. */
+  /** The policy that a restarted worker uses if the policy on disk is invalid; undefined if there is none. */
   policyInForce(): Promise<readonly PolicyText[] | undefined>;
-  /** It takes clients now. */
+  /** Reports that this worker accepts clients now. */
   serves(served: Served): Promise<void>;
-  /** Resolves when the first process tells it to end. */
+  /** Resolves when the first process tells this worker to end. */
   readonly ending: Promise<void>;
 }
 
-/** The first process is the parent and does little: slower than that, it hangs. */
+/** In milliseconds. The first process is the parent and does little: if it is slower than this, it hangs. */
 const ANSWER_MS = 5_000;
-/** A cancel request waits for a database. */
+/** In milliseconds. A cancel request waits for a database. */
 const CANCEL_MS = 15_000;
 
 /** Joins the processes of one Sluice as a worker. */
@@ -73,7 +73,7 @@ export function joinCrew(number: number, channel: Channel): Crew {
     seats: {
       enter: async () => (await link.ask("enter", null, ANSWER_MS)) ?? undefined,
       settle: async (user) => (await link.ask("settle", user, ANSWER_MS)) ?? undefined,
-      // Without its first process this one ends, too.
+      // If the first process ends, so does this one.
       leave: (user) => void link.ask("leave", user ?? null, ANSWER_MS).catch(() => {}),
     },
     forwardCancel: ({ processId, key }) =>
@@ -93,7 +93,7 @@ export function joinCrew(number: number, channel: Channel): Crew {
     policyInForce: async () => (await link.ask("inForce", null, ANSWER_MS)) ?? undefined,
     async serves(parts) {
       served = parts;
-      await link.ask("serving", { address: parts.address }, ANSWER_MS);
+      await link.ask("serving", { addresses: parts.addresses }, ANSWER_MS);
     },
     ending,
   };

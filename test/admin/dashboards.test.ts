@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { BOARDS } from "../../dashboards/source/boards.ts";
 import { boardText } from "../../dashboards/source/grafana.ts";
-import { createMetrics } from "../../proxy/metrics.ts";
+import { createMetrics } from "../../proxy/metrics/metrics.ts";
 import { ownNumbers } from "../../proxy/workers/summary.ts";
 import {
   type Board,

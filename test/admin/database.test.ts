@@ -1,5 +1,8 @@
+import type { Socket } from "node:net";
 import pg from "pg";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
+import { parseMessage, queryMessage, syncMessage } from "../../proxy/wire/frontend-messages.ts";
+import { Frontend, message } from "../../proxy/wire/messages.ts";
 import { freshDatabase, PASSWORDS, psql, supportSchema, type TestDatabase } from "../harness/postgres.ts";
 import { startSluice, type TestSluice } from "../harness/sluice.ts";
 
@@ -154,4 +157,35 @@ test("what is no command is answered gracefully, and the session goes on", async
   onTestFinished(() => client.end());
   await expect(client.query("SHOW VERSION", ["a parameter"])).rejects.toThrow(/simple query protocol only/);
   expect((await client.query("SHOW VERSION")).rows[0].version).toMatch(/^Sluice /);
+});
+
+test("what follows an error of the extended protocol is dropped up to a Sync, as in the server", async () => {
+  const url = new URL(sluice.uriFor("cleo", PASSWORDS.cleo));
+  url.pathname = "/sluice";
+  const client = new pg.Client({ connectionString: url.href });
+  client.on("error", () => {});
+  await client.connect();
+  onTestFinished(() => client.end());
+  const { connection } = client as unknown as {
+    connection: { stream: Socket; on(event: "message", heard: (message: { name: string }) => void): void };
+  };
+  const heard: string[] = [];
+  connection.on("message", ({ name }) => heard.push(name));
+  const show = queryMessage(Buffer.from("SHOW VERSION"));
+  const call = message(Frontend.FunctionCall, Buffer.alloc(8));
+  const flush = message(Frontend.Flush);
+  connection.stream.write(
+    Buffer.concat([
+      flush,
+      parseMessage("", Buffer.from("x")),
+      show,
+      syncMessage,
+      call,
+      message(Frontend.Query),
+      show,
+    ]),
+  );
+  const shown = ["rowDescription", "dataRow", "commandComplete", "readyForQuery"];
+  const failed = ["error", "readyForQuery"];
+  await expect.poll(() => heard).toEqual([...failed, ...failed, ...failed, ...shown]);
 });

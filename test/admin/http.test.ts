@@ -4,7 +4,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { type Admin, startAdmin } from "../../proxy/admin/http.ts";
 import type { StatementEvent } from "../../proxy/audit/event.ts";
 import { createLog } from "../../proxy/log.ts";
-import { createMetrics, type Metrics } from "../../proxy/metrics.ts";
+import { createMetrics, type Metrics } from "../../proxy/metrics/metrics.ts";
 import { runProgram } from "../harness/programs.ts";
 
 const STATEMENT: StatementEvent = {

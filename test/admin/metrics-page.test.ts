@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { DEFINITIONS, type Definition } from "../../proxy/metrics/definitions.ts";
-import { createMetrics } from "../../proxy/metrics.ts";
+import { createMetrics } from "../../proxy/metrics/metrics.ts";
 import { expositionOf, ownNumbers } from "../../proxy/workers/summary.ts";
 
 const PAGE = fileURLToPath(new URL("../../docs/metrics.md", import.meta.url));

@@ -1,10 +1,10 @@
 import { expect, test } from "vitest";
 import type { StatementEvent } from "../../proxy/audit/event.ts";
-import type { Account, WindowUse } from "../../proxy/guard/meter.ts";
+import type { Account, WindowUse } from "../../proxy/meter/meter.ts";
 import { budgetMetrics } from "../../proxy/metrics/budgets.ts";
 import { denialReason } from "../../proxy/metrics/labels.ts";
+import { createMetrics } from "../../proxy/metrics/metrics.ts";
 import { processRegistry } from "../../proxy/metrics/series.ts";
-import { createMetrics } from "../../proxy/metrics.ts";
 import { expositionOf } from "../../proxy/workers/summary.ts";
 
 /** The lines of one metric, without what prom-client says of the process. */

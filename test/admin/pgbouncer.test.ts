@@ -3,8 +3,8 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import pg from "pg";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
-import { findServant } from "../../proxy/demo/binaries.ts";
-import { freePort } from "../../proxy/demo/postgres.ts";
+import { findServant } from "../../proxy/embedded/binaries.ts";
+import { freePort } from "../../proxy/embedded/postgres.ts";
 import { findProgram } from "../harness/debian.ts";
 import {
   freshDatabase,

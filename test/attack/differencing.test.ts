@@ -1,7 +1,7 @@
 import type { EventEmitter } from "node:events";
 import type pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { noiseOf, noisySql } from "../../proxy/sql/perturbation.ts";
+import { noiseOf, noisySql } from "../../proxy/sql/emit/perturbation.ts";
 import { makeWorld, type World } from "../session/world.ts";
 
 /** A dashboard's login that tries to learn of single people: over the wire, and in numbers. */

@@ -1,5 +1,5 @@
+import { quoteIdentifier, quoteQualified } from "../../proxy/pg/quote.ts";
 import { Sights } from "../../proxy/sql/sight.ts";
-import { quoteIdentifier, quoteQualified } from "../../proxy/sql/source.ts";
 import type { SupportUser } from "../harness/postgres.ts";
 import type { Judged } from "../sql/judged.ts";
 

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { RunningPostgres } from "../../proxy/demo/postgres.ts";
+import type { RunningPostgres } from "../../proxy/embedded/postgres.ts";
 import { createRoles, startDebianPostgres } from "../harness/postgres.ts";
 import { type Attack, CATALOGS, FINDER, INFERENCE, LACKING, READS, ROWS, WRITES } from "./cases.ts";
 import { COLUMNS, ERRORS, formsOf, MADE, PLACES, SESSIONS } from "./more-cases.ts";
@@ -24,9 +24,12 @@ describe.each(["npm's newest", "Debian's 15"] as const)("on %s server", (which) 
     await debian?.stop();
   });
 
+  // The older server gets a sample: the proxy's part is the same.
+  const step = which === "Debian's 15" ? 4 : 1;
   const all = (name: string, user: "cleo" | "anna", attacks: readonly Attack[]) =>
     describe(name, () => {
-      test.each(attacks.filter(isStill).map((attack) => [attack]))("%s", async (attack) => {
+      const tried = attacks.filter(isStill).filter((_, index) => index % step === 0);
+      test.each(tried.map((attack) => [attack]))("%s", async (attack) => {
         const statements = typeof attack === "string" ? [attack] : attack;
         const [first, second] = [
           await received(worlds.first, user, statements),

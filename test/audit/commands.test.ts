@@ -7,7 +7,7 @@ import { auditForget } from "../../proxy/commands/audit-forget.ts";
 import { auditSubject } from "../../proxy/commands/audit-subject.ts";
 import { auditVerify } from "../../proxy/commands/audit-verify.ts";
 import { auditWhoRead } from "../../proxy/commands/audit-who-read.ts";
-import { deriveKeys } from "../../proxy/keys.ts";
+import { deriveKeys } from "../../proxy/keys/keys.ts";
 import { entriesOf, makeFolder, NOON, openLog, reading } from "./support.ts";
 
 const SECRET = Buffer.alloc(32, 5);
@@ -99,7 +99,9 @@ describe("audit who-read", () => {
     const { output } = await ask("--user", "anna");
     expect(output.trimEnd().split("\n")).toHaveLength(2);
     expect(output).toMatch(/2026-05-06 12:00Z +anna +10\.0\.0\.1/);
-    expect((await ask("--user", "nobody")).output).toBe("No event.\n");
+    const mistyped = await ask("--user", "nobody");
+    expect(mistyped).toMatchObject({ status: 2, output: "" });
+    expect(mistyped.errors).toContain('no reading of a user "nobody"');
   });
 
   test("no client's text reaches the terminal as it is", async () => {
@@ -175,6 +177,15 @@ describe("an answer that would be a false acquittal is an error:", () => {
     expect(asked.errors).not.toContain("@");
   });
 
+  test("and nobody is counted twice who is written in two ways", async () => {
+    const twice = join(base, "twice.csv");
+    await writeFile(twice, "id\r\n 105\r\n00105 \r\n105\r\n106\r\n");
+    const { status, output } = await ask(folder, keyFile, twice);
+    expect(status).toBe(0);
+    expect(output).toContain("2 leaked people of public.customers.id, 2 of them read");
+    expect(output).toContain("1 are on the list twice and count once");
+  });
+
   test("where the log knows several name spaces, and none is given", async () => {
     const opened = await openLog(folder, { key: deriveKeys(SECRET).audit });
     for (const name of ["public.customers.id", "public.staff.id"])
@@ -234,6 +245,13 @@ describe("audit subject", () => {
     expect(output.match(/thief|anna|agent\d/g)).toEqual(["thief", "anna"]);
   });
 
+  test("takes an id, and no address; and nobody's name that the log does not know", async () => {
+    const of = (...args: string[]) => run(auditSubject, ...args, "--audit", folder, "--key-file", keyFile);
+    expect((await of("a@example.com")).errors).toContain("one of email addresses, and not an id");
+    expect((await of("105", "--user", "theif")).errors).toContain('no reading of a user "theif"');
+    expect((await of(" 105 ")).output).toBe((await of("105")).output);
+  });
+
   test("needs the key and an id", async () => {
     expect(await run(auditSubject, "--audit", folder, "--key-file", keyFile)).toMatchObject({ status: 2 });
     const without = await run(auditSubject, "105", "--audit", folder);
@@ -271,6 +289,10 @@ describe("audit verify", () => {
     expect(await run(auditVerify, base)).toMatchObject({ status: 1 });
     expect(await run(auditVerify)).toMatchObject({ status: 2 });
     expect(await run(auditVerify, "/nowhere")).toMatchObject({ status: 1 });
+    expect(await run(auditVerify, folder, "--redis-ca", "ca.pem")).toMatchObject({
+      status: 2,
+      errors: expect.stringContaining("needs a --redis that begins with rediss"),
+    });
   });
 });
 
@@ -299,6 +321,14 @@ describe("audit forget", () => {
     const entry = (await entriesOf(folder)).find(({ unmapped }) => unmapped.kind === "people forgotten");
     expect(entry).toMatchObject({ actor: { user: { name: "dpo" } }, unmapped: { people: 1 } });
     expect((await run(auditVerify, folder, "--key-file", keyFile)).status).toBe(0);
+  });
+
+  test("takes ids of people whom the log may know, and nothing else", async () => {
+    const forget = (...args: string[]) => run(auditForget, ...args, "--audit", folder, "--key-file", keyFile);
+    const mistyped = await forget("107", "--table", "public.customer.id");
+    expect(mistyped).toMatchObject({ status: 2, output: "" });
+    expect(mistyped.errors).toContain('knows no people of "public.customer.id"');
+    expect((await forget("a@example.com")).errors).toContain("email addresses, not ids");
   });
 
   test("whoever can write the folder but has no key cannot hide whose data he took", async () => {

@@ -14,6 +14,8 @@ const log = await openFileLog({
   onLost: () => process.exit(3),
   // Small, so that a kill also falls between two segments and into their compression.
   segmentBytes: 20_000,
+  // Often, so that it falls between two keys as well.
+  checkpointEvery: 3,
 });
 
 let next = Number(first);

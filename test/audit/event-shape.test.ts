@@ -29,6 +29,7 @@ const statement = z.strictObject({
   uncounted: z.literal(true).optional(),
   rows_written: count.optional(),
   reference: z.string().optional(),
+  traceparent: z.string().length(55).optional(),
 });
 const session = z.strictObject({
   kind: z.enum(["login", "logout", "login refused"]),
@@ -39,6 +40,13 @@ const ordered = z.strictObject({
   user: z.string(),
   why: z.string(),
   ordered: count,
+  until: count.optional(),
+});
+const held = z.strictObject({
+  kind: z.enum(["hold placed", "hold lifted"]),
+  id: z.string(),
+  why: z.string(),
+  since: count.optional(),
   until: count.optional(),
 });
 const UNMAPPED: Readonly<Record<AuditEvent["kind"], z.ZodType>> = {
@@ -75,6 +83,8 @@ const UNMAPPED: Readonly<Record<AuditEvent["kind"], z.ZodType>> = {
     since: count.optional(),
     until: count.optional(),
   }),
+  "hold placed": held,
+  "hold lifted": held,
   "session killed": z.strictObject({ kind: z.literal("session killed"), session: z.string() }),
   reload: z.strictObject({ kind: z.literal("reload") }),
 };
@@ -88,6 +98,7 @@ const full = reading({
     database: LONG,
     rowsWritten: 1,
     reference: "r",
+    traceparent: `00-${"a".repeat(32)}-${"b".repeat(16)}-01`,
     people: 1,
     uncounted: true,
   },
@@ -130,6 +141,9 @@ const EVENTS: readonly AuditEvent[] = [
     since: 1,
     until: 2,
   },
+  ...(["hold placed", "hold lifted"] as const).map((kind) => ({
+    ...{ kind, time: NOON, by: LONG, why: LONG, id: "h", since: 1, until: 2 },
+  })),
   { kind: "session killed", time: NOON, by: LONG, session: "s" },
   { kind: "reload", time: NOON, by: LONG },
 ];

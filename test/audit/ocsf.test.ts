@@ -68,6 +68,12 @@ test.each([
   ["INSERT", 5],
   ["DELETE", 7],
   ["CREATE TABLE", 6],
+  ["SELECT INTO", 6],
+  ["FETCH", 1],
+  ["TRUNCATE TABLE", 7],
+  ["DROP VIEW", 7],
+  ["ALTER TABLE", 2],
+  ["COPY", 4],
   ["SOMETHING NEW", 4],
 ])("a %s has activity %i", async (command, activity) => {
   expect(await entryOf(reading({ command }))).toMatchObject({

@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
-import { policyHandlers } from "../../proxy/commands/compose-policy.ts";
-import { PolicyWarnings } from "../../proxy/commands/policy-warnings.ts";
-import { createMetrics } from "../../proxy/metrics.ts";
-import { compilePolicies, type PolicySet } from "../../proxy/policy/load.ts";
+import { policyHandlers } from "../../proxy/app/compose-policy.ts";
+import { PolicyWarnings } from "../../proxy/app/policy-warnings.ts";
+import { createMetrics } from "../../proxy/metrics/metrics.ts";
+import { compilePolicies, type PolicySet } from "../../proxy/policy/compile.ts";
 import { entriesOf, makeFolder, openLog, SILENT } from "./support.ts";
 
 function policies(text: string): PolicySet {

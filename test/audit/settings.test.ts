@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { readSettings } from "../../proxy/settings.ts";
+import { readSettings } from "../../proxy/settings/settings.ts";
 
 const BASE = ["--config", "/dev/null", "--upstream", "postgresql://u@localhost/d"];
 

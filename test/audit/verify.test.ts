@@ -1,12 +1,22 @@
 import { createHash } from "node:crypto";
 import { readFile, rename, rm, writeFile } from "node:fs/promises";
+import { hostname } from "node:os";
+import { join } from "node:path";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { beforeEach, describe, expect, test } from "vitest";
 import type { Anchor } from "../../proxy/audit/anchor.ts";
+import { BEGINNING, type Head, linkOf, seal } from "../../proxy/audit/chain.ts";
 import { auditKeys } from "../../proxy/audit/keys.ts";
-import { listSegments, type SegmentFile } from "../../proxy/audit/segments.ts";
+import { footerText, recordFields } from "../../proxy/audit/records.ts";
+import {
+  linesOf,
+  listSegments,
+  readSegment,
+  type SegmentFile,
+  segmentName,
+} from "../../proxy/audit/segments.ts";
 import { verifyLog } from "../../proxy/audit/verify.ts";
-import { login, makeFolder, openLog, TRUSTED } from "./support.ts";
+import { KEY, login, makeFolder, NOON, openLog, TRUSTED } from "./support.ts";
 
 let folder: string;
 let anchors: readonly Anchor[];
@@ -70,6 +80,54 @@ test("a log that nobody touched is as it was written, and its anchors agree", as
 test("anybody can check a hash by hand: SHA-256 of the line up to its hash", async () => {
   await tamper(2, (lines) => rechain(lines));
   expect(await problem()).toBeUndefined();
+});
+
+describe("an older log, whose segments have no tree and whose keys do not move,", () => {
+  const fleet = auditKeys(KEY);
+  const writer = `${hostname().replaceAll(/[^\w]/g, "_").slice(0, 40)}-00000000.1`;
+
+  /** A closed segment as version 0.1 wrote it. */
+  async function olderSegment(number: number, before: Head, by = writer): Promise<void> {
+    const room = Buffer.alloc(10_000);
+    let [at, head] = [0, before];
+    const add = (fields: Readonly<Record<string, unknown>>) => {
+      const sealed = seal(JSON.stringify(fields).slice(0, -1), by, head, room, at);
+      [at, head] = [sealed.end, sealed.head];
+    };
+    add(recordFields({ kind: "segment opened", segment: number, signedBy: fleet.id }, NOON));
+    add({ time: NOON, actor: { user: { name: "anna" } }, unmapped: { kind: "login" } });
+    const footer = { segment: number, first: before.sequence + 1, count: 2 };
+    const text = footerText(by, footer, head.hash);
+    const signed = { signedBy: fleet.id, signature: fleet.sign(text) };
+    add(recordFields({ kind: "segment closed", ...footer, ...signed }, NOON));
+    await writeFile(join(folder, segmentName("20260506", by, number)), room.subarray(0, at));
+  }
+
+  beforeEach(async () => {
+    folder = await makeFolder();
+  });
+
+  test("is verified, and its chain goes on with keys that do", async () => {
+    await olderSegment(1, BEGINNING);
+    expect(await verifyLog(folder, TRUSTED, [])).toMatchObject([{ problem: undefined, lines: 3 }]);
+    const { log } = await openLog(folder);
+    log.write(login("s1"));
+    await log.close();
+    expect(await verifyLog(folder, TRUSTED, [])).toMatchObject([{ writer, problem: undefined, segments: 2 }]);
+    await tamper(1, (lines) => rechain(replaceAt(lines, 1, (line) => line.replace("anna", "ben"))));
+    expect(await problem([])).toContain("the segment's signature does not fit");
+  });
+
+  test("is none that could follow a chain whose keys move", async () => {
+    const { log } = await openLog(folder);
+    log.write(login("s1"));
+    await log.close();
+    const [modern] = await listSegments(folder);
+    if (modern === undefined) throw new Error("nothing was written");
+    const [last] = [...linesOf(await readSegment(modern))].slice(-1);
+    await olderSegment(2, linkOf(last?.bytes ?? Buffer.alloc(0)) ?? BEGINNING, modern.writer);
+    expect(await problem([])).toContain("names no key, as those before it do");
+  });
 });
 
 describe("verify names", () => {

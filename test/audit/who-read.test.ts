@@ -5,7 +5,13 @@ import { beforeEach, describe, expect, test } from "vitest";
 import { Random } from "../../bench/simulation/random.ts";
 import { auditKeys } from "../../proxy/audit/keys.ts";
 import { readingsOf } from "../../proxy/audit/person-events.ts";
-import { hashesOf, hashesOfOne, kindOfValues, readSubjects } from "../../proxy/audit/subject-list.ts";
+import {
+  hashesOf,
+  hashesOfOne,
+  kindOfValues,
+  listText,
+  readSubjects,
+} from "../../proxy/audit/subject-list.ts";
 import { type Counted, type Person, whoRead as question } from "../../proxy/audit/who-read.ts";
 import { KEY, makeFolder, NOON, openLog, reading } from "./support.ts";
 
@@ -313,6 +319,9 @@ describe("a list of leaked people", () => {
     ['\uFEFFid,name\r\n1,"Ng, Alice"\r\n2,"say ""hi"""\r\n\r\n', ["1", "2"], "id"],
     [" 7 \n7\n", ["7"], undefined],
     ["cust-1\ncust-2", ["cust-1", "cust-2"], undefined],
+    ["id;name;city\r\n7;Ng, Alice;Bonn\r\n8;B;\r\n", ["7", "8"], "id"],
+    ["id\tname\n7\tA; B\n", ["7"], "id"],
+    ['"id";"name"\n"7";"A"\n', ["7"], "id"],
   ])("%j names %j", (text, ids, header) => {
     expect(readSubjects(text, undefined)).toEqual({
       ok: true,
@@ -329,6 +338,14 @@ describe("a list of leaked people", () => {
     });
     expect(readSubjects("id\n", "id").ok).toBe(false);
     expect(readSubjects("", undefined).ok).toBe(false);
+    // Names of columns, and nobody under them.
+    expect(readSubjects("customer_id\n", undefined).ok).toBe(false);
+  });
+
+  test("of a spreadsheet may be UTF-16, and what is no text is none", () => {
+    expect(listText(Buffer.from("\uFEFFid\r\n7\r\n", "utf16le"))).toBe("\uFEFFid\r\n7\r\n");
+    expect(listText(Buffer.from("id\n7\n"))).toBe("id\n7\n");
+    expect(listText(Buffer.from("7\0\n"))).toBeUndefined();
   });
 
   test("has a day for each of them, and of several the first", () => {

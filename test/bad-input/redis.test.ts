@@ -1,6 +1,6 @@
 import pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { freePort } from "../../proxy/demo/postgres.ts";
+import { freePort } from "../../proxy/embedded/postgres.ts";
 import { POLICY } from "../clients/policy.ts";
 import {
   freshDatabase,

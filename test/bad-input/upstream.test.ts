@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 import pg from "pg";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
-import { freePort } from "../../proxy/demo/postgres.ts";
+import { freePort } from "../../proxy/embedded/postgres.ts";
 import { POLICY } from "../clients/policy.ts";
 import {
   createRoles,

@@ -7,8 +7,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
-import type { Alert } from "../../proxy/guard/behaviour/watch.ts";
-import { signatureOf } from "../../proxy/guard/behaviour/webhook.ts";
+import type { Alert } from "../../proxy/behaviour/alert.ts";
+import { signatureOf } from "../../proxy/behaviour/webhook.ts";
 import { freshDatabase, PASSWORDS, supportSchema, type TestDatabase } from "../harness/postgres.ts";
 import { startSluice } from "../harness/sluice.ts";
 
@@ -83,4 +83,52 @@ test("who probes and who walks through ids is told of by log, metric and webhook
   for (let id = 1; id <= 60; id++) await ben.query("select name from public.customers where id = $1", [id]);
   await vi.waitUntil(() => received.length === 2);
   expect(JSON.parse(received[1]?.body ?? "")).toMatchObject({ rule: "sequence", user: "ben" });
+});
+
+test("what happens to the guard, and orders, are told of with what to do", async () => {
+  const { received, flags } = await receiver();
+  const observing = `mode: observe\n${POLICY}`;
+  const sluice = await startSluice({
+    ...{ policy: observing, upstream: database.uri },
+    flags: [...flags, "--console-url", "https://sluice.internal/"],
+  });
+  onTestFinished(() => sluice.close());
+  const alerts = () => received.map(({ body }) => JSON.parse(body) as Alert);
+  const told = (rule: string) => alerts().filter((alert) => alert.rule === rule);
+  await vi.waitUntil(() => told("observe").length === 1);
+  expect(told("observe")[0]).toMatchObject({
+    ...{
+      severity: "medium",
+      next: { command: "sluice policy report" },
+      console: "https://sluice.internal/console",
+    },
+    text: expect.stringContaining("only observes"),
+  });
+  await sluice.setPolicy(POLICY.replace("1d: 500", "1d: 3"));
+  await vi.waitUntil(() => told("policy").length === 1);
+  expect(told("policy")[0]).toMatchObject({ severity: "info" });
+
+  const anna = new pg.Client({ connectionString: sluice.uriFor("anna", PASSWORDS.anna) });
+  anna.on("error", () => {});
+  await anna.connect();
+  onTestFinished(() => anna.end().catch(() => {}));
+  for (let i = 0; i < 10; i++)
+    await anna.query("select name from public.customers where id < 10").catch(() => {});
+  await vi.waitUntil(() => told("budget").length === 2);
+  expect(told("budget")).toMatchObject([
+    {
+      ...{ severity: "low", user: "anna", role: "prober", tables: ["public.customers"] },
+      ...{
+        text: "roles.prober.budget.1d is used up",
+        console: "https://sluice.internal/console/user?name=anna",
+      },
+      session: expect.stringMatching(/./),
+      next: { command: expect.stringMatching(/^sluice audit read-by anna --since /) },
+    },
+    { severity: "medium", figure: 10, today: { people: 3, newPeople: 3, budget: 3 } },
+  ]);
+
+  await sluice.setPolicy("version: 2");
+  await vi.waitUntil(() => told("policy").length === 2);
+  expect(told("policy")[1]).toMatchObject({ severity: "medium", text: expect.stringContaining("stays") });
 });

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { Crowd, type Pace } from "../../proxy/guard/behaviour/crowd.ts";
+import { Crowd, type Pace } from "../../proxy/behaviour/crowd.ts";
 
 const TODAY = 30;
 

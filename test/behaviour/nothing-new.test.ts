@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { peersOf } from "../../proxy/guard/behaviour/peers.ts";
-import { newProfile, type Reading, tellsNothing } from "../../proxy/guard/behaviour/profile.ts";
-import { observe } from "../../proxy/guard/behaviour/rules.ts";
+import { peersOf } from "../../proxy/behaviour/peers.ts";
+import { newProfile, type Reading, tellsNothing } from "../../proxy/behaviour/profile.ts";
+import { observe } from "../../proxy/behaviour/rules.ts";
 
 const HOUR = 3_600_000;
 const START = Date.UTC(2026, 0, 5, 9);

@@ -1,14 +1,15 @@
 import { createHash } from "node:crypto";
 import { expect, test } from "vitest";
 import type { StatementEvent } from "../../proxy/audit/event.ts";
-import { FileProfiles } from "../../proxy/guard/behaviour/profile-file.ts";
-import { SequenceWatch } from "../../proxy/guard/behaviour/sequence.ts";
-import { SharedProfiles } from "../../proxy/guard/behaviour/shared-profiles.ts";
-import { type Alert, Behaviour } from "../../proxy/guard/behaviour/watch.ts";
-import type { Account } from "../../proxy/guard/meter.ts";
-import { openSuspensions } from "../../proxy/guard/suspensions.ts";
+import type { Finding } from "../../proxy/behaviour/alert.ts";
+import { FileProfiles } from "../../proxy/behaviour/profile-file.ts";
+import { SequenceWatch } from "../../proxy/behaviour/sequence.ts";
+import { SharedProfiles } from "../../proxy/behaviour/shared-profiles.ts";
+import { Behaviour } from "../../proxy/behaviour/watch.ts";
 import { createLog } from "../../proxy/log.ts";
-import { compilePolicies } from "../../proxy/policy/load.ts";
+import type { Account } from "../../proxy/meter/meter.ts";
+import { openSuspensions } from "../../proxy/orders/suspensions.ts";
+import { compilePolicies } from "../../proxy/policy/compile.ts";
 
 const DAY = 86_400_000;
 const HOUR = 3_600_000;
@@ -30,7 +31,7 @@ roles:
   ]);
   if (!compiled.ok) throw new Error("the policy is not good");
   const { roles } = compiled.policies.forDatabase("support");
-  const alerts: Alert[] = [];
+  const alerts: Finding[] = [];
   let time = START;
   const measures = await openSuspensions({ log: SILENT, now: () => time });
   const profiles = new SharedProfiles({
@@ -41,7 +42,7 @@ roles:
     profiles,
     role: (_, name) => roles.get(name),
     measures,
-    onAlert: (alert) => alerts.push(alert),
+    onFinding: (alert) => alerts.push(alert),
     log: SILENT,
     newId: () => "id",
   });

@@ -5,13 +5,14 @@ import { join } from "node:path";
 import { Redis } from "ioredis";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import type { StatementEvent } from "../../proxy/audit/event.ts";
-import { enter, type Profile, type Reading } from "../../proxy/guard/behaviour/profile.ts";
-import { openFileProfiles } from "../../proxy/guard/behaviour/profile-file.ts";
-import { RedisProfiles } from "../../proxy/guard/behaviour/profile-redis.ts";
-import { SharedProfiles } from "../../proxy/guard/behaviour/shared-profiles.ts";
-import { type Alert, Behaviour } from "../../proxy/guard/behaviour/watch.ts";
+import type { Finding } from "../../proxy/behaviour/alert.ts";
+import { enter, type Profile, type Reading } from "../../proxy/behaviour/profile.ts";
+import { openFileProfiles } from "../../proxy/behaviour/profile-file.ts";
+import { RedisProfiles } from "../../proxy/behaviour/profile-redis.ts";
+import { SharedProfiles } from "../../proxy/behaviour/shared-profiles.ts";
+import { Behaviour } from "../../proxy/behaviour/watch.ts";
 import { createLog } from "../../proxy/log.ts";
-import { compilePolicies } from "../../proxy/policy/load.ts";
+import { compilePolicies } from "../../proxy/policy/compile.ts";
 import { redisUrl, startRedis } from "../harness/redis.ts";
 import { turns } from "../harness/turns.ts";
 
@@ -176,7 +177,7 @@ test("what ten proxies see at once is told by one of them", async () => {
   if (!compiled.ok) throw new Error("the policy is not good");
   const { roles } = compiled.policies.forDatabase("support");
   const url = await redisUrl();
-  const alerts: Alert[] = [];
+  const alerts: Finding[] = [];
   const proxies = await Promise.all(Array.from({ length: 10 }, () => proxyOn(url)));
   const watches = proxies.map(
     ({ profiles }) =>
@@ -184,7 +185,7 @@ test("what ten proxies see at once is told by one of them", async () => {
         profiles,
         role: (_, name) => roles.get(name),
         measures: { tightened: () => undefined, suspend: expect.fail, tighten: expect.fail },
-        onAlert: (alert) => alerts.push(alert),
+        onFinding: (alert) => alerts.push(alert),
         log: SILENT,
         newId: randomUUID,
       }),

@@ -2,8 +2,8 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { expect, onTestFinished, test, vi } from "vitest";
-import type { Alert } from "../../proxy/guard/behaviour/watch.ts";
-import { signatureOf, Webhook } from "../../proxy/guard/behaviour/webhook.ts";
+import type { Alert } from "../../proxy/behaviour/alert.ts";
+import { signatureOf, Webhook } from "../../proxy/behaviour/webhook.ts";
 import { createLog } from "../../proxy/log.ts";
 import { turns } from "../harness/turns.ts";
 
@@ -13,7 +13,8 @@ function alert(id: string): Alert {
   return {
     id,
     ...{ time: 1, rule: "new_people", action: "alert", user: "anna", role: "agent", database: "support" },
-    ...{ client: "10.2.0.1", figure: 200, ordinary: 80, text: "200 people" },
+    ...{ client: "10.2.0.1", figure: 200, ordinary: 80, text: "200 people", severity: "medium" },
+    next: { what: "See whom they have read.", command: "sluice audit read-by anna --since 1970-01-01" },
   };
 }
 

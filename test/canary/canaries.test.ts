@@ -2,7 +2,7 @@ import pg from "pg";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { Catalogs } from "../../proxy/catalog/catalogs.ts";
 import { checkAgainstCatalog } from "../../proxy/policy/against-catalog.ts";
-import { compilePolicies } from "../../proxy/policy/load.ts";
+import { compilePolicies } from "../../proxy/policy/compile.ts";
 import { canaryKey } from "../../proxy/policy/policy.ts";
 import { entriesOf } from "../audit/support.ts";
 import {

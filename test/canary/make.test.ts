@@ -1,7 +1,7 @@
 import pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { canaryMake } from "../../proxy/commands/canary-make.ts";
-import { compilePolicies } from "../../proxy/policy/load.ts";
+import { compilePolicies } from "../../proxy/policy/compile.ts";
 import { freshDatabase, supportSchema, type TestDatabase } from "../harness/postgres.ts";
 
 let database: TestDatabase;

@@ -20,18 +20,18 @@ function control(lingerMs: number): ControlConnection {
 const pidOf = async (client: pg.Client) =>
   (await client.query<{ pid: number }>("SELECT pg_backend_pid() AS pid, pg_sleep(0.1)")).rows[0]?.pid;
 
-test("what takes longer than the connection may linger is done to its end, one after the other", async () => {
+test("work that takes longer than the linger time is completed, one piece after the other", async () => {
   const one = control(20);
   const pids = await Promise.all([one.run(pidOf), one.run(pidOf), one.run(pidOf)]);
   expect(new Set(pids).size).toBe(1);
-  // One that comes while the last one lingers.
+  // A call during the linger time of the last one.
   const next = await one.run(pidOf);
   expect(next).toBeTypeOf("number");
   await expect.poll(() => one.isOpen).toBe(false);
   expect(await one.run(pidOf)).not.toBe(next);
 });
 
-test("whoever keeps it finds it open, and a connection that is lost is opened again", async () => {
+test("a caller who keeps it finds it open, and a lost connection is opened again", async () => {
   const one = control(20);
   const stop = one.keep();
   const pid = await one.run(pidOf);

@@ -24,26 +24,37 @@ test("a plain column is a copy of its origin", () => {
     origins: new Map([["email", { relation: 10, column: 3 }]]),
     dependsOn: [{ relation: 10, columns: [3] }],
     functions: [],
+    types: [],
     references: { times: new Map([[10, 1]]), gathered: new Set(), aggregates: [], windows: [] },
   });
 });
 
+test("a relation is read under the name that Postgres 13 and 14 use for it", () => {
+  const action = query(`(${COPY})`);
+  const older = readLineage({ ...view, depends: [], action: action.replace("RANGETBLENTRY", "RTE") });
+  expect(older).toEqual(readLineage({ ...view, depends: [], action }));
+  expect(older.dependsOn).toEqual([{ relation: 10, columns: [3] }]);
+});
+
 test.each([
-  ["nothing", ""],
+  ["no text", ""],
   ["no query", "({NOTIFY})"],
   ["two queries", query(`(${COPY})`).replace(/^\((.*)\)$/, "($1 $1)")],
   ["no targets", query("<>")],
   ["a target of an unknown kind", query("({OTHER :resno 1})")],
+  ["a relation of an unknown kind", query(`(${COPY})`).replace("RANGETBLENTRY", "OTHER")],
+  ["no range table", query(`(${COPY})`).replace(":rtable", ":other")],
   ["a target without a mark", query(`(${COPY.replace(":resjunk false", "")})`)],
   ["a target beyond the columns", query(`(${COPY.replace(":resno 1", ":resno 2")})`)],
-  ["half of it", query(`(${COPY})`).slice(0, -20)],
-  ["more than it", `${query(`(${COPY})`)} more`],
-])("a definition that holds %s shows nothing of which anything is known", (_what, action) => {
+  ["half of its text", query(`(${COPY})`).slice(0, -20)],
+  ["text after its end", `${query(`(${COPY})`)} more`],
+])("a definition with %s has no origins and may run any code", (_what, action) => {
   const lineage = readLineage({ ...view, action });
   expect(lineage).toEqual({
     origins: new Map(),
     dependsOn: [{ relation: 10, columns: [] }],
     functions: [0],
+    types: [],
     references: undefined,
   });
 });
@@ -54,8 +65,8 @@ test("an operator that is not in the catalog is an unknown function", () => {
   expect(readLineage({ ...view, action: query(`(${computed})`) }).functions).toEqual([0]);
 });
 
-test("any name comes out of a tree as it went in", () => {
-  // outToken() of outfuncs.c: these characters get a backslash anywhere, some others in front.
+test("any name is read from a tree as it was written", () => {
+  // outToken() of outfuncs.c: these characters get a backslash anywhere, some others only in front.
   const written = (name: string) => {
     const escaped = name.replace(/[ \n\t(){}\\]/g, "\\$&");
     return /^[<"0-9+-]/.test(escaped) ? `\\${escaped}` : escaped;
@@ -73,7 +84,7 @@ test("any name comes out of a tree as it went in", () => {
   );
 });
 
-test("text that is no tree is refused, never read half", () => {
+test("text that is not a tree is refused, never half read", () => {
   for (const text of ["", ")", "(", "{", "{A", "{A b}", "{A :b}", "(a", "{A :b 1 :b 2}", "a b"]) {
     expect(() => parseTree(text), text).toThrow(UnreadableTree);
   }

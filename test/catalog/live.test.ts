@@ -4,7 +4,7 @@ import { Catalogs } from "../../proxy/catalog/catalogs.ts";
 import { LiveCatalog } from "../../proxy/catalog/live.ts";
 import { freshDatabase, startPostgres, supportSchema, type TestDatabase } from "../harness/postgres.ts";
 
-/** Long enough that no probe of the timer comes into a test that asks by itself. */
+/** So long that no probe of the timer interferes with a test that triggers its own. */
 const NEVER = 3600;
 
 let database: TestDatabase;
@@ -19,7 +19,7 @@ afterEach(async () => {
 });
 afterAll(() => database.drop());
 
-/** The parts of a URI, as `serve` hands them on. */
+/** The fields of a URI, as `serve` passes them on. */
 function connection(uri: string): pg.ClientConfig {
   const { hostname, port, username, password } = new URL(uri);
   return { host: hostname, port: Number(port), user: username, password };
@@ -44,7 +44,7 @@ test("a relation made after the snapshot is known after a refresh", async () => 
   expect(live.current.relations.has("public.made_later")).toBe(true);
 });
 
-test("a change that went round the proxy is seen by the timer's probe", async () => {
+test("a change that bypassed the proxy is seen by the timer's probe", async () => {
   const live = await openCatalog(0.05);
   await database.query("CREATE TABLE made_elsewhere (a int)");
   await vi.waitFor(() => expect(live.current.relations.has("public.made_elsewhere")).toBe(true), {
@@ -52,7 +52,7 @@ test("a change that went round the proxy is seen by the timer's probe", async ()
   });
 });
 
-test("what changes nothing leaves the same catalog in force, temporary tables too", async () => {
+test("statements that change nothing leave the same catalog in force, including temporary tables", async () => {
   await database.query("CREATE TABLE emptied (a int PRIMARY KEY)");
   const live = await openCatalog(NEVER);
   const before = live.current;
@@ -87,7 +87,7 @@ test.each([
 ])("no change is missed: %s", async (change) => {
   const [live, doubted] = [await openCatalog(NEVER), await openCatalog(NEVER)];
   const before = live.current.version;
-  // Its first look is over: nothing but the change is new.
+  // Its first look is over: only the change is new.
   await doubted.recent();
   await database.query(change);
   expect((await live.refresh()).version).not.toBe(before);
@@ -95,7 +95,7 @@ test.each([
   expect(doubted.current.version).toBe(live.current.version);
 });
 
-test("while somebody watches, a change that went round the proxy is seen within a second or so", async () => {
+test("while someone watches, a change that bypassed the proxy is seen within about a second", async () => {
   const live = await openCatalog(NEVER);
   const stop = live.watch();
   for (let n = 0; n < 3; n++) {
@@ -108,7 +108,7 @@ test("while somebody watches, a change that went round the proxy is seen within 
   stop();
 });
 
-test("nothing is asked while nobody watches, and one short question a second while nothing is written", async () => {
+test("no queries while no one watches, and one short query a second while nothing is written", async () => {
   const looks = vi.fn();
   const live = await openCatalog(NEVER, looks);
   const asked = async () => {
@@ -122,7 +122,7 @@ test("nothing is asked while nobody watches, and one short question a second whi
   const stop = live.watch();
   await vi.waitFor(() => expect(looks).toHaveBeenCalledTimes(2), { timeout: 10_000, interval: 20 });
   expect(idle?.query).not.toContain("pg_current_snapshot");
-  // Other tests write into other databases of the server, and each transaction of theirs makes it look further.
+  // Other tests write to other databases of the server, and each of their transactions makes it look further.
   await vi.waitFor(
     async () =>
       expect((await asked())?.query).toBe("SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text"),
@@ -131,7 +131,7 @@ test("nothing is asked while nobody watches, and one short question a second whi
   stop();
 });
 
-test("a doubt is looked into at most once a second, and those who doubt together share the look", async () => {
+test("a doubt is checked at most once a second, and simultaneous doubts share the look", async () => {
   const looks = vi.fn();
   const live = await openCatalog(NEVER, looks);
   looks.mockClear();
@@ -144,7 +144,7 @@ test("a doubt is looked into at most once a second, and those who doubt together
   expect(looks).toHaveBeenCalledTimes(1);
 });
 
-test("a change between two transactions that overlap is not missed, whichever commits first", async () => {
+test("a change between two overlapping transactions is not missed, whichever commits first", async () => {
   const live = await openCatalog(NEVER);
   await database.query("CREATE TABLE overlapping (a int)");
   const early = new pg.Client({ connectionString: database.uri });
@@ -158,7 +158,7 @@ test("a change between two transactions that overlap is not missed, whichever co
   await early.end();
 });
 
-test("refreshes that wait together are one look", async () => {
+test("refreshes that wait at the same time share one look", async () => {
   const refreshed = vi.fn();
   const live = await openCatalog(NEVER, refreshed);
   refreshed.mockClear();
@@ -166,7 +166,7 @@ test("refreshes that wait together are one look", async () => {
   expect(refreshed.mock.calls.length).toBeLessThanOrEqual(2);
 });
 
-test("a refresh asked for during another one sees what happened in between", async () => {
+test("a refresh requested during another one sees what happened in between", async () => {
   const live = await openCatalog(NEVER);
   for (let n = 0; n < 5; n++) {
     const running = live.refresh();
@@ -176,7 +176,7 @@ test("a refresh asked for during another one sees what happened in between", asy
   }
 });
 
-test("columns that a user may not read are told, and a later GRANT is noticed", async () => {
+test("columns that a user may not read are listed, and a later GRANT is noticed", async () => {
   await database.query(`
     CREATE TABLE secrets (id int, open text, closed text);
     GRANT SELECT (id, open) ON secrets TO anna;`);
@@ -196,7 +196,7 @@ test("a user whom the server does not know may read nothing", async () => {
   expect(columns.has("public.customers.id")).toBe(true);
 });
 
-test("the search path with which a user starts is the narrowest setting", async () => {
+test("the search path with which a user starts is the most specific setting", async () => {
   const live = await openCatalog(NEVER);
   expect(await live.searchPathOf("anna")).toBe('"$user", public');
   await database.query(`ALTER DATABASE ${database.database} SET search_path = public, extra`);
@@ -208,7 +208,7 @@ test("the search path with which a user starts is the narrowest setting", async 
   expect(await live.searchPathOf("ben")).toBe("public, extra");
 });
 
-test("a control connection that is cut comes back, and the catalog stays in force meanwhile", async () => {
+test("a control connection that is cut is opened again, and the catalog stays in force in between", async () => {
   const failed = vi.fn();
   const live = await LiveCatalog.open({
     connection: { ...connection(database.uri), application_name: "to be cut" },
@@ -228,7 +228,7 @@ test("a control connection that is cut comes back, and the catalog stays in forc
   });
 });
 
-test("with its server away the last catalog stays in force, its age tells, and refresh says that it failed", async () => {
+test("while its server is down the last catalog stays in force and ages, and refresh reports the failure", async () => {
   const server = await startPostgres();
   const failed = vi.fn();
   const live = await LiveCatalog.open({
@@ -246,7 +246,7 @@ test("with its server away the last catalog stays in force, its age tells, and r
   expect(live.checkedAt).toBe(checkedAt);
 });
 
-test("each database has a catalog of its own, opened once", async () => {
+test("each database has its own catalog, opened once", async () => {
   const catalogs = new Catalogs({ connection: connection(database.uri), probeSeconds: NEVER });
   const [one, two, other] = await Promise.all([
     catalogs.of(database.database),

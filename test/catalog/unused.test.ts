@@ -1,10 +1,10 @@
 import pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { RunningPostgres } from "../../proxy/demo/postgres.ts";
+import type { RunningPostgres } from "../../proxy/embedded/postgres.ts";
 import { createRoles, psql, startPostgres } from "../harness/postgres.ts";
 import { startSluice, type TestSluice } from "../harness/sluice.ts";
 
-/* What Sluice keeps open and holds for itself must stand in nobody's way once the last client of a database has left. */
+/* Once the last client of a database has left, Sluice's own connections to it must not block anyone. */
 
 const POLICY = `
 version: 1
@@ -37,13 +37,13 @@ async function direct(sql: string): Promise<pg.QueryResult> {
   }
 }
 
-/** One statement by a client that comes for it and leaves. */
+/** Runs one statement as a client that connects for it and leaves. */
 function run(user: string, database: string, sql: string) {
   const uri = `postgresql://${user}@127.0.0.1:${sluice.port}/${database}`;
   return psql(["-Atc", sql], { uri });
 }
 
-test("a guarded agent's log-in to template1 keeps nobody from making a database", async () => {
+test("a guarded agent's login to template1 does not prevent creating a database", async () => {
   expect(await run("anna", "template1", "SELECT 1")).toMatchObject({ stdout: "1\n", code: 0 });
   expect(await run("helpdesk_app", "desk", "CREATE DATABASE made")).toMatchObject({ stderr: "", code: 0 });
 });
@@ -52,19 +52,19 @@ test.each([
   ["DROP DATABASE", "DROP DATABASE it"],
   ["CREATE DATABASE … TEMPLATE", "CREATE DATABASE copy TEMPLATE it"],
   ["ALTER DATABASE … RENAME", "ALTER DATABASE it RENAME TO other"],
-])("%s works when the last client has just left", async (_, sql) => {
+])("%s works right after the last client has left", async (_, sql) => {
   await direct("DROP DATABASE IF EXISTS it");
   await direct("CREATE DATABASE it OWNER helpdesk_app");
   expect((await run("helpdesk_app", "it", "SELECT 1")).code).toBe(0);
   expect(await run("helpdesk_app", "desk", sql)).toMatchObject({ stderr: "", code: 0 });
 });
 
-test("the database of --upstream can be dropped as well, and made again", async () => {
+test("the database of --upstream can also be dropped, and created again", async () => {
   expect((await run("helpdesk_app", "desk", "CREATE TABLE old (a int)")).code).toBe(0);
   await direct("DROP DATABASE desk");
   await direct("CREATE DATABASE desk OWNER helpdesk_app");
   await direct("ALTER DATABASE desk SET work_mem = '5MB'");
-  // A guarded role is judged by the catalog: it must be the new database's.
+  // A guarded role is judged by the catalog, which must be that of the new database.
   const old = await run("anna", "desk", "SELECT * FROM old");
   expect(old.stderr).toContain('relation "old" does not exist');
   expect(
@@ -76,7 +76,7 @@ test("the database of --upstream can be dropped as well, and made again", async 
   });
 });
 
-test("a database that is dropped by force while it is in use leaves no attempts and no lines behind", async () => {
+test("a database that is dropped by force while in use leaves no attempts and no log lines behind", async () => {
   await direct("CREATE DATABASE forced OWNER helpdesk_app");
   const client = new pg.Client({ connectionString: `postgresql://anna@127.0.0.1:${sluice.port}/forced` });
   client.on("error", () => undefined);
@@ -87,13 +87,13 @@ test("a database that is dropped by force while it is in use leaves no attempts 
   const told = () => sluice.lines.filter((line) => /"forced".*the catalog cannot be read/.test(line)).length;
   await expect.poll(() => sluice.sessions()).toBe(0);
   const before = told();
-  // Longer than the first attempts would be apart.
+  // Longer than the time between the first attempts.
   expect((await run("anna", "desk", "SELECT pg_sleep(1)")).code).not.toBe(2);
   expect(told()).toBe(before);
   expect(before).toBeLessThanOrEqual(1);
 });
 
-test("the control connection stays while a client is there", async () => {
+test("the control connection stays open while a client is connected", async () => {
   const client = new pg.Client({ connectionString: `postgresql://anna@127.0.0.1:${sluice.port}/desk` });
   await client.connect();
   const pids = async () =>

@@ -10,7 +10,7 @@ import { outcome } from "../sql/same.ts";
  * A role that sees all, watched or not: what Postgres's own tests and real clients ask gives through a whole proxy what it gives
  * without one, errors and their places included. All of it by hand: SLUICE_DIFFERENTIAL=1 (some minutes).
  */
-const STEP = process.env.SLUICE_DIFFERENTIAL === "1" ? 1 : 25;
+const STEP = process.env.SLUICE_DIFFERENTIAL === "1" ? 1 : 32;
 
 const WATCHED = POLICY.replace(
   "sees: all, budget: none",

@@ -73,6 +73,14 @@ describe("values that parameters hold are look-ups, each of them", () => {
     await client.end();
   });
 
+  test("so are those of a parameter that is an array within ARRAY[…]", async () => {
+    const client = await connect();
+    const many = Array.from({ length: 21 }, (_, n) => `x${n}@example.com`);
+    const text = "SELECT id FROM (SELECT $1::text[] AS list) AS x, customers WHERE email = ANY (ARRAY[$1])";
+    await expect(client.query(text, [many])).rejects.toMatchObject({ code: "54000" });
+    await client.end();
+  });
+
   test.each([
     ["a%", "42501"],
     ["alice_ng.7@example.com", "42501"],

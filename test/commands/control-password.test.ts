@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { createServer, type Server, type Socket } from "node:net";
 import pg from "pg";
 import { afterEach, expect, test } from "vitest";
-import { controlConnection } from "../../proxy/commands/control.ts";
+import { controlConnection } from "../../proxy/app/control.ts";
 import { parseUpstream } from "../../proxy/wire/upstream.ts";
 
 /** A server that asks for a password and waits for it, and what has become of its connections. */

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { settingsDocument, settingsHelp } from "../../proxy/commands/settings-help.ts";
 import { COMMANDS, usage } from "../../proxy/main.ts";
-import { allForms } from "../../proxy/settings-table.ts";
+import { allForms } from "../../proxy/settings/table.ts";
 
 test("docs/settings.md says what the table of settings says", async () => {
   await expect(settingsDocument()).toMatchFileSnapshot("../../docs/settings.md");

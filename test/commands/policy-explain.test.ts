@@ -45,7 +45,7 @@ test("a DBA sees what an agent's look-up becomes, and nothing is run", async () 
 test("a refusal names its SQLSTATE and the policy line", async () => {
   const { status, out } = await run(...ANNA, "delete from customers");
   expect(status).toBe(0);
-  expect(out).toContain("verdict   is refused\n");
+  expect(out).toContain("verdict   is refused, by the policy and Sluice's rules (rules)\n");
   expect(out).toMatch(/reason {4}42501: /);
   expect(out).toMatch(/rule {6}roles\.agent\./);
 });

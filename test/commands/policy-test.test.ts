@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
 import { policyTest } from "../../proxy/commands/policy-test.ts";
-import { loadPolicies } from "../../proxy/policy/load.ts";
+import { loadPolicies } from "../../proxy/policy-files/load.ts";
 import { freshDatabase, supportSchema, type TestDatabase } from "../harness/postgres.ts";
 import { type Captured, captured } from "./captured.ts";
 

@@ -210,6 +210,21 @@ test("with passthrough a user whom the server does not know is told, and with sc
   }
 });
 
+test("a file of a database that the server does not have is told", async () => {
+  const sluice = await startSluice({ policy: `database: suport\n${POLICY}`, upstream: database.uri });
+  try {
+    await vi.waitFor(
+      () =>
+        expect(
+          sluice.log.flatMap(({ msg, problem }) => (msg === "a database is missing" ? [problem] : [])),
+        ).toEqual([expect.stringContaining('the server has no database "suport"')]),
+      { timeout: 10_000 },
+    );
+  } finally {
+    await sluice.close();
+  }
+});
+
 /** The agent's budget is smaller than one of its people costs; the other line is of no use. */
 const WARNED = POLICY.replace("email: { mask: email }", "email: { mask: email, cost: 9 }");
 

@@ -2,7 +2,7 @@ import { chmodSync, mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { readSettings, type Settings } from "../../proxy/settings.ts";
+import { readSettings, type Settings } from "../../proxy/settings/settings.ts";
 
 const UPSTREAM = "postgresql://sluice:hunter2@db:5432/support";
 const folder = mkdtempSync(join(tmpdir(), "sluice-settings-"));
@@ -27,7 +27,7 @@ function problems(argv: readonly string[], env: NodeJS.ProcessEnv = {}): string 
 
 test("only the database has to be named", () => {
   expect(accepted(["--upstream", UPSTREAM])).toMatchObject({
-    listen: { host: "127.0.0.1", port: 6432 },
+    listen: [{ host: "127.0.0.1", port: 6432 }],
     admin: { host: "127.0.0.1", port: 9432 },
     policy: "policies/",
     auth: "passthrough",
@@ -42,17 +42,45 @@ test("a flag goes before a variable, a variable before sluice.yaml, that before 
   const config = file("order.yaml", `upstream: ${UPSTREAM}\nlisten: h:1\nadmin: h:1\naudit: h\n`);
   const env = { SLUICE_LISTEN: "h:2", SLUICE_ADMIN: "h:2", SLUICE_CONFIG: config };
   const settings = accepted(["--listen", "h:3"], env);
-  expect(settings.listen.port).toBe(3);
+  expect(settings.listen).toEqual([{ host: "h", port: 3 }]);
   expect(settings.admin.port).toBe(2);
   expect(settings.audit).toBe(join(folder, "h"));
   expect(settings.logLevel).toBe("info");
 });
 
 test("IPv6 hosts stand in brackets", () => {
-  expect(accepted(["--upstream", UPSTREAM, "--listen=[::1]:6432"]).listen).toEqual({
-    host: "::1",
-    port: 6432,
-  });
+  expect(accepted(["--upstream", UPSTREAM, "--listen=[::1]:6432"]).listen).toEqual([
+    { host: "::1", port: 6432 },
+  ]);
+});
+
+const SEVERAL = [
+  { host: "127.0.0.1", port: 6432 },
+  { host: "::1", port: 6433 },
+  { host: "/run/sluice", port: 6432 },
+];
+
+test("several addresses: the flag again, a list with commas, a sequence in sluice.yaml", () => {
+  const given = ["127.0.0.1:6432", "[::1]:6433", "/run/sluice/:6432"];
+  const flags = given.flatMap((address) => ["--listen", address]);
+  expect(accepted(["--upstream", UPSTREAM, ...flags]).listen).toEqual(SEVERAL);
+  const env = { SLUICE_LISTEN: given.join(", ") };
+  expect(accepted(["--upstream", UPSTREAM], env).listen).toEqual(SEVERAL);
+  const lines = given.map((address) => `  - "${address}"`).join("\n");
+  const config = file("listen.yaml", `upstream: ${UPSTREAM}\nlisten:\n${lines}\n`);
+  expect(accepted([], { SLUICE_CONFIG: config }).listen).toEqual(SEVERAL);
+  // A flag goes before a variable, and is not added to it.
+  expect(accepted(["--upstream", UPSTREAM, "--listen", "h:1"], env).listen).toEqual([{ host: "h", port: 1 }]);
+});
+
+test("of several addresses the wrong one is named, and one that is given twice", () => {
+  expect(problems(["--upstream", UPSTREAM, "--listen", "h:1,/run/sluice"])).toContain(
+    '"/run/sluice" is not a host and a port',
+  );
+  expect(problems(["--upstream", UPSTREAM, "--listen", "h:1", "--listen", "h:1"])).toContain(
+    "h:1 is given twice",
+  );
+  expect(problems(["--upstream", UPSTREAM, "--admin", "h:1", "--admin", "h:1,h:2"])).toContain("--admin");
 });
 
 test.each([["6432"], ["localhost"], ["::1:6432"], ["localhost:65536"], ["[::1]"], ["a b:1"], [""]])(

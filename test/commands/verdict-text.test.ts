@@ -24,11 +24,11 @@ test("a DBA reads the reason of a refusal, and the policy line to change", () =>
     hint: 'Add it under "reads:" of role "agent".',
     rule: "roles.agent.reads",
   });
-  const text = explanationText({ ...PASSES, verdict: "is refused", refusal });
+  const text = explanationText({ ...PASSES, verdict: "is refused", refusal, stage: "rules" });
   expect(text.split("\n")).toEqual([
     "who       anna, role agent, database support",
     "policy    0a1b2c3d4e5f",
-    "verdict   is refused",
+    "verdict   is refused, by the policy and Sluice's rules (rules)",
     'reason    42501: role "agent" may not read public.payments',
     'hint      Add it under "reads:" of role "agent".',
     "rule      roles.agent.reads",

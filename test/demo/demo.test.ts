@@ -38,6 +38,9 @@ test("one command shows the whole case: masks, a look-up, dumps that stop, a bud
       "42501",
       "53400",
     ]);
+    // At the help desk's screens the one who steals is stopped, and the other one is not.
+    expect(text).toMatch(/ {2}30 customers, then:\n.*429: Not shown .*\(53400\)/);
+    expect(text).toContain("help desk  http://127.0.0.1:");
     expect(text).toContain("30 of 5000 rows came");
     // Customer 7 was the first of the thirty.
     expect(text).toContain("29 more people read, then:");

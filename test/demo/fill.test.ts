@@ -1,10 +1,10 @@
 import pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { policyCheck } from "../../proxy/commands/policy-check.ts";
-import { DATABASE, fill, uriOf } from "../../proxy/demo/fill.ts";
+import { DATABASE, editionOf, fill, uriOf } from "../../proxy/demo/fill.ts";
 import { type Amounts, customerAt } from "../../proxy/demo/people.ts";
-import type { RunningPostgres } from "../../proxy/demo/postgres.ts";
-import { uriFor } from "../../proxy/demo/schema.ts";
+import { DEMO_USERS, uriFor } from "../../proxy/demo/schema.ts";
+import type { RunningPostgres } from "../../proxy/embedded/postgres.ts";
 import { captured } from "../commands/captured.ts";
 import { startPostgres } from "../harness/postgres.ts";
 
@@ -37,6 +37,18 @@ test("a fill that is interrupted starts over, and a whole one is used again", as
   expect(new Set(told)).toEqual(new Set(["customers", "tickets", "ticket_messages", "payments", "indexes"]));
   expect(await fill(server.uri, FEW, () => told.push("again"))).toBe("reused");
   expect(told).not.toContain("again");
+});
+
+test("a database that an earlier version has filled is made again, with users who are new", async () => {
+  expect(editionOf([...DEMO_USERS, "one more"])).not.toBe(editionOf([...DEMO_USERS]));
+  expect(editionOf()).toBe(editionOf());
+  await fill(server.uri, FEW, () => {});
+  const marker = `sluice demo, edition 2, ${Object.values(FEW).join("/")}`;
+  await rows(server.uri, `COMMENT ON DATABASE ${DATABASE} IS '${marker}'`);
+  await rows(server.uri, "ALTER ROLE helpdesk_web RENAME TO someone_else");
+  expect(await fill(server.uri, FEW, () => {})).toBe("filled");
+  const web = uriFor("helpdesk_web", "127.0.0.1", server.port, DATABASE);
+  expect(await rows(web, "SELECT count(*)::int FROM customers")).toEqual([[300]]);
 });
 
 test("the tables hold what the generator says", async () => {

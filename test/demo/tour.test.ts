@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { DATABASE, fill } from "../../proxy/demo/fill.ts";
 import { customerAt } from "../../proxy/demo/people.ts";
-import type { RunningPostgres } from "../../proxy/demo/postgres.ts";
 import { type Screen, tableLines } from "../../proxy/demo/screen.ts";
 import { tour } from "../../proxy/demo/tour.ts";
+import type { RunningPostgres } from "../../proxy/embedded/postgres.ts";
 import { startPostgres } from "../harness/postgres.ts";
 
 let server: RunningPostgres;
@@ -43,6 +43,7 @@ test("without Sluice in between, the tour says that everything went through", as
     peopleRead: 200,
     stoppedBy: undefined,
     applicationSame: true,
+    desk: { stolen: 60, stoppedBy: undefined, othersWork: true },
   });
   expect(lines.filter((line) => line === "bad: went through")).toHaveLength(7);
 });

@@ -3,8 +3,8 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { parse, parseAllDocuments } from "yaml";
-import { loadPolicies } from "../../proxy/policy/load.ts";
-import { allForms } from "../../proxy/settings-table.ts";
+import { loadPolicies } from "../../proxy/policy-files/load.ts";
+import { allForms } from "../../proxy/settings/table.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 const DEPLOY = join(ROOT, "deploy");

@@ -15,7 +15,7 @@ import { homedir, tmpdir } from "node:os";
 import { basename, join, posix } from "node:path";
 import { validate } from "dockerfile-utils";
 import { expect, onTestFinished, test, vi } from "vitest";
-import { freePort } from "../../proxy/demo/postgres.ts";
+import { freePort } from "../../proxy/embedded/postgres.ts";
 import { freshDatabase, supportSchema } from "../harness/postgres.ts";
 import { readyTied } from "../harness/tied.ts";
 import { type Chroot, makeChroot } from "./chroot.ts";

@@ -9,7 +9,7 @@ export interface RefusalText {
   readonly place: string;
 }
 
-const CALL = /\b(?:deny|refuse)\(/g;
+const CALL = /\b(?:deny|denied|refuse)\(/g;
 
 /** The refusals that a file's text makes; those whose message is made elsewhere have none. */
 export function refusalsIn(path: string, constants: Constants): readonly RefusalText[] {
@@ -17,7 +17,10 @@ export function refusalsIn(path: string, constants: Constants): readonly Refusal
   const found: RefusalText[] = [];
   for (const { 0: call, index } of source.matchAll(CALL)) {
     if (isWithinComment(source, index) || /function $|^\s*$/.test(source.slice(index - 9, index))) continue;
-    const args = argumentsFrom(source, index + call.length).map((argument) => argument.trim());
+    const args = argumentsFrom(source, index + call.length)
+      .map((argument) => argument.trim())
+      // Behind a last comma there is none.
+      .filter((argument) => argument !== "");
     const made = wordsOf(call, args, constants);
     if (made === undefined) continue;
     const line = source.slice(0, index).split("\n").length;
@@ -49,18 +52,20 @@ function wordsOf(
   constants: Constants,
 ): Omit<RefusalText, "place"> | undefined {
   const text = (argument = "") => constants.get(argument) ?? literal(argument);
-  const [first, second, third] = args.map(text);
+  const [first, second, third, fourth] = args.map(text);
+  // A rule's: of the role, or by a helper that puts the role before the words.
+  if (call.startsWith("denied") && args.length === 2)
+    return first === undefined
+      ? undefined
+      : { sqlstate: "42501", message: `role "…" ${first}`, hint: second ?? made(args[1]) };
+  if (call.startsWith("denied"))
+    return second === undefined
+      ? undefined
+      : { sqlstate: "42501", message: second, hint: fourth ?? made(args[3]) };
   if (call.startsWith("deny"))
     return first === undefined
       ? undefined
       : { sqlstate: "42501", message: first, hint: third ?? made(args[2]) };
-  // Helpers of the rules about summaries: a role's name before the words, or a hint behind them.
-  if (args[0] === "selection")
-    return second === undefined
-      ? undefined
-      : { sqlstate: "42501", message: `role "…" ${second}`, hint: third ?? "" };
-  if (args.length === 1 && first !== undefined && /^role/.test(first))
-    return { sqlstate: "42501", message: first, hint: "See docs/aggregates.md." };
   if (first === undefined || !/^[0-9A-Z]{5}$/.test(first) || second === undefined) return undefined;
   return { sqlstate: first, message: second, hint: hintIn(args[2] ?? "", constants) ?? "" };
 }

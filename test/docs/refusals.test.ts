@@ -8,7 +8,7 @@ const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const PAGE = `${ROOT}docs/refused.md`;
 const [BEGIN, END] = ['<!-- made from the source by "npm run docs:refusals" -->', "<!-- end -->"];
 /** Where statements and sessions of guarded roles are refused; docs/pooling.md has what a pool refuses. */
-const FOLDERS = ["proxy/sql", "proxy/session", "proxy/guard"];
+const FOLDERS = ["proxy/sql", "proxy/session", "proxy/meter", "proxy/orders"];
 
 function refusals(): readonly RefusalText[] {
   const paths = FOLDERS.flatMap((folder) =>
@@ -18,7 +18,8 @@ function refusals(): readonly RefusalText[] {
       .map((name) => `${ROOT}${folder}/${name}`),
   );
   const constants = new Map(paths.flatMap((path) => [...constantsIn(path)]));
-  return paths.flatMap((path) => refusalsIn(path, constants));
+  // A file's own constants first: HINT is a name that several have.
+  return paths.flatMap((path) => refusalsIn(path, new Map([...constants, ...constantsIn(path)])));
 }
 
 function rows(): readonly string[] {

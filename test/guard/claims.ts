@@ -1,4 +1,4 @@
-import type { Account, Batch, CounterStore } from "../../proxy/guard/meter.ts";
+import type { Account, Batch, CounterStore } from "../../proxy/meter/meter.ts";
 import type { BudgetWindow } from "../../proxy/policy/policy.ts";
 
 /** `people("1d", 300)`: one window of a budget. */

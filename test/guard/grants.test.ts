@@ -3,9 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { grant } from "../../proxy/commands/grant.ts";
-import { withGrants } from "../../proxy/guard/store-layers.ts";
-import { createMemoryStore } from "../../proxy/guard/store-memory.ts";
-import { openSuspensions } from "../../proxy/guard/suspensions.ts";
+import { withGrants } from "../../proxy/meter/store-layers.ts";
+import { createMemoryStore } from "../../proxy/meter/store-memory.ts";
+import { openSuspensions } from "../../proxy/orders/suspensions.ts";
 import { SILENT } from "./redis-bench.ts";
 
 const KEY = { SLUICE_KEY: "ab".repeat(32) };

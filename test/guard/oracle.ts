@@ -1,4 +1,4 @@
-import type { Batch, Grant } from "../../proxy/guard/meter.ts";
+import type { Batch, Grant } from "../../proxy/meter/meter.ts";
 import type { BudgetWindow } from "../../proxy/policy/policy.ts";
 
 interface Read {

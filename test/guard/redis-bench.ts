@@ -1,8 +1,8 @@
 import { Redis } from "ioredis";
 import { vi } from "vitest";
-import type { CounterStore } from "../../proxy/guard/meter.ts";
-import { createRedisStore, type RedisStoreOptions } from "../../proxy/guard/store-redis.ts";
 import { createLog } from "../../proxy/log.ts";
+import type { CounterStore } from "../../proxy/meter/meter.ts";
+import { createRedisStore, type RedisStoreOptions } from "../../proxy/meter/store-redis.ts";
 import type { Bench } from "./claims.ts";
 
 export const KEY = Buffer.alloc(32, 7);

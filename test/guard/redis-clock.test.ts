@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
-import type { Account, CounterStore } from "../../proxy/guard/meter.ts";
 import { createLog } from "../../proxy/log.ts";
+import type { Account, CounterStore } from "../../proxy/meter/meter.ts";
 import { type ClockedRedis, startClockedRedis } from "../harness/redis-clock.ts";
 import { account, people, plainRows, range, released, rows, rowsOf } from "./claims.ts";
 import { becomes, openRedisStore } from "./redis-bench.ts";

@@ -1,9 +1,9 @@
 import fc from "fast-check";
 import { Redis } from "ioredis";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
-import type { Account, CounterStore } from "../../proxy/guard/meter.ts";
-import { withGrace } from "../../proxy/guard/store-grace.ts";
 import { createLog } from "../../proxy/log.ts";
+import type { Account, CounterStore } from "../../proxy/meter/meter.ts";
+import { withGrace } from "../../proxy/meter/store-grace.ts";
 import { type RedisServer, startRedis } from "../harness/redis.ts";
 import { account, people, plainRows, range, rows, rowsOf } from "./claims.ts";
 import { becomes, openRedisStore, SILENT } from "./redis-bench.ts";

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { parseRedisUrl } from "../../proxy/guard/redis-url.ts";
+import { parseRedisUrl } from "../../proxy/fleet/redis-url.ts";
 
 test.each([
   ["redis://cache", { kind: "single", tls: false, hosts: [{ host: "cache", port: 6379 }], db: 0 }],

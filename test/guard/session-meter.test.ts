@@ -1,8 +1,8 @@
 import { beforeEach, describe, expect, test } from "vitest";
-import type { Account, Batch, CounterStore, Grant } from "../../proxy/guard/meter.ts";
-import { refusalOf } from "../../proxy/guard/refusal.ts";
-import { createMeter } from "../../proxy/guard/session-meter.ts";
-import { createMemoryStore } from "../../proxy/guard/store-memory.ts";
+import type { Account, Batch, CounterStore, Grant } from "../../proxy/meter/meter.ts";
+import { refusalOf } from "../../proxy/meter/refusal.ts";
+import { createMeter } from "../../proxy/meter/session-meter.ts";
+import { createMemoryStore } from "../../proxy/meter/store-memory.ts";
 import { account, colleagues, lookups, ofAddress, people, plainRows, range, rows, rowsOf } from "./claims.ts";
 
 /** A memory store that tells how often it was asked. */
@@ -185,6 +185,15 @@ describe("a refusal", () => {
       },
     );
     expect(refusalOf({ kind: "part", rows: 0, window, used: 0, freesAt }, anna).detail).not.toContain("2026");
+  });
+
+  test("does not say when more bytes fit, because that depends on the row that was held back", () => {
+    const window = { ...people("1d", 1000), what: "bytes" as const };
+    const { detail } = refusalOf(
+      { kind: "part", rows: 0, window, used: 900, freesAt: Date.UTC(2026, 1, 3) },
+      anna,
+    );
+    expect(detail).toContain("900 of 1000 bytes used within 1d. When the next row fits is not told");
   });
 
   test("for counters that are away asks to try again", () => {

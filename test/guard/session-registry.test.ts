@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { Redis } from "ioredis";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { readSessions, registerSessions, type SessionInfo } from "../../proxy/guard/session-registry.ts";
+import { readSessions, registerSessions, type SessionInfo } from "../../proxy/fleet/session-registry.ts";
 import { createLog } from "../../proxy/log.ts";
 import { type RedisServer, startRedis } from "../harness/redis.ts";
 

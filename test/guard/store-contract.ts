@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import type { Account, Batch } from "../../proxy/guard/meter.ts";
+import type { Account, Batch } from "../../proxy/meter/meter.ts";
 import {
   account,
   type Bench,

@@ -1,9 +1,9 @@
 import { Redis } from "ioredis";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
-import type { Account, CounterStore } from "../../proxy/guard/meter.ts";
-import { withGrace } from "../../proxy/guard/store-grace.ts";
-import { withTightening } from "../../proxy/guard/store-layers.ts";
-import { createMemoryStore } from "../../proxy/guard/store-memory.ts";
+import type { Account, CounterStore } from "../../proxy/meter/meter.ts";
+import { withGrace } from "../../proxy/meter/store-grace.ts";
+import { withTightening } from "../../proxy/meter/store-layers.ts";
+import { createMemoryStore } from "../../proxy/meter/store-memory.ts";
 import { startRedis } from "../harness/redis.ts";
 import {
   account,

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from "vitest";
-import { createMemoryStore } from "../../proxy/guard/store-memory.ts";
+import { createMemoryStore } from "../../proxy/meter/store-memory.ts";
 import { account, type Bench, people, plainRows, range, released, rows, rowsOf } from "./claims.ts";
 import { storeContract } from "./store-contract.ts";
 

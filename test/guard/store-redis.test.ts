@@ -6,10 +6,10 @@ import { promisify } from "node:util";
 import fc from "fast-check";
 import { Redis } from "ioredis";
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
-import { freePort } from "../../proxy/demo/postgres.ts";
-import type { CounterStore } from "../../proxy/guard/meter.ts";
-import { createRedisStore } from "../../proxy/guard/store-redis.ts";
+import { freePort } from "../../proxy/embedded/postgres.ts";
 import { createLog } from "../../proxy/log.ts";
+import type { CounterStore } from "../../proxy/meter/meter.ts";
+import { createRedisStore } from "../../proxy/meter/store-redis.ts";
 import { findProgram } from "../harness/debian.ts";
 import { redisUrl, startRedis } from "../harness/redis.ts";
 import { turns } from "../harness/turns.ts";
@@ -223,7 +223,9 @@ describe("when Redis is away", () => {
     const server = await startRedis({});
     const states: boolean[] = [];
     const lost: string[] = [];
+    const databases: string[] = [];
     const store = await openRedisStore(server.url, {
+      onLost: (database) => databases.push(database),
       onReady: (ready) => states.push(ready),
       log: createLog({ level: "error", to: { write: (line) => lost.push(line) } }),
     });
@@ -241,6 +243,7 @@ describe("when Redis is away", () => {
     expect(await released(store, agent, rowsOf("b"))).toBe(1);
     expect(states).toEqual([true, false, true]);
     expect(lost).toEqual([expect.stringContaining("budgets begin anew")]);
+    expect(databases).toEqual([agent.database]);
   });
 
   test("one that does not answer is waited for no longer than the time limit, and then not at all", async () => {

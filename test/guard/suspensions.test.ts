@@ -3,7 +3,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Redis } from "ioredis";
 import { beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
-import { openSuspensions, type Suspensions, type SuspensionsOptions } from "../../proxy/guard/suspensions.ts";
+import {
+  openSuspensions,
+  type Suspensions,
+  type SuspensionsOptions,
+} from "../../proxy/orders/suspensions.ts";
 import { redisUrl, startRedis } from "../harness/redis.ts";
 import { turns } from "../harness/turns.ts";
 import { KEY, SILENT } from "./redis-bench.ts";

@@ -1,4 +1,4 @@
-/** Draws from a list of numbers, so that fast-check can shrink it; past its end everything is as simple as can be. */
+/** Draws from a list of numbers, so that fast-check can shrink it; past its end every draw is the simplest. */
 export class Draw {
   readonly #choices: readonly number[];
   #at = 0;

@@ -26,7 +26,7 @@ test("a test finds the helpdesk's customers", async () => {
   ]);
 });
 
-test("psql, pg_dump and pgbench run, and people log in with their passwords", async () => {
+test("psql, pg_dump and pgbench run, and users log in with their passwords", async () => {
   const uri = database.uriFor("anna", PASSWORDS.anna);
   const counted = await psql(["-Atc", "SELECT count(*) FROM ONLY customers"], { uri });
   expect(counted).toEqual({ stdout: "1000\n", stderr: "", code: 0 });
@@ -54,7 +54,7 @@ test("a Redis can be killed and started again on its port", async () => {
   await second.stop();
 });
 
-test("an older Postgres is there too", async () => {
+test("an older Postgres is available too", async () => {
   const server = await startDebianPostgres();
   const { stdout } = await psql(["-Atc", "SHOW server_version_num"], { uri: server.uri });
   expect(Number(stdout)).toBeGreaterThanOrEqual(130000);

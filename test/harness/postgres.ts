@@ -7,7 +7,8 @@ import {
   type PostgresOptions,
   type RunningPostgres,
   startPostgres as start,
-} from "../../proxy/demo/postgres.ts";
+} from "../../proxy/embedded/postgres.ts";
+import { freshData } from "./data-templates.ts";
 import { findProgram } from "./debian.ts";
 import { serverFolder, TEST_POSTGRES } from "./servers.ts";
 
@@ -15,13 +16,15 @@ export { pgbench, pgDump, psql, runProgram } from "./programs.ts";
 export { createRoles, PASSWORDS, type SupportUser, supportSchema } from "./support-schema.ts";
 
 export interface TestDatabase {
-  /** Of the superuser. */
+  /** The superuser's URI. */
   readonly uri: string;
   readonly database: string;
   readonly superuser: string;
   readonly host: string;
   readonly port: number;
-  /** As the superuser, each call on the same connection. Several statements may stand in one text without parameters. */
+  /**
+   * Runs as the superuser, each call on the same connection. A text without parameters may contain several statements.
+   */
   query<Row extends pg.QueryResultRow = pg.QueryResultRow>(
     sql: string,
     values?: readonly unknown[],
@@ -32,24 +35,24 @@ export interface TestDatabase {
   drop(): Promise<void>;
 }
 
-/** The run's server, as its superuser: the database `postgres`. */
+/** The superuser's URI for the run's server: the database `postgres`. */
 export function serverUri(): string {
   return inject("postgresUri");
 }
 
-/** An empty database on the run's server; `name` only makes it easier to recognise. */
+/** An empty database on the run's server; `name` is only for recognising it. */
 export async function freshDatabase(name = "test"): Promise<TestDatabase> {
   return databaseOn(serverUri(), name);
 }
 
-/** An empty database on any server, by its superuser's URI. */
+/** An empty database on any server, given its superuser's URI. */
 export async function databaseOn(superuserUri: string, name: string): Promise<TestDatabase> {
   const database = `${name.replace(/[^a-z0-9]+/gi, "_").toLowerCase()}_${randomBytes(4).toString("hex")}`;
   await once(superuserUri, `CREATE DATABASE ${database} TEMPLATE template0`);
   const url = new URL(superuserUri);
   url.pathname = `/${database}`;
   const client = new pg.Client({ connectionString: url.href });
-  // drop() ends the session; a query of a test that fails says so by itself.
+  // drop() ends the session; a failing query of a test reports its own error.
   client.on("error", () => undefined);
   await client.connect();
   return {
@@ -72,15 +75,17 @@ export async function databaseOn(superuserUri: string, name: string): Promise<Te
   };
 }
 
-/** A server of the test's own: to be stopped by it, or set up otherwise (TLS, log-in methods, version). */
+/** A server of the test's own, which the test stops, or which needs another setup (TLS, login methods, version). */
 export async function startPostgres(options: Partial<PostgresOptions> = {}): Promise<RunningPostgres> {
   const folder = await serverFolder();
-  const server = await start({
+  const all = {
     dataFolder: join(folder, "data"),
     ...TEST_POSTGRES,
     ...options,
     settings: { ...TEST_POSTGRES.settings, ...options.settings },
-  });
+  };
+  if (options.dataFolder === undefined) await freshData(all);
+  const server = await start(all);
   return {
     ...server,
     async stop() {

@@ -15,7 +15,7 @@ export function processAtPort(port: number, processes: readonly number[]): numbe
   return holder;
 }
 
-/** None of a process that has ended. */
+/** Empty for a process that has ended. */
 function socketsOf(process: number): readonly string[] {
   const folder = `/proc/${process}/fd`;
   try {

@@ -8,7 +8,7 @@ import { promisify } from "node:util";
 
 const ROOT = join(import.meta.dirname, "../..");
 
-/** The program, compiled: what is tested as a process of its own cannot be run from its sources. */
+/** The compiled program: a process of its own cannot run from the sources. */
 export interface Program {
   readonly main: string;
   remove(): Promise<void>;
@@ -22,10 +22,18 @@ export async function compileSluice(): Promise<Program> {
   await copyFile(join(ROOT, "package.json"), join(folder, "package.json"));
   const tsc = join(ROOT, "node_modules/typescript/bin/tsc");
   const project = join(ROOT, "tsconfig.build.json");
-  await promisify(execFile)(process.execPath, [tsc, "-p", project, "--outDir", join(folder, "dist")]);
-  // As the build script does.
-  const assets = "admin/console/assets";
-  await cp(join(ROOT, "proxy", assets), join(folder, "dist", assets), { recursive: true });
+  // `npm run check` checks the types.
+  await promisify(execFile)(process.execPath, [
+    tsc,
+    "-p",
+    project,
+    "--outDir",
+    join(folder, "dist"),
+    "--noCheck",
+  ]);
+  // The build script does the same.
+  for (const asset of ["admin/console/assets", "audit/evidence/verify.mjs"])
+    await cp(join(ROOT, "proxy", asset), join(folder, "dist", asset), { recursive: true });
   return {
     main: join(folder, "dist/main.js"),
     remove: () => rm(folder, { recursive: true, force: true }),
@@ -46,7 +54,7 @@ export interface RunningProgram {
   readonly adminUrl: string;
   readonly auditFolder: string;
   readonly policyFile: string;
-  /** Lines of its log, as they come. */
+  /** Lines of its log, as they arrive. */
   readonly log: readonly { readonly msg: string; readonly pid: number }[];
   readonly pid: number;
   signal(signal: NodeJS.Signals): void;
@@ -59,7 +67,7 @@ export interface RunningProgram {
 
 type LogLine = RunningProgram["log"][number] & { readonly listen?: string; readonly admin?: string };
 
-/** `sluice serve` as a process; it ends when we do, however we end. */
+/** `sluice serve` as a process; it ends when this process does, however that ends. */
 export async function runSluice(main: string, options: ProgramOptions): Promise<RunningProgram> {
   const folder = await mkdtemp(join(tmpdir(), "sluice-program-"));
   const policyFile = join(folder, "policy.yaml");
@@ -104,7 +112,7 @@ export async function runSluice(main: string, options: ProgramOptions): Promise<
   };
 }
 
-/** A start that failed rejects with what it wrote. */
+/** Rejects if the start fails, with the program's output. */
 function readUntilServing(child: ChildProcess, log: LogLine[]): Promise<LogLine> {
   return new Promise((resolve, reject) => {
     const plain: string[] = [];

@@ -2,23 +2,23 @@ import { spawn } from "node:child_process";
 import { findProgram, type ProgramName } from "./debian.ts";
 
 export interface ProgramOptions {
-  /** Handed to libpq programs in the environment, so that a password is not in the process list. */
+  /** Passed to libpq programs in the environment, so that a password is not in the process list. */
   readonly uri?: string;
-  /** What it reads on standard input. */
+  /** Its standard input. */
   readonly input?: string;
   readonly environment?: Readonly<Record<string, string>>;
-  /** Milliseconds after which it is killed; 60 seconds if left out. */
+  /** Milliseconds after which it is killed; 60 seconds if absent. */
   readonly timeout?: number;
 }
 
 export interface ProgramResult {
   readonly stdout: string;
   readonly stderr: string;
-  /** Undefined when a signal ended it. */
+  /** Undefined if a signal ended it. */
   readonly code: number | undefined;
 }
 
-/** Runs a program of the PATH or of Debian's packages to its end. */
+/** Runs a program from the PATH or from Debian's packages to its end. */
 export async function runProgram(
   name: ProgramName,
   args: readonly string[],

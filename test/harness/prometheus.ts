@@ -1,7 +1,7 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { freePort } from "../../proxy/demo/postgres.ts";
+import { freePort } from "../../proxy/embedded/postgres.ts";
 import { findProgram } from "./debian.ts";
 import { endTied, readyTied, spawnTied } from "./tied.ts";
 
@@ -11,22 +11,22 @@ export interface Series {
 }
 
 export interface PrometheusServer {
-  /** The series that an expression has now; rejects with what Prometheus finds wrong with it. */
+  /** The current series of an expression; rejects with Prometheus' error if there is one. */
   query(expression: string): Promise<readonly Series[]>;
   stop(): Promise<void>;
 }
 
 export interface PrometheusOptions {
-  /** `host:port` of what it scrapes as job "sluice". */
+  /** `host:port` of each target to scrape as job "sluice". */
   readonly targets: readonly string[];
   /** Paths of rule files. */
   readonly rules: readonly string[];
 }
 
-/** Reading and evaluating this often, a test need not wait for the next time. */
+/** Scrapes and evaluates this often, so that a test need not wait for the next time. */
 const INTERVAL = "250ms";
 
-/** A Prometheus that keeps what it reads until it is stopped. */
+/** Starts a Prometheus whose data is kept until it is stopped. */
 export async function startPrometheus({ targets, rules }: PrometheusOptions): Promise<PrometheusServer> {
   const program = await findProgram("prometheus");
   const folder = await mkdtemp(join(tmpdir(), "sluice-prometheus-"));

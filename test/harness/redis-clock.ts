@@ -2,21 +2,22 @@ import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Redis } from "ioredis";
-import { freePort } from "../../proxy/demo/postgres.ts";
+import { freePort } from "../../proxy/embedded/postgres.ts";
 import { findLibrary } from "./debian.ts";
 import { launchRedis, type RedisServer } from "./redis-process.ts";
 
-/** A Redis whose clock the test sets. */
+/** A Redis with a clock that the test sets. */
 export interface ClockedRedis {
   readonly url: string;
-  /** From now on its clock is so far ahead of ours, or behind. It keeps what it holds, and has no key that expired. */
+  /** Sets its clock this far ahead of ours, or behind if negative. It keeps its data; none of its keys has expired. */
   setClock(ahead: { readonly days: number }): Promise<void>;
   stop(): Promise<void>;
 }
 
 /**
- * Starts one under datefudge, which reads the offset once: for another it starts again from its dump, as a machine that
- * comes up with a wrong clock. (libfaketime, which could do without, and jemalloc need each other to start.)
+ * Starts a Redis under datefudge, which reads the offset once: for another offset Redis starts again from its dump,
+ * like a machine that boots with a wrong clock. (libfaketime could do it without a restart, but it and jemalloc each
+ * need the other to start.)
  */
 export async function startClockedRedis(): Promise<ClockedRedis> {
   const folder = await mkdtemp(join(tmpdir(), "sluice-clock-"));

@@ -2,16 +2,16 @@ import type { ChildProcess } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { freePort } from "../../proxy/demo/postgres.ts";
+import { freePort } from "../../proxy/embedded/postgres.ts";
 import { findProgram, type Program } from "./debian.ts";
 import { endTied, readyTied, spawnTied } from "./tied.ts";
 
 export interface RedisOptions {
-  /** A free one if left out. */
+  /** A free port if absent. */
   readonly port?: number;
-  /** A node of a Redis Cluster, which listens on a port of its `bus` as well. */
+  /** A node of a Redis Cluster, which also listens on a port for its `bus`. */
   readonly isClustered?: boolean;
-  /** Further arguments of redis-server. */
+  /** Additional arguments of redis-server. */
   readonly args?: readonly string[];
   readonly environment?: Readonly<Record<string, string>>;
 }
@@ -19,17 +19,17 @@ export interface RedisOptions {
 export interface RedisServer {
   readonly url: string;
   readonly port: number;
-  /** Where the other nodes of a Cluster find it; undefined for a Redis that is none. */
+  /** The port for the other nodes of a Cluster; undefined if the Redis is not in one. */
   readonly busPort: number | undefined;
   readonly way: string;
   readonly pid: number;
-  /** Orderly; what it holds is gone. */
+  /** Stops in an orderly way; its data is lost. */
   stop(): Promise<void>;
-  /** As a machine that loses power: clients get no word. */
+  /** Like a loss of power: clients are not notified. */
   kill(): Promise<void>;
 }
 
-/** Starts a Redis that keeps nothing on disk. */
+/** Starts a Redis that stores nothing on disk. */
 export async function launchRedis({
   port,
   isClustered = false,
@@ -39,7 +39,7 @@ export async function launchRedis({
   const found = await findRedis();
   const program = { ...found, environment: { ...found.environment, ...environment } };
   const listen = port ?? (await freePort());
-  // Of itself Redis would take port + 10000, which may be in use.
+  // By default Redis would use port + 10000, which may be taken.
   const busPort = isClustered ? await freePort() : undefined;
   const folder = await mkdtemp(join(tmpdir(), "sluice-redis-"));
   const server = spawnTied(program, [
@@ -62,7 +62,7 @@ function cluster(busPort: number | undefined): readonly string[] {
   ];
 }
 
-/** Starts a Sentinel (Redis docs, "High availability with Redis Sentinel"), which writes into its own configuration. */
+/** Starts a Sentinel (Redis docs, "High availability with Redis Sentinel"), which writes to its own configuration. */
 export async function launchSentinel(lines: readonly string[]): Promise<RedisServer> {
   const program = await findRedis();
   const listen = await freePort();

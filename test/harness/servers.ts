@@ -1,18 +1,21 @@
-import { chmod, mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { chmod, mkdtemp, rm, statfs } from "node:fs/promises";
+import { freemem, tmpdir } from "node:os";
 import { join } from "node:path";
 import { Redis } from "ioredis";
 import type { TestProject } from "vitest/node";
-import { type PostgresOptions, startPostgres } from "../../proxy/demo/postgres.ts";
+import { type PostgresOptions, startPostgres } from "../../proxy/embedded/postgres.ts";
+import { chosenBinaries, MAJOR } from "./postgres-versions.ts";
 import { launchRedis } from "./redis-process.ts";
 import { createRoles } from "./support-schema.ts";
 
 declare module "vitest" {
   interface ProvidedContext {
-    /** Of a superuser. */
+    /** A superuser's URI. */
     readonly postgresUri: string;
     readonly redisUrl: string;
-    /** How many logical databases that Redis has. */
+    /** Folder with the run's templates of data folders: see data-templates.ts. */
+    readonly postgresTemplates: string;
+    /** The number of logical databases of that Redis. */
     readonly redisDatabases: number;
   }
 }
@@ -23,14 +26,16 @@ interface Provided {
   stop(): Promise<void>;
 }
 
-/** Real servers for the whole test run: started once, stopped when it ends. */
+/** Provides real servers for the whole test run: started once, stopped at its end. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  const templates = await serverFolder();
   const started = await Promise.allSettled([providePostgres(), provideRedis()]);
   const [postgres, redis] = started;
   const stop = async () => {
     await Promise.all(
       started.map((server) => (server.status === "fulfilled" ? server.value.stop() : undefined)),
     );
+    await rm(templates, { recursive: true, force: true });
   };
   if (postgres.status === "rejected" || redis.status === "rejected") {
     await stop();
@@ -38,21 +43,36 @@ export default async function setup(project: TestProject): Promise<() => Promise
   }
   await createRoles(postgres.value.url);
   project.provide("postgresUri", postgres.value.url);
+  project.provide("postgresTemplates", templates);
   project.provide("redisUrl", redis.value.url);
   project.provide("redisDatabases", await countDatabases(redis.value.url));
   console.log(`Postgres: ${postgres.value.way}\nRedis: ${redis.value.way}`);
   return stop;
 }
 
-/** A folder that the server's own user can reach, also when we are root. */
+/** A folder that the server's own user can reach, even if we are root; in memory if there is room. */
 export async function serverFolder(): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), "sluice-test-"));
+  const folder = await mkdtemp(join(await roomiest(), "sluice-test-"));
   await chmod(folder, 0o755);
   return folder;
 }
 
-/** Passwords are asked for, as in earnest; nothing is kept through a crash. */
+/** A database is hundreds of files: on a disk, creating and removing them takes a tenth of the total time. */
+const MEMORY = "/dev/shm";
+const ROOM = 4 * 1024 ** 3;
+
+async function roomiest(): Promise<string> {
+  const memory = await statfs(MEMORY).catch(() => undefined);
+  return memory !== undefined && memory.bavail * memory.bsize > ROOM && freemem() > 2 * ROOM
+    ? MEMORY
+    : tmpdir();
+}
+
+const binaries = await chosenBinaries();
+
+/** Passwords are required, as in production; nothing survives a crash. */
 export const TEST_POSTGRES = {
+  ...(binaries !== undefined && { binaries }),
   superuser: "postgres",
   password: "postgres-password",
   settings: {
@@ -71,7 +91,7 @@ async function providePostgres(): Promise<Provided> {
   const server = await startPostgres({ ...TEST_POSTGRES, dataFolder: join(folder, "data") });
   return {
     url: server.uri,
-    way: `the npm package's, port ${server.port}`,
+    way: `${MAJOR}, the npm package's, port ${server.port}`,
     async stop() {
       await server.stop();
       await rm(folder, { recursive: true, force: true });

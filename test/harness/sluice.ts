@@ -3,42 +3,44 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { devNull, tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
-import { compose, type Running } from "../../proxy/commands/compose.ts";
+import { compose, type Running } from "../../proxy/app/compose.ts";
 import { createLog, type LogLevel } from "../../proxy/log.ts";
-import { readSettings } from "../../proxy/settings.ts";
+import { readSettings } from "../../proxy/settings/settings.ts";
 
 export interface SluiceOptions {
   /** The policy's text. */
   readonly policy: string;
-  /** The server's URI, of the user who reads the catalog. */
+  /** The server's URI, with the user who reads the catalog. */
   readonly upstream: string;
-  /** It is waited for, unless `redisIsAway`: what a start would have counted without it is refused. */
+  /** The start waits for it unless `redisIsAway`: statements that must be counted are refused without it. */
   readonly redis?: string;
   readonly redisIsAway?: true;
-  /** Further flags of `sluice serve`. */
+  /** Additional flags of `sluice serve`. */
   readonly flags?: readonly string[];
-  /** Settings that have no flag, as variables. */
+  /** Settings without a flag, as environment variables. */
   readonly variables?: Readonly<Record<string, string>>;
-  /** "info" if left out. */
+  /** "info" if absent. */
   readonly logLevel?: LogLevel;
 }
 
 export interface TestSluice {
   readonly host: string;
   readonly port: number;
+  /** All addresses that it listens on: the first is that of `port`. */
+  readonly addresses: Running["addresses"];
   readonly adminUrl: string;
   readonly auditFolder: string;
-  /** What it logged, one object a line. */
+  /** Its log, one object per line. */
   readonly log: readonly LogLine[];
-  /** The same, byte for byte. */
+  /** The same lines, byte for byte. */
   readonly lines: readonly string[];
-  /** Where a client connects: the same database, this user. */
+  /** A client's URI for this user of the same database. */
   uriFor(user: string, password?: string): string;
-  /** Clients past log-in. */
+  /** The number of clients that have logged in. */
   sessions(): number;
   /** The sum of a metric's series whose labels contain this text. */
   metric(name: string, labels?: string): Promise<number>;
-  /** Writes another policy, and has it read. */
+  /** Writes another policy and reloads it. */
   setPolicy(text: string): Promise<void>;
   reload(): Promise<void>;
   readonly policyFile: string;
@@ -51,7 +53,7 @@ export interface LogLine {
   readonly problem?: string;
 }
 
-/** A start that Sluice itself refused. */
+/** Sluice itself refused to start. */
 export class NotStarted extends Error {
   readonly problems: readonly string[];
 
@@ -62,10 +64,10 @@ export class NotStarted extends Error {
 }
 
 const HOST = "127.0.0.1";
-/** A Redis that is only slow, on a machine with too much to do, is none that is away. */
+/** On an overloaded machine a slow Redis must not count as unreachable. */
 const COMMAND_TIMEOUT = "2s";
 
-/** A whole Sluice, as `sluice serve` puts it together, on free ports of this machine. */
+/** Starts a complete Sluice, composed as `sluice serve` does it, on free local ports. */
 export async function startSluice(options: SluiceOptions): Promise<TestSluice> {
   const folder = await mkdtemp(join(tmpdir(), "sluice-serve-"));
   const policyFile = join(folder, "policy.yaml");
@@ -124,11 +126,13 @@ interface Places {
 
 function testSluice(running: Running, places: Places): TestSluice {
   const { folder, policyFile, auditFolder, lines, upstream } = places;
-  const { port } = running.address;
+  const { addresses } = running;
+  const [{ port }] = addresses;
   const adminUrl = `http://${HOST}:${running.admin.port}`;
   return {
     host: HOST,
     port,
+    addresses,
     adminUrl,
     auditFolder,
     policyFile,

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
-import { startPostgres } from "../../proxy/demo/postgres.ts";
+import { startPostgres } from "../../proxy/embedded/postgres.ts";
 import { psql } from "./postgres.ts";
 
 let folder: string;
@@ -15,8 +15,8 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 
 const SERVER = { superuser: "owner of all", password: "p:ss/word", settings: { fsync: "off" } };
 
-test("data is still there when the server is started again, also in a folder that only we may enter", async () => {
-  // As root, the server's user cannot enter: mkdtemp made it 0700.
+test("data is kept when the server is started again, also in a folder that only we may enter", async () => {
+  // As root: the server's user cannot enter, because mkdtemp created the folder with mode 0700.
   const options = { ...SERVER, dataFolder: join(folder, "private", "data") };
   await mkdir(join(folder, "private"));
   const first = await startPostgres(options);
@@ -30,7 +30,7 @@ test("data is still there when the server is started again, also in a folder tha
   await rm(second.dataFolder, { recursive: true });
 });
 
-test("a start that fails says what the server said", async () => {
+test("a failed start reports the server's own error", async () => {
   const options = { ...SERVER, dataFolder: join(tmpdir(), `sluice-fails-${process.pid}`) };
   await expect(startPostgres({ ...options, settings: { no_such_setting: "1" } })).rejects.toThrow(
     /unrecognized configuration parameter "no_such_setting"/,
@@ -56,9 +56,9 @@ test.runIf(process.platform === "linux")(
   },
 );
 
-const MODULE = fileURLToPath(new URL("../../proxy/demo/postgres.ts", import.meta.url));
+const MODULE = fileURLToPath(new URL("../../proxy/embedded/postgres.ts", import.meta.url));
 
-/** Vite, which vitest brings, runs TypeScript in a process of its own. */
+/** Vite, which comes with vitest, runs TypeScript in a separate process. */
 const ORPHAN = `
   import { runnerImport } from "vite";
   const { module } = await runnerImport(process.env.MODULE);

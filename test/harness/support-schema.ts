@@ -1,6 +1,6 @@
 import pg from "pg";
 
-/** The people of the helpdesk and what they log in with. */
+/** The users of the helpdesk and their passwords. */
 export const PASSWORDS = {
   anna: "anna-password",
   ben: "ben-password",
@@ -11,7 +11,7 @@ export const PASSWORDS = {
 
 export type SupportUser = keyof typeof PASSWORDS;
 
-/** Roles belong to the whole server: made once for the run. */
+/** Roles belong to the whole server: created once for the run. */
 export async function createRoles(uri: string): Promise<void> {
   await execute(
     uri,
@@ -27,8 +27,8 @@ export async function createRoles(uri: string): Promise<void> {
 }
 
 /**
- * A small helpdesk, the same at every call: 1,000 customers, 2,000 tickets, 4,000 messages, 1,500 payments.
- * Customer 7 is `Alice Ng 7 <alice.ng.7@example.com>`, and so on: see the INSERT.
+ * A small helpdesk, the same at every call: 1,000 customers, 2,000 tickets, 4,000 messages, 1,500 payments. Customer 7
+ * is `Alice Ng 7 <alice.ng.7@example.com>`, and so on: see the INSERT.
  */
 export async function supportSchema(uri: string): Promise<void> {
   await execute(uri, `BEGIN; ${TABLES} ${ROWS} ${VIEWS} ${GRANTS} COMMIT; ANALYZE;`);
@@ -96,7 +96,7 @@ const TABLES = `
   CREATE TABLE public.vip_customers (manager text) INHERITS (public.customers);
 `;
 
-// n::text and modulo only: the same rows on every server version.
+// Uses only n::text and modulo: the same rows on every server version.
 const ROWS = `
   INSERT INTO public.customers
     SELECT n, first || ' ' || last || ' ' || n,

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import type { Program } from "./debian.ts";
 
-/** A child that ends when we do, however we end. */
+/** A child process that ends when this one does, however that ends. */
 export function spawnTied({ path, environment }: Program, args: readonly string[]): ChildProcess {
   const options = {
     stdio: ["ignore", "pipe", "pipe"] as ("ignore" | "pipe")[],
@@ -12,7 +12,7 @@ export function spawnTied({ path, environment }: Program, args: readonly string[
     : spawn(path, args, options);
 }
 
-/** Waits until it says this; when it ends before, rejects with the last of what it said. */
+/** Waits until its output contains `sign`; if it ends before, rejects with the end of its output. */
 export async function readyTied(child: ChildProcess, sign: string): Promise<void> {
   await new Promise<void>((done, fail) => {
     let said = "";
@@ -29,7 +29,7 @@ export async function readyTied(child: ChildProcess, sign: string): Promise<void
   });
 }
 
-/** Ends it, unless it has ended. */
+/** Ends the process unless it has ended. */
 export async function endTied(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return;
   await new Promise<void>((done) => {

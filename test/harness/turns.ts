@@ -1,4 +1,4 @@
-/** How often a turn comes when nothing holds it up (ms). */
+/** How often a turn comes if nothing delays it (ms). */
 const TURN = 10;
 
 let turned = 0;
@@ -7,8 +7,8 @@ setInterval(() => {
 }, TURN).unref();
 
 /**
- * Time (ms) as this process, in which proxy and test run, had it: while it gets no turn, or late ones, time stands
- * nearly still. Who waits for a timer takes as long as ever; who is late for want of a processor does not.
+ * Time (ms) as experienced by this process, which runs the proxy and the test: while it gets no turns, or late ones,
+ * the time nearly stops. Waiting for a timer takes as long as usual; a delay for want of a processor does not count.
  */
 export function turns(): { elapsed(): number } {
   const since = turned;

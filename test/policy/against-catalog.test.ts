@@ -8,8 +8,8 @@ import { readCatalog } from "../../proxy/catalog/snapshot.ts";
 import { checkPolicy } from "../../proxy/check/check.ts";
 import { policyCheck } from "../../proxy/commands/policy-check.ts";
 import { checkAgainstCatalog, maskedType } from "../../proxy/policy/against-catalog.ts";
-import { compilePolicies } from "../../proxy/policy/load.ts";
-import { maskSql } from "../../proxy/policy/masks.ts";
+import { compilePolicies } from "../../proxy/policy/compile.ts";
+import { maskSql } from "../../proxy/policy/masks/all.ts";
 import { freshDatabase, supportSchema, type TestDatabase } from "../harness/postgres.ts";
 
 let database: TestDatabase;
@@ -49,7 +49,7 @@ function differences(text: string): readonly string[] {
   return problems.map(({ place, severity, message }) => `${place.line} ${severity}: ${message}`);
 }
 
-test("a policy that the database bears out has no differences", () => {
+test("a policy that matches the database has no differences", () => {
   expect(
     differences(`classes: { email: { mask: email }, text: { mask: redact }, born: { mask: year } }
 tables:
@@ -70,7 +70,7 @@ test.each([
   ["body === 'x'", "==="],
   ["id IN (1, 2) AND assignee ~~~ 'a'", "~~~"],
   ["EXISTS (SELECT 1 FROM public.tickets t WHERE t.body === 'x')", "==="],
-])("a condition that may mean an operator of a user's is an error: %s", (condition, operator) => {
+])("a condition that may use a user-defined operator is an error: %s", (condition, operator) => {
   expect(
     differences(`roles:\n  agent:\n    reads: all\n    only: { public.tickets: "${condition}" }\n`),
   ).toEqual([
@@ -78,7 +78,7 @@ test.each([
   ]);
 });
 
-test("one that names the operator's schema is the policy's own word", () => {
+test("an operator written with its schema is the policy's own choice", () => {
   expect(
     differences(
       "roles:\n  agent:\n    reads: all\n    only: { public.tickets: \"body OPERATOR(public.===) 'x'\" }\n",
@@ -86,13 +86,13 @@ test("one that names the operator's schema is the policy's own word", () => {
   ).toEqual([]);
 });
 
-test("a function whose result the role may not see is told of, for it cannot be called", () => {
+test("a function whose result the role may not see is reported, because it cannot be called", () => {
   expect(differences("roles:\n  agent:\n    calls: [public.mine]\n")).toEqual([
     '3 warning: role "agent" may call public.mine, but not see what it returns, and so not call it',
   ]);
 });
 
-test("what a policy names and the database has not is told with its line", () => {
+test("names in the policy that the database lacks are reported with their line", () => {
   expect(
     differences(`classes: { email: { mask: email } }
 tables:
@@ -125,7 +125,7 @@ function hints(text: string): readonly string[] {
   return checkAgainstCatalog(compiled.policies.forDatabase("any"), catalog).map(({ hint }) => hint);
 }
 
-test("a misspelt table's hint says what is open of the real one", () => {
+test("a misspelt table's hint says what is exposed of the real one", () => {
   const policy = (more: string, roles = "agent: { reads: all }") =>
     `tables: { public.custmers: { subject: id } }\nroles: { ${roles} }\n${more}`;
   const meant = 'Did you mean "public.customers"?';
@@ -140,7 +140,7 @@ test("a misspelt table's hint says what is open of the real one", () => {
   expect(hints(policy("", "app: { reads: all, sees: all }"))[0]).toContain(
     "nothing protects it once a role reads it",
   );
-  // One that has an entry of its own is protected, and was not meant.
+  // A table with an entry of its own is protected, so it was not meant.
   expect(
     hints(
       "tables: { public.customer: {}, public.customers: { subject: id } }\nroles: { agent: { reads: all } }\n",
@@ -168,7 +168,7 @@ test("a filter on a misspelt table is an error that says who reads all rows", ()
     ]);
 });
 
-test("what the policy says may be missing is no difference, whatever speaks of it", () => {
+test("what the policy says may be missing is not a difference, whatever refers to it", () => {
   const policy = (allowed: string) => `classes: { text: { mask: redact } }
 tables:
   public.orders: { subject: ticket_id -> public.later.customer_id, columns: { body: text }${allowed} }
@@ -185,7 +185,7 @@ roles:
   expect(differences(policy(", allow_missing: true"))).toEqual([]);
 });
 
-test("a mask that cannot keep a column's type is an error, for it would hide more or less than was meant", () => {
+test("a mask that cannot keep a column's type is an error, because it would hide more or less than was meant", () => {
   expect(
     differences(`classes: { a: { mask: redact }, t: { mask: { token: t_ } }, n: { mask: "null" }, y: { mask: year } }
 tables:
@@ -198,7 +198,7 @@ tables:
   ]);
 });
 
-test("a condition on a class is told of when tables lack its columns, and is an error without its functions or relations", () => {
+test("a class condition warns where tables lack its columns, and fails without its functions or relations", () => {
   expect(
     differences(`classes: { text: { mask: redact } }
 tables: { public.tickets: { columns: { body: text } }, public.notes: { columns: { body: text } } }
@@ -228,7 +228,7 @@ test("a column of a domain is masked as its base type: no CHECK and no NOT NULL 
   }
 });
 
-test("policy check --upstream tells the differences of a real database, and a database that is away", async () => {
+test("policy check --upstream reports differences from a real database, or that it is unreachable", async () => {
   const folder = await mkdtemp(join(tmpdir(), "sluice-check-"));
   const written: string[] = [];
   const { write } = process.stdout;
@@ -269,7 +269,7 @@ test.each(["the tests' support database", "deploy/compose/tables.sql"])(
       if (!compiled.ok) throw new Error("the demo's policy is wrong");
       const policy = compiled.policies.forDatabase(support.database);
       const problems = checkPolicy(policy, await readCatalog(client)).filter(
-        // What an agent may write, and sees text by, is told by a check of its own.
+        // Columns that an agent may write and that its own conditions depend on are reported by a separate check.
         ({ message }) => !message.includes("which it may write itself"),
       );
       await client.end();
@@ -280,7 +280,7 @@ test.each(["the tests' support database", "deploy/compose/tables.sql"])(
   },
 );
 
-test("a path to the person must lead over keys, to a column that is that table's own subject", () => {
+test("a path to the person must follow keys, to a column that is that table's own subject", () => {
   const tables = (subject: string, more = "public.tickets: { subject: customer_id }") =>
     differences(`tables:\n  public.notes: { subject: ${subject} }\n  ${more}\n`);
   expect(tables("customer_id -> public.customers.id", "public.customers: { subject: id }")).toEqual([]);

@@ -7,13 +7,14 @@ import type { Catalog } from "../../proxy/catalog/catalog.ts";
 import { readCatalog } from "../../proxy/catalog/snapshot.ts";
 import { checkPolicy } from "../../proxy/check/check.ts";
 import { policyCheck } from "../../proxy/commands/policy-check.ts";
-import { compilePolicies, describeProblem } from "../../proxy/policy/load.ts";
+import { compilePolicies } from "../../proxy/policy/compile.ts";
+import { describeProblem } from "../../proxy/policy/problems.ts";
 import { captured } from "../commands/captured.ts";
 import { freshDatabase, supportSchema, type TestDatabase } from "../harness/postgres.ts";
 
-/** As Rails makes a schema: keys, and no foreign keys. `linked` has them. */
+/** A schema as Rails creates it: keys, and no foreign keys. `linked` has them. */
 const SCHEMA = `
-  CREATE TABLE contacts (id bigint PRIMARY KEY, name text);
+  CREATE TABLE contacts (id bigint PRIMARY KEY, name text, born date);
   CREATE TABLE conversations (id bigint PRIMARY KEY, contact_id bigint, requester bigint);
   CREATE TABLE messages (id bigint PRIMARY KEY, conversation_id bigint, body text);
   CREATE TABLE profiles (contact_id bigint PRIMARY KEY, bio text);
@@ -61,17 +62,17 @@ const apart = (line: number, table: string, space: string, people: string) =>
 const PEOPLE = "tables:\n  public.contacts: { subject: id }\n";
 
 test.each([
-  ["a column called after the people", "conversations: { subject: contact_id }", "conversations.contact_id"],
-  ["a column called otherwise", "conversations: { subject: requester }", "conversations.requester"],
-  ["a key called after other people", "profiles: { subject: contact_id }", "profiles.contact_id"],
-])("without a foreign key %s is a name space of its own", (_what, entry, space) => {
+  ["a column named after the people", "conversations: { subject: contact_id }", "conversations.contact_id"],
+  ["a column with another name", "conversations: { subject: requester }", "conversations.requester"],
+  ["a key named after other people", "profiles: { subject: contact_id }", "profiles.contact_id"],
+])("without a foreign key, %s is a name space of its own", (_what, entry, space) => {
   const [table = ""] = entry.split(":");
   expect(warnings(`${PEOPLE}  public.${entry}\n`)).toEqual([
     apart(4, `public.${table}`, `public.${space}`, "public.contacts.id"),
   ]);
 });
 
-test("a path to the people, a foreign key, and what cannot be the same people are no second name space", () => {
+test("a path to the people, a foreign key, or people who cannot be the same give no second name space", () => {
   expect(
     warnings(`${PEOPLE}  public.conversations: { subject: contact_id -> public.contacts.id }
   public.messages: { subject: conversation_id -> public.conversations.contact_id -> public.contacts.id }
@@ -88,7 +89,7 @@ test("a path to the people, a foreign key, and what cannot be the same people ar
   ).toEqual([]);
 });
 
-test("a path that stops before the people is told once, with the rest of it", () => {
+test("a path that stops before the people is reported once, with its missing rest", () => {
   expect(
     warnings(`${PEOPLE}  public.conversations: { subject: contact_id -> public.contacts.id }
   public.messages: { subject: conversation_id -> public.conversations.contact_id }
@@ -113,7 +114,7 @@ test("two columns of one name, without a table of the people, are two name space
 
 const CLASSES = "classes: { text: { mask: redact }, name: { mask: initials } }\n";
 
-test("views and children of tables without people count nobody either, and children of such with people do", () => {
+test("views and children of tables without people count no one either, and children of tables with people do", () => {
   const policy = (reads: string) => `${CLASSES}tables:
   public.messages: { columns: { body: text } }
   public.parent: { subject: person, columns: { name: name } }
@@ -128,7 +129,7 @@ roles:
   expect(warnings(policy("[public.parent]"))).toEqual([]);
 });
 
-test("a budget that counts nobody, a table that shows NULL alone, and a class that is never read are told", () => {
+test("a budget that counts no one, a table that shows only NULL, and a class that is never read are reported", () => {
   expect(
     warnings(`${CLASSES}tables:
   public.contacts: { subject: id, columns: { name: name } }
@@ -154,7 +155,46 @@ roles:
   ]);
 });
 
-test("decoys whose people are counted elsewhere, or whom only an unlimited role reads, are never seen", () => {
+test("tables without an entry whose foreign keys lead to people are reported to roles that count people", () => {
+  const policy = (role: string, more = "") => `${more}tables: { linked.contacts: { subject: id } }
+roles: { agent: { users: [anna], ${role} } }
+`;
+  const budget = "budget: { 1h: 9 }";
+  const forgotten =
+    '3 warning: role "agent" reads linked.talks, whose foreign keys lead to people and which has no entry under "tables:": all columns are shown, and no one is counted';
+  const all = "reads: [linked.contacts, linked.talks, linked.messages]";
+  expect(warnings(policy(`${all}, ${budget}`))).toEqual([forgotten]);
+  expect(warnings(policy(`reads: [linked.*], ${budget}`))).toEqual([forgotten]);
+  expect(warnings(policy(all))).toEqual([]);
+  expect(warnings(policy(`reads: [linked.contacts], ${budget}`))).toEqual([]);
+  expect(warnings(policy(`reads: [linked.*], ${budget}`, "unclassified: mask\n"))).toEqual([]);
+});
+
+test("a subject that does not tell people apart is reported", () => {
+  const coarse = (column: string) =>
+    `3 warning: one value of ${column}, the subject, may stand for many people: it is neither a key nor a foreign key`;
+  const policy = (entry: string) => `tables:\n  ${entry}\n`;
+  expect(warnings(policy("public.contacts: { subject: born }"))).toEqual([coarse("public.contacts.born")]);
+  expect(warnings(policy("public.contacts: { subject: id }"))).toEqual([]);
+  expect(warnings(policy("public.conversations: { subject: contact_id }"))).toEqual([]);
+  expect(warnings(policy("linked.talks: { subject: contact_id }"))).toEqual([]);
+});
+
+test("unknown users who see all uncounted, and a mask that is the value, are reported", () => {
+  const policy = (app: string, mask = "upper(value)") => `classes: { name: { mask: { sql: "${mask}" } } }
+tables: { public.contacts: { subject: id, columns: { name: name } } }
+roles: { app: { users: [app], reads: all, ${app} } }
+unknown_users: app
+`;
+  const open =
+    '5 warning: users without a role have role "app", which sees all and in which no one is counted';
+  expect(warnings(policy("writes: all, sees: all"))).toEqual([open]);
+  expect(warnings(policy("rows: 9"))).toEqual([]);
+  const hidesNothing = '2 warning: the mask of class "name" is the value itself, so it hides nothing';
+  expect(warnings(policy("rows: 9", "(value)::text"))).toEqual([hidesNothing]);
+});
+
+test("decoys whose people are counted elsewhere, or that only an unlimited role reads, are never seen", () => {
   const policy = (table: string, roles: string) => `tables:
   linked.contacts: { subject: id }
   linked.talks: { subject: contact_id }
@@ -163,7 +203,7 @@ canaries: { ${table}: [1] }
 `;
   const agent = "agent: { users: [anna], reads: [linked.talks], rows: 9 }";
   const app = "app: { users: [app], reads: all, writes: all, sees: all }";
-  // Who reads a decoy's ticket is seen as well.
+  // Reading a decoy's ticket is detected as well.
   expect(warnings(policy("linked.contacts", agent))).toEqual([]);
   expect(warnings(policy("linked.talks", agent))).toEqual([
     "6 warning: decoys of linked.talks are never seen: its people are counted as linked.contacts.id",
@@ -173,7 +213,7 @@ canaries: { ${table}: [1] }
   ]);
 });
 
-test("--strict makes warnings errors; users whom the database does not know are told, but not with --auth scram", async () => {
+test("--strict makes warnings errors; users unknown to the database are reported, except with --auth scram", async () => {
   const support = await freshDatabase("strict");
   const folder = await mkdtemp(join(tmpdir(), "sluice-strict-"));
   try {
@@ -199,6 +239,13 @@ test("--strict makes warnings errors; users whom the database does not know are 
     });
     expect(plain.errors).not.toContain(unchecked);
     expect(await run("--auth", "scram")).toMatchObject({ status: 2 });
+    await writeFile(file, `version: 1\ndatabase: ${support.database}\nroles: { a: { users: [anna] } }\n`);
+    expect(await run("--upstream", support.uri, "--strict")).toMatchObject({ status: 0 });
+    await writeFile(file, "version: 1\ndatabase: suport\nroles: { a: { users: [anna] } }\n");
+    expect(await run("--upstream", support.uri, "--strict")).toMatchObject({
+      ...{ status: 1 },
+      out: expect.stringContaining(`${file}:2:1: error: the server has no database "suport"`),
+    });
     await writeFile(file, "version: 1\non_canary: suspend\n");
     expect(await run()).toMatchObject({ status: 0 });
     expect(await run("--strict")).toMatchObject({ status: 1 });

@@ -1,10 +1,11 @@
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
+import { compilePolicies } from "../../proxy/policy/compile.ts";
 import { policyJsonSchema } from "../../proxy/policy/format.ts";
-import { compilePolicies, describeProblem, type PolicyProblem } from "../../proxy/policy/load.ts";
+import { describeProblem, type PolicyProblem } from "../../proxy/policy/problems.ts";
 import { testJsonSchema } from "../../proxy/policy/test-format.ts";
 
-/** Problems as a reader gets them. */
+/** Problems as a user gets them. */
 function problemsOf(...texts: readonly string[]): readonly PolicyProblem[] {
   const compiled = compilePolicies(texts.map((text, i) => ({ name: `p${i + 1}.yaml`, text })));
   return compiled.ok ? [] : compiled.problems;
@@ -30,7 +31,7 @@ function role(lines: string): string {
     .join("\n")}\n`;
 }
 
-test("the schema that editors read is the validator's own", () => {
+test("the schema for editors is the validator's own", () => {
   const kept = readFileSync(new URL("../../policies/policy.schema.json", import.meta.url), "utf8");
   expect(kept, 'run "sluice policy schema > policies/policy.schema.json"').toBe(policyJsonSchema());
   const ofTests = readFileSync(new URL("../../policies/policy-tests.schema.json", import.meta.url), "utf8");
@@ -198,7 +199,7 @@ test("each mistake names its line and column, what is wrong, and what would be r
   for (const [what, text, expected] of cases) expect.soft(only(text), what).toContain(expected);
 });
 
-test("all mistakes are reported, in the order of the lines, and one mistake brings no second", () => {
+test("all mistakes are reported, in the order of the lines, and one mistake does not cause a second", () => {
   const text = `version: 1
 mode: observed
 classes:
@@ -220,7 +221,7 @@ roles:
   expect(problemsOf(text).map(({ place }) => place.line)).toEqual([2, 4, 7, 10, 11, 16, 17]);
 });
 
-test("what stands twice in one policy is told with the other place", () => {
+test("duplicates within one policy are reported with the other position", () => {
   const second = `version: 1
 classes: { email: { mask: redact } }
 tables: { public.customers: {} }
@@ -238,7 +239,7 @@ mode: observe
   expect(problems[0]?.hint).toContain("p1.yaml:3");
 });
 
-test("a user in two roles is refused unless networks keep the two apart", () => {
+test("a user in two roles is refused unless their networks do not overlap", () => {
   const two = (a: string, b: string) => `version: 1
 roles:
   a: { users: [anna], ${a} }
@@ -251,7 +252,7 @@ roles:
   expect(problemsOf(two("from: [10.0.0.0/8]", 'from: ["2001:db8::/32"]'))).toEqual([]);
 });
 
-test("a few aliases do not blow up into gigabytes", () => {
+test("a few aliases do not expand to gigabytes", () => {
   const bomb = `version: 1\na: &a [x,x,x,x,x,x,x,x,x]\n${["b", "c", "d", "e", "f", "g"]
     .map((key, i) => `${key}: &${key} [${Array(9).fill(`*${"abcdef"[i]}`).join(",")}]`)
     .join("\n")}\n`;

@@ -4,8 +4,9 @@ import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { policyCheck } from "../../proxy/commands/policy-check.ts";
 import { policySchema } from "../../proxy/commands/policy-schema.ts";
+import { compilePolicies, type PolicySet, type PolicyText } from "../../proxy/policy/compile.ts";
 import { policyJsonSchema } from "../../proxy/policy/format.ts";
-import { compilePolicies, loadPolicies, type PolicySet, type PolicyText } from "../../proxy/policy/load.ts";
+import { loadPolicies } from "../../proxy/policy-files/load.ts";
 
 let folder: string;
 
@@ -26,7 +27,7 @@ function compiled(...files: readonly PolicyText[]): PolicySet {
   return result.policies;
 }
 
-test("a folder that is empty, away, or holds only tests is a problem and not a crash", async () => {
+test("a folder that is empty, missing, or holds only tests is a problem and not a crash", async () => {
   expect(await problemsAt(folder)).toEqual([`${folder}: no policy in this folder`]);
   await writeFile(join(folder, "support_test.yaml"), "- as: anna\n");
   await writeFile(join(folder, "README.md"), "policies\n");
@@ -35,7 +36,7 @@ test("a folder that is empty, away, or holds only tests is a problem and not a c
   expect(await problemsAt(away)).toEqual([`${away}: there is no such file or folder`]);
 });
 
-test("a file that cannot be read as text is a problem that names it, beside those of the other files", async () => {
+test("a file that cannot be read as text is a problem that names it, along with those of the other files", async () => {
   await writeFile(join(folder, "a.yaml"), Buffer.from([0x76, 0xff, 0xfe]));
   await mkdir(join(folder, "b.yaml"));
   await writeFile(join(folder, "c.yml"), "version: 1\nmode: wrong\n");
@@ -53,14 +54,14 @@ test.skipIf(process.getuid?.() === 0)("a file without the right to read it is a 
   expect(await problemsAt(folder)).toEqual([`${file}: may not be read`]);
 });
 
-test("a single file can be a policy, whatever it is called", async () => {
+test("a single file can be a policy, whatever its name", async () => {
   const file = join(folder, "policy.txt");
   await writeFile(file, "version: 1\nmode: observe\n");
   const loaded = await loadPolicies(file);
   expect(loaded.ok && loaded.policies.forDatabase("any").mode).toBe("observe");
 });
 
-test("several files are one policy", () => {
+test("several files form one policy", () => {
   const policies = compiled(
     {
       name: "roles.yaml",
@@ -82,7 +83,7 @@ test("several files are one policy", () => {
   expect(policies.files).toEqual(["classes.yaml", "roles.yaml", "tables.yaml"]);
 });
 
-test("a file that speaks of one database adds to the others' there, and is nothing to other databases", () => {
+test("a file for one database adds to the general ones there, and does not apply to other databases", () => {
   const policies = compiled(
     {
       name: "all.yaml",
@@ -102,7 +103,7 @@ test("a file that speaks of one database adds to the others' there, and is nothi
   expect(policies.databases).toEqual(["shop", "support"]);
 });
 
-test("a database that no file speaks of lets nobody in", () => {
+test("a database without a file lets no one in", () => {
   const policies = compiled({
     name: "a.yaml",
     text: "version: 1\ndatabase: support\nroles: { agent: { users: [anna] } }\nunknown_users: agent\n",
@@ -160,12 +161,12 @@ classes:
   ]);
 });
 
-test("the demo's policy is right, and its roles are what it says", async () => {
+test("the demo's policy is valid, and its roles are as described", async () => {
   const loaded = await loadPolicies("policies/");
   expect(loaded.ok ? [] : loaded.problems).toEqual([]);
   if (!loaded.ok) return;
   const { roles } = loaded.policies.forDatabase("support");
-  expect([...roles.keys()]).toEqual(["agent", "lead", "analyst", "app"]);
+  expect([...roles.keys()]).toEqual(["agent", "lead", "analyst", "app", "web"]);
   const budget = (role: string) =>
     roles.get(role)?.budget.map(({ name, what, limit }) => `${name} ${what} ${limit}`);
   const hour = ["1m people 30", "1h people 120", "1h bytes 2097152", "1h lookups 60"];
@@ -178,10 +179,13 @@ test("the demo's policy is right, and its roles are what it says", async () => {
     "30d people 3000",
   ]);
   expect(budget("lead")).toEqual([
-    ...hour,
+    "1m people 30",
+    "1h people 120",
+    "1h bytes 4194304",
+    "1h lookups 120",
     "1d people 600",
     "1d bytes 12582912",
-    "1d lookups 400",
+    "1d lookups 800",
     "1d changes 500",
     "30d people 3000",
   ]);
@@ -189,7 +193,7 @@ test("the demo's policy is right, and its roles are what it says", async () => {
   expect(roles.get("app")).toMatchObject({ reads: "all", writes: "all", sees: "all", budget: [] });
 });
 
-/** What a command writes to standard output, and its exit status. */
+/** A command's standard output and exit status. */
 async function run(command: () => Promise<number>): Promise<{ status: number; output: string }> {
   const written: string[] = [];
   const { write } = process.stdout;
@@ -201,7 +205,7 @@ async function run(command: () => Promise<number>): Promise<{ status: number; ou
   }
 }
 
-test("policy check exits with 1 and places that an editor can jump to, or with 0", async () => {
+test("policy check exits with 1 and positions that an editor can jump to, or with 0", async () => {
   const file = join(folder, "a.yaml");
   await writeFile(file, "version: 1\nmode: enforced\n");
   expect(await run(() => policyCheck([folder]))).toEqual({
@@ -212,7 +216,7 @@ test("policy check exits with 1 and places that an editor can jump to, or with 0
   expect(await run(() => policyCheck([folder]))).toEqual({ status: 0, output: "1 file: right\n" });
 });
 
-test("policy check warns of a role that may see what costs more than its whole budget, once", async () => {
+test("policy check warns once of a role that may see what costs more than its whole budget", async () => {
   const file = join(folder, "a.yaml");
   const policy = (budget: string, rest: string) =>
     writeFile(

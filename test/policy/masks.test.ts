@@ -1,12 +1,13 @@
 import { createHmac } from "node:crypto";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { type MaskedType, maskSql } from "../../proxy/policy/masks.ts";
+import { maskSql } from "../../proxy/policy/masks/all.ts";
+import type { MaskedType } from "../../proxy/policy/masks/mask.ts";
 import type { Mask } from "../../proxy/policy/policy.ts";
 import { freshDatabase, type TestDatabase } from "../harness/postgres.ts";
 
 /*
- * Masks run where they will run: in a real Postgres, under a search_path whose first schema holds impostors of
+ * Masks run where they will be used: in a real Postgres, under a search_path whose first schema contains impostors of
  * the functions, operators and types that masks use.
  */
 
@@ -78,7 +79,7 @@ function plain(type: MaskedType): string {
   return type.name === "_text" ? "text[]" : `${type.name}${/\(.*\)/.exec(type.sql)?.[0] ?? ""}`;
 }
 
-test("each mask gives what the design shows", async () => {
+test("each mask gives the documented result", async () => {
   const cases: readonly [Mask, MaskedType, readonly [string, string | null][]][] = [
     [{ kind: "null" }, TYPES.text, [["Alice", null]]],
     [
@@ -181,7 +182,7 @@ test("each mask gives what the design shows", async () => {
   }
 });
 
-test("impostors of functions, operators and types that come first in the search path change nothing", async () => {
+test("impostors of functions, operators and types that come first in the search path have no effect", async () => {
   await database.query("SET search_path = evil, pg_catalog");
   expect(await masked({ kind: "email" }, TYPES.text, ["alice@example.com"])).toEqual(["a***@example.com"]);
   expect(await masked({ kind: "last", count: 2 }, TYPES.text, ["+1 555 0100"])).toEqual(["*********00"]);
@@ -288,7 +289,7 @@ const VISIBLE_AS_IS = new Set(["round", "truncate"]);
 test("no mask fails on any value, none shows it, and NULL stays NULL", async () => {
   await database.query("SET search_path = pg_catalog");
   for (const [type, masks, values] of FITTING) {
-    // The server takes no unpaired surrogate and no zero byte; both are not text for it.
+    // The server accepts no unpaired surrogate and no zero byte; neither is text for it.
     const sample = fc
       .sample(values, 60)
       .filter((value) => !value.includes("\0") && Buffer.from(value).toString() === value);
@@ -298,9 +299,9 @@ test("no mask fails on any value, none shows it, and NULL stays NULL", async () 
       if (VISIBLE_AS_IS.has(mask.kind)) continue;
       sample.forEach((value, i) => {
         const inner = value.trim();
-        // Two characters may be all that a mask lets through, however many units of UTF-16 they are.
+        // A mask may show up to two characters, however many UTF-16 code units they are.
         if ([...inner].length < 3) return;
-        // A value that has stars of its own can look like its mask.
+        // A value that contains stars can look like its mask.
         if (inner.includes("*")) return;
         expect(results[i + 1] ?? "", `${mask.kind} of "${value}" as ${type.sql}`).not.toContain(inner);
       });
@@ -308,7 +309,7 @@ test("no mask fails on any value, none shows it, and NULL stays NULL", async () 
   }
 });
 
-test("a rounded value never leaves the range of its type, and what it rounds to is a multiple", async () => {
+test("a rounded value never leaves the range of its type, and is a multiple", async () => {
   expect(await masked({ kind: "round", to: 10 }, TYPES.int4, ["2147483647", "-2147483648"])).toEqual([
     "2147483640",
     "-2147483640",
@@ -337,7 +338,7 @@ test("a mask keeps the column's exact type and modifier", async () => {
   }
 });
 
-test("an index on another column serves through every mask", async () => {
+test("an index on another column can be used through every mask", async () => {
   await database.query("SET search_path = public");
   await database.query(`CREATE TABLE person (id int PRIMARY KEY, c text, d timestamptz);
     INSERT INTO person SELECT i, 'person' || i || '@example.com', now() FROM generate_series(1, 5000) i; ANALYZE person`);
@@ -360,7 +361,7 @@ test("an index on another column serves through every mask", async () => {
   }
 });
 
-test("equal values have equal tokens, other prefixes and keys give others, and the token is HMAC-SHA-256", async () => {
+test("equal values have equal tokens, other prefixes and keys give others, and a token is HMAC-SHA-256", async () => {
   const token: Mask = { kind: "token", prefix: "cust_" };
   const [first, again, other] = await masked(token, TYPES.text, [
     "alice@example.com",
@@ -377,7 +378,7 @@ test("equal values have equal tokens, other prefixes and keys give others, and t
   expect(elsewhere?.slice(5)).not.toBe(first?.slice(5));
 });
 
-test("the month of a moment does not move with the session's time zone", async () => {
+test("the month of a timestamp does not change with the session's time zone", async () => {
   const month: Mask = { kind: "truncate", to: "month" };
   const query = `SELECT extract(epoch FROM ${made(month, TYPES.timestamptz)})::text AS e FROM (SELECT '2024-01-31 23:30+00'::timestamptz(3) AS c) s`;
   const seen = new Set<string | undefined>();
@@ -389,7 +390,7 @@ test("the month of a moment does not move with the session's time zone", async (
   expect(seen.size).toBe(1);
 });
 
-test("text masks work on a column with a nondeterministic collation, and leave it its collation", async () => {
+test("text masks work on a column with a nondeterministic collation, and keep its collation", async () => {
   await database.query("SET search_path = public");
   await database.query(`CREATE COLLATION nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
     CREATE TABLE folded (c text COLLATE nocase); INSERT INTO folded VALUES ('Alice@Example.com')`);

@@ -1,7 +1,8 @@
 import { readFile } from "node:fs/promises";
 import { expect, test } from "vitest";
 import { checkPolicies } from "../../proxy/check/check.ts";
-import { compilePolicies, describeProblem } from "../../proxy/policy/load.ts";
+import { compilePolicies } from "../../proxy/policy/compile.ts";
+import { describeProblem } from "../../proxy/policy/problems.ts";
 
 /** `line:column message` of each warning, without a database. */
 function warnings(...texts: readonly string[]): readonly string[] {
@@ -27,7 +28,7 @@ const app = (rest: string) => `${BASE}roles:
   app: { users: [app], reads: all, writes: all, sees: all, ${rest} }
 `;
 
-test("a policy in which all has an effect is told nothing", async () => {
+test("a policy without idle keys gets no warnings", async () => {
   expect(
     warnings(
       agent(
@@ -47,12 +48,12 @@ test("a policy in which all has an effect is told nothing", async () => {
 
 test.each([
   [
-    "a table that counts nobody",
+    "a table that counts no one",
     `${BASE}roles:\n  agent: { users: [anna], reads: [public.customers, public.messages], budget: { 1h: 5 } }\n`,
     '5:3 public.messages has protected columns and no subject: what role "agent" reads of it counts nobody',
   ],
   [
-    "a budget of the role alone, and all tables",
+    "a budget of the role only, and all tables",
     `${BASE}roles:\n  a: { users: [anna], reads: all, role_budget: { 1h: 5 } }\n  b: { users: [ben], reads: [public.*], budget: { 1h: 5 } }\n`,
     '5:3 public.messages has protected columns and no subject: what roles "a", "b" read of it counts nobody',
   ],
@@ -66,17 +67,17 @@ test.each([
     '5:31 the people of public.messages are counted as public.talks.contact_id, apart from those of public.contacts.id: the same person may count twice, and "audit who-read" finds only one of the two',
   ],
   [
-    "rules of behaviour where nobody is counted",
+    "rules of behaviour where no one is counted",
     app("behaviour: { new_people: suspend }"),
     '7:60 role "app" sees, reads and writes all without a limit, so nobody is counted: its "behaviour" never sees anything',
   ],
   [
-    "a purpose where nobody is counted",
+    "a purpose where no one is counted",
     app('purpose: { public.customers: "vip" }'),
     '7:60 role "app" sees, reads and writes all without a limit, so nobody is counted: its "purpose" never sees anything',
   ],
   [
-    "decoys where nobody is counted",
+    "decoys where no one is counted",
     `${app("budget: none")}canaries: { public.customers: [1] }\n`,
     '8:13 decoys of public.customers are never seen: only role "app" reads them, in which nobody is counted',
   ],
@@ -87,7 +88,7 @@ test.each([
     '7:76 "purpose" names public.messages, which has no people of its own',
   ],
   [
-    "a purpose that no rule looks at",
+    "a purpose that no rule uses",
     agent('rows: 9, purpose: { public.customers: "vip" }'),
     '7:63 role "agent" has a purpose, and its rule "purpose" is off',
   ],
@@ -102,7 +103,7 @@ test.each([
     '7:67 the rule "dump" of role "agent" never sees anything: nothing limits its statements',
   ],
   [
-    "tightening no budget",
+    "tightening without a budget",
     agent("rows: 9, behaviour: { new_people: tighten }"),
     '7:76 role "agent" has no budget that "new_people: tighten" could halve',
   ],
@@ -112,7 +113,7 @@ test.each([
     '7:76 "finds: name" of role "agent" has no effect: what the role sees can be searched anyhow',
   ],
   [
-    "finds of a role that sees all",
+    "finds for a role that sees all",
     agent("sees: all, finds: [name]"),
     '7:65 "finds" of role "agent" has no effect: the role sees all classes, and what is seen can be searched',
   ],
@@ -144,7 +145,7 @@ test.each([
     '7:82 "budget.7d" of role "agent" has no effect: 9 rows in 30d are used up first',
   ],
   [
-    "a filter that is dropped and was never there",
+    "dropping a filter that never existed",
     `${BASE}roles:
   agent: { users: [anna], reads: all, only: { public.messages: "x" } }
   lead: { extends: agent, users: [cleo], only: { public.messages: none, public.customers: none } }
@@ -157,13 +158,13 @@ test.each([
     '2:12 no column has the class "card"',
   ],
   [
-    "a role that nobody has",
+    "a role without users",
     `${BASE}roles:\n  agent: { from: [10.0.0.0/8], reads: [public.customers] }\n  later: { users: [] }\n`,
     '7:3 nobody has the role "agent"',
     '7:12 "from" of role "agent" has no effect: it has no users',
   ],
   [
-    "users whom an earlier role takes",
+    "users whom an earlier role matches",
     `${BASE}roles:
   any: { users: ["*"], reads: [public.customers] }
   agent: { users: ["agent_*", anna], reads: [public.customers] }
@@ -172,11 +173,11 @@ unknown_users: agent
     '8:20 "users: agent_*" of role "agent" has no effect: role "any" has all users, and stands before it',
     '9:1 "unknown_users" has no effect: role "any" has all users',
   ],
-])("%s is told with its place", (_what, policy, ...expected) => {
+])("%s is reported with its position", (_what, policy, ...expected) => {
   expect(warnings(policy)).toEqual(expected);
 });
 
-test("what has an effect in a role that extends another is not idle in the one that says it", () => {
+test("a key that has an effect in an extending role is not idle in the role that writes it", () => {
   const policy = (own: string) => `${BASE}roles:
   base: { reads: [public.customers], push_limit: true, on_excess: truncate, finds: [name] }
   agent: { extends: base, users: [anna], ${own} }
@@ -195,7 +196,7 @@ test("what has an effect in a role that extends another is not idle in the one t
   ]);
 });
 
-test("what one database makes use of is not idle in a general file", () => {
+test("a key that one database uses is not idle in a general file", () => {
   const general = "classes: { name: { mask: initials }, card: { mask: redact } }\n";
   const sales =
     "database: sales\ntables: { public.c: { subject: id, columns: { name: name } }, public.m: { columns: { x: name } } }\n";

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { compilePolicies } from "../../proxy/policy/load.ts";
+import { compilePolicies } from "../../proxy/policy/compile.ts";
 import { parseNetwork } from "../../proxy/policy/networks.ts";
 import type { Policy, Role } from "../../proxy/policy/policy.ts";
 import { isRefusal, roleFor } from "../../proxy/policy/roles.ts";
@@ -15,7 +15,7 @@ function nameFor(of: Policy, user: string, address = "10.1.1.1"): string {
   return isRefusal(result) ? `${result.sqlstate} ${result.rule}` : result.name;
 }
 
-test("an exact name goes before a wildcard, and then the order of the file counts", () => {
+test("an exact name comes before a wildcard, then the order of the file counts", () => {
   const roles = policy(`roles:
   everyone: { users: ["*"] }
   staff: { users: ["support_*", "??"] }
@@ -33,18 +33,18 @@ test("an exact name goes before a wildcard, and then the order of the file count
   expect(nameFor(reverse, "support")).toBe("everyone");
 });
 
-test("user names are compared as they are: case and spaces count", () => {
+test("user names are compared exactly: case and spaces count", () => {
   const roles = policy("roles: { agent: { users: [anna] } }\n");
   for (const user of ["Anna", "anna ", " anna", "", "anna\u0301"])
     expect(nameFor(roles, user)).toBe("28000 unknown_users");
 });
 
-test("a wildcard that would make a slow pattern slow does not", () => {
+test("a wildcard for which a backtracking pattern would be slow is fast", () => {
   const roles = policy(`roles: { agent: { users: ["${"*a".repeat(30)}b"] } }\n`);
   const before = process.cpuUsage();
   expect(nameFor(roles, "a".repeat(10_000))).toBe("28000 unknown_users");
   const { user, system } = process.cpuUsage(before);
-  // Microseconds; a pattern that tries all ways would need years.
+  // Microseconds; a backtracking pattern would need years.
   expect(user + system).toBeLessThan(1_000_000);
 });
 
@@ -60,7 +60,7 @@ test("the same user has one role in the office and another at home", () => {
   expect(nameFor(roles, "anna", "192.168.1.8")).toBe("28000 roles.office.from");
 });
 
-test("who is named, but not at this address, is refused and not taken for an unknown user", () => {
+test("a user who is named, but not at this address, is refused and not treated as unknown", () => {
   const roles = policy(`roles:
   agent: { users: [anna], from: [10.0.0.0/8] }
   guest: {}
@@ -85,7 +85,7 @@ test("a refusal ends the session and names the policy line that would allow it",
   });
 });
 
-test("networks hold their addresses and no others", () => {
+test("networks contain their addresses and no others", () => {
   const cases: readonly [string, string, boolean][] = [
     ["10.2.0.0/16", "10.2.255.255", true],
     ["10.2.0.0/16", "10.3.0.0", false],
@@ -114,7 +114,7 @@ test("networks hold their addresses and no others", () => {
   }
 });
 
-test("what a child says replaces what its parent says, budget key by key, filters are added, and users stay where they are", () => {
+test("a child's keys replace its parent's, budgets window by window; filters are added, users not inherited", () => {
   const roles = policy(`classes: { name: { mask: initials }, email: { mask: email } }
 roles:
   lead:
@@ -210,7 +210,7 @@ test("a role that says nothing may do nothing", () => {
   });
 });
 
-test("budgets of a role, of an address and of bytes and look-ups merge by window, as those of a user do", () => {
+test("budgets of a role, of an address and of bytes and lookups merge by window, like those of a user", () => {
   const { roles } = policy(`roles:
   agent:
     users: [anna]

@@ -3,8 +3,9 @@ import { mkdir, mkdtemp, rename, rm, symlink, writeFile } from "node:fs/promises
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { loadPolicies, type PolicySet } from "../../proxy/policy/load.ts";
-import { type PolicyWatch, type WatchEnvironment, watchPolicies } from "../../proxy/policy/watch.ts";
+import type { PolicySet } from "../../proxy/policy/compile.ts";
+import { loadPolicies } from "../../proxy/policy-files/load.ts";
+import { type PolicyWatch, type WatchEnvironment, watchPolicies } from "../../proxy/policy-files/watch.ts";
 
 let folder: string;
 let watching: PolicyWatch | undefined;
@@ -21,7 +22,7 @@ afterEach(async () => {
 
 type Told = { readonly loaded: string } | { readonly rejected: number };
 
-/** What handlers were told, to be awaited one by one. */
+/** The events that handlers received, to be awaited one by one. */
 class Diary {
   readonly #told: Told[] = [];
   #waiting: ((told: Told) => void) | undefined;
@@ -46,7 +47,7 @@ class Diary {
   }
 }
 
-/** Real events of the file system; time that passes when the test says so. */
+/** Real file system events; time passes only when the test says so. */
 class HandWound implements WatchEnvironment {
   readonly timers = new Map<symbol, { readonly milliseconds: number; readonly run: () => void }>();
   #woken: (() => void) | undefined;
@@ -69,7 +70,7 @@ class HandWound implements WatchEnvironment {
     return () => watcher.close();
   }
 
-  /** Lets the debounce (short) or the poll (long) run out. */
+  /** Runs the timers of the debounce (short) or the poll (long). */
   elapse(which: "debounce" | "poll"): void {
     for (const [id, { milliseconds, run }] of [...this.timers]) {
       if (which === "debounce" ? milliseconds >= 1000 : milliseconds < 1000) continue;
@@ -78,7 +79,7 @@ class HandWound implements WatchEnvironment {
     }
   }
 
-  /** Resolves when a change was noticed. */
+  /** Resolves when a change has been noticed. */
   noticed(): Promise<void> {
     if ([...this.timers.values()].some(({ milliseconds }) => milliseconds < 1000)) return Promise.resolve();
     return new Promise((resolve) => {
@@ -100,7 +101,7 @@ async function start(path: string, environment?: WatchEnvironment): Promise<Diar
     },
     ...(environment === undefined ? [] : ([environment] as const)),
   );
-  // Waits for the first look; it finds what is in force already, and this load tells of it.
+  // Waits for the first load; it finds what is already in force, and this load reports it.
   await watching.reload();
   expect(await diary.next()).toEqual({ loaded: modeOf(loaded.policies) });
   return diary;
@@ -114,7 +115,7 @@ const OBSERVE = "version: 1\nmode: observe\n";
 const ENFORCE = "version: 1\nmode: enforce\n";
 const WRONG = "version: 1\nmode: enforced\n";
 
-test("a saved file comes into force, also when an editor writes another and renames it, again and again", async () => {
+test("a saved file comes into force, also when an editor writes another and renames it, repeatedly", async () => {
   const file = join(folder, "a.yaml");
   await writeFile(file, ENFORCE);
   const diary = await start(file);
@@ -164,7 +165,7 @@ test("a bad policy never replaces a good one", async () => {
   expect(await diary.next()).toEqual({ loaded: "enforce" });
 });
 
-test("a policy that something speaks against does not come into force, and is looked at again without a change", async () => {
+test("a policy with problems does not come into force, and is checked again without a change", async () => {
   const file = join(folder, "a.yaml");
   await writeFile(file, ENFORCE);
   const loaded = await loadPolicies(file);
@@ -194,14 +195,14 @@ test("a policy that something speaks against does not come into force, and is lo
     clock.elapse("poll");
     await done;
   };
-  // After the first look, which finds what is in force already.
+  // After the first load, which finds what is already in force.
   await watching.reload();
   expect(await diary.next()).toEqual({ loaded: "enforce" });
   against = ["one"];
   await writeFile(file, OBSERVE);
   await again();
   expect(await diary.next()).toEqual({ rejected: 1 });
-  // The same is told once.
+  // The same problems are reported once.
   await again();
   against = ["one", "two"];
   await again();
@@ -213,7 +214,7 @@ test("a policy that something speaks against does not come into force, and is lo
   expect(diary.unread).toEqual([]);
 });
 
-test("many events of one save make one load, and a save that changes nothing makes none", async () => {
+test("many events of one save cause one load, and a save that changes nothing causes none", async () => {
   const file = join(folder, "a.yaml");
   await writeFile(file, ENFORCE);
   const clock = new HandWound("real");
@@ -227,13 +228,13 @@ test("many events of one save make one load, and a save that changes nothing mak
   await writeFile(file, OBSERVE);
   await clock.noticed();
   clock.elapse("debounce");
-  // One load after the other: when this one is done, the silent one is too.
+  // Loads run one after the other: when this one is done, so is the silent one.
   await watching?.reload();
   expect(await diary.next()).toEqual({ loaded: "observe" });
   expect(diary.unread).toEqual([]);
 });
 
-test("where no events come, as on network file systems, the poll finds the change", async () => {
+test("without events, as on network file systems, the poll finds the change", async () => {
   const file = join(folder, "a.yaml");
   await writeFile(file, ENFORCE);
   const clock = new HandWound("none");
@@ -266,7 +267,7 @@ test("a change between the first load and the watch is not missed", async () => 
   expect(await diary.next()).toEqual({ loaded: "observe" });
 });
 
-test("an order to reload is answered also when nothing has changed, and nothing is told after close", async () => {
+test("a requested reload is answered even if nothing has changed, and nothing is reported after close", async () => {
   await writeFile(join(folder, "a.yaml"), ENFORCE);
   const clock = new HandWound("none");
   const diary = await start(folder, clock);

@@ -1,7 +1,8 @@
 import type { Socket } from "node:net";
 import { Duplex } from "node:stream";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { type Asker, KEPT_MS, NoConnection, Pool, type Startup } from "../../proxy/pool/pool.ts";
+import { type Asker, NoConnection, type Startup } from "../../proxy/pool/asker.ts";
+import { KEPT_MS, Pool } from "../../proxy/pool/pool.ts";
 import type { Opened, ServerConnection } from "../../proxy/pool/server-connection.ts";
 import type { Upstream } from "../../proxy/wire/upstream.ts";
 
@@ -132,9 +133,9 @@ async function live(mix: Mix, forMs: number): Promise<Seen> {
     beyond = Math.max(beyond, performance.now() - start - (before + 1) * turn);
     if (connection === undefined) return;
     expect(connection.startup).toBe(startup.key);
-    connection.holder = { backend: () => {}, arrived: () => {}, lost: () => {}, mayStream: () => false };
+    connection.lend({ arrived: () => {}, lost: () => {}, mayStream: () => false });
     await sleep(random(mix.hold));
-    connection.holder = undefined;
+    connection.giveUp();
     transactions++;
     if (mix.breaking > 0 && random(mix.breaking) === 0) pool.discard(connection);
     else pool.release(connection);

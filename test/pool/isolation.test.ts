@@ -6,6 +6,7 @@ import {
   executeMessage,
   parseMessage,
   queryMessage,
+  syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
 import { Frontend, message } from "../../proxy/wire/messages.ts";
 import { psql } from "../harness/postgres.ts";
@@ -61,6 +62,20 @@ async function withClients(work: (one: pg.Client, other: pg.Client) => Promise<v
   }
 }
 
+/** An unnamed statement whose one parameter is declared to be of a type. */
+function typedParse(text: string, type: number): Buffer {
+  const types = Buffer.alloc(6);
+  types.writeUInt16BE(1);
+  types.writeUInt32BE(type, 2);
+  return message(Frontend.Parse, Buffer.from(`\0${text}\0`), types);
+}
+
+/** Of it, with a value as text. */
+function bindOne(value: string): Buffer {
+  const parts = [Buffer.from("\0\0"), Buffer.from([0, 0, 0, 1, 0, 0, 0, value.length]), Buffer.from(value)];
+  return message(Frontend.Bind, Buffer.concat([...parts, Buffer.alloc(2)]));
+}
+
 async function ask(client: pg.Client, sql: string): Promise<unknown> {
   const { rows } = await client.query({ text: sql, rowMode: "array" });
   return rows[0]?.[0];
@@ -94,6 +109,36 @@ describe("what one client's transaction leaves, the next client on the connectio
       expect(await ask(other, FOUND)).toBe(clean);
       expect(await ask(direct, "SELECT count(*)::int FROM pg_locks WHERE locktype = 'advisory'")).toBe(0);
     });
+  });
+
+  test("of the condition of a domain, by a parameter that is declared to be of it, and executed by nothing", async () => {
+    const domain = Number(await ask(direct, "SELECT 'checked'::regtype::oid"));
+    const other = await world.sluice.connect(WHO);
+    const clean = await ask(other, FOUND);
+    const raw = await world.sluice.raw(WHO);
+    raw.send(typedParse("SELECT $1", domain), bindOne("11"), syncMessage);
+    const answers = (await raw.until("Z")).map(({ type }) => type);
+    // The domain's function has run, which gives 1.
+    expect(answers).toContain("E");
+    raw.send(typedParse("SELECT $1", domain), bindOne("1"), syncMessage);
+    await raw.until("Z");
+    expect(await ask(other, FOUND)).toBe(clean);
+    await other.end();
+    raw.socket.destroy();
+  });
+
+  test("of a cast between Postgres's own types", async () => {
+    const own = await makeWorld("npm", { pool: { size: 1 } });
+    await own.database.query(`
+      CREATE FUNCTION small(boolean) RETURNS smallint LANGUAGE plpgsql AS $$ BEGIN
+        PERFORM set_config('work_mem', '12MB', false), pg_advisory_lock(12); RETURN 1; END $$;
+      CREATE CAST (boolean AS smallint) WITH FUNCTION small(boolean) AS ASSIGNMENT;`);
+    const clients = [await own.sluice.connect(WHO), await own.sluice.connect(WHO)] as const;
+    const clean = await ask(clients[1], FOUND);
+    await clients[0].query("SELECT true::smallint");
+    expect(await ask(clients[1], FOUND)).toBe(clean);
+    for (const client of clients) await client.end();
+    await own.close();
   });
 
   test("a failed transaction does not fail the next client's", async () => {

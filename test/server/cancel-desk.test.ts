@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import { CancelKeys } from "../../proxy/session/cancel.ts";
-import { CancelDesk } from "../../proxy/session/cancel-desk.ts";
+import { CancelKeys } from "../../proxy/session/cancel/cancel.ts";
+import { CancelDesk } from "../../proxy/session/cancel/cancel-desk.ts";
 import { Backoff } from "../../proxy/workers/backoff.ts";
 
 test("a key has the number of the server's process, and two servers may have the same", async () => {

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
-import type { RunningPostgres } from "../../proxy/demo/postgres.ts";
+import type { RunningPostgres } from "../../proxy/embedded/postgres.ts";
 import { formatVerifier, makeVerifier } from "../../proxy/wire/scram.ts";
 import { formatUser } from "../../proxy/wire/users-file.ts";
 import { psql, startPostgres } from "../harness/postgres.ts";

@@ -2,7 +2,7 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import pg from "pg";
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
-import { type RunningPostgres, startPostgres } from "../../proxy/demo/postgres.ts";
+import { type RunningPostgres, startPostgres } from "../../proxy/embedded/postgres.ts";
 import { serverFolder, TEST_POSTGRES } from "../harness/servers.ts";
 import { startSluice, type TestSluice } from "../harness/sluice.ts";
 import { turns } from "../harness/turns.ts";

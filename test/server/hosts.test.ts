@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import pg from "pg";
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
-import { freePort, type RunningPostgres, startPostgres } from "../../proxy/demo/postgres.ts";
+import { freePort, type RunningPostgres, startPostgres } from "../../proxy/embedded/postgres.ts";
 import { int32 } from "../../proxy/wire/messages.ts";
 import { cancelRequest } from "../../proxy/wire/startup.ts";
 import { serverFolder, TEST_POSTGRES } from "../harness/servers.ts";

@@ -3,7 +3,7 @@ import { type AddressInfo, createServer, type Socket } from "node:net";
 import pg from "pg";
 import postgres from "postgres";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { RunningPostgres } from "../../proxy/demo/postgres.ts";
+import type { RunningPostgres } from "../../proxy/embedded/postgres.ts";
 import { authenticationSasl } from "../../proxy/wire/backend-messages.ts";
 import { int32, message } from "../../proxy/wire/messages.ts";
 import { startupMessage } from "../../proxy/wire/startup.ts";

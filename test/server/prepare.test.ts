@@ -1,14 +1,14 @@
 import { Socket } from "node:net";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Catalogs } from "../../proxy/catalog/catalogs.ts";
-import { createMemoryStore } from "../../proxy/guard/store-memory.ts";
-import { deriveKeys, randomSecret } from "../../proxy/keys.ts";
+import { deriveKeys, randomSecret } from "../../proxy/keys/keys.ts";
 import { createLog } from "../../proxy/log.ts";
-import { createMetrics } from "../../proxy/metrics.ts";
-import { addressOf } from "../../proxy/session/address.ts";
-import type { Established } from "../../proxy/session/established.ts";
-import type { SessionParts } from "../../proxy/session/parts.ts";
-import { prepareWith } from "../../proxy/session/prepare.ts";
+import { createMemoryStore } from "../../proxy/meter/store-memory.ts";
+import { createMetrics } from "../../proxy/metrics/metrics.ts";
+import { prepareWith } from "../../proxy/session/accept/open-session.ts";
+import { addressOf } from "../../proxy/session/context/address.ts";
+import type { Established } from "../../proxy/session/context/established.ts";
+import type { SessionParts } from "../../proxy/session/context/parts.ts";
 import { Scopes, VerdictCache } from "../../proxy/sql/cache.ts";
 import { freshDatabase, serverUri, supportSchema, type TestDatabase } from "../harness/postgres.ts";
 import { policiesOf } from "./sluice.ts";
@@ -44,7 +44,12 @@ async function partsOf(session: Partial<Established>, policies = () => policiesO
     {
       policies,
       catalogs,
-      verdicts: new VerdictCache({ onLookup: () => {}, onAnalysed: () => {}, onLeftover: () => {} }),
+      verdicts: new VerdictCache({
+        onLookup: () => {},
+        onAnalysis: () => ({ stage: () => {}, end: () => {} }),
+        onRefusal: () => {},
+        onLeftover: () => {},
+      }),
       scopes: new Scopes(),
       store: createMemoryStore(),
       audit: {

@@ -15,10 +15,12 @@ import {
   test,
   vi,
 } from "vitest";
-import type { RunningPostgres } from "../../proxy/demo/postgres.ts";
+import { auditVerify } from "../../proxy/commands/audit-verify.ts";
+import { freePort, type RunningPostgres } from "../../proxy/embedded/postgres.ts";
 import { formatVerifier, makeVerifier } from "../../proxy/wire/scram.ts";
 import { formatUser } from "../../proxy/wire/users-file.ts";
 import { logIn } from "../admin/console/browsing.ts";
+import { captured } from "../commands/captured.ts";
 import { startPostgres } from "../harness/postgres.ts";
 import { launchRedis } from "../harness/redis-process.ts";
 import { type SluiceOptions, startSluice, type TestSluice } from "../harness/sluice.ts";
@@ -176,4 +178,55 @@ test("the password of Redis is read again, and connections that were lost come b
   await secret("redis", `redis://:two@127.0.0.1:${redis.port}`);
   await running.reload();
   await vi.waitFor(async () => expect(await countersUp()).toBe(1), { timeout: 20_000 });
+});
+
+test("the authorities of Redis are read again; bad ones are told of, and the last ones stay", async () => {
+  const { proxy, database } = files;
+  const port = await freePort();
+  const redis = await launchRedis({
+    args: [
+      ...["--tls-port", String(port), "--tls-auth-clients", "no", "--tls-ca-cert-file", proxy.certificate],
+      ...["--tls-cert-file", proxy.certificate, "--tls-key-file", proxy.key],
+    ],
+  });
+  onTestFinished(() => redis.stop());
+  const operator = new Redis({ port: redis.port });
+  onTestFinished(() => operator.disconnect());
+  await secret("upstream", uriOf("one"));
+  const ca = join(folder, "ca.pem");
+  await copyFile(proxy.certificate, ca);
+  const running = await start({ flags: ["--redis", `rediss://127.0.0.1:${port}`, "--redis-ca", ca] });
+  const countersAre = (up: number) =>
+    vi.waitFor(async () => expect(await running.metric("sluice_counters_up")).toBe(up), { timeout: 30_000 });
+  const lose = () => operator.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes");
+  await countersAre(1);
+
+  await writeFile(ca, "no certificate");
+  await running.reload();
+  expect(JSON.stringify(running.log)).toContain("holds no certificate");
+  await lose();
+  await countersAre(1);
+
+  // Redis gets another certificate, of other authorities.
+  await operator.config("SET", "tls-cert-file", database.certificate, "tls-key-file", database.key);
+  await lose();
+  await countersAre(0);
+  await copyFile(database.certificate, ca);
+  await running.reload();
+  await countersAre(1);
+
+  const verify = (...flags: string[]) =>
+    captured(() => auditVerify(["--audit", folder, "--redis", `rediss://127.0.0.1:${port}`, ...flags]));
+  expect((await verify()).errors).toContain("Redis does not answer");
+  expect((await verify("--redis-ca", ca)).errors).not.toContain("Redis does not answer");
+});
+
+test("authorities of Redis that are none are told of at the start", async () => {
+  await secret("upstream", uriOf("one"));
+  await writeFile(join(folder, "ca.pem"), "no certificate");
+  const flags = ["--redis", "rediss://127.0.0.1:1", "--redis-ca", join(folder, "ca.pem")];
+  await expect(start({ flags })).rejects.toThrow(/--redis-ca ".*" holds no certificate/);
+  await expect(
+    start({ flags: ["--redis", "redis://127.0.0.1:1", "--redis-ca", join(folder, "ca.pem")] }),
+  ).rejects.toThrow("--redis-ca: needs a --redis that begins with rediss");
 });

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import postgres from "postgres";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { RunningPostgres } from "../../proxy/demo/postgres.ts";
+import type { RunningPostgres } from "../../proxy/embedded/postgres.ts";
 import { message } from "../../proxy/wire/messages.ts";
 import { formatVerifier, makeVerifier } from "../../proxy/wire/scram.ts";
 import { startupMessage } from "../../proxy/wire/startup.ts";

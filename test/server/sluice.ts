@@ -6,17 +6,17 @@ import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
+import { type RunningServer, type ServerSettings, startServer } from "../../proxy/app/server.ts";
 import type { AuditEvent, AuditLog } from "../../proxy/audit/event.ts";
 import type { Catalogs } from "../../proxy/catalog/catalogs.ts";
-import type { CounterStore } from "../../proxy/guard/meter.ts";
-import { deriveKeys, randomSecret } from "../../proxy/keys.ts";
+import { deriveKeys, randomSecret } from "../../proxy/keys/keys.ts";
 import { createLog } from "../../proxy/log.ts";
-import { createMetrics } from "../../proxy/metrics.ts";
-import { compilePolicies, type PolicySet } from "../../proxy/policy/load.ts";
-import { type RunningServer, type ServerSettings, startServer } from "../../proxy/server.ts";
-import type { PrepareSession } from "../../proxy/session/connection.ts";
-import { sayFarewell } from "../../proxy/session/conversation.ts";
-import type { Established } from "../../proxy/session/established.ts";
+import type { CounterStore } from "../../proxy/meter/meter.ts";
+import { createMetrics } from "../../proxy/metrics/metrics.ts";
+import { compilePolicies, type PolicySet } from "../../proxy/policy/compile.ts";
+import type { PrepareSession } from "../../proxy/session/accept/connection.ts";
+import { type Established, isConnection } from "../../proxy/session/context/established.ts";
+import { sayFarewell } from "../../proxy/session/login/conversation.ts";
 import { Scopes, type VerdictCache } from "../../proxy/sql/cache.ts";
 import { decodeError, type ErrorFields, errorResponse } from "../../proxy/wire/errors.ts";
 import { FrameReader } from "../../proxy/wire/frames.ts";
@@ -85,7 +85,7 @@ export async function startSluice(options: SluiceOptions): Promise<Sluice> {
   const prepare = options.prepareSession ?? relay;
   const server = await startServer({
     settings: {
-      listen: { host: "127.0.0.1", port: 0 },
+      listen: [{ host: "127.0.0.1", port: 0 }],
       auth: "passthrough",
       users: undefined,
       tlsCert: undefined,
@@ -118,7 +118,7 @@ export async function startSluice(options: SluiceOptions): Promise<Sluice> {
     get sessions() {
       return server.sessions;
     },
-    port: server.address.port,
+    port: server.addresses[0].port,
     events,
     log,
     established,
@@ -133,7 +133,7 @@ export async function startSluice(options: SluiceOptions): Promise<Sluice> {
     },
     config: (user, password, database = "postgres") => ({
       host: "127.0.0.1",
-      port: server.address.port,
+      port: server.addresses[0].port,
       user,
       password,
       database,
@@ -156,6 +156,7 @@ function auditInto(events: AuditEvent[]): AuditLog {
 
 /** Passes all bytes on, both ways. */
 const relay: PrepareSession = async ({ client, server, dismissal }) => {
+  if (!isConnection(server)) throw new Error("no pool is served here");
   const end = () => {
     const refusal = dismissal.atOnce ?? dismissal.whenIdle;
     sayFarewell(client.socket, refusal && errorResponse(refusal));

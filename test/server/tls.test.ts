@@ -1,7 +1,7 @@
 import { chmod, copyFile } from "node:fs/promises";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { RunningPostgres } from "../../proxy/demo/postgres.ts";
+import type { RunningPostgres } from "../../proxy/embedded/postgres.ts";
 import { sslRequest, startupMessage } from "../../proxy/wire/startup.ts";
 import { psql, startPostgres } from "../harness/postgres.ts";
 import { ask, makeCertificates, RawClient, type Sluice, startSluice } from "./sluice.ts";

@@ -3,9 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
-import { compose, type Running } from "../../proxy/commands/compose.ts";
+import { compose, type Running } from "../../proxy/app/compose.ts";
 import { createLog } from "../../proxy/log.ts";
-import { readSettings } from "../../proxy/settings.ts";
+import { readSettings } from "../../proxy/settings/settings.ts";
 import {
   freshDatabase,
   PASSWORDS,
@@ -48,7 +48,7 @@ afterAll(async () => {
 });
 
 async function as<T>(user: SupportUser, work: (client: pg.Client) => Promise<T>): Promise<T> {
-  const { host, port } = sluice.address;
+  const [{ host, port }] = sluice.addresses;
   const login = { host, port, user, password: PASSWORDS[user], database: database.database };
   const client = new pg.Client(login);
   client.on("error", () => {});
@@ -79,7 +79,7 @@ test("a dump by anna stops at her limit, and the session goes on", async () => {
 });
 
 test("closing the proxy ends an idle session with 57P01 and leaves none behind", async () => {
-  const { host, port } = sluice.address;
+  const [{ host, port }] = sluice.addresses;
   const login = { host, port, user: "anna", password: PASSWORDS.anna, database: database.database };
   const client = new pg.Client(login);
   const told = new Promise((resolve) => client.on("error", resolve));

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
   bindMessage,
   executeMessage,
@@ -7,10 +7,13 @@ import {
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
 import { cstring, Frontend, int32, message, uint16 } from "../../proxy/wire/messages.ts";
+import type { Raw } from "./sluice.ts";
 import { makeWorld, POLICY, type World } from "./world.ts";
 
 /** Both are counted, one has a limit of bytes as well. */
-const policy = POLICY.replace("bytes: 2kB", "bytes: 1MB, budget: { 1d: 1000 }");
+const policy = `${POLICY.replace("bytes: 2kB", "bytes: 1MB, budget: { 1d: 1000 }").replace("users: [ben], extends: agent, on_excess: truncate", "users: [], extends: agent")}
+  watched: { users: [ben], reads: all, writes: all, sees: all, watch: true, budget: { 1d: 10000000 } }
+`;
 
 let [world, pooled]: World[] = [];
 beforeAll(async () => {
@@ -96,5 +99,65 @@ test.each([
   });
   // It has 160 MB.
   expect(grown).toBeLessThan(100 * MEGABYTE);
+  client.socket.destroy();
+});
+
+/** What comes up to ReadyForQuery, of which nothing is kept but its end. */
+async function drained(
+  { socket }: Raw,
+  ...messages: readonly Buffer[]
+): Promise<{ bytes: number; end: string }> {
+  socket.removeAllListeners("data");
+  let [bytes, end] = [0, ""];
+  const done = new Promise<void>((resolve) => {
+    socket.on("data", (chunk: Buffer) => {
+      bytes += chunk.length;
+      end = (end + chunk.toString("latin1", Math.max(0, chunk.length - 40))).slice(-40);
+      if (end.endsWith("Z\0\0\0\x05I")) resolve();
+    });
+  });
+  socket.write(Buffer.concat(messages));
+  await done;
+  return { bytes, end };
+}
+
+describe("a watched role", () => {
+  // 80 MB, and a column would be added at its end.
+  const long = "select id, repeat(status, 20000000) from tickets limit 1";
+
+  test("a row that is too long to be held ends its statement, which is then sent as it was written", async () => {
+    const sluice = (world as World).sluice;
+    const client = await sluice.raw("ben");
+    client.send(query(long));
+    expect(await client.answer()).toBe("T(id,repeat) E(54000) Z(I)");
+    expect(await drained(client, query(long))).toMatchObject({ end: expect.stringContaining("SELECT 1") });
+    client.socket.destroy();
+
+    const uncounted = () => sluice.events.filter((event) => event.kind === "statement" && event.uncounted);
+    await expect.poll(uncounted).toMatchObject([{ user: "ben", rows: 1, people: 1, decision: "allow" }]);
+  });
+
+  test("the same of a statement that is prepared", async () => {
+    const client = await (world as World).sluice.raw("ben");
+    client.send(parseMessage("s", Buffer.from(long.replace("limit", "offset 1 limit"))), syncMessage);
+    expect(await client.answer()).toBe("1 Z(I)");
+    const run = [bindMessage("", "s"), executeMessage("", 0), syncMessage];
+    client.send(...run);
+    expect(await client.answer()).toBe("2 E(54000) Z(I)");
+    expect(await drained(client, ...run)).toMatchObject({ end: expect.stringContaining("SELECT 1") });
+    client.socket.destroy();
+  });
+});
+
+test.each(["ben", "helpdesk_app"])("a long error of %s passes whole while it arrives", async (user) => {
+  const client = await (world as World).sluice.raw(user);
+  const grown = await grownBy(async () => {
+    const { bytes } = await drained(client, query("select repeat('x', 80000000)::int"));
+    expect(bytes).toBeGreaterThan(80_000_000);
+  });
+  expect(grown).toBeLessThan(60 * MEGABYTE);
+  expect(await drained(client, query("select 1"))).toMatchObject({
+    end: expect.stringContaining("SELECT 1"),
+  });
   client.socket.destroy();
 });

@@ -1,5 +1,5 @@
-import type { Account, Batch, CounterStore, Grant } from "../../proxy/guard/meter.ts";
-import { createMemoryStore } from "../../proxy/guard/store-memory.ts";
+import type { Account, Batch, CounterStore, Grant } from "../../proxy/meter/meter.ts";
+import { createMemoryStore } from "../../proxy/meter/store-memory.ts";
 
 /** A memory store that keeps what it was asked. */
 export class Listening implements CounterStore {

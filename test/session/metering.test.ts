@@ -1,6 +1,6 @@
 import pg from "pg";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import type { Account, Batch, CounterStore, Grant } from "../../proxy/guard/meter.ts";
+import type { Account, Batch, CounterStore, Grant } from "../../proxy/meter/meter.ts";
 import {
   bindMessage,
   describeMessage,

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { StatementEvent } from "../../proxy/audit/event.ts";
-import type { BudgetSighting } from "../../proxy/guard/budget-alerts.ts";
-import type { CanarySighting } from "../../proxy/guard/canaries.ts";
+import type { CanarySighting } from "../../proxy/canaries/canaries.ts";
+import type { BudgetSighting } from "../../proxy/meter/budget-alerts.ts";
 import { makeWorld, type World } from "./world.ts";
 
 const POLICY = `

@@ -1,5 +1,6 @@
 import type pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { since } from "../harness/postgres-versions.ts";
 import { makeWorld, type World } from "./world.ts";
 
 /* Statements whose names are made to lead astray what Sluice puts into them, over the wire. */
@@ -79,7 +80,8 @@ describe("groups of few people are left out", () => {
     if (typeof found !== "string") expect(found).toEqual([]);
   });
 
-  test("and of many are there", async () => {
+  // Before Postgres 14 ROWS was no name of a column without AS.
+  test.runIf(since(14))("and of many are there", async () => {
     const found = await outcome(
       metabase,
       "SELECT country AS from, count(*) rows FROM customers c GROUP BY country",

@@ -147,7 +147,8 @@ describe("a FETCH whose cursor has become another one on the way", () => {
     raw.send(...messages);
     let answer = "";
     while (!answer.includes("FETCH 0")) answer = await raw.answer();
-    expect(charged()).toBe(16);
+    // The FETCH, and 1 for DECLARE: planning LIKE can fail by what statistics hold.
+    expect(charged()).toBe(16 + 1);
     raw.socket.destroy();
   });
 });
@@ -196,14 +197,14 @@ describe("a row of a counted person", () => {
     [
       "a rank",
       "SELECT id, rank() OVER (ORDER BY name) FROM customers ORDER BY id = 7 DESC LIMIT 1",
-      144 + 256,
+      16 + 256,
     ],
     [
       "a total",
       "SELECT id, count(*) OVER () FROM customers WHERE name LIKE 'A%' ORDER BY id = 7 DESC LIMIT 1",
       144 + 240,
     ],
-    ["a plain rank", "SELECT id, rank() OVER (ORDER BY id) FROM customers ORDER BY id = 7 DESC LIMIT 1", 144],
+    ["a plain rank", "SELECT id, rank() OVER (ORDER BY id) FROM customers ORDER BY id = 7 DESC LIMIT 1", 16],
   ])("with %s among everybody", async (_, sql, price) => {
     await anna.query(sql);
     expect(charged()).toBe(price);

@@ -135,7 +135,16 @@ describe("a cursor that is pinned to people", () => {
 describe("what an execution costs", () => {
   test.each([
     ["a search without a hit", "SELECT id FROM customers WHERE name LIKE 'nobody%'", 16],
-    ["a place that others decide", "SELECT id FROM customers WHERE id = -1 OR id = -2 OFFSET 3", 16 + 128],
+    [
+      "a place that nothing protected decides",
+      "SELECT id FROM customers WHERE id = -1 OR id = -2 OFFSET 3",
+      16,
+    ],
+    [
+      "a place that others decide",
+      "SELECT id FROM customers WHERE (id = -1 OR id = -2) AND name <> 'x' OFFSET 3",
+      16 + 240,
+    ],
     [
       "a place by an order",
       "SELECT id FROM customers WHERE id = -1 OR id = -2 ORDER BY name LIMIT 1",
@@ -271,7 +280,8 @@ describe("the same answer to the same question", () => {
     );
     store.asked.length = 0;
     await anna.query(number, [50]);
-    expect(units()).toBe(16 + 32 + 256);
+    // The planner may evaluate LIKE on statistics, so that Bind can fail: 1.
+    expect(units()).toBe(16 + 32 + 256 + 1);
   });
 });
 

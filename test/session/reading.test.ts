@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import type { Socket } from "node:net";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { readSocket } from "../../proxy/session/reading.ts";
+import { readSocket } from "../../proxy/session/relay/socket-reader.ts";
 import { socketPair } from "./socket-pair.ts";
 
 let near: Socket;

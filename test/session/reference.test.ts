@@ -45,11 +45,12 @@ async function errorOf(failing: Promise<unknown>): Promise<pg.DatabaseError> {
 }
 
 test.each([
-  ["refused for its kind", "anna", "create table x (id int)", "42501", "refuse"],
-  ["with a mistake in it", "anna", "selec 1", "42601", "refuse"],
-  ["cut off at the rows of one statement", "anna", "select id from customers", "54000", "cut"],
-  ["past a budget", "cleo", "select id from customers", "53400", "cut"],
-])("a statement %s is found by its error's reference", async (_, user, sql, sqlstate, decision) => {
+  ["refused for its kind", "anna", "create table x (id int)", "CREATE TABLE", "42501", "refuse"],
+  ["refused for what it reads", "anna", "select pg_read_file('x')", "SELECT", "42501", "refuse"],
+  ["with a mistake in it", "anna", "selec 1", "OTHER", "42601", "refuse"],
+  ["cut off at the rows of one statement", "anna", "select id from customers", "SELECT", "54000", "cut"],
+  ["past a budget", "cleo", "select id from customers", "SELECT", "53400", "cut"],
+])("a statement %s is found by its error's reference", async (_, user, sql, command, sqlstate, decision) => {
   for (const query of [{ text: sql }, { text: sql, values: [], name: "extended" }]) {
     const client = await world.sluice.connect(user);
     const error = await errorOf(client.query(query));
@@ -57,7 +58,7 @@ test.each([
     const { events, lines } = findBy(error);
     // A budget that is used up refuses the second one before it runs.
     const isUsedUp = sqlstate === "53400" && "name" in query;
-    const decided = { user, decision: isUsedUp ? "refuse" : decision, sqlstate };
+    const decided = { user, command, decision: isUsedUp ? "refuse" : decision, sqlstate };
     expect(events).toMatchObject([{ kind: "statement", ...decided }]);
     expect(lines).toMatchObject([{ level: "info", ...decided }]);
     const [event] = events;
@@ -109,4 +110,33 @@ test("a session that its client ends is worth no line at the usual level", async
   await client.end();
   await vi.waitFor(() => expect(world.sluice.log.length).toBeGreaterThan(before));
   expect(JSON.parse(world.sluice.log.at(-1) ?? "")).toMatchObject({ level: "debug", reason: "client" });
+});
+
+const TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+const OTHER = "00-1af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+test.each([
+  ["sqlcommenter's", `/*controller='t',traceparent='${TRACE}'*/`, TRACE],
+  ["Rails' query logs", `/*application:desk,traceparent:${TRACE}*/`, TRACE],
+  ["a line", `--traceparent='${TRACE}'\n`, TRACE],
+  ["one of another form", "/*traceparent='anna@example.com'*/", undefined],
+  ["one that names no trace", `/*traceparent='00-${"0".repeat(32)}-b7ad6b7169203331-01'*/`, undefined],
+  ["two that disagree", `/*traceparent='${TRACE}'*/ /*traceparent='${OTHER}'*/`, undefined],
+  ["one in a string", `'/*traceparent=''${TRACE}''*/',`, undefined],
+])("%s trace context is joined to the event and to the log line", async (_, comment, traceparent) => {
+  for (const query of [{ text: "" }, { text: "", values: [] }]) {
+    const client = await world.sluice.connect("anna");
+    const before = world.sluice.events.length;
+    const sql = comment.endsWith(",")
+      ? `select ${comment} id from customers`
+      : `${comment} select id from customers`;
+    const { where } = await errorOf(client.query({ ...query, text: sql }));
+    const reference = where?.replace("Sluice reference ", "");
+    const [event] = world.sluice.events.slice(before).filter(({ kind }) => kind === "statement");
+    expect(event).toMatchObject({ reference });
+    expect(event && "traceparent" in event ? event.traceparent : undefined).toBe(traceparent);
+    const lines = world.sluice.log.map((line): Record<string, unknown> => JSON.parse(line));
+    expect(lines.find((line) => line.reference === reference)?.traceparent).toBe(traceparent);
+    await client.end();
+  }
 });

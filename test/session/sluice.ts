@@ -3,18 +3,19 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
+import type { Analyst } from "../../proxy/analyst/analyst.ts";
+import { type ServerParts, type ServerSettings, startServer } from "../../proxy/app/server.ts";
 import type { AuditEvent, StatementEvent } from "../../proxy/audit/event.ts";
+import type { CanarySighting } from "../../proxy/canaries/canaries.ts";
 import { Catalogs } from "../../proxy/catalog/catalogs.ts";
-import type { BudgetSighting } from "../../proxy/guard/budget-alerts.ts";
-import type { CanarySighting } from "../../proxy/guard/canaries.ts";
-import type { CounterStore } from "../../proxy/guard/meter.ts";
-import { createMemoryStore } from "../../proxy/guard/store-memory.ts";
-import { deriveKeys, randomSecret } from "../../proxy/keys.ts";
+import { deriveKeys, randomSecret } from "../../proxy/keys/keys.ts";
 import { createLog } from "../../proxy/log.ts";
-import { createMetrics, type Metrics } from "../../proxy/metrics.ts";
-import { compilePolicies, type PolicySet } from "../../proxy/policy/load.ts";
+import type { BudgetSighting } from "../../proxy/meter/budget-alerts.ts";
+import type { CounterStore } from "../../proxy/meter/meter.ts";
+import { createMemoryStore } from "../../proxy/meter/store-memory.ts";
+import { createMetrics, type Metrics } from "../../proxy/metrics/metrics.ts";
+import { compilePolicies, type PolicySet } from "../../proxy/policy/compile.ts";
 import type { NamedPool } from "../../proxy/pool/pools.ts";
-import { type ServerParts, type ServerSettings, startServer } from "../../proxy/server.ts";
 import { Scopes, VerdictCache } from "../../proxy/sql/cache.ts";
 import { saslInitialResponse, saslResponse } from "../../proxy/wire/frontend-messages.ts";
 import { formatVerifier, makeVerifier, SCRAM_SHA_256, ScramClient } from "../../proxy/wire/scram.ts";
@@ -54,11 +55,14 @@ export interface SluiceOptions {
   readonly onCanary?: (sighting: CanarySighting) => void;
   readonly onBudget?: (sighting: BudgetSighting) => void;
   readonly suspensions?: ServerParts["suspensions"];
+  readonly claims?: ServerParts["claims"];
   /** Server connections are shared: so many for each user. Users then log in to the proxy, with PASSWORDS. */
   readonly pool?: { readonly size: number; readonly waitMs?: number };
   /** Further parameters of the upstream's URI. */
   readonly upstreamQuery?: string;
   readonly probeHost?: ProbeHost;
+  /** Long texts are analysed there; on the event loop if left out. */
+  readonly analyst?: Analyst;
 }
 
 /** A whole proxy but for commands: real log-in, real analysis, counters in memory, events in an array. */
@@ -84,7 +88,7 @@ export async function startSluice(database: TestDatabase, options: SluiceOptions
   if (users !== undefined) await writeFile(users, await verifiers(), { mode: 0o600 });
   const server = await startServer({
     settings: {
-      listen: { host: "127.0.0.1", port: 0 },
+      listen: [{ host: "127.0.0.1", port: 0 }],
       auth: pool === undefined ? "passthrough" : "scram",
       users,
       ...(pool && { pool: "transaction", poolSize: pool.size, poolWait: pool.waitMs ?? 20_000 }),
@@ -117,11 +121,20 @@ export async function startSluice(database: TestDatabase, options: SluiceOptions
     store,
     ...(options.onCanary && { onCanary: options.onCanary }),
     ...(options.suspensions && { suspensions: options.suspensions }),
+    ...(options.claims && { claims: options.claims }),
     ...(options.onBudget && { onBudget: options.onBudget }),
-    verdicts: new VerdictCache({ onLookup: () => {}, onAnalysed: () => {}, onLeftover: () => {} }),
+    verdicts: new VerdictCache(
+      {
+        onLookup: () => {},
+        onAnalysis: () => ({ stage: () => {}, end: () => {} }),
+        onRefusal: () => {},
+        onLeftover: () => {},
+      },
+      options.analyst,
+    ),
     scopes: new Scopes(),
   });
-  const { port } = server.address;
+  const [{ port }] = server.addresses;
   const uri = (user: string) =>
     `postgresql://${user}:${passwordOf(user)}@127.0.0.1:${port}/${database.database}?sslmode=disable`;
   return {
@@ -182,9 +195,12 @@ export interface Message {
 /** A client that sends messages of its own making and reads what comes, one after the other. */
 export class Raw {
   readonly #client: RawClient;
+  /** What BackendKeyData holds: the process and the key. */
+  readonly key: Buffer;
 
-  private constructor(client: RawClient) {
+  private constructor(client: RawClient, key: Buffer) {
     this.#client = client;
+    this.key = key;
   }
 
   /** The server must trust, or ask for SCRAM: what follows log-in is under test here. */
@@ -201,8 +217,9 @@ export class Raw {
     const [first] = await client.until("R");
     // AuthenticationSASL is 10, AuthenticationOk 0.
     if (first?.bytes.readInt32BE(5) === 10) await proveBy(passwordOf(user), client);
-    await client.until("Z");
-    return new Raw(client);
+    const greeting = await client.until("Z");
+    const key = greeting.find(({ type }) => type === "K")?.bytes.subarray(5);
+    return new Raw(client, key ?? Buffer.alloc(0));
   }
 
   send(...messages: readonly Buffer[]): this {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { textOfError } from "../../proxy/session/error-texts.ts";
-import { tellingOf } from "../../proxy/session/telling.ts";
+import { tellingOf } from "../../proxy/session/record/error-redaction.ts";
+import { textOfError } from "../../proxy/session/record/error-texts.ts";
 import type { ErrorFields } from "../../proxy/wire/errors.ts";
 
 const fields = (entries: Record<string, string>): ErrorFields => new Map(Object.entries(entries));

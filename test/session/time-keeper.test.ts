@@ -1,5 +1,5 @@
 import { expect, onTestFinished, test, vi } from "vitest";
-import { type Activity, type Timed, TimeKeeper } from "../../proxy/session/time-limits.ts";
+import { type Activity, type Timed, TimeKeeper } from "../../proxy/session/context/time-limits.ts";
 
 /** A look is due ten times in it. */
 const LIMIT = 400;

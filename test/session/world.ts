@@ -1,5 +1,5 @@
 import { dirname } from "node:path";
-import type { RunningPostgres } from "../../proxy/demo/postgres.ts";
+import type { RunningPostgres } from "../../proxy/embedded/postgres.ts";
 import { findProgram } from "../harness/debian.ts";
 import {
   createRoles,

@@ -1,7 +1,7 @@
 import type { Socket } from "node:net";
 import { PassThrough } from "node:stream";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { SocketWriter } from "../../proxy/session/writing.ts";
+import { SocketWriter } from "../../proxy/session/relay/socket-writer.ts";
 import { socketPair } from "./socket-pair.ts";
 
 /** More than loopback's buffers take of somebody who does not read. */

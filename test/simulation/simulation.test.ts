@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { simulate } from "../../bench/simulation/simulate.ts";
 import { THIEVES } from "../../bench/simulation/thieves.ts";
-import { loadPolicies } from "../../proxy/policy/load.ts";
+import { loadPolicies } from "../../proxy/policy-files/load.ts";
 import { launchRedis } from "../harness/redis-process.ts";
 
 /** A small organisation: what docs/simulation.md reports of the whole one. */

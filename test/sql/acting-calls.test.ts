@@ -1,7 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Judged, openJudged } from "./judged.ts";
 
-/** Functions under `calls:` that may write: no tag says how much, and no budget what they store of people. */
+/**
+ * Functions under `calls:` that may write: no tag counts their writes, and no budget counts what they store about
+ * people.
+ */
 
 const SETUP = `
   CREATE FUNCTION public.take_ticket(bigint) RETURNS void LANGUAGE sql AS 'UPDATE public.tickets SET assignee = session_user WHERE id = $1';
@@ -50,7 +53,7 @@ test.each([
   expect(ruleOf("anna", sql)).toBe("runs");
 });
 
-describe("is not called for many rows, which no tag would tell of", () => {
+describe("is not called for many rows, which no tag would count", () => {
   test.each([
     "SELECT count(take_ticket(g)) FROM generate_series(1, 5000) g",
     "SELECT take_ticket(g) FROM generate_series(1, 5000) g",
@@ -78,7 +81,7 @@ test.each([
   "SELECT count(take_ticket(1000 * id + ascii(name))) FROM customers WHERE id < 100",
   "SELECT take_ticket((SELECT ascii(name) FROM customers WHERE id = 7))",
   "SELECT id FROM customers WHERE id = 7 AND take_ticket(ascii(name)) IS NULL",
-])("stores nothing of people who are not counted: %s", (sql) => {
+])("stores nothing about people who are not counted: %s", (sql) => {
   expect(judged.judge("anna", sql)).toMatchObject({
     kind: "refuse",
     refusal: { message: expect.stringContaining("in a statement that reads") },

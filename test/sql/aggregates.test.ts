@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Judged, openJudged, POLICY as SUPPORT } from "./judged.ts";
 
-/** What `aggregates_only` lets a dashboard ask, and what could choose or show a single person. */
+/** What `aggregates_only` lets a dashboard ask, and what could select or show a single person. */
 
 const POLICY = SUPPORT.replace("roles:", "  public.visits: { subject: customer_id }\nroles:");
 
@@ -95,7 +95,7 @@ describe("a condition or a group that could choose one person is refused", () =>
   });
 });
 
-describe("what can fail on a row does not run on people", () => {
+describe("an expression that can fail on a row does not run on people", () => {
   test.each([
     "SELECT count(*) FROM customers WHERE get_bit('\\x00'::bytea, 100000 + ascii(birth_date::text)) = 1",
     "SELECT count(*) FROM customers WHERE 1 / (ascii(country) - 73) > 0",
@@ -114,13 +114,13 @@ describe("what can fail on a row does not run on people", () => {
     expect(refusal(sql)).toMatchObject({ sqlstate: "42501", rule: "roles.analyst.aggregates_only" });
   });
 
-  // Three people are of IS: no group of theirs is shown, and none may raise an error.
+  // IS has three people: no group of them is shown, and none may raise an error.
   test.each([
     "SELECT country FROM customers GROUP BY country HAVING 1 / (count(*) - 3) IS NOT NULL",
     "SELECT country FROM customers GROUP BY country, tier HAVING 1 / (tier - 3) IS NOT NULL",
     "SELECT s.country FROM (SELECT country, count(*) FROM customers GROUP BY country) s WHERE 1 / (ascii(country) + ascii(substr(country, 2)) - 156) IS NOT NULL",
     "WITH s AS (SELECT country, count(*) FROM customers GROUP BY country) SELECT country FROM s WHERE 1 / (ascii(country) + ascii(substr(country, 2)) - 156) IS NOT NULL",
-  ])("a group that is left out raises no error: %s", async (sql) => {
+  ])("a hidden group raises no error: %s", async (sql) => {
     for (const { run } of [judged, exact]) {
       const { rows } = await run("metabase", sql);
       expect(rows.flat().toSorted()).toEqual(["DE", "FR", "GB", "IT", "US"]);
@@ -168,7 +168,7 @@ describe("dashboards run, and keep the names and types of their columns", () => 
     expect((await judged.run("metabase", sql)).rows).toEqual(noisy.rows);
   });
 
-  test("many rows of one person weigh as one person's", async () => {
+  test("many rows of one person have the weight of one person", async () => {
     const [[small] = []] = (await judged.run("metabase", "SELECT count(*) FROM customers")).rows;
     const [[large] = []] = (await judged.run("metabase", "SELECT count(*) FROM visits")).rows;
     // 8,281 rows for each person: the base is 20,000, so that one person does not stand out.
@@ -188,7 +188,7 @@ describe("a join that multiplies the rows of people would round their figure ano
     "SELECT count(*) FROM tickets a JOIN tickets b ON b.customer_id = a.customer_id",
     "SELECT count(*) FROM tickets t JOIN customers c ON c.id = t.customer_id JOIN tickets u ON u.customer_id = c.id",
     "SELECT count(*) FROM customers c, tickets t LEFT JOIN payments p ON p.customer_id = t.customer_id WHERE c.country = 'DE'",
-    // An outer join's condition says nothing of what it keeps.
+    // An outer join's condition does not restrict the side that it keeps.
     "SELECT count(*) FROM (customers c CROSS JOIN tickets t) LEFT JOIN payments p ON c.id = t.customer_id AND p.customer_id = c.id",
     "SELECT count(*) FROM payments p RIGHT JOIN (customers c CROSS JOIN tickets t) ON c.id = t.customer_id AND p.customer_id = c.id",
     "SELECT count(*) FROM payments p FULL JOIN (customers c CROSS JOIN tickets t) ON c.id = t.customer_id AND p.customer_id = c.id",
@@ -235,7 +235,7 @@ test("a count of NULL is 0, as on the server", async () => {
   }
 });
 
-test("sums of what tells people apart, of constants and spreads are refused, and plans as well", () => {
+test("sums of identifying columns, of constants and spreads are refused, and so are plans", () => {
   for (const sql of [
     "SELECT sum(id) FROM customers",
     "SELECT avg(customer_id) FROM payments",

@@ -1,13 +1,13 @@
 import { readFile } from "node:fs/promises";
 import { isDeepStrictEqual } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { RunningPostgres } from "../../proxy/demo/postgres.ts";
+import type { RunningPostgres } from "../../proxy/embedded/postgres.ts";
 import { analyse } from "../../proxy/sql/analyse.ts";
 import { psql, serverUri, startDebianPostgres } from "../harness/postgres.ts";
 import { type CorpusStatement, groupOf, imagine, imaginePolicy, isOwnTest, readCorpus } from "./corpus.ts";
 import { type Agent, openAgent } from "./same.ts";
 
-/** psql's describe commands (psql's manual, "Meta-Commands"), on things that are there. */
+/** psql's describe commands (psql's manual, "Meta-Commands"), on existing objects. */
 const DESCRIBE = String.raw`
   \d \d+ \d|customers \d+|customers \d+|tickets \d+|plain \d+|customers_pkey \d+|contact_log \d+|contact_log_2023
   \d+|vip_customers \d+|customer_countries \d+|countries \d+|numbers \d+|pg_catalog.pg_class
@@ -50,7 +50,7 @@ describe("psql's describe commands show an agent what they show without Sluice",
     });
 
     test("tab completion works as without Sluice", async () => {
-      // Recorded from psql 15.18: it asks them only on a terminal.
+      // Recorded from psql 15.18: it sends them only on a terminal.
       const file = await readFile(new URL("psql-completion.jsonl", import.meta.url), "utf8");
       for (const line of file.trim().split("\n")) {
         const sql = JSON.parse(line) as string;
@@ -109,11 +109,11 @@ describe("statements of the corpus", () => {
     "SELECT positive('1')",
     "SELECT plain(ROW(1, 'a'))",
     "SET CONSTRAINTS public.customers DEFERRED",
-  ])("refused still: %s", (sql) => {
+  ])("still refused: %s", (sql) => {
     expect(agent.judge(sql).kind).toBe("refuse");
   });
 
-  test("a role that writes all sets sequences, to constants alone", () => {
+  test("a role that may write everything sets sequences, to constants only", () => {
     const scope = { ...agent.scope, role: { ...agent.scope.role, writes: "all" as const } };
     const kind = (sql: string) => analyse(sql, scope).kind;
     expect(kind("SELECT pg_catalog.setval('public.numbers', 7, false)")).not.toBe("refuse");
@@ -179,7 +179,7 @@ describe("statements of the corpus", () => {
   );
 });
 
-/** Reasons that docs/refused.md gives: what a statement would do, not how it is written. */
+/** Reasons that docs/refused.md gives: they concern what a statement would do, not how it is written. */
 const FORESEEN = [
   /masked|in part|may not gather|may not copy rows|would tell which masked values|may not choose the rows/,
   /may not call (pg_cancel_backend|pg_terminate_backend)$/,
@@ -193,25 +193,25 @@ function isForeseen(message: string): boolean {
 
 interface Compared {
   readonly compared: number;
-  /** How many of them gave rows; the others failed alike. */
+  /** How many of them returned rows; the others failed in the same way. */
   readonly rows: number;
-  /** How many of the errors had a place. */
+  /** How many of the errors had a position. */
   readonly positions: number;
 }
 
-/** Runs SELECTs that touch no guarded relation directly, directly once more, and through the analyser. */
+/** Runs SELECTs that touch no guarded relation directly, directly again, and through the analyser. */
 async function compareAll(agent: Agent, statements: readonly CorpusStatement[]): Promise<Compared> {
   let [compared, rows, positions] = [0, 0, 0];
   for (const { sql } of statements) {
     const verdict = agent.judge(sql);
     if (groupOf(sql) !== "select" || verdict.kind === "refuse") continue;
     if (verdict.statements.some((each) => each.metering !== undefined || each.masked.length > 0)) continue;
-    // Sleeps of minutes, to be cancelled, and the end of the session: they give nothing to compare.
+    // Sleeps of minutes that are meant to be cancelled, and the end of the session: they return nothing to compare.
     if (sql.includes("pg_sleep") || sql.includes("pg_terminate_backend")) continue;
     // NULL for a role with a limit.
     if (/pg_tablespace_size|pg_stat_get_numscans/.test(sql)) continue;
     const direct = await agent.direct(sql);
-    // What differs by itself (now(), sizes) shows nothing.
+    // Results that differ between any two runs (now(), sizes) show nothing.
     if (!isDeepStrictEqual(direct, await agent.direct(sql))) continue;
     expect(await agent.guarded(sql), sql).toEqual(direct);
     compared++;

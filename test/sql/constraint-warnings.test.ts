@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { compilePolicies } from "../../proxy/policy/load.ts";
+import { compilePolicies } from "../../proxy/policy/compile.ts";
 import { checkConstraints } from "../../proxy/sql/constraint-warnings.ts";
 import { type Judged, openJudged } from "./judged.ts";
 
@@ -31,7 +31,7 @@ function warnings(policy: string): readonly string[] {
   return problems.map(({ severity, message, hint }) => `${severity}: ${message}. ${hint}`);
 }
 
-test("a DBA is warned of each constraint that ties a seen column to a masked one, children's too", () => {
+test("a DBA gets a warning for each constraint that links a visible column to a masked one, children's too", () => {
   const found = warnings(POLICY);
   const of = (name: string) => found.filter((warning) => warning.includes(`"${name}"`));
   expect(of("affordable")).toEqual([
@@ -45,7 +45,7 @@ test("a DBA is warned of each constraint that ties a seen column to a masked one
   expect(found).toHaveLength(4);
 });
 
-test("not where the role sees the column, or does not write the table", () => {
+test("not if the role sees the column, or does not write the table", () => {
   expect(warnings(POLICY.replace("sees: []", "sees: [limit, code]"))).toEqual([]);
   expect(warnings(POLICY.replace("writes: [public.credit]", "writes: none"))).toEqual([]);
 });

@@ -1,13 +1,16 @@
 import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
-import { type Node, parseSync } from "libpg-query";
+import { loadModule, type Node, parseSync } from "libpg-query";
 import type { Catalog, CatalogType, Column, Relation } from "../../proxy/catalog/catalog.ts";
+import { NO_STORED_CODE } from "../../proxy/catalog/stored-code.ts";
 import type { Policy, TablePolicy } from "../../proxy/policy/policy.ts";
 import { isSystemSchema } from "../../proxy/sql/system-relations.ts";
 
+await loadModule();
+
 /**
- * Statements that real clients send, and those of Postgres's regression tests: JSON lines `{source, sql}`. They
- * lie outside of the repository, beside it or where SLUICE_CORPUS says.
+ * Statements that real clients send, and those of Postgres's regression tests: JSON lines `{source, sql}`. They are
+ * outside the repository, next to it or in the folder that SLUICE_CORPUS names.
  */
 const FOLDER = process.env.SLUICE_CORPUS ?? resolve("../shared/corpus");
 
@@ -18,7 +21,7 @@ export interface CorpusStatement {
 
 export type CorpusName = "clients" | "regress" | "application";
 
-/** Undefined where the corpus is not there. */
+/** Undefined if the corpus is not there. */
 export async function readCorpus(name: CorpusName): Promise<readonly CorpusStatement[] | undefined> {
   const text = await readFile(`${FOLDER}/${name}.jsonl`, "utf8").catch(() => undefined);
   return text
@@ -54,12 +57,12 @@ const GROUPS: Readonly<Record<string, StatementGroup>> = {
   ConstraintsSetStmt: "utility",
 };
 
-/** What sort of statement a text is, by its first statement that is not a plain utility. The parser must be loaded. */
-/** A driver's or object mapper's own tests do to a server what none of its users does. */
+/** The own tests of a driver or an ORM, which send a server what none of its users sends. */
 export function isOwnTest(source: string): boolean {
   return /^(postgres\.js|node-postgres)\/|^drizzle\/.*(test|common|batch)/.test(source);
 }
 
+/** The kind of statement, by the first statement that is not a plain utility. The parser must be loaded. */
 export function groupOf(sql: string): StatementGroup {
   try {
     const groups = (parseSync(sql).stmts ?? []).map(({ stmt }) => {
@@ -77,9 +80,8 @@ export function groupOf(sql: string): StatementGroup {
 const NO_PLACE = { file: "imagined", line: 1, column: 1 };
 
 /**
- * A catalog in which the names of a statement exist, so that what is measured is its syntax, functions and
- * catalog relations. Each relation that is not there has every column that the statement names, and `id`;
- * a type that is not there is an enum.
+ * A catalog in which the names of a statement exist, so that its syntax, functions and catalog relations are measured.
+ * Each relation that is missing gets every column that the statement names, and `id`; a missing type becomes an enum.
  */
 export function imagine(catalog: Catalog, sql: string): Catalog {
   const names = namesIn(sql);
@@ -107,6 +109,7 @@ export function imagine(catalog: Catalog, sql: string): Catalog {
       isPartition: false,
       hasRules: false,
       rulesOnWrites: false,
+      code: NO_STORED_CODE,
     };
     relations.set(`${schema}.${name}`, relation);
     relationsByOid.set(relation.oid, relation);
@@ -117,7 +120,9 @@ export function imagine(catalog: Catalog, sql: string): Catalog {
   return { ...catalog, relations, relationsByOid, relationsByName, typesByName, version: `imagined ${sql}` };
 }
 
-/** A policy under which imagined relations hold people: their `name`, `email`, `phone` and `password` are protected. */
+/**
+ * A policy under which imagined relations contain people: their `name`, `email`, `phone` and `password` are protected.
+ */
 export function imaginePolicy(policy: Policy, catalog: Catalog): Policy {
   const tables = new Map(policy.tables);
   const classOf = new Map([...policy.classes.keys()].map((name) => [name, name]));
@@ -134,7 +139,7 @@ export function imaginePolicy(policy: Policy, catalog: Catalog): Policy {
   return { ...policy, tables };
 }
 
-/** As a DBA would say it: an order or a post is a record of whoever it belongs to. */
+/** As a DBA would define it: an order or a post is a record of the person it belongs to. */
 const OWNER = /^(customer|user|author)_?id$/i;
 
 function column(name: string, index: number): Column {
@@ -177,7 +182,7 @@ function namesIn(sql: string): Names {
   try {
     look(parseSync(sql));
   } catch {
-    // What does not parse names nothing.
+    // A text that does not parse names nothing.
   }
   return { relations, columns, types };
 }

@@ -61,7 +61,7 @@ test.each([
     "MERGE INTO payments p USING (VALUES (1)) v(i) ON p.id = v.i WHEN MATCHED THEN DELETE RETURNING WITH (OLD AS o) o.card_number",
     5,
   ],
-])("a statement that reads %s counts its people so many times", (_, sql, expected) => {
+])("a statement that reads %s counts its people this many times", (_, sql, expected) => {
   expect(cost("cleo", sql)).toBe(expected);
 });
 
@@ -73,6 +73,6 @@ test.each([
   expect(cost(user, sql)).toBe(1);
 });
 
-test("who is looked up by a dear class counts so many times, though it stays masked", () => {
+test("a person looked up by an expensive class counts as several, although it stays masked", () => {
   expect(cost("anna", "SELECT customer_id FROM payments WHERE card_number = '4111111111111111'")).toBe(5);
 });

@@ -4,7 +4,7 @@ import { analyse } from "../../proxy/sql/analyse.ts";
 import { PASSWORDS } from "../harness/support-schema.ts";
 import { type Judged, openJudged, POLICY } from "./judged.ts";
 
-/** What is made of protected columns by the database itself, and what the database says by refusing. */
+/** Values that the database itself makes from protected columns, and what its refusals reveal. */
 
 const SETUP = `
   ALTER TABLE public.customers ADD COLUMN email_lower text GENERATED ALWAYS AS (lower(email)) STORED;
@@ -86,13 +86,13 @@ describe("a generated column", () => {
     expect((await judged.run("cleo", "SELECT body_hash FROM tickets WHERE id = 7")).rows).toEqual([[null]]);
   });
 
-  test("is shown to who sees what it is made from", async () => {
+  test("is shown to a user who sees the columns it is computed from", async () => {
     const { rows } = await judged.run("ben", "SELECT email_lower FROM customers WHERE id = 7");
     expect(rows).toEqual([["alice.ng.7@example.com"]]);
   });
 });
 
-describe("a new row that is refused would tell whether a value exists", () => {
+describe("refusing a new row would reveal whether a value exists", () => {
   test.each([
     ["nick", "INSERT INTO profiles (country, nick) VALUES ('x', 'y')"],
     ["motto", "INSERT INTO profiles (id, motto) VALUES (1, 'a')"],
@@ -122,7 +122,7 @@ describe("a new row that is refused would tell whether a value exists", () => {
 });
 
 describe("a built-in with a namesake on the path", () => {
-  test("that takes as many arguments is not chosen in silence", () => {
+  test("that takes as many arguments is not chosen silently", () => {
     expect(refusal("SELECT lower('A')")).toMatchObject({
       message: "lower may mean pg_catalog.lower or public.lower",
       hint: "Write the schema before the name.",
@@ -168,7 +168,7 @@ describe("system columns of a table that is read through a subquery", () => {
   });
 });
 
-/** What cleo sees in a session of her own that has run something before. */
+/** What cleo sees in a session of her own that has run `setup` before. */
 async function seenAfter(setup: string, sql: string) {
   const verdict = judged.judge("cleo", sql);
   if (verdict.kind !== "rewrite") throw new Error(`${sql} is not rewritten`);
@@ -199,13 +199,13 @@ describe("relations of the system of which a part is hidden", () => {
     "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%canary%'",
     "SELECT count(*) FROM pg_stat_activity a WHERE a::text LIKE '%canary%'",
     "SELECT count(*) FROM pg_catalog.pg_prepared_statements p WHERE strpos((p).statement, 'canary') > 0",
-  ])("no condition tells what it holds: %s", async (sql) => {
+  ])("no condition reveals its value: %s", async (sql) => {
     const { rows } = await seenAfter("PREPARE secret AS SELECT 'canary'", sql);
     expect(rows).toEqual([{ count: "0" }]);
   });
 });
 
-describe("what gathers rows, for a role with a limit", () => {
+describe("gathering rows, for a role with a limit", () => {
   const accepted = (sql: string) => {
     const verdict = judged.judge("cleo", sql);
     return verdict.kind === "refuse" ? verdict.refusal.message : "accepted";
@@ -220,10 +220,10 @@ describe("what gathers rows, for a role with a limit", () => {
     "SELECT json_agg(t.id) FROM customers c JOIN tickets t ON t.customer_id = c.id WHERE c.id = 7 AND t.customer_id = 7",
     "SELECT c.id, (SELECT array_agg(a.attname) FROM pg_attribute a WHERE a.attrelid = 'customers'::regclass) FROM customers c WHERE c.id = 7",
     "SELECT bit_or(t.id) FROM tickets t",
-  ])("one person's are let through: %s", async (sql) => {
+  ])("one person's rows are allowed: %s", async (sql) => {
     expect(accepted(sql)).toBe("accepted");
     expect((await judged.run("cleo", sql)).rows.length).toBeGreaterThan(0);
-    // Whoever they are of is counted.
+    // The people whom they belong to are counted.
     const [statement] = judged.judge("cleo", sql).statements;
     const { subjects = [], unknown = 0, groups } = statement?.metering ?? {};
     expect(subjects.length + unknown + (groups?.namespaces.length ?? 0)).toBeGreaterThan(0);
@@ -236,12 +236,12 @@ describe("what gathers rows, for a role with a limit", () => {
     "SELECT json_agg(t) FROM tickets t WHERE t.customer_id = t.customer_id",
     "SELECT json_agg(t) FROM tickets t WHERE t.customer_id > 7",
     "SELECT json_agg(t) FROM tickets t WHERE NOT t.customer_id = 7",
-    // Held to a value that goes through many.
+    // Restricted to a value that takes many values in turn.
     "SELECT json_agg(o) FROM generate_series(1, 1000) v(id), LATERAL (SELECT * FROM tickets t WHERE t.customer_id = v.id) o",
     "SELECT json_agg(o) FROM (VALUES (1), (2)) v(id) JOIN LATERAL (SELECT * FROM tickets t WHERE t.customer_id = v.id) o ON true",
     "SELECT json_agg(o.id) FROM customers c, LATERAL (SELECT * FROM tickets t WHERE t.customer_id = c.id) o",
     "SELECT json_agg(x) FROM (SELECT (SELECT min(t.id) FROM tickets t WHERE t.customer_id = c.id) FROM customers c) x",
-    // The aggregate belongs to the query around, whose rows are many people's.
+    // The aggregate belongs to the enclosing query, whose rows belong to many people.
     "SELECT (SELECT json_agg(c.name)) FROM customers c",
     "SELECT (SELECT json_agg(c.name) FROM tickets t WHERE t.customer_id = 7) FROM customers c",
     "SELECT json_agg(c.name) FROM customers c LEFT JOIN tickets t ON t.customer_id = 7",
@@ -254,7 +254,7 @@ describe("what gathers rows, for a role with a limit", () => {
     "SELECT bit_or(c.id::int::bit(32) << 3) FROM customers c",
     "SELECT bit_or(s.b) FROM (SELECT (c.id::int::bit(2000)) >> (c.id::int * 20) AS b FROM customers c) s",
     "WITH s AS (SELECT set_bit(repeat('0', 2000)::varbit, c.id::int, 1) AS b FROM customers c) SELECT bit_or(b) FROM s",
-  ])("many people's are counted, or refused where people are not: %s", (sql) => {
+  ])("many people's rows are counted, or refused if people are not counted: %s", (sql) => {
     const scope = judged.scope("cleo");
     const limits = { ...scope.role.limits, rows: 10 };
     const limited = analyse(sql, { ...scope, role: { ...scope.role, budget: [], limits } });
@@ -301,7 +301,7 @@ describe("a function that the policy lets a role call", () => {
     expect(verdict.statements[0]).toMatchObject({ limited: true, metering: { subjects: [], unknown: 1 } });
   });
 
-  test("returns nothing that anybody sees, unless the policy says that it is shown", async () => {
+  test("returns only hidden values, unless the policy shows them", async () => {
     expect((await judged.run("cleo", "SELECT note_call(7)")).rows).toHaveLength(1);
     for (const sql of [
       "SELECT count_calls()",

@@ -2,11 +2,11 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Judged, openJudged } from "./judged.ts";
 
 /*
- * A statement is analysed on the event loop: while it lasts no other session of the process is served. Each of these texts
- * is shorter than what is taken, and took from several seconds to some minutes.
+ * A statement is analysed on the event loop: during that time no other session of the process is served. Each of these
+ * texts is shorter than the limit, and used to take from several seconds to some minutes.
  */
 
-/** Milliseconds. Of what is refused most is Postgres's parser; slow machines need some room. */
+/** Milliseconds. For refused texts most of the time is Postgres's parser; slow machines need some room. */
 const SOON = 10_000;
 
 let judged: Judged;
@@ -68,7 +68,7 @@ test.each([
   ["statements without end", many(() => "SELECT 1 FROM tickets", ";")],
   ["many short chains in one text", names(20, () => chain(280, "id"), ";")],
   ["comments in comments", `SELECT 1 ${"/*".repeat(100_000)}${"*/".repeat(25_000)}`],
-])("of %s a text is refused soon", (_, sql) => {
+])("a text of %s is refused soon", (_, sql) => {
   expect(Buffer.byteLength(sql)).toBeLessThan(256 * 1024 + 2_000);
   const start = performance.now();
   const verdict = judged.judge("anna", sql);

@@ -13,6 +13,24 @@ const told = (sql: string) => explain(judged.judge("cleo", sql), judged.scope("c
 test.each([
   ["SELECT id FROM customers WHERE name LIKE 'A%'", "1/16 of a person for each execution"],
   ["SELECT id FROM customers ORDER BY name LIMIT 5", "9/16 of a person for each execution"],
+  ["SELECT id FROM customers ORDER BY name LIMIT 5 OFFSET 5", "1 person for each execution"],
+  ["SELECT id FROM customers WHERE name LIKE 'A%' OFFSET $1", "1 person for each execution"],
+  // Pages in an order that reveals nothing.
+  [
+    "SELECT id, name FROM customers ORDER BY created_at LIMIT 5 OFFSET 5",
+    "1/16 of a person for each execution",
+  ],
+  ["SELECT id FROM customers ORDER BY created_at LIMIT 5 FOR UPDATE", "9/16 of a person for each execution"],
+  // Each child table, partition and table below a view counts.
+  ["EXPLAIN SELECT id FROM customers WHERE name < 'B'", "9/16 of a person for each execution"],
+  ["EXPLAIN SELECT id FROM customers WHERE country = 'DE'", "5/16 of a person for each execution"],
+  ["EXPLAIN SELECT id FROM contact_log WHERE email < 'B'", "13/16 of a person for each execution"],
+  ["EXPLAIN SELECT id FROM tickets_open WHERE subject < 'B'", "13/16 of a person for each execution"],
+  // DECLARE plans the cursor's query.
+  [
+    "DECLARE c CURSOR FOR SELECT id FROM customers WHERE name LIKE 'A%'",
+    "1/256 of a person for each execution",
+  ],
   [
     "SELECT name FROM customers WHERE id = 7",
     "nothing beside the people whose ids it names, if these can be read; otherwise 1/16 of a person for each execution",

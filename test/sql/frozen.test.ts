@@ -6,14 +6,14 @@ import { markOf, verdictOf } from "./frozen.ts";
 import { type Agent, openAgent } from "./same.ts";
 
 /**
- * No statement that a counted agent could run before what is learned was priced is refused now, but for those listed
- * here. verdicts.txt holds the verdicts of then, a line for each statement of the corpus: its mark, and "ok" or the
- * SQLSTATE. `SLUICE_FREEZE=1` writes it anew.
+ * Every statement that a counted agent could run before answers had a price is still allowed, except for those listed
+ * here. verdicts.txt contains the verdicts of that time, one line for each statement of the corpus: its mark, and "ok"
+ * or the SQLSTATE. `SLUICE_FREEZE=1` writes it again.
  */
 
 const FILE = new URL("verdicts.txt", import.meta.url);
 
-/** Refused since then, by what their texts have in common, with the reason. */
+/** Statements refused since then: a pattern that their texts have in common, and the reason. */
 const REFUSED_ON_PURPOSE: readonly { readonly pattern: RegExp; readonly reason: string }[] = [
   {
     pattern: /\bexplain\s*(analy[sz]e\b|\([^)]*\b(analyze|verbose)\b)/i,
@@ -32,7 +32,7 @@ const REFUSED_ON_PURPOSE: readonly { readonly pattern: RegExp; readonly reason: 
 const [clients = [], application = [], regress = []] = await Promise.all(
   (["clients", "application", "regress"] as const).map(readCorpus),
 );
-/** Postgres's own tests are many, and much alike. */
+/** Postgres's own tests are numerous and similar to each other. */
 const corpus = [...clients, ...application, ...regress.filter((_, index) => index % 12 === 0)];
 
 let agent: Agent;

@@ -3,12 +3,12 @@ import { analyse } from "../../proxy/sql/analyse.ts";
 import type { Scope } from "../../proxy/sql/scope.ts";
 import { type CorpusStatement, groupOf, imagine, imaginePolicy } from "./corpus.ts";
 
-/** What a statement of the corpus is found by: its text is not ours to keep in the repository. */
+/** Identifies a statement of the corpus: its text is not ours to keep in the repository. */
 export function markOf({ source, sql }: CorpusStatement): string {
   return createHash("sha256").update(`${source}\0${sql}`).digest("hex").slice(0, 12);
 }
 
-/** "ok", or the SQLSTATE with which a counted agent who may write all is refused; undefined: not SQL. */
+/** "ok", or the SQLSTATE with which a counted agent who may write everything is refused; undefined: not SQL. */
 export function verdictOf(scope: Scope, { sql }: CorpusStatement): string | undefined {
   if (groupOf(sql) === "invalid") return undefined;
   const catalog = imagine(scope.catalog, sql);

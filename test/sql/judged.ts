@@ -2,7 +2,7 @@ import pg from "pg";
 import { type Catalog, relationKey } from "../../proxy/catalog/catalog.ts";
 import { UNREADABLE_COLUMNS } from "../../proxy/catalog/queries.ts";
 import { readCatalog } from "../../proxy/catalog/snapshot.ts";
-import { compilePolicies } from "../../proxy/policy/load.ts";
+import { compilePolicies } from "../../proxy/policy/compile.ts";
 import type { Policy } from "../../proxy/policy/policy.ts";
 import { isRefusal, roleFor } from "../../proxy/policy/roles.ts";
 import { analyse } from "../../proxy/sql/analyse.ts";
@@ -72,7 +72,9 @@ roles:
     sees: all
 `;
 
-/** A table that a test makes for itself needs no grants: one of which a user may read nothing counts as readable. */
+/**
+ * A table that a test creates for itself needs no grants: a table of which a user may read nothing counts as readable.
+ */
 function partly(catalog: Catalog, columns: readonly (readonly string[])[]): readonly string[] {
   const lacking = new Map<string, number>();
   for (const [schema, name] of columns)
@@ -87,7 +89,7 @@ function partly(catalog: Catalog, columns: readonly (readonly string[])[]): read
 
 const UNREADABLE = { text: UNREADABLE_COLUMNS.text, rowMode: "array" } as const;
 
-/** A support database and the analyser over it: what a user may run, and what that gives on the real server. */
+/** A support database with the analyser: what a user may run, and what the real server returns for it. */
 export interface Judged {
   readonly database: TestDatabase;
   readonly catalog: Catalog;
@@ -100,7 +102,7 @@ export interface Judged {
   close(): Promise<void>;
 }
 
-/** `server`: the superuser's URI of another server than the run's; it must have the users. */
+/** `server`: the superuser's URI of a server other than the test run's; it must have the users. */
 export async function openJudged(
   options: { policy?: string; setup?: string; server?: string } = {},
 ): Promise<Judged> {
@@ -178,7 +180,7 @@ export async function openJudged(
   };
 }
 
-/** Takes off the appended subject columns, as the session does. */
+/** Removes the appended subject columns, as the session does. */
 function trimmed(
   result: pg.QueryArrayResult<unknown[]>,
   statement: Statement | undefined,

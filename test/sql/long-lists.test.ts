@@ -39,14 +39,14 @@ test.each([
   expect(withoutLongLists(text)).toBe(text);
 });
 
-test("what follows a row of constants is looked at", () => {
+test("the text after a row of constants is checked", () => {
   const rows = many((i) => `(${i})`);
   const text = `insert into t values ${rows}, (set_config('role', 'x', false)), ${rows}; listen x`;
   expect(withoutLongLists(text)).toContain("set_config('role', 'x', false)");
   expect(withoutLongLists(text)).toContain("; listen x");
 });
 
-test("a short text stays as it is", () => {
+test("a short text stays unchanged", () => {
   expect(withoutLongLists("select 1 in (1, 2, 3)")).toBe("select 1 in (1, 2, 3)");
 });
 

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { compilePolicies } from "../../proxy/policy/load.ts";
+import { compilePolicies } from "../../proxy/policy/compile.ts";
 import { checkWritableConditions } from "../../proxy/sql/writable-conditions.ts";
 import { type Judged, openJudged } from "./judged.ts";
 
@@ -55,7 +55,7 @@ function policyOf(lines: string): string {
   return `${BASE}    ${lines.replaceAll("\n", "\n    ")}\n`;
 }
 
-/** The rule that refuses the statement, or what else becomes of it. */
+/** The rule that refuses the statement, or the other outcome. */
 function ruleOf(lines: string, sql: string): string {
   const verdict = judged.withPolicy(policyOf(lines)).judge("anna", sql);
   if (verdict.kind !== "refuse") return "runs";
@@ -112,13 +112,13 @@ describe("a column that a role's own condition names", () => {
     expect(ruleOf(sees, "UPDATE parted_1 SET owner = 'anna'")).toBe("42501 roles.agent.sees");
   });
 
-  test("of a row filter is told by the filter's line", () => {
+  test("of a row filter: the refusal names the filter's line", () => {
     const only = `sees: all\nonly: { public.tickets: "region = 'eu'" }`;
     expect(ruleOf(only, "UPDATE tickets SET region = 'eu'")).toBe("42501 roles.agent.only");
     expect(ruleOf(only, "UPDATE tickets SET status = 'x'")).toBe("runs");
   });
 
-  test("of a purpose by the purpose's", () => {
+  test("of a purpose: the refusal names the purpose's line", () => {
     const purpose = `sees: []\nbudget: { 1d: 5 }\npurpose: { public.customers: "exists (select from public.tickets t where t.customer_id = customers.id and t.assignee = :user)" }`;
     for (const sql of [
       "UPDATE tickets SET assignee = 'anna' WHERE id = 1",
@@ -268,7 +268,7 @@ describe("writes_own_conditions", () => {
     expect(judge(", writes_own_conditions: []")).toBe("refuse");
   });
 
-  test("is checked: what is not there, and what no condition depends on", () => {
+  test("is checked for columns that do not exist, and columns that no condition depends on", () => {
     const warnings = (lines: string) => {
       const compiled = compilePolicies([{ name: "test.yaml", text: policyOf(lines) }]);
       if (!compiled.ok) throw new Error(JSON.stringify(compiled.problems));

@@ -10,7 +10,7 @@ beforeAll(async () => {
 });
 afterAll(() => judge.close());
 
-/** Until the next turn of the event loop no text is read. */
+/** No text is read until the next turn of the event loop. */
 const breakParser = () =>
   expect(() => parse(`SELECT 1${" UNION SELECT 1".repeat(15_000)}`)).toThrow(TextTooDeep);
 const nothing = () => {};
@@ -18,7 +18,10 @@ const nothing = () => {};
 test.each(["SELECT id FROM customers WHERE id = 7", "SELECT name FROM customers"])(
   "%s, refused while there is no parser, is not refused for ever",
   async (sql) => {
-    const cache = new VerdictCache({ onLookup: nothing, onAnalysed: nothing, onLeftover: nothing });
+    const cache = new VerdictCache({
+      ...{ onLookup: nothing, onRefusal: nothing, onLeftover: nothing },
+      onAnalysis: () => ({ stage: nothing, end: nothing }),
+    });
     const scope = judge.scope("anna");
     breakParser();
     expect(cache.judge(Buffer.from(sql), scope)).toMatchObject({ refusal: { sqlstate: "58000" } });

@@ -2,10 +2,11 @@ import fc from "fast-check";
 import type { Node, SelectStmt } from "libpg-query";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { parse } from "../../proxy/parser/parser.ts";
+import { OrderedEdits } from "../../proxy/sql/emit/ordered-edits.ts";
 import { extraFields } from "../../proxy/sql/verdict.ts";
 import { type Judged, openJudged, POLICY } from "./judged.ts";
 
-/* Where text is inserted, whatever a client calls its columns, tables and labels. */
+/* Where text is inserted, whatever names a client gives its columns, tables and labels. */
 
 let judged: Judged;
 beforeAll(async () => {
@@ -18,6 +19,7 @@ beforeAll(async () => {
       ALTER TABLE public.customers ADD points int DEFAULT 1;
       CREATE TABLE public.notes (id bigint, body text UNIQUE, "from" text, "having" text);
       INSERT INTO public.notes VALUES (1, 'a', 'b', 'c');
+      CREATE FUNCTION public.upper(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT $1';
       GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO anna, ben, cleo, metabase;`,
   });
 });
@@ -126,7 +128,7 @@ const rows = fc
     return { lead, targets, sql: `${lead}${isInParentheses && !/;|--/.test(tail) ? `(${query})` : query}` };
   });
 
-test("the appended columns end the outermost target list, and stand nowhere else", () => {
+test("the appended columns end the outermost target list, and are nowhere else", () => {
   fc.assert(
     fc.property(rows, ({ targets, sql }) => {
       const verdict = judged.judge("anna", sql);
@@ -147,7 +149,7 @@ test("the appended columns end the outermost target list, and stand nowhere else
   );
 });
 
-test("what comes back is what the client asked for", { timeout: 120_000 }, async () => {
+test("the result is what the client asked for", { timeout: 120_000 }, async () => {
   await fc.assert(
     fc.asyncProperty(rows, async ({ sql, lead }) => {
       if (lead.includes(";") || sql.includes("FOR UPDATE")) return;
@@ -174,7 +176,7 @@ const GROUPED = [
   "coalesce(count(c.country), count(*)) /* FROM x HAVING */ AS order",
 ];
 
-/** Beside people there are tables only, and one row of them for each person. */
+/** Besides people there are only tables, with one row for each person. */
 const BESIDE = [
   ["", ""],
   ["", ""],
@@ -208,7 +210,7 @@ const groups = fc
     return { having, tail, isUnion, isWrapped, sql };
   });
 
-test("the least size of groups stands in the HAVING of the query that it is meant for, and nowhere else", () => {
+test("the minimum size of groups is in the HAVING of the query that it is meant for, and nowhere else", () => {
   fc.assert(
     fc.property(groups, ({ sql, having, tail, isUnion, isWrapped }) => {
       const text = sent("metabase", sql);
@@ -251,16 +253,43 @@ describe("clauses of writes", () => {
   ])("%s", (sql) => {
     for (const user of ["anna", "ben"] as const) {
       const verdict = judged.judge(user, sql);
-      // Whoever sees only a part may have no plan of it.
+      // A user who sees only a part may have no plan of it.
       if (verdict.kind === "refuse") expect(verdict.refusal.message).not.toMatch(/could not be analysed/);
     }
   });
 
-  test("an upsert of groups is cut before ON CONFLICT", () => {
+  test("an upsert of groups ends before ON CONFLICT", () => {
     const select = "SELECT count(*), country FROM customers JOIN notes ON conflict(1) GROUP BY country";
     const wrong = `INSERT INTO notes (id, body) ${select.replace("conflict(1)", "true")} ON CONFLICT DO NOTHING`;
     const verdict = judged.judge("metabase", wrong);
     if (verdict.kind === "refuse") expect(verdict.refusal.message).not.toMatch(/could not be analysed/);
+  });
+});
+
+test("edits of names inside a replaced range are dropped, and no others", () => {
+  const at = (...places: number[]) =>
+    new OrderedEdits(places.map((place) => ({ at: place, end: place, text: "x." })));
+  const names = at(9, 3, 14, 5, 10, 20);
+  const replaced = new OrderedEdits([
+    { at: 5, end: 10, text: "true" },
+    { at: 12, end: 16, text: "" },
+  ]);
+  expect(names.outside(replaced).map((edit) => edit.at)).toEqual([3, 10, 20]);
+  expect(names.within(5, 10).map((edit) => edit.at)).toEqual([5, 9]);
+  expect(names.outside(at()).length).toBe(6);
+});
+
+describe("schemas of functions whose names are not unique", () => {
+  test.each([
+    ["ben", "UPDATE tickets SET status = upper('x') WHERE status = 'open' RETURNING upper(status)"],
+    [
+      "metabase",
+      "SELECT upper(country), count(*) FROM customers GROUP BY upper(country) HAVING upper(country) > 'A'",
+    ],
+    ["anna", "SELECT id FROM customers WHERE email = upper('x')"],
+    ["anna", "SELECT upper(email) FROM customers WHERE email = upper('x') OR country = upper('de')"],
+  ] as const)("%s: %s", (user, sql) => {
+    expect(sent(user, sql).replaceAll("pg_catalog.upper(", "")).not.toContain("upper(");
   });
 });
 

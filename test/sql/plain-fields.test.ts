@@ -10,7 +10,7 @@ import { groupOf, readCorpus } from "./corpus.ts";
 import { type Judged, openJudged } from "./judged.ts";
 import { type Agent, openAgent } from "./same.ts";
 
-/* What the server says of the fields of a result, against what the verdict has foreseen. */
+/* Compares what the server says about a result's fields with what the verdict predicts. */
 
 interface Origin {
   readonly tableID: number;
@@ -23,7 +23,7 @@ function strays(scope: Scope, fields: readonly Origin[]): readonly string[] {
   );
 }
 
-describe("a protected column that the server names itself is seen", () => {
+describe("a protected column that the server itself names is detected", () => {
   let judged: Judged;
   beforeAll(async () => {
     judged = await openJudged({ setup: "CREATE TABLE later (a int)" });
@@ -57,7 +57,7 @@ describe("a protected column that the server names itself is seen", () => {
     expect(strays(judged.scope(user), await fieldsOf(sql))).toEqual([stray]);
   });
 
-  test("so is what the catalog does not know", async () => {
+  test("so is a column that the catalog does not know", async () => {
     await judged.database.query("ALTER TABLE later ADD COLUMN b int; CREATE TABLE unknown (a int)");
     const scope = judged.scope("anna");
     expect(strays(scope, await fieldsOf("SELECT a, b FROM later"))).toEqual([
@@ -68,7 +68,7 @@ describe("a protected column that the server names itself is seen", () => {
     ]);
   });
 
-  test("what the role sees is not", async () => {
+  test("a column that the role sees is not", async () => {
     const sql =
       "SELECT id, name, country, ctid, tableoid, lower(email), customers.id + 1, (SELECT email FROM customers LIMIT 1) FROM customers";
     expect(strays(judged.scope("anna"), await fieldsOf(sql))).toEqual([]);
@@ -79,7 +79,7 @@ describe("a protected column that the server names itself is seen", () => {
   });
 });
 
-describe("what the analysis lets through always fits", () => {
+describe("the result of an allowed statement always fits", () => {
   let judged: Judged;
   beforeAll(async () => {
     judged = await openJudged({

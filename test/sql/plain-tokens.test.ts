@@ -1,13 +1,13 @@
 import fc from "fast-check";
 import { loadModule, scanSync } from "libpg-query";
 import { beforeAll, expect, test } from "vitest";
-import { parseText, scanTokens } from "../../proxy/sql/parse.ts";
-import { plainTokens } from "../../proxy/sql/plain-tokens.ts";
+import { parseText, scanTokens } from "../../proxy/sql/parse/parse.ts";
+import { plainTokens } from "../../proxy/sql/parse/plain-tokens.ts";
 import { readCorpus } from "./corpus.ts";
 
 beforeAll(loadModule);
 
-/** As Postgres's own scanner has them; undefined where it refuses the text. */
+/** As Postgres's own scanner reports them; undefined if it rejects the text. */
 function scanned(text: string) {
   try {
     return scanSync(text)
@@ -18,7 +18,7 @@ function scanned(text: string) {
   }
 }
 
-/** Pieces that meet each other badly: what one of them means depends on its neighbours. */
+/** Pieces that affect each other: what one of them means depends on its neighbours. */
 const PIECES = [
   ..."abeEnNxXuU_19 \t\n\r'\"$&.,:;()[]<>=!+-*/%|#~@^`?\\{}é\u00a0".split(""),
   ..."'a' 'a''b' \"a\" \"a\"\"b\" a1 $1 $a$ $$ 1.5 1e5 0x1f 1_000 .5 1.. -- /* */ :: := => <= <> != || |/ uescape U& E' $1a".split(
@@ -34,7 +34,7 @@ test("plain texts have the tokens that Postgres's own scanner gives; others have
       const tokens = plainTokens(sql);
       if (tokens === undefined) return;
       plain++;
-      // A blank text has none; the scanner has no word for that.
+      // A blank text has no tokens; the scanner then returns undefined.
       expect(tokens).toEqual(scanned(sql) ?? []);
     }),
     { numRuns: 5_000 },

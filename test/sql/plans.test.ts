@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Judged, openJudged, POLICY } from "./judged.ts";
 
-/** anna sees a ticket's text where it is hers, phones as tokens, and her work is held against a purpose. */
+/** anna sees a ticket's text if it is assigned to her, phones as tokens, and her work is checked against a purpose. */
 const TOKENS = POLICY.replace("phone: { mask: { last: 2 } }", "phone: { mask: { token: ph } }").replace(
   "    budget: { 1d: 300 }",
   `    budget: { 1d: 300 }
@@ -35,7 +35,7 @@ describe("a plan shows no condition of the policy, and no key", () => {
     expect(plan).not.toMatch(/assignee|anna|hmac|sha256|SubPlan|InitPlan|cost/);
   });
 
-  test("and where it would show a row filter it is refused", () => {
+  test("and is refused if it would show a row filter", () => {
     const verdict = judged.judge("ben", "EXPLAIN SELECT id FROM tickets");
     expect(verdict.kind === "refuse" && verdict.refusal.rule).toBe("roles.european.only");
   });

@@ -3,7 +3,7 @@ import { parseCondition } from "../../proxy/policy/expressions.ts";
 import { strangeOperator } from "../../proxy/policy/operators.ts";
 import { type Judged, openJudged, POLICY } from "./judged.ts";
 
-/** Operators of a user's own that an expression of the policy may mean: their code would run on real values. */
+/** User-defined operators that an expression of the policy may mean: their code would run on real values. */
 
 const SETUP = `
   CREATE FUNCTION public.takes_note(text, varchar) RETURNS bool LANGUAGE sql AS 'SELECT true';
@@ -12,7 +12,7 @@ const SETUP = `
   CREATE OPERATOR public.~~ (LEFTARG = text, RIGHTARG = varchar, FUNCTION = public.takes_note);
 `;
 const open = async (policy: string): Promise<Judged> => openJudged({ policy, setup: SETUP });
-/** Each writes out Postgres's own. */
+/** Each writes out Postgres's own operator. */
 const QUALIFIED = POLICY.replace("assignee = :user", "assignee OPERATOR(pg_catalog.=) :user").replace(
   "region = 'eu'",
   "region OPERATOR(pg_catalog.=) 'eu'",

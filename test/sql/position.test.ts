@@ -1,25 +1,25 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { applyEdits } from "../../proxy/sql/emit/rewrite.ts";
+import { Source } from "../../proxy/sql/parse/source.ts";
 import { mapPosition } from "../../proxy/sql/position.ts";
-import { applyEdits } from "../../proxy/sql/rewrite.ts";
-import { Source } from "../../proxy/sql/source.ts";
 import type { Edit } from "../../proxy/sql/verdict.ts";
 import { serverUri } from "../harness/postgres.ts";
 import { type Agent, openAgent } from "./same.ts";
 
-/** A stretch of the client's text, and what the rewrite puts in its place; undefined: it stays. */
+/** A part of the client's text, and what the rewrite replaces it by; undefined: it stays. */
 const stretch = fc.record({
   text: fc.string({ unit: fc.constantFrom("a", " ", "é", "€", "😀", "\n"), maxLength: 6 }),
   injected: fc.option(fc.string({ unit: fc.constantFrom("x", "ü", "😀"), maxLength: 8 }), { nil: undefined }),
 });
 
-describe("an error's position is told in the client's own text", () => {
-  test("whatever stays is found where the client wrote it; what was injected, where it was put in", () => {
+describe("an error's position refers to the client's own text", () => {
+  test("unchanged text keeps the client's position; injected text has the position of its insertion", () => {
     fc.assert(
       fc.property(fc.array(stretch, { maxLength: 8 }), (stretches) => {
         const client = stretches.map(({ text }) => text).join("");
         const edits: Edit[] = [];
-        /** For each character of the rewritten text, the character of the client's that it speaks of. */
+        /** For each character of the rewritten text, the corresponding character of the client's. */
         const expected: number[] = [];
         let [bytes, characters] = [0, 0];
         for (const { text, injected } of stretches) {
@@ -42,7 +42,7 @@ describe("an error's position is told in the client's own text", () => {
     );
   });
 
-  test("a position past the text is none", () => {
+  test("a position beyond the text is undefined", () => {
     expect(
       mapPosition(Buffer.from("a"), Buffer.from("abc"), [{ at: 1, end: 1, text: "bc" }], 5),
     ).toBeUndefined();
@@ -67,7 +67,7 @@ describe("an error's position is told in the client's own text", () => {
     ])("%s", async (marked) => {
       const sql = marked.replace("!", "");
       const place = [...marked].indexOf("!") + 1;
-      // Qualified references are pointed at from their first part.
+      // Errors about qualified references point to their first part.
       const start = marked.includes("c.!") ? place - 2 : place;
       expect(agent.judge(sql).kind).toBe("rewrite");
       expect(await agent.guarded(sql)).toMatchObject({

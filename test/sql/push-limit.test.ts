@@ -63,7 +63,7 @@ describe("push_limit leaves alone", () => {
     expect(judged.judge("anna", "SELECT generate_series(1, 200)").kind).toBe("pass");
   });
 
-  test("roles that do not ask for it", () => {
+  test("roles without it", () => {
     const verdict = judged.judge("cleo", "SELECT id, phone FROM customers");
     expect(verdict.kind === "rewrite" ? verdict.sql.toString() : "").not.toMatch(/LIMIT/);
   });

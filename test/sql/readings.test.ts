@@ -3,7 +3,7 @@ import { analyse } from "../../proxy/sql/analyse.ts";
 import type { Verdict } from "../../proxy/sql/verdict.ts";
 import { type Judged, openJudged } from "./judged.ts";
 
-/* The names of a statement have one reading, bind's; a relation that the analysis finds elsewhere is refused. */
+/* Only bind decides what the names of a statement mean; a relation that the analysis finds elsewhere is refused. */
 
 let judged: Judged;
 beforeAll(async () => {

@@ -115,7 +115,7 @@ describe("conditions over masked columns learn nothing of the values", () => {
   });
 });
 
-describe("exact look-ups", () => {
+describe("exact lookups", () => {
   test.each([
     ["SELECT id FROM customers WHERE email = 'alice.ng.7@example.com'", 1],
     ["SELECT id FROM customers WHERE 'alice.ng.7@example.com' = email", 1],
@@ -152,12 +152,12 @@ describe("exact look-ups", () => {
     expect(JSON.stringify(rows)).toMatch(/Index Cond: \(email = 'alice/);
   });
 
-  test("a long list of addresses is no look-up", async () => {
+  test("a long list of addresses is not a lookup", async () => {
     const list = Array.from({ length: 1000 }, (_, n) => `'alice.ng.${n}@example.com'`).join(", ");
     expect((await judged.run("anna", `SELECT id FROM customers WHERE email IN (${list})`)).rows).toEqual([]);
   });
 
-  test("a class that the role may not find is not found", async () => {
+  test("a class that the role may not search by finds no one", async () => {
     expect(
       (await judged.run("anna", "SELECT id FROM customers WHERE address = '7 Sample Street, Exampleton'"))
         .rows,
@@ -166,7 +166,7 @@ describe("exact look-ups", () => {
 });
 
 describe("conditional sight", () => {
-  test("an agent reads the text of his own tickets only", async () => {
+  test("an agent reads only the text of their own tickets", async () => {
     const { rows } = await judged.run("anna", "SELECT assignee, subject FROM tickets WHERE customer_id < 20");
     expect(rows.length).toBeGreaterThan(4);
     for (const [assignee, subject] of rows) expect(subject === "[redacted]").toBe(assignee !== "anna");
@@ -174,7 +174,7 @@ describe("conditional sight", () => {
 });
 
 describe("row filters", () => {
-  test("rows outside of the filter are not there", async () => {
+  test("rows outside the filter do not exist for the role", async () => {
     const { rows } = await judged.run("ben", "SELECT DISTINCT region FROM tickets");
     expect(rows).toEqual([["eu"]]);
   });
@@ -241,7 +241,7 @@ describe("require_filter", () => {
     "SELECT * FROM customers WHERE email = 'x'",
     "SELECT * FROM customers WHERE id = ANY ('{1,2}')",
     "SELECT c.* FROM customers c JOIN tickets t ON t.customer_id = c.id WHERE t.id = 6",
-    // Each customer is found by their key, from rows that may be read by any condition.
+    // Each customer is found by their key, from rows that may be read with any condition.
     "SELECT c.name FROM tickets t JOIN customers c ON c.id = t.customer_id WHERE t.status = 'open'",
     "SELECT c.name FROM tickets t LEFT JOIN customers c ON c.id = t.customer_id WHERE t.status IN ('open', 'new')",
     "SELECT c.name FROM tickets t LEFT JOIN customers c ON c.id = t.customer_id WHERE t.customer_id = 7",
@@ -267,7 +267,7 @@ describe("aggregates_only", () => {
     expect(verdict.kind === "refuse" && verdict.refusal.sqlstate).toBe("42501");
   });
 
-  test("groups of few people are left out", async () => {
+  test("groups of few people are hidden", async () => {
     const few = `SELECT count(*) FROM customers WHERE created_at < '2023-01-01 05:00:00+00'`;
     expect((await judged.run("metabase", few)).rows).toEqual([]);
     const many = `SELECT count(*) FROM customers WHERE created_at <= '2023-01-05 04:00:00+00'`;
@@ -280,7 +280,7 @@ describe("aggregates_only", () => {
     expect(rows).toHaveLength(2);
   });
 
-  test("figures are exact where the policy says so", async () => {
+  test("figures are exact if the policy says so", async () => {
     const exact = await openJudged({ policy: POLICY.replace("min_group: 10", "min_group: 10, noise: off") });
     try {
       const { rows } = await exact.run(
@@ -301,7 +301,7 @@ describe("aggregates_only", () => {
 });
 
 describe("a policy that does not fit the database", () => {
-  test("keeps a table closed when it names a column that is not there, also through views and children", async () => {
+  test("keeps a table closed if it names a column that does not exist, also through views and children", async () => {
     const misnamed = await openJudged({
       policy: `
 version: 1

@@ -1,5 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { analyse } from "../../proxy/sql/analyse.ts";
+import { bindStatement } from "../../proxy/sql/bind/bind.ts";
+import { parseText } from "../../proxy/sql/parse/parse.ts";
+import { Source } from "../../proxy/sql/parse/source.ts";
+import { factsAbout, RULES } from "../../proxy/sql/rules/judge.ts";
+import { sightsOf } from "../../proxy/sql/sight.ts";
 import { type Judged, openJudged } from "./judged.ts";
 
 let judged: Judged;
@@ -186,5 +191,49 @@ describe("what honest clients send passes", () => {
     expect(verdict.kind === "rewrite" && verdict.sql.toString()).toBe(
       'SELECT relname FROM "pg_catalog"."pg_class" c, "pg_catalog"."pg_namespace"',
     );
+  });
+});
+
+/** Whether the rules refuse it when they are applied in this order. */
+function isRefusedBy(rules: typeof RULES, user: "anna" | "ben" | "cleo", sql: string): boolean {
+  const scope = judged.scope(user);
+  const sights = sightsOf(scope);
+  const parsed = parseText(sql);
+  const [raw] = parsed.ok ? parsed.statements : [];
+  if (raw === undefined) throw new Error(`not a statement: ${sql}`);
+  const bound = bindStatement(raw.node, { ...scope, absent: sights.absent.bind(sights) });
+  if (!bound.ok) throw new Error(`${bound.message}: ${sql}`);
+  const found = factsAbout(new Source(sql), raw, bound.statement, { ...scope, sights });
+  if (!found.ok) throw new Error(`${found.refusal.message}: ${sql}`);
+  return rules.some((rule) => rule(found.facts) !== undefined);
+}
+
+describe("a statement is refused or not, whatever the order of the rules", () => {
+  test.each([
+    ["anna", "SELECT name, email FROM customers WHERE id = 7", false],
+    ["anna", "SELECT leak(), 'x'::public.nosy, email FROM pg_authid, nowhere.x", true],
+    [
+      "anna",
+      "UPDATE customers SET country = email WHERE phone LIKE '1%' RETURNING WITH (OLD AS o) o.email",
+      true,
+    ],
+    ["anna", "INSERT INTO tickets (id, customer_id, body) SELECT 1, id, email FROM customers", true],
+    [
+      "anna",
+      "WITH d AS (DELETE FROM customers RETURNING id) SELECT json_agg(email), random() FROM d, customers",
+      true,
+    ],
+    ["ben", "SELECT ctid, t FROM tickets t, customers ORDER BY now('x')", true],
+    ["ben", "UPDATE tickets SET status = 'x' WHERE id = 7", false],
+    ["ben", "MERGE INTO tickets t USING customers c ON t.id = c.id WHEN MATCHED THEN DELETE", true],
+    [
+      "cleo",
+      "EXPLAIN ANALYZE SELECT pg_sleep(1), query_to_xml('x', true, true, '') FROM customers FOR UPDATE",
+      true,
+    ],
+    ["cleo", "COPY customers TO STDOUT", false],
+  ] as const)("%s: %s", (user, sql, expected) => {
+    const orders = RULES.map((_, index) => [...RULES.slice(index), ...RULES.slice(0, index)]);
+    for (const order of [...orders, RULES.toReversed()]) expect(isRefusedBy(order, user, sql)).toBe(expected);
   });
 });

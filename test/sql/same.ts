@@ -1,6 +1,6 @@
 import pg from "pg";
 import { readCatalog } from "../../proxy/catalog/snapshot.ts";
-import { compilePolicies } from "../../proxy/policy/load.ts";
+import { compilePolicies } from "../../proxy/policy/compile.ts";
 import { isRefusal, roleFor } from "../../proxy/policy/roles.ts";
 import { analyse } from "../../proxy/sql/analyse.ts";
 import { mapPosition } from "../../proxy/sql/position.ts";
@@ -9,7 +9,7 @@ import type { Verdict } from "../../proxy/sql/verdict.ts";
 import { createRoles, databaseOn, PASSWORDS, supportSchema, type TestDatabase } from "../harness/postgres.ts";
 import { POLICY } from "./judged.ts";
 
-/** What a client is told: rows as the server's own text, or the error. */
+/** The outcome for a client: rows as the server's own text, or the error. */
 export type Outcome =
   | { readonly fields: readonly unknown[]; readonly rows: readonly unknown[] }
   | { readonly error: string; readonly position: number | undefined };
@@ -19,9 +19,9 @@ export interface Agent {
   readonly database: TestDatabase;
   readonly scope: Scope;
   judge(sql: string): Verdict;
-  /** Runs a text as it is, past the analyser. */
+  /** Runs a text unchanged, without the analyser. */
   direct(sql: string): Promise<Outcome>;
-  /** Runs what the analyser made of it; error positions are the client's. Throws when it was refused. */
+  /** Runs the analyser's result; error positions refer to the client's text. Throws if the statement was refused. */
   guarded(sql: string): Promise<Outcome>;
   close(): Promise<void>;
 }
@@ -96,7 +96,7 @@ export async function openAgent(superuserUri: string): Promise<Agent> {
   };
 }
 
-/** Each text runs in a transaction of its own that is rolled back, so that it leaves nothing behind. */
+/** Each text runs in a separate transaction that is rolled back, so that it leaves nothing behind. */
 export async function outcome(
   client: pg.Client,
   text: string,

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Scopes, VerdictCache } from "../../proxy/sql/cache.ts";
 import { normalise, withParameters } from "../../proxy/sql/normalise.ts";
-import { plainTokens } from "../../proxy/sql/plain-tokens.ts";
+import { plainTokens } from "../../proxy/sql/parse/plain-tokens.ts";
 import type { Scope } from "../../proxy/sql/scope.ts";
 import { isShareable, shapeOf } from "../../proxy/sql/shape.ts";
 import { survey } from "../../proxy/sql/survey.ts";
@@ -17,7 +17,7 @@ beforeAll(async () => {
 });
 afterAll(() => judge.close());
 
-/** Statements in which literals stand at places of every sort. */
+/** Statements with literals in positions of every kind. */
 const STATEMENTS = [
   "SELECT abalance FROM pgbench_accounts WHERE aid = 1;",
   "SELECT * FROM customers WHERE id = 7 AND name = 'it''s' AND id <> -3 LIMIT 10 OFFSET 5",
@@ -76,7 +76,7 @@ function otherOf(token: string): fc.Arbitrary<string> {
   return token.length < 10 && !token.includes(".") ? literal.integer : literal.number;
 }
 
-/** What the log and the metrics have of a statement. */
+/** What the log and the metrics record about a statement. */
 function noted(sql: string) {
   return { statements: survey(sql, app), text: normalise(sql) };
 }
@@ -86,7 +86,7 @@ function expectNoDifference(sql: string, runs: number): void {
   const own = noted(sql);
   fc.assert(
     fc.property(withOthers(sql), (other) => {
-      // Two strings that came to stand side by side, say: other tokens.
+      // For example, two strings that are now adjacent are other tokens.
       if (keyOf(other) !== keyOf(sql)) return;
       expect(noted(other)).toEqual(own);
     }),
@@ -94,23 +94,24 @@ function expectNoDifference(sql: string, runs: number): void {
   );
 }
 
-test.each(STATEMENTS)("whatever its literals, the same is noted of %s", (sql) => {
+test.each(STATEMENTS)("whatever its literals, the same is recorded for %s", (sql) => {
   expectNoDifference(sql, 300);
 });
 
-test("so it is for what real clients send and Postgres tries itself with", async (context) => {
+test("the same is true of real clients' statements and Postgres's own tests", async (context) => {
   const statements = [...((await readCorpus("clients")) ?? []), ...((await readCorpus("regress")) ?? [])];
   context.skip(statements.length === 0, "the corpus is not here");
   const shared = statements.filter(({ sql }) => keyOf(sql) !== undefined && isShareable(sql));
   expect(shared.length).toBeGreaterThan(1_000);
-  for (const { sql } of shared) expectNoDifference(sql, 3);
+  for (const { sql } of shared) expectNoDifference(sql, 2);
 }, 120_000);
 
 test("an application that asks for one customer after the other is analysed once", () => {
   const lookups: boolean[] = [];
   const cache = new VerdictCache({
     onLookup: (hit) => lookups.push(hit),
-    onAnalysed: () => {},
+    onAnalysis: () => ({ stage: () => {}, end: () => {} }),
+    onRefusal: () => {},
     onLeftover: () => {},
   });
   const ask = (sql: string, scope: Scope) => cache.judge(Buffer.from(sql), scope);
@@ -127,11 +128,12 @@ test("an application that asks for one customer after the other is analysed once
   }
 });
 
-test("of a guarded role, too, and each gets its own literals back", () => {
+test("also for a guarded role, and each gets its own literals back", () => {
   const lookups: boolean[] = [];
   const cache = new VerdictCache({
     onLookup: (hit) => lookups.push(hit),
-    onAnalysed: () => {},
+    onAnalysis: () => ({ stage: () => {}, end: () => {} }),
+    onRefusal: () => {},
     onLeftover: () => {},
   });
   const agent = judge.scope("anna");
@@ -156,7 +158,12 @@ test.each([
   "INSERT INTO tickets (customer_id, subject) VALUES (1, 'a') RETURNING *",
   "DELETE FROM tickets WHERE id = 5",
 ])("a hit gives the very verdict that a miss would give: %s", (sql) => {
-  const silent = { onLookup: () => {}, onAnalysed: () => {}, onLeftover: () => {} };
+  const silent = {
+    onLookup: () => {},
+    onAnalysis: () => ({ stage: () => {}, end: () => {} }),
+    onRefusal: () => {},
+    onLeftover: () => {},
+  };
   for (const user of ["anna", "helpdesk_app"] as const) {
     const scope = judge.scope(user);
     const warm = new VerdictCache(silent);
@@ -168,18 +175,18 @@ test.each([
         );
         expect(hit).toEqual(miss);
       }),
-      { numRuns: 100 },
+      { numRuns: 50 },
     );
   }
 });
 
-/** Of a kind each: what one holds is nobody's business but the applications'. */
+/** One of each kind: only the applications care what a comment contains. */
 const COMMENTS = [
   fc.string({ unit: fc.constantFrom(..."ab'\"-$;é".split("")) }).map((text) => `/*${text}*/`),
   fc.string({ unit: fc.constantFrom(..."ab'\"-*/$;é".split("")) }).map((text) => `--${text}\n`),
 ];
 
-/** The statement with comments of these kinds behind its tokens. */
+/** The statement with comments of these kinds after its tokens. */
 function commented(sql: string, kinds: readonly (0 | 1 | undefined)[]): fc.Arbitrary<string> {
   const tokens = plainTokens(sql) ?? [];
   const parts = tokens.map(({ end }, index) => {
@@ -198,7 +205,11 @@ test.each([
   "UPDATE tickets SET body = 'x' WHERE id = 5 RETURNING id, 9, body",
   "WITH a AS (SELECT * FROM customers WHERE id = 4) SELECT name FROM a",
 ])("comments that differ share a verdict, and each text keeps its own: %s", (sql) => {
-  const silent = { onAnalysed: () => {}, onLeftover: () => {} };
+  const silent = {
+    onAnalysis: () => ({ stage: () => {}, end: () => {} }),
+    onRefusal: () => {},
+    onLeftover: () => {},
+  };
   const kinds = fc.array(fc.constantFrom(0 as const, 1 as const, undefined), { minLength: 1, maxLength: 9 });
   const twice = kinds.chain((each) => fc.tuple(commented(sql, each), commented(sql, each)));
   for (const user of ["anna", "helpdesk_app"] as const) {
@@ -211,12 +222,12 @@ test.each([
         const hit = warm.judge(Buffer.from(other), scope);
         const miss = new VerdictCache({ ...silent, onLookup: () => {} }).judge(Buffer.from(other), scope);
         expect(hit).toEqual(miss);
-        // Only a refusal, whose message may name a place in the text, is each text's own.
+        // Only a refusal, whose message may name a position in the text, belongs to one text.
         if (miss.kind !== "refuse" && keyOf(one) !== undefined) expect(keyOf(other)).toBe(keyOf(one));
-        // An edit that takes a literal or a comment away is made for each text.
+        // An edit that removes a literal or a comment is made for each text.
         if (user === "helpdesk_app" || !/^UPDATE|ORDER BY/.test(sql)) expect(lookups).toEqual([false, true]);
       }),
-      { numRuns: 100 },
+      { numRuns: 50 },
     );
   }
 });

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { storedText } from "../../proxy/sql/stored-text.ts";
 
-test("comments and long spaces are left out, wherever they stand, and the statement stays", () => {
+test("comments and long spaces are removed wherever they are, and the statement stays", () => {
   const junk = `/* ${"x".repeat(5_000)} */${" ".repeat(5_000)}`;
   const dashes = `-- ${"y".repeat(400)}\n`;
   const stored = storedText(

@@ -48,7 +48,7 @@ function sent(user: "anna" | "cleo" | "metabase", sql: string): string {
   return verdict.kind === "rewrite" ? verdict.sql.toString() : sql;
 }
 
-/** Whom the rows say that they are about, and whom they truly are about. */
+/** The people whom the rows claim to be about, and those whom they really are about. */
 async function named(user: "anna" | "cleo", sql: string, on = client) {
   const { rows } = await on.query<unknown[]>({
     text: sent(user, sql),
@@ -77,7 +77,7 @@ describe("a subject at the end of a path", () => {
     });
   });
 
-  test("over two tables as over one, and a row without one is nobody's", async () => {
+  test("over two tables as over one, and a row without a person belongs to no one", async () => {
     const truth = await owners(
       "SELECT t.customer_id::text AS owner FROM attachments a LEFT JOIN ticket_messages m ON m.id = a.message_id LEFT JOIN tickets t ON t.id = m.ticket_id ORDER BY a.id",
     );
@@ -92,7 +92,7 @@ describe("a subject at the end of a path", () => {
     expect(await named("cleo", "UPDATE attachments SET size = 2 WHERE id = 1 RETURNING id")).toEqual(truth);
   });
 
-  test("an alias of the client's own is not taken for one of the look-up", () => {
+  test("a client's alias is not mistaken for one of the lookup's", () => {
     for (const alias of ['"sluice 1"', '"sluice 2"', "tickets", "public"]) {
       const verdict = judged.judge("cleo", `SELECT id FROM attachments AS ${alias}`);
       const [statement] = verdict.statements;
@@ -113,7 +113,7 @@ describe("a subject at the end of a path", () => {
     expect(plan).not.toMatch(/Seq Scan/);
   });
 
-  test("who may not read the table on the way gets his rows, and is counted by the rows' own keys", async () => {
+  test("a user who may not read the table on the path gets their rows, and is counted by the rows' own keys", async () => {
     const unreadable = judged.scope("cleo").unreadable as Set<string>;
     unreadable.add("public.tickets.customer_id");
     try {
@@ -134,7 +134,7 @@ describe("a subject at the end of a path", () => {
       "SELECT ticket_id::text AS owner FROM ticket_messages m JOIN tickets t ON t.id = m.ticket_id GROUP BY ticket_id HAVING count(*) > 1 LIMIT 1",
     );
     expect(own).toHaveLength(1);
-    // A ticket is one person's: grouping by it is refused, and by minutes it is one person's messages.
+    // A ticket belongs to one person: grouping by it is refused, and grouping by minutes gives one person's messages.
     expect(() =>
       sent("metabase", "SELECT ticket_id, count(*) FROM ticket_messages GROUP BY ticket_id"),
     ).toThrow(/tells them apart/);
@@ -192,7 +192,7 @@ describe("rows that are joined to their ticket are its customer's, however objec
     "SELECT c.id, (SELECT json_agg(m) FROM ticket_messages m WHERE m.ticket_id = c.id) FROM customers c WHERE c.id = 1",
     "SELECT t.id, (SELECT json_agg(a) FROM attachments a WHERE a.message_id = t.id) FROM tickets t WHERE t.id = 1",
     "SELECT t.id, (SELECT json_agg(m) FROM ticket_messages m WHERE m.ticket_id = t.id OR true) FROM tickets t WHERE t.id = 1",
-  ])("and rows that are joined otherwise are somebody's who is not known: %s", (sql) => {
+  ])("and rows that are joined otherwise count an unknown person: %s", (sql) => {
     const verdict = judged.judge("cleo", sql);
     expect(verdict.kind === "refuse" ? undefined : verdict.statements[0]?.metering?.unknown).toBe(1);
   });

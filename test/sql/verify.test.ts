@@ -1,11 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { treeText } from "../../proxy/parser/parser.ts";
-import type { Change } from "../../proxy/sql/changes.ts";
+import type { Change } from "../../proxy/sql/emit/changes.ts";
+import { Source } from "../../proxy/sql/parse/source.ts";
 import type { Scope } from "../../proxy/sql/scope.ts";
 import { sightsOf } from "../../proxy/sql/sight.ts";
-import { Source } from "../../proxy/sql/source.ts";
 import type { MadeEdit } from "../../proxy/sql/verdict.ts";
-import { faultOf, isTargetList } from "../../proxy/sql/verify.ts";
+import { faultOf, isTargetList } from "../../proxy/sql/verify/verify.ts";
 import { type Judged, openJudged } from "./judged.ts";
 
 let judge: Judged;
@@ -18,7 +18,7 @@ afterAll(() => judge.close());
 
 const LIST = `"id", pg_catalog.left("name", 1) AS "name"`;
 
-/** Puts a subquery in the place of each of these words, as the analysis would. */
+/** Replaces each of these words by a subquery, as the analysis would. */
 function wrapping(sql: string, ...words: readonly string[]): readonly MadeEdit[] {
   const placeOf = (word: string) => Buffer.byteLength(sql.slice(0, sql.indexOf(word)));
   return words.map((word) => ({
@@ -29,12 +29,12 @@ function wrapping(sql: string, ...words: readonly string[]): readonly MadeEdit[]
   }));
 }
 
-function left(sql: string, edits: readonly MadeEdit[] = []): string | undefined {
+function left(sql: string, edits: readonly MadeEdit[] = []): ReturnType<typeof faultOf> {
   const nothing = { bareNames: new Set<number>(), targets: new Set<number>(), tree: treeText(sql) };
   return faultOf(scope, sightsOf(scope), new Source(sql), edits, nothing);
 }
 
-test("a guarded relation that the analysis has forgotten is found, and one without a schema", () => {
+test("a guarded relation that the analysis missed is found, and so is one without a schema", () => {
   expect(left("SELECT 1")).toBeUndefined();
   expect(left("SELECT * FROM customers")).toBe("customers");
   expect(left("SELECT * FROM public.customers")).toBe("public.customers");
@@ -42,7 +42,7 @@ test("a guarded relation that the analysis has forgotten is found, and one witho
   expect(left("SELECT * FROM pg_catalog.pg_authid")).toBe("pg_catalog.pg_authid");
 });
 
-test("beside, before, behind and within subqueries of the analysis' own it is found as well", () => {
+test("it is also found next to, before, after and inside the analysis' own subqueries", () => {
   const both = "SELECT * FROM aaaa, public.customers";
   expect(left(both, wrapping(both, "aaaa"))).toBe("public.customers");
   expect(left(both, wrapping(both, "aaaa", "public.customers"))).toBeUndefined();
@@ -54,12 +54,23 @@ test("beside, before, behind and within subqueries of the analysis' own it is fo
   expect(left(umlauts, wrapping(umlauts, "aaaa"))).toBe("public.customers");
 });
 
-test("a text that does not parse once it is rewritten is told", () => {
+test("a rewritten text that does not parse is reported", () => {
   const sql = "SELECT * FROM aaaa bbbb";
   expect(left(sql, wrapping(sql, "aaaa"))).toBe("a text that does not parse");
 });
 
-describe("a target list is left out only if it is one, and names nothing", () => {
+test("a statement that becomes too long when it is rewritten is refused, without reporting a fault of Sluice", () => {
+  const stars = Array.from({ length: 800 }, () => "*").join(", ");
+  // judge() throws if a fault is reported.
+  const verdict = judge.judge("anna", `UPDATE tickets SET status = 'x' WHERE id = 7 RETURNING ${stars}`);
+  expect(verdict).toMatchObject({
+    kind: "refuse",
+    stage: "verify",
+    refusal: { sqlstate: "54001", message: expect.stringContaining("longer than") },
+  });
+});
+
+describe("a target list is removed only if it is one, and names no relation", () => {
   test.each([LIST, "1", '"a" AS "b", CASE WHEN x THEN 1 END', "*, ctid", `'FROM y' AS "--"`])(
     "%s",
     (list) => {
@@ -83,7 +94,7 @@ describe("a target list is left out only if it is one, and names nothing", () =>
   });
 });
 
-test("what is said to be a list and is none does not hide what stands in it", () => {
+test("a text that is declared a list but is not one does not hide its contents", () => {
   const sql = "SELECT * FROM aaaa, public.tickets, bbbb";
   const list = "1 FROM aaaa, public.customers, (SELECT 2";
   const [edit] = wrapping(sql, "aaaa");
@@ -94,16 +105,16 @@ test("what is said to be a list and is none does not hide what stands in it", ()
   expect(left(sql, [{ ...bare, list }])).not.toBeUndefined();
 });
 
-describe("what is written for summaries stands at its node, or the tree is another than the client's", () => {
+describe("the text of a summary is at its node, or the tree differs from the client's", () => {
   const CALL = `CAST((SELECT 5 AS "count" FROM (SELECT 1 AS b) AS g) AS bigint)`;
   const CASE = "CASE WHEN (1 > 0) IS NOT TRUE THEN false ELSE (";
   const STRAY = /^(?:a change is not where it should be|something else has changed)$/;
 
-  /** The fault of a text in which `from` was replaced by `to`, and said to be a change; further edits say none. */
+  /** The fault of a text in which `from` was replaced by `to`, declared as a change; further edits declare none. */
   function fault(sql: string, change: Change, ...edits: readonly (readonly [from: string, to: string])[]) {
     const made = edits.map(([from, to], index) => {
       const at = sql.indexOf(from);
-      // A word in brackets is only the place.
+      // A word in brackets only gives the position.
       const end = to.includes("[]") ? at : at + from.length;
       return { at, end, text: to.replace("[]", ""), ...(index === 0 && { change }) };
     });
@@ -136,7 +147,7 @@ describe("what is written for summaries stands at its node, or the tree is anoth
   const inner = GROUPS.indexOf("2 AS b");
   const outer = GROUPS.indexOf("1 AS a");
 
-  test("a condition on which the client's own is asked", () => {
+  test("a condition that guards the client's own", () => {
     const around = (first: string, last: string, text = CASE, end = "[]) END ") =>
       [
         [first, `[]${text}`],

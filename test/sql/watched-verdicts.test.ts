@@ -10,10 +10,13 @@ afterAll(() => judged?.close());
 
 function sentFor(texts: readonly string[]): { readonly sent: readonly string[]; readonly analysed: number } {
   let analysed = 0;
-  const count = () => {
+  const end = () => {
     analysed++;
   };
-  const cache = new VerdictCache({ onLookup: () => {}, onAnalysed: count, onLeftover: () => {} });
+  const cache = new VerdictCache({
+    ...{ onLookup: () => {}, onRefusal: () => {}, onLeftover: () => {} },
+    onAnalysis: () => ({ stage: () => {}, end }),
+  });
   const sent = texts.map((text) => {
     const verdict = cache.judge(Buffer.from(text), judged.scope("helpdesk_app"));
     return verdict.kind === "rewrite" ? verdict.sql.toString() : text;
@@ -34,7 +37,12 @@ test("a number that names a column behind the client's own is seen in each text"
 });
 
 test("what sets a setting is seen in each text", () => {
-  const cache = new VerdictCache({ onLookup: () => {}, onAnalysed: () => {}, onLeftover: () => {} });
+  const cache = new VerdictCache({
+    onLookup: () => {},
+    onAnalysis: () => ({ stage: () => {}, end: () => {} }),
+    onRefusal: () => {},
+    onLeftover: () => {},
+  });
   const touches = (name: string) =>
     cache
       .judge(

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { SupportUser } from "../harness/postgres.ts";
 import { type Judged, openJudged } from "./judged.ts";
 
-/** anna may not touch tickets or customers whole; ben may write ten rows; cleo's changes are counted. */
+/** anna may read or write no tickets or customers as a whole; ben may write ten rows; cleo's changes are counted. */
 const POLICY = `
 version: 1
 tables:
@@ -39,7 +39,7 @@ function changes(user: SupportUser, sql: string) {
   return verdict.statements.map((statement) => statement.changes);
 }
 
-describe("a table that may not be read whole may not be written whole", () => {
+describe("a table that may not be read as a whole may not be written as a whole", () => {
   test.each([
     "update tickets set assignee = 'anna'",
     "update tickets set assignee = 'anna' where true",
@@ -88,7 +88,7 @@ describe("a table that may not be read whole may not be written whole", () => {
 });
 
 describe("what a write's rows are counted for", () => {
-  test("is known of each statement whose tag tells of them", () => {
+  test("is known for each statement whose tag counts them", () => {
     for (const user of ["ben", "cleo"] as const) {
       expect(changes(user, "update tickets set status = 'x'; update notes set body = 'x'; select 1")).toEqual(
         ["people", "rows", undefined],
@@ -125,10 +125,10 @@ describe("what a write's rows are counted for", () => {
     expect(refusal("helpdesk_app", sql)).toBeUndefined();
   });
 
-  test("rules write rows that no tag tells of", () => {
+  test("rules write rows that no tag counts", () => {
     const sql = "update ruled set body = 'x' where id = 1";
     expect(refusal("ben", sql)).toMatchObject({ sqlstate: "42501", rule: "roles.limited.changes" });
-    // Of nobody's rows the budget counts none.
+    // Rows that belong to no one are not counted by the budget.
     expect(refusal("cleo", sql)).toBeUndefined();
   });
 });

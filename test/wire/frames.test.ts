@@ -18,7 +18,7 @@ function seen(reader: FrameReader): Seen {
   return { type, piece, bytes: Buffer.from(buffer.subarray(start, end)) };
 }
 
-/** Pushes the chunks, reading after each; pieces of one message are joined. */
+/** Pushes the chunks and reads after each; the pieces of one message are joined. */
 function readAll(reader: FrameReader, chunks: readonly Buffer[]): { type: number; bytes: Buffer }[] {
   const messages: { type: number; bytes: Buffer }[] = [];
   for (const chunk of chunks) {
@@ -42,7 +42,7 @@ const aMessage = fc
   .record({ type: fc.constantFrom(0x51, 0x64, 0x44), body: fc.uint8Array({ maxLength: 400 }) })
   .map(({ type, body }) => message(type, Buffer.from(body)));
 
-test("however the network cuts a stream, the messages are the same", () => {
+test("however the network splits a stream, the messages are the same", () => {
   const property = (messages: Buffer[], points: number[], streams: boolean) => {
     const reader = new FrameReader(MAXIMUM, streams ? copyData : never);
     const read = readAll(reader, cut(Buffer.concat(messages), points));
@@ -66,7 +66,7 @@ test("pushing several chunks before reading gives the same messages", () => {
   expect(read).toEqual(messages);
 });
 
-test("random bytes bring a violation or messages, never another error and never an endless loop", () => {
+test("random bytes cause a violation or messages, never another error and never an endless loop", () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 2000 }), fc.array(fc.nat(2000)), (bytes, points) => {
       const reader = new FrameReader(MAXIMUM, copyData);
@@ -82,7 +82,7 @@ test("random bytes bring a violation or messages, never another error and never 
   );
 });
 
-test("a message that is whole in its chunk is not copied", () => {
+test("a message that is complete in its chunk is not copied", () => {
   const reader = new FrameReader(MAXIMUM, never);
   const chunk = Buffer.concat([message(0x51, Buffer.from("select 1\0")), message(0x53)]);
   reader.push(chunk);
@@ -93,7 +93,7 @@ test("a message that is whole in its chunk is not copied", () => {
   expect(reader.start).toBe(14);
 });
 
-test("bytes once handed out stay as they are while later ones arrive", () => {
+test("bytes that were handed out do not change while later ones arrive", () => {
   const reader = new FrameReader(MAXIMUM, never);
   const first = message(0x44, Buffer.alloc(50, 1));
   reader.push(Buffer.from(first.subarray(0, 20)));
@@ -109,7 +109,7 @@ test("bytes once handed out stay as they are while later ones arrive", () => {
   expect(Buffer.from(held)).toEqual(first);
 });
 
-test("a long streamable message passes in pieces, and is never gathered", () => {
+test("a long streamable message passes in pieces, and is never collected", () => {
   const reader = new FrameReader(1000, copyData);
   const long = message(Frontend.CopyData, Buffer.alloc(5000, 7));
   const pieces: string[] = [];
@@ -124,7 +124,7 @@ test("a long streamable message passes in pieces, and is never gathered", () => 
   expect(pieces).toEqual(["first", "middle", "last"]);
 });
 
-test("the session may change its mind about a type between two messages", () => {
+test("the session may change whether a type is streamable between two messages", () => {
   let streams = true;
   const reader = new FrameReader(1000, () => streams);
   const one = message(Frontend.CopyData, Buffer.alloc(100));
@@ -159,7 +159,7 @@ test("a message beyond the limit is refused at its header, with 08P01", () => {
   }
 });
 
-test("a header that announces 64 MB costs no 64 MB before the bytes come", () => {
+test("a header that announces 64 MB does not allocate 64 MB before the bytes arrive", () => {
   const reader = new FrameReader(2 ** 26, never);
   const header = Buffer.from([0x51, 0x03, 0xff, 0xff, 0xff, 0x41]);
   const before = process.memoryUsage().arrayBuffers;
@@ -170,7 +170,7 @@ test("a header that announces 64 MB costs no 64 MB before the bytes come", () =>
   expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(2 ** 20);
 });
 
-test("a message that drips in byte by byte is copied a few times at most", () => {
+test("a message that arrives byte by byte is copied only a few times", () => {
   const reader = new FrameReader(2 ** 20, never);
   const long = message(0x51, Buffer.alloc(200_000, 0x41));
   let copied = 0;
@@ -193,7 +193,7 @@ test("a message that drips in byte by byte is copied a few times at most", () =>
   expect(copied).toBeLessThan(4 * long.length);
 });
 
-test("an idle reader holds on to no chunk", () => {
+test("an idle reader retains no chunk", () => {
   const reader = new FrameReader(MAXIMUM, never);
   reader.push(message(0x53));
   expect(reader.next()).toBe(true);
@@ -201,7 +201,7 @@ test("an idle reader holds on to no chunk", () => {
   expect(reader.buffer.length).toBe(0);
 });
 
-test("start-up packets come whole, however cut, and drained bytes are those not read yet", () => {
+test("startup packets arrive whole, however split, and drain returns the bytes not read yet", () => {
   const reader = new FrameReader(MAXIMUM, never);
   const packet = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47]);
   reader.push(Buffer.from(packet.subarray(0, 3)));
@@ -216,7 +216,7 @@ test("start-up packets come whole, however cut, and drained bytes are those not 
   expect(reader.idle).toBe(true);
 });
 
-test.each([0, 7, 10_005, -5])("a start-up packet with length %i is refused", (length) => {
+test.each([0, 7, 10_005, -5])("a startup packet with length %i is refused", (length) => {
   const reader = new FrameReader(MAXIMUM, never);
   const header = Buffer.alloc(4);
   header.writeInt32BE(length);
@@ -224,7 +224,7 @@ test.each([0, 7, 10_005, -5])("a start-up packet with length %i is refused", (le
   expect(() => reader.nextStartup()).toThrow("invalid length of startup packet");
 });
 
-test("a widened frame holds just the whole messages of its type that follow in the same bytes", () => {
+test("a widened frame contains exactly the whole messages of its type that follow in the same bytes", () => {
   const kinds = fc.constantFrom(Backend.DataRow, Backend.CopyData, Backend.CommandComplete);
   const messages = fc.array(fc.tuple(kinds, fc.uint8Array({ maxLength: 40 })), {
     minLength: 1,
@@ -256,7 +256,7 @@ test("a widened frame holds just the whole messages of its type that follow in t
   );
 });
 
-test("a message that breaks the protocol is not taken in with those before it", () => {
+test("a message that violates the protocol is not included with those before it", () => {
   const reader = new FrameReader(1 << 20, () => false);
   const row = message(Backend.DataRow, Buffer.from("a"));
   const broken = Buffer.from(row);

@@ -12,13 +12,13 @@ import * as poison from "../../proxy/wire/poison.ts";
 import { refuse, warn } from "../../proxy/wire/refusal.ts";
 import { plainly } from "./telling.ts";
 
-/** A frame somewhere inside a larger buffer, as the reader lends it. */
+/** A frame inside a larger buffer, as the reader lends it. */
 function frameOf(bytes: Buffer): Frame {
   const buffer = Buffer.concat([Buffer.from("before"), bytes, Buffer.from("after\0")]);
   return { type: bytes[0] ?? 0, buffer, start: 6, end: 6 + bytes.length, piece: "whole" };
 }
 
-/** What pg-protocol, our oracle, makes of a server's message. */
+/** How pg-protocol, the reference here, parses a server's message. */
 function parsed(bytes: Buffer): BackendMessage & Record<string, unknown> {
   const messages: BackendMessage[] = [];
   new Parser().parse(bytes, (one: BackendMessage) => messages.push(one));
@@ -64,7 +64,7 @@ test("Query, Parse, Describe, Close and Execute say what the driver wrote", () =
   );
 });
 
-test("Bind is walked to its result formats, past NULLs and binary parameters", () => {
+test("Bind is read up to its result formats, past NULLs and binary parameters", () => {
   const values = ["text", null, Buffer.from([0, 1, 2]), ""];
   const bind = frameOf(serialize.bind({ portal: "p", statement: "s", values, binary: true }));
   const decoded = frontend.decodeBind(bind);
@@ -73,7 +73,7 @@ test("Bind is walked to its result formats, past NULLs and binary parameters", (
   expect(decoded.resultFormatsStart).toBe(bind.end - 4);
 });
 
-test("two long names that the server takes for one have one key", () => {
+test("two long names that the server treats as one have one key", () => {
   const long = "é".repeat(40);
   const { statement } = frontend.decodeParse(frameOf(serialize.parse({ name: "x".repeat(63), text: "" })));
   const other = frontend.decodeBind(frameOf(frontend.bindMessage("", `${"x".repeat(63)}b`)));
@@ -105,7 +105,7 @@ const decoders: readonly ((frame: Frame) => unknown)[] = [
     ),
 ];
 
-test("any bytes in any message are read or are a violation, and no byte beyond the frame is looked at", () => {
+test("any bytes in any message are decoded or cause a violation, and no byte beyond the frame is read", () => {
   fc.assert(
     fc.property(fc.constantFrom(...decoders), fc.uint8Array({ maxLength: 60 }), (decode, body) => {
       try {
@@ -144,7 +144,7 @@ test("Describe of anything but a statement or a portal is a violation", () => {
   expect(() => frontend.decodeDescribe(frameOf(bytes))).toThrow(ProtocolViolation);
 });
 
-test("what the proxy sends to clients is what a driver reads", () => {
+test("a driver understands what the proxy sends to clients", () => {
   expect(parsed(backend.commandComplete("SELECT 5"))).toMatchObject({
     name: "commandComplete",
     text: "SELECT 5",
@@ -165,7 +165,7 @@ test("what the proxy sends to clients is what a driver reads", () => {
   expect(parsed(backend.backendKey({ processId: 7, key }))).toMatchObject({ processID: 7, secretKey: 9 });
 });
 
-test("a refusal travels whole: severity, state, message, detail, hint, position, and the policy line", () => {
+test("a refusal is sent completely: severity, state, message, detail, hint, position, and the policy line", () => {
   const refusal = refuse("53400", "the budget is used up", {
     detail: "300 of 300",
     hint: "Wait.",
@@ -191,11 +191,11 @@ test("a refusal travels whole: severity, state, message, detail, hint, position,
   });
 });
 
-test("a zero inside a refusal's text does not end the message early", () => {
+test("a zero byte in a refusal's text does not end the message early", () => {
   expect(parsed(errorResponse(refuse("42501", "a\0b")))).toMatchObject({ message: "ab" });
 });
 
-test("the server's authentication requests are told apart, unknown ones included", () => {
+test("the server's authentication requests are distinguished, including unknown ones", () => {
   const request = (code: number, rest = "") =>
     backend.decodeAuthentication(
       frameOf(message(Backend.Authentication, Buffer.from([0, 0, 0, code]), Buffer.from(rest, "latin1"))),
@@ -208,7 +208,7 @@ test("the server's authentication requests are told apart, unknown ones included
   expect(request(7, "token")).toEqual({ kind: "other", code: 7 });
 });
 
-test("cancel keys of protocol 3.2 come through whole", () => {
+test("cancel keys of protocol 3.2 are transferred completely", () => {
   const key = Buffer.alloc(32, 5);
   expect(backend.decodeBackendKey(frameOf(backend.backendKey({ processId: -1, key })))).toEqual({
     processId: -1,
@@ -254,7 +254,7 @@ test("a rewritten Parse keeps the client's name and parameter types", () => {
   expect(rewritten).toEqual(serialize.parse({ name: "é", text: sql.toString(), types: [23, 25] }));
 });
 
-test("result formats are added only where the client named one for each field", () => {
+test("result formats are added only if the client named one for each field", () => {
   const bindWith = (formats: readonly number[]) => {
     const codes = Buffer.alloc(2 + 2 * formats.length);
     codes.writeUInt16BE(formats.length);
@@ -271,7 +271,7 @@ test("result formats are added only where the client named one for each field", 
   expect(() => extended(Array(65_535).fill(1))).toThrow(ProtocolViolation);
 });
 
-test("what the proxy sends to the server is what a driver would send", () => {
+test("the proxy sends to the server what a driver would send", () => {
   expect(frontend.queryMessage(Buffer.from("select 'é'"))).toEqual(serialize.query("select 'é'"));
   expect(frontend.parseMessage(nameKey("é"), Buffer.from("select 1"))).toEqual(
     serialize.parse({ name: "é", text: "select 1" }),

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { Outbox } from "../../proxy/wire/outbox.ts";
 
-/** What gets to the socket, a string for each write. */
+/** The data that reaches the socket, one string per write. */
 function flushed(outbox: Outbox): readonly string[] {
   const writes: string[] = [];
   outbox.flush({
@@ -11,7 +11,7 @@ function flushed(outbox: Outbox): readonly string[] {
   return writes;
 }
 
-test("messages side by side are one piece, without a copy", () => {
+test("adjacent messages become one piece without a copy", () => {
   const outbox = new Outbox();
   const bytes = Buffer.from("one two six");
   outbox.lend(bytes, 0, 4);
@@ -19,7 +19,7 @@ test("messages side by side are one piece, without a copy", () => {
   expect(flushed(outbox)).toEqual(["one two six"]);
 });
 
-test("rows that were made shorter move together, and what came before them stays", () => {
+test("shortened rows are moved together, and what came before them stays", () => {
   const outbox = new Outbox();
   const bytes = Buffer.from("row1xxrow22xxxrow3yy");
   outbox.lend(bytes, 0, 4);
@@ -30,7 +30,7 @@ test("rows that were made shorter move together, and what came before them stays
   expect(flushed(outbox).join("")).toBe("row1row22|notice|row3");
 });
 
-test("what has been written is not touched by what is lent of the same bytes afterwards", () => {
+test("data that has been written is not changed by later lends of the same bytes", () => {
   const outbox = new Outbox();
   const bytes = Buffer.from("firstxxxxsecond");
   outbox.lend(bytes, 0, 5);
@@ -40,7 +40,7 @@ test("what has been written is not touched by what is lent of the same bytes aft
   expect(bytes.toString()).toBe("firstxxxxsecond");
 });
 
-test("a long message is lent where it is", () => {
+test("a long message is lent in place", () => {
   const outbox = new Outbox();
   const bytes = Buffer.concat([Buffer.from("row"), Buffer.from("xx"), Buffer.alloc(5_000, "a")]);
   outbox.lend(bytes, 0, 3);
@@ -49,7 +49,7 @@ test("a long message is lent where it is", () => {
   expect(bytes.toString("latin1", 0, 6)).toBe("rowxxa");
 });
 
-test("nothing of what was cleared leaves", () => {
+test("nothing that was cleared is sent", () => {
   const outbox = new Outbox();
   outbox.send(Buffer.from("gone"));
   outbox.clear();

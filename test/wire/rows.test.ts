@@ -31,7 +31,7 @@ const aRow = fc.array(fc.option(fc.string({ unit: "grapheme", maxLength: 12 }), 
   maxLength: 8,
 });
 
-test("a row without its last fields is the row that the client asked for, and the fields are read", () => {
+test("a row without its last fields is the row that the client asked for, and the fields are returned", () => {
   fc.assert(
     fc.property(aRow, fc.nat(), (values, seed) => {
       const count = seed % (values.length + 1);
@@ -61,7 +61,7 @@ test("a row description without its last fields names those that the client aske
   }
 });
 
-test("a row that is not what its counts say is a violation, never a wrong row", () => {
+test("a row that contradicts its counts is a violation, never a wrong row", () => {
   const broken = [
     message(Backend.DataRow),
     message(Backend.DataRow, uint16(2), int32(-1)),

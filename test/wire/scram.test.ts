@@ -24,7 +24,7 @@ import { freshDatabase } from "../harness/postgres.ts";
 
 const nonce = () => randomBytes(18).toString("base64");
 
-/** node-postgres's own client, as another witness. */
+/** node-postgres's own client, as a second reference. */
 interface DriverSession {
   readonly mechanism: string;
   readonly response: string;
@@ -48,7 +48,7 @@ const RFC = {
 };
 const pencil = await makeVerifier("pencil", 4096, Buffer.from("W22ZaJ0SNY7soEsUEjb6gQ==", "base64"));
 
-test("the server's side gives the messages of RFC 7677", () => {
+test("the server's side produces the messages of RFC 7677", () => {
   const server = new ScramServer(pencil, RFC.serverNonce, undefined);
   expect(server.first("SCRAM-SHA-256", Buffer.from(RFC.clientFirst))).toBe(RFC.serverFirst);
   expect(server.final(Buffer.from(RFC.clientFinal))).toBe(RFC.serverFinal);
@@ -71,7 +71,7 @@ test.each(["pencil", "pässwörd", "\u00aa\u2168", "\u0000\u0001", "a\u0221b"])(
   },
 );
 
-test("node-postgres logs in to our server's side, and believes it", async () => {
+test("node-postgres logs in to our server's side, and accepts it", async () => {
   const session = driver.startSession(["SCRAM-SHA-256"]);
   const server = new ScramServer(pencil, nonce(), undefined);
   await driver.continueSession(
@@ -83,7 +83,7 @@ test("node-postgres logs in to our server's side, and believes it", async () => 
   driver.finalizeSession(session, signature ?? "");
 });
 
-test("the client does not believe a server that does not know the password", async () => {
+test("the client rejects a server that does not know the password", async () => {
   const client = new ScramClient("pencil", nonce());
   const server = new ScramServer(pencil, nonce(), undefined);
   await client.final(Buffer.from(server.first("SCRAM-SHA-256", Buffer.from(client.first()))));
@@ -92,7 +92,7 @@ test("the client does not believe a server that does not know the password", asy
   expect(new ScramClient("pencil", nonce()).verify(Buffer.from(RFC.serverFinal))).toBe(false);
 });
 
-test("the client takes no nonce that is not built on its own, and no endless work", async () => {
+test("the client rejects a nonce that does not extend its own, and excessive work", async () => {
   const client = () => new ScramClient("pencil", "mine");
   for (const challenge of [
     "r=other,s=QUJD,i=4096",
@@ -114,13 +114,13 @@ test.each([
   "n,,n=,r=",
   "n,,n=,r=a b",
   "n,n=,r=abc",
-])("a client-first-message that is not understood is refused: %j", (first) => {
+])("an invalid client-first-message is refused: %j", (first) => {
   expect(() =>
     new ScramServer(pencil, nonce(), undefined).first("SCRAM-SHA-256", Buffer.from(first)),
   ).toThrow(ProtocolViolation);
 });
 
-test("whoever stands between two TLS connections is found out, whichever way the client was misled", () => {
+test("a man in the middle of two TLS connections is detected, whichever way the client was misled", () => {
   const endPoint = randomBytes(32);
   const bound = "p=tls-server-end-point,,n=,r=abc";
   const begin = (mechanism: string, first: string) => {
@@ -131,7 +131,7 @@ test("whoever stands between two TLS connections is found out, whichever way the
   const last = (binding: Buffer) =>
     Buffer.from(`c=${binding.toString("base64")},r=abcn,p=${randomBytes(32).toString("base64")}`);
   const header = Buffer.from("p=tls-server-end-point,,");
-  // The password is wrong, but the binding right.
+  // The password is wrong, but the binding is right.
   expect(begin("SCRAM-SHA-256-PLUS", bound).final(last(Buffer.concat([header, endPoint])))).toBeUndefined();
   for (const other of [randomBytes(32), Buffer.alloc(0), endPoint.subarray(1)]) {
     const server = begin("SCRAM-SHA-256-PLUS", bound);
@@ -164,7 +164,7 @@ test("a final message for another challenge, binding or exchange is refused", as
   expect(() => twice.final(Buffer.from(RFC.clientFinal))).toThrow(ProtocolViolation);
 });
 
-test("whoever asks for a user who does not exist is asked for a password all the same", async () => {
+test("a user who does not exist is asked for a password all the same", async () => {
   const secret = randomBytes(32);
   const challenge = (user: string) =>
     new ScramServer(mockVerifier(user, secret, 4096), "n", undefined).first(
@@ -177,7 +177,7 @@ test("whoever asks for a user who does not exist is asked for a password all the
   expect(await logIn("", mockVerifier("nobody", secret, 4096))).toBe(false);
 });
 
-test("a verifier is that of Postgres for the same password, salt and iterations", async () => {
+test("a verifier equals Postgres' own for the same password, salt and iterations", async () => {
   const database = await freshDatabase("verifier");
   const role = `scram_${randomBytes(4).toString("hex")}`;
   try {
@@ -205,7 +205,7 @@ test("a verifier is that of Postgres for the same password, salt and iterations"
 });
 
 test.each(["", "md5abc", "secret", "SCRAM-SHA-256$0:QQ==$QQ==:QQ==", "SCRAM-SHA-256$4096:QQ==$QQ==:QQ=="])(
-  "what is no verifier is not taken for one: %j",
+  "text that is not a verifier is not accepted as one: %j",
   (written) => {
     expect(parseVerifier(written)).toBeUndefined();
   },
@@ -226,7 +226,7 @@ test("a users file is read with its quotes and comments", () => {
   expect(result.ok && result.users.get("ben")).toEqual(pencil);
 });
 
-test("a users file with a plain password, a stray line or a user twice is refused by line, without its secrets", () => {
+test("a users file with a plain password, stray line or duplicate is refused by line, without its secrets", () => {
   const verifier = formatVerifier(pencil);
   const file = `"anna" "hunter2"\nben ${verifier}\n"cleo" "${verifier}"\n"cleo" "${verifier}"\n"dan" "md5d41d8cd98f00b204e9800998ecf8427e"`;
   const result = parseUsers(file, "users.txt");
@@ -241,7 +241,7 @@ test("a users file with a plain password, a stray line or a user twice is refuse
   expect(parseUsers("\n", "users.txt")).toMatchObject({ ok: false });
 });
 
-test("a users file that others may read is refused with what to do", async () => {
+test("a users file that others may read is refused with advice", async () => {
   const folder = await mkdtemp(join(tmpdir(), "sluice-users-"));
   const path = join(folder, "users.txt");
   try {
@@ -273,7 +273,7 @@ async function runScram(args: readonly string[], typed: string) {
   return { status, output: await text(output), errors: await text(errors) };
 }
 
-test("sluice scram makes a line that lets the user in", async () => {
+test("sluice scram prints a line that lets the user in", async () => {
   const { status, output } = await runScram(["anna"], "hunter2\n");
   expect(status).toBe(0);
   const result = parseUsers(output, "-");
@@ -282,7 +282,7 @@ test("sluice scram makes a line that lets the user in", async () => {
   expect(output).not.toContain("hunter2");
 });
 
-test("sluice scram takes no password as an argument, and no empty one", async () => {
+test("sluice scram accepts no password as an argument, and no empty one", async () => {
   expect(await runScram(["anna", "hunter2"], "")).toMatchObject({ status: 2, output: "" });
   expect(await runScram([], "hunter2\n")).toMatchObject({ status: 2, output: "" });
   expect(await runScram(["anna", "--iterations", "10"], "hunter2\n")).toMatchObject({ status: 2 });

@@ -37,7 +37,7 @@ import { dial, parseUpstream, type Upstream } from "../../proxy/wire/upstream.ts
 import { freshDatabase, type TestDatabase } from "../harness/postgres.ts";
 import { plainly } from "./telling.ts";
 
-/** The wire floor alone against a real server. */
+/** A client with only the wire layer, connected to a real server. */
 class Conversation {
   readonly #socket: Socket;
   readonly #reader = new FrameReader(2 ** 20, () => false);
@@ -127,7 +127,7 @@ async function logIn() {
   return { conversation, key };
 }
 
-test("the proxy logs in with SCRAM and reads rows, with a field of its own behind the client's", async () => {
+test("the proxy logs in with SCRAM and reads rows, with a field of its own after the client's", async () => {
   const { conversation } = await logIn();
   conversation.say(
     parseMessage("", Buffer.from("select 'Ng', null, 7::text")),
@@ -166,7 +166,7 @@ test("a poisoned message fails, rolls an implicit transaction back and leaves th
   conversation.end();
 });
 
-test("a poisoned Query makes an open block a failed one, as any error does", async () => {
+test("a poisoned Query makes an open block fail, as any error does", async () => {
   const { conversation } = await logIn();
   conversation.say(queryMessage(Buffer.from("begin")), poisonedQuery);
   expect(await conversation.untilReady()).toEqual(["C", "T"]);
@@ -174,7 +174,7 @@ test("a poisoned Query makes an open block a failed one, as any error does", asy
   conversation.end();
 });
 
-test("the server takes two long names for one, as our keys do", async () => {
+test("the server treats two long names as one, as our keys do", async () => {
   const { conversation } = await logIn();
   const name = "x".repeat(63);
   conversation.say(
@@ -186,7 +186,7 @@ test("the server takes two long names for one, as our keys do", async () => {
   conversation.end();
 });
 
-test("the failing row in the server's DETAIL does not pass, the position is mapped", async () => {
+test("the failing row in the server's DETAIL does not pass, and the position is mapped", async () => {
   await database.query("create table secrets(email text check (email = 'x'))");
   const { conversation } = await logIn();
   conversation.say(queryMessage(Buffer.from("insert into secrets values ('alice@example.com')")));
@@ -211,7 +211,7 @@ test("the failing row in the server's DETAIL does not pass, the position is mapp
   conversation.end();
 });
 
-test("a cancel request ends what runs", async () => {
+test("a cancel request ends the running statement", async () => {
   const { conversation, key } = await logIn();
   conversation.say(queryMessage(Buffer.from("select pg_sleep(20)")));
   const running = "select 1 from pg_stat_activity where pid = $1 and wait_event = 'PgSleep'";

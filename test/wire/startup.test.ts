@@ -43,7 +43,7 @@ function refusalOf(action: () => unknown): unknown {
   return undefined;
 }
 
-test("a driver's start-up packet is read in its order", () => {
+test("a driver's startup packet is read in order", () => {
   const { minor, parameters } = decodeStartup(
     read(serialize.startup({ user: "anna", database: "support", application_name: "psql" })),
   ) as Startup;
@@ -57,7 +57,7 @@ test("a driver's start-up packet is read in its order", () => {
   expect(decodeStartup(read(startupMessage(parameters)))).toMatchObject({ parameters });
 });
 
-test("requests for TLS, GSSAPI and cancellation are told apart", () => {
+test("requests for TLS, GSSAPI and cancellation are distinguished", () => {
   expect(sslRequest).toEqual(serialize.requestSsl());
   expect(decodeStartup(read(sslRequest))).toEqual({ kind: "ssl" });
   expect(decodeStartup(read(packet("", 80877104)))).toEqual({ kind: "gss" });
@@ -76,13 +76,13 @@ test.each([
   ["a user twice", "user\0anna\0user\0root\0\0", "08P01"],
   ["options twice", "user\0anna\0options\0a\0options\0b\0\0", "08P01"],
   ["a user in another spelling", "user\0anna\0User\0root\0\0", "22023"],
-  ["a user name that the server would cut", `user\0${"x".repeat(64)}\0\0`, "28000"],
-  ["a database name that the server would cut", `user\0a\0database\0${"x".repeat(64)}\0\0`, "28000"],
+  ["a user name that the server would truncate", `user\0${"x".repeat(64)}\0\0`, "28000"],
+  ["a database name that the server would truncate", `user\0a\0database\0${"x".repeat(64)}\0\0`, "28000"],
   ["no terminator", "user\0anna\0", "08P01"],
   ["bytes after the terminator", "user\0anna\0\0x\0", "08P01"],
   ["a name without a value", "user\0", "08P01"],
-  ["what is not UTF-8", "user\0an\xffna\0\0", "22021"],
-])("a start-up packet with %s is refused", (_what, body, sqlstate) => {
+  ["invalid UTF-8", "user\0an\xffna\0\0", "22021"],
+])("a startup packet with %s is refused", (_what, body, sqlstate) => {
   expect(refusalOf(() => startup(body))).toMatchObject({ severity: "FATAL", sqlstate });
 });
 
@@ -94,7 +94,7 @@ test("protocol 2 and 4 are refused as the server does", () => {
   expect(refusalOf(() => startup("", 4 << 16))).toMatchObject({ sqlstate: "0A000" });
 });
 
-test("settings are known by one spelling, and the last one counts", () => {
+test("settings have one spelling, and the last value counts", () => {
   const { parameters } = startup("user\0anna\0Search_Path\0a\0search_path\0b\0\0");
   expect([...parameters]).toEqual([
     ["user", "anna"],
@@ -108,13 +108,13 @@ test.each([
   [2, 2, false],
   [3, 2, true],
   [9999, 2, true],
-])("a client that asks for 3.%i is served 3.%i", (asked, minor, told) => {
+])("a client that asks for 3.%i gets 3.%i", (asked, minor, told) => {
   const answer = negotiate(startup("user\0anna\0\0", (3 << 16) | asked));
   expect(answer.minor).toBe(minor);
   expect(answer.reply !== undefined).toBe(told);
 });
 
-test("unknown protocol options are told back, and no parameter of the session", () => {
+test("unknown protocol options are reported back, and are not parameters of the session", () => {
   const asked = startup("user\0anna\0_pq_.test\x00on\0_pq_.more\x001\0\0");
   expect([...asked.parameters.keys()]).toEqual(["user"]);
   const { minor, reply } = negotiate(asked);
@@ -125,13 +125,13 @@ test("unknown protocol options are told back, and no parameter of the session", 
   expect(decodeNegotiateProtocolVersion(reader)).toEqual({ minor: 0, options: ["_pq_.test", "_pq_.more"] });
 });
 
-test("cancel keys are as long as the version has them", () => {
+test("cancel keys have the length of their version", () => {
   expect(cancelKeyLength(0)).toBe(4);
   expect(cancelKeyLength(2)).toBe(32);
 });
 
 test.each(["true", "on", "1", "database", "TRUE", "yes", "", "nonsense"])(
-  "replication=%s counts as asked for",
+  "replication=%s counts as a request",
   (value) => {
     expect(asksReplication(startup(`user\0anna\0replication\0${value}\0\0`))).toBe(true);
   },
@@ -142,7 +142,7 @@ test.each(["false", "off", "0", "NO"])("replication=%s does not", (value) => {
   expect(asksReplication(startup("user\0anna\0\0"))).toBe(false);
 });
 
-test("random start-up packets are read or are a violation", () => {
+test("random startup packets are decoded or cause a violation", () => {
   fc.assert(
     fc.property(
       fc.uint8Array({ maxLength: 80 }),

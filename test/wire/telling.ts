@@ -1,6 +1,6 @@
 import type { Telling } from "../../proxy/wire/errors.ts";
 
-/** Positions mapped as said, all else as it comes. */
+/** Maps positions as given; everything else stays as it is. */
 export function plainly(position: Telling["position"]): Telling {
   return { position, message: (text) => text, tells: () => true, tellsSource: true };
 }

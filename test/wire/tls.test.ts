@@ -47,7 +47,7 @@ async function listen(onConnection: (socket: Socket) => void): Promise<Server> {
 
 const portOf = (server: Server) => (server.address() as AddressInfo).port;
 
-/** A server that speaks TLS as the proxy does towards clients, and then says who came. */
+/** A server that accepts TLS as the proxy does towards clients, and then says who connected. */
 async function secureServer(certificateName: string, clientCa?: string) {
   const acceptor = new TlsAcceptor({
     certificate: file(`${certificateName}.pem`),
@@ -95,7 +95,7 @@ async function greeting(port: number, parameters: string): Promise<string> {
 }
 
 describe.skipIf(!openssl)("with certificates", () => {
-  test("a client that asks for TLS gets it, at once or after a request", async () => {
+  test("a client that asks for TLS gets it, directly or after a request", async () => {
     const { port } = await secureServer("server");
     expect(await greeting(port, "sslmode=prefer")).toBe("hello stranger");
     expect(await greeting(port, "sslmode=require")).toBe("hello stranger");
@@ -119,18 +119,18 @@ describe.skipIf(!openssl)("with certificates", () => {
     }
   });
 
-  test("who must show a certificate comes in with a good one only", async () => {
+  test("a client that must present a certificate gets in only with a valid one", async () => {
     const { port, failures } = await secureServer("server", "client");
     const own = (name: string) =>
       `sslmode=require&sslcert=${file(`${name}.pem`)}&sslkey=${file(`${name}.key`)}`;
     expect(await greeting(port, own("client"))).toBe("hello anna");
-    // With TLS 1.3 the client's handshake is over before the server has judged its certificate.
+    // With TLS 1.3 the client's handshake ends before the server has checked its certificate.
     await expect(greeting(port, own("stranger"))).rejects.toThrow();
     await expect(greeting(port, "sslmode=require")).rejects.toThrow();
     expect(failures).toHaveLength(2);
   });
 
-  test("bytes stuffed in behind the request for TLS end the connection before TLS begins", async () => {
+  test("bytes injected after the request for TLS end the connection before TLS begins", async () => {
     const { port, failures } = await secureServer("server");
     const socket = connect(port, "127.0.0.1");
     const answers: Buffer[] = [];
@@ -141,7 +141,7 @@ describe.skipIf(!openssl)("with certificates", () => {
     expect(Buffer.concat(answers)).toHaveLength(0);
   });
 
-  test("TLS that comes first must name the protocol", async () => {
+  test("direct TLS must name the protocol", async () => {
     const { port, failures } = await secureServer("server");
     const socket = connectSecurely({ port, host: "127.0.0.1", rejectUnauthorized: false });
     socket.on("error", () => {});
@@ -149,7 +149,7 @@ describe.skipIf(!openssl)("with certificates", () => {
     expect(failures).toEqual([expect.stringContaining("ALPN")]);
   });
 
-  test("a client that talks nonsense instead of TLS, or goes away, fails alone", async () => {
+  test("a client that sends garbage instead of TLS, or leaves, affects no other client", async () => {
     const { port, failures } = await secureServer("server");
     const garbage = connect(port, "127.0.0.1");
     garbage.on("error", () => {});
@@ -175,7 +175,7 @@ describe.skipIf(!openssl)("with certificates", () => {
   });
 });
 
-test("a server without TLS serves sslmode=prefer, and not sslmode=require", async () => {
+test("a server without TLS works with sslmode=prefer, and not with sslmode=require", async () => {
   const server = await listen((socket) => {
     socket.on("data", (chunk) => socket.write(chunk.equals(sslRequest) ? "N" : chunk));
   });
@@ -187,9 +187,9 @@ test("a server without TLS serves sslmode=prefer, and not sslmode=require", asyn
 });
 
 test.each([
-  ["bytes stuffed in behind its answer", "S\x16", "unencrypted data"],
-  ["an answer that is none", "E", "invalid response"],
-])("a server with %s is not believed", async (_what, answer, problem) => {
+  ["bytes injected after its answer", "S\x16", "unencrypted data"],
+  ["an invalid answer", "E", "invalid response"],
+])("a server that sends %s is not trusted", async (_what, answer, problem) => {
   const server = await listen((socket) => socket.on("data", () => socket.write(answer)));
   await expect(dial(target(portOf(server), "sslmode=prefer"))).rejects.toThrow(problem);
 });
@@ -200,7 +200,7 @@ test.each(["", "S"])("a server that hangs after %j is given up in time", async (
   await expect(dial(hanging)).rejects.toThrow(UpstreamUnreachable);
 });
 
-test("a server that closes or is not there is unreachable: the client is told no address, nobody a password", async () => {
+test("a server that closes or is missing is unreachable: no address for clients, no password for anyone", async () => {
   const server = await listen((socket) => socket.resume().end());
   const port = portOf(server);
   await expect(dial(target(port, "sslmode=require"))).rejects.toThrow("closed");

@@ -60,7 +60,7 @@ test.each([
   expect(upstream(text)).toMatchObject(expected);
 });
 
-test("the password may come from PGPASSWORD, and no inspection of the target shows it", () => {
+test("the password may come from PGPASSWORD, and inspecting the target does not show it", () => {
   const target = upstream("postgresql://anna@db/x", { PGPASSWORD: "hunter2" });
   expect(target.password()).toBe("hunter2");
   expect(inspect(target) + JSON.stringify(target)).not.toContain("hunter2");
@@ -90,13 +90,13 @@ test.each([
   ["postgresql://anna:hunter2@db/x?target_session_attrs=best", "target_session_attrs"],
   ["password=hunter2 'x", "neither a libpq URI nor pairs"],
   ["hunter2", "neither a libpq URI nor pairs"],
-])("what is wrong is named, the password is not: %s", (text, problem) => {
+])("the problem is named, the password is not: %s", (text, problem) => {
   const result = parseUpstream(text, {});
   expect(result).toMatchObject({ ok: false, problem: expect.stringContaining(problem) });
   expect(inspect(result)).not.toContain("hunter2");
 });
 
-test("what libpq would do anyhow may be written out", () => {
+test("parameters with libpq's own default values are accepted", () => {
   const anyhow =
     "keepalives=1&sslcompression=0&sslsni=1&client_encoding=utf8&ssl_min_protocol_version=TLSv1.2&tcp_user_timeout=0&load_balance_hosts=disable";
   expect(parseUpstream(`postgresql://db/x?${anyhow}`, {}).ok).toBe(true);

@@ -11,8 +11,8 @@ import type { RoleName } from "./policy.ts";
 import type { Sent } from "./worlds.ts";
 
 /**
- * Ways to learn of people past the meter, as transcripts: data. Each gets people of its own, whom nobody has read.
- * Persons 1 to 20 are the same in all worlds, and stand for those who are counted already.
+ * Ways to learn about people without being counted, as transcripts: data. Each gets people of its own, whom no one has
+ * read. Persons 1 to 20 are the same in all worlds, and represent people who are already counted.
  */
 
 export interface Channel {
@@ -20,7 +20,7 @@ export interface Channel {
   readonly role: RoleName;
   /** How many people it needs, besides the equal ones. */
   readonly people: number;
-  /** What is sent before; its answers are not looked at. */
+  /** Sent first; its answers are ignored. */
   readonly before?: readonly string[];
   steps(people: readonly number[]): readonly Sent[];
 }
@@ -47,12 +47,12 @@ export function extended(sql: string, rows = 0): Sent {
   return { messages, ready: 1 };
 }
 
-/** The `n` bits of a value from `from` on (1: the first), as a number. */
+/** `n` bits of a value, starting with bit `from` (1: the first), as a number. */
 function bits(column: string, n = 32, from = 1): string {
   return `translate(substr(${column}, ${from}, ${n}), 'ABab', '0101')::bit(${n})::bigint`;
 }
 
-/** A name as a number of 32 decimal digits, each of them a bit. */
+/** A name as a number of 32 decimal digits, each of which is a bit. */
 const DIGITS = "translate(name, 'AB', '01')";
 
 /** One bit of a value, as a condition. */
@@ -99,7 +99,7 @@ const FIGURES: readonly Named[] = [
   ["ORDER BY", (p) => `SELECT 1 ${from(p)} ORDER BY get_bit('\\x00'::bytea, ${BIG} + ${bits("name")})`],
 ];
 
-/** Which error it is, or whether there is one. */
+/** Which error occurs, or whether there is one. */
 const STATES: readonly Named[] = [
   [
     "division by zero",
@@ -125,7 +125,7 @@ const STATES: readonly Named[] = [
   ],
 ];
 
-/** A quoted value that the client's own text has is told: a dictionary in a comment. */
+/** An error that quotes a value from the client's own text reveals it: a dictionary in a comment. */
 const QUOTES: readonly Named[] = [
   ["one letter", (p) => `SELECT substr(name, 1, 1)::int ${from(p)} /* A B */`],
   ["a dictionary", (p) => `SELECT left(name, 5)::int ${from(p)} /* ${words(5)} */`],
@@ -169,7 +169,7 @@ const NOTICES: readonly Channel[] = [
   },
 ];
 
-/** Rows of which none names those whose values are in it. */
+/** Rows that do not identify the people whose values they contain. */
 const WIDE: readonly (readonly [name: string, people: number, sql: (people: readonly number[]) => string])[] =
   [
     [
@@ -272,7 +272,7 @@ const EMPTIES: readonly Named[] = [
   ],
 ];
 
-/** The tag's number, and what a cursor passes over. */
+/** The number in the tag, and the rows that a cursor skips. */
 const MOVES: readonly Channel[] = [
   {
     name: "MOVE: a number made of the value",
@@ -412,7 +412,10 @@ const REGISTER = `SELECT 1 FROM customers c, notes n WHERE c.id = n.id AND ${isS
 /** One person, but not by their key: they are not counted before the statement runs. */
 const unpinned = (person: number): string => `FROM customers WHERE id BETWEEN ${person} AND ${person}`;
 
-/** What execution leaves behind, to be asked for later. */
+/** System views that each read a different table. */
+const LOCKABLE = ["pg_policies", "pg_stats", "pg_group", "pg_user_mappings"];
+
+/** Traces of an execution that can be read later. */
 const ELSEWHERE: readonly Channel[] = [
   {
     name: "EXPLAIN ANALYZE of a table that is not masked",
@@ -454,6 +457,24 @@ const ELSEWHERE: readonly Channel[] = [
           sql,
           "SELECT objid FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()",
           "SELECT pg_advisory_unlock_all()",
+        ),
+    ),
+  },
+  {
+    name: "locks that catalog functions keep",
+    role: "agent",
+    people: 4,
+    steps: each(
+      (p) =>
+        `SELECT 1 ${unpinned(p)} AND concat(${LOCKABLE.map(
+          (view, i) => `CASE WHEN ${isSet("name", i + 1)} THEN pg_get_viewdef('${view}'::regclass) END`,
+        ).join(", ")}) = 'x'`,
+      (sql) =>
+        queries(
+          "BEGIN",
+          sql,
+          "SELECT relation::regclass FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'relation' ORDER BY 1",
+          "ROLLBACK",
         ),
     ),
   },
@@ -516,7 +537,7 @@ const ELSEWHERE: readonly Channel[] = [
   {
     name: "which rows a serializable transaction has read, of two people",
     role: "agent",
-    // Of more than two rows of a page Postgres locks the page (max_pred_locks_per_page).
+    // If more than two rows of a page are read, Postgres locks the page (max_pred_locks_per_page).
     people: 2,
     steps: (p) => [
       queries(
@@ -532,7 +553,7 @@ const ELSEWHERE: readonly Channel[] = [
   },
 ];
 
-/** Rows of people who are counted, which carry others; and refusals. */
+/** Rows of counted people that carry data about others; and refusals. */
 const COUNTED: readonly Channel[] = [
   {
     name: "which of two rows OFFSET leaves, where the other is counted",
@@ -645,6 +666,90 @@ const BESIDE: readonly Channel[] = [
   },
 ];
 
+/** Binds a statement without executing it. */
+function bound(sql: string): Sent {
+  return { messages: [parseMessage("", Buffer.from(sql)), bindMessage("", ""), syncMessage], ready: 1 };
+}
+
+/** A row of another person that is too long to pass, after a number of rows of a counted person. */
+const behindCounted =
+  (length: number) =>
+  (person: number): string =>
+    `SELECT c.id, CASE WHEN c.id = ${person} THEN repeat('x', ${length}) END FROM customers c, generate_series(0, 63) g
+      WHERE c.id = 1 OR c.id = ${person} AND g = ${bits("c.name", 6)} ORDER BY g, c.id`;
+
+/** Results that stop at a row that is not shown. */
+const STOPS: readonly Channel[] = [
+  {
+    name: "a row past the limit of bytes",
+    role: "agent",
+    people: 4,
+    before: ["SELECT name FROM customers WHERE id = 1"],
+    steps: each(behindCounted(300_000)),
+  },
+  {
+    name: "a row at which a result is truncated",
+    role: "short",
+    people: 4,
+    before: ["SELECT name FROM customers WHERE id = 1"],
+    steps: each(behindCounted(300_000)),
+  },
+  {
+    name: "a row for which a budget of bytes has no room",
+    role: "short",
+    people: 4,
+    before: ["SELECT repeat('x', 200000) FROM customers WHERE id = 1"],
+    steps: each(behindCounted(200_000)),
+  },
+];
+
+const EXPECTED = `SELECT g, repeat('x', CASE WHEN ${isSet("max(c.name)", 1)} THEN 300000 ELSE 0 END)
+  FROM customers c, notes n, generate_series(1, 90) g WHERE c.id = n.id GROUP BY g ORDER BY g`;
+
+const INSTEAD: readonly Channel[] = [
+  {
+    name: "an answer that was expected, or a row past the limit of bytes in its place",
+    role: "agent",
+    people: 12,
+    // The answer for customer 1, whose name begins with A, is complete, and so it is remembered.
+    before: ["UPDATE notes SET id = 1", EXPECTED, EXPECTED],
+    steps: each(
+      (p) => `UPDATE notes SET id = ${p}`,
+      (sql) => queries(sql, EXPECTED),
+    ),
+  },
+];
+
+/** Statements that name nothing protected, or fetch no row. */
+const BENEATH: readonly Channel[] = [
+  {
+    name: "groups of a view whose rows a protected column chooses",
+    role: "lead",
+    people: 0,
+    steps: () => [
+      query("SELECT id % 8, count(*) FROM angry_tickets GROUP BY 1 ORDER BY 1"),
+      query("SELECT DISTINCT status FROM angry_tickets WHERE id % 60 = 21 ORDER BY 1"),
+    ],
+  },
+  {
+    name: "a Bind that fails on a value that ANALYZE has stored",
+    role: "lead",
+    people: 0,
+    steps: () => ["ABABABAB", "BBABAABA"].map((name) => bound(beginsWith(name))),
+  },
+  {
+    name: "a DECLARE that fails on a value that ANALYZE has stored",
+    role: "lead",
+    people: 0,
+    steps: () => [queries("BEGIN", `DECLARE k CURSOR FOR ${beginsWith("BABAABAB")}`, "ROLLBACK")],
+  },
+];
+
+/** The planner evaluates it on stored values of the column. The end of the pattern is only found to be wrong if its beginning matches. */
+function beginsWith(letters: string): string {
+  return `SELECT 1 FROM ticket_messages WHERE body LIKE '${letters}%\\'`;
+}
+
 /** Guesses that are right in some of the worlds. */
 const LOOKUPS: readonly Channel[] = [
   {
@@ -698,5 +803,8 @@ export const CHANNELS: readonly Channel[] = [
   ...ELSEWHERE,
   ...COUNTED,
   ...BESIDE,
+  ...STOPS,
+  ...INSTEAD,
+  ...BENEATH,
   ...LOOKUPS,
 ];

@@ -2,16 +2,18 @@ import { readFile } from "node:fs/promises";
 import type pg from "pg";
 import { DATABASE, fill } from "../../proxy/demo/fill.ts";
 import type { Amounts } from "../../proxy/demo/people.ts";
-import type { WindowUse } from "../../proxy/guard/meter.ts";
+import type { WindowUse } from "../../proxy/meter/meter.ts";
 import { databaseOn, startPostgres } from "../harness/postgres.ts";
 import { type Sluice, startSluice } from "../session/sluice.ts";
 import { MeterSpy } from "./meter-spy.ts";
 
-/** The demo's help desk behind the shipped policy, with a clock that the test sets, and users who are new to it. */
+/**
+ * The demo's help desk behind the shipped policy, with a clock that the test sets, and users who have read nothing yet.
+ */
 
 export const AMOUNTS: Amounts = { customers: 2_000, tickets: 4_000, messages: 8_000, payments: 1_000 };
 
-/** Of the shipped policy's users some one who stands for their role: what is shipped is tried, with more users. */
+/** One user of the shipped policy for each role: the shipped policy is tested with additional users. */
 const ROLES = { agent: "anna, ben", lead: "cleo", app: "helpdesk_app" } as const;
 export type DeskRole = keyof typeof ROLES;
 
@@ -22,14 +24,14 @@ export interface Desk {
   /** A user of this role who has not read anything. */
   newUser(role: DeskRole): Promise<string>;
   connect(user: string): Promise<pg.Client>;
-  /** People whom a user is charged for within the longest window, fractions too. */
+  /** The number of people whom a user is charged for within the longest window, including fractions. */
   charged(user: string): Promise<number>;
-  /** What a user has used of each budget. */
+  /** How much of each budget a user has used. */
   uses(user: string): Promise<readonly WindowUse[]>;
   close(): Promise<void>;
 }
 
-/** Unix time in milliseconds; it moves when it is told to. */
+/** Unix time in milliseconds; it moves only when the test moves it. */
 export class Clock {
   now = Date.UTC(2030, 0, 15, 8);
   pass(seconds: number): void {
@@ -69,7 +71,7 @@ export async function openDesk(): Promise<Desk> {
   };
 }
 
-/** policies/support.yaml as it is shipped, for more users. */
+/** policies/support.yaml as shipped, with additional users. */
 async function shippedPolicy(): Promise<string> {
   let text = await readFile(new URL("../../policies/support.yaml", import.meta.url), "utf8");
   for (const [role, users] of Object.entries(ROLES)) {

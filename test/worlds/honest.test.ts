@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { customerAt } from "../../proxy/demo/people.ts";
 import { AMOUNTS, type Desk, openDesk } from "./desk.ts";
 
-/** An ordinary agent's day, before the policy that is shipped: no budget is ever half used. */
+/** An ordinary agent's day behind the shipped policy: no budget is ever half used. */
 
 let desk: Desk;
 beforeAll(async () => {
@@ -13,17 +13,17 @@ afterAll(() => desk?.close());
 
 const MINUTES = 8 * 60;
 
-/** What an agent does in a minute; most minutes, nothing of their own. */
+/** What an agent does in a minute; in most minutes nothing of the kind. */
 type Duty = (client: pg.Client, minute: number) => Promise<void>;
 
-/** Every `every` minutes. */
+/** Runs the duty every `every` minutes. */
 const each =
   (every: number, duty: Duty): Duty =>
   async (client, minute) => {
     if (minute % every === 0) await duty(client, minute);
   };
 
-/** The dashboard beside their work: it asks for the same, minute after minute. */
+/** The dashboard that runs during their work: it asks for the same data every minute. */
 const DASHBOARD = [
   "SELECT count(*) FROM tickets WHERE status = 'open'",
   "SELECT status, count(*) FROM tickets GROUP BY status ORDER BY status",
@@ -62,7 +62,7 @@ const call: Duty = async (client, minute) => {
     );
 };
 
-/** About a hundred searches a day find nobody: a number that was misheard, an address that was changed. */
+/** About a hundred searches a day find no one: a misheard number, an old address. */
 const vainSearch: Duty = async (client, minute) => {
   const byMail = minute % 2 === 0;
   const { rows } = byMail
@@ -71,7 +71,7 @@ const vainSearch: Duty = async (client, minute) => {
   expect(rows).toEqual([]);
 };
 
-/** The agent's own open tickets, a page of them. */
+/** The agent's own open tickets, one page of them. */
 const ownTickets: Duty = async (client) => {
   await client.query(
     "SELECT id, status, created_at FROM tickets WHERE assignee = current_user AND status = 'open' ORDER BY id LIMIT 20",

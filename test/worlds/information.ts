@@ -2,18 +2,18 @@ import type { Message } from "../session/sluice.ts";
 import { BITS, bitsOf, EQUAL, PEOPLE, PLANTED, type Planted } from "./planted.ts";
 
 /**
- * How much the answers to one step tell of what the worlds differ in. Two lower bounds, so that neither accuses
- * anybody wrongly:
+ * How much the answers to one step reveal about the differences between the worlds. Two lower bounds, so that neither
+ * raises a false alarm:
  *
- * - Kraft's inequality. Answers of which each is paid for with so many bits form a code: over the distinct answers
- *   the sum of 2^-bits is at most 1. It holds for any part of the answers, so each excess in a sample is one.
- *   With 64 worlds it sees what costs less than six bits.
- * - Planted bits. A part of the answer (a letter, a digit, a bit of a number, how many messages came) that is one
- *   of the planted bits, or its opposite, in each of 64 worlds, tells that bit: by chance one pair in 2^63 does. The
- *   bits are independent, so that many bits are told. It sees what is wide: sums, long errors, lists.
+ * - Kraft's inequality. Answers that are each paid for with a number of bits form a code: over the distinct answers
+ *   the sum of 2^-bits is at most 1. It holds for any subset of the answers, so each excess in a sample is real. With
+ *   64 worlds it detects what costs less than six bits.
+ * - Planted bits. A part of the answer (a letter, a digit, a bit of a number, the number of messages) that equals one
+ *   of the planted bits, or its opposite, in each of 64 worlds, reveals that bit: by chance one pair in 2^63 does. The
+ *   bits are independent, so that many bits are then revealed. It detects what is wide: sums, long errors, lists.
  */
 
-/** What came back in one world, and what it cost in people. */
+/** The answers in one world, and their cost in people. */
 export interface Outcome {
   readonly answer: readonly Message[];
   readonly charged: number;
@@ -21,23 +21,23 @@ export interface Outcome {
 
 /** One step, in all worlds. */
 export interface Finding {
-  /** By how many bits the answers told apart more worlds than they paid for; 0 or less: none. */
+  /** The number of bits by which the answers distinguish more worlds than they paid for; 0 or less: none. */
   readonly kraft: number;
-  /** Planted bits that the answers tell. */
+  /** Planted bits that the answers reveal. */
   readonly told: ReadonlySet<string>;
-  /** The average charge over all worlds, in bits: by Kraft's inequality no less than what is told. */
+  /** The average charge over all worlds, in bits: by Kraft's inequality no less than what is revealed. */
   readonly paid: number;
   readonly distinct: number;
 }
 
 export const BITS_PER_PERSON = 32;
 
-/** Bytes as a client may compare them: without what is different by itself. */
+/** Bytes as a client may compare them: without parts that always differ. */
 export function textOf(answer: readonly Message[]): string {
   return answer.map(({ type, bytes }) => `${type}${bodyOf(type, bytes)}`).join("\u0001");
 }
 
-/** `W` of an error holds the session's number (`proxy/wire/errors.ts`); a process' number stands in notifications. */
+/** `W` of an error contains the session's number (`proxy/wire/errors.ts`); notifications contain a process' number. */
 function bodyOf(type: string, bytes: Buffer): string {
   const body = bytes.toString("latin1", 5);
   if (type === "E" || type === "N")
@@ -48,7 +48,7 @@ function bodyOf(type: string, bytes: Buffer): string {
   return type === "A" ? body.slice(4) : body;
 }
 
-/** log2 of the sum over distinct answers of 2^-(bits paid): more than 0 where more was told than paid. */
+/** log2 of the sum over distinct answers of 2^-(bits paid): above 0 if more was revealed than paid for. */
 export function kraft(outcomes: readonly Outcome[], texts: readonly string[]): number {
   const paid = new Map<string, number>();
   for (const [world, { charged }] of outcomes.entries()) {
@@ -60,21 +60,21 @@ export function kraft(outcomes: readonly Outcome[], texts: readonly string[]): n
   return Math.log2(sum);
 }
 
-/** What one step's answers tell; `knows` leaves out people who are counted by name. */
+/** What one step's answers reveal; `knows` excludes people who are counted by name. */
 export function findingOf(outcomes: readonly Outcome[], index: PlantedIndex): Finding {
   const texts = outcomes.map(({ answer }) => textOf(answer));
   const distinct = new Set(texts).size;
   const total = outcomes.reduce((sum, { charged }) => sum + charged, 0);
   return {
     kraft: kraft(outcomes, texts),
-    // Planted bits take all worlds that there are to be known from chance.
+    // It takes all worlds to distinguish planted bits from chance.
     told: distinct === 1 ? new Set() : index.toldBy(outcomes.map(({ answer }) => answer)),
     paid: (BITS_PER_PERSON * total) / outcomes.length,
     distinct,
   };
 }
 
-/** Every planted bit by what it is in all worlds. */
+/** Every planted bit, by its values in all worlds. */
 export class PlantedIndex {
   readonly worlds: number;
   readonly #bits = new Map<string, string>();
@@ -95,7 +95,7 @@ export class PlantedIndex {
     }
   }
 
-  /** The bits that some part of the answers is in every world. Fewer worlds than 50 cannot say. */
+  /** The bits that some part of the answers equals in every world. Fewer than 50 worlds are not conclusive. */
   toldBy(answers: readonly (readonly Message[])[]): ReadonlySet<string> {
     const told = new Set<string>();
     if (answers.length < 50 || answers.length !== this.worlds) return told;
@@ -107,7 +107,7 @@ export class PlantedIndex {
   }
 }
 
-/** In which worlds a bit is 1; a bit and its opposite have the same key. */
+/** The worlds in which a bit is 1; a bit and its opposite have the same key. */
 class Signature {
   readonly #worlds: number;
   #low = 0;
@@ -137,10 +137,10 @@ class Signature {
   }
 }
 
-/** Longer answers than this are looked at so far only. */
+/** Only this much of a longer answer is examined. */
 const LOOKED_AT = 60_000;
 
-/** What of the answers differs between worlds, bit by bit. */
+/** What differs between the answers in different worlds, bit by bit. */
 function* featuresOf(answers: readonly (readonly Message[])[]): Generator<Signature> {
   const pieces = answers.map(piecesOf);
   const most = Math.max(...pieces.map((list) => list.length));
@@ -158,7 +158,7 @@ function* featuresOf(answers: readonly (readonly Message[])[]): Generator<Signat
   }
 }
 
-/** Fields of rows, fields of errors, tags: each by itself, and first what kind of message it is. */
+/** Fields of rows, fields of errors, tags: each separately, preceded by the type of message. */
 function piecesOf(answer: readonly Message[]): readonly string[] {
   return answer.flatMap(({ type, bytes }) => [type, ...fieldsOf(type, bytes)]);
 }
@@ -185,7 +185,7 @@ function* letters(values: readonly string[]): Generator<Signature> {
   }
 }
 
-/** Figures of so many digits and more are read as numbers, in binary: several bits packed into one. */
+/** Figures with at least this many digits are read as numbers, in binary: several bits packed into one. */
 const FIGURES = [/-?\d+/g] as const;
 const MOST_FIGURES = 40;
 

@@ -1,18 +1,20 @@
-import type { Account, Batch, CounterStore, Grant } from "../../proxy/guard/meter.ts";
-import { createMemoryStore } from "../../proxy/guard/store-memory.ts";
-import { PERSON } from "../../proxy/prices.ts";
+import type { Account, Batch, CounterStore, Grant } from "../../proxy/meter/meter.ts";
+import { createMemoryStore } from "../../proxy/meter/store-memory.ts";
+import { PERSON } from "../../proxy/policy/prices.ts";
 
-/** A store in memory that remembers whom it was asked about, and can say what an account has used. */
+/** A store in memory that records whom it was asked about, and can report what an account has used. */
 export class MeterSpy implements CounterStore {
   readonly ready = true;
   readonly #store: CounterStore;
   readonly #accounts = new Map<string, Account>();
   readonly #named = new Map<string, Set<string>>();
-  /** Units that were spent: whole people of them are among those used. */
+  /** Units that were spent: whole people made of them are included in the use. */
   readonly #units = new Map<string, number>();
 
   constructor(now?: () => number) {
-    this.#store = createMemoryStore(now === undefined ? {} : { now });
+    // A long run counts more people than a proxy would: a full store would refuse everything, and nothing would be
+    // tested.
+    this.#store = createMemoryStore({ ...(now && { now }), maxPeople: Number.POSITIVE_INFINITY });
   }
 
   async charge(account: Account, batch: Batch): Promise<Grant> {
@@ -32,20 +34,20 @@ export class MeterSpy implements CounterStore {
     return this.#store.usage?.(account);
   }
 
-  /** What a user has used of their longest budget of people, fractions too. */
+  /** How much of their longest budget of people a user has used, including fractions. */
   async used(database: string, user: string): Promise<number> {
     const uses = await this.uses(database, user);
     const people = uses.filter(({ window }) => window.what === "people").map(({ used }) => used);
     return Math.max(0, ...people) + ((this.#units.get(keyOf(database, user)) ?? 0) % PERSON) / PERSON;
   }
 
-  /** What a user has used of each budget. */
+  /** How much of each budget a user has used. */
   async uses(database: string, user: string) {
     const account = this.#accounts.get(keyOf(database, user));
     return account === undefined ? [] : ((await this.#store.usage?.(account)) ?? []);
   }
 
-  /** Whom a user's rows have named so far. */
+  /** The people whom a user's rows have named so far. */
   named(database: string, user: string): ReadonlySet<string> {
     return this.#named.get(keyOf(database, user)) ?? new Set();
   }

@@ -1,18 +1,18 @@
 import { createHash } from "node:crypto";
 
 /**
- * What the worlds hold: the support database, in which every protected value is made of 32 random bits that are
- * independent of all others, and of the same value in other worlds. All else is equal in all worlds: ids, owners,
- * countries, dates, lengths, counts, and the order in which rows were written.
+ * The contents of the worlds: the support database, in which every protected value consists of 32 random bits that are
+ * independent of all others, and of the same value in other worlds. Everything else is equal in all worlds: ids,
+ * owners, countries, dates, lengths, counts, and the order in which rows were written.
  */
 
 /** Customers up to this one are the same in all worlds: a transcript may read them, as people who are counted. */
 export const EQUAL = 20;
-/** How many customers there are; each has one ticket, one message, one payment and one contact of their number. */
+/** The number of customers; each has one ticket, one message, one payment and one contact with the same number. */
 export const PEOPLE = 700;
 export const BITS = 32;
 
-/** Protected columns, and the two letters that stand for a bit. */
+/** Protected columns, and the two letters that represent a bit. */
 export const PLANTED = {
   name: "AB",
   email: "ab",
@@ -27,7 +27,7 @@ export const PLANTED = {
 
 export type Planted = keyof typeof PLANTED;
 
-/** The value's 32 bits. Of one of the equal people it is the same in all worlds. */
+/** The value's 32 bits. For the equal people they are the same in all worlds. */
 export function bitsOf(world: number, column: Planted, person: number): number {
   const digest = createHash("md5")
     .update(`${worldOf(world, person)}|${column}|${person}`)
@@ -35,7 +35,7 @@ export function bitsOf(world: number, column: Planted, person: number): number {
   return digest.readUInt32BE(0);
 }
 
-/** The value itself, as it stands in the database. An email address has more behind it. */
+/** The value itself, as the database stores it. An email address has more after it. */
 export function plantedText(world: number, column: Planted, person: number): string {
   const letters = PLANTED[column];
   const bits = bitsOf(world, column, person).toString(2).padStart(BITS, "0");
@@ -52,7 +52,7 @@ function planted(world: number, column: Planted): string {
   return `translate(('x' || left(md5(${seed}), 8))::bit(32)::text, '01', '${PLANTED[column]}')`;
 }
 
-/** Empties the support schema, and adds what the attack suites ask for. Run once, in the template. */
+/** Empties the support schema, and adds what the attack suites need. Run once, in the template. */
 export const EMPTY = `
   TRUNCATE public.customers, public.vip_customers, public.tickets, public.ticket_messages, public.payments,
     public.contact_log CASCADE;
@@ -63,6 +63,7 @@ export const EMPTY = `
   CREATE TABLE public.credit (
     id bigint PRIMARY KEY, customer_id bigint, wish int NOT NULL, lim int NOT NULL, CHECK (wish <= lim)
   );
+  CREATE VIEW public.angry_tickets AS SELECT id, customer_id, status FROM public.tickets WHERE body LIKE '%AAAA%';
   GRANT USAGE ON SCHEMA public TO PUBLIC;
   GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO PUBLIC;
   CREATE SEQUENCE public.numbers;
@@ -89,5 +90,6 @@ export function fillWorld(world: number): string {
     INSERT INTO public.contact_log ${all(`n, n, ${p("contact")}, 'called', date '2023-01-01' + n`)}
     INSERT INTO public.credit ${all(`n, n, 0, ('x' || left(md5(${`(CASE WHEN n <= ${EQUAL} THEN -1 ELSE ${world} END)::text || '|lim|' || n::text`}), 3))::bit(12)::int`)}
     COMMIT;
+    ANALYZE public.ticket_messages;
     REFRESH MATERIALIZED VIEW public.customer_copy;`;
 }

@@ -1,7 +1,8 @@
 /**
- * `agent` is as in policies/support.yaml, but that its condition names no user: the readers of all worlds then share
- * their verdicts. `lead` sees more, `unlimited` has no limit of rows, `tight` has a budget that is soon used up, `open` sees all and is not counted:
- * the harness must find everything that it does.
+ * `agent` is as in policies/support.yaml, except that its condition names no user: the readers of all worlds then share
+ * their verdicts. `lead` sees more, `unlimited` has no limit of rows, `short` has results truncated and a budget of
+ * bytes, `tight` has a budget that is soon used up. `open` sees everything and is not counted: the harness must detect
+ * everything that it does.
  */
 export const POLICY = `
 version: 1
@@ -54,6 +55,13 @@ roles:
     reads: all
     sees: [name]
     budget: { 1d: 1000000 }
+  short:
+    users: ["short_*"]
+    reads: all
+    sees: [name]
+    bytes: 256kB
+    on_excess: truncate
+    budget: { 1d: { people: 1000000, bytes: 300kB } }
   tight:
     users: ["tight_*"]
     reads: all
@@ -68,5 +76,5 @@ roles:
     budget: none
 `;
 
-export const ROLES = ["agent", "lead", "unlimited", "tight", "open"] as const;
+export const ROLES = ["agent", "lead", "unlimited", "short", "tight", "open"] as const;
 export type RoleName = (typeof ROLES)[number];

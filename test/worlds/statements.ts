@@ -6,19 +6,19 @@ import { type Trial, tellsTooMuch, worthOf } from "./trial.ts";
 import type { Reader, Sent, Step, Worlds } from "./worlds.ts";
 
 /**
- * Many statements, each a step of its own. First in a few worlds: that finds what is free or cheap. Those whose answers
- * differ by more than was paid for, as far as a few worlds can say, are tried once more in all of them.
+ * Many statements, each a separate step. They run first in a few worlds, which finds what is free or cheap. Statements
+ * whose answers differ by more than was paid for, as far as a few worlds can show, run again in all of them.
  */
 
-/** People whom one statement asks for: it is moved to a group that no statement before it has read. */
+/** The number of people whom one statement asks for: it is moved to a group that no earlier statement has read. */
 const GROUP = 12;
 const FEW = 6;
 
 export interface Tried {
   readonly trials: readonly Trial[];
-  /** How many gave an answer that differs between worlds. */
+  /** How many returned an answer that differs between worlds. */
   readonly differing: number;
-  /** How many were tried in all worlds. */
+  /** How many were run in all worlds. */
   readonly again: number;
 }
 
@@ -42,7 +42,7 @@ export async function tryStatements(
 
 interface TriedOnce {
   readonly trial: Trial;
-  /** Bits that the answers seem to hold. */
+  /** Bits that the answers appear to contain. */
   readonly seems: number;
 }
 
@@ -63,7 +63,7 @@ async function tryIn(
     }
     const step = await reader.step(around(movedTo(next, sql)));
     if (!timedOut(step)) tried.push(judged(sql, step));
-    // Whoever read others as well has counted people whom a later statement asks for.
+    // A statement that also read others has counted people whom a later statement asks for.
     const others = [...step.newlyNamed].some(
       (person) => Number(person) < next || Number(person) >= next + GROUP,
     );
@@ -79,7 +79,7 @@ async function newReader(worlds: Worlds, role: RoleName, count: number): Promise
   return reader;
 }
 
-/** Nothing of it lasts. Parts of an attack stand between semicolons on lines of their own. */
+/** Leaves nothing behind. Parts of an attack are separated by semicolons on lines of their own. */
 function around(sql: string): Sent {
   const parts = sql.split(SEPARATOR);
   if (parts.length === 1 && !LASTING.test(sql)) return queries(sql);
@@ -87,13 +87,13 @@ function around(sql: string): Sent {
   return queries("BEGIN", ...parts, "ROLLBACK", ...after);
 }
 
-/** Between the statements of one attack. */
+/** Separates the statements of one attack. */
 export const SEPARATOR = "\n;\n";
 const LASTING = /^\s*(?!select|values|table|with)|insert|update|delete|set_config|lock|nextval/i;
 
 /**
- * Statements of the suites ask for customer 7, or for those below some number: they are made to ask for as many, from
- * the first of a group on.
+ * Statements of the suites ask for customer 7, or for customers below some number: they are changed to ask for the same
+ * number of people, starting with the first of a group.
  */
 function movedTo(first: number, sql: string): string {
   return sql
@@ -109,14 +109,14 @@ function judged(sql: string, { told, paid, kraft, distinct, answers }: Step): Tr
   return { trial, seems: distinct === 1 ? 0 : seemingBits(answers) };
 }
 
-/** Which of them takes too long tells of the machine. */
+/** Which of them takes too long depends on the machine. */
 function timedOut({ answers }: Step): boolean {
   return answers.some((answer) =>
     answer.some(({ type, bytes }) => type === "E" && bytes.includes("C57014\0")),
   );
 }
 
-/** The sum over all places of an answer of log2(different letters seen there). */
+/** The sum over all positions of an answer of log2(different letters seen there). */
 function seemingBits(answers: readonly (readonly Message[])[]): number {
   let seems = 0;
   const most = Math.max(...answers.map((answer) => answer.length));

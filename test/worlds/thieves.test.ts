@@ -3,7 +3,7 @@ import { type Desk, openDesk } from "./desk.ts";
 import { BITS_PER_PERSON } from "./information.ts";
 import { letSteal, THIEVES } from "./thieves.ts";
 
-/** Programs that decode names, before the policy that is shipped: what they get is at most what they are charged for. */
+/** Programs that decode names behind the shipped policy: they get at most what they are charged for. */
 
 let desk: Desk;
 beforeAll(async () => {

@@ -4,31 +4,31 @@ import { AMOUNTS, type Desk, type DeskRole } from "./desk.ts";
 import { BITS_PER_PERSON } from "./information.ts";
 
 /**
- * Programs that take customers' names without reading them in rows. Each says what it has found out of whom, and
- * goes on until it is refused for good. Only what is right counts, in bits.
+ * Programs that take customers' names without reading them in rows. Each reports what it has found out about whom, and
+ * continues until it is refused for good. Only correct results count, in bits.
  */
 
 export interface Thief {
   readonly name: string;
   readonly role: DeskRole;
-  /** Asks for what one portion of people is called; yields what it believes. */
+  /** Asks for the names of one portion of people; returns what it believes. */
   steal(ask: Ask, first: number): Promise<readonly Belief[]>;
-  /** How many people a portion has. */
+  /** The number of people in a portion. */
   readonly portion: number;
-  /** Wants to be refused: does not wait for room, and goes on for longer. */
+  /** Expects to be refused: does not wait for room, and continues for longer. */
   readonly isPatient?: true;
-  /** How many statements it tries at most. */
+  /** The maximum number of statements it tries. */
   readonly most?: number;
 }
 
-/** What a customer's name holds at some place, or which of two answers a question about it has. */
+/** A letter of a customer's name, or the answer to a yes-or-no question about it. */
 export interface Belief {
   readonly person: number;
   readonly bits: number;
   readonly isRight: boolean;
 }
 
-/** Runs one statement, or several in a transaction that is rolled back: the last one's answer. */
+/** Runs one statement, or several in a transaction that is rolled back; returns the last one's answer. */
 export type Ask = (...statements: readonly string[]) => Promise<Answer>;
 
 export interface Answer {
@@ -36,23 +36,23 @@ export interface Answer {
   readonly message: string;
   readonly rows: readonly (readonly unknown[])[];
   readonly count: number;
-  /** What kind of notice came, in order. */
+  /** The kinds of notices received, in order. */
   readonly notices: readonly string[];
 }
 
-/** What a theft came to. */
+/** The result of a theft. */
 export interface Haul {
   readonly bits: number;
   readonly charged: number;
   readonly statements: number;
 }
 
-/** Enough to see who wins: a minute's budget of 30 people is worth 960 bits. */
+/** Enough to see the outcome: a minute's budget of 30 people is worth 960 bits. */
 const MOST_STATEMENTS = 200;
 const MOST_PATIENT = 1_500;
 const LETTER_BITS = 7;
 
-/** Lets a thief work until they are refused for good, by a new user. */
+/** Lets a thief work until they are refused for good, as a new user. */
 export async function letSteal(desk: Desk, thief: Thief, role = thief.role): Promise<Haul> {
   const user = await desk.newUser(role);
   const client = await desk.connect(user);
@@ -63,7 +63,7 @@ export async function letSteal(desk: Desk, thief: Thief, role = thief.role): Pro
     const answer = await answerOf(client, asked.length === 1 ? asked : ["BEGIN", ...asked]);
     const isRefused = ["53400", "42501", "54000"].includes(answer.sqlstate ?? "");
     refusals = isRefused ? refusals + 1 : 0;
-    // The minute's budget frees itself soon; an hour's is the end.
+    // A minute's budget soon has room again; the end of an hour's budget ends the theft.
     if (answer.sqlstate === "53400" && thief.isPatient === undefined) desk.clock.pass(61);
     return answer;
   };
@@ -74,12 +74,12 @@ export async function letSteal(desk: Desk, thief: Thief, role = thief.role): Pro
     for (const belief of await thief.steal(ask, first))
       stolen.set(belief.person, (stolen.get(belief.person) ?? 0) + worthOf(belief));
   await client.end();
-  // Whoever is charged for a person may know them: nobody's name counts for more.
+  // A user who is charged for a person may know them: no name counts for more than that.
   const bits = [...stolen.values()].reduce((sum, each) => sum + Math.min(each, BITS_PER_PERSON), 0);
   return { bits: Math.max(0, bits), charged: await desk.charged(user), statements };
 }
 
-/** Half of all guesses at one bit are right: a wrong one takes back what a right one gave. */
+/** Half of all guesses at one bit are right: a wrong guess cancels a right one. */
 function worthOf({ bits, isRight }: Belief): number {
   if (isRight) return bits;
   return bits === 1 ? -1 : 0;
@@ -105,27 +105,27 @@ async function answerOf(client: pg.Client, statements: readonly string[]): Promi
   return answer;
 }
 
-/** That the letter of this code stands at this place (from 1) of the person's name; 0 is the end. */
+/** The belief that the letter with this code is at this position (from 1) of the person's name; 0 is the end. */
 function letter(person: number, place: number, code: number): Belief {
   const { name } = customerAt(person);
   const isRight = place <= name.length && name.charCodeAt(place - 1) === code;
   return { person, bits: LETTER_BITS, isRight };
 }
 
-/** Two digits for a letter: its code less 31; 00 past the end. */
+/** Two digits for a letter: its code minus 31; 00 past the end. */
 const code = (place: number, column = "name"): string =>
   `(ascii(substr(${column}, ${place}, 1)) - 31) * CASE WHEN length(${column}) < ${place} THEN 0 ELSE 1 END`;
 const places = (from: number, count: number): readonly number[] =>
   Array.from({ length: count }, (_, i) => from + i);
 
-/** `count` letters from `from` on as one number of two digits each, the first one first. */
+/** `count` letters from `from` on as one number, two digits each, starting with the first. */
 function packed(from: number, count: number, column = "name"): string {
   return places(from, count)
     .map((place, i) => `(${code(place, column)})::numeric * ${10n ** BigInt(2 * (count - 1 - i))}`)
     .join(" + ");
 }
 
-/** Letters of a number that `packed` made. */
+/** The letters in a number that `packed` made. */
 function unpacked(person: number, from: number, digits: string): readonly Belief[] {
   return (digits.match(/\d\d/g) ?? [])
     .map((pair, i) => letter(person, from + i, Number(pair) + 31))
@@ -244,13 +244,13 @@ const byFilters: Thief = {
   },
 };
 
-/** A question of one bit about a letter, and its answer. */
+/** A yes-or-no question about one bit of a letter, and its answer. */
 function answered(person: number, place: number, bit: number, isSet: boolean): Belief {
   const value = customerAt(person).name.charCodeAt(place - 1) || 0;
   return { person, bits: 1, isRight: (((value >> bit) & 1) === 1) === isSet };
 }
 
-/** Asks bit after bit of a person's first letters; the answer is read off how the statement ended. */
+/** Asks for one bit after another of a person's first letters; how the statement ends gives the answer. */
 function bitwise(
   name: string,
   role: DeskRole,
@@ -318,7 +318,7 @@ const byPlans: Thief = {
       .map(([line]) => /Function Scan.*actual rows=(\d+)/.exec(String(line))?.[1])
       .filter((figure) => figure !== undefined);
     if (figures.length === 0) return [];
-    // Whose ticket it is takes a row to find out; the thief is given it.
+    // Finding out whose ticket it is requires a row; the thief is told without one.
     const person = ticketAt(ticket, AMOUNTS.customers).customerId;
     return figures.map((figure, i) => letter(person, i + 1, Number(figure)));
   },
@@ -362,7 +362,7 @@ const byLookups: Thief = {
 
 const COUNTED_ROW = 1_500;
 
-/** Every thief. */
+/** All thieves. */
 export const THIEVES: readonly Thief[] = [
   byErrors,
   byQuotes,

@@ -4,19 +4,24 @@ import { EQUAL, PEOPLE } from "./planted.ts";
 import type { RoleName } from "./policy.ts";
 import type { Reader, Step, Worlds } from "./worlds.ts";
 
-/** What a channel told, and what was paid for it. */
+/** What a channel revealed, and what was paid for it. */
 export interface Trial {
   readonly name: string;
-  /** Planted bits that its answers told, of each person 32 at most: who is charged for a person may know them. */
+  /**
+   * Planted bits that its answers revealed, at most 32 per person: a user who is charged for a person may know them.
+   */
   readonly told: number;
   /** In bits. */
   readonly paid: number;
-  /** By how many bits the answers of a step told apart more worlds than they paid for; at most 0 where none did. */
+  /**
+   * The number of bits by which the answers of a step distinguished more worlds than they paid for; at most 0 if none
+   * did.
+   */
   readonly excess: number;
   readonly distinct: number;
 }
 
-/** How many bits these are, if nobody's count for more than a person is charged for. */
+/** How many bits these are, if each person counts for no more than a person is charged for. */
 export function worthOf(told: ReadonlySet<string>): number {
   const people = new Map<string, number>();
   for (const bit of told) {
@@ -26,21 +31,21 @@ export function worthOf(told: ReadonlySet<string>): number {
   return [...people.values()].reduce((sum, bits) => sum + Math.min(bits, BITS_PER_PERSON), 0);
 }
 
-/** An answer that costs a person beside one that costs nothing are 3e-10 too many. */
+/** An answer that costs a person, together with one that costs nothing, gives an excess of 3e-10. */
 const ROUNDING = 1e-12;
 
-/** More was told than was paid for. */
+/** Whether more was revealed than was paid for. */
 export function tellsTooMuch({ told, paid, excess }: Pick<Trial, "told" | "paid" | "excess">): boolean {
   return excess > ROUNDING || told > paid;
 }
 
-/** A trial in a line. */
+/** A trial as one line. */
 export function lineOf({ name, told, paid, excess, distinct }: Trial): string {
   return `${name}: ${told} bits told by letters, ${distinct} answers, ${paid.toFixed(1)} bits paid, ${excess.toPrecision(2)} too many`;
 }
 
 /**
- * Tries channels one after the other, each on people of its own: one reader does all of them that have his role, as
+ * Tries channels one after the other, each on people of its own. One reader does all channels of their role, because
  * what one channel reads changes nothing for the next.
  */
 export async function tryChannels(
@@ -57,7 +62,7 @@ export async function tryChannels(
     next += channel.people;
     if (next > PEOPLE) throw new Error("more people are needed: PEOPLE");
     const role = roleOf(channel);
-    // A budget that is used up stays used up.
+    // A used-up budget stays used up.
     const reader = role === "tight" ? undefined : readers.get(role);
     const used = reader ?? (await worlds.reader(role));
     readers.set(role, used);

@@ -1,7 +1,9 @@
 import fc from "fast-check";
+import type pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Attack, CATALOGS, FINDER, INFERENCE, READS, ROWS, WRITES } from "../attack/cases.ts";
 import { selects, writes } from "../attack/grammar.ts";
+import { LACKING_SETUP } from "../attack/lacking.ts";
 import { COLUMNS, ERRORS, formsOf, MADE, PLACES, SESSIONS } from "../attack/more-cases.ts";
 import { CHANNELS } from "./channels.ts";
 import { POLICY, ROLES, type RoleName } from "./policy.ts";
@@ -10,11 +12,11 @@ import { lineOf, tellsTooMuch, tryChannels } from "./trial.ts";
 import { openWorlds, type Worlds } from "./worlds.ts";
 
 /**
- * "Nothing is learned that is not counted" (docs/security.md): whatever a counted user sends, the answers tell no more
- * worlds apart than 32 bits for each person charged. Tried on every way past the meter that is known, on the attacks
- * on masks, and on statements from a grammar.
+ * "Nothing is learned that is not counted" (docs/security.md): whatever a counted user sends, the answers distinguish
+ * no more worlds than 32 bits for each person charged. Tested with every known way past the meter, with the attacks on
+ * masks, and with statements from a grammar.
  *
- * More by hand: SLUICE_WORLDS_RUNS=100000 SLUICE_ATTACK_SEED=5. What each channel told: SLUICE_WORLDS_REPORT=1.
+ * More by hand: SLUICE_WORLDS_RUNS=100000 SLUICE_ATTACK_SEED=5. What each channel revealed: SLUICE_WORLDS_REPORT=1.
  */
 
 const SEED = Number(process.env.SLUICE_ATTACK_SEED ?? 2019);
@@ -22,29 +24,36 @@ const RUNS = process.env.SLUICE_WORLDS_RUNS;
 const REPORTS = process.env.SLUICE_WORLDS_REPORT !== undefined;
 const timeout = RUNS === undefined ? 180_000 : 36_000_000;
 
+/** Relations of which readers may not read some columns: statements from the grammar name them. */
+const prepare = async (client: pg.Client): Promise<void> => {
+  await client.query(
+    LACKING_SETUP.replaceAll("anna, ben, cleo;", "PUBLIC;").replaceAll("PUBLIC, PUBLIC", "PUBLIC"),
+  );
+};
+
 let worlds: Worlds;
 beforeAll(async () => {
-  worlds = await openWorlds({ policy: POLICY, roles: ROLES, count: 56 });
+  worlds = await openWorlds({ policy: POLICY, roles: ROLES, count: 40, prepare });
 });
 afterAll(() => worlds?.close());
 
-test("no channel tells more than was paid for", { timeout }, async () => {
+test("no channel reveals more than was paid for", { timeout }, async () => {
   const trials = await tryChannels(worlds, CHANNELS);
   if (REPORTS) console.log(trials.map(lineOf).join("\n"));
   expect(trials.filter(tellsTooMuch).map(lineOf)).toEqual([]);
 });
 
 describe.each([
-  ["agent", 500],
-  ["lead", 300],
+  ["agent", 1_700],
+  ["lead", 1_650],
 ] as const)("%s", (role, usual) => {
-  test("no generated SELECT tells more than was paid for", { timeout }, async () => {
+  test("no generated SELECT reveals more than was paid for", { timeout }, async () => {
     const tried = await generated(role, selects, usual);
     expect(tried.differing / tried.trials.length).toBeGreaterThan(0.05);
     expect(tried.trials.filter(tellsTooMuch).map(lineOf)).toEqual([]);
   });
 
-  test("no generated write tells more than was paid for", { timeout }, async () => {
+  test("no generated write reveals more than was paid for", { timeout }, async () => {
     const { trials } = await generated(role, writes, usual / 2);
     expect(trials.filter(tellsTooMuch).map(lineOf)).toEqual([]);
   });
@@ -68,22 +77,26 @@ const SUITE: readonly (readonly [role: RoleName, name: string, attacks: readonly
   ["agent", "writes and lookups", [...WRITES, ...FINDER]],
   ["agent", "things made, sessions, errors", [...MADE, ...SESSIONS, ...ERRORS]],
   ["lead", "errors", ERRORS],
-  ["agent", "forms of columns", FORMS.filter((_, index) => index % 3 === 0)],
+  ["agent", "forms of columns", FORMS.filter((_, index) => index % 6 === 0)],
 ];
 
-/** Process numbers, memory and times differ by themselves. */
+/** Process numbers, memory and times always differ. */
 const isStill = (sql: string): boolean =>
   !/pg_stat_activity|pg_prepared_statements|pg_backend_memory|pg_stat_ssl|pg_stat_gssapi|pg_cursors/.test(
     sql,
   );
 
-test.each(SUITE)("%s, %s: no attack tells more than was paid for", { timeout }, async (role, _, attacks) => {
-  const statements = attacks.map((attack) => [attack].flat().join(SEPARATOR)).filter(isStill);
-  const { trials } = await tryStatements(worlds, role, statements, 10);
-  expect(trials.filter(tellsTooMuch).map(lineOf)).toEqual([]);
-});
+test.each(SUITE)(
+  "%s, %s: no attack reveals more than was paid for",
+  { timeout },
+  async (role, _, attacks) => {
+    const statements = attacks.map((attack) => [attack].flat().join(SEPARATOR)).filter(isStill);
+    const { trials } = await tryStatements(worlds, role, statements, 10);
+    expect(trials.filter(tellsTooMuch).map(lineOf)).toEqual([]);
+  },
+);
 
-// Last: what it leaves behind (sequences, say) differs between worlds.
+// Last: what it leaves behind (for example sequences) differs between worlds.
 test("without a meter the harness finds every channel: the trial can fail", { timeout }, async () => {
   const trials = await tryChannels(worlds, CHANNELS, () => "open", 1);
   const missed = trials.filter((trial) => !tellsTooMuch(trial));

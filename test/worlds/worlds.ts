@@ -1,6 +1,6 @@
 import pg from "pg";
 import { Catalogs } from "../../proxy/catalog/catalogs.ts";
-import type { RunningPostgres } from "../../proxy/demo/postgres.ts";
+import type { RunningPostgres } from "../../proxy/embedded/postgres.ts";
 import {
   createRoles,
   databaseOn,
@@ -14,11 +14,11 @@ import { MeterSpy } from "./meter-spy.ts";
 import { EMPTY, fillWorld } from "./planted.ts";
 
 /**
- * Many worlds: databases that differ in the protected values of people alone, one proxy before all of them, and
- * readers who do the same in each. A reader is a new user, so nobody is counted for them yet.
+ * Many worlds: databases that differ only in the protected values of people, one proxy in front of all of them, and
+ * readers who do the same in each. A reader is a new user, so no one has been counted for them yet.
  */
 
-/** Messages that are sent at once; `ready` says how many ReadyForQuery they bring. */
+/** Messages that are sent at once; `ready`: the number of ReadyForQuery messages in reply. */
 export interface Sent {
   readonly messages: readonly Buffer[];
   readonly ready: number;
@@ -30,7 +30,7 @@ export interface Worlds {
   readonly sluice: Sluice;
   readonly server: RunningPostgres;
   readonly store: MeterSpy;
-  /** A new user of this role, logged in to the first `count` worlds (all, if left out). */
+  /** A new user of this role, logged in to the first `count` worlds (all if absent). */
   reader(role: string, count?: number): Promise<Reader>;
   close(): Promise<void>;
 }
@@ -38,15 +38,15 @@ export interface Worlds {
 /** One user in all worlds, who does one step after the other. */
 export interface Reader {
   readonly user: string;
-  /** Sends the same to each world, and compares what comes back. */
+  /** Sends the same to each world, and compares the answers. */
   step(sent: Sent): Promise<Step>;
   close(): void;
 }
 
 export interface Step extends Finding {
-  /** What came back in each world. */
+  /** The answers in each world. */
   readonly answers: readonly (readonly Message[])[];
-  /** People named in a row for the first time, in some world. */
+  /** People who were named in a row for the first time, in some world. */
   readonly newlyNamed: ReadonlySet<string>;
 }
 
@@ -54,12 +54,14 @@ export async function openWorlds(options: {
   readonly policy: string;
   readonly roles: readonly string[];
   readonly count: number;
+  /** Run on the database that all worlds are copies of. */
+  readonly prepare?: (client: pg.Client) => Promise<void>;
 }): Promise<Worlds> {
-  const { policy, roles, count } = options;
+  const { policy, roles, count, prepare } = options;
   const server = await startPostgres({ auth: "trust", settings: { max_connections: "300" } });
   await createRoles(server.uri);
   const control = await databaseOn(server.uri, "control");
-  const databases = await makeDatabases(server.uri, control, count);
+  const databases = await makeDatabases(server.uri, control, count, prepare);
   const store = new MeterSpy(() => Date.UTC(2030, 0, 15));
   const first = databases[0] ?? "";
   const catalogs = new OneCatalog(control, first);
@@ -91,7 +93,7 @@ export async function openWorlds(options: {
   };
 }
 
-/** The worlds are copies of one database, and so alike that one catalog, with its verdicts, serves them all. */
+/** The worlds are copies of one database, and so similar that one catalog, with its verdicts, serves them all. */
 class OneCatalog extends Catalogs {
   readonly #database: string;
   constructor({ host, port, superuser }: TestDatabase, database: string) {
@@ -107,10 +109,14 @@ async function makeDatabases(
   server: string,
   control: TestDatabase,
   count: number,
+  prepare: (client: pg.Client) => Promise<void> = async () => {},
 ): Promise<readonly string[]> {
   await control.query("CREATE DATABASE empty_world TEMPLATE template0");
   await supportSchema(uriOf(server, "empty_world"));
-  await run(server, "empty_world", EMPTY);
+  await within(server, "empty_world", async (client) => {
+    await client.query(EMPTY);
+    await prepare(client);
+  });
   const names = Array.from({ length: count }, (_, world) => `world_${world}`);
   for (const [world, name] of names.entries()) {
     await control.query(`CREATE DATABASE ${name} TEMPLATE empty_world`);
@@ -119,10 +125,19 @@ async function makeDatabases(
   return names;
 }
 
-async function run(server: string, database: string, sql: string): Promise<void> {
+const run = (server: string, database: string, sql: string) =>
+  within(server, database, async (client) => {
+    await client.query(sql);
+  });
+
+async function within(
+  server: string,
+  database: string,
+  work: (client: pg.Client) => Promise<void>,
+): Promise<void> {
   const client = new pg.Client({ connectionString: uriOf(server, database) });
   await client.connect();
-  await client.query(sql);
+  await work(client);
   await client.end();
 }
 
@@ -132,7 +147,7 @@ function uriOf(server: string, database: string): string {
   return uri.href;
 }
 
-/** Users who have not read anything, made a hundred at a time. */
+/** Users who have not read anything, created a hundred at a time. */
 class Users {
   readonly #control: TestDatabase;
   readonly #free: Map<string, string[]>;
@@ -198,6 +213,7 @@ class LoggedIn implements Reader {
     client.send(...messages);
     const answer: Message[] = [];
     for (let left = ready; left > 0; left--) answer.push(...(await client.until("Z")));
+    if (answer.some(isUncounted)) throw new Error("the counters are away: nothing is tried any more");
     const charged = (await store.used(database, this.user)) - before;
     return { answer, charged };
   }
@@ -214,4 +230,9 @@ class LoggedIn implements Reader {
   close(): void {
     for (const { socket } of this.#clients) socket.destroy();
   }
+}
+
+/** 58000: the counters were unavailable, so nothing was released. */
+function isUncounted({ type, bytes }: Message): boolean {
+  return type === "E" && bytes.includes("C58000\0");
 }

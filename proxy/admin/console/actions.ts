@@ -1,6 +1,7 @@
-import type { Reached } from "../../guard/suspensions.ts";
+import type { Reached } from "../../orders/suspensions.ts";
 import type { Action, Outcome } from "./page.ts";
 import { explainAction } from "./pages/explain.ts";
+import { personAction } from "./pages/person.ts";
 import { problemPage } from "./pages/problem.ts";
 import { at } from "./routes.ts";
 
@@ -42,6 +43,7 @@ export const ACTIONS: ReadonlyMap<string, Action> = new Map<string, Action>([
   ["/console/resume", resume],
   ["/console/end", end],
   ["/console/explain", explainAction],
+  ["/console/person", personAction],
 ]);
 
 function orderOf(form: URLSearchParams) {

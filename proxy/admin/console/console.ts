@@ -11,6 +11,7 @@ import { logInPage } from "./pages/log-in.ts";
 import { problemPage } from "./pages/problem.ts";
 import { PAGES } from "./pages.ts";
 import { certificateOf, cookieOf, isOurHost, isOurOrigin, readForm } from "./request.ts";
+import { maySend } from "./roles.ts";
 import { safeTarget } from "./routes.ts";
 
 export interface ConsoleOptions {
@@ -119,6 +120,9 @@ async function post(
   }
   const action = ACTIONS.get(path);
   if (action === undefined) return markup(404, problemPage(visit, "There is no such form."));
+  if (!maySend(visit.role, path)) {
+    return markup(403, problemPage(visit, `Your log-in (${visit.role}) may not do this. Nothing was done.`));
+  }
   const outcome = await action({ visit, form, address, operations: parts.operations, now: Date.now() });
   if (outcome.kind === "page") return markup(outcome.status, outcome.page);
   visit.notice = outcome.notice;
@@ -132,7 +136,8 @@ function logIn(request: IncomingMessage, form: URLSearchParams, address: string,
   if (form.get("with") === "certificate" && certificate !== undefined) {
     const by = `console (${certificate.name})`;
     log.info({ client: address, by, certificate: certificate.fingerprint }, "log-in at the console");
-    return seeOther(to, { "set-cookie": cookie(request, visits.begin(by, certificate.fingerprint)) });
+    const begun = visits.begin({ by, role: "officer" }, certificate.fingerprint);
+    return seeOther(to, { "set-cookie": cookie(request, begun) });
   }
   const wait = attempts.wait(address);
   if (wait > 0) {
@@ -140,14 +145,14 @@ function logIn(request: IncomingMessage, form: URLSearchParams, address: string,
     const problem = `Too many wrong tokens from your address. Try again in ${seconds} seconds.`;
     return { ...logInAgain(429, request, parts, to, problem), headers: { "retry-after": String(seconds) } };
   }
-  const by = ownerOf((form.get("token") ?? "").trim(), tokens());
-  if (by === undefined) {
+  const owner = ownerOf((form.get("token") ?? "").trim(), tokens());
+  if (owner === undefined) {
     attempts.failed(address);
     log.warn({ client: address }, "wrong token at the console");
     return logInAgain(401, request, parts, to, "This is not the token.");
   }
-  log.info({ client: address, by }, "log-in at the console");
-  return seeOther(to, { "set-cookie": cookie(request, visits.begin(by)) });
+  log.info({ client: address, ...owner }, "log-in at the console");
+  return seeOther(to, { "set-cookie": cookie(request, visits.begin(owner)) });
 }
 
 function logInAgain(

@@ -1,17 +1,20 @@
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import { isIPv6 } from "node:net";
+import type { ConsoleRole } from "./roles.ts";
 
 /** Who may log in to the console, and with what. */
 export interface ConsoleToken {
   /** As the audit log names him; undefined: the token belongs to nobody by name. */
   readonly name: string | undefined;
   readonly token: string;
+  readonly role: ConsoleRole;
 }
 
 /** Somebody who has logged in. */
 export interface Visit {
   /** In the audit log, behind "by". */
   readonly by: string;
+  readonly role: ConsoleRole;
   /** The fingerprint of the certificate that he logged in with; undefined: it was a token. */
   readonly certificate: string | undefined;
   /** Stands in each of his forms. */
@@ -31,12 +34,15 @@ const IDLE_MS = 30 * 60_000;
 const VISITS = 200;
 
 /** Names who has this token. Takes as long for a wrong one as for a right one. */
-export function ownerOf(given: string, tokens: readonly ConsoleToken[]): string | undefined {
+export function ownerOf(
+  given: string,
+  tokens: readonly ConsoleToken[],
+): Pick<Visit, "by" | "role"> | undefined {
   const hash = digest(given);
-  let owner: string | undefined;
-  for (const { name, token } of tokens) {
+  let owner: Pick<Visit, "by" | "role"> | undefined;
+  for (const { name, token, role } of tokens) {
     const right = timingSafeEqual(hash, digest(token));
-    if (right) owner = name === undefined ? "console" : `console (${name})`;
+    if (right) owner = { by: name === undefined ? "console" : `console (${name})`, role };
   }
   return owner;
 }
@@ -52,12 +58,12 @@ export class Visits {
   }
 
   /** Gives the cookie. */
-  begin(by: string, certificate?: string): string {
+  begin({ by, role }: Pick<Visit, "by" | "role">, certificate?: string): string {
     const secret = randomBytes(32).toString("base64url");
     const formToken = randomBytes(32).toString("base64url");
     const now = this.#now();
     this.#sweep(now);
-    const visit: Visit = { by, certificate, formToken, notice: undefined };
+    const visit: Visit = { by, role, certificate, formToken, notice: undefined };
     this.#kept.set(keyOf(secret), { visit, endsAt: now + LASTS_MS, idleAt: now + IDLE_MS });
     return secret;
   }

@@ -2,6 +2,7 @@ import type { Page } from "./page.ts";
 import { alertsPage } from "./pages/alerts.ts";
 import { explainPage } from "./pages/explain.ts";
 import { overviewPage } from "./pages/overview.ts";
+import { personPage } from "./pages/person.ts";
 import { policyPage } from "./pages/policy.ts";
 import { readersPage } from "./pages/readers.ts";
 import { sessionPage } from "./pages/session.ts";
@@ -17,6 +18,7 @@ export const PAGES: ReadonlyMap<string, Page> = new Map<string, Page>([
   ["/console/sessions", sessionsPage],
   ["/console/session", sessionPage],
   ["/console/alerts", alertsPage],
+  ["/console/person", personPage],
   ["/console/policy", policyPage],
   ["/console/explain", explainPage],
 ]);

@@ -1,4 +1,4 @@
-import type { SessionInfo } from "../../guard/session-registry.ts";
+import type { SessionInfo } from "../../fleet/session-registry.ts";
 import type { NamedPool } from "../../pool/pools.ts";
 import type { Operations } from "../operations.ts";
 import type { Totals } from "../recent.ts";

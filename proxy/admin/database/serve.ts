@@ -1,6 +1,9 @@
-import type { AdminRight, PolicySet } from "../../policy/load.ts";
-import type { AdminDatabase, AdminUser } from "../../session/admin-login.ts";
-import type { Conversation } from "../../session/conversation.ts";
+import type { AdminRight, PolicySet } from "../../policy/compile.ts";
+import { Ledger } from "../../protocol/ledger.ts";
+import { endsReady, type Request, type RequestKind } from "../../protocol/requests.ts";
+import type { AdminDatabase, AdminUser } from "../../session/login/admin-login.ts";
+import type { Conversation } from "../../session/login/conversation.ts";
+import { checkClientType } from "../../session/relay/peers.ts";
 import { explanationText } from "../../sql/explanation.ts";
 import {
   backendKey,
@@ -10,6 +13,7 @@ import {
   readyForQuery,
 } from "../../wire/backend-messages.ts";
 import { errorResponse, noticeResponse } from "../../wire/errors.ts";
+import { type Frame, MalformedMessage } from "../../wire/frames.ts";
 import { decodeQuery } from "../../wire/frontend-messages.ts";
 import { Backend, cstring, Frontend, int32, message, uint16 } from "../../wire/messages.ts";
 import { notice, type Refusal, refuse, warn } from "../../wire/refusal.ts";
@@ -48,24 +52,48 @@ async function serve(
   operations: Operations,
 ): Promise<void> {
   client.send(greeting(operations.version));
-  // After an error in the extended protocol everything is skipped up to Sync, as in the server.
-  let skipping = false;
+  const ledger = new Ledger<Request>();
   while (await client.receive()) {
     const { reader } = client;
     if (reader.type === Frontend.Terminate) return;
-    if (reader.type === Frontend.Query) {
-      const { sqlStart, sqlEnd } = decodeQuery(reader);
-      const text = reader.buffer.toString("utf8", sqlStart, sqlEnd);
-      // The right may have been taken from him since.
-      const replies = await answer(readCommand(text), user, right(user.user), operations);
-      client.send(Buffer.concat([...replies, readyForQuery("I")]));
-    } else if (reader.type === Frontend.Sync) {
-      skipping = false;
-      client.send(readyForQuery("I"));
-    } else if (!skipping) {
-      skipping = true;
-      client.send(errorResponse(SIMPLE_ONLY));
-    }
+    checkClientType(reader.type);
+    const kind = ASKS.get(reader.type);
+    if (kind === undefined) continue;
+    ledger.sent({ kind });
+    // What follows an error of the extended protocol is dropped up to Sync.
+    if (ledger.isSettled) continue;
+    // The right may have been taken from him since.
+    const replies =
+      kind === "query"
+        ? await answer(commandOf(reader), user, right(user.user), operations)
+        : kind === "sync"
+          ? []
+          : [errorResponse(SIMPLE_ONLY)];
+    if (endsReady({ kind })) ledger.ready("I");
+    else ledger.failed();
+    client.send(Buffer.concat([...replies, ...(endsReady({ kind }) ? [readyForQuery("I")] : [])]));
+  }
+}
+
+/** What is answered. Flush has nothing to bring out, and what belongs to a COPY a server drops outside of one. */
+const ASKS: ReadonlyMap<number, RequestKind> = new Map([
+  [Frontend.Query, "query"],
+  [Frontend.FunctionCall, "functionCall"],
+  [Frontend.Parse, "parse"],
+  [Frontend.Bind, "bind"],
+  [Frontend.Describe, "describe"],
+  [Frontend.Execute, "execute"],
+  [Frontend.Close, "close"],
+  [Frontend.Sync, "sync"],
+]);
+
+function commandOf(frame: Frame): Command {
+  try {
+    const { sqlStart, sqlEnd } = decodeQuery(frame);
+    return readCommand(frame.buffer.toString("utf8", sqlStart, sqlEnd));
+  } catch (error) {
+    if (!(error instanceof MalformedMessage)) throw error;
+    return { kind: "wrong", problem: error.error.message, hint: "SHOW HELP lists what can be asked." };
   }
 }
 

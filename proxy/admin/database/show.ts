@@ -1,4 +1,4 @@
-import type { SessionInfo } from "../../guard/session-registry.ts";
+import type { SessionInfo } from "../../fleet/session-registry.ts";
 import type { Operations } from "../operations.ts";
 import { SHOWN_AS_PGBOUNCER } from "./pgbouncer.ts";
 import { type Show, type Table, table } from "./table.ts";

@@ -1,6 +1,12 @@
 import type { PersonSource } from "../../policy/policy.ts";
 import { commentValues } from "./comment-values.ts";
 
+/** Whom a statement names, and what the signed claim holds that gives roles. */
+export interface Person {
+  readonly name: string;
+  readonly values: readonly string[];
+}
+
 /** What may name the person behind a statement. */
 export interface Evidence {
   /** The server's settings by their names; "" for one that is not set. */
@@ -17,10 +23,15 @@ const LONGEST_NAME = 128;
  * be a name, or names two people. A later source never speaks for one that is in doubt.
  */
 export function personBehind(sources: readonly PersonSource[], evidence: Evidence): string | undefined {
+  const said = saidBehind(sources, evidence);
+  return said !== undefined && isName(said) ? said : undefined;
+}
+
+/** What the first source says that says something, be it a name or a signed claim. Undefined: nothing, or nothing sure. */
+export function saidBehind(sources: readonly PersonSource[], evidence: Evidence): string | undefined {
   for (const source of sources) {
     const said = saidBy(source, evidence);
-    if (said === "doubt") return undefined;
-    if (said !== undefined) return isName(said.name) ? said.name : undefined;
+    if (said !== undefined) return said === "doubt" ? undefined : said.name;
   }
   return undefined;
 }
@@ -86,7 +97,8 @@ function atPath(value: string, path: readonly string[]): Said {
   return typeof at === "number" ? { name: String(at) } : "doubt";
 }
 
-function isName(text: string): boolean {
+/** Whether somebody can be called so. */
+export function isName(text: string): boolean {
   // Control characters would stand in logs and consoles.
   return text.length <= LONGEST_NAME && !/\p{Cc}/u.test(text) && text.trim() !== "";
 }

@@ -1,18 +1,19 @@
 import { extraFields, type Statement } from "../../sql/verdict.ts";
 import { decodeParameterStatus, decodeReadyForQuery, rowsWritten } from "../../wire/backend-messages.ts";
-import { decodeError, errorResponse } from "../../wire/errors.ts";
+import { decodeError, errorResponse, isLongAnswer } from "../../wire/errors.ts";
 import type { Frame, FrameReader } from "../../wire/frames.ts";
 import { Backend } from "../../wire/messages.ts";
 import type { Refusal } from "../../wire/refusal.ts";
 import { trimRowDescription } from "../../wire/rows.ts";
-import { applyEffect, isHeld } from "../effects.ts";
-import { SessionEnd } from "../parts.ts";
-import { asAnswered, isSource, sourceOf } from "../prepared.ts";
-import { Run, UNKNOWN_STATEMENT } from "../run.ts";
-import { STATEMENT_TIMEOUT } from "../time-limits.ts";
+import { SessionEnd } from "../context/parts.ts";
+import { STATEMENT_TIMEOUT } from "../context/time-limits.ts";
+import { surroundingsIn } from "../decide/probe.ts";
+import { applyEffect, isHeld } from "../statement/effects.ts";
+import { asAnswered, isSource, sourceOf } from "../statement/prepared.ts";
+import { Run, UNKNOWN_STATEMENT } from "../statement/run.ts";
 import { Cutting } from "./cutting.ts";
+import { LONGEST_ROW } from "./long-rows.ts";
 import { positionOnly } from "./positions.ts";
-import { surroundingsIn } from "./probe.ts";
 import { WatchedRecord } from "./record.ts";
 import type { ExecuteRequest, QueryRequest, WatchedRequest } from "./requests.ts";
 import { ShownRows } from "./shown-rows.ts";
@@ -26,6 +27,8 @@ export class WatchedBackend {
   /** The statement that is being answered, from its first row on. */
   #run: Run | undefined;
   readonly #cutting: Cutting;
+  /** The pieces that follow of a long message that is no row are the client's as well. */
+  #passesLong = false;
 
   constructor(state: WatchedState) {
     this.#state = state;
@@ -36,6 +39,10 @@ export class WatchedBackend {
 
   /** False: the message must be handed in again after a `wake`. */
   handle(frame: FrameReader): boolean {
+    if ((frame.piece === "middle" || frame.piece === "last") && !isRow(frame.type)) {
+      if (this.#passesLong) this.#state.toClient.forward(frame);
+      return true;
+    }
     switch (frame.type) {
       case Backend.DataRow:
       case Backend.CopyData:
@@ -54,6 +61,7 @@ export class WatchedBackend {
       }
       case Backend.NoticeResponse:
       case Backend.NotificationResponse:
+        this.#passesLong = true;
         break;
       default:
         this.#answered(frame);
@@ -68,10 +76,11 @@ export class WatchedBackend {
     return true;
   }
 
-  mayStream(type: number): boolean {
-    if (type !== Backend.DataRow && type !== Backend.CopyData) return false;
+  mayStream(type: number, length: number): boolean {
+    if (!isRow(type)) return isLongAnswer(type, length);
+    if (this.#state.ledger.head?.kind === "ownExecute") return false;
     const run = this.#running();
-    return run === undefined || extraFields(run.shape) === 0;
+    return run === undefined || run.cut !== undefined || extraFields(run.shape) === 0 || length > LONGEST_ROW;
   }
 
   /** What runs is to be ended with these words. */
@@ -180,7 +189,8 @@ export class WatchedBackend {
       }
     }
     ledger.answered(type);
-    if (request.hidden !== true && !this.#cutting.isUnheard) toClient.forward(frame);
+    this.#passesLong = request.hidden !== true && !this.#cutting.isUnheard;
+    if (this.#passesLong) toClient.forward(frame);
   }
 
   #describe(frame: Frame, request: WatchedRequest): void {
@@ -263,6 +273,7 @@ export class WatchedBackend {
 
   #tell(frame: Frame, own: Refusal | undefined, head: WatchedRequest | undefined): void {
     const { toClient, ledger } = this.#state;
+    this.#passesLong = false;
     // What the proxy asks between two messages of the client's is nobody else's business; within a pipeline it fails that.
     if (head?.hidden === true && !this.#state.fatal && ledger.intake === "ready") return;
     if (this.#cutting.isUnheard && !this.#state.fatal) return;
@@ -270,6 +281,7 @@ export class WatchedBackend {
     else {
       const judged = head !== undefined && "judged" in head ? head.judged : this.#judgedOf(head);
       const moved = judged && positionOnly(frame, judged);
+      this.#passesLong = moved === undefined;
       if (moved === undefined) toClient.forward(frame);
       else toClient.send(moved);
     }
@@ -293,7 +305,7 @@ export class WatchedBackend {
     const status = decodeReadyForQuery(frame);
     const request = ledger.ready(status);
     this.#run = undefined;
-    certainty.ready(status);
+    certainty.ready(status, ledger.isSettled);
     if (status === "I") {
       names.portals.clear(isHeld);
       if (this.#state.defined) parts.catalog.changed();
@@ -307,4 +319,8 @@ export class WatchedBackend {
     run.cut = this.#state.trace.refer(refusal);
     this.cancel(run.cut);
   }
+}
+
+function isRow(type: number): boolean {
+  return type === Backend.DataRow || type === Backend.CopyData;
 }

@@ -1,7 +1,7 @@
-import type { Batch, Grant } from "../../guard/meter.ts";
-import { PERSON } from "../../prices.ts";
+import type { Batch, Grant } from "../../meter/meter.ts";
+import { PERSON } from "../../policy/prices.ts";
 import type { Refusal } from "../../wire/refusal.ts";
-import type { Run } from "../run.ts";
+import type { Run } from "../statement/run.ts";
 import type { Reader, Readers } from "./readers.ts";
 
 /** People who were shown to one reader by one statement, and are not charged yet. */

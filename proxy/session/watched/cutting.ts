@@ -2,9 +2,9 @@ import { errorResponse } from "../../wire/errors.ts";
 import type { TransactionStatus } from "../../wire/messages.ts";
 import { poisonedExecute } from "../../wire/poison.ts";
 import { type Refusal, refuseSession } from "../../wire/refusal.ts";
-import { cancelBehind } from "../cancelling.ts";
-import { SessionEnd } from "../parts.ts";
-import type { Run } from "../run.ts";
+import { cancelBehind } from "../context/cancelling.ts";
+import { SessionEnd } from "../context/parts.ts";
+import type { Run } from "../statement/run.ts";
 import type { ExecuteRequest, QueryRequest } from "./requests.ts";
 import type { WatchedState } from "./state.ts";
 

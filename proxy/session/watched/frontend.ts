@@ -1,7 +1,6 @@
-import { extraFields, type Statement } from "../../sql/verdict.ts";
+import { type Effect, extraFields, type Statement } from "../../sql/verdict.ts";
 import { type Frame, MalformedMessage, ProtocolViolation } from "../../wire/frames.ts";
 import {
-  closeMessage,
   decodeBind,
   decodeClose,
   decodeDescribe,
@@ -16,20 +15,13 @@ import {
 import { bytesOf, Frontend, nameKey } from "../../wire/messages.ts";
 import { poisonedExecute, poisonedQuery } from "../../wire/poison.ts";
 import type { Refusal } from "../../wire/refusal.ts";
-import { type Judged, Kept } from "../judged.ts";
-import {
-  isSource,
-  type Lookup,
-  type Portal,
-  type Prepared,
-  parseAgain,
-  portalOf,
-  preparedBy,
-  sourceOf,
-} from "../prepared.ts";
+import { Naming } from "../decide/naming.ts";
+import { isSource, type Lookup, type Portal, portalOf, preparedBy, sourceOf } from "../statement/prepared.ts";
 import { Judgement } from "./judgement.ts";
 import type { Reader } from "./readers.ts";
-import { plainly, type WatchedState } from "./state.ts";
+import { Renewal } from "./renewal.ts";
+import type { WatchedState } from "./state.ts";
+import { Unrun } from "./unrun.ts";
 
 /**
  * The client's messages on their way to the server of a watched session. Each is sent as it came, but for columns that
@@ -37,11 +29,16 @@ import { plainly, type WatchedState } from "./state.ts";
  */
 export class WatchedFrontend {
   readonly #state: WatchedState;
+  readonly #naming: Naming;
   readonly #judgement: Judgement;
+  readonly #renewal: Renewal;
+  readonly #unrun = new Unrun();
 
   constructor(state: WatchedState) {
     this.#state = state;
-    this.#judgement = new Judgement(state);
+    this.#naming = new Naming(state);
+    this.#judgement = new Judgement(state, this.#naming);
+    this.#renewal = new Renewal(state, this.#judgement);
   }
 
   /** False: the message must be handed in again after a `wake`. */
@@ -65,6 +62,8 @@ export class WatchedFrontend {
       return this.#take(frame);
     } catch (error) {
       if (!(error instanceof MalformedMessage)) throw error;
+      // A text that could not be read has not been admitted yet.
+      if (!this.#state.leg.admits(frame)) return false;
       this.#malformed(type, error.error);
       return true;
     }
@@ -81,8 +80,11 @@ export class WatchedFrontend {
   }
 
   #take(frame: Frame): boolean {
-    const { ledger } = this.#state;
+    const { leg, certainty } = this.#state;
     const at = performance.now();
+    if (this.#unrun.leaves(frame)) certainty.doubt();
+    // A text is judged first: nobody else is to wait for that.
+    if (!JUDGED_FIRST.has(frame.type) && !leg.admits(frame)) return false;
     switch (frame.type) {
       case Frontend.Query:
         return this.#query(frame, at);
@@ -102,20 +104,21 @@ export class WatchedFrontend {
         this.#state.send(frame, { kind: "sync", at });
         return true;
       case Frontend.FunctionCall:
-        this.#state.certainty.doubt();
+        certainty.doubt();
         this.#state.send(frame, { kind: "functionCall", at });
         return true;
       case Frontend.CopyDone:
       case Frontend.CopyFail:
-        ledger.copyEndSent();
-        break;
+        leg.endCopy(frame);
+        return true;
       case Frontend.Flush:
         decodeEmpty(frame, "Flush");
-        ledger.flushSent();
-        break;
+        leg.flush(frame);
+        return true;
       case Frontend.Terminate:
         this.#state.terminated = true;
-        break;
+        leg.terminate();
+        return true;
     }
     this.#state.pass(frame);
     return true;
@@ -124,13 +127,13 @@ export class WatchedFrontend {
   #query(frame: Frame, at: number): boolean {
     const { sqlStart, sqlEnd } = decodeQuery(frame);
     const judged = this.#judgement.of(frame.buffer.subarray(sqlStart, sqlEnd), "simple");
-    if (judged === undefined) return false;
+    if (judged === undefined || !this.#state.leg.admits(frame)) return false;
     const { statements } = judged.verdict;
-    if (!this.#areBare(statements)) return false;
+    if (!this.#renewal.areBare(statements)) return false;
     const shapes = statements.map((statement) => this.#shapeOf(statement));
     if (shapes.includes("unsettled")) return this.#wait();
-    const reader = this.#judgement.readerOf(judged);
-    const refusal = this.#refusalOf(shapes, reader);
+    const reader = this.#state.readers.of(this.#naming.personOf(judged, "simple"));
+    const refusal = this.#state.fencing.refusal(judged) ?? this.#refusalOf(shapes, reader);
     if (refusal !== undefined) {
       this.#state.send(poisonedQuery, { kind: "query", at, judged, reader, refusal });
       return true;
@@ -148,12 +151,13 @@ export class WatchedFrontend {
       Buffer.from(frame.buffer.subarray(parse.sqlStart, parse.sqlEnd)),
       "extended",
     );
-    if (judged === undefined) return false;
+    if (judged === undefined || !this.#state.leg.admits(frame)) return false;
     const { names, ledger } = this.#state;
     const prepared = preparedBy(judged, Buffer.from(bytesOf(frame)));
     const change = names.statements.propose(parse.statement, prepared, ledger.pipeline);
     const { verdict } = judged;
     const message = verdict.kind === "rewrite" ? withSql(frame, parse, verdict.sql) : frame;
+    if (prepared.statement?.touch?.session) this.#unrun.parsed(parse.statement);
     this.#state.send(message, { kind: "parse", at, judged, change });
     return true;
   }
@@ -169,7 +173,7 @@ export class WatchedFrontend {
       this.#state.send(frame, { kind: "bind", at, judged: undefined, change: undefined });
       return true;
     }
-    const fresh = this.#renewed(prepared, bind.statement);
+    const fresh = this.#renewal.renewed(prepared, bind.statement);
     if (fresh === undefined) return false;
     prepared = fresh;
     const { statement } = prepared;
@@ -178,66 +182,14 @@ export class WatchedFrontend {
     const shape = statement && this.#shapeOf(statement);
     if (shape === "unsettled") return this.#wait();
     const extra = shape === undefined ? 0 : extraFields(shape);
+    if (statement?.touch?.session) this.#unrun.bound(bind.statement, bind.portal);
     const portal: Portal = portalOf(judged, statement, { description: prepared.description });
     this.#state.send(extra > 0 ? withResultFormats(frame, bind, extra) : frame, {
       ...{ kind: "bind", at, judged },
       change: names.portals.propose(bind.portal, portal, ledger.pipeline),
     });
+    if (this.#judgement.readsByCode(prepared)) this.#state.certainty.doubt();
     return true;
-  }
-
-  /** The statement as its text must be now; what the server has is replaced first. Undefined: it has to wait. */
-  #renewed(prepared: Prepared, key: string): Prepared | undefined {
-    const { ledger } = this.#state;
-    const { kept, parse } = prepared;
-    if (this.#judgement.stillHolds(prepared)) return prepared;
-    const judged = this.#judgement.of(kept.text, "extended");
-    if (judged === undefined) return undefined;
-    if (judged.verdict === kept.verdict || isSameText(judged, kept)) {
-      if (judged.verdict !== kept.verdict) {
-        prepared.kept = new Kept(judged);
-        prepared.statement = prepared.pick(judged.verdict.statements);
-      }
-      this.#judgement.holds(prepared);
-      return prepared;
-    }
-    // SQL's PREPARE is always as the client wrote it.
-    if (parse === undefined) return prepared;
-    if (!ledger.isSettled) {
-      this.#wait();
-      return undefined;
-    }
-    return this.#prepareAgain(judged, key, parse);
-  }
-
-  /** What runs within other statements gets no columns: they would be its table's, or stand in a plan. */
-  #areBare(statements: readonly Statement[]): boolean {
-    const { names, ledger } = this.#state;
-    for (const { touch } of statements) {
-      if (touch?.runs === undefined) continue;
-      const key = nameKey(touch.runs);
-      const prepared = names.statements.find(key, ledger.pipeline);
-      if (!ledger.isSettled) return this.#wait();
-      if (typeof prepared !== "object" || prepared.parse === undefined) continue;
-      const judged = prepared.kept.judged ?? this.#judgement.remembered(prepared.kept);
-      if (judged?.verdict.kind === "rewrite") this.#prepareAgain(plainly(judged), key, prepared.parse);
-    }
-    return true;
-  }
-
-  #prepareAgain(judged: Judged, key: string, parse: Buffer): Prepared {
-    const { names, ledger } = this.#state;
-    const at = performance.now();
-    const fresh = preparedBy(judged, parse);
-    this.#state.send(closeMessage({ target: "statement", name: key }), {
-      ...{ kind: "close", at, hidden: true, portal: undefined },
-      statement: names.statements.propose(key, undefined, ledger.pipeline),
-    });
-    this.#state.send(parseAgain(parse, judged), {
-      ...{ kind: "parse", at, hidden: true, judged },
-      change: names.statements.propose(key, fresh, ledger.pipeline),
-    });
-    return fresh;
   }
 
   #execute(frame: Frame, at: number): boolean {
@@ -249,10 +201,12 @@ export class WatchedFrontend {
     const shape = statement && this.#shapeOf(statement);
     if (shape === "unsettled") return this.#wait();
     if (shape !== undefined && !this.#judgement.isCertain([shape], "extended")) return false;
-    if (statement !== undefined && !this.#areBare([statement])) return false;
-    const reader =
-      portal === "absent" ? this.#state.readers.of(undefined) : this.#judgement.readerOf(portal.judged);
-    const refusal = shape && this.#refusalOf([shape], reader);
+    if (statement !== undefined && !this.#renewal.areBare([statement])) return false;
+    if (portal !== "absent" && !this.#naming.isKnown(portal.judged, "extended")) return false;
+    const person = portal === "absent" ? undefined : this.#naming.personOf(portal.judged, "extended");
+    const reader = this.#state.readers.of(person);
+    const outside = portal === "absent" ? undefined : this.#state.fencing.refusal(portal.judged);
+    const refusal = outside ?? (shape && this.#refusalOf([shape], reader));
     if (refusal !== undefined) {
       this.#state.send(poisonedExecute, { kind: "execute", at, portal: name, reader, refusal });
       return true;
@@ -276,7 +230,16 @@ export class WatchedFrontend {
   #sent(statements: readonly Statement[]): void {
     const { certainty } = this.#state;
     certainty.sent(statements);
+    if (statements.some(({ effect }) => this.#fetchesTouching(effect))) certainty.doubt();
     if (statements.some(({ touch }) => touch?.defines)) this.#state.defined = true;
+  }
+
+  /** A cursor's query runs while its rows are fetched; one that nobody here has seen may be of any kind. */
+  #fetchesTouching(effect: Effect | undefined): boolean {
+    if (effect?.kind !== "fetch") return false;
+    const { names, ledger } = this.#state;
+    const portal = names.portals.find(nameKey(effect.portal), ledger.pipeline);
+    return typeof portal !== "object" || portal.statement?.touch?.session !== false;
   }
 
   /** Whose rows the statement gives. One whose name nobody gave, or that stands for something else, is its own. */
@@ -307,15 +270,11 @@ export class WatchedFrontend {
   }
 }
 
-function isSameText(a: Pick<Judged, "verdict">, b: Pick<Judged, "verdict">): boolean {
-  const [one, other] = [a.verdict, b.verdict];
-  if (one.kind !== "rewrite" || other.kind !== "rewrite") return one.kind === other.kind;
-  return one.sql.equals(other.sql);
-}
-
 /** By type: 1 for those that a client may send once it is logged in. */
 const SPOKEN = new Uint8Array(256);
 for (const type of Object.values(Frontend)) SPOKEN[type] = type === Frontend.Password ? 0 : 1;
+
+const JUDGED_FIRST: ReadonlySet<number> = new Set([Frontend.Query, Frontend.Parse, Frontend.Terminate]);
 
 /** A server that drops what it gets up to the next Sync reads these all the same, or never answers them. */
 const PASSES_ANYWAY: ReadonlySet<number> = new Set([

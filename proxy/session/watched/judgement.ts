@@ -1,32 +1,35 @@
-import type { PersonSource } from "../../policy/policy.ts";
-import { commentsOf } from "../../sql/comments.ts";
 import type { Scope } from "../../sql/scope.ts";
+import { unnamedCode } from "../../sql/unnamed-code.ts";
 import type { Statement } from "../../sql/verdict.ts";
 import { countingScope, UNREAD } from "../../sql/watched.ts";
-import type { Judged, Kept } from "../judged.ts";
-import { personBehind, settingsOf } from "../person/person.ts";
-import type { Prepared } from "../prepared.ts";
-import type { Surroundings } from "./certainty.ts";
-import { type ProbeMessages, probeMessages } from "./probe.ts";
+import { typesDeclaredIn } from "../../wire/frontend-messages.ts";
+import type { Surroundings } from "../decide/certainty.ts";
+import type { Naming, Protocol } from "../decide/naming.ts";
+import { type ProbeMessages, probeMessages } from "../decide/probe.ts";
+import { settingsOf } from "../person/person.ts";
+import type { Judged, Kept } from "../statement/decision.ts";
+import type { Prepared } from "../statement/prepared.ts";
+import { hasLongRows } from "./long-rows.ts";
 import type { Reader } from "./readers.ts";
 import { plainly, type WatchedState } from "./state.ts";
-
-/** How a text is sent. */
-export type Protocol = "simple" | "extended";
 
 /** What texts show, and whether the server has said all that this hangs on; asks it otherwise. */
 export class Judgement {
   readonly #state: WatchedState;
+  readonly #naming: Naming;
   #messages: ProbeMessages | undefined;
   #asked: readonly string[] = [];
   /** By what the server had said each statement was judged. */
   readonly #judged = new WeakMap<Prepared, Surroundings>();
+  /** Of what types each statement's parameters are declared to be. */
+  readonly #declared = new WeakMap<Prepared, readonly number[]>();
   #ofPerson: { readonly person: string; readonly base: Scope; readonly own: Scope } | undefined;
   /** The catalog is being read anew. */
   #looking: Promise<void> | undefined;
 
-  constructor(state: WatchedState) {
+  constructor(state: WatchedState, naming: Naming) {
     this.#state = state;
+    this.#naming = naming;
   }
 
   /** Undefined: an answer of the server, or of the catalog, is waited for. */
@@ -36,15 +39,22 @@ export class Judgement {
     if (inForce === undefined) return undefined;
     const scope = judging.observes ? countingScope(inForce) : inForce;
     if (!this.#isReadable(text)) return { text, scope, verdict: UNREAD };
-    const would = judging.observes ? judging.judge(text, inForce).verdict : undefined;
-    const judged = { ...judging.judge(text, scope), would };
+    const found = judging.judge(text, scope);
+    if (found === undefined) return undefined;
+    const { statements } = found.verdict;
     // A verdict of refusal is for a text that is no UTF-8.
-    if (judged.verdict.kind === "refuse") return { text, scope, verdict: UNREAD, would };
-    const { statements } = judged.verdict;
-    if (!this.isCertain(statements, by)) return undefined;
-    const own = this.#scopeOf(scope, this.readerOf(judged));
-    if (own !== scope) return this.#settled({ ...judging.judge(text, own), would });
-    return this.#settled(judged);
+    const isText = found.verdict.kind !== "refuse";
+    if (isText && (!this.isCertain(statements, by) || !this.#naming.isKnown(found, by))) return undefined;
+    const reader = this.#state.readers.of(isText ? this.#naming.personOf(found, by) : undefined);
+    const strict = judging.observes ? judging.judge(text, this.#strictScope(inForce, reader)) : undefined;
+    if (judging.observes && strict === undefined) return undefined;
+    const would = strict?.verdict;
+    if (!isText) return { text, scope, verdict: UNREAD, would };
+    const judged = { ...found, would };
+    const own = this.#scopeOf(scope, reader);
+    if (own === scope) return this.#settled(judged);
+    const personal = judging.judge(text, own);
+    return personal && this.#settled({ ...personal, would });
   }
 
   /** Whether nothing has changed since the statement was judged last: most are run over and over. */
@@ -54,6 +64,7 @@ export class Judgement {
     const scope = judging.scope();
     const isShared = scope !== undefined && scope.user === undefined && !judging.observes && !defined;
     if (!isShared || known === undefined || prepared.kept.scope !== scope) return false;
+    if (hasLongRows(prepared.kept)) return false;
     return this.#judged.get(prepared) === known;
   }
 
@@ -63,16 +74,23 @@ export class Judgement {
     if (known !== undefined) this.#judged.set(prepared, known);
   }
 
-  /** By whom the text is read, as far as the server has said. */
-  readerOf({ text, verdict }: Judged): Reader {
-    const { readers, judging, certainty } = this.#state;
-    const { peopleBehind } = judging.role;
-    const { known } = certainty;
-    if (peopleBehind === undefined || known === undefined) return readers.of(undefined);
-    // Who is named may change within the text.
-    if (verdict.statements.slice(0, -1).some(mayRename)) return readers.of(undefined);
-    const comments = hasComment(peopleBehind) ? commentsOf(text) : NO_COMMENTS;
-    return readers.of(personBehind(peopleBehind, { settings: known.settings, comments }));
+  /** Whether a parameter is declared to be of a type whose values are read by somebody's code. */
+  readsByCode(prepared: Prepared): boolean {
+    let declared = this.#declared.get(prepared);
+    if (declared === undefined) {
+      declared = prepared.parse === undefined ? NO_TYPES : typesDeclaredIn(prepared.parse);
+      this.#declared.set(prepared, declared);
+    }
+    if (declared.length === 0) return false;
+    const scope = this.#state.judging.scope();
+    return scope === undefined || declared.some((oid) => oid !== 0 && unnamedCode(scope.catalog).makes(oid));
+  }
+
+  /** By what the policy would judge, if it did more than observe: perhaps by the role of the person. */
+  #strictScope(inForce: Scope, { person, role }: Reader): Scope {
+    if (role === inForce.role) return inForce;
+    const { parts, established } = this.#state;
+    return parts.scopes.of({ ...inForce, role, user: person ?? established.user });
   }
 
   /** Conditions of the policy may speak of the reader. */
@@ -87,7 +105,7 @@ export class Judgement {
 
   #settled(judged: Judged): Judged {
     const { statements } = judged.verdict;
-    return this.#mustStay(statements) ? plainly(judged) : judged;
+    return hasLongRows(judged) || this.#mustStay(statements) ? plainly(judged) : judged;
   }
 
   /** What was prepared long ago, by the policy of now. */
@@ -110,6 +128,7 @@ export class Judgement {
     if (ledger.transaction === "E" && ledger.intake === "ready") return true;
     // A simple query ends what an open pipeline has begun, which a question in between would make a transaction.
     if (by === "simple" && ledger.intake === "pipeline") return true;
+    if (!this.#state.leg.isReady()) return false;
     this.#probe();
     return false;
   }
@@ -151,7 +170,7 @@ export class Judgement {
     const { ledger } = this.#state;
     const at = performance.now();
     const isInPipeline = ledger.intake === "pipeline";
-    const settings = settingsOf(this.#state.judging.role.peopleBehind ?? []);
+    const settings = settingsOf(this.#state.judging.account.peopleBehind ?? []);
     if (this.#messages === undefined || !isSame(this.#asked, settings)) {
       this.#asked = settings;
       this.#messages = probeMessages(settings);
@@ -168,15 +187,7 @@ export class Judgement {
   }
 }
 
-const NO_COMMENTS: readonly string[] = [];
-
-function hasComment(sources: readonly PersonSource[]): boolean {
-  return sources.some(({ kind }) => kind === "comment");
-}
-
-function mayRename({ touch, effect }: Statement): boolean {
-  return touch?.session === true || (effect?.kind === "transaction" && effect.ends);
-}
+const NO_TYPES: readonly number[] = [];
 
 function isSame(a: readonly string[], b: readonly string[]): boolean {
   return a.length === b.length && a.every((each, i) => each === b[i]);

@@ -1,12 +1,14 @@
-import { BudgetAlerts } from "../../guard/budget-alerts.ts";
-import { type Account, accountOf, type Grant, type Meter } from "../../guard/meter.ts";
-import { refusalOf } from "../../guard/refusal.ts";
-import { Stops } from "../../guard/stops.ts";
+import { BudgetAlerts } from "../../meter/budget-alerts.ts";
+import { type Account, accountOf, type Grant, type Meter } from "../../meter/meter.ts";
+import { refusalOf } from "../../meter/refusal.ts";
+import { Stops } from "../../meter/stops.ts";
 import type { BudgetWindow, Role } from "../../policy/policy.ts";
-import { type Refusal, refuse } from "../../wire/refusal.ts";
-import type { Established } from "../established.ts";
-import type { Judging } from "../judging.ts";
-import type { SessionParts } from "../parts.ts";
+import type { Refusal } from "../../wire/refusal.ts";
+import type { Established } from "../context/established.ts";
+import type { SessionParts } from "../context/parts.ts";
+import type { Judging, Standing } from "../decide/judging.ts";
+import { nobodyNamed } from "../decide/naming.ts";
+import type { Person } from "../person/person.ts";
 
 /** Whom a statement is charged to. */
 export interface Reader {
@@ -26,7 +28,7 @@ export class Readers {
   readonly #parts: SessionParts;
   readonly #judging: Judging;
   #role: Role | undefined;
-  #known = new Map<string | undefined, Reader>();
+  #known = new Map<string, Reader>();
 
   constructor(established: Established, parts: SessionParts, judging: Judging) {
     this.#established = established;
@@ -35,14 +37,16 @@ export class Readers {
   }
 
   /** Undefined: the account itself. */
-  of(person: string | undefined): Reader {
-    const { role } = this.#judging;
-    if (this.#role !== role || this.#known.size >= REMEMBERED) this.#known.clear();
-    this.#role = role;
-    let reader = this.#known.get(person);
+  of(named: Person | undefined): Reader {
+    const { account } = this.#judging;
+    if (this.#role !== account || this.#known.size >= REMEMBERED) this.#known.clear();
+    this.#role = account;
+    const standing = this.#judging.standing(named);
+    const key = standing.person === undefined ? "" : `${standing.role.name}\0${standing.person.name}`;
+    let reader = this.#known.get(key);
     if (reader === undefined) {
-      reader = this.#make(role, person);
-      this.#known.set(person, reader);
+      reader = this.#make(standing);
+      this.#known.set(key, reader);
     }
     return reader;
   }
@@ -57,7 +61,7 @@ export class Readers {
     const { role, account, person } = reader;
     const suspended = this.suspended(reader);
     if (suspended !== undefined || this.#judging.observes) return suspended;
-    if (person === undefined && role.unnamed === "refuse") return unnamed(role);
+    if (person === undefined && role.unnamed === "refuse") return nobodyNamed(role);
     return sharedOf(this.#parts).stops.of(account, this.#parts.now());
   }
 
@@ -67,7 +71,7 @@ export class Readers {
     const { stops, alerts } = sharedOf(this.#parts);
     if (role.onBudget !== "alert" && !this.#judging.observes) {
       const refusal = refusalOf(grant, account);
-      stops.stop(account, refusal, grant.freesAt);
+      stops.stop(account, grant.window, refusal, grant.freesAt);
       return refusal;
     }
     const text = alerts.news(account, grant, now());
@@ -79,8 +83,9 @@ export class Readers {
     return undefined;
   }
 
-  #make(role: Role, person: string | undefined): Reader {
+  #make({ role, person: named }: Standing): Reader {
     const { database, user, address } = this.#established;
+    const person = named?.name;
     const account = {
       ...accountOf(role, { database, user: person ?? user, address }),
       windows: windowsOf(role, person),
@@ -94,14 +99,8 @@ const REMEMBERED = 200;
 
 function windowsOf(role: Role, person: string | undefined): readonly BudgetWindow[] {
   const isUnnamed = person === undefined && role.peopleBehind !== undefined;
-  return isUnnamed && typeof role.unnamed === "object" ? role.unnamed.budget : role.budget;
-}
-
-function unnamed({ name }: Role): Refusal {
-  return refuse("42501", "nobody is named for whom this would be read", {
-    hint: 'The application names the person as the policy says under "people_behind:" of its role.',
-    rule: `roles.${name}.unnamed`,
-  });
+  const { unnamed } = role;
+  return isUnnamed && typeof unnamed === "object" && "budget" in unnamed ? unnamed.budget : role.budget;
 }
 
 interface Shared {

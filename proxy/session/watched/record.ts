@@ -1,7 +1,7 @@
 import type { Statement } from "../../sql/verdict.ts";
-import type { Judged } from "../judged.ts";
-import { once, Repetitions } from "../repetitions.ts";
-import { type Run, UNKNOWN_STATEMENT } from "../run.ts";
+import { once, Repetitions } from "../record/coalescing.ts";
+import type { Judged } from "../statement/decision.ts";
+import { type Run, UNKNOWN_STATEMENT } from "../statement/run.ts";
 import type { WatchedRequest } from "./requests.ts";
 import type { WatchedState } from "./state.ts";
 

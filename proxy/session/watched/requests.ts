@@ -2,8 +2,8 @@ import type { Change } from "../../protocol/names.ts";
 import type { Request } from "../../protocol/requests.ts";
 import type { Target } from "../../wire/frontend-messages.ts";
 import type { Refusal } from "../../wire/refusal.ts";
-import type { Judged } from "../judged.ts";
-import type { Portal, Prepared } from "../prepared.ts";
+import type { Judged } from "../statement/decision.ts";
+import type { Portal, Prepared } from "../statement/prepared.ts";
 import type { Reader } from "./readers.ts";
 
 interface Asked extends Request {

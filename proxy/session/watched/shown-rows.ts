@@ -1,9 +1,10 @@
-import { BYTES_OF_UNNAMED, PERSON } from "../../prices.ts";
+import { BYTES_OF_UNNAMED, PERSON } from "../../policy/prices.ts";
 import type { FrameReader } from "../../wire/frames.ts";
 import { readTrailingFields, trimDataRow } from "../../wire/rows.ts";
-import { membersOf } from "../row-price.ts";
-import type { Run } from "../run.ts";
+import { membersOf } from "../statement/row-price.ts";
+import type { Run } from "../statement/run.ts";
 import { Charges, type OnStop, type Shown } from "./charges.ts";
+import { noteLongRow, ROW_TOO_LONG } from "./long-rows.ts";
 import type { Reader } from "./readers.ts";
 import type { WatchedState } from "./state.ts";
 
@@ -55,7 +56,10 @@ export class ShownRows {
     if (!this.#isChecked && this.#isSuspended(run, this.#reader)) return true;
     if (this.#charges.mustWait(this.#reader)) return false;
     const hasColumns = metering.subjects.length > 0 || metering.groups !== undefined;
-    if (hasColumns) this.#named(frame, run, this.#reader);
+    if (hasColumns && frame.piece === "first") {
+      noteLongRow(run.judged);
+      this.#onStop(run, ROW_TOO_LONG);
+    } else if (hasColumns) this.#named(frame, run, this.#reader);
     else this.#unnamed(frame, run, this.#reader);
     return true;
   }

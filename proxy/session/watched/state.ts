@@ -1,15 +1,17 @@
 import { Ledger } from "../../protocol/ledger.ts";
+import type { ServerLeg } from "../../protocol/server-leg.ts";
 import { withoutColumns } from "../../sql/watched.ts";
 import type { Frame } from "../../wire/frames.ts";
-import { flushMessage, syncMessage } from "../../wire/frontend-messages.ts";
+import { syncMessage } from "../../wire/frontend-messages.ts";
 import { Outbox } from "../../wire/outbox.ts";
-import type { Established } from "../established.ts";
-import type { Judged } from "../judged.ts";
-import type { Judging } from "../judging.ts";
-import type { SessionParts } from "../parts.ts";
-import { type Named, noNames } from "../prepared.ts";
-import type { Trace } from "../trace.ts";
-import { Certainty } from "./certainty.ts";
+import type { Established } from "../context/established.ts";
+import type { SessionParts } from "../context/parts.ts";
+import { Certainty } from "../decide/certainty.ts";
+import { Fencing } from "../decide/fencing.ts";
+import type { Judging } from "../decide/judging.ts";
+import type { Trace } from "../record/audit-recorder.ts";
+import type { Judged } from "../statement/decision.ts";
+import { type Named, noNames } from "../statement/prepared.ts";
 import { Readers } from "./readers.ts";
 import type { WatchedRequest } from "./requests.ts";
 
@@ -21,11 +23,12 @@ export class WatchedState {
   readonly trace: Trace;
   readonly wake: () => void;
   readonly toClient = new Outbox();
-  readonly toServer = new Outbox();
+  readonly leg: ServerLeg;
   readonly ledger = new Ledger<WatchedRequest>();
   readonly names: Named = noNames();
   readonly certainty = new Certainty();
   readonly readers: Readers;
+  readonly fencing: Fencing;
   /** Relations were defined, and the catalog has not been looked at since. */
   defined = false;
   terminated = false;
@@ -36,19 +39,21 @@ export class WatchedState {
     parts: SessionParts,
     judging: Judging,
     trace: Trace,
+    leg: ServerLeg,
     wake: () => void,
   ) {
+    this.leg = leg;
     this.established = established;
     this.parts = parts;
     this.judging = judging;
     this.trace = trace;
     this.wake = wake;
     this.readers = new Readers(established, parts, judging);
+    this.fencing = new Fencing(established, parts, judging);
   }
 
   send(message: Buffer | Frame, request: WatchedRequest): void {
-    this.pass(message);
-    this.ledger.sent(request);
+    this.leg.send(message, request);
   }
 
   /** A Sync of the proxy's own; whether the client is told that the server is ready again. */
@@ -59,15 +64,13 @@ export class WatchedState {
 
   /** What is answered not at all, or not by itself. */
   pass(message: Buffer | Frame): void {
-    if (Buffer.isBuffer(message)) this.toServer.send(message);
-    else this.toServer.forward(message);
+    this.leg.pass(message);
   }
 
   /** Makes the server tell what it has answered so far. */
   flush(): void {
     if (!this.ledger.mustFlush || this.ledger.intake === "copyIn") return;
-    this.toServer.send(flushMessage);
-    this.ledger.flushSent();
+    this.leg.flush();
   }
 }
 

@@ -1,5 +1,5 @@
-import { SplitRelay } from "../split-relay.ts";
-import { STATEMENT_TIMEOUT } from "../time-limits.ts";
+import { STATEMENT_TIMEOUT } from "../context/time-limits.ts";
+import { SplitRelay } from "../relay/split-relay.ts";
 import { WatchedBackend } from "./backend.ts";
 import { WatchedFrontend } from "./frontend.ts";
 import { WatchedState } from "./state.ts";

@@ -8,8 +8,9 @@ import type {
   Node,
   PrepareStmt,
   SelectStmt,
+  TypeName,
 } from "libpg-query";
-import { type Body, nodeOf, UnknownSyntax } from "../grammar.ts";
+import { type Body, nodeOf, UnknownSyntax } from "../parse/grammar.ts";
 import { Binder, checkGrammar, NotUnderstood, type NotUnderstoodReason, type Visitor } from "./binder.ts";
 import type { BoundStatement, StatementKind } from "./bound.ts";
 import { bindCopy } from "./copy.ts";
@@ -22,7 +23,7 @@ import { topScope } from "./scope.ts";
 import { bindSelect } from "./select.ts";
 import { bindDelete, bindInsert, bindUpdate } from "./writes.ts";
 
-/** A bound statement, or the node at which it was not understood. */
+/** A bound statement, or the node that was not understood. */
 export type BindResult =
   | { readonly ok: true; readonly statement: BoundStatement }
   | {
@@ -42,14 +43,13 @@ const VISITORS: Readonly<Record<string, Visitor>> = {
 };
 
 /**
- * Finds out what each name of one parsed statement means, as Postgres's own parse analysis does (parser/analyze.c). It
- * reads the tree and the catalog and nothing else, and looks at no constant.
+ * Resolves each name of one parsed statement, as Postgres's own parse analysis does (parser/analyze.c). It reads only
+ * the tree and the catalog, and looks at no constant.
  */
 export function bindStatement(node: Node, environment: Environment): BindResult {
   const binder = new Binder(environment, VISITORS);
   try {
-    const { kind, queryNode } = bindTop(binder, ...nodeOf(node));
-    return { ok: true, statement: finished(binder, kind, queryNode) };
+    return { ok: true, statement: finished(binder, bindTop(binder, ...nodeOf(node))) };
   } catch (error) {
     if (error instanceof NotUnderstood) {
       const { reason, message, node: at } = error;
@@ -60,19 +60,26 @@ export function bindStatement(node: Node, environment: Environment): BindResult 
   }
 }
 
-function finished(binder: Binder, kind: StatementKind, queryNode: Body | undefined): BoundStatement {
-  const { queries, queryOf, bodyOf, recursive, meanings, problems } = binder;
-  const top = queryNode && queryOf.get(queryNode);
-  return { kind, top, queries, queryOf, parentOf: binder.parents(), bodyOf, recursive, meanings, problems };
+function finished(binder: Binder, { kind, queryNode, meant, parameterTypes = [] }: Top): BoundStatement {
+  binder.checkAllMet(meant);
+  const { queries, queryOf, bodyOf, recursive, meanings, needSchema, behind, problems } = binder;
+  return {
+    ...{ kind, queries, queryOf, bodyOf, recursive, meanings, needSchema, behind, problems, parameterTypes },
+    top: queryNode && queryOf.get(queryNode),
+    parentOf: binder.parents(),
+  };
 }
 
 interface Top {
   readonly kind: StatementKind;
   /** The node of the statement's query. */
   readonly queryNode: Body | undefined;
+  /** Nodes that must be visited. */
+  readonly meant: readonly Body[];
+  readonly parameterTypes?: readonly TypeName[];
 }
 
-/** Statements around a query, and the field that has it. */
+/** Statements that contain a query, and the field that contains it. */
 const WRAPPERS: Readonly<Record<string, readonly [StatementKind, (body: Body) => Node | undefined]>> = {
   ExplainStmt: ["explain", (body) => (body as ExplainStmt).query],
   DeclareCursorStmt: ["declare", (body) => (body as DeclareCursorStmt).query],
@@ -93,28 +100,42 @@ function bindTop(binder: Binder, type: string, body: Body): Top {
   if (wrapper !== undefined) {
     const [kind, queryIn] = wrapper;
     const inner = queryIn(body);
-    return { kind, queryNode: inner && bindTop(binder, ...nodeOf(inner)).queryNode };
+    const top = inner && bindTop(binder, ...nodeOf(inner));
+    const types = type === "PrepareStmt" ? ((body as PrepareStmt).argtypes ?? []) : [];
+    const meant = checkParts(types);
+    binder.bind(types, scope);
+    return {
+      kind,
+      queryNode: top?.queryNode,
+      meant: [...meant, ...(top?.meant ?? [])],
+      parameterTypes: scope.level.types,
+    };
   }
   if (type === "CopyStmt") {
     const { query, whereClause } = body as CopyStmt;
-    for (const part of [query, whereClause]) if (part !== undefined) checkGrammar(...nodeOf(part));
+    const meant = checkParts([query, whereClause].filter((part) => part !== undefined));
     bindCopy(binder, body as CopyStmt, scope);
-    return { kind: "copy", queryNode: query === undefined ? body : nodeOf(query)[1] };
+    return { kind: "copy", queryNode: query === undefined ? body : nodeOf(query)[1], meant };
   }
   if (type === "LockStmt") {
     bindLock(binder, body as LockStmt, scope);
-    return { kind: "lock", queryNode: undefined };
+    return { kind: "lock", queryNode: undefined, meant: [] };
   }
   if (type === "ExecuteStmt") {
-    for (const parameter of (body as ExecuteStmt).params ?? []) checkGrammar(...nodeOf(parameter));
+    const meant = checkParts((body as ExecuteStmt).params ?? []);
     bindExecute(binder, body as ExecuteStmt, scope);
-    return { kind: "execute", queryNode: undefined };
+    return { kind: "execute", queryNode: undefined, meant };
   }
   const kind = type === "SelectStmt" ? kindOf(body as SelectStmt) : WRITES[type];
-  if (kind === undefined) return { kind: "utility", queryNode: undefined };
-  checkGrammar(type, kind === "create as" ? { ...body, intoClause: undefined } : body);
+  if (kind === undefined) return { kind: "utility", queryNode: undefined, meant: [] };
+  const meant = checkGrammar(type, kind === "create as" ? { ...body, intoClause: undefined } : body);
   binder.visit(type, body, scope);
-  return { kind, queryNode: body };
+  // A copy of the body was visited.
+  return { kind, queryNode: body, meant: kind === "create as" ? meant.slice(1) : meant };
+}
+
+function checkParts(nodes: readonly Node[]): readonly Body[] {
+  return nodes.flatMap((node) => checkGrammar(...nodeOf(node)));
 }
 
 function kindOf({ intoClause, valuesLists }: SelectStmt): StatementKind {

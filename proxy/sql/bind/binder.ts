@@ -1,11 +1,19 @@
 import type { Node } from "libpg-query";
-import { Effort, LOOKS_OF_A_WHOLE_COLUMN } from "../effort.ts";
-import { type Body, forEachChild, UnknownSyntax, visitNode } from "../grammar.ts";
-import type { BoundQuery, Meaning, Problem, ProblemState, WithQuery } from "./bound.ts";
+import { type Body, forEachChild, UnknownSyntax, visitNode } from "../parse/grammar.ts";
+import type {
+  BoundQuery,
+  BoundRelation,
+  Meaning,
+  NameBehind,
+  Problem,
+  ProblemState,
+  WithQuery,
+} from "./bound.ts";
+import { Allowance, Effort, LOOKS_OF_A_WHOLE_COLUMN } from "./effort.ts";
 import type { Environment } from "./environment.ts";
 import { type Level, namesAround, type Scope } from "./scope.ts";
 
-/** "effort": it is understood, and would take too long. */
+/** "effort": it is understood, but would take too long. */
 export type NotUnderstoodReason = "syntax" | "depth" | "effort";
 
 /** Ends the binding of a statement: thrown inside this folder only, and caught by `bindStatement`. */
@@ -22,9 +30,20 @@ export class NotUnderstood extends Error {
 /** Deeper trees are refused before they overflow the stack. */
 const MAXIMUM_DEPTH = 400;
 
-/** Refuses a tree that has anything in it which grammar.ts does not list; what follows may read fields by their names. */
-export function checkGrammar(type: string, body: Body, depth = 0): void {
+/** Nodes that have a meaning of their own: unless binding visits all of them, the statement is not understood. */
+const MEANT: ReadonlySet<string> = new Set([
+  ...["SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt", "SubLink", "RangeVar"],
+  ...["ColumnRef", "A_Indirection", "FuncCall", "A_Expr", "CaseExpr", "SortBy", "TypeName"],
+  ...["JsonArrayAgg", "JsonObjectAgg", "JsonArrayQueryConstructor"],
+]);
+
+/**
+ * Refuses a tree that contains anything that grammar.ts does not list, so that later code may read fields by name.
+ * Returns the nodes that have to be visited during binding.
+ */
+export function checkGrammar(type: string, body: Body, meant: Body[] = [], depth = 0): readonly Body[] {
   if (depth > MAXIMUM_DEPTH) throw new NotUnderstood("it is nested too deeply", body, "depth");
+  if (MEANT.has(type)) meant.push(body);
   const children: [type: string, body: Body][] = [];
   try {
     forEachChild(type, body, (...child) => children.push(child));
@@ -32,15 +51,16 @@ export function checkGrammar(type: string, body: Body, depth = 0): void {
     if (error instanceof UnknownSyntax) throw new NotUnderstood(error.message, body);
     throw error;
   }
-  for (const [childType, child] of children) checkGrammar(childType, child, depth + 1);
+  for (const [childType, child] of children) checkGrammar(childType, child, meant, depth + 1);
+  return meant;
 }
 
-/** Binds one kind of node where a name or a query begins; anything else is gone through by its children. */
+/** Binds one kind of node that begins a name or a query; for other nodes, the children are visited. */
 export type Visitor = (binder: Binder, body: never, scope: Scope) => void;
 
 /**
- * One statement while it is bound: what has been found so far. Nothing of it is changed once the statement is bound.
- * Queries have expressions and expressions have queries; the table of visitors, made in statement.ts, closes that circle.
+ * The state of one statement during its binding. Nothing in it changes once the statement is bound. Queries contain
+ * expressions and expressions contain queries; the table of visitors, made in statement.ts, closes that circle.
  */
 export class Binder {
   readonly environment: Environment;
@@ -49,16 +69,21 @@ export class Binder {
   readonly bodyOf = new Map<WithQuery, BoundQuery>();
   readonly recursive = new Set<WithQuery>();
   readonly meanings = new Map<Body, Meaning>();
+  readonly needSchema = new Set<Body>();
+  readonly behind = new Map<Body, NameBehind>();
   readonly problems: Problem[] = [];
+  /** Targets of the writes visited so far. */
+  readonly targets = new Set<BoundRelation>();
   readonly #effort: Effort;
   readonly #visitors: Readonly<Record<string, Visitor>>;
   readonly #levels = new Map<Level, BoundQuery>();
   readonly #parents = new Map<BoundQuery, Level>();
   readonly #waiting = new Map<Body, (query: BoundQuery) => void>();
+  readonly #met = new Set<Body>();
 
   constructor(environment: Environment, visitors: Readonly<Record<string, Visitor>>) {
     this.environment = environment;
-    this.#effort = environment.effort ?? new Effort();
+    this.#effort = environment.effort ?? new Effort(Allowance.full());
     this.#effort.nextStatement();
     this.#visitors = visitors;
   }
@@ -71,6 +96,7 @@ export class Binder {
   }
 
   visit(type: string, body: Body, scope: Scope): void {
+    if (MEANT.has(type)) this.#met.add(body);
     const visitor = Object.hasOwn(this.#visitors, type) ? this.#visitors[type] : undefined;
     if (visitor !== undefined) visitor(this, body as never, scope);
     else this.children(type, body, scope);
@@ -80,29 +106,40 @@ export class Binder {
     forEachChild(type, body, (childType, child) => this.visit(childType, child, scope));
   }
 
-  /** One more item of FROM, or WITH query. */
+  /** Records that a node was bound without a visit. */
+  meet(body: Body): void {
+    this.#met.add(body);
+  }
+
+  /** Called when everything is bound: a part of a clause that was not visited would not be judged. */
+  checkAllMet(meant: readonly Body[]): void {
+    const missed = meant.find((body) => !this.#met.has(body));
+    if (missed !== undefined) throw new NotUnderstood("it stands where nothing is known to stand", missed);
+  }
+
+  /** Counts one more item of FROM, or WITH query. */
   meetRelation(node: Body): void {
     if (!this.#effort.relation())
       throw new NotUnderstood("the statement names too many relations", node, "effort");
   }
 
-  /** A name is looked for among all that is around it. */
+  /** Counts the lookup of a name among everything around it. */
   lookAround(scope: Scope, node: Body, isQualified = false): void {
     this.look(namesAround(scope, isQualified), node);
   }
 
-  /** A star stands for so many columns. */
+  /** Counts a star or a whole row, which represents this many columns. */
   writeOut(columns: number, node: Body): void {
     this.look(LOOKS_OF_A_WHOLE_COLUMN * columns, node);
   }
 
-  /** So many columns are compared to a name. */
+  /** Counts the comparison of a name to this many columns. */
   look(columns: number, node: Body): void {
     if (!this.#effort.look(columns))
       throw new NotUnderstood("the statement names too many columns", node, "effort");
   }
 
-  /** A query is bound; `scope` is one of its own. */
+  /** Adds a query that is bound; `scope` is one of its own. */
   add(query: BoundQuery, scope: Scope): void {
     this.queries.push(query);
     this.queryOf.set(query.node, query);
@@ -111,12 +148,12 @@ export class Binder {
     this.#waiting.get(query.node)?.(query);
   }
 
-  /** Tells of a query as soon as it is bound: before what comes after it in the text. */
+  /** Calls `tell` as soon as the query is bound, before anything after it in the text. */
   whenBound(node: Body, tell: (query: BoundQuery) => void): void {
     this.#waiting.set(node, tell);
   }
 
-  /** The query around each query, once all are bound. */
+  /** The query around each query; complete when all are bound. */
   parents(): ReadonlyMap<BoundQuery, BoundQuery> {
     const pairs = [...this.#parents].flatMap(([query, level]) => {
       const parent = this.#levels.get(level);
@@ -125,7 +162,9 @@ export class Binder {
     return new Map(pairs);
   }
 
-  /** Postgres will refuse the statement; binding goes on, so that what else it names is known as well. */
+  /**
+   * Records that Postgres will refuse the statement. Binding continues, so that the other names in it are known too.
+   */
   problem(sqlstate: ProblemState, message: string, node: Body): void {
     this.problems.push({ sqlstate, message, node });
   }

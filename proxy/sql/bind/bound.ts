@@ -1,33 +1,42 @@
-import type { Node, RangeVar } from "libpg-query";
+import type { Node, RangeTableSample, RangeVar, TypeName } from "libpg-query";
 import type { Column, Relation } from "../../catalog/catalog.ts";
-import type { Body } from "../grammar.ts";
+import type { Body } from "../parse/grammar.ts";
 
 /*
- * What a statement means: an immutable tree. It says which relation each name in FROM refers to, which column each name
- * in an expression is, and what each query gives. It knows no role and no policy.
+ * The meaning of a statement, as an immutable tree: the relation that each name in FROM refers to, the column that each
+ * name in an expression refers to, and the output of each query. It contains no role and no policy.
  *
- * A query refers to what is below it. What points upwards or across (the query around another one, the meaning of a
- * name) is in the maps of the statement, with the parse tree's own objects as keys.
+ * A query refers to what is below it. References upwards or across (the query around another one, the meaning of a
+ * name) are in the maps of the statement, with the parse tree's own objects as keys.
  */
 
 /** A statement as Postgres would understand it. */
 export interface BoundStatement {
   readonly kind: StatementKind;
-  /** The query whose rows the client gets (or the write); none in a utility statement. */
+  /** The query (or the write) whose rows the client gets; undefined for a utility statement. */
   readonly top: BoundQuery | undefined;
-  /** All queries in it; each one comes after those inside of it. */
+  /** All queries in it; each comes after the queries inside it. */
   readonly queries: readonly BoundQuery[];
-  /** By the body of its SELECT or write: the queries of expressions (SubLink) among them. */
+  /** By the body of its SELECT or write, including the queries of expressions (SubLink). */
   readonly queryOf: ReadonlyMap<Body, BoundQuery>;
   readonly parentOf: ReadonlyMap<BoundQuery, BoundQuery>;
   /** The query that a WITH clause names. */
   readonly bodyOf: ReadonlyMap<WithQuery, BoundQuery>;
   /** WITH queries that refer to themselves. */
   readonly recursive: ReadonlySet<WithQuery>;
-  /** What a name means: keys are bodies of ColumnRef, of A_Const (`ORDER BY 2`), FuncCall (`email(c)`), A_Indirection (`(c).email`), IndexElem. */
+  /**
+   * The meaning of each name: keys are bodies of ColumnRef, of A_Const (`ORDER BY 2`), FuncCall (`email(c)`),
+   * A_Indirection (`(c).email`), IndexElem.
+   */
   readonly meanings: ReadonlyMap<Body, Meaning>;
-  /** Why Postgres will refuse the statement, as far as names go. */
+  /** Names with a schema that would mean something nearer without it. */
+  readonly needSchema: ReadonlySet<Body>;
+  /** Column names that would refer to a write's target if they lost their present meaning. */
+  readonly behind: ReadonlyMap<Body, NameBehind>;
+  /** Why Postgres will refuse the statement, as far as names are concerned. */
   readonly problems: readonly Problem[];
+  /** The types that PREPARE declares for its parameters. */
+  readonly parameterTypes: readonly TypeName[];
 }
 
 /** `utility` is everything else; it has no queries. */
@@ -51,32 +60,46 @@ export type StatementKind =
 export interface BoundQuery {
   readonly form: QueryForm;
   readonly node: Body;
-  /** How many queries are around it. */
+  /** The number of queries around it. */
   readonly depth: number;
   readonly clauses: Clauses;
   readonly withs: readonly WithQuery[];
-  /** The FROM clause (USING of a write), its joins as a tree. */
+  /** The FROM clause (USING of a write), with its joins as a tree. */
   readonly from: readonly FromItem[];
-  /** What rows may be made of: all references of `from`, joins too, and a write's target. */
+  /** Everything that rows may be made from: all references of `from`, including joins, and a write's target. */
   readonly relations: readonly BoundRelation[];
   readonly outputs: readonly Output[];
-  /** There are more outputs, of unknown names: a star over a relation of unknown columns. */
+  /** It has further outputs with unknown names: a star over a relation whose columns are unknown. */
   readonly hasUnknownOutputs: boolean;
   readonly setOperation: SetOperation | undefined;
   readonly write: Write | undefined;
   readonly traits: Traits;
-  /** Those that its expressions make, the ones in its subqueries' expressions left out. */
+  /** The calls in its expressions, except those in the expressions of subqueries. */
   readonly calls: readonly Call[];
-  /** Aggregates over its rows: a call in a subquery may be one of them. */
+  /** Aggregates over its rows, possibly called in a subquery. */
   readonly aggregates: readonly Call[];
+  /** The operators in its expressions, except those in subqueries, like `calls`. */
+  readonly operators: readonly Operator[];
+  /** The types named in its expressions and by the functions of its FROM. */
+  readonly types: readonly TypeName[];
 }
 
-/** A call in an expression, whatever it is that is called. */
+/** An operator that is applied, even if it is not written: `CASE a WHEN b`, USING, BETWEEN. */
+export interface Operator {
+  readonly symbol: string;
+  /** From OPERATOR(schema.symbol). */
+  readonly schema: string | undefined;
+}
+
+/** A call in an expression, whatever is called. */
 export interface Call {
   readonly node: Body;
   readonly name: string;
   readonly schema: string | undefined;
-  /** By a function's name; as a field of a value (`c.reveal`), where no column surely is; or syntax that gathers rows, such as ARRAY(…). */
+  /**
+   * By a function's name; as a field of a value (`c.reveal`) that is not certainly a column; or by syntax that gathers
+   * rows, such as ARRAY(…).
+   */
   readonly form: "function" | "field" | "syntax";
 }
 
@@ -95,26 +118,26 @@ export type QueryForm =
 
 export interface SetOperation {
   readonly operator: "union" | "intersect" | "except";
-  /** ALL: rows that are equal stay. */
+  /** ALL: duplicate rows are kept. */
   readonly all: boolean;
   readonly arms: readonly BoundQuery[];
 }
 
-/** How a query's rows come out of those of FROM. */
+/** How a query's rows result from those of FROM. */
 export interface Traits {
   readonly isDistinct: boolean;
   /** GROUP BY. */
   readonly isGrouped: boolean;
-  /** Calls an aggregate of its own, or has HAVING: without GROUP BY it gives one row. */
+  /** Calls an aggregate of its own, or has HAVING: without GROUP BY it returns one row. */
   readonly isAggregated: boolean;
   readonly isWindowed: boolean;
-  /** An expression calls a function that may return a set: its arguments may decide how many rows there are. */
+  /** An expression calls a function that may return a set: its arguments may determine the number of rows. */
   readonly makesRows: boolean;
   /** FETCH FIRST … WITH TIES */
   readonly hasTies: boolean;
 }
 
-/** The expressions of a query by clause, as they are in the parse tree. */
+/** The expressions of a query by clause, as in the parse tree. */
 export type Clauses = Readonly<Partial<Record<ClauseName, readonly Node[]>>>;
 
 export type ClauseName =
@@ -129,18 +152,20 @@ export type ClauseName =
   | "limit"
   | "locking"
   | "values"
-  /** Of a write: `SET …`, also of ON CONFLICT and MERGE; the columns of an INSERT, which may have subscripts. */
+  /**
+   * For a write: `SET …`, including that of ON CONFLICT and MERGE; the columns of an INSERT, which may have subscripts.
+   */
   | "assignments"
   | "conflict"
   /** MERGE: ON, and the conditions of its WHEN clauses. */
   | "match"
   | "returning";
 
-/** A column that a query gives. */
+/** A column that a query returns. */
 export interface Output {
-  /** As RowDescription has it. */
+  /** As in RowDescription. */
   readonly name: string;
-  /** The expression; undefined for a column of a star and for those of a set operation. */
+  /** The expression; undefined for a column of a star or of a set operation. */
   readonly node: Node | undefined;
   /** The column that it copies unchanged. */
   readonly column: BoundColumn | undefined;
@@ -149,13 +174,13 @@ export interface Output {
 
 export interface Write {
   readonly target: BoundRelation;
-  /** Columns that are assigned, in order, an INSERT's too. */
+  /** Assigned columns in order, including an INSERT's. */
   readonly assigned: readonly BoundColumn[];
-  /** INSERT … SELECT, INSERT … VALUES of several rows. */
+  /** For INSERT … SELECT and INSERT … VALUES with several rows. */
   readonly source: BoundQuery | undefined;
 }
 
-/** A query of a WITH clause; what it gives is `BoundStatement.bodyOf`. */
+/** A query of a WITH clause; its body is in `BoundStatement.bodyOf`. */
 export interface WithQuery {
   readonly name: string;
   readonly node: Body;
@@ -170,7 +195,7 @@ export type FromItem =
       readonly left: FromItem;
       readonly right: FromItem;
       readonly on: Node | undefined;
-      /** Of USING and NATURAL: the columns that are compared. */
+      /** For USING and NATURAL: the columns that are compared. */
       readonly pairs: readonly (readonly [BoundColumn, BoundColumn])[];
       readonly relation: BoundRelation;
     };
@@ -178,13 +203,13 @@ export type FromItem =
 /** One reference in FROM, or a write's target: two references to one table are two of these. */
 export interface BoundRelation {
   readonly source: RelationSource;
-  /** The name that expressions may use; empty where there is none (a subquery or a join without an alias). */
+  /** The name that expressions may use; empty if there is none (a subquery or a join without an alias). */
   readonly alias: string;
   readonly hasAlias: boolean;
   readonly columns: readonly BoundColumn[];
-  /** ctid, tableoid … (Postgres docs, "System Columns"): no star and no row shows them. */
+  /** ctid, tableoid … (Postgres docs, "System Columns"): not included in a star or a whole row. */
   readonly systemColumns: readonly BoundColumn[];
-  /** It has columns that are not known, and so any name may be one of them. */
+  /** Some of its columns are unknown, so any name may be one of them. */
   readonly hasUnknownColumns: boolean;
   /** An outer join may leave it out of a row. */
   readonly isNullable: boolean;
@@ -196,12 +221,12 @@ export type RelationSource =
       readonly kind: "table";
       readonly relation: Relation;
       readonly name: RangeVar;
-      /** Others of this name further along search_path. */
+      /** Other relations of this name further along search_path. */
       readonly namesakes: readonly Relation[];
-      /** TABLESAMPLE: some of its rows, which ones depends on where they are stored. */
-      readonly isSampled: boolean;
+      /** TABLESAMPLE: returns some of its rows, depending on where they are stored. */
+      readonly sample: RangeTableSample | undefined;
     }
-  /** A name that the catalog does not have. */
+  /** A name that is not in the catalog. */
   | { readonly kind: "unknown table"; readonly name: RangeVar }
   | { readonly kind: "subquery"; readonly query: BoundQuery }
   | { readonly kind: "with"; readonly query: WithQuery; readonly name: RangeVar }
@@ -209,20 +234,20 @@ export type RelationSource =
   | { readonly kind: "function"; readonly type: "RangeFunction" | "RangeTableFunc" | "JsonTable" }
   /** A join, or the alias that USING may have. */
   | { readonly kind: "join"; readonly sides: readonly BoundRelation[] }
-  /** `excluded`, whose values come from the INSERT's source, and what RETURNING calls `old` and `new`. */
+  /** `excluded`, with the values of the INSERT's source, or `old` and `new` in RETURNING. */
   | {
       readonly kind: "row of target";
       readonly target: BoundRelation;
       readonly values: BoundQuery | undefined;
     };
 
-/** A column of one reference, by the name that it has there. */
+/** A column of one reference, with its name in that reference. */
 export interface BoundColumn {
   readonly relation: BoundRelation;
   readonly name: string;
   readonly typeOid: number | undefined;
   readonly source: ColumnSource;
-  /** A star leaves it out: what SEARCH and CYCLE add, inside of the WITH query. */
+  /** Not included in a star: columns that SEARCH and CYCLE add, inside the WITH query. */
   readonly isHidden?: true;
 }
 
@@ -230,19 +255,19 @@ export type ColumnSource =
   | { readonly kind: "own"; readonly column: Column }
   | { readonly kind: "system" }
   | { readonly kind: "output"; readonly position: number }
-  /** One column, or several that USING made one. `plain` is the one that is copied unchanged. */
+  /** One column, or several that USING merged. `plain` is the one that is copied unchanged. */
   | {
       readonly kind: "merged";
       readonly columns: readonly BoundColumn[];
       readonly plain: BoundColumn | undefined;
     }
-  /** What a function or the CYCLE clause made. */
+  /** The result of a function or of the CYCLE clause. */
   | { readonly kind: "computed" };
 
-/** What a name in an expression means. `depth` is that of the query whose FROM has it. */
+/** The meaning of a name in an expression. `depth` is that of the query whose FROM contains it. */
 export type Meaning =
   | { readonly kind: "column"; readonly column: BoundColumn; readonly depth: number }
-  /** All columns of it; where `call` is given, of a function by that name: `c.reveal`. */
+  /** All columns of the relation; if `call` is given, as the argument of a function of that name: `c.reveal`. */
   | { readonly kind: "row"; readonly relation: BoundRelation; readonly depth: number; readonly call?: string }
   /** `*` in a target list. */
   | {
@@ -250,15 +275,23 @@ export type Meaning =
       readonly relations: readonly BoundRelation[];
       readonly columns: readonly BoundColumn[];
     }
-  /** ORDER BY and its like name an output of their query. */
+  /** ORDER BY and similar clauses can name an output of their query. */
   | { readonly kind: "output"; readonly output: Output }
-  /** `ORDER BY 2`. The number is not read: texts that differ in their constants share what is bound. */
+  /** `ORDER BY 2`. The number is not read: texts that differ only in constants share one bound statement. */
   | { readonly kind: "some output" }
-  /** A relation of unknown columns comes before what is surely meant, or there is nothing else. */
+  /** A relation with unknown columns precedes the certain meaning, or there is no other meaning. */
   | { readonly kind: "uncertain"; readonly candidates: readonly Meaning[] }
   | { readonly kind: "none" };
 
-/** Postgres's own refusal of a name: https://www.postgresql.org/docs/current/errcodes-appendix.html */
+/** What an unqualified column name would mean if its relation lost the column. */
+export interface NameBehind {
+  /** Targets of enclosing writes that have a column of this name, or that have this name themselves. */
+  readonly targets: readonly BoundRelation[];
+  /** The relation whose name can qualify the column here; undefined if there is none. */
+  readonly holder: BoundRelation | undefined;
+}
+
+/** Postgres's own error for a name: https://www.postgresql.org/docs/current/errcodes-appendix.html */
 export interface Problem {
   readonly sqlstate: ProblemState;
   readonly message: string;

@@ -13,18 +13,18 @@ import type {
   TypeCast,
   XmlExpr,
 } from "libpg-query";
-import { type Body, nodeOf, stringOf } from "../grammar.ts";
+import { type Body, nodeOf, stringOf } from "../parse/grammar.ts";
 
-/** How sure a name is: a type's name or "case" gives way to one from further inside. */
+/** How certain a name is: a type's name or "case" gives way to a name from further inside. */
 interface Named {
   readonly name: string;
   readonly isWeak?: true;
 }
 
-/** The first output of a query that an expression holds. */
+/** The first output of a query inside an expression. */
 export type FirstOutput = (query: Body) => string | undefined;
 
-/** What Postgres calls an output that has no AS (FigureColname in parser/parse_target.c). */
+/** Postgres's name for an output without AS (FigureColname in parser/parse_target.c). */
 export function columnName(node: Node, firstOutput: FirstOutput): string {
   return named(node, firstOutput)?.name ?? "?column?";
 }
@@ -84,7 +84,7 @@ const WORDS: ReadonlyMap<string, string> = new Map([
   ["XmlSerialize", "xmlserialize"],
 ]);
 
-/** Stars and subscripts are passed over. */
+/** Skips stars and subscripts. */
 function lastName(fields: readonly Node[] | undefined): Named | undefined {
   const last = (fields ?? []).filter((field) => nodeOf(field)[0] === "String").at(-1);
   return last === undefined ? undefined : { name: stringOf(last) };

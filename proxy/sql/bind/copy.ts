@@ -1,12 +1,12 @@
 import type { CopyStmt } from "libpg-query";
-import { stringOf } from "../grammar.ts";
+import { stringOf } from "../parse/grammar.ts";
 import type { Binder } from "./binder.ts";
 import type { BoundColumn, BoundRelation, Output } from "./bound.ts";
 import { tableReference } from "./relation.ts";
 import { innerScope, item, type Scope, withItems } from "./scope.ts";
 import { clauses, expressionsOf, NOTHING } from "./select.ts";
 
-/** COPY of a relation, either way; COPY of a query is that query. */
+/** COPY of a relation, in either direction; COPY of a query is treated as that query. */
 export function bindCopy(binder: Binder, body: CopyStmt, outer: Scope): void {
   binder.bind(body.query, outer);
   if (body.relation === undefined) return;
@@ -33,7 +33,7 @@ export function bindCopy(binder: Binder, body: CopyStmt, outer: Scope): void {
   );
 }
 
-/** The columns that are listed, or all of them. */
+/** The listed columns, or all of them. */
 function columnsOf(binder: Binder, { attlist }: CopyStmt, relation: BoundRelation): readonly BoundColumn[] {
   if (attlist === undefined) return relation.columns;
   return attlist.flatMap((node) => {

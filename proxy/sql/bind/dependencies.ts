@@ -1,5 +1,5 @@
 import type { Node, SubLink } from "libpg-query";
-import { type Body, forEachChild, nodeOf, visitNode } from "../grammar.ts";
+import { type Body, forEachChild, nodeOf, visitNode } from "../parse/grammar.ts";
 import type {
   BoundColumn,
   BoundQuery,
@@ -12,31 +12,31 @@ import type {
 } from "./bound.ts";
 
 /*
- * What an answer depends on. Each thing that a statement computes is a point: a column, an output, which rows a query has
- * and in what order, which rows a reference has. A point has edges to those that it is made from, and it depends on all
- * that can be reached from it: through subqueries, WITH queries, recursive ones too, and set operations.
+ * What an answer depends on. Each thing that a statement computes is a point: a column, an output, the rows of a query
+ * and their order, the rows of a reference. A point has edges to the points that it is made from, and depends on all
+ * points reachable from it: through subqueries, WITH queries (including recursive ones), and set operations.
  *
- * It is never less than the truth (a value that cannot change the answer may be among it), as far as functions tell of
- * their arguments only: what a function or a view reads by itself is not in the statement.
+ * The result is never smaller than the truth (it may include a value that cannot change the answer), as far as
+ * functions reveal only their arguments: what a function or a view itself reads is not in the statement.
  */
 
-/** As a point, a query is which rows it has and in what order; a reference is which rows it has. */
+/** As a point, a query means its rows and their order; a reference means its rows. */
 export type Point = BoundQuery | Output | BoundColumn | BoundRelation;
 
 export interface Dependencies {
-  /** Of tables, views and other relations of the catalog, system columns too. */
+  /** Columns of tables, views and other relations of the catalog, including system columns. */
   readonly columns: ReadonlySet<BoundColumn>;
-  /** Which rows these have. */
+  /** Relations whose set of rows matters. */
   readonly relations: ReadonlySet<BoundRelation>;
 }
 
-/** The rows that the client gets: their values, which ones there are, and their order. */
+/** For the rows that the client gets: their values, their number and their order. */
 export function answerDependsOn(statement: BoundStatement): Dependencies {
   const { top } = statement;
   return dependsOn(statement, top === undefined ? [] : new Edges(statement).ofAnswer(top));
 }
 
-/** What these points are made from in the end. */
+/** The columns and relations that these points are ultimately made from. */
 export function dependsOn(statement: BoundStatement, points: readonly Point[]): Dependencies {
   const edges = new Edges(statement);
   const [columns, relations] = [new Set<BoundColumn>(), new Set<BoundRelation>()];
@@ -52,11 +52,6 @@ export function dependsOn(statement: BoundStatement, points: readonly Point[]): 
   return { columns, relations };
 }
 
-/** What the columns named in one expression depend on. */
-export function expressionDependsOn(statement: BoundStatement, node: Node): Dependencies {
-  return dependsOn(statement, new Edges(statement).ofNodes([node]));
-}
-
 function isBaseColumn(point: Point): point is BoundColumn {
   return (
     "source" in point &&
@@ -69,7 +64,7 @@ function isBaseRelation(point: Point): point is BoundRelation {
   return "columns" in point && (point.source.kind === "table" || point.source.kind === "unknown table");
 }
 
-/** Clauses that say which rows there are, or in what order. */
+/** Clauses that determine the rows or their order. */
 const CLAUSES_OF_ROWS: readonly ClauseName[] = [
   "distinct",
   "where",
@@ -80,7 +75,7 @@ const CLAUSES_OF_ROWS: readonly ClauseName[] = [
   "limit",
   "conflict",
   "match",
-  // The rows that a write returns are those that it made.
+  // A write returns the rows that it made.
   "assignments",
 ];
 
@@ -103,7 +98,7 @@ class Edges {
     return "relation" in point ? this.#ofColumn(point) : this.#ofOutput(point);
   }
 
-  /** All of a query: its rows and what is in them. */
+  /** Everything about a query: its rows and their contents. */
   ofAnswer(query: BoundQuery): readonly Point[] {
     return [query, ...query.outputs, ...(query.hasUnknownOutputs ? this.#ofTargets(query) : [])];
   }
@@ -117,7 +112,7 @@ class Edges {
     return points;
   }
 
-  /** What is named in one node and below it. */
+  /** The names in one node and below it. */
   #ofBody(type: string, body: Body, query: BoundQuery | undefined): readonly Point[] {
     const { meanings, queryOf } = this.#statement;
     const meaning = meanings.get(body);
@@ -135,7 +130,7 @@ class Edges {
     return points;
   }
 
-  /** EXISTS tells whether there is a row, and nothing of what is in it. */
+  /** EXISTS reveals whether there is a row, but nothing about its contents. */
   #whetherExists(type: string, body: Body): readonly Point[] | undefined {
     const { subLinkType, subselect } = (type === "SubLink" ? body : {}) as SubLink;
     if (subLinkType !== "EXISTS_SUBLINK" || subselect === undefined) return undefined;
@@ -162,7 +157,7 @@ class Edges {
     }
   }
 
-  /** All columns of a reference, those too of which the names are not known. */
+  /** All columns of a reference, including those with unknown names. */
   #ofWhole(relation: BoundRelation): readonly Point[] {
     return [...relation.columns, relation, ...(relation.hasUnknownColumns ? this.#ofUnknown(relation) : [])];
   }
@@ -216,7 +211,7 @@ class Edges {
     }
   }
 
-  /** `excluded.a` is what was to be inserted. */
+  /** `excluded.a` is the value that was to be inserted. */
   #ofInserted({ source }: BoundRelation): readonly Point[] {
     return source.kind === "row of target" && source.values !== undefined ? this.ofAnswer(source.values) : [];
   }
@@ -235,7 +230,7 @@ class Edges {
     const { query, index } = this.#places.get(output) ?? {};
     if (query === undefined || index === undefined) return [];
     const { isGrouped, isAggregated, isWindowed } = query.traits;
-    // An aggregate or a window function looks at rows, not only at their columns.
+    // An aggregate or a window function depends on the rows, not only on their columns.
     const rows = isGrouped || isAggregated || isWindowed ? [query] : [];
     return [...rows, ...this.#ofValue(query, output, index)];
   }
@@ -252,7 +247,7 @@ class Edges {
     return column === undefined ? [] : [column];
   }
 
-  /** Everything that a query's target list names, for outputs that are not known one by one. */
+  /** Everything that a query's target list names, for outputs that are not known individually. */
   #ofTargets(query: BoundQuery): readonly Point[] {
     const { targets = [], values = [], returning = [] } = query.clauses;
     const arms = query.setOperation?.arms ?? [];

@@ -3,7 +3,7 @@ import type { Binder } from "./binder.ts";
 import { innerScope, type Scope } from "./scope.ts";
 import { clauses, expressionsOf, NOTHING } from "./select.ts";
 
-/** EXECUTE's parameters see nothing. */
+/** EXECUTE's parameters can refer to no columns. */
 export function bindExecute(binder: Binder, body: ExecuteStmt, outer: Scope): void {
   const scope = innerScope(outer);
   binder.bind(body.params, scope);

@@ -1,12 +1,22 @@
-import type { A_Indirection, ColumnRef, FuncCall, SubLink } from "libpg-query";
+import type {
+  A_Expr,
+  A_Indirection,
+  CaseExpr,
+  ColumnRef,
+  FuncCall,
+  SortBy,
+  SubLink,
+  TypeName,
+} from "libpg-query";
 import type { CatalogFunction } from "../../catalog/catalog.ts";
-import { type Body, forEachChild, nodeOf, stringOf } from "../grammar.ts";
+import { type Body, forEachChild, nodeOf, stringOf } from "../parse/grammar.ts";
 import type { Binder } from "./binder.ts";
 import type { Call } from "./bound.ts";
 import { columnRef, fieldAsCall, fieldsOfValue, takesOne } from "./names.ts";
+import { operatorNamed, operatorsOfCase, operatorsOfExpression, operatorsOfSubquery } from "./operators.ts";
 import { levelAt, type Scope } from "./scope.ts";
 
-/** What in an expression has a name in it, or tells something of the query around. */
+/** The parts of an expression that contain a name or determine something about the enclosing query. */
 export const EXPRESSION_VISITORS = {
   ColumnRef: column,
   FuncCall: call,
@@ -21,7 +31,25 @@ export const EXPRESSION_VISITORS = {
   },
   SubLink: (binder: Binder, body: SubLink, scope: Scope) => {
     if (body.subLinkType === "ARRAY_SUBLINK") scope.level.calls.push(syntax(body, "ARRAY(…)"));
+    scope.level.operators.push(...operatorsOfSubquery(body));
     binder.children("SubLink", body, scope);
+  },
+  A_Expr: (binder: Binder, body: A_Expr, scope: Scope) => {
+    scope.level.operators.push(...operatorsOfExpression(body));
+    binder.children("A_Expr", body, scope);
+  },
+  CaseExpr: (binder: Binder, body: CaseExpr, scope: Scope) => {
+    scope.level.operators.push(...operatorsOfCase(body));
+    binder.children("CaseExpr", body, scope);
+  },
+  // The ORDER BY of an aggregate or a window; that of a query may name an output (outputs.ts).
+  SortBy: (binder: Binder, body: SortBy, scope: Scope) => {
+    scope.level.operators.push(...operatorNamed(body.useOp));
+    binder.children("SortBy", body, scope);
+  },
+  TypeName: (binder: Binder, body: TypeName, scope: Scope) => {
+    scope.level.types.push(body);
+    binder.children("TypeName", body, scope);
   },
 };
 
@@ -42,7 +70,10 @@ function indirection(binder: Binder, body: A_Indirection, scope: Scope): void {
   for (const name of fieldsOfValue(binder, body)) field(binder, "A_Indirection", body, name, scope);
 }
 
-/** `c.reveal` and `(value).reveal` call a function of one argument, an aggregate too (ParseFuncOrColumn in parser/parse_func.c). */
+/**
+ * `c.reveal` and `(value).reveal` call a function of one argument, possibly an aggregate (ParseFuncOrColumn in
+ * parser/parse_func.c).
+ */
 function field(binder: Binder, type: string, node: Body, name: string, scope: Scope): void {
   const called = (binder.environment.catalog.functionsByName.get(name) ?? []).filter(takesOne);
   const made: Call = { node, name, schema: undefined, form: "field" };
@@ -54,7 +85,7 @@ function call(binder: Binder, body: FuncCall, scope: Scope): void {
   fieldAsCall(binder, body);
   const [name = "", schema] = (body.funcname ?? []).map(stringOf).toReversed();
   const called = binder.environment.catalog.functionsByName.get(name) ?? [];
-  // What is not in the catalog may do so.
+  // A function that is not in the catalog may return a set.
   if (called.length === 0) scope.level.sets.push(body);
   const made: Call = { node: body, name, schema, form: "function" };
   if (body.over === undefined) meet(binder, "FuncCall", made, called, scope);
@@ -91,8 +122,8 @@ function jsonAggregate(
 }
 
 /**
- * An aggregate is of the innermost query whose columns its arguments name, and of its own where they name none (Postgres
- * docs, "Aggregate Expressions"). Where they may name a column that is not known it is taken for its own query's.
+ * An aggregate belongs to the innermost query whose columns its arguments name, or to its own query if they name none
+ * (Postgres docs, "Aggregate Expressions"). If they may name an unknown column, it is assigned to its own query.
  */
 function aggregate(binder: Binder, type: string, made: Call, scope: Scope): void {
   let depth: number | undefined;

@@ -2,30 +2,33 @@ import type { Binder } from "./binder.ts";
 import type { BoundRelation, FromItem } from "./bound.ts";
 import type { NamespaceItem, Scope } from "./scope.ts";
 
-/** A FROM clause, or a part of it: what it is, and what it exposes. */
+/** A FROM clause or a part of it: its contents, and the names that it exposes. */
 export interface BoundFrom {
   readonly item: FromItem;
-  /** The entry by which columns are named without a qualifier. */
+  /** The entry through which unqualified column names are resolved. */
   readonly top: BoundRelation;
   readonly exposed: readonly NamespaceItem[];
 }
 
-/** What a part of FROM sees: the level without its FROM, and what comes before for LATERAL. */
+/** What a part of FROM can refer to: the level without its FROM, and for LATERAL the items before it. */
 export interface FromScope {
-  /** The query's own scope; its items are not looked at. */
+  /** The query's own scope; its items are ignored. */
   readonly scope: Scope;
   readonly before: readonly NamespaceItem[];
   readonly isNullable: boolean;
 }
 
-/** All references of a FROM clause, from left to right, a join after its sides. */
+/** All references of a FROM clause from left to right; a join comes after its sides. */
 export function relationsIn(items: readonly FromItem[]): readonly BoundRelation[] {
   return items.flatMap((item): readonly BoundRelation[] =>
     item.kind === "relation" ? [item.relation] : [...relationsIn([item.left, item.right]), item.relation],
   );
 }
 
-/** checkNameSpaceConflicts: two entries of one name, unless both are tables without an alias, of two schemas. */
+/**
+ * checkNameSpaceConflicts: two entries may not have the same name, unless both are tables without an alias in different
+ * schemas.
+ */
 export function reportConflicts(
   binder: Binder,
   ones: readonly NamespaceItem[],

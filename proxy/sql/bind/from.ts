@@ -11,7 +11,7 @@ import type {
   RangeTableSample,
   RangeVar,
 } from "libpg-query";
-import { nodeOf } from "../grammar.ts";
+import { nodeOf } from "../parse/grammar.ts";
 import { type Binder, NotUnderstood } from "./binder.ts";
 import type { BoundRelation, FromItem, RelationSource } from "./bound.ts";
 import { type BoundFrom, type FromScope, reportConflicts } from "./from-parts.ts";
@@ -75,22 +75,22 @@ function named(
   binder: Binder,
   name: RangeVar,
   { scope, isNullable }: FromScope,
-  isSampled = false,
+  sample?: RangeTableSample,
 ): BoundRelation {
   return (
     withReference(binder, name, scope, isNullable) ??
-    tableReference(binder, name, { isNullable, isTarget: false, isSampled })
+    tableReference(binder, name, { isNullable, isTarget: false, sample })
   );
 }
 
-/** The arguments see the levels around only: TABLESAMPLE is not LATERAL. */
+/** The arguments can refer only to the levels around: TABLESAMPLE is not LATERAL. */
 function sampled(binder: Binder, body: RangeTableSample, within: FromScope): BoundFrom {
   const [type, inner] = nodeOf(body.relation ?? {});
   if (type !== "RangeVar") throw new NotUnderstood("TABLESAMPLE of something else than a table", body);
   const outside = withItems(within.scope, []);
   binder.bind(body.args, outside);
   binder.bind(body.repeatable, outside);
-  return alone(named(binder, inner as RangeVar, within, true));
+  return alone(named(binder, inner as RangeVar, within, body));
 }
 
 function subquery(
@@ -116,7 +116,7 @@ function subquery(
   });
 }
 
-/** Functions see what comes before them, with or without LATERAL. */
+/** Functions can refer to the items before them, with or without LATERAL. */
 function functionCall(binder: Binder, body: RangeFunction, within: FromScope): BoundRelation {
   bindArguments(binder, "RangeFunction", body, within);
   return madeBy(binder, "RangeFunction", body, {
@@ -153,7 +153,7 @@ function computed(name: string): PlainColumn {
   return { name, typeOid: undefined, source: { kind: "computed" } };
 }
 
-/** Those of NESTED PATH come after a level's own (transformJsonTableColumns in parser/parse_jsontable.c). */
+/** Columns of NESTED PATH come after a level's own (transformJsonTableColumns in parser/parse_jsontable.c). */
 function jsonColumns(nodes: readonly Node[]): readonly string[] {
   const all = nodes.map((node) => nodeOf(node)[1] as JsonTableColumn);
   const nested = all.filter(({ coltype }) => coltype === "JTC_NESTED");
@@ -165,7 +165,7 @@ function jsonColumns(nodes: readonly Node[]): readonly string[] {
 
 interface Made {
   readonly ownName: string;
-  /** Undefined where they are not known. */
+  /** Undefined if they are unknown. */
   readonly columns: readonly PlainColumn[] | undefined;
   readonly isNullable: boolean;
 }

@@ -1,12 +1,12 @@
 import type { ColumnDef, FuncCall, List, Node, RangeFunction } from "libpg-query";
 import type { Catalog, CatalogFunction } from "../../catalog/catalog.ts";
-import { nodeOf, stringOf } from "../grammar.ts";
+import { nodeOf, stringOf } from "../parse/grammar.ts";
 import type { Binder } from "./binder.ts";
 import { columnName } from "./column-name.ts";
 import type { PlainColumn } from "./relation.ts";
 import { isScalar, typeNamed, typeOf } from "./types.ts";
 
-/** What a function in FROM gives; undefined where its columns are not known. */
+/** The columns of a function in FROM; undefined if they are unknown. */
 type Columns = readonly PlainColumn[] | undefined;
 
 /** The columns of `f(…)`, `ROWS FROM (…)`, WITH ORDINALITY (addRangeTableEntryForFunction in parser/parse_relation.c). */
@@ -24,7 +24,7 @@ export function functionColumns(binder: Binder, body: RangeFunction): Columns {
   return [...all.flatMap((columns) => columns ?? []), ...(body.ordinality ? [computed("ordinality")] : [])];
 }
 
-/** A function without an alias is known by its own name. */
+/** A function without an alias is named after itself. */
 export function functionName({ functions = [] }: RangeFunction): string {
   const [first] = functions.flatMap(callsOf);
   return first === undefined ? "" : nameOf(first.call);
@@ -35,7 +35,10 @@ interface Call {
   readonly definitions: readonly Node[];
 }
 
-/** Each item is a list of a call and its column definitions; `unnest(a, b)` is a call for each (transformRangeFunction). */
+/**
+ * Each item is a list of a call and its column definitions; `unnest(a, b)` becomes one call per argument
+ * (transformRangeFunction).
+ */
 function callsOf(node: Node): readonly Call[] {
   const [call, definitions] = (nodeOf(node)[1] as List).items ?? [];
   if (call === undefined) return [];
@@ -74,11 +77,11 @@ function columnsOfCall(binder: Binder, call: Node, name: string): Columns {
   const isCast = type === "TypeCast";
   if (isCast && !isScalar(binder.environment.catalog, typeOf(binder.environment, call, binder.meanings)))
     return undefined;
-  // SQL's own functions: current_date, coalesce(…), xmlelement(…).
+  // Functions with SQL syntax of their own: current_date, coalesce(…), xmlelement(…).
   return type === "CoalesceExpr" || type === "MinMaxExpr" ? undefined : [computed(name)];
 }
 
-/** Types decide which of several functions is called: only what all of them give is known. */
+/** Argument types decide which of several functions is called: only columns that all of them return are known. */
 function ofFunctions(binder: Binder, body: FuncCall, name: string): Columns {
   const { catalog, searchPath } = binder.environment;
   const [own = "", schema] = (body.funcname ?? []).map(stringOf).toReversed();
@@ -105,7 +108,7 @@ function ofFunction(binder: Binder, fn: CatalogFunction, body: FuncCall, name: s
   const { catalog } = binder.environment;
   const { outputs = [] } = fn;
   if (outputs.length === 1) return [computed(outputs[0]?.name || name, outputs[0]?.typeOid)];
-  // Names of OUT parameters are made up where there are none (build_function_result_tupdesc_d in utils/fmgr/funcapi.c).
+  // OUT parameters without names get generated ones (build_function_result_tupdesc_d in utils/fmgr/funcapi.c).
   if (outputs.length > 1)
     return outputs.map((output, index) => computed(output.name || `column${index + 1}`, output.typeOid));
   if (isPolymorphic(catalog, fn.returnType)) return ofArgument(binder, body, name);
@@ -122,7 +125,7 @@ function ofType(binder: Binder, oid: number, name: string): Columns {
     ?.columns.map((column) => computed(column.name, column.typeOid));
 }
 
-/** Of unnest and its like: what the argument is an array of. */
+/** For unnest and similar functions: the element type of the argument's array. */
 function ofArgument(binder: Binder, { args = [] }: FuncCall, name: string): Columns {
   const { environment, meanings } = binder;
   const types = args.map((arg) => typeOf(environment, arg, meanings));

@@ -1,8 +1,9 @@
 import type { JoinExpr, Node } from "libpg-query";
-import { stringOf } from "../grammar.ts";
+import { stringOf } from "../parse/grammar.ts";
 import { type Binder, NotUnderstood } from "./binder.ts";
 import type { BoundColumn, BoundRelation, FromItem } from "./bound.ts";
 import { type BoundFrom, type FromScope, reportConflicts } from "./from-parts.ts";
+import { operatorsOfJoin } from "./operators.ts";
 import { checkAlias, makeRelation, type PlainColumn } from "./relation.ts";
 import { item, type NamespaceItem, withItems } from "./scope.ts";
 
@@ -27,7 +28,7 @@ export function bindJoin(
     throw new NotUnderstood(`a join of the type ${body.jointype}`, body);
   const { scope, before, isNullable } = within;
   const left = part(binder, body.larg, { ...within, isNullable: isNullable || isLeftOut("left", type) });
-  // Names of the left side of a right or full join can be seen from its right side, and may not be used.
+  // In a right or full join, the right side can see the names of the left side but must not use them.
   const isForbidden = type === "right" || type === "full";
   const lateral = left.exposed.map((each) => ({ ...each, isForbidden }));
   const right = part(binder, body.rarg, {
@@ -40,6 +41,8 @@ export function bindJoin(
   const pairs = comparedColumns(binder, body, left.top, right.top);
   const on = body.quals;
   binder.bind(on, withItems(scope, sides));
+  const { usingClause, isNatural } = body;
+  scope.level.operators.push(...operatorsOfJoin(usingClause !== undefined || isNatural === true));
   const relation = joined(binder, body, { type, pairs, left: left.top, right: right.top, isNullable });
   return {
     item: { kind: "join", node: body, type, left: left.item, right: right.item, on, pairs, relation },
@@ -54,7 +57,7 @@ function isLeftOut(side: "left" | "right", type: JoinType): boolean {
 
 type Pair = readonly [BoundColumn, BoundColumn];
 
-/** USING names columns of both sides; NATURAL means all names that both have. */
+/** USING names columns of both sides; NATURAL compares all columns with the same name on both sides. */
 function comparedColumns(
   binder: Binder,
   { usingClause, isNatural }: JoinExpr,
@@ -92,7 +95,7 @@ interface Joined {
   readonly isNullable: boolean;
 }
 
-/** The merged columns come first, then what is left of both sides. */
+/** The merged columns come first, then the remaining columns of both sides. */
 function joined(
   binder: Binder,
   body: JoinExpr,
@@ -121,7 +124,7 @@ function passedOn(column: BoundColumn): PlainColumn {
   return { name, typeOid, source: { kind: "merged", columns: [column], plain: column } };
 }
 
-/** Of a full join it may be either value; of columns of two types a common one (buildMergedJoinVar). */
+/** In a full join it may be either value; columns of different types get a common type (buildMergedJoinVar). */
 function mergedColumn([left, right]: Pair, type: JoinType): PlainColumn {
   const isOneType = left.typeOid !== undefined && left.typeOid === right.typeOid;
   const plain = type === "full" || !isOneType ? undefined : type === "right" ? right : left;
@@ -135,11 +138,11 @@ function mergedColumn([left, right]: Pair, type: JoinType): PlainColumn {
 interface Exposed {
   readonly relation: BoundRelation;
   readonly sides: readonly NamespaceItem[];
-  /** How many columns USING made one. */
+  /** The number of columns that USING merged. */
   readonly merged: number;
 }
 
-/** An alias hides what is inside; without one the sides keep their names, but columns are the join's. */
+/** An alias hides everything inside. Without one the sides keep their names, but the columns are the join's. */
 function exposedBy(
   binder: Binder,
   body: JoinExpr,

@@ -1,11 +1,11 @@
 import type { LockStmt, RangeVar } from "libpg-query";
-import { nodeOf } from "../grammar.ts";
+import { nodeOf } from "../parse/grammar.ts";
 import type { Binder } from "./binder.ts";
 import { tableReference } from "./relation.ts";
 import { innerScope, type Scope } from "./scope.ts";
 import { expressionsOf, NOTHING } from "./select.ts";
 
-/** LOCK names relations, never WITH queries, and all of their columns are there. */
+/** LOCK names relations, never WITH queries, and affects all of their columns. */
 export function bindLock(binder: Binder, body: LockStmt, outer: Scope): void {
   const scope = innerScope(outer);
   const relations = (body.relations ?? []).map((node) =>

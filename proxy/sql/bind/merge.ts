@@ -1,5 +1,5 @@
 import type { MergeStmt, MergeWhenClause } from "libpg-query";
-import { nodeOf } from "../grammar.ts";
+import { nodeOf } from "../parse/grammar.ts";
 import { type Binder, NotUnderstood } from "./binder.ts";
 import type { BoundColumn, BoundRelation } from "./bound.ts";
 import { bindFrom } from "./from.ts";
@@ -9,7 +9,7 @@ import { clauses, expressionsOf, NOTHING } from "./select.ts";
 import { bindWiths } from "./with.ts";
 import { assignedBy, returning, targetOf } from "./writes.ts";
 
-/** MERGE (parser/parse_merge.c): the source does not see the target, ON and RETURNING see both. */
+/** MERGE (parser/parse_merge.c): the source cannot refer to the target; ON and RETURNING can refer to both. */
 export function bindMerge(binder: Binder, body: MergeStmt, outer: Scope): void {
   if (body.sourceRelation === undefined) throw new NotUnderstood("MERGE without a source", body);
   const { scope: level, withs } = bindWiths(binder, body.withClause, innerScope(outer));
@@ -55,7 +55,7 @@ interface Sides {
   readonly from: readonly NamespaceItem[];
 }
 
-/** WHEN sees the sides of which there is a row (setNamespaceForMergeWhen). */
+/** WHEN can refer to the sides that have a row (setNamespaceForMergeWhen). */
 function bindAction(
   binder: Binder,
   action: MergeWhenClause,

@@ -1,13 +1,16 @@
 import type { A_Indirection, ColumnRef, FuncCall, Node } from "libpg-query";
 import type { Catalog, CatalogFunction } from "../../catalog/catalog.ts";
-import { nodeOf, stringOf } from "../grammar.ts";
+import { nodeOf, stringOf } from "../parse/grammar.ts";
 import type { Binder } from "./binder.ts";
-import type { BoundRelation, Meaning } from "./bound.ts";
-import { columnsNamed, findColumn, findRelation, type Scope } from "./scope.ts";
+import type { BoundColumn, BoundRelation, Meaning } from "./bound.ts";
+import { columnsNamed, findColumn, findRelation, needsSchema, type Scope } from "./scope.ts";
 
 /** A name in an expression: `a`, `a.b`, `a.*`, `s.a.b`, `d.s.a.b` (transformColumnRef in parser/parse_expr.c). */
 export function columnRef(binder: Binder, body: ColumnRef, scope: Scope): void {
-  binder.meanings.set(body, meaningOf(binder, body, scope));
+  const meaning = meaningOf(binder, body, scope);
+  binder.meanings.set(body, meaning);
+  const rows = meaning.kind === "uncertain" ? meaning.candidates : [meaning];
+  for (const row of rows) if (row.kind === "row") binder.writeOut(row.relation.columns.length, body);
 }
 
 function meaningOf(binder: Binder, body: ColumnRef, scope: Scope): Meaning {
@@ -25,27 +28,59 @@ function meaningOf(binder: Binder, body: ColumnRef, scope: Scope): Meaning {
       body,
     );
   if (qualifier !== undefined) return qualified(binder, body, { schema, qualifier, name }, scope);
-  // A bare star is only in target lists, which expand it.
+  // A bare star occurs only in target lists, which expand it.
   return name === undefined ? { kind: "none" } : unqualified(binder, body, name, scope);
 }
 
-/** A column of any level comes before a relation of that name. */
+/** A column of any level takes precedence over a relation of the same name. */
 function unqualified(binder: Binder, body: ColumnRef, name: string, scope: Scope): Meaning {
   binder.lookAround(scope, body);
   const column = findColumn(scope, name, "all");
   if (column.problem !== undefined) binder.problem(column.problem, `column reference "${name}"`, body);
-  if (column.found !== undefined && column.found.kind !== "uncertain") return column.found;
+  if (column.found !== undefined && column.found.kind !== "uncertain") {
+    if (column.found.kind === "column") noteBehind(binder, body, column.found, scope);
+    return column.found;
+  }
   const row = findRelation(scope, undefined, name);
   if (row.problem !== undefined) binder.problem(row.problem, `table reference "${name}"`, body);
   const meant: Meaning | undefined = row.found && { kind: "row", ...row.found };
   if (column.found !== undefined) {
-    // It may be a column of unknown name, or else the whole row.
+    // It may be a column with an unknown name, or otherwise the whole row.
     const { candidates } = column.found;
     return meant === undefined || candidates.some(({ kind }) => kind === "column")
       ? column.found
       : { kind: "uncertain", candidates: [...candidates, meant] };
   }
   return meant ?? missing(binder, "42703", `column "${name}" does not exist`, body);
+}
+
+/** Records what has the same name among the targets of enclosing writes. */
+function noteBehind(
+  binder: Binder,
+  body: ColumnRef,
+  { column, depth }: Meaning & { readonly kind: "column" },
+  scope: Scope,
+): void {
+  const { name } = column;
+  const targets: BoundRelation[] = [];
+  for (let at: Scope | undefined = scope; at !== undefined; at = at.outer) {
+    if (at.depth >= depth || binder.targets.size === 0) continue;
+    for (const { relation } of at.items) {
+      const target = relation.source.kind === "row of target" ? relation.source.target : relation;
+      const hasName = relation.alias === name || columnsNamed(relation, name).length > 0;
+      if (binder.targets.has(target) && hasName) targets.push(relation);
+    }
+  }
+  if (targets.length > 0) binder.behind.set(body, { targets, holder: holderOf(column, scope) });
+}
+
+/** A join without an alias exposes the names of its sides. */
+function holderOf(column: BoundColumn, scope: Scope): BoundRelation | undefined {
+  const { relation, source } = column;
+  if (relation.alias !== "")
+    return findRelation(scope, undefined, relation.alias).found?.relation === relation ? relation : undefined;
+  const [passedOn, ...more] = source.kind === "merged" ? source.columns : [];
+  return passedOn === undefined || more.length > 0 ? undefined : holderOf(passedOn, scope);
 }
 
 interface QualifiedName {
@@ -64,12 +99,13 @@ function qualified(
   binder.lookAround(scope, body, true);
   const { found, problem } = findRelation(scope, schema, qualifier);
   if (problem !== undefined) binder.problem(problem, `table reference "${qualifier}"`, body);
+  if (needsSchema(scope, schema, qualifier)) binder.needSchema.add(body);
   if (found === undefined)
     return missing(binder, "42P01", `missing FROM-clause entry for table "${qualifier}"`, body);
   return name === undefined ? { kind: "row", ...found } : fieldOf(binder, body, found, name);
 }
 
-/** A column of the reference, or else a function of its row: `c.reveal`. */
+/** A column of the reference, or otherwise a function of its row: `c.reveal`. */
 function fieldOf(
   binder: Binder,
   body: ColumnRef,
@@ -96,20 +132,20 @@ function missing(
   return { kind: "none" };
 }
 
-/** Whether some function of that name takes the row of the relation as its one argument. */
+/** Whether some function of that name takes the relation's row as its only argument. */
 function takesRow(catalog: Catalog, name: string, relation: BoundRelation): boolean {
   return (catalog.functionsByName.get(name) ?? []).some(
     (fn) => takesOne(fn) && isRowType(catalog, fn.argumentTypes[0] ?? 0, relation),
   );
 }
 
-/** Can be called with one argument. */
+/** Whether it can be called with one argument. */
 export function takesOne({ argumentTypes, defaults = 0, variadic }: CatalogFunction): boolean {
   const least = argumentTypes.length - defaults - (variadic === true ? 1 : 0);
   return argumentTypes.length >= 1 && least <= 1;
 }
 
-/** Its row type or that of a parent, or a pseudo-type such as anyelement and record. */
+/** The relation's row type or that of a parent, or a pseudo-type such as anyelement and record. */
 function isRowType({ typesByOid, relationsByOid }: Catalog, oid: number, { source }: BoundRelation): boolean {
   const type = typesByOid.get(oid);
   if (type === undefined || type.kind === "pseudo") return true;
@@ -120,7 +156,7 @@ function isRowType({ typesByOid, relationsByOid }: Catalog, oid: number, { sourc
 }
 
 /**
- * `email(c)` is the column email of c where no function of that name takes the row (ParseFuncOrColumn in
+ * `email(c)` is the column email of c if no function of that name takes the row (ParseFuncOrColumn in
  * parser/parse_func.c).
  */
 export function fieldAsCall(binder: Binder, body: FuncCall): void {
@@ -134,8 +170,9 @@ export function fieldAsCall(binder: Binder, body: FuncCall): void {
 }
 
 /**
- * `(c).email` is the column email of c, or else a function of its row (ParseComplexProjection in parser/parse_func.c).
- * Of further steps, `(c).address.city`, the whole row is taken to be read. Gives the names that may be functions.
+ * `(c).email` is the column email of c, or otherwise a function of its row (ParseComplexProjection in
+ * parser/parse_func.c). With further steps, as in `(c).address.city`, the whole row is assumed to be read. Returns the
+ * names that may be functions.
  */
 export function fieldsOfValue(binder: Binder, body: A_Indirection): readonly string[] {
   const { arg, indirection = [] } = body;
@@ -146,7 +183,7 @@ export function fieldsOfValue(binder: Binder, body: A_Indirection): readonly str
   return fieldOfRow(binder, body, row, stringOf(step)) ? steps.slice(1) : steps;
 }
 
-/** Whether the first step surely is a column. */
+/** Whether the first step is certainly a column. */
 function fieldOfRow(
   binder: Binder,
   body: A_Indirection,

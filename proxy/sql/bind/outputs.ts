@@ -1,17 +1,18 @@
 import { isDeepStrictEqual } from "node:util";
 import type { A_Indirection, ColumnRef, Node, ResTarget, RowExpr, SortBy } from "libpg-query";
-import { type Body, nodeOf, stringOf } from "../grammar.ts";
+import { type Body, nodeOf, stringOf } from "../parse/grammar.ts";
 import type { Binder } from "./binder.ts";
 import type { BoundColumn, BoundRelation, Meaning, Output } from "./bound.ts";
 import { columnName } from "./column-name.ts";
-import { findColumn, findRelation, type Scope } from "./scope.ts";
+import { operatorNamed } from "./operators.ts";
+import { findColumn, findRelation, needsSchema, type Scope } from "./scope.ts";
 
 export interface Outputs {
   readonly outputs: readonly Output[];
   readonly hasUnknownOutputs: boolean;
 }
 
-/** A target list, its stars written out (transformTargetList in parser/parse_target.c). */
+/** A target list with its stars expanded (transformTargetList in parser/parse_target.c). */
 export function bindTargets(binder: Binder, nodes: readonly Node[] | undefined, scope: Scope): Outputs {
   const parts = (nodes ?? []).map((node) => target(binder, nodeOf(node)[1] as ResTarget, scope));
   return {
@@ -23,8 +24,10 @@ export function bindTargets(binder: Binder, nodes: readonly Node[] | undefined, 
 function target(binder: Binder, { name, val }: ResTarget, scope: Scope): Outputs {
   if (val === undefined) return { outputs: [], hasUnknownOutputs: false };
   const [type, body] = nodeOf(val);
-  if (type === "ColumnRef" && endsInStar((body as ColumnRef).fields))
+  if (type === "ColumnRef" && endsInStar((body as ColumnRef).fields)) {
+    binder.meet(body);
     return star(binder, body as ColumnRef, scope);
+  }
   binder.visit(type, body, scope);
   if (type === "A_Indirection" && endsInStar((body as A_Indirection).indirection))
     return starOfValue(binder, body as A_Indirection);
@@ -41,13 +44,13 @@ function endsInStar(fields: readonly Node[] | undefined): boolean {
   return last !== undefined && nodeOf(last)[0] === "A_Star";
 }
 
-/** The column that an expression is and nothing else. */
+/** The column, if the expression consists only of it. */
 export function columnMeant(binder: Binder, body: Body): BoundColumn | undefined {
   const meaning = binder.meanings.get(body);
   return meaning?.kind === "column" ? meaning.column : undefined;
 }
 
-/** `*`: all columns that need no qualifier (ExpandAllTables); `t.*`: those of one reference, of any level. */
+/** `*`: all columns that need no qualifier (ExpandAllTables); `t.*`: those of one reference at any level. */
 function star(binder: Binder, body: ColumnRef, scope: Scope): Outputs {
   const names = (body.fields ?? []).slice(0, -1).map(stringOf);
   const relations =
@@ -72,6 +75,7 @@ function relationOfStar(
   }
   const { found, problem } = findRelation(scope, schema, qualifier);
   if (problem !== undefined) binder.problem(problem, `table reference "${qualifier}"`, body);
+  if (needsSchema(scope, schema, qualifier)) binder.needSchema.add(body);
   if (found === undefined)
     binder.problem("42P01", `missing FROM-clause entry for table "${qualifier}"`, body);
   return found === undefined ? [] : [found.relation];
@@ -97,7 +101,7 @@ function shownBy(binder: Binder, body: Body, relations: readonly BoundRelation[]
   };
 }
 
-/** `(value).*`: known of the row of a reference only. */
+/** `(value).*`: known only if the value is the row of a reference. */
 function starOfValue(binder: Binder, body: A_Indirection): Outputs {
   const row = body.arg === undefined ? undefined : binder.meanings.get(nodeOf(body.arg)[1]);
   return row?.kind === "row" && row.call === undefined && body.indirection?.length === 1
@@ -116,7 +120,7 @@ export function bindOutputClause(
   scope: Scope,
 ): void {
   for (const node of nodes ?? []) {
-    // DISTINCT without ON is a list of nothing.
+    // DISTINCT without ON is a list with an empty element.
     if (Object.keys(node).length > 0) outputItem(binder, node, { clause, outputs }, scope);
   }
 }
@@ -130,7 +134,9 @@ function outputItem(
   const [type, body] = nodeOf(node);
   const inside = (nodes: readonly Node[] | undefined) => bindOutputClause(binder, nodes, within, scope);
   if (type === "SortBy") {
-    const { node: inner } = body as SortBy;
+    const { node: inner, useOp } = body as SortBy;
+    binder.meet(body);
+    scope.level.operators.push(...operatorNamed(useOp));
     inside(inner === undefined ? [] : [inner]);
   } else if (type === "GroupingSet") inside((body as { content?: Node[] }).content);
   else if (type === "RowExpr" && within.clause === "group" && isImplicit(body as RowExpr))
@@ -139,16 +145,19 @@ function outputItem(
   else {
     const output = outputNamed(binder, type, body, within, scope);
     if (output === undefined) binder.visit(type, body, scope);
-    else binder.meanings.set(body, output);
+    else {
+      binder.meet(body);
+      binder.meanings.set(body, output);
+    }
   }
 }
 
-/** `(a, b)`, and not `ROW(a, b)`. */
+/** `(a, b)`, but not `ROW(a, b)`. */
 function isImplicit({ row_format }: RowExpr): boolean {
   return row_format === "COERCE_IMPLICIT_CAST";
 }
 
-/** A bare name is an output's; in GROUP BY only where no column of FROM has it. */
+/** A bare name refers to an output; in GROUP BY only if no column of FROM has that name. */
 function outputNamed(
   binder: Binder,
   type: string,
@@ -170,7 +179,7 @@ function outputNamed(
   return { kind: "output", output: first };
 }
 
-/** Two outputs of one name are no trouble if they are the same expression. */
+/** Two outputs of one name are not ambiguous if they are the same expression. */
 function isSame(one: Output, other: Output): boolean {
   if (one.column !== undefined || other.column !== undefined) return one.column === other.column;
   return isDeepStrictEqual(withoutPlaces(one.node), withoutPlaces(other.node));

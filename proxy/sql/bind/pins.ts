@@ -1,30 +1,30 @@
 import type { A_Expr, BoolExpr, List, Node, SubLink, TypeCast } from "libpg-query";
-import { nodeOf, stringOf } from "../grammar.ts";
+import { nodeOf, stringOf } from "../parse/grammar.ts";
 import type { BoundColumn, BoundQuery, BoundRelation, BoundStatement, FromItem } from "./bound.ts";
 import { relationsIn } from "./from-parts.ts";
 
 /*
- * Conditions that hold a column to a value: `c.id = 7`, `t.customer_id = c.id`, `id IN (7, 8)`. What they mean for a
- * role is a rule's business; whether `=` is Postgres's own for the column's type as well.
+ * Conditions that fix a column to a value: `c.id = 7`, `t.customer_id = c.id`, `id IN (7, 8)`. What they mean for a
+ * role is decided by the rules, as is whether `=` is Postgres's own operator for the column's type.
  */
 
 export interface Pin {
   readonly column: BoundColumn;
   readonly to: PinnedTo;
-  /** In an outer join a condition holds of the rows in which its nullable side is present, and of no others. */
+  /** In an outer join, a condition is true only for the rows that contain the nullable side. */
   readonly holds: "in every row" | "where joined";
-  /** References of the query whose rows are there only where it holds. */
+  /** References of the query whose rows appear only if the condition is true. */
   readonly restricts: ReadonlySet<BoundRelation>;
   /** The condition as written; undefined for USING and NATURAL. */
   readonly node: Node | undefined;
 }
 
 export type PinnedTo =
-  /** Constants and parameters, one or several. */
+  /** Constants and parameters, one or more. */
   | { readonly kind: "values"; readonly nodes: readonly Node[] }
-  /** `= ANY ($1)`: as many as the array has. */
+  /** `= ANY ($1)`: as many values as the array has. */
   | { readonly kind: "array"; readonly node: Node }
-  /** Of this query or of one around it. */
+  /** A column of this query or of one around it. */
   | { readonly kind: "column"; readonly column: BoundColumn }
   /** `IN (SELECT …)`, `= (SELECT …)` */
   | { readonly kind: "query"; readonly query: BoundQuery };
@@ -41,7 +41,10 @@ type Scope = Pick<Pin, "holds" | "restricts">;
 /** One of several AND-ed conditions; `pair`: columns that USING or NATURAL compares. */
 export type Condition = { readonly node: Node } | { readonly pair: readonly [BoundColumn, BoundColumn] };
 
-/** All AND-ed conditions of a query, and of which rows they hold. What an INSERT stores is not chosen by its WHERE. */
+/**
+ * All AND-ed conditions of a query, and the rows for which each is true. An INSERT's WHERE does not choose what it
+ * stores.
+ */
 export function conditionsOf({ form, from, clauses, relations }: BoundQuery): readonly (Condition & Scope)[] {
   if (form === "insert") return [];
   const all: Scope = { holds: "in every row", restricts: new Set(relations) };
@@ -49,7 +52,7 @@ export function conditionsOf({ form, from, clauses, relations }: BoundQuery): re
   return [...where.map((node) => ({ node, ...all })), ...from.flatMap((item) => ofJoins(item, all))];
 }
 
-/** `around`: what a condition restricts that holds in all rows of this item. */
+/** `around`: what a condition restricts if it is true for all rows of this item. */
 function ofJoins(item: FromItem, around: Scope): readonly (Condition & Scope)[] {
   if (item.kind === "relation") return [];
   const { type, left, right } = item;
@@ -82,7 +85,7 @@ export function conjuncts(node: Node): readonly Node[] {
 
 export type Equality = Omit<Pin, "holds" | "restricts">;
 
-/** The equalities that a condition is, either way round. */
+/** The equalities that a condition expresses, in either direction. */
 export function equalitiesIn(statement: BoundStatement, condition: Condition): readonly Equality[] {
   if ("pair" in condition) {
     const [left, right] = condition.pair.map(ownColumn);
@@ -131,7 +134,7 @@ function equalTo(
   return isValueOf ? [{ column, to: { kind: "query", query }, node }] : [];
 }
 
-/** `column IN (SELECT …)`; `= ANY` is written alike, other operators have a name. */
+/** `column IN (SELECT …)`; `= ANY` has the same node, other operators have a name. */
 function inSubquery(statement: BoundStatement, node: Node, body: SubLink): readonly Equality[] {
   const { subLinkType, testexpr, operName = [] } = body;
   const isEquality = operName.length === 0 || operName.map(stringOf).at(-1) === "=";
@@ -150,14 +153,14 @@ function columnOf({ meanings }: BoundStatement, node: Node): BoundColumn | undef
   return meaning?.kind === "column" ? ownColumn(meaning.column) : undefined;
 }
 
-/** The reference's column that a join passes on. */
+/** The reference's own column that a join exposes. */
 export function ownColumn(column: BoundColumn): BoundColumn {
   const { source } = column;
   return source.kind === "merged" && source.plain !== undefined ? ownColumn(source.plain) : column;
 }
 
 /** A constant or a parameter, with or without a cast. NULL equals nothing. */
-function isValue(node: Node): boolean {
+export function isValue(node: Node): boolean {
   const [type, body] = nodeOf(node);
   if (type === "TypeCast")
     return (body as TypeCast).arg !== undefined && isValue((body as TypeCast).arg as Node);

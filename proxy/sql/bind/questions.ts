@@ -1,25 +1,36 @@
 import type { Catalog, Column, Relation } from "../../catalog/catalog.ts";
-import { type Body, forEachChild } from "../grammar.ts";
-import type { BoundColumn, BoundRelation, BoundStatement, Call, FromItem, Meaning } from "./bound.ts";
+import { type Body, forEachChild, nodeOf } from "../parse/grammar.ts";
+import type {
+  BoundColumn,
+  BoundQuery,
+  BoundRelation,
+  BoundStatement,
+  Call,
+  FromItem,
+  Meaning,
+} from "./bound.ts";
 import type { Dependencies } from "./dependencies.ts";
 
-/* What rules ask of a bound statement beside what its answer depends on. */
+/* Further questions that rules ask about a bound statement, besides what its answer depends on. */
 
-/** Every reference to a relation of the catalog, targets of writes too. */
+/** Every reference to a relation of the catalog, including targets of writes. */
 export function tablesIn({ queries }: Pick<BoundStatement, "queries">): readonly BoundRelation[] {
   return queries.flatMap(({ relations }) =>
     relations.filter(({ source }) => source.kind === "table" || source.kind === "unknown table"),
   );
 }
 
-/** An aggregate is, or may be, one over the rows of a query around the one in which it stands. */
+/** Whether an aggregate is, or may be, computed over the rows of a query around the one that contains it. */
 export function mayAggregateAround(statement: BoundStatement): boolean {
   return statement.queries.some(({ calls, aggregates }) =>
     aggregates.some((call) => !calls.includes(call) || isOfUncertainQuery(statement, call)),
   );
 }
 
-/** Over whose rows an aggregate is computed is not certain where a name in it may be of a column that is not known. */
+/**
+ * If a name in an aggregate may be an unknown column, it is uncertain over which query's rows the aggregate is
+ * computed.
+ */
 export function isOfUncertainQuery({ meanings }: BoundStatement, { node, form }: Call): boolean {
   if (form !== "function") return true;
   let isUncertain = false;
@@ -31,20 +42,26 @@ export function isOfUncertainQuery({ meanings }: BoundStatement, { node, form }:
   return isUncertain;
 }
 
-/** Rows are locked somewhere: FOR UPDATE and its like. */
+/** `TABLE x` is read as `SELECT * FROM x` with a star that has no location. */
+export function isTableCommand({ clauses: { targets = [] } }: BoundQuery): boolean {
+  const [target] = targets;
+  return target !== undefined && (nodeOf(target)[1] as { location?: number }).location === -1;
+}
+
+/** Whether rows are locked anywhere: FOR UPDATE and similar clauses. */
 export function locksRows({ queries }: BoundStatement): boolean {
   return queries.some(({ clauses }) => clauses.locking !== undefined);
 }
 
 /**
- * The columns that the statement names, by whatever way: by name, by a star or a whole row, by USING. These are what
- * Postgres asks the privilege to SELECT for (ACL_SELECT in parser/parse_relation.c).
+ * The columns that the statement names in any way: by name, by a star or a whole row, by USING. Postgres requires the
+ * SELECT privilege for these (ACL_SELECT in parser/parse_relation.c).
  */
 export function namedColumns({ queries, meanings }: BoundStatement): ReadonlySet<BoundColumn> {
   const named = new Set<BoundColumn>();
   const add = (column: BoundColumn): void => {
-    if (column.source.kind === "merged") column.source.columns.forEach(add);
-    else if (column.source.kind === "own" || column.source.kind === "system") named.add(column);
+    for (const each of columnsBehind(column))
+      if (each.source.kind === "own" || each.source.kind === "system") named.add(each);
   };
   for (const meaning of meanings.values()) for (const column of columnsMeant(meaning)) add(column);
   for (const { from, form, outputs } of queries) {
@@ -73,7 +90,12 @@ function pairsIn(item: FromItem): readonly (readonly BoundColumn[])[] {
   return item.kind === "relation" ? [] : [...item.pairs, ...pairsIn(item.left), ...pairsIn(item.right)];
 }
 
-/** The column of a relation that a column copies unchanged, through joins, subqueries and WITH queries. */
+/** The columns of references that a column is made from: several if USING merged them. */
+export function columnsBehind(column: BoundColumn): readonly BoundColumn[] {
+  return column.source.kind === "merged" ? column.source.columns.flatMap(columnsBehind) : [column];
+}
+
+/** The relation's column that a column copies unchanged, through joins, subqueries and WITH queries. */
 export function originOf(statement: BoundStatement, column: BoundColumn): BoundColumn | undefined {
   let at: BoundColumn | undefined = column;
   for (const seen = new Set<BoundColumn>(); at !== undefined && !seen.has(at); ) {
@@ -86,7 +108,7 @@ export function originOf(statement: BoundStatement, column: BoundColumn): BoundC
   return undefined;
 }
 
-/** What an output of a plain query copies; the arms of a set operation give no one column. */
+/** What an output of a plain query copies; a set operation's output copies no single column. */
 function copied(statement: BoundStatement, { relation, source }: BoundColumn): BoundColumn | undefined {
   if (source.kind !== "output") return undefined;
   const query =
@@ -98,7 +120,7 @@ function copied(statement: BoundStatement, { relation, source }: BoundColumn): B
   return query?.outputs[source.position]?.column;
 }
 
-/** Columns of the catalog; those of views and generated ones with the columns that they are made from. */
+/** Columns of the catalog; for views and generated columns also the columns that they are made from. */
 export function columnsOfTables(
   catalog: Catalog,
   { columns, relations }: Dependencies,
@@ -123,7 +145,7 @@ export function columnsOfTables(
   return found;
 }
 
-/** All that a view's definition names: its rows depend on that, whichever of its columns is read. */
+/** Everything that a view's definition names: its rows depend on that, whichever of its columns is read. */
 function madeFrom(
   { relationsByOid }: Catalog,
   { lineage }: Relation,

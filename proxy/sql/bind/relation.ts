@@ -1,11 +1,11 @@
-import type { Alias, RangeVar } from "libpg-query";
+import type { Alias, RangeTableSample, RangeVar } from "libpg-query";
 import type { Relation } from "../../catalog/catalog.ts";
-import { type Body, stringOf } from "../grammar.ts";
+import { type Body, stringOf } from "../parse/grammar.ts";
 import type { Binder } from "./binder.ts";
 import type { BoundColumn, BoundRelation, ColumnSource, Output, RelationSource } from "./bound.ts";
 import { relationsNamed } from "./environment.ts";
 
-/** A column before it belongs to a reference. */
+/** A column that does not belong to a reference yet. */
 export interface PlainColumn {
   readonly name: string;
   readonly typeOid: number | undefined;
@@ -17,7 +17,7 @@ export interface RelationParts {
   readonly source: RelationSource;
   readonly node: Body;
   readonly alias: Alias | undefined;
-  /** What it is called without an alias; empty where it then has no name. */
+  /** Its name without an alias; empty if it then has no name. */
   readonly ownName: string;
   readonly columns: readonly PlainColumn[];
   readonly system?: readonly string[];
@@ -25,7 +25,7 @@ export interface RelationParts {
   readonly isNullable: boolean;
 }
 
-/** Makes a reference; the alias may rename its columns, from the first one on (buildRelationAliases). */
+/** Makes a reference; the alias may rename its columns, starting with the first (buildRelationAliases). */
 export function makeRelation(parts: RelationParts): BoundRelation {
   const { source, node, alias, ownName, hasUnknownColumns = false, isNullable } = parts;
   const columns: BoundColumn[] = [];
@@ -41,10 +41,13 @@ export function makeRelation(parts: RelationParts): BoundRelation {
     isNullable,
   };
   const renamed = (alias?.colnames ?? []).map(stringOf);
-  // Which columns are renamed is not known where some of them are not.
+  // If some columns are unknown, it is also unknown which columns are renamed.
   const known = hasUnknownColumns && renamed.length > 0 ? [] : parts.columns;
-  known.forEach((column, index) => {
-    columns.push({ ...column, relation, name: renamed[index] ?? column.name });
+  // Written out: a statement has thousands of columns, and spreading each of them would be most of this function's
+  // cost.
+  known.forEach(({ name, typeOid, source, isHidden }, index) => {
+    const column = { relation, name: renamed[index] ?? name, typeOid, source };
+    columns.push(isHidden === undefined ? column : { ...column, isHidden });
   });
   for (const name of parts.system ?? [])
     systemColumns.push({ relation, name, typeOid: undefined, source: { kind: "system" } });
@@ -69,13 +72,20 @@ export function checkAlias(binder: Binder, alias: Alias | undefined, columns: nu
 
 const SYSTEM_COLUMNS: readonly string[] = ["ctid", "xmin", "cmin", "xmax", "cmax", "tableoid"];
 
-/** A relation of the catalog, by its name. A write's target is not replaced by a subquery, and so has all of its columns. */
+/**
+ * A relation of the catalog, by its name. A write's target is not replaced by a subquery, so it has all of its columns.
+ */
 export function tableReference(
   binder: Binder,
   name: RangeVar,
-  place: { readonly isNullable: boolean; readonly isTarget: boolean; readonly isSampled?: boolean },
+  place: {
+    readonly isNullable: boolean;
+    readonly isTarget: boolean;
+    readonly sample?: RangeTableSample | undefined;
+  },
 ): BoundRelation {
-  const { isNullable, isTarget, isSampled = false } = place;
+  const { isNullable, isTarget, sample } = place;
+  binder.meet(name);
   const { environment } = binder;
   const [relation, ...namesakes] = relationsNamed(environment, name);
   const { alias, relname = "" } = name;
@@ -98,29 +108,24 @@ export function tableReference(
   checkAlias(binder, alias, relation.columns.length, name);
   return ofCatalog(relation, isTarget ? new Set() : environment.absent(relation), {
     ...shared,
-    source: { kind: "table", relation, name, namesakes, isSampled },
+    source: { kind: "table", relation, name, namesakes, sample },
     system: relation.kind === "view" ? [] : SYSTEM_COLUMNS,
   });
 }
 
-/** Alias lists count all columns of a relation; those that cannot be named are left out after that. */
+/** Alias lists count all columns of a relation; columns that cannot be named are removed afterwards. */
 function ofCatalog(
   relation: Relation,
   absent: ReadonlySet<string>,
   parts: Omit<RelationParts, "columns">,
 ): BoundRelation {
   const renamed = (parts.alias?.colnames ?? []).map(stringOf);
-  const columns = relation.columns.flatMap((column, index): readonly PlainColumn[] =>
-    absent.has(column.name)
-      ? []
-      : [
-          {
-            name: renamed[index] ?? column.name,
-            typeOid: column.typeOid,
-            source: { kind: "own", column },
-          },
-        ],
-  );
+  const columns: PlainColumn[] = [];
+  for (const [index, column] of relation.columns.entries()) {
+    if (absent.has(column.name)) continue;
+    const name = renamed[index] ?? column.name;
+    columns.push({ name, typeOid: column.typeOid, source: { kind: "own", column } });
+  }
   const { alias } = parts;
   const named = alias === undefined ? undefined : { aliasname: alias.aliasname ?? "" };
   return makeRelation({ ...parts, alias: named, columns });

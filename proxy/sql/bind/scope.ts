@@ -1,45 +1,56 @@
-import type { Body } from "../grammar.ts";
-import type { BoundColumn, BoundRelation, Call, Meaning, ProblemState, WithQuery } from "./bound.ts";
+import type { TypeName } from "libpg-query";
+import type { Body } from "../parse/grammar.ts";
+import type {
+  BoundColumn,
+  BoundRelation,
+  Call,
+  Meaning,
+  Operator,
+  ProblemState,
+  WithQuery,
+} from "./bound.ts";
 
 /**
- * What the names in an expression are looked up in: Postgres's ParseState (parser/parse_node.h), as far as names go. A
- * scope is made anew for each part of a query that sees other things; all scopes of one query share its `level`.
+ * Where the names in an expression are looked up: Postgres's ParseState (parser/parse_node.h), as far as names are
+ * concerned. Each part of a query that sees other names gets a new scope; all scopes of one query share its `level`.
  */
 export interface Scope {
   readonly outer: Scope | undefined;
   readonly depth: number;
   readonly items: readonly NamespaceItem[];
-  /** The WITH queries of this very level that can be named here. */
+  /** The WITH queries of this level that can be named here. */
   readonly withs: ReadonlyMap<string, WithEntry>;
   readonly level: Level;
 }
 
-/** ParseNamespaceItem: one entry of FROM, and by what it can be named. */
+/** ParseNamespaceItem: one entry of FROM, and how it can be named. */
 export interface NamespaceItem {
   readonly relation: BoundRelation;
   /** `alias.column` (p_rel_visible). */
   readonly hasName: boolean;
   /** `column` (p_cols_visible). */
   readonly showsColumns: boolean;
-  /** It can be named here, and Postgres then refuses it (p_lateral_ok is false). */
+  /** It can be named here, but Postgres then refuses it (p_lateral_ok is false). */
   readonly isForbidden: boolean;
 }
 
-/** What the expressions of a query hold; filled while they are bound. */
+/** The contents of a query's expressions; filled during binding. */
 export interface Level {
   readonly calls: Call[];
   readonly aggregates: Call[];
   readonly windows: Body[];
-  /** Calls that may give several rows. */
+  /** Calls that may return several rows. */
   readonly sets: Body[];
+  readonly operators: Operator[];
+  readonly types: TypeName[];
 }
 
-/** A WITH query while names are looked up. */
+/** A WITH query during name lookup. */
 export interface WithEntry {
   readonly query: WithQuery;
-  /** Known once it is bound; of a recursive one once its first part is. */
+  /** Known once the query is bound; for a recursive one, once its first part is. */
   columns: WithColumns | undefined;
-  /** Binds it where that has not begun: in WITH RECURSIVE a query may name a later one. */
+  /** Binds the query if that has not begun: in WITH RECURSIVE a query may name a later one. */
   bind: (() => void) | undefined;
   isDone: boolean;
 }
@@ -47,7 +58,7 @@ export interface WithEntry {
 export interface WithColumns {
   readonly columns: readonly Pick<BoundColumn, "name" | "typeOid">[];
   readonly hasUnknownColumns: boolean;
-  /** Names of those that SEARCH and CYCLE add. */
+  /** Names of the columns that SEARCH and CYCLE add. */
   readonly added: readonly string[];
 }
 
@@ -57,13 +68,13 @@ export function topScope(): Scope {
   return { outer: undefined, depth: -1, items: [], withs: NO_WITHS, level: newLevel() };
 }
 
-/** The scope of a query inside of another: it sees all that is around it. */
+/** The scope of a query inside another: it sees everything around it. */
 export function innerScope(outer: Scope): Scope {
   return { outer, depth: outer.depth + 1, items: [], withs: NO_WITHS, level: newLevel() };
 }
 
 function newLevel(): Level {
-  return { calls: [], aggregates: [], windows: [], sets: [] };
+  return { calls: [], aggregates: [], windows: [], sets: [], operators: [], types: [] };
 }
 
 export function withItems(scope: Scope, items: readonly NamespaceItem[]): Scope {
@@ -74,7 +85,7 @@ export function item(relation: BoundRelation): NamespaceItem {
   return { relation, hasName: relation.alias !== "", showsColumns: true, isForbidden: false };
 }
 
-/** How much a name may have to be compared to: items of FROM, and their columns where it is not qualified. */
+/** The maximum number of comparisons for a name: items of FROM, and their columns if the name is not qualified. */
 export function namesAround(scope: Scope, isQualified: boolean): number {
   let count = 0;
   for (let at: Scope | undefined = scope; at !== undefined; at = at.outer)
@@ -82,7 +93,7 @@ export function namesAround(scope: Scope, isQualified: boolean): number {
   return count;
 }
 
-/** What was found, and why Postgres refuses it all the same. */
+/** The result of a search, and why Postgres would refuse it nevertheless. */
 export interface Found<T> {
   readonly found: T | undefined;
   readonly problem?: ProblemState;
@@ -112,7 +123,7 @@ function oneOf(candidates: readonly Meaning[]): Meaning | undefined {
   return candidates.length <= 1 ? candidates[0] : { kind: "uncertain", candidates };
 }
 
-/** Own columns come before system columns (scanNSItemForColumn). */
+/** A relation's own columns take precedence over system columns (scanNSItemForColumn). */
 export function columnsNamed(relation: BoundRelation, name: string): readonly BoundColumn[] {
   const own = relation.columns.filter((column) => column.name === name);
   return own.length > 0 ? own : relation.systemColumns.filter((column) => column.name === name);
@@ -139,7 +150,14 @@ export function findRelation(scope: Scope, schema: string | undefined, name: str
   return { found: undefined };
 }
 
-/** With a schema the relation itself is meant, and only where it has no alias. */
+/** Whether a name with a schema would mean something else without it, or nothing. */
+export function needsSchema(scope: Scope, schema: string | undefined, name: string): boolean {
+  if (schema === undefined) return false;
+  const [one, other] = [findRelation(scope, schema, name), findRelation(scope, undefined, name)];
+  return one.found?.relation !== other.found?.relation || other.problem !== undefined;
+}
+
+/** A name with a schema refers to the relation itself, and only if it has no alias. */
 function isNamed(
   { alias, hasAlias, source }: BoundRelation,
   schema: string | undefined,
@@ -151,7 +169,7 @@ function isNamed(
   return source.kind === "unknown table" && source.name.schemaname === schema && source.name.relname === name;
 }
 
-/** The WITH query of that name, and the level that has it (scanNameSpaceForCTE). */
+/** The WITH query of that name, and the level that defines it (scanNameSpaceForCTE). */
 export function findWith(
   scope: Scope,
   name: string,

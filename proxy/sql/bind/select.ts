@@ -1,9 +1,10 @@
-import type { ColumnRef, LockingClause, Node, RangeVar, SelectStmt } from "libpg-query";
-import { type Body, nodeOf, stringOf } from "../grammar.ts";
+import type { ColumnRef, LockingClause, Node, RangeVar, SelectStmt, SortBy } from "libpg-query";
+import { type Body, nodeOf, stringOf } from "../parse/grammar.ts";
 import { type Binder, NotUnderstood } from "./binder.ts";
 import type { BoundQuery, BoundRelation, Clauses, Output, SetOperation, Traits } from "./bound.ts";
 import { bindFrom } from "./from.ts";
 import { relationsIn } from "./from-parts.ts";
+import { operatorNamed } from "./operators.ts";
 import { bindOutputClause, bindTargets } from "./outputs.ts";
 import { findColumn, innerScope, type Level, type Scope, withItems } from "./scope.ts";
 import { type BoundWiths, bindWiths } from "./with.ts";
@@ -11,6 +12,8 @@ import { type BoundWiths, bindWiths } from "./with.ts";
 /** A SELECT of any form: plain, VALUES, or a set operation (transformStmt in parser/analyze.c). */
 export function bindSelect(binder: Binder, body: SelectStmt, outer: Scope): void {
   const around = bindWiths(binder, body.withClause, innerScope(outer));
+  for (const clause of body.lockingClause ?? [])
+    for (const node of (nodeOf(clause)[1] as LockingClause).lockedRels ?? []) binder.meet(nodeOf(node)[1]);
   if (body.op !== undefined && body.op !== "SETOP_NONE") setOperation(binder, body, around);
   else if (body.valuesLists !== undefined) values(binder, body, around);
   else plain(binder, body, around);
@@ -92,23 +95,25 @@ function clausesOf(body: SelectStmt): Clauses {
   });
 }
 
-/** Leaves out the clauses that are not there. */
+/** Omits absent clauses. */
 export function clauses(
   given: Readonly<Partial<Record<keyof Clauses, Node | readonly Node[] | undefined>>>,
 ): Clauses {
-  return Object.fromEntries(
-    Object.entries(given).flatMap(([name, value]) =>
-      value === undefined ? [] : [[name, Array.isArray(value) ? value : [value]]],
-    ),
-  );
+  const made: { -readonly [Name in keyof Clauses]: Clauses[Name] } = {};
+  for (const name of Object.keys(given) as (keyof Clauses)[]) {
+    const value = given[name];
+    if (value !== undefined) made[name] = Array.isArray(value) ? value : [value];
+  }
+  return made;
 }
 
-/** What the expressions of a query hold, once all of them are bound. */
+/** The contents of a query's expressions, once all of them are bound. */
 export function expressionsOf(
   body: Pick<SelectStmt, "distinctClause" | "groupClause" | "havingClause" | "limitOption">,
   { level }: Scope,
-): Pick<BoundQuery, "traits" | "calls" | "aggregates"> {
-  return { traits: traitsOf(body, level), calls: level.calls, aggregates: level.aggregates };
+): Pick<BoundQuery, "traits" | "calls" | "aggregates" | "operators" | "types"> {
+  const { calls, aggregates, operators, types } = level;
+  return { traits: traitsOf(body, level), calls, aggregates, operators, types };
 }
 
 function traitsOf(
@@ -125,7 +130,7 @@ function traitsOf(
   };
 }
 
-/** VALUES: column1, column2 … of the first row's length. */
+/** VALUES: column1, column2 …, as many as the first row has. */
 function values(binder: Binder, body: SelectStmt, { scope, withs }: BoundWiths): void {
   const lists = (body.valuesLists ?? []).map((list) => (nodeOf(list)[1] as { items?: Node[] }).items ?? []);
   for (const list of lists) binder.bind(list, scope);
@@ -169,7 +174,7 @@ const OPERATORS: Readonly<Record<string, SetOperation["operator"]>> = {
   SETOP_EXCEPT: "except",
 };
 
-/** UNION and its like: outputs are called as in the first arm (transformSetOperationStmt). */
+/** UNION and similar: the first arm names the outputs (transformSetOperationStmt). */
 function setOperation(binder: Binder, body: SelectStmt, { scope, withs }: BoundWiths): void {
   const operator = OPERATORS[body.op ?? ""];
   if (operator === undefined) throw new NotUnderstood(`the set operation ${body.op}`, body);
@@ -216,7 +221,7 @@ function outputsOfArms([first, second]: readonly BoundQuery[]): readonly Output[
   }));
 }
 
-/** Only an output's name or number may be there. */
+/** Only an output's name or number is allowed. */
 function sortOfArms(
   binder: Binder,
   nodes: readonly Node[] | undefined,
@@ -224,20 +229,28 @@ function sortOfArms(
   scope: Scope,
 ): void {
   for (const node of nodes ?? []) {
-    const { node: key } = nodeOf(node)[1] as { node?: Node };
+    const { node: key, useOp } = nodeOf(node)[1] as SortBy;
+    binder.meet(nodeOf(node)[1]);
+    scope.level.operators.push(...operatorNamed(useOp));
     if (key === undefined) continue;
     const [type, body] = nodeOf(key);
     const name = type === "ColumnRef" ? bareName(body as ColumnRef) : undefined;
     const isOutput =
       type === "A_Const" || (name !== undefined && outputs.some((output) => output.name === name));
     if (isOutput || outputs.length === 0) bindOutputClause(binder, [key], { clause: "sort", outputs }, scope);
-    else if (name !== undefined && findColumn(scope, name, "all").found === undefined)
-      binder.problem("42703", `column "${name}" does not exist`, body);
-    else binder.problem("0A000", "invalid UNION/INTERSECT/EXCEPT ORDER BY clause", body);
+    else {
+      // Other names in it are resolved too, but the server will report none of their problems.
+      const said = binder.problems.length;
+      binder.visit(type, body, scope);
+      binder.problems.length = said;
+      if (name !== undefined && findColumn(scope, name, "all").found === undefined)
+        binder.problem("42703", `column "${name}" does not exist`, body);
+      else binder.problem("0A000", "invalid UNION/INTERSECT/EXCEPT ORDER BY clause", body);
+    }
   }
 }
 
-/** A name without a qualifier. */
+/** An unqualified name. */
 function bareName({ fields = [] }: ColumnRef): string | undefined {
   const [field] = fields;
   return field !== undefined && fields.length === 1 && nodeOf(field)[0] === "String"

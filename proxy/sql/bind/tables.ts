@@ -1,7 +1,10 @@
-import { type Body, forEachChild, visitNode } from "../grammar.ts";
+import { type Body, forEachChild, visitNode } from "../parse/grammar.ts";
 import type { BoundQuery, BoundRelation, BoundStatement, FromItem } from "./bound.ts";
 
-/** The references to relations that a query is made of: in subqueries too, and in WITH queries that are referred to. */
+/**
+ * The references to relations that a query is made of, including those in subqueries and in WITH queries that it refers
+ * to.
+ */
 export function tablesWithin(
   statement: BoundStatement,
   ...queries: readonly BoundQuery[]
@@ -11,7 +14,7 @@ export function tablesWithin(
   return found.all();
 }
 
-/** The same of what chooses a query's rows: FROM and WHERE. A write's target is not among them. */
+/** Like `tablesWithin`, for the parts that choose a query's rows: FROM and WHERE. Does not include a write's target. */
 export function tablesChoosing(statement: BoundStatement, query: BoundQuery): ReadonlySet<BoundRelation> {
   const found = new Tables(statement);
   for (const item of query.from) found.addItem(item);
@@ -42,7 +45,7 @@ class Tables {
     this.addItem(item.right);
   }
 
-  /** Goes through an expression for queries. */
+  /** Searches an expression for queries. */
   readonly look = (type: string, body: Body): void => {
     const query = this.#statement.queryOf.get(body);
     if (query === undefined) forEachChild(type, body, this.look);
@@ -52,7 +55,7 @@ class Tables {
   all(): ReadonlySet<BoundRelation> {
     const { parentOf, bodyOf } = this.#statement;
     const named = new Set(bodyOf.values());
-    // What is added on the way is gone through as well.
+    // The iteration also visits queries added during it.
     for (const query of this.#queries) {
       for (const relation of query.relations) this.#addRelation(relation);
       for (const [inner, outer] of parentOf)
@@ -79,7 +82,7 @@ class Tables {
       case "function":
         forEachChild(source.type, node, this.look);
         break;
-      // Their sides, and a write's target, are references by themselves.
+      // Their sides, and a write's target, are references themselves.
       case "join":
       case "row of target":
     }

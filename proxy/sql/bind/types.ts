@@ -1,15 +1,15 @@
 import type { Node, TypeCast, TypeName } from "libpg-query";
 import type { Catalog, CatalogType } from "../../catalog/catalog.ts";
-import { type Body, nodeOf, stringOf } from "../grammar.ts";
+import { type Body, nodeOf, stringOf } from "../parse/grammar.ts";
 import type { Meaning } from "./bound.ts";
 import type { Environment } from "./environment.ts";
 
 /*
- * Types of expressions, only as far as names depend on them: whether a function in FROM gives one column or those of a
- * row. Whatever is not seen at a glance is of no known type.
+ * Types of expressions, only as far as names depend on them: whether a function in FROM returns one column or those of
+ * a row. Types that are not immediately apparent are unknown.
  */
 
-/** The type that a name means; undefined where it is not known. */
+/** The type that a name means; undefined if unknown. */
 export function typeNamed(
   { catalog, searchPath }: Environment,
   name: TypeName | undefined,
@@ -24,7 +24,7 @@ export function typeNamed(
   return catalog.typesByName.get(`_${own}`)?.find(({ element }) => element === found.oid);
 }
 
-/** The type of an expression, where it is a column or a cast. */
+/** The type of an expression that is a column or a cast. */
 export function typeOf(
   environment: Environment,
   node: Node,
@@ -38,7 +38,7 @@ export function typeOf(
     : undefined;
 }
 
-/** One value, and no row of several columns. */
+/** Whether it is a single value, not a row of several columns. */
 export function isScalar(catalog: Catalog, type: CatalogType | undefined): boolean {
   if (type === undefined) return false;
   if (type.kind === "domain") return isScalar(catalog, catalog.typesByOid.get(type.base));

@@ -1,5 +1,5 @@
 import type { CommonTableExpr, RangeVar, WithClause } from "libpg-query";
-import { nodeOf, stringOf } from "../grammar.ts";
+import { nodeOf, stringOf } from "../parse/grammar.ts";
 import type { Binder } from "./binder.ts";
 import type { BoundQuery, BoundRelation, WithQuery } from "./bound.ts";
 import { checkAlias, makeRelation, outputColumns, type PlainColumn } from "./relation.ts";
@@ -11,7 +11,7 @@ export interface BoundWiths {
   readonly withs: readonly WithQuery[];
 }
 
-/** A WITH clause: a query sees those before it, or all of them where it is RECURSIVE (parser/parse_cte.c). */
+/** A WITH clause: a query can refer to those before it, or to all of them if it is RECURSIVE (parser/parse_cte.c). */
 export function bindWiths(binder: Binder, clause: WithClause | undefined, scope: Scope): BoundWiths {
   const nodes = (clause?.ctes ?? []).map((node) => nodeOf(node)[1] as CommonTableExpr);
   if (nodes.length === 0) return { scope, withs: [] };
@@ -42,6 +42,8 @@ function withQuery(binder: Binder, node: CommonTableExpr, entry: WithEntry, scop
       entry.columns = columnsOf(node, query);
     });
   binder.bind(ctequery, scope);
+  // The values with which CYCLE marks rows are constants, possibly with a cast.
+  if (node.cycle_clause !== undefined) binder.children("CTECycleClause", node.cycle_clause, scope);
   const query = binder.queryOf.get(body);
   if (query === undefined) return;
   entry.columns = columnsOf(node, query);
@@ -69,7 +71,7 @@ function columnsOf(node: CommonTableExpr, { outputs, hasUnknownOutputs }: BoundQ
   };
 }
 
-/** The reference to a WITH query that a name without a schema may be; undefined where there is none of that name. */
+/** The reference to a WITH query that a name without a schema may be; undefined if there is no such query. */
 export function withReference(
   binder: Binder,
   name: RangeVar,
@@ -79,6 +81,7 @@ export function withReference(
   const found = name.schemaname === undefined ? findWith(scope, name.relname ?? "") : undefined;
   if (found === undefined) return undefined;
   const { entry, depth } = found;
+  binder.meet(name);
   entry.bind?.();
   if (!entry.isDone) binder.recursive.add(entry.query);
   if (entry.columns === undefined)
@@ -103,7 +106,7 @@ export function withReference(
   });
 }
 
-/** Stars of queries inside of the one that has the WITH clause leave it out (addRangeTableEntryForCTE). */
+/** Stars of queries inside the query with the WITH clause do not include it (addRangeTableEntryForCTE). */
 function addedColumn(name: string, isHidden: boolean): PlainColumn {
   return { name, typeOid: undefined, source: { kind: "computed" }, ...(isHidden && { isHidden }) };
 }

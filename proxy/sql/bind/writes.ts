@@ -9,7 +9,7 @@ import type {
   ReturningOption,
   UpdateStmt,
 } from "libpg-query";
-import { nodeOf } from "../grammar.ts";
+import { nodeOf } from "../parse/grammar.ts";
 import { type Binder, NotUnderstood } from "./binder.ts";
 import type { BoundColumn, BoundQuery, BoundRelation } from "./bound.ts";
 import { bindFrom } from "./from.ts";
@@ -20,11 +20,11 @@ import { findRelation, innerScope, item, type NamespaceItem, type Scope, withIte
 import { clauses, expressionsOf, NOTHING, queryAt } from "./select.ts";
 import { bindWiths } from "./with.ts";
 
-/** INSERT (transformInsertStmt in parser/analyze.c): its source does not see the target. */
+/** INSERT (transformInsertStmt in parser/analyze.c): its source cannot refer to the target. */
 export function bindInsert(binder: Binder, body: InsertStmt, outer: Scope): void {
   const { scope, withs } = bindWiths(binder, body.withClause, innerScope(outer));
   const target = targetOf(binder, body);
-  // `INSERT INTO t (a[…])`: a subscript sees what the source sees.
+  // `INSERT INTO t (a[…])`: a subscript can refer to what the source can.
   binder.bind(body.cols, scope);
   binder.bind(body.selectStmt, scope);
   const source = body.selectStmt && queryAt(binder, nodeOf(body.selectStmt)[1]);
@@ -66,10 +66,15 @@ export function targetOf(
   body: { readonly relation?: InsertStmt["relation"] },
 ): BoundRelation {
   if (body.relation === undefined) throw new NotUnderstood("a write without a target", body);
-  return tableReference(binder, body.relation, { isNullable: false, isTarget: true });
+  const target = tableReference(binder, body.relation, { isNullable: false, isTarget: true });
+  binder.targets.add(target);
+  return target;
 }
 
-/** ON CONFLICT: the columns of the index see the target, SET and WHERE the row that was to be inserted as well. */
+/**
+ * ON CONFLICT: the columns of the index can refer to the target; SET and WHERE can also refer to the row that was to be
+ * inserted.
+ */
 function onConflict(
   binder: Binder,
   { infer, targetList, whereClause }: OnConflictClause,
@@ -105,7 +110,7 @@ function columnOfTarget(
   return column;
 }
 
-/** The target's columns that `SET a = …`, or an INSERT's list, assigns. */
+/** The target's columns assigned by `SET a = …` or by an INSERT's column list. */
 export function assignedBy(
   binder: Binder,
   nodes: readonly Node[],
@@ -137,7 +142,7 @@ function rowOfTarget(target: BoundRelation, alias: string, values: BoundQuery | 
 /** Since Postgres 18 RETURNING can name the row before and after (addNSItemForReturning in parser/analyze.c). */
 const HAVE_OLD_AND_NEW = 180_000;
 
-/** RETURNING: sees what the write's WHERE sees. */
+/** RETURNING can refer to what the write's WHERE can. */
 export function returning(
   binder: Binder,
   clause: ReturningClause | undefined,
@@ -150,7 +155,7 @@ export function returning(
   return bindTargets(binder, clause.exprs, withItems(scope, [...scope.items, ...rows]));
 }
 
-/** They are called `old` and `new` where nothing else is, or as WITH (OLD AS …) says. */
+/** They are called `old` and `new` if nothing else has that name, or as WITH (OLD AS …) specifies. */
 function oldAndNew(clause: ReturningClause, target: BoundRelation, scope: Scope): readonly NamespaceItem[] {
   const options = (clause.options ?? []).map((node) => nodeOf(node)[1] as ReturningOption);
   return (["OLD", "NEW"] as const).flatMap((row) => {
@@ -162,7 +167,7 @@ function oldAndNew(clause: ReturningClause, target: BoundRelation, scope: Scope)
   });
 }
 
-/** UPDATE and DELETE: FROM or USING does not see the target, everything else sees both. */
+/** UPDATE and DELETE: FROM or USING cannot refer to the target, everything else can refer to both. */
 export function bindUpdate(binder: Binder, body: UpdateStmt, outer: Scope): void {
   change(binder, body, { form: "update", from: body.fromClause, assignments: body.targetList }, outer);
 }

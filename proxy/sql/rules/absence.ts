@@ -3,18 +3,19 @@ import { relationsIn } from "../bind/from-parts.ts";
 import { type Condition, equalitiesIn, joinConditions } from "../bind/pins.ts";
 import type { Sights } from "../sight.ts";
 import { isPlainEquality } from "./equalities.ts";
-import { personNamed, sightOf } from "./people.ts";
+import { isProtected, personNamed, sightOf } from "./people.ts";
 
 /*
- * An outer join gives rows in which a person is left out, and such a row tells of them all the same: that nobody fits
- * `c.id = 7 AND ascii(c.name) <> v.code` spells out their name.
+ * An outer join can return rows in which a person is missing, and such a row still reveals something about them: if no
+ * one matches `c.id = 7 AND ascii(c.name) <> v.code`, that spells out their name.
  */
 
 /**
- * Of the references whose people the rows name, those that count somebody unknown where they are left out. Not where
- * the join is by the person: the row then tells of one whom it names elsewhere. Nor where a single column that is
- * seen by everybody is compared to a row that names somebody: all that is told is that nothing belongs to that row. (Of a
- * protected column each such row would be a name that nobody has, and a dictionary of them one statement.)
+ * Of the references whose people the rows name, those that count an unknown person when the reference is left out. Not
+ * if the join is by the person: the row then is about a person whom it names elsewhere. Nor if a single column that
+ * everyone may see is compared to a row that names a person: that reveals only that nothing belongs to that row. (For a
+ * protected column, each such row would be a name that no one has, and one statement could test a whole dictionary of
+ * them.)
  */
 export function countedWhenLeftOut(
   statement: BoundStatement,
@@ -41,7 +42,7 @@ export function countedWhenLeftOut(
   return counted;
 }
 
-/** What an outer join may leave out of a row, and what holds where it does not. */
+/** The references that an outer join may leave out of a row, and the conditions that are true if it does not. */
 interface LeftOut {
   readonly references: readonly BoundRelation[];
   readonly conditions: readonly Condition[];
@@ -67,7 +68,7 @@ function leftOutIn(item: FromItem): readonly LeftOut[] {
   ];
 }
 
-/** Of the inner joins in a part of FROM. */
+/** The conditions of the inner joins in a part of FROM. */
 function innerConditions(item: FromItem): readonly Condition[] {
   if (item.kind === "relation") return [];
   const own = item.type === "inner" ? joinConditions(item) : [];
@@ -119,11 +120,6 @@ function joinsByOneColumn(
 ): boolean {
   if (references.length !== 1 || conditions.length !== 1) return false;
   const pair = pairs.find(([own]) => own.relation === reference);
-  return pair !== undefined && told.has(pair[1].relation) && !isProtected(sights, pair[0]);
-}
-
-/** What is not known counts as protected. */
-function isProtected(sights: Sights, { relation, source }: BoundColumn): boolean {
-  const name = source.kind === "own" ? source.column.name : undefined;
-  return sightOf(sights, relation)?.columns.find(({ column }) => column.name === name)?.isProtected !== false;
+  const isChosen = sightOf(sights, reference)?.isChosen === true;
+  return pair !== undefined && told.has(pair[1].relation) && !isChosen && !isProtected(sights, pair[0]);
 }

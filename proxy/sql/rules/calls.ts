@@ -3,19 +3,19 @@ import type { Call } from "../bind/bound.ts";
 import { takesOne } from "../bind/names.ts";
 import { isStandardFunction } from "../functions.ts";
 
-/** The functions that a call may mean: Postgres's own come before others of the name, where no schema is given. */
+/** The functions that a call may mean: without a schema, Postgres's own take precedence over others of the name. */
 export function functionsMeant({ functionsByName }: Catalog, call: Call): readonly CatalogFunction[] {
   const { name, schema, form } = call;
   if (form === "syntax") return [];
   const all = functionsByName.get(name) ?? [];
-  // No schema can be written before the name of a field.
+  // A field's name cannot have a schema.
   if (form === "field") return all.filter(takesOne);
   if (schema !== undefined) return all.filter((fn) => fn.schema === schema);
   const own = all.filter((fn) => fn.schema === "pg_catalog");
   return own.length > 0 ? own : all;
 }
 
-/** Those of them that may read what is in no column that the statement names. */
+/** Those of them that may read data that is in no column named by the statement. */
 export function ownFunctions(catalog: Catalog, call: Call): readonly CatalogFunction[] {
   return functionsMeant(catalog, call).filter(
     (fn) => fn.schema !== "pg_catalog" && !isPlainExtensionFunction(fn) && !isStandardFunction(fn),

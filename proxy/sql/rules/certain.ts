@@ -2,11 +2,12 @@ import type { A_Expr, Node, TypeCast } from "libpg-query";
 import type { BoundQuery, BoundRelation, BoundStatement } from "../bind/bound.ts";
 import { conditionsOf, conjuncts } from "../bind/pins.ts";
 import { isLeakproof } from "../comparisons.ts";
-import { nodeOf, stringOf } from "../grammar.ts";
+import { nodeOf, stringOf } from "../parse/grammar.ts";
 
 /*
- * The planner runs the conditions of a query in an order of its own, so one that can fail may fail on a row that another
- * one rejects, and its error tells of that row. A query whose conditions cannot fail tells of nobody but those in its rows.
+ * The planner chooses the order of a query's conditions. One that can fail may fail on a row that another one rejects,
+ * and its error reveals something about that row. A query whose conditions cannot fail reveals only the people in its
+ * rows.
  */
 
 /** Whether no condition of a statement can fail on a row: plain comparisons of plain columns and constants. */
@@ -24,10 +25,10 @@ function isCertain(statement: BoundStatement, query: BoundQuery): boolean {
   );
 }
 
-/** A view's columns are expressions, which may fail as well. */
+/** A view's columns are expressions, which may fail too. */
 function isPlainRelation({ source, hasAlias }: BoundRelation): boolean {
   if (source.kind === "join") return !hasAlias;
-  return source.kind === "table" && source.relation.lineage === undefined && !source.isSampled;
+  return source.kind === "table" && source.relation.lineage === undefined && source.sample === undefined;
 }
 
 function isCertainCondition(statement: BoundStatement, condition: Node): boolean {
@@ -56,7 +57,9 @@ function isCertainComparison(statement: BoundStatement, { kind, name, lexpr, rex
   return isKnown && isPlain(statement, lexpr) && isPlain(statement, rexpr);
 }
 
-/** A column, a constant, a parameter, a list of such. A cast of a constant is done once, whatever the rows are. */
+/**
+ * A column, a constant, a parameter, or a list of these. A cast of a constant is computed once, whatever the rows are.
+ */
 function isPlain(statement: BoundStatement, node: Node | undefined): boolean {
   if (node === undefined) return false;
   const [type, body] = nodeOf(node);

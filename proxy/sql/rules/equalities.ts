@@ -1,8 +1,8 @@
 import type { A_Expr, SubLink } from "libpg-query";
 import type { Equality } from "../bind/pins.ts";
-import { nodeOf, stringOf } from "../grammar.ts";
+import { nodeOf, stringOf } from "../parse/grammar.ts";
 
-/** Whether the operator of an equality is `=` by its mere name, or Postgres's own: `OPERATOR(other.=)` may mean anything. */
+/** Whether the operator of an equality is a bare `=`, or Postgres's own: `OPERATOR(other.=)` may mean anything. */
 export function isPlainEquality({ node }: Pick<Equality, "node">): boolean {
   if (node === undefined) return true;
   const [type, body] = nodeOf(node);

@@ -6,7 +6,7 @@ import { isOfUncertainQuery } from "../bind/questions.ts";
 import { tablesWithin } from "../bind/tables.ts";
 import { isComparedType } from "../comparisons.ts";
 import { builtinUse } from "../functions.ts";
-import { nodeOf } from "../grammar.ts";
+import { nodeOf } from "../parse/grammar.ts";
 import type { Sights } from "../sight.ts";
 import { isSystemSchema } from "../system-relations.ts";
 import { functionsMeant, ownFunctions } from "./calls.ts";
@@ -15,12 +15,12 @@ import type { Given } from "./given.ts";
 import { keyOfPerson, personNamed, sightOf, speaksOfPeople } from "./people.ts";
 
 /*
- * json_agg and its like put many rows into one, and would walk around a limit of rows. They may all be one person's:
- * object mappers ask for a customer with their tickets in one statement. So a gathering is let through where each
- * relation that it gathers is held to one person, whom its output row counts.
+ * json_agg and similar functions put many rows into one, and would bypass a row limit. The rows may all belong to one
+ * person: ORMs request a customer with their tickets in one statement. So gathering is allowed if each gathered
+ * relation is restricted to one person, whom the output row counts.
  */
 
-/** What puts rows of several people into one, as far as is known. */
+/** Something that combines rows of several people into one, as far as is known. */
 export interface Gathering {
   /** For messages: `json_agg()`. */
   readonly what: string;
@@ -28,7 +28,7 @@ export interface Gathering {
   readonly isAggregate: boolean;
 }
 
-/** All that gathers in a statement; those first that do so whatever holds their rows. */
+/** Everything that gathers in a statement, starting with what does so however its rows are restricted. */
 export function gatheringsOf(statement: BoundStatement, given: Given): readonly Gathering[] {
   const { queries } = statement;
   const view = { statement, ...given };
@@ -51,7 +51,7 @@ function gatheredBy({ statement, catalog }: View, call: Call): string | undefine
   const { name, form } = call;
   if (form === "syntax") return name;
   const meant = functionsMeant(catalog, call);
-  // What another's aggregate makes of its rows is not known.
+  // The result of a user-defined aggregate is unknown.
   if (meant.some(({ kind, schema }) => kind === "aggregate" && schema !== "pg_catalog")) return `${name}()`;
   return form === "function" && meant.length > 0 && picksMany(statement, call)
     ? `${name}() of several values`
@@ -59,8 +59,8 @@ function gatheredBy({ statement, catalog }: View, call: Call): string | undefine
 }
 
 /**
- * `percentile_disc(ARRAY[…])` gives a value for each fraction, and bits of many rows fit into one long bit string: in
- * a column that a table has they are what they are, one made in a subquery may give each row bits of its own.
+ * `percentile_disc(ARRAY[…])` returns a value for each fraction, and the bits of many rows fit into one long bit
+ * string. Values in a table's column are given, but a column made in a subquery may assign each row its own bits.
  */
 function picksMany({ meanings }: BoundStatement, { name, node }: Call): boolean {
   const [argument] = (node as FuncCall).args ?? [];
@@ -87,7 +87,7 @@ function readsPeople(view: View, named: WithQuery): boolean {
   );
 }
 
-/** The aggregates over a query's rows that are not known to gather one person's. */
+/** The aggregates over a query's rows that may gather more than one person's rows. */
 function openGatherings(view: View, query: BoundQuery): readonly string[] {
   const { statement, catalog } = view;
   const gathering = [...query.aggregates, ...query.calls.filter(isWindowed)].filter((call) =>
@@ -113,10 +113,10 @@ function isOfOnePerson(view: View, query: BoundQuery): boolean {
   );
 }
 
-/** Whether a function outside of pg_catalog, which may read other people's rows, is called in a query or inside of it. */
+/** Whether a function outside pg_catalog, which may read other people's rows, is called in a query or inside it. */
 function callsOwn({ statement, catalog, castFunctions }: View, query: BoundQuery): boolean {
   const { queries, parentOf } = statement;
-  // Where a cast is applied that nobody has written is not known.
+  // It is unknown where an implicit cast is applied.
   if (castFunctions > 0) return true;
   const isWithin = (inner: BoundQuery): boolean => {
     for (let at: BoundQuery | undefined = inner; at !== undefined; at = parentOf.get(at))
@@ -135,10 +135,10 @@ function isHarmless(sights: Sights, reference: BoundRelation): boolean {
   return isSystemSchema(sight.relation.schema) || (sight.people === undefined && !sight.guarded);
 }
 
-/** What holds a reference's rows to one person: a constant, or a row of another reference. */
+/** What restricts a reference's rows to one person: a constant, or a row of another reference. */
 interface PersonPin {
   readonly by: "constant" | BoundRelation;
-  /** That row is about the same person, and not only names them. */
+  /** That row is about the same person, and does not only name them. */
   readonly isSame: boolean;
 }
 
@@ -150,7 +150,7 @@ function personPins(statement: BoundStatement, sights: Sights, catalog: Catalog)
     for (const pin of pinsOf(statement, query)) {
       const { relation, typeOid } = pin.column;
       if (!pin.restricts.has(relation) || !isPlainEquality(pin)) continue;
-      // Of another type's equality nobody knows what it takes for equal.
+      // What another type's equality treats as equal is unknown.
       const isKnown = keyOfPerson(sights, pin.column)?.isAlone === true && isComparedType(catalog, typeOid);
       const made = isKnown ? personPin(sights, pin) : undefined;
       if (made !== undefined) pins.set(relation, [...(pins.get(relation) ?? []), made]);
@@ -168,7 +168,7 @@ function personPin(sights: Sights, { column, to }: Pin): PersonPin | undefined {
   return { by: to.column.relation, isSame };
 }
 
-/** Whether its rows are one person's for each row of what is around the query. */
+/** Whether its rows belong to one person for each row of the enclosing queries. */
 function isPinned(
   statement: BoundStatement,
   pins: PersonPins,

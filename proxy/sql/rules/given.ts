@@ -1,10 +1,9 @@
-import type { Catalog } from "../../catalog/catalog.ts";
+import type { Scope } from "../scope.ts";
 import type { Sights } from "../sight.ts";
 
-/** What rules know beside the bound statement. */
-export interface Given {
+/** What rules know besides the bound statement: the role, its policy, the catalog, and how the role sees relations. */
+export interface Given extends Scope {
   readonly sights: Sights;
-  readonly catalog: Catalog;
-  /** Functions of users that casts may run in the statement, wherever that is: each may read other people's rows. */
+  /** User-defined functions that casts may run anywhere in the statement: each may read other people's rows. */
   readonly castFunctions: number;
 }

@@ -1,18 +1,18 @@
 import type { Node } from "libpg-query";
 import type { BoundQuery, BoundRelation, BoundStatement, Call } from "../bind/bound.ts";
 import { builtinUse } from "../functions.ts";
-import { type Body, forEachChild, visitNode } from "../grammar.ts";
+import { type Body, forEachChild, visitNode } from "../parse/grammar.ts";
 import { functionsMeant, ownFunctions } from "./calls.ts";
 import type { Given } from "./given.ts";
 import { sightOf, speaksOfPeople } from "./people.ts";
 
 /*
- * How many people a row may show. Each reference to a relation of people may be another person, and each reference to a WITH
- * query shows that query's people anew. A call may show another one: of `max`, which gives back some row's value, and of
- * a user's function, which reads by itself.
+ * How many people a row may show. Each reference to a relation of people may be another person, and each reference to a
+ * WITH query shows that query's people again. A call may show another person: `max` returns some row's value, and a
+ * user-defined function reads by itself.
  */
 
-/** People that an output row of the statement may show; undefined where nothing in it speaks of people. */
+/** The number of people that an output row of the statement may show; undefined if nothing in it is about people. */
 export function peoplePerRow(statement: BoundStatement, given: Given): number | undefined {
   const { top, queries } = statement;
   const speaks =
@@ -23,13 +23,13 @@ export function peoplePerRow(statement: BoundStatement, given: Given): number | 
   return people + given.castFunctions;
 }
 
-/** Calls of functions outside pg_catalog that may read by themselves, in the whole statement. */
+/** The number of calls of functions outside pg_catalog that may read by themselves, in the whole statement. */
 export function ownCalls({ queries }: BoundStatement, { catalog, castFunctions }: Given): number {
   const calls = queries.flatMap((query) => query.calls);
   return calls.filter((call) => ownFunctions(catalog, call).length > 0).length + castFunctions;
 }
 
-/** References in WITH queries: they are shown where these are referred to. */
+/** References in WITH queries: they are shown where the WITH query is referred to. */
 export function relationsInWith({ queries, bodyOf, parentOf }: BoundStatement): ReadonlySet<BoundRelation> {
   const named = new Set(bodyOf.values());
   const isWithin = (query: BoundQuery): boolean => {
@@ -40,7 +40,7 @@ export function relationsInWith({ queries, bodyOf, parentOf }: BoundStatement): 
   return new Set(queries.filter(isWithin).flatMap(({ relations }) => relations));
 }
 
-/** The people of the parts of a statement. */
+/** Counts the people of the parts of a statement. */
 export class PeopleShown {
   readonly #statement: BoundStatement;
   readonly #given: Given;
@@ -58,7 +58,7 @@ export class PeopleShown {
   ofQuery(query: BoundQuery): number {
     const known = this.#known.get(query);
     if (known !== undefined) return known;
-    // What refers to itself shows the people of its other references.
+    // A query that refers to itself shows the people of its other references.
     this.#known.set(query, 0);
     const people =
       sum(query.relations, (relation) => this.ofRelation(relation)) +
@@ -68,7 +68,7 @@ export class PeopleShown {
     return people;
   }
 
-  /** Of expressions of the query. */
+  /** For expressions of the query. */
   ofNodes(query: BoundQuery, nodes: readonly Node[] = []): number {
     let people = 0;
     const look = (type: string, body: Body): void => {

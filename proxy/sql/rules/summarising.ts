@@ -2,12 +2,12 @@ import type { FuncCall } from "libpg-query";
 import type { Catalog } from "../../catalog/catalog.ts";
 import type { BoundStatement, Call } from "../bind/bound.ts";
 
-/** Calls whose values are made of several rows, in the whole statement. */
+/** Calls whose values are made from several rows, in the whole statement. */
 export interface SummarisingCalls {
   readonly aggregates: number;
-  /** With OVER: a number of rows, which has no more bits than a person stands for. */
+  /** With OVER: a number of rows, which has no more bits than a person counts for. */
   readonly rankings: number;
-  /** Others with OVER. */
+  /** Other calls with OVER. */
   readonly windows: number;
 }
 
@@ -34,7 +34,7 @@ function isRanking({ functionsByName }: Catalog, { name }: Call): boolean {
   );
 }
 
-/** By its name alone: which of several functions is called is not known. */
+/** Decided by name only: it is unknown which of several functions is called. */
 function isAggregate({ functionsByName }: Catalog, { name, form }: Call): boolean {
   if (form === "syntax") return false;
   return (functionsByName.get(name) ?? []).some(({ kind }) => kind === "aggregate" || kind === "window");

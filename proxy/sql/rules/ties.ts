@@ -3,27 +3,30 @@ import type { Node, ParamRef, TypeCast } from "libpg-query";
 import type { SubjectHop } from "../../policy/subject-path.ts";
 import type { BoundColumn, BoundRelation, BoundStatement } from "../bind/bound.ts";
 import { type Pin, pinsOf } from "../bind/pins.ts";
-import { nodeOf, stringOf } from "../grammar.ts";
+import { nodeOf, stringOf } from "../parse/grammar.ts";
 import type { Sights } from "../sight.ts";
 import { isPlainEquality } from "./equalities.ts";
 import { keyOfPerson, personNamed, sightOf } from "./people.ts";
 
 /*
- * Which references of a statement speak of one and the same person: `t.customer_id = c.id` ties tickets to the customer,
- * and `c.id = 7` holds both to a person who is known before the statement runs.
+ * Which references of a statement are about the same person: `t.customer_id = c.id` links tickets to the customer, and
+ * `c.id = 7` restricts both to a person who is known before the statement runs.
  */
 
 export interface Ties {
-  /** References whose rows are held to the person of another one's. */
+  /** References whose rows are restricted to the person of another reference. */
   readonly others: ReadonlyMap<BoundRelation, readonly BoundRelation[]>;
-  /** What a reference's subject is compared to, where that is a constant or a parameter. */
+  /** What a reference's subject is compared to, if that is a constant or a parameter. */
   readonly constants: ReadonlyMap<BoundRelation, Constant>;
 }
 
-/** A constant where it stands, or a parameter by its number (from 1). Its value is nobody's business here. */
+/** A constant by its position, or a parameter by its number (from 1). The value itself is not used here. */
 export type Constant = { readonly place: number } | { readonly parameter: number };
 
-/** What the conditions of all queries say of their references: ties among them and to queries around, and constants. */
+/**
+ * What the conditions of all queries say about their references: links among them and to enclosing queries, and
+ * constants.
+ */
 export function tiesOf(statement: BoundStatement, sights: Sights): Ties {
   const others = new Map<BoundRelation, readonly BoundRelation[]>();
   const constants = new Map<BoundRelation, Constant>();
@@ -55,8 +58,8 @@ function areSamePerson(sights: Sights, one: BoundColumn, other: BoundColumn): bo
 }
 
 /**
- * Whether the first step of a reference's path is the other's very row, whose person the path goes on to: of a message
- * `ticket_id -> tickets.customer_id`, joined by `ticket_id = tickets.id`.
+ * Whether the first step of a reference's path is the other reference's own row, from which the path leads on to the
+ * person: for a message `ticket_id -> tickets.customer_id`, joined by `ticket_id = tickets.id`.
  */
 function leadsTo(sights: Sights, from: BoundColumn, to: BoundColumn): boolean {
   const mine = keyOfPerson(sights, from);
@@ -85,19 +88,19 @@ function heldBy(sights: Sights, { column, to }: Pin): Constant | undefined {
   return personNamed(sights, column)?.isAlone === true ? constantOf(value) : undefined;
 }
 
-/** Whether the reference's rows are those of the person of one of `told`. */
+/** Whether the reference's rows belong to the person of one of `told`. */
 export function isTiedTo(ties: Ties, reference: BoundRelation, told: ReadonlySet<BoundRelation>): boolean {
   return tiedReferences(ties, reference).some((each) => told.has(each));
 }
 
-/** What holds the reference to one person who is known beforehand. */
+/** What restricts the reference to one person who is known in advance. */
 export function constantBehind(ties: Ties, reference: BoundRelation): Constant | undefined {
   return tiedReferences(ties, reference)
     .map((each) => ties.constants.get(each))
     .find((constant) => constant !== undefined);
 }
 
-/** How many references a parameter holds to a person. */
+/** How many references a parameter restricts to a person. */
 export function timesHeldBy({ constants }: Ties, parameter: number): number {
   const held = [...constants.values()];
   return held.filter((constant) => "parameter" in constant && constant.parameter === parameter).length;
@@ -109,7 +112,7 @@ function tiedReferences({ others }: Ties, reference: BoundRelation): readonly Bo
   return [...seen];
 }
 
-/** Of a constant, a parameter, or one of them cast to a type whose values read the same. */
+/** For a constant, a parameter, or one of them cast to a type whose values have the same text. */
 function constantOf(node: Node): Constant | undefined {
   const [type, body] = nodeOf(node);
   switch (type) {

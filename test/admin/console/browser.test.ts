@@ -27,7 +27,7 @@ roles:
 `;
 /** Where to keep what the pages look like, to be judged by eye. */
 const PICTURES = process.env.SLUICE_SCREENSHOTS;
-const PAGES = ["", "/readers", "/sessions", "/alerts", "/policy", "/explain", "/user?name=anna"];
+const PAGES = ["", "/readers", "/sessions", "/alerts", "/person", "/policy", "/explain", "/user?name=anna"];
 
 let browser: Browser | undefined;
 let lacking = "";
@@ -42,7 +42,7 @@ beforeAll(async () => {
   if (browser === undefined) return;
   database = await freshDatabase("console_browser");
   await supportSchema(database.uri);
-  const variables = { SLUICE_CONSOLE_TOKEN: `olga:${TOKEN}` };
+  const variables = { SLUICE_CONSOLE_TOKEN: `olga:${TOKEN}`, SLUICE_KEY: "5".repeat(64) };
   sluice = await startSluice({ policy: POLICY, upstream: database.uri, variables });
 });
 afterAll(async () => {
@@ -167,6 +167,24 @@ test("suspending ends a session that is open, resuming lets the user in again", 
   await page.getByRole("button", { name: "Resume cleo" }).click();
   await page.getByRole("status").filter({ hasText: "cleo may log in again" }).waitFor();
   await connect("cleo");
+});
+
+test("who read a customer is answered on the page, and the id stands in no address", async () => {
+  const page = await openLoggedIn();
+  const cleo = await connect("cleo");
+  await cleo.query("SELECT name, email FROM customers WHERE id = 4711");
+  await page.getByRole("navigation").getByRole("link", { name: "Person" }).click();
+  await page.getByLabel("Id", { exact: true }).fill("4711");
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", { name: "Answer" }).waitFor();
+  await page.getByText("1 statement of 1 user read this person.").waitFor();
+  await page
+    .getByRole("row")
+    .filter({ hasText: "WHERE id = $1" })
+    .getByRole("link", { name: "cleo" })
+    .waitFor();
+  expect(page.url()).not.toContain("4711");
+  await picture(page, "person");
 });
 
 test("the explain box shows verdict, reason and the text that the server would get", async () => {

@@ -166,12 +166,12 @@ test("a log-in ends after half an hour without use, watching or not, and after e
   const minutes = (count: number) => {
     now += count * 60_000;
   };
-  const idle = visits.begin("console");
+  const idle = visits.begin({ by: "console", role: "officer" });
   minutes(29);
   expect(visits.find(idle, "watch")).toBeDefined();
   minutes(2);
   expect(visits.find(idle, "use")).toBeUndefined();
-  const busy = visits.begin("console");
+  const busy = visits.begin({ by: "console", role: "officer" });
   for (let i = 0; i < 23; i++) {
     minutes(20);
     expect(visits.find(busy, "use")).toBeDefined();
@@ -193,11 +193,11 @@ test("a host does not get around the limit by its many IPv6 addresses, nor does 
 
 test("of several tokens each names its owner", () => {
   const tokens = [
-    { name: "olga", token: "a".repeat(24) },
-    { name: undefined, token: "b".repeat(24) },
-  ];
-  expect(ownerOf("a".repeat(24), tokens)).toBe("console (olga)");
-  expect(ownerOf("b".repeat(24), tokens)).toBe("console");
+    { name: "olga", token: "a".repeat(24), role: "viewer" },
+    { name: undefined, token: "b".repeat(24), role: "officer" },
+  ] as const;
+  expect(ownerOf("a".repeat(24), tokens)).toEqual({ by: "console (olga)", role: "viewer" });
+  expect(ownerOf("b".repeat(24), tokens)).toEqual({ by: "console", role: "officer" });
   expect(ownerOf("a".repeat(23), tokens)).toBeUndefined();
   expect(ownerOf("", tokens)).toBeUndefined();
 });

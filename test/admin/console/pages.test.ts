@@ -1,7 +1,8 @@
 import { createHmac, randomBytes } from "node:crypto";
 import pg from "pg";
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
-import { deriveKeys } from "../../../proxy/keys.ts";
+import { deriveKeys } from "../../../proxy/keys/keys.ts";
+import { entriesOf } from "../../audit/support.ts";
 import { freshDatabase, PASSWORDS, supportSchema, type TestDatabase } from "../../harness/postgres.ts";
 import { startSluice, type TestSluice } from "../../harness/sluice.ts";
 import { logIn, type Officer, TOKEN, words } from "./browsing.ts";
@@ -17,6 +18,7 @@ roles:
 `;
 
 const SECRET = randomBytes(32);
+const [VIEWER, DBA] = [randomBytes(24).toString("hex"), randomBytes(24).toString("hex")];
 
 let database: TestDatabase;
 let sluice: TestSluice;
@@ -25,7 +27,8 @@ let officer: Officer;
 beforeAll(async () => {
   database = await freshDatabase("console_pages");
   await supportSchema(database.uri);
-  const variables = { SLUICE_CONSOLE_TOKEN: `olga:${TOKEN}`, SLUICE_KEY: SECRET.toString("hex") };
+  const tokens = `olga:${TOKEN} viewer/vera:${VIEWER} dba/dora:${DBA}`;
+  const variables = { SLUICE_CONSOLE_TOKEN: tokens, SLUICE_KEY: SECRET.toString("hex") };
   sluice = await startSluice({ policy: POLICY, upstream: database.uri, variables });
   officer = await logIn(sluice);
 });
@@ -186,4 +189,70 @@ test("the policy page shows what is in force, and follows when it changes", asyn
     expect(page).toMatch(/21 people in 1h/);
     expect(page).toMatch(/Only observed: in console_pages\S* nothing is refused/);
   });
+});
+
+test("an officer asks who read a customer: the whole log answers, and the question is recorded without the id", async () => {
+  const anna = await connect("anna", "help desk");
+  await anna.query("SELECT name, email FROM customers WHERE id = 4711");
+  const asked = (fields: Readonly<Record<string, string>>) =>
+    officer.send("/console/person", { table: "public.customers.id", days: "30", ...fields }).then(words);
+  expect(words(await officer.see("/console/person"))).toContain("Who read this person?");
+  const answer = await asked({ id: " 4711 " });
+  expect(answer).toMatch(/1 statement of 1 user read this person/);
+  expect(answer).toMatch(/anna 127\.0\.0\.1 help desk .*SELECT name, email FROM customers WHERE id = \$1/);
+  expect(answer).toMatch(/Not covered whatever was read before/);
+  expect(await asked({ id: "999999" })).toContain(
+    "No statement that this log names people for has read them",
+  );
+  // Nothing here would be a true "nobody".
+  expect(await asked({ id: "a@example.com" })).toContain("email addresses, not an id");
+  expect(await asked({ id: "4711", table: "public.staff.id" })).toContain('no people of "public.staff.id"');
+  expect(await asked({ id: " " })).toContain("Enter the id of a person");
+  const entries = await entriesOf(sluice.auditFolder);
+  const questions = entries.filter(({ unmapped }) => unmapped.kind === "question");
+  expect(questions.length).toBeGreaterThan(1);
+  expect(questions[0]).toMatchObject({
+    actor: { user: { name: "console (olga)" } },
+    unmapped: { question: "subject", people: 1 },
+  });
+  expect(JSON.stringify(questions)).not.toContain("4711");
+});
+
+test("a viewer sees the pages and does nothing; a DBA ends sessions; only officers suspend and ask about people", async () => {
+  const anna = await connect("anna");
+  const session =
+    /href="\/console\/session\?id=([0-9a-f-]{36})"/.exec(await officer.see("/console/sessions"))?.[1] ?? "";
+  const orders: [path: string, fields: Readonly<Record<string, string>>][] = [
+    ["/console/suspend", { user: "anna", why: "x" }],
+    ["/console/resume", { user: "anna", why: "x" }],
+    ["/console/person", { id: "4711", table: "public.customers.id" }],
+  ];
+  for (const [token, role] of [
+    [VIEWER, "viewer"],
+    [DBA, "dba"],
+  ] as const) {
+    const one = await logIn(sluice, token);
+    expect(words(await one.see("/console/readers"))).toContain("anna");
+    expect(words(await one.see("/console/user?name=anna"))).toContain(
+      `Only officers suspend and resume; you are logged in as ${role}`,
+    );
+    expect(await one.see("/console/person")).not.toContain('name="id"');
+    for (const [path, fields] of orders)
+      expect(words(await one.send(path, fields)), path).toContain(
+        `Your log-in (${role}) may not do this. Nothing was done.`,
+      );
+    const explained = {
+      user: "anna",
+      database: new URL(database.uri).pathname.slice(1),
+      statement: "select 1",
+    };
+    expect(words(await one.send("/console/explain", explained))).toContain("Verdict");
+  }
+  const viewer = await logIn(sluice, VIEWER);
+  expect(await viewer.see(`/console/session?id=${session}`)).not.toContain("End this session");
+  expect(words(await viewer.send("/console/end", { session }))).toContain("may not do this");
+  await anna.query("SELECT 1");
+  const dba = await logIn(sluice, DBA);
+  expect(await dba.see(`/console/session?id=${session}`)).toContain("End this session");
+  expect(words(await dba.send("/console/end", { session }))).toContain("The session is ended");
 });

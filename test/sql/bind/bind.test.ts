@@ -4,8 +4,9 @@ import type { Meaning } from "../../../proxy/sql/bind/bound.ts";
 import { answerDependsOn } from "../../../proxy/sql/bind/dependencies.ts";
 import { pinsOf } from "../../../proxy/sql/bind/pins.ts";
 import { namedColumns, tablesIn } from "../../../proxy/sql/bind/questions.ts";
-import { Constants } from "../../../proxy/sql/constants.ts";
-import { parseText } from "../../../proxy/sql/parse.ts";
+import { Constants } from "../../../proxy/sql/parse/constants.ts";
+import { stringOf } from "../../../proxy/sql/parse/grammar.ts";
+import { parseText } from "../../../proxy/sql/parse/parse.ts";
 import { type Bench, bindText, bound, namesOf, openBench } from "./bound.ts";
 import { SCHEMA } from "./statements.ts";
 
@@ -38,7 +39,7 @@ describe("columns that the sent text will not have", () => {
     expect(namesOf(namedColumns(bound("SELECT t FROM b t", absent())))).toEqual(["b.id", "b.z"]);
   });
 
-  test("are not there to be named, nor to be joined by", () => {
+  test("can be neither named nor joined by", () => {
     expect(bound("SELECT b.x FROM b", absent()).problems.map(({ sqlstate }) => sqlstate)).toEqual(["42703"]);
     const named = namedColumns(bound("SELECT 1 FROM a NATURAL JOIN b", absent()));
     expect(namesOf(named)).toEqual(["a.id", "b.id"]);
@@ -62,7 +63,7 @@ describe("a name that may be a column of unknown name", () => {
     expect(namesOf(answerDependsOn(bound(sql, bench.environment)).columns)).toEqual(["a.y"]);
   });
 
-  test("is none where the function's columns can be read off", () => {
+  test("does not exist if the function's columns are apparent", () => {
     expect(meanings("SELECT (SELECT y FROM pair()) FROM a").map(({ kind }) => kind)).toEqual(["column"]);
     expect(meanings("SELECT second, f FROM pair() f").map(({ kind }) => kind)).toEqual(["column", "row"]);
   });
@@ -77,7 +78,7 @@ test("LOCK names relations, and has no rows", () => {
   ]);
 });
 
-test("subscripts of an INSERT's columns see no more than its source", () => {
+test("subscripts of an INSERT's columns see only what its source sees", () => {
   const { problems } = bound(
     "INSERT INTO a (id[x], y[(SELECT max(z) FROM b)]) VALUES (1, 2)",
     bench.environment,
@@ -140,7 +141,7 @@ describe("pins", () => {
     ]);
   });
 
-  test("of an outer join hold where there is a partner", () => {
+  test("of an outer join apply to rows with a match", () => {
     expect(pins("SELECT 1 FROM a LEFT JOIN b ON b.id = 7 AND b.x IN (SELECT k FROM c)")).toEqual([
       "b.id = values where joined",
       "b.x = query where joined",
@@ -148,7 +149,55 @@ describe("pins", () => {
   });
 });
 
-test("what is not understood names its node", () => {
+const operators = (sql: string): readonly string[] =>
+  bound(sql, bench.environment)
+    .queries.flatMap((query) => query.operators)
+    .map(({ symbol, schema }) => (schema === undefined ? symbol : `${schema}.${symbol}`))
+    .sort();
+
+test.each([
+  [
+    "SELECT x + 1 FROM a WHERE x BETWEEN 1 AND 2 AND y NOT IN (1) AND z LIKE 'a'",
+    ["+", "<=", "<>", ">=", "~~"],
+  ],
+  ["SELECT CASE x WHEN 1 THEN 2 END, CASE WHEN true THEN 1 END FROM a", ["="]],
+  ["SELECT 1 FROM a JOIN b USING (id) WHERE (x, 1) IN (SELECT 1, 2) AND x < ALL (SELECT 1)", ["<", "=", "="]],
+  ["SELECT 1 FROM a ORDER BY x USING OPERATOR(pg_catalog.<)", ["pg_catalog.<"]],
+  ["SELECT array_agg(x ORDER BY x USING >), sum(x) OVER (ORDER BY x USING <) FROM a", ["<", ">"]],
+  ["SELECT 1 UNION SELECT 2 ORDER BY 1 USING >", [">"]],
+  ["UPDATE a SET x = -y WHERE NOT x IS DISTINCT FROM 1 RETURNING nullif(x, 1)", ["-", "=", "="]],
+])("operators that are applied, written or not: %s", (sql, expected) => {
+  expect(operators(sql)).toEqual(expected);
+});
+
+const types = (sql: string): readonly string[] => {
+  const { queries, parameterTypes } = bound(sql, bench.environment);
+  return [...queries.flatMap((query) => query.types), ...parameterTypes]
+    .map(({ names = [] }) => names.map(stringOf).at(-1) ?? "")
+    .sort();
+};
+
+test.each([
+  ["SELECT x::text, CAST(y AS int), date '2020-01-01' FROM a", ["date", "int4", "text"]],
+  ["SELECT * FROM json_to_record('{}') AS r(p int, q point)", ["int4", "point"]],
+  ["SELECT * FROM XMLTABLE('/a' PASSING '<a/>' COLUMNS t text, n FOR ORDINALITY)", ["text"]],
+  [
+    "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n FROM r) CYCLE n SET c TO mark 'y' DEFAULT mark 'n' USING p SELECT 1 FROM r",
+    ["mark", "mark"],
+  ],
+  ["PREPARE p (point) AS SELECT $1", ["point"]],
+  ["EXECUTE p ('(1, 2)'::point)", ["point"]],
+])("types that are named: %s", (sql, expected) => {
+  expect(types(sql)).toEqual(expected);
+});
+
+test("an expression in a place where Postgres allows none is bound nevertheless", () => {
+  const { queries, problems } = bound("SELECT 1 AS n UNION SELECT 2 ORDER BY shown(n)", bench.environment);
+  expect(queries.flatMap(({ calls }) => calls.map(({ name }) => name))).toEqual(["shown"]);
+  expect(problems.map(({ sqlstate }) => sqlstate)).toEqual(["0A000"]);
+});
+
+test("a result that is not understood names its node", () => {
   expect(bindText("SELECT merge_action() FROM a", bench.environment)).toMatchObject({ ok: false });
   expect(bindText("VACUUM a", bench.environment)).toMatchObject({ ok: true, statement: { kind: "utility" } });
 });

@@ -4,7 +4,7 @@ import { readCatalog } from "../../../proxy/catalog/snapshot.ts";
 import { type BindResult, bindStatement } from "../../../proxy/sql/bind/bind.ts";
 import type { BoundColumn, BoundStatement } from "../../../proxy/sql/bind/bound.ts";
 import { type Environment, nothingAbsent } from "../../../proxy/sql/bind/environment.ts";
-import { parseText } from "../../../proxy/sql/parse.ts";
+import { parseText } from "../../../proxy/sql/parse/parse.ts";
 import { freshDatabase, type TestDatabase } from "../../harness/postgres.ts";
 
 /** A database and its catalog, in which statements are bound and described. */
@@ -16,7 +16,7 @@ export interface Bench {
   close(): Promise<void>;
 }
 
-/** `setUp` makes the relations, by a session of its own. */
+/** `setUp` creates the relations, in a session of its own. */
 export async function openBench(setUp: (database: TestDatabase) => Promise<void>): Promise<Bench> {
   const database = await freshDatabase("bind");
   await setUp(database);
@@ -35,14 +35,14 @@ export async function openBench(setUp: (database: TestDatabase) => Promise<void>
   };
 }
 
-/** Undefined where the text is not one statement that the parser takes. */
+/** Undefined if the text is not one statement that the parser accepts. */
 export function bindText(sql: string, environment: Environment): BindResult | undefined {
   const parsed = parseText(sql);
   const [statement, ...more] = parsed.ok ? parsed.statements : [];
   return statement === undefined || more.length > 0 ? undefined : bindStatement(statement.node, environment);
 }
 
-/** Throws where the statement is not understood. */
+/** Throws if the statement is not understood. */
 export function bound(sql: string, environment: Environment): BoundStatement {
   const result = bindText(sql, environment);
   if (result?.ok !== true) throw new Error(`${result?.message ?? "not one statement"}: ${sql}`);

@@ -8,8 +8,8 @@ import { type Bench, bindText, bound, namesOf, openBench } from "./bound.ts";
 import { anyStatements, queries, SCHEMA, TABLES } from "./statements.ts";
 
 /**
- * What an answer depends on, tried on real rows and with Postgres's own privileges. More by hand: SLUICE_BIND_RUNS=20000
- * SLUICE_BIND_SEED=5.
+ * What an answer depends on, tested on real rows and with Postgres's own privileges. More by hand:
+ * SLUICE_BIND_RUNS=20000 SLUICE_BIND_SEED=5.
  */
 const RUNS = Number(process.env.SLUICE_BIND_RUNS ?? 0);
 const SEED = Number(process.env.SLUICE_BIND_SEED ?? 1);
@@ -33,7 +33,7 @@ function reader(): string {
   return `reader_of_${bench.database.database}`;
 }
 
-/** What `run` gives inside of a transaction that leaves nothing behind. */
+/** The result of `run` inside a transaction that leaves nothing behind. */
 async function undone<T>(run: (client: pg.Client) => Promise<T>): Promise<T> {
   await bench.client.query("BEGIN");
   try {
@@ -104,7 +104,7 @@ test(
   TIME,
 );
 
-/** By relation: one of its columns where none is named, as counting rows takes the privilege on some column. */
+/** By relation: one of its columns if none is named, because counting rows requires the privilege on some column. */
 function grants(statement: BoundStatement, left: BoundColumn | undefined): readonly string[] {
   const named = [...namedColumns(statement)];
   return tablesIn(statement).flatMap((relation) => {
@@ -134,8 +134,8 @@ async function isAllowed(sql: string, given: readonly string[]): Promise<string>
 }
 
 /**
- * A column that is surely asked for. For what the planner leaves out (WITH queries and outputs that nothing uses, outer joins
- * that change nothing) it asks for no privilege.
+ * A column whose privilege Postgres certainly requires. For parts that the planner removes (WITH queries and outputs
+ * that are not used, outer joins that change nothing) it requires no privilege.
  */
 function neededColumn(statement: BoundStatement): BoundColumn | undefined {
   const hasOuterJoins = tablesIn(statement).some(({ isNullable }) => isNullable);

@@ -1,25 +1,25 @@
 import type pg from "pg";
 
-/** What the server says of a statement without running it. */
+/** What the server says about a statement without running it. */
 export type Description =
   | { readonly ok: true; readonly fields: readonly Field[] }
   | { readonly ok: false; readonly sqlstate: string; readonly message: string };
 
 export interface Field {
   readonly name: string;
-  /** 0 where the column is no plain column of a relation. */
+  /** 0 if the column is not a plain column of a relation. */
   readonly tableID: number;
   readonly columnID: number;
 }
 
-/** What the pg client calls of a query that it did not make itself (pg/lib/client.js). */
+/** The methods that the pg client calls on a query that it did not create itself (pg/lib/client.js). */
 interface Link {
   parse(query: { text: string; name?: string }): void;
   describe(message: { type: "S"; name?: string }): void;
   sync(): void;
 }
 
-/** Sends Parse and Describe, and no Execute. */
+/** Sends Parse and Describe, but no Execute. */
 class Describe {
   readonly done: Promise<Description>;
   readonly #text: string;
@@ -44,7 +44,7 @@ class Describe {
   }
 
   handleError(error: pg.DatabaseError): void {
-    // The client hears nothing more of a query that failed.
+    // The client receives nothing more for a query that failed.
     this.#settle({ ok: false, sqlstate: error.code ?? "", message: error.message });
   }
 

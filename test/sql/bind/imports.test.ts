@@ -5,7 +5,7 @@ import { STAGES } from "../../../proxy/sql/stages.ts";
 
 const SQL = "proxy/sql";
 
-/** Files of the project that each file of a folder imports, seen from proxy/sql/. */
+/** Files of the project that each file of a folder imports, relative to proxy/sql/. */
 async function importsOf(folder: string): Promise<ReadonlyMap<string, readonly string[]>> {
   const files = await readdir(join(SQL, folder));
   const pairs = files.map(async (file) => {

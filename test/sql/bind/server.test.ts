@@ -10,14 +10,14 @@ import { type Description, describeStatement, type Field } from "./describe.ts";
 import { SCHEMA, TRAPS, wildStatements } from "./statements.ts";
 
 /**
- * The server is asked what each statement's names mean: RowDescription has the name, table and column of each output, and
+ * Asks the server what each statement's names mean: RowDescription has the name, table and column of each output, and
  * errors say which names mean nothing or several things. More by hand: SLUICE_BIND_RUNS=20000 SLUICE_BIND_SEED=5.
  */
 const RUNS = Number(process.env.SLUICE_BIND_RUNS ?? 0);
 const SEED = Number(process.env.SLUICE_BIND_SEED ?? 1);
 const TIME = RUNS > 0 ? 3_600_000 : 60_000;
 
-/** Every so many statements of Postgres's regression tests. */
+/** Uses one in this many statements of Postgres's regression tests. */
 const STEP = RUNS > 0 ? 1 : 30;
 
 let bench: Bench;
@@ -38,7 +38,7 @@ afterAll(() => bench?.close());
 /** undefined_column, undefined_table, ambiguous_column, ambiguous_alias, duplicate_alias */
 const OF_NAMES: ReadonlySet<string> = new Set(["42703", "42P01", "42702", "42P09", "42712"]);
 
-/** Fields of values of composite types, and names in literals, are no names that a query exposes. */
+/** Fields of values of composite types, and names in literals, are not names that a query exposes. */
 const OF_VALUES = /could not identify column|not found in data type|relation "[^"]*" does not exist/;
 
 interface Comparison {
@@ -68,7 +68,7 @@ async function compare(sql: string): Promise<Comparison> {
   };
 }
 
-/** The server may find another fault first; but what it says of names must be known. */
+/** The server may find another error first; but whatever it says about names must be known. */
 function missed(
   { problems }: BoundStatement,
   said: Description & { readonly ok: false },
@@ -92,7 +92,7 @@ function differenceOf(statement: BoundStatement, fields: readonly Field[]): stri
     .find((each) => each !== undefined);
 }
 
-/** A place that the server has and bind has not is a cast without effect (`'a'::text`, regproc to oid). */
+/** A position that the server reports and bind does not is a cast without effect (`'a'::text`, regproc to oid). */
 function otherPlace(place: readonly number[] | undefined, field: Field | undefined): string | undefined {
   if (place === undefined || field === undefined) return undefined;
   const said = [field.tableID, field.columnID];

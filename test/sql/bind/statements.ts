@@ -2,9 +2,9 @@ import fc from "fast-check";
 import { Draw } from "../../harness/draw.ts";
 
 /**
- * Statements that like what goes wrong with names: aliases that are names of tables and columns, columns of several
- * references, of outer levels, of the level's own FROM where it cannot be seen, output names, USING, renamed columns.
- * All columns are numbers, so that types are no matter. Some statements are not valid: the server says which.
+ * Statements with typical traps for names: aliases that are names of tables and columns, columns of several references,
+ * of outer levels, of the level's own FROM where it is not visible, output names, USING, renamed columns. All columns
+ * are numbers, so that types do not matter. Some statements are not valid: the server says which.
  */
 
 export const SCHEMA = `
@@ -24,18 +24,18 @@ export const TABLES: Readonly<Record<string, readonly string[]>> = {
   v: ["id", "s", "x"],
 };
 
-/** One statement for each way in which names are looked up, over `SCHEMA`. */
+/** One statement for each kind of name lookup, over `SCHEMA`. */
 export const TRAPS: readonly string[] = [
-  // A subquery in FROM does not see what comes before it, and finds the name further out.
+  // A subquery in FROM cannot refer to the items before it, and finds the name further out.
   "SELECT (SELECT max(s.n) FROM b, (SELECT x AS n) s) FROM a",
   "SELECT (SELECT max(s.n) FROM b, LATERAL (SELECT x AS n) s) FROM a",
   "SELECT 1 FROM a, (SELECT a.id) s",
   "SELECT 1 FROM a RIGHT JOIN LATERAL (SELECT a.id) s ON true",
   "SELECT n FROM a, generate_series(1, a.x) AS n",
-  // ON sees its two sides only.
+  // ON can refer only to its two sides.
   "SELECT 1 FROM c, a JOIN b ON a.id = c.k",
   "SELECT (SELECT 1 FROM c, b JOIN a ON w = k) FROM c",
-  // A join without an alias shows its columns, and its sides by their names.
+  // A join without an alias exposes its columns, and its sides by their names.
   "SELECT id FROM a JOIN b USING (id)",
   "SELECT id FROM a JOIN b ON true",
   "SELECT a.id, b.id, * FROM a FULL JOIN b USING (id)",
@@ -63,7 +63,7 @@ export const TRAPS: readonly string[] = [
   "SELECT DISTINCT ON (g) -id AS g FROM a",
   "SELECT id FROM a UNION SELECT k FROM c ORDER BY id",
   "SELECT id FROM a UNION SELECT k FROM c ORDER BY k",
-  // WITH queries: those before, or all; a write's target is never one.
+  // WITH queries: those before, or all; a write's target is never a WITH query.
   "WITH a AS (SELECT * FROM a) SELECT * FROM a",
   "WITH t AS (SELECT * FROM u), u AS (SELECT 1 AS n) SELECT n FROM t",
   "WITH RECURSIVE t AS (SELECT * FROM u), u AS (SELECT 1 AS n) SELECT n FROM t",
@@ -95,7 +95,7 @@ interface Named {
 }
 
 interface Around {
-  /** What can be named, innermost level first. */
+  /** The available names, innermost level first. */
   readonly levels: readonly (readonly Named[])[];
   readonly withs: readonly Named[];
   readonly depth: number;

@@ -15,7 +15,7 @@ test.each([
   ["customers c LEFT JOIN tickets t ON t.customer_id = c.id AND t.body LIKE 'a%'", []],
   ["payments c LEFT JOIN tickets t USING (customer_id)", []],
   ["payments c NATURAL LEFT JOIN tickets t", []],
-  // A single column that everybody sees.
+  // A single column that everyone may see.
   ["tickets t LEFT JOIN customers c ON c.country = t.region", []],
   ["tickets t LEFT JOIN customers c ON c.country = t.region AND c.id = 7", ["c"]],
   ["tickets t LEFT JOIN customers c ON c.email = t.region", ["c"]],
@@ -24,7 +24,7 @@ test.each([
   ["tickets t RIGHT JOIN customers c ON c.id = 7", ["t"]],
   ["customers c FULL JOIN tickets t ON t.customer_id = c.id", ["c"]],
   ["(VALUES (1)) v(n) LEFT JOIN customers c ON c.id = v.n", ["c"]],
-  // By the person of one that is counted where it is left out.
+  // By the person of a reference that is counted when it is left out.
   ["(VALUES (1)) v(n) LEFT JOIN (customers c JOIN tickets t ON t.customer_id = c.id) ON c.name > 'a'", ["c"]],
 ])("of %s", (from, expected) => {
   const { statement, sights } = ruleInput(judged, "anna", `SELECT 1 FROM ${from}`);

@@ -35,7 +35,7 @@ describe("many people's rows", () => {
   test.each([
     ["SELECT json_agg(t) FROM tickets t", "json_agg()"],
     ["SELECT string_agg(t.status, ',') OVER () FROM tickets t", "string_agg()"],
-    // Who is named in one person's row may be anybody.
+    // A name inside one person's row may be anyone's.
     [
       "SELECT json_agg(ARRAY[c.name, t.status]) FROM tickets t, customers c WHERE t.customer_id = 7 AND c.id = t.id",
       "json_agg()",
@@ -65,7 +65,7 @@ describe("many people's rows", () => {
     expect(gatherings(sql)).toContain(what);
   });
 
-  test("a cast may bring along others", () => {
+  test("a cast may add other people", () => {
     const sql = "SELECT json_agg(t) FROM tickets t WHERE t.customer_id = 7";
     expect(gatherings(sql, 1)).toEqual(["json_agg()"]);
   });

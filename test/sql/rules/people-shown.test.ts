@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { peopleNamed } from "../../../proxy/sql/rules/named-people.ts";
 import { ownCalls, peoplePerRow } from "../../../proxy/sql/rules/people-shown.ts";
 import { summarisingCalls } from "../../../proxy/sql/rules/summarising.ts";
 import { writtenPeople } from "../../../proxy/sql/rules/written-people.ts";
@@ -61,7 +62,7 @@ describe("people that a row may show", () => {
   });
 });
 
-describe("people in a write beside its target", () => {
+describe("people in a write, besides its target", () => {
   test.each([
     ["INSERT INTO tickets (id) VALUES (1) RETURNING (SELECT max(c.name) FROM customers c)", 0, 0],
     ["INSERT INTO tickets (id) SELECT c.id FROM customers c", 0, 1],
@@ -101,4 +102,27 @@ test.each([
 ])("calls that summarise rows: %s", (sql, expected) => {
   const { statement, catalog } = ruleInput(judged, "anna", sql);
   expect(summarisingCalls(statement, catalog)).toEqual(expected);
+});
+
+describe("people whom a row can identify, each by a column of a reference", () => {
+  test.each([
+    ["SELECT name FROM customers", ["customers.id"]],
+    ["SELECT 1 FROM tickets t JOIN customers c ON c.id = t.customer_id", ["t.customer_id", "c.id"]],
+    ["SELECT 1 FROM customers c, LATERAL (SELECT t.id FROM tickets t) s", ["c.id"]],
+    ["SELECT n FROM customers c(i, n)", ["c.i"]],
+    ["SELECT 1 FROM customers c(i, i)", []],
+    ["SELECT 1 FROM customers c, public.customers c", []],
+    ["SELECT 1 FROM (tickets t JOIN customers c ON true) j", []],
+    ["SELECT 1 FROM tickets c JOIN customers d USING (id) AS c", ["d.id"]],
+    ["SELECT DISTINCT country FROM customers", []],
+    ["SELECT count(*) FROM customers", []],
+    ["SELECT (SELECT count(c.id)) FROM customers c", []],
+    ["SELECT FROM customers", []],
+    ["TABLE customers", []],
+    ["SELECT id FROM customers UNION SELECT id FROM customers", []],
+  ])("%s", (sql, people) => {
+    const { statement, ...given } = ruleInput(judged, "anna", sql);
+    const named = statement.top === undefined ? [] : peopleNamed(statement, given, statement.top);
+    expect(named.map(({ reference, exposed }) => `${reference.alias}.${exposed}`)).toEqual(people);
+  });
 });

@@ -23,7 +23,7 @@ function ties(sql: string) {
   };
 }
 
-describe("rows are held to the person of another reference", () => {
+describe("rows are restricted to the person of another reference", () => {
   test.each([
     "SELECT 1 FROM customers c JOIN tickets t ON t.customer_id = c.id",
     "SELECT 1 FROM customers c LEFT JOIN tickets t ON t.customer_id = c.id",

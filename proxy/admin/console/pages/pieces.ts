@@ -1,4 +1,4 @@
-import type { WindowUse } from "../../../guard/meter.ts";
+import type { WindowUse } from "../../../meter/meter.ts";
 import { type Html, html, type Value } from "../html.ts";
 import { at } from "../routes.ts";
 

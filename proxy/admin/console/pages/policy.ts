@@ -1,14 +1,13 @@
+import { maskText } from "../../../policy/masks/all.ts";
 import {
-  type BudgetWindow,
   type ColumnClass,
-  type Condition,
-  type Limits,
   type Mask,
   type Policy,
-  type RelationSet,
   type Role,
   relationSetHas,
 } from "../../../policy/policy.ts";
+import { factsOf } from "../../../policy/rules/all.ts";
+import type { FactLine } from "../../../policy/rules/rule.ts";
 import { type Html, html, type Value } from "../html.ts";
 import type { Asked } from "../page.ts";
 import { layout } from "./layout.ts";
@@ -67,35 +66,12 @@ function databaseSection(name: string, policy: Policy, i: number): Html {
 const UNCLASSIFIED = { show: "are shown", mask: "are masked", deny: "may not be read" } as const;
 
 /** `uncounted`: tables with protected columns that it reads past its budget. */
-function roleCard(
-  { name, users, from, reads, writes, sees, finds, ...role }: Role,
-  uncounted: readonly string[],
-): Html {
-  const { only, purpose, writesOwnConditions, requireFilter, aggregatesOnly, limits, budget, calls } = role;
+function roleCard(role: Role, uncounted: readonly string[]): Html {
   return html`<li>
-    <h4><bdi>${name}</bdi></h4>
+    <h4><bdi>${role.name}</bdi></h4>
     <dl>
-      ${fact("Users", users.length > 0 && html`<bdi>${users.map(({ text }) => text).join(", ")}</bdi>`)}
-      ${fact("From", from.length > 0 && from.map(({ text }) => text).join(", "))}
-      ${fact("Reads", relations(reads))}
-      ${fact("Writes", relations(writes))}
-      ${fact("Sees in the clear", sees === "all" ? "all" : [...sees].map(sight))}
-      ${fact("Finds by exact value", finds === "all" ? "all" : [...finds].join(", "))}
-      ${fact(
-        "Only rows where",
-        [...only].map(([relation, { sql }]) => line([relation, ": ", code(sql)])),
-      )}
-      ${fact(
-        "Purpose",
-        [...purpose].map(([relation, { sql }]) => line([relation, ": ", code(sql)])),
-      )}
-      ${fact("Writes of its own conditions", [...writesOwnConditions.keys()].join(", "))}
-      ${fact("Must filter", [...requireFilter].join(", "))}
-      ${fact("Only groups of", aggregatesOnly !== undefined && `${aggregatesOnly.minGroup} or more${aggregatesOnly.noise > 0 ? "" : ", exact figures"}`)}
-      ${fact("Calls", [...calls.keys()].join(", "))}
-      ${fact("One statement", limitText(limits))}
-      ${fact("Budget", budget.length === 0 ? "none" : budget.map(budgetLine))}
-      ${fact("Counts nobody of", uncounted.length > 0 && badge("bad", uncounted.join(", ")))}
+      ${factsOf(role).map(({ label, lines }) => fact(label, lines.map(line)))}
+      ${uncounted.length > 0 && fact("Counts nobody of", badge("bad", uncounted.join(", ")))}
     </dl>
   </li>`;
 }
@@ -111,60 +87,19 @@ function uncountedReads(role: Role, policy: Policy): readonly string[] {
     .map(({ name }) => name);
 }
 
-/** What a role has not is left out. */
-function fact(name: string, value: string | Html | false | readonly Html[]): Html {
-  const isEmpty = value === false || value === "" || (Array.isArray(value) && value.length === 0);
-  return isEmpty ? html`` : html`<div><dt>${name}</dt><dd>${value}</dd></div>`;
+function fact(label: string, value: Value): Html {
+  return html`<div><dt>${label}</dt><dd>${value}</dd></div>`;
 }
 
-function line(parts: Value): Html {
-  return html`<span class="line">${parts}</span>`;
-}
-
-function budgetLine({ limit, what, name, scope = "user" }: BudgetWindow): Html {
-  return line([number(limit), " ", what, " in ", name, scope !== "user" && ` for each ${scope}`]);
-}
-
-function relations(set: RelationSet): string {
-  if (set === "all") return "all";
-  return [...[...set.schemas].map((schema) => `${schema}.*`), ...set.tables].join(", ");
-}
-
-function sight([kind, when]: readonly [string, "always" | Condition]): Html {
-  return line(when === "always" ? kind : [kind, " when ", code(when.sql)]);
-}
-
-function limitText({ rows, bytes, changes, onExcess }: Limits): string {
-  const texts = [
-    rows !== undefined && `${number(rows)} rows`,
-    bytes !== undefined && `${number(bytes)} bytes`,
-  ];
-  const given = texts.filter((text) => text !== false);
-  const read = `${given.join(", ")}${given.length > 0 && onExcess === "truncate" ? ", then cut" : ""}`;
-  const written = changes === undefined ? "" : `${number(changes)} rows written`;
-  return [read, written].filter((text) => text !== "").join("; ") || "without limit";
+function line(parts: FactLine): Html {
+  return html`<span class="line">${parts.map((part) => (typeof part === "string" ? html`<bdi>${part}</bdi>` : code(part.sql)))}</span>`;
 }
 
 function classRow({ name, mask, cost }: ColumnClass) {
-  return [html`<bdi>${name}</bdi>`, maskText(mask), `${number(cost)} ${cost === 1 ? "person" : "people"}`];
+  return [html`<bdi>${name}</bdi>`, masked(mask), `${number(cost)} ${cost === 1 ? "person" : "people"}`];
 }
 
-function maskText(mask: Mask) {
-  switch (mask.kind) {
-    case "constant":
-      return `always "${mask.value}"`;
-    case "first":
-    case "last":
-      return `the ${mask.kind} ${mask.count} characters stay`;
-    case "token":
-      return `token ${mask.prefix}…`;
-    case "round":
-      return `rounded to ${mask.to}`;
-    case "truncate":
-      return `only the ${mask.to}`;
-    case "sql":
-      return code(mask.expression);
-    default:
-      return mask.kind;
-  }
+function masked(mask: Mask): Value {
+  const text = maskText(mask);
+  return typeof text === "string" ? text : code(text.sql);
 }

@@ -1,5 +1,6 @@
 import { type Html, html } from "../html.ts";
 import type { Asked } from "../page.ts";
+import { maySend } from "../roles.ts";
 import { recentOnly } from "./alerts.ts";
 import { formToken, layout, live } from "./layout.ts";
 import { badge, time, userLink } from "./pieces.ts";
@@ -34,6 +35,7 @@ export async function sessionPage({ visit, notice, operations, query, now }: Ask
     )}
     ${
       open !== undefined &&
+      maySend(visit.role, "/console/end") &&
       html`<form class="order" method="post" action="/console/end">
         ${formToken(visit)}<input type="hidden" name="session" value="${id}">
         <button class="danger" type="submit">End this session</button>

@@ -1,4 +1,4 @@
-import type { SessionInfo } from "../../../guard/session-registry.ts";
+import type { SessionInfo } from "../../../fleet/session-registry.ts";
 import type { Operations } from "../../operations.ts";
 import { type Html, html } from "../html.ts";
 import type { Asked } from "../page.ts";

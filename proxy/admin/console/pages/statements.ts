@@ -1,7 +1,7 @@
 import type { SeenStatement } from "../../recent.ts";
 import { type Html, html } from "../html.ts";
 import { at } from "../routes.ts";
-import { badge, code, number, type Tone, table, time } from "./pieces.ts";
+import { badge, code, number, type Tone, table, time, userLink } from "./pieces.ts";
 
 const DECISIONS: Readonly<Record<SeenStatement["decision"], readonly [Tone, string]>> = {
   allow: ["quiet", "passed"],
@@ -31,7 +31,7 @@ export function statementTable(caption: string, statements: readonly SeenStateme
       .slice(0, SHOWN)
       .map((one) => [
         time(one.time, now),
-        [badge(...DECISIONS[one.decision]), reason(one)],
+        [badge(...DECISIONS[one.decision]), reason(one), person(one)],
         one.statement === ""
           ? html`<span class="quiet">not SQL that could be read</span>`
           : code(one.statement),
@@ -42,6 +42,11 @@ export function statementTable(caption: string, statements: readonly SeenStateme
       ]),
     "No statement yet.",
   );
+}
+
+/** For whom an application's account ran it. */
+function person({ user, account }: SeenStatement): Html {
+  return account === undefined ? html`` : html` <small>for ${userLink(user)} by ${userLink(account)}</small>`;
 }
 
 function reason({ decision, sqlstate, rule, masked }: SeenStatement): Html {

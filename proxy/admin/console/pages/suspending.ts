@@ -1,11 +1,13 @@
-import type { Suspension } from "../../../guard/suspensions.ts";
+import type { Suspension } from "../../../orders/suspensions.ts";
 import { type Html, html } from "../html.ts";
 import type { Visit } from "../log-in.ts";
+import { maySend } from "../roles.ts";
 import { formToken } from "./layout.ts";
 import { table, time, userLink } from "./pieces.ts";
 
 /** For one user, or for whom the form names. */
 export function suspendForm(visit: Visit, user: string | undefined): Html {
+  if (!maySend(visit.role, "/console/suspend")) return notYours(visit);
   return html`<form class="order" method="post" action="/console/suspend">
     ${formToken(visit)}
     ${
@@ -23,12 +25,17 @@ export function suspendForm(visit: Visit, user: string | undefined): Html {
 }
 
 export function resumeForm(visit: Visit, user: string): Html {
+  if (!maySend(visit.role, "/console/resume")) return notYours(visit);
   return html`<form class="order" method="post" action="/console/resume">
     ${formToken(visit)}<input type="hidden" name="user" value="${user}">
     <p class="why"><label for="resume-why">Reason, for the audit log</label>
       <input id="resume-why" name="why" required maxlength="500" autocomplete="off"></p>
     <button type="submit">Resume <bdi>${user}</bdi></button>
   </form>`;
+}
+
+function notYours({ role }: Visit): Html {
+  return html`<p class="quiet">Only officers suspend and resume; you are logged in as ${role}.</p>`;
 }
 
 export function suspensionTable(suspensions: readonly Suspension[], now: number): Html {

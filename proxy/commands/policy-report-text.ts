@@ -1,0 +1,80 @@
+import { AMOUNTS, type Amount, type DailyUse, type Decided, type Report } from "../audit/report.ts";
+import { minute, printable, table } from "./text.ts";
+
+/** Longer statements are cut: the JSON has all of them. */
+const LONGEST = 90;
+/** A budget that is made of fewer is a guess. */
+const FEW_USER_DAYS = 20;
+
+/** The report for people: what was decided, what users need in a day, and the lines of a policy that would hold it. */
+export function reportText(report: Report, top: number): string {
+  const { decided, use, statements, first = 0, last = 0 } = report;
+  const observed = decided.some((one) => one.observed)
+    ? "; where the policy only observes: would have been"
+    : "";
+  return [
+    `${statements} statements, ${minute(first)} to ${minute(last)}\n\n`,
+    decided.length === 0
+      ? "Nothing was refused, stopped, cut, masked or filtered.\n"
+      : `What was decided${observed}:\n\n`,
+    decidedTable(decided.slice(0, top)),
+    decided.length > top ? `and ${decided.length - top} more (--top, --json)\n` : "",
+    "\nA day of a user (UTC), and budgets of half as much again as 95 of 100 such days need:\n\n",
+    table([
+      ["role", "users", "user-days", "", "p50", "p95", "most", "budget", "days over it"],
+      ...use.flatMap(rowsOf),
+    ]),
+    ...use.filter(({ userDays }) => userDays < FEW_USER_DAYS).map(fewDays),
+    budgetLines(use),
+  ].join("");
+}
+
+function decidedTable(decided: readonly Decided[]): string {
+  if (decided.length === 0) return "";
+  return table([
+    ["", "rule", "role", "user", "times", "people", "last", "statement"],
+    ...decided.map(({ outcome, observed, rule, sqlstate, role, user, times, people, last, statement }) => [
+      observed ? `would be ${outcome}` : outcome,
+      printable(rule ?? sqlstate ?? ""),
+      printable(role),
+      printable(user),
+      times,
+      people,
+      minute(last),
+      short(printable(statement)),
+    ]),
+  ]);
+}
+
+function short(text: string): string {
+  const characters = [...text];
+  return characters.length > LONGEST ? `${characters.slice(0, LONGEST - 1).join("")}…` : text;
+}
+
+function rowsOf({ role, users, userDays, amounts }: DailyUse): readonly (readonly (string | number)[])[] {
+  return AMOUNTS.filter((amount) => amounts[amount].maximum > 0).map((amount, i) => {
+    const { p50, p95, maximum, proposed, over } = amounts[amount];
+    const head = i === 0 ? [printable(role), String(users), String(userDays)] : ["", "", ""];
+    return [...head, amount, p50, p95, maximum, proposed === undefined ? "none" : String(proposed), over];
+  });
+}
+
+function fewDays({ role, userDays }: DailyUse): string {
+  return `role ${printable(role)}: only ${userDays} days of users; wait for ${FEW_USER_DAYS} before you trust its budget\n`;
+}
+
+/** Only roles in which anybody was counted: a budget on another counts nobody. */
+function budgetLines(use: readonly DailyUse[]): string {
+  const counted = use.filter(({ amounts }) => amounts.people.proposed !== undefined);
+  if (counted.length === 0)
+    return "\nNobody was counted: give the tables a subject:, and the roles mode: observe or watch: true.\n";
+  const lines = counted.map(({ role, amounts }) => {
+    const parts = AMOUNTS.flatMap((amount) => partOf(amount, amounts[amount].proposed));
+    return `  ${JSON.stringify(role)}:\n    budget: { 1d: { ${parts.join(", ")} } }\n`;
+  });
+  return `\nAs lines of the policy:\n\nroles:\n${lines.join("")}`;
+}
+
+function partOf(amount: Amount, proposed: number | undefined): readonly string[] {
+  return proposed === undefined ? [] : [`${amount}: ${proposed}`];
+}

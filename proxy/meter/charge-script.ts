@@ -1,0 +1,243 @@
+import { PERSON } from "../policy/prices.ts";
+import { SHARED_CLOCK } from "./shared-clock.ts";
+import { FINEST_SLICE, SLICE_FACTOR, SLICE_LEVELS, SLICES_READ } from "./windows.ts";
+
+/** The keys of one scope, in the order in which `CHARGE` takes them after the clock's. */
+export const SCOPE_KEYS = ["people", "rows", "bytes", "lookups", "changes", "fraction", "keep"] as const;
+
+/** Position of each measure in `SCOPE_KEYS`, from 1 as in Lua. */
+export const MEASURES = { people: 1, rows: 2, bytes: 3, lookups: 4, changes: 5 } as const;
+const FRACTION = SCOPE_KEYS.indexOf("fraction") + 1;
+const KEEP = SCOPE_KEYS.indexOf("keep") + 1;
+
+/** No batch is sent again after this many milliseconds. */
+const RECEIPT_KEPT = 86_400_000;
+
+/**
+ * Counts the longest run of leading rows that fits every window of every scope (the user's own, their role's, their
+ * address'), in one step of Redis (6.2 or newer, for ZMSCORE and ZADD GT). Scripts are replicated by their effects
+ * (Redis docs, "Scripting with Lua", script replication), so a replica needs no clock.
+ *
+ * KEYS: the clock's; for each scope people (sorted set: person, time of the last read), rows, bytes, lookups, changes
+ * (hashes: "slice:index", amount), fraction (see `prices.ts`), keep (for how long some policy of the scope needs the
+ * history); a receipt's, if what is counted here may have been counted before.
+ *
+ * ARGV: two numbers for the clock, see `SHARED_CLOCK`; rows, unknown people per row, a prefix that makes them unique,
+ * the cost of each row in rows, in lookups, in changes, whether bytes are given, whether units are given, number of
+ * scopes, number of windows; for each scope keep; for each window scope, measure, span, limit, slice (0: people); the
+ * bytes of each row, if given; the units of each row, if given; then for each person of the batch, in order of first
+ * appearance: row (from 0), person.
+ *
+ * Reply: rows counted, position of the window that stopped the next one (0: none), the amount used in it, the time
+ * until that row fits; the current time, how far Redis' clock has jumped since it was last reported, and whether all
+ * counts are lost; then the amount used of each window. All times are in milliseconds.
+ *
+ * Numbers that `..` turns into text must stay below 14 digits (Lua's "%.14g"): milliseconds do until the year 5138.
+ */
+export function chargeScript(clock: string): string {
+  return `
+${clock}
+local position = 2
+local function argument()
+  position = position + 1
+  return ARGV[position]
+end
+local function number() return tonumber(argument()) end
+
+local rows, unknown, prefix = number(), number(), argument()
+local each = { 0, number(), 0, number(), number() }
+local withBytes, withUnits = number() == 1, number() == 1
+local scopes, windows, scopeCount, windowCount = {}, {}, number(), number()
+for s = 1, scopeCount do
+  scopes[s] = { keep = number(), key = {}, counts = {}, fraction = 0, whole = 0 }
+  for k = 1, ${SCOPE_KEYS.length} do scopes[s].key[k] = KEYS[1 + (s - 1) * ${SCOPE_KEYS.length} + k] end
+end
+for w = 1, windowCount do
+  local window = { scope = scopes[number()], measure = number(), span = number(), limit = number(), slice = number() }
+  window.scope.counts[window.measure] = true
+  windows[w] = window
+end
+local bytesOf = {}
+for row = 1, withBytes and rows or 0 do bytesOf[row] = number() end
+local unitsOf = {}
+for row = 1, withUnits and rows or 0 do unitsOf[row] = number() end
+local rowOf, person = {}, {}
+while position < #ARGV do
+  rowOf[#rowOf + 1] = number()
+  person[#person + 1] = argument()
+end
+
+local receipt = KEYS[2 + scopeCount * ${SCOPE_KEYS.length}]
+if receipt and redis.call('EXISTS', receipt) == 1 then
+  local reply = { rows, 0, 0, 0, now, skipped, began }
+  for w = 1, windowCount do reply[#reply + 1] = 0 end
+  return reply
+end
+
+-- Another policy of this scope may look further back than this one: what it needs is not thrown away.
+for _, scope in ipairs(scopes) do
+  local keepKey = scope.key[${KEEP}]
+  local kept = tonumber(redis.call('GET', keepKey) or '0')
+  if scope.keep >= kept then
+    redis.call('SET', keepKey, scope.keep, 'PXAT', expiry(scope.keep))
+  else
+    scope.keep = kept
+  end
+end
+
+-- Calls a command with many arguments in portions: Lua's stack holds 8000.
+local function inPortions(list, size, call)
+  for from = 1, #list, size do
+    call(unpack(list, from, math.min(from + size - 1, #list)))
+  end
+end
+
+-- 1. What is used.
+local function livingSlices(window)
+  local fields, first = {}, math.floor((now - window.span) / window.slice)
+  for index = first, math.floor(now / window.slice) do
+    fields[#fields + 1] = window.slice .. ':' .. index
+  end
+  return redis.call('HMGET', window.scope.key[window.measure], unpack(fields)), first
+end
+for _, scope in ipairs(scopes) do
+  scope.lastRead = {}
+  if scope.counts[1] then
+    redis.call('ZREMRANGEBYSCORE', scope.key[1], '-inf', now - scope.keep)
+    if withUnits then scope.fraction = tonumber(redis.call('GET', scope.key[${FRACTION}]) or '0') end
+    inPortions(person, 1000, function(...)
+      for _, score in ipairs(redis.call('ZMSCORE', scope.key[1], ...)) do
+        scope.lastRead[#scope.lastRead + 1] = tonumber(score or '0') or 0
+      end
+    end)
+  end
+end
+for _, window in ipairs(windows) do
+  window.used = 0
+  if window.slice > 0 then
+    for _, amount in ipairs(livingSlices(window)) do
+      window.used = window.used + (tonumber(amount or '0') or 0)
+    end
+  else
+    window.used = redis.call('ZCOUNT', window.scope.key[1], '(' .. now - window.span, '+inf')
+  end
+end
+
+-- 2. The longest run: a row that adds nothing to a window is never stopped by it.
+local counted, following, stopped, bytes = 0, 1, false, 0
+-- How many people there must be room for, so that there is room for the next row's units.
+local function peopleFor(scope)
+  local units = unitsOf[counted + 1] or 0
+  if units == 0 then return 0 end
+  return math.ceil((scope.fraction + units) / ${PERSON})
+end
+local function costOf(window, after)
+  if window.measure == 3 then return bytesOf[counted + 1] or 0 end
+  if window.measure > 1 then return each[window.measure] end
+  local cost = unknown + peopleFor(window.scope)
+  for i = following, after - 1 do
+    if window.scope.lastRead[i] <= now - window.span then cost = cost + 1 end
+  end
+  return cost
+end
+while counted < rows and not stopped do
+  local after = following
+  while rowOf[after] == counted do after = after + 1 end
+  for _, window in ipairs(windows) do
+    window.cost = costOf(window, after)
+    window.full = window.cost > 0 and window.used + window.cost > window.limit
+    stopped = stopped or window.full
+  end
+  if not stopped then
+    for _, scope in ipairs(scopes) do
+      local units = scope.fraction + (unitsOf[counted + 1] or 0)
+      scope.room = peopleFor(scope) - math.floor(units / ${PERSON})
+      scope.whole = scope.whole + math.floor(units / ${PERSON})
+      scope.fraction = units % ${PERSON}
+    end
+    for _, window in ipairs(windows) do
+      window.used = window.used + window.cost - (window.measure == 1 and window.scope.room or 0)
+    end
+    bytes = bytes + (bytesOf[counted + 1] or 0)
+    counted, following = counted + 1, after
+  end
+end
+
+-- 3. Count them.
+local function addPeople(scope)
+  local added = {}
+  for i = 1, following - 1 do
+    added[#added + 1] = now
+    added[#added + 1] = person[i]
+  end
+  for i = 1, unknown * counted + scope.whole do
+    added[#added + 1] = now
+    added[#added + 1] = prefix .. i
+  end
+  inPortions(added, 2000, function(...) redis.call('ZADD', scope.key[1], 'GT', ...) end)
+end
+local function addAmount(scope, key, amount)
+  local sweep = false
+  for level = 0, ${SLICE_LEVELS - 1} do
+    local slice = ${FINEST_SLICE} * ${SLICE_FACTOR} ^ level
+    local field = slice .. ':' .. math.floor(now / slice)
+    local first = redis.call('HINCRBY', key, field, amount) == amount
+    -- Dead buckets go when a slice of 16 seconds begins: often enough to stay small, seldom enough to be cheap.
+    if level == 4 and first then sweep = true end
+  end
+  if sweep then
+    local dead = {}
+    for _, field in ipairs(redis.call('HKEYS', key)) do
+      local slice, index = string.match(field, '^(%d+):(%d+)$')
+      if (index + 1) * slice <= now - math.min(scope.keep, ${SLICES_READ} * slice) then dead[#dead + 1] = field end
+    end
+    inPortions(dead, 1000, function(...) redis.call('HDEL', key, ...) end)
+  end
+  redis.call('PEXPIREAT', key, expiry(scope.keep))
+end
+local amounts = { 0, each[2] * counted, bytes, each[4] * counted, each[5] * counted }
+for _, scope in ipairs(scopes) do
+  if scope.counts[1] then
+    if counted > 0 then addPeople(scope) end
+    if withUnits then redis.call('SET', scope.key[${FRACTION}], scope.fraction, 'PXAT', expiry(scope.keep)) end
+    redis.call('PEXPIREAT', scope.key[1], expiry(scope.keep))
+  end
+  for measure = 2, 5 do
+    if scope.counts[measure] and amounts[measure] > 0 then addAmount(scope, scope.key[measure], amounts[measure]) end
+  end
+end
+if receipt then redis.call('SET', receipt, 1, 'PXAT', expiry(${RECEIPT_KEPT})) end
+local reply = { counted, 0, 0, 0, now, skipped, began }
+for _, window in ipairs(windows) do reply[#reply + 1] = window.used end
+if not stopped then return reply end
+
+-- 4. Which window stopped the next row: of several, the one that makes it wait longest.
+local function peopleFit(window)
+  local rank = math.min(window.used + window.cost - window.limit, window.used) - 1
+  local entry = redis.call('ZRANGEBYSCORE', window.scope.key[1], '(' .. now - window.span, '+inf',
+    'WITHSCORES', 'LIMIT', math.max(rank, 0), 1)
+  return entry[2] and tonumber(entry[2]) + window.span or now
+end
+local function amountFits(window)
+  local living, first = livingSlices(window)
+  local left = window.used
+  for i, amount in ipairs(living) do
+    left = left - (tonumber(amount or '0') or 0)
+    if left + window.cost <= window.limit or left == 0 then return (first + i) * window.slice + window.span end
+  end
+  return now
+end
+local which, frees = 0, -1
+for i, window in ipairs(windows) do
+  if window.full then
+    local fits = window.slice > 0 and amountFits(window) or peopleFit(window)
+    if fits > frees then which, frees = i, fits end
+  end
+end
+reply[2], reply[3], reply[4] = which, windows[which].used, frees - now
+return reply
+`;
+}
+
+/** The script that the proxies run. */
+export const CHARGE = chargeScript(SHARED_CLOCK);

@@ -1,0 +1,32 @@
+import type { PolicyDocument } from "./document.ts";
+import type { Role } from "./policy.ts";
+import type { Problems } from "./problems.ts";
+
+/** By the names that applications give: the user who is the same person. */
+export function compilePeople(
+  documents: readonly PolicyDocument[],
+  roles: ReadonlyMap<string, Role>,
+  problems: Problems,
+): Map<string, string> {
+  const people = new Map<string, string>();
+  const entries = documents.flatMap((document) =>
+    Object.entries(document.content.people ?? {}).map(([user, names]) => ({ document, user, names })),
+  );
+  const users = new Set([
+    ...entries.map(({ user }) => user),
+    ...[...roles.values()].flatMap((role) => role.users.flatMap(({ text, exact }) => (exact ? [text] : []))),
+  ]);
+  for (const { document, user, names } of entries) {
+    names.forEach((name, i) => {
+      const other = people.get(name) ?? (users.has(name) ? name : user);
+      if (other === user) people.set(name, user);
+      else
+        problems.error(
+          document.placeOf(["people", user, i]),
+          `"${name}" is a name of "${user}", and of "${other}"`,
+          "A name means one person: what is read under it is charged to them.",
+        );
+    });
+  }
+  return people;
+}

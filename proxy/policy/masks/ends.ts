@@ -1,0 +1,38 @@
+import { positive } from "../schema.ts";
+import { binary, concat, length, minus } from "../sql-pieces.ts";
+import { maskKind } from "./mask.ts";
+import { onText } from "./text.ts";
+
+export const first = maskKind("first", {
+  mapping: { key: "first", value: positive, compile: (count) => ({ kind: "first", count }) },
+  examples: [{ first: 3 }],
+  about: "So many characters are shown, each other one is a star; a value that is no longer is hidden whole.",
+  fits: "text",
+  sql: ({ count }, masked) => onText(masked, (value) => showFirst(value, count)),
+  text: ({ count }) => `the first ${count} characters stay`,
+});
+
+export const last = maskKind("last", {
+  mapping: { key: "last", value: positive, compile: (count) => ({ kind: "last", count }) },
+  examples: [{ last: 4 }],
+  about: "So many characters are shown, each other one is a star; a value that is no longer is hidden whole.",
+  fits: "text",
+  sql: ({ count }, masked) => onText(masked, (value) => showLast(value, count)),
+  text: ({ count }) => `the last ${count} characters stay`,
+});
+
+function showFirst(value: string, count: number): string {
+  const stars = `pg_catalog.repeat('*', ${minus(length(value), String(count))})`;
+  return longerThan(value, count, concat(`pg_catalog.left(${value}, ${count})`, stars));
+}
+
+function showLast(value: string, count: number): string {
+  const stars = `pg_catalog.repeat('*', ${minus(length(value), String(count))})`;
+  return longerThan(value, count, concat(stars, `pg_catalog.right(${value}, ${count})`));
+}
+
+/** Hides a value entirely if it is no longer than the part that would be shown. */
+function longerThan(value: string, count: number, shown: string): string {
+  const hidden = `pg_catalog.repeat('*', ${length(value)})`;
+  return `CASE WHEN ${binary(length(value), ">", String(count))} THEN ${shown} ELSE ${hidden} END`;
+}

@@ -1,0 +1,261 @@
+import type { Ledger } from "../protocol/ledger.ts";
+import type { Request } from "../protocol/requests.ts";
+import type { LegUser, ServerLeg } from "../protocol/server-leg.ts";
+import { readyForQuery } from "../wire/backend-messages.ts";
+import { type Frame, type FrameReader, ProtocolViolation } from "../wire/frames.ts";
+import { flushMessage } from "../wire/frontend-messages.ts";
+import { Frontend } from "../wire/messages.ts";
+import { Answers } from "./answers.ts";
+import { Passed } from "./pool-requests.ts";
+import { Requests } from "./requests.ts";
+import { Tenancy, type TenancyOptions } from "./tenancy.ts";
+import { Unheard } from "./unheard.ts";
+
+/**
+ * The way to the server through a pool: a connection is held from a transaction's first message to its last answer, and no
+ * longer. What must be asked for that stands in the session's own ledger.
+ */
+export class PooledLeg implements ServerLeg {
+  frame: FrameReader;
+  readonly #tenancy: Tenancy;
+  readonly #requests: Requests;
+  readonly #answers: Answers;
+  readonly #onFault: (error: unknown) => void;
+  #unheard: Unheard | undefined;
+
+  constructor(options: TenancyOptions, onFault: (error: unknown) => void) {
+    this.#tenancy = new Tenancy(options, this);
+    this.#requests = new Requests(this.#tenancy);
+    this.#answers = new Answers(this.#tenancy);
+    this.#onFault = onFault;
+    this.frame = this.#tenancy.told;
+  }
+
+  begin(ledger: Ledger, user: LegUser): void {
+    this.#tenancy.ledger = ledger;
+    this.#tenancy.user = user;
+  }
+
+  isReady(): boolean {
+    return this.#tenancy.isReady();
+  }
+
+  admits(message: Frame): boolean {
+    if (message.piece === "middle" || message.piece === "last" || this.#isIdleTalk(message)) return true;
+    if (!this.isReady()) return false;
+    const { ledger, gate, connection, hasLastWords } = this.#tenancy;
+    if (connection === undefined || hasLastWords) return true;
+    if (ledger.isEmpty) gate.open();
+    if (ledger.intake === "copyIn") {
+      checkInCopy(message);
+      return true;
+    }
+    if (ledger.intake === "skipping" && message.type !== Frontend.Sync) return true;
+    const isSettled = this.#requests.isSettled(message, connection);
+    if (isSettled && gate.passes(message.type, ledger.isEmpty)) return true;
+    // The server may keep to itself what is waited for.
+    if (ledger.mustFlush) this.flush();
+    return false;
+  }
+
+  send(message: Buffer | Frame, request: Request): void {
+    const frame = Buffer.isBuffer(message) ? frameOf(message) : message;
+    const { connection, ledger, unanswered, lease } = this.#tenancy;
+    if (connection === undefined) {
+      this.#sendNowhere(frame, request);
+      return;
+    }
+    // Nothing but copy data may reach the server then: by the time it arrives the copy may have failed.
+    if (ledger.intake === "copyIn") return;
+    if (ledger.intake === "skipping" && frame.type !== Frontend.Sync) return;
+    lease.isReserved = false;
+    this.#tenancy.isMidMessage = false;
+    // What a query in an open pipeline leaves behind the server tells with the next one (XX000, "unexpected state STARTED").
+    if (frame.type === Frontend.Query && ledger.intake === "pipeline") lease.mustFence = true;
+    const kept = unanswered.copyOf(frame);
+    this.#requests.send(frame, request, connection);
+    unanswered.sent(kept, request);
+    if (this.#localAnswer !== undefined) this.#tenancy.goOnSoon();
+  }
+
+  pass(message: Buffer | Frame): void {
+    const frame = Buffer.isBuffer(message) ? frameOf(message) : message;
+    if (frame.piece === "middle" || frame.piece === "last") {
+      this.#passMore(frame);
+      return;
+    }
+    const { connection, ledger } = this.#tenancy;
+    if (connection === undefined) return;
+    if (ledger.intake === "copyIn") {
+      checkInCopy(frame);
+      if (frame.type !== Frontend.CopyData) return;
+    } else if (frame.type === Frontend.CopyData || ledger.intake === "skipping") return;
+    connection.toServer.forward(frame);
+    if (frame.piece === "first") this.#tenancy.passRest();
+  }
+
+  endCopy(message: Buffer | Frame): void {
+    const { connection, ledger, gate } = this.#tenancy;
+    // Outside of COPY a server drops it (PostgresMain).
+    if (connection === undefined || ledger.intake !== "copyIn") return;
+    if (Buffer.isBuffer(message)) connection.toServer.send(message);
+    else connection.toServer.forward(message);
+    ledger.copyEndSent();
+    // A simple query may hold another COPY.
+    if (ledger.head?.kind === "execute") gate.copied();
+  }
+
+  flush(): void {
+    const { connection, ledger } = this.#tenancy;
+    // CopyGetData takes no notice of it.
+    if (ledger.intake === "copyIn") return;
+    connection?.toServer.send(flushMessage);
+    ledger.flushSent();
+  }
+
+  terminate(): void {
+    this.#tenancy.terminated = true;
+    if (!this.#mayFinish) this.#tenancy.abandon();
+  }
+
+  /** Cancels what this client has the server run now; resolves when that can hit nothing any more but itself. */
+  cancel(): Promise<void> {
+    return this.#tenancy.cancel();
+  }
+
+  next(): boolean {
+    const tenancy = this.#tenancy;
+    for (;;) {
+      if (this.#tellNext()) return true;
+      tenancy.settle();
+      tenancy.sendAgain();
+      if (tenancy.terminated && this.#staysOpen) tenancy.abandon();
+      const { connection } = tenancy;
+      if (connection === undefined || tenancy.isOver) return false;
+      if (!connection.next()) {
+        if (!connection.hasEnded) return false;
+        connection.finish();
+        continue;
+      }
+      if (tenancy.hasDied(connection.reader)) continue;
+      if (!this.#answers.isForSession(connection.reader)) continue;
+      this.frame = connection.reader;
+      return true;
+    }
+  }
+
+  flow(wanted: boolean): void {
+    this.#tenancy.lease.flow(wanted);
+  }
+
+  get hasEnded(): boolean {
+    return this.#tenancy.isOver && this.#tenancy.told.idle;
+  }
+
+  get isRunning(): boolean {
+    const { ledger, lease } = this.#tenancy;
+    return !ledger.isEmpty || !ledger.isSettled || lease.isWaiting;
+  }
+
+  get isIdle(): boolean {
+    return this.#tenancy.ledger.isIdle && !this.isRunning;
+  }
+
+  write(): void {
+    this.#tenancy.connection?.flush();
+  }
+
+  get isFull(): boolean {
+    return this.#tenancy.connection?.isFull === true;
+  }
+
+  get holds(): boolean {
+    return this.#tenancy.connection?.isWriting === true;
+  }
+
+  leave(): void {
+    if (this.#unheard !== undefined) return;
+    const tenancy = this.#tenancy;
+    tenancy.terminated = true;
+    this.#unheard = new Unheard(tenancy, this, this.#onFault);
+    tenancy.user = this.#unheard;
+    if (this.#mayFinish) this.#unheard.begin();
+    else this.destroy();
+  }
+
+  destroy(): void {
+    this.#tenancy.leave();
+  }
+
+  /** What was sent and asked for is done to its end, as a server does before it reads Terminate. */
+  get #mayFinish(): boolean {
+    const { connection, ledger } = this.#tenancy;
+    return connection !== undefined && !ledger.isEmpty && ledger.intake === "ready";
+  }
+
+  /** The server waits for what a client that has left will not send: more of a transaction, or of a COPY. */
+  get #staysOpen(): boolean {
+    const { ledger, isClean } = this.#tenancy;
+    return ledger.intake === "copyIn" || (ledger.isEmpty && !isClean);
+  }
+
+  /** An answer that stands in the server's stead, as it is its turn. */
+  get #localAnswer(): Passed | undefined {
+    const { note } = this.#tenancy.ledger;
+    return note instanceof Passed && note.parts.local !== undefined && !note.isTold ? note : undefined;
+  }
+
+  /** Between transactions these mean nothing to a server, but that a Sync is answered. */
+  #isIdleTalk({ type, start, end }: Frame): boolean {
+    if (!this.#tenancy.isAway) return false;
+    if (OF_COPY.has(type)) return true;
+    // With a body it is an error, which is the server's to tell.
+    return (type === Frontend.Sync || type === Frontend.Flush) && end - start === EMPTY_MESSAGE;
+  }
+
+  #sendNowhere({ type }: Frame, request: Request): void {
+    const { ledger, statements, hasLastWords } = this.#tenancy;
+    const isSync = type === Frontend.Sync && !hasLastWords;
+    if (!isSync && !hasLastWords) throw new Error("a message was sent that had not been admitted");
+    ledger.sent(request, isSync ? new Passed(statements, { local: readyForQuery("I") }) : undefined);
+    this.#tenancy.goOnSoon();
+  }
+
+  /** What has been begun is sent to its end, whatever the server says meanwhile: it counts the bytes. */
+  #passMore(frame: Frame): void {
+    const tenancy = this.#tenancy;
+    if (!tenancy.isMidMessage) return;
+    tenancy.connection?.toServer.forward(frame);
+    tenancy.isMidMessage = frame.piece !== "last";
+    if (!tenancy.isMidMessage) tenancy.goOnSoon();
+  }
+
+  /** Hands out what is told in the server's stead. */
+  #tellNext(): boolean {
+    const { told } = this.#tenancy;
+    const local = this.#localAnswer;
+    if (local?.parts.local !== undefined && told.idle) {
+      local.isTold = true;
+      told.push(local.parts.local);
+    } else this.#tenancy.speak();
+    if (!told.next()) return false;
+    this.frame = told;
+    return true;
+  }
+}
+
+/** One of the proxy's own messages. */
+function frameOf(buffer: Buffer): Frame {
+  return { type: buffer[0] ?? 0, buffer, start: 0, end: buffer.length, piece: "whole" };
+}
+
+/** The server, too, ends the session of whoever sends anything else (CopyGetData). */
+function checkInCopy({ type }: Frame): void {
+  if (IN_COPY.has(type)) return;
+  throw new ProtocolViolation(`unexpected message type ${type} during COPY from stdin`);
+}
+
+const OF_COPY: ReadonlySet<number> = new Set([Frontend.CopyData, Frontend.CopyDone, Frontend.CopyFail]);
+const IN_COPY: ReadonlySet<number> = new Set([...OF_COPY, Frontend.Sync, Frontend.Flush]);
+/** Type byte and length word. */
+const EMPTY_MESSAGE = 5;

@@ -1,0 +1,56 @@
+import type { Statement } from "../../sql/verdict.ts";
+import type { TransactionStatus } from "../../wire/messages.ts";
+
+/** What the server says of the session: it alone knows what functions, triggers and parameters have changed. */
+export interface Surroundings {
+  readonly searchPath: string;
+  /** Whose rights hold: another than the session's user after SET ROLE. */
+  readonly currentUser: string;
+  /** Relations of the session's temporary schema. */
+  readonly temporary: ReadonlySet<string>;
+  /** The settings that may name a person; "" for one that is not set. */
+  readonly settings: ReadonlyMap<string, string>;
+}
+
+/**
+ * Whether what the server has said of the session still holds. Statements that may change it are seen when they are
+ * sent; what the transaction's end, a savepoint or an error takes back is asked anew.
+ */
+export class Certainty {
+  #known: Surroundings | undefined;
+  /** Something may have changed since the last time that no transaction was open. */
+  #moved = false;
+
+  /** Undefined: the server must be asked before a statement is taken to show anybody's rows. */
+  get known(): Surroundings | undefined {
+    return this.#known;
+  }
+
+  sent(statements: readonly Statement[]): void {
+    for (const { touch, effect } of statements) {
+      if (touch?.session === true) this.doubt();
+      else if (effect?.kind === "transaction" && this.#moved) this.#known = undefined;
+    }
+  }
+
+  /** Anything may be different. */
+  doubt(): void {
+    this.#known = undefined;
+    this.#moved = true;
+  }
+
+  failed(): void {
+    if (this.#moved) this.#known = undefined;
+  }
+
+  /** `isSettled`: nothing has been sent behind what this answers; else that may be what has moved something. */
+  ready(status: TransactionStatus, isSettled: boolean): void {
+    if (status !== "I" || !this.#moved) return;
+    if (isSettled) this.#moved = false;
+    this.#known = undefined;
+  }
+
+  answered(surroundings: Surroundings): void {
+    this.#known = surroundings;
+  }
+}

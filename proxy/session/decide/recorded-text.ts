@@ -1,0 +1,19 @@
+import type { Statement } from "../../sql/verdict.ts";
+import type { SessionParts } from "../context/parts.ts";
+import type { Judged } from "../statement/decision.ts";
+
+/** A verdict's statements belong to texts with one normalised form, which is made once. */
+const normalised = new WeakMap<readonly Statement[], string>();
+
+/** The text without its literals and comments, as the audit log has it; "" where nobody can read it. */
+export function recordedText(
+  { text, verdict }: Judged,
+  { verdicts, normalise }: Pick<SessionParts, "verdicts" | "normalise">,
+): string {
+  let known = normalised.get(verdict.statements);
+  if (known === undefined) {
+    known = verdicts.storedText(verdict.statements) ?? normalise(text.toString("utf8"));
+    normalised.set(verdict.statements, known);
+  }
+  return known;
+}

@@ -1,0 +1,145 @@
+import type { Role } from "../../policy/policy.ts";
+import type { Statement } from "../../sql/verdict.ts";
+import { countingRole } from "../../sql/watched.ts";
+import type { Refusal } from "../../wire/refusal.ts";
+import type { SessionParts } from "../context/parts.ts";
+import { Certainty, type Surroundings } from "../decide/certainty.ts";
+import type { Fencing } from "../decide/fencing.ts";
+import type { Judging, Sight } from "../decide/judging.ts";
+import { Naming, type NamingParts, nobodyNamed, type Protocol } from "../decide/naming.ts";
+import { type ProbeMessages, probeMessages } from "../decide/probe.ts";
+import { settingsOf } from "../person/person.ts";
+import type { Judged } from "../statement/decision.ts";
+
+/** What the messages of an application's session depend on. */
+interface ActingParts extends Omit<NamingParts, "certainty" | "judging"> {
+  readonly judging: Judging;
+  readonly parts: SessionParts;
+}
+
+/**
+ * The people for whom a guarded application reads (`acts_as:`). Each statement is judged by the role of whoever its
+ * sources name when the server comes to it. What is not certain names nobody.
+ */
+export class Acting {
+  readonly certainty = new Certainty();
+  readonly #parts: ActingParts;
+  readonly #naming: Naming;
+  /** The text of the message at hand, as it would be for a role that may do all. */
+  #atHand: Judged | undefined;
+  #probe: { readonly settings: readonly string[]; readonly messages: ProbeMessages } | undefined;
+
+  constructor(parts: ActingParts) {
+    this.#parts = parts;
+    this.#naming = new Naming({ ...parts, certainty: this.certainty });
+  }
+
+  /** A message with this text is at hand. False: the text is being analysed, and a `wake` comes. */
+  take(text: Buffer): boolean {
+    const { judging, parts } = this.#parts;
+    const scope = judging.scope();
+    const role = anybody(judging.account);
+    this.#atHand = scope && judging.judge(text, parts.scopes.of({ ...scope, role }));
+    return this.#atHand !== undefined;
+  }
+
+  /** Nothing of the text depends on who asks for it: SET, BEGIN, COMMIT. */
+  get isAside(): boolean {
+    return this.#atHand?.verdict.kind !== "refuse" && this.#statements.every(isAside);
+  }
+
+  /** Whether it is known whom the text at hand names. False: a claim is being verified, and a `wake` comes. */
+  isKnown(by: Protocol): boolean {
+    return this.#atHand === undefined || this.#naming.isKnown(this.#atHand, by);
+  }
+
+  personIn(by: Protocol) {
+    const judged = this.#atHand;
+    return judged === undefined || judged.verdict.kind === "refuse"
+      ? undefined
+      : this.#naming.personOf(judged, by);
+  }
+
+  /** What the role sees for the text at hand. */
+  sightBy(fencing: Fencing): Sight {
+    return this.#atHand === undefined ? "masked" : fencing.sight(this.#atHand);
+  }
+
+  /** Why nothing may be read or written by the text at hand: nobody is named, or the person is suspended. */
+  get refusal(): Refusal | undefined {
+    if (!this.#statements.some(touchesData)) return undefined;
+    const { judging } = this.#parts;
+    if (judging.person === undefined && judging.account.unnamed === "refuse")
+      return nobodyNamed(judging.account);
+    return this.#suspended;
+  }
+
+  /** Why no more rows of this statement may leave. */
+  cutOff(shape: Statement): Refusal | undefined {
+    return touchesData(shape) ? this.#suspended : undefined;
+  }
+
+  get #suspended(): Refusal | undefined {
+    const { judging, parts } = this.#parts;
+    return judging.person === undefined ? undefined : parts.suspended?.(judging.person);
+  }
+
+  /** The message at hand has been sent to run. */
+  sent(): void {
+    this.certainty.sent(this.#statements);
+    if (this.#statements.some(({ effect }) => effect?.kind === "fetch")) this.certainty.doubt();
+  }
+
+  /** Parse and Bind run code as well: the planner works out what is constant, a domain checks a parameter. */
+  prepared(): void {
+    if (this.#statements.some(({ touch }) => touch?.session)) this.certainty.doubt();
+  }
+
+  /** What asks the server for all that names people. */
+  get probe(): ProbeMessages {
+    const settings = settingsOf(this.#parts.judging.account.peopleBehind ?? []);
+    if (this.#probe?.settings.join() !== settings.join())
+      this.#probe = { settings, messages: probeMessages(settings) };
+    return this.#probe.messages;
+  }
+
+  /** Those that the last probe asked for. */
+  get asked(): readonly string[] {
+    return this.#probe?.settings ?? [];
+  }
+
+  answered(surroundings: Surroundings): void {
+    const { judging } = this.#parts;
+    judging.path.answer(surroundings.searchPath);
+    judging.actAs(surroundings.currentUser);
+    this.certainty.answered(surroundings);
+  }
+
+  get #statements(): readonly Statement[] {
+    return this.#atHand?.verdict.statements ?? [];
+  }
+}
+
+const roles = new WeakMap<Role, Role>();
+
+/** A text is taken apart alike for all people of the application. */
+function anybody(account: Role): Role {
+  let role = roles.get(account);
+  if (role === undefined) {
+    role = { ...countingRole(account), purpose: new Map() };
+    roles.set(account, role);
+  }
+  return role;
+}
+
+function isAside({ kind, command, effect }: Statement): boolean {
+  if (kind === "transaction") return true;
+  return kind === "session" && (command === "SHOW" || (effect !== undefined && ASIDE.has(effect.kind)));
+}
+
+const ASIDE: ReadonlySet<string> = new Set(["set", "discard", "deallocate"]);
+
+function touchesData({ metering, reads, writes, effect, unread }: Statement): boolean {
+  if (metering !== undefined || reads.length > 0 || writes.length > 0 || unread === true) return true;
+  return effect?.kind === "fetch" || effect?.kind === "execute";
+}

@@ -1,0 +1,160 @@
+import { Ledger } from "../../protocol/ledger.ts";
+import type { ServerLeg } from "../../protocol/server-leg.ts";
+import type { Statement } from "../../sql/verdict.ts";
+import type { Frame } from "../../wire/frames.ts";
+import { syncMessage } from "../../wire/frontend-messages.ts";
+import { Outbox } from "../../wire/outbox.ts";
+import type { Refusal } from "../../wire/refusal.ts";
+import { cancelBehind } from "../context/cancelling.ts";
+import type { Established } from "../context/established.ts";
+import type { SessionParts } from "../context/parts.ts";
+import { Counting } from "../decide/counting.ts";
+import { Fencing } from "../decide/fencing.ts";
+import type { Judging } from "../decide/judging.ts";
+import type { Trace } from "../record/audit-recorder.ts";
+import type { Judged } from "../statement/decision.ts";
+import type { PinnedPeople } from "../statement/pinned.ts";
+import { type Named, noNames } from "../statement/prepared.ts";
+import type { Repeat } from "../statement/repeats.ts";
+import { Acting } from "./acting.ts";
+import type { Reply } from "./outstanding-replies.ts";
+
+/** What the two directions of a guarded session know of each other. */
+export class Exchange {
+  readonly established: Established;
+  readonly parts: SessionParts;
+  readonly judging: Judging;
+  readonly trace: Trace;
+  readonly counting: Counting;
+  /** Of an application whose people have roles of their own. */
+  readonly acting: Acting | undefined;
+  readonly fencing: Fencing;
+  readonly toClient = new Outbox();
+  readonly leg: ServerLeg;
+  /**
+   * While a result runs that may be cut off, its barrier holds back what the client sends next: a CancelRequest that
+   * comes a moment late would hit that. The Sync of its own pipeline may follow if nothing was written.
+   */
+  readonly ledger = new Ledger<Reply>();
+  readonly names: Named = noNames();
+  /** The pipeline that is being sent may have changed data. */
+  pipelineWrites = false;
+  /** A simple query runs in the extended protocol; its Sync is ours to send. */
+  unrolling = false;
+  /** What runs is being cancelled because it has run too long. */
+  overrun = false;
+  /** The server has said that it ends the session. */
+  fatal = false;
+  /** The client has said that it ends the session. */
+  terminated = false;
+  readonly #wake: () => void;
+
+  /** `wake`: tries again what had to wait. */
+  constructor(
+    established: Established,
+    parts: SessionParts,
+    judging: Judging,
+    trace: Trace,
+    leg: ServerLeg,
+    wake: () => void,
+  ) {
+    this.leg = leg;
+    this.established = established;
+    this.parts = parts;
+    this.judging = judging;
+    this.trace = trace;
+    this.counting = new Counting(established, parts, judging);
+    this.#wake = wake;
+    this.fencing = new Fencing(established, parts, judging);
+    const { toClient } = this;
+    this.acting =
+      judging.account.actsAs === undefined ? undefined : new Acting({ judging, parts, toClient, wake });
+  }
+
+  /** A message of the extended protocol, ours or the client's as it came. */
+  sendStep(message: Buffer | Frame, reply: Reply): void {
+    this.#put(message, reply);
+  }
+
+  /** A simple query. */
+  sendQuery(
+    message: Buffer | Frame,
+    judged: Judged | undefined,
+    refusal?: Refusal,
+    pinned: readonly (PinnedPeople | undefined)[] = [],
+    repeat?: Repeat,
+  ): void {
+    this.#put(message, {
+      kind: "query",
+      at: performance.now(),
+      ...(refusal === undefined ? {} : { refusal }),
+      pipeline: this.ledger.pipeline,
+      judged,
+      run: undefined,
+      pinned,
+      repeat,
+      begun: false,
+      failed: false,
+      spoiled: false,
+    });
+    this.#endPipeline();
+  }
+
+  /** `hidden`: of our own asking. */
+  sendSync(hidden?: "hidden"): void {
+    const { pipeline } = this.ledger;
+    const ours = hidden === undefined ? {} : { hidden: true };
+    this.#put(syncMessage, { kind: "sync", at: performance.now(), ...ours, pipeline, spoiled: false });
+    this.#endPipeline();
+  }
+
+  /** What the server answers not at all, or not in a reply of its own. */
+  sendPlain(message: Buffer | Frame): void {
+    this.leg.pass(message);
+  }
+
+  /** Makes the server tell what it has answered so far. */
+  flush(): void {
+    if (!this.ledger.mustFlush) return;
+    this.leg.flush();
+  }
+
+  /** A message was sent, by `sendPlain`, whose answer is wanted at once. */
+  flushAfter(): void {
+    this.ledger.needsFlush();
+    this.flush();
+  }
+
+  /** Stops what the server does now. Nothing of the client's passes until that has come to its end. */
+  cancel(): void {
+    const { barrier } = this.ledger;
+    if (barrier.isCancelling) {
+      barrier.raise("closed");
+      return;
+    }
+    cancelBehind(barrier, this.established, this.parts.log, this.#wake);
+  }
+
+  wake(): void {
+    this.#wake();
+  }
+
+  /** A statement was sent that will have this effect. */
+  foresee(statement: Statement): void {
+    this.judging.path.sent(statement.effect, this.ledger.pipeline);
+    this.acting?.sent();
+    if (!READS.has(statement.kind) || statement.acts === true) this.pipelineWrites = true;
+  }
+
+  #put(message: Buffer | Frame, reply: Reply): void {
+    this.leg.send(message, reply);
+  }
+
+  /** What follows stands or falls by itself. */
+  #endPipeline(): void {
+    this.pipelineWrites = false;
+  }
+}
+
+/** Kinds of statements after which an implicit transaction may commit or not: nobody sees a difference. */
+const READS: ReadonlySet<Statement["kind"]> = new Set(["read", "copyOut", "explain"]);

@@ -1,0 +1,29 @@
+import { SplitRelay } from "../relay/split-relay.ts";
+import { GuardedBackend } from "./backend.ts";
+import { Exchange } from "./exchange.ts";
+import { GuardedFrontend } from "./frontend.ts";
+
+/** The session of a role that does not see all. */
+export class GuardedRelay extends SplitRelay {
+  readonly #exchange: Exchange;
+
+  constructor(...parts: ConstructorParameters<typeof Exchange>) {
+    const exchange = new Exchange(...parts);
+    super(exchange, new GuardedFrontend(exchange), new GuardedBackend(exchange));
+    this.#exchange = exchange;
+  }
+
+  record(): void {
+    const { ledger, trace } = this.#exchange;
+    const { head } = ledger;
+    const run = head?.kind === "query" || head?.kind === "execute" ? head.run : undefined;
+    if (run !== undefined) trace.underway(run);
+  }
+
+  cancelStatement(): void {
+    this.#exchange.overrun = true;
+    // What has been answered already, and only waits for a Sync, is not to be taken for a statement that runs.
+    this.#exchange.flush();
+    this.#exchange.cancel();
+  }
+}

@@ -1,0 +1,166 @@
+import type { Role } from "../../policy/policy.ts";
+import type { Statement } from "../../sql/verdict.ts";
+import type { Frame } from "../../wire/frames.ts";
+import { decodeQuery, queryMessage } from "../../wire/frontend-messages.ts";
+import { type Refusal, refuse } from "../../wire/refusal.ts";
+import type { Judged } from "../statement/decision.ts";
+import { isUnproven } from "../statement/described.ts";
+import { type PinnedPeople, pinnedIn } from "../statement/pinned.ts";
+import { isRefusal, refuseMoreNames, type Source } from "../statement/prepared.ts";
+import { mayRepeat, questionOf, type Repeat } from "../statement/repeats.ts";
+import type { Exchange } from "./exchange.ts";
+import type { Tolls } from "./execution-prices.ts";
+import { unroll } from "./extended-rewrite.ts";
+import type { Refusing } from "./forced-errors.ts";
+import type { Foresight } from "./in-flight-names.ts";
+import { canBeCut } from "./results.ts";
+import { isHeldWrite, mayWrite } from "./written-rows.ts";
+
+/** Query messages: a text of one statement or several, answered by one ReadyForQuery. */
+export class SimpleQueries {
+  readonly #exchange: Exchange;
+  readonly #foresight: Foresight;
+  readonly #refusing: Refusing;
+  readonly #tolls: Tolls;
+
+  constructor(exchange: Exchange, foresight: Foresight, refusing: Refusing, tolls: Tolls) {
+    this.#exchange = exchange;
+    this.#foresight = foresight;
+    this.#refusing = refusing;
+    this.#tolls = tolls;
+  }
+
+  /** False: it must be handed in again after a `wake`. */
+  query(frame: Frame): boolean {
+    const { sqlStart, sqlEnd } = decodeQuery(frame);
+    const judged = this.#foresight.judge(frame.buffer.subarray(sqlStart, sqlEnd), "simple");
+    if (judged === undefined || !this.#exchange.leg.admits(frame)) return false;
+    const { verdict } = judged;
+    if (verdict.kind === "refuse") return this.#refusing.query(judged, verdict.refusal);
+    const crowded = verdict.statements.some(givesName) ? refuseMoreNames(this.#exchange.names) : undefined;
+    if (crowded !== undefined) return this.#refusing.query(judged, crowded);
+    const sources = this.#foresight.sources(judged);
+    if (sources === "unsettled") return false;
+    if (isRefusal(sources)) return this.#unknownName(frame, judged, sources);
+    if (this.#couldStayHalfDone(judged, sources)) return this.#refusing.query(judged, HALF_DONE);
+    const [only] = sources;
+    const isCopyOut = verdict.statements[0]?.effect?.kind === "copyOut";
+    const unrolled = sources.length === 1 && only && !isCopyOut && this.#mustUnroll(only) ? only : undefined;
+    // If what came before in this pipeline fails, the query must be skipped with it.
+    if (unrolled !== undefined && !this.#foresight.isSettled()) return false;
+    const pinned = sources.map(
+      (source, index) => source.pinned ?? pinnedIn(judged, verdict.statements[index] ?? source.shape),
+    );
+    const paid = this.#tolls.charge(
+      sources.map(({ shape }, index) => ({
+        shape,
+        effect: verdict.statements[index]?.effect,
+        goesOn: false,
+        pinned: pinned[index],
+        question: unrolled === undefined ? this.#questionOf(judged, pinned[index]) : undefined,
+      })),
+    );
+    if (paid === "unsettled") return false;
+    if (!("repeat" in paid)) return this.#refusing.query(judged, paid);
+    if (unrolled !== undefined) {
+      for (const statement of verdict.statements) this.#exchange.foresee(statement);
+      unroll(this.#exchange, judged, unrolled, pinned[0]);
+      return true;
+    }
+    this.#sendQuery(frame, judged, sources, { pinned, repeat: paid.repeat });
+    return true;
+  }
+
+  /** Undefined where to ask it again costs no less. */
+  #questionOf({ text, verdict }: Judged, pinned: PinnedPeople | undefined): string | undefined {
+    const [only, ...more] = verdict.statements;
+    if (only === undefined || more.length > 0 || pinned !== undefined) return undefined;
+    return mayRepeat(only, this.#exchange.judging.role) ? questionOf(text) : undefined;
+  }
+
+  /** In a failed block the server says so of any statement, before it looks for names. */
+  #unknownName(frame: Frame, judged: Judged, refusal: Refusal): boolean {
+    const { transaction, isSettled } = this.#exchange.ledger;
+    const fails = transaction === "E" && isSettled && judged.verdict.statements.length === 1;
+    if (!fails) return this.#refusing.query(judged, refusal);
+    this.#sendQuery(frame, judged, []);
+    return true;
+  }
+
+  #sendQuery(
+    frame: Frame,
+    judged: Judged,
+    sources: readonly Source[],
+    { pinned = [], repeat }: PaidQuery = {},
+  ): void {
+    const exchange = this.#exchange;
+    const { verdict } = judged;
+    const { role, path } = exchange.judging;
+    for (const { effect } of verdict.statements) path.sent(effect, exchange.ledger.pipeline);
+    exchange.acting?.sent();
+    const message = verdict.kind === "rewrite" ? queryMessage(verdict.sql) : frame;
+    exchange.sendQuery(message, judged, undefined, pinned, repeat);
+    const copiesIn = verdict.statements.some(({ effect }) => effect?.kind === "copyIn");
+    if (copiesIn || sources.some(({ shape }) => canFail(role, shape) || isUnproven(shape)))
+      exchange.ledger.barrier.raise("closed");
+  }
+
+  /**
+   * The server may have run on by the time that a result is cut off, or that a write is known to be too large. An open
+   * block then fails; what one message wrote by itself would have been committed, and what it wrote before a savepoint of
+   * its own could be kept by that.
+   */
+  #couldStayHalfDone({ verdict }: Judged, sources: readonly Source[]): boolean {
+    const { judging, ledger } = this.#exchange;
+    if (sources.length < 2 || !sources.some(({ shape }) => canFail(judging.role, shape))) return false;
+    if (verdict.statements.some(({ effect }) => effect?.kind === "transaction" && effect.ends)) return true;
+    if (!sources.some(({ shape }) => mayWrite(shape) || shape.kind === "copyIn")) return false;
+    const inBlock = ledger.transaction !== "I" && ledger.isSettled;
+    return (!inBlock && !opensBlock(verdict.statements)) || setsSavepointBehind(verdict.statements);
+  }
+
+  /** Where a cut must truncate, or must take back what the statement wrote. */
+  #mustUnroll({ shape }: Source): boolean {
+    const { role } = this.#exchange.judging;
+    if (isHeldWrite(role, shape)) return true;
+    // Whose rows have never been described may turn out to be other rows than foreseen.
+    if (mayWrite(shape) && isUnproven(shape)) return true;
+    if (!canBeCut(role, shape)) return false;
+    return mayWrite(shape) || (role.limits.onExcess === "truncate" && shape.kind === "read");
+  }
+}
+
+/** Drivers that open a block with their first statement write both into one message (psqlODBC). */
+function opensBlock([first]: readonly Statement[]): boolean {
+  return first?.command === "BEGIN" || first?.command === "START TRANSACTION";
+}
+
+/** A savepoint in front of a write takes it back, and one that is released keeps nothing once the block fails. */
+function setsSavepointBehind(statements: readonly Statement[]): boolean {
+  const written = statements.findIndex(({ kind }) => kind !== "transaction");
+  return statements
+    .slice(written)
+    .some(({ kind, command }) => kind === "transaction" && command !== "RELEASE");
+}
+
+function givesName({ effect }: Statement): boolean {
+  return effect?.kind === "prepare" || effect?.kind === "declare";
+}
+
+interface PaidQuery {
+  readonly pinned?: readonly (PinnedPeople | undefined)[];
+  readonly repeat?: Repeat | undefined;
+}
+
+/** The statement may yet fail, when the server has run it. */
+function canFail(role: Role, shape: Statement): boolean {
+  return canBeCut(role, shape) || isHeldWrite(role, shape);
+}
+
+const HALF_DONE = refuse(
+  "42501",
+  "a result that may be cut off, or a write that may be too large, cannot stand beside a write or COMMIT in one message",
+  {
+    hint: "Send the statements one by one.",
+  },
+);

@@ -1,0 +1,105 @@
+import type { Ledger } from "../../protocol/ledger.ts";
+import type { Request } from "../../protocol/requests.ts";
+import type { LegUser, ServerLeg } from "../../protocol/server-leg.ts";
+import type { Frame, FrameReader } from "../../wire/frames.ts";
+import { flushMessage, terminateMessage } from "../../wire/frontend-messages.ts";
+import { Outbox } from "../../wire/outbox.ts";
+import type { Side as Connection } from "../context/established.ts";
+import { Side } from "./peers.ts";
+
+/** The way to the server by a connection of the session's own: all passes as it comes. */
+export class DirectLeg implements ServerLeg {
+  readonly frame: FrameReader;
+  readonly #side: Side;
+  readonly #toServer = new Outbox();
+  #ledger: Ledger | undefined;
+
+  constructor(server: Connection, onDrain: () => void) {
+    this.#side = new Side(server, onDrain);
+    this.frame = server.reader;
+  }
+
+  begin(ledger: Ledger, user: LegUser): void {
+    this.#ledger = ledger;
+    const { reader } = this.#side;
+    reader.streamable = (type, length) => user.mayStream(type, length);
+    const onBytes = (bytes: Buffer) => {
+      reader.push(bytes);
+      return user.arrived() || reader.buffered > 0;
+    };
+    this.#side.listen(onBytes, () => user.wake());
+  }
+
+  isReady(): true {
+    return true;
+  }
+
+  admits(): true {
+    return true;
+  }
+
+  send(message: Buffer | Frame, request: Request): void {
+    this.pass(message);
+    this.#ledger?.sent(request);
+  }
+
+  pass(message: Buffer | Frame): void {
+    if (Buffer.isBuffer(message)) this.#toServer.send(message);
+    else this.#toServer.forward(message);
+  }
+
+  endCopy(message: Buffer | Frame): void {
+    this.pass(message);
+    this.#ledger?.copyEndSent();
+  }
+
+  flush(message: Buffer | Frame = flushMessage): void {
+    this.pass(message);
+    this.#ledger?.flushSent();
+  }
+
+  terminate(): void {
+    this.#toServer.send(terminateMessage);
+  }
+
+  next(): boolean {
+    return this.#side.reader.next();
+  }
+
+  flow(wanted: boolean): void {
+    this.#side.flow(wanted);
+  }
+
+  get hasEnded(): boolean {
+    return this.#side.hasEnded;
+  }
+
+  get isRunning(): boolean {
+    return this.#ledger?.isSettled === false;
+  }
+
+  get isIdle(): boolean {
+    return this.#ledger?.isIdle === true;
+  }
+
+  write(): void {
+    this.#toServer.flush(this.#side.writer);
+  }
+
+  get isFull(): boolean {
+    return this.#side.writer.isFull;
+  }
+
+  get holds(): boolean {
+    return this.#toServer.size > 0 || this.#side.writer.holds;
+  }
+
+  /** The socket is closed by whoever has opened it. */
+  leave(): void {
+    this.#side.release();
+  }
+
+  destroy(): void {
+    this.#side.socket.destroy();
+  }
+}

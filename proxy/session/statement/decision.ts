@@ -1,0 +1,54 @@
+import type { Scope } from "../../sql/scope.ts";
+import type { Verdict } from "../../sql/verdict.ts";
+
+/** A text and what was decided about it. */
+export interface Judged {
+  /** As the client sent it. */
+  readonly text: Buffer;
+  readonly verdict: Verdict;
+  readonly scope: Scope;
+  /** What the policy would say, where it only observes. */
+  readonly would?: Verdict | undefined;
+  /** For whom a guarded application asks. */
+  readonly person?: string | undefined;
+}
+
+/**
+ * The same under a name, where it may lie for days: a session that idles must not keep the catalog by which it once
+ * prepared a statement. Whoever judges by a scope now holds it.
+ */
+export class Kept {
+  readonly text: Buffer;
+  readonly verdict: Verdict;
+  readonly would: Verdict | undefined;
+  readonly #scope: WeakRef<Scope>;
+
+  constructor({ text, verdict, scope, would }: Judged) {
+    this.text = text;
+    this.would = would;
+    this.verdict = verdict;
+    this.#scope = weakly(scope);
+  }
+
+  /** Undefined when nobody judges by it any more. */
+  get scope(): Scope | undefined {
+    return this.#scope.deref();
+  }
+
+  get judged(): Judged | undefined {
+    const { text, verdict, scope, would } = this;
+    return scope && { text, verdict, scope, would };
+  }
+}
+
+const references = new WeakMap<Scope, WeakRef<Scope>>();
+
+/** One reference serves all who hold the scope. */
+export function weakly(scope: Scope): WeakRef<Scope> {
+  let reference = references.get(scope);
+  if (reference === undefined) {
+    reference = new WeakRef(scope);
+    references.set(scope, reference);
+  }
+  return reference;
+}

@@ -1,0 +1,274 @@
+import { Names } from "../../protocol/names.ts";
+import type { Scope } from "../../sql/scope.ts";
+import type { Statement } from "../../sql/verdict.ts";
+import { decodeParse, withSql } from "../../wire/frontend-messages.ts";
+import { Frontend, nameKey } from "../../wire/messages.ts";
+import { type Refusal, refuse } from "../../wire/refusal.ts";
+import { type Judged, Kept } from "./decision.ts";
+import { Description, hasSource } from "./described.ts";
+import type { PinnedPeople } from "./pinned.ts";
+import type { Counts } from "./run.ts";
+
+/** A prepared statement: by Parse, or by SQL's PREPARE. */
+export interface Prepared {
+  /** Judged anew when the policy, the catalog or search_path is another than when it was prepared. */
+  kept: Kept;
+  /** Undefined for an empty text. */
+  statement: Statement | undefined;
+  /** Which of its text's statements it is. */
+  readonly pick: (statements: readonly Statement[]) => Statement | undefined;
+  /** Bytes of its texts, when it was made. */
+  readonly weight: number;
+  /** The client's own Parse message; undefined for SQL's PREPARE. */
+  readonly parse: Buffer | undefined;
+  /** Of its rows, by the verdict of now. */
+  description: Description;
+}
+
+/** A portal of the extended protocol, or a cursor: in the server they are one. */
+export interface Portal {
+  readonly judged: Judged;
+  readonly statement: Statement | undefined;
+  /** A cursor WITH HOLD outlives its transaction. */
+  readonly held: boolean;
+  readonly counts: Counts;
+  /** The people whom its parameters name: see `StatementPrice.pins`. */
+  readonly pinned: PinnedPeople | undefined;
+  /** What its statement and its parameters ask: see `repeats.ts`. */
+  readonly question: string | undefined;
+  /** How many look-ups its parameters make beside those of its text. */
+  readonly lookups: number;
+  readonly description: Description;
+}
+
+/** The names that a session has given; protocol and SQL share them (Postgres docs, "PREPARE" and "DECLARE"). */
+export interface Named {
+  readonly statements: Names<Prepared>;
+  readonly portals: Names<Portal>;
+}
+
+export function noNames(): Named {
+  return { statements: new Names(weightOfPrepared), portals: new Names(weightOfPortal) };
+}
+
+/** Bytes of its text, and of the one that the server got. */
+function textsOf({ text, verdict }: Judged): number {
+  return text.length + (verdict.kind === "rewrite" ? verdict.sql.length : 0);
+}
+
+/** What all names of a session may hold (bytes): thousands of statements as object mappers write them. */
+const MOST_NAMED = 32 * 1024 * 1024;
+
+/** What a name's own objects weigh, about. */
+const OBJECTS = 500;
+
+/** Undefined: there is room for one more named statement or portal. */
+export function refuseMoreNames({ statements, portals }: Named): Refusal | undefined {
+  if (statements.weight + portals.weight < MOST_NAMED) return undefined;
+  return refuse(
+    "54000",
+    `prepared statements and cursors of this session hold more than ${MOST_NAMED} bytes`,
+    {
+      hint: "Close those that are not needed: DEALLOCATE, CLOSE, or a smaller statement cache of the driver.",
+    },
+  );
+}
+
+/** It never changes while the name is given, though the verdict may. */
+function weightOfPrepared({ parse, weight }: Prepared): number {
+  return OBJECTS + weight + (parse?.length ?? 0);
+}
+
+/** Its parameters are the server's alone. */
+function weightOfPortal({ judged }: Portal): number {
+  return OBJECTS + textsOf(judged);
+}
+
+/** The client's own Parse message, as `preparedBy` keeps it, with the text that the server is to get now. */
+export function parseAgain(parse: Buffer, judged: Judged): Buffer {
+  const frame = {
+    type: Frontend.Parse,
+    buffer: parse,
+    start: 0,
+    end: parse.length,
+    piece: "whole",
+  } as const;
+  return withSql(frame, decodeParse(frame), textOf(judged));
+}
+
+/** What the server gets for it. */
+export function textOf({ verdict, text }: Pick<Judged, "text" | "verdict">): Buffer {
+  return verdict.kind === "rewrite" ? verdict.sql : text;
+}
+
+/** What Parse makes. */
+export function preparedBy(judged: Judged, parse: Buffer): Prepared {
+  const pick = (statements: readonly Statement[]) => statements[0];
+  const statement = pick(judged.verdict.statements);
+  const weight = textsOf(judged);
+  return { kept: new Kept(judged), statement, pick, weight, parse, description: new Description() };
+}
+
+/** What SQL's PREPARE makes, as the statement of that index. */
+export function preparedBySql(judged: Judged, index: number): Prepared {
+  const pick = (statements: readonly Statement[]) => {
+    const effect = statements[index]?.effect;
+    return effect?.kind === "prepare" ? effect.inner : undefined;
+  };
+  const statement = pick(judged.verdict.statements);
+  const weight = textsOf(judged);
+  return {
+    kept: new Kept(judged),
+    statement,
+    pick,
+    weight,
+    parse: undefined,
+    description: new Description(),
+  };
+}
+
+/** What a portal is made with beside its statement. */
+interface Bound {
+  readonly pinned?: PinnedPeople | undefined;
+  readonly question?: string | undefined;
+  readonly lookups?: number;
+  /** Of the prepared statement that it is made from. */
+  readonly description?: Description;
+}
+
+export function portalOf(judged: Judged, statement: Statement | undefined, bound: Bound = {}): Portal {
+  const { pinned, question, description, lookups = 0 } = bound;
+  // What stands behind an EXECUTE or a FETCH may be another statement each time.
+  const isShared = statement !== undefined && !hasSource(statement);
+  return {
+    judged,
+    statement,
+    held: false,
+    counts: { rows: 0, bytes: 0 },
+    pinned,
+    question,
+    lookups,
+    description: (isShared ? description : undefined) ?? new Description(),
+  };
+}
+
+/** What a name means at one moment; "unsettled" when messages on their way decide that yet. */
+export interface Lookup {
+  statement(key: string): Prepared | "absent" | "unsettled" | Refusal;
+  portal(key: string): Portal | "absent" | "unsettled" | Refusal;
+}
+
+/** As the server has them now, after all that it has answered. */
+export function asAnswered({ statements, portals }: Named): Lookup {
+  return {
+    statement: (key) => statements.get(key) ?? "absent",
+    portal: (key) => portals.get(key) ?? "absent",
+  };
+}
+
+/** The statement that gives the rows, and the counts to which they are added. */
+export interface Source {
+  readonly shape: Statement;
+  readonly counts: Counts;
+  /** By which it was judged, where it is another statement than the one that asks. */
+  readonly scope: Scope | undefined;
+  /** The people of whom alone the cursor behind a FETCH tells. */
+  readonly pinned?: PinnedPeople | undefined;
+}
+
+const PLAN_HIDDEN = refuse("42501", "this role may not see the plan of what is prepared under that name", {
+  hint: "Explain the statement itself: EXPLAIN SELECT …",
+});
+
+/** EXECUTE can name an EXECUTE that Parse prepared; the server ends such a ring by its stack depth. */
+const DEEPEST = 8;
+
+/** What stands behind an EXECUTE or a FETCH; any other statement stands for itself. */
+export function sourceOf(
+  statement: Statement,
+  counts: Counts,
+  lookup: Lookup,
+  depth = 0,
+  scope?: Scope,
+): Source | "unsettled" | Refusal {
+  if (depth > DEEPEST) return refuse("54001", "prepared statements name each other too deeply");
+  const { effect } = statement;
+  if (effect?.kind === "execute") {
+    const prepared = lookup.statement(nameKey(effect.name));
+    if (prepared === "absent") return missingStatement(effect.name);
+    if (prepared === "unsettled" || "sqlstate" in prepared) return prepared;
+    if (prepared.statement !== undefined)
+      return behind(prepared.statement, counts, lookup, depth, prepared.kept.scope);
+  }
+  if (effect?.kind === "explainExecute") {
+    const prepared = lookup.statement(nameKey(effect.name));
+    if (prepared === "absent") return missingStatement(effect.name);
+    if (prepared === "unsettled" || "sqlstate" in prepared) return prepared;
+    if (prepared.statement?.hidesPlan) return PLAN_HIDDEN;
+  }
+  if (effect?.kind === "fetch") {
+    const portal = lookup.portal(nameKey(effect.portal));
+    if (portal === "absent") return missingPortal(effect.portal, "cursor");
+    if (portal === "unsettled" || "sqlstate" in portal) return portal;
+    if (portal.statement !== undefined) {
+      const source = behind(portal.statement, portal.counts, lookup, depth, portal.judged.scope);
+      const isOwn = isSource(source) && source.shape === portal.statement;
+      return isOwn ? { ...source, pinned: portal.pinned } : source;
+    }
+  }
+  return { shape: statement, counts, scope };
+}
+
+/**
+ * Parse can prepare any statement, and EXECUTE runs it. What does something to the session must show in the
+ * text that does it, or names would mean to the server what they do not mean here.
+ */
+function behind(
+  statement: Statement,
+  counts: Counts,
+  lookup: Lookup,
+  depth: number,
+  scope: Scope | undefined,
+): Source | "unsettled" | Refusal {
+  const kind = statement.effect?.kind;
+  if (statement.asks !== undefined)
+    return refuse(
+      "42501",
+      `${statement.command} with an array or a pattern to look up may not be run by EXECUTE`,
+      {
+        hint: "Run it by the driver's own prepared statement, or write the values out with IN.",
+      },
+    );
+  if (kind === undefined || kind === "execute" || kind === "fetch") {
+    return sourceOf(statement, counts, lookup, depth + 1, scope);
+  }
+  return refuse("42501", `${statement.command} may not be run by the name of a statement or cursor`, {
+    hint: "Send the statement itself.",
+  });
+}
+
+export function isSource(source: Source | "unsettled" | Refusal): source is Source {
+  return source !== "unsettled" && "shape" in source;
+}
+
+/** In the words of FetchPreparedStatement and exec_bind_message. */
+export function missingStatement(name: string): Refusal {
+  return name === ""
+    ? refuse("26000", "unnamed prepared statement does not exist")
+    : refuse("26000", `prepared statement "${name}" does not exist`);
+}
+
+/** In the words of exec_execute_message and PerformPortalFetch. */
+export function missingPortal(name: string, what: "portal" | "cursor"): Refusal {
+  return refuse("34000", `${what} "${name}" does not exist`);
+}
+
+/** The name that a key stands for (see `nameKey`). */
+export function nameOf(key: string): string {
+  return Buffer.from(key, "latin1").toString("utf8");
+}
+
+/** Whether a look-up or a judgement ended in a refusal. */
+export function isRefusal(value: object): value is Refusal {
+  return "sqlstate" in value;
+}

@@ -1,0 +1,222 @@
+import { PERSON } from "../../policy/prices.ts";
+import type { Scope } from "../../sql/scope.ts";
+import { extraFields, type Statement } from "../../sql/verdict.ts";
+import type { Refusal } from "../../wire/refusal.ts";
+import type { Judged } from "./decision.ts";
+import type { PinnedPeople } from "./pinned.ts";
+import { Answer, type Repeat } from "./repeats.ts";
+
+/** How many people a statement's event names at most. */
+export const NAMED = 5_000;
+/** How many are told apart; beyond it each sighting counts as somebody new. */
+const TOLD_APART = 20_000;
+
+/** The people whose rows one statement gave out. */
+export class People {
+  /** Who they are, in the order in which they came. */
+  readonly #namespaces: string[] = [];
+  readonly #identities: string[] = [];
+  readonly #seen = new Map<string, Set<string>>();
+  readonly #purposeless = new Set<string>();
+  #unnamed = 0;
+
+  /** "" is a subject that was NULL: nobody. */
+  add(namespace: string, identity: string): void {
+    if (identity === "") return;
+    let seen = this.#seen.get(namespace);
+    if (seen === undefined) {
+      seen = new Set();
+      this.#seen.set(namespace, seen);
+    }
+    if (seen.has(identity)) return;
+    if (this.known >= TOLD_APART) {
+      this.#unnamed++;
+      return;
+    }
+    seen.add(identity);
+    this.#namespaces.push(namespace);
+    this.#identities.push(identity);
+  }
+
+  /** One of them has nothing to do with the reader's work, as far as the policy can say. */
+  lacksPurpose(namespace: string, identity: string): void {
+    if (identity !== "" && this.#purposeless.size < TOLD_APART)
+      this.#purposeless.add(`${namespace}\0${identity}`);
+  }
+
+  /** One character for each of those whom `named` gives: "1" for whoever has nothing to do with the reader's work. */
+  unexplained(after = 0): string {
+    const end = Math.min(this.known, after + NAMED);
+    if (this.#purposeless.size === 0) return "0".repeat(Math.max(0, end - after));
+    let text = "";
+    for (let at = after; at < end; at++) {
+      const key = `${this.#namespaces[at] ?? ""}\0${this.#identities[at] ?? ""}`;
+      text += this.#purposeless.has(key) ? "1" : "0";
+    }
+    return text;
+  }
+
+  get purposeless(): number {
+    return this.#purposeless.size;
+  }
+
+  /** All of these as well. */
+  addAll(others: People): void {
+    for (const [namespace, identity] of others.since(0)) this.add(namespace, identity);
+    for (const key of others.#purposeless)
+      if (this.#purposeless.size < TOLD_APART) this.#purposeless.add(key);
+    this.#unnamed += others.#unnamed;
+  }
+
+  addUnknown(count: number): void {
+    this.#unnamed += count;
+  }
+
+  /** Those who came after so many. */
+  *since(after: number): Generator<readonly [namespace: string, identity: string]> {
+    for (let at = after; at < this.known; at++) {
+      yield [this.#namespaces[at] ?? "", this.#identities[at] ?? ""];
+    }
+  }
+
+  /** Where those who are told apart are named. */
+  get namespaces(): readonly string[] {
+    return [...this.#seen.keys()];
+  }
+
+  /** How many are told apart. */
+  get known(): number {
+    return this.#identities.length;
+  }
+
+  get count(): number {
+    return this.known + this.#unnamed;
+  }
+
+  /** The first of them, or those who came after so many, each made into what an event may hold. */
+  named(hash: (namespace: string, identity: string) => string, after = 0): readonly string[] {
+    const end = Math.min(this.known, after + NAMED);
+    const names: string[] = [];
+    for (let at = after; at < end; at++) {
+      names.push(hash(this.#namespaces[at] ?? "", this.#identities[at] ?? ""));
+    }
+    return names;
+  }
+}
+
+/** What a portal has given out over its life. */
+export interface Counts {
+  rows: number;
+  bytes: number;
+}
+
+/** Text that nobody understood, or a statement that the text did not seem to have. */
+export const UNKNOWN_STATEMENT: Statement = {
+  command: "OTHER",
+  kind: "other",
+  reads: [],
+  writes: [],
+  masked: [],
+  lookups: 0,
+  limited: false,
+};
+
+/** What a run was asked with, beside its statement. */
+interface Asked {
+  readonly pinned?: PinnedPeople | undefined;
+  /** Look-ups that its parameters make. */
+  readonly lookups?: number;
+  readonly repeat?: Repeat | undefined;
+}
+
+/** One statement while it is answered. */
+export class Run {
+  readonly judged: Judged;
+  readonly statement: Statement;
+  /** The statement whose rows come: of a FETCH or an EXECUTE the one that stands behind it. */
+  readonly shape: Statement;
+  /** By which `shape` was judged. */
+  scope: Scope;
+  /** Shared by all that reads from the same portal. */
+  readonly counts: Counts;
+  /** `performance.now()` at the client's message. */
+  readonly startedAt: number;
+  /** Released by this answer. */
+  rows = 0;
+  bytes = 0;
+  readonly people = new People();
+  /** How many rows its tag says that it wrote. */
+  written: number | undefined;
+  /** How many of its people have been held against the canaries. */
+  looked = 0;
+  /** What of it stands in events already, while the result goes on. */
+  recorded = { rows: 0, bytes: 0, known: 0, people: 0 };
+  /** The rest of the result is dropped, and this is told in its place. */
+  cut: Refusal | undefined;
+  /** Past the limit rows are dropped, and the result ends with a warning in place of an error. */
+  truncates = false;
+  truncated = false;
+  /** Of COPY TO: how the data is laid out, from CopyOutResponse. */
+  copy: { readonly binary: boolean; headerLine: boolean } | undefined;
+  /** When the server was asked to stop it, by `performance.now()`. */
+  cancelledAt: number | undefined;
+  /** The server has said what its rows hold, and that has been looked at. */
+  isDescribed = false;
+  /** How long its rows have waited for the meter, in milliseconds. */
+  waited = 0;
+
+  /** For whom the account read, where that is somebody else. */
+  person: string | undefined;
+  /** Set where the answer is remembered, and may be the one that was expected. */
+  readonly answer: Answer | undefined;
+  /** Its answer has come to its end. */
+  isConcluded = false;
+  /** What is owed for another answer than the one that was expected has been asked of the meter. */
+  isSettled = false;
+  /** How many values it looks up. */
+  readonly lookups: number;
+  /** The people by whom it was paid for: its answer tells of nobody else. */
+  readonly pinned: PinnedPeople | undefined;
+  /** What is left of the units that were paid for its first rows before it ran. */
+  prepaid: number;
+
+  constructor(
+    judged: Judged,
+    statement: Statement,
+    shape: Statement,
+    counts: Counts,
+    startedAt: number,
+    { pinned, lookups = 0, repeat }: Asked = {},
+  ) {
+    this.judged = judged;
+    this.person = judged.person;
+    this.statement = statement;
+    this.shape = shape;
+    this.counts = counts;
+    this.startedAt = startedAt;
+    this.scope = judged.scope;
+    this.pinned = pinned;
+    this.lookups = shape.lookups + lookups;
+    this.answer = repeat && new Answer(repeat);
+    this.prepaid = shape.metering?.price?.prepaid ?? 0;
+    this.people.addUnknown(this.prepaid / (shape.metering?.cost ?? 1) / PERSON);
+    for (const [i, namespace] of pinned?.namespaces.entries() ?? [])
+      this.people.add(namespace, pinned?.identities[i] ?? "");
+  }
+
+  /** Fields at the end of each row that the client did not ask for. */
+  get extraFields(): number {
+    return extraFields(this.shape);
+  }
+
+  /** The role's limits and budgets hold for what it returns. */
+  get isLimited(): boolean {
+    return isLimited(this.shape);
+  }
+}
+
+/** Whether a role's limits and budgets hold for what the statement returns. */
+export function isLimited({ limited, metering }: Statement): boolean {
+  if (limited || metering === undefined) return limited;
+  return metering.subjects.length > 0 || metering.unknown > 0 || metering.groups !== undefined;
+}

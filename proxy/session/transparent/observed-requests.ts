@@ -1,0 +1,62 @@
+import { type Frame, ProtocolViolation } from "../../wire/frames.ts";
+import {
+  decodeBindNames,
+  decodeClose,
+  decodeExecute,
+  decodeParse,
+  decodeQuery,
+  type Target,
+} from "../../wire/frontend-messages.ts";
+import { Frontend } from "../../wire/messages.ts";
+import { type Judged, Kept } from "../statement/decision.ts";
+
+/** A request of a session that is not guarded, with what its answer is put on record by. `at`: when the client sent it. */
+export type ObservedRequest =
+  | { readonly kind: "query"; readonly at: number; readonly judged: Judged }
+  | { readonly kind: "parse"; readonly at: number; readonly name: string; readonly kept: Kept }
+  | { readonly kind: "bind"; readonly at: number; readonly portal: string; readonly statement: string }
+  | { readonly kind: "execute"; readonly at: number; readonly portal: string }
+  | { readonly kind: "close"; readonly of: Target }
+  | { readonly kind: "describe" | "functionCall" | "sync" };
+
+/** What needs no more to be known is the same object each time. */
+const DESCRIBE: ObservedRequest = { kind: "describe" };
+const FUNCTION_CALL: ObservedRequest = { kind: "functionCall" };
+export const SYNC: ObservedRequest = { kind: "sync" };
+
+/**
+ * In place of a request that could not be read: of a kind whose answer brings no result. A server that runs the message
+ * all the same gives an answer of another kind, and that ends the session.
+ */
+export function malformed(type: number): ObservedRequest {
+  return type === Frontend.Query ? FUNCTION_CALL : DESCRIBE;
+}
+
+/** Reads as much of a message as the record needs; `judge` is lent a text. */
+export function requestOf(frame: Frame, judge: (text: Buffer) => Judged): ObservedRequest {
+  const at = performance.now();
+  switch (frame.type) {
+    case Frontend.Query: {
+      const { sqlStart, sqlEnd } = decodeQuery(frame);
+      return { kind: "query", at, judged: judge(frame.buffer.subarray(sqlStart, sqlEnd)) };
+    }
+    case Frontend.Parse: {
+      const { statement: name, sqlStart, sqlEnd } = decodeParse(frame);
+      return { kind: "parse", at, name, kept: new Kept(judge(frame.buffer.subarray(sqlStart, sqlEnd))) };
+    }
+    case Frontend.Bind: {
+      const { portal, statement } = decodeBindNames(frame);
+      return { kind: "bind", at, portal, statement };
+    }
+    case Frontend.Execute:
+      return { kind: "execute", at, portal: decodeExecute(frame).portal };
+    case Frontend.Close:
+      return { kind: "close", of: decodeClose(frame) };
+    case Frontend.Describe:
+      return DESCRIBE;
+    case Frontend.FunctionCall:
+      return FUNCTION_CALL;
+    default:
+      throw new ProtocolViolation(`invalid frontend message type ${frame.type}`);
+  }
+}

@@ -1,0 +1,208 @@
+import type { BoundQuery } from "../bind/bound.ts";
+import { tablesIn } from "../bind/questions.ts";
+import { isIdentified } from "../subjects.ts";
+import type { Groups, Metering } from "../verdict.ts";
+import { gatheringsOf } from "./gathering.ts";
+import {
+  countedHere,
+  haveKnownPurpose,
+  type NamedPerson,
+  peopleNamed,
+  personOf,
+  tiedPeople,
+} from "./named-people.ts";
+import { countsPeople, sightOf, speaksOfPeople } from "./people.ts";
+import { ownCalls, peoplePerRow } from "./people-shown.ts";
+import {
+  type Bill,
+  copyPrice,
+  type Price,
+  planPrice,
+  priceOfWritesWithin,
+  queryPrice,
+  writePrice,
+} from "./prices.ts";
+import { givesDistinctColumns, givesGroups } from "./row-forms.ts";
+import { windowsOf } from "./windows.ts";
+import { toldByWrite } from "./write-choice.ts";
+
+/*
+ * What each output row of a statement reveals about people, and the columns appended to report it. Never less than what
+ * was read: a reference that no appended column covers counts one unknown person for each row.
+ */
+
+/** Like `Metering`, with a price that identifies constants by their positions. */
+export interface Metered extends Omit<Metering, "price"> {
+  readonly price?: Price;
+}
+
+/** Columns after those that the client gets. */
+export type Appended =
+  /** For each row, its people. */
+  | { readonly kind: "people"; readonly people: readonly NamedPerson[]; readonly withPurpose: boolean }
+  /** For each group, the number of its people, or their identities. */
+  | {
+      readonly kind: "groups";
+      readonly people: readonly NamedPerson[];
+      readonly tell: Groups["tell"];
+      /** Distinct rows have to be turned into groups first. */
+      readonly groupsRows: boolean;
+    };
+
+export interface MeteringFinding {
+  /** Undefined if the rows are about no person. */
+  readonly metering: Metered | undefined;
+  readonly appended?: Appended;
+}
+
+/** For a statement that returns the rows of a SELECT. */
+export function meterSelect(bill: Bill, query: BoundQuery): MeteringFinding {
+  const { statement, given } = bill;
+  const total = peoplePerRow(statement, given);
+  if (total === undefined) {
+    const within = priceOfWritesWithin(bill);
+    return { metering: within && { ...NO_PEOPLE, ...within } };
+  }
+  const grouped = groupsOf(bill, query);
+  if (grouped !== undefined) {
+    const { people, told } = grouped;
+    return {
+      metering: { subjects: [], unknown: 0, groups: told, ...queryPrice(bill, query, 0) },
+      appended: { kind: "groups", people, tell: told.tell, groupsRows: told.most !== undefined },
+    };
+  }
+  const people = peopleNamed(statement, given, query);
+  const withPurpose = haveKnownPurpose(given, people);
+  const { totals, others } = windowsOf(bill, query);
+  const unknown = total - people.length - tiedPeople(statement, given, people) + others;
+  return {
+    metering: {
+      subjects: people.map(({ subject: { namespace } }) => ({ namespace })),
+      unknown,
+      ...(withPurpose && { purpose: true as const }),
+      ...queryPrice(bill, query, unknown, totals),
+    },
+    ...(people.length > 0 && { appended: { kind: "people", people, withPurpose } as const }),
+  };
+}
+
+/**
+ * The rows of RETURNING are the target's; other relations that were read count as unknown people. MERGE's rows combine
+ * both.
+ */
+export function meterWrite(bill: Bill, query: BoundQuery): MeteringFinding {
+  const { statement, given } = bill;
+  const total = query.clauses.returning && peoplePerRow(statement, given);
+  if (total === undefined) return { metering: meterSilent(bill, query) };
+  const person = query.form === "merge" ? undefined : personWritten(bill, query);
+  const unknown = total - (person === undefined ? 0 : 1);
+  return {
+    metering: {
+      subjects: person === undefined ? [] : [{ namespace: person.subject.namespace }],
+      unknown,
+      ...writePrice(bill, query, unknown),
+    },
+    ...(person && { appended: { kind: "people", people: [person], withPurpose: false } as const }),
+  };
+}
+
+/** MERGE's rows are never certain to be one person's. */
+function personWritten({ given }: Bill, { write }: BoundQuery): NamedPerson | undefined {
+  const subject = write && sightOf(given.sights, write.target)?.people?.subject;
+  return write === undefined || subject === undefined || !isIdentified(subject, write.target.alias)
+    ? undefined
+    : { reference: write.target, subject, exposed: subject.column, isCounted: false };
+}
+
+/** For a write that shows no one: whether it succeeds may still reveal something about people. */
+function meterSilent(bill: Bill, query: BoundQuery): Metered | undefined {
+  const { statement, given, told } = bill;
+  const tells =
+    speaksInErrors(bill, query) ||
+    told.lookups > 0 ||
+    toldByWrite(statement, given, query).tells ||
+    priceOfWritesWithin(bill) !== undefined;
+  return tells ? { ...NO_PEOPLE, ...writePrice(bill, query, 0) } : undefined;
+}
+
+/** Triggers and constraints of the target work on its real values, and their errors quote them. */
+function speaksInErrors({ given }: Bill, { write }: BoundQuery): boolean {
+  if (write?.target.source.kind !== "table") return false;
+  const sight = sightOf(given.sights, write.target);
+  return sight?.people !== undefined || sight?.guarded === true || write.target.source.relation.hasRules;
+}
+
+/** COPY FROM: that its rows are stored may reveal existing values. */
+export function meterCopyIn(bill: Bill): Metered | undefined {
+  const { statement, given, told } = bill;
+  const { top } = statement;
+  const tells = top !== undefined && (told.lookups > 0 || toldByWrite(statement, given, top).tells);
+  return tells ? { ...NO_PEOPLE, ...writePrice(bill, top, 0) } : undefined;
+}
+
+/** Returns no rows of people, yet the server's messages may quote a person's value. */
+const NO_PEOPLE = { subjects: [], unknown: 0 } as const;
+
+/** For COPY, the shape of whose rows cannot be changed. */
+export function meterCopy(bill: Bill): Metered | undefined {
+  const total = peoplePerRow(bill.statement, bill.given);
+  return total === undefined ? undefined : { subjects: [], unknown: total, ...copyPrice(bill, total) };
+}
+
+/** A plan's lines are not people; they have a price if they use statistics about people. */
+export function meterPlan(bill: Bill): Metered {
+  return peoplePerRow(bill.statement, bill.given) === undefined
+    ? NO_PEOPLE
+    : { ...NO_PEOPLE, ...planPrice(bill) };
+}
+
+/**
+ * A cursor's rows are counted when they are fetched. DECLARE plans its query; COMMIT runs a cursor WITH HOLD to its end
+ * (PersistHoldablePortal of commands/portalcmds.c), which reveals whether that fails.
+ */
+export function meterCursor(
+  query: Pick<Metering, "price"> | undefined,
+  isHeld: boolean,
+): Metered | undefined {
+  if (query?.price === undefined) return undefined;
+  const execution = isHeld ? query.price.execution : query.price.planning;
+  return execution === undefined
+    ? undefined
+    : { ...NO_PEOPLE, price: { execution, pinned: execution, bySize: false } };
+}
+
+interface FoundGroups {
+  readonly people: readonly NamedPerson[];
+  readonly told: Groups;
+}
+
+/**
+ * For rows that represent groups: their people are requested next to the client's own aggregates, at the same level, so
+ * that nothing is evaluated twice. Undefined if that is impossible, or if people are read elsewhere in the statement.
+ */
+function groupsOf({ statement, given, told }: Bill, query: BoundQuery): FoundGroups | undefined {
+  if (!countsPeople(given.role)) return undefined;
+  const isDistinct = !told.namesProtected && givesDistinctColumns(query);
+  if (!isDistinct && !givesGroups(statement, query)) return undefined;
+  const references = tablesIn(statement).filter((each) => speaksOfPeople(given.sights, each));
+  if (references.length === 0 || ownCalls(statement, given) > 0) return undefined;
+  // A group of rows in which a person is left out reveals something about them if protected columns decide who that is.
+  const counted = told.namesProtected ? countedHere(statement, given, query) : new Set();
+  const people = references.flatMap((reference) => {
+    const named = personOf(given, query, reference);
+    const isKnown = named !== undefined && isIdentified(named.subject, reference.alias);
+    const isAlone = sightOf(given.sights, reference)?.people?.unknown === 0;
+    return isKnown && isAlone ? [{ ...named, isCounted: counted.has(reference) }] : [];
+  });
+  if (people.length < references.length) return undefined;
+  return {
+    people,
+    told: {
+      namespaces: people.map(({ subject: { namespace } }) => namespace),
+      // Gathered values can be read one by one, so their people must be identified.
+      tell: gatheringsOf(statement, given).length > 0 ? "people" : "number",
+      isPlain: !told.namesProtected,
+      ...(isDistinct && { most: people.length }),
+    },
+  };
+}

@@ -1,0 +1,91 @@
+import type { ParamRef } from "libpg-query";
+import type { Column } from "../../catalog/catalog.ts";
+import type { BoundQuery, BoundRelation, BoundStatement } from "../bind/bound.ts";
+import { tablesIn } from "../bind/questions.ts";
+import { forEachObject } from "../parse/tree.ts";
+import type { PinnedPerson } from "../verdict.ts";
+import type { Given } from "./given.ts";
+import { sightOf, speaksOfPeople } from "./people.ts";
+import { ownCalls } from "./people-shown.ts";
+import { type Constant, constantBehind, type Ties, tiesOf, timesHeldBy } from "./ties.ts";
+
+/** A person identified by a parameter, or by the constant at a position of the text (a byte offset). */
+export interface PinnedConstant extends Omit<PinnedPerson, "from"> {
+  readonly from:
+    | Exclude<PinnedPerson["from"], { readonly place: number }>
+    | Extract<Constant, { readonly place: number }>;
+}
+
+/**
+ * The only people about whom a query can reveal anything; undefined if other people's values could affect its answer.
+ */
+export function pinnedPeople(
+  statement: BoundStatement,
+  given: Given,
+  query: BoundQuery,
+): readonly PinnedConstant[] | undefined {
+  const ties = tiesOf(statement, given.sights);
+  const pins = tablesIn(statement)
+    .filter((each) => speaksOfPeople(given.sights, each))
+    .map((each) => pinOf(given, query, ties, each));
+  const known = pins.filter((pin) => pin !== undefined);
+  if (known.length === 0 || known.length < pins.length) return undefined;
+  const isPlain =
+    ownCalls(statement, given) === 0 && statement.queries.every(({ write }) => write === undefined);
+  return isPlain ? distinct(known) : undefined;
+}
+
+function pinOf(
+  { sights, catalog }: Given,
+  query: BoundQuery,
+  ties: Ties,
+  reference: BoundRelation,
+): PinnedConstant | undefined {
+  const sight = sightOf(sights, reference);
+  const subject = sight?.people?.subject;
+  const constant = constantBehind(ties, reference);
+  const column = sight?.relation.columns.find(({ name }) => name === subject?.column);
+  const type = column && catalog.typesByOid.get(column.typeOid);
+  const kind = type?.schema === "pg_catalog" && isExact(column) ? KINDS[type.name] : undefined;
+  if (subject === undefined || constant === undefined || kind === undefined) return undefined;
+  return { namespace: subject.namespace, type: kind, from: whereabouts(query, ties, constant) };
+}
+
+function whereabouts(query: BoundQuery, ties: Ties, constant: Constant): PinnedConstant["from"] {
+  if ("place" in constant) return constant;
+  const { parameter } = constant;
+  return { parameter, isAlone: occurrences(query.node, parameter) === timesHeldBy(ties, parameter) };
+}
+
+function occurrences(tree: object, parameter: number): number {
+  let count = 0;
+  const look = (field: string, object: object): void => {
+    if (field === "A_Const") return;
+    // The parser's JSON omits zeros, but number is never zero.
+    if (field === "ParamRef" && (object as ParamRef).number === parameter) count++;
+    forEachObject(object, look);
+  };
+  forEachObject(tree, look);
+  return count;
+}
+
+/** Under another collation than its type's a text may equal a constant that is spelt differently. */
+function isExact(column: Column | undefined): boolean {
+  return column?.collation === undefined || EXACT.has(column.collation);
+}
+
+const EXACT: ReadonlySet<string> = new Set(['pg_catalog."C"', 'pg_catalog."POSIX"']);
+
+/** Types for whose values Sluice can produce the one text form: this excludes padded and approximate types. */
+const KINDS: Readonly<Record<string, PinnedPerson["type"]>> = {
+  int2: "integer",
+  int4: "integer",
+  int8: "integer",
+  text: "text",
+  varchar: "text",
+  uuid: "uuid",
+};
+
+function distinct(pins: readonly PinnedConstant[]): readonly PinnedConstant[] {
+  return [...new Map(pins.map((pin) => [JSON.stringify(pin), pin])).values()];
+}
