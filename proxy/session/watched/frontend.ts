@@ -129,7 +129,7 @@ export class WatchedFrontend {
     const judged = this.#judgement.of(frame.buffer.subarray(sqlStart, sqlEnd), "simple");
     if (judged === undefined || !this.#state.leg.admits(frame)) return false;
     const { statements } = judged.verdict;
-    if (!this.#renewal.areBare(statements)) return false;
+    if (!this.#renewal.areBare(statements, "simple")) return false;
     const shapes = statements.map((statement) => this.#shapeOf(statement));
     if (shapes.includes("unsettled")) return this.#wait();
     const reader = this.#state.readers.of(this.#naming.personOf(judged, "simple"));
@@ -201,7 +201,7 @@ export class WatchedFrontend {
     const shape = statement && this.#shapeOf(statement);
     if (shape === "unsettled") return this.#wait();
     if (shape !== undefined && !this.#judgement.isCertain([shape], "extended")) return false;
-    if (statement !== undefined && !this.#renewal.areBare([statement])) return false;
+    if (statement !== undefined && !this.#renewal.areBare([statement], "extended")) return false;
     if (portal !== "absent" && !this.#naming.isKnown(portal.judged, "extended")) return false;
     const person = portal === "absent" ? undefined : this.#naming.personOf(portal.judged, "extended");
     const reader = this.#state.readers.of(person);
