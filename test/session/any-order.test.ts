@@ -226,23 +226,27 @@ const WATCHED_TEXTS = [
   "select name from customers where id = 1; select 'one' as one; select name from customers where id = 2",
 ];
 
-test("messages of a watched role in any order are answered as the server itself answers them", async () => {
-  const { server, database } = worlds.get("npm") as World;
-  const policy = ENDLESS.replace(
-    "sees: all, budget: none",
-    "sees: all, watch: true, budget: { 1h: 100000000 }",
-  );
-  const sluice = await startSluice(database, { policy });
-  const runs = fc.asyncProperty(
-    fc.array(messagesWith(...WATCHED_TEXTS), { minLength: 1, maxLength: 20 }),
-    async (sent) => {
-      const direct = await answers(server.port, "helpdesk_app", database.database, sent);
-      expect(await answers(sluice.port, "helpdesk_app", database.database, sent), shown(sent)).toBe(direct);
-    },
-  );
-  await fc.assert(runs, runsOf(20));
-  await sluice.close();
-}, LIMIT_MS);
+test(
+  "messages of a watched role in any order are answered as the server itself answers them",
+  async () => {
+    const { server, database } = worlds.get("npm") as World;
+    const policy = ENDLESS.replace(
+      "sees: all, budget: none",
+      "sees: all, watch: true, budget: { 1h: 100000000 }",
+    );
+    const sluice = await startSluice(database, { policy });
+    const runs = fc.asyncProperty(
+      fc.array(messagesWith(...WATCHED_TEXTS), { minLength: 1, maxLength: 20 }),
+      async (sent) => {
+        const direct = await answers(server.port, "helpdesk_app", database.database, sent);
+        expect(await answers(sluice.port, "helpdesk_app", database.database, sent), shown(sent)).toBe(direct);
+      },
+    );
+    await fc.assert(runs, runsOf(20));
+    await sluice.close();
+  },
+  LIMIT_MS,
+);
 
 // Refusals, cuts and errors in any place must not shift what belongs to which statement.
 test.each(["anna", "ben", "cleo"])(
