@@ -10,7 +10,9 @@ const LONGEST_LINE = 300;
  * do. Decoys are left out, because whoever knows them avoids them.
  */
 export function outlineOf(texts: readonly PolicyText[]): readonly string[] {
-  const lines = texts.flatMap(({ name, text }) => linesOf(text).map((line) => shortened(`${fileOf(name)}: ${line}`)));
+  const lines = texts.flatMap(({ name, text }) =>
+    linesOf(text).map((line) => shortened(`${fileOf(name)}: ${line}`)),
+  );
   if (lines.length <= MOST_LINES) return lines;
   return [...lines.slice(0, MOST_LINES), `… and ${lines.length - MOST_LINES} more lines`];
 }

@@ -68,7 +68,9 @@ test("a policy that is loaded says where people are named, which tables lead to 
 });
 
 test("decoys, comments and layout are not recorded of a policy, and a huge one is cut", () => {
-  const one = outlineOf([{ name: "a.yaml", text: "# 4711 is a decoy\nversion:   1\ncanaries: { public.customers: [4711] }\n" }]);
+  const one = outlineOf([
+    { name: "a.yaml", text: "# 4711 is a decoy\nversion:   1\ncanaries: { public.customers: [4711] }\n" },
+  ]);
   expect(one).toEqual(["a.yaml: version: 1", "a.yaml: canaries: (not shown)"]);
   const users = Array.from({ length: 6_000 }, (_, i) => `user${i}`).join(", ");
   const huge = outlineOf([{ name: "a.yaml", text: `users: [${users}]\nname: ${"x".repeat(1_000)}\n` }]);

@@ -23,7 +23,16 @@ const TONES: Readonly<Record<string, Tone>> = {
 
 /** Who did these is an operator, and no user of the database. */
 const BY_OPERATORS: ReadonlySet<string> = new Set([
-  ...["question", "suspension", "resumption", "tightening", "relaxation", "grant", "revocation", "session killed"],
+  ...[
+    "question",
+    "suspension",
+    "resumption",
+    "tightening",
+    "relaxation",
+    "grant",
+    "revocation",
+    "session killed",
+  ],
   ...["reload", "hold placed", "hold lifted", "people forgotten", "case"],
 ]);
 
