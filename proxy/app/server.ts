@@ -165,7 +165,9 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
   const keepAliveInitialDelay = tcpKeepalive ?? KEEPALIVE_MS;
   const serverFor = (address: Address) => {
     const isLocal = isUnixSocket(address);
-    return createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay }, (socket: Socket) => {
+    // A client that has closed its sending side gets its answers, as from the server.
+    const options = { allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay };
+    return createServer(options, (socket: Socket) => {
       surviveErrors(socket);
       if (connections.size >= maxClients + RESERVE) {
         parts.metrics.loginFailed("limit");

@@ -56,6 +56,8 @@ class Session implements Timed, LegUser {
   readonly #turn = new Turn();
   /** Others have their turn: what has been read and not dealt with waits for the next one. */
   #isYielding = false;
+  /** The server has been told that the client sends no more. */
+  #hasHungUp = false;
 
   constructor(established: Established, parts: SessionParts) {
     this.#established = established;
@@ -249,6 +251,21 @@ class Session implements Timed, LegUser {
         return;
       }
     }
+    if (client.hasEnded && !relay.terminated) this.#hangUp(relay);
+  }
+
+  /**
+   * The client has closed its sending side, and all that it has sent is dealt with: as from the server itself it gets
+   * the answers. The server is told where it would wait for more, and else only if the relay asks nothing by itself.
+   */
+  #hangUp({ ledger }: Relay): void {
+    const { piece } = this.#client.reader;
+    const isMidMessage = piece === "first" || piece === "middle";
+    const waits = isMidMessage || ledger.mustFlush || ledger.isUncertain || ledger.intake === "copyIn";
+    const asksNothing = this.#leg.isRunning && this.#judging?.treatment === "transparent";
+    if (this.#hasHungUp || !(waits || asksNothing)) return;
+    this.#hasHungUp = true;
+    this.#leg.hangUp();
   }
 
   /** Goes on after all others that have something to do. */
@@ -274,13 +291,18 @@ class Session implements Timed, LegUser {
     if (this.#isYielding) return;
     const { whenIdle } = this.#established.dismissal;
     const [client, leg] = [this.#client, this.#leg];
-    if (client.isClosed || (client.hasEnded && !client.isHeld)) {
+    const isTold = !this.#isServerHeld && this.#isSettled && !this.#isHolding;
+    const hasLeft = client.hasEnded && !client.isHeld;
+    // The server's last words may follow the answers: it ends the connection by itself.
+    const isAnswered = isTold && !leg.isRunning && !this.#hasHungUp;
+    if (client.isClosed || (hasLeft && isAnswered)) {
       this.#finish("client");
       return;
     }
     if (this.#isHolding) return;
-    if (leg.hasEnded && !this.#isServerHeld && this.#isSettled) {
-      if (relay.terminated || relay.fatal) this.#finish(relay.terminated ? "client" : "upstream");
+    if (leg.hasEnded && isTold) {
+      if (relay.terminated || hasLeft) this.#finish("client");
+      else if (relay.fatal) this.#finish("upstream");
       else this.#end(SERVER_LOST);
       return;
     }
