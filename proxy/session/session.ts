@@ -3,10 +3,11 @@ import { Turn } from "../protocol/turn.ts";
 import { errorResponse } from "../wire/errors.ts";
 import { ProtocolViolation } from "../wire/frames.ts";
 import { type Refusal, refuseSession, type SessionEndReason } from "../wire/refusal.ts";
-import { type Established, isConnection } from "./context/established.ts";
+import { type Established, isConnection, type RunningStatement } from "./context/established.ts";
 import { SessionEnd, type SessionParts } from "./context/parts.ts";
 import { type Activity, endsAnswer, SERVER_SILENT, STALLED, type Timed } from "./context/time-limits.ts";
 import { Judging } from "./decide/judging.ts";
+import { recordedText } from "./decide/recorded-text.ts";
 import { unrecordedAnswer } from "./decide/recording.ts";
 import { GuardedRelay } from "./guarded/guarded.ts";
 import { Trace } from "./record/audit-recorder.ts";
@@ -106,6 +107,7 @@ class Session implements Timed, LegUser {
     this.#client.listen((bytes) => this.#take(bytes), pump);
     this.#leg.begin(relay.ledger, this);
     this.#parts.timeKeeper?.watch(this);
+    this.#established.window.open(() => this.#running());
     // Only now: what has been read already may end the session, and by then there must be nothing left to tie.
     this.#relay = relay;
     this.#pump();
@@ -121,6 +123,14 @@ class Session implements Timed, LegUser {
     if (this.#leg.isRunning) return "statement";
     if (this.#client.isHeld) return "proxy";
     return this.#leg.isIdle ? "idle" : "idle in transaction";
+  }
+
+  #running(): RunningStatement | undefined {
+    if (this.#isOver) return undefined;
+    const underway = this.#relay?.underway;
+    if (underway === undefined) return undefined;
+    const statement = recordedText(underway.judged, this.#parts);
+    return { statement, duration: performance.now() - underway.at };
   }
 
   cancelStatement(): void {

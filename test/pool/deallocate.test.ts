@@ -6,7 +6,7 @@ import {
   queryMessage,
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
-import { fieldOf, type Message, Raw, shortOf } from "../session/sluice.ts";
+import { fieldOf, type Message, Raw, shortOf } from "../harness/raw-client.ts";
 import { makeWorld, type World } from "../session/world.ts";
 
 /* DEALLOCATE among other statements of one simple query: the server knows the client's names for as long as that runs. */

@@ -9,13 +9,14 @@ import {
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
 import { Frontend, message } from "../../proxy/wire/messages.ts";
-import { Raw, type Sluice, shortOf, startSluice } from "./sluice.ts";
+import { startProxy, type TestProxy } from "../harness/proxy.ts";
+import { Raw, shortOf } from "../harness/raw-client.ts";
 import { makeWorld, POLICY, type World } from "./world.ts";
 
 /* Within a COPY a server takes no notice of Sync; once the COPY has failed it answers it. */
 
 let world: World;
-const sluices = new Map<string, Sluice>();
+const sluices = new Map<string, TestProxy>();
 beforeAll(async () => {
   world = await makeWorld();
   const watched = POLICY.replace(
@@ -26,8 +27,8 @@ beforeAll(async () => {
     ["open", POLICY],
     ["watched", watched],
   ] as const) {
-    sluices.set(`session, ${name}`, await startSluice(world.database, { policy }));
-    sluices.set(`pool, ${name}`, await startSluice(world.database, { policy, pool: { size: 1 } }));
+    sluices.set(`session, ${name}`, await startProxy(world.database, { policy }));
+    sluices.set(`pool, ${name}`, await startProxy(world.database, { policy, pool: { size: 1 } }));
   }
 });
 afterAll(async () => {

@@ -7,7 +7,8 @@ import {
   queryMessage,
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
-import { type Message, Raw, type Sluice, shortOf, startSluice } from "./sluice.ts";
+import { startProxy, type TestProxy } from "../harness/proxy.ts";
+import { type Message, Raw, shortOf } from "../harness/raw-client.ts";
 import { makeWorld, POLICY, type World } from "./world.ts";
 
 /* A statement may have to be prepared again under another search_path, where that fails as well as where it does not. */
@@ -15,12 +16,12 @@ import { makeWorld, POLICY, type World } from "./world.ts";
 const WATCHED = POLICY.replace("sees: all, budget: none", "sees: all, watch: true, budget: { 1h: 1000000 }");
 
 let world: World;
-const sluices = new Map<string, Sluice>();
+const sluices = new Map<string, TestProxy>();
 beforeAll(async () => {
   world = await makeWorld();
   await world.database.query("grant create on schema public to public");
   for (const pool of [undefined, { size: 1 }]) {
-    const sluice = await startSluice(world.database, { policy: WATCHED, ...(pool && { pool }) });
+    const sluice = await startProxy(world.database, { policy: WATCHED, ...(pool && { pool }) });
     sluices.set(pool === undefined ? "session" : "pool", sluice);
   }
 });
