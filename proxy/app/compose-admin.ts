@@ -64,6 +64,7 @@ export function openOperations(parts: Parts): Operations {
     catalogs,
     store: guard.store,
     suspensions: guard.suspensions,
+    cases: guard.cases,
     here: () => server().list(),
     pools: () => (settings.pool === "transaction" ? server().pools() : undefined),
     everywhere: redis === undefined ? undefined : remembered(() => readSessions({ ...redis, log })),

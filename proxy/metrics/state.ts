@@ -20,6 +20,8 @@ export interface StateMetrics {
   auditSinkDropped(sink: "stdout" | "redis" | "syslog" | "otlp", events: number): void;
   /** A rule of behaviour matched a user. */
   alert(role: string, rule: string, action: string): void;
+  /** An operator answered a case, so many seconds after its first alert. */
+  caseAnswered(seconds: number): void;
   /** Sets the sources that are read at each scrape. */
   ask(sources: Sources): void;
 }
@@ -28,6 +30,8 @@ export interface Sources {
   /** Unix time in milliseconds of the oldest audit event that is not on disk yet. */
   readonly auditWaitsSince?: () => number | undefined;
   readonly suspendedUsers?: () => number;
+  /** Cases that nobody has closed. */
+  readonly openCases?: () => number;
 }
 
 export function stateMetrics(registry: Registry, label: DatabaseLabel): StateMetrics {
@@ -42,12 +46,19 @@ export function stateMetrics(registry: Registry, label: DatabaseLabel): StateMet
     METRICS.suspendedUsers,
     asked(() => sources.suspendedUsers?.()),
   );
+  reading(
+    registry,
+    METRICS.openCases,
+    asked(() => sources.openCases?.()),
+  );
+  const answered = histogram(registry, METRICS.caseAnswerSeconds);
   return {
     ...policy(registry),
     ...upstream(registry, label),
     ...redis(registry),
     ...audit(registry, () => sources.auditWaitsSince),
     alert: (role, rule, action) => alerts(1, role, rule, action),
+    caseAnswered: answered(),
     ask: (more) => void Object.assign(sources, more),
   };
 }
