@@ -17,7 +17,7 @@ export interface StateMetrics {
   catalogRefreshed(at: number): void;
   auditLost(events: number): void;
   /** A sink other than the files was too slow or unreachable: these events are missing there. */
-  auditSinkDropped(sink: "stdout" | "redis" | "syslog" | "otlp", events: number): void;
+  auditSinkDropped(sink: "stdout" | "redis" | "syslog" | "otlp" | "kafka", events: number): void;
   /** A rule of behaviour matched a user. */
   alert(role: string, rule: string, action: string): void;
   /** An operator answered a case, so many seconds after its first alert. */
@@ -116,7 +116,7 @@ function audit(
   });
   const lost = tally(registry, METRICS.auditDropped);
   const sinkDropped = tally(registry, METRICS.auditSinkDropped);
-  for (const sink of ["stdout", "redis", "syslog", "otlp"]) sinkDropped(0, sink);
+  for (const sink of ["stdout", "redis", "syslog", "otlp", "kafka"]) sinkDropped(0, sink);
   return {
     auditLost: (events) => lost(events),
     auditSinkDropped: (sink, events) => sinkDropped(events, sink),
