@@ -250,15 +250,17 @@ test("an alert opens a case; an officer takes, answers and closes it, each on re
   expect(words(await officer.see("/console/cases"))).not.toContain("cleo");
   expect(words(await officer.see("/console/cases?show=all"))).toContain("closed: justified");
   expect(words(await officer.see("/console/case?id=nothing"))).toContain("There is no such case");
-  const events = (await entriesOf(sluice.auditFolder)).filter(({ unmapped }) => unmapped.case === id);
-  expect(
-    events.map(({ actor, unmapped }) => [actor?.user?.name, unmapped.change, unmapped.user, unmapped.why]),
-  ).toEqual([
-    ["sluice", "opened", "cleo", expect.stringContaining("sequence: 40 of their last people")],
-    ["console (olga)", "owner", "cleo", "console (olga)"],
-    ["console (olga)", "answer", "cleo", "asked <her>"],
-    ["console (olga)", "closed", "cleo", "justified: a report"],
-  ]);
+  await vi.waitFor(async () => {
+    const events = (await entriesOf(sluice.auditFolder)).filter(({ unmapped }) => unmapped.case === id);
+    expect(
+      events.map(({ actor, unmapped }) => [actor?.user?.name, unmapped.change, unmapped.user, unmapped.why]),
+    ).toEqual([
+      ["sluice", "opened", "cleo", expect.stringContaining("sequence: 40 of their last people")],
+      ["console (olga)", "owner", "cleo", "console (olga)"],
+      ["console (olga)", "answer", "cleo", "asked <her>"],
+      ["console (olga)", "closed", "cleo", "justified: a report"],
+    ]);
+  });
   expect(await sluice.metric("sluice_case_answer_seconds_count")).toBe(1);
 });
 
