@@ -10,7 +10,6 @@ import {
   Attempts,
   type ConsoleToken,
   isFormToken,
-  type Owner,
   ownerOf,
   stillHolds,
   type Visit,
