@@ -234,6 +234,23 @@ const behaviour: RowPlan = {
       unit: "short",
       queries: [{ expr: `max(sluice_suspended_users{${INSTANCE}})`, legend: "users" }],
     }),
+    lines({
+      title: "Open cases",
+      description:
+        "Alerts of a user are one case, until an officer closes it in the console (page Cases), over the fleet.",
+      unit: "short",
+      queries: [{ expr: `max(sluice_open_cases{${INSTANCE}})`, legend: "cases" }],
+    }),
+    lines({
+      title: "Time to answer a case",
+      description:
+        "From a case's first alert to an officer's first answer, of the cases answered in a week: p50 and p90.",
+      unit: "s",
+      queries: ["0.5", "0.9"].map((share) => ({
+        expr: `histogram_quantile(${share}, sum by (le) (increase(sluice_case_answer_seconds_bucket{${INSTANCE}}[7d])))`,
+        legend: share === "0.5" ? "p50" : "p90",
+      })),
+    }),
   ],
 };
 
