@@ -13,7 +13,7 @@ import { usageOf } from "./processes.ts";
 import { openClient } from "./raw-client.ts";
 
 /** What one client does at once. */
-interface Burden {
+export interface Burden {
   readonly what: string;
   readonly user: "app" | "narrow" | "guarded" | "watched";
   /** Made when it is wanted: some hold a hundred megabytes. */
@@ -51,7 +51,7 @@ const text = (sql: string) => Buffer.from(sql);
 const repeated = (count: number, each: readonly Buffer[]) =>
   Buffer.concat(Array.from({ length: count }, () => each).flat());
 
-const BURDENS: readonly Burden[] = [
+export const BURDENS: readonly Burden[] = [
   {
     what: "200,000 Bind and Execute before one Sync",
     user: "app",
@@ -125,9 +125,12 @@ function longSelect(salt: number): string {
 }
 
 /** Another session's waiting while one client does each of these, through one target after the other. */
-export async function measureFairness(targets: readonly FairTarget[]): Promise<readonly Fair[]> {
+export async function measureFairness(
+  targets: readonly FairTarget[],
+  burdens = BURDENS,
+): Promise<readonly Fair[]> {
   const fairs: Fair[] = [];
-  for (const burden of BURDENS) {
+  for (const burden of burdens) {
     for (const target of targets.filter(({ users }) => users.includes(burden.user)))
       fairs.push(await measure(burden, target));
   }
