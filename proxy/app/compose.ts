@@ -263,6 +263,7 @@ async function start(
     policies: () => watching.current,
     catalogs,
     verdicts,
+    leavingsElsewhere: (text, catalog) => analyst.leavings(text, catalog),
     scopes: new Scopes(),
     store: guard.store,
     suspensions: guard.suspensions,

@@ -28,7 +28,8 @@ test("a process without a policy's tables, or without a catalog, is warmed up as
   expect(warmUp(compiled.policies, [judged.catalog]).length).toBeGreaterThan(0);
 });
 
-const EMPTY = "version: 1\nroles: { app: { users: [app], reads: all, writes: all, sees: all, budget: none } }";
+const EMPTY =
+  "version: 1\nroles: { app: { users: [app], reads: all, writes: all, sees: all, budget: none } }";
 
 test("serve warms up before it takes the first client", async () => {
   let sluice: TestSluice | undefined;

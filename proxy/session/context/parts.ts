@@ -55,7 +55,7 @@ export interface SessionParts {
   /** Unix time in milliseconds. */
   readonly now: () => number;
   /** A statement's text with its literals taken out; empty when it cannot be parsed. */
-  readonly normalise: (sql: string) => string;
+  readonly normalise: (sql: Buffer) => string;
 }
 
 /** The session cannot go on, and its client is told why. Thrown by any step, caught in one place. */

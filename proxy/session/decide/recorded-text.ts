@@ -12,7 +12,7 @@ export function recordedText(
 ): string {
   let known = normalised.get(verdict.statements);
   if (known === undefined) {
-    known = verdicts.storedText(verdict.statements) ?? normalise(text.toString("utf8"));
+    known = verdicts.storedText(verdict.statements) ?? normalise(text);
     normalised.set(verdict.statements, known);
   }
   return known;
