@@ -96,9 +96,9 @@ class Session implements Timed, LegUser {
     const { openMessageBytes } = this.#parts;
     if (judging.treatment === "transparent" && openMessageBytes !== undefined)
       this.#client.reader.maximumLength = openMessageBytes;
-    this.#client.reader.streamable = (type) => {
+    this.#client.reader.streamable = (type, length) => {
       checkClientType(type);
-      return relay.mayClientStream(type);
+      return relay.mayClientStream(type, length);
     };
     dismissal.heed(() => (dismissal.atOnce === undefined ? this.#pump() : this.#end(dismissal.atOnce)));
     this.#client.listen((bytes) => this.#take(bytes), pump);

@@ -28,11 +28,11 @@ export function storedText(text: string, longestParsed = LONGEST_PARSED): string
   return normalised.length <= LONGEST_GAP ? normalised : cut(withoutLongGaps(normalised));
 }
 
-/** The same for the bytes of a text, however many there are. */
-export function storedBytes(sql: Buffer): string {
-  if (sql.length <= LONGEST_LOOKED_AT) return storedText(sql.toString("utf8"));
+/** The same for the bytes of a text, however many there are. `more`: so many follow. */
+export function storedBytes(sql: Buffer, more = 0): string {
+  if (more === 0 && sql.length <= LONGEST_LOOKED_AT) return storedText(sql.toString("utf8"));
   const head = sql.subarray(0, LONGEST_BEGINNING);
-  return beginningOf(head, sql.length - head.length);
+  return beginningOf(head, sql.length - head.length + more);
 }
 
 /**

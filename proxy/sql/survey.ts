@@ -25,8 +25,11 @@ export function survey(text: string, scope: Scope): readonly Statement[] {
  * sessions; undefined otherwise.
  */
 export function surveyLong(sql: Buffer, scope: Scope): readonly Statement[] | undefined {
-  if (sql.length <= LONGEST_LOOKED_AT) return undefined;
-  // It may define something, for all that is known.
+  return sql.length <= LONGEST_LOOKED_AT ? undefined : surveyBeginning(sql, scope);
+}
+
+/** The same for the beginning of a text. For all that is known of the rest, it may define something. */
+export function surveyBeginning(sql: Buffer, scope: Scope): readonly Statement[] {
   return [{ ...EMPTY, ...skim(sql, keyIn(scope)), ...DEFINES }];
 }
 
