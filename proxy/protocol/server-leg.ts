@@ -36,6 +36,8 @@ export interface ServerLeg {
   terminate(): void;
   /** A long text may be passed on while it still arrives: the leg needs to know nothing of it. */
   readonly passesTexts: boolean;
+  /** The client sends no more, and has not said goodbye: where the server waits for more it sees that, and ends. */
+  hangUp(): void;
 
   /** Moves `frame` on to the server's next message, or the next piece of one; false: there is none yet. */
   next(): boolean;

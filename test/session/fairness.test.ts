@@ -54,7 +54,13 @@ test.each([
     const holder = new pg.Client({ connectionString: database.uri });
     await holder.connect();
     const client = await sluice.raw(user);
-    const sent = vi.spyOn(Ledger.prototype, "sent");
+    let sent = 0;
+  const { sent: enter } = Ledger.prototype;
+  // A spy would keep all of them.
+  Ledger.prototype.sent = function (...args) {
+    sent++;
+    enter.apply(this, args);
+  };
     try {
       await holder.query("begin; lock table held");
       client.send(
@@ -65,17 +71,17 @@ test.each([
         ...Array.from({ length: 2 }, () => MESSAGES),
         syncMessage,
       );
-      await vi.waitFor(() => expect(sent.mock.calls.length).toBeGreaterThan(10_000), { timeout: 20_000 });
+      await vi.waitFor(() => expect(sent).toBeGreaterThan(10_000), { timeout: 20_000 });
       // Whatever could be read has been read by the time that others have been answered a hundred times.
       const other = await world?.sluice.connect("helpdesk_app");
       for (let i = 0; i < 100; i++) await other?.query("select 1");
       await other?.end();
-      expect(sent.mock.calls.length).toBeLessThan(MOST);
+      expect(sent).toBeLessThan(MOST);
       await holder.query("rollback");
       const answer = await client.until("Z");
       expect(answer.filter(({ type }) => type === "C")).toHaveLength(20_001);
     } finally {
-      sent.mockRestore();
+      Ledger.prototype.sent = enter;
       client.socket.destroy();
       await holder.end();
     }

@@ -1,5 +1,5 @@
 import { dirname } from "node:path";
-import type { RunningPostgres } from "../../proxy/embedded/postgres.ts";
+import type { PostgresOptions, RunningPostgres } from "../../proxy/embedded/postgres.ts";
 import { findProgram } from "../harness/debian.ts";
 import {
   createRoles,
@@ -35,9 +35,13 @@ export interface World {
 /** A server that trusts everybody, the support database, and a proxy before it. */
 export async function makeWorld(
   version: "npm" | "debian" = "npm",
-  options: Partial<SluiceOptions> = {},
+  { server: more, ...options }: Partial<SluiceOptions> & { readonly server?: Partial<PostgresOptions> } = {},
 ): Promise<World> {
-  const server = await startPostgres({ auth: "trust", ...(version === "npm" ? {} : await debian()) });
+  const server = await startPostgres({
+    auth: "trust",
+    ...(version === "npm" ? {} : await debian()),
+    ...more,
+  });
   await createRoles(server.uri);
   const database = await databaseOn(server.uri, "session");
   await supportSchema(database.uri);
