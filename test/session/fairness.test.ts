@@ -55,12 +55,12 @@ test.each([
     await holder.connect();
     const client = await sluice.raw(user);
     let sent = 0;
-  const { sent: enter } = Ledger.prototype;
-  // A spy would keep all of them.
-  Ledger.prototype.sent = function (...args) {
-    sent++;
-    enter.apply(this, args);
-  };
+    const { sent: enter } = Ledger.prototype;
+    // A spy would keep all of them.
+    Ledger.prototype.sent = function (...args) {
+      sent++;
+      enter.apply(this, args);
+    };
     try {
       await holder.query("begin; lock table held");
       client.send(
