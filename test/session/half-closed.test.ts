@@ -15,8 +15,9 @@ import {
 } from "../../proxy/wire/frontend-messages.ts";
 import { Frontend, message } from "../../proxy/wire/messages.ts";
 import { sslRequest, startupMessage } from "../../proxy/wire/startup.ts";
-import { makeCertificates, RawClient } from "../server/sluice.ts";
-import { type Message, Raw, type Sluice, shortOf, startSluice } from "./sluice.ts";
+import { makeCertificates } from "../harness/certificates.ts";
+import { startProxy, type TestProxy } from "../harness/proxy.ts";
+import { type Message, Raw, RawClient, shortOf } from "../harness/raw-client.ts";
 import { makeWorld, POLICY, type World } from "./world.ts";
 
 /* `printf … | nc` and its kin close their sending side behind their last message, and read on. */
@@ -25,15 +26,15 @@ const WATCHES = "sees: all, watch: true, budget: { 1h: 1000000 }";
 const WATCHED = POLICY.replace("sees: all, budget: none", WATCHES);
 
 let world: World;
-const sluices = new Map<string, Sluice>();
+const sluices = new Map<string, TestProxy>();
 beforeAll(async () => {
   world = await makeWorld();
   for (const [name, policy] of [
     ["open", POLICY],
     ["watched", WATCHED],
   ] as const) {
-    sluices.set(`session, ${name}`, await startSluice(world.database, { policy }));
-    sluices.set(`pool, ${name}`, await startSluice(world.database, { policy, pool: { size: 1 } }));
+    sluices.set(`session, ${name}`, await startProxy(world.database, { policy }));
+    sluices.set(`pool, ${name}`, await startProxy(world.database, { policy, pool: { size: 1 } }));
   }
 });
 afterAll(async () => {
@@ -146,7 +147,7 @@ test("the connection that a pool has lent to one is the next one's, and no trans
 
 test("one who never reads is ended by --statement-timeout", async () => {
   const { database } = world;
-  const sluice = await startSluice(database, { policy: POLICY, settings: { statementTimeout: 300 } });
+  const sluice = await startProxy(database, { policy: POLICY, settings: { statementTimeout: 300 } });
   try {
     for (const user of ["helpdesk_app", "ben"]) {
       const client = await Raw.logIn(sluice.port, user, database.database);
