@@ -50,7 +50,8 @@ function cut(text: string): string {
     if (list !== undefined) {
       // A further row is removed completely; of the first row, its first constant is kept.
       const cutFrom = before === "comma" ? comma : list.firstEnd;
-      kept.push(bytes.subarray(from, cutFrom));
+      // Of thousands of rows nothing is kept: each piece would cost as much as its row.
+      if (cutFrom > from) kept.push(bytes.subarray(from, cutFrom));
       from = before === "comma" ? list.end : list.end - 1;
       at = list.end;
       before = "list";
@@ -64,7 +65,7 @@ function cut(text: string): string {
     }
     at = end;
   }
-  if (kept.length === 0) return text;
+  if (from === 0) return text;
   kept.push(bytes.subarray(from));
   return Buffer.concat(kept).toString("utf8");
 }

@@ -4,7 +4,7 @@ import type { Statement } from "./verdict.ts";
 import type { NamedRelation } from "./verify/named-relations.ts";
 
 /** So much of a text is read, in bytes: in a very long one the tables come first, and what follows is data. */
-const LONGEST = 32 * 1024;
+const LONGEST = 16 * 1024;
 
 const KINDS: ReadonlyMap<string, Statement["kind"]> = new Map([
   ["SELECT", "read"],
@@ -61,7 +61,8 @@ function* tokensOf(bytes: Buffer): Generator<string> {
     const end = plainEnd(bytes, at, bytes.length);
     if (end === NOT_PLAIN) break;
     const part = partAt(bytes, at, bytes.length);
-    const token = part === "literal" ? "" : bytes.toString("utf8", at, end);
+    const isName = part === "word" || part === "other";
+    const token = isName ? bytes.toString("utf8", at, end) : "";
     at = end;
     // A name goes on over its dots.
     if (token === "." || name.endsWith(".")) {
@@ -69,7 +70,7 @@ function* tokensOf(bytes: Buffer): Generator<string> {
       continue;
     }
     if (name !== "") yield name;
-    name = part === "space" || part === "comment" || token === "" ? "" : token;
+    name = token;
   }
   if (name !== "") yield name;
 }

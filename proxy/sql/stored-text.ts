@@ -43,18 +43,21 @@ function beginningOf(bytes: Buffer, more: number): string {
   const end = Math.min(bytes.length, LONGEST_BEGINNING);
   let text = "";
   let literals = 0;
+  let isAfterGap = true;
   let at = 0;
   while (at < end && text.length < LONGEST_TEXT) {
     const next = plainEnd(bytes, at, bytes.length);
     if (next === NOT_PLAIN) break;
     const part = partAt(bytes, at, bytes.length);
+    const isGap = part === "space" || part === "comment";
     if (part === "literal") text += `$${++literals}`;
-    else if (part !== "space" && part !== "comment") text += bytes.toString("utf8", at, next);
-    else if (!text.endsWith(" ")) text += " ";
+    else if (!isGap) text += bytes.toString("utf8", at, next);
+    else if (!isAfterGap) text += " ";
+    isAfterGap = isGap;
     at = next;
   }
   const rest = bytes.length - at + more;
-  return rest === 0 ? text.trim() : `${text.trim()} … ${rest} bytes more`;
+  return rest === 0 ? text.trimEnd() : `${text.trimEnd()} … ${rest} bytes more`;
 }
 
 function withoutLongGaps(text: string): string {
