@@ -4,7 +4,7 @@ import type { Statement } from "./verdict.ts";
 import type { NamedRelation } from "./verify/named-relations.ts";
 
 /** So much of a text is read, in bytes: in a very long one the tables come first, and what follows is data. */
-const LONGEST = 16 * 1024;
+const LONGEST = 32 * 1024;
 
 const KINDS: ReadonlyMap<string, Statement["kind"]> = new Map([
   ["SELECT", "read"],
