@@ -43,6 +43,11 @@ export class SearchPath {
     return this.#known;
   }
 
+  /** It has been moved in a transaction that, as far as is known, has not ended. */
+  get hasMoved(): boolean {
+    return this.#moved;
+  }
+
   /** A statement with this effect has been sent in this pipeline. */
   sent(effect: Effect | undefined, pipeline: number): void {
     if (effect === undefined) return;

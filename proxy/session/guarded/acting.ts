@@ -1,4 +1,5 @@
 import type { Role } from "../../policy/policy.ts";
+import type { Ledger } from "../../protocol/ledger.ts";
 import type { Statement } from "../../sql/verdict.ts";
 import { countingRole } from "../../sql/watched.ts";
 import type { Refusal } from "../../wire/refusal.ts";
@@ -15,6 +16,7 @@ import type { Judged } from "../statement/decision.ts";
 interface ActingParts extends Omit<NamingParts, "certainty" | "judging"> {
   readonly judging: Judging;
   readonly parts: SessionParts;
+  readonly ledger: Pick<Ledger, "isEnding">;
 }
 
 /**
@@ -22,7 +24,7 @@ interface ActingParts extends Omit<NamingParts, "certainty" | "judging"> {
  * sources name when the server comes to it. What is not certain names nobody.
  */
 export class Acting {
-  readonly certainty = new Certainty();
+  readonly certainty: Certainty;
   readonly #parts: ActingParts;
   readonly #naming: Naming;
   /** The text of the message at hand, as it would be for a role that may do all. */
@@ -31,6 +33,7 @@ export class Acting {
 
   constructor(parts: ActingParts) {
     this.#parts = parts;
+    this.certainty = new Certainty(parts.ledger);
     this.#naming = new Naming({ ...parts, certainty: this.certainty });
   }
 
