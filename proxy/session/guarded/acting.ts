@@ -1,7 +1,5 @@
-import type { Role } from "../../policy/policy.ts";
 import type { Ledger } from "../../protocol/ledger.ts";
 import type { Statement } from "../../sql/verdict.ts";
-import { countingRole } from "../../sql/watched.ts";
 import type { Refusal } from "../../wire/refusal.ts";
 import type { SessionParts } from "../context/parts.ts";
 import { Certainty, type Surroundings } from "../decide/certainty.ts";
@@ -9,6 +7,7 @@ import type { Fencing } from "../decide/fencing.ts";
 import type { Judging, Sight } from "../decide/judging.ts";
 import { Naming, type NamingParts, nobodyNamed, type Protocol } from "../decide/naming.ts";
 import { type ProbeMessages, probeMessages } from "../decide/probe.ts";
+import { anybody, touchesData } from "../decide/touching.ts";
 import { settingsOf } from "../person/person.ts";
 import type { Judged } from "../statement/decision.ts";
 
@@ -123,26 +122,9 @@ export class Acting {
   }
 }
 
-const roles = new WeakMap<Role, Role>();
-
-/** A text is taken apart alike for all people of the application. */
-function anybody(account: Role): Role {
-  let role = roles.get(account);
-  if (role === undefined) {
-    role = { ...countingRole(account), purpose: new Map() };
-    roles.set(account, role);
-  }
-  return role;
-}
-
 function isAside({ kind, command, effect }: Statement): boolean {
   if (kind === "transaction") return true;
   return kind === "session" && (command === "SHOW" || (effect !== undefined && ASIDE.has(effect.kind)));
 }
 
 const ASIDE: ReadonlySet<string> = new Set(["set", "discard", "deallocate"]);
-
-function touchesData({ metering, reads, writes, effect, unread }: Statement): boolean {
-  if (metering !== undefined || reads.length > 0 || writes.length > 0 || unread === true) return true;
-  return effect?.kind === "fetch" || effect?.kind === "execute";
-}

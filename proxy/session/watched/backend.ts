@@ -1,6 +1,6 @@
 import { extraFields, type Statement } from "../../sql/verdict.ts";
 import { decodeParameterStatus, decodeReadyForQuery, rowsWritten } from "../../wire/backend-messages.ts";
-import { decodeError, errorResponse, isLongAnswer } from "../../wire/errors.ts";
+import { decodeError, type ErrorFields, errorResponse, isLongAnswer } from "../../wire/errors.ts";
 import type { Frame, FrameReader } from "../../wire/frames.ts";
 import { Backend } from "../../wire/messages.ts";
 import type { Refusal } from "../../wire/refusal.ts";
@@ -8,16 +8,19 @@ import { trimRowDescription } from "../../wire/rows.ts";
 import { SessionEnd } from "../context/parts.ts";
 import { STATEMENT_TIMEOUT } from "../context/time-limits.ts";
 import { surroundingsIn } from "../decide/probe.ts";
+import type { Judged } from "../statement/decision.ts";
 import { applyEffect, isHeld } from "../statement/effects.ts";
 import { asAnswered, isSource, sourceOf } from "../statement/prepared.ts";
-import { Run, UNKNOWN_STATEMENT } from "../statement/run.ts";
+import { type Counts, Run, UNKNOWN_STATEMENT } from "../statement/run.ts";
 import { Cutting } from "./cutting.ts";
 import { LONGEST_ROW } from "./long-rows.ts";
 import { positionOnly } from "./positions.ts";
+import type { Reader } from "./readers.ts";
 import { WatchedRecord } from "./record.ts";
-import type { ExecuteRequest, QueryRequest, WatchedRequest } from "./requests.ts";
+import type { ExecuteRequest, FunctionCallRequest, QueryRequest, WatchedRequest } from "./requests.ts";
 import { ShownRows } from "./shown-rows.ts";
 import type { WatchedState } from "./state.ts";
+import { peopleInError, peopleInNotice, withheld } from "./told-texts.ts";
 
 /** The server's messages on their way to the client of a watched session. */
 export class WatchedBackend {
@@ -47,6 +50,8 @@ export class WatchedBackend {
       case Backend.DataRow:
       case Backend.CopyData:
         return this.#row(frame);
+      case Backend.FunctionCallResponse:
+        return this.#returned(frame);
       case Backend.ErrorResponse:
         this.#failed(frame);
         return true;
@@ -60,6 +65,7 @@ export class WatchedBackend {
         break;
       }
       case Backend.NoticeResponse:
+        return this.#noticed(frame);
       case Backend.NotificationResponse:
         this.#passesLong = true;
         break;
@@ -116,17 +122,49 @@ export class WatchedBackend {
     return this.#rows.row(frame, run);
   }
 
+  /** Code of the client's own may say in notices what it has read. False: it must wait, as rows do. */
+  #noticed(frame: FrameReader): boolean {
+    const { ledger, toClient } = this.#state;
+    const isRun = isRunRequest(ledger.head) && ledger.head.refusal === undefined;
+    const run = isRun ? this.#running() : undefined;
+    const people = run === undefined ? 0 : peopleInNotice(frame, run.shape);
+    if (run !== undefined && !this.#rows.text(run, people, frame.end - frame.start)) return false;
+    this.#passesLong = people === 0 || run?.cut === undefined;
+    if (this.#passesLong) toClient.forward(frame);
+    return true;
+  }
+
+  /** What a function has returned: one value, or the first piece of one. */
+  #returned(frame: FrameReader): boolean {
+    const { ledger, toClient } = this.#state;
+    const run = this.#running();
+    if (run === undefined) ledger.expect(frame.type);
+    else if (!this.#rows.row(frame, run)) return false;
+    if (run === undefined) toClient.forward(frame);
+    // The call has come to its end: there is nothing to be cancelled any more.
+    else if (run.cut !== undefined) toClient.send(errorResponse(run.cut));
+    this.#passesLong = run?.cut === undefined;
+    ledger.answered(frame.type);
+    if (run !== undefined) this.#record.ended(run);
+    this.#run = undefined;
+    return true;
+  }
+
   /** Undefined where it is not known what runs. */
   #running(): Run | undefined {
     const { head } = this.#state.ledger;
-    if (head?.kind !== "query" && head?.kind !== "execute") return undefined;
+    if (!isRunRequest(head)) return undefined;
     if (head.refusal !== undefined) throw SessionEnd.outOfStep("What had to fail did not.");
     this.#run ??= this.#runOf(head);
     return this.#run;
   }
 
-  #runOf(request: QueryRequest | ExecuteRequest): Run | undefined {
+  #runOf(request: RunRequest): Run | undefined {
     const { ledger, names } = this.#state;
+    if (request.kind === "functionCall") {
+      const { judged, reader } = request.called;
+      return this.#begun(judged, judged.verdict.statements[0] ?? UNKNOWN_STATEMENT, reader, request.at);
+    }
     const portal = request.kind === "execute" ? names.portals.get(request.portal) : undefined;
     const judged = request.kind === "query" ? request.judged : portal?.judged;
     if (judged === undefined) return undefined;
@@ -135,9 +173,19 @@ export class WatchedBackend {
     const statement =
       (request.kind === "query" ? judged.verdict.statements[index] : portal?.statement) ?? UNKNOWN_STATEMENT;
     const counts = portal?.counts ?? { rows: 0, bytes: 0 };
-    const run = new Run(judged, statement, this.#shapeOf(statement), counts, request.at);
-    run.person = request.reader.person;
-    this.#rows.begin(run, request.reader);
+    return this.#begun(judged, statement, request.reader, request.at, counts);
+  }
+
+  #begun(
+    judged: Judged,
+    statement: Statement,
+    reader: Reader,
+    at: number,
+    counts: Counts = { rows: 0, bytes: 0 },
+  ): Run {
+    const run = new Run(judged, statement, this.#shapeOf(statement), counts, at);
+    run.person = reader.person;
+    this.#rows.begin(run, reader);
     return run;
   }
 
@@ -254,20 +302,26 @@ export class WatchedBackend {
     certainty.failed();
     // What has a reference is on record already: a result that was cut off too late.
     const isOnRecord = head?.refusal?.reference !== undefined;
-    const isRun = (head?.kind === "query" || head?.kind === "execute") && !isOnRecord;
-    const run = isRun ? this.#failing(head) : undefined;
+    const run = isRunRequest(head) && !isOnRecord ? this.#failing(head) : undefined;
     this.#run = undefined;
+    const isLong = run !== undefined && told === undefined && !this.#quotes(frame, fields, run);
     if (run !== undefined) {
       if (head?.refusal !== undefined && told !== undefined) trace.refused(run, told);
       else this.#record.ended(run, { sqlstate: told?.sqlstate ?? sqlstate, reference: told?.reference });
-    } else if (head !== undefined) this.#record.failedStep(head, sqlstate);
-    this.#tell(frame, told, head);
+    } else if (head !== undefined) this.#record.failedStep(head, told?.sqlstate ?? sqlstate, told);
+    this.#tell(frame, isLong ? withheld(sqlstate) : told, head);
     for (const skipped of ledger.failed()) this.#undo(skipped);
     this.#cutting.failed();
   }
 
+  /** Charges for what an error quotes. False: it is too much to be told. */
+  #quotes(frame: Frame, fields: ErrorFields, run: Run): boolean {
+    const people = peopleInError(frame, fields, run.shape);
+    return this.#rows.quoted(run, people, frame.end - frame.start);
+  }
+
   /** The statement at an error, also one that has had no row. */
-  #failing(head: QueryRequest | ExecuteRequest): Run | undefined {
+  #failing(head: RunRequest): Run | undefined {
     return this.#run ?? this.#runOf(head);
   }
 
@@ -319,6 +373,17 @@ export class WatchedBackend {
     run.cut = this.#state.trace.refer(refusal);
     this.cancel(run.cut);
   }
+}
+
+type RunRequest =
+  | QueryRequest
+  | ExecuteRequest
+  | (FunctionCallRequest & { readonly called: NonNullable<FunctionCallRequest["called"]> });
+
+/** Whether a request runs something that is on record by itself. */
+function isRunRequest(request: WatchedRequest | undefined): request is RunRequest {
+  if (request?.kind === "functionCall") return request.called !== undefined;
+  return request?.kind === "query" || request?.kind === "execute";
 }
 
 function isRow(type: number): boolean {

@@ -13,10 +13,11 @@ import {
   withSql,
 } from "../../wire/frontend-messages.ts";
 import { bytesOf, Frontend, nameKey } from "../../wire/messages.ts";
-import { poisonedExecute, poisonedQuery } from "../../wire/poison.ts";
+import { poisonedBind, poisonedExecute, poisonedParse, poisonedQuery } from "../../wire/poison.ts";
 import type { Refusal } from "../../wire/refusal.ts";
 import { Naming } from "../decide/naming.ts";
 import { isSource, type Lookup, type Portal, portalOf, preparedBy, sourceOf } from "../statement/prepared.ts";
+import { functionCall } from "./function-calls.ts";
 import { Judgement } from "./judgement.ts";
 import type { Reader } from "./readers.ts";
 import { Renewal } from "./renewal.ts";
@@ -104,9 +105,7 @@ export class WatchedFrontend {
         this.#state.send(frame, { kind: "sync", at });
         return true;
       case Frontend.FunctionCall:
-        certainty.doubt();
-        this.#state.send(frame, { kind: "functionCall", at });
-        return true;
+        return this.#functionCall(frame, at);
       case Frontend.CopyDone:
       case Frontend.CopyFail:
         leg.endCopy(frame);
@@ -144,6 +143,25 @@ export class WatchedFrontend {
     return true;
   }
 
+  #functionCall(frame: Frame, at: number): boolean {
+    const scope = this.#state.judging.scope();
+    if (scope === undefined) return false;
+    const judged = functionCall(frame, scope);
+    const { statements } = judged.verdict;
+    if (!this.#judgement.isCertain(statements, "simple") || !this.#naming.isKnown(judged, "simple"))
+      return false;
+    const reader = this.#state.readers.of(this.#naming.personOf(judged, "simple"));
+    const called = { reader, judged };
+    const refusal = this.#state.fencing.refusal(judged) ?? this.#refusalOf(statements, reader);
+    if (refusal !== undefined) {
+      this.#state.send(poisonedQuery, { kind: "functionCall", at, called, refusal });
+      return true;
+    }
+    this.#sent(statements);
+    this.#state.send(frame, { kind: "functionCall", at, called });
+    return true;
+  }
+
   #parse(frame: Frame, at: number): boolean {
     const parse = decodeParse(frame);
     // It outlives the buffer in which it came by far.
@@ -152,6 +170,18 @@ export class WatchedFrontend {
       "extended",
     );
     if (judged === undefined || !this.#state.leg.admits(frame)) return false;
+    // SQL's EXECUTE runs it, FETCH reads from it once it is bound, and the planner calls its functions before that.
+    const refusal = this.#state.fencing.refusal(judged);
+    if (refusal !== undefined) {
+      this.#state.send(poisonedParse(parse.statement), {
+        kind: "parse",
+        at,
+        judged,
+        change: undefined,
+        refusal,
+      });
+      return true;
+    }
     const { names, ledger } = this.#state;
     const prepared = preparedBy(judged, Buffer.from(bytesOf(frame)));
     const change = names.statements.propose(parse.statement, prepared, ledger.pipeline);
@@ -179,6 +209,12 @@ export class WatchedFrontend {
     const { statement } = prepared;
     const judged = prepared.kept.judged ?? this.#judgement.remembered(prepared.kept);
     if (judged === undefined) return false;
+    // The fence may have come after it was prepared.
+    const refusal = this.#state.fencing.refusal(judged);
+    if (refusal !== undefined) {
+      this.#state.send(poisonedBind(bind.portal), { kind: "bind", at, judged, change: undefined, refusal });
+      return true;
+    }
     const shape = statement && this.#shapeOf(statement);
     if (shape === "unsettled") return this.#wait();
     const extra = shape === undefined ? 0 : extraFields(shape);
