@@ -112,12 +112,6 @@ export function checkActing(
         `role "${role.name}" gives roles by a claim, and says nobody who signs it`,
         "Whoever can send SQL could take any role: say signed_by, or acts_as with one role for everybody.",
       );
-    if (role.peopleBehind?.some(({ kind }) => kind === "role"))
-      problems.error(
-        actsAs.place,
-        `role "${role.name}" has "acts_as", and SET ROLE names its people`,
-        "Guarded sessions may not change their rights: name people by a setting, a comment or application_name.",
-      );
   }
 }
 
