@@ -3,9 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
 import { startPostgres } from "../proxy/embedded/postgres.ts";
+import { startProxy as startBare } from "../test/harness/proxy.ts";
 import { startSluice } from "../test/harness/sluice.ts";
 import { createRoles, PASSWORDS, supportSchema } from "../test/harness/support-schema.ts";
-import { startSluice as startBare } from "../test/session/sluice.ts";
 
 /*
  * What the audit log costs a guarded small read: the same prepared look-up of one customer through Sluice without

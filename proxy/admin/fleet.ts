@@ -1,11 +1,21 @@
 import { randomUUID } from "node:crypto";
 import { z } from "zod";
 import { SealedChannel, type SealedChannelOptions } from "../fleet/sealed-channel.ts";
-import { NOTABLE_KINDS, type Notable, type Recent, type SeenStatement, type Wanted } from "./recent.ts";
+import type { RunningInfo } from "../fleet/session-registry.ts";
+import {
+  isRefusal,
+  NOTABLE_KINDS,
+  type Notable,
+  type Recent,
+  type SeenStatement,
+  type Wanted,
+} from "./recent.ts";
 
 export interface FleetOptions extends SealedChannelOptions {
   /** What this process can tell. */
   readonly recent: Recent;
+  /** What sessions of this process run now: so many at most. */
+  readonly running: (most: number) => readonly RunningInfo[];
   /** Ends a session of this process; false: there is none with this id. */
   readonly end: (session: string, by: string) => boolean;
 }
@@ -15,6 +25,7 @@ const ANSWER_MS = 500;
 /** Of each process. */
 const NOTABLES = 200;
 const STATEMENTS = 200;
+const RUNNING = 200;
 /** A statement may be as long as a message; this is for reading. */
 const LONGEST_TEXT = 4_000;
 const PLACE = "recent";
@@ -27,6 +38,7 @@ const questionSchema = z.object({
   about: z.discriminatedUnion("kind", [
     z.object({ kind: z.literal("notables") }),
     z.object({ kind: z.literal("statements"), session: z.string(), user: z.string() }),
+    z.object({ kind: z.literal("running") }),
     z.object({ kind: z.literal("end"), session: z.string(), by: z.string() }),
   ]),
 });
@@ -65,10 +77,20 @@ const statementSchema: z.ZodType<SeenStatement> = z.object({
   duration: z.number(),
 });
 
+const runningSchema: z.ZodType<RunningInfo> = z.object({
+  session: z.string(),
+  user: z.string(),
+  role: z.string(),
+  database: z.string(),
+  statement: z.string(),
+  duration: z.number(),
+});
+
 const answerSchema = z.object({
   answer: z.string(),
   notables: z.array(notableSchema).exactOptional(),
   statements: z.array(statementSchema).exactOptional(),
+  running: z.array(runningSchema).exactOptional(),
   ended: z.boolean().exactOptional(),
 });
 type Answer = z.infer<typeof answerSchema>;
@@ -110,6 +132,11 @@ export class Fleet {
   async statements({ session = "", user = "" }: Wanted): Promise<Told<SeenStatement>> {
     const answers = await this.#ask({ kind: "statements", session, user });
     return told(answers.flatMap(({ statements }) => (statements === undefined ? [] : [statements])));
+  }
+
+  async running(): Promise<Told<RunningInfo>> {
+    const answers = await this.#ask({ kind: "running" });
+    return told(answers.flatMap(({ running }) => (running === undefined ? [] : [running])));
   }
 
   /** Whether another process had this session, and ended it. */
@@ -169,16 +196,25 @@ export class Fleet {
   }
 
   #tell(about: Question["about"]): Omit<Answer, "answer"> {
-    const { recent, end } = this.#options;
+    const { recent, running, end } = this.#options;
     switch (about.kind) {
-      case "notables":
-        return { notables: recent.notables().slice(0, NOTABLES).map(shortened) };
+      case "notables": {
+        const all = recent.notables();
+        const alerts = all.filter(({ kind }) => !isRefusal(kind)).slice(0, NOTABLES);
+        return {
+          notables: [...alerts, ...all.filter(({ kind }) => isRefusal(kind)).slice(0, NOTABLES)].map(
+            shortened,
+          ),
+        };
+      }
       case "statements": {
         const { session, user } = about;
         const wanted = { ...(session && { session }), ...(user && { user }) };
         const found = recent.statements(wanted).slice(0, STATEMENTS);
         return { statements: found.map((one) => ({ ...one, statement: short(one.statement) })) };
       }
+      case "running":
+        return { running: running(RUNNING).map((one) => ({ ...one, statement: short(one.statement) })) };
       case "end":
         return { ended: end(about.session, about.by) };
     }

@@ -1,9 +1,7 @@
 import { randomBytes } from "node:crypto";
-import type { PersonAnswer } from "../audit/ask-person.ts";
 import type { OrderEvent } from "../audit/event.ts";
-import type { Period } from "../audit/readings.ts";
 import type { Catalogs } from "../catalog/catalogs.ts";
-import type { SessionInfo } from "../fleet/session-registry.ts";
+import type { RunningInfo, SessionInfo } from "../fleet/session-registry.ts";
 import { accountOf, type CounterStore, type WindowUse } from "../meter/meter.ts";
 import { scopeOf } from "../meter/windows.ts";
 import type { Reached, Suspension, Suspensions } from "../orders/suspensions.ts";
@@ -16,6 +14,7 @@ import type { NamedPool } from "../pool/pools.ts";
 import { explained, personProblem } from "../session/decide/explained.ts";
 import type { Explanation } from "../sql/explanation.ts";
 import type { Fleet, Told } from "./fleet.ts";
+import type { LogQuestions } from "./log-questions.ts";
 import type { Notable, Recent, SeenStatement, Wanted } from "./recent.ts";
 
 /** How much one user has read, window by window; `uses` is undefined while the counters cannot be reached. */
@@ -39,15 +38,6 @@ export interface Question {
   readonly address: string;
   readonly database: string;
   readonly statement: string;
-}
-
-/** A person whom an officer asks the audit log about. */
-export interface AskedPerson {
-  readonly id: string;
-  /** Where the person is named; undefined: the only such place of the log. */
-  readonly namespace: string | undefined;
-  readonly period: Period;
-  readonly by: string;
 }
 
 export type Answer =
@@ -80,12 +70,14 @@ export interface Operations {
   /** Alerts, refusals and orders. */
   notables(): Promise<Lately<Notable>>;
   statements(wanted: Wanted): Promise<Lately<SeenStatement>>;
+  /** What sessions run now, the longest first: of the fleet so far as it answers. */
+  running(): Promise<readonly RunningInfo[]>;
   readings(): Promise<readonly Reading[]>;
   suspended(): readonly Suspension[];
   /** Says what would become of a statement; nothing is run. */
   explain(question: Question): Promise<Answer>;
-  /** Asks the whole audit log who read a person; the question is recorded in the log. */
-  askPerson(asked: AskedPerson): Promise<PersonAnswer>;
+  /** Asks the audit log on disk. */
+  readonly questions: LogQuestions;
   suspend(user: string, why: string, by: string): Promise<Reached>;
   resume(user: string, why: string, by: string): Promise<Reached>;
   /** Ends one session, wherever it is; false: no process that answers has one with this id. */
@@ -112,13 +104,15 @@ export interface OperationsParts {
   readonly pools: () => readonly NamedPool[] | undefined;
   /** Sessions of the fleet; undefined without Redis. */
   readonly everywhere: (() => Promise<readonly SessionInfo[]>) | undefined;
+  /** What those sessions run now: so many at most, the longest first. */
+  readonly running: (most: number) => readonly RunningInfo[];
   readonly end: (session: string, by: string) => boolean;
   /** The other processes; undefined without Redis. */
-  readonly others: Pick<Fleet, "notables" | "statements" | "end"> | undefined;
+  readonly others: Pick<Fleet, "notables" | "statements" | "running" | "end"> | undefined;
   readonly reload: () => Promise<void>;
   /** Puts an order on record. */
   readonly record: (order: OrderEvent) => void;
-  readonly askPerson: Operations["askPerson"];
+  readonly questions: LogQuestions;
   readonly now: () => number;
 }
 
@@ -133,6 +127,9 @@ const ORDERS: ReadonlySet<Notable["kind"]> = new Set([
 ]);
 /** Within this, all processes have learnt of an order. */
 const ECHO_MS = 5_000;
+
+/** Statements that are shown as running: more than anybody reads. */
+const RUNNING = 200;
 
 /** Users of the policy who are asked for though nobody of their name is connected. */
 const NAMED_USERS = 300;
@@ -159,7 +156,7 @@ export function createOperations(parts: OperationsParts): Operations {
     },
     suspended: () => parts.suspensions.list(),
     explain: (question) => explainStatement(question, parts),
-    askPerson: parts.askPerson,
+    questions: parts.questions,
     suspend: (user, why, by) => parts.suspensions.suspend(user, why, by),
     resume: (user, why, by) => parts.suspensions.resume(user, by, why),
     notables: async () => {
@@ -167,6 +164,14 @@ export function createOperations(parts: OperationsParts): Operations {
       return lately(withoutEchoes(mine), await parts.others?.notables(), mine);
     },
     statements,
+    running: async () => {
+      const mine = parts.running(RUNNING);
+      const known = new Set(mine.map(({ session }) => session));
+      const theirs = ((await parts.others?.running())?.items ?? []).filter(
+        ({ session }) => !known.has(session),
+      );
+      return [...mine, ...theirs].toSorted((a, b) => b.duration - a.duration).slice(0, RUNNING);
+    },
     async kill(session, by) {
       const ended = parts.end(session, by) || ((await parts.others?.end(session, by)) ?? false);
       if (ended) parts.record({ kind: "session killed", time: parts.now(), by, session });

@@ -74,11 +74,14 @@ export interface Totals {
 }
 
 const STATEMENTS = 2_000;
+/** Of refusals, and as many of all else: a loop of refusals must not drive out the alert that it raised. */
 const NOTABLES = 500;
+const REFUSALS: ReadonlySet<Notable["kind"]> = new Set(["refused", "cut", "log-in refused"]);
 
 /** What this process decided lately: bounded, and gone with it. The audit log is what counts. */
 export class Recent {
   readonly #statements = new Ring<Place>(STATEMENTS);
+  readonly #refusals = new Ring<Notable>(NOTABLES);
   readonly #notables = new Ring<Notable>(NOTABLES);
   readonly #totals = new Map<string, { -readonly [Key in keyof Totals]: Totals[Key] }>();
   #number = 0;
@@ -91,7 +94,9 @@ export class Recent {
       this.#count(event);
     }
     const notable = notableOf(event);
-    if (notable !== undefined) this.#notables.put(() => ({ number: ++this.#number, ...notable }));
+    if (notable === undefined) return;
+    const ring = isRefusal(notable.kind) ? this.#refusals : this.#notables;
+    ring.put(() => ({ number: ++this.#number, ...notable }));
   }
 
   /** The newest first. */
@@ -121,8 +126,15 @@ export class Recent {
 
   /** The newest first. */
   notables(): readonly Notable[] {
-    return this.#notables.newestFirst();
+    return [...this.#refusals.newestFirst(), ...this.#notables.newestFirst()].toSorted(
+      (a, b) => b.number - a.number,
+    );
   }
+}
+
+/** Somebody was stopped, as opposed to: somebody should be looked at, or was ordered something. */
+export function isRefusal(kind: Notable["kind"]): boolean {
+  return REFUSALS.has(kind);
 }
 
 /** Shows `recent` each event that is written. */

@@ -50,7 +50,9 @@ export function openOperations(parts: Parts): Operations {
         detail: `Ordered by ${by}.`,
       }),
     );
-  const others = redis && new Fleet({ ...redis, observe: parts.metrics.redis("console"), recent, end });
+  const running = (most: number) => server().running(most);
+  const others =
+    redis && new Fleet({ ...redis, observe: parts.metrics.redis("console"), recent, running, end });
   if (others !== undefined) parts.stops.push(() => others.close());
   return createOperations({
     version: version(),
@@ -65,6 +67,7 @@ export function openOperations(parts: Parts): Operations {
     here: () => server().list(),
     pools: () => (settings.pool === "transaction" ? server().pools() : undefined),
     everywhere: redis === undefined ? undefined : remembered(() => readSessions({ ...redis, log })),
+    running,
     end,
     others,
     reload: parts.reload,
@@ -73,7 +76,7 @@ export function openOperations(parts: Parts): Operations {
       guard.audit.write(order);
       log.warn({ by, ...(session === undefined ? {} : { session }) }, `an operator's order: ${kind}`);
     },
-    askPerson: openQuestions({ settings, audit: guard.audit, log, now: Date.now }),
+    questions: openQuestions({ settings, audit: guard.audit, log, now: Date.now }),
     now: Date.now,
   });
 }

@@ -1,6 +1,7 @@
 import type { AuditLog, PolicyEvent } from "../audit/event.ts";
 import type { Log } from "../log.ts";
 import { type Compiled, compilePolicies, type PolicySet } from "../policy/compile.ts";
+import { outlineOf } from "../policy/outline.ts";
 import type { Policy } from "../policy/policy.ts";
 import { describeProblem, type PolicyProblem } from "../policy/problems.ts";
 import { namespaceOf } from "../policy/subject-path.ts";
@@ -37,6 +38,7 @@ export function policyHandlers(
     audit.write({
       ...{ kind: "policy loaded", time: Date.now(), policy: policies.version, problems: 0 },
       ...vocabularyOf(policies),
+      says: outlineOf(policies.texts),
     });
   };
   loaded(initial);

@@ -2,7 +2,7 @@ import { createServer, type Socket } from "node:net";
 import type { AuditLog } from "../audit/event.ts";
 import type { CanarySighting, Decoys } from "../canaries/canaries.ts";
 import type { Catalogs } from "../catalog/catalogs.ts";
-import type { SessionInfo } from "../fleet/session-registry.ts";
+import type { RunningInfo, SessionInfo } from "../fleet/session-registry.ts";
 import type { Keys } from "../keys/keys.ts";
 import type { Log } from "../log.ts";
 import type { BudgetSighting } from "../meter/budget-alerts.ts";
@@ -114,6 +114,8 @@ export interface RunningServer {
   readonly sessions: number;
   /** The sessions that have logged in. */
   list(): readonly SessionInfo[];
+  /** What sessions run now: the ones that have waited longest for their answers first, at most so many. */
+  running(most: number): readonly RunningInfo[];
   /** Increases whenever a client comes or goes: while it is unchanged, so is the list. */
   readonly changes: number;
   /** The pools of server connections; empty without --pool. */
@@ -163,7 +165,9 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
   const keepAliveInitialDelay = tcpKeepalive ?? KEEPALIVE_MS;
   const serverFor = (address: Address) => {
     const isLocal = isUnixSocket(address);
-    return createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay }, (socket: Socket) => {
+    // A client that has closed its sending side gets its answers, as from the server.
+    const options = { allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay };
+    return createServer(options, (socket: Socket) => {
       surviveErrors(socket);
       if (connections.size >= maxClients + RESERVE) {
         parts.metrics.loginFailed("limit");
@@ -188,6 +192,19 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
       return [...connections].filter(({ inSession }) => inSession).length;
     },
     list: () => [...connections].flatMap(({ info }) => info ?? []),
+    running(most) {
+      const found: RunningInfo[] = [];
+      for (const { info, running } of connections)
+        if (info !== undefined && running !== undefined)
+          found.push({
+            session: info.id,
+            user: info.user,
+            role: info.role,
+            database: info.database,
+            ...running,
+          });
+      return found.toSorted((a, b) => b.duration - a.duration).slice(0, most);
+    },
     get changes() {
       return connections.changes;
     },

@@ -15,6 +15,8 @@ export interface PersonQuestion {
   /** Where the person is named: `public.customers.id`. Undefined: the only such place of the log. */
   readonly namespace: string | undefined;
   readonly period: Period;
+  /** Milliseconds that each reading of the log may take. */
+  readonly patience: number;
 }
 
 export type PersonAnswer =
@@ -29,17 +31,29 @@ export type PersonAnswer =
   /** The question cannot be asked like this: "nobody" would be a false answer. */
   | { readonly ok: false; readonly problem: string };
 
-/** Asks the log, as `sluice audit subject` does. The caller puts the question on record before showing the answer. */
-export async function askPerson({
+/** The hashes under which the log may name a person, or why it cannot be asked for them. */
+export type PersonFound =
+  | {
+      readonly ok: true;
+      readonly namespace: string;
+      readonly hashes: readonly string[];
+      readonly notCovered: readonly string[];
+    }
+  | { readonly ok: false; readonly problem: string };
+
+/** Sees whether the log can be asked about this person. */
+export async function findPerson({
   folder,
   keys,
   id,
   namespace,
   period,
-}: PersonQuestion): Promise<PersonAnswer> {
+  patience,
+}: PersonQuestion): Promise<PersonFound> {
   const kind = kindOfValues([id]);
   if (kind !== undefined) return { ok: false, problem: `this is one of ${kind}, not an id` };
-  const checked = await withReadings({ folder, period, events: "all" }, async (readings) => {
+  const question = { folder, period, events: "all", patience } as const;
+  const checked = await withReadings(question, async (readings) => {
     const foreign = await foreignSegments(readings, [keys]);
     if (foreign.of > 0 && foreign.segments === foreign.of)
       return { problem: "no line of this log was written with the fleet's present key" };
@@ -56,6 +70,15 @@ export async function askPerson({
   const { hashes: forgotten } = await readForgotten(folder, new Map([[keys.id, keys.publicKey]]));
   if (hashes.some((hash) => forgotten.has(hash)))
     return { ok: false, problem: "this person is forgotten and is not looked for" };
-  const events = await readingsOf(folder, period, new Set(hashes), undefined);
-  return { ok: true, namespace: where, events, notCovered };
+  return { ok: true, namespace: where, hashes, notCovered };
+}
+
+/** Asks the log, as `sluice audit subject` does. The caller puts the question on record before showing the answer. */
+export async function askPerson(question: PersonQuestion): Promise<PersonAnswer> {
+  const found = await findPerson(question);
+  if (!found.ok) return found;
+  const { namespace, hashes, notCovered } = found;
+  const { folder, period, patience } = question;
+  const events = await readingsOf(folder, period, new Set(hashes), undefined, patience);
+  return { ok: true, namespace, events, notCovered };
 }

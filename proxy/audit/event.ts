@@ -85,6 +85,8 @@ export interface PolicyEvent {
   /** Of a policy that was loaded: where people are named, with the tables whose rows are theirs, and the classes of columns. */
   readonly namespaces?: readonly Namespace[];
   readonly classes?: readonly string[];
+  /** What it says, a line each, without decoys. */
+  readonly says?: readonly string[];
 }
 
 /** The people of a table, `public.customers.id`, and the tables that lead to them. */
@@ -172,6 +174,19 @@ export interface OrderEvent {
   readonly session?: string;
 }
 
+/** A case about a user's reading changed. */
+export interface CaseEvent {
+  readonly kind: "case";
+  readonly time: number;
+  /** An operator; "sluice" where an alert opened it. */
+  readonly by: string;
+  readonly id: string;
+  readonly change: "opened" | "owner" | "answer" | "comment" | "closed";
+  /** Whom the case is about. */
+  readonly about: string;
+  readonly text: string;
+}
+
 export type AuditEvent =
   | StatementEvent
   | RowsEvent
@@ -182,7 +197,8 @@ export type AuditEvent =
   | ForgettingEvent
   | QuestionEvent
   | HoldEvent
-  | OrderEvent;
+  | OrderEvent
+  | CaseEvent;
 
 /** Where events go. `write` never throws and does not wait; `flush` resolves when all that was written is on disk. */
 export interface AuditLog {

@@ -1,6 +1,7 @@
 import type {
   AlertEvent,
   AuditEvent,
+  CaseEvent,
   ForgettingEvent,
   HoldEvent,
   MeasureEvent,
@@ -84,6 +85,8 @@ function fieldsOf(event: Exclude<AuditEvent, StatementEvent | RowsEvent>): Field
     case "session killed":
     case "reload":
       return orderFields(event);
+    case "case":
+      return caseFields(event);
   }
 }
 
@@ -200,6 +203,7 @@ function policyFields(event: PolicyEvent): Fields {
       problems: event.problems,
       ...(event.namespaces !== undefined && { namespaces: event.namespaces }),
       ...(event.classes !== undefined && { classes: event.classes }),
+      ...(event.says !== undefined && { says: event.says }),
     },
     ...classification(ACTIVITY.other),
     activity_name: event.kind,
@@ -297,6 +301,18 @@ function orderFields({ kind, time, by, session }: OrderEvent): Fields {
     ...classification(ACTIVITY.other),
     activity_name: kind,
     severity_id: kind === "reload" ? INFORMATIONAL : MEDIUM,
+    status_id: SUCCESS,
+  };
+}
+
+function caseFields({ kind, time, by, id, change, about, text }: CaseEvent): Fields {
+  return {
+    time: Math.trunc(time),
+    actor: { app_name: "sluice", user: { name: bounded(by) } },
+    unmapped: { kind, case: id, change, user: bounded(about), why: bounded(text, LONGEST_REASON) },
+    ...classification(ACTIVITY.other),
+    activity_name: kind,
+    severity_id: INFORMATIONAL,
     status_id: SUCCESS,
   };
 }

@@ -29,9 +29,13 @@ export async function readingsOf(
   period: Period,
   people: ReadonlySet<string>,
   user: string | undefined,
+  patience?: number,
 ): Promise<readonly EventDetails[]> {
   const asked = [...people].map((subject, number) => ({ subject, number }));
-  return withReadings({ folder, period, events: asked }, ({ rows }) => rows(EVENTS, [user ?? null]));
+  return withReadings(
+    { folder, period, events: asked, ...(patience !== undefined && { patience }) },
+    ({ rows }) => rows(EVENTS, [user ?? null]),
+  );
 }
 
 const EVENTS = `

@@ -88,8 +88,8 @@ const KNOWN = `
     coalesce(sum("rows") FILTER (kind = 'statement'), 0)::DOUBLE AS rows
   FROM lines WHERE "user" = $1`;
 
-/** Each process writes an order down when it learns of it; it is one. */
-const MEASURES_TAKEN = `
+/** What was done about the user `$1`. Each process writes an order down when it learns of it; it is one. */
+export const MEASURES_TAKEN = `
   WITH taken AS (
     SELECT time, kind, CASE kind WHEN 'alert' THEN 'sluice' ELSE "user" END AS "by", coalesce(told, '') AS told,
       floor(time / ${MINUTE}) AS minute

@@ -1,5 +1,5 @@
 import type { DuckDBConnection, DuckDBValue } from "@duckdb/node-api";
-import { openEngine } from "./engine.ts";
+import { openEngine, within } from "./engine.ts";
 import { FOOTER, type Lines, type Period, scanOf, TABLE } from "./log-lines.ts";
 import { compressedForm, listSegments, mayHold, type SegmentFile, segmentName } from "./segments.ts";
 
@@ -33,6 +33,8 @@ export interface Question {
    * alone, with the text of their statements.
    */
   readonly events: "all" | "decisions" | readonly Asked[];
+  /** A proxy asks beside its clients, and takes so many milliseconds at most; left out: a command asks, however long it takes. */
+  readonly patience?: number;
 }
 
 /** A folder without a single segment: it is another one, or a folder of folders. */
@@ -43,13 +45,13 @@ export class NoLog extends Error {}
  * crash is passed over.
  */
 export async function withReadings<T>(
-  { folder, period, events }: Question,
+  { folder, period, events, patience }: Question,
   work: (readings: Readings) => Promise<T>,
 ): Promise<T> {
   const segments = await listSegments(folder);
   if (segments.length === 0) throw new NoLog(`"${folder}" holds no audit log`);
-  const connection = await openEngine();
-  try {
+  const connection = await openEngine(patience === undefined ? "command" : "console");
+  const answer = async () => {
     await connection.run(TABLE);
     if (typeof events !== "string") await fillAsked(connection, events);
     const files = segments.filter((file) => mayHold(file, period));
@@ -67,6 +69,9 @@ export async function withReadings<T>(
       rows: async <Row>(sql: string, values: readonly DuckDBValue[] = []) =>
         (await connection.runAndReadAll(sql, [...values])).getRowObjectsJS() as unknown as readonly Row[],
     });
+  };
+  try {
+    return patience === undefined ? await answer() : await within(connection, patience, answer);
   } finally {
     connection.closeSync();
   }

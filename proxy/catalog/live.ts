@@ -41,8 +41,10 @@ export class LiveCatalog {
   #checkedAt: number;
   /** Time of last use, by `performance.now()`. */
   #usedAt = performance.now();
-  /** DDL has passed, or the database may have been replaced, and there has been no look since. */
-  #isChanged = false;
+  /** How often DDL has passed, or the database may have been replaced. */
+  #changes = 0;
+  /** Those of them that a finished look has seen. */
+  #changesSeen = 0;
   /** The server was asked and did not answer in time. */
   #isSilent = false;
   /** A refresh that has not begun yet, shared by all callers who ask now. */
@@ -53,7 +55,7 @@ export class LiveCatalog {
   #doubtedAt = Number.NEGATIVE_INFINITY;
   #doubt: Promise<void> | undefined;
   /** A running glance, shared by all callers who want one now. */
-  #glancing: Promise<void> | undefined;
+  #glancing: { readonly done: Promise<void>; readonly changes: number } | undefined;
   #retryMs = FIRST_RETRY_MS;
   #closed = false;
 
@@ -147,9 +149,9 @@ export class LiveCatalog {
 
   /** Schedules a look soon, because DDL has passed. */
   changed(): void {
-    if (this.#isChanged) return;
-    this.#isChanged = true;
-    this.#schedule(this.#nextMs);
+    const isKnown = this.#isChanged;
+    this.#changes++;
+    if (!isKnown) this.#schedule(this.#nextMs);
   }
 
   /**
@@ -162,17 +164,17 @@ export class LiveCatalog {
     // If the server hangs, only one login waits for it.
     if (this.#isSilent) return;
     await within(PATIENCE_MS, glanced);
-    this.#isSilent = this.#glancing === glanced;
+    this.#isSilent = this.#glancing?.done === glanced;
   }
 
   /**
    * Looks again because the catalog seems out of date. Undefined if another caller requested that less than a second
-   * ago and it is done: the catalog is then as fresh as possible. If the server cannot be reached, the catalog stays as
-   * it is.
+   * ago, it is done, and no DDL has passed since: the catalog is then as fresh as possible. If the server cannot be
+   * reached, the catalog stays as it is.
    */
   lookAgain(): Promise<void> | undefined {
     const now = performance.now();
-    if (now - this.#doubtedAt < DOUBT_MS) return this.#doubt;
+    if (now - this.#doubtedAt < DOUBT_MS && !this.#isChanged) return this.#doubt;
     this.#doubtedAt = now;
     // A running glance may have begun before the change that the caller suspects.
     const glanced = this.#control.run((client) => this.#glance(client)).catch(ignore);
@@ -234,43 +236,46 @@ export class LiveCatalog {
 
   async #look(client: pg.Client): Promise<Catalog> {
     const start = performance.now();
-    this.#known = await this.#see(look(client, this.#known));
+    const changes = this.#changes;
+    this.#known = await look(client, this.#known);
     this.#pace.looked(performance.now() - start);
-    return this.#looked();
+    return this.#looked(changes);
   }
 
   /** A short look, and a full one if it shows a change. */
   async #glance(client: pg.Client): Promise<void> {
     const start = performance.now();
-    if (!(await this.#see(glance(client, this.#known)))) {
+    const changes = this.#changes;
+    if (!(await glance(client, this.#known))) {
       await this.#look(client);
       return;
     }
     this.#pace.glanced(performance.now() - start);
-    this.#looked();
+    this.#looked(changes);
   }
 
-  /** Changes from here on count as new again; a look that failed has seen nothing. */
-  async #see<T>(looking: Promise<T>): Promise<T> {
-    this.#isChanged = false;
-    return looking.catch((error: unknown) => {
-      this.#isChanged = true;
-      throw error;
-    });
+  /** There is a change that no finished look has seen. */
+  get #isChanged(): boolean {
+    return this.#changes > this.#changesSeen;
   }
 
+  /** A glance that began before the latest change may not show it, and is not shared. */
   #shareGlance(): Promise<void> {
-    this.#glancing ??= this.#control
+    if (this.#glancing?.changes === this.#changes) return this.#glancing.done;
+    const done = this.#control
       .run((client) => this.#glance(client))
       .catch(ignore)
       .finally(() => {
-        this.#glancing = undefined;
+        if (this.#glancing?.done === done) this.#glancing = undefined;
         this.#isSilent = false;
       });
-    return this.#glancing;
+    this.#glancing = { done, changes: this.#changes };
+    return done;
   }
 
-  #looked(): Catalog {
+  /** After a look that has seen the first `changes`. */
+  #looked(changes: number): Catalog {
+    this.#changesSeen = Math.max(this.#changesSeen, changes);
     this.#checkedAt = Date.now();
     this.#options.onRefreshed?.(this.#known.catalog);
     return this.#known.catalog;
@@ -278,7 +283,7 @@ export class LiveCatalog {
 
   #lost(error: Error): void {
     // The database may have been dropped and created again.
-    this.#isChanged = true;
+    this.#changes++;
     if (!this.#isLookedAt) return;
     this.#options.onError?.(error);
     this.#schedule(this.#retryMs);

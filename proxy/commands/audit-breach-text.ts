@@ -1,8 +1,8 @@
 import { type Affected, type BreachFigures, NOTHING_SHOWN, type Share } from "../audit/breach.ts";
 import type { Coverage } from "../audit/coverage.ts";
+import { csvLine } from "../audit/csv.ts";
 import { reasonOf } from "../audit/identify.ts";
 import { coverageText } from "./audit-coverage-text.ts";
-import { csvLine } from "./audit-csv.ts";
 import { minute, printable } from "./text.ts";
 
 /** What stands beside the figures. */

@@ -1,7 +1,7 @@
+import { csvLine } from "../audit/csv.ts";
 import { type Identified, type Reason, reasonOf } from "../audit/identify.ts";
 import type { ReadBy } from "../audit/read-by.ts";
 import { coverageText } from "./audit-coverage-text.ts";
-import { csvLine } from "./audit-csv.ts";
 import { minute, printable, table } from "./text.ts";
 
 /** Whom a user read, and who they are. */

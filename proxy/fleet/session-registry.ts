@@ -17,6 +17,18 @@ export interface SessionInfo {
   readonly since: number;
 }
 
+/** A statement that a session runs now, as operators see it. */
+export interface RunningInfo {
+  readonly session: string;
+  readonly user: string;
+  readonly role: string;
+  readonly database: string;
+  /** Without literals. */
+  readonly statement: string;
+  /** Milliseconds since the client sent it. */
+  readonly duration: number;
+}
+
 export interface RegistryOptions {
   readonly url: string;
   /** The key of the counters. */

@@ -113,7 +113,7 @@ export class Pool {
       connection.isRetired = true;
       this.#leaveHost(connection);
     }
-    if (this.#isClosed || isOld || connection.isRetired) {
+    if (this.#isClosed || isOld || connection.isRetired || connection.hasHungUp) {
       connection.close();
     } else {
       connection.idleSince = performance.now();

@@ -114,8 +114,12 @@ export class PooledLeg implements ServerLeg {
   }
 
   terminate(): void {
+    this.hangUp();
+  }
+
+  hangUp(): void {
     this.#tenancy.terminated = true;
-    if (!this.#mayFinish) this.#tenancy.abandon();
+    if (!this.#mayFinish) this.#tenancy.hangUp();
   }
 
   /** Cancels what this client has the server run now; resolves when that can hit nothing any more but itself. */
@@ -129,7 +133,7 @@ export class PooledLeg implements ServerLeg {
       if (this.#tellNext()) return true;
       tenancy.settle();
       tenancy.sendAgain();
-      if (tenancy.terminated && this.#staysOpen) tenancy.abandon();
+      if (tenancy.terminated && this.#staysOpen) tenancy.hangUp();
       const { connection } = tenancy;
       if (connection === undefined || tenancy.isOver) return false;
       if (!connection.next()) {
@@ -149,7 +153,7 @@ export class PooledLeg implements ServerLeg {
   }
 
   get hasEnded(): boolean {
-    return this.#tenancy.isOver && this.#tenancy.told.idle;
+    return this.#tenancy.isOver && this.#tenancy.told.idle && this.#localAnswer === undefined;
   }
 
   get isRunning(): boolean {

@@ -60,6 +60,8 @@ export class ServerConnection {
   applied: ReadonlyMap<string, string> = new Map();
   /** It is not to be lent again. */
   isRetired = false;
+  /** The server is sent nothing more, and reads that. */
+  hasHungUp = false;
   /** Cancel requests on their way: who has the connection next must not be hit. */
   cancels = 0;
   /** The server's messages. */
@@ -172,6 +174,13 @@ export class ServerConnection {
       this.#writes--;
     });
     if (socket.writableLength === 0) this.#writes = 0;
+  }
+
+  /** Nothing more is sent: the server answers what it has read, and ends. */
+  hangUp(): void {
+    this.flush();
+    this.hasHungUp = true;
+    this.opened.socket.end();
   }
 
   /** Nobody is to have it any more. */

@@ -236,8 +236,18 @@ export class Tenancy implements Asker, PoolSession {
     this.lease.end();
   }
 
-  /** The client has left, and its transaction ends with the connection. */
-  abandon(): void {
+  /**
+   * The client sends no more, and the server waits for it: the connection ends with the client, and before that with the
+   * answers to what the server has read.
+   */
+  hangUp(): void {
+    const { connection, ledger } = this;
+    if (connection?.hasHungUp === true) return;
+    if (connection === undefined || ledger.isEmpty) this.#abandon();
+    else connection.hangUp();
+  }
+
+  #abandon(): void {
     this.lease.abandon();
     this.isOver = true;
     this.goOnSoon();

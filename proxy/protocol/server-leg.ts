@@ -34,6 +34,8 @@ export interface ServerLeg {
   /** Makes the server tell what it has answered so far; `message`: the client's own Flush. */
   flush(message?: Frame): void;
   terminate(): void;
+  /** The client sends no more, and has not said goodbye: where the server waits for more it sees that, and ends. */
+  hangUp(): void;
 
   /** Moves `frame` on to the server's next message, or the next piece of one; false: there is none yet. */
   next(): boolean;

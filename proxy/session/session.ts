@@ -3,10 +3,11 @@ import { Turn } from "../protocol/turn.ts";
 import { errorResponse } from "../wire/errors.ts";
 import { ProtocolViolation } from "../wire/frames.ts";
 import { type Refusal, refuseSession, type SessionEndReason } from "../wire/refusal.ts";
-import { type Established, isConnection } from "./context/established.ts";
+import { type Established, isConnection, type RunningStatement } from "./context/established.ts";
 import { SessionEnd, type SessionParts } from "./context/parts.ts";
 import { type Activity, endsAnswer, SERVER_SILENT, STALLED, type Timed } from "./context/time-limits.ts";
 import { Judging } from "./decide/judging.ts";
+import { recordedText } from "./decide/recorded-text.ts";
 import { unrecordedAnswer } from "./decide/recording.ts";
 import { GuardedRelay } from "./guarded/guarded.ts";
 import { Trace } from "./record/audit-recorder.ts";
@@ -55,6 +56,8 @@ class Session implements Timed, LegUser {
   readonly #turn = new Turn();
   /** Others have their turn: what has been read and not dealt with waits for the next one. */
   #isYielding = false;
+  /** The server has been told that the client sends no more. */
+  #hasHungUp = false;
 
   constructor(established: Established, parts: SessionParts) {
     this.#established = established;
@@ -104,6 +107,7 @@ class Session implements Timed, LegUser {
     this.#client.listen((bytes) => this.#take(bytes), pump);
     this.#leg.begin(relay.ledger, this);
     this.#parts.timeKeeper?.watch(this);
+    this.#established.window.open(() => this.#running());
     // Only now: what has been read already may end the session, and by then there must be nothing left to tie.
     this.#relay = relay;
     this.#pump();
@@ -119,6 +123,14 @@ class Session implements Timed, LegUser {
     if (this.#leg.isRunning) return "statement";
     if (this.#client.isHeld) return "proxy";
     return this.#leg.isIdle ? "idle" : "idle in transaction";
+  }
+
+  #running(): RunningStatement | undefined {
+    if (this.#isOver) return undefined;
+    const underway = this.#relay?.underway;
+    if (underway === undefined) return undefined;
+    const statement = recordedText(underway.judged, this.#parts);
+    return { statement, duration: performance.now() - underway.at };
   }
 
   cancelStatement(): void {
@@ -239,6 +251,21 @@ class Session implements Timed, LegUser {
         return;
       }
     }
+    if (client.hasEnded && !relay.terminated) this.#hangUp(relay);
+  }
+
+  /**
+   * The client has closed its sending side, and all that it has sent is dealt with: as from the server itself it gets
+   * the answers. The server is told where it would wait for more, and else only if the relay asks nothing by itself.
+   */
+  #hangUp({ ledger }: Relay): void {
+    const { piece } = this.#client.reader;
+    const isMidMessage = piece === "first" || piece === "middle";
+    const waits = isMidMessage || ledger.mustFlush || ledger.isUncertain || ledger.intake === "copyIn";
+    const asksNothing = this.#leg.isRunning && this.#judging?.treatment === "transparent";
+    if (this.#hasHungUp || !(waits || asksNothing)) return;
+    this.#hasHungUp = true;
+    this.#leg.hangUp();
   }
 
   /** Goes on after all others that have something to do. */
@@ -264,13 +291,18 @@ class Session implements Timed, LegUser {
     if (this.#isYielding) return;
     const { whenIdle } = this.#established.dismissal;
     const [client, leg] = [this.#client, this.#leg];
-    if (client.isClosed || (client.hasEnded && !client.isHeld)) {
+    const isTold = !this.#isServerHeld && this.#isSettled && !this.#isHolding;
+    const hasLeft = client.hasEnded && !client.isHeld;
+    // The server's last words may follow the answers: it ends the connection by itself.
+    const isAnswered = isTold && !leg.isRunning && !this.#hasHungUp;
+    if (client.isClosed || (hasLeft && isAnswered)) {
       this.#finish("client");
       return;
     }
     if (this.#isHolding) return;
-    if (leg.hasEnded && !this.#isServerHeld && this.#isSettled) {
-      if (relay.terminated || relay.fatal) this.#finish(relay.terminated ? "client" : "upstream");
+    if (leg.hasEnded && isTold) {
+      if (relay.terminated || hasLeft) this.#finish("client");
+      else if (relay.fatal) this.#finish("upstream");
       else this.#end(SERVER_LOST);
       return;
     }

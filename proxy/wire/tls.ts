@@ -48,7 +48,10 @@ export class TlsAcceptor {
       requestCert: files.clientCa !== undefined,
       rejectUnauthorized: true,
     });
-    this.#server.on("secureConnection", (socket) => this.#waiting.get(keyOf(socket))?.resolve(socket));
+    this.#server.on("secureConnection", (socket) => {
+      socket.allowHalfOpen = true;
+      this.#waiting.get(keyOf(socket))?.resolve(socket);
+    });
     this.#server.on("tlsClientError", (error, socket) => this.#waiting.get(keyOf(socket))?.reject(error));
   }
 
@@ -86,6 +89,8 @@ export class TlsAcceptor {
   #handshake(socket: Socket): Promise<TLSSocket> {
     socket.pause();
     socket.removeAllListeners("data");
+    // Whoever hangs up before the handshake is over gets no answer.
+    socket.allowHalfOpen = false;
     // The TLS socket reports errors; without a listener, the error of the underlying socket would end the process.
     socket.on("error", () => {});
     const key = keyOf(socket);

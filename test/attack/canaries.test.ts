@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { queryMessage } from "../../proxy/wire/frontend-messages.ts";
-import type { Raw } from "../session/sluice.ts";
+import type { Raw } from "../harness/raw-client.ts";
 import { makeWorld, type World } from "../session/world.ts";
 import { CANARY_SETUP, showsCanary } from "./canary.ts";
 import { type Attack, CATALOGS, FINDER, INFERENCE, LACKING, READS, ROWS, WRITES } from "./cases.ts";

@@ -6,7 +6,7 @@ import {
   queryMessage,
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
-import { type Raw, type Sluice, startSluice, valuesOf } from "../session/sluice.ts";
+import { type Raw, startProxy, type TestProxy, valuesOf } from "../session/sluice.ts";
 import { makeWorld, type World } from "../session/world.ts";
 
 /*
@@ -60,7 +60,7 @@ const CASES = POLICIES.flatMap(([role, policy]) =>
 test.each(CASES)(
   "%s: %s ends with its transaction, also for what is sent at once",
   async (_, __, policy, pipeline) => {
-    const sluice = await startSluice(world.database, { policy });
+    const sluice = await startProxy(world.database, { policy });
     const raw = await sluice.raw("helpdesk_app");
     raw.send(queryMessage(Buffer.from("SET app.agent = 'anna'")));
     await raw.until("Z");
@@ -84,7 +84,7 @@ async function row(raw: Raw): Promise<readonly string[]> {
 }
 
 /** Who is on record for each statement that showed somebody, in order. */
-async function readersOf(sluice: Sluice, count: number): Promise<readonly string[]> {
+async function readersOf(sluice: TestProxy, count: number): Promise<readonly string[]> {
   const found = () =>
     sluice.events.flatMap((event) => (event.kind === "statement" && event.people > 0 ? [event] : []));
   await expect.poll(() => found().length).toBe(count);

@@ -4,7 +4,7 @@ import pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { StatementEvent } from "../../proxy/audit/event.ts";
 import { Claims } from "../../proxy/session/person/claims.ts";
-import { type Sluice, startSluice } from "../session/sluice.ts";
+import { startProxy, type TestProxy } from "../harness/proxy.ts";
 import { makeWorld, type World } from "../session/world.ts";
 
 /*
@@ -40,7 +40,7 @@ roles:
 `;
 
 let world: World;
-let sluice: Sluice;
+let sluice: TestProxy;
 let client: pg.Client;
 let now = Date.now();
 let pair: Awaited<ReturnType<typeof keyPair>>;
@@ -64,7 +64,7 @@ beforeAll(async () => {
       BEGIN PERFORM set_config('app.token', token, false); END $$;
   `);
   const claims = new Claims({ keyOf: () => keys, now: () => now, onRejected: () => {} });
-  sluice = await startSluice(world.database, { policy: POLICY, claims });
+  sluice = await startProxy(world.database, { policy: POLICY, claims });
   client = await sluice.connect("helpdesk_app");
 });
 afterAll(async () => {

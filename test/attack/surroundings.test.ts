@@ -1,8 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { queryMessage } from "../../proxy/wire/frontend-messages.ts";
 import { startupMessage } from "../../proxy/wire/startup.ts";
-import { RawClient } from "../server/sluice.ts";
-import { shortOf } from "../session/sluice.ts";
+import { RawClient, shortOf } from "../harness/raw-client.ts";
 import { makeWorld, type World } from "../session/world.ts";
 import { CANARY_SETUP, showsCanary } from "./canary.ts";
 import { ATTACK_POLICY } from "./worlds.ts";

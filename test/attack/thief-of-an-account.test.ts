@@ -10,7 +10,7 @@ import {
   queryMessage,
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
-import { fieldOf, type Raw, type Sluice, shortOf, startSluice } from "../session/sluice.ts";
+import { fieldOf, type Raw, shortOf, startProxy, type TestProxy } from "../session/sluice.ts";
 import { makeWorld, type World } from "../session/world.ts";
 
 /*
@@ -65,8 +65,8 @@ beforeAll(async () => {
 });
 afterAll(() => world?.close());
 
-async function withSluice(policy: string, work: (sluice: Sluice) => Promise<void>): Promise<void> {
-  const sluice = await startSluice(world.database, { policy });
+async function withSluice(policy: string, work: (sluice: TestProxy) => Promise<void>): Promise<void> {
+  const sluice = await startProxy(world.database, { policy });
   try {
     await work(sluice);
   } finally {
@@ -255,7 +255,7 @@ test("lists of any length have one shape, and calls do not", async () => {
 });
 
 /** Waits until somebody is on record with more than nobody, and gives how many in all. */
-async function peopleOf(sluice: Sluice, user: string): Promise<number> {
+async function peopleOf(sluice: TestProxy, user: string): Promise<number> {
   const found = () =>
     sluice.events.flatMap((event) =>
       (event.kind === "statement" || event.kind === "rows") && event.user === user ? [event.people] : [],

@@ -9,7 +9,7 @@ import {
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
 import { Frontend, message } from "../../proxy/wire/messages.ts";
-import { type Sluice, startSluice } from "../session/sluice.ts";
+import { startProxy, type TestProxy } from "../harness/proxy.ts";
 import { makeWorld, type World } from "../session/world.ts";
 
 /*
@@ -93,14 +93,14 @@ const ANYWHERE = `
 `;
 
 let world: World;
-let sluice: Sluice;
+let sluice: TestProxy;
 beforeAll(async () => {
   world = await makeWorld("npm", { policy: POLICY });
   await world.database.query(SETUP);
 });
 afterAll(() => world?.close());
 beforeEach(async () => {
-  sluice = await startSluice(world.database, { policy: POLICY });
+  sluice = await startProxy(world.database, { policy: POLICY });
   return () => sluice.close();
 });
 

@@ -60,6 +60,7 @@ const UNMAPPED: Readonly<Record<AuditEvent["kind"], z.ZodType>> = {
     problems: count,
     namespaces: z.array(z.strictObject({ name: z.string(), tables: texts })),
     classes: texts,
+    says: texts,
   }),
   "policy rejected": z.strictObject({ kind: z.literal("policy rejected"), problems: count }),
   suspension: ordered,
@@ -87,6 +88,13 @@ const UNMAPPED: Readonly<Record<AuditEvent["kind"], z.ZodType>> = {
   "hold lifted": held,
   "session killed": z.strictObject({ kind: z.literal("session killed"), session: z.string() }),
   reload: z.strictObject({ kind: z.literal("reload") }),
+  case: z.strictObject({
+    kind: z.literal("case"),
+    case: z.string(),
+    change: z.enum(["opened", "owner", "answer", "comment", "closed"]),
+    user: z.string(),
+    why: z.string(),
+  }),
 };
 
 const LONG = "x".repeat(50_000);
@@ -118,6 +126,7 @@ const EVENTS: readonly AuditEvent[] = [
   {
     ...{ kind: "policy loaded", time: NOON, policy: "p", problems: 0, classes: ["name"] },
     namespaces: [{ name: "public.customers.id", tables: ["public.customers"] }],
+    says: ["support.yaml: version: 1"],
   },
   { kind: "policy rejected", time: NOON, policy: "p", problems: 2 },
   ...(["suspension", "resumption", "tightening", "relaxation", "grant", "revocation"] as const).map(
@@ -146,6 +155,7 @@ const EVENTS: readonly AuditEvent[] = [
   })),
   { kind: "session killed", time: NOON, by: LONG, session: "s" },
   { kind: "reload", time: NOON, by: LONG },
+  { kind: "case", time: NOON, by: LONG, id: "c", change: "answer", about: LONG, text: LONG },
 ];
 
 async function written() {

@@ -3,6 +3,7 @@ import { policyHandlers } from "../../proxy/app/compose-policy.ts";
 import { PolicyWarnings } from "../../proxy/app/policy-warnings.ts";
 import { createMetrics } from "../../proxy/metrics/metrics.ts";
 import { compilePolicies, type PolicySet } from "../../proxy/policy/compile.ts";
+import { outlineOf } from "../../proxy/policy/outline.ts";
 import { entriesOf, makeFolder, openLog, SILENT } from "./support.ts";
 
 function policies(text: string): PolicySet {
@@ -36,7 +37,20 @@ test("a policy that is loaded says where people are named, which tables lead to 
   handlers.onLoaded(SECOND);
   handlers.onRejected([]);
   await audit.flush();
-  const told = (await entriesOf(folder)).slice(1).map(({ unmapped }) => unmapped);
+  const lines = (await entriesOf(folder)).slice(1).map(({ unmapped }) => unmapped);
+  const told = lines.map(({ says: _, ...rest }) => rest);
+  expect(lines[1]?.says).toEqual([
+    "test.yaml: version: 1",
+    "test.yaml: tables:",
+    "test.yaml:   public.contacts:",
+    "test.yaml:     subject: id",
+    "test.yaml: roles:",
+    "test.yaml:   agent:",
+    "test.yaml:     users:",
+    "test.yaml:       - anna",
+    "test.yaml:     reads: all",
+    "test.yaml:     sees: []",
+  ]);
   expect(told).toEqual([
     {
       ...{ kind: "policy loaded", problems: 0, classes: ["email", "text"] },
@@ -51,4 +65,16 @@ test("a policy that is loaded says where people are named, which tables lead to 
     },
     { kind: "policy rejected", problems: 0 },
   ]);
+});
+
+test("decoys, comments and layout are not recorded of a policy, and a huge one is cut", () => {
+  const one = outlineOf([
+    { name: "a.yaml", text: "# 4711 is a decoy\nversion:   1\ncanaries: { public.customers: [4711] }\n" },
+  ]);
+  expect(one).toEqual(["a.yaml: version: 1", "a.yaml: canaries: (not shown)"]);
+  const users = Array.from({ length: 6_000 }, (_, i) => `user${i}`).join(", ");
+  const huge = outlineOf([{ name: "a.yaml", text: `users: [${users}]\nname: ${"x".repeat(1_000)}\n` }]);
+  expect(huge).toHaveLength(5_001);
+  expect(huge.at(-1)).toBe("… and 1002 more lines");
+  expect(Math.max(...huge.map((line) => line.length))).toBeLessThan(310);
 });

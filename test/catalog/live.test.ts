@@ -144,6 +144,34 @@ test("a doubt is checked at most once a second, and simultaneous doubts share th
   expect(looks).toHaveBeenCalledTimes(1);
 });
 
+test("after a change, a login waits for the look that is already running, and a doubt counts", async () => {
+  const live = await openCatalog(NEVER);
+  await database.query("CREATE TABLE made_before_login (a int)");
+  await live.lookAgain();
+  await database.query("CREATE TABLE made_at_login (a int)");
+  live.changed();
+  const running = live.refresh();
+  // The look has begun, and has not ended.
+  await new Promise(setImmediate);
+  const before = live.current;
+  expect(before.relations.has("public.made_at_login")).toBe(false);
+  await Promise.all([live.recent(), live.lookAgain()]);
+  expect(live.current.relations.has("public.made_at_login")).toBe(true);
+  await running;
+});
+
+test("a glance that began before a change is not shared by logins after it", async () => {
+  const live = await openCatalog(NEVER);
+  live.changed();
+  const first = live.recent();
+  await new Promise(setImmediate);
+  await database.query("CREATE TABLE made_in_a_glance (a int)");
+  live.changed();
+  await live.recent();
+  expect(live.current.relations.has("public.made_in_a_glance")).toBe(true);
+  await first;
+});
+
 test("a change between two overlapping transactions is not missed, whichever commits first", async () => {
   const live = await openCatalog(NEVER);
   await database.query("CREATE TABLE overlapping (a int)");

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
 import pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { type Sluice, startSluice } from "../session/sluice.ts";
+import { startProxy, type TestProxy } from "../harness/proxy.ts";
 import { makeWorld, POLICY, type World } from "../session/world.ts";
 import { groupOf, readCorpus } from "../sql/corpus.ts";
 import { outcome } from "../sql/same.ts";
@@ -18,10 +18,10 @@ const WATCHED = POLICY.replace(
 );
 
 let world: World;
-let watched: Sluice;
+let watched: TestProxy;
 beforeAll(async () => {
   world = await makeWorld("npm");
-  watched = await startSluice(world.database, { policy: WATCHED });
+  watched = await startProxy(world.database, { policy: WATCHED });
 });
 afterAll(async () => {
   await watched?.close();

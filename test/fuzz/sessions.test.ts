@@ -15,7 +15,7 @@ import { Frontend, int32, message } from "../../proxy/wire/messages.ts";
 import { cancelRequest, startupMessage } from "../../proxy/wire/startup.ts";
 import { CANARY_SETUP, showsCanary } from "../attack/canary.ts";
 import { ATTACK_POLICY } from "../attack/worlds.ts";
-import { RawClient } from "../server/sluice.ts";
+import { RawClient } from "../harness/raw-client.ts";
 import { makeWorld, type World } from "../session/world.ts";
 import { chunks, mutate } from "./mutate.ts";
 import { Random } from "./random.ts";

@@ -157,3 +157,8 @@ async function execute(uri: string, sql: string): Promise<void> {
     await client.end();
   }
 }
+
+/** Empty for users whom the server trusts. */
+export function passwordOf(user: string): string {
+  return Object.entries(PASSWORDS).find(([name]) => name === user)?.[1] ?? "";
+}

@@ -14,7 +14,7 @@ import {
 import { Frontend, message } from "../../proxy/wire/messages.ts";
 import { cancelRequest } from "../../proxy/wire/startup.ts";
 import { since } from "../harness/postgres-versions.ts";
-import { type Message, Raw, shortOf } from "../session/sluice.ts";
+import { type Message, Raw, shortOf } from "../harness/raw-client.ts";
 import { makeWorld, POLICY, type World } from "../session/world.ts";
 
 const RUNS = process.env.SLUICE_ORDER_RUNS;

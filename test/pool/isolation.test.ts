@@ -10,8 +10,8 @@ import {
 } from "../../proxy/wire/frontend-messages.ts";
 import { Frontend, message } from "../../proxy/wire/messages.ts";
 import { psql } from "../harness/postgres.ts";
-import { startSluice as startLogins } from "../server/sluice.ts";
-import type { Raw } from "../session/sluice.ts";
+import type { Raw } from "../harness/raw-client.ts";
+import { startRelay as startLogins } from "../server/relay.ts";
 import { makeWorld, type World } from "../session/world.ts";
 
 /** Code that hides behind names: a function, a trigger and a view, each of which leaves something in its session. */

@@ -4,19 +4,19 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vit
 import type { RunningPostgres } from "../../proxy/embedded/postgres.ts";
 import { createRoles, databaseOn, psql, startPostgres, type TestDatabase } from "../harness/postgres.ts";
 import { since } from "../harness/postgres-versions.ts";
-import { type Sluice, startSluice } from "../session/sluice.ts";
+import { startProxy, type TestProxy } from "../harness/proxy.ts";
 import { POLICY } from "../session/world.ts";
 
 /* What changes at the server is known to whoever comes next, on whichever connection they get. */
 
 let server: RunningPostgres;
 let database: TestDatabase;
-let sluice: Sluice;
+let sluice: TestProxy;
 beforeAll(async () => {
   server = await startPostgres({ auth: "trust" });
   await createRoles(server.uri);
   database = await databaseOn(server.uri, "news");
-  sluice = await startSluice(database, { policy: POLICY, pool: { size: 2 } });
+  sluice = await startProxy(database, { policy: POLICY, pool: { size: 2 } });
 });
 afterAll(async () => {
   await sluice?.close();
@@ -26,7 +26,7 @@ afterAll(async () => {
 
 const WHO = "helpdesk_app";
 
-async function client(of: Sluice = sluice): Promise<pg.Client> {
+async function client(of: TestProxy = sluice): Promise<pg.Client> {
   const one = await of.connect(WHO);
   onTestFinished(() => one.end().catch(() => undefined));
   return one;
@@ -89,7 +89,7 @@ async function way(port: number) {
 async function through(ports: readonly number[], query: string, size: number, statementTimeout = 0) {
   const hosts = ports.map((port) => `127.0.0.1:${port}`).join(",");
   const uri = `postgresql://${database.superuser}@${hosts}/${database.database}`;
-  const proxy = await startSluice(
+  const proxy = await startProxy(
     { ...database, uri },
     { policy: POLICY, pool: { size }, upstreamQuery: query, settings: { statementTimeout } },
   );
@@ -177,7 +177,7 @@ test("what a client is told at its log-in is what the server says now", async ()
 });
 
 test("a log-in that waits for a busy pool is told so, and not that it took too long", async () => {
-  const busy = await startSluice(database, {
+  const busy = await startProxy(database, {
     policy: POLICY,
     pool: { size: 1 },
     settings: { loginTimeout: 1_500 },
@@ -256,7 +256,7 @@ describe("a connection that turns out to be dead at a transaction's first messag
 
 test("the connections of a pool that nobody uses keep nobody from dropping the database", async () => {
   const other = await databaseOn(server.uri, "dropped");
-  const pooled = await startSluice(other, { policy: POLICY, pool: { size: 2 } });
+  const pooled = await startProxy(other, { policy: POLICY, pool: { size: 2 } });
   onTestFinished(() => pooled.close());
   await (await pooled.connect(WHO)).end();
   const used = await pooled.connect(WHO);
@@ -305,7 +305,7 @@ describe("of several hosts", () => {
         return { standby: false, readOnly: rows[0].ro as boolean };
       };
       const uri = `postgresql://postgres@127.0.0.1:${server.port},127.0.0.1:${other.port}/postgres`;
-      const proxy = await startSluice(
+      const proxy = await startProxy(
         { ...database, database: "postgres", uri },
         {
           policy: POLICY,

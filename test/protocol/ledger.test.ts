@@ -16,7 +16,7 @@ import {
 } from "../../proxy/wire/frontend-messages.ts";
 import { Backend, Frontend, int32, message, uint16 } from "../../proxy/wire/messages.ts";
 import { databaseOn, startPostgres, type TestDatabase } from "../harness/postgres.ts";
-import { fieldOf, Raw } from "../session/sluice.ts";
+import { fieldOf, Raw } from "../harness/raw-client.ts";
 import { Conversation } from "./conversation.ts";
 
 /** MARK becomes a word of the statement's own, by which its answers are known. */

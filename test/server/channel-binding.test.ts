@@ -8,9 +8,11 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vit
 import type { RunningPostgres } from "../../proxy/embedded/postgres.ts";
 import { formatVerifier, makeVerifier } from "../../proxy/wire/scram.ts";
 import { formatUser } from "../../proxy/wire/users-file.ts";
+import { makeCertificates } from "../harness/certificates.ts";
 import { psql, startPostgres } from "../harness/postgres.ts";
+import type { TestProxy } from "../harness/proxy.ts";
 import { startSluice as serve } from "../harness/sluice.ts";
-import { makeCertificates, type Sluice, type SluiceOptions, startSluice } from "./sluice.ts";
+import { type RelayOptions, startRelay } from "./relay.ts";
 
 /* libpq binds SCRAM to its TLS connection wherever it can, and with sslmode=prefer goes on without TLS where that fails. */
 
@@ -38,10 +40,10 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-async function start(settings: NonNullable<SluiceOptions["settings"]>): Promise<Sluice> {
+async function start(settings: NonNullable<RelayOptions["settings"]>): Promise<TestProxy> {
   const { username, password } = new URL(server.uri);
   const own = settings.auth === "scram" ? `${username}:${password}@` : "";
-  const sluice = await startSluice({
+  const sluice = await startRelay({
     upstream: `postgresql://${own}localhost:${server.port}/?sslmode=require`,
     settings,
   });

@@ -5,8 +5,8 @@ import { int32 } from "../../proxy/wire/messages.ts";
 import { cancelRequest } from "../../proxy/wire/startup.ts";
 import { freshDatabase, PASSWORDS, psql, type TestDatabase } from "../harness/postgres.ts";
 import { compileSluice, type Program, type RunningProgram, runSluice } from "../harness/program.ts";
+import { RawClient } from "../harness/raw-client.ts";
 import { redisUrl } from "../harness/redis.ts";
-import { RawClient } from "./sluice.ts";
 
 const POLICY = `version: 1
 roles:

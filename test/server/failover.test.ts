@@ -6,7 +6,7 @@ import { type RunningPostgres, startPostgres } from "../../proxy/embedded/postgr
 import { serverFolder, TEST_POSTGRES } from "../harness/servers.ts";
 import { startSluice, type TestSluice } from "../harness/sluice.ts";
 import { turns } from "../harness/turns.ts";
-import { ask } from "./sluice.ts";
+import { ask } from "./relay.ts";
 
 const POLICY = `version: 1
 roles:

@@ -7,9 +7,10 @@ import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
 import { freePort, type RunningPostgres, startPostgres } from "../../proxy/embedded/postgres.ts";
 import { int32 } from "../../proxy/wire/messages.ts";
 import { cancelRequest } from "../../proxy/wire/startup.ts";
+import { RawClient } from "../harness/raw-client.ts";
 import { serverFolder, TEST_POSTGRES } from "../harness/servers.ts";
 import { startSluice, type TestSluice } from "../harness/sluice.ts";
-import { ask, RawClient } from "./sluice.ts";
+import { ask } from "./relay.ts";
 
 const POLICY = `version: 1
 roles:

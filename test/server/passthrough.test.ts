@@ -8,7 +8,9 @@ import { authenticationSasl } from "../../proxy/wire/backend-messages.ts";
 import { int32, message } from "../../proxy/wire/messages.ts";
 import { startupMessage } from "../../proxy/wire/startup.ts";
 import { freshDatabase, psql, startPostgres } from "../harness/postgres.ts";
-import { ask, RawClient, type Sluice, startSluice } from "./sluice.ts";
+import type { TestProxy } from "../harness/proxy.ts";
+import { RawClient } from "../harness/raw-client.ts";
+import { ask, startRelay } from "./relay.ts";
 
 /** One user for each method that a server may ask for. */
 const USERS = `
@@ -31,7 +33,7 @@ const HBA = [
 ];
 
 let server: RunningPostgres;
-let sluice: Sluice;
+let sluice: TestProxy;
 
 beforeAll(async () => {
   server = await startPostgres({ hba: HBA });
@@ -39,7 +41,7 @@ beforeAll(async () => {
   await admin.connect();
   await admin.query(USERS);
   await admin.end();
-  sluice = await startSluice({ upstream: `postgresql://127.0.0.1:${server.port}/?sslmode=disable` });
+  sluice = await startRelay({ upstream: `postgresql://127.0.0.1:${server.port}/?sslmode=disable` });
 });
 afterAll(async () => {
   await sluice?.close();
@@ -280,7 +282,7 @@ describe("settings of the startup packet", () => {
 
   test("observe changes nothing: a guarded role's own settings pass", async () => {
     const policy = "version: 1\nmode: observe\nroles: { agent: { users: [anna], rows: 100 } }";
-    const observing = await startSluice({ upstream: `postgresql://127.0.0.1:${server.port}/`, policy });
+    const observing = await startRelay({ upstream: `postgresql://127.0.0.1:${server.port}/`, policy });
     expect((await inLatin1("anna:anna-password", observing.port)).stdout).toBe("LATIN1\n");
     await observing.close();
   });
@@ -302,7 +304,7 @@ describe("a server that fails", () => {
     fake.listen(0, "127.0.0.1");
     await once(fake, "listening");
     const { port } = fake.address() as AddressInfo;
-    const behind = await startSluice({ upstream: `postgresql://127.0.0.1:${port}/?sslmode=disable` });
+    const behind = await startRelay({ upstream: `postgresql://127.0.0.1:${port}/?sslmode=disable` });
     return {
       behind,
       close: async () => {
@@ -318,7 +320,7 @@ describe("a server that fails", () => {
     const { port } = fake.address() as AddressInfo;
     fake.close();
     await once(fake, "close");
-    const alone = await startSluice({ upstream: `postgresql://127.0.0.1:${port}/` });
+    const alone = await startRelay({ upstream: `postgresql://127.0.0.1:${port}/` });
     const failure = await ask(alone.config("anna", "anna-password")).catch((error) => error);
     expect(failure).toMatchObject({
       code: "08006",
@@ -400,7 +402,7 @@ describe("a server that fails", () => {
 test("the run's server is served as well as one of our own", async () => {
   const database = await freshDatabase("login");
   const url = new URL(database.uri);
-  const other = await startSluice({ upstream: `postgresql://127.0.0.1:${database.port}/` });
+  const other = await startRelay({ upstream: `postgresql://127.0.0.1:${database.port}/` });
   const config = other.config(url.username, decodeURIComponent(url.password), database.database);
   expect(await ask(config, "SELECT current_database() AS answer")).toBe(database.database);
   await other.close();

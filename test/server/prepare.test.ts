@@ -11,7 +11,7 @@ import type { Established } from "../../proxy/session/context/established.ts";
 import type { SessionParts } from "../../proxy/session/context/parts.ts";
 import { Scopes, VerdictCache } from "../../proxy/sql/cache.ts";
 import { freshDatabase, serverUri, supportSchema, type TestDatabase } from "../harness/postgres.ts";
-import { policiesOf } from "./sluice.ts";
+import { policiesOf } from "../harness/proxy.ts";
 
 let database: TestDatabase;
 let catalogs: Catalogs;

@@ -8,8 +8,11 @@ import { parseNetwork } from "../../proxy/policy/networks.ts";
 import { readProxyHeader } from "../../proxy/session/accept/proxy-header.ts";
 import { ProtocolViolation } from "../../proxy/wire/frames.ts";
 import { sslRequest, startupMessage } from "../../proxy/wire/startup.ts";
+import { makeCertificates } from "../harness/certificates.ts";
 import { freshDatabase, PASSWORDS, type TestDatabase } from "../harness/postgres.ts";
-import { ask, makeCertificates, RawClient, type Sluice, startSluice } from "./sluice.ts";
+import type { TestProxy } from "../harness/proxy.ts";
+import { RawClient } from "../harness/raw-client.ts";
+import { ask, startRelay } from "./relay.ts";
 
 const POLICY = `version: 1
 roles:
@@ -85,7 +88,7 @@ describe("the header of a load balancer", () => {
 
 describe("connections from load balancers", () => {
   let database: TestDatabase;
-  const started: Sluice[] = [];
+  const started: TestProxy[] = [];
   beforeAll(async () => {
     database = await freshDatabase("header");
   });
@@ -94,12 +97,12 @@ describe("connections from load balancers", () => {
   });
   afterAll(() => database.drop());
 
-  async function start(from: string, settings: Partial<ServerSettings> = {}): Promise<Sluice> {
+  async function start(from: string, settings: Partial<ServerSettings> = {}): Promise<TestProxy> {
     const network = parseNetwork(from);
     if (!network.ok) throw new Error(network.problem);
     const upstream = `postgresql://127.0.0.1:${database.port}/?sslmode=disable`;
     const more = { proxyProtocolFrom: [network.network], loginTimeout: 500, ...settings };
-    const proxy = await startSluice({ upstream, policy: POLICY, settings: more });
+    const proxy = await startRelay({ upstream, policy: POLICY, settings: more });
     started.push(proxy);
     return proxy;
   }

@@ -21,10 +21,10 @@ import { formatVerifier, makeVerifier } from "../../proxy/wire/scram.ts";
 import { formatUser } from "../../proxy/wire/users-file.ts";
 import { logIn } from "../admin/console/browsing.ts";
 import { captured } from "../commands/captured.ts";
+import { makeCertificates } from "../harness/certificates.ts";
 import { startPostgres } from "../harness/postgres.ts";
 import { launchRedis } from "../harness/redis-process.ts";
 import { type SluiceOptions, startSluice, type TestSluice } from "../harness/sluice.ts";
-import { makeCertificates } from "./sluice.ts";
 
 const POLICY =
   "version: 1\nroles: { app: { users: [anna], reads: all, writes: all, sees: all, budget: none } }\n";

@@ -10,7 +10,9 @@ import { formatVerifier, makeVerifier } from "../../proxy/wire/scram.ts";
 import { startupMessage } from "../../proxy/wire/startup.ts";
 import { formatUser } from "../../proxy/wire/users-file.ts";
 import { psql, startPostgres } from "../harness/postgres.ts";
-import { ask, RawClient, type Sluice, type SluiceOptions, startSluice } from "./sluice.ts";
+import type { TestProxy } from "../harness/proxy.ts";
+import { RawClient } from "../harness/raw-client.ts";
+import { ask, type RelayOptions, startRelay } from "./relay.ts";
 
 /** The proxy's own log-in, once for each method that the server may ask for. */
 const LOGINS = ["proxy_scram", "proxy_md5", "proxy_clear"] as const;
@@ -28,7 +30,7 @@ const USERS = `
 let server: RunningPostgres;
 let folder: string;
 let usersFile: string;
-let sluice: Sluice;
+let sluice: TestProxy;
 
 const line = async (user: string, password: string) =>
   formatUser(user, formatVerifier(await makeVerifier(password, 4096, randomBytes(16))));
@@ -51,12 +53,12 @@ afterAll(async () => {
 
 function start(
   login: string,
-  more: Partial<SluiceOptions> = {},
+  more: Partial<RelayOptions> = {},
   password = "p:ss w/rd",
   path = "",
-): Promise<Sluice> {
+): Promise<TestProxy> {
   const uri = `postgresql://${login}:${encodeURIComponent(password)}@127.0.0.1:${server.port}/${path}?sslmode=disable`;
-  return startSluice({
+  return startRelay({
     upstream: uri,
     settings: { auth: "scram", users: usersFile, ...more.settings },
   });
@@ -187,7 +189,7 @@ describe("the users file", () => {
   test("without a file, or without a user of --upstream, the proxy does not start", async () => {
     await expect(start("proxy_scram", { settings: { users: undefined } })).rejects.toThrow(/needs --users/);
     const settings = { auth: "scram", users: usersFile } as const;
-    await expect(startSluice({ upstream: "postgresql://127.0.0.1/", settings })).rejects.toThrow(
+    await expect(startRelay({ upstream: "postgresql://127.0.0.1/", settings })).rejects.toThrow(
       /needs a user/,
     );
   });

@@ -9,11 +9,13 @@ import { FrameReader } from "../../proxy/wire/frames.ts";
 import { cstring, int32, message } from "../../proxy/wire/messages.ts";
 import { cancelRequest, sslRequest, startupMessage } from "../../proxy/wire/startup.ts";
 import { freshDatabase, PASSWORDS, type TestDatabase } from "../harness/postgres.ts";
-import { ask, RawClient, type Sluice, type SluiceOptions, startSluice } from "./sluice.ts";
+import type { TestProxy } from "../harness/proxy.ts";
+import { RawClient } from "../harness/raw-client.ts";
+import { ask, type RelayOptions, startRelay } from "./relay.ts";
 
 let database: TestDatabase;
-let sluice: Sluice;
-const started: Sluice[] = [];
+let sluice: TestProxy;
+const started: TestProxy[] = [];
 
 beforeAll(async () => {
   database = await freshDatabase("startup");
@@ -30,16 +32,16 @@ afterAll(async () => {
 
 async function start(
   settings: Partial<ServerSettings> = {},
-  more: Partial<SluiceOptions> = {},
-): Promise<Sluice> {
+  more: Partial<RelayOptions> = {},
+): Promise<TestProxy> {
   const upstream = `postgresql://127.0.0.1:${database.port}/?sslmode=disable`;
-  const proxy = await startSluice({ upstream, ...more, settings });
+  const proxy = await startRelay({ upstream, ...more, settings });
   started.push(proxy);
   return proxy;
 }
 
 /** The application of the helpdesk, which sees all. */
-const app = (proxy: Sluice): pg.ClientConfig =>
+const app = (proxy: TestProxy): pg.ClientConfig =>
   proxy.config("helpdesk_app", PASSWORDS.helpdesk_app, database.database);
 
 /** A startup packet of any version. */
@@ -183,7 +185,7 @@ describe("protocol versions", () => {
 });
 
 /** A proxy before a server that lets everybody in, says no more than it must, and notes cancel requests. */
-async function trusting(cancels: string[] = []): Promise<Sluice> {
+async function trusting(cancels: string[] = []): Promise<TestProxy> {
   const greeting = Buffer.concat([
     message(0x52, int32(0)),
     message(0x4b, int32(77), Buffer.from("key!")),
@@ -203,7 +205,7 @@ async function trusting(cancels: string[] = []): Promise<Sluice> {
   fake.listen(0, "127.0.0.1");
   await once(fake, "listening");
   const { port } = fake.address() as AddressInfo;
-  const proxy = await startSluice({ upstream: `postgresql://127.0.0.1:${port}/?sslmode=disable` });
+  const proxy = await startRelay({ upstream: `postgresql://127.0.0.1:${port}/?sslmode=disable` });
   started.push({ ...proxy, close: () => proxy.close().then(() => void fake.close()) });
   return proxy;
 }
@@ -311,7 +313,7 @@ describe("limits", () => {
     mute.listen(0, "127.0.0.1");
     await once(mute, "listening");
     const { port } = mute.address() as AddressInfo;
-    const proxy = await startSluice({
+    const proxy = await startRelay({
       upstream: `postgresql://127.0.0.1:${port}/?sslmode=disable`,
       settings: { loginTimeout: 500 },
     });

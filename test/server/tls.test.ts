@@ -3,8 +3,11 @@ import pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { RunningPostgres } from "../../proxy/embedded/postgres.ts";
 import { sslRequest, startupMessage } from "../../proxy/wire/startup.ts";
+import { makeCertificates } from "../harness/certificates.ts";
 import { psql, startPostgres } from "../harness/postgres.ts";
-import { ask, makeCertificates, RawClient, type Sluice, startSluice } from "./sluice.ts";
+import type { TestProxy } from "../harness/proxy.ts";
+import { RawClient } from "../harness/raw-client.ts";
+import { ask, startRelay } from "./relay.ts";
 
 const USERS = `
   SET password_encryption = 'scram-sha-256';
@@ -18,8 +21,8 @@ const HBA = [
 
 let files: Awaited<ReturnType<typeof makeCertificates>>;
 let server: RunningPostgres;
-let sluice: Sluice;
-let demanding: Sluice;
+let sluice: TestProxy;
+let demanding: TestProxy;
 
 beforeAll(async () => {
   files = await makeCertificates();
@@ -32,8 +35,8 @@ beforeAll(async () => {
   await admin.end();
   const upstream = `postgresql://127.0.0.1:${server.port}/?sslmode=require`;
   const tls = { tlsCert: files.proxy.certificate, tlsKey: files.proxy.key };
-  sluice = await startSluice({ upstream, settings: tls });
-  demanding = await startSluice({ upstream, settings: { ...tls, tlsClientCa: files.client.certificate } });
+  sluice = await startRelay({ upstream, settings: tls });
+  demanding = await startRelay({ upstream, settings: { ...tls, tlsClientCa: files.client.certificate } });
 });
 afterAll(async () => {
   await sluice?.close();
@@ -95,7 +98,7 @@ describe("TLS towards clients", () => {
     const upstream = `postgresql://127.0.0.1:${server.port}/`;
     const { certificate, key } = files.proxy;
     const start = (tlsCert?: string, tlsKey?: string) =>
-      startSluice({ upstream, settings: { tlsCert, tlsKey } });
+      startRelay({ upstream, settings: { tlsCert, tlsKey } });
     await expect(start(certificate, undefined)).rejects.toThrow(/both --tls-cert and --tls-key/);
     await expect(start(key, key)).rejects.toThrow();
     await expect(start(`${certificate}.missing`, key)).rejects.toThrow(/ENOENT/);
@@ -133,7 +136,7 @@ describe("client certificates", () => {
 
 describe("TLS towards the server", () => {
   const through = async (query: string, user = "anna", password = "anna-password"): Promise<unknown> => {
-    const proxy = await startSluice({ upstream: `postgresql://localhost:${server.port}/${query}` });
+    const proxy = await startRelay({ upstream: `postgresql://localhost:${server.port}/${query}` });
     const sql = "SELECT ssl::text AS answer FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
     const answer = await ask(proxy.config(user, password), sql).catch((error) => error.code);
     await proxy.close();

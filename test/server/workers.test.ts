@@ -18,8 +18,9 @@ import {
   type RunningProgram,
   runSluice,
 } from "../harness/program.ts";
+import { RawClient } from "../harness/raw-client.ts";
 import { redisUrl } from "../harness/redis.ts";
-import { ask, RawClient } from "./sluice.ts";
+import { ask } from "./relay.ts";
 
 const POLICY = `version: 1
 classes: { email: { mask: email } }

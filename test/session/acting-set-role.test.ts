@@ -1,6 +1,6 @@
 import type pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { type Sluice, startSluice } from "./sluice.ts";
+import { startProxy, type TestProxy } from "../harness/proxy.ts";
 import { makeWorld, type World } from "./world.ts";
 
 /*
@@ -25,7 +25,7 @@ roles:
 `;
 
 let world: World;
-let sluice: Sluice;
+let sluice: TestProxy;
 beforeAll(async () => {
   world = await makeWorld("npm", { policy: POLICY });
   await world.database.query(`
@@ -34,7 +34,7 @@ beforeAll(async () => {
     GRANT SELECT ON customers TO desk_anna, helpdesk_app;
     GRANT SELECT (id, name, email) ON customers TO desk_ben;
   `);
-  sluice = await startSluice(world.database, { policy: POLICY });
+  sluice = await startProxy(world.database, { policy: POLICY });
 });
 afterAll(async () => {
   await sluice?.close();
@@ -129,7 +129,7 @@ test("other roles and rights stay closed", async () => {
 });
 
 test("and over a shared connection, where a role lasts as long as its transaction", async () => {
-  const pooled = await startSluice(world.database, { policy: POLICY, pool: { size: 1 } });
+  const pooled = await startProxy(world.database, { policy: POLICY, pool: { size: 1 } });
   const [one, other] = [await pooled.connect("helpdesk_app"), await pooled.connect("helpdesk_app")];
   const read = "SELECT phone FROM customers WHERE id = 40";
   for (let i = 0; i < 3; i++) {

@@ -12,7 +12,8 @@ import {
   queryMessage,
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
-import { type Sluice, startSluice, valuesOf } from "./sluice.ts";
+import { startProxy, type TestProxy } from "../harness/proxy.ts";
+import { valuesOf } from "../harness/raw-client.ts";
 import { makeWorld, type World } from "./world.ts";
 
 const SECRET = createSecretKey(Buffer.alloc(32, 7));
@@ -61,7 +62,7 @@ roles:
 
 const suspended = new Map<string, Suspension>();
 let world: World;
-let sluice: Sluice;
+let sluice: TestProxy;
 beforeAll(async () => {
   world = await makeWorld("npm", { policy: POLICY });
   await world.database.query(`
@@ -79,7 +80,7 @@ beforeAll(async () => {
 });
 afterAll(() => world?.close());
 beforeEach(async () => {
-  sluice = await startSluice(world.database, {
+  sluice = await startProxy(world.database, {
     policy: POLICY,
     suspensions: { isSuspended: (user) => suspended.get(user), onSuspended: () => () => {} },
     claims: new Claims({ keyOf: () => SECRET, now: Date.now, onRejected: () => {} }),
@@ -380,7 +381,7 @@ test("a policy that is read anew judges the same person by their new role", asyn
 });
 
 test("the name may come with the startup packet, and server connections may be shared", async () => {
-  const pooled = await startSluice(world.database, { policy: POLICY, pool: { size: 1 } });
+  const pooled = await startProxy(world.database, { policy: POLICY, pool: { size: 1 } });
   const connect = async (name: string) => {
     const options = encodeURIComponent(`-c app.agent=${name}`);
     const client = new pg.Client({ connectionString: `${pooled.uri("helpdesk_app")}&options=${options}` });
@@ -406,7 +407,7 @@ test("the name may come with the startup packet, and server connections may be s
 });
 
 test("a policy that only observes shows all, and says what the person's role would have masked", async () => {
-  const observing = await startSluice(world.database, { policy: `${POLICY}mode: observe\n` });
+  const observing = await startProxy(world.database, { policy: `${POLICY}mode: observe\n` });
   const client = await observing.connect("helpdesk_app");
   await client.query("SET app.agent = 'anna'");
   expect(await emailOf(client, 80)).toBe("clear");

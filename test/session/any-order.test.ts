@@ -12,7 +12,8 @@ import {
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
 import { Frontend, message } from "../../proxy/wire/messages.ts";
-import { type Message, Raw, shortOf, startSluice } from "./sluice.ts";
+import { startProxy } from "../harness/proxy.ts";
+import { type Message, Raw, shortOf } from "../harness/raw-client.ts";
 import { makeWorld, POLICY, type World } from "./world.ts";
 
 /** What anna may say without being refused or cut off: then Sluice must be as the server itself. */
@@ -227,7 +228,7 @@ test("messages of a watched role in any order are answered as the server itself 
     "sees: all, budget: none",
     "sees: all, watch: true, budget: { 1h: 100000000 }",
   );
-  const sluice = await startSluice(database, { policy });
+  const sluice = await startProxy(database, { policy });
   const runs = fc.asyncProperty(
     fc.array(messagesWith(...WATCHED_TEXTS), { minLength: 1, maxLength: 20 }),
     async (sent) => {

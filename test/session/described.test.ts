@@ -11,7 +11,8 @@ import {
   queryMessage,
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
-import { type Message, type Raw, type Sluice, shortOf, startSluice } from "./sluice.ts";
+import { startProxy, type TestProxy } from "../harness/proxy.ts";
+import { type Message, type Raw, shortOf } from "../harness/raw-client.ts";
 import { makeWorld, type World } from "./world.ts";
 
 /* Somebody else's DDL goes past the proxy: what it shows of protected columns, from the moment of its commit on. */
@@ -58,7 +59,7 @@ const query = (sql: string) => queryMessage(Buffer.from(sql));
 const parse = (name: string, sql: string) => parseMessage(name, Buffer.from(sql));
 
 /** How many results did not verify so far. */
-async function failures(sluice: Sluice): Promise<number> {
+async function failures(sluice: TestProxy): Promise<number> {
   const { text } = await sluice.metrics.exposition();
   return Number(/^sluice_verification_failures_total (\d+)/m.exec(text)?.[1] ?? 0);
 }
@@ -68,12 +69,12 @@ function shows(messages: readonly Message[]): boolean {
 }
 
 describe("while the catalog is out of date", () => {
-  let sluice: Sluice;
+  let sluice: TestProxy;
   let anna: Raw;
   let cleo: Raw;
 
   beforeEach(async () => {
-    sluice = await startSluice(world.database, { policy: POLICY });
+    sluice = await startProxy(world.database, { policy: POLICY });
     const live = await sluice.catalogs.of(world.database.database);
     // Nobody looks at the catalog from here on.
     Object.assign(live, { watch: () => () => {}, lookAgain: () => undefined, recent: async () => {} });
@@ -230,7 +231,7 @@ describe("while the catalog is out of date", () => {
       "  public.notes:",
       "  public.pair: { columns: { open: plain, shut: body } }\n  public.notes:",
     );
-    const fresh = await startSluice(world.database, { policy });
+    const fresh = await startProxy(world.database, { policy });
     const live = await fresh.catalogs.of(world.database.database);
     Object.assign(live, { watch: () => () => {}, lookAgain: () => undefined, recent: async () => {} });
     const client = await fresh.raw("cleo");
@@ -249,7 +250,7 @@ describe("while the catalog is out of date", () => {
 test("a statement that is executed without Describe is described once, by the proxy alone", async () => {
   const tap = await openTap(world.database.port);
   const uri = world.database.uri.replace(`:${world.database.port}/`, `:${tap.port}/`);
-  const sluice = await startSluice({ ...world.database, uri, port: tap.port }, { policy: POLICY });
+  const sluice = await startProxy({ ...world.database, uri, port: tap.port }, { policy: POLICY });
   // The catalog's connection comes first: it is not counted.
   await sluice.catalogs.of(world.database.database);
   const client = await sluice.raw("cleo");
@@ -351,7 +352,7 @@ describe("while somebody watches", () => {
   });
 
   test("a row held back makes the catalog fresh: the next try gives what the role may see", async () => {
-    const sluice = await startSluice(world.database, { policy: POLICY });
+    const sluice = await startProxy(world.database, { policy: POLICY });
     const client = await sluice.connect("cleo");
     await world.database.query(REMAKE);
     const first = await client.query("select body from shown").catch((error: pg.DatabaseError) => error);
@@ -366,7 +367,7 @@ describe("while somebody watches", () => {
     ["column", "select id::int, hue from vault order by hue", [{ id: 1, hue: null }]],
     ["column of an alias", "select v.hue from vault v where v.hue is null", [{ hue: null }]],
   ])("a %s that was made just now is there", async (_, sql, rows) => {
-    const sluice = await startSluice(world.database, { policy: POLICY });
+    const sluice = await startProxy(world.database, { policy: POLICY });
     const client = await sluice.connect("cleo");
     await client.query("select 1");
     await world.database.query(`

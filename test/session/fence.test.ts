@@ -9,7 +9,7 @@ import { deriveKeys } from "../../proxy/keys/keys.ts";
 import { compilePolicies } from "../../proxy/policy/compile.ts";
 import { describeProblem } from "../../proxy/policy/problems.ts";
 import { makeFolder, NOON, openLog, reading } from "../audit/support.ts";
-import { type Sluice, startSluice } from "./sluice.ts";
+import { startProxy, type TestProxy } from "../harness/proxy.ts";
 import { makeWorld, type World } from "./world.ts";
 
 const ALL = "reads: all\n    writes: all\n    sees: all";
@@ -47,7 +47,7 @@ async function work(client: pg.Client): Promise<void> {
   await client.query("COMMIT");
 }
 
-async function learned(sluice: Sluice, account: string): Promise<string> {
+async function learned(sluice: TestProxy, account: string): Promise<string> {
   const events = sluice.statements().filter((event) => (event.account ?? event.user) === account);
   const shapes = [...new Set(events.map(({ statement }) => statement))];
   const tablesOf = (text: string) => [
@@ -64,7 +64,7 @@ async function learned(sluice: Sluice, account: string): Promise<string> {
 test.each(["helpdesk_app", "metabase"] as const)(
   "%s runs what it has always run, and with its password from elsewhere nobody runs another statement",
   async (account) => {
-    const sluice = await startSluice(world.database, { policy: POLICY });
+    const sluice = await startProxy(world.database, { policy: POLICY });
     const first = await sluice.connect(account);
     await work(first);
     await first.end();
@@ -102,7 +102,7 @@ test.each(["helpdesk_app", "metabase"] as const)(
 );
 
 test("under mask a statement that was never run shows every class masked, whoever is named", async () => {
-  const sluice = await startSluice(world.database, { policy: POLICY });
+  const sluice = await startProxy(world.database, { policy: POLICY });
   const first = await sluice.connect("metabase");
   await work(first);
   await first.end();

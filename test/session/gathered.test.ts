@@ -7,7 +7,7 @@ import {
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
 import { cstring, Frontend, int32, message, uint16 } from "../../proxy/wire/messages.ts";
-import type { Raw } from "./sluice.ts";
+import type { Raw } from "../harness/raw-client.ts";
 import { makeWorld, POLICY, type World } from "./world.ts";
 
 /** Both are counted, one has a limit of bytes as well. */

@@ -4,7 +4,7 @@ import pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Claims } from "../../proxy/session/person/claims.ts";
 import { Random } from "../fuzz/random.ts";
-import { type Sluice, startSluice } from "./sluice.ts";
+import { startProxy, type TestProxy } from "../harness/proxy.ts";
 import { makeWorld, type World } from "./world.ts";
 
 /*
@@ -154,7 +154,7 @@ test.each(MODES)(
   "a hundred people over %s: each is charged what they were shown, and nothing else",
   async (_, mode) => {
     const claims = new Claims({ keyOf: () => SECRET, now: Date.now, onRejected: () => {} });
-    const sluice = await startSluice(world.database, {
+    const sluice = await startProxy(world.database, {
       policy: mode.policy,
       claims,
       ...(mode.pool && { pool: mode.pool }),
@@ -186,14 +186,14 @@ const LASTING =
 let customer = 0;
 
 class Walk {
-  readonly #sluice: Sluice;
+  readonly #sluice: TestProxy;
   readonly #mode: Mode;
   readonly #chances: Random;
   readonly #expected: Map<string, string>;
   #client: pg.Client | undefined;
   #model = new Model();
 
-  constructor(sluice: Sluice, mode: Mode, chances: Random, expected: Map<string, string>) {
+  constructor(sluice: TestProxy, mode: Mode, chances: Random, expected: Map<string, string>) {
     this.#sluice = sluice;
     this.#mode = mode;
     this.#chances = chances;

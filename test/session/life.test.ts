@@ -14,7 +14,8 @@ import {
 } from "../../proxy/wire/frontend-messages.ts";
 import { startupMessage } from "../../proxy/wire/startup.ts";
 import { psql } from "../harness/postgres.ts";
-import { fieldOf, type Sluice, shortOf } from "./sluice.ts";
+import type { TestProxy } from "../harness/proxy.ts";
+import { fieldOf, shortOf } from "../harness/raw-client.ts";
 import { makeWorld, POLICY, type World } from "./world.ts";
 
 let world: World;
@@ -33,7 +34,7 @@ const execute = executeMessage("", 0);
 async function as<T>(
   user: string,
   work: (client: pg.Client) => Promise<T>,
-  sluice: Sluice = world.sluice,
+  sluice: TestProxy = world.sluice,
 ): Promise<T> {
   const client = await sluice.connect(user);
   try {

@@ -8,7 +8,7 @@ import {
   queryMessage,
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
-import { fieldOf, type Raw, shortOf } from "./sluice.ts";
+import { fieldOf, type Raw, shortOf } from "../harness/raw-client.ts";
 import { makeWorld, type World } from "./world.ts";
 
 let world: World;

@@ -1,7 +1,7 @@
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import type pg from "pg";
 import { expect, onTestFinished, test } from "vitest";
-import { type SluiceOptions, startSluice } from "./sluice.ts";
+import { type ProxyOptions, startProxy } from "../harness/proxy.ts";
 import { makeWorld, POLICY } from "./world.ts";
 
 /* A statement past its role's limit is cancelled. Where that request gets lost, the client must not wait for ever. */
@@ -49,13 +49,13 @@ const isCancel = (first: Buffer) => first.subarray(4, 8).equals(CANCEL);
 async function lossyWorld(
   filter: (bytes: Buffer) => Buffer,
   isLost: (first: Buffer) => boolean,
-  more: Partial<SluiceOptions> = {},
+  more: Partial<ProxyOptions> = {},
 ) {
   const world = await makeWorld();
   const port = await lossy(world.database.port, filter, isLost);
   const uri = new URL(world.database.uri);
   uri.port = String(port);
-  const sluice = await startSluice({ ...world.database, port, uri: uri.href }, { policy: POLICY, ...more });
+  const sluice = await startProxy({ ...world.database, port, uri: uri.href }, { policy: POLICY, ...more });
   onTestFinished(async () => {
     await sluice.close();
     await world.close();

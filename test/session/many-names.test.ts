@@ -6,7 +6,7 @@ import {
   queryMessage,
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
-import type { Raw } from "./sluice.ts";
+import type { Raw } from "../harness/raw-client.ts";
 import { makeWorld, type World } from "./world.ts";
 
 /* What a client has named stays in the proxy's memory for as long as the client likes. */

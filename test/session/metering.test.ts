@@ -10,7 +10,7 @@ import {
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
 import { Frontend, message, uint16 } from "../../proxy/wire/messages.ts";
-import { fieldOf, type Raw, shortOf, valuesOf } from "./sluice.ts";
+import { fieldOf, type Raw, shortOf, valuesOf } from "../harness/raw-client.ts";
 import { makeWorld, type World } from "./world.ts";
 
 /** Answers when the test says so, and remembers what it was asked. */

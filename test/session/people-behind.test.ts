@@ -2,7 +2,7 @@ import pg from "pg";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import type { StatementEvent } from "../../proxy/audit/event.ts";
 import type { Suspension } from "../../proxy/orders/suspensions.ts";
-import { type Sluice, startSluice } from "./sluice.ts";
+import { startProxy, type TestProxy } from "../harness/proxy.ts";
 import { makeWorld, type World } from "./world.ts";
 
 const POLICY = `
@@ -38,7 +38,7 @@ roles:
 `;
 
 let world: World;
-let sluice: Sluice;
+let sluice: TestProxy;
 const suspended = new Map<string, Suspension>();
 beforeAll(async () => {
   world = await makeWorld("npm", { policy: POLICY });
@@ -57,7 +57,7 @@ beforeAll(async () => {
 });
 afterAll(() => world?.close());
 beforeEach(async () => {
-  sluice = await startSluice(world.database, {
+  sluice = await startProxy(world.database, {
     policy: POLICY,
     suspensions: { isSuspended: (user) => suspended.get(user), onSuspended: () => () => {} },
   });

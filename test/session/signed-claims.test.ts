@@ -5,7 +5,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import type { StatementEvent } from "../../proxy/audit/event.ts";
 import type { ClaimKey } from "../../proxy/keys/claim-keys.ts";
 import { Claims, type Rejection } from "../../proxy/session/person/claims.ts";
-import { type Sluice, startSluice } from "./sluice.ts";
+import { startProxy, type TestProxy } from "../harness/proxy.ts";
 import { makeWorld, type World } from "./world.ts";
 
 const policyOf = (signedBy: string, sources = "[{ setting: app.token }, { comment: token }]") => `
@@ -49,7 +49,7 @@ function token(
 }
 
 interface Desk {
-  readonly sluice: Sluice;
+  readonly sluice: TestProxy;
   readonly rejections: Rejection[];
   /** Who is on record for a statement that this text runs after `token` was set. */
   readerAfter(token: string, sql?: string): Promise<string>;
@@ -62,7 +62,7 @@ async function deskOf(policy: string, key: ClaimKey | "none" = SECRET): Promise<
     now: () => now,
     onRejected: (reason) => void rejections.push(reason),
   });
-  const sluice = await startSluice(world.database, { policy, claims });
+  const sluice = await startProxy(world.database, { policy, claims });
   return {
     sluice,
     rejections,
@@ -76,7 +76,12 @@ async function deskOf(policy: string, key: ClaimKey | "none" = SECRET): Promise<
   };
 }
 
-async function readerOf(sluice: Sluice, client: pg.Client, sql: string, values?: unknown[]): Promise<string> {
+async function readerOf(
+  sluice: TestProxy,
+  client: pg.Client,
+  sql: string,
+  values?: unknown[],
+): Promise<string> {
   const before = sluice.events.length;
   await client.query(sql, values);
   const isReading = (event: object): event is StatementEvent => "people" in event && Number(event.people) > 0;

@@ -8,7 +8,8 @@ import {
   queryMessage,
 } from "../../proxy/wire/frontend-messages.ts";
 import { startupMessage } from "../../proxy/wire/startup.ts";
-import { fieldOf, type Raw, shortOf, startSluice } from "./sluice.ts";
+import { startProxy } from "../harness/proxy.ts";
+import { fieldOf, type Raw, shortOf } from "../harness/raw-client.ts";
 import { makeWorld, POLICY, type World } from "./world.ts";
 
 const LIMIT = 800;
@@ -187,7 +188,7 @@ describe("a statement that cannot be cancelled ends its session in time", () => 
 
 test("a session that ends as it begins is not watched on", async () => {
   const settings = { idleSessionTimeout: LIMIT };
-  const sluice = await startSluice(world.database, { policy: POLICY, settings });
+  const sluice = await startProxy(world.database, { policy: POLICY, settings });
   try {
     const hasty = await sluice.bare();
     const { database } = world.database;

@@ -4,8 +4,8 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import type { StatementEvent } from "../../proxy/audit/event.ts";
 import type { CanarySighting } from "../../proxy/canaries/canaries.ts";
 import type { BudgetSighting } from "../../proxy/meter/budget-alerts.ts";
+import { startProxy } from "../harness/proxy.ts";
 import { readCorpus } from "../sql/corpus.ts";
-import { startSluice } from "./sluice.ts";
 import { makeWorld, type World } from "./world.ts";
 
 const POLICY = `
@@ -177,7 +177,7 @@ async function shownUntilStop(
 test.each(["simple", "extended"] as const)(
   "a budget that is used up stops what runs and what follows, in the %s protocol",
   async (protocol) => {
-    const sluice = await startSluice(world.database, { policy: POLICY });
+    const sluice = await startProxy(world.database, { policy: POLICY });
     const client = await sluice.connect("cleo");
     const how = protocol === "extended" ? { queryMode: "extended" } : {};
     const { rows, code } = await shownUntilStop(client, {
@@ -208,7 +208,7 @@ test.each(["simple", "extended"] as const)(
 );
 
 test("a stop within a transaction fails the transaction, and the session goes on", async () => {
-  const sluice = await startSluice(world.database, { policy: POLICY });
+  const sluice = await startProxy(world.database, { policy: POLICY });
   const client = await sluice.connect("cleo");
   await client.query("BEGIN");
   expect((await shownUntilStop(client, { text: "SELECT * FROM customers" })).code).toBe("53400");

@@ -1,5 +1,5 @@
 import { dirname } from "node:path";
-import type { RunningPostgres } from "../../proxy/embedded/postgres.ts";
+import type { PostgresOptions, RunningPostgres } from "../../proxy/embedded/postgres.ts";
 import { findProgram } from "../harness/debian.ts";
 import {
   createRoles,
@@ -8,7 +8,7 @@ import {
   supportSchema,
   type TestDatabase,
 } from "../harness/postgres.ts";
-import { type Sluice, type SluiceOptions, startSluice } from "./sluice.ts";
+import { type ProxyOptions, startProxy, type TestProxy } from "../harness/proxy.ts";
 
 /** anna is cut off by an error, ben's results are truncated, metabase has a limit of bytes, cleo a budget. */
 export const POLICY = `
@@ -28,20 +28,24 @@ roles:
 export interface World {
   readonly database: TestDatabase;
   readonly server: RunningPostgres;
-  readonly sluice: Sluice;
+  readonly sluice: TestProxy;
   close(): Promise<void>;
 }
 
 /** A server that trusts everybody, the support database, and a proxy before it. */
 export async function makeWorld(
   version: "npm" | "debian" = "npm",
-  options: Partial<SluiceOptions> = {},
+  { server: more, ...options }: Partial<ProxyOptions> & { readonly server?: Partial<PostgresOptions> } = {},
 ): Promise<World> {
-  const server = await startPostgres({ auth: "trust", ...(version === "npm" ? {} : await debian()) });
+  const server = await startPostgres({
+    auth: "trust",
+    ...(version === "npm" ? {} : await debian()),
+    ...more,
+  });
   await createRoles(server.uri);
   const database = await databaseOn(server.uri, "session");
   await supportSchema(database.uri);
-  const sluice = await startSluice(database, { policy: POLICY, ...options });
+  const sluice = await startProxy(database, { policy: POLICY, ...options });
   return {
     database,
     server,

@@ -14,7 +14,7 @@ import {
 } from "../../proxy/wire/frontend-messages.ts";
 import { Frontend, message } from "../../proxy/wire/messages.ts";
 import { since } from "../harness/postgres-versions.ts";
-import { fieldOf, type Message, type Raw } from "./sluice.ts";
+import { fieldOf, type Message, type Raw } from "../harness/raw-client.ts";
 import { makeWorld, type World } from "./world.ts";
 
 /** anna writes ten rows by one statement, ben forty about people in a day; cleo has both limits, metabase none. */

@@ -4,7 +4,7 @@ import { DATABASE, fill } from "../../proxy/demo/fill.ts";
 import type { Amounts } from "../../proxy/demo/people.ts";
 import type { WindowUse } from "../../proxy/meter/meter.ts";
 import { databaseOn, startPostgres } from "../harness/postgres.ts";
-import { type Sluice, startSluice } from "../session/sluice.ts";
+import { startProxy, type TestProxy } from "../harness/proxy.ts";
 import { MeterSpy } from "./meter-spy.ts";
 
 /**
@@ -19,7 +19,7 @@ export type DeskRole = keyof typeof ROLES;
 
 export interface Desk {
   readonly store: MeterSpy;
-  readonly sluice: Sluice;
+  readonly sluice: TestProxy;
   readonly clock: Clock;
   /** A user of this role who has not read anything. */
   newUser(role: DeskRole): Promise<string>;
@@ -45,7 +45,7 @@ export async function openDesk(): Promise<Desk> {
   const control = await databaseOn(server.uri, "control");
   const clock = new Clock();
   const store = new MeterSpy(() => clock.now);
-  const sluice = await startSluice(
+  const sluice = await startProxy(
     { ...control, database: DATABASE },
     { policy: await shippedPolicy(), store },
   );

@@ -1,4 +1,4 @@
-import type { Message } from "../session/sluice.ts";
+import type { Message } from "../harness/raw-client.ts";
 import { BITS, bitsOf, EQUAL, PEOPLE, PLANTED, type Planted } from "./planted.ts";
 
 /**

@@ -1,4 +1,4 @@
-import type { Message } from "../session/sluice.ts";
+import type { Message } from "../harness/raw-client.ts";
 import { queries } from "./channels.ts";
 import { EQUAL, PEOPLE } from "./planted.ts";
 import type { RoleName } from "./policy.ts";

@@ -8,7 +8,8 @@ import {
   supportSchema,
   type TestDatabase,
 } from "../harness/postgres.ts";
-import { type Message, Raw, type Sluice, startSluice } from "../session/sluice.ts";
+import { startProxy, type TestProxy } from "../harness/proxy.ts";
+import { type Message, Raw } from "../harness/raw-client.ts";
 import { type Finding, findingOf, type Outcome, PlantedIndex } from "./information.ts";
 import { MeterSpy } from "./meter-spy.ts";
 import { EMPTY, fillWorld } from "./planted.ts";
@@ -27,7 +28,7 @@ export interface Sent {
 export interface Worlds {
   readonly count: number;
   readonly index: PlantedIndex;
-  readonly sluice: Sluice;
+  readonly sluice: TestProxy;
   readonly server: RunningPostgres;
   readonly store: MeterSpy;
   /** A new user of this role, logged in to the first `count` worlds (all if absent). */
@@ -65,7 +66,7 @@ export async function openWorlds(options: {
   const store = new MeterSpy(() => Date.UTC(2030, 0, 15));
   const first = databases[0] ?? "";
   const catalogs = new OneCatalog(control, first);
-  const sluice = await startSluice(
+  const sluice = await startProxy(
     { ...control, database: first },
     {
       policy,
@@ -171,7 +172,7 @@ class Users {
 }
 
 interface Around {
-  readonly sluice: Sluice;
+  readonly sluice: TestProxy;
   readonly store: MeterSpy;
   readonly index: PlantedIndex;
 }

@@ -1,6 +1,7 @@
 import type { Reached } from "../../orders/suspensions.ts";
 import type { Action, Outcome } from "./page.ts";
 import { explainAction } from "./pages/explain.ts";
+import { logAction, logExportAction } from "./pages/log.ts";
 import { personAction } from "./pages/person.ts";
 import { problemPage } from "./pages/problem.ts";
 import { at } from "./routes.ts";
@@ -44,6 +45,8 @@ export const ACTIONS: ReadonlyMap<string, Action> = new Map<string, Action>([
   ["/console/end", end],
   ["/console/explain", explainAction],
   ["/console/person", personAction],
+  ["/console/log", logAction],
+  ["/console/log-export", logExportAction],
 ]);
 
 function orderOf(form: URLSearchParams) {

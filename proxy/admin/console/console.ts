@@ -125,6 +125,15 @@ async function post(
   }
   const outcome = await action({ visit, form, address, operations: parts.operations, now: Date.now() });
   if (outcome.kind === "page") return markup(outcome.status, outcome.page);
+  if (outcome.kind === "file") {
+    const { contentType, text, name } = outcome;
+    return {
+      status: 200,
+      contentType,
+      text,
+      headers: { "content-disposition": `attachment; filename="${name}"` },
+    };
+  }
   visit.notice = outcome.notice;
   return seeOther(outcome.to);
 }

@@ -26,6 +26,13 @@ export interface Ordered {
 
 export type Outcome =
   | { readonly kind: "page"; readonly status: number; readonly page: Html }
+  | {
+      /** To be saved; the browser stays on its page. */
+      readonly kind: "file";
+      readonly name: string;
+      readonly contentType: string;
+      readonly text: string;
+    }
   | { readonly kind: "done"; readonly to: string; readonly notice: string };
 
 export type Action = (ordered: Ordered) => Promise<Outcome>;

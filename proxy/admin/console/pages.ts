@@ -1,9 +1,12 @@
 import type { Page } from "./page.ts";
 import { alertsPage } from "./pages/alerts.ts";
 import { explainPage } from "./pages/explain.ts";
+import { historyPage } from "./pages/history.ts";
+import { logPage } from "./pages/log.ts";
 import { overviewPage } from "./pages/overview.ts";
 import { personPage } from "./pages/person.ts";
 import { policyPage } from "./pages/policy.ts";
+import { policyChangesPage } from "./pages/policy-changes.ts";
 import { readersPage } from "./pages/readers.ts";
 import { sessionPage } from "./pages/session.ts";
 import { sessionsPage } from "./pages/sessions.ts";
@@ -19,6 +22,9 @@ export const PAGES: ReadonlyMap<string, Page> = new Map<string, Page>([
   ["/console/session", sessionPage],
   ["/console/alerts", alertsPage],
   ["/console/person", personPage],
+  ["/console/log", logPage],
+  ["/console/history", historyPage],
+  ["/console/policy-changes", policyChangesPage],
   ["/console/policy", policyPage],
   ["/console/explain", explainPage],
 ]);

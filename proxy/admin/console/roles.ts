@@ -6,6 +6,8 @@ export const CONSOLE_ROLES: readonly ConsoleRole[] = ["viewer", "dba", "officer"
 /** By the form's path: the roles other than officer that may send it. */
 const MAY_SEND: Readonly<Record<string, readonly ConsoleRole[]>> = {
   "/console/explain": ["viewer", "dba"],
+  // Without a person: that field is for officers.
+  "/console/log": ["viewer", "dba"],
   "/console/end": ["dba"],
 };
 

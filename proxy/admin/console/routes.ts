@@ -1,6 +1,9 @@
 /** Addresses of pages. Names stand in the query, where they may hold anything. */
 export const at = {
   user: (user: string) => address("/console/user", { name: user }),
+  /** A search of the audit log. */
+  log: (fields: Readonly<Record<string, string>>) => address("/console/log", fields),
+  history: (user: string) => address("/console/history", { name: user }),
   session: (session: string) => address("/console/session", { id: session }),
 };
 

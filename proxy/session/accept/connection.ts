@@ -10,7 +10,12 @@ import { type Refusal, refuseSession, type SessionEndReason } from "../../wire/r
 import type { Startup } from "../../wire/startup.ts";
 import type { CancelDesk } from "../cancel/cancel-desk.ts";
 import { addressOf } from "../context/address.ts";
-import { type Established, isConnection } from "../context/established.ts";
+import {
+  type Established,
+  isConnection,
+  type RunningStatement,
+  SessionWindow,
+} from "../context/established.ts";
 import { referenceOf } from "../context/reference.ts";
 import { Dismissal } from "../context/shutdown.ts";
 import { type AdminDatabase, databaseOf, proveAdmin } from "../login/admin-login.ts";
@@ -99,6 +104,11 @@ export class Connection {
     return { id, user, role: role.name, database, address, application, since: this.#since };
   }
 
+  /** The statement that runs here now. */
+  get running(): RunningStatement | undefined {
+    return this.#session?.established.window.running;
+  }
+
   /**
    * Serves the client; never rejects. Resolves when the session has begun: a function that waited for its end would
    * keep all of the log-in in memory for as long.
@@ -171,7 +181,7 @@ export class Connection {
     const { adminDatabase } = this.#parts;
     if (adminDatabase?.serves(databaseOf(arrival.startup)))
       return this.#beginAdmin(arrival, adminDatabase, signal);
-    const own = { id: this.#id, dismissal: this.#dismissal };
+    const own = { id: this.#id, dismissal: this.#dismissal, window: new SessionWindow() };
     const { pooling } = this.#parts;
     const { client, startup } = arrival;
     const loggedIn =

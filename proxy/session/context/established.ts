@@ -17,6 +17,27 @@ export function isConnection(server: ServerEnd): server is Side {
   return "socket" in server;
 }
 
+/** A statement that a session runs now. */
+export interface RunningStatement {
+  /** Without literals, as the audit log has it; "" where the text could not be read. */
+  readonly statement: string;
+  /** Milliseconds since the client sent it. */
+  readonly duration: number;
+}
+
+/** Through this others look into a session; nothing is seen before the session begins. */
+export class SessionWindow {
+  #look: () => RunningStatement | undefined = () => undefined;
+
+  open(look: () => RunningStatement | undefined): void {
+    this.#look = look;
+  }
+
+  get running(): RunningStatement | undefined {
+    return this.#look();
+  }
+}
+
 /** A session past log-in: the server's first ReadyForQuery has been relayed to the client. */
 export interface Established {
   /** Random, for logs and events. */
@@ -40,6 +61,8 @@ export interface Established {
   readonly pinned?: boolean;
   /** When it is told to end, the session tells the client, ends both sides, and resolves. */
   readonly dismissal: Dismissal;
+  /** Tells what the session runs, for operators. */
+  readonly window: SessionWindow;
   /** Asks the server to cancel what runs now; resolves when the server has closed the cancel connection. */
   cancelUpstream(): Promise<void>;
 }

@@ -38,7 +38,8 @@ export function personProblem({ policy, account, person }: Pick<Asker, "policy" 
   if (person === undefined) return undefined;
   const { name, peopleBehind, actsAs } = account;
   if (peopleBehind === undefined) return `role "${name}" has no people_behind: nobody is behind its users`;
-  if (calledIn(policy, account, person.name) === undefined) return "nobody behind an application can be called so";
+  if (calledIn(policy, account, person.name) === undefined)
+    return "nobody behind an application can be called so";
   if (person.claims.length > 0 && actsAs?.kind !== "claim")
     return `role "${name}" gives no roles by a claim: acts_as: { claim: …, roles: … }`;
   return undefined;

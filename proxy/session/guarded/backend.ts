@@ -8,14 +8,15 @@ import { trimRowDescription } from "../../wire/rows.ts";
 import { SessionEnd } from "../context/parts.ts";
 import { STOPPING_MS } from "../context/time-limits.ts";
 import { surroundingsIn } from "../decide/probe.ts";
+import { answer } from "../relay/lifecycle.ts";
 import { isHeld } from "../statement/effects.ts";
 import type { Run } from "../statement/run.ts";
 import { Announcements } from "./announcements.ts";
-import { Completions } from "./completions.ts";
+import { GuardedCompletion } from "./completion.ts";
 import { runOf } from "./current-run.ts";
 import { Describing } from "./describing.ts";
 import type { Exchange } from "./exchange.ts";
-import { Failures } from "./failures.ts";
+import { GuardedFailure } from "./failure.ts";
 import { Results } from "./results.ts";
 import { StepAnswers } from "./step-answers.ts";
 
@@ -29,8 +30,8 @@ const LONGEST_ANSWER = 1024 * 1024;
 export class GuardedBackend {
   readonly #exchange: Exchange;
   readonly #results: Results;
-  readonly #completions: Completions;
-  readonly #failures: Failures;
+  readonly #completion: GuardedCompletion;
+  readonly #failure: GuardedFailure;
   readonly #announcements: Announcements;
   readonly #describing: Describing;
   readonly #steps: StepAnswers;
@@ -38,9 +39,9 @@ export class GuardedBackend {
   constructor(exchange: Exchange) {
     this.#exchange = exchange;
     this.#results = new Results(exchange);
-    this.#completions = new Completions(exchange);
-    this.#failures = new Failures(exchange);
     this.#announcements = new Announcements(exchange);
+    this.#completion = new GuardedCompletion(exchange, this.#results, this.#announcements);
+    this.#failure = new GuardedFailure(exchange, this.#results);
     this.#describing = new Describing(exchange);
     this.#steps = new StepAnswers(exchange, this.#describing);
   }
@@ -51,29 +52,12 @@ export class GuardedBackend {
     if (isError(frame.type) && (frame.piece === "middle" || frame.piece === "last")) return true;
     if (frame.type === Backend.DataRow) return this.#dataRow(frame);
     if (frame.type === Backend.CopyData) return this.#copyData(frame);
+    if (ENDS.has(frame.type)) return answer(this.#completion, frame);
+    if (frame.type === Backend.ErrorResponse) return answer(this.#failure, frame);
     // Rows that wait for the meter come before whatever follows them.
-    if (!this.#conclude(frame)) return false;
-    if (frame.type === Backend.ErrorResponse && !this.#failures.isPaid(frame)) return false;
-    if (frame.type === Backend.CommandComplete) {
-      // What was paid for before it ran may have used up most of a budget.
-      this.#exchange.counting.warn(this.#exchange.toClient);
-      this.#announcements.ofQuery(this.#exchange.ledger.head);
-      return this.#completions.commandComplete(frame);
-    }
+    if (!this.#results.release()) return false;
     this.#handle(frame);
     return true;
-  }
-
-  #conclude(frame: Frame): boolean {
-    const { head } = this.#exchange.ledger;
-    const run = head?.kind === "query" || head?.kind === "execute" ? head.run : undefined;
-    if (frame.type === Backend.ErrorResponse) run?.answer?.breakOff();
-    if (frame.type !== Backend.CommandComplete) return this.#results.release();
-    // Without a row nothing has made it yet, and an answer without one may be another than was expected.
-    if (run !== undefined) return this.#results.conclude(frame, run);
-    if (head === undefined || !("repeat" in head) || head.repeat === undefined)
-      return this.#results.release();
-    return this.#results.conclude(frame, runOf(this.#exchange, head));
   }
 
   /** All that came in one read event has been dealt with. False: rows still wait for the meter. */
@@ -145,15 +129,6 @@ export class GuardedBackend {
         break;
       case Backend.CopyDone:
         this.#copyDone(frame);
-        break;
-      case Backend.EmptyQueryResponse:
-        this.#completions.emptyQuery(frame);
-        break;
-      case Backend.PortalSuspended:
-        this.#completions.portalSuspended(frame);
-        break;
-      case Backend.ErrorResponse:
-        this.#failures.errorResponse(frame);
         break;
       case Backend.ReadyForQuery:
         this.#readyForQuery(frame);
@@ -288,6 +263,13 @@ export class GuardedBackend {
     return runOf(this.#exchange, head);
   }
 }
+
+/** The ends of an answer that is no error. */
+const ENDS: ReadonlySet<number> = new Set([
+  Backend.CommandComplete,
+  Backend.PortalSuspended,
+  Backend.EmptyQueryResponse,
+]);
 
 /** A DataRow's first field as text. */
 function onlyField({ buffer, start }: Frame): string {

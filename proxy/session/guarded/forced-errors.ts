@@ -29,7 +29,7 @@ export class Refusing {
     return true;
   }
 
-  parse(name: string, judged: Judged, refusal: Refusal): true {
+  parse(name: string, judged: Judged | undefined, refusal: Refusal): true {
     const at = performance.now();
     const reply = { kind: "parse", at, refusal, name, judged, change: undefined } as const;
     this.#exchange.sendStep(poisonedParse(name), reply);

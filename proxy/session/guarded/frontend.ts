@@ -1,44 +1,19 @@
-import { extraFields, type Statement } from "../../sql/verdict.ts";
 import { type Frame, MalformedMessage, ProtocolViolation } from "../../wire/frames.ts";
-import {
-  type Bind,
-  decodeBind,
-  decodeClose,
-  decodeDescribe,
-  decodeEmpty,
-  decodeExecute,
-  decodeParse,
-  executeMessage,
-  withResultFormats,
-  withSql,
-} from "../../wire/frontend-messages.ts";
-import { bytesOf, Frontend } from "../../wire/messages.ts";
+import { decodeClose, decodeDescribe, decodeEmpty } from "../../wire/frontend-messages.ts";
+import { Frontend } from "../../wire/messages.ts";
 import { refuse } from "../../wire/refusal.ts";
-import { boundLookups } from "../statement/bound-lookups.ts";
-import type { Judged } from "../statement/decision.ts";
-import { refuseTypes } from "../statement/parameter-types.ts";
-import { type PinnedPeople, pinnedByBind } from "../statement/pinned.ts";
-import {
-  isRefusal,
-  missingPortal,
-  missingStatement,
-  nameOf,
-  portalOf,
-  preparedBy,
-  refuseMoreNames,
-  type Source,
-} from "../statement/prepared.ts";
-import { mayRepeat, questionOf, type Repeat } from "../statement/repeats.ts";
+import { request } from "../relay/lifecycle.ts";
+import { missingPortal, missingStatement, nameOf } from "../statement/prepared.ts";
+import { GuardedBind } from "./bind.ts";
 import { CopyIn } from "./copy-in.ts";
 import { Describing } from "./describing.ts";
 import type { Exchange } from "./exchange.ts";
+import { GuardedExecute } from "./execute.ts";
 import { Tolls } from "./execution-prices.ts";
-import { rowsToAsk } from "./extended-rewrite.ts";
 import { Refusing } from "./forced-errors.ts";
 import { Foresight } from "./in-flight-names.ts";
-import { canBeCut } from "./results.ts";
-import { SimpleQueries } from "./simple-queries.ts";
-import { isHeldWrite, mayWrite } from "./written-rows.ts";
+import { GuardedParse } from "./parse.ts";
+import { GuardedQuery } from "./query.ts";
 
 /**
  * The client's messages on their way to the server of a guarded session: judged, rewritten or refused, and
@@ -49,8 +24,10 @@ export class GuardedFrontend {
   readonly #foresight: Foresight;
   readonly #refusing: Refusing;
   readonly #copyIn: CopyIn;
-  readonly #tolls: Tolls;
-  readonly #simpleQueries: SimpleQueries;
+  readonly #query: GuardedQuery;
+  readonly #parse: GuardedParse;
+  readonly #bind: GuardedBind;
+  readonly #execute: GuardedExecute;
   readonly #describing: Describing;
 
   constructor(exchange: Exchange) {
@@ -58,9 +35,13 @@ export class GuardedFrontend {
     this.#foresight = new Foresight(exchange);
     this.#refusing = new Refusing(exchange);
     this.#copyIn = new CopyIn(exchange);
-    this.#tolls = new Tolls(exchange);
     this.#describing = new Describing(exchange);
-    this.#simpleQueries = new SimpleQueries(exchange, this.#foresight, this.#refusing, this.#tolls);
+    const tolls = new Tolls(exchange);
+    const parts = [exchange, this.#foresight, this.#refusing] as const;
+    this.#query = new GuardedQuery(...parts, tolls);
+    this.#parse = new GuardedParse(...parts);
+    this.#bind = new GuardedBind(...parts, tolls);
+    this.#execute = new GuardedExecute(...parts, tolls, this.#describing);
   }
 
   /** False: the message must be handed in again after a `wake`. */
@@ -91,15 +72,15 @@ export class GuardedFrontend {
   #handle(frame: Frame): boolean {
     switch (frame.type) {
       case Frontend.Query:
-        return this.#simpleQueries.query(frame);
+        return request(this.#query, frame);
       case Frontend.Parse:
-        return this.#parse(frame);
+        return request(this.#parse, frame);
       case Frontend.Bind:
-        return this.#bind(frame);
+        return request(this.#bind, frame);
       case Frontend.Describe:
         return this.#describe(frame);
       case Frontend.Execute:
-        return this.#execute(frame);
+        return request(this.#execute, frame);
       case Frontend.Close:
         return this.#close(frame);
       case Frontend.Sync:
@@ -124,98 +105,6 @@ export class GuardedFrontend {
     return false;
   }
 
-  #parse(frame: Frame): boolean {
-    const parse = decodeParse(frame);
-    const { sqlStart, sqlEnd, statement: name } = parse;
-    // It outlives the buffer in which it came by far.
-    const judged = this.#foresight.judge(Buffer.from(frame.buffer.subarray(sqlStart, sqlEnd)), "extended");
-    if (judged === undefined || !this.#exchange.leg.admits(frame)) return false;
-    const { verdict } = judged;
-    if (verdict.kind === "refuse") return this.#refusing.parse(name, judged, verdict.refusal);
-    // It outlives the buffer as well.
-    const message = Buffer.from(bytesOf(frame));
-    const { catalog, role } = judged.scope;
-    const strange = parse.types > 0 ? refuseTypes(message, parse, catalog, role) : undefined;
-    if (strange !== undefined) return this.#refusing.parse(name, judged, strange);
-    const { names, ledger } = this.#exchange;
-    const crowded = name === "" ? undefined : refuseMoreNames(names);
-    if (crowded !== undefined) return this.#refusing.parse(name, judged, crowded);
-    this.#exchange.sendStep(verdict.kind === "rewrite" ? withSql(frame, parse, verdict.sql) : frame, {
-      kind: "parse",
-      at: performance.now(),
-      name,
-      judged,
-      change: names.statements.propose(name, preparedBy(judged, message), ledger.pipeline),
-    });
-    this.#exchange.acting?.prepared();
-    return true;
-  }
-
-  #bind(frame: Frame): boolean {
-    const bind = decodeBind(frame);
-    const prepared = this.#foresight.prepared(bind.statement);
-    if (prepared === "unsettled") return false;
-    if (prepared === "absent") {
-      return this.#refusing.bind(bind.portal, undefined, missingStatement(nameOf(bind.statement)));
-    }
-    if (!this.#foresight.standsFor(prepared.kept.text, "extended")) return false;
-    const { acting, judging } = this.#exchange;
-    const fresh = acting?.refusal ?? this.#foresight.renew(prepared, bind.statement);
-    if (fresh === "unsettled") return false;
-    if (isRefusal(fresh)) return this.#refusing.bind(bind.portal, prepared.kept.judged, fresh);
-    const { statement } = fresh;
-    const found = fresh.kept.judged;
-    const judged = found && (acting === undefined ? found : { ...found, person: judging.person });
-    if (judged === undefined) throw new Error("a statement judged just now without its scope");
-    const source = statement && this.#foresight.source(statement);
-    if (source === "unsettled") return false;
-    const extra = source === undefined || isRefusal(source) ? 0 : extraFields(source.shape);
-    const { names, ledger } = this.#exchange;
-    const crowded = bind.portal === "" ? undefined : refuseMoreNames(names);
-    if (crowded !== undefined) return this.#refusing.bind(bind.portal, judged, crowded);
-    const pins = statement?.metering?.price?.pins;
-    const { places = [] } = judged.verdict.kind === "refuse" ? {} : judged.verdict;
-    const named = { text: judged.text, places, parse: fresh.parse };
-    const pinned = pins && pinnedByBind(pins, named, frame, bind);
-    const lookups = boundLookups(statement?.asks, frame, bind, fresh.parse);
-    if (typeof lookups === "object") return this.#refusing.bind(bind.portal, judged, lookups);
-    const paid = this.#tolls.chargePlan(statement);
-    if (paid === "unsettled") return false;
-    if (!("repeat" in paid)) return this.#refusing.bind(bind.portal, judged, paid);
-    this.#exchange.sendStep(extra > 0 ? withResultFormats(frame, bind, extra) : frame, {
-      kind: "bind",
-      at: performance.now(),
-      statement: bind.statement,
-      judged,
-      change: names.portals.propose(
-        bind.portal,
-        portalOf(judged, statement, {
-          pinned,
-          lookups,
-          question: this.#questionOf(frame, bind, judged, statement, pinned),
-          description: fresh.description,
-        }),
-        ledger.pipeline,
-      ),
-    });
-    acting?.prepared();
-    return true;
-  }
-
-  /** Undefined where to ask it again costs no less. */
-  #questionOf(
-    { buffer, end }: Frame,
-    { parametersStart }: Bind,
-    { text }: Judged,
-    statement: Statement | undefined,
-    pinned: PinnedPeople | undefined,
-  ): string | undefined {
-    if (statement === undefined || pinned !== undefined) return undefined;
-    return mayRepeat(statement, this.#exchange.judging.role)
-      ? questionOf(text, buffer.subarray(parametersStart, end))
-      : undefined;
-  }
-
   #describe(frame: Frame): boolean {
     const of = decodeDescribe(frame);
     const found =
@@ -229,78 +118,6 @@ export class GuardedFrontend {
     this.#describing.asked(found);
     this.#exchange.sendStep(frame, { kind: "describe", at: performance.now(), of });
     return true;
-  }
-
-  #execute(frame: Frame): boolean {
-    const { portal: name, maxRows } = decodeExecute(frame);
-    const portal = this.#foresight.portal(name);
-    if (portal === "unsettled" || !this.#foresight.isReady()) return false;
-    if (portal === "absent") return this.#refusing.execute(name, missingPortal(nameOf(name), "portal"));
-    if (!this.#foresight.standsFor(portal.judged.text, "extended")) return false;
-    const { acting, fencing } = this.#exchange;
-    const outlived = acting?.refusal ?? fencing.refusal(portal.judged) ?? this.#foresight.outlived(portal);
-    if (outlived === "unsettled") return false;
-    if (outlived !== undefined) return this.#refusing.execute(name, outlived);
-    const { statement } = portal;
-    const source = statement && this.#foresight.source(statement, portal.counts);
-    if (source === "unsettled") return false;
-    if (source !== undefined && isRefusal(source)) return this.#refusing.execute(name, source);
-    const { lookups } = portal;
-    const pinned = portal.pinned ?? source?.pinned;
-    let repeat: Repeat | undefined;
-    if (source !== undefined) {
-      // A portal that goes on where it stopped looks nobody up anew.
-      const goesOn = source.counts.rows > 0;
-      const { shape } = source;
-      const question = goesOn || maxRows > 0 ? undefined : portal.question;
-      const paid = this.#tolls.charge([
-        { shape, effect: statement?.effect, goesOn, pinned, lookups, question },
-      ]);
-      if (paid === "unsettled") return false;
-      if (!("repeat" in paid)) return this.#refusing.execute(name, paid);
-      repeat = paid.repeat;
-    }
-    this.#describing.ask(name, portal);
-    this.#sendExecute(frame, { name, pinned, repeat }, maxRows, source);
-    this.#describing.hold(portal, source);
-    if (statement !== undefined) {
-      this.#exchange.foresee(statement);
-      if (statement.effect?.kind === "copyIn") this.#exchange.ledger.barrier.raise("closed");
-    }
-    return true;
-  }
-
-  #sendExecute(
-    frame: Frame,
-    { name: portalName, pinned, repeat }: Asked,
-    asked: number,
-    source: Source | undefined,
-  ): void {
-    const exchange = this.#exchange;
-    const { role } = exchange.judging;
-    const cuttable = source !== undefined && canBeCut(role, source.shape);
-    const truncates = cuttable && role.limits.onExcess === "truncate";
-    const isRead = source?.shape.kind === "read";
-    const capped = truncates && isRead;
-    const message = capped
-      ? executeMessage(portalName, rowsToAsk(asked, 0, source.counts, role.limits))
-      : frame;
-    exchange.sendStep(message, {
-      kind: "execute",
-      at: performance.now(),
-      portalName,
-      unrolled: undefined,
-      asked,
-      truncates,
-      pinned,
-      repeat,
-      run: undefined,
-    });
-    // What was written in this pipeline is not committed before the result has come to its end.
-    const isHeld = source !== undefined && isHeldWrite(role, source.shape);
-    const commitsNothing = isRead && !mayWrite(source.shape) && !exchange.pipelineWrites;
-    if (cuttable || isHeld)
-      exchange.ledger.barrier.raise(commitsNothing && !truncates ? "untilSync" : "closed");
   }
 
   #close(frame: Frame): boolean {
@@ -331,7 +148,8 @@ export class GuardedFrontend {
 
   /** The arguments and the result are in no text that could be judged: what goes on record has none. */
   #functionCall(): boolean {
-    const judged = this.#foresight.judge(NO_TEXT, "simple");
+    const scope = this.#foresight.scopeFor(NO_TEXT, "simple");
+    const judged = scope && this.#foresight.decide(NO_TEXT, scope);
     if (judged === undefined) return false;
     const verdict = { kind: "refuse", statements: [], refusal: FUNCTION_CALL } as const;
     return this.#refusing.query({ ...judged, verdict }, FUNCTION_CALL);
@@ -342,13 +160,6 @@ export class GuardedFrontend {
     this.#exchange.terminated = true;
     return true;
   }
-}
-
-/** A portal that is executed, and what was paid for it. */
-interface Asked {
-  readonly name: string;
-  readonly pinned: PinnedPeople | undefined;
-  readonly repeat: Repeat | undefined;
 }
 
 const NO_TEXT = Buffer.alloc(0);

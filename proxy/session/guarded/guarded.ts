@@ -1,5 +1,7 @@
+import type { Underway } from "../relay/relay.ts";
 import { SplitRelay } from "../relay/split-relay.ts";
 import { GuardedBackend } from "./backend.ts";
+import { portalOfReply } from "./current-run.ts";
 import { Exchange } from "./exchange.ts";
 import { GuardedFrontend } from "./frontend.ts";
 
@@ -18,6 +20,23 @@ export class GuardedRelay extends SplitRelay {
     const { head } = ledger;
     const run = head?.kind === "query" || head?.kind === "execute" ? head.run : undefined;
     if (run !== undefined) trace.underway(run);
+  }
+
+  get underway(): Underway | undefined {
+    const { head } = this.#exchange.ledger;
+    switch (head?.kind) {
+      case "query":
+      // A server waits for locks when it parses, too.
+      case "parse":
+      case "bind":
+        return head.judged && { judged: head.judged, at: head.at };
+      case "execute": {
+        const judged = portalOfReply(this.#exchange, head)?.judged;
+        return judged && { judged, at: head.at };
+      }
+      default:
+        return undefined;
+    }
   }
 
   cancelStatement(): void {

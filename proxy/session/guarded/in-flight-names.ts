@@ -1,3 +1,4 @@
+import type { Scope } from "../../sql/scope.ts";
 import type { Statement } from "../../sql/verdict.ts";
 import { closeMessage } from "../../wire/frontend-messages.ts";
 import { nameKey } from "../../wire/messages.ts";
@@ -50,16 +51,19 @@ export class Foresight {
     return true;
   }
 
-  /** Judges a text by the scope of now. */
-  judge(text: Buffer, by: Protocol): Judged | undefined {
-    const { judging, acting } = this.#exchange;
+  /** What a text is judged by when the server comes to it. */
+  scopeFor(text: Buffer, by: Protocol): Scope | undefined {
     if (!this.#knowsPath() || !this.standsFor(text, by)) return undefined;
-    const scope = judging.scope();
-    if (scope === undefined) return undefined;
+    return this.#exchange.judging.scope();
+  }
+
+  /** Undefined while the text is being analysed, or the catalog looked at again. */
+  decide(text: Buffer, scope: Scope): Judged | undefined {
+    const { judging, acting, fencing } = this.#exchange;
     const judged = judging.judge(text, scope);
     if (judged === undefined) return undefined;
     if (isDoubtful(judged) && judging.doubt()) return undefined;
-    const refusal = acting?.refusal ?? this.#exchange.fencing.refusal(judged);
+    const refusal = acting?.refusal ?? fencing.refusal(judged);
     return acting === undefined && refusal === undefined
       ? judged
       : forPerson(judged, judging.person, refusal);

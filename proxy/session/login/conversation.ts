@@ -1,5 +1,4 @@
 import type { Socket } from "node:net";
-import type { Duplex } from "node:stream";
 import { FrameReader } from "../../wire/frames.ts";
 import { surviveErrors } from "../../wire/survive-errors.ts";
 import type { Side } from "../context/established.ts";
@@ -91,19 +90,19 @@ export class Conversation implements Side {
 }
 
 const NOTHING = Buffer.alloc(0);
-/** For how long a peer may take to read its last message. */
+/** For how long a peer may take to read its last message, or a part of what is left of a long answer. */
 const FAREWELL_MS = 2_000;
 
 /**
  * Sends the last words and closes. What the peer still sends is read and dropped: a socket that is closed
  * with bytes unread is reset, and the peer's system then throws away the last words as well.
  */
-export function sayFarewell(socket: Duplex, words: Buffer = NOTHING): void {
+export function sayFarewell(socket: Socket, words: Buffer = NOTHING): void {
   if (!socket.writable) {
     socket.destroy();
     return;
   }
-  const timer = setTimeout(() => socket.destroy(), FAREWELL_MS);
+  const timer = setTimeout(() => destroyOnceStalled(socket), FAREWELL_MS);
   timer.unref();
   socket.once("close", () => clearTimeout(timer));
   if (words.length > 0) socket.write(words);
@@ -112,6 +111,16 @@ export function sayFarewell(socket: Duplex, words: Buffer = NOTHING): void {
   socket.removeAllListeners("data");
   socket.on("data", () => {});
   socket.resume();
+}
+
+/** A peer that is slow gets the rest of its answer for as long as it takes some of it; nothing is heard of it any more. */
+function destroyOnceStalled(socket: Socket): void {
+  if (socket.writableFinished) {
+    socket.destroy();
+    return;
+  }
+  socket.pause();
+  socket.setTimeout(FAREWELL_MS, () => socket.destroy());
 }
 
 /** What is awaited, or the reason for which nobody waits any longer; what comes too late is discarded. */

@@ -108,7 +108,7 @@ export async function logIn(
   startup: Startup,
   parts: LoginParts,
   signal: AbortSignal,
-  own: Pick<Established, "id" | "dismissal">,
+  own: Pick<Established, "id" | "dismissal" | "window">,
 ): Promise<LoggedIn> {
   const { minor, claim, hosts } = receiveClaim(client, startup, parts);
   const cancelling = new Cancelling(hosts.upstream, parts);

@@ -49,7 +49,7 @@ export async function logInPooled(
   startup: Startup,
   parts: LoginParts & { readonly pooling: Pooling },
   signal: AbortSignal,
-  own: Pick<Established, "id" | "dismissal">,
+  own: Pick<Established, "id" | "dismissal" | "window">,
 ): Promise<LoggedIn> {
   const { minor, claim, hosts } = receiveClaim(client, startup, parts);
   if (parts.authenticating.mode !== "scram") throw new Error("a pool needs --auth scram");

@@ -13,6 +13,8 @@ export class DirectLeg implements ServerLeg {
   readonly #side: Side;
   readonly #toServer = new Outbox();
   #ledger: Ledger | undefined;
+  /** The server reads no more: what the proxy asks by itself from now on, nobody answers. */
+  #hasHungUp = false;
 
   constructor(server: Connection, onDrain: () => void) {
     this.#side = new Side(server, onDrain);
@@ -44,6 +46,7 @@ export class DirectLeg implements ServerLeg {
   }
 
   pass(message: Buffer | Frame): void {
+    if (this.#hasHungUp) return;
     if (Buffer.isBuffer(message)) this.#toServer.send(message);
     else this.#toServer.forward(message);
   }
@@ -60,6 +63,12 @@ export class DirectLeg implements ServerLeg {
 
   terminate(): void {
     this.#toServer.send(terminateMessage);
+  }
+
+  hangUp(): void {
+    this.#hasHungUp = true;
+    this.write();
+    this.#side.socket.end();
   }
 
   next(): boolean {

@@ -1,6 +1,14 @@
 import type { Ledger } from "../../protocol/ledger.ts";
 import type { FrameReader } from "../../wire/frames.ts";
 import type { Outbox } from "../../wire/outbox.ts";
+import type { Judged } from "../statement/decision.ts";
+
+/** A statement that is being answered. */
+export interface Underway {
+  readonly judged: Judged;
+  /** `performance.now()` at the client's message. */
+  readonly at: number;
+}
 
 /** What a session does with the messages of its two sides. */
 export interface Relay {
@@ -15,6 +23,8 @@ export interface Relay {
   settle(): boolean;
   /** What waits in `toClient` is about to leave: rows of a result that goes on are put on record. */
   record(): void;
+  /** The statement that the server runs now, so far as it is known. */
+  readonly underway: Underway | undefined;
   /** Whether a long message of the server's may be handed in by pieces. */
   mayStream(type: number, length: number): boolean;
   /** The same of the client's: nobody looks at more than its beginning. */

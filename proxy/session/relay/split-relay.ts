@@ -2,7 +2,7 @@ import type { Ledger } from "../../protocol/ledger.ts";
 import type { FrameReader } from "../../wire/frames.ts";
 import { Frontend } from "../../wire/messages.ts";
 import type { Outbox } from "../../wire/outbox.ts";
-import type { Relay } from "./relay.ts";
+import type { Relay, Underway } from "./relay.ts";
 
 /** What the two directions of such a session know of each other. */
 interface SharedState {
@@ -35,6 +35,7 @@ export abstract class SplitRelay implements Relay {
 
   abstract record(): void;
   abstract cancelStatement(): void;
+  abstract get underway(): Underway | undefined;
 
   get terminated(): boolean {
     return this.#state.terminated;

@@ -13,7 +13,7 @@ import type { SessionParts } from "../context/parts.ts";
 import { STATEMENT_TIMEOUT } from "../context/time-limits.ts";
 import type { Judging } from "../decide/judging.ts";
 import type { Trace } from "../record/audit-recorder.ts";
-import type { Relay } from "../relay/relay.ts";
+import type { Relay, Underway } from "../relay/relay.ts";
 import type { Judged } from "../statement/decision.ts";
 import { type NamedStatement, ObservedNames } from "./observed-names.ts";
 import { malformed, type ObservedRequest, requestOf, SYNC } from "./observed-requests.ts";
@@ -111,6 +111,11 @@ export class TransparentRelay implements Relay {
     }
     this.toClient.forward(frame);
     return true;
+  }
+
+  get underway(): Underway | undefined {
+    const { head } = this.ledger;
+    return head && this.#observed(head);
   }
 
   cancelStatement(): void {

@@ -1,49 +1,51 @@
-import { extraFields, type Statement } from "../../sql/verdict.ts";
-import { decodeParameterStatus, decodeReadyForQuery, rowsWritten } from "../../wire/backend-messages.ts";
-import { decodeError, type ErrorFields, errorResponse, isLongAnswer } from "../../wire/errors.ts";
+import { extraFields } from "../../sql/verdict.ts";
+import { decodeParameterStatus, decodeReadyForQuery } from "../../wire/backend-messages.ts";
+import { errorResponse, isLongAnswer } from "../../wire/errors.ts";
 import type { Frame, FrameReader } from "../../wire/frames.ts";
 import { Backend } from "../../wire/messages.ts";
 import type { Refusal } from "../../wire/refusal.ts";
 import { trimRowDescription } from "../../wire/rows.ts";
 import { SessionEnd } from "../context/parts.ts";
-import { STATEMENT_TIMEOUT } from "../context/time-limits.ts";
 import { surroundingsIn } from "../decide/probe.ts";
-import type { Judged } from "../statement/decision.ts";
-import { applyEffect, isHeld } from "../statement/effects.ts";
-import { asAnswered, isSource, sourceOf } from "../statement/prepared.ts";
-import { type Counts, Run, UNKNOWN_STATEMENT } from "../statement/run.ts";
+import { answer } from "../relay/lifecycle.ts";
+import { isHeld } from "../statement/effects.ts";
+import { type Run, UNKNOWN_STATEMENT } from "../statement/run.ts";
+import { WatchedCompletion } from "./completion.ts";
+import { CurrentRun } from "./current-run.ts";
 import { Cutting } from "./cutting.ts";
+import { WatchedFailure } from "./failure.ts";
 import { LONGEST_ROW } from "./long-rows.ts";
-import { positionOnly } from "./positions.ts";
-import type { Reader } from "./readers.ts";
 import { WatchedRecord } from "./record.ts";
-import type { ExecuteRequest, FunctionCallRequest, QueryRequest, WatchedRequest } from "./requests.ts";
+import { isRunRequest, type WatchedRequest } from "./requests.ts";
 import { ShownRows } from "./shown-rows.ts";
 import type { WatchedState } from "./state.ts";
-import { peopleInError, peopleInNotice, withheld } from "./told-texts.ts";
+import { peopleInNotice } from "./told-texts.ts";
 
 /** The server's messages on their way to the client of a watched session. */
 export class WatchedBackend {
   readonly #state: WatchedState;
   readonly #rows: ShownRows;
   readonly #record: WatchedRecord;
-  /** The statement that is being answered, from its first row on. */
-  #run: Run | undefined;
+  readonly #run: CurrentRun;
   readonly #cutting: Cutting;
-  /** The pieces that follow of a long message that is no row are the client's as well. */
-  #passesLong = false;
+  readonly #completion: WatchedCompletion;
+  readonly #failure: WatchedFailure;
 
   constructor(state: WatchedState) {
     this.#state = state;
     this.#record = new WatchedRecord(state);
     this.#cutting = new Cutting(state);
     this.#rows = new ShownRows(state, (run, refusal) => this.#stop(run, refusal));
+    this.#run = new CurrentRun(state, this.#rows);
+    const parts = [state, this.#run, this.#record, this.#cutting] as const;
+    this.#completion = new WatchedCompletion(...parts);
+    this.#failure = new WatchedFailure(...parts, this.#rows);
   }
 
   /** False: the message must be handed in again after a `wake`. */
   handle(frame: FrameReader): boolean {
     if ((frame.piece === "middle" || frame.piece === "last") && !isRow(frame.type)) {
-      if (this.#passesLong) this.#state.toClient.forward(frame);
+      if (this.#state.passesLong) this.#state.toClient.forward(frame);
       return true;
     }
     switch (frame.type) {
@@ -52,9 +54,12 @@ export class WatchedBackend {
         return this.#row(frame);
       case Backend.FunctionCallResponse:
         return this.#returned(frame);
+      case Backend.CommandComplete:
+      case Backend.PortalSuspended:
+      case Backend.EmptyQueryResponse:
+        return answer(this.#completion, frame);
       case Backend.ErrorResponse:
-        this.#failed(frame);
-        return true;
+        return answer(this.#failure, frame);
       case Backend.ReadyForQuery:
         this.#ready(frame);
         return true;
@@ -67,7 +72,7 @@ export class WatchedBackend {
       case Backend.NoticeResponse:
         return this.#noticed(frame);
       case Backend.NotificationResponse:
-        this.#passesLong = true;
+        this.#state.passesLong = true;
         break;
       default:
         this.#answered(frame);
@@ -85,7 +90,7 @@ export class WatchedBackend {
   mayStream(type: number, length: number): boolean {
     if (!isRow(type)) return isLongAnswer(type, length);
     if (this.#state.ledger.head?.kind === "ownExecute") return false;
-    const run = this.#running();
+    const run = this.#run.get();
     return run === undefined || run.cut !== undefined || extraFields(run.shape) === 0 || length > LONGEST_ROW;
   }
 
@@ -95,11 +100,11 @@ export class WatchedBackend {
   }
 
   underway(): void {
-    if (this.#run !== undefined) this.#record.underway(this.#run);
+    if (this.#run.known !== undefined) this.#record.underway(this.#run.known);
   }
 
   abandon(): void {
-    if (this.#run !== undefined) this.#record.ended(this.#run, { sqlstate: "08006" });
+    if (this.#run.known !== undefined) this.#record.ended(this.#run.known, { sqlstate: "08006" });
     this.#record.flush();
     this.#rows.flush();
   }
@@ -114,7 +119,7 @@ export class WatchedBackend {
       return true;
     }
     if (this.#cutting.isUnheard) return true;
-    const run = this.#running();
+    const run = this.#run.get();
     if (run === undefined) {
       toClient.forward(frame);
       return true;
@@ -126,78 +131,28 @@ export class WatchedBackend {
   #noticed(frame: FrameReader): boolean {
     const { ledger, toClient } = this.#state;
     const isRun = isRunRequest(ledger.head) && ledger.head.refusal === undefined;
-    const run = isRun ? this.#running() : undefined;
+    const run = isRun ? this.#run.get() : undefined;
     const people = run === undefined ? 0 : peopleInNotice(frame, run.shape);
     if (run !== undefined && !this.#rows.text(run, people, frame.end - frame.start)) return false;
-    this.#passesLong = people === 0 || run?.cut === undefined;
-    if (this.#passesLong) toClient.forward(frame);
+    this.#state.passesLong = people === 0 || run?.cut === undefined;
+    if (this.#state.passesLong) toClient.forward(frame);
     return true;
   }
 
   /** What a function has returned: one value, or the first piece of one. */
   #returned(frame: FrameReader): boolean {
     const { ledger, toClient } = this.#state;
-    const run = this.#running();
+    const run = this.#run.get();
     if (run === undefined) ledger.expect(frame.type);
     else if (!this.#rows.row(frame, run)) return false;
     if (run === undefined) toClient.forward(frame);
     // The call has come to its end: there is nothing to be cancelled any more.
     else if (run.cut !== undefined) toClient.send(errorResponse(run.cut));
-    this.#passesLong = run?.cut === undefined;
-    ledger.answered(frame.type);
+    this.#state.passesLong = run?.cut === undefined;
     if (run !== undefined) this.#record.ended(run);
-    this.#run = undefined;
+    this.#run.end();
+    ledger.answered(frame.type);
     return true;
-  }
-
-  /** Undefined where it is not known what runs. */
-  #running(): Run | undefined {
-    const { head } = this.#state.ledger;
-    if (!isRunRequest(head)) return undefined;
-    if (head.refusal !== undefined) throw SessionEnd.outOfStep("What had to fail did not.");
-    this.#run ??= this.#runOf(head);
-    return this.#run;
-  }
-
-  #runOf(request: RunRequest): Run | undefined {
-    const { ledger, names } = this.#state;
-    if (request.kind === "functionCall") {
-      const { judged, reader } = request.called;
-      return this.#begun(judged, judged.verdict.statements[0] ?? UNKNOWN_STATEMENT, reader, request.at);
-    }
-    const portal = request.kind === "execute" ? names.portals.get(request.portal) : undefined;
-    const judged = request.kind === "query" ? request.judged : portal?.judged;
-    if (judged === undefined) return undefined;
-    if (request.kind === "query" && ledger.statementIndex === 0) this.#dropUnnamed();
-    const index = request.kind === "query" ? ledger.statementIndex : 0;
-    const statement =
-      (request.kind === "query" ? judged.verdict.statements[index] : portal?.statement) ?? UNKNOWN_STATEMENT;
-    const counts = portal?.counts ?? { rows: 0, bytes: 0 };
-    return this.#begun(judged, statement, request.reader, request.at, counts);
-  }
-
-  #begun(
-    judged: Judged,
-    statement: Statement,
-    reader: Reader,
-    at: number,
-    counts: Counts = { rows: 0, bytes: 0 },
-  ): Run {
-    const run = new Run(judged, statement, this.#shapeOf(statement), counts, at);
-    run.person = reader.person;
-    this.#rows.begin(run, reader);
-    return run;
-  }
-
-  /** A simple query ends the unnamed statement and the unnamed portal (exec_simple_query of tcop/postgres.c). */
-  #dropUnnamed(): void {
-    this.#state.names.statements.delete("");
-    this.#state.names.portals.delete("");
-  }
-
-  #shapeOf(statement: Statement): Statement {
-    const source = sourceOf(statement, { rows: 0, bytes: 0 }, asAnswered(this.#state.names));
-    return isSource(source) ? source.shape : statement;
   }
 
   #answered(frame: Frame): void {
@@ -219,26 +174,15 @@ export class WatchedBackend {
         this.#record.copyIn();
         break;
       case Backend.CopyOutResponse: {
-        const run = this.#running();
+        const run = this.#run.get();
         // The overall format: 0 is text, 1 binary (Postgres docs, "CopyOutResponse").
         if (run !== undefined) run.copy = { binary: frame.buffer[frame.start + 5] === 1, headerLine: false };
         break;
       }
-      case Backend.CommandComplete:
-      case Backend.EmptyQueryResponse:
-      case Backend.PortalSuspended: {
-        const cut = this.#completed(frame, request);
-        if (cut === "goes on") return;
-        if (cut === "told") {
-          ledger.answered(type);
-          return;
-        }
-        break;
-      }
     }
     ledger.answered(type);
-    this.#passesLong = request.hidden !== true && !this.#cutting.isUnheard;
-    if (this.#passesLong) toClient.forward(frame);
+    this.#state.passesLong = request.hidden !== true && !this.#cutting.isUnheard;
+    if (this.#state.passesLong) toClient.forward(frame);
   }
 
   #describe(frame: Frame, request: WatchedRequest): void {
@@ -248,12 +192,12 @@ export class WatchedBackend {
   }
 
   #extraOf(request: WatchedRequest): number {
-    if (request.kind === "query") return extraFields(this.#running()?.shape ?? UNKNOWN_STATEMENT);
+    if (request.kind === "query") return extraFields(this.#run.get()?.shape ?? UNKNOWN_STATEMENT);
     if (request.kind !== "describe") return 0;
     const { names } = this.#state;
     const { target, name } = request.of;
     const found = target === "statement" ? names.statements.get(name) : names.portals.get(name);
-    return found?.statement === undefined ? 0 : extraFields(this.#shapeOf(found.statement));
+    return found?.statement === undefined ? 0 : extraFields(this.#run.shapeOf(found.statement));
   }
 
   #named(request: WatchedRequest): void {
@@ -272,93 +216,11 @@ export class WatchedBackend {
     }
   }
 
-  /** "told": the client has heard an error in its place; "goes on": it will. */
-  #completed(frame: Frame, request: WatchedRequest): "told" | "goes on" | undefined {
-    const run = this.#running();
-    this.#run = undefined;
-    if (run === undefined || (request.kind !== "query" && request.kind !== "execute")) return undefined;
-    if (frame.type === Backend.CommandComplete && run.statement.kind !== "read")
-      run.written = this.#record.writes(run) ? rowsWritten(frame) : undefined;
-    const { names, ledger } = this.#state;
-    if (frame.type === Backend.CommandComplete) {
-      const index = request.kind === "query" ? ledger.statementIndex : 0;
-      applyEffect(names, run.statement.effect, run.judged, index);
-    }
-    this.#record.ended(run);
-    if (run.cut === undefined) return undefined;
-    return this.#cutting.tooLate(run, run.cut, request) ? "goes on" : "told";
-  }
-
-  #failed(frame: Frame): void {
-    const { ledger, certainty, trace } = this.#state;
-    const fields = decodeError(frame);
-    const { head } = ledger;
-    const isFatal = fields.get("V") === "FATAL" || fields.get("V") === "PANIC";
-    if (isFatal) this.#state.fatal = true;
-    const sqlstate = fields.get("C") ?? "XX000";
-    const isCancelled = sqlstate === STATEMENT_TIMEOUT.sqlstate && !isFatal;
-    const own = head?.refusal ?? this.#run?.cut ?? (isCancelled ? this.#cutting.words : undefined);
-    const told = own && !isFatal ? trace.refer(own) : undefined;
-    certainty.failed();
-    // What has a reference is on record already: a result that was cut off too late.
-    const isOnRecord = head?.refusal?.reference !== undefined;
-    const run = isRunRequest(head) && !isOnRecord ? this.#failing(head) : undefined;
-    this.#run = undefined;
-    const isLong = run !== undefined && told === undefined && !this.#quotes(frame, fields, run);
-    if (run !== undefined) {
-      if (head?.refusal !== undefined && told !== undefined) trace.refused(run, told);
-      else this.#record.ended(run, { sqlstate: told?.sqlstate ?? sqlstate, reference: told?.reference });
-    } else if (head !== undefined) this.#record.failedStep(head, told?.sqlstate ?? sqlstate, told);
-    this.#tell(frame, isLong ? withheld(sqlstate) : told, head);
-    for (const skipped of ledger.failed()) this.#undo(skipped);
-    this.#cutting.failed();
-  }
-
-  /** Charges for what an error quotes. False: it is too much to be told. */
-  #quotes(frame: Frame, fields: ErrorFields, run: Run): boolean {
-    const people = peopleInError(frame, fields, run.shape);
-    return this.#rows.quoted(run, people, frame.end - frame.start);
-  }
-
-  /** The statement at an error, also one that has had no row. */
-  #failing(head: RunRequest): Run | undefined {
-    return this.#run ?? this.#runOf(head);
-  }
-
-  #tell(frame: Frame, own: Refusal | undefined, head: WatchedRequest | undefined): void {
-    const { toClient, ledger } = this.#state;
-    this.#passesLong = false;
-    // What the proxy asks between two messages of the client's is nobody else's business; within a pipeline it fails that.
-    if (head?.hidden === true && !this.#state.fatal && ledger.intake === "ready") return;
-    if (this.#cutting.isUnheard && !this.#state.fatal) return;
-    if (own !== undefined) toClient.send(errorResponse(own));
-    else {
-      const judged = head !== undefined && "judged" in head ? head.judged : this.#judgedOf(head);
-      const moved = judged && positionOnly(frame, judged);
-      this.#passesLong = moved === undefined;
-      if (moved === undefined) toClient.forward(frame);
-      else toClient.send(moved);
-    }
-  }
-
-  #judgedOf(head: WatchedRequest | undefined) {
-    return head?.kind === "execute" ? this.#state.names.portals.get(head.portal)?.judged : undefined;
-  }
-
-  #undo(request: WatchedRequest): void {
-    const { statements, portals } = this.#state.names;
-    if (request.kind === "parse" && request.change !== undefined) statements.withdraw(request.change);
-    if (request.kind === "bind" && request.change !== undefined) portals.withdraw(request.change);
-    if (request.kind !== "close") return;
-    if (request.statement !== undefined) statements.withdraw(request.statement);
-    if (request.portal !== undefined) portals.withdraw(request.portal);
-  }
-
   #ready(frame: Frame): void {
     const { ledger, names, certainty, parts, toClient } = this.#state;
     const status = decodeReadyForQuery(frame);
     const request = ledger.ready(status);
-    this.#run = undefined;
+    this.#run.end();
     certainty.ready(status, ledger.isSettled);
     if (status === "I") {
       names.portals.clear(isHeld);
@@ -369,21 +231,10 @@ export class WatchedBackend {
 
   /** A budget is used up: if the statement still runs, it ends. */
   #stop(run: Run, refusal: Refusal): void {
-    if (run !== this.#run || run.cut !== undefined) return;
+    if (run !== this.#run.known || run.cut !== undefined) return;
     run.cut = this.#state.trace.refer(refusal);
     this.cancel(run.cut);
   }
-}
-
-type RunRequest =
-  | QueryRequest
-  | ExecuteRequest
-  | (FunctionCallRequest & { readonly called: NonNullable<FunctionCallRequest["called"]> });
-
-/** Whether a request runs something that is on record by itself. */
-function isRunRequest(request: WatchedRequest | undefined): request is RunRequest {
-  if (request?.kind === "functionCall") return request.called !== undefined;
-  return request?.kind === "query" || request?.kind === "execute";
 }
 
 function isRow(type: number): boolean {

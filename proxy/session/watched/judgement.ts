@@ -33,10 +33,8 @@ export class Judgement {
   }
 
   /** Undefined: an answer of the server, or of the catalog, is waited for. */
-  of(text: Buffer, by: Protocol): Judged | undefined {
+  of(text: Buffer, by: Protocol, inForce: Scope): Judged | undefined {
     const { judging } = this.#state;
-    const inForce = judging.scope();
-    if (inForce === undefined) return undefined;
     const scope = judging.observes ? countingScope(inForce) : inForce;
     if (!this.#isReadable(text)) return { text, scope, verdict: UNREAD };
     const found = judging.judge(text, scope);

@@ -6,6 +6,7 @@ import { scopeParts } from "../../meter/scopes.ts";
 import { Stops } from "../../meter/stops.ts";
 import type { Standing } from "../../policy/acting.ts";
 import type { BudgetWindow, Role } from "../../policy/policy.ts";
+import type { Statement } from "../../sql/verdict.ts";
 import type { Refusal } from "../../wire/refusal.ts";
 import type { Established } from "../context/established.ts";
 import type { SessionParts } from "../context/parts.ts";
@@ -69,6 +70,11 @@ export class Readers {
     if (suspended !== undefined || this.#judging.observes) return suspended;
     if (person === undefined && role.unnamed === "refuse") return nobodyNamed(role);
     return sharedOf(this.#parts).stops.of(account, this.#parts.now());
+  }
+
+  /** Why nothing of these statements may be shown: the reader is not named, suspended, or has used up a budget. */
+  refusal(reader: Reader, shapes: readonly Statement[]): Refusal | undefined {
+    return shapes.some(({ metering }) => metering !== undefined) ? this.stopped(reader) : undefined;
   }
 
   /** A budget has no room for what has been shown. Gives what the reader is told; undefined: they go on. */

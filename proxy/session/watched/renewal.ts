@@ -21,7 +21,8 @@ export class Renewal {
     const { ledger } = this.#state;
     const { kept, parse } = prepared;
     if (this.#judgement.stillHolds(prepared)) return prepared;
-    const judged = this.#judgement.of(kept.text, "extended");
+    const scope = this.#state.judging.scope();
+    const judged = scope && this.#judgement.of(kept.text, "extended", scope);
     if (judged === undefined) return undefined;
     if (judged.verdict === kept.verdict || isSameText(judged, kept)) {
       if (judged.verdict !== kept.verdict) {

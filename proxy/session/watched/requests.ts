@@ -57,3 +57,14 @@ export type WatchedRequest =
   /** `settings`: which ones were asked for. */
   | (Asked & { readonly kind: "ownExecute"; readonly settings: readonly string[] })
   | (Asked & { readonly kind: "sync" });
+
+/** What runs something that is on record by itself. */
+export type RunRequest =
+  | QueryRequest
+  | ExecuteRequest
+  | (FunctionCallRequest & { readonly called: NonNullable<FunctionCallRequest["called"]> });
+
+export function isRunRequest(request: WatchedRequest | undefined): request is RunRequest {
+  if (request?.kind === "functionCall") return request.called !== undefined;
+  return request?.kind === "query" || request?.kind === "execute";
+}

@@ -1,8 +1,10 @@
 import { Ledger } from "../../protocol/ledger.ts";
 import type { ServerLeg } from "../../protocol/server-leg.ts";
+import type { Effect, Statement } from "../../sql/verdict.ts";
 import { withoutColumns } from "../../sql/watched.ts";
 import type { Frame } from "../../wire/frames.ts";
 import { syncMessage } from "../../wire/frontend-messages.ts";
+import { nameKey } from "../../wire/messages.ts";
 import { Outbox } from "../../wire/outbox.ts";
 import type { Established } from "../context/established.ts";
 import type { SessionParts } from "../context/parts.ts";
@@ -11,7 +13,7 @@ import { Fencing } from "../decide/fencing.ts";
 import type { Judging } from "../decide/judging.ts";
 import type { Trace } from "../record/audit-recorder.ts";
 import type { Judged } from "../statement/decision.ts";
-import { type Named, noNames } from "../statement/prepared.ts";
+import { isSource, type Lookup, type Named, noNames, sourceOf } from "../statement/prepared.ts";
 import { Readers } from "./readers.ts";
 import type { WatchedRequest } from "./requests.ts";
 
@@ -31,6 +33,8 @@ export class WatchedState {
   readonly fencing: Fencing;
   /** Relations were defined, and the catalog has not been looked at since. */
   defined = false;
+  /** The pieces that follow of a long message that is no row are the client's as well. */
+  passesLong = false;
   terminated = false;
   fatal = false;
 
@@ -67,10 +71,46 @@ export class WatchedState {
     this.leg.pass(message);
   }
 
+  /** Statements were sent that will have these effects. */
+  foresee(statements: readonly Statement[]): void {
+    this.certainty.sent(statements);
+    if (statements.some(({ effect }) => this.#fetchesTouching(effect))) this.certainty.doubt();
+    if (statements.some(({ touch }) => touch?.defines)) this.defined = true;
+  }
+
+  /** Whose rows the statement gives. One whose name nobody gave, or that stands for something else, is its own. */
+  shapeOf(statement: Statement): Statement | "unsettled" {
+    const source = sourceOf(statement, { rows: 0, bytes: 0 }, this.#lookup);
+    if (source === "unsettled") return source;
+    return isSource(source) ? source.shape : statement;
+  }
+
+  /** What a message depends on has yet to be answered. */
+  wait(): "unsettled" {
+    this.flush();
+    return "unsettled";
+  }
+
   /** Makes the server tell what it has answered so far. */
   flush(): void {
     if (!this.ledger.mustFlush || this.ledger.intake === "copyIn") return;
     this.leg.flush();
+  }
+
+  /** A cursor's query runs while its rows are fetched; one that nobody here has seen may be of any kind. */
+  #fetchesTouching(effect: Effect | undefined): boolean {
+    if (effect?.kind !== "fetch") return false;
+    const portal = this.names.portals.find(nameKey(effect.portal), this.ledger.pipeline);
+    return typeof portal !== "object" || portal.statement?.touch?.session !== false;
+  }
+
+  readonly #lookup: Lookup = {
+    statement: (key) => this.#certain(this.names.statements.find(key, this.ledger.pipeline)),
+    portal: (key) => this.#certain(this.names.portals.find(key, this.ledger.pipeline)),
+  };
+
+  #certain<T extends object>(found: T | "absent" | "unsettled"): T | "absent" | "unsettled" {
+    return found === "absent" && !this.ledger.isSettled ? "unsettled" : found;
   }
 }
 

@@ -27,7 +27,10 @@ roles:
 `;
 /** Where to keep what the pages look like, to be judged by eye. */
 const PICTURES = process.env.SLUICE_SCREENSHOTS;
-const PAGES = ["", "/readers", "/sessions", "/alerts", "/person", "/policy", "/explain", "/user?name=anna"];
+const PAGES = [
+  ...["", "/readers", "/sessions", "/alerts", "/person", "/policy", "/explain", "/user?name=anna"],
+  ...["/log", "/log?user=anna", "/history?name=anna", "/policy-changes"],
+];
 
 let browser: Browser | undefined;
 let lacking = "";

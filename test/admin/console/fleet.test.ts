@@ -68,6 +68,16 @@ test("an officer at one proxy sees what another one refuses, reads and serves, a
   expect(words(await officer.see(`/console/session?id=${id}`))).toMatch(
     /masked email SELECT email FROM customers WHERE id <= \$1 3 3/,
   );
+  const blocker = await connect("helpdesk_app");
+  await blocker.query("BEGIN");
+  await blocker.query("LOCK customers IN ACCESS EXCLUSIVE MODE");
+  const waiting = anna.query("SELECT email FROM customers WHERE id = 8888");
+  await vi.waitFor(async () => {
+    const running = words(await officer.see(`/console/session?id=${id}`));
+    expect(running).toMatch(/s anna agent SELECT email FROM customers WHERE id = \$1/);
+  });
+  await blocker.query("COMMIT");
+  await waiting;
   const gone = new Promise((resolve) => anna.once("end", resolve));
   expect(await officer.send("/console/end", { session: id })).toContain("The session is ended");
   await gone;

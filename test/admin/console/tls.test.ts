@@ -2,9 +2,9 @@ import { copyFileSync, readFileSync } from "node:fs";
 import { request } from "node:https";
 import { connect } from "node:tls";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { makeCertificates } from "../../harness/certificates.ts";
 import { freshDatabase, type TestDatabase } from "../../harness/postgres.ts";
 import { startSluice, type TestSluice } from "../../harness/sluice.ts";
-import { makeCertificates } from "../../server/sluice.ts";
 import { form, type Page, type Sent, TOKEN } from "./browsing.ts";
 
 const POLICY = "version: 1\nroles: { app: { users: [helpdesk_app], reads: all, writes: all, sees: all } }\n";

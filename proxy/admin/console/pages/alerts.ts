@@ -1,8 +1,9 @@
-import type { Notable } from "../../recent.ts";
+import { isRefusal, type Notable } from "../../recent.ts";
 import { type Html, html } from "../html.ts";
 import type { Asked } from "../page.ts";
+import { grouped } from "./grouping.ts";
 import { layout, live } from "./layout.ts";
-import { badge, code, type Tone, table, time, userLink } from "./pieces.ts";
+import { badge, code, number, type Tone, table, time, userLink } from "./pieces.ts";
 
 const TONES: Readonly<Record<Notable["kind"], Tone>> = {
   alert: "bad",
@@ -28,8 +29,6 @@ const CHOICES = [
 /** More than anybody reads. */
 const SHOWN = 500;
 
-const REFUSALS: ReadonlySet<Notable["kind"]> = new Set(["refused", "cut", "log-in refused"]);
-
 /** Refusals and alerts as they come. */
 export async function alertsPage({ visit, notice, operations, query, now }: Asked): Promise<Html> {
   const chosen = query.get("kind") ?? "";
@@ -49,14 +48,18 @@ export async function alertsPage({ visit, notice, operations, query, now }: Aske
         <button type="submit">Show</button>
       </form>
       ${live("alerts", [
-        notableTable("Refusals, alerts and orders, the newest first", shown.slice(0, SHOWN), now),
+        notableTable("Refusals, alerts and orders, the newest first", shown, now),
+        html`<p><a href="/console/log?kinds=refusals">Older refusals</a> · <a href="/console/log?kinds=alerts">Older alerts</a></p>`,
         recentOnly(others),
       ])}`,
   });
 }
 
-/** The newest one's time lets the script say how many have come. */
-export function notableTable(caption: string, notables: readonly Notable[], now: number): Html {
+/**
+ * What says the same of the same user is one row, where its newest stands: a loop of refusals must not hide the alert before
+ * it. The newest one's time lets the script say how many have come.
+ */
+export function notableTable(caption: string, notables: readonly Notable[], now: number, most = SHOWN): Html {
   const [newest] = notables;
   return html`<div data-newest="${newest?.time ?? 0}">${table(
     caption,
@@ -68,16 +71,29 @@ export function notableTable(caption: string, notables: readonly Notable[], now:
       { head: "Rule" },
       { head: "From" },
     ],
-    notables.map(({ time: when, kind, user, role, client, database, sqlstate, rule, text }) => [
-      time(when, now),
-      [badge(TONES[kind], kind), sqlstate !== "" && html`<small>${sqlstate}</small>`],
-      [userLink(user), role !== "" && html`<small><bdi>${role}</bdi></small>`],
-      REFUSALS.has(kind) ? code(text) : text,
-      rule === "" ? "" : html`<span class="rule">${rule}</span>`,
-      [client, database !== "" && html`<small><bdi>${database}</bdi></small>`],
-    ]),
+    grouped(notables, sameWords)
+      .slice(0, most)
+      .map(({ newest: one, oldest, count }) => {
+        const { kind, user, role, client, database, sqlstate, rule, text } = one;
+        return [
+          [time(one.time, now), count > 1 && html`<small>since ${time(oldest.time, now)}</small>`],
+          [
+            badge(TONES[kind], kind),
+            count > 1 && html` <b class="times">×${number(count)}</b>`,
+            sqlstate !== "" && html`<small>${sqlstate}</small>`,
+          ],
+          [userLink(user), role !== "" && html`<small><bdi>${role}</bdi></small>`],
+          isRefusal(kind) ? code(text) : text,
+          rule === "" ? "" : html`<span class="rule">${rule}</span>`,
+          [client, database !== "" && html`<small><bdi>${database}</bdi></small>`],
+        ];
+      }),
     "Nothing was refused, and nobody was told of anything.",
   )}</div>`;
+}
+
+function sameWords({ kind, user, role, client, database, sqlstate, rule, text }: Notable): string {
+  return JSON.stringify([kind, user, role, client, database, sqlstate, rule, text]);
 }
 
 /** Whose memory it is from: each process has the last of its own. */
@@ -91,5 +107,5 @@ export function recentOnly(others: number): Html {
 
 function groupOf({ kind }: Notable): (typeof CHOICES)[number][0] {
   if (kind === "alert") return "alert";
-  return REFUSALS.has(kind) ? "refusal" : "order";
+  return isRefusal(kind) ? "refusal" : "order";
 }

@@ -8,6 +8,7 @@ const PLACES = [
   ["/console/readers", "Readers"],
   ["/console/sessions", "Sessions"],
   ["/console/alerts", "Alerts"],
+  ["/console/log", "Log"],
   ["/console/person", "Person"],
   ["/console/policy", "Policy"],
   ["/console/explain", "Explain"],

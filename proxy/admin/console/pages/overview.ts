@@ -9,7 +9,9 @@ import { openSessions, unreachable } from "./sessions.ts";
 import { suspensionTable } from "./suspending.ts";
 
 const READERS = 5;
+/** Rows, and of how many events they are drawn together. */
 const NOTABLES = 8;
+const LATEST = 200;
 const HOUR_MS = 3_600_000;
 
 /** What somebody wants to know who has a minute. */
@@ -48,7 +50,7 @@ export async function overviewPage({ visit, notice, operations, now }: Asked): P
         html`<p><a href="/console/readers">All readers</a></p>`,
       ]),
       section("latest", "Latest", [
-        notableTable("The latest refusals, alerts and orders", notables.slice(0, NOTABLES), now),
+        notableTable("The latest refusals, alerts and orders", notables.slice(0, LATEST), now, NOTABLES),
         html`<p><a href="/console/alerts">All alerts</a></p>`,
         recentOnly(others),
       ]),

@@ -1,5 +1,4 @@
 import type { PersonAnswer } from "../../../audit/ask-person.ts";
-import { namespaceOf } from "../../../policy/subject-path.ts";
 import type { Operations } from "../../operations.ts";
 import { type Html, html } from "../html.ts";
 import type { Visit } from "../log-in.ts";
@@ -7,7 +6,7 @@ import type { Action, Asked } from "../page.ts";
 import { maySend } from "../roles.ts";
 import { at } from "../routes.ts";
 import { formToken, layout } from "./layout.ts";
-import { code, number, table, time, userLink } from "./pieces.ts";
+import { choice, code, namespacesOf, number, table, time, userLink } from "./pieces.ts";
 
 /** What the form contains. */
 interface Asking {
@@ -35,7 +34,7 @@ export const personAction: Action = async ({ visit, form, operations, now }) => 
   const answer: PersonAnswer =
     id === ""
       ? { ok: false, problem: "Enter the id of a person" }
-      : await operations.askPerson({
+      : await operations.questions.person({
           ...{ id, by: visit.by, period: { since: now - days * DAY, until: Number.POSITIVE_INFINITY } },
           namespace: asking.namespace === "" ? undefined : asking.namespace,
         });
@@ -72,26 +71,18 @@ function whole(
 }
 
 function form(visit: Visit, operations: Operations, asking: Asking): Html {
-  const tables = operations
-    .databases()
-    .flatMap((name) => [...operations.policies().forDatabase(name).tables.values()])
-    .flatMap((one) => namespaceOf(one) ?? []);
   return html`<form class="ask" method="post" action="/console/person">
     ${formToken(visit)}
     <div class="fields">
       <p><label for="id">Id</label>
         <input id="id" name="id" value="${asking.id}" required maxlength="${LONGEST_ID}" autocomplete="off" autocapitalize="none" spellcheck="false"></p>
       <p><label for="table">Of</label>
-        <select id="table" name="table">${[...new Set(tables)].toSorted().map((name) => choice(name, name, asking.namespace))}</select></p>
+        <select id="table" name="table">${namespacesOf(operations).map((name) => choice(name, name, asking.namespace))}</select></p>
       <p><label for="days">Within</label>
         <select id="days" name="days">${PERIODS.map((days) => choice(String(days), `${days} days`, String(asking.days)))}</select></p>
     </div>
     <button type="submit">Search the log</button>
   </form>`;
-}
-
-function choice(value: string, label: string, chosen: string): Html {
-  return html`<option value="${value}"${value === chosen && html` selected`}>${label}</option>`;
 }
 
 function answered({ events, notCovered, namespace }: Extract<PersonAnswer, { ok: true }>, now: number): Html {

@@ -24,7 +24,7 @@ export function policyPage({ visit, notice, operations }: Asked): Html {
     visit,
     notice,
     body: html`${observeWarning(operations)}
-      <p class="lead">Version <code>${set.version}</code>, of ${set.files.map((file, i) => html`${i > 0 && ", "}<code>${file}</code>`)}.</p>
+      <p class="lead">Version <code>${set.version}</code>, of ${set.files.map((file, i) => html`${i > 0 && ", "}<code>${file}</code>`)}. <a href="/console/policy-changes">What changed, and when</a></p>
       ${databases.map((name, i) => databaseSection(name, set.forDatabase(name), i))}`,
   });
 }

@@ -1,17 +1,21 @@
 import { type Html, html } from "../html.ts";
 import type { Asked } from "../page.ts";
 import { maySend } from "../roles.ts";
+import { at } from "../routes.ts";
 import { recentOnly } from "./alerts.ts";
 import { formToken, layout, live } from "./layout.ts";
 import { badge, time, userLink } from "./pieces.ts";
-import { openSessions } from "./sessions.ts";
+import { openSessions, runningTable } from "./sessions.ts";
 import { statementTable } from "./statements.ts";
+
+const DAY = 86_400_000;
 
 /** One session: who it is, and what it ran. */
 export async function sessionPage({ visit, notice, operations, query, now }: Asked): Promise<Html> {
   const id = query.get("id") ?? "";
-  const [all, { items: statements, others }] = await Promise.all([
+  const [all, running, { items: statements, others }] = await Promise.all([
     openSessions(operations),
+    operations.running(),
     operations.statements({ session: id }),
   ]);
   const open = all?.find((session) => session.id === id);
@@ -30,8 +34,10 @@ export async function sessionPage({ visit, notice, operations, query, now }: Ask
         ${open !== undefined && html`<div><dt>Since</dt><dd>${time(open.since, now)}</dd></div>`}
         <div><dt>Id</dt><dd><code>${id}</code></dd></div>
       </dl>
+      ${runningTable(running.filter(({ session }) => session === id))}
       ${statementTable("Statements, the newest first; literals are taken out", statements, now)}
-      ${recentOnly(others)}`,
+      ${recentOnly(others)}
+      <p><a href="${at.log({ session: id, since: new Date((open?.since ?? now) - DAY).toISOString().slice(0, 16) })}">This session in the audit log</a></p>`,
     )}
     ${
       open !== undefined &&

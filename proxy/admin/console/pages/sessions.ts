@@ -1,14 +1,14 @@
-import type { SessionInfo } from "../../../fleet/session-registry.ts";
+import type { RunningInfo, SessionInfo } from "../../../fleet/session-registry.ts";
 import type { Operations } from "../../operations.ts";
 import { type Html, html } from "../html.ts";
 import type { Asked } from "../page.ts";
 import { at } from "../routes.ts";
 import { layout, live } from "./layout.ts";
-import { badge, number, table, time, userLink } from "./pieces.ts";
+import { badge, code, number, table, time, userLink } from "./pieces.ts";
 
 /** Who is connected. */
 export async function sessionsPage({ visit, notice, operations, now }: Asked): Promise<Html> {
-  const open = await openSessions(operations);
+  const [open, running] = await Promise.all([openSessions(operations), operations.running()]);
   return layout({
     title: "Sessions",
     place: "/console/sessions",
@@ -17,9 +17,32 @@ export async function sessionsPage({ visit, notice, operations, now }: Asked): P
     body: live(
       "sessions",
       html`<p class="lead">${summary(open)} ${reach(operations)}</p>
+      ${runningTable(running)}
       ${open === undefined ? unreachable() : sessionTable(open, operations, now)}`,
     ),
   });
+}
+
+/** What runs at this moment, without literals. */
+export function runningTable(running: readonly RunningInfo[]): Html {
+  return table(
+    "Statements that run now, the longest first",
+    [
+      { head: "For" },
+      { head: "User" },
+      { head: "Statement", kind: "long" },
+      { head: "Database" },
+      { head: "Session" },
+    ],
+    running.map(({ session, user, role, database, statement, duration }) => [
+      `${(duration / 1000).toFixed(1)} s`,
+      [userLink(user), html` <small><bdi>${role}</bdi></small>`],
+      statement === "" ? html`<span class="quiet">not SQL that could be read</span>` : code(statement),
+      html`<bdi>${database}</bdi>`,
+      html`<a href="${at.session(session)}" class="id" aria-label="Session ${session}">${session.slice(0, 8)}</a>`,
+    ]),
+    "No statement runs at this moment.",
+  );
 }
 
 /** Undefined while the fleet's Redis cannot be read. */

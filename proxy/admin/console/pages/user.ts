@@ -1,5 +1,6 @@
 import { type Html, html } from "../html.ts";
 import type { Asked } from "../page.ts";
+import { at } from "../routes.ts";
 import { notableTable, recentOnly } from "./alerts.ts";
 import { layout, live } from "./layout.ts";
 import { badge, time } from "./pieces.ts";
@@ -43,6 +44,7 @@ export async function userPage({ visit, notice, operations, query, now }: Asked)
           readings?.filter((one) => one.user === user) ?? [],
           operations,
         ),
+        html`<p><a href="${at.history(user)}">30 days: people per hour and day, beside peers; timeline</a> · <a href="${at.log({ user })}">Search the log</a></p>`,
         html`<h2>Sessions</h2>`,
         open === undefined
           ? unreachable()

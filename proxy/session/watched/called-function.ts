@@ -20,7 +20,7 @@ interface Called {
 }
 
 /** What a FunctionCall message asks for, as a statement: `CALL "schema"."function"()`, without arguments. */
-export function functionCall(frame: Frame, scope: Scope): Judged {
+export function calledFunction(frame: Frame, scope: Scope): Judged {
   const { text, verdict } = calledIn(frame, scope.catalog);
   return { text, verdict, scope };
 }

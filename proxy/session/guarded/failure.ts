@@ -5,34 +5,89 @@ import type { Frame } from "../../wire/frames.ts";
 import type { Refusal } from "../../wire/refusal.ts";
 import { STATEMENT_TIMEOUT } from "../context/time-limits.ts";
 import { isOfParser, tellingOf } from "../record/error-redaction.ts";
+import type { AnswerSteps } from "../relay/lifecycle.ts";
 import type { Judged } from "../statement/decision.ts";
 import { Run, UNKNOWN_STATEMENT } from "../statement/run.ts";
 import { failedRunOf, mayTouchPeople } from "./current-run.ts";
 import type { Exchange } from "./exchange.ts";
 import { Tolls } from "./execution-prices.ts";
 import type { QueryReply, Reply } from "./outstanding-replies.ts";
+import type { Results } from "./results.ts";
 
 /** The server gives these before it runs anything: the block has failed, the name is unknown. */
 const FREE: ReadonlySet<string> = new Set(["25P02", "26000", "34000"]);
 
-/** Errors of the server: what the client is told of them, and what they undo. */
-export class Failures {
-  readonly #exchange: Exchange;
+/** An error of the server's that has been told, or passed over. */
+interface Failed {
+  /** The message that it answers. */
+  readonly head: Reply | undefined;
+  /** What goes on record; undefined where that is nothing. */
+  readonly run: Run | undefined;
+  readonly sqlstate: string;
+  /** The words in place of the server's. */
+  readonly told: Refusal | undefined;
+  /** The statement was refused: nothing of it has run. */
+  readonly isRefused: boolean;
+}
 
+/** Errors of the server in a guarded session: what the client is told of them, and what they undo. */
+export class GuardedFailure implements AnswerSteps<Frame, Failed> {
+  readonly #exchange: Exchange;
+  readonly #results: Results;
   readonly #tolls: Tolls;
   /** Told in place of an error that could not be paid for. */
   #unpaid: Refusal | undefined;
 
-  constructor(exchange: Exchange) {
+  constructor(exchange: Exchange, results: Results) {
     this.#exchange = exchange;
+    this.#results = results;
     this.#tolls = new Tolls(exchange);
+  }
+
+  release(frame: Frame): Failed | "unsettled" {
+    const { head } = this.#exchange.ledger;
+    if (head?.kind === "query" || head?.kind === "execute") head.run?.answer?.breakOff();
+    if (!this.#results.release() || !this.#isPaid(frame)) return "unsettled";
+    const fields = decodeError(frame);
+    if (fields.get("V") === "FATAL" || fields.get("V") === "PANIC") this.#exchange.fatal = true;
+    if (head === undefined || head.kind === "sync") {
+      // A commit that failed, at a deferred constraint for instance: ReadyForQuery still comes.
+      this.#tell(frame, this.#ownWords(fields, undefined), undefined);
+      return passedOver(head);
+    }
+    return head.kind === "query"
+      ? this.#queryFailed(head, frame, fields)
+      : this.#stepFailed(head, frame, fields);
+  }
+
+  record({ run, sqlstate, told, isRefused }: Failed): void {
+    const { trace } = this.#exchange;
+    if (run === undefined) return;
+    if (run.cut !== undefined) run.cut = told;
+    if (isRefused && told !== undefined) trace.refused(run, told);
+    else if (run.cut !== undefined) trace.answered(run);
+    else trace.answered(run, sqlstate, told?.reference);
+  }
+
+  settle({ head }: Failed): void {
+    const { names, ledger, judging, acting } = this.#exchange;
+    judging.path.failed();
+    acting?.certainty.failed();
+    if (head?.kind === "query") head.failed = true;
+    for (const skipped of ledger.failed()) this.#undo(skipped);
+    // exec_parse_message drops the unnamed statement before it reads the new one.
+    if (head?.kind === "parse" && head.name === "") names.statements.delete("");
+    // In the extended protocol the server now skips what it gets, up to the next Sync.
+    if (ledger.intake !== "skipping" || !this.#exchange.unrolling) return;
+    this.#exchange.unrolling = false;
+    this.#exchange.sendSync();
   }
 
   /**
    * Charges an error that may tell of people, before it is told. False: the message must be handed in again after a
    * `wake`.
    */
-  isPaid(frame: Frame): boolean {
+  #isPaid(frame: Frame): boolean {
     if (!this.#hasPrice(decodeError(frame))) return true;
     const { head } = this.#exchange.ledger;
     const repeat = head !== undefined && "repeat" in head ? head.repeat : undefined;
@@ -54,48 +109,21 @@ export class Failures {
     return mayTouchPeople(this.#exchange, head);
   }
 
-  errorResponse(frame: Frame): void {
-    const { ledger, judging, acting } = this.#exchange;
-    const { head } = ledger;
-    const fields = decodeError(frame);
-    if (fields.get("V") === "FATAL" || fields.get("V") === "PANIC") this.#exchange.fatal = true;
-    judging.path.failed();
-    acting?.certainty.failed();
-    if (head !== undefined && head.kind !== "query" && head.kind !== "sync") {
-      this.#stepFailed(head, frame);
-      return;
-    }
-    if (head?.kind === "query") this.#queryFailed(head, frame);
-    // A commit that failed, at a deferred constraint for instance: ReadyForQuery still comes.
-    else this.#tell(frame, this.#ownWords(fields, undefined), undefined);
-    ledger.failed();
-  }
-
-  #queryFailed(reply: QueryReply, frame: Frame): void {
+  #queryFailed(reply: QueryReply, frame: Frame, fields: ErrorFields): Failed {
     const run = failedRunOf(this.#exchange, reply);
-    if (reply.failed) {
-      if (this.#exchange.fatal) this.#tell(frame, undefined, reply.judged);
-      return;
-    }
-    reply.failed = true;
-    this.#answer(frame, run, reply, reply.judged);
+    if (!reply.failed) return this.#answer(frame, fields, run, reply, reply.judged);
+    if (this.#exchange.fatal) this.#tell(frame, undefined, reply.judged);
+    return passedOver(reply);
   }
 
-  /** In the extended protocol the server now skips what it gets, up to the next Sync. */
-  #stepFailed(reply: Exclude<Reply, { kind: "query" | "sync" }>, frame: Frame): void {
-    const { names, ledger } = this.#exchange;
+  #stepFailed(reply: Step, frame: Frame, fields: ErrorFields): Failed {
     const run = this.#failedRun(reply);
-    if (reply.quiet !== true) this.#answer(frame, run, reply, run?.judged);
-    else if (this.#exchange.fatal) this.#tell(frame, undefined, undefined);
-    for (const skipped of ledger.failed()) this.#undo(skipped);
-    // exec_parse_message drops the unnamed statement before it reads the new one.
-    if (reply.kind === "parse" && reply.name === "") names.statements.delete("");
-    if (ledger.intake !== "skipping" || !this.#exchange.unrolling) return;
-    this.#exchange.unrolling = false;
-    this.#exchange.sendSync();
+    if (reply.quiet !== true) return this.#answer(frame, fields, run, reply, run?.judged);
+    if (this.#exchange.fatal) this.#tell(frame, undefined, undefined);
+    return passedOver(reply);
   }
 
-  #failedRun(reply: Exclude<Reply, { kind: "query" | "sync" }>): Run | undefined {
+  #failedRun(reply: Step): Run | undefined {
     switch (reply.kind) {
       case "execute":
         // What has a reference is on record already: a result that was cut off too late.
@@ -124,21 +152,20 @@ export class Failures {
   }
 
   /** The client is told, and what it is told goes on record, under one reference. */
-  #answer(frame: Frame, run: Run | undefined, { refusal }: Reply, judged: Judged | undefined): void {
-    const { trace } = this.#exchange;
-    const fields = decodeError(frame);
-    const kept = fields.get("C") === CHANGED ? run?.shape.keeps : undefined;
-    const own = this.#ownWords(fields, refusal ?? run?.cut ?? kept);
-    if (run === undefined) {
-      this.#tell(frame, own, judged);
-      return;
-    }
-    const told = own && trace.refer(own);
+  #answer(
+    frame: Frame,
+    fields: ErrorFields,
+    run: Run | undefined,
+    head: Reply,
+    judged: Judged | undefined,
+  ): Failed {
+    const sqlstate = fields.get("C") ?? "XX000";
+    const kept = sqlstate === CHANGED ? run?.shape.keeps : undefined;
+    const refusal = head.refusal ?? kept;
+    const own = this.#ownWords(fields, head.refusal ?? run?.cut ?? kept);
+    const told = run === undefined ? own : own && this.#exchange.trace.refer(own);
     this.#tell(frame, told, judged);
-    if (run.cut !== undefined) run.cut = told;
-    if ((refusal ?? kept) !== undefined && told !== undefined) trace.refused(run, told);
-    else if (run.cut !== undefined) trace.answered(run);
-    else trace.answered(run, fields.get("C") ?? "XX000", told?.reference);
+    return { head, run, sqlstate, told, isRefused: refusal !== undefined };
   }
 
   /** What is told in place of the server's error. */
@@ -160,4 +187,11 @@ export class Failures {
         : errorResponse(own);
     this.#exchange.toClient.send(message);
   }
+}
+
+type Step = Exclude<Reply, { kind: "query" | "sync" }>;
+
+/** Nothing goes on record of it. */
+function passedOver(head: Reply | undefined): Failed {
+  return { head, run: undefined, sqlstate: "", told: undefined, isRefused: false };
 }

@@ -1,8 +1,10 @@
 import type { Role } from "../../policy/policy.ts";
+import type { Scope } from "../../sql/scope.ts";
 import type { Statement } from "../../sql/verdict.ts";
 import type { Frame } from "../../wire/frames.ts";
 import { decodeQuery, queryMessage } from "../../wire/frontend-messages.ts";
 import { type Refusal, refuse } from "../../wire/refusal.ts";
+import { type Outcome, Refused, type RequestSteps } from "../relay/lifecycle.ts";
 import type { Judged } from "../statement/decision.ts";
 import { isUnproven } from "../statement/described.ts";
 import { type PinnedPeople, pinnedIn } from "../statement/pinned.ts";
@@ -16,8 +18,29 @@ import type { Foresight } from "./in-flight-names.ts";
 import { canBeCut } from "./results.ts";
 import { isHeldWrite, mayWrite } from "./written-rows.ts";
 
-/** Query messages: a text of one statement or several, answered by one ReadyForQuery. */
-export class SimpleQueries {
+interface Resolved {
+  readonly frame: Frame;
+  readonly text: Buffer;
+  readonly scope: Scope;
+}
+
+interface Decided {
+  readonly frame: Frame;
+  readonly judged: Judged;
+  /** Whose rows each of its statements gives. */
+  readonly sources: readonly Source[];
+  /** Of its only statement, where that runs in the extended protocol. */
+  readonly unrolled: Source | undefined;
+}
+
+/** The people by whom each statement was paid for, and the answer for which the text was. */
+interface Reserved {
+  readonly pinned: readonly (PinnedPeople | undefined)[];
+  readonly repeat: Repeat | undefined;
+}
+
+/** Query messages of a guarded session: a text of one statement or several, answered by one ReadyForQuery. */
+export class GuardedQuery implements RequestSteps<Frame, Resolved, Decided, Reserved> {
   readonly #exchange: Exchange;
   readonly #foresight: Foresight;
   readonly #refusing: Refusing;
@@ -30,45 +53,70 @@ export class SimpleQueries {
     this.#tolls = tolls;
   }
 
-  /** False: it must be handed in again after a `wake`. */
-  query(frame: Frame): boolean {
+  resolve(frame: Frame): Outcome<Resolved> {
     const { sqlStart, sqlEnd } = decodeQuery(frame);
-    const judged = this.#foresight.judge(frame.buffer.subarray(sqlStart, sqlEnd), "simple");
-    if (judged === undefined || !this.#exchange.leg.admits(frame)) return false;
+    const text = frame.buffer.subarray(sqlStart, sqlEnd);
+    const scope = this.#foresight.scopeFor(text, "simple");
+    return scope === undefined ? "unsettled" : { frame, text, scope };
+  }
+
+  decide({ frame, text, scope }: Resolved): Outcome<Decided> {
+    const judged = this.#foresight.decide(text, scope);
+    if (judged === undefined || !this.#exchange.leg.admits(frame)) return "unsettled";
     const { verdict } = judged;
-    if (verdict.kind === "refuse") return this.#refusing.query(judged, verdict.refusal);
+    if (verdict.kind === "refuse") return new Refused(verdict.refusal, judged);
     const crowded = verdict.statements.some(givesName) ? refuseMoreNames(this.#exchange.names) : undefined;
-    if (crowded !== undefined) return this.#refusing.query(judged, crowded);
+    if (crowded !== undefined) return new Refused(crowded, judged);
     const sources = this.#foresight.sources(judged);
-    if (sources === "unsettled") return false;
+    if (sources === "unsettled") return sources;
     if (isRefusal(sources)) return this.#unknownName(frame, judged, sources);
-    if (this.#couldStayHalfDone(judged, sources)) return this.#refusing.query(judged, HALF_DONE);
+    if (this.#couldStayHalfDone(judged, sources)) return new Refused(HALF_DONE, judged);
     const [only] = sources;
     const isCopyOut = verdict.statements[0]?.effect?.kind === "copyOut";
     const unrolled = sources.length === 1 && only && !isCopyOut && this.#mustUnroll(only) ? only : undefined;
     // If what came before in this pipeline fails, the query must be skipped with it.
-    if (unrolled !== undefined && !this.#foresight.isSettled()) return false;
+    if (unrolled !== undefined && !this.#foresight.isSettled()) return "unsettled";
+    return { frame, judged, sources, unrolled };
+  }
+
+  reserve({ judged, sources, unrolled }: Decided): Outcome<Reserved> {
+    const { statements } = judged.verdict;
     const pinned = sources.map(
-      (source, index) => source.pinned ?? pinnedIn(judged, verdict.statements[index] ?? source.shape),
+      (source, index) => source.pinned ?? pinnedIn(judged, statements[index] ?? source.shape),
     );
     const paid = this.#tolls.charge(
       sources.map(({ shape }, index) => ({
         shape,
-        effect: verdict.statements[index]?.effect,
+        effect: statements[index]?.effect,
         goesOn: false,
         pinned: pinned[index],
         question: unrolled === undefined ? this.#questionOf(judged, pinned[index]) : undefined,
       })),
     );
-    if (paid === "unsettled") return false;
-    if (!("repeat" in paid)) return this.#refusing.query(judged, paid);
+    if (paid === "unsettled") return paid;
+    return "repeat" in paid ? { pinned, repeat: paid.repeat } : new Refused(paid, judged);
+  }
+
+  forward({ frame, judged, sources, unrolled }: Decided, { pinned, repeat }: Reserved): void {
+    const exchange = this.#exchange;
+    const { verdict } = judged;
     if (unrolled !== undefined) {
-      for (const statement of verdict.statements) this.#exchange.foresee(statement);
-      unroll(this.#exchange, judged, unrolled, pinned[0]);
-      return true;
+      for (const statement of verdict.statements) exchange.foresee(statement);
+      unroll(exchange, judged, unrolled, pinned[0]);
+      return;
     }
-    this.#sendQuery(frame, judged, sources, { pinned, repeat: paid.repeat });
-    return true;
+    const { role, path } = exchange.judging;
+    for (const { effect } of verdict.statements) path.sent(effect, exchange.ledger.pipeline);
+    exchange.acting?.sent();
+    const message = verdict.kind === "rewrite" ? queryMessage(verdict.sql) : frame;
+    exchange.sendQuery(message, judged, undefined, pinned, repeat);
+    const copiesIn = verdict.statements.some(({ effect }) => effect?.kind === "copyIn");
+    if (copiesIn || sources.some(({ shape }) => canFail(role, shape) || isUnproven(shape)))
+      exchange.ledger.barrier.raise("closed");
+  }
+
+  refuse(_frame: Frame, { refusal, judged }: Refused): void {
+    this.#refusing.query(judged, refusal);
   }
 
   /** Undefined where to ask it again costs no less. */
@@ -79,30 +127,10 @@ export class SimpleQueries {
   }
 
   /** In a failed block the server says so of any statement, before it looks for names. */
-  #unknownName(frame: Frame, judged: Judged, refusal: Refusal): boolean {
+  #unknownName(frame: Frame, judged: Judged, refusal: Refusal): Outcome<Decided> {
     const { transaction, isSettled } = this.#exchange.ledger;
     const fails = transaction === "E" && isSettled && judged.verdict.statements.length === 1;
-    if (!fails) return this.#refusing.query(judged, refusal);
-    this.#sendQuery(frame, judged, []);
-    return true;
-  }
-
-  #sendQuery(
-    frame: Frame,
-    judged: Judged,
-    sources: readonly Source[],
-    { pinned = [], repeat }: PaidQuery = {},
-  ): void {
-    const exchange = this.#exchange;
-    const { verdict } = judged;
-    const { role, path } = exchange.judging;
-    for (const { effect } of verdict.statements) path.sent(effect, exchange.ledger.pipeline);
-    exchange.acting?.sent();
-    const message = verdict.kind === "rewrite" ? queryMessage(verdict.sql) : frame;
-    exchange.sendQuery(message, judged, undefined, pinned, repeat);
-    const copiesIn = verdict.statements.some(({ effect }) => effect?.kind === "copyIn");
-    if (copiesIn || sources.some(({ shape }) => canFail(role, shape) || isUnproven(shape)))
-      exchange.ledger.barrier.raise("closed");
+    return fails ? { frame, judged, sources: [], unrolled: undefined } : new Refused(refusal, judged);
   }
 
   /**
@@ -145,11 +173,6 @@ function setsSavepointBehind(statements: readonly Statement[]): boolean {
 
 function givesName({ effect }: Statement): boolean {
   return effect?.kind === "prepare" || effect?.kind === "declare";
-}
-
-interface PaidQuery {
-  readonly pinned?: readonly (PinnedPeople | undefined)[];
-  readonly repeat?: Repeat | undefined;
 }
 
 /** The statement may yet fail, when the server has run it. */

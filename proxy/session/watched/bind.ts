@@ -1,0 +1,92 @@
+import type { Change } from "../../protocol/names.ts";
+import { extraFields } from "../../sql/verdict.ts";
+import type { Frame } from "../../wire/frames.ts";
+import { type Bind, decodeBind, withResultFormats } from "../../wire/frontend-messages.ts";
+import { poisonedBind } from "../../wire/poison.ts";
+import { type Outcome, Refused, type RequestSteps } from "../relay/lifecycle.ts";
+import type { Judged } from "../statement/decision.ts";
+import { type Portal, type Prepared, portalOf } from "../statement/prepared.ts";
+import type { Judgement } from "./judgement.ts";
+import type { Renewal } from "./renewal.ts";
+import type { WatchedState } from "./state.ts";
+import type { Unrun } from "./unrun.ts";
+
+interface Resolved {
+  readonly frame: Frame;
+  readonly at: number;
+  readonly bind: Bind;
+  /** Undefined where the name is nobody's: the server refuses it. */
+  readonly prepared: Prepared | undefined;
+}
+
+interface Decided extends Resolved {
+  readonly judged: Judged | undefined;
+  /** Fields that are added to each row. */
+  readonly extra: number;
+}
+
+/** Bind messages of a watched session: a prepared statement gets its parameters, and the portal a name. */
+export class WatchedBind
+  implements RequestSteps<Frame, Resolved, Decided, { change: Change<Portal> | undefined }>
+{
+  readonly #state: WatchedState;
+  readonly #judgement: Judgement;
+  readonly #renewal: Renewal;
+  readonly #unrun: Unrun;
+
+  constructor(state: WatchedState, judgement: Judgement, renewal: Renewal, unrun: Unrun) {
+    this.#state = state;
+    this.#judgement = judgement;
+    this.#renewal = renewal;
+    this.#unrun = unrun;
+  }
+
+  resolve(frame: Frame): Outcome<Resolved> {
+    const at = performance.now();
+    const bind = decodeBind(frame);
+    const { names, ledger } = this.#state;
+    const prepared = names.statements.find(bind.statement, ledger.pipeline);
+    // An earlier message may define it yet.
+    if (prepared === "unsettled" || (prepared === "absent" && !ledger.isSettled)) return this.#state.wait();
+    return { frame, at, bind, prepared: prepared === "absent" ? undefined : prepared };
+  }
+
+  decide({ frame, at, bind, prepared: known }: Resolved): Outcome<Decided> {
+    if (known === undefined) return { frame, at, bind, prepared: known, judged: undefined, extra: 0 };
+    const prepared = this.#renewal.renewed(known, bind.statement);
+    const judged = prepared && (prepared.kept.judged ?? this.#judgement.remembered(prepared.kept));
+    if (prepared === undefined || judged === undefined) return "unsettled";
+    // The fence may have come after it was prepared.
+    const outside = this.#state.fencing.refusal(judged);
+    if (outside !== undefined) return new Refused(outside, judged);
+    const shape = prepared.statement && this.#state.shapeOf(prepared.statement);
+    if (shape === "unsettled") return this.#state.wait();
+    return { frame, at, bind, prepared, judged, extra: shape === undefined ? 0 : extraFields(shape) };
+  }
+
+  reserve({ bind, prepared, judged }: Decided): Outcome<{ change: Change<Portal> | undefined }> {
+    if (prepared === undefined || judged === undefined) return NO_NAME;
+    const { names, ledger } = this.#state;
+    const { statement, description } = prepared;
+    const portal = portalOf(judged, statement, { description });
+    return { change: names.portals.propose(bind.portal, portal, ledger.pipeline) };
+  }
+
+  forward(
+    { frame, at, bind, prepared, judged, extra }: Decided,
+    { change }: { change: Change<Portal> | undefined },
+  ): void {
+    if (prepared?.statement?.touch?.session) this.#unrun.bound(bind.statement, bind.portal);
+    const message = extra > 0 ? withResultFormats(frame, bind, extra) : frame;
+    this.#state.send(message, { kind: "bind", at, judged, change });
+    if (prepared !== undefined && this.#judgement.readsByCode(prepared)) this.#state.certainty.doubt();
+  }
+
+  refuse(frame: Frame, { refusal, judged }: Refused): void {
+    const at = performance.now();
+    const { portal } = decodeBind(frame);
+    this.#state.send(poisonedBind(portal), { kind: "bind", at, judged, change: undefined, refusal });
+  }
+}
+
+const NO_NAME = { change: undefined };

@@ -1,0 +1,68 @@
+import { rowsWritten } from "../../wire/backend-messages.ts";
+import type { Frame } from "../../wire/frames.ts";
+import { Backend } from "../../wire/messages.ts";
+import { SessionEnd } from "../context/parts.ts";
+import type { AnswerSteps } from "../relay/lifecycle.ts";
+import { applyEffect } from "../statement/effects.ts";
+import type { Run } from "../statement/run.ts";
+import type { CurrentRun } from "./current-run.ts";
+import type { Cutting } from "./cutting.ts";
+import type { WatchedRecord } from "./record.ts";
+import type { ExecuteRequest, QueryRequest, WatchedRequest } from "./requests.ts";
+import type { WatchedState } from "./state.ts";
+
+interface Ended {
+  readonly type: number;
+  readonly request: WatchedRequest;
+  /** Undefined where it is not known what ran. */
+  readonly run: Run | undefined;
+}
+
+/** The ends of statements in a watched session: in the server's words, or in ours where a budget has stopped them. */
+export class WatchedCompletion implements AnswerSteps<Frame, Ended> {
+  readonly #state: WatchedState;
+  readonly #run: CurrentRun;
+  readonly #record: WatchedRecord;
+  readonly #cutting: Cutting;
+
+  constructor(state: WatchedState, run: CurrentRun, record: WatchedRecord, cutting: Cutting) {
+    this.#state = state;
+    this.#run = run;
+    this.#record = record;
+    this.#cutting = cutting;
+  }
+
+  release(frame: Frame): Ended {
+    const { ledger, toClient } = this.#state;
+    const { type } = frame;
+    const request = ledger.expect(type);
+    if (request.refusal !== undefined) throw SessionEnd.outOfStep("What had to fail did not.");
+    const run = isRunning(request) ? this.#run.get() : undefined;
+    this.#run.end();
+    if (run !== undefined && type === Backend.CommandComplete && run.statement.kind !== "read")
+      run.written = this.#record.writes(run) ? rowsWritten(frame) : undefined;
+    if (run?.cut !== undefined) return { type, request, run };
+    this.#state.passesLong = request.hidden !== true && !this.#cutting.isUnheard;
+    if (this.#state.passesLong) toClient.forward(frame);
+    return { type, request, run };
+  }
+
+  record({ run }: Ended): void {
+    if (run !== undefined) this.#record.ended(run);
+  }
+
+  settle({ type, request, run }: Ended): void {
+    const { names, ledger } = this.#state;
+    if (run !== undefined && type === Backend.CommandComplete) {
+      const index = request.kind === "query" ? ledger.statementIndex : 0;
+      applyEffect(names, run.statement.effect, run.judged, index);
+    }
+    const goesOn =
+      run?.cut !== undefined && isRunning(request) && this.#cutting.tooLate(run, run.cut, request);
+    if (!goesOn) ledger.answered(type);
+  }
+}
+
+function isRunning(request: WatchedRequest): request is QueryRequest | ExecuteRequest {
+  return request.kind === "query" || request.kind === "execute";
+}

@@ -1,0 +1,81 @@
+import type { Statement } from "../../sql/verdict.ts";
+import { SessionEnd } from "../context/parts.ts";
+import { asAnswered, isSource, sourceOf } from "../statement/prepared.ts";
+import { Run, UNKNOWN_STATEMENT } from "../statement/run.ts";
+import type { Reader } from "./readers.ts";
+import { isRunRequest, type RunRequest } from "./requests.ts";
+import type { ShownRows } from "./shown-rows.ts";
+import type { WatchedState } from "./state.ts";
+
+/** The statement that is being answered, from its first row on. */
+export class CurrentRun {
+  readonly #state: WatchedState;
+  readonly #rows: ShownRows;
+  #run: Run | undefined;
+
+  constructor(state: WatchedState, rows: ShownRows) {
+    this.#state = state;
+    this.#rows = rows;
+  }
+
+  /** Undefined before its first row. */
+  get known(): Run | undefined {
+    return this.#run;
+  }
+
+  /** Undefined where it is not known what runs. */
+  get(): Run | undefined {
+    const { head } = this.#state.ledger;
+    if (!isRunRequest(head)) return undefined;
+    if (head.refusal !== undefined) throw SessionEnd.outOfStep("What had to fail did not.");
+    this.#run ??= this.#runOf(head);
+    return this.#run;
+  }
+
+  /** The statement at an error, also one that has had no row. */
+  failing(head: RunRequest): Run | undefined {
+    return this.#run ?? this.#runOf(head);
+  }
+
+  /** Its answer is over. */
+  end(): void {
+    this.#run = undefined;
+  }
+
+  /** Whose rows a statement gives, by what the server has answered. */
+  shapeOf(statement: Statement): Statement {
+    const source = sourceOf(statement, { rows: 0, bytes: 0 }, asAnswered(this.#state.names));
+    return isSource(source) ? source.shape : statement;
+  }
+
+  #runOf(request: RunRequest): Run | undefined {
+    const { ledger, names } = this.#state;
+    if (request.kind === "functionCall") {
+      const { judged, reader } = request.called;
+      const [call = UNKNOWN_STATEMENT] = judged.verdict.statements;
+      return this.#begun(new Run(judged, call, call, { rows: 0, bytes: 0 }, request.at), reader);
+    }
+    const portal = request.kind === "execute" ? names.portals.get(request.portal) : undefined;
+    const judged = request.kind === "query" ? request.judged : portal?.judged;
+    if (judged === undefined) return undefined;
+    if (request.kind === "query" && ledger.statementIndex === 0) this.#dropUnnamed();
+    const index = request.kind === "query" ? ledger.statementIndex : 0;
+    const statement =
+      (request.kind === "query" ? judged.verdict.statements[index] : portal?.statement) ?? UNKNOWN_STATEMENT;
+    const counts = portal?.counts ?? { rows: 0, bytes: 0 };
+    const run = new Run(judged, statement, this.shapeOf(statement), counts, request.at);
+    return this.#begun(run, request.reader);
+  }
+
+  #begun(run: Run, reader: Reader): Run {
+    run.person = reader.person;
+    this.#rows.begin(run, reader);
+    return run;
+  }
+
+  /** A simple query ends the unnamed statement and the unnamed portal (exec_simple_query of tcop/postgres.c). */
+  #dropUnnamed(): void {
+    this.#state.names.statements.delete("");
+    this.#state.names.portals.delete("");
+  }
+}

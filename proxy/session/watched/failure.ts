@@ -1,0 +1,116 @@
+import { decodeError, type ErrorFields, errorResponse } from "../../wire/errors.ts";
+import type { Frame } from "../../wire/frames.ts";
+import type { Refusal } from "../../wire/refusal.ts";
+import { STATEMENT_TIMEOUT } from "../context/time-limits.ts";
+import type { AnswerSteps } from "../relay/lifecycle.ts";
+import type { Run } from "../statement/run.ts";
+import type { CurrentRun } from "./current-run.ts";
+import type { Cutting } from "./cutting.ts";
+import { positionOnly } from "./positions.ts";
+import type { WatchedRecord } from "./record.ts";
+import { isRunRequest, type WatchedRequest } from "./requests.ts";
+import type { ShownRows } from "./shown-rows.ts";
+import type { WatchedState } from "./state.ts";
+import { peopleInError, withheld } from "./told-texts.ts";
+
+/** An error of the server's that has been told. */
+interface Failed {
+  /** The message that it answers. */
+  readonly head: WatchedRequest | undefined;
+  /** Undefined where nothing ran. */
+  readonly run: Run | undefined;
+  readonly sqlstate: string;
+  /** The words in place of the server's. */
+  readonly told: Refusal | undefined;
+}
+
+/** Errors of the server in a watched session: what the client is told of them, and what they undo. */
+export class WatchedFailure implements AnswerSteps<Frame, Failed> {
+  readonly #state: WatchedState;
+  readonly #run: CurrentRun;
+  readonly #record: WatchedRecord;
+  readonly #cutting: Cutting;
+  readonly #rows: ShownRows;
+
+  constructor(
+    state: WatchedState,
+    run: CurrentRun,
+    record: WatchedRecord,
+    cutting: Cutting,
+    rows: ShownRows,
+  ) {
+    this.#rows = rows;
+    this.#state = state;
+    this.#run = run;
+    this.#record = record;
+    this.#cutting = cutting;
+  }
+
+  release(frame: Frame): Failed {
+    const { ledger, trace } = this.#state;
+    const fields = decodeError(frame);
+    const { head } = ledger;
+    const isFatal = fields.get("V") === "FATAL" || fields.get("V") === "PANIC";
+    if (isFatal) this.#state.fatal = true;
+    const sqlstate = fields.get("C") ?? "XX000";
+    const isCancelled = sqlstate === STATEMENT_TIMEOUT.sqlstate && !isFatal;
+    const own = head?.refusal ?? this.#run.known?.cut ?? (isCancelled ? this.#cutting.words : undefined);
+    const told = own && !isFatal ? trace.refer(own) : undefined;
+    // What has a reference is on record already: a result that was cut off too late.
+    const isOnRecord = head?.refusal?.reference !== undefined;
+    const run = isRunRequest(head) && !isOnRecord ? this.#run.failing(head) : undefined;
+    this.#run.end();
+    const isLong = run !== undefined && told === undefined && !this.#quotes(frame, fields, run);
+    this.#tell(frame, isLong ? withheld(sqlstate) : told, head);
+    return { head, run, sqlstate, told };
+  }
+
+  record({ head, run, sqlstate, told }: Failed): void {
+    if (run === undefined) {
+      if (head !== undefined) this.#record.failedStep(head, told?.sqlstate ?? sqlstate, told);
+    } else if (head?.refusal !== undefined && told !== undefined) this.#state.trace.refused(run, told);
+    else this.#record.ended(run, { sqlstate: told?.sqlstate ?? sqlstate, reference: told?.reference });
+  }
+
+  settle(): void {
+    const { ledger, certainty } = this.#state;
+    certainty.failed();
+    for (const skipped of ledger.failed()) this.#undo(skipped);
+    this.#cutting.failed();
+  }
+
+  #tell(frame: Frame, own: Refusal | undefined, head: WatchedRequest | undefined): void {
+    const { toClient, ledger } = this.#state;
+    this.#state.passesLong = false;
+    // What the proxy asks between two messages of the client's is nobody else's business; within a pipeline it fails that.
+    if (head?.hidden === true && !this.#state.fatal && ledger.intake === "ready") return;
+    if (this.#cutting.isUnheard && !this.#state.fatal) return;
+    if (own !== undefined) toClient.send(errorResponse(own));
+    else {
+      const judged = head !== undefined && "judged" in head ? head.judged : this.#judgedOf(head);
+      const moved = judged && positionOnly(frame, judged);
+      this.#state.passesLong = moved === undefined;
+      if (moved === undefined) toClient.forward(frame);
+      else toClient.send(moved);
+    }
+  }
+
+  /** Charges for what an error quotes. False: it is too much to be told. */
+  #quotes(frame: Frame, fields: ErrorFields, run: Run): boolean {
+    const people = peopleInError(frame, fields, run.shape);
+    return this.#rows.quoted(run, people, frame.end - frame.start);
+  }
+
+  #judgedOf(head: WatchedRequest | undefined) {
+    return head?.kind === "execute" ? this.#state.names.portals.get(head.portal)?.judged : undefined;
+  }
+
+  #undo(request: WatchedRequest): void {
+    const { statements, portals } = this.#state.names;
+    if (request.kind === "parse" && request.change !== undefined) statements.withdraw(request.change);
+    if (request.kind === "bind" && request.change !== undefined) portals.withdraw(request.change);
+    if (request.kind !== "close") return;
+    if (request.statement !== undefined) statements.withdraw(request.statement);
+    if (request.portal !== undefined) portals.withdraw(request.portal);
+  }
+}

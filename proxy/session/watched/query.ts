@@ -1,0 +1,88 @@
+import type { Scope } from "../../sql/scope.ts";
+import type { Statement } from "../../sql/verdict.ts";
+import type { Frame } from "../../wire/frames.ts";
+import { decodeQuery, queryMessage } from "../../wire/frontend-messages.ts";
+import { poisonedQuery } from "../../wire/poison.ts";
+import type { Naming } from "../decide/naming.ts";
+import { type Outcome, Refused, type RequestSteps } from "../relay/lifecycle.ts";
+import type { Judged } from "../statement/decision.ts";
+import type { Judgement } from "./judgement.ts";
+import type { Reader } from "./readers.ts";
+import type { Renewal } from "./renewal.ts";
+import type { WatchedState } from "./state.ts";
+
+interface Resolved {
+  readonly frame: Frame;
+  readonly at: number;
+  readonly text: Buffer;
+  readonly scope: Scope;
+}
+
+interface Decided {
+  readonly frame: Frame;
+  readonly at: number;
+  readonly judged: Judged;
+  /** Whose rows each of its statements gives. */
+  readonly shapes: readonly Statement[];
+}
+
+/** Query messages of a watched session: a text runs as it was written, and is read by somebody. */
+export class WatchedQuery implements RequestSteps<Frame, Resolved, Decided, Reader> {
+  readonly #state: WatchedState;
+  readonly #naming: Naming;
+  readonly #judgement: Judgement;
+  readonly #renewal: Renewal;
+
+  constructor(state: WatchedState, naming: Naming, judgement: Judgement, renewal: Renewal) {
+    this.#state = state;
+    this.#naming = naming;
+    this.#judgement = judgement;
+    this.#renewal = renewal;
+  }
+
+  resolve(frame: Frame): Outcome<Resolved> {
+    const at = performance.now();
+    const { sqlStart, sqlEnd } = decodeQuery(frame);
+    const scope = this.#state.judging.scope();
+    const text = frame.buffer.subarray(sqlStart, sqlEnd);
+    return scope === undefined ? "unsettled" : { frame, at, text, scope };
+  }
+
+  decide({ frame, at, text, scope }: Resolved): Outcome<Decided> {
+    const judged = this.#judgement.of(text, "simple", scope);
+    if (judged === undefined || !this.#state.leg.admits(frame)) return "unsettled";
+    const { statements } = judged.verdict;
+    if (!this.#renewal.areBare(statements)) return "unsettled";
+    const shapes: Statement[] = [];
+    for (const statement of statements) {
+      const shape = this.#state.shapeOf(statement);
+      if (shape === "unsettled") return this.#state.wait();
+      shapes.push(shape);
+    }
+    const outside = this.#state.fencing.refusal(judged);
+    return outside === undefined ? { frame, at, judged, shapes } : new Refused(outside, judged);
+  }
+
+  reserve({ judged, shapes }: Decided): Outcome<Reader> {
+    const reader = this.#readerOf(judged);
+    const refusal = this.#state.readers.refusal(reader, shapes);
+    return refusal === undefined ? reader : new Refused(refusal, judged);
+  }
+
+  forward({ frame, at, judged }: Decided, reader: Reader): void {
+    const { verdict } = judged;
+    this.#state.foresee(verdict.statements);
+    const message = verdict.kind === "rewrite" ? queryMessage(verdict.sql) : frame;
+    this.#state.send(message, { kind: "query", at, judged, reader });
+  }
+
+  refuse(_frame: Frame, { refusal, judged }: Refused): void {
+    if (judged === undefined) throw new Error("a text was refused that nobody had judged");
+    const reader = this.#readerOf(judged);
+    this.#state.send(poisonedQuery, { kind: "query", at: performance.now(), judged, reader, refusal });
+  }
+
+  #readerOf(judged: Judged): Reader {
+    return this.#state.readers.of(this.#naming.personOf(judged, "simple"));
+  }
+}
