@@ -6,7 +6,8 @@ import {
   queryMessage,
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
-import { type Raw, startProxy, type TestProxy, valuesOf } from "../session/sluice.ts";
+import { startProxy, type TestProxy } from "../harness/proxy.ts";
+import { type Raw, valuesOf } from "../harness/raw-client.ts";
 import { makeWorld, type World } from "../session/world.ts";
 
 /*

@@ -10,7 +10,8 @@ import {
   queryMessage,
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
-import { fieldOf, type Raw, shortOf, startProxy, type TestProxy } from "../session/sluice.ts";
+import { startProxy, type TestProxy } from "../harness/proxy.ts";
+import { fieldOf, type Raw, shortOf } from "../harness/raw-client.ts";
 import { makeWorld, type World } from "../session/world.ts";
 
 /*
