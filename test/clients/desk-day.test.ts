@@ -7,8 +7,7 @@ import { makeWorld, type World } from "../session/world.ts";
 
 /*
  * A day at the desk: three people read by one application over two connections, all at once, as its framework does it. Each
- * person is charged exactly what they were shown. The frameworks that are not in this repository's packages have the same day
- * in bench/compatibility (docs/compatibility.md).
+ * person is charged exactly what they were shown.
  */
 
 /** `from`: shows the customers from this key to the other. */
@@ -22,7 +21,7 @@ const PEOPLE = ["desk_anna", "desk_ben", "desk_cleo"];
 function poolAt(uri: string): pg.Pool {
   const pool = new pg.Pool({ connectionString: uri, max: 2 });
   // The proxy may end a connection before the pool has.
-  pool.on("connect", (client) => client.on("error", () => undefined));
+  pool.on("error", () => undefined);
   return pool;
 }
 

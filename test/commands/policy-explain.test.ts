@@ -204,7 +204,9 @@ test("a DBA sees what a person gets at an application's screen, and what comes w
   expect(nobody.out).toMatch(/reason {4}42501: nobody is named/);
   expect(nobody.out).toMatch(/rule {6}roles\.app\.unnamed/);
   // What depends on nobody is refused to nobody.
-  expect((await ask("--as", "helpdesk_app", "set app.agent = 'anna'")).out).toMatch(/^verdict {3}passes unchanged$/m);
+  expect((await ask("--as", "helpdesk_app", "set app.agent = 'anna'")).out).toMatch(
+    /^verdict {3}passes unchanged$/m,
+  );
   const outside = await ask("--as", "helpdesk_app", "--person", "anna", "select * from customers");
   expect(outside.out).toMatch(/rule {6}fences\.helpdesk_app/);
   const role = async (...args: readonly string[]) =>
@@ -224,7 +226,9 @@ test("a person whom nobody can be is told of", async () => {
     return `${status} ${errors}`;
   };
   expect(await problem("--as", "anna", "--person", "ben")).toMatch(/^1 .*role "agent" has no people_behind/);
-  expect(await problem("--as", "helpdesk_app", "--person", "helpdesk_app")).toMatch(/^1 .*nobody .* can be called so/);
+  expect(await problem("--as", "helpdesk_app", "--person", "helpdesk_app")).toMatch(
+    /^1 .*nobody .* can be called so/,
+  );
   expect(await problem("--as", "helpdesk_app", "--person", "ben", "--claim", "x")).toMatch(
     /^1 .*no roles by a claim/,
   );
