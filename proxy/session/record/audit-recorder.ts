@@ -53,12 +53,14 @@ export class Trace {
   /** Rows are about to leave, and more will follow: what is new since the last time is put on record. */
   underway(run: Run): void {
     this.lookForCanaries(run);
+    run.people.prepare(this.#hash, run.recorded.known);
     if (run.rows !== run.recorded.rows && this.#expect(run)) this.#piece(run);
   }
 
   /** The same of rows that do not wait for the record: it has them when an event could not name more people. */
   shown(run: Run): void {
     this.lookForCanaries(run);
+    run.people.prepare(this.#hash, run.recorded.known);
     if (run.people.known - run.recorded.known >= NAMED) this.#piece(run);
   }
 
