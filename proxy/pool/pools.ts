@@ -65,7 +65,7 @@ export class Pools {
 /** Texts, or shapes of texts, at most. */
 const MOST_TEXTS = 10_000;
 
-/** What texts leave behind, by the catalog and the text, less its literals where nothing hangs on them. */
+/** What texts leave behind, by the catalog and the text, without its literals where nothing depends on them. */
 export class LeavingsCache {
   readonly #known = new WeakMap<Catalog, LRUCache<string, Leavings>>();
   readonly #decoder = new TextDecoder("utf-8", { fatal: true });

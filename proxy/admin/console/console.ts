@@ -109,10 +109,13 @@ async function post(
   const address = addressOf(request);
   if (path === "/console/log-in") return logIn(request, form, address, parts);
   if (visit === undefined) {
-    return logInAgain(401, request, parts, "/console", "Your log-in has ended. Nothing was done.");
+    return logInAgain(401, request, parts, "/console", "Your login has ended. Nothing was done.");
   }
   if (!isFormToken(form.get("form_token") ?? "", visit)) {
-    return markup(403, problemPage(visit, "This form is of another log-in. Nothing was done: try again."));
+    return markup(
+      403,
+      problemPage(visit, "This form belongs to another login. Nothing was done: try again."),
+    );
   }
   if (path === "/console/log-out") {
     parts.visits.end(cookieOf(request, COOKIE) ?? "");
@@ -121,7 +124,7 @@ async function post(
   const action = ACTIONS.get(path);
   if (action === undefined) return markup(404, problemPage(visit, "There is no such form."));
   if (!maySend(visit.role, path)) {
-    return markup(403, problemPage(visit, `Your log-in (${visit.role}) may not do this. Nothing was done.`));
+    return markup(403, problemPage(visit, `Your login (${visit.role}) may not do this. Nothing was done.`));
   }
   const outcome = await action({ visit, form, address, operations: parts.operations, now: Date.now() });
   if (outcome.kind === "page") return markup(outcome.status, outcome.page);
@@ -144,7 +147,7 @@ function logIn(request: IncomingMessage, form: URLSearchParams, address: string,
   const certificate = certificateOf(request);
   if (form.get("with") === "certificate" && certificate !== undefined) {
     const by = `console (${certificate.name})`;
-    log.info({ client: address, by, certificate: certificate.fingerprint }, "log-in at the console");
+    log.info({ client: address, by, certificate: certificate.fingerprint }, "login at the console");
     const begun = visits.begin({ by, role: "officer" }, certificate.fingerprint);
     return seeOther(to, { "set-cookie": cookie(request, begun) });
   }
@@ -160,7 +163,7 @@ function logIn(request: IncomingMessage, form: URLSearchParams, address: string,
     log.warn({ client: address }, "wrong token at the console");
     return logInAgain(401, request, parts, to, "This is not the token.");
   }
-  log.info({ client: address, ...owner }, "log-in at the console");
+  log.info({ client: address, ...owner }, "login at the console");
   return seeOther(to, { "set-cookie": cookie(request, visits.begin(owner)) });
 }
 
@@ -177,7 +180,7 @@ function logInAgain(
 
 /** Without Max-Age it is gone with the browser; what counts is what the server remembers. */
 function cookie({ headers, socket }: IncomingMessage, secret: string, maxAge?: number): string {
-  // Whoever makes this header up only keeps his own cookie from plain HTTP.
+  // A client that makes this header up only keeps its own cookie from plain HTTP.
   const secure = socket instanceof TLSSocket || headers["x-forwarded-proto"] === "https";
   const parts = [`${COOKIE}=${secret}`, "Path=/console", "HttpOnly", "SameSite=Strict"];
   if (secure) parts.push("Secure");

@@ -99,6 +99,6 @@ function atPath(value: string, path: readonly string[]): Said {
 
 /** Whether somebody can be called so. */
 export function isName(text: string): boolean {
-  // Control characters would stand in logs and consoles.
+  // Control characters would get into logs and consoles.
   return text.length <= LONGEST_NAME && !/\p{Cc}/u.test(text) && text.trim() !== "";
 }

@@ -138,7 +138,7 @@ export class TransparentRelay implements Relay {
     return isRow(type) || isLongAnswer(type, length);
   }
 
-  /** Parameters and arguments are long where they are somebody's attachments, and not on record. */
+  /** Long parameters and arguments are attachments, and not on record. */
   mayClientStream(type: number): boolean {
     return type === Frontend.CopyData || type === Frontend.Bind || type === Frontend.FunctionCall;
   }
