@@ -3,11 +3,18 @@ import { Worker } from "node:worker_threads";
 import { partsOf } from "../catalog/assembled.ts";
 import type { Catalog } from "../catalog/catalog.ts";
 import type { Analysed, Elsewhere } from "../sql/cache.ts";
+import type { Leavings } from "../sql/leavings.ts";
 import type { Scope } from "../sql/scope.ts";
 import type { Verdict } from "../sql/verdict.ts";
 import { unanalysed } from "../sql/watched.ts";
 import { type Refusal, refuse } from "../wire/refusal.ts";
-import { CATALOG_LISTS, type FromThread, type SentScope, type ToThread } from "./messages.ts";
+import {
+  CATALOG_LISTS,
+  type FromThread,
+  type LeavingsFromThread,
+  type SentScope,
+  type ToThread,
+} from "./messages.ts";
 
 /** The compiled thread. */
 export const ANALYST_THREAD = new URL("./thread.js", import.meta.url);
@@ -37,11 +44,17 @@ const MOST_CATALOGS = 4;
 /** The analysis of a text of 250 kB needs about 100 MB. */
 const MEGABYTES = 512;
 
+/** A text that waits for the thread, or is with it. */
 interface Waiting {
   readonly text: string;
-  readonly scope: Scope;
-  readonly done: (analysed: Analysed) => void;
+  readonly catalog: Catalog;
+  /** What the thread is asked about it. */
+  readonly question: (catalog: number) => ToThread;
+  readonly answered: (answer: FromThread | LeavingsFromThread | Missing) => void;
 }
+
+/** Why there is no answer: the thread takes too long, or is gone. */
+type Missing = "late" | "gone";
 
 /**
  * Analyses long texts in a thread of its own, one after the other, so that other sessions do not wait. A text that
@@ -67,14 +80,41 @@ export class Analyst implements Elsewhere {
 
   /** Never rejects. */
   analyse(text: string, scope: Scope): Promise<Analysed> {
-    const { mostWaiting = MOST_WAITING } = this.#options;
-    if (this.#isClosed || this.#waitingBytes + text.length > mostWaiting)
-      return Promise.resolve(without({ text, scope }, CROWDED));
-    this.#waitingBytes += text.length;
+    if (!this.#takes(text)) return Promise.resolve(without(text, scope, CROWDED));
     return new Promise((done) => {
-      this.#waiting.push({ text, scope, done });
-      void this.#work();
+      this.#ask({
+        ...{ text, catalog: scope.catalog },
+        question: (catalog) => ({ kind: "text", text, catalog, scope: sentScope(scope) }),
+        answered: (answer) => {
+          if (typeof answer === "object" && "verdict" in answer) done(whole(answer));
+          else done(without(text, scope, answer === "late" ? LATE : AWAY));
+        },
+      });
     });
+  }
+
+  /** What a text leaves behind in its session; undefined if that cannot be found out now. Never rejects. */
+  leavings(text: string, catalog: Catalog): Promise<Leavings | undefined> {
+    if (!this.#takes(text)) return Promise.resolve(undefined);
+    return new Promise((done) => {
+      this.#ask({
+        ...{ text, catalog },
+        question: (id) => ({ kind: "leavings", text, catalog: id }),
+        answered: (answer) =>
+          done(typeof answer === "object" && "leavings" in answer ? answer.leavings : undefined),
+      });
+    });
+  }
+
+  #takes(text: string): boolean {
+    const { mostWaiting = MOST_WAITING } = this.#options;
+    return !this.#isClosed && this.#waitingBytes + text.length <= mostWaiting;
+  }
+
+  #ask(waiting: Waiting): void {
+    this.#waitingBytes += waiting.text.length;
+    this.#waiting.push(waiting);
+    void this.#work();
   }
 
   async close(): Promise<void> {
@@ -86,9 +126,9 @@ export class Analyst implements Elsewhere {
     if (this.#isBusy) return;
     this.#isBusy = true;
     clearTimeout(this.#idle);
-    // The list is never longer than the number of sessions: each waits for its text.
+    // The list is hardly longer than the number of sessions: each waits for its text.
     for (let next = this.#waiting.shift(); next !== undefined; next = this.#waiting.shift()) {
-      next.done(await this.#judge(next));
+      next.answered(await this.#answerTo(next));
       this.#waitingBytes -= next.text.length;
     }
     this.#isBusy = false;
@@ -96,21 +136,18 @@ export class Analyst implements Elsewhere {
     this.#idle.unref();
   }
 
-  async #judge({ text, scope }: Waiting): Promise<Analysed> {
-    if (this.#isClosed) return without({ text, scope }, AWAY);
+  async #answerTo({ catalog, question }: Waiting): Promise<FromThread | LeavingsFromThread | Missing> {
+    if (this.#isClosed) return "gone";
     try {
       const worker = this.#worker ?? this.#start();
-      const catalog = await this.#carry(worker, scope.catalog);
+      const id = await this.#carry(worker, catalog);
       const answered = this.#answer(worker);
-      post(worker, { kind: "text", text, catalog, scope: sentScope(scope) });
-      const answer = await answered;
-      return typeof answer === "object"
-        ? whole(answer)
-        : without({ text, scope }, answer === "late" ? LATE : AWAY);
+      post(worker, question(id));
+      return await answered;
     } catch (error) {
       // The thread cannot be started, or a message to it cannot be copied.
       this.#lost(error instanceof Error ? error.message : String(error));
-      return without({ text, scope }, AWAY);
+      return "gone";
     }
   }
 
@@ -148,12 +185,12 @@ export class Analyst implements Elsewhere {
   }
 
   /** The thread's next answer. "gone": the thread has ended before answering. */
-  #answer(worker: Worker): Promise<FromThread | "late" | "gone"> {
+  #answer(worker: Worker): Promise<FromThread | LeavingsFromThread | Missing> {
     const { deadline = DEADLINE } = this.#options;
     // The thread ended while the catalog was being sent.
     if (this.#worker !== worker) return Promise.resolve("gone");
     return new Promise((resolve) => {
-      const end = (answer: FromThread | "late" | "gone") => {
+      const end = (answer: FromThread | LeavingsFromThread | Missing) => {
         clearTimeout(timer);
         worker.off("message", end).off("exit", onExit);
         resolve(answer);
@@ -213,7 +250,7 @@ function bufferOf({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
   return Buffer.from(buffer, byteOffset, byteLength);
 }
 
-function without({ text, scope }: Pick<Waiting, "text" | "scope">, refusal: Refusal): Analysed {
+function without(text: string, scope: Scope, refusal: Refusal): Analysed {
   const verdict: Verdict =
     scope.role.watch === true ? unanalysed(text, scope) : { kind: "refuse", statements: [], refusal };
   return { verdict, isShared: false, leftovers: [], isLasting: false };

@@ -1,4 +1,5 @@
 import type { CatalogParts } from "../catalog/assembled.ts";
+import type { Leavings } from "../sql/leavings.ts";
 import type { Scope } from "../sql/scope.ts";
 import type { Verdict } from "../sql/verdict.ts";
 
@@ -26,9 +27,15 @@ export type ToThread =
       readonly list: CatalogList;
       readonly piece: readonly object[];
     }
-  | { readonly kind: "text"; readonly text: string; readonly catalog: number; readonly scope: SentScope };
+  | { readonly kind: "text"; readonly text: string; readonly catalog: number; readonly scope: SentScope }
+  | { readonly kind: "leavings"; readonly text: string; readonly catalog: number };
 
-/** The answer to each text. */
+/** The answer to each text whose leavings are asked for. */
+export interface LeavingsFromThread {
+  readonly leavings: Leavings;
+}
+
+/** The answer to each other text. */
 export interface FromThread {
   readonly verdict: Verdict;
   /** The text as the audit log stores it. */

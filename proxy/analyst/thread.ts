@@ -3,10 +3,11 @@ import { parentPort } from "node:worker_threads";
 import { assembled, type CatalogParts } from "../catalog/assembled.ts";
 import type { Catalog, CatalogFunction, CatalogType, Relation } from "../catalog/catalog.ts";
 import { analyse } from "../sql/analyse.ts";
+import { leavingsOf } from "../sql/leavings.ts";
 import { Constants } from "../sql/parse/constants.ts";
 import { isShareable, mayHaveShape } from "../sql/shape.ts";
-import { storedText } from "../sql/stored-text.ts";
-import type { CatalogList, FromThread, SentScope, ToThread } from "./messages.ts";
+import { LONGEST_PARSED_ELSEWHERE, storedText } from "../sql/stored-text.ts";
+import type { CatalogList, FromThread, LeavingsFromThread, SentScope, ToThread } from "./messages.ts";
 
 interface Gathered {
   readonly rest: Omit<CatalogParts, CatalogList>;
@@ -30,6 +31,9 @@ function take(message: ToThread): void {
       break;
     case "text":
       parentPort?.postMessage(judged(message.text, catalogOf(message.catalog), message.scope));
+      break;
+    case "leavings":
+      parentPort?.postMessage(left(message.text, catalogOf(message.catalog)));
   }
 }
 
@@ -49,10 +53,14 @@ function judged(text: string, catalog: Catalog, { maskKey, ...sent }: SentScope)
   const verdict = analyse(text, scope, (name) => leftovers.push(name), constants);
   return {
     verdict,
-    stored: storedText(text),
+    stored: storedText(text, LONGEST_PARSED_ELSEWHERE),
     isShared: !constants.seen && mayHaveShape(text) && isShareable(text),
     leftovers,
   };
+}
+
+function left(text: string, catalog: Catalog): LeavingsFromThread {
+  return { leavings: leavingsOf(text, catalog, LONGEST_PARSED_ELSEWHERE) };
 }
 
 parentPort?.on("message", take);

@@ -34,6 +34,7 @@ import { tellOfPlainText } from "./plain-text.ts";
 import { PolicyWarnings } from "./policy-warnings.ts";
 import { type RunningServer, startServer } from "./server.ts";
 import { redisOf, trustRedis } from "./state-places.ts";
+import { warmUp } from "./warm-up.ts";
 
 /** A running Sluice. */
 export interface Running {
@@ -247,6 +248,9 @@ async function start(
     metrics,
     log,
   });
+  const began = performance.now();
+  const warmed = warmUp(watching.current, fit.catalogs).length;
+  log.debug({ statements: warmed, ms: Math.round(performance.now() - began) }, "the analysis is warm");
   const server: RunningServer = await startServer({
     settings,
     upstream,
@@ -259,6 +263,7 @@ async function start(
     policies: () => watching.current,
     catalogs,
     verdicts,
+    leavingsElsewhere: (text, catalog) => analyst.leavings(text, catalog),
     scopes: new Scopes(),
     store: guard.store,
     suspensions: guard.suspensions,

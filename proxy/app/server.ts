@@ -10,7 +10,7 @@ import type { CounterStore } from "../meter/meter.ts";
 import type { Metrics } from "../metrics/metrics.ts";
 import { endSession, refuseLogin, type Suspensions } from "../orders/suspensions.ts";
 import type { PolicySet } from "../policy/compile.ts";
-import { LeavingsCache, type NamedPool, Pools } from "../pool/pools.ts";
+import { LeavingsCache, type LeavingsElsewhere, type NamedPool, Pools } from "../pool/pools.ts";
 import type { ConnectionParts, PrepareSession } from "../session/accept/connection.ts";
 import { SeatCount, type Seats } from "../session/accept/connection-limits.ts";
 import { openCatalog, prepareWith } from "../session/accept/open-session.ts";
@@ -25,7 +25,7 @@ import type { Claims } from "../session/person/claims.ts";
 import { runSession } from "../session/session.ts";
 import { type Address, type Addresses, isUnixSocket, type Settings } from "../settings/settings.ts";
 import type { Scopes, VerdictCache } from "../sql/cache.ts";
-import { storedText } from "../sql/stored-text.ts";
+import { storedBytes } from "../sql/stored-text.ts";
 import type { BackendKey } from "../wire/backend-messages.ts";
 import { type Refusal, refuseSession } from "../wire/refusal.ts";
 import { surviveErrors } from "../wire/survive-errors.ts";
@@ -78,6 +78,8 @@ export interface ServerParts {
   readonly policies: () => PolicySet;
   readonly catalogs: Catalogs;
   readonly verdicts: VerdictCache;
+  /** For the pool's long texts; they are looked at on the event loop if absent. */
+  readonly leavingsElsewhere?: LeavingsElsewhere;
   readonly scopes: Scopes;
   readonly store: CounterStore;
   /** Who is suspended; no one if absent. */
@@ -264,7 +266,7 @@ function connectionParts(parts: ServerParts, own: OwnParts): ConnectionParts {
     seats: parts.seats ?? new SeatCount(settings),
     closedTo: () => (isClosed() ? SHUTTING_DOWN : undefined),
     prepareSession:
-      parts.prepareSession ?? prepareWith({ ...parts, timeKeeper, now, normalise: storedText }, runSession),
+      parts.prepareSession ?? prepareWith({ ...parts, timeKeeper, now, normalise: storedBytes }, runSession),
     refuseUser: (user) => {
       const suspension = parts.suspensions?.isSuspended(user);
       return suspension && refuseLogin(suspension);
@@ -319,7 +321,7 @@ const POOL_SIZE = 20;
 const POOL_WAIT_MS = 120_000;
 
 /** A shared server connection cannot log in with a relayed exchange: it belongs to no single client. */
-function openPooling({ settings, catalogs, log }: ServerParts): Pooling | undefined {
+function openPooling({ settings, catalogs, leavingsElsewhere, log }: ServerParts): Pooling | undefined {
   if (settings.pool !== "transaction") return undefined;
   if (settings.auth !== "scram") {
     throw new Error("--pool transaction needs --auth scram: the proxy itself logs in to the server");
@@ -330,7 +332,7 @@ function openPooling({ settings, catalogs, log }: ServerParts): Pooling | undefi
       waitMs: settings.poolWait ?? POOL_WAIT_MS,
       onFault: (error) => log.error({ err: error }, "a pooled server connection was ended by a fault"),
     }),
-    leavings: new LeavingsCache(),
+    leavings: new LeavingsCache(leavingsElsewhere),
     catalogOf: (database) => openCatalog({ catalogs, log }, database),
   };
 }

@@ -169,7 +169,9 @@ function quoted(text: string): string {
 }
 
 function list(texts: readonly string[]): string {
-  return texts.length === 0 ? "[]" : JSON.stringify(texts);
+  const [only = ""] = texts;
+  if (texts.length <= 1) return texts.length === 0 ? "[]" : `[${quoted(only)}]`;
+  return JSON.stringify(texts);
 }
 
 /** A JSON object to which fields can be added. */

@@ -237,8 +237,15 @@ export class SegmentQueue {
     if (last?.name === name && last.bytes < BATCH_BYTES) return last;
     if (last !== undefined) this.#finish(last);
     const group: Group = {
-      ...{ name, segment: number, pieces: [], since, events: 0, bytes: 0 },
-      ...{ head: this.#head, closes: false, tree: undefined },
+      name,
+      segment: number,
+      pieces: [],
+      since,
+      events: 0,
+      bytes: 0,
+      head: this.#head,
+      closes: false,
+      tree: undefined,
     };
     this.#groups.push(group);
     return group;

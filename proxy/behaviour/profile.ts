@@ -1,3 +1,4 @@
+import { LRUCache } from "lru-cache";
 import type { StatementEvent } from "../audit/event.ts";
 import type { Today } from "./alert.ts";
 import { median } from "./robust.ts";
@@ -82,8 +83,19 @@ export function hourOf(time: number): number {
 
 /** Addresses change within a network, so networks are compared instead (a /24 of IPv4, a /64 of IPv6). */
 export function networkOf(address: string): string {
-  if (!address.includes(":")) return address.split(".").slice(0, 3).join(".");
-  return address.split(":").slice(0, 4).join(":");
+  let network = networks.get(address);
+  if (network === undefined) {
+    network = address.includes(":") ? firstParts(address, ":", 4) : firstParts(address, ".", 3);
+    networks.set(address, network);
+  }
+  return network;
+}
+
+/** Asked at each statement, of the same few addresses. */
+const networks = new LRUCache<string, string>({ max: 1_000 });
+
+function firstParts(address: string, separator: string, count: number): string {
+  return address.split(separator).slice(0, count).join(separator);
 }
 
 /** New people in the seven days that end with `last`. */

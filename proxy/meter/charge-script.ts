@@ -1,6 +1,6 @@
 import { PERSON } from "../policy/prices.ts";
 import { SHARED_CLOCK } from "./shared-clock.ts";
-import { FINEST_SLICE, SLICE_FACTOR, SLICE_LEVELS, SLICES_READ } from "./windows.ts";
+import { FINEST_SLICE, SLICE_FACTOR, SLICE_LEVELS, SLICES, SLICES_READ } from "./windows.ts";
 
 /** The keys of one scope, in the order in which `CHARGE` takes them after the clock's. */
 export const SCOPE_KEYS = ["people", "rows", "bytes", "lookups", "changes", "fraction", "keep"] as const;
@@ -93,6 +93,24 @@ local function inPortions(list, size, call)
 end
 
 -- 1. What is used.
+-- Amounts stand in slices of every length, so one whole slice of the next length is read in place of ${SLICE_FACTOR}: some 20
+-- fields for a window of 240 slices.
+local function amountUsed(window)
+  local fields, size = {}, window.slice
+  local first, last = math.floor((now - window.span) / size), math.floor(now / size)
+  local function read(index) fields[#fields + 1] = size .. ':' .. index end
+  while last - first >= ${2 * SLICE_FACTOR} and size < ${SLICES.at(-1)} do
+    while first % ${SLICE_FACTOR} ~= 0 do read(first) first = first + 1 end
+    while (last + 1) % ${SLICE_FACTOR} ~= 0 do read(last) last = last - 1 end
+    size, first, last = size * ${SLICE_FACTOR}, first / ${SLICE_FACTOR}, (last + 1) / ${SLICE_FACTOR} - 1
+  end
+  for index = first, last do read(index) end
+  local used = 0
+  for _, amount in ipairs(redis.call('HMGET', window.scope.key[window.measure], unpack(fields))) do
+    used = used + (tonumber(amount or '0') or 0)
+  end
+  return used
+end
 local function livingSlices(window)
   local fields, first = {}, math.floor((now - window.span) / window.slice)
   for index = first, math.floor(now / window.slice) do
@@ -113,14 +131,8 @@ for _, scope in ipairs(scopes) do
   end
 end
 for _, window in ipairs(windows) do
-  window.used = 0
-  if window.slice > 0 then
-    for _, amount in ipairs(livingSlices(window)) do
-      window.used = window.used + (tonumber(amount or '0') or 0)
-    end
-  else
-    window.used = redis.call('ZCOUNT', window.scope.key[1], '(' .. now - window.span, '+inf')
-  end
+  window.used = window.slice > 0 and amountUsed(window)
+    or redis.call('ZCOUNT', window.scope.key[1], '(' .. now - window.span, '+inf')
 end
 
 -- 2. The longest run: a row that adds nothing to a window is never stopped by it.

@@ -68,6 +68,7 @@ class RedisStore implements CounterStore {
   readonly #log: Log;
   readonly #onReady: (ready: boolean) => void;
   readonly #now: () => number;
+  readonly #keysOf = new WeakMap<Account, readonly string[]>();
   readonly #witness = new Witness();
   readonly #onUsed: OnUsed | undefined;
   readonly #onLost: ((database: string) => void) | undefined;
@@ -172,17 +173,27 @@ class RedisStore implements CounterStore {
     return answer;
   }
 
+  /** Those of an account are hashed once. */
+  #keys(account: Account, spans: Spans, receipt: string | undefined): readonly string[] {
+    let keys = this.#keysOf.get(account);
+    if (keys === undefined) {
+      keys = this.#makeKeys(account, spans);
+      this.#keysOf.set(account, keys);
+    }
+    return receipt === undefined ? keys : [...keys, `${this.#tag(account)}:receipt ${receipt}`];
+  }
+
   /**
    * One hash tag per database puts the keys of all its scopes in one slot of a Redis Cluster, so that one script can
    * count in all of them at once. A cluster thus distributes databases, not users.
    */
-  #keys(account: Account, { scopes }: Spans, receipt: string | undefined): readonly string[] {
+  #makeKeys(account: Account, { scopes }: Spans): readonly string[] {
     const tag = this.#tag(account);
     const ofScopes = scopes.flatMap(({ scope }) => {
       const name = this.#hash(...scopeParts(account, scope)).toString("base64url");
       return SCOPE_KEYS.map((kind) => `${tag}:${name}:${kind}`);
     });
-    return [`${tag}:clock`, ...ofScopes, ...(receipt === undefined ? [] : [`${tag}:receipt ${receipt}`])];
+    return [`${tag}:clock`, ...ofScopes];
   }
 
   /** One key per scope. */

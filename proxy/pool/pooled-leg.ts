@@ -16,6 +16,8 @@ import { Unheard } from "./unheard.ts";
  * longer. Questions for that are in the session's own ledger.
  */
 export class PooledLeg implements ServerLeg {
+  /** What a text leaves behind has to be known, and a prepared one is prepared again elsewhere. */
+  readonly passesTexts = false;
   frame: FrameReader;
   readonly #tenancy: Tenancy;
   readonly #requests: Requests;

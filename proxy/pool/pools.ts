@@ -1,6 +1,6 @@
 import { LRUCache } from "lru-cache";
 import type { Catalog } from "../catalog/catalog.ts";
-import { type Leavings, leavingsOf, UNKNOWN_LEAVINGS } from "../sql/leavings.ts";
+import { isLongForTurn, type Leavings, leavingsOf, UNKNOWN_LEAVINGS } from "../sql/leavings.ts";
 import { shapeOf } from "../sql/shape.ts";
 import { textKey } from "../sql/text-key.ts";
 import { Greetings } from "./greetings.ts";
@@ -62,16 +62,33 @@ export class Pools {
   }
 }
 
+/** Even to look for the lists of a longer text would delay other sessions. In bytes. */
+const LONGEST = 1024 * 1024;
+/** Long texts of which it is being found out what they leave behind. */
+const MOST_UNDERWAY = 100;
 /** Texts, or shapes of texts, at most. */
 const MOST_TEXTS = 10_000;
 
-/** What texts leave behind, by the catalog and the text, without its literals where nothing depends on them. */
+/** Finds out what a long text leaves behind, where no session waits for it; undefined: it cannot be told now. */
+export type LeavingsElsewhere = (text: string, catalog: Catalog) => Promise<Leavings | undefined>;
+
+/**
+ * What texts leave behind, by the catalog and the text, without its literals where nothing depends on them. A long text may
+ * leave anything behind, until it has been found out elsewhere what it does: then that holds for it from then on.
+ */
 export class LeavingsCache {
+  readonly #elsewhere: LeavingsElsewhere | undefined;
+  readonly #underway = new Set<string>();
   readonly #known = new WeakMap<Catalog, LRUCache<string, Leavings>>();
   readonly #decoder = new TextDecoder("utf-8", { fatal: true });
 
+  constructor(elsewhere?: LeavingsElsewhere) {
+    this.#elsewhere = elsewhere;
+  }
+
   /** The text is lent. */
   of(sql: Buffer, catalog: Catalog): Leavings {
+    if (sql.length > LONGEST) return UNKNOWN_LEAVINGS;
     const known = this.#of(catalog);
     const shape = shapeOf(sql)?.key;
     const byShape = shape === undefined ? undefined : known.get(shape);
@@ -80,9 +97,22 @@ export class LeavingsCache {
     const key = textKey(sql);
     const exact = known.get(key);
     if (exact !== undefined) return exact;
-    const found = this.#analyse(sql, catalog);
+    const text = this.#decoded(sql);
+    if (text !== undefined && this.#elsewhere !== undefined && isLongForTurn(text)) {
+      void this.#findOut(text, key, catalog, this.#elsewhere);
+      return UNKNOWN_LEAVINGS;
+    }
+    const found = text === undefined ? UNKNOWN_LEAVINGS : leavingsOf(text, catalog);
     known.set(found.byText || shape === undefined ? key : shape, found);
     return found;
+  }
+
+  async #findOut(text: string, key: string, catalog: Catalog, elsewhere: LeavingsElsewhere): Promise<void> {
+    if (this.#underway.has(key) || this.#underway.size >= MOST_UNDERWAY) return;
+    this.#underway.add(key);
+    const found = await elsewhere(text, catalog);
+    this.#underway.delete(key);
+    if (found !== undefined) this.#of(catalog).set(key, found);
   }
 
   #of(catalog: Catalog): LRUCache<string, Leavings> {
@@ -94,14 +124,12 @@ export class LeavingsCache {
     return known;
   }
 
-  #analyse(sql: Buffer, catalog: Catalog): Leavings {
-    let text: string;
+  #decoded(sql: Buffer): string | undefined {
     try {
-      text = this.#decoder.decode(sql);
+      return this.#decoder.decode(sql);
     } catch {
-      return UNKNOWN_LEAVINGS;
+      return undefined;
     }
-    return leavingsOf(text, catalog);
   }
 }
 

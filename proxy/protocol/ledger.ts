@@ -79,6 +79,15 @@ export class Ledger<R extends Request = Request> {
     return this.#queue.ofSession;
   }
 
+  /**
+   * So much is outstanding that no more is to be sent for now: each entry takes memory, and so does each answer. A server
+   * keeps 8 kB of answers to itself (PqSendBuffer of libpq/pqcomm.c), 1,638 of the shortest: `mustFlush` tells when to
+   * ask for them.
+   */
+  get isCrowded(): boolean {
+    return this.#queue.length > MOST_OUTSTANDING;
+  }
+
   /** All that the session has sent has been answered. */
   get isSettled(): boolean {
     return this.#queue.ofSession === 0 && !this.#isRestarting;
@@ -327,3 +336,4 @@ export class Ledger<R extends Request = Request> {
 }
 
 const NOTHING: readonly never[] = [];
+const MOST_OUTSTANDING = 10_000;

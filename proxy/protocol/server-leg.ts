@@ -34,6 +34,8 @@ export interface ServerLeg {
   /** Makes the server tell what it has answered so far; `message`: the client's own Flush. */
   flush(message?: Frame): void;
   terminate(): void;
+  /** A long text may be passed on while it still arrives: the leg needs to know nothing of it. */
+  readonly passesTexts: boolean;
   /** The client sends no more, and has not said goodbye: where the server waits for more it sees that, and ends. */
   hangUp(): void;
 

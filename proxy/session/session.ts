@@ -99,9 +99,9 @@ class Session implements Timed, LegUser {
     const { openMessageBytes } = this.#parts;
     if (judging.treatment === "transparent" && openMessageBytes !== undefined)
       this.#client.reader.maximumLength = openMessageBytes;
-    this.#client.reader.streamable = (type) => {
+    this.#client.reader.streamable = (type, length) => {
       checkClientType(type);
-      return relay.mayClientStream(type);
+      return relay.mayClientStream(type, length);
     };
     dismissal.heed(() => (dismissal.atOnce === undefined ? this.#pump() : this.#end(dismissal.atOnce)));
     this.#client.listen((bytes) => this.#take(bytes), pump);
@@ -196,10 +196,16 @@ class Session implements Timed, LegUser {
       this.#fail(error, side);
       return;
     }
+    this.#relieve(relay);
     this.#leg.write();
     this.#deliver(relay);
     this.#regulate();
     this.#conclude(relay);
+  }
+
+  /** Before the client is read from again, the server has to answer: so it must not keep its answers to itself. */
+  #relieve({ ledger }: Relay): void {
+    if (ledger.isCrowded && ledger.mustFlush && !this.#client.reader.isMidMessage) this.#leg.flush();
   }
 
   /** Gives out what was made for the client, once the events that speak of it are on disk. */
@@ -282,7 +288,8 @@ class Session implements Timed, LegUser {
     if (this.#isOver) return;
     const [client, leg] = [this.#client, this.#leg];
     const goesOn = !this.#isYielding;
-    client.flow(goesOn && !client.isHeld && !leg.isFull);
+    const isCrowded = this.#relay?.ledger.isCrowded === true && !client.reader.isMidMessage;
+    client.flow(goesOn && !client.isHeld && !leg.isFull && !isCrowded);
     leg.flow(goesOn && !this.#isServerHeld && this.#isSettled && !this.#isHolding && !client.writer.isFull);
   }
 

@@ -85,13 +85,21 @@ const NOTHING_LEFT: Leavings = {
   byText: false,
 };
 
-/** Parsing a longer text would delay other sessions. */
-const LONGEST = 64 * 1024;
+/** Parsing a longer text would delay other sessions: a kilobyte takes a millisecond. */
+const LONGEST = 8 * 1024;
 
-/** A text that does not parse may use a newer server's grammar: it may leave anything behind. */
-export function leavingsOf(text: string, catalog: Catalog): Leavings {
+/** Whether more about the text could be found out where no session waits for it. */
+export function isLongForTurn(text: string): boolean {
+  return withoutLongLists(text).length > LONGEST;
+}
+
+/**
+ * A text that does not parse may use a newer server's grammar: it may leave anything behind, and so may a text longer
+ * than `longest` bytes without its lists of constants.
+ */
+export function leavingsOf(text: string, catalog: Catalog, longest = LONGEST): Leavings {
   const short = withoutLongLists(text);
-  if (short.length > LONGEST) return UNKNOWN_LEAVINGS;
+  if (short.length > longest) return UNKNOWN_LEAVINGS;
   const parsed = parseText(short);
   if (!parsed.ok) return UNKNOWN_LEAVINGS;
   const survey = new Survey(catalog);

@@ -2,6 +2,8 @@ import { NOT_PLAIN, partAt, plainEnd } from "./parse/plain-tokens.ts";
 
 /** A shorter text costs little without this. */
 const SHORT = 8 * 1024;
+/** Looking for the lists of a longer text would delay other sessions: it stays as it is. */
+const LONGEST = 512 * 1024;
 
 const [OPEN, CLOSE, COMMA, PLUS, MINUS, DOLLAR, OPEN_ARRAY, CLOSE_ARRAY] = [
   0x28, 0x29, 0x2c, 0x2b, 0x2d, 0x24, 0x5b, 0x5d,
@@ -19,10 +21,10 @@ let last = { text: "", short: "" };
  * A long text with each of its lists of constants cut down to one constant: the rows of VALUES, the list of IN, the
  * elements of ARRAY. Constants name nothing and call nothing, so the shortened text does the same to relations, names
  * and settings, for callers that look at no constant. It takes a hundredth of the time to parse. A text that is not
- * plain is returned unchanged.
+ * plain, or that is very long, is returned unchanged.
  */
 export function withoutLongLists(text: string): string {
-  if (text.length <= SHORT) return text;
+  if (text.length <= SHORT || text.length > LONGEST) return text;
   if (last.text !== text) last = { text, short: cut(text) };
   return last.short;
 }
@@ -48,7 +50,8 @@ function cut(text: string): string {
     if (list !== undefined) {
       // A further row is removed completely; of the first row, its first constant is kept.
       const cutFrom = before === "comma" ? comma : list.firstEnd;
-      kept.push(bytes.subarray(from, cutFrom));
+      // Of thousands of rows nothing is kept: each piece would cost as much as its row.
+      if (cutFrom > from) kept.push(bytes.subarray(from, cutFrom));
       from = before === "comma" ? list.end : list.end - 1;
       at = list.end;
       before = "list";
@@ -62,7 +65,7 @@ function cut(text: string): string {
     }
     at = end;
   }
-  if (kept.length === 0) return text;
+  if (from === 0) return text;
   kept.push(bytes.subarray(from));
   return Buffer.concat(kept).toString("utf8");
 }

@@ -5,6 +5,7 @@ import { withoutLongLists } from "./long-lists.ts";
 import { type Body, nodeOf } from "./parse/grammar.ts";
 import { parseText, type RawStatement } from "./parse/parse.ts";
 import type { Scope } from "./scope.ts";
+import { skim } from "./skim.ts";
 import type { Statement } from "./verdict.ts";
 import { forEachNamedRelation, type NamedRelation } from "./verify/named-relations.ts";
 
@@ -14,9 +15,22 @@ import { forEachNamedRelation, type NamedRelation } from "./verify/named-relatio
  */
 export function survey(text: string, scope: Scope): readonly Statement[] {
   const short = withoutLongLists(text);
-  if (short.length > LONGEST) return [unread(text)];
+  if (short.length > LONGEST) return [skimmed(Buffer.from(short), text, scope)];
   const parsed = parseText(short);
   return parsed.ok ? surveyParsed(parsed.statements, scope) : [unread(text)];
+}
+
+/**
+ * The same for the bytes of a text of any length, if it is so long that even to look at all of it would delay other
+ * sessions; undefined otherwise.
+ */
+export function surveyLong(sql: Buffer, scope: Scope): readonly Statement[] | undefined {
+  return sql.length <= LONGEST_LOOKED_AT ? undefined : surveyBeginning(sql, scope);
+}
+
+/** The same for the beginning of a text. For all that is known of the rest, it may define something. */
+export function surveyBeginning(sql: Buffer, scope: Scope): readonly Statement[] {
+  return [{ ...EMPTY, ...skim(sql, keyIn(scope)), ...DEFINES }];
 }
 
 /** Like `survey`, for a text that has been parsed, whatever its length. */
@@ -66,8 +80,12 @@ function namingOf(type: string, body: Body): Pick<Statement, "effect"> {
   }
 }
 
-/** A longer text is not parsed: that would delay other sessions, and only a line of the audit log depends on it. */
-const LONGEST = 32 * 1024;
+/**
+ * A longer text is not parsed: a kilobyte takes a millisecond, in which no other session is answered, and only a line of
+ * the audit log depends on it.
+ */
+const LONGEST = 8 * 1024;
+const LONGEST_LOOKED_AT = 1024 * 1024;
 
 const EMPTY = { reads: [], writes: [], masked: [], lookups: 0, limited: false } as const;
 const DEFINES = { effect: { kind: "definition" } } as const;
@@ -76,7 +94,19 @@ const DEFINES = { effect: { kind: "definition" } } as const;
 const DEFINING_WORDS =
   /\b(?:create|alter|drop|grant|revoke|comment|do|call|import|reassign|into\s+(?:temp|unlogged|table))\b/i;
 
-/** A text that is too long to parse, or in another version's syntax. */
+/** A text that is too long to parse. `short`: without its long lists. */
+function skimmed(short: Buffer, text: string, scope: Scope): Statement {
+  return { ...EMPTY, ...skim(short, keyIn(scope)), ...(DEFINING_WORDS.test(text) && DEFINES) };
+}
+
+function keyIn(scope: Scope): (named: NamedRelation) => string | undefined {
+  return (named) => {
+    const relation = relationNamed(named, scope);
+    return relation && relationKey(relation.schema, relation.name);
+  };
+}
+
+/** A text in another version's syntax. */
 function unread(text: string): Statement {
   return { ...EMPTY, command: UNKNOWN_TAG, kind: "other", ...(DEFINING_WORDS.test(text) && DEFINES) };
 }
@@ -101,9 +131,10 @@ function definesWithin(type: string, body: Body): boolean {
 /** Relations named anywhere in the statement, as far as the catalog knows them. */
 function relationsIn(body: object, scope: Scope): readonly string[] {
   const found = new Set<string>();
+  const keyOf = keyIn(scope);
   forEachNamedRelation(body, (named) => {
-    const relation = relationNamed(named, scope);
-    if (relation !== undefined) found.add(relationKey(relation.schema, relation.name));
+    const key = keyOf(named);
+    if (key !== undefined) found.add(key);
   });
   return [...found];
 }

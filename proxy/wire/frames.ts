@@ -176,6 +176,11 @@ export class FrameReader implements Frame {
     return this.#remaining === 0 && this.buffered === 0;
   }
 
+  /** A message is handed out in pieces, and more of them are to come. */
+  get isMidMessage(): boolean {
+    return this.#remaining > 0;
+  }
+
   /** `prefix`: the number of bytes before the length word. */
   #next(prefix: 0 | 1): boolean {
     for (;;) {

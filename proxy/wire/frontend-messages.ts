@@ -49,6 +49,21 @@ export function decodeQuery(frame: Frame): Query {
   return { sqlStart, sqlEnd };
 }
 
+/**
+ * The beginning of a Query or Parse of which more is to come. `more`: so many bytes, the rest of a Parse that is no text
+ * included. `statement`: of a Parse.
+ */
+export function decodeBegunText(frame: Frame): {
+  readonly statement: string;
+  readonly sqlStart: number;
+  readonly more: number;
+} {
+  const { buffer, type, start, end } = frame;
+  const body = new BodyReader(frame, type === Frontend.Parse ? "Parse" : "Query", "beginning");
+  const statement = type === Frontend.Parse ? body.name() : "";
+  return { statement, sqlStart: body.at, more: buffer.readInt32BE(start + 1) + 1 - (end - start) };
+}
+
 export function decodeParse(frame: Frame): Parse {
   const body = new BodyReader(frame, "Parse");
   const statement = body.name();

@@ -5,8 +5,9 @@ import { Analyst, type AnalystOptions } from "../../proxy/analyst/analyst.ts";
 import { assembled, partsOf } from "../../proxy/catalog/assembled.ts";
 import { analyse } from "../../proxy/sql/analyse.ts";
 import { Scopes, VerdictCache } from "../../proxy/sql/cache.ts";
+import { leavingsOf } from "../../proxy/sql/leavings.ts";
 import type { Scope } from "../../proxy/sql/scope.ts";
-import { storedText } from "../../proxy/sql/stored-text.ts";
+import { LONGEST_PARSED_ELSEWHERE, storedText } from "../../proxy/sql/stored-text.ts";
 import { compileSluice, type Program } from "../harness/program.ts";
 import { type Judged, openJudged } from "../sql/judged.ts";
 
@@ -84,10 +85,22 @@ test.each(TEXTS)("the thread's verdict on %s is the analysis's own, byte for byt
   ]) {
     const { verdict, stored, isLasting } = await analyst.analyse(text, scope);
     expect(verdict).toEqual(analyse(text, scope));
-    expect(stored).toBe(storedText(text));
+    expect(stored).toBe(storedText(text, LONGEST_PARSED_ELSEWHERE));
     expect(isLasting).toBe(true);
   }
   expect(lost).toEqual([]);
+});
+
+test("the thread tells what a long text leaves behind, as the event loop would", async () => {
+  const analyst = openAnalyst();
+  const listens = `${TEXTS[0][1]}; listen x`;
+  for (const text of [TEXTS[0][1], listens]) {
+    const found = await analyst.leavings(text, judged.catalog);
+    expect(found).toEqual(leavingsOf(text, judged.catalog, text.length));
+  }
+  expect((await analyst.leavings(listens, judged.catalog))?.refusal?.message).toMatch(/LISTEN/);
+  await analyst.close();
+  expect(await analyst.leavings(listens, judged.catalog)).toBeUndefined();
 });
 
 test("the event loop turns while a text is analysed, and the verdict is remembered", async () => {
@@ -102,7 +115,7 @@ test("the event loop turns while a text is analysed, and the verdict is remember
   expect(again).not.toBeInstanceOf(Promise);
   expect(again).toEqual(await verdict);
   if (again instanceof Promise) throw new Error("not remembered");
-  expect(verdicts.storedText(again.statements)).toBe(storedText(TEXTS[0][1]));
+  expect(verdicts.storedText(again.statements)).toBe(storedText(TEXTS[0][1], LONGEST_PARSED_ELSEWHERE));
 });
 
 test("a short text that costs much is analysed in the thread, and others are not", async () => {

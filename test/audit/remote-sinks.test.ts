@@ -172,7 +172,7 @@ async function collector(...answers: readonly (number | "partial" | "silence")[]
     url,
     token: "t0ken",
     onRefused: (...what) => refused.push(what),
-    patience: 300,
+    patience: 1_000,
   });
   const records = () =>
     requests.flatMap(({ body }) =>
@@ -208,10 +208,12 @@ describe("OTLP", () => {
 
   test.each([[503], [429], ["silence" as const]])("after %s the same lines come again", async (answer) => {
     const lines = await linesOfLog();
-    const { sink, records, refused } = await collector(answer);
+    const { sink, requests, refused } = await collector(answer);
     const { buffer } = buffered(sink);
     buffer.offer(lines);
-    await expect.poll(records).toHaveLength(2 * lines.length);
+    // An answer may be late on a busy machine, and the lines come once more.
+    await expect.poll(() => requests.length).toBeGreaterThanOrEqual(2);
+    expect(requests[1]?.body).toBe(requests[0]?.body);
     expect(refused).toEqual([]);
   });
 

@@ -8,7 +8,9 @@ import { Redis } from "ioredis";
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import { freePort } from "../../proxy/embedded/postgres.ts";
 import { createLog } from "../../proxy/log.ts";
+import { chargeScript } from "../../proxy/meter/charge-script.ts";
 import type { CounterStore } from "../../proxy/meter/meter.ts";
+import { createMemoryStore } from "../../proxy/meter/store-memory.ts";
 import { createRedisStore } from "../../proxy/meter/store-redis.ts";
 import { findProgram } from "../harness/debian.ts";
 import { redisUrl, startRedis } from "../harness/redis.ts";
@@ -328,6 +330,47 @@ describe("when Redis is away", () => {
     await vi.waitUntil(() => lines.length > 0);
     expect(lines[0]).toContain("self-signed certificate");
     expect(await wary.charge(agent, rowsOf("a"))).toEqual({ kind: "unreachable" });
+  });
+
+  test("windows of any length add up what stands in slices of several lengths, as the memory of one process does", async () => {
+    let now = 0;
+    const clock = `
+      local now, skipped, began = tonumber(ARGV[1]), 0, 0
+      local function expiry(keep) return redis.call('TIME')[1] * 1000 + keep end`;
+    const inRedis = await openRedisStore(await redisUrl(), { now: () => now, script: chargeScript(clock) });
+    onTestFinished(() => inRedis.close());
+    const lengths = fc.oneof(fc.integer({ min: 1, max: 300 }), fc.integer({ min: 1, max: 40 * 86_400 }));
+    const steps = fc.array(
+      fc.record({
+        pause: fc.double({ min: 0, max: 1, noNaN: true }),
+        amount: fc.integer({ min: 1, max: 9 }),
+      }),
+      {
+        minLength: 1,
+        maxLength: 12,
+      },
+    );
+    const begins = fc.integer({ min: 1.7e12, max: 1.8e12 });
+    await fc.assert(
+      fc.asyncProperty(
+        begins,
+        fc.array(lengths, { minLength: 1, maxLength: 3 }),
+        steps,
+        async (begin, seconds, reads) => {
+          const reader = account(...seconds.map((length) => rows(`${length}s`, 1_000_000)));
+          const inMemory = createMemoryStore({ now: () => now });
+          now = begin;
+          for (const { pause, amount } of reads) {
+            // From nothing to twice the longest window, mostly little.
+            now += Math.floor(pause ** 4 * 2_000 * Math.max(...seconds));
+            for (const store of [inRedis, inMemory])
+              expect(await released(store, reader, plainRows(amount))).toBe(amount);
+            expect(await inRedis.usage?.(reader)).toEqual(await inMemory.usage?.(reader));
+          }
+        },
+      ),
+      { numRuns: 60 },
+    );
   });
 
   test("a Redis Cluster counts as one Redis does", async () => {

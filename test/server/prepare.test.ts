@@ -64,7 +64,7 @@ async function partsOf(session: Partial<Established>, policies = () => policiesO
       keys: deriveKeys(randomSecret()),
       log: createLog({ level: "debug", to: { write: (line) => log.push(line) } }),
       now: () => 0,
-      normalise: (sql) => sql,
+      normalise: (sql) => sql.toString(),
     },
     async (_, parts) => {
       seen = parts;

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { Catalog } from "../../proxy/catalog/catalog.ts";
 import type { Scope } from "../../proxy/sql/scope.ts";
-import { survey } from "../../proxy/sql/survey.ts";
+import { survey, surveyLong } from "../../proxy/sql/survey.ts";
 import { groupOf, imagine, readCorpus } from "./corpus.ts";
 
 const EMPTY: Catalog = {
@@ -104,3 +104,20 @@ test.skipIf(regress === undefined)(
     expect(missed).toEqual([]);
   },
 );
+
+test("a text that is too long to parse is on record with its kind and its tables", () => {
+  const catalog = "insert into t select * from u";
+  const columns = Array.from({ length: 2_000 }, (_, n) => `a + b${n}`).join(", ");
+  expect(survey(`INSERT INTO t SELECT ${columns} FROM u`, scopeOf(catalog))).toMatchObject([
+    { command: "INSERT", kind: "write", reads: ["public.t", "public.u"], writes: ["public.t"] },
+  ]);
+});
+
+test("of a text of megabytes only the beginning is looked at, and it may define anything", () => {
+  const scope = scopeOf("insert into t values (1)");
+  const long = Buffer.from(`INSERT INTO t VALUES ('${"x".repeat(2 * 1024 * 1024)}')`);
+  expect(surveyLong(long, scope)).toMatchObject([
+    { command: "INSERT", writes: ["public.t"], effect: { kind: "definition" } },
+  ]);
+  expect(surveyLong(Buffer.from("INSERT INTO t VALUES (1)"), scope)).toBeUndefined();
+});

@@ -42,7 +42,7 @@ export interface SharedParts {
   readonly keys: Keys;
   readonly log: Log;
   readonly now: () => number;
-  readonly normalise: (sql: string) => string;
+  readonly normalise: (sql: Buffer, more?: number) => string;
 }
 
 /** PQ_LARGE_MESSAGE_LIMIT of libpq/libpq.h: the server itself takes no longer one. */

@@ -54,8 +54,8 @@ export interface SessionParts {
   readonly log: Log;
   /** Unix time in milliseconds. */
   readonly now: () => number;
-  /** A statement's text with its literals taken out; empty when it cannot be parsed. */
-  readonly normalise: (sql: string) => string;
+  /** A statement's text with its literals taken out; empty when it cannot be parsed. `more`: bytes of it that follow. */
+  readonly normalise: (sql: Buffer, more?: number) => string;
 }
 
 /** The session cannot go on, and its client gets the reason. Thrown by any step, caught in one place. */

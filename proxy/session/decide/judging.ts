@@ -2,6 +2,7 @@ import { actingRole, unnamedRole, withoutSight } from "../../policy/acting.ts";
 import type { Policy, Role } from "../../policy/policy.ts";
 import { isRefusal, roleFor } from "../../policy/roles.ts";
 import { isUnrestricted, type Scope } from "../../sql/scope.ts";
+import { surveyBeginning } from "../../sql/survey.ts";
 import { refuseSession } from "../../wire/refusal.ts";
 import type { Established } from "../context/established.ts";
 import { SessionEnd, type SessionParts } from "../context/parts.ts";
@@ -125,9 +126,10 @@ export class Judging {
     return this.#make();
   }
 
-  /** Of a transparent session, whose texts are not analysed but looked over. */
-  survey(text: Buffer, scope: Scope): Judged {
-    return { text, scope, verdict: this.#parts.verdicts.judge(text, scope) };
+  /** Of a transparent session, whose texts are not analysed but looked over. `more`: so many bytes of it follow. */
+  survey(text: Buffer, scope: Scope, more: number): Judged {
+    if (more === 0) return { text, scope, verdict: this.#parts.verdicts.judge(text, scope) };
+    return { text, more, scope, verdict: { kind: "pass", statements: surveyBeginning(text, scope) } };
   }
 
   /** Undefined while the text is being analysed: ask again after a `wake`. */

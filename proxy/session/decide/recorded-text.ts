@@ -7,12 +7,12 @@ const normalised = new WeakMap<readonly Statement[], string>();
 
 /** The text without its literals and comments, as the audit log has it; "" where nobody can read it. */
 export function recordedText(
-  { text, verdict }: Judged,
+  { text, more, verdict }: Judged,
   { verdicts, normalise }: Pick<SessionParts, "verdicts" | "normalise">,
 ): string {
   let known = normalised.get(verdict.statements);
   if (known === undefined) {
-    known = verdicts.storedText(verdict.statements) ?? normalise(text.toString("utf8"));
+    known = verdicts.storedText(verdict.statements) ?? normalise(text, more);
     normalised.set(verdict.statements, known);
   }
   return known;

@@ -4,11 +4,11 @@ import { type Frame, ProtocolViolation } from "../../wire/frames.ts";
 import { Backend } from "../../wire/messages.ts";
 import { poisonedExecute } from "../../wire/poison.ts";
 import { type Refusal, refuseSession } from "../../wire/refusal.ts";
-import { trimRowDescription } from "../../wire/rows.ts";
 import { SessionEnd } from "../context/parts.ts";
 import { STOPPING_MS } from "../context/time-limits.ts";
 import { surroundingsIn } from "../decide/probe.ts";
 import { answer } from "../relay/lifecycle.ts";
+import { shownFields } from "../statement/described.ts";
 import { isHeld } from "../statement/effects.ts";
 import type { Run } from "../statement/run.ts";
 import { Announcements } from "./announcements.ts";
@@ -153,7 +153,7 @@ export class GuardedBackend {
     if (head?.kind === "query") {
       const run = this.#running();
       if (run !== undefined && this.#describing.ofRows(frame, run))
-        toClient.send(trimRowDescription(frame, run.extraFields));
+        toClient.send(shownFields(frame, run.shape));
       return;
     }
     this.#steps.description(frame);

@@ -1,7 +1,6 @@
-import { extraFields } from "../../sql/verdict.ts";
 import type { Frame } from "../../wire/frames.ts";
-import { trimRowDescription } from "../../wire/rows.ts";
 import { SessionEnd } from "../context/parts.ts";
+import { shownFields } from "../statement/described.ts";
 import { portalOf } from "../statement/prepared.ts";
 import { Announcements } from "./announcements.ts";
 import type { Describing } from "./describing.ts";
@@ -71,7 +70,7 @@ export class StepAnswers {
     const fits = this.#describing.ofReply(frame, reply);
     // The client may ask again once it has been told: what it asked for by itself it gets, names and types.
     if (reply.own !== true && (fits || reply.hidden !== true))
-      toClient.send(trimRowDescription(frame, extraFields(this.#describing.source(reply).shape)));
+      toClient.send(shownFields(frame, this.#describing.source(reply).shape));
     ledger.answered(frame.type);
   }
 

@@ -53,12 +53,14 @@ export class Trace {
   /** Rows are about to leave, and more will follow: what is new since the last time is put on record. */
   underway(run: Run): void {
     this.lookForCanaries(run);
+    run.people.prepare(this.#hash, run.recorded.known);
     if (run.rows !== run.recorded.rows && this.#expect(run)) this.#piece(run);
   }
 
   /** The same of rows that do not wait for the record: it has them when an event could not name more people. */
   shown(run: Run): void {
     this.lookForCanaries(run);
+    run.people.prepare(this.#hash, run.recorded.known);
     if (run.people.known - run.recorded.known >= NAMED) this.#piece(run);
   }
 
@@ -131,7 +133,6 @@ export class Trace {
     const decision = cut === undefined ? observedDecision(judged) : cutBy(cut);
     const event: StatementEvent = {
       ...this.#event(repeated, decision, duration),
-      ...writtenBy(repeated),
       ...observedClasses(wouldBe(repeated)),
       time: last,
       ...(count > 1 && { count, startTime: first }),
@@ -179,7 +180,7 @@ export class Trace {
   #write(run: Run, decision: Decision): void {
     const { audit, metrics } = this.#parts;
     const duration = performance.now() - run.startedAt;
-    const event: StatementEvent = { ...this.#event(run, decision, duration), ...writtenBy(run) };
+    const event = this.#event(run, decision, duration);
     audit.write(event);
     metrics.statement(event);
     this.took(duration, run.waited);
@@ -234,6 +235,7 @@ export class Trace {
       policy: judged.scope.policy.version,
       rows: run.rows,
       bytes: run.bytes,
+      ...(run.written !== undefined && { rowsWritten: run.written }),
       subjects: people?.named(this.#hash, after) ?? NOBODY,
       people: people?.count ?? 0,
       ...(shape.uncounted && { uncounted: true }),
@@ -277,10 +279,6 @@ function wouldBe({ judged, statement, shape }: Run | Repeated): Statement {
 function observedClasses({ masked, revealed }: Statement): Pick<StatementEvent, "revealed"> {
   if (revealed === undefined || masked.length === 0) return {};
   return { revealed: { ...revealed, shown: [...new Set([...revealed.shown, ...masked])] } };
-}
-
-function writtenBy({ written }: Run | Repeated): Pick<StatementEvent, "rowsWritten"> {
-  return written === undefined ? {} : { rowsWritten: written };
 }
 
 function decisionOf({ cut, truncated, shape }: Run): Decision {

@@ -9,6 +9,7 @@ import { Side } from "./peers.ts";
 
 /** The way to the server by a connection of the session's own: all passes as it comes. */
 export class DirectLeg implements ServerLeg {
+  readonly passesTexts = true;
   readonly frame: FrameReader;
   readonly #side: Side;
   readonly #toServer = new Outbox();

@@ -28,7 +28,7 @@ export interface Relay {
   /** Whether a long message of the server's may be handed in by pieces. */
   mayStream(type: number, length: number): boolean;
   /** The same of the client's: nobody looks at more than its beginning. */
-  mayClientStream(type: number): boolean;
+  mayClientStream(type: number, length: number): boolean;
   /** Bytes may be wanted after the read event in which they came, although nothing is held and all is written. */
   readonly keepsBytes: boolean;
   /** The client has said that it ends the session. */

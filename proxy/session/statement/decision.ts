@@ -5,6 +5,8 @@ import type { Verdict } from "../../sql/verdict.ts";
 export interface Judged {
   /** As the client sent it. */
   readonly text: Buffer;
+  /** So many bytes of a long text follow that have not been gathered. */
+  readonly more?: number;
   readonly verdict: Verdict;
   readonly scope: Scope;
   /** What the policy would say, where it only observes. */

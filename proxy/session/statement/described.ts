@@ -2,8 +2,9 @@ import { strayColumn } from "../../sql/plain-fields.ts";
 import type { Scope } from "../../sql/scope.ts";
 import { extraFields, type Statement } from "../../sql/verdict.ts";
 import type { Frame } from "../../wire/frames.ts";
+import { bytesOf } from "../../wire/messages.ts";
 import { type Refusal, refuse } from "../../wire/refusal.ts";
-import { fieldOrigins } from "../../wire/rows.ts";
+import { fieldOrigins, trimRowDescription } from "../../wire/rows.ts";
 
 /*
  * The server's own word on a result, held against the verdict before a row leaves: RowDescription names the table and
@@ -19,25 +20,52 @@ export class Description {
   answer: "fits" | Refusal | undefined;
 }
 
-/** Descriptions that fit, as they came: the same bytes of the same verdict need no second look. */
-const fitting = new WeakMap<Statement, Buffer>();
+/** A description that fits. */
+interface Fitting {
+  /** As it came: the same bytes of the same verdict need no second look. */
+  readonly bytes: Buffer;
+  /** As the client gets it, without the fields that the rewrite appended. */
+  readonly shown: Buffer;
+}
+
+const fitting = new WeakMap<Statement, Fitting>();
 /** Wider ones are looked at each time: a client can make many verdicts. */
 const KEPT_BYTES = 2_000;
-const TOO_WIDE = Buffer.alloc(0);
+const NOTHING = Buffer.alloc(0);
+const TOO_WIDE: Fitting = { bytes: NOTHING, shown: NOTHING };
 
 /** What is wrong with a RowDescription of this statement's rows; it has the fields yet that the rewrite appended. */
 export function misfit(frame: Frame, shape: Statement, scope: Scope): string | undefined {
-  const { buffer, start, end } = frame;
-  const known = fitting.get(shape);
-  if (known?.length === end - start && buffer.compare(known, 0, known.length, start, end) === 0)
-    return undefined;
+  if (knownAs(frame, shape) !== undefined) return undefined;
   for (const { table, column } of fieldOrigins(frame, extraFields(shape))) {
     const stray = table === 0 ? undefined : strayColumn(scope, table, column);
     if (stray !== undefined) return stray;
   }
-  // It lies about for as long as the verdict: a slice would keep the whole read buffer.
-  fitting.set(shape, end - start > KEPT_BYTES ? TOO_WIDE : Buffer.from(buffer.subarray(start, end)));
+  fitting.set(shape, frame.end - frame.start > KEPT_BYTES ? TOO_WIDE : kept(frame, shape));
   return undefined;
+}
+
+/** A RowDescription that fits, without the fields that the rewrite appended. */
+export function shownFields(frame: Frame, shape: Statement): Buffer {
+  return knownAs(frame, shape)?.shown ?? trimRowDescription(frame, extraFields(shape));
+}
+
+function knownAs({ buffer, start, end }: Frame, shape: Statement): Fitting | undefined {
+  const known = fitting.get(shape);
+  if (known?.bytes.length !== end - start) return undefined;
+  return buffer.compare(known.bytes, 0, known.bytes.length, start, end) === 0 ? known : undefined;
+}
+
+/** It lies about for as long as the verdict: a slice would keep the whole read buffer. */
+function kept(frame: Frame, shape: Statement): Fitting {
+  const bytes = Buffer.from(bytesOf(frame));
+  const copy: Frame = {
+    ...{ type: frame.type, piece: "whole" },
+    buffer: Buffer.from(bytes),
+    start: 0,
+    end: bytes.length,
+  };
+  return { bytes, shown: trimRowDescription(copy, extraFields(shape)) };
 }
 
 /**

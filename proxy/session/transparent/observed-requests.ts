@@ -1,5 +1,6 @@
 import { type Frame, ProtocolViolation } from "../../wire/frames.ts";
 import {
+  decodeBegunText,
   decodeBindNames,
   decodeClose,
   decodeExecute,
@@ -32,17 +33,25 @@ export function malformed(type: number): ObservedRequest {
   return type === Frontend.Query ? FUNCTION_CALL : DESCRIBE;
 }
 
-/** Reads as much of a message as the record needs; `judge` is lent a text. */
-export function requestOf(frame: Frame, judge: (text: Buffer) => Judged): ObservedRequest {
+/** Is lent a text, of which so many bytes more are still to come. */
+type Judge = (text: Buffer, more: number) => Judged;
+
+/** Reads as much of a message as the record needs. */
+export function requestOf(frame: Frame, judge: Judge): ObservedRequest {
   const at = performance.now();
+  if (frame.piece === "first") {
+    const begun = begunText(frame, judge, at);
+    if (begun !== undefined) return begun;
+  }
   switch (frame.type) {
     case Frontend.Query: {
       const { sqlStart, sqlEnd } = decodeQuery(frame);
-      return { kind: "query", at, judged: judge(frame.buffer.subarray(sqlStart, sqlEnd)) };
+      return { kind: "query", at, judged: judge(frame.buffer.subarray(sqlStart, sqlEnd), 0) };
     }
     case Frontend.Parse: {
       const { statement: name, sqlStart, sqlEnd } = decodeParse(frame);
-      return { kind: "parse", at, name, kept: new Kept(judge(frame.buffer.subarray(sqlStart, sqlEnd))) };
+      const judged = judge(frame.buffer.subarray(sqlStart, sqlEnd), 0);
+      return { kind: "parse", at, name, kept: new Kept(judged) };
     }
     case Frontend.Bind: {
       const { portal, statement } = decodeBindNames(frame);
@@ -59,4 +68,14 @@ export function requestOf(frame: Frame, judge: (text: Buffer) => Judged): Observ
     default:
       throw new ProtocolViolation(`invalid frontend message type ${frame.type}`);
   }
+}
+
+/** A text whose end is still to come; undefined for other messages. */
+function begunText(frame: Frame, judge: Judge, at: number): ObservedRequest | undefined {
+  if (frame.type !== Frontend.Query && frame.type !== Frontend.Parse) return undefined;
+  const { statement: name, sqlStart, more } = decodeBegunText(frame);
+  const judged = judge(frame.buffer.subarray(sqlStart, frame.end), more);
+  if (frame.type === Frontend.Query) return { kind: "query", at, judged };
+  // What is kept of it is a buffer of its own: the one it came in may be as long as a read of the socket.
+  return { kind: "parse", at, name, kept: new Kept({ ...judged, text: Buffer.from(judged.text) }) };
 }

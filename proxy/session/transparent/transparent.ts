@@ -138,8 +138,12 @@ export class TransparentRelay implements Relay {
     return isRow(type) || isLongAnswer(type, length);
   }
 
-  /** Long parameters and arguments are attachments, and not on record. */
-  mayClientStream(type: number): boolean {
+  /** Long parameters and arguments are attachments, and not on record. So are long texts. */
+  mayClientStream(type: number, length: number): boolean {
+    if (type === Frontend.Query || type === Frontend.Parse) {
+      const { openMessageBytes: most = 0 } = this.#parts;
+      return length > LONGEST_GATHERED && length <= most && this.#leg.passesTexts;
+    }
     return type === Frontend.CopyData || type === Frontend.Bind || type === Frontend.FunctionCall;
   }
 
@@ -203,8 +207,8 @@ export class TransparentRelay implements Relay {
   }
 
   /** `text` is lent: nobody asks for it once the trace has what it keeps of it. */
-  readonly #judge = (text: Buffer): Judged => {
-    const judged = this.#judging.survey(text, this.#scope());
+  readonly #judge = (text: Buffer, more: number): Judged => {
+    const judged = this.#judging.survey(text, this.#scope(), more);
     this.#trace.note(judged);
     return judged;
   };
@@ -302,6 +306,8 @@ for (const type of Object.values(Frontend)) SPOKEN[type] = type === Frontend.Pas
 
 /** Type byte and length word. */
 const EMPTY_MESSAGE = 5;
+/** A longer text is passed on as it comes: to gather it would take its size in memory, and copies of it as it grows. */
+const LONGEST_GATHERED = 1024 * 1024;
 
 /** A server that drops what it gets up to the next Sync reads these all the same, or never answers them. */
 const PASSES_ANYWAY: ReadonlySet<number> = new Set([
