@@ -112,7 +112,7 @@ roles:
     const { out } = await run("--as", "anna", "--policy", hinted, `select 1 from ${table}`);
     return /^hint {6}(.*)$/m.exec(out)?.[1];
   };
-  const advice = 'If it is about people, name the person of a row';
+  const advice = "If it is about people, name the person of a row";
   const grant = (table: string) => new RegExp(`^Add public.${table} under "reads:" of `);
   expect(await hint("public.tickets: { columns: { body: text } }", "tickets")).toMatch(grant("tickets"));
   expect(await hint("public.tickets: { columns: { body: text } }", "tickets")).toContain(advice);

@@ -89,7 +89,11 @@ test("each mistake names its line and column, what is wrong, and what would be r
       "version: 1\ntables: { customers: {} }\n",
       '2:11: error: "customers" is not possible here\n  hint: A table with its schema',
     ],
-    ["a bad window", role("budget: { 1day: 3 }"), '9:15: error: "1day" is not possible here\n  hint: A window:'],
+    [
+      "a bad window",
+      role("budget: { 1day: 3 }"),
+      '9:15: error: "1day" is not possible here\n  hint: A window:',
+    ],
     ["a window that is too long", role("budget: { 900d: 3 }"), "9:15: error: 900d is too long a window"],
     [
       "a bad budget value",

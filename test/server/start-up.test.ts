@@ -319,7 +319,10 @@ describe("limits", () => {
     });
     started.push({ ...proxy, close: () => proxy.close().then(() => void mute.close()) });
     const failure = await ask(app(proxy)).catch((error) => error);
-    expect(failure).toMatchObject({ code: "08006", message: expect.stringMatching(/did not answer within the login timeout/) });
+    expect(failure).toMatchObject({
+      code: "08006",
+      message: expect.stringMatching(/did not answer within the login timeout/),
+    });
   });
 
   test("a session that has begun is not measured by the time for login", async () => {
