@@ -234,6 +234,25 @@ const behaviour: RowPlan = {
       unit: "short",
       queries: [{ expr: `max(sluice_suspended_users{${INSTANCE}})`, legend: "users" }],
     }),
+    lines({
+      title: "Open cases",
+      description:
+        "Alerts of a user are one case, until an officer closes it in the console (page Cases), over the fleet.",
+      unit: "short",
+      queries: [{ expr: `max(sluice_open_cases{${INSTANCE}})`, legend: "cases" }],
+    }),
+    lines({
+      title: "Time to answer a case",
+      description:
+        "From a case's first alert to an officer's first answer, on average of the cases answered in a week; 0 where none was.",
+      unit: "s",
+      queries: [
+        {
+          expr: `sum(increase(sluice_case_answer_seconds_sum{${INSTANCE}}[7d])) / clamp_min(sum(increase(sluice_case_answer_seconds_count{${INSTANCE}}[7d])), 1)`,
+          legend: "mean",
+        },
+      ],
+    }),
   ],
 };
 

@@ -4,7 +4,7 @@ export interface Answer {
   readonly contentType: string;
   readonly text: string;
   /** Lower case names; they go before what every answer bears. */
-  readonly headers?: Readonly<Record<string, string>>;
+  readonly headers?: Readonly<Record<string, string | readonly string[]>>;
 }
 
 export function plain(status: number, text: string): Answer {

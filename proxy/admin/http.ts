@@ -43,7 +43,7 @@ const TLS = { minVersion: "TLSv1.2", rejectUnauthorized: false, handshakeTimeout
 
 const CONSOLE_IS_OFF = `the console is off: give it a token of 24 characters or more, in a file that only its owner
 can read (--console-token-file) or in SLUICE_CONSOLE_TOKEN; openssl rand -hex 24 makes one. Or let officers log in by
-certificate (--admin-tls-client-ca)`;
+certificate (--admin-tls-client-ca) or by OpenID Connect (--console-oidc)`;
 
 /** Serves `/metrics`, `/healthz`, `/livez`, `/readyz` and the console. Rejects when the address cannot be listened on. */
 export async function startAdmin(options: AdminOptions): Promise<Admin> {

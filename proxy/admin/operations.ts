@@ -1,5 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { MEASURE_KINDS, type OrderEvent } from "../audit/event.ts";
+import type { CaseDesk, Changed, Said } from "../cases/case-desk.ts";
+import type { Case } from "../cases/cases.ts";
 import type { Catalogs } from "../catalog/catalogs.ts";
 import type { RunningInfo, SessionInfo } from "../fleet/session-registry.ts";
 import { accountOf, type CounterStore, type WindowUse } from "../meter/meter.ts";
@@ -50,6 +52,14 @@ export interface Lately<T> {
   readonly others: number;
 }
 
+/** The cases, as far as the fleet knows them. */
+export interface CaseBoard {
+  list(): Promise<readonly Case[]>;
+  /** The case to which an alert belongs. */
+  find(alert: string): Promise<Case | undefined>;
+  change(id: string, by: string, said: Said): Promise<Changed>;
+}
+
 /** What operators see and do, from the web console as from psql. */
 export interface Operations {
   readonly version: string;
@@ -75,6 +85,8 @@ export interface Operations {
   suspended(): readonly Suspension[];
   /** Says what would become of a statement; nothing is run. */
   explain(question: Question): Promise<Answer>;
+  /** Alerts that somebody has to answer, the newest first; `change` resolves when the word is stored. */
+  readonly cases: CaseBoard;
   /** Asks the audit log on disk. */
   readonly questions: LogQuestions;
   suspend(user: string, why: string, by: string): Promise<Reached>;
@@ -97,6 +109,7 @@ export interface OperationsParts {
   readonly catalogs: Catalogs;
   readonly store: Pick<CounterStore, "usage">;
   readonly suspensions: Pick<Suspensions, "list" | "suspend" | "resume">;
+  readonly cases: Pick<CaseDesk, "list" | "find" | "change" | "poll">;
   /** Sessions of this process. */
   readonly here: () => readonly SessionInfo[];
   /** As in `Operations`. */
@@ -147,6 +160,17 @@ export function createOperations(parts: OperationsParts): Operations {
     },
     suspended: () => parts.suspensions.list(),
     explain: (question) => explainStatement(question, parts),
+    cases: {
+      async list() {
+        await parts.cases.poll();
+        return parts.cases.list();
+      },
+      async find(alert) {
+        await parts.cases.poll();
+        return parts.cases.find(alert);
+      },
+      change: (id, by, said) => parts.cases.change(id, by, said),
+    },
     questions: parts.questions,
     suspend: (user, why, by) => parts.suspensions.suspend(user, why, by),
     resume: (user, why, by) => parts.suspensions.resume(user, by, why),

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Console, createConsole } from "../admin/console/console.ts";
+import { Oidc } from "../admin/console/oidc.ts";
 import { createAdminDatabase } from "../admin/database/serve.ts";
 import { Fleet } from "../admin/fleet.ts";
 import { createOperations, type Operations } from "../admin/operations.ts";
@@ -64,6 +65,7 @@ export function openOperations(parts: Parts): Operations {
     catalogs,
     store: guard.store,
     suspensions: guard.suspensions,
+    cases: guard.cases,
     here: () => server().list(),
     pools: () => (settings.pool === "transaction" ? server().pools() : undefined),
     everywhere: redis === undefined ? undefined : remembered(() => readSessions({ ...redis, log })),
@@ -127,13 +129,23 @@ export function adminTls(settings: Settings): TlsFiles | undefined {
 
 /** Undefined without a token or a CA, because no one could log in. */
 export async function openConsole(
-  { consoleHosts: hosts = [], adminTlsClientCa }: Settings,
+  settings: Settings,
   tokens: () => NonNullable<Settings["consoleToken"]>,
   operations: Operations,
   log: Log,
 ): Promise<Console | undefined> {
-  if (tokens().length === 0 && adminTlsClientCa === undefined) return undefined;
-  return createConsole({ tokens, hosts, operations, log });
+  const { consoleHosts: hosts = [], adminTlsClientCa } = settings;
+  const oidc = oidcOf(settings, log);
+  if (tokens().length === 0 && adminTlsClientCa === undefined && oidc === undefined) return undefined;
+  return createConsole({ tokens, hosts, oidc, operations, log });
+}
+
+function oidcOf(settings: Settings, log: Log): Oidc | undefined {
+  const { consoleOidc: issuer, consoleOidcClient: client, consoleOidcRoles: roles, consoleUrl } = settings;
+  if (issuer === undefined || client === undefined || roles === undefined || consoleUrl === undefined)
+    return undefined;
+  const { consoleOidcSecret: secret, consoleOidcClaim: claim } = settings;
+  return new Oidc({ issuer, client, secret, claim, roles, consoleUrl, log, now: Date.now });
 }
 
 function mainDatabase({ database, user }: Upstream): string {

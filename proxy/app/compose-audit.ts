@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { type AuditLog, aroundLog } from "../audit/event.ts";
 import { openFileLog } from "../audit/file-log.ts";
 import { anchorsTo, type RedisStreams, redisSink } from "../audit/redis-places.ts";
+import { kafkaSink } from "../audit/sink-kafka.ts";
 import { otlpSink } from "../audit/sink-otlp.ts";
 import { stdoutSink } from "../audit/sink-stdout.ts";
 import { syslogSink } from "../audit/sink-syslog.ts";
@@ -69,6 +70,19 @@ function openSink(
       const { syslog, syslogCa } = settings;
       const ca = syslogCa === undefined ? {} : { ca: readFileSync(syslogCa, "utf8") };
       return syslog && syslogSink({ ...syslog, ...ca });
+    }
+    case "kafka": {
+      const { kafka, kafkaCa, kafkaLogin: login } = settings;
+      if (kafka === undefined) return undefined;
+      return kafkaSink({
+        ...kafka,
+        ...(kafkaCa !== undefined && { ca: readFileSync(kafkaCa, "utf8") }),
+        ...(login !== undefined && { login }),
+        onRefused: (lines, problem) => {
+          log.error({ sink: "kafka", lines, problem }, "the brokers refuse audit events");
+          metrics.auditSinkDropped("kafka", lines);
+        },
+      });
     }
     case "otlp": {
       const { otlp: url, otlpToken: token } = settings;

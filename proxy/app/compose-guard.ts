@@ -1,6 +1,12 @@
 import { randomUUID } from "node:crypto";
 import { at } from "../admin/console/routes.ts";
-import { type AlertEvent, type AuditLog, aroundLog, type MeasureEvent } from "../audit/event.ts";
+import {
+  type AlertEvent,
+  type AuditLog,
+  aroundLog,
+  type CaseEvent,
+  type MeasureEvent,
+} from "../audit/event.ts";
 import type { Alert, AlertRule } from "../behaviour/alert.ts";
 import { AlertDesk } from "../behaviour/alert-desk.ts";
 import { FenceWatch } from "../behaviour/fence.ts";
@@ -11,6 +17,9 @@ import { SharedProfiles } from "../behaviour/shared-profiles.ts";
 import { Behaviour } from "../behaviour/watch.ts";
 import { Webhook } from "../behaviour/webhook.ts";
 import { type CanarySighting, canaryText } from "../canaries/canaries.ts";
+import { CaseDesk } from "../cases/case-desk.ts";
+import type { Case } from "../cases/cases.ts";
+import type { Change } from "../cases/changes.ts";
 import type { Keys } from "../keys/keys.ts";
 import type { Log } from "../log.ts";
 import type { BudgetSighting } from "../meter/budget-alerts.ts";
@@ -25,12 +34,14 @@ import { openSuspensions, type Suspensions } from "../orders/suspensions.ts";
 import type { PolicySet } from "../policy/compile.ts";
 import type { Settings } from "../settings/settings.ts";
 import { HouseWatch } from "./house-watch.ts";
-import { profilesFile, redisOf, suspensionsFile } from "./state-places.ts";
+import { casesFile, profilesFile, redisOf, suspensionsFile } from "./state-places.ts";
 
 /** The parts of the guard that sessions use. */
 export interface Guard {
   readonly store: CounterStore;
   readonly suspensions: Suspensions;
+  /** Alerts that somebody has to answer. */
+  readonly cases: CaseDesk;
   /** The audit log; the rules of behaviour see its statements on the way. */
   readonly audit: AuditLog;
   /** Called when a decoy is about to be released. */
@@ -48,7 +59,7 @@ export interface GuardParts {
   readonly counters: CounterStore;
   readonly audit: AuditLog;
   readonly policies: () => PolicySet;
-  readonly metrics: Pick<Metrics, "alert" | "redis">;
+  readonly metrics: Pick<Metrics, "alert" | "redis" | "caseAnswered">;
   readonly log: Log;
 }
 
@@ -65,6 +76,16 @@ export async function openGuard(parts: GuardParts): Promise<Guard> {
       const event = measureEvent(measure);
       audit.write(event);
       desk?.observe(event);
+    },
+  });
+  const cases = new CaseDesk({
+    file: casesFile(settings),
+    ...(redis === undefined ? {} : { redis: { ...redis, observe: metrics.redis("cases") } }),
+    ...{ log, newId: randomUUID, now: Date.now },
+    onChange(change, of) {
+      audit.write(caseEvent(change, of));
+      if (change.kind !== "alert" && of.answeredAt === change.time)
+        metrics.caseAnswered((change.time - of.openedAt) / 1000);
     },
   });
   const webhook = webhookOf(settings, log);
@@ -89,6 +110,7 @@ export async function openGuard(parts: GuardParts): Promise<Guard> {
       if (isCounted(alert)) metrics.alert(alert.role ?? "", alert.rule, alert.action);
       if (OFF_RECORD.has(alert.rule)) audit.write(houseEvent(alert));
       webhook?.send(alert);
+      if (!ANNOUNCEMENTS.has(alert.rule)) gather(cases, alert);
     },
     newId: randomUUID,
     log,
@@ -120,6 +142,7 @@ export async function openGuard(parts: GuardParts): Promise<Guard> {
   return {
     store,
     suspensions,
+    cases,
     audit: watched(audit, behaviour, alerts, fences),
     house,
     onCanary(sighting) {
@@ -152,6 +175,7 @@ export async function openGuard(parts: GuardParts): Promise<Guard> {
       await webhook?.close();
       await store.close();
       await suspensions.close();
+      await cases.close();
     },
   };
 }
@@ -192,6 +216,36 @@ function isCounted({ role, rule, severity }: Alert): boolean {
 
 /** Of these no other event tells. */
 const OFF_RECORD: ReadonlySet<AlertRule> = new Set(["counters", "observe", "audit"]);
+
+/** They tell what operators did: nobody has to answer them. */
+const ANNOUNCEMENTS: ReadonlySet<AlertRule> = new Set(["order", "policy"]);
+
+function gather(
+  cases: CaseDesk,
+  { id, time, user = "", database = "", rule, severity, text, session }: Alert,
+): void {
+  cases.gather({
+    ...{ id, time, about: user, database, rule, severity, text },
+    ...(session !== undefined && { session }),
+  });
+}
+
+function caseEvent(change: Change, { id, about }: Case): CaseEvent {
+  const { time } = change;
+  if (change.kind === "alert")
+    return {
+      kind: "case",
+      time,
+      by: "sluice",
+      id,
+      change: "opened",
+      about,
+      text: `${change.rule}: ${change.text}`,
+    };
+  const { kind, by, text, outcome } = change;
+  const words = outcome === undefined ? text : `${outcome}: ${text}`;
+  return { kind: "case", time, by, id, change: kind, about, text: words };
+}
 
 function houseEvent({ id, time, rule, action, severity, database = "", text }: Alert): AlertEvent {
   const nobody = { user: "sluice", role: "", client: "local" };

@@ -200,6 +200,7 @@ async function start(
   metrics.ask({
     auditWaitsSince: () => audit.waitsSince,
     suspendedUsers: () => guard.suspensions.list().length,
+    openCases: () => guard.cases.list().filter(({ closedAt }) => closedAt === undefined).length,
   });
   const decoys = openDecoys(catalogs, () => watching.current, log);
   stops.push(() => decoys.close());

@@ -11,6 +11,11 @@ export function suspensionsFile(settings: Pick<Settings, "audit">): string {
   return join(settings.audit, "suspensions.jsonl");
 }
 
+/** The file of the cases of a proxy with these settings. */
+export function casesFile(settings: Pick<Settings, "audit">): string {
+  return join(settings.audit, "cases.jsonl");
+}
+
 /** The file of the behaviour profiles of a proxy without Redis. */
 export function profilesFile(settings: Pick<Settings, "audit">): string {
   return join(settings.audit, "profiles.jsonl");

@@ -4,7 +4,7 @@ import { codeOf } from "./problem.ts";
 
 /** Another place that lines go to once they are on disk. */
 export interface Sink {
-  readonly name: "stdout" | "redis" | "syslog" | "otlp";
+  readonly name: "stdout" | "redis" | "syslog" | "otlp" | "kafka";
   /** Resolves when all of them were taken, in their order. Rejects when they were not; then they come again. */
   write(lines: readonly string[]): Promise<void>;
   close(): void;

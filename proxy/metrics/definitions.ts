@@ -19,6 +19,8 @@ const WHERE = ["database", "role"] as const;
 /** Upper bounds in seconds for a statement's time; for the time that Sluice adds; for one command to Redis. */
 const STATEMENT_SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 const STAGE_SECONDS = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1];
+/** From a minute to a week. */
+const ANSWER_SECONDS = [60, 300, 600, 1_800, 3_600, 14_400, 28_800, 86_400, 259_200, 604_800];
 const REDIS_SECONDS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5];
 
 /**
@@ -86,6 +88,20 @@ export const METRICS = {
     labels: [],
     help: "Users who are cut off.",
     together: "max",
+  },
+  openCases: {
+    name: "sluice_open_cases",
+    type: "gauge",
+    labels: [],
+    help: "Cases, in which alerts of a user are gathered, that nobody has closed.",
+    together: "max",
+  },
+  caseAnswerSeconds: {
+    name: "sluice_case_answer_seconds",
+    type: "histogram",
+    labels: [],
+    help: "From the first alert of a case to an operator's first answer, or its closing.",
+    buckets: ANSWER_SECONDS,
   },
   statements: {
     name: "sluice_statements_total",

@@ -27,6 +27,7 @@ export const REDIS_OPERATIONS = [
   "charge",
   "profile",
   "control",
+  "cases",
   "sessions",
   "cancel",
   "console",

@@ -17,9 +17,11 @@ export interface StateMetrics {
   catalogRefreshed(at: number): void;
   auditLost(events: number): void;
   /** A sink other than the files was too slow or unreachable: these events are missing there. */
-  auditSinkDropped(sink: "stdout" | "redis" | "syslog" | "otlp", events: number): void;
+  auditSinkDropped(sink: "stdout" | "redis" | "syslog" | "otlp" | "kafka", events: number): void;
   /** A rule of behaviour matched a user. */
   alert(role: string, rule: string, action: string): void;
+  /** An operator answered a case, so many seconds after its first alert. */
+  caseAnswered(seconds: number): void;
   /** Sets the sources that are read at each scrape. */
   ask(sources: Sources): void;
 }
@@ -28,6 +30,8 @@ export interface Sources {
   /** Unix time in milliseconds of the oldest audit event that is not on disk yet. */
   readonly auditWaitsSince?: () => number | undefined;
   readonly suspendedUsers?: () => number;
+  /** Cases that nobody has closed. */
+  readonly openCases?: () => number;
 }
 
 export function stateMetrics(registry: Registry, label: DatabaseLabel): StateMetrics {
@@ -42,12 +46,19 @@ export function stateMetrics(registry: Registry, label: DatabaseLabel): StateMet
     METRICS.suspendedUsers,
     asked(() => sources.suspendedUsers?.()),
   );
+  reading(
+    registry,
+    METRICS.openCases,
+    asked(() => sources.openCases?.()),
+  );
+  const answered = histogram(registry, METRICS.caseAnswerSeconds);
   return {
     ...policy(registry),
     ...upstream(registry, label),
     ...redis(registry),
     ...audit(registry, () => sources.auditWaitsSince),
     alert: (role, rule, action) => alerts(1, role, rule, action),
+    caseAnswered: answered(),
     ask: (more) => void Object.assign(sources, more),
   };
 }
@@ -105,7 +116,7 @@ function audit(
   });
   const lost = tally(registry, METRICS.auditDropped);
   const sinkDropped = tally(registry, METRICS.auditSinkDropped);
-  for (const sink of ["stdout", "redis", "syslog", "otlp"]) sinkDropped(0, sink);
+  for (const sink of ["stdout", "redis", "syslog", "otlp", "kafka"]) sinkDropped(0, sink);
   return {
     auditLost: (events) => lost(events),
     auditSinkDropped: (sink, events) => sinkDropped(events, sink),

@@ -232,6 +232,18 @@ function contradictions(settings: Omit<Settings, "upstream"> & { readonly upstre
   if (settings.adminTlsClientCa !== undefined && settings.adminTlsCert === undefined) {
     problems.push("--admin-tls-client-ca: needs --admin-tls-cert and --admin-tls-key");
   }
+  const { consoleOidc, consoleOidcClient, consoleOidcRoles, consoleUrl, consoleOidcSecret } = settings;
+  if (consoleOidc !== undefined) {
+    if (consoleOidcClient === undefined)
+      problems.push("--console-oidc-client: missing; which client is the console for --console-oidc?");
+    if (consoleOidcRoles === undefined)
+      problems.push("--console-oidc-roles: missing; without it no account of --console-oidc gets in");
+    if (consoleUrl === undefined)
+      problems.push("--console-url: missing; --console-oidc sends browsers back there");
+  } else if ((consoleOidcClient ?? consoleOidcRoles ?? consoleOidcSecret) !== undefined)
+    problems.push(
+      "--console-oidc-client, --console-oidc-roles and --console-oidc-secret-file: need --console-oidc",
+    );
   if (settings.alertFormat === "json") {
     if ((settings.alertWebhook === undefined) !== (settings.alertKey === undefined))
       problems.push("--alert-webhook and --alert-key-file: give both or none");
@@ -244,11 +256,15 @@ function contradictions(settings: Omit<Settings, "upstream"> & { readonly upstre
   if (settings.auditSink.includes("redis") && settings.redis === undefined) {
     problems.push("--redis: missing; --audit-sink redis writes there");
   }
-  for (const name of ["syslog", "otlp"] as const)
+  for (const name of ["syslog", "otlp", "kafka"] as const)
     if (settings.auditSink.includes(name) !== (settings[name] !== undefined))
       problems.push(`--audit-sink ${name} and --${name}: give both or none`);
   if (settings.syslogCa !== undefined && settings.syslog === undefined)
     problems.push("--syslog-ca: needs --syslog");
+  if (settings.kafkaCa !== undefined && settings.kafka?.tls !== true)
+    problems.push("--kafka-ca: needs a --kafka that begins with kafka+tls");
+  if (settings.kafkaLogin !== undefined && settings.kafka === undefined)
+    problems.push("--kafka-login-file: needs --kafka");
   if (settings.otlpToken !== undefined && settings.otlp === undefined)
     problems.push("--otlp-token-file: needs --otlp");
   if (settings.workers > 1 && settings.redis === undefined) {

@@ -122,6 +122,30 @@ const consoleTokens = z.string().transform((text, context) => {
   context.addIssue({ code: "custom", message });
   return z.NEVER;
 });
+/** Words of the form `group=role`, as claims of an ID token are mapped to roles of the console. */
+const oidcRoles = value(
+  "a list of values of the claim and roles, such as security=officer,dbas=dba,support-leads=viewer",
+  (given) => {
+    const roles = new Map<string, "viewer" | "dba" | "officer">();
+    for (const word of given.split(",").map((one) => one.trim())) {
+      const [, group = "", role] = /^([^=]{1,200})=(viewer|dba|officer)$/.exec(word) ?? [];
+      if (role === undefined || roles.has(group)) return undefined;
+      roles.set(group, roleNamed(role));
+    }
+    return roles as ReadonlyMap<string, "viewer" | "dba" | "officer">;
+  },
+);
+/** An ID token's issuer; without TLS only on this machine, for a trial. */
+const oidcIssuer = value(
+  "not an issuer, such as https://login.example.com/realms/staff (http:// only on 127.0.0.1 or localhost)",
+  (given) => {
+    if (!isWebUri(given)) return undefined;
+    const { protocol, hostname, search, hash } = new URL(given);
+    if (search !== "" || hash !== "") return undefined;
+    const isHere = ["127.0.0.1", "localhost", "[::1]"].includes(hostname);
+    return protocol === "https:" || isHere ? given : undefined;
+  },
+);
 const hostNames = value("a list of host names, such as sluice.internal,sluice.example.com", (given) => {
   const names = given.split(",").map((name) => name.trim().toLowerCase());
   return names.every((name) => /^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/.test(name)) ? names : undefined;
@@ -141,6 +165,19 @@ const syslogUri = value("a receiver of syslog over TLS, such as tls://logs.inter
     /^tls:\/\/(\[[0-9a-f:]+\]|[\w.-]+)(?::(\d{1,5}))?\/?$/i.exec(given) ?? [];
   if (host === "" || Number(port) > 65_535) return undefined;
   return { host: host.replaceAll(/[[\]]/g, ""), port: Number(port) };
+});
+const kafkaUri = value(
+  "brokers and a topic, such as kafka+tls://one.internal:9093,two.internal:9093/sluice-audit",
+  (given) => {
+    const [, tls, hosts = "", topic = ""] = /^kafka(\+tls)?:\/\/([^/]+)\/([\w.-]{1,249})$/.exec(given) ?? [];
+    const brokers = hosts.split(",").map((one) => one.trim());
+    const isGood = topic !== "" && brokers.every((one) => parseAddress(one) !== undefined);
+    return isGood ? { brokers, topic, tls: tls !== undefined } : undefined;
+  },
+);
+const kafkaLogin = value("not a user and a password with a colon between them", (given) => {
+  const [, username, password] = /^([^:\s]{1,255}):(.{1,1000})$/.exec(given) ?? [];
+  return username === undefined || password === undefined ? undefined : { username, password };
 });
 const bearerToken = value("not a bearer token (RFC 6750)", (given) =>
   /^[\w.~+/=-]{1,4096}$/.test(given) ? given : undefined,
@@ -271,6 +308,35 @@ export const SETTINGS = {
     placeholder: "LIST",
     what: "names under which browsers reach the console, in addition to localhost and IP addresses: sluice.internal,…",
   }),
+  consoleOidc: setting({
+    value: oidcIssuer,
+    placeholder: "URI",
+    what: "the OpenID Connect issuer whose accounts log in to the console (docs/console.md); needs --console-oidc-client, --console-oidc-roles and --console-url",
+  }),
+  consoleOidcClient: setting({
+    value: value("a client id", (given) => given || undefined),
+    placeholder: "ID",
+    what: "the client that the console is for --console-oidc; its redirect URI is --console-url with /console/oidc",
+  }),
+  consoleOidcSecret: setting({
+    value: value("not a secret of 8 to 1,000 printable characters", (given) =>
+      /^[\x20-\x7e]{8,1000}$/.test(given) ? given : undefined,
+    ),
+    placeholder: "SECRET",
+    what: "that client's secret; left out, it is a public client",
+    secret: "file",
+  }),
+  consoleOidcRoles: setting({
+    value: oidcRoles,
+    placeholder: "LIST",
+    what: "which values of the claim have which role in the console: security=officer,dbas=dba,leads=viewer. Accounts with none of them do not get in",
+  }),
+  consoleOidcClaim: setting({
+    value: value("the name of a claim", (given) => (/^[\w:./-]{1,200}$/.test(given) ? given : undefined)),
+    default: "groups",
+    placeholder: "NAME",
+    what: "the claim of the ID token that --console-oidc-roles looks at: a text or a list of texts",
+  }),
   adminDatabase: setting({
     value: value("a database name", (given) => given || undefined),
     default: "sluice",
@@ -308,10 +374,10 @@ export const SETTINGS = {
     what: "closed files of the audit log that are older are dropped, with a signed record; kept for ever if left out",
   }),
   auditSink: setting({
-    value: listOf("none", "stdout", "redis", "syslog", "otlp"),
+    value: listOf("none", "stdout", "redis", "syslog", "otlp", "kafka"),
     default: "none",
     placeholder: "LIST",
-    what: "where events go besides the files: stdout (JSON lines), redis (the stream sluice:audit of --redis), syslog (--syslog), otlp (--otlp), or several: stdout,redis",
+    what: "where events go besides the files: stdout (JSON lines), redis (the stream sluice:audit of --redis), syslog (--syslog), otlp (--otlp), kafka (--kafka), or several: stdout,redis",
   }),
   syslog: setting({
     value: syslogUri,
@@ -333,6 +399,23 @@ export const SETTINGS = {
     value: bearerToken,
     placeholder: "TOKEN",
     what: "sent to --otlp as a bearer token",
+    secret: "file",
+  }),
+  kafka: setting({
+    value: kafkaUri,
+    placeholder: "URI",
+    what: "brokers and topic of --audit-sink kafka: kafka+tls://one.internal:9093,two.internal:9093/sluice-audit; kafka:// is without TLS. The topic must exist",
+  }),
+  kafkaCa: setting({
+    value: path,
+    placeholder: "FILE",
+    what: "authorities (PEM) that sign the brokers' certificates, in place of the well-known ones",
+    path: true,
+  }),
+  kafkaLogin: setting({
+    value: kafkaLogin,
+    placeholder: "USER:PASSWORD",
+    what: "how --audit-sink kafka logs in to the brokers, with SASL and SCRAM-SHA-512",
     secret: "file",
   }),
   auditSinkWait: setting({

@@ -15,7 +15,7 @@ const FLOORS: readonly (readonly string[])[] = [
   ["catalog", "fleet", "protocol"],
   ["policy"],
   ["policy-files", "sql", "orders", "settings"],
-  ["analyst", "canaries", "meter", "pool", "suggest"],
+  ["analyst", "canaries", "cases", "meter", "pool", "suggest"],
   ["audit", "check"],
   ["behaviour", "metrics"],
   ["session"],

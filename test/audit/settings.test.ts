@@ -36,7 +36,7 @@ test.each([
   ["--audit-durability", "never", "before, after"],
   ["--audit-retention", "400", "400d"],
   ["--audit-retention", "0d", "400d"],
-  ["--audit-sink", "stdout,kafka", "none, stdout, redis"],
+  ["--audit-sink", "stdout,rabbit", "none, stdout, redis"],
   ["--on-audit-loss", "ignore", "closed, open"],
 ])("%s %s is a mistake, and what is right is told", (flag, value, right) => {
   expect(String(read([flag, value]))).toContain(right);

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rename, rm, writeFile } from "node:fs/promises";
 import { devNull, tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
@@ -157,7 +157,9 @@ function testSluice(running: Running, places: Places): TestSluice {
         .reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(" "))), 0);
     },
     async setPolicy(text) {
-      await writeFile(policyFile, text);
+      // In one step: whoever watches the file must not read half of it, which is a policy that is rejected.
+      await writeFile(`${policyFile}.draft`, text);
+      await rename(`${policyFile}.draft`, policyFile);
       await running.reload();
     },
     reload: () => running.reload(),

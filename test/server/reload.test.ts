@@ -155,9 +155,12 @@ test("the tokens of the console are read again", async () => {
   const [first, second] = [randomBytes(24).toString("hex"), randomBytes(24).toString("hex")];
   await secret("tokens", first);
   const running = await start({ flags: ["--console-token-file", join(folder, "tokens")] });
-  await logIn(running, first);
+  const officer = await logIn(running, first);
+  expect(await officer.see("/console")).toContain("Overview");
   await secret("tokens", second);
   await running.reload();
+  // Whoever logged in with a token that is no more is logged out.
+  expect(await officer.see("/console")).toContain("Log in to the console");
   await logIn(running, second);
   await expect(logIn(running, first)).rejects.toThrow(/not logged in/);
 });

@@ -1,5 +1,6 @@
 import type { Reached } from "../../orders/suspensions.ts";
 import type { Action, Outcome } from "./page.ts";
+import { caseAction } from "./pages/cases.ts";
 import { explainAction } from "./pages/explain.ts";
 import { logAction, logExportAction } from "./pages/log.ts";
 import { personAction } from "./pages/person.ts";
@@ -45,6 +46,7 @@ export const ACTIONS: ReadonlyMap<string, Action> = new Map<string, Action>([
   ["/console/end", end],
   ["/console/explain", explainAction],
   ["/console/person", personAction],
+  ["/console/case", caseAction],
   ["/console/log", logAction],
   ["/console/log-export", logExportAction],
 ]);

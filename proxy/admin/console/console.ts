@@ -6,8 +6,17 @@ import type { Operations } from "../operations.ts";
 import { ACTIONS } from "./actions.ts";
 import { type Asset, readAssets } from "./assets.ts";
 import type { Html } from "./html.ts";
-import { Attempts, type ConsoleToken, isFormToken, ownerOf, type Visit, Visits } from "./log-in.ts";
-import { logInPage } from "./pages/log-in.ts";
+import {
+  Attempts,
+  type ConsoleToken,
+  isFormToken,
+  ownerOf,
+  stillHolds,
+  type Visit,
+  Visits,
+} from "./log-in.ts";
+import { AWAY_SECONDS, type Oidc } from "./oidc.ts";
+import { arrivedPage, logInPage } from "./pages/log-in.ts";
 import { problemPage } from "./pages/problem.ts";
 import { PAGES } from "./pages.ts";
 import { certificateOf, cookieOf, isOurHost, isOurOrigin, readForm } from "./request.ts";
@@ -19,6 +28,8 @@ export interface ConsoleOptions {
   readonly tokens: () => readonly ConsoleToken[];
   /** Names under which browsers reach it, beside localhost and addresses. */
   readonly hosts: readonly string[];
+  /** Undefined: nobody logs in by OpenID Connect. */
+  readonly oidc?: Oidc | undefined;
   readonly operations: Operations;
   readonly log: Log;
   readonly now?: () => number;
@@ -48,6 +59,8 @@ const HEADERS: Readonly<Record<string, string>> = {
 };
 
 const COOKIE = "sluice_console";
+/** Of a browser that is at the provider of --console-oidc. */
+const AWAY_COOKIE = "sluice_console_oidc";
 
 /** The web console: who is connected, who has read how much, what was refused; suspend and resume. */
 export async function createConsole(options: ConsoleOptions): Promise<Console> {
@@ -71,7 +84,8 @@ interface Parts extends ConsoleOptions {
 }
 
 async function answerOf(request: IncomingMessage, url: URL, parts: Parts): Promise<Answer> {
-  if (!isOurHost(request, parts.hosts)) {
+  const { oidc, hosts } = parts;
+  if (!isOurHost(request, oidc === undefined ? hosts : [...hosts, oidc.host])) {
     return plain(
       421,
       "this name is not the console's: use an address, localhost, or name it in --console-hosts",
@@ -83,15 +97,60 @@ async function answerOf(request: IncomingMessage, url: URL, parts: Parts): Promi
   const secret = cookieOf(request, COOKIE);
   const why = request.headers["sluice-watch"] === undefined ? "use" : "watch";
   const certificate = certificateOf(request);
-  const visit = secret === undefined ? undefined : parts.visits.find(secret, why, certificate?.fingerprint);
+  const visit = visitOf(secret, why, certificate?.fingerprint, parts);
   if (request.method === "POST") return post(request, path, visit, parts);
   if (path === "/console/log-in") return seeOther("/console");
+  if (parts.oidc !== undefined && request.method === "GET") {
+    if (path === "/console/oidc/start") return depart(request, url, parts.oidc, parts);
+    if (path === "/console/oidc") return arrive(request, url, parts.oidc, parts);
+  }
   if (visit === undefined) return logInAgain(401, request, parts, safeTarget(url));
   const page = PAGES.get(path);
   if (page === undefined) return markup(404, problemPage(visit, "There is no such page."));
   const { operations } = parts;
   const notice = why === "use" ? takeNotice(visit) : undefined;
   return markup(200, await page({ visit, notice, operations, query: url.searchParams, now: Date.now() }));
+}
+
+/** Whose token was withdrawn is logged out. */
+function visitOf(
+  secret: string | undefined,
+  why: "use" | "watch",
+  fingerprint: string | undefined,
+  { visits, tokens }: Parts,
+): Visit | undefined {
+  const visit = secret === undefined ? undefined : visits.find(secret, why, fingerprint);
+  if (visit === undefined || secret === undefined || stillHolds(visit, tokens())) return visit;
+  visits.end(secret);
+  return undefined;
+}
+
+/** A link and no form, because browsers hold redirects of forms against `form-action`. */
+async function depart(request: IncomingMessage, url: URL, oidc: Oidc, parts: Parts): Promise<Answer> {
+  const to = safeTarget(url.searchParams.get("to") ?? "");
+  const departure = await oidc.depart(to);
+  if (departure === undefined) {
+    const problem = "The identity provider cannot be reached. Try again, or log in with a token.";
+    return logInAgain(503, request, parts, to, problem);
+  }
+  const { location, cookie: journey } = departure;
+  return seeOther(location, { "set-cookie": awayCookie(request, journey, AWAY_SECONDS) });
+}
+
+async function arrive(request: IncomingMessage, url: URL, oidc: Oidc, parts: Parts): Promise<Answer> {
+  const client = addressOf(request);
+  const arrival = await oidc.arrive(url.searchParams, cookieOf(request, AWAY_COOKIE));
+  const gone = awayCookie(request, "", 0);
+  if (!arrival.ok) {
+    const { status, problem } = arrival;
+    const answer = logInAgain(status, request, parts, "/console", problem);
+    return { ...answer, headers: { ...answer.headers, "set-cookie": gone } };
+  }
+  const { owner, to } = arrival;
+  parts.log.info({ client, ...owner }, "log-in at the console");
+  // The provider's page sent the browser here: what it asks for next as part of that is sent without a strict cookie.
+  const page = markup(200, arrivedPage(to));
+  return { ...page, headers: { "set-cookie": [cookie(request, parts.visits.begin(owner)), gone] } };
 }
 
 async function post(
@@ -163,29 +222,48 @@ function logIn(request: IncomingMessage, form: URLSearchParams, address: string,
     log.warn({ client: address }, "wrong token at the console");
     return logInAgain(401, request, parts, to, "This is not the token.");
   }
-  log.info({ client: address, ...owner }, "login at the console");
+  log.info({ client: address, by: owner.by, role: owner.role }, "login at the console");
   return seeOther(to, { "set-cookie": cookie(request, visits.begin(owner)) });
 }
 
 function logInAgain(
   status: number,
   request: IncomingMessage,
-  { tokens }: Parts,
+  { tokens, oidc }: Parts,
   to: string,
   problem?: string,
 ): Answer {
   const hasTokens = tokens().length > 0;
-  return markup(status, logInPage({ to, problem, hasTokens, owner: certificateOf(request)?.name }));
+  return markup(
+    status,
+    logInPage({ to, problem, hasTokens, hasOidc: oidc !== undefined, owner: certificateOf(request)?.name }),
+  );
 }
 
 /** Without Max-Age it is gone with the browser; what counts is what the server remembers. */
-function cookie({ headers, socket }: IncomingMessage, secret: string, maxAge?: number): string {
-  // A client that makes this header up only keeps its own cookie from plain HTTP.
-  const secure = socket instanceof TLSSocket || headers["x-forwarded-proto"] === "https";
+function cookie(request: IncomingMessage, secret: string, maxAge?: number): string {
   const parts = [`${COOKIE}=${secret}`, "Path=/console", "HttpOnly", "SameSite=Strict"];
-  if (secure) parts.push("Secure");
+  if (isSecure(request)) parts.push("Secure");
   if (maxAge !== undefined) parts.push(`Max-Age=${maxAge}`);
   return parts.join("; ");
+}
+
+/** Lax: it must be there when the provider sends the browser back. */
+function awayCookie(request: IncomingMessage, journey: string, maxAge: number): string {
+  const parts = [
+    `${AWAY_COOKIE}=${journey}`,
+    "Path=/console/oidc",
+    "HttpOnly",
+    "SameSite=Lax",
+    `Max-Age=${maxAge}`,
+  ];
+  if (isSecure(request)) parts.push("Secure");
+  return parts.join("; ");
+}
+
+/** Whoever makes this header up only keeps their own cookie from plain HTTP. */
+function isSecure({ headers, socket }: IncomingMessage): boolean {
+  return socket instanceof TLSSocket || headers["x-forwarded-proto"] === "https";
 }
 
 function takeNotice(visit: Visit): string | undefined {

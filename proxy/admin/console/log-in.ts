@@ -17,11 +17,16 @@ export interface Visit {
   readonly role: ConsoleRole;
   /** The fingerprint of the certificate that they logged in with; undefined: it was a token. */
   readonly certificate: string | undefined;
+  /** The digest of the token that they logged in with: once it is withdrawn, so is the login. */
+  readonly token: string | undefined;
   /** Is in each of their forms. */
   readonly formToken: string;
   /** Shown on the next page that they open. */
   notice: string | undefined;
 }
+
+/** Who logs in. */
+export type Owner = Pick<Visit, "by" | "role"> & { readonly token?: string | undefined };
 
 interface Kept {
   readonly visit: Visit;
@@ -37,14 +42,20 @@ const VISITS = 200;
 export function ownerOf(
   given: string,
   tokens: readonly ConsoleToken[],
-): Pick<Visit, "by" | "role"> | undefined {
+): Pick<Visit, "by" | "role" | "token"> | undefined {
   const hash = digest(given);
-  let owner: Pick<Visit, "by" | "role"> | undefined;
+  let owner: Pick<Visit, "by" | "role" | "token"> | undefined;
   for (const { name, token, role } of tokens) {
     const right = timingSafeEqual(hash, digest(token));
-    if (right) owner = { by: name === undefined ? "console" : `console (${name})`, role };
+    if (right)
+      owner = { by: name === undefined ? "console" : `console (${name})`, role, token: keyOf(token) };
   }
   return owner;
+}
+
+/** Whether what somebody logged in with still holds: their token is there, and has their role. */
+export function stillHolds({ token, role }: Visit, tokens: readonly ConsoleToken[]): boolean {
+  return token === undefined || tokens.some((one) => one.role === role && keyOf(one.token) === token);
 }
 
 /** Who is logged in: kept in this process and gone with it. */
@@ -58,12 +69,12 @@ export class Visits {
   }
 
   /** Gives the cookie. */
-  begin({ by, role }: Pick<Visit, "by" | "role">, certificate?: string): string {
+  begin({ by, role, token }: Owner, certificate?: string): string {
     const secret = randomBytes(32).toString("base64url");
     const formToken = randomBytes(32).toString("base64url");
     const now = this.#now();
     this.#sweep(now);
-    const visit: Visit = { by, role, certificate, formToken, notice: undefined };
+    const visit: Visit = { by, role, certificate, token, formToken, notice: undefined };
     this.#kept.set(keyOf(secret), { visit, endsAt: now + LASTS_MS, idleAt: now + IDLE_MS });
     return secret;
   }

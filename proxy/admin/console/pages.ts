@@ -1,5 +1,6 @@
 import type { Page } from "./page.ts";
 import { alertsPage } from "./pages/alerts.ts";
+import { casePage, casesPage } from "./pages/cases.ts";
 import { explainPage } from "./pages/explain.ts";
 import { historyPage } from "./pages/history.ts";
 import { logPage } from "./pages/log.ts";
@@ -21,6 +22,8 @@ export const PAGES: ReadonlyMap<string, Page> = new Map<string, Page>([
   ["/console/sessions", sessionsPage],
   ["/console/session", sessionPage],
   ["/console/alerts", alertsPage],
+  ["/console/cases", casesPage],
+  ["/console/case", casePage],
   ["/console/person", personPage],
   ["/console/log", logPage],
   ["/console/history", historyPage],

@@ -3,6 +3,7 @@ export const at = {
   user: (user: string) => address("/console/user", { name: user }),
   /** A search of the audit log. */
   log: (fields: Readonly<Record<string, string>>) => address("/console/log", fields),
+  case: (id: string) => address("/console/case", { id }),
   history: (user: string) => address("/console/history", { name: user }),
   session: (session: string) => address("/console/session", { id: session }),
 };

@@ -218,6 +218,52 @@ test("an officer asks who read a customer: the whole log answers, and the questi
   expect(JSON.stringify(questions)).not.toContain("4711");
 });
 
+test("an alert opens a case; an officer takes, answers and closes it, each on record, and the time to answer is a metric", async () => {
+  const cleo = await connect("cleo");
+  await expect(cleo.query("SELECT email FROM customers WHERE id < 500")).rejects.toThrow();
+  const id = await vi.waitFor(async () => {
+    const page = await officer.see("/console/cases");
+    expect(words(page)).toMatch(/cleo ✕ new nobody yet 2 ✕ high sequence: 40 of their last people/);
+    const [, found = ""] =
+      /href="\/console\/case\?id=([0-9a-f-]{36})"[^>]*>[^<]*<\/a><\/div><\/td><td[^>]*><div><a[^>]*name=cleo/.exec(
+        page,
+      ) ?? [];
+    expect(found).not.toBe("");
+    return found;
+  });
+  expect(words(await officer.see("/console/user?name=cleo"))).toContain("Cases about this user");
+  const say = (change: string, fields: Readonly<Record<string, string>>) =>
+    officer.send("/console/case", { case: id, change, ...fields }).then(words);
+  const viewer = await logIn(sluice, VIEWER);
+  expect(words(await viewer.see(`/console/case?id=${id}`))).toContain("Only officers answer cases");
+  expect(words(await viewer.send("/console/case", { case: id, change: "owner", text: "me" }))).toContain(
+    "may not do this",
+  );
+  expect(await say("owner", { text: "console (olga)" })).toContain("The case has an owner");
+  expect(await say("answer", { text: " " })).toContain("Some words are needed");
+  expect(await say("answer", { text: "asked <her>" })).toMatch(
+    /Answered after less than a minute .* asked <her>/,
+  );
+  expect(await say("closed", { text: "a report", outcome: "nonsense" })).toContain("Some words are needed");
+  expect(await say("closed", { text: "a report", outcome: "justified" })).toContain("closed: justified");
+  expect(await say("answer", { text: "too late" })).toContain("this case is closed");
+  expect(words(await officer.see("/console/cases"))).not.toContain("cleo");
+  expect(words(await officer.see("/console/cases?show=all"))).toContain("closed: justified");
+  expect(words(await officer.see("/console/case?id=nothing"))).toContain("There is no such case");
+  await vi.waitFor(async () => {
+    const events = (await entriesOf(sluice.auditFolder)).filter(({ unmapped }) => unmapped.case === id);
+    expect(
+      events.map(({ actor, unmapped }) => [actor?.user?.name, unmapped.change, unmapped.user, unmapped.why]),
+    ).toEqual([
+      ["sluice", "opened", "cleo", expect.stringContaining("sequence: 40 of their last people")],
+      ["console (olga)", "owner", "cleo", "console (olga)"],
+      ["console (olga)", "answer", "cleo", "asked <her>"],
+      ["console (olga)", "closed", "cleo", "justified: a report"],
+    ]);
+  });
+  expect(await sluice.metric("sluice_case_answer_seconds_count")).toBe(1);
+});
+
 test("a viewer sees the pages and does nothing; a DBA ends sessions; only officers suspend and ask about people", async () => {
   const anna = await connect("anna");
   const session =

@@ -8,6 +8,7 @@ const PLACES = [
   ["/console/readers", "Readers"],
   ["/console/sessions", "Sessions"],
   ["/console/alerts", "Alerts"],
+  ["/console/cases", "Cases"],
   ["/console/log", "Log"],
   ["/console/person", "Person"],
   ["/console/policy", "Policy"],
@@ -50,13 +51,14 @@ export function layout({ title, place, visit, notice, body }: Content): Html {
 }
 
 /** The frame of every page, that of the login too. */
-export function page(title: string, body: Value): Html {
+export function page(title: string, body: Value, head?: Html): Html {
   return html`<html lang="en">
   <head>
     <meta charset="utf-8">
     <meta name="viewport" content="width=device-width, initial-scale=1">
     <meta name="color-scheme" content="light dark">
     <title>${title} · Sluice</title>
+    ${head}
     <link rel="icon" href="/console/console.svg" type="image/svg+xml">
     <link rel="stylesheet" href="/console/console.css">
     <script src="/console/console.js" defer></script>

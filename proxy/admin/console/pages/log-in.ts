@@ -9,9 +9,11 @@ export interface LogIn {
   readonly owner: string | undefined;
   /** Whether there are tokens at all. */
   readonly hasTokens: boolean;
+  /** Whether accounts of --console-oidc log in. */
+  readonly hasOidc: boolean;
 }
 
-export function logInPage({ to, problem, owner, hasTokens }: LogIn): Html {
+export function logInPage({ to, problem, owner, hasTokens, hasOidc }: LogIn): Html {
   return page(
     problem === undefined ? "Log in" : "Not logged in",
     html`<main id="main" class="log-in" tabindex="-1">
@@ -19,15 +21,31 @@ export function logInPage({ to, problem, owner, hasTokens }: LogIn): Html {
       <h1>Log in to the console</h1>
       ${problem !== undefined && html`<p class="problem" role="alert" id="problem">${problem}</p>`}
       ${owner !== undefined && certificateForm(to, owner)}
+      ${hasOidc && oidcLink(to)}
       ${hasTokens && tokenForm(to, problem)}
       ${
         !hasTokens &&
+        !hasOidc &&
         owner === undefined &&
         html`<p>Your browser has shown no certificate of those who may log in
         (<code>--admin-tls-client-ca</code>).</p>`
       }
     </main>`,
   );
+}
+
+/** Somebody has come back from the provider, and goes on by themselves. */
+export function arrivedPage(to: string): Html {
+  return page(
+    "Logged in",
+    html`<main id="main" class="log-in" tabindex="-1"><h1>You are logged in</h1>
+      <p><a href="${to}">Go on</a></p></main>`,
+    html`<meta http-equiv="refresh" content="0; url=${to}">`,
+  );
+}
+
+function oidcLink(to: string): Html {
+  return html`<p><a class="button" href="/console/oidc/start?${new URLSearchParams({ to }).toString()}">Log in with your organization</a></p>`;
 }
 
 function certificateForm(to: string, owner: string): Html {

@@ -16,9 +16,10 @@ const HOUR_MS = 3_600_000;
 
 /** The overview for a reader with one minute. */
 export async function overviewPage({ visit, notice, operations, now }: Asked): Promise<Html> {
-  const [open, readings, { items: notables, others }] = await Promise.all([
+  const [open, readings, cases, { items: notables, others }] = await Promise.all([
     openSessions(operations),
     readingsOf(operations),
+    operations.cases.list(),
     operations.notables(),
   ]);
   const lately = notables.filter(({ time }) => time > now - HOUR_MS);
@@ -41,6 +42,7 @@ export async function overviewPage({ visit, notice, operations, now }: Asked): P
         ${figure("/console/readers", "near or past a budget", near, "warn")}
         ${figure("/console/alerts?kind=refusal", "refused in the last hour", refused)}
         ${figure("/console/alerts?kind=alert", "alerts in the last hour", alerts, "bad")}
+        ${figure("/console/cases", "open cases", cases.filter(({ closedAt }) => closedAt === undefined).length, "bad")}
         ${figure("#suspended", "suspended", suspended.length, "bad")}
       </ul>`,
       section("readers", "Closest to their budgets", [

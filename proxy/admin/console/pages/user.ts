@@ -2,6 +2,7 @@ import { type Html, html } from "../html.ts";
 import type { Asked } from "../page.ts";
 import { at } from "../routes.ts";
 import { notableTable, recentOnly } from "./alerts.ts";
+import { caseTable } from "./cases.ts";
 import { layout, live } from "./layout.ts";
 import { badge, time } from "./pieces.ts";
 import { readingsOf, readingTable } from "./readers.ts";
@@ -14,9 +15,10 @@ const STATEMENTS = 50;
 /** All that is known about one user, and the two orders about them. */
 export async function userPage({ visit, notice, operations, query, now }: Asked): Promise<Html> {
   const user = query.get("name") ?? "";
-  const [open, readings, { items: statements, others }, { items }] = await Promise.all([
+  const [open, readings, cases, { items: statements, others }, { items }] = await Promise.all([
     openSessions(operations),
     readingsOf(operations),
+    operations.cases.list(),
     operations.statements({ user }),
     operations.notables(),
   ]);
@@ -37,6 +39,15 @@ export async function userPage({ visit, notice, operations, query, now }: Asked)
               ${resumeForm(visit, user)}`
         }
       </section>
+      ${
+        cases.some(({ about }) => about === user) &&
+        html`<h2>Cases</h2>
+      ${caseTable(
+        "Cases about this user, the newest first",
+        cases.filter(({ about }) => about === user),
+        now,
+      )}`
+      }
       ${live("user", [
         html`<h2>Reading</h2>`,
         readingTable(

@@ -1,0 +1,3 @@
+-- The view of log.sql as Parquet files, one folder a day: parquet/day=2026-05-06/…
+COPY (SELECT *, CAST(time AS DATE) AS day FROM log ORDER BY time)
+TO 'parquet' (FORMAT parquet, COMPRESSION zstd, PARTITION_BY (day), OVERWRITE_OR_IGNORE true);

@@ -1,0 +1,169 @@
+import type { Log } from "../log.ts";
+import { LineFile } from "../orders/line-file.ts";
+import { CaseRedis, type CaseRedisOptions } from "./case-redis.ts";
+import { type Case, casesOf, MOST_ALERTS, MOST_CHANGES } from "./cases.ts";
+import { type AlertChange, type Change, type MadeChange, type Outcome, parseChange } from "./changes.ts";
+
+export interface CaseDeskOptions {
+  /** Keeps the changes across restarts, and shares them between the processes of a machine. */
+  readonly file: string;
+  /** Shares them with the fleet. */
+  readonly redis?: CaseRedisOptions;
+  readonly log: Log;
+  readonly newId: () => string;
+  readonly now: () => number;
+  /** Told of each change that was made here: of an alert only when it opened a case. */
+  readonly onChange: (change: Change, of: Case) => void;
+}
+
+/** What an operator says of a case. */
+export type Said =
+  | { readonly kind: "owner" | "answer" | "comment"; readonly text: string }
+  | { readonly kind: "closed"; readonly text: string; readonly outcome: Outcome };
+
+export type Changed =
+  | { readonly ok: true; readonly kept: boolean }
+  | { readonly ok: false; readonly problem: string };
+
+/** What could not be stored is tried again after so many milliseconds. */
+const POLL_EVERY = 5_000;
+/** Closed cases that are older are the audit log's alone. */
+const KEPT_MS = 400 * 86_400_000;
+const MOST_CASES = 2_000;
+
+/** The cases, as known here, in the file and in Redis; all three come to know the same changes. */
+export class CaseDesk {
+  readonly #options: CaseDeskOptions;
+  readonly #file: LineFile;
+  readonly #redis: CaseRedis | undefined;
+  readonly #known = new Map<string, Change>();
+  readonly #inFile = new Set<string>();
+  readonly #inRedis = new Set<string>();
+  #cases: readonly Case[] | undefined;
+  #exchanging: Promise<void> | undefined;
+  #isAgain = false;
+  #problem = "";
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(options: CaseDeskOptions) {
+    this.#options = options;
+    this.#file = new LineFile(options.file);
+    this.#redis = options.redis && new CaseRedis(options.redis);
+    this.#timer = setInterval(() => void this.poll(), POLL_EVERY).unref();
+  }
+
+  /** The newest first, as far as this process knows. */
+  list(): readonly Case[] {
+    if (this.#cases === undefined) {
+      const least = this.#options.now() - KEPT_MS;
+      this.#cases = casesOf(this.#known.values())
+        .filter(({ closedAt }) => closedAt === undefined || closedAt > least)
+        .toSorted((a, b) => b.openedAt - a.openedAt)
+        .slice(0, MOST_CASES);
+    }
+    return this.#cases;
+  }
+
+  /** The case to which this alert belongs. */
+  find(alert: string): Case | undefined {
+    return this.list().find(({ id, alerts }) => id === alert || alerts.some((one) => one.id === alert));
+  }
+
+  /** Puts an alert to its user's open case, or opens one. */
+  gather(alert: Omit<AlertChange, "kind">): void {
+    const open = this.list().find(({ about, closedAt }) => about === alert.about && closedAt === undefined);
+    if (open !== undefined && open.alerts.length >= MOST_ALERTS) return;
+    const change: AlertChange = { kind: "alert", ...alert };
+    this.#learn(change);
+    const of = this.find(change.id);
+    if (open === undefined && of !== undefined) this.#options.onChange(change, of);
+    void this.poll();
+  }
+
+  /** An operator's word on a case; resolves when it is stored. */
+  async change(id: string, by: string, said: Said): Promise<Changed> {
+    await this.poll();
+    const of = this.find(id);
+    if (of === undefined) return { ok: false, problem: "there is no such case" };
+    if (of.history.length >= MOST_CHANGES)
+      return { ok: false, problem: "this case is full; close it, and the next alert opens another" };
+    if (of.closedAt !== undefined && said.kind !== "comment")
+      return { ok: false, problem: "this case is closed; it can be commented on" };
+    const { newId, now, onChange } = this.#options;
+    // Whoever closes a case in the millisecond of its alert closes it after that.
+    const time = Math.max(now(), (of.history.at(-1)?.time ?? 0) + 1, (of.alerts.at(-1)?.time ?? 0) + 1);
+    const change: MadeChange = { id: newId(), time, by, case: of.id, ...said };
+    this.#learn(change);
+    onChange(change, this.find(id) ?? of);
+    await this.poll();
+    return { ok: true, kept: this.#inFile.has(change.id) || this.#inRedis.has(change.id) };
+  }
+
+  /** Exchanges with the file and Redis what one knows and the other does not. Never rejects; runs one at a time. */
+  async poll(): Promise<void> {
+    if (this.#exchanging !== undefined) {
+      this.#isAgain = true;
+      await this.#exchanging;
+      if (!this.#isAgain) return;
+    }
+    this.#isAgain = false;
+    this.#exchanging ??= this.#exchange().finally(() => {
+      this.#exchanging = undefined;
+    });
+    await this.#exchanging;
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#timer);
+    await this.poll();
+    this.#redis?.close();
+  }
+
+  async #exchange(): Promise<void> {
+    try {
+      await this.#read();
+      await this.#write();
+      this.#problem = "";
+    } catch (error) {
+      const problem = error instanceof Error ? error.message : "unknown";
+      if (problem !== this.#problem)
+        this.#options.log.warn({ problem }, "cases cannot be stored; this process keeps them");
+      this.#problem = problem;
+    }
+  }
+
+  async #read(): Promise<void> {
+    for (const line of await this.#file.refresh()) {
+      const change = parseChange(line);
+      if (change === undefined) continue;
+      this.#inFile.add(change.id);
+      this.#learn(change);
+    }
+    if (this.#redis?.reachable !== true) return;
+    const { changes, whole } = await this.#redis.refresh();
+    if (whole) this.#inRedis.clear();
+    for (const change of changes) {
+      this.#inRedis.add(change.id);
+      this.#learn(change);
+    }
+  }
+
+  /** The file first: it holds what Redis may lose. */
+  async #write(): Promise<void> {
+    const missing = [...this.#known.values()].filter(({ id }) => !this.#inFile.has(id));
+    await this.#file.append(missing.map((change) => JSON.stringify(change)));
+    for (const { id } of missing) this.#inFile.add(id);
+    if (this.#redis?.reachable !== true) return;
+    for (const change of this.#known.values()) {
+      if (this.#inRedis.has(change.id)) continue;
+      await this.#redis.append(change);
+      this.#inRedis.add(change.id);
+    }
+  }
+
+  #learn(change: Change): void {
+    if (this.#known.has(change.id)) return;
+    this.#known.set(change.id, change);
+    this.#cases = undefined;
+  }
+}

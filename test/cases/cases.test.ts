@@ -1,0 +1,182 @@
+import { appendFile, mkdtemp, readFile, rm, stat } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import fc from "fast-check";
+import { Redis as Client } from "ioredis";
+import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
+import { CaseDesk } from "../../proxy/cases/case-desk.ts";
+import { casesOf } from "../../proxy/cases/cases.ts";
+import type { AlertChange, Change, MadeChange } from "../../proxy/cases/changes.ts";
+import { SILENT } from "../audit/support.ts";
+import { startRedis } from "../harness/redis.ts";
+
+type Redis = Awaited<ReturnType<typeof startRedis>>;
+let redis: Redis;
+let client: Client;
+
+beforeAll(async () => {
+  redis = await startRedis({});
+  client = new Client(redis.url);
+});
+afterAll(async () => {
+  client?.disconnect();
+  await redis?.stop();
+});
+
+async function makeFolder(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), "sluice-cases-"));
+  onTestFinished(() => rm(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+let ids = 0;
+
+interface Opened {
+  readonly desk: CaseDesk;
+  readonly told: readonly string[];
+}
+
+async function openDesk(folder: string, withRedis = false): Promise<Opened> {
+  const told: string[] = [];
+  const desk = new CaseDesk({
+    file: join(folder, "cases.jsonl"),
+    ...(withRedis && { redis: { url: redis.url, key: Buffer.alloc(32, 7), commandTimeout: 5_000 } }),
+    ...{ log: SILENT, newId: () => `c${ids++}`, now: Date.now },
+    onChange: (change, of) => told.push(`${change.kind} ${of.about}`),
+  });
+  onTestFinished(() => desk.close());
+  await desk.poll();
+  return { desk, told };
+}
+
+function alert(about: string, fields: Partial<AlertChange> = {}): AlertChange {
+  return {
+    ...{ kind: "alert", id: `a${ids++}`, time: Date.now(), about, database: "support", rule: "dump" },
+    ...{ severity: "high", text: "reads them all" },
+    ...fields,
+  };
+}
+
+test("alerts of one user are one case, which is taken, answered, commented on and closed; the next alert opens another", async () => {
+  const { desk, told } = await openDesk(await makeFolder());
+  desk.gather(alert("anna", { id: "first" }));
+  desk.gather(alert("anna", { id: "second" }));
+  desk.gather(alert("ben"));
+  const say = (kind: "owner" | "answer" | "comment", text: string) =>
+    desk.change("second", "olga", { kind, text });
+  expect(await say("owner", "olga")).toEqual({ ok: true, kept: true });
+  expect(desk.find("first")).toMatchObject({ owner: "olga", answeredAt: undefined });
+  await say("answer", "asked her");
+  await say("comment", "a report");
+  await desk.change("first", "olga", { kind: "closed", outcome: "justified", text: "for the board" });
+  expect(desk.find("first")).toMatchObject({
+    outcome: "justified",
+    alerts: [{ id: "first" }, { id: "second" }],
+  });
+  expect(desk.find("first")?.answeredAt).toBe(desk.find("first")?.history[1]?.time);
+  expect(await say("answer", "too late")).toMatchObject({
+    ok: false,
+    problem: expect.stringContaining("closed"),
+  });
+  expect(await desk.change("nothing", "olga", { kind: "comment", text: "x" })).toMatchObject({ ok: false });
+  desk.gather(alert("anna", { id: "third", time: Date.now() + 1_000 }));
+  expect(desk.find("third")?.id).toBe("third");
+  expect(told).toEqual([
+    ...["alert anna", "alert ben", "owner anna", "answer anna", "comment anna", "closed anna"],
+    "alert anna",
+  ]);
+});
+
+test("cases are there after a restart, in a file for its owner only, though a line of it is torn", async () => {
+  const folder = await makeFolder();
+  const first = await openDesk(folder);
+  first.desk.gather(alert("anna", { id: "kept" }));
+  await first.desk.change("kept", "olga", { kind: "owner", text: "olga" });
+  await first.desk.close();
+  await appendFile(join(folder, "cases.jsonl"), '{"id":"to');
+  const second = await openDesk(folder);
+  expect(second.desk.find("kept")).toMatchObject({ about: "anna", owner: "olga" });
+  // What is written behind the torn line is a line of its own.
+  await second.desk.change("kept", "olga", { kind: "comment", text: "after the crash" });
+  expect((await openDesk(folder)).desk.find("kept")?.history).toHaveLength(2);
+  expect((await stat(join(folder, "cases.jsonl"))).mode & 0o077).toBe(0);
+});
+
+test("two proxies share their cases over Redis, sealed, and give them back to a Redis that lost them", async () => {
+  const [one, other] = await Promise.all([
+    openDesk(await makeFolder(), true),
+    openDesk(await makeFolder(), true),
+  ]);
+  const seen = (desk: CaseDesk) =>
+    vi.waitFor(async () => {
+      await desk.poll();
+      expect(desk.find("shared")).toMatchObject({ about: "anna-over-redis" });
+    });
+  one.desk.gather(alert("anna-over-redis", { id: "shared" }));
+  await seen(other.desk);
+  expect(await other.desk.change("shared", "olga", { kind: "answer", text: "asked her" })).toMatchObject({
+    ok: true,
+  });
+  await vi.waitFor(async () => {
+    await one.desk.poll();
+    expect(one.desk.find("shared")?.history).toHaveLength(1);
+  });
+  // Who tells is who did it: the other proxy writes no second event.
+  expect(one.told).toEqual(["alert anna-over-redis"]);
+  const stored = await client.xrangeBuffer("sluice:cases", "-", "+");
+  expect(Buffer.concat(stored.flatMap(([, fields]) => fields)).toString("latin1")).not.toContain(
+    "anna-over-redis",
+  );
+  await client.flushall();
+  const third = await openDesk(await makeFolder(), true);
+  await vi.waitFor(async () => {
+    await one.desk.poll();
+    await third.desk.poll();
+    expect(third.desk.find("shared")?.history).toHaveLength(1);
+  });
+});
+
+test("a flood of alerts is one case with its first fifty, in the file too", async () => {
+  const folder = await makeFolder();
+  const { desk, told } = await openDesk(folder);
+  for (let i = 0; i < 1_000; i++) desk.gather(alert("anna"));
+  await desk.poll();
+  expect(desk.list()).toHaveLength(1);
+  expect(desk.list()[0]?.alerts).toHaveLength(50);
+  expect(told).toEqual(["alert anna"]);
+  const lines = (await readFile(join(folder, "cases.jsonl"), "utf8"))
+    .split("\n")
+    .filter((line) => line !== "");
+  expect(lines).toHaveLength(50);
+});
+
+test("whatever the order in which places learn of changes, they come to the same cases", () => {
+  const time = fc.integer({ min: 1, max: 20 });
+  const change = fc.oneof(
+    fc.record({ kind: fc.constant("alert" as const), time, about: fc.constantFrom("anna", "ben") }),
+    fc.record({
+      kind: fc.constantFrom("owner" as const, "answer" as const, "comment" as const, "closed" as const),
+      time,
+      of: fc.nat(9),
+    }),
+  );
+  fc.assert(
+    fc.property(
+      fc.array(change, { minLength: 1, maxLength: 20 }),
+      fc.infiniteStream(fc.nat()),
+      (drawn, chance) => {
+        const changes = drawn.map((one, i): Change => {
+          const id = `x${String(i).padStart(2, "0")}`;
+          if (one.kind === "alert") return alert(one.about, { id, time: one.time });
+          const made = { id, time: one.time, by: "olga", case: `x0${one.of}`, kind: one.kind, text: "words" };
+          return (one.kind === "closed" ? { ...made, outcome: "misuse" } : made) as MadeChange;
+        });
+        const shuffled = changes
+          .map((one) => [chance.next().value ?? 0, one] as const)
+          .toSorted(([a], [b]) => a - b)
+          .map(([, one]) => one);
+        expect(casesOf(shuffled)).toEqual(casesOf(changes));
+      },
+    ),
+  );
+});
