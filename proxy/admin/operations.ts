@@ -13,9 +13,8 @@ import type { BudgetWindow, Policy, Role } from "../policy/policy.ts";
 import { peopleToTenths } from "../policy/prices.ts";
 import { isRefusal, roleFor } from "../policy/roles.ts";
 import type { NamedPool } from "../pool/pools.ts";
-import { firstScope } from "../session/decide/first-scope.ts";
-import { analyse } from "../sql/analyse.ts";
-import { type Explanation, explain } from "../sql/explanation.ts";
+import { explained, personProblem } from "../session/decide/explained.ts";
+import type { Explanation } from "../sql/explanation.ts";
 import type { Fleet, Told } from "./fleet.ts";
 import type { LogQuestions } from "./log-questions.ts";
 import type { Notable, Recent, SeenStatement, Wanted } from "./recent.ts";
@@ -35,6 +34,8 @@ export interface Question {
   readonly user: string;
   /** In place of the one that the policy gives the user. */
   readonly role?: string | undefined;
+  /** For whom the user, an application, reads; "" and undefined: nobody is named. */
+  readonly person?: string | undefined;
   /** IP address: networks of a role (`from`) are looked at. */
   readonly address: string;
   readonly database: string;
@@ -336,17 +337,21 @@ async function explainStatement(question: Question, parts: OperationsParts): Pro
   const who = askedFor(question, policy);
   if ("problem" in who) return { ok: false, ...who };
   const { user, role } = who;
+  const person = question.person ? { name: question.person, claims: [] } : undefined;
+  const nobody = personProblem({ policy, account: role, person });
+  if (nobody !== undefined) return { ok: false, problem: nobody, hint: "" };
   try {
     const live = await parts.catalogs.of(database);
-    const scope = await firstScope(live, {
+    const explanation = await explained(live, statement, {
       policy,
-      role,
+      account: role,
       user,
       databaseUser: parts.databaseUser ?? user,
       // Shown to operators: a key of its own, for the fleet's would stand in the text of token masks.
       maskKey: SHOWN_KEY,
+      person,
     });
-    return { ok: true, explanation: explain(analyse(statement, scope), scope, user) };
+    return { ok: true, explanation };
   } catch {
     const hint = "Its control connection may be away; the proxy's log has details.";
     return { ok: false, problem: `the catalog of database "${database}" cannot be read`, hint };

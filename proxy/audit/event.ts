@@ -1,5 +1,8 @@
 import type { Revealed } from "../sql/verdict.ts";
 
+/** The command of a text without statements. */
+export const EMPTY_QUERY = "EMPTY";
+
 /** One decision about one statement, as it is written to the log: no literal, parameter or protected value. */
 export interface StatementEvent {
   readonly kind: "statement";

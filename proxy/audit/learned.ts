@@ -7,12 +7,20 @@ export interface Learned {
   readonly last: number;
   readonly places: readonly { readonly address: string; readonly program: string }[];
   /** The most frequent first. */
-  readonly shapes: readonly { readonly statement: string; readonly people: number; readonly runs: number }[];
+  readonly shapes: readonly LearnedShape[];
+}
+
+export interface LearnedShape {
+  readonly statement: string;
+  readonly people: number;
+  readonly runs: number;
+  /** What its names meant. */
+  readonly tables: readonly string[];
 }
 
 /** Statements that were refused, or failed, are no habit. Whoever is named for them does not matter. */
 const RUNS = `
-  SELECT statement, address, application, times, people, time FROM lines
+  SELECT statement, address, application, times, people, time, relations FROM lines
   WHERE kind = 'statement' AND coalesce(account, "user") = $1 AND decision NOT IN ('refuse', 'cut') AND status IS NULL`;
 
 /** Undefined: the log has no statement of this account in this time. */
@@ -34,7 +42,8 @@ export async function learnedOf(
         [account],
       ),
       shapes: await rows(
-        `SELECT statement, max(ceil(people / times))::DOUBLE AS people, sum(times)::DOUBLE AS runs FROM (${RUNS})
+        `SELECT statement, max(ceil(people / times))::DOUBLE AS people, sum(times)::DOUBLE AS runs,
+           list_sort(list_distinct(flatten(list(coalesce(relations, []))))) AS tables FROM (${RUNS})
          WHERE statement <> '' GROUP BY statement ORDER BY runs DESC, statement`,
         [account],
       ),

@@ -1,6 +1,7 @@
 import { LRUCache } from "lru-cache";
-import type { StatementEvent } from "../audit/event.ts";
+import { EMPTY_QUERY, type StatementEvent } from "../audit/event.ts";
 import { isKnownPlace } from "../policy/compile-fences.ts";
+import { isKnownStatement, shapeKey } from "../policy/fence-shapes.ts";
 import type { Fence } from "../policy/policy.ts";
 
 /** What was seen outside of an account's fence. */
@@ -48,11 +49,15 @@ export class FenceWatch {
     const { client, application, statement } = event;
     if (!isKnownPlace(fence, client, application))
       tell(`place ${client} ${application}`, `a new place: program "${application}" from ${client}`);
-    const people = fence.statements.get(statement);
-    if (people === undefined) tell(`statement ${statement}`, "a statement that it has never run");
+    const key = shapeKey(statement);
+    const known = fence.statements.get(key);
+    const people = known?.people ?? 0;
+    if (known === undefined) tell(`statement ${key}`, "a statement that it has never run");
+    else if (!isKnownStatement(fence, key, event.relations))
+      tell(`tables ${key}`, "a statement that it has run, of other tables");
     else if (isFarMore(event, people))
       tell(
-        `people ${statement}`,
+        `people ${key}`,
         `a statement showed ${event.people} people; one run has shown ${people} at most`,
         event.people,
         people,
@@ -69,5 +74,13 @@ function isFarMore({ people, count = 1 }: StatementEvent, known: number): boolea
 /** As in the fence itself: they show nothing. */
 const ASIDE: ReadonlySet<string> = new Set([
   ...["BEGIN", "START TRANSACTION", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "SET", "RESET", "SHOW"],
-  ...["DEALLOCATE", "DEALLOCATE ALL", "DISCARD ALL", "DISCARD PLANS", "DISCARD SEQUENCES", "DISCARD TEMP"],
+  ...[
+    EMPTY_QUERY,
+    "DEALLOCATE",
+    "DEALLOCATE ALL",
+    "DISCARD ALL",
+    "DISCARD PLANS",
+    "DISCARD SEQUENCES",
+    "DISCARD TEMP",
+  ],
 ]);

@@ -46,6 +46,18 @@ const OF_APPLICATIONS: ReadonlySet<string> = new Set([
   ...["extends", "users", "from", "people_behind", "signed_by", "acts_as", "unnamed"],
 ]);
 
+/** Statements that a fence cannot hold by their shape. */
+export const unheldShapes: Check = ({ policy }) =>
+  [...policy.fences].flatMap(([account, { unheld, place }]) =>
+    unheld.map((shape) =>
+      warning(
+        place,
+        `the fence of "${account}" cannot hold a statement by its shape: what it runs is in a literal, or left out`,
+        `Take it out; it stays outside: ${shape.slice(0, 60)}`,
+      ),
+    ),
+  );
+
 /** A fence that holds nobody, or refuses nothing although it says so. */
 export const idleFences: Check = ({ policy }) =>
   [...policy.fences].flatMap(([account, { outside, place }]) => {

@@ -6,7 +6,7 @@ import type { Policy } from "../policy/policy.ts";
 import { describeProblem, type PolicyProblem, sortProblems } from "../policy/problems.ts";
 import { checkConstraints } from "../sql/constraint-warnings.ts";
 import { checkWritableConditions } from "../sql/writable-conditions.ts";
-import { idleBesideActsAs, idleFences, unboundedUnnamed } from "./applications.ts";
+import { idleBesideActsAs, idleFences, unboundedUnnamed, unheldShapes } from "./applications.ts";
 import { type Check, Checked } from "./checked.ts";
 import {
   emptyTables,
@@ -70,6 +70,7 @@ const IDLE: readonly Check[] = [
   rolesOfNobody,
   idleBesideActsAs,
   idleFences,
+  unheldShapes,
 ];
 
 /** All problems of one database's policy, including what its catalog shows if there is one. */

@@ -6,10 +6,9 @@ import type { PolicySet } from "../policy/compile.ts";
 import { describeProblem } from "../policy/problems.ts";
 import { isRefusal, roleFor } from "../policy/roles.ts";
 import { loadPolicies } from "../policy-files/load.ts";
-import { firstScope } from "../session/decide/first-scope.ts";
+import { type AskedPerson, explained, personProblem } from "../session/decide/explained.ts";
 import { readSettings, type Settings } from "../settings/settings.ts";
-import { analyse } from "../sql/analyse.ts";
-import { explain, explanationText } from "../sql/explanation.ts";
+import { explanationText } from "../sql/explanation.ts";
 import { parseUpstream } from "../wire/upstream.ts";
 
 const HELP = `usage: sluice policy explain --as USER [FLAGS] "STATEMENT"
@@ -18,6 +17,8 @@ Shows what happens to a statement and why: the verdict, what is masked and count
 would get. Nothing is run; only the catalog of the database is read.
 
   --as USER          the user who sends it
+  --person NAME      the person for whom USER, an application, reads (people_behind); no one if left out
+  --claim VALUES     the values of the claim that gives roles (acts_as), separated by commas
   --from ADDRESS     the user's address (127.0.0.1)
   --database NAME    the database (that of --upstream)
   --json             for programs
@@ -31,6 +32,7 @@ const SHARED = ["upstream", "upstream-file", "control", "control-file", "policy"
 interface Question {
   readonly user: string;
   readonly from: string;
+  readonly person: AskedPerson | undefined;
   readonly database: string | undefined;
   readonly json: boolean;
   readonly statement: string;
@@ -65,19 +67,21 @@ async function answer(question: Question, policies: PolicySet): Promise<number> 
       : [role.hint];
     return complain([`${role.message} (${role.sqlstate})`, ...hints.filter((hint) => hint !== undefined)], 1);
   }
+  const nobody = personProblem({ policy, account: role, person: question.person });
+  if (nobody !== undefined) return complain([`--person: ${nobody}`], 1);
   const catalogs = new Catalogs({ connection: controlConnection(control.upstream), probeSeconds: 3600 });
   try {
     const live = await catalogs.of(database);
-    const scope = await firstScope(live, {
+    const explanation = await explained(live, question.statement, {
       policy,
-      role,
+      account: role,
       user,
       // With --auth scram all sessions run as the user of --upstream.
       databaseUser: settings.auth === "scram" ? (upstream.upstream.user ?? user) : user,
       // Not the fleet's: the text that is sent holds the key of token masks, and this one is shown on a terminal.
       maskKey: deriveKeys(randomSecret()).masks,
+      person: question.person,
     });
-    const explanation = explain(analyse(question.statement, scope), scope, user);
     process.stdout.write(
       question.json ? `${JSON.stringify(explanation, null, 2)}\n` : explanationText(explanation),
     );
@@ -90,7 +94,7 @@ async function answer(question: Question, policies: PolicySet): Promise<number> 
 }
 
 function readQuestion(args: readonly string[]): Question | "help" | { readonly problems: readonly string[] } {
-  const own = { as: "", from: "", database: "" };
+  const own = { as: "", from: "", database: "", person: "", claim: "" };
   const text = { type: "string" } as const;
   try {
     const { values, positionals } = parseArgs({
@@ -107,6 +111,8 @@ function readQuestion(args: readonly string[]): Question | "help" | { readonly p
     const [statement, ...rest] = positionals;
     if (given.as === undefined) return wrong("--as: missing; name the user of the statement");
     if (statement === undefined || rest.length > 0) return wrong('give one statement, in quotes: "select …"');
+    const { person, claim } = given;
+    if (claim !== undefined && person === undefined) return wrong("--claim: say whose it is, with --person");
     const shared = SHARED.flatMap((name) => (given[name] === undefined ? [] : [`--${name}=${given[name]}`]));
     const read = readSettings(shared, process.env);
     if (!read.ok) return read;
@@ -114,6 +120,7 @@ function readQuestion(args: readonly string[]): Question | "help" | { readonly p
       user: given.as,
       from: given.from ?? "127.0.0.1",
       database: given.database,
+      person: person === undefined ? undefined : { name: person, claims: claim?.split(",") ?? [] },
       json: values.json === true,
       statement,
       settings: read.settings,

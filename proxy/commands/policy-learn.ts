@@ -64,10 +64,17 @@ export function fenceText(account: string, { runs, first, last, places, shapes }
     ...shapes
       .slice(0, MOST_STATEMENTS)
       .map(
-        ({ statement, people, runs: times }) =>
-          `      - people: ${people}          # ${times} runs\n        shape: ${JSON.stringify(statement)}\n`,
+        ({ statement, people, runs: times, tables }) =>
+          `      - people: ${people}          # ${times} runs\n        shape: ${JSON.stringify(statement)}\n${tablesText(tables)}`,
       ),
   ].join("");
+}
+
+/** More than these are the catalogs of a tool, or a tenant's schema each. */
+const MOST_TABLES = 50;
+
+function tablesText(tables: readonly string[]): string {
+  return tables.length > MOST_TABLES ? "" : `        tables: ${JSON.stringify(tables)}\n`;
 }
 
 /** What a client calls itself must not become a wildcard. */

@@ -13,9 +13,7 @@ import { isRefusal, roleFor } from "../policy/roles.ts";
 import type { TestEntry } from "../policy/test-format.ts";
 import { loadPolicies } from "../policy-files/load.ts";
 import { readTests, type TestFile } from "../policy-files/test-files.ts";
-import { firstScope } from "../session/decide/first-scope.ts";
-import { analyse } from "../sql/analyse.ts";
-import { explain } from "../sql/explanation.ts";
+import { type AskedPerson, explained, personProblem } from "../session/decide/explained.ts";
 import { parseUpstream, type Upstream } from "../wire/upstream.ts";
 import { differences, type Outcome } from "./expectations.ts";
 import { untilSignal } from "./signals.ts";
@@ -129,6 +127,7 @@ class Run {
       refuseClosed(policy, live.current, placeOfDatabase(file));
       let failed = 0;
       for (const [index, test] of file.content.tests.entries()) {
+        refuseNobody(test, policy, file.placeOf(["tests", index, "person"]));
         const found = differences(test, await this.#outcome(test, policy, live).catch(away));
         if (found.length > 0) failed += 1;
         for (const { key, expected, found: is } of found) {
@@ -144,17 +143,26 @@ class Run {
     }
   }
 
-  async #outcome({ as: user, from, run }: TestEntry, policy: Policy, live: LiveCatalog): Promise<Outcome> {
+  async #outcome(entry: TestEntry, policy: Policy, live: LiveCatalog): Promise<Outcome> {
+    const { as: user, from, run } = entry;
     const role = roleFor(policy, user, from ?? "127.0.0.1");
     if (isRefusal(role)) return { refusal: role };
     const { upstream, scram } = this.#options;
-    const databaseUser = scram ? (upstream?.user ?? user) : user;
-    // A key that nobody has: the texts that are sent hold it where a mask is a token.
-    const maskKey = deriveKeys(randomSecret()).masks;
-    const scope = await firstScope(live, { policy, role, user, databaseUser, maskKey });
-    // The users of a policy are not in a database that was made for its tests, so they have no grants there.
-    const judged = upstream === undefined ? { ...scope, unreadable: new Set<string>() } : scope;
-    return explain(analyse(run, judged), judged, user);
+    return explained(
+      live,
+      run,
+      {
+        policy,
+        account: role,
+        user,
+        databaseUser: scram ? (upstream?.user ?? user) : user,
+        // A key that nobody has: the texts that are sent hold it where a mask is a token.
+        maskKey: deriveKeys(randomSecret()).masks,
+        person: personIn(entry),
+      },
+      // The users of a policy are not in a database that was made for its tests, so they have no grants there.
+      upstream === undefined ? (scope) => ({ ...scope, unreadable: new Set() }) : undefined,
+    );
   }
 
   async #databaseOf(file: TestFile): Promise<{ readonly target: Upstream; readonly database: string }> {
@@ -197,6 +205,18 @@ function refuseClosed(policy: Policy, catalog: Catalog, place: Place): void {
       "Until it has one, serve refuses the policy, or closes the table to limited roles (allow_missing).",
     );
   }
+}
+
+/** A test of a person whom the policy cannot name would hold for the wrong reason. */
+function refuseNobody(test: TestEntry, policy: Policy, place: Place): void {
+  const account = roleFor(policy, test.as, test.from ?? "127.0.0.1");
+  if (isRefusal(account)) return;
+  const problem = personProblem({ policy, account, person: personIn(test) });
+  if (problem !== undefined) throw new Unfit(place, problem, "Name the application under as.");
+}
+
+function personIn({ person, claims }: TestEntry): AskedPerson | undefined {
+  return person === undefined ? undefined : { name: person, claims: claims ?? [] };
 }
 
 function placeOfDatabase({ placeOfKey, content }: TestFile): Place {

@@ -33,6 +33,20 @@ export function unnamedRole(policy: Policy, account: Role): Role {
   return role === undefined ? standIn(account, account) : standIn(account, role);
 }
 
+/** Whose statements are judged, by which role. */
+export interface Standing {
+  /** Undefined: nobody is named, or whoever is has none of the account's roles. */
+  readonly person: (Named & { readonly name: string }) | undefined;
+  readonly role: Role;
+}
+
+/** By which role a person's statements are judged. Whoever has none of an application's roles counts as not named. */
+export function standing(policy: Policy, account: Role, person: Standing["person"]): Standing {
+  if (account.actsAs === undefined) return { person, role: account };
+  const role = person && actingRole(policy, account, person);
+  return role ? { person, role } : { person: undefined, role: unnamedRole(policy, account) };
+}
+
 /** What counts an account's own user: where it is an application's, what holds where nobody is named. */
 export function accountBudget({ roles }: Pick<Policy, "roles">, account: Role): readonly BudgetWindow[] {
   const { unnamed, budget } = account;
@@ -97,12 +111,6 @@ export function checkActing(
         actsAs.place,
         `role "${role.name}" gives roles by a claim that no one signs`,
         "A client that can send SQL could take any role: use signed_by, or acts_as with one role for all people.",
-      );
-    if (role.peopleBehind?.some(({ kind }) => kind === "role"))
-      problems.error(
-        actsAs.place,
-        `role "${role.name}" has "acts_as", and SET ROLE names its people`,
-        "Guarded sessions may not change their rights: name people by a setting, a comment or application_name.",
       );
   }
 }

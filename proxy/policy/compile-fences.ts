@@ -1,4 +1,5 @@
 import type { PolicyDocument } from "./document.ts";
+import { fenceStatements, runsLiterals } from "./fence-shapes.ts";
 import { parseNetwork } from "./networks.ts";
 import { matches } from "./patterns.ts";
 import type { Fence, FencePlace, Network } from "./policy.ts";
@@ -31,7 +32,8 @@ export function compileFences(documents: readonly PolicyDocument[], problems: Pr
           isLocal: from.includes(LOCAL),
           program: { text: program, exact: !/[*?]/.test(program) },
         })),
-        statements: new Map(statements.map(({ shape, people }) => [shape, people])),
+        statements: fenceStatements(statements),
+        unheld: statements.map(({ shape }) => shape).filter(runsLiterals),
       });
     }
   }

@@ -17,7 +17,9 @@ export function compilePeople(
     ...[...roles.values()].flatMap((role) => role.users.flatMap(({ text, exact }) => (exact ? [text] : []))),
   ]);
   for (const { document, user, names } of entries) {
-    names.forEach((name, i) => {
+    names.forEach((written, i) => {
+      // As names are read: see session/person.
+      const name = written.normalize("NFC").trim();
       const other = people.get(name) ?? (users.has(name) ? name : user);
       if (other === user) people.set(name, user);
       else

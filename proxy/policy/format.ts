@@ -108,10 +108,20 @@ const fenceSchema = mapping(
       )
       .describe("Networks (local for Unix sockets) and programs (application_name) that it comes from."),
     statements: z
-      .array(mapping({ shape: z.string().min(1), people: count }, FENCE_HINT), { error: FENCE_HINT })
+      .array(
+        mapping(
+          {
+            shape: z.string().min(1),
+            people: count,
+            tables: z.array(z.string(), { error: "A list of tables, as in [public.customers]." }).optional(),
+          },
+          FENCE_HINT,
+        ),
+        { error: FENCE_HINT },
+      )
       .describe(
         "Statements without literals, as the audit log has them, and how many people one run shows at most. A hundred times as " +
-          "many raise an alert.",
+          "many raise an alert. tables: what their names mean; under another search_path they mean something else, and are outside.",
       ),
   },
   FENCE_HINT,

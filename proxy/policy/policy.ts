@@ -56,9 +56,18 @@ export interface Fence {
   /** What becomes of a statement outside: a line in the log, an alert, and with it masks or a refusal. */
   readonly outside: "observe" | "alert" | "mask" | "refuse";
   readonly places: readonly FencePlace[];
-  /** By the statement without literals and comments: how many people one run showed at most. */
-  readonly statements: ReadonlyMap<string, number>;
+  /** By `shapeKey` of the statement without literals and comments. */
+  readonly statements: ReadonlyMap<string, FenceStatement>;
+  /** Shapes that let nothing through: what they run stands in a literal. */
+  readonly unheld: readonly string[];
   readonly place: Place;
+}
+
+export interface FenceStatement {
+  /** One run showed so many people at most. */
+  readonly people: number;
+  /** What its names meant, `schema.table`; undefined: that is not held. */
+  readonly tables: ReadonlySet<string> | undefined;
 }
 
 export interface FencePlace {

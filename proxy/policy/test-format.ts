@@ -58,6 +58,15 @@ const testSchema = mapping(
       .refine((text) => isIP(text) !== 0, { error: "An address, as in 10.2.0.7." })
       .optional()
       .describe("Where the user comes from (127.0.0.1)."),
+    person: name
+      .optional()
+      .describe(
+        "The person for whom the user, an application, reads (people_behind). Nobody is named if left out.",
+      ),
+    claims: z
+      .array(z.string(), { error: "A list of texts, as in [support]." })
+      .optional()
+      .describe("What the claim of the person's token holds that gives roles (acts_as)."),
     run: z
       .string({ error: "One statement, or several in one text." })
       .describe("The statement. It is judged and not run."),

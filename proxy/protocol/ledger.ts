@@ -103,6 +103,11 @@ export class Ledger<R extends Request = Request> {
     return this.#queue.isRunning;
   }
 
+  /** A Sync or a query has no ReadyForQuery yet: it may end a transaction that no BEGIN has opened. */
+  get isEnding(): boolean {
+    return this.#queue.isEnding;
+  }
+
   /** Nothing is outstanding, and no transaction and no pipeline is open. */
   get isIdle(): boolean {
     return this.isSettled && this.#intake === "ready" && this.#transaction === "I";

@@ -1,6 +1,6 @@
 import { Deque } from "./deque.ts";
 import { isOwn, type LegNote, Noted, type OwnRequest } from "./leg-notes.ts";
-import { type Request, runs } from "./requests.ts";
+import { endsReady, type Request, runs } from "./requests.ts";
 
 /** Where the client's CopyDone or CopyFail stands among the requests: it has no answer of its own. */
 export const COPY_END: unique symbol = Symbol("copy end");
@@ -15,6 +15,8 @@ export class Outstanding<R extends Request> {
   #owns = 0;
   /** Queries and Executes. */
   #runs = 0;
+  /** Of the session's asking: those that ReadyForQuery answers. */
+  #ends = 0;
   #steps = 0;
 
   get isEmpty(): boolean {
@@ -32,6 +34,10 @@ export class Outstanding<R extends Request> {
 
   get isRunning(): boolean {
     return this.#runs > 0;
+  }
+
+  get isEnding(): boolean {
+    return this.#ends > 0;
   }
 
   /** Operations so far. */
@@ -80,6 +86,7 @@ export class Outstanding<R extends Request> {
     if (isOwn(entry)) this.#owns += by;
     const request = requestOf(entry);
     if (request !== undefined && runs(request)) this.#runs += by;
+    if (request !== undefined && !isOwn(entry) && endsReady(request)) this.#ends += by;
   }
 }
 

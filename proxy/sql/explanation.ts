@@ -10,6 +10,8 @@ import { watchedTexts } from "./watched-explanation.ts";
 /** What `policy explain` reports about a verdict; `--json` prints it unchanged. */
 export interface Explanation {
   readonly user: string;
+  /** The application's user, where the user is a person behind it. */
+  readonly account?: string;
   readonly role: string;
   readonly database: string;
   readonly policy: string;
@@ -54,13 +56,14 @@ const STAGE_SAYS: Readonly<Record<StageName, string>> = {
 const WATCHED_SAYS = { ...SAYS, rewrite: "passes, with columns added that say whose rows they are" } as const;
 
 /** Gathers what the verdict, the role and the policy say about one statement text. */
-export function explain(verdict: Verdict, scope: Scope, user: string): Explanation {
+export function explain(verdict: Verdict, scope: Scope, user: string, account?: string): Explanation {
   const { policy, role, catalog } = scope;
   const { statements } = verdict;
   const nobody = countsNobody(verdict, scope);
   const limited = statements.some((statement) => statement.limited);
   return {
     user,
+    ...(account !== undefined && { account }),
     role: role.name,
     database: catalog.database,
     policy: policy.version,
@@ -90,9 +93,12 @@ export function explain(verdict: Verdict, scope: Scope, user: string): Explanati
 
 /** The explanation as text. */
 export function explanationText(explanation: Explanation): string {
-  const { user, role, database, policy, mode, refusal, stage, sent } = explanation;
+  const { user, account, role, database, policy, mode, refusal, stage, sent } = explanation;
   const rows: (readonly [string, string])[] = [
-    ["who", `${user}, role ${role}, database ${database}`],
+    [
+      "who",
+      `${user}${account === undefined ? "" : ` behind ${account}`}, role ${role}, database ${database}`,
+    ],
     ["policy", mode === "observe" ? `${policy}, only observed: the statement goes through as it is` : policy],
     [
       "verdict",

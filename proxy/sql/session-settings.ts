@@ -39,13 +39,16 @@ export const SETTINGS_HINT =
 
 /**
  * A setting by which an application names the person for whom it reads: its guarded sessions may change it. What it holds
- * they have written there themselves, from constants and parameters.
+ * they have written there themselves, from constants and parameters. SET ROLE is one where it names people: the server is
+ * asked whose rights hold before anything is judged by them.
  */
 export function namesPeople({ peopleBehind, actsAs, standsIn }: Role, name: string): boolean {
   if (actsAs === undefined && standsIn !== true) return false;
   const folded = foldAscii(name);
-  return (peopleBehind ?? []).some(
-    (source) => source.kind === "setting" && foldAscii(source.name) === folded,
+  return (peopleBehind ?? []).some((source) =>
+    source.kind === "setting"
+      ? foldAscii(source.name) === folded
+      : source.kind === "role" && folded === "role",
   );
 }
 

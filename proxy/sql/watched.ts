@@ -1,3 +1,4 @@
+import type { CatalogFunction } from "../catalog/catalog.ts";
 import type { Role } from "../policy/policy.ts";
 import { unrestricted } from "../policy/rules/all.ts";
 import { applyEdits, applyInOrder } from "./emit/rewrite.ts";
@@ -70,7 +71,8 @@ function surveyed(statement: Statement, raw: RawStatement, scope: Scope): Statem
   return { ...statement, ...(mayShow(raw, isDefinition, scope) && BY_SIZE), touch };
 }
 
-const BY_SIZE = {
+/** For what may show people, and cannot tell whom. */
+export const BY_SIZE = {
   uncounted: true,
   metering: { subjects: [], unknown: 0, price: { execution: 0, pinned: 0, bySize: true } },
 } as const satisfies Partial<Statement>;
@@ -230,8 +232,14 @@ function isKnownCall(call: object, { catalog }: Scope): boolean {
   const path = "funcname" in call && Array.isArray(call.funcname) ? call.funcname.map(stringOf) : [];
   const name = path.at(-1) ?? "";
   const known = catalog.functionsByName.get(name) ?? [];
-  if (known.length === 0 || RUNS_TEXT.has(name) || READS_FILES.test(name)) return false;
-  return known.every((fn) => fn.schema === "pg_catalog" || isHarmlessFunction(fn));
+  return known.length > 0 && known.every(readsItsArgumentsOnly);
+}
+
+/** Whether a call shows nothing that is stored: no table, no file, no large object. */
+export function readsItsArgumentsOnly(fn: CatalogFunction): boolean {
+  const { schema, name } = fn;
+  if (RUNS_TEXT.has(name) || READS_FILES.test(name)) return false;
+  return schema === "pg_catalog" || isHarmlessFunction(fn);
 }
 
 /** Functions that read files, large objects or tables by name. */

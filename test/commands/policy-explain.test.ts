@@ -161,3 +161,76 @@ test.each([
   expect(status).toBe(2);
   expect(errors).toContain(hint);
 });
+
+const BEHIND = `version: 1
+classes: { email: { mask: email } }
+tables:
+  public.customers: { subject: id, columns: { email: email } }
+people: { anna: [agent-17] }
+roles:
+  agent: { users: [anna], reads: [public.customers], sees: [], budget: { 1h: 9 } }
+  lead: { users: [], extends: agent, sees: [{ email: { when: "name = :user" } }] }
+  app:
+    users: [helpdesk_app]
+    reads: all
+    writes: all
+    sees: all
+    people_behind: [{ setting: app.agent }]
+    acts_as: agent
+    unnamed: refuse
+  signed:
+    users: [metabase]
+    people_behind: [{ setting: app.token }]
+    signed_by: { key_file: claims.key }
+    acts_as: { claim: groups, roles: { leads: lead, support: agent } }
+    unnamed: { role: agent }
+  watched: { users: [cleo], reads: all, writes: all, sees: all, watch: true, people_behind: [{ setting: app.agent }], unnamed: refuse }
+fences:
+  helpdesk_app:
+    outside: refuse
+    places: [{ from: [10.2.0.7], program: desk }]
+    statements: [{ shape: "select email from customers where id = $1", people: 1, tables: [public.customers] }]
+`;
+
+test("a DBA sees what a person gets at an application's screen, and what comes where nobody is named", async () => {
+  const file = join(policy, "..", "behind.yaml");
+  writeFileSync(file, BEHIND);
+  const ask = (...args: readonly string[]) => run("--policy", file, ...args);
+  const read = "select email from customers where id = 7";
+  const anna = await ask("--as", "helpdesk_app", "--person", "agent-17", read);
+  expect(anna.out).toMatch(/^who {7}anna behind helpdesk_app, role agent, /m);
+  expect(anna.out).toMatch(/^masked {4}email$/m);
+  const nobody = await ask("--as", "helpdesk_app", read);
+  expect(nobody.out).toMatch(/reason {4}42501: no person is named/);
+  expect(nobody.out).toMatch(/rule {6}roles\.app\.unnamed/);
+  // What depends on nobody is refused to nobody.
+  expect((await ask("--as", "helpdesk_app", "set app.agent = 'anna'")).out).toMatch(
+    /^verdict {3}passes unchanged$/m,
+  );
+  const outside = await ask("--as", "helpdesk_app", "--person", "anna", "select * from customers");
+  expect(outside.out).toMatch(/rule {6}fences\.helpdesk_app/);
+  const role = async (...args: readonly string[]) =>
+    /role (\w+)/.exec((await ask("--as", "metabase", ...args, read)).out)?.[1];
+  expect(await role("--person", "anna", "--claim", "support,leads")).toBe("lead");
+  expect(await role("--person", "anna", "--claim", "boss")).toBe("agent");
+  const watched = await ask("--as", "cleo", "--person", "ben", read);
+  expect(watched.out).toMatch(/^who {7}ben behind cleo, role watched, /m);
+  expect((await ask("--as", "cleo", read)).out).toMatch(/reason {4}42501: no person is named/);
+});
+
+test("a person whom nobody can be is told of", async () => {
+  const file = join(policy, "..", "behind.yaml");
+  writeFileSync(file, BEHIND);
+  const problem = async (...args: readonly string[]) => {
+    const { status, errors } = await run("--policy", file, ...args, "select 1");
+    return `${status} ${errors}`;
+  };
+  expect(await problem("--as", "anna", "--person", "ben")).toMatch(/^1 .*role "agent" has no people_behind/);
+  expect(await problem("--as", "helpdesk_app", "--person", "helpdesk_app")).toMatch(
+    /^1 .*nobody .* can be called so/,
+  );
+  expect(await problem("--as", "helpdesk_app", "--person", "ben", "--claim", "x")).toMatch(
+    /^1 .*no roles by a claim/,
+  );
+  expect(await problem("--as", "helpdesk_app", "--claim", "x")).toMatch(/^2 .*--person/);
+});

@@ -59,7 +59,7 @@ test("the example policy does what its tests promise, without any database; noth
 
 test("the example of an application does what its tests promise", async () => {
   const { status, out } = await run(join(POLICIES, "examples"));
-  expect(out).toBe("4 expectations: all hold\n");
+  expect(out).toBe("5 expectations: all hold\n");
   expect(status).toBe(0);
 });
 
@@ -291,4 +291,11 @@ test.each([
   expect(status).toBe(2);
   expect(errors).toContain(hint);
   expect(errors).toContain("usage: sluice policy test");
+});
+
+test("a test of a person behind a user who is no application is told of at its line", async () => {
+  write("a_test.yaml", "tests:\n  - as: anna\n    person: ben\n    run: select 1\n    expect: allowed\n");
+  const { status, out } = await run(folder, "--upstream", database.uri);
+  expect(status).toBe(2);
+  expect(out).toMatch(/^a_test\.yaml:3:\d+: .*has no people_behind/m);
 });

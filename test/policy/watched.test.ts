@@ -124,7 +124,6 @@ test.each([
   [`${NAMED}acts_as: { claim: groups, roles: { a: agent } }`, /by a claim that no one signs/],
   [`${SIGNED}acts_as: { claim: groups, roles: { a: agent, b: boss } }`, /acts as "boss", and there is no/],
   [`${SIGNED}acts_as: { claim: groups }`, /leads: lead/],
-  [`people_behind: [{ role: true }]\nacts_as: agent`, /Guarded sessions may not change their rights/],
   [`${NAMED}acts_as: agent\nunnamed: { role: batch }`, /acts as "batch", and there is no such role/],
   [`${NAMED}acts_as: agent\non_budget: alert`, /"on_budget" of role "app" is only for a watched role/],
   [`${ALL.replace("reads: all\n", "")}${NAMED}unnamed: { role: agent }`, /and has no "acts_as"/],

@@ -50,10 +50,13 @@ async function work(client: pg.Client): Promise<void> {
 async function learned(sluice: TestProxy, account: string): Promise<string> {
   const events = sluice.statements().filter((event) => (event.account ?? event.user) === account);
   const shapes = [...new Set(events.map(({ statement }) => statement))];
+  const tablesOf = (text: string) => [
+    ...new Set(events.flatMap(({ statement, relations }) => (statement === text ? relations : []))),
+  ];
   const text = fenceText(account, {
     ...{ runs: events.length, first: NOON, last: NOON },
     places: [{ address: "127.0.0.1", program: "" }],
-    shapes: shapes.map((statement) => ({ statement, people: 1, runs: 1 })),
+    shapes: shapes.map((statement) => ({ statement, people: 1, runs: 1, tables: tablesOf(statement) })),
   });
   return `${POLICY}\n${text.slice(text.indexOf("fences:")).replace("outside: alert", "outside: refuse")}`;
 }
@@ -132,7 +135,7 @@ fences:
   app:
     outside: alert
     places: [{ from: [10.2.0.0/16], program: "desk *" }, { from: [local], program: jobs }]
-    statements: [{ shape: "SELECT $1", people: 3 }, { shape: "SELECT $2", people: 0 }]
+    statements: [{ shape: "SELECT $1", people: 3 }, { shape: "SELECT two", people: 0 }]
 `;
 
 function compiled(text: string) {
@@ -164,14 +167,14 @@ test("a new statement, a new place and a hundred times as many people are told o
   expect(see({ people: 900 })).toEqual([]);
   expect(see({ time: NOON + 86_400_000, people: 300 })).toHaveLength(1);
   // A thousand ordinary runs in one event are ordinary, and one that dumps among them is not.
-  expect(see({ statement: "SELECT $2", people: 1_000, count: 1_000 })).toEqual([]);
-  expect(see({ statement: "SELECT $2", people: 1_099, count: 1_000 })).toHaveLength(1);
-  expect(see({ statement: "SELECT $3" })).toEqual(["app: a statement that it has never run"]);
-  expect(see({ statement: "SELECT $3" })).toEqual([]);
+  expect(see({ statement: "SELECT two", people: 1_000, count: 1_000 })).toEqual([]);
+  expect(see({ statement: "SELECT two", people: 1_099, count: 1_000 })).toHaveLength(1);
+  expect(see({ statement: "SELECT three" })).toEqual(["app: a statement that it has never run"]);
+  expect(see({ statement: "SELECT three" })).toEqual([]);
   expect(see({ client: "10.3.0.7" })).toEqual(['app: a new place: program "desk 1" from 10.3.0.7']);
   expect(see({ application: "psql" })).toHaveLength(1);
   expect(see({ client: "local", application: "jobs" })).toEqual([]);
-  expect(see({ user: "ben", account: undefined, statement: "SELECT $4" })).toEqual([]);
+  expect(see({ user: "ben", account: undefined, statement: "SELECT four" })).toEqual([]);
   expect(see({ command: "BEGIN", statement: "BEGIN ISOLATION LEVEL SERIALIZABLE" })).toEqual([]);
 });
 
@@ -218,8 +221,8 @@ test("policy learn prints what an account ran, for whomever, as a policy that ca
   const fence = compiled(text).fences.get("app");
   expect(fence?.outside).toBe("alert");
   expect([...(fence?.statements ?? [])]).toEqual([
-    ["SELECT name FROM customers WHERE id = $1", 3],
-    [`SELECT "a*b", 'é'\n  FROM "x: y"`, 0],
+    ["SELECT name FROM customers WHERE id = $", { people: 3, tables: new Set(["public.customers"]) }],
+    [`SELECT "a*b", 'é'\n  FROM "x: y"`, { people: 0, tables: new Set(["public.customers"]) }],
   ]);
   expect(fence?.places).toMatchObject([{ program: { text: "desk", exact: true } }]);
 });

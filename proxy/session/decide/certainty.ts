@@ -1,3 +1,4 @@
+import type { Ledger } from "../../protocol/ledger.ts";
 import type { Statement } from "../../sql/verdict.ts";
 import type { TransactionStatus } from "../../wire/messages.ts";
 
@@ -17,13 +18,22 @@ export interface Surroundings {
  * sent; what the transaction's end, a savepoint or an error takes back is asked again.
  */
 export class Certainty {
+  readonly #ledger: Pick<Ledger, "isEnding">;
   #known: Surroundings | undefined;
   /** Something may have changed since the last time that no transaction was open. */
   #moved = false;
 
-  /** Undefined: the server must be asked before a statement is taken to show anybody's rows. */
+  constructor(ledger: Pick<Ledger, "isEnding">) {
+    this.#ledger = ledger;
+  }
+
+  /**
+   * Undefined: the server must be asked before a statement is taken to show anybody's rows. What was set without a BEGIN
+   * holds until the next Sync or query ends, which takes SET LOCAL back, and all of it after an error (Postgres docs,
+   * 53.2.4 "Pipelining").
+   */
   get known(): Surroundings | undefined {
-    return this.#known;
+    return this.#moved && this.#ledger.isEnding ? undefined : this.#known;
   }
 
   sent(statements: readonly Statement[]): void {

@@ -1,6 +1,7 @@
 import { isKnownPlace } from "../../policy/compile-fences.ts";
+import { isKnownStatement, shapeKey } from "../../policy/fence-shapes.ts";
 import type { Fence } from "../../policy/policy.ts";
-import type { Statement } from "../../sql/verdict.ts";
+import type { Statement, Verdict } from "../../sql/verdict.ts";
 import { type Refusal, refuse } from "../../wire/refusal.ts";
 import type { Established } from "../context/established.ts";
 import type { SessionParts } from "../context/parts.ts";
@@ -35,13 +36,54 @@ export class Fencing {
     const { user, address, application, parameters } = this.#established;
     const { policy, observes } = this.#judging;
     const fence = policy.fences.get(user);
-    if (fence?.outside !== action || observes) return undefined;
-    if (judged.verdict.statements.length > 0 && judged.verdict.statements.every(isAside)) return undefined;
+    if (fence?.outside !== action || observes || isBeside(judged.verdict)) return undefined;
     if (!isKnownPlace(fence, address, parameters.applicationName ?? application))
       return "comes from a place that its fence does not know";
-    if (!fence.statements.has(recordedText(judged, this.#parts))) return "has never run this statement";
-    return undefined;
+    return isHeld(fence, judged.verdict, keyOf(judged, this.#parts)) ? undefined : NEVER_RUN;
   }
+}
+
+const NEVER_RUN = "has never run this statement";
+
+/** The same for a statement by itself, from a place that is known; `text`: as the audit log has it. */
+export function fenceRefusal(
+  user: string,
+  fence: Fence,
+  verdict: Verdict,
+  text: string,
+): Refusal | undefined {
+  return fence.outside === "refuse" && isOutside(fence, verdict, text) ? outside(user, NEVER_RUN) : undefined;
+}
+
+export function fenceSight(fence: Fence, verdict: Verdict, text: string): Sight {
+  return fence.outside === "mask" && isOutside(fence, verdict, text) ? "masked" : "own";
+}
+
+function isOutside(fence: Fence, verdict: Verdict, text: string): boolean {
+  return !isBeside(verdict) && !isHeld(fence, verdict, shapeKey(text));
+}
+
+function isHeld(fence: Fence, { statements }: Verdict, key: string): boolean {
+  const relations = statements.flatMap(({ reads, writes }) => [...reads, ...writes]);
+  return isKnownStatement(fence, key, relations);
+}
+
+/** An empty text as well, by which drivers see whether a connection lives. */
+function isBeside({ statements }: Verdict): boolean {
+  return statements.every(isAside);
+}
+
+/** A verdict's statements belong to texts of one key. */
+const keys = new WeakMap<readonly Statement[], string>();
+
+function keyOf(judged: Judged, parts: SessionParts): string {
+  const { statements } = judged.verdict;
+  let key = keys.get(statements);
+  if (key === undefined) {
+    key = shapeKey(recordedText(judged, parts));
+    keys.set(statements, key);
+  }
+  return key;
 }
 
 /** It shows nothing and leaves nothing: a driver may send other ones after an update. */

@@ -1,4 +1,4 @@
-import { actingRole, unnamedRole, withoutSight } from "../../policy/acting.ts";
+import { type Standing, standing, withoutSight } from "../../policy/acting.ts";
 import type { Policy, Role } from "../../policy/policy.ts";
 import { isRefusal, roleFor } from "../../policy/roles.ts";
 import { isUnrestricted, type Scope } from "../../sql/scope.ts";
@@ -88,30 +88,23 @@ export class Judging {
 
   /** Of an application whose people have roles: whether statements of this person are judged as those are now. */
   actsFor(person: Person | undefined, sight: Sight): boolean {
-    const next = this.#sighted(this.standing(person), sight);
+    const next = sightedAs(this.standing(person), sight);
     return next.role === this.#role && next.person?.name === this.#person?.name;
   }
 
   /** What follows is judged for this person. Nothing may run any more that was judged for another. */
   actFor(person: Person | undefined, sight: Sight): void {
     if (this.actsFor(person, sight)) return;
-    const { role, person: named } = this.#sighted(this.standing(person), sight);
+    const { role, person: named } = sightedAs(this.standing(person), sight);
     this.#person = named;
     this.#hides = sight === "masked";
     this.#role = role;
     this.#scope = undefined;
   }
 
-  #sighted({ role, person }: Standing, sight: Sight): Standing {
-    return { person, role: sight === "masked" ? withoutSight(role) : role };
-  }
-
   /** By which role a person's statements are judged. Whoever has none of an application's roles counts as not named. */
   standing(person: Person | undefined): Standing {
-    const [policy, account] = [this.#policy, this.#account];
-    if (account.actsAs === undefined) return { person, role: account };
-    const role = person && actingRole(policy, account, person);
-    return role ? { person, role } : { person: undefined, role: unnamedRole(policy, account) };
+    return standing(this.#policy, this.#account, person);
   }
 
   /** What statements are judged by now; undefined while something of it is still being asked for. */
@@ -196,7 +189,7 @@ export class Judging {
     this.#policy = policy;
     this.#account = account;
     // What runs goes on for the person for whom it was begun.
-    const { role, person } = this.#sighted(this.standing(this.#person), this.#hides ? "masked" : "own");
+    const { role, person } = sightedAs(this.standing(this.#person), this.#hides ? "masked" : "own");
     const isGuarded = this.treatment === "guarded";
     this.#role = isGuarded ? role : account;
     this.#person = isGuarded && account.actsAs !== undefined ? person : undefined;
@@ -237,10 +230,9 @@ export class Judging {
 /** What a role sees: its own classes, or none, for a statement outside of the account's fence. */
 export type Sight = "own" | "masked";
 
-/** Whose statements are judged, by which role. */
-export interface Standing {
-  readonly person: Person | undefined;
-  readonly role: Role;
+/** What a person's role is for a statement with this sight. */
+export function sightedAs({ role, person }: Standing, sight: Sight): Standing {
+  return { person, role: sight === "masked" ? withoutSight(role) : role };
 }
 
 function treatmentOf(policy: Policy, role: Role): Treatment {

@@ -8,7 +8,7 @@ import type { Outbox } from "../../wire/outbox.ts";
 import { type Refusal, refuse } from "../../wire/refusal.ts";
 import type { SessionParts } from "../context/parts.ts";
 import type { Claim } from "../person/claims.ts";
-import { isName, type Person, saidBehind } from "../person/person.ts";
+import { calledIn, type Person, saidBehind } from "../person/person.ts";
 import type { Judged } from "../statement/decision.ts";
 import type { Certainty } from "./certainty.ts";
 import type { Judging } from "./judging.ts";
@@ -46,10 +46,9 @@ export class Naming {
   personOf(judged: Judged, by: Protocol): Person | undefined {
     const said = this.#said(judged, by);
     const person = said === undefined ? undefined : this.#personIn(said);
-    if (person === undefined || !isName(person.name)) return undefined;
-    // One person may have other names in applications than as a user.
-    const { people } = this.#parts.judging.policy;
-    return { ...person, name: people.get(person.name) ?? person.name };
+    const { policy, account } = this.#parts.judging;
+    const name = person && calledIn(policy, account, person.name);
+    return person === undefined || name === undefined ? undefined : { ...person, name };
   }
 
   /** Whether it is known whom a claim names. False: it is being verified, and a `wake` comes. */

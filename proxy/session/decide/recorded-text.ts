@@ -1,4 +1,5 @@
 import type { Statement } from "../../sql/verdict.ts";
+import { UNREAD } from "../../sql/watched.ts";
 import type { SessionParts } from "../context/parts.ts";
 import type { Judged } from "../statement/decision.ts";
 
@@ -10,6 +11,8 @@ export function recordedText(
   { text, more, verdict }: Judged,
   { verdicts, normalise }: Pick<SessionParts, "verdicts" | "normalise">,
 ): string {
+  // Its strings end elsewhere for the server, and all such texts share one verdict.
+  if (verdict === UNREAD) return "";
   let known = normalised.get(verdict.statements);
   if (known === undefined) {
     known = verdicts.storedText(verdict.statements) ?? normalise(text, more);

@@ -25,13 +25,13 @@ export class SearchPath {
   #moved = false;
   /** The last pipeline with a statement that may have moved it. */
   #pipeline = -1;
-  /** The server tells of each move by ParameterStatus, before ReadyForQuery (Postgres 18). */
-  #reported: boolean;
+  /** What the server told last by ParameterStatus, as it does before ReadyForQuery (Postgres 18); undefined: it does not. */
+  #reported: string | undefined;
 
   constructor(reported: string | undefined) {
     this.#setting = reported ?? '"$user", public';
-    this.#reported = reported !== undefined;
-    this.#known = this.#reported;
+    this.#reported = reported;
+    this.#known = reported !== undefined;
   }
 
   get setting(): string {
@@ -41,6 +41,11 @@ export class SearchPath {
   /** False: the server must be asked before names are resolved again. */
   get known(): boolean {
     return this.#known;
+  }
+
+  /** It has been moved in a transaction that, as far as is known, has not ended. */
+  get hasMoved(): boolean {
+    return this.#moved;
   }
 
   /** A statement with this effect has been sent in this pipeline. */
@@ -65,13 +70,16 @@ export class SearchPath {
       this.#moved = false;
       this.#known = false;
     }
-    if (this.#reported) this.#known = true;
+    if (this.#reported === undefined) return;
+    // What a question was answered within a transaction may have been taken back, and the server tells of no move then.
+    this.#setting = this.#reported;
+    this.#known = true;
   }
 
   /** A ParameterStatus. */
   report(setting: string): void {
     this.#setting = setting;
-    this.#reported = true;
+    this.#reported = setting;
   }
 
   /** What the server said when asked. */

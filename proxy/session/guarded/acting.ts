@@ -1,6 +1,5 @@
-import type { Role } from "../../policy/policy.ts";
+import type { Ledger } from "../../protocol/ledger.ts";
 import type { Statement } from "../../sql/verdict.ts";
-import { countingRole } from "../../sql/watched.ts";
 import type { Refusal } from "../../wire/refusal.ts";
 import type { SessionParts } from "../context/parts.ts";
 import { Certainty, type Surroundings } from "../decide/certainty.ts";
@@ -8,6 +7,7 @@ import type { Fencing } from "../decide/fencing.ts";
 import type { Judging, Sight } from "../decide/judging.ts";
 import { Naming, type NamingParts, nobodyNamed, type Protocol } from "../decide/naming.ts";
 import { type ProbeMessages, probeMessages } from "../decide/probe.ts";
+import { anybody, touchesData } from "../decide/touching.ts";
 import { settingsOf } from "../person/person.ts";
 import type { Judged } from "../statement/decision.ts";
 
@@ -15,6 +15,7 @@ import type { Judged } from "../statement/decision.ts";
 interface ActingParts extends Omit<NamingParts, "certainty" | "judging"> {
   readonly judging: Judging;
   readonly parts: SessionParts;
+  readonly ledger: Pick<Ledger, "isEnding">;
 }
 
 /**
@@ -22,7 +23,7 @@ interface ActingParts extends Omit<NamingParts, "certainty" | "judging"> {
  * sources name when the server comes to it. What is not certain names nobody.
  */
 export class Acting {
-  readonly certainty = new Certainty();
+  readonly certainty: Certainty;
   readonly #parts: ActingParts;
   readonly #naming: Naming;
   /** The text of the message at hand, as it would be for a role that may do all. */
@@ -31,6 +32,7 @@ export class Acting {
 
   constructor(parts: ActingParts) {
     this.#parts = parts;
+    this.certainty = new Certainty(parts.ledger);
     this.#naming = new Naming({ ...parts, certainty: this.certainty });
   }
 
@@ -120,26 +122,9 @@ export class Acting {
   }
 }
 
-const roles = new WeakMap<Role, Role>();
-
-/** A text is taken apart alike for all people of the application. */
-function anybody(account: Role): Role {
-  let role = roles.get(account);
-  if (role === undefined) {
-    role = { ...countingRole(account), purpose: new Map() };
-    roles.set(account, role);
-  }
-  return role;
-}
-
 function isAside({ kind, command, effect }: Statement): boolean {
   if (kind === "transaction") return true;
   return kind === "session" && (command === "SHOW" || (effect !== undefined && ASIDE.has(effect.kind)));
 }
 
 const ASIDE: ReadonlySet<string> = new Set(["set", "discard", "deallocate"]);
-
-function touchesData({ metering, reads, writes, effect, unread }: Statement): boolean {
-  if (metering !== undefined || reads.length > 0 || writes.length > 0 || unread === true) return true;
-  return effect?.kind === "fetch" || effect?.kind === "execute";
-}

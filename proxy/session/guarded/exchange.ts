@@ -66,9 +66,11 @@ export class Exchange {
     this.counting = new Counting(established, parts, judging);
     this.#wake = wake;
     this.fencing = new Fencing(established, parts, judging);
-    const { toClient } = this;
+    const { toClient, ledger } = this;
     this.acting =
-      judging.account.actsAs === undefined ? undefined : new Acting({ judging, parts, toClient, wake });
+      judging.account.actsAs === undefined
+        ? undefined
+        : new Acting({ judging, parts, ledger, toClient, wake });
   }
 
   /** A message of the extended protocol, ours or the client's as it came. */

@@ -251,7 +251,8 @@ export class Foresight {
   /** Whether it is known where the server will look for names; asks it if need be. */
   #knowsPath(): boolean {
     const { judging, ledger } = this.#exchange;
-    if (judging.path.known) return true;
+    const mayEnd = judging.path.hasMoved && ledger.isEnding;
+    if (judging.path.known && !mayEnd) return true;
     if (!this.isSettled()) return false;
     // In a failed block nothing is looked up, and the question would fail as well.
     if (ledger.transaction === "E" || ledger.intake === "skipping") return true;

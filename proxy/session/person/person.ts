@@ -1,4 +1,4 @@
-import type { PersonSource } from "../../policy/policy.ts";
+import type { PersonSource, Policy, Role } from "../../policy/policy.ts";
 import { commentValues } from "./comment-values.ts";
 
 /** Whom a statement names, and what the signed claim holds that gives roles. */
@@ -24,7 +24,7 @@ const LONGEST_NAME = 128;
  */
 export function personBehind(sources: readonly PersonSource[], evidence: Evidence): string | undefined {
   const said = saidBehind(sources, evidence);
-  return said !== undefined && isName(said) ? said : undefined;
+  return said === undefined ? undefined : nameIn(said);
 }
 
 /** What the first source says that says something, be it a name or a signed claim. Undefined: nothing, or nothing sure. */
@@ -97,8 +97,28 @@ function atPath(value: string, path: readonly string[]): Said {
   return typeof at === "number" ? { name: String(at) } : "doubt";
 }
 
-/** Whether somebody can be called so. */
-export function isName(text: string): boolean {
-  // Control characters would get into logs and consoles.
-  return text.length <= LONGEST_NAME && !/\p{Cc}/u.test(text) && text.trim() !== "";
+/**
+ * The name as all texts that look the same spell it: without white space around it, in one normal form (Unicode Standard
+ * Annex 15). Undefined: nobody can be called so.
+ */
+export function nameIn(text: string): string | undefined {
+  // Whoever could add a space, or an accent of another form, would have a second budget, and no suspension.
+  // Logs and consoles show nothing of what is unseen, or turn the text around it.
+  if (text.length > LONGEST_NAME || UNSEEN.test(text)) return undefined;
+  const name = text.normalize("NFC").trim();
+  return name === "" || name.length > LONGEST_NAME ? undefined : name;
 }
+
+/**
+ * Who is meant by a name: one person may have other names in applications than as a user. Undefined: nobody, as of the
+ * application's own users. On record such a person would be the application itself.
+ */
+export function calledIn(policy: Policy, account: Role, text: string): string | undefined {
+  const called = nameIn(text);
+  if (called === undefined) return undefined;
+  const name = policy.people.get(called) ?? called;
+  return account.users.some((user) => user.exact && user.text === name) ? undefined : name;
+}
+
+/** Control and format characters, halves of a pair, unassigned ones; ends of lines; fillers that show nothing. */
+const UNSEEN = /[\p{C}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/u;

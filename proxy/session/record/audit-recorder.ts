@@ -1,4 +1,4 @@
-import type { SessionEvent, StatementEvent } from "../../audit/event.ts";
+import { EMPTY_QUERY, type SessionEvent, type StatementEvent } from "../../audit/event.ts";
 import { canaryKey } from "../../policy/policy.ts";
 import type { Statement } from "../../sql/verdict.ts";
 import type { Refusal, SessionEndReason } from "../../wire/refusal.ts";
@@ -224,7 +224,7 @@ export class Trace {
       database,
       client: address,
       application: this.#established.parameters.applicationName ?? this.#established.application,
-      command: statement.command,
+      command: isEmpty(judged) ? EMPTY_QUERY : statement.command,
       statement: this.#text(judged),
       ...(traceparent !== undefined && { traceparent }),
       relations: relationsOf(shape),
@@ -258,6 +258,11 @@ export class Trace {
 }
 
 const NOBODY: readonly string[] = [];
+
+/** No statement stands in the text: by such a one drivers see whether their connection lives. */
+function isEmpty({ verdict }: Judged): boolean {
+  return verdict.kind === "pass" && verdict.statements.length === 0;
+}
 
 function relationsOf(statement: Statement): readonly string[] {
   let known = relations.get(statement);

@@ -1,6 +1,6 @@
 import { extraFields } from "../../sql/verdict.ts";
 import { decodeParameterStatus, decodeReadyForQuery } from "../../wire/backend-messages.ts";
-import { isLongAnswer } from "../../wire/errors.ts";
+import { errorResponse, isLongAnswer } from "../../wire/errors.ts";
 import type { Frame, FrameReader } from "../../wire/frames.ts";
 import { Backend } from "../../wire/messages.ts";
 import type { Refusal } from "../../wire/refusal.ts";
@@ -16,9 +16,10 @@ import { Cutting } from "./cutting.ts";
 import { WatchedFailure } from "./failure.ts";
 import { LONGEST_ROW } from "./long-rows.ts";
 import { WatchedRecord } from "./record.ts";
-import type { WatchedRequest } from "./requests.ts";
+import { isRunRequest, type WatchedRequest } from "./requests.ts";
 import { ShownRows } from "./shown-rows.ts";
 import type { WatchedState } from "./state.ts";
+import { peopleInNotice } from "./told-texts.ts";
 
 /** The server's messages on their way to the client of a watched session. */
 export class WatchedBackend {
@@ -38,7 +39,7 @@ export class WatchedBackend {
     this.#run = new CurrentRun(state, this.#rows);
     const parts = [state, this.#run, this.#record, this.#cutting] as const;
     this.#completion = new WatchedCompletion(...parts);
-    this.#failure = new WatchedFailure(...parts);
+    this.#failure = new WatchedFailure(...parts, this.#rows);
   }
 
   /** False: the message must be handed in again after a `wake`. */
@@ -51,6 +52,8 @@ export class WatchedBackend {
       case Backend.DataRow:
       case Backend.CopyData:
         return this.#row(frame);
+      case Backend.FunctionCallResponse:
+        return this.#returned(frame);
       case Backend.CommandComplete:
       case Backend.PortalSuspended:
       case Backend.EmptyQueryResponse:
@@ -67,6 +70,7 @@ export class WatchedBackend {
         break;
       }
       case Backend.NoticeResponse:
+        return this.#noticed(frame);
       case Backend.NotificationResponse:
         this.#state.passesLong = true;
         break;
@@ -121,6 +125,34 @@ export class WatchedBackend {
       return true;
     }
     return this.#rows.row(frame, run);
+  }
+
+  /** Code of the client's own may say in notices what it has read. False: it must wait, as rows do. */
+  #noticed(frame: FrameReader): boolean {
+    const { ledger, toClient } = this.#state;
+    const isRun = isRunRequest(ledger.head) && ledger.head.refusal === undefined;
+    const run = isRun ? this.#run.get() : undefined;
+    const people = run === undefined ? 0 : peopleInNotice(frame, run.shape);
+    if (run !== undefined && !this.#rows.text(run, people, frame.end - frame.start)) return false;
+    this.#state.passesLong = people === 0 || run?.cut === undefined;
+    if (this.#state.passesLong) toClient.forward(frame);
+    return true;
+  }
+
+  /** What a function has returned: one value, or the first piece of one. */
+  #returned(frame: FrameReader): boolean {
+    const { ledger, toClient } = this.#state;
+    const run = this.#run.get();
+    if (run === undefined) ledger.expect(frame.type);
+    else if (!this.#rows.row(frame, run)) return false;
+    if (run === undefined) toClient.forward(frame);
+    // The call has come to its end: there is nothing to be cancelled any more.
+    else if (run.cut !== undefined) toClient.send(errorResponse(run.cut));
+    this.#state.passesLong = run?.cut === undefined;
+    if (run !== undefined) this.#record.ended(run);
+    this.#run.end();
+    ledger.answered(frame.type);
+    return true;
   }
 
   #answered(frame: Frame): void {

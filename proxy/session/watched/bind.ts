@@ -2,7 +2,8 @@ import type { Change } from "../../protocol/names.ts";
 import { extraFields } from "../../sql/verdict.ts";
 import type { Frame } from "../../wire/frames.ts";
 import { type Bind, decodeBind, withResultFormats } from "../../wire/frontend-messages.ts";
-import type { Outcome, RequestSteps } from "../relay/lifecycle.ts";
+import { poisonedBind } from "../../wire/poison.ts";
+import { type Outcome, Refused, type RequestSteps } from "../relay/lifecycle.ts";
 import type { Judged } from "../statement/decision.ts";
 import { type Portal, type Prepared, portalOf } from "../statement/prepared.ts";
 import type { Judgement } from "./judgement.ts";
@@ -55,6 +56,9 @@ export class WatchedBind
     const prepared = this.#renewal.renewed(known, bind.statement);
     const judged = prepared && (prepared.kept.judged ?? this.#judgement.remembered(prepared.kept));
     if (prepared === undefined || judged === undefined) return "unsettled";
+    // The fence may have come after it was prepared.
+    const outside = this.#state.fencing.refusal(judged);
+    if (outside !== undefined) return new Refused(outside, judged);
     const shape = prepared.statement && this.#state.shapeOf(prepared.statement);
     if (shape === "unsettled") return this.#state.wait();
     return { frame, at, bind, prepared, judged, extra: shape === undefined ? 0 : extraFields(shape) };
@@ -78,8 +82,10 @@ export class WatchedBind
     if (prepared !== undefined && this.#judgement.readsByCode(prepared)) this.#state.certainty.doubt();
   }
 
-  refuse(): never {
-    throw new Error("a watched session refuses no Bind");
+  refuse(frame: Frame, { refusal, judged }: Refused): void {
+    const at = performance.now();
+    const { portal } = decodeBind(frame);
+    this.#state.send(poisonedBind(portal), { kind: "bind", at, judged, change: undefined, refusal });
   }
 }
 

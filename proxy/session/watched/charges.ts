@@ -36,15 +36,14 @@ class Unpaid {
 export type OnStop = (run: Run, refusal: Refusal) => void;
 
 /**
- * Charges what has left already: rows do not wait for the counters, up to `Reader.ahead` people who are not charged yet.
- * One request to the counters is under way at a time.
+ * Charges what has left already: rows do not wait for the counters, up to `Reader.ahead` people who are not charged yet, over
+ * all connections of this process. One request of each to the counters is under way at a time.
  */
 export class Charges {
   readonly #readers: Readers;
   readonly #onStop: OnStop;
   readonly #wake: () => void;
   readonly #queue: Unpaid[] = [];
-  #underWay = 0;
   #isAsking = false;
 
   constructor(readers: Readers, onStop: OnStop, wake: () => void) {
@@ -54,13 +53,17 @@ export class Charges {
   }
 
   /** Rows of this reader must wait: too many people are not charged yet. */
-  mustWait({ ahead }: Reader): boolean {
-    if (!this.#isAsking && this.#queue.length === 0) return false;
-    let sightings = this.#underWay;
-    for (const unpaid of this.#queue) sightings += unpaid.sightings;
-    if (sightings < ahead) return false;
+  mustWait({ ahead, advance }: Reader): boolean {
+    if (advance.people < ahead) return false;
     this.flush();
-    return this.#isAsking;
+    if (advance.people < ahead) return false;
+    advance.whenCharged(this.#wake);
+    return true;
+  }
+
+  /** All that was shown has been charged. Otherwise a `wake` comes. */
+  get isSettled(): boolean {
+    return !this.#isAsking && this.#queue.length === 0;
   }
 
   /** A row has left; `identities` are as many as `namespaces`, `units` is for those who have no name. */
@@ -74,7 +77,9 @@ export class Charges {
     for (const identity of identities) last.people.push(identity);
     last.units.push(units);
     last.bytes.push(bytes);
-    last.sightings += identities.length + units / PERSON;
+    const sightings = identities.length + units / PERSON;
+    last.sightings += sightings;
+    reader.advance.shown(sightings);
   }
 
   /** Asks the counters about what waits. */
@@ -90,21 +95,20 @@ export class Charges {
 
   #await(unpaid: Unpaid, grant: Promise<Grant>): void {
     this.#isAsking = true;
-    this.#underWay = unpaid.sightings;
     const asked = grant.catch((): Grant => ({ kind: "unreachable" }));
     void asked.then((answer) => {
       this.#isAsking = false;
-      this.#underWay = 0;
       this.#settle(unpaid, answer);
       this.flush();
       this.#wake();
     });
   }
 
-  #settle({ run, reader }: Unpaid, grant: Grant): void {
+  #settle({ run, reader, sightings }: Unpaid, grant: Grant): void {
     // What cannot be counted is on record all the same, and an application does not wait for it.
     const refusal = grant.kind === "part" ? this.#readers.usedUp(reader, grant) : undefined;
     if (refusal !== undefined) this.#onStop(run, refusal);
+    reader.advance.charged(sightings);
   }
 }
 

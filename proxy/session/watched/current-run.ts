@@ -2,7 +2,8 @@ import type { Statement } from "../../sql/verdict.ts";
 import { SessionEnd } from "../context/parts.ts";
 import { asAnswered, isSource, sourceOf } from "../statement/prepared.ts";
 import { Run, UNKNOWN_STATEMENT } from "../statement/run.ts";
-import type { ExecuteRequest, QueryRequest } from "./requests.ts";
+import type { Reader } from "./readers.ts";
+import { isRunRequest, type RunRequest } from "./requests.ts";
 import type { ShownRows } from "./shown-rows.ts";
 import type { WatchedState } from "./state.ts";
 
@@ -25,14 +26,14 @@ export class CurrentRun {
   /** Undefined where it is not known what runs. */
   get(): Run | undefined {
     const { head } = this.#state.ledger;
-    if (head?.kind !== "query" && head?.kind !== "execute") return undefined;
+    if (!isRunRequest(head)) return undefined;
     if (head.refusal !== undefined) throw SessionEnd.outOfStep("What had to fail did not.");
     this.#run ??= this.#runOf(head);
     return this.#run;
   }
 
   /** The statement at an error, also one that has had no row. */
-  failing(head: QueryRequest | ExecuteRequest): Run | undefined {
+  failing(head: RunRequest): Run | undefined {
     return this.#run ?? this.#runOf(head);
   }
 
@@ -47,8 +48,13 @@ export class CurrentRun {
     return isSource(source) ? source.shape : statement;
   }
 
-  #runOf(request: QueryRequest | ExecuteRequest): Run | undefined {
+  #runOf(request: RunRequest): Run | undefined {
     const { ledger, names } = this.#state;
+    if (request.kind === "functionCall") {
+      const { judged, reader } = request.called;
+      const [call = UNKNOWN_STATEMENT] = judged.verdict.statements;
+      return this.#begun(new Run(judged, call, call, { rows: 0, bytes: 0 }, request.at), reader);
+    }
     const portal = request.kind === "execute" ? names.portals.get(request.portal) : undefined;
     const judged = request.kind === "query" ? request.judged : portal?.judged;
     if (judged === undefined) return undefined;
@@ -58,8 +64,12 @@ export class CurrentRun {
       (request.kind === "query" ? judged.verdict.statements[index] : portal?.statement) ?? UNKNOWN_STATEMENT;
     const counts = portal?.counts ?? { rows: 0, bytes: 0 };
     const run = new Run(judged, statement, this.shapeOf(statement), counts, request.at);
-    run.person = request.reader.person;
-    this.#rows.begin(run, request.reader);
+    return this.#begun(run, request.reader);
+  }
+
+  #begun(run: Run, reader: Reader): Run {
+    run.person = reader.person;
+    this.#rows.begin(run, reader);
     return run;
   }
 

@@ -1,4 +1,4 @@
-import { decodeError, errorResponse } from "../../wire/errors.ts";
+import { decodeError, type ErrorFields, errorResponse } from "../../wire/errors.ts";
 import type { Frame } from "../../wire/frames.ts";
 import type { Refusal } from "../../wire/refusal.ts";
 import { STATEMENT_TIMEOUT } from "../context/time-limits.ts";
@@ -8,8 +8,10 @@ import type { CurrentRun } from "./current-run.ts";
 import type { Cutting } from "./cutting.ts";
 import { positionOnly } from "./positions.ts";
 import type { WatchedRecord } from "./record.ts";
-import type { WatchedRequest } from "./requests.ts";
+import { isRunRequest, type WatchedRequest } from "./requests.ts";
+import type { ShownRows } from "./shown-rows.ts";
 import type { WatchedState } from "./state.ts";
+import { peopleInError, withheld } from "./told-texts.ts";
 
 /** A server error that the client has got. */
 interface Failed {
@@ -28,8 +30,16 @@ export class WatchedFailure implements AnswerSteps<Frame, Failed> {
   readonly #run: CurrentRun;
   readonly #record: WatchedRecord;
   readonly #cutting: Cutting;
+  readonly #rows: ShownRows;
 
-  constructor(state: WatchedState, run: CurrentRun, record: WatchedRecord, cutting: Cutting) {
+  constructor(
+    state: WatchedState,
+    run: CurrentRun,
+    record: WatchedRecord,
+    cutting: Cutting,
+    rows: ShownRows,
+  ) {
+    this.#rows = rows;
     this.#state = state;
     this.#run = run;
     this.#record = record;
@@ -48,16 +58,16 @@ export class WatchedFailure implements AnswerSteps<Frame, Failed> {
     const told = own && !isFatal ? trace.refer(own) : undefined;
     // What has a reference is on record already: a result that was cut off too late.
     const isOnRecord = head?.refusal?.reference !== undefined;
-    const isRun = (head?.kind === "query" || head?.kind === "execute") && !isOnRecord;
-    const run = isRun ? this.#run.failing(head) : undefined;
+    const run = isRunRequest(head) && !isOnRecord ? this.#run.failing(head) : undefined;
     this.#run.end();
-    this.#tell(frame, told, head);
+    const isLong = run !== undefined && told === undefined && !this.#quotes(frame, fields, run);
+    this.#tell(frame, isLong ? withheld(sqlstate) : told, head);
     return { head, run, sqlstate, told };
   }
 
   record({ head, run, sqlstate, told }: Failed): void {
     if (run === undefined) {
-      if (head !== undefined) this.#record.failedStep(head, sqlstate);
+      if (head !== undefined) this.#record.failedStep(head, told?.sqlstate ?? sqlstate, told);
     } else if (head?.refusal !== undefined && told !== undefined) this.#state.trace.refused(run, told);
     else this.#record.ended(run, { sqlstate: told?.sqlstate ?? sqlstate, reference: told?.reference });
   }
@@ -83,6 +93,12 @@ export class WatchedFailure implements AnswerSteps<Frame, Failed> {
       if (moved === undefined) toClient.forward(frame);
       else toClient.send(moved);
     }
+  }
+
+  /** Charges for what an error quotes. False: it is too much to be told. */
+  #quotes(frame: Frame, fields: ErrorFields, run: Run): boolean {
+    const people = peopleInError(frame, fields, run.shape);
+    return this.#rows.quoted(run, people, frame.end - frame.start);
   }
 
   #judgedOf(head: WatchedRequest | undefined) {

@@ -7,6 +7,7 @@ import { Naming } from "../decide/naming.ts";
 import { request } from "../relay/lifecycle.ts";
 import { WatchedBind } from "./bind.ts";
 import { WatchedExecute } from "./execute.ts";
+import { WatchedFunctionCall } from "./function-call.ts";
 import { Judgement } from "./judgement.ts";
 import { WatchedParse } from "./parse.ts";
 import { WatchedQuery } from "./query.ts";
@@ -20,6 +21,7 @@ import { Unrun } from "./unrun.ts";
  */
 export class WatchedFrontend {
   readonly #state: WatchedState;
+  readonly #functionCall: WatchedFunctionCall;
   readonly #query: WatchedQuery;
   readonly #parse: WatchedParse;
   readonly #bind: WatchedBind;
@@ -31,6 +33,7 @@ export class WatchedFrontend {
     const naming = new Naming(state);
     const judgement = new Judgement(state, naming);
     const renewal = new Renewal(state, judgement);
+    this.#functionCall = new WatchedFunctionCall(state, naming, judgement);
     this.#query = new WatchedQuery(state, naming, judgement, renewal);
     this.#parse = new WatchedParse(state, judgement, this.#unrun);
     this.#bind = new WatchedBind(state, judgement, renewal, this.#unrun);
@@ -100,9 +103,7 @@ export class WatchedFrontend {
         this.#state.send(frame, { kind: "sync", at });
         return true;
       case Frontend.FunctionCall:
-        certainty.doubt();
-        this.#state.send(frame, { kind: "functionCall", at });
-        return true;
+        return request(this.#functionCall, frame);
       case Frontend.CopyDone:
       case Frontend.CopyFail:
         leg.endCopy(frame);

@@ -3,7 +3,8 @@ import type { Scope } from "../../sql/scope.ts";
 import type { Frame } from "../../wire/frames.ts";
 import { decodeParse, type Parse, withSql } from "../../wire/frontend-messages.ts";
 import { bytesOf } from "../../wire/messages.ts";
-import type { Outcome, RequestSteps } from "../relay/lifecycle.ts";
+import { poisonedParse } from "../../wire/poison.ts";
+import { type Outcome, Refused, type RequestSteps } from "../relay/lifecycle.ts";
 import type { Judged } from "../statement/decision.ts";
 import { type Prepared, preparedBy } from "../statement/prepared.ts";
 import type { Judgement } from "./judgement.ts";
@@ -49,7 +50,9 @@ export class WatchedParse implements RequestSteps<Frame, Resolved, Decided, Chan
   decide({ frame, at, parse, text, scope }: Resolved): Outcome<Decided> {
     const judged = this.#judgement.of(text, "extended", scope);
     if (judged === undefined || !this.#state.leg.admits(frame)) return "unsettled";
-    return { frame, at, parse, judged };
+    // SQL's EXECUTE runs it, FETCH reads from it once it is bound, and the planner calls its functions before that.
+    const outside = this.#state.fencing.refusal(judged);
+    return outside === undefined ? { frame, at, parse, judged } : new Refused(outside, judged);
   }
 
   reserve({ frame, parse, judged }: Decided): Outcome<Change<Prepared>> {
@@ -65,7 +68,9 @@ export class WatchedParse implements RequestSteps<Frame, Resolved, Decided, Chan
     this.#state.send(message, { kind: "parse", at, judged, change });
   }
 
-  refuse(): never {
-    throw new Error("a watched session refuses no Parse");
+  refuse(frame: Frame, { refusal, judged }: Refused): void {
+    const at = performance.now();
+    const { statement } = decodeParse(frame);
+    this.#state.send(poisonedParse(statement), { kind: "parse", at, judged, change: undefined, refusal });
   }
 }

@@ -1,15 +1,19 @@
+import { LRUCache } from "lru-cache";
 import { BudgetAlerts } from "../../meter/budget-alerts.ts";
 import { type Account, accountOf, type Grant, type Meter } from "../../meter/meter.ts";
 import { refusalOf } from "../../meter/refusal.ts";
+import { scopeParts } from "../../meter/scopes.ts";
 import { Stops } from "../../meter/stops.ts";
+import type { Standing } from "../../policy/acting.ts";
 import type { BudgetWindow, Role } from "../../policy/policy.ts";
 import type { Statement } from "../../sql/verdict.ts";
 import type { Refusal } from "../../wire/refusal.ts";
 import type { Established } from "../context/established.ts";
 import type { SessionParts } from "../context/parts.ts";
-import type { Judging, Standing } from "../decide/judging.ts";
+import type { Judging } from "../decide/judging.ts";
 import { nobodyNamed } from "../decide/naming.ts";
 import type { Person } from "../person/person.ts";
+import { Advance } from "./advance.ts";
 
 /** Whom a statement is charged to. */
 export interface Reader {
@@ -21,6 +25,8 @@ export interface Reader {
   readonly meter: Meter;
   /** How many people may be shown before it is known that they have room in the budgets. */
   readonly ahead: number;
+  /** Those who have been, by any session of this process. */
+  readonly advance: Advance;
 }
 
 /** Who reads by a session, by the policy in force. */
@@ -96,7 +102,15 @@ export class Readers {
       ...accountOf(role, { database, user: person ?? user, address }),
       windows: windowsOf(role, person),
     };
-    return { person, role, account, meter: this.#parts.meter(account), ahead: aheadOf(account.windows) };
+    const meter = this.#parts.meter(account);
+    const { advances } = sharedOf(this.#parts);
+    const key = JSON.stringify(scopeParts(account, "user"));
+    let advance = advances.get(key);
+    if (advance === undefined) {
+      advance = new Advance();
+      advances.set(key, advance);
+    }
+    return { person, role, account, meter, ahead: aheadOf(account.windows), advance };
   }
 }
 
@@ -112,7 +126,12 @@ function windowsOf(role: Role, person: string | undefined): readonly BudgetWindo
 interface Shared {
   readonly stops: Stops;
   readonly alerts: BudgetAlerts;
+  /** By user. */
+  readonly advances: LRUCache<string, Advance>;
 }
+
+/** More than people who read at one time. */
+const ADVANCES = 10_000;
 
 const shared = new WeakMap<SessionParts, Shared>();
 
@@ -120,7 +139,7 @@ const shared = new WeakMap<SessionParts, Shared>();
 function sharedOf(parts: SessionParts): Shared {
   let known = shared.get(parts);
   if (known === undefined) {
-    known = { stops: new Stops(), alerts: new BudgetAlerts() };
+    known = { stops: new Stops(), alerts: new BudgetAlerts(), advances: new LRUCache({ max: ADVANCES }) };
     shared.set(parts, known);
   }
   return known;

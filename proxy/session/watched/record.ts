@@ -1,7 +1,8 @@
 import type { Statement } from "../../sql/verdict.ts";
+import type { Refusal } from "../../wire/refusal.ts";
 import { once, Repetitions } from "../record/coalescing.ts";
 import type { Judged } from "../statement/decision.ts";
-import { type Run, UNKNOWN_STATEMENT } from "../statement/run.ts";
+import { Run, UNKNOWN_STATEMENT } from "../statement/run.ts";
 import type { WatchedRequest } from "./requests.ts";
 import type { WatchedState } from "./state.ts";
 
@@ -67,13 +68,17 @@ export class WatchedRecord {
     trace.observed(once(what, parts.now()), ending?.sqlstate, ending?.reference);
   }
 
-  /** A message has failed that ran nothing yet. */
-  failedStep(request: WatchedRequest, sqlstate: string): void {
+  /** A message has failed that ran nothing yet. `refusal`: in our words, as the policy refused it. */
+  failedStep(request: WatchedRequest, sqlstate: string, refusal?: Refusal): void {
     const judged = judgedOf(request);
     if (judged === undefined) return;
     const { trace, parts } = this.#state;
     this.#repetitions.flush();
     const statement: Statement = judged.verdict.statements[0] ?? UNKNOWN_STATEMENT;
+    if (refusal !== undefined && request.refusal !== undefined) {
+      trace.refused(new Run(judged, statement, statement, { rows: 0, bytes: 0 }, request.at), refusal);
+      return;
+    }
     const duration = performance.now() - request.at;
     const nothing = { rows: 0, bytes: 0, written: undefined, people: undefined };
     trace.observed(

@@ -27,10 +27,17 @@ export interface ExecuteRequest extends Asked {
   readonly portal: string;
 }
 
+/** A call of the function call protocol. Undefined for a message that fails in its place, and in place of a query. */
+export interface FunctionCallRequest extends Asked {
+  readonly kind: "functionCall";
+  readonly called?: { readonly reader: Reader; readonly judged: Judged };
+}
+
 /** A message of a watched session whose answer is outstanding. */
 export type WatchedRequest =
   | QueryRequest
   | ExecuteRequest
+  | FunctionCallRequest
   | (Asked & {
       readonly kind: "parse";
       readonly judged: Judged | undefined;
@@ -49,4 +56,15 @@ export type WatchedRequest =
     })
   /** `settings`: which ones were asked for. */
   | (Asked & { readonly kind: "ownExecute"; readonly settings: readonly string[] })
-  | (Asked & { readonly kind: "functionCall" | "sync" });
+  | (Asked & { readonly kind: "sync" });
+
+/** What runs something that is on record by itself. */
+export type RunRequest =
+  | QueryRequest
+  | ExecuteRequest
+  | (FunctionCallRequest & { readonly called: NonNullable<FunctionCallRequest["called"]> });
+
+export function isRunRequest(request: WatchedRequest | undefined): request is RunRequest {
+  if (request?.kind === "functionCall") return request.called !== undefined;
+  return request?.kind === "query" || request?.kind === "execute";
+}

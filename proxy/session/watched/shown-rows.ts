@@ -1,4 +1,5 @@
 import { BYTES_OF_UNNAMED, PERSON } from "../../policy/prices.ts";
+import type { Metering } from "../../sql/verdict.ts";
 import type { FrameReader } from "../../wire/frames.ts";
 import { readTrailingFields, trimDataRow } from "../../wire/rows.ts";
 import { membersOf } from "../statement/row-price.ts";
@@ -17,10 +18,12 @@ export class ShownRows {
   readonly #charges: Charges;
   readonly #identities: string[] = [];
   readonly #onStop: OnStop;
-  /** That the reader is not suspended has been seen since the last read event. */
+  /** That the reader is not stopped has been seen since the last read event. */
   #isChecked = false;
   #run: Run | undefined;
   #reader: Reader | undefined;
+  /** They are being charged, and leave when that is done. */
+  #many: Rows | undefined;
 
   constructor(state: WatchedState, onStop: OnStop) {
     this.#state = state;
@@ -39,66 +42,121 @@ export class ShownRows {
     this.#charges.flush();
   }
 
-  /** False: it must wait until those before it are charged. */
+  /** False: it must wait until those before it are charged, or those in it where they are many. */
   row(frame: FrameReader, run: Run): boolean {
     if (frame.piece === "middle" || frame.piece === "last") {
       if (run.cut === undefined) this.#state.toClient.forward(frame);
       return true;
     }
+    if (this.#many !== undefined) return this.#paid(frame, run, this.#many);
     if (run.cut !== undefined) return true;
     const { metering } = run.shape;
     if (metering === undefined) {
-      this.#pass(frame, run);
+      const { rows, bytes } = whole(frame);
+      run.rows += rows;
+      run.bytes += bytes;
+      this.#state.toClient.forward(frame);
       return true;
     }
     if (this.#reader === undefined || this.#run !== run)
       throw new Error("rows of a statement that has not begun");
-    if (!this.#isChecked && this.#isSuspended(run, this.#reader)) return true;
-    if (this.#charges.mustWait(this.#reader)) return false;
+    if (this.#charges.mustWait(this.#reader)) {
+      this.#isChecked = false;
+      return false;
+    }
+    if (!this.#isChecked && this.#isStopped(run, this.#reader)) return true;
     const hasColumns = metering.subjects.length > 0 || metering.groups !== undefined;
     if (hasColumns && frame.piece === "first") {
       noteLongRow(run.judged);
       this.#onStop(run, ROW_TOO_LONG);
-    } else if (hasColumns) this.#named(frame, run, this.#reader);
-    else this.#unnamed(frame, run, this.#reader);
+      return true;
+    }
+    return this.#release(
+      frame,
+      run,
+      this.#reader,
+      hasColumns ? this.#named(frame, run) : unnamed(frame, run),
+    );
+  }
+
+  /** A notice shows so many people. False: it must wait, as rows do. */
+  text(run: Run, people: number, bytes: number): boolean {
+    if (people === 0 || this.#reader === undefined || this.#run !== run || run.cut !== undefined) return true;
+    if (this.#charges.mustWait(this.#reader)) {
+      this.#isChecked = false;
+      return false;
+    }
+    if (!this.#isChecked && this.#isStopped(run, this.#reader)) return true;
+    this.#quote(run, this.#reader, people, bytes);
     return true;
   }
 
-  #isSuspended(run: Run, reader: Reader): boolean {
+  /** The same of an error, for which nothing waits. False: it shows more than may leave before it is charged. */
+  quoted(run: Run, people: number, bytes: number): boolean {
+    if (people === 0 || this.#reader === undefined || this.#run !== run) return true;
+    if (people > this.#reader.ahead && !this.#state.judging.observes) return false;
+    this.#quote(run, this.#reader, people, bytes);
+    return true;
+  }
+
+  #quote(run: Run, reader: Reader, people: number, bytes: number): void {
+    run.people.addUnknown(people);
+    this.#charges.shown(run, reader, {
+      ...{ namespaces: NOBODY, identities: NOBODY },
+      ...{ units: people * PERSON, bytes },
+    });
+  }
+
+  /** Another connection of the same person may have used up their budget. */
+  #isStopped(run: Run, reader: Reader): boolean {
     this.#isChecked = true;
-    const refusal = this.#state.readers.suspended(reader);
+    const refusal = this.#state.readers.stopped(reader);
     if (refusal !== undefined) this.#onStop(run, refusal);
     return refusal !== undefined;
   }
 
-  /** A row that tells of nobody, and all that follow it in the same bytes. */
-  #pass(frame: FrameReader, run: Run): void {
-    const first = frame.buffer.readInt32BE(frame.start + 1) - 4;
-    const before = frame.end;
-    const rows = frame.widen();
-    run.rows += rows;
-    run.bytes += first + frame.end - before - (rows - 1) * HEADER;
-    this.#state.toClient.forward(frame);
+  /** False: they show more people than may leave before the counters have said that there is room. */
+  #release(frame: FrameReader, run: Run, reader: Reader, rows: Rows): boolean {
+    const { shown, others } = rows;
+    const people = shown.identities.length + others;
+    const isMany = people > reader.ahead && !this.#state.judging.observes;
+    if (people > 0) this.#charges.shown(run, reader, shown);
+    if (isMany) {
+      this.#charges.flush();
+      if (!this.#charges.isSettled) {
+        // The names lie in an array that the next row uses.
+        const { identities, namespaces } = shown;
+        const kept = { ...shown, identities: [...identities], namespaces: [...namespaces] };
+        this.#many = { ...rows, shown: kept };
+        return false;
+      }
+    }
+    this.#give(frame, run, rows);
+    return true;
   }
 
-  #unnamed(frame: FrameReader, run: Run, reader: Reader): void {
-    const [rows, bytes] = [run.rows, run.bytes];
-    this.#pass(frame, run);
-    const people = peopleIn(run, run.rows - rows, run.bytes - bytes);
-    if (people === 0) return;
-    run.people.addUnknown(people);
-    const shown = {
-      namespaces: NOBODY,
-      identities: NOBODY,
-      units: people * PERSON,
-      bytes: run.bytes - bytes,
-    };
-    this.#charges.shown(run, reader, shown);
+  #paid(frame: FrameReader, run: Run, rows: Rows): boolean {
+    if (!this.#charges.isSettled) return false;
+    this.#many = undefined;
+    this.#give(frame, run, rows);
+    return true;
   }
 
-  #named(frame: FrameReader, run: Run, reader: Reader): void {
+  #give(frame: FrameReader, run: Run, { shown, others, count, end }: Rows): void {
+    if (run.cut !== undefined) return;
+    run.rows += count;
+    run.bytes += shown.bytes;
+    const { identities, namespaces } = shown;
+    for (const [i, identity] of identities.entries()) run.people.add(namespaces[i] ?? "", identity);
+    run.people.addUnknown(others);
+    if (end === undefined) this.#state.toClient.forward(frame);
+    else this.#state.toClient.lend(frame.buffer, frame.start, end);
+  }
+
+  /** Takes the added columns off. */
+  #named(frame: FrameReader, run: Run): Rows {
     const { metering } = run.shape;
-    if (metering === undefined) return;
+    if (metering === undefined) throw new Error("a row with columns of nobody");
     const identities = this.#identities;
     identities.length = 0;
     const extra =
@@ -106,39 +164,58 @@ export class ShownRows {
     readTrailingFields(frame, extra, identities);
     const end = trimDataRow(frame, extra);
     const bytes = end - frame.start - HEADER;
-    run.rows++;
-    run.bytes += bytes;
-    this.#state.toClient.lend(frame.buffer, frame.start, end);
-    if (metering.groups === undefined) this.#ofPeople(run, reader, bytes);
-    else this.#ofGroup(run, reader, bytes);
+    return metering.groups === undefined
+      ? ofPeople(run, metering, identities, { bytes, end })
+      : ofGroup(metering, identities, { bytes, end });
   }
+}
 
-  #ofPeople(run: Run, reader: Reader, bytes: number): void {
-    const { metering } = run.shape;
-    if (metering === undefined) return;
-    const identities = this.#identities;
-    const hasPurpose = metering.purpose !== true || identities.pop() !== "f";
-    const namespaces = namespacesOf(metering.subjects);
-    for (const [i, identity] of identities.entries()) {
-      const namespace = namespaces[i] ?? "";
-      run.people.add(namespace, identity);
-      if (!hasPurpose) run.people.lacksPurpose(namespace, identity);
-    }
-    const others = metering.unknown > 0 ? peopleIn(run, 1, bytes) : 0;
-    run.people.addUnknown(others);
-    this.#charges.shown(run, reader, { namespaces, identities, units: others * PERSON, bytes });
-  }
+/** Rows that lie in the same bytes, and whom they show. */
+interface Rows {
+  readonly shown: Shown;
+  /** People without names. */
+  readonly others: number;
+  readonly count: number;
+  /** Where what the client gets ends; undefined: where it came to its end. */
+  readonly end: number | undefined;
+}
 
-  #ofGroup(run: Run, reader: Reader, bytes: number): void {
-    const { metering } = run.shape;
-    if (metering === undefined) return;
-    const { identities, namespaces, count } = membersOf(metering, this.#identities);
-    for (const [i, identity] of identities.entries()) run.people.add(namespaces[i] ?? "", identity);
-    const others = count === undefined ? sizeInPeople(bytes) : 0;
-    run.people.addUnknown(others);
-    const shown: Shown = { namespaces, identities, units: others * PERSON, bytes };
-    this.#charges.shown(run, reader, shown);
-  }
+interface Trimmed {
+  readonly bytes: number;
+  readonly end: number;
+}
+
+function ofPeople(run: Run, metering: Metering, identities: string[], { bytes, end }: Trimmed): Rows {
+  const hasPurpose = metering.purpose !== true || identities.pop() !== "f";
+  const namespaces = namespacesOf(metering.subjects);
+  if (!hasPurpose)
+    for (const [i, identity] of identities.entries()) run.people.lacksPurpose(namespaces[i] ?? "", identity);
+  const others = metering.unknown > 0 ? peopleIn(run, 1, bytes) : 0;
+  const shown = { namespaces, identities, units: others * PERSON, bytes };
+  return { shown, others, count: 1, end };
+}
+
+function ofGroup(metering: Metering, fields: readonly string[], { bytes, end }: Trimmed): Rows {
+  const { identities, namespaces, count } = membersOf(metering, fields);
+  const others = count === undefined ? sizeInPeople(bytes) : 0;
+  const shown = { namespaces, identities, units: others * PERSON, bytes };
+  return { shown, others, count: 1, end };
+}
+
+/** Rows that name nobody: all that follow in the same bytes. */
+function unnamed(frame: FrameReader, run: Run): Rows {
+  const { rows, bytes } = whole(frame);
+  const others = peopleIn(run, rows, bytes);
+  const shown = { namespaces: NOBODY, identities: NOBODY, units: others * PERSON, bytes };
+  return { shown, others, count: rows, end: undefined };
+}
+
+/** A row and all that follow it in the same bytes: they leave together. */
+function whole(frame: FrameReader): { readonly rows: number; readonly bytes: number } {
+  const first = frame.buffer.readInt32BE(frame.start + 1) - 4;
+  const before = frame.end;
+  const rows = frame.widen();
+  return { rows, bytes: first + frame.end - before - (rows - 1) * HEADER };
 }
 
 const NOBODY: readonly string[] = [];

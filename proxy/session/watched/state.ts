@@ -28,7 +28,7 @@ export class WatchedState {
   readonly leg: ServerLeg;
   readonly ledger = new Ledger<WatchedRequest>();
   readonly names: Named = noNames();
-  readonly certainty = new Certainty();
+  readonly certainty = new Certainty(this.ledger);
   readonly readers: Readers;
   readonly fencing: Fencing;
   /** Relations were defined, and the catalog has not been looked at since. */

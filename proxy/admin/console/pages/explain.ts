@@ -10,6 +10,8 @@ import { badge, code } from "./pieces.ts";
 /** What stands in the form. */
 interface Asking {
   readonly user: string;
+  /** For whom the user, an application, reads. */
+  readonly person: string;
   /** "": the one that the policy gives the user. */
   readonly role: string;
   readonly address: string;
@@ -19,7 +21,8 @@ interface Asking {
 
 export function explainPage({ visit, notice, operations, query }: Asked): Html {
   const [database = ""] = operations.databases();
-  const asking = { user: query.get("user") ?? "", role: "", address: "127.0.0.1", database, statement: "" };
+  const user = query.get("user") ?? "";
+  const asking = { user, person: "", role: "", address: "127.0.0.1", database, statement: "" };
   return whole(visit, operations, asking, undefined, notice);
 }
 
@@ -28,6 +31,7 @@ export const explainAction: Action = async ({ visit, form, operations }) => {
   const field = (name: string) => (form.get(name) ?? "").trim();
   const asking = {
     user: field("user"),
+    person: field("person"),
     role: field("role"),
     address: field("address") || "127.0.0.1",
     database: field("database"),
@@ -76,6 +80,8 @@ function form(visit: Visit, operations: Operations, asking: Asking): Html {
       <p><label for="user">User</label>
         <input id="user" name="user" list="users" value="${asking.user}" autocomplete="off" autocapitalize="none" spellcheck="false">
         <datalist id="users">${[...new Set(users)].map((user) => html`<option value="${user}"></option>`)}</datalist></p>
+      <p><label for="person">Person behind an application</label>
+        <input id="person" name="person" value="${asking.person}" autocomplete="off" autocapitalize="none" spellcheck="false"></p>
       <p><label for="role">Role</label>
         <select id="role" name="role">
           <option value="">what the policy gives the user</option>

@@ -1,0 +1,57 @@
+import type { Catalog, CatalogFunction } from "../../catalog/catalog.ts";
+import { quoteIdentifier } from "../../pg/quote.ts";
+import type { Scope } from "../../sql/scope.ts";
+import type { Statement, Verdict } from "../../sql/verdict.ts";
+import { BY_SIZE, readsItsArgumentsOnly } from "../../sql/watched.ts";
+import { type Frame, MalformedMessage } from "../../wire/frames.ts";
+import type { Judged } from "../statement/decision.ts";
+
+/*
+ * Calls of the function call protocol (Postgres docs, 53.2.5). Drivers use it for large objects, and it calls any function,
+ * also one that runs a text or reads a table. It is treated as a statement of its own: fenced, charged, put on record.
+ */
+
+/** A catalog's function and one that it does not have are each called in one way. */
+const known = new WeakMap<CatalogFunction, Called>();
+
+interface Called {
+  readonly text: Buffer;
+  readonly verdict: Verdict;
+}
+
+/** What a FunctionCall message asks for, as a statement: `CALL "schema"."function"()`, without arguments. */
+export function calledFunction(frame: Frame, scope: Scope): Judged {
+  const { text, verdict } = calledIn(frame, scope.catalog);
+  return { text, verdict, scope };
+}
+
+function calledIn({ buffer, start, end }: Frame, { functionsByOid }: Catalog): Called {
+  // Type, length word, the function's oid (53.7 "FunctionCall").
+  const at = start + 5;
+  if (end < at + 4) throw new MalformedMessage("FunctionCall", "insufficient data left in message");
+  const oid = buffer.readUInt32BE(at);
+  const called = functionsByOid.get(oid);
+  if (called === undefined) return callOf(quoteIdentifier(String(oid)), false);
+  let found = known.get(called);
+  if (found === undefined) {
+    const name = `${quoteIdentifier(called.schema)}.${quoteIdentifier(called.name)}`;
+    found = callOf(name, readsItsArgumentsOnly(called));
+    known.set(called, found);
+  }
+  return found;
+}
+
+function callOf(name: string, isPlain: boolean): Called {
+  const statement: Statement = {
+    command: "CALL",
+    kind: "other",
+    reads: [],
+    writes: [],
+    masked: [],
+    lookups: 0,
+    limited: false,
+    ...(!isPlain && BY_SIZE),
+    touch: { session: true, defines: !isPlain, bareNames: [] },
+  };
+  return { text: Buffer.from(`CALL ${name}()`), verdict: { kind: "pass", statements: [statement] } };
+}

@@ -1,0 +1,62 @@
+import type { Frame } from "../../wire/frames.ts";
+import { poisonedQuery } from "../../wire/poison.ts";
+import type { Naming } from "../decide/naming.ts";
+import { type Outcome, Refused, type RequestSteps } from "../relay/lifecycle.ts";
+import type { Judged } from "../statement/decision.ts";
+import { calledFunction } from "./called-function.ts";
+import type { Judgement } from "./judgement.ts";
+import type { Reader } from "./readers.ts";
+import type { WatchedState } from "./state.ts";
+
+interface Decided {
+  readonly frame: Frame;
+  readonly at: number;
+  readonly judged: Judged;
+}
+
+/** FunctionCall messages of a watched session: a function is a statement like any other. */
+export class WatchedFunctionCall implements RequestSteps<Frame, Decided, Decided, Reader> {
+  readonly #state: WatchedState;
+  readonly #naming: Naming;
+  readonly #judgement: Judgement;
+
+  constructor(state: WatchedState, naming: Naming, judgement: Judgement) {
+    this.#state = state;
+    this.#naming = naming;
+    this.#judgement = judgement;
+  }
+
+  resolve(frame: Frame): Outcome<Decided> {
+    const at = performance.now();
+    const scope = this.#state.judging.scope();
+    return scope === undefined ? "unsettled" : { frame, at, judged: calledFunction(frame, scope) };
+  }
+
+  decide({ frame, at, judged }: Decided): Outcome<Decided> {
+    if (!this.#judgement.isCertain(judged.verdict.statements, "simple")) return "unsettled";
+    if (!this.#naming.isKnown(judged, "simple")) return "unsettled";
+    const outside = this.#state.fencing.refusal(judged);
+    return outside === undefined ? { frame, at, judged } : new Refused(outside, judged);
+  }
+
+  reserve({ judged }: Decided): Outcome<Reader> {
+    const reader = this.#readerOf(judged);
+    const refusal = this.#state.readers.refusal(reader, judged.verdict.statements);
+    return refusal === undefined ? reader : new Refused(refusal, judged);
+  }
+
+  forward({ frame, at, judged }: Decided, reader: Reader): void {
+    this.#state.foresee(judged.verdict.statements);
+    this.#state.send(frame, { kind: "functionCall", at, called: { reader, judged } });
+  }
+
+  refuse(_frame: Frame, { refusal, judged }: Refused): void {
+    const called = judged && { reader: this.#readerOf(judged), judged };
+    const at = performance.now();
+    this.#state.send(poisonedQuery, { kind: "functionCall", at, ...(called && { called }), refusal });
+  }
+
+  #readerOf(judged: Judged): Reader {
+    return this.#state.readers.of(this.#naming.personOf(judged, "simple"));
+  }
+}

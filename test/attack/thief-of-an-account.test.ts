@@ -1,0 +1,383 @@
+import pg from "pg";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { checkPolicy } from "../../proxy/check/check.ts";
+import { compilePolicies } from "../../proxy/policy/compile.ts";
+import { describeProblem } from "../../proxy/policy/problems.ts";
+import {
+  bindMessage,
+  executeMessage,
+  parseMessage,
+  queryMessage,
+  syncMessage,
+} from "../../proxy/wire/frontend-messages.ts";
+import { startProxy, type TestProxy } from "../harness/proxy.ts";
+import { fieldOf, type Raw, shortOf } from "../harness/raw-client.ts";
+import { makeWorld, type World } from "../session/world.ts";
+
+/*
+ * A thief has the password of an application, or sends SQL through it. What they try is to read past the fence, and past the
+ * count: by other messages of the protocol, by texts that mean something else, by what is no row, and by many connections.
+ */
+
+const WATCHED = `
+version: 1
+classes: { email: { mask: email } }
+tables: { public.customers: { subject: id, columns: { email: email } } }
+people: { anna: [agent-17] }
+roles:
+  app:
+    users: [helpdesk_app]
+    reads: all
+    writes: all
+    sees: all
+    watch: true
+    budget: { 1h: 50 }
+    people_behind: [{ setting: app.agent }]
+    unnamed: { budget: { 1h: 20 } }
+`;
+
+const BY_ID = "SELECT email FROM customers WHERE id = $1";
+
+function fenced(...shapes: readonly (readonly [shape: string, ...tables: string[]])[]): string {
+  const statements = shapes.map(
+    ([shape, ...tables]) =>
+      `      - { people: 1, shape: ${JSON.stringify(shape)}${tables.length > 0 ? `, tables: ${JSON.stringify(tables)}` : ""} }`,
+  );
+  return `${WATCHED}fences:
+  helpdesk_app:
+    outside: refuse
+    places: [{ from: [127.0.0.0/8], program: "*" }]
+    statements:
+${statements.join("\n")}
+`;
+}
+
+let world: World;
+beforeAll(async () => {
+  world = await makeWorld("npm", { policy: WATCHED });
+  await world.database.query(`
+    CREATE SCHEMA hr;
+    CREATE TABLE hr.customers AS SELECT id, name, email, phone FROM public.customers;
+    CREATE FUNCTION public.email_of(i int) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+      SELECT email FROM public.customers WHERE id = i $$;
+    GRANT USAGE ON SCHEMA hr TO helpdesk_app;
+    GRANT ALL ON ALL TABLES IN SCHEMA public, hr TO helpdesk_app;
+  `);
+});
+afterAll(() => world?.close());
+
+async function withSluice(policy: string, work: (sluice: TestProxy) => Promise<void>): Promise<void> {
+  const sluice = await startProxy(world.database, { policy });
+  try {
+    await work(sluice);
+  } finally {
+    await sluice.close();
+  }
+}
+
+const query = (sql: string) => queryMessage(Buffer.from(sql));
+const parse = (name: string, sql: string) => parseMessage(name, Buffer.from(sql));
+
+async function ask(raw: Raw, ...messages: readonly Buffer[]): Promise<string> {
+  raw.send(...messages);
+  return shortOf(await raw.until("Z"));
+}
+
+/** A FunctionCall message with arguments as texts (Postgres docs, "Message Formats"). */
+async function callMessage(name: string, ...values: readonly string[]): Promise<Buffer> {
+  const { rows } = await world.database.query<{ oid: number }>(
+    `SELECT oid::int FROM pg_proc WHERE proname = '${name}' ORDER BY 1 LIMIT 1`,
+  );
+  const parts = [int32(rows[0]?.oid ?? 0), int16(1), int16(0), int16(values.length)];
+  for (const value of values) parts.push(int32(Buffer.byteLength(value)), Buffer.from(value));
+  const body = Buffer.concat([...parts, int16(0)]);
+  return Buffer.concat([Buffer.from("F"), int32(body.length + 4), body]);
+}
+
+function int16(value: number): Buffer {
+  const bytes = Buffer.alloc(2);
+  bytes.writeInt16BE(value);
+  return bytes;
+}
+
+function int32(value: number): Buffer {
+  const bytes = Buffer.alloc(4);
+  bytes.writeInt32BE(value);
+  return bytes;
+}
+
+const DUMP = ["SELECT * FROM customers", "t", "f", ""] as const;
+
+test("the function call protocol runs no query past the count", async () => {
+  await withSluice(WATCHED, async (sluice) => {
+    const raw = await sluice.raw("helpdesk_app");
+    expect(await ask(raw, await callMessage("query_to_xml", ...DUMP))).toBe("E(53400) Z(I)");
+    raw.socket.destroy();
+  });
+});
+
+test("and what it returns is charged to whoever is named, and is on record", async () => {
+  await withSluice(WATCHED, async (sluice) => {
+    const raw = await sluice.raw("helpdesk_app");
+    await ask(raw, query("SET app.agent = 'anna'"));
+    expect(await ask(raw, await callMessage("email_of", "7"))).toBe("V Z(I)");
+    expect(await ask(raw, await callMessage("int4pl", "3", "4"))).toBe("V Z(I)");
+    const calls = () => sluice.events.flatMap((event) => (event.kind === "statement" ? [event] : []));
+    await expect.poll(() => calls().length).toBe(3);
+    expect(calls().slice(1)).toMatchObject([
+      { user: "anna", account: "helpdesk_app", statement: 'CALL "public"."email_of"()', people: 1 },
+      { statement: 'CALL "pg_catalog"."int4pl"()', people: 0 },
+    ]);
+    raw.socket.destroy();
+  });
+});
+
+test("nor past the fence", async () => {
+  await withSluice(fenced([BY_ID], ['CALL "pg_catalog"."int4pl"()']), async (sluice) => {
+    const raw = await sluice.raw("helpdesk_app");
+    expect(await ask(raw, await callMessage("query_to_xml", ...DUMP))).toBe("E(42501) Z(I)");
+    expect(await ask(raw, await callMessage("email_of", "7"))).toBe("E(42501) Z(I)");
+    expect(await ask(raw, await callMessage("int4pl", "3", "4"))).toBe("V Z(I)");
+    raw.socket.destroy();
+  });
+});
+
+test("what the fence knows runs nothing that was prepared or bound past it", async () => {
+  const known = fenced([BY_ID], ["FETCH ALL FROM c"], ["EXECUTE p"]);
+  const outside = "SELECT email FROM customers WHERE id < 5";
+  await withSluice(known, async (sluice) => {
+    const raw = await sluice.raw("helpdesk_app");
+    expect(await ask(raw, parse("p", outside), syncMessage)).toBe("E(42501) Z(I)");
+    expect(await ask(raw, query("EXECUTE p"))).toBe("E(26000) Z(I)");
+    await ask(raw, query("BEGIN"));
+    expect(await ask(raw, parse("q", outside), bindMessage("c", "q"), syncMessage)).toBe("E(42501) Z(E)");
+    await ask(raw, query("ROLLBACK"));
+    // The planner calls functions that are said to be immutable, and its errors quote what they return.
+    expect(await ask(raw, parse("", "SELECT email_of(7)::int"), bindMessage("", ""), syncMessage)).toBe(
+      "E(42501) Z(I)",
+    );
+    raw.socket.destroy();
+  });
+});
+
+test("nor what was prepared before the fence was there", async () => {
+  await withSluice(WATCHED, async (sluice) => {
+    const raw = await sluice.raw("helpdesk_app");
+    await ask(raw, parse("q", "SELECT email FROM customers WHERE id < 5"), syncMessage);
+    sluice.setPolicy(fenced([BY_ID], ["FETCH ALL FROM c"]));
+    await ask(raw, query("BEGIN"));
+    expect(await ask(raw, bindMessage("c", "q"), syncMessage)).toBe("E(42501) Z(E)");
+    raw.socket.destroy();
+  });
+});
+
+test("a driver may ask by an empty query whether its connection lives", async () => {
+  await withSluice(fenced([BY_ID]), async (sluice) => {
+    const raw = await sluice.raw("helpdesk_app");
+    for (const text of ["", ";", "-- ping"]) expect(await ask(raw, query(text)), text).toBe("I Z(I)");
+    expect(await ask(raw, parse("", ""), bindMessage("", ""), executeMessage("", 0), syncMessage)).toBe(
+      "1 2 I Z(I)",
+    );
+    raw.socket.destroy();
+  });
+});
+
+test("a text that the server reads otherwise is nothing that the fence knows", async () => {
+  await withSluice(fenced([BY_ID], ["SELECT email FROM customers WHERE name = $1"]), async (sluice) => {
+    const client = await sluice.connect("helpdesk_app");
+    await client.query("SET standard_conforming_strings = off");
+    // The first such text of the process, and one with another.
+    await expect(client.query("SELECT email FROM customers WHERE id = 7")).rejects.toMatchObject({
+      code: "42501",
+    });
+    await expect(
+      client.query("SELECT email FROM customers WHERE name = '\\'' OR 1=1 --'"),
+    ).rejects.toMatchObject({ code: "42501" });
+    await client.end();
+  });
+});
+
+test("the same words mean no other table under another search_path", async () => {
+  await withSluice(fenced([BY_ID, "public.customers"], ["SELECT set_config($1, $2, $3)"]), async (sluice) => {
+    const client = await sluice.connect("helpdesk_app");
+    const byId = "SELECT email FROM customers WHERE id = 7";
+    await client.query(byId);
+    for (const way of ["SET search_path = hr", "SELECT set_config('search_path', 'hr', false)"]) {
+      await client.query(way);
+      await expect(client.query(byId), way).rejects.toMatchObject({ code: "42501" });
+      await client.query("RESET search_path");
+    }
+    await client.query(byId);
+    await client.end();
+    const options = encodeURIComponent("-c search_path=hr");
+    const other = new pg.Client({ connectionString: `${sluice.uri("helpdesk_app")}&options=${options}` });
+    await other.connect();
+    await expect(other.query(byId)).rejects.toMatchObject({ code: "42501" });
+    await other.end();
+  });
+});
+
+test("what is run out of a literal is never held by its shape, and the DBA is told so", async () => {
+  const shapes = ["DO $1", "SELECT query_to_xml($1, $2, $3, $4)", "SELECT * FROM t … 70000 bytes more"];
+  const policy = fenced([BY_ID], ...shapes.map((shape) => [shape] as const));
+  await withSluice(policy, async (sluice) => {
+    const client = await sluice.connect("helpdesk_app");
+    for (const sql of [
+      "DO $$ BEGIN RAISE NOTICE '%', (SELECT email FROM customers WHERE id = 7); END $$",
+      "SELECT query_to_xml('SELECT * FROM customers', true, false, '')",
+    ])
+      await expect(client.query(sql), sql).rejects.toMatchObject({ code: "42501" });
+    await client.end();
+  });
+  const compiled = compilePolicies([{ name: "p.yaml", text: policy }]);
+  if (!compiled.ok) throw new Error(compiled.problems.map(describeProblem).join("\n"));
+  const told = checkPolicy(compiled.policies.forDatabase("support")).map(({ hint }) => hint);
+  for (const shape of shapes) expect(told.join("\n")).toContain(shape);
+});
+
+test("lists of any length have one shape, and calls do not", async () => {
+  const policy = fenced(
+    ["SELECT name FROM customers WHERE id IN ($1, $2) AND country = $3"],
+    ["SELECT concat($1, $2)"],
+    ["INSERT INTO tickets (customer_id, subject) VALUES ($1, $2)"],
+  );
+  await withSluice(policy, async (sluice) => {
+    const client = await sluice.connect("helpdesk_app");
+    for (const ids of ["1", "1, 2, 3", "1,2,3,4,5,6,7"])
+      await client.query(
+        `SELECT name FROM customers WHERE id IN (${ids}) AND country = 'DE'`.replace(/,(?! )/g, ", "),
+      );
+    await expect(client.query("SELECT concat('a', 'b', 'c')")).rejects.toMatchObject({ code: "42501" });
+    await expect(
+      client.query("SELECT name FROM customers WHERE id IN (SELECT id FROM customers) AND country = 'DE'"),
+    ).rejects.toMatchObject({ code: "42501" });
+    await client.end();
+  });
+});
+
+/** Waits until somebody is on record with more than nobody, and gives how many in all. */
+async function peopleOf(sluice: TestProxy, user: string): Promise<number> {
+  const found = () =>
+    sluice.events.flatMap((event) =>
+      (event.kind === "statement" || event.kind === "rows") && event.user === user ? [event.people] : [],
+    );
+  await expect.poll(() => found().some((people) => people > 0)).toBe(true);
+  return found().reduce((sum, people) => sum + people, 0);
+}
+
+test("notices of code of one's own are charged, and stopped", async () => {
+  await withSluice(WATCHED, async (sluice) => {
+    const client = await sluice.connect("helpdesk_app");
+    await client.query("SET app.agent = 'anna'");
+    let shown = 0;
+    client.on("notice", () => shown++);
+    await expect(
+      client.query(
+        "DO $$ DECLARE r record; BEGIN FOR r IN SELECT * FROM customers LOOP RAISE NOTICE '%', r; END LOOP; END $$",
+      ),
+    ).rejects.toMatchObject({ code: "53400" });
+    expect(shown).toBeLessThan(60);
+    expect(await peopleOf(sluice, "anna")).toBeGreaterThan(20);
+    await client.end();
+  });
+});
+
+test("an error that quotes a table is not told, and one that quotes a value is charged", async () => {
+  await withSluice(WATCHED, async (sluice) => {
+    const client = await sluice.connect("helpdesk_app");
+    await client.query("SET app.agent = 'anna'");
+    for (const sql of [
+      "SELECT (SELECT string_agg(email, ',') FROM customers)::int",
+      "INSERT INTO tickets (customer_id) SELECT (SELECT string_agg(email, ',') FROM customers)::int",
+      "DO $$ BEGIN RAISE EXCEPTION '%', (SELECT string_agg(email, ',') FROM customers) USING ERRCODE = '42601'; END $$",
+      "DO $$ BEGIN RAISE EXCEPTION 'x' USING COLUMN = (SELECT string_agg(email, ',') FROM customers); END $$",
+    ]) {
+      const error = await client.query(sql).then(
+        () => "",
+        (thrown: unknown) => JSON.stringify({ ...(thrown as object), message: String(thrown) }),
+      );
+      expect(error, sql).toMatch(/too long to be shown/);
+      expect(error, sql).not.toContain("@");
+    }
+    // Whoever asks for one value after the other has a name.
+    await expect(
+      client.query("SELECT (SELECT email FROM customers WHERE id = 7)::int"),
+    ).rejects.toMatchObject({ code: "22P02" });
+    expect(await peopleOf(sluice, "anna")).toBe(1);
+    await client.end();
+  });
+});
+
+test("ordinary errors are charged to nobody", async () => {
+  await withSluice(WATCHED, async (sluice) => {
+    const client = await sluice.connect("helpdesk_app");
+    await client.query("SET app.agent = 'anna'");
+    for (const sql of [
+      "SELECT nothing FROM customers",
+      "SELECT 'x'::int",
+      "INSERT INTO customers (id, name) VALUES (1, 'again') RETURNING id",
+      "SELECT email FROM nowhere",
+      "SET nothing = 1",
+    ])
+      await client.query(sql).catch((error) => expect(error).toBeInstanceOf(pg.DatabaseError));
+    await client.query("SELECT email FROM customers WHERE id = 7");
+    expect(await peopleOf(sluice, "anna")).toBe(1);
+    await client.end();
+  });
+});
+
+test("ninety connections at once show no more than one does", async () => {
+  await withSluice(WATCHED, async (sluice) => {
+    const clients = await Promise.all(Array.from({ length: 90 }, () => sluice.connect("helpdesk_app")));
+    await Promise.all(clients.map((client) => client.query("SET app.agent = 'anna'")));
+    const pages = await Promise.allSettled(
+      clients.map((client, i) => client.query(`SELECT email FROM customers WHERE id > ${i * 10} LIMIT 10`)),
+    );
+    const shown = pages.flatMap((page) => (page.status === "fulfilled" ? page.value.rows : []));
+    // The budget of 50, and the ten that may leave before the counters have spoken.
+    expect(shown.length).toBeLessThanOrEqual(60);
+    expect(shown.length).toBeGreaterThanOrEqual(40);
+    await Promise.all(clients.map((client) => client.end()));
+  });
+});
+
+test("one row, or rows in one packet, of more people than may leave at once wait for the counters", async () => {
+  for (const sql of [
+    "SELECT string_agg(email, ',') FROM customers WHERE id < 900",
+    "SELECT DISTINCT email FROM customers",
+    "COPY (SELECT email FROM customers) TO STDOUT",
+  ])
+    await withSluice(WATCHED, async (sluice) => {
+      const raw = await sluice.raw("helpdesk_app");
+      raw.send(query(sql));
+      const answer = await raw.until("Z");
+      const bytes = answer.reduce((sum, each) => sum + (/[Dd]/.test(each.type) ? each.bytes.length : 0), 0);
+      expect(bytes, sql).toBeLessThan(20 * 64);
+      const error = answer.find(({ type }) => type === "E");
+      expect(error && fieldOf(error.bytes, "C"), sql).toBe("53400");
+      raw.socket.destroy();
+    });
+});
+
+test("names that look the same are one person, and what cannot be seen names nobody", async () => {
+  await withSluice(WATCHED, async (sluice) => {
+    const client = await sluice.connect("helpdesk_app");
+    const names = ["anna", " anna ", "agent-17", " agent-17", "zoé", "zoe\u0301"];
+    const nobody = ["an\u200bna", "an\u202ena", "an\u00adna", "a\u2028b", "x".repeat(129), "helpdesk_app"];
+    for (const name of [...names, ...nobody]) {
+      await client.query("SELECT set_config('app.agent', $1, false)", [name]);
+      await client.query("SELECT email FROM customers WHERE id = 7");
+    }
+    const read = () =>
+      sluice.events.flatMap((event) => (event.kind === "statement" && event.people > 0 ? [event] : []));
+    await client.end();
+    await expect.poll(() => read().reduce((sum, { count = 1 }) => sum + count, 0)).toBe(12);
+    const readers = read().flatMap(({ user, account, count = 1 }) =>
+      Array.from({ length: count }, () => (account === undefined ? "unnamed" : user)),
+    );
+    expect(readers).toEqual([
+      ...["anna", "anna", "anna", "anna", "zoé", "zoé"],
+      ...nobody.map(() => "unnamed"),
+    ]);
+  });
+});
