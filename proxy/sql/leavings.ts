@@ -189,7 +189,7 @@ class Survey {
         return;
       case "DeallocateStmt":
         if ((body as DeallocateStmt).name === undefined) this.#discards = true;
-        else this.#refuse("DEALLOCATE beside other statements", "Send it by itself.");
+        else this.#refuse("DEALLOCATE together with other statements", "Send it by itself.");
         return;
       case "PrepareStmt":
       case "ExecuteStmt":

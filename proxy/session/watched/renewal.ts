@@ -6,7 +6,7 @@ import { type Prepared, parseAgain, preparedBy } from "../statement/prepared.ts"
 import type { Judgement } from "./judgement.ts";
 import { plainly, type WatchedState } from "./state.ts";
 
-/** Prepares a statement anew where the text that the server has is not what it must be now. */
+/** Prepares a statement again where the text that the server has is not what it must be now. */
 export class Renewal {
   readonly #state: WatchedState;
   readonly #judgement: Judgement;
@@ -41,7 +41,7 @@ export class Renewal {
     return this.#prepareAgain(judged, key, parse);
   }
 
-  /** What runs within other statements gets no columns: they would be its table's, or stand in a plan. */
+  /** What runs within other statements gets no columns: they would be its table's, or part of a plan. */
   areBare(statements: readonly Statement[]): boolean {
     const { names, ledger } = this.#state;
     for (const { touch } of statements) {
