@@ -8,7 +8,7 @@ import { startSluice } from "../test/harness/sluice.ts";
 import { createRoles, PASSWORDS, supportSchema } from "../test/harness/support-schema.ts";
 
 /*
- * What the audit log costs a guarded small read: the same prepared look-up of one customer through Sluice without
+ * What the audit log costs a guarded small read: the same prepared lookup of one customer through Sluice without
  * a log, with one whose events follow, and with one whose events are on disk before the row leaves; round by
  * round in turn. Client and proxy share the process. Compile and run as bench/audit.ts; TMPDIR says on which disk.
  */

@@ -8,9 +8,9 @@ import type { RunningProxy } from "./targets.ts";
 export interface Idle {
   readonly what: string;
   readonly connections: number;
-  /** kB for each connection, a second after the last log-in. */
+  /** kB for each connection, a second after the last login. */
   readonly soon: number;
-  /** The same once nothing has been asked for a while, and V8 has seen to what the log-ins left. */
+  /** The same once nothing has been asked for a while, and V8 has seen to what the logins left. */
   readonly atRest: number;
 }
 
@@ -61,7 +61,7 @@ export function judgeIdle(idles: readonly Idle[]): readonly Reached[] {
   return idles
     .filter(({ what }) => what === "app" || what === "guarded")
     .map(({ what, connections, soon, atRest }) => ({
-      what: `${what}: an idle connection, of ${connections}, at rest (a second after the last log-in)`,
+      what: `${what}: an idle connection, of ${connections}, at rest (a second after the last login)`,
       target: "< 10 kB",
       reached: `${atRest.toFixed(1)} kB (${soon.toFixed(1)})`,
       holds: atRest < 10,

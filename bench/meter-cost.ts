@@ -14,7 +14,7 @@ import { createRoles, PASSWORDS, supportSchema } from "../test/harness/support-s
 import { median, percentile, ratios, table } from "./figures.ts";
 
 /*
- * What the meter costs: the same prepared look-up of one customer by a role that sees all, by one that sees
+ * What the meter costs: the same prepared lookup of one customer by a role that sees all, by one that sees
  * masks and is not counted, by one whose people were counted a moment ago, and by one each of whose reads takes a
  * trip to Redis; round by round in turn. Then the bytes that Redis holds of a user who has read 3,000 people.
  * Client and proxy share the process. Compile and run: `npx tsc -p tsconfig.json --noEmit false --rootDir .

@@ -13,7 +13,7 @@ const CLIENTS = 16;
 /** With so little CPU a moment of somebody else's shows in each figure: they are taken over a longer time. */
 const LONG = 2;
 /**
- * Seconds. Code that is not fast yet gets little CPU to become so, and log-ins of such workers take longer than a short
+ * Seconds. Code that is not fast yet gets little CPU to become so, and logins of such workers take longer than a short
  * round: then two workers look as if they stood still.
  */
 const WARM_UP = 10;

@@ -16,7 +16,7 @@ interface Command {
 export const COMMANDS: readonly Command[] = [
   {
     name: "serve",
-    what: "stand in front of a database",
+    what: "run the proxy in front of a database",
     load: async () => (await import("./commands/serve.ts")).serve,
   },
   {
@@ -26,12 +26,12 @@ export const COMMANDS: readonly Command[] = [
   },
   {
     name: "policy check",
-    what: "read policies and say what is wrong in them",
+    what: "check policies and list their mistakes",
     load: async () => (await import("./commands/policy-check.ts")).policyCheck,
   },
   {
     name: "policy explain",
-    what: "say what becomes of a statement, and why",
+    what: "show what happens to a statement, and why",
     load: async () => (await import("./commands/policy-explain.ts")).policyExplain,
   },
   {
@@ -41,12 +41,12 @@ export const COMMANDS: readonly Command[] = [
   },
   {
     name: "policy test",
-    what: "say whether a policy does what its tests expect",
+    what: "run the tests of a policy",
     load: async () => (await import("./commands/policy-test.ts")).policyTest,
   },
   {
     name: "policy report",
-    what: "say what a policy did or would have done, and propose budgets",
+    what: "report what a policy did or would have done, and propose budgets",
     load: async () => (await import("./commands/policy-report.ts")).policyReport,
   },
   {
@@ -61,27 +61,27 @@ export const COMMANDS: readonly Command[] = [
   },
   {
     name: "audit verify",
-    what: "say whether the audit log is as it was written",
+    what: "verify that the audit log is as it was written",
     load: async () => (await import("./commands/audit-verify.ts")).auditVerify,
   },
   {
     name: "audit who-read",
-    what: "given leaked people, say who read them",
+    what: "given leaked people, find who read them",
     load: async () => (await import("./commands/audit-who-read.ts")).auditWhoRead,
   },
   {
     name: "audit subject",
-    what: "say who read one person",
+    what: "list who read one person",
     load: async () => (await import("./commands/audit-subject.ts")).auditSubject,
   },
   {
     name: "audit read-by",
-    what: "say whom a user has read",
+    what: "list the people a user has read",
     load: async () => (await import("./commands/audit-read-by.ts")).auditReadBy,
   },
   {
     name: "audit breach",
-    what: "write the figures of a notification of a breach, and the list of people to tell",
+    what: "write the figures for a breach notification, and the list of people to notify",
     load: async () => (await import("./commands/audit-breach.ts")).auditBreach,
   },
   {
@@ -101,7 +101,7 @@ export const COMMANDS: readonly Command[] = [
   },
   {
     name: "canary make",
-    what: "make up people whom nobody should read, and the policy lines that tell who does",
+    what: "make up decoys, and the policy lines that raise an alert when one is read",
     load: async () => (await import("./commands/canary-make.ts")).canaryMake,
   },
   {
@@ -157,13 +157,13 @@ export async function main(args: readonly string[]): Promise<number> {
 export function usage(): string {
   const width = Math.max(...COMMANDS.map((command) => command.name.length)) + 2;
   return [
-    "Sluice stands in front of a Postgres database and guards what each user reads.",
+    "Sluice runs in front of a Postgres database and controls what each user reads.",
     "",
     "usage: sluice COMMAND [ARGUMENTS]",
     "",
     ...COMMANDS.map((command) => `  ${command.name.padEnd(width)}${command.what}`),
     "",
-    '"sluice COMMAND --help" tells more of each.',
+    '"sluice COMMAND --help" describes each.',
     "",
   ].join("\n");
 }

@@ -15,7 +15,7 @@ export interface Sip {
   readonly user: string;
   readonly address: string;
   readonly people: readonly number[];
-  /** Exact look-ups of a masked column. */
+  /** Exact lookups of a masked column. */
   readonly lookups: number;
   /** How many of the people have no ticket that is assigned to the reader. */
   readonly purposeless: number;
@@ -118,7 +118,7 @@ export function workday(
       user: agent.user,
       address,
       people: Array.from({ length: share }, () => customerFor(agent, random)),
-      // One look-up for most, another one for him whose mail address is an old one.
+      // One lookup for most, another one for him whose mail address is an old one.
       lookups: howMany(share, 0.8, random) + howMany(share, 0.3, random),
       purposeless: howMany(share, agent.helps, random),
       stolen: false,

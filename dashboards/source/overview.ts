@@ -30,7 +30,7 @@ const well: RowPlan = {
     state({
       title: "Database",
       description:
-        "Whether each instance's control connection reaches the database. If not, new tables stay unknown, and log-ins most likely fail. Runbook: SluiceUpstreamDown.",
+        "Whether each instance's control connection reaches the database. If not, new tables stay unknown, and logins most likely fail. Runbook: SluiceUpstreamDown.",
       unit: "bool",
       words: wellOrNot("reached", "away"),
       queries: [{ expr: `min(sluice_upstream_up{${DATABASE}})`, legend: "database" }],
@@ -147,7 +147,7 @@ const clients: RowPlan = {
     lines({
       title: "Sessions",
       description:
-        "Clients past log-in. A fall to nothing on one instance only: look whether the load balancer sends it any (/readyz).",
+        "Clients past login. A fall to nothing on one instance only: look whether the load balancer sends it any (/readyz).",
       width: 6,
       unit: "short",
       queries: [

@@ -52,7 +52,7 @@ const clients: RowPlan = {
     }),
     lines({
       title: "Sessions",
-      description: "Clients past log-in, by instance. Near --max-clients the next ones are told 53300.",
+      description: "Clients past login, by instance. Near --max-clients the next ones are told 53300.",
       width: 6,
       unit: "short",
       queries: [

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import type { OrderEvent } from "../audit/event.ts";
+import { MEASURE_KINDS, type OrderEvent } from "../audit/event.ts";
 import type { CaseDesk, Changed, Said } from "../cases/case-desk.ts";
 import type { Case } from "../cases/cases.ts";
 import type { Catalogs } from "../catalog/catalogs.ts";
@@ -25,7 +25,7 @@ export interface Reading {
   readonly role: string;
   readonly database: string;
   readonly connected: boolean;
-  /** The windows of his budget, and people in 30 days, which may have no limit (`limited`). */
+  /** The windows of their budget, and people in 30 days, which may have no limit (`limited`). */
   readonly uses: readonly (WindowUse & { readonly limited: boolean })[] | undefined;
 }
 
@@ -104,7 +104,7 @@ export interface OperationsParts {
   readonly recent: Recent;
   /** The database of --upstream. */
   readonly mainDatabase: string;
-  /** With --auth scram the user whom the database knows; undefined: each user is himself there. */
+  /** With --auth scram the user of the database; undefined: each user has an account of their own there. */
   readonly databaseUser: string | undefined;
   readonly policies: () => PolicySet;
   readonly catalogs: Catalogs;
@@ -129,15 +129,7 @@ export interface OperationsParts {
   readonly now: () => number;
 }
 
-const ORDERS: ReadonlySet<Notable["kind"]> = new Set([
-  "suspension",
-  "resumption",
-  "tightening",
-  "relaxation",
-  "grant",
-  "revocation",
-  "policy rejected",
-]);
+const ORDERS: ReadonlySet<Notable["kind"]> = new Set([...MEASURE_KINDS, "policy rejected"]);
 /** Within this, all processes have learnt of an order. */
 const ECHO_MS = 5_000;
 
@@ -258,7 +250,7 @@ interface Known {
   readonly policies: PolicySet;
 }
 
-/** Whoever is connected, whoever the policy names and counts, and for whom an application has read lately. */
+/** Users who are connected, users whom the policy names and counts, and people for whom an application has read lately. */
 function readers({ open, seen, databases, policies }: Known): readonly CountedReader[] {
   const found = new Map<string, CountedReader>();
   const add = (reader: CountedReader) => {
@@ -333,7 +325,10 @@ function askedFor({ user, role: name, address, database }: Question, policy: Pol
   if (role === undefined) return { problem: `database "${database}" has no role "${name}"`, hint: "" };
   const someone = user || role.users.find(({ exact }) => exact)?.text;
   if (someone !== undefined) return { user: someone, role };
-  return { problem: `role "${name}" names no user`, hint: "Say whose grants in the database are meant." };
+  return {
+    problem: `role "${name}" names no user`,
+    hint: "Name the user whose grants in the database apply.",
+  };
 }
 
 async function explainStatement(question: Question, parts: OperationsParts): Promise<Answer> {
@@ -358,7 +353,7 @@ async function explainStatement(question: Question, parts: OperationsParts): Pro
     });
     return { ok: true, explanation };
   } catch {
-    const hint = "Its control connection may be away; the proxy's log says more.";
+    const hint = "Its control connection may be away; the proxy's log has details.";
     return { ok: false, problem: `the catalog of database "${database}" cannot be read`, hint };
   }
 }

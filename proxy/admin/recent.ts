@@ -3,6 +3,9 @@ import {
   type AuditEvent,
   type AuditLog,
   aroundLog,
+  isMeasure,
+  MEASURE_KINDS,
+  type MeasureEvent,
   type StatementEvent,
 } from "../audit/event.ts";
 
@@ -39,13 +42,8 @@ export const NOTABLE_KINDS = [
   "alert",
   "refused",
   "cut",
-  "log-in refused",
-  "suspension",
-  "resumption",
-  "tightening",
-  "relaxation",
-  "grant",
-  "revocation",
+  "login refused",
+  ...MEASURE_KINDS,
   "policy rejected",
 ] as const;
 
@@ -76,7 +74,7 @@ export interface Totals {
 const STATEMENTS = 2_000;
 /** Of refusals, and as many of all else: a loop of refusals must not drive out the alert that it raised. */
 const NOTABLES = 500;
-const REFUSALS: ReadonlySet<Notable["kind"]> = new Set(["refused", "cut", "log-in refused"]);
+const REFUSALS: ReadonlySet<Notable["kind"]> = new Set(["refused", "cut", "login refused"]);
 
 /** What this process decided lately: bounded, and gone with it. The audit log is what counts. */
 export class Recent {
@@ -132,7 +130,7 @@ export class Recent {
   }
 }
 
-/** Somebody was stopped, as opposed to: somebody should be looked at, or was ordered something. */
+/** A user was stopped; other kinds are alerts and orders. */
 export function isRefusal(kind: Notable["kind"]): boolean {
   return REFUSALS.has(kind);
 }
@@ -235,24 +233,16 @@ type Unnumbered = Omit<Notable, "number">;
 const NOBODY = { user: "", role: "", database: "", client: "", sqlstate: "", rule: "" };
 
 function notableOf(event: AuditEvent): Unnumbered | undefined {
+  if (isMeasure(event)) return measure(event);
   switch (event.kind) {
     case "statement":
       return event.decision === "refuse" || event.decision === "cut" ? refusal(event) : undefined;
     case "login refused": {
       const { time, user, role, database, client, sqlstate = "" } = event;
-      return { ...NOBODY, time, user, role, database, client, sqlstate, kind: "log-in refused", text: "" };
+      return { ...NOBODY, time, user, role, database, client, sqlstate, kind: "login refused", text: "" };
     }
     case "alert":
       return alert(event);
-    case "suspension":
-    case "resumption":
-    case "tightening":
-    case "relaxation":
-    case "grant":
-    case "revocation": {
-      const { time, kind, user, by, why } = event;
-      return { ...NOBODY, time, kind, user, text: why === "" ? `by ${by}` : `by ${by}: ${why}` };
-    }
     case "policy rejected":
       return {
         ...NOBODY,
@@ -263,6 +253,10 @@ function notableOf(event: AuditEvent): Unnumbered | undefined {
     default:
       return undefined;
   }
+}
+
+function measure({ time, kind, user, by, why }: MeasureEvent): Unnumbered {
+  return { ...NOBODY, time, kind, user, text: why === "" ? `by ${by}` : `by ${by}: ${why}` };
 }
 
 function refusal(event: StatementEvent): Unnumbered {

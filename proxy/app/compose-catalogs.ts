@@ -18,7 +18,7 @@ const DECOYS_WITHIN = 5_000;
 /** How soon a database that was unreachable at the start is asked again, in milliseconds. */
 const RETRY_MS = 2_000;
 const MISFIT =
-  "the policy names what is not in the database: nobody gets in until it does not, or the database has it";
+  "the policy names objects that are not in the database: no one can log in until the policy or the database is corrected";
 
 /** What checks each catalog that was read. */
 interface Judging {

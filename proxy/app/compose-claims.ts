@@ -25,7 +25,7 @@ export class ComposedClaims {
         const now = performance.now();
         if (now - (told.get(reason) ?? Number.NEGATIVE_INFINITY) < TOLD_EVERY_MS) return;
         told.set(reason, now);
-        log.warn({ reason }, "a claim that should name a person was rejected and names nobody");
+        log.warn({ reason }, "a claim that should name a person was rejected");
       },
     });
   }

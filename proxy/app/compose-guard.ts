@@ -209,7 +209,7 @@ function webhookOf(settings: Settings, log: Log): Webhook | undefined {
   });
 }
 
-/** Rules of Prometheus call somebody for each one that is counted: not for orders, policies and a budget that does its work. */
+/** Prometheus rules page an operator for each one that is counted: not for orders, policies and a budget that does its work. */
 function isCounted({ role, rule, severity }: Alert): boolean {
   return role !== undefined && !(rule === "budget" && severity === "low");
 }

@@ -52,7 +52,7 @@ export function openQuestions({ settings, audit, log, now }: Parts): LogQuestion
       if (error instanceof TooSlow) return { ok: false, problem: TOO_SLOW };
       const problem = error instanceof Error ? error.message : "unknown";
       log.error({ problem }, "a question to the audit log was not answered");
-      return { ok: false, problem: "the log could not be asked; the proxy's own log says why" };
+      return { ok: false, problem: "the log could not be queried; the proxy's own log has the reason" };
     } finally {
       isBusy = false;
     }

@@ -110,7 +110,7 @@ function startProblem(error: unknown): string {
 
 function tellProblems(problems: readonly PolicyProblem[], log: Log): void {
   const says =
-    "keys of signed claims cannot be read: those that were read before hold, and without any a claim names nobody";
+    "keys of signed claims cannot be read: the keys read before stay in use; without keys, claims name no person";
   for (const problem of problems) log.error({ problem: describeProblem(problem) }, says);
 }
 

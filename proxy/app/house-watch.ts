@@ -46,7 +46,7 @@ export class HouseWatch {
   countersLost(database: string): void {
     const { alerts, now } = this.#options;
     const time = now();
-    const text = "the counters came back empty: all budgets begin anew";
+    const text = "the counters came back empty: all budgets start again";
     void alerts.once(`counters ${Math.floor(time / 60_000)}`, { rule: "counters", time, database, text });
   }
 

@@ -2,7 +2,7 @@ import type { Head } from "./chain.ts";
 import { type AuditKeys, isSigned, type TrustedKeys } from "./keys.ts";
 import type { Tree } from "./merkle.ts";
 
-/** What is told to somebody else of a chain's end, so that a cut tail shows. */
+/** The end of a chain as it is sent elsewhere, so that a missing tail shows. */
 export interface Anchor {
   readonly writer: string;
   readonly sequence: number;

@@ -119,8 +119,7 @@ export class ChainCheck {
     const before = this.#dropped.get(file.number - 1);
     if (file.number === 1) this.#head = BEGINNING;
     else if (before !== undefined) this.#head = { sequence: before.last, hash: before.hash };
-    else
-      this.#wrong(`segments 1 to ${file.number - 1} were removed, and no signed record says that they may`);
+    else this.#wrong(`segments 1 to ${file.number - 1} were removed without a signed record that allows it`);
     this.#succession = new Succession(this.#writer, this.#trusted, before?.nextKey);
     return this.#problem === undefined;
   }
@@ -162,7 +161,7 @@ export class ChainCheck {
     if (other !== undefined) {
       return (
         `${where}: event ${link.sequence} is not the one that was anchored at ${time(other)}: ` +
-        `the chain was written anew from an event after ${this.#vouched} on`
+        `the chain was rewritten from an event after ${this.#vouched} on`
       );
     }
     if (anchors.length === 0) return undefined;
@@ -213,7 +212,7 @@ export class ChainCheck {
 
   #vouchFor(problem: string | undefined, { before }: RecordPlace): string | undefined {
     if (problem !== undefined)
-      return `${problem}: its chain was written anew from an event after ${this.#vouched} on`;
+      return `${problem}: its chain was rewritten from an event after ${this.#vouched} on`;
     this.#vouched = before.sequence;
     return undefined;
   }
@@ -247,7 +246,7 @@ export class ChainCheck {
 function broken(place: Place, link: Link, head: Head): string {
   const expected = head.sequence + 1;
   if (place.links.some(({ hash }) => hash === link.hash)) return `event ${link.sequence} is there again`;
-  // The line fits one further up: what stands between came in later.
+  // The line fits one further up: the lines between were inserted later.
   const fits = place.links.findIndex(({ hash }) => hash === link.previous);
   const inserted = place.links[fits + 1];
   if (fits !== -1 && inserted !== undefined && fits + 1 < place.links.length) {
@@ -256,7 +255,7 @@ function broken(place: Place, link: Link, head: Head): string {
   if (link.sequence === expected) return `event ${head.sequence} before it was changed`;
   if (link.sequence < expected) return `event ${link.sequence} was inserted`;
   if (place.sequences.has(expected))
-    return `event ${expected} was moved: event ${link.sequence} stands in its place`;
+    return `event ${expected} was moved: event ${link.sequence} is in its place`;
   const last = link.sequence - 1;
   return expected === last ? `event ${expected} was removed` : `events ${expected} to ${last} were removed`;
 }

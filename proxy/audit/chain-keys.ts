@@ -18,7 +18,7 @@ export class ChainEnds extends Error {
 /**
  * The key with which a writer's chain goes on: the one that it names last. A new chain begins with a random one, for which
  * the fleet's key vouches. Throws ChainEnds where the key is not there: if others could begin in the middle of a chain,
- * whoever has the fleet's key could write anew what is before.
+ * whoever has the fleet's key could write again what is before.
  */
 export async function keyFor(
   folder: string,

@@ -10,7 +10,7 @@ export interface Head {
 /** Before a writer's first line. */
 export const BEGINNING: Head = { sequence: 0, hash: "0".repeat(64) };
 
-/** What stands at the end of each line. */
+/** The end of each line. */
 export interface Link {
   readonly writer: string;
   readonly sequence: number;

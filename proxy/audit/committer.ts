@@ -12,7 +12,7 @@ export interface Batch {
   readonly pieces: readonly { readonly memory: Buffer; readonly length: number }[];
   /** How many of the lines are events, not records. */
   readonly events: number;
-  /** Where the chain stands after the last line. */
+  /** The end of the chain after the last line. */
   readonly head: Head;
   /** The last line is the segment's footer. */
   readonly closes: boolean;
@@ -88,7 +88,7 @@ export class Committer {
 
   async #begun(name: string): Promise<FileHandle> {
     await this.close();
-    // A file that is there already holds somebody's events.
+    // An existing file holds events of another writer.
     const handle = await open(join(this.#folder, name), READ_WRITE | O_CREAT | O_EXCL, 0o600);
     this.#handle = handle;
     this.#segment = { name, synced: 0 };

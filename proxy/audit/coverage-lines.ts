@@ -15,13 +15,13 @@ export function coverageLines(coverage: Coverage): readonly string[] {
     span,
     ...users(
       unnamed,
-      "answers that name nobody (roles that see all, summaries)",
+      "answers that name no person (roles that see all, summaries)",
       ({ statements, rows }) => `${statements} statements, ${rows} rows`,
     ),
     ...users(cut, "people beyond those that events name", ({ people }) => `${people} people`),
     ...users(
       failed,
-      "statements that failed on data, whose errors may have told of a row",
+      "statements that failed on data, whose errors may have shown a row",
       ({ statements }) => `${statements} statements`,
     ),
     ...(foreign.segments > 0

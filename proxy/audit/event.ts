@@ -11,7 +11,7 @@ export interface StatementEvent {
   readonly session: string;
   /** Who reads: the database user, or the person for whom an application reads. */
   readonly user: string;
-  /** The database user of the application, where the reader is somebody else. */
+  /** The database user of the application, where the reader is another person. */
   readonly account?: string;
   readonly role: string;
   readonly database: string;
@@ -32,7 +32,7 @@ export interface StatementEvent {
   readonly decision: "allow" | "mask" | "refuse" | "cut" | "observe";
   readonly sqlstate?: string;
   readonly rule?: string;
-  /** What the client was told to be found by. */
+  /** The reference that the client got with the error. */
   readonly reference?: string;
   readonly policy: string;
   readonly rows: number;
@@ -95,9 +95,19 @@ export interface Namespace {
   readonly tables: readonly string[];
 }
 
-/** Something was ordered against a user, or for him. Each process says it when it learns of it. */
+/** What operators and rules order for a user. */
+export const MEASURE_KINDS = [
+  "suspension",
+  "resumption",
+  "tightening",
+  "relaxation",
+  "grant",
+  "revocation",
+] as const;
+
+/** An order for a user. Each process writes it when it learns of it. */
 export interface MeasureEvent {
-  readonly kind: "suspension" | "resumption" | "tightening" | "relaxation" | "grant" | "revocation";
+  readonly kind: (typeof MEASURE_KINDS)[number];
   readonly time: number;
   readonly user: string;
   /** Who ordered it: an operator's name, or a rule's. */
@@ -108,7 +118,7 @@ export interface MeasureEvent {
   readonly until?: number;
 }
 
-/** Somebody should look at a user: a rule of behaviour saw him, or he read a decoy. */
+/** Someone should look at a user: a behaviour rule matched, or they read a decoy. */
 export interface AlertEvent {
   readonly kind: "alert";
   readonly time: number;
@@ -214,7 +224,7 @@ export interface AuditLog {
   readonly accepts?: boolean;
   /** Unix time in milliseconds of the oldest event that is not on disk yet; undefined when all are. */
   readonly waitsSince?: number | undefined;
-  /** The keyed hash under which a person stands in events. */
+  /** The keyed hash of a person in events. */
   hashSubject(namespace: string, value: string): string;
   flush(): Promise<void>;
   close(): Promise<void>;
@@ -242,4 +252,11 @@ export function aroundLog(
     close: () => log.close(),
     ...own,
   };
+}
+
+const MEASURES: ReadonlySet<string> = new Set(MEASURE_KINDS);
+
+/** Whether an event is an order for a user. */
+export function isMeasure(event: AuditEvent): event is MeasureEvent {
+  return MEASURES.has(event.kind);
 }

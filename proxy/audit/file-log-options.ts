@@ -28,7 +28,7 @@ export interface FileLogOptions {
   readonly patience?: number;
   /** Milliseconds between anchors. */
   readonly anchorEvery?: number;
-  /** Milliseconds between checkpoints: what is older cannot be signed anew by anybody. */
+  /** Milliseconds between checkpoints: what is older cannot be signed again by anybody. */
   readonly checkpointEvery?: number;
 }
 

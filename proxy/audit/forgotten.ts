@@ -20,7 +20,7 @@ function signedText({ hash, time }: Pick<Forgotten, "hash" | "time">): string {
   return ["sluice audit forgotten 1", hash, time].join("\n");
 }
 
-/** Signed, or whoever can write the folder could hide whose data he took. */
+/** Signed: anyone who can write to the folder could otherwise hide whose data they took. */
 export async function forget(
   folder: string,
   keys: AuditKeys,

@@ -48,7 +48,7 @@ function merged(id: string | undefined, people: readonly ReadPerson[]): Identifi
   };
 }
 
-/** What is known of why somebody was read. */
+/** What is known about the reason of a reading. */
 export type Reason = "with" | "without" | "both" | "not asked";
 
 export function reasonOf({ explained, unexplained }: Pick<ReadPerson, "explained" | "unexplained">): Reason {

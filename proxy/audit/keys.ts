@@ -23,7 +23,7 @@ export interface SigningKey {
 export interface AuditKeys extends SigningKey {
   /** Names the key under which people are hashed; says nothing of it. */
   readonly peopleId: string;
-  /** The keyed hash under which a person stands in events: 128 bits of HMAC-SHA-256. */
+  /** The keyed hash of a person in events: 128 bits of HMAC-SHA-256. */
   hashSubject(namespace: string, value: string): string;
 }
 

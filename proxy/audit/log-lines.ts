@@ -1,3 +1,4 @@
+import { MEASURE_KINDS } from "./event.ts";
 import type { Period, SegmentFile } from "./segments.ts";
 
 export type { Period } from "./segments.ts";
@@ -16,17 +17,7 @@ export const FOOTER = "segment closed";
 const FACTS = ["segment opened", FOOTER, "policy loaded", "events lost", "segments dropped", "log damaged"];
 
 /** What was done about a user, by people and by rules. */
-export const MEASURES = [
-  "alert",
-  "suspension",
-  "resumption",
-  "tightening",
-  "relaxation",
-  "grant",
-  "revocation",
-  "session killed",
-  "question",
-] as const;
+export const MEASURES = ["alert", ...MEASURE_KINDS, "session killed", "question"] as const;
 
 /** What is read of a line (docs/audit.md); all else is skipped. */
 const FIELDS = `{

@@ -1,5 +1,6 @@
 import type { DuckDBConnection, DuckDBValue } from "@duckdb/node-api";
 import { openEngine, TooSlow, within } from "./engine.ts";
+import { MEASURE_KINDS } from "./event.ts";
 import { textList } from "./log-lines.ts";
 import { NoLog } from "./readings.ts";
 import { compressedForm, listSegments, mayHold, type Period, type SegmentFile } from "./segments.ts";
@@ -33,7 +34,7 @@ export interface SearchQuestion {
   readonly session?: string;
   /** A part of the statement's text, in any case; literals are not in the log. */
   readonly statement?: string;
-  /** What the client was told to be found by. */
+  /** The reference that the client got with the error. */
   readonly reference?: string;
   /** Hashes of people: of one person each key and each way to write the id has another. */
   readonly people?: readonly string[];
@@ -117,12 +118,7 @@ const COLUMNS = `time, metadata.log_name AS writer, metadata.sequence AS sequenc
 
 const SESSION_KINDS = ["login", "logout", "login refused", "session killed"];
 const ORDER_KINDS = [
-  "suspension",
-  "resumption",
-  "tightening",
-  "relaxation",
-  "grant",
-  "revocation",
+  ...MEASURE_KINDS,
   "session killed",
   "reload",
   "hold placed",

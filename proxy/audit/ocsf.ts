@@ -90,7 +90,7 @@ function fieldsOf(event: Exclude<AuditEvent, StatementEvent | RowsEvent>): Field
   }
 }
 
-/** Whose log-in it was, where the reader is a person behind an application. */
+/** Whose login it was, where the reader is a person behind an application. */
 function accountText({ account }: StatementEvent | RowsEvent): string {
   return account === undefined ? "" : `"account":{"name":${quoted(bounded(account))}},`;
 }

@@ -6,7 +6,7 @@ export interface EventDetails {
   readonly kind: string;
   readonly time: number;
   readonly user: string;
-  /** The user of the application that read for them; null for whoever read by themselves. */
+  /** The user of the application that read for them; null for users who read by themselves. */
   readonly account: string | null;
   readonly role: string;
   readonly session: string;

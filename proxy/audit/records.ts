@@ -161,7 +161,7 @@ export function recordOf(line: Buffer): LogRecord | undefined {
   try {
     return (JSON.parse(line.toString("utf8")) as { unmapped: LogRecord }).unmapped;
   } catch {
-    // Whoever forges lines need not write JSON; the chain and its signatures tell of him.
+    // A forger need not write JSON; the chain and its signatures show the forgery.
     return undefined;
   }
 }

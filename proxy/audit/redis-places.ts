@@ -14,7 +14,7 @@ export const ANCHORS_STREAM = "sluice:audit:anchors";
 const ANCHORS_KEPT = 600_000;
 
 /**
- * One Redis stream for the whole fleet: an entry a line, field `line`, as it stands in the files. Readers are
+ * One Redis stream for the whole fleet: an entry a line, field `line`, as it is in the files. Readers are
  * consumer groups' (Redis docs, "Redis Streams"); old entries go when there are about `length`.
  */
 export function redisSink(client: RedisStreams, length: number): Sink {

@@ -14,7 +14,7 @@ export interface SegmentQueueOptions {
   readonly keys: AuditKeys;
   readonly moving: MovingKey;
   readonly segmentBytes: number;
-  /** Where the chain stands on disk. */
+  /** The end of the chain on disk. */
   readonly head: Head;
   /** The number of the next segment. */
   readonly next: number;

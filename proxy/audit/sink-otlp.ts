@@ -71,7 +71,7 @@ function requestOf(lines: readonly string[]): string {
   });
 }
 
-/** The body is the line as it stands in the files: whoever has it can follow the chain. */
+/** The body is the line as it is in the files: its holders can follow the chain. */
 function recordOf(line: string) {
   const { time, kind, severity, trace } = factsOf(line);
   const nanoseconds = `${time}000000`;

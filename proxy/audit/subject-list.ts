@@ -58,7 +58,7 @@ export function readSubjects(
     const earliest = known === undefined ? before : Math.min(known, before ?? known);
     if (value !== "") people.set(value, { value, ...(earliest !== undefined && { before: earliest }) });
   }
-  if (people.size === 0) return { ok: false, problem: "the list names nobody" };
+  if (people.size === 0) return { ok: false, problem: "the list is empty" };
   return { ok: true, people: [...people.values()], header: isHeader ? names[index] : undefined };
 }
 

@@ -42,7 +42,7 @@ export function misworded(
     return `--table: this log knows no people of "${namespace}"; it knows ${known.join(", ")}`;
   if (namespace === undefined && (read.length > 1 || (read.length === 0 && named.length !== 1)))
     return known.length === 0
-      ? "--table: missing, and this log does not say where its people are named"
+      ? "--table: missing, and this log does not name the table of its people"
       : `--table: missing; this log knows people of ${known.join(", ")}`;
   const unknown = needs.find((name) => !classes.includes(name));
   if (unknown !== undefined && classes.length > 0)

@@ -4,7 +4,7 @@ import type { AuditKeys } from "./keys.ts";
 import { textList } from "./log-lines.ts";
 import { type Asked, type Period, type Readings, withReadings } from "./readings.ts";
 
-/** A leaked person, or somebody like them. */
+/** A leaked person, or a similar one. */
 export interface Person {
   /** Under each key, and in each form of the id. */
   readonly hashes: readonly string[];
@@ -104,7 +104,7 @@ export async function whoRead(
   });
 }
 
-/** Where there are no controls, the log's people stand in for them; then those whom nobody read tell nothing. */
+/** Without controls, the log's people replace them; then people who were not read are no evidence. */
 async function testedPeople(readings: Readings, leaked: readonly Person[]): Promise<readonly Person[]> {
   const numbers = await readings.rows<{ number: number }>(
     `SELECT number FROM asked GROUP BY number ORDER BY hash(min(subject)) LIMIT ${MOST_TESTED}`,
@@ -123,7 +123,7 @@ async function attributed(
   const work = await readings.rows<Numbers>(whomBy("work"));
   const people = [...leaked, ...others];
   const seen = new Set(found.flatMap(({ numbers }) => numbers));
-  // Who was read by nobody stands on both sides, or on neither.
+  // People who were not read are on both sides, or on neither.
   const kept = people.flatMap((person, number) =>
     controls !== undefined || seen.has(number) ? [{ person, number }] : [],
   );

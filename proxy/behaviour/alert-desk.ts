@@ -1,5 +1,5 @@
 import { LRUCache } from "lru-cache";
-import type { AuditEvent, StatementEvent } from "../audit/event.ts";
+import { type AuditEvent, isMeasure, type MeasureEvent, type StatementEvent } from "../audit/event.ts";
 import type { Log } from "../log.ts";
 import {
   type Alert,
@@ -93,27 +93,16 @@ export class AlertDesk {
 
   /** What an event tells by itself: a limit that is hit again and again, or a fresh order. */
   observe(event: AuditEvent): void {
-    switch (event.kind) {
-      case "statement":
-        this.#limit(event);
-        return;
-      case "suspension":
-      case "resumption":
-      case "tightening":
-      case "relaxation":
-      case "grant":
-      case "revocation": {
-        const { kind, user, by, why, ordered, time } = event;
-        // Of what a rule has ordered its own alert tells.
-        if (time - ordered > NEWS || /^(?:rule |canary$)/.test(by)) return;
-        const least: Severity = kind === "suspension" ? "medium" : "info";
-        const text = `${kind} of ${user}, ordered by ${by}: ${why}`;
-        void this.once(`order ${kind} ${ordered}`, { rule: "order", time, user, text, least });
-        return;
-      }
-      default:
-        return;
-    }
+    if (event.kind === "statement") this.#limit(event);
+    if (isMeasure(event)) this.#order(event);
+  }
+
+  #order({ kind, user, by, why, ordered, time }: MeasureEvent): void {
+    // A rule that orders something sends an alert of its own.
+    if (time - ordered > NEWS || /^(?:rule |canary$)/.test(by)) return;
+    const least: Severity = kind === "suspension" ? "medium" : "info";
+    const text = `${kind} of ${user}, ordered by ${by}: ${why}`;
+    void this.once(`order ${kind} ${ordered}`, { rule: "order", time, user, text, least });
   }
 
   #limit(event: StatementEvent): void {
@@ -137,7 +126,7 @@ export class AlertDesk {
   #isFirst(database: string, whose: string, told: string): Promise<boolean> {
     const { claim, log } = this.#options;
     return claim(database, whose, told).catch((error: Error) => {
-      log.warn({ problem: error.message }, "whether an alert was told before is not known");
+      log.warn({ problem: error.message }, "it is not known whether an alert was sent before");
       return true;
     });
   }

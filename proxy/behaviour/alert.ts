@@ -35,19 +35,19 @@ const SEVERITIES: Readonly<Record<AlertRule, Severity>> = {
 
 const ORDER: readonly Severity[] = ["info", "low", "medium", "high", "critical"];
 
-/** An alert that has cut somebody off is never a small one. */
+/** An alert that has cut a user off is never a small one. */
 export function severityOf(rule: AlertRule, action: BehaviourAction, least: Severity = "info"): Severity {
   const acted: Severity = action === "suspend" ? "high" : action === "tighten" ? "medium" : "info";
   const all = [SEVERITIES[rule], acted, least].map((one) => ORDER.indexOf(one));
   return ORDER[Math.max(...all)] ?? "high";
 }
 
-/** How much somebody has read today, and what they are used to. */
+/** How much a user has read today, and what is usual for them. */
 export interface Today {
   readonly people: number;
   /** Of them whom they had not read in the last month. */
   readonly newPeople: number;
-  /** The middle of their ordinary days; undefined of somebody who is new. */
+  /** The median of their ordinary days; undefined for a new user. */
   readonly usualNewPeople?: number;
   /** People whom the role's budget allows in a day, where it says so. */
   readonly budget?: number;
@@ -62,7 +62,7 @@ export interface Finding {
   readonly action: Exclude<BehaviourAction, "off">;
   /** Who reads: the database user, or the person for whom an application reads. */
   readonly user: string;
-  /** The application's own user, where the reader is somebody else. */
+  /** The application's own user, where the reader is another person. */
   readonly account?: string;
   readonly role: string;
   readonly database: string;
@@ -131,14 +131,14 @@ export function nextStep(rule: AlertRule, action: BehaviourAction, user: string,
   switch (rule) {
     case "canary":
       return action === "suspend"
-        ? { what: "They are cut off. See whom else they have read.", command: read }
+        ? { what: "They are suspended. Check which other people they have read.", command: read }
         : {
             what: "No work leads to a decoy. Cut them off.",
             command: `sluice suspend ${who} --why 'decoy read'`,
           };
     case "counters":
       return {
-        what: "Budgets begin anew: see who is connected, and why Redis has lost its data.",
+        what: "Budgets start again: check who is connected, and why Redis has lost its data.",
         command: "sluice sessions",
       };
     case "audit":
@@ -158,10 +158,13 @@ export function nextStep(rule: AlertRule, action: BehaviourAction, user: string,
     default:
       return action === "suspend"
         ? {
-            what: "They are cut off. See whom they have read; sluice resume lets them in again.",
+            what: "They are suspended. Check which people they have read; sluice resume lets them log in again.",
             command: read,
           }
-        : { what: "See whom they have read, and ask them; sluice suspend cuts them off.", command: read };
+        : {
+            what: "Check which people they have read, and ask them; sluice suspend cuts them off.",
+            command: read,
+          };
   }
 }
 

@@ -110,7 +110,7 @@ export function ordinaryDays(profile: Profile, today: number): readonly Day[] {
   return profile.days.filter(({ day, odd }) => day < today && !odd);
 }
 
-/** How much somebody has read today, and how many new people are in the middle of their ordinary days. */
+/** How much a user has read today, and how many new people are the median of their ordinary days. */
 export function todayOf(profile: Profile, time: number): Today {
   const today = dayOf(time);
   const usual = ordinaryDays(profile, today).map(({ newPeople }) => newPeople);

@@ -129,7 +129,7 @@ function amountRule(
   // A day on which every customer calls is busy for all users.
   const ordinary = limit * peers.crowd.weightOf(today);
   if (figure <= ordinary) return undefined;
-  const what = rule === "new_people" ? "people whom they never read before" : "exact look-ups";
+  const what = rule === "new_people" ? "people they had never read before" : "exact lookups";
   return { rule, figure, ordinary: Math.round(ordinary), what: `${what}, in one day` };
 }
 
@@ -163,7 +163,7 @@ function weekRule(profile: Profile, peers: Peers, event: Reading): Sighting | un
   const weights = worked.reduce((sum, { day }) => sum + peers.crowd.weightOf(day), 0);
   const ordinary = (limit * weights) / worked.length;
   if (figure <= ordinary) return undefined;
-  const what = "people whom they never read before, in seven days";
+  const what = "people they had never read before, in seven days";
   return { rule: "new_people", figure, ordinary: Math.round(ordinary), what };
 }
 
@@ -194,7 +194,7 @@ function addressRule(profile: Profile, peers: Peers, event: Reading): Sighting |
     rule: "addresses",
     figure: 1,
     ordinary: 0,
-    what: "an address where nobody of their role came from",
+    what: "an address that no one of their role had used",
   };
 }
 
@@ -207,7 +207,7 @@ function dumpRule({ days }: Profile, tightenedBy: BehaviourRule | undefined): Si
   const figure = days.at(-1)?.overreached ?? 0;
   if (figure < DUMPS) return undefined;
   const what =
-    "statements in one day that asked for far more than they may have, or were refused for want of a condition";
+    "statements in one day that asked for far more than they may have, or that lacked a required condition";
   const sighting: Sighting = { rule: "dump", figure: Math.floor(figure), ordinary: DUMPS - 1, what };
   return tightenedBy !== undefined && figure >= DUMPS_OF_TIGHTENED ? { ...sighting, again: true } : sighting;
 }
@@ -216,7 +216,7 @@ function purposeRule({ days }: Profile): Sighting | undefined {
   const { purposeless = 0, asked = 0 } = days.at(-1) ?? {};
   const ordinary = Math.max(PURPOSELESS - 1, Math.floor(PURPOSELESS_SHARE * asked));
   if (purposeless <= ordinary) return undefined;
-  const what = `of ${asked} people whom they never read before have nothing to do with their work`;
+  const what = `of ${asked} people they had never read before have nothing to do with their work`;
   return { rule: "purpose", figure: purposeless, ordinary, what };
 }
 

@@ -269,7 +269,7 @@ export class SharedProfiles implements ProfileStore {
     const problem = error instanceof Error ? error.message : "unknown error";
     if (problem === this.#lastProblem) return;
     this.#lastProblem = problem;
-    this.#log.warn({ problem }, "profiles of behaviour cannot be shared; this process goes on with its own");
+    this.#log.warn({ problem }, "behaviour profiles cannot be shared; this process continues with its own");
   }
 }
 

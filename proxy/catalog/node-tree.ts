@@ -98,7 +98,7 @@ function readNode(reader: TokenReader): TreeNode {
   while (reader.token !== "}") {
     if (!reader.token?.startsWith(":")) throw new UnreadableTree(`a field's name is missing in ${type}`);
     const name = reader.token.slice(1);
-    if (fields.has(name)) throw new UnreadableTree(`${type}.${name} stands twice`);
+    if (fields.has(name)) throw new UnreadableTree(`${type}.${name} appears twice`);
     reader.next();
     // The token after a field's name is its value, whatever it looks like: a column may be named ":resjunk".
     fields.set(name, readValue(reader));

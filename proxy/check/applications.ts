@@ -14,8 +14,8 @@ export const unboundedUnnamed: Check = (checked) =>
     return [
       warning(
         place,
-        `role "${role.name}" names the people behind it, and nothing of its own bounds what is read where nobody is named`,
-        "Say unnamed: { budget: { 1h: 50 } }, or unnamed: refuse. Batch jobs get a user and a role of their own.",
+        `role "${role.name}" names the people behind it, but nothing limits reads without a named person`,
+        "Say unnamed: { budget: { 1h: 50 } }, or unnamed: refuse. Give batch jobs a user and a role of their own.",
       ),
     ];
   });
@@ -34,7 +34,7 @@ export const idleBesideActsAs: Check = (checked) =>
         : [
             warning(
               place,
-              `"${key}" of role "${role.name}" has no effect: "acts_as" says what holds for people, and "unnamed" what holds where nobody is named`,
+              `"${key}" of role "${role.name}" has no effect: "acts_as" decides for named people, and "unnamed" for reads without a name`,
               "Take it out.",
             ),
           ],
@@ -67,7 +67,11 @@ export const idleFences: Check = ({ policy }) =>
     const own = roles.length > 0 ? roles : policy.unknownUsers === undefined ? [] : [policy.unknownUsers];
     if (own.length === 0)
       return [
-        warning(place, `no role names "${account}", whose fence this is`, "Name it under users: of a role."),
+        warning(
+          place,
+          `no role names "${account}", the account of this fence`,
+          "Name it under users: of a role.",
+        ),
       ];
     if (outside === "mask" && own.some(({ actsAs }) => actsAs === undefined))
       return [

@@ -146,9 +146,7 @@ export const openMasks: Check = ({ policy }: Checked) =>
     )
       return [];
     const what = `the mask of class "${name}" is the value itself, so it hides nothing`;
-    return [
-      warning(place, what, "Say how it looks to those who may not see it, or let roles see the class."),
-    ];
+    return [warning(place, what, "Give it a mask for those who may not see it, or let roles see the class.")];
   });
 
 /**
@@ -162,8 +160,8 @@ export const emptyTables: Check = ({ policy, catalog }) =>
         const relation = catalog.relations.get(name);
         if (columns.size > 0 || subject !== undefined || relation === undefined) return [];
         if (relation.lineage !== undefined || policy.unclassified !== "show") return [];
-        const hint = "Say whose record a row is (subject:), and what its columns hold (columns:).";
-        return [warning(place, `the entry of ${name} says nothing, so nothing of it is protected`, hint)];
+        const hint = "Name the person of a row (subject:) and the classes of its columns (columns:).";
+        return [warning(place, `the entry of ${name} is empty, so nothing of it is protected`, hint)];
       });
 
 /** Roles without users, and users whom an earlier wildcard matches. */
@@ -183,8 +181,8 @@ export const rolesOfNobody: Check = (checked) => {
       !standsIn.has(role.name) &&
       role !== policy.unknownUsers
     ) {
-      const what = `nobody has the role "${role.name}"`;
-      problems.push(warning(role.place, what, "Name its users, or say users: [] if they are named later."));
+      const what = `no user has the role "${role.name}"`;
+      problems.push(warning(role.place, what, "Name its users, or write users: [] if they are named later."));
     }
     if (role.users.length === 0 && written?.keys.has("from") && role !== policy.unknownUsers && !isExtended)
       problems.push(
@@ -193,7 +191,7 @@ export const rolesOfNobody: Check = (checked) => {
     if (all !== undefined) {
       for (const { text, exact } of role.users) {
         const place = written?.keys.get(`users.${text}`);
-        const why = `role "${all.name}" has all users, and stands before it`;
+        const why = `role "${all.name}" matches all users, and comes before it`;
         if (!exact && place !== undefined)
           problems.push(noEffect(place, role, `users: ${text}`, why, `Put the role before "${all.name}".`));
       }

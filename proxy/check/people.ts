@@ -10,7 +10,7 @@ export const uncountedTables: Check = (checked) => {
   }
   return [...readers].map(([key, roles]) => {
     const hint = `Say whose record a row is: ${key}: { subject: … } under "tables:", a column or a path to one. A budget bounds nothing here until then.`;
-    const what = `${key} has protected columns and no subject: what ${rolesText(roles)} read${roles.length === 1 ? "s" : ""} of it counts nobody`;
+    const what = `${key} has protected columns and no subject: what ${rolesText(roles)} read${roles.length === 1 ? "s" : ""} of it counts no one`;
     return warning(placeOf(checked, key, roles), what, hint);
   });
 };
@@ -36,8 +36,8 @@ export const budgetOfNobody: Check = (checked) =>
     return [
       warning(
         place,
-        `the budget of role "${role.name}" counts nobody: nothing that it reads has a subject`,
-        'Say under "tables:" whose record a row is, as in public.customers: { subject: id }.',
+        `the budget of role "${role.name}" counts no one: nothing that it reads has a subject`,
+        'Name the person of a row under "tables:", as in public.customers: { subject: id }.',
       ),
     ];
   });

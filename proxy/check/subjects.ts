@@ -20,7 +20,7 @@ export const coarseSubjects: Check = ({ policy, catalog }) =>
         if (relation.kind === "view" || isUnique(relation, subject) || leadsOn(relation, subject)) return [];
         const column = relation.columns.find((each) => each.name === subject);
         if (column === undefined || !isCoarse(catalog, column.typeOid)) return [];
-        const what = `one value of ${name}.${subject}, the subject, may stand for many people: it is neither a key nor a foreign key`;
+        const what = `one value of ${name}.${subject}, the subject, may belong to many people: it is neither a key nor a foreign key`;
         const hint =
           "Name the column that identifies the person. If each value is one person's, add a unique index or a foreign key.";
         return [warning(subjectPlace ?? place, what, hint)];
@@ -50,7 +50,7 @@ export const forgottenTables: Check = (checked) => {
     if (read.length === 0) return [];
     const names = read.map(({ schema, name }) => relationKey(schema, name));
     const what = `${rolesText([role])} reads ${listed(names)}, whose foreign keys lead to people and which ${names.length === 1 ? "has" : "have"} no entry under "tables:": all columns are shown, and no one is counted`;
-    const hint = `Say whose record a row is, and what its columns hold: ${names[0]}: { subject: …, columns: { … } }.`;
+    const hint = `Name the person of a row and the classes of its columns: ${names[0]}: { subject: …, columns: { … } }.`;
     return [warning(readsPlace(checked, role), what, hint)];
   });
 };

@@ -26,8 +26,8 @@ export async function missingUsers(policy: Policy, ask: Ask): Promise<readonly P
     .map(({ role, text }) =>
       warning(
         policy.written.roles.get(role.name)?.keys.get(`users.${text}`) ?? role.place,
-        `role "${role.name}" names the user "${text}", whom the database does not know`,
-        `Nobody can log in by that name; correct it, or CREATE ROLE it. With --auth scram users are those of --users.`,
+        `role "${role.name}" names the user "${text}", who does not exist in the database`,
+        `No one can log in by that name: correct it, or create the role. With --auth scram, users are those of --users.`,
       ),
     );
 }
@@ -36,8 +36,8 @@ export async function missingUsers(policy: Policy, ask: Ask): Promise<readonly P
 export const openToUnknown: Check = ({ policy }) => {
   const { unknownUsers: role, written } = policy;
   if (role === undefined || !isUncounted(role)) return [];
-  const what = `users without a role have role "${role.name}", which sees all and in which no one is counted`;
-  const hint = 'Name its users under "users:", and say unknown_users: refuse, or a role that is limited.';
+  const what = `users without a role have role "${role.name}", which sees everything and counts no one`;
+  const hint = 'Name its users under "users:", and write unknown_users: refuse, or a role that is limited.';
   return [warning(written.unknownUsers ?? role.place, what, hint)];
 };
 
@@ -54,7 +54,7 @@ export async function missingDatabases(policies: PolicySet, ask: Ask): Promise<r
     .flatMap((name) => {
       const place = policies.forDatabase(name).written.database;
       if (place === undefined) return [];
-      const what = `the server has no database "${name}": nothing that this file says is in force`;
+      const what = `the server has no database "${name}": nothing in this file is in force`;
       const hint =
         "Correct the name, or CREATE DATABASE it. With --databases it may be one of another server.";
       return [warning(place, what, hint)];

@@ -16,7 +16,7 @@ export const watchOfUncounted: Check = (checked) =>
     (["behaviour", "purpose"] as const).flatMap((key) => {
       const isSaid = key === "purpose" ? role.purpose.size > 0 : isWatched(role);
       if (!isSaid) return [];
-      const what = `role "${role.name}" sees, reads and writes all without a limit, so nobody is counted: its "${key}" never sees anything`;
+      const what = `role "${role.name}" sees, reads and writes everything without a limit, so no one is counted: its "${key}" has no effect`;
       return [warning(placeOf(checked, role, key), what, TO_COUNT)];
     }),
   );
@@ -52,7 +52,7 @@ export const idleRules: Check = (checked) =>
       if (action !== "tighten" || heirs.some(({ budget }) => budget.length > 0) || heirs.length === 0)
         return [];
       const what = `role "${role.name}" has no budget that "${rule}: tighten" could halve`;
-      return [warning(place, what, "Give it a budget, or say alert or suspend.")];
+      return [warning(place, what, "Give it a budget, or write alert or suspend.")];
     }),
   );
 
@@ -62,7 +62,7 @@ interface Lack {
 }
 
 function idleRule(place: Place, { name }: Role, rule: BehaviourRule, { what, hint }: Lack): PolicyProblem {
-  return warning(place, `the rule "${rule}" of role "${name}" never sees anything: ${what}`, hint);
+  return warning(place, `the rule "${rule}" of role "${name}" has no effect: ${what}`, hint);
 }
 
 function lackOf(rule: BehaviourRule, role: Role): Lack | undefined {
@@ -71,7 +71,10 @@ function lackOf(rule: BehaviourRule, role: Role): Lack | undefined {
     case "purpose":
       return role.purpose.size > 0
         ? undefined
-        : { what: "the role has no purpose", hint: 'Say under "purpose:" what ties a person to its work.' };
+        : {
+            what: "the role has no purpose",
+            hint: 'Write under "purpose:" what connects a person to its work.',
+          };
     case "dump":
       return role.budget.length > 0 ||
         rows !== undefined ||
@@ -98,7 +101,7 @@ export const idlePurposes: Check = (checked) =>
       return action !== "off";
     });
     if (heirs.length === 0 || isSeen) return [];
-    const hint = "Say behaviour: { purpose: alert }, tighten or suspend.";
+    const hint = "Write behaviour: { purpose: alert }, tighten or suspend.";
     return [warning(place, `role "${role.name}" has a purpose, and its rule "purpose" is off`, hint)];
   });
 
@@ -136,7 +139,7 @@ export const idleCanaries: Check = (checked) => {
     const who =
       readers.length === 0
         ? "no role reads them"
-        : `only ${rolesText(readers)} read${readers.length === 1 ? "s" : ""} them, in which nobody is counted`;
+        : `only ${rolesText(readers)} read${readers.length === 1 ? "s" : ""} them, in which no one is counted`;
     const hint = "Take them out, or let a role with a budget or a limit read the table.";
     return [warning(place, `decoys of ${table} are never seen: ${who}`, hint)];
   });

@@ -36,7 +36,7 @@ export function sheet(figures: BreachFigures, beside: Beside): string {
       `by ${users.length === 1 ? "the account" : "the accounts"} ${names}` +
       (first === undefined || last === undefined ? ".\n" : `, from ${minute(first)} to ${minute(last)}.\n`),
     shares("what was shown in the clear, or looked up by", figures.byClass),
-    "One person may stand in several lines. " +
+    "A person may be in several lines. " +
       `Of people under "${NOTHING_SHOWN}" the account saw that they exist, and masks. Seeing is a breach as well as taking (Art. 4(12)).\n`,
     ...(group === undefined ? [] : [shares(mark(group), figures.byGroup)]),
     "Work and the rest:\n",
@@ -44,10 +44,10 @@ export function sheet(figures: BreachFigures, beside: Beside): string {
       `${byReason.without} people read without any reason that the policy knows`,
       `${byReason.both} read with a reason at one time and without at another`,
       `${byReason.with} read with a reason only`,
-      `${byReason["not asked"]} for whom the policy did not ask for a reason: work and theft cannot be told apart`,
+      `${byReason["not asked"]} for whom the policy did not require a reason: work and theft look the same`,
     ]),
     "## Likely consequences (Art. 33(3)(c))\n",
-    "*To be written: what can somebody do with these classes of data?*\n",
+    "*To be written: what could someone do with these classes of data?*\n",
     "## Measures (Art. 33(3)(d))\n",
     list(
       figures.measures.map(
@@ -67,7 +67,7 @@ export function sheet(figures: BreachFigures, beside: Beside): string {
       "what became of the data afterwards",
     ]),
     ...beside.coverages.flatMap(({ user, coverage }) => [`Of ${mark(user)}:\n`, coverageText(coverage)]),
-    "## Whom to tell (Art. 34)\n",
+    "## People to notify (Art. 34)\n",
     `people.csv lists ${people - figures.unidentified} people by id, with what was shown of each.\n`,
   ].join("\n");
 }

@@ -27,15 +27,15 @@ import { isWrong, misused, STANDARD, type Streams, type Wrong } from "./command.
 
 const HELP = `usage: sluice audit breach --user NAME --out FOLDER [FLAGS]
 
-Makes the figures that a notification of a breach states (GDPR Art. 33), out of the log: breach.md to read, breach.json
-for programs; and people.csv, the list of those who must be told (Art. 34). Run again, it says what has changed.
+Writes the figures for a breach notification (GDPR Art. 33) from the log: breach.md to read, breach.json for programs,
+and people.csv, the list of people to notify (Art. 34). Run again, it shows what has changed.
 
-  --user NAME        whose readings are the breach; several for colluders
-  --out FOLDER       where the files go; what was there is kept under the time at which it was made
+  --user NAME        the user whose readings are the breach; several for colluders
+  --out FOLDER       the folder for the files; earlier files are kept under the time when they were written
   --upstream URI     the database, as a user who may read the ids (or SLUICE_UPSTREAM)
   --group COLUMN     a column of the table to count people by: a country, a tenant
   --needs CLASSES    only readings that showed one of these classes in the clear, or looked people up by it
-  --unexplained      only people whom nothing tied to the reader at least once (the policy's "purpose")
+  --unexplained      only people without a connection to the reader at least once (the policy's "purpose")
   --aware TIME       when you became aware of it: the notification is due 72 hours later
 ${QUESTION_HELP}`;
 
@@ -141,10 +141,12 @@ async function keep(out: string, made: number): Promise<void> {
 async function readQuestion(args: readonly string[]): Promise<Question | Wrong> {
   const { values } = parseArgs({ args: [...args], options: FLAGS });
   const upstream = values.upstream ?? process.env.SLUICE_UPSTREAM;
-  if (values.user.length === 0) return misused("--user: missing; whose readings are the breach?");
+  if (values.user.length === 0)
+    return misused("--user: missing; name the user whose readings are the breach");
   if (new Set(values.user).size < values.user.length) return misused("--user: one is named twice");
   if (values.out === undefined) return misused("--out: missing; where do the files go?");
-  if (upstream === undefined) return misused("--upstream: missing; without the database nobody can be told");
+  if (upstream === undefined)
+    return misused("--upstream: missing; without the database no one can be notified");
   const aware = values.aware === undefined ? undefined : endOf(values.aware);
   if (values.aware !== undefined && aware === undefined)
     return misused(`--aware: "${values.aware}" is no time; write 2026-05-01T08:00Z`);

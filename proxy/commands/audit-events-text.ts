@@ -1,7 +1,7 @@
 import type { EventDetails } from "../audit/person-events.ts";
 import { minute, printable, table } from "./text.ts";
 
-/** Single events, for whoever has to look at them one by one. */
+/** Single events, to look at one by one. */
 export function eventsText(events: readonly EventDetails[]): string {
   if (events.length === 0) return "No event.\n";
   const rows = events.map((event) => [

@@ -22,14 +22,14 @@ import { isWrong, misused, STANDARD, type Streams, type Wrong } from "./command.
 
 const HELP = `usage: sluice audit export --case FOLDER [FLAGS]
 
-Writes the lines of a case, and what proves to others that they stand in the log as they were written, to FOLDER/evidence:
-"node verify.mjs" there needs neither Sluice nor the secret. What was there is kept under the time at which it was made.
+Writes the lines of a case to FOLDER/evidence, with the proof that they are in the log as they were written:
+"node verify.mjs" there needs neither Sluice nor the secret. Earlier files are kept under the time when they were written.
 
   --case FOLDER      the case; without --user and --event the users of its breach.json ("sluice audit breach")
   --user NAME        all lines of this user, or about them; several for colluders
   --event ID         one line by its name, WRITER:NUMBER, as "sluice audit subject" prints it; several
-  --anchors FILE     anchors that were kept elsewhere: JSON lines, or the operational log that has them. Lines are proved
-                     by these as well, so that whoever has them needs to believe no key
+  --anchors FILE     anchors that were kept elsewhere: JSON lines, or the operational log that has them. They prove the
+                     lines as well, so that holders of anchors need to trust no key
   --redis URI        where the fleet's Redis keeps them
   --redis-ca FILE    the authorities (PEM) of a rediss:// address
 ${LOG_HELP}`;

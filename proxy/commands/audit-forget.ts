@@ -11,14 +11,14 @@ import { printable } from "./text.ts";
 
 const HELP = `usage: sluice audit forget ID [ID …] [FLAGS]
 
-From now on "who-read" and "subject" find no event of these people, past or to come. That it was done, by whom
-and for how many is on record; for whom is not. The log itself stays as it is, or its chain would break: with
-the secret and a program of his own somebody could still find them, until the secret was changed, the old one
-destroyed, and the retention is over. Whom a hold keeps ("sluice audit hold") cannot be forgotten.
+From now on "who-read" and "subject" find no event of these people, past or future. The log records that this was
+done, by whom and for how many people, but not for which. The log itself does not change, or its chain would break:
+with the secret and their own program someone could still find these people, until the secret is changed, the old
+one destroyed, and the retention time over. People under a hold ("sluice audit hold") cannot be forgotten.
 
   --table NAME       where the ids come from, as the policy's "subject" leads to (public.customers.id)
   --audit FOLDER     the audit log (audit/)
-  --by NAME          who does it (your own name here)
+  --by NAME          who does it (your own name by default)
   --key-file FILE    the fleet's secret (or SLUICE_KEY); several, if it changed: the one in use comes first
 `;
 
@@ -44,7 +44,7 @@ export async function auditForget(args: readonly string[], streams: Streams = ST
     const keys = readKeys(values["key-file"], process.env);
     if (isWrong(keys)) return complain("audit forget", keys, streams);
     const [current] = keys;
-    if (current === undefined) return fail("--key-file: missing; people stand in the log as hashes", 2);
+    if (current === undefined) return fail("--key-file: missing; the log has people as hashes", 2);
     if (!(await isFolder(values.audit))) return fail(`--audit: "${values.audit}" is no folder`, 1);
     const kind = kindOfValues(ids);
     if (kind !== undefined) return fail(`these are ${kind}, not ids of ${values.table}`, 2);
@@ -108,6 +108,6 @@ export async function forgottenHashes(
   const trusted = new Map(keys.map(({ id, publicKey }) => [id, publicKey]));
   const { hashes, strange } = await readForgotten(folder, trusted);
   if (strange > 0)
-    tell(`${strange} lines of forgotten.jsonl bear no signature of these keys and hide nobody`);
+    tell(`${strange} lines of forgotten.jsonl have no signature of these keys and have no effect`);
   return hashes;
 }

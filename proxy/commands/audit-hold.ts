@@ -11,14 +11,14 @@ const HELP = `usage: sluice audit hold                                  lists wh
        sluice audit hold --why TEXT [--since T] [--until T]  places a hold
        sluice audit hold --lift ID --why TEXT                lifts one
 
-While a hold is in force, retention drops no segment of its time (and none after it), and "audit forget" forgets nobody whom
-lines of its time speak of. Placing and lifting are events of the log.
+While a hold is in force, retention drops no segment of its time (and none after it), and "audit forget" forgets no
+person named in lines of its time. Placing and lifting a hold are events of the log.
 
   --why TEXT         for which case
-  --since, --until   a day or a time: 2026-05-01, 2026-05-01T08:00Z; all of the log, and what is still to come, if left out
+  --since, --until   a day or a time: 2026-05-01, 2026-05-01T08:00Z; all of the log, and future events, if left out
   --lift ID          the hold, as the list names it
   --audit FOLDER     the audit log (audit/)
-  --by NAME          who does it (your own name here)
+  --by NAME          who does it (your own name by default)
   --key-file FILE    the fleet's secret (or SLUICE_KEY); several, if it changed: the one in use comes first
   --json             the list for programs
 `;

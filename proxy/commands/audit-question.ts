@@ -23,7 +23,7 @@ export const LOG_FLAGS = {
   json: { type: "boolean", default: false },
 } as const;
 
-/** Of those that ask whom somebody read, or who read somebody. */
+/** Of the commands that ask whom a user read, or who read a person. */
 export const QUESTION_FLAGS = { table: { type: "string" }, ...LOG_FLAGS } as const;
 
 export const LOG_HELP = `  --audit FOLDER     the audit log (audit/)
@@ -71,8 +71,7 @@ export async function readLogQuestion(
   if (isWrong(period)) return period;
   const keys = readKeys(values["key-file"], process.env);
   if (isWrong(keys)) return keys;
-  if (keys.length === 0)
-    return misused("--key-file: missing (or SLUICE_KEY); people stand in the log as hashes");
+  if (keys.length === 0) return misused("--key-file: missing (or SLUICE_KEY); the log has people as hashes");
   const folder = await readLogFolder([...folders, ...values.audit]);
   if (typeof folder !== "string") return folder;
   return {

@@ -22,14 +22,14 @@ import { isWrong, misused, STANDARD, type Streams, type Wrong } from "./command.
 
 const HELP = `usage: sluice audit read-by USER [FLAGS]
 
-Says whom a user read: how many people, when, which classes in the clear, with or without a reason. With the database,
-or a list, it says who they are.
+Lists the people a user read: how many, when, which classes in the clear, with or without a reason. With the database,
+or a list, it names them.
 
   --upstream URI     the database, as a user who may read the ids (or SLUICE_UPSTREAM): all ids of the table are looked for
   --candidates FILE  CSV: only these ids are looked for
   --column NAME      the column that has them
   --needs CLASSES    only readings that showed one of these classes in the clear, or looked people up by it
-  --unexplained      only people whom nothing tied to the reader at least once (the policy's "purpose")
+  --unexplained      only people without a connection to the reader at least once (the policy's "purpose")
   --csv              one line for each person: id, first, last, statements, classes, reason
   --top NUMBER       how many people to show without --csv and --json (20)
 ${QUESTION_HELP}`;

@@ -17,7 +17,7 @@ import { isWrong, misused, STANDARD, type Streams, type Wrong } from "./command.
 
 const HELP = `usage: sluice audit subject ID [FLAGS]
 
-Says who read one person: every event, in the order of time.
+Lists who read one person: every event, by time.
 
   --user NAME        only what this user read, or this application's account
 ${QUESTION_HELP}`;
@@ -37,9 +37,7 @@ async function answer(args: readonly string[], tell: (line: string) => void): Pr
   if (id === undefined || rest.length > 0) return misused("give one id");
   const kind = kindOfValues([id.trim()]);
   if (kind !== undefined)
-    return misused(
-      `this is one of ${kind}, and not an id; "sluice audit who-read --match" finds whose it is`,
-    );
+    return misused(`this is one of ${kind}, not an id; "sluice audit who-read --match" finds the person`);
   const log = await readLogQuestion(values);
   if (isWrong(log)) return log;
   const { user } = values;

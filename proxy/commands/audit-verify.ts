@@ -16,14 +16,14 @@ Checks the audit log of a folder, compressed segments too, and names the first e
 changed, removed, inserted, moved or cut off. The exit status is 0 when nothing is wrong, else 1.
 
   --audit FOLDER      another way to name the folder
-  --anchors FILE      what was told to another place of where the chains ended: JSON lines, or the operational
-                      log that has them; only they show that the newest events were cut off
+  --anchors FILE      anchors, the ends of the chains as they were sent elsewhere: JSON lines, or the operational
+                      log that has them; only they show that the newest events were removed
   --redis URI         where the fleet's Redis keeps them
   --redis-ca FILE     the authorities (PEM) of a rediss:// address
   --public-key FILE   a key (PEM) that may have signed; may be given several times
   --key-file FILE     the fleet's secret (or SLUICE_KEY), from which the key is made; may be given several times
 
-Without a key those that lie in the folder are trusted: then who can write to the folder can sign as well.
+Without a key, the keys in the folder are trusted: then anyone who can write to the folder can sign as well.
 `;
 
 interface Question {

@@ -39,7 +39,7 @@ export async function victimsOf(
   const kind = kindOfValues(list.map(({ value }) => value));
   if (match === undefined && kind !== undefined)
     throw new WrongQuestion(
-      `--subjects: these are ${kind}, not ids of ${namespace}; say in which column the table has them: --match COLUMN --upstream URI`,
+      `--subjects: these are ${kind}, not ids of ${namespace}; name the column of the table that has them: --match COLUMN --upstream URI`,
     );
   const notes: string[] = [];
   const person = ({ id, before }: Known, stratum: number): Person => ({
@@ -80,7 +80,7 @@ export async function victimsOf(
         const id = ids.get(value);
         return id === undefined ? [] : [{ id, ...rest }];
       });
-      if (unknown > 0) notes.push(`${unknown} of ${list.length} are nobody's in the table`);
+      if (unknown > 0) notes.push(`${unknown} of ${list.length} match no one in the table`);
       if (ambiguous > 0)
         notes.push(
           `${ambiguous} of ${list.length} belong to several people each and are left out: who is meant is not known`,
@@ -140,9 +140,7 @@ function compared(
     return [person(one, stratumOf(kind, one.before))];
   });
   if (leaked.length < people.length)
-    notes.push(
-      `${people.length - leaked.length} are not in the table (any more) and are not compared with anybody`,
-    );
+    notes.push(`${people.length - leaked.length} are not in the table (any more) and are not compared`);
   const controls = alike.controls.map(({ id, kind }, i) => {
     const own = times.get(kind) ?? [];
     const before = own[i % Math.max(1, own.length)];

@@ -34,7 +34,7 @@ export function answerText(answer: WhoRead, asked: Asked): string {
       ? []
       : [
           "\nby chance: what the user would have read of the list if it had nothing to do with them. chance: at most this\n",
-          "probable is it that any innocent user reads so many of it; nobody is named above 0.01 %.\n",
+          "probable is it that any innocent user reads so many of it; no one is named above 0.01 %.\n",
         ]),
   ].join("");
 }
@@ -43,25 +43,25 @@ function headLines(answer: WhoRead, { namespace, notes, like, counted }: Asked):
   const { leaked, unread, readings, users, people, controls, leftOut, basis } = answer;
   const { needs, unexplainedOnly } = counted;
   return [
-    `${leaked} leaked people of ${namespace}, ${leaked - unread} of them read by anybody in this log`,
+    `${leaked} leaked people of ${namespace}, ${leaked - unread} of them read by a user in this log`,
     ...(unread > 0
       ? [
-          `${unread} were read by nobody here: they tell nothing against anybody, and came from elsewhere or from what is not covered`,
+          `${unread} were read by no one here: they are no evidence, and came from elsewhere or from what is not covered`,
         ]
       : []),
     ...notes,
     `${readings} readings by ${users} users, of ${people} different people`,
     controls === undefined
-      ? "compared with people whom somebody read (no --like)"
+      ? "compared with people who were read (no --like)"
       : `compared with ${controls} people${like?.length ? ` who are the same in ${like.join(", ")}` : ""}${
           basis === "read"
-            ? ", of them with those whom somebody read: the leaked ones are read more than others"
+            ? ", of them with those who were read: leaked people are read more than others"
             : ""
         }`,
     ...(needs.length > 0
-      ? [`only readings that showed ${needs.join(" or ")} in the clear, or looked people up by it`]
+      ? [`only readings that showed ${needs.join(" or ")} in the clear, or found people by it`]
       : []),
-    ...(unexplainedOnly ? ["only readings of people with whom nothing tied the reader"] : []),
+    ...(unexplainedOnly ? ["only readings of people without a connection to the reader"] : []),
     ...(leftOut.masks > 0
       ? [`${leftOut.masks} readings of them that showed nothing but masks do not count`]
       : []),
@@ -87,21 +87,18 @@ function row(suspect: Suspect): readonly (string | number)[] {
 /** Whom the readings name, in words. Without people alike nobody is named but on a condition. */
 function conclusion({ sources, suspects, leaked, unread, controls }: WhoRead): readonly string[] {
   const [first] = suspects;
-  if (first === undefined)
-    return ["Nobody in this log read any of them, so far as it names whom somebody read."];
+  if (first === undefined) return ["No user in this log read any of them, as far as the log names people."];
   const read = leaked - unread;
   const condition =
     controls === undefined
-      ? [
-          "If one of your users is the source (whether that is so, only a comparison with people alike can tell: --like):",
-        ]
+      ? ["If one of your users is the source (only a comparison with similar people can show that: --like):"]
       : [];
   const [only, ...others] = sources;
   if (only === undefined) {
     return [
       ...condition,
-      `${printable(first.user)} read most for what chance gives, ${first.leaked} of the ${leaked} leaked people: chance and ordinary work alone may explain that. No user stands out.`,
-      ...(leaked < 5 ? ["So few people can hardly name anybody; a longer list may."] : []),
+      `${printable(first.user)} read the most compared with chance, ${first.leaked} of the ${leaked} leaked people: chance and ordinary work alone may explain that. No user stands out.`,
+      ...(leaked < 5 ? ["So few people rarely identify a user; a longer list may."] : []),
     ];
   }
   if (others.length === 0)
@@ -113,7 +110,7 @@ function conclusion({ sources, suspects, leaked, unread, controls }: WhoRead): r
   const together = sources.map(({ user }) => printable(user)).join(", ");
   return [
     ...condition,
-    `${together} together explain the list (${read} of ${leaked} were read by anybody), and none of them can be left out:`,
+    `${together} together explain the list (${read} of ${leaked} were read by a user), and none of them can be left out:`,
     ...sources.flatMap((source) => [
       `  ${printable(source.user)} read ${source.leaked}, ${source.alone} of them as the only one of these: by chance with a probability of ${percent(source.chance)}`,
       ...alternatives(source),

@@ -24,22 +24,22 @@ import { isWrong, misused, STANDARD, type Streams, type Wrong } from "./command.
 
 const HELP = `usage: sluice audit who-read --subjects FILE [FOLDER] [FLAGS]
 
-Given people whose data leaked, says who read them, and whether chance and their own work explain it. Somebody is named
-only when compared with people like the leaked ones (--like).
+Given people whose data leaked, finds who read them, and whether chance and the readers' own work explain it. A user is
+named only after a comparison with people like the leaked ones (--like).
 
-  --subjects FILE    CSV: ids, or with --match what people are found by, in its first column
+  --subjects FILE    CSV: ids, or with --match other values that identify people, in its first column
   --column NAME      the column that has them
-  --called NAME      a column with the day on which what had leaked was used (a call from a stranger): only what was
-                     read before its end counts
+  --called NAME      a column with the day on which leaked data was used (a call from a stranger): only readings before
+                     the end of that day count
   --match COLUMN     the list has values of this column of the table: email addresses, telephone numbers
   --like COLUMNS     compare with people who are the same in these columns of the table (region,plan), drawn at random;
-                     name what a customer's agents are chosen by, and how often one calls; "none" for all people
+                     name what decides which agents serve a customer and how often they call; "none" for all people
   --controls NUMBER  how many of them (200000)
   --upstream URI     the database, as a user who may read the table (or SLUICE_UPSTREAM); needed by --match and --like
   --needs CLASSES    only readings that showed one of these classes in the clear, or looked people up by it (phone,email);
-                     without it, all but those that showed nothing but masks
-  --unexplained      only readings of people with whom nothing tied the reader (the policy's "purpose")
-  --user NAME        list the single events in which this user read people of the list
+                     without it, all that showed more than masks
+  --unexplained      only readings of people without a connection to the reader (the policy's "purpose")
+  --user NAME        list each event in which this user read people of the list
   --top NUMBER       how many users to show (10)
 ${QUESTION_HELP}`;
 
@@ -120,7 +120,8 @@ async function victimsIn(
 
 async function readQuestion(args: readonly string[]): Promise<Question | Wrong> {
   const { values, positionals } = parseArgs({ args: [...args], options: FLAGS, allowPositionals: true });
-  if (values.subjects === undefined) return misused("--subjects: missing; whose data leaked?");
+  if (values.subjects === undefined)
+    return misused("--subjects: missing; name the file of people whose data leaked");
   const top = Number(values.top);
   if (!Number.isSafeInteger(top) || top < 1) return misused("--top: not a whole number above 0");
   const controls = Number(values.controls);
@@ -129,7 +130,7 @@ async function readQuestion(args: readonly string[]): Promise<Question | Wrong> 
   const upstream = values.upstream ?? process.env.SLUICE_UPSTREAM;
   for (const flag of ["match", "like"] as const)
     if (values[flag] !== undefined && upstream === undefined)
-      return misused(`--${flag}: needs --upstream, the database whose people these are`);
+      return misused(`--${flag}: needs --upstream, the database of these people`);
   const log = await readLogQuestion(values, positionals);
   if (isWrong(log)) return log;
   const called = values.called === undefined ? undefined : { column: values.called, timeOf: endOf };

@@ -31,7 +31,7 @@ export interface Decoy {
 }
 
 /**
- * People who look like the others and do not exist: names are put together from two, digits are thrown anew,
+ * People who look like the others and do not exist: names are put together from two, digits are thrown again,
  * mail goes to the given domain, and everything else is taken over from some row.
  */
 export function makeDecoys(plan: DecoyPlan): readonly Decoy[] {

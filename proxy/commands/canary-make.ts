@@ -9,15 +9,15 @@ import { complain, isWrong, misused, STANDARD, type Streams, type Wrong } from "
 
 const HELP = `usage: sluice canary make --table SCHEMA.TABLE --upstream URI [FLAGS]
 
-Makes up people who look like the others of a table and do not exist, and says what to write into the policy so
-that whoever reads one is told of. Without --insert it prints the statements and changes nothing.
+Makes up people who look like the others of a table and do not exist, and prints the policy lines that raise an
+alert when a user reads one. Without --insert it prints the statements and changes nothing.
 
   --table NAME        the table whose "subject" people are, as in public.customers
   --subject COLUMN    the column of the ids (the primary key)
   --count NUMBER      how many (20)
-  --spread COLUMN     decoys for each value of this column (a region, a team), so that one that leaks names whose
-                      it was: for roles that "only:" lets see the rows of one value
-  --domain NAME       where mail to a decoy goes (example.com); one of your own tells when somebody writes
+  --spread COLUMN     decoys for each value of this column (a region, a team), so that a leaked decoy identifies the
+                      group it was given to: for roles whose "only:" shows the rows of one value
+  --domain NAME       the mail domain of decoys (example.com); with a domain of your own you see when someone writes
   --insert            insert them, in one transaction
   --upstream URI      the database, as a user who may read the table, and insert with --insert (or SLUICE_UPSTREAM)
 `;
@@ -123,7 +123,7 @@ async function columnsOf(client: pg.Client, schema: string, table: string): Prom
 function onlyKey(columns: readonly KnownColumn[], table: string): string {
   const [key, ...more] = columns.filter((column) => column.key);
   if (key === undefined || more.length > 0)
-    throw new Error(`--subject: say which column of ${table} has the ids`);
+    throw new Error(`--subject: name the column of ${table} that has the ids`);
   return key.name;
 }
 
@@ -234,7 +234,7 @@ function readQuestion(args: readonly string[], env: NodeJS.ProcessEnv): Question
       return misused("--table: name it as in public.customers");
     if (!/^[1-9]\d{0,3}$/.test(values.count)) return misused("--count: a number from 1 to 9999");
     const upstream = values.upstream ?? env.SLUICE_UPSTREAM;
-    if (upstream === undefined) return misused("--upstream: missing; say which database");
+    if (upstream === undefined) return misused("--upstream: missing; name the database");
     const { subject, spread, domain, insert } = values;
     return { schema, table, subject, count: Number(values.count), spread, domain, insert, upstream };
   } catch (error) {

@@ -47,7 +47,7 @@ export function readControl(
   if (!wants.user && user !== "") return misused(`"${user}": no user is named here`);
   const why = textOf(parsed.values.why);
   if (wants.why && why === "")
-    return misused('say why: --why "…" (it is kept with the suspension and in the log)');
+    return misused("--why: missing; give a reason (it is kept with the suspension and in the log)");
   const read = readSettings(
     args.filter((_, i) => !mine.has(i)),
     { SLUICE_UPSTREAM: "postgresql://localhost", ...env },

@@ -70,6 +70,7 @@ const OLD_NEWS: Wrong = {
   status: 1,
 };
 const THIS_MACHINE: Wrong = {
-  problem: "Redis cannot be reached: only proxies of this machine know; they tell the others when it is back",
+  problem:
+    "Redis cannot be reached: only proxies of this machine have the order; they send it to the others when Redis is back",
   status: 1,
 };

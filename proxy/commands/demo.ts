@@ -20,7 +20,7 @@ import { untilSignal } from "./signals.ts";
 const HELP = `usage: sluice demo [FLAGS]
 
 Starts a Postgres of its own with 100,000 made-up customers, Sluice in front of it with
-policies/support.yaml, and shows in a tour what each user sees. Then it stays up: log in with psql.
+policies/support.yaml, and shows what each user sees. Then it keeps running: log in with psql.
 
   --data FOLDER     where the data stays for the next start (~/.cache/sluice/demo)
   --port NUMBER     where clients connect (6432, or the next free one)
@@ -46,7 +46,7 @@ type Stops = (() => Promise<void>)[];
 export async function demo(args: readonly string[]): Promise<number> {
   const options = readOptions(args);
   if (typeof options === "string") {
-    process.stderr.write(`sluice demo: ${options}; "sluice demo --help" tells more\n`);
+    process.stderr.write(`sluice demo: ${options}; "sluice demo --help" has details\n`);
     return 2;
   }
   if (options === undefined) {
@@ -104,7 +104,7 @@ async function database(folder: string, amounts: Amounts, screen: Screen, stops:
   const server = await startPostgres({
     dataFolder: join(folder, "postgres"),
     superuser: "postgres",
-    // He can run programs on this machine, so his password is random, unlike those of the demo's users.
+    // The superuser can run programs on this machine, so the password is random, unlike those of the demo's users.
     password: await secretIn(join(folder, "superuser")),
     settings: { max_wal_size: "2GB", max_connections: "200" },
   }).catch((error: Error) => {

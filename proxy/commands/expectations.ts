@@ -60,7 +60,7 @@ function ofAllowed(said: Findings, found: Explanation, sent: string): readonly D
     list.push({ key, expected: `${key} ${shown(expected)}`, found: shown(is ?? []) });
   }
   if (said.lookups !== undefined && said.lookups !== found.lookups)
-    list.push({ key: "lookups", expected: `${said.lookups} look-ups`, found: String(found.lookups) });
+    list.push({ key: "lookups", expected: `${said.lookups} lookups`, found: String(found.lookups) });
   const rows = found.rows ?? "none";
   if (said.rows !== undefined && said.rows !== rows)
     list.push({ key: "rows", expected: `a limit of ${said.rows} rows`, found: String(rows) });

@@ -1,7 +1,7 @@
 import type { Log } from "../log.ts";
 
 /**
- * What nobody has caught, in the operator's log: Node itself would print all that hangs on the error, a driver's
+ * What nobody has caught, in the operator's log: Node itself would print all that depends on the error, a driver's
  * passwords among it. A promise that nobody waited for ends nothing; after an exception of which nobody knows
  * what it left half done, the process ends.
  */

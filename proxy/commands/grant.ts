@@ -11,8 +11,8 @@ const USAGE = `usage: sluice grant USER --budget 1d=+300 --for 4h --why TEXT [--
        sluice grant USER --revoke --why TEXT [--by NAME] [FLAGS]
        sluice grant --list [FLAGS]
 
-Lets a user read more people for a while: 300 more within each of his own windows of one day, for four hours, on
-every proxy of the fleet within a second. It takes the place of what was granted to him before, and ends by itself.
+Lets a user read more people for a while: 300 more within each of their windows of one day, for four hours, on
+every proxy of the fleet within a second. It replaces an earlier grant of the same user, and ends by itself.
 Redis, key and audit folder (--redis, --key-file, --audit) are found as "sluice serve" finds them.
 `;
 
@@ -35,7 +35,7 @@ export async function grant(
   return actOnFleet(COMMAND.name, control, streams, async (suspensions) => {
     if (does === "list") return listText(suspensions);
     const reached = await give(suspensions, does, { user, why, by });
-    const done = does === "revoke" ? `"${user}" has his own budgets.\n` : listText(suspensions);
+    const done = does === "revoke" ? `"${user}" has the role's own budgets.\n` : listText(suspensions);
     return { reached, done, undone: `nothing is changed for "${user}"` };
   });
 }
@@ -86,9 +86,10 @@ function readWanted(args: readonly string[]): Wanted | Wrong {
   const [, window = "", people = ""] =
     /^(\d+[smhdw])=\+?([1-9]\d{0,6})$/.exec(String(values.budget ?? "")) ?? [];
   const length = durationSeconds(window);
-  if (!length) return misused("say how much more: --budget 1d=+300 (people, in windows of one day)");
+  if (!length)
+    return misused("--budget: missing; how many more people, as in 1d=+300 (in windows of one day)");
   const seconds = /^\d+[smhdw]$/.test(String(values.for ?? "")) ? durationSeconds(String(values.for)) : 0;
-  if (!seconds) return misused("say for how long: --for 4h");
+  if (!seconds) return misused("--for: missing; how long, as in 4h");
   return { rest, does: { more: { people: Number(people), seconds: length }, seconds } };
 }
 

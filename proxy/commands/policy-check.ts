@@ -10,13 +10,13 @@ import { parseUpstream } from "../wire/upstream.ts";
 
 const HELP = `usage: sluice policy check [PATH] [--upstream URI [--auth MODE]] [--strict]
 
-Reads the policies of a file or folder (default: SLUICE_POLICY, or policies/) and says what is wrong, each
-with file, line and column: mistakes, tables that count nobody, keys that have no effect. Exit status 1 when there
-is an error, for example one with which serve would not take the policy into force.
+Checks the policies of a file or folder (default: SLUICE_POLICY, or policies/) and lists problems with file, line
+and column: mistakes, tables that count no one, keys that have no effect. The exit status is 1 if there is an error,
+for example one because of which serve would reject the policy.
 
-  --upstream URI   also look whether the tables, columns, types and users are there, and the masks fit; without it
+  --upstream URI   also check that the tables, columns, types and users exist, and that the masks fit; without it,
                    a misspelt table is not found
-  --auth MODE      with --upstream, as serve has it: with scram the policy's users are none of the database's
+  --auth MODE      with --upstream, as for serve: with scram the policy's users are not the database's
   --strict         warnings are errors
 `;
 

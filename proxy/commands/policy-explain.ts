@@ -13,13 +13,13 @@ import { parseUpstream } from "../wire/upstream.ts";
 
 const HELP = `usage: sluice policy explain --as USER [FLAGS] "STATEMENT"
 
-Says what becomes of a statement and why: the verdict, what is masked and counted, and the text that the
-server would get. Nothing is run; the database is only asked for its catalog.
+Shows what happens to a statement and why: the verdict, what is masked and counted, and the text that the server
+would get. Nothing is run; only the catalog of the database is read.
 
-  --as USER          whose statement it is
-  --person NAME      the person for whom USER, an application, reads (people_behind); nobody is named if left out
-  --claim VALUES     what the claim of their token holds that gives roles (acts_as), with commas between
-  --from ADDRESS     where the user comes from (127.0.0.1)
+  --as USER          the user who sends it
+  --person NAME      the person for whom USER, an application, reads (people_behind); no one if left out
+  --claim VALUES     the values of the claim that gives roles (acts_as), separated by commas
+  --from ADDRESS     the user's address (127.0.0.1)
   --database NAME    the database (that of --upstream)
   --json             for programs
 
@@ -63,7 +63,7 @@ async function answer(question: Question, policies: PolicySet): Promise<number> 
   const role = roleFor(policy, user, question.from);
   if (isRefusal(role)) {
     const hints = role.rule?.endsWith(".from")
-      ? [role.hint, "--from says where a user comes from"]
+      ? [role.hint, "--from is the address that a user comes from"]
       : [role.hint];
     return complain([`${role.message} (${role.sqlstate})`, ...hints.filter((hint) => hint !== undefined)], 1);
   }
@@ -109,7 +109,7 @@ function readQuestion(args: readonly string[]): Question | "help" | { readonly p
     if (values.help) return "help";
     const given = values as Readonly<Record<string, string | undefined>>;
     const [statement, ...rest] = positionals;
-    if (given.as === undefined) return wrong("--as: missing; say whose statement it is");
+    if (given.as === undefined) return wrong("--as: missing; name the user of the statement");
     if (statement === undefined || rest.length > 0) return wrong('give one statement, in quotes: "select …"');
     const { person, claim } = given;
     if (claim !== undefined && person === undefined) return wrong("--claim: say whose it is, with --person");

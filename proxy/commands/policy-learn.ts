@@ -6,10 +6,9 @@ import { minute, printable } from "./text.ts";
 
 const HELP = `usage: sluice policy learn ACCOUNT [FLAGS]
 
-Prints a fence for an application's account, as a policy file: the statements that it has run (without literals), the
-addresses and programs that it came from, and how many people one run has shown at most. Whatever is in the log is let through
-then, so read the file before it is in force. The policy says what becomes of the rest: outside: observe, alert,
-mask or refuse.
+Prints a fence for an application's account, as a policy file: the statements that it has run (without literals), its
+addresses and programs, and the most people that one run has shown. Everything in the log is then allowed, so read the
+file before you use it. The policy decides on all other statements: outside: observe, alert, mask or refuse.
 
 ${LOG_HELP}
 As in: sluice policy learn helpdesk_app --since 2026-05-01 > policies/helpdesk-fence.yaml
@@ -52,7 +51,7 @@ export function fenceText(account: string, { runs, first, last, places, shapes }
   const isMany = places.length > MOST_PROGRAMS;
   return [
     `# What ${printable(account)} ran from ${minute(first)} to ${minute(last)}: ${runs} statements of ${shapes.length} forms.\n`,
-    "# Whatever stands here is let through: take out what the application has no business with.\n",
+    "# Everything listed here is allowed: remove what the application does not need.\n",
     "version: 1\n\nfences:\n",
     `  ${JSON.stringify(account)}:\n    outside: alert          # observe, alert, mask or refuse\n    places:\n`,
     ...[...byAddress].flatMap(([address, programs]) =>

@@ -67,7 +67,7 @@ function fewDays({ role, userDays }: DailyUse): string {
 function budgetLines(use: readonly DailyUse[]): string {
   const counted = use.filter(({ amounts }) => amounts.people.proposed !== undefined);
   if (counted.length === 0)
-    return "\nNobody was counted: give the tables a subject:, and the roles mode: observe or watch: true.\n";
+    return "\nNo one was counted: give the tables a subject:, and the roles mode: observe or watch: true.\n";
   const lines = counted.map(({ role, amounts }) => {
     const parts = AMOUNTS.flatMap((amount) => partOf(amount, amounts[amount].proposed));
     return `  ${JSON.stringify(role)}:\n    budget: { 1d: { ${parts.join(", ")} } }\n`;

@@ -13,10 +13,10 @@ import { reportText } from "./policy-report-text.ts";
 
 const HELP = `usage: sluice policy report [FLAGS]
 
-Says what the policy did, and where it only observes (mode: observe) what it would have done: by rule, role, user and form of
-statement. Proposes budgets by what users read in a day.
+Reports what the policy did, and what it would have done where it only observes (mode: observe): by rule, role, user
+and form of statement. Proposes budgets from what users read in a day.
 
-  --top N            so many rows of what was decided (50)
+  --top N            how many rows of decisions to show (50)
 ${LOG_HELP}`;
 
 /** `sluice policy report`: 0 when it could say, whatever it said. */

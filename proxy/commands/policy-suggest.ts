@@ -10,10 +10,10 @@ import { complain, isWrong, misused, STANDARD, type Streams, type Wrong } from "
 
 const HELP = `usage: sluice policy suggest --upstream URI
 
-Prints a policy to start from: tables about people and whose record a row is, what their columns hold, a role for
-agents and one for applications, and "mode: observe". It looks at the catalog alone, that is at names of tables and
-columns (in English and German), types, comments and keys. It never reads a row, and needs no right on any table.
-What it is not sure of stands there as a comment and is masked, until a person decides.
+Prints a policy to start from: tables about people and the person of their rows, classes of their columns, a role for
+agents and one for applications, and "mode: observe". It reads only the catalog: names of tables and columns (in
+English and German), types, comments and keys. It never reads a row, and needs no right on any table. Columns that it
+is not sure about are masked, with a comment, until you decide.
 
   --upstream URI   the database (or SLUICE_UPSTREAM)
 
@@ -69,7 +69,7 @@ function readQuestion(args: readonly string[], env: NodeJS.ProcessEnv): Question
     return misused(error instanceof Error ? error.message : "these arguments are not understood");
   }
   if (upstream === undefined)
-    return misused("--upstream: missing; say which database, as in postgresql://user@host/database");
+    return misused("--upstream: missing; name the database, as in postgresql://user@host/database");
   const target = parseUpstream(upstream, env);
   if (!target.ok) return misused(`--upstream: ${target.problem}`);
   const database = target.upstream.database ?? target.upstream.user;

@@ -20,15 +20,15 @@ import { untilSignal } from "./signals.ts";
 
 const HELP = `usage: sluice policy test [PATH] [--upstream URI [--auth scram]]
 
-Says whether a policy does what its tests expect: those in the files *_test.yaml of a folder (default:
-SLUICE_POLICY, or policies/), in support_test.yaml beside support.yaml, or in one such file. Statements are
-judged as serve judges them; none is run, so budgets are not tested, nor what ends under way.
+Runs the tests of a policy: those in the files *_test.yaml of a folder (default: SLUICE_POLICY, or policies/), in
+support_test.yaml beside support.yaml, or in one such file. Statements are judged as serve judges them; none is run,
+so budgets are not tested, nor limits that stop a running statement.
 
-  --upstream URI   judge with this database's tables and grants. Without it a Postgres with the tables of
-                   "schema:" in the file is started, where every user may read all.
+  --upstream URI   judge with this database's tables and grants. Without it, a Postgres with the tables of
+                   "schema:" in the file is started, in which every user may read everything.
   --auth scram     all sessions run as the user of --upstream, as with serve --auth scram
 
-Exit status: 0 all holds, 1 something is not as expected, 2 the policy, a test file or a database is wrong.
+Exit status: 0 all tests pass, 1 a test fails, 2 the policy, a test file or a database has an error.
 `;
 
 interface Options {

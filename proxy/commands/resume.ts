@@ -4,7 +4,7 @@ import { actOnFleet, begin } from "./control-order.ts";
 
 const USAGE = `usage: sluice resume USER [--by NAME] [--redis URI] [--key-file FILE] [--audit FOLDER]
 
-Lets a suspended user in again, and gives him back his whole budgets if a rule has tightened them.
+Lets a suspended user log in again, and restores their full budgets if a rule has tightened them.
 `;
 
 const COMMAND = { name: "resume", usage: USAGE };

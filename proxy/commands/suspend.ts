@@ -4,8 +4,8 @@ import { actOnFleet, begin } from "./control-order.ts";
 
 const USAGE = `usage: sluice suspend USER --why TEXT [--by NAME] [--redis URI] [--key-file FILE] [--audit FOLDER]
 
-Cuts a user off: within a second every proxy of the fleet ends his sessions, cancels what they run, and lets
-him in no more, until "sluice resume". It holds through restarts. Redis, key and audit folder are found as
+Cuts a user off: within a second every proxy of the fleet ends their sessions, cancels what they run, and refuses
+their logins until "sluice resume". It survives restarts. Redis, key and audit folder are found as
 "sluice serve" finds them; without Redis the order reaches the proxies that keep their audit log in this folder.
 `;
 

@@ -20,7 +20,7 @@ export function refusalOf(
     case "unreachable":
       return refuse("58000", "the counters of the budgets cannot be reached", {
         detail: `User "${account.user}" has a budget, and what cannot be counted is not released.`,
-        hint: "Try again in a moment. The proxy's log says why its counter store is away.",
+        hint: "Try again in a moment. The proxy's log has the reason why its counter store is unavailable.",
       });
     case "part":
       if (grant.isLent) return lentOut(grant, account);
@@ -58,7 +58,7 @@ function lentOut({ window, used }: Extract<Grant, { kind: "part" }>, account: Ac
     "the counters of the budgets cannot be reached, and what may be read meanwhile is used up",
     {
       detail: `${whoReads(window, account)}: ${used} of ${amount(window)} used within ${window.name}, which is this proxy's share.`,
-      hint: `Try again in a moment. The proxy's log says why its counter store is away. ${source(window)}`,
+      hint: `Try again in a moment. The proxy's log has the reason why its counter store is unavailable. ${source(window)}`,
       rule: window.rule,
     },
   );
@@ -82,7 +82,7 @@ function untold(grant: Extract<Grant, { kind: "part" }>, account: Account): Refu
     detail:
       `${whoReads(window, account)}: ${used} of ${amount(window)} used within ${window.name}. ` +
       `Nothing of the statement was done. ${frees(grant, "error", false)}`,
-    hint: `What the server says of a statement about people counts as well: run it again then to see why it fails. ${source(window)}`,
+    hint: `Errors of statements about people count as well: run it again then to see why it fails. ${source(window)}`,
     rule: window.rule,
   });
 }
@@ -105,7 +105,7 @@ function usedUp(
 
 /** A budget of people stops statements before they run, and writes, as well as rows. */
 function nextOf({ what }: BudgetWindow): string {
-  if (what === "lookups") return "look-up";
+  if (what === "lookups") return "lookup";
   return what === "people" ? "read" : "row";
 }
 
@@ -114,7 +114,7 @@ function nameOf(window: BudgetWindow): string {
 }
 
 function amount({ limit, what }: BudgetWindow): string {
-  return `${limit} ${what === "lookups" ? "look-ups" : what}`;
+  return `${limit} ${what}`;
 }
 
 /** Does not name other people: a role is enough to know whom to ask. */
@@ -137,20 +137,20 @@ function frees(
   // An empty window that stops a row always does, so waiting would not help.
   if (used === 0) return `The next ${what} needs more than ${window.limit}.`;
   if (isSized || window.what === "bytes")
-    return `When the next ${what} fits is not told: it depends on what it holds.`;
+    return `When the next ${what} fits is not known: it depends on what it holds.`;
   return `The next ${what} fits at ${new Date(freesAt).toISOString()}.`;
 }
 
 /** For a nearly used-up budget: what will have to wait. */
 function whatStops({ what }: BudgetWindow): string {
-  if (what === "people") return "nobody new can be read until earlier";
+  if (what === "people") return "no one new can be read until earlier";
   return `nothing more is ${what === "changes" ? "written" : "released"} until earlier`;
 }
 
 function meanwhile({ what }: BudgetWindow): string {
   // A search has a price even if it finds only such people: docs/metering.md, "What a statement costs".
   if (what === "people") return "People who are counted already stay readable by their id, not by a search. ";
-  const less = what === "lookups" ? "Make fewer look-ups" : "Ask for fewer rows";
+  const less = what === "lookups" ? "Make fewer lookups" : "Ask for fewer rows";
   return `${less}, or wait until earlier ones have left the window. `;
 }
 

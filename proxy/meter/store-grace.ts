@@ -77,7 +77,7 @@ class GraceStore implements CounterStore {
       this.#debts.set(key, debt);
       this.#log.warn(
         { user, database },
-        "the counters are away: reading goes on within the grace of the policy",
+        "the counters are unavailable: users may read within the policy's grace",
       );
     }
     debt.account = account;

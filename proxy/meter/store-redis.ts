@@ -260,7 +260,7 @@ class RedisStore implements CounterStore {
 
   #tellOf({ jumped, beganAnew }: Answer, { database }: Account): void {
     if (beganAnew) {
-      this.#log.error({ database }, "Redis has lost what was counted: budgets begin anew");
+      this.#log.error({ database }, "Redis has lost its counters: all budgets start again");
       this.#onLost?.(database);
     }
     if (hasJumped(jumped)) {

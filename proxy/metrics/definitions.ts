@@ -32,7 +32,7 @@ export const METRICS = {
     name: "sluice_build_info",
     type: "gauge",
     labels: ["version"],
-    help: "Always 1; the label says what runs.",
+    help: "Always 1; the labels name the version.",
     together: "first",
   },
   policyInfo: {
@@ -61,14 +61,14 @@ export const METRICS = {
     name: "sluice_client_connections",
     type: "gauge",
     labels: ["database"],
-    help: "Sessions past log-in.",
+    help: "Sessions that have logged in.",
     together: "sum",
   },
   sessions: {
     name: "sluice_sessions_total",
     type: "counter",
     labels: ["database"],
-    help: "Sessions begun, past log-in.",
+    help: "Sessions begun, after their login.",
   },
   sessionsEnded: {
     name: "sluice_sessions_ended_total",
@@ -80,7 +80,7 @@ export const METRICS = {
     name: "sluice_login_failures_total",
     type: "counter",
     labels: ["reason"],
-    help: "Log-ins that failed, by reason.",
+    help: "Logins that failed, by reason.",
   },
   suspendedUsers: {
     name: "sluice_suspended_users",
@@ -138,7 +138,7 @@ export const METRICS = {
     name: "sluice_lookups_total",
     type: "counter",
     labels: WHERE,
-    help: "Exact look-ups of masked columns.",
+    help: "Exact lookups of masked columns.",
   },
   budgetUsed: {
     name: "sluice_budget_used_ratio",
@@ -164,7 +164,7 @@ export const METRICS = {
     name: "sluice_claims_rejected_total",
     type: "counter",
     labels: ["reason"],
-    help: "Tokens that should name a person of an application and name nobody: expired, signature, keys, claims, malformed or long.",
+    help: "Rejected tokens that should name a person of an application: expired, signature, keys, claims, malformed or long.",
   },
   statementSeconds: {
     name: "sluice_statement_duration_seconds",
@@ -210,7 +210,7 @@ export const METRICS = {
     name: "sluice_verification_failures_total",
     type: "counter",
     labels: [],
-    help: "Statements that did not verify and were refused: in the rewritten text a guarded relation was left over or a change was out of place, or the server described other columns than foreseen.",
+    help: "Statements that were refused because they did not verify: the rewritten text kept a guarded relation or had a change out of place, or the server described other columns than expected.",
   },
   upstreamUp: {
     name: "sluice_upstream_up",

@@ -302,7 +302,7 @@ function codeOf(error: unknown): string {
 export function refuseLogin(suspension: Suspension): Refusal {
   return refuseSession("28000", `user "${suspension.user}" is suspended`, {
     detail: `Since ${new Date(suspension.at).toISOString()}.`,
-    hint: 'Ask whoever runs this proxy; "sluice resume" lets the user in again.',
+    hint: 'Ask the operator of this proxy; "sluice resume" lets the user log in again.',
   });
 }
 
@@ -310,7 +310,7 @@ export function refuseLogin(suspension: Suspension): Refusal {
 export function refuseStatement({ user, at }: Suspension): Refusal {
   return refuse("42501", `"${user}" is suspended`, {
     detail: `Since ${new Date(at).toISOString()}.`,
-    hint: 'Ask whoever runs this proxy; "sluice resume" lifts it.',
+    hint: 'Ask the operator of this proxy; "sluice resume" lifts it.',
     rule: "suspended",
   });
 }
@@ -318,7 +318,7 @@ export function refuseStatement({ user, at }: Suspension): Refusal {
 /** The error that ends a suspended user's open sessions. */
 export function endSession(suspension: Suspension): Refusal {
   return refuseSession("57P01", `terminating connection: user "${suspension.user}" is suspended`, {
-    hint: "Ask whoever runs this proxy.",
+    hint: "Ask the operator of this proxy.",
     ends: "suspended",
   });
 }

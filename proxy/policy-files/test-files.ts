@@ -96,7 +96,7 @@ function contradictions({ content, placeOf, placeOfKey }: TestFile): readonly Po
       if (earlier !== undefined) {
         const { line } = placeOf(["tests", earlier, "name"]);
         const message = `another expectation is named "${name}"`;
-        problems.error(placeOf([...path, "name"]), message, `It stands in line ${line}.`);
+        problems.error(placeOf([...path, "name"]), message, `It is in line ${line}.`);
       }
       seen.set(name, i);
     }
@@ -105,9 +105,9 @@ function contradictions({ content, placeOf, placeOfKey }: TestFile): readonly Po
     const refusing = keys.find((key) => OF_REFUSALS.has(key));
     const other = keys.find((key) => !OF_REFUSALS.has(key));
     if (keys.length === 0) {
-      problems.error(placeOf([...path, "expect"]), "nothing is expected", "Say allowed if that is all.");
+      problems.error(placeOf([...path, "expect"]), "nothing is expected", "Write allowed if that is all.");
     } else if (refusing !== undefined && other !== undefined) {
-      const message = `"${other}" cannot stand beside "${refusing}"`;
+      const message = `"${other}" cannot be combined with "${refusing}"`;
       const hint = "A statement that is refused reads, masks and counts nothing.";
       problems.error(placeOfKey([...path, "expect", other]), message, hint);
     }

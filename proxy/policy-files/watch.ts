@@ -135,7 +135,7 @@ class Watch implements PolicyWatch {
     await this.#take(compiled.policies, tell === "always" || !isKnown);
   }
 
-  /** Puts a policy into force unless `check` finds problems; with `anew`, the same problems are reported again. */
+  /** Puts a policy into force unless `check` finds problems; with `again`, the same problems are reported again. */
   async #take(policies: PolicySet, anew: boolean): Promise<void> {
     const problems = (await this.#handlers.check?.(policies)) ?? [];
     if (this.#closed) return;

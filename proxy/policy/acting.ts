@@ -101,7 +101,7 @@ export function checkActing(
         problems.error(
           unnamed.place,
           `role "${role.name}" names a role for those who are not named, and has no "acts_as"`,
-          "A watched role refuses and masks nothing: say a budget, refuse, or acts_as.",
+          "A watched role refuses and masks nothing: use a budget, refuse, or acts_as.",
         );
       continue;
     }
@@ -109,8 +109,8 @@ export function checkActing(
     if (actsAs.kind === "claim" && role.signedBy === undefined)
       problems.error(
         actsAs.place,
-        `role "${role.name}" gives roles by a claim, and says nobody who signs it`,
-        "Whoever can send SQL could take any role: say signed_by, or acts_as with one role for everybody.",
+        `role "${role.name}" gives roles by a claim that no one signs`,
+        "A client that can send SQL could take any role: use signed_by, or acts_as with one role for all people.",
       );
   }
 }

@@ -23,7 +23,7 @@ function notWatched(source: Source, { keys, watched }: RoleRule, problems: Probl
     const path = ["roles", source.name, key];
     if (!source.document.has(path)) continue;
     const what = `"${key}" of role "${source.name}" is only for a watched role${watched === "people" ? ", or one with acts_as" : ""}`;
-    problems.error(source.document.placeOfKey(path), what, "Say watch: true, or take it out.");
+    problems.error(source.document.placeOfKey(path), what, "Write watch: true, or remove it.");
   }
 }
 
@@ -33,7 +33,7 @@ function restricted(source: Source, role: Role, rule: RoleRule, problems: Proble
       rule.unrestricted === "all"
         ? [
             `is watched and does not have "${key}: all"`,
-            `Say ${key}: all. A role that may not do all is guarded, and its people are counted without "watch".`,
+            `Say ${key}: all. A role that may not do everything is guarded, and its people are counted without "watch".`,
           ]
         : [
             `is watched and has "${key}", which refuses or changes statements`,

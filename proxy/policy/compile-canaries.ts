@@ -25,8 +25,8 @@ export function compileCanaries(
       if (subject === undefined) {
         problems.error(
           place,
-          `canaries of ${table}: nothing says whose record a row of it is`,
-          `Say so under "tables:", as in ${table}: { subject: id }.`,
+          `canaries of ${table}: the policy does not name the person of its rows`,
+          `Name it under "tables:", as in ${table}: { subject: id }.`,
         );
         continue;
       }

@@ -147,7 +147,7 @@ function compileAdmins(documents: readonly PolicyDocument[], problems: Problems)
       names.forEach((user, i) => {
         const earlier = rights.get(user) ?? right;
         if (earlier !== right) {
-          const hint = "Name him under one of the two.";
+          const hint = "Name the user under one of the two.";
           problems.error(document.placeOf([key, i]), `"${user}" is under "admins" and "auditors"`, hint);
         }
         rights.set(user, right);

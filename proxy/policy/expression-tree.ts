@@ -138,7 +138,7 @@ function note(type: string, fields: Json, walk: Walk, depth: number): Fault | un
       if (walk.nodes === MASK_NODES && names.length !== 1) {
         return fault(
           `a mask cannot read "${names.join(".")}"`,
-          "The column stands in it as value: left(value, 3).",
+          "The column is called value in it: left(value, 3).",
         );
       }
       if (depth === 0 && names.length !== 1) {

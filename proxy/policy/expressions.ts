@@ -68,7 +68,7 @@ export function parseMaskExpression(text: string): ParsedExpression {
   if (stranger !== undefined) {
     return fault(
       `a mask cannot read the column "${stranger}"`,
-      "The column stands in it as value: left(value, 3).",
+      "The column is called value in it: left(value, 3).",
     );
   }
   return parsed;
@@ -119,7 +119,7 @@ function parseExpression(text: string, nodes: NodeList): ParsedExpression {
   if (tokens.some((token) => token.tokenName === "PARAM")) {
     return fault(
       "a parameter in an SQL expression",
-      ":user stands for the session's user; there are no others.",
+      ":user is the session's user; there are no other parameters.",
     );
   }
 
@@ -136,12 +136,12 @@ function parseExpression(text: string, nodes: NodeList): ParsedExpression {
     if (target === undefined || singleTarget(`SELECT ${substituted}`) === undefined) {
       return fault(
         "this is not one SQL expression",
-        "One expression, as after WHERE; a subquery stands in parentheses.",
+        "One expression, as after WHERE; put a subquery in parentheses.",
       );
     }
     const literal = singleTarget(`SELECT (${standIn(text, users, AS_LITERAL)})`);
     if (shapeOf(target, users) !== shapeOf(literal, users)) {
-      return fault("not valid SQL: :user cannot stand here", "It is a value, as in assignee = :user.");
+      return fault("not valid SQL: :user is not possible here", "It is a value, as in assignee = :user.");
     }
     const refused = visit(target, walk, 0);
     if (refused !== undefined) return refused;

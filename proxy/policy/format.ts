@@ -36,7 +36,7 @@ const tableSchema = mapping(
   {
     subject: name.optional().meta({
       description:
-        "The column that says whose record a row is: one distinct value counts as one person read. Or a path to " +
+        "The column that names the person of a row: each distinct value counts as one person read. Or a path to " +
         "it over other tables' keys: ticket_id -> public.tickets.customer_id.",
       examples: ["id", "ticket_id -> public.tickets.customer_id"],
     }),
@@ -81,7 +81,7 @@ const canariesSchema = z
     description:
       'Decoys: people who do not exist, by the table whose "subject" they are ("sluice canary make" writes some): ' +
       "their ids, or an SQL condition that marks their rows. " +
-      "Whoever reads one is told of. In groups, a decoy that leaks names the group that it was given to.",
+      "Reading one raises an alert. In groups, a decoy that leaks names the group that it was given to.",
     examples: [{ "public.customers": [9000001, 9000002] }],
   });
 
@@ -151,7 +151,7 @@ export function policyFileSchemaOf(rules: readonly RoleRule[]) {
         .record(relationName, tableSchema, { error: "Tables by schema.table." })
         .optional()
         .meta({
-          description: "Which columns are protected, and which column says whose record a row is.",
+          description: "Which columns are protected, and which column names the person of a row.",
           examples: [{ "public.customers": { subject: "id", columns: { email: "email" } } }],
         }),
       roles: z
@@ -191,8 +191,7 @@ export function policyFileSchemaOf(rules: readonly RoleRule[]) {
         .enum(["alert", "suspend"], { error: "alert or suspend." })
         .optional()
         .meta({
-          description:
-            "What becomes of a user who reads a decoy: alert (the default; somebody is told), or suspend.",
+          description: "What happens when a user reads a decoy: alert (the default), or suspend.",
           examples: ["suspend"],
         }),
       unknown_users: name.optional().meta({
@@ -226,7 +225,7 @@ export function policyFileSchemaOf(rules: readonly RoleRule[]) {
         .enum(["enforce", "observe"], { error: "enforce or observe." })
         .optional()
         .meta({
-          description: "enforce (the default), or observe: say what would happen and change nothing.",
+          description: "enforce (the default), or observe: record what would happen and change nothing.",
           examples: ["observe"],
         }),
     },

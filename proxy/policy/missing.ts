@@ -16,7 +16,7 @@ export function missingColumns(table: TablePolicy, relation: Relation): readonly
   return [...new Set(named)].filter((name) => !relation.columns.some((column) => column.name === name));
 }
 
-const LATER = "or say allow_missing: true";
+const LATER = "or write allow_missing: true";
 
 /** The hint for a table under `tables:` that does not exist. */
 export function missingTableHint(name: string, policy: Policy, catalog: Catalog): string {
@@ -62,7 +62,7 @@ function exposure(name: string, policy: Policy): string {
     mask: `its columns without a class are NULL to ${who}`,
     deny: `its columns without a class may not be read by ${who}`,
   }[policy.unclassified];
-  return `It has no entry of its own: ${columns}, and its rows count nobody.`;
+  return `It has no entry of its own: ${columns}, and its rows count no one.`;
 }
 
 function relationsWithoutEntry(policy: Policy, catalog: Catalog): readonly string[] {

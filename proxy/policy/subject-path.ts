@@ -78,7 +78,7 @@ function resolveStep(
   const key = keyFor(from, column, relation);
   if (key === undefined) {
     return wrong(
-      `${column} -> ${step.table}: no column there tells one row from all others`,
+      `${column} -> ${step.table}: no column there identifies a single row`,
       `Give ${step.table} a primary key of one column, or ${column} a foreign key to it.`,
     );
   }
@@ -101,7 +101,7 @@ function resolveStep(
   if (policy.tables.get(step.table)?.subject !== step.column)
     return wrong(
       `${column} -> ${step.table}: rows of ${step.table} must be the same person's`,
-      `Say so under "tables:", as in ${step.table}: { subject: ${step.column} }.`,
+      `Name it under "tables:", as in ${step.table}: { subject: ${step.column} }.`,
     );
   return { relation, key, column: step.column };
 }

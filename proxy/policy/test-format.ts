@@ -36,15 +36,15 @@ const findings = mapping(
       .array(name, { error: "A list of subjects, as in [public.customers.id]; [] for none." })
       .optional()
       .describe(
-        'Whose people it counts, as in public.customers.id, and "unknown" for rows that cannot be told apart.',
+        'Whose people it counts, as in public.customers.id, and "unknown" for rows without an identity.',
       ),
-    lookups: count.optional().describe("How many exact look-ups of masked columns it makes."),
+    lookups: count.optional().describe("How many exact lookups of masked columns it makes."),
     rows: z
       .union([count, z.literal("none")], { error: "A whole number, or none." })
       .optional()
       .describe("After how many rows it ends: the role's limit, or none where it does not hold."),
-    sent: pieces.optional().describe("What must stand in the text that the server gets."),
-    not_sent: pieces.optional().describe("What must not stand in the text that the server gets."),
+    sent: pieces.optional().describe("What the text sent to the server must contain."),
+    not_sent: pieces.optional().describe("What the text sent to the server must not contain."),
   },
   EXPECT_HINT,
 );
@@ -52,7 +52,7 @@ const findings = mapping(
 const testSchema = mapping(
   {
     name: name.optional().describe("What the policy promises, in words."),
-    as: name.describe("The user whose statement it is."),
+    as: name.describe("The user who sends the statement."),
     from: z
       .string({ error: "An address, as in 10.2.0.7." })
       .refine((text) => isIP(text) !== 0, { error: "An address, as in 10.2.0.7." })

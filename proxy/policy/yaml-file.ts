@@ -59,7 +59,7 @@ export function readYaml<Content>(
   if (yaml.errors.length > 0) {
     const problems = yaml.errors.map((error) =>
       error.code === "DUPLICATE_KEY"
-        ? problem(at(error.pos[0]), "this key stands here twice", "Keep one of the two.")
+        ? problem(at(error.pos[0]), "this key is here twice", "Keep one of the two.")
         : problem(
             at(error.pos[0]),
             `not valid YAML: ${error.message}`,
@@ -153,7 +153,7 @@ function explain(issue: Issue, parents: Path, document: unknown): readonly Findi
         {
           path,
           atKey: true,
-          message: `"${String(path.at(-1))}" cannot stand here`,
+          message: `"${String(path.at(-1))}" is not possible here`,
           hint: issue.issues[0]?.message ?? "",
         },
       ];

@@ -121,7 +121,7 @@ export class Answers {
 
   /**
    * A plan whose result has changed its type stays so (RevalidateCachedQuery of utils/cache/plancache.c), types of parameters
-   * are found out once, and code of the database's may have given up what we prepared: the next time it is prepared anew.
+   * are found out once, and code of the database's may have given up what we prepared: the next time it is prepared again.
    */
   #isStale(sqlstate: string | undefined, of: Passed["parts"]["of"]): void {
     const { connection } = this.#server;
@@ -141,7 +141,7 @@ function partsOf(note: LegNote | undefined): Passed["parts"] | undefined {
   return note instanceof Passed ? note.parts : undefined;
 }
 
-/** What the client is told in place of the server's words: those name what it has never heard of. */
+/** What the client gets in place of the server's words: those have names that it does not know. */
 function refusalFor({ taken, of, refusal }: Passed["parts"], sqlstate: string | undefined) {
   if (taken !== undefined && taken.sqlstate === sqlstate) return taken;
   if (of !== undefined && sqlstate === "26000") return missing(of.name);

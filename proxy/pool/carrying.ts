@@ -137,7 +137,7 @@ export class Carrying {
     });
   }
 
-  /** All settings are as they were at log-in (DISCARD ALL). */
+  /** All settings are as they were at login (DISCARD ALL). */
   discarded(connection: ServerConnection): void {
     this.#settings = this.#own;
     // What was set before is undone: to ask for it would learn the server's defaults in place of the client's.

@@ -1,8 +1,8 @@
 import type { ClientStatement } from "./server-statements.ts";
 
 /**
- * Portals that stand for DEALLOCATE, by which psycopg gives up statements that it has not used for long (psycopg 3,
- * `prepared_max`). Each is run once, so no more of them are kept than somebody may leave open.
+ * Portals in place of DEALLOCATE, by which psycopg gives up statements that it has not used for long (psycopg 3,
+ * `prepared_max`). Each is run once, so no more of them are kept than a client may leave open.
  */
 export class Deallocations {
   readonly #portals = new Map<string, string>();

@@ -65,7 +65,7 @@ class Trial implements Asker, Holder {
   giveUp(reason: unknown): void {
     this.#pool.forget(this);
     const { reject } = this.#outcome;
-    if (this.#connection === undefined) reject(noneFree("before the time for the log-in was over", reason));
+    if (this.#connection === undefined) reject(noneFree("within the login timeout", reason));
     else reject(reason);
   }
 

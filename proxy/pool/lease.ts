@@ -75,7 +75,7 @@ export class Lease {
     if (connection !== undefined) this.#pool.discard(connection);
   }
 
-  /** As `discard`, of whoever will not wait any more: the server may be what is waited for. */
+  /** As `discard`, of a client that will not wait any more: it may wait for the server. */
   abandon(): void {
     const { connection } = this;
     const isLate = performance.now() - this.#askedAt >= SILENT_MS;

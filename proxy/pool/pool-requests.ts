@@ -111,7 +111,7 @@ interface PassedParts {
 /** What the pool has made of a request that it has passed on. */
 export class Passed implements LegNote {
   readonly parts: PassedParts;
-  /** What stands for the server's answer has been handed out. */
+  /** The replacement of the server's answer has been handed out. */
   isTold = false;
   readonly #statements: Names<ClientStatement>;
 

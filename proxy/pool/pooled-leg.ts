@@ -13,7 +13,7 @@ import { Unheard } from "./unheard.ts";
 
 /**
  * The way to the server through a pool: a connection is held from a transaction's first message to its last answer, and no
- * longer. What must be asked for that stands in the session's own ledger.
+ * longer. Questions for that are in the session's own ledger.
  */
 export class PooledLeg implements ServerLeg {
   /** What a text leaves behind has to be known, and a prepared one is prepared again elsewhere. */
@@ -211,7 +211,7 @@ export class PooledLeg implements ServerLeg {
     return ledger.intake === "copyIn" || (ledger.isEmpty && !isClean);
   }
 
-  /** An answer that stands in the server's stead, as it is its turn. */
+  /** An answer in place of the server's, as it is its turn. */
   get #localAnswer(): Passed | undefined {
     const { note } = this.#tenancy.ledger;
     return note instanceof Passed && note.parts.local !== undefined && !note.isTold ? note : undefined;
@@ -242,7 +242,7 @@ export class PooledLeg implements ServerLeg {
     if (!tenancy.isMidMessage) tenancy.goOnSoon();
   }
 
-  /** Hands out what is told in the server's stead. */
+  /** Hands out what replaces the server's answer. */
   #tellNext(): boolean {
     const { told } = this.#tenancy;
     const local = this.#localAnswer;

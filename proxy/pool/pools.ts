@@ -73,7 +73,7 @@ const MOST_TEXTS = 10_000;
 export type LeavingsElsewhere = (text: string, catalog: Catalog) => Promise<Leavings | undefined>;
 
 /**
- * What texts leave behind, by the catalog and the text, less its literals where nothing hangs on them. A long text may
+ * What texts leave behind, by the catalog and the text, without its literals where nothing depends on them. A long text may
  * leave anything behind, until it has been found out elsewhere what it does: then that holds for it from then on.
  */
 export class LeavingsCache {

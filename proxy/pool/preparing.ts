@@ -27,7 +27,7 @@ const closeComplete = emptyMessage(Backend.CloseComplete);
 /** Of a name that no client can have. */
 const poisonedNamed = poisonedParse("sluice_refused");
 
-/** An empty text without parameters: what stands in for DEALLOCATE. */
+/** An empty text without parameters: the replacement of DEALLOCATE. */
 const NOTHING = Buffer.alloc(3);
 
 /** What has the name that is taken, whatever the client has prepared: its text may be wrong by now. */
@@ -195,7 +195,7 @@ export class Preparing {
       return;
     }
     const change = statements.propose(name, undefined, ledger.pipeline);
-    // The connection keeps it: somebody will want it again.
+    // The connection keeps it: it will be needed again.
     ledger.sent(request, new Passed(statements, { local: closeComplete, change }));
   }
 

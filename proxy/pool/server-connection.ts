@@ -8,7 +8,7 @@ import { Outbox } from "../wire/outbox.ts";
 import type { Upstream } from "../wire/upstream.ts";
 import { ServerStatements } from "./server-statements.ts";
 
-/** A log-in to the server that succeeded: its first ReadyForQuery has been read. */
+/** A login to the server that succeeded: its first ReadyForQuery has been read. */
 export interface Opened {
   readonly socket: Socket;
   /** What came after it. */
@@ -20,7 +20,7 @@ export interface Opened {
   readonly at: Upstream;
   /** Whether a server that says this of itself is the one that is wanted (`target_session_attrs`). */
   readonly accepts: (parameters: ReadonlyMap<string, string>) => boolean;
-  /** It is not any more: the hosts are asked anew. */
+  /** It is not any more: the hosts are asked again. */
   readonly leaveHost: () => void;
   /** It does not answer: others are tried before it. */
   readonly suspect: () => void;
@@ -52,7 +52,7 @@ export class ServerConnection {
   /** When the server has last sent anything, by `performance.now()`. */
   heardAt = performance.now();
   holder: Holder | undefined;
-  /** Whose transaction was the last one: what he left is his own. */
+  /** The user of the last transaction: what they left is their own. */
   lastHolder: Holder | undefined;
   /** How much has been left behind since the last reset. */
   leaves: Leaves = "nothing";
@@ -89,7 +89,7 @@ export class ServerConnection {
     socket.on("data", (bytes: Buffer) => this.#read(bytes));
     const onEnd = () => {
       this.#hasEnded = true;
-      // Its last words are told first.
+      // Its last words are sent first.
       if (this.holder === undefined) this.#closed();
       else this.holder.arrived();
     };

@@ -110,7 +110,7 @@ export class ServerStatements {
     if (this.#pending.get(key)?.name === name) this.#pending.delete(key);
   }
 
-  /** It must be prepared anew. */
+  /** It must be prepared again. */
   renew({ key }: ClientStatement): void {
     if (!this.#pending.has(key)) this.#drop(key);
   }

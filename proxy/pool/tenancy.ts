@@ -26,7 +26,7 @@ export interface TenancyOptions {
   readonly leavingsOf: (sql: Buffer, declared: readonly number[]) => Leavings;
   /** The settings that are the client's own and no part of the startup packet. */
   readonly settings: Carried;
-  /** As the client was told at log-in. */
+  /** As the client was told at login. */
   readonly parameters: ReadonlyMap<string, string>;
   /** Sends a cancel request; resolves when the server has closed the cancel connection, or it got lost. */
   readonly cancel: (connection: ServerConnection) => Promise<"done" | "lost">;
@@ -112,7 +112,7 @@ export class Tenancy implements Asker, PoolSession {
     connection.cancels++;
     this.lease.answerIsDue();
     try {
-      // What may arrive yet must not hit whoever would have the connection by then.
+      // A late arrival must not hit the next user of the connection.
       if ((await this.#options.cancel(connection)) === "lost") connection.isRetired = true;
     } finally {
       connection.cancels--;
@@ -219,7 +219,7 @@ export class Tenancy implements Asker, PoolSession {
     });
   }
 
-  /** The last words, if it is their turn: they become what is told. */
+  /** The last words, if it is their turn: they are sent on. */
   speak(): void {
     if (this.#lastWords === undefined || this.isAwaited) return;
     this.tell(this.#lastWords);

@@ -48,7 +48,7 @@ export class WaitingLine implements Iterable<Waiting> {
     return true;
   }
 
-  /** Whether somebody waits for this kind. */
+  /** Whether a client waits for this kind. */
   has(key: string): boolean {
     return this.#counts.has(key);
   }

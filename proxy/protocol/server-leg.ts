@@ -4,7 +4,7 @@ import type { Request } from "./requests.ts";
 
 /** What a session does for its leg. */
 export interface LegUser {
-  /** Messages of the server's have come. True: somebody still points into their bytes. */
+  /** Messages of the server's have come. True: something still points into their bytes. */
   arrived(): boolean;
   /** What had to wait may be tried again. */
   wake(): void;

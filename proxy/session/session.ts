@@ -20,7 +20,7 @@ import { WatchedRelay } from "./watched/watched.ts";
 export type { SessionParts } from "./context/parts.ts";
 
 /**
- * Relays and guards a session from log-in to its end. Resolves when nothing more will be sent to either side;
+ * Relays and guards a session from login to its end. Resolves when nothing more will be sent to either side;
  * the sockets are left to the caller to close. Gives what ended it; never rejects.
  */
 export function runSession(established: Established, parts: SessionParts): Promise<SessionEndReason> {
@@ -38,7 +38,7 @@ class Session implements Timed, LegUser {
   readonly #parts: SessionParts;
   readonly #client: Side;
   readonly #leg: ServerLeg;
-  /** The leg stands on a message that has to wait. */
+  /** The leg is at a message that has to wait. */
   #isServerHeld = false;
   readonly #trace: Trace;
   #isOver = false;
@@ -154,7 +154,7 @@ class Session implements Timed, LegUser {
     this.#end(refusal);
   }
 
-  /** Bytes of the client. True: somebody still points into them. */
+  /** Bytes of the client. True: something still points into them. */
   #take(bytes: Buffer): boolean {
     const { reader } = this.#client;
     reader.push(bytes);
@@ -175,7 +175,7 @@ class Session implements Timed, LegUser {
     return this.#relay?.mayStream(type, length) === true;
   }
 
-  /** Whether somebody still points into bytes that were dealt with. */
+  /** Whether something still points into bytes that were handled. */
   #holds(): boolean {
     const relay = this.#relay;
     if (relay === undefined || relay.keepsBytes || relay.toClient.size > 0) return true;
@@ -331,7 +331,7 @@ class Session implements Timed, LegUser {
     this.#end(refusal);
   }
 
-  /** Ends the session with a word to the client, unless that would stand in the middle of a message. */
+  /** Ends the session with a word to the client, unless that would be in the middle of a message. */
   #end(refusal: Refusal): void {
     if (this.#isOver) return;
     this.#leg.write();

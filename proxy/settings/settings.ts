@@ -209,7 +209,7 @@ function readYaml(file: string, content: string, problems: string[]): readonly G
 function contradictions(settings: Omit<Settings, "upstream"> & { readonly upstream?: string }): string[] {
   const problems: string[] = [];
   if (settings.upstream === undefined) {
-    problems.push("--upstream: missing; say which database, such as postgresql://user@host:5432/database");
+    problems.push("--upstream: missing; name the database, such as postgresql://user@host:5432/database");
   }
   if (settings.auth === "scram" && settings.users === undefined) {
     problems.push('--users: missing; --auth scram needs a users file ("sluice scram" makes its lines)');

@@ -294,7 +294,7 @@ export const SETTINGS = {
   adminTlsClientCa: setting({
     value: path,
     placeholder: "FILE",
-    what: "whoever shows a certificate signed by one of these (PEM) may log in to the console without a token, under its common name",
+    what: "holders of a certificate signed by one of these (PEM) may log in to the console without a token, under its common name",
     path: true,
   }),
   consoleToken: setting({
@@ -306,7 +306,7 @@ export const SETTINGS = {
   consoleHosts: setting({
     value: hostNames,
     placeholder: "LIST",
-    what: "names under which browsers reach the console, beside localhost and IP addresses: sluice.internal,…",
+    what: "names under which browsers reach the console, in addition to localhost and IP addresses: sluice.internal,…",
   }),
   consoleOidc: setting({
     value: oidcIssuer,
@@ -422,7 +422,7 @@ export const SETTINGS = {
     value: duration,
     default: "100ms",
     placeholder: "TIME",
-    what: "the most that a statement waits for a sink whose buffer is half full; what then finds no room is dropped there and counted",
+    what: "the longest time that a statement waits for a sink whose buffer is half full; events that then find no room are dropped and counted",
   }),
   auditStreamLength: setting({
     value: count,
@@ -434,7 +434,7 @@ export const SETTINGS = {
     value: oneOf("passthrough", "scram"),
     default: "passthrough",
     placeholder: "MODE",
-    what: "passthrough relays the server's own log-in; scram checks users against --users and logs in upstream with the credentials of --upstream",
+    what: "passthrough relays the server's own login; scram checks users against --users and logs in upstream with the credentials of --upstream",
   }),
   users: setting({
     value: path,
@@ -459,13 +459,13 @@ export const SETTINGS = {
     value: onOrOff,
     default: "off",
     placeholder: "[on|off]",
-    what: "clients without TLS are refused; needs --tls-cert. Without it libpq's default, sslmode=prefer, goes on without TLS where a log-in with TLS fails",
+    what: "clients without TLS are refused; needs --tls-cert. Without it libpq's default, sslmode=prefer, continues without TLS if a login with TLS fails",
     isSwitch: true,
   }),
   control: setting({
     value: upstream,
     placeholder: "URI",
-    what: "the log-in with which Sluice reads the catalog; the user of --upstream if left out",
+    what: "the user who reads the catalog for Sluice; the user of --upstream if left out",
     secret: "uri",
   }),
   key: setting({
@@ -564,13 +564,13 @@ export const SETTINGS = {
     value: durationOrNone,
     default: "0s",
     placeholder: "TIME",
-    what: "a session that says nothing for longer, with no transaction open, ends with 57P05; 0s: no limit",
+    what: "a session that is idle for longer, with no transaction open, ends with 57P05; 0s: no limit",
   }),
   idleInTransactionTimeout: setting({
     value: durationOrNone,
     default: "0s",
     placeholder: "TIME",
-    what: "a session that says nothing for longer while a transaction is open ends with 25P03; 0s: no limit",
+    what: "a session that is idle for longer while a transaction is open ends with 25P03; 0s: no limit",
   }),
   statementTimeout: setting({
     value: durationOrNone,
@@ -588,7 +588,7 @@ export const SETTINGS = {
     value: durationOrNone,
     default: "0s",
     placeholder: "TIME",
-    what: "how long clients are still let in after SIGTERM, while /readyz tells load balancers to send none",
+    what: "how long clients may still connect after SIGTERM, while /readyz asks load balancers to send none",
   }),
   drainTimeout: setting({
     value: duration,

@@ -30,7 +30,7 @@ export function checkConstraints(policy: Policy, catalog: Catalog): readonly Pol
           severity: "warning",
           place: entry.place,
           message: `${constraint.kind} "${constraint.name}" of ${keyOf(relation)} ties ${seen.join(", ")} to ${hidden.join(", ")}, which role "${role.name}" sees masked`,
-          hint: `An error would tell of ${hidden.join(", ")}: who sees it masked may not change ${seen.join(", ")}${isEquality ? ', unless "finds:" has its class: it then counts as a look-up' : ""}.`,
+          hint: `An error would show ${hidden.join(", ")}: a role that sees it masked may not change ${seen.join(", ")}${isEquality ? ', unless "finds:" has its class: it then counts as a lookup' : ""}.`,
         },
       ];
     });

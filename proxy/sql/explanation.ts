@@ -120,7 +120,7 @@ export function explanationText(explanation: Explanation): string {
   }
   const { countsNobody: nobody, counts } = explanation;
   if (nobody !== undefined) rows.push(["counted", countsNobodyText(nobody, counts.length > 0)]);
-  if (explanation.lookups > 0) rows.push(["look-ups", String(explanation.lookups)]);
+  if (explanation.lookups > 0) rows.push(["lookups", String(explanation.lookups)]);
   for (const { message, hint } of explanation.notices) rows.push(["notice", message], ["hint", hint ?? ""]);
   const lines = rows.map(([name, text]) => `${name.padEnd(10)}${text}`);
   if (sent !== undefined) lines.push("", "sent to the server:", "", sent);
@@ -144,7 +144,7 @@ function limitTexts({ rows, bytes, onExcess, pushed }: Limits): string[] {
   if (rows !== undefined) texts.push(`${rows} rows`);
   if (bytes !== undefined) texts.push(`${bytes} bytes`);
   if (texts.length > 0) texts.push(onExcess === "error" ? "an error past them" : "cut with a warning");
-  if (rows !== undefined && pushed) texts.push("told to the server");
+  if (rows !== undefined && pushed) texts.push("sent to the server");
   return texts;
 }
 
@@ -160,7 +160,7 @@ function meteringTexts(statements: readonly Statement[], role: Role): string[] {
   const unknown = Math.max(0, ...metered.map((one) => one.unknown));
   const cost = Math.max(1, ...metered.map((one) => one.cost ?? 1));
   return [
-    ...[...spaces].map((space) => `each person of ${space} whom a row names`),
+    ...[...spaces].map((space) => `each person of ${space} that a row names`),
     ...(unknown > 0 ? [`${unknown} unknown ${unknown === 1 ? "person" : "people"} a row`] : []),
     ...metered.flatMap(({ groups }) => (groups === undefined ? [] : [groupText(groups)])),
     ...(metered.some(({ purpose }) => purpose === true) ? ["whether the user has to do with them"] : []),
@@ -195,7 +195,7 @@ function priceTexts({ execution, pins, pinned, prepaid = 0, bySize }: StatementP
   const more = pinned === 0 ? "nothing" : shareOfPerson(pinned);
   // The values of parameters arrive later, possibly in a form that cannot be read.
   const named =
-    pins === undefined ? undefined : `${more} beside the people whose ids it names, if these can be read`;
+    pins === undefined ? undefined : `${more} besides the people whose ids it names, if these can be read`;
   const whole = [named, each].filter((text) => text !== undefined).join("; otherwise ");
   return [
     ...(whole === "" ? [] : [whole]),

@@ -347,7 +347,7 @@ export class Sights {
     const { user } = this.#scope;
     // A scope that is shared between users has no condition that names one.
     if (user === undefined && placeholders(condition.sql).length > 0)
-      throw new Error("a condition on nobody");
+      throw new Error("a condition that matches no one");
     return bindUser(condition, user ?? "");
   }
 }

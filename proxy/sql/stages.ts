@@ -38,7 +38,7 @@ export const STAGES: readonly Stage[] = [
     name: "rules",
     asks: "May this role do that, what does it see of it, what does it cost?",
     takes: ["the bound statement", "the role's view of each relation"],
-    gives: "findings: refusals, masks, look-ups, conditions to add, prices, what is to be appended",
+    gives: "findings: refusals, masks, lookups, conditions to add, prices, columns to append",
     folder: "rules",
     imports: [
       "bind/",

@@ -46,11 +46,11 @@ function isCounted({ metering, effect }: Statement): boolean {
 
 /** As a sentence. */
 export function countsNobodyText({ tables, why }: CountsNobody, countsOthers: boolean): string {
-  if (why === "unlimited role") return "nobody: the role sees, reads and writes all without a limit";
+  if (why === "unlimited role") return "no one: the role sees, reads and writes everything without a limit";
   const names = tables.join(", ");
   if (why === "no subject") {
     const lack = tables.length === 1 ? "which has no subject" : "which have no subject";
-    return countsOthers ? `nobody of ${names}, ${lack}` : `nobody: it reads ${names}, ${lack}`;
+    return countsOthers ? `no one of ${names}, ${lack}` : `no one: it reads ${names}, ${lack}`;
   }
-  return `nobody: no row of ${names} leaves as a person's`;
+  return `no one: no row of ${names} is sent as a person's`;
 }

@@ -29,7 +29,7 @@ function textsOf({
 }: NonNullable<Statement["metering"]>): readonly string[] {
   const bySize = `one for each ${BYTES_OF_UNNAMED} bytes`;
   return [
-    ...subjects.map(({ namespace }) => `each person of ${namespace} whom a row names`),
+    ...subjects.map(({ namespace }) => `each person of ${namespace} that a row names`),
     ...(groups === undefined
       ? []
       : [`the people of ${[...new Set(groups.namespaces)].join(", ")} behind each row`]),

@@ -51,7 +51,7 @@ function guessByName(catalog: Catalog, relation: Relation, column: Column): Gues
       if (endsWithAny(words, NAME_ENDINGS)) return { kind: "name" };
       if (endsWithAny(words, HARMLESS)) return PLAIN;
       if (isKey(relation, column.name)) return referred(relation, column.name);
-      return { kind: "unsure", why: "a text, and its name tells nothing" };
+      return { kind: "unsure", why: "a text, and its name says nothing" };
     default:
       if (rule !== undefined) return ofClass(rule);
       return type === "uuid" ? PLAIN : { kind: "unsure", why: "its type may hold anything" };

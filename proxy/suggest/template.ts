@@ -1,6 +1,6 @@
 /** The suggestion for every database; the class names are those of the rules. */
-export const TEMPLATE = `# A policy to start from. It was made from names, types, comments and keys alone: no row was read, so nobody has
-# looked what the columns really hold. Read it through. What has no class here, and what is "unsure", is NULL for
+export const TEMPLATE = `# A policy to start from. It was made from names, types, comments and keys alone: no row was read, so no one
+# has checked what the columns really hold. Read all of it. What has no class here, and what is "unsure", is NULL for
 # all roles but those that see all, until a person gives it a class.
 version: 1
 

@@ -133,7 +133,7 @@ export function redactError(frame: Frame, telling: Telling): Buffer {
     }
   }
   if (frame.piece === "whole") body.finish();
-  else if (!isTold) kept.push(cstring("Mthe server's message is too long to be told"));
+  else if (!isTold) kept.push(cstring("Mthe server's message is too long to be sent"));
   return message(type, ...kept, Buffer.alloc(1));
 }
 

@@ -118,7 +118,7 @@ export class ScramServer {
         if (isPlus) break;
         if (offered === undefined) return "eSws";
         throw new ProtocolViolation(
-          "the client supports SCRAM channel binding but thinks the server does not; somebody between them may have changed what it was offered",
+          "the client supports SCRAM channel binding but thinks the server does not; someone between them may have changed what it was offered",
           "28000",
         );
       default:

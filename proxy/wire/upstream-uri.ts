@@ -81,9 +81,9 @@ const INSTEAD: ReadonlyMap<string, string> = new Map([
   ["application_name", "clients' own names reach the database"],
   ["fallback_application_name", "clients' own names reach the database"],
   ["options", "settings of sessions are the clients' own; for all of a user's: ALTER ROLE … SET"],
-  ["passfile", "the password stands in the URI (--upstream-file) or in PGPASSWORD"],
-  ["service", "write out what the service's file says"],
-  ["servicefile", "write out what the service's file says"],
+  ["passfile", "the password is in the URI (--upstream-file) or in PGPASSWORD"],
+  ["service", "copy the settings out of the service's file"],
+  ["servicefile", "copy the settings out of the service's file"],
   ["hostaddr", "name the address as the host; with sslmode=verify-full the certificate must name it"],
   ["keepalives_interval", "the system's own is used (tcp_keepalive_intvl)"],
   ["keepalives_count", "the system's own is used (tcp_keepalive_probes)"],
@@ -98,16 +98,16 @@ const INSTEAD: ReadonlyMap<string, string> = new Map([
   ["require_auth", "the server's pg_hba.conf decides; SCRAM proves the server as well"],
   ["requiressl", "write sslmode=require"],
   ...["scram_client_key", "scram_server_key", "oauth_issuer", "oauth_client_id"].map(
-    (name) => [name, "log-ins here are by password or certificate"] as const,
+    (name) => [name, "logins here are by password or certificate"] as const,
   ),
-  ["oauth_client_secret", "log-ins here are by password or certificate"],
-  ["oauth_scope", "log-ins here are by password or certificate"],
+  ["oauth_client_secret", "logins here are by password or certificate"],
+  ["oauth_scope", "logins here are by password or certificate"],
   // Parameters of drivers and object mappers.
   ["schema", "clients name it: it is theirs"],
   ["pgbouncer", "it is a driver's parameter, for its own connection string"],
   ["connection_limit", "it is a driver's parameter, for its own connection string"],
   ["pool_timeout", "it is a driver's parameter, for its own connection string"],
-  ["uselibpqcompat", "sslmode means here what libpq says anyhow"],
+  ["uselibpqcompat", "sslmode has libpq's meaning here anyway"],
 ]);
 
 class BadString extends Error {}
@@ -246,7 +246,7 @@ function contradictions({ sslmode, sslnegotiation, sslrootcert, sslcert, sslkey 
   }
   if (sslrootcert === "system" && sslmode !== "verify-full") {
     throw new BadString(
-      "sslrootcert=system: needs sslmode=verify-full, for anybody can have such a certificate",
+      "sslrootcert=system: needs sslmode=verify-full, because anyone can get such a certificate",
     );
   }
   if (sslnegotiation === "direct" && !verifies && sslmode !== "require") {

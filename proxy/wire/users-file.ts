@@ -37,7 +37,7 @@ export function parseUsers(text: string, path: string): UsersResult {
     const problem = addLine(users, line);
     if (problem !== undefined) problems.push(`${path}:${index + 1}: ${problem}`);
   }
-  if (users.size === 0 && problems.length === 0) problems.push(`${path}: no user in it; nobody could log in`);
+  if (users.size === 0 && problems.length === 0) problems.push(`${path}: no user in it; no one could log in`);
   return problems.length > 0 ? { ok: false, problems } : { ok: true, users };
 }
 
@@ -49,7 +49,7 @@ function addLine(users: Map<string, Verifier>, line: string): string | undefined
   if (!verifier) {
     return 'a SCRAM-SHA-256 verifier only, no plain password and no md5; "sluice scram user" makes one';
   }
-  if (users.has(user)) return "this user stands in the file twice";
+  if (users.has(user)) return "this user is in the file twice";
   users.set(user, verifier);
   return undefined;
 }

@@ -82,7 +82,7 @@ async function session(
   await client.end();
 }
 
-/** A little of all that Sluice counts: masks, look-ups, refusals, a used budget, odd behaviour, bad log-ins and policies. */
+/** A little of all that Sluice counts: masks, lookups, refusals, a used budget, odd behaviour, bad logins and policies. */
 async function load(sluice: RunningProgram, round: number): Promise<void> {
   // A shape of its own in each round: not all verdicts come from the cache.
   const customer = (n: number) =>

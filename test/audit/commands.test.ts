@@ -70,7 +70,7 @@ describe("audit who-read", () => {
     const { status, output, errors } = await ask();
     expect(status).toBe(0);
     const lines = output.split("\n");
-    expect(lines[0]).toBe("30 leaked people of public.customers.id, 30 of them read by anybody in this log");
+    expect(lines[0]).toBe("30 leaked people of public.customers.id, 30 of them read by a user in this log");
     expect(lines[4]).toMatch(/^user +leaked +by chance +people read +chance +first +last$/);
     expect(lines[5]).toMatch(/^thief +30 +9\.4 +200 /);
     expect(lines[6]).toMatch(/^anna +1 /);
@@ -118,7 +118,7 @@ describe("audit who-read", () => {
   });
 
   test("a stretch of time without readings names nobody", async () => {
-    expect((await ask("--until", "2026-05-05")).output).toContain("Nobody in this log read any of them");
+    expect((await ask("--until", "2026-05-05")).output).toContain("No user in this log read any of them");
     expect((await ask("--since", "2026-05-06", "--until", "2026-05-06")).output).toMatch(/^thief/m);
   });
 
@@ -203,7 +203,7 @@ describe("an answer that would be a false acquittal is an error:", () => {
     await opened.log.close();
     const { output } = await ask(folder, keyFile, list);
     expect(output).toContain("helpdesk_app (1 statements, 90000 rows)");
-    expect(output).toContain("errors may have told of a row: ben (1 statements)");
+    expect(output).toContain("errors may have shown a row: ben (1 statements)");
   });
 });
 
@@ -247,7 +247,7 @@ describe("audit subject", () => {
 
   test("takes an id, and no address; and nobody's name that the log does not know", async () => {
     const of = (...args: string[]) => run(auditSubject, ...args, "--audit", folder, "--key-file", keyFile);
-    expect((await of("a@example.com")).errors).toContain("one of email addresses, and not an id");
+    expect((await of("a@example.com")).errors).toContain("one of email addresses, not an id");
     expect((await of("105", "--user", "theif")).errors).toContain('no reading of a user "theif"');
     expect((await of(" 105 ")).output).toBe((await of("105")).output);
   });

@@ -228,7 +228,7 @@ describe("audit who-read, with the database,", () => {
       "--like",
       "region",
     );
-    expect(byEmail.output).toContain("1 of 21 are nobody's in the table");
+    expect(byEmail.output).toContain("1 of 21 match no one in the table");
     expect(byEmail.output).toMatch(/^thief read 20 of the 20/m);
     const phones = [...range(105, 125), 11].map((i) => `004930${String(i).padStart(7, "0")}`.slice(2));
     const byPhone = await ask(
@@ -251,7 +251,7 @@ describe("audit who-read, with the database,", () => {
     const flags = ["--column", "id", "--called", "called", "--like", "region"];
     expect((await ask(one, calls("2026-05-06"), ...flags)).output).toMatch(/^thief read 20 of the 20/m);
     const before = await ask(one, calls("2026-05-05"), ...flags);
-    expect(before.output).toContain("Nobody in this log read any of them");
+    expect(before.output).toContain("No user in this log read any of them");
   });
 
   test.each([

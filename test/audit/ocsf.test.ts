@@ -82,7 +82,7 @@ test.each([
   });
 });
 
-test("a log-in is a connect, one that failed a denied connect", async () => {
+test("a login is a connect, one that failed a denied connect", async () => {
   expect(await entryOf(login("a"))).toMatchObject({ activity_id: 3, status_id: 1, action_id: 1 });
   const refused = login("b", { kind: "login refused", sqlstate: "28P01", client: "local" });
   const { log } = await openLog(`${folder}-2`);

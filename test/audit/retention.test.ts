@@ -63,7 +63,7 @@ test("whoever deletes more than retention did is found out", async () => {
   const [oldest] = await listSegments(folder);
   await rm(oldest?.path ?? "");
   const [report] = await verifyLog(folder, TRUSTED, []);
-  expect(report?.problem).toContain("were removed, and no signed record says that they may");
+  expect(report?.problem).toContain("were removed without a signed record that allows it");
 });
 
 test("a damaged segment is evidence: it and what follows stays", async () => {

@@ -190,7 +190,7 @@ describe("verify names", () => {
     await rm((await segment(2)).path);
     expect(await problem()).toMatch(/segment 2 was removed, after event \d+/);
     await rm((await segment(1)).path);
-    expect(await problem()).toContain("segments 1 to 2 were removed, and no signed record says");
+    expect(await problem()).toContain("segments 1 to 2 were removed without a signed record");
   });
 
   test("a segment that took another's place", async () => {

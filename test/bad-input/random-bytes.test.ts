@@ -45,7 +45,7 @@ test("noise in place of a startup packet ends the connection without a word of t
   }
 });
 
-test("noise in place of a password ends the log-in", async () => {
+test("noise in place of a password ends the login", async () => {
   for (const seed of SEEDS.slice(0, 8)) {
     const client = new RawClient(sluice.port);
     client.say(startup({ user: "anna", database: database.database }));
@@ -55,7 +55,7 @@ test("noise in place of a password ends the log-in", async () => {
   }
 });
 
-test("noise in the SCRAM exchange, in right frames, ends the log-in", async () => {
+test("noise in the SCRAM exchange, in right frames, ends the login", async () => {
   for (const seed of SEEDS.slice(0, 8)) {
     const client = new RawClient(sluice.port);
     client.say(startup({ user: "anna", database: database.database }));
@@ -122,7 +122,7 @@ describe.each(["anna", "helpdesk_app"] as const)("in a session of %s", (user) =>
   });
 });
 
-test("a client that says nothing is let go after the time for log-in", async () => {
+test("a client that says nothing is let go after the time for login", async () => {
   const silent = new RawClient(sluice.port);
   const waiting = new RawClient(sluice.port);
   waiting.say(startup({ user: "anna", database: database.database }));

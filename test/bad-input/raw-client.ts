@@ -42,7 +42,7 @@ export class RawClient {
     }
   }
 
-  /** Past log-in, with the first ReadyForQuery read. */
+  /** Past login, with the first ReadyForQuery read. */
   static async loggedIn(uri: string): Promise<RawClient> {
     const { port, username, password, pathname } = new URL(uri);
     const client = new RawClient(Number(port));
@@ -53,7 +53,7 @@ export class RawClient {
     const challenge = await client.expect("R");
     client.say(frame("p", Buffer.from(await scram.final(challenge.body.subarray(4)))));
     for (let message = await client.next(); message?.type !== "Z"; message = await client.next()) {
-      if (message === undefined) throw new Error("the connection ended during log-in");
+      if (message === undefined) throw new Error("the connection ended during login");
     }
     return client;
   }

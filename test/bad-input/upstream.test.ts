@@ -72,7 +72,7 @@ async function stretch(database: TestDatabase): Promise<Wire> {
   };
 }
 
-/** What a log-in is told. */
+/** What a login is told. */
 async function refusal(uri: string) {
   const client = new pg.Client({ connectionString: uri });
   client.on("error", () => undefined);
@@ -138,7 +138,7 @@ describe.each<SupportUser>(["anna", "helpdesk_app"])("%s is told when the server
   });
 });
 
-describe("a log-in that the server refuses is refused in the server's words:", () => {
+describe("a login that the server refuses is refused in the server's words:", () => {
   afterEach(() => servesAsBefore(sluice, database));
   const both = async (user: SupportUser, password: string, name = database.database) => {
     const at = (uri: string) => {

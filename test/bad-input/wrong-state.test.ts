@@ -141,7 +141,7 @@ describe("an agent is answered as by the server itself:", () => {
 /** After these nobody knows where the next message begins, or who speaks: the session ends. */
 const ENDS: readonly (readonly [string, Buffer])[] = [
   ["a message of an unknown type", frame("z", text("x"))],
-  ["a password after log-in", frame("p", text("secret"))],
+  ["a password after login", frame("p", text("secret"))],
   ["a message of a server", frame("Z", Buffer.from("I"))],
   ["a startup packet in the middle", Buffer.concat([int32(8), int32(80877103)])],
   ["a length below its own size", Buffer.concat([Buffer.from("Q"), int32(3)])],

@@ -285,7 +285,7 @@ test("ten refusals in a row are told of, nine and one success are not", async ()
   expect(rulesSeen()).toEqual(["anna refusals alert"]);
 });
 
-test("many more look-ups than anybody makes are told of", async () => {
+test("many more lookups than anybody makes are told of", async () => {
   const { past, see, rulesSeen } = await team();
   await past(28);
   for (let i = 0; i < 80; i++) await see("user3", START + 28 * DAY + 9 * HOUR + i * 60_000, { lookups: 2 });

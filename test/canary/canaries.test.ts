@@ -195,7 +195,7 @@ test("canaries of a table that does not say whose its rows are, or in two groups
     return compiled.ok ? [] : compiled.problems.map(({ message, place }) => `${place.line}: ${message}`);
   };
   expect(problemsOf("public.orders: [1]")).toEqual([
-    "4: canaries of public.orders: nothing says whose record a row of it is",
+    "4: canaries of public.orders: the policy does not name the person of its rows",
   ]);
   expect(problemsOf("public.customers: { a: [1], b: [1] }")).toEqual(["4: canary 1 is in two groups"]);
   expect(problemsOf("public.customers: [1, x2]")).toEqual([]);

@@ -24,7 +24,7 @@ afterAll(async () => {
   await database?.drop();
 });
 
-describe("a budget of look-ups", () => {
+describe("a budget of lookups", () => {
   test.each([
     [
       "anna",
@@ -56,7 +56,7 @@ describe("a budget of look-ups", () => {
   });
 });
 
-describe("values that parameters hold are look-ups, each of them", () => {
+describe("values that parameters hold are lookups, each of them", () => {
   const FOUND = "alice.ng.7@example.com";
   const BY_ARRAY = "SELECT id FROM customers WHERE email = ANY ($1)";
 
@@ -92,7 +92,7 @@ describe("values that parameters hold are look-ups, each of them", () => {
     await client.end();
   });
 
-  test("an array costs a look-up for each value, in the text and in the binary format", async () => {
+  test("an array costs a lookup for each value, in the text and in the binary format", async () => {
     const client = await connect();
     // One dimension, no NULLs, of text: one element.
     const header = Buffer.from([0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 25, 0, 0, 0, 1, 0, 0, 0, 1]);

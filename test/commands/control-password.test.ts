@@ -37,7 +37,7 @@ test.each([
   ["SCRAM", authentication(10, Buffer.from("SCRAM-SHA-256\0\0"))],
   ["MD5", authentication(5, Buffer.from("salt"))],
   ["plain text", authentication(3, Buffer.alloc(0))],
-])("a missing password is named, and no log-in is left half open: %s", async (_, request) => {
+])("a missing password is named, and no login is left half open: %s", async (_, request) => {
   const { port, closed } = await asking(request);
   const target = parseUpstream(`postgresql://sluice@127.0.0.1:${port}/support?sslmode=disable`, {});
   if (!target.ok) throw new Error(target.problem);

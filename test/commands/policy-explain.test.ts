@@ -32,7 +32,7 @@ function run(...args: readonly string[]): Promise<Captured> {
 
 const ANNA = ["--as", "anna", "--from", "10.2.0.7"];
 
-test("a DBA sees what an agent's look-up becomes, and nothing is run", async () => {
+test("a DBA sees what an agent's lookup becomes, and nothing is run", async () => {
   const { status, out } = await run(...ANNA, "--json", "select email from customers where email = 'x'");
   const explanation = JSON.parse(out) as Explanation;
   expect(status).toBe(0);
@@ -75,13 +75,13 @@ roles:
     return /^counted {3}(.*)$/m.exec(out)?.[1];
   };
   expect(await counted("anna", "select body from ticket_messages")).toBe(
-    "nobody: it reads public.ticket_messages, which has no subject",
+    "no one: it reads public.ticket_messages, which has no subject",
   );
   expect(
     await counted("anna", "select m.body from ticket_messages m join customers c on c.id = m.customer_id"),
-  ).toBe("nobody of public.ticket_messages, which has no subject");
+  ).toBe("no one of public.ticket_messages, which has no subject");
   expect(await counted("helpdesk_app", "select * from customers")).toBe(
-    "nobody: the role sees, reads and writes all without a limit",
+    "no one: the role sees, reads and writes everything without a limit",
   );
   for (const nothing of [
     "select email from customers where id = 7",
@@ -112,12 +112,12 @@ roles:
     const { out } = await run("--as", "anna", "--policy", hinted, `select 1 from ${table}`);
     return /^hint {6}(.*)$/m.exec(out)?.[1];
   };
-  const advice = 'If it is about people, say under "tables:" whose record a row is';
+  const advice = "If it is about people, name the person of a row";
   const grant = (table: string) => new RegExp(`^Add public.${table} under "reads:" of `);
   expect(await hint("public.tickets: { columns: { body: text } }", "tickets")).toMatch(grant("tickets"));
   expect(await hint("public.tickets: { columns: { body: text } }", "tickets")).toContain(advice);
   expect(await hint("", "payments")).toContain(
-    `${advice} and what its columns hold: until then its rows count nobody.`,
+    `${advice} and the classes of its columns under "tables:": until then its rows count no one.`,
   );
   const counted = await hint("public.tickets: { subject: customer_id, columns: { body: text } }", "tickets");
   expect(counted).toMatch(grant("tickets"));
@@ -128,7 +128,7 @@ test("a user from elsewhere has no role, and is told of --from", async () => {
   const { status, errors } = await run("--as", "anna", "select 1");
   expect(status).toBe(1);
   expect(errors).toContain("28000");
-  expect(errors).toContain("--from says where a user comes from");
+  expect(errors).toContain("--from is the address that a user comes from");
 });
 
 test("a policy with a mistake is told with its place, and nothing is explained", async () => {
@@ -201,7 +201,7 @@ test("a DBA sees what a person gets at an application's screen, and what comes w
   expect(anna.out).toMatch(/^who {7}anna behind helpdesk_app, role agent, /m);
   expect(anna.out).toMatch(/^masked {4}email$/m);
   const nobody = await ask("--as", "helpdesk_app", read);
-  expect(nobody.out).toMatch(/reason {4}42501: nobody is named/);
+  expect(nobody.out).toMatch(/reason {4}42501: no person is named/);
   expect(nobody.out).toMatch(/rule {6}roles\.app\.unnamed/);
   // What depends on nobody is refused to nobody.
   expect((await ask("--as", "helpdesk_app", "set app.agent = 'anna'")).out).toMatch(
@@ -215,7 +215,7 @@ test("a DBA sees what a person gets at an application's screen, and what comes w
   expect(await role("--person", "anna", "--claim", "boss")).toBe("agent");
   const watched = await ask("--as", "cleo", "--person", "ben", read);
   expect(watched.out).toMatch(/^who {7}ben behind cleo, role watched, /m);
-  expect((await ask("--as", "cleo", read)).out).toMatch(/reason {4}42501: nobody is named/);
+  expect((await ask("--as", "cleo", read)).out).toMatch(/reason {4}42501: no person is named/);
 });
 
 test("a person whom nobody can be is told of", async () => {

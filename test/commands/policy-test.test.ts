@@ -152,7 +152,7 @@ test.each([
   [READ, "{ masked: [] }", /expected masked none; found email\n/],
   [READ, "{ reads: [public.payments] }", /expected reads public\.payments; found public\.customers\n/],
   [READ, "{ counts: [] }", /expected counts none; found public\.customers\.id\n/],
-  [READ, "{ lookups: 2 }", /expected 2 look-ups; found 0\n/],
+  [READ, "{ lookups: 2 }", /expected 2 lookups; found 0\n/],
   [READ, "{ rows: none }", /expected a limit of none rows; found 100\n/],
   [READ, "{ sent: [FROM, payments] }", /expected "payments" in what is sent; found select/],
   [READ, "{ not_sent: customers }", /expected no "customers" in what is sent; found select/],
@@ -225,7 +225,7 @@ test.each([
   ["tests:\n- { as: anna, run: select 1, expect: { error: 42501 } }", "An SQLSTATE, in quotes"],
   [
     "tests:\n- { as: anna, run: select 1, expect: { error: '42501', masked: [] } }",
-    '"masked" cannot stand beside "error"',
+    '"masked" cannot be combined with "error"',
   ],
   [
     "tests:\n- { as: anna, from: office, run: select 1, expect: allowed }",
@@ -233,7 +233,7 @@ test.each([
   ],
   [
     `tests:\n- { name: a, as: anna, run: select 1, expect: allowed }\n- { name: a, as: ben, run: select 2, expect: allowed }`,
-    '3:11: error: another expectation is named "a"\n  hint: It stands in line 2.',
+    '3:11: error: another expectation is named "a"\n  hint: It is in line 2.',
   ],
   [`tests:\n- ${GOOD}`, "1:1: error: no tables to judge with"],
   [

@@ -97,7 +97,7 @@ test("a policy that names a table which is not there keeps Sluice from starting"
   const found = await problemsOf({ policy: POLICY.replace("public.customers: {", "public.custmers: {") });
   expect(found).toMatch(/policy\.yaml:4:3: error: database ".*" has no table public\.custmers\n/);
   expect(found).toContain(
-    'hint: Did you mean "public.customers"? It has no entry of its own: its columns without a class are shown in the clear to "agent", and its rows count nobody.',
+    'hint: Did you mean "public.customers"? It has no entry of its own: its columns without a class are shown in the clear to "agent", and its rows count no one.',
   );
   const column = await problemsOf({ policy: POLICY.replace("columns: { email", "columns: { emial") });
   expect(column).toMatch(/policy\.yaml:4:3: error: the column "emial" is not in public\.customers\n/);

@@ -47,7 +47,7 @@ test("a DBA reads what is masked, counted, and sent in place of the statement", 
     sent: "SELECT 1",
   });
   expect(text).toContain("masked    email, phone\n");
-  expect(text).toContain("look-ups  1\n");
+  expect(text).toContain("lookups   1\n");
   expect(text).toMatch(/sent to the server:\n\nSELECT 1\n$/);
 });
 

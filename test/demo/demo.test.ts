@@ -17,7 +17,7 @@ function collected(): { text: string } {
   return output;
 }
 
-test("one command shows the whole case: masks, a look-up, dumps that stop, a budget that is used up", async () => {
+test("one command shows the whole case: masks, a lookup, dumps that stop, a budget that is used up", async () => {
   const folder = await mkdtemp(join(tmpdir(), "sluice-demo-"));
   const output = collected();
   try {

@@ -3,7 +3,7 @@ import { copyFileSync, existsSync, lstatSync, mkdirSync, readlinkSync, symlinkSy
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 
-/** Of this machine, in the place of a base image: its programs and libraries, and what a name look-up reads. */
+/** Of this machine, in the place of a base image: its programs and libraries, and what a name lookup reads. */
 const PROGRAMS = ["/usr", "/bin", "/sbin", "/lib", "/lib64"];
 const FILES = ["/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/passwd", "/etc/group"];
 

@@ -61,7 +61,7 @@ export async function connect(to: TestSluice, user: keyof typeof PASSWORDS): Pro
   return client;
 }
 
-/** The SQLSTATE with which a statement or a log-in fails. */
+/** The SQLSTATE with which a statement or a login fails. */
 export async function failure(promise: Promise<unknown>): Promise<string> {
   const error = await promise.then(
     () => new Error("it did not fail"),

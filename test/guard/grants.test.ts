@@ -90,10 +90,10 @@ test("a grant ends by itself", async () => {
 });
 
 test.each([
-  [["anna", "--for", "4h", "--why", "x"], "say how much more"],
-  [["anna", "--budget", "1d=+0", "--for", "4h", "--why", "x"], "say how much more"],
-  [["anna", "--budget", "1d=+5", "--why", "x"], "say for how long"],
-  [["anna", "--budget", "1d=+5", "--for", "4h"], "say why"],
+  [["anna", "--for", "4h", "--why", "x"], "--budget: missing; how many more people"],
+  [["anna", "--budget", "1d=+0", "--for", "4h", "--why", "x"], "--budget: missing; how many more people"],
+  [["anna", "--budget", "1d=+5", "--why", "x"], "--for: missing; how long"],
+  [["anna", "--budget", "1d=+5", "--for", "4h"], "--why: missing; give a reason"],
 ])("%j is misused, with a hint", async (args, hint) => {
   const { status, errors } = await run(await folderOf(), ...args);
   expect(status).toBe(2);

@@ -116,15 +116,15 @@ describe("a session's meter", () => {
     expect(anna.takeWarning()?.message).toContain("100 %");
   });
 
-  test("look-ups cost a trip only where a budget counts them", async () => {
+  test("lookups cost a trip only where a budget counts them", async () => {
     expect(meterOf(account(people("1d", 1))).amount("lookups", 3)).toEqual({ kind: "all" });
     expect(store.trips).toBe(0);
     const anna = meterOf(account(lookups("1h", 2)));
     const grant = await anna.amount("lookups", 3);
-    if (grant.kind !== "part") throw new Error("three look-ups of two allowed");
+    if (grant.kind !== "part") throw new Error("three lookups of two allowed");
     expect(refusalOf(grant, account(lookups("1h", 2)))).toMatchObject({
       sqlstate: "53400",
-      message: "budget of 2 look-ups in 1h is used up",
+      message: "budget of 2 lookups in 1h is used up",
     });
   });
 
@@ -193,7 +193,7 @@ describe("a refusal", () => {
       { kind: "part", rows: 0, window, used: 900, freesAt: Date.UTC(2026, 1, 3) },
       anna,
     );
-    expect(detail).toContain("900 of 1000 bytes used within 1d. When the next row fits is not told");
+    expect(detail).toContain("900 of 1000 bytes used within 1d. When the next row fits is not known");
   });
 
   test("for counters that are away asks to try again", () => {

@@ -252,7 +252,7 @@ export function storeContract(bench: () => Bench): void {
     expect(await store().charge(agent, { ...plainRows(3, 1), cost: 5 })).toMatchObject({ rows: 2, used: 10 });
   });
 
-  test("look-ups are counted apart from rows", async () => {
+  test("lookups are counted apart from rows", async () => {
     const agent = account(rows("1h", 2), lookups("1h", 3));
     const lookUp = (count: number): Batch => ({ ...plainRows(count), counts: "lookups" });
     expect(await released(store(), agent, lookUp(2))).toBe(2);
@@ -305,7 +305,7 @@ export function storeContract(bench: () => Bench): void {
     );
   });
 
-  test("changes are counted apart from rows and look-ups", async () => {
+  test("changes are counted apart from rows and lookups", async () => {
     const changes = { ...rows("1h", 3), what: "changes" } as const;
     const agent = account(rows("1h", 1), changes);
     const changed = (count: number): Batch => ({ ...plainRows(count), counts: "changes" });

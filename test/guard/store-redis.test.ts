@@ -244,7 +244,7 @@ describe("when Redis is away", () => {
     expect(await released(store, agent, rowsOf("a"))).toBe(1);
     expect(await released(store, agent, rowsOf("b"))).toBe(1);
     expect(states).toEqual([true, false, true]);
-    expect(lost).toEqual([expect.stringContaining("budgets begin anew")]);
+    expect(lost).toEqual([expect.stringContaining("budgets start again")]);
     expect(databases).toEqual([agent.database]);
   });
 

@@ -31,7 +31,7 @@ import type { TestDatabase } from "./postgres.ts";
 import { Raw, RawClient } from "./raw-client.ts";
 import { PASSWORDS, passwordOf } from "./support-schema.ts";
 
-/** A proxy without its commands: real log-in, real analysis, counters in memory, events in an array. */
+/** A proxy without its commands: real login, real analysis, counters in memory, events in an array. */
 export interface TestProxy extends RunningServer {
   readonly port: number;
   readonly events: readonly AuditEvent[];
@@ -45,13 +45,13 @@ export interface TestProxy extends RunningServer {
   /** The statements' events since the last call. */
   statements(): readonly StatementEvent[];
   connect(user: string): Promise<pg.Client>;
-  /** A client past log-in that speaks the protocol message by message. */
+  /** A client past login that speaks the protocol message by message. */
   raw(user: string): Promise<Raw>;
   /** A connection that nothing has been sent on. */
   bare(): Promise<RawClient>;
   uri(user: string): string;
   config(user: string, password: string, database?: string): pg.ClientConfig;
-  /** The number of failed log-ins of a reason, as /metrics shows it. */
+  /** The number of failed logins of a reason, as /metrics shows it. */
   failures(reason: string): Promise<number>;
 }
 
@@ -61,7 +61,7 @@ export interface ProxyOptions {
   /** Those of the database itself, if left out; closed with the proxy. */
   readonly catalogs?: Catalogs;
   readonly settings?: Partial<ServerSettings>;
-  /** What a session does after its log-in; what `serve` does, if left out. */
+  /** What a session does after its login; what `serve` does, if left out. */
   readonly prepareSession?: PrepareSession;
   /** Decoys and budgets that were reported. */
   readonly onCanary?: (sighting: CanarySighting) => void;

@@ -93,7 +93,7 @@ export class Raw {
     this.key = key;
   }
 
-  /** The server must trust, or ask for SCRAM: what follows log-in is under test here. */
+  /** The server must trust, or ask for SCRAM: what follows login is under test here. */
   static async logIn(port: number, user: string, database: string): Promise<Raw> {
     const client = await RawClient.connect(port);
     client.send(

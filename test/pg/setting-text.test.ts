@@ -111,7 +111,7 @@ describe("a list of names is read as the server reads it", () => {
 describe("a guarded session reads the relation that the server would", () => {
   const there = LISTS.filter((list) => (ofOurs(list) ?? []).length > 0);
 
-  test.each(there)("set at log-in, by set_config and by SET: %j", async (list) => {
+  test.each(there)("set at login, by set_config and by SET: %j", async (list) => {
     const expected = (await ofServer(list))?.[0];
     const escaped = list.replace(/[\\\s]/g, "\\$&");
     const uri = sluice.uriFor("anna", PASSWORDS.anna);

@@ -129,12 +129,12 @@ test("a misspelt table's hint says what is exposed of the real one", () => {
   const policy = (more: string, roles = "agent: { reads: all }") =>
     `tables: { public.custmers: { subject: id } }\nroles: { ${roles} }\n${more}`;
   const meant = 'Did you mean "public.customers"?';
-  const advice = "Correct the name, or say allow_missing: true if the table is made later.";
+  const advice = "Correct the name, or write allow_missing: true if the table is made later.";
   expect(hints(policy(""))).toEqual([
-    `${meant} It has no entry of its own: its columns without a class are shown in the clear to "agent", and its rows count nobody. ${advice}`,
+    `${meant} It has no entry of its own: its columns without a class are shown in the clear to "agent", and its rows count no one. ${advice}`,
   ]);
   expect(hints(policy("unclassified: mask\n"))[0]).toContain(
-    'are NULL to "agent", and its rows count nobody.',
+    'are NULL to "agent", and its rows count no one.',
   );
   expect(hints(policy("unclassified: deny\n"))[0]).toContain('may not be read by "agent"');
   expect(hints(policy("", "app: { reads: all, sees: all }"))[0]).toContain(
@@ -153,7 +153,7 @@ test("a misspelt table's hint says what is exposed of the real one", () => {
       "tables: { public.customers: { columns: { emial: email } } }\nclasses: { email: { mask: email } }\n",
     ),
   ).toEqual([
-    'Did you mean "email"? Until then public.customers is closed to all roles but those that see all, and they read it in the clear. Correct the name, or say allow_missing: true for public.customers if the column is made later.',
+    'Did you mean "email"? Until then public.customers is closed to all roles but those that see all, and they read it in the clear. Correct the name, or write allow_missing: true for public.customers if the column is made later.',
   ]);
 });
 
@@ -301,7 +301,7 @@ test("a path to the person must follow keys, to a column that is that table's ow
     differences(
       "tables: { public.tickets: { subject: id -> public.notes.customer_id }, public.notes: { subject: customer_id } }",
     ),
-  ).toEqual(["2 error: subject: id -> public.notes: no column there tells one row from all others"]);
+  ).toEqual(["2 error: subject: id -> public.notes: no column there identifies a single row"]);
 });
 
 test("a purpose is a condition that cannot fail, on a table whose key names the people", () => {

@@ -123,7 +123,7 @@ roles:
   agent: { users: [anna], reads: ${reads}, budget: { 1h: 9 } }
 `;
   const nobody = (line: number, table: string) =>
-    `${line} warning: ${table} has protected columns and no subject: what role "agent" reads of it counts nobody`;
+    `${line} warning: ${table} has protected columns and no subject: what role "agent" reads of it counts no one`;
   expect(warnings(policy("[public.messages, public.parent]"))).toEqual([nobody(4, "public.messages")]);
   expect(warnings(policy("[public.shown, public.child]"))).toEqual([nobody(8, "public.shown")]);
   expect(warnings(policy("[public.parent]"))).toEqual([]);
@@ -140,8 +140,8 @@ roles:
   lead: { users: [cleo], reads: [public.contacts], sees: [name, text] }
 `),
   ).toEqual([
-    "6 warning: the entry of public.calls says nothing, so nothing of it is protected",
-    '8 warning: the budget of role "agent" counts nobody: nothing that it reads has a subject',
+    "6 warning: the entry of public.calls is empty, so nothing of it is protected",
+    '8 warning: the budget of role "agent" counts no one: nothing that it reads has a subject',
     '9 warning: "sees: text" of role "lead" has no effect: nothing that the role reads has a column of this class',
   ]);
   expect(
@@ -172,7 +172,7 @@ roles: { agent: { users: [anna], ${role} } }
 
 test("a subject that does not tell people apart is reported", () => {
   const coarse = (column: string) =>
-    `3 warning: one value of ${column}, the subject, may stand for many people: it is neither a key nor a foreign key`;
+    `3 warning: one value of ${column}, the subject, may belong to many people: it is neither a key nor a foreign key`;
   const policy = (entry: string) => `tables:\n  ${entry}\n`;
   expect(warnings(policy("public.contacts: { subject: born }"))).toEqual([coarse("public.contacts.born")]);
   expect(warnings(policy("public.contacts: { subject: id }"))).toEqual([]);
@@ -186,8 +186,7 @@ tables: { public.contacts: { subject: id, columns: { name: name } } }
 roles: { app: { users: [app], reads: all, ${app} } }
 unknown_users: app
 `;
-  const open =
-    '5 warning: users without a role have role "app", which sees all and in which no one is counted';
+  const open = '5 warning: users without a role have role "app", which sees everything and counts no one';
   expect(warnings(policy("writes: all, sees: all"))).toEqual([open]);
   expect(warnings(policy("rows: 9"))).toEqual([]);
   const hidesNothing = '2 warning: the mask of class "name" is the value itself, so it hides nothing';
@@ -209,7 +208,7 @@ canaries: { ${table}: [1] }
     "6 warning: decoys of linked.talks are never seen: its people are counted as linked.contacts.id",
   ]);
   expect(warnings(policy("linked.contacts", app))).toEqual([
-    '6 warning: decoys of linked.contacts are never seen: only role "app" reads them, in which nobody is counted',
+    '6 warning: decoys of linked.contacts are never seen: only role "app" reads them, in which no one is counted',
   ]);
 });
 
@@ -224,7 +223,7 @@ test("--strict makes warnings errors; users unknown to the database are reported
       "version: 1\ntables: { public.customers: { subject: id } }\nroles:\n  agent: { users: [anna, zacharias, 'a*'], reads: [public.customers] }\n",
     );
     const run = (...args: readonly string[]) => captured(() => policyCheck([file, ...args]));
-    const told = `${file}:4:26: SEVERITY: role "agent" names the user "zacharias", whom the database does not know`;
+    const told = `${file}:4:26: SEVERITY: role "agent" names the user "zacharias", who does not exist in the database`;
     const plain = await run("--upstream", support.uri);
     expect(plain.out).toContain(told.replace("SEVERITY", "warning"));
     expect([plain.status, plain.out.includes("1 file: right, 1 warning\n")]).toEqual([0, true]);

@@ -87,9 +87,13 @@ test("each mistake names its line and column, what is wrong, and what would be r
     [
       "a table without a schema",
       "version: 1\ntables: { customers: {} }\n",
-      '2:11: error: "customers" cannot stand here\n  hint: A table with its schema',
+      '2:11: error: "customers" is not possible here\n  hint: A table with its schema',
     ],
-    ["a bad window", role("budget: { 1day: 3 }"), '9:15: error: "1day" cannot stand here\n  hint: A window:'],
+    [
+      "a bad window",
+      role("budget: { 1day: 3 }"),
+      '9:15: error: "1day" is not possible here\n  hint: A window:',
+    ],
     ["a window that is too long", role("budget: { 900d: 3 }"), "9:15: error: 900d is too long a window"],
     [
       "a bad budget value",
@@ -176,11 +180,7 @@ test("each mistake names its line and column, what is wrong, and what would be r
       role("calls: [f]"),
       '9:13: error: an entry of "calls" cannot be "f"\n  hint: A function with its schema',
     ],
-    [
-      "a duplicate key",
-      "version: 1\nmode: observe\nmode: observe\n",
-      "3:1: error: this key stands here twice",
-    ],
+    ["a duplicate key", "version: 1\nmode: observe\nmode: observe\n", "3:1: error: this key is here twice"],
     ["broken YAML", "version: 1\nroles: [\n", "error: not valid YAML"],
     ["an empty file", "", "1:1: error: the file is empty\n  hint: Begin with: version: 1"],
     ["comments alone", "# nothing\n", "error: the file is empty"],

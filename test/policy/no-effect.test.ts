@@ -50,12 +50,12 @@ test.each([
   [
     "a table that counts no one",
     `${BASE}roles:\n  agent: { users: [anna], reads: [public.customers, public.messages], budget: { 1h: 5 } }\n`,
-    '5:3 public.messages has protected columns and no subject: what role "agent" reads of it counts nobody',
+    '5:3 public.messages has protected columns and no subject: what role "agent" reads of it counts no one',
   ],
   [
     "a budget of the role only, and all tables",
     `${BASE}roles:\n  a: { users: [anna], reads: all, role_budget: { 1h: 5 } }\n  b: { users: [ben], reads: [public.*], budget: { 1h: 5 } }\n`,
-    '5:3 public.messages has protected columns and no subject: what roles "a", "b" read of it counts nobody',
+    '5:3 public.messages has protected columns and no subject: what roles "a", "b" read of it counts no one',
   ],
   [
     "a path that stops before the people",
@@ -69,17 +69,17 @@ test.each([
   [
     "rules of behaviour where no one is counted",
     app("behaviour: { new_people: suspend }"),
-    '7:60 role "app" sees, reads and writes all without a limit, so nobody is counted: its "behaviour" never sees anything',
+    '7:60 role "app" sees, reads and writes everything without a limit, so no one is counted: its "behaviour" has no effect',
   ],
   [
     "a purpose where no one is counted",
     app('purpose: { public.customers: "vip" }'),
-    '7:60 role "app" sees, reads and writes all without a limit, so nobody is counted: its "purpose" never sees anything',
+    '7:60 role "app" sees, reads and writes everything without a limit, so no one is counted: its "purpose" has no effect',
   ],
   [
     "decoys where no one is counted",
     `${app("budget: none")}canaries: { public.customers: [1] }\n`,
-    '8:13 decoys of public.customers are never seen: only role "app" reads them, in which nobody is counted',
+    '8:13 decoys of public.customers are never seen: only role "app" reads them, in which no one is counted',
   ],
   ["on_canary alone", "on_canary: suspend\n", '2:1 "on_canary" has no effect: there are no decoys'],
   [
@@ -95,12 +95,12 @@ test.each([
   [
     "a rule without a purpose",
     agent("budget: { 1h: 9 }, behaviour: { purpose: suspend }"),
-    '7:86 the rule "purpose" of role "agent" never sees anything: the role has no purpose',
+    '7:86 the rule "purpose" of role "agent" has no effect: the role has no purpose',
   ],
   [
     "a rule on dumps without limits",
     agent("behaviour: { dump: suspend }"),
-    '7:67 the rule "dump" of role "agent" never sees anything: nothing limits its statements',
+    '7:67 the rule "dump" of role "agent" has no effect: nothing limits its statements',
   ],
   [
     "tightening without a budget",
@@ -160,7 +160,7 @@ test.each([
   [
     "a role without users",
     `${BASE}roles:\n  agent: { from: [10.0.0.0/8], reads: [public.customers] }\n  later: { users: [] }\n`,
-    '7:3 nobody has the role "agent"',
+    '7:3 no user has the role "agent"',
     '7:12 "from" of role "agent" has no effect: it has no users',
   ],
   [
@@ -170,7 +170,7 @@ test.each([
   agent: { users: ["agent_*", anna], reads: [public.customers] }
 unknown_users: agent
 `,
-    '8:20 "users: agent_*" of role "agent" has no effect: role "any" has all users, and stands before it',
+    '8:20 "users: agent_*" of role "agent" has no effect: role "any" matches all users, and comes before it',
     '9:1 "unknown_users" has no effect: role "any" has all users',
   ],
 ])("%s is reported with its position", (_what, policy, ...expected) => {
@@ -192,7 +192,7 @@ test("a key that has an effect in an extending role is not idle in the role that
   app: { extends: base, users: [app], writes: all, sees: all, rows: none }
 `;
   expect(warnings(inherited)).toEqual([
-    '7:23 role "app" sees, reads and writes all without a limit, so nobody is counted: its "behaviour" never sees anything',
+    '7:23 role "app" sees, reads and writes everything without a limit, so no one is counted: its "behaviour" has no effect',
   ]);
 });
 
@@ -203,6 +203,6 @@ test("a key that one database uses is not idle in a general file", () => {
   const role = "roles: { agent: { users: [anna], reads: all, budget: { 1h: 9 } } }\n";
   expect(warnings(general + role, sales)).toEqual([
     '2:38 no column has the class "card"',
-    '3:63 public.m has protected columns and no subject: what role "agent" reads of it counts nobody',
+    '3:63 public.m has protected columns and no subject: what role "agent" reads of it counts no one',
   ]);
 });

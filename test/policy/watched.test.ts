@@ -40,14 +40,17 @@ test.each([
     "reads: all\npeople_behind: [{ comment: user }]",
     /"people_behind" of role "app" is only for a watched role/,
   ],
-  [`${ALL}unnamed: refuse`, /and not what names people/],
+  [`${ALL}unnamed: refuse`, /but nothing names people/],
   [`${ALL}people_behind: [{ application_name: "helpdesk/.+" }]`, /no regular expression with one group/],
   [`${ALL}people_behind: [{ application_name: "(" }]`, /no regular expression with one group/],
   [`${ALL}people_behind: [{ setting: search_path }]`, /A setting of the application's own/],
-  [`${ALL}signed_by: { jwks: keys.json }`, /says who signs what names people, and not what names people/],
+  [
+    `${ALL}signed_by: { jwks: keys.json }`,
+    /names the signers of claims, but not the claims that name people/,
+  ],
   [
     `${ALL}people_behind: [{ setting: { name: a.b, path: sub } }]\nsigned_by: { jwks: keys.json }`,
-    /which nobody has signed/,
+    /which are not signed/,
   ],
   [`${ALL}people_behind: [{ role: true }]\nsigned_by: { key_file: k }`, /SET ROLE takes none/],
   [`${ALL}people_behind: [{ application_name: "(.+)" }]\nsigned_by: { key_file: k }`, /no room/],
@@ -88,7 +91,7 @@ unnamed: { budget: { 1h: 50 } }`);
 
 test("reading without a named person and without a limit causes a warning", () => {
   const sources = `${ALL}budget: { 1d: 300 }\npeople_behind: [{ comment: user }]\n`;
-  const warning = expect.stringContaining("nothing of its own bounds what is read where nobody is named");
+  const warning = expect.stringContaining("nothing limits reads without a named person");
   expect(warnings(sources)).toContainEqual(warning);
   expect(warnings(`${sources}unnamed: { budget: none }`)).toContainEqual(warning);
   expect(warnings(`${sources}unnamed: refuse`)).not.toContainEqual(warning);
@@ -114,11 +117,11 @@ const SIGNED = "people_behind: [{ setting: app.token }]\nsigned_by: { key_file: 
 test.each([
   [`${NAMED}acts_as: nobody`, /acts as "nobody", and there is no such role/],
   [`${NAMED}acts_as: agnet`, /Did you mean "agent"/],
-  ["acts_as: agent", /by which role people are judged, and not what names people/],
+  ["acts_as: agent", /gives people roles, but does not say what names them/],
   [`${NAMED}acts_as: app`, /acts as "app", which is an application's role itself/],
   [`${NAMED}acts_as: seen`, /acts as "seen", which is an application's role itself/],
   [`${NAMED}acts_as: agent\nwatch: true\nwrites: all\nsees: all`, /is watched and has "acts_as"/],
-  [`${NAMED}acts_as: { claim: groups, roles: { a: agent } }`, /says nobody who signs it/],
+  [`${NAMED}acts_as: { claim: groups, roles: { a: agent } }`, /by a claim that no one signs/],
   [`${SIGNED}acts_as: { claim: groups, roles: { a: agent, b: boss } }`, /acts as "boss", and there is no/],
   [`${SIGNED}acts_as: { claim: groups }`, /leads: lead/],
   [`${NAMED}acts_as: agent\nunnamed: { role: batch }`, /acts as "batch", and there is no such role/],
@@ -178,5 +181,5 @@ test("keys of an application's role that hold for nobody are warned of", () => {
   expect(warned("unnamed: { role: lead }").toSorted()).toEqual(["budget", "reads"]);
   const result = acting(`${NAMED}acts_as: lead\nunnamed: refuse`);
   const messages = result.ok ? checkPolicy(result.policies.forDatabase("any")) : [];
-  expect(messages.map(({ message }) => message)).not.toContain('nobody has the role "lead"');
+  expect(messages.map(({ message }) => message)).not.toContain('no user has the role "lead"');
 });

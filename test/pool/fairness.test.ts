@@ -8,7 +8,7 @@ import type { Upstream } from "../../proxy/wire/upstream.ts";
 
 /*
  * The pool by itself, in a time of the test's own: whatever mix of clients comes, each is served within a time that follows
- * from how many came before it, and the server sees few log-ins.
+ * from how many came before it, and the server sees few logins.
  */
 
 beforeEach(() => {
@@ -70,7 +70,7 @@ interface Mix {
   readonly hold: number;
   readonly pause: number;
   readonly login: number;
-  /** One log-in of so many fails; 0: none. */
+  /** One login of so many fails; 0: none. */
   readonly failing: number;
   /** One client of so many gives up waiting; 0: none. */
   readonly leaving: number;
@@ -111,7 +111,7 @@ async function live(mix: Mix, forMs: number): Promise<Seen> {
       throw error;
     },
   });
-  /** Whoever is the oldest of all waits for a transaction, for a place to be old enough, twice, and for a log-in. */
+  /** Whoever is the oldest of all waits for a transaction, for a place to be old enough, twice, and for a login. */
   const turn = 2 * (mix.hold + KEPT_MS) + mix.login + 10;
 
   const transaction = async (startup: Startup): Promise<void> => {
@@ -198,7 +198,7 @@ const MIX: Mix = {
   breaking: 0,
 };
 
-test("three kinds on two places: most of the time is work, and not log-ins", async () => {
+test("three kinds on two places: most of the time is work, and not logins", async () => {
   const seen = await live(MIX, 4_000);
   expect(seen.starved).toBe(0);
   expect(seen.logins).toBeLessThanOrEqual(2 * (1 + 4_000 / KEPT_MS));

@@ -489,7 +489,7 @@ test("fifty clients share three connections, psql among them", async () => {
   }
 });
 
-test("a proxy that has no log-in of its own does not start with a pool", async () => {
+test("a proxy that has no login of its own does not start with a pool", async () => {
   const upstream = `${world.database.uri}?sslmode=disable`;
   await expect(startLogins({ upstream, settings: { pool: "transaction" } })).rejects.toThrow(/--auth scram/);
 });

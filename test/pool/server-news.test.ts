@@ -63,7 +63,7 @@ async function way(port: number) {
       from.on("error", () => {}).on("close", () => to.destroy());
       from.on("data", (bytes: Buffer) => {
         const death = from === near && isLoggedIn ? deaths.shift() : undefined;
-        // Of its log-ins only the pool's say for whom they are.
+        // Of its logins only the pool's say for whom they are.
         isLoggedIn ||= from === near && bytes.includes("sluice.user");
         if (death !== undefined) void die(death, near, far, bytes);
         else if (!isSilent) to.write(bytes);
@@ -158,7 +158,7 @@ describe("a new client's statement is read as the database is now, whoever has p
   });
 });
 
-test("what a client is told at its log-in is what the server says now", async () => {
+test("what a client is told at its login is what the server says now", async () => {
   const attrs = async (wanted: string) => {
     const options = { uri: sluice.uri(WHO), environment: { PGTARGETSESSIONATTRS: wanted } };
     return (await psql(["-Atc", "SHOW default_transaction_read_only"], options)).stdout;
@@ -176,7 +176,7 @@ test("what a client is told at its log-in is what the server says now", async ()
   await expect.poll(() => attrs("read-write")).toBe("off\n");
 });
 
-test("a log-in that waits for a busy pool is told so, and not that it took too long", async () => {
+test("a login that waits for a busy pool is told so, and not that it took too long", async () => {
   const busy = await startProxy(database, {
     policy: POLICY,
     pool: { size: 1 },
@@ -215,7 +215,7 @@ describe("a connection that turns out to be dead at a transaction's first messag
     const road = await way(server.port);
     const one = await client(await through([road.port], "", 1));
     const named = { name: "named", text: "SELECT $1::int AS one", values: [1] };
-    // With a connection that is open the way breaks at a statement, and not at a log-in.
+    // With a connection that is open the way breaks at a statement, and not at a login.
     await one.query(named);
     for (const deaths of [["unheard"], ["answer lost"], ["ended by the server", "unheard"]] as const) {
       for (const query of ["SELECT 1 AS one", named]) {

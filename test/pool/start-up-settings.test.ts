@@ -26,7 +26,7 @@ async function ask(client: pg.Client, sql: string): Promise<unknown> {
   return last.rows[0]?.[0];
 }
 
-/** Log-ins at the server that the pool has made so far. */
+/** Logins at the server that the pool has made so far. */
 async function logins(): Promise<number> {
   await world.database.query("SELECT pg_stat_clear_snapshot()");
   const { rows } = await world.database.query<{ sessions: string }>(
@@ -169,7 +169,7 @@ test.each([
     /invalid value for parameter "statement_timeout"/,
   ],
   ["a setting that is none", "-c no_such_setting=1", "42704", /unrecognized configuration parameter/],
-])("%s ends the log-in in the server's words", async (_, options, code, message) => {
+])("%s ends the login in the server's words", async (_, options, code, message) => {
   const client = new pg.Client({ connectionString: world.sluice.uri(WHO), options });
   await expect(client.connect()).rejects.toMatchObject({
     code,

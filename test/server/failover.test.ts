@@ -70,7 +70,7 @@ async function processesOf({ pid }: RunningPostgres): Promise<readonly number[]>
   return [pid, ...children];
 }
 
-test("a server that is stopped ends its sessions with a hint; log-ins go to the next one, and come back", async () => {
+test("a server that is stopped ends its sessions with a hint; logins go to the next one, and come back", async () => {
   const sluice = await proxy();
   const { ended } = await sessionOnFirst(sluice);
   await first.stop();
@@ -88,7 +88,7 @@ test("a server that is stopped ends its sessions with a hint; log-ins go to the 
 
 const onLinux = test.skipIf(process.platform !== "linux");
 
-onLinux("a server that is frozen holds up nobody: log-ins go on, its statements end with 08006", async () => {
+onLinux("a server that is frozen holds up nobody: logins go on, its statements end with 08006", async () => {
   const sluice = await proxy("--statement-timeout", "1s");
   // One that is never answered again; the limit of its statement is what ends it.
   const { ended } = await sessionOnFirst(sluice);

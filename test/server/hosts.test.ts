@@ -114,7 +114,7 @@ test("each database is found on its own server, and others on that of --upstream
   await expect(proxyOf([standby.port], "any", ["--databases", twice])).rejects.toThrow("given twice");
 });
 
-test("when the primary is lost, log-ins are told so at once; when the standby is promoted, they go there", async () => {
+test("when the primary is lost, logins are told so at once; when the standby is promoted, they go there", async () => {
   const sluice = await proxyOf([primary.port, standby.port], "primary");
   const client = new pg.Client(login(sluice));
   const lost = new Promise((resolve) => client.on("error", resolve));

@@ -48,7 +48,7 @@ afterAll(async () => {
   await server?.stop();
 });
 
-describe("the server's own log-in, relayed", () => {
+describe("the server's own login, relayed", () => {
   test.each([
     ["anna", "anna-password"],
     ["helpdesk_app", "app-password"],
@@ -123,10 +123,10 @@ describe("the server's own log-in, relayed", () => {
 
   test("a server that lets the proxy in without a password is the operator's to know", async () => {
     await ask(sluice.config("app_trusted", ""));
-    expect(sluice.log.join("")).toMatch(/anybody can be any user/);
+    expect(sluice.log.join("")).toMatch(/anyone can log in as any user/);
   });
 
-  test("log-in leaves an event that names user, role, database, client and application", async () => {
+  test("login leaves an event that names user, role, database, client and application", async () => {
     await ask({ ...sluice.config("anna", "anna-password"), application_name: "desk" });
     expect(sluice.events.findLast(({ kind }) => kind === "login")).toMatchObject({
       user: "anna",
@@ -179,14 +179,14 @@ describe("what the exchange does not allow", () => {
     expect((await client.farewell()).get("M")).toMatch(/invalid SASL authentication mechanism/);
   });
 
-  test("a client that leaves to ask its user for the password is no failed log-in", async () => {
+  test("a client that leaves to ask its user for the password is no failed login", async () => {
     const events = sluice.events.length;
     const client = await RawClient.connect(sluice.port);
     client.send(hello);
     await client.until("R");
     client.socket.end();
     await client.closed();
-    // The next log-in is through the same proxy, later: whatever the first left behind is there by now.
+    // The next login is through the same proxy, later: whatever the first left behind is there by now.
     await ask(sluice.config("anna", "anna-password"));
     expect(sluice.events.slice(events).map(({ kind }) => kind)).toEqual(["login"]);
   });
@@ -337,7 +337,7 @@ describe("a server that fails", () => {
     ["closes after the startup packet", (socket: Socket) => socket.once("data", () => socket.end())],
     ["closes inside a message", (socket: Socket) => socket.end("R\0\0")],
     ["is a web server", (socket: Socket) => socket.end("HTTP/1.1 400 Bad Request\r\n\r\n")],
-    ["sends rows before log-in", (socket: Socket) => socket.write(message(0x44, Buffer.alloc(2)))],
+    ["sends rows before login", (socket: Socket) => socket.write(message(0x44, Buffer.alloc(2)))],
     ["ends an exchange that never began", (socket: Socket) => socket.write(message(0x52, int32(12)))],
     ["announces a message of 2 GB", (socket: Socket) => socket.write("R\x7f\xff\xff\xff")],
   ])("a server that %s is 08006 to the client", async (_, behave) => {

@@ -37,7 +37,7 @@ export interface RelayOptions {
   readonly prepareSession?: PrepareSession;
 }
 
-/** A proxy up to and past log-in, whose sessions are relayed without a guard. */
+/** A proxy up to and past login, whose sessions are relayed without a guard. */
 export function startRelay({ upstream, ...options }: RelayOptions): Promise<TestProxy> {
   return startProxy(upstream, { policy: POLICY, prepareSession: relay, ...options });
 }

@@ -85,7 +85,7 @@ async function start(options: Partial<SluiceOptions> = {}): Promise<TestSluice> 
   return sluice;
 }
 
-/** The SQLSTATE of a log-in, or "in". */
+/** The SQLSTATE of a login, or "in". */
 async function logInAs(to: TestSluice): Promise<string> {
   const client = new pg.Client({
     host: to.host,
@@ -116,7 +116,7 @@ describe.each(["session", "transaction"])("with --pool %s, a reload reads", (poo
     expect(await logInAs(running)).not.toBe("in");
     expect(running.log).toContainEqual(
       expect.objectContaining({
-        msg: expect.stringMatching(/^log-in failed$|of the pool could not be opened/),
+        msg: expect.stringMatching(/^login failed$|of the pool could not be opened/),
         problem: expect.stringContaining("--upstream"),
       }),
     );

@@ -14,7 +14,7 @@ import type { TestProxy } from "../harness/proxy.ts";
 import { RawClient } from "../harness/raw-client.ts";
 import { ask, type RelayOptions, startRelay } from "./relay.ts";
 
-/** The proxy's own log-in, once for each method that the server may ask for. */
+/** The proxy's own login, once for each method that the server may ask for. */
 const LOGINS = ["proxy_scram", "proxy_md5", "proxy_clear"] as const;
 const HBA = [
   "host all proxy_clear 127.0.0.1/32 password",

@@ -155,7 +155,7 @@ describe("TLS towards the server", () => {
     expect(await through("?sslmode=disable")).toBe("28000");
   });
 
-  test("sslmode=allow takes TLS only where the server turns the log-in away without, as libpq has it", async () => {
+  test("sslmode=allow takes TLS only where the server turns the login away without, as libpq has it", async () => {
     expect(await through("?sslmode=allow")).toBe("true");
     const { password } = new URL(server.uri);
     expect(await through("?sslmode=allow", "postgres", password)).toBe("false");

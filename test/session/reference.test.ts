@@ -83,11 +83,11 @@ test("the server's own errors are the server's: no reference stands in them", as
   await client.end();
 });
 
-test("a log-in that is refused is found by its error's reference", async () => {
+test("a login that is refused is found by its error's reference", async () => {
   const client = new pg.Client({ connectionString: world.sluice.uri(world.database.superuser) });
   const { events, lines } = findBy(await errorOf(client.connect()));
   expect(events).toMatchObject([{ kind: "login refused", sqlstate: "28000" }]);
-  expect(lines).toMatchObject([{ level: "info", msg: "log-in failed", reason: "no_role" }]);
+  expect(lines).toMatchObject([{ level: "info", msg: "login failed", reason: "no_role" }]);
 });
 
 test("a session that the proxy ends is found by its last error's reference", async () => {

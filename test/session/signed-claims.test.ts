@@ -38,7 +38,7 @@ beforeAll(async () => {
 });
 afterAll(() => world?.close());
 
-/** What an application's log-in server would sign: for a minute, unless it says otherwise. */
+/** What an application's login server would sign: for a minute, unless it says otherwise. */
 function token(
   claims: JWTPayload,
   key: KeyObject | webcrypto.CryptoKey = SECRET,

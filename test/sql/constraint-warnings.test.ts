@@ -35,7 +35,7 @@ test("a DBA gets a warning for each constraint that links a visible column to a 
   const found = warnings(POLICY);
   const of = (name: string) => found.filter((warning) => warning.includes(`"${name}"`));
   expect(of("affordable")).toEqual([
-    'warning: check "affordable" of public.credit ties wish to lim, which role "agent" sees masked. An error would tell of lim: who sees it masked may not change wish.',
+    'warning: check "affordable" of public.credit ties wish to lim, which role "agent" sees masked. An error would show lim: a role that sees it masked may not change wish.',
     expect.stringContaining("public.credit_old"),
   ]);
   expect(of("grp_code")).toEqual([

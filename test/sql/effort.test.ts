@@ -83,7 +83,7 @@ test.each([
     `SELECT 1 FROM tickets a, tickets b WHERE ${many(() => "a.id = b.id", " AND ")}`,
   ],
   [
-    "one look-up over and over",
+    "one lookup over and over",
     `SELECT id FROM customers WHERE ${names(2_000, () => "email = 'x'", " AND ")}`,
   ],
   ["a comment of asterisks", `SELECT 1 /${"*".repeat(200_000)}/`],

@@ -33,11 +33,11 @@ test.each([
   ],
   [
     "SELECT name FROM customers WHERE id = 7",
-    "nothing beside the people whose ids it names, if these can be read; otherwise 1/16 of a person for each execution",
+    "nothing besides the people whose ids it names, if these can be read; otherwise 1/16 of a person for each execution",
   ],
   [
     "SELECT name FROM customers WHERE id = 7 AND name LIKE 'A%'",
-    "1/16 of a person beside the people whose ids it names, if these can be read; otherwise 1/16 of a person for each execution",
+    "1/16 of a person besides the people whose ids it names, if these can be read; otherwise 1/16 of a person for each execution",
   ],
   [
     "SELECT count(*) FROM customers",

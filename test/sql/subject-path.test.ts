@@ -137,7 +137,7 @@ describe("a subject at the end of a path", () => {
     // A ticket belongs to one person: grouping by it is refused, and grouping by minutes gives one person's messages.
     expect(() =>
       sent("metabase", "SELECT ticket_id, count(*) FROM ticket_messages GROUP BY ticket_id"),
-    ).toThrow(/tells them apart/);
+    ).toThrow(/identifies them/);
     const groups = await narrow.query(
       sent("metabase", "SELECT date_trunc('hour', sent_at), count(*) FROM ticket_messages GROUP BY 1"),
     );

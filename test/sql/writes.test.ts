@@ -43,7 +43,7 @@ describe("a role that sees a column masked", () => {
     expect(verdict.kind === "refuse" && verdict.refusal.sqlstate).toBe("42501");
   });
 
-  test("finds the row to change by an exact look-up, and gets masks back", async () => {
+  test("finds the row to change by an exact lookup, and gets masks back", async () => {
     const sql = "UPDATE customers SET country = 'DE' WHERE email = 'alice.ng.7@example.com' RETURNING *";
     const { rows } = await judged.run("anna", sql);
     expect(rows).toHaveLength(1);

@@ -126,7 +126,7 @@ test("of the support database it knows the people and what is said of them", asy
     columns: { email: "email" },
   });
   expect(text).toContain("  # unsure: subject: by the name of customer_id alone");
-  expect(text).toContain("  # unsure: assignee: a text, and its name tells nothing\n  public.tickets:");
+  expect(text).toContain("  # unsure: assignee: a text, and its name says nothing\n  public.tickets:");
   expect(Object.keys(tables)).not.toContain("public.contact_log_2023");
   expect(agent).toMatchObject({ sees: ["plain", "name"], require_filter: ["public.customers"], rows: 100 });
   expect(policy.roles?.app).toMatchObject({ reads: "all", writes: "all", sees: "all", budget: "none" });
@@ -311,7 +311,7 @@ test("what keeps it from the catalog is a sentence", async () => {
     status: 2,
     out: "",
     errors:
-      "sluice policy suggest: --upstream: missing; say which database, as in postgresql://user@host/database\n",
+      "sluice policy suggest: --upstream: missing; name the database, as in postgresql://user@host/database\n",
   });
   expect(await run(["--upstream", "mysql://x"])).toMatchObject({ status: 2, out: "" });
   expect(await run(["--nope"])).toMatchObject({ status: 2, errors: expect.stringContaining("--nope") });

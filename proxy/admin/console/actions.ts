@@ -14,7 +14,7 @@ const LONGEST_NAME = 63;
 const suspend: Action = async ({ visit, form, operations }) => {
   const { user, why } = orderOf(form);
   if (user === "" || why === "") {
-    const problem = "To suspend somebody takes a user and a reason. Nothing was done.";
+    const problem = "Suspending needs a user and a reason. Nothing was done.";
     return { kind: "page", status: 400, page: problemPage(visit, problem) };
   }
   const reached = await operations.suspend(user, why, visit.by);
@@ -24,7 +24,7 @@ const suspend: Action = async ({ visit, form, operations }) => {
 const resume: Action = async ({ visit, form, operations }) => {
   const { user, why } = orderOf(form);
   if (user === "" || why === "") {
-    const problem = "To let somebody in again takes a user and a reason. Nothing was done.";
+    const problem = "Resuming needs a user and a reason. Nothing was done.";
     return { kind: "page", status: 400, page: problemPage(visit, problem) };
   }
   const reached = await operations.resume(user, why, visit.by);

@@ -168,10 +168,13 @@ async function post(
   const address = addressOf(request);
   if (path === "/console/log-in") return logIn(request, form, address, parts);
   if (visit === undefined) {
-    return logInAgain(401, request, parts, "/console", "Your log-in has ended. Nothing was done.");
+    return logInAgain(401, request, parts, "/console", "Your login has ended. Nothing was done.");
   }
   if (!isFormToken(form.get("form_token") ?? "", visit)) {
-    return markup(403, problemPage(visit, "This form is of another log-in. Nothing was done: try again."));
+    return markup(
+      403,
+      problemPage(visit, "This form belongs to another login. Nothing was done: try again."),
+    );
   }
   if (path === "/console/log-out") {
     parts.visits.end(cookieOf(request, COOKIE) ?? "");
@@ -180,7 +183,7 @@ async function post(
   const action = ACTIONS.get(path);
   if (action === undefined) return markup(404, problemPage(visit, "There is no such form."));
   if (!maySend(visit.role, path)) {
-    return markup(403, problemPage(visit, `Your log-in (${visit.role}) may not do this. Nothing was done.`));
+    return markup(403, problemPage(visit, `Your login (${visit.role}) may not do this. Nothing was done.`));
   }
   const outcome = await action({ visit, form, address, operations: parts.operations, now: Date.now() });
   if (outcome.kind === "page") return markup(outcome.status, outcome.page);
@@ -203,7 +206,7 @@ function logIn(request: IncomingMessage, form: URLSearchParams, address: string,
   const certificate = certificateOf(request);
   if (form.get("with") === "certificate" && certificate !== undefined) {
     const by = `console (${certificate.name})`;
-    log.info({ client: address, by, certificate: certificate.fingerprint }, "log-in at the console");
+    log.info({ client: address, by, certificate: certificate.fingerprint }, "login at the console");
     const begun = visits.begin({ by, role: "officer" }, certificate.fingerprint);
     return seeOther(to, { "set-cookie": cookie(request, begun) });
   }
@@ -219,7 +222,7 @@ function logIn(request: IncomingMessage, form: URLSearchParams, address: string,
     log.warn({ client: address }, "wrong token at the console");
     return logInAgain(401, request, parts, to, "This is not the token.");
   }
-  log.info({ client: address, by: owner.by, role: owner.role }, "log-in at the console");
+  log.info({ client: address, by: owner.by, role: owner.role }, "login at the console");
   return seeOther(to, { "set-cookie": cookie(request, visits.begin(owner)) });
 }
 

@@ -4,7 +4,7 @@ import type { ConsoleRole } from "./roles.ts";
 
 /** Who may log in to the console, and with what. */
 export interface ConsoleToken {
-  /** As the audit log names him; undefined: the token belongs to nobody by name. */
+  /** Their name in the audit log; undefined: the token has no owner. */
   readonly name: string | undefined;
   readonly token: string;
   readonly role: ConsoleRole;
@@ -15,13 +15,13 @@ export interface Visit {
   /** In the audit log, behind "by". */
   readonly by: string;
   readonly role: ConsoleRole;
-  /** The fingerprint of the certificate that he logged in with; undefined: it was a token. */
+  /** The fingerprint of the certificate that they logged in with; undefined: it was a token. */
   readonly certificate: string | undefined;
-  /** The digest of the token that they logged in with: once it is withdrawn, so is the log-in. */
+  /** The digest of the token that they logged in with: once it is withdrawn, so is the login. */
   readonly token: string | undefined;
-  /** Stands in each of his forms. */
+  /** Is in each of their forms. */
   readonly formToken: string;
-  /** Told on the next page that he sees. */
+  /** Shown on the next page that they open. */
   notice: string | undefined;
 }
 
@@ -60,7 +60,7 @@ export function stillHolds({ token, role }: Visit, tokens: readonly ConsoleToken
 
 /** Who is logged in: kept in this process and gone with it. */
 export class Visits {
-  /** By the hash of the cookie, so that a look-up's time tells nothing of it. */
+  /** By the hash of the cookie, so that a lookup's time tells nothing of it. */
   readonly #kept = new Map<string, Kept>();
   readonly #now: () => number;
 
@@ -127,7 +127,7 @@ export class Attempts {
   failed(address: string): void {
     const source = sourceOf(address);
     const recent = [...this.#recent(source), this.#now()].slice(-TRIES);
-    // The map keeps the order of insertion: whoever failed last stands last.
+    // The map keeps the order of insertion: the last failure is last.
     this.#failures.delete(source);
     this.#failures.set(source, recent);
     const [oldest] = this.#failures.keys();

@@ -5,7 +5,7 @@ import type { Visit } from "./log-in.ts";
 /** What a page is made from. */
 export interface Asked {
   readonly visit: Visit;
-  /** What came of his last order, told once. */
+  /** The result of their last order, shown once. */
   readonly notice: string | undefined;
   readonly operations: Operations;
   readonly query: URLSearchParams;
@@ -14,11 +14,11 @@ export interface Asked {
 
 export type Page = (asked: Asked) => Html | Promise<Html>;
 
-/** A form that somebody has sent, and may have. */
+/** A form that a user has sent and may send. */
 export interface Ordered {
   readonly visit: Visit;
   readonly form: URLSearchParams;
-  /** His IP address. */
+  /** Their IP address. */
   readonly address: string;
   readonly operations: Operations;
   readonly now: number;

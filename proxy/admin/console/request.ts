@@ -2,7 +2,7 @@ import type { IncomingMessage } from "node:http";
 import { isIP } from "node:net";
 import { TLSSocket } from "node:tls";
 
-/** Longer than any statement that somebody pastes into a form. */
+/** Longer than any statement that people paste into a form. */
 const LONGEST_FORM = 256 * 1024;
 
 /**
@@ -25,7 +25,7 @@ export function isOurOrigin({ headers }: IncomingMessage): boolean {
   return new URL(origin).host === host.toLowerCase() && headers["sec-fetch-site"] !== "cross-site";
 }
 
-/** Who somebody is by the certificate that his browser has shown. */
+/** The owner of the certificate that the browser has shown. */
 export interface Certificate {
   /** Its common name. */
   readonly name: string;

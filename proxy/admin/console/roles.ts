@@ -1,4 +1,4 @@
-/** What somebody who has logged in to the console may do. All of them see the pages. */
+/** What a user of the console may do. All of them see the pages. */
 export type ConsoleRole = "viewer" | "dba" | "officer";
 
 export const CONSOLE_ROLES: readonly ConsoleRole[] = ["viewer", "dba", "officer"];

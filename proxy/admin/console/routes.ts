@@ -12,7 +12,7 @@ function address(path: string, query: Readonly<Record<string, string>>): string 
   return `${path}?${new URLSearchParams(query)}`;
 }
 
-/** Where somebody wanted to go before he had to log in: a page of ours, or the first one. */
+/** The page that was asked for before the login: one of ours, or the first one. */
 export function safeTarget(to: URL | string): string {
   const base = "http://console.invalid";
   const url = typeof to === "string" ? (URL.canParse(to, base) ? new URL(to, base) : undefined) : to;

@@ -1,4 +1,4 @@
-/** What somebody typed into the admin database. */
+/** A command that was typed into the admin database. */
 export type Command =
   | { readonly kind: "show"; readonly what: string; readonly argument: string | undefined }
   | { readonly kind: "suspend" | "resume"; readonly user: string; readonly why: string }

@@ -62,7 +62,7 @@ async function serve(
     ledger.sent({ kind });
     // What follows an error of the extended protocol is dropped up to Sync.
     if (ledger.isSettled) continue;
-    // The right may have been taken from him since.
+    // They may have lost the right since.
     const replies =
       kind === "query"
         ? await answer(commandOf(reader), user, right(user.user), operations)
@@ -128,7 +128,7 @@ async function answer(
   try {
     return await execute(command, { user, address }, operations);
   } catch {
-    const hint = "Redis may be away; the proxy's log says more.";
+    const hint = "Redis may be away; the proxy's log has details.";
     return [errorResponse(refuse("58000", "the fleet's state cannot be read", { hint }))];
   }
 }

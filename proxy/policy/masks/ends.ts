@@ -6,7 +6,8 @@ import { onText } from "./text.ts";
 export const first = maskKind("first", {
   mapping: { key: "first", value: positive, compile: (count) => ({ kind: "first", count }) },
   examples: [{ first: 3 }],
-  about: "So many characters are shown, each other one is a star; a value that is no longer is hidden whole.",
+  about:
+    "This many characters are shown, the others are stars; a value that is not longer is hidden completely.",
   fits: "text",
   sql: ({ count }, masked) => onText(masked, (value) => showFirst(value, count)),
   text: ({ count }) => `the first ${count} characters stay`,
@@ -15,7 +16,8 @@ export const first = maskKind("first", {
 export const last = maskKind("last", {
   mapping: { key: "last", value: positive, compile: (count) => ({ kind: "last", count }) },
   examples: [{ last: 4 }],
-  about: "So many characters are shown, each other one is a star; a value that is no longer is hidden whole.",
+  about:
+    "This many characters are shown, the others are stars; a value that is not longer is hidden completely.",
   fits: "text",
   sql: ({ count }, masked) => onText(masked, (value) => showLast(value, count)),
   text: ({ count }) => `the last ${count} characters stay`,

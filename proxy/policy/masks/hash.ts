@@ -5,7 +5,7 @@ import { capacity, TEXT_TYPES, textOf } from "./text.ts";
 export const hash = maskKind("hash", {
   words: { hash: { kind: "hash" } },
   examples: ["hash"],
-  about: "SHA-256 without a key; whoever can list all possible values can find the one behind it.",
+  about: "SHA-256 without a key; anyone who can list all possible values can find the one behind it.",
   fits: "text of 64 characters or more",
   sql: (_, masked) => digest(masked),
   text: () => "hash",

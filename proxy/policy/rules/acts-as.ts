@@ -40,8 +40,8 @@ export const actsAs = roleRule("actsAs", {
   guardedBy: (said) => (said === undefined ? [] : ["acts_as"]),
   check(source, role, problems) {
     if (role.actsAs === undefined || role.peopleBehind !== undefined) return;
-    const what = `role "${role.name}" says by which role people are judged, and not what names people`;
-    problems.error(placeOfKey(source, "acts_as"), what, 'Say "people_behind:", or take it out.');
+    const what = `role "${role.name}" gives people roles, but does not say what names them`;
+    problems.error(placeOfKey(source, "acts_as"), what, 'Add "people_behind:", or remove it.');
   },
   fact: {
     label: "People behind it have the role",

@@ -17,12 +17,12 @@ export const behaviour = roleRule("behaviour", {
         error: `${HINT} Rules: ${BEHAVIOUR_RULES.join(", ")}.`,
       }),
       about: [
-        "What becomes of a user who reads in an unusual pattern: alert (somebody is told; the default where there is a " +
-          "budget), tighten (told, and half of the budgets for a week; who goes on for three days is suspended), suspend (told, and cut off), off.",
+        "What happens when a user has an unusual reading pattern: alert (the default where there is a " +
+          "budget), tighten (an alert, and half of the budgets for a week; suspended if it continues for three days), suspend (an alert, and cut off), off.",
         "new_people, lookups: far more in a day than the user and their colleagues ever do.",
         "dump: statements that are stopped because they ask for far more people than the role may have.",
         "sequence: one id after the other. hours: when neither the user nor the role works.",
-        "addresses: from a network where nobody of the role came from. refusals: many in a row.",
+        "addresses: from a network that no one of the role had used. refusals: many in a row.",
         "purpose: most of the new people of a day have nothing to do with the user's work, see `purpose` of the role.",
         "together: more users of the role than ever read far more than they do, at once, the user among them.",
       ].join("\n"),

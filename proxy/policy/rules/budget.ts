@@ -46,7 +46,7 @@ const keys = {
   budget: {
     schema: budgetSchema,
     about:
-      "How many distinct people (and rows, bytes, exact look-ups) a user may read within sliding windows, over " +
+      "How many distinct people (and rows, bytes, exact lookups) a user may read within sliding windows, over " +
       "all sessions and proxies together. changes: how many rows about people the user may write. `none`: not " +
       "counted. A role that extends another changes only the windows it names.",
     example: { "1h": 120, "1d": { people: 300, rows: 5000, lookups: 500 } },

@@ -19,7 +19,7 @@ export const counterLoss = roleRule("graceShare", {
       ),
       about:
         "While Redis cannot be reached: closed (the default) releases nothing that a budget counts; grace lets each " +
-        "proxy release a share of each budget (a tenth if not said) and counts it in when Redis is back.",
+        "proxy release a share of each budget (a tenth by default) and counts it in when Redis is back.",
       example: { grace: 0.1 },
     },
   },

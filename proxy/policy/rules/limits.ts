@@ -11,13 +11,13 @@ export const limits = roleRule("limits", {
   keys: {
     rows: {
       schema: number,
-      about: "Rows that one statement may return. As many as there are if left out.",
+      about: "Rows that one statement may return. No limit if left out.",
       example: 100,
       reason: "rows",
     },
     bytes: {
       schema: z.union([none, size], { error: BYTES_HINT }),
-      about: "Bytes that one statement may return: 256kB, 10MB. As many as there are if left out.",
+      about: "Bytes that one statement may return: 256kB, 10MB. No limit if left out.",
       example: "256kB",
       reason: "bytes",
     },
@@ -63,13 +63,13 @@ export const limits = roleRule("limits", {
       key: "push_limit",
       isIdle: (role) => role.limits.pushed && role.limits.rows === undefined,
       why: 'there is no "rows" to end a statement by',
-      hint: 'Say "rows:", or take it out.',
+      hint: 'Add "rows:", or remove it.',
     },
     {
       key: "on_excess",
       isIdle: (role) => role.limits.onExcess === "truncate" && hasNoLimit(role),
       why: 'there is neither "rows" nor "bytes" to be past',
-      hint: 'Say "rows:" or "bytes:", or take it out.',
+      hint: 'Add "rows:" or "bytes:", or remove it.',
     },
   ],
   fact: { label: "One statement", lines: linesOf },

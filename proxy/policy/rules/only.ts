@@ -18,7 +18,7 @@ export const only = roleRule("only", {
       }),
       about:
         "Row filters: of these tables the role has only the rows where the SQL condition holds. A role that extends " +
-        "another keeps its filters, and adds to them what it says here; `none` drops the one of that table.",
+        "another keeps its filters and adds these; `none` drops the filter of that table.",
       example: { "public.tickets": "assignee = :user" },
       reason: "filter",
     },

@@ -28,7 +28,7 @@ export const peopleBehind = roleRule("peopleBehind", {
       schema: z.array(source, { error: HINT }),
       about:
         "Of a role with watch or acts_as: what names the person for whom the application reads. The first that says something does. " +
-        "That person is counted, limited, logged and suspended by name. Nobody is named if left out.",
+        "That person is counted, limited, logged and suspended by name. If left out, no person is named.",
       example: [{ setting: "app.agent" }, { comment: "user" }],
     },
   },

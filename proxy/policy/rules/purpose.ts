@@ -51,8 +51,7 @@ export const purpose = roleRule("purpose", {
       }
       const checked = checkPurpose(condition, relation, catalog);
       if (checked.ok) continue;
-      const hint =
-        "It runs beside every statement, so it must be one that cannot fail: comparisons and EXISTS.";
+      const hint = "It runs with every statement, so it must not be able to fail: comparisons and EXISTS.";
       report("error", condition.place, `the purpose of ${name}: ${checked.problem}`, hint);
     }
   },

@@ -30,7 +30,7 @@ const keys = {
     ),
     about:
       "Classes that the role sees in the clear. With `when`, only in rows where the SQL condition holds; " +
-      ":user stands for the user's name as a quoted literal. All other classes are masked.",
+      ":user is the user's name as a quoted literal. All other classes are masked.",
     example: ["name", { text: { when: "assignee = :user" } }],
     reason: "column",
   },

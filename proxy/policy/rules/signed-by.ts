@@ -28,7 +28,7 @@ export const signedBy = roleRule("signedBy", {
       ),
       about:
         "What the sources of people_behind say has to be a JSON Web Token that is signed with one of these keys and has not " +
-        "expired; whatever else they say names nobody. If left out, the application is taken at its word.",
+        "expired; anything else names no person. If left out, the application is trusted.",
       example: { jwks: "keys.json", claim: "sub", bound: true },
     },
   },
@@ -48,15 +48,15 @@ export const signedBy = roleRule("signedBy", {
     if ((watch !== true && actsAs === undefined) || said === undefined) return;
     const place = placeOfKey(source, "signed_by");
     if (peopleBehind === undefined) {
-      const what = `role "${name}" says who signs what names people, and not what names people`;
-      problems.error(place, what, 'Say "people_behind:", or take it out.');
+      const what = `role "${name}" names the signers of claims, but not the claims that name people`;
+      problems.error(place, what, 'Add "people_behind:", or remove it.');
     }
     // A source whose text cannot be a signed token would never name a person.
     for (const each of peopleBehind ?? []) {
       const cannot = UNSIGNED[each.kind === "setting" && each.path !== undefined ? "path" : each.kind];
       if (cannot === undefined) continue;
       const hint = "Pass the token itself, in a setting (setting: app.token) or in a comment.";
-      problems.error(place, `role "${name}" wants signed claims, and ${cannot}`, hint);
+      problems.error(place, `role "${name}" requires signed claims, and ${cannot}`, hint);
     }
     if (said.kind === "jwks" && /^[a-z]+:\/\//i.test(said.at) && !isSafeUrl(said.at)) {
       const hint = "Public keys are fetched over https; name an https URL, or a file.";
@@ -73,7 +73,7 @@ export const signedBy = roleRule("signedBy", {
 const UNSIGNED: Readonly<Record<PersonSource["kind"] | "path", string | undefined>> = {
   setting: undefined,
   comment: undefined,
-  path: "a path leads into claims that are decoded already, which nobody has signed",
+  path: "a path leads into claims that are decoded already, which are not signed",
   application_name: "an application_name has no room for one (63 bytes)",
   role: "SET ROLE takes none",
 };

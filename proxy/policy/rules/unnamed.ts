@@ -13,7 +13,7 @@ export const unnamed = roleRule("unnamed", {
         { error: HINT },
       ),
       about:
-        "What holds where nobody is named: refuse shows nobody, a budget counts the application itself, and beside acts_as " +
+        "For reads without a named person: refuse shows no one, a budget counts the application itself, and with acts_as " +
         "a role may judge its statements. The role's own keys and budgets if left out.",
       example: { budget: { "1h": 50 } },
     },
@@ -33,8 +33,8 @@ export const unnamed = roleRule("unnamed", {
     const isOfPeople = role.watch === true || role.actsAs !== undefined;
     if (!isOfPeople || role.unnamed === undefined) return;
     if (role.peopleBehind === undefined) {
-      const what = `role "${role.name}" says what holds where nobody is named, and not what names people`;
-      problems.error(placeOfKey(source, "unnamed"), what, 'Say "people_behind:", or take it out.');
+      const what = `role "${role.name}" decides for reads without a named person, but nothing names people`;
+      problems.error(placeOfKey(source, "unnamed"), what, 'Add "people_behind:", or remove it.');
     }
     const windows = typeof role.unnamed === "object" && "budget" in role.unnamed ? role.unnamed.budget : [];
     if (role.watch === true) checkWatchedWindows(role, windows, role.place, problems);

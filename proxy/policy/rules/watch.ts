@@ -24,8 +24,8 @@ export const onBudget = roleRule("onBudget", {
     on_budget: {
       schema: z.enum(["stop", "alert"], { error: "stop or alert." }),
       about:
-        "Of a watched role, when a budget is used up: stop (the default) shows nobody new until the budget has room " +
-        "again; alert tells somebody and stops nothing.",
+        "Of a watched role, when a budget is used up: stop (the default) shows no one new until the budget has room " +
+        "again; alert sends an alert and stops nothing.",
       example: "alert",
     },
   },

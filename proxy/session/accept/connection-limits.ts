@@ -5,11 +5,11 @@ import { type Refusal, refuseSession } from "../../wire/refusal.ts";
  * of all together, and their first process gives them out.
  */
 export interface Seats {
-  /** A client asks to log in. Without a refusal he has a seat, and must leave it. */
+  /** A client asks to log in. Without a refusal it has a place, and must leave it. */
   enter(): Promise<Refusal | undefined>;
-  /** He has proved who he is. Without a refusal he counts as one of this user's, and must leave as him. */
+  /** The client has proved its user. Without a refusal it counts as one of this user's, and must leave as such. */
   settle(user: string): Promise<Refusal | undefined>;
-  /** `user` once he has settled. */
+  /** `user` once the client has settled. */
   leave(user: string | undefined): void;
 }
 

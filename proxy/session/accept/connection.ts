@@ -56,7 +56,7 @@ export interface ConnectionParts extends LoginParts {
 
 /** Hears what becomes of a connection. */
 export interface ConnectionWatcher {
-  /** It is past log-in. */
+  /** It is past login. */
   entered(): void;
   /** All of it is closed. */
   gone(connection: Connection): void;
@@ -65,7 +65,7 @@ export interface ConnectionWatcher {
 /** Longest statement of the admin database: EXPLAIN quotes others' statements. */
 const ADMIN_STATEMENT_LIMIT = 1 << 20;
 
-/** One client's connection from its first byte to its last: start-up, log-in, session. */
+/** One client's connection from its first byte to its last: start-up, login, session. */
 export class Connection {
   readonly #socket: Socket;
   readonly #parts: ConnectionParts;
@@ -73,7 +73,7 @@ export class Connection {
   /** Of the session that this may become; errors before are found by its beginning. */
   readonly #id = randomUUID();
   readonly #dismissal = new Dismissal();
-  /** Breaks the log-in off; as the startup packet it is forgotten when the session begins. */
+  /** Breaks the login off; as the startup packet it is forgotten when the session begins. */
   #login: AbortController | undefined;
   #startup: Startup | undefined;
   /** The client's: the one that was accepted, or TLS over it. */
@@ -91,12 +91,12 @@ export class Connection {
     this.#watcher = watcher;
   }
 
-  /** Past log-in. */
+  /** Past login. */
   get inSession(): boolean {
     return this.#session !== undefined;
   }
 
-  /** Who is served here; undefined before log-in. */
+  /** Who is served here; undefined before login. */
   get info(): SessionInfo | undefined {
     if (this.#session === undefined) return undefined;
     const { established, role } = this.#session;
@@ -111,7 +111,7 @@ export class Connection {
 
   /**
    * Serves the client; never rejects. Resolves when the session has begun: a function that waited for its end would
-   * keep all of the log-in in memory for as long.
+   * keep all of the login in memory for as long.
    */
   async serve(): Promise<void> {
     const login = new AbortController();
@@ -253,13 +253,13 @@ export class Connection {
       const { sqlstate } = refusal;
       audit.write({ kind: "login refused", ...session, sqlstate, reference });
       metrics.loginFailed(failure);
-      log.info({ reference, address, reason: failure, sqlstate }, "log-in failed");
+      log.info({ reference, address, reason: failure, sqlstate }, "login failed");
       return LoginEnd.refused(failure, refusal);
     };
     const full = await seats.settle(user);
     if (full !== undefined) throw refused("limit", full);
     this.#seat = "settled";
-    // Whoever is suspended from here on is found by his session and cut off.
+    // A user who is suspended from here on is found by their session and cut off.
     const suspended = refuseUser?.(user);
     if (suspended !== undefined) throw refused("suspended", suspended);
     audit.write({ kind: "login", ...session });
@@ -316,12 +316,12 @@ export class Connection {
           // What is wrong with the servers or the settings only the operator can mend.
           ...(end.failure === "upstream" && end.problem !== undefined && { problem: end.problem }),
         },
-        "log-in failed",
+        "login failed",
       );
       this.#record(end);
     }
     const socket = this.#client;
-    // Before its startup packet nobody has shown that he speaks this protocol; Postgres leaves him, too, unanswered.
+    // Before its startup packet a client has not shown that it speaks this protocol; Postgres, too, gives no answer.
     const mute = end.failure === "timeout" && this.#startup === undefined;
     if (mute || end.failure === undefined) socket.destroy();
     else sayFarewell(socket, end.refusal && errorResponse({ ...end.refusal, reference }));
@@ -349,7 +349,7 @@ export class Connection {
 }
 
 const UNREAD = refuseSession("57P03", "the proxy could not read the database's catalog in time", {
-  hint: "Its control connection (--control) may be slow or away: try again in a moment. The proxy's log may say more.",
+  hint: "Its control connection (--control) may be slow or away: try again in a moment. The proxy's log may have details.",
 });
 
 function isExpected(error: unknown): boolean {

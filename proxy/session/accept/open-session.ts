@@ -126,7 +126,7 @@ export async function openCatalog(
     throw LoginEnd.refused(
       "upstream",
       refuseSession("57P03", `the proxy cannot read the catalog of database "${database}"`, {
-        hint: "Its control connection (--control) may lack CONNECT on this database. The proxy's log says more.",
+        hint: "Its control connection (--control) may lack CONNECT on this database. The proxy's log has details.",
       }),
     );
   }

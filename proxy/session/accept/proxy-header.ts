@@ -22,7 +22,7 @@ const LONGEST_LINE = 107;
 /** Addresses take 36 bytes; what balancers add in TLVs (names, certificates) is read over. */
 const LONGEST_BINARY = 4096;
 
-/** Whether whoever sends this means it as a header, trusted or not. */
+/** Whether this is meant as a header, trusted or not. */
 export function beginsLikeHeader(bytes: Buffer): boolean {
   return [SIGNATURE, Buffer.from(LINE)].some((start) => bytes.subarray(0, start.length).equals(start));
 }
@@ -115,7 +115,7 @@ export async function takeProxyHeader(socket: Socket, signal: AbortSignal): Prom
   }
 }
 
-/** Undefined at the end. Read, not listened for: whoever gets the socket finds it as a fresh one. */
+/** Undefined at the end. Read, not listened for: the next owner of the socket finds it like a fresh one. */
 function nextChunk(socket: Socket, signal: AbortSignal): Promise<Buffer | undefined> {
   return new Promise((resolve, reject) => {
     const settle = (done: () => void) => {

@@ -72,7 +72,7 @@ export async function receiveClient(
 }
 
 /**
- * Whoever sends what cannot be the length of a startup packet speaks another protocol, or hangs up at once. As in
+ * A client that sends something else than the length of a startup packet speaks another protocol, or hangs up at once. As in
  * ProcessStartupPacket (COMMERROR) they are told nothing: a driver that has hung up would take the answer for a failure. A balancer
  * whose header is not trusted is told: somebody has to find out why no client gets through.
  */

@@ -38,7 +38,7 @@ export class SessionWindow {
   }
 }
 
-/** A session past log-in: the server's first ReadyForQuery has been relayed to the client. */
+/** A session past login: the server's first ReadyForQuery has been relayed to the client. */
 export interface Established {
   /** Random, for logs and events. */
   readonly id: string;
@@ -59,7 +59,7 @@ export interface Established {
    * standard_conforming_strings on were put into it. A session without it cannot become a guarded one.
    */
   readonly pinned?: boolean;
-  /** When it is told to end, the session tells the client, ends both sides, and resolves. */
+  /** At the order to end, the session tells the client, ends both sides, and resolves. */
   readonly dismissal: Dismissal;
   /** Tells what the session runs, for operators. */
   readonly window: SessionWindow;

@@ -58,7 +58,7 @@ export interface SessionParts {
   readonly normalise: (sql: Buffer, more?: number) => string;
 }
 
-/** The session cannot go on, and its client is told why. Thrown by any step, caught in one place. */
+/** The session cannot go on, and its client gets the reason. Thrown by any step, caught in one place. */
 export class SessionEnd extends Error {
   override readonly name = "SessionEnd";
   readonly refusal: Refusal;

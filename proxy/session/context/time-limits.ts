@@ -37,7 +37,7 @@ interface Sighting {
   cancelled: boolean;
 }
 
-/** For how long a statement may go on after it was told to stop. */
+/** For how long a statement may go on after the request to stop. */
 export const STOPPING_MS = 5_000;
 
 /**
@@ -160,5 +160,5 @@ export const STALLED = refuseSession("57014", "terminating connection due to sta
 
 export const SERVER_SILENT = refuseSession("08006", "the database server does not answer", {
   detail: "A statement exceeded the proxy's --statement-timeout, and could not be cancelled.",
-  hint: "Whether the last transaction was committed is not known. Connect again later; the proxy's log may say more.",
+  hint: "Whether the last transaction was committed is not known. Connect again later; the proxy's log may have details.",
 });

@@ -15,7 +15,7 @@ export interface Surroundings {
 
 /**
  * Whether what the server has said of the session still holds. Statements that may change it are seen when they are
- * sent; what the transaction's end, a savepoint or an error takes back is asked anew.
+ * sent; what the transaction's end, a savepoint or an error takes back is asked again.
  */
 export class Certainty {
   readonly #ledger: Pick<Ledger, "isEnding">;

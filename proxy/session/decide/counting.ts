@@ -53,7 +53,7 @@ export class Counting {
     if (warning !== undefined) toClient.send(noticeResponse(warning));
   }
 
-  /** A policy that is read anew may give the user another role, with other windows; an application may read for another. */
+  /** A policy that is read again may give the user another role, with other windows; an application may read for another. */
   #follow(): void {
     const { role, person } = this.#judging;
     if (this.#role === role && this.#person === person) return;

@@ -4,7 +4,7 @@ import { effectiveSchemas } from "./search-path.ts";
 
 export interface Asked extends Pick<Scope, "policy" | "role" | "maskKey"> {
   readonly user: string;
-  /** As whom his sessions run in the database. */
+  /** The database user of their sessions. */
   readonly databaseUser: string;
 }
 

@@ -58,7 +58,7 @@ export class Judging {
     this.#account = this.#roleIn(this.#policy);
     this.treatment = treatmentOf(this.#policy, this.#account);
     this.#role = this.treatment === "guarded" ? this.standing(undefined).role : this.#account;
-    // Between log-in and here the policy may have changed.
+    // Between login and here the policy may have changed.
     if (this.treatment === "guarded" && established.pinned !== true) throw changed();
   }
 
@@ -241,7 +241,7 @@ function treatmentOf(policy: Policy, role: Role): Treatment {
   return policy.mode === "observe" ? "watched" : "guarded";
 }
 
-/** Statements, cursors and settings of such a session were made without a guard, or with another: it begins anew. */
+/** Statements, cursors and settings of such a session were made without a guard, or with another: it begins again. */
 function changed(): SessionEnd {
   return new SessionEnd(
     refuseSession("57P01", "terminating connection: the policy for this user has changed", {

@@ -90,10 +90,10 @@ function rolesIn({ payload }: Claim, { actsAs }: Role): readonly string[] {
   return [payload[actsAs.claim]].flat().filter((each) => typeof each === "string");
 }
 
-/** Told where the policy shows nobody unless somebody is named. */
+/** The refusal where the policy shows no one unless a person is named. */
 export function nobodyNamed({ name }: Pick<Role, "name">): Refusal {
-  return refuse("42501", "nobody is named for whom this would be read", {
-    hint: 'The application names the person as the policy says under "people_behind:" of its role.',
+  return refuse("42501", "no person is named who reads this", {
+    hint: 'The application has to name the person as "people_behind:" of its role requires.',
     rule: `roles.${name}.unnamed`,
   });
 }

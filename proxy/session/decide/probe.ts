@@ -11,7 +11,7 @@ export const PROBE = `sluice ${randomBytes(8).toString("hex")}`;
 const LONGEST_SETTING = 16 * 1024;
 
 /**
- * Asks for all that a statement of an application hangs on, in one row of texts. Each name has its schema: it must mean the same
+ * Asks for all that a statement of an application depends on, in one row of texts. Each name has its schema: it must mean the same
  * under any search_path.
  */
 export function probeMessages(settings: readonly string[]): ProbeMessages {

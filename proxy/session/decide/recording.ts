@@ -8,7 +8,7 @@ export function leavesTrace(statement: Statement): boolean {
   return isLimited(statement) || writes.length > 0 || (reads.length > 0 && lookups > 0);
 }
 
-const HINT = "The disk of the audit log may be full; the proxy's log says more. Try again later.";
+const HINT = "The disk of the audit log may be full; the proxy's log has details. Try again later.";
 const RULE = "on_audit_loss";
 
 /** Told while the log takes nothing: nothing of the statement has reached the server. */

@@ -10,7 +10,7 @@ import { mayTouchPeople } from "./current-run.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Reply } from "./outstanding-replies.ts";
 
-/** What is told beside the answers: what the server says unasked (Postgres docs, "Asynchronous Operations"), and our own notices. */
+/** Messages beside the answers: what the server sends unasked (Postgres docs, "Asynchronous Operations"), and our own notices. */
 export class Announcements {
   readonly #exchange: Exchange;
 

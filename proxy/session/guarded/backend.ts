@@ -48,7 +48,7 @@ export class GuardedBackend {
 
   /** False: the message must be handed in again after a `wake`. */
   handle(frame: Frame): boolean {
-    // Of a long error its beginning has been told.
+    // The beginning of a long error has been sent.
     if (isError(frame.type) && (frame.piece === "middle" || frame.piece === "last")) return true;
     if (frame.type === Backend.DataRow) return this.#dataRow(frame);
     if (frame.type === Backend.CopyData) return this.#copyData(frame);
@@ -69,7 +69,7 @@ export class GuardedBackend {
     return true;
   }
 
-  /** Its rest is not wanted. A server that cannot be told, or does not stop, is left. */
+  /** The rest is not needed. A server that cannot be cancelled, or does not stop, is left. */
   #stop(run: Run, cut: Refusal): void {
     const now = performance.now();
     if (run.cancelledAt === undefined) {
@@ -283,7 +283,7 @@ function onlyField({ buffer, start }: Frame): string {
   return buffer.toString("utf8", start + 11, start + 11 + Math.max(length, 0));
 }
 
-/** COPY in binary ends with a count of -1; without any row the header stands before it, of 19 bytes. */
+/** COPY in binary ends with a count of -1; without any row, the header of 19 bytes comes before it. */
 function isTrailer({ buffer, start, end, piece }: Frame): boolean {
   const length = end - start - 5;
   return piece === "whole" && (length === 2 || length === 21) && buffer.readInt16BE(end - 2) === -1;

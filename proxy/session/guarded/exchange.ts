@@ -43,7 +43,7 @@ export class Exchange {
   unrolling = false;
   /** What runs is being cancelled because it has run too long. */
   overrun = false;
-  /** The server has said that it ends the session. */
+  /** The server has announced the end of the session. */
   fatal = false;
   /** The client has said that it ends the session. */
   terminated = false;
@@ -152,7 +152,7 @@ export class Exchange {
     this.leg.send(message, reply);
   }
 
-  /** What follows stands or falls by itself. */
+  /** What follows is independent. */
   #endPipeline(): void {
     this.pipelineWrites = false;
   }

@@ -13,7 +13,7 @@ export interface Execution {
   readonly shape: Statement;
   /** Of the statement that was sent: a FETCH has one of its own. */
   readonly effect: Effect | undefined;
-  /** A portal goes on where it stopped: it looks nobody up anew. */
+  /** A portal goes on where it stopped: it looks nobody up again. */
   readonly goesOn: boolean;
   readonly pinned: PinnedPeople | undefined;
   /** It has run, and failed: what is charged is the error. */
@@ -39,7 +39,7 @@ interface Bill {
 }
 
 /**
- * What statements cost before they run: exact look-ups, and prices of executions. One that finds nobody, or fails, tells
+ * What statements cost before they run: exact lookups, and prices of executions. One that finds nobody, or fails, tells
  * something and gives no row to count.
  */
 export class Tolls {
@@ -166,7 +166,7 @@ function unitsOfFetch({ effect, pinned }: Execution): number {
   return (seeks ? unitsOfSeek(most) : 0) + (move ? unitsOfNumber(most) : 0);
 }
 
-/** What a number of any size tells: smaller ones are told by fewer bits (an Elias gamma code has as many). */
+/** What a number of any size reveals: smaller ones need fewer bits (an Elias gamma code has as many). */
 export function unitsOfNumber(number: number): number {
   return Math.ceil(2 * Math.log2(number + 1)) * BIT;
 }

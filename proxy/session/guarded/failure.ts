@@ -17,7 +17,7 @@ import type { Results } from "./results.ts";
 /** The server gives these before it runs anything: the block has failed, the name is unknown. */
 const FREE: ReadonlySet<string> = new Set(["25P02", "26000", "34000"]);
 
-/** An error of the server's that has been told, or passed over. */
+/** A server error that the client has got, or that was passed over. */
 interface Failed {
   /** The message that it answers. */
   readonly head: Reply | undefined;
@@ -30,7 +30,7 @@ interface Failed {
   readonly isRefused: boolean;
 }
 
-/** Errors of the server in a guarded session: what the client is told of them, and what they undo. */
+/** Errors of the server in a guarded session: what the client gets of them, and what they undo. */
 export class GuardedFailure implements AnswerSteps<Frame, Failed> {
   readonly #exchange: Exchange;
   readonly #results: Results;
@@ -84,7 +84,7 @@ export class GuardedFailure implements AnswerSteps<Frame, Failed> {
   }
 
   /**
-   * Charges an error that may tell of people, before it is told. False: the message must be handed in again after a
+   * Charges an error that may reveal people, before it is sent. False: the message must be handed in again after a
    * `wake`.
    */
   #isPaid(frame: Frame): boolean {
@@ -104,7 +104,7 @@ export class GuardedFailure implements AnswerSteps<Frame, Failed> {
     if (isOfParser(fields) || fields.get("V") !== "ERROR" || FREE.has(fields.get("C") ?? "")) return false;
     if (head.refusal !== undefined || head.quiet === true || (head.kind === "query" && head.failed))
       return false;
-    // What is told then are words of ours.
+    // The client then gets our own words.
     if ("run" in head && head.run?.cut !== undefined) return false;
     return mayTouchPeople(this.#exchange, head);
   }
@@ -151,7 +151,7 @@ export class GuardedFailure implements AnswerSteps<Frame, Failed> {
     }
   }
 
-  /** The client is told, and what it is told goes on record, under one reference. */
+  /** The client gets an error that goes on record under the same reference. */
   #answer(
     frame: Frame,
     fields: ErrorFields,
@@ -168,7 +168,7 @@ export class GuardedFailure implements AnswerSteps<Frame, Failed> {
     return { head, run, sqlstate, told, isRefused: refusal !== undefined };
   }
 
-  /** What is told in place of the server's error. */
+  /** What the client gets in place of the server's error. */
   #ownWords(fields: ErrorFields, refusal: Refusal | undefined): Refusal | undefined {
     const overrun = this.#exchange.overrun && fields.get("C") === STATEMENT_TIMEOUT.sqlstate;
     this.#exchange.overrun = false;

@@ -27,7 +27,7 @@ const PATH_PROBE = pathProbe();
 
 /**
  * What the client's messages will mean to the server when it comes to them. "unsettled" and undefined: that
- * hangs on answers which are still to come; the server has been asked to give them.
+ * depends on answers that are still to come; the server has been asked for them.
  */
 export class Foresight {
   readonly #exchange: Exchange;
@@ -39,7 +39,7 @@ export class Foresight {
 
   /**
    * Asks for search_path where the server does not tell of it by itself: before the client's first message, as
-   * later the question could stand in a transaction that is not the client's. False: it cannot be asked yet.
+   * later the question could fall into a transaction that is not the client's. False: it cannot be asked yet.
    */
   begin(): boolean {
     if (this.#hasBegun) return true;
@@ -83,7 +83,7 @@ export class Foresight {
     }
     if (!acting.isKnown(by)) return false;
     const person = acting.personIn(by);
-    // What runs is counted, cut and told of by the role of whoever it was begun for.
+    // A running statement is counted, cut off and reported by the role of the person it was begun for.
     const sight = acting.sightBy(fencing);
     if (judging.actsFor(person, sight)) return true;
     if (!ledger.isSettled) return this.isSettled();
@@ -153,7 +153,7 @@ export class Foresight {
   }
 
   /**
-   * A statement that was prepared under another policy, catalog or search_path is judged anew before it runs;
+   * A statement that was prepared under another policy, catalog or search_path is judged again before it runs;
    * if its text must be another now, the server gets that first.
    */
   renew(prepared: Prepared, key: string): Prepared | "unsettled" | Refusal {
@@ -290,9 +290,9 @@ function isDoubtful({ verdict }: Judged): boolean {
 /** Of a relation, a column, a function. */
 const DOES_NOT_EXIST: ReadonlySet<string> = new Set(["42P01", "42703", "42883"]);
 
-const OF_ANOTHER = refuse("42501", "this cursor was opened for another person", { hint: "Open it anew." });
+const OF_ANOTHER = refuse("42501", "this cursor was opened for another person", { hint: "Open it again." });
 
-const OUTLIVED = refuse("42501", "this cursor was opened under another policy", { hint: "Open it anew." });
+const OUTLIVED = refuse("42501", "this cursor was opened under another policy", { hint: "Open it again." });
 
 /** `refusal`: nothing of it may be run for them. */
 function forPerson(judged: Judged, person: string | undefined, refusal: Refusal | undefined): Judged {

@@ -9,7 +9,7 @@ import type { Run } from "../statement/run.ts";
 interface Expected {
   /** `performance.now()` at the client's message. */
   readonly at: number;
-  /** Told in place of the server's error: a message that surely fails stands in place of the client's. */
+  /** Sent in place of the server's error: a message that surely fails replaces the client's. */
   readonly refusal?: Refusal;
   /** Not of the client's asking: it hears nothing of its success. */
   readonly hidden?: boolean;

@@ -182,7 +182,7 @@ function canFail(role: Role, shape: Statement): boolean {
 
 const HALF_DONE = refuse(
   "42501",
-  "a result that may be cut off, or a write that may be too large, cannot stand beside a write or COMMIT in one message",
+  "a result that may be cut off, or a write that may be too large, cannot be combined with a write or COMMIT in one message",
   {
     hint: "Send the statements one by one.",
   },

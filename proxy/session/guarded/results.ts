@@ -280,7 +280,7 @@ export class Results {
     readTrailingFields(frame, run.extraFields, fields);
     const members = membersOf(metering, fields);
     const end = trimDataRow(frame, run.extraFields);
-    // Only a row that names its people stands in a batch alone.
+    // Only a row that names its people is in a batch alone.
     if (members.namespaces.length > 0 || this.#waiting?.run !== run)
       this.#waiting = new Waiting(run, members);
     const units = unitsOfGroup(metering, members, sizeOfRow(frame, end, run));
@@ -374,7 +374,7 @@ export function canBeCut(role: Role, shape: Parameters<typeof isLimited>[0]): bo
   );
 }
 
-/** What is told when a result is past a limit of the role. */
+/** The error for a result that exceeds a limit of the role. */
 export function excess(role: Role, past: "rows" | "bytes"): Refusal {
   const limit = role.limits[past];
   return refuse("54000", `this statement returned more than ${limit} ${past}`, {

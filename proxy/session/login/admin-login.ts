@@ -26,7 +26,7 @@ export interface AdminDatabase {
   /** The real database that lets an admin in, with `--auth passthrough`. */
   readonly provenAt: string;
   right(user: string): AdminRight | undefined;
-  /** Serves a client who has been told that his log-in is good. Resolves when he leaves. */
+  /** Serves a client that has been told that its login succeeded. Resolves when it leaves. */
   run(client: Conversation, user: AdminUser): Promise<void>;
 }
 
@@ -40,8 +40,8 @@ export function databaseOf({ parameters }: Startup): string {
 }
 
 /**
- * Logs a client in to the admin database, as far as AuthenticationOk. His password is checked as everybody's:
- * against his verifier, or by the server, to which his log-in is relayed and which then hears no more.
+ * Logs a client in to the admin database, as far as AuthenticationOk. Its password is checked like any other:
+ * against the user's verifier, or by the server, to which the login is relayed and which then gets nothing more.
  */
 export async function proveAdmin(
   client: Conversation,
@@ -73,7 +73,7 @@ export async function proveAdmin(
 
 const NO_PROOF = Buffer.alloc(0);
 
-/** Takes him only whom the server lets in with a password: up to its ReadyForQuery, for NOLOGIN comes late. */
+/** Accepts only users whom the server lets in with a password: up to its ReadyForQuery, because NOLOGIN comes late. */
 async function askServer(
   client: Conversation,
   user: string,
@@ -94,7 +94,7 @@ async function askServer(
         "password",
         refuseSession(
           "28000",
-          "the database server asks for no password, so nobody can prove to be an admin",
+          "the database server asks for no password, so no one can prove to be an admin",
           {
             hint: "Let pg_hba.conf ask this proxy for scram-sha-256, or use --auth scram.",
           },

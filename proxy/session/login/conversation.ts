@@ -4,8 +4,8 @@ import { surviveErrors } from "../../wire/survive-errors.ts";
 import type { Side } from "../context/established.ts";
 
 /**
- * One peer during log-in, a message at a time: nothing is read before it is asked for, so what a peer sends
- * too early waits in its socket and in the reader. The session takes both over as they stand.
+ * One peer during login, a message at a time: nothing is read before it is asked for, so what a peer sends
+ * too early waits in its socket and in the reader. The session takes both over as they are.
  */
 export class Conversation implements Side {
   readonly socket: Socket;
@@ -47,13 +47,13 @@ export class Conversation implements Side {
     return this.reader.peek();
   }
 
-  /** What a session takes over, and nothing of the log-in with it. */
+  /** What a session takes over, and nothing of the login with it. */
   handOver(): Side {
     const { socket, reader } = this;
     return { socket, reader };
   }
 
-  /** Messages of a log-in are few and small: there is nothing to hold back. */
+  /** Messages of a login are few and small: there is nothing to hold back. */
   send(bytes: Buffer): void {
     if (this.socket.writable) this.socket.write(bytes);
   }

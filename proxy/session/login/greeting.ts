@@ -22,7 +22,7 @@ export interface Greeting {
 
 /**
  * Relays what the server tells after AuthenticationOk, but for its cancel key: the client gets one of `ours`.
- * ReadyForQuery is not sent yet; the reader stands on it.
+ * ReadyForQuery is not sent yet; the reader is at it.
  */
 export async function relayGreeting(
   server: Conversation,
@@ -73,11 +73,11 @@ export async function readGreeting(
   }
 }
 
-/** For how long a server may keep silent during a log-in: it may ask LDAP, but a half-open connection never answers. */
+/** For how long a server may keep silent during a login: it may ask LDAP, but a half-open connection never answers. */
 const SILENCE_MS = 20_000;
 
 const SILENT = refuseSession("08006", "the database server does not answer", {
-  hint: "Try again in a moment. If it goes on, the network between the proxy and the database is broken.",
+  hint: "Try again in a moment. If it continues, the network between the proxy and the database is broken.",
 });
 
 /** Waits for the server's next message. */
@@ -99,8 +99,8 @@ export async function expectServer(server: Conversation): Promise<void> {
   if (isSilent) throw LoginEnd.refused("upstream", SILENT);
   throw LoginEnd.refused(
     "upstream",
-    refuseSession("08006", "the database server closed the connection during log-in", {
-      hint: "The database may be starting or stopping: try again in a moment. Its log may say more.",
+    refuseSession("08006", "the database server closed the connection during login", {
+      hint: "The database may be starting or stopping: try again in a moment. Its log may have details.",
     }),
   );
 }
@@ -113,7 +113,7 @@ export function relayError(server: Conversation, client: Conversation): LoginEnd
   return LoginEnd.relayed(sqlstate.startsWith("28") ? "password" : "upstream", sqlstate);
 }
 
-/** Of the ErrorResponse that the server's reader stands on. */
+/** Of the ErrorResponse that the server's reader is at. */
 export function sqlstateOf(server: Conversation): string {
   try {
     return decodeError(server.reader).get("C") ?? "XX000";
@@ -122,13 +122,13 @@ export function sqlstateOf(server: Conversation): string {
   }
 }
 
-/** What the server sent has no place in this step of the log-in. */
+/** What the server sent has no place in this step of the login. */
 export function unexpected(server: Conversation): LoginEnd {
   const code = server.reader.type;
   return LoginEnd.refused(
     "upstream",
     refuseSession("08006", "the database server does not follow the protocol", {
-      detail: `Message type ${code} during log-in.`,
+      detail: `Message type ${code} during login.`,
       hint: "The proxy's --upstream may point to something that is not Postgres.",
     }),
   );

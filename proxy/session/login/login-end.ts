@@ -1,7 +1,7 @@
 import { ProtocolViolation } from "../../wire/frames.ts";
 import { type Refusal, refuseSession } from "../../wire/refusal.ts";
 
-/** Why a log-in came to nothing, as metrics name it: a closed list. */
+/** Why a login came to nothing, as metrics name it: a closed list. */
 export type LoginFailure =
   | "password"
   | "no_role"
@@ -13,7 +13,7 @@ export type LoginFailure =
   | "limit";
 
 /**
- * A log-in ends before the session begins, at whatever step it is: thrown by any step, caught in one place.
+ * A login ends before the session begins, at whatever step it is: thrown by any step, caught in one place.
  * Without a refusal there is nothing to tell: the client has gone, or the server has told it already.
  */
 export class LoginEnd extends Error {
@@ -28,7 +28,7 @@ export class LoginEnd extends Error {
     refusal?: Refusal,
     sqlstate: string | undefined = refusal?.sqlstate,
   ) {
-    super(refusal?.message ?? "the log-in was broken off");
+    super(refusal?.message ?? "the login was interrupted");
     this.failure = failure;
     this.refusal = refusal;
     this.sqlstate = sqlstate;

@@ -27,10 +27,10 @@ import { type Claim, guardedSettings, PINNED, readClaim } from "./startup-settin
 export type Authenticating =
   /** By the server's own exchange, relayed. */
   | { readonly mode: "passthrough" }
-  /** Against verifiers; the log-in upstream is the proxy's own. */
+  /** Against verifiers; the login upstream is the proxy's own. */
   | { readonly mode: "scram"; readonly users: () => Users };
 
-/** What log-ins need. */
+/** What logins need. */
 export interface LoginParts {
   readonly authenticating: Authenticating;
   /** The hosts that serve a database; undefined for one that is not served here. */
@@ -41,10 +41,10 @@ export interface LoginParts {
   readonly log: Log;
 }
 
-/** A log-in that succeeded. The server's first ReadyForQuery is in `ready`, not sent yet. */
+/** A login that succeeded. The server's first ReadyForQuery is in `ready`, not sent yet. */
 export interface LoggedIn {
   readonly established: Established;
-  /** The role at log-in. */
+  /** The role at login. */
   readonly role: Role;
   readonly ready: Buffer;
   readonly issued: IssuedKey;
@@ -154,7 +154,7 @@ export async function logIn(
   }
 }
 
-/** A user who has proved himself, and the server that has let him in. */
+/** An authenticated user, and the server that has let them in. */
 interface Entry {
   readonly server: Conversation;
   readonly databaseUser: string;
@@ -162,7 +162,7 @@ interface Entry {
   readonly pinned: boolean;
 }
 
-/** Where the log-in goes on. */
+/** Where the login goes on. */
 interface Target {
   readonly upstream: Upstream;
   readonly open: (startup: Buffer) => Promise<Conversation>;
@@ -197,7 +197,7 @@ async function passThrough(
   if (proof === "trusted") {
     parts.log.warn(
       { database: claim.database },
-      "the server asks this proxy for no password (trust in pg_hba.conf): anybody can be any user",
+      "the server asks this proxy for no password (trust in pg_hba.conf): anyone can log in as any user",
     );
   }
   const role = roleOf(claim, address, pinned, parts);
@@ -250,7 +250,7 @@ export function settingsOf(
   return { settings: pinned ? guardedSettings(claim, role) : claim.settings, pinned };
 }
 
-/** The role of a user who has proved himself, by the policy as it is now. */
+/** The role of an authenticated user, by the policy as it is now. */
 export function roleOf(claim: Claim, address: string, pinned: boolean, parts: LoginParts): Role {
   const policy = parts.policies().forDatabase(claim.database);
   const role = roleFor(policy, claim.user, address);
@@ -258,7 +258,7 @@ export function roleOf(claim: Claim, address: string, pinned: boolean, parts: Lo
   if (pinned || !isGuarded(policy, role)) return role;
   throw LoginEnd.refused(
     "no_role",
-    refuseSession("57P03", "the policy changed during this log-in; try again"),
+    refuseSession("57P03", "the policy changed during this login; try again"),
   );
 }
 
@@ -294,18 +294,14 @@ export async function openServer(
     parts.log.error({ reason: error.message }, "the database server cannot be reached");
     throw LoginEnd.refused("upstream", {
       ...error.refusal,
-      hint: "The proxy is up; the database behind it is not, or the network between them. The proxy's log says more.",
+      hint: "The proxy is up; the database behind it is not, or the network between them. The proxy's log has details.",
     });
   }
 }
 
-const UNANSWERED = refuseSession(
-  "08006",
-  "the database server did not answer before the time for the log-in was over",
-  {
-    hint: "The proxy is up; the database behind it is not, or the network between them. Try again in a moment.",
-  },
-);
+const UNANSWERED = refuseSession("08006", "the database server did not answer within the login timeout", {
+  hint: "The proxy is up; the database behind it is not, or the network between them. Try again in a moment.",
+});
 
 /** After a failover a server may not be any more what it was when it was asked last. */
 export function checkHost(hosts: UpstreamHosts, { parameters }: Greeting): void {
@@ -320,7 +316,7 @@ export function checkHost(hosts: UpstreamHosts, { parameters }: Greeting): void 
 }
 
 /**
- * Two things that all else stands on: the server took us for the user whom we named, and a guarded
+ * Two things that everything else depends on: the server took us for the user whom we named, and a guarded
  * session's text is read as the analysis reads it.
  */
 export function checkGreeting(entry: Pick<Entry, "databaseUser" | "pinned">, { parameters }: Greeting): void {

@@ -50,7 +50,7 @@ export async function relayAuthentication(
   return "proved";
 }
 
-/** The server's next authentication request; its notices are relayed, and so is the error that ends the log-in. */
+/** The server's next authentication request; its notices are relayed, and so is the error that ends the login. */
 async function nextRequest(client: Conversation, server: Conversation): Promise<Authentication> {
   for (;;) {
     const reply = await nextReply(server);

@@ -35,7 +35,7 @@ import { LoginEnd } from "./login-end.ts";
 import { checkScram, logInUpstream } from "./scram-login.ts";
 import { type Claim, pooledSettings } from "./startup-settings.ts";
 
-/** What log-ins need whose server connections are shared. */
+/** What logins need whose server connections are shared. */
 export interface Pooling {
   readonly pools: Pools;
   readonly leavings: LeavingsCache;
@@ -67,7 +67,7 @@ export async function logInPooled(
     claim.user,
     opening(() => parts.upstreamOf(claim.database) ?? hosts, parts),
   );
-  // What is wrong with the database the server says best, to whoever logs in.
+  // The server itself explains best what is wrong with the database.
   const read = await unlessAborted(catalogOf(claim.database), signal, () => {}).catch(() => undefined);
   const place = placeOf(claim, hosts.upstream.user ?? "", read?.current.serverVersion);
   const greeting = await greetingOf(greetings, place, client, signal);
@@ -150,7 +150,7 @@ async function greetingOf(
   }
 }
 
-/** `hosts`: those of now, as the log-in towards them can be read again. */
+/** `hosts`: those of now, as the login towards them can be read again. */
 function opening(hosts: () => UpstreamHosts, parts: LoginParts): PoolOptions["open"] {
   return async ({ packet }) => {
     try {
@@ -166,7 +166,7 @@ function opening(hosts: () => UpstreamHosts, parts: LoginParts): PoolOptions["op
 }
 
 async function openPooled(hosts: UpstreamHosts, parts: LoginParts, packet: Buffer): Promise<Opened> {
-  // No client's log-in is behind it: the steps have limits of their own.
+  // No client's login is behind it: the steps have limits of their own.
   const { server, at } = await openServer(hosts, packet, parts, new AbortController().signal);
   const onError = () => new NoConnection(bytesOf(server.reader), sqlstateOf(server));
   try {

@@ -66,7 +66,7 @@ export async function checkScram(client: Conversation, user: string, users: User
   );
 }
 
-/** What becomes of a server's ErrorResponse that is for clients: the reader stands on it. */
+/** What happens to a server's ErrorResponse for clients: the reader is at it. */
 export type OnServerError = (server: Conversation) => Error;
 
 /** Logs in upstream with the proxy's own credentials. Returns when the server has said AuthenticationOk. */
@@ -126,7 +126,7 @@ async function ownRequest(server: Conversation, onError: OnServerError): Promise
   }
 }
 
-/** The client is told that it is not his password; the reason names no secret. */
+/** The client gets the error for a wrong password; the reason names no secret. */
 function notLoggedIn(reason: string): LoginEnd {
   return LoginEnd.refused(
     "upstream",

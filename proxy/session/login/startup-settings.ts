@@ -56,7 +56,7 @@ export function guardedSettings(claim: Claim, role?: Role): ReadonlyMap<string, 
     refuseUnpinned(name, value, "for this role");
     const isName = role !== undefined && namesPeople(role, name);
     if (!PINNED.has(name) && !isName && !mayChangeSetting(name, valuesOf(name, value))) {
-      throw refused("42501", `this role may not set parameter "${name}" at log-in`, {
+      throw refused("42501", `this role may not set parameter "${name}" at login`, {
         hint: "Leave it out of the connection string; a role that sees all may set it.",
       });
     }
@@ -110,7 +110,7 @@ function valuesOf(name: string, value: string): readonly string[] {
 /**
  * The settings in `options`, the server's command line. Only the forms that name a setting are taken, and
  * they travel on as parameters of their own: nobody has to split this text a second time and perhaps
- * differently. (`-e` and its like stand for settings too, but a bundle such as `-ec role=…` must not pass.)
+ * differently. (`-e` and its like are settings too, but a bundle such as `-ec role=…` must not pass.)
  */
 function splitOptions(options: string): Map<string, string> {
   const settings = new Map<string, string>();
@@ -123,7 +123,7 @@ function splitOptions(options: string): Map<string, string> {
         hint: "Write each as -c name=value.",
       });
     }
-    // ParseLongOption of utils/misc/guc.c: a dash in a name stands for an underscore.
+    // ParseLongOption of utils/misc/guc.c: a dash in a name means an underscore.
     settings.set(foldAscii(match[1].replaceAll("-", "_")), match[2] ?? "");
   }
   return settings;
@@ -136,8 +136,8 @@ function splitWords(options: string): string[] {
 
 function refuseIdentity(name: string): void {
   if (IDENTITY.has(name)) {
-    throw refused("42501", `parameter "${name}" may not be set at log-in`, {
-      hint: "The policy goes by the user who logs in. Connect as the user whose rights you want.",
+    throw refused("42501", `parameter "${name}" may not be set at login`, {
+      hint: "The policy applies to the user who logs in. Connect as the user whose rights you want.",
     });
   }
   if (name.startsWith(OWN_PREFIX)) {

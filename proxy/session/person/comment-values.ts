@@ -38,7 +38,7 @@ function valuesOf(found: readonly Pair[], key: string): readonly string[] {
   return found.filter(([name]) => name === key).map(([, value]) => value);
 }
 
-/** What is no URL encoding stands for itself. */
+/** Anything that is no URL encoding is kept. */
 function decoded(text: string): string {
   try {
     return decodeURIComponent(text);

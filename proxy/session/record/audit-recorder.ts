@@ -24,7 +24,7 @@ export class Trace {
   #isDue = false;
   /** How many errors of ours the client has been told. */
   #errors = 0;
-  /** Decoys that this session was told of for: once each. */
+  /** Decoys that this session has raised an alert for: once each. */
   #canaries: Set<string> | undefined;
 
   constructor(established: Established, parts: SessionParts) {
@@ -32,7 +32,7 @@ export class Trace {
     this.#parts = parts;
   }
 
-  /** What the client is about to be told, with a reference to what is written of it. */
+  /** The error that the client is about to get, with a reference to its event. */
   refer(refusal: Refusal): Refusal {
     if (refusal.reference !== undefined) return refusal;
     this.#errors += 1;
@@ -85,7 +85,7 @@ export class Trace {
     return isDue;
   }
 
-  /** Before the rows leave: whoever is to be suspended for it does not get them. */
+  /** Before the rows leave: a user who is suspended for it does not get them. */
   lookForCanaries(run: Run): void {
     const { judged, people, looked } = run;
     const { canaries } = judged.scope.policy;

@@ -7,11 +7,11 @@ import type { People } from "../statement/run.ts";
 export interface Execution {
   readonly judged: Judged;
   readonly statement: Statement;
-  /** Whose rows it gave; where nobody asks what stands behind a FETCH or an EXECUTE, the statement itself. */
+  /** Whose rows it gave; where no one asks what is behind a FETCH or an EXECUTE, the statement itself. */
   readonly shape: Statement;
   /** Whom they showed, where somebody looks. */
   readonly people?: People | undefined;
-  /** For whom the account read, where that is somebody else. */
+  /** For whom the account read, where that is another person. */
   readonly person?: string | undefined;
   /** Why its rows ended early. */
   readonly cut?: Refusal | undefined;
@@ -79,7 +79,7 @@ export class Repetitions {
     known.last = this.#now();
   }
 
-  /** Tells of all that waits: before what must stand behind it, and at the session's end. */
+  /** Writes all that waits: before events that must follow it, and at the session's end. */
   flush(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;

@@ -6,7 +6,7 @@ import { textOfError } from "./error-texts.ts";
 
 /**
  * How a guarded session is told of the server's errors about one text. What a statement fails on, where, and in which
- * words can tell of people whom nobody has counted, so of statements that touch people nothing is told but the SQLSTATE
+ * words can reveal people who are not counted, so for statements that touch people the client gets nothing but the SQLSTATE
  * and, of violated constraints, their names. An error with a position is the parser's own: it was made before any row was
  * read, and is told as it is.
  */

@@ -104,7 +104,7 @@ export class DirectLeg implements ServerLeg {
     return this.#toServer.size > 0 || this.#side.writer.holds;
   }
 
-  /** The socket is closed by whoever has opened it. */
+  /** The socket is closed by its opener. */
   leave(): void {
     this.#side.release();
   }

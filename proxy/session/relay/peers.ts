@@ -12,7 +12,7 @@ export class Side {
   readonly socket: Duplex;
   readonly writer: SocketWriter;
   readonly reader: FrameReader;
-  /** The reader stands on a message that has to wait. */
+  /** The reader is at a message that has to wait. */
   isHeld = false;
   /** It will send no more. */
   hasEnded = false;
@@ -92,7 +92,7 @@ export function checkClientType(type: number): void {
 }
 
 export const SERVER_LOST = refuseSession("08006", "the database server closed the connection", {
-  hint: "Whether the last transaction was committed is not known. Connect again; the server's log may say more.",
+  hint: "Whether the last transaction was committed is not known. Connect again; the server's log may have details.",
 });
 
 /** As metrics and the log name it. */

@@ -33,7 +33,7 @@ export interface Relay {
   readonly keepsBytes: boolean;
   /** The client has said that it ends the session. */
   readonly terminated: boolean;
-  /** The server has said that it ends the session. */
+  /** The server has announced the end of the session. */
   readonly fatal: boolean;
   /**
    * The statement that runs has run too long: the server is asked to stop it. Nothing of the client's passes

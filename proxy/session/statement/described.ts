@@ -97,7 +97,7 @@ export function mayGiveRows({ kind, command, effect, silent }: Statement): boole
   }
 }
 
-/** Whether another statement stands behind this one, and not always the same. */
+/** Whether another statement is behind this one, and not always the same. */
 export function hasSource({ effect }: Statement): boolean {
   return effect?.kind === "execute" || effect?.kind === "fetch";
 }
@@ -107,7 +107,7 @@ const HINT =
 
 export const MISFIT: Refusal = refuse(
   "42501",
-  "the server describes the result otherwise than Sluice has foreseen, so no row of it leaves",
+  "the server describes the result differently than Sluice expected, so no row of it is sent",
   { hint: HINT },
 );
 

@@ -10,7 +10,7 @@ import type { Counts } from "./run.ts";
 
 /** A prepared statement: by Parse, or by SQL's PREPARE. */
 export interface Prepared {
-  /** Judged anew when the policy, the catalog or search_path is another than when it was prepared. */
+  /** Judged again when the policy, the catalog or search_path is another than when it was prepared. */
   kept: Kept;
   /** Undefined for an empty text. */
   statement: Statement | undefined;
@@ -35,7 +35,7 @@ export interface Portal {
   readonly pinned: PinnedPeople | undefined;
   /** What its statement and its parameters ask: see `repeats.ts`. */
   readonly question: string | undefined;
-  /** How many look-ups its parameters make beside those of its text. */
+  /** How many lookups its parameters make beside those of its text. */
   readonly lookups: number;
   readonly description: Description;
 }
@@ -125,7 +125,7 @@ interface Bound {
 
 export function portalOf(judged: Judged, statement: Statement | undefined, bound: Bound = {}): Portal {
   const { pinned, question, description, lookups = 0 } = bound;
-  // What stands behind an EXECUTE or a FETCH may be another statement each time.
+  // The statement behind an EXECUTE or a FETCH may be another one each time.
   const isShared = statement !== undefined && !hasSource(statement);
   return {
     judged,
@@ -170,7 +170,7 @@ const PLAN_HIDDEN = refuse("42501", "this role may not see the plan of what is p
 /** EXECUTE can name an EXECUTE that Parse prepared; the server ends such a ring by its stack depth. */
 const DEEPEST = 8;
 
-/** What stands behind an EXECUTE or a FETCH; any other statement stands for itself. */
+/** The statement behind an EXECUTE or a FETCH; any other statement is its own source. */
 export function sourceOf(
   statement: Statement,
   counts: Counts,
@@ -250,12 +250,12 @@ export function missingPortal(name: string, what: "portal" | "cursor"): Refusal 
   return refuse("34000", `${what} "${name}" does not exist`);
 }
 
-/** The name that a key stands for (see `nameKey`). */
+/** The name that a key encodes (see `nameKey`). */
 export function nameOf(key: string): string {
   return Buffer.from(key, "latin1").toString("utf8");
 }
 
-/** Whether a look-up or a judgement ended in a refusal. */
+/** Whether a lookup or a judgement ended in a refusal. */
 export function isRefusal(value: object): value is Refusal {
   return "sqlstate" in value;
 }

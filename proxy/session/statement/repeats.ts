@@ -28,7 +28,7 @@ export interface Repeat {
   readonly owed: number;
 }
 
-/** What stands for a statement's text and its parameters. */
+/** A key for a statement's text and its parameters. */
 export function questionOf(...parts: readonly Buffer[]): string {
   const hash = createHash("sha256");
   for (const part of parts) hash.update(part).update(SEPARATOR);

@@ -6,20 +6,20 @@ import type { Metering } from "../../sql/verdict.ts";
  * its size can tell: 32 bits for a person are four bytes.
  */
 
-/** Four bytes hold as much as a person stands for (docs/security.md). */
+/** Four bytes hold as much as one person counts for (docs/security.md). */
 const BYTES_OF_A_PERSON = 4;
 
 /** Of fewer people even what is not protected is theirs. */
 const CROWD = 10;
 
-/** More than these are not told apart in one row, see sql/metering.ts. */
+/** More than these are not distinguished in one row, see sql/metering.ts. */
 const NAMED_IN_A_ROW = 1_000;
 
 /** Whose a row of groups is. */
 export interface GroupMembers {
-  /** How many they are; undefined where only some of them are told. */
+  /** How many they are; undefined where only some of them are known. */
   readonly count: number | undefined;
-  /** Who they are, and the name space of each; empty where only their number is told. */
+  /** Who they are, and the name space of each; empty where only their number is known. */
   readonly identities: readonly string[];
   readonly namespaces: readonly string[];
 }
@@ -59,7 +59,7 @@ export function membersOf({ groups }: Metering, fields: readonly string[]): Grou
 
 function namesIn(field: string): readonly string[] {
   const names: unknown = field === "" ? [] : JSON.parse(field);
-  if (!Array.isArray(names)) throw new Error("a group that does not say who is in it");
+  if (!Array.isArray(names)) throw new Error("a group without its members");
   return names.filter((name) => typeof name === "string");
 }
 

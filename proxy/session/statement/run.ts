@@ -8,7 +8,7 @@ import { Answer, type Repeat } from "./repeats.ts";
 
 /** How many people a statement's event names at most. */
 export const NAMED = 5_000;
-/** How many are told apart; beyond it each sighting counts as somebody new. */
+/** How many are distinguished; beyond it each sighting counts as someone new. */
 const TOLD_APART = 20_000;
 
 /** A batch of rows has no more people than this of each name space. */
@@ -92,12 +92,12 @@ export class People {
     }
   }
 
-  /** Where those who are told apart are named. */
+  /** Where those who are distinguished are named. */
   get namespaces(): readonly string[] {
     return [...this.#seen.keys()];
   }
 
-  /** How many are told apart. */
+  /** How many are distinguished. */
   get known(): number {
     return this.#identities.length;
   }
@@ -149,7 +149,7 @@ export const UNKNOWN_STATEMENT: Statement = {
 /** What a run was asked with, beside its statement. */
 interface Asked {
   readonly pinned?: PinnedPeople | undefined;
-  /** Look-ups that its parameters make. */
+  /** Lookups that its parameters make. */
   readonly lookups?: number;
   readonly repeat?: Repeat | undefined;
 }
@@ -158,7 +158,7 @@ interface Asked {
 export class Run {
   readonly judged: Judged;
   readonly statement: Statement;
-  /** The statement whose rows come: of a FETCH or an EXECUTE the one that stands behind it. */
+  /** The statement whose rows come: of a FETCH or an EXECUTE, the one behind it. */
   readonly shape: Statement;
   /** By which `shape` was judged. */
   scope: Scope;
@@ -174,9 +174,9 @@ export class Run {
   written: number | undefined;
   /** How many of its people have been held against the canaries. */
   looked = 0;
-  /** What of it stands in events already, while the result goes on. */
+  /** What is in events already, while the result goes on. */
   recorded = { rows: 0, bytes: 0, known: 0, people: 0 };
-  /** The rest of the result is dropped, and this is told in its place. */
+  /** The rest of the result is dropped, and the client gets this in its place. */
   cut: Refusal | undefined;
   /** Past the limit rows are dropped, and the result ends with a warning in place of an error. */
   truncates = false;
@@ -190,7 +190,7 @@ export class Run {
   /** How long its rows have waited for the meter, in milliseconds. */
   waited = 0;
 
-  /** For whom the account read, where that is somebody else. */
+  /** For whom the account read, where that is another person. */
   person: string | undefined;
   /** Set where the answer is remembered, and may be the one that was expected. */
   readonly answer: Answer | undefined;

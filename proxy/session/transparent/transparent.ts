@@ -138,7 +138,7 @@ export class TransparentRelay implements Relay {
     return isRow(type) || isLongAnswer(type, length);
   }
 
-  /** Parameters and arguments are long where they are somebody's attachments, and not on record. So are texts. */
+  /** Long parameters and arguments are attachments, and not on record. So are long texts. */
   mayClientStream(type: number, length: number): boolean {
     if (type === Frontend.Query || type === Frontend.Parse) {
       const { openMessageBytes: most = 0 } = this.#parts;

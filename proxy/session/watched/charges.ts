@@ -105,7 +105,7 @@ export class Charges {
   }
 
   #settle({ run, reader, sightings }: Unpaid, grant: Grant): void {
-    // What cannot be counted is on record all the same, and an application does not stand still for it.
+    // What cannot be counted is on record all the same, and an application does not wait for it.
     const refusal = grant.kind === "part" ? this.#readers.usedUp(reader, grant) : undefined;
     if (refusal !== undefined) this.#onStop(run, refusal);
     reader.advance.charged(sightings);

@@ -9,7 +9,7 @@ import type { ExecuteRequest, QueryRequest } from "./requests.ts";
 import type { WatchedState } from "./state.ts";
 
 /**
- * Ends what runs before its time: the server is asked to cancel it, and its error is told in our words. A result that had
+ * Ends what runs before its time: the server is asked to cancel it, and its error gets our words. A result that had
  * come to its end by then fails for the client all the same, and the open transaction is made to fail with it.
  */
 export class Cutting {

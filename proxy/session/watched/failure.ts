@@ -13,7 +13,7 @@ import type { ShownRows } from "./shown-rows.ts";
 import type { WatchedState } from "./state.ts";
 import { peopleInError, withheld } from "./told-texts.ts";
 
-/** An error of the server's that has been told. */
+/** A server error that the client has got. */
 interface Failed {
   /** The message that it answers. */
   readonly head: WatchedRequest | undefined;
@@ -24,7 +24,7 @@ interface Failed {
   readonly told: Refusal | undefined;
 }
 
-/** Errors of the server in a watched session: what the client is told of them, and what they undo. */
+/** Errors of the server in a watched session: what the client gets of them, and what they undo. */
 export class WatchedFailure implements AnswerSteps<Frame, Failed> {
   readonly #state: WatchedState;
   readonly #run: CurrentRun;

@@ -17,7 +17,7 @@ import { Unrun } from "./unrun.ts";
 
 /**
  * The client's messages on their way to the server of a watched session. Each is sent as it came, but for columns that
- * are added to a result, and each is noted in the ledger. A message that hangs on what the server has yet to say waits.
+ * are added to a result, and each is noted in the ledger. A message that depends on an answer of the server waits.
  */
 export class WatchedFrontend {
   readonly #state: WatchedState;

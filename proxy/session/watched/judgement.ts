@@ -13,7 +13,7 @@ import { hasLongRows } from "./long-rows.ts";
 import type { Reader } from "./readers.ts";
 import { plainly, type WatchedState } from "./state.ts";
 
-/** What texts show, and whether the server has said all that this hangs on; asks it otherwise. */
+/** What texts show, and whether the server has said all that this depends on; asks it otherwise. */
 export class Judgement {
   readonly #state: WatchedState;
   readonly #naming: Naming;
@@ -24,7 +24,7 @@ export class Judgement {
   /** Of what types each statement's parameters are declared to be. */
   readonly #declared = new WeakMap<Prepared, readonly number[]>();
   #ofPerson: { readonly person: string; readonly base: Scope; readonly own: Scope } | undefined;
-  /** The catalog is being read anew. */
+  /** The catalog is being read again. */
   #looking: Promise<void> | undefined;
 
   constructor(state: WatchedState, naming: Naming) {
@@ -148,7 +148,7 @@ export class Judgement {
     return clientEncoding === undefined || clientEncoding === "UTF8" || text.every((byte) => byte < 0x80);
   }
 
-  /** Once no transaction is open the catalog is read anew. False: that is under way. */
+  /** Once no transaction is open the catalog is read again. False: that is under way. */
   #looksAgain(): boolean {
     const { ledger, parts } = this.#state;
     if (!ledger.isIdle) return true;

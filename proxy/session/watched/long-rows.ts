@@ -3,7 +3,7 @@ import { refuse } from "../../wire/refusal.ts";
 import type { Judged } from "../statement/decision.ts";
 
 /**
- * Columns that are added stand at the end of a row, so that one with them is held in memory until its end has come. A
+ * Columns that are added are at the end of a row, so that one with them is held in memory until its end has come. A
  * longer row (bytes) than this is not, and `repeat()` makes one of a gigabyte.
  */
 export const LONGEST_ROW = 64 * 1024 * 1024;

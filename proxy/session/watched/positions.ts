@@ -4,7 +4,7 @@ import type { Frame } from "../../wire/frames.ts";
 import type { Judged } from "../statement/decision.ts";
 
 /**
- * The server's error with the place in the client's own text; undefined where it is right as it stands. One that comes in
+ * The server's error with the place in the client's own text; undefined where it is right as it is. One that comes in
  * pieces stays as it is: its place follows the message, which has not come yet.
  */
 export function positionOnly(frame: Frame, { text, verdict }: Judged): Buffer | undefined {

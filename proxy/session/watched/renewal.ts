@@ -7,7 +7,7 @@ import { preparingAgain } from "../statement/preparing-again.ts";
 import type { Judgement } from "./judgement.ts";
 import { plainly, type WatchedState } from "./state.ts";
 
-/** Prepares a statement anew where the text that the server has is not what it must be now. */
+/** Prepares a statement again where the text that the server has is not what it must be now. */
 export class Renewal {
   readonly #state: WatchedState;
   readonly #judgement: Judgement;
@@ -44,7 +44,7 @@ export class Renewal {
     return this.#prepareAgain(judged, key, parse);
   }
 
-  /** What runs within other statements gets no columns: they would be its table's, or stand in a plan. */
+  /** What runs within other statements gets no columns: they would be its table's, or part of a plan. */
   areBare(statements: readonly Statement[], by: Protocol): boolean {
     const { names, ledger } = this.#state;
     for (const { touch } of statements) {

@@ -9,7 +9,7 @@ import type { Reader } from "./readers.ts";
 interface Asked extends Request {
   /** `performance.now()` at the client's message. */
   readonly at: number;
-  /** Told in place of the server's error: a message that surely fails stands in place of the client's. */
+  /** Sent in place of the server's error: a message that surely fails replaces the client's. */
   readonly refusal?: Refusal;
   /** Of the proxy's own asking: the client hears nothing of it. */
   readonly hidden?: true;

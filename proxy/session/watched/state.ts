@@ -78,7 +78,7 @@ export class WatchedState {
     if (statements.some(({ touch }) => touch?.defines)) this.defined = true;
   }
 
-  /** Whose rows the statement gives. One whose name nobody gave, or that stands for something else, is its own. */
+  /** Whose rows the statement gives. One whose name is unknown, or that means something else, is its own. */
   shapeOf(statement: Statement): Statement | "unsettled" {
     const source = sourceOf(statement, { rows: 0, bytes: 0 }, this.#lookup);
     if (source === "unsettled") return source;

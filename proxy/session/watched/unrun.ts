@@ -4,7 +4,7 @@ import { Frontend } from "../../wire/messages.ts";
 
 /**
  * Parse and Bind run code as well: a parameter's domain is checked, and the planner works out what is constant. Of a
- * statement that may change the session it is remembered up to its Execute, which is told of anyway; whatever comes between asks
+ * statement that may change the session it is remembered up to its Execute, which is noticed anyway; a message in between asks
  * the server first.
  */
 export class Unrun {

@@ -114,7 +114,7 @@ export class Binder {
   /** Called when everything is bound: a part of a clause that was not visited would not be judged. */
   checkAllMet(meant: readonly Body[]): void {
     const missed = meant.find((body) => !this.#met.has(body));
-    if (missed !== undefined) throw new NotUnderstood("it stands where nothing is known to stand", missed);
+    if (missed !== undefined) throw new NotUnderstood("it is in a place that is not supported", missed);
   }
 
   /** Counts one more item of FROM, or WITH query. */

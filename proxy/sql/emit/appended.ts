@@ -76,7 +76,7 @@ function purposeOfRow({ given }: Rewriting, people: readonly NamedPerson[]): str
   const tests = people.map(({ reference, subject, exposed }) => {
     const sight = sightOf(given.sights, reference);
     const purpose = sight && purposeOf(given, sight, reference.alias);
-    if (purpose === undefined) throw new Error("a person with whom nobody has to do");
+    if (purpose === undefined) throw new Error("a person without a connection to the user");
     return purposeSql(given, purpose, subject, reference.alias, exposed);
   });
   return `(CASE WHEN ${tests.join(" AND ")} THEN 't' ELSE 'f' END)::pg_catalog.text`;

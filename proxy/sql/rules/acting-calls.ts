@@ -48,7 +48,7 @@ export function repeatedCalls(
   const name = nameOfCall(first);
   return denied(
     role,
-    `role "${role.name}" may call ${name}() once in a statement: how many rows it writes is told by nothing`,
+    `role "${role.name}" may call ${name}() once in a statement: nothing reports how many rows it writes`,
     role.limits.changes === undefined ? "budget" : "changes",
     `Send SELECT ${name}(…) without FROM, one call for each statement. A function that writes nothing can be declared STABLE.`,
   );

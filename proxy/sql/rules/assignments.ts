@@ -70,7 +70,7 @@ function movedToOthers(given: Given, target: Target, assigned: readonly string[]
   const { role } = given;
   return denied(
     role,
-    `role "${role.name}" may not change ${target.key}.${subject}: it tells whose row it is`,
+    `role "${role.name}" may not change ${target.key}.${subject}: it names the person of the row`,
     "budget",
     "Rows moved to another person would be counted as that person's: leave the column out, or send the value that the row has, as a constant or a parameter.",
   );

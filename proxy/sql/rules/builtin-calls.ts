@@ -74,7 +74,7 @@ function telling({ role }: Pick<Given, "role">, name: string): Refusal {
     role,
     `role "${role.name}" may not call ${name}`,
     keyOfTraces(role),
-    "It could tell what an earlier statement has read; a role without a limit, a budget or a filter may call it.",
+    "It could reveal what an earlier statement has read; a role without a limit, a budget or a filter may call it.",
   );
 }
 

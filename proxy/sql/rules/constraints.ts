@@ -120,8 +120,8 @@ function refusalOf(
   const told = `${relation.schema}.${relation.name}.${column.name}`;
   const what = [...written].find((each) => each !== column.name && columns.includes(each));
   const message = written.has(column.name)
-    ? `give ${target.key} a value of ${column.name}: by ${nameOf(kind, name)} an error would tell which values exist`
-    : `${what === undefined ? `write ${target.key} so` : `write ${target.key}.${what}`}: by ${nameOf(kind, name)} an error would tell of ${told}`;
+    ? `give ${target.key} a value of ${column.name}: by ${nameOf(kind, name)} an error would reveal which values exist`
+    : `${what === undefined ? `write ${target.key} so` : `write ${target.key}.${what}`}: by ${nameOf(kind, name)} an error would reveal ${told}`;
   return denied(
     role,
     `role "${role.name}" may not ${message}`,

@@ -62,7 +62,7 @@ export function forbiddenPlan(
     role,
     `role "${name}" may not use EXPLAIN's ${other.toUpperCase()} on ${relation.key}`,
     "sees",
-    "Use EXPLAIN without options: its figures would tell about real values.",
+    "Use EXPLAIN without options: its figures would reveal real values.",
   );
 }
 

@@ -24,7 +24,7 @@ export function lastingCall(statement: BoundStatement, given: Given): Refusal | 
     role,
     `role "${role.name}" may not call ${acts(given.catalog, call) ? nameOfCall(call) : call.name}() in a statement that reads ${people.key}`,
     role.aggregatesOnly !== undefined ? "aggregates_only" : limitKey(role),
-    "What the call leaves behind could tell of people who are not counted; make it in a statement of its own.",
+    "What the call leaves behind could reveal people who are not counted; make it in a statement of its own.",
   );
 }
 

@@ -38,7 +38,7 @@ export function probingHiddenRows(
   if (probed === undefined) return undefined;
   return denied(
     role,
-    `role "${role.name}" sees only a part of ${key} and may not choose ${probed.name}: it is unique, so an error would tell which hidden rows exist`,
+    `role "${role.name}" sees only a part of ${key} and may not choose ${probed.name}: it is unique, so an error would reveal which hidden rows exist`,
     "only",
     `Leave ${probed.name} to its default, or make it a uuid.`,
   );
@@ -84,7 +84,7 @@ function lookUpByKey(
   if (sight.findable) return { kind: "lookup", sight };
   const refusal = denied(
     role,
-    `role "${role.name}" may not give ${key} a key of ${schema}.${name}.${sight.column.name}: an error would tell which values exist`,
+    `role "${role.name}" may not give ${key} a key of ${schema}.${name}.${sight.column.name}: an error would reveal which values exist`,
     "finds",
     `Add the class "${sight.className ?? "of this column"}" under "finds:" of ${placeOfRole(role)}.`,
   );

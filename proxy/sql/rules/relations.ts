@@ -180,8 +180,8 @@ function subjectAdvice({ policy, role, catalog }: Given, relation: Relation): st
   const { columns, people } = new Lineage(policy, catalog).labels(relation);
   const isCounted = role.budget.some(({ what }) => what === "people");
   if (people.size > 0 || !(isCounted || (columns.size === 0 && policy.unclassified === "show"))) return "";
-  const what = isCounted ? "count nobody" : "are shown as they are";
-  return `. If it is about people, say under "tables:" whose record a row is and what its columns hold: until then its rows ${what}`;
+  const what = isCounted ? "count no one" : "are shown as they are";
+  return `. If it is about people, name the person of a row and the classes of its columns under "tables:": until then its rows ${what}`;
 }
 
 function unwritable(given: Given, relation: Relation): Refusal | undefined {

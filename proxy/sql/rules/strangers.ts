@@ -32,7 +32,7 @@ export function markedByStrangers(
     role,
     `role "${role.name}" may not choose the rows to ${written === undefined ? "lock" : "write"} by other people's, of ${stranger}`,
     "budget",
-    "Which rows were chosen would tell of people who are not counted: join by the person, or name the rows by their keys.",
+    "Which rows were chosen would reveal people who are not counted: join by the person, or name the rows by their keys.",
   );
 }
 

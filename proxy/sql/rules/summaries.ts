@@ -118,7 +118,7 @@ function peopleOf(given: Given, reference: BoundRelation): SummarisedPeople | un
 function notToldApart({ sights, role }: Given, reference: BoundRelation): Refusal {
   return denied(
     role,
-    `${sightOf(sights, reference)?.key} does not tell its people apart, so role "${role.name}" may not read it`,
+    `${sightOf(sights, reference)?.key} does not distinguish its people, so role "${role.name}" may not read it`,
     KEY,
     "Ask for counts, sums or averages by group; groups of few people are left out.",
   );

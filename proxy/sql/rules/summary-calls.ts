@@ -114,6 +114,6 @@ function summedType(statement: BoundStatement, given: Given, node: Node): Summed
     return { ok: false, why: "of what is no plain column" };
   const { name, type } = column.source.column;
   if (speaksOfPeople(given.sights, column.relation) && identifies(given, column))
-    return { ok: false, why: `of ${name}, which tells them apart` };
+    return { ok: false, why: `of ${name}, which identifies them` };
   return SUM_TYPES.has(withoutModifier(type)) ? { ok: true, type } : { ok: false, why: `of type ${type}` };
 }

@@ -61,7 +61,7 @@ class Selection {
   #ofReference(reference: BoundRelation): Refusal | undefined {
     if (sightOf(this.#given.sights, reference) !== undefined) return undefined;
     return this.#denied(
-      `may read people beside tables and views only, not beside ${reference.alias || "a subquery"}`,
+      `may read people together with tables and views only, not with ${reference.alias || "a subquery"}`,
       "Join tables or views; a summary that is a subquery of its own may be joined to other summaries.",
     );
   }
@@ -145,7 +145,7 @@ class Selection {
     return this.#denied(
       `may not use ${what} over people that can fail on a row`,
       "Comparisons, IN, BETWEEN, LIKE, CASE, COALESCE, lower, upper, date_trunc, extract and to_char of plain columns cannot. " +
-        "An error would tell of a single person.",
+        "An error would show a single person.",
     );
   }
 
@@ -182,7 +182,7 @@ class Selection {
       );
     if (identifies(this.#given, column))
       return this.#denied(
-        `may not choose people by ${sight.key}.${own}, which tells them apart`,
+        `may not choose people by ${sight.key}.${own}, which identifies them`,
         SHARED_OR_JOINED,
       );
     this.#named.set(relation, (this.#named.get(relation) ?? new Set()).add(own));
@@ -195,7 +195,7 @@ class Selection {
     const key = keys.find((unique) => unique.every((column) => columns.has(column)));
     if (sight === undefined || key === undefined) return undefined;
     return this.#denied(
-      `may not choose people by ${key.join(" and ")} of ${sight.key}, which tell them apart together`,
+      `may not choose people by ${key.join(" and ")} of ${sight.key}, which together identify them`,
       SHARED,
     );
   }

@@ -68,7 +68,7 @@ export function markedByProtected(
     given.role,
     `role "${given.role.name}" may not choose rows of ${keyOf(given, write.target)} to write by protected columns`,
     "budget",
-    "Which rows were chosen would tell of people who are not counted: read their keys, and name the rows by them.",
+    "Which rows were chosen would reveal people who are not counted: read their keys, and name the rows by them.",
   );
 }
 
@@ -107,7 +107,7 @@ export function lockedByProtected(
     given.role,
     `role "${given.role.name}" may not choose rows of ${key} to lock by protected columns`,
     "budget",
-    "Which rows are locked would tell of people who are not counted: read their keys, and lock the rows by them.",
+    "Which rows are locked would reveal people who are not counted: read their keys, and lock the rows by them.",
   );
 }
 

@@ -21,7 +21,7 @@ export function tellingConflict(given: Given, { node }: BoundQuery, target: Targ
   if (clause.infer?.indexElems === undefined && isMasked)
     return denied(
       role,
-      `ON CONFLICT on ${key} would tell which masked values exist`,
+      `ON CONFLICT on ${key} would reveal which masked values exist`,
       "sees",
       "Name the columns of the conflict, such as ON CONFLICT (id).",
     );

@@ -35,7 +35,7 @@ export function uncountedLookups({ budget, name }: Role): Refusal | undefined {
   if (window === undefined) return undefined;
   return refuse(
     "42501",
-    `role "${name}" has a budget of look-ups, and how many this statement makes is not known before it runs`,
+    `role "${name}" has a budget of lookups, and how many this statement makes is not known before it runs`,
     {
       rule: window.rule,
       hint: "Write the rows out: INSERT … VALUES, or UPDATE … SET to a constant or a parameter.",

@@ -35,14 +35,14 @@ export function untoldWrites(
     if (write.target !== tagged)
       return denied(
         role,
-        `role "${role.name}" may not write ${name} inside another statement: how many rows it writes is told by nothing`,
+        `role "${role.name}" may not write ${name} inside another statement: nothing reports how many rows it writes`,
         keyOfWrites(role),
         "Send the INSERT, UPDATE, DELETE or MERGE as a statement of its own; RETURNING gives its rows.",
       );
     if (hasRulesOnWrites(given, relation))
       return denied(
         role,
-        `role "${role.name}" may not write ${name}: there are rules on writes, and how many rows they write is told by nothing`,
+        `role "${role.name}" may not write ${name}: there are rules on writes, and nothing reports how many rows they write`,
         keyOfWrites(role),
         "Use a trigger in place of the rules.",
       );
@@ -59,7 +59,7 @@ export function explainedWrite({ role }: Given, written: WrittenRows): Refusal |
   if (!isHeld(role, written === "people")) return undefined;
   return denied(
     role,
-    `role "${role.name}" may not use EXPLAIN ANALYZE on a write: how many rows it writes is told by nothing`,
+    `role "${role.name}" may not use EXPLAIN ANALYZE on a write: nothing reports how many rows it writes`,
     keyOfWrites(role),
     "Use EXPLAIN without ANALYZE.",
   );

@@ -25,7 +25,7 @@ function start(): Promise<TestSluice> {
   return startSluice({ policy: POLICY, upstream: database.uri, variables, flags });
 }
 
-test("without a log-in there is nothing to see and nothing to do, but for health and metrics", async () => {
+test("without a login there is nothing to see and nothing to do, but for health and metrics", async () => {
   for (const path of ["/console", "/console/readers", "/console/session?id=x", "/console/nonsense"]) {
     const { status, text } = await ask(sluice, path);
     expect(status, path).toBe(401);
@@ -53,7 +53,7 @@ test("the token opens it, and the cookie is for this site's requests alone", asy
   expect(String((await ask(sluice, "/console/log-in", tls)).headers["set-cookie"])).toMatch(/; Secure$/);
 });
 
-test("after a log-out the cookie opens nothing", async () => {
+test("after a logout the cookie opens nothing", async () => {
   const officer = await logIn(sluice);
   expect(await officer.see("/console")).toContain("Overview");
   await officer.send("/console/log-out", {});
@@ -73,7 +73,7 @@ test("who guesses tokens is slowed down, and the right token does not help him t
   expect(JSON.stringify(own.log)).not.toContain(TOKEN);
 });
 
-test("a form of another site, or of another log-in, does nothing", async () => {
+test("a form of another site, or of another login, does nothing", async () => {
   const officer = await logIn(sluice);
   const other = await logIn(sluice);
   const { cookie } = officer;
@@ -160,7 +160,7 @@ test("a short token is refused at the start, and not repeated", async () => {
   await expect(started).rejects.not.toThrow(/short-secret/);
 });
 
-test("a log-in ends after half an hour without use, watching or not, and after eight hours in any case", () => {
+test("a login ends after half an hour without use, watching or not, and after eight hours in any case", () => {
   let now = 0;
   const visits = new Visits(() => now);
   const minutes = (count: number) => {
@@ -202,7 +202,7 @@ test("of several tokens each names its owner", () => {
   expect(ownerOf("", tokens)).toBeUndefined();
 });
 
-test("after the log-in one lands on a page of the console and nowhere else", () => {
+test("after the login one lands on a page of the console and nowhere else", () => {
   expect(safeTarget("/console/user?name=a%26b")).toBe("/console/user?name=a%26b");
   for (const to of [
     "//evil.example/console",

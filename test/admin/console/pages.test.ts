@@ -102,7 +102,7 @@ test("suspending takes a reason, ends the user's sessions, and is told with who 
   const cleo = await connect("cleo");
   const gone = new Promise((resolve) => cleo.once("end", resolve));
   expect(words(await officer.send("/console/suspend", { user: "cleo", why: "  " }))).toMatch(
-    /takes a user and a reason/,
+    /needs a user and a reason/,
   );
   expect(words(await officer.send("/console/suspend", { user: "cleo", why: "reads <all> of it" }))).toMatch(
     /cleo is suspended: open sessions end.* by console \(olga\): reads <all> of it/,
@@ -157,11 +157,11 @@ test("what counts nobody is red, on the explain page and on the policy's", async
   onTestFinished(() => sluice.setPolicy(POLICY));
   const policy = await officer.see("/console/policy");
   const red = (text: string) => new RegExp(`class="badge bad"><span aria-hidden="true">.</span> ${text}`);
-  expect(policy).toMatch(red("nobody"));
+  expect(policy).toMatch(red("no one"));
   expect(policy).toMatch(red("public\\.tickets"));
   const asked = { user: "anna", role: "", address: "127.0.0.1", database: database.database };
   const page = await officer.send("/console/explain", { ...asked, statement: "select body from tickets" });
-  expect(page).toMatch(red("nobody: it reads public\\.tickets, which has no subject"));
+  expect(page).toMatch(red("no one: it reads public\\.tickets, which has no subject"));
 });
 
 test("the explain box shows token masks, and nothing from which their key could be made", async () => {
@@ -285,7 +285,7 @@ test("a viewer sees the pages and does nothing; a DBA ends sessions; only office
     expect(await one.see("/console/person")).not.toContain('name="id"');
     for (const [path, fields] of orders)
       expect(words(await one.send(path, fields)), path).toContain(
-        `Your log-in (${role}) may not do this. Nothing was done.`,
+        `Your login (${role}) may not do this. Nothing was done.`,
       );
     const explained = {
       user: "anna",

@@ -33,7 +33,7 @@ function write(sql: string, user: SupportUser) {
 
 function told(found: readonly WriteFinding[]): readonly string[] {
   return found.map((each) =>
-    each.kind === "refused" ? each.refusal.message : `look-up of ${each.sight.column.name}`,
+    each.kind === "refused" ? each.refusal.message : `lookup of ${each.sight.column.name}`,
   );
 }
 
@@ -45,10 +45,10 @@ function assigned(sql: string, user: SupportUser = "anna"): readonly string[] {
 describe("what an UPDATE assigns", () => {
   test.each([
     ["UPDATE customers SET name = 'x'", []],
-    ["UPDATE customers SET id = 5", ["may not change public.customers.id: it tells whose row it is"]],
+    ["UPDATE customers SET id = 5", ["may not change public.customers.id: it names the person of the row"]],
     ["UPDATE customers SET address = 'x'", ["sees public.customers.address masked and may not write it"]],
-    ["UPDATE customers SET country = 'x'", ["by the CHECK reachable an error would tell of"]],
-    ["UPDATE mails SET email = 'a@b.c'", ["look-up of email"]],
+    ["UPDATE customers SET country = 'x'", ["by the CHECK reachable an error would reveal"]],
+    ["UPDATE mails SET email = 'a@b.c'", ["lookup of email"]],
   ])("%s: %j", (sql, words) => {
     const found = assigned(sql);
     expect(found.slice(0, Math.max(1, words.length))).toEqual(
@@ -78,9 +78,9 @@ test("MERGE moves no rows to others, and deletes none that a masked key refers t
     );
     return told(foundInMerge(given, target, query.node));
   };
-  expect(merged("UPDATE SET id = 5")[0]).toContain("it tells whose row it is");
+  expect(merged("UPDATE SET id = 5")[0]).toContain("it names the person of the row");
   expect(merged("DO NOTHING")).toEqual([]);
-  expect(merged("DELETE")).toContain("look-up of email");
+  expect(merged("DELETE")).toContain("lookup of email");
 });
 
 test("new rows probe unique masked values in the columns that they set", () => {
@@ -88,8 +88,8 @@ test("new rows probe unique masked values in the columns that they set", () => {
     const { given, query, target } = write(sql, "anna");
     return told(probingByRows(given, target, givenColumns(query)));
   };
-  expect(probed("INSERT INTO customers (id, email) VALUES (1, 'a')")).toContain("look-up of email");
-  expect(probed("INSERT INTO mails VALUES ('a@b.c')")).toEqual(["look-up of email"]);
+  expect(probed("INSERT INTO customers (id, email) VALUES (1, 'a')")).toContain("lookup of email");
+  expect(probed("INSERT INTO mails VALUES ('a@b.c')")).toEqual(["lookup of email"]);
   expect(probed("INSERT INTO mails VALUES (DEFAULT)")).toEqual([]);
   const { given, query, target } = write("INSERT INTO tickets (id) VALUES (1)", "ben");
   expect(told(probingByRows(given, target, givenColumns(query)))).toEqual([

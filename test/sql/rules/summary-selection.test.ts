@@ -37,8 +37,8 @@ describe("people are chosen and grouped by what many share", () => {
 
 describe("single people could be chosen", () => {
   test.each([
-    ["SELECT count(*) FROM customers WHERE id = 7", "public.customers.id, which tells them apart"],
-    ["SELECT count(*) FROM tickets t(nr) WHERE nr = 7", "public.tickets.id, which tells them apart"],
+    ["SELECT count(*) FROM customers WHERE id = 7", "public.customers.id, which identifies them"],
+    ["SELECT count(*) FROM tickets t(nr) WHERE nr = 7", "public.tickets.id, which identifies them"],
     ["SELECT count(*) FROM customers GROUP BY name", "public.customers.name, which the policy protects"],
     ["SELECT lower(name) AS n FROM customers GROUP BY n", "public.customers.name, which the policy protects"],
     ["SELECT count(*) FROM customers GROUP BY zip, street", "zip and street of public.customers"],
@@ -54,10 +54,10 @@ describe("single people could be chosen", () => {
     ["SELECT count(*) FROM customers GROUP BY country::int", "a group over people that can fail"],
     ["SELECT count(*) FROM customers TABLESAMPLE system (5)", "samples of people"],
     ["SELECT count(*) FROM customers NATURAL JOIN countries", "NATURAL JOIN"],
-    ["SELECT count(*) FROM customers, (SELECT 1) s", "not beside s"],
-    ["WITH w AS (SELECT 1 AS id) SELECT count(*) FROM customers JOIN w USING (id)", "not beside w"],
-    ["SELECT count(*) FROM customers, generate_series(1, 3) g", "not beside g"],
-    ["SELECT count(*) FROM customers JOIN tickets USING (id) AS u", "not beside a subquery"],
+    ["SELECT count(*) FROM customers, (SELECT 1) s", "not with s"],
+    ["WITH w AS (SELECT 1 AS id) SELECT count(*) FROM customers JOIN w USING (id)", "not with w"],
+    ["SELECT count(*) FROM customers, generate_series(1, 3) g", "not with g"],
+    ["SELECT count(*) FROM customers JOIN tickets USING (id) AS u", "not with a subquery"],
     // The join would combine rows of people with the same mask.
     ["SELECT count(*) FROM customers JOIN contact_log USING (email)", "email, which the policy protects"],
     ["SELECT count(*) FROM customers c JOIN contact_log l ON l.email = c.email", "which the policy protects"],

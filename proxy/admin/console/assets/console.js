@@ -26,7 +26,7 @@ async function look() {
     return true;
   }
   if (response.status === 401) {
-    sayState("away", "Not live: your log-in has ended, reload the page");
+    sayState("away", "Not live: your login has ended, reload the page");
     return false;
   }
   if (!response.ok) {

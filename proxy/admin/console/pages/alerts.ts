@@ -9,7 +9,7 @@ const TONES: Readonly<Record<Notable["kind"], Tone>> = {
   alert: "bad",
   refused: "warn",
   cut: "warn",
-  "log-in refused": "warn",
+  "login refused": "warn",
   suspension: "bad",
   resumption: "good",
   tightening: "warn",
@@ -88,7 +88,7 @@ export function notableTable(caption: string, notables: readonly Notable[], now:
           [client, database !== "" && html`<small><bdi>${database}</bdi></small>`],
         ];
       }),
-    "Nothing was refused, and nobody was told of anything.",
+    "No refusals and no alerts.",
   )}</div>`;
 }
 

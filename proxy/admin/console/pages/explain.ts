@@ -56,7 +56,7 @@ function whole(
     place: "/console/explain",
     visit,
     notice,
-    body: html`<p class="lead">Says what becomes of a statement, and why. Nothing is run.</p>
+    body: html`<p class="lead">Shows what happens to a statement, and why. Nothing is run.</p>
       ${form(visit, operations, asking)}
       ${
         answer !== undefined &&

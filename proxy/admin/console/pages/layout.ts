@@ -26,7 +26,7 @@ export interface Content {
   readonly body: Value;
 }
 
-/** A page for somebody who has logged in. */
+/** A page for a user who has logged in. */
 export function layout({ title, place, visit, notice, body }: Content): Html {
   return page(
     title,
@@ -50,7 +50,7 @@ export function layout({ title, place, visit, notice, body }: Content): Html {
   );
 }
 
-/** The frame of every page, that of the log-in too. */
+/** The frame of every page, that of the login too. */
 export function page(title: string, body: Value, head?: Html): Html {
   return html`<html lang="en">
   <head>
@@ -70,12 +70,12 @@ export function page(title: string, body: Value, head?: Html): Html {
 </html>`;
 }
 
-/** Ties a form to the log-in that it was made for. */
+/** Ties a form to the login that it was made for. */
 export function formToken(visit: Visit): Html {
   return html`<input type="hidden" name="form_token" value="${visit.formToken}">`;
 }
 
-/** Looks for news by itself while somebody watches, if the browser runs the script. */
+/** Looks for news by itself while the page is watched, if the browser runs the script. */
 export function live(id: string, body: Value): Html {
   return html`<div class="live" id="${id}" data-live>${body}</div>`;
 }

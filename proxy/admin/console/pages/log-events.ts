@@ -1,3 +1,4 @@
+import { MEASURE_KINDS } from "../../../audit/event.ts";
 import type { FoundEvent } from "../../../audit/log-search.ts";
 import { type Html, html, type Value } from "../html.ts";
 import { at } from "../routes.ts";
@@ -23,16 +24,7 @@ const TONES: Readonly<Record<string, Tone>> = {
 
 /** Who did these is an operator, and no user of the database. */
 const BY_OPERATORS: ReadonlySet<string> = new Set([
-  ...[
-    "question",
-    "suspension",
-    "resumption",
-    "tightening",
-    "relaxation",
-    "grant",
-    "revocation",
-    "session killed",
-  ],
+  ...["question", ...MEASURE_KINDS, "session killed"],
   ...["reload", "hold placed", "hold lifted", "people forgotten", "case"],
 ]);
 

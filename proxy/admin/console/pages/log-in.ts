@@ -2,7 +2,7 @@ import { type Html, html } from "../html.ts";
 import { page } from "./layout.ts";
 
 export interface LogIn {
-  /** Where he wanted to go. */
+  /** The page that was asked for. */
   readonly to: string;
   readonly problem: string | undefined;
   /** Whose certificate the browser has shown. */

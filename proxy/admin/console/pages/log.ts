@@ -23,7 +23,7 @@ const NAMES: Readonly<Record<Searched, string>> = {
   refusals: "Refused and cut off",
   alerts: "Alerts",
   orders: "Orders, cases and holds",
-  sessions: "Log-ins and log-outs",
+  sessions: "Logins and logouts",
   policies: "Policies loaded or rejected",
 };
 

@@ -14,7 +14,7 @@ const NOTABLES = 8;
 const LATEST = 200;
 const HOUR_MS = 3_600_000;
 
-/** What somebody wants to know who has a minute. */
+/** The overview for a reader with one minute. */
 export async function overviewPage({ visit, notice, operations, now }: Asked): Promise<Html> {
   const [open, readings, cases, { items: notables, others }] = await Promise.all([
     openSessions(operations),
@@ -47,7 +47,7 @@ export async function overviewPage({ visit, notice, operations, now }: Asked): P
       </ul>`,
       section("readers", "Closest to their budgets", [
         active.length === 0
-          ? html`<p class="empty">Nobody who is counted has read anybody yet.</p>`
+          ? html`<p class="empty">No counted user has read any person yet.</p>`
           : readingTable("Who has used up most of a budget", active.slice(0, READERS), operations),
         html`<p><a href="/console/readers">All readers</a></p>`,
       ]),

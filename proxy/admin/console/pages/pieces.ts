@@ -56,7 +56,7 @@ export function time(at: number, now: number): Html {
   return html`<time datetime="${iso}" title="${iso}">${today ? clock : `${day} ${clock}`}</time>`;
 }
 
-/** A user's name, which leads to all that is known of him. */
+/** A user's name, with a link to all that is known about them. */
 export function userLink(user: string): Html {
   return user === "" ? html`` : html`<a href="${at.user(user)}"><bdi>${user}</bdi></a>`;
 }

@@ -46,7 +46,7 @@ function change(load: PolicyLoad, before: PolicyLoad | undefined, i: number, now
 
 function difference({ says }: PolicyLoad, before: PolicyLoad | undefined): Html {
   if (says === undefined)
-    return html`<p class="quiet">This version of the log does not say what the policy said.</p>`;
+    return html`<p class="quiet">This version of the log does not have the policy's text.</p>`;
   if (before === undefined)
     return html`<p class="quiet">The first within these days: there is nothing to compare it with.</p>`;
   if (before.says === undefined)

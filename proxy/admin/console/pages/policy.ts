@@ -48,7 +48,7 @@ function databaseSection(name: string, policy: Policy, i: number): Html {
       [...tables.values()].map(({ name: relation, subject, path = [], columns }) => [
         code(relation),
         subject === undefined && columns.size > 0
-          ? badge("bad", "nobody")
+          ? badge("bad", "no one")
           : [subject, ...path.map((step) => `${step.table}.${step.column}`)].filter((one) => one).join(" → "),
         [...columns].map(([column, kind]) => `${column}: ${kind}`).join(", "),
       ]),
@@ -71,7 +71,7 @@ function roleCard(role: Role, uncounted: readonly string[]): Html {
     <h4><bdi>${role.name}</bdi></h4>
     <dl>
       ${factsOf(role).map(({ label, lines }) => fact(label, lines.map(line)))}
-      ${uncounted.length > 0 && fact("Counts nobody of", badge("bad", uncounted.join(", ")))}
+      ${uncounted.length > 0 && fact("Counts no one of", badge("bad", uncounted.join(", ")))}
     </dl>
   </li>`;
 }

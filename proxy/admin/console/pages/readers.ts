@@ -6,7 +6,7 @@ import { badge, highest, table, thirtyDays, userLink, uses } from "./pieces.ts";
 import { unreachable } from "./sessions.ts";
 import { suspendForm } from "./suspending.ts";
 
-/** Who has read how many people, against his budget and over 30 days. */
+/** How many people each user has read, against their budget and over 30 days. */
 export async function readersPage({ visit, notice, operations }: Asked): Promise<Html> {
   const readings = await readingsOf(operations);
   return layout({
@@ -14,11 +14,11 @@ export async function readersPage({ visit, notice, operations }: Asked): Promise
     place: "/console/readers",
     visit,
     notice,
-    body: html`<p class="lead">Whoever is connected, and whoever the policy names and counts. Who has used up most of a
-        budget stands first. ${
+    body: html`<p class="lead">Users who are connected, and users whom the policy names and counts. Those who have used most of a
+        budget come first. ${
           operations.fleet
             ? "Counted over all proxies."
-            : "Counted by this process only, since it began: without --redis nobody else counts with it."
+            : "Counted by this process only, since it started: without --redis no other process shares its counters."
         }</p>
       ${live("readers", readings === undefined ? unreachable() : readingTable("What each user has read", readings, operations))}
       <section aria-labelledby="suspend-heading">
@@ -59,6 +59,6 @@ export function readingTable(caption: string, readings: readonly Reading[], oper
       thirtyDays(all),
       html`<bdi>${database}</bdi>`,
     ]),
-    "Nobody is connected, and no role of the policy has a budget.",
+    "No one is connected, and no role of the policy has a budget.",
   );
 }

@@ -89,6 +89,6 @@ function summary(open: readonly SessionInfo[] | undefined): string {
 
 function reach({ fleet }: Operations): string {
   return fleet
-    ? "Of all proxies and workers; those of others are told every two seconds."
+    ? "Of all proxies and workers; those of others are updated every two seconds."
     : "Of this process only: without --redis it knows no other.";
 }

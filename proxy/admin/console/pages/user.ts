@@ -12,7 +12,7 @@ import { resumeForm, suspendForm } from "./suspending.ts";
 
 const STATEMENTS = 50;
 
-/** All that is known of one user, and the two orders about him. */
+/** All that is known about one user, and the two orders about them. */
 export async function userPage({ visit, notice, operations, query, now }: Asked): Promise<Html> {
   const user = query.get("name") ?? "";
   const [open, readings, cases, { items: statements, others }, { items }] = await Promise.all([
