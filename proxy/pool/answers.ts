@@ -82,6 +82,8 @@ export class Answers {
   /** The tag says what has been done, not only asked for. */
   #completed(frame: FrameReader): void {
     const server = this.#server;
+    const { note, statementIndex } = server.ledger;
+    if (note instanceof Passed) note.statementDone(statementIndex);
     if (!server.gate.mayDiscard) return;
     const tag = decodeCommandComplete(frame);
     if (tag === "DISCARD ALL") server.discarded("all");
@@ -129,7 +131,7 @@ export class Answers {
 
   #isReadyForSession(frame: FrameReader): boolean {
     const { ledger } = this.#server;
-    if (ledger.own === undefined) return true;
+    if (ledger.own === undefined || ledger.answersDoubtfulSync) return true;
     ledger.ready(decodeReadyForQuery(frame));
     return false;
   }

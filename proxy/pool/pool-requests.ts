@@ -58,6 +58,13 @@ export class HiddenClose extends OwnRequest {
   }
 }
 
+/** What stands around a query of the client's; nothing hangs on its answer. */
+export class Around extends OwnRequest {
+  done(): void {}
+
+  undone(): void {}
+}
+
 /** What a connection has prepared once a Parse has succeeded. `name`: of the pool's own; "": the unnamed statement. */
 export class Preparation {
   readonly #statements: ServerStatements;
@@ -91,6 +98,8 @@ interface PassedParts {
   /** DEALLOCATE, in whose place an empty text was sent. */
   readonly forgets?: true;
   readonly prepares?: Preparation;
+  /** A query of several statements: what each of them drops. The server tells which it has come to. */
+  readonly deallocates?: Map<number, Change<ClientStatement>>;
   /** Told in place of the server's own words when it says that there is a statement of this name. */
   readonly taken?: Refusal;
   /** By the client's name. */
@@ -111,8 +120,17 @@ export class Passed implements LegNote {
     this.parts = parts;
   }
 
+  /** A statement of the query has ended well. */
+  statementDone(place: number): void {
+    const change = this.parts.deallocates?.get(place);
+    if (change === undefined) return;
+    this.parts.deallocates?.delete(place);
+    this.#statements.confirm(change);
+  }
+
   done(): void {
     const { change, drops, prepares } = this.parts;
+    this.#keepTheRest();
     if (drops !== undefined) this.#statements.confirm(drops);
     if (change !== undefined) this.#statements.confirm(change);
     prepares?.confirm();
@@ -120,6 +138,7 @@ export class Passed implements LegNote {
 
   undone(hasFailed: boolean): void {
     const { change, drops, prepares, refusal } = this.parts;
+    this.#keepTheRest();
     if (drops !== undefined) this.#statements.withdraw(drops);
     if (change !== undefined) {
       this.#statements.withdraw(change);
@@ -128,5 +147,10 @@ export class Passed implements LegNote {
       if (hasFailed && isParse && change.name === "") this.#statements.delete("");
     }
     prepares?.withdraw();
+  }
+
+  /** The query has not come to them. */
+  #keepTheRest(): void {
+    for (const change of this.parts.deallocates?.values() ?? []) this.#statements.withdraw(change);
   }
 }

@@ -67,8 +67,14 @@ export class PooledLeg implements ServerLeg {
       this.#sendNowhere(frame, request);
       return;
     }
-    // Nothing but copy data may reach the server then: by the time it arrives the copy may have failed.
-    if (ledger.intake === "copyIn") return;
+    if (ledger.intake === "copyIn") {
+      // Nothing but copy data may reach the server then: by the time it arrives the copy may have failed. A Sync does nothing
+      // within it, and if it has failed its client waits for the answer.
+      if (frame.type !== Frontend.Sync) return;
+      connection.toServer.forward(frame);
+      ledger.sent(request);
+      return;
+    }
     if (ledger.intake === "skipping" && frame.type !== Frontend.Sync) return;
     lease.isReserved = false;
     this.#tenancy.isMidMessage = false;

@@ -1,11 +1,19 @@
 import type { Request } from "../protocol/requests.ts";
+import type { Leavings } from "../sql/leavings.ts";
 import { commandComplete } from "../wire/backend-messages.ts";
 import { type Frame, MalformedMessage } from "../wire/frames.ts";
-import { decodeEmpty, decodeQuery, queryMessage } from "../wire/frontend-messages.ts";
+import {
+  closeMessage,
+  decodeEmpty,
+  decodeQuery,
+  parseMessage,
+  queryMessage,
+  syncMessage,
+} from "../wire/frontend-messages.ts";
 import { Frontend, nameKey } from "../wire/messages.ts";
 import { poisonedQuery } from "../wire/poison.ts";
 import { type Refusal, refuse } from "../wire/refusal.ts";
-import { Passed } from "./pool-requests.ts";
+import { Around, Passed } from "./pool-requests.ts";
 import type { PoolSession } from "./pool-session.ts";
 import { missing, Preparing } from "./preparing.ts";
 import type { ServerConnection } from "./server-connection.ts";
@@ -27,11 +35,22 @@ export class Requests {
   /** False: it has to wait for what was sent before to be answered. */
   isSettled(frame: Frame, connection: ServerConnection): boolean {
     try {
+      if (frame.type === Frontend.Query) return this.#isKnownWhatItDrops(frame);
       return this.#preparing.isSettled(frame, connection);
     } catch (error) {
       if (error instanceof MalformedMessage) return true;
       throw error;
     }
+  }
+
+  /** DEALLOCATE: whether the names are prepared is known. */
+  #isKnownWhatItDrops(frame: Frame): boolean {
+    const { statements, ledger, leavingsOf } = this.#server;
+    if (!statements.arePending) return true;
+    const { sqlStart, sqlEnd } = decodeQuery(frame);
+    const { deallocates, deallocatesAt } = leavingsOf(frame.buffer.subarray(sqlStart, sqlEnd), []);
+    const names = [...(deallocatesAt?.values() ?? []), ...(deallocates === undefined ? [] : [deallocates])];
+    return names.every((name) => statements.find(nameKey(name), ledger.pipeline) !== "unsettled");
   }
 
   send(frame: Frame, request: Request, connection: ServerConnection): void {
@@ -90,14 +109,53 @@ export class Requests {
       this.#deallocate(connection, request, leavings.deallocates);
       return;
     }
-    if (leavings.refusal !== undefined) {
-      this.#refuseQuery(connection, request, leavings.refusal);
+    const names = leavings.deallocatesAt;
+    const refusal = leavings.refusal ?? (names && this.#refusalOf(names, leavings));
+    if (refusal !== undefined) {
+      this.#refuseQuery(connection, request, refusal);
       return;
     }
     server.note(leavings, connection);
     server.gate.queried(leavings);
-    this.#sendQuery(connection, frame, request, {});
+    if (names === undefined) this.#sendQuery(connection, frame, request, {});
+    else this.#deallocateAmong(connection, frame, request, names);
     this.#restore();
+  }
+
+  /** What stands around such a query must be no part of a pipeline or a COPY, and its names not be the pool's. */
+  #refusalOf(names: ReadonlyMap<number, string>, { copiesIn }: Leavings): Refusal | undefined {
+    const isOurs = [...names.values()].some((name) => name.startsWith(OUR_PREFIX));
+    return isOurs || copiesIn || this.#server.ledger.intake === "pipeline" ? BESIDE_OTHERS : undefined;
+  }
+
+  /**
+   * The server does not know the client's names. For the time of this query it does: as empty statements, so that each statement's
+   * answer, and the place where one fails, are its own.
+   */
+  #deallocateAmong(
+    connection: ServerConnection,
+    frame: Frame,
+    request: Request,
+    names: ReadonlyMap<number, string>,
+  ): void {
+    const { statements, ledger } = this.#server;
+    const places = new Map<string, number>();
+    for (const [place, name] of names) {
+      const key = nameKey(name);
+      if (!places.has(key) && statements.expected(key) !== undefined) places.set(key, place);
+    }
+    const around = (message: Buffer, kind: "parse" | "close" | "sync") => {
+      connection.toServer.send(message);
+      ledger.asked(new Around(kind));
+    };
+    for (const key of places.keys()) around(parseMessage(key, NOTHING), "parse");
+    around(syncMessage, "sync");
+    const deallocates = new Map(
+      [...places].map(([key, place]) => [place, statements.propose(key, undefined, ledger.pipeline)]),
+    );
+    this.#sendQuery(connection, frame, request, { deallocates });
+    for (const key of places.keys()) around(closeMessage({ target: "statement", name: key }), "close");
+    around(syncMessage, "sync");
   }
 
   /** Behind what may be a COPY nothing is sent: it would be read as a part of it. */
@@ -124,7 +182,7 @@ export class Requests {
     connection: ServerConnection,
     query: Buffer | Frame,
     request: Request,
-    more: Pick<Passed["parts"], "refusal" | "forgets" | "change">,
+    more: Pick<Passed["parts"], "refusal" | "forgets" | "change" | "deallocates">,
   ): void {
     const { ledger, statements } = this.#server;
     const drops = this.#preparing.unnamedGoes(connection);
@@ -133,6 +191,17 @@ export class Requests {
     ledger.sent(request, new Passed(statements, { drops, ...more }));
   }
 }
+
+const NOTHING = Buffer.alloc(0);
+
+/** Of the names under which the pool prepares clients' statements. */
+const OUR_PREFIX = "sluice_";
+
+const BESIDE_OTHERS = refuse(
+  "42501",
+  "DEALLOCATE beside other statements is not possible here with --pool transaction",
+  { hint: "Send it by itself, not in an open pipeline and not beside COPY." },
+);
 
 const FUNCTION_CALL = refuse("42501", "the function call protocol is not possible with --pool transaction", {
   hint: "Call the function in a SELECT.",

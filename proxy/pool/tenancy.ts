@@ -183,12 +183,12 @@ export class Tenancy implements Asker, PoolSession {
   }
 
   settle(): void {
-    const { connection } = this;
+    const { connection, ledger } = this;
     const isKept = this.lease.isReserved || (connection?.cancels ?? 0) > 0;
     if (connection === undefined || !this.isClean || isKept) return;
-    if (this.lease.mustFence) {
+    if (this.lease.mustFence || ledger.isInDoubt) {
       this.lease.mustFence = false;
-      // A cancel request that came late hits this and nothing else.
+      // A cancel request that came late hits this and nothing else, and what comes before its answer is this client's.
       this.ask(asking(["server_version_num"]), () => this.settle());
     } else if (this.carrying.isTouched) {
       this.carrying.learn();

@@ -121,6 +121,19 @@ export class Ledger<R extends Request = Request> {
     return this.#intake === "skipping" && this.#doubtfulSyncs > 0;
   }
 
+  /**
+   * ReadyForQuery would answer a Sync behind a COPY that failed before the server had read it: what comes first in the queue
+   * has not been answered, or does not end so.
+   */
+  get answersDoubtfulSync(): boolean {
+    return this.#doubtfulSyncs > 0 && !this.#endsWithReady();
+  }
+
+  /** Such a Sync may still be answered. */
+  get isInDoubt(): boolean {
+    return this.#doubtfulSyncs > 0;
+  }
+
   /** Which of its statements the query at the head is being answered for. */
   get statementIndex(): number {
     return this.#statements;
@@ -252,8 +265,7 @@ export class Ledger<R extends Request = Request> {
   ready(status: TransactionStatus): R | undefined {
     const head = requestOf(this.#queue.first);
     const asked = this.head;
-    const ends = head !== undefined && endsReady(head) && (head.kind === "sync" || this.#hasAnswer);
-    if (!ends && this.#doubtfulSyncs > 0) {
+    if (this.answersDoubtfulSync) {
       this.#doubtfulSyncs--;
       this.#transaction = status;
       if (this.#intake === "skipping") this.#intake = "ready";
@@ -266,6 +278,11 @@ export class Ledger<R extends Request = Request> {
     if (this.#intake === "copyIn") this.#readsOn();
     this.done();
     return asked;
+  }
+
+  #endsWithReady(): boolean {
+    const head = requestOf(this.#queue.first);
+    return head !== undefined && endsReady(head) && (head.kind === "sync" || this.#hasAnswer);
   }
 
   /** What the leg has asked of its own and has failed is not to be told: what it was asked for is being answered now. */

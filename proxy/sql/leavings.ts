@@ -42,6 +42,8 @@ export interface Leavings {
   readonly refusal: Refusal | undefined;
   /** The name that DEALLOCATE drops, if the text is nothing else: then it is not refused. */
   readonly deallocates?: string;
+  /** Of several statements: the names that they drop, by their places. */
+  readonly deallocatesAt?: ReadonlyMap<number, string>;
   /** It may drop all prepared statements (DISCARD ALL, DEALLOCATE ALL). */
   readonly discards: boolean;
   /** It may read rows that the client sends (COPY … FROM STDIN). */
@@ -104,11 +106,19 @@ export function leavingsOf(text: string, catalog: Catalog, longest = LONGEST): L
   if (!parsed.ok) return UNKNOWN_LEAVINGS;
   const survey = new Survey(catalog);
   for (const { node } of parsed.statements) survey.statement(node);
-  const [only] = parsed.statements;
-  const [type, body] = only === undefined || parsed.statements.length > 1 ? [] : nodeOf(only.node);
-  const { name } = type === "DeallocateStmt" ? (body as DeallocateStmt) : {};
-  if (name !== undefined) return { ...survey.found(), deallocates: name };
-  return survey.found();
+  const dropped = parsed.statements.flatMap(({ node }, place) => {
+    const name = droppedBy(node);
+    return name === undefined ? [] : [[place, name] as const];
+  });
+  const [first] = dropped;
+  if (first === undefined) return survey.found();
+  if (parsed.statements.length === 1) return { ...survey.found(), deallocates: first[1] };
+  return { ...survey.found(), deallocatesAt: new Map(dropped) };
+}
+
+function droppedBy(node: Node): string | undefined {
+  const [type, body] = nodeOf(node);
+  return type === "DeallocateStmt" ? (body as DeallocateStmt).name : undefined;
 }
 
 /** What a Parse or Bind leaves behind if its parameters have these declared types: a domain's conditions are run. */
@@ -189,7 +199,6 @@ class Survey {
         return;
       case "DeallocateStmt":
         if ((body as DeallocateStmt).name === undefined) this.#discards = true;
-        else this.#refuse("DEALLOCATE together with other statements", "Send it by itself.");
         return;
       case "PrepareStmt":
       case "ExecuteStmt":

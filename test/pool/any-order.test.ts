@@ -249,9 +249,12 @@ test.each([
       });
     } finally {
       isOver = true;
+      // A cancel may also come between the row and the statement's end.
       for (const answer of await cancels)
-        expect(answer).toMatch(/^((1 )?(T\(one\) )?E\(57014\)|T\(one\) D\(1\) C\(SELECT 1\)) Z\(I\)$/);
+        expect(answer).toMatch(
+          /^((1 )?(T\(one\) )?(D\(1\) )?E\(57014\)|T\(one\) D\(1\) C\(SELECT 1\)) Z\(I\)$/,
+        );
     }
   },
-  300_000,
+  RUNS === undefined ? 300_000 : 1_800_000,
 );

@@ -214,6 +214,11 @@ export class GuardedBackend {
 
   #readyForQuery(frame: Frame): void {
     const { ledger, names, judging, toClient, acting } = this.#exchange;
+    if (ledger.answersDoubtfulSync) {
+      ledger.ready(decodeReadyForQuery(frame));
+      toClient.forward(frame);
+      return;
+    }
     const reply = ledger.head;
     if (reply?.kind !== "query" && reply?.kind !== "sync") throw SessionEnd.outOfStep("ReadyForQuery.");
     if (reply.refusal !== undefined && reply.kind === "query" && !reply.failed) {

@@ -36,8 +36,10 @@ export class CopyIn {
         this.#exchange.terminated = true;
         return true;
       case Frontend.Sync:
+        // CopyGetData takes no notice of it; if the COPY has failed by now, its client waits for the answer.
+        this.#exchange.sendSync();
+        return true;
       case Frontend.Flush:
-        // CopyGetData takes no notice of them.
         return true;
       default:
         // In the words of CopyGetData; the server, too, is out of step then and ends the session.

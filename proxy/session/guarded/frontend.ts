@@ -48,7 +48,9 @@ export class GuardedFrontend {
   handle(frame: Frame): boolean {
     const { type } = frame;
     if (!this.#foresight.begin()) return false;
-    if (this.#exchange.ledger.intake === "copyIn") return this.#copyIn.handle(frame);
+    const { ledger } = this.#exchange;
+    if (ledger.intake === "copyIn") return this.#copyIn.handle(frame);
+    if (ledger.isUncertain && !PASSES_ANYWAY.has(type)) return false;
     if (!SPOKEN.has(type) && !COPYING.has(type)) {
       throw new ProtocolViolation(`invalid frontend message type ${type}`);
     }
@@ -183,5 +185,11 @@ const SPOKEN: ReadonlySet<number> = new Set([
 ]);
 
 const TEXTS: ReadonlySet<number> = new Set([Frontend.Query, Frontend.Parse]);
+
+/** A server that drops what it gets up to the next Sync reads these all the same, or never answers them. */
+const PASSES_ANYWAY: ReadonlySet<number> = new Set([
+  ...[Frontend.Sync, Frontend.Flush, Frontend.Terminate],
+  ...[Frontend.CopyData, Frontend.CopyDone, Frontend.CopyFail],
+]);
 
 const COPYING: ReadonlySet<number> = new Set([Frontend.CopyData, Frontend.CopyDone, Frontend.CopyFail]);

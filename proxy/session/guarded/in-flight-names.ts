@@ -1,6 +1,5 @@
 import type { Scope } from "../../sql/scope.ts";
 import type { Statement } from "../../sql/verdict.ts";
-import { closeMessage } from "../../wire/frontend-messages.ts";
 import { nameKey } from "../../wire/messages.ts";
 import { type Refusal, refuse } from "../../wire/refusal.ts";
 import type { Protocol } from "../decide/naming.ts";
@@ -14,7 +13,6 @@ import {
   nameOf,
   type Portal,
   type Prepared,
-  parseAgain,
   portalOf,
   preparedBy,
   preparedBySql,
@@ -22,6 +20,7 @@ import {
   sourceOf,
   textOf,
 } from "../statement/prepared.ts";
+import { preparingAgain, TRIAL } from "../statement/preparing-again.ts";
 import type { Exchange } from "./exchange.ts";
 
 const PATH_PROBE = pathProbe();
@@ -182,26 +181,23 @@ export class Foresight {
     return "same";
   }
 
-  #prepareAgain(judged: Judged, key: string, parse: Buffer): Prepared {
+  #prepareAgain(judged: Judged, key: string, own: Buffer): Prepared {
     const { names, ledger } = this.#exchange;
     const { pipeline } = ledger;
-    const at = performance.now();
-    const fresh = preparedBy(judged, parse);
-    this.#exchange.sendStep(closeMessage({ target: "statement", name: key }), {
-      kind: "close",
-      at,
-      hidden: true,
+    const fresh = preparedBy(judged, own);
+    const { trial, close, parse, closeTrial } = preparingAgain(key, own, judged);
+    const hidden = { at: performance.now(), hidden: true } as const;
+    const nothing = { portal: undefined, statement: undefined } as const;
+    this.#exchange.sendStep(trial, { kind: "parse", ...hidden, name: TRIAL, judged, change: undefined });
+    this.#exchange.sendStep(close, {
+      ...{ kind: "close", ...hidden, portal: undefined },
       statement: names.statements.propose(key, undefined, pipeline),
-      portal: undefined,
     });
-    this.#exchange.sendStep(parseAgain(parse, judged), {
-      kind: "parse",
-      at,
-      hidden: true,
-      name: key,
-      judged,
+    this.#exchange.sendStep(parse, {
+      ...{ kind: "parse", ...hidden, name: key, judged },
       change: names.statements.propose(key, fresh, pipeline),
     });
+    this.#exchange.sendStep(closeTrial, { kind: "close", ...hidden, ...nothing });
     return fresh;
   }
 

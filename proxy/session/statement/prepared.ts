@@ -1,8 +1,7 @@
 import { Names } from "../../protocol/names.ts";
 import type { Scope } from "../../sql/scope.ts";
 import type { Statement } from "../../sql/verdict.ts";
-import { decodeParse, withSql } from "../../wire/frontend-messages.ts";
-import { Frontend, nameKey } from "../../wire/messages.ts";
+import { nameKey } from "../../wire/messages.ts";
 import { type Refusal, refuse } from "../../wire/refusal.ts";
 import { type Judged, Kept } from "./decision.ts";
 import { Description, hasSource } from "./described.ts";
@@ -82,18 +81,6 @@ function weightOfPrepared({ parse, weight }: Prepared): number {
 /** Its parameters are the server's alone. */
 function weightOfPortal({ judged }: Portal): number {
   return OBJECTS + textsOf(judged);
-}
-
-/** The client's own Parse message, as `preparedBy` keeps it, with the text that the server is to get now. */
-export function parseAgain(parse: Buffer, judged: Judged): Buffer {
-  const frame = {
-    type: Frontend.Parse,
-    buffer: parse,
-    start: 0,
-    end: parse.length,
-    piece: "whole",
-  } as const;
-  return withSql(frame, decodeParse(frame), textOf(judged));
 }
 
 /** What the server gets for it. */

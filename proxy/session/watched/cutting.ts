@@ -69,7 +69,7 @@ export class Cutting {
     if (!this.#state.ledger.isSettled) throw new SessionEnd(UNDER_WAY);
     const at = performance.now();
     const reader = this.#state.readers.of(undefined);
-    this.#state.send(poisonedExecute, { kind: "execute", at, portal: "", reader, hidden: true });
+    this.#state.send(poisonedExecute, { kind: "execute", at, portal: "", reader, hidden: true, quiet: true });
     this.#state.sync("told");
     return true;
   }

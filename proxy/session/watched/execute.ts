@@ -54,7 +54,7 @@ export class WatchedExecute implements RequestSteps<Frame, Resolved, Decided, Re
     const shape = statement && this.#state.shapeOf(statement);
     if (shape === "unsettled") return this.#state.wait();
     if (shape !== undefined && !this.#judgement.isCertain([shape], "extended")) return "unsettled";
-    if (statement !== undefined && !this.#renewal.areBare([statement])) return "unsettled";
+    if (statement !== undefined && !this.#renewal.areBare([statement], "extended")) return "unsettled";
     if (!this.#naming.isKnown(judged, "extended")) return "unsettled";
     const outside = this.#state.fencing.refusal(judged);
     return outside === undefined ? { frame, at, name, portal, shape } : new Refused(outside, judged);

@@ -80,10 +80,9 @@ export class WatchedFailure implements AnswerSteps<Frame, Failed> {
   }
 
   #tell(frame: Frame, own: Refusal | undefined, head: WatchedRequest | undefined): void {
-    const { toClient, ledger } = this.#state;
+    const { toClient } = this.#state;
     this.#state.passesLong = false;
-    // What the proxy asks between two messages of the client's is nobody else's business; within a pipeline it fails that.
-    if (head?.hidden === true && !this.#state.fatal && ledger.intake === "ready") return;
+    if (head?.quiet === true && !this.#state.fatal) return;
     if (this.#cutting.isUnheard && !this.#state.fatal) return;
     if (own !== undefined) toClient.send(errorResponse(own));
     else {

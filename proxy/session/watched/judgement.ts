@@ -174,7 +174,7 @@ export class Judgement {
       this.#messages = probeMessages(settings);
     }
     const { parse, bind, execute, closePortal, closeStatement } = this.#messages;
-    const hidden = { at, hidden: true } as const;
+    const hidden = { at, hidden: true, ...(isInPipeline ? {} : ({ quiet: true } as const)) } as const;
     this.#state.send(parse, { kind: "parse", ...hidden, judged: undefined, change: undefined });
     this.#state.send(bind, { kind: "bind", ...hidden, judged: undefined, change: undefined });
     this.#state.send(execute, { kind: "ownExecute", ...hidden, settings });

@@ -52,7 +52,7 @@ export class WatchedQuery implements RequestSteps<Frame, Resolved, Decided, Read
     const judged = this.#judgement.of(text, "simple", scope);
     if (judged === undefined || !this.#state.leg.admits(frame)) return "unsettled";
     const { statements } = judged.verdict;
-    if (!this.#renewal.areBare(statements)) return "unsettled";
+    if (!this.#renewal.areBare(statements, "simple")) return "unsettled";
     const shapes: Statement[] = [];
     for (const statement of statements) {
       const shape = this.#state.shapeOf(statement);

@@ -1,8 +1,9 @@
 import type { Statement } from "../../sql/verdict.ts";
-import { closeMessage } from "../../wire/frontend-messages.ts";
 import { nameKey } from "../../wire/messages.ts";
+import type { Protocol } from "../decide/naming.ts";
 import { type Judged, Kept } from "../statement/decision.ts";
-import { type Prepared, parseAgain, preparedBy } from "../statement/prepared.ts";
+import { type Prepared, preparedBy } from "../statement/prepared.ts";
+import { preparingAgain } from "../statement/preparing-again.ts";
 import type { Judgement } from "./judgement.ts";
 import { plainly, type WatchedState } from "./state.ts";
 
@@ -10,6 +11,8 @@ import { plainly, type WatchedState } from "./state.ts";
 export class Renewal {
   readonly #state: WatchedState;
   readonly #judgement: Judgement;
+  /** Prepared again before a simple query. If it is still the server's when that has been answered, it could not be. */
+  #tried: Prepared | undefined;
 
   constructor(state: WatchedState, judgement: Judgement) {
     this.#state = state;
@@ -42,7 +45,7 @@ export class Renewal {
   }
 
   /** What runs within other statements gets no columns: they would be its table's, or part of a plan. */
-  areBare(statements: readonly Statement[]): boolean {
+  areBare(statements: readonly Statement[], by: Protocol): boolean {
     const { names, ledger } = this.#state;
     for (const { touch } of statements) {
       if (touch?.runs === undefined) continue;
@@ -51,23 +54,45 @@ export class Renewal {
       if (!ledger.isSettled) return wait(this.#state);
       if (typeof prepared !== "object" || prepared.parse === undefined) continue;
       const judged = prepared.kept.judged ?? this.#judgement.remembered(prepared.kept);
-      if (judged?.verdict.kind === "rewrite") this.#prepareAgain(plainly(judged), key, prepared.parse);
+      if (judged?.verdict.kind !== "rewrite") continue;
+      if (by === "extended" || ledger.intake === "pipeline") {
+        this.#prepareAgain(plainly(judged), key, prepared.parse);
+        continue;
+      }
+      if (this.#mayRunAsItIs(prepared)) continue;
+      // A query behind steps that fail would be dropped with them, and its client would wait for ReadyForQuery.
+      this.#prepareAgain(plainly(judged), key, prepared.parse, { quiet: true });
+      this.#state.sync("hidden");
+      return false;
     }
     return true;
   }
 
-  #prepareAgain(judged: Judged, key: string, parse: Buffer): Prepared {
+  /** In a failed block nothing runs; and where the plain text could not be prepared, one with more columns cannot either. */
+  #mayRunAsItIs(prepared: Prepared): boolean {
+    if (this.#state.ledger.transaction === "E") return true;
+    const hasFailed = this.#tried === prepared;
+    this.#tried = hasFailed ? undefined : prepared;
+    return hasFailed;
+  }
+
+  /** What cannot be prepared fails the client's message, for which it is prepared, and leaves the statement as it was. */
+  #prepareAgain(judged: Judged, key: string, own: Buffer, more: { readonly quiet?: true } = {}): Prepared {
     const { names, ledger } = this.#state;
-    const at = performance.now();
-    const fresh = preparedBy(judged, parse);
-    this.#state.send(closeMessage({ target: "statement", name: key }), {
-      ...{ kind: "close", at, hidden: true, portal: undefined },
+    const fresh = preparedBy(judged, own);
+    const { trial, close, parse, closeTrial } = preparingAgain(key, own, judged);
+    const hidden = { at: performance.now(), hidden: true, ...more } as const;
+    const nothing = { portal: undefined, statement: undefined } as const;
+    this.#state.send(trial, { kind: "parse", ...hidden, judged, change: undefined });
+    this.#state.send(close, {
+      ...{ kind: "close", ...hidden, portal: undefined },
       statement: names.statements.propose(key, undefined, ledger.pipeline),
     });
-    this.#state.send(parseAgain(parse, judged), {
-      ...{ kind: "parse", at, hidden: true, judged },
+    this.#state.send(parse, {
+      ...{ kind: "parse", ...hidden, judged },
       change: names.statements.propose(key, fresh, ledger.pipeline),
     });
+    this.#state.send(closeTrial, { kind: "close", ...hidden, ...nothing });
     return fresh;
   }
 }

@@ -13,6 +13,8 @@ interface Asked extends Request {
   readonly refusal?: Refusal;
   /** Of the proxy's own asking: the client hears nothing of it. */
   readonly hidden?: true;
+  /** Asked between two messages of the client's: nobody hears that it fails. In a pipeline it fails that. */
+  readonly quiet?: true;
 }
 
 export interface QueryRequest extends Asked {
