@@ -72,9 +72,10 @@ describe("the key that signs a chain", () => {
       const record = recordOf(line);
       return record !== undefined && "nextKey" in record ? [record.nextKey] : [];
     });
-    await expect.poll(async () => (await slots()).keys).toHaveLength(2);
+    // The one before is erased once the line that names this one is on disk.
+    await expect.poll(async () => (await slots()).keys[0]).toBe(named.at(-1));
     const { keys } = await slots();
-    expect(named.at(-1)).toBe(keys[0]);
+    expect(keys).toHaveLength(2);
     expect(named.filter((key) => key !== undefined && keys.includes(key))).toEqual([named.at(-1)]);
     await log.close();
     // The footer's key is gone as well, though the process has ended.

@@ -35,7 +35,7 @@ test("a client that takes nothing of the last words is not waited for", async ()
   sayFarewell(near, Buffer.alloc(MUCH));
   await once(near, "close");
   far.destroy();
-}, 60_000);
+}, 20_000);
 
 test("nor is one that goes on sending", async () => {
   const { near, far } = await socketPair();
@@ -46,4 +46,4 @@ test("nor is one that goes on sending", async () => {
   await once(near, "close");
   clearInterval(sending);
   far.destroy();
-}, 60_000);
+}, 20_000);

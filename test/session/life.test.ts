@@ -251,7 +251,7 @@ describe("a policy that is loaded while sessions run", () => {
     await client.query("savepoint before");
     await expect(client.query("fetch 1 from clear")).rejects.toMatchObject({
       code: "42501",
-      hint: "Open it anew.",
+      hint: "Open it again.",
     });
     await client.query("rollback to before; close clear; rollback");
     await client.end();

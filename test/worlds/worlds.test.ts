@@ -44,8 +44,8 @@ test("no channel reveals more than was paid for", { timeout }, async () => {
 });
 
 describe.each([
-  ["agent", 1_700],
-  ["lead", 1_650],
+  ["agent", 1_000],
+  ["lead", 1_000],
 ] as const)("%s", (role, usual) => {
   test("no generated SELECT reveals more than was paid for", { timeout }, async () => {
     const tried = await generated(role, selects, usual);

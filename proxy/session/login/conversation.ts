@@ -102,9 +102,7 @@ export function sayFarewell(socket: Socket, words: Buffer = NOTHING): void {
     socket.destroy();
     return;
   }
-  const timer = setTimeout(() => destroyOnceStalled(socket), FAREWELL_MS);
-  timer.unref();
-  socket.once("close", () => clearTimeout(timer));
+  destroyOnceStalled(socket);
   if (words.length > 0) socket.write(words);
   socket.end();
   // Whoever listened so far hears no more: after the last words nothing of this peer counts.
@@ -113,14 +111,27 @@ export function sayFarewell(socket: Socket, words: Buffer = NOTHING): void {
   socket.resume();
 }
 
-/** A peer that is slow gets the rest of its answer for as long as it takes some of it; nothing is heard of it any more. */
+/**
+ * A peer that is slow gets the rest of its answer for as long as it takes some of it. `Socket.setTimeout` would not do: what
+ * the peer sends counts there as well.
+ */
 function destroyOnceStalled(socket: Socket): void {
-  if (socket.writableFinished) {
-    socket.destroy();
-    return;
-  }
-  socket.pause();
-  socket.setTimeout(FAREWELL_MS, () => socket.destroy());
+  let left = Number.POSITIVE_INFINITY;
+  const timer = setInterval(() => {
+    const before = left;
+    left = unsent(socket);
+    if (socket.writableFinished || left >= before) socket.destroy();
+    else socket.pause();
+  }, FAREWELL_MS);
+  timer.unref();
+  socket.once("close", () => clearInterval(timer));
+}
+
+/** Bytes that the system has not taken yet: the stream's own, and those of a write that is under way (net.js, `_onTimeout`). */
+function unsent(socket: Socket): number {
+  const handle: unknown = Reflect.get(socket, "_handle");
+  const queue = typeof handle === "object" && handle !== null ? Reflect.get(handle, "writeQueueSize") : 0;
+  return socket.writableLength + (typeof queue === "number" ? queue : 0);
 }
 
 /** What is awaited, or the reason for which nobody waits any longer; what comes too late is discarded. */
