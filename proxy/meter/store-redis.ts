@@ -51,6 +51,9 @@ const PROBE_EVERY = 250;
 /** Keeps one step of the script, during which Redis serves no other client, well below one or two milliseconds. */
 const ROWS_PER_TRIP = 500;
 
+/** Place of the fraction's key among those of a scope. */
+const FRACTION = SCOPE_KEYS.indexOf("fraction");
+
 const UNREACHABLE: Grant = { kind: "unreachable" };
 
 /** The probe counts one person, so that it needs all that a charge needs: memory, rights, a primary. */
@@ -197,11 +200,9 @@ class RedisStore implements CounterStore {
   }
 
   /** One key per scope. */
-  #fractionKeys(account: Account, { scopes }: Spans): string[] {
-    return scopes.map(({ scope }) => {
-      const name = this.#hash(...scopeParts(account, scope)).toString("base64url");
-      return `${this.#tag(account)}:${name}:fraction`;
-    });
+  #fractionKeys(account: Account, spans: Spans): string[] {
+    const keys = this.#keys(account, spans, undefined);
+    return spans.scopes.map((_, scope) => keys[1 + scope * SCOPE_KEYS.length + FRACTION] ?? "");
   }
 
   #tag({ database }: Account): string {

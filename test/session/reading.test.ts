@@ -1,7 +1,9 @@
 import { once } from "node:events";
 import type { Socket } from "node:net";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { Side } from "../../proxy/session/relay/peers.ts";
 import { readSocket } from "../../proxy/session/relay/socket-reader.ts";
+import { FrameReader } from "../../proxy/wire/frames.ts";
 import { socketPair } from "./socket-pair.ts";
 
 let near: Socket;
@@ -95,4 +97,28 @@ test("after it was stopped nothing more is read", async () => {
   far.end("two");
   await once(far, "finish");
   expect(seen).toEqual(["one"]);
+});
+
+test("a side that is not wanted gives one more read at most, and the rest when it is wanted again", async () => {
+  const MUCH = 8 << 20;
+  const ONE_READ = 64 * 1024;
+  const side = new Side({ socket: near, reader: new FrameReader(1000, () => false) }, () => {});
+  let seen = 0;
+  side.listen(
+    (bytes) => {
+      seen += bytes.length;
+      return false;
+    },
+    () => {},
+  );
+  side.flow(true);
+  far.write("x");
+  await expect.poll(() => seen).toBe(1);
+  side.flow(false);
+  far.write(Buffer.alloc(MUCH));
+  await expect.poll(() => near.isPaused()).toBe(true);
+  expect(seen).toBeGreaterThan(1);
+  expect(seen).toBeLessThanOrEqual(1 + ONE_READ);
+  side.flow(true);
+  await expect.poll(() => seen).toBe(1 + MUCH);
 });
