@@ -66,7 +66,9 @@ function readGiven(given: Given, problems: string[]): unknown {
   const checked = row.value.safeParse(content);
   if (!checked.success) {
     const message = checked.error.issues[0]?.message ?? "valid";
-    problems.push(`${given.source}: ${row.secret ? "" : `"${given.text}" is not `}${message}`);
+    // A form that secrets share says "not …", as their message begins with it.
+    const said = row.secret ? message : `"${given.text}" is not ${message.replace(/^not /, "")}`;
+    problems.push(`${given.source}: ${said}`);
     return undefined;
   }
   return row.path ? from(given.folder, String(checked.data)) : checked.data;

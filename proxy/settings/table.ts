@@ -137,7 +137,7 @@ const oidcRoles = value(
 );
 /** An ID token's issuer; without TLS only on this machine, for a trial. */
 const oidcIssuer = value(
-  "not an issuer, such as https://login.example.com/realms/staff (http:// only on 127.0.0.1 or localhost)",
+  "an issuer, such as https://login.example.com/realms/staff (http:// only on 127.0.0.1 or localhost)",
   (given) => {
     if (!isWebUri(given)) return undefined;
     const { protocol, hostname, search, hash } = new URL(given);

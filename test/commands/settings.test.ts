@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { readSettings, type Settings } from "../../proxy/settings/settings.ts";
+import { SETTING_NAMES } from "../../proxy/settings/table.ts";
 
 const UPSTREAM = "postgresql://sluice:hunter2@db:5432/support";
 const folder = mkdtempSync(join(tmpdir(), "sluice-settings-"));
@@ -175,4 +176,16 @@ test.each([
   [["--redis", "redis://r"], "--key-file: missing"],
 ])("%j says what else it needs", (argv, problem) => {
   expect(problems(["--upstream", UPSTREAM, ...argv])).toContain(problem);
+});
+
+test("what is wrong with a setting is told in one sentence, whoever shares its form", () => {
+  // No setting takes this; those of any text need no message.
+  const told = SETTING_NAMES.flatMap((name) => {
+    const flag = `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+    return problems([`${flag}=\u0001 ?`])
+      .split("\n")
+      .filter((line) => line.startsWith(`${flag}: `) && line.includes(" is not "));
+  });
+  expect(told.length).toBeGreaterThan(20);
+  expect(told.filter((line) => line.includes("is not not "))).toEqual([]);
 });

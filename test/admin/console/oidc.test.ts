@@ -184,7 +184,9 @@ test("half a configuration is refused at the start", async () => {
   await expect(start("--console-oidc", "https://login.example.com")).rejects.toThrow(
     /--console-oidc-roles: missing/,
   );
-  await expect(start("--console-oidc", "http://login.example.com")).rejects.toThrow(/not an issuer/);
+  await expect(start("--console-oidc", "http://login.example.com")).rejects.toThrow(
+    /"http:\/\/login.example.com" is not an issuer/,
+  );
   await expect(start("--console-oidc-client", "x")).rejects.toThrow(/need --console-oidc/);
   await expect(start("--console-oidc-roles", "security=admin")).rejects.toThrow(
     /a list of values of the claim/,
