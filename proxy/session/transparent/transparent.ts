@@ -32,6 +32,7 @@ export class TransparentRelay implements Relay {
   terminated = false;
   fatal = false;
   readonly keepsBytes = false;
+  readonly sendsMoreSoon = false;
   readonly #established: Established;
   readonly #parts: SessionParts;
   readonly #judging: Judging;
