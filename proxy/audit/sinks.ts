@@ -14,6 +14,8 @@ export interface SinkBufferOptions {
   readonly log: Log;
   /** Told of lines that this sink will never get; the files have them. */
   readonly onDropped: (sink: Sink["name"], lines: number) => void;
+  /** Told of each write that failed; its lines come again. */
+  readonly onFailed?: (sink: Sink["name"]) => void;
   /** Characters that may wait for the sink. */
   readonly maxPending?: number;
   /** Milliseconds after which a write that failed is tried again. */
@@ -40,6 +42,8 @@ export class SinkBuffer {
   #writing: Promise<void> | undefined;
   #retry: NodeJS.Timeout | undefined;
   #failing = false;
+  /** What the log was told last. */
+  #problem = "";
   #closed = false;
   #waiters: (() => void)[] = [];
 
@@ -106,18 +110,19 @@ export class SinkBuffer {
     for (const line of batch) this.#pending -= line.length;
     if (this.#failing) this.#options.log.info({ sink: this.#sink.name }, "the audit sink takes events again");
     this.#failing = false;
+    this.#problem = "";
     if (this.#hasRoom) for (const resolve of this.#waiters.splice(0)) resolve();
     this.#next();
   }
 
   #failed(error: unknown): void {
     this.#writing = undefined;
-    const { log, retryAfter } = this.#options;
-    if (!this.#failing)
-      log.error(
-        { sink: this.#sink.name, problem: codeOf(error) },
-        "an audit sink takes nothing; events wait",
-      );
+    const { log, retryAfter, onFailed } = this.#options;
+    const problem = codeOf(error);
+    onFailed?.(this.#sink.name);
+    if (problem !== this.#problem)
+      log.error({ sink: this.#sink.name, problem }, "an audit sink takes nothing; events wait");
+    this.#problem = problem;
     this.#failing = true;
     this.#retry = setTimeout(() => {
       this.#retry = undefined;
