@@ -122,8 +122,11 @@ function problemOf(error: unknown, mechanism: SaslMechanism = "scram-sha-512"): 
   if (certificate !== undefined)
     return `the broker's certificate is not signed by a known authority or --kafka-ca (${certificate})`;
   if (found(({ name, message = "" }) => /SASL/.test(name ?? "") || /SASL/.test(message)) !== undefined) {
-    const isUnknown = found(({ message = "" }) => /mechanism is not supported/.test(message)) !== undefined;
-    return isUnknown
+    const isUnknown = found(
+      ({ type, message = "" }) =>
+        type === "UNSUPPORTED_SASL_MECHANISM" || /mechanism is not supported/.test(message),
+    );
+    return isUnknown !== undefined
       ? `the brokers do not take a login by ${mechanism} (--kafka-sasl)`
       : `the brokers refuse the login of --kafka-login-file (${mechanism})`;
   }

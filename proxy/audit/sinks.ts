@@ -26,6 +26,8 @@ const MAX_PENDING = 16 * 1024 * 1024;
 const RETRY_AFTER = 1_000;
 /** Lines that are handed over at a time. */
 const BATCH = 500;
+/** Brokers that fail in turn, each in its own way, do not fill the log. */
+const MOST_REASONS = 10;
 /** For how long the end waits for a sink. */
 const LAST_PATIENCE = 2_000;
 
@@ -42,8 +44,8 @@ export class SinkBuffer {
   #writing: Promise<void> | undefined;
   #retry: NodeJS.Timeout | undefined;
   #failing = false;
-  /** What the log was told last. */
-  #problem = "";
+  /** What the log was told since it last worked: each reason once. */
+  readonly #told = new Set<string>();
   #closed = false;
   #waiters: (() => void)[] = [];
 
@@ -110,7 +112,7 @@ export class SinkBuffer {
     for (const line of batch) this.#pending -= line.length;
     if (this.#failing) this.#options.log.info({ sink: this.#sink.name }, "the audit sink takes events again");
     this.#failing = false;
-    this.#problem = "";
+    this.#told.clear();
     if (this.#hasRoom) for (const resolve of this.#waiters.splice(0)) resolve();
     this.#next();
   }
@@ -120,9 +122,10 @@ export class SinkBuffer {
     const { log, retryAfter, onFailed } = this.#options;
     const problem = codeOf(error);
     onFailed?.(this.#sink.name);
-    if (problem !== this.#problem)
+    if (!this.#told.has(problem) && this.#told.size < MOST_REASONS) {
+      this.#told.add(problem);
       log.error({ sink: this.#sink.name, problem }, "an audit sink takes nothing; events wait");
-    this.#problem = problem;
+    }
     this.#failing = true;
     this.#retry = setTimeout(() => {
       this.#retry = undefined;

@@ -10,6 +10,7 @@ import {
   MOST_ALERTS,
   MOST_CASES,
   MOST_CHANGES,
+  withAlert,
 } from "./cases.ts";
 import { type AlertChange, type Change, type MadeChange, type Outcome, parseChange } from "./changes.ts";
 
@@ -230,6 +231,6 @@ export class CaseDesk {
   #learn(change: Change): void {
     if (this.#known.has(change.id)) return;
     this.#known.set(change.id, change);
-    this.#cases = undefined;
+    this.#cases = this.#cases && change.kind === "alert" ? withAlert(this.#cases, change) : undefined;
   }
 }

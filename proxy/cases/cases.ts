@@ -106,6 +106,24 @@ export function keptChanges(
   return new Map(changes.filter(stays).map((change) => [change.id, change]));
 }
 
+/**
+ * The cases, the newest first, with one alert more. Undefined where that follows from all changes only: it is older than
+ * what is known of its user. So a flood of alerts costs no more than its alerts.
+ */
+export function withAlert(cases: readonly Case[], alert: AlertChange): readonly Case[] | undefined {
+  const own = cases.filter(({ about }) => about === alert.about);
+  const isLast = ({ alerts, history, openedAt }: Case) =>
+    Math.max(openedAt, alerts.at(-1)?.time ?? 0, history.at(-1)?.time ?? 0) < alert.time;
+  if (!own.every(isLast)) return undefined;
+  const open = own.find(({ closedAt }) => closedAt === undefined);
+  if (open !== undefined) {
+    if (open.alerts.length >= MOST_ALERTS) return cases;
+    return cases.map((one) => (one === open ? { ...open, alerts: [...open.alerts, alert] } : one));
+  }
+  const place = cases.findIndex(({ openedAt }) => openedAt <= alert.time);
+  return cases.toSpliced(place === -1 ? cases.length : place, 0, { ...begun(alert), alerts: [alert] });
+}
+
 function begun({ id, about, time }: AlertChange): Draft {
   return {
     ...{ id, about, openedAt: time, alerts: [], history: [] },

@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { afterAll, describe, expect, onTestFinished, test } from "vitest";
@@ -114,6 +114,7 @@ describe.skipIf(found === undefined)("Kafka, with librdkafka's brokers and consu
         cluster
           .consumed()
           .slice(before)
+          .filter(({ key }) => key === "v")
           .map(({ value }) => Number(/\d+/.exec(value)?.[0])),
       ),
     ];
@@ -158,6 +159,17 @@ describe.skipIf(found === undefined)("Kafka, with librdkafka's brokers and consu
         .toBe(true);
       // The first connection, and that to the partition's leader.
       expect(new Set(door.logins)).toEqual(new Set([`sluice ${mechanism.toUpperCase()}`]));
+      if (mechanism !== "plain") return;
+      // Another client is let in at the same door by the same login, and by no other.
+      const authority = `${await makeFolder()}/ca.pem`;
+      writeFileSync(authority, ca);
+      const asked = (password: string) =>
+        cluster.metadata(door.broker, [
+          ...["security.protocol=SASL_SSL", `ssl.ca.location=${authority}`, `sasl.password=${password}`],
+          ...[`sasl.mechanisms=${mechanism.toUpperCase()}`, `sasl.username=${LOGIN.username}`],
+        ]);
+      expect(await asked(LOGIN.password)).toContain(TOPIC);
+      await expect(asked("wrong")).rejects.toThrow();
     },
   );
 

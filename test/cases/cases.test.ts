@@ -5,7 +5,7 @@ import fc from "fast-check";
 import { Redis as Client } from "ioredis";
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
 import { CaseDesk } from "../../proxy/cases/case-desk.ts";
-import { casesOf, type Held } from "../../proxy/cases/cases.ts";
+import { type Case, casesOf, type Held, withAlert } from "../../proxy/cases/cases.ts";
 import type { AlertChange, Change, MadeChange } from "../../proxy/cases/changes.ts";
 import { SILENT } from "../audit/support.ts";
 import { startRedis } from "../harness/redis.ts";
@@ -260,6 +260,10 @@ test("whatever the order in which places learn of changes, they come to the same
           .toSorted(([a], [b]) => a - b)
           .map(([, one]) => one);
         expect(casesOf(shuffled)).toEqual(casesOf(changes));
+        // An alert that comes last is put in its place without looking at all the others again.
+        const last = alert("anna", { id: "x99", time: 21 });
+        const newest = (cases: readonly Case[]) => cases.toSorted((a, b) => b.openedAt - a.openedAt);
+        expect(withAlert(newest(casesOf(changes)), last)).toEqual(newest(casesOf([...changes, last])));
       },
     ),
   );

@@ -15,7 +15,7 @@ classes: { email: { mask: email } }
 tables:
   public.customers: { subject: id, columns: { email: email } }
 roles:
-  agent: { users: [anna], reads: [public.customers], budget: { 1h: 500, 1d: 900 } }
+  agent: { users: [anna, ben], reads: [public.customers], budget: { 1h: 500, 1d: 900 } }
   app: { users: [helpdesk_app, metabase], reads: all, writes: all, sees: all }
 canaries: { public.customers: [9000001] }
 `;
@@ -264,8 +264,9 @@ test("who read a leaked list of email addresses: the command's words and what th
   onTestFinished(() => sluice.setPolicy(POLICY));
   const again = await connect("anna");
   await again.query(`SELECT email FROM customers WHERE id IN (${stolen.join(", ")})`);
-  // Their work, of which nothing leaked.
-  await again.query("SELECT email FROM customers WHERE id BETWEEN 700 AND 850");
+  // Another's work, of which nothing leaked.
+  const ben = await connect("ben");
+  await ben.query("SELECT email FROM customers WHERE id BETWEEN 700 AND 850");
   const cases = await officer.see("/console/leak");
   const [, id = ""] = /<option value="([0-9a-f-]{36})">[0-9a-f]{8}, anna/.exec(cases) ?? [];
   const { status, text } = await upload({ ...fields, needs: "email", case: id }, list);
