@@ -144,6 +144,7 @@ export const UNKNOWN_STATEMENT: Statement = {
   masked: [],
   lookups: 0,
   limited: false,
+  readsMore: true,
 };
 
 /** What a run was asked with, beside its statement. */
