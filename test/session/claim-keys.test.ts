@@ -1,9 +1,9 @@
-import { mkdtemp, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { once } from "node:events";
+import { mkdtemp, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { exportJWK, generateKeyPair, type JWTPayload, SignJWT } from "jose";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { ClaimKeys } from "../../proxy/keys/claim-keys.ts";
@@ -139,6 +139,6 @@ test("tokens of any length are looked at once and push out no others; numbers th
   expect(claims.isChecked("e".repeat(9_000_000), signedBy, () => {})).toBe(true);
   expect(rejected).toHaveLength(4);
   expect(await named({ sub: 17 as unknown as string })).toBe("17");
-  for (const sub of [9_007_199_254_740_993, 1.5, 1e300])
+  for (const sub of [2 ** 53, 1.5, 1e300])
     expect(await named({ sub: sub as unknown as string })).toBeUndefined();
 });
