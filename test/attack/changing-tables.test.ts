@@ -432,7 +432,9 @@ test.each(["a connection of their own", "shared connections"])(
     const watched = await Promise.all(
       [1, 2].map(() => Client.connect("helpdesk_app", sluice.uri("helpdesk_app"))),
     );
-    const direct = await Client.connect("helpdesk_app", database.uriFor("helpdesk_app"));
+    // Shared connections are the proxy's own user's: row security and privileges are those of that user.
+    const ownUri = isPooled ? database.uri : database.uriFor("helpdesk_app");
+    const direct = await Client.connect("helpdesk_app", ownUri);
     const live = await sluice.catalogs.of(database.database);
     onTestFinished(async () => {
       for (const client of [...guarded, ...watched, direct]) await client.end();
