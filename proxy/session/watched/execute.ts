@@ -80,6 +80,7 @@ export class WatchedExecute implements RequestSteps<Frame, Resolved, Decided, Re
       ...{ kind: "execute", at, portal: name, reader },
       ...(portal === undefined && { judged }),
     });
+    if (statement?.effect?.kind === "copyIn") this.#state.ledger.barrier.raise("closed");
   }
 
   refuse(frame: Frame, { refusal, judged }: Refused): void {
