@@ -124,7 +124,7 @@ test("a trace is its own statement's, whatever has come since into the memory th
   await client.closed();
   await expect.poll(() => sluice.events.at(-1)?.kind).toBe("logout");
   const traces = sluice.statements().map(({ traceparent = "" }) => traceparent.at(3));
-  expect(traces.toSorted()).toEqual(["b", "c", "d"]);
+  expect(traces.toSorted()).toEqual(["a", "b", "c", "d"]);
 });
 
 /** An officer who asks who read a table is told of all that may have read it. */
