@@ -135,6 +135,33 @@ test("and what it returns is charged to whoever is named, and is on record", asy
   });
 });
 
+const OPENS = `DO $$ DECLARE r refcursor := 'opened'; BEGIN OPEN r FOR SELECT id, email FROM customers; END $$`;
+
+test("a cursor that code has opened is not read past the count by the protocol", async () => {
+  await withSluice(WATCHED, async (sluice) => {
+    const raw = await sluice.raw("helpdesk_app");
+    await ask(raw, query("SET app.agent = 'anna'"));
+    await ask(raw, query(`BEGIN; ${OPENS}`));
+    expect(await ask(raw, executeMessage("opened", 30), syncMessage)).toBe("D×30 s Z(T)");
+    expect(await ask(raw, executeMessage("opened", 0), syncMessage)).toContain("E(53400)");
+    const shown = () =>
+      sluice.events.filter((event) => event.kind === "statement" && event.command === "FETCH");
+    await expect.poll(() => shown().length).toBeGreaterThan(0);
+    expect(shown()[0]).toMatchObject({ user: "anna", rows: 30, readsMore: true, uncounted: true });
+    raw.socket.destroy();
+  });
+});
+
+test("nor past the fence is such a cursor read", async () => {
+  await withSluice(WATCHED, async (sluice) => {
+    const raw = await sluice.raw("helpdesk_app");
+    await ask(raw, query(`BEGIN; ${OPENS}`));
+    sluice.setPolicy(fenced([BY_ID]));
+    expect(await ask(raw, executeMessage("opened", 3), syncMessage)).toBe("E(42501) Z(E)");
+    raw.socket.destroy();
+  });
+});
+
 test("nor past the fence", async () => {
   await withSluice(fenced([BY_ID], ['CALL "pg_catalog"."int4pl"()']), async (sluice) => {
     const raw = await sluice.raw("helpdesk_app");

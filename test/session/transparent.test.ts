@@ -105,6 +105,28 @@ test("a COPY whose end the client sends ahead leaves what follows on record", as
     .toContain("select email from customers limit $1 5");
 });
 
+test("a trace is its own statement's, whatever has come since into the memory that it was read from", async () => {
+  const { sluice } = world;
+  const traced = (text: string, digit: string) =>
+    `${text} /*traceparent='00-${digit.repeat(32)}-${digit.repeat(16)}-01'*/`;
+  const client = await sluice.raw("helpdesk_app");
+  // Memory that fits what follows, so that it is read into again.
+  client.send(query(traced("select 1 as one, pg_sleep(0.0)", "a")));
+  await client.answer();
+  sluice.statements();
+  client.send(query(traced("select 1 as one, pg_sleep(0.5)", "b")));
+  client.send(parse("s", traced("select 2 as two, pg_sleep(0.0)", "c")), syncMessage);
+  await client.answer();
+  client.send(query(traced("select 3 as three, pg_sleep(0)", "d")));
+  client.send(...run("s"));
+  for (let answers = 0; answers < 3; answers++) await client.answer();
+  client.socket.end();
+  await client.closed();
+  await expect.poll(() => sluice.events.at(-1)?.kind).toBe("logout");
+  const traces = sluice.statements().map(({ traceparent = "" }) => traceparent.at(3));
+  expect(traces.toSorted()).toEqual(["a", "b", "c", "d"]);
+});
+
 /** An officer who asks who read a table is told of all that may have read it. */
 describe("no way of writing it takes a table off the record", () => {
   const HIDDEN = "select email from customers limit 5";

@@ -15,3 +15,11 @@ export function traceparentOf(text: Buffer): string | undefined {
   const [value, ...others] = values;
   return value !== undefined && others.length === 0 && TRACEPARENT.test(value) ? value : undefined;
 }
+
+/** As much of a text as `traceparentOf` needs. */
+export function traceCommentOf(text: Buffer): Buffer {
+  const traceparent = traceparentOf(text);
+  return traceparent === undefined ? NO_TEXT : Buffer.from(`/*${KEY}='${traceparent}'*/`);
+}
+
+const NO_TEXT = Buffer.alloc(0);

@@ -2,7 +2,7 @@ import { Names } from "../../protocol/names.ts";
 import type { Effect } from "../../sql/verdict.ts";
 import type { Target } from "../../wire/frontend-messages.ts";
 import { nameKey } from "../../wire/messages.ts";
-import { type Judged, Kept } from "../statement/decision.ts";
+import { Kept } from "../statement/decision.ts";
 import type { Observed } from "./observer.ts";
 
 /** A text, and which of its statements has the name. */
@@ -45,7 +45,7 @@ export class ObservedNames {
   completed(effect: Effect | undefined, { judged, index }: Observed): void {
     switch (effect?.kind) {
       case "prepare":
-        this.#statements.set(nameKey(effect.name), { kept: owned(judged), index });
+        this.#statements.set(nameKey(effect.name), { kept: new Kept(judged), index });
         break;
       case "deallocate":
         if (effect.name !== undefined) this.#statements.delete(nameKey(effect.name));
@@ -61,11 +61,6 @@ export class ObservedNames {
   transactionEnded(): void {
     this.#portals.clear(() => false);
   }
-}
-
-/** The name outlives the buffer in which its text came. */
-function owned(judged: Judged): Kept {
-  return new Kept({ ...judged, text: Buffer.from(judged.text) });
 }
 
 /** DEALLOCATE ALL knows only statements with a name (DropAllPreparedStatements of commands/prepare.c). */

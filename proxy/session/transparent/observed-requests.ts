@@ -34,7 +34,7 @@ export function malformed(type: number): ObservedRequest {
 }
 
 interface Judge {
-  /** Is lent a text, of which so many bytes more are still to come. */
+  /** Is lent a text, of which so many bytes more are still to come; keeps nothing of its memory. */
   text(text: Buffer, more: number): Judged;
   /** A call of the function call protocol. */
   call(frame: Frame): Judged;
@@ -80,6 +80,5 @@ function begunText(frame: Frame, judge: Judge, at: number): ObservedRequest | un
   const { statement: name, sqlStart, more } = decodeBegunText(frame);
   const judged = judge.text(frame.buffer.subarray(sqlStart, frame.end), more);
   if (frame.type === Frontend.Query) return { kind: "query", at, judged };
-  // What is kept of it is a buffer of its own: the one it came in may be as long as a read of the socket.
-  return { kind: "parse", at, name, kept: new Kept({ ...judged, text: Buffer.from(judged.text) }) };
+  return { kind: "parse", at, name, kept: new Kept(judged) };
 }

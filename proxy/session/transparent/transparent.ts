@@ -15,7 +15,11 @@ import type { SessionParts } from "../context/parts.ts";
 import { STATEMENT_TIMEOUT } from "../context/time-limits.ts";
 import type { Judging } from "../decide/judging.ts";
 import type { Trace } from "../record/audit-recorder.ts";
+
+import { traceCommentOf } from "../record/trace-context.ts";
+
 import { endCopy, mayBelongToCopy, waitsForCopy } from "../relay/during-copy.ts";
+
 import type { Relay, Underway } from "../relay/relay.ts";
 import { calledFunction } from "../statement/called-function.ts";
 import type { Judged } from "../statement/decision.ts";
@@ -220,12 +224,15 @@ export class TransparentRelay implements Relay {
     return scope;
   }
 
-  /** `text` is lent: nobody asks for it once the trace has what it keeps of it. */
+  /**
+   * `text` is lent: more is read into its memory while it runs, and under a name it would keep that memory for days. What
+   * is said of it later is what the trace has noted, and its place in a trace of others.
+   */
   readonly #judge = {
     text: (text: Buffer, more: number): Judged => {
       const judged = this.#judging.survey(text, this.#scope(), more);
       this.#trace.note(judged);
-      return judged;
+      return { ...judged, text: traceCommentOf(text) };
     },
     call: (frame: Frame): Judged => calledFunction(frame, this.#scope()),
   };
@@ -261,12 +268,13 @@ export class TransparentRelay implements Relay {
 
   /** Portals have names by DECLARE and by functions, too. */
   #ofCursor(name: string, at: number): Observed {
-    const judged = {
-      text: Buffer.from(`FETCH ALL FROM ${quoteIdentifier(name)}`),
-      verdict: OF_CURSOR,
-      scope: this.#scope(),
+    // Statements of its own: an event's text is remembered by them.
+    const verdict: Verdict = {
+      kind: "pass",
+      statements: [{ ...UNKNOWN_STATEMENT, command: "FETCH", kind: "read" }],
     };
-    return { judged, index: 0, at };
+    const text = Buffer.from(`FETCH ALL FROM ${quoteIdentifier(name)}`);
+    return { judged: { text, verdict, scope: this.#scope() }, index: 0, at };
   }
 
   #answered(frame: Frame): void {
@@ -335,11 +343,6 @@ export class TransparentRelay implements Relay {
 function isRow(type: number): boolean {
   return type === Backend.DataRow || type === Backend.CopyData;
 }
-
-const OF_CURSOR: Verdict = {
-  kind: "pass",
-  statements: [{ ...UNKNOWN_STATEMENT, command: "FETCH", kind: "read" }],
-};
 
 /** By type: 1 for those that a client may send once it is logged in. */
 const SPOKEN = new Uint8Array(256);

@@ -58,12 +58,12 @@ export class CurrentRun {
       return this.#begun(new Run(judged, call, call, { rows: 0, bytes: 0 }, request.at), reader);
     }
     const portal = request.kind === "execute" ? names.portals.get(request.portal) : undefined;
-    const judged = request.kind === "query" ? request.judged : portal?.judged;
+    const judged = request.kind === "query" ? request.judged : (portal?.judged ?? request.judged);
     if (judged === undefined) return undefined;
     if (request.kind === "query" && ledger.statementIndex === 0) this.#dropUnnamed();
     const index = request.kind === "query" ? ledger.statementIndex : 0;
-    const statement =
-      (request.kind === "query" ? judged.verdict.statements[index] : portal?.statement) ?? UNKNOWN_STATEMENT;
+    const own = portal === undefined ? judged.verdict.statements[index] : portal.statement;
+    const statement = own ?? UNKNOWN_STATEMENT;
     const counts = portal?.counts ?? { rows: 0, bytes: 0 };
     const run = new Run(judged, statement, this.shapeOf(statement), counts, request.at);
     return this.#begun(run, request.reader);

@@ -1,4 +1,7 @@
+import { quoteIdentifier } from "../../pg/quote.ts";
+import type { Scope } from "../../sql/scope.ts";
 import type { Statement } from "../../sql/verdict.ts";
+import { BY_SIZE } from "../../sql/watched.ts";
 import type { Frame } from "../../wire/frames.ts";
 import { decodeExecute } from "../../wire/frontend-messages.ts";
 import { poisonedExecute } from "../../wire/poison.ts";
@@ -15,8 +18,9 @@ interface Resolved {
   readonly frame: Frame;
   readonly at: number;
   readonly name: string;
-  /** Undefined where the name is nobody's: the server refuses it. */
+  /** Undefined where no message and no SQL gave the name: a function or a DO may have, or the server refuses it. */
   readonly portal: Portal | undefined;
+  readonly judged: Judged;
 }
 
 interface Decided extends Resolved {
@@ -45,31 +49,38 @@ export class WatchedExecute implements RequestSteps<Frame, Resolved, Decided, Re
     const portal = names.portals.find(name, ledger.pipeline);
     // An earlier message may define it yet.
     if (portal === "unsettled" || (portal === "absent" && !ledger.isSettled)) return this.#state.wait();
-    return { frame, at, name, portal: portal === "absent" ? undefined : portal };
+    if (portal !== "absent") return { frame, at, name, portal, judged: portal.judged };
+    const scope = this.#state.judging.scope();
+    return scope === undefined
+      ? "unsettled"
+      : { frame, at, name, portal: undefined, judged: ofCursor(name, scope) };
   }
 
-  decide({ frame, at, name, portal }: Resolved): Outcome<Decided> {
-    if (portal === undefined) return { frame, at, name, portal, shape: undefined };
-    const { statement, judged } = portal;
+  decide({ frame, at, name, portal, judged }: Resolved): Outcome<Decided> {
+    const statement = portal === undefined ? judged.verdict.statements[0] : portal.statement;
     const shape = statement && this.#state.shapeOf(statement);
     if (shape === "unsettled") return this.#state.wait();
     if (shape !== undefined && !this.#judgement.isCertain([shape], "extended")) return "unsettled";
     if (statement !== undefined && !this.#renewal.areBare([statement], "extended")) return "unsettled";
     if (!this.#naming.isKnown(judged, "extended")) return "unsettled";
     const outside = this.#state.fencing.refusal(judged);
-    return outside === undefined ? { frame, at, name, portal, shape } : new Refused(outside, judged);
+    return outside === undefined ? { frame, at, name, portal, judged, shape } : new Refused(outside, judged);
   }
 
-  reserve({ portal, shape }: Decided): Outcome<Reader> {
-    const reader = this.#readerOf(portal?.judged);
+  reserve({ judged, shape }: Decided): Outcome<Reader> {
+    const reader = this.#readerOf(judged);
     const refusal = shape && this.#state.readers.refusal(reader, [shape]);
-    return refusal === undefined ? reader : new Refused(refusal, portal?.judged);
+    return refusal === undefined ? reader : new Refused(refusal, judged);
   }
 
-  forward({ frame, at, name, portal }: Decided, reader: Reader): void {
-    if (portal?.statement !== undefined) this.#state.foresee([portal.statement]);
-    this.#state.send(frame, { kind: "execute", at, portal: name, reader });
-    if (portal?.statement?.effect?.kind === "copyIn") this.#state.ledger.barrier.raise("closed");
+  forward({ frame, at, name, portal, judged }: Decided, reader: Reader): void {
+    const statement = portal === undefined ? judged.verdict.statements[0] : portal.statement;
+    if (statement !== undefined) this.#state.foresee([statement]);
+    this.#state.send(frame, {
+      ...{ kind: "execute", at, portal: name, reader },
+      ...(portal === undefined && { judged }),
+    });
+    if (statement?.effect?.kind === "copyIn") this.#state.ledger.barrier.raise("closed");
   }
 
   refuse(frame: Frame, { refusal, judged }: Refused): void {
@@ -82,4 +93,14 @@ export class WatchedExecute implements RequestSteps<Frame, Resolved, Decided, Re
   #readerOf(judged: Judged | undefined): Reader {
     return this.#state.readers.of(judged && this.#naming.personOf(judged, "extended"));
   }
+}
+
+/** What is read from a cursor that code has opened, as a FETCH of it would be: nobody knows whom it shows. */
+function ofCursor(name: string, scope: Scope): Judged {
+  const statement: Statement = {
+    ...{ command: "FETCH", kind: "cursor", reads: [], writes: [], masked: [], lookups: 0, limited: false },
+    ...{ ...BY_SIZE, readsMore: true, touch: { session: true, defines: false, bareNames: [] } },
+  };
+  const text = Buffer.from(`FETCH ALL FROM ${quoteIdentifier(name)}`);
+  return { text, verdict: { kind: "pass", statements: [statement] }, scope };
 }

@@ -27,6 +27,8 @@ export interface ExecuteRequest extends Asked {
   readonly kind: "execute";
   readonly reader: Reader;
   readonly portal: string;
+  /** Of a portal that only the server knows. */
+  readonly judged?: Judged;
 }
 
 /** A call of the function call protocol. Undefined for a message that fails in its place, and in place of a query. */
