@@ -8,6 +8,8 @@ export interface DayClient extends Client {
   readonly namings: readonly Naming[];
   /** Its programs know people by numbers. */
   readonly isNumbered?: boolean;
+  /** Its programs set what a guarded account may not: they are for watched accounts alone. */
+  readonly isWatchedOnly?: boolean;
 }
 
 export const DAY_CLIENTS: readonly DayClient[] = [
@@ -59,7 +61,7 @@ export const DAY_CLIENTS: readonly DayClient[] = [
     ...["ruby-activerecord", "ruby-pg", "ruby-marginalia"],
   ),
   debian("Sequel", "sequel.rb", ["setting", "comment", "role"], "ruby-sequel", "ruby-pg"),
-  npm("Statements of PostgREST", "postgrest.mjs", ["claims"], "pg@8.23.1"),
+  { ...npm("Statements of PostgREST", "postgrest.mjs", ["claims"], "pg@8.23.1"), isWatchedOnly: true },
   { ...npm("Questions of Metabase", "metabase.mjs", ["comment"], "pg@8.23.1"), isNumbered: true },
 ];
 

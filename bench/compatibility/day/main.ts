@@ -36,7 +36,7 @@ async function main(): Promise<void> {
       );
       if (ready === undefined) continue;
       for (const naming of client.namings) faults += await tryNaming(world, client, ready, naming);
-      faults += await tryOwn(world, client, ready);
+      if (client.isWatchedOnly !== true) faults += await tryOwn(world, client, ready);
     }
   } finally {
     await world.stop();
@@ -51,10 +51,10 @@ async function tryNaming(world: DayWorld, client: DayClient, ready: Ready, namin
   const direct = await run(ready, world.directUri("watched"), people, naming);
   for (const step of direct) if ("error" in step) say(`${client.name}, direct: ${step.step}: ${step.error}`);
   let faults = 0;
-  for (const way of WAYS) {
+  for (const way of WAYS.filter(({ account }) => account === "watched" || client.isWatchedOnly !== true)) {
     const own = await world.begin(client.isNumbered ?? false);
     await world.charges(way.through, own);
-    const steps = await run(ready, world.uri(way), own, naming);
+    const steps = await run(ready, world.uri(way), own, naming, way.account !== "watched");
     const charges = await world.charges(way.through, own);
     const found = [
       ...answers(comparable(direct, people), comparable(steps, own), way.account !== "watched"),
@@ -73,7 +73,7 @@ async function tryOwn(world: DayWorld, client: DayClient, ready: Ready): Promise
   const people = await world.begin(client.isNumbered ?? false);
   const [person = ""] = people;
   await world.charges("session", people);
-  const steps = await run(ready, world.ownUri(person), [person], "none");
+  const steps = await run(ready, world.ownUri(person), [person], "none", true);
   const charges = await world.charges("session", people);
   const found = [
     ...answers(comparable(direct, [first, ...others]), comparable(steps, people), true),
@@ -83,8 +83,15 @@ async function tryOwn(world: DayWorld, client: DayClient, ready: Ready): Promise
   return found.length;
 }
 
-function run(ready: Ready, uri: string, people: readonly string[], naming: string): Promise<readonly Step[]> {
-  const told = { DAY_NAMING: naming, DAY_PLAN: JSON.stringify(planFor(people)) };
+function run(
+  ready: Ready,
+  uri: string,
+  people: readonly string[],
+  naming: string,
+  isGuarded = false,
+): Promise<readonly Step[]> {
+  const plan = JSON.stringify(planFor(people));
+  const told = { DAY_NAMING: naming, DAY_PLAN: plan, DAY_GUARDED: isGuarded ? "yes" : "" };
   return ready.run({ name: "direct", uri }, told);
 }
 

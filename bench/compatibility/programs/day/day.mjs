@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from "node:async_hooks";
 import { step } from "../steps.mjs";
 
 export { sqlstate, URI } from "../steps.mjs";
@@ -19,4 +20,25 @@ export async function day(acts) {
         await step(`${at + 1}.${i + 1} ${action}`, () => acts[action](person, what));
     }),
   );
+}
+
+/** Who is being served, as a web framework keeps it for each request. */
+export const served = new AsyncLocalStorage();
+
+/**
+ * Each text of node-postgres gets a comment that names whoever is being served. In the pool's query() as well: what waits for a
+ * connection is sent on from the request that has given one back, and would be named by that.
+ */
+export function commentByDriver(pg) {
+  for (const { prototype } of [pg.Pool, pg.Client]) {
+    const { query } = prototype;
+    prototype.query = function commented(asked, ...rest) {
+      const person = served.getStore();
+      const config = typeof asked === "string" ? { text: asked } : asked;
+      if (person === undefined || typeof config?.text !== "string" || config.text.includes("/*"))
+        return query.call(this, asked, ...rest);
+      const text = `${config.text} /*user='${encodeURIComponent(person)}'*/`;
+      return query.call(this, typeof asked === "string" ? text : { ...config, text }, ...rest);
+    };
+  }
 }

@@ -1,9 +1,8 @@
-import { AsyncLocalStorage } from "node:async_hooks";
 import { asc, count, eq, inArray, relations, sql } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/node-postgres";
 import { bigint, pgTable, text } from "drizzle-orm/pg-core";
 import pg from "pg";
-import { day, NAMING, sqlstate, URI } from "./day.mjs";
+import { commentByDriver, day, NAMING, served, sqlstate, URI } from "./day.mjs";
 
 const key = () => bigint("id", { mode: "number" }).primaryKey().generatedByDefaultAsIdentity();
 const number = (name) => bigint(name, { mode: "number" }).notNull();
@@ -40,22 +39,8 @@ const schema = {
   })),
 };
 
-/**
- * Drizzle writes no comments itself: the driver's queries get them, from whoever is being served. In the pool's query() as well:
- * what waits for a connection is sent on from the request that has given one back.
- */
-const served = new AsyncLocalStorage();
-function comment(prototype) {
-  const { query } = prototype;
-  prototype.query = function commented(config, ...rest) {
-    const person = served.getStore();
-    if (person === undefined || typeof config?.text !== "string" || config.text.includes("/*"))
-      return query.call(this, config, ...rest);
-    const text = `${config.text} /*user='${encodeURIComponent(person)}'*/`;
-    return query.call(this, { ...config, text }, ...rest);
-  };
-}
-if (NAMING === "comment") for (const { prototype } of [pg.Pool, pg.Client]) comment(prototype);
+// Drizzle writes no comments itself.
+if (NAMING === "comment") commentByDriver(pg);
 const db = drizzle(new pg.Pool({ connectionString: URI, max: 2 }), { schema });
 
 /** As the documents of Supabase have it for "claims". */

@@ -1,5 +1,8 @@
 import { EntitySchema, LockMode, MikroORM, raw } from "@mikro-orm/postgresql";
-import { day, NAMING, sqlstate, URI } from "./day.mjs";
+import pg from "pg";
+import { commentByDriver, day, NAMING, served, sqlstate, URI } from "./day.mjs";
+
+if (NAMING === "comment") commentByDriver(pg);
 
 const id = { type: "bigint", primary: true, autoincrement: true };
 const text = { type: "text" };
@@ -39,16 +42,16 @@ const orm = await MikroORM.init({
 
 function as(person, work) {
   const em = orm.em.fork();
-  if (NAMING === "comment") return work(em, { comments: `user='${encodeURIComponent(person)}'` });
+  // The option `comments` reaches neither what select-in loads nor what flush() writes.
+  if (NAMING === "comment") return served.run(person, () => work(em));
   return em.transactional(async (inside) => {
     if (NAMING === "setting") await inside.execute("SELECT set_config('app.agent', ?, true)", [person]);
     if (NAMING === "role") await inside.execute(`SET LOCAL ROLE "${person}"`);
-    return work(inside, {});
+    return work(inside);
   });
 }
 
-const find = (person, where) =>
-  as(person, (em, named) => em.find("Customer", where, { orderBy: { id: "asc" }, ...named }));
+const find = (person, where) => as(person, (em) => em.find("Customer", where, { orderBy: { id: "asc" } }));
 const plainTicket = (ticket, ...more) => ({
   id: ticket.id,
   customer_id: ticket.customer.id,
@@ -60,10 +63,10 @@ const messagesOf = (ticket) => ({ messages: ticket.messages.getItems().map((one)
 
 await day({
   queue: (person, { limit, offset }) =>
-    as(person, async (em, named) => {
+    as(person, async (em) => {
       const where = { assignee: person, status: "open" };
       const page = { populate: ["customer"], orderBy: { id: "asc" }, limit, offset };
-      const tickets = await em.find("Ticket", where, { ...page, ...named });
+      const tickets = await em.find("Ticket", where, { ...page });
       return tickets.map((one) => plainTicket(one, { email: one.customer.email, id: one.customer.id }));
     }),
   find: (person, { email }) => find(person, { email }),
@@ -72,50 +75,47 @@ await day({
   findSeveral: (person, { emails }) => find(person, { email: { $in: emails } }),
   findByPhone: (person, { phone }) => find(person, { phone }),
   ticket: (person, { id }) =>
-    as(person, async (em, named) => {
-      const options = { populate: ["customer", "messages"], strategy: "joined", ...named };
+    as(person, async (em) => {
+      const options = { populate: ["customer", "messages"], strategy: "joined" };
       const ticket = await em.findOneOrFail("Ticket", { id }, options);
       return plainTicket(ticket, messagesOf(ticket));
     }),
   tickets: (person, { ids }) =>
-    as(person, async (em, named) => {
-      const options = { populate: ["messages"], strategy: "select-in", orderBy: { id: "asc" }, ...named };
+    as(person, async (em) => {
+      const options = { populate: ["messages"], strategy: "select-in", orderBy: { id: "asc" } };
       const tickets = await em.find("Ticket", { id: { $in: ids } }, options);
       return tickets.map((one) => plainTicket(one, messagesOf(one)));
     }),
   note: (person, { id, body }) =>
-    as(person, async (em, named) => {
-      const ticket = await em.findOneOrFail("Ticket", { id }, named);
+    as(person, async (em) => {
+      const ticket = await em.findOneOrFail("Ticket", { id });
       em.create("Message", { ticket, customerId: ticket.customer.id, author: "agent", body });
       await em.flush();
       return plainTicket(ticket);
     }),
   close: (person, { id }) =>
-    as(person, async (em, named) => {
-      const ticket = await em.findOneOrFail("Ticket", { id }, named);
+    as(person, async (em) => {
+      const ticket = await em.findOneOrFail("Ticket", { id });
       ticket.status = "closed";
       await em.flush();
       return plainTicket(ticket);
     }),
-  counts: (person) =>
-    as(person, (em, named) => em.count("Ticket", { assignee: person, status: "open" }, named)),
+  counts: (person) => as(person, (em) => em.count("Ticket", { assignee: person, status: "open" })),
   fail: async (person, { id }) => {
     let shown;
     const state = await sqlstate(() =>
-      as(person, async (em, named) => {
-        shown = await em.find("Customer", { id }, named);
+      as(person, async (em) => {
+        shown = await em.find("Customer", { id });
         await em.execute("SELECT 1 / 0");
       }),
     );
     return { state, shown };
   },
   lock: (person, { id }) =>
-    orm.em.fork().transactional(async (em) => {
-      if (NAMING === "setting") await em.execute("SELECT set_config('app.agent', ?, true)", [person]);
-      if (NAMING === "role") await em.execute(`SET LOCAL ROLE "${person}"`);
-      const named = NAMING === "comment" ? { comments: `user='${person}'` } : {};
-      const lockMode = LockMode.PESSIMISTIC_WRITE;
-      return plainTicket(await em.findOneOrFail("Ticket", { id }, { lockMode, ...named }));
-    }),
+    as(person, (em) =>
+      em.transactional(async (inside) =>
+        plainTicket(await inside.findOneOrFail("Ticket", { id }, { lockMode: LockMode.PESSIMISTIC_WRITE })),
+      ),
+    ),
 });
 await orm.close(true);

@@ -6,7 +6,9 @@ import client from "./generated/index.js";
 
 const adapter = new PrismaPg({ connectionString: URI, max: 2 });
 const comments = NAMING === "comment" ? { comments: [queryTags(), traceContext()] } : {};
-const prisma = new client.PrismaClient({ adapter, ...comments });
+// Three people wait for two connections.
+const transactionOptions = { maxWait: 30_000, timeout: 30_000 };
+const prisma = new client.PrismaClient({ adapter, transactionOptions, ...comments });
 
 /** Prisma's own example of row level security: each operation in a batch with the setting before it. */
 const forPerson = (person) =>

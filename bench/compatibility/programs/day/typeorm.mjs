@@ -1,7 +1,9 @@
 import "reflect-metadata";
+import pg from "pg";
 import { DataSource, EntitySchema, In, Raw } from "typeorm";
-import { day, NAMING, sqlstate, URI } from "./day.mjs";
+import { commentByDriver, day, NAMING, served, sqlstate, URI } from "./day.mjs";
 
+if (NAMING === "comment") commentByDriver(pg);
 const id = { type: "bigint", primary: true, generated: "identity", generatedIdentity: "BY DEFAULT" };
 const customerId = { name: "customer_id", type: "bigint" };
 const Customer = new EntitySchema({
@@ -41,18 +43,16 @@ const source = new DataSource({
   synchronize: false,
   poolSize: 2,
   installExtensions: false,
+  // As docs/applications.md says for guarded people: relations are asked for table by table.
+  relationLoadStrategy: process.env.DAY_GUARDED === "" ? "join" : "query",
 });
 await source.initialize();
 
-/** In a transaction that says first for whom it is; `named`: as an option of each find. */
+/** In a transaction that says first for whom it is; or by a comment, which TypeORM itself writes in SELECT alone. */
 function as(person, work) {
-  const named = NAMING === "comment" ? { comment: `user='${encodeURIComponent(person)}'` } : {};
   const use = (manager) =>
-    work(
-      { customers: manager.getRepository(Customer), tickets: manager.getRepository(Ticket), manager },
-      named,
-    );
-  if (NAMING === "comment") return use(source.manager);
+    work({ customers: manager.getRepository(Customer), tickets: manager.getRepository(Ticket), manager });
+  if (NAMING === "comment") return served.run(person, () => use(source.manager));
   return source.transaction(async (manager) => {
     if (NAMING === "setting") await manager.query("SELECT set_config('app.agent', $1, true)", [person]);
     if (NAMING === "role") await manager.query(`SET LOCAL ROLE "${person}"`);
@@ -61,18 +61,17 @@ function as(person, work) {
 }
 
 const find = (person, where) =>
-  as(person, ({ customers }, named) => customers.find({ where, order: { id: "ASC" }, ...named }));
+  as(person, ({ customers }) => customers.find({ where, order: { id: "ASC" } }));
 
 await day({
   queue: (person, { limit, offset }) =>
-    as(person, ({ tickets }, named) =>
+    as(person, ({ tickets }) =>
       tickets.find({
         where: { assignee: person, status: "open" },
         relations: { customer: true },
         order: { id: "ASC" },
         take: limit,
         skip: offset,
-        ...named,
       }),
     ),
   find: (person, { email }) => find(person, { email }),
@@ -81,65 +80,60 @@ await day({
   findSeveral: (person, { emails }) => find(person, { email: In(emails) }),
   findByPhone: (person, { phone }) => find(person, { phone }),
   ticket: (person, { id }) =>
-    as(person, ({ tickets }, named) =>
+    as(person, ({ tickets }) =>
       tickets.findOne({
         where: { id },
         relations: { customer: true, messages: true },
         order: { messages: { id: "ASC" } },
-        ...named,
       }),
     ),
   tickets: (person, { ids }) =>
-    as(person, ({ tickets }, named) =>
+    as(person, ({ tickets }) =>
       tickets.find({
         where: { id: In(ids) },
         relations: { messages: true },
         order: { id: "ASC", messages: { id: "ASC" } },
-        ...named,
       }),
     ),
   note: (person, { id, body }) =>
-    as(person, async ({ tickets, manager }, named) => {
-      const ticket = await tickets.findOne({ where: { id }, ...named });
+    as(person, async ({ tickets, manager }) => {
+      const ticket = await tickets.findOne({ where: { id } });
       const row = { ticket, customerId: ticket.customerId, author: "agent", body };
       await manager.getRepository(Message).save(row);
       return ticket;
     }),
   close: (person, { id }) =>
-    as(person, async ({ tickets }, named) => {
-      const ticket = await tickets.findOne({ where: { id }, ...named });
+    as(person, async ({ tickets }) => {
+      const ticket = await tickets.findOne({ where: { id } });
       ticket.status = "closed";
       return tickets.save(ticket);
     }),
   counts: (person) =>
-    as(person, ({ tickets }, { comment }) => {
-      const query = tickets
+    as(person, ({ tickets }) =>
+      tickets
         .createQueryBuilder("t")
         .select("t.status", "status")
         .addSelect("count(*)", "n")
         .where("t.assignee = :person", { person })
         .groupBy("t.status")
-        .orderBy("t.status");
-      return (comment === undefined ? query : query.comment(comment)).getRawMany();
-    }),
+        .orderBy("t.status")
+        .getRawMany(),
+    ),
   fail: async (person, { id }) => {
     let shown;
     const state = await sqlstate(() =>
-      as(person, async ({ customers, manager }, named) => {
-        shown = await customers.find({ where: { id }, ...named });
+      as(person, async ({ customers, manager }) => {
+        shown = await customers.find({ where: { id } });
         await manager.query("SELECT 1 / 0");
       }),
     );
     return { state, shown };
   },
   lock: (person, { id }) =>
-    source.transaction(async (manager) => {
-      if (NAMING === "setting") await manager.query("SELECT set_config('app.agent', $1, true)", [person]);
-      if (NAMING === "role") await manager.query(`SET LOCAL ROLE "${person}"`);
-      const named = NAMING === "comment" ? { comment: `user='${person}'` } : {};
-      return manager
-        .getRepository(Ticket)
-        .findOne({ where: { id }, lock: { mode: "pessimistic_write" }, ...named });
-    }),
+    as(person, ({ manager }) =>
+      manager.transaction((inside) =>
+        inside.getRepository(Ticket).findOne({ where: { id }, lock: { mode: "pessimistic_write" } }),
+      ),
+    ),
 });
 await source.destroy();
