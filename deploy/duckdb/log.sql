@@ -34,6 +34,8 @@ SELECT
   duration AS duration_ms,
   unmapped.lookups AS lookups,
   unmapped.relations AS relations,
+  unmapped.beneath AS beneath,
+  unmapped.reads_more AS reads_more,
   unmapped.masked AS masked,
   CASE WHEN unmapped.shown IS NOT NULL THEN
     list_distinct(unmapped.shown || coalesce(unmapped.shown_where, []) || coalesce(unmapped.found, [])) END AS shown,
@@ -55,7 +57,7 @@ FROM read_json(
   columns = {
     time: 'DOUBLE',
     actor: 'STRUCT("user" STRUCT("name" VARCHAR, account STRUCT("name" VARCHAR), groups STRUCT("name" VARCHAR)[]), session STRUCT(uid VARCHAR), app_name VARCHAR)',
-    unmapped: 'STRUCT(kind VARCHAR, decision VARCHAR, reference VARCHAR, people BIGINT, "rows" BIGINT, rows_written BIGINT, lookups BIGINT, relations VARCHAR[], masked VARCHAR[], shown VARCHAR[], shown_where VARCHAR[], found VARCHAR[], subjects VARCHAR[], people_of VARCHAR[], unexplained VARCHAR, "user" VARCHAR, why VARCHAR, question VARCHAR, session VARCHAR)',
+    unmapped: 'STRUCT(kind VARCHAR, decision VARCHAR, reference VARCHAR, people BIGINT, "rows" BIGINT, rows_written BIGINT, lookups BIGINT, relations VARCHAR[], beneath VARCHAR[], reads_more BOOLEAN, masked VARCHAR[], shown VARCHAR[], shown_where VARCHAR[], found VARCHAR[], subjects VARCHAR[], people_of VARCHAR[], unexplained VARCHAR, "user" VARCHAR, why VARCHAR, question VARCHAR, session VARCHAR)',
     severity_id: 'TINYINT',
     status_code: 'VARCHAR',
     duration: 'BIGINT',

@@ -40,9 +40,13 @@ const CUT = `
   SELECT "user", sum(people - named)::DOUBLE AS people FROM results
   WHERE (named >= ${MAYBE_CUT} OR uncounted) AND people > named GROUP BY "user" ORDER BY people DESC, "user"`;
 
-/** Over one of the tables, or over any where none is known. */
+/** Over one of the tables, or over any where none is known; whatever may have read others may have read these. */
 function over(tables: readonly string[]): string {
-  return tables.length === 0 ? "len(relations) > 0" : `list_has_any(relations, ${textList(tables)})`;
+  const named =
+    tables.length === 0
+      ? "len(relations) > 0"
+      : `list_has_any(list_concat(relations, beneath), ${textList(tables)})`;
+  return `(${named} OR coalesce(reads_more, false))`;
 }
 
 const unnamedOver = (tables: readonly string[]) => `

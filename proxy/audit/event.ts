@@ -24,6 +24,10 @@ export interface StatementEvent {
   /** The trace and span that a comment of the text names (W3C Trace Context); of one execution only. */
   readonly traceparent?: string;
   readonly relations: readonly string[];
+  /** What is read with these: relations that views are made from, and their relatives by inheritance. */
+  readonly beneath?: readonly string[];
+  /** It may have read others: by code that it ran, from a cursor, in a part of its text that nobody has read. */
+  readonly readsMore?: true;
   readonly masked: readonly string[];
   /** Left out of what a role that sees all runs: nobody looks at what it names. */
   readonly revealed?: Revealed;

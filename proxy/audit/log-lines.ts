@@ -31,7 +31,7 @@ const FIELDS = `{
   message: 'VARCHAR',
   firewall_rule: 'STRUCT("name" VARCHAR)',
   unmapped: 'STRUCT(kind VARCHAR, decision VARCHAR, "rows" DOUBLE, people DOUBLE, lookups DOUBLE, rows_written DOUBLE, subjects VARCHAR[], uncounted BOOLEAN,
-    unexplained VARCHAR, people_of VARCHAR[], relations VARCHAR[], masked VARCHAR[],
+    unexplained VARCHAR, people_of VARCHAR[], relations VARCHAR[], beneath VARCHAR[], reads_more BOOLEAN, masked VARCHAR[],
     shown VARCHAR[], shown_where VARCHAR[], found VARCHAR[],
     signedBy VARCHAR, peopleKey VARCHAR, namespaces STRUCT("name" VARCHAR, tables VARCHAR[])[], classes VARCHAR[], events DOUBLE,
     "user" VARCHAR, why VARCHAR, question VARCHAR, session VARCHAR)',
@@ -45,7 +45,7 @@ const FIELDS = `{
 export const TABLE = `CREATE TEMP TABLE lines (
   time DOUBLE, "user" VARCHAR, account VARCHAR, role VARCHAR, session VARCHAR, address VARCHAR, application VARCHAR, database VARCHAR,
   statement VARCHAR, kind VARCHAR, decision VARCHAR, status VARCHAR, "rows" DOUBLE, people DOUBLE, subjects VARCHAR[],
-  uncounted BOOLEAN, unexplained VARCHAR, people_of VARCHAR[], relations VARCHAR[], classes VARCHAR[], only_masks BOOLEAN,
+  uncounted BOOLEAN, unexplained VARCHAR, people_of VARCHAR[], relations VARCHAR[], beneath VARCHAR[], reads_more BOOLEAN, classes VARCHAR[], only_masks BOOLEAN,
   writer VARCHAR, sequence DOUBLE, key VARCHAR, namespaces STRUCT("name" VARCHAR, tables VARCHAR[])[], known_classes VARCHAR[],
   events DOUBLE, about VARCHAR, told VARCHAR, file VARCHAR,
   rule VARCHAR, is_masked BOOLEAN, times DOUBLE, bytes DOUBLE, lookups DOUBLE, written DOUBLE
@@ -72,6 +72,7 @@ export function scanOf(files: readonly SegmentFile[], lines: Lines): string {
       unmapped.kind AS kind, unmapped.decision AS decision, status_code AS status, unmapped."rows" AS "rows",
       unmapped.people AS people, unmapped.subjects AS subjects, unmapped.uncounted AS uncounted, unmapped.unexplained AS unexplained,
       unmapped.people_of AS people_of, unmapped.relations AS relations,
+      unmapped.beneath AS beneath, unmapped.reads_more AS reads_more,
       CASE WHEN unmapped.shown IS NULL THEN NULL ELSE list_distinct(${clear}) END AS classes,
       unmapped.shown IS NOT NULL AND len(unmapped.masked) > 0 AND len(${clear}) = 0 AS only_masks,
       metadata.log_name AS writer, metadata.sequence AS sequence,

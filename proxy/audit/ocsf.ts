@@ -115,7 +115,7 @@ function statementText(event: StatementEvent | RowsEvent, fingerprint: Fingerpri
     `"app_name":${quoted(bounded(event.application))}},"unmapped":{"subjects":${list(event.subjects)},` +
     `${namespaces === undefined ? "" : `"people_of":${list(namespaces)},`}` +
     `${unexplained === undefined ? "" : `"unexplained":"${unexplained}",`}` +
-    `"kind":"${kind}","decision":"${decision}","relations":${list(relations)},"masked":${list(event.masked)},` +
+    `"kind":"${kind}","decision":"${decision}","relations":${list(relations)},${beneathText(event)}"masked":${list(event.masked)},` +
     revealedText(event) +
     `"lookups":${event.lookups},"rows":${event.rows},"people":${event.people}${event.uncounted ? ',"uncounted":true' : ""}${rowsWritten === undefined ? "" : `,"rows_written":${rowsWritten}`}${reference === undefined ? "" : `,"reference":${quoted(reference)}`}${traceparent === undefined ? "" : `,"traceparent":"${traceparent}"`}},` +
     `"class_uid":6005,"category_uid":6,"activity_id":${activity},"type_uid":${600500 + activity},` +
@@ -130,6 +130,13 @@ function statementText(event: StatementEvent | RowsEvent, fingerprint: Fingerpri
     `"policy":{"uid":${quoted(event.policy)}}` +
     `${rule === undefined ? "" : `,"firewall_rule":{"name":${quoted(rule)}}`}`
   );
+}
+
+/** Left out where there is nothing to say. */
+function beneathText({ relations, beneath = [], readsMore }: StatementEvent | RowsEvent): string {
+  const isCut = relations.length > MOST_RELATIONS || beneath.length > MOST_RELATIONS;
+  const more = readsMore === true || isCut ? '"reads_more":true,' : "";
+  return beneath.length === 0 ? more : `"beneath":${list(beneath.slice(0, MOST_RELATIONS))},${more}`;
 }
 
 /** The names of classes are the policy's: few and short. */

@@ -22,11 +22,11 @@ const RECEIPT_KEPT = 86_400_000;
  * (hashes: "slice:index", amount), fraction (see `prices.ts`), keep (for how long some policy of the scope needs the
  * history); a receipt's, if what is counted here may have been counted before.
  *
- * ARGV: two numbers for the clock, see `SHARED_CLOCK`; rows, unknown people per row, a prefix that makes them unique,
- * the cost of each row in rows, in lookups, in changes, whether bytes are given, whether units are given, number of
+ * ARGV: two numbers for the clock, see `SHARED_CLOCK`; a prefix that makes unknown people unique; numbers with blanks
+ * between them; then each person of the batch, in order of first appearance. The numbers: rows, unknown people per row,
+ * the cost of each row in rows, in lookups, in changes, whether bytes are given, whether units are given; number of
  * scopes, number of windows; for each scope keep; for each window scope, measure, span, limit, slice (0: people); the
- * bytes of each row, if given; the units of each row, if given; then for each person of the batch, in order of first
- * appearance: row (from 0), person.
+ * bytes of each row, if given; the units of each row, if given; the row (from 0) of each person.
  *
  * Reply: rows counted, position of the window that stopped the next one (0: none), the amount used in it, the time
  * until that row fits; the current time, how far Redis' clock has jumped since it was last reported, and whether all
@@ -37,14 +37,14 @@ const RECEIPT_KEPT = 86_400_000;
 export function chargeScript(clock: string): string {
   return `
 ${clock}
-local position = 2
-local function argument()
+local prefix, numbers, position = ARGV[3], {}, 0
+for each in string.gmatch(ARGV[4], '%S+') do numbers[#numbers + 1] = tonumber(each) end
+local function number()
   position = position + 1
-  return ARGV[position]
+  return numbers[position]
 end
-local function number() return tonumber(argument()) end
 
-local rows, unknown, prefix = number(), number(), argument()
+local rows, unknown = number(), number()
 local each = { 0, number(), 0, number(), number() }
 local withBytes, withUnits = number() == 1, number() == 1
 local scopes, windows, scopeCount, windowCount = {}, {}, number(), number()
@@ -62,9 +62,9 @@ for row = 1, withBytes and rows or 0 do bytesOf[row] = number() end
 local unitsOf = {}
 for row = 1, withUnits and rows or 0 do unitsOf[row] = number() end
 local rowOf, person = {}, {}
-while position < #ARGV do
-  rowOf[#rowOf + 1] = number()
-  person[#person + 1] = argument()
+for i = 5, #ARGV do
+  rowOf[i - 4] = number()
+  person[i - 4] = ARGV[i]
 end
 
 local receipt = KEYS[2 + scopeCount * ${SCOPE_KEYS.length}]

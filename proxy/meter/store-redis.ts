@@ -209,37 +209,32 @@ class RedisStore implements CounterStore {
     return `sluice:{${this.#hash("database", database).toString("base64url")}}`;
   }
 
-  #arguments(spans: Spans, batch: Batch, from: number, rows: number): (string | number | Buffer)[] {
+  /** Few and long: each argument of a command costs the client and Redis as much as ten numbers in one. */
+  #arguments(spans: Spans, batch: Batch, from: number, rows: number): (string | Buffer)[] {
     const unknown = spans.countsPeople ? batch.unknownPerRow * costOf(batch) : 0;
     const counts = batch.counts ?? "rows";
     const bytes = spans.countsBytes ? batch.bytes?.slice(from, from + rows) : undefined;
     const units = spans.countsPeople ? batch.units?.slice(from, from + rows) : undefined;
-    const result: (string | number | Buffer)[] = [
-      rows,
-      unknown,
-      unknown > 0 || units !== undefined ? Buffer.concat([randomBytes(9), Buffer.from(":")]) : "",
-      counts === "rows" ? 1 : 0,
-      counts === "lookups" ? 1 : 0,
-      counts === "changes" ? (batch.amount ?? 1) : 0,
-      bytes === undefined ? 0 : 1,
-      units === undefined ? 0 : 1,
-      spans.scopes.length,
-      spans.windows.length,
-      ...spans.scopes.map(({ keep }) => keep),
-    ];
-    for (const { scope, span, slice, window } of spans.windows) {
-      result.push(scope + 1, MEASURES[window.what], span, window.limit, slice);
+    const prefix =
+      unknown > 0 || units !== undefined ? Buffer.concat([randomBytes(9), Buffer.from(":")]) : "";
+    const costs = `${counts === "rows" ? 1 : 0} ${counts === "lookups" ? 1 : 0} ${counts === "changes" ? (batch.amount ?? 1) : 0}`;
+    const given = `${bytes === undefined ? 0 : 1} ${units === undefined ? 0 : 1}`;
+    let numbers = `${rows} ${unknown} ${costs} ${given} ${textOf(spans)}`;
+    if (bytes !== undefined) numbers += ` ${bytes.join(" ")}`;
+    if (units !== undefined) numbers += ` ${units.join(" ")}`;
+    if (!spans.countsPeople) return [prefix, numbers];
+    const people: Buffer[] = [];
+    for (const [row, person] of this.#people(batch, from, rows)) {
+      numbers += ` ${row}`;
+      people.push(person);
     }
-    if (bytes !== undefined) result.push(...bytes);
-    if (units !== undefined) result.push(...units);
-    if (spans.countsPeople) this.#pushPeople(result, batch, from, rows);
-    return result;
+    return [prefix, numbers, ...people];
   }
 
   /**
    * Each person (each of their units) once, with the first row that contains them: later rows with them cost nothing.
    */
-  #pushPeople(into: (string | number | Buffer)[], batch: Batch, from: number, rows: number): void {
+  *#people(batch: Batch, from: number, rows: number): Generator<readonly [row: number, person: Buffer]> {
     const width = batch.namespaces.length;
     const seen = new Set<string>();
     for (let i = from * width; i < (from + rows) * width; i++) {
@@ -250,7 +245,7 @@ class RedisStore implements CounterStore {
       if (seen.has(person)) continue;
       seen.add(person);
       const row = Math.floor(i / width) - from;
-      for (const unit of unitsOf(batch)) into.push(row, this.#hash("person", namespace, identity, ...unit));
+      for (const unit of unitsOf(batch)) yield [row, this.#hash("person", namespace, identity, ...unit)];
     }
   }
 
@@ -316,6 +311,22 @@ class RedisStore implements CounterStore {
     }
     this.#onReady(ready);
   }
+}
+
+const texts = new WeakMap<Spans, string>();
+
+/** Scopes and windows as `CHARGE` takes them. */
+function textOf(spans: Spans): string {
+  let text = texts.get(spans);
+  if (text === undefined) {
+    const windows = spans.windows.map(({ scope, span, slice, window: { what, limit } }) =>
+      [scope + 1, MEASURES[what], span, limit, slice].join(" "),
+    );
+    const keeps = spans.scopes.map(({ keep }) => keep);
+    text = [spans.scopes.length, spans.windows.length, ...keeps, ...windows].join(" ");
+    texts.set(spans, text);
+  }
+  return text;
 }
 
 /** Refused connections to a name with several addresses arrive as an AggregateError without a text. */

@@ -197,7 +197,7 @@ class Session implements Timed, LegUser {
       return;
     }
     this.#relieve(relay);
-    this.#leg.write();
+    if (!relay.sendsMoreSoon) this.#leg.write();
     this.#deliver(relay);
     this.#regulate();
     this.#conclude(relay);

@@ -4,6 +4,7 @@ import { commandTag, factsOf, makesTable, UNKNOWN_TAG } from "../pg/statements.t
 import { withoutLongLists } from "./long-lists.ts";
 import { type Body, nodeOf } from "./parse/grammar.ts";
 import { parseText, type RawStatement } from "./parse/parse.ts";
+import { readsMore } from "./reads-more.ts";
 import type { Scope } from "./scope.ts";
 import { skim } from "./skim.ts";
 import type { Statement } from "./verdict.ts";
@@ -30,7 +31,7 @@ export function surveyLong(sql: Buffer, scope: Scope): readonly Statement[] | un
 
 /** The same for the beginning of a text. For all that is known of the rest, it may define something. */
 export function surveyBeginning(sql: Buffer, scope: Scope): readonly Statement[] {
-  return [{ ...EMPTY, ...skim(sql, keyIn(scope)), ...DEFINES }];
+  return [{ ...EMPTY, ...skim(sql, keyIn(scope)), ...DEFINES, readsMore: true }];
 }
 
 /** Like `survey`, for a text that has been parsed, whatever its length. */
@@ -50,6 +51,7 @@ export function surveyParsed(statements: readonly RawStatement[], scope: Scope):
       writes: kind === "write" ? reads.slice(0, 1) : [],
       ...(isDefinition && DEFINES),
       ...namingOf(type, body),
+      ...(readsMore(type, body, scope, (named) => relationNamed(named, scope) !== undefined) && READS_MORE),
     };
   });
 }
@@ -88,6 +90,7 @@ const LONGEST = 8 * 1024;
 const LONGEST_LOOKED_AT = 1024 * 1024;
 
 const EMPTY = { reads: [], writes: [], masked: [], lookups: 0, limited: false } as const;
+const READS_MORE = { readsMore: true } as const;
 const DEFINES = { effect: { kind: "definition" } } as const;
 
 /** A long INSERT is no reason to read the catalog again; a text with one of these words may be. */
@@ -96,7 +99,13 @@ const DEFINING_WORDS =
 
 /** A text that is too long to parse. `short`: without its long lists. */
 function skimmed(short: Buffer, text: string, scope: Scope): Statement {
-  return { ...EMPTY, ...skim(short, keyIn(scope)), ...(DEFINING_WORDS.test(text) && DEFINES) };
+  // What is behind its beginning, or in an odd place, has not been looked at.
+  return {
+    ...EMPTY,
+    ...skim(short, keyIn(scope)),
+    ...(DEFINING_WORDS.test(text) && DEFINES),
+    readsMore: true,
+  };
 }
 
 function keyIn(scope: Scope): (named: NamedRelation) => string | undefined {
@@ -108,7 +117,8 @@ function keyIn(scope: Scope): (named: NamedRelation) => string | undefined {
 
 /** A text in another version's syntax. */
 function unread(text: string): Statement {
-  return { ...EMPTY, command: UNKNOWN_TAG, kind: "other", ...(DEFINING_WORDS.test(text) && DEFINES) };
+  const defines = DEFINING_WORDS.test(text) && DEFINES;
+  return { ...EMPTY, command: UNKNOWN_TAG, kind: "other", ...defines, readsMore: true };
 }
 
 /** Statements of an ordinary kind that nevertheless define something. */

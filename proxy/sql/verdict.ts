@@ -84,6 +84,8 @@ export interface Statement {
   readonly touch?: SessionTouch;
   /** For a watched role: replaces a text that cannot be read, which may contain several statements. */
   readonly unread?: true;
+  /** It may read relations that are not among `reads`: by code that it runs, from a cursor, in a part of its text that was not read. */
+  readonly readsMore?: true;
 }
 
 /** What a statement leaves behind in its session, as far as later statements depend on it. */

@@ -1,18 +1,16 @@
-import type { CatalogFunction } from "../catalog/catalog.ts";
 import type { Role } from "../policy/policy.ts";
 import { unrestricted } from "../policy/rules/all.ts";
 import { applyEdits, applyInOrder } from "./emit/rewrite.ts";
-import { isHarmlessFunction } from "./functions.ts";
 import { namesBeyond } from "./ordinals.ts";
-import { nodeOf, stringOf } from "./parse/grammar.ts";
+import { nodeOf } from "./parse/grammar.ts";
 import { type Parsed, type ParsedText, parseText, type RawStatement } from "./parse/parse.ts";
 import type { Source } from "./parse/source.ts";
 import { forEachObject } from "./parse/tree.ts";
+import { isKnownCall } from "./reads-more.ts";
 import type { Scope } from "./scope.ts";
 import { sightsOf } from "./sight.ts";
 import { relationNamed, survey, surveyParsed } from "./survey.ts";
 import { RUNS_CODE, touchOf } from "./touch.ts";
-import { RUNS_TEXT } from "./unnamed-code.ts";
 import type { MadeEdit, Metering, SessionTouch, Statement, Verdict } from "./verdict.ts";
 import { forEachNamedRelation, type NamedRelation } from "./verify/named-relations.ts";
 import { strayEdit } from "./verify/same-tree.ts";
@@ -62,7 +60,7 @@ export function unanalysed(text: string, scope: Scope): Verdict {
 /** Nothing is known about a text that does not parse here. */
 function unread(statement: Statement): Statement {
   const touch = { session: true, defines: statement.effect?.kind === "definition", bareNames: [] };
-  return { ...statement, ...BY_SIZE, touch, unread: true };
+  return { ...statement, ...BY_SIZE, touch, unread: true, readsMore: true };
 }
 
 function surveyed(statement: Statement, raw: RawStatement, scope: Scope): Statement {
@@ -226,24 +224,6 @@ function mayHavePeople(named: NamedRelation, ctes: ReadonlySet<string>, scope: S
   const sight = sightsOf(countingScope(scope)).of(relation);
   return !sight.ok || sight.sight.people !== undefined || sight.sight.gathers;
 }
-
-/** Postgres's own functions that read no table; a user-defined function may read everything. */
-function isKnownCall(call: object, { catalog }: Scope): boolean {
-  const path = "funcname" in call && Array.isArray(call.funcname) ? call.funcname.map(stringOf) : [];
-  const name = path.at(-1) ?? "";
-  const known = catalog.functionsByName.get(name) ?? [];
-  return known.length > 0 && known.every(readsItsArgumentsOnly);
-}
-
-/** Whether a call shows nothing that is stored: no table, no file, no large object. */
-export function readsItsArgumentsOnly(fn: CatalogFunction): boolean {
-  const { schema, name } = fn;
-  if (RUNS_TEXT.has(name) || READS_FILES.test(name)) return false;
-  return schema === "pg_catalog" || isHarmlessFunction(fn);
-}
-
-/** Functions that read files, large objects or tables by name. */
-const READS_FILES = /^(pg_read_|pg_ls_|lo_get|lo_export|loread|table_to_xml|schema_to_xml|database_to_xml)/;
 
 const bare = new WeakMap<Verdict, Verdict>();
 

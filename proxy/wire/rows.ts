@@ -6,8 +6,8 @@ import { BodyReader } from "./messages.ts";
  * the buffer in which it arrived.
  */
 
-/** Removes the last `count` fields of a RowDescription, in place. */
-export function trimRowDescription(frame: Frame, count: number): Buffer {
+/** Removes the last `count` fields of a RowDescription, in place; returns the offset of its new end. */
+export function trimRowDescription(frame: Frame, count: number): number {
   const { buffer, start } = frame;
   const body = new BodyReader(frame, "RowDescription");
   const fields = body.uint16();
@@ -22,7 +22,7 @@ export function trimRowDescription(frame: Frame, count: number): Buffer {
   if (count === 0) end = body.at;
   body.finish();
   shorten(buffer, start, end, fields - count);
-  return buffer.subarray(start, end);
+  return end;
 }
 
 /** The server's information on a field's source. */

@@ -19,6 +19,8 @@ const statement = z.strictObject({
     .optional(),
   decision: z.enum(["allow", "mask", "refuse", "cut", "observe"]),
   relations: texts,
+  beneath: z.array(z.string()).optional(),
+  reads_more: z.literal(true).optional(),
   masked: texts,
   shown: texts.optional(),
   shown_where: texts.optional(),

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { beforeEach, describe, expect, test } from "vitest";
 import { Random } from "../../bench/simulation/random.ts";
+import type { StatementEvent } from "../../proxy/audit/event.ts";
 import { auditKeys } from "../../proxy/audit/keys.ts";
 import { readingsOf } from "../../proxy/audit/person-events.ts";
 import {
@@ -245,6 +246,23 @@ describe("given leaked people", () => {
     await log.flush();
     const answer = await whoRead(folder, EVER, people([5_000]));
     expect(answer).toMatchObject({ suspects: [], notCovered: { cut: [{ user: "dumper", people: 67_800 }] } });
+  });
+
+  test("and so is whoever read a table beneath another one, or may have read any", async () => {
+    const { log } = await openLog(folder);
+    const over = (user: string, fields: Partial<StatementEvent>) =>
+      log.write({ ...reading({ user, subjects: [], people: 0 }), rows: 7, ...fields });
+    over("by_view", { relations: ["public.v"], beneath: ["public.customers"] });
+    over("by_cursor", { relations: [], readsMore: true });
+    over("many", { relations: [...range(0, 300).map((n) => `public.t${n}`), "public.customers"] });
+    over("elsewhere", { relations: ["public.products"] });
+    await log.flush();
+    const asked = { folder, period: EVER, keys: [auditKeys(KEY)], counted: ANY };
+    const leaked = people([1]);
+    const { notCovered } = await question(asked, async () => ({
+      ...{ leaked, controls: undefined, tables: ["public.customers"] },
+    }));
+    expect(notCovered.unnamed.map(({ user }) => user)).toEqual(["by_cursor", "by_view", "many"]);
   });
 
   test("a large result whose pieces named all its people leaves nobody unnamed", async () => {

@@ -61,7 +61,10 @@ export class RawClient {
       seen.push(next);
       if (next.type === type) return seen;
     }
-    throw new Error(`closed after ${seen.map(({ type: code }) => code).join("")} without ${type}`);
+    const errors = seen.flatMap(({ type: code, bytes }) => (code === "E" ? [bytes.toString("utf8", 5)] : []));
+    throw new Error(
+      `closed after ${seen.map(({ type: code }) => code).join("")} without ${type}: ${errors.join(" ").replaceAll("\0", " ")}`,
+    );
   }
 
   /** The error with which the proxy ends the connection, which it must close then. */

@@ -1,5 +1,6 @@
+import { Socket } from "node:net";
 import pg from "pg";
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import type { Account, Batch, CounterStore, Grant } from "../../proxy/meter/meter.ts";
 import {
   bindMessage,
@@ -268,4 +269,33 @@ describe("a budget", () => {
     expect(store.asked.length).toBeGreaterThan(1);
     expect(store.asked.flatMap(({ people: charged }) => charged)).toEqual(ids.map(String));
   });
+});
+
+/** Each write costs both ends a system call, and the server's process a turn of its own. */
+test("a pipeline whose execution waits for the counters goes to the server in one write", async () => {
+  await cleo
+    .send(parse("whole", `SELECT id FROM customers WHERE ${people(1).where}`), syncMessage)
+    .until("Z");
+  const written = vi.spyOn(Socket.prototype, "_write");
+  const toServer = () =>
+    written.mock.calls
+      .filter((_, i) => written.mock.contexts[i] !== cleo.socket)
+      .flatMap(([bytes]) => (Buffer.isBuffer(bytes) && bytes.includes("whole") ? [bytes] : []));
+  try {
+    let answer: (grant: Grant) => void = () => {};
+    store.answer = () =>
+      new Promise((resolve) => {
+        answer = resolve;
+      });
+    const portal = { target: "portal", name: "" } as const;
+    cleo.send(bindMessage("", "whole"), describeMessage(portal), executeMessage("", 0), syncMessage);
+    await expect.poll(() => store.asked.length).toBe(1);
+    expect(toServer()).toEqual([]);
+    store.answer = () => ({ kind: "all" });
+    answer({ kind: "all" });
+    await cleo.until("Z");
+    expect(toServer().map((bytes) => bytes.subarray(-syncMessage.length))).toEqual([syncMessage]);
+  } finally {
+    written.mockRestore();
+  }
 });

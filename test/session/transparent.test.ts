@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
   bindMessage,
   executeMessage,
@@ -12,6 +12,14 @@ import { makeWorld, type World } from "./world.ts";
 let world: World;
 beforeAll(async () => {
   world = await makeWorld();
+  await world.database.query(`
+    CREATE FUNCTION public.emails_of(i int) RETURNS text LANGUAGE sql AS $$
+      SELECT string_agg(email, ' ') FROM (SELECT email FROM public.customers LIMIT i) s $$;
+    CREATE VIEW public.by_function AS SELECT emails_of(1) FROM generate_series(1, 9);
+    CREATE VIEW public.over_customers AS SELECT id, email FROM public.customers;
+    GRANT SELECT ON public.by_function, public.over_customers TO helpdesk_app;
+    GRANT TEMPORARY ON DATABASE ${world.database.database} TO helpdesk_app;
+  `);
 });
 afterAll(() => world?.close());
 
@@ -95,4 +103,78 @@ test("a COPY whose end the client sends ahead leaves what follows on record", as
   await expect
     .poll(() => sluice.statements().map(({ statement, rows }) => `${statement} ${rows}`))
     .toContain("select email from customers limit $1 5");
+});
+
+/** An officer who asks who read a table is told of all that may have read it. */
+describe("no way of writing it takes a table off the record", () => {
+  const HIDDEN = "select email from customers limit 5";
+  const long = `/* ${"x".repeat(40_000)} */`;
+
+  test.each([
+    ["a comment before it", [[query(`${long} ${HIDDEN}`)]]],
+    [
+      "a list of tables before it",
+      [[query(`select 1 ${long} from tickets t, customers c where 'a' <> $q$ $q$ limit 5`)]],
+    ],
+    ["EXECUTE", [[query(`prepare hidden as ${HIDDEN}`)], [query("execute hidden")]]],
+    ["FETCH", [[query(`begin; declare c cursor for ${HIDDEN}`)], [query("fetch all from c")]]],
+    [
+      "an Execute of a cursor",
+      [[query(`begin; declare c cursor for ${HIDDEN}`)], [executeMessage("c", 0), syncMessage]],
+    ],
+    [
+      "strings that end elsewhere",
+      [
+        [query("set standard_conforming_strings = off")],
+        [query("select 'a\\', 1 from tickets --', email from customers limit 5")],
+      ],
+    ],
+    ["a query in a string", [[query("select query_to_xml('table customers', true, false, '')")]]],
+    ["a function", [[query("select emails_of(5)")]]],
+    ["a view with a function", [[query("select * from by_function limit 5")]]],
+    [
+      "a temporary copy",
+      [
+        [query("create temporary table hidden_copy as table customers")],
+        [query("select * from hidden_copy limit 5")],
+      ],
+    ],
+  ] as const)("%s", async (_, sent) => {
+    await recorded(...sent);
+    const { events } = world.sluice;
+    const mine = events.slice(events.findLastIndex(({ kind }) => kind === "login"));
+    const shown = mine.flatMap((event) => (event.kind === "statement" && event.rows > 0 ? [event] : []));
+    expect(shown).toMatchObject([{ readsMore: true }]);
+  });
+
+  test("the function call protocol is on record", async () => {
+    const { rows } = await world.database.query<{ oid: number }>(
+      "SELECT oid::int FROM pg_proc WHERE proname = 'emails_of'",
+    );
+    // No formats, one argument of one byte in text, the result in text.
+    const call = Buffer.alloc(15);
+    call.writeUInt32BE(rows[0]?.oid ?? 0, 0);
+    call.writeInt16BE(1, 6);
+    call.writeInt32BE(1, 8);
+    call.write("5", 12, "latin1");
+    const events = await recorded([message(Frontend.FunctionCall, call)]);
+    expect(events).toEqual([`CALL "public"."emails_of"() 1 rows`]);
+    expect(world.sluice.events.at(-2)).toMatchObject({ readsMore: true, bytes: expect.any(Number) });
+  });
+
+  test("what a view, a parent and a child are read from is named beside them", async () => {
+    const beneathOf = async (sql: string) => {
+      await recorded([query(sql)]);
+      const event = world.sluice.events.at(-2);
+      return event?.kind === "statement"
+        ? [...(event.beneath ?? []), ...(event.readsMore ? ["more"] : [])]
+        : [];
+    };
+    expect(await beneathOf("select * from over_customers limit 1")).toEqual([
+      "public.customers",
+      "public.vip_customers",
+    ]);
+    expect(await beneathOf("select * from vip_customers limit 1")).toEqual(["public.customers"]);
+    expect(await beneathOf("select id, lower(status) from tickets limit 1")).toEqual([]);
+  });
 });

@@ -57,7 +57,8 @@ test("a row description without its last fields names those that the client aske
   for (let count = 0; count <= names.length; count++) {
     const frame = frameOf(rowDescription(names));
     expect(fieldCount(frame)).toBe(4);
-    expect(Buffer.from(trimRowDescription(frame, count))).toEqual(rowDescription(names.slice(0, 4 - count)));
+    const end = trimRowDescription(frame, count);
+    expect(frame.buffer.subarray(frame.start, end)).toEqual(rowDescription(names.slice(0, 4 - count)));
   }
 });
 

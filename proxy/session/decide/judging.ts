@@ -3,12 +3,14 @@ import type { Policy, Role } from "../../policy/policy.ts";
 import { isRefusal, roleFor } from "../../policy/roles.ts";
 import { isUnrestricted, type Scope } from "../../sql/scope.ts";
 import { surveyBeginning } from "../../sql/survey.ts";
+import { UNREAD } from "../../sql/watched.ts";
 import { refuseSession } from "../../wire/refusal.ts";
 import type { Established } from "../context/established.ts";
 import { SessionEnd, type SessionParts } from "../context/parts.ts";
 import type { Person } from "../person/person.ts";
 import { type Judged, weakly } from "../statement/decision.ts";
 import { AwaitedVerdicts } from "./awaited-verdicts.ts";
+import { isReadable } from "./readable.ts";
 import { leavesTrace, unrecorded } from "./recording.ts";
 import { effectiveSchemas, SearchPath } from "./search-path.ts";
 
@@ -121,6 +123,7 @@ export class Judging {
 
   /** Of a transparent session, whose texts are not analysed but looked over. `more`: so many bytes of it follow. */
   survey(text: Buffer, scope: Scope, more: number): Judged {
+    if (!isReadable(text, this.#established.parameters)) return { text, scope, verdict: UNREAD };
     if (more === 0) return { text, scope, verdict: this.#parts.verdicts.judge(text, scope) };
     return { text, more, scope, verdict: { kind: "pass", statements: surveyBeginning(text, scope) } };
   }

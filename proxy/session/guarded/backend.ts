@@ -8,7 +8,7 @@ import { SessionEnd } from "../context/parts.ts";
 import { STOPPING_MS } from "../context/time-limits.ts";
 import { surroundingsIn } from "../decide/probe.ts";
 import { answer } from "../relay/lifecycle.ts";
-import { shownFields } from "../statement/described.ts";
+import { trimDescription } from "../statement/described.ts";
 import { isHeld } from "../statement/effects.ts";
 import type { Run } from "../statement/run.ts";
 import { Announcements } from "./announcements.ts";
@@ -153,7 +153,7 @@ export class GuardedBackend {
     if (head?.kind === "query") {
       const run = this.#running();
       if (run !== undefined && this.#describing.ofRows(frame, run))
-        toClient.send(shownFields(frame, run.shape));
+        toClient.lend(frame.buffer, frame.start, trimDescription(frame, run.shape));
       return;
     }
     this.#steps.description(frame);

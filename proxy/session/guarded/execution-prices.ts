@@ -53,6 +53,11 @@ export class Tolls {
     this.#exchange = exchange;
   }
 
+  /** The price of a message has been asked for, and is not known yet. */
+  get isAsking(): boolean {
+    return this.#isAsking;
+  }
+
   /** "unsettled": the message must be handed in again after a `wake`. */
   charge(executions: readonly Execution[]): Refusal | Paid | "unsettled" {
     const { role } = this.#exchange.judging;

@@ -29,6 +29,7 @@ export class GuardedFrontend {
   readonly #bind: GuardedBind;
   readonly #execute: GuardedExecute;
   readonly #describing: Describing;
+  readonly #tolls: Tolls;
 
   constructor(exchange: Exchange) {
     this.#exchange = exchange;
@@ -42,6 +43,12 @@ export class GuardedFrontend {
     this.#parse = new GuardedParse(...parts);
     this.#bind = new GuardedBind(...parts, tolls);
     this.#execute = new GuardedExecute(...parts, tolls, this.#describing);
+    this.#tolls = tolls;
+  }
+
+  /** The message that is held waits for its price. */
+  get isPricing(): boolean {
+    return this.#tolls.isAsking;
   }
 
   /** False: the message must be handed in again after a `wake`. */

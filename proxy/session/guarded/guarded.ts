@@ -8,11 +8,14 @@ import { GuardedFrontend } from "./frontend.ts";
 /** The session of a role that does not see all. */
 export class GuardedRelay extends SplitRelay {
   readonly #exchange: Exchange;
+  readonly #frontend: GuardedFrontend;
 
   constructor(...parts: ConstructorParameters<typeof Exchange>) {
     const exchange = new Exchange(...parts);
-    super(exchange, new GuardedFrontend(exchange), new GuardedBackend(exchange));
+    const frontend = new GuardedFrontend(exchange);
+    super(exchange, frontend, new GuardedBackend(exchange));
     this.#exchange = exchange;
+    this.#frontend = frontend;
   }
 
   record(): void {
@@ -20,6 +23,10 @@ export class GuardedRelay extends SplitRelay {
     const { head } = ledger;
     const run = head?.kind === "query" || head?.kind === "execute" ? head.run : undefined;
     if (run !== undefined) trace.underway(run);
+  }
+
+  get sendsMoreSoon(): boolean {
+    return this.#frontend.isPricing && this.#exchange.ledger.mustFlush;
   }
 
   get underway(): Underway | undefined {

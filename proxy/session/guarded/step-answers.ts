@@ -1,6 +1,6 @@
 import type { Frame } from "../../wire/frames.ts";
 import { SessionEnd } from "../context/parts.ts";
-import { shownFields } from "../statement/described.ts";
+import { trimDescription } from "../statement/described.ts";
 import { portalOf } from "../statement/prepared.ts";
 import { Announcements } from "./announcements.ts";
 import type { Describing } from "./describing.ts";
@@ -70,7 +70,7 @@ export class StepAnswers {
     const fits = this.#describing.ofReply(frame, reply);
     // The client may ask again once it has been told: what it asked for by itself it gets, names and types.
     if (reply.own !== true && (fits || reply.hidden !== true))
-      toClient.send(shownFields(frame, this.#describing.source(reply).shape));
+      toClient.lend(frame.buffer, frame.start, trimDescription(frame, this.#describing.source(reply).shape));
     ledger.answered(frame.type);
   }
 

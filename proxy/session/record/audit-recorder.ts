@@ -1,5 +1,7 @@
 import { EMPTY_QUERY, type SessionEvent, type StatementEvent } from "../../audit/event.ts";
+import type { Catalog } from "../../catalog/catalog.ts";
 import { canaryKey } from "../../policy/policy.ts";
+import { beneath } from "../../sql/reads-more.ts";
 import type { Statement } from "../../sql/verdict.ts";
 import type { Refusal, SessionEndReason } from "../../wire/refusal.ts";
 import type { Established } from "../context/established.ts";
@@ -14,8 +16,10 @@ import { traceparentOf } from "./trace-context.ts";
 
 type Decision = Pick<StatementEvent, "decision" | "sqlstate" | "rule" | "reference">;
 
-/** What a statement reads and writes, each once. */
-const relations = new WeakMap<Statement, readonly string[]>();
+/** What a statement reads and writes. */
+type Read = Pick<StatementEvent, "relations" | "beneath" | "readsMore">;
+
+const known = new WeakMap<Statement, Read>();
 
 /** What a session leaves in the audit log and in the metrics: one event for each statement that was decided. */
 export class Trace {
@@ -227,7 +231,7 @@ export class Trace {
       command: isEmpty(judged) ? EMPTY_QUERY : statement.command,
       statement: this.#text(judged),
       ...(traceparent !== undefined && { traceparent }),
-      relations: relationsOf(shape),
+      ...readBy(shape, judged.scope.catalog),
       masked,
       ...(revealed !== undefined && { revealed }),
       lookups: "lookups" in run && judged.would === undefined ? run.lookups : lookups,
@@ -264,13 +268,19 @@ function isEmpty({ verdict }: Judged): boolean {
   return verdict.kind === "pass" && verdict.statements.length === 0;
 }
 
-function relationsOf(statement: Statement): readonly string[] {
-  let known = relations.get(statement);
-  if (known === undefined) {
-    known = [...new Set([...statement.reads, ...statement.writes])];
-    relations.set(statement, known);
+function readBy(statement: Statement, catalog: Catalog): Read {
+  let read = known.get(statement);
+  if (read === undefined) {
+    const relations = [...new Set([...statement.reads, ...statement.writes])];
+    const below = beneath(relations, catalog);
+    read = {
+      relations,
+      ...(below.relations.length > 0 && { beneath: below.relations }),
+      ...((below.more || statement.readsMore === true) && { readsMore: true }),
+    };
+    known.set(statement, read);
   }
-  return known;
+  return read;
 }
 
 /** What is said of the statement: where the policy only observes, by what it would say. */

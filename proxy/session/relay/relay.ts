@@ -31,6 +31,11 @@ export interface Relay {
   mayClientStream(type: number, length: number): boolean;
   /** Bytes may be wanted after the read event in which they came, although nothing is held and all is written. */
   readonly keepsBytes: boolean;
+  /**
+   * The client's next message waits for the counters, and before that one is sent the server would keep its answers to
+   * itself: what has been made for the server leaves together with it, in one write.
+   */
+  readonly sendsMoreSoon: boolean;
   /** The client has said that it ends the session. */
   readonly terminated: boolean;
   /** The server has announced the end of the session. */

@@ -35,6 +35,7 @@ export abstract class SplitRelay implements Relay {
 
   abstract record(): void;
   abstract cancelStatement(): void;
+  abstract get sendsMoreSoon(): boolean;
   abstract get underway(): Underway | undefined;
 
   get terminated(): boolean {

@@ -45,9 +45,11 @@ export function misfit(frame: Frame, shape: Statement, scope: Scope): string | u
   return undefined;
 }
 
-/** A RowDescription that fits, without the fields that the rewrite appended. */
-export function shownFields(frame: Frame, shape: Statement): Buffer {
-  return knownAs(frame, shape)?.shown ?? trimRowDescription(frame, extraFields(shape));
+/** Takes the fields that the rewrite appended off a RowDescription that fits, in place; gives the offset of its new end. */
+export function trimDescription(frame: Frame, shape: Statement): number {
+  const known = knownAs(frame, shape);
+  if (known === undefined) return trimRowDescription(frame, extraFields(shape));
+  return frame.start + known.shown.copy(frame.buffer, frame.start);
 }
 
 function knownAs({ buffer, start, end }: Frame, shape: Statement): Fitting | undefined {
@@ -65,7 +67,7 @@ function kept(frame: Frame, shape: Statement): Fitting {
     start: 0,
     end: bytes.length,
   };
-  return { bytes, shown: trimRowDescription(copy, extraFields(shape)) };
+  return { bytes, shown: copy.buffer.subarray(0, trimRowDescription(copy, extraFields(shape))) };
 }
 
 /**

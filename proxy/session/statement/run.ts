@@ -14,6 +14,9 @@ const TOLD_APART = 20_000;
 /** A batch of rows has no more people than this of each name space. */
 const PREPARED_AT_ONCE = 1_000;
 
+/** So few are compared one by one. */
+const FEW = 8;
+
 type Hash = (namespace: string, identity: string) => string;
 
 /** The people whose rows one statement gave out. */
@@ -24,60 +27,74 @@ export class People {
   /** What events call them, as far as that has been asked for. */
   readonly #names: (string | undefined)[] = [];
   #prepared = 0;
-  readonly #seen = new Map<string, Set<string>>();
-  readonly #purposeless = new Set<string>();
+  /** None while they are few: most statements show one. */
+  #seen: Map<string, Set<string>> | undefined;
+  #purposeless: Set<string> | undefined;
   #unnamed = 0;
 
   /** "" is a subject that was NULL: nobody. */
   add(namespace: string, identity: string): void {
-    if (identity === "") return;
-    let seen = this.#seen.get(namespace);
-    if (seen === undefined) {
-      seen = new Set();
-      this.#seen.set(namespace, seen);
-    }
-    if (seen.has(identity)) return;
+    if (identity === "" || this.#has(namespace, identity)) return;
     if (this.known >= TOLD_APART) {
       this.#unnamed++;
       return;
     }
-    seen.add(identity);
     this.#namespaces.push(namespace);
     this.#identities.push(identity);
+    if (this.#seen !== undefined) note(this.#seen, namespace, identity);
+  }
+
+  #has(namespace: string, identity: string): boolean {
+    if (this.known < FEW) {
+      for (let at = 0; at < this.known; at++)
+        if (this.#identities[at] === identity && this.#namespaces[at] === namespace) return true;
+      return false;
+    }
+    if (this.#seen === undefined) {
+      this.#seen = new Map();
+      for (const [of, each] of this.since(0)) note(this.#seen, of, each);
+    }
+    return this.#seen.get(namespace)?.has(identity) === true;
   }
 
   /** One of them has nothing to do with the reader's work, as far as the policy can say. */
   lacksPurpose(namespace: string, identity: string): void {
-    if (identity !== "" && this.#purposeless.size < TOLD_APART)
+    if (identity !== "" && this.purposeless < TOLD_APART) {
+      this.#purposeless ??= new Set();
       this.#purposeless.add(`${namespace}\0${identity}`);
+    }
   }
 
   /** One character for each of those whom `named` gives: "1" for whoever has nothing to do with the reader's work. */
   unexplained(after = 0): string {
     const end = Math.min(this.known, after + NAMED);
-    if (this.#purposeless.size === 0) return "0".repeat(Math.max(0, end - after));
+    const purposeless = this.#purposeless;
+    if (purposeless === undefined) return "0".repeat(Math.max(0, end - after));
     let text = "";
     for (let at = after; at < end; at++) {
       const key = `${this.#namespaces[at] ?? ""}\0${this.#identities[at] ?? ""}`;
-      text += this.#purposeless.has(key) ? "1" : "0";
+      text += purposeless.has(key) ? "1" : "0";
     }
     return text;
   }
 
   get purposeless(): number {
-    return this.#purposeless.size;
+    return this.#purposeless?.size ?? 0;
   }
 
   /** All of these as well. */
   addAll(others: People): void {
-    for (const [at, identity] of others.#identities.entries()) {
+    for (let at = 0; at < others.known; at++) {
       const { known } = this;
-      this.add(others.#namespaces[at] ?? "", identity);
+      this.add(others.#namespaces[at] ?? "", others.#identities[at] ?? "");
       // A name is the same in all events.
       if (this.known > known) this.#names[known] = others.#names[at];
     }
-    for (const key of others.#purposeless)
-      if (this.#purposeless.size < TOLD_APART) this.#purposeless.add(key);
+    for (const key of others.#purposeless ?? []) {
+      if (this.purposeless >= TOLD_APART) break;
+      this.#purposeless ??= new Set();
+      this.#purposeless.add(key);
+    }
     this.#unnamed += others.#unnamed;
   }
 
@@ -94,7 +111,7 @@ export class People {
 
   /** Where those who are distinguished are named. */
   get namespaces(): readonly string[] {
-    return [...this.#seen.keys()];
+    return [...new Set(this.#namespaces)];
   }
 
   /** How many are distinguished. */
@@ -129,6 +146,12 @@ export class People {
   }
 }
 
+function note(seen: Map<string, Set<string>>, namespace: string, identity: string): void {
+  const known = seen.get(namespace);
+  if (known === undefined) seen.set(namespace, new Set([identity]));
+  else known.add(identity);
+}
+
 /** What a portal has given out over its life. */
 export interface Counts {
   rows: number;
@@ -144,6 +167,7 @@ export const UNKNOWN_STATEMENT: Statement = {
   masked: [],
   lookups: 0,
   limited: false,
+  readsMore: true,
 };
 
 /** What a run was asked with, beside its statement. */

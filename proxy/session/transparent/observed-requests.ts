@@ -18,11 +18,11 @@ export type ObservedRequest =
   | { readonly kind: "bind"; readonly at: number; readonly portal: string; readonly statement: string }
   | { readonly kind: "execute"; readonly at: number; readonly portal: string }
   | { readonly kind: "close"; readonly of: Target }
-  | { readonly kind: "describe" | "functionCall" | "sync" };
+  | { readonly kind: "functionCall"; readonly at: number; readonly judged?: Judged }
+  | { readonly kind: "describe" | "sync" };
 
 /** What needs no more to be known is the same object each time. */
 const DESCRIBE: ObservedRequest = { kind: "describe" };
-const FUNCTION_CALL: ObservedRequest = { kind: "functionCall" };
 export const SYNC: ObservedRequest = { kind: "sync" };
 
 /**
@@ -30,11 +30,15 @@ export const SYNC: ObservedRequest = { kind: "sync" };
  * all the same gives an answer of another kind, and that ends the session.
  */
 export function malformed(type: number): ObservedRequest {
-  return type === Frontend.Query ? FUNCTION_CALL : DESCRIBE;
+  return type === Frontend.Query ? { kind: "functionCall", at: performance.now() } : DESCRIBE;
 }
 
-/** Is lent a text, of which so many bytes more are still to come. */
-type Judge = (text: Buffer, more: number) => Judged;
+interface Judge {
+  /** Is lent a text, of which so many bytes more are still to come. */
+  text(text: Buffer, more: number): Judged;
+  /** A call of the function call protocol. */
+  call(frame: Frame): Judged;
+}
 
 /** Reads as much of a message as the record needs. */
 export function requestOf(frame: Frame, judge: Judge): ObservedRequest {
@@ -46,11 +50,11 @@ export function requestOf(frame: Frame, judge: Judge): ObservedRequest {
   switch (frame.type) {
     case Frontend.Query: {
       const { sqlStart, sqlEnd } = decodeQuery(frame);
-      return { kind: "query", at, judged: judge(frame.buffer.subarray(sqlStart, sqlEnd), 0) };
+      return { kind: "query", at, judged: judge.text(frame.buffer.subarray(sqlStart, sqlEnd), 0) };
     }
     case Frontend.Parse: {
       const { statement: name, sqlStart, sqlEnd } = decodeParse(frame);
-      const judged = judge(frame.buffer.subarray(sqlStart, sqlEnd), 0);
+      const judged = judge.text(frame.buffer.subarray(sqlStart, sqlEnd), 0);
       return { kind: "parse", at, name, kept: new Kept(judged) };
     }
     case Frontend.Bind: {
@@ -64,7 +68,7 @@ export function requestOf(frame: Frame, judge: Judge): ObservedRequest {
     case Frontend.Describe:
       return DESCRIBE;
     case Frontend.FunctionCall:
-      return FUNCTION_CALL;
+      return { kind: "functionCall", at, judged: judge.call(frame) };
     default:
       throw new ProtocolViolation(`invalid frontend message type ${frame.type}`);
   }
@@ -74,7 +78,7 @@ export function requestOf(frame: Frame, judge: Judge): ObservedRequest {
 function begunText(frame: Frame, judge: Judge, at: number): ObservedRequest | undefined {
   if (frame.type !== Frontend.Query && frame.type !== Frontend.Parse) return undefined;
   const { statement: name, sqlStart, more } = decodeBegunText(frame);
-  const judged = judge(frame.buffer.subarray(sqlStart, frame.end), more);
+  const judged = judge.text(frame.buffer.subarray(sqlStart, frame.end), more);
   if (frame.type === Frontend.Query) return { kind: "query", at, judged };
   // What is kept of it is a buffer of its own: the one it came in may be as long as a read of the socket.
   return { kind: "parse", at, name, kept: new Kept({ ...judged, text: Buffer.from(judged.text) }) };

@@ -52,6 +52,12 @@ export class Observer {
     this.#bytes += first + frame.end - before - (rows - 1) * HEADER;
   }
 
+  /** What a function has returned. */
+  value({ buffer, start }: Frame): void {
+    this.#rows++;
+    this.#bytes += buffer.readInt32BE(start + 1) - 4;
+  }
+
   copyIn(): void {
     this.#copiesIn = true;
   }

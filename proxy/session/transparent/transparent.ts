@@ -1,6 +1,8 @@
+import { quoteIdentifier } from "../../pg/quote.ts";
 import { Ledger } from "../../protocol/ledger.ts";
 import type { ServerLeg } from "../../protocol/server-leg.ts";
 import type { Scope } from "../../sql/scope.ts";
+import type { Verdict } from "../../sql/verdict.ts";
 import { decodeParameterStatus, decodeReadyForQuery } from "../../wire/backend-messages.ts";
 import { decodeError, errorResponse, isLongAnswer } from "../../wire/errors.ts";
 import { type Frame, type FrameReader, MalformedMessage, ProtocolViolation } from "../../wire/frames.ts";
@@ -14,7 +16,9 @@ import { STATEMENT_TIMEOUT } from "../context/time-limits.ts";
 import type { Judging } from "../decide/judging.ts";
 import type { Trace } from "../record/audit-recorder.ts";
 import type { Relay, Underway } from "../relay/relay.ts";
+import { calledFunction } from "../statement/called-function.ts";
 import type { Judged } from "../statement/decision.ts";
+import { UNKNOWN_STATEMENT } from "../statement/run.ts";
 import { type NamedStatement, ObservedNames } from "./observed-names.ts";
 import { malformed, type ObservedRequest, requestOf, SYNC } from "./observed-requests.ts";
 import { type Observed, Observer } from "./observer.ts";
@@ -28,6 +32,7 @@ export class TransparentRelay implements Relay {
   terminated = false;
   fatal = false;
   readonly keepsBytes = false;
+  readonly sendsMoreSoon = false;
   readonly #established: Established;
   readonly #parts: SessionParts;
   readonly #judging: Judging;
@@ -207,10 +212,13 @@ export class TransparentRelay implements Relay {
   }
 
   /** `text` is lent: nobody asks for it once the trace has what it keeps of it. */
-  readonly #judge = (text: Buffer, more: number): Judged => {
-    const judged = this.#judging.survey(text, this.#scope(), more);
-    this.#trace.note(judged);
-    return judged;
+  readonly #judge = {
+    text: (text: Buffer, more: number): Judged => {
+      const judged = this.#judging.survey(text, this.#scope(), more);
+      this.#trace.note(judged);
+      return judged;
+    },
+    call: (frame: Frame): Judged => calledFunction(frame, this.#scope()),
   };
 
   /** The statement that a request is about; undefined for one that is about none, or a name that nobody gave. */
@@ -223,7 +231,12 @@ export class TransparentRelay implements Relay {
       case "bind":
         return this.#byName(this.#names.statement(request.statement), request.at);
       case "execute":
-        return this.#byName(this.#names.portal(request.portal), request.at);
+        return (
+          this.#byName(this.#names.portal(request.portal), request.at) ??
+          this.#ofCursor(request.portal, request.at)
+        );
+      case "functionCall":
+        return request.judged && { judged: request.judged, index: 0, at: request.at };
       default:
         return undefined;
     }
@@ -235,6 +248,16 @@ export class TransparentRelay implements Relay {
     const { kept, index } = named;
     const judged = kept.judged ?? { text: kept.text, verdict: kept.verdict, scope: this.#scope() };
     return { judged, index, at };
+  }
+
+  /** Portals have names by DECLARE and by functions, too. */
+  #ofCursor(name: string, at: number): Observed {
+    const judged = {
+      text: Buffer.from(`FETCH ALL FROM ${quoteIdentifier(name)}`),
+      verdict: OF_CURSOR,
+      scope: this.#scope(),
+    };
+    return { judged, index: 0, at };
   }
 
   #answered(frame: Frame): void {
@@ -252,6 +275,10 @@ export class TransparentRelay implements Relay {
         break;
       case Backend.CopyInResponse:
         this.#observer.copyIn();
+        break;
+      case Backend.FunctionCallResponse:
+        this.#observer.value(frame);
+        this.#observer.ended(this.#observed(request));
         break;
       case Backend.CommandComplete:
       case Backend.EmptyQueryResponse:
@@ -299,6 +326,11 @@ export class TransparentRelay implements Relay {
 function isRow(type: number): boolean {
   return type === Backend.DataRow || type === Backend.CopyData;
 }
+
+const OF_CURSOR: Verdict = {
+  kind: "pass",
+  statements: [{ ...UNKNOWN_STATEMENT, command: "FETCH", kind: "read" }],
+};
 
 /** By type: 1 for those that a client may send once it is logged in. */
 const SPOKEN = new Uint8Array(256);

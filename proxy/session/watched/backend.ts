@@ -186,9 +186,10 @@ export class WatchedBackend {
   }
 
   #describe(frame: Frame, request: WatchedRequest): void {
+    const { toClient } = this.#state;
     const extra = this.#extraOf(request);
-    if (extra === 0) this.#state.toClient.forward(frame);
-    else this.#state.toClient.send(trimRowDescription(frame, extra));
+    if (extra === 0) toClient.forward(frame);
+    else toClient.lend(frame.buffer, frame.start, trimRowDescription(frame, extra));
   }
 
   #extraOf(request: WatchedRequest): number {

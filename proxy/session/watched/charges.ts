@@ -7,8 +7,9 @@ import type { Reader, Readers } from "./readers.ts";
 /** People who were shown to one reader by one statement, and are not charged yet. */
 class Unpaid {
   readonly people: string[] = [];
-  readonly units: number[] = [];
   readonly bytes: number[] = [];
+  /** Of each row; none before the first one that has some. */
+  #units: number[] | undefined;
   readonly run: Run;
   readonly reader: Reader;
   readonly namespaces: readonly string[];
@@ -21,14 +22,18 @@ class Unpaid {
     this.namespaces = namespaces;
   }
 
+  add({ identities, units, bytes }: Shown): void {
+    if (units > 0) this.#units ??= this.bytes.map(() => 0);
+    this.#units?.push(units);
+    this.bytes.push(bytes);
+    for (const identity of identities) this.people.push(identity);
+  }
+
   get batch(): Batch {
-    const { people, namespaces, units, bytes, run } = this;
+    const { people, namespaces, bytes, run } = this;
     const cost = run.shape.metering?.cost ?? 1;
-    const isPriced = units.some((each) => each > 0);
-    return {
-      ...{ rows: bytes.length, people, namespaces, unknownPerRow: 0, cost, bytes },
-      ...(isPriced && { units: units.map((each) => each * cost) }),
-    };
+    const batch = { rows: bytes.length, people, namespaces, unknownPerRow: 0, cost, bytes };
+    return this.#units === undefined ? batch : { ...batch, units: this.#units.map((each) => each * cost) };
   }
 }
 
@@ -67,16 +72,15 @@ export class Charges {
   }
 
   /** A row has left; `identities` are as many as `namespaces`, `units` is for those who have no name. */
-  shown(run: Run, reader: Reader, { namespaces, identities, units, bytes }: Shown): void {
+  shown(run: Run, reader: Reader, shown: Shown): void {
+    const { namespaces, identities, units } = shown;
     if (reader.account.windows.length === 0) return;
     let last = this.#queue.at(-1);
     if (last?.run !== run || last.reader !== reader || !isSame(last.namespaces, namespaces)) {
       last = new Unpaid(run, reader, namespaces);
       this.#queue.push(last);
     }
-    for (const identity of identities) last.people.push(identity);
-    last.units.push(units);
-    last.bytes.push(bytes);
+    last.add(shown);
     const sightings = identities.length + units / PERSON;
     last.sightings += sightings;
     reader.advance.shown(sightings);

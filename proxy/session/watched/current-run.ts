@@ -1,5 +1,6 @@
 import type { Statement } from "../../sql/verdict.ts";
 import { SessionEnd } from "../context/parts.ts";
+import { hasSource } from "../statement/described.ts";
 import { asAnswered, isSource, sourceOf } from "../statement/prepared.ts";
 import { Run, UNKNOWN_STATEMENT } from "../statement/run.ts";
 import type { Reader } from "./readers.ts";
@@ -44,6 +45,7 @@ export class CurrentRun {
 
   /** Whose rows a statement gives, by what the server has answered. */
   shapeOf(statement: Statement): Statement {
+    if (!hasSource(statement)) return statement;
     const source = sourceOf(statement, { rows: 0, bytes: 0 }, asAnswered(this.#state.names));
     return isSource(source) ? source.shape : statement;
   }

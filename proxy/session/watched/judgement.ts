@@ -6,6 +6,7 @@ import { typesDeclaredIn } from "../../wire/frontend-messages.ts";
 import type { Surroundings } from "../decide/certainty.ts";
 import type { Naming, Protocol } from "../decide/naming.ts";
 import { type ProbeMessages, probeMessages } from "../decide/probe.ts";
+import { isReadable } from "../decide/readable.ts";
 import { settingsOf } from "../person/person.ts";
 import type { Judged, Kept } from "../statement/decision.ts";
 import type { Prepared } from "../statement/prepared.ts";
@@ -36,7 +37,7 @@ export class Judgement {
   of(text: Buffer, by: Protocol, inForce: Scope): Judged | undefined {
     const { judging } = this.#state;
     const scope = judging.observes ? countingScope(inForce) : inForce;
-    if (!this.#isReadable(text)) return { text, scope, verdict: UNREAD };
+    if (!isReadable(text, this.#state.established.parameters)) return { text, scope, verdict: UNREAD };
     const found = judging.judge(text, scope);
     if (found === undefined) return undefined;
     const { statements } = found.verdict;
@@ -139,13 +140,6 @@ export class Judgement {
     const earlier = statements.slice(0, -1);
     if (earlier.some(({ touch }) => touch?.session || touch?.defines)) return true;
     return statements.some(({ touch }) => touch?.bareNames.some((name) => known.temporary.has(name)));
-  }
-
-  /** The parser reads UTF-8 and standard strings; in plain ASCII all of Postgres's encodings agree. */
-  #isReadable(text: Buffer): boolean {
-    const { clientEncoding, standardStrings } = this.#state.established.parameters;
-    if (standardStrings === "off") return false;
-    return clientEncoding === undefined || clientEncoding === "UTF8" || text.every((byte) => byte < 0x80);
   }
 
   /** Once no transaction is open the catalog is read again. False: that is under way. */

@@ -147,7 +147,7 @@ export class ShownRows {
     run.rows += count;
     run.bytes += shown.bytes;
     const { identities, namespaces } = shown;
-    for (const [i, identity] of identities.entries()) run.people.add(namespaces[i] ?? "", identity);
+    for (let i = 0; i < identities.length; i++) run.people.add(namespaces[i] ?? "", identities[i] ?? "");
     run.people.addUnknown(others);
     if (end === undefined) this.#state.toClient.forward(frame);
     else this.#state.toClient.lend(frame.buffer, frame.start, end);

@@ -13,6 +13,7 @@ import { Fencing } from "../decide/fencing.ts";
 import type { Judging } from "../decide/judging.ts";
 import type { Trace } from "../record/audit-recorder.ts";
 import type { Judged } from "../statement/decision.ts";
+import { hasSource } from "../statement/described.ts";
 import { isSource, type Lookup, type Named, noNames, sourceOf } from "../statement/prepared.ts";
 import { Readers } from "./readers.ts";
 import type { WatchedRequest } from "./requests.ts";
@@ -80,6 +81,7 @@ export class WatchedState {
 
   /** Whose rows the statement gives. One whose name is unknown, or that means something else, is its own. */
   shapeOf(statement: Statement): Statement | "unsettled" {
+    if (!hasSource(statement)) return statement;
     const source = sourceOf(statement, { rows: 0, bytes: 0 }, this.#lookup);
     if (source === "unsettled") return source;
     return isSource(source) ? source.shape : statement;

@@ -22,6 +22,10 @@ export class WatchedRelay extends SplitRelay {
     this.#backend.underway();
   }
 
+  get sendsMoreSoon(): false {
+    return false;
+  }
+
   get underway(): Underway | undefined {
     const { head } = this.#state.ledger;
     switch (head?.kind) {

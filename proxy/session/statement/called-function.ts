@@ -1,10 +1,11 @@
 import type { Catalog, CatalogFunction } from "../../catalog/catalog.ts";
 import { quoteIdentifier } from "../../pg/quote.ts";
+import { readsItsArgumentsOnly } from "../../sql/reads-more.ts";
 import type { Scope } from "../../sql/scope.ts";
 import type { Statement, Verdict } from "../../sql/verdict.ts";
-import { BY_SIZE, readsItsArgumentsOnly } from "../../sql/watched.ts";
+import { BY_SIZE } from "../../sql/watched.ts";
 import { type Frame, MalformedMessage } from "../../wire/frames.ts";
-import type { Judged } from "../statement/decision.ts";
+import type { Judged } from "./decision.ts";
 
 /*
  * Calls of the function call protocol (Postgres docs, 53.2.5). Drivers use it for large objects, and it calls any function,
@@ -50,7 +51,7 @@ function callOf(name: string, isPlain: boolean): Called {
     masked: [],
     lookups: 0,
     limited: false,
-    ...(!isPlain && BY_SIZE),
+    ...(!isPlain && { ...BY_SIZE, readsMore: true }),
     touch: { session: true, defines: !isPlain, bareNames: [] },
   };
   return { text: Buffer.from(`CALL ${name}()`), verdict: { kind: "pass", statements: [statement] } };
