@@ -63,6 +63,11 @@ function as(person, work) {
 const find = (person, where) =>
   as(person, ({ customers }) => customers.find({ where, order: { id: "ASC" } }));
 
+/** Asked for table by table, relations cannot be ordered by TypeORM (42703, directly as well). */
+function inOrder(ticket) {
+  return { ...ticket, messages: ticket.messages.toSorted((a, b) => a.id - b.id) };
+}
+
 await day({
   queue: (person, { limit, offset }) =>
     as(person, ({ tickets }) =>
@@ -80,21 +85,16 @@ await day({
   findSeveral: (person, { emails }) => find(person, { email: In(emails) }),
   findByPhone: (person, { phone }) => find(person, { phone }),
   ticket: (person, { id }) =>
-    as(person, ({ tickets }) =>
-      tickets.findOne({
-        where: { id },
-        relations: { customer: true, messages: true },
-        order: { messages: { id: "ASC" } },
-      }),
+    as(person, async ({ tickets }) =>
+      inOrder(await tickets.findOne({ where: { id }, relations: { customer: true, messages: true } })),
     ),
   tickets: (person, { ids }) =>
-    as(person, ({ tickets }) =>
-      tickets.find({
-        where: { id: In(ids) },
-        relations: { messages: true },
-        order: { id: "ASC", messages: { id: "ASC" } },
-      }),
-    ),
+    as(person, async ({ tickets }) => {
+      const where = { id: In(ids) };
+      return (await tickets.find({ where, relations: { messages: true }, order: { id: "ASC" } })).map(
+        inOrder,
+      );
+    }),
   note: (person, { id, body }) =>
     as(person, async ({ tickets, manager }) => {
       const ticket = await tickets.findOne({ where: { id } });
