@@ -23,7 +23,7 @@ const MAIN = resolve("dist/main.js");
 const PROGRAMS = resolve("bench/compatibility/programs");
 
 /** People at most that a day's counts and conditions cost a guarded person besides whom they are shown. */
-const PRICES = 4;
+const PRICES = 6;
 
 async function main(): Promise<void> {
   const only = values.only?.split(",").map((name) => name.toLowerCase());
