@@ -1,6 +1,8 @@
 import { LiveCatalog, type LiveCatalogOptions } from "./live.ts";
+import { Queue } from "./queue.ts";
 
-export interface CatalogsOptions extends Omit<LiveCatalogOptions, "database" | "onError" | "unused"> {
+export interface CatalogsOptions
+  extends Omit<LiveCatalogOptions, "database" | "onError" | "unused" | "opening"> {
   /** Databases that are probed even while they are not in use; all databases if absent. */
   readonly isAlwaysProbed?: (database: string) => boolean;
   /** Called when the catalog of a long-unused database is dropped. */
@@ -13,10 +15,18 @@ export interface CatalogsOptions extends Omit<LiveCatalogOptions, "database" | "
 /** How long the catalog of an unused database is kept. */
 const KEPT_MS = 600_000;
 
+/**
+ * So many connections to one server are opened at a time, each with the look that it is opened for. Each look takes this
+ * thread's time, and of 200 that begin together all come too late.
+ */
+const OPENING = 4;
+
 /** The catalogs of one server's databases, each opened on first use. */
 export class Catalogs {
   readonly #options: CatalogsOptions;
   readonly #open = new Map<string, Promise<LiveCatalog>>();
+  /** By the servers' addresses. */
+  readonly #queues = new Map<string, Queue>();
   /** Catalogs that have been read. */
   readonly #read = new Map<string, LiveCatalog>();
 
@@ -30,9 +40,11 @@ export class Catalogs {
     if (known !== undefined) return known;
     this.#sweep();
     const { connectionOf, onError, isAlwaysProbed, ...options } = this.#options;
+    const connection = connectionOf?.(database) ?? options.connection;
     const opened = LiveCatalog.open({
       ...options,
-      connection: connectionOf?.(database) ?? options.connection,
+      connection,
+      opening: this.#queueOf(connection),
       database,
       unused: (isAlwaysProbed?.(database) ?? true) ? "probed" : "at rest",
       onError: (error) => onError?.(error, database),
@@ -48,6 +60,15 @@ export class Catalogs {
   /** Whether the database is in use. */
   isUsed(database: string): boolean {
     return this.#read.get(database)?.isUsed ?? false;
+  }
+
+  #queueOf({ host, port }: LiveCatalogOptions["connection"]): Queue {
+    const server = `${host}:${port}`;
+    const known = this.#queues.get(server);
+    if (known !== undefined) return known;
+    const queue = new Queue(OPENING);
+    this.#queues.set(server, queue);
+    return queue;
   }
 
   async close(): Promise<void> {

@@ -1,5 +1,6 @@
 import pg from "pg";
 import { SERVER_SEARCH_PATH } from "./queries.ts";
+import type { Queue } from "./queue.ts";
 
 export interface ControlConnectionOptions {
   /** The connection's fields. Not a connection string, because it would override the database. */
@@ -11,6 +12,8 @@ export interface ControlConnectionOptions {
    * seconds for the connection to close (CountOtherDBBackends of storage/ipc/procarray.c).
    */
   readonly lingerMs?: number;
+  /** In whose turn it is opened, and does what it is opened for. */
+  readonly opening?: Queue;
 }
 
 /** A server that does not answer must not block sessions forever. */
@@ -74,16 +77,10 @@ export class ControlConnection {
   run<T>(work: (client: pg.Client) => Promise<T>): Promise<T> {
     this.#turns++;
     clearTimeout(this.#restTimer);
-    const result = this.#turn.then(async () => {
-      if (this.#isClosed) throw new Error("the catalog is closed");
-      const client = this.#client ?? (await this.#connect());
-      try {
-        return await work(client);
-      } catch (error) {
-        // A connection that failed for an unknown reason (such as a time-out) is not used again.
-        if (!(error instanceof pg.DatabaseError) || error.severity === "FATAL") this.#drop(client);
-        throw error;
-      }
+    const result = this.#turn.then(() => {
+      const { opening } = this.#options;
+      const inTurn = () => this.#run(work);
+      return this.#client === undefined && opening !== undefined ? opening.run(inTurn) : inTurn();
     });
     const done = () => {
       this.#turns--;
@@ -91,6 +88,18 @@ export class ControlConnection {
     };
     this.#turn = result.then(done, done);
     return result;
+  }
+
+  async #run<T>(work: (client: pg.Client) => Promise<T>): Promise<T> {
+    if (this.#isClosed) throw new Error("the catalog is closed");
+    const client = this.#client ?? (await this.#connect());
+    try {
+      return await work(client);
+    } catch (error) {
+      // A connection that failed for an unknown reason (such as a time-out) is not used again.
+      if (!(error instanceof pg.DatabaseError) || error.severity === "FATAL") this.#drop(client);
+      throw error;
+    }
   }
 
   /** Calls that still wait for an answer get an error. */

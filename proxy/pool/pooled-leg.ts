@@ -1,8 +1,9 @@
+import { checkCopyGoesOn } from "../protocol/copy-question.ts";
 import type { Ledger } from "../protocol/ledger.ts";
 import type { Request } from "../protocol/requests.ts";
 import type { LegUser, ServerLeg } from "../protocol/server-leg.ts";
 import { readyForQuery } from "../wire/backend-messages.ts";
-import { type Frame, type FrameReader, ProtocolViolation } from "../wire/frames.ts";
+import type { Frame, FrameReader } from "../wire/frames.ts";
 import { flushMessage } from "../wire/frontend-messages.ts";
 import { Frontend } from "../wire/messages.ts";
 import { Answers } from "./answers.ts";
@@ -16,8 +17,6 @@ import { Unheard } from "./unheard.ts";
  * longer. Questions for that are in the session's own ledger.
  */
 export class PooledLeg implements ServerLeg {
-  /** What a text leaves behind has to be known, and a prepared one is prepared again elsewhere. */
-  readonly passesTexts = false;
   frame: FrameReader;
   readonly #tenancy: Tenancy;
   readonly #requests: Requests;
@@ -38,6 +37,11 @@ export class PooledLeg implements ServerLeg {
     this.#tenancy.user = user;
   }
 
+  /** What a long query leaves behind nobody knows anyway. What is prepared is kept, to be prepared again elsewhere. */
+  passesText(type: number): boolean {
+    return type === Frontend.Query;
+  }
+
   isReady(): boolean {
     return this.#tenancy.isReady();
   }
@@ -48,10 +52,7 @@ export class PooledLeg implements ServerLeg {
     const { ledger, gate, connection, hasLastWords } = this.#tenancy;
     if (connection === undefined || hasLastWords) return true;
     if (ledger.isEmpty) gate.open();
-    if (ledger.intake === "copyIn") {
-      checkInCopy(message);
-      return true;
-    }
+    if (ledger.intake === "copyIn") return true;
     if (ledger.intake === "skipping" && message.type !== Frontend.Sync) return true;
     const isSettled = this.#requests.isSettled(message, connection);
     if (isSettled && gate.passes(message.type, ledger.isEmpty)) return true;
@@ -76,6 +77,10 @@ export class PooledLeg implements ServerLeg {
       return;
     }
     if (ledger.intake === "skipping" && frame.type !== Frontend.Sync) return;
+    if (frame.type === Frontend.Sync && ledger.takesSync()) {
+      this.#tenancy.goOnSoon();
+      return;
+    }
     lease.isReserved = false;
     this.#tenancy.isMidMessage = false;
     // What a query in an open pipeline leaves behind the server tells with the next one (XX000, "unexpected state STARTED").
@@ -95,7 +100,6 @@ export class PooledLeg implements ServerLeg {
     const { connection, ledger } = this.#tenancy;
     if (connection === undefined) return;
     if (ledger.intake === "copyIn") {
-      checkInCopy(frame);
       if (frame.type !== Frontend.CopyData) return;
     } else if (frame.type === Frontend.CopyData || ledger.intake === "skipping") return;
     connection.toServer.forward(frame);
@@ -109,8 +113,13 @@ export class PooledLeg implements ServerLeg {
     if (Buffer.isBuffer(message)) connection.toServer.send(message);
     else connection.toServer.forward(message);
     ledger.copyEndSent();
-    // A simple query may hold another COPY.
-    if (ledger.head?.kind === "execute") gate.copied();
+    // A simple query may hold another COPY, and which Syncs the server reads is known when the COPY has ended.
+    if (ledger.head?.kind === "execute" && !ledger.isInDoubt) gate.copied();
+  }
+
+  askAboutCopy(): void {
+    const { connection, ledger } = this.#tenancy;
+    connection?.toServer.send(ledger.askAboutCopy());
   }
 
   flush(): void {
@@ -149,6 +158,7 @@ export class PooledLeg implements ServerLeg {
         connection.finish();
         continue;
       }
+      if (tenancy.ledger.asksAboutCopy) checkCopyGoesOn(connection.reader);
       if (tenancy.hasDied(connection.reader)) continue;
       if (!this.#answers.isForSession(connection.reader)) continue;
       this.frame = connection.reader;
@@ -261,13 +271,6 @@ function frameOf(buffer: Buffer): Frame {
   return { type: buffer[0] ?? 0, buffer, start: 0, end: buffer.length, piece: "whole" };
 }
 
-/** The server, too, ends the session of whoever sends anything else (CopyGetData). */
-function checkInCopy({ type }: Frame): void {
-  if (IN_COPY.has(type)) return;
-  throw new ProtocolViolation(`unexpected message type ${type} during COPY from stdin`);
-}
-
 const OF_COPY: ReadonlySet<number> = new Set([Frontend.CopyData, Frontend.CopyDone, Frontend.CopyFail]);
-const IN_COPY: ReadonlySet<number> = new Set([...OF_COPY, Frontend.Sync, Frontend.Flush]);
 /** Type byte and length word. */
 const EMPTY_MESSAGE = 5;

@@ -1,5 +1,5 @@
 import type { Request } from "../protocol/requests.ts";
-import type { Leavings } from "../sql/leavings.ts";
+import { type Leavings, UNKNOWN_LEAVINGS } from "../sql/leavings.ts";
 import { commandComplete } from "../wire/backend-messages.ts";
 import { type Frame, MalformedMessage } from "../wire/frames.ts";
 import {
@@ -46,7 +46,7 @@ export class Requests {
   /** DEALLOCATE: whether the names are prepared is known. */
   #isKnownWhatItDrops(frame: Frame): boolean {
     const { statements, ledger, leavingsOf } = this.#server;
-    if (!statements.arePending) return true;
+    if (!statements.arePending || frame.piece === "first") return true;
     const { sqlStart, sqlEnd } = decodeQuery(frame);
     const { deallocates, deallocatesAt } = leavingsOf(frame.buffer.subarray(sqlStart, sqlEnd), []);
     const names = [...(deallocatesAt?.values() ?? []), ...(deallocates === undefined ? [] : [deallocates])];
@@ -103,6 +103,10 @@ export class Requests {
 
   #query(frame: Frame, request: Request, connection: ServerConnection): void {
     const server = this.#server;
+    if (frame.piece === "first") {
+      this.#beginQuery(frame, request, connection);
+      return;
+    }
     const { sqlStart, sqlEnd } = decodeQuery(frame);
     const leavings = server.leavingsOf(frame.buffer.subarray(sqlStart, sqlEnd), []);
     if (leavings.deallocates !== undefined) {
@@ -120,6 +124,15 @@ export class Requests {
     if (names === undefined) this.#sendQuery(connection, frame, request, {});
     else this.#deallocateAmong(connection, frame, request, names);
     this.#restore();
+  }
+
+  /** The rest of it follows as it comes. It is too long to be looked at. */
+  #beginQuery(frame: Frame, request: Request, connection: ServerConnection): void {
+    const server = this.#server;
+    server.note(UNKNOWN_LEAVINGS, connection);
+    server.gate.queried(UNKNOWN_LEAVINGS);
+    this.#sendQuery(connection, frame, request, {});
+    server.passRest();
   }
 
   /** What stands around such a query must be no part of a pipeline or a COPY, and its names not be the pool's. */

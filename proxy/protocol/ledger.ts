@@ -1,6 +1,7 @@
 import { ProtocolViolation } from "../wire/frames.ts";
 import { Backend, type TransactionStatus } from "../wire/messages.ts";
 import { Barrier } from "./barrier.ts";
+import { type CopyQuestion, copyQuestion } from "./copy-question.ts";
 import type { Intake } from "./intake.ts";
 import { isOwn, type LegNote, Noted, type OwnRequest } from "./leg-notes.ts";
 import { askedOf, COPY_END, type Entry, noteOf, Outstanding, requestOf } from "./outstanding.ts";
@@ -30,8 +31,14 @@ export class Ledger<R extends Request = Request> {
   #statements = 0;
   /** The query at the head has been answered in part: ReadyForQuery may follow. */
   #hasAnswer = false;
+  /** Whose Executes the open pipeline has. */
+  #runner: "nobody" | "proxy" | "client" = "nobody";
   /** Syncs sent behind a COPY: the server has read them as a part of it, or, if the COPY failed before, has not. */
   #doubtfulSyncs = 0;
+  /** Outstanding: whether a COPY has failed, and what the server has read behind it. */
+  #question: CopyQuestion | undefined;
+  /** The server has read a Sync of the proxy's in place of the client's next one, and is not skipping any more. */
+  #skipsItself = false;
 
   get intake(): Intake {
     return this.#intake;
@@ -115,7 +122,7 @@ export class Ledger<R extends Request = Request> {
 
   /**
    * A COPY has failed, and it is not known whether the server has read a Sync behind it before that: it drops what is
-   * sent next, or does not. A ReadyForQuery will tell, and a further Sync asks for one.
+   * sent next, or does not. A ReadyForQuery will tell, and a further Sync asks for one; so does `askAboutCopy`.
    */
   get isUncertain(): boolean {
     return this.#intake === "skipping" && this.#doubtfulSyncs > 0;
@@ -126,12 +133,31 @@ export class Ledger<R extends Request = Request> {
    * has not been answered, or does not end so.
    */
   get answersDoubtfulSync(): boolean {
-    return this.#doubtfulSyncs > 0 && !this.#endsWithReady();
+    return this.#isAtQuestion || (this.#doubtfulSyncs > 0 && !this.#endsWithReady());
+  }
+
+  /** Whether a COPY has failed is being asked: whatever comes next waits. */
+  get asksAboutCopy(): boolean {
+    return this.#question !== undefined;
+  }
+
+  /** The client's messages are dropped up to its next Sync, and nobody else does that. */
+  get skipsItself(): boolean {
+    return this.#skipsItself;
   }
 
   /** Such a Sync may still be answered. */
   get isInDoubt(): boolean {
     return this.#doubtfulSyncs > 0;
+  }
+
+  /**
+   * The open pipeline has run a question of the proxy's own, and nothing of the client's. A server takes a query behind an
+   * Execute for a part of the pipeline's transaction, and loses what it has written (XX000, "unexpected state STARTED"): a
+   * Sync must come before it.
+   */
+  get isOpenedByProxy(): boolean {
+    return this.#runner === "proxy" && this.#intake === "pipeline";
   }
 
   /** Which of its statements the query at the head is being answered for. */
@@ -167,6 +193,26 @@ export class Ledger<R extends Request = Request> {
     this.#readsOn();
   }
 
+  /**
+   * Asks whether the COPY that reads rows has failed, and whether the server has read a Sync behind it before that. To be
+   * sent in this order; if the COPY has not failed the server ends the session, as it would at whatever else is no part of
+   * a COPY (53.2.6).
+   */
+  askAboutCopy(): Buffer {
+    const question = copyQuestion();
+    this.#question = question;
+    for (const own of question.requests) this.#push(own, own);
+    return question.messages;
+  }
+
+  /** The client's Sync need not be sent: the server has answered it by now. */
+  takesSync(): boolean {
+    if (!this.#skipsItself) return false;
+    this.#skipsItself = false;
+    this.#intake = "ready";
+    return true;
+  }
+
   /** CopyDone or CopyFail has been sent. Outside of COPY a server drops it (53.2.6). */
   copyEndSent(): void {
     if (this.#intake === "copyIn") this.#readsOn();
@@ -193,9 +239,31 @@ export class Ledger<R extends Request = Request> {
 
   /** As `expect`, for what the leg has asked by itself. */
   expectOwn(type: number): OwnRequest | undefined {
+    if (this.#isAtQuestion && type === Backend.ParseComplete) this.#hasSkipped();
     const { own } = this;
     if (own !== undefined && !mayAnswer(own, type)) return this.#unexpected(type, own);
     return own;
+  }
+
+  get #isAtQuestion(): boolean {
+    return this.#question !== undefined && this.#queue.first === this.#question.requests[0];
+  }
+
+  /**
+   * The server has dropped the question's first message: the ReadyForQuery that has been told was for the question's Sync, and
+   * takes the place of the one for the client's next Sync.
+   */
+  #hasSkipped(): void {
+    this.#queue.shift();
+    this.#queue.shift();
+    this.#doubtfulSyncs = 0;
+    this.#skipsItself = true;
+  }
+
+  #settleQuestion(): void {
+    this.#question = undefined;
+    this.#intake = this.#skipsItself ? "skipping" : "ready";
+    this.#mustFlush = false;
   }
 
   #unexpected(type: number, head: Request | undefined): never {
@@ -223,6 +291,7 @@ export class Ledger<R extends Request = Request> {
     this.#statements = 0;
     this.#hasAnswer = false;
     noteOf(first)?.done();
+    if (first !== undefined && first === this.#question?.requests.at(-1)) this.#settleQuestion();
   }
 
   /** The head is answered by another request than it was sent for. */
@@ -245,6 +314,8 @@ export class Ledger<R extends Request = Request> {
     let hasFailed = true;
     for (let { first } = this.#queue; first !== undefined; { first } = this.#queue) {
       if (requestOf(first)?.kind === "sync") return skipped;
+      // Whether the server drops it is what is asked.
+      if (this.#isAtQuestion) break;
       const asked = askedOf(first);
       if (asked !== undefined) skipped.push(asked);
       this.#queue.shift();
@@ -266,7 +337,7 @@ export class Ledger<R extends Request = Request> {
     const head = requestOf(this.#queue.first);
     const asked = this.head;
     if (this.answersDoubtfulSync) {
-      this.#doubtfulSyncs--;
+      if (this.#doubtfulSyncs > 0) this.#doubtfulSyncs--;
       this.#transaction = status;
       if (this.#intake === "skipping") this.#intake = "ready";
       return undefined;
@@ -313,11 +384,14 @@ export class Ledger<R extends Request = Request> {
       noteOf(next)?.undone(false);
     }
     this.#endsInStep = false;
+    this.#runner = "nobody";
     this.#intake = "ready";
     this.#transaction = "I";
     this.#statements = 0;
     this.#hasAnswer = false;
     this.#doubtfulSyncs = 0;
+    this.#question = undefined;
+    this.#skipsItself = false;
     this.#mustFlush = false;
     return left;
   }
@@ -325,6 +399,9 @@ export class Ledger<R extends Request = Request> {
   #push(entry: Entry<R>, request: Request): void {
     this.#queue.push(entry);
     this.#endsInStep = isStep(request);
+    if (!this.#endsInStep) this.#runner = "nobody";
+    else if (request.kind === "execute") this.#runner = "client";
+    else if (request.kind === "ownExecute" && this.#runner === "nobody") this.#runner = "proxy";
   }
 
   /** The server reads messages, and those that were sent are what it reads. */

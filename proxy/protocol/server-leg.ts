@@ -31,11 +31,13 @@ export interface ServerLeg {
   pass(message: Buffer | Frame): void;
   /** CopyDone or CopyFail. */
   endCopy(message: Buffer | Frame): void;
+  /** Asks whether the COPY that reads rows has failed (`Ledger.askAboutCopy`). */
+  askAboutCopy(): void;
   /** Makes the server tell what it has answered so far; `message`: the client's own Flush. */
   flush(message?: Frame): void;
   terminate(): void;
-  /** A long text may be passed on while it still arrives: the leg needs to know nothing of it. */
-  readonly passesTexts: boolean;
+  /** Whether a long message of this type may be passed on while it still arrives: the leg needs to know nothing of its text. */
+  passesText(type: number): boolean;
   /** The client sends no more, and has not said goodbye: where the server waits for more it sees that, and ends. */
   hangUp(): void;
 

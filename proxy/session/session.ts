@@ -1,3 +1,4 @@
+import { OutsideCopy } from "../protocol/copy-question.ts";
 import type { LegUser, ServerLeg } from "../protocol/server-leg.ts";
 import { Turn } from "../protocol/turn.ts";
 import { errorResponse } from "../wire/errors.ts";
@@ -322,7 +323,8 @@ class Session implements Timed, LegUser {
       return;
     }
     if (error instanceof ProtocolViolation) {
-      this.#end(side === "client" ? error.refusal : SessionEnd.outOfStep(error.message).refusal);
+      const isClients = side === "client" || error instanceof OutsideCopy;
+      this.#end(isClients ? error.refusal : SessionEnd.outOfStep(error.message).refusal);
       return;
     }
     const refusal = this.#trace.refer(refuseSession("XX000", "internal error of the proxy"));

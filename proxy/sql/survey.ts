@@ -1,4 +1,11 @@
-import type { DeallocateStmt, DiscardStmt, ExplainStmt, PrepareStmt, TransactionStmt } from "libpg-query";
+import type {
+  CopyStmt,
+  DeallocateStmt,
+  DiscardStmt,
+  ExplainStmt,
+  PrepareStmt,
+  TransactionStmt,
+} from "libpg-query";
 import { type Relation, relationKey } from "../catalog/catalog.ts";
 import { commandTag, factsOf, makesTable, UNKNOWN_TAG } from "../pg/statements.ts";
 import { withoutLongLists } from "./long-lists.ts";
@@ -64,7 +71,10 @@ export function refusedStatements(statements: readonly RawStatement[]): readonly
   });
 }
 
-/** The effect of a statement on the names of prepared statements: the audit keeps the text that runs under a name. */
+/**
+ * The effect of a statement on the names of prepared statements: the audit keeps the text that runs under a name. And
+ * whether the server reads rows next.
+ */
 function namingOf(type: string, body: Body): Pick<Statement, "effect"> {
   switch (type) {
     case "PrepareStmt": {
@@ -73,6 +83,10 @@ function namingOf(type: string, body: Body): Pick<Statement, "effect"> {
     }
     case "DeallocateStmt":
       return { effect: { kind: "deallocate", name: (body as DeallocateStmt).name } };
+    case "CopyStmt": {
+      const { is_from, filename } = body as CopyStmt;
+      return is_from === true && filename === undefined ? { effect: { kind: "copyIn" } } : {};
+    }
     case "DiscardStmt": {
       const isAll = (body as DiscardStmt).target === "DISCARD_ALL";
       return { effect: { kind: "discard", target: isAll ? "all" : "other" } };

@@ -25,6 +25,7 @@ export type Sqlstate =
   | "53400" // configuration_limit_exceeded: a budget
   | "54000" // program_limit_exceeded: rows, bytes of one statement
   | "54001" // statement_too_complex
+  | "55000" // object_not_in_prerequisite_state: a portal that fetches from itself
   | "57014" // query_canceled
   | "57P01" // admin_shutdown
   | "57P03" // cannot_connect_now

@@ -1,5 +1,8 @@
+import { once } from "node:events";
+import { type AddressInfo, createServer, type Socket } from "node:net";
 import pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { Catalogs } from "../../proxy/catalog/catalogs.ts";
 import type { RunningPostgres } from "../../proxy/embedded/postgres.ts";
 import { createRoles, psql, startPostgres } from "../harness/postgres.ts";
 import { startSluice, type TestSluice } from "../harness/sluice.ts";
@@ -109,4 +112,31 @@ test("the control connection stays open while a client is connected", async () =
   expect(await pids()).toEqual(first);
   await client.end();
   await expect.poll(pids).toEqual([]);
+});
+
+test("the catalogs of many databases of one server are read in turn", async () => {
+  const sockets = new Set<Socket>();
+  let most = 0;
+  let came = 0;
+  // It takes connections and says nothing.
+  const silent = createServer((socket) => {
+    came++;
+    sockets.add(socket.on("error", () => {}));
+    most = Math.max(most, sockets.size);
+  });
+  silent.listen(0, "127.0.0.1");
+  await once(silent, "listening");
+  const { port } = silent.address() as AddressInfo;
+  const catalogs = new Catalogs({ connection: { host: "127.0.0.1", port, user: "x" }, probeSeconds: 3600 });
+  const all = Array.from({ length: 20 }, (_, i) => catalogs.of(`d${i}`).catch(() => undefined));
+  for (let ended = 0; ended < 20; ended++) {
+    await expect.poll(() => came).toBeGreaterThan(ended);
+    const [first] = sockets;
+    if (first !== undefined) sockets.delete(first);
+    first?.destroy();
+  }
+  await Promise.all(all);
+  expect(most).toBe(4);
+  await catalogs.close();
+  silent.close();
 });

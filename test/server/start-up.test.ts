@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer } from "node:net";
 import fc from "fast-check";
@@ -56,6 +57,19 @@ function startup(version: number, parameters: readonly (readonly [string, string
 
 const GSSENC_REQUEST = Buffer.concat([int32(8), int32((1234 << 16) | 5680)]);
 const hello = startupMessage([["user", "anna"]]);
+
+test("a storm of logins connects while Sluice is busy", () => {
+  const dial = `
+    const net = require("node:net");
+    let connected = 0;
+    const done = () => { process.stdout.write(String(connected)); process.exit(); };
+    for (let i = 0; i < 1200; i++)
+      net.connect(${sluice.port}, "127.0.0.1", () => { if (++connected === 1200) done(); }).on("error", () => {});
+    setTimeout(done, 20_000);`;
+  // This process, in which the proxy runs, does nothing meanwhile.
+  const { stdout } = spawnSync(process.execPath, ["-e", dial], { encoding: "utf8" });
+  expect(stdout).toBe("1200");
+});
 
 describe("the first packet", () => {
   test.each([

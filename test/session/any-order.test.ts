@@ -17,8 +17,12 @@ import { type Message, Raw, shortOf } from "../harness/raw-client.ts";
 import { makeWorld, POLICY, type World } from "./world.ts";
 
 const RUNS = process.env.SLUICE_ORDER_RUNS;
-/** As many runs as are asked for, each time others; a few that are always the same if none are. */
-const runsOf = (few: number) => (RUNS === undefined ? { numRuns: few, seed: 7 } : { numRuns: Number(RUNS) });
+const SEED = process.env.SLUICE_ORDER_SEED;
+/** As many runs as are asked for, each time others, or a seed's; a few that are always the same if none are. */
+const runsOf = (few: number) =>
+  RUNS === undefined
+    ? { numRuns: few, seed: 7 }
+    : { numRuns: Number(RUNS), ...(SEED === undefined ? {} : { seed: Number(SEED) }) };
 const LIMIT_MS = RUNS === undefined ? 400_000 : 1_800_000;
 
 /** What anna may say without being refused or cut off: then Sluice must be as the server itself. */
@@ -178,6 +182,19 @@ function shown(sent: readonly Buffer[]): string {
   return sent.map((bytes) => bytes.toString("latin1").replaceAll(/[^\x20-\x7e]+/g, ".")).join(" | ");
 }
 
+const asMessages = (...texts: readonly string[]) => texts.map((text) => queryMessage(Buffer.from(text)));
+const parse = (name: string, text: string) => parseMessage(name, Buffer.from(text));
+
+/** Portals that name themselves or each other. */
+const RINGS = [
+  [parse("p", "move 1 from p"), bindMessage("p", "p"), executeMessage("p", 1), syncMessage],
+  [parse("p", "fetch 1 from p"), bindMessage("p", "p"), executeMessage("p", 0), syncMessage],
+  [
+    ...[parse("q", "fetch 1 from p"), bindMessage("p", "q")],
+    ...[parse("", "move 1 from p"), bindMessage("", ""), executeMessage("", 0), syncMessage],
+  ],
+];
+
 // anna is cut off by an error, ben's results are truncated, cleo's people are counted; none of it happens here.
 test.each([
   ["npm", "helpdesk_app"],
@@ -196,7 +213,7 @@ test.each([
         expect(await answers(sluice.port, user, database.database, sent), shown(sent)).toBe(direct);
       },
     );
-    await fc.assert(runs, runsOf(20));
+    await fc.assert(runs, { ...runsOf(20), examples: RINGS.map((each) => [each]) });
   },
   LIMIT_MS,
 );
@@ -227,6 +244,24 @@ const WATCHED_TEXTS = [
   "select name from customers where id = 1; select 'one' as one; select name from customers where id = 2",
 ];
 
+/** The server is asked in a pipeline that runs nothing of the client's, and a query follows. */
+const ASKED_BEFORE = [
+  [
+    ...[
+      parse("q", "set search_path to nowhere, public"),
+      parse("", "select name from customers where id = 1"),
+    ],
+    ...[...asMessages("update tickets set status = 'open' where id = 1"), syncMessage],
+    ...asMessages("select 'one' as one"),
+  ],
+  [
+    ...[parse("q", "select set_config('search_path', 'public', false)"), bindMessage("", "q")],
+    ...[parse("", "select name from customers where id = 1")],
+    ...[...asMessages("select name from customers where id = 2", "select 'one' as one"), syncMessage],
+    ...asMessages("select 'two' as two"),
+  ],
+];
+
 test(
   "messages of a watched role in any order are answered as the server itself answers them",
   async () => {
@@ -243,7 +278,7 @@ test(
         expect(await answers(sluice.port, "helpdesk_app", database.database, sent), shown(sent)).toBe(direct);
       },
     );
-    await fc.assert(runs, runsOf(20));
+    await fc.assert(runs, { ...runsOf(20), examples: ASKED_BEFORE.map((each) => [each]) });
     await sluice.close();
   },
   LIMIT_MS,

@@ -61,6 +61,19 @@ const CASES: readonly (readonly [string, readonly Buffer[], readonly Buffer[], n
   ["Sync before such a row", extended, [syncMessage, noRow, copyDone, syncMessage], 1],
   ["Sync before CopyFail", simply, [syncMessage, fail], 1],
   ["Sync before CopyFail, in a pipeline", extended, [syncMessage, fail, syncMessage], 1],
+  ["a query behind a row that is none", simply, [noRow, one], 2],
+  ["a query behind such a row, in a pipeline", extended, [noRow, one, syncMessage], 1],
+  ["a query behind such a row and a Sync", simply, [noRow, syncMessage, one], 3],
+  ["a query behind such a row and a Sync, in a pipeline", extended, [noRow, syncMessage, one], 2],
+  ["a query behind a Sync and such a row", simply, [syncMessage, noRow, one], 2],
+  [
+    "a query behind a Sync and such a row, in a pipeline",
+    extended,
+    [syncMessage, noRow, one, syncMessage],
+    1,
+  ],
+  ["a query behind a Sync and CopyFail, in a pipeline", extended, [syncMessage, fail, one, syncMessage], 1],
+  ["a pipeline behind such a row", simply, [noRow, ...extended.slice(0, 2), syncMessage], 2],
 ];
 
 async function answers(port: number, user: string, ...sent: (typeof CASES)[number]): Promise<string> {
@@ -82,6 +95,18 @@ describe.each([
   ["is watched", "helpdesk_app", "pool, watched"],
   ["is guarded", "anna", "pool, open"],
 ])("in a COPY of a role that %s (%s, %s)", (_, user, way) => {
+  test("a query within the COPY ends the session as the server does", async () => {
+    const port = sluices.get(way)?.port ?? 0;
+    const ends = async (at: number) => {
+      const client = await Raw.logIn(at, user, world.database.database);
+      await client.send(...extended).until("G");
+      const error = (await client.send(one).until("E")).at(-1);
+      await client.closed();
+      return error && shortOf([error]);
+    };
+    expect(await ends(port)).toBe(await ends(world.server.port));
+  });
+
   test.each(CASES)("%s is answered as by the server", async (...sent) => {
     const port = sluices.get(way)?.port ?? 0;
     expect(await answers(port, user, ...sent)).toBe(await answers(world.server.port, user, ...sent));

@@ -7,6 +7,7 @@ import {
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
 import { cstring, Frontend, int32, message, uint16 } from "../../proxy/wire/messages.ts";
+import { startProxy, type TestProxy } from "../harness/proxy.ts";
 import type { Raw } from "../harness/raw-client.ts";
 import { makeWorld, POLICY, type World } from "./world.ts";
 
@@ -18,14 +19,18 @@ const policy = `${POLICY.replace("bytes: 2kB", "bytes: 1MB, budget: { 1d: 1000 }
 const MEGABYTE = 1024 * 1024;
 
 let [world, pooled, wide]: World[] = [];
+let wideAndPooled: TestProxy | undefined;
 beforeAll(async () => {
   [world, pooled, wide] = [
     await makeWorld("npm", { policy }),
     await makeWorld("npm", { pool: { size: 1 } }),
     await makeWorld("npm", { policy, settings: { maxMessage: 100 * MEGABYTE } }),
   ];
+  const settings = { maxMessage: 100 * MEGABYTE };
+  wideAndPooled = await startProxy((wide as World).database, { policy, settings, pool: { size: 1 } });
 });
 afterAll(async () => {
+  await wideAndPooled?.close();
   await world?.close();
   await pooled?.close();
   await wide?.close();
@@ -81,37 +86,50 @@ test.each([
 const longText = (what: string) =>
   `select length('secret${"x".repeat(40 * MEGABYTE)}') as ${what} from tickets limit 1`;
 
-test("a long text of a role that sees all is relayed while it arrives, and its beginning is on record", async () => {
-  const { sluice } = wide as World;
-  const client = await sluice.raw("helpdesk_app");
-  const first = query(longText("asked"));
-  const prepared = [
-    parseMessage("s", Buffer.from(longText("prepared"))),
-    bindMessage("", "s"),
-    executeMessage("", 0),
-  ];
-  client.send(query("select 1"));
-  await client.answer();
-  const grown = await grownBy(async () => {
-    client.socket.write(first);
-    expect(await client.answer()).toBe(`T(asked) D(${40 * MEGABYTE + 6}) C(SELECT 1) Z(I)`);
-  });
-  // The test's own copies are older, and what the server answers is short.
-  expect(grown).toBeLessThan(30 * MEGABYTE);
-  client.send(...prepared, syncMessage);
-  expect(await client.answer()).toBe(`1 2 D(${40 * MEGABYTE + 6}) C(SELECT 1) Z(I)`);
-  client.send(query(`${longText("wrong")} and`), query("select 2 as two"));
-  expect(await client.answer()).toBe("E(42601) Z(I)");
-  expect(await client.answer()).toBe("T(two) D(2) C(SELECT 1) Z(I)");
-  client.socket.destroy();
-  await expect
-    .poll(() => sluice.statements().map(({ command, statement }) => ({ command, statement })))
-    .toContainEqual({
-      command: "SELECT",
-      statement: expect.stringMatching(/^select length\( … \d+ bytes more$/),
+test.each([
+  ["session mode", () => wide?.sluice],
+  ["a pool", () => wideAndPooled],
+])(
+  "a long text of a role that sees all is relayed while it arrives, and its beginning is on record, in %s",
+  async (_, of) => {
+    const sluice = of() as TestProxy;
+    const client = await sluice.raw("helpdesk_app");
+    const first = query(longText("asked"));
+    const prepared = [
+      parseMessage("s", Buffer.from(longText("prepared"))),
+      bindMessage("", "s"),
+      executeMessage("", 0),
+    ];
+    client.send(query("select 1"));
+    await client.answer();
+    const grown = await grownBy(async () => {
+      client.socket.write(first);
+      expect(await client.answer()).toBe(`T(asked) D(${40 * MEGABYTE + 6}) C(SELECT 1) Z(I)`);
     });
-  expect(JSON.stringify(sluice.events)).not.toContain("secret");
-});
+    // The test's own copies are older, and what the server answers is short.
+    expect(grown).toBeLessThan(30 * MEGABYTE);
+    client.send(...prepared, syncMessage);
+    expect(await client.answer()).toBe(`1 2 D(${40 * MEGABYTE + 6}) C(SELECT 1) Z(I)`);
+    client.send(query(`${longText("wrong")} and`), query("select 2 as two"));
+    expect(await client.answer()).toBe("E(42601) Z(I)");
+    expect(await client.answer()).toBe("T(two) D(2) C(SELECT 1) Z(I)");
+    // What a long text may have left behind is nobody else's.
+    client.send(query(`set app.secret to 'x'; ${longText("more")}`));
+    await client.answer();
+    client.socket.destroy();
+    const other = await sluice.raw("helpdesk_app");
+    other.send(query("select coalesce(current_setting('app.secret', true), '') as nothing"));
+    expect(await other.answer()).toBe("T(nothing) D() C(SELECT 1) Z(I)");
+    other.socket.destroy();
+    await expect
+      .poll(() => sluice.statements().map(({ command, statement }) => ({ command, statement })))
+      .toContainEqual({
+        command: "SELECT",
+        statement: expect.stringMatching(/^select length\( … \d+ bytes more$/),
+      });
+    expect(JSON.stringify(sluice.events)).not.toContain("secret");
+  },
+);
 
 test("a text that is longer than --max-message is refused at its head", async () => {
   const client = await (wide as World).sluice.raw("helpdesk_app");

@@ -41,6 +41,7 @@ const back = query("reset search_path");
 const CASES: readonly (readonly [string, readonly Buffer[]])[] = [
   ["where its table is out of sight", [elsewhere, ...run("s"), back, ...run("s")]],
   ["behind a description where its table is out of sight", [elsewhere, ...run("s"), back, ...describeIt]],
+  ["at its description where its table is out of sight", [elsewhere, ...describeIt, back, ...describeIt]],
   [
     "without Sync behind it",
     [elsewhere, bindMessage("", "s"), query("select 1"), syncMessage, back, ...run("s")],
@@ -115,8 +116,8 @@ async function answers(port: number, user: string, sent: readonly Buffer[]): Pro
 describe.each([
   ["watched", "helpdesk_app", "session", [...CASES, ...BY_SQL]],
   ["watched", "helpdesk_app", "pool", CASES],
-  ["guarded", "anna", "session", CASES.filter(([name]) => !name.includes("description"))],
-  ["guarded", "anna", "pool", CASES.filter(([name]) => !name.includes("description"))],
+  ["guarded", "anna", "session", CASES],
+  ["guarded", "anna", "pool", CASES],
 ] as const)("a prepared statement of a role that is %s (%s, %s)", (_, user, way, cases) => {
   test.each(cases)("is the server's %s, and afterwards as before", async (__, sent) => {
     const port = sluices.get(way)?.port ?? 0;

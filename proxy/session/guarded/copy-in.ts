@@ -54,8 +54,8 @@ export class CopyIn {
     const { head } = ledger;
     if (head?.kind !== "execute") return;
     const isHeld = head.run !== undefined && isHeldWrite(judging.role, head.run.shape);
-    if (isHeld || head.unrolled !== undefined) {
-      // Nothing that commits may follow before its tag is known.
+    if (isHeld || head.unrolled !== undefined || ledger.isInDoubt) {
+      // Nothing that commits may follow before its tag is known, nor anything before it is known which Syncs were read.
       this.#exchange.flush();
     } else {
       ledger.barrier.lift();

@@ -69,7 +69,7 @@ export class GuardedExecute implements RequestSteps<Frame, Resolved, Decided, Re
     const outlived = acting?.refusal ?? fencing.refusal(judged) ?? this.#foresight.outlived(portal);
     if (outlived === "unsettled") return outlived;
     if (outlived !== undefined) return new Refused(outlived, judged);
-    const source = statement && this.#foresight.source(statement, portal.counts);
+    const source = statement && this.#foresight.source(statement, portal.counts, name);
     if (source === "unsettled") return source;
     if (source !== undefined && isRefusal(source)) return new Refused(source, judged);
     return { frame, name, maxRows, portal, source };

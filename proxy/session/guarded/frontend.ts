@@ -1,7 +1,8 @@
 import { type Frame, MalformedMessage, ProtocolViolation } from "../../wire/frames.ts";
-import { decodeClose, decodeDescribe, decodeEmpty } from "../../wire/frontend-messages.ts";
+import { decodeClose, decodeDescribe, decodeEmpty, type Target } from "../../wire/frontend-messages.ts";
 import { Frontend } from "../../wire/messages.ts";
-import { refuse } from "../../wire/refusal.ts";
+import { type Refusal, refuse } from "../../wire/refusal.ts";
+import { waitsForCopy } from "../relay/during-copy.ts";
 import { request } from "../relay/lifecycle.ts";
 import { missingPortal, missingStatement, nameOf } from "../statement/prepared.ts";
 import { GuardedBind } from "./bind.ts";
@@ -56,8 +57,9 @@ export class GuardedFrontend {
     const { type } = frame;
     if (!this.#foresight.begin()) return false;
     const { ledger } = this.#exchange;
+    const isBegun = frame.piece === "middle" || frame.piece === "last";
+    if (!isBegun && waitsForCopy(type, ledger, this.#exchange.leg)) return false;
     if (ledger.intake === "copyIn") return this.#copyIn.handle(frame);
-    if (ledger.isUncertain && !PASSES_ANYWAY.has(type)) return false;
     if (!SPOKEN.has(type) && !COPYING.has(type)) {
       throw new ProtocolViolation(`invalid frontend message type ${type}`);
     }
@@ -69,6 +71,10 @@ export class GuardedFrontend {
     // The server would drop it as well: what it got before has failed.
     if (this.#exchange.ledger.intake === "skipping" && type !== Frontend.Sync && type !== Frontend.Terminate)
       return true;
+    if (STANDS_ALONE.has(type) && ledger.isOpenedByProxy) {
+      if (!this.#foresight.isSettled()) return false;
+      this.#exchange.sendSync("hidden");
+    }
     try {
       return this.#handle(frame);
     } catch (error) {
@@ -124,9 +130,19 @@ export class GuardedFrontend {
       const missing = of.target === "statement" ? missingStatement(name) : missingPortal(name, "portal");
       return this.#refusing.describe(of, missing);
     }
-    this.#describing.asked(found);
+    const now = "kept" in found ? this.#foresight.renew(found, of.name) : found;
+    if (now === "unsettled") return false;
+    if ("sqlstate" in now) return this.#describeInVain(frame, of, now);
+    this.#describing.asked(now);
     this.#exchange.sendStep(frame, { kind: "describe", at: performance.now(), of });
     return true;
+  }
+
+  /** Its names mean nothing any more, or what they may not. The server tells of the parameters before it looks at them. */
+  #describeInVain(frame: Frame, of: Target, refusal: Refusal): boolean {
+    const unseen = { own: true, hidden: true } as const;
+    this.#exchange.sendStep(frame, { kind: "describe", at: performance.now(), of, ...unseen });
+    return this.#refusing.describe(of, refusal);
   }
 
   #close(frame: Frame): boolean {
@@ -191,12 +207,8 @@ const SPOKEN: ReadonlySet<number> = new Set([
   Frontend.Terminate,
 ]);
 
-const TEXTS: ReadonlySet<number> = new Set([Frontend.Query, Frontend.Parse]);
+const STANDS_ALONE: ReadonlySet<number> = new Set([Frontend.Query, Frontend.FunctionCall]);
 
-/** A server that drops what it gets up to the next Sync reads these all the same, or never answers them. */
-const PASSES_ANYWAY: ReadonlySet<number> = new Set([
-  ...[Frontend.Sync, Frontend.Flush, Frontend.Terminate],
-  ...[Frontend.CopyData, Frontend.CopyDone, Frontend.CopyFail],
-]);
+const TEXTS: ReadonlySet<number> = new Set([Frontend.Query, Frontend.Parse]);
 
 const COPYING: ReadonlySet<number> = new Set([Frontend.CopyData, Frontend.CopyDone, Frontend.CopyFail]);

@@ -124,9 +124,13 @@ export class Foresight {
     return this.#certain(names.portals.find(key, ledger.pipeline));
   }
 
-  /** Whose rows a statement gives. */
-  source(statement: Statement, counts = { rows: 0, bytes: 0 }): Source | "unsettled" | Refusal {
-    return sourceOf(statement, counts, this.#lookup);
+  /** Whose rows a statement gives. `running`: the portal that is about to run it. */
+  source(
+    statement: Statement,
+    counts = { rows: 0, bytes: 0 },
+    running?: string,
+  ): Source | "unsettled" | Refusal {
+    return sourceOf(statement, counts, this.#lookup, running);
   }
 
   /** Whose rows each statement of a text gives; what earlier ones name is known to later ones. */

@@ -1,15 +1,17 @@
+import { checkCopyGoesOn } from "../../protocol/copy-question.ts";
 import type { Ledger } from "../../protocol/ledger.ts";
-import type { Request } from "../../protocol/requests.ts";
+import { isUnasked, type Request } from "../../protocol/requests.ts";
 import type { LegUser, ServerLeg } from "../../protocol/server-leg.ts";
+import { decodeReadyForQuery } from "../../wire/backend-messages.ts";
 import type { Frame, FrameReader } from "../../wire/frames.ts";
 import { flushMessage, terminateMessage } from "../../wire/frontend-messages.ts";
+import { Backend } from "../../wire/messages.ts";
 import { Outbox } from "../../wire/outbox.ts";
 import type { Side as Connection } from "../context/established.ts";
 import { Side } from "./peers.ts";
 
 /** The way to the server by a connection of the session's own: all passes as it comes. */
 export class DirectLeg implements ServerLeg {
-  readonly passesTexts = true;
   readonly frame: FrameReader;
   readonly #side: Side;
   readonly #toServer = new Outbox();
@@ -33,6 +35,10 @@ export class DirectLeg implements ServerLeg {
     this.#side.listen(onBytes, () => user.wake());
   }
 
+  passesText(): true {
+    return true;
+  }
+
   isReady(): true {
     return true;
   }
@@ -42,12 +48,13 @@ export class DirectLeg implements ServerLeg {
   }
 
   send(message: Buffer | Frame, request: Request): void {
+    if (request.kind === "sync" && this.#ledger?.takesSync()) return;
     this.pass(message);
     this.#ledger?.sent(request);
   }
 
   pass(message: Buffer | Frame): void {
-    if (this.#hasHungUp) return;
+    if (this.#hasHungUp || this.#ledger?.skipsItself) return;
     if (Buffer.isBuffer(message)) this.#toServer.send(message);
     else this.#toServer.forward(message);
   }
@@ -55,6 +62,11 @@ export class DirectLeg implements ServerLeg {
   endCopy(message: Buffer | Frame): void {
     this.pass(message);
     this.#ledger?.copyEndSent();
+  }
+
+  askAboutCopy(): void {
+    const messages = this.#ledger?.askAboutCopy();
+    if (messages !== undefined) this.pass(messages);
   }
 
   flush(message: Buffer | Frame = flushMessage): void {
@@ -73,7 +85,24 @@ export class DirectLeg implements ServerLeg {
   }
 
   next(): boolean {
-    return this.#side.reader.next();
+    const { reader } = this.#side;
+    while (reader.next()) {
+      if (!this.#ledger?.asksAboutCopy) return true;
+      checkCopyGoesOn(reader);
+      if (!this.#isOwn(this.#ledger, reader)) return true;
+    }
+    return false;
+  }
+
+  /** It answers what nobody but this leg has asked. */
+  #isOwn(ledger: Ledger, frame: FrameReader): boolean {
+    const { type } = frame;
+    if (ledger.own === undefined || type === Backend.ErrorResponse || isUnasked(type)) return false;
+    if (type === Backend.ReadyForQuery) {
+      if (ledger.answersDoubtfulSync) return false;
+      ledger.ready(decodeReadyForQuery(frame));
+    } else if (ledger.expectOwn(type) !== undefined) ledger.answered(type);
+    return true;
   }
 
   flow(wanted: boolean): void {

@@ -170,16 +170,37 @@ const PLAN_HIDDEN = refuse("42501", "this role may not see the plan of what is p
 /** EXECUTE can name an EXECUTE that Parse prepared; the server ends such a ring by its stack depth. */
 const DEEPEST = 8;
 
-/** The statement behind an EXECUTE or a FETCH; any other statement is its own source. */
+/** In the words of MarkPortalActive and PortalRunFetch. A portal that was bound before the one that it names gives no rows. */
+const RING_OF_PORTALS = refuse("XX000", "unsupported portal strategy");
+
+/**
+ * The statement behind an EXECUTE or a FETCH; any other statement is its own source. `running`: the portal that is about to
+ * run it.
+ */
 export function sourceOf(
   statement: Statement,
   counts: Counts,
   lookup: Lookup,
-  depth = 0,
-  scope?: Scope,
+  running?: string,
 ): Source | "unsettled" | Refusal {
-  if (depth > DEEPEST) return refuse("54001", "prepared statements name each other too deeply");
   const { effect } = statement;
+  if (effect?.kind === "fetch" && nameKey(effect.portal) === running)
+    return refuse("55000", `portal "${effect.portal}" cannot be run`);
+  return sourceAt(statement, counts, lookup, 0, undefined);
+}
+
+function sourceAt(
+  statement: Statement,
+  counts: Counts,
+  lookup: Lookup,
+  depth: number,
+  scope: Scope | undefined,
+): Source | "unsettled" | Refusal {
+  const { effect } = statement;
+  if (depth > DEEPEST)
+    return effect?.kind === "fetch"
+      ? RING_OF_PORTALS
+      : refuse("54001", "prepared statements name each other too deeply");
   if (effect?.kind === "execute") {
     const prepared = lookup.statement(nameKey(effect.name));
     if (prepared === "absent") return missingStatement(effect.name);
@@ -227,7 +248,7 @@ function behind(
       },
     );
   if (kind === undefined || kind === "execute" || kind === "fetch") {
-    return sourceOf(statement, counts, lookup, depth + 1, scope);
+    return sourceAt(statement, counts, lookup, depth + 1, scope);
   }
   return refuse("42501", `${statement.command} may not be run by the name of a statement or cursor`, {
     hint: "Send the statement itself.",

@@ -15,10 +15,12 @@ import type { SessionParts } from "../context/parts.ts";
 import { STATEMENT_TIMEOUT } from "../context/time-limits.ts";
 import type { Judging } from "../decide/judging.ts";
 import type { Trace } from "../record/audit-recorder.ts";
+import { endCopy, mayBelongToCopy, waitsForCopy } from "../relay/during-copy.ts";
 import type { Relay, Underway } from "../relay/relay.ts";
 import { calledFunction } from "../statement/called-function.ts";
 import type { Judged } from "../statement/decision.ts";
 import { UNKNOWN_STATEMENT } from "../statement/run.ts";
+import { CopyNames } from "./copy-names.ts";
 import { type NamedStatement, ObservedNames } from "./observed-names.ts";
 import { malformed, type ObservedRequest, requestOf, SYNC } from "./observed-requests.ts";
 import { type Observed, Observer } from "./observer.ts";
@@ -42,6 +44,7 @@ export class TransparentRelay implements Relay {
   readonly ledger = new Ledger<ObservedRequest>();
   readonly #leg: ServerLeg;
   readonly #names = new ObservedNames();
+  readonly #copies = new CopyNames();
   /** DDL has passed since the last time that no transaction was open. */
   #defined = false;
   /** What runs is being cancelled because it has run too long. */
@@ -76,7 +79,8 @@ export class TransparentRelay implements Relay {
     if (ledger.barrier.isCancelling) return false;
     if (SPOKEN[type] !== 1) throw new ProtocolViolation(`invalid frontend message type ${type}`);
     const isBegun = frame.piece === "middle" || frame.piece === "last";
-    if (!isBegun && ledger.isUncertain && !PASSES_ANYWAY.has(type)) return false;
+    if (!isBegun && waitsForCopy(type, ledger, this.#leg)) return false;
+    if (!isBegun && type !== Frontend.Terminate && mayBelongToCopy(type, ledger, this.#leg)) return false;
     if (!isBegun && type !== Frontend.Terminate && !this.#leg.admits(frame)) return false;
     this.#isMidMessage = frame.piece === "first" || frame.piece === "middle";
     if (isBegun) this.#leg.pass(frame);
@@ -147,7 +151,7 @@ export class TransparentRelay implements Relay {
   mayClientStream(type: number, length: number): boolean {
     if (type === Frontend.Query || type === Frontend.Parse) {
       const { openMessageBytes: most = 0 } = this.#parts;
-      return length > LONGEST_GATHERED && length <= most && this.#leg.passesTexts;
+      return length > LONGEST_GATHERED && length <= most && this.#leg.passesText(type);
     }
     return type === Frontend.CopyData || type === Frontend.Bind || type === Frontend.FunctionCall;
   }
@@ -166,7 +170,7 @@ export class TransparentRelay implements Relay {
         break;
       case Frontend.CopyDone:
       case Frontend.CopyFail:
-        leg.endCopy(frame);
+        endCopy(frame, this.ledger, leg);
         break;
       case Frontend.Flush:
         // One with a body is an error, which is answered.
@@ -183,8 +187,13 @@ export class TransparentRelay implements Relay {
       default:
         // Of what the server drops nothing needs to be known.
         if (this.ledger.intake === "skipping") leg.pass(frame);
-        else leg.send(frame, this.#requestOf(frame));
+        else this.#ask(frame, this.#requestOf(frame));
     }
+  }
+
+  #ask(frame: Frame, request: ObservedRequest): void {
+    this.#leg.send(frame, request);
+    if (this.#copies.mayBegin(request)) this.ledger.barrier.raise("closed");
   }
 
   /** The server finds the fault of a malformed message by itself, and must: nothing is on record of what it asks. */
@@ -340,13 +349,3 @@ for (const type of Object.values(Frontend)) SPOKEN[type] = type === Frontend.Pas
 const EMPTY_MESSAGE = 5;
 /** A longer text is passed on as it comes: to gather it would take its size in memory, and copies of it as it grows. */
 const LONGEST_GATHERED = 1024 * 1024;
-
-/** A server that drops what it gets up to the next Sync reads these all the same, or never answers them. */
-const PASSES_ANYWAY: ReadonlySet<number> = new Set([
-  Frontend.Sync,
-  Frontend.Flush,
-  Frontend.Terminate,
-  Frontend.CopyData,
-  Frontend.CopyDone,
-  Frontend.CopyFail,
-]);

@@ -69,6 +69,7 @@ export class WatchedExecute implements RequestSteps<Frame, Resolved, Decided, Re
   forward({ frame, at, name, portal }: Decided, reader: Reader): void {
     if (portal?.statement !== undefined) this.#state.foresee([portal.statement]);
     this.#state.send(frame, { kind: "execute", at, portal: name, reader });
+    if (portal?.statement?.effect?.kind === "copyIn") this.#state.ledger.barrier.raise("closed");
   }
 
   refuse(frame: Frame, { refusal, judged }: Refused): void {

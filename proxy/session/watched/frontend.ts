@@ -4,6 +4,7 @@ import { Frontend } from "../../wire/messages.ts";
 import { poisonedExecute, poisonedQuery } from "../../wire/poison.ts";
 import type { Refusal } from "../../wire/refusal.ts";
 import { Naming } from "../decide/naming.ts";
+import { endCopy, mayBelongToCopy, PASSES_ANYWAY, waitsForCopy } from "../relay/during-copy.ts";
 import { request } from "../relay/lifecycle.ts";
 import { WatchedBind } from "./bind.ts";
 import { WatchedExecute } from "./execute.ts";
@@ -46,14 +47,16 @@ export class WatchedFrontend {
     const { type } = frame;
     if (ledger.barrier.isCancelling) return false;
     if (SPOKEN[type] !== 1) throw new ProtocolViolation(`invalid frontend message type ${type}`);
-    if (ledger.isUncertain && !PASSES_ANYWAY.has(type)) return false;
+    const isBegun = frame.piece === "middle" || frame.piece === "last";
+    if (!isBegun && waitsForCopy(type, ledger, this.#state.leg)) return false;
+    if (!isBegun && type !== Frontend.Terminate && mayBelongToCopy(type, ledger, this.#state.leg))
+      return false;
     if (frame.piece !== "whole") {
       this.#state.pass(frame);
       return true;
     }
     // What the server drops, it drops.
-    const isDropped = ledger.intake === "skipping" || ledger.intake === "copyIn";
-    if (isDropped && !PASSES_ANYWAY.has(type)) {
+    if (ledger.intake === "skipping" && !PASSES_ANYWAY.has(type)) {
       this.#state.pass(frame);
       return true;
     }
@@ -79,8 +82,15 @@ export class WatchedFrontend {
   }
 
   #take(frame: Frame): boolean {
-    const { leg, certainty } = this.#state;
+    const { leg, certainty, ledger } = this.#state;
     const at = performance.now();
+    if (STANDS_ALONE.has(frame.type) && ledger.isOpenedByProxy) {
+      if (!ledger.isSettled) {
+        this.#state.flush();
+        return false;
+      }
+      this.#state.sync("hidden");
+    }
     if (this.#unrun.leaves(frame)) certainty.doubt();
     // A text is judged first: nobody else is to wait for that.
     if (!JUDGED_FIRST.has(frame.type) && !leg.admits(frame)) return false;
@@ -106,7 +116,7 @@ export class WatchedFrontend {
         return request(this.#functionCall, frame);
       case Frontend.CopyDone:
       case Frontend.CopyFail:
-        leg.endCopy(frame);
+        endCopy(frame, ledger, leg);
         return true;
       case Frontend.Flush:
         decodeEmpty(frame, "Flush");
@@ -137,10 +147,6 @@ export class WatchedFrontend {
 const SPOKEN = new Uint8Array(256);
 for (const type of Object.values(Frontend)) SPOKEN[type] = type === Frontend.Password ? 0 : 1;
 
-const JUDGED_FIRST: ReadonlySet<number> = new Set([Frontend.Query, Frontend.Parse, Frontend.Terminate]);
+const STANDS_ALONE: ReadonlySet<number> = new Set([Frontend.Query, Frontend.FunctionCall]);
 
-/** A server that drops what it gets up to the next Sync reads these all the same, or never answers them. */
-const PASSES_ANYWAY: ReadonlySet<number> = new Set([
-  ...[Frontend.Sync, Frontend.Flush, Frontend.Terminate],
-  ...[Frontend.CopyData, Frontend.CopyDone, Frontend.CopyFail],
-]);
+const JUDGED_FIRST: ReadonlySet<number> = new Set([Frontend.Query, Frontend.Parse, Frontend.Terminate]);

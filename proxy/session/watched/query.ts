@@ -74,6 +74,8 @@ export class WatchedQuery implements RequestSteps<Frame, Resolved, Decided, Read
     this.#state.foresee(verdict.statements);
     const message = verdict.kind === "rewrite" ? queryMessage(verdict.sql) : frame;
     this.#state.send(message, { kind: "query", at, judged, reader });
+    if (verdict.statements.some(({ effect }) => effect?.kind === "copyIn"))
+      this.#state.ledger.barrier.raise("closed");
   }
 
   refuse(_frame: Frame, { refusal, judged }: Refused): void {

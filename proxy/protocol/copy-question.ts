@@ -1,0 +1,56 @@
+import { decodeError } from "../wire/errors.ts";
+import { type Frame, ProtocolViolation } from "../wire/frames.ts";
+import { closeMessage, parseMessage, syncMessage } from "../wire/frontend-messages.ts";
+import { Backend } from "../wire/messages.ts";
+import { OwnRequest } from "./leg-notes.ts";
+import type { RequestKind } from "./requests.ts";
+
+/** Under a name that no client has. */
+const MARK = "sluice behind a copy";
+
+/**
+ * Messages that tell by their answers whether a COPY has failed and what the server has read behind it. Rows that are wrong
+ * end a COPY when the server comes to them, and it says nothing of a Sync that it has read as a part of the COPY. Behind
+ * the error come
+ *
+ * - in a query, or where a Sync behind the COPY has not been read before it failed: ReadyForQuery for each such Sync,
+ *   CloseComplete, ReadyForQuery, ParseComplete, CloseComplete, ReadyForQuery;
+ * - where the server skips all up to the next Sync: ReadyForQuery, ParseComplete, CloseComplete, ReadyForQuery.
+ */
+const messages = Buffer.concat([
+  closeMessage({ target: "portal", name: MARK }),
+  syncMessage,
+  parseMessage(MARK, Buffer.alloc(0)),
+  closeMessage({ target: "statement", name: MARK }),
+  syncMessage,
+]);
+
+const KINDS: readonly RequestKind[] = ["close", "sync", "parse", "close", "sync"];
+
+class Asked extends OwnRequest {
+  done(): void {}
+
+  undone(): void {}
+}
+
+export interface CopyQuestion {
+  readonly messages: Buffer;
+  readonly requests: readonly OwnRequest[];
+}
+
+export function copyQuestion(): CopyQuestion {
+  return { messages, requests: KINDS.map((kind) => new Asked(kind)) };
+}
+
+/** The client has sent what is no part of a COPY while the server reads one. Servers end the session, from Postgres 14 on. */
+export class OutsideCopy extends ProtocolViolation {
+  constructor() {
+    super("unexpected message during COPY from stdin");
+  }
+}
+
+/** An answer that says so, while the question is outstanding: the COPY has read the question, and nobody knows what follows. */
+export function checkCopyGoesOn(frame: Frame): void {
+  if (frame.type !== Backend.ErrorResponse || frame.piece !== "whole") return;
+  if (decodeError(frame).get("C") === "08P01") throw new OutsideCopy();
+}
