@@ -1,8 +1,10 @@
 import type { PersonAnswer } from "../audit/ask-person.ts";
+import type { LeakAnswer, LeakList } from "../audit/leak.ts";
 import type { Found, Position, Searched } from "../audit/log-search.ts";
 import type { PolicyLoad } from "../audit/policy-loads.ts";
 import type { Period } from "../audit/readings.ts";
 import type { UserHistory } from "../audit/user-history.ts";
+import type { Counted } from "../audit/who-read.ts";
 
 /** Somebody in the audit log, given by their id. */
 export interface NamedPerson {
@@ -15,6 +17,15 @@ export interface NamedPerson {
 export interface AskedPerson extends NamedPerson {
   readonly period: Period;
   readonly by: string;
+}
+
+/** A list of people whose data leaked. */
+export interface AskedLeak {
+  readonly by: string;
+  readonly list: LeakList;
+  readonly namespace: string | undefined;
+  readonly period: Period;
+  readonly counted: Counted;
 }
 
 /** A search of the audit log: an event has to match all that is given. */
@@ -45,6 +56,10 @@ export type LogAnswer<T> =
 export interface LogQuestions {
   /** Who read one person. */
   person(asked: AskedPerson): Promise<PersonAnswer>;
+  /** Who read the people of a leaked list; the list is kept nowhere. */
+  leak(asked: AskedLeak): Promise<LeakAnswer>;
+  /** Whether lists may have email addresses and telephone numbers, and be compared with people alike: the console may ask the database. */
+  readonly asksDatabase: boolean;
   search(asked: LogSearch): Promise<LogAnswer<Found>>;
   /** A user's last 30 days. */
   history(user: string, by: string): Promise<LogAnswer<UserHistory>>;

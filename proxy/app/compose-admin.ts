@@ -36,6 +36,8 @@ interface Parts {
   readonly reload: () => Promise<void>;
   /** What to close at the end. */
   readonly stops: (() => void | Promise<void>)[];
+  /** The compiled thread for leaked lists. */
+  readonly leakThread: URL;
   readonly metrics: Pick<Metrics, "redis">;
   readonly log: Log;
 }
@@ -78,7 +80,13 @@ export function openOperations(parts: Parts): Operations {
       guard.audit.write(order);
       log.warn({ by, ...(session === undefined ? {} : { session }) }, `an operator's order: ${kind}`);
     },
-    questions: openQuestions({ settings, audit: guard.audit, log, now: Date.now }),
+    questions: openQuestions({
+      settings,
+      leakThread: parts.leakThread,
+      audit: guard.audit,
+      log,
+      now: Date.now,
+    }),
     now: Date.now,
   });
 }

@@ -24,7 +24,11 @@ export async function openAudit(
     .filter((sink) => sink !== undefined)
     .map(
       (sink) =>
-        new SinkBuffer(sink, { log, onDropped: (name, lines) => metrics.auditSinkDropped(name, lines) }),
+        new SinkBuffer(sink, {
+          log,
+          onDropped: (name, lines) => metrics.auditSinkDropped(name, lines),
+          onFailed: (name) => metrics.auditSinkFailed(name),
+        }),
     );
   try {
     const files = await openFileLog({
@@ -72,12 +76,12 @@ function openSink(
       return syslog && syslogSink({ ...syslog, ...ca });
     }
     case "kafka": {
-      const { kafka, kafkaCa, kafkaLogin: login } = settings;
+      const { kafka, kafkaCa, kafkaLogin: login, kafkaSasl: mechanism } = settings;
       if (kafka === undefined) return undefined;
       return kafkaSink({
         ...kafka,
         ...(kafkaCa !== undefined && { ca: readFileSync(kafkaCa, "utf8") }),
-        ...(login !== undefined && { login }),
+        ...(login !== undefined && { login: { mechanism, ...login } }),
         onRefused: (lines, problem) => {
           log.error({ sink: "kafka", lines, problem }, "the brokers refuse audit events");
           metrics.auditSinkDropped("kafka", lines);

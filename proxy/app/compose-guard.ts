@@ -7,6 +7,8 @@ import {
   type CaseEvent,
   type MeasureEvent,
 } from "../audit/event.ts";
+import { readHolds } from "../audit/holds.ts";
+import { auditKeys } from "../audit/keys.ts";
 import type { Alert, AlertRule } from "../behaviour/alert.ts";
 import { AlertDesk } from "../behaviour/alert-desk.ts";
 import { FenceWatch } from "../behaviour/fence.ts";
@@ -18,9 +20,9 @@ import { Behaviour } from "../behaviour/watch.ts";
 import { Webhook } from "../behaviour/webhook.ts";
 import { type CanarySighting, canaryText } from "../canaries/canaries.ts";
 import { CaseDesk } from "../cases/case-desk.ts";
-import type { Case } from "../cases/cases.ts";
+import type { Case, Held } from "../cases/cases.ts";
 import type { Change } from "../cases/changes.ts";
-import type { Keys } from "../keys/keys.ts";
+import { deriveKeys, type Keys } from "../keys/keys.ts";
 import type { Log } from "../log.ts";
 import type { BudgetSighting } from "../meter/budget-alerts.ts";
 import type { CounterStore } from "../meter/meter.ts";
@@ -81,6 +83,7 @@ export async function openGuard(parts: GuardParts): Promise<Guard> {
   const cases = new CaseDesk({
     file: casesFile(settings),
     ...(redis === undefined ? {} : { redis: { ...redis, observe: metrics.redis("cases") } }),
+    held: () => heldPeriods(settings),
     ...{ log, newId: randomUUID, now: Date.now },
     onChange(change, of) {
       audit.write(caseEvent(change, of));
@@ -218,6 +221,13 @@ function isCounted({ role, rule, severity }: Alert): boolean {
 const OFF_RECORD: ReadonlySet<AlertRule> = new Set(["counters", "observe", "audit"]);
 
 /** They tell what operators did: nobody has to answer them. */
+/** Of legal holds in force. Without the secret nothing tells who lifted one: it stays. */
+async function heldPeriods({ audit, key }: Settings): Promise<readonly Held[]> {
+  const keys = key && auditKeys(deriveKeys(key).audit);
+  const { inForce } = await readHolds(audit, new Map(keys && [[keys.id, keys.publicKey]]));
+  return inForce.map(({ period }) => period);
+}
+
 const ANNOUNCEMENTS: ReadonlySet<AlertRule> = new Set(["order", "policy"]);
 
 function gather(

@@ -1,17 +1,22 @@
-import type { AskedPerson, LogAnswer, LogQuestions, LogSearch } from "../admin/log-questions.ts";
+import type { AskedLeak, AskedPerson, LogAnswer, LogQuestions, LogSearch } from "../admin/log-questions.ts";
 import { askPerson, findPerson } from "../audit/ask-person.ts";
 import { TooSlow } from "../audit/engine.ts";
 import type { AuditLog, QuestionEvent } from "../audit/event.ts";
 import { auditKeys } from "../audit/keys.ts";
+import type { LeakAnswer } from "../audit/leak.ts";
 import { searchLog } from "../audit/log-search.ts";
 import { policyLoads } from "../audit/policy-loads.ts";
 import { historyOf } from "../audit/user-history.ts";
 import { deriveKeys } from "../keys/keys.ts";
 import type { Log } from "../log.ts";
 import type { Settings } from "../settings/settings.ts";
+import { askInThread } from "./leak-desk.ts";
+import { TOO_SLOW } from "./leak-task.ts";
 
 interface Parts {
-  readonly settings: Pick<Settings, "audit" | "key">;
+  readonly settings: Pick<Settings, "audit" | "key" | "consoleUpstream">;
+  /** The compiled thread for leaked lists. */
+  readonly leakThread: URL;
   readonly audit: Pick<AuditLog, "write" | "flush">;
   readonly log: Log;
   readonly now: () => number;
@@ -23,20 +28,18 @@ const HISTORY_DAYS = 30;
 /** An officer waits for a page no longer; the command line waits for as long as it takes. */
 const PATIENCE = 60_000;
 
-const TOO_SLOW =
-  "the log took more than a minute: narrow the time, or ask from the command line on a copy of the log";
-
 type Failed = { readonly ok: false; readonly problem: string };
+type Event = Omit<QuestionEvent, "kind" | "time">;
 
 /** Answers one question at a time, so that officers cannot use up the machine that serves clients. */
-export function openQuestions({ settings, audit, log, now }: Parts): LogQuestions {
+export function openQuestions({ settings, leakThread, audit, log, now }: Parts): LogQuestions {
   const keys = settings.key && auditKeys(deriveKeys(settings.key).audit);
   const { audit: folder } = settings;
   let isBusy = false;
 
   /** Does `work`, and puts the question on record before anybody sees the answer. */
   async function ask<T extends { readonly ok: boolean }>(
-    event: Omit<QuestionEvent, "kind" | "time">,
+    event: Event | ((answer: T | Failed) => Event),
     work: () => Promise<T | Failed>,
   ): Promise<T | Failed> {
     if (isBusy) return { ok: false, problem: "another question is being answered; try again in a moment" };
@@ -45,7 +48,11 @@ export function openQuestions({ settings, audit, log, now }: Parts): LogQuestion
       // What was written just now is to be found, too.
       await audit.flush();
       const answer = await work();
-      audit.write({ kind: "question", time: now(), ...event });
+      audit.write({
+        kind: "question",
+        time: now(),
+        ...(typeof event === "function" ? event(answer) : event),
+      });
       await audit.flush();
       return answer;
     } catch (error) {
@@ -85,8 +92,28 @@ export function openQuestions({ settings, audit, log, now }: Parts): LogQuestion
     });
   }
 
+  async function leak({ by, list, namespace, period, counted }: AskedLeak): Promise<LeakAnswer> {
+    const { key, consoleUpstream: upstream } = settings;
+    if (key === undefined) return NO_SECRET;
+    const event = (answer: LeakAnswer): Event => ({
+      ...{ by, question: "who-read", since: period.since },
+      ...(Number.isFinite(period.until) && { until: period.until }),
+      ...(answer.people !== undefined && { people: answer.people }),
+    });
+    return ask<LeakAnswer>(event, async () => {
+      const auditKey = Uint8Array.from(deriveKeys(key).audit);
+      const task = { ...list, folder, auditKey, namespace, period, counted, upstream, patience: PATIENCE };
+      const answer = await askInThread(leakThread, task);
+      if (!answer.ok && answer.why !== undefined)
+        log.error({ problem: answer.why }, "a question to the audit log was not answered");
+      return answer;
+    });
+  }
+
   return {
     search,
+    leak,
+    asksDatabase: settings.consoleUpstream !== undefined,
     async person({ by, period, ...asked }: AskedPerson) {
       if (keys === undefined) return NO_SECRET;
       return ask({ by, question: "subject", people: 1, since: period.since }, () =>

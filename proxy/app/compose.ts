@@ -30,11 +30,20 @@ import { readiness, stateOf } from "./compose-state.ts";
 import { targetsOf } from "./compose-targets.ts";
 import { probeHost } from "./control.ts";
 import type { HouseWatch } from "./house-watch.ts";
+import { LEAK_THREAD } from "./leak-desk.ts";
 import { tellOfPlainText } from "./plain-text.ts";
 import { PolicyWarnings } from "./policy-warnings.ts";
 import { type RunningServer, startServer } from "./server.ts";
 import { redisOf, trustRedis } from "./state-places.ts";
 import { warmUp } from "./warm-up.ts";
+
+/** The compiled files of threads: those beside this one, unless it runs from its sources. */
+export interface Threads {
+  readonly analyst: URL;
+  readonly leaks: URL;
+}
+
+const COMPILED: Threads = { analyst: ANALYST_THREAD, leaks: LEAK_THREAD };
 
 /** A running Sluice. */
 export interface Running {
@@ -60,6 +69,7 @@ export async function compose(
   log: Log,
   crew?: Crew,
   readAgain?: ReadAgain,
+  threads: Threads = COMPILED,
 ): Promise<Composed> {
   const found = targetsOf(settings);
   if (!found.ok) return failed(found.problem);
@@ -87,7 +97,7 @@ export async function compose(
     log.warn("--key-file: missing; the noise of aggregates_only is another one after each start");
   const stops: Stop[] = [];
   try {
-    return { ok: true, running: await start(settings, reloaded, { policies, log, crew }, stops) };
+    return { ok: true, running: await start(settings, reloaded, { policies, log, crew, threads }, stops) };
   } catch (error) {
     await stopAll(stops);
     if (error instanceof PolicyMisfit) return failed(...error.problems.map(describeProblem));
@@ -119,12 +129,13 @@ interface Given {
   readonly log: Log;
   /** The other processes, if this is a worker. */
   readonly crew: Crew | undefined;
+  readonly threads: Threads;
 }
 
 async function start(
   settings: Settings,
   reloaded: Reloaded,
-  { policies: onDisk, log, crew }: Given,
+  { policies: onDisk, log, crew, threads }: Given,
   stops: Stop[],
 ): Promise<Running> {
   const { upstream, databases: others } = reloaded.current.targets;
@@ -205,7 +216,7 @@ async function start(
   const decoys = openDecoys(catalogs, () => watching.current, log);
   stops.push(() => decoys.close());
   const analyst = new Analyst({
-    thread: ANALYST_THREAD,
+    thread: threads.analyst,
     onLost: (why) => log.error({ why }, "the thread that analyses long statements was lost"),
   });
   stops.push(() => analyst.close());
@@ -246,6 +257,7 @@ async function start(
     server: () => server,
     reload: () => (crew ?? { reload }).reload(),
     stops,
+    leakThread: threads.leaks,
     metrics,
     log,
   });

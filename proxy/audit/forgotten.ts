@@ -67,3 +67,16 @@ function entryOf(line: string): Forgotten | undefined {
     return undefined;
   }
 }
+
+/** The hashes of people who are forgotten: no question finds them. Says so of lines that nobody has signed. */
+export async function forgottenHashes(
+  folder: string,
+  keys: readonly AuditKeys[],
+  tell: (line: string) => void,
+): Promise<ReadonlySet<string>> {
+  const trusted = new Map(keys.map(({ id, publicKey }) => [id, publicKey]));
+  const { hashes, strange } = await readForgotten(folder, trusted);
+  if (strange > 0)
+    tell(`${strange} lines of forgotten.jsonl have no signature of these keys and have no effect`);
+  return hashes;
+}

@@ -1,6 +1,9 @@
-import { Kafka, logLevel, type Message, type Producer } from "kafkajs";
+import { Kafka, logLevel, type Message, type Producer, type SASLOptions } from "kafkajs";
 import { factsOf } from "./line-facts.ts";
 import type { Sink } from "./sinks.ts";
+
+/** How the brokers are shown who writes; PLAIN shows them the password itself. */
+export type SaslMechanism = "plain" | "scram-sha-256" | "scram-sha-512";
 
 /** Brokers to begin with, and the topic. */
 export interface KafkaTarget {
@@ -12,8 +15,12 @@ export interface KafkaTarget {
 export interface KafkaOptions extends KafkaTarget {
   /** Authorities (PEM) that sign the brokers' certificates, in place of the well-known ones. */
   readonly ca?: string;
-  /** SASL with SCRAM-SHA-512. */
-  readonly login?: { readonly username: string; readonly password: string };
+  /** SASL. */
+  readonly login?: {
+    readonly mechanism: SaslMechanism;
+    readonly username: string;
+    readonly password: string;
+  };
   /** Told of lines that the brokers never take. */
   readonly onRefused: (lines: number, problem: string) => void;
   /** Milliseconds that a broker may take. */
@@ -40,7 +47,7 @@ export function kafkaSink({ topic, patience = PATIENCE, onRefused, ...options }:
     // What fails is written again by the buffer before this.
     retry: { retries: 1, initialRetryTime: 100 },
     ssl: options.tls && (options.ca === undefined ? true : { ca: [options.ca] }),
-    ...(options.login !== undefined && { sasl: { mechanism: "scram-sha-512", ...options.login } }),
+    ...(options.login !== undefined && { sasl: saslOf(options.login) }),
   });
   let producer: Producer | undefined;
   const connected = async (): Promise<Producer> => {
@@ -78,12 +85,58 @@ export function kafkaSink({ topic, patience = PATIENCE, onRefused, ...options }:
   return {
     name: "kafka",
     async write(lines) {
-      for (const part of inParts(lines)) await send(part.map(messageOf));
+      try {
+        for (const part of inParts(lines)) await send(part.map(messageOf));
+      } catch (error) {
+        throw new Error(problemOf(error, options.login?.mechanism), { cause: error });
+      }
     },
     close() {
       void producer?.disconnect().catch(() => {});
     },
   };
+}
+
+/** The library's type has a mechanism in each of its members. */
+function saslOf({ mechanism, username, password }: NonNullable<KafkaOptions["login"]>): SASLOptions {
+  switch (mechanism) {
+    case "plain":
+      return { mechanism, username, password };
+    case "scram-sha-256":
+      return { mechanism, username, password };
+    case "scram-sha-512":
+      return { mechanism, username, password };
+  }
+}
+
+/** Why nothing is taken, for the log. What brokers say to a login may repeat who it was: it is left out. */
+function problemOf(error: unknown, mechanism: SaslMechanism = "scram-sha-512"): string {
+  const causes: { name?: string; code?: string; type?: string; message?: string }[] = [];
+  for (let one = error; one instanceof Error && causes.length < 5; one = one.cause)
+    causes.push(one as Error & { code?: string; type?: string });
+  const found = (test: (one: (typeof causes)[number]) => boolean) => causes.find(test);
+  const certificate = found(({ code = "" }) => /CERT|SIGNATURE|ISSUER/.test(code))?.code;
+  if (certificate === "CERT_HAS_EXPIRED") return "the broker's certificate has expired (CERT_HAS_EXPIRED)";
+  if (certificate === "ERR_TLS_CERT_ALTNAME_INVALID")
+    return "the broker's certificate is for another name (ERR_TLS_CERT_ALTNAME_INVALID)";
+  if (certificate !== undefined)
+    return `the broker's certificate is not signed by a known authority or --kafka-ca (${certificate})`;
+  if (found(({ name, message = "" }) => /SASL/.test(name ?? "") || /SASL/.test(message)) !== undefined) {
+    const isUnknown = found(
+      ({ type, message = "" }) =>
+        type === "UNSUPPORTED_SASL_MECHANISM" || /mechanism is not supported/.test(message),
+    );
+    return isUnknown !== undefined
+      ? `the brokers do not take a login by ${mechanism} (--kafka-sasl)`
+      : `the brokers refuse the login of --kafka-login-file (${mechanism})`;
+  }
+  const [first = {}] = causes;
+  return (
+    found(({ type }) => type !== undefined)?.type ??
+    found(({ code }) => code !== undefined)?.code ??
+    first.message ??
+    "unknown error"
+  );
 }
 
 function messageOf(line: string): Message {

@@ -14,6 +14,8 @@ export interface SinkBufferOptions {
   readonly log: Log;
   /** Told of lines that this sink will never get; the files have them. */
   readonly onDropped: (sink: Sink["name"], lines: number) => void;
+  /** Told of each write that failed; its lines come again. */
+  readonly onFailed?: (sink: Sink["name"]) => void;
   /** Characters that may wait for the sink. */
   readonly maxPending?: number;
   /** Milliseconds after which a write that failed is tried again. */
@@ -24,6 +26,8 @@ const MAX_PENDING = 16 * 1024 * 1024;
 const RETRY_AFTER = 1_000;
 /** Lines that are handed over at a time. */
 const BATCH = 500;
+/** Brokers that fail in turn, each in its own way, do not fill the log. */
+const MOST_REASONS = 10;
 /** For how long the end waits for a sink. */
 const LAST_PATIENCE = 2_000;
 
@@ -40,6 +44,8 @@ export class SinkBuffer {
   #writing: Promise<void> | undefined;
   #retry: NodeJS.Timeout | undefined;
   #failing = false;
+  /** What the log was told since it last worked: each reason once. */
+  readonly #told = new Set<string>();
   #closed = false;
   #waiters: (() => void)[] = [];
 
@@ -106,18 +112,20 @@ export class SinkBuffer {
     for (const line of batch) this.#pending -= line.length;
     if (this.#failing) this.#options.log.info({ sink: this.#sink.name }, "the audit sink takes events again");
     this.#failing = false;
+    this.#told.clear();
     if (this.#hasRoom) for (const resolve of this.#waiters.splice(0)) resolve();
     this.#next();
   }
 
   #failed(error: unknown): void {
     this.#writing = undefined;
-    const { log, retryAfter } = this.#options;
-    if (!this.#failing)
-      log.error(
-        { sink: this.#sink.name, problem: codeOf(error) },
-        "an audit sink takes nothing; events wait",
-      );
+    const { log, retryAfter, onFailed } = this.#options;
+    const problem = codeOf(error);
+    onFailed?.(this.#sink.name);
+    if (!this.#told.has(problem) && this.#told.size < MOST_REASONS) {
+      this.#told.add(problem);
+      log.error({ sink: this.#sink.name, problem }, "an audit sink takes nothing; events wait");
+    }
     this.#failing = true;
     this.#retry = setTimeout(() => {
       this.#retry = undefined;

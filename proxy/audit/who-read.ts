@@ -60,6 +60,8 @@ export interface LeakQuestion {
   readonly period: Period;
   readonly keys: readonly AuditKeys[];
   readonly counted: Counted;
+  /** A proxy asks beside its clients, and takes so many milliseconds at most; left out: a command asks. */
+  readonly patience?: number;
 }
 
 /** Whom to compare, once the log has been read and the words of the question are known to be right. */
@@ -76,10 +78,11 @@ const SAMPLE = 50_000;
 
 /** Who of the log's users read how much of the leaked people, and whether chance explains it. */
 export async function whoRead(
-  { folder, period, keys, counted }: LeakQuestion,
+  { folder, period, keys, counted, patience }: LeakQuestion,
   compare: (readings: Readings) => Promise<Comparison>,
 ): Promise<WhoRead> {
-  return withReadings({ folder, period, events: "all" }, async (readings) => {
+  const question = { folder, period, events: "all", ...(patience !== undefined && { patience }) } as const;
+  return withReadings(question, async (readings) => {
     const { leaked, controls, tables } = await compare(readings);
     await readings.rows(readsView(counted));
     await readings.ask(askedOf(leaked, 0));

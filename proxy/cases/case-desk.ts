@@ -1,7 +1,17 @@
 import type { Log } from "../log.ts";
 import { LineFile } from "../orders/line-file.ts";
 import { CaseRedis, type CaseRedisOptions } from "./case-redis.ts";
-import { type Case, casesOf, MOST_ALERTS, MOST_CHANGES } from "./cases.ts";
+import {
+  type Case,
+  casesOf,
+  type Held,
+  keptCases,
+  keptChanges,
+  MOST_ALERTS,
+  MOST_CASES,
+  MOST_CHANGES,
+  withAlert,
+} from "./cases.ts";
 import { type AlertChange, type Change, type MadeChange, type Outcome, parseChange } from "./changes.ts";
 
 export interface CaseDeskOptions {
@@ -9,6 +19,8 @@ export interface CaseDeskOptions {
   readonly file: string;
   /** Shares them with the fleet. */
   readonly redis?: CaseRedisOptions;
+  /** The stretches of time that a legal hold keeps, as of now. Rejects: nothing is left out. */
+  readonly held: () => Promise<readonly Held[]>;
   readonly log: Log;
   readonly newId: () => string;
   readonly now: () => number;
@@ -27,9 +39,10 @@ export type Changed =
 
 /** What could not be stored is tried again after so many milliseconds. */
 const POLL_EVERY = 5_000;
-/** Closed cases that are older are the audit log's alone. */
-const KEPT_MS = 400 * 86_400_000;
-const MOST_CASES = 2_000;
+/** What is kept no longer leaves the file once a day (milliseconds). */
+const TIDY_EVERY = 86_400_000;
+/** Redis keeps some more: what is written there displaces nothing newer. */
+const MOST_SHARED = 15_000;
 
 /** The cases, as known here, in the file and in Redis; all three come to know the same changes. */
 export class CaseDesk {
@@ -43,6 +56,10 @@ export class CaseDesk {
   #exchanging: Promise<void> | undefined;
   #isAgain = false;
   #problem = "";
+  #held: readonly Held[] = [];
+  #generation = 0;
+  #tidyAt = 0;
+  #isFull = false;
   readonly #timer: NodeJS.Timeout;
 
   constructor(options: CaseDeskOptions) {
@@ -55,11 +72,7 @@ export class CaseDesk {
   /** The newest first, as far as this process knows. */
   list(): readonly Case[] {
     if (this.#cases === undefined) {
-      const least = this.#options.now() - KEPT_MS;
-      this.#cases = casesOf(this.#known.values())
-        .filter(({ closedAt }) => closedAt === undefined || closedAt > least)
-        .toSorted((a, b) => b.openedAt - a.openedAt)
-        .slice(0, MOST_CASES);
+      this.#cases = keptCases(casesOf(this.#known.values()), this.#options.now(), this.#held);
     }
     return this.#cases;
   }
@@ -73,11 +86,24 @@ export class CaseDesk {
   gather(alert: Omit<AlertChange, "kind">): void {
     const open = this.list().find(({ about, closedAt }) => about === alert.about && closedAt === undefined);
     if (open !== undefined && open.alerts.length >= MOST_ALERTS) return;
+    if (open === undefined && this.#hasNoRoom()) return;
     const change: AlertChange = { kind: "alert", ...alert };
     this.#learn(change);
     const of = this.find(change.id);
     if (open === undefined && of !== undefined) this.#options.onChange(change, of);
     void this.poll();
+  }
+
+  /** Names of people can be made up by an application's clients, and nobody fills a disk with them. */
+  #hasNoRoom(): boolean {
+    const isFull = this.list().filter(({ closedAt }) => closedAt === undefined).length >= MOST_CASES;
+    if (isFull && !this.#isFull)
+      this.#options.log.error(
+        { cases: MOST_CASES },
+        "so many cases are open that alerts open no other; the audit log has these alerts",
+      );
+    this.#isFull = isFull;
+    return isFull;
   }
 
   /** An operator's word on a case; resolves when it is stored. */
@@ -122,6 +148,7 @@ export class CaseDesk {
   async #exchange(): Promise<void> {
     try {
       await this.#read();
+      if (this.#options.now() >= this.#tidyAt) await this.#tidy();
       await this.#write();
       this.#problem = "";
     } catch (error) {
@@ -133,7 +160,14 @@ export class CaseDesk {
   }
 
   async #read(): Promise<void> {
-    for (const line of await this.#file.refresh()) {
+    const lines = await this.#file.refresh();
+    if (this.#file.generation !== this.#generation) {
+      this.#inFile.clear();
+      // Another process has tidied: what it left out is not to be written again.
+      this.#tidyAt = 0;
+    }
+    this.#generation = this.#file.generation;
+    for (const line of lines) {
       const change = parseChange(line);
       if (change === undefined) continue;
       this.#inFile.add(change.id);
@@ -141,11 +175,43 @@ export class CaseDesk {
     }
     if (this.#redis?.reachable !== true) return;
     const { changes, whole } = await this.#redis.refresh();
-    if (whole) this.#inRedis.clear();
+    if (whole) {
+      this.#inRedis.clear();
+      // Redis may have what was left out of the file.
+      this.#tidyAt = 0;
+    }
     for (const change of changes) {
       this.#inRedis.add(change.id);
       this.#learn(change);
     }
+  }
+
+  /** Forgets what is kept no longer, here and in the file; all processes do so by the same rule. */
+  async #tidy(): Promise<void> {
+    const { now, held, log } = this.#options;
+    const time = now();
+    this.#tidyAt = time + TIDY_EVERY;
+    try {
+      this.#held = await held();
+    } catch (error) {
+      const problem = error instanceof Error ? error.message : "unknown";
+      log.warn({ problem }, "legal holds cannot be read: no case is left out");
+      return;
+    }
+    const kept = keptChanges([...this.#known.values()], time, this.#held);
+    const over = new Set([...this.#inFile].filter((id) => !kept.has(id)));
+    if (kept.size < this.#known.size) {
+      this.#known.clear();
+      for (const [id, change] of kept) this.#known.set(id, change);
+      this.#cases = undefined;
+    }
+    if (over.size === 0) return;
+    // A line that another process has just written is not known here, and stays.
+    const wanted = (line: string) => {
+      const change = parseChange(line);
+      return change !== undefined && !over.has(change.id);
+    };
+    if (await this.#file.rewrite(wanted)) for (const id of over) this.#inFile.delete(id);
   }
 
   /** The file first: it holds what Redis may lose. */
@@ -154,7 +220,8 @@ export class CaseDesk {
     await this.#file.append(missing.map((change) => JSON.stringify(change)));
     for (const { id } of missing) this.#inFile.add(id);
     if (this.#redis?.reachable !== true) return;
-    for (const change of this.#known.values()) {
+    const shared = [...this.#known.values()].toSorted((a, b) => a.time - b.time).slice(-MOST_SHARED);
+    for (const change of shared) {
       if (this.#inRedis.has(change.id)) continue;
       await this.#redis.append(change);
       this.#inRedis.add(change.id);
@@ -164,6 +231,6 @@ export class CaseDesk {
   #learn(change: Change): void {
     if (this.#known.has(change.id)) return;
     this.#known.set(change.id, change);
-    this.#cases = undefined;
+    this.#cases = this.#cases && change.kind === "alert" ? withAlert(this.#cases, change) : undefined;
   }
 }

@@ -33,6 +33,12 @@ export const MOST_CHANGES = 200;
  * after a case was closed the next alert opens another.
  */
 export function casesOf(changes: Iterable<Change>): readonly Case[] {
+  return gathered(changes).cases;
+}
+
+/** The same, and to which of them each change belongs; one whose alert is not known belongs to none. */
+function gathered(changes: Iterable<Change>) {
+  const caseOf = new Map<string, Case>();
   const open = new Map<string, Draft>();
   const byAlert = new Map<string, Draft>();
   const all: Draft[] = [];
@@ -46,15 +52,76 @@ export function casesOf(changes: Iterable<Change>): readonly Case[] {
       }
       if (one.alerts.length < MOST_ALERTS) one.alerts.push(change);
       byAlert.set(change.id, one);
+      caseOf.set(change.id, one);
     } else {
       const one = byAlert.get(change.case);
-      if (one === undefined || one.history.length >= MOST_CHANGES) continue;
+      if (one === undefined) continue;
+      caseOf.set(change.id, one);
+      if (one.history.length >= MOST_CHANGES) continue;
       if (one.closedAt !== undefined && change.kind !== "comment") continue;
       apply(one, change);
       if (one.closedAt !== undefined && open.get(one.about) === one) open.delete(one.about);
     }
   }
-  return all;
+  return { cases: all as readonly Case[], caseOf: caseOf as ReadonlyMap<string, Case> };
+}
+
+/** Closed cases that are older are the audit log's alone. */
+const KEPT_MS = 400 * 86_400_000;
+/** Open ones, and beside them the newest of those that are closed. */
+export const MOST_CASES = 2_000;
+
+/** A stretch of time whose cases stay, whatever their age: Unix times in milliseconds. */
+export interface Held {
+  readonly since: number;
+  readonly until: number;
+}
+
+/** The cases that are kept, the newest first: those that are open, closed ones within bounds, and those on hold. */
+export function keptCases(cases: readonly Case[], now: number, held: readonly Held[]): readonly Case[] {
+  const newest = cases.toSorted((a, b) => b.openedAt - a.openedAt);
+  const open = newest.filter(({ closedAt }) => closedAt === undefined);
+  const room = Math.max(0, MOST_CASES - open.length);
+  const closed = newest.filter(({ closedAt = 0 }) => closedAt > now - KEPT_MS).slice(0, room);
+  const kept = new Set([...open, ...closed, ...newest.filter((one) => isHeld(one, held))]);
+  return newest.filter((one) => kept.has(one));
+}
+
+function isHeld({ openedAt, closedAt = Number.POSITIVE_INFINITY }: Case, held: readonly Held[]): boolean {
+  return held.some(({ since, until }) => openedAt < until && closedAt >= since);
+}
+
+/** The changes that make up the kept cases, and young ones whose alert may still come. */
+export function keptChanges(
+  changes: readonly Change[],
+  now: number,
+  held: readonly Held[],
+): ReadonlyMap<string, Change> {
+  const { cases, caseOf } = gathered(changes);
+  const kept = new Set(keptCases(cases, now, held));
+  const stays = (change: Change) => {
+    const of = caseOf.get(change.id);
+    return of === undefined ? change.time > now - KEPT_MS : kept.has(of);
+  };
+  return new Map(changes.filter(stays).map((change) => [change.id, change]));
+}
+
+/**
+ * The cases, the newest first, with one alert more. Undefined where that follows from all changes only: it is older than
+ * what is known of its user. So a flood of alerts costs no more than its alerts.
+ */
+export function withAlert(cases: readonly Case[], alert: AlertChange): readonly Case[] | undefined {
+  const own = cases.filter(({ about }) => about === alert.about);
+  const isLast = ({ alerts, history, openedAt }: Case) =>
+    Math.max(openedAt, alerts.at(-1)?.time ?? 0, history.at(-1)?.time ?? 0) < alert.time;
+  if (!own.every(isLast)) return undefined;
+  const open = own.find(({ closedAt }) => closedAt === undefined);
+  if (open !== undefined) {
+    if (open.alerts.length >= MOST_ALERTS) return cases;
+    return cases.map((one) => (one === open ? { ...open, alerts: [...open.alerts, alert] } : one));
+  }
+  const place = cases.findIndex(({ openedAt }) => openedAt <= alert.time);
+  return cases.toSpliced(place === -1 ? cases.length : place, 0, { ...begun(alert), alerts: [alert] });
 }
 
 function begun({ id, about, time }: AlertChange): Draft {

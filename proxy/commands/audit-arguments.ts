@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { type AuditKeys, auditKeys } from "../audit/keys.ts";
 import type { Period } from "../audit/readings.ts";
 import { listSegments } from "../audit/segments.ts";
+import { timeOf } from "../audit/time-text.ts";
 import { deriveKeys, loadSecret } from "../keys/keys.ts";
 import { misused, type Wrong } from "./command.ts";
 
@@ -34,19 +35,6 @@ export function readPeriod(since: string | undefined, until: string | undefined)
     return misused(`--until: "${until}" is no time; write 2026-05-31 or 2026-05-31T18:00Z`);
   if (from >= to) return misused("--since is not before --until");
   return { since: from, until: to };
-}
-
-/** The end of a day, or a time, as `--until` has it. */
-export function endOf(text: string): number | undefined {
-  return timeOf(text)?.end;
-}
-
-function timeOf(text: string): { readonly start: number; readonly end: number } | undefined {
-  const isDay = /^\d{4}-\d\d-\d\d$/.test(text);
-  if (!isDay && !/^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)$/.test(text)) return undefined;
-  const start = Date.parse(text);
-  if (Number.isNaN(start)) return undefined;
-  return { start, end: isDay ? start + 86_400_000 : start };
 }
 
 /** A folder, named once, by itself or by --audit; the problem with what was given in its place. */

@@ -1,6 +1,7 @@
 import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { withDatabase } from "../app/audit-database.ts";
 import {
   affectedBy,
   type BreachFigures,
@@ -9,9 +10,9 @@ import {
   type UserReadings,
 } from "../audit/breach.ts";
 import { peopleTable, valuesOf } from "../audit/people-table.ts";
-import { endOf } from "./audit-arguments.ts";
+import { WrongQuestion } from "../audit/question-words.ts";
+import { endOf } from "../audit/time-text.ts";
 import { affectedCsv, sheet } from "./audit-breach-text.ts";
-import { withDatabase } from "./audit-database.ts";
 import {
   type LogQuestion,
   listed,
@@ -20,7 +21,6 @@ import {
   readLogQuestion,
   recordQuestion,
   runQuestion,
-  WrongQuestion,
 } from "./audit-question.ts";
 import { peopleReadBy } from "./audit-read-by.ts";
 import { isWrong, misused, STANDARD, type Streams, type Wrong } from "./command.ts";
@@ -114,7 +114,6 @@ async function groupsOf(
   const values = await withDatabase(upstream, async (database) =>
     valuesOf(database, await peopleTable(database, namespace), group, ids),
   );
-  if (isWrong(values)) throw new WrongQuestion(values.problem);
   return values;
 }
 

@@ -5,6 +5,7 @@ import { parseArgs } from "node:util";
 import type { BreachFigures } from "../audit/breach.ts";
 import { collectEvidence, type Evidence } from "../audit/evidence/collect.ts";
 import type { AuditKeys } from "../audit/keys.ts";
+import { WrongQuestion } from "../audit/question-words.ts";
 import { verifyLog } from "../audit/verify.ts";
 import { version } from "../version.ts";
 import { ANCHOR_FLAGS, readKeptAnchors } from "./audit-anchors.ts";
@@ -15,7 +16,6 @@ import {
   readLogQuestion,
   recordQuestion,
   runQuestion,
-  WrongQuestion,
 } from "./audit-question.ts";
 import { reportLine } from "./audit-verify.ts";
 import { isWrong, misused, STANDARD, type Streams, type Wrong } from "./command.ts";

@@ -1,5 +1,5 @@
 import { parseArgs } from "node:util";
-import { forget, readForgotten } from "../audit/forgotten.ts";
+import { forget } from "../audit/forgotten.ts";
 import { type Hold, readHolds } from "../audit/holds.ts";
 import type { AuditKeys } from "../audit/keys.ts";
 import { listSegments, mayHold, readSegments } from "../audit/segments.ts";
@@ -97,17 +97,4 @@ async function holdOn(
       return hold;
   }
   return undefined;
-}
-
-/** The hashes of people who are forgotten: no question finds them. Says so of lines that nobody has signed. */
-export async function forgottenHashes(
-  folder: string,
-  keys: readonly AuditKeys[],
-  tell: (line: string) => void,
-): Promise<ReadonlySet<string>> {
-  const trusted = new Map(keys.map(({ id, publicKey }) => [id, publicKey]));
-  const { hashes, strange } = await readForgotten(folder, trusted);
-  if (strange > 0)
-    tell(`${strange} lines of forgotten.jsonl have no signature of these keys and have no effect`);
-  return hashes;
 }

@@ -1,13 +1,13 @@
 import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
+import { withDatabase } from "../app/audit-database.ts";
+import { forgottenHashes } from "../audit/forgotten.ts";
 import { identify } from "../audit/identify.ts";
 import { allIds, peopleTable } from "../audit/people-table.ts";
+import { checkWords } from "../audit/question-words.ts";
 import { readBy } from "../audit/read-by.ts";
 import { kindOfValues, listText, readSubjects } from "../audit/subject-list.ts";
-import { withDatabase } from "./audit-database.ts";
-import { forgottenHashes } from "./audit-forget.ts";
 import {
-  checkWords,
   type LogQuestion,
   listed,
   QUESTION_FLAGS,
@@ -15,7 +15,6 @@ import {
   readLogQuestion,
   recordQuestion,
   runQuestion,
-  WrongQuestion,
 } from "./audit-question.ts";
 import { type ReadByAnswer, readByCsv, readByJson, readByText } from "./audit-read-by-text.ts";
 import { isWrong, misused, STANDARD, type Streams, type Wrong } from "./command.ts";
@@ -97,7 +96,6 @@ export async function peopleReadBy(
       : await withDatabase(upstream, async (database) =>
           among(allIds(database, await peopleTable(database, namespace))),
         );
-  if (isWrong(people)) throw new WrongQuestion(people.problem);
   return {
     ...{ user: asked.user, namespace, found, people },
     looked: candidates !== undefined || upstream !== undefined,

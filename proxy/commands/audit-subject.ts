@@ -1,12 +1,11 @@
 import { parseArgs } from "node:util";
+import { forgottenHashes } from "../audit/forgotten.ts";
 import { readingsOf } from "../audit/person-events.ts";
+import { checkUser, checkWords } from "../audit/question-words.ts";
 import { withReadings } from "../audit/readings.ts";
 import { hashesOfOne, kindOfValues } from "../audit/subject-list.ts";
 import { eventsText } from "./audit-events-text.ts";
-import { forgottenHashes } from "./audit-forget.ts";
 import {
-  checkUser,
-  checkWords,
   QUESTION_FLAGS,
   QUESTION_HELP,
   readLogQuestion,

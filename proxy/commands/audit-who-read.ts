@@ -1,15 +1,17 @@
 import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
+import { withDatabase } from "../app/audit-database.ts";
+import { forgottenHashes } from "../audit/forgotten.ts";
+import { askLeak, CONTROLS } from "../audit/leak.ts";
 import { readingsOf } from "../audit/person-events.ts";
+import { checkUser, checkWords } from "../audit/question-words.ts";
 import { type Readings, withReadings } from "../audit/readings.ts";
 import { listText, readSubjects } from "../audit/subject-list.ts";
-import { type Counted, whoRead } from "../audit/who-read.ts";
-import { endOf } from "./audit-arguments.ts";
+import { endOf } from "../audit/time-text.ts";
+import { type VictimsQuestion, victimsOf } from "../audit/victims.ts";
+import type { Counted } from "../audit/who-read.ts";
 import { eventsText } from "./audit-events-text.ts";
-import { forgottenHashes } from "./audit-forget.ts";
 import {
-  checkUser,
-  checkWords,
   type LogQuestion,
   listed,
   QUESTION_FLAGS,
@@ -18,7 +20,6 @@ import {
   recordQuestion,
   runQuestion,
 } from "./audit-question.ts";
-import { type Victims, type VictimsQuestion, victimsOf } from "./audit-victims.ts";
 import { answerText } from "./audit-who-read-text.ts";
 import { isWrong, misused, STANDARD, type Streams, type Wrong } from "./command.ts";
 
@@ -34,7 +35,7 @@ named only after a comparison with people like the leaked ones (--like).
   --match COLUMN     the list has values of this column of the table: email addresses, telephone numbers
   --like COLUMNS     compare with people who are the same in these columns of the table (region,plan), drawn at random;
                      name what decides which agents serve a customer and how often they call; "none" for all people
-  --controls NUMBER  how many of them (200000)
+  --controls NUMBER  how many of them (${CONTROLS})
   --upstream URI     the database, as a user who may read the table (or SLUICE_UPSTREAM); needed by --match and --like
   --needs CLASSES    only readings that showed one of these classes in the clear, or looked people up by it (phone,email);
                      without it, all that showed more than masks
@@ -49,7 +50,7 @@ const FLAGS = {
   called: { type: "string" },
   match: { type: "string" },
   like: { type: "string" },
-  controls: { type: "string", default: "200000" },
+  controls: { type: "string", default: String(CONTROLS) },
   upstream: { type: "string" },
   needs: { type: "string" },
   unexplained: { type: "boolean", default: false },
@@ -81,16 +82,8 @@ async function answer(args: readonly string[], tell: (line: string) => void): Pr
 
 async function readers(question: Question, tell: (line: string) => void): Promise<string> {
   const { log, counted, top, victims: asked } = question;
-  let namespace = "";
-  let victims: Victims | undefined;
-  const found = await whoRead({ ...log, counted }, async (readings) => {
-    const { words, ...rest } = await checkWords(readings, log, counted.needs);
-    namespace = rest.namespace;
-    victims = await victimsIn(question, namespace, tell);
-    return { ...victims, tables: words.tables.get(namespace) ?? [] };
-  });
+  const { found, namespace, notes } = await askLeak({ ...log, victims: asked, counted }, tell);
   await recordQuestion(log, "who-read", { people: asked.list.length });
-  const notes = victims?.notes ?? [];
   if (log.json) return `${JSON.stringify({ ...found, namespace, notes }, null, 2)}\n`;
   return answerText(found, { namespace, notes, top, like: asked.like, counted });
 }
@@ -102,20 +95,13 @@ async function events(question: Question, user: string, tell: (line: string) => 
     return (await checkWords(readings, log, counted.needs)).namespace;
   };
   const namespace = await withReadings({ ...log, events: "all" }, check);
-  const { leaked, notes } = await victimsIn(question, namespace, tell);
+  const forgotten = await forgottenHashes(log.folder, log.keys, tell);
+  const { leaked, notes } = await victimsOf(asked, namespace, log.keys, forgotten);
   for (const note of notes) tell(note);
   const people = new Set(leaked.flatMap(({ hashes }) => hashes));
   const found = await readingsOf(log.folder, log.period, people, user);
   await recordQuestion(log, "who-read", { people: asked.list.length, about: user });
   return log.json ? `${JSON.stringify(found, null, 2)}\n` : eventsText(found);
-}
-
-async function victimsIn(
-  { log, victims }: Question,
-  namespace: string,
-  tell: (line: string) => void,
-): Promise<Victims> {
-  return victimsOf(victims, namespace, log, await forgottenHashes(log.folder, log.keys, tell));
 }
 
 async function readQuestion(args: readonly string[]): Promise<Question | Wrong> {
@@ -140,12 +126,13 @@ async function readQuestion(args: readonly string[]): Promise<Question | Wrong> 
   const list = readSubjects(text, values.column, called);
   if (!list.ok) return { problem: `--subjects: ${list.problem}`, status: 1 };
   const asks = values.match !== undefined || values.like !== undefined;
+  const address = asks ? upstream : values.upstream;
   return {
     log,
     victims: {
       ...{ list: list.people, match: values.match, controls },
       like: values.like === undefined ? undefined : values.like === "none" ? [] : listed(values.like),
-      upstream: asks ? upstream : values.upstream,
+      database: address === undefined ? undefined : (work) => withDatabase(address, work),
     },
     counted: {
       needs: listed(values.needs),

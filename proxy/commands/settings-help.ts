@@ -6,7 +6,7 @@ const SOURCES = [
   "Every flag can also be a variable (--tls-cert: SLUICE_TLS_CERT) or a line of sluice.yaml",
   "(tls_cert: …). A flag goes before a variable, a variable before sluice.yaml.",
   "What may hold a password can be kept in a file: --upstream-file, --control-file, --redis-file,",
-  "--alert-webhook-file, --databases-file.",
+  "--alert-webhook-file, --databases-file, --console-upstream-file.",
   "A password on the command line can be seen in the process list.",
 ];
 

@@ -285,6 +285,12 @@ export const METRICS = {
     labels: ["sink"],
     help: "Audit events that a sink other than the files never got.",
   },
+  auditSinkFailures: {
+    name: "sluice_audit_sink_failures_total",
+    type: "counter",
+    labels: ["sink"],
+    help: "Failed writes to a sink other than the files; they are tried again each second. The log says why.",
+  },
 } as const satisfies Readonly<Record<string, Definition>>;
 
 /** All definitions, in the order of the table. */

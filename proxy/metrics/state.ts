@@ -1,9 +1,12 @@
 import type { Registry } from "prom-client";
+import type { Sink } from "../audit/sinks.ts";
 import type { CommandObserver } from "../fleet/redis-url.ts";
 import { METRICS } from "./definitions.ts";
 import { REDIS_OPERATIONS, type RedisOperation } from "./labels.ts";
 import { gauge, histogram, reading, tally } from "./series.ts";
 import type { DatabaseLabel } from "./sessions.ts";
+
+type SinkName = Sink["name"];
 
 /** The state of what Sluice depends on: the policy, the databases, the counters, the audit log. */
 export interface StateMetrics {
@@ -17,7 +20,9 @@ export interface StateMetrics {
   catalogRefreshed(at: number): void;
   auditLost(events: number): void;
   /** A sink other than the files was too slow or unreachable: these events are missing there. */
-  auditSinkDropped(sink: "stdout" | "redis" | "syslog" | "otlp" | "kafka", events: number): void;
+  auditSinkDropped(sink: SinkName, events: number): void;
+  /** A write to it failed, and is tried again. */
+  auditSinkFailed(sink: SinkName): void;
   /** A rule of behaviour matched a user. */
   alert(role: string, rule: string, action: string): void;
   /** An operator answered a case, so many seconds after its first alert. */
@@ -109,16 +114,21 @@ function redis(registry: Registry): Pick<StateMetrics, "countersReady" | "redis"
 function audit(
   registry: Registry,
   waitsSince: () => Sources["auditWaitsSince"],
-): Pick<StateMetrics, "auditLost" | "auditSinkDropped"> {
+): Pick<StateMetrics, "auditLost" | "auditSinkDropped" | "auditSinkFailed"> {
   reading(registry, METRICS.auditLag, () => {
     const since = waitsSince()?.();
     return [{ labels: {}, value: since === undefined ? 0 : Math.max(0, Date.now() - since) / 1000 }];
   });
   const lost = tally(registry, METRICS.auditDropped);
   const sinkDropped = tally(registry, METRICS.auditSinkDropped);
-  for (const sink of ["stdout", "redis", "syslog", "otlp", "kafka"]) sinkDropped(0, sink);
+  const sinkFailures = tally(registry, METRICS.auditSinkFailures);
+  for (const sink of ["stdout", "redis", "syslog", "otlp", "kafka"]) {
+    sinkDropped(0, sink);
+    sinkFailures(0, sink);
+  }
   return {
     auditLost: (events) => lost(events),
     auditSinkDropped: (sink, events) => sinkDropped(events, sink),
+    auditSinkFailed: (sink) => sinkFailures(1, sink),
   };
 }

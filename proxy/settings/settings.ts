@@ -267,6 +267,12 @@ function contradictions(settings: Omit<Settings, "upstream"> & { readonly upstre
     problems.push("--kafka-ca: needs a --kafka that begins with kafka+tls");
   if (settings.kafkaLogin !== undefined && settings.kafka === undefined)
     problems.push("--kafka-login-file: needs --kafka");
+  if (settings.kafkaSasl === "plain" && settings.kafka?.tls !== true)
+    problems.push(
+      "--kafka-sasl plain: needs a --kafka that begins with kafka+tls; it sends the password itself",
+    );
+  if (settings.kafkaSasl !== "scram-sha-512" && settings.kafkaLogin === undefined)
+    problems.push("--kafka-sasl: needs --kafka-login-file");
   if (settings.otlpToken !== undefined && settings.otlp === undefined)
     problems.push("--otlp-token-file: needs --otlp");
   if (settings.workers > 1 && settings.redis === undefined) {

@@ -337,6 +337,12 @@ export const SETTINGS = {
     placeholder: "NAME",
     what: "the claim of the ID token that --console-oidc-roles looks at: a text or a list of texts",
   }),
+  consoleUpstream: setting({
+    value: upstream,
+    placeholder: "URI",
+    what: "a login to the database that may read the table of people, by which the console finds those of a leaked list by email address or telephone number and draws people to compare them with; without it lists have ids",
+    secret: "uri",
+  }),
   adminDatabase: setting({
     value: value("a database name", (given) => given || undefined),
     default: "sluice",
@@ -415,8 +421,14 @@ export const SETTINGS = {
   kafkaLogin: setting({
     value: kafkaLogin,
     placeholder: "USER:PASSWORD",
-    what: "how --audit-sink kafka logs in to the brokers, with SASL and SCRAM-SHA-512",
+    what: "how --audit-sink kafka logs in to the brokers, with SASL",
     secret: "file",
+  }),
+  kafkaSasl: setting({
+    value: oneOf("scram-sha-512", "scram-sha-256", "plain"),
+    default: "scram-sha-512",
+    placeholder: "MECHANISM",
+    what: "SASL's mechanism for --kafka-login-file: scram-sha-512, scram-sha-256, or plain, which sends the password itself and needs TLS",
   }),
   auditSinkWait: setting({
     value: duration,

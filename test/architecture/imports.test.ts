@@ -32,6 +32,7 @@ const ROOMS: readonly (readonly string[])[] = [
   ["context"],
   ["decide", "relay", "login"],
   ["record", "accept"],
+  ["judged"],
   ["guarded", "transparent", "watched"],
   ["session.ts"],
 ];

@@ -1,6 +1,9 @@
+import { setTimeout } from "node:timers/promises";
 import pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { checkPolicy } from "../../proxy/check/check.ts";
+import type { CounterStore } from "../../proxy/meter/meter.ts";
+import { createMemoryStore } from "../../proxy/meter/store-memory.ts";
 import { compilePolicies } from "../../proxy/policy/compile.ts";
 import { describeProblem } from "../../proxy/policy/problems.ts";
 import {
@@ -339,6 +342,42 @@ test("ninety connections at once show no more than one does", async () => {
     expect(shown.length).toBeGreaterThanOrEqual(40);
     await Promise.all(clients.map((client) => client.end()));
   });
+});
+
+test("thirty people at once, each far below a budget of their own, show no more of their role's than one does", async () => {
+  const policy = WATCHED.replace("budget: { 1h: 50 }", "budget: { 1h: 50 }\n    role_budget: { 1h: 100 }");
+  const memory = createMemoryStore();
+  // As over a network: what is charged is known later.
+  const store: CounterStore = {
+    ...memory,
+    close: () => memory.close(),
+    async charge(...asked) {
+      await setTimeout(20);
+      return memory.charge(...asked);
+    },
+  };
+  const sluice = await startProxy(world.database, { policy, store });
+  try {
+    const clients = await Promise.all(Array.from({ length: 30 }, () => sluice.connect("helpdesk_app")));
+    await Promise.all(clients.map((client, i) => client.query(`SET app.agent = 'agent${i}'`)));
+    // Rows before an error have been shown as well.
+    let shown = 0;
+    const page = (client: pg.Client, i: number) =>
+      new Promise<void>((resolve) => {
+        const rows = client.query(new pg.Query(`SELECT email FROM customers WHERE id > ${i * 10} LIMIT 10`));
+        rows.on("row", () => {
+          shown += 1;
+        });
+        rows.on("end", () => resolve()).on("error", () => resolve());
+      });
+    await Promise.all(clients.map(page));
+    // The role's budget, and a fifth of it.
+    expect(shown).toBeLessThanOrEqual(120);
+    expect(shown).toBeGreaterThanOrEqual(80);
+    await Promise.all(clients.map((client) => client.end()));
+  } finally {
+    await sluice.close();
+  }
 });
 
 test("one row, or rows in one packet, of more people than may leave at once wait for the counters", async () => {

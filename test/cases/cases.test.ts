@@ -5,7 +5,7 @@ import fc from "fast-check";
 import { Redis as Client } from "ioredis";
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
 import { CaseDesk } from "../../proxy/cases/case-desk.ts";
-import { casesOf } from "../../proxy/cases/cases.ts";
+import { type Case, casesOf, type Held, withAlert } from "../../proxy/cases/cases.ts";
 import type { AlertChange, Change, MadeChange } from "../../proxy/cases/changes.ts";
 import { SILENT } from "../audit/support.ts";
 import { startRedis } from "../harness/redis.ts";
@@ -36,12 +36,18 @@ interface Opened {
   readonly told: readonly string[];
 }
 
-async function openDesk(folder: string, withRedis = false): Promise<Opened> {
+interface Time {
+  now: number;
+  readonly held?: readonly Held[];
+}
+
+async function openDesk(folder: string, withRedis = false, time?: Time): Promise<Opened> {
   const told: string[] = [];
   const desk = new CaseDesk({
     file: join(folder, "cases.jsonl"),
     ...(withRedis && { redis: { url: redis.url, key: Buffer.alloc(32, 7), commandTimeout: 5_000 } }),
-    ...{ log: SILENT, newId: () => `c${ids++}`, now: Date.now },
+    ...{ log: SILENT, newId: () => `c${ids++}`, now: () => time?.now ?? Date.now() },
+    held: async () => time?.held ?? [],
     onChange: (change, of) => told.push(`${change.kind} ${of.about}`),
   });
   onTestFinished(() => desk.close());
@@ -150,6 +156,84 @@ test("a flood of alerts is one case with its first fifty, in the file too", asyn
   expect(lines).toHaveLength(50);
 });
 
+const DAY = 86_400_000;
+
+/** A case that was opened and closed on this day. */
+async function closedCase(desk: CaseDesk, about: string, time: Time): Promise<void> {
+  const id = `${about}-${ids++}`;
+  desk.gather(alert(about, { id, time: time.now }));
+  await desk.change(id, "olga", { kind: "closed", outcome: "justified", text: "words" });
+}
+
+async function linesIn(folder: string): Promise<string> {
+  return readFile(join(folder, "cases.jsonl"), "utf8");
+}
+
+test("what was closed more than 400 days ago leaves the file, of each process; what is open, or on hold, stays", async () => {
+  const folder = await makeFolder();
+  const start = Date.UTC(2026, 0, 1);
+  const time: Time = { now: start, held: [{ since: start + 2 * DAY, until: start + 3 * DAY }] };
+  const [one, other] = [await openDesk(folder, false, time), await openDesk(folder, false, time)];
+  await closedCase(one.desk, "old", time);
+  one.desk.gather(alert("open-since", { time: time.now }));
+  time.now += 2.5 * DAY;
+  await closedCase(one.desk, "held", time);
+  time.now += 200 * DAY;
+  await closedCase(one.desk, "young", time);
+  await appendFile(join(folder, "cases.jsonl"), '{"id":"torn in a cra');
+  await other.desk.poll();
+  expect(other.desk.list()).toHaveLength(4);
+  time.now = start + 410 * DAY;
+  await one.desk.poll();
+  const about = (desk: CaseDesk) => desk.list().map((each) => each.about);
+  expect(about(one.desk)).toEqual(["young", "held", "open-since"]);
+  expect(await linesIn(folder)).not.toMatch(/"old"|torn/);
+  // The other one knew it, and does not write it again.
+  await other.desk.poll();
+  await other.desk.change(other.desk.list()[0]?.id ?? "", "olga", { kind: "comment", text: "later" });
+  await one.desk.poll();
+  expect(about(other.desk)).toEqual(about(one.desk));
+  expect(one.desk.list()[0]?.history).toHaveLength(2);
+  expect(await linesIn(folder)).not.toContain('"old"');
+  expect(about((await openDesk(folder, false, time)).desk)).toEqual(about(one.desk));
+  expect((await stat(join(folder, "cases.jsonl"))).mode & 0o077).toBe(0);
+});
+
+test("nothing that one process writes is lost while others leave out what is old", async () => {
+  const folder = await makeFolder();
+  const time: Time = { now: Date.UTC(2026, 0, 1) };
+  const desks: CaseDesk[] = [];
+  for (let i = 0; i < 3; i++) desks.push((await openDesk(folder, false, time)).desk);
+  const [writer, ...tidy] = desks;
+  if (writer === undefined) throw new Error("no desk");
+  writer.gather(alert("anna", { id: "long", time: time.now }));
+  for (let day = 0; day < 40; day++) {
+    await closedCase(writer, `day-${day}`, time);
+    // Each day all of them leave out what has become too old, while the writer goes on.
+    time.now += 401 * DAY;
+    const written = writer.change("long", "olga", { kind: "comment", text: `after ${day}` });
+    await Promise.all([...tidy.map((desk) => desk.poll()), written]);
+  }
+  await Promise.all(desks.map((desk) => desk.poll()));
+  const fresh = (await openDesk(folder, false, time)).desk;
+  for (const desk of [...desks, fresh]) expect(desk.find("long")?.history).toHaveLength(40);
+  expect(fresh.list()).toHaveLength(1);
+  expect((await linesIn(folder)).length).toBeLessThan(40_000);
+});
+
+test("names that somebody makes up open 2,000 cases and no more", async () => {
+  const folder = await makeFolder();
+  const { desk } = await openDesk(folder);
+  for (let i = 0; i < 2_100; i++) desk.gather(alert(`made-up-${i}`));
+  expect(desk.list()).toHaveLength(2_000);
+  const [first] = desk.list();
+  desk.gather(alert(first?.about ?? ""));
+  expect(desk.find(first?.id ?? "")?.alerts).toHaveLength(2);
+  await desk.change(first?.id ?? "", "olga", { kind: "closed", outcome: "misuse", text: "made up" });
+  desk.gather(alert("anna-at-last"));
+  expect(desk.list().map(({ about }) => about)).toContain("anna-at-last");
+});
+
 test("whatever the order in which places learn of changes, they come to the same cases", () => {
   const time = fc.integer({ min: 1, max: 20 });
   const change = fc.oneof(
@@ -176,6 +260,10 @@ test("whatever the order in which places learn of changes, they come to the same
           .toSorted(([a], [b]) => a - b)
           .map(([, one]) => one);
         expect(casesOf(shuffled)).toEqual(casesOf(changes));
+        // An alert that comes last is put in its place without looking at all the others again.
+        const last = alert("anna", { id: "x99", time: 21 });
+        const newest = (cases: readonly Case[]) => cases.toSorted((a, b) => b.openedAt - a.openedAt);
+        expect(withAlert(newest(casesOf(changes)), last)).toEqual(newest(casesOf([...changes, last])));
       },
     ),
   );

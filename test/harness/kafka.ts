@@ -1,5 +1,7 @@
+import { execFile } from "node:child_process";
 import { access, readdir } from "node:fs/promises";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { CACHE, unpackTogether } from "./debian.ts";
 import { endTied, spawnTied } from "./tied.ts";
 
@@ -20,6 +22,8 @@ export interface Consumed {
 export interface KafkaCluster {
   readonly broker: string;
   consumed(): readonly Consumed[];
+  /** What librdkafka is told of a broker, with these settings of its own; rejects where it is told nothing. */
+  metadata(broker: string, settings: readonly string[]): Promise<string>;
   /** The brokers take no turn any more: connections stay, and nothing is answered. */
   pause(): void;
   goOn(): void;
@@ -67,6 +71,14 @@ export async function startKafka(topic: string): Promise<KafkaCluster> {
             line.split(SEPARATOR);
           return { partition, offset, key, time, headers, value: value.join(SEPARATOR) };
         }),
+    async metadata(address, settings) {
+      const flags = settings.flatMap((one) => ["-X", one]);
+      const env = { ...process.env, ...environment };
+      const { stdout } = await promisify(execFile)(program, ["-L", "-b", address, "-m", "10", ...flags], {
+        env,
+      });
+      return stdout;
+    },
     pause: () => void child.kill("SIGSTOP"),
     goOn: () => void child.kill("SIGCONT"),
     async stop() {

@@ -69,3 +69,8 @@ function exists(path: string): Promise<boolean> {
     () => false,
   );
 }
+
+/** Postgres 13 goes on after a message that has no place in COPY; Sluice ends the session, as later servers do. */
+export function upToItsEnd(seen: string): string {
+  return since(14) ? seen : seen.replace(/(?<=E\(08P01\)).*/, " closed").replaceAll("S ", "");
+}

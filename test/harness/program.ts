@@ -4,13 +4,17 @@ import { copyFile, cp, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { devNull, tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { pathToFileURL } from "node:url";
 import { promisify } from "node:util";
+import type { Threads } from "../../proxy/app/compose.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 
 /** The compiled program: a process of its own cannot run from the sources. */
 export interface Program {
   readonly main: string;
+  /** For a Sluice that otherwise runs from its sources. */
+  readonly threads: Threads;
   remove(): Promise<void>;
 }
 
@@ -36,6 +40,10 @@ export async function compileSluice(): Promise<Program> {
     await cp(join(ROOT, "proxy", asset), join(folder, "dist", asset), { recursive: true });
   return {
     main: join(folder, "dist/main.js"),
+    threads: {
+      analyst: pathToFileURL(join(folder, "dist/analyst/thread.js")),
+      leaks: pathToFileURL(join(folder, "dist/app/leak-thread.js")),
+    },
     remove: () => rm(folder, { recursive: true, force: true }),
   };
 }

@@ -3,7 +3,7 @@ import { mkdtemp, rename, rm, writeFile } from "node:fs/promises";
 import { devNull, tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
-import { compose, type Running } from "../../proxy/app/compose.ts";
+import { compose, type Running, type Threads } from "../../proxy/app/compose.ts";
 import { createLog, type LogLevel } from "../../proxy/log.ts";
 import { readSettings } from "../../proxy/settings/settings.ts";
 
@@ -19,6 +19,8 @@ export interface SluiceOptions {
   readonly flags?: readonly string[];
   /** Settings without a flag, as environment variables. */
   readonly variables?: Readonly<Record<string, string>>;
+  /** Of the compiled program (program.ts): threads cannot run from the sources. */
+  readonly threads?: Threads;
   /** "info" if absent. */
   readonly logLevel?: LogLevel;
 }
@@ -105,7 +107,13 @@ async function serve(
   if (!read.ok) throw new NotStarted(read.problems);
   const to = { write: (line: string) => void lines.push(line) };
   const log = createLog({ level: options.logLevel ?? "info", to });
-  const composed = await compose(read.settings, log, undefined, () => readSettings(argv, env));
+  const composed = await compose(
+    read.settings,
+    log,
+    undefined,
+    () => readSettings(argv, env),
+    options.threads,
+  );
   if (!composed.ok) throw new NotStarted(composed.problems);
   return composed.running;
 }

@@ -13,7 +13,7 @@ import {
 } from "../../proxy/wire/frontend-messages.ts";
 import { Frontend, message } from "../../proxy/wire/messages.ts";
 import { cancelRequest } from "../../proxy/wire/startup.ts";
-import { since } from "../harness/postgres-versions.ts";
+import { upToItsEnd } from "../harness/postgres-versions.ts";
 import { type Message, Raw, shortOf } from "../harness/raw-client.ts";
 import { makeWorld, POLICY, type World } from "../session/world.ts";
 
@@ -151,11 +151,6 @@ function withSyncs(round: readonly Buffer[]): readonly Buffer[] {
       each[0] === Frontend.Execute || (hasRun && each[0] !== Frontend.Sync && each[0] !== Frontend.Query);
     return mustEnd ? [syncMessage, each] : [each];
   });
-}
-
-/** Postgres 13 goes on after a message that has no place in COPY; Sluice ends the session, as later servers do. */
-function upToItsEnd(seen: string): string {
-  return since(14) ? seen : seen.replace(/(?<=E\(08P01\)).*/, " closed").replaceAll("S ", "");
 }
 
 /** Short, so that most requests come while the connection is another client's. */

@@ -12,6 +12,7 @@ import {
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
 import { Frontend, message } from "../../proxy/wire/messages.ts";
+import { upToItsEnd } from "../harness/postgres-versions.ts";
 import { startProxy } from "../harness/proxy.ts";
 import { type Message, Raw, shortOf } from "../harness/raw-client.ts";
 import { makeWorld, POLICY, type World } from "./world.ts";
@@ -209,8 +210,9 @@ test.each([
     const runs = fc.asyncProperty(
       fc.array(messagesWith(...TEXTS), { minLength: 1, maxLength: 20 }),
       async (sent) => {
-        const direct = await answers(server.port, user, database.database, sent);
-        expect(await answers(sluice.port, user, database.database, sent), shown(sent)).toBe(direct);
+        const direct = upToItsEnd(await answers(server.port, user, database.database, sent));
+        const ours = upToItsEnd(await answers(sluice.port, user, database.database, sent));
+        expect(ours, shown(sent)).toBe(direct);
       },
     );
     await fc.assert(runs, { ...runsOf(20), examples: RINGS.map((each) => [each]) });
@@ -274,8 +276,9 @@ test(
     const runs = fc.asyncProperty(
       fc.array(messagesWith(...WATCHED_TEXTS), { minLength: 1, maxLength: 20 }),
       async (sent) => {
-        const direct = await answers(server.port, "helpdesk_app", database.database, sent);
-        expect(await answers(sluice.port, "helpdesk_app", database.database, sent), shown(sent)).toBe(direct);
+        const direct = upToItsEnd(await answers(server.port, "helpdesk_app", database.database, sent));
+        const ours = upToItsEnd(await answers(sluice.port, "helpdesk_app", database.database, sent));
+        expect(ours, shown(sent)).toBe(direct);
       },
     );
     await fc.assert(runs, { ...runsOf(20), examples: ASKED_BEFORE.map((each) => [each]) });

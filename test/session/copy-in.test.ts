@@ -9,6 +9,7 @@ import {
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
 import { Frontend, message } from "../../proxy/wire/messages.ts";
+import { since } from "../harness/postgres-versions.ts";
 import { startProxy, type TestProxy } from "../harness/proxy.ts";
 import { Raw, shortOf } from "../harness/raw-client.ts";
 import { makeWorld, POLICY, type World } from "./world.ts";
@@ -95,7 +96,8 @@ describe.each([
   ["is watched", "helpdesk_app", "pool, watched"],
   ["is guarded", "anna", "pool, open"],
 ])("in a COPY of a role that %s (%s, %s)", (_, user, way) => {
-  test("a query within the COPY ends the session as the server does", async () => {
+  // Postgres 13 itself goes on.
+  test.runIf(since(14))("a query within the COPY ends the session as the server does", async () => {
     const port = sluices.get(way)?.port ?? 0;
     const ends = async (at: number) => {
       const client = await Raw.logIn(at, user, world.database.database);

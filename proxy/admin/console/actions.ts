@@ -2,9 +2,11 @@ import type { Reached } from "../../orders/suspensions.ts";
 import type { Action, Outcome } from "./page.ts";
 import { caseAction } from "./pages/cases.ts";
 import { explainAction } from "./pages/explain.ts";
+import { LEAK_BOUNDS, leakAction } from "./pages/leak.ts";
 import { logAction, logExportAction } from "./pages/log.ts";
 import { personAction } from "./pages/person.ts";
 import { problemPage } from "./pages/problem.ts";
+import type { FormBounds } from "./request.ts";
 import { at } from "./routes.ts";
 
 const LONGEST_REASON = 500;
@@ -46,10 +48,16 @@ export const ACTIONS: ReadonlyMap<string, Action> = new Map<string, Action>([
   ["/console/end", end],
   ["/console/explain", explainAction],
   ["/console/person", personAction],
+  ["/console/leak", leakAction],
   ["/console/case", caseAction],
   ["/console/log", logAction],
   ["/console/log-export", logExportAction],
 ]);
+
+/** What a form of this path may be, where it may be more than others. */
+export function boundsOf(path: string): FormBounds | undefined {
+  return path === "/console/leak" ? LEAK_BOUNDS : undefined;
+}
 
 function orderOf(form: URLSearchParams) {
   const why = (form.get("why") ?? "").replace(/\s+/g, " ").trim().slice(0, LONGEST_REASON);

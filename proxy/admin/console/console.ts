@@ -3,7 +3,7 @@ import { TLSSocket } from "node:tls";
 import type { Log } from "../../log.ts";
 import { type Answer, plain } from "../answer.ts";
 import type { Operations } from "../operations.ts";
-import { ACTIONS } from "./actions.ts";
+import { ACTIONS, boundsOf } from "./actions.ts";
 import { type Asset, readAssets } from "./assets.ts";
 import type { Html } from "./html.ts";
 import {
@@ -15,7 +15,7 @@ import {
   type Visit,
   Visits,
 } from "./log-in.ts";
-import { AWAY_SECONDS, type Oidc } from "./oidc.ts";
+import { AWAY, AWAY_SECONDS, type Oidc } from "./oidc.ts";
 import { arrivedPage, logInPage } from "./pages/log-in.ts";
 import { problemPage } from "./pages/problem.ts";
 import { PAGES } from "./pages.ts";
@@ -130,8 +130,7 @@ async function depart(request: IncomingMessage, url: URL, oidc: Oidc, parts: Par
   const to = safeTarget(url.searchParams.get("to") ?? "");
   const departure = await oidc.depart(to);
   if (departure === undefined) {
-    const problem = "The identity provider cannot be reached. Try again, or log in with a token.";
-    return logInAgain(503, request, parts, to, problem);
+    return logInAgain(503, request, parts, to, AWAY);
   }
   const { location, cookie: journey } = departure;
   return seeOther(location, { "set-cookie": awayCookie(request, journey, AWAY_SECONDS) });
@@ -160,11 +159,15 @@ async function post(
   parts: Parts,
 ): Promise<Answer> {
   if (!isOurOrigin(request)) return plain(403, "this form was not sent from a page of the console");
-  const form = await readForm(request);
+  // Large forms are those of officers.
+  const mayUpload = visit !== undefined && maySend(visit.role, path);
+  const sent = await readForm(request, mayUpload ? boundsOf(path) : undefined);
   // What else is still on its way is not read.
-  if (!(form instanceof URLSearchParams)) {
-    return { ...plain(form.status, "not a form of the console"), headers: { connection: "close" } };
+  if (!("fields" in sent)) {
+    const problem = sent.status === 413 ? "this is longer than the form may be" : "not a form of the console";
+    return { ...plain(sent.status, problem), headers: { connection: "close" } };
   }
+  const { fields: form, file } = sent;
   const address = addressOf(request);
   if (path === "/console/log-in") return logIn(request, form, address, parts);
   if (visit === undefined) {
@@ -185,7 +188,7 @@ async function post(
   if (!maySend(visit.role, path)) {
     return markup(403, problemPage(visit, `Your login (${visit.role}) may not do this. Nothing was done.`));
   }
-  const outcome = await action({ visit, form, address, operations: parts.operations, now: Date.now() });
+  const outcome = await action({ visit, form, file, address, operations: parts.operations, now: Date.now() });
   if (outcome.kind === "page") return markup(outcome.status, outcome.page);
   if (outcome.kind === "file") {
     const { contentType, text, name } = outcome;

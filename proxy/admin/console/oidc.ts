@@ -1,4 +1,4 @@
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import type { Configuration } from "openid-client";
 import { z } from "zod";
 import { Sealer } from "../../fleet/sealed.ts";
@@ -115,8 +115,11 @@ export class Oidc {
         idTokenExpected: true,
       });
       claims = tokens.claims();
+      // It is what the audit log names an account by.
+      if (claims?.sub === "") throw new Error("EMPTY_SUBJECT");
     } catch (error) {
       this.#failed(error, "a log-in by --console-oidc failed");
+      if (isAway(error)) return { ok: false, status: 503, problem: AWAY };
       const problem =
         "The identity provider did not confirm this log-in. Begin again, or log in with a token.";
       return { ok: false, status: 401, problem };
@@ -170,12 +173,31 @@ export class Oidc {
   }
 }
 
+export const AWAY = "The identity provider cannot be reached. Try again, or log in with a token.";
+
+/** Nothing was answered, which says nothing about the log-in. */
+function isAway(error: unknown): boolean {
+  const { name, message, cause } = error as Error & { cause?: { code?: unknown; name?: unknown } };
+  const isSilent = name === "TimeoutError" || cause?.name === "TimeoutError";
+  return isSilent || (message === "fetch failed" && typeof cause?.code === "string");
+}
+
 /** The subject is what names an account for good; a name beside it is for people, who may choose it themselves. */
 function nameOf(claims: Readonly<Record<string, unknown>> | undefined): string {
   const text = (name: string) => {
     const value = claims?.[name];
     return typeof value === "string" ? value.replace(/[^\p{L}\p{N} .@_-]/gu, "").slice(0, LONGEST_NAME) : "";
   };
+  const subject = subjectOf(claims?.sub);
   const name = (claims?.email_verified === true ? text("email") : "") || text("preferred_username");
-  return name === "" ? `oidc ${text("sub")}` : `${name}, oidc ${text("sub")}`;
+  return name === "" ? `oidc ${subject}` : `${name}, oidc ${subject}`;
+}
+
+/** Two subjects never have one name: of what is left out of one, a hash remains. */
+function subjectOf(sub: unknown): string {
+  const given = typeof sub === "string" ? sub : "";
+  const plain = given.replace(/[^\p{L}\p{N} .@_|:/+=~-]/gu, "").slice(0, LONGEST_NAME);
+  return plain === given
+    ? plain
+    : `${plain}#${createHash("sha256").update(given).digest("hex").slice(0, 16)}`;
 }

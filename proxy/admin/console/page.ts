@@ -18,6 +18,8 @@ export type Page = (asked: Asked) => Html | Promise<Html>;
 export interface Ordered {
   readonly visit: Visit;
   readonly form: URLSearchParams;
+  /** Of forms that take one (`boundsOf`). */
+  readonly file: Buffer | undefined;
   /** Their IP address. */
   readonly address: string;
   readonly operations: Operations;

@@ -3,6 +3,7 @@ import { alertsPage } from "./pages/alerts.ts";
 import { casePage, casesPage } from "./pages/cases.ts";
 import { explainPage } from "./pages/explain.ts";
 import { historyPage } from "./pages/history.ts";
+import { leakPage } from "./pages/leak.ts";
 import { logPage } from "./pages/log.ts";
 import { overviewPage } from "./pages/overview.ts";
 import { personPage } from "./pages/person.ts";
@@ -25,6 +26,7 @@ export const PAGES: ReadonlyMap<string, Page> = new Map<string, Page>([
   ["/console/cases", casesPage],
   ["/console/case", casePage],
   ["/console/person", personPage],
+  ["/console/leak", leakPage],
   ["/console/log", logPage],
   ["/console/history", historyPage],
   ["/console/policy-changes", policyChangesPage],

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from "node:http";
 import { isIP } from "node:net";
 import { TLSSocket } from "node:tls";
+import { partsOf } from "./multipart.ts";
 
 /** Longer than any statement that people paste into a form. */
 const LONGEST_FORM = 256 * 1024;
@@ -42,20 +43,48 @@ export function certificateOf({ socket }: IncomingMessage): Certificate | undefi
   return { name, fingerprint };
 }
 
-/** The fields of a form; a text: what is wrong with it, and the status to say so. */
+/** A form, as it was sent. */
+export interface SentForm {
+  readonly fields: URLSearchParams;
+  /** The file that was chosen, and is not empty. */
+  readonly file: Buffer | undefined;
+}
+
+/** What a form may be. */
+export interface FormBounds {
+  /** In bytes. */
+  readonly longest: number;
+  readonly takesFile: boolean;
+}
+
+const PLAIN: FormBounds = { longest: LONGEST_FORM, takesFile: false };
+
+/** The status: what is wrong with it. */
 export async function readForm(
   request: IncomingMessage,
-): Promise<URLSearchParams | { readonly status: 413 | 415 }> {
-  const [type] = (request.headers["content-type"] ?? "").split(";");
-  if (type?.trim().toLowerCase() !== "application/x-www-form-urlencoded") return { status: 415 };
+  { longest, takesFile }: FormBounds = PLAIN,
+): Promise<SentForm | { readonly status: 400 | 413 | 415 }> {
+  const contentType = request.headers["content-type"] ?? "";
+  const type = contentType.split(";")[0]?.trim().toLowerCase();
+  const isMultipart = takesFile && type === "multipart/form-data";
+  if (!isMultipart && type !== "application/x-www-form-urlencoded") return { status: 415 };
   const chunks: Buffer[] = [];
   let length = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
     length += chunk.length;
-    if (length > LONGEST_FORM) return { status: 413 };
+    if (length > longest) return { status: 413 };
     chunks.push(chunk);
   }
-  return new URLSearchParams(Buffer.concat(chunks).toString("utf8"));
+  const body = Buffer.concat(chunks);
+  if (!isMultipart) return { fields: new URLSearchParams(body.toString("utf8")), file: undefined };
+  const parts = partsOf(body, contentType);
+  if (parts === undefined) return { status: 400 };
+  const fields = new URLSearchParams();
+  for (const { name, isFile, content } of parts) if (!isFile) fields.append(name, content.toString("utf8"));
+  return {
+    fields,
+    file: parts.find(({ isFile, content }) => isFile && content.length > 0)?.content,
+  };
 }
 
 export function cookieOf({ headers }: IncomingMessage, name: string): string | undefined {

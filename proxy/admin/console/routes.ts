@@ -4,6 +4,8 @@ export const at = {
   /** A search of the audit log. */
   log: (fields: Readonly<Record<string, string>>) => address("/console/log", fields),
   case: (id: string) => address("/console/case", { id }),
+  /** Who read a leaked list; the answer can be attached to this case. */
+  leak: (id: string) => address("/console/leak", { case: id }),
   history: (user: string) => address("/console/history", { name: user }),
   session: (session: string) => address("/console/session", { id: session }),
 };

@@ -1,72 +1,36 @@
-import { Ledger } from "../../protocol/ledger.ts";
-import type { ServerLeg } from "../../protocol/server-leg.ts";
 import type { Statement } from "../../sql/verdict.ts";
 import type { Frame } from "../../wire/frames.ts";
 import { syncMessage } from "../../wire/frontend-messages.ts";
-import { Outbox } from "../../wire/outbox.ts";
 import type { Refusal } from "../../wire/refusal.ts";
 import { cancelBehind } from "../context/cancelling.ts";
-import type { Established } from "../context/established.ts";
-import type { SessionParts } from "../context/parts.ts";
 import { Counting } from "../decide/counting.ts";
-import { Fencing } from "../decide/fencing.ts";
-import type { Judging } from "../decide/judging.ts";
-import type { Trace } from "../record/audit-recorder.ts";
+import { SessionState } from "../judged/session-state.ts";
 import type { Judged } from "../statement/decision.ts";
 import type { PinnedPeople } from "../statement/pinned.ts";
-import { type Named, noNames } from "../statement/prepared.ts";
 import type { Repeat } from "../statement/repeats.ts";
 import { Acting } from "./acting.ts";
 import type { Reply } from "./outstanding-replies.ts";
 
-/** What the two directions of a guarded session know of each other. */
-export class Exchange {
-  readonly established: Established;
-  readonly parts: SessionParts;
-  readonly judging: Judging;
-  readonly trace: Trace;
+/**
+ * What the two directions of a guarded session know of each other. While a result runs that may be cut off, the ledger's
+ * barrier holds back what the client sends next: a CancelRequest that comes a moment late would hit that. The Sync of its
+ * own pipeline may follow if nothing was written.
+ */
+export class Exchange extends SessionState<Reply> {
   readonly counting: Counting;
   /** Of an application whose people have roles of their own. */
   readonly acting: Acting | undefined;
-  readonly fencing: Fencing;
-  readonly toClient = new Outbox();
-  readonly leg: ServerLeg;
-  /**
-   * While a result runs that may be cut off, its barrier holds back what the client sends next: a CancelRequest that
-   * comes a moment late would hit that. The Sync of its own pipeline may follow if nothing was written.
-   */
-  readonly ledger = new Ledger<Reply>();
-  readonly names: Named = noNames();
   /** The pipeline that is being sent may have changed data. */
   pipelineWrites = false;
   /** A simple query runs in the extended protocol; its Sync is ours to send. */
   unrolling = false;
   /** What runs is being cancelled because it has run too long. */
   overrun = false;
-  /** The server has announced the end of the session. */
-  fatal = false;
-  /** The client has said that it ends the session. */
-  terminated = false;
-  readonly #wake: () => void;
 
-  /** `wake`: tries again what had to wait. */
-  constructor(
-    established: Established,
-    parts: SessionParts,
-    judging: Judging,
-    trace: Trace,
-    leg: ServerLeg,
-    wake: () => void,
-  ) {
-    this.leg = leg;
-    this.established = established;
-    this.parts = parts;
-    this.judging = judging;
-    this.trace = trace;
+  constructor(...all: ConstructorParameters<typeof SessionState>) {
+    super(...all);
+    const { established, parts, judging, ledger, toClient, wake } = this;
     this.counting = new Counting(established, parts, judging);
-    this.#wake = wake;
-    this.fencing = new Fencing(established, parts, judging);
-    const { toClient, ledger } = this;
     this.acting =
       judging.account.actsAs === undefined
         ? undefined
@@ -134,11 +98,7 @@ export class Exchange {
       barrier.raise("closed");
       return;
     }
-    cancelBehind(barrier, this.established, this.parts.log, this.#wake);
-  }
-
-  wake(): void {
-    this.#wake();
+    cancelBehind(barrier, this.established, this.parts.log, this.wake);
   }
 
   /** A statement was sent that will have this effect. */

@@ -63,7 +63,7 @@ export class Claims {
 
   /** Whether it is known what the token says; otherwise `wake` is called when it is. */
   isChecked(token: string, signedBy: SignedBy, wake: () => void): boolean {
-    const known = this.#of(signedBy).get(token) ?? this.#check(token, signedBy);
+    const known = this.#of(signedBy).get(nameOf(token)) ?? this.#check(token, signedBy);
     if (typeof known === "string" || !("wakes" in known)) return true;
     known.wakes.add(wake);
     return false;
@@ -71,7 +71,7 @@ export class Claims {
 
   /** Whom the token names now. Undefined: nobody. */
   named(token: string, signedBy: SignedBy): Claim | undefined {
-    const known = this.#of(signedBy).get(token);
+    const known = this.#of(signedBy).get(nameOf(token));
     if (known === undefined || typeof known === "string" || "wakes" in known) return undefined;
     return known.until > this.#options.now() ? known : undefined;
   }
@@ -90,9 +90,10 @@ export class Claims {
   #check(token: string, signedBy: SignedBy): Known {
     const known = this.#of(signedBy);
     const checking: Checking = { wakes: new Set() };
-    known.set(token, checking);
+    const name = nameOf(token);
+    known.set(name, checking);
     void this.#verify(token, signedBy).then((found) => {
-      known.set(token, found, { ttl: typeof found === "string" ? REJECTED_MS : ACCEPTED_MS });
+      known.set(name, found, { ttl: typeof found === "string" ? REJECTED_MS : ACCEPTED_MS });
       if (typeof found === "string") this.#options.onRejected(found);
       for (const wake of checking.wakes) wake();
     });
@@ -111,6 +112,12 @@ export class Claims {
       return rejectionOf(error);
     }
   }
+}
+
+/** What is too long to be verified is not kept either: it would push out the tokens of others, or find no room at all. */
+function nameOf(token: string): string {
+  // No token has a blank in it.
+  return token.length > LONGEST_TOKEN ? `${token.slice(0, 64)} ${token.length}` : token;
 }
 
 function tokenCache(): LRUCache<string, Known> {
@@ -137,7 +144,8 @@ function claimIn({ payload }: JWTVerifyResult, { claim }: SignedBy, now: number)
   const { [claim]: person, nonce } = payload;
   const until = (payload.exp ?? 0) * 1000;
   if (until - now > LONGEST_VALIDITY_MS) return "long";
-  if (typeof person !== "string" && typeof person !== "number") return "claims";
+  // Of numbers that JSON's reader rounds, two people would be one.
+  if (typeof person !== "string" && !Number.isSafeInteger(person)) return "claims";
   return {
     person: String(person),
     until,

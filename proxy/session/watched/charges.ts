@@ -2,7 +2,7 @@ import type { Batch, Grant } from "../../meter/meter.ts";
 import { PERSON } from "../../policy/prices.ts";
 import type { Refusal } from "../../wire/refusal.ts";
 import type { Run } from "../statement/run.ts";
-import type { Reader, Readers } from "./readers.ts";
+import type { Ahead, Reader, Readers } from "./readers.ts";
 
 /** People who were shown to one reader by one statement, and are not charged yet. */
 class Unpaid {
@@ -41,8 +41,8 @@ class Unpaid {
 export type OnStop = (run: Run, refusal: Refusal) => void;
 
 /**
- * Charges what has left already: rows do not wait for the counters, up to `Reader.ahead` people who are not charged yet, over
- * all connections of this process. One request of each to the counters is under way at a time.
+ * Charges what has left already: rows do not wait for the counters, up to so many people who are not charged yet
+ * (`Reader.advances`), over all connections of this process. One request of each to the counters is under way at a time.
  */
 export class Charges {
   readonly #readers: Readers;
@@ -58,12 +58,13 @@ export class Charges {
   }
 
   /** Rows of this reader must wait: too many people are not charged yet. */
-  mustWait({ ahead, advance }: Reader): boolean {
-    if (advance.people < ahead) return false;
+  mustWait({ advances }: Reader): boolean {
+    const isFull = ({ advance, most }: Ahead) => advance.people >= most;
+    if (!advances.some(isFull)) return false;
     this.flush();
-    if (advance.people < ahead) return false;
-    advance.whenCharged(this.#wake);
-    return true;
+    const full = advances.find(isFull);
+    full?.advance.whenCharged(this.#wake);
+    return full !== undefined;
   }
 
   /** All that was shown has been charged. Otherwise a `wake` comes. */
@@ -83,7 +84,7 @@ export class Charges {
     last.add(shown);
     const sightings = identities.length + units / PERSON;
     last.sightings += sightings;
-    reader.advance.shown(sightings);
+    for (const { advance } of reader.advances) advance.shown(sightings);
   }
 
   /** Asks the counters about what waits. */
@@ -112,7 +113,7 @@ export class Charges {
     // What cannot be counted is on record all the same, and an application does not wait for it.
     const refusal = grant.kind === "part" ? this.#readers.usedUp(reader, grant) : undefined;
     if (refusal !== undefined) this.#onStop(run, refusal);
-    reader.advance.charged(sightings);
+    for (const { advance } of reader.advances) advance.charged(sightings);
   }
 }
 

@@ -4,6 +4,7 @@ import { type Account, accountOf, type Grant, type Meter } from "../../meter/met
 import { refusalOf } from "../../meter/refusal.ts";
 import { scopeParts } from "../../meter/scopes.ts";
 import { Stops } from "../../meter/stops.ts";
+import { type BudgetScope, scopeOf } from "../../meter/windows.ts";
 import type { Standing } from "../../policy/acting.ts";
 import type { BudgetWindow, Role } from "../../policy/policy.ts";
 import type { Statement } from "../../sql/verdict.ts";
@@ -23,10 +24,16 @@ export interface Reader {
   readonly role: Role;
   readonly account: Account;
   readonly meter: Meter;
-  /** How many people may be shown before it is known that they have room in the budgets. */
+  /** How many people one row may show before it is known that they have room in the budgets. */
   readonly ahead: number;
-  /** Those who have been, by any session of this process. */
+  /** Those who have been shown before that is known, for each scope of the budgets. */
+  readonly advances: readonly Ahead[];
+}
+
+/** What all who share a budget were shown before it is known that there is room, by any session of this process. */
+export interface Ahead {
   readonly advance: Advance;
+  readonly most: number;
 }
 
 /** Who reads by a session, by the policy in force. */
@@ -103,14 +110,17 @@ export class Readers {
       windows: windowsOf(role, person),
     };
     const meter = this.#parts.meter(account);
+    const scopes = new Set<BudgetScope>(["user", ...account.windows.map(scopeOf)]);
+    const advances = [...scopes].map((scope) => this.#ahead(account, scope));
+    return { person, role, account, meter, ahead: Math.min(...advances.map(({ most }) => most)), advances };
+  }
+
+  #ahead(account: Account, scope: BudgetScope): Ahead {
     const { advances } = sharedOf(this.#parts);
-    const key = JSON.stringify(scopeParts(account, "user"));
-    let advance = advances.get(key);
-    if (advance === undefined) {
-      advance = new Advance();
-      advances.set(key, advance);
-    }
-    return { person, role, account, meter, ahead: aheadOf(account.windows), advance };
+    const key = JSON.stringify(scopeParts(account, scope));
+    const advance = advances.get(key) ?? new Advance();
+    advances.set(key, advance);
+    return { advance, most: mostAhead(account.windows.filter((window) => scopeOf(window) === scope)) };
   }
 }
 
@@ -126,7 +136,7 @@ function windowsOf(role: Role, person: string | undefined): readonly BudgetWindo
 interface Shared {
   readonly stops: Stops;
   readonly alerts: BudgetAlerts;
-  /** By user. */
+  /** By whom a budget counts together: a user, a role, an address. */
   readonly advances: LRUCache<string, Advance>;
 }
 
@@ -149,7 +159,7 @@ const MOST_AHEAD = 1_000;
 const LEAST_AHEAD = 10;
 
 /** A fifth of the smallest budget of people, but from 10 to 1,000: see docs/applications.md. */
-function aheadOf(windows: readonly BudgetWindow[]): number {
+function mostAhead(windows: readonly BudgetWindow[]): number {
   const limits = windows.flatMap(({ what, limit }) => (what === "people" ? [limit] : []));
   return Math.min(MOST_AHEAD, Math.max(LEAST_AHEAD, Math.floor(Math.min(...limits) / 5)));
 }

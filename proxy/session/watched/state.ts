@@ -1,60 +1,28 @@
-import { Ledger } from "../../protocol/ledger.ts";
-import type { ServerLeg } from "../../protocol/server-leg.ts";
 import type { Effect, Statement } from "../../sql/verdict.ts";
 import { withoutColumns } from "../../sql/watched.ts";
 import type { Frame } from "../../wire/frames.ts";
 import { syncMessage } from "../../wire/frontend-messages.ts";
 import { nameKey } from "../../wire/messages.ts";
-import { Outbox } from "../../wire/outbox.ts";
-import type { Established } from "../context/established.ts";
-import type { SessionParts } from "../context/parts.ts";
 import { Certainty } from "../decide/certainty.ts";
-import { Fencing } from "../decide/fencing.ts";
-import type { Judging } from "../decide/judging.ts";
-import type { Trace } from "../record/audit-recorder.ts";
+import { SessionState } from "../judged/session-state.ts";
 import type { Judged } from "../statement/decision.ts";
 import { hasSource } from "../statement/described.ts";
-import { isSource, type Lookup, type Named, noNames, sourceOf } from "../statement/prepared.ts";
+import { isSource, type Lookup, sourceOf } from "../statement/prepared.ts";
 import { Readers } from "./readers.ts";
 import type { WatchedRequest } from "./requests.ts";
 
 /** What the two directions of a watched session know of each other. */
-export class WatchedState {
-  readonly established: Established;
-  readonly parts: SessionParts;
-  readonly judging: Judging;
-  readonly trace: Trace;
-  readonly wake: () => void;
-  readonly toClient = new Outbox();
-  readonly leg: ServerLeg;
-  readonly ledger = new Ledger<WatchedRequest>();
-  readonly names: Named = noNames();
+export class WatchedState extends SessionState<WatchedRequest> {
   readonly certainty = new Certainty(this.ledger);
   readonly readers: Readers;
-  readonly fencing: Fencing;
   /** Relations were defined, and the catalog has not been looked at since. */
   defined = false;
   /** The pieces that follow of a long message that is no row are the client's as well. */
   passesLong = false;
-  terminated = false;
-  fatal = false;
 
-  constructor(
-    established: Established,
-    parts: SessionParts,
-    judging: Judging,
-    trace: Trace,
-    leg: ServerLeg,
-    wake: () => void,
-  ) {
-    this.leg = leg;
-    this.established = established;
-    this.parts = parts;
-    this.judging = judging;
-    this.trace = trace;
-    this.wake = wake;
-    this.readers = new Readers(established, parts, judging);
-    this.fencing = new Fencing(established, parts, judging);
+  constructor(...parts: ConstructorParameters<typeof SessionState>) {
+    super(...parts);
+    this.readers = new Readers(this.established, this.parts, this.judging);
   }
 
   send(message: Buffer | Frame, request: WatchedRequest): void {

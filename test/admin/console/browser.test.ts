@@ -6,6 +6,7 @@ import type { Browser, BrowserContextOptions, Page } from "playwright-core";
 import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from "vitest";
 import { openBrowser } from "../../harness/browser.ts";
 import { freshDatabase, PASSWORDS, supportSchema, type TestDatabase } from "../../harness/postgres.ts";
+import { compileSluice, type Program } from "../../harness/program.ts";
 import { startSluice, type TestSluice } from "../../harness/sluice.ts";
 import { TOKEN } from "./browsing.ts";
 
@@ -29,12 +30,13 @@ roles:
 const PICTURES = process.env.SLUICE_SCREENSHOTS;
 const PAGES = [
   ...["", "/readers", "/sessions", "/alerts", "/person", "/policy", "/explain", "/user?name=anna"],
-  ...["/cases", "/log", "/log?user=anna", "/history?name=anna", "/policy-changes"],
+  ...["/leak", "/cases", "/log", "/log?user=anna", "/history?name=anna", "/policy-changes"],
 ];
 
 let browser: Browser | undefined;
 let lacking = "";
 let database: TestDatabase;
+let program: Program | undefined;
 let sluice: TestSluice;
 
 beforeAll(async () => {
@@ -43,15 +45,16 @@ beforeAll(async () => {
     return undefined;
   });
   if (browser === undefined) return;
-  database = await freshDatabase("console_browser");
+  [database, program] = await Promise.all([freshDatabase("console_browser"), compileSluice()]);
   await supportSchema(database.uri);
   const variables = { SLUICE_CONSOLE_TOKEN: `olga:${TOKEN}`, SLUICE_KEY: "5".repeat(64) };
-  sluice = await startSluice({ policy: POLICY, upstream: database.uri, variables });
+  sluice = await startSluice({ policy: POLICY, upstream: database.uri, variables, threads: program.threads });
 });
 afterAll(async () => {
   await browser?.close();
   await sluice?.close();
   await database?.drop();
+  await program?.remove();
 });
 beforeEach(({ skip }) => {
   if (browser === undefined) skip(lacking);
@@ -188,6 +191,39 @@ test("who read a customer is answered on the page, and the id stands in no addre
     .waitFor();
   expect(page.url()).not.toContain("4711");
   await picture(page, "person");
+});
+
+test("a leaked list is chosen as a file or pasted, answered with who read it, and attached to a case", async () => {
+  const page = await openLoggedIn();
+  const cleo = await connect("cleo");
+  await cleo.query("SELECT name, email FROM customers WHERE id BETWEEN 301 AND 305");
+  await page.getByRole("navigation").getByRole("link", { name: "Person" }).click();
+  await page.getByRole("link", { name: "who read a leaked list?" }).click();
+  await page.getByRole("button", { name: "Ask the log" }).click();
+  await page.getByText("Give a list: choose a file, or paste it.").waitFor();
+  const buffer = Buffer.from("customer;<b>name</b>\r\n301;x\r\n302;y\r\n303;z\r\n88888888;q\r\n");
+  await page
+    .getByLabel("List of people: a file")
+    .setInputFiles({ name: "leak.csv", mimeType: "text/csv", buffer });
+  await page.getByLabel("Column of the list").fill("customer");
+  await page.getByLabel("email", { exact: true }).check();
+  await page.getByLabel("Attach the answer to").selectOption({ index: 1 });
+  await page.getByRole("button", { name: "Ask the log" }).click();
+  await page.getByRole("heading", { name: "Answer" }).waitFor();
+  await page
+    .getByText("4 leaked people of public.customers.id, 3 of them read by a user in this log")
+    .waitFor();
+  await page
+    .getByRole("row")
+    .filter({ has: page.getByRole("link", { name: "cleo" }) })
+    .getByText("3", { exact: true })
+    .first()
+    .waitFor();
+  await page.getByRole("heading", { name: "Not covered" }).waitFor();
+  expect(await page.getByLabel("or pasted, one a line").inputValue()).toBe("");
+  await picture(page, "leak-answer");
+  await page.getByRole("link", { name: /^case / }).click();
+  await page.getByText(/Who read a leaked list\? 4 leaked people/).waitFor();
 });
 
 test("an officer goes from an alert to its case, takes and closes it", async () => {

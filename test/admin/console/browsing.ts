@@ -15,7 +15,7 @@ export interface Page {
 export interface Sent {
   readonly method?: string;
   readonly headers?: Readonly<Record<string, string>>;
-  readonly body?: string;
+  readonly body?: string | Buffer;
 }
 
 /** Says what a browser would, or what none would: fetch sets Host and Origin by itself. */

@@ -1,8 +1,12 @@
 import { randomBytes } from "node:crypto";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import pg from "pg";
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
+import { auditWhoRead } from "../../../proxy/commands/audit-who-read.ts";
 import { entriesOf } from "../../audit/support.ts";
 import { freshDatabase, PASSWORDS, supportSchema, type TestDatabase } from "../../harness/postgres.ts";
+import { compileSluice, type Program } from "../../harness/program.ts";
 import { startSluice, type TestSluice } from "../../harness/sluice.ts";
 import { ask, form, logIn, type Officer, TOKEN, words } from "./browsing.ts";
 
@@ -11,29 +15,34 @@ classes: { email: { mask: email } }
 tables:
   public.customers: { subject: id, columns: { email: email } }
 roles:
-  agent: { users: [anna], reads: [public.customers], budget: { 1h: 500, 1d: 900 } }
+  agent: { users: [anna, ben], reads: [public.customers], budget: { 1h: 500, 1d: 900 } }
   app: { users: [helpdesk_app, metabase], reads: all, writes: all, sees: all }
 canaries: { public.customers: [9000001] }
 `;
 const VIEWER = randomBytes(24).toString("hex");
+const SECRET = randomBytes(32).toString("hex");
 
 let database: TestDatabase;
+let program: Program;
 let sluice: TestSluice;
 let officer: Officer;
 
 beforeAll(async () => {
-  database = await freshDatabase("console_log");
+  [database, program] = await Promise.all([freshDatabase("console_log"), compileSluice()]);
   await supportSchema(database.uri);
   const variables = {
     SLUICE_CONSOLE_TOKEN: `olga:${TOKEN} viewer/vera:${VIEWER}`,
-    SLUICE_KEY: randomBytes(32).toString("hex"),
+    SLUICE_KEY: SECRET,
+    SLUICE_CONSOLE_UPSTREAM: database.uri,
   };
-  sluice = await startSluice({ policy: POLICY, upstream: database.uri, variables });
+  const { threads } = program;
+  sluice = await startSluice({ policy: POLICY, upstream: database.uri, variables, threads });
   officer = await logIn(sluice);
 });
 afterAll(async () => {
   await sluice?.close();
   await database?.drop();
+  await program?.remove();
 });
 
 async function connect(user: keyof typeof PASSWORDS): Promise<pg.Client> {
@@ -187,4 +196,146 @@ test("each load of the policy is shown with what changed, also of loads before t
   expect(page).toMatch(/<del>- policy\.yaml: {7}1h: 500\n<\/del><ins>\+ policy\.yaml: {7}1h: 501/);
   expect(page).not.toMatch(/900000[12]/);
   expect(words(page)).toContain("there is nothing to compare it with");
+});
+
+/** A form with a file, as a browser sends it. */
+function upload(
+  fields: Readonly<Record<string, string>>,
+  file: string | Buffer,
+  { cookie, formToken }: Officer = officer,
+  headers: Readonly<Record<string, string>> = {},
+) {
+  const boundary = `----boundary${randomBytes(8).toString("hex")}`;
+  const parts = Object.entries({ form_token: formToken, ...fields }).map(
+    ([name, value]) => `--${boundary}\r\ncontent-disposition: form-data; name="${name}"\r\n\r\n${value}\r\n`,
+  );
+  const head = `--${boundary}\r\nContent-Disposition: form-data; name="file"; filename="leak.csv"\r\nContent-Type: text/csv\r\n\r\n`;
+  const body = Buffer.concat([
+    Buffer.from(`${parts.join("")}${head}`),
+    Buffer.from(file),
+    Buffer.from(`\r\n--${boundary}--\r\n`),
+  ]);
+  return ask(sluice, "/console/leak", {
+    method: "POST",
+    body,
+    headers: {
+      "content-type": `multipart/form-data; boundary=${boundary}`,
+      origin: sluice.adminUrl,
+      cookie,
+      ...headers,
+    },
+  });
+}
+
+/** What the command says of the same list, without its table. */
+async function commandSays(list: string, flags: readonly string[]): Promise<readonly string[]> {
+  const [listFile, keyFile] = [join(sluice.auditFolder, "../leak.csv"), join(sluice.auditFolder, "../key")];
+  await writeFile(listFile, list);
+  await writeFile(keyFile, SECRET, { mode: 0o600 });
+  const said: string[] = [];
+  const streams = {
+    output: { write: (text: string) => said.push(text) > 0 },
+    errors: { write: (text: string) => said.push(text) > 0 },
+  };
+  const where = ["--audit", sluice.auditFolder, "--key-file", keyFile, "--upstream", database.uri];
+  await auditWhoRead(["--subjects", listFile, ...where, ...flags], streams);
+  return said.join("").split("\n");
+}
+
+test("who read a leaked list of email addresses: the command's words and what they do not cover, on a case, and no address anywhere", async () => {
+  const anna = await connect("anna");
+  const stolen = Array.from({ length: 40 }, (_, i) => 7 + 23 * i);
+  await anna.query(`SELECT email FROM customers WHERE id IN (${stolen.join(", ")})`);
+  await anna.query("SELECT email FROM customers WHERE id = 9000001").catch(() => {});
+  const app = new pg.Client({ connectionString: database.uri });
+  await app.connect();
+  onTestFinished(() => app.end());
+  const { rows } = await app.query<{ email: string }>("SELECT email FROM customers WHERE id = ANY ($1)", [
+    stolen.slice(0, 30),
+  ]);
+  const list = `Mail;Name\r\n${rows.map(({ email }) => `${email.toUpperCase()};x`).join("\r\n")}\r\n`;
+  const fields = { table: "public.customers.id", match: "email", like: "none", since: "", until: "" };
+  // Masks alone are no reading that counts.
+  const masked = words((await upload(fields, list)).text);
+  expect(masked).toContain("No user in this log read any of them");
+  await sluice.setPolicy(
+    POLICY.replace("reads: [public.customers]", "reads: [public.customers], sees: [email]"),
+  );
+  onTestFinished(() => sluice.setPolicy(POLICY));
+  const again = await connect("anna");
+  await again.query(`SELECT email FROM customers WHERE id IN (${stolen.join(", ")})`);
+  // Another's work, of which nothing leaked.
+  const ben = await connect("ben");
+  await ben.query("SELECT email FROM customers WHERE id BETWEEN 700 AND 850");
+  const cases = await officer.see("/console/leak");
+  const [, id = ""] = /<option value="([0-9a-f-]{36})">[0-9a-f]{8}, anna/.exec(cases) ?? [];
+  const { status, text } = await upload({ ...fields, needs: "email", case: id }, list);
+  expect(status, words(text)).toBe(200);
+  const said = words(text);
+  expect(said).toMatch(
+    /Answer anna read 30 of the 30 leaked people, which chance gives to no innocent user but/,
+  );
+  const command = (
+    await commandSays(list, ["--match", "email", "--like", "none", "--needs", "email"])
+  ).filter((line) => /^(\d|anna|compared|only)/.test(line) && !/^anna +\d/.test(line));
+  expect(command.length).toBeGreaterThan(4);
+  for (const line of command) expect(said).toContain(line);
+  expect(said).toMatch(/Not covered whatever was read before/);
+  expect(words(await officer.see(`/console/case?id=${id}`))).toMatch(
+    /comment Who read a leaked list\? 30 leaked people .* anna read 30 of the 30 leaked people/,
+  );
+  const asked = await questions();
+  expect(asked).toContainEqual(expect.objectContaining({ question: "who-read", people: 30 }));
+  const kept = JSON.stringify([await entriesOf(sluice.auditFolder), sluice.lines, text]).toLowerCase();
+  for (const { email } of rows) expect(kept).not.toContain(email.toLowerCase());
+});
+
+test("a leaked list that cannot be asked about is refused in the command's words, and no answer says nobody", async () => {
+  const send = async (list: string | Buffer, fields: Readonly<Record<string, string>> = {}) =>
+    words((await upload({ table: "public.customers.id", ...fields }, list)).text);
+  expect(await send("a@example.com\nb@example.com\n")).toContain(
+    "List: these are email addresses, not ids of public.customers.id",
+  );
+  expect(await send("1\n2\n", { table: "public.staff.id" })).toContain(
+    'Of: this log knows no people of "public.staff.id"',
+  );
+  expect(await send("1\n", { column: "<b>=1+1" })).toContain('the list has no column "<b>=1+1"; it has 1');
+  expect(await send("\n \n")).toContain("Give a list: choose a file, or paste it");
+  expect(await send("1\n", { list: "2" })).toContain("Give the list once");
+  expect(await send(Buffer.from([0xff, 0x00, 0x31]))).toContain("no text in UTF-8");
+  expect(await send("1\n", { case: "none of ours" })).toContain("There is no such case");
+  expect(await send("1\n", { since: "soon" })).toContain("A day has the form 2026-05-31");
+  const many = Array.from({ length: 50_001 }, (_, i) => `${i}`).join("\n");
+  expect(await send(many)).toContain("more than 50,000 people");
+  const asked = (await questions()).filter(({ question }) => question === "who-read");
+  expect(asked).toContainEqual(expect.objectContaining({ people: 50_001 }));
+  // Markup in a header or a value is text.
+  const page = (await upload({ table: "public.customers.id" }, "<img src=x onerror=alert()>\n77777771\n"))
+    .text;
+  expect(page).toContain("&lt;img src=x onerror=alert()&gt;");
+  expect(page).not.toContain("<img");
+});
+
+test("only an officer's own form uploads a list, of a size that is bounded", async () => {
+  const list = "1\n2\n";
+  const viewer = await logIn(sluice, VIEWER);
+  expect(words(await viewer.see("/console/leak"))).toContain("Only officers ask about people");
+  expect((await upload({}, list, viewer)).status).toBe(415);
+  const plainForm = form(sluice, { form_token: viewer.formToken, list }, { cookie: viewer.cookie });
+  expect((await ask(sluice, "/console/leak", plainForm)).status).toBe(403);
+  expect((await upload({ form_token: "another's" }, list)).status).toBe(403);
+  expect((await upload({}, list, officer, { origin: "http://evil.example" })).status).toBe(403);
+  expect((await upload({}, list, officer, { "sec-fetch-site": "cross-site" })).status).toBe(403);
+  expect((await upload({}, list, { ...officer, cookie: "sluice_console=x" })).status).toBe(415);
+  const wrong = { "content-type": "multipart/form-data; boundary=another" };
+  expect((await upload({}, list, officer, wrong)).status).toBe(400);
+  // Not read to its end: the answer may be lost with the connection.
+  const long = await upload({}, Buffer.alloc(4 * 1024 * 1024, "1\n")).then(
+    ({ status }) => status,
+    ({ code }: NodeJS.ErrnoException) => code,
+  );
+  expect([413, "ECONNRESET", "EPIPE"]).toContain(long);
+  const before = await questions();
+  expect(before.filter(({ question }) => question === "who-read").length).toBeGreaterThan(0);
+  expect(words(await officer.see("/console/leak"))).toContain("Ask the log");
 });

@@ -11,7 +11,7 @@ import { badge, choice, number, type Tone, table, time, userLink } from "./piece
 import { problemPage } from "./problem.ts";
 
 const SHOWN = 200;
-const LONGEST_TEXT = 2_000;
+export const LONGEST_TEXT = 2_000;
 
 const TONES: Readonly<Record<(typeof SEVERITIES)[number], Tone>> = {
   info: "quiet",
@@ -123,12 +123,13 @@ export async function casePage({ visit, notice, operations, query, now }: Asked)
 }
 
 /** From the alert to the notification: docs/officers-day.md. */
-function nextSteps({ about, openedAt }: Case): Html {
+function nextSteps({ id, about, openedAt }: Case): Html {
   const day = new Date(openedAt).toISOString().slice(0, 10);
   return html`<ul class="steps">
     <li><a href="${at.user(about)}">Cut ${about} off, or see what they do now</a></li>
     <li><a href="${at.history(about)}">30 days: people per hour and day, timeline</a></li>
     <li><a href="${at.log({ user: about, since: `${day}T00:00` })}">All events of that day</a></li>
+    <li><a href="${at.leak(id)}">Who read a leaked list of people?</a></li>
     <li>Figures and list for a notification, on the host of the log: <code>sluice audit breach --user ${about} --since ${day} --out case/</code></li>
   </ul>`;
 }

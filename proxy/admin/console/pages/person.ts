@@ -58,7 +58,7 @@ function whole(
     place: "/console/person",
     visit,
     notice,
-    body: html`<p class="lead">Searches the whole audit log of this machine. The question is recorded in the log, without the id.</p>
+    body: html`<p class="lead">Searches the whole audit log of this machine. The question is recorded in the log, without the id. For a whole list: <a href="/console/leak">who read a leaked list?</a></p>
       ${maySend(visit.role, "/console/person") ? form(visit, operations, asking) : html`<p class="quiet">Only officers ask about a person; you are logged in as ${visit.role}.</p>`}
       ${
         answer !== undefined &&

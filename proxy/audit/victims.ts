@@ -1,9 +1,8 @@
-import { drawAlike, matchPeople, peopleTable, refuseStrangeIds } from "../audit/people-table.ts";
-import { hashesOfOne, idOnce, kindOfValues, type Listed } from "../audit/subject-list.ts";
-import type { Person } from "../audit/who-read.ts";
-import { withDatabase } from "./audit-database.ts";
-import { type LogQuestion, WrongQuestion } from "./audit-question.ts";
-import { isWrong } from "./command.ts";
+import type { AuditKeys } from "./keys.ts";
+import { type Database, drawAlike, matchPeople, peopleTable, refuseStrangeIds } from "./people-table.ts";
+import { WrongQuestion } from "./question-words.ts";
+import { hashesOfOne, idOnce, kindOfValues, type Listed } from "./subject-list.ts";
+import type { Person } from "./who-read.ts";
 
 /** Whose data leaked, and with whom they are compared. */
 export interface VictimsQuestion {
@@ -13,8 +12,12 @@ export interface VictimsQuestion {
   /** People alike in these columns are compared; undefined: people whom somebody read. */
   readonly like: readonly string[] | undefined;
   readonly controls: number;
-  readonly upstream: string | undefined;
+  /** Asks the database of these people; undefined: they are given by ids, and compared with people whom somebody read. */
+  readonly database: AskDatabase | undefined;
 }
+
+/** Has `work` ask a database, in one transaction that writes nothing. */
+export type AskDatabase = <T>(work: (database: Database) => Promise<T>) => Promise<T>;
 
 export interface Victims {
   readonly leaked: readonly Person[];
@@ -32,10 +35,10 @@ interface Known {
 export async function victimsOf(
   question: VictimsQuestion,
   namespace: string,
-  { keys }: Pick<LogQuestion, "keys">,
+  keys: readonly AuditKeys[],
   forgotten: ReadonlySet<string>,
 ): Promise<Victims> {
-  const { list, match, like, controls: wanted, upstream } = question;
+  const { list, match, like, controls: wanted, database: ask } = question;
   const kind = kindOfValues(list.map(({ value }) => value));
   if (match === undefined && kind !== undefined)
     throw new WrongQuestion(
@@ -56,11 +59,11 @@ export async function victimsOf(
       notes.push(`${each.length - left.length} of these people are forgotten and are not looked for`);
     return left;
   };
-  if (upstream === undefined) {
+  if (ask === undefined) {
     const people = remembered(list.map(({ value: id, ...rest }) => ({ id, ...rest })));
     return { leaked: people.map((one) => person(one, 0)), controls: undefined, notes };
   }
-  const found = await withDatabase(upstream, async (database) => {
+  const found = await ask(async (database) => {
     const table = await peopleTable(database, namespace);
     let known: readonly Known[] = list.map(({ value: id, ...rest }) => ({ id, ...rest }));
     if (match === undefined)
@@ -98,7 +101,6 @@ export async function victimsOf(
     );
     return compared(people, alike, person, notes);
   });
-  if (isWrong(found)) throw new WrongQuestion(found.problem);
   return { ...found, notes };
 }
 
