@@ -15,8 +15,11 @@ const TIME = 120_000;
 export interface Ready {
   readonly client: Client;
   readonly version: string;
-  run(way: Way): Promise<readonly Step[]>;
+  /** `environment`: what the program is told besides where to connect. */
+  run(way: Reached, environment?: Readonly<Record<string, string>>): Promise<readonly Step[]>;
 }
+
+type Reached = Pick<Way, "uri"> & { readonly name: string };
 
 /** Installs a client. `programs`: the folder of all programs. Fails where this machine cannot have it, and says why. */
 export async function prepare(client: Client, programs: string): Promise<Ready> {
@@ -33,19 +36,21 @@ export async function prepare(client: Client, programs: string): Promise<Ready> 
   return {
     client,
     version: await versionOf(client, installed),
-    run: (way) => runProgram(client, installed, way),
+    run: (way, environment = {}) => runProgram(client, installed, way, environment),
   };
 }
 
 async function runProgram(
   client: Client,
   { folder, environment }: Installed,
-  way: Way,
+  way: Reached,
+  told: Readonly<Record<string, string>>,
 ): Promise<readonly Step[]> {
   const [program = "", ...args] = await command(join(folder, client.program), folder);
   const env = {
     ...process.env,
     ...environment,
+    ...told,
     COMPAT_URI: way.uri,
     COMPAT_WAY: way.name.replaceAll("-", "_"),
     PGSSLMODE: "disable",

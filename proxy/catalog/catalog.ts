@@ -40,6 +40,8 @@ export interface Relation {
   /** In attribute order, without dropped columns. */
   readonly columns: readonly Column[];
   readonly primaryKey: readonly string[];
+  /** DEFERRABLE: until the transaction ends, two rows may have the same primary key. */
+  readonly isKeyDeferrable?: true;
   readonly indexes: readonly Index[];
   readonly constraints: readonly Constraint[];
   readonly foreignKeys: readonly ForeignKey[];

@@ -48,7 +48,7 @@ export const COLUMNS = query(
 /** An invalid index (a CREATE INDEX CONCURRENTLY that failed) is not used by queries. */
 export const INDEXES = query(
   "indexes",
-  `SELECT indrelid, indkey::text, indnkeyatts, indisunique, indisprimary, indpred IS NOT NULL
+  `SELECT indrelid, indkey::text, indnkeyatts, indisunique, indisprimary, indpred IS NOT NULL, indimmediate
    FROM pg_index WHERE indisvalid AND indrelid IN (${SHOWN_RELATIONS}) ORDER BY indrelid, indexrelid`,
 );
 

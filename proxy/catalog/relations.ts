@@ -30,6 +30,7 @@ export interface RelationRows {
     unique: boolean,
     primary: boolean,
     partial: boolean,
+    immediate: boolean,
   ])[];
   readonly constraints: readonly ConstraintRow[];
   readonly defaults: readonly (readonly [relation: number, number: number, kind: string])[];
@@ -104,6 +105,7 @@ export function buildRelations(
           kind,
           columns: [...own.values()],
           primaryKey: primaryKey(indexes.get(oid) ?? [], own),
+          ...(isDeferrable(indexes.get(oid) ?? []) && { isKeyDeferrable: true as const }),
           indexes: (indexes.get(oid) ?? []).map((row) => toIndex(row, own)),
           constraints: toConstraints(constraints.get(oid) ?? [], own, equalities),
           foreignKeys: (foreignKeys.get(oid) ?? []).map(
@@ -194,6 +196,10 @@ function toIndex(row: IndexRow, columns: ColumnsByNumber): Index {
 function primaryKey(rows: readonly IndexRow[], columns: ColumnsByNumber): readonly string[] {
   const row = rows.find(([, , , , primary]) => primary);
   return row === undefined ? [] : named(keyColumns(row), columns);
+}
+
+function isDeferrable(rows: readonly IndexRow[]): boolean {
+  return rows.some(([, , , , primary, , immediate]) => primary && !immediate);
 }
 
 /** `indkey` without the columns that are only INCLUDEd. */

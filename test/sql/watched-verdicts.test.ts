@@ -68,7 +68,63 @@ test.each([
   ["SELECT DISTINCT name FROM customers", 0, 1],
   ["SELECT DISTINCT ON (name) customers.id, name FROM customers", 0, 1],
   ["SELECT DISTINCT customers.id + 1 FROM customers", 0, 1],
-])("of DISTINCT only rows that hold the subject name their people: %s", (sql, subjects, unknown) => {
+  ["SELECT DISTINCT t.id, t.subject FROM tickets t JOIN customers c ON c.id = t.customer_id", 1, 0],
+  ["SELECT DISTINCT t.subject FROM tickets t", 0, 1],
+])(
+  "of DISTINCT only rows that hold the subject or the row's key name their people: %s",
+  (sql, subjects, unknown) => {
+    const { metering } = judged.judge("helpdesk_app", sql).statements[0] ?? {};
+    expect([metering?.subjects.length, metering?.unknown]).toEqual([subjects, unknown]);
+  },
+);
+
+const PAGE =
+  "SELECT t.id AS t_id, t.customer_id AS t_customer_id, t.subject AS t_subject, c.id AS c_id, c.name AS c_name FROM tickets t LEFT JOIN customers c ON c.id = t.customer_id";
+test.each([
+  // TypeORM's pages: the keys first.
+  [`SELECT DISTINCT d.t_id AS ids FROM (${PAGE}) d ORDER BY t_id LIMIT 4`, 1, 0],
+  [`SELECT d.t_subject FROM (${PAGE} WHERE t.status = 'open' ORDER BY t.id LIMIT 4) d`, 2, 0],
+  [`SELECT e.x FROM (SELECT d.t_subject AS x, d.t_customer_id FROM (${PAGE}) d) e`, 1, 0],
+  [`WITH page AS (${PAGE}) SELECT t_subject FROM page`, 2, 0],
+  // What names nobody: the key is not passed on, two rows are one, or the query is read twice.
+  ["SELECT d.subject FROM (SELECT subject FROM tickets) d", 0, 1],
+  [`SELECT DISTINCT d.t_subject FROM (${PAGE}) d`, 0, 2],
+  ["SELECT d.n FROM (SELECT customer_id, count(*) AS n FROM tickets GROUP BY customer_id) d", 0, 1],
+  ["SELECT d.id FROM (SELECT id, customer_id FROM tickets UNION SELECT id, id FROM customers) d", 0, 2],
+  ["WITH p AS (SELECT id, customer_id FROM tickets) SELECT p.id FROM p JOIN p q ON q.id > p.id", 0, 2],
+  ["SELECT d.a FROM (SELECT id, customer_id FROM tickets) d(a, a)", 0, 1],
+])("a subquery in FROM passes its people on by name: %s", (sql, subjects, unknown) => {
   const { metering } = judged.judge("helpdesk_app", sql).statements[0] ?? {};
   expect([metering?.subjects.length, metering?.unknown]).toEqual([subjects, unknown]);
+});
+
+const GET = (source: string) =>
+  `WITH pgrst_source AS (${source}) SELECT null::bigint AS total_result_set, pg_catalog.count(p) AS page_total, coalesce(json_agg(p), '[]') AS body FROM (SELECT * FROM pgrst_source) p`;
+test.each([
+  ["a page", GET("SELECT t.id, t.customer_id FROM tickets t WHERE t.assignee = 'anna' LIMIT 4"), 1],
+  [
+    "a page with each ticket's customer",
+    GET(
+      "SELECT t.id, t.customer_id, row_to_json(c.*) AS customer FROM tickets t LEFT JOIN LATERAL (SELECT i.id, i.name FROM customers i WHERE i.id = t.customer_id) c ON TRUE",
+    ),
+    1,
+  ],
+  ["a change", GET("UPDATE tickets SET status = 'closed' WHERE id = 7 RETURNING id, customer_id"), 1],
+  ["nobody: counts", GET("SELECT status, count(*) FROM tickets GROUP BY status"), 0],
+  [
+    "nobody: an INSERT without representation",
+    GET("INSERT INTO tickets (subject) VALUES ('x') RETURNING 1"),
+    0,
+  ],
+  ["by size: no key", GET("SELECT name FROM customers"), undefined],
+])("an answer that the server makes in one row names its people: %s", (_, sql, people) => {
+  const [statement] = judged.judge("helpdesk_app", sql).statements;
+  const { metering, uncounted = false } = statement ?? {};
+  expect([uncounted, metering?.groups?.namespaces.length ?? 0]).toEqual([people === undefined, people ?? 0]);
+});
+
+test("to a guarded role such a row is a person without a name: what is left out of it has its price", () => {
+  const { metering } =
+    judged.judge("anna", "SELECT d.id FROM (SELECT id, customer_id FROM tickets) d").statements[0] ?? {};
+  expect(metering?.subjects).toEqual([]);
 });

@@ -51,8 +51,8 @@ function columnsOf(rewriting: Rewriting, appended: Appended): readonly Column[] 
   return [...people, { sql: purposeOfRow(rewriting, appended.people), name: "sluice purpose" }];
 }
 
-function personSql({ given }: Rewriting, { reference, subject, exposed, isCounted }: NamedPerson): string {
-  const identity = identitySql(given, subject, reference.alias, exposed);
+function personSql({ given }: Rewriting, { by, subject, exposed, isCounted }: NamedPerson): string {
+  const identity = identitySql(given, subject, by.alias, exposed);
   if (identity === undefined) throw new Error("a person who cannot be named");
   return isCounted ? `COALESCE(${identity}, ${NOBODY})` : identity;
 }
@@ -73,11 +73,11 @@ function groupSql(identity: string, tell: "number" | "people"): string {
 
 /** Whether the user has work with all people of the row. */
 function purposeOfRow({ given }: Rewriting, people: readonly NamedPerson[]): string {
-  const tests = people.map(({ reference, subject, exposed }) => {
+  const tests = people.map(({ reference, by, subject, exposed }) => {
     const sight = sightOf(given.sights, reference);
-    const purpose = sight && purposeOf(given, sight, reference.alias);
+    const purpose = sight && purposeOf(given, sight, by.alias);
     if (purpose === undefined) throw new Error("a person without a connection to the user");
-    return purposeSql(given, purpose, subject, reference.alias, exposed);
+    return purposeSql(given, purpose, subject, by.alias, exposed);
   });
   return `(CASE WHEN ${tests.join(" AND ")} THEN 't' ELSE 'f' END)::pg_catalog.text`;
 }

@@ -1,14 +1,15 @@
-import type { BoundQuery } from "../bind/bound.ts";
+import type { BoundQuery, BoundRelation, BoundStatement } from "../bind/bound.ts";
 import { tablesIn } from "../bind/questions.ts";
 import { isIdentified } from "../subjects.ts";
 import type { Groups, Metering } from "../verdict.ts";
 import { gatheringsOf } from "./gathering.ts";
 import {
+  areTied,
   countedHere,
   haveKnownPurpose,
   type NamedPerson,
   peopleNamed,
-  personOf,
+  subjectsOf,
   tiedPeople,
 } from "./named-people.ts";
 import { countsPeople, sightOf, speaksOfPeople } from "./people.ts";
@@ -68,7 +69,9 @@ export function meterSelect(bill: Bill, query: BoundQuery): MeteringFinding {
     const { people, told } = grouped;
     return {
       metering: { subjects: [], unknown: 0, groups: told, ...queryPrice(bill, query, 0) },
-      appended: { kind: "groups", people, tell: told.tell, groupsRows: told.most !== undefined },
+      ...(people.length > 0 && {
+        appended: { kind: "groups", people, tell: told.tell, groupsRows: told.most !== undefined } as const,
+      }),
     };
   }
   const people = peopleNamed(statement, given, query);
@@ -111,7 +114,7 @@ function personWritten({ given }: Bill, { write }: BoundQuery): NamedPerson | un
   const subject = write && sightOf(given.sights, write.target)?.people?.subject;
   return write === undefined || subject === undefined || !isIdentified(subject, write.target.alias)
     ? undefined
-    : { reference: write.target, subject, exposed: subject.column, isCounted: false };
+    : { reference: write.target, subject, by: write.target, exposed: subject.column, isCounted: false };
 }
 
 /** For a write that shows no one: whether it succeeds may still reveal something about people. */
@@ -188,13 +191,11 @@ function groupsOf({ statement, given, told }: Bill, query: BoundQuery): FoundGro
   if (references.length === 0 || ownCalls(statement, given) > 0) return undefined;
   // A group of rows in which a person is left out reveals something about them if protected columns decide who that is.
   const counted = told.namesProtected ? countedHere(statement, given, query) : new Set();
-  const people = references.flatMap((reference) => {
-    const named = personOf(given, query, reference);
-    const isKnown = named !== undefined && isIdentified(named.subject, reference.alias);
-    const isAlone = sightOf(given.sights, reference)?.people?.unknown === 0;
-    return isKnown && isAlone ? [{ ...named, isCounted: counted.has(reference) }] : [];
-  });
-  if (people.length < references.length) return undefined;
+  const people = subjectsOf(statement, given, query)
+    .filter(({ reference }) => sightOf(given.sights, reference)?.people?.unknown === 0)
+    .map((person) => ({ ...person, isCounted: counted.has(person.reference) }));
+  const others = references.filter((each) => !people.some(({ reference }) => reference === each));
+  if (others.length > 0 && !showNobodyElse(statement, given, people, others, told)) return undefined;
   return {
     people,
     told: {
@@ -205,4 +206,22 @@ function groupsOf({ statement, given, told }: Bill, query: BoundQuery): FoundGro
       ...(isDistinct && { most: people.length }),
     },
   };
+}
+
+/**
+ * Of a watched role: rows that are tied to those people, or that a subquery has made groups of already, without any
+ * protected column.
+ */
+function showNobodyElse(
+  statement: BoundStatement,
+  given: Bill["given"],
+  people: readonly NamedPerson[],
+  others: readonly BoundRelation[],
+  { namesProtected }: Bill["told"],
+): boolean {
+  if (given.role.watch !== true) return false;
+  if (areTied(statement, given, people, others)) return true;
+  const inGroups = (reference: BoundRelation): boolean =>
+    statement.queries.some((query) => query.relations.includes(reference) && givesGroups(statement, query));
+  return !namesProtected && people.length === 0 && others.every(inGroups);
 }

@@ -1,4 +1,5 @@
-import type { BoundQuery, BoundRelation, BoundStatement } from "../bind/bound.ts";
+import type { BoundColumn, BoundQuery, BoundRelation, BoundStatement, WithQuery } from "../bind/bound.ts";
+import { originOf } from "../bind/questions.ts";
 import { purposeOf } from "../purposes.ts";
 import { isIdentified, type Subject } from "../subjects.ts";
 import { countedWhenLeftOut } from "./absence.ts";
@@ -15,6 +16,8 @@ import { isTiedTo, tiesOf } from "./ties.ts";
 export interface NamedPerson {
   readonly reference: BoundRelation;
   readonly subject: Subject;
+  /** The reference by which the query can name the subject: the same one, or a subquery that passes it on. */
+  readonly by: BoundRelation;
   /** The name of the subject column there. */
   readonly exposed: string;
   /** If there is no one, the row counts an unknown person. */
@@ -32,19 +35,124 @@ export function peopleNamed(
   if (givesRows(statement, query)) return subjectsOf(statement, given, query);
   // For other roles, an additional column with DISTINCT would have its own price.
   if (given.role.watch !== true || !givesDistinctRows(statement, query)) return [];
-  return subjectsOf(statement, given, query).filter(({ reference, exposed }) =>
-    isSelected(query, reference, exposed),
+  return subjectsOf(statement, given, query).filter(
+    ({ reference, by, exposed }) =>
+      isSelected(query, by, exposed) || isKeySelected(statement, given, query, reference),
   );
 }
 
-function subjectsOf(statement: BoundStatement, given: Given, query: BoundQuery): readonly NamedPerson[] {
+/** The people whom a query's expressions can name, however its rows result from those of FROM. */
+export function subjectsOf(
+  statement: BoundStatement,
+  given: Given,
+  query: BoundQuery,
+): readonly NamedPerson[] {
   const counted = countedHere(statement, given, query);
   return namedReferences(query).flatMap((reference) => {
     const named = personOf(given, query, reference);
-    return named === undefined || !isIdentified(named.subject, reference.alias)
-      ? []
-      : [{ ...named, isCounted: counted.has(reference) }];
+    if (named === undefined) return passedOn(statement, given, query, reference);
+    return isIdentified(named.subject, reference.alias)
+      ? [{ ...named, isCounted: counted.has(reference) }]
+      : [];
   });
+}
+
+/**
+ * The people of a subquery in FROM whose rows are those of its own FROM, one by one, and who can be named by what it passes on.
+ * Only of watched roles: what such rows tell others about people who are left out has a price that knows no names.
+ */
+function passedOn(
+  statement: BoundStatement,
+  given: Given,
+  query: BoundQuery,
+  by: BoundRelation,
+): readonly NamedPerson[] {
+  const inner = given.role.watch === true ? queryBehind(statement, by) : undefined;
+  if (
+    inner === undefined ||
+    by.alias === "" ||
+    namesOfFrom(query).filter((name) => name === by.alias).length > 1
+  )
+    return [];
+  return [...peopleNamed(statement, given, inner), ...returned(given, inner)].flatMap((person) => {
+    const passed = by.columns.find((column) => {
+      const origin = originOf(statement, column);
+      return origin?.relation === person.reference && isOwn(origin, person.subject.column);
+    });
+    const isOnly = by.columns.filter(({ name }) => name === passed?.name).length === 1;
+    return passed !== undefined && isOnly && isIdentified(person.subject, by.alias)
+      ? [{ ...person, by, exposed: passed.name }]
+      : [];
+  });
+}
+
+/** Whose row an UPDATE or DELETE within WITH returns. */
+function returned(given: Given, { form, write }: BoundQuery): readonly NamedPerson[] {
+  const subject = write && sightOf(given.sights, write.target)?.people?.subject;
+  if (
+    write === undefined ||
+    subject === undefined ||
+    (form !== "update" && form !== "delete" && form !== "insert")
+  )
+    return [];
+  return [{ reference: write.target, subject, by: write.target, exposed: subject.column, isCounted: false }];
+}
+
+/** A subquery, or a WITH query that nothing else refers to: its people are shown here alone. */
+function queryBehind(statement: BoundStatement, { source }: BoundRelation): BoundQuery | undefined {
+  if (source.kind === "subquery") return source.query;
+  return source.kind === "with" && isUsedOnce(statement, source.query)
+    ? statement.bodyOf.get(source.query)
+    : undefined;
+}
+
+function isUsedOnce({ queries, recursive }: BoundStatement, query: WithQuery): boolean {
+  const uses = queries
+    .flatMap(({ relations }) => relations)
+    .filter(({ source }) => source.kind === "with" && source.query === query);
+  return uses.length === 1 && !recursive.has(query);
+}
+
+/** Of a watched role: whether each of these references shows nobody but `people`. */
+export function areTied(
+  statement: BoundStatement,
+  { sights }: Given,
+  people: readonly NamedPerson[],
+  references: readonly BoundRelation[],
+): boolean {
+  const told = new Set(people.map(({ reference }) => reference));
+  const ties = tiesOf(statement, sights);
+  const areOnce = [...statement.bodyOf.keys()].every((query) => isUsedOnce(statement, query));
+  return (
+    areOnce &&
+    references.every((each) => sightOf(sights, each)?.people?.unknown === 0 && isTiedTo(ties, each, told))
+  );
+}
+
+function isOwn({ source }: BoundColumn, name: string): boolean {
+  return source.kind === "own" && source.column.name === name;
+}
+
+/**
+ * Whether distinct rows have the primary key of the reference, by which its other columns are the same. Rows of tables that
+ * inherit from it may have a key twice.
+ */
+function isKeySelected(
+  statement: BoundStatement,
+  given: Given,
+  query: BoundQuery,
+  reference: BoundRelation,
+): boolean {
+  const relation = sightOf(given.sights, reference)?.relation;
+  if (relation === undefined || relation.primaryKey.length === 0 || relation.isKeyDeferrable) return false;
+  const heirs = [...given.catalog.relationsByOid.values()].filter(({ parents }) =>
+    parents.includes(relation.oid),
+  );
+  if (heirs.some(({ isPartition }) => !isPartition)) return false;
+  const selected = query.outputs.flatMap(({ column }) => (column && originOf(statement, column)) ?? []);
+  return relation.primaryKey.every((key) =>
+    selected.some((origin) => origin.relation === reference && isOwn(origin, key)),
+  );
 }
 
 /** The references of a query whose people count as an unknown person when they are left out. */
@@ -62,7 +170,7 @@ export function personOf(
   { sights }: Given,
   query: BoundQuery,
   reference: BoundRelation,
-): Pick<NamedPerson, "reference" | "subject" | "exposed"> | undefined {
+): Omit<NamedPerson, "isCounted"> | undefined {
   const subject = sightOf(sights, reference)?.people?.subject;
   if (subject === undefined || !namedReferences(query).includes(reference)) return undefined;
   const column = reference.columns.find(
@@ -73,7 +181,7 @@ export function personOf(
   const isOnly =
     namesOfFrom(query).filter((name) => name === reference.alias).length === 1 &&
     reference.columns.filter(({ name }) => name === column.name).length === 1;
-  return isOnly ? { reference, subject, exposed: column.name } : undefined;
+  return isOnly ? { reference, subject, by: reference, exposed: column.name } : undefined;
 }
 
 /** References in subqueries that are restricted to a person whom the row identifies: they show no one else. */
@@ -97,9 +205,9 @@ export function tiedPeople(statement: BoundStatement, given: Given, people: read
 export function haveKnownPurpose(given: Given, people: readonly NamedPerson[]): boolean {
   return (
     people.length > 0 &&
-    people.every(({ reference }) => {
+    people.every(({ reference, by }) => {
       const sight = sightOf(given.sights, reference);
-      return sight !== undefined && purposeOf(given, sight, reference.alias) !== undefined;
+      return sight !== undefined && purposeOf(given, sight, by.alias) !== undefined;
     })
   );
 }

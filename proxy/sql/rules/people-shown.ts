@@ -1,7 +1,7 @@
 import type { Node } from "libpg-query";
 import type { BoundQuery, BoundRelation, BoundStatement, Call } from "../bind/bound.ts";
 import { builtinUse } from "../functions.ts";
-import { type Body, forEachChild, visitNode } from "../parse/grammar.ts";
+import { type Body, forEachChild, nodeOf, visitNode } from "../parse/grammar.ts";
 import { functionsMeant, ownFunctions } from "./calls.ts";
 import type { Given } from "./given.ts";
 import { sightOf, speaksOfPeople } from "./people.ts";
@@ -88,10 +88,20 @@ export class PeopleShown {
     const { source } = reference;
     if (source.kind === "with") {
       const body = this.#statement.bodyOf.get(source.query);
-      return body === undefined ? 0 : this.ofQuery(body);
+      return body === undefined || this.#returnsConstants(body) ? 0 : this.ofQuery(body);
     }
     const people = sightOf(this.#given.sights, reference)?.people;
     return people === undefined ? 0 : people.unknown + (people.subject === undefined ? 0 : 1);
+  }
+
+  /** `INSERT … RETURNING 1`, as PostgREST writes. Others are not told how many rows that were. */
+  #returnsConstants({ write, outputs, clauses: { returning = [] } }: BoundQuery): boolean {
+    return (
+      this.#given.role.watch === true &&
+      write !== undefined &&
+      returning.length === outputs.length &&
+      outputs.every(({ node }) => node !== undefined && nodeOf(node)[0] === "A_Const")
+    );
   }
 
   #ofCall(call: Call): number {
