@@ -54,16 +54,26 @@ export interface StatementFacts<Body> {
   readonly leaves: Leaves;
   /** Running it twice has the same effect as running it once, if that is true of everything it calls. */
   readonly isRepeatable?: true;
+  /** Its answer contains nothing that a table stores. */
+  readonly showsNothing?: true;
+  /** Its names are not looked up by search_path: of settings, cursors, channels, prepared statements. */
+  readonly ignoresPath?: true;
+  /** It runs code that it does not show. */
+  readonly runsCode?: true;
 }
 
 const writes = (tag: string) => ({ tag, family: "write", leaves: "traces" }) as const;
 const OF_SESSION = { family: "session", leaves: "nothing" } as const;
+/** Neither shows what is stored nor looks up a name by search_path. */
+const ASIDE = { showsNothing: true, ignoresPath: true } as const;
 const OF_CURSOR = { family: "cursor", leaves: "nothing" } as const;
 const OTHER = { family: "other", leaves: "nothing" } as const;
-const MAINTENANCE = { family: "other", leaves: "anything" } as const;
+const MAINTENANCE = { family: "other", leaves: "anything", showsNothing: true } as const;
 /** The statement may change the catalog. */
 const DEFINITION = { family: "definition", leaves: "anything" } as const;
 const defines = (tag: string) => ({ ...DEFINITION, tag }) as const;
+/** Code that the statement does not show. */
+const CODE = { runsCode: true } as const;
 
 /** Definitions for objects of several kinds. */
 const definesObject = <Body>(verb: Verb, kindOf: (body: Body) => string | undefined) =>
@@ -113,20 +123,22 @@ export const STATEMENTS = {
   UpdateStmt: writes("UPDATE"),
   DeleteStmt: writes("DELETE"),
   MergeStmt: writes("MERGE"),
-  TruncateStmt: { tag: "TRUNCATE TABLE", family: "write", leaves: "anything" },
+  TruncateStmt: { tag: "TRUNCATE TABLE", family: "write", leaves: "anything", showsNothing: true },
   CopyStmt: { ...OTHER, tag: "COPY" },
 
-  ExplainStmt: { tag: "EXPLAIN", family: "explain", leaves: "nothing" },
+  ExplainStmt: { tag: "EXPLAIN", family: "explain", leaves: "nothing", showsNothing: true },
   PrepareStmt: { ...OF_SESSION, tag: "PREPARE" },
-  ExecuteStmt: { ...OTHER, tag: "EXECUTE" },
+  ExecuteStmt: { ...OTHER, ...CODE, tag: "EXECUTE" },
   DeallocateStmt: {
     ...OF_SESSION,
+    ...ASIDE,
     tag: either("DEALLOCATE", "DEALLOCATE ALL", ({ name }: Trees.DeallocateStmt) => name === undefined),
   },
   DeclareCursorStmt: { ...OF_CURSOR, tag: "DECLARE CURSOR" },
   FetchStmt: { ...OF_CURSOR, tag: either("FETCH", "MOVE", ({ ismove }: Trees.FetchStmt) => ismove) },
   ClosePortalStmt: {
     ...OF_CURSOR,
+    ...ASIDE,
     tag: either(
       "CLOSE CURSOR",
       "CLOSE CURSOR ALL",
@@ -135,6 +147,7 @@ export const STATEMENTS = {
   },
 
   TransactionStmt: {
+    ...ASIDE,
     tag: {
       among: Object.values(TRANSACTION_TAGS),
       of: ({ kind }) => TRANSACTION_TAGS[kind ?? ""] ?? UNKNOWN_TAG,
@@ -142,9 +155,10 @@ export const STATEMENTS = {
     family: "transaction",
     leaves: "nothing",
   },
-  ConstraintsSetStmt: { ...OF_SESSION, tag: "SET CONSTRAINTS" },
+  ConstraintsSetStmt: { ...OF_SESSION, tag: "SET CONSTRAINTS", showsNothing: true },
   VariableSetStmt: {
     ...OF_SESSION,
+    ...ASIDE,
     tag: either(
       "SET",
       "RESET",
@@ -152,21 +166,22 @@ export const STATEMENTS = {
     ),
     isRepeatable: true,
   },
-  VariableShowStmt: { ...OF_SESSION, tag: "SHOW", isRepeatable: true },
+  VariableShowStmt: { ...OF_SESSION, ...ASIDE, tag: "SHOW", isRepeatable: true },
   DiscardStmt: {
     ...OF_SESSION,
+    ...ASIDE,
     tag: {
       among: Object.values(DISCARD_TAGS),
       of: ({ target }) => DISCARD_TAGS[target ?? ""] ?? UNKNOWN_TAG,
     },
   },
-  ListenStmt: { ...OF_SESSION, tag: "LISTEN" },
-  UnlistenStmt: { ...OF_SESSION, tag: "UNLISTEN" },
-  NotifyStmt: { ...OTHER, tag: "NOTIFY" },
-  LoadStmt: { ...OF_SESSION, tag: "LOAD", leaves: "anything" },
-  LockStmt: { ...OTHER, tag: "LOCK TABLE" },
-  DoStmt: defines("DO"),
-  CallStmt: defines("CALL"),
+  ListenStmt: { ...OF_SESSION, tag: "LISTEN", showsNothing: true },
+  UnlistenStmt: { ...OF_SESSION, ...ASIDE, tag: "UNLISTEN" },
+  NotifyStmt: { ...OTHER, tag: "NOTIFY", showsNothing: true },
+  LoadStmt: { ...OF_SESSION, ...CODE, tag: "LOAD", leaves: "anything" },
+  LockStmt: { ...OTHER, tag: "LOCK TABLE", showsNothing: true },
+  DoStmt: { ...defines("DO"), ...CODE },
+  CallStmt: { ...defines("CALL"), ...CODE },
 
   VacuumStmt: {
     ...MAINTENANCE,
@@ -304,6 +319,11 @@ export function isHeld({ options }: Trees.DeclareCursorStmt): boolean {
 /** Undefined for statements that a later grammar may add. */
 export function factsOf(type: string): StatementFacts<never> | undefined {
   return Object.hasOwn(STATEMENTS, type) ? STATEMENTS[type as StatementNode] : undefined;
+}
+
+/** The statements of which this is true. */
+export function statementsWith(fact: "showsNothing" | "ignoresPath" | "runsCode"): ReadonlySet<string> {
+  return new Set(Object.keys(STATEMENTS).filter((type) => factsOf(type)?.[fact] === true));
 }
 
 /** The command tag of a statement (`SELECT`, `DROP TABLE`), one of `TAGS`. */

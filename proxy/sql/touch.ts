@@ -6,6 +6,7 @@ import type {
   TransactionStmt,
   VariableSetStmt,
 } from "libpg-query";
+import { factsOf, statementsWith } from "../pg/statements.ts";
 import { type Body, nodeOf } from "./parse/grammar.ts";
 import type { RawStatement } from "./parse/parse.ts";
 import type { Scope } from "./scope.ts";
@@ -37,7 +38,8 @@ export function touchOf({ node }: RawStatement, isDefinition: boolean, scope: Sc
   return {
     session: isTemporary || runsCode || isDefinition || changesSession(type, body, isTold),
     // Only the server can say what a temporary relation is called.
-    defines: CODE_DEFINES.has(type) || (isDefinition && !isTemporary),
+    defines:
+      (RUNS_CODE.has(type) && factsOf(type)?.family === "definition") || (isDefinition && !isTemporary),
     bareNames: [...bareNames],
     ...inner,
   };
@@ -53,8 +55,7 @@ function innerExecute(type: string, body: Body): Pick<SessionTouch, "runs"> {
 }
 
 /** Statements that run code that they do not show. */
-export const RUNS_CODE: ReadonlySet<string> = new Set(["DoStmt", "CallStmt", "ExecuteStmt", "LoadStmt"]);
-const CODE_DEFINES: ReadonlySet<string> = new Set(["DoStmt", "CallStmt"]);
+export const RUNS_CODE = statementsWith("runsCode");
 
 function changesSession(type: string, body: Body, isTold: IsTelling): boolean {
   switch (type) {

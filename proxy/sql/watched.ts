@@ -1,3 +1,4 @@
+import { statementsWith } from "../pg/statements.ts";
 import type { Role } from "../policy/policy.ts";
 import { unrestricted } from "../policy/rules/all.ts";
 import { applyEdits, applyInOrder } from "./emit/rewrite.ts";
@@ -208,11 +209,7 @@ function mayShow({ node }: RawStatement, isDefinition: boolean, scope: Scope): b
   return shows;
 }
 
-const SHOWS_NOTHING: ReadonlySet<string> = new Set([
-  ...["TransactionStmt", "VariableSetStmt", "VariableShowStmt", "ListenStmt", "UnlistenStmt", "NotifyStmt"],
-  ...["DeallocateStmt", "DiscardStmt", "ClosePortalStmt", "LockStmt", "TruncateStmt", "CheckPointStmt"],
-  ...["ExplainStmt", "VacuumStmt", "RefreshMatViewStmt", "ConstraintsSetStmt"],
-]);
+const SHOWS_NOTHING = statementsWith("showsNothing");
 
 function mayHavePeople(named: NamedRelation, ctes: ReadonlySet<string>, scope: Scope): boolean {
   const { schemaname, relname } = named;

@@ -25,7 +25,7 @@ test("a key has the number of the server's process, and two servers may have the
   expect(without.processId > 0 && without.processId < 2 ** 31).toBe(true);
 });
 
-test("who tries keys that nobody knows is not heard for a while; others are, and he is again", async () => {
+test("an address that tries unknown keys is ignored for a while; others are not", async () => {
   let now = 0;
   const keys = new CancelKeys();
   const tried: number[] = [];

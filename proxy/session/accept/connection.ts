@@ -27,8 +27,8 @@ import type { Seats } from "./connection-limits.ts";
 import { type Arrival, type ClientTls, receiveClient } from "./start-up.ts";
 
 /**
- * Gets ready what a session needs, and gives what runs it to its end and tells what ended it. It may fail: the client has not been
- * told yet that it may begin.
+ * Prepares what a session needs. Returns a function that runs the session and resolves with the reason for its end. It
+ * may reject: the client has not been told yet that it is logged in.
  */
 export type PrepareSession = (established: Established) => Promise<() => Promise<SessionEndReason>>;
 
@@ -70,10 +70,10 @@ export class Connection {
   readonly #socket: Socket;
   readonly #parts: ConnectionParts;
   readonly #watcher: ConnectionWatcher;
-  /** Of the session that this may become; errors before are found by its beginning. */
+  /** The id of the session that may follow; errors during login refer to its first digits. */
   readonly #id = randomUUID();
   readonly #dismissal = new Dismissal();
-  /** Breaks the login off; as the startup packet it is forgotten when the session begins. */
+  /** Aborts the login. Released when the session begins, as the startup packet is. */
   #login: AbortController | undefined;
   #startup: Startup | undefined;
   /** The client's: the one that was accepted, or TLS over it. */
@@ -82,7 +82,7 @@ export class Connection {
   #since = 0;
   /** Metrics count the session. */
   #isOpen = false;
-  /** Where it counts against the limits: nowhere, as somebody, or as its user. */
+  /** How it counts against the connection limits: not at all, as a client, or also as one of its user's sessions. */
   #seat: "none" | "taken" | "settled" = "none";
 
   constructor(socket: Socket, parts: ConnectionParts, watcher: ConnectionWatcher) {
@@ -300,7 +300,7 @@ export class Connection {
     this.#watcher.gone(this);
   }
 
-  /** One place for all that can go wrong: the client is told, the operator and the audit log as well. */
+  /** Handles every error of a connection: tells the client, the operator and the audit log. */
   #fail(error: unknown): void {
     const { log, metrics } = this.#parts;
     const end = LoginEnd.from(error);

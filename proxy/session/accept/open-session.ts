@@ -58,7 +58,7 @@ export function prepareWith(
     const { database } = established;
     const catalog = await openCatalog(shared, database);
     useWhileOpen(catalog, established.client.socket);
-    // Nobody may have watched it for a while.
+    // The catalog is not watched while no session uses it, so it may be out of date.
     await catalog.recent();
     await shared.decoys?.watch(database);
     const parts = open.get(catalog) ?? partsOf(shared, database, catalog);
@@ -67,7 +67,7 @@ export function prepareWith(
   };
 }
 
-/** Also where the session does not begin after all: the client's connection comes to its end in any case. */
+/** Keeps the catalog in use until the client's connection closes, which also happens if the session never begins. */
 function useWhileOpen(catalog: LiveCatalog, client: Socket): void {
   if (client.closed) return;
   client.once("close", catalog.use());

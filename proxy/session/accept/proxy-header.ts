@@ -99,8 +99,8 @@ function bad(): ProtocolViolation {
 }
 
 /**
- * Takes the header off a fresh connection, and gives whom it names. Bytes behind it are put back. It must be
- * there: a balancer that leaves it out would have its own address taken for everybody's.
+ * Reads the header of a new connection and returns the client that it names. Bytes after the header are put back. A
+ * balancer must send the header: without it, all of its clients would seem to have its address.
  */
 export async function takeProxyHeader(socket: Socket, signal: AbortSignal): Promise<string | undefined> {
   let bytes: Buffer = Buffer.alloc(0);

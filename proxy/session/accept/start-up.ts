@@ -72,9 +72,10 @@ export async function receiveClient(
 }
 
 /**
- * A client that sends something else than the length of a startup packet speaks another protocol, or hangs up at once. As in
- * ProcessStartupPacket (COMMERROR) they are told nothing: a driver that has hung up would take the answer for a failure. A balancer
- * whose header is not trusted is told: somebody has to find out why no client gets through.
+ * A client whose first bytes are not the length of a startup packet speaks another protocol, or disconnects at once. It
+ * gets no answer, as in ProcessStartupPacket (COMMERROR): a driver that only closes the connection would report the
+ * answer as a failure. A balancer whose header is not trusted does get an answer, so that the operator can find out why
+ * no client gets through.
  */
 async function startupCame(client: Conversation): Promise<boolean> {
   try {
@@ -121,7 +122,7 @@ function brokenTls(client: Conversation, error: unknown): unknown {
   return error instanceof LoginEnd ? error : LoginEnd.silent("protocol");
 }
 
-/** Who leaves TLS out must not get around the certificate. */
+/** A client without TLS must not bypass the certificate that clients have to show. */
 function refusePlain(socket: Socket, tls: ClientTls | undefined): void {
   if (tls === undefined || socket instanceof TLSSocket) return;
   if (tls.plain === "refused") {

@@ -24,8 +24,9 @@ export interface CancelDeskParts {
 }
 
 /**
- * Takes the CancelRequests of clients. An unknown key does nothing and says nothing, as in Postgres; but who
- * tries many is not heard for a while. Keys of protocol 3.0 have 32 bits: at this pace, years of trying.
+ * Handles the CancelRequests of clients. An unknown key has no effect and gets no answer, as in Postgres; an address
+ * that tries many wrong keys is ignored for a while. Keys of protocol 3.0 have 32 bits: at this rate it takes years to
+ * guess one.
  */
 export class CancelDesk {
   readonly #parts: CancelDeskParts;
@@ -35,11 +36,14 @@ export class CancelDesk {
     this.#parts = parts;
   }
 
-  /** Resolves when the server, wherever it is, has dealt with it; false when nobody knew the key. */
+  /**
+   * Resolves when the server has handled the request, whichever process has the session; false if no process knows the
+   * key.
+   */
   async request(request: BackendKey, address: string): Promise<boolean> {
     const bucket = this.#bucketOf(address);
     if (bucket.left < 1) return false;
-    // Taken before it is known to be wrong: many at once must not all find the bucket full.
+    // Charged before the key is checked: otherwise many requests at once would all find the bucket full.
     bucket.left--;
     if (!(await this.#find(request))) return false;
     bucket.left++;
@@ -49,7 +53,7 @@ export class CancelDesk {
   async #find(request: BackendKey): Promise<boolean> {
     const { keys, forward } = this.#parts;
     if (await keys.request(request)) return true;
-    // The number says nothing of the process of the fleet that serves the session.
+    // The process number does not say which process of the fleet has the session, so each one is asked.
     for (const peers of forward) if (await peers(request)) return true;
     return false;
   }

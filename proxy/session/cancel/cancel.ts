@@ -12,10 +12,10 @@ export interface IssuedKey extends BackendKey {
 const NUMBERS = 2 ** 31 - 1;
 
 /**
- * The cancel keys of this process's sessions. The secret is of our own making: the server's would let the client cancel by
- * itself past the proxy. The process number is that of the session's server process, where it has one of its own: clients hold
- * it against pg_backend_pid() and the sender of a notification. Of several servers two may have the same number: the
- * secret tells their sessions apart.
+ * The cancel keys of this process's sessions. The secret is made here: with the server's own secret, a client could
+ * send a CancelRequest past the proxy. The process number is that of the session's server process, if it has one to
+ * itself, because clients compare it with pg_backend_pid() and with the sender of a notification. Two servers may use
+ * the same number; the secret then tells their sessions apart.
  */
 export class CancelKeys {
   readonly #entries = new Map<number, readonly IssuedKey[]>();
@@ -44,7 +44,7 @@ export class CancelKeys {
   }
 }
 
-/** For how long a server may take over a CancelRequest, from the first packet on. */
+/** The longest time that a server may take to handle a CancelRequest, from connecting to closing. */
 const CANCEL_MS = 5_000;
 
 /**

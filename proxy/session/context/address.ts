@@ -13,8 +13,9 @@ export function announce(socket: Socket, address: string): void {
 }
 
 /**
- * The peer's IP address, or whom a trusted balancer speaks for; IPv4 as such also when it came to an IPv6 socket, and without the zone of a
- * link-local one, which networks of a policy do not have. "local" for a Unix socket.
+ * The client's IP address, as a trusted balancer reports it if there is one. IPv4 addresses are written as such even on
+ * an IPv6 socket, and link-local addresses without their zone, which networks in a policy do not have. "local" for a
+ * Unix socket.
  */
 export function addressOf(socket: Pick<Socket, "remoteAddress">): string {
   const address = announcements.get(socket) ?? socket.remoteAddress;
@@ -22,7 +23,7 @@ export function addressOf(socket: Pick<Socket, "remoteAddress">): string {
   return address.replace(/%.*$/, "").replace(/^::ffff:(?=\d+\.\d+\.\d+\.\d+$)/i, "");
 }
 
-/** Whether nobody on a network can read along: TLS, or both ends are on this machine. */
+/** Whether the connection cannot be read on the network: it uses TLS, or both ends are on this machine. */
 export function isPrivate(socket: Socket): boolean {
   if (socket instanceof TLSSocket) return true;
   const address = addressOf(socket);

@@ -1,6 +1,7 @@
 /**
- * What an error of Sluice's is found by, in the audit log and in the operational log: as much of the session's id as
- * somebody can read out from a screen, and which of the session's errors it is. A login has but one.
+ * The reference by which an error of Sluice is found in the audit log and the operational log: the first digits of the
+ * session's id, short enough to read out from a screen, and the number of the error within the session. A login has
+ * only one error.
  */
 export function referenceOf(session: string, error?: number): string {
   const start = session.slice(0, 8);

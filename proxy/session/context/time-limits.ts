@@ -26,7 +26,9 @@ export interface Timed {
   end(refusal: Refusal): void;
 }
 
-/** A look that is later by so many looks was not only delayed by work: the process, or its machine, stood still. */
+/**
+ * A check that comes this many intervals late was not delayed by work alone: the process or its machine was suspended.
+ */
 const STANDSTILL = 3;
 
 /** What has been seen of a session, and since when. */
@@ -41,9 +43,9 @@ interface Sighting {
 export const STOPPING_MS = 5_000;
 
 /**
- * Looks at all sessions now and then, so that statements need no timer and no clock of their own. What it sees
- * twice has lasted at least as long as lies between: a limit is never early, and late by one look at most, and by
- * what the process stood still.
+ * Checks all sessions at intervals, so that statements need no timer and no clock of their own. A state that is seen at
+ * two checks has lasted at least as long as the time between them: so a limit never acts too early, and acts at most
+ * one interval too late, not counting time during which the process was suspended.
  */
 export class TimeKeeper {
   readonly #limits: TimeLimits;
@@ -91,8 +93,8 @@ export class TimeKeeper {
   }
 
   /**
-   * For how long this process got no turn since the last look. What clients said meanwhile is read after this look:
-   * that time is held against nobody.
+   * How long this process was suspended since the last check. What clients sent meanwhile is read after this check, so
+   * that time does not count as idle time of any session.
    */
   #stoodStill(now: number): number {
     const late = now - this.#looked - this.#every;
@@ -152,7 +154,10 @@ const IDLE_IN_TRANSACTION = refuseSession(
   { hint: "The proxy's --idle-in-transaction-timeout limits it. The transaction is rolled back." },
 );
 
-/** Its client neither gives nor takes what the statement waits for: the server hears no cancel request there. */
+/**
+ * The client neither sends nor reads the data that the statement waits for, and in that state the server does not
+ * notice a cancel request.
+ */
 export const STALLED = refuseSession("57014", "terminating connection due to statement timeout", {
   detail: "The client did not go on with the data of its statement.",
   hint: "The proxy's --statement-timeout limits it.",

@@ -14,8 +14,9 @@ export interface Surroundings {
 }
 
 /**
- * Whether what the server has said of the session still holds. Statements that may change it are seen when they are
- * sent; what the transaction's end, a savepoint or an error takes back is asked again.
+ * Whether what the server last reported about the session is still true. Statements that may change it are noticed when
+ * they are sent; after the end of a transaction, a savepoint or an error, which may undo a change, the server is asked
+ * again.
  */
 export class Certainty {
   readonly #ledger: Pick<Ledger, "isEnding">;
@@ -28,9 +29,9 @@ export class Certainty {
   }
 
   /**
-   * Undefined: the server must be asked before a statement is taken to show anybody's rows. What was set without a BEGIN
-   * holds until the next Sync or query ends, which takes SET LOCAL back, and all of it after an error (Postgres docs,
-   * 53.2.4 "Pipelining").
+   * Undefined: the server must be asked before a statement may be assumed to show the rows of any person. What is set
+   * without BEGIN holds until the next Sync or the end of the query, which undoes SET LOCAL, and after an error undoes
+   * all of it (Postgres docs, 53.2.4 "Pipelining").
    */
   get known(): Surroundings | undefined {
     return this.#moved && this.#ledger.isEnding ? undefined : this.#known;

@@ -33,7 +33,7 @@ export interface AskedPerson {
   readonly claims: readonly string[];
 }
 
-/** Why there is nobody behind the user with such a name; undefined: there may be. */
+/** Why no person with this name can be behind the user; undefined if there may be one. */
 export function personProblem({ policy, account, person }: Pick<Asker, "policy" | "account" | "person">) {
   if (person === undefined) return undefined;
   const { name, peopleBehind, actsAs } = account;
@@ -46,8 +46,8 @@ export function personProblem({ policy, account, person }: Pick<Asker, "policy" 
 }
 
 /**
- * What would become of a statement in a new session. `reach`: changes what it is judged by, as where nobody has rights in a
- * database that was made for a test.
+ * What would happen to a statement in a new session. `reach` may change the scope it is judged by: in a database made
+ * for a test, for example, users have no rights.
  */
 export async function explained(
   live: LiveCatalog,

@@ -68,7 +68,7 @@ function isHeld(fence: Fence, { statements }: Verdict, key: string): boolean {
   return isKnownStatement(fence, key, relations);
 }
 
-/** An empty text as well, by which drivers see whether a connection lives. */
+/** Whether the fence does not apply. An empty text is included: drivers send it to check that a connection is alive. */
 function isBeside({ statements }: Verdict): boolean {
   return statements.every(isAside);
 }
@@ -86,7 +86,7 @@ function keyOf(judged: Judged, parts: SessionParts): string {
   return key;
 }
 
-/** It shows nothing and leaves nothing: a driver may send other ones after an update. */
+/** Such a statement shows and changes nothing, and a driver may send different ones after an update. */
 function isAside({ kind, effect }: Statement): boolean {
   return kind === "transaction" || (kind === "session" && effect?.kind !== "prepare");
 }

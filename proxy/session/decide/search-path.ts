@@ -15,8 +15,8 @@ export function effectiveSchemas(setting: string, user: string, catalog: Catalog
 }
 
 /**
- * A session's search_path, as far as it is known. Statements that move it are seen, their result is asked of
- * the server: a transaction's end, a savepoint or an error may take the move back.
+ * A session's search_path, as far as it is known. Statements that change it are noticed, and the server is asked for
+ * the result, because the end of a transaction, a savepoint or an error may undo the change.
  */
 export class SearchPath {
   #setting: string;
@@ -71,7 +71,8 @@ export class SearchPath {
       this.#known = false;
     }
     if (this.#reported === undefined) return;
-    // What a question was answered within a transaction may have been taken back, and the server tells of no move then.
+    // The answer to a question asked within a transaction may have been undone since, and the server does not report
+    // that.
     this.#setting = this.#reported;
     this.#known = true;
   }

@@ -19,8 +19,8 @@ interface ActingParts extends Omit<NamingParts, "certainty" | "judging"> {
 }
 
 /**
- * The people for whom a guarded application reads (`acts_as:`). Each statement is judged by the role of whoever its
- * sources name when the server comes to it. What is not certain names nobody.
+ * The people for whom a guarded application reads (`acts_as:`). Each statement is judged by the role of the person whom
+ * its sources will name when the server reaches it. If that is uncertain, no person is named.
  */
 export class Acting {
   readonly certainty: Certainty;

@@ -41,7 +41,7 @@ export class Announcements {
     const judged = head !== undefined && "judged" in head ? head.judged : undefined;
     const fields = decodeError(frame);
     if (!isForClients(fields)) return;
-    // How many there are, of which kinds and in which order is a text of the statement's own making.
+    // Their number, kinds and order could carry a message that the statement composes from values.
     if (head !== undefined && !isOfTransaction(fields) && mayTouchPeople(this.#exchange, head)) return;
     toClient.send(redactError(frame, tellingOf(judged, fields, false)));
   }
@@ -66,8 +66,9 @@ export class Announcements {
 }
 
 /**
- * LOG and DEBUG are of the server's log: a session that asks for them (client_min_messages) would read the rewritten text in
- * `log_min_duration_statement`, with the keys of noise, and plans with real figures in auto_explain.
+ * LOG and DEBUG messages belong to the server's log. A session that asks for them (client_min_messages) could read the
+ * rewritten text through `log_min_duration_statement`, including the keys of the noise, and plans with real row counts
+ * through auto_explain.
  */
 function isForClients(fields: ErrorFields): boolean {
   return FOR_CLIENTS.has(fields.get("V") ?? "");

@@ -21,7 +21,7 @@ import { isHeldWrite, UNFINISHED, WrittenRows } from "./written-rows.ts";
 type Ended =
   /** Of what the proxy asked itself. */
   | { readonly kind: "own"; readonly type: number }
-  /** Nothing is on record of an empty text, nor of a statement behind an error that the client has been told. */
+  /** Not recorded: an empty text, and a statement after an error that the client has already received. */
   | { readonly kind: "empty" | "unheard"; readonly type: number; readonly reply: QueryReply | ExecuteReply }
   /** The client has been told the end. */
   | {
@@ -30,7 +30,7 @@ type Ended =
       readonly reply: QueryReply | ExecuteReply;
       readonly run: Run;
     }
-  /** Nothing may leave of its end: the server's came before the request to cancel it. */
+  /** The end of the answer is withheld: the server completed the statement before the cancel request arrived. */
   | {
       readonly kind: "too late";
       readonly type: number;
@@ -111,7 +111,7 @@ export class GuardedCompletion implements AnswerSteps<Frame, Ended> {
     if (frame.type !== Backend.CommandComplete) return this.#results.release();
     const run = head?.kind === "query" || head?.kind === "execute" ? head.run : undefined;
     if (run !== undefined) return this.#results.conclude(frame, run);
-    // Without a row nothing has made it yet, and an answer without one may be another than was expected.
+    // An answer without rows has no run yet, and it too may differ from the answer that was expected.
     if (head === undefined || !("repeat" in head) || head.repeat === undefined)
       return this.#results.release();
     return this.#results.conclude(frame, runOf(this.#exchange, head));
@@ -185,7 +185,7 @@ export class GuardedCompletion implements AnswerSteps<Frame, Ended> {
     if (type === Backend.CommandComplete) applyEffect(names, statement.effect, judged, ledger.statementIndex);
   }
 
-  /** A later statement of a text whose error the client has been told already: the server did run it. */
+  /** A later statement of a text for which the client has already received an error: the server did run it. */
   #applyUnheard(reply: QueryReply | ExecuteReply): void {
     const { names, ledger } = this.#exchange;
     const index = ledger.statementIndex;
@@ -194,8 +194,8 @@ export class GuardedCompletion implements AnswerSteps<Frame, Ended> {
   }
 
   /**
-   * The result came to its end before the cancel request did. The client gets the error all the same; in
-   * the server nothing has failed yet, and something shall.
+   * The result was complete before the cancel request arrived. The client gets the error anyway; the server has not
+   * failed, so its transaction is made to fail.
    */
   #fail(reply: QueryReply | ExecuteReply, cut: Refusal, type: number): void {
     const { ledger, toClient } = this.#exchange;

@@ -60,7 +60,8 @@ export class Describing {
     if (fault === undefined) return true;
     this.#report(fault, run.statement);
     run.cut ??= MISFIT;
-    // Without a barrier a request could hit what the client has sent behind it: none is sent, and no end waited for.
+    // Without a barrier, a cancel request could hit a later statement of the client's. So none is sent, and the time
+    // limit for stopping does not apply.
     if (this.#exchange.ledger.barrier.level === "open") run.cancelledAt = Number.POSITIVE_INFINITY;
     return false;
   }

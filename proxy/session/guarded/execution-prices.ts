@@ -78,8 +78,9 @@ export class Tolls {
   }
 
   /**
-   * Of an error, beside what was owed for another answer; see `charge`. After how many rows it comes is a number of its
-   * own: rows of people who are counted cost nothing, and the statement chooses on which row it fails.
+   * Charges an error, in addition to what was owed for a different answer; see `charge`. The number of rows before the
+   * error is information of its own: rows of people already counted are free, and the statement chooses the row at
+   * which it fails.
    */
   chargeError(owed: number, rows: number): Refusal | Paid | "unsettled" {
     const units = ERROR + owed + unitsOfNumber(rows);
@@ -162,8 +163,8 @@ function billOf(executions: readonly Execution[], repeat: Repeat | undefined): B
 }
 
 /**
- * A cursor that seeks skips rows that nobody counts; MOVE's tag says how many rows there were. Of one whose rows are all those
- * of people who are paid for that is nothing more.
+ * A cursor that seeks passes rows that are not counted, and the tag of MOVE reports their number. If all rows are about
+ * people who are already paid for, neither reveals more.
  */
 function unitsOfFetch({ effect, pinned }: Execution): number {
   if (effect?.kind !== "fetch" || pinned !== undefined) return 0;

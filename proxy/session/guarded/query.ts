@@ -134,9 +134,9 @@ export class GuardedQuery implements RequestSteps<Frame, Resolved, Decided, Rese
   }
 
   /**
-   * The server may have run on by the time that a result is cut off, or that a write is known to be too large. An open
-   * block then fails; what one message wrote by itself would have been committed, and what it wrote before a savepoint of
-   * its own could be kept by that.
+   * Whether a part of the message could take effect although the client gets an error for it. The server may have gone
+   * on by the time that a result is cut off, or that a write is found too large. An open block then fails; but what one
+   * message wrote by itself would be committed, and what it wrote before its own savepoint could be kept.
    */
   #couldStayHalfDone({ verdict }: Judged, sources: readonly Source[]): boolean {
     const { judging, ledger } = this.#exchange;
@@ -151,7 +151,7 @@ export class GuardedQuery implements RequestSteps<Frame, Resolved, Decided, Rese
   #mustUnroll({ shape }: Source): boolean {
     const { role } = this.#exchange.judging;
     if (isHeldWrite(role, shape)) return true;
-    // Whose rows have never been described may turn out to be other rows than foreseen.
+    // A statement whose rows have never been described may return other rows than expected.
     if (mayWrite(shape) && isUnproven(shape)) return true;
     if (!canBeCut(role, shape)) return false;
     return mayWrite(shape) || (role.limits.onExcess === "truncate" && shape.kind === "read");
@@ -163,7 +163,10 @@ function opensBlock([first]: readonly Statement[]): boolean {
   return first?.command === "BEGIN" || first?.command === "START TRANSACTION";
 }
 
-/** A savepoint in front of a write takes it back, and one that is released keeps nothing once the block fails. */
+/**
+ * Whether a savepoint follows a write. One before the write undoes it, and a released one keeps nothing once the block
+ * fails.
+ */
 function setsSavepointBehind(statements: readonly Statement[]): boolean {
   const written = statements.findIndex(({ kind }) => kind !== "transaction");
   return statements

@@ -45,7 +45,8 @@ export class WrittenRows {
     run.written ??= rowsWritten(frame);
     const { judging, ledger } = this.#exchange;
     const { role } = judging;
-    // What was sent before the policy knew this limit is committed already: an error would say that it is not.
+    // A write that was sent before the policy had this limit is already committed, and an error would say that it is
+    // not.
     if (!isHeldWrite(role, shape) || ledger.barrier.level !== "closed") return true;
     const limit = role.limits.changes;
     if (run.written === undefined) run.cut = UNTOLD;
@@ -96,8 +97,8 @@ const UNTOLD = refuse("42501", "how many rows this statement writes is not known
 });
 
 /**
- * A write runs to its end before its first row leaves (PORTAL_ONE_RETURNING of tcop/pquery.c), but its tag comes
- * after its last one: a client that stops in between could commit what nobody has counted.
+ * The server completes a write before it sends the first row (PORTAL_ONE_RETURNING of tcop/pquery.c), but its tag comes
+ * after the last row: a client that stops in between could commit rows that were never counted.
  */
 export const UNFINISHED = refuse("42501", "the rows of a write's RETURNING must be fetched at once", {
   detail: "How many rows it writes is known after the last of them. Nothing of it was written.",

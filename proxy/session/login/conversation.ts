@@ -112,8 +112,8 @@ export function sayFarewell(socket: Socket, words: Buffer = NOTHING): void {
 }
 
 /**
- * A peer that is slow gets the rest of its answer for as long as it takes some of it. `Socket.setTimeout` would not do: what
- * the peer sends counts there as well.
+ * Closes the socket once the peer has stopped reading; a slow peer still gets all of its answer. `Socket.setTimeout` is
+ * not suitable, because it is also reset by what the peer sends.
  */
 function destroyOnceStalled(socket: Socket): void {
   let left = Number.POSITIVE_INFINITY;
@@ -134,7 +134,10 @@ function unsent(socket: Socket): number {
   return socket.writableLength + (typeof queue === "number" ? queue : 0);
 }
 
-/** What is awaited, or the reason for which nobody waits any longer; what comes too late is discarded. */
+/**
+ * Resolves with the awaited value, or rejects with the signal's reason if it aborts first; a value that comes later is
+ * discarded.
+ */
 export function unlessAborted<T>(
   awaited: Promise<T>,
   signal: AbortSignal,

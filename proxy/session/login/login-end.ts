@@ -60,7 +60,10 @@ export class LoginEnd extends Error {
     return new LoginEnd();
   }
 
-  /** Where the time was over while this was waited for, it is the reason; any other end stays what it is. */
+  /**
+   * If the login timed out while waiting for this, the refusal given is the reason; any other error is returned
+   * unchanged.
+   */
   static reasonOf(error: unknown, waitedFor: Refusal): unknown {
     const isOverdue = error instanceof LoginEnd && error.failure === "timeout";
     return isOverdue ? LoginEnd.refused("timeout", waitedFor) : error;

@@ -235,8 +235,8 @@ async function checkHere(
 }
 
 /**
- * What the startup packet upstream holds. The name is one that nobody has proved: its role chooses which
- * settings may pass, and grants nothing.
+ * The settings of the startup packet to the server. The user's name is not proved yet: its role decides which settings
+ * may pass, and grants nothing else.
  */
 export function settingsOf(
   claim: Claim,

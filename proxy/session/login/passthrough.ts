@@ -146,9 +146,10 @@ function relayable(
 }
 
 /**
- * Reads the client's choice. The flag "y" says "I could bind to the channel, and think that you cannot"
- * (RFC 5802, section 6); libpq sends it over TLS. A server that did offer binding takes it for a downgrade
- * attack, and the flag is signed: nobody between the two can mend it. So the client is told here.
+ * Reads the client's choice of mechanism. The flag "y" means that the client supports channel binding and believes that
+ * the server does not (RFC 5802, section 6); libpq sends it over TLS. A server that did offer binding takes the flag
+ * for a downgrade attack, and the flag is signed, so the proxy cannot correct it. It refuses with an explanation
+ * instead.
  */
 function checkChoice(client: Conversation, offered: readonly string[], relayed: readonly string[]): void {
   const { mechanism, data } = decodeSaslInitialResponse(client.reader);

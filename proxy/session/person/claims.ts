@@ -33,7 +33,7 @@ const REJECTED_MS = 10_000;
 const ACCEPTED_MS = 600_000;
 const MAXIMUM_BYTES = 8 * 1024 * 1024;
 
-/** Others would let whoever has the public key, or nothing, sign (RFC 8725, section 3.1). */
+/** With other algorithms, anyone who has the public key, or no key at all, could sign (RFC 8725, section 3.1). */
 const ALGORITHMS: Readonly<Record<SignedBy["kind"], string[]>> = {
   jwks: ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"],
   secret: ["HS256", "HS384", "HS512"],
@@ -76,7 +76,7 @@ export class Claims {
     return known.until > this.#options.now() ? known : undefined;
   }
 
-  /** Keys that were read again forget what the ones before had verified: one of them may have been withdrawn. */
+  /** When keys are read again, what the old ones verified is forgotten: one of them may have been withdrawn. */
   #of(signedBy: SignedBy): LRUCache<string, Known> {
     const key = this.#options.keyOf(signedBy);
     let verified = this.#known.get(signedBy);

@@ -19,8 +19,8 @@ export interface Evidence {
 const LONGEST_NAME = 128;
 
 /**
- * The person whom the first source that says something names. Undefined: nobody is named, or what the source says cannot
- * be a name, or names two people. A later source never speaks for one that is in doubt.
+ * The person named by the first source that has a value. Undefined: no source has one, or the value cannot be a name,
+ * or it names two people. A doubtful source is never replaced by a later one.
  */
 export function personBehind(sources: readonly PersonSource[], evidence: Evidence): string | undefined {
   const said = saidBehind(sources, evidence);
@@ -102,8 +102,9 @@ function atPath(value: string, path: readonly string[]): Said {
  * Annex 15). Undefined: nobody can be called so.
  */
 export function nameIn(text: string): string | undefined {
-  // Whoever could add a space, or an accent of another form, would have a second budget, and no suspension.
-  // Logs and consoles show nothing of what is unseen, or turn the text around it.
+  // A user who could add a space, or write an accent in another form, would get a second budget and escape a
+  // suspension. Invisible characters are refused because logs and consoles do not show them, or reorder the text around
+  // them.
   if (text.length > LONGEST_NAME || UNSEEN.test(text)) return undefined;
   const name = text.normalize("NFC").trim();
   return name === "" || name.length > LONGEST_NAME ? undefined : name;

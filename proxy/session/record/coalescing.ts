@@ -40,9 +40,9 @@ interface Teller {
 const TOGETHER = 200;
 
 /**
- * What a session that sees all runs over and over: executions of one statement within a moment become one event
- * with their number. An application asks ten thousand times a second for one row; an event for each would cost
- * more than all else that the proxy does for it, and tell nobody more.
+ * Combines repeated executions in a session that sees everything: executions of one statement within a moment become
+ * one event with their number. An application may ask for one row ten thousand times a second; an event for each would
+ * cost more than everything else that the proxy does for it, and would give readers of the log no more information.
  */
 export class Repetitions {
   readonly #teller: Teller;

@@ -16,8 +16,8 @@ export interface Judged {
 }
 
 /**
- * The same under a name, where it may lie for days: a session that idles must not keep the catalog by which it once
- * prepared a statement. Whoever judges by a scope now holds it.
+ * The same, kept under a name, possibly for days. An idle session must not keep the catalog in memory with which it
+ * once prepared a statement, so this holds the scope only weakly; whatever judges by the scope now keeps it alive.
  */
 export class Kept {
   readonly text: Buffer;

@@ -8,8 +8,9 @@ import { textOf } from "./prepared.ts";
 export const TRIAL = `sluice trial ${randomBytes(8).toString("hex")}`;
 
 /**
- * What makes the server have another text under a name, in the order of sending. A text that cannot be prepared, in a failed block or
- * where a relation is missing, fails at the trial: the server drops the rest, and still has the old one, which may be good again later.
+ * The messages that replace the text of a prepared statement at the server, in the order of sending. A text that cannot
+ * be prepared, in a failed block or because a relation is missing, fails at the trial: the server then ignores the rest
+ * and keeps the old text, which may become valid again.
  */
 export interface PreparingAgain {
   readonly trial: Buffer;

@@ -9,7 +9,7 @@ import type { Metering } from "../../sql/verdict.ts";
 /** Four bytes hold as much as one person counts for (docs/security.md). */
 const BYTES_OF_A_PERSON = 4;
 
-/** Of fewer people even what is not protected is theirs. */
+/** In groups of fewer people, even unprotected values count as information about them. */
 const CROWD = 10;
 
 /** More than these are not distinguished in one row, see sql/metering.ts. */

@@ -1,16 +1,11 @@
 import type { FuncCall } from "libpg-query";
 import type { Catalog } from "../../catalog/catalog.ts";
+import { statementsWith } from "../../pg/statements.ts";
 import { type Refusal, refuse } from "../../wire/refusal.ts";
 import { nodeOf, stringOf } from "../parse/grammar.ts";
 import type { RawStatement } from "../parse/parse.ts";
 import { forEachObject } from "../parse/tree.ts";
 import type { Statement } from "../verdict.ts";
-
-/** Statements whose names do not depend on search_path: of settings, cursors, channels, prepared statements. */
-const WITHOUT_PATH: ReadonlySet<string> = new Set([
-  ...["VariableSetStmt", "VariableShowStmt", "ClosePortalStmt", "UnlistenStmt", "DiscardStmt"],
-  ...["DeallocateStmt", "TransactionStmt"],
-]);
 
 /**
  * Names are resolved once for the whole text. So if the text changes search_path, no later statement may look a name up
@@ -30,6 +25,8 @@ export function movedPath(
     hint: "Send the statements one by one.",
   });
 }
+
+const WITHOUT_PATH = statementsWith("ignoresPath");
 
 function needsNoPath(node: object, catalog: Catalog): boolean {
   const [type] = nodeOf(node);
