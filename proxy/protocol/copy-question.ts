@@ -2,6 +2,7 @@ import { decodeError } from "../wire/errors.ts";
 import { type Frame, ProtocolViolation } from "../wire/frames.ts";
 import { closeMessage, parseMessage, syncMessage } from "../wire/frontend-messages.ts";
 import { Backend } from "../wire/messages.ts";
+import { refuse } from "../wire/refusal.ts";
 import { OwnRequest } from "./leg-notes.ts";
 import type { RequestKind } from "./requests.ts";
 
@@ -44,8 +45,11 @@ export function copyQuestion(): CopyQuestion {
 
 /** The client has sent what is no part of a COPY while the server reads one. Servers end the session, from Postgres 14 on. */
 export class OutsideCopy extends ProtocolViolation {
+  /** What the server says first (CopyGetData of commands/copyfromparse.c). */
+  readonly error = refuse("08P01", "unexpected message during COPY from stdin");
+
   constructor() {
-    super("unexpected message during COPY from stdin");
+    super("terminating connection because protocol synchronization was lost");
   }
 }
 

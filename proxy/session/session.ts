@@ -323,7 +323,9 @@ class Session implements Timed, LegUser {
       return;
     }
     if (error instanceof ProtocolViolation) {
-      const isClients = side === "client" || error instanceof OutsideCopy;
+      const isOutsideCopy = error instanceof OutsideCopy;
+      if (isOutsideCopy) this.#relay?.toClient.send(errorResponse(error.error));
+      const isClients = side === "client" || isOutsideCopy;
       this.#end(isClients ? error.refusal : SessionEnd.outOfStep(error.message).refusal);
       return;
     }

@@ -114,11 +114,11 @@ test.each([
     expect(await client.answer()).toBe("E(42601) Z(I)");
     expect(await client.answer()).toBe("T(two) D(2) C(SELECT 1) Z(I)");
     // What a long text may have left behind is nobody else's.
-    client.send(query(`set app.secret to 'x'; ${longText("more")}`));
+    client.send(query(`set app.carried to 'x'; ${longText("more")}`));
     await client.answer();
     client.socket.destroy();
     const other = await sluice.raw("helpdesk_app");
-    other.send(query("select coalesce(current_setting('app.secret', true), '') as nothing"));
+    other.send(query("select coalesce(current_setting('app.carried', true), '') as nothing"));
     expect(await other.answer()).toBe("T(nothing) D() C(SELECT 1) Z(I)");
     other.socket.destroy();
     await expect
@@ -145,30 +145,30 @@ test.each([
   [
     "a row past the role's bytes",
     "metabase",
-    "select id, repeat(status, 60000000) from tickets limit 1",
+    "select id, repeat(status, 20000000) from tickets limit 1",
     "T(id,repeat) ",
   ],
   [
     "a row of COPY past them",
     "metabase",
-    "copy (select id, repeat(status, 60000000) from tickets limit 1) to stdout",
+    "copy (select id, repeat(status, 20000000) from tickets limit 1) to stdout",
     "H ",
   ],
   [
     "a row that is too long to be held",
     "cleo",
-    "select id, repeat(status, 60000000) from tickets limit 1",
+    "select id, repeat(status, 20000000) from tickets limit 1",
     "T(id,repeat) ",
   ],
-  ["a value that does not fit", "metabase", "select repeat('x', 240000000)::int", ""],
+  ["a value that does not fit", "metabase", "select repeat('x', 80000000)::int", ""],
 ])("%s is dropped while it arrives", async (_, user, sql, begin) => {
   const client = await (world as World).sluice.raw(user);
   const grown = await grownBy(async () => {
     client.send(query(sql));
     expect(await client.answer()).toBe(`${begin}E(${begin === "" ? "22P02" : "54000"}) Z(I)`);
   });
-  // It has 240 MB, and what is dropped is freed when the garbage collector comes to it.
-  expect(grown).toBeLessThan(200 * MEGABYTE);
+  // It has 80 MB, and what is dropped is freed when the garbage collector comes to it.
+  expect(grown).toBeLessThan(60 * MEGABYTE);
   client.socket.destroy();
 });
 
