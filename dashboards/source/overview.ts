@@ -115,13 +115,17 @@ const well: RowPlan = {
     state({
       title: "Audit events a sink lost",
       description:
-        "They are on disk, but whoever watches the sink has not seen them, in the time shown. Runbook: SluiceAuditSinkDropped.",
+        "They are on disk, but whoever watches the sink has not seen them, in the time shown. Failed writes are tried again each second; the log says why they failed. Runbook: SluiceAuditSinkDropped.",
       unit: "short",
       thresholds: [{ from: 0.001, color: "yellow" }],
       queries: [
         {
           expr: `sum(increase(sluice_audit_sink_dropped_total{${INSTANCE}}[$__range]))`,
           legend: "events",
+        },
+        {
+          expr: `sum(increase(sluice_audit_sink_failures_total{${INSTANCE}}[$__range]))`,
+          legend: "failed writes",
         },
       ],
     }),

@@ -1,7 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import { isIP } from "node:net";
 import { TLSSocket } from "node:tls";
-import { partsOf } from "./multipart.ts";
 
 /** Longer than any statement that people paste into a form. */
 const LONGEST_FORM = 256 * 1024;
@@ -77,14 +76,19 @@ export async function readForm(
   }
   const body = Buffer.concat(chunks);
   if (!isMultipart) return { fields: new URLSearchParams(body.toString("utf8")), file: undefined };
-  const parts = partsOf(body, contentType);
-  if (parts === undefined) return { status: 400 };
+  const form = await new Response(body, { headers: { "content-type": contentType } })
+    .formData()
+    // It is no such body, or not all of one (RFC 7578).
+    .catch(() => undefined);
+  if (form === undefined) return { status: 400 };
   const fields = new URLSearchParams();
-  for (const { name, isFile, content } of parts) if (!isFile) fields.append(name, content.toString("utf8"));
-  return {
-    fields,
-    file: parts.find(({ isFile, content }) => isFile && content.length > 0)?.content,
-  };
+  const files: Blob[] = [];
+  for (const [name, value] of form) {
+    if (typeof value === "string") fields.append(name, value);
+    else if (value.size > 0) files.push(value);
+  }
+  const [file] = files;
+  return { fields, file: file && Buffer.from(await file.arrayBuffer()) };
 }
 
 export function cookieOf({ headers }: IncomingMessage, name: string): string | undefined {

@@ -15,11 +15,8 @@ import type { SessionParts } from "../context/parts.ts";
 import { STATEMENT_TIMEOUT } from "../context/time-limits.ts";
 import type { Judging } from "../decide/judging.ts";
 import type { Trace } from "../record/audit-recorder.ts";
-
 import { traceCommentOf } from "../record/trace-context.ts";
-
 import { endCopy, mayBelongToCopy, waitsForCopy } from "../relay/during-copy.ts";
-
 import type { Relay, Underway } from "../relay/relay.ts";
 import { calledFunction } from "../statement/called-function.ts";
 import type { Judged } from "../statement/decision.ts";
