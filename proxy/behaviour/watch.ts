@@ -106,7 +106,6 @@ export class Behaviour {
       return;
     const peers = await profiles.peers(database, role, dayOf(event.time));
     const tightenedBy = ruleOf(measures.tightened(user));
-    const place = placeOf(event);
     // The reading may be kept for a while and must not hold on to the statement's text.
     const { time, client, people, subjects, lookups, decision, sqlstate, purposeless } = event;
     const reading: Reading = {
@@ -117,7 +116,7 @@ export class Behaviour {
     const seen = await profiles.update(database, user, role, (profile) =>
       observe(profile, reading, peers, tightenedBy),
     );
-    for (const sighting of seen) await this.#act(sighting, place);
+    for (const sighting of seen) await this.#act(sighting, placeOf(event));
   }
 
   async #act(sighting: Sighting, at: ReturnType<typeof placeOf>): Promise<void> {
