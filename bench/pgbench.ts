@@ -14,6 +14,8 @@ export interface Load {
   readonly accounts: number;
   /** Each text has another comment, as frameworks write them; in simple mode alone. */
   readonly comments?: true;
+  /** Each query logs in anew. */
+  readonly logins?: true;
   /** Queries a second in all; as many as go if left out. */
   readonly rate?: number;
 }
@@ -51,6 +53,7 @@ export async function runPgbench(target: Target, load: Load): Promise<Measured> 
         ...["-n", "-M", load.mode, "-c", String(load.clients), "-j", "1", "-T", String(load.seconds)],
         ...["-D", `accounts=${load.accounts}`, "-f", script],
         ...(load.rate === undefined ? [] : ["-R", String(load.rate)]),
+        ...(load.logins ? ["-C"] : []),
         ...(load.clients === 1 ? ["-l", "--log-prefix", join(folder, "latency")] : []),
       ],
       { uri: target.uri },

@@ -38,6 +38,8 @@ export interface SluiceOptions {
   /** The superuser's URI of the server whose catalog is read. */
   readonly control: string;
   readonly redis: string;
+  /** Text of its policy; the bench's own if left out. */
+  readonly policy?: string;
   /** Further flags of `serve`. */
   readonly flags?: readonly string[];
   /** A folder for a CPU profile, written when it ends. */
@@ -143,7 +145,7 @@ export async function startSluice(
 ): Promise<RunningProxy> {
   const [port, admin] = [await freePort(), await freePort()];
   const policy = join(folder, `policy-${port}.yaml`);
-  await writeFile(policy, POLICY);
+  await writeFile(policy, options.policy ?? POLICY);
   const profiling = options.profile && ["--cpu-prof", "--cpu-prof-dir", options.profile];
   const child = tied(
     process.execPath,
