@@ -54,6 +54,7 @@ export const STAGES: readonly Stage[] = [
       "system-relations.ts",
       "indexed.ts",
       "own-rights.ts",
+      "tokens/",
       "traces.ts",
       "verdict.ts",
       "../catalog/",

@@ -8,6 +8,11 @@ export const email = maskKind("email", {
   about: "alice@example.com becomes a***@example.com.",
   fits: "text",
   sql: (_, masked) => onText(masked, emailOf),
+  shown: (_, value) => {
+    const [, first = ""] = /^([^@\s]).+@[^@\s]+$/su.exec(value) ?? [];
+    const domain = /^[@\s]*[^@\s].*@([^@\s]+)$/su.exec(value)?.[1];
+    return domain === undefined ? "[redacted]" : `${first}***@${domain}`;
+  },
   text: () => "email",
 });
 
