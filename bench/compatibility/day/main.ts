@@ -58,9 +58,7 @@ async function tryNaming(world: DayWorld, client: DayClient, ready: Ready, namin
     const charges = await world.charges(way.through, own);
     const found = [
       ...answers(comparable(direct, people), comparable(steps, own), way.account !== "watched"),
-      ...(client.isBySize === true
-        ? less(shownOf(direct), own, charges)
-        : charged(shownOf(direct), own, charges, way.account !== "watched")),
+      ...charged(shownOf(direct), own, charges, way.account !== "watched"),
     ];
     report(client, ready, naming, way, direct, found, charges);
     faults += found.length;
@@ -141,17 +139,6 @@ function charged(
     if (!hasPrices || count > PRICES || !people.includes(name))
       faults.push(`${name} is charged ${count} without a name`);
   return faults;
-}
-
-/** Who is charged less than they were shown. */
-function less(
-  shown: readonly ReadonlySet<number>[],
-  people: readonly string[],
-  { used }: Charges,
-): readonly string[] {
-  return people.flatMap((person, at) =>
-    (used.get(person) ?? 0) < (shown[at]?.size ?? 0) ? [`person ${at + 1} has used ${used.get(person)}`] : [],
-  );
 }
 
 function report(
