@@ -234,7 +234,7 @@ export class TransparentRelay implements Relay {
     call: (frame: Frame): Judged => calledFunction(frame, this.#scope()),
   };
 
-  /** The statement that a request is about; undefined for one that is about none, or a name that nobody gave. */
+  /** The statement that a request is about; undefined for one that is about none, or for a name that does not exist. */
   #observed(request: ObservedRequest): Observed | undefined {
     switch (request.kind) {
       case "query":
