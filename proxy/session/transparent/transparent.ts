@@ -114,6 +114,9 @@ export class TransparentRelay implements Relay {
         break;
       }
       case Backend.NoticeResponse:
+        // At client_min_messages = debug2 the server says under which names it prepares: no client may know those of ours.
+        if (this.ledger.own !== undefined) return true;
+        break;
       case Backend.NotificationResponse:
         break;
       default:

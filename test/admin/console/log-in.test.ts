@@ -90,6 +90,7 @@ test("a form of another site, or of another login, does nothing", async () => {
     [403, { ...fields, form_token: "" }, { cookie }],
     [415, fields, { cookie, "content-type": "text/plain" }],
     [413, { ...fields, why: "x".repeat(300_000) }, { cookie }],
+    [400, Object.fromEntries(Array.from({ length: 301 }, (_, i) => [`f${i}`, ""])), {}],
   ];
   for (const [status, sent, headers] of tries) {
     expect(
