@@ -16,7 +16,7 @@ import {
   tiedPeople,
 } from "./named-people.ts";
 import { countsPeople, sightOf, speaksOfPeople } from "./people.ts";
-import { ownCalls, peoplePerRow } from "./people-shown.ts";
+import { movesPeople, ownCalls, peoplePerRow } from "./people-shown.ts";
 import {
   type Bill,
   copyPrice,
@@ -27,7 +27,7 @@ import {
   writePrice,
 } from "./prices.ts";
 import { givesDistinctColumns, givesGroups } from "./row-forms.ts";
-import { windowsOf } from "./windows.ts";
+import { showsOtherRows, windowsOf } from "./windows.ts";
 import { toldByWrite } from "./write-choice.ts";
 
 /*
@@ -185,6 +185,11 @@ export function meterCursor(
     : { ...NO_PEOPLE, price: { execution, pinned: execution, bySize: false } };
 }
 
+/** Whether a row of a subquery may show another person's data than the one whom it names. */
+function mayShowOthers(bill: Bill): boolean {
+  return showsOtherRows(bill) || bill.statement.queries.some((each) => movesPeople(bill.given, each));
+}
+
 interface FoundGroups {
   readonly people: readonly NamedPerson[];
   readonly told: Groups;
@@ -194,12 +199,14 @@ interface FoundGroups {
  * For rows that represent groups: their people are requested next to the client's own aggregates, at the same level, so
  * that nothing is evaluated twice. Undefined if that is impossible, or if people are read elsewhere in the statement.
  */
-function groupsOf({ statement, given, told }: Bill, query: BoundQuery): FoundGroups | undefined {
+function groupsOf(bill: Bill, query: BoundQuery): FoundGroups | undefined {
+  const { statement, given, told } = bill;
   if (!countsPeople(given.role)) return undefined;
   const isDistinct = !told.namesProtected && givesDistinctColumns(query);
   if (!isDistinct && !givesGroups(statement, query)) return undefined;
   const references = tablesIn(statement).filter((each) => speaksOfPeople(given.sights, each));
   if (references.length === 0 || ownCalls(statement, given) > 0) return undefined;
+  if (given.role.watch === true && mayShowOthers(bill)) return undefined;
   // A group of rows in which a person is left out reveals something about them if protected columns decide who that is.
   const counted = told.namesProtected ? countedHere(statement, given, query) : new Set();
   const people = subjectsOf(statement, given, query)
