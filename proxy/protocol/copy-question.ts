@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { decodeError } from "../wire/errors.ts";
 import { type Frame, ProtocolViolation } from "../wire/frames.ts";
 import { closeMessage, parseMessage, syncMessage } from "../wire/frontend-messages.ts";
@@ -6,8 +7,8 @@ import { refuse } from "../wire/refusal.ts";
 import { OwnRequest } from "./leg-notes.ts";
 import type { RequestKind } from "./requests.ts";
 
-/** Under a name that no client has. */
-const MARK = "sluice behind a copy";
+/** Under a name that no client can guess: what is prepared under it already would fail the question. */
+const MARK = `sluice ${randomBytes(8).toString("hex")}`;
 
 /**
  * Messages that tell by their answers whether a COPY has failed and what the server has read behind it. Rows that are wrong

@@ -354,7 +354,7 @@ class Session implements Timed, LegUser {
     this.#finish(reasonOf(refusal), told);
   }
 
-  /** What is on record may still leave; nobody waits at the end for the disk. */
+  /** What is on record may still leave; the end of a session does not wait for the disk. */
   #sendRest(): void {
     const relay = this.#relay;
     if (relay === undefined) return;

@@ -162,6 +162,28 @@ test("nor past the fence is such a cursor read", async () => {
   });
 });
 
+test("under which names the proxy asks, and what it sends in place of what is refused, no notice tells", async () => {
+  await withSluice(fenced([BY_ID]), async (sluice) => {
+    const raw = await sluice.raw("helpdesk_app");
+    await ask(raw, query("SET client_min_messages = debug2"), query("SET app.agent = 'anna'"));
+    await raw.until("Z");
+    raw.send(
+      parse("x", BY_ID.replace("$1", "7")),
+      bindMessage("p", "x"),
+      executeMessage("p", 0),
+      syncMessage,
+    );
+    raw.send(parse("y", "SELECT 1"), syncMessage, bindMessage("p", "none"), syncMessage);
+    const answers = [await raw.until("Z"), await raw.until("Z"), await raw.until("Z")];
+    const notices = answers
+      .flat()
+      .flatMap(({ type, bytes }) => (type === "N" ? [fieldOf(bytes, "M") ?? ""] : []));
+    expect(notices).toContain("bind p to x");
+    expect(notices.filter((text) => /sluice [0-9a-f]|!sluice|current_setting/.test(text))).toEqual([]);
+    raw.socket.destroy();
+  });
+});
+
 test("nor past the fence", async () => {
   await withSluice(fenced([BY_ID], ['CALL "pg_catalog"."int4pl"()']), async (sluice) => {
     const raw = await sluice.raw("helpdesk_app");

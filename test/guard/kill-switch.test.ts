@@ -32,7 +32,7 @@ afterAll(async () => {
   await database.drop();
 });
 
-test("a suspended user is cut off on every instance within a second, with all that he runs, and stays out", async () => {
+test("a suspended user is cut off on every instance within a second, with all that they run, and stays out", async () => {
   const clients = await Promise.all(proxies.map((each) => connect(each, "helpdesk_app")));
   const bystander = await connect(proxies[0], "ben");
   const running = clients.map((client) => failure(client.query("select pg_sleep(60)")));
@@ -62,7 +62,7 @@ test("a suspended user is cut off on every instance within a second, with all th
   await vi.waitUntil(async () => (await failure(connect(proxies[1], "helpdesk_app"))) === "it did not fail");
 });
 
-test("the list of sessions shows who is connected where, and how many people he has read", async () => {
+test("the list of sessions shows who is connected where, and how many people they have read", async () => {
   const anna = await connect(proxies[1], "anna");
   await anna.query("select id from public.customers where id <= 7");
   await vi.waitUntil(

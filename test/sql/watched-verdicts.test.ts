@@ -70,6 +70,9 @@ test.each([
   ["SELECT DISTINCT customers.id + 1 FROM customers", 0, 1],
   ["SELECT DISTINCT t.id, t.subject FROM tickets t JOIN customers c ON c.id = t.customer_id", 1, 0],
   ["SELECT DISTINCT t.subject FROM tickets t", 0, 1],
+  // Whoever is left out would be another one in each row, and equal rows would be several.
+  ["SELECT DISTINCT c.id, c.name FROM tickets t LEFT JOIN customers c ON c.name = t.subject", 0, 2],
+  ["SELECT DISTINCT t.id, c.id, c.name FROM tickets t LEFT JOIN customers c ON c.name = t.subject", 1, 1],
 ])(
   "of DISTINCT only rows that hold the subject or the row's key name their people: %s",
   (sql, subjects, unknown) => {
@@ -99,7 +102,7 @@ test.each([
 });
 
 const GET = (source: string) =>
-  `WITH pgrst_source AS (${source}) SELECT null::bigint AS total_result_set, pg_catalog.count(p) AS page_total, coalesce(json_agg(p), '[]') AS body FROM (SELECT * FROM pgrst_source) p`;
+  `WITH pgrst_source AS (${source}) SELECT null::bigint AS total_result_set, pg_catalog.count(p) AS page_total, coalesce(json_agg(p), '[]') AS body, nullif(current_setting('response.headers', true), '') AS response_headers FROM (SELECT * FROM pgrst_source) p`;
 test.each([
   ["a page", GET("SELECT t.id, t.customer_id FROM tickets t WHERE t.assignee = 'anna' LIMIT 4"), 1],
   [
@@ -109,6 +112,8 @@ test.each([
     ),
     1,
   ],
+  ["one person's row", GET("SELECT id, name FROM customers WHERE id = 7"), 1],
+  ["one person's rows", "SELECT json_agg(subject) FROM tickets WHERE customer_id = 7", 1],
   ["a change", GET("UPDATE tickets SET status = 'closed' WHERE id = 7 RETURNING id, customer_id"), 1],
   ["nobody: counts", GET("SELECT status, count(*) FROM tickets GROUP BY status"), 0],
   [
@@ -117,10 +122,57 @@ test.each([
     0,
   ],
   ["by size: no key", GET("SELECT name FROM customers"), undefined],
+  ["a page with the number of each row", GET("SELECT id, row_number() OVER (ORDER BY id) FROM customers"), 1],
+  [
+    "by size: all names in each row",
+    GET("SELECT id, string_agg(name, ',') OVER () FROM customers"),
+    undefined,
+  ],
+  [
+    "by size: the name of the row before",
+    GET("SELECT id, lag(name) OVER (ORDER BY id) FROM customers"),
+    undefined,
+  ],
+  [
+    "by size: rows that are another person's now",
+    GET("UPDATE tickets SET customer_id = 7 RETURNING id, customer_id, body"),
+    undefined,
+  ],
 ])("an answer that the server makes in one row names its people: %s", (_, sql, people) => {
   const [statement] = judged.judge("helpdesk_app", sql).statements;
   const { metering, uncounted = false } = statement ?? {};
   expect([uncounted, metering?.groups?.namespaces.length ?? 0]).toEqual([people === undefined, people ?? 0]);
+});
+
+test.each([
+  ["SELECT subject FROM tickets WHERE customer_id = current_setting('app.tenant')::bigint", 1, false],
+  ["SELECT current_setting('app.' || country), name FROM customers", 1, false],
+  ["SELECT pg_notify('seen', id::text), name FROM customers", 1, false],
+  ["SELECT set_config('app.kept', name, false) FROM customers", 0, true],
+  ["SELECT query_to_xml('SELECT * FROM customers', true, true, ''), name FROM customers", 0, true],
+  ["SELECT data FROM pg_logical_slot_peek_changes('s', NULL, NULL)", 0, true],
+])("calls that show nothing that is stored leave people their names: %s", (sql, subjects, bySize) => {
+  const { metering, uncounted = false } = judged.judge("helpdesk_app", sql).statements[0] ?? {};
+  expect([metering?.subjects.length ?? 0, uncounted]).toEqual([subjects, bySize]);
+});
+
+test.each([
+  ["UPDATE tickets SET customer_id = 7 WHERE customer_id = 9 RETURNING body", 1],
+  ["UPDATE tickets SET (status, customer_id) = ('open', 7) WHERE customer_id = 9 RETURNING body", 1],
+  ["UPDATE tickets SET status = 'open' WHERE customer_id = 9 RETURNING body", 0],
+  ["WITH w AS (UPDATE tickets SET customer_id = 7 RETURNING body, customer_id) SELECT * FROM w", 1],
+  ["INSERT INTO tickets (customer_id, body) VALUES (7, 'x') RETURNING body", 0],
+  [
+    "INSERT INTO tickets (id, customer_id) VALUES (1, 7) ON CONFLICT (id) DO UPDATE SET customer_id = excluded.customer_id RETURNING body",
+    1,
+  ],
+  [
+    "INSERT INTO tickets (id, customer_id) VALUES (1, 7) ON CONFLICT (id) DO UPDATE SET status = 'open' RETURNING body",
+    0,
+  ],
+])("a row that a write gives to another person shows the one before, too: %s", (sql, unknown) => {
+  const { metering } = judged.judge("helpdesk_app", sql).statements[0] ?? {};
+  expect([metering?.subjects.length, metering?.unknown]).toEqual([1, unknown]);
 });
 
 test("to a guarded role such a row is a person without a name: what is left out of it has its price", () => {

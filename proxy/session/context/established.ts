@@ -52,7 +52,7 @@ export interface Established {
   readonly address: string;
   /** As the server last reported them. */
   readonly parameters: Reported;
-  /** The user whom the database knows, when that is another (`--auth scram`): its grants hold beneath the policy. */
+  /** The database user, if it is another (`--auth scram`): its grants hold beneath the policy. */
   readonly databaseUser?: string;
   /**
    * The startup packet held only what a guarded role may set, and client_encoding UTF8 and

@@ -118,5 +118,5 @@ export class Exchange extends SessionState<Reply> {
   }
 }
 
-/** Kinds of statements after which an implicit transaction may commit or not: nobody sees a difference. */
+/** Kinds of statements after which an implicit transaction may commit or not: it makes no visible difference. */
 const READS: ReadonlySet<Statement["kind"]> = new Set(["read", "copyOut", "explain"]);

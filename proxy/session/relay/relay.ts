@@ -27,7 +27,7 @@ export interface Relay {
   readonly underway: Underway | undefined;
   /** Whether a long message of the server's may be handed in by pieces. */
   mayStream(type: number, length: number): boolean;
-  /** The same of the client's: nobody looks at more than its beginning. */
+  /** The same of the client's: only its beginning is read. */
   mayClientStream(type: number, length: number): boolean;
   /** Bytes may be wanted after the read event in which they came, although nothing is held and all is written. */
   readonly keepsBytes: boolean;

@@ -114,6 +114,9 @@ export class TransparentRelay implements Relay {
         break;
       }
       case Backend.NoticeResponse:
+        // At client_min_messages = debug2 the server says under which names it prepares: no client may know those of ours.
+        if (this.ledger.own !== undefined) return true;
+        break;
       case Backend.NotificationResponse:
         break;
       default:
@@ -234,7 +237,7 @@ export class TransparentRelay implements Relay {
     call: (frame: Frame): Judged => calledFunction(frame, this.#scope()),
   };
 
-  /** The statement that a request is about; undefined for one that is about none, or a name that nobody gave. */
+  /** The statement that a request is about; undefined for one that is about none, or for a name that does not exist. */
   #observed(request: ObservedRequest): Observed | undefined {
     switch (request.kind) {
       case "query":

@@ -130,7 +130,13 @@ export class WatchedBackend {
   /** Code of the client's own may say in notices what it has read. False: it must wait, as rows do. */
   #noticed(frame: FrameReader): boolean {
     const { ledger, toClient } = this.#state;
-    const isRun = isRunRequest(ledger.head) && ledger.head.refusal === undefined;
+    const { head, own } = ledger;
+    // At client_min_messages = debug2 the server says under which names it prepares and binds.
+    if (own !== undefined || head?.hidden === true || head?.refusal !== undefined) {
+      this.#state.passesLong = false;
+      return true;
+    }
+    const isRun = isRunRequest(head);
     const run = isRun ? this.#run.get() : undefined;
     const people = run === undefined ? 0 : peopleInNotice(frame, run.shape);
     if (run !== undefined && !this.#rows.text(run, people, frame.end - frame.start)) return false;

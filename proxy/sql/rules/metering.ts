@@ -1,8 +1,11 @@
-import type { BoundQuery, BoundRelation, BoundStatement } from "../bind/bound.ts";
+import type { FuncCall } from "libpg-query";
+import type { BoundQuery, BoundRelation, BoundStatement, Call } from "../bind/bound.ts";
 import { tablesIn } from "../bind/questions.ts";
+import { builtinUse } from "../functions.ts";
 import { isIdentified } from "../subjects.ts";
 import type { Groups, Metering } from "../verdict.ts";
-import { gatheringsOf } from "./gathering.ts";
+import { functionsMeant } from "./calls.ts";
+import { gathersRows } from "./gathering.ts";
 import {
   areTied,
   countedHere,
@@ -13,7 +16,7 @@ import {
   tiedPeople,
 } from "./named-people.ts";
 import { countsPeople, sightOf, speaksOfPeople } from "./people.ts";
-import { ownCalls, peoplePerRow } from "./people-shown.ts";
+import { movesPeople, ownCalls, peoplePerRow } from "./people-shown.ts";
 import {
   type Bill,
   copyPrice,
@@ -24,7 +27,7 @@ import {
   writePrice,
 } from "./prices.ts";
 import { givesDistinctColumns, givesGroups } from "./row-forms.ts";
-import { windowsOf } from "./windows.ts";
+import { showsOtherRows, windowsOf } from "./windows.ts";
 import { toldByWrite } from "./write-choice.ts";
 
 /*
@@ -48,6 +51,8 @@ export type Appended =
       readonly tell: Groups["tell"];
       /** Distinct rows have to be turned into groups first. */
       readonly groupsRows: boolean;
+      /** The group's rows have to reach the client's aggregates in the order in which they would without these columns. */
+      readonly keepsOrder: boolean;
     };
 
 export interface MeteringFinding {
@@ -70,7 +75,13 @@ export function meterSelect(bill: Bill, query: BoundQuery): MeteringFinding {
     return {
       metering: { subjects: [], unknown: 0, groups: told, ...queryPrice(bill, query, 0) },
       ...(people.length > 0 && {
-        appended: { kind: "groups", people, tell: told.tell, groupsRows: told.most !== undefined } as const,
+        appended: {
+          kind: "groups",
+          people,
+          tell: told.tell,
+          groupsRows: told.most !== undefined,
+          keepsOrder: needsOrder(bill, query),
+        } as const,
       }),
     };
   }
@@ -174,6 +185,11 @@ export function meterCursor(
     : { ...NO_PEOPLE, price: { execution, pinned: execution, bySize: false } };
 }
 
+/** Whether a row of a subquery may show another person's data than the one whom it names. */
+function mayShowOthers(bill: Bill): boolean {
+  return showsOtherRows(bill) || bill.statement.queries.some((each) => movesPeople(bill.given, each));
+}
+
 interface FoundGroups {
   readonly people: readonly NamedPerson[];
   readonly told: Groups;
@@ -183,12 +199,14 @@ interface FoundGroups {
  * For rows that represent groups: their people are requested next to the client's own aggregates, at the same level, so
  * that nothing is evaluated twice. Undefined if that is impossible, or if people are read elsewhere in the statement.
  */
-function groupsOf({ statement, given, told }: Bill, query: BoundQuery): FoundGroups | undefined {
+function groupsOf(bill: Bill, query: BoundQuery): FoundGroups | undefined {
+  const { statement, given, told } = bill;
   if (!countsPeople(given.role)) return undefined;
   const isDistinct = !told.namesProtected && givesDistinctColumns(query);
   if (!isDistinct && !givesGroups(statement, query)) return undefined;
   const references = tablesIn(statement).filter((each) => speaksOfPeople(given.sights, each));
   if (references.length === 0 || ownCalls(statement, given) > 0) return undefined;
+  if (given.role.watch === true && mayShowOthers(bill)) return undefined;
   // A group of rows in which a person is left out reveals something about them if protected columns decide who that is.
   const counted = told.namesProtected ? countedHere(statement, given, query) : new Set();
   const people = subjectsOf(statement, given, query)
@@ -201,11 +219,23 @@ function groupsOf({ statement, given, told }: Bill, query: BoundQuery): FoundGro
     told: {
       namespaces: people.map(({ subject: { namespace } }) => namespace),
       // Gathered values can be read one by one, so their people must be identified.
-      tell: gatheringsOf(statement, given).length > 0 ? "people" : "number",
+      tell: gathersRows(statement, given) ? "people" : "number",
       isPlain: !told.namesProtected,
       ...(isDistinct && { most: people.length }),
     },
   };
+}
+
+/** Of a watched role: an aggregate over the query's rows whose result shows in which order they came. */
+function needsOrder({ given: { role, catalog } }: Bill, { aggregates }: BoundQuery): boolean {
+  const showsOrder = (call: Call): boolean => {
+    const { agg_order, agg_distinct, agg_within_group } = call.node as FuncCall;
+    if (agg_order !== undefined || agg_distinct === true || agg_within_group === true) return false;
+    return functionsMeant(catalog, call).some(
+      (fn) => builtinUse(fn) === "gathering" || fn.name === "any_value",
+    );
+  };
+  return role.watch === true && aggregates.some(showsOrder);
 }
 
 /**

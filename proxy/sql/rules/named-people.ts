@@ -35,9 +35,10 @@ export function peopleNamed(
   if (givesRows(statement, query)) return subjectsOf(statement, given, query);
   // For other roles, an additional column with DISTINCT would have its own price.
   if (given.role.watch !== true || !givesDistinctRows(statement, query)) return [];
+  // Who is counted when left out has another identity in each row: rows that are the same would be several.
   return subjectsOf(statement, given, query).filter(
-    ({ reference, by, exposed }) =>
-      isSelected(query, by, exposed) || isKeySelected(statement, given, query, reference),
+    ({ reference, by, exposed, isCounted }) =>
+      !isCounted && (isSelected(query, by, exposed) || isKeySelected(statement, given, query, reference)),
   );
 }
 

@@ -1,4 +1,4 @@
-import type { Node } from "libpg-query";
+import type { InsertStmt, Node, ResTarget } from "libpg-query";
 import type { BoundQuery, BoundRelation, BoundStatement, Call } from "../bind/bound.ts";
 import { builtinUse } from "../functions.ts";
 import { type Body, forEachChild, nodeOf, visitNode } from "../parse/grammar.ts";
@@ -63,7 +63,8 @@ export class PeopleShown {
     const people =
       sum(query.relations, (relation) => this.ofRelation(relation)) +
       sum(query.calls, (call) => this.#ofCall(call)) +
-      sum(this.#inner.get(query) ?? [], (inner) => this.ofQuery(inner));
+      sum(this.#inner.get(query) ?? [], (inner) => this.ofQuery(inner)) +
+      (movesPeople(this.#given, query) ? 1 : 0);
     this.#known.set(query, people);
     return people;
   }
@@ -111,6 +112,19 @@ export class PeopleShown {
     );
     return (picks ? 1 : 0) + (ownFunctions(catalog, call).length > 0 ? 1 : 0);
   }
+}
+
+/**
+ * Whether the rows that a watched write returns may be another person's than the one whom they name: `SET customer_id = 7 …
+ * RETURNING body`. Other roles may not do that (`movedToOthers`).
+ */
+export function movesPeople({ role, sights }: Given, { form, node, write }: BoundQuery): boolean {
+  if (role.watch !== true || write === undefined) return false;
+  const subject = sightOf(sights, write.target)?.people?.subject?.column;
+  if (form === "update") return write.assigned.some(({ name }) => name === subject);
+  if (form !== "insert") return false;
+  const { onConflictClause } = node as InsertStmt;
+  return (onConflictClause?.targetList ?? []).some((item) => (nodeOf(item)[1] as ResTarget).name === subject);
 }
 
 function sum<T>(items: readonly T[], people: (item: T) => number): number {

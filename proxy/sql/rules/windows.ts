@@ -19,6 +19,12 @@ export function windowsOf(
   return { totals, others: rankings - totals + (windows > 0 ? 1 : 0) };
 }
 
+/** Whether a window anywhere may show what other rows hold. How many rows there are shows nobody's unprotected values. */
+export function showsOtherRows({ statement, given, told }: Bill): boolean {
+  const { rankings, windows } = summarisingCalls(statement, given.catalog);
+  return windows > 0 || (rankings > 0 && told.namesProtected);
+}
+
 /** `count(*) OVER ()` as a separate column. */
 function isTotal(target: Node): boolean {
   const value = (nodeOf(target)[1] as ResTarget).val;

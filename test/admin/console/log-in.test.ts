@@ -60,7 +60,7 @@ test("after a logout the cookie opens nothing", async () => {
   expect((await ask(sluice, "/console", { headers: { cookie: officer.cookie } })).status).toBe(401);
 });
 
-test("who guesses tokens is slowed down, and the right token does not help him then", async () => {
+test("guessing tokens is slowed down, and the right token does not help then", async () => {
   const own = await start();
   onTestFinished(() => own.close());
   const guess = (token: string) => ask(own, "/console/log-in", form(own, { token }));
@@ -90,6 +90,7 @@ test("a form of another site, or of another login, does nothing", async () => {
     [403, { ...fields, form_token: "" }, { cookie }],
     [415, fields, { cookie, "content-type": "text/plain" }],
     [413, { ...fields, why: "x".repeat(300_000) }, { cookie }],
+    [400, Object.fromEntries(Array.from({ length: 301 }, (_, i) => [`f${i}`, ""])), {}],
   ];
   for (const [status, sent, headers] of tries) {
     expect(

@@ -329,6 +329,12 @@ test("only an officer's own form uploads a list, of a size that is bounded", asy
   expect((await upload({}, list, { ...officer, cookie: "sluice_console=x" })).status).toBe(415);
   const wrong = { "content-type": "multipart/form-data; boundary=another" };
   expect((await upload({}, list, officer, wrong)).status).toBe(400);
+  // Thousands of fields, or heads as long as the list may be, would keep the proxy's clients waiting for seconds.
+  const fields = (count: number) =>
+    Object.fromEntries(Array.from({ length: count }, (_, i) => [`field ${i}`, "x"]));
+  expect((await upload(fields(250), list)).status).toBe(200);
+  expect((await upload(fields(300), list)).status).toBe(400);
+  expect((await upload({ [`field ${"x".repeat(2_000)}`]: "x" }, list)).status).toBe(400);
   // Not read to its end: the answer may be lost with the connection.
   const long = await upload({}, Buffer.alloc(4 * 1024 * 1024, "1\n")).then(
     ({ status }) => status,
