@@ -461,10 +461,8 @@ test("temporary tables may be joined, where it is clear whose columns are meant"
     ),
   ).toEqual([["alice@example.com"]]);
   await expect(
-    app.query("SELECT 1 FROM picked t JOIN people p ON p.id = t.id WHERE email = 'x'"),
-  ).rejects.toMatchObject({
-    hint: "Write the table before the column.",
-  });
+    app.query("SELECT 1 FROM people WHERE EXISTS (SELECT FROM picked WHERE email = 'x')"),
+  ).rejects.toMatchObject({ hint: "Write the table before the column." });
 });
 
 test("a column that the catalog does not have yet is not guessed at", async () => {

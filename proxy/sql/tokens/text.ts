@@ -131,7 +131,7 @@ function doubtAbout(
   const problem = statement.problems.find(({ sqlstate }) => sqlstate !== "42P01");
   const unknown =
     problem && refuse(problem.sqlstate === "42703" ? "42703" : "42601", problem.message, { hint: LAST_LOOK });
-  return refusal ?? doubtfulName(statement, catalog, columns) ?? unknown;
+  return doubtfulName(statement, catalog, columns) ?? unknown ?? refusal;
 }
 
 const LAST_LOOK =
