@@ -42,7 +42,8 @@ export function arrayValues(text: string): readonly (string | null)[] | undefine
   if (body.trim() === "") return [];
   const values: (string | null)[] = [];
   for (let at = 0; at <= body.length; ) {
-    const [all, quoted, plain] = ELEMENT.exec(body.slice(at)) ?? [];
+    ELEMENT.lastIndex = at;
+    const [all, quoted, plain] = ELEMENT.exec(body) ?? [];
     if (all === undefined) return undefined;
     if (quoted !== undefined) values.push(quoted.replace(/\\(.)/gs, "$1"));
     else if (plain === undefined || plain === "") return undefined;
@@ -57,7 +58,7 @@ export function arrayValues(text: string): readonly (string | null)[] | undefine
 }
 
 const ELEMENT =
-  /^\s*(?:"((?:[^"\\]|\\.)*)"|((?:[^"\\{},\s]|\\.)(?:(?:[^"\\{},]|\\.)*(?:[^"\\{},\s]|\\.))?))\s*/su;
+  /\s*(?:"((?:[^"\\]|\\.)*)"|((?:[^"\\{},\s]|\\.)(?:(?:[^"\\{},]|\\.)*(?:[^"\\{},\s]|\\.))?))\s*/suy;
 
 /** An array of one dimension as text. */
 export function arrayText(values: readonly (string | null)[]): string {

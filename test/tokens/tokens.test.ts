@@ -189,6 +189,18 @@ test.each([
   ["SELECT id FROM people WHERE phone = $1", 'under "finds:"'],
   ["SELECT email = 'alice@example.com' FROM people", "finds"],
   ["SELECT id FROM people WHERE lower(email) = lower('alice@example.com')", "Tokens can be compared"],
+  ["SELECT 'alice@example.com' IN (SELECT email FROM people)", "finds"],
+  ["SELECT 'alice@example.com' = ANY(SELECT email FROM people)", "finds"],
+  ["SELECT CASE email WHEN 'alice@example.com' THEN 1 END FROM people", "finds"],
+  ["SELECT nullif(email, 'alice@example.com') IS NULL FROM people", "finds"],
+  ["SELECT count(*) FILTER (WHERE email = 'alice@example.com') FROM people", "finds"],
+  ["SELECT (email, id) = ('alice@example.com', 1) FROM people", "finds"],
+  ["SELECT email FROM people INTERSECT SELECT 'alice@example.com'", "Tokens can be compared"],
+  [
+    "SELECT p.id FROM people p JOIN (VALUES ('alice@example.com')) v(e) ON p.email = v.e",
+    "Compute the value",
+  ],
+  ["SELECT p.id FROM people p JOIN (VALUES ('alice@example.com')) v(email) USING (email)", ""],
   ["SELECT id FROM people WHERE email LIKE 'a%'", "Tokens can be compared"],
   ["SELECT id FROM people WHERE email = (SELECT email FROM people WHERE id = 1) || ''", ""],
 ])("an agent learns nothing by %s", async (text, hint) => {

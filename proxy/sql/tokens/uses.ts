@@ -41,7 +41,6 @@ export type SealedParameter = Pick<SealedConstant, "column" | "form">;
 /** A comparison of a column with given values: a search. */
 export interface Compared {
   readonly node: Body;
-  readonly column: BoundColumn;
   readonly token: TokenColumn;
 }
 
@@ -281,8 +280,10 @@ class Uses {
           this.#refuseUse(asColumn(this.#traces.ofNode(side)), "this comparison with a subquery");
       } else if (holding[1] && !holding[0] && query !== undefined) {
         const token = this.#traces.ofOutput(query, index);
-        if (typeof token === "object") this.#given(side, token, "value");
-        else this.#refuseUse(undefined, "this comparison with a subquery");
+        if (typeof token === "object") {
+          this.#compared.push({ node: body, token });
+          this.#given(side, token, "value");
+        } else this.#refuseUse(undefined, "this comparison with a subquery");
         return;
       } else this.#pair(this.#traces.ofNode(side), query && this.#traces.ofOutput(query, index), holding);
       this.#node(side);
@@ -372,7 +373,7 @@ class Uses {
     let plain = side;
     while (nodeOf(plain)[0] === "TypeCast") plain = (nodeOf(plain)[1] as TypeCast).arg ?? plain;
     const meaning = this.#statement.meanings.get(nodeOf(plain)[1]);
-    if (meaning?.kind === "column") this.#compared.push({ node: at, column: meaning.column, token });
+    if (meaning?.kind === "column") this.#compared.push({ node: at, token });
     else this.#refuseUse(token, "this comparison");
   }
 
