@@ -58,7 +58,7 @@ export const DAY_CLIENTS: readonly DayClient[] = [
     "ActiveRecord",
     "active_record.rb",
     ["setting", "comment", "role"],
-    ...["ruby-activerecord", "ruby-pg", "ruby-marginalia"],
+    ...["ruby-activerecord", "ruby-pg", "ruby-marginalia", "ruby-railties"],
   ),
   debian("Sequel", "sequel.rb", ["setting", "comment", "role"], "ruby-sequel", "ruby-pg"),
   { ...npm("Statements of PostgREST", "postgrest.mjs", ["claims"], "pg@8.23.1"), isWatchedOnly: true },
