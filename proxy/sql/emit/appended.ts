@@ -64,12 +64,20 @@ const NOBODY = "('left out ' OPERATOR(pg_catalog.||) pg_catalog.gen_random_uuid(
 const NAMED_IN_A_ROW = 1_000;
 
 function groupSql(identity: string, tell: "number" | "people"): string {
-  const sql =
-    tell === "number"
-      ? `pg_catalog.count(DISTINCT ${identity})`
-      : `pg_catalog.array_to_json((pg_catalog.array_agg(DISTINCT ${identity}))[1:${NAMED_IN_A_ROW + 1}])`;
+  const sql = tell === "number" ? `pg_catalog.count(DISTINCT ${identity})` : namesSql(identity);
   return `(${sql})::pg_catalog.text`;
 }
+
+/**
+ * The distinct identities, made so in a query of their own: from version 16 on Postgres sorts a group's rows for an aggregate with
+ * DISTINCT, and json_agg beside it would no longer have them in the order of a subquery.
+ */
+function namesSql(identity: string): string {
+  const names = `(pg_catalog.array_agg(DISTINCT ${EACH}.name))[1:${NAMED_IN_A_ROW + 1}]`;
+  return `SELECT pg_catalog.array_to_json(${names}) FROM pg_catalog.unnest(pg_catalog.array_agg(${identity})) AS ${EACH}(name)`;
+}
+
+const EACH = quoteIdentifier("sluice each");
 
 /** Whether the user has work with all people of the row. */
 function purposeOfRow({ given }: Rewriting, people: readonly NamedPerson[]): string {
