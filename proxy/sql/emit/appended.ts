@@ -45,7 +45,10 @@ function append(at: number, items: readonly Node[], columns: readonly Column[]):
 function columnsOf(rewriting: Rewriting, appended: Appended): readonly Column[] {
   const identities = appended.people.map((each) => personSql(rewriting, each));
   if (appended.kind === "groups")
-    return identities.map((sql) => ({ sql: groupSql(sql, appended.tell), name: "sluice people" }));
+    return identities.map((sql) => ({
+      sql: groupSql(rewriting.given, sql, appended.tell),
+      name: "sluice people",
+    }));
   const people = identities.map((sql): Column => ({ sql, name: "sluice subject" }));
   if (!appended.withPurpose) return people;
   return [...people, { sql: purposeOfRow(rewriting, appended.people), name: "sluice purpose" }];
@@ -63,8 +66,13 @@ const NOBODY = "('left out ' OPERATOR(pg_catalog.||) pg_catalog.gen_random_uuid(
 /** If a row has more people than this, they are not listed: the row is charged by its size. */
 const NAMED_IN_A_ROW = 1_000;
 
-function groupSql(identity: string, tell: "number" | "people"): string {
-  const sql = tell === "number" ? `pg_catalog.count(DISTINCT ${identity})` : namesSql(identity);
+function groupSql({ role }: Rewriting["given"], identity: string, tell: "number" | "people"): string {
+  const sql =
+    tell === "number"
+      ? `pg_catalog.count(DISTINCT ${identity})`
+      : role.watch === true
+        ? namesSql(identity)
+        : `pg_catalog.array_to_json((pg_catalog.array_agg(DISTINCT ${identity}))[1:${NAMED_IN_A_ROW + 1}])`;
   return `(${sql})::pg_catalog.text`;
 }
 
