@@ -59,7 +59,10 @@ function environmentOf(root: string): Readonly<Record<string, string>> {
       ...["3.1.0", "3.3.0"].map((version) => `lib/${triplet}/ruby/vendor_ruby/${version}`),
       "lib/ruby/vendor_ruby",
     ),
-    GEM_PATH: [list(...GEMS), ...GEMS.map((folder) => `/usr/${folder}`)].join(delimiter),
+    GEM_PATH: [
+      list(...GEMS, `lib/${triplet}/rubygems-integration/3.1.0`),
+      ...GEMS.map((folder) => `/usr/${folder}`),
+    ].join(delimiter),
     PERL5LIB: list(`lib/${triplet}/perl5/5.36`, `lib/${triplet}/perl5`, "share/perl5"),
     GOPATH: [list("share/gocode"), "/usr/share/gocode"].join(delimiter),
     // Debian's Go libraries lie in a GOPATH.

@@ -14,7 +14,7 @@ export interface Scene {
   readonly agents: number;
   readonly thieves: readonly Thief[];
   readonly days: number;
-  /** In how many portions an agent reads what he reads in a day. */
+  /** In how many portions an agent reads what they read in a day. */
   readonly portions: number;
   /** One set of profiles for all proxies, or each with its own, exchanged by Redis. */
   readonly profiles: "one" | "each proxy's";
@@ -34,7 +34,7 @@ export async function simulate(scene: Scene): Promise<Results> {
     for (const [day, today] of demand.slice(0, scene.days).entries()) {
       const sips = staff.flatMap((agent) => workday(agent, { day, demand: today, portions }, random));
       for (const { agent, thief, account } of rogues) {
-        // A month is all that anybody knows of him.
+        // A month is all that anybody knows of them.
         const works = day >= FIRST_DAY - 32 && !(thief.insteadOfWork && day >= FIRST_DAY);
         if (works) sips.push(...workday(agent, { day, demand: today, portions }, random));
         if (day >= FIRST_DAY) sips.push(...theftOf(agent, thief, account, day, random));

@@ -27,7 +27,7 @@ function thiefRow(runs: readonly Results[], name: string): string {
 
 export interface CurvePoint {
   readonly perDay: number;
-  /** Nobody looks at alerts; the thief has made up tickets for all of his people, or has none. */
+  /** Nobody looks at alerts; the thief has made up tickets for all of their people, or has none. */
   readonly madeUp: number;
   readonly none: number;
   /** He has made up tickets, and alerts are answered within a day. */

@@ -1,16 +1,16 @@
 import { CUSTOMERS, DAY, HOUR, INSTANCES, type Sip, START } from "./organisation.ts";
 import type { Random } from "./random.ts";
 
-/** Somebody who takes more than his work needs, from this day on. */
+/** A user who takes more than their work needs, from this day on. */
 export interface Thief {
   readonly name: string;
   readonly what: string;
   readonly accounts: number;
-  /** What he tries to take on one day with one of his accounts. */
+  /** What they try to take on one day with one of their accounts. */
   steal(account: number, day: number, random: Random): readonly Haul[];
-  /** He does not work besides: what he takes is as much as he would have read. */
+  /** They do not work as well: they take as much as they would have read. */
   readonly insteadOfWork?: true;
-  /** For each one whom he takes he has a ticket assigned to himself: `purpose` sees nothing. */
+  /** Each person taken has a ticket assigned to the thief: `purpose` sees nothing. */
   readonly ticketsMadeUp?: true;
 }
 
@@ -75,9 +75,9 @@ export const THIEVES: readonly Thief[] = [
     accounts: 1,
     steal: dump(5_000, 300),
   },
-  { name: "5,000 a day", what: "beside his work", accounts: 1, steal: drip(5_000, 50, 8, 16) },
+  { name: "5,000 a day", what: "beside their work", accounts: 1, steal: drip(5_000, 50, 8, 16) },
   { name: "750 a day", what: "as in the case of 2019", accounts: 1, steal: drip(750, 10, 8, 16) },
-  { name: "200 a day", what: "beside his work", accounts: 1, steal: drip(200, 4, 8, 16) },
+  { name: "200 a day", what: "beside their work", accounts: 1, steal: drip(200, 4, 8, 16) },
   { name: "id walker", what: "40 a day, one id after the other", accounts: 1, steal: walk(40) },
   {
     name: "range dialler",
@@ -85,7 +85,12 @@ export const THIEVES: readonly Thief[] = [
     accounts: 1,
     steal: dial(200, 0.1),
   },
-  { name: "night reader", what: "40 a night, beside his work by day", accounts: 1, steal: drip(40, 5, 1, 3) },
+  {
+    name: "night reader",
+    what: "40 a night, beside their work by day",
+    accounts: 1,
+    steal: drip(40, 5, 1, 3),
+  },
   {
     name: "splitter",
     what: "750 a day in short sessions over ten proxies",
@@ -134,7 +139,7 @@ export const THIEVES: readonly Thief[] = [
   },
   {
     name: "neighbour",
-    what: "never reads more than his neighbours, and works no more",
+    what: "never reads more than their neighbours, and works no more",
     accounts: 1,
     steal: drip(55, 5, 8, 16),
     insteadOfWork: true,

@@ -54,7 +54,7 @@ export interface Processes {
   readonly ended: number;
 }
 
-/** Nobody received more people than Redis has counted for him, nor more than his budget allows. */
+/** No user received more people than Redis has counted for them, nor more than their budget allows. */
 export async function checkCounters(
   fleet: Fleet,
   { sessions }: Ledger,

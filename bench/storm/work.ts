@@ -283,7 +283,7 @@ function select(from: string): Buffer {
   return serialize.query(`SELECT ${COLUMNS} FROM ${from}`);
 }
 
-/** A person, with as many after him. */
+/** A person, with as many after them. */
 function anybody(many = 1): number {
   return 1 + Math.floor(Math.random() * (PEOPLE - many + 1));
 }

@@ -8,7 +8,7 @@ import type { Log } from "../log.ts";
 import type { BudgetSighting } from "../meter/budget-alerts.ts";
 import type { CounterStore } from "../meter/meter.ts";
 import type { Metrics } from "../metrics/metrics.ts";
-import { endSession, refuseLogin, type Suspensions } from "../orders/suspensions.ts";
+import { endSession, refuseLogin, refuseStatement, type Suspensions } from "../orders/suspensions.ts";
 import type { PolicySet } from "../policy/compile.ts";
 import { LeavingsCache, type LeavingsElsewhere, type NamedPool, Pools } from "../pool/pools.ts";
 import type { ConnectionParts, PrepareSession } from "../session/accept/connection.ts";
@@ -182,6 +182,7 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
   const stopListening = parts.suspensions?.onSuspended((suspension) => {
     for (const connection of connections) {
       if (connection.info?.user === suspension.user) connection.cutOff(endSession(suspension));
+      else connection.stopPerson(suspension.user, refuseStatement(suspension));
     }
   });
   const listening = await listenAtAll(listen, serverFor, (error) =>

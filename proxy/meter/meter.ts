@@ -117,7 +117,7 @@ export interface CounterStore {
 }
 
 /**
- * One session's view of the store: remembers whom this account counted a moment ago, so that reading them again needs
+ * One session's view of the store: remembers the people this account counted recently, so that reading them again needs
  * no round trip.
  */
 export interface Meter {

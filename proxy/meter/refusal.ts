@@ -117,7 +117,7 @@ function amount({ limit, what }: BudgetWindow): string {
   return `${limit} ${what}`;
 }
 
-/** Does not name other people: a role is enough to know whom to ask. */
+/** Does not name other people: a role is enough to know who to ask. */
 function whoReads(window: BudgetWindow, { user, role, address }: Account): string {
   switch (scopeOf(window)) {
     case "user":

@@ -14,7 +14,7 @@ export function scopeParts(account: Account, scope: BudgetScope): readonly strin
   }
 }
 
-/** The same for all whom one line of the policy counts together. */
+/** The same for all users that one line of the policy counts together. */
 export function budgetKey(account: Account, window: BudgetWindow): string {
   return JSON.stringify([...scopeParts(account, scopeOf(window)), window.rule]);
 }

@@ -4,7 +4,7 @@ import type { Refusal } from "../wire/refusal.ts";
 import type { Account } from "./meter.ts";
 import { budgetKey } from "./scopes.ts";
 
-/** Why a budget shows nobody for now. */
+/** Why a budget allows no more people for now. */
 interface Stop {
   readonly refusal: Refusal;
   /** Unix time in milliseconds. */

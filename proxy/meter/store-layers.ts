@@ -5,7 +5,7 @@ import { shareOfOwn, withMore } from "./shares.ts";
 /** The share of their own budgets that a tightened user keeps: enough for an ordinary day, too little for a thief. */
 export const TIGHTENED_SHARE = 0.5;
 
-/** Halves the budgets of users whom a rule has tightened. */
+/** Halves the budgets of users that a rule has tightened. */
 export function withTightening(inner: CounterStore, isTightened: (user: string) => boolean): CounterStore {
   return layer(inner, (account, batch) => {
     if (!isTightened(account.user)) return inner.charge(account, batch);

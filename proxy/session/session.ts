@@ -6,7 +6,14 @@ import { ProtocolViolation } from "../wire/frames.ts";
 import { type Refusal, refuseSession, type SessionEndReason } from "../wire/refusal.ts";
 import { type Established, isConnection, type RunningStatement } from "./context/established.ts";
 import { SessionEnd, type SessionParts } from "./context/parts.ts";
-import { type Activity, endsAnswer, SERVER_SILENT, STALLED, type Timed } from "./context/time-limits.ts";
+import {
+  type Activity,
+  endsAnswer,
+  SERVER_SILENT,
+  STALLED,
+  STATEMENT_TIMEOUT,
+  type Timed,
+} from "./context/time-limits.ts";
 import { Judging } from "./decide/judging.ts";
 import { recordedText } from "./decide/recorded-text.ts";
 import { unrecordedAnswer } from "./decide/recording.ts";
@@ -108,7 +115,10 @@ class Session implements Timed, LegUser {
     this.#client.listen((bytes) => this.#take(bytes), pump);
     this.#leg.begin(relay.ledger, this);
     this.#parts.timeKeeper?.watch(this);
-    this.#established.window.open(() => this.#running());
+    this.#established.window.open(
+      () => this.#running(),
+      (person, words) => this.#stopPerson(person, words),
+    );
     // Only now: what has been read already may end the session, and by then there must be nothing left to tie.
     this.#relay = relay;
     this.#pump();
@@ -137,7 +147,13 @@ class Session implements Timed, LegUser {
   cancelStatement(): void {
     const relay = this.#relay;
     if (relay === undefined) return;
-    relay.cancelStatement();
+    relay.cancelStatement(STATEMENT_TIMEOUT);
+    this.#leg.write();
+  }
+
+  #stopPerson(person: string, words: Refusal): void {
+    if (this.#isOver) return;
+    this.#relay?.stopPerson(person, words);
     this.#leg.write();
   }
 
@@ -346,7 +362,7 @@ class Session implements Timed, LegUser {
     this.#finish(reasonOf(refusal), told);
   }
 
-  /** What is on record may still leave; nobody waits at the end for the disk. */
+  /** What is on record may still leave; the end of a session does not wait for the disk. */
   #sendRest(): void {
     const relay = this.#relay;
     if (relay === undefined) return;

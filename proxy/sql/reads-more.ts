@@ -56,8 +56,9 @@ export function readsItsArgumentsOnly(fn: CatalogFunction): boolean {
   return schema === "pg_catalog" || isHarmlessFunction(fn);
 }
 
-/** Functions that read files, large objects or tables by name. */
-const READS_FILES = /^(pg_read_|pg_ls_|lo_get|lo_export|loread|table_to_xml|schema_to_xml|database_to_xml)/;
+/** Functions that read files, large objects, rows of the WAL, or tables by name. */
+const READS_FILES =
+  /^(pg_read_|pg_ls_|lo_get|lo_export|loread|pg_logical_slot_|table_to_xml|schema_to_xml|database_to_xml)/;
 
 /** What is read with a relation: what a view is made from, and by inheritance its ancestors' and descendants' rows. */
 export interface Beneath {

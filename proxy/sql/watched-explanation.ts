@@ -2,7 +2,7 @@ import type { PersonSource, Role } from "../policy/policy.ts";
 import { BYTES_OF_UNNAMED } from "../policy/prices.ts";
 import type { Statement } from "./verdict.ts";
 
-/** How the people are counted whom a watched role's statements show. */
+/** How the people that a watched role's statements show are counted. */
 export function watchedTexts(statements: readonly Statement[], role: Role): readonly string[] {
   const texts = new Set(
     statements.flatMap(({ metering }) => (metering === undefined ? [] : textsOf(metering))),

@@ -70,7 +70,7 @@ function surveyed(statement: Statement, raw: RawStatement, scope: Scope): Statem
   return { ...statement, ...(mayShow(raw, isDefinition, scope) && BY_SIZE), touch };
 }
 
-/** For what may show people, and cannot tell whom. */
+/** For what may show people but cannot identify them. */
 export const BY_SIZE = {
   uncounted: true,
   metering: { subjects: [], unknown: 0, price: { execution: 0, pinned: 0, bySize: true } },

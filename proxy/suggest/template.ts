@@ -39,6 +39,13 @@ roles:
     writes: all
     sees: all
     budget: none
+    # An application reads for the people at its screens. For them put these in place of "budget: none", and in a
+    # role without the migrations' users: each person is then counted and named, if the application says who they are
+    # (docs/applications.md):
+    # watch: true
+    # budget: { 1h: 120, 1d: 300 } # of each person
+    # people_behind: [{ setting: app.agent }, { comment: user }]
+    # unnamed: { budget: { 1h: 50 } }
 
 # Users without a role are treated as agents, the most restricted role. Once everybody has a role, say "refuse".
 unknown_users: agent

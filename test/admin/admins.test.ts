@@ -72,7 +72,7 @@ async function usersFile(text: string): Promise<string> {
   return file;
 }
 
-test("with --auth scram an admin logs in with his verifier, and RELOAD reads the file again", async () => {
+test("with --auth scram an admin logs in with a verifier, and RELOAD reads the file again", async () => {
   const file = await usersFile((await verifier("cleo", "first")) + (await verifier("anna", "hers")));
   const sluice = await start(database.uri, ["--auth", "scram", "--users", file]);
   expect((await run(uri(sluice, "cleo", "first"), "SHOW VERSION")).stdout).toMatch(/^Sluice /);
@@ -95,7 +95,7 @@ test("RELOAD puts the policy as it now is in force, and a bad one leaves the las
   await writeFile(sluice.policyFile, "version: nonsense");
   await admin.query("RELOAD");
   expect((await run(second, "SHOW VERSION")).stdout).toMatch(/^Sluice /);
-  // Whoever is struck off changes nothing more, though his session goes on.
+  // An admin who was removed changes nothing more, though their session goes on.
   await writeFile(sluice.policyFile, POLICY.replace("[cleo]", "[metabase]"));
   await admin.query("RELOAD");
   await expect(admin.query("RELOAD")).rejects.toMatchObject({ code: "42501" });

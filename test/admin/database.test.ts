@@ -76,7 +76,7 @@ test("a refused statement is among the alerts, without its literals", async () =
   expect(stdout).not.toContain("secret-literal");
 });
 
-test("only whom the policy names gets in, and only with his password", async () => {
+test("only users that the policy names get in, and only with their password", async () => {
   expect((await admin("anna", "SHOW SESSIONS")).stderr).toMatch(/"anna" may not use the admin database/);
   const wrong = await admin("cleo", "SHOW SESSIONS", "sluice", "wrong");
   expect(wrong.stderr).toMatch(/password authentication failed/);
@@ -89,7 +89,7 @@ test("an auditor changes nothing", async () => {
   }
 });
 
-test("SUSPEND cuts a user off, RESUME lets him in again, and both are told with their reason", async () => {
+test("SUSPEND cuts a user off, RESUME lets them in again, and both show their reason", async () => {
   const anna = await connect("anna");
   const gone = new Promise((resolve) => anna.once("end", resolve));
   expect((await admin("cleo", "SUSPEND anna 'it''s the list'")).stdout).toBe("SUSPEND\n");

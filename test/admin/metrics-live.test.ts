@@ -31,7 +31,7 @@ async function start(upstream: string, ...flags: readonly string[]): Promise<Tes
   return sluice;
 }
 
-test("what a user does shows in the numbers, and his name only where that is asked for", async () => {
+test("what a user does shows in the numbers, and their name only where that is asked for", async () => {
   const sluice = await start(database.uri, "--metrics-users", "1");
   await vi.waitFor(async () => expect((await fetch(`${sluice.adminUrl}/readyz`)).status).toBe(200), 10_000);
   const client = new pg.Client({ connectionString: sluice.uriFor("anna", PASSWORDS.anna) });

@@ -331,7 +331,7 @@ describe("audit forget", () => {
     expect((await forget("a@example.com")).errors).toContain("email addresses, not ids");
   });
 
-  test("whoever can write the folder but has no key cannot hide whose data he took", async () => {
+  test("a thief who can write the folder but has no key cannot hide whose data they took", async () => {
     const other = join(base, "other");
     await writeFile(other, Buffer.alloc(32, 9).toString("hex"), { mode: 0o600 });
     const hash = auditKeys(deriveKeys(SECRET).audit).hashSubject("public.customers.id", "105");

@@ -150,7 +150,7 @@ test("while the disk is full nobody is read, and everybody is told; with room ag
   const { ENOSPC } = await fill(filled);
   expect(ENOSPC).toBe(true);
   const refusals: unknown[] = [];
-  // What still fits into the log's last page may pass; whoever gets rows has his event on disk.
+  // What still fits into the log's last page may pass; for all rows that left, the event is on disk.
   await vi.waitFor(
     async () => {
       const client = await anna(sluice);

@@ -256,7 +256,7 @@ test("a sink of anchors that hangs or fails holds up nothing, not even the end",
   expect(await sessionsOf(`${folder}-2`)).toEqual(["a"]);
 });
 
-test("a person's hash tells nothing of him and is the same for the same key", async () => {
+test("a person's hash tells nothing about them and is the same for the same key", async () => {
   const { log } = await openLog(folder);
   const hash = log.hashSubject("public.customers", "4711");
   expect(hash).toMatch(/^[\w-]{22}$/);

@@ -238,7 +238,7 @@ describe("given leaked people", () => {
     expect((await whoRead(folder, EVER, people([1]))).suspects).toHaveLength(3);
   });
 
-  test("who fetched more people than an event names is told, though the leaked are not found with him", async () => {
+  test("a user who fetched more people than an event names is listed, though the leaked are not found with them", async () => {
     const { log } = await openLog(folder);
     const subjects = range(0, 200).map((person) => log.hashSubject(NAMESPACE, String(person)));
     log.write(reading({ user: "dumper", subjects, people: 68_000 }));

@@ -108,7 +108,7 @@ test("a team that works as ever raises no alert, holidays and a busy day include
   expect(rulesSeen()).toEqual([]);
 });
 
-test("who reads far more new people than he and his peers ever do is seen on the same day, once", async () => {
+test("a user who reads far more new people than they and their peers ever do is seen on the same day, once", async () => {
   const { past, work, rulesSeen, alerts } = await team();
   await past(28);
   await work("user3", 28, 200);
@@ -160,7 +160,7 @@ test("a slip that is made twice tightens, a dump that goes on and on suspends", 
   expect(rulesSeen()).toEqual(["new dump tighten", "new dump suspend"]);
 });
 
-test("one that may not read on without a condition is told of when he insists", async () => {
+test("a user who repeats refused reads without a condition raises an alert", async () => {
   const { see, rulesSeen } = await team("{ dump: suspend }");
   for (let i = 0; i < 3; i++) await see("new", MORNING + i, { decision: "refuse", sqlstate: "54000" });
   expect(rulesSeen()).toEqual([]);
@@ -168,7 +168,7 @@ test("one that may not read on without a condition is told of when he insists", 
   expect(rulesSeen()).toEqual(["new dump suspend"]);
 });
 
-test("who reads on and on with no ticket to do it is told of, and nobody whose people are his work", async () => {
+test("a user who keeps reading without a ticket raises an alert, and one who reads the people of their work does not", async () => {
   const { work, rulesSeen } = await team();
   await work("ben", 0, 56, { purposeless: 3 });
   await work("cleo", 0, 56);
@@ -212,14 +212,14 @@ test("reading the same people again is not reading new ones", async () => {
   expect(rulesSeen()).toEqual([]);
 });
 
-test("a thief does not make his own theft ordinary by going on", async () => {
+test("a thief does not make their own theft ordinary by going on", async () => {
   const { past, work, rulesSeen } = await team();
   await past(28);
   for (const day of [28, 29, 30, 31, 32, 35, 36, 37, 38, 39]) await work("user3", day, 200);
   expect(rulesSeen().filter((seen) => seen.startsWith("user3 new_people"))).toHaveLength(10);
 });
 
-test("a new hire is measured by his peers from the first day", async () => {
+test("a new hire is measured by their peers from the first day", async () => {
   const { past, work, rulesSeen } = await team();
   await past(28);
   await work("newcomer", 28, 60);
@@ -228,7 +228,7 @@ test("a new hire is measured by his peers from the first day", async () => {
   expect(rulesSeen()).toEqual(["newcomer new_people alert"]);
 });
 
-test("one who has no past and no peers is left to his budget", async () => {
+test("a user without a past and without peers has only a budget", async () => {
   const { work, rulesSeen } = await team();
   await work("first of all", 0, 250);
   expect(rulesSeen()).toEqual([]);
@@ -308,7 +308,7 @@ test("a tightened user who goes on is suspended on the third day, one who shrink
   expect(measures.isSuspended("user4")).toBeUndefined();
 });
 
-test("a thief whom his tightened budget does not stop is suspended on the third day for what he reads", async () => {
+test("a thief whom a tightened budget does not stop is suspended on the third day", async () => {
   const { work, rulesSeen, measures } = await team("{ purpose: tighten }");
   const strangers = { purposeless: 7 };
   for (const day of [0, 1]) await work("anna", day, 56, strangers);

@@ -53,7 +53,7 @@ function known<T>(proxy: { readonly profiles: SharedProfiles }, look: (profile: 
 const newPeople = ({ days }: Profile) => days.at(-1)?.newPeople ?? 0;
 
 describe("what rules know of a user", () => {
-  test("is the sum of what he read through any proxy, and a person read through two counts once", async () => {
+  test("is the sum of what the user read through any proxy, and a person read through two counts once", async () => {
     const url = await redisUrl();
     const [one, two] = [await proxyOn(url), await proxyOn(url)];
     expect(await read(one, "a", "b")).toBe(2);

@@ -54,7 +54,7 @@ async function alertsOf(sluice: TestSluice) {
   return (await entriesOf(sluice.auditFolder)).filter(({ unmapped }) => unmapped.kind === "alert");
 }
 
-test("who reads a decoy is told of, with his session and the group that the decoy was made for", async () => {
+test("reading a decoy raises an alert with the session and the group that the decoy was made for", async () => {
   const sluice = await start("on_canary: alert");
   const anna = await connect(sluice, "anna");
   await anna.query("select name from customers where id between 895 and 899");
@@ -130,7 +130,7 @@ describe("decoys that a condition marks", () => {
     await anna.query("select id from tickets where customer_id = 912");
     await vi.waitFor(async () => expect((await alertsOf(sluice)).map(groupOf)).toEqual(["eu"]));
     await withSuperuser("update customers set phone = '+1 555 0000' where id = 912");
-    // Each session is told of once for a decoy; the people of 912's tickets are his.
+    // Each session raises one alert for a decoy; the people of 912's tickets are 912's work.
     await vi.waitFor(async () => {
       const ben = await connect(sluice, "ben");
       await ben.query("select id from tickets where customer_id = 912");

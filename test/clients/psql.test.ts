@@ -211,7 +211,7 @@ describe("psql of an agent notices nothing but masks:", () => {
     expect(guarded).toEqual(direct);
   });
 
-  test("a customer is found by the address he tells, and shown masked, without a column more", async () => {
+  test("a customer is found by their address, and shown masked, without a column more", async () => {
     const { stdout, stderr } = await anna(
       "\\pset format csv",
       "select id, name, email, phone from customers where email = 'alice.ng.7@example.com';",

@@ -14,6 +14,8 @@ tables:
 roles:
   agent: { users: [anna, ben], reads: [public.customers], budget: { 1d: 100 } }
   app: { users: [helpdesk_app], reads: all, writes: all, sees: all }
+  desk: { users: [cleo], reads: all, writes: all, sees: all, watch: true, people_behind: [{ setting: app.agent }], unnamed: refuse }
+  web: { users: [metabase], reads: all, writes: all, sees: all, acts_as: agent, people_behind: [{ setting: app.agent }], unnamed: refuse }
 `;
 
 let database: TestDatabase;
@@ -32,7 +34,7 @@ afterAll(async () => {
   await database.drop();
 });
 
-test("a suspended user is cut off on every instance within a second, with all that he runs, and stays out", async () => {
+test("a suspended user is cut off on every instance within a second, with all that they run, and stays out", async () => {
   const clients = await Promise.all(proxies.map((each) => connect(each, "helpdesk_app")));
   const bystander = await connect(proxies[0], "ben");
   const running = clients.map((client) => failure(client.query("select pg_sleep(60)")));
@@ -62,7 +64,30 @@ test("a suspended user is cut off on every instance within a second, with all th
   await vi.waitUntil(async () => (await failure(connect(proxies[1], "helpdesk_app"))) === "it did not fail");
 });
 
-test("the list of sessions shows who is connected where, and how many people he has read", async () => {
+test.each([
+  ["cleo", "select pg_sleep(60), id from public.customers limit 1"],
+  ["metabase", "select pg_sleep(60)"],
+] as const)(
+  "what runs for a suspended person ends within a second behind an application (%s), and for nobody else",
+  async (account, runs) => {
+    const [dora, ida] = await Promise.all([connect(proxies[0], account), connect(proxies[0], account)]);
+    await dora.query("set app.agent = 'dora'");
+    await ida.query("set app.agent = 'ida'");
+    const [hers, others] = [failure(dora.query(runs)), failure(ida.query(runs))];
+    await vi.waitUntil(async () => (await fleet.running(account)) === 2);
+    const since = turns();
+    expect((await fleet.command(suspend, "dora", "--why", "a test", "--by", "eve")).status).toBe(0);
+    expect(await hers).toBe("42501");
+    expect(since.elapsed()).toBeLessThan(1_000);
+    await vi.waitUntil(async () => (await fleet.running(account)) === 1);
+    expect((await dora.query("select 1 as one")).rows).toEqual([{ one: 1 }]);
+    expect((await fleet.command(suspend, account, "--why", "a test", "--by", "eve")).status).toBe(0);
+    expect(await others).toBe("57P01");
+    for (const user of ["dora", account]) expect((await fleet.command(resume, user)).status).toBe(0);
+  },
+);
+
+test("the list of sessions shows who is connected where, and how many people they have read", async () => {
   const anna = await connect(proxies[1], "anna");
   await anna.query("select id from public.customers where id <= 7");
   await vi.waitUntil(

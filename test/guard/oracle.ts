@@ -8,7 +8,7 @@ interface Read {
   readonly cost: number;
 }
 
-/** Each person counts for the dearest of these reads of him. */
+/** Each person counts for the dearest of these reads of them. */
 function summed(reads: readonly Read[]): number {
   const dearest = new Map<string, number>();
   for (const { person, cost } of reads) dearest.set(person, Math.max(cost, dearest.get(person) ?? 0));

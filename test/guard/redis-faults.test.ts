@@ -176,7 +176,7 @@ describe("on_counter_loss: grace", () => {
     // More than go into one step of the script.
     expect(await leave(store, agent, plainRows(1_200, 2))).toBe(1_200);
     away = false;
-    // As long as it may not be counted in, he reads on what is lent, and no more.
+    // As long as it cannot be counted, the user reads on what is lent, and no more.
     expect(await leave(store, agent, plainRows(2_000, 2))).toBe(1_300);
     await vi.waitUntil(async () => (await usedOf(real, agent))[1] === 2_500, { timeout: 5_000 });
     expect(lost).toBe(2);

@@ -46,7 +46,7 @@ describe("a session's meter", () => {
     expect(store.trips).toBe(2);
   });
 
-  test("who was counted for one is asked about again before he is read for five, and not the other way round", async () => {
+  test("a person who was counted for one is asked about again before they are read for five, and not the other way round", async () => {
     const anna = meterOf(account(people("1d", 10)));
     await anna.charge(rowsOf("a"));
     await anna.charge({ ...rowsOf("a"), cost: 5 });

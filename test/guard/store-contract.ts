@@ -118,7 +118,7 @@ export function storeContract(bench: () => Bench): void {
     expect(await released(store(), agent, rowsOf("d"))).toBe(0);
   });
 
-  test("reading a person again keeps him counted for a whole window more", async () => {
+  test("reading a person again keeps them counted for a whole window more", async () => {
     const agent = account(people("15s", 1));
     await released(store(), agent, rowsOf("a"));
     await bench().advance(agent, 10_000);
@@ -129,7 +129,7 @@ export function storeContract(bench: () => Bench): void {
     expect(await released(store(), agent, rowsOf("b"))).toBe(1);
   });
 
-  test("a person inside the long window still costs one in the short window that he has left", async () => {
+  test("a person inside the long window still costs one in the short window that they have left", async () => {
     const agent = account(people("15s", 1), people("1h", 2));
     expect(await released(store(), agent, rowsOf("a"))).toBe(1);
     await bench().advance(agent, 20_000);
@@ -157,7 +157,7 @@ export function storeContract(bench: () => Bench): void {
     expect(await store().charge(less, rowsOf("new"))).toMatchObject({ rows: 0, used: 10 });
   });
 
-  test("a user's role with a short memory does not wipe out what his other role counts", async () => {
+  test("a user's role with a short memory does not wipe out what their other role counts", async () => {
     const office = account(people("1d", 3));
     const travelling = { ...office, windows: [people("15s", 100)] };
     await released(store(), office, rowsOf("a", "b"));
@@ -236,7 +236,7 @@ export function storeContract(bench: () => Bench): void {
     expect(await store().charge(agent, rowsOf("e"))).toMatchObject({ kind: "part", rows: 0, used: 7 });
   });
 
-  test("when the dear read has left the window, and a cheap one lies within it, he counts for one", async () => {
+  test("when the dear read has left the window, and a cheap one lies within it, the person counts for one", async () => {
     const agent = account(people("15s", 5));
     expect(await released(store(), agent, { ...rowsOf("a"), cost: 5 })).toBe(1);
     await bench().advance(agent, 10_000);

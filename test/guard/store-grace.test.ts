@@ -116,7 +116,7 @@ describe("while Redis is away", () => {
   });
 });
 
-test("a tightened user keeps half of his own budgets, and his colleagues all of theirs", async () => {
+test("a tightened user keeps half of their own budgets, and colleagues all of theirs", async () => {
   const store = withTightening(createMemoryStore(), (user) => user.endsWith("tight"));
   const [anna, ben] = colleagues([people("1d", 40), ofRole(people("1d", 100))]);
   const tight = { ...anna, user: `${anna.user} tight` };

@@ -70,7 +70,7 @@ describe("more kinds of settings than places", () => {
     expect(world.sluice.pools()[0]?.servers.length).toBeLessThanOrEqual(2);
   });
 
-  test("what only a startup packet can say has connections of its own, and everybody gets his turn", async () => {
+  test("what only a startup packet can say has connections of its own, and every client gets a turn", async () => {
     const clients = await Promise.all(Array.from({ length: 5 }, (_, n) => connect(`-c app.tenant=t${n}`)));
     const longest = await loop(clients, 15, "SELECT current_setting('app.tenant')", (at) => `t${at}`);
     // Five kinds on two places: each place changes hands after a quarter of a second.

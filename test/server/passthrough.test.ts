@@ -111,7 +111,7 @@ describe("the server's own login, relayed", () => {
     expect(await sluice.failures("no_role")).toBeGreaterThan(0);
   });
 
-  test("whether a user has a role is told only to somebody who knows his password", async () => {
+  test("whether a user has a role is told only to a client that knows the password", async () => {
     const failure = await ask(sluice.config("norole", "wrong")).catch((error) => error);
     expect(failure).toMatchObject({ code: "28P01" });
   });

@@ -116,7 +116,7 @@ describe("users whom the proxy itself knows", () => {
     expect(await challenge()).toBe(salt);
   });
 
-  test("a user of the file without a role is told so, and the server never hears of him", async () => {
+  test("a user of the file without a role is told so, and the server is not asked", async () => {
     const failure = await ask(sluice.config("norole", "norole secret")).catch((error) => error);
     expect(failure).toMatchObject({ code: "28000", constraint: "unknown_users" });
   });

@@ -220,7 +220,7 @@ test("SIGHUP reaches every worker", async () => {
   );
 });
 
-test("an admin's KILL ends sessions of any worker, and his RELOAD reaches all", async () => {
+test("an admin's KILL ends sessions of any worker, and RELOAD reaches all", async () => {
   const admin = new pg.Client({
     ...login(fleet),
     user: "cleo",

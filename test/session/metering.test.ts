@@ -82,7 +82,7 @@ describe("a row that leaves somebody out", () => {
     "FROM tickets t CROSS JOIN generate_series(1, 19) v LEFT JOIN customers c ON c.id = v AND c.country = 'nowhere' WHERE t.id = 7",
     "FROM (SELECT v AS id FROM generate_series(-20, -1) v) s LEFT JOIN customers c USING (id)",
     "FROM (SELECT v AS id FROM generate_series(-20, -1) v) s NATURAL LEFT JOIN customers c",
-  ])("tells of him all the same: %s", async (from) => {
+  ])("names them all the same: %s", async (from) => {
     await cleo.send(query(`SELECT 1 ${from}`)).until("Z");
     expect(told()).toBe(20);
   });
@@ -103,7 +103,7 @@ describe("a row that leaves somebody out", () => {
       1,
     ],
   ])(
-    "counts nobody more where the join is by the person, or by one column of his: %s",
+    "counts no more people where the join is by the person, or by one of their columns: %s",
     async (from, people) => {
       await cleo.send(query(`SELECT 1 FROM ${from}`)).until("Z");
       expect(told()).toBe(people);

@@ -186,7 +186,7 @@ describe("a row that somebody is left out of", () => {
 });
 
 describe("a row of a counted person", () => {
-  test("with a sum over everybody beside him", async () => {
+  test("with a sum over everybody beside that person", async () => {
     const { rows } = await anna.query<{ digits: string }>(
       "SELECT id, (sum(ascii(name)::numeric * 10::numeric ^ (id % 50 * 3)::numeric) OVER ())::text AS digits FROM customers ORDER BY id = 7 DESC LIMIT 1",
     );

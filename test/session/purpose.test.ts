@@ -22,7 +22,7 @@ beforeAll(async () => {
 afterAll(() => world?.close());
 
 test.each(["anna", "cleo"] as const)(
-  "%s gets what he asked for, and the event says how many people were none of his work",
+  "%s gets what they asked for, and the event says how many people were none of their work",
   async (user) => {
     const sql = "SELECT id, email FROM customers WHERE id > 0 ORDER BY id LIMIT 9";
     const bare = await world.sluice.connect(user);

@@ -188,7 +188,7 @@ describe("a refused message of a pipeline", () => {
   });
 });
 
-test("an address that a client types stands in no event, however he sends it", async () => {
+test("an address that a client types is in no event, however they send it", async () => {
   await fresh();
   world.sluice.statements();
   const address = "alice.ng.7@example.com";

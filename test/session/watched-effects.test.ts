@@ -14,6 +14,7 @@ classes: { email: { mask: email } }
 tables:
   public.customers: { subject: id, columns: { email: email } }
   public.tickets: { subject: customer_id }
+  public.scattered: { subject: id }
 roles:
   app: { users: [helpdesk_app], reads: all, writes: all, sees: all, watch: true, budget: { 1h: 100000000 } }
 `;
@@ -35,6 +36,10 @@ beforeAll(async () => {
     CREATE FUNCTION public.opens() RETURNS refcursor LANGUAGE plpgsql AS $$
       DECLARE r refcursor := 'opened'; BEGIN OPEN r FOR SELECT name FROM customers ORDER BY id LIMIT 3; RETURN r; END $$;
     CREATE VIEW public.names AS SELECT id, name FROM customers;
+    CREATE TABLE public.scattered (id int, country text);
+    INSERT INTO scattered SELECT n * 7919 % 5003, chr(65 + n % 5) FROM generate_series(1, 5000) n;
+    ANALYZE scattered;
+    GRANT SELECT ON scattered TO helpdesk_app;
   `);
 });
 afterAll(() => world?.close());
@@ -424,6 +429,28 @@ test("a driver's prepared statement follows what its names mean", async () => {
   const direct = await connect(world.database.uriFor("helpdesk_app"));
   const through = await connect(world.sluice.uri("helpdesk_app"));
   expect(await sequence(through)).toEqual(await sequence(direct));
+  await direct.end();
+  await through.end();
+});
+
+/** What Postgres does not promise, and clients come to rely on: the order of a table's rows in what gathers them. */
+test.each([
+  "SELECT array_agg(country) FROM scattered",
+  "SELECT array_agg(id) FROM scattered",
+  "SELECT string_agg(country, ',') FROM scattered",
+  "SELECT json_agg(s) FROM (SELECT * FROM scattered) s",
+  "SELECT country, json_agg(id) FROM scattered GROUP BY country",
+  "SELECT country, array_agg(id) FILTER (WHERE id > 500), count(DISTINCT id) FROM scattered GROUP BY 1 ORDER BY 1",
+  "SELECT any_value(id), array_agg(DISTINCT country) FROM scattered",
+  "SELECT array_agg(id ORDER BY country) FROM scattered",
+  "SELECT (SELECT json_agg(s.id)), max(country) FROM scattered s",
+])("rows are gathered in the order in which they would be: %s", async (text) => {
+  const [direct, through] = [
+    await connect(world.database.uriFor("helpdesk_app")),
+    await connect(world.sluice.uri("helpdesk_app")),
+  ];
+  const expected = await told(direct, text, "simple");
+  expect(await told(through, text, "simple")).toEqual(expected);
   await direct.end();
   await through.end();
 });

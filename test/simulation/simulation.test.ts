@@ -30,7 +30,7 @@ test("the guard stops thieves within hundreds, and honest agents do not notice i
   // Of the rules by which budgets shrink (who forgets a condition twice is rightly told of); less than one in a hundred agent-months is the aim, and these are eighty.
   const shrinking = ["new_people", "together", "purpose"];
   expect(honest.falseAlerts.filter(({ rule }) => shrinking.includes(rule)).slice(1)).toEqual([]);
-  // Who has forgotten a condition twice has used up his hour; nobody else is stopped, but for one busy day.
+  // An agent who has forgotten a condition twice has used up their hour; no other is stopped, but for one busy day.
   expect(honest.blocked - honest.blockedAsTightened).toBeLessThanOrEqual(3);
   expect(honest.suspended).toBe(0);
 }, 120_000);

@@ -55,7 +55,7 @@ test.each([
     "SELECT id AS person FROM (SELECT id FROM customers WHERE id IN (SELECT customer_id FROM tickets) ORDER BY id LIMIT 6) c",
   ],
   [
-    "a row of his",
+    "a row of their own",
     "SELECT subject FROM tickets ORDER BY id LIMIT 6",
     "SELECT customer_id AS person FROM tickets ORDER BY id LIMIT 6",
   ],
@@ -64,7 +64,7 @@ test.each([
     "SELECT body FROM ticket_messages ORDER BY id LIMIT 6",
     "SELECT t.customer_id AS person FROM ticket_messages m JOIN tickets t ON t.id = m.ticket_id ORDER BY m.id LIMIT 6",
   ],
-])("%s is tied to the work of the agent who has his ticket, and of no other", async (_, sql, truth) => {
+])("%s is tied to the work of the agent who has their ticket, and of no other", async (_, sql, truth) => {
   const { rows } = await anna.query<{ person: number }>(truth);
   const odd = rows.map(({ person }) => Number(person) % 2 === 1);
   expect(new Set(odd).size).toBe(2);

@@ -102,7 +102,7 @@ test.each([
 });
 
 const GET = (source: string) =>
-  `WITH pgrst_source AS (${source}) SELECT null::bigint AS total_result_set, pg_catalog.count(p) AS page_total, coalesce(json_agg(p), '[]') AS body FROM (SELECT * FROM pgrst_source) p`;
+  `WITH pgrst_source AS (${source}) SELECT null::bigint AS total_result_set, pg_catalog.count(p) AS page_total, coalesce(json_agg(p), '[]') AS body, nullif(current_setting('response.headers', true), '') AS response_headers FROM (SELECT * FROM pgrst_source) p`;
 test.each([
   ["a page", GET("SELECT t.id, t.customer_id FROM tickets t WHERE t.assignee = 'anna' LIMIT 4"), 1],
   [
@@ -112,6 +112,8 @@ test.each([
     ),
     1,
   ],
+  ["one person's row", GET("SELECT id, name FROM customers WHERE id = 7"), 1],
+  ["one person's rows", "SELECT json_agg(subject) FROM tickets WHERE customer_id = 7", 1],
   ["a change", GET("UPDATE tickets SET status = 'closed' WHERE id = 7 RETURNING id, customer_id"), 1],
   ["nobody: counts", GET("SELECT status, count(*) FROM tickets GROUP BY status"), 0],
   [
@@ -150,6 +152,18 @@ test.each([
   const [statement] = judged.judge("helpdesk_app", sql).statements;
   const { metering, uncounted = false } = statement ?? {};
   expect([uncounted, metering?.groups?.namespaces.length ?? 0]).toEqual([people === undefined, people ?? 0]);
+});
+
+test.each([
+  ["SELECT subject FROM tickets WHERE customer_id = current_setting('app.tenant')::bigint", 1, false],
+  ["SELECT current_setting('app.' || country), name FROM customers", 1, false],
+  ["SELECT pg_notify('seen', id::text), name FROM customers", 1, false],
+  ["SELECT set_config('app.kept', name, false) FROM customers", 0, true],
+  ["SELECT query_to_xml('SELECT * FROM customers', true, true, ''), name FROM customers", 0, true],
+  ["SELECT data FROM pg_logical_slot_peek_changes('s', NULL, NULL)", 0, true],
+])("calls that show nothing that is stored leave people their names: %s", (sql, subjects, bySize) => {
+  const { metering, uncounted = false } = judged.judge("helpdesk_app", sql).statements[0] ?? {};
+  expect([metering?.subjects.length ?? 0, uncounted]).toEqual([subjects, bySize]);
 });
 
 test.each([

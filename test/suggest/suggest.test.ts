@@ -133,6 +133,17 @@ test("of the support database it knows the people and what is said of them", asy
   expect(policy).toMatchObject({ mode: "observe", unclassified: "mask" });
 });
 
+test("its comment for applications whose users are people is right as it is written", async () => {
+  const { text } = await suggested(support);
+  const [before = "", after = ""] = text.split("    budget: none\n");
+  const written = after.replaceAll(/^ {4}# (?=(?:watch|budget|people_behind|unnamed): )/gm, "    ");
+  expect(await checked(before + written, support.uri)).toBe("1 file: right\n1 file: right\n");
+  expect((parse(before + written) as PolicyFile).roles?.app).toMatchObject({
+    watch: true,
+    people_behind: [{ setting: "app.agent" }, { comment: "user" }],
+  });
+});
+
 test("in force it masks what it names, what it is unsure of, and columns that are added later", async () => {
   const database = await databaseWith("");
   await supportSchema(database.uri);

@@ -10,8 +10,6 @@ export interface DayClient extends Client {
   readonly isNumbered?: boolean;
   /** Its programs set what a guarded account may not: they are for watched accounts alone. */
   readonly isWatchedOnly?: boolean;
-  /** Its statements are charged by size, as docs/applications.md says of them: at least what they show. */
-  readonly isBySize?: boolean;
 }
 
 export const DAY_CLIENTS: readonly DayClient[] = [
@@ -60,13 +58,10 @@ export const DAY_CLIENTS: readonly DayClient[] = [
     "ActiveRecord",
     "active_record.rb",
     ["setting", "comment", "role"],
-    ...["ruby-activerecord", "ruby-pg", "ruby-marginalia"],
+    ...["ruby-activerecord", "ruby-pg", "ruby-marginalia", "ruby-railties"],
   ),
   debian("Sequel", "sequel.rb", ["setting", "comment", "role"], "ruby-sequel", "ruby-pg"),
-  {
-    ...npm("Statements of PostgREST", "postgrest.mjs", ["claims"], "pg@8.23.1"),
-    ...{ isWatchedOnly: true, isBySize: true },
-  },
+  { ...npm("Statements of PostgREST", "postgrest.mjs", ["claims"], "pg@8.23.1"), isWatchedOnly: true },
   { ...npm("Questions of Metabase", "metabase.mjs", ["comment"], "pg@8.23.1"), isNumbered: true },
 ];
 

@@ -151,6 +151,11 @@ export class Connection {
     this.end(refusal);
   }
 
+  /** The user was suspended: of an application's session, what runs for them as the person behind it. */
+  stopPerson(person: string, words: Refusal): void {
+    this.#session?.established.window.stop(person, words);
+  }
+
   /** Closes without a word. */
   destroy(): void {
     if (this.#session !== undefined) {

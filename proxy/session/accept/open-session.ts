@@ -105,7 +105,7 @@ function partsOf(shared: SharedParts, database: string, catalog: LiveCatalog): S
   };
 }
 
-/** Without a catalog nothing is understood, so nobody gets in: a session that refuses all would help nobody. */
+/** Without a catalog no statement can be judged, so no session opens: one that refuses everything would be of no use. */
 export async function openCatalog(
   { catalogs, log }: Pick<SharedParts, "catalogs" | "log">,
   database: string,

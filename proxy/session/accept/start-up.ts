@@ -28,7 +28,7 @@ export type Arrival =
   | { readonly kind: "login"; readonly client: Conversation; readonly startup: Startup }
   | { readonly kind: "cancel"; readonly processId: number; readonly key: Buffer };
 
-/** libpq/auth.c took 10 kB for a password or token before it took 64; nobody's password is longer. */
+/** libpq/auth.c took 10 kB for a password or token before it took 64; no password is longer. */
 const ANSWER_LIMIT = 10_000;
 
 /**

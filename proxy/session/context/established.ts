@@ -1,6 +1,7 @@
 import type { Socket } from "node:net";
 import type { ServerLeg } from "../../protocol/server-leg.ts";
 import type { FrameReader } from "../../wire/frames.ts";
+import type { Refusal } from "../../wire/refusal.ts";
 import type { Reported } from "./reported.ts";
 import type { Dismissal } from "./shutdown.ts";
 
@@ -28,9 +29,16 @@ export interface RunningStatement {
 /** Through this others look into a session; nothing is seen before the session begins. */
 export class SessionWindow {
   #look: () => RunningStatement | undefined = () => undefined;
+  #stop: (person: string, words: Refusal) => void = () => {};
 
-  open(look: () => RunningStatement | undefined): void {
+  open(look: () => RunningStatement | undefined, stop: (person: string, words: Refusal) => void): void {
     this.#look = look;
+    this.#stop = stop;
+  }
+
+  /** What runs for this person behind an application is cancelled, with these words. */
+  stop(person: string, words: Refusal): void {
+    this.#stop(person, words);
   }
 
   get running(): RunningStatement | undefined {
@@ -52,7 +60,7 @@ export interface Established {
   readonly address: string;
   /** As the server last reported them. */
   readonly parameters: Reported;
-  /** The user whom the database knows, when that is another (`--auth scram`): its grants hold beneath the policy. */
+  /** The database user, if it is another (`--auth scram`): its grants hold beneath the policy. */
   readonly databaseUser?: string;
   /**
    * The startup packet held only what a guarded role may set, and client_encoding UTF8 and

@@ -36,13 +36,13 @@ export interface SessionParts {
   /** Longest message of a client whose role sees all; that of all others if left out. */
   readonly openMessageBytes?: number;
   readonly auditDurability: "before" | "after";
-  /** Told when a decoy is about to be given out; nobody if left out. */
+  /** Called when a decoy is about to be shown; none if left out. */
   readonly onCanary?: (sighting: CanarySighting) => void;
   /** What a suspended person is told; undefined for everybody else. */
   readonly suspended?: (person: string) => Refusal | undefined;
-  /** Told when a budget that only alerts is used up; nobody if left out. */
+  /** Called when a budget that only alerts is used up; none if left out. */
   readonly onBudget?: (sighting: BudgetSighting) => void;
-  /** Verifies the signed claims that name people; nobody is named by one if left out. */
+  /** Verifies the signed claims that name people; without it a claim names no one. */
   readonly claims?: Pick<Claims, "isChecked" | "named">;
   /** By `canaryKey`: the groups of the decoys that conditions mark now. */
   readonly markedCanaries?: () => ReadonlyMap<string, string>;
@@ -68,7 +68,7 @@ export class SessionEnd extends Error {
     this.refusal = { ...refusal, severity: "FATAL" };
   }
 
-  /** What the server sent answers nothing that it was asked: from here on nobody knows what belongs to what. */
+  /** What the server sent answers nothing that it was asked: from here on it is unknown which answer belongs to which request. */
   static outOfStep(what: string): SessionEnd {
     return new SessionEnd(
       refuseSession("XX000", "the server's answers do not match what it was asked", {

@@ -20,7 +20,7 @@ export interface Asker {
   /** Of the user who logs in. */
   readonly account: Role;
   readonly user: string;
-  /** As whom the user's sessions run in the database. */
+  /** The database user that the user's sessions run as. */
   readonly databaseUser: string;
   readonly maskKey: Scope["maskKey"];
   /** Whom the application names. */

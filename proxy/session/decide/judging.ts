@@ -35,7 +35,7 @@ export class Judging {
   #account: Role;
   /** By which statements are judged. */
   #role: Role;
-  /** For whom an application reads, where people have roles of their own. */
+  /** The person an application reads for, where people have roles of their own. */
   #person: Person | undefined;
   /** Every class is masked: the application has never run what is asked. */
   #hides = false;
@@ -83,7 +83,7 @@ export class Judging {
     return this.#policy;
   }
 
-  /** For whom a guarded application reads; undefined for anybody else, and where nobody is named. */
+  /** The person a guarded application reads for; undefined for other sessions, and where no one is named. */
   get person(): string | undefined {
     return this.#person?.name;
   }
@@ -170,7 +170,7 @@ export class Judging {
   #make(): Scope {
     const { user, parameters, databaseUser } = this.#established;
     const catalog = this.#parts.catalog.current;
-    // What the server calls the session's user: the one whom "$user" means.
+    // What the server calls the session's user: the one that "$user" means.
     const called = this.#acting ?? parameters.sessionUser ?? databaseUser ?? user;
     this.#setting = this.path.setting;
     const scope = this.#parts.scopes.of({
@@ -191,7 +191,7 @@ export class Judging {
     if (treatmentOf(policy, account) !== this.treatment) throw changed();
     this.#policy = policy;
     this.#account = account;
-    // What runs goes on for the person for whom it was begun.
+    // What runs continues for the person it was begun for.
     const { role, person } = sightedAs(this.standing(this.#person), this.#hides ? "masked" : "own");
     const isGuarded = this.treatment === "guarded";
     this.#role = isGuarded ? role : account;

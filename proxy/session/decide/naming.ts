@@ -29,7 +29,7 @@ export interface NamingParts {
 const NONCE = "sluice.nonce";
 const NONCE_BYTES = 16;
 
-/** By whom texts are read: whom the sources of the policy name, in words or in signed claims. */
+/** Who reads a text: the person that the policy's sources name, in plain words or in signed claims. */
 export class Naming {
   readonly #parts: NamingParts;
   /** What a signed claim has to repeat where it is bound to the connection; undefined where the policy asks for none. */
@@ -42,7 +42,7 @@ export class Naming {
     if (this.#nonce !== undefined) parts.toClient.send(parameterStatus(NONCE, this.#nonce));
   }
 
-  /** As far as the server has said; a claim that has not been verified yet names nobody. */
+  /** As far as the server has said; a claim that has not been verified yet names no one. */
   personOf(judged: Judged, by: Protocol): Person | undefined {
     const said = this.#said(judged, by);
     const person = said === undefined ? undefined : this.#personIn(said);
@@ -51,7 +51,7 @@ export class Naming {
     return person === undefined || name === undefined ? undefined : { ...person, name };
   }
 
-  /** Whether it is known whom a claim names. False: it is being verified, and a `wake` comes. */
+  /** Whether it is known who a claim names. False: it is being verified, and a `wake` comes. */
   isKnown(judged: Judged, by: Protocol): boolean {
     const { judging, parts, wake } = this.#parts;
     const { signedBy } = judging.account;

@@ -6,7 +6,7 @@ import type { Judged } from "../statement/decision.ts";
 /** A verdict's statements belong to texts with one normalised form, which is made once. */
 const normalised = new WeakMap<readonly Statement[], string>();
 
-/** The text without its literals and comments, as the audit log has it; "" where nobody can read it. */
+/** The text without its literals and comments, as the audit log has it; "" if it cannot be read. */
 export function recordedText(
   { text, more, verdict }: Judged,
   { verdicts, normalise }: Pick<SessionParts, "verdicts" | "normalise">,

@@ -50,7 +50,7 @@ export class Acting {
     return this.#atHand?.verdict.kind !== "refuse" && this.#statements.every(isAside);
   }
 
-  /** Whether it is known whom the text at hand names. False: a claim is being verified, and a `wake` comes. */
+  /** Whether it is known who the current text names. False: a claim is being verified, and a `wake` comes. */
   isKnown(by: Protocol): boolean {
     return this.#atHand === undefined || this.#naming.isKnown(this.#atHand, by);
   }
@@ -67,7 +67,7 @@ export class Acting {
     return this.#atHand === undefined ? "masked" : fencing.sight(this.#atHand);
   }
 
-  /** Why nothing may be read or written by the text at hand: nobody is named, or the person is suspended. */
+  /** Why the current text may not read or write: it names no one, or the person is suspended. */
   get refusal(): Refusal | undefined {
     if (!this.#statements.some(touchesData)) return undefined;
     const { judging } = this.#parts;

@@ -41,7 +41,7 @@ export class Describing {
   }
 
   /**
-   * After an Execute whose rows nobody has seen described: what comes next waits, as after a result that may be cut
+   * After an Execute whose rows have not been described: what comes next waits, as after a result that may be cut
    * off. A write is not committed before its rows have been looked at.
    */
   hold({ statement, description }: Portal, source: Source | undefined): void {

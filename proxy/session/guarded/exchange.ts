@@ -24,8 +24,8 @@ export class Exchange extends SessionState<Reply> {
   pipelineWrites = false;
   /** A simple query runs in the extended protocol; its Sync is ours to send. */
   unrolling = false;
-  /** What runs is being cancelled because it has run too long. */
-  overrun = false;
+  /** What runs is being cancelled because it has run too long, or because its reader was suspended: the words for that. */
+  cancelled: Refusal | undefined;
 
   constructor(...all: ConstructorParameters<typeof SessionState>) {
     super(...all);
@@ -118,5 +118,5 @@ export class Exchange extends SessionState<Reply> {
   }
 }
 
-/** Kinds of statements after which an implicit transaction may commit or not: nobody sees a difference. */
+/** Kinds of statements after which an implicit transaction may commit or not: it makes no visible difference. */
 const READS: ReadonlySet<Statement["kind"]> = new Set(["read", "copyOut", "explain"]);

@@ -26,7 +26,7 @@ interface Decided extends Resolved {
   readonly source: Source | undefined;
 }
 
-/** The people by whom it was paid for, and the answer for which it was. */
+/** The people and the answer that its price covers. */
 interface Reserved {
   readonly pinned: PinnedPeople | undefined;
   readonly repeat: Repeat | undefined;
@@ -79,7 +79,7 @@ export class GuardedExecute implements RequestSteps<Frame, Resolved, Decided, Re
     const { judged, statement, lookups } = portal;
     const pinned = portal.pinned ?? source?.pinned;
     if (source === undefined) return { pinned, repeat: undefined };
-    // A portal that goes on where it stopped looks nobody up again.
+    // A portal that continues where it stopped makes no new lookup.
     const goesOn = source.counts.rows > 0;
     const question = goesOn || maxRows > 0 ? undefined : portal.question;
     const paid = this.#tolls.charge([

@@ -13,7 +13,7 @@ export interface Execution {
   readonly shape: Statement;
   /** Of the statement that was sent: a FETCH has one of its own. */
   readonly effect: Effect | undefined;
-  /** A portal goes on where it stopped: it looks nobody up again. */
+  /** A portal that continues where it stopped makes no new lookup. */
   readonly goesOn: boolean;
   readonly pinned: PinnedPeople | undefined;
   /** It has run, and failed: what is charged is the error. */

@@ -170,11 +170,11 @@ export class GuardedFailure implements AnswerSteps<Frame, Failed> {
 
   /** What the client gets in place of the server's error. */
   #ownWords(fields: ErrorFields, refusal: Refusal | undefined): Refusal | undefined {
-    const overrun = this.#exchange.overrun && fields.get("C") === STATEMENT_TIMEOUT.sqlstate;
-    this.#exchange.overrun = false;
+    const { cancelled } = this.#exchange;
+    this.#exchange.cancelled = undefined;
     const unpaid = this.#unpaid;
     this.#unpaid = undefined;
-    return refusal ?? unpaid ?? (overrun ? STATEMENT_TIMEOUT : undefined);
+    return refusal ?? unpaid ?? (fields.get("C") === STATEMENT_TIMEOUT.sqlstate ? cancelled : undefined);
   }
 
   /** A server that ends the session has not come to what was to fail: the client must hear why it ends. */

@@ -63,7 +63,7 @@ export class GuardedFrontend {
     if (!SPOKEN.has(type) && !COPYING.has(type)) {
       throw new ProtocolViolation(`invalid frontend message type ${type}`);
     }
-    // A text is judged first: nobody else is to wait for that.
+    // A text is judged first, so that no other session waits for that.
     if (!TEXTS.has(type) && type !== Frontend.Terminate && !this.#exchange.leg.admits(frame)) return false;
     // Copy data waits as well: whether a COPY reads it shows when the server answers.
     if (!this.#mayPass(type)) return false;

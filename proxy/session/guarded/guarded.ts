@@ -1,3 +1,4 @@
+import type { Refusal } from "../../wire/refusal.ts";
 import type { Underway } from "../relay/relay.ts";
 import { SplitRelay } from "../relay/split-relay.ts";
 import { GuardedBackend } from "./backend.ts";
@@ -46,8 +47,14 @@ export class GuardedRelay extends SplitRelay {
     }
   }
 
-  cancelStatement(): void {
-    this.#exchange.overrun = true;
+  /** Nothing is judged for the next person while something runs for the one before. */
+  protected get person(): string | undefined {
+    const { ledger, judging } = this.#exchange;
+    return ledger.head?.kind === "query" || ledger.head?.kind === "execute" ? judging.person : undefined;
+  }
+
+  cancelStatement(words: Refusal): void {
+    this.#exchange.cancelled = words;
     // What has been answered already, and only waits for a Sync, is not to be taken for a statement that runs.
     this.#exchange.flush();
     this.#exchange.cancel();

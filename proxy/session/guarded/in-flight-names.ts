@@ -69,7 +69,7 @@ export class Foresight {
   }
 
   /**
-   * Makes sure that the text is judged for the person whom it names when the server comes to it. True at once where no
+   * Makes sure that the text is judged for the person it names when the server comes to it. True at once where no
    * people are behind the session. False: the server, or the verifier of claims, has yet to answer.
    */
   standsFor(text: Buffer, by: Protocol): boolean {

@@ -71,7 +71,7 @@ export interface ExecuteReply extends Expected {
   readonly asked: number;
   /** The result ends early with a warning, in place of an error, when it exceeds the role's limits. */
   readonly truncates: boolean;
-  /** The people by whom it was paid for. */
+  /** The people that its price covers. */
   readonly pinned: PinnedPeople | undefined;
   readonly repeat: Repeat | undefined;
   run: Run | undefined;

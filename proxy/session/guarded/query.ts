@@ -33,7 +33,7 @@ interface Decided {
   readonly unrolled: Source | undefined;
 }
 
-/** The people by whom each statement was paid for, and the answer for which the text was. */
+/** The people that each statement's price covers, and the answer that the text's price covers. */
 interface Reserved {
   readonly pinned: readonly (PinnedPeople | undefined)[];
   readonly repeat: Repeat | undefined;

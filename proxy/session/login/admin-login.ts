@@ -57,7 +57,7 @@ export async function proveAdmin(
     authenticating.mode === "scram"
       ? await checkScram(client, claim.user, authenticating.users())
       : await askServer(client, claim.user, parts, signal);
-  // After the proof, so that nobody can try out who is an admin.
+  // After the proof, so that clients cannot find out who is an admin.
   if (parts.adminDatabase.right(claim.user) === undefined) {
     throw LoginEnd.refused(
       "no_role",
@@ -73,7 +73,7 @@ export async function proveAdmin(
 
 const NO_PROOF = Buffer.alloc(0);
 
-/** Accepts only users whom the server lets in with a password: up to its ReadyForQuery, because NOLOGIN comes late. */
+/** Accepts only users that the server lets in with a password: up to its ReadyForQuery, because NOLOGIN comes late. */
 async function askServer(
   client: Conversation,
   user: string,

@@ -55,7 +55,7 @@ export class LoginEnd extends Error {
     return detail === undefined ? message : `${message}: ${detail}`;
   }
 
-  /** The client left: nobody failed. psql does so when it has to ask for a password first. */
+  /** The client left; nothing failed. psql does so when it has to ask for a password first. */
   static left(): LoginEnd {
     return new LoginEnd();
   }

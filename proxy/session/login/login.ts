@@ -89,7 +89,7 @@ class Cancelling {
   };
 }
 
-/** Which protocol the client gets, whom it says to be, and where it wants to go. Throws a `LoginEnd`. */
+/** Which protocol the client gets, the user it claims, and the database it wants. Throws a `LoginEnd`. */
 export function receiveClaim(client: Conversation, startup: Startup, { upstreamOf }: LoginParts) {
   const { minor, reply } = negotiate(startup);
   if (reply) client.send(reply);

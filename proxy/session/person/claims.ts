@@ -7,7 +7,7 @@ import type { SignedBy } from "../../policy/policy.ts";
 /** Who is named by a claim that was verified. */
 export interface Claim {
   readonly person: string;
-  /** Names nobody from then on (Unix time, milliseconds). */
+  /** When it stops naming anyone (Unix time, milliseconds). */
   readonly until: number;
   readonly nonce: string | undefined;
   readonly payload: Readonly<Record<string, unknown>>;
@@ -69,7 +69,7 @@ export class Claims {
     return false;
   }
 
-  /** Whom the token names now. Undefined: nobody. */
+  /** The person that the token names now, if any. */
   named(token: string, signedBy: SignedBy): Claim | undefined {
     const known = this.#of(signedBy).get(nameOf(token));
     if (known === undefined || typeof known === "string" || "wakes" in known) return undefined;

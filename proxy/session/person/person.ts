@@ -15,7 +15,7 @@ export interface Evidence {
   readonly comments: readonly string[] | undefined;
 }
 
-/** Longer names are nobody's. */
+/** Longer names belong to no one. */
 const LONGEST_NAME = 128;
 
 /**
@@ -99,7 +99,7 @@ function atPath(value: string, path: readonly string[]): Said {
 
 /**
  * The name as all texts that look the same spell it: without white space around it, in one normal form (Unicode Standard
- * Annex 15). Undefined: nobody can be called so.
+ * Annex 15). Undefined: no person can have this name.
  */
 export function nameIn(text: string): string | undefined {
   // A user who could add a space, or write an accent in another form, would get a second budget and escape a

@@ -11,7 +11,7 @@ export interface Execution {
   readonly shape: Statement;
   /** Whom they showed, where somebody looks. */
   readonly people?: People | undefined;
-  /** For whom the account read, where that is another person. */
+  /** The person the account read for, if any. */
   readonly person?: string | undefined;
   /** Why its rows ended early. */
   readonly cut?: Refusal | undefined;

@@ -16,7 +16,7 @@ export class DirectLeg implements ServerLeg {
   readonly #side: Side;
   readonly #toServer = new Outbox();
   #ledger: Ledger | undefined;
-  /** The server reads no more: what the proxy asks by itself from now on, nobody answers. */
+  /** The server reads no more: what the proxy asks by itself from now on gets no answer. */
   #hasHungUp = false;
 
   constructor(server: Connection, onDrain: () => void) {
@@ -94,7 +94,7 @@ export class DirectLeg implements ServerLeg {
     return false;
   }
 
-  /** It answers what nobody but this leg has asked. */
+  /** It answers what only this leg has asked. */
   #isOwn(ledger: Ledger, frame: FrameReader): boolean {
     const { type } = frame;
     if (ledger.own === undefined || type === Backend.ErrorResponse || isUnasked(type)) return false;

@@ -40,7 +40,7 @@ export function answer<Message, Ended extends object>(
 
 /** What a kind of message does on its way to the server. */
 export interface RequestSteps<Message, Resolved, Decided, Reserved> {
-  /** What it means: its text or the name in it, for whom it runs, what it is judged by. */
+  /** What it means: its text or the name in it, the person it runs for, what it is judged by. */
   resolve(message: Message): Outcome<Resolved>;
   /** Whether it may run, and as what text. */
   decide(resolved: Resolved): Outcome<Decided>;

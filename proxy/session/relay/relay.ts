@@ -1,6 +1,7 @@
 import type { Ledger } from "../../protocol/ledger.ts";
 import type { FrameReader } from "../../wire/frames.ts";
 import type { Outbox } from "../../wire/outbox.ts";
+import type { Refusal } from "../../wire/refusal.ts";
 import type { Judged } from "../statement/decision.ts";
 
 /** A statement that is being answered. */
@@ -27,7 +28,7 @@ export interface Relay {
   readonly underway: Underway | undefined;
   /** Whether a long message of the server's may be handed in by pieces. */
   mayStream(type: number, length: number): boolean;
-  /** The same of the client's: nobody looks at more than its beginning. */
+  /** The same of the client's: only its beginning is read. */
   mayClientStream(type: number, length: number): boolean;
   /** Bytes may be wanted after the read event in which they came, although nothing is held and all is written. */
   readonly keepsBytes: boolean;
@@ -42,9 +43,11 @@ export interface Relay {
   readonly fatal: boolean;
   /**
    * The statement that runs has run too long: the server is asked to stop it. Nothing of the client's passes
-   * until it has heard that, so that no other statement is hit.
+   * until it has heard that, so that no other statement is hit. `words` replace the server's error.
    */
-  cancelStatement(): void;
+  cancelStatement(words: Refusal): void;
+  /** The same if the statement runs for this person, whom an application has named. */
+  stopPerson(person: string, words: Refusal): void;
   /** The session ends: what runs leaves its trace. */
   abandon(): void;
 }

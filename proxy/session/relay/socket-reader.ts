@@ -2,7 +2,7 @@ import type { Duplex } from "node:stream";
 import { plainSocket } from "../context/plain-socket.ts";
 
 /**
- * Told of bytes that came. True: they are still wanted when it returns, and nobody writes over them. False: their
+ * Told of bytes that came. True: they are still wanted when it returns, and are not written over. False: their
  * memory may be read into again.
  */
 export type OnBytes = (bytes: Buffer) => boolean;

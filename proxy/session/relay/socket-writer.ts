@@ -51,7 +51,7 @@ export class SocketWriter {
     this.#socket.uncork();
   }
 
-  /** What is on its way goes on; nobody is told of it any more. */
+  /** What is on its way still goes out; no one is notified any more. */
   release(): void {
     this.#socket.off("drain", this.#drained);
   }

@@ -2,6 +2,7 @@ import type { Ledger } from "../../protocol/ledger.ts";
 import type { FrameReader } from "../../wire/frames.ts";
 import { Frontend } from "../../wire/messages.ts";
 import type { Outbox } from "../../wire/outbox.ts";
+import type { Refusal } from "../../wire/refusal.ts";
 import type { Relay, Underway } from "./relay.ts";
 
 /** What the two directions of such a session know of each other. */
@@ -34,9 +35,18 @@ export abstract class SplitRelay implements Relay {
   }
 
   abstract record(): void;
-  abstract cancelStatement(): void;
+  abstract cancelStatement(words: Refusal): void;
+  /** Whom the statement that is being answered runs for; undefined: the account itself. */
+  protected abstract get person(): string | undefined;
   abstract get sendsMoreSoon(): boolean;
   abstract get underway(): Underway | undefined;
+
+  stopPerson(person: string, words: Refusal): void {
+    const { outstanding, second } = this.ledger;
+    // Behind others the request could hit somebody else's statement. Rows of this one are stopped as they come.
+    const isAlone = outstanding === 1 || (outstanding === 2 && second?.kind === "sync");
+    if (isAlone && this.person === person) this.cancelStatement(words);
+  }
 
   get terminated(): boolean {
     return this.#state.terminated;

@@ -11,7 +11,7 @@ export interface Judged {
   readonly scope: Scope;
   /** What the policy would say, where it only observes. */
   readonly would?: Verdict | undefined;
-  /** For whom a guarded application asks. */
+  /** The person a guarded application asks for. */
   readonly person?: string | undefined;
 }
 
@@ -32,7 +32,7 @@ export class Kept {
     this.#scope = weakly(scope);
   }
 
-  /** Undefined when nobody judges by it any more. */
+  /** Undefined when it is no longer used for judging. */
   get scope(): Scope | undefined {
     return this.#scope.deref();
   }

@@ -13,7 +13,7 @@ export interface PinnedPeople {
 /** Of one of them, undefined where it cannot be told what the server will make of it. */
 type ValueOf = (pin: PinnedPerson) => string | undefined;
 
-/** Those whom the constants of a text name; undefined if one of them is not a plain constant. */
+/** The people that the constants of a text name; undefined if one of them is not a plain constant. */
 export function pinnedByText(
   pins: readonly PinnedPerson[],
   text: Buffer,
@@ -26,7 +26,7 @@ export function pinnedByText(
   });
 }
 
-/** Those whom the constants of one of a text's statements name. */
+/** The people that the constants of one of a text's statements name. */
 export function pinnedIn({ text, verdict }: JudgedText, { metering }: Statement): PinnedPeople | undefined {
   const pins = metering?.price?.pins;
   if (pins === undefined || verdict.kind === "refuse") return undefined;
@@ -35,12 +35,12 @@ export function pinnedIn({ text, verdict }: JudgedText, { metering }: Statement)
 
 type JudgedText = Pick<Judged, "text" | "verdict">;
 
-/** Whether it was paid for the very people of whom an answer tells. */
+/** Whether the price covers exactly the people that an answer reveals. */
 export function isPaidFor(paid: PinnedPeople | undefined, told: PinnedPeople | undefined): boolean {
   return paid === told || isDeepStrictEqual(paid, told);
 }
 
-/** Those whom a Bind's parameters and its statement's text name. `parse` is the client's own Parse message. */
+/** The people that a Bind's parameters and its statement's text name. `parse` is the client's own Parse message. */
 export function pinnedByBind(
   pins: readonly PinnedPerson[],
   source: { readonly text: Buffer; readonly places: readonly number[]; readonly parse: Buffer | undefined },

@@ -159,7 +159,7 @@ export interface Source {
   readonly counts: Counts;
   /** By which it was judged, where it is another statement than the one that asks. */
   readonly scope: Scope | undefined;
-  /** The people of whom alone the cursor behind a FETCH tells. */
+  /** The only people that the cursor behind a FETCH can reveal anything about. */
   readonly pinned?: PinnedPeople | undefined;
 }
 

@@ -2,7 +2,7 @@ import { PERSON } from "../../policy/prices.ts";
 import type { Metering } from "../../sql/verdict.ts";
 
 /*
- * What a row costs beside the people whom it names. A row of many people's costs no more than they do, and no more than
+ * What a row costs in addition to the people it names. A row about many people costs no more than they do, and no more than
  * its size can tell: 32 bits for a person are four bytes.
  */
 

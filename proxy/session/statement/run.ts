@@ -32,7 +32,7 @@ export class People {
   #purposeless: Set<string> | undefined;
   #unnamed = 0;
 
-  /** "" is a subject that was NULL: nobody. */
+  /** "" is a subject that was NULL: no person. */
   add(namespace: string, identity: string): void {
     if (identity === "" || this.#has(namespace, identity)) return;
     if (this.known >= TOLD_APART) {
@@ -158,7 +158,7 @@ export interface Counts {
   bytes: number;
 }
 
-/** Text that nobody understood, or a statement that the text did not seem to have. */
+/** Text that could not be parsed, or a statement that the text did not seem to have. */
 export const UNKNOWN_STATEMENT: Statement = {
   command: "OTHER",
   kind: "other",
@@ -214,7 +214,7 @@ export class Run {
   /** How long its rows have waited for the meter, in milliseconds. */
   waited = 0;
 
-  /** For whom the account read, where that is another person. */
+  /** The person the account read for, if any. */
   person: string | undefined;
   /** Set where the answer is remembered, and may be the one that was expected. */
   readonly answer: Answer | undefined;
@@ -224,7 +224,7 @@ export class Run {
   isSettled = false;
   /** How many values it looks up. */
   readonly lookups: number;
-  /** The people by whom it was paid for: its answer tells of nobody else. */
+  /** The people that its price covers: its answer reveals nothing about others. */
   readonly pinned: PinnedPeople | undefined;
   /** What is left of the units that were paid for its first rows before it ran. */
   prepaid: number;

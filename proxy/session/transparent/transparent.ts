@@ -49,7 +49,8 @@ export class TransparentRelay implements Relay {
   /** DDL has passed since the last time that no transaction was open. */
   #defined = false;
   /** What runs is being cancelled because it has run too long. */
-  #overrun = false;
+  /** What runs is being cancelled, with these words. */
+  #cancelled: Refusal | undefined;
   /** The beginning of a long message has been sent. */
   #isMidMessage = false;
   /** The pieces that follow of a long message that is no row are the client's as well. */
@@ -131,10 +132,13 @@ export class TransparentRelay implements Relay {
     return head && this.#observed(head);
   }
 
-  cancelStatement(): void {
+  /** No people are named behind such a role. */
+  stopPerson(): void {}
+
+  cancelStatement(words: Refusal): void {
     const { barrier, mustFlush, intake } = this.ledger;
     if (barrier.isCancelling) return;
-    this.#overrun = true;
+    this.#cancelled = words;
     // What has been answered already, and only waits for a Sync, is not to be taken for a statement that runs.
     if (mustFlush && intake !== "copyIn" && !this.#isMidMessage) this.#leg.flush();
     cancelBehind(barrier, this.#established, this.#parts.log, this.#wake);
@@ -215,7 +219,7 @@ export class TransparentRelay implements Relay {
     if (this.#own === undefined) this.toClient.forward(frame);
     else this.toClient.send(errorResponse(this.#own));
     this.#own = undefined;
-    this.#overrun = false;
+    this.#cancelled = undefined;
   }
 
   #scope(): Scope {
@@ -237,7 +241,7 @@ export class TransparentRelay implements Relay {
     call: (frame: Frame): Judged => calledFunction(frame, this.#scope()),
   };
 
-  /** The statement that a request is about; undefined for one that is about none, or a name that nobody gave. */
+  /** The statement that a request is about; undefined for one that is about none, or for a name that does not exist. */
   #observed(request: ObservedRequest): Observed | undefined {
     switch (request.kind) {
       case "query":
@@ -320,8 +324,8 @@ export class TransparentRelay implements Relay {
     if (fields.get("V") === "FATAL" || fields.get("V") === "PANIC") this.fatal = true;
     const { head } = this.ledger;
     const sqlstate = fields.get("C") ?? "XX000";
-    if (this.#overrun && sqlstate === STATEMENT_TIMEOUT.sqlstate)
-      this.#own = this.#trace.refer(STATEMENT_TIMEOUT);
+    if (this.#cancelled !== undefined && sqlstate === STATEMENT_TIMEOUT.sqlstate)
+      this.#own = this.#trace.refer(this.#cancelled);
     // At a Sync it is the commit that failed.
     if (head !== undefined && head.kind !== "sync")
       this.#observer.ended(this.#observed(head), { sqlstate, reference: this.#own?.reference });
@@ -331,7 +335,7 @@ export class TransparentRelay implements Relay {
   #ready(frame: Frame): void {
     const status = decodeReadyForQuery(frame);
     this.ledger.ready(status);
-    this.#overrun = false;
+    this.#cancelled = undefined;
     if (status !== "I") return;
     this.#names.transactionEnded();
     if (!this.#defined) return;

@@ -15,7 +15,7 @@ interface Resolved {
   readonly frame: Frame;
   readonly at: number;
   readonly bind: Bind;
-  /** Undefined where the name is nobody's: the server refuses it. */
+  /** Undefined if no statement has the name: the server refuses it. */
   readonly prepared: Prepared | undefined;
 }
 

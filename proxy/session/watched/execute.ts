@@ -95,7 +95,7 @@ export class WatchedExecute implements RequestSteps<Frame, Resolved, Decided, Re
   }
 }
 
-/** What is read from a cursor that code has opened, as a FETCH of it would be: nobody knows whom it shows. */
+/** What is read from a cursor that code has opened, as a FETCH of it would be: it is not known which people it shows. */
 function ofCursor(name: string, scope: Scope): Judged {
   const statement: Statement = {
     ...{ command: "FETCH", kind: "cursor", reads: [], writes: [], masked: [], lookups: 0, limited: false },

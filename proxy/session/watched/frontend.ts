@@ -92,7 +92,7 @@ export class WatchedFrontend {
       this.#state.sync("hidden");
     }
     if (this.#unrun.leaves(frame)) certainty.doubt();
-    // A text is judged first: nobody else is to wait for that.
+    // A text is judged first, so that no other session waits for that.
     if (!JUDGED_FIRST.has(frame.type) && !leg.admits(frame)) return false;
     switch (frame.type) {
       case Frontend.Query:

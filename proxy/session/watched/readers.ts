@@ -18,7 +18,7 @@ import { Advance } from "./advance.ts";
 
 /** Whom a statement is charged to. */
 export interface Reader {
-  /** Undefined: nobody is named, and it is the account itself. */
+  /** Undefined: no person is named; the account itself reads. */
   readonly person: string | undefined;
   /** Whose budgets and rules hold. */
   readonly role: Role;
@@ -70,7 +70,7 @@ export class Readers {
     return person === undefined ? undefined : this.#parts.suspended?.(person);
   }
 
-  /** Why the reader is shown nobody; undefined: they are. */
+  /** Why the reader may not be shown people; undefined: they may. */
   stopped(reader: Reader): Refusal | undefined {
     const { role, account, person } = reader;
     const suspended = this.suspended(reader);
@@ -136,7 +136,7 @@ function windowsOf(role: Role, person: string | undefined): readonly BudgetWindo
 interface Shared {
   readonly stops: Stops;
   readonly alerts: BudgetAlerts;
-  /** By whom a budget counts together: a user, a role, an address. */
+  /** What a budget counts together: a user, a role, an address. */
   readonly advances: LRUCache<string, Advance>;
 }
 

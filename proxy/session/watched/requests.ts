@@ -13,7 +13,7 @@ interface Asked extends Request {
   readonly refusal?: Refusal;
   /** Of the proxy's own asking: the client hears nothing of it. */
   readonly hidden?: true;
-  /** Asked between two messages of the client's: nobody hears that it fails. In a pipeline it fails that. */
+  /** Asked between two messages of the client: a failure goes unnoticed. In a pipeline it fails the pipeline. */
   readonly quiet?: true;
 }
 

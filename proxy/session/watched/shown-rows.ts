@@ -170,7 +170,7 @@ export class ShownRows {
   }
 }
 
-/** Rows that lie in the same bytes, and whom they show. */
+/** Rows that lie in the same bytes, and the people they show. */
 interface Rows {
   readonly shown: Shown;
   /** People without names. */
@@ -202,7 +202,7 @@ function ofGroup(metering: Metering, fields: readonly string[], { bytes, end }: 
   return { shown, others, count: 1, end };
 }
 
-/** Rows that name nobody: all that follow in the same bytes. */
+/** Rows that name no one: all that follow in the same bytes. */
 function unnamed(frame: FrameReader, run: Run): Rows {
   const { rows, bytes } = whole(frame);
   const others = peopleIn(run, rows, bytes);

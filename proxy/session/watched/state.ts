@@ -67,7 +67,7 @@ export class WatchedState extends SessionState<WatchedRequest> {
     this.leg.flush();
   }
 
-  /** A cursor's query runs while its rows are fetched; one that nobody here has seen may be of any kind. */
+  /** A cursor's query runs while its rows are fetched; one that this session has not seen may be of any kind. */
   #fetchesTouching(effect: Effect | undefined): boolean {
     if (effect?.kind !== "fetch") return false;
     const portal = this.names.portals.find(nameKey(effect.portal), this.ledger.pipeline);

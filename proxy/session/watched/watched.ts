@@ -1,8 +1,9 @@
-import { STATEMENT_TIMEOUT } from "../context/time-limits.ts";
+import type { Refusal } from "../../wire/refusal.ts";
 import type { Underway } from "../relay/relay.ts";
 import { SplitRelay } from "../relay/split-relay.ts";
 import { WatchedBackend } from "./backend.ts";
 import { WatchedFrontend } from "./frontend.ts";
+import { isRunRequest } from "./requests.ts";
 import { WatchedState } from "./state.ts";
 
 /** The session of a role that sees all, whose people are counted: nothing waits for that, and nothing is refused for it. */
@@ -43,7 +44,13 @@ export class WatchedRelay extends SplitRelay {
     }
   }
 
-  cancelStatement(): void {
-    this.#backend.cancel(STATEMENT_TIMEOUT);
+  cancelStatement(words: Refusal): void {
+    this.#backend.cancel(words);
+  }
+
+  protected get person(): string | undefined {
+    const { head } = this.#state.ledger;
+    if (!isRunRequest(head)) return undefined;
+    return (head.kind === "functionCall" ? head.called.reader : head.reader).person;
   }
 }

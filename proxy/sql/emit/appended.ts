@@ -45,10 +45,7 @@ function append(at: number, items: readonly Node[], columns: readonly Column[]):
 function columnsOf(rewriting: Rewriting, appended: Appended): readonly Column[] {
   const identities = appended.people.map((each) => personSql(rewriting, each));
   if (appended.kind === "groups")
-    return identities.map((sql) => ({
-      sql: groupSql(rewriting.given, sql, appended.tell),
-      name: "sluice people",
-    }));
+    return identities.map((sql) => ({ sql: groupSql(sql, appended), name: "sluice people" }));
   const people = identities.map((sql): Column => ({ sql, name: "sluice subject" }));
   if (!appended.withPurpose) return people;
   return [...people, { sql: purposeOfRow(rewriting, appended.people), name: "sluice purpose" }];
@@ -66,26 +63,25 @@ const NOBODY = "('left out ' OPERATOR(pg_catalog.||) pg_catalog.gen_random_uuid(
 /** If a row has more people than this, they are not listed: the row is charged by its size. */
 const NAMED_IN_A_ROW = 1_000;
 
-function groupSql({ role }: Rewriting["given"], identity: string, tell: "number" | "people"): string {
-  const sql =
-    tell === "number"
-      ? `pg_catalog.count(DISTINCT ${identity})`
-      : role.watch === true
-        ? namesSql(identity)
-        : `pg_catalog.array_to_json((pg_catalog.array_agg(DISTINCT ${identity}))[1:${NAMED_IN_A_ROW + 1}])`;
-  return `(${sql})::pg_catalog.text`;
+function groupSql(identity: string, { tell, keepsOrder }: Extract<Appended, { kind: "groups" }>): string {
+  const told = keepsOrder ? afterGathering(identity) : listOf(identity);
+  return `(${tell === "number" ? `pg_catalog.count(DISTINCT ${identity})` : told})::pg_catalog.text`;
+}
+
+function listOf(identity: string): string {
+  return `pg_catalog.array_to_json((pg_catalog.array_agg(DISTINCT ${identity}))[1:${NAMED_IN_A_ROW + 1}])`;
 }
 
 /**
- * The distinct identities, made so in a query of their own: from version 16 on Postgres sorts a group's rows for an aggregate with
- * DISTINCT, and json_agg beside it would no longer have them in the order of a subquery.
+ * For an aggregate with DISTINCT the server sorts a group's rows before all of its aggregates (from 16 on:
+ * make_pathkeys_for_groupagg of optimizer/plan/planner.c), and does not hash the groups (GROUPING_CAN_USE_HASH there). The
+ * client's own aggregates would get the rows in another order. So the identities are gathered as they come, and made
+ * distinct once the group is complete.
  */
-function namesSql(identity: string): string {
-  const names = `(pg_catalog.array_agg(DISTINCT ${EACH}.name))[1:${NAMED_IN_A_ROW + 1}]`;
-  return `SELECT pg_catalog.array_to_json(${names}) FROM pg_catalog.unnest(pg_catalog.array_agg(${identity})) AS ${EACH}(name)`;
+function afterGathering(identity: string): string {
+  const each = '"sluice each"';
+  return `(SELECT ${listOf(each)} FROM pg_catalog.unnest(pg_catalog.array_agg(${identity})) AS ${each}(${each}))`;
 }
-
-const EACH = quoteIdentifier("sluice each");
 
 /** Whether the user has work with all people of the row. */
 function purposeOfRow({ given }: Rewriting, people: readonly NamedPerson[]): string {

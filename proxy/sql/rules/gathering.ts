@@ -43,6 +43,13 @@ export function gatheringsOf(statement: BoundStatement, given: Given): readonly 
   ];
 }
 
+/** Whether rows are made from several, whose people have to be named: of a watched role also from one person's rows. */
+export function gathersRows(statement: BoundStatement, given: Given): boolean {
+  const ofOnePerson = (query: BoundQuery) =>
+    given.role.watch === true && aggregatesThatGather(given, query).length > 0;
+  return gatheringsOf(statement, given).length > 0 || statement.queries.some(ofOnePerson);
+}
+
 interface View extends Given {
   readonly statement: BoundStatement;
 }
@@ -89,15 +96,19 @@ function readsPeople(view: View, named: WithQuery): boolean {
 
 /** The aggregates over a query's rows that may gather more than one person's rows. */
 function openGatherings(view: View, query: BoundQuery): readonly string[] {
-  const { statement, catalog } = view;
-  const gathering = [...query.aggregates, ...query.calls.filter(isWindowed)].filter((call) =>
-    functionsMeant(catalog, call).some((fn) => fn.schema === "pg_catalog" && builtinUse(fn) === "gathering"),
-  );
+  const { statement } = view;
+  const gathering = aggregatesThatGather(view, query);
   if (gathering.length === 0) return [];
   const isHeld = isOfOnePerson(view, query);
   return gathering
     .filter((call) => !isHeld || isOfUncertainQuery(statement, call))
     .map(({ name }) => `${name}()`);
+}
+
+function aggregatesThatGather({ catalog }: Given, { aggregates, calls }: BoundQuery): readonly Call[] {
+  return [...aggregates, ...calls.filter(isWindowed)].filter((call) =>
+    functionsMeant(catalog, call).some((fn) => fn.schema === "pg_catalog" && builtinUse(fn) === "gathering"),
+  );
 }
 
 function isWindowed({ node, form }: Call): boolean {

@@ -1,8 +1,11 @@
-import type { BoundQuery, BoundRelation, BoundStatement } from "../bind/bound.ts";
+import type { FuncCall } from "libpg-query";
+import type { BoundQuery, BoundRelation, BoundStatement, Call } from "../bind/bound.ts";
 import { tablesIn } from "../bind/questions.ts";
+import { builtinUse } from "../functions.ts";
 import { isIdentified } from "../subjects.ts";
 import type { Groups, Metering } from "../verdict.ts";
-import { gatheringsOf } from "./gathering.ts";
+import { functionsMeant } from "./calls.ts";
+import { gathersRows } from "./gathering.ts";
 import {
   areTied,
   countedHere,
@@ -48,6 +51,8 @@ export type Appended =
       readonly tell: Groups["tell"];
       /** Distinct rows have to be turned into groups first. */
       readonly groupsRows: boolean;
+      /** The group's rows have to reach the client's aggregates in the order in which they would without these columns. */
+      readonly keepsOrder: boolean;
     };
 
 export interface MeteringFinding {
@@ -70,7 +75,13 @@ export function meterSelect(bill: Bill, query: BoundQuery): MeteringFinding {
     return {
       metering: { subjects: [], unknown: 0, groups: told, ...queryPrice(bill, query, 0) },
       ...(people.length > 0 && {
-        appended: { kind: "groups", people, tell: told.tell, groupsRows: told.most !== undefined } as const,
+        appended: {
+          kind: "groups",
+          people,
+          tell: told.tell,
+          groupsRows: told.most !== undefined,
+          keepsOrder: needsOrder(bill, query),
+        } as const,
       }),
     };
   }
@@ -208,11 +219,23 @@ function groupsOf(bill: Bill, query: BoundQuery): FoundGroups | undefined {
     told: {
       namespaces: people.map(({ subject: { namespace } }) => namespace),
       // Gathered values can be read one by one, so their people must be identified.
-      tell: gatheringsOf(statement, given).length > 0 ? "people" : "number",
+      tell: gathersRows(statement, given) ? "people" : "number",
       isPlain: !told.namesProtected,
       ...(isDistinct && { most: people.length }),
     },
   };
+}
+
+/** Of a watched role: an aggregate over the query's rows whose result shows in which order they came. */
+function needsOrder({ given: { role, catalog } }: Bill, { aggregates }: BoundQuery): boolean {
+  const showsOrder = (call: Call): boolean => {
+    const { agg_order, agg_distinct, agg_within_group } = call.node as FuncCall;
+    if (agg_order !== undefined || agg_distinct === true || agg_within_group === true) return false;
+    return functionsMeant(catalog, call).some(
+      (fn) => builtinUse(fn) === "gathering" || fn.name === "any_value",
+    );
+  };
+  return role.watch === true && aggregates.some(showsOrder);
 }
 
 /**

@@ -33,7 +33,7 @@ export function speaksOfPeople(sights: Sights, reference: BoundRelation): boolea
   return sightOf(sights, reference)?.people !== undefined;
 }
 
-/** The one person whom a column of a reference identifies. */
+/** The one person that a column of a reference identifies. */
 export interface Person {
   readonly subject: Subject;
   /** A row of the reference is about no one else. */

@@ -54,7 +54,7 @@ export interface Officer {
   readonly cookie: string;
   readonly formToken: string;
   see(path: string): Promise<string>;
-  /** Sends a form of his; follows to the page that tells what came of it. */
+  /** Sends a form; follows to the page that shows the result. */
   send(path: string, fields: Readonly<Record<string, string>>): Promise<string>;
 }
 

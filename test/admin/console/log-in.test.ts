@@ -60,7 +60,7 @@ test("after a logout the cookie opens nothing", async () => {
   expect((await ask(sluice, "/console", { headers: { cookie: officer.cookie } })).status).toBe(401);
 });
 
-test("who guesses tokens is slowed down, and the right token does not help him then", async () => {
+test("guessing tokens is slowed down, and the right token does not help then", async () => {
   const own = await start();
   onTestFinished(() => own.close());
   const guess = (token: string) => ask(own, "/console/log-in", form(own, { token }));

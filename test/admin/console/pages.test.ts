@@ -98,7 +98,7 @@ test("what clients call themselves and what they ask is text, and never markup",
   expect(words(await officer.see("/console/user?name=anna"))).toContain("<img src=x onerror=alert(1)>");
 });
 
-test("suspending takes a reason, ends the user's sessions, and is told with who and why; resuming lets him in", async () => {
+test("suspending takes a reason, ends the user's sessions, and shows who and why; resuming lets the user in", async () => {
   const cleo = await connect("cleo");
   const gone = new Promise((resolve) => cleo.once("end", resolve));
   expect(words(await officer.send("/console/suspend", { user: "cleo", why: "  " }))).toMatch(

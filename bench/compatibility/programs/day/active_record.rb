@@ -22,7 +22,8 @@ elsif NAMING == "comment"
   Marginalia::Comment.components = %i[application user]
   Marginalia.application_name = "desk"
   Marginalia::Comment.define_singleton_method(:user) { Current.agent }
-  Marginalia.install
+  # What its initializer does in an application.
+  Marginalia::Railtie.insert
 end
 
 class Customer < ActiveRecord::Base
