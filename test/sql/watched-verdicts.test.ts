@@ -124,6 +124,16 @@ test.each([
   ["by size: no key", GET("SELECT name FROM customers"), undefined],
   ["a page with the number of each row", GET("SELECT id, row_number() OVER (ORDER BY id) FROM customers"), 1],
   [
+    "by size: groups of a protected column",
+    "SELECT json_agg(d) FROM (SELECT name, count(*) FROM customers GROUP BY name) d",
+    undefined,
+  ],
+  [
+    "by size: others beside those whom it names",
+    "SELECT json_agg(x.name) FROM customers c, LATERAL (SELECT y.name FROM customers y WHERE y.id <> c.id) x",
+    undefined,
+  ],
+  [
     "by size: all names in each row",
     GET("SELECT id, string_agg(name, ',') OVER () FROM customers"),
     undefined,
