@@ -129,6 +129,11 @@ export const COMMANDS: readonly Command[] = [
     what: "make the SCRAM verifier of a password, for --users",
     load: async () => (await import("./commands/scram.ts")).scram,
   },
+  {
+    name: "tokens",
+    what: "make a key for values that the database holds as tokens, and the policy's canary",
+    load: async () => (await import("./commands/tokens.ts")).run,
+  },
 ];
 
 /** Finds the command that the arguments name and runs it. */

@@ -6,6 +6,8 @@ import type { Policy } from "../policy/policy.ts";
 import { describeProblem, type PolicyProblem } from "../policy/problems.ts";
 import { namespaceOf } from "../policy/subject-path.ts";
 import { loadPolicies } from "../policy-files/load.ts";
+import { canaryProblem } from "../tokens/canary.ts";
+import type { Sealer } from "../tokens/sealed.ts";
 import type { Crew } from "../workers/worker.ts";
 import type { Tellers } from "./compose-state.ts";
 import type { PolicyWarnings } from "./policy-warnings.ts";
@@ -86,6 +88,22 @@ export function usesTokens(policies: PolicySet): boolean {
   return policiesIn(policies).some(({ classes }) =>
     [...classes.values()].some(({ mask }) => mask.kind === "token"),
   );
+}
+
+/** Why values of classes with stored: token could not be read, or would be written so that nobody else reads them. */
+export function tokenProblems(policies: PolicySet, sealer: Sealer | undefined): readonly PolicyProblem[] {
+  return policiesIn(policies).flatMap(({ tokenCanary, classes }) => {
+    const place = [...classes.values()].find(({ stored }) => stored !== undefined)?.place;
+    if (tokenCanary === undefined || place === undefined) return [];
+    const problem =
+      sealer === undefined ? "there is no --token-keys-file" : canaryProblem(sealer, tokenCanary);
+    if (problem === undefined) return [];
+    const hint =
+      "Give serve the key ring with which token_canary was made: sluice tokens canary --token-keys-file FILE.";
+    return [
+      { severity: "error", place, message: `the policy's tokens cannot be read: ${problem}`, hint } as const,
+    ];
+  });
 }
 
 /** Without a secret the noise of summaries changes at each start, and averaging over many starts would remove it. */

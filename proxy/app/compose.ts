@@ -15,6 +15,7 @@ import { type PolicyWatch, watchPolicies } from "../policy-files/watch.ts";
 import { CancelKeys } from "../session/cancel/cancel.ts";
 import type { Address, Addresses, Settings } from "../settings/settings.ts";
 import { type CacheEvents, Scopes, VerdictCache } from "../sql/cache.ts";
+import { Sealer } from "../tokens/sealed.ts";
 import { version } from "../version.ts";
 import type { BackendKey } from "../wire/backend-messages.ts";
 import type { Crew } from "../workers/worker.ts";
@@ -24,7 +25,7 @@ import { askUntilThere, openCatalogs, openDecoys } from "./compose-catalogs.ts";
 import { ComposedClaims } from "./compose-claims.ts";
 import { Fit } from "./compose-fit.ts";
 import { openGuard, openStore } from "./compose-guard.ts";
-import { policyHandlers, policyOnStart, usesNoise, usesTokens } from "./compose-policy.ts";
+import { policyHandlers, policyOnStart, tokenProblems, usesNoise, usesTokens } from "./compose-policy.ts";
 import { type ReadAgain, Reloaded } from "./compose-reload.ts";
 import { readiness, stateOf } from "./compose-state.ts";
 import { targetsOf } from "./compose-targets.ts";
@@ -93,11 +94,17 @@ export async function compose(
   if (settings.key === undefined && usesTokens(policies)) {
     return failed("--key-file: missing; the policy has token masks, which are made with it (or SLUICE_KEY)");
   }
+  const sealer = settings.tokenKeys && new Sealer(settings.tokenKeys);
+  const unsealed = tokenProblems(policies, sealer);
+  if (unsealed.length > 0) return failed(...unsealed.map(describeProblem));
   if (settings.key === undefined && usesNoise(policies))
     log.warn("--key-file: missing; the noise of aggregates_only is another one after each start");
   const stops: Stop[] = [];
   try {
-    return { ok: true, running: await start(settings, reloaded, { policies, log, crew, threads }, stops) };
+    return {
+      ok: true,
+      running: await start(settings, reloaded, { policies, sealer, log, crew, threads }, stops),
+    };
   } catch (error) {
     await stopAll(stops);
     if (error instanceof PolicyMisfit) return failed(...error.problems.map(describeProblem));
@@ -126,6 +133,7 @@ function tellProblems(problems: readonly PolicyProblem[], log: Log): void {
 
 interface Given {
   readonly policies: PolicySet;
+  readonly sealer: Sealer | undefined;
   readonly log: Log;
   /** The other processes, if this is a worker. */
   readonly crew: Crew | undefined;
@@ -135,7 +143,7 @@ interface Given {
 async function start(
   settings: Settings,
   reloaded: Reloaded,
-  { policies: onDisk, log, crew, threads }: Given,
+  { policies: onDisk, sealer, log, crew, threads }: Given,
   stops: Stop[],
 ): Promise<Running> {
   const { upstream, databases: others } = reloaded.current.targets;
@@ -185,7 +193,11 @@ async function start(
   tellMissing(policies);
   const watching = watchPolicies(settings.policy, {
     ...handlers,
-    check: async (read) => [...(await fit.problemsOf(read, catalogs)), ...(await signed.problemsOf(read))],
+    check: async (read) => [
+      ...(await fit.problemsOf(read, catalogs)),
+      ...(await signed.problemsOf(read)),
+      ...tokenProblems(read, sealer),
+    ],
     onLoaded: (read) => {
       handlers.onLoaded(read);
       tellMissing(read);
@@ -288,6 +300,7 @@ async function start(
     adminDatabase: openAdminDatabase(settings, upstream, watching, operations, log),
     metrics,
     keys,
+    ...(sealer && { tokens: sealer }),
     log,
     cancelKeys,
     // The nearest first.

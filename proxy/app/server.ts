@@ -26,6 +26,7 @@ import { runSession } from "../session/session.ts";
 import { type Address, type Addresses, isUnixSocket, type Settings } from "../settings/settings.ts";
 import type { Scopes, VerdictCache } from "../sql/cache.ts";
 import { storedBytes } from "../sql/stored-text.ts";
+import type { Sealer } from "../tokens/sealed.ts";
 import type { BackendKey } from "../wire/backend-messages.ts";
 import { type Refusal, refuseSession } from "../wire/refusal.ts";
 import { surviveErrors } from "../wire/survive-errors.ts";
@@ -97,6 +98,8 @@ export interface ServerParts {
   readonly adminDatabase?: AdminDatabase;
   readonly metrics: Metrics;
   readonly keys: Keys;
+  /** Seals and opens values that databases hold as tokens; absent without a key ring. */
+  readonly tokens?: Sealer;
   readonly log: Log;
   /** Connection limits; those of this process alone if absent. */
   readonly seats?: Seats;

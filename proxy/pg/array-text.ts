@@ -31,3 +31,37 @@ export function binaryArrayElements(bytes: Buffer): number {
     count *= Math.max(0, bytes.readInt32BE(at));
   return count;
 }
+
+/**
+ * The values of an array of one dimension as text, null for NULL; undefined for any other form. The rules of
+ * array_in: unquoted values lose the white space around them.
+ */
+export function arrayValues(text: string): readonly (string | null)[] | undefined {
+  const body = /^\s*\{(.*)\}\s*$/s.exec(text)?.[1];
+  if (body === undefined) return undefined;
+  if (body.trim() === "") return [];
+  const values: (string | null)[] = [];
+  for (let at = 0; at <= body.length; ) {
+    ELEMENT.lastIndex = at;
+    const [all, quoted, plain] = ELEMENT.exec(body) ?? [];
+    if (all === undefined) return undefined;
+    if (quoted !== undefined) values.push(quoted.replace(/\\(.)/gs, "$1"));
+    else if (plain === undefined || plain === "") return undefined;
+    else values.push(plain.toUpperCase() === "NULL" ? null : plain.replace(/\\(.)/gs, "$1"));
+    at += all.length;
+    if (at === body.length) return values;
+    // An element ends at a comma or at the end.
+    if (body[at] !== COMMA) return undefined;
+    at++;
+  }
+  return undefined;
+}
+
+const ELEMENT =
+  /\s*(?:"((?:[^"\\]|\\.)*)"|((?:[^"\\{},\s]|\\.)(?:(?:[^"\\{},]|\\.)*(?:[^"\\{},\s]|\\.))?))\s*/suy;
+
+/** An array of one dimension as text. */
+export function arrayText(values: readonly (string | null)[]): string {
+  const words = values.map((value) => (value === null ? "NULL" : `"${value.replace(/["\\]/g, "\\$&")}"`));
+  return `{${words.join()}}`;
+}

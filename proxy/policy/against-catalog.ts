@@ -1,8 +1,9 @@
-import type { Catalog, CatalogType, Column } from "../catalog/catalog.ts";
+import type { Catalog, CatalogType, Column, Relation } from "../catalog/catalog.ts";
 import { quoteQualified } from "../pg/quote.ts";
 import { parseMaskExpression } from "./expressions.ts";
 import { maskSql } from "./masks/all.ts";
 import type { MaskedType } from "./masks/mask.ts";
+import { capacity } from "./masks/text.ts";
 import { missingColumnHint, missingColumns, missingTableHint } from "./missing.ts";
 import type { MarkedCanaries, Policy, TablePolicy } from "./policy.ts";
 import { type PolicyProblem, sortProblems } from "./problems.ts";
@@ -83,8 +84,10 @@ function checkTable(table: TablePolicy, { policy, catalog, report }: Database): 
   for (const [columnName, className] of table.columns) {
     const column = relation.columns.find(({ name }) => name === columnName);
     if (column === undefined) continue;
-    const mask = policy.classes.get(className)?.mask;
-    if (mask === undefined) continue;
+    const found = policy.classes.get(className);
+    if (found === undefined) continue;
+    const { mask, stored } = found;
+    if (stored !== undefined) checkStored(table, relation, column, { policy, catalog, report });
     // Whether the key is configured is a separate check; here only the fit of the mask matters.
     const made = maskSql(mask, "value", maskedType(catalog, column), Buffer.alloc(32));
     if (!made.ok) {
@@ -93,6 +96,63 @@ function checkTable(table: TablePolicy, { policy, catalog, report }: Database): 
     }
   }
 }
+
+/** The shortest varchar that is worth it: a token of 24 bytes. */
+const LEAST_ROOM = 64;
+
+/** The names of types that hold any text as it is. */
+const TOKEN_TYPES: ReadonlySet<string> = new Set(["text", "varchar"]);
+
+/** Whether the column can hold tokens: Postgres's own text or varchar, of enough characters. */
+export function holdsTokens(catalog: Catalog, column: Column): boolean {
+  const type = catalog.typesByOid.get(column.typeOid);
+  const isText = type?.schema === "pg_catalog" && TOKEN_TYPES.has(type.name);
+  return isText && capacity(maskedType(catalog, column)) >= LEAST_ROOM && column.generatedFrom === undefined;
+}
+
+/** What works on values and would work on tokens instead. */
+function checkStored(
+  table: TablePolicy,
+  relation: Relation,
+  column: Column,
+  { catalog, report }: Database,
+): void {
+  const name = `${table.name}.${column.name}`;
+  const tell = (severity: "error" | "warning", what: string, hint: string) =>
+    report(severity, table.place, `${name} is stored as tokens, ${what}`, hint);
+  if (!holdsTokens(catalog, column))
+    tell(
+      "error",
+      `which its type ${column.type} cannot hold`,
+      `Make it text, or varchar of ${LEAST_ROOM} characters or more: a token of n bytes has up to ${tokenRoom}.`,
+    );
+  if (column.default !== undefined)
+    tell(
+      "error",
+      "and its default would be stored as it is",
+      "Drop the default, and write the value itself.",
+    );
+  for (const { kind, name: constraint, columns } of relation.constraints) {
+    if (!columns.includes(column.name)) continue;
+    if (kind === "check")
+      tell(
+        "warning",
+        `and the CHECK "${constraint}" will see tokens`,
+        "Let it accept texts that begin with slt1_.",
+      );
+    if (kind === "exclusion" || kind === "partition key" || kind === "policy")
+      tell("warning", `and "${constraint}" will see tokens`, "Tokens can be compared for equality alone.");
+  }
+  for (const { name: other, generatedFrom } of relation.columns)
+    if (generatedFrom?.includes(column.number) === true)
+      tell(
+        "error",
+        `and "${other}" is generated from it`,
+        "Drop the generated column: it would be made of tokens.",
+      );
+}
+
+const tokenRoom = "12 + 4 * (16 + n) / 3 characters";
 
 /** A missing table is already reported under "tables:". */
 function checkMark({ table, condition }: MarkedCanaries, database: Database): void {

@@ -5,8 +5,8 @@ import { compilePeople } from "./compile-people.ts";
 import { compileRoles } from "./compile-roles.ts";
 import { type PolicyDocument, readDocument } from "./document.ts";
 import { policyFileSchema, policyFileSchemaOf } from "./format.ts";
-import { compileMask } from "./masks/all.ts";
-import type { ColumnClass, Place, Policy, TablePolicy } from "./policy.ts";
+import { compileMask, isShownByProxy } from "./masks/all.ts";
+import type { ColumnClass, Place, Policy, Role, TablePolicy } from "./policy.ts";
 import { at, type PolicyProblem, Problems, suggest } from "./problems.ts";
 import { checkClass } from "./references.ts";
 import { ROLE_RULES } from "./rules/all.ts";
@@ -106,6 +106,8 @@ function compile(
   const setting = <K extends Single>(key: K) => single(documents, key, problems);
   const canaries = compileCanaries(documents, tables, problems);
   const unknown = setting("unknown_users");
+  const tokenCanary = setting("token_canary")?.value;
+  checkStored(classes, roles, tokenCanary, problems);
   const policy: Policy = {
     version,
     mode: setting("mode")?.value ?? "enforce",
@@ -115,6 +117,7 @@ function compile(
     roles,
     people: compilePeople(documents, roles, problems),
     fences: compileFences(documents, problems),
+    ...(tokenCanary !== undefined && { tokenCanary }),
     written: writtenIn(documents),
     ...((canaries.groups.size > 0 || canaries.marked.length > 0) && {
       canaries: { ...canaries, action: setting("on_canary")?.value ?? "alert" },
@@ -157,7 +160,7 @@ function compileAdmins(documents: readonly PolicyDocument[], problems: Problems)
   return rights;
 }
 
-type Single = "mode" | "unclassified" | "unknown_users" | "on_canary";
+type Single = "mode" | "unclassified" | "unknown_users" | "on_canary" | "token_canary";
 
 /** A setting of the whole policy. Several files may set it, but only to the same value. */
 function single<K extends Single>(
@@ -197,10 +200,49 @@ function compileClasses(documents: readonly PolicyDocument[], problems: Problems
         continue;
       }
       const mask = compileMask(entry.mask, document.placeOf(["classes", name, "mask"]), problems);
-      classes.set(name, { name, mask, cost: entry.cost ?? 1, place });
+      if (entry.joinable !== undefined && entry.stored === undefined) {
+        const hint = "Add stored: token, or leave joinable out.";
+        problems.error(place, `class "${name}" has joinable without stored`, hint);
+      }
+      classes.set(name, {
+        ...{ name, mask, cost: entry.cost ?? 1, place },
+        ...(entry.stored === "token" && { stored: { joinable: entry.joinable === true } }),
+      });
     }
   }
   return classes;
+}
+
+/** What cannot be kept of classes whose values the database does not have. */
+function checkStored(
+  classes: ReadonlyMap<string, ColumnClass>,
+  roles: ReadonlyMap<string, Role>,
+  canary: string | undefined,
+  problems: Problems,
+): void {
+  for (const { name, mask, stored, place } of classes.values()) {
+    if (stored === undefined) continue;
+    if (canary === undefined)
+      problems.error(
+        place,
+        `class "${name}" is stored as tokens, and the policy has no token_canary`,
+        'Add the line that "sluice tokens canary" prints, on the top level.',
+      );
+    if (!isShownByProxy(mask))
+      problems.error(
+        place,
+        `the mask of class "${name}" is computed by the database, which has only tokens of it`,
+        "Give the class another mask; all masks of text but { sql: … } will do.",
+      );
+  }
+  for (const { name, place, sees } of roles.values())
+    for (const [className, sight] of sees === "all" ? [] : sees)
+      if (sight !== "always" && classes.get(className)?.stored !== undefined)
+        problems.error(
+          place,
+          `role "${name}" sees class "${className}" with a condition, and the class is stored as tokens`,
+          "Let the role see the class always or not at all.",
+        );
 }
 
 function compileSubject(

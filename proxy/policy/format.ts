@@ -28,6 +28,24 @@ const classSchema = mapping(
           "somebody up by it. 1 if left out.",
         examples: [5],
       }),
+    stored: z
+      .literal("token", { error: "stored: token" })
+      .optional()
+      .meta({
+        description:
+          "The database holds tokens in place of the values of this class: written values are sealed by the proxy under " +
+          "--token-keys-file, and turned back for roles that see the class. Columns must be text or varchar. See docs/tokens.md.",
+        examples: ["token"],
+      }),
+    joinable: z
+      .boolean({ error: "true or false." })
+      .optional()
+      .meta({
+        description:
+          "Of a class with stored: equal values have equal tokens in all of its columns, so that columns can be joined and " +
+          "refer to each other. false if left out: equal within one column only.",
+        examples: [true],
+      }),
   },
   "A class as in { mask: redact }, or { mask: redact, cost: 5 }.",
 );
@@ -193,6 +211,16 @@ export function policyFileSchemaOf(rules: readonly RoleRule[]) {
         .meta({
           description: "What happens when a user reads a decoy: alert (the default), or suspend.",
           examples: ["suspend"],
+        }),
+      token_canary: z
+        .string({ error: '"sluice tokens canary" prints it.' })
+        .regex(/^slt1_[1-9][0-9]{0,3}_[A-Za-z0-9_-]+$/, { error: '"sluice tokens canary" prints it.' })
+        .optional()
+        .meta({
+          description:
+            'A token of a known text, which "sluice tokens canary" prints. Needed with stored: serve does not start with a ' +
+            "key ring that cannot read it.",
+          examples: ["slt1_1_IYRMkGdmUZAcXm7sgY4Sx4U1KHPHc4U6Ux1MW0A2rJ3BdsKw"],
         }),
       unknown_users: name.optional().meta({
         description: "Users without a role: refuse (the default), or the name of a role.",

@@ -24,6 +24,8 @@ export interface Policy {
   readonly fences: ReadonlyMap<string, Fence>;
   /** Names that applications give to users, and who is meant. */
   readonly people: ReadonlyMap<string, string>;
+  /** A token by which the key ring is recognised, if a class is stored as tokens. */
+  readonly tokenCanary?: string;
   /** Positions of its keys in the files. */
   readonly written: Written;
 }
@@ -105,7 +107,15 @@ export interface ColumnClass {
   readonly mask: Mask;
   /** How many people a person counts as when their value is read in the clear or they are looked up by it. */
   readonly cost: number;
+  /** The database holds tokens in place of its values. */
+  readonly stored?: StoredClass;
   readonly place: Place;
+}
+
+/** See docs/tokens.md. */
+export interface StoredClass {
+  /** Equal values have equal tokens in all columns of the class, not only within a column. */
+  readonly joinable: boolean;
 }
 
 export type Mask =

@@ -22,6 +22,7 @@ import { Trace } from "./record/audit-recorder.ts";
 import { DirectLeg } from "./relay/direct-leg.ts";
 import { checkClientType, reasonOf, SERVER_LOST, Side } from "./relay/peers.ts";
 import type { Relay } from "./relay/relay.ts";
+import { TokenLeg } from "./tokens/token-leg.ts";
 import { TransparentRelay } from "./transparent/transparent.ts";
 import { WatchedRelay } from "./watched/watched.ts";
 
@@ -45,7 +46,8 @@ class Session implements Timed, LegUser {
   readonly #established: Established;
   readonly #parts: SessionParts;
   readonly #client: Side;
-  readonly #leg: ServerLeg;
+  #leg: ServerLeg;
+  #tokens: TokenLeg | undefined;
   /** The leg is at a message that has to wait. */
   #isServerHeld = false;
   readonly #trace: Trace;
@@ -94,7 +96,13 @@ class Session implements Timed, LegUser {
     const pump = () => this.#pump();
     const judging = new Judging(this.#established, this.#parts, pump);
     this.#judging = judging;
-    if (judging.treatment !== "transparent") this.#unwatch = this.#parts.catalog.watch();
+    const { tokens: sealer, policy } = this.#parts;
+    if (sealer !== undefined) {
+      const { parameters } = this.#established;
+      this.#leg = this.#tokens = new TokenLeg(this.#leg, judging, { sealer, policy, parameters });
+    }
+    if (judging.treatment !== "transparent" || sealer !== undefined)
+      this.#unwatch = this.#parts.catalog.watch();
     const { treatment } = judging;
     const relay = new RELAYS[treatment](
       this.#established,
@@ -109,7 +117,7 @@ class Session implements Timed, LegUser {
       this.#client.reader.maximumLength = openMessageBytes;
     this.#client.reader.streamable = (type, length) => {
       checkClientType(type);
-      return relay.mayClientStream(type, length);
+      return this.#tokens?.wantsWhole(type) !== true && relay.mayClientStream(type, length);
     };
     dismissal.heed(() => (dismissal.atOnce === undefined ? this.#pump() : this.#end(dismissal.atOnce)));
     this.#client.listen((bytes) => this.#take(bytes), pump);

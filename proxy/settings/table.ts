@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { parseSecret } from "../keys/keys.ts";
+import { parseTokenKeys } from "../keys/token-keys.ts";
 import { parseNetwork } from "../policy/networks.ts";
 import { parseUpstream } from "../wire/upstream-uri.ts";
 
@@ -102,6 +103,12 @@ const redisUri = value("not a Redis address, such as redis://host:6379 or rediss
 const key = z.string().transform((text, context) => {
   const read = parseSecret(Buffer.from(text), "the secret");
   if (read.ok) return read.secret;
+  context.addIssue({ code: "custom", message: read.problem });
+  return z.NEVER;
+});
+const tokenKeys = z.string().transform((text, context) => {
+  const read = parseTokenKeys(text);
+  if (read.ok) return read.keys;
   context.addIssue({ code: "custom", message: read.problem });
   return z.NEVER;
 });
@@ -484,6 +491,12 @@ export const SETTINGS = {
     value: key,
     placeholder: "SECRET",
     what: "the fleet's one secret: keys of token masks, counters and audit come from it; needed with --redis and with token masks",
+    secret: "file",
+  }),
+  tokenKeys: setting({
+    value: tokenKeys,
+    placeholder: "KEYS",
+    what: 'the key ring of classes with stored: token (docs/tokens.md); in a file one key a line, which "sluice tokens key" makes. What is sealed under a lost key is lost',
     secret: "file",
   }),
   alertWebhook: setting({

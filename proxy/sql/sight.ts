@@ -1,6 +1,6 @@
 import { LRUCache } from "lru-cache";
 import { type Catalog, type Column, type Relation, relationKey } from "../catalog/catalog.ts";
-import { quoteIdentifier } from "../pg/quote.ts";
+import { quoteIdentifier, quoteLiteral } from "../pg/quote.ts";
 import { maskedType } from "../policy/against-catalog.ts";
 import { bindUser } from "../policy/conditions.ts";
 import {
@@ -13,6 +13,7 @@ import { maskSql } from "../policy/masks/all.ts";
 import { hiddenSql } from "../policy/masks/null.ts";
 import { strangeOperator } from "../policy/operators.ts";
 import { type Condition, relationSetHas } from "../policy/policy.ts";
+import { TOKEN_MARK } from "../tokens/sealed.ts";
 import { conditionReads } from "./condition-reads.ts";
 import { type ColumnLabel, type Labels, Lineage, unnamedPeople } from "./lineage.ts";
 import type { Scope } from "./scope.ts";
@@ -296,6 +297,8 @@ export class Sights {
 
   /** A mask that cannot keep the column's type hides the value completely; loading the policy reports that. */
   #mask(label: ColumnLabel & { kind: "class" }, column: Column): string {
+    // The proxy masks what a token stands for (sql/tokens/). What is no token is hidden.
+    if (this.#scope.policy.classes.get(label.name)?.stored !== undefined) return onlyToken(column);
     const mask = this.#maskOf(label.name);
     if (mask === undefined) return this.#hidden(column);
     if (mask.kind === "sql" && !this.#isSure(parseMaskExpression(mask.expression)))
@@ -352,6 +355,13 @@ export class Sights {
   }
 }
 
+/** The column where it holds a token, and NULL where it does not. */
+function onlyToken(column: Column): string {
+  const reference = quoteIdentifier(column.name);
+  const start = `pg_catalog.left(CAST(${reference} AS pg_catalog.text), ${TOKEN_MARK.length})`;
+  return `CASE WHEN (${start} OPERATOR(pg_catalog.=) ${quoteLiteral(TOKEN_MARK)}) THEN ${reference} END`;
+}
+
 function classesOf(label: ColumnLabel | undefined): readonly string[] {
   if (label === undefined) return [];
   return label.kind === "class" ? [label.name] : [...label.classes];
@@ -377,7 +387,7 @@ export function sightsOf(scope: Scope): Sights {
 const lineages = new WeakMap<object, WeakMap<Catalog, Lineage>>();
 
 /** One lineage is shared by all scopes of the same policy and catalog. */
-function lineageOf({ policy, catalog }: Scope): Lineage {
+export function lineageOf({ policy, catalog }: Pick<Scope, "policy" | "catalog">): Lineage {
   const byCatalog = lineages.get(policy) ?? new WeakMap<Catalog, Lineage>();
   lineages.set(policy, byCatalog);
   const lineage = byCatalog.get(catalog) ?? new Lineage(policy, catalog);

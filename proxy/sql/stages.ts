@@ -54,6 +54,8 @@ export const STAGES: readonly Stage[] = [
       "system-relations.ts",
       "indexed.ts",
       "own-rights.ts",
+      "reads-more.ts",
+      "tokens/",
       "traces.ts",
       "verdict.ts",
       "../catalog/",

@@ -19,6 +19,7 @@ export type Sqlstate =
   | "42501" // insufficient_privilege
   | "42P05" // duplicate_prepared_statement
   | "42P01" // undefined_table
+  | "42703" // undefined_column
   | "42883" // undefined_function
   | "42601" // syntax_error
   | "53300" // too_many_connections

@@ -12,7 +12,7 @@ const PROXY = join(ROOT, "proxy");
 const FLOORS: readonly (readonly string[])[] = [
   ["pg", "log.ts", "version.ts"],
   ["keys", "wire", "parser"],
-  ["catalog", "fleet", "protocol"],
+  ["catalog", "fleet", "protocol", "tokens"],
   ["policy"],
   ["policy-files", "sql", "orders", "settings"],
   ["analyst", "canaries", "cases", "meter", "pool", "suggest"],
@@ -30,7 +30,7 @@ const FLOORS: readonly (readonly string[])[] = [
 const ROOMS: readonly (readonly string[])[] = [
   ["statement", "person", "cancel"],
   ["context"],
-  ["decide", "relay", "login"],
+  ["decide", "relay", "login", "tokens"],
   ["record", "accept"],
   ["judged"],
   ["guarded", "transparent", "watched"],
@@ -38,9 +38,17 @@ const ROOMS: readonly (readonly string[])[] = [
 ];
 
 /** Folders that compute and nothing else: with the same arguments they give the same. */
-const PURE = ["pg", "sql", "policy"];
+const PURE = ["pg", "sql", "policy", "tokens"];
 /** What pure folders may import beside the repository's own files. */
-const PURE_PACKAGES = new Set(["libpg-query", "lru-cache", "yaml", "zod", "node:util", "node:crypto"]);
+const PURE_PACKAGES = new Set([
+  "@noble/ciphers/aes.js",
+  "libpg-query",
+  "lru-cache",
+  "yaml",
+  "zod",
+  "node:util",
+  "node:crypto",
+]);
 /** node:net parses addresses, too; only these of its names are pure. */
 const PURE_OF_NET = new Set(["BlockList", "isIP", "isIPv4", "isIPv6"]);
 /** What reads a clock, chance or the process. */

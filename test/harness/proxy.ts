@@ -23,6 +23,7 @@ import { compilePolicies, type PolicySet } from "../../proxy/policy/compile.ts";
 import type { PrepareSession } from "../../proxy/session/accept/connection.ts";
 import type { Established } from "../../proxy/session/context/established.ts";
 import { Scopes, VerdictCache } from "../../proxy/sql/cache.ts";
+import type { Sealer } from "../../proxy/tokens/sealed.ts";
 import { formatVerifier, makeVerifier } from "../../proxy/wire/scram.ts";
 import { parseUpstream } from "../../proxy/wire/upstream.ts";
 import type { ProbeHost } from "../../proxy/wire/upstream-hosts.ts";
@@ -75,6 +76,8 @@ export interface ProxyOptions {
   readonly probeHost?: ProbeHost;
   /** Long texts are analysed there; on the event loop if left out. */
   readonly analyst?: Analyst;
+  /** Classes with stored: token are sealed by it. */
+  readonly tokens?: Sealer;
 }
 
 /** `at`: the database behind it, or a server by its URI. */
@@ -118,6 +121,7 @@ export async function startProxy(at: TestDatabase | string, options: ProxyOption
     metrics,
     log: createLog({ level: "debug", to: { write: (line) => log.push(line) } }),
     keys: deriveKeys(randomSecret()),
+    ...(options.tokens && { tokens: options.tokens }),
     catalogs,
     store,
     ...(options.onCanary && { onCanary: options.onCanary }),

@@ -79,6 +79,16 @@ export function maskSql(mask: Mask, column: string, type: MaskedType, key: Buffe
   return kindOf(mask).sql(mask, { column, type, key });
 }
 
+/** Whether the proxy can compute the mask of a text by itself. */
+export function isShownByProxy(mask: Mask): boolean {
+  return kindOf(mask).shown !== undefined;
+}
+
+/** What `maskSql` gives for a text, computed by the proxy: for values that the database holds as tokens. */
+export function shownText(mask: Mask, value: string, key: Buffer | undefined): string | null {
+  return kindOf(mask).shown?.(mask, value, key) ?? null;
+}
+
 /** A mask as shown to people. */
 export function maskText(mask: Mask): string | { readonly sql: string } {
   return kindOf(mask).text(mask);

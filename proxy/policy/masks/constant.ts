@@ -14,5 +14,6 @@ export const constant = maskKind("constant", {
   about: "redact: [redacted]. { constant: text }: that text.",
   fits: "text",
   sql: ({ value }, masked) => onText(masked, () => text(value)),
+  shown: ({ value }) => value,
   text: ({ value }) => `always "${value}"`,
 });

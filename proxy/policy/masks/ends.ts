@@ -10,6 +10,8 @@ export const first = maskKind("first", {
     "This many characters are shown, the others are stars; a value that is not longer is hidden completely.",
   fits: "text",
   sql: ({ count }, masked) => onText(masked, (value) => showFirst(value, count)),
+  shown: ({ count }, value) =>
+    starred(value, (characters) => characters.map((one, i) => (i < count ? one : "*")), count),
   text: ({ count }) => `the first ${count} characters stay`,
 });
 
@@ -20,8 +22,23 @@ export const last = maskKind("last", {
     "This many characters are shown, the others are stars; a value that is not longer is hidden completely.",
   fits: "text",
   sql: ({ count }, masked) => onText(masked, (value) => showLast(value, count)),
+  shown: ({ count }, value) =>
+    starred(
+      value,
+      (characters) => characters.map((one, i) => (i >= characters.length - count ? one : "*")),
+      count,
+    ),
   text: ({ count }) => `the last ${count} characters stay`,
 });
+
+function starred(
+  value: string,
+  show: (characters: readonly string[]) => readonly string[],
+  count: number,
+): string {
+  const characters = [...value];
+  return characters.length > count ? show(characters).join("") : "*".repeat(characters.length);
+}
 
 function showFirst(value: string, count: number): string {
   const stars = `pg_catalog.repeat('*', ${minus(length(value), String(count))})`;

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { hex, utf8 } from "../sql-pieces.ts";
 import { type Masked, type MaskSql, maskKind, typed, unfit } from "./mask.ts";
 import { capacity, TEXT_TYPES, textOf } from "./text.ts";
@@ -8,6 +9,7 @@ export const hash = maskKind("hash", {
   about: "SHA-256 without a key; anyone who can list all possible values can find the one behind it.",
   fits: "text of 64 characters or more",
   sql: (_, masked) => digest(masked),
+  shown: (_, value) => createHash("sha256").update(value).digest("hex"),
   text: () => "hash",
 });
 

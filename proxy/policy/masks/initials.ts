@@ -7,6 +7,8 @@ export const initials = maskKind("initials", {
   about: "Alice Ng becomes A. N.",
   fits: "text",
   sql: (_, masked) => onText(masked, initialsOf),
+  shown: (_, value) =>
+    [...value.replace(/(\S)\S*\s*/gu, "$1. ").replace(/^ +/, "")].slice(0, 12).join("").replace(/ +$/, ""),
   text: () => "initials",
 });
 

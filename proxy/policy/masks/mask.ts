@@ -65,6 +65,8 @@ export interface MaskKind<Kind extends Mask["kind"] = Mask["kind"], Value extend
   readonly fits: string;
   /** The masked value, as one SQL expression of the column's exact type. */
   sql(mask: Extract<Mask, { kind: Kind }>, masked: Masked): MaskSql;
+  /** The same for one text, computed by the proxy; null for NULL. Absent if only the database can compute it. */
+  shown?(mask: Extract<Mask, { kind: Kind }>, value: string, key: Buffer | undefined): string | null;
   /** The mask as the console shows it. */
   text(mask: Extract<Mask, { kind: Kind }>): string | { readonly sql: string };
 }

@@ -7,6 +7,7 @@ export const nothing = maskKind("null", {
   about: 'NULL ("null" in quotes).',
   fits: "all",
   sql: (_, { type }) => ({ ok: true, sql: hiddenSql(type.sql) }),
+  shown: () => null,
   text: () => "null",
 });
 

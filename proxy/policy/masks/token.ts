@@ -17,6 +17,10 @@ export const token = maskKind("token", {
     "Keyed and always the same for the same value, so joins and groups still work; the value is the prefix.",
   fits: "text, uuid and bigint",
   sql: ({ prefix }, masked) => tokenOf(prefix, masked),
+  shown: ({ prefix }, value, key) =>
+    key === undefined
+      ? null
+      : `${prefix}${createHmac("sha256", keyOf(prefix, key)).update(value).digest("hex").slice(0, TOKEN_LENGTH)}`,
   text: ({ prefix }) => `token ${prefix}…`,
 });
 
@@ -29,7 +33,7 @@ const TOKEN_LENGTH = 16;
  */
 function tokenOf(prefix: string, { column, type, key }: Masked): MaskSql {
   if (key === undefined) return { ok: false, problem: "a token mask needs the secret key of the proxy" };
-  const blocks = hmacBlocks(createHmac("sha256", key).update(`sluice token mask\0${prefix}`).digest());
+  const blocks = hmacBlocks(keyOf(prefix, key));
   const digest = (value: string) => {
     const inner = `pg_catalog.sha256(${concat(bytes(blocks.inner), utf8(value))})`;
     return hex(`pg_catalog.sha256(${concat(bytes(blocks.outer), inner)})`);
@@ -65,6 +69,10 @@ function tokenOf(prefix: string, { column, type, key }: Masked): MaskSql {
     default:
       return unfit(type, "text, uuid or bigint");
   }
+}
+
+function keyOf(prefix: string, key: Buffer): Buffer {
+  return createHmac("sha256", key).update(`sluice token mask\0${prefix}`).digest();
 }
 
 function hmacBlocks(key: Buffer): { readonly inner: Buffer; readonly outer: Buffer } {

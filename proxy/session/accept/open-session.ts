@@ -13,6 +13,7 @@ import { refuseStatement, type Suspensions } from "../../orders/suspensions.ts";
 import type { PolicySet } from "../../policy/compile.ts";
 import { PolicyMisfit } from "../../policy/misfit.ts";
 import type { Scopes, VerdictCache } from "../../sql/cache.ts";
+import type { Sealer } from "../../tokens/sealed.ts";
 import { refuseSession, type SessionEndReason } from "../../wire/refusal.ts";
 import type { Established } from "../context/established.ts";
 import type { SessionParts } from "../context/parts.ts";
@@ -40,6 +41,7 @@ export interface SharedParts {
   readonly timeKeeper?: Pick<TimeKeeper, "watch" | "unwatch">;
   readonly metrics: Metrics;
   readonly keys: Keys;
+  readonly tokens?: Sealer;
   readonly log: Log;
   readonly now: () => number;
   readonly normalise: (sql: Buffer, more?: number) => string;
@@ -83,6 +85,7 @@ function partsOf(shared: SharedParts, database: string, catalog: LiveCatalog): S
     catalog,
     unreadable: ({ user, databaseUser }) => catalog.unreadableBy(databaseUser ?? user),
     maskKey: keys.masks,
+    ...(shared.tokens === undefined ? {} : { tokens: shared.tokens }),
     meter: (account) => createMeter(store, account),
     audit,
     openMessageBytes: settings?.maxMessage ?? SERVER_MAXIMUM,

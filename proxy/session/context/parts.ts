@@ -9,6 +9,7 @@ import type { StatementTimes } from "../../metrics/statements.ts";
 import type { Policy } from "../../policy/policy.ts";
 import type { Scope } from "../../sql/scope.ts";
 import type { Statement, Verdict } from "../../sql/verdict.ts";
+import type { Sealer } from "../../tokens/sealed.ts";
 import { type Refusal, refuseSession } from "../../wire/refusal.ts";
 import type { Claims } from "../person/claims.ts";
 import type { Established } from "./established.ts";
@@ -30,6 +31,8 @@ export interface SessionParts {
   /** Columns that a session's database user may not read; the same promise until that may have changed. */
   readonly unreadable: (session: Pick<Established, "user" | "databaseUser">) => Promise<ReadonlySet<string>>;
   readonly maskKey: Buffer | undefined;
+  /** Seals and opens values that the database holds as tokens; undefined if there is no key ring. */
+  readonly tokens?: Sealer;
   readonly meter: (account: Account) => Meter;
   readonly audit: AuditLog;
   /** Whether what a guarded role reads or writes is answered only when its event is on disk. */

@@ -22,6 +22,7 @@ import { returnedItem } from "./returned.ts";
 import { unknownSample } from "./samples.ts";
 import { formOf, taggedTarget } from "./statement-kinds.ts";
 import { markedByStrangers } from "./strangers.ts";
+import { forbiddenOnTokens } from "./tokens.ts";
 import { forbiddenType } from "./types.ts";
 import { unfiltered } from "./unfiltered.ts";
 import { lockedByProtected } from "./unprotecting.ts";
@@ -73,6 +74,7 @@ export const RULES: readonly Rule[] = [
   ({ calls }) => forbiddenCalls(calls),
   ({ statement, given }) => forbiddenCast(statement, given),
   ({ statement, given, named }) => forbiddenNames(statement, given, named),
+  ({ statement, given, lookups }) => forbiddenOnTokens(statement, given, lookups),
   // How rows are chosen, stored and shown.
   ({ writes }) => first(writes, ({ telling }) => telling),
   forbiddenSample,

@@ -1,0 +1,116 @@
+import { arrayText, arrayValues } from "../../pg/array-text.ts";
+import { tokenGiven } from "../../sql/tokens/text.ts";
+import type { SealedParameter } from "../../sql/tokens/uses.ts";
+import { looksLikeToken, type Sealer } from "../../tokens/sealed.ts";
+import type { Frame } from "../../wire/frames.ts";
+import type { Bind } from "../../wire/frontend-messages.ts";
+import { int32, message } from "../../wire/messages.ts";
+import { type Refusal, refuse } from "../../wire/refusal.ts";
+
+/* Parameters on their way to the server: values of token columns become tokens. */
+
+export type Parameters = ReadonlyMap<number, SealedParameter>;
+
+/** The message with tokens in place of values, or why it cannot be sent. */
+export function sealBind(
+  { buffer, type, start, end }: Frame,
+  { parameters: count, parametersStart, resultFormatsStart }: Bind,
+  parameters: Parameters,
+  sealer: Sealer,
+): Buffer | Refusal {
+  const formats = buffer.readUInt16BE(parametersStart);
+  const isBinary = (index: number): boolean => {
+    const which = formats === 1 ? 0 : index;
+    return which < formats && buffer.readUInt16BE(parametersStart + 2 + 2 * which) === 1;
+  };
+  let at = parametersStart + 2 + 2 * formats + 2;
+  const parts = [buffer.subarray(start + 5, at)];
+  for (let index = 0; index < count; index++) {
+    const length = buffer.readInt32BE(at);
+    const to = at + 4 + Math.max(length, 0);
+    const parameter = parameters.get(index + 1);
+    if (parameter === undefined || length < 0) parts.push(buffer.subarray(at, to));
+    else {
+      const sealed = sealValue(buffer.subarray(at + 4, to), parameter, isBinary(index), sealer);
+      if ("sqlstate" in sealed) return sealed;
+      parts.push(int32(sealed.length), sealed);
+    }
+    at = to;
+  }
+  parts.push(buffer.subarray(resultFormatsStart, end));
+  return message(type, ...parts);
+}
+
+function sealValue(
+  bytes: Buffer,
+  { column, form }: SealedParameter,
+  isBinary: boolean,
+  sealer: Sealer,
+): Buffer | Refusal {
+  // A text has the same bytes in both formats.
+  const values =
+    form === "value"
+      ? [bytes.toString("utf8")]
+      : isBinary
+        ? binaryTexts(bytes)
+        : arrayValues(bytes.toString("utf8"));
+  if (values === undefined)
+    return refuse("42501", `values for ${column.name} must be an array of one dimension`, {
+      hint: "Send the values as one list of texts.",
+    });
+  if (values.some((value) => value !== null && looksLikeToken(value))) return tokenGiven(column);
+  const sealed = values.map((value) => (value === null ? null : sealer.seal(value, column.associated)));
+  if (form === "value") return Buffer.from(sealed[0] ?? "");
+  return isBinary ? binaryArray(bytes, sealed) : Buffer.from(arrayText(sealed));
+}
+
+/** Number of dimensions, whether there are NULLs, type of the elements; then length and first subscript of each dimension. */
+const ARRAY_HEADER = 12;
+const DIMENSION = 8;
+
+function binaryTexts(bytes: Buffer): readonly (string | null)[] | undefined {
+  if (bytes.length < ARRAY_HEADER) return undefined;
+  const dimensions = bytes.readInt32BE(0);
+  if (dimensions === 0) return [];
+  if (dimensions !== 1 || bytes.length < ARRAY_HEADER + DIMENSION) return undefined;
+  const values: (string | null)[] = [];
+  let at = ARRAY_HEADER + DIMENSION;
+  for (let left = bytes.readInt32BE(ARRAY_HEADER); left > 0; left--) {
+    if (at + 4 > bytes.length) return undefined;
+    const length = bytes.readInt32BE(at);
+    if (at + 4 + length > bytes.length) return undefined;
+    values.push(length < 0 ? null : bytes.toString("utf8", at + 4, at + 4 + length));
+    at += 4 + Math.max(length, 0);
+  }
+  return at === bytes.length ? values : undefined;
+}
+
+function binaryArray(original: Buffer, values: readonly (string | null)[]): Buffer {
+  const elements = values.flatMap((value) => {
+    if (value === null) return [int32(-1)];
+    const bytes = Buffer.from(value);
+    return [int32(bytes.length), bytes];
+  });
+  const header = values.length === 0 ? ARRAY_HEADER : ARRAY_HEADER + DIMENSION;
+  return Buffer.concat([original.subarray(0, header), ...elements]);
+}
+
+/** The server must take them as texts as they are: unknown, text, varchar; and arrays of the last two. */
+const TEXTS: ReadonlySet<number> = new Set([0, 25, 705, 1043]);
+const ARRAYS: ReadonlySet<number> = new Set([0, 1009, 1015]);
+
+/** What is wrong with the types that a Parse declares. */
+export function wrongType(types: readonly number[], parameters: Parameters): Refusal | undefined {
+  for (const [number, { column, form }] of parameters) {
+    const type = types[number - 1] ?? 0;
+    if (!(form === "array" ? ARRAYS : TEXTS).has(type))
+      return refuse(
+        "42501",
+        `parameter $${number} is a value for ${column.name}, which is stored as tokens, and must be a text`,
+        {
+          hint: "Declare it as text or varchar (for a list, as an array of these), or leave the type to the server.",
+        },
+      );
+  }
+  return undefined;
+}

@@ -1,0 +1,86 @@
+import { shownText } from "../../policy/masks/all.ts";
+import type { Role } from "../../policy/policy.ts";
+import type { Scope } from "../../sql/scope.ts";
+import type { TokenColumn, TokenColumns } from "../../sql/tokens/columns.ts";
+import { looksLikeToken, type Sealer, TOKEN_MARK } from "../../tokens/sealed.ts";
+import type { Frame } from "../../wire/frames.ts";
+import { fieldOrigins } from "../../wire/rows.ts";
+
+/* Rows on their way to the client: tokens of columns that are known by lineage are turned back, or masked. */
+
+/** By the position of a field. */
+export type FieldColumns = readonly (TokenColumn | undefined)[];
+
+/** What tokens of a class become for the session. */
+export interface Reader {
+  readonly scope: Scope;
+  /** The session's statements are judged: a class that the role does not see is masked. */
+  readonly isGuarded: boolean;
+  readonly sealer: Sealer;
+}
+
+/** What the client gets in place of a token; undefined: the token itself. */
+export function shownFor({ scope, isGuarded, sealer }: Reader, column: TokenColumn, token: string) {
+  const value = looksLikeToken(token) ? sealer.open(token, column.associated) : undefined;
+  if (value === undefined) return undefined;
+  if (!isGuarded || sees(scope.role, column.className)) return value;
+  const mask = scope.policy.classes.get(column.className)?.mask;
+  return mask === undefined ? null : shownText(mask, value, scope.maskKey);
+}
+
+function sees({ sees }: Role, className: string): boolean {
+  return sees === "all" || sees.get(className) === "always";
+}
+
+/** The token columns among the fields of a RowDescription: by the analysis of the text, or as the server names them. */
+export function describedColumns(frame: Frame, columns: TokenColumns, outputs: FieldColumns): FieldColumns {
+  return fieldOrigins(frame, 0).map(
+    ({ table, column }, index) =>
+      outputs[index] ?? (table === 0 ? undefined : columns.ofAttribute(table, column)),
+  );
+}
+
+export function hasTokens(fields: FieldColumns): boolean {
+  return fields.some((column) => column !== undefined);
+}
+
+const MARK = Buffer.from(TOKEN_MARK);
+/** Type byte, length word, field count. */
+const HEADER = 7;
+
+/** The row with its tokens turned: always a message of its own. */
+export function turnRow(frame: Frame, fields: FieldColumns, reader: Reader): Buffer {
+  const { buffer, start, end } = frame;
+  const parts: Buffer[] = [buffer.subarray(start, start + HEADER)];
+  let [at, kept] = [start + HEADER, start + HEADER];
+  const count = buffer.readUInt16BE(start + 5);
+  for (let index = 0; index < count; index++) {
+    const length = buffer.readInt32BE(at);
+    const [from, to] = [at + 4, at + 4 + Math.max(length, 0)];
+    const column = fields[index];
+    if (
+      column !== undefined &&
+      length >= MARK.length &&
+      buffer.compare(MARK, 0, MARK.length, from, from + MARK.length) === 0
+    ) {
+      const shown = shownFor(reader, column, buffer.toString("latin1", from, to));
+      if (shown !== undefined) {
+        parts.push(buffer.subarray(kept, at), field(shown));
+        kept = to;
+      }
+    }
+    at = to;
+  }
+  parts.push(buffer.subarray(kept, end));
+  const made = Buffer.concat(parts);
+  made.writeInt32BE(made.length - 1, 1);
+  return made;
+}
+
+function field(value: string | null): Buffer {
+  const bytes = value === null ? Buffer.alloc(0) : Buffer.from(value);
+  const made = Buffer.allocUnsafe(4 + bytes.length);
+  made.writeInt32BE(value === null ? -1 : bytes.length);
+  bytes.copy(made, 4);
+  return made;
+}

@@ -1,0 +1,120 @@
+import type { Catalog, Column, Relation } from "../../catalog/catalog.ts";
+import { holdsTokens } from "../../policy/against-catalog.ts";
+import type { Policy } from "../../policy/policy.ts";
+import type { Scope } from "../scope.ts";
+import { lineageOf } from "../sight.ts";
+
+/** A column whose values the database holds as tokens. */
+export interface TokenColumn {
+  /** `schema.table.column` of the table, for messages. */
+  readonly name: string;
+  readonly className: string;
+  /** What its tokens are sealed with: columns that share it can be compared. */
+  readonly associated: string;
+  /** Its type can hold any token. */
+  readonly fits: boolean;
+}
+
+/** The columns of a database that hold tokens, and the columns of views that copy them. */
+export class TokenColumns {
+  /** Names of the relations that have one, in lower case: a text without any of them touches none. */
+  readonly relationNames: ReadonlySet<string>;
+  /** Of the same: tables of the policy that the catalog does not have, or not with all such columns. */
+  readonly #lacking: ReadonlySet<string>;
+  readonly #scope: Pick<Scope, "policy" | "catalog">;
+  readonly #byRelation = new Map<number, ReadonlyMap<number, TokenColumn>>();
+
+  constructor(scope: Pick<Scope, "policy" | "catalog">) {
+    this.#scope = scope;
+    const { policy, catalog } = scope;
+    const lacking = [...policy.tables.values()].filter(({ name, columns }) => {
+      const known = catalog.relations.get(name)?.columns.map((column) => column.name) ?? [];
+      return [...columns].some(
+        ([column, of]) => policy.classes.get(of)?.stored !== undefined && !known.includes(column),
+      );
+    });
+    this.#lacking = new Set(lacking.map(({ name }) => name.slice(name.indexOf(".") + 1)));
+    this.relationNames = new Set(
+      [...catalog.relations.values()]
+        .filter((relation) => this.#of(relation).size > 0)
+        .map(({ name }) => name)
+        .concat([...this.#lacking])
+        .map((name) => name.toLowerCase()),
+    );
+  }
+
+  of(relation: Relation, column: Pick<Column, "number">): TokenColumn | undefined {
+    return this.#of(relation).get(column.number);
+  }
+
+  /** As RowDescription names a column. */
+  ofAttribute(table: number, number: number): TokenColumn | undefined {
+    const relation = this.#scope.catalog.relationsByOid.get(table);
+    return relation && this.#of(relation).get(number);
+  }
+
+  /** Whether a table of this name has, by the policy, token columns that the catalog does not show. */
+  isLacking(name: string): boolean {
+    return this.#lacking.has(name);
+  }
+
+  has(relation: Relation): boolean {
+    return this.#of(relation).size > 0;
+  }
+
+  #of(relation: Relation): ReadonlyMap<number, TokenColumn> {
+    let known = this.#byRelation.get(relation.oid);
+    if (known === undefined) {
+      // A view that names itself, by way of a broken catalog, has none.
+      this.#byRelation.set(relation.oid, NONE);
+      known = relation.lineage === undefined ? this.#ofTable(relation) : this.#ofView(relation);
+      this.#byRelation.set(relation.oid, known);
+    }
+    return known;
+  }
+
+  #ofTable(relation: Relation): ReadonlyMap<number, TokenColumn> {
+    const { policy, catalog } = this.#scope;
+    if (relation.kind === "sequence") return NONE;
+    const { columns } = lineageOf(this.#scope).labels(relation);
+    return new Map(
+      relation.columns.flatMap((column) => {
+        const label = columns.get(column.name);
+        const stored = label?.kind === "class" ? policy.classes.get(label.name)?.stored : undefined;
+        if (label?.kind !== "class" || stored === undefined) return [];
+        const name = `${label.owner}.${column.name}`;
+        const associated = stored.joinable ? `class ${label.name}` : `column ${name}`;
+        const fits = holdsTokens(catalog, column);
+        return [[column.number, { name, className: label.name, associated, fits }] as const];
+      }),
+    );
+  }
+
+  #ofView({ columns, lineage }: Relation): ReadonlyMap<number, TokenColumn> {
+    return new Map(
+      columns.flatMap((column) => {
+        const origin = lineage?.origins.get(column.name);
+        const found = origin && this.ofAttribute(origin.relation, origin.column);
+        return found === undefined ? [] : [[column.number, found] as const];
+      }),
+    );
+  }
+}
+
+const NONE: ReadonlyMap<number, TokenColumn> = new Map();
+
+const made = new WeakMap<Policy, WeakMap<Catalog, TokenColumns>>();
+
+/** Undefined if the policy stores no class as tokens. */
+export function tokenColumnsOf(scope: Pick<Scope, "policy" | "catalog">): TokenColumns | undefined {
+  const { policy, catalog } = scope;
+  if (policy.tokenCanary === undefined) return undefined;
+  const byCatalog = made.get(policy) ?? new WeakMap<Catalog, TokenColumns>();
+  made.set(policy, byCatalog);
+  let known = byCatalog.get(catalog);
+  if (known === undefined) {
+    known = new TokenColumns({ policy, catalog });
+    byCatalog.set(catalog, known);
+  }
+  return known;
+}

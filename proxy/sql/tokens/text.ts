@@ -1,0 +1,252 @@
+import type {
+  A_Const,
+  CopyStmt,
+  DeclareCursorStmt,
+  DefElem,
+  ExecuteStmt,
+  FetchStmt,
+  Node,
+  PrepareStmt,
+} from "libpg-query";
+import { arrayText, arrayValues } from "../../pg/array-text.ts";
+import type { CopyFormat } from "../../tokens/copy-rows.ts";
+import { looksLikeToken } from "../../tokens/sealed.ts";
+import { type Refusal, refuse } from "../../wire/refusal.ts";
+import { bindStatement } from "../bind/bind.ts";
+import type { BoundStatement } from "../bind/bound.ts";
+import { nothingAbsent } from "../bind/environment.ts";
+import { applyEdits, inOrder } from "../emit/rewrite.ts";
+import { spanOf } from "../emit/spans.ts";
+import { nodeOf, stringOf } from "../parse/grammar.ts";
+import { parseText } from "../parse/parse.ts";
+import { Source } from "../parse/source.ts";
+import { hasHeader } from "../rules/copies.ts";
+import type { Scope } from "../scope.ts";
+import type { Edit } from "../verdict.ts";
+import { type TokenColumn, type TokenColumns, tokenColumnsOf } from "./columns.ts";
+import { type SealedConstant, type SealedParameter, type TokenUses, tokenUses } from "./uses.ts";
+
+/** One statement of a text, as far as its rows are concerned. */
+export interface TokenStatement {
+  /** By the position of an output; a shorter list says nothing of the others. */
+  readonly outputs: readonly (TokenColumn | undefined)[];
+  /** COPY of token columns, in either direction. */
+  readonly copy?: { readonly format: CopyFormat; readonly columns: readonly (TokenColumn | undefined)[] };
+  /** The cursor, or the prepared statement, whose rows later statements give. */
+  readonly names?: string;
+}
+
+/** A text as it goes to a server that holds tokens. */
+export interface TokenText {
+  /** With tokens in place of values; undefined: as it is. */
+  readonly sql: Buffer | undefined;
+  readonly parameters: ReadonlyMap<number, SealedParameter>;
+  readonly statements: readonly TokenStatement[];
+  readonly refusal: Refusal | undefined;
+}
+
+export type Seal = (value: string, associated: string) => string;
+
+export const UNTOUCHED: TokenText = {
+  sql: undefined,
+  parameters: new Map(),
+  statements: [],
+  refusal: undefined,
+};
+
+/**
+ * `judged`: the rules have looked at the client's text, of which this one is made, and it holds subqueries of Sluice's
+ * own. Others run what they are sent, and what cannot work on tokens has to be refused here.
+ */
+export type Sender = "judged" | "open";
+
+export function tokenText(
+  text: string,
+  scope: Pick<Scope, "policy" | "catalog" | "searchPath">,
+  sender: Sender,
+  seal: Seal,
+): TokenText {
+  const columns = tokenColumnsOf(scope);
+  if (columns === undefined || !mayTouch(text, columns)) return UNTOUCHED;
+  const parsed = parseText(text);
+  // The server finds the fault of its grammar by itself. A text that is too long or too deep to be read is refused.
+  if (!parsed.ok) return parsed.refusal.sqlstate === "42601" ? UNTOUCHED : refused(parsed.refusal);
+  const source = new Source(text);
+  const environment = { catalog: scope.catalog, searchPath: scope.searchPath, absent: nothingAbsent };
+  const statements: TokenStatement[] = [];
+  const parameters = new Map<number, SealedParameter>();
+  const edits: Edit[] = [];
+  for (const { node } of parsed.statements) {
+    const bound = bindStatement(node, environment);
+    if (!bound.ok) return refused(notUnderstood(bound.message));
+    const { statement } = bound;
+    const uses = tokenUses(statement, columns);
+    const doubt = sender === "open" ? doubtAbout(statement, uses, scope.catalog, columns) : undefined;
+    if (doubt !== undefined) return refused(doubt);
+    for (const [number, parameter] of uses.parameters) parameters.set(number, parameter);
+    for (const constant of uses.constants) {
+      const edit = editOf(source, constant, seal);
+      if (!("at" in edit)) return refused(edit);
+      edits.push(edit);
+    }
+    const made = statementOf(node, uses);
+    if ("sqlstate" in made) return refused(made);
+    statements.push(made);
+  }
+  const sql = edits.length === 0 ? undefined : applyEdits(source, inOrder(edits)).sql;
+  return { sql, parameters, statements, refusal: undefined };
+}
+
+function refused(refusal: Refusal): TokenText {
+  return { ...UNTOUCHED, refusal };
+}
+
+function notUnderstood(what: string): Refusal {
+  return refuse(
+    "42501",
+    `this statement names a table with tokens and uses syntax that Sluice does not know (${what})`,
+    {
+      hint: "Sluice cannot tell which of its values have to be turned into tokens. Write it in another way.",
+    },
+  );
+}
+
+/** A name is written as it is, but for its case; only U&"…" can hide one. */
+function mayTouch(text: string, { relationNames }: TokenColumns): boolean {
+  const lower = text.toLowerCase();
+  if (lower.includes('u&"')) return true;
+  for (const name of relationNames) if (lower.includes(name.replaceAll('"', '""'))) return true;
+  return false;
+}
+
+/** Why a text may not run that nobody else has judged. */
+function doubtAbout(
+  statement: BoundStatement,
+  { refusal }: Pick<TokenUses, "refusal">,
+  catalog: Scope["catalog"],
+  columns: TokenColumns,
+): Refusal | undefined {
+  // The places of values depend on the columns: with others than the server has, the wrong ones would be turned.
+  // A table that the catalog does not have may be a temporary one.
+  const problem = statement.problems.find(({ sqlstate }) => sqlstate !== "42P01");
+  const unknown =
+    problem && refuse(problem.sqlstate === "42703" ? "42703" : "42601", problem.message, { hint: LAST_LOOK });
+  return doubtfulName(statement, catalog, columns) ?? unknown ?? refusal;
+}
+
+const LAST_LOOK =
+  "Sluice knows the tables and columns of its last look at the catalog: send it again if they are new.";
+
+/**
+ * A name without a schema that may mean a table with tokens or another one: the session's search_path is not known to
+ * be what the server has.
+ */
+function doubtfulName(
+  { queries }: BoundStatement,
+  { relationsByName }: Scope["catalog"],
+  columns: TokenColumns,
+): Refusal | undefined {
+  for (const { relations } of queries)
+    for (const { source } of relations) {
+      if (source.kind !== "table" && source.kind !== "unknown table") continue;
+      const { schemaname, relname = "" } = source.name;
+      if (columns.isLacking(relname))
+        return refuse(
+          "42501",
+          `${relname} is closed: the policy stores columns of it as tokens that are not there`,
+          {
+            hint: LAST_LOOK,
+          },
+        );
+      if (schemaname !== undefined) continue;
+      const others = (relationsByName.get(relname) ?? []).filter(
+        (relation) => source.kind === "unknown table" || relation !== source.relation,
+      );
+      const isOwn = source.kind === "table" && columns.has(source.relation);
+      if (others.length > 0 && (isOwn || others.some((relation) => columns.has(relation))))
+        return refuse("42501", `${relname} may mean a table with tokens or another one`, {
+          hint: "Write the schema before the name.",
+        });
+    }
+  return undefined;
+}
+
+function editOf(source: Source, { node, column, form }: SealedConstant, seal: Seal): Edit | Refusal {
+  const span = spanOf(source, node);
+  if (span === undefined) return notUnderstood("a constant");
+  const value = (nodeOf(node)[1] as A_Const).sval?.sval ?? "";
+  const values = form === "array" ? arrayValues(value) : [value];
+  if (values === undefined) return notUnderstood("an array of several dimensions");
+  if (values.some((each) => each !== null && looksLikeToken(each))) return tokenGiven(column);
+  const sealed = values.map((each) => (each === null ? null : seal(each, column.associated)));
+  // Neither holds a quote or a backslash that would mean something.
+  const text = form === "array" ? arrayText(sealed) : (sealed[0] ?? "");
+  return { at: span.start, end: span.end, text: ` '${text}'` };
+}
+
+export function tokenGiven({ name }: TokenColumn): Refusal {
+  return refuse("42501", `a value for ${name} begins like a token of the proxy`, {
+    hint: "Give the value itself: the proxy makes the token.",
+  });
+}
+
+function statementOf(
+  node: Node,
+  { outputs, copied }: Pick<TokenUses, "outputs" | "copied">,
+): TokenStatement | Refusal {
+  const [type, body] = nodeOf(node);
+  if (type === "DeclareCursorStmt") return { outputs, names: (body as DeclareCursorStmt).portalname ?? "" };
+  if (type === "PrepareStmt") return { outputs, names: (body as PrepareStmt).name ?? "" };
+  if (type !== "CopyStmt") return { outputs };
+  const copy = body as CopyStmt;
+  const columns = copy.is_from === true ? copied : outputs;
+  if (columns.every((column) => column === undefined)) return { outputs: [] };
+  if (copy.filename !== undefined || copy.is_program === true)
+    return copy.is_from === true
+      ? refuse("42501", "COPY from a file of the server's cannot be turned into tokens", {
+          hint: "Use COPY … FROM STDIN (psql: \\copy).",
+        })
+      : { outputs: [] };
+  const format = formatOf(copy.options ?? []);
+  return format === undefined
+    ? refuse(
+        "42501",
+        "COPY of columns with tokens is known in text and CSV format, with the usual quotes and encoding",
+        {
+          hint: "Use COPY … WITH (FORMAT csv), with DELIMITER, NULL and HEADER if needed.",
+        },
+      )
+    : { outputs: [], copy: { format, columns } };
+}
+
+/** Undefined for a format that is not known. */
+function formatOf(options: readonly Node[]): CopyFormat | undefined {
+  const given = new Map<string, string>();
+  for (const option of options) {
+    const { defname = "", arg } = nodeOf(option)[1] as DefElem;
+    if (!KNOWN_OPTIONS.has(defname)) return undefined;
+    given.set(defname, arg === undefined ? "" : stringOf(arg));
+  }
+  const format = given.get("format") ?? "text";
+  if (format !== "text" && format !== "csv") return undefined;
+  return {
+    format,
+    delimiter: given.get("delimiter") ?? (format === "csv" ? "," : "\t"),
+    nullText: given.get("null") ?? (format === "csv" ? "" : "\\N"),
+    hasHeader: hasHeader(options),
+  };
+}
+
+const KNOWN_OPTIONS: ReadonlySet<string> = new Set(["format", "delimiter", "null", "header", "freeze"]);
+
+/** The cursor or prepared statement that each statement of a text gives rows of. */
+export function namesIn(text: string): readonly (string | undefined)[] {
+  if (!/\b(?:fetch|execute)\b/i.test(text)) return [];
+  const parsed = parseText(text);
+  if (!parsed.ok) return [];
+  return parsed.statements.map(({ node }) => {
+    const [type, body] = nodeOf(node);
+    if (type === "FetchStmt") return (body as FetchStmt).portalname;
+    return type === "ExecuteStmt" ? (body as ExecuteStmt).name : undefined;
+  });
+}

@@ -1,0 +1,661 @@
+import type {
+  A_ArrayExpr,
+  A_Const,
+  A_Expr,
+  CaseExpr,
+  CaseWhen,
+  FuncCall,
+  List,
+  MergeStmt,
+  MergeWhenClause,
+  MultiAssignRef,
+  Node,
+  ParamRef,
+  ResTarget,
+  RowExpr,
+  SortBy,
+  SubLink,
+  TypeCast,
+} from "libpg-query";
+import { type Refusal, refuse } from "../../wire/refusal.ts";
+import type { BoundColumn, BoundQuery, BoundStatement, FromItem } from "../bind/bound.ts";
+import { type Body, forEachChild, nodeOf, stringOf, visitNode } from "../parse/grammar.ts";
+import { forEachObject } from "../parse/tree.ts";
+import type { TokenColumn, TokenColumns } from "./columns.ts";
+import { columnOfLists, gathers, isPlainText, isPlainTexts, type Trace, Traces } from "./traces.ts";
+
+/*
+ * What a statement does with columns that hold tokens: which of its constants and parameters are values of such a
+ * column, which of its outputs are, and whether it asks for something that tokens cannot do.
+ */
+
+/** A constant that is a value of a token column, or a list of values as the text of an array. */
+export interface SealedConstant {
+  readonly node: Node;
+  readonly column: TokenColumn;
+  readonly form: "value" | "array";
+}
+
+export type SealedParameter = Pick<SealedConstant, "column" | "form">;
+
+/** A comparison of a column with given values: a search. */
+export interface Compared {
+  readonly node: Body;
+  readonly token: TokenColumn;
+}
+
+export interface TokenUses {
+  readonly constants: readonly SealedConstant[];
+  /** By their numbers. */
+  readonly parameters: ReadonlyMap<number, SealedParameter>;
+  readonly compared: readonly Compared[];
+  /** Of the rows that the client gets; undefined where their columns are not known. */
+  readonly outputs: readonly (TokenColumn | undefined)[];
+  /** Of the columns that COPY … FROM brings in. */
+  readonly copied: readonly (TokenColumn | undefined)[];
+  readonly refusal: Refusal | undefined;
+}
+
+export function tokenUses(statement: BoundStatement, columns: TokenColumns): TokenUses {
+  return new Uses(statement, columns).found();
+}
+
+class Uses {
+  readonly #statement: BoundStatement;
+  readonly #traces: Traces;
+  readonly #constants = new Map<Node, SealedConstant>();
+  readonly #parameters = new Map<number, SealedParameter & { times: number }>();
+  readonly #compared: Compared[] = [];
+  #copied: readonly (TokenColumn | undefined)[] = [];
+  #refusal: Refusal | undefined;
+
+  constructor(statement: BoundStatement, columns: TokenColumns) {
+    this.#statement = statement;
+    this.#traces = new Traces(statement, columns);
+  }
+
+  found(): TokenUses {
+    const { queries, top, kind } = this.#statement;
+    for (const query of queries) this.#query(query);
+    this.#checkParameters();
+    if (kind === "prepare" && this.#parameters.size > 0)
+      this.#refuse(
+        "parameters of PREPARE cannot be turned into tokens",
+        "Prepare it by the driver, or write constants.",
+      );
+    return {
+      constants: [...this.#constants.values()],
+      parameters: this.#parameters,
+      compared: this.#compared,
+      outputs:
+        top === undefined || top.hasUnknownOutputs || kind === "explain" || kind === "create as"
+          ? []
+          : top.outputs.map((_, index) => asColumn(this.#traces.ofOutput(top, index))),
+      copied: this.#copied,
+      refusal: this.#refusal,
+    };
+  }
+
+  /** The first one counts. */
+  #refuse(what: string, hint: string): void {
+    this.#refusal ??= refuse("42501", what, { hint });
+  }
+
+  #refuseUse(column: TokenColumn | undefined, what: string): void {
+    const name = column?.name ?? "a column";
+    this.#refuse(
+      `${name} is stored as tokens, and ${what} cannot work on tokens`,
+      "Tokens can be compared by =, <>, IN and = ANY with constants, parameters and the same column; grouped, counted and joined.",
+    );
+  }
+
+  #query(query: BoundQuery): void {
+    for (const nodes of Object.values(query.clauses)) for (const node of nodes) this.#node(node);
+    for (const item of query.from) this.#join(item);
+    for (const { source, node } of query.relations)
+      if (source.kind === "function") this.#visit(source.type, { ...node, alias: undefined });
+    this.#setOperation(query);
+    if (query.write !== undefined) this.#write(query);
+  }
+
+  #join(item: FromItem): void {
+    if (item.kind === "relation") return;
+    if (item.on !== undefined) this.#node(item.on);
+    for (const [left, right] of item.pairs)
+      this.#pair(this.#traces.ofColumn(left), this.#traces.ofColumn(right), [
+        this.#traces.columnHolds(left),
+        this.#traces.columnHolds(right),
+      ]);
+    this.#join(item.left);
+    this.#join(item.right);
+  }
+
+  /** UNION ALL keeps what it gets; the others compare the rows of their arms. */
+  #setOperation({ setOperation, outputs }: BoundQuery): void {
+    if (setOperation === undefined || (setOperation.operator === "union" && setOperation.all)) return;
+    const { arms } = setOperation;
+    outputs.forEach((_, index) => {
+      const traces = arms.map((arm) => this.#traces.ofOutput(arm, index)).filter((trace) => trace !== "null");
+      const holding = arms.some((arm) => this.#traces.outputHolds(arm, index));
+      if (holding && traces.some((trace) => trace?.associated !== traces[0]?.associated))
+        this.#refuseUse(
+          traces.find((trace) => trace !== undefined),
+          "a set operation with other values",
+        );
+    });
+  }
+
+  #pair(left: Trace, right: Trace, [leftHolds, rightHolds]: readonly [boolean, boolean]): void {
+    if (!leftHolds && !rightHolds) return;
+    if (left === "null" || right === "null") return;
+    if (left !== undefined && left.associated === right?.associated) return;
+    const [one, other] = [left ?? right, right ?? left];
+    this.#refuse(
+      `${one?.name ?? "a column"} is stored as tokens and cannot be compared with ${other === one ? "other values" : (other?.name ?? "other values")}`,
+      "Columns of one class can be compared with each other if the class is joinable.",
+    );
+  }
+
+  #node(node: Node): void {
+    visitNode(node, (type, body) => this.#visit(type, body));
+  }
+
+  #nodes(nodes: readonly (Node | undefined)[]): void {
+    for (const node of nodes) if (node !== undefined) this.#node(node);
+  }
+
+  #visit(type: string, body: Body): void {
+    // A query of its own.
+    if (this.#statement.queryOf.has(body)) return;
+    switch (type) {
+      case "A_Expr":
+        this.#operator(body as A_Expr);
+        return;
+      case "FuncCall":
+        this.#call(body as FuncCall);
+        break;
+      case "TypeCast": {
+        const { arg, typeName } = body as TypeCast;
+        if (arg !== undefined && this.#traces.holds(arg) && !isPlainText(typeName))
+          this.#refuseUse(asColumn(this.#traces.ofNode(arg)), "a cast to another type");
+        break;
+      }
+      case "ColumnRef":
+        this.#named(body);
+        return;
+      case "CollateClause":
+        this.#forbid([(body as { arg?: Node }).arg], "a collation");
+        break;
+      case "MinMaxExpr":
+        this.#forbid((body as { args?: Node[] }).args ?? [], "GREATEST or LEAST");
+        break;
+      case "SortBy":
+        this.#sort(body as SortBy);
+        return;
+      case "CaseExpr":
+        this.#case(body as CaseExpr);
+        return;
+      case "SubLink":
+        this.#subLink(body as SubLink);
+        return;
+    }
+    forEachChild(type, body, (childType, child) => this.#visit(childType, child));
+  }
+
+  /** A name that may be a column of a relation that the catalog does not have, such as a temporary table. */
+  #named(body: Body): void {
+    const meaning = this.#statement.meanings.get(body);
+    if (meaning?.kind !== "uncertain") return;
+    const holds = meaning.candidates.some(
+      (each) => each.kind === "column" && this.#traces.columnHolds(each.column),
+    );
+    if (holds)
+      this.#refuse(
+        "a name may mean a column that is stored as tokens, or one of a table that Sluice does not know",
+        "Write the table before the column.",
+      );
+  }
+
+  #forbid(nodes: readonly (Node | undefined)[], what: string): void {
+    for (const node of nodes)
+      if (node !== undefined && this.#traces.holds(node))
+        this.#refuseUse(asColumn(this.#traces.ofNode(node)), what);
+  }
+
+  #sort({ node }: SortBy): void {
+    if (node === undefined) return;
+    const [type, body] = nodeOf(node);
+    if (this.#statement.meanings.get(body)?.kind === "some output") {
+      this.#sortByPosition(body as A_Const);
+      return;
+    }
+    this.#forbid([node], "ORDER BY");
+    if (type !== "A_Const") this.#node(node);
+  }
+
+  /** `ORDER BY 2`. The number is read only where a token could stand there. */
+  #sortByPosition(constant: A_Const): void {
+    const { queries } = this.#statement;
+    const holding = queries.filter((query) =>
+      query.outputs.some((_, i) => this.#traces.outputHolds(query, i)),
+    );
+    if (holding.length === 0) return;
+    const position = (constant.ival?.ival ?? 0) - 1;
+    for (const query of holding)
+      if (sortsBy(query, constant) && this.#traces.outputHolds(query, position))
+        this.#refuseUse(asColumn(this.#traces.ofOutput(query, position)), "ORDER BY");
+  }
+
+  #call(call: FuncCall): void {
+    const name = (call.funcname ?? []).map(stringOf).at(-1) ?? "";
+    if (name === "count" || gathers(call)) return;
+    this.#forbid(call.args ?? [], `${name}()`);
+  }
+
+  #case({ arg, args = [], defresult }: CaseExpr): void {
+    for (const when of args) {
+      const { expr, result } = nodeOf(when)[1] as CaseWhen;
+      if (arg !== undefined && expr !== undefined) this.#equal(when, arg, expr);
+      else this.#nodes([expr]);
+      this.#nodes([result]);
+    }
+    this.#nodes([defresult]);
+  }
+
+  #subLink(body: SubLink): void {
+    const { testexpr, operName = [], subLinkType } = body;
+    if (testexpr === undefined) return;
+    const query = this.#traces.queryOf(body);
+    const isEquality = operName.length === 0 || EQUALITIES.has(operName.map(stringOf).at(-1) ?? "");
+    const isTest = subLinkType === "ANY_SUBLINK" || subLinkType === "ALL_SUBLINK";
+    const [type, row] = nodeOf(testexpr);
+    const sides = type === "RowExpr" ? ((row as RowExpr).args ?? []) : [testexpr];
+    sides.forEach((side, index) => {
+      const holding = [
+        this.#traces.holds(side),
+        query !== undefined && this.#traces.outputHolds(query, index),
+      ] as const;
+      if (!isTest || !isEquality) {
+        if (holding[0] || holding[1])
+          this.#refuseUse(asColumn(this.#traces.ofNode(side)), "this comparison with a subquery");
+      } else if (holding[1] && !holding[0] && query !== undefined) {
+        const token = this.#traces.ofOutput(query, index);
+        if (typeof token === "object") {
+          this.#compared.push({ node: body, token });
+          this.#given(side, token, "value");
+        } else this.#refuseUse(undefined, "this comparison with a subquery");
+        return;
+      } else this.#pair(this.#traces.ofNode(side), query && this.#traces.ofOutput(query, index), holding);
+      this.#node(side);
+    });
+  }
+
+  #operator(body: A_Expr): void {
+    const { kind, lexpr, rexpr, name = [] } = body;
+    const symbol = name.map(stringOf).at(-1) ?? "";
+    const sides = [lexpr, rexpr];
+    this.#nodes(sides.filter((side) => side !== undefined && nodeOf(side)[0] === "ColumnRef"));
+    const holding = sides.some((side) => side !== undefined && this.#mayHold(side));
+    if (!holding) {
+      this.#nodes(sides);
+      return;
+    }
+    const isEquality =
+      EQUALITIES.has(symbol) && (name.length === 1 || stringOf(name[0] as Node) === "pg_catalog");
+    if (isEquality && lexpr !== undefined && rexpr !== undefined) {
+      if (EQUAL_KINDS.has(kind ?? "")) {
+        this.#equal(body, lexpr, rexpr);
+        return;
+      }
+      if (kind === "AEXPR_IN") {
+        for (const item of (nodeOf(rexpr)[1] as List).items ?? []) this.#equal(body, lexpr, item);
+        return;
+      }
+      if (kind === "AEXPR_OP_ANY" || kind === "AEXPR_OP_ALL") {
+        this.#anyOf(body, lexpr, rexpr);
+        return;
+      }
+    }
+    const words = kind === undefined ? symbol : (KIND_WORDS[kind] ?? symbol);
+    this.#refuseUse(
+      sides.map((side) => side && asColumn(this.#traces.ofNode(side))).find((found) => found !== undefined),
+      words,
+    );
+  }
+
+  #mayHold(node: Node): boolean {
+    const [type, body] = nodeOf(node);
+    if (type === "List") return ((body as List).items ?? []).some((item) => this.#mayHold(item));
+    return this.#traces.holds(node);
+  }
+
+  /** `left = right`: a column and a given value, two tokens, or rows of these. */
+  #equal(at: Body, left: Node, right: Node): void {
+    const [leftType, leftBody] = nodeOf(left);
+    const [rightType, rightBody] = nodeOf(right);
+    if (leftType === "RowExpr" && rightType === "RowExpr") {
+      const [lefts, rights] = [(leftBody as RowExpr).args ?? [], (rightBody as RowExpr).args ?? []];
+      lefts.forEach((each, index) => {
+        const other = rights[index];
+        if (other !== undefined) this.#equal(at, each, other);
+      });
+      return;
+    }
+    const holding = [this.#traces.holds(left), this.#traces.holds(right)] as const;
+    if (holding[0] && !holding[1]) this.#compare(at, left, right);
+    else if (holding[1] && !holding[0]) this.#compare(at, right, left);
+    else this.#pair(this.#traces.ofNode(left), this.#traces.ofNode(right), holding);
+    if (holding[0] === holding[1]) this.#nodes([left, right]);
+  }
+
+  #compare(at: Body, side: Node, given: Node): void {
+    const token = this.#traces.ofNode(side);
+    if (typeof token !== "object") {
+      this.#refuseUse(undefined, "a comparison of a part");
+      return;
+    }
+    this.#note(at, side, token);
+    this.#given(given, token, "value");
+    this.#node(side);
+  }
+
+  #anyOf(at: Body, left: Node, right: Node): void {
+    const token = this.#traces.ofNode(left);
+    if (typeof token !== "object" || this.#traces.holds(right)) {
+      this.#refuseUse(asColumn(token), "this comparison with an array");
+      return;
+    }
+    this.#note(at, left, token);
+    this.#given(right, token, "array");
+  }
+
+  #note(at: Body, side: Node, token: TokenColumn): void {
+    let plain = side;
+    while (nodeOf(plain)[0] === "TypeCast") plain = (nodeOf(plain)[1] as TypeCast).arg ?? plain;
+    const meaning = this.#statement.meanings.get(nodeOf(plain)[1]);
+    if (meaning?.kind === "column") this.#compared.push({ node: at, token });
+    else this.#refuseUse(token, "this comparison");
+  }
+
+  /** A constant or a parameter, as a value of the column. Anything else is computed, and not by the proxy. */
+  #given(node: Node, column: TokenColumn, form: "value" | "array"): void {
+    const [type, body] = nodeOf(node);
+    if (type === "A_Const" && (body as A_Const).isnull === true) return;
+    if (type === "A_Const" && isText(body)) {
+      const known = this.#constants.get(node);
+      if (known !== undefined && (known.column.associated !== column.associated || known.form !== form))
+        this.#refuseMixed(column);
+      this.#constants.set(node, { node, column, form });
+      return;
+    }
+    if (type === "ParamRef") {
+      this.#parameter((body as ParamRef).number ?? 0, { column, form });
+      return;
+    }
+    if (type === "TypeCast") {
+      const { arg, typeName } = body as TypeCast;
+      const isPlain = form === "array" ? isPlainTexts(typeName) : isPlainText(typeName);
+      if (arg !== undefined && isPlain) {
+        this.#given(arg, column, form);
+        return;
+      }
+    }
+    if (type === "A_ArrayExpr" && form === "array") {
+      for (const element of (body as A_ArrayExpr).elements ?? []) this.#given(element, column, "value");
+      return;
+    }
+    this.#refuse(
+      `${column.name} is stored as tokens, and a value for it must be a constant or a parameter`,
+      "Compute the value in the application, and send it as text: casts to text and varchar without a length may stand around it.",
+    );
+  }
+
+  #parameter(number: number, { column, form }: SealedParameter): void {
+    const known = this.#parameters.get(number);
+    if (known === undefined) this.#parameters.set(number, { column, form, times: 1 });
+    else if (known.column.associated === column.associated && known.form === form) known.times++;
+    else this.#refuseMixed(column);
+  }
+
+  #refuseMixed({ name }: TokenColumn): void {
+    this.#refuse(
+      `a value is given for ${name}, which is stored as tokens, and for something else`,
+      "Send it twice, as two parameters.",
+    );
+  }
+
+  /** A parameter that is turned into a token is one everywhere. */
+  #checkParameters(): void {
+    if (this.#parameters.size === 0) return;
+    const times = new Map<number, number>();
+    const seen = new Set<object>();
+    const look = (field: string, object: object): void => {
+      if (field === "A_Const" || seen.has(object)) return;
+      seen.add(object);
+      const { number = 0 } = object as ParamRef;
+      if (field === "ParamRef") times.set(number, (times.get(number) ?? 0) + 1);
+      forEachObject(object, look);
+    };
+    for (const { node } of this.#statement.queries) look("", node);
+    for (const [number, { column, times: sealed }] of this.#parameters)
+      if ((times.get(number) ?? 0) > sealed) this.#refuseMixed(column);
+  }
+
+  #write(query: BoundQuery): void {
+    const { write, form, node } = query;
+    if (write === undefined) return;
+    if (form === "merge") {
+      this.#merge(node as MergeStmt, write.target.columns);
+      return;
+    }
+    const isCopy = form === "insert" && write.source === undefined && "is_from" in node;
+    if (isCopy) this.#copied = write.assigned.map((column) => this.#target(column));
+    const { assignments = [] } = query.clauses;
+    const items = assignments.map((item) => nodeOf(item)[1] as ResTarget);
+    const given = form === "insert" ? items.filter(({ val }) => val === undefined).length : 0;
+    if (write.source !== undefined) {
+      const { source } = write;
+      const count = given > 0 ? given : source.outputs.length;
+      if (count > write.assigned.length)
+        this.#refuse(
+          "there are more values than columns",
+          "Sluice knows the columns of its last look at the catalog.",
+        );
+      write.assigned.slice(0, count).forEach((column, index) => {
+        const token = this.#target(column);
+        if (token !== undefined) this.#assignOutput(source, index, token);
+      });
+    }
+    this.#set(
+      items.filter(({ val }) => val !== undefined),
+      write.target.columns,
+    );
+  }
+
+  #merge({ mergeWhenClauses = [] }: MergeStmt, columns: readonly BoundColumn[]): void {
+    for (const clause of mergeWhenClauses) {
+      const { targetList, values = [] } = nodeOf(clause)[1] as MergeWhenClause;
+      const items = (targetList ?? []).map((item) => nodeOf(item)[1] as ResTarget);
+      if (values.length === 0) {
+        this.#set(items, columns);
+        continue;
+      }
+      values.forEach((value, index) => {
+        const name = targetList === undefined ? columns[index]?.name : items[index]?.name;
+        this.#assign(
+          columns.find((column) => column.name === name),
+          value,
+        );
+      });
+    }
+  }
+
+  #set(items: readonly ResTarget[], columns: readonly BoundColumn[]): void {
+    for (const { name, val } of items) {
+      const column = columns.find((each) => each.name === name);
+      if (val === undefined || column === undefined) continue;
+      const [type, body] = nodeOf(val);
+      if (type !== "MultiAssignRef") {
+        this.#assign(column, val);
+        continue;
+      }
+      const { source, colno = 0 } = body as MultiAssignRef;
+      const [sourceType, sourceBody] = source === undefined ? [] : nodeOf(source);
+      const value = sourceType === "RowExpr" ? (sourceBody as RowExpr).args?.[colno - 1] : undefined;
+      const token = this.#target(column);
+      const query = sourceType === "SubLink" ? this.#traces.queryOf(sourceBody as SubLink) : undefined;
+      if (value !== undefined) this.#assign(column, value);
+      else if (query !== undefined && token !== undefined) this.#assignOutput(query, colno - 1, token);
+      else if (token !== undefined) this.#computed(token);
+    }
+  }
+
+  #assign(column: BoundColumn | undefined, value: Node): void {
+    const token = column && this.#target(column);
+    if (token !== undefined) this.#assignNode(value, token);
+  }
+
+  #target(column: BoundColumn): TokenColumn | undefined {
+    const token = asColumn(this.#traces.ofColumn(column));
+    if (token !== undefined && !token.fits)
+      this.#refuse(
+        `${token.name} is to be stored as tokens, and its type cannot hold them`,
+        'The DBA finds what is wrong with "sluice policy check --upstream …".',
+      );
+    return token;
+  }
+
+  #computed(token: TokenColumn): void {
+    this.#refuse(
+      `${token.name} is stored as tokens, and a value for it must be a constant, a parameter or the same column`,
+      "Compute the value in the application; COALESCE, CASE and NULLIF of constants, parameters and the column are possible.",
+    );
+  }
+
+  #assignNode(node: Node, token: TokenColumn): void {
+    const trace = this.#traces.ofNode(node);
+    if (trace === "null" || (trace !== undefined && trace.associated === token.associated)) return;
+    const [type, body] = nodeOf(node);
+    switch (type) {
+      case "SetToDefault":
+        return;
+      case "A_Const":
+      case "ParamRef":
+        this.#given(node, token, "value");
+        return;
+      case "TypeCast": {
+        const { arg, typeName } = body as TypeCast;
+        if (arg === undefined || !isPlainText(typeName)) break;
+        this.#assignNode(arg, token);
+        return;
+      }
+      case "CoalesceExpr":
+        for (const each of (body as { args?: Node[] }).args ?? []) this.#assignNode(each, token);
+        return;
+      case "CaseExpr": {
+        const { args = [], defresult } = body as CaseExpr;
+        for (const when of args) {
+          const { result } = nodeOf(when)[1] as CaseWhen;
+          if (result !== undefined) this.#assignNode(result, token);
+        }
+        if (defresult !== undefined) this.#assignNode(defresult, token);
+        return;
+      }
+      case "A_Expr": {
+        const { kind, lexpr, rexpr } = body as A_Expr;
+        if (kind !== "AEXPR_NULLIF" || lexpr === undefined || rexpr === undefined) break;
+        this.#assignNode(lexpr, token);
+        if (!this.#traces.holds(lexpr)) this.#assignNode(rexpr, token);
+        return;
+      }
+      case "SubLink": {
+        const query = this.#traces.queryOf(body as SubLink);
+        if (query === undefined || (body as SubLink).subLinkType !== "EXPR_SUBLINK") break;
+        this.#assignOutput(query, 0, token);
+        return;
+      }
+      case "ColumnRef": {
+        const meaning = this.#statement.meanings.get(body);
+        if (meaning?.kind !== "column") break;
+        this.#assignColumn(meaning.column, token);
+        return;
+      }
+    }
+    this.#computed(token);
+  }
+
+  /** What a subquery gives, such as VALUES in FROM. */
+  #assignOutput(query: BoundQuery, index: number, token: TokenColumn): void {
+    const trace = this.#traces.ofOutput(query, index);
+    if (trace === "null" || (trace !== undefined && trace.associated === token.associated)) return;
+    const output = query.outputs[index];
+    if (query.hasUnknownOutputs || output === undefined) this.#computed(token);
+    else if (query.setOperation !== undefined)
+      for (const arm of query.setOperation.arms) this.#assignOutput(arm, index, token);
+    else if (query.form === "values")
+      for (const node of columnOfLists(query, index)) this.#assignNode(node, token);
+    else if (output.node !== undefined) this.#assignNode(output.node, token);
+    else if (output.column !== undefined) this.#assignColumn(output.column, token);
+    else this.#computed(token);
+  }
+
+  #assignColumn(column: BoundColumn, token: TokenColumn): void {
+    const found = this.#traces.outputOf(column);
+    if (found === undefined || this.#timesNamed(column) > 1) this.#computed(token);
+    else this.#assignOutput(...found, token);
+  }
+
+  /** How often the statement names this column of a subquery: what becomes a token for one use is one for all. */
+  #timesNamed({ relation, source }: BoundColumn): number {
+    let times = 0;
+    const isSame = (other: BoundColumn): boolean =>
+      other.relation === relation &&
+      other.source.kind === "output" &&
+      source.kind === "output" &&
+      other.source.position === source.position;
+    for (const meaning of this.#statement.meanings.values()) {
+      if (meaning.kind === "column" && isSame(meaning.column)) times++;
+      else if (meaning.kind === "star") times += meaning.columns.filter(isSame).length;
+      else if (meaning.kind === "row" && meaning.relation === relation) times++;
+      else if (meaning.kind === "uncertain") times += 2;
+    }
+    return times;
+  }
+}
+
+const EQUALITIES: ReadonlySet<string> = new Set(["=", "<>"]);
+const EQUAL_KINDS: ReadonlySet<string> = new Set([
+  "AEXPR_OP",
+  "AEXPR_DISTINCT",
+  "AEXPR_NOT_DISTINCT",
+  "AEXPR_NULLIF",
+]);
+const KIND_WORDS: Readonly<Record<string, string>> = {
+  AEXPR_LIKE: "LIKE",
+  AEXPR_ILIKE: "ILIKE",
+  AEXPR_SIMILAR: "SIMILAR TO",
+  AEXPR_BETWEEN: "BETWEEN",
+  AEXPR_NOT_BETWEEN: "BETWEEN",
+};
+
+/**
+ * Whether a constant is a text. The parser's JSON may leave out an empty one. The value itself is not looked at: texts
+ * that differ in it share a verdict.
+ */
+function isText(constant: object): boolean {
+  return (
+    "sval" in constant || !["ival", "fval", "boolval", "bsval", "isnull"].some((kind) => kind in constant)
+  );
+}
+
+function asColumn(trace: Trace): TokenColumn | undefined {
+  return typeof trace === "object" ? trace : undefined;
+}
+
+/** Whether the constant stands in the query's own ORDER BY. */
+function sortsBy({ clauses }: BoundQuery, constant: A_Const): boolean {
+  return (clauses.sort ?? []).some((item) => {
+    const { node } = nodeOf(item)[1] as SortBy;
+    return node !== undefined && nodeOf(node)[1] === constant;
+  });
+}

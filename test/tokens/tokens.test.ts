@@ -1,0 +1,600 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import fc from "fast-check";
+import type pg from "pg";
+import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
+import { tokens } from "../../proxy/commands/tokens.ts";
+import type { RunningPostgres } from "../../proxy/embedded/postgres.ts";
+import { parseTokenKeys } from "../../proxy/keys/token-keys.ts";
+import { checkAgainstCatalog } from "../../proxy/policy/against-catalog.ts";
+import { maskSql, shownText } from "../../proxy/policy/masks/all.ts";
+import type { Mask } from "../../proxy/policy/policy.ts";
+import { canaryToken } from "../../proxy/tokens/canary.ts";
+import { Sealer } from "../../proxy/tokens/sealed.ts";
+import {
+  createRoles,
+  databaseOn,
+  pgDump,
+  psql,
+  startPostgres,
+  type TestDatabase,
+} from "../harness/postgres.ts";
+import { policiesOf, startProxy, type TestProxy } from "../harness/proxy.ts";
+import { startSluice } from "../harness/sluice.ts";
+
+/** By hand: SLUICE_LONG=100 for a hundred times as many. */
+const RUNS = 25 * Number(process.env.SLUICE_LONG ?? 1);
+
+const loaded = parseTokenKeys(`1 ${Buffer.alloc(32, 7).toString("hex")}`);
+if (!loaded.ok) throw new Error(loaded.problem);
+const sealer = new Sealer(loaded.keys);
+
+const POLICY = `
+version: 1
+token_canary: ${canaryToken(sealer)}
+classes:
+  email: { mask: email, stored: token, joinable: true }
+  phone: { mask: { last: 4 }, stored: token }
+  name: { mask: initials }
+tables:
+  public.people: { subject: id, columns: { email: email, phone: phone, name: name } }
+  public.mails: { subject: person, columns: { sender: email } }
+roles:
+  app: { users: [helpdesk_app], reads: all, writes: all, sees: all }
+  watched: { users: [metabase], reads: all, writes: all, sees: all, watch: true }
+  agent: { users: [anna], reads: [public.people, public.mails], writes: [public.mails], sees: [name], finds: [email] }
+  lead: { users: [ben], reads: [public.people, public.mails], writes: [public.people, public.mails], sees: [name, email, phone] }
+`;
+
+const SETUP = `
+  CREATE TABLE people (id bigint PRIMARY KEY, name text, email text UNIQUE, phone varchar(400), note text);
+  CREATE TABLE mails (id bigint PRIMARY KEY, person bigint REFERENCES people, sender text, body text);
+  CREATE VIEW addresses AS SELECT id, email AS address FROM people;
+  CREATE VIEW shouted AS SELECT id, upper(email) AS address FROM people;
+  GRANT ALL ON ALL TABLES IN SCHEMA public TO helpdesk_app, metabase, anna, ben;
+`;
+
+let server: RunningPostgres;
+let database: TestDatabase;
+let sluice: TestProxy;
+let app: pg.Client;
+let watched: pg.Client;
+let agent: pg.Client;
+let lead: pg.Client;
+
+beforeAll(async () => {
+  server = await startPostgres({ auth: "trust" });
+  await createRoles(server.uri);
+  database = await databaseOn(server.uri, "tokens");
+  await database.query(SETUP);
+  sluice = await startProxy(database, { policy: POLICY, tokens: sealer });
+  [app, watched, agent, lead] = await Promise.all([
+    sluice.connect("helpdesk_app"),
+    sluice.connect("metabase"),
+    sluice.connect("anna"),
+    sluice.connect("ben"),
+  ]);
+  await app.query(
+    "INSERT INTO people VALUES (1, 'Alice Ng', 'alice@example.com', '+49301234567', 'vip'), (2, 'Bob', NULL, NULL, '')",
+  );
+  await app.query("INSERT INTO people (id, name, email, phone) VALUES ($1, $2, $3, $4)", [
+    3,
+    "Cleo",
+    "cleo@example.com",
+    "",
+  ]);
+  await app.query(
+    "INSERT INTO mails VALUES (1, 1, 'alice@example.com', 'hello'), (2, 3, 'cleo@example.com', 'hi')",
+  );
+});
+afterAll(async () => {
+  await Promise.all([app, watched, agent, lead].map((client) => client?.end()));
+  await sluice?.close();
+  await database?.drop();
+  await server?.stop();
+});
+
+const rowsOf = async (client: pg.Client, text: string, values?: unknown[]) =>
+  (await client.query({ text, ...(values && { values }), rowMode: "array" })).rows;
+/** What the server itself holds. */
+const stored = async (text: string): Promise<readonly Record<string, unknown>[]> =>
+  (await database.query(text)).rows;
+
+test("the database holds tokens, and NULL and what has no class as they are", async () => {
+  const [alice, bob, cleo] = await stored("SELECT * FROM people WHERE id < 10 ORDER BY id");
+  expect(alice).toMatchObject({ name: "Alice Ng", email: expect.stringMatching(/^slt1_1_/), note: "vip" });
+  expect(bob).toMatchObject({ email: null, phone: null });
+  expect(cleo).toMatchObject({ phone: expect.stringMatching(/^slt1_1_/) });
+});
+
+const READS: readonly [string, unknown[]?][] = [
+  ["SELECT email FROM people WHERE id = 1"],
+  ["SELECT email FROM people WHERE id = $1", [1]],
+  ["SELECT p.email FROM people p JOIN mails m ON m.sender = p.email WHERE m.id = 1"],
+  ["SELECT email FROM people WHERE email = 'alice@example.com'"],
+  ["SELECT email FROM people WHERE email = $1", ["alice@example.com"]],
+  ["SELECT email FROM people WHERE email IN ('alice@example.com', 'nobody@example.com')"],
+  ["SELECT email FROM people WHERE email = ANY($1)", [["alice@example.com", null]]],
+  ["SELECT email FROM people WHERE email = ANY('{alice@example.com}')"],
+  ["SELECT email::text FROM people WHERE 'alice@example.com'::text = email"],
+  ["WITH w AS (SELECT email AS e FROM people WHERE id = 1) SELECT e FROM w"],
+  ["SELECT e FROM (SELECT email AS e, id FROM people) s WHERE id = 1"],
+  ["SELECT email FROM people WHERE id = 1 UNION ALL SELECT NULL WHERE false"],
+  ["SELECT email FROM people WHERE id = 1 UNION SELECT sender FROM mails WHERE id = 1"],
+  ["SELECT address FROM addresses WHERE id = 1"],
+  ["SELECT (SELECT email FROM people WHERE id = 1)"],
+  ["SELECT coalesce(email) FROM people WHERE id = 1"],
+  ["SELECT email FROM people WHERE id = 1 GROUP BY email"],
+  ["SELECT DISTINCT email FROM people WHERE id = 1"],
+  ["SELECT sender FROM mails WHERE sender IN (SELECT email FROM people WHERE id = 1)"],
+];
+
+test.each(READS)("a role that sees the class reads values by %s", async (text, values) => {
+  expect(await rowsOf(app, text, values)).toEqual([["alice@example.com"]]);
+  expect(await rowsOf(watched, text, values)).toEqual([["alice@example.com"]]);
+  if (!text.includes("addresses")) expect(await rowsOf(lead, text, values)).toEqual([["alice@example.com"]]);
+});
+
+test("counts and searches that find nobody are those of the values", async () => {
+  expect(await rowsOf(app, "SELECT count(email), count(DISTINCT email) FROM people WHERE id < 10")).toEqual([
+    ["2", "2"],
+  ]);
+  expect(
+    await rowsOf(app, "SELECT id FROM people WHERE email <> $1 AND id < 10", ["alice@example.com"]),
+  ).toEqual([["3"]]);
+  expect(await rowsOf(app, "SELECT id FROM people WHERE email = 'Alice@example.com'")).toEqual([]);
+  expect(await rowsOf(app, "SELECT id FROM people WHERE phone = ''")).toEqual([["3"]]);
+  expect(await rowsOf(app, "SELECT id FROM people WHERE email IS NULL AND id < 10")).toEqual([["2"]]);
+});
+
+test("cursors, PREPARE and several statements in one text give values", async () => {
+  await app.query(
+    "BEGIN; DECLARE c CURSOR FOR SELECT email FROM people WHERE id = 1 UNION SELECT sender FROM mails WHERE id = 1",
+  );
+  expect(await rowsOf(app, "FETCH ALL FROM c")).toEqual([["alice@example.com"]]);
+  await app.query("COMMIT; PREPARE p AS SELECT email FROM people WHERE id = $1");
+  expect(await rowsOf(app, "EXECUTE p(1)")).toEqual([["alice@example.com"]]);
+  const results = (await app.query(
+    "SELECT 1 AS a; SELECT email FROM people WHERE id = 3",
+  )) as unknown as pg.QueryResult[];
+  expect(results[1]?.rows).toEqual([{ email: "cleo@example.com" }]);
+});
+
+test("an agent who does not see the class gets masks of the values, and finds by the exact value", async () => {
+  expect(await rowsOf(agent, "SELECT id, name, email, phone FROM people WHERE id < 10 ORDER BY id")).toEqual([
+    ["1", "Alice Ng", "a***@example.com", "********4567"],
+    ["2", "Bob", null, null],
+    ["3", "Cleo", "c***@example.com", ""],
+  ]);
+  expect(await rowsOf(agent, "SELECT id FROM people WHERE email = 'alice@example.com'")).toEqual([["1"]]);
+  expect(await rowsOf(agent, "SELECT id FROM people WHERE email = $1", ["cleo@example.com"])).toEqual([
+    ["3"],
+  ]);
+  expect(
+    await rowsOf(agent, "SELECT m.sender FROM mails m JOIN people p ON p.email = m.sender WHERE p.id = 1"),
+  ).toEqual([["a***@example.com"]]);
+  expect(
+    await rowsOf(
+      agent,
+      "SELECT email FROM people WHERE id = 1 UNION ALL SELECT sender FROM mails WHERE id = 2",
+    ),
+  ).toEqual(expect.arrayContaining([["a***@example.com"], ["c***@example.com"]]));
+  const [[list] = []] = await rowsOf(agent, "SELECT array_agg(email) FROM people WHERE id = 1");
+  expect(JSON.stringify(list)).toContain("slt1_1_");
+});
+
+test.each([
+  ["SELECT id FROM people WHERE phone = '+49301234567'", 'under "finds:"'],
+  ["SELECT id FROM people WHERE phone = $1", 'under "finds:"'],
+  ["SELECT email = 'alice@example.com' FROM people", "finds"],
+  ["SELECT id FROM people WHERE lower(email) = lower('alice@example.com')", "Tokens can be compared"],
+  ["SELECT 'alice@example.com' IN (SELECT email FROM people)", "finds"],
+  ["SELECT 'alice@example.com' = ANY(SELECT email FROM people)", "finds"],
+  ["SELECT CASE email WHEN 'alice@example.com' THEN 1 END FROM people", "finds"],
+  ["SELECT nullif(email, 'alice@example.com') IS NULL FROM people", "finds"],
+  ["SELECT count(*) FILTER (WHERE email = 'alice@example.com') FROM people", "finds"],
+  ["SELECT (email, id) = ('alice@example.com', 1) FROM people", "finds"],
+  ["SELECT email FROM people INTERSECT SELECT 'alice@example.com'", "Tokens can be compared"],
+  [
+    "SELECT p.id FROM people p JOIN (VALUES ('alice@example.com')) v(e) ON p.email = v.e",
+    "Compute the value",
+  ],
+  ["SELECT p.id FROM people p JOIN (VALUES ('alice@example.com')) v(email) USING (email)", ""],
+  ["SELECT id FROM people WHERE email LIKE 'a%'", "Tokens can be compared"],
+  ["SELECT id FROM people WHERE email = (SELECT email FROM people WHERE id = 1) || ''", ""],
+])("an agent learns nothing by %s", async (text, hint) => {
+  const values = text.includes("$1") ? ["+49301234567"] : undefined;
+  await expect(rowsOf(agent, text, values)).rejects.toMatchObject({
+    code: "42501",
+    hint: expect.stringContaining(hint),
+  });
+});
+
+test("what somebody wrote in the clear beside the proxy is hidden from roles that do not see the class", async () => {
+  await database.query("INSERT INTO people (id, email) VALUES (70, 'beside@example.com')");
+  expect(await rowsOf(agent, "SELECT email FROM people WHERE id = 70")).toEqual([[null]]);
+  expect(await rowsOf(app, "SELECT email FROM people WHERE id = 70")).toEqual([["beside@example.com"]]);
+});
+
+test.each([
+  "SELECT id FROM people WHERE email LIKE 'a%'",
+  "SELECT id FROM people WHERE email < 'b'",
+  "SELECT substring(email, 1, 3) FROM people",
+  "SELECT lower(email) FROM people",
+  "SELECT id FROM people ORDER BY email",
+  "SELECT email FROM people ORDER BY 1",
+  "SELECT id FROM people ORDER BY (email)",
+  "SELECT email AS e FROM people ORDER BY e",
+  "SELECT max(email) FROM people",
+  "SELECT email || 'x' FROM people",
+  "SELECT row_number() OVER (ORDER BY email) FROM people",
+  "SELECT email::varchar(3) FROM people",
+  "SELECT greatest(email, 'a') FROM people",
+  "SELECT id FROM people WHERE email BETWEEN 'a' AND 'b'",
+  "SELECT id FROM people WHERE email = note",
+  "SELECT id FROM people WHERE email = phone",
+  "SELECT id FROM people WHERE email = lower('A')",
+  "SELECT email FROM people EXCEPT SELECT note FROM people",
+  "SELECT id FROM people WHERE email = 'slt1_1_abcdefghijklmnopqrstuvw'",
+  "UPDATE people SET email = lower('X')",
+  "UPDATE people SET email = note",
+  "INSERT INTO people (id, email) SELECT 80, note FROM people",
+  "INSERT INTO people (id, email) VALUES (80, 'a' || 'b')",
+  "INSERT INTO people (id, email) VALUES (80, 'slt1_1_x')",
+  "PREPARE q AS UPDATE people SET email = $1",
+])("a role that sees all is refused what tokens cannot do: %s", async (text) => {
+  for (const client of [app, watched, lead])
+    if (client !== lead || !text.startsWith("PREPARE"))
+      await expect(client.query(text)).rejects.toMatchObject({ code: "42501" });
+  expect(await rowsOf(app, "SELECT 1")).toEqual([[1]]);
+});
+
+test("a refused statement in a block ends the block as an error does, and prepared ones are refused as well", async () => {
+  await app.query("BEGIN");
+  await expect(
+    app.query({ name: "sorted", text: "SELECT id FROM people WHERE id > $1 ORDER BY email", values: [0] }),
+  ).rejects.toMatchObject({
+    code: "42501",
+    hint: expect.stringContaining("Tokens can be compared"),
+  });
+  await expect(app.query("SELECT 1")).rejects.toMatchObject({ code: "25P02" });
+  await app.query("ROLLBACK");
+  await expect(app.query("SELECT id FROM people WHERE email = $1 OR note = $1", ["x"])).rejects.toMatchObject(
+    { code: "42501" },
+  );
+});
+
+const WRITES: readonly [string, unknown[]?][] = [
+  ["INSERT INTO people (id, email) VALUES (20, 'new@example.com')"],
+  ["INSERT INTO people (id, email) VALUES ($1, $2)", [20, "new@example.com"]],
+  ["INSERT INTO people (email, id) VALUES ($1::text, 20)", ["new@example.com"]],
+  ["INSERT INTO people (id, email) SELECT 20, $1", ["new@example.com"]],
+  ["INSERT INTO people (id, email) SELECT v.a, v.b FROM (VALUES (20, 'new@example.com')) v(a, b)"],
+  [
+    "WITH w(a, b) AS (VALUES (20, $1)) INSERT INTO people (id, email) SELECT a, b FROM w",
+    ["new@example.com"],
+  ],
+  ["INSERT INTO people (id, email) VALUES (20, E'new\\x40example.com')"],
+  ["INSERT INTO people (id, email) VALUES (20, U&'new\\0040example.com')"],
+  ["INSERT INTO people (id, email) VALUES (20, $$new@example.com$$)"],
+  [
+    "INSERT INTO people (id, email) VALUES (20, 'x'); UPDATE people SET email = 'new@example.com' WHERE id = 20",
+  ],
+  [
+    "INSERT INTO people (id, email) VALUES (20, 'x') ON CONFLICT (id) DO NOTHING; UPDATE people SET (note, email) = ('n', 'new@example.com') WHERE email = 'x'",
+  ],
+  [
+    "INSERT INTO people (id) VALUES (20); INSERT INTO people (id) VALUES (20) ON CONFLICT (id) DO UPDATE SET email = 'new@example.com'",
+  ],
+  [
+    "INSERT INTO people (id) VALUES (20); INSERT INTO people (id, email) VALUES (20, 'new@example.com') ON CONFLICT (id) DO UPDATE SET email = excluded.email",
+  ],
+  [
+    "INSERT INTO people (id) VALUES (20); UPDATE people SET email = coalesce(email, 'new@example.com') WHERE id = 20",
+  ],
+  [
+    "INSERT INTO people (id) VALUES (20); UPDATE people SET email = CASE id WHEN 20 THEN 'new@example.com' ELSE email END WHERE id = 20",
+  ],
+  [
+    "INSERT INTO people (id) VALUES (20); UPDATE people p SET email = v.e FROM (VALUES (20, 'new@example.com')) v(i, e) WHERE p.id = v.i",
+  ],
+  [
+    "MERGE INTO people p USING (VALUES (20)) v(i) ON p.id = v.i WHEN NOT MATCHED THEN INSERT (id, email) VALUES (v.i, 'new@example.com')",
+  ],
+];
+
+test.each(WRITES)("values are written as tokens by %s", async (text, values) => {
+  await database.query("DELETE FROM people WHERE id = 20");
+  await app.query(text, values);
+  const [{ email } = {}] = await stored("SELECT email FROM people WHERE id = 20");
+  expect(email).toBe(sealer.seal("new@example.com", "class email"));
+  expect(await rowsOf(app, "SELECT email FROM people WHERE id = 20")).toEqual([["new@example.com"]]);
+});
+
+test("RETURNING gives values, and a lead writes as an application does", async () => {
+  await database.query("DELETE FROM people WHERE id = 20");
+  expect(
+    await rowsOf(lead, "INSERT INTO people (id, email) VALUES ($1, $2) RETURNING email", [
+      20,
+      "lead@example.com",
+    ]),
+  ).toEqual([["lead@example.com"]]);
+  expect(await rowsOf(lead, "UPDATE people SET email = 'led@example.com' WHERE id = 20 RETURNING *")).toEqual(
+    [["20", null, "led@example.com", null, null]],
+  );
+  expect(await stored("SELECT email FROM people WHERE id = 20")).toEqual([
+    { email: sealer.seal("led@example.com", "class email") },
+  ]);
+});
+
+test("a unique value stays unique", async () => {
+  await expect(
+    app.query("INSERT INTO people (id, email) VALUES (21, 'alice@example.com')"),
+  ).rejects.toMatchObject({ code: "23505" });
+});
+
+test("every text is found again, by prepared statements in text and binary", async () => {
+  const text = fc
+    .string({ unit: "binary", maxLength: 80 })
+    .filter((value) => !value.includes("\0") && !value.startsWith("slt1_"));
+  await fc.assert(
+    fc.asyncProperty(fc.option(text), fc.boolean(), async (value, isBinary) => {
+      await app.query("DELETE FROM people WHERE id = 30");
+      const phone = value !== null && isBinary ? Buffer.from(value) : value;
+      await app.query({
+        name: "write",
+        text: "INSERT INTO people (id, phone) VALUES ($1, $2)",
+        values: [30, phone],
+      });
+      const read = {
+        name: "read",
+        text: "SELECT phone FROM people WHERE id = 30 AND phone IS NOT DISTINCT FROM $1",
+        values: [phone],
+      };
+      expect((await app.query(read)).rows).toEqual([{ phone: value }]);
+      const literal = value === null ? "NULL" : app.escapeLiteral(value);
+      expect(
+        await rowsOf(app, `SELECT id FROM people WHERE id = 30 AND phone IS NOT DISTINCT FROM ${literal}`),
+      ).toEqual([["30"]]);
+    }),
+    { numRuns: RUNS },
+  );
+}, 60_000);
+
+test("psql writes and reads without knowing, by COPY in both directions and formats", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "sluice-tokens-"));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  const file = join(folder, "people.csv");
+  writeFileSync(file, 'id,note,email\n42,"a, ""b""\nc","quoted@example.com"\n43,,\n');
+  const lines = [
+    "COPY people (id, email, note) FROM STDIN;",
+    "40\tcopied@example.com\ttab\\there",
+    "41\t\\N\t",
+    "\\.",
+    `\\copy people (id, note, email) from '${file}' with (format csv, header)`,
+    "COPY (SELECT id, email, note FROM people WHERE id IN (40, 41)) TO STDOUT;",
+    "COPY (SELECT email, note FROM people WHERE id = 42) TO STDOUT WITH (FORMAT csv, HEADER);",
+    "SELECT email FROM people WHERE email = 'quoted@example.com';",
+  ];
+  const { stdout, stderr } = await psql(["-qAt"], {
+    uri: sluice.uri("helpdesk_app"),
+    input: `${lines.join("\n")}\n`,
+  });
+  expect(stderr).toBe("");
+  expect(stdout).toBe(
+    '40\tcopied@example.com\ttab\\there\n41\t\\N\t\nemail,note\nquoted@example.com,"a, ""b""\nc"\nquoted@example.com\n',
+  );
+  const rows = await stored("SELECT email FROM people WHERE id BETWEEN 40 AND 43 ORDER BY id");
+  expect(rows.map(({ email }) => (email as string | null)?.slice(0, 7) ?? null)).toEqual([
+    "slt1_1_",
+    null,
+    "slt1_1_",
+    null,
+  ]);
+});
+
+test("COPY of a value that begins like a token fails, and leaves nothing behind", async () => {
+  const { stderr } = await psql(["-q"], {
+    uri: sluice.uri("helpdesk_app"),
+    input: "COPY people (id, email) FROM STDIN;\n50\tok@example.com\n51\tslt1_1_x\n\\.\n",
+  });
+  expect(stderr).toContain("begins like a token of the proxy");
+  expect(await rowsOf(app, "SELECT count(*) FROM people WHERE id IN (50, 51)")).toEqual([["0"]]);
+});
+
+/** Files of the server's data folder, and lines of a dump, that hold the text. */
+async function placesOf(text: string): Promise<readonly string[]> {
+  await database.query("ANALYZE; CHECKPOINT; SELECT pg_switch_wal()");
+  const files = readdirSync(server.dataFolder, { recursive: true, encoding: "utf8" })
+    .map((name) => join(server.dataFolder, name))
+    .filter((file) => statSync(file, { throwIfNoEntry: false })?.isFile() === true);
+  const { stdout } = await pgDump(["--data-only"], { uri: database.uri });
+  const found = files.filter((file) => readFileSync(file).includes(text));
+  return [...found, ...stdout.split("\n").filter((line) => line.includes(text))];
+}
+
+const WAYS = (text: string): readonly [string, unknown[]?][] => [
+  [`INSERT INTO people (id, email) VALUES (90, '${text}1')`],
+  ["INSERT INTO people (id, email) VALUES ($1, $2)", [91, `${text}2`]],
+  ["UPDATE people SET email = $1 WHERE id = 91", [`${text}3`]],
+  [`UPDATE people SET email = '${text}4' WHERE email = '${text}3'`],
+  ["SELECT id FROM people WHERE email = ANY($1)", [[`${text}4`, `${text}5`]]],
+  [
+    `MERGE INTO people p USING (VALUES (92)) v(i) ON p.id = v.i WHEN NOT MATCHED THEN INSERT (id, email) VALUES (v.i, '${text}6')`,
+  ],
+  ["DELETE FROM people WHERE id IN (90, 91, 92, 93)"],
+];
+
+test("no file of the server and no line of a dump holds a value that was written through the proxy", {
+  timeout: 60_000,
+}, async () => {
+  const write = async (client: pg.Client, uri: string, text: string) => {
+    for (const [sql, values] of WAYS(text)) await client.query(sql, values);
+    const input = `COPY people (id, email) FROM STDIN;\n93\t${text}7\n\\.\n`;
+    expect(await psql(["-q"], { uri, input })).toMatchObject({ stderr: "" });
+  };
+  await write(app, sluice.uri("helpdesk_app"), "kept-as-token");
+  expect(await placesOf("kept-as-token")).toEqual([]);
+  const open = await startProxy(database, {
+    policy: POLICY.replaceAll(/, stored: token|, joinable: true|token_canary.*/g, ""),
+  });
+  const client = await open.connect("helpdesk_app");
+  await client.query("DELETE FROM people WHERE id = 93");
+  await write(client, open.uri("helpdesk_app"), "kept-in-clear");
+  expect((await placesOf("kept-in-clear")).length).toBeGreaterThan(2);
+  await client.end();
+  await open.close();
+});
+
+test("a lead copies in and out as an application does", async () => {
+  const input =
+    "COPY people (id, phone) FROM STDIN;\n60\t+4930\n\\.\nCOPY (SELECT id, phone FROM people WHERE id = 60) TO STDOUT;\n";
+  expect(await psql(["-q"], { uri: sluice.uri("ben"), input })).toMatchObject({
+    stdout: "60\t+4930\n",
+    stderr: "",
+  });
+  expect(await stored("SELECT phone FROM people WHERE id = 60")).toEqual([
+    { phone: sealer.seal("+4930", "column public.people.phone") },
+  ]);
+  const { stdout } = await psql(["-q"], {
+    uri: sluice.uri("anna"),
+    input: "COPY (SELECT phone FROM people WHERE id = 1) TO STDOUT;\n",
+  });
+  expect(stdout).toBe("********4567\n");
+});
+
+test("temporary tables may be joined, where it is clear whose columns are meant", async () => {
+  await app.query("CREATE TEMPORARY TABLE picked AS SELECT 1::bigint AS id");
+  expect(
+    await rowsOf(
+      app,
+      "SELECT p.email FROM picked t JOIN people p ON p.id = t.id WHERE p.email = 'alice@example.com'",
+    ),
+  ).toEqual([["alice@example.com"]]);
+  await expect(
+    app.query("SELECT 1 FROM people WHERE EXISTS (SELECT FROM picked WHERE email = 'x')"),
+  ).rejects.toMatchObject({ hint: "Write the table before the column." });
+});
+
+test("a column that the catalog does not have yet is not guessed at", async () => {
+  await database.query("ALTER TABLE people ADD fresh text");
+  await expect(
+    app.query("INSERT INTO people (id, fresh, email) VALUES (99, 'a', 'b')"),
+  ).rejects.toMatchObject({ code: "42703" });
+  await database.query("ALTER TABLE people DROP fresh");
+});
+
+test("through a pool of server connections values are sealed and opened as well", async () => {
+  const pooled = await startProxy(database, { policy: POLICY, tokens: sealer, pool: { size: 1 } });
+  const [one, other] = await Promise.all([pooled.connect("helpdesk_app"), pooled.connect("helpdesk_app")]);
+  for (const client of [one, other, one]) {
+    const read = {
+      name: "found",
+      text: "SELECT email FROM people WHERE email = $1",
+      values: ["cleo@example.com"],
+    };
+    expect((await client.query(read)).rows).toEqual([{ email: "cleo@example.com" }]);
+  }
+  await Promise.all([one.end(), other.end()]);
+  await pooled.close();
+});
+
+const MASKED = [
+  "alice@example.com",
+  "a@b",
+  "no address",
+  "",
+  " Ann  Lee ",
+  "Ünal Öz",
+  "x",
+  "12345678",
+  "😀 emoji@x.de",
+  "a\nb@c.d",
+  "@x@y",
+];
+const MASKS: readonly Mask[] = [
+  { kind: "null" },
+  { kind: "constant", value: "[redacted]" },
+  { kind: "initials" },
+  { kind: "email" },
+  { kind: "first", count: 3 },
+  { kind: "last", count: 4 },
+  { kind: "token", prefix: "c_" },
+  { kind: "hash" },
+];
+
+test.each(MASKS)("the proxy masks a value as the database does: $kind", async (mask) => {
+  const key = Buffer.alloc(32, 3);
+  const made = maskSql(mask, "v.value", { sql: "text", category: "S", name: "text" }, key);
+  if (!made.ok) throw new Error(made.problem);
+  const { rows } = await database.query(
+    `SELECT value, ${made.sql} AS masked FROM unnest($1::text[]) v(value)`,
+    [MASKED],
+  );
+  expect(rows.map(({ value, masked }) => [value, masked])).toEqual(
+    MASKED.map((value) => [value, shownText(mask, value, key)]),
+  );
+});
+
+test("what a column cannot keep of its values is reported, with what would be right", async () => {
+  await database.query(
+    "CREATE TABLE odd (id bigint PRIMARY KEY, number bigint, short varchar(20), preset text DEFAULT 'x', made text GENERATED ALWAYS AS (upper(preset)) STORED, checked text CHECK (checked LIKE '%@%'))",
+  );
+  onTestFinished(async () => void (await database.query("DROP TABLE odd")));
+  const policy = policiesOf(`
+version: 1
+token_canary: ${canaryToken(sealer)}
+classes: { email: { mask: email, stored: token } }
+tables: { public.odd: { columns: { number: email, short: email, preset: email, checked: email } } }
+`).forDatabase("any");
+  const catalog = await (await sluice.catalogs.of(database.database)).refresh();
+  const told = checkAgainstCatalog(policy, catalog).map(({ severity, message }) => `${severity}: ${message}`);
+  expect(told).toEqual(
+    expect.arrayContaining([
+      "error: public.odd.number is stored as tokens, which its type bigint cannot hold",
+      "error: public.odd.short is stored as tokens, which its type character varying(20) cannot hold",
+      "error: public.odd.preset is stored as tokens, and its default would be stored as it is",
+      'error: public.odd.preset is stored as tokens, and "made" is generated from it',
+      'warning: public.odd.checked is stored as tokens, and the CHECK "odd_checked_check" will see tokens',
+    ]),
+  );
+});
+
+test.each([
+  ["classes: { a: { mask: email, stored: token } }", "the policy has no token_canary"],
+  ["classes: { a: { mask: email, joinable: true } }", "has joinable without stored"],
+  [
+    "token_canary: slt1_1_abc\nclasses: { a: { mask: { sql: 'left(value, 1)' }, stored: token } }",
+    "computed by the database",
+  ],
+  [
+    "token_canary: slt1_1_abc\nclasses: { a: { mask: email, stored: token } }\nroles: { r: { users: [x], sees: [{ a: { when: 'true' } }] } }",
+    "with a condition",
+  ],
+])("a policy with %s is refused", (text, problem) => {
+  expect(() => policiesOf(`version: 1\n${text}\n`)).toThrow(problem);
+});
+
+test("serve does not start with another key ring, or without one", async () => {
+  const start = (variables: Record<string, string>) =>
+    startSluice({ policy: POLICY, upstream: database.uri, variables });
+  await expect(start({})).rejects.toThrow("there is no --token-keys-file");
+  const other = { SLUICE_TOKEN_KEYS: `1 ${Buffer.alloc(32, 8).toString("hex")}` };
+  await expect(start(other)).rejects.toThrow("the policy's tokens cannot be read");
+  await expect(start({ SLUICE_TOKEN_KEYS: "1 x" })).rejects.toThrow("at least 32 are needed");
+});
+
+test("sluice tokens prints a key, and the canary of a key ring", () => {
+  const lines: string[] = [];
+  const print = (line: string) => void lines.push(line);
+  expect(tokens(["key", "--version", "2"], {}, print)).toBe(0);
+  expect(tokens(["canary"], { SLUICE_TOKEN_KEYS: lines[0] }, print)).toBe(0);
+  expect(lines).toEqual([
+    expect.stringMatching(/^2 [0-9a-f]{64}$/),
+    expect.stringMatching(/^token_canary: slt1_2_/),
+  ]);
+  const complaints: string[] = [];
+  expect(tokens(["canary"], {}, print, (line) => void complaints.push(line))).toBe(1);
+  expect(complaints).toEqual(["sluice tokens: SLUICE_TOKEN_KEYS: there is no key"]);
+});
