@@ -334,28 +334,56 @@ test("notices of code of one's own are charged, and stopped", async () => {
   });
 });
 
-test("an error that quotes a table is not told, and one that quotes a value is charged", async () => {
+const TABLE_IN_AN_ERROR = [
+  "SELECT (SELECT string_agg(email, ',') FROM customers)::int",
+  "INSERT INTO tickets (customer_id) SELECT (SELECT string_agg(email, ',') FROM customers)::int",
+  "DO $$ BEGIN RAISE EXCEPTION '%', (SELECT string_agg(email, ',') FROM customers) USING ERRCODE = '42601'; END $$",
+  "DO $$ BEGIN RAISE EXCEPTION 'x' USING COLUMN = (SELECT string_agg(email, ',') FROM customers); END $$",
+];
+
+test("an error that quotes a table is charged before it leaves, and not told without room", async () => {
   await withSluice(WATCHED, async (sluice) => {
     const client = await sluice.connect("helpdesk_app");
-    await client.query("SET app.agent = 'anna'");
-    for (const sql of [
-      "SELECT (SELECT string_agg(email, ',') FROM customers)::int",
-      "INSERT INTO tickets (customer_id) SELECT (SELECT string_agg(email, ',') FROM customers)::int",
-      "DO $$ BEGIN RAISE EXCEPTION '%', (SELECT string_agg(email, ',') FROM customers) USING ERRCODE = '42601'; END $$",
-      "DO $$ BEGIN RAISE EXCEPTION 'x' USING COLUMN = (SELECT string_agg(email, ',') FROM customers); END $$",
-    ]) {
+    for (const [index, sql] of TABLE_IN_AN_ERROR.entries()) {
+      await client.query(`SET app.agent = 'thief-${index}'`);
       const error = await client.query(sql).then(
         () => "",
         (thrown: unknown) => JSON.stringify({ ...(thrown as object), message: String(thrown) }),
       );
-      expect(error, sql).toMatch(/too long to be shown/);
+      expect(error, sql).toContain('"code":"53400"');
       expect(error, sql).not.toContain("@");
+      // Nothing was cancelled that came after it.
+      await client.query("SET app.agent = 'anna'");
+      expect((await client.query("SELECT 1 AS one")).rows).toEqual([{ one: 1 }]);
     }
     // Whoever asks for one value after the other has a name.
     await expect(
       client.query("SELECT (SELECT email FROM customers WHERE id = 7)::int"),
     ).rejects.toMatchObject({ code: "22P02" });
     expect(await peopleOf(sluice, "anna")).toBe(1);
+    await client.end();
+  });
+});
+
+test("a long error is the server's own where there is room for all it may quote", async () => {
+  await withSluice(WATCHED.replaceAll(/1h: \d+/g, "1h: 100000"), async (sluice) => {
+    const client = await sluice.connect("helpdesk_app");
+    const direct = new pg.Client({ connectionString: world.database.uri });
+    await direct.connect();
+    await client.query("SET app.agent = 'anna'");
+    const long = `DO $$ BEGIN RAISE EXCEPTION '%', repeat('R', 6000) USING HINT = 'as it is'; END $$`;
+    for (const sql of [long, ...TABLE_IN_AN_ERROR]) {
+      const failure = async (on: pg.Client) => {
+        const { code, message, hint, column } = await on.query(sql).then(
+          () => expect.unreachable(),
+          (thrown: pg.DatabaseError) => thrown,
+        );
+        return { code, message, hint, column };
+      };
+      expect(await failure(client), sql).toEqual(await failure(direct));
+    }
+    expect(await peopleOf(sluice, "anna")).toBeGreaterThan(1_500);
+    await direct.end();
     await client.end();
   });
 });

@@ -240,7 +240,7 @@ export class WatchedBackend {
   #stop(run: Run, refusal: Refusal): void {
     if (run !== this.#run.known || run.cut !== undefined) return;
     run.cut = this.#state.trace.refer(refusal);
-    this.cancel(run.cut);
+    if (!this.#run.hasFailed) this.cancel(run.cut);
   }
 }
 

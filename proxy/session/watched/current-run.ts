@@ -13,6 +13,7 @@ export class CurrentRun {
   readonly #state: WatchedState;
   readonly #rows: ShownRows;
   #run: Run | undefined;
+  #hasFailed = false;
 
   constructor(state: WatchedState, rows: ShownRows) {
     this.#state = state;
@@ -35,12 +36,20 @@ export class CurrentRun {
 
   /** The statement at an error, also one that has had no row. */
   failing(head: RunRequest): Run | undefined {
-    return this.#run ?? this.#runOf(head);
+    this.#run ??= this.#runOf(head);
+    this.#hasFailed = true;
+    return this.#run;
+  }
+
+  /** The server has ended it with an error, which has not left yet: there is nothing to cancel. */
+  get hasFailed(): boolean {
+    return this.#hasFailed;
   }
 
   /** Its answer is over. */
   end(): void {
     this.#run = undefined;
+    this.#hasFailed = false;
   }
 
   /** Whose rows a statement gives, by what the server has answered. */

@@ -11,7 +11,7 @@ import type { WatchedRecord } from "./record.ts";
 import { isRunRequest, type WatchedRequest } from "./requests.ts";
 import type { ShownRows } from "./shown-rows.ts";
 import type { WatchedState } from "./state.ts";
-import { peopleInError, withheld } from "./told-texts.ts";
+import { peopleInError } from "./told-texts.ts";
 
 /** A server error that the client has got. */
 interface Failed {
@@ -46,7 +46,7 @@ export class WatchedFailure implements AnswerSteps<Frame, Failed> {
     this.#cutting = cutting;
   }
 
-  release(frame: Frame): Failed {
+  release(frame: Frame): Failed | "unsettled" {
     const { ledger, trace } = this.#state;
     const fields = decodeError(frame);
     const { head } = ledger;
@@ -54,14 +54,16 @@ export class WatchedFailure implements AnswerSteps<Frame, Failed> {
     if (isFatal) this.#state.fatal = true;
     const sqlstate = fields.get("C") ?? "XX000";
     const isCancelled = sqlstate === STATEMENT_TIMEOUT.sqlstate && !isFatal;
-    const own = head?.refusal ?? this.#run.known?.cut ?? (isCancelled ? this.#cutting.words : undefined);
-    const told = own && !isFatal ? trace.refer(own) : undefined;
     // What has a reference is on record already: a result that was cut off too late.
     const isOnRecord = head?.refusal?.reference !== undefined;
     const run = isRunRequest(head) && !isOnRecord ? this.#run.failing(head) : undefined;
+    const words = () => head?.refusal ?? run?.cut ?? (isCancelled ? this.#cutting.words : undefined);
+    if (run !== undefined && words() === undefined && !this.#mayQuote(frame, fields, run)) return "unsettled";
+    // The counters may have found no room for what the error quotes.
+    const own = words();
+    const told = own && !isFatal ? trace.refer(own) : undefined;
     this.#run.end();
-    const isLong = run !== undefined && told === undefined && !this.#quotes(frame, fields, run);
-    this.#tell(frame, isLong ? withheld(sqlstate) : told, head);
+    this.#tell(frame, told, head);
     return { head, run, sqlstate, told };
   }
 
@@ -94,10 +96,10 @@ export class WatchedFailure implements AnswerSteps<Frame, Failed> {
     }
   }
 
-  /** Charges for what an error quotes. False: it is too much to be told. */
-  #quotes(frame: Frame, fields: ErrorFields, run: Run): boolean {
+  /** Charges for what an error quotes. False: it waits for the counters, as rows do. */
+  #mayQuote(frame: Frame, fields: ErrorFields, run: Run): boolean {
     const people = peopleInError(frame, fields, run.shape);
-    return this.#rows.quoted(run, people, frame.end - frame.start);
+    return this.#rows.error(run, people, frame.end - frame.start) || this.#state.fatal;
   }
 
   #judgedOf(head: WatchedRequest | undefined) {

@@ -24,6 +24,8 @@ export class ShownRows {
   #reader: Reader | undefined;
   /** They are being charged, and leave when that is done. */
   #many: Rows | undefined;
+  /** Its error is being charged, and leaves when that is done. */
+  #erring: Run | undefined;
 
   constructor(state: WatchedState, onStop: OnStop) {
     this.#state = state;
@@ -91,12 +93,20 @@ export class ShownRows {
     return true;
   }
 
-  /** The same of an error, for which nothing waits. False: it shows more than may leave before it is charged. */
-  quoted(run: Run, people: number, bytes: number): boolean {
-    if (people === 0 || this.#reader === undefined || this.#run !== run) return true;
-    if (people > this.#reader.ahead && !this.#state.judging.observes) return false;
-    this.#quote(run, this.#reader, people, bytes);
-    return true;
+  /** The same of an error, which ends the statement; one that shows many people waits until they are charged. */
+  error(run: Run, people: number, bytes: number): boolean {
+    if (this.#erring === run) {
+      if (this.#charges.isSettled) this.#erring = undefined;
+      return this.#erring === undefined;
+    }
+    const reader = this.#reader;
+    if (!this.text(run, people, bytes)) return false;
+    if (reader === undefined || run.cut !== undefined || people <= reader.ahead) return true;
+    if (this.#state.judging.observes) return true;
+    this.#charges.flush();
+    if (this.#charges.isSettled) return true;
+    this.#erring = run;
+    return false;
   }
 
   #quote(run: Run, reader: Reader, people: number, bytes: number): void {

@@ -2,7 +2,6 @@ import { BYTES_OF_UNNAMED } from "../../policy/prices.ts";
 import type { Statement } from "../../sql/verdict.ts";
 import { decodeError, type ErrorFields } from "../../wire/errors.ts";
 import type { Frame } from "../../wire/frames.ts";
-import { refuse } from "../../wire/refusal.ts";
 
 /*
  * Texts beside the rows: an error quotes the value that it is about, and code of one's own says what it likes in both errors
@@ -45,17 +44,6 @@ const OF_CODE = [...OF_SERVER, ..."Wqsctdn"];
 function sizeOf(frame: Frame, fields: ErrorFields, counted: readonly string[]): number {
   if (frame.piece !== "whole") return frame.buffer.readInt32BE(frame.start + 1);
   return counted.reduce((size, field) => size + Buffer.byteLength(fields.get(field) ?? ""), 0);
-}
-
-/** Told in place of an error that shows more people than may leave before the counters have said that there is room. */
-export function withheld(sqlstate: string) {
-  return refuse(
-    "42501",
-    `the statement failed with ${sqlstate}, and the server's own words are too long to be shown`,
-    {
-      hint: "They may quote the rows of many people. The server's log has them.",
-    },
-  );
 }
 
 /** SET and the like change the session, and run nothing. */
