@@ -127,6 +127,8 @@ test.each([
   // Postgres 16 and newer sort a group's rows for an aggregate with DISTINCT.
   "SELECT json_agg(s.x) FROM (SELECT name AS x, id FROM customers WHERE id < 13 ORDER BY id DESC) s",
   "SELECT country, string_agg(s.x, ',') FROM (SELECT name AS x, id, country FROM customers WHERE id < 13 ORDER BY id DESC) s GROUP BY country",
+  "SELECT c.*, count(t.id) FROM customers c LEFT JOIN tickets t ON t.customer_id = c.id WHERE c.id < 9 GROUP BY c.id ORDER BY c.id DESC",
+  "SELECT t.*, count(*) FROM tickets t JOIN customers c ON c.id = t.customer_id WHERE c.id < 9 GROUP BY t.id ORDER BY t.id LIMIT 5",
 ])("and by name, in the order of the client's own rows: %s", async (sql) => {
   const rows = await peopleOf(sql);
   expect(rows?.length).toBeGreaterThan(0);

@@ -101,6 +101,26 @@ test.each([
   expect([metering?.subjects.length, metering?.unknown]).toEqual([subjects, unknown]);
 });
 
+test.each([
+  ["SELECT c.*, count(t.id) FROM customers c LEFT JOIN tickets t ON t.customer_id = c.id GROUP BY c.id", 2],
+  ["SELECT t.*, count(*) FROM tickets t GROUP BY t.id ORDER BY t.id LIMIT 20", 1],
+  ["SELECT customer_id, max(subject) FROM tickets GROUP BY customer_id", 1],
+  ["SELECT t.customer_id AS who, max(t.subject) FROM tickets t GROUP BY who", 1],
+  ["SELECT id, country FROM customers GROUP BY id, country", 1],
+  ["SELECT d.id, max(d.name) FROM (SELECT id, name FROM customers) d GROUP BY d.id", 1],
+  // A crowd in each row: another person's rows, other people, a sum over them.
+  [
+    "SELECT c.id, max(o.name) FROM customers c JOIN customers o ON o.country = c.country GROUP BY c.id",
+    undefined,
+  ],
+  ["SELECT name, count(*) FROM customers GROUP BY name", undefined],
+  ["SELECT country AS id, max(name) FROM customers c(i) GROUP BY id", undefined],
+  ["SELECT id, max(name) FROM customers GROUP BY GROUPING SETS ((id), ())", undefined],
+])("a group of one person's rows names them: %s", (sql, named) => {
+  const { metering } = judged.judge("helpdesk_app", sql).statements[0] ?? {};
+  expect(metering?.groups?.namespaces.length).toBe(named);
+});
+
 const GET = (source: string) =>
   `WITH pgrst_source AS (${source}) SELECT null::bigint AS total_result_set, pg_catalog.count(p) AS page_total, coalesce(json_agg(p), '[]') AS body, nullif(current_setting('response.headers', true), '') AS response_headers FROM (SELECT * FROM pgrst_source) p`;
 test.each([

@@ -1,8 +1,9 @@
-import type { GroupingSet, Node } from "libpg-query";
+import type { GroupingSet, Node, ResTarget } from "libpg-query";
 import type { BoundColumn, BoundQuery, BoundRelation } from "../bind/bound.ts";
 import { nodeOf, stringOf } from "../parse/grammar.ts";
 import type { Sights } from "../sight.ts";
 import type { ShownColumns } from "./columns.ts";
+import type { NamedPerson } from "./named-people.ts";
 import { sightOf } from "./people.ts";
 import { namedReferences } from "./summary-clauses.ts";
 import { isWrapped } from "./wrapped.ts";
@@ -43,6 +44,44 @@ export function groupingsByKey(
       if (own !== undefined && !isGrouped(own) && isNamed(column.name)) columns.push(column.name);
     }
     return columns.length === 0 ? [] : [{ reference, columns }];
+  });
+}
+
+/**
+ * Whether all rows of a group are about one person, because the query groups by the column that identifies them or by the
+ * key of their row. GROUP BY takes a name for a column of FROM before it takes it for an output's (Postgres docs, "SELECT",
+ * GROUP BY). A position is not looked up.
+ */
+export function isGroupedByPerson(
+  sights: Sights,
+  { clauses: { group = [], targets = [] }, relations }: BoundQuery,
+  { reference, by, exposed }: NamedPerson,
+): boolean {
+  if (group.some(isGroupingSet)) return false;
+  const isColumn = (name: string) =>
+    relations.some(({ columns }) => columns.some((column) => column.name === name));
+  const grouped = group.flatMap((node): (readonly string[])[] => {
+    const names = namesIn(node);
+    if (names === undefined) return [];
+    const [name = "", qualifier] = names;
+    const isOutput = qualifier === undefined && !isColumn(name);
+    return isOutput ? outputsNamed(targets, name) : [names];
+  });
+  const isGrouped = (isMeant: (column: BoundColumn) => boolean): boolean =>
+    by.columns.some((column) => isMeant(column) && grouped.some((names) => isNamedBy(column, names)));
+  const primaryKey = by === reference ? (sightOf(sights, reference)?.relation.primaryKey ?? []) : [];
+  return (
+    isGrouped(({ name }) => name === exposed) ||
+    (primaryKey.length > 0 && primaryKey.every((own) => isGrouped((column) => ownName(column) === own)))
+  );
+}
+
+/** The plain columns that outputs of this name show. */
+function outputsNamed(targets: readonly Node[], name: string): (readonly string[])[] {
+  return targets.flatMap((target) => {
+    const { name: output, val } = nodeOf(target)[1] as ResTarget;
+    const names = output === name && val !== undefined ? namesIn(val) : undefined;
+    return names === undefined ? [] : [names];
   });
 }
 

@@ -6,6 +6,7 @@ import { isIdentified } from "../subjects.ts";
 import type { Groups, Metering } from "../verdict.ts";
 import { functionsMeant } from "./calls.ts";
 import { gathersRows } from "./gathering.ts";
+import { isGroupedByPerson } from "./grouped-keys.ts";
 import {
   areTied,
   countedHere,
@@ -219,11 +220,27 @@ function groupsOf(bill: Bill, query: BoundQuery): FoundGroups | undefined {
     told: {
       namespaces: people.map(({ subject: { namespace } }) => namespace),
       // Gathered values can be read one by one, so their people must be identified.
-      tell: gathersRows(statement, given) ? "people" : "number",
+      tell: gathersRows(statement, given) || areOfOnePerson(bill, query, people) ? "people" : "number",
       isPlain: !told.namesProtected,
       ...(isDistinct && { most: people.length }),
     },
   };
+}
+
+/**
+ * Of a watched role: a group for each person or for each of their rows, as in `SELECT c.*, count(t.id) … GROUP BY c.id`.
+ * It shows them as their own row does. Of larger groups only sums are shown, and listing everybody would cost more than
+ * they do.
+ */
+function areOfOnePerson(
+  { statement, given }: Bill,
+  query: BoundQuery,
+  people: readonly NamedPerson[],
+): boolean {
+  if (given.role.watch !== true) return false;
+  const grouped = people.filter((person) => isGroupedByPerson(given.sights, query, person));
+  const others = people.filter((person) => !grouped.includes(person)).map(({ reference }) => reference);
+  return grouped.length > 0 && areTied(statement, given, grouped, others);
 }
 
 /** Of a watched role: an aggregate over the query's rows whose result shows in which order they came. */
