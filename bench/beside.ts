@@ -19,12 +19,11 @@ import { parse, stringify } from "yaml";
 import { median, percentile, ratios, table } from "./figures.ts";
 import { type Load, type Measured, runPgbench } from "./pgbench.ts";
 import { type RunningProxy, startSluice, type Target, uriAt } from "./targets.ts";
-import { ACCOUNTS, POLICY, startWorld, USERS, type World } from "./world.ts";
+import { ACCOUNTS, FEW, POLICY, startWorld, USERS, type World } from "./world.ts";
 
 const run = promisify(execFile);
 const MAIN = fileURLToPath(new URL("../../main.js", import.meta.url));
 const CHECKOUT = fileURLToPath(new URL("../../..", import.meta.url));
-const FEW = 1_000;
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -65,15 +64,18 @@ const WORKS: readonly Work[] = [
 async function main(): Promise<void> {
   const [commit] = positionals;
   if (commit === undefined) throw new Error("Which commit? npm run bench:beside -- COMMIT");
-  const wanted = values.only?.split(";").map((name) => name.trim());
   const roles = new Set(values.roles.split(","));
-  const works = WORKS.filter(
-    ({ name, user }) => roles.has(user) && (wanted?.some((start) => name.startsWith(start)) ?? true),
-  );
-  if (works.length === 0) throw new Error(`No such load: ${values.only}`);
+  for (const role of roles)
+    if (!USERS.some((user) => user === role)) throw new Error(`No such role: ${role}`);
+  const able = WORKS.filter(({ user }) => roles.has(user));
+  const wanted = values.only?.split(";").map((name) => name.trim()) ?? [""];
+  for (const start of wanted)
+    if (!able.some(({ name }) => name.startsWith(start))) throw new Error(`No such load: ${start}`);
+  const works = able.filter(({ name }) => wanted.some((start) => name.startsWith(start)));
   const other = await build(commit);
-  const world = await startWorld(1_000);
+  let world: World | undefined;
   try {
+    world = await startWorld(1_000);
     const rows: string[][] = [];
     for (const after of [false, true] as const) {
       const group = works.filter((work) => (work.after ?? false) === after);
@@ -83,7 +85,7 @@ async function main(): Promise<void> {
       `${table(["load", "clients", `${commit}, µs`, "now, µs", "now ÷ then, quartiles"], rows)}\n`,
     );
   } finally {
-    await Promise.all([world.stop(), other.remove()]);
+    await Promise.all([world?.stop(), other.remove()]);
   }
 }
 

@@ -1,7 +1,7 @@
 import { median, ratios, type Series, table, withSpread } from "./figures.ts";
 import { type Load, type Measured, runPgbench } from "./pgbench.ts";
 import type { Target } from "./targets.ts";
-import { ACCOUNTS } from "./world.ts";
+import { ACCOUNTS, FEW } from "./world.ts";
 
 export interface PointTargets {
   readonly direct: Target;
@@ -27,8 +27,6 @@ export interface Extent {
   readonly clients: readonly number[];
 }
 
-/** So few that after a moment everybody has been counted and every text been seen. */
-const FEW = 1_000;
 /** They are as fast at once as ever. */
 const NATIVE: ReadonlySet<string> = new Set(["direct", "PgBouncer", "Pgpool-II"]);
 /** What a table shows of a load. */

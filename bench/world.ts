@@ -61,6 +61,8 @@ roles:
 
 /** The accounts of pgbench at scale 1. */
 export const ACCOUNTS = 100_000;
+/** So few that after a moment everybody has been counted and every text been seen. */
+export const FEW = 1_000;
 
 /** A server with the tables of pgbench and one of many rows, a Redis beside it, and a folder for files. */
 export interface World {

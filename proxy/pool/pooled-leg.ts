@@ -3,7 +3,7 @@ import type { Ledger } from "../protocol/ledger.ts";
 import type { Request } from "../protocol/requests.ts";
 import type { LegUser, ServerLeg } from "../protocol/server-leg.ts";
 import { readyForQuery } from "../wire/backend-messages.ts";
-import type { Frame, FrameReader } from "../wire/frames.ts";
+import { type Frame, type FrameReader, frameOf } from "../wire/frames.ts";
 import { flushMessage } from "../wire/frontend-messages.ts";
 import { Frontend } from "../wire/messages.ts";
 import { Answers } from "./answers.ts";
@@ -264,11 +264,6 @@ export class PooledLeg implements ServerLeg {
     this.frame = told;
     return true;
   }
-}
-
-/** One of the proxy's own messages. */
-function frameOf(buffer: Buffer): Frame {
-  return { type: buffer[0] ?? 0, buffer, start: 0, end: buffer.length, piece: "whole" };
 }
 
 const OF_COPY: ReadonlySet<number> = new Set([Frontend.CopyData, Frontend.CopyDone, Frontend.CopyFail]);

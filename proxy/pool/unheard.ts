@@ -3,7 +3,7 @@ import { isUnasked } from "../protocol/requests.ts";
 import type { LegUser, ServerLeg } from "../protocol/server-leg.ts";
 import { decodeReadyForQuery } from "../wire/backend-messages.ts";
 import { type FrameReader, ProtocolViolation } from "../wire/frames.ts";
-import { Backend } from "../wire/messages.ts";
+import { Backend, isRow } from "../wire/messages.ts";
 import type { Tenancy } from "./tenancy.ts";
 
 /** For so long what a client has asked for before it left may take. */
@@ -38,7 +38,7 @@ export class Unheard implements LegUser {
   }
 
   mayStream(type: number): boolean {
-    return type === Backend.DataRow || type === Backend.CopyData;
+    return isRow(type);
   }
 
   wake(): void {

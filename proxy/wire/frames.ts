@@ -16,6 +16,11 @@ export interface Frame {
   readonly piece: "whole" | "first" | "middle" | "last";
 }
 
+/** One whole message, with its type byte, as a frame. */
+export function frameOf(message: Buffer): Frame {
+  return { type: message[0] ?? 0, buffer: message, start: 0, end: message.length, piece: "whole" };
+}
+
 /** The peer violated the protocol. The connection cannot continue, because the start of the next message is unknown. */
 export class ProtocolViolation extends Error {
   override readonly name = "ProtocolViolation";

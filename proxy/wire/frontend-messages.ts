@@ -1,5 +1,5 @@
 import { serialize } from "pg-protocol";
-import { type Frame, MalformedMessage, ProtocolViolation } from "./frames.ts";
+import { type Frame, frameOf, MalformedMessage, ProtocolViolation } from "./frames.ts";
 import { BodyReader, bytesOf, cstring, Frontend, int32, message, uint16 } from "./messages.ts";
 
 /** Offsets are into the frame's buffer; names are keys (see `nameKey`). */
@@ -140,10 +140,6 @@ export function declaredType(parse: Buffer, number: number): number {
 /** The oids of all types that a Parse message declares. */
 export function typesDeclaredIn(parse: Buffer): readonly number[] {
   return declaredTypes(parse, decodeParse(frameOf(parse)).typesStart);
-}
-
-function frameOf(parse: Buffer): Frame {
-  return { type: Frontend.Parse, buffer: parse, start: 0, end: parse.length, piece: "whole" };
 }
 
 /** The oids of the parameters' types, 0 for those that the server is to infer; their count is at `at`. */

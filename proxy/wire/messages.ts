@@ -195,3 +195,8 @@ export function uint16(value: number): Buffer {
 export function bytesOf(frame: Frame): Buffer {
   return frame.buffer.subarray(frame.start, frame.end);
 }
+
+/** A row of a result, or of a COPY. */
+export function isRow(type: number): boolean {
+  return type === Backend.DataRow || type === Backend.CopyData;
+}

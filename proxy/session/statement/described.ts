@@ -1,7 +1,7 @@
 import { strayColumn } from "../../sql/plain-fields.ts";
 import type { Scope } from "../../sql/scope.ts";
 import { extraFields, type Statement } from "../../sql/verdict.ts";
-import type { Frame } from "../../wire/frames.ts";
+import { type Frame, frameOf } from "../../wire/frames.ts";
 import { bytesOf } from "../../wire/messages.ts";
 import { type Refusal, refuse } from "../../wire/refusal.ts";
 import { fieldOrigins, trimRowDescription } from "../../wire/rows.ts";
@@ -61,12 +61,7 @@ function knownAs({ buffer, start, end }: Frame, shape: Statement): Fitting | und
 /** It lies about for as long as the verdict: a slice would keep the whole read buffer. */
 function kept(frame: Frame, shape: Statement): Fitting {
   const bytes = Buffer.from(bytesOf(frame));
-  const copy: Frame = {
-    ...{ type: frame.type, piece: "whole" },
-    buffer: Buffer.from(bytes),
-    start: 0,
-    end: bytes.length,
-  };
+  const copy = frameOf(Buffer.from(bytes));
   return { bytes, shown: copy.buffer.subarray(0, trimRowDescription(copy, extraFields(shape))) };
 }
 

@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { frameOf } from "../../wire/frames.ts";
 import { closeMessage, decodeParse } from "../../wire/frontend-messages.ts";
 import { cstring, Frontend, message } from "../../wire/messages.ts";
 import type { Judged } from "./decision.ts";
@@ -21,8 +22,7 @@ export interface PreparingAgain {
 
 /** `parse`: the client's own Parse message, as `preparedBy` keeps it. */
 export function preparingAgain(key: string, parse: Buffer, judged: Judged): PreparingAgain {
-  const frame = { type: Frontend.Parse, buffer: parse, start: 0, end: parse.length, piece: "whole" } as const;
-  const types = parse.subarray(decodeParse(frame).typesStart);
+  const types = parse.subarray(decodeParse(frameOf(parse)).typesStart);
   const parseAs = (name: string) =>
     message(Frontend.Parse, cstring(name, "latin1"), textOf(judged), ZERO, types);
   return {

@@ -6,10 +6,17 @@ import type { Request } from "../../protocol/requests.ts";
 import type { LegUser, ServerLeg } from "../../protocol/server-leg.ts";
 import type { Scope } from "../../sql/scope.ts";
 import { type TokenColumns, tokenColumnsOf } from "../../sql/tokens/columns.ts";
-import { namesIn, type Sender, type TokenText, tokenText, UNTOUCHED } from "../../sql/tokens/text.ts";
+import {
+  namesIn,
+  type Sender,
+  type TokenStatement,
+  type TokenText,
+  tokenText,
+  UNTOUCHED,
+} from "../../sql/tokens/text.ts";
 import type { Sealer } from "../../tokens/sealed.ts";
 import { errorResponse } from "../../wire/errors.ts";
-import { type Frame, FrameReader } from "../../wire/frames.ts";
+import { type Frame, FrameReader, frameOf } from "../../wire/frames.ts";
 import {
   copyFailMessage,
   declaredTypes,
@@ -22,7 +29,7 @@ import {
   queryMessage,
   withSql,
 } from "../../wire/frontend-messages.ts";
-import { Backend, Frontend, message } from "../../wire/messages.ts";
+import { Backend, Frontend, isRow, message } from "../../wire/messages.ts";
 import { poisonedBind, poisonedParse, poisonedQuery } from "../../wire/poison.ts";
 import { type Refusal, refuse } from "../../wire/refusal.ts";
 import type { Reported } from "../context/reported.ts";
@@ -118,8 +125,8 @@ export class TokenLeg implements ServerLeg {
   }
 
   send(given: Buffer | Frame, request: Request): void {
-    const frame = Buffer.isBuffer(given) ? frameOf(given) : given;
-    if (!this.#isActive || frame === undefined || frame.piece !== "whole") {
+    const frame = this.#isActive ? asFrame(given) : undefined;
+    if (frame === undefined || frame.piece !== "whole") {
       this.#inner.send(given, request);
       return;
     }
@@ -254,7 +261,7 @@ export class TokenLeg implements ServerLeg {
 
   pass(given: Buffer | Frame): void {
     const copy = this.#copyIn;
-    const frame = Buffer.isBuffer(given) ? frameOf(given) : given;
+    const frame = asFrame(given);
     if (copy === undefined || frame === undefined || frame.type !== Frontend.CopyData) {
       this.#inner.pass(given);
       return;
@@ -266,7 +273,7 @@ export class TokenLeg implements ServerLeg {
   endCopy(given: Buffer | Frame): void {
     const copy = this.#copyIn;
     this.#copyIn = undefined;
-    const frame = Buffer.isBuffer(given) ? frameOf(given) : given;
+    const frame = asFrame(given);
     if (copy === undefined || frame?.type !== Frontend.CopyDone) {
       this.#inner.endCopy(given);
       return;
@@ -277,8 +284,7 @@ export class TokenLeg implements ServerLeg {
       this.#inner.endCopy(given);
       return;
     }
-    const head = this.#ledger?.head;
-    const note = head && this.#notes.get(head);
+    const note = this.#note;
     if (note !== undefined) note.refusal = copy.refusal;
     this.#inner.endCopy(copyFailMessage("a value begins like a token"));
   }
@@ -329,6 +335,12 @@ export class TokenLeg implements ServerLeg {
     return head && this.#notes.get(head);
   }
 
+  /** The statement that is being answered. */
+  get #statement(): TokenStatement | undefined {
+    const index = this.#ledger?.head?.kind === "query" ? this.#ledger.statementIndex : 0;
+    return this.#note?.sent?.text.statements[index];
+  }
+
   /** Whether rows of what is being answered may hold tokens. */
   #turnsRows(): boolean {
     return this.#copyOut !== undefined || hasTokens(this.#fieldsNow());
@@ -338,7 +350,7 @@ export class TokenLeg implements ServerLeg {
   #fieldsNow(): FieldColumns {
     if (this.#ledger?.head?.kind !== "execute") return this.#rows;
     const sent = this.#note?.sent;
-    return sent?.described ?? sent?.text.statements[0]?.outputs ?? [];
+    return sent?.described ?? this.#statement?.outputs ?? [];
   }
 
   #row(frame: FrameReader): void {
@@ -365,16 +377,14 @@ export class TokenLeg implements ServerLeg {
     const columns: TokenColumns | undefined = scope && tokenColumnsOf(scope);
     const head = this.#ledger?.head;
     if (columns === undefined || head === undefined) return;
-    const { sent } = this.#notes.get(head) ?? {};
-    const index = head.kind === "query" ? (this.#ledger?.statementIndex ?? 0) : 0;
-    const fields = describedColumns(frame, columns, sent?.text.statements[index]?.outputs ?? []);
+    const fields = describedColumns(frame, columns, this.#statement?.outputs ?? []);
+    const sent = this.#note?.sent;
     if (head.kind === "query") this.#rows = fields;
     else if (sent !== undefined) sent.described = fields;
   }
 
   #copies(type: number): void {
-    const index = this.#ledger?.head?.kind === "query" ? (this.#ledger?.statementIndex ?? 0) : 0;
-    const copy = this.#note?.sent?.text.statements[index]?.copy;
+    const copy = this.#statement?.copy;
     if (copy === undefined) return;
     if (type === Backend.CopyInResponse) this.#copyIn = new CopyIn(copy, this.#parts.sealer);
     else this.#copyOut = new CopyOut(copy);
@@ -468,14 +478,11 @@ export class TokenLeg implements ServerLeg {
 const NEVER = () => false;
 const WHOLE: ReadonlySet<number> = new Set([Frontend.Query, Frontend.Parse, Frontend.Bind]);
 
-function isRow(type: number): boolean {
-  return type === Backend.DataRow || type === Backend.CopyData;
-}
-
-/** One message of the proxy's own; undefined for several. */
-function frameOf(buffer: Buffer): Frame | undefined {
-  const isOne = buffer.length >= 5 && buffer.readInt32BE(1) === buffer.length - 1;
-  return isOne ? { type: buffer[0] ?? 0, buffer, start: 0, end: buffer.length, piece: "whole" } : undefined;
+/** Undefined for several messages of the proxy's own in one buffer. */
+function asFrame(given: Buffer | Frame): Frame | undefined {
+  if (!Buffer.isBuffer(given)) return given;
+  const isOne = given.length >= 5 && given.readInt32BE(1) === given.length - 1;
+  return isOne ? frameOf(given) : undefined;
 }
 
 const KEPT_TEXTS = 500;

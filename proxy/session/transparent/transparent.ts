@@ -6,7 +6,7 @@ import type { Verdict } from "../../sql/verdict.ts";
 import { decodeParameterStatus, decodeReadyForQuery } from "../../wire/backend-messages.ts";
 import { decodeError, errorResponse, isLongAnswer } from "../../wire/errors.ts";
 import { type Frame, type FrameReader, MalformedMessage, ProtocolViolation } from "../../wire/frames.ts";
-import { Backend, Frontend } from "../../wire/messages.ts";
+import { Backend, Frontend, isRow } from "../../wire/messages.ts";
 import { Outbox } from "../../wire/outbox.ts";
 import type { Refusal } from "../../wire/refusal.ts";
 import { cancelBehind } from "../context/cancelling.ts";
@@ -48,7 +48,6 @@ export class TransparentRelay implements Relay {
   readonly #copies = new CopyNames();
   /** DDL has passed since the last time that no transaction was open. */
   #defined = false;
-  /** What runs is being cancelled because it has run too long. */
   /** What runs is being cancelled, with these words. */
   #cancelled: Refusal | undefined;
   /** The beginning of a long message has been sent. */
@@ -342,10 +341,6 @@ export class TransparentRelay implements Relay {
     this.#defined = false;
     this.#parts.catalog.changed();
   }
-}
-
-function isRow(type: number): boolean {
-  return type === Backend.DataRow || type === Backend.CopyData;
 }
 
 /** By type: 1 for those that a client may send once it is logged in. */

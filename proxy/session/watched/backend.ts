@@ -2,7 +2,7 @@ import { extraFields } from "../../sql/verdict.ts";
 import { decodeParameterStatus, decodeReadyForQuery } from "../../wire/backend-messages.ts";
 import { errorResponse, isLongAnswer } from "../../wire/errors.ts";
 import type { Frame, FrameReader } from "../../wire/frames.ts";
-import { Backend } from "../../wire/messages.ts";
+import { Backend, isRow } from "../../wire/messages.ts";
 import type { Refusal } from "../../wire/refusal.ts";
 import { trimRowDescription } from "../../wire/rows.ts";
 import { SessionEnd } from "../context/parts.ts";
@@ -242,8 +242,4 @@ export class WatchedBackend {
     run.cut = this.#state.trace.refer(refusal);
     if (!this.#run.hasFailed) this.cancel(run.cut);
   }
-}
-
-function isRow(type: number): boolean {
-  return type === Backend.DataRow || type === Backend.CopyData;
 }

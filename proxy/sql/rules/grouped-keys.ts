@@ -63,9 +63,8 @@ export function isGroupedByPerson(
   const grouped = group.flatMap((node): (readonly string[])[] => {
     const names = namesIn(node);
     if (names === undefined) return [];
-    const [name = "", qualifier] = names;
-    const isOutput = qualifier === undefined && !isColumn(name);
-    return isOutput ? outputsNamed(targets, name) : [names];
+    const [name = "", ...more] = names;
+    return more.length === 0 && !isColumn(name) ? outputsNamed(targets, name) : [names];
   });
   const isGrouped = (isMeant: (column: BoundColumn) => boolean): boolean =>
     by.columns.some((column) => isMeant(column) && grouped.some((names) => isNamedBy(column, names)));
