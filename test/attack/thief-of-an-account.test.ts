@@ -339,6 +339,8 @@ const TABLE_IN_AN_ERROR = [
   "INSERT INTO tickets (customer_id) SELECT (SELECT string_agg(email, ',') FROM customers)::int",
   "DO $$ BEGIN RAISE EXCEPTION '%', (SELECT string_agg(email, ',') FROM customers) USING ERRCODE = '42601'; END $$",
   "DO $$ BEGIN RAISE EXCEPTION 'x' USING COLUMN = (SELECT string_agg(email, ',') FROM customers); END $$",
+  // So long that it arrives in pieces.
+  "DO $$ BEGIN RAISE EXCEPTION '%', (SELECT string_agg(repeat(email, 100), ',') FROM customers); END $$",
 ];
 
 test("an error that quotes a table is charged before it leaves, and not told without room", async () => {
