@@ -130,9 +130,14 @@ export const COMMANDS: readonly Command[] = [
     load: async () => (await import("./commands/scram.ts")).scram,
   },
   {
-    name: "tokens",
-    what: "make a key for values that the database holds as tokens, and the policy's canary",
-    load: async () => (await import("./commands/tokens.ts")).run,
+    name: "tokens key",
+    what: "make a key for values that the database holds as tokens",
+    load: async () => (await import("./commands/tokens.ts")).tokensKey,
+  },
+  {
+    name: "tokens canary",
+    what: "make the policy's line by which serve recognises the key ring",
+    load: async () => (await import("./commands/tokens.ts")).tokensCanary,
   },
 ];
 

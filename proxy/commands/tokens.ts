@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
-import { readFileSync, statSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { readSecretText } from "../keys/secret-file.ts";
 import { parseTokenKeys } from "../keys/token-keys.ts";
 import { canaryToken } from "../tokens/canary.ts";
 import { Sealer } from "../tokens/sealed.ts";
@@ -12,7 +12,10 @@ key prints a line for the key ring of classes with "stored: token". canary print
 which serve recognises the key ring; it is read from the file or from SLUICE_TOKEN_KEYS.`;
 
 /** As the command line calls it. */
-export const run = async (args: readonly string[]): Promise<number> => tokens(args, process.env);
+export const tokensKey = async (args: readonly string[]): Promise<number> =>
+  tokens(["key", ...args], process.env);
+export const tokensCanary = async (args: readonly string[]): Promise<number> =>
+  tokens(["canary", ...args], process.env);
 
 /** `sluice tokens`: prints a line; returns the exit status. */
 export function tokens(
@@ -34,29 +37,20 @@ export function tokens(
     print(`${given.version} ${randomBytes(32).toString("hex")}`);
     return 0;
   }
-  const read = given.file === undefined ? env.SLUICE_TOKEN_KEYS : contentOf(given.file);
-  if (typeof read === "object") {
+  const { file } = given;
+  const read =
+    file === undefined ? ({ ok: true, text: env.SLUICE_TOKEN_KEYS ?? "" } as const) : readSecretText(file);
+  if (!read.ok) {
     complain(`sluice tokens: ${read.problem}`);
     return 1;
   }
-  const ring = parseTokenKeys(read ?? "");
+  const ring = parseTokenKeys(read.text);
   if (!ring.ok) {
-    complain(`sluice tokens: ${given.file ?? "SLUICE_TOKEN_KEYS"}: ${ring.problem}`);
+    complain(`sluice tokens: ${file ?? "SLUICE_TOKEN_KEYS"}: ${ring.problem}`);
     return 1;
   }
   print(`token_canary: ${canaryToken(new Sealer(ring.keys))}`);
   return 0;
-}
-
-function contentOf(file: string): string | { readonly problem: string } {
-  try {
-    const { mode, uid } = statSync(file);
-    if ((mode & (uid === 0 ? 0o037 : 0o077)) !== 0)
-      return { problem: `others than its owner may read "${file}"; chmod 600 it` };
-    return readFileSync(file, "utf8");
-  } catch (error) {
-    return { problem: `"${file}" cannot be read (${(error as NodeJS.ErrnoException).code ?? "unreadable"})` };
-  }
 }
 
 function readArguments(args: readonly string[]) {

@@ -1,8 +1,9 @@
-import { readFileSync, statSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { dirname, isAbsolute, join } from "node:path";
 import { parseArgs } from "node:util";
 import { isMap, isScalar, isSeq, LineCounter, parseDocument } from "yaml";
 import { loadSecret } from "../keys/keys.ts";
+import { readSecretText } from "../keys/secret-file.ts";
 import {
   allForms,
   type Form,
@@ -82,20 +83,11 @@ function readKeyFile(given: Given, problems: string[]): Buffer | undefined {
   return undefined;
 }
 
-/** As for libpq's key files: no other user may read it; a group may read one that root owns. */
 function readSecretFile(given: Given, problems: string[]): string | undefined {
-  const file = from(given.folder, given.text);
-  try {
-    const { mode, uid } = statSync(file);
-    if ((mode & (uid === 0 ? 0o037 : 0o077)) !== 0) {
-      problems.push(`${given.source}: others than its owner may read "${given.text}"; chmod 600 it`);
-      return undefined;
-    }
-    return readFileSync(file, "utf8").trim();
-  } catch (error) {
-    problems.push(`${given.source}: "${given.text}" cannot be read (${codeOf(error)})`);
-    return undefined;
-  }
+  const read = readSecretText(from(given.folder, given.text), given.text);
+  if (read.ok) return read.text.trim();
+  problems.push(`${given.source}: ${read.problem}`);
+  return undefined;
 }
 
 function readFlags(argv: readonly string[], problems: string[]) {

@@ -18,5 +18,5 @@ export function canaryProblem(sealer: Sealer, canary: string): string | undefine
   if (!looksLikeToken(canary)) return "it is no token";
   return sealer.open(canary, ASSOCIATED) === TEXT
     ? undefined
-    : "the key ring has no key, or another one, of its version";
+    : "the key ring has no key of its version, or another one";
 }
