@@ -68,16 +68,16 @@ export function forbiddenDefinition(
     case "ViewStmt":
       return temporaryView(body as ViewStmt, surroundings.catalog, isToken);
     case "RuleStmt":
+      return names(body, isToken)
+        ? refuse("42501", "a rule may not name a table with tokens", {
+            hint: "What a rule writes is not turned into tokens. Let the application write it.",
+          })
+        : undefined;
     case "CreateSchemaStmt":
       return names(body, isToken)
-        ? forbidden(
-            type === "RuleStmt"
-              ? "a rule with a table whose columns are stored as tokens"
-              : "CREATE SCHEMA with a definition of such a table",
-            type === "RuleStmt"
-              ? "What a rule writes is not turned into tokens. Let the application write it."
-              : "Write the definition as a statement of its own.",
-          )
+        ? refuse("42501", "CREATE SCHEMA may not contain a definition that names a table with tokens", {
+            hint: "Write the definition as a statement of its own.",
+          })
         : undefined;
     case "AlterTableStmt":
       return altered(body as AlterTableStmt, surroundings, columns);
@@ -92,10 +92,6 @@ export function forbiddenDefinition(
     default:
       return undefined;
   }
-}
-
-function forbidden(what: string, hint: string): Refusal {
-  return refuse("42501", `${what} cannot be made through the proxy`, { hint });
 }
 
 function names(body: object, isToken: (named: NamedRelation) => boolean): boolean {
@@ -131,10 +127,9 @@ function temporaryView(
   const isUnknown = (named: NamedRelation) => relationsOf(named, catalog).length === 0;
   const isTemporary = view?.relpersistence === "t" || view?.schemaname?.startsWith("pg_temp") === true;
   return isTemporary || names(query, isUnknown)
-    ? forbidden(
-        "a temporary view of a table whose columns are stored as tokens",
-        "Create a view that stays, or use WITH in the statement.",
-      )
+    ? refuse("42501", "a temporary view may not name a table with tokens", {
+        hint: "Define a view that stays, or use WITH in the statement.",
+      })
     : undefined;
 }
 
@@ -225,16 +220,18 @@ function filled(into: IntoClause | undefined, policy: Policy): Refusal | undefin
   );
   return tokens === undefined || table.relpersistence === "t"
     ? undefined
-    : forbidden(
-        `${tokens.name}, whose columns are stored as tokens, with rows`,
-        "Create the table first, and INSERT the rows.",
-      );
+    : refuse("42501", `${tokens.name} stores columns as tokens, and may not be filled as it is defined`, {
+        hint: "Define the table first, and INSERT the rows.",
+      });
 }
 
 function presetValue({ relname = "" }: RangeVar, column: string): Refusal {
-  return forbidden(
-    `a default or a computed value for ${relname}.${column}, which is stored as tokens,`,
-    "The database would store it as it is. Let the application give the value.",
+  return refuse(
+    "42501",
+    `${relname}.${column} is stored as tokens, and may have no value of its own making`,
+    {
+      hint: "The database would store a default or a computed value as it is. Let the application give the value.",
+    },
   );
 }
 

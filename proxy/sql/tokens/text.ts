@@ -129,7 +129,7 @@ function writesToDefined({ queries }: BoundStatement, defined: ReadonlySet<strin
     const isTemporary = source.kind === "unknown table" && schemaname?.startsWith("pg_temp") === true;
     if (!isTemporary && (source.kind === "unknown table" || defined.has(relname)))
       return refuse("42501", `${relname} has just been defined, and Sluice does not know yet what it holds`, {
-        hint: "Tables with tokens, and what is made of them, are written once the transaction that defines them is over. For a temporary table write pg_temp before its name.",
+        hint: "Tables with tokens, and what is made of them, are written once the transaction that defines them is over.",
       });
   }
   return undefined;
