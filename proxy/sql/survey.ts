@@ -9,6 +9,7 @@ import type {
 import { type Relation, relationKey } from "../catalog/catalog.ts";
 import { commandTag, factsOf, makesTable, UNKNOWN_TAG } from "../pg/statements.ts";
 import { withoutLongLists } from "./long-lists.ts";
+import { hasOwnValues } from "./own-values.ts";
 import { type Body, nodeOf } from "./parse/grammar.ts";
 import { parseText, type RawStatement } from "./parse/parse.ts";
 import { readsMore } from "./reads-more.ts";
@@ -50,6 +51,7 @@ export function surveyParsed(statements: readonly RawStatement[], scope: Scope):
     const isDefinition = usual === "definition" || definesWithin(type, body);
     const kind = isDefinition ? "definition" : usual;
     const reads = relationsIn(body, scope);
+    const more = readsMore(type, body, scope, (named) => relationNamed(named, scope) !== undefined);
     return {
       ...EMPTY,
       command: commandTag(type, body),
@@ -58,7 +60,7 @@ export function surveyParsed(statements: readonly RawStatement[], scope: Scope):
       writes: kind === "write" ? reads.slice(0, 1) : [],
       ...(isDefinition && DEFINES),
       ...namingOf(type, body),
-      ...(readsMore(type, body, scope, (named) => relationNamed(named, scope) !== undefined) && READS_MORE),
+      ...(more ? READS_MORE : hasOwnValues(type, body) && OWN_VALUES),
     };
   });
 }
@@ -105,6 +107,7 @@ const LONGEST_LOOKED_AT = 1024 * 1024;
 
 const EMPTY = { reads: [], writes: [], masked: [], lookups: 0, limited: false } as const;
 const READS_MORE = { readsMore: true } as const;
+const OWN_VALUES = { ownValues: true } as const;
 const DEFINES = { effect: { kind: "definition" } } as const;
 
 /** A long INSERT is no reason to read the catalog again; a text with one of these words may be. */

@@ -82,6 +82,8 @@ export interface Statement {
   readonly uncounted?: true;
   /** For a watched role: what it may change for later statements. */
   readonly touch?: SessionTouch;
+  /** For a watched role: it stores values of the client's and reads none, so its errors quote what the client has sent. */
+  readonly ownValues?: true;
   /** For a watched role: replaces a text that cannot be read, which may contain several statements. */
   readonly unread?: true;
   /** It may read relations that are not among `reads`: by code that it runs, from a cursor, in a part of its text that was not read. */

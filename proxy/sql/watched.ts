@@ -96,7 +96,7 @@ export function watched(scope: Scope, { source, parsed, statements, edits }: Fou
   const isSafe = wanted.length === 0 || isVerified(source, parsed, wanted);
   const made = isSafe ? wanted : [];
   const told = statements.map((statement, index): Statement => {
-    const { touch, effect: surveyedEffect } = survived[index] ?? {};
+    const { touch, ownValues, effect: surveyedEffect } = survived[index] ?? {};
     const isAdded = made.some(({ at }) => statementAt(parsed, at) === index);
     const metering = meteringOf(statement, isAdded);
     const inner = statement.effect;
@@ -107,7 +107,7 @@ export function watched(scope: Scope, { source, parsed, statements, edits }: Fou
           ? { ...inner, inner: withMetering(inner.inner, meteringOf(inner.inner, false)) }
           : (inner ?? surveyedEffect);
     const { effect: _, ...rest } = withMetering(statement, metering);
-    return { ...rest, ...(effect && { effect }), ...(touch && { touch }) };
+    return { ...rest, ...(effect && { effect }), ...(touch && { touch }), ...(ownValues && { ownValues }) };
   });
   if (made.length === 0) return { kind: "pass", statements: told };
   return { kind: "rewrite", statements: told, ...applyEdits(source, made) };

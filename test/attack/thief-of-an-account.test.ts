@@ -63,6 +63,12 @@ beforeAll(async () => {
     CREATE TABLE hr.customers AS SELECT id, name, email, phone FROM public.customers;
     CREATE FUNCTION public.email_of(i int) RETURNS text LANGUAGE sql IMMUTABLE AS $$
       SELECT email FROM public.customers WHERE id = i $$;
+    CREATE FUNCTION public.dump(i int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$
+      BEGIN RAISE EXCEPTION '%', (SELECT string_agg(email, ',') FROM public.customers); END $$;
+    CREATE FUNCTION public.dump_late() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM public.dump(1); RETURN NULL; END $$;
+    CREATE TABLE public.late (i int);
+    CREATE CONSTRAINT TRIGGER late AFTER INSERT ON public.late DEFERRABLE INITIALLY DEFERRED
+      FOR EACH ROW EXECUTE FUNCTION public.dump_late();
     GRANT USAGE ON SCHEMA hr TO helpdesk_app;
     GRANT ALL ON ALL TABLES IN SCHEMA public, hr TO helpdesk_app;
   `);
@@ -334,8 +340,22 @@ test("notices of code of one's own are charged, and stopped", async () => {
   });
 });
 
+const EVERYBODY = "(SELECT string_agg(email, ',') FROM customers)";
+
 const TABLE_IN_AN_ERROR = [
-  "SELECT (SELECT string_agg(email, ',') FROM customers)::int",
+  `SELECT ${EVERYBODY}::int`,
+  // Errors that name what is not there: a setting, a type, a function, a column.
+  `SELECT current_setting(${EVERYBODY})`,
+  `SELECT ${EVERYBODY}::regtype`,
+  `SELECT ${EVERYBODY}::regproc`,
+  `SELECT ${EVERYBODY}::regoper`,
+  `SELECT has_column_privilege('customers', ${EVERYBODY}, 'select')`,
+  `COPY (SELECT current_setting(${EVERYBODY})) TO STDOUT`,
+  // What was put off to the end of the transaction.
+  "BEGIN; INSERT INTO late VALUES (1); COMMIT",
+  "BEGIN; INSERT INTO late VALUES (1); SET CONSTRAINTS ALL IMMEDIATE",
+  `BEGIN; DECLARE held CURSOR WITH HOLD FOR SELECT ${EVERYBODY}::int; COMMIT`,
+  "INSERT INTO late VALUES (1)",
   "INSERT INTO tickets (customer_id) SELECT (SELECT string_agg(email, ',') FROM customers)::int",
   "DO $$ BEGIN RAISE EXCEPTION '%', (SELECT string_agg(email, ',') FROM customers) USING ERRCODE = '42601'; END $$",
   "DO $$ BEGIN RAISE EXCEPTION 'x' USING COLUMN = (SELECT string_agg(email, ',') FROM customers); END $$",
@@ -355,6 +375,7 @@ test("an error that quotes a table is charged before it leaves, and not told wit
       expect(error, sql).toContain('"code":"53400"');
       expect(error, sql).not.toContain("@");
       // Nothing was cancelled that came after it.
+      if (sql.startsWith("BEGIN")) await client.query("ROLLBACK");
       await client.query("SET app.agent = 'anna'");
       expect((await client.query("SELECT 1 AS one")).rows).toEqual([{ one: 1 }]);
     }
@@ -363,6 +384,54 @@ test("an error that quotes a table is charged before it leaves, and not told wit
       client.query("SELECT (SELECT email FROM customers WHERE id = 7)::int"),
     ).rejects.toMatchObject({ code: "22P02" });
     expect(await peopleOf(sluice, "anna")).toBe(1);
+    await client.end();
+  });
+});
+
+test("nor is it told by the planner at a Bind, or by the commit at a Sync", async () => {
+  await withSluice(WATCHED, async (sluice) => {
+    for (const sql of ["SELECT dump(1)", "INSERT INTO late VALUES (1)"]) {
+      const raw = await sluice.raw("helpdesk_app");
+      const messages = [parse("", sql), bindMessage("", ""), executeMessage("", 0), syncMessage];
+      raw.send(...messages, query("SELECT 1"));
+      const answer = await raw.until("Z");
+      expect(shortOf(answer), sql).toContain("E(53400)");
+      expect(Buffer.concat(answer.map(({ bytes }) => bytes)).toString(), sql).not.toContain("@");
+      expect(shortOf(await raw.until("Z")), sql).toBe("T(?column?) D(1) C(SELECT 1) Z(I)");
+      raw.socket.destroy();
+    }
+    expect(sluice.statements().filter(({ people = 0 }) => people > 20)).toHaveLength(2);
+  });
+});
+
+test("values that a write has read are charged, also where its error is of the kind that quotes what was sent", async () => {
+  const name = "SELECT email FROM customers WHERE id =";
+  for (const write of [
+    (i: number) => `INSERT INTO customers (id, name, email) ${name.replace("email", "-1, NULL, email")} ${i}`,
+    (i: number) => `INSERT INTO customers (id, email) VALUES (-1, (${name} ${i}))`,
+    (i: number) =>
+      `INSERT INTO customers (id, name) VALUES (${i}, 'x') ON CONFLICT (id) DO UPDATE SET name = NULL`,
+    (i: number) => `SELECT current_setting(email) FROM customers WHERE id = ${i}`,
+  ])
+    await withSluice(WATCHED, async (sluice) => {
+      const client = await sluice.connect("helpdesk_app");
+      const codes: unknown[] = [];
+      for (let i = 1; i <= 25; i++)
+        await client.query(write(i)).catch((error: pg.DatabaseError) => codes.push(error.code));
+      expect(codes, write(1)).toHaveLength(25);
+      expect(codes.at(-1), write(1)).toBe("53400");
+      await client.end();
+    });
+});
+
+test("a notice that quotes a table waits for the counters as well", async () => {
+  await withSluice(WATCHED, async (sluice) => {
+    const client = await sluice.connect("helpdesk_app");
+    const notices: unknown[] = [];
+    client.on("notice", (notice) => notices.push(notice));
+    const named = `SELECT query_to_xml('SELECT 1 AS "' || ${EVERYBODY} || '"', true, true, '')`;
+    await expect(client.query(named)).rejects.toMatchObject({ code: "53400" });
+    expect(notices).toEqual([]);
     await client.end();
   });
 });
@@ -380,6 +449,7 @@ test("a long error is the server's own where there is room for all it may quote"
           () => expect.unreachable(),
           (thrown: pg.DatabaseError) => thrown,
         );
+        if (sql.startsWith("BEGIN")) await on.query("ROLLBACK");
         return { code, message, hint, column };
       };
       expect(await failure(client), sql).toEqual(await failure(direct));
@@ -400,6 +470,11 @@ test("ordinary errors are charged to nobody", async () => {
       "INSERT INTO customers (id, name) VALUES (1, 'again') RETURNING id",
       "SELECT email FROM nowhere",
       "SET nothing = 1",
+      "SELECT email FROM customers WHERE id = 'seven'",
+      "INSERT INTO customers (id, name) VALUES (900000, NULL)",
+      "INSERT INTO customers (id, name) VALUES ('x', 'again')",
+      `SELECT id AS ${"a_name_longer_than_a_name_may_be_".repeat(3)} FROM customers WHERE false`,
+      "COMMIT AND CHAIN",
     ])
       await client.query(sql).catch((error) => expect(error).toBeInstanceOf(pg.DatabaseError));
     await client.query("SELECT email FROM customers WHERE id = 7");

@@ -138,7 +138,7 @@ export class WatchedBackend {
     }
     const isRun = isRunRequest(head);
     const run = isRun ? this.#run.get() : undefined;
-    const people = run === undefined ? 0 : peopleInNotice(frame, run.shape);
+    const people = run === undefined ? 0 : peopleInNotice(frame, run.shape, run.judged.text);
     if (run !== undefined && !this.#rows.text(run, people, frame.end - frame.start)) return false;
     this.#state.passesLong = people === 0 || run?.cut === undefined;
     if (this.#state.passesLong) toClient.forward(frame);

@@ -1,10 +1,12 @@
+import type { Scope } from "../../sql/scope.ts";
 import type { Statement } from "../../sql/verdict.ts";
 import { SessionEnd } from "../context/parts.ts";
+import type { Judged } from "../statement/decision.ts";
 import { hasSource } from "../statement/described.ts";
 import { asAnswered, isSource, sourceOf } from "../statement/prepared.ts";
 import { Run, UNKNOWN_STATEMENT } from "../statement/run.ts";
 import type { Reader } from "./readers.ts";
-import { isRunRequest, type RunRequest } from "./requests.ts";
+import { isRunRequest, type RunRequest, type WatchedRequest } from "./requests.ts";
 import type { ShownRows } from "./shown-rows.ts";
 import type { WatchedState } from "./state.ts";
 
@@ -14,6 +16,8 @@ export class CurrentRun {
   readonly #rows: ShownRows;
   #run: Run | undefined;
   #hasFailed = false;
+  /** What ran last, and for whom: a Sync commits it. */
+  #last: { readonly scope: Scope; readonly reader: Reader } | undefined;
 
   constructor(state: WatchedState, rows: ShownRows) {
     this.#state = state;
@@ -39,6 +43,25 @@ export class CurrentRun {
     this.#run ??= this.#runOf(head);
     this.#hasFailed = true;
     return this.#run;
+  }
+
+  /** A step that fails and is no statement of its own: a Bind, whose planning runs functions, or the commit at a Sync. */
+  failingStep(head: WatchedRequest | undefined): Run | undefined {
+    this.#run ??= this.#stepOf(head);
+    this.#hasFailed = true;
+    return this.#run;
+  }
+
+  #stepOf(head: WatchedRequest | undefined): Run | undefined {
+    if (head === undefined || head.hidden === true || head.refusal !== undefined) return undefined;
+    const reader = this.#last?.reader ?? this.#state.readers.of(undefined);
+    if (head.kind === "bind" && head.judged !== undefined) {
+      const [statement = UNKNOWN_STATEMENT] = head.judged.verdict.statements;
+      return this.#begun(new Run(head.judged, statement, statement, NO_ROWS, head.at), reader);
+    }
+    if (head.kind !== "sync" || this.#last === undefined) return undefined;
+    const judged: Judged = { ...COMMIT, scope: this.#last.scope };
+    return this.#begun(new Run(judged, COMMITTING, COMMITTING, NO_ROWS, head.at), reader);
   }
 
   /** The server has ended it with an error, which has not left yet: there is nothing to cancel. */
@@ -80,6 +103,7 @@ export class CurrentRun {
 
   #begun(run: Run, reader: Reader): Run {
     run.person = reader.person;
+    this.#last = { scope: run.scope, reader };
     this.#rows.begin(run, reader);
     return run;
   }
@@ -90,3 +114,10 @@ export class CurrentRun {
     this.#state.names.portals.delete("");
   }
 }
+
+const NO_ROWS = { rows: 0, bytes: 0 } as const;
+const COMMITTING: Statement = { ...UNKNOWN_STATEMENT, command: "COMMIT", kind: "transaction" };
+const COMMIT = {
+  text: Buffer.from("COMMIT"),
+  verdict: { kind: "pass", statements: [COMMITTING] },
+} as const;

@@ -11,7 +11,7 @@ import type { WatchedRecord } from "./record.ts";
 import { isRunRequest, type WatchedRequest } from "./requests.ts";
 import type { ShownRows } from "./shown-rows.ts";
 import type { WatchedState } from "./state.ts";
-import { peopleInError } from "./told-texts.ts";
+import { peopleInError, peopleInPlanning } from "./told-texts.ts";
 
 /** A server error that the client has got. */
 interface Failed {
@@ -56,7 +56,7 @@ export class WatchedFailure implements AnswerSteps<Frame, Failed> {
     const isCancelled = sqlstate === STATEMENT_TIMEOUT.sqlstate && !isFatal;
     // What has a reference is on record already: a result that was cut off too late.
     const isOnRecord = head?.refusal?.reference !== undefined;
-    const run = isRunRequest(head) && !isOnRecord ? this.#run.failing(head) : undefined;
+    const run = isOnRecord ? undefined : this.#failing(head);
     const words = () => head?.refusal ?? run?.cut ?? (isCancelled ? this.#cutting.words : undefined);
     if (run !== undefined && words() === undefined && !this.#mayQuote(frame, fields, run)) return "unsettled";
     // The counters may have found no room for what the error quotes.
@@ -68,7 +68,8 @@ export class WatchedFailure implements AnswerSteps<Frame, Failed> {
   }
 
   record({ head, run, sqlstate, told }: Failed): void {
-    if (run === undefined) {
+    // A step is on record as what it failed in, unless it has shown someone.
+    if (run === undefined || (!isRunRequest(head) && run.people.count === 0)) {
       if (head !== undefined) this.#record.failedStep(head, told?.sqlstate ?? sqlstate, told);
     } else if (head?.refusal !== undefined && told !== undefined) this.#state.trace.refused(run, told);
     else this.#record.ended(run, { sqlstate: told?.sqlstate ?? sqlstate, reference: told?.reference });
@@ -79,6 +80,10 @@ export class WatchedFailure implements AnswerSteps<Frame, Failed> {
     certainty.failed();
     for (const skipped of ledger.failed()) this.#undo(skipped);
     this.#cutting.failed();
+  }
+
+  #failing(head: WatchedRequest | undefined): Run | undefined {
+    return isRunRequest(head) ? this.#run.failing(head) : this.#run.failingStep(head);
   }
 
   #tell(frame: Frame, own: Refusal | undefined, head: WatchedRequest | undefined): void {
@@ -98,8 +103,10 @@ export class WatchedFailure implements AnswerSteps<Frame, Failed> {
 
   /** Charges for what an error quotes. False: it waits for the counters, as rows do. */
   #mayQuote(frame: Frame, fields: ErrorFields, run: Run): boolean {
-    const people = peopleInError(frame, fields, run.shape);
-    return this.#rows.error(run, people, frame.end - frame.start) || this.#state.fatal;
+    const told = { frame, fields };
+    const isBind = this.#state.ledger.head?.kind === "bind";
+    const people = isBind ? peopleInPlanning(told) : peopleInError(told, run.shape);
+    return this.#rows.text(run, people, frame.end - frame.start) || this.#state.fatal;
   }
 
   #judgedOf(head: WatchedRequest | undefined) {

@@ -24,8 +24,8 @@ export class ShownRows {
   #reader: Reader | undefined;
   /** They are being charged, and leave when that is done. */
   #many: Rows | undefined;
-  /** Its error is being charged, and leaves when that is done. */
-  #erring: Run | undefined;
+  /** Its error or notice is being charged, and leaves when that is done. */
+  #telling: Run | undefined;
 
   constructor(state: WatchedState, onStop: OnStop) {
     this.#state = state;
@@ -81,31 +81,27 @@ export class ShownRows {
     );
   }
 
-  /** A notice shows so many people. False: it must wait, as rows do. */
+  /**
+   * An error or a notice shows so many people. False: it must wait, as rows do; one that shows many waits until they are
+   * charged.
+   */
   text(run: Run, people: number, bytes: number): boolean {
-    if (people === 0 || this.#reader === undefined || this.#run !== run || run.cut !== undefined) return true;
-    if (this.#charges.mustWait(this.#reader)) {
+    if (this.#telling === run) {
+      if (this.#charges.isSettled) this.#telling = undefined;
+      return this.#telling === undefined;
+    }
+    const reader = this.#reader;
+    if (people === 0 || reader === undefined || this.#run !== run || run.cut !== undefined) return true;
+    if (this.#charges.mustWait(reader)) {
       this.#isChecked = false;
       return false;
     }
-    if (!this.#isChecked && this.#isStopped(run, this.#reader)) return true;
-    this.#quote(run, this.#reader, people, bytes);
-    return true;
-  }
-
-  /** The same of an error, which ends the statement; one that shows many people waits until they are charged. */
-  error(run: Run, people: number, bytes: number): boolean {
-    if (this.#erring === run) {
-      if (this.#charges.isSettled) this.#erring = undefined;
-      return this.#erring === undefined;
-    }
-    const reader = this.#reader;
-    if (!this.text(run, people, bytes)) return false;
-    if (reader === undefined || run.cut !== undefined || people <= reader.ahead) return true;
-    if (this.#state.judging.observes) return true;
+    if (!this.#isChecked && this.#isStopped(run, reader)) return true;
+    this.#quote(run, reader, people, bytes);
+    if (people <= reader.ahead || this.#state.judging.observes) return true;
     this.#charges.flush();
     if (this.#charges.isSettled) return true;
-    this.#erring = run;
+    this.#telling = run;
     return false;
   }
 
