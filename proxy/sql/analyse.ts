@@ -8,13 +8,14 @@ import type { Constants } from "./parse/constants.ts";
 import { type ParsedText, parseText } from "./parse/parse.ts";
 import { Source } from "./parse/source.ts";
 import { isExpected, Refused, refusalOf, wordsOf } from "./refused.ts";
+import { peopleCopied } from "./rules/copied-values.ts";
 import { isUnrestricted, type Scope } from "./scope.ts";
 import { sightsOf } from "./sight.ts";
 import type { StageName } from "./stages.ts";
 import { refusedStatements, survey } from "./survey.ts";
 import type { Verdict } from "./verdict.ts";
 import { faultOf } from "./verify/verify.ts";
-import { countingScope, uncounted, watched } from "./watched.ts";
+import { countingScope, mayCopy, uncounted, watched, withCopies } from "./watched.ts";
 
 /**
  * Called for each fault that the verification pass finds, such as an unqualified relation or an unplanned change. Such
@@ -53,17 +54,13 @@ export function analyse(
   }
   constants?.watch(parsed.statements);
   const source = new Source(text, () => constants?.see());
+  const course = { begin, allowance };
+  if (role.watch === true) return watch(source, parsed, scope, onLeftover, course);
   try {
-    return role.watch === true
-      ? watch(source, parsed, scope, { begin, allowance })
-      : judge(source, parsed, scope, onLeftover, { begin, allowance });
+    return judge(source, parsed, scope, onLeftover, course);
   } catch (error) {
-    if (role.watch !== true) {
-      const statements = refusedStatements(parsed.statements);
-      return { kind: "refuse", statements, refusal: refusalOf(error, text), stage };
-    }
-    if (!isExpected(error)) onLeftover(wordsOf(error));
-    return uncounted(text, scope, parsed);
+    const statements = refusedStatements(parsed.statements);
+    return { kind: "refuse", statements, refusal: refusalOf(error, text), stage };
   }
 }
 
@@ -106,13 +103,30 @@ function judge(
 /**
  * For a watched role nothing is refused, and of the changes that the analysis would make only added columns are kept.
  */
-function watch(source: Source, parsed: ParsedText, scope: Scope, { begin, allowance }: Course): Verdict {
+function watch(
+  source: Source,
+  parsed: ParsedText,
+  scope: Scope,
+  onLeftover: OnLeftover,
+  { begin, allowance }: Course,
+): Verdict {
   const counting = countingScope(scope);
   const sights = sightsOf(counting);
-  begin("bind");
-  const bound = bindAll(parsed.statements, counting, sights, allowance);
-  begin("rules");
-  const { statements, judged } = judgeAll(source, parsed.statements, bound, counting, sights);
-  begin("emit");
-  return watched(scope, { source, parsed, statements, edits: editsOf(source, judged) });
+  let copies: readonly (number | undefined)[] | undefined;
+  try {
+    begin("bind");
+    const bound = bindAll(parsed.statements, counting, sights, allowance);
+    begin("rules");
+    const given = { ...counting, sights, castFunctions: 0 };
+    copies = parsed.statements.map((raw, index) => {
+      const statement = bound[index];
+      return statement && peopleCopied(raw, statement, given);
+    });
+    const { statements, judged } = judgeAll(source, parsed.statements, bound, counting, sights);
+    begin("emit");
+    return withCopies(watched(scope, { source, parsed, statements, edits: editsOf(source, judged) }), copies);
+  } catch (error) {
+    if (!isExpected(error)) onLeftover(wordsOf(error));
+    return withCopies(uncounted(source.text, scope, parsed), copies ?? mayCopy(parsed.statements, scope));
+  }
 }

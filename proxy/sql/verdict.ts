@@ -82,6 +82,11 @@ export interface Statement {
   readonly uncounted?: true;
   /** For a watched role: what it may change for later statements. */
   readonly touch?: SessionTouch;
+  /**
+   * For a watched role: it stores values of so many people in each row that it writes, where nobody is counted for them.
+   * Infinity: of any number.
+   */
+  readonly copies?: number;
   /** For a watched role: it stores values of the client's and reads none, so its errors quote what the client has sent. */
   readonly ownValues?: true;
   /** For a watched role: replaces a text that cannot be read, which may contain several statements. */

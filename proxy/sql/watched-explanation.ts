@@ -5,7 +5,10 @@ import type { Statement } from "./verdict.ts";
 /** How the people that a watched role's statements show are counted. */
 export function watchedTexts(statements: readonly Statement[], role: Role): readonly string[] {
   const texts = new Set(
-    statements.flatMap(({ metering }) => (metering === undefined ? [] : textsOf(metering))),
+    statements.flatMap(({ metering, copies }) => [
+      ...(metering === undefined ? [] : textsOf(metering)),
+      ...(copies === undefined ? [] : [copyText(copies)]),
+    ]),
   );
   if (texts.size === 0) return [];
   const { onBudget, peopleBehind, signedBy } = role;
@@ -38,6 +41,12 @@ function textsOf({
       ? [`${unknown} a row who cannot be named, or ${bySize} if that is less`]
       : []),
   ];
+}
+
+function copyText(copies: number): string {
+  return copies === Number.POSITIVE_INFINITY
+    ? "values of people stored elsewhere, an unknown number: undone where a budget stops"
+    : `${copies} a row whose values are stored elsewhere; undone where a budget has no room`;
 }
 
 function sourceText(source: PersonSource): string {

@@ -1,4 +1,4 @@
-import { statementsWith } from "../pg/statements.ts";
+import { makesTable, statementsWith } from "../pg/statements.ts";
 import type { Role } from "../policy/policy.ts";
 import { unrestricted } from "../policy/rules/all.ts";
 import { applyEdits, applyInOrder } from "./emit/rewrite.ts";
@@ -207,6 +207,43 @@ function mayShow({ node }: RawStatement, isDefinition: boolean, scope: Scope): b
     shows ||= mayHavePeople(named, ctes, scope);
   });
   return shows;
+}
+
+/** The same for what a statement stores elsewhere, where its names could not be resolved. */
+export function mayCopy(statements: readonly RawStatement[], scope: Scope): readonly (number | undefined)[] {
+  return statements.map(({ node }) => {
+    const [type, body] = nodeOf(node);
+    if (!STORES.has(type) && !makesTable(body)) return undefined;
+    let copies = false;
+    forEachNamedRelation(body, (named) => {
+      const isTarget = "relation" in body && named === body.relation;
+      const isKnown = relationNamed(named, scope) !== undefined;
+      copies ||= !isTarget && isKnown && mayHavePeople(named, NO_NAMES, scope);
+    });
+    return copies ? 1 : undefined;
+  });
+}
+
+const STORES: ReadonlySet<string> = new Set(["InsertStmt", "UpdateStmt", "MergeStmt", "CreateTableAsStmt"]);
+const NO_NAMES: ReadonlySet<string> = new Set();
+
+/** Whether a text that cannot be read may copy rows: it has a word that begins a query, perhaps in a string. */
+export function mayCopyUnread(text: Buffer): boolean {
+  return /\b(?:select|table|execute)\b/i.test(text.toString("latin1"));
+}
+
+/** The verdict, with how many people each of its statements copies for each row that it stores. */
+export function withCopies(verdict: Verdict, copies: readonly (number | undefined)[]): Verdict {
+  if (copies.every((each) => each === undefined)) return verdict;
+  const statements = verdict.statements.map((statement, index): Statement => {
+    const each = copies[index];
+    if (each === undefined) return statement;
+    const copied: Statement = { ...statement, copies: each, uncounted: true };
+    const { effect } = statement;
+    if (effect?.kind !== "prepare") return copied;
+    return { ...statement, effect: { ...effect, inner: { ...effect.inner, copies: each, uncounted: true } } };
+  });
+  return { ...verdict, statements };
 }
 
 const SHOWS_NOTHING = statementsWith("showsNothing");

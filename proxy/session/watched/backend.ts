@@ -38,7 +38,7 @@ export class WatchedBackend {
     this.#rows = new ShownRows(state, (run, refusal) => this.#stop(run, refusal));
     this.#run = new CurrentRun(state, this.#rows);
     const parts = [state, this.#run, this.#record, this.#cutting] as const;
-    this.#completion = new WatchedCompletion(...parts);
+    this.#completion = new WatchedCompletion(...parts, this.#rows);
     this.#failure = new WatchedFailure(...parts, this.#rows);
   }
 
@@ -187,7 +187,8 @@ export class WatchedBackend {
       }
     }
     ledger.answered(type);
-    this.#state.passesLong = request.hidden !== true && !this.#cutting.isUnheard;
+    const isHidden = request.hidden === true || (type === Backend.NoData && request.ofQuery === true);
+    this.#state.passesLong = !isHidden && !this.#cutting.isUnheard;
     if (this.#state.passesLong) toClient.forward(frame);
   }
 
@@ -240,6 +241,6 @@ export class WatchedBackend {
   #stop(run: Run, refusal: Refusal): void {
     if (run !== this.#run.known || run.cut !== undefined) return;
     run.cut = this.#state.trace.refer(refusal);
-    if (!this.#run.hasFailed) this.cancel(run.cut);
+    if (!this.#run.isOver) this.cancel(run.cut);
   }
 }

@@ -5,10 +5,12 @@ import { SessionEnd } from "../context/parts.ts";
 import type { AnswerSteps } from "../relay/lifecycle.ts";
 import { applyEffect } from "../statement/effects.ts";
 import type { Run } from "../statement/run.ts";
+import { peopleStored } from "./copying.ts";
 import type { CurrentRun } from "./current-run.ts";
 import type { Cutting } from "./cutting.ts";
 import type { WatchedRecord } from "./record.ts";
 import type { ExecuteRequest, QueryRequest, WatchedRequest } from "./requests.ts";
+import type { ShownRows } from "./shown-rows.ts";
 import type { WatchedState } from "./state.ts";
 
 interface Ended {
@@ -24,20 +26,30 @@ export class WatchedCompletion implements AnswerSteps<Frame, Ended> {
   readonly #run: CurrentRun;
   readonly #record: WatchedRecord;
   readonly #cutting: Cutting;
+  readonly #rows: ShownRows;
 
-  constructor(state: WatchedState, run: CurrentRun, record: WatchedRecord, cutting: Cutting) {
+  constructor(
+    state: WatchedState,
+    run: CurrentRun,
+    record: WatchedRecord,
+    cutting: Cutting,
+    rows: ShownRows,
+  ) {
+    this.#rows = rows;
     this.#state = state;
     this.#run = run;
     this.#record = record;
     this.#cutting = cutting;
   }
 
-  release(frame: Frame): Ended {
+  release(frame: Frame): Ended | "unsettled" {
     const { ledger, toClient } = this.#state;
     const { type } = frame;
     const request = ledger.expect(type);
     if (request.refusal !== undefined) throw SessionEnd.outOfStep("What had to fail did not.");
     const run = isRunning(request) ? this.#run.get() : undefined;
+    if (run !== undefined && type === Backend.CommandComplete && !this.#mayStay(run, frame))
+      return "unsettled";
     this.#run.end();
     if (run !== undefined && type === Backend.CommandComplete && run.statement.kind !== "read")
       run.written = this.#record.writes(run) ? rowsWritten(frame) : undefined;
@@ -45,6 +57,14 @@ export class WatchedCompletion implements AnswerSteps<Frame, Ended> {
     this.#state.passesLong = request.hidden !== true && !this.#cutting.isUnheard;
     if (this.#state.passesLong) toClient.forward(frame);
     return { type, request, run };
+  }
+
+  /** Charges for what it has stored. False: it waits for the counters, as rows do. */
+  #mayStay(run: Run, frame: Frame): boolean {
+    const people = peopleStored(run, frame);
+    if (people === 0) return true;
+    this.#run.ending();
+    return people === Number.POSITIVE_INFINITY ? this.#rows.uncountable(run) : this.#rows.stored(run, people);
   }
 
   record({ run }: Ended): void {
@@ -59,7 +79,9 @@ export class WatchedCompletion implements AnswerSteps<Frame, Ended> {
     }
     const goesOn =
       run?.cut !== undefined && isRunning(request) && this.#cutting.tooLate(run, run.cut, request);
-    if (!goesOn) ledger.answered(type);
+    if (goesOn) return;
+    ledger.answered(type);
+    if (request.ofQuery === true) this.#state.sync("told");
   }
 }
 

@@ -15,7 +15,7 @@ export class CurrentRun {
   readonly #state: WatchedState;
   readonly #rows: ShownRows;
   #run: Run | undefined;
-  #hasFailed = false;
+  #isOver = false;
   /** What ran last, and for whom: a Sync commits it. */
   #last: { readonly scope: Scope; readonly reader: Reader } | undefined;
 
@@ -41,38 +41,43 @@ export class CurrentRun {
   /** The statement at an error, also one that has had no row. */
   failing(head: RunRequest): Run | undefined {
     this.#run ??= this.#runOf(head);
-    this.#hasFailed = true;
+    this.#isOver = true;
     return this.#run;
   }
 
   /** A step that fails and is no statement of its own: a Bind, whose planning runs functions, or the commit at a Sync. */
   failingStep(head: WatchedRequest | undefined): Run | undefined {
     this.#run ??= this.#stepOf(head);
-    this.#hasFailed = true;
+    this.#isOver = true;
     return this.#run;
   }
 
   #stepOf(head: WatchedRequest | undefined): Run | undefined {
-    if (head === undefined || head.hidden === true || head.refusal !== undefined) return undefined;
+    if (head === undefined || head.refusal !== undefined) return undefined;
     const reader = this.#last?.reader ?? this.#state.readers.of(undefined);
     if (head.kind === "bind" && head.judged !== undefined) {
       const [statement = UNKNOWN_STATEMENT] = head.judged.verdict.statements;
       return this.#begun(new Run(head.judged, statement, statement, NO_ROWS, head.at), reader);
     }
-    if (head.kind !== "sync" || this.#last === undefined) return undefined;
+    if (head.kind !== "sync" || head.hidden === true || this.#last === undefined) return undefined;
     const judged: Judged = { ...COMMIT, scope: this.#last.scope };
     return this.#begun(new Run(judged, COMMITTING, COMMITTING, NO_ROWS, head.at), reader);
   }
 
-  /** The server has ended it with an error, which has not left yet: there is nothing to cancel. */
-  get hasFailed(): boolean {
-    return this.#hasFailed;
+  /** The server has ended it, and that has not left yet: there is nothing to cancel. */
+  get isOver(): boolean {
+    return this.#isOver;
+  }
+
+  /** It has come to its end, and what it has stored is being charged. */
+  ending(): void {
+    this.#isOver = true;
   }
 
   /** Its answer is over. */
   end(): void {
     this.#run = undefined;
-    this.#hasFailed = false;
+    this.#isOver = false;
   }
 
   /** Whose rows a statement gives, by what the server has answered. */

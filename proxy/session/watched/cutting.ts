@@ -41,12 +41,15 @@ export class Cutting {
   }
 
   /** A statement that was cut has come to its end before the cancel request did. True: its request goes on at the head. */
-  tooLate({ statement }: Run, cut: Refusal, request: QueryRequest | ExecuteRequest): boolean {
+  tooLate({ statement, shape }: Run, cut: Refusal, request: QueryRequest | ExecuteRequest): boolean {
     const { ledger, toClient } = this.#state;
-    const statements = request.kind === "query" ? request.judged.verdict.statements : [statement];
-    // What was written is committed, or will be: only the loss of the connection says that this is not known.
-    if (!statements.every(({ kind }) => LEAVES_NOTHING.has(kind))) throw new SessionEnd(cut);
     const { second } = ledger;
+    const statements = request.kind === "query" ? request.judged.verdict.statements : [statement];
+    // No Sync has been sent behind it.
+    const isUncommitted = shape.copies !== undefined && request.kind === "execute" && second === undefined;
+    // What was written is committed, or will be: only the loss of the connection says that this is not known.
+    if (!isUncommitted && !statements.every(({ kind }) => LEAVES_NOTHING.has(kind)))
+      throw new SessionEnd(cut);
     if (request.kind === "execute" && second === undefined) {
       ledger.replaceHead({ ...request, refusal: cut });
       this.#state.pass(poisonedExecute);

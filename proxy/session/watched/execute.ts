@@ -9,6 +9,7 @@ import type { Naming } from "../decide/naming.ts";
 import { type Outcome, Refused, type RequestSteps } from "../relay/lifecycle.ts";
 import type { Judged } from "../statement/decision.ts";
 import type { Portal } from "../statement/prepared.ts";
+import { hold, isHeld } from "./copying.ts";
 import type { Judgement } from "./judgement.ts";
 import type { Reader } from "./readers.ts";
 import type { Renewal } from "./renewal.ts";
@@ -73,7 +74,7 @@ export class WatchedExecute implements RequestSteps<Frame, Resolved, Decided, Re
     return refusal === undefined ? reader : new Refused(refusal, judged);
   }
 
-  forward({ frame, at, name, portal, judged }: Decided, reader: Reader): void {
+  forward({ frame, at, name, portal, judged, shape }: Decided, reader: Reader): void {
     const statement = portal === undefined ? judged.verdict.statements[0] : portal.statement;
     if (statement !== undefined) this.#state.foresee([statement]);
     this.#state.send(frame, {
@@ -81,6 +82,7 @@ export class WatchedExecute implements RequestSteps<Frame, Resolved, Decided, Re
       ...(portal === undefined && { judged }),
     });
     if (statement?.effect?.kind === "copyIn") this.#state.ledger.barrier.raise("closed");
+    if (shape !== undefined && isHeld(this.#state, reader, [shape])) hold(this.#state);
   }
 
   refuse(frame: Frame, { refusal, judged }: Refused): void {

@@ -75,11 +75,12 @@ export class WatchedFailure implements AnswerSteps<Frame, Failed> {
     else this.#record.ended(run, { sqlstate: told?.sqlstate ?? sqlstate, reference: told?.reference });
   }
 
-  settle(): void {
+  settle({ head }: Failed): void {
     const { ledger, certainty } = this.#state;
     certainty.failed();
     for (const skipped of ledger.failed()) this.#undo(skipped);
     this.#cutting.failed();
+    if (head?.ofQuery === true) this.#state.sync("told");
   }
 
   #failing(head: WatchedRequest | undefined): Run | undefined {

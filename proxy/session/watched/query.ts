@@ -6,6 +6,7 @@ import { poisonedQuery } from "../../wire/poison.ts";
 import type { Naming } from "../decide/naming.ts";
 import { type Outcome, Refused, type RequestSteps } from "../relay/lifecycle.ts";
 import type { Judged } from "../statement/decision.ts";
+import { isHeld, NOT_BY_ITSELF, sendUncommitted } from "./copying.ts";
 import type { Judgement } from "./judgement.ts";
 import type { Reader } from "./readers.ts";
 import type { Renewal } from "./renewal.ts";
@@ -66,12 +67,19 @@ export class WatchedQuery implements RequestSteps<Frame, Resolved, Decided, Read
   reserve({ judged, shapes }: Decided): Outcome<Reader> {
     const reader = this.#readerOf(judged);
     const refusal = this.#state.readers.refusal(reader, shapes);
-    return refusal === undefined ? reader : new Refused(refusal, judged);
+    if (refusal !== undefined) return new Refused(refusal, judged);
+    if (!isHeld(this.#state, reader, shapes)) return reader;
+    if (shapes.length > 1) return new Refused(NOT_BY_ITSELF, judged);
+    return this.#state.ledger.isSettled ? reader : this.#state.wait();
   }
 
-  forward({ frame, at, judged }: Decided, reader: Reader): void {
+  forward({ frame, at, judged, shapes }: Decided, reader: Reader): void {
     const { verdict } = judged;
     this.#state.foresee(verdict.statements);
+    if (isHeld(this.#state, reader, shapes)) {
+      sendUncommitted(this.#state, judged, reader, at);
+      return;
+    }
     const message = verdict.kind === "rewrite" ? queryMessage(verdict.sql) : frame;
     this.#state.send(message, { kind: "query", at, judged, reader });
     if (verdict.statements.some(({ effect }) => effect?.kind === "copyIn"))

@@ -81,7 +81,8 @@ export class Readers {
 
   /** Why nothing of these statements may be shown: the reader is not named, suspended, or has used up a budget. */
   refusal(reader: Reader, shapes: readonly Statement[]): Refusal | undefined {
-    return shapes.some(({ metering }) => metering !== undefined) ? this.stopped(reader) : undefined;
+    const showsPeople = ({ metering, copies }: Statement) => metering !== undefined || copies !== undefined;
+    return shapes.some(showsPeople) ? this.stopped(reader) : undefined;
   }
 
   /** A budget has no room for what has been shown. Gives what the reader is told; undefined: they go on. */

@@ -13,6 +13,8 @@ interface Asked extends Request {
   readonly refusal?: Refusal;
   /** Of the proxy's own asking: the client hears nothing of it. */
   readonly hidden?: true;
+  /** It stands for a simple query: a Sync follows its answer. */
+  readonly ofQuery?: true;
   /** Asked between two messages of the client: a failure goes unnoticed. In a pipeline it fails the pipeline. */
   readonly quiet?: true;
 }

@@ -5,6 +5,7 @@ import { readTrailingFields, trimDataRow } from "../../wire/rows.ts";
 import { membersOf } from "../statement/row-price.ts";
 import type { Run } from "../statement/run.ts";
 import { Charges, type OnStop, type Shown } from "./charges.ts";
+import { GATHERS } from "./copying.ts";
 import { noteLongRow, ROW_TOO_LONG } from "./long-rows.ts";
 import type { Reader } from "./readers.ts";
 import type { WatchedState } from "./state.ts";
@@ -86,6 +87,15 @@ export class ShownRows {
    * charged.
    */
   text(run: Run, people: number, bytes: number): boolean {
+    return this.#told(run, people, bytes, people > (this.#reader?.ahead ?? 0));
+  }
+
+  /** A statement has stored values of so many people. False: until they are charged. */
+  stored(run: Run, people: number): boolean {
+    return this.#told(run, people, 0, true);
+  }
+
+  #told(run: Run, people: number, bytes: number, waits: boolean): boolean {
     if (this.#telling === run) {
       if (this.#charges.isSettled) this.#telling = undefined;
       return this.#telling === undefined;
@@ -98,11 +108,21 @@ export class ShownRows {
     }
     if (!this.#isChecked && this.#isStopped(run, reader)) return true;
     this.#quote(run, reader, people, bytes);
-    if (people <= reader.ahead || this.#state.judging.observes) return true;
+    if (!waits || this.#state.judging.observes) return true;
     this.#charges.flush();
     if (this.#charges.isSettled) return true;
     this.#telling = run;
     return false;
+  }
+
+  /** What it has stored shows an unknown number of people: where a budget stops, it does not stay. */
+  uncountable(run: Run): boolean {
+    const { judging } = this.#state;
+    const reader = this.#reader;
+    if (reader === undefined || reader.account.windows.length === 0) return true;
+    if (reader.role.onBudget !== "alert" && !judging.observes) this.#onStop(run, GATHERS);
+    else this.#quote(run, reader, 1, 0);
+    return true;
   }
 
   #quote(run: Run, reader: Reader, people: number, bytes: number): void {

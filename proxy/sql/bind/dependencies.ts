@@ -36,6 +36,18 @@ export function answerDependsOn(statement: BoundStatement): Dependencies {
   return dependsOn(statement, top === undefined ? [] : new Edges(statement).ofAnswer(top));
 }
 
+/** For the values that a write stores, or a query whose rows become a table. */
+export function storedDependsOn(statement: BoundStatement, query: BoundQuery): Dependencies {
+  const edges = new Edges(statement);
+  const { write, clauses, outputs } = query;
+  if (write === undefined)
+    return dependsOn(statement, query.hasUnknownOutputs ? edges.ofAnswer(query) : outputs);
+  const { source } = write;
+  const made = source?.hasUnknownOutputs === true ? edges.ofAnswer(source) : (source?.outputs ?? []);
+  const given = edges.ofNodes([...(clauses.values ?? []), ...(clauses.assignments ?? [])], query);
+  return dependsOn(statement, [...made, ...given]);
+}
+
 /** The columns and relations that these points are ultimately made from. */
 export function dependsOn(statement: BoundStatement, points: readonly Point[]): Dependencies {
   const edges = new Edges(statement);

@@ -35,6 +35,18 @@ export function pinnedPeople(
   return isPlain ? distinct(known) : undefined;
 }
 
+/** Whether each reference to people, but for the targets of writes, is held to one person by a constant or a parameter. */
+export function arePinned(statement: BoundStatement, given: Given, query: BoundQuery): boolean {
+  const ties = tiesOf(statement, given.sights);
+  const targets = new Set(statement.queries.map(({ write }) => write?.target));
+  return tablesIn(statement).every(
+    (each) =>
+      targets.has(each) ||
+      !speaksOfPeople(given.sights, each) ||
+      pinOf(given, query, ties, each) !== undefined,
+  );
+}
+
 function pinOf(
   { sights, catalog }: Given,
   query: BoundQuery,

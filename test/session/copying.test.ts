@@ -1,0 +1,226 @@
+import pg from "pg";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import {
+  bindMessage,
+  executeMessage,
+  parseMessage,
+  queryMessage,
+  syncMessage,
+} from "../../proxy/wire/frontend-messages.ts";
+import { startProxy, type TestProxy } from "../harness/proxy.ts";
+import { shortOf } from "../harness/raw-client.ts";
+import { makeWorld, type World } from "./world.ts";
+
+/*
+ * A watched role that stores values of people elsewhere has read them: whoever reads the copy is not counted. What a budget
+ * has no room for is undone.
+ */
+
+const POLICY = `
+version: 1
+classes: { email: { mask: email }, name: { mask: initials } }
+tables:
+  public.customers: { subject: id, columns: { email: email, name: name } }
+roles:
+  app: { users: [helpdesk_app], reads: all, writes: all, sees: all, watch: true, budget: { 1h: 50 } }
+`;
+
+let world: World;
+beforeAll(async () => {
+  world = await makeWorld("npm", { policy: POLICY });
+  await world.database.query(`
+    CREATE TABLE notes (id int, t text);
+    INSERT INTO notes SELECT i, '' FROM generate_series(1, 500) i;
+    CREATE TABLE visits (customer int, at timestamptz DEFAULT now());
+    GRANT ALL ON ALL TABLES IN SCHEMA public TO helpdesk_app;
+    GRANT CREATE ON SCHEMA public TO helpdesk_app;
+  `);
+});
+afterAll(() => world?.close());
+
+async function withSluice(work: (sluice: TestProxy) => Promise<void>, policy = POLICY): Promise<void> {
+  const sluice = await startProxy(world.database, { policy });
+  try {
+    await work(sluice);
+  } finally {
+    await sluice.close();
+  }
+}
+
+const people = (sluice: TestProxy) =>
+  sluice.statements().reduce((sum, { people: shown = 0 }) => sum + shown, 0);
+
+/** Every address that is stored anywhere but where it belongs. */
+async function leftBehind(): Promise<number> {
+  const { rows } = await world.database.query<{ n: number }>(`
+    SELECT count(*)::int AS n FROM notes WHERE t LIKE '%@%'`);
+  const { rows: tables } = await world.database.query<{ n: number }>(
+    "SELECT count(*)::int AS n FROM pg_class WHERE relname = 'taken'",
+  );
+  return (rows[0]?.n ?? 0) + (tables[0]?.n ?? 0);
+}
+
+const DUMPS = [
+  "CREATE TABLE taken AS SELECT email FROM customers",
+  "SELECT email INTO taken FROM customers",
+  "CREATE TABLE taken AS TABLE customers",
+  "CREATE TABLE taken AS SELECT c.n FROM (SELECT upper(email) AS n FROM customers) c",
+  "INSERT INTO notes SELECT id, email FROM customers",
+  "INSERT INTO notes SELECT id, email FROM customers RETURNING id",
+  "INSERT INTO notes SELECT 1, string_agg(email, ',') FROM customers",
+  "INSERT INTO notes VALUES (1, (SELECT string_agg(email, ',') FROM customers))",
+  "INSERT INTO notes SELECT 1, array_to_string(ARRAY(SELECT email FROM customers), ',')",
+  "UPDATE notes SET t = c.email FROM customers c WHERE c.id = notes.id",
+  "UPDATE notes SET t = (SELECT c.email FROM customers c WHERE c.id = notes.id)",
+  "MERGE INTO notes n USING customers c ON n.id = c.id WHEN MATCHED THEN UPDATE SET t = c.email",
+  "WITH i AS (INSERT INTO notes SELECT id, email FROM customers RETURNING id) SELECT 1 AS one FROM i LIMIT 1",
+  "EXPLAIN ANALYZE INSERT INTO notes SELECT id, email FROM customers",
+] as const;
+
+test.each(DUMPS)("no dump stays in a table where nobody is counted: %s", async (sql) => {
+  await withSluice(async (sluice) => {
+    const client = await sluice.connect("helpdesk_app");
+    // A simple query, a prepared one, and one in a transaction.
+    await expect(client.query(sql)).rejects.toMatchObject({ code: "53400" });
+    expect((await client.query("SELECT 1 AS one")).rows).toEqual([{ one: 1 }]);
+    expect(await leftBehind()).toBe(0);
+    await client.end();
+  });
+  await withSluice(async (sluice) => {
+    const client = await sluice.connect("helpdesk_app");
+    await expect(client.query({ text: sql, name: "dump" })).rejects.toMatchObject({ code: "53400" });
+    expect((await client.query("SELECT 1 AS one")).rows).toEqual([{ one: 1 }]);
+    expect(await leftBehind()).toBe(0);
+    await client.end();
+  });
+  await withSluice(async (sluice) => {
+    const client = await sluice.connect("helpdesk_app");
+    await client.query("BEGIN");
+    await expect(client.query(sql)).rejects.toMatchObject({ code: "53400" });
+    await expect(client.query("SELECT 1")).rejects.toMatchObject({ code: "25P02" });
+    await client.query("COMMIT");
+    expect(await leftBehind()).toBe(0);
+    await client.end();
+  });
+});
+
+test("nor by what was prepared, nor in a pipeline, nor beside other statements", async () => {
+  await withSluice(async (sluice) => {
+    const client = await sluice.connect("helpdesk_app");
+    await client.query("PREPARE dump AS INSERT INTO notes SELECT id, email FROM customers");
+    await client.query("PREPARE all_of_them AS SELECT email FROM customers");
+    for (const sql of ["EXECUTE dump", "CREATE TABLE taken AS EXECUTE all_of_them"])
+      await expect(client.query(sql)).rejects.toMatchObject({ code: "53400" });
+    await client.end();
+  });
+  await withSluice(async (sluice) => {
+    const client = await sluice.connect("helpdesk_app");
+    for (const sql of [
+      "INSERT INTO notes SELECT id, email FROM customers; SELECT 1",
+      "BEGIN; INSERT INTO notes SELECT id, email FROM customers; COMMIT",
+    ])
+      await expect(client.query(sql)).rejects.toMatchObject({ code: "42501" });
+    await client.end();
+    const raw = await sluice.raw("helpdesk_app");
+    const run = (sql: string) => [
+      parseMessage("", Buffer.from(sql)),
+      bindMessage("", ""),
+      executeMessage("", 0),
+    ];
+    raw.send(
+      ...run("INSERT INTO notes VALUES (9, 'kept only with the rest')"),
+      ...run("INSERT INTO notes SELECT id, email FROM customers"),
+      ...run("SELECT 1"),
+      syncMessage,
+      queryMessage(Buffer.from("SELECT count(*) FROM notes WHERE id = 9")),
+    );
+    expect(shortOf(await raw.until("Z"))).toBe("1 2 C(INSERT 0 1) 1 2 E(53400) Z(I)");
+    expect(shortOf(await raw.until("Z"))).toBe("T(count) D(1) C(SELECT 1) Z(I)");
+    raw.socket.destroy();
+  });
+  expect(await leftBehind()).toBe(0);
+});
+
+test("a drip of copies ends with the budget", async () => {
+  await withSluice(async (sluice) => {
+    const client = await sluice.connect("helpdesk_app");
+    const ten = (from: number) =>
+      `INSERT INTO notes SELECT id, email FROM customers WHERE id BETWEEN ${from} AND ${from + 9}`;
+    for (let from = 1; from <= 41; from += 10) expect((await client.query(ten(from))).rowCount).toBe(10);
+    await expect(client.query(ten(51))).rejects.toMatchObject({ code: "53400" });
+    expect(people(sluice)).toBeGreaterThanOrEqual(50);
+    await client.end();
+  });
+  expect(await leftBehind()).toBe(50);
+  await world.database.query("DELETE FROM notes WHERE t LIKE '%@%'");
+});
+
+test("what fits has the effect and the answer that it has without Sluice", async () => {
+  const direct = new pg.Client({ connectionString: world.database.uri });
+  await direct.connect();
+  await withSluice(async (sluice) => {
+    const client = await sluice.connect("helpdesk_app");
+    for (const sql of [
+      "INSERT INTO notes SELECT id, email FROM customers WHERE id = 3",
+      "INSERT INTO notes SELECT id, email FROM customers WHERE id IN (3, 4) RETURNING id, t",
+      "INSERT INTO notes SELECT 5, string_agg(email, ',') FROM customers WHERE id = 5 RETURNING *",
+      "EXPLAIN (COSTS off) INSERT INTO notes SELECT id, email FROM customers",
+      "INSERT INTO notes SELECT id, email FROM customers WHERE false",
+      "INSERT INTO notes SELECT id, nothing FROM customers",
+      "INSERT INTO notes SELECT id, email::int FROM customers WHERE id = 3",
+      "CREATE TABLE few AS SELECT email FROM customers WHERE id < 4",
+      "SELECT * FROM few ORDER BY 1",
+      "DROP TABLE few",
+    ]) {
+      const said = async (on: pg.Client) =>
+        on.query(sql.replace("few", on === client ? "few" : "few_too")).then(
+          ({ command, rowCount, rows, fields }) => ({
+            command,
+            rowCount,
+            rows,
+            fields: fields.map(({ name }) => name),
+          }),
+          ({ code, message, position }: pg.DatabaseError) => ({ code, message, position }),
+        );
+      expect(await said(client), sql).toEqual(await said(direct));
+    }
+    await client.end();
+  });
+  await direct.end();
+  await world.database.query("DELETE FROM notes WHERE t LIKE '%@%'");
+});
+
+test("keys, values of one's own and a row's own values are no copies", async () => {
+  await withSluice(async (sluice) => {
+    const client = await sluice.connect("helpdesk_app");
+    for (const sql of [
+      "INSERT INTO visits (customer) SELECT id FROM customers WHERE id <= 200",
+      "INSERT INTO visits (customer) SELECT id FROM customers WHERE email LIKE '%@%'",
+      "INSERT INTO notes SELECT id, country FROM customers",
+      "INSERT INTO notes VALUES (1, 'anna@example.com')",
+      "UPDATE customers SET email = lower(email)",
+      "UPDATE notes SET t = '' WHERE EXISTS (SELECT FROM customers WHERE email = notes.t)",
+      "CREATE TEMP TABLE mine (id int, t text); INSERT INTO mine SELECT * FROM notes; INSERT INTO notes SELECT * FROM mine",
+    ])
+      await client.query(sql);
+    expect(people(sluice)).toBe(0);
+    await client.end();
+  });
+  await world.database.query("DELETE FROM notes WHERE t LIKE '%@%'");
+});
+
+test("a budget that only alerts, and a role without one, store what they like", async () => {
+  for (const policy of [
+    POLICY.replace("budget:", "on_budget: alert, budget:"),
+    POLICY.replace(", budget: { 1h: 50 }", ""),
+  ])
+    await withSluice(async (sluice) => {
+      const client = await sluice.connect("helpdesk_app");
+      await client.query("INSERT INTO notes SELECT id, email FROM customers; SELECT 1");
+      await client.query("CREATE TABLE taken AS SELECT email FROM customers");
+      await client.query("INSERT INTO notes SELECT 1, string_agg(email, ',') FROM customers");
+      expect(people(sluice)).toBeGreaterThan(200);
+      await client.end();
+      await world.database.query("DROP TABLE taken; DELETE FROM notes WHERE t LIKE '%@%'");
+    }, policy);
+});
