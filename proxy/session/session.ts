@@ -36,6 +36,9 @@ export function runSession(established: Established, parts: SessionParts): Promi
   return new Session(established, parts).run();
 }
 
+/** Of COPY into a table with tokens: a line is gathered before its values become tokens. */
+const LONGEST_LINE = 16 * 1024 * 1024;
+
 const RELAYS = { transparent: TransparentRelay, watched: WatchedRelay, guarded: GuardedRelay } as const;
 
 /**
@@ -99,7 +102,15 @@ class Session implements Timed, LegUser {
     const { tokens: sealer, policy } = this.#parts;
     if (sealer !== undefined) {
       const { parameters } = this.#established;
-      this.#leg = this.#tokens = new TokenLeg(this.#leg, judging, { sealer, policy, parameters });
+      const { log, catalog, openMessageBytes = LONGEST_LINE } = this.#parts;
+      this.#leg = this.#tokens = new TokenLeg(this.#leg, judging, {
+        ...{ sealer, policy, parameters, log },
+        longestLine: Math.min(openMessageBytes, LONGEST_LINE),
+        lookAgain: () => {
+          catalog.changed();
+          return catalog.lookAgain();
+        },
+      });
     }
     if (judging.treatment !== "transparent" || sealer !== undefined)
       this.#unwatch = this.#parts.catalog.watch();

@@ -9,7 +9,7 @@
 export interface CopyFormat {
   readonly format: "text" | "csv";
   readonly delimiter: string;
-  /** What stands for NULL; in CSV only without quotes. */
+  /** What stands for NULL, in Latin-1; in CSV only without quotes. */
   readonly nullText: string;
   readonly hasHeader: boolean;
 }
@@ -17,38 +17,17 @@ export interface CopyFormat {
 /** Turns a field's value, null for NULL, into another; gives the same to leave it alone. */
 export type TurnField = (index: number, value: string | null) => string | null;
 
-/**
- * Where the first line of the text ends, past its line break; -1 if it is not complete. In CSV a line break inside
- * quotes does not end a line.
- */
-export function lineEnd(text: string, { format }: CopyFormat): number {
-  if (format === "text") {
-    for (let at = 0; at < text.length; at++) {
-      if (text[at] === "\\") at++;
-      else if (text[at] === "\n") return at + 1;
-    }
-    return -1;
-  }
-  let isQuoted = false;
-  for (let at = 0; at < text.length; at++) {
-    if (text[at] === '"') isQuoted = !isQuoted;
-    else if (text[at] === "\n" && !isQuoted) return at + 1;
-  }
-  return -1;
-}
-
-/** One line, with its line break or without. */
-export function turnLine(line: string, format: CopyFormat, turn: TurnField): string {
-  const [, body = "", end = ""] = /^(.*?)(\r?\n|)$/s.exec(line) ?? [];
-  if (body === "\\.") return line;
-  const fields = format.format === "text" ? textFields(body, format) : csvFields(body, format);
+/** The fields of one line, without its line break. */
+export function turnLine(body: string, format: CopyFormat, turn: TurnField): string {
+  const isText = format.format === "text";
+  const fields = isText ? textFields(body, format) : csvFields(body, format);
   const turned = fields.map((field, index) => {
-    const value = format.format === "text" ? readText(field, format) : readCsv(field, format);
+    const value = isText ? readText(field, format) : readCsv(field, format);
     const other = turn(index, value);
     if (other === value) return field;
-    return format.format === "text" ? writeText(other, format) : writeCsv(other, format);
+    return isText ? writeText(other, format) : writeCsv(other, format);
   });
-  return `${turned.join(format.delimiter)}${end}`;
+  return turned.join(format.delimiter);
 }
 
 function textFields(body: string, { delimiter }: CopyFormat): readonly string[] {

@@ -1,8 +1,10 @@
-import { type TokenStatement, tokenGiven } from "../../sql/tokens/text.ts";
-import { lineEnd, turnLine } from "../../tokens/copy-rows.ts";
-import { looksLikeToken, type Sealer } from "../../tokens/sealed.ts";
+import type { TokenStatement } from "../../sql/tokens/text.ts";
+import { type CopyFault, type CopyLine, CopyLines } from "../../tokens/copy-lines.ts";
+import { turnLine } from "../../tokens/copy-rows.ts";
+import type { Sealer } from "../../tokens/sealed.ts";
 import { Frontend, message } from "../../wire/messages.ts";
-import type { Refusal } from "../../wire/refusal.ts";
+import { type Refusal, refuse } from "../../wire/refusal.ts";
+import { sealedText } from "./parameters.ts";
 import { type Reader, shownFor } from "./rows.ts";
 
 type CopyShape = NonNullable<TokenStatement["copy"]>;
@@ -13,59 +15,73 @@ const NOTHING = Buffer.alloc(0);
 export class CopyIn {
   readonly #shape: CopyShape;
   readonly #sealer: Sealer;
-  #rest = "";
+  readonly #lines: CopyLines;
   #isHeader: boolean;
-  /** The COPY is to fail for this. */
-  refusal: Refusal | undefined;
+  #hasEnded = false;
+  #refusal: Refusal | undefined;
 
-  constructor(shape: CopyShape, sealer: Sealer) {
+  /** `longest`: bytes of a line. */
+  constructor(shape: CopyShape, sealer: Sealer, longest: number) {
     this.#shape = shape;
     this.#sealer = sealer;
+    this.#lines = new CopyLines(shape.format.format, longest);
     this.#isHeader = shape.format.hasHeader;
+  }
+
+  /** The COPY is to fail for this. */
+  get refusal(): Refusal | undefined {
+    const { fault } = this.#lines;
+    return this.#refusal ?? (fault && FAULTS[fault]);
   }
 
   /** The lines that are complete now, as a message for the server. */
   take(bytes: Buffer): Buffer {
-    this.#rest += bytes.toString("latin1");
-    const lines: string[] = [];
-    for (let end = this.#end(); end > 0 && this.refusal === undefined; end = this.#end()) {
-      lines.push(this.#seal(this.#rest.slice(0, end)));
-      this.#rest = this.#rest.slice(end);
-    }
-    return this.#message(lines);
+    return this.refusal === undefined ? this.#message(this.#lines.take(bytes.toString("latin1"))) : NOTHING;
   }
 
   /** A last line without a line break. */
   finish(): Buffer {
-    const rest = this.#rest;
-    this.#rest = "";
-    return this.#message(rest === "" ? [] : [this.#seal(rest)]);
+    return this.refusal === undefined ? this.#message(this.#lines.finish()) : NOTHING;
   }
 
-  #end(): number {
-    return lineEnd(this.#rest, this.#shape.format);
-  }
-
-  #message(lines: readonly string[]): Buffer {
+  #message(lines: readonly CopyLine[]): Buffer {
+    const sealed = lines.map(({ body, end }) => `${this.#seal(body)}${end}`);
     if (lines.length === 0 || this.refusal !== undefined) return NOTHING;
-    return message(Frontend.CopyData, Buffer.from(lines.join(""), "latin1"));
+    return message(Frontend.CopyData, Buffer.from(sealed.join(""), "latin1"));
   }
 
   #seal(line: string): string {
+    const { format, columns } = this.#shape;
     if (this.#isHeader) {
       this.#isHeader = false;
       return line;
     }
-    const { format, columns } = this.#shape;
+    // The server reads no further.
+    if (this.#hasEnded || this.#refusal !== undefined) return "";
+    // Since Postgres 18 a CSV file does not end at this: it is a value of the only column.
+    if (line === "\\." && (format.format === "text" || columns.length > 1)) {
+      this.#hasEnded = true;
+      return line;
+    }
     return turnLine(line, format, (index, value) => {
       const column = columns[index];
       if (column === undefined || value === null) return value;
-      const text = Buffer.from(value, "latin1").toString("utf8");
-      if (looksLikeToken(text)) this.refusal = tokenGiven(column);
-      return this.#sealer.seal(text, column.associated);
+      const sealed = sealedText(Buffer.from(value, "latin1"), column, this.#sealer);
+      if (typeof sealed === "string") return sealed;
+      this.#refusal ??= sealed;
+      return value;
     });
   }
 }
+
+const FAULTS: Readonly<Record<CopyFault, Refusal>> = {
+  "line break": refuse("22P04", "a line of COPY data ends in another way than the first one", {
+    hint: "End all lines in the same way, and write \\r and \\n for those inside of a value, or put it in quotes in CSV.",
+  }),
+  length: refuse("54000", "a line of COPY data is too long for a table with tokens", {
+    hint: "The proxy's setting --max-message allows no longer one.",
+  }),
+};
 
 /** Rows of COPY … TO STDOUT: the server sends one in a message. */
 export class CopyOut {
@@ -83,12 +99,12 @@ export class CopyOut {
       return line;
     }
     const { format, columns } = this.#shape;
-    const turned = turnLine(line.toString("latin1"), format, (index, value) => {
+    const turned = turnLine(line.toString("latin1", 0, line.length - 1), format, (index, value) => {
       const column = columns[index];
       if (column === undefined || value === null) return value;
       const shown = shownFor(reader, column, value);
       return shown === undefined ? value : shown && Buffer.from(shown).toString("latin1");
     });
-    return Buffer.from(turned, "latin1");
+    return Buffer.from(`${turned}\n`, "latin1");
   }
 }

@@ -1,4 +1,6 @@
+import { isUtf8 } from "node:buffer";
 import { arrayText, arrayValues } from "../../pg/array-text.ts";
+import type { TokenColumn } from "../../sql/tokens/columns.ts";
 import { tokenGiven } from "../../sql/tokens/text.ts";
 import type { SealedParameter } from "../../sql/tokens/uses.ts";
 import { looksLikeToken, type Sealer } from "../../tokens/sealed.ts";
@@ -11,12 +13,16 @@ import { type Refusal, refuse } from "../../wire/refusal.ts";
 
 export type Parameters = ReadonlyMap<number, SealedParameter>;
 
-/** The message with tokens in place of values, or why it cannot be sent. */
+/**
+ * The message with tokens in place of values, or why it cannot be sent. `doubt`: why values that are not in ASCII cannot
+ * be read at the moment.
+ */
 export function sealBind(
   { buffer, type, start, end }: Frame,
   { parameters: count, parametersStart, resultFormatsStart }: Bind,
   parameters: Parameters,
   sealer: Sealer,
+  doubt: Refusal | undefined,
 ): Buffer | Refusal {
   const formats = buffer.readUInt16BE(parametersStart);
   const isBinary = (index: number): boolean => {
@@ -31,6 +37,7 @@ export function sealBind(
     const parameter = parameters.get(index + 1);
     if (parameter === undefined || length < 0) parts.push(buffer.subarray(at, to));
     else {
+      if (doubt !== undefined && !/^[\0-\x7f]*$/.test(buffer.toString("latin1", at + 4, to))) return doubt;
       const sealed = sealValue(buffer.subarray(at + 4, to), parameter, isBinary(index), sealer);
       if ("sqlstate" in sealed) return sealed;
       parts.push(int32(sealed.length), sealed);
@@ -48,38 +55,59 @@ function sealValue(
   sealer: Sealer,
 ): Buffer | Refusal {
   // A text has the same bytes in both formats.
-  const values =
-    form === "value"
-      ? [bytes.toString("utf8")]
-      : isBinary
-        ? binaryTexts(bytes)
-        : arrayValues(bytes.toString("utf8"));
+  if (form === "value") {
+    const sealed = sealedText(bytes, column, sealer);
+    return typeof sealed === "string" ? Buffer.from(sealed) : sealed;
+  }
+  const values = isBinary ? binaryTexts(bytes) : isWellFormed(bytes) ? textsOf(bytes) : undefined;
   if (values === undefined)
     return refuse("42501", `values for ${column.name} must be an array of one dimension`, {
       hint: "Send the values as one list of texts.",
     });
-  if (values.some((value) => value !== null && looksLikeToken(value))) return tokenGiven(column);
-  const sealed = values.map((value) => (value === null ? null : sealer.seal(value, column.associated)));
-  if (form === "value") return Buffer.from(sealed[0] ?? "");
-  return isBinary ? binaryArray(bytes, sealed) : Buffer.from(arrayText(sealed));
+  const made: (string | null)[] = [];
+  for (const value of values) {
+    const sealed = value === null ? null : sealedText(value, column, sealer);
+    if (sealed !== null && typeof sealed !== "string") return sealed;
+    made.push(sealed);
+  }
+  return isBinary ? binaryArray(bytes, made) : Buffer.from(arrayText(made));
 }
+
+/** The token of a value. What the server would not take as a text is not hidden in one. */
+export function sealedText(bytes: Buffer, column: TokenColumn, sealer: Sealer): string | Refusal {
+  if (!isWellFormed(bytes)) return NOT_UTF8;
+  const value = bytes.toString("utf8");
+  return looksLikeToken(value) ? tokenGiven(column) : sealer.seal(value, column.associated);
+}
+
+function isWellFormed(bytes: Buffer): boolean {
+  return isUtf8(bytes) && !bytes.includes(0);
+}
+
+function textsOf(bytes: Buffer): readonly (Buffer | null)[] | undefined {
+  return arrayValues(bytes.toString("utf8"))?.map((value) => (value === null ? null : Buffer.from(value)));
+}
+
+export const NOT_UTF8 = refuse("22021", 'invalid byte sequence for encoding "UTF8"', {
+  hint: "Columns with tokens are written in UTF-8, without zero bytes.",
+});
 
 /** Number of dimensions, whether there are NULLs, type of the elements; then length and first subscript of each dimension. */
 const ARRAY_HEADER = 12;
 const DIMENSION = 8;
 
-function binaryTexts(bytes: Buffer): readonly (string | null)[] | undefined {
+function binaryTexts(bytes: Buffer): readonly (Buffer | null)[] | undefined {
   if (bytes.length < ARRAY_HEADER) return undefined;
   const dimensions = bytes.readInt32BE(0);
   if (dimensions === 0) return [];
   if (dimensions !== 1 || bytes.length < ARRAY_HEADER + DIMENSION) return undefined;
-  const values: (string | null)[] = [];
+  const values: (Buffer | null)[] = [];
   let at = ARRAY_HEADER + DIMENSION;
   for (let left = bytes.readInt32BE(ARRAY_HEADER); left > 0; left--) {
     if (at + 4 > bytes.length) return undefined;
     const length = bytes.readInt32BE(at);
     if (at + 4 + length > bytes.length) return undefined;
-    values.push(length < 0 ? null : bytes.toString("utf8", at + 4, at + 4 + length));
+    values.push(length < 0 ? null : bytes.subarray(at + 4, at + 4 + length));
     at += 4 + Math.max(length, 0);
   }
   return at === bytes.length ? values : undefined;

@@ -4,7 +4,7 @@ import type { Scope } from "../../sql/scope.ts";
 import type { TokenColumn, TokenColumns } from "../../sql/tokens/columns.ts";
 import { looksLikeToken, type Sealer, TOKEN_MARK } from "../../tokens/sealed.ts";
 import type { Frame } from "../../wire/frames.ts";
-import { fieldOrigins } from "../../wire/rows.ts";
+import type { FieldOrigin } from "../../wire/rows.ts";
 
 /* Rows on their way to the client: tokens of columns that are known by lineage are turned back, or masked. */
 
@@ -33,8 +33,12 @@ function sees({ sees }: Role, className: string): boolean {
 }
 
 /** The token columns among the fields of a RowDescription: by the analysis of the text, or as the server names them. */
-export function describedColumns(frame: Frame, columns: TokenColumns, outputs: FieldColumns): FieldColumns {
-  return fieldOrigins(frame, 0).map(
+export function fieldColumns(
+  origins: readonly FieldOrigin[],
+  columns: TokenColumns,
+  outputs: FieldColumns,
+): FieldColumns {
+  return origins.map(
     ({ table, column }, index) =>
       outputs[index] ?? (table === 0 ? undefined : columns.ofAttribute(table, column)),
   );

@@ -1,20 +1,10 @@
-import { LRUCache } from "lru-cache";
-import type { Policy } from "../../policy/policy.ts";
 import type { Ledger } from "../../protocol/ledger.ts";
 import { type Change, Names } from "../../protocol/names.ts";
 import type { Request } from "../../protocol/requests.ts";
 import type { LegUser, ServerLeg } from "../../protocol/server-leg.ts";
-import type { Scope } from "../../sql/scope.ts";
 import { type TokenColumns, tokenColumnsOf } from "../../sql/tokens/columns.ts";
-import {
-  namesIn,
-  type Sender,
-  type TokenStatement,
-  type TokenText,
-  tokenText,
-  UNTOUCHED,
-} from "../../sql/tokens/text.ts";
-import type { Sealer } from "../../tokens/sealed.ts";
+import { namesIn, type TokenStatement, type TokenText, UNTOUCHED } from "../../sql/tokens/text.ts";
+import { decodeReadyForQuery } from "../../wire/backend-messages.ts";
 import { errorResponse } from "../../wire/errors.ts";
 import { type Frame, FrameReader, frameOf } from "../../wire/frames.ts";
 import {
@@ -30,30 +20,22 @@ import {
   withSql,
 } from "../../wire/frontend-messages.ts";
 import { Backend, Frontend, isRow, message } from "../../wire/messages.ts";
-import { poisonedBind, poisonedParse, poisonedQuery } from "../../wire/poison.ts";
-import { type Refusal, refuse } from "../../wire/refusal.ts";
-import type { Reported } from "../context/reported.ts";
+import { poisonedBind, poisonedExecute, poisonedParse, poisonedQuery } from "../../wire/poison.ts";
+import type { Refusal } from "../../wire/refusal.ts";
+import { fieldOrigins } from "../../wire/rows.ts";
 import { CopyIn, CopyOut } from "./copy.ts";
 import { sealBind, wrongType } from "./parameters.ts";
-import { describedColumns, type FieldColumns, hasTokens, type Reader, turnRow } from "./rows.ts";
-
-/** By what a session's statements are judged at the moment. */
-export interface Standing {
-  readonly treatment: "transparent" | "watched" | "guarded";
-  scope(): Scope | undefined;
-}
-
-export interface TokenParts {
-  readonly sealer: Sealer;
-  readonly policy: () => Policy;
-  readonly parameters: Reported;
-}
-
-/** A text that was sent, and the fields of its rows as the server has described them. */
-interface Sent {
-  readonly text: TokenText;
-  described: FieldColumns | undefined;
-}
+import { type FieldColumns, fieldColumns, hasTokens, type Reader, turnRow } from "./rows.ts";
+import {
+  isPlain,
+  mayMove,
+  type Sent,
+  type Standing,
+  Texts,
+  type TokenParts,
+  UNREADABLE,
+  UNSURE,
+} from "./texts.ts";
 
 /** What is known of a message whose answer is outstanding. */
 interface Note {
@@ -72,6 +54,7 @@ export class TokenLeg implements ServerLeg {
   readonly #inner: ServerLeg;
   readonly #standing: Standing;
   readonly #parts: TokenParts;
+  readonly #texts: Texts;
   readonly #notes = new WeakMap<Request, Note>();
   readonly #statements = new Names<Sent>();
   readonly #portals = new Map<string, Sent>();
@@ -82,6 +65,16 @@ export class TokenLeg implements ServerLeg {
   /** The server's message as it was turned. */
   #turned: FrameReader | undefined;
   #rows: FieldColumns = [];
+  /** Relations that have been defined, and the catalog may not have in their new shape. */
+  readonly #defined = new Set<string>();
+  #isLooking = false;
+  /** Messages that ReadyForQuery answers: sent, and answered so far. */
+  #cycles = 0;
+  #ended = 0;
+  /** In which of them something was last sent that may change how texts are read, or that defines. */
+  #movedIn: number | undefined;
+  #definedIn = 0;
+  #wake: () => void = () => {};
   #copyIn: CopyIn | undefined;
   #copyOut: CopyOut | undefined;
 
@@ -89,10 +82,12 @@ export class TokenLeg implements ServerLeg {
     this.#inner = inner;
     this.#standing = standing;
     this.#parts = parts;
+    this.#texts = new Texts(standing, parts);
   }
 
   begin(ledger: Ledger, user: LegUser): void {
     this.#ledger = ledger;
+    this.#wake = () => user.wake();
     this.#inner.begin(ledger, {
       arrived: () => user.arrived(),
       wake: () => user.wake(),
@@ -116,12 +111,33 @@ export class TokenLeg implements ServerLeg {
   }
 
   admits(frame: Frame): boolean {
-    if (frame.type === Frontend.Bind && this.#isActive && frame.piece === "whole") {
+    if (!this.#isActive || frame.piece !== "whole" || !ASKING.has(frame.type))
+      return this.#inner.admits(frame);
+    // What has been defined decides what the text means.
+    if (this.#isLooking) return false;
+    // The answer comes soon, and until then it is not known how the server reads this.
+    if (!this.#isSure && this.#movedIn !== this.#cycles && this.#needsSettings(frame)) return false;
+    if (frame.type === Frontend.Bind) {
       const { statement } = decodeBind(frame);
       // Which of its parameters are values depends on a Parse that has not been answered.
       if (this.#statements.find(statement, this.#ledger?.pipeline ?? 0) === "unsettled") return false;
     }
     return this.#inner.admits(frame);
+  }
+
+  #needsSettings(frame: Frame): boolean {
+    const body = frame.buffer.subarray(frame.start + 5, frame.end);
+    if (frame.type === Frontend.Execute)
+      return copies(this.#portals.get(decodeExecute(frame).portal)?.text.statements ?? []);
+    return !isPlain(body) || (frame.type !== Frontend.Bind && /copy/i.test(body.toString("latin1")));
+  }
+
+  /** What the server has told of its settings holds for what is sent next. */
+  get #isSure(): boolean {
+    const ledger = this.#ledger;
+    // The Sync of a COPY that failed may have no answer.
+    if (ledger?.isSettled === true && ledger.intake === "ready") this.#ended = this.#cycles;
+    return this.#movedIn === undefined || this.#ended > this.#movedIn;
   }
 
   send(given: Buffer | Frame, request: Request): void {
@@ -147,7 +163,7 @@ export class TokenLeg implements ServerLeg {
         break;
       }
       case Frontend.Execute:
-        this.#put(given, request, { sent: this.#portals.get(decodeExecute(frame).portal) });
+        this.#execute(given, frame, request);
         break;
       case Frontend.Close: {
         const { target, name } = decodeClose(frame);
@@ -155,6 +171,14 @@ export class TokenLeg implements ServerLeg {
         this.#put(given, request, target === "statement" ? this.#rename(name, undefined) : {});
         break;
       }
+      case Frontend.FunctionCall:
+        this.#movedIn = this.#cycles++;
+        this.#inner.send(given, request);
+        break;
+      case Frontend.Sync:
+        this.#cycles++;
+        this.#inner.send(given, request);
+        break;
       default:
         this.#inner.send(given, request);
     }
@@ -170,13 +194,16 @@ export class TokenLeg implements ServerLeg {
     const { sqlStart, sqlEnd } = decodeQuery(frame);
     const bytes = frame.buffer.subarray(sqlStart, sqlEnd);
     const text = this.#textOf(bytes);
+    const isMover = mayMove(bytes);
+    if (text.refusal === undefined && isMover) this.#movedIn = this.#cycles;
+    this.#cycles++;
     if (text === UNTOUCHED) {
       const named = this.#named.size === 0 ? undefined : this.#namedIn(bytes);
       if (named === undefined) this.#inner.send(given, request);
-      else this.#put(given, request, { sent: { text: named, described: undefined } });
+      else this.#put(given, request, { sent: { text: named, described: undefined, isMover } });
       return;
     }
-    const sent = { text, described: undefined };
+    const sent = { text, described: undefined, isMover };
     this.#name(sent);
     const { refusal } = text;
     if (refusal !== undefined) this.#put(poisonedQuery, request, { refusal });
@@ -185,9 +212,10 @@ export class TokenLeg implements ServerLeg {
 
   #parse(given: Buffer | Frame, frame: Frame, request: Request): void {
     const parse = decodeParse(frame);
-    const text = this.#textOf(frame.buffer.subarray(parse.sqlStart, parse.sqlEnd));
-    const sent = { text, described: undefined };
-    const note = this.#rename(parse.statement, text === UNTOUCHED ? { text, described: undefined } : sent);
+    const bytes = frame.buffer.subarray(parse.sqlStart, parse.sqlEnd);
+    const text = this.#textOf(bytes);
+    const sent = this.#texts.prepared(bytes, text);
+    const note = this.#rename(parse.statement, sent);
     const refusal = text.refusal ?? wrongType(declaredTypes(frame.buffer, parse.typesStart), text.parameters);
     if (refusal !== undefined) {
       this.#put(poisonedParse(parse.statement), request, { ...note, refusal });
@@ -202,14 +230,57 @@ export class TokenLeg implements ServerLeg {
     const sent = this.#statements.expected(bind.statement);
     if (sent === undefined) this.#portals.delete(bind.portal);
     else this.#portals.set(bind.portal, sent);
+    const refusal = sent && this.#texts.renew(sent, this.#defined);
+    if (refusal !== undefined) {
+      this.#put(poisonedBind(bind.portal), request, { refusal });
+      return;
+    }
     const parameters = sent?.text.parameters;
     if (parameters === undefined || parameters.size === 0) {
       this.#put(given, request, { sent });
       return;
     }
-    const sealed = sealBind(frame, bind, parameters, this.#parts.sealer);
+    const doubt = this.#isSure ? undefined : UNSURE;
+    const sealed = this.#texts.isReadable
+      ? sealBind(frame, bind, parameters, this.#parts.sealer, doubt)
+      : UNREADABLE;
     if ("sqlstate" in sealed) this.#put(poisonedBind(bind.portal), request, { refusal: sealed });
     else this.#put(sealed, request, { sent });
+  }
+
+  #execute(given: Buffer | Frame, frame: Frame, request: Request): void {
+    const sent = this.#portals.get(decodeExecute(frame).portal);
+    const { statements = [], defines = [] } = sent?.text ?? {};
+    // Its rows are read as the server reads them.
+    const refusal = copies(statements) ? this.#doubt() : undefined;
+    if (refusal !== undefined) {
+      this.#put(poisonedExecute, request, { refusal });
+      return;
+    }
+    if (sent?.isMover === true) this.#movedIn = this.#cycles;
+    this.#define(defines);
+    this.#put(given, request, { sent });
+  }
+
+  /** Why it is not known how the server will read something that is not plain. */
+  #doubt(bytes?: Buffer): Refusal | undefined {
+    if (!this.#texts.isReadable) return UNREADABLE;
+    return this.#isSure || (bytes !== undefined && isPlain(bytes)) ? undefined : UNSURE;
+  }
+
+  #define(names: readonly string[]): void {
+    if (names.length === 0) return;
+    for (const name of names) this.#defined.add(name);
+    this.#definedIn = this.#cycles;
+  }
+
+  #textOf(bytes: Buffer): TokenText {
+    const text = this.#texts.analyse(bytes, this.#defined);
+    if (text === UNTOUCHED || text.refusal !== undefined) return text;
+    const refusal = this.#doubt(copies(text.statements) ? undefined : bytes);
+    if (refusal !== undefined) return { ...UNTOUCHED, refusal };
+    this.#define(text.defines ?? []);
+    return text;
   }
 
   #rename(name: string, value: Sent | undefined): Note {
@@ -224,7 +295,11 @@ export class TokenLeg implements ServerLeg {
   #name(sent: Sent): void {
     for (const { names, outputs } of sent.text.statements)
       if (names !== undefined)
-        this.#named.set(names, { text: { ...sent.text, statements: [{ outputs }] }, described: undefined });
+        this.#named.set(names, {
+          text: { ...sent.text, statements: [{ outputs }] },
+          described: undefined,
+          isMover: false,
+        });
   }
 
   /** FETCH and EXECUTE of what earlier statements have named. */
@@ -234,29 +309,6 @@ export class TokenLeg implements ServerLeg {
       outputs: this.#named.get(name ?? "")?.text.statements[0]?.outputs ?? [],
     }));
     return parsed.some((name) => name !== undefined) ? { ...UNTOUCHED, statements } : undefined;
-  }
-
-  #textOf(bytes: Buffer): TokenText {
-    const scope = this.#standing.scope();
-    if (scope === undefined) return { ...UNTOUCHED, refusal: AGAIN };
-    const columns = tokenColumnsOf(scope);
-    if (columns === undefined) return UNTOUCHED;
-    const text = bytes.toString("utf8");
-    const sender: Sender = this.#standing.treatment === "guarded" ? "judged" : "open";
-    const known = cacheOf(scope).get(`${sender} ${text}`);
-    if (known !== undefined) return known;
-    const seal = (value: string, associated: string) => this.#parts.sealer.seal(value, associated);
-    const found = tokenText(text, scope, sender, seal);
-    if (found === UNTOUCHED) return found;
-    const made = this.#isReadable ? found : { ...UNTOUCHED, refusal: UNREADABLE };
-    if (text.length <= LONGEST_KEPT) cacheOf(scope).set(`${sender} ${text}`, made);
-    return made;
-  }
-
-  /** Texts mean to the server what they mean here. */
-  get #isReadable(): boolean {
-    const { clientEncoding, standardStrings } = this.#parts.parameters;
-    return standardStrings !== "off" && (clientEncoding === undefined || clientEncoding === "UTF8");
   }
 
   pass(given: Buffer | Frame): void {
@@ -286,7 +338,7 @@ export class TokenLeg implements ServerLeg {
     }
     const note = this.#note;
     if (note !== undefined) note.refusal = copy.refusal;
-    this.#inner.endCopy(copyFailMessage("a value begins like a token"));
+    this.#inner.endCopy(copyFailMessage("refused by the proxy"));
   }
 
   next(): boolean {
@@ -326,6 +378,9 @@ export class TokenLeg implements ServerLeg {
         break;
       case Backend.ErrorResponse:
         this.#failed();
+        break;
+      case Backend.ReadyForQuery:
+        this.#ready(frame);
         break;
     }
   }
@@ -368,7 +423,7 @@ export class TokenLeg implements ServerLeg {
 
   /** Undefined where the client reads another encoding: tokens are ASCII, and stay. */
   #reader(): Reader | undefined {
-    const scope = this.#isReadable ? this.#standing.scope() : undefined;
+    const scope = this.#texts.isReadable ? this.#standing.scope() : undefined;
     return scope && { scope, isGuarded: this.#standing.treatment === "guarded", sealer: this.#parts.sealer };
   }
 
@@ -377,16 +432,21 @@ export class TokenLeg implements ServerLeg {
     const columns: TokenColumns | undefined = scope && tokenColumnsOf(scope);
     const head = this.#ledger?.head;
     if (columns === undefined || head === undefined) return;
-    const fields = describedColumns(frame, columns, this.#statement?.outputs ?? []);
+    const origins = fieldOrigins(frame, 0);
+    const fields = fieldColumns(origins, columns, this.#statement?.outputs ?? []);
     const sent = this.#note?.sent;
     if (head.kind === "query") this.#rows = fields;
-    else if (sent !== undefined) sent.described = fields;
+    else if (sent !== undefined) {
+      sent.described = fields;
+      sent.origins = origins;
+    }
   }
 
   #copies(type: number): void {
     const copy = this.#statement?.copy;
     if (copy === undefined) return;
-    if (type === Backend.CopyInResponse) this.#copyIn = new CopyIn(copy, this.#parts.sealer);
+    if (type === Backend.CopyInResponse)
+      this.#copyIn = new CopyIn(copy, this.#parts.sealer, this.#parts.longestLine);
     else this.#copyOut = new CopyOut(copy);
   }
 
@@ -409,6 +469,18 @@ export class TokenLeg implements ServerLeg {
     const isDropped = ({ pipeline }: Change<Sent>) => pipeline === note?.pipeline;
     for (const change of this.#changes.filter(isDropped)) this.#statements.withdraw(change);
     this.#changes = this.#changes.filter((change) => !isDropped(change));
+  }
+
+  #ready(frame: Frame): void {
+    this.#ended = Math.min(this.#ended + 1, this.#cycles);
+    const isOver = decodeReadyForQuery(frame) === "I" && this.#ended > this.#definedIn;
+    if (!isOver || this.#defined.size === 0 || this.#isLooking) return;
+    this.#isLooking = true;
+    void Promise.resolve(this.#parts.lookAgain()).then(() => {
+      this.#isLooking = false;
+      this.#defined.clear();
+      this.#wake();
+    });
   }
 
   #give(bytes: Buffer): void {
@@ -478,32 +550,17 @@ export class TokenLeg implements ServerLeg {
 const NEVER = () => false;
 const WHOLE: ReadonlySet<number> = new Set([Frontend.Query, Frontend.Parse, Frontend.Bind]);
 
+/** Messages that say what to do. */
+const ASKING: ReadonlySet<number> = new Set([...WHOLE, Frontend.Execute]);
+
+/** Rows come or go as COPY data. */
+function copies(statements: readonly TokenStatement[]): boolean {
+  return statements.some(({ copy }) => copy !== undefined);
+}
+
 /** Undefined for several messages of the proxy's own in one buffer. */
 function asFrame(given: Buffer | Frame): Frame | undefined {
   if (!Buffer.isBuffer(given)) return given;
   const isOne = given.length >= 5 && given.readInt32BE(1) === given.length - 1;
   return isOne ? frameOf(given) : undefined;
 }
-
-const KEPT_TEXTS = 500;
-const LONGEST_KEPT = 10_000;
-const caches = new WeakMap<Scope, LRUCache<string, TokenText>>();
-
-function cacheOf(scope: Scope): LRUCache<string, TokenText> {
-  let known = caches.get(scope);
-  if (known === undefined) {
-    known = new LRUCache({ max: KEPT_TEXTS });
-    caches.set(scope, known);
-  }
-  return known;
-}
-
-const AGAIN = refuse("58000", "the catalog of the database is being read again", { hint: "Send it again." });
-
-const UNREADABLE = refuse(
-  "42501",
-  "columns with tokens are read and written in UTF-8 with standard strings",
-  {
-    hint: "SET client_encoding = 'UTF8', and standard_conforming_strings = on.",
-  },
-);

@@ -39,6 +39,13 @@ function target(binder: Binder, { name, val }: ResTarget, scope: Scope): Outputs
   };
 }
 
+/** `t.*` or `(value).*`, which stands for any number of columns. */
+export function isStar(node: Node): boolean {
+  const [type, body] = nodeOf(node);
+  if (type === "ColumnRef") return endsInStar((body as ColumnRef).fields);
+  return type === "A_Indirection" && endsInStar((body as A_Indirection).indirection);
+}
+
 function endsInStar(fields: readonly Node[] | undefined): boolean {
   const last = fields?.at(-1);
   return last !== undefined && nodeOf(last)[0] === "A_Star";

@@ -5,7 +5,7 @@ import type { BoundQuery, BoundRelation, Clauses, Output, SetOperation, Traits }
 import { bindFrom } from "./from.ts";
 import { relationsIn } from "./from-parts.ts";
 import { operatorNamed } from "./operators.ts";
-import { bindOutputClause, bindTargets } from "./outputs.ts";
+import { bindOutputClause, bindTargets, isStar } from "./outputs.ts";
 import { findColumn, innerScope, type Level, type Scope, withItems } from "./scope.ts";
 import { type BoundWiths, bindWiths } from "./with.ts";
 
@@ -135,7 +135,7 @@ function values(binder: Binder, body: SelectStmt, { scope, withs }: BoundWiths):
   const lists = (body.valuesLists ?? []).map((list) => (nodeOf(list)[1] as { items?: Node[] }).items ?? []);
   for (const list of lists) binder.bind(list, scope);
   // `VALUES (t.*)` has as many columns as t.
-  const hasUnknownOutputs = lists.flat().some((node) => isStar(node));
+  const hasUnknownOutputs = lists.flat().some(isStar);
   const outputs = (hasUnknownOutputs ? [] : (lists[0] ?? [])).map(
     (_, index): Output => ({
       name: `column${index + 1}`,
@@ -160,12 +160,6 @@ function values(binder: Binder, body: SelectStmt, { scope, withs }: BoundWiths):
     },
     scope,
   );
-}
-
-function isStar(node: Node): boolean {
-  const [type, body] = nodeOf(node);
-  const last = type === "ColumnRef" ? (body as { fields?: Node[] }).fields?.at(-1) : undefined;
-  return last !== undefined && nodeOf(last)[0] === "A_Star";
 }
 
 const OPERATORS: Readonly<Record<string, SetOperation["operator"]>> = {

@@ -17,7 +17,7 @@ export interface TokenColumn {
 
 /** The columns of a database that hold tokens, and the columns of views that copy them. */
 export class TokenColumns {
-  /** Names of the relations that have one, in lower case: a text without any of them touches none. */
+  /** Names of the relations that have one: a text without any of them touches none. */
   readonly relationNames: ReadonlySet<string>;
   /** Of the same: tables of the policy that the catalog does not have, or not with all such columns. */
   readonly #lacking: ReadonlySet<string>;
@@ -38,8 +38,7 @@ export class TokenColumns {
       [...catalog.relations.values()]
         .filter((relation) => this.#of(relation).size > 0)
         .map(({ name }) => name)
-        .concat([...this.#lacking])
-        .map((name) => name.toLowerCase()),
+        .concat([...this.#lacking]),
     );
   }
 

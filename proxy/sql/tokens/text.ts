@@ -9,6 +9,7 @@ import type {
   PrepareStmt,
 } from "libpg-query";
 import { arrayText, arrayValues } from "../../pg/array-text.ts";
+import { foldAscii } from "../../pg/setting-text.ts";
 import type { CopyFormat } from "../../tokens/copy-rows.ts";
 import { looksLikeToken } from "../../tokens/sealed.ts";
 import { type Refusal, refuse } from "../../wire/refusal.ts";
@@ -24,6 +25,7 @@ import { hasHeader } from "../rules/copies.ts";
 import type { Scope } from "../scope.ts";
 import type { Edit } from "../verdict.ts";
 import { type TokenColumn, type TokenColumns, tokenColumnsOf } from "./columns.ts";
+import { definedNames, forbiddenDefinition, viewQuery } from "./definitions.ts";
 import { type SealedConstant, type SealedParameter, type TokenUses, tokenUses } from "./uses.ts";
 
 /** One statement of a text, as far as its rows are concerned. */
@@ -43,6 +45,8 @@ export interface TokenText {
   readonly parameters: ReadonlyMap<number, SealedParameter>;
   readonly statements: readonly TokenStatement[];
   readonly refusal: Refusal | undefined;
+  /** Relations that its definitions name: the catalog may not have their new shape yet. */
+  readonly defines?: readonly string[];
 }
 
 export type Seal = (value: string, associated: string) => string;
@@ -65,24 +69,37 @@ export function tokenText(
   scope: Pick<Scope, "policy" | "catalog" | "searchPath">,
   sender: Sender,
   seal: Seal,
+  defined: ReadonlySet<string> = NOTHING,
 ): TokenText {
   const columns = tokenColumnsOf(scope);
-  if (columns === undefined || !mayTouch(text, columns)) return UNTOUCHED;
+  if (columns === undefined || (defined.size === 0 && !mayTouch(text, columns))) return UNTOUCHED;
   const parsed = parseText(text);
-  // The server finds the fault of its grammar by itself. A text that is too long or too deep to be read is refused.
-  if (!parsed.ok) return parsed.refusal.sqlstate === "42601" ? UNTOUCHED : refused(parsed.refusal);
+  // The server finds the fault of its grammar by itself. A text that is too long or too deep to be read is refused, and one
+  // that a newer server may understand.
+  if (!parsed.ok) {
+    const isFault = parsed.refusal.sqlstate === "42601" && scope.catalog.serverVersion < NEWER_GRAMMAR;
+    return isFault ? UNTOUCHED : refused(parsed.refusal);
+  }
   const source = new Source(text);
   const environment = { catalog: scope.catalog, searchPath: scope.searchPath, absent: nothingAbsent };
   const statements: TokenStatement[] = [];
   const parameters = new Map<number, SealedParameter>();
   const edits: Edit[] = [];
+  const defines: string[] = [];
   for (const { node } of parsed.statements) {
-    const bound = bindStatement(node, environment);
+    const forbidden = sender === "open" ? forbiddenDefinition(node, scope, columns) : undefined;
+    if (forbidden !== undefined) return refused(forbidden);
+    const bound = bindStatement(viewQuery(node) ?? node, environment);
     if (!bound.ok) return refused(notUnderstood(bound.message));
     const { statement } = bound;
     const uses = tokenUses(statement, columns);
-    const doubt = sender === "open" ? doubtAbout(statement, uses, scope.catalog, columns) : undefined;
+    const doubt =
+      sender === "open"
+        ? (doubtAbout(statement, uses, scope.catalog, columns) ??
+          writesToDefined(statement, new Set([...defined, ...defines])))
+        : undefined;
     if (doubt !== undefined) return refused(doubt);
+    defines.push(...definedNames(node));
     for (const [number, parameter] of uses.parameters) parameters.set(number, parameter);
     for (const constant of uses.constants) {
       const edit = editOf(source, constant, seal);
@@ -94,7 +111,28 @@ export function tokenText(
     statements.push(made);
   }
   const sql = edits.length === 0 ? undefined : applyEdits(source, inOrder(edits)).sql;
-  return { sql, parameters, statements, refusal: undefined };
+  return { sql, parameters, statements, refusal: undefined, ...(defines.length > 0 && { defines }) };
+}
+
+const NOTHING: ReadonlySet<string> = new Set();
+
+/** The parser's grammar is that of Postgres 18. */
+const NEWER_GRAMMAR = 190_000;
+
+/** What a relation is that has just been defined, the catalog does not show: its columns may hold tokens, or be views of such. */
+function writesToDefined({ queries }: BoundStatement, defined: ReadonlySet<string>): Refusal | undefined {
+  if (defined.size === 0) return undefined;
+  for (const { write } of queries) {
+    const source = write?.target.source;
+    if (source?.kind !== "table" && source?.kind !== "unknown table") continue;
+    const { relname = "", schemaname } = source.name;
+    const isTemporary = source.kind === "unknown table" && schemaname?.startsWith("pg_temp") === true;
+    if (!isTemporary && (source.kind === "unknown table" || defined.has(relname)))
+      return refuse("42501", `${relname} has just been defined, and Sluice does not know yet what it holds`, {
+        hint: "Tables with tokens, and what is made of them, are written once the transaction that defines them is over.",
+      });
+  }
+  return undefined;
 }
 
 function refused(refusal: Refusal): TokenText {
@@ -111,12 +149,27 @@ function notUnderstood(what: string): Refusal {
   );
 }
 
-/** A name is written as it is, but for its case; only U&"…" can hide one. */
-function mayTouch(text: string, { relationNames }: TokenColumns): boolean {
-  const lower = text.toLowerCase();
-  if (lower.includes('u&"')) return true;
-  for (const name of relationNames) if (lower.includes(name.replaceAll('"', '""'))) return true;
+/**
+ * A name is written as it is, but for its case; only U&"…" can hide one. Postgres folds ASCII alone in UTF-8, and other
+ * letters as well in databases of single-byte encodings.
+ */
+export function mayTouch(text: string, { relationNames }: TokenColumns): boolean {
+  const folded = foldAscii(text);
+  if (folded.includes('u&"')) return true;
+  let lower: string | undefined;
+  for (const name of relationNames) {
+    const written = name.replaceAll('"', '""');
+    if (folded.includes(foldAscii(written))) return true;
+    if (isAscii(written)) continue;
+    lower ??= text.toLowerCase();
+    if (lower.includes(written.toLowerCase())) return true;
+  }
   return false;
+}
+
+/** Names that are written in one way in every encoding. */
+export function isAscii(text: string): boolean {
+  return !/[^\0-\x7f]/.test(text);
 }
 
 /** Why a text may not run that nobody else has judged. */
@@ -232,8 +285,8 @@ function formatOf(options: readonly Node[]): CopyFormat | undefined {
   return {
     format,
     delimiter: given.get("delimiter") ?? (format === "csv" ? "," : "\t"),
-    nullText: given.get("null") ?? (format === "csv" ? "" : "\\N"),
-    hasHeader: hasHeader(options),
+    nullText: Buffer.from(given.get("null") ?? (format === "csv" ? "" : "\\N")).toString("latin1"),
+    hasHeader: hasHeader(options) || given.get("header")?.toLowerCase() === "match",
   };
 }
 

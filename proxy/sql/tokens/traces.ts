@@ -1,18 +1,47 @@
-import type { A_Const, A_Expr, CaseExpr, CaseWhen, Node, SubLink, TypeCast, TypeName } from "libpg-query";
+import type {
+  A_Const,
+  A_Expr,
+  CaseExpr,
+  CaseWhen,
+  Node,
+  RowExpr,
+  SubLink,
+  TypeCast,
+  TypeName,
+} from "libpg-query";
 import type { BoundColumn, BoundQuery, BoundStatement, Output } from "../bind/bound.ts";
+import { isStar } from "../bind/outputs.ts";
 import { nodeOf, stringOf } from "../parse/grammar.ts";
 import type { TokenColumn, TokenColumns } from "./columns.ts";
 
 /** What a value certainly is: a token of this column or NULL, always NULL, or something else. */
 export type Trace = TokenColumn | "null" | undefined;
 
-/** Follows the tokens of a statement through its queries. */
+/** What is known of the value at one place of a query's rows. */
+interface Followed {
+  readonly trace: Trace;
+  /** It may be a token, or made of one as it is. */
+  readonly holds: boolean;
+}
+
+/** As if no row existed: what a recursive query is taken for while its own rows are followed. */
+const NO_ROW: Followed = { trace: "null", holds: false };
+const UNKNOWN: Followed = { trace: undefined, holds: false };
+
+/**
+ * Follows the tokens of a statement through its queries. Every output is followed once, from what is known of the others;
+ * that is repeated until nothing changes, which only recursive queries need more than once. So the work grows with the
+ * text, however often an output is named.
+ */
 export class Traces {
   readonly #statement: BoundStatement;
   readonly #columns: TokenColumns;
   readonly #places = new Map<Output, readonly [query: BoundQuery, index: number]>();
-  /** Being followed: a recursive query adds nothing to itself. */
-  readonly #open = new Set<Output>();
+  readonly #followed = new Map<BoundQuery, Followed[]>();
+  /** Of one round. */
+  readonly #traces = new Map<object, Trace>();
+  readonly #holding = new Map<object, boolean>();
+  #steps = 0;
 
   constructor(statement: BoundStatement, columns: TokenColumns) {
     this.#statement = statement;
@@ -21,9 +50,57 @@ export class Traces {
       query.outputs.forEach((output, index) => {
         this.#places.set(output, [query, index]);
       });
+    while (this.#follow());
   }
 
-  ofColumn({ source, relation }: BoundColumn): Trace {
+  /** Expressions and columns looked at so far: the work that the statement has cost. */
+  get steps(): number {
+    return this.#steps;
+  }
+
+  /** One round. Whether it has found something new. */
+  #follow(): boolean {
+    this.#traces.clear();
+    this.#holding.clear();
+    let isNew = false;
+    for (const query of this.#statement.queries) {
+      const known = this.#followed.get(query);
+      const now = query.outputs.map((output, index): Followed => {
+        if (query.setOperation !== undefined) {
+          const arms = query.setOperation.arms.map((arm) => this.#at(arm, index));
+          return { trace: common(arms.map(({ trace }) => trace)), holds: arms.some(({ holds }) => holds) };
+        }
+        const nodes = query.form === "values" ? columnOfLists(query, index) : [output.node ?? []].flat();
+        if (output.column !== undefined && query.form !== "values")
+          return { trace: this.ofColumn(output.column), holds: this.columnHolds(output.column) };
+        const traces = nodes.map((node) => this.ofNode(node));
+        return { trace: common(traces), holds: nodes.some((node) => this.holds(node)) };
+      });
+      isNew ||= now.some((each, index) => !isSame(each, known?.[index] ?? NO_ROW));
+      this.#followed.set(query, now);
+    }
+    return isNew;
+  }
+
+  #at(query: BoundQuery, index: number): Followed {
+    const known = this.#followed.get(query);
+    if (!query.hasUnknownOutputs) {
+      if (index >= query.outputs.length) return UNKNOWN;
+      return known?.[index] ?? NO_ROW;
+    }
+    // Of a star: any of its columns may stand at any place.
+    const holds = known?.some((each) => each.holds) === true || this.#listsHold(query);
+    return { trace: undefined, holds };
+  }
+
+  #listsHold({ form, clauses }: BoundQuery): boolean {
+    if (form !== "values") return false;
+    const lists = (clauses.values ?? []).map((list) => (nodeOf(list)[1] as { items?: Node[] }).items ?? []);
+    return lists.flat().some((node) => this.holds(node) || this.#starHolds(node));
+  }
+
+  ofColumn(column: BoundColumn): Trace {
+    const { source, relation } = column;
     switch (source.kind) {
       case "own":
         return relation.source.kind === "table"
@@ -34,10 +111,21 @@ export class Traces {
         return found && this.ofOutput(...found);
       }
       case "merged":
-        return common(source.columns.map((column) => this.ofColumn(column)));
+        return this.#once(this.#traces, column, () =>
+          common(source.columns.map((each) => this.ofColumn(each))),
+        );
       default:
         return undefined;
     }
+  }
+
+  #once<T>(known: Map<object, T>, key: object, find: () => T): T {
+    const before = known.get(key);
+    if (before !== undefined || known.has(key)) return before as T;
+    this.#steps++;
+    const found = find();
+    known.set(key, found);
+    return found;
   }
 
   /** The output of a subquery or WITH query that a column is. */
@@ -57,24 +145,15 @@ export class Traces {
   }
 
   ofOutput(query: BoundQuery, index: number): Trace {
-    const output = query.outputs[index];
-    if (output === undefined || query.hasUnknownOutputs) return undefined;
-    if (this.#open.has(output)) return "null";
-    this.#open.add(output);
-    try {
-      if (query.setOperation !== undefined)
-        return common(query.setOperation.arms.map((arm) => this.ofOutput(arm, index)));
-      if (query.form === "values")
-        return common(columnOfLists(query, index).map((node) => this.ofNode(node)));
-      if (output.column !== undefined) return this.ofColumn(output.column);
-      return output.node && this.ofNode(output.node);
-    } finally {
-      this.#open.delete(output);
-    }
+    return this.#at(query, index).trace;
   }
 
   ofNode(node: Node): Trace {
     const [type, body] = nodeOf(node);
+    return this.#once(this.#traces, body, () => this.#ofExpression(type, body));
+  }
+
+  #ofExpression(type: string, body: object): Trace {
     switch (type) {
       case "A_Const":
         return (body as A_Const).isnull === true ? "null" : undefined;
@@ -97,6 +176,10 @@ export class Traces {
       }
       case "CoalesceExpr":
         return common(((body as { args?: Node[] }).args ?? []).map((each) => this.ofNode(each)));
+      case "A_Expr": {
+        const { kind, lexpr } = body as A_Expr;
+        return kind === "AEXPR_NULLIF" && lexpr !== undefined ? this.ofNode(lexpr) : undefined;
+      }
       case "SubLink": {
         const query = this.queryOf(body as SubLink);
         return query !== undefined && (body as SubLink).subLinkType === "EXPR_SUBLINK"
@@ -115,6 +198,10 @@ export class Traces {
   /** Whether the value may be a token, or made of one as it is. */
   holds(node: Node): boolean {
     const [type, body] = nodeOf(node);
+    return this.#once(this.#holding, body, () => this.#expressionHolds(type, body));
+  }
+
+  #expressionHolds(type: string, body: object): boolean {
     switch (type) {
       case "ColumnRef": {
         const meaning = this.#statement.meanings.get(body);
@@ -141,9 +228,10 @@ export class Traces {
       case "CollateClause":
       case "A_Indirection":
         return [(body as { arg?: Node }).arg].some((each) => each !== undefined && this.holds(each));
+      case "RowExpr":
+        return ((body as RowExpr).args ?? []).some((each) => this.holds(each) || this.#starHolds(each));
       case "CoalesceExpr":
       case "MinMaxExpr":
-      case "RowExpr":
       case "FuncCall":
         if (type === "FuncCall" && !gathers(body)) return false;
         return ((body as { args?: Node[] }).args ?? []).some((each) => this.holds(each));
@@ -154,27 +242,32 @@ export class Traces {
     }
   }
 
+  /** Whether `t.*` in a row stands for a token among others. */
+  #starHolds(node: Node): boolean {
+    if (!isStar(node)) return false;
+    const meaning = this.#statement.meanings.get(nodeOf(node)[1]);
+    if (meaning?.kind !== "star" && meaning?.kind !== "row") return false;
+    const columns = meaning.kind === "star" ? meaning.columns : meaning.relation.columns;
+    return columns.some((column) => this.columnHolds(column));
+  }
+
   columnHolds(column: BoundColumn): boolean {
     const { source } = column;
-    if (source.kind === "merged") return source.columns.some((each) => this.columnHolds(each));
+    if (source.kind === "merged")
+      return this.#once(this.#holding, column, () => source.columns.some((each) => this.columnHolds(each)));
     const found = this.outputOf(column);
     return found === undefined ? typeof this.ofColumn(column) === "object" : this.outputHolds(...found);
   }
 
   outputHolds(query: BoundQuery, index: number): boolean {
-    const output = query.outputs[index];
-    if (output === undefined || this.#open.has(output)) return false;
-    this.#open.add(output);
-    try {
-      if (query.setOperation !== undefined)
-        return query.setOperation.arms.some((arm) => this.outputHolds(arm, index));
-      if (query.form === "values") return columnOfLists(query, index).some((node) => this.holds(node));
-      if (output.column !== undefined) return this.columnHolds(output.column);
-      return output.node !== undefined && this.holds(output.node);
-    } finally {
-      this.#open.delete(output);
-    }
+    return this.#at(query, index).holds;
   }
+}
+
+function isSame(one: Followed, other: Followed): boolean {
+  if (one.holds !== other.holds) return false;
+  if (typeof one.trace !== "object" || typeof other.trace !== "object") return one.trace === other.trace;
+  return one.trace.associated === other.trace.associated;
 }
 
 /** Functions that give values as they got them, in a list or a document. */

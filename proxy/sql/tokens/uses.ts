@@ -18,7 +18,8 @@ import type {
   TypeCast,
 } from "libpg-query";
 import { type Refusal, refuse } from "../../wire/refusal.ts";
-import type { BoundColumn, BoundQuery, BoundStatement, FromItem } from "../bind/bound.ts";
+import type { BoundColumn, BoundQuery, BoundStatement, FromItem, Write } from "../bind/bound.ts";
+import { isStar } from "../bind/outputs.ts";
 import { type Body, forEachChild, nodeOf, stringOf, visitNode } from "../parse/grammar.ts";
 import { forEachObject } from "../parse/tree.ts";
 import type { TokenColumn, TokenColumns } from "./columns.ts";
@@ -66,6 +67,10 @@ class Uses {
   readonly #constants = new Map<Node, SealedConstant>();
   readonly #parameters = new Map<number, SealedParameter & { times: number }>();
   readonly #compared: Compared[] = [];
+  /** Columns of subqueries whose values are to become tokens. */
+  readonly #taken = new Map<BoundQuery, Taken[]>();
+  /** Queries that may sort by a token, by the constants of their ORDER BY. */
+  #sorting: ReadonlyMap<object, BoundQuery> | undefined;
   #copied: readonly (TokenColumn | undefined)[] = [];
   #refusal: Refusal | undefined;
 
@@ -77,6 +82,7 @@ class Uses {
   found(): TokenUses {
     const { queries, top, kind } = this.#statement;
     for (const query of queries) this.#query(query);
+    this.#checkTaken();
     this.#checkParameters();
     if (kind === "prepare" && this.#parameters.size > 0)
       this.#refuse(
@@ -99,6 +105,13 @@ class Uses {
   /** The first one counts. */
   #refuse(what: string, hint: string): void {
     this.#refusal ??= refuse("42501", what, { hint });
+  }
+
+  #refuseStar(what: string): void {
+    this.#refuse(
+      `${what} of columns that are stored as tokens counts columns by a star, or by a value of several fields`,
+      "Write each column by its name.",
+    );
   }
 
   #refuseUse(column: TokenColumn | undefined, what: string): void {
@@ -235,15 +248,23 @@ class Uses {
 
   /** `ORDER BY 2`. The number is read only where a token could stand there. */
   #sortByPosition(constant: A_Const): void {
-    const { queries } = this.#statement;
-    const holding = queries.filter((query) =>
-      query.outputs.some((_, i) => this.#traces.outputHolds(query, i)),
-    );
-    if (holding.length === 0) return;
+    this.#sorting ??= this.#findSorting();
+    const query = this.#sorting.get(constant);
     const position = (constant.ival?.ival ?? 0) - 1;
-    for (const query of holding)
-      if (sortsBy(query, constant) && this.#traces.outputHolds(query, position))
-        this.#refuseUse(asColumn(this.#traces.ofOutput(query, position)), "ORDER BY");
+    if (query !== undefined && this.#traces.outputHolds(query, position))
+      this.#refuseUse(asColumn(this.#traces.ofOutput(query, position)), "ORDER BY");
+  }
+
+  #findSorting(): ReadonlyMap<object, BoundQuery> {
+    const found = new Map<object, BoundQuery>();
+    for (const query of this.#statement.queries) {
+      if (!query.outputs.some((_, index) => this.#traces.outputHolds(query, index))) continue;
+      for (const item of query.clauses.sort ?? []) {
+        const { node } = nodeOf(item)[1] as SortBy;
+        if (node !== undefined) found.set(nodeOf(node)[1], query);
+      }
+    }
+    return found;
   }
 
   #call(call: FuncCall): void {
@@ -270,6 +291,12 @@ class Uses {
     const isTest = subLinkType === "ANY_SUBLINK" || subLinkType === "ALL_SUBLINK";
     const [type, row] = nodeOf(testexpr);
     const sides = type === "RowExpr" ? ((row as RowExpr).args ?? []) : [testexpr];
+    const mayHold = () =>
+      this.#mayHold(testexpr) || query?.outputs.some((_, i) => this.#traces.outputHolds(query, i)) === true;
+    if (sides.some(isStar) && mayHold()) {
+      this.#refuseStar("a comparison");
+      return;
+    }
     sides.forEach((side, index) => {
       const holding = [
         this.#traces.holds(side),
@@ -335,6 +362,12 @@ class Uses {
     const [rightType, rightBody] = nodeOf(right);
     if (leftType === "RowExpr" && rightType === "RowExpr") {
       const [lefts, rights] = [(leftBody as RowExpr).args ?? [], (rightBody as RowExpr).args ?? []];
+      // It stands for any number of columns: which is compared with which is not known.
+      if ([...lefts, ...rights].some(isStar)) {
+        if (this.#mayHold(left) || this.#mayHold(right)) this.#refuseStar("a comparison");
+        else this.#nodes([left, right]);
+        return;
+      }
       lefts.forEach((each, index) => {
         const other = rights[index];
         if (other !== undefined) this.#equal(at, each, other);
@@ -453,23 +486,29 @@ class Uses {
     const { assignments = [] } = query.clauses;
     const items = assignments.map((item) => nodeOf(item)[1] as ResTarget);
     const given = form === "insert" ? items.filter(({ val }) => val === undefined).length : 0;
-    if (write.source !== undefined) {
-      const { source } = write;
-      const count = given > 0 ? given : source.outputs.length;
-      if (count > write.assigned.length)
-        this.#refuse(
-          "there are more values than columns",
-          "Sluice knows the columns of its last look at the catalog.",
-        );
-      write.assigned.slice(0, count).forEach((column, index) => {
-        const token = this.#target(column);
-        if (token !== undefined) this.#assignOutput(source, index, token);
-      });
-    }
+    if (write.source !== undefined) this.#insertRows(write.source, write, given);
     this.#set(
       items.filter(({ val }) => val !== undefined),
       write.target.columns,
     );
+  }
+
+  #insertRows(source: BoundQuery, { target, assigned }: Write, given: number): void {
+    if (source.hasUnknownOutputs) {
+      const may = given > 0 ? assigned.slice(0, given) : target.columns;
+      if (may.some((column) => this.#target(column) !== undefined)) this.#refuseStar("an INSERT");
+      return;
+    }
+    const count = given > 0 ? given : source.outputs.length;
+    if (count > assigned.length)
+      this.#refuse(
+        "there are more values than columns",
+        "Sluice knows the columns of its last look at the catalog.",
+      );
+    assigned.slice(0, count).forEach((column, index) => {
+      const token = this.#target(column);
+      if (token !== undefined) this.#assignOutput(source, index, token);
+    });
   }
 
   #merge({ mergeWhenClauses = [] }: MergeStmt, columns: readonly BoundColumn[]): void {
@@ -480,19 +519,21 @@ class Uses {
         this.#set(items, columns);
         continue;
       }
+      const named = targetList === undefined ? columns : items.map(({ name }) => columnNamed(columns, name));
+      if (values.some(isStar)) {
+        if (named.some((column) => column !== undefined && this.#target(column) !== undefined))
+          this.#refuseStar("an INSERT");
+        continue;
+      }
       values.forEach((value, index) => {
-        const name = targetList === undefined ? columns[index]?.name : items[index]?.name;
-        this.#assign(
-          columns.find((column) => column.name === name),
-          value,
-        );
+        this.#assign(named[index], value);
       });
     }
   }
 
   #set(items: readonly ResTarget[], columns: readonly BoundColumn[]): void {
     for (const { name, val } of items) {
-      const column = columns.find((each) => each.name === name);
+      const column = columnNamed(columns, name);
       if (val === undefined || column === undefined) continue;
       const [type, body] = nodeOf(val);
       if (type !== "MultiAssignRef") {
@@ -501,11 +542,13 @@ class Uses {
       }
       const { source, colno = 0 } = body as MultiAssignRef;
       const [sourceType, sourceBody] = source === undefined ? [] : nodeOf(source);
-      const value = sourceType === "RowExpr" ? (sourceBody as RowExpr).args?.[colno - 1] : undefined;
+      const row = sourceType === "RowExpr" ? ((sourceBody as RowExpr).args ?? []) : [];
+      const value = row.some(isStar) ? undefined : row[colno - 1];
       const token = this.#target(column);
       const query = sourceType === "SubLink" ? this.#traces.queryOf(sourceBody as SubLink) : undefined;
       if (value !== undefined) this.#assign(column, value);
       else if (query !== undefined && token !== undefined) this.#assignOutput(query, colno - 1, token);
+      else if (token !== undefined && row.some(isStar)) this.#refuseStar("an assignment");
       else if (token !== undefined) this.#computed(token);
     }
   }
@@ -601,26 +644,65 @@ class Uses {
 
   #assignColumn(column: BoundColumn, token: TokenColumn): void {
     const found = this.#traces.outputOf(column);
-    if (found === undefined || this.#timesNamed(column) > 1) this.#computed(token);
-    else this.#assignOutput(...found, token);
+    if (found === undefined) {
+      this.#computed(token);
+      return;
+    }
+    const [query, index] = found;
+    const taken = this.#taken.get(query) ?? [];
+    this.#taken.set(query, taken);
+    const known = taken[index];
+    if (known !== undefined && known.token.associated !== token.associated) this.#computed(token);
+    taken[index] = { token, times: (known?.times ?? 0) + 1 };
+    // A recursive query gives what it has got from itself.
+    if (known === undefined) this.#assignOutput(query, index, token);
   }
 
-  /** How often the statement names this column of a subquery: what becomes a token for one use is one for all. */
-  #timesNamed({ relation, source }: BoundColumn): number {
-    let times = 0;
-    const isSame = (other: BoundColumn): boolean =>
-      other.relation === relation &&
-      other.source.kind === "output" &&
-      source.kind === "output" &&
-      other.source.position === source.position;
-    for (const meaning of this.#statement.meanings.values()) {
-      if (meaning.kind === "column" && isSame(meaning.column)) times++;
-      else if (meaning.kind === "star") times += meaning.columns.filter(isSame).length;
-      else if (meaning.kind === "row" && meaning.relation === relation) times++;
-      else if (meaning.kind === "uncertain") times += 2;
+  /** What becomes a token for one use of a subquery's column is one for all: it must have no other. */
+  #checkTaken(): void {
+    if (this.#taken.size === 0) return;
+    const { meanings, queries } = this.#statement;
+    const named = new Map<BoundQuery, number[]>();
+    const name = (column: BoundColumn): void => {
+      if (column.source.kind === "merged") for (const each of column.source.columns) name(each);
+      const found = this.#traces.outputOf(column);
+      if (found === undefined) return;
+      const [query, index] = found;
+      const times = named.get(query) ?? [];
+      named.set(query, times);
+      times[index] = (times[index] ?? 0) + 1;
+    };
+    let isUncertain = false;
+    for (const meaning of meanings.values()) {
+      if (meaning.kind === "column") name(meaning.column);
+      else if (meaning.kind === "star") meaning.columns.forEach(name);
+      else if (meaning.kind === "row") meaning.relation.columns.forEach(name);
+      else if (meaning.kind === "uncertain") isUncertain = true;
     }
-    return times;
+    for (const { from } of queries) for (const item of from) forEachPair(item, name);
+    for (const [query, columns] of this.#taken)
+      columns.forEach(({ token, times }, index) => {
+        if (isUncertain || (named.get(query)?.[index] ?? 0) > times) this.#computed(token);
+      });
   }
+}
+
+interface Taken {
+  readonly token: TokenColumn;
+  /** How often its values are taken from there. */
+  readonly times: number;
+}
+
+/** Columns that USING compares. */
+function forEachPair(item: FromItem, see: (column: BoundColumn) => void): void {
+  if (item.kind === "relation") return;
+  item.pairs.flat().forEach(see);
+  forEachPair(item.left, see);
+  forEachPair(item.right, see);
+}
+
+function columnNamed(columns: readonly BoundColumn[], name: string | undefined): BoundColumn | undefined {
+  return columns.find((each) => each.name === name);
 }
 
 const EQUALITIES: ReadonlySet<string> = new Set(["=", "<>"]);
@@ -650,12 +732,4 @@ function isText(constant: object): boolean {
 
 function asColumn(trace: Trace): TokenColumn | undefined {
   return typeof trace === "object" ? trace : undefined;
-}
-
-/** Whether the constant stands in the query's own ORDER BY. */
-function sortsBy({ clauses }: BoundQuery, constant: A_Const): boolean {
-  return (clauses.sort ?? []).some((item) => {
-    const { node } = nodeOf(item)[1] as SortBy;
-    return node !== undefined && nodeOf(node)[1] === constant;
-  });
 }
