@@ -105,6 +105,10 @@ export interface SessionTouch {
   readonly bareNames: readonly string[];
   /** The prepared statement that it runs within itself: CREATE TABLE AS EXECUTE, EXPLAIN EXECUTE. */
   readonly runs?: string;
+  /** Names of relations, known ones too, may mean the rows of others afterwards. */
+  readonly remeans?: true;
+  /** It stores rows of relations that it names. */
+  readonly stores?: true;
 }
 
 /**

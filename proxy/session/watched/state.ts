@@ -17,6 +17,8 @@ export class WatchedState extends SessionState<WatchedRequest> {
   readonly readers: Readers;
   /** Relations were defined, and the catalog has not been looked at since. */
   defined = false;
+  /** Some of them may have given a name another meaning. */
+  remeant = false;
   /** The pieces that follow of a long message that is no row are the client's as well. */
   passesLong = false;
 
@@ -44,7 +46,11 @@ export class WatchedState extends SessionState<WatchedRequest> {
   foresee(statements: readonly Statement[]): void {
     this.certainty.sent(statements);
     if (statements.some(({ effect }) => this.#fetchesTouching(effect))) this.certainty.doubt();
-    if (statements.some(({ touch }) => touch?.defines)) this.defined = true;
+    for (const { touch } of statements) {
+      if (touch?.defines !== true) continue;
+      this.defined = true;
+      this.remeant ||= touch.remeans === true;
+    }
   }
 
   /** Whose rows the statement gives. One whose name is unknown, or that means something else, is its own. */
