@@ -1,4 +1,4 @@
-import { constants } from "node:fs";
+import fs, { constants } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { join } from "node:path";
 import type { Head } from "./chain.ts";
@@ -30,6 +30,16 @@ const { O_RDWR, O_CREAT, O_EXCL, O_DSYNC } = constants;
  */
 const SYNCS_ON_WRITE = process.platform === "linux";
 const READ_WRITE = O_RDWR | (SYNCS_ON_WRITE ? O_DSYNC : 0);
+
+/** Gives how many of the bytes were written. `FileHandle.write` takes 15 µs more of the event loop. */
+function writeAt(file: number, bytes: Buffer, from: number, position: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    fs.write(file, bytes, from, bytes.length - from, position, (error, written) => {
+      if (error === null) resolve(written);
+      else reject(error);
+    });
+  });
+}
 
 /**
  * Puts batches on disk, one after the other: a write that is durable each, however many lines there are. A batch
@@ -73,10 +83,8 @@ export class Committer {
     const [first, ...others] = batch.pieces.map(({ memory, length }) => memory.subarray(0, length));
     if (first === undefined) return;
     const bytes = others.length === 0 ? first : Buffer.concat([first, ...others]);
-    for (let written = 0; written < bytes.length; ) {
-      const result = await handle.write(bytes, written, bytes.length - written, start + written);
-      written += result.bytesWritten;
-    }
+    for (let written = 0; written < bytes.length; )
+      written += await writeAt(handle.fd, bytes, written, start + written);
     if (!SYNCS_ON_WRITE) await handle.datasync();
     this.#segment = { name: batch.name, synced: start + bytes.length };
   }

@@ -9,6 +9,8 @@ const WALKED_AMONG_OTHERS = 20;
 /** A neighbour is an id at most this far away. Ten proxies that share a walk still each see every tenth step. */
 const NEIGHBOUR = 16;
 const USERS_REMEMBERED = 10_000;
+/** So many rows of a batch are looked at, its last ones: a walk shows in any part of it. */
+const LOOKED_AT = 2 * REMEMBERED;
 
 /**
  * Detects users who walk through ids. Customers who call have ids from anywhere between 1 and millions; ids that are
@@ -26,7 +28,7 @@ export class SequenceWatch {
   /** Called when the leading `rows` of a batch have been released to this account. */
   released(account: Account, { namespaces, people }: Batch, rows: number): void {
     const width = namespaces.length;
-    for (let i = 0; i < rows * width; i++) {
+    for (let i = Math.max(0, rows - LOOKED_AT) * width; i < rows * width; i++) {
       const id = people[i];
       if (id !== undefined && isNumber(id)) this.#see(account, namespaces[i % width] ?? "", BigInt(id));
     }

@@ -156,8 +156,11 @@ class Counted {
 
   /** A slow, earlier round trip must not make a later one look older. */
   #note(key: string, at: number): void {
-    if ((this.#people.get(key) ?? Number.NEGATIVE_INFINITY) >= at) return;
-    this.#people.delete(key);
+    const known = this.#people.get(key);
+    if (known !== undefined) {
+      if (known >= at) return;
+      this.#people.delete(key);
+    }
     this.#people.set(key, at);
   }
 }

@@ -6,7 +6,7 @@ import { type CommandObserver, connectRedis, parseRedisUrl, type RedisClient } f
 import { KeyedHash } from "../keys/keyed-hash.ts";
 import type { Log } from "../log.ts";
 import { type Answer, grantOf, readAnswer } from "./charge-answer.ts";
-import { CHARGE, MEASURES, SCOPE_KEYS } from "./charge-script.ts";
+import { CHARGE, MEASURES, PERSON_BYTES, SCOPE_KEYS } from "./charge-script.ts";
 import { costOf, unitsOf } from "./costs.ts";
 import type { Account, Batch, CounterStore, Grant, OnUsed, WindowUse } from "./meter.ts";
 import { scopeParts } from "./scopes.ts";
@@ -228,7 +228,7 @@ class RedisStore implements CounterStore {
       numbers += ` ${row}`;
       people.push(person);
     }
-    return [prefix, numbers, ...people];
+    return [prefix, numbers, Buffer.concat(people)];
   }
 
   /**
@@ -240,18 +240,16 @@ class RedisStore implements CounterStore {
     for (let i = from * width; i < (from + rows) * width; i++) {
       const identity = batch.people[i];
       if (identity === undefined || identity === "") continue;
-      const namespace = batch.namespaces[i % width] ?? "";
-      const person = `${namespace}\0${identity}`;
+      const person = `person\0${batch.namespaces[i % width] ?? ""}\0${identity}`;
       if (seen.has(person)) continue;
       seen.add(person);
       const row = Math.floor(i / width) - from;
-      for (const unit of unitsOf(batch)) yield [row, this.#hash("person", namespace, identity, ...unit)];
+      for (const unit of unitsOf(batch)) yield [row, this.#hash(person, ...unit)];
     }
   }
 
-  /** 96 bits: short in Redis' memory; among a billion people the odds of a collision are 1 in 10^11. */
   #hash(...parts: readonly string[]): Buffer {
-    return this.#keyed.bytes(parts.join("\0"), 12);
+    return this.#keyed.bytes(parts.join("\0"), PERSON_BYTES);
   }
 
   #tellOf({ jumped, beganAnew }: Answer, { database }: Account): void {

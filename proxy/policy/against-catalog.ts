@@ -1,11 +1,12 @@
 import type { Catalog, CatalogType, Column, Relation } from "../catalog/catalog.ts";
 import { quoteQualified } from "../pg/quote.ts";
+import { MARKS, type TokenForm } from "../tokens/sealed.ts";
 import { parseMaskExpression } from "./expressions.ts";
 import { maskSql } from "./masks/all.ts";
 import type { MaskedType } from "./masks/mask.ts";
 import { capacity } from "./masks/text.ts";
 import { missingColumnHint, missingColumns, missingTableHint } from "./missing.ts";
-import type { MarkedCanaries, Policy, TablePolicy } from "./policy.ts";
+import type { MarkedCanaries, Policy, StoredClass, TablePolicy } from "./policy.ts";
 import { type PolicyProblem, sortProblems } from "./problems.ts";
 import { ROLE_RULES } from "./rules/all.ts";
 import type { Database, Report, RoleRule } from "./rules/rule.ts";
@@ -87,7 +88,7 @@ function checkTable(table: TablePolicy, { policy, catalog, report }: Database): 
     const found = policy.classes.get(className);
     if (found === undefined) continue;
     const { mask, stored } = found;
-    if (stored !== undefined) checkStored(table, relation, column, { policy, catalog, report });
+    if (stored !== undefined) checkStored(table, relation, column, stored, { policy, catalog, report });
     // Whether the key is configured is a separate check; here only the fit of the mask matters.
     const made = maskSql(mask, "value", maskedType(catalog, column), Buffer.alloc(32));
     if (!made.ok) {
@@ -99,15 +100,18 @@ function checkTable(table: TablePolicy, { policy, catalog, report }: Database): 
 
 /** The shortest varchar that is worth it: a token of 24 bytes. */
 const LEAST_ROOM = 64;
+/** FF1 is not for domains of less than a million. */
+const LEAST_DIGITS = 6;
 
 /** The names of types that hold any text as it is. */
 const TOKEN_TYPES: ReadonlySet<string> = new Set(["text", "varchar"]);
 
 /** Whether the column can hold tokens: Postgres's own text or varchar, of enough characters. */
-export function holdsTokens(catalog: Catalog, column: Column): boolean {
+export function holdsTokens(catalog: Catalog, column: Column, form: TokenForm): boolean {
   const type = catalog.typesByOid.get(column.typeOid);
   const isText = type?.schema === "pg_catalog" && TOKEN_TYPES.has(type.name);
-  return isText && capacity(maskedType(catalog, column)) >= LEAST_ROOM && column.generatedFrom === undefined;
+  const room = MARKS[form] === undefined ? LEAST_DIGITS : LEAST_ROOM;
+  return isText && capacity(maskedType(catalog, column)) >= room && column.generatedFrom === undefined;
 }
 
 /** What works on values and would work on tokens instead. */
@@ -115,16 +119,20 @@ function checkStored(
   table: TablePolicy,
   relation: Relation,
   column: Column,
+  { form }: StoredClass,
   { catalog, report }: Database,
 ): void {
   const name = `${table.name}.${column.name}`;
+  const mark = MARKS[form];
   const tell = (severity: "error" | "warning", what: string, hint: string) =>
     report(severity, table.place, `${name} is stored as tokens, ${what}`, hint);
-  if (!holdsTokens(catalog, column))
+  if (!holdsTokens(catalog, column, form))
     tell(
       "error",
       `which its type ${column.type} cannot hold`,
-      `Make it text, or varchar of ${LEAST_ROOM} characters or more: a token of n bytes has up to ${tokenRoom}.`,
+      mark === undefined
+        ? "Make it text, or varchar of six characters or more: numbers of less than six digits could be guessed."
+        : `Make it text, or varchar of ${LEAST_ROOM} characters or more: a token of n bytes has up to ${tokenRoom[form]}.`,
     );
   if (column.default !== undefined)
     tell(
@@ -138,7 +146,9 @@ function checkStored(
       tell(
         "warning",
         `and the CHECK "${constraint}" will see tokens`,
-        "Let it accept texts that begin with slt1_.",
+        mark === undefined
+          ? "Let it accept any number of the same form."
+          : `Let it accept texts that begin with ${mark}.`,
       );
     if (kind === "exclusion" || kind === "partition key" || kind === "policy")
       tell("warning", `and "${constraint}" will see tokens`, "Tokens can be compared for equality alone.");
@@ -152,7 +162,12 @@ function checkStored(
       );
 }
 
-const tokenRoom = "12 + 4 * (16 + n) / 3 characters";
+const tokenRoom: Readonly<Record<TokenForm, string>> = {
+  token: "12 + 4 * (16 + n) / 3 characters",
+  email: "32 + 5 * (16 + n) / 3 characters",
+  digits: "n characters",
+  phone: "n characters",
+};
 
 /** A missing table is already reported under "tables:". */
 function checkMark({ table, condition }: MarkedCanaries, database: Database): void {

@@ -206,7 +206,7 @@ function compileClasses(documents: readonly PolicyDocument[], problems: Problems
       }
       classes.set(name, {
         ...{ name, mask, cost: entry.cost ?? 1, place },
-        ...(entry.stored === "token" && { stored: { joinable: entry.joinable === true } }),
+        ...(entry.stored && { stored: { joinable: entry.joinable === true, form: entry.stored } }),
       });
     }
   }

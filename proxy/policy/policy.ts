@@ -1,3 +1,5 @@
+import type { TokenForm } from "../tokens/sealed.ts";
+
 /** Position in a policy file, for messages: `policies/support.yaml:12:5`. */
 export interface Place {
   readonly file: string;
@@ -116,6 +118,7 @@ export interface ColumnClass {
 export interface StoredClass {
   /** Equal values have equal tokens in all columns of the class, not only within a column. */
   readonly joinable: boolean;
+  readonly form: TokenForm;
 }
 
 export type Mask =

@@ -1,11 +1,11 @@
 import type { Catalog, CatalogFunction, Relation } from "../catalog/catalog.ts";
 import { isHarmlessFunction } from "./functions.ts";
 import { type Body, stringOf } from "./parse/grammar.ts";
+import { forEachNamedRelation, type NamedRelation } from "./parse/named-relations.ts";
 import { forEachObject } from "./parse/tree.ts";
 import type { Scope } from "./scope.ts";
 import { RUNS_CODE } from "./touch.ts";
 import { RUNS_TEXT } from "./unnamed-code.ts";
-import { forEachNamedRelation, type NamedRelation } from "./verify/named-relations.ts";
 
 /*
  * What a statement reads that its text does not name: for the record of roles whose statements pass as they are written.

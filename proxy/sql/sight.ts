@@ -12,8 +12,8 @@ import {
 import { maskSql } from "../policy/masks/all.ts";
 import { hiddenSql } from "../policy/masks/null.ts";
 import { strangeOperator } from "../policy/operators.ts";
-import { type Condition, relationSetHas } from "../policy/policy.ts";
-import { TOKEN_MARK } from "../tokens/sealed.ts";
+import { type Condition, relationSetHas, type StoredClass } from "../policy/policy.ts";
+import { MARKS } from "../tokens/sealed.ts";
 import { conditionReads } from "./condition-reads.ts";
 import { type ColumnLabel, type Labels, Lineage, unnamedPeople } from "./lineage.ts";
 import type { Scope } from "./scope.ts";
@@ -298,7 +298,8 @@ export class Sights {
   /** A mask that cannot keep the column's type hides the value completely; loading the policy reports that. */
   #mask(label: ColumnLabel & { kind: "class" }, column: Column): string {
     // The proxy masks what a token stands for (sql/tokens/). What is no token is hidden.
-    if (this.#scope.policy.classes.get(label.name)?.stored !== undefined) return onlyToken(column);
+    const stored = this.#scope.policy.classes.get(label.name)?.stored;
+    if (stored !== undefined) return onlyToken(column, stored);
     const mask = this.#maskOf(label.name);
     if (mask === undefined) return this.#hidden(column);
     if (mask.kind === "sql" && !this.#isSure(parseMaskExpression(mask.expression)))
@@ -355,11 +356,15 @@ export class Sights {
   }
 }
 
-/** The column where it holds a token, and NULL where it does not. */
-function onlyToken(column: Column): string {
+/** The column where it holds a token, and NULL where it does not; where nothing tells tokens from values, any number. */
+function onlyToken(column: Column, { form }: StoredClass): string {
   const reference = quoteIdentifier(column.name);
-  const start = `pg_catalog.left(CAST(${reference} AS pg_catalog.text), ${TOKEN_MARK.length})`;
-  return `CASE WHEN (${start} OPERATOR(pg_catalog.=) ${quoteLiteral(TOKEN_MARK)}) THEN ${reference} END`;
+  const mark = MARKS[form];
+  const text = `CAST(${reference} AS pg_catalog.text)`;
+  if (mark === undefined)
+    return `CASE WHEN (${text} OPERATOR(pg_catalog.~) '^[-0-9 ()./+]*$') THEN ${reference} END`;
+  const start = `pg_catalog.left(${text}, ${mark.length})`;
+  return `CASE WHEN (${start} OPERATOR(pg_catalog.=) ${quoteLiteral(mark)}) THEN ${reference} END`;
 }
 
 function classesOf(label: ColumnLabel | undefined): readonly string[] {

@@ -1,7 +1,7 @@
 import { UNKNOWN_TAG } from "../pg/statements.ts";
+import type { NamedRelation } from "./parse/named-relations.ts";
 import { NOT_PLAIN, partAt, plainEnd } from "./parse/plain-tokens.ts";
 import type { Statement } from "./verdict.ts";
-import type { NamedRelation } from "./verify/named-relations.ts";
 
 /** So much of a text is read, in bytes: in a very long one the tables come first, and what follows is data. */
 const LONGEST = 32 * 1024;

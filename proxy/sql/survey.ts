@@ -11,12 +11,12 @@ import { commandTag, factsOf, makesTable, UNKNOWN_TAG } from "../pg/statements.t
 import { withoutLongLists } from "./long-lists.ts";
 import { hasOwnValues } from "./own-values.ts";
 import { type Body, nodeOf } from "./parse/grammar.ts";
+import { forEachNamedRelation, type NamedRelation } from "./parse/named-relations.ts";
 import { parseText, type RawStatement } from "./parse/parse.ts";
 import { readsMore } from "./reads-more.ts";
 import type { Scope } from "./scope.ts";
 import { skim } from "./skim.ts";
 import type { Statement } from "./verdict.ts";
-import { forEachNamedRelation, type NamedRelation } from "./verify/named-relations.ts";
 
 /**
  * What the text of an unrestricted role does, for the audit and to detect catalog changes. Decides nothing: a text that

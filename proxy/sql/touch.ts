@@ -10,12 +10,12 @@ import type {
 } from "libpg-query";
 import { factsOf, statementsWith } from "../pg/statements.ts";
 import { type Body, nodeOf } from "./parse/grammar.ts";
+import { forEachNamedRelation } from "./parse/named-relations.ts";
 import type { RawStatement } from "./parse/parse.ts";
 import { forEachObject } from "./parse/tree.ts";
 import type { Scope } from "./scope.ts";
 import { type IsTelling, runsTouchingCode } from "./touching-code.ts";
 import type { SessionTouch } from "./verdict.ts";
-import { forEachNamedRelation } from "./verify/named-relations.ts";
 
 /** Postgres's own settings that decide what a text means, whose rows it returns, or which user runs it. */
 const TELLING_SETTINGS: ReadonlySet<string> = new Set([

@@ -4,6 +4,7 @@ import { unrestricted } from "../policy/rules/all.ts";
 import { applyEdits, applyInOrder } from "./emit/rewrite.ts";
 import { namesBeyond } from "./ordinals.ts";
 import { nodeOf } from "./parse/grammar.ts";
+import { forEachNamedRelation, type NamedRelation } from "./parse/named-relations.ts";
 import { type Parsed, type ParsedText, parseText, type RawStatement } from "./parse/parse.ts";
 import type { Source } from "./parse/source.ts";
 import { forEachObject } from "./parse/tree.ts";
@@ -13,7 +14,6 @@ import { sightsOf } from "./sight.ts";
 import { relationNamed, survey, surveyParsed } from "./survey.ts";
 import { RUNS_CODE, touchOf } from "./touch.ts";
 import type { Effect, MadeEdit, Metering, SessionTouch, Statement, Verdict } from "./verdict.ts";
-import { forEachNamedRelation, type NamedRelation } from "./verify/named-relations.ts";
 import { strayEdit } from "./verify/same-tree.ts";
 
 /*

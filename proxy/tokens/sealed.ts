@@ -1,44 +1,87 @@
 import { hkdfSync } from "node:crypto";
 import { aessiv } from "@noble/ciphers/aes.js";
 import type { TokenKeys } from "../keys/token-keys.ts";
+import { addressLength, addressOf, bytesOf } from "./addresses.ts";
+import { countryPrefix, Digits, type Direction } from "./digits.ts";
 
 /*
  * Sealed values: AES-SIV (RFC 5297) with AES-256. It is deterministic, so that equal values of one column have equal
  * tokens and the server can compare, join and index them; and it is authenticated, so that a token is known as one of
- * this column, or is none. docs/decisions/038-tokens-at-rest.md says what that reveals.
+ * this column, or is none. Numbers can keep their format (digits.ts), and are then not authenticated.
+ * docs/decisions/038-tokens-at-rest.md says what that reveals.
  */
 
-/** Begins each token. A value that begins so is not taken as cleartext. */
-export const TOKEN_MARK = "slt1_";
+/** "token": any text; "email": the same in the form of an address; "digits" and "phone": numbers, in their own format. */
+export type TokenForm = "token" | "email" | "digits" | "phone";
+
+/** What a column's values are sealed with. */
+export interface Storage {
+  /** Columns that share it can be compared. */
+  readonly associated: string;
+  readonly form: TokenForm;
+  /** The key of forms whose tokens do not name their key. */
+  readonly version: number;
+}
+
+/** Begins each token of the forms that have a mark: a value that begins so is not taken as cleartext. */
+export const MARKS: Readonly<Record<TokenForm, string | undefined>> = {
+  token: "slt1_",
+  email: "slt1-",
+  digits: undefined,
+  phone: undefined,
+};
 
 /** `slt1_`, the version of the key, `_`, and the synthetic IV and ciphertext as base64url. */
 const TOKEN = /^slt1_([1-9][0-9]{0,3})_([A-Za-z0-9_-]{22,})$/;
+/** The beginning of a token in the form of an address. */
+const ADDRESS_MARK = /^slt1-([1-9][0-9]{0,3})-/;
 
 const SIV_BYTES = 16;
 /** Two keys of AES-256: one authenticates, one encrypts. */
 const KEY_BYTES = 64;
+const FF1_KEY_BYTES = 32;
 
 /** Whether a value looks like a token, of whatever column and key. */
 export function looksLikeToken(text: string): boolean {
-  return text.startsWith(TOKEN_MARK);
+  return text.startsWith("slt1_") || text.startsWith("slt1-");
 }
 
 /** The longest token of a text of so many bytes of UTF-8. */
-export function tokenLength(bytes: number): number {
-  return TOKEN_MARK.length + "9999_".length + Math.ceil(((SIV_BYTES + bytes) * 4) / 3);
+export function tokenLength(bytes: number, form: TokenForm = "token"): number {
+  const start = "slt1_9999_".length;
+  if (form === "token") return start + Math.ceil(((SIV_BYTES + bytes) * 4) / 3);
+  return form === "email" ? addressLength(start, SIV_BYTES + bytes) : bytes;
+}
+
+/** The version of the key that a token names. */
+export function versionOf(token: string): number | undefined {
+  const [, version] = TOKEN.exec(token) ?? ADDRESS_MARK.exec(token) ?? [];
+  return version === undefined ? undefined : Number(version);
+}
+
+interface Keys {
+  readonly siv: Buffer;
+  readonly ff1: Buffer;
 }
 
 /** Turns values into tokens and back. */
 export class Sealer {
   readonly #active: number;
-  readonly #keys: ReadonlyMap<number, Buffer>;
+  readonly #keys: ReadonlyMap<number, Keys>;
+  /** By version and column. */
+  readonly #digits = new Map<string, Digits>();
 
   constructor({ active, secrets }: TokenKeys) {
+    const derive = (secret: Buffer, purpose: string, length: number) =>
+      Buffer.from(hkdfSync("sha256", secret, "", purpose, length));
     this.#active = active;
     this.#keys = new Map(
       [...secrets].map(([version, secret]) => [
         version,
-        Buffer.from(hkdfSync("sha256", secret, "", "sluice sealed tokens 1", KEY_BYTES)),
+        {
+          siv: derive(secret, "sluice sealed tokens 1", KEY_BYTES),
+          ff1: derive(secret, "sluice ff1 tokens 1", FF1_KEY_BYTES),
+        },
       ]),
     );
   }
@@ -48,27 +91,65 @@ export class Sealer {
     return this.#active;
   }
 
-  /** `associated` names the column, or the class of several columns that can be joined. */
-  seal(text: string, associated: string): string {
-    const key = this.#keys.get(this.#active);
-    if (key === undefined) throw new Error("the active key is not in the ring");
-    const sealed = aessiv(key, Buffer.from(associated)).encrypt(Buffer.from(text));
-    return `${TOKEN_MARK}${this.#active}_${Buffer.from(sealed).toString("base64url")}`;
+  /** Undefined if the value does not have the form of the column. */
+  seal(text: string, { associated, form, version }: Storage): string | undefined {
+    if (form === "digits" || form === "phone") return this.#turn(text, associated, form, version, "encrypt");
+    const keys = this.#keys.get(this.#active);
+    if (keys === undefined) throw new Error("the active key is not in the ring");
+    const sealed = Buffer.from(aessiv(keys.siv, Buffer.from(associated)).encrypt(Buffer.from(text)));
+    return form === "token"
+      ? `slt1_${this.#active}_${sealed.toString("base64url")}`
+      : addressOf(`slt1-${this.#active}-`, sealed);
   }
 
   /** The value; undefined if this is no token of this column under a key of the ring. */
-  open(token: string, associated: string): string | undefined {
-    const [, version, body] = TOKEN.exec(token) ?? [];
-    if (version === undefined || body === undefined) return undefined;
-    const key = this.#keys.get(Number(version));
-    if (key === undefined) return undefined;
-    const sealed = Buffer.from(body, "base64url");
-    // Another spelling of the same bytes would be another value to the server.
-    if (sealed.toString("base64url") !== body) return undefined;
+  open(token: string, { associated, form, version }: Storage): string | undefined {
+    if (form === "digits" || form === "phone") return this.#turn(token, associated, form, version, "decrypt");
+    const sealed = form === "token" ? sealedIn(token) : addressed(token);
+    const keys = sealed && this.#keys.get(sealed.version);
+    if (sealed === undefined || keys === undefined) return undefined;
     try {
-      return Buffer.from(aessiv(key, Buffer.from(associated)).decrypt(sealed)).toString("utf8");
+      return Buffer.from(aessiv(keys.siv, Buffer.from(associated)).decrypt(sealed.bytes)).toString("utf8");
     } catch {
       return undefined;
     }
   }
+
+  #turn(
+    text: string,
+    associated: string,
+    form: "digits" | "phone",
+    version: number,
+    direction: Direction,
+  ): string | undefined {
+    const name = `${version} ${associated}`;
+    let digits = this.#digits.get(name);
+    if (digits === undefined) {
+      const keys = this.#keys.get(version);
+      if (keys === undefined) return undefined;
+      digits = new Digits(keys.ff1, associated);
+      this.#digits.set(name, digits);
+    }
+    const kept = form === "phone" ? countryPrefix(text) : "";
+    return kept === undefined ? undefined : digits.turn(text, kept.length, direction);
+  }
+}
+
+interface SealedBytes {
+  readonly version: number;
+  readonly bytes: Buffer;
+}
+
+function sealedIn(token: string): SealedBytes | undefined {
+  const [, version, body] = TOKEN.exec(token) ?? [];
+  if (version === undefined || body === undefined) return undefined;
+  const bytes = Buffer.from(body, "base64url");
+  // Another spelling of the same bytes would be another value to the server.
+  return bytes.toString("base64url") === body ? { version: Number(version), bytes } : undefined;
+}
+
+function addressed(token: string): SealedBytes | undefined {
+  const [mark, version] = ADDRESS_MARK.exec(token) ?? [];
+  const bytes = mark && bytesOf(mark, token);
+  return bytes && bytes.length >= SIV_BYTES ? { version: Number(version), bytes } : undefined;
 }

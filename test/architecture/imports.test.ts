@@ -42,6 +42,7 @@ const PURE = ["pg", "sql", "policy", "tokens"];
 /** What pure folders may import beside the repository's own files. */
 const PURE_PACKAGES = new Set([
   "@noble/ciphers/aes.js",
+  "@noble/ciphers/ff1.js",
   "libpg-query",
   "lru-cache",
   "yaml",

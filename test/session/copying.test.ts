@@ -21,6 +21,7 @@ version: 1
 classes: { email: { mask: email }, name: { mask: initials } }
 tables:
   public.customers: { subject: id, columns: { email: email, name: name } }
+  public.calls: { subject: customer, columns: { said: name } }
 roles:
   app: { users: [helpdesk_app], reads: all, writes: all, sees: all, watch: true, budget: { 1h: 50 } }
 `;
@@ -31,6 +32,8 @@ beforeAll(async () => {
   await world.database.query(`
     CREATE TABLE notes (id int, t text);
     INSERT INTO notes SELECT i, '' FROM generate_series(1, 500) i;
+    CREATE TABLE calls (id int PRIMARY KEY, customer int, said text);
+    INSERT INTO calls SELECT i, i, 'call ' || i FROM generate_series(1, 500) i;
     CREATE TABLE visits (customer int, at timestamptz DEFAULT now());
     CREATE VIEW everybody AS SELECT string_agg(email, ',') AS all_of_them FROM customers;
     CREATE SCHEMA desk;
@@ -265,6 +268,27 @@ test("a name that means other rows from now on shows no more of them than a budg
     }
     expect(await leftBehind()).toBe(0);
   }, NAMED);
+});
+
+test("rows are not given to another person and read under their name", async () => {
+  await withSluice(async (sluice) => {
+    const client = await sluice.connect("helpdesk_app");
+    for (const sql of [
+      "UPDATE calls SET customer = 1",
+      "UPDATE calls SET customer = c.id FROM customers c WHERE c.id = 1",
+      "MERGE INTO calls t USING customers c ON c.id = 1 WHEN MATCHED THEN UPDATE SET customer = c.id",
+      "INSERT INTO calls (id, customer) SELECT id, 1 FROM calls ON CONFLICT (id) DO UPDATE SET customer = 1",
+    ])
+      await expect(client.query(sql), sql).rejects.toMatchObject({ code: "53400" });
+    expect((await client.query("SELECT count(DISTINCT customer)::int AS n FROM calls")).rows).not.toEqual([
+      { n: 1 },
+    ]);
+    // What a help desk does: a ticket is saved with all its columns, two customers become one.
+    await client.query("UPDATE calls SET customer = customer, said = said WHERE id = 1");
+    await client.query("UPDATE calls SET customer = 8 WHERE customer = 9");
+    expect(people(sluice)).toBeLessThan(60);
+    await client.end();
+  });
 });
 
 test("a drip of copies ends with the budget", async () => {

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { treeText } from "../../proxy/parser/parser.ts";
-import { forEachNamedRelation, namedRelations } from "../../proxy/sql/verify/named-relations.ts";
+import { forEachNamedRelation, namedRelations } from "../../proxy/sql/parse/named-relations.ts";
 import { readCorpus } from "./corpus.ts";
 
 function byWalking(json: string) {

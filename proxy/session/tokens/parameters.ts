@@ -1,7 +1,7 @@
 import { isUtf8 } from "node:buffer";
 import { arrayText, arrayValues } from "../../pg/array-text.ts";
 import type { TokenColumn } from "../../sql/tokens/columns.ts";
-import { tokenGiven } from "../../sql/tokens/text.ts";
+import { notOfForm, tokenGiven } from "../../sql/tokens/text.ts";
 import type { SealedParameter } from "../../sql/tokens/uses.ts";
 import { looksLikeToken, type Sealer } from "../../tokens/sealed.ts";
 import type { Frame } from "../../wire/frames.ts";
@@ -77,7 +77,7 @@ function sealValue(
 export function sealedText(bytes: Buffer, column: TokenColumn, sealer: Sealer): string | Refusal {
   if (!isWellFormed(bytes)) return NOT_UTF8;
   const value = bytes.toString("utf8");
-  return looksLikeToken(value) ? tokenGiven(column) : sealer.seal(value, column.associated);
+  return looksLikeToken(value) ? tokenGiven(column) : (sealer.seal(value, column) ?? notOfForm(column));
 }
 
 function isWellFormed(bytes: Buffer): boolean {

@@ -2,7 +2,7 @@ import { shownText } from "../../policy/masks/all.ts";
 import type { Role } from "../../policy/policy.ts";
 import type { Scope } from "../../sql/scope.ts";
 import type { TokenColumn, TokenColumns } from "../../sql/tokens/columns.ts";
-import { looksLikeToken, type Sealer, TOKEN_MARK } from "../../tokens/sealed.ts";
+import { MARKS, type Sealer } from "../../tokens/sealed.ts";
 import type { Frame } from "../../wire/frames.ts";
 import type { FieldOrigin } from "../../wire/rows.ts";
 
@@ -21,9 +21,11 @@ export interface Reader {
 
 /** What the client gets in place of a token; undefined: the token itself. */
 export function shownFor({ scope, isGuarded, sealer }: Reader, column: TokenColumn, token: string) {
-  const value = looksLikeToken(token) ? sealer.open(token, column.associated) : undefined;
-  if (value === undefined) return undefined;
-  if (!isGuarded || sees(scope.role, column.className)) return value;
+  const value = sealer.open(token, column);
+  const isSeen = !isGuarded || sees(scope.role, column.className);
+  // Without a mark it may be a value that was written beside the proxy.
+  if (value === undefined) return isSeen || MARKS[column.form] !== undefined ? undefined : null;
+  if (isSeen) return value;
   const mask = scope.policy.classes.get(column.className)?.mask;
   return mask === undefined ? null : shownText(mask, value, scope.maskKey);
 }
@@ -48,7 +50,6 @@ export function hasTokens(fields: FieldColumns): boolean {
   return fields.some((column) => column !== undefined);
 }
 
-const MARK = Buffer.from(TOKEN_MARK);
 /** Type byte, length word, field count. */
 const HEADER = 7;
 
@@ -62,11 +63,7 @@ export function turnRow(frame: Frame, fields: FieldColumns, reader: Reader): Buf
     const length = buffer.readInt32BE(at);
     const [from, to] = [at + 4, at + 4 + Math.max(length, 0)];
     const column = fields[index];
-    if (
-      column !== undefined &&
-      length >= MARK.length &&
-      buffer.compare(MARK, 0, MARK.length, from, from + MARK.length) === 0
-    ) {
+    if (column !== undefined && length >= 0 && mayBeToken(buffer, from, to, column)) {
       const shown = shownFor(reader, column, buffer.toString("latin1", from, to));
       if (shown !== undefined) {
         parts.push(buffer.subarray(kept, at), field(shown));
@@ -79,6 +76,12 @@ export function turnRow(frame: Frame, fields: FieldColumns, reader: Reader): Buf
   const made = Buffer.concat(parts);
   made.writeInt32BE(made.length - 1, 1);
   return made;
+}
+
+function mayBeToken(buffer: Buffer, from: number, to: number, { form }: TokenColumn): boolean {
+  const mark = MARKS[form];
+  if (mark === undefined) return true;
+  return to - from >= mark.length && buffer.toString("latin1", from, from + mark.length) === mark;
 }
 
 function field(value: string | null): Buffer {

@@ -1,4 +1,4 @@
-import type { CreateTableAsStmt, DefElem, ExplainStmt, Node, ResTarget } from "libpg-query";
+import type { CreateTableAsStmt, DefElem, ExplainStmt, InsertStmt, Node, ResTarget } from "libpg-query";
 import type { BoundColumn, BoundQuery, BoundRelation, BoundStatement, Call } from "../bind/bound.ts";
 import { dependsOnNodes, storedDependsOn } from "../bind/dependencies.ts";
 import { nodeOf } from "../parse/grammar.ts";
@@ -10,12 +10,14 @@ import { RUNS_TEXT } from "../unnamed-code.ts";
 import { functionsMeant } from "./calls.ts";
 import type { Given } from "./given.ts";
 import { keepsElsewhere } from "./kept-by-calls.ts";
-import { isProtected, sightOf } from "./people.ts";
-import { arePinned } from "./pinned-people.ts";
+import { isProtected, keyOfPerson, sightOf } from "./people.ts";
+import { arePinned, isOfOnePerson } from "./pinned-people.ts";
+import { choiceOfRows } from "./write-choice.ts";
 
 /**
  * How many people each row shows that a statement of a watched role stores elsewhere: whoever reads it there is not counted, so
- * the copy is. Infinity: a row may hold the values of any number. Undefined: it copies no protected value of another row.
+ * the copy is. The same for rows that it gives to another person, under whose name they are read then. Infinity: a row may hold the
+ * values of any number. Undefined: it does neither.
  */
 export function peopleCopied(
   { node }: RawStatement,
@@ -36,15 +38,16 @@ export function peopleCopied(
   const stored = makesTable && top !== undefined ? [...writes, top] : writes;
   if (stored.length > 0 && runsText(body)) return Number.POSITIVE_INFINITY;
   const copied = new Set(stored.flatMap((query) => relationsCopied(statement, given, query)));
-  if (copied.size === 0 || top === undefined)
-    return keepsElsewhere(statement, given) ? Number.POSITIVE_INFINITY : undefined;
+  const moves = writes.some((query) => movesRows(statement, given, query)) ? 1 : 0;
+  if (keepsElsewhere(statement, given)) return Number.POSITIVE_INFINITY;
+  if (copied.size + moves === 0 || top === undefined) return undefined;
   if ([...copied].some((relation) => isOfMany(given, relation))) return Number.POSITIVE_INFINITY;
   const gathers =
     (statement.recursive.size > 0 || statement.queries.some((query) => isGathered(given, query))) &&
     !arePinned(statement, given, top);
   // The tag says how many rows one write of several has stored, and EXPLAIN's says nothing.
   const isToldRows = stored.length === 1 && stored[0] === top && ran === node;
-  return gathers || !isToldRows ? Number.POSITIVE_INFINITY : copied.size;
+  return gathers || !isToldRows ? Number.POSITIVE_INFINITY : copied.size + moves;
 }
 
 /** The statement itself; of EXPLAIN the one that it runs, if it does. */
@@ -57,6 +60,25 @@ function ranBy(node: Node): Node | undefined {
     .map((option) => nodeOf(option)[1] as DefElem)
     .findLast(({ defname }) => defname === "analyze");
   return analyze === undefined || isOff(analyze) ? undefined : query;
+}
+
+/**
+ * Rows whose person changes. One row, and rows of one person, are free: an ORM that saves all columns of a row writes its
+ * unchanged key as well.
+ */
+function movesRows(statement: BoundStatement, given: Given, query: BoundQuery): boolean {
+  const { write, form, node } = query;
+  if (write === undefined || !write.assigned.some((column) => keyOfPerson(given.sights, column)))
+    return false;
+  const { onConflictClause, selectStmt } = node as InsertStmt;
+  // Rows of VALUES are the client's own.
+  if (form === "insert")
+    return (
+      onConflictClause?.action === "ONCONFLICT_UPDATE" &&
+      selectStmt !== undefined &&
+      write.source?.form !== "values"
+    );
+  return choiceOfRows(statement, query) === "many" && !isOfOnePerson(statement, given, query);
 }
 
 function relationsCopied(

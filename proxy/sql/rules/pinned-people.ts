@@ -47,6 +47,14 @@ export function arePinned(statement: BoundStatement, given: Given, query: BoundQ
   );
 }
 
+/** Whether the rows that an UPDATE writes are one person's, named by a constant or a parameter. */
+export function isOfOnePerson(statement: BoundStatement, given: Given, query: BoundQuery): boolean {
+  const { write } = query;
+  return (
+    write !== undefined && pinOf(given, query, tiesOf(statement, given.sights), write.target) !== undefined
+  );
+}
+
 function pinOf(
   { sights, catalog }: Given,
   query: BoundQuery,

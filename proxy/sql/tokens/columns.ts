@@ -1,16 +1,15 @@
 import type { Catalog, Column, Relation } from "../../catalog/catalog.ts";
 import { holdsTokens } from "../../policy/against-catalog.ts";
 import type { Policy } from "../../policy/policy.ts";
+import { type Storage, versionOf } from "../../tokens/sealed.ts";
 import type { Scope } from "../scope.ts";
 import { lineageOf } from "../sight.ts";
 
 /** A column whose values the database holds as tokens. */
-export interface TokenColumn {
+export interface TokenColumn extends Storage {
   /** `schema.table.column` of the table, for messages. */
   readonly name: string;
   readonly className: string;
-  /** What its tokens are sealed with: columns that share it can be compared. */
-  readonly associated: string;
   /** Its type can hold any token. */
   readonly fits: boolean;
 }
@@ -75,6 +74,7 @@ export class TokenColumns {
   #ofTable(relation: Relation): ReadonlyMap<number, TokenColumn> {
     const { policy, catalog } = this.#scope;
     if (relation.kind === "sequence") return NONE;
+    const version = versionOf(policy.tokenCanary ?? "") ?? 0;
     const { columns } = lineageOf(this.#scope).labels(relation);
     return new Map(
       relation.columns.flatMap((column) => {
@@ -83,8 +83,9 @@ export class TokenColumns {
         if (label?.kind !== "class" || stored === undefined) return [];
         const name = `${label.owner}.${column.name}`;
         const associated = stored.joinable ? `class ${label.name}` : `column ${name}`;
-        const fits = holdsTokens(catalog, column);
-        return [[column.number, { name, className: label.name, associated, fits }] as const];
+        const { form } = stored;
+        const fits = holdsTokens(catalog, column, form);
+        return [[column.number, { name, className: label.name, associated, form, version, fits }] as const];
       }),
     );
   }

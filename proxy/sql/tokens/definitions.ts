@@ -17,7 +17,7 @@ import type { Catalog, Relation } from "../../catalog/catalog.ts";
 import type { Policy } from "../../policy/policy.ts";
 import { type Refusal, refuse } from "../../wire/refusal.ts";
 import { nodeOf, stringOf } from "../parse/grammar.ts";
-import { forEachNamedRelation, type NamedRelation } from "../verify/named-relations.ts";
+import { forEachNamedRelation, type NamedRelation } from "../parse/named-relations.ts";
 import type { TokenColumns } from "./columns.ts";
 
 /*

@@ -49,7 +49,8 @@ export interface TokenText {
   readonly defines?: readonly string[];
 }
 
-export type Seal = (value: string, associated: string) => string;
+/** Undefined for a value that does not have the form of the column. */
+export type Seal = (value: string, column: TokenColumn) => string | undefined;
 
 export const UNTOUCHED: TokenText = {
   sql: undefined,
@@ -231,10 +232,21 @@ function editOf(source: Source, { node, column, form }: SealedConstant, seal: Se
   const values = form === "array" ? arrayValues(value) : [value];
   if (values === undefined) return notUnderstood("an array of several dimensions");
   if (values.some((each) => each !== null && looksLikeToken(each))) return tokenGiven(column);
-  const sealed = values.map((each) => (each === null ? null : seal(each, column.associated)));
+  const sealed: (string | null)[] = [];
+  for (const each of values) {
+    const token = each === null ? null : seal(each, column);
+    if (token === undefined) return notOfForm(column);
+    sealed.push(token);
+  }
   // Neither holds a quote or a backslash that would mean something.
   const text = form === "array" ? arrayText(sealed) : (sealed[0] ?? "");
   return { at: span.start, end: span.end, text: ` '${text}'` };
+}
+
+export function notOfForm({ name, form }: TokenColumn): Refusal {
+  return refuse("22023", `a value for ${name} does not have the form that is stored there (${form})`, {
+    hint: "Numbers have 6 to 64 digits, with spaces and + - . / ( ) between them. Other values need NULL, or a class with stored: token.",
+  });
 }
 
 export function tokenGiven({ name }: TokenColumn): Refusal {

@@ -1,4 +1,3 @@
-import { insertion, type Step } from "./step.ts";
 import {
   type Field,
   fieldAt,
@@ -7,7 +6,8 @@ import {
   stringText,
   type TreeReader,
   valueEnd,
-} from "./tree-text.ts";
+} from "../parse/tree-text.ts";
+import { insertion, type Step } from "./step.ts";
 
 /* Changes of calls, each found by the location of its name. */
 

@@ -1,5 +1,5 @@
+import { fieldBehind, type LocatedTree, type TreeReader } from "../parse/tree-text.ts";
 import { insertion, type Step } from "./step.ts";
-import { fieldBehind, type LocatedTree, type TreeReader } from "./tree-text.ts";
 
 /* Changes of a query's or a write's clauses, which are found after its target list, or after its target. */
 

@@ -1,5 +1,5 @@
+import { fieldAt, type LocatedTree, type TreeReader } from "../parse/tree-text.ts";
 import { insertion, type Step } from "./step.ts";
-import { fieldAt, type LocatedTree, type TreeReader } from "./tree-text.ts";
 
 const ITEM = '{"ResTarget":{';
 const COMPARED = '{"A_Expr":{"kind":"AEXPR_NOT_DISTINCT","name":[{"String":{"sval":"="}}],"lexpr":';

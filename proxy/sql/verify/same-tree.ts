@@ -1,7 +1,7 @@
 import { editedRanges } from "../emit/rewrite.ts";
+import { LocatedTree, mapLocations, stringText, TreeReader } from "../parse/tree-text.ts";
 import type { MadeEdit } from "../verdict.ts";
 import { locationOf, stepsOf } from "./tree-steps.ts";
-import { LocatedTree, mapLocations, stringText, TreeReader } from "./tree-text.ts";
 
 /*
  * The second tree must be the client's own, except for the changes that the edits are meant to make, each at its node.

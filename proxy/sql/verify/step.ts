@@ -1,4 +1,4 @@
-import type { TreeReader } from "./tree-text.ts";
+import type { TreeReader } from "../parse/tree-text.ts";
 
 /** A part of the client's tree that differs in the rewritten one: `take` reads the new part, or finds it wrong. */
 export interface Step {

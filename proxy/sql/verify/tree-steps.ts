@@ -1,11 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
 import type { ColumnRef } from "libpg-query";
 import type { Change } from "../emit/changes.ts";
-import { argumentSteps, summarySteps } from "./call-steps.ts";
-import { fenceStep, filterSteps, groupingStep, groupsStep, havingSteps, listEnds } from "./clause-steps.ts";
-import { keptSteps } from "./kept-steps.ts";
-import { relationStart } from "./named-relations.ts";
-import { insertion, type Step } from "./step.ts";
+import { relationStart } from "../parse/named-relations.ts";
 import {
   fieldAt,
   isMade,
@@ -14,7 +10,11 @@ import {
   stringText,
   type TreeReader,
   valueEnd,
-} from "./tree-text.ts";
+} from "../parse/tree-text.ts";
+import { argumentSteps, summarySteps } from "./call-steps.ts";
+import { fenceStep, filterSteps, groupingStep, groupsStep, havingSteps, listEnds } from "./clause-steps.ts";
+import { keptSteps } from "./kept-steps.ts";
+import { insertion, type Step } from "./step.ts";
 
 /**
  * Where a change appears in the client's tree. All nodes that an edit inserts have the location `made` in the rewritten

@@ -3,6 +3,7 @@ import type { SelectStmt } from "libpg-query";
 import { LRUCache } from "lru-cache";
 import { relationKey } from "../../catalog/catalog.ts";
 import { applyInOrder, editedRanges, movedOffsets } from "../emit/rewrite.ts";
+import { forEachNamedRelation, type NamedRelation, namedRelations } from "../parse/named-relations.ts";
 import { type NotParsed, parseText, treeOf } from "../parse/parse.ts";
 import type { Source } from "../parse/source.ts";
 import type { Scope } from "../scope.ts";
@@ -10,7 +11,6 @@ import type { Sights } from "../sight.ts";
 import { isOpenSystemRelation, isSystemSchema } from "../system-relations.ts";
 import type { MadeEdit } from "../verdict.ts";
 import type { ExpectedNames } from "./expected-names.ts";
-import { forEachNamedRelation, type NamedRelation, namedRelations } from "./named-relations.ts";
 import { strayEdit } from "./same-tree.ts";
 
 /**

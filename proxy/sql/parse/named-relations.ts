@@ -1,4 +1,4 @@
-import { forEachObject } from "../parse/tree.ts";
+import { forEachObject } from "./tree.ts";
 import { valueEnd } from "./tree-text.ts";
 
 /** A relation as a parse tree names it. */
