@@ -355,6 +355,8 @@ test("keys, values of one's own and a row's own values are no copies", async () 
       "DROP TABLE empty",
       "EXPLAIN (ANALYZE false) INSERT INTO notes SELECT id, email FROM customers",
       "UPDATE customers SET country = 'XX' WHERE email IS NULL",
+      "SELECT set_config('app.country', country, true) FROM customers WHERE email = 'nobody' ORDER BY id LIMIT 1",
+      "SELECT set_config('app.email', email, true) FROM customers WHERE email = 'nobody' LIMIT 1",
       // Definitions that give no known name another meaning.
       "BEGIN; CREATE TABLE fresh (id int)",
       "SELECT * FROM desk.plain",

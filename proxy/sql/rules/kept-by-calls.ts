@@ -52,9 +52,14 @@ function callsInRows({ kind, top }: BoundStatement): ReadonlySet<Body> {
 
 const OF_ROWS: ReadonlySet<string> = new Set(["select", "insert", "update", "delete", "merge"]);
 
-/** OFFSET, DISTINCT and a sort compute rows that do not leave. */
+/**
+ * DISTINCT, OFFSET, a lock that skips rows, and a sort before LIMIT compute rows that do not leave. LIMIT alone asks for no
+ * more rows than it gives.
+ */
 function isPlain({ clauses, traits, aggregates }: BoundQuery): boolean {
   const { isDistinct, isGrouped, isAggregated, isWindowed, makesRows } = traits;
-  const drops = isDistinct || isGrouped || isAggregated || isWindowed || makesRows || aggregates.length > 0;
-  return !drops && clauses.offset === undefined && clauses.limit === undefined && clauses.sort === undefined;
+  if (isDistinct || isGrouped || isAggregated || isWindowed || makesRows || aggregates.length > 0)
+    return false;
+  const { offset, locking, limit, sort } = clauses;
+  return offset === undefined && locking === undefined && (limit === undefined || sort === undefined);
 }
