@@ -54,8 +54,11 @@ beforeAll(async () => {
 });
 afterAll(() => world?.close());
 
-async function withSluice(work: (sluice: TestProxy) => Promise<void>, policy = POLICY): Promise<void> {
-  const sluice = await startProxy(world.database, { policy });
+async function withSluice(
+  work: (sluice: TestProxy) => Promise<void>,
+  { policy = POLICY, ...options }: Partial<Parameters<typeof startProxy>[1]> = {},
+): Promise<void> {
+  const sluice = await startProxy(world.database, { policy, ...options });
   try {
     await work(sluice);
   } finally {
@@ -75,6 +78,9 @@ async function leftBehind(): Promise<number> {
   );
   return (rows[0]?.n ?? 0) + (tables[0]?.n ?? 0);
 }
+
+/** All sessions share one connection. */
+const ONE = { pool: { size: 1 } };
 
 const DUMPS = [
   "CREATE TABLE taken AS SELECT email FROM customers",
@@ -108,7 +114,7 @@ test.each(DUMPS)("no dump stays in a table where nobody is counted: %s", async (
     expect((await client.query("SELECT 1 AS one")).rows).toEqual([{ one: 1 }]);
     expect(await leftBehind()).toBe(0);
     await client.end();
-  });
+  }, ONE);
   await withSluice(async (sluice) => {
     const client = await sluice.connect("helpdesk_app");
     await client.query("BEGIN");
@@ -305,40 +311,43 @@ test("a drip of copies ends with the budget", async () => {
   await world.database.query("DELETE FROM notes WHERE t LIKE '%@%'");
 });
 
-test("what fits has the effect and the answer that it has without Sluice", async () => {
-  const direct = new pg.Client({ connectionString: world.database.uri });
-  await direct.connect();
-  await withSluice(async (sluice) => {
-    const client = await sluice.connect("helpdesk_app");
-    for (const sql of [
-      "INSERT INTO notes SELECT id, email FROM customers WHERE id = 3",
-      "INSERT INTO notes SELECT id, email FROM customers WHERE id IN (3, 4) RETURNING id, t",
-      "INSERT INTO notes SELECT 5, string_agg(email, ',') FROM customers WHERE id = 5 RETURNING *",
-      "EXPLAIN (COSTS off) INSERT INTO notes SELECT id, email FROM customers",
-      "INSERT INTO notes SELECT id, email FROM customers WHERE false",
-      "INSERT INTO notes SELECT id, nothing FROM customers",
-      "INSERT INTO notes SELECT id, email::int FROM customers WHERE id = 3",
-      "CREATE TABLE few AS SELECT email FROM customers WHERE id < 4",
-      "SELECT * FROM few ORDER BY 1",
-      "DROP TABLE few",
-    ]) {
-      const said = async (on: pg.Client) =>
-        on.query(sql.replace("few", on === client ? "few" : "few_too")).then(
-          ({ command, rowCount, rows, fields }) => ({
-            command,
-            rowCount,
-            rows,
-            fields: fields.map(({ name }) => name),
-          }),
-          ({ code, message, position }: pg.DatabaseError) => ({ code, message, position }),
-        );
-      expect(await said(client), sql).toEqual(await said(direct));
-    }
-    await client.end();
-  });
-  await direct.end();
-  await world.database.query("DELETE FROM notes WHERE t LIKE '%@%'");
-});
+test.each([{}, ONE])(
+  "what fits has the effect and the answer that it has without Sluice %j",
+  async (options) => {
+    const direct = new pg.Client({ connectionString: world.database.uri });
+    await direct.connect();
+    await withSluice(async (sluice) => {
+      const client = await sluice.connect("helpdesk_app");
+      for (const sql of [
+        "INSERT INTO notes SELECT id, email FROM customers WHERE id = 3",
+        "INSERT INTO notes SELECT id, email FROM customers WHERE id IN (3, 4) RETURNING id, t",
+        "INSERT INTO notes SELECT 5, string_agg(email, ',') FROM customers WHERE id = 5 RETURNING *",
+        "EXPLAIN (COSTS off) INSERT INTO notes SELECT id, email FROM customers",
+        "INSERT INTO notes SELECT id, email FROM customers WHERE false",
+        "INSERT INTO notes SELECT id, nothing FROM customers",
+        "INSERT INTO notes SELECT id, email::int FROM customers WHERE id = 3",
+        "CREATE TABLE few AS SELECT email FROM customers WHERE id < 4",
+        "SELECT * FROM few ORDER BY 1",
+        "DROP TABLE few",
+      ]) {
+        const said = async (on: pg.Client) =>
+          on.query(sql.replace("few", on === client ? "few" : "few_too")).then(
+            ({ command, rowCount, rows, fields }) => ({
+              command,
+              rowCount,
+              rows,
+              fields: fields.map(({ name }) => name),
+            }),
+            ({ code, message, position }: pg.DatabaseError) => ({ code, message, position }),
+          );
+        expect(await said(client), sql).toEqual(await said(direct));
+      }
+      await client.end();
+    }, options);
+    await direct.end();
+    await world.database.query("DELETE FROM notes WHERE t LIKE '%@%'");
+  },
+);
 
 test("keys, values of one's own and a row's own values are no copies", async () => {
   await withSluice(async (sluice) => {
@@ -379,13 +388,16 @@ test("a budget that only alerts, and a role without one, store what they like", 
     POLICY.replace("budget:", "on_budget: alert, budget:"),
     POLICY.replace(", budget: { 1h: 50 }", ""),
   ])
-    await withSluice(async (sluice) => {
-      const client = await sluice.connect("helpdesk_app");
-      await client.query("INSERT INTO notes SELECT id, email FROM customers; SELECT 1");
-      await client.query("CREATE TABLE taken AS SELECT email FROM customers");
-      await client.query("INSERT INTO notes SELECT 1, string_agg(email, ',') FROM customers");
-      expect(people(sluice)).toBeGreaterThan(200);
-      await client.end();
-      await world.database.query("DROP TABLE taken; DELETE FROM notes WHERE t LIKE '%@%'");
-    }, policy);
+    await withSluice(
+      async (sluice) => {
+        const client = await sluice.connect("helpdesk_app");
+        await client.query("INSERT INTO notes SELECT id, email FROM customers; SELECT 1");
+        await client.query("CREATE TABLE taken AS SELECT email FROM customers");
+        await client.query("INSERT INTO notes SELECT 1, string_agg(email, ',') FROM customers");
+        expect(people(sluice)).toBeGreaterThan(200);
+        await client.end();
+        await world.database.query("DROP TABLE taken; DELETE FROM notes WHERE t LIKE '%@%'");
+      },
+      { policy },
+    );
 });

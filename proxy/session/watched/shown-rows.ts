@@ -96,10 +96,7 @@ export class ShownRows {
   }
 
   #told(run: Run, people: number, bytes: number, waits: boolean): boolean {
-    if (this.#telling === run) {
-      if (this.#charges.isSettled) this.#telling = undefined;
-      return this.#telling === undefined;
-    }
+    if (this.#telling === run) return this.#isPaid(run, people);
     const reader = this.#reader;
     if (people === 0 || reader === undefined || this.#run !== run || run.cut !== undefined) return true;
     if (this.#charges.mustWait(reader)) {
@@ -110,9 +107,16 @@ export class ShownRows {
     this.#quote(run, reader, people, bytes);
     if (!waits || this.#state.judging.observes) return true;
     this.#charges.flush();
-    if (this.#charges.isSettled) return true;
     this.#telling = run;
-    return false;
+    return this.#isPaid(run, people);
+  }
+
+  #isPaid(run: Run, people: number): boolean {
+    if (!this.#charges.isSettled) return false;
+    this.#telling = undefined;
+    // Without room nobody is shown.
+    if (run.cut !== undefined) run.people.addUnknown(-people);
+    return true;
   }
 
   /** What it has stored shows an unknown number of people: where a budget stops, it does not stay. */
