@@ -117,7 +117,10 @@ export class Judgement {
 
   /** Whether all is known that decides whose rows these are and who reads them. */
   isCertain(statements: readonly Statement[], by: Protocol): boolean {
-    const { certainty, ledger, remeant } = this.#state;
+    const { certainty, ledger } = this.#state;
+    // Before the next transaction, in which it could not be done.
+    if (this.#state.remeant && ledger.isIdle) this.#looksAgain();
+    const { remeant } = this.#state;
     if (!statements.some((each) => mayHang(each) || (remeant && each.reads.length > 0))) return true;
     if (this.#looking !== undefined || (this.#state.defined && !this.#looksAgain())) return false;
     if (certainty.known !== undefined) return true;

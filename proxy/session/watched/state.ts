@@ -55,7 +55,7 @@ export class WatchedState extends SessionState<WatchedRequest> {
 
   /** Whose rows the statement gives. One whose name is unknown, or that means something else, is its own. */
   shapeOf(statement: Statement): Statement | "unsettled" {
-    if (!hasSource(statement)) return statement;
+    if (!hasSource(statement)) return withCopiesOf(statement, this.#lookup);
     const source = sourceOf(statement, { rows: 0, bytes: 0 }, this.#lookup);
     if (source === "unsettled") return source;
     return isSource(source) ? source.shape : statement;
@@ -88,6 +88,27 @@ export class WatchedState extends SessionState<WatchedRequest> {
   #certain<T extends object>(found: T | "absent" | "unsettled"): T | "absent" | "unsettled" {
     return found === "absent" && !this.ledger.isSettled ? "unsettled" : found;
   }
+}
+
+/**
+ * CREATE TABLE AS EXECUTE, and EXPLAIN ANALYZE EXECUTE: what is stored is what was prepared under the name. One that nobody
+ * has seen being prepared may be of any kind.
+ */
+export function withCopiesOf(statement: Statement, lookup: Lookup): Statement | "unsettled" {
+  const { copies, touch, kind, effect } = statement;
+  if (copies === undefined || touch?.runs === undefined) return statement;
+  const prepared = lookup.statement(nameKey(touch.runs));
+  if (prepared === "unsettled") return prepared;
+  const inner = typeof prepared === "object" && "kept" in prepared ? prepared.statement : undefined;
+  if (inner === undefined) return statement;
+  const makesTable = effect?.kind === "definition";
+  if (makesTable ? inner.metering !== undefined : inner.copies !== undefined) {
+    // A plan says no number.
+    const isOfOne = makesTable && kind !== "explain" && inner.metering?.price?.bySize !== true;
+    return isOfOne ? { ...statement, copies: 1 } : statement;
+  }
+  const { copies: _, ...rest } = statement;
+  return rest;
 }
 
 /** The same text, to be sent as the client wrote it. */
