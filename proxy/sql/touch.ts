@@ -50,13 +50,15 @@ export function touchOf({ node }: RawStatement, isDefinition: boolean, scope: Sc
   };
 }
 
-function innerExecute(type: string, body: Body): Pick<SessionTouch, "runs"> {
+function innerExecute(type: string, body: Body): Pick<SessionTouch, "runs" | "makesTable"> {
   if (type !== "CreateTableAsStmt" && type !== "ExplainStmt") return {};
   const { query } = body as CreateTableAsStmt | ExplainStmt;
   if (query === undefined) return {};
   const [innerType, inner] = nodeOf(query);
   if (innerType === "CreateTableAsStmt") return innerExecute(innerType, inner);
-  return innerType === "ExecuteStmt" ? { runs: (inner as ExecuteStmt).name ?? "" } : {};
+  if (innerType !== "ExecuteStmt") return {};
+  const runs = (inner as ExecuteStmt).name ?? "";
+  return type === "CreateTableAsStmt" ? { runs, makesTable: true } : { runs };
 }
 
 /**

@@ -134,7 +134,8 @@ function meteringOf({ metering }: Statement, isAdded: boolean): Metering | undef
   const bySize = price?.bySize === true;
   const kept = { ...(cost !== undefined && { cost }), price: { execution: 0, pinned: 0, bySize } };
   if (isAdded) return { subjects, unknown, ...(purpose && { purpose }), ...(groups && { groups }), ...kept };
-  if (groups !== undefined) return groups.isPlain ? undefined : { subjects: [], unknown: 1, ...kept };
+  if (groups !== undefined)
+    return groups.isPlain ? undefined : { subjects: [], unknown: 1, gathers: true, ...kept };
   const people = subjects.length + unknown;
   return people === 0 && !bySize ? undefined : { subjects: [], unknown: people, ...kept };
 }

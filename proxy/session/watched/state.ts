@@ -95,16 +95,18 @@ export class WatchedState extends SessionState<WatchedRequest> {
  * has seen being prepared may be of any kind.
  */
 export function withCopiesOf(statement: Statement, lookup: Lookup): Statement | "unsettled" {
-  const { copies, touch, kind, effect } = statement;
+  const { copies, touch, command } = statement;
   if (copies === undefined || touch?.runs === undefined) return statement;
   const prepared = lookup.statement(nameKey(touch.runs));
   if (prepared === "unsettled") return prepared;
   const inner = typeof prepared === "object" && "kept" in prepared ? prepared.statement : undefined;
   if (inner === undefined) return statement;
-  const makesTable = effect?.kind === "definition";
+  const makesTable = touch.makesTable === true;
   if (makesTable ? inner.metering !== undefined : inner.copies !== undefined) {
     // A plan says no number.
-    const isOfOne = makesTable && kind !== "explain" && inner.metering?.price?.bySize !== true;
+    const { price, groups, gathers } = inner.metering ?? {};
+    const isOfMany = price?.bySize === true || groups !== undefined || gathers === true;
+    const isOfOne = makesTable && command !== "EXPLAIN" && !isOfMany;
     return isOfOne ? { ...statement, copies: 1 } : statement;
   }
   const { copies: _, ...rest } = statement;
