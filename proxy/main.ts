@@ -139,6 +139,26 @@ export const COMMANDS: readonly Command[] = [
     what: "make the policy's line by which serve recognises the key ring",
     load: async () => (await import("./commands/tokens.ts")).tokensCanary,
   },
+  {
+    name: "tokens verify",
+    what: "count what a column with tokens holds",
+    load: async () => (await import("./commands/tokens-column.ts")).tokensVerify,
+  },
+  {
+    name: "tokens migrate",
+    what: "turn the values that a column holds into tokens",
+    load: async () => (await import("./commands/tokens-column.ts")).tokensMigrate,
+  },
+  {
+    name: "tokens restore",
+    what: "turn the tokens of a column back",
+    load: async () => (await import("./commands/tokens-column.ts")).tokensRestore,
+  },
+  {
+    name: "tokens rotate",
+    what: "make tokens of older keys into those of the active one",
+    load: async () => (await import("./commands/tokens-column.ts")).tokensRotate,
+  },
 ];
 
 /** Finds the command that the arguments name and runs it. */

@@ -93,6 +93,28 @@ test("the Parquet files have the columns that the page documents, and all lines"
   );
 });
 
+test("the lines for ClickHouse have the columns of its table, which are those of the page, and no array that is NULL", async () => {
+  const folder = await makeLog();
+  const { rows, run } = await openLogTable(folder);
+  const target = join(folder, "log.ndjson");
+  await run(read("deploy/clickhouse/rows.sql").replace("'log.ndjson'", `'${target}'`));
+  const columns = [...read("deploy/clickhouse/log.sql").matchAll(/^ {2}`(\w+)` (\S+?)[,\n]/gm)].map(
+    ([, name = "", type = ""]) => [name, type] as const,
+  );
+  const documented = [...PAGE.matchAll(/^\| `(\w+)` \| [A-Z]+(?:\[\])? \|/gm)].map(([, name]) => name);
+  expect(columns.map(([name]) => name)).toEqual(documented);
+  const lines = readFileSync(target, "utf8").trim().split("\n");
+  expect([{ lines: BigInt(lines.length) }]).toEqual(await rows("SELECT count(*) AS lines FROM log"));
+  for (const line of lines) {
+    const row = JSON.parse(line) as Readonly<Record<string, unknown>>;
+    expect(Object.keys(row)).toEqual(documented);
+    for (const [name, type] of columns) {
+      if (!type.startsWith("Nullable")) expect(row[name], name).not.toBeNull();
+      if (type.startsWith("Array")) expect(row[name], name).toBeInstanceOf(Array);
+    }
+  }
+});
+
 test("the image with DuckDB starts from Sluice's own, and what it copies is there", () => {
   const dockerfile = read("deploy/duckdb/Dockerfile");
   expect(validate(dockerfile)).toEqual([]);

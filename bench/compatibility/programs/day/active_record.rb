@@ -22,8 +22,8 @@ elsif NAMING == "comment"
   Marginalia::Comment.components = %i[application user]
   Marginalia.application_name = "desk"
   Marginalia::Comment.define_singleton_method(:user) { Current.agent }
-  # What its initializer does in an application.
-  Marginalia::Railtie.insert
+  # What its initializer does in an application once ActiveRecord is loaded; `insert` needs ActionController as well.
+  Marginalia::Railtie.insert_into_active_record
 end
 
 class Customer < ActiveRecord::Base
