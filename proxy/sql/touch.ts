@@ -1,4 +1,6 @@
 import type {
+  AlterTableCmd,
+  AlterTableStmt,
   CreateTableAsStmt,
   DiscardStmt,
   ExecuteStmt,
@@ -10,6 +12,7 @@ import { factsOf, statementsWith } from "../pg/statements.ts";
 import { type Body, nodeOf } from "./parse/grammar.ts";
 import { forEachNamedRelation } from "./parse/named-relations.ts";
 import type { RawStatement } from "./parse/parse.ts";
+import { forEachObject } from "./parse/tree.ts";
 import type { Scope } from "./scope.ts";
 import { type IsTelling, runsTouchingCode } from "./touching-code.ts";
 import type { SessionTouch } from "./verdict.ts";
@@ -27,7 +30,7 @@ export function touchOf({ node }: RawStatement, isDefinition: boolean, scope: Sc
   let isTemporary = false;
   forEachNamedRelation(body, (named) => {
     const { schemaname, relname } = named;
-    if (schemaname === undefined) bareNames.add(relname);
+    if (schemaname === undefined || schemaname === "pg_temp") bareNames.add(relname);
     isTemporary ||= schemaname?.startsWith("pg_temp") === true;
     isTemporary ||= "relpersistence" in named && named.relpersistence === "t";
   });
@@ -41,18 +44,74 @@ export function touchOf({ node }: RawStatement, isDefinition: boolean, scope: Sc
     defines:
       (RUNS_CODE.has(type) && factsOf(type)?.family === "definition") || (isDefinition && !isTemporary),
     bareNames: [...bareNames],
+    ...(remeans(type, body) && { remeans: true }),
+    ...(storesRows(type, body) && { stores: true }),
     ...inner,
   };
 }
 
-function innerExecute(type: string, body: Body): Pick<SessionTouch, "runs"> {
+function innerExecute(type: string, body: Body): Pick<SessionTouch, "runs" | "makesTable"> {
   if (type !== "CreateTableAsStmt" && type !== "ExplainStmt") return {};
   const { query } = body as CreateTableAsStmt | ExplainStmt;
   if (query === undefined) return {};
   const [innerType, inner] = nodeOf(query);
   if (innerType === "CreateTableAsStmt") return innerExecute(innerType, inner);
-  return innerType === "ExecuteStmt" ? { runs: (inner as ExecuteStmt).name ?? "" } : {};
+  if (innerType !== "ExecuteStmt") return {};
+  const runs = (inner as ExecuteStmt).name ?? "";
+  return type === "CreateTableAsStmt" ? { runs, makesTable: true } : { runs };
 }
+
+/**
+ * Whether names of relations may mean other rows after a statement. A definition may do that unless it is known not to: one
+ * that makes something new, or that changes a table's own columns and what is attached to it.
+ */
+function remeans(type: string, body: Body): boolean {
+  switch (type) {
+    case "VariableSetStmt": {
+      const { name = "", kind } = body as VariableSetStmt;
+      return kind === "VAR_RESET_ALL" || MEANING_SETTINGS.has(name.toLowerCase());
+    }
+    case "DiscardStmt":
+      return (body as DiscardStmt).target !== "DISCARD_PLANS";
+    case "AlterTableStmt":
+      return ((body as AlterTableStmt).cmds ?? []).some((command) =>
+        TAKES_ROWS.has((nodeOf(command)[1] as AlterTableCmd).subtype ?? ""),
+      );
+    default:
+      return factsOf(type)?.family === "definition" && !KEEPS_NAMES.has(type);
+  }
+}
+
+const MEANING_SETTINGS: ReadonlySet<string> = new Set(["search_path", "role", "session_authorization"]);
+/** A table has the rows of another one from now on. */
+const TAKES_ROWS: ReadonlySet<string> = new Set(["AT_AddInherit", "AT_AttachPartition"]);
+const KEEPS_NAMES: ReadonlySet<string> = new Set([
+  ...["CreateStmt", "CreateTableAsStmt", "IndexStmt", "CreateSeqStmt", "AlterSeqStmt", "CreateStatsStmt"],
+  ...["AlterStatsStmt", "CreateTrigStmt", "CommentStmt", "SecLabelStmt", "GrantStmt", "GrantRoleStmt"],
+  ...["AlterOwnerStmt", "CreatePolicyStmt", "AlterPolicyStmt", "ReindexStmt", "ClusterStmt"],
+  ...["CreateFunctionStmt", "AlterFunctionStmt", "CreateEnumStmt", "AlterEnumStmt", "CompositeTypeStmt"],
+  ...["CreateRangeStmt", "CreateDomainStmt", "AlterDomainStmt", "CreateExtensionStmt"],
+]);
+
+/** Whether it has a write, or makes a table, and names a relation that is not the target of one. */
+function storesRows(type: string, body: Body): boolean {
+  const targets = new Set<object>();
+  const look = (field: string, object: object): void => {
+    if (field === "A_Const") return;
+    if (STORES.has(field) && "relation" in object) targets.add(object.relation as object);
+    if (field === "into" || field === "intoClause") targets.add((object as { rel?: object }).rel ?? object);
+    forEachObject(object, look);
+  };
+  look(type, body);
+  if (targets.size === 0) return false;
+  let names = false;
+  forEachNamedRelation(body, (named) => {
+    names ||= !targets.has(named);
+  });
+  return names;
+}
+
+const STORES: ReadonlySet<string> = new Set(["InsertStmt", "UpdateStmt", "MergeStmt"]);
 
 /** Statements that run code that they do not show. */
 export const RUNS_CODE = statementsWith("runsCode");

@@ -105,6 +105,12 @@ export interface SessionTouch {
   readonly bareNames: readonly string[];
   /** The prepared statement that it runs within itself: CREATE TABLE AS EXECUTE, EXPLAIN EXECUTE. */
   readonly runs?: string;
+  /** It makes a table of what that gives. */
+  readonly makesTable?: true;
+  /** Names of relations, known ones too, may mean the rows of others afterwards. */
+  readonly remeans?: true;
+  /** It stores rows of relations that it names. */
+  readonly stores?: true;
 }
 
 /**
@@ -129,6 +135,8 @@ export interface Revealed {
 export type StatementKind = StatementFamily | "copyIn" | "copyOut";
 
 export interface Metering {
+  /** For a watched role, where nothing tells how many people are behind a row: it gathers rows. */
+  readonly gathers?: true;
   /**
    * Fields that the rewrite appended to the end of the target list, in order: the proxy removes them from
    * RowDescription and DataRow. Each is a person's identity as text, in the given name space.

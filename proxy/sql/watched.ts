@@ -13,7 +13,7 @@ import type { Scope } from "./scope.ts";
 import { sightsOf } from "./sight.ts";
 import { relationNamed, survey, surveyParsed } from "./survey.ts";
 import { RUNS_CODE, touchOf } from "./touch.ts";
-import type { MadeEdit, Metering, SessionTouch, Statement, Verdict } from "./verdict.ts";
+import type { Effect, MadeEdit, Metering, SessionTouch, Statement, Verdict } from "./verdict.ts";
 import { strayEdit } from "./verify/same-tree.ts";
 
 /*
@@ -134,7 +134,8 @@ function meteringOf({ metering }: Statement, isAdded: boolean): Metering | undef
   const bySize = price?.bySize === true;
   const kept = { ...(cost !== undefined && { cost }), price: { execution: 0, pinned: 0, bySize } };
   if (isAdded) return { subjects, unknown, ...(purpose && { purpose }), ...(groups && { groups }), ...kept };
-  if (groups !== undefined) return groups.isPlain ? undefined : { subjects: [], unknown: 1, ...kept };
+  if (groups !== undefined)
+    return groups.isPlain ? undefined : { subjects: [], unknown: 1, gathers: true, ...kept };
   const people = subjects.length + unknown;
   return people === 0 && !bySize ? undefined : { subjects: [], unknown: people, ...kept };
 }
@@ -280,6 +281,38 @@ export function withoutColumns(verdict: Verdict): Verdict {
   }
   return known;
 }
+
+/**
+ * The same verdict where names may mean other relations than the catalog has: what such a statement shows of those counts by
+ * its size, and nothing says how many people are in what it stores.
+ */
+export function doubted(verdict: Verdict, doubts: readonly Doubt[]): Verdict {
+  if (doubts.every((doubt) => doubt === "none")) return verdict;
+  const statements = verdict.statements.map((statement, index) => {
+    const doubt = doubts[index] ?? "none";
+    return doubt === "none" ? statement : inDoubt(statement, doubt);
+  });
+  return { ...verdict, statements };
+}
+
+/** "rows": what it shows is not known; "all": nor what it stores. */
+export type Doubt = "none" | "rows" | "all";
+
+function inDoubt(statement: Statement, doubt: Doubt): Statement {
+  const { kind, reads, metering, silent, touch, effect } = statement;
+  const inner = effect?.kind === "declare" || effect?.kind === "prepare" ? effect.inner : undefined;
+  const behind = inner && { effect: { ...effect, inner: inDoubt(inner, doubt) } as Effect };
+  const shows = reads.length > 0 && metering === undefined && GIVES_ROWS.has(kind) && silent !== true;
+  const copies = doubt === "all" && touch?.stores === true;
+  return {
+    ...statement,
+    ...(shows && BY_SIZE),
+    ...(copies && { copies: Number.POSITIVE_INFINITY, uncounted: true as const }),
+    ...behind,
+  };
+}
+
+const GIVES_ROWS: ReadonlySet<string> = new Set(["read", "write", "copyOut"]);
 
 /** For a text that this parser must not read: its bytes or strings mean something else to the server. */
 export const UNREAD: Verdict = {

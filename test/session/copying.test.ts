@@ -35,6 +35,19 @@ beforeAll(async () => {
     CREATE TABLE calls (id int PRIMARY KEY, customer int, said text);
     INSERT INTO calls SELECT i, i, 'call ' || i FROM generate_series(1, 500) i;
     CREATE TABLE visits (customer int, at timestamptz DEFAULT now());
+    CREATE VIEW everybody AS SELECT string_agg(email, ',') AS all_of_them FROM customers;
+    CREATE SCHEMA desk;
+    CREATE VIEW desk.countries AS SELECT id, country AS t FROM customers;
+    CREATE VIEW desk.second AS TABLE desk.countries;
+    CREATE VIEW desk.third AS TABLE desk.countries;
+    CREATE TABLE desk.plain AS SELECT i AS id, 'nobody' AS t FROM generate_series(1, 300) i;
+    GRANT ALL ON SCHEMA desk TO helpdesk_app;
+    ALTER VIEW desk.countries OWNER TO helpdesk_app;
+    ALTER VIEW desk.second OWNER TO helpdesk_app;
+    ALTER VIEW desk.third OWNER TO helpdesk_app;
+    ALTER TABLE desk.plain OWNER TO helpdesk_app;
+    GRANT ALL ON ALL TABLES IN SCHEMA desk TO helpdesk_app;
+    ANALYZE customers;
     GRANT ALL ON ALL TABLES IN SCHEMA public TO helpdesk_app;
     GRANT CREATE ON SCHEMA public TO helpdesk_app;
   `);
@@ -150,6 +163,122 @@ test("nor by what was prepared, nor in a pipeline, nor beside other statements",
   expect(await leftBehind()).toBe(0);
 });
 
+/** Each name has a budget of its own: what one has used up stops no other. */
+const NAMED = POLICY.replace("watch: true,", "watch: true, people_behind: [{ setting: app.agent }],");
+
+/** What comes before it, and the statement that stores. */
+const DETOURS: readonly (readonly [...string[], string])[] = [
+  // A row's own value, to where it is not protected.
+  ["UPDATE customers SET country = email"],
+  ["MERGE INTO customers c USING (SELECT 1) x ON true WHEN MATCHED THEN UPDATE SET country = c.email"],
+  // One row of many people.
+  ["INSERT INTO notes SELECT 1, all_of_them FROM everybody"],
+  [
+    "WITH RECURSIVE r(id, t) AS (SELECT id, email FROM customers WHERE id = 1 UNION ALL SELECT c.id, r.t || c.email FROM r JOIN customers c ON c.id = r.id + 1) INSERT INTO notes SELECT id, t FROM r WHERE id = 400",
+  ],
+  ["INSERT INTO notes SELECT 1, histogram_bounds::text FROM pg_stats WHERE attname = 'email'"],
+  [
+    "CREATE AGGREGATE pg_temp.glued(text) (sfunc = textcat, stype = text)",
+    "INSERT INTO notes SELECT 1, pg_temp.glued(email) FROM customers",
+  ],
+  // Functions that run a text.
+  ["INSERT INTO notes SELECT 1, query_to_xml('SELECT email FROM customers', true, false, '')::text"],
+  ["CREATE TABLE taken AS SELECT table_to_xml('customers', true, false, '') AS all_of_them"],
+  ["INSERT INTO notes SELECT 1, word FROM ts_stat('SELECT to_tsvector(''simple'', email) FROM customers')"],
+  // What is behind a name.
+  ["PREPARE p AS SELECT string_agg(email, ',') FROM customers", "CREATE TABLE taken AS EXECUTE p"],
+  ["PREPARE p2 AS SELECT email FROM customers", "EXPLAIN ANALYZE CREATE TABLE taken AS EXECUTE p2"],
+  ["PREPARE p3 AS INSERT INTO notes SELECT id, email FROM customers", "EXPLAIN ANALYZE EXECUTE p3"],
+  ["EXPLAIN ANALYZE CREATE TABLE taken AS SELECT email FROM customers"],
+  ["CREATE TEMP VIEW mails AS SELECT id, email FROM customers", "INSERT INTO notes SELECT * FROM mails"],
+  ["CREATE TABLE taken AS TABLE mails"],
+  ["CREATE TABLE taken AS TABLE pg_temp.mails"],
+  // To where it is read by no query of a table.
+  ["SELECT length(set_config('app.loot', string_agg(email, ','), false)) FROM customers"],
+  ["SELECT length(set_config('search_path', string_agg('\"' || email || '\"', ','), false)) FROM customers"],
+  ["SELECT count(pg_notify('loot', email)) FROM customers"],
+  ["SELECT pg_notify('loot', email) FROM customers OFFSET 399"],
+  ["SELECT lo_from_bytea(0, string_agg(email, ',')::bytea) FROM customers"],
+];
+
+test("nor by a detour: a view, a text that a function runs, a setting, a name that means something else", async () => {
+  await withSluice(
+    async (sluice) => {
+      const client = await sluice.connect("helpdesk_app");
+      for (const [index, steps] of DETOURS.entries()) {
+        await client.query(`SET app.agent = 'thief-${index}'`);
+        for (const before of steps.slice(0, -1)) await client.query(before);
+        const sql = steps.at(-1) ?? "";
+        await expect(client.query(sql), sql).rejects.toMatchObject({ code: "53400" });
+        expect(await leftBehind(), sql).toBe(0);
+      }
+      // What is suspended has been written: the client asks for one of the rows that it returns.
+      const raw = await sluice.raw("helpdesk_app");
+      raw.send(
+        parseMessage("", Buffer.from("INSERT INTO notes SELECT id, email FROM customers RETURNING id")),
+        ...[bindMessage("", ""), executeMessage("", 1), syncMessage],
+      );
+      expect(shortOf(await raw.until("Z"))).toBe("1 2 D(1) E(53400) Z(I)");
+      raw.socket.destroy();
+      await client.end();
+      const { rows } = await world.database.query("SELECT FROM customers WHERE country LIKE '%@%'");
+      expect(rows).toEqual([]);
+      expect(await leftBehind()).toBe(0);
+    },
+    { policy: NAMED },
+  );
+});
+
+const toPeople = (view: string) =>
+  `CREATE OR REPLACE VIEW desk.${view} AS SELECT id, email AS t FROM customers`;
+const TO_PEOPLE = toPeople("countries");
+const REMEANT = [
+  ["BEGIN", TO_PEOPLE, "SELECT * FROM desk.countries"],
+  ["BEGIN", TO_PEOPLE, "COPY (SELECT * FROM desk.countries) TO STDOUT"],
+  ["BEGIN", TO_PEOPLE, "DECLARE c CURSOR FOR SELECT * FROM desk.countries", "FETCH ALL FROM c"],
+  ["BEGIN", TO_PEOPLE, "INSERT INTO notes SELECT * FROM desk.countries"],
+  [
+    "BEGIN",
+    "ALTER TABLE desk.plain RENAME TO old",
+    "CREATE VIEW desk.plain AS SELECT id, email FROM customers",
+    "SELECT * FROM desk.plain",
+  ],
+  [`${toPeople("second")}; SELECT * FROM desk.second`],
+  [
+    "SET search_path = desk, public; CREATE TEMP VIEW plain AS SELECT email FROM customers; SELECT * FROM plain",
+  ],
+  [
+    "SET search_path = desk, public",
+    "CREATE TEMP VIEW plain AS SELECT email FROM customers",
+    "SELECT * FROM plain",
+  ],
+  ["PREPARE p AS SELECT * FROM desk.third", toPeople("third"), "EXECUTE p"],
+];
+
+test("a name that means other rows from now on shows no more of them than a budget has room for", async () => {
+  await withSluice(
+    async (sluice) => {
+      for (const [index, steps] of REMEANT.entries()) {
+        const raw = await sluice.raw("helpdesk_app");
+        const addresses = new Set<string>();
+        const work = async () => {
+          for (const sql of [`SET app.agent = 'thief-${index}'`, ...steps]) {
+            raw.send(queryMessage(Buffer.from(sql)));
+            for (const { bytes } of await raw.until("Z"))
+              for (const [address] of bytes.toString("latin1").matchAll(/[\w.+-]+@/g)) addresses.add(address);
+          }
+        };
+        // Where several statements stand in one text, the connection ends.
+        await work().catch((error: Error) => expect(error.message).toContain("53400"));
+        expect(addresses.size, steps.at(-1)).toBeLessThanOrEqual(60);
+        raw.socket.destroy();
+      }
+      expect(await leftBehind()).toBe(0);
+    },
+    { policy: NAMED },
+  );
+});
+
 test("rows are not given to another person and read under their name", async () => {
   await withSluice(async (sluice) => {
     const client = await sluice.connect("helpdesk_app");
@@ -233,6 +362,21 @@ test("keys, values of one's own and a row's own values are no copies", async () 
       "INSERT INTO notes VALUES (1, 'anna@example.com')",
       "UPDATE customers SET email = lower(email)",
       "UPDATE notes SET t = '' WHERE EXISTS (SELECT FROM customers WHERE email = notes.t)",
+      "INSERT INTO notes SELECT 1, relname FROM pg_class",
+      "CREATE TABLE empty AS SELECT string_agg(email, ',') FROM customers WITH NO DATA",
+      "DROP TABLE empty",
+      "EXPLAIN (ANALYZE false) INSERT INTO notes SELECT id, email FROM customers",
+      "UPDATE customers SET country = 'XX' WHERE email IS NULL",
+      "SELECT set_config('app.country', country, true) FROM customers WHERE email = 'nobody' ORDER BY id LIMIT 1",
+      "SELECT set_config('app.email', email, true) FROM customers WHERE email = 'nobody' LIMIT 1",
+      // Definitions that give no known name another meaning.
+      "BEGIN; CREATE TABLE fresh (id int)",
+      "SELECT * FROM desk.plain",
+      "INSERT INTO fresh SELECT id FROM desk.plain",
+      "ROLLBACK",
+      "SET search_path = desk, public",
+      "SELECT * FROM plain",
+      "RESET search_path",
       "CREATE TEMP TABLE mine (id int, t text); INSERT INTO mine SELECT * FROM notes; INSERT INTO notes SELECT * FROM mine",
     ])
       await client.query(sql);

@@ -9,6 +9,8 @@ export interface Surroundings {
   readonly currentUser: string;
   /** Relations of the session's temporary schema. */
   readonly temporary: ReadonlySet<string>;
+  /** Those of them that are views: their rows come from elsewhere. */
+  readonly temporaryViews: ReadonlySet<string>;
   /** The settings that may name a person; "" for one that is not set. */
   readonly settings: ReadonlyMap<string, string>;
 }

@@ -18,7 +18,7 @@ export function probeMessages(settings: readonly string[]): ProbeMessages {
   const fields = [
     "pg_catalog.current_setting('search_path')",
     "(current_user)::pg_catalog.text",
-    `(SELECT pg_catalog.array_to_json(pg_catalog.array_agg(c.relname)) FROM pg_catalog.pg_class AS c WHERE c.relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema())::pg_catalog.text`,
+    `(SELECT pg_catalog.array_to_json(pg_catalog.array_agg(pg_catalog.concat(c.relkind, c.relname))) FROM pg_catalog.pg_class AS c WHERE c.relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema())::pg_catalog.text`,
     ...settings.map(
       (name) =>
         `pg_catalog.left(pg_catalog.current_setting(${quoteLiteral(name)}, true), ${LONGEST_SETTING})`,
@@ -54,9 +54,12 @@ export interface ProbeMessages {
 export function surroundingsIn(frame: Frame, asked: readonly string[]): Surroundings {
   const [searchPath = "", currentUser = "", relations = "", ...values] = fieldsOf(frame);
   const settings = new Map(asked.map((name, i) => [name, values[i] ?? ""]));
-  const names: unknown = relations === "" ? [] : JSON.parse(relations);
-  const temporary = new Set(Array.isArray(names) ? names.filter((name) => typeof name === "string") : []);
-  return { searchPath, currentUser, temporary, settings };
+  const found: unknown = relations === "" ? [] : JSON.parse(relations);
+  // The kind of each comes before its name: v is a view (Postgres docs, "pg_class").
+  const all = Array.isArray(found) ? found.filter((each) => typeof each === "string") : [];
+  const temporary = new Set(all.map((each) => each.slice(1)));
+  const temporaryViews = new Set(all.filter((each) => each.startsWith("v")).map((each) => each.slice(1)));
+  return { searchPath, currentUser, temporary, temporaryViews, settings };
 }
 
 /** A DataRow's fields as texts, "" for NULL. */

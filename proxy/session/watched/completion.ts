@@ -48,8 +48,7 @@ export class WatchedCompletion implements AnswerSteps<Frame, Ended> {
     const request = ledger.expect(type);
     if (request.refusal !== undefined) throw SessionEnd.outOfStep("What had to fail did not.");
     const run = isRunning(request) ? this.#run.get() : undefined;
-    if (run !== undefined && type === Backend.CommandComplete && !this.#mayStay(run, frame))
-      return "unsettled";
+    if (run !== undefined && ENDS.has(type) && !this.#mayStay(run, frame)) return "unsettled";
     this.#run.end();
     if (run !== undefined && type === Backend.CommandComplete && run.statement.kind !== "read")
       run.written = this.#record.writes(run) ? rowsWritten(frame) : undefined;
@@ -84,6 +83,9 @@ export class WatchedCompletion implements AnswerSteps<Frame, Ended> {
     if (request.ofQuery === true) this.#state.sync("told");
   }
 }
+
+/** A portal of a write has written all of its rows, also where the client fetches only some of what it returns. */
+const ENDS: ReadonlySet<number> = new Set([Backend.CommandComplete, Backend.PortalSuspended]);
 
 function isRunning(request: WatchedRequest): request is QueryRequest | ExecuteRequest {
   return request.kind === "query" || request.kind === "execute";

@@ -3,6 +3,7 @@ import { mayCopyUnread } from "../../sql/watched.ts";
 import { rowsMade, rowsWritten } from "../../wire/backend-messages.ts";
 import type { Frame } from "../../wire/frames.ts";
 import { bindMessage, describeMessage, executeMessage, parseMessage } from "../../wire/frontend-messages.ts";
+import { Backend } from "../../wire/messages.ts";
 import { type Refusal, refuse } from "../../wire/refusal.ts";
 import type { Judged } from "../statement/decision.ts";
 import { portalOf } from "../statement/prepared.ts";
@@ -27,6 +28,8 @@ export function isHeld(state: WatchedState, reader: Reader, shapes: readonly Sta
 export function peopleStored(run: Run, complete: Frame): number {
   const { copies } = run.shape;
   if (copies === undefined) return peopleStoredUnread(run, complete);
+  // No tag says how many rows were written, until the client has fetched all that they return.
+  if (complete.type === Backend.PortalSuspended) return Number.POSITIVE_INFINITY;
   const written = rowsWritten(complete);
   if (copies === Number.POSITIVE_INFINITY) return written === 0 ? 0 : copies;
   return copies * (written ?? rowsMade(complete) ?? 1);
@@ -35,6 +38,8 @@ export function peopleStored(run: Run, complete: Frame): number {
 /** Of a text that nobody could read. A SELECT whose rows did not come has made a table of them. */
 function peopleStoredUnread({ statement, judged, rows }: Run, complete: Frame): number {
   if (statement.unread !== true || !mayCopyUnread(judged.text)) return 0;
+  if (complete.type === Backend.PortalSuspended)
+    return /\breturning\b/i.test(judged.text.toString("latin1")) ? Number.POSITIVE_INFINITY : 0;
   return rowsWritten(complete) ?? (rows === 0 ? rowsMade(complete) : undefined) ?? 0;
 }
 

@@ -8,7 +8,7 @@ import { Run, UNKNOWN_STATEMENT } from "../statement/run.ts";
 import type { Reader } from "./readers.ts";
 import { isRunRequest, type RunRequest, type WatchedRequest } from "./requests.ts";
 import type { ShownRows } from "./shown-rows.ts";
-import type { WatchedState } from "./state.ts";
+import { type WatchedState, withCopiesOf } from "./state.ts";
 
 /** The statement that is being answered, from its first row on. */
 export class CurrentRun {
@@ -82,8 +82,12 @@ export class CurrentRun {
 
   /** Whose rows a statement gives, by what the server has answered. */
   shapeOf(statement: Statement): Statement {
-    if (!hasSource(statement)) return statement;
-    const source = sourceOf(statement, { rows: 0, bytes: 0 }, asAnswered(this.#state.names));
+    const lookup = asAnswered(this.#state.names);
+    if (!hasSource(statement)) {
+      const own = withCopiesOf(statement, lookup);
+      return own === "unsettled" ? statement : own;
+    }
+    const source = sourceOf(statement, { rows: 0, bytes: 0 }, lookup);
     return isSource(source) ? source.shape : statement;
   }
 

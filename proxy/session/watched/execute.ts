@@ -59,6 +59,7 @@ export class WatchedExecute implements RequestSteps<Frame, Resolved, Decided, Re
 
   decide({ frame, at, name, portal, judged }: Resolved): Outcome<Decided> {
     const statement = portal === undefined ? judged.verdict.statements[0] : portal.statement;
+    if (statement !== undefined && !this.#renewal.areCurrent([statement], "extended")) return "unsettled";
     const shape = statement && this.#state.shapeOf(statement);
     if (shape === "unsettled") return this.#state.wait();
     if (shape !== undefined && !this.#judgement.isCertain([shape], "extended")) return "unsettled";

@@ -1,7 +1,7 @@
 import type { Scope } from "../../sql/scope.ts";
 import { unnamedCode } from "../../sql/unnamed-code.ts";
 import type { Statement } from "../../sql/verdict.ts";
-import { countingScope, UNREAD } from "../../sql/watched.ts";
+import { countingScope, type Doubt, doubted, UNREAD } from "../../sql/watched.ts";
 import { typesDeclaredIn } from "../../wire/frontend-messages.ts";
 import type { Surroundings } from "../decide/certainty.ts";
 import type { Naming, Protocol } from "../decide/naming.ts";
@@ -104,7 +104,9 @@ export class Judgement {
 
   #settled(judged: Judged): Judged {
     const { statements } = judged.verdict;
-    return hasLongRows(judged) || this.#mustStay(statements) ? plainly(judged) : judged;
+    const settled = hasLongRows(judged) || this.#mustStay(statements) ? plainly(judged) : judged;
+    const doubts = this.#doubts(statements);
+    return doubts === undefined ? settled : { ...settled, verdict: doubted(settled.verdict, doubts) };
   }
 
   /** What was prepared long ago, by the policy of now. */
@@ -115,8 +117,11 @@ export class Judgement {
 
   /** Whether all is known that decides whose rows these are and who reads them. */
   isCertain(statements: readonly Statement[], by: Protocol): boolean {
-    if (!statements.some(mayHang)) return true;
     const { certainty, ledger } = this.#state;
+    // Before the next transaction, in which it could not be done.
+    if (this.#state.remeant && ledger.isIdle) this.#looksAgain();
+    const { remeant } = this.#state;
+    if (!statements.some((each) => mayHang(each) || (remeant && each.reads.length > 0))) return true;
     if (this.#looking !== undefined || (this.#state.defined && !this.#looksAgain())) return false;
     if (certainty.known !== undefined) return true;
     if (!ledger.isSettled) {
@@ -142,6 +147,20 @@ export class Judgement {
     return statements.some(({ touch }) => touch?.bareNames.some((name) => known.temporary.has(name)));
   }
 
+  /** For each statement, whether its names may mean others than the catalog has. Undefined: none of them. */
+  #doubts(statements: readonly Statement[]): readonly Doubt[] | undefined {
+    const { remeant, certainty } = this.#state;
+    const { temporary = NO_NAMES, temporaryViews = NO_NAMES } = certainty.known ?? {};
+    if (!remeant && temporary.size === 0 && statements.length <= 1) return undefined;
+    let after = remeant;
+    return statements.map(({ touch }) => {
+      const isIn = (names: ReadonlySet<string>) => touch?.bareNames.some((name) => names.has(name)) === true;
+      const doubt: Doubt = after || isIn(temporaryViews) ? "all" : isIn(temporary) ? "rows" : "none";
+      after ||= touch?.remeans === true;
+      return doubt;
+    });
+  }
+
   /** Once no transaction is open the catalog is read again. False: that is under way. */
   #looksAgain(): boolean {
     const { ledger, parts } = this.#state;
@@ -149,6 +168,7 @@ export class Judgement {
     const look = parts.catalog.lookAgain();
     if (look === undefined) return true;
     this.#state.defined = false;
+    this.#state.remeant = false;
     this.#looking = look;
     void look.then(() => {
       this.#looking = undefined;
@@ -180,6 +200,7 @@ export class Judgement {
 }
 
 const NO_TYPES: readonly number[] = [];
+const NO_NAMES: ReadonlySet<string> = new Set();
 
 function isSame(a: readonly string[], b: readonly string[]): boolean {
   return a.length === b.length && a.every((each, i) => each === b[i]);
@@ -188,7 +209,8 @@ function isSame(a: readonly string[], b: readonly string[]): boolean {
 /** A name without a schema may mean a table of people once search_path has moved. */
 function mayHang(statement: Statement): boolean {
   const names = statement.touch?.bareNames.length ?? 0;
-  return showsPeople(statement) || (names > 0 && statement.kind !== "definition");
+  const isStored = statement.touch?.stores === true;
+  return showsPeople(statement) || (names > 0 && (statement.kind !== "definition" || isStored));
 }
 
 function showsPeople({ metering, effect }: Statement): boolean {

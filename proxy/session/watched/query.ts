@@ -53,6 +53,7 @@ export class WatchedQuery implements RequestSteps<Frame, Resolved, Decided, Read
     const judged = this.#judgement.of(text, "simple", scope);
     if (judged === undefined || !this.#state.leg.admits(frame)) return "unsettled";
     const { statements } = judged.verdict;
+    if (!this.#renewal.areCurrent(statements, "simple")) return "unsettled";
     if (!this.#renewal.areBare(statements, "simple")) return "unsettled";
     const shapes: Statement[] = [];
     for (const statement of statements) {

@@ -27,14 +27,7 @@ export class Renewal {
     const scope = this.#state.judging.scope();
     const judged = scope && this.#judgement.of(kept.text, "extended", scope);
     if (judged === undefined) return undefined;
-    if (judged.verdict === kept.verdict || isSameText(judged, kept)) {
-      if (judged.verdict !== kept.verdict) {
-        prepared.kept = new Kept(judged);
-        prepared.statement = prepared.pick(judged.verdict.statements);
-      }
-      this.#judgement.holds(prepared);
-      return prepared;
-    }
+    if (this.#adopts(prepared, judged)) return prepared;
     // SQL's PREPARE is always as the client wrote it.
     if (parse === undefined) return prepared;
     if (!ledger.isSettled) {
@@ -42,6 +35,34 @@ export class Renewal {
       return undefined;
     }
     return this.#prepareAgain(judged, key, parse);
+  }
+
+  /** What SQL's EXECUTE runs is judged by what is known now, as what Bind binds is. False: it has to wait. */
+  areCurrent(statements: readonly Statement[], by: Protocol): boolean {
+    const { names, ledger, judging } = this.#state;
+    for (const { effect } of statements) {
+      if (effect?.kind !== "execute") continue;
+      const prepared = names.statements.find(nameKey(effect.name), ledger.pipeline);
+      if (typeof prepared !== "object" || this.#judgement.stillHolds(prepared)) continue;
+      const scope = judging.scope();
+      const judged = scope && this.#judgement.of(prepared.kept.text, by, scope);
+      if (judged === undefined) return false;
+      this.#adopts(prepared, judged);
+    }
+    return true;
+  }
+
+  /** Whether the text that the server has is the one that it must be now. */
+  #adopts(prepared: Prepared, judged: Judged): boolean {
+    const { kept } = prepared;
+    const isOther = judged.verdict !== kept.verdict;
+    if (isOther && !isSameText(judged, kept)) return false;
+    if (isOther) {
+      prepared.kept = new Kept(judged);
+      prepared.statement = prepared.pick(judged.verdict.statements);
+    }
+    this.#judgement.holds(prepared);
+    return true;
   }
 
   /** What runs within other statements gets no columns: they would be its table's, or part of a plan. */

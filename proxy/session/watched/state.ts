@@ -17,6 +17,8 @@ export class WatchedState extends SessionState<WatchedRequest> {
   readonly readers: Readers;
   /** Relations were defined, and the catalog has not been looked at since. */
   defined = false;
+  /** Some of them may have given a name another meaning. */
+  remeant = false;
   /** The pieces that follow of a long message that is no row are the client's as well. */
   passesLong = false;
 
@@ -44,12 +46,16 @@ export class WatchedState extends SessionState<WatchedRequest> {
   foresee(statements: readonly Statement[]): void {
     this.certainty.sent(statements);
     if (statements.some(({ effect }) => this.#fetchesTouching(effect))) this.certainty.doubt();
-    if (statements.some(({ touch }) => touch?.defines)) this.defined = true;
+    for (const { touch } of statements) {
+      if (touch?.defines !== true) continue;
+      this.defined = true;
+      this.remeant ||= touch.remeans === true;
+    }
   }
 
   /** Whose rows the statement gives. One whose name is unknown, or that means something else, is its own. */
   shapeOf(statement: Statement): Statement | "unsettled" {
-    if (!hasSource(statement)) return statement;
+    if (!hasSource(statement)) return withCopiesOf(statement, this.#lookup);
     const source = sourceOf(statement, { rows: 0, bytes: 0 }, this.#lookup);
     if (source === "unsettled") return source;
     return isSource(source) ? source.shape : statement;
@@ -82,6 +88,29 @@ export class WatchedState extends SessionState<WatchedRequest> {
   #certain<T extends object>(found: T | "absent" | "unsettled"): T | "absent" | "unsettled" {
     return found === "absent" && !this.ledger.isSettled ? "unsettled" : found;
   }
+}
+
+/**
+ * CREATE TABLE AS EXECUTE, and EXPLAIN ANALYZE EXECUTE: what is stored is what was prepared under the name. One that nobody
+ * has seen being prepared may be of any kind.
+ */
+export function withCopiesOf(statement: Statement, lookup: Lookup): Statement | "unsettled" {
+  const { copies, touch, command } = statement;
+  if (copies === undefined || touch?.runs === undefined) return statement;
+  const prepared = lookup.statement(nameKey(touch.runs));
+  if (prepared === "unsettled") return prepared;
+  const inner = typeof prepared === "object" && "kept" in prepared ? prepared.statement : undefined;
+  if (inner === undefined) return statement;
+  const makesTable = touch.makesTable === true;
+  if (makesTable ? inner.metering !== undefined : inner.copies !== undefined) {
+    // A plan says no number.
+    const { price, groups, gathers } = inner.metering ?? {};
+    const isOfMany = price?.bySize === true || groups !== undefined || gathers === true;
+    const isOfOne = makesTable && command !== "EXPLAIN" && !isOfMany;
+    return isOfOne ? { ...statement, copies: 1 } : statement;
+  }
+  const { copies: _, ...rest } = statement;
+  return rest;
 }
 
 /** The same text, to be sent as the client wrote it. */

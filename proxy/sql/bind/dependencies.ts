@@ -48,6 +48,15 @@ export function storedDependsOn(statement: BoundStatement, query: BoundQuery): D
   return dependsOn(statement, [...made, ...given]);
 }
 
+/** For the values of these expressions of a query. */
+export function dependsOnNodes(
+  statement: BoundStatement,
+  nodes: readonly Node[],
+  query: BoundQuery,
+): Dependencies {
+  return dependsOn(statement, new Edges(statement).ofNodes(nodes, query));
+}
+
 /** The columns and relations that these points are ultimately made from. */
 export function dependsOn(statement: BoundStatement, points: readonly Point[]): Dependencies {
   const edges = new Edges(statement);

@@ -12,3 +12,20 @@ export function optionText(options: readonly Node[] | undefined, name: string): 
     .find(({ defname }) => defname?.toLowerCase() === name);
   return option?.arg === undefined ? undefined : stringOf(option.arg);
 }
+
+/** Whether a boolean option says no, in the spellings of defGetBoolean (commands/define.c). */
+export function isOff({ arg }: DefElem): boolean {
+  if (arg === undefined) return false;
+  const [type, body] = nodeOf(arg);
+  switch (type) {
+    case "Boolean":
+      return (body as { boolval?: boolean }).boolval !== true;
+    case "Integer":
+      // The parser's JSON omits zeros.
+      return ((body as { ival?: number }).ival ?? 0) === 0;
+    case "String":
+      return ["false", "off"].includes(stringOf(arg).toLowerCase());
+    default:
+      return false;
+  }
+}
