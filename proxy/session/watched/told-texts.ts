@@ -31,7 +31,7 @@ export function peopleInError({ frame, fields }: Told, statement: Statement): nu
   const code = fields.get("C") ?? "";
   const whole = frame.piece === "whole";
   if (!isOfCode(fields, statement)) {
-    if (whole && (isFixed(code, fields) || isOwn(code, statement) || readsNothing(statement))) return 0;
+    if (readsNothing(statement) || (whole && (isFixed(code, fields) || isOwn(code, statement)))) return 0;
     return inPeople(sizeOf(frame, fields, OF_SERVER));
   }
   return inPeople(sizeOf(frame, fields, OF_CODE));
