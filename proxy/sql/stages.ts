@@ -57,6 +57,7 @@ export const STAGES: readonly Stage[] = [
       "reads-more.ts",
       "tokens/",
       "traces.ts",
+      "unnamed-code.ts",
       "verdict.ts",
       "../catalog/",
       "../pg/",
