@@ -26,9 +26,9 @@ const RECEIPT_KEPT = 86_400_000;
  * history); a receipt's, if what is counted here may have been counted before.
  *
  * ARGV: two numbers for the clock, see `SHARED_CLOCK`; a prefix that makes unknown people unique; numbers with blanks
- * between them; the people of the batch one after the other, of 12 bytes each, in order of first appearance. The numbers: rows, unknown people per row,
- * the cost of each row in rows, in lookups, in changes, whether bytes are given, whether units are given; number of
- * scopes, number of windows; for each scope keep; for each window scope, measure, span, limit, slice (0: people); the
+ * between them; the people of the batch one after the other, of 12 bytes each, in order of first appearance. The
+ * numbers: rows, unknown people per row, the cost of each row in rows, in lookups, in changes, whether bytes are given,
+ * whether units are given; number of scopes, number of windows; for each scope keep; for each window scope, measure, span, limit, slice (0: people); the
  * bytes of each row, if given; the units of each row, if given; the row (from 0) of each person.
  *
  * Reply: rows counted, position of the window that stopped the next one (0: none), the amount used in it, the time

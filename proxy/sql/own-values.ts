@@ -1,6 +1,6 @@
 import type { CopyStmt, InsertStmt, SelectStmt } from "libpg-query";
 import { type Body, nodeOf } from "./parse/grammar.ts";
-import { forEachObject } from "./parse/tree.ts";
+import { someObject } from "./parse/tree.ts";
 
 /**
  * Whether all that a statement handles are values that the client has sent: INSERT … VALUES without a query in it, COPY …
@@ -17,16 +17,7 @@ export function hasOwnValues(type: string, body: Body): boolean {
   if (selectStmt === undefined) return true;
   const [, select] = nodeOf(selectStmt);
   const { valuesLists, withClause: inner } = select as SelectStmt;
-  return valuesLists !== undefined && inner === undefined && !hasQuery(select);
-}
-
-function hasQuery(values: object): boolean {
-  let found = false;
-  const look = (field: string, object: object): void => {
-    if (field === "A_Const") return;
-    found ||= field === "SubLink";
-    if (!found) forEachObject(object, look);
-  };
-  forEachObject(values, look);
-  return found;
+  return (
+    valuesLists !== undefined && inner === undefined && !someObject(select, (field) => field === "SubLink")
+  );
 }

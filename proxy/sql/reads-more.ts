@@ -1,8 +1,8 @@
 import type { Catalog, CatalogFunction, Relation } from "../catalog/catalog.ts";
 import { isHarmlessFunction } from "./functions.ts";
 import { type Body, stringOf } from "./parse/grammar.ts";
-import { forEachNamedRelation, type NamedRelation } from "./parse/named-relations.ts";
-import { forEachObject } from "./parse/tree.ts";
+import { type NamedRelation, someNamedRelation } from "./parse/named-relations.ts";
+import { someObject } from "./parse/tree.ts";
 import type { Scope } from "./scope.ts";
 import { RUNS_CODE } from "./touch.ts";
 import { RUNS_TEXT } from "./unnamed-code.ts";
@@ -24,19 +24,13 @@ export function readsMore(
 ): boolean {
   if (READS_OTHERS.has(type)) return true;
   const ctes = new Set<string>();
-  let found = false;
-  const look = (field: string, object: object): void => {
-    if (found || field === "A_Const") return;
+  const runs = someObject(body, (field, object) => {
     if (field === "CommonTableExpr" && "ctename" in object) ctes.add(String(object.ctename));
-    if (READS_OTHERS.has(field) || (field === "FuncCall" && !isKnownCall(object, scope))) found = true;
-    else forEachObject(object, look);
-  };
-  forEachObject(body, look);
-  if (found) return true;
-  forEachNamedRelation(body, (named) => {
-    found ||= !isKnown(named) && !(named.schemaname === undefined && ctes.has(named.relname));
+    return READS_OTHERS.has(field) || (field === "FuncCall" && !isKnownCall(object, scope));
   });
-  return found;
+  const isUnknown = (named: NamedRelation) =>
+    !isKnown(named) && !(named.schemaname === undefined && ctes.has(named.relname));
+  return runs || someNamedRelation(body, isUnknown);
 }
 
 const READS_OTHERS: ReadonlySet<string> = new Set([...RUNS_CODE, "FetchStmt"]);

@@ -10,7 +10,7 @@ import type {
 } from "libpg-query";
 import { factsOf, statementsWith } from "../pg/statements.ts";
 import { type Body, nodeOf } from "./parse/grammar.ts";
-import { forEachNamedRelation } from "./parse/named-relations.ts";
+import { forEachNamedRelation, someNamedRelation } from "./parse/named-relations.ts";
 import type { RawStatement } from "./parse/parse.ts";
 import { forEachObject } from "./parse/tree.ts";
 import type { Scope } from "./scope.ts";
@@ -103,12 +103,7 @@ function storesRows(type: string, body: Body): boolean {
     forEachObject(object, look);
   };
   look(type, body);
-  if (targets.size === 0) return false;
-  let names = false;
-  forEachNamedRelation(body, (named) => {
-    names ||= !targets.has(named);
-  });
-  return names;
+  return targets.size > 0 && someNamedRelation(body, (named) => !targets.has(named));
 }
 
 const STORES: ReadonlySet<string> = new Set(["InsertStmt", "UpdateStmt", "MergeStmt"]);

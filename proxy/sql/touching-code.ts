@@ -3,7 +3,7 @@ import type { Catalog } from "../catalog/catalog.ts";
 import { isHarmlessFunction } from "./functions.ts";
 import { mayCall } from "./hidden-code.ts";
 import { type Body, nodeOf, stringOf } from "./parse/grammar.ts";
-import { forEachObject } from "./parse/tree.ts";
+import { forEachObject, someObject } from "./parse/tree.ts";
 import { READS_INPUT, RUNS_TEXT, unnamedCode } from "./unnamed-code.ts";
 
 /** Whether a setting, by its name, says who reads or affects what a text means. */
@@ -24,15 +24,7 @@ export function runsTouchingCode(type: string, body: Body, catalog: Catalog, isT
     forEachObject(object, survey);
   };
   forEachObject(body, survey);
-  let runs = false;
-  const look = (field: string, object: object): void => {
-    // A constant contains no code, and looking into one would make the verdict depend on its value.
-    if (runs || field === "A_Const") return;
-    runs = isTouching(field, object) || isTouchingRelation(object);
-    forEachObject(object, look);
-  };
-  forEachObject({ body }, look);
-  return runs;
+  return someObject({ body }, (field, object) => isTouching(field, object) || isTouchingRelation(object));
 
   function isTouching(field: string, object: object): boolean {
     if (field === "FuncCall") return !isHarmlessCall(object as FuncCall, catalog, isTelling);

@@ -4,10 +4,10 @@ import { unrestricted } from "../policy/rules/all.ts";
 import { applyEdits, applyInOrder } from "./emit/rewrite.ts";
 import { namesBeyond } from "./ordinals.ts";
 import { nodeOf } from "./parse/grammar.ts";
-import { forEachNamedRelation, type NamedRelation } from "./parse/named-relations.ts";
+import { type NamedRelation, someNamedRelation } from "./parse/named-relations.ts";
 import { type Parsed, type ParsedText, parseText, type RawStatement } from "./parse/parse.ts";
 import type { Source } from "./parse/source.ts";
-import { forEachObject } from "./parse/tree.ts";
+import { someObject } from "./parse/tree.ts";
 import { isKnownCall } from "./reads-more.ts";
 import type { Scope } from "./scope.ts";
 import { sightsOf } from "./sight.ts";
@@ -195,19 +195,12 @@ function mayShow({ node }: RawStatement, isDefinition: boolean, scope: Scope): b
   const [type, body] = nodeOf(node);
   if (SHOWS_NOTHING.has(type) || (isDefinition && !RUNS_CODE.has(type))) return false;
   const ctes = new Set<string>();
-  let shows = RUNS_CODE.has(type) || type === "FetchStmt";
-  const look = (field: string, object: object): void => {
-    if (field === "A_Const") return;
+  if (RUNS_CODE.has(type) || type === "FetchStmt") return true;
+  const calls = someObject(body, (field, object) => {
     if (field === "CommonTableExpr" && "ctename" in object) ctes.add(String(object.ctename));
-    if (field === "FuncCall" && !isKnownCall(object, scope)) shows = true;
-    forEachObject(object, look);
-  };
-  forEachObject(body, look);
-  if (shows) return true;
-  forEachNamedRelation(body, (named) => {
-    shows ||= mayHavePeople(named, ctes, scope);
+    return field === "FuncCall" && !isKnownCall(object, scope);
   });
-  return shows;
+  return calls || someNamedRelation(body, (named) => mayHavePeople(named, ctes, scope));
 }
 
 /** The same for what a statement stores elsewhere, where its names could not be resolved. */
@@ -215,11 +208,10 @@ export function mayCopy(statements: readonly RawStatement[], scope: Scope): read
   return statements.map(({ node }) => {
     const [type, body] = nodeOf(node);
     if (!STORES.has(type) && !makesTable(body)) return undefined;
-    let copies = false;
-    forEachNamedRelation(body, (named) => {
+    const copies = someNamedRelation(body, (named) => {
       const isTarget = "relation" in body && named === body.relation;
       const isKnown = relationNamed(named, scope) !== undefined;
-      copies ||= !isTarget && isKnown && mayHavePeople(named, NO_NAMES, scope);
+      return !isTarget && isKnown && mayHavePeople(named, NO_NAMES, scope);
     });
     return copies ? 1 : undefined;
   });

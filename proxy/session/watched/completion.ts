@@ -63,7 +63,9 @@ export class WatchedCompletion implements AnswerSteps<Frame, Ended> {
     const people = peopleStored(run, frame);
     if (people === 0) return true;
     this.#run.ending();
-    return people === Number.POSITIVE_INFINITY ? this.#rows.uncountable(run) : this.#rows.stored(run, people);
+    if (people !== Number.POSITIVE_INFINITY) return this.#rows.stored(run, people);
+    this.#rows.uncountable(run);
+    return true;
   }
 
   record({ run }: Ended): void {

@@ -19,9 +19,7 @@ import type { WatchedState } from "./state.ts";
 
 /** Whether what is sent next has to wait for the counters. */
 export function isHeld(state: WatchedState, reader: Reader, shapes: readonly Statement[]): boolean {
-  const { account, role } = reader;
-  const stops = account.windows.length > 0 && role.onBudget !== "alert" && !state.judging.observes;
-  return stops && shapes.some(({ copies }) => copies !== undefined);
+  return state.readers.stops(reader) && shapes.some(({ copies }) => copies !== undefined);
 }
 
 /** How many people the rows show that it has written. Infinity: nothing says how many. */

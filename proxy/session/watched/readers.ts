@@ -85,11 +85,17 @@ export class Readers {
     return shapes.some(showsPeople) ? this.stopped(reader) : undefined;
   }
 
+  /** Whether a budget that is used up stops them, and does not only tell of it. */
+  stops({ role, account }: Pick<Reader, "role" | "account">): boolean {
+    if (account.windows.length === 0) return false;
+    return role.onBudget !== "alert" && !this.#judging.observes;
+  }
+
   /** A budget has no room for what has been shown. Gives what the reader is told; undefined: they go on. */
   usedUp({ role, account }: Reader, grant: Extract<Grant, { kind: "part" }>): Refusal | undefined {
     const { now, onBudget } = this.#parts;
     const { stops, alerts } = sharedOf(this.#parts);
-    if (role.onBudget !== "alert" && !this.#judging.observes) {
+    if (this.stops({ role, account })) {
       const refusal = refusalOf(grant, account);
       stops.stop(account, grant.window, refusal, grant.freesAt);
       return refusal;

@@ -120,13 +120,11 @@ export class ShownRows {
   }
 
   /** What it has stored shows an unknown number of people: where a budget stops, it does not stay. */
-  uncountable(run: Run): boolean {
-    const { judging } = this.#state;
+  uncountable(run: Run): void {
     const reader = this.#reader;
-    if (reader === undefined || reader.account.windows.length === 0) return true;
-    if (reader.role.onBudget !== "alert" && !judging.observes) this.#onStop(run, GATHERS);
+    if (reader === undefined || reader.account.windows.length === 0) return;
+    if (this.#state.readers.stops(reader)) this.#onStop(run, GATHERS);
     else this.#quote(run, reader, 1, 0);
-    return true;
   }
 
   #quote(run: Run, reader: Reader, people: number, bytes: number): void {

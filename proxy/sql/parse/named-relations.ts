@@ -17,6 +17,15 @@ export function forEachNamedRelation(tree: object, found: (named: NamedRelation)
   });
 }
 
+/** Whether a relation that is named anywhere in a tree is such a one. */
+export function someNamedRelation(tree: object, is: (named: NamedRelation) => boolean): boolean {
+  let found = false;
+  forEachNamedRelation(tree, (named) => {
+    found ||= is(named);
+  });
+  return found;
+}
+
 /** No JSON string contains this, because its quotes would be escaped; the key belongs only to RangeVar. */
 const NAME = '"relname":"';
 /** A RangeVar (pg_query.proto) up to its name. */

@@ -14,3 +14,15 @@ export function forEachObject(part: object, tell: (field: string, object: object
     if (typeof value === "object" && value !== null) tell(field, value);
   }
 }
+
+/** Whether an object in a part of a parse tree is such a one. What is in constants is not looked at: no verdict may depend on it. */
+export function someObject(part: object, is: (field: string, object: object) => boolean): boolean {
+  let found = false;
+  const look = (field: string, object: object): void => {
+    if (found || field === "A_Const") return;
+    found = is(field, object);
+    if (!found) forEachObject(object, look);
+  };
+  forEachObject(part, look);
+  return found;
+}

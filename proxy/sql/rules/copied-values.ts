@@ -4,7 +4,7 @@ import { dependsOnNodes, storedDependsOn } from "../bind/dependencies.ts";
 import { nodeOf } from "../parse/grammar.ts";
 import { isOff } from "../parse/options.ts";
 import type { RawStatement } from "../parse/parse.ts";
-import { forEachObject } from "../parse/tree.ts";
+import { someObject } from "../parse/tree.ts";
 import { isSystemSchema } from "../system-relations.ts";
 import { RUNS_TEXT } from "../unnamed-code.ts";
 import { functionsMeant } from "./calls.ts";
@@ -153,15 +153,9 @@ function isGathered({ catalog }: Given, { aggregates, traits, calls }: BoundQuer
 
 /** Whether it may call a function that runs a text, or reads a table of any name: what that reads is not bound. */
 function runsText(body: object): boolean {
-  let found = false;
-  const look = (field: string, object: object): void => {
-    if (found || field === "A_Const") return;
-    if (field === "FuncCall" && "funcname" in object && Array.isArray(object.funcname)) {
-      const name: unknown = object.funcname.at(-1)?.String?.sval;
-      found = typeof name === "string" && RUNS_TEXT.has(name);
-    }
-    if (!found) forEachObject(object, look);
-  };
-  forEachObject(body, look);
-  return found;
+  return someObject(body, (field, object) => {
+    if (field !== "FuncCall" || !("funcname" in object) || !Array.isArray(object.funcname)) return false;
+    const name: unknown = object.funcname.at(-1)?.String?.sval;
+    return typeof name === "string" && RUNS_TEXT.has(name);
+  });
 }

@@ -17,7 +17,7 @@ import type { Catalog, Relation } from "../../catalog/catalog.ts";
 import type { Policy } from "../../policy/policy.ts";
 import { type Refusal, refuse } from "../../wire/refusal.ts";
 import { nodeOf, stringOf } from "../parse/grammar.ts";
-import { forEachNamedRelation, type NamedRelation } from "../parse/named-relations.ts";
+import { forEachNamedRelation, type NamedRelation, someNamedRelation } from "../parse/named-relations.ts";
 import type { TokenColumns } from "./columns.ts";
 
 /*
@@ -68,13 +68,13 @@ export function forbiddenDefinition(
     case "ViewStmt":
       return temporaryView(body as ViewStmt, surroundings.catalog, isToken);
     case "RuleStmt":
-      return names(body, isToken)
+      return someNamedRelation(body, isToken)
         ? refuse("42501", "a rule may not name a table with tokens", {
             hint: "What a rule writes is not turned into tokens. Let the application write it.",
           })
         : undefined;
     case "CreateSchemaStmt":
-      return names(body, isToken)
+      return someNamedRelation(body, isToken)
         ? refuse("42501", "CREATE SCHEMA may not contain a definition that names a table with tokens", {
             hint: "Write the definition as a statement of its own.",
           })
@@ -92,14 +92,6 @@ export function forbiddenDefinition(
     default:
       return undefined;
   }
-}
-
-function names(body: object, isToken: (named: NamedRelation) => boolean): boolean {
-  let isFound = false;
-  forEachNamedRelation(body, (named) => {
-    isFound ||= isToken(named);
-  });
-  return isFound;
 }
 
 function relationsOf({ schemaname, relname }: NamedRelation, catalog: Catalog): readonly Relation[] {
@@ -123,10 +115,10 @@ function temporaryView(
   catalog: Catalog,
   isToken: (named: NamedRelation) => boolean,
 ): Refusal | undefined {
-  if (query === undefined || !names(query, isToken)) return undefined;
+  if (query === undefined || !someNamedRelation(query, isToken)) return undefined;
   const isUnknown = (named: NamedRelation) => relationsOf(named, catalog).length === 0;
   const isTemporary = view?.relpersistence === "t" || view?.schemaname?.startsWith("pg_temp") === true;
-  return isTemporary || names(query, isUnknown)
+  return isTemporary || someNamedRelation(query, isUnknown)
     ? refuse("42501", "a temporary view may not name a table with tokens", {
         hint: "Define a view that stays, or use WITH in the statement.",
       })
