@@ -6,6 +6,7 @@
  *
  *   --only point,workers,misses,bulk,idle,slow,fair    some parts of it; "pool" must be asked for: transaction pooling
  *   --build NAME=MAIN.JS                  another compiled Sluice beside this one, to compare the two
+ *   --load "COPY of"                      of the part "fair", the loads whose names begin so
  *   --profile FOLDER                      with Node's CPU profiles of Sluice
  */
 import { execFile } from "node:child_process";
@@ -14,7 +15,7 @@ import { cpus, release } from "node:os";
 import { fileURLToPath } from "node:url";
 import { parseArgs, promisify } from "node:util";
 import { describeBulk, judgeBulk, measureBulk, RECORDS } from "./bulk.ts";
-import { describeFairness, judgeFairness, measureFairness } from "./fairness.ts";
+import { BURDENS, describeFairness, judgeFairness, measureFairness } from "./fairness.ts";
 import { table } from "./figures.ts";
 import {
   describeIdle,
@@ -76,6 +77,7 @@ const { values } = parseArgs({
     quick: { type: "boolean", default: false },
     only: { type: "string", default: PARTS.join(",") },
     build: { type: "string", multiple: true, default: [] },
+    load: { type: "string", default: "" },
     profile: { type: "string" },
     rounds: { type: "string" },
     seconds: { type: "string" },
@@ -254,17 +256,27 @@ async function slow(world: World): Promise<readonly Reached[]> {
 }
 
 async function fair(world: World): Promise<readonly Reached[]> {
+  const burdens = BURDENS.filter(({ what }) => what.startsWith(values.load));
+  if (burdens.length === 0) throw new Error(`No such load: ${values.load}`);
   const { postgres, folder } = world;
   const upstream = { port: postgres.port, folder };
   return withProxies(async (keep) => {
     const options = sluiceOptions(world, MAIN);
     const sluice = keep(await startSluice(upstream, options));
     const pooled = keep(await startPooledSluice(upstream, options));
-    const fairs = await measureFairness([
-      { name: "direct", port: postgres.port, pid: postgres.pid, users: ["app"] },
-      { name: "Sluice", port: sluice.port, pid: sluice.pid, users: ["app", "narrow", "guarded", "watched"] },
-      { name: "its pool", port: pooled.port, pid: pooled.pid, users: ["app"], password: PASSWORD },
-    ]);
+    const fairs = await measureFairness(
+      [
+        { name: "direct", port: postgres.port, pid: postgres.pid, users: ["app"] },
+        {
+          name: "Sluice",
+          port: sluice.port,
+          pid: sluice.pid,
+          users: ["app", "narrow", "guarded", "watched"],
+        },
+        { name: "its pool", port: pooled.port, pid: pooled.pid, users: ["app"], password: PASSWORD },
+      ],
+      burdens,
+    );
     say(`## One client's load, and another's waiting\n\n${describeFairness(fairs)}`);
     return judgeFairness(fairs);
   });

@@ -70,8 +70,6 @@ export class ServerConnection {
   readonly #onFault: (error: unknown) => void;
   #isClosed = false;
   #hasEnded = false;
-  /** Writes that the system has not taken. */
-  #writes = 0;
 
   constructor(
     startup: string,
@@ -154,7 +152,7 @@ export class ServerConnection {
 
   /** What was written is still wanted where it lies. */
   get isWriting(): boolean {
-    return this.toServer.size > 0 || this.#writes > 0;
+    return this.toServer.size > 0 || this.opened.socket.writableLength > 0;
   }
 
   /** A simple query of the pool's own. With it the unnamed statement goes (exec_simple_query of tcop/postgres.c). */
@@ -169,11 +167,7 @@ export class ServerConnection {
     const parts = this.toServer.take();
     const [first] = parts;
     if (first === undefined || !socket.writable) return;
-    this.#writes++;
-    socket.write(parts.length === 1 ? first : Buffer.concat(parts), () => {
-      this.#writes--;
-    });
-    if (socket.writableLength === 0) this.#writes = 0;
+    socket.write(parts.length === 1 ? first : Buffer.concat(parts));
   }
 
   /** Nothing more is sent: the server answers what it has read, and ends. */

@@ -1,5 +1,8 @@
 import type pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { Repetitions } from "../../proxy/session/record/coalescing.ts";
+import type { Judged } from "../../proxy/session/statement/decision.ts";
+import { UNKNOWN_STATEMENT } from "../../proxy/session/statement/run.ts";
 import { makeWorld, type World } from "./world.ts";
 
 let world: World;
@@ -60,4 +63,26 @@ test("a session that breaks off leaves what it has run", async () => {
   await expect
     .poll(() => world.sluice.events.filter(({ kind }) => kind === "statement").at(-1))
     .toMatchObject({ statement: "select $1 as seven", rows: 1 });
+});
+
+test("events of many statements are written one by one, and not all in one turn", () => {
+  const written: number[] = [];
+  const repetitions = new Repetitions({ observed: ({ rows }) => written.push(rows) }, Date.now);
+  const statement = { ...UNKNOWN_STATEMENT, command: "SELECT" };
+  const judged = {} as Judged;
+  for (let i = 0; i < 100; i++) {
+    const own = { ...statement };
+    repetitions.add({
+      judged,
+      statement: own,
+      shape: own,
+      rows: i,
+      bytes: 0,
+      written: undefined,
+      duration: 0,
+    });
+  }
+  expect(written).toEqual(Array.from({ length: 68 }, (_, i) => i));
+  repetitions.flush();
+  expect(written).toHaveLength(100);
 });

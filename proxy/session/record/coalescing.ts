@@ -38,6 +38,8 @@ interface Teller {
 
 /** An execution waits for others like it at most so long (milliseconds). */
 const TOGETHER = 200;
+/** More statements than these do not wait at once: events of long texts would stop all other sessions when they are written. */
+const MOST_WAITING = 32;
 
 /**
  * Combines repeated executions in a session that sees everything: executions of one statement within a moment become
@@ -65,6 +67,7 @@ export class Repetitions {
     }
     if (known === undefined) {
       this.#open ??= new Map();
+      if (this.#open.size === MOST_WAITING) this.#writeOldest(this.#open);
       this.#open.set(execution.statement, once(execution, this.#now()));
       this.#timer ??= setTimeout(() => this.flush(), TOGETHER);
       return;
@@ -77,6 +80,14 @@ export class Repetitions {
     if (people !== undefined) known.people?.addAll(people);
     known.duration += duration;
     known.last = this.#now();
+  }
+
+  #writeOldest(open: Map<Statement, Repeated>): void {
+    for (const [statement, repeated] of open) {
+      open.delete(statement);
+      this.#teller.observed(repeated);
+      return;
+    }
   }
 
   /** Writes all that waits: before events that must follow it, and at the session's end. */
