@@ -9,7 +9,7 @@ import { scopeOf } from "../meter/windows.ts";
 import type { Reached, Suspension, Suspensions } from "../orders/suspensions.ts";
 import { accountBudget } from "../policy/acting.ts";
 import type { PolicySet } from "../policy/compile.ts";
-import type { BudgetWindow, Policy, Role } from "../policy/policy.ts";
+import { type BudgetWindow, type Policy, type Role, windowsOf } from "../policy/policy.ts";
 import { peopleToTenths } from "../policy/prices.ts";
 import { isRefusal, roleFor } from "../policy/roles.ts";
 import type { NamedPool } from "../pool/pools.ts";
@@ -278,7 +278,7 @@ function readers({ open, seen, databases, policies }: Known): readonly CountedRe
   for (const { database, user, account, role: name, client } of seen) {
     const role = account === undefined ? undefined : policies.forDatabase(database).roles.get(name);
     if (role !== undefined && found.size < persons)
-      add({ user, database, role, budget: role.budget, address: client });
+      add({ user, database, role, budget: windowsOf(role), address: client });
   }
   return [...found.values()];
 }

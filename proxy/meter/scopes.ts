@@ -3,7 +3,15 @@ import type { Account, WindowUse } from "./meter.ts";
 import { type BudgetScope, scopeOf } from "./windows.ts";
 
 /** What stands for one scope of an account: two accounts with the same parts share its count. */
-export function scopeParts(account: Account, scope: BudgetScope): readonly string[] {
+export function scopeParts(
+  account: Account,
+  { scope, of }: { readonly scope: BudgetScope; readonly of?: string },
+): readonly string[] {
+  const parts = partsOf(account, scope);
+  return of === undefined ? parts : [...parts, "reveals", of];
+}
+
+function partsOf(account: Account, scope: BudgetScope): readonly string[] {
   switch (scope) {
     case "user":
       return ["user", account.database, account.user];
@@ -16,7 +24,7 @@ export function scopeParts(account: Account, scope: BudgetScope): readonly strin
 
 /** The same for all users that one line of the policy counts together. */
 export function budgetKey(account: Account, window: BudgetWindow): string {
-  return JSON.stringify([...scopeParts(account, scopeOf(window)), window.rule]);
+  return JSON.stringify([...scopeParts(account, { scope: scopeOf(window) }), window.rule]);
 }
 
 /** Of the windows those whose user should be told that they will be full soon. */

@@ -111,7 +111,7 @@ const TONES = {
 } as const;
 
 function explained(explanation: Explanation): Html {
-  const { user, role, database, policy, mode, verdict, refusal, lookups, sent } = explanation;
+  const { user, role, database, policy, mode, verdict, refusal, lookups, reveals, sent } = explanation;
   const { counts, countsNobody } = explanation;
   const lists = ["reads", "writes", "masked", "limits", "metering"] as const;
   return html`<p class="verdict">${badge(TONES[verdict], `The statement ${verdict}`)}</p>
@@ -138,6 +138,7 @@ function explained(explanation: Explanation): Html {
           ),
         )
       }
+      ${reveals.length > 0 && fact("Turned back", html`${reveals.join(", ")}`)}
       ${lookups > 0 && fact("Look-ups", html`${lookups}`)}
       ${fact("Policy", code(policy))}
     </dl>
