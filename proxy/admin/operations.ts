@@ -243,7 +243,7 @@ interface CountedReader {
 }
 
 /** Where readers are looked for. */
-interface Known {
+interface ReaderSources {
   readonly open: readonly SessionInfo[];
   readonly seen: readonly SeenStatement[];
   readonly databases: readonly string[];
@@ -251,7 +251,7 @@ interface Known {
 }
 
 /** Users who are connected, users whom the policy names and counts, and people for whom an application has read lately. */
-function readers({ open, seen, databases, policies }: Known): readonly CountedReader[] {
+function readers({ open, seen, databases, policies }: ReaderSources): readonly CountedReader[] {
   const found = new Map<string, CountedReader>();
   const add = (reader: CountedReader) => {
     const key = JSON.stringify([reader.database, reader.user]);

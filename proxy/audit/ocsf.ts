@@ -326,9 +326,9 @@ function caseFields({ kind, time, by, id, change, about, text }: CaseEvent): Fie
   };
 }
 
-type Reader = Pick<StatementEvent, "time" | "user" | "role" | "session" | "application">;
+type EventActor = Pick<StatementEvent, "time" | "user" | "role" | "session" | "application">;
 
-function reader(event: Reader): Fields {
+function reader(event: EventActor): Fields {
   return {
     time: Math.trunc(event.time),
     actor: {

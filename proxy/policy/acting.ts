@@ -134,14 +134,14 @@ function targetsOf({ actsAs, unnamed }: Role): readonly Target[] {
   return [...[...acting].map((name) => ({ name, place })), ...others];
 }
 
-interface Known {
+interface RoleNames {
   readonly roles: ReadonlyMap<string, Role>;
   /** Also those that could not be made. */
   readonly names: ReadonlySet<string>;
   readonly problems: Problems;
 }
 
-function checkTargets(role: Role, targets: readonly Target[], { roles, names, problems }: Known): void {
+function checkTargets(role: Role, targets: readonly Target[], { roles, names, problems }: RoleNames): void {
   for (const { name, place } of targets) {
     const target = roles.get(name);
     if (target === undefined) {

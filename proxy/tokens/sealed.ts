@@ -66,12 +66,18 @@ interface Keys {
 
 /** Turns values into tokens and back. */
 export class Sealer {
-  readonly #active: number;
-  readonly #keys: ReadonlyMap<number, Keys>;
+  #active = 0;
+  #keys: ReadonlyMap<number, Keys> = new Map();
   /** By version and column. */
   readonly #digits = new Map<string, Digits>();
+  #generation = 0;
 
-  constructor({ active, secrets }: TokenKeys) {
+  constructor(keys: TokenKeys) {
+    this.use(keys);
+  }
+
+  /** From now on these are the keys. */
+  use({ active, secrets }: TokenKeys): void {
     const derive = (secret: Buffer, purpose: string, length: number) =>
       Buffer.from(hkdfSync("sha256", secret, "", purpose, length));
     this.#active = active;
@@ -84,6 +90,13 @@ export class Sealer {
         },
       ]),
     );
+    this.#digits.clear();
+    this.#generation++;
+  }
+
+  /** Changes with the keys: what was sealed before may be sealed otherwise now. */
+  get generation(): number {
+    return this.#generation;
   }
 
   /** The version under which values are written. */

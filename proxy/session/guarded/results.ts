@@ -22,7 +22,7 @@ import { revealsOf } from "./reveals.ts";
 const BATCH_ROWS = 1_000;
 
 /** Rows of one read event that wait for the meter, as places in the buffers in which they came. */
-class Waiting {
+class PendingRows {
   readonly run: Run;
   readonly people: string[] = [];
   /** Of each row, where the statement says it. */
@@ -136,7 +136,7 @@ const HEADER = 5;
  */
 export class Results {
   readonly #exchange: Exchange;
-  #waiting: Waiting | undefined;
+  #waiting: PendingRows | undefined;
   #charging = false;
   /** Whether the pieces of a long row follow the first one. */
   #passing = false;
@@ -204,7 +204,7 @@ export class Results {
     const units = owedBy(run);
     if (units === 0) return true;
     run.isSettled = true;
-    return this.#await(new Waiting(run), meter.price({ people: [], namespaces: [], units }));
+    return this.#await(new PendingRows(run), meter.price({ people: [], namespaces: [], units }));
   }
 
   /** Charges and releases what waits. False: the meter has yet to answer; `wake` is called when it has. */
@@ -235,10 +235,10 @@ export class Results {
     if (run.shape.metering?.price === undefined || run.pinned !== undefined) return true;
     const units = unitsOfNumber(run.rows) + owedBy(run);
     run.isSettled = true;
-    return this.#await(new Waiting(run), meter.price({ people: [], namespaces: [], units }));
+    return this.#await(new PendingRows(run), meter.price({ people: [], namespaces: [], units }));
   }
 
-  #await(waiting: Waiting, grant: Grant | Promise<Grant>): boolean {
+  #await(waiting: PendingRows, grant: Grant | Promise<Grant>): boolean {
     if (!(grant instanceof Promise)) {
       this.#settle(waiting, grant);
       return true;
@@ -287,7 +287,7 @@ export class Results {
       this.#waitForGroup(frame, run, metering);
       return;
     }
-    if (this.#waiting?.run !== run) this.#waiting = new Waiting(run);
+    if (this.#waiting?.run !== run) this.#waiting = new PendingRows(run);
     const extra = run.extraFields;
     if (extra > 0) readTrailingFields(frame, extra, this.#waiting.people);
     if (metering?.purpose === true) this.#waiting.hasPurpose.push(this.#waiting.people.pop() !== "f");
@@ -303,12 +303,12 @@ export class Results {
     const end = trimDataRow(frame, run.extraFields);
     // Only a row that names its people is in a batch alone.
     if (members.namespaces.length > 0 || this.#waiting?.run !== run)
-      this.#waiting = new Waiting(run, members);
+      this.#waiting = new PendingRows(run, members);
     const units = unitsOfGroup(metering, members, sizeOfRow(frame, end, run));
     this.#waiting.add(frame.buffer, frame.start, end, units, this.#exchange.leg.opened);
   }
 
-  #settle(waiting: Waiting, grant: Grant): void {
+  #settle(waiting: PendingRows, grant: Grant): void {
     this.#waiting = undefined;
     const rows = grant.kind === "all" ? waiting.rows : grant.kind === "part" ? grant.rows : 0;
     waiting.release(rows, (buffer, start, end) => this.#exchange.toClient.lend(buffer, start, end));

@@ -172,7 +172,7 @@ export const UNKNOWN_STATEMENT: Statement = {
 };
 
 /** What a run was asked with, beside its statement. */
-interface Asked {
+interface RunOptions {
   readonly pinned?: PinnedPeople | undefined;
   /** Lookups that its parameters make. */
   readonly lookups?: number;
@@ -249,7 +249,7 @@ export class Run {
     shape: Statement,
     counts: Counts,
     startedAt: number,
-    { pinned, lookups = 0, repeat }: Asked = {},
+    { pinned, lookups = 0, repeat }: RunOptions = {},
   ) {
     this.judged = judged;
     this.person = judged.person;

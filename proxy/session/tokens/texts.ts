@@ -73,7 +73,7 @@ export class Texts {
     const text = bytes.toString("utf8");
     const sender: Sender = this.#standing.treatment === "guarded" ? "judged" : "open";
     const cache = cacheOf(scope);
-    const key = `${sender} ${text}`;
+    const key = `${sender} ${this.#parts.sealer.generation} ${text}`;
     const known = defined.size === 0 ? cache.get(key) : undefined;
     if (known !== undefined) return known;
     const seal = (value: string, column: TokenColumn) => this.#parts.sealer.seal(value, column);
@@ -102,7 +102,7 @@ export class Texts {
       described: undefined,
       source,
       isMover: mayMove(bytes),
-      ...(scope && { scope: numberOf(scope) }),
+      ...(scope && { scope: this.#numberOf(scope) }),
     };
   }
 
@@ -110,7 +110,7 @@ export class Texts {
   renew(sent: Sent, defined: ReadonlySet<string>): Refusal | undefined {
     const scope = this.#standing.scope();
     if (scope === undefined) return AGAIN;
-    const number = numberOf(scope);
+    const number = this.#numberOf(scope);
     if (sent.scope === number && defined.size === 0) return undefined;
     if (sent.scope === undefined) return undefined;
     const columns = tokenColumnsOf(scope);
@@ -123,6 +123,11 @@ export class Texts {
     if (sent.origins !== undefined && columns !== undefined)
       sent.described = fieldColumns(sent.origins, columns, text.statements[0]?.outputs ?? []);
     return undefined;
+  }
+
+  /** What an analysis depends on, as a number: it changes with the scope and with the keys. */
+  #numberOf(scope: Scope): number {
+    return numberOf(scope, this.#parts.sealer.generation);
   }
 
   /** Texts mean to the server what they mean here, as far as it has told. */
@@ -180,17 +185,15 @@ function cacheOf(scope: Scope): LRUCache<string, TokenText> {
   return known;
 }
 
-/** What was prepared must not keep an old catalog alive: a number stands for its scope. */
-const numbers = new WeakMap<Scope, number>();
+/** What was prepared must not keep an old catalog alive: a number stands for its scope, and for the keys. */
+const numbers = new WeakMap<Scope, { readonly generation: number; readonly number: number }>();
 let lastNumber = 0;
 
-function numberOf(scope: Scope): number {
-  let known = numbers.get(scope);
-  if (known === undefined) {
-    known = ++lastNumber;
-    numbers.set(scope, known);
-  }
-  return known;
+function numberOf(scope: Scope, generation: number): number {
+  const known = numbers.get(scope);
+  if (known?.generation === generation) return known.number;
+  numbers.set(scope, { generation, number: ++lastNumber });
+  return lastNumber;
 }
 
 function refused(refusal: Refusal): TokenText {
