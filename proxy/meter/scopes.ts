@@ -2,11 +2,8 @@ import type { BudgetWindow } from "../policy/policy.ts";
 import type { Account, WindowUse } from "./meter.ts";
 import { type BudgetScope, scopeOf } from "./windows.ts";
 
-/** What stands for one scope of an account: two accounts with the same parts share its count. */
-export function scopeParts(
-  account: Account,
-  { scope, of }: { readonly scope: BudgetScope; readonly of?: string },
-): readonly string[] {
+/** What stands for one scope of an account (`of`: for reveals of a class in it): two accounts with the same parts share its count. */
+export function scopeParts(account: Account, scope: BudgetScope, of?: string): readonly string[] {
   const parts = partsOf(account, scope);
   return of === undefined ? parts : [...parts, "reveals", of];
 }
@@ -24,7 +21,7 @@ function partsOf(account: Account, scope: BudgetScope): readonly string[] {
 
 /** The same for all users that one line of the policy counts together. */
 export function budgetKey(account: Account, window: BudgetWindow): string {
-  return JSON.stringify([...scopeParts(account, { scope: scopeOf(window) }), window.rule]);
+  return JSON.stringify([...scopeParts(account, scopeOf(window)), window.rule]);
 }
 
 /** Of the windows those whose user should be told that they will be full soon. */

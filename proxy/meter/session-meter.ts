@@ -219,7 +219,7 @@ function countedOf(store: CounterStore, account: Account): Counted {
     memories.set(store, users);
   }
   // A person counted for this user here is not counted for their other role or for another address.
-  const scopes = spansOf(account.windows).scopes.map((scope) => scopeParts(account, scope));
+  const scopes = spansOf(account.windows).scopes.map(({ scope, of }) => scopeParts(account, scope, of));
   const key = [account.database, account.user, ...scopes.flat()].join("\0");
   let counted = users.get(key);
   if (counted === undefined) {

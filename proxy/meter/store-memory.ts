@@ -140,8 +140,8 @@ class MemoryStore implements CounterStore {
   }
 
   #open(account: Account, { scopes }: Spans, now: number): readonly Book[] {
-    return scopes.map(({ keep, ...scope }) => {
-      const key = scopeParts(account, scope).join("\0");
+    return scopes.map(({ scope, of, keep }) => {
+      const key = scopeParts(account, scope, of).join("\0");
       let book = this.#books.get(key);
       if (book === undefined) {
         const amounts = {

@@ -192,8 +192,8 @@ class RedisStore implements CounterStore {
    */
   #makeKeys(account: Account, { scopes }: Spans): readonly string[] {
     const tag = this.#tag(account);
-    const ofScopes = scopes.flatMap((scope) => {
-      const name = this.#hash(...scopeParts(account, scope)).toString("base64url");
+    const ofScopes = scopes.flatMap(({ scope, of }) => {
+      const name = this.#hash(...scopeParts(account, scope, of)).toString("base64url");
       return SCOPE_KEYS.map((kind) => `${tag}:${name}:${kind}`);
     });
     return [`${tag}:clock`, ...ofScopes];

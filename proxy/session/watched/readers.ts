@@ -124,7 +124,7 @@ export class Readers {
 
   #ahead(account: Account, scope: BudgetScope): Ahead {
     const { advances } = sharedOf(this.#parts);
-    const key = JSON.stringify(scopeParts(account, { scope }));
+    const key = JSON.stringify(scopeParts(account, scope));
     const advance = advances.get(key) ?? new Advance();
     advances.set(key, advance);
     return { advance, most: mostAhead(account.windows.filter((window) => scopeOf(window) === scope)) };
