@@ -1,5 +1,5 @@
 import { shownText } from "../../policy/masks/all.ts";
-import type { Role } from "../../policy/policy.ts";
+import { seesClass } from "../../policy/policy.ts";
 import type { Scope } from "../../sql/scope.ts";
 import type { TokenColumn, TokenColumns } from "../../sql/tokens/columns.ts";
 import { MARKS, type Sealer } from "../../tokens/sealed.ts";
@@ -17,21 +17,41 @@ export interface Reader {
   /** The session's statements are judged: a class that the role does not see is masked. */
   readonly isGuarded: boolean;
   readonly sealer: Sealer;
+  /** Of a session whose reveals are counted: notes what it sees. */
+  readonly opened?: Opened;
+}
+
+/** The values that a row shows because their tokens were turned back. */
+export class Opened {
+  /** The tokens of each class, by column. */
+  readonly #tokens = new Map<string, Map<string, Set<string>>>();
+
+  add({ className, name }: TokenColumn, token: string): void {
+    const columns = this.#tokens.get(className) ?? new Map<string, Set<string>>();
+    this.#tokens.set(className, columns);
+    columns.set(name, (columns.get(name) ?? new Set()).add(token));
+  }
+
+  /** By class. A person may have several columns of a class, but one value in each. */
+  get counts(): ReadonlyMap<string, number> {
+    const most = (columns: ReadonlyMap<string, ReadonlySet<string>>) =>
+      Math.max(...[...columns.values()].map(({ size }) => size));
+    return new Map([...this.#tokens].map(([className, columns]) => [className, most(columns)]));
+  }
 }
 
 /** What the client gets in place of a token; undefined: the token itself. */
-export function shownFor({ scope, isGuarded, sealer }: Reader, column: TokenColumn, token: string) {
+export function shownFor({ scope, isGuarded, sealer, opened }: Reader, column: TokenColumn, token: string) {
   const value = sealer.open(token, column);
-  const isSeen = !isGuarded || sees(scope.role, column.className);
+  const isSeen = !isGuarded || seesClass(scope.role, column.className);
   // Without a mark it may be a value that was written beside the proxy.
   if (value === undefined) return isSeen || MARKS[column.form] !== undefined ? undefined : null;
-  if (isSeen) return value;
+  if (isSeen) {
+    opened?.add(column, token);
+    return value;
+  }
   const mask = scope.policy.classes.get(column.className)?.mask;
   return mask === undefined ? null : shownText(mask, value, scope.maskKey);
-}
-
-function sees({ sees }: Role, className: string): boolean {
-  return sees === "all" || sees.get(className) === "always";
 }
 
 /** The token columns among the fields of a RowDescription: by the analysis of the text, or as the server names them. */

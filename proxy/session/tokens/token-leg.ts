@@ -25,7 +25,7 @@ import type { Refusal } from "../../wire/refusal.ts";
 import { fieldOrigins } from "../../wire/rows.ts";
 import { CopyIn, CopyOut } from "./copy.ts";
 import { sealBind, wrongType } from "./parameters.ts";
-import { type FieldColumns, fieldColumns, hasTokens, type Reader, turnRow } from "./rows.ts";
+import { type FieldColumns, fieldColumns, hasTokens, Opened, type Reader, turnRow } from "./rows.ts";
 import {
   isPlain,
   mayMove,
@@ -64,6 +64,7 @@ export class TokenLeg implements ServerLeg {
   #ledger: Ledger | undefined;
   /** The server's message as it was turned. */
   #turned: FrameReader | undefined;
+  #opened: Opened | undefined;
   #rows: FieldColumns = [];
   /** Relations that have been defined, and the catalog may not have in their new shape. */
   readonly #defined = new Set<string>();
@@ -343,6 +344,7 @@ export class TokenLeg implements ServerLeg {
 
   next(): boolean {
     this.#turned = undefined;
+    this.#opened = undefined;
     if (!this.#inner.next()) return false;
     if (this.#isActive) this.#answered(this.#inner.frame);
     return true;
@@ -350,6 +352,10 @@ export class TokenLeg implements ServerLeg {
 
   get frame(): FrameReader {
     return this.#turned ?? this.#inner.frame;
+  }
+
+  get opened(): ReadonlyMap<string, number> | undefined {
+    return this.#opened?.counts;
   }
 
   #answered(frame: FrameReader): void {
@@ -424,7 +430,11 @@ export class TokenLeg implements ServerLeg {
   /** Undefined where the client reads another encoding: tokens are ASCII, and stay. */
   #reader(): Reader | undefined {
     const scope = this.#texts.isReadable ? this.#standing.scope() : undefined;
-    return scope && { scope, isGuarded: this.#standing.treatment === "guarded", sealer: this.#parts.sealer };
+    if (scope === undefined) return undefined;
+    const { sealer } = this.#parts;
+    if (this.#standing.treatment !== "guarded") return { scope, isGuarded: false, sealer };
+    this.#opened = new Opened();
+    return { scope, isGuarded: true, sealer, opened: this.#opened };
   }
 
   #described(frame: FrameReader): void {
