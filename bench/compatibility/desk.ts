@@ -31,10 +31,12 @@ CREATE TABLE ticket_messages (
   sent_at timestamptz NOT NULL DEFAULT '2024-01-01 12:00:00+00'
 );
 CREATE INDEX ON ticket_messages (ticket_id);
+DO $$ BEGIN
 ${Object.entries(USERS)
-  .map(([name, password]) => `CREATE ROLE ${name} LOGIN PASSWORD '${password}';`)
+  .map(([name, password]) => `  CREATE ROLE ${name} LOGIN PASSWORD '${password}';`)
   .join("\n")}
-GRANT CREATE ON DATABASE ${DATABASE} TO app;
+EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+DO $$ BEGIN EXECUTE format('GRANT CREATE ON DATABASE %I TO app', current_database()); END $$;
 GRANT CREATE, USAGE ON SCHEMA public TO app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO app, anna;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO app, anna;
@@ -87,6 +89,25 @@ roles:
     sees: all
     budget: none
 `;
+
+/** Columns that a desk holds as tokens; it has its own database, with the same tables. */
+export const TOKEN_COLUMNS = ["public.customers.email", "public.customers.phone", "public.tickets.note"];
+export const TOKEN_DATABASE = "desk_of_tokens";
+
+export function tokenPolicy(canary: string): string {
+  return `version: 1
+token_canary: ${canary}
+classes:
+  email: { mask: email, stored: token }
+  phone: { mask: { last: 2 }, stored: token }
+  note:  { mask: redact, stored: token }
+tables:
+  public.customers: { subject: id, columns: { email: email, phone: phone } }
+  public.tickets: { subject: customer_id, columns: { note: note } }
+roles:
+  app: { users: [app], reads: all, writes: all, sees: all, budget: none }
+`;
+}
 
 /** What the agent may be shown in place of a text: itself, or the mask that the policy gives it; of a line, field by field. */
 export function isShownAs(text: string, shown: string): boolean {

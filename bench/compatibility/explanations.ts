@@ -65,6 +65,27 @@ const EXPLANATIONS: readonly Explanation[] = [
     what: /may not change client_encoding/,
     why: `client_encoding stays UTF8: texts are read as the server reads them (${REFUSED_SESSION})`,
   },
+  {
+    way: "tokens",
+    what: /(lower\(\)|ILIKE|LIKE) cannot work on tokens/,
+    why: "a token is found by the exact value ([tokens.md](tokens.md#what-is-refused))",
+  },
+  {
+    way: "tokens",
+    what: /COPY of columns with tokens is known in text and CSV/,
+    why: "COPY of such columns in text or CSV ([tokens.md](tokens.md#what-is-refused))",
+  },
+  {
+    way: "tokens",
+    // Of "relationLoadStrategy: join": documents of json_build_object, which the database makes of tokens.
+    what: /^(page with include|include of two levels, join): .* in place of /,
+    why: 'documents that the database makes hold tokens: `relationLoadStrategy: "query"` ([tokens.md](tokens.md#what-works))',
+  },
+  {
+    way: "tokens",
+    what: /a temporary function may not write/,
+    why: "Sequelize makes a function for `findOrCreate`: use `findOne` and `create` ([tokens.md](tokens.md#what-is-refused))",
+  },
 ];
 
 /** What is known of this difference, or undefined: then it is a fault. */

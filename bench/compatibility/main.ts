@@ -15,11 +15,14 @@ const { values } = parseArgs({
     /** Names of clients, with commas between them. */
     only: { type: "string" },
     write: { type: "boolean", default: false },
+    /** Only the application on a desk that holds tokens. */
+    tokens: { type: "boolean", default: false },
     /** Shows what each step gave. */
     verbose: { type: "boolean", default: false },
   },
 });
 
+const WAYS = values.tokens ? ["tokens"] : ["session", "pool", "agent"];
 // npm runs its scripts in the project's folder.
 const MAIN = resolve("dist/main.js");
 const PROGRAMS = resolve("bench/compatibility/programs");
@@ -38,14 +41,14 @@ async function main(): Promise<void> {
       if (ready === undefined) continue;
       const count = await countOf(ready, world);
       counts.push(count);
-      say(`${describeCounts([count]).split("\n").at(-1)}`);
+      say(`${describeCounts([count], WAYS).split("\n").at(-1)}`);
     }
   } finally {
     await world.stop();
   }
-  const text = `Postgres ${world.serverVersion}, Node ${process.version.slice(1)}.\n\n${describeCounts(counts)}\n\n${describeDifferences(counts)}`;
+  const text = `Postgres ${world.serverVersion}, Node ${process.version.slice(1)}.\n\n${describeCounts(counts, WAYS)}\n\n${describeDifferences(counts)}`;
   say(text);
-  if (values.write && only === undefined)
+  if (values.write && only === undefined && !values.tokens)
     await writeFile(PAGE, replaceGenerated(await readFile(PAGE, "utf8"), text));
   const unexplained = counts.some(({ ways }) =>
     ways.some((way) => way.differences.some(({ why }) => why === undefined)),
@@ -64,6 +67,19 @@ async function countOf(ready: Ready, world: World): Promise<Count> {
   const app = await steps("direct");
   for (const step of app)
     if ("error" in step) say(`${ready.client.name}, direct: ${step.step}: ${step.error}`);
+  if (values.tokens) {
+    const way = wayCount("tokens", app, await steps("tokens"));
+    const clear = (await world.clearValues()).map((what) => ({
+      step: "stored in the clear",
+      what,
+      why: undefined,
+    }));
+    return {
+      client: ready.client,
+      version: ready.version,
+      ways: [{ ...way, differences: [...way.differences, ...clear] }],
+    };
+  }
   const ways: WayCount[] = [
     wayCount("session", app, await steps("session")),
     wayCount("pool", app, await steps("pool")),

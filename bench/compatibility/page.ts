@@ -3,7 +3,7 @@ import type { Difference } from "./steps.ts";
 
 /** What a client's steps came to in one way through Sluice. */
 export interface WayCount {
-  readonly name: "session" | "pool" | "agent";
+  readonly name: "session" | "pool" | "agent" | "tokens";
   /** Steps that work directly, as the same user. */
   readonly direct: number;
   readonly differences: readonly (Difference & { readonly why: string | undefined })[];
@@ -18,7 +18,7 @@ export interface Count {
 const [BEGIN, END] = ['<!-- made by "npm run compat -- --write" -->', "<!-- end -->"];
 
 /** The counts of each client: steps that come out through Sluice as they do directly, of those that work directly. */
-export function describeCounts(counts: readonly Count[]): string {
+export function describeCounts(counts: readonly Count[], names: readonly string[]): string {
   const rows = counts.map(({ client, version, ways }) => [
     `${client.name} ${version}`.trim(),
     client.kind,
@@ -27,7 +27,7 @@ export function describeCounts(counts: readonly Count[]): string {
       direct === 0 ? "–" : `${direct - differences.length} of ${direct}`,
     ),
   ]);
-  return table(["client", "", "session", "pool", "agent"], rows);
+  return table(["client", "", ...names], rows);
 }
 
 /** Each step that differs, and why. */

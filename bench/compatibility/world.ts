@@ -8,20 +8,23 @@ import { formatVerifier, makeVerifier } from "../../proxy/wire/scram.ts";
 import { formatUser } from "../../proxy/wire/users-file.ts";
 import { type RunningProgram, runSluice } from "../../test/harness/program.ts";
 import { launchRedis } from "../../test/harness/redis-process.ts";
-import { DATABASE, POLICY, ROWS, SCHEMA, USERS } from "./desk.ts";
+import { DATABASE, POLICY, ROWS, SCHEMA, TOKEN_DATABASE, USERS } from "./desk.ts";
+import { startTokenDesk } from "./token-desk.ts";
 
 /** How a client reaches the desk. */
 export interface Way {
-  readonly name: "direct" | "session" | "pool" | "agent-direct" | "agent";
+  readonly name: "direct" | "session" | "pool" | "agent-direct" | "agent" | "tokens";
   readonly uri: string;
 }
 
 export interface World {
-  /** The application direct, in session mode, in the pool; then an agent direct and guarded. */
+  /** The application direct, in session mode, in the pool; an agent direct and guarded; the application on tokens. */
   readonly ways: Readonly<Record<Way["name"], Way>>;
   readonly serverVersion: string;
-  /** Gives the desk the rows with which every run of a client begins. */
+  /** Gives the desks the rows with which every run of a client begins. */
   renew(): Promise<void>;
+  /** Values of the desk of tokens that are there in the clear. */
+  clearValues(): Promise<readonly string[]>;
   stop(): Promise<void>;
 }
 
@@ -39,10 +42,14 @@ export async function startWorld(main: string): Promise<World> {
     settings: { fsync: "off", max_connections: "200", max_prepared_transactions: "10" },
   });
   const owner = await connect(server.uri);
-  await owner.query(`CREATE DATABASE ${DATABASE}`);
+  for (const database of [DATABASE, TOKEN_DATABASE]) await owner.query(`CREATE DATABASE ${database}`);
   await owner.end();
-  const upstream = new URL(server.uri);
-  upstream.pathname = `/${DATABASE}`;
+  const uriOf = (database: string) => {
+    const uri = new URL(server.uri);
+    uri.pathname = `/${database}`;
+    return uri;
+  };
+  const upstream = uriOf(DATABASE);
   const desk = await connect(upstream.href);
   await desk.query(SCHEMA);
   const redis = await launchRedis({});
@@ -53,8 +60,9 @@ export async function startWorld(main: string): Promise<World> {
     key: randomBytes(32).toString("hex"),
   };
   const session = await runSluice(main, options);
-  const uri = (user: keyof typeof USERS, port: number) =>
-    `postgresql://${user}:${USERS[user]}@${HOST}:${port}/${DATABASE}`;
+  const uri = (user: keyof typeof USERS, port: number, database = DATABASE) =>
+    `postgresql://${user}:${USERS[user]}@${HOST}:${port}/${database}`;
+  const tokens = await startTokenDesk(main, { ...options, upstream: uriOf(TOKEN_DATABASE).href }, folder);
   // The pool logs in as the application itself, so that the server grants it what it grants directly.
   const pool = await runSluice(main, {
     ...options,
@@ -71,13 +79,17 @@ export async function startWorld(main: string): Promise<World> {
       pool: { name: "pool", uri: uri("app", pool.port) },
       "agent-direct": { name: "agent-direct", uri: uri("anna", server.port) },
       agent: { name: "agent", uri: uri("anna", session.port) },
+      tokens: { name: "tokens", uri: uri("app", tokens.port, TOKEN_DATABASE) },
     },
     serverVersion: rows[0]?.version ?? "?",
     async renew() {
       await desk.query(ROWS);
+      await tokens.renew();
     },
+    clearValues: () => tokens.clearValues(),
     async stop() {
       await desk.end();
+      await tokens.close();
       await Promise.all([session, pool].map((program: RunningProgram) => program.close()));
       await Promise.all([server.stop(), redis.stop()]);
       await rm(folder, { recursive: true, force: true });

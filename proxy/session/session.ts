@@ -110,6 +110,7 @@ class Session implements Timed, LegUser {
           catalog.changed();
           return catalog.lookAgain();
         },
+        doubt: () => catalog.lookAgain(),
       });
     }
     if (judging.treatment !== "transparent" || sealer !== undefined)

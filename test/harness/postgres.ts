@@ -96,9 +96,11 @@ export async function startPostgres(options: Partial<PostgresOptions> = {}): Pro
 }
 
 /** Debian's own Postgres (15 in Debian 12): an older server than npm's. */
-export async function startDebianPostgres(): Promise<RunningPostgres> {
+export async function startDebianPostgres(
+  options: Pick<Partial<PostgresOptions>, "auth"> = {},
+): Promise<RunningPostgres> {
   const { path, environment } = await findProgram("postgres");
-  return startPostgres({ binaries: join(path, ".."), environment });
+  return startPostgres({ ...options, binaries: join(path, ".."), environment });
 }
 
 async function once(uri: string, sql: string): Promise<void> {

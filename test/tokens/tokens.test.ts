@@ -502,12 +502,17 @@ test("temporary tables may be joined, where it is clear whose columns are meant"
   ).rejects.toMatchObject({ hint: "Write the table before the column." });
 });
 
-test("a column that the catalog does not have yet is not guessed at", async () => {
+test("a column that the catalog does not have yet is looked for, and one that is nowhere is not guessed at", async () => {
   await database.query("ALTER TABLE people ADD fresh text");
-  await expect(
-    app.query("INSERT INTO people (id, fresh, email) VALUES (99, 'a', 'b')"),
-  ).rejects.toMatchObject({ code: "42703" });
+  await app.query("INSERT INTO people (id, fresh, email) VALUES (99, 'a', 'fresh@example.com')");
+  expect(await stored("SELECT fresh, left(email, 5) AS mark FROM people WHERE id = 99")).toEqual([
+    { fresh: "a", mark: "slt1_" },
+  ]);
+  await app.query("DELETE FROM people WHERE id = 99");
   await database.query("ALTER TABLE people DROP fresh");
+  await expect(
+    app.query("INSERT INTO people (id, never, email) VALUES (99, 'a', 'x')"),
+  ).rejects.toMatchObject({ code: "42703" });
 });
 
 test("through a pool of server connections values are sealed and opened as well", async () => {

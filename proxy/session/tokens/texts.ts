@@ -26,6 +26,8 @@ export interface TokenParts {
   readonly longestLine: number;
   /** Looks at the catalog once more, because something has been defined. */
   readonly lookAgain: () => Promise<void> | undefined;
+  /** The same, because it seems to lack something; undefined if that has just been done. */
+  readonly doubt: () => Promise<void> | undefined;
   readonly log: Log;
 }
 
@@ -46,6 +48,8 @@ export interface Sent {
 export class Texts {
   readonly #standing: Standing;
   readonly #parts: TokenParts;
+  /** The last text, which is asked about before it is sent. */
+  #last: { readonly key: string; readonly scope: Scope; readonly found: TokenText } | undefined;
 
   constructor(standing: Standing, parts: TokenParts) {
     this.#standing = standing;
@@ -69,15 +73,27 @@ export class Texts {
     return isUtf8(bytes) ? found : refused(NOT_UTF8);
   }
 
+  /**
+   * Whether a text would be refused for what the catalog lacks. Another session may have made it just now, as applications
+   * do that migrate over one connection and write over the next.
+   */
+  lacks(bytes: Buffer, defined: ReadonlySet<string>): boolean {
+    return bytes.length <= LONGEST_KEPT && this.analyse(bytes, defined).isDoubt === true;
+  }
+
   #find(bytes: Buffer, scope: Scope, defined: ReadonlySet<string>): TokenText {
     const text = bytes.toString("utf8");
     const sender: Sender = this.#standing.treatment === "guarded" ? "judged" : "open";
     const cache = cacheOf(scope);
     const key = `${sender} ${this.#parts.sealer.generation} ${text}`;
+    const last = this.#last;
+    if (defined.size === 0 && last?.scope === scope && last.key === key) return last.found;
     const known = defined.size === 0 ? cache.get(key) : undefined;
     if (known !== undefined) return known;
     const found = this.#guarded(() => tokenText(text, scope, sender, this.#parts.sealer, defined));
-    if (found !== UNTOUCHED && defined.size === 0 && text.length <= LONGEST_KEPT) cache.set(key, found);
+    if (defined.size > 0 || text.length > LONGEST_KEPT) return found;
+    this.#last = { key, scope, found };
+    if (found !== UNTOUCHED) cache.set(key, found);
     return found;
   }
 

@@ -116,6 +116,13 @@ export class TokenLeg implements ServerLeg {
       return this.#inner.admits(frame);
     // What has been defined decides what the text means.
     if (this.#isLooking) return false;
+    if (this.#lacks(frame)) {
+      const look = this.#parts.doubt();
+      if (look !== undefined) {
+        this.#await(look);
+        return false;
+      }
+    }
     // The answer comes soon, and until then it is not known how the server reads this.
     if (!this.#isSure && this.#movedIn !== this.#cycles && this.#needsSettings(frame)) return false;
     if (frame.type === Frontend.Bind) {
@@ -124,6 +131,20 @@ export class TokenLeg implements ServerLeg {
       if (this.#statements.find(statement, this.#ledger?.pipeline ?? 0) === "unsettled") return false;
     }
     return this.#inner.admits(frame);
+  }
+
+  #lacks(frame: Frame): boolean {
+    if (frame.type !== Frontend.Query && frame.type !== Frontend.Parse) return false;
+    const { sqlStart, sqlEnd } = frame.type === Frontend.Query ? decodeQuery(frame) : decodeParse(frame);
+    return this.#texts.lacks(frame.buffer.subarray(sqlStart, sqlEnd), this.#defined);
+  }
+
+  #await(look: Promise<void>): void {
+    this.#isLooking = true;
+    void look.then(() => {
+      this.#isLooking = false;
+      this.#wake();
+    });
   }
 
   #needsSettings(frame: Frame): boolean {

@@ -4,6 +4,7 @@ import type {
   AlterTableStmt,
   ColumnDef,
   Constraint,
+  CreateFunctionStmt,
   CreateStmt,
   CreateTableAsStmt,
   IntoClause,
@@ -85,6 +86,14 @@ export function forbiddenDefinition(
       return created(body as CreateStmt, surroundings, columns);
     case "CreateForeignTableStmt":
       return created((body as { base?: CreateStmt }).base ?? {}, surroundings, columns);
+    case "DoStmt":
+      return writingCode("a DO block", body, columns);
+    case "CreateFunctionStmt": {
+      const { funcname = [] } = body as CreateFunctionStmt;
+      // One that stays is a part of the database, and gets its values from those who call it.
+      const isTemporary = funcname.length > 1 && stringOf(funcname[0] as Node).startsWith("pg_temp");
+      return isTemporary ? writingCode("a temporary function", body, columns) : undefined;
+    }
     case "CreateTableAsStmt":
       return filled((body as CreateTableAsStmt).into, surroundings.policy);
     case "SelectStmt":
@@ -92,6 +101,26 @@ export function forbiddenDefinition(
     default:
       return undefined;
   }
+}
+
+/**
+ * Code that a client sends to run once, with values in it. It is another language, so this sees what is written plainly:
+ * it is for clients that do not know of tokens, not against those who would hide something.
+ */
+function writingCode(what: string, body: object, { relationNames }: TokenColumns): Refusal | undefined {
+  const code = JSON.stringify(body).replaceAll(/\\(?:[nrt]|")/g, (escaped) =>
+    escaped === '\\"' ? '"' : " ",
+  );
+  const written = code.matchAll(
+    /\b(?:insert\s+into|merge\s+into|update|copy)\s+(?:only\s+)?(?:(?:"[^"]+"|\w+)\s*\.\s*)?(?:"([^"]+)"|(\w+))/gi,
+  );
+  const names = [...written].map(([, quoted, bare = ""]) => quoted ?? bare.toLowerCase());
+  const name = names.find((each) => relationNames.has(each));
+  return name === undefined
+    ? undefined
+    : refuse("42501", `${what} may not write ${name}, which has columns that are stored as tokens`, {
+        hint: "What code inside of the database writes is not turned into tokens. Send the INSERT or UPDATE itself (Sequelize: findOne and create in place of findOrCreate).",
+      });
 }
 
 function relationsOf({ schemaname, relname }: NamedRelation, catalog: Catalog): readonly Relation[] {

@@ -45,6 +45,8 @@ export interface TokenText {
   readonly refusal: Refusal | undefined;
   /** Relations that its definitions name: the catalog may not have their new shape yet. */
   readonly defines?: readonly string[];
+  /** It is refused because of what the catalog lacks: another look at the server's may show it. */
+  readonly isDoubt?: true;
 }
 
 export const UNTOUCHED: TokenText = {
@@ -94,7 +96,7 @@ export function tokenText(
         ? (doubtAbout(statement, uses, scope.catalog, columns) ??
           writesToDefined(statement, new Set([...defined, ...defines])))
         : undefined;
-    if (doubt !== undefined) return refused(doubt);
+    if (doubt !== undefined) return "isDoubt" in doubt ? { ...UNTOUCHED, ...doubt } : refused(doubt);
     defines.push(...definedNames(node));
     const split = splitRefusal(statement, columns, seals);
     if (split !== undefined) return refused(split);
@@ -171,13 +173,19 @@ function doubtAbout(
   { refusal }: Pick<TokenUses, "refusal">,
   catalog: Scope["catalog"],
   columns: TokenColumns,
-): Refusal | undefined {
+): Refusal | Lack | undefined {
   // The places of values depend on the columns: with others than the server has, the wrong ones would be turned.
   // A table that the catalog does not have may be a temporary one.
   const problem = statement.problems.find(({ sqlstate }) => sqlstate !== "42P01");
-  const unknown =
-    problem && refuse(problem.sqlstate === "42703" ? "42703" : "42601", problem.message, { hint: LAST_LOOK });
+  const unknown = problem && lack(problem.sqlstate === "42703" ? "42703" : "42601", problem.message);
   return doubtfulName(statement, catalog, columns) ?? unknown ?? refusal;
+}
+
+/** What a statement names and the catalog does not have. */
+type Lack = Required<Pick<TokenText, "isDoubt">> & { readonly refusal: Refusal };
+
+function lack(sqlstate: Refusal["sqlstate"], message: string): Lack {
+  return { refusal: refuse(sqlstate, message, { hint: LAST_LOOK }), isDoubt: true };
 }
 
 const LAST_LOOK =
@@ -191,18 +199,15 @@ function doubtfulName(
   { queries }: BoundStatement,
   { relationsByName }: Scope["catalog"],
   columns: TokenColumns,
-): Refusal | undefined {
+): Refusal | Lack | undefined {
   for (const { relations } of queries)
     for (const { source } of relations) {
       if (source.kind !== "table" && source.kind !== "unknown table") continue;
       const { schemaname, relname = "" } = source.name;
       if (columns.isLacking(relname))
-        return refuse(
+        return lack(
           "42501",
           `${relname} is closed: the policy stores columns of it as tokens that are not there`,
-          {
-            hint: LAST_LOOK,
-          },
         );
       if (schemaname !== undefined) continue;
       const others = (relationsByName.get(relname) ?? []).filter(
