@@ -245,7 +245,10 @@ function editOf(source: Source, { node, column, form }: SealedConstant, seal: Se
 
 export function notOfForm({ name, form }: TokenColumn): Refusal {
   return refuse("22023", `a value for ${name} does not have the form that is stored there (${form})`, {
-    hint: "Numbers have 6 to 64 digits, with spaces and + - . / ( ) between them. Other values need NULL, or a class with stored: token.",
+    hint:
+      form === "bytes"
+        ? "Write it as \\x and hexadecimal digits. It may not begin like a token of the proxy."
+        : "Numbers have 6 to 64 digits, with spaces and + - . / ( ) between them. Other values need NULL, or a class with stored: token.",
   });
 }
 
