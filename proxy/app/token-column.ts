@@ -44,6 +44,9 @@ export interface Turned {
   readonly strange: number;
   /** The primary keys of a few of these. */
   readonly examples: readonly string[];
+  /** Rows whose value another row has already, in its new form, though it must be unique; they stay as they are. */
+  readonly twice: number;
+  readonly twiceExamples: readonly string[];
 }
 
 export interface Found {
@@ -140,8 +143,9 @@ export async function isNoted(place: TokenPlace): Promise<boolean> {
 }
 
 async function onePass(place: TokenPlace, turn: Turn, { batch, rate, progress }: Pace): Promise<Turned> {
-  let [rows, strange] = [0, 0];
+  let [rows, strange, twice] = [0, 0, 0];
   const examples: string[] = [];
+  const twiceExamples: string[] = [];
   for await (const read of batches(place, batch, filterOf(place, turn))) {
     const began = performance.now();
     const changes: Change[] = [];
@@ -152,12 +156,16 @@ async function onePass(place: TokenPlace, turn: Turn, { batch, rate, progress }:
         if (examples.length < MOST_EXAMPLES) examples.push(keyText(place, key));
       } else if (other !== undefined && other !== value) changes.push({ key, old: value, other });
     }
-    rows += await write(place, changes);
+    const written = await write(place, changes);
+    rows += written.rows;
+    twice += written.twice.length;
+    for (const { key } of written.twice)
+      if (twiceExamples.length < MOST_EXAMPLES) twiceExamples.push(keyText(place, key));
     progress(rows);
     if (rate !== undefined)
       await sleep(Math.max(0, (read.length / rate) * 1000 - (performance.now() - began)));
   }
-  return { rows, strange, examples };
+  return { rows, strange, examples, twice, twiceExamples };
 }
 
 function keyText({ relation }: TokenPlace, key: readonly string[]): string {
@@ -226,10 +234,17 @@ interface Change {
 /** serialization_failure, deadlock_detected: somebody else writes the same rows. */
 const AGAIN: ReadonlySet<unknown> = new Set(["40001", "40P01"]);
 const MOST_TRIES = 5;
+const UNIQUE_VIOLATION = "23505";
+
+interface Written {
+  readonly rows: number;
+  /** What another row has already. */
+  readonly twice: readonly Change[];
+}
 
 /** Only where the row still holds what was read: what an application has written meanwhile is a token already. */
-async function write(place: TokenPlace, changes: readonly Change[]): Promise<number> {
-  if (changes.length === 0) return 0;
+async function write(place: TokenPlace, changes: readonly Change[]): Promise<Written> {
+  if (changes.length === 0) return { rows: 0, twice: [] };
   const { database, name } = place;
   const types = keyTypes(place);
   const column = quoteIdentifier(name);
@@ -249,12 +264,23 @@ async function write(place: TokenPlace, changes: readonly Change[]): Promise<num
   ];
   for (let tries = 1; ; tries++) {
     try {
-      return (await database.query(text, values)).rowCount ?? 0;
+      return { rows: (await database.query(text, values)).rowCount ?? 0, twice: [] };
     } catch (error) {
-      if (!isMarked(place.column) || tries === MOST_TRIES || !AGAIN.has((error as { code?: string }).code))
-        throw error;
+      const { code } = error as { code?: string };
+      if (!isMarked(place.column)) throw error;
+      if (code === UNIQUE_VIOLATION) return await writeHalves(place, changes);
+      if (tries === MOST_TRIES || !AGAIN.has(code)) throw error;
     }
   }
+}
+
+/** Finds the row that cannot be changed, and changes the others. */
+async function writeHalves(place: TokenPlace, changes: readonly Change[]): Promise<Written> {
+  if (changes.length === 1) return { rows: 0, twice: changes };
+  const middle = changes.length >> 1;
+  const first = await write(place, changes.slice(0, middle));
+  const second = await write(place, changes.slice(middle));
+  return { rows: first.rows + second.rows, twice: [...first.twice, ...second.twice] };
 }
 
 function tableOf({ relation }: TokenPlace): string {

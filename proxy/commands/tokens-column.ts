@@ -199,7 +199,7 @@ async function inDatabase(
     };
   const began = performance.now();
   const bar = new Progress(left, errors);
-  const { rows, strange, examples } = await turnColumn(place, order, {
+  const { rows, strange, examples, twice, twiceExamples } = await turnColumn(place, order, {
     batch,
     rate,
     progress: (done) => bar.show(done),
@@ -210,6 +210,10 @@ async function inDatabase(
     `${rows} rows changed in ${seconds.toFixed(1)} s (${Math.round(rows / Math.max(seconds, 0.001))} a second)\n`,
   );
   await client.query(`ANALYZE ${quoteQualified(schema, table)}`);
+  if (twice > 0)
+    output.write(
+      `${twice} rows stay as they are: another row has their value already, which must be unique, such as that of ${twiceExamples.join("; ")}. Join or remove them, and repeat this\n`,
+    );
   if (strange > 0) {
     output.write(
       `${strange} values look like tokens that no key of the ring opens, such as those of ${examples.join("; ")}\n`,
@@ -217,7 +221,7 @@ async function inDatabase(
     return 1;
   }
   if (order === "migrate") output.write(LEFT_OVER);
-  return 0;
+  return twice > 0 ? 1 : 0;
 }
 
 /** What the server keeps of rows that were changed. */

@@ -88,6 +88,8 @@ interface Keys {
 export class Sealer {
   #active = 0;
   #keys: ReadonlyMap<number, Keys> = new Map();
+  /** Other versions that columns may hold. */
+  #others: readonly number[] = [];
   /** By version and column. */
   readonly #digits = new Map<string, Digits>();
   #generation = 0;
@@ -97,7 +99,7 @@ export class Sealer {
   }
 
   /** From now on these are the keys. */
-  use({ active, secrets }: TokenKeys): void {
+  use({ active, secrets, retired }: TokenKeys): void {
     const derive = (secret: Buffer, purpose: string, length: number) =>
       Buffer.from(hkdfSync("sha256", secret, "", purpose, length));
     this.#active = active;
@@ -110,6 +112,7 @@ export class Sealer {
         },
       ]),
     );
+    this.#others = [...secrets.keys()].filter((each) => each !== active && retired?.has(each) !== true);
     this.#digits.clear();
     this.#generation++;
   }
@@ -124,18 +127,44 @@ export class Sealer {
     return this.#active;
   }
 
-  /** Undefined if the value does not have the form of the column. */
-  seal(text: string, { associated, form, version }: Storage): string | undefined {
+  /** Under the active key. Undefined if the value does not have the form of the column. */
+  seal(text: string, storage: Storage): string | undefined {
+    return this.#sealUnder(this.#active, text, storage);
+  }
+
+  /** There are several keys: what is in the database may be sealed under any of them. */
+  get isRotating(): boolean {
+    return this.#others.length > 0;
+  }
+
+  /** Every token that the value may have in the database: that of the active key first. */
+  sealUnderAll(text: string, storage: Storage): readonly string[] | undefined {
+    const versions = [this.#active, ...this.#othersOf(storage)];
+    const made = versions.map((version) => this.#sealUnder(version, text, storage));
+    return made.every((token) => token !== undefined) ? made : undefined;
+  }
+
+  /** How many tokens a value may have: while keys are rotated, one for each key of the ring. */
+  tokensOf(storage: Storage): number {
+    return 1 + this.#othersOf(storage).length;
+  }
+
+  /** Numbers have one key. */
+  #othersOf({ form }: Storage): readonly number[] {
+    return MARKS[form] === undefined ? [] : this.#others;
+  }
+
+  #sealUnder(active: number, text: string, { associated, form, version }: Storage): string | undefined {
     if (form === "digits" || form === "phone") return this.#turn(text, associated, form, version, "encrypt");
-    const keys = this.#keys.get(this.#active);
+    const keys = this.#keys.get(active);
     if (keys === undefined) throw new Error("the active key is not in the ring");
     const value = form === "bytes" ? bytesOfText(text) : Buffer.from(text);
     if (value === undefined || (form === "bytes" && looksLikeBytesToken(value))) return undefined;
     const sealed = Buffer.from(aessiv(keys.siv, Buffer.from(associated)).encrypt(value));
-    if (form === "bytes") return bytesToken(this.#active, sealed);
+    if (form === "bytes") return bytesToken(active, sealed);
     return form === "token"
-      ? `slt1_${this.#active}_${sealed.toString("base64url")}`
-      : addressOf(`slt1-${this.#active}-`, sealed);
+      ? `slt1_${active}_${sealed.toString("base64url")}`
+      : addressOf(`slt1-${active}-`, sealed);
   }
 
   /** The value, of bytes as `\x` and hexadecimal digits; undefined if this is no token of this column under a key of the ring. */

@@ -379,6 +379,35 @@ test("a column of bytes is migrated, rotated, verified and restored, whatever by
   expect(await held()).toEqual(clear);
 });
 
+test("while keys are rotated bytes are found under each key, by constants and lists", async () => {
+  await database.query("DELETE FROM prints; DELETE FROM scans");
+  await app.query("INSERT INTO scans (id, scan) VALUES (1, '\\x6162'), (3, '\\x99')");
+  const both = await startProxy(database, { policy: POLICY, tokens: sealerOf(...KEYS) });
+  const client = await both.connect("helpdesk_app");
+  onTestFinished(async () => {
+    await client.end();
+    await both.close();
+  });
+  await client.query("INSERT INTO scans (id, scan) VALUES (2, $1)", [Buffer.from("ab")]);
+  const hexes = (await database.query("SELECT encode(scan, 'hex') AS hex FROM scans ORDER BY id")).rows;
+  expect(hexes.map(({ hex }) => String(hex).slice(0, 16))).toEqual(
+    [1, 2, 1].map((key) => `01736c74315f3${key}5f`),
+  );
+  const found = async (condition: string, values?: unknown[]) =>
+    (await client.query(`SELECT id FROM scans WHERE ${condition} ORDER BY id`, values)).rows.map(
+      ({ id }) => id,
+    );
+  expect(await found("scan = '\\x6162'")).toEqual(["1", "2"]);
+  expect(await found("scan IN ('\\x6162'::bytea, '\\x00')")).toEqual(["1", "2"]);
+  expect(await found("scan <> '\\x6162'")).toEqual(["3"]);
+  expect(await found("scan = ANY ($1)", [[Buffer.from("ab")]])).toEqual(["1", "2"]);
+  expect(await found("scan = ANY ('{\"\\\\x6162\"}')")).toEqual(["1", "2"]);
+  await expect(found("scan = $1", [Buffer.from("ab")])).rejects.toMatchObject({
+    code: "55000",
+    hint: expect.stringContaining("Send it in a list"),
+  });
+});
+
 test("a bytea column is checked like others, and needs no mask of bytes", async () => {
   await database.query("CREATE TABLE preset (id bigint PRIMARY KEY, scan bytea DEFAULT '\\x00', mail bytea)");
   onTestFinished(async () => void (await database.query("DROP TABLE preset")));

@@ -141,6 +141,7 @@ test.each(WAYS)("a key that is wrapped by %s is in no line, and comes back", asy
     ok: true,
     keys: {
       active: 1,
+      retired: new Set(),
       secrets: new Map([
         [1, secret],
         [2, Buffer.alloc(32, 0xab)],
@@ -230,7 +231,9 @@ test.each([
   ["azure:x", "of another service"],
   ["constructor:x", "of no service"],
 ])("%s is refused: it is %s", async (name) => {
-  expect(await problemOf(name, "x", { ...NOWHERE, credentials: "x" })).toContain("names no key of a KMS");
+  const said = await problemOf(name, "x", { ...NOWHERE, credentials: "x" });
+  expect(said).toContain("names no key of a KMS");
+  expect(said).not.toContain(name);
 });
 
 test.each([

@@ -17,11 +17,11 @@ const PROVIDERS: Readonly<Record<string, (name: string, access: KmsAccess) => Km
 export const KMS_FORMS =
   "vault:https://HOST:PORT/MOUNT/KEY, aws:ARN (of a key or an alias) or gcp:projects/…/cryptoKeys/KEY";
 
-/** Throws a KmsError for what is no key of a known service. */
+/** Throws a KmsError for what is no key of a known service; it does not repeat the name, which may hold a password. */
 export function kmsNamed(name: string, access: KmsAccess): Kms {
   const [, provider = "", rest = ""] = /^([a-z]+):(.+)$/.exec(name) ?? [];
   const kms = Object.hasOwn(PROVIDERS, provider) ? PROVIDERS[provider]?.(rest, access) : undefined;
-  if (kms === undefined) throw new KmsError(`"${name}" names no key of a KMS: write ${KMS_FORMS}`);
+  if (kms === undefined) throw new KmsError(`this names no key of a KMS: write ${KMS_FORMS}`);
   return kms;
 }
 
@@ -35,7 +35,10 @@ export async function wrappedKey(kms: Kms, secret = randomBytes(SHORTEST)): Prom
 }
 
 /** Has the KMS unwrap what it has wrapped. All keys of the ring, or none: a value could be sealed under each. */
-export async function unwrapRing({ active, keys }: TokenRing, access: KmsAccess): Promise<LoadedTokenKeys> {
+export async function unwrapRing(
+  { active, keys, retired }: TokenRing,
+  access: KmsAccess,
+): Promise<LoadedTokenKeys> {
   const secrets = new Map<number, Buffer>();
   for (const [version, key] of keys) {
     if (Buffer.isBuffer(key)) {
@@ -53,5 +56,5 @@ export async function unwrapRing({ active, keys }: TokenRing, access: KmsAccess)
       return { ok: false, problem: `the key of version ${version} cannot be unwrapped: ${why}` };
     }
   }
-  return { ok: true, keys: { active, secrets } };
+  return { ok: true, keys: { active, secrets, retired } };
 }

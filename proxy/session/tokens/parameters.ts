@@ -1,8 +1,7 @@
 import { isUtf8 } from "node:buffer";
 import { arrayText, arrayValues } from "../../pg/array-text.ts";
 import type { TokenColumn } from "../../sql/tokens/columns.ts";
-import { notOfForm, tokenGiven } from "../../sql/tokens/text.ts";
-import type { SealedParameter } from "../../sql/tokens/uses.ts";
+import { BETWEEN, notOfForm, type TokenParameter, tokenGiven } from "../../sql/tokens/given.ts";
 import { hexText, rawBytes } from "../../tokens/byte-values.ts";
 import { looksLikeToken, type Sealer } from "../../tokens/sealed.ts";
 import type { Frame } from "../../wire/frames.ts";
@@ -12,7 +11,7 @@ import { type Refusal, refuse } from "../../wire/refusal.ts";
 
 /* Parameters on their way to the server: values of token columns become tokens. */
 
-export type Parameters = ReadonlyMap<number, SealedParameter>;
+export type Parameters = ReadonlyMap<number, TokenParameter>;
 
 /**
  * The message with tokens in place of values, or why it cannot be sent. `doubt`: why values that are not in ASCII cannot
@@ -51,13 +50,15 @@ export function sealBind(
 
 function sealValue(
   bytes: Buffer,
-  { column, form }: SealedParameter,
+  { column, form, isSearch }: TokenParameter,
   isBinary: boolean,
   sealer: Sealer,
 ): Buffer | Refusal {
   if (form === "value") {
-    const sealed = sealedText(asText(bytes, column, isBinary), column, sealer);
-    return typeof sealed === "string" ? asSent(sealed, column, isBinary) : sealed;
+    const text = asText(bytes, column, isBinary);
+    const sealed = isSearch ? searchedTexts(text, column, sealer) : sealedText(text, column, sealer);
+    if (typeof sealed === "string") return asSent(sealed, column, isBinary);
+    return "sqlstate" in sealed ? sealed : Buffer.from(sealed.join(BETWEEN));
   }
   const values = isBinary ? binaryTexts(bytes) : isWellFormed(bytes) ? textsOf(bytes) : undefined;
   if (values === undefined)
@@ -66,9 +67,15 @@ function sealValue(
     });
   const made: (string | null)[] = [];
   for (const value of values) {
-    const sealed = value === null ? null : sealedText(asText(value, column, isBinary), column, sealer);
-    if (sealed !== null && typeof sealed !== "string") return sealed;
-    made.push(sealed);
+    if (value === null) {
+      made.push(null);
+      continue;
+    }
+    const text = asText(value, column, isBinary);
+    const sealed = isSearch ? searchedTexts(text, column, sealer) : sealedText(text, column, sealer);
+    if (typeof sealed === "string") made.push(sealed);
+    else if ("sqlstate" in sealed) return sealed;
+    else made.push(...sealed);
   }
   return isBinary
     ? binaryArray(
@@ -85,6 +92,13 @@ function asText(bytes: Buffer, { form }: TokenColumn, isBinary: boolean): Buffer
 
 function asSent(token: string, { form }: TokenColumn, isBinary: boolean): Buffer {
   return form === "bytes" && isBinary ? rawBytes(token) : Buffer.from(token);
+}
+
+/** The tokens of a value under all keys. */
+function searchedTexts(bytes: Buffer, column: TokenColumn, sealer: Sealer): readonly string[] | Refusal {
+  const sealed = sealedText(bytes, column, sealer);
+  if (typeof sealed !== "string") return sealed;
+  return sealer.sealUnderAll(bytes.toString("utf8"), column) ?? notOfForm(column);
 }
 
 /** The token of a value. What the server would not take as a text is not hidden in one. */
@@ -129,8 +143,10 @@ function binaryTexts(bytes: Buffer): readonly (Buffer | null)[] | undefined {
 
 function binaryArray(original: Buffer, values: readonly (Buffer | null)[]): Buffer {
   const elements = values.flatMap((value) => (value === null ? [int32(-1)] : [int32(value.length), value]));
-  const header = values.length === 0 ? ARRAY_HEADER : ARRAY_HEADER + DIMENSION;
-  return Buffer.concat([original.subarray(0, header), ...elements]);
+  if (values.length === 0) return Buffer.concat([original.subarray(0, ARRAY_HEADER)]);
+  const header = Buffer.from(original.subarray(0, ARRAY_HEADER + DIMENSION));
+  header.writeInt32BE(values.length, ARRAY_HEADER);
+  return Buffer.concat([header, ...elements]);
 }
 
 /** The server must take them as texts as they are: unknown, text, varchar; and arrays of the last two. */

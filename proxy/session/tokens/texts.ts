@@ -3,7 +3,7 @@ import { LRUCache } from "lru-cache";
 import type { Log } from "../../log.ts";
 import type { Policy } from "../../policy/policy.ts";
 import type { Scope } from "../../sql/scope.ts";
-import { type TokenColumn, tokenColumnsOf } from "../../sql/tokens/columns.ts";
+import { tokenColumnsOf } from "../../sql/tokens/columns.ts";
 import { isAscii, type Sender, type TokenText, tokenText, UNTOUCHED } from "../../sql/tokens/text.ts";
 import type { Sealer } from "../../tokens/sealed.ts";
 import { type Refusal, refuse } from "../../wire/refusal.ts";
@@ -76,8 +76,7 @@ export class Texts {
     const key = `${sender} ${this.#parts.sealer.generation} ${text}`;
     const known = defined.size === 0 ? cache.get(key) : undefined;
     if (known !== undefined) return known;
-    const seal = (value: string, column: TokenColumn) => this.#parts.sealer.seal(value, column);
-    const found = this.#guarded(() => tokenText(text, scope, sender, seal, defined));
+    const found = this.#guarded(() => tokenText(text, scope, sender, this.#parts.sealer, defined));
     if (found !== UNTOUCHED && defined.size === 0 && text.length <= LONGEST_KEPT) cache.set(key, found);
     return found;
   }
@@ -145,9 +144,11 @@ function isSame(one: TokenText, other: TokenText): boolean {
   } else if (!sql.equals(other.sql)) return false;
   return (
     parameters.size === other.parameters.size &&
-    [...parameters].every(([number, { column, form }]) => {
+    [...parameters].every(([number, { column, form, isSearch }]) => {
       const same = other.parameters.get(number);
-      return same?.form === form && same.column.associated === column.associated;
+      return (
+        same?.form === form && same.isSearch === isSearch && same.column.associated === column.associated
+      );
     })
   );
 }
