@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Relation } from "../catalog/catalog.ts";
 import { quoteIdentifier, quoteLiteral, quoteQualified } from "../pg/quote.ts";
 import type { TokenColumn } from "../sql/tokens/columns.ts";
-import { looksLikeToken, MARKS, type Sealer, versionOf } from "../tokens/sealed.ts";
+import { looksLikeToken, MARKS, type Sealer, tokenStart, versionOf } from "../tokens/sealed.ts";
 
 /*
  * Turns the values that a column holds already into tokens, back, or into tokens of another key, while applications go on
@@ -181,12 +181,20 @@ interface Read {
 function filterOf({ column, sealer, name }: TokenPlace, turn: Turn): string {
   const mark = MARKS[column.form];
   if (mark === undefined) return "true";
-  const start = (length: number) => `pg_catalog.left(t.${quoteIdentifier(name)}::text, ${length})`;
+  const start = (length: number) => `pg_catalog.left(${textOf(column, name)}, ${length})`;
   const isToken = `${start(mark.length)} = ${quoteLiteral(mark)}`;
   if (turn === "migrate") return `NOT (${isToken})`;
   if (turn === "restore") return isToken;
-  const active = `${mark}${sealer.active}${mark.slice(-1)}`;
+  const active = tokenStart(column.form, sealer.active);
   return `${isToken} AND ${start(active.length)} <> ${quoteLiteral(active)}`;
+}
+
+/** The column as a text: of bytes in hexadecimal digits, whatever the session's bytea_output. */
+function textOf({ form }: TokenColumn, name: string): string {
+  const column = `t.${quoteIdentifier(name)}`;
+  return form === "bytes"
+    ? `(${quoteLiteral("\\x")} || pg_catalog.encode(${column}, 'hex'))`
+    : `${column}::text`;
 }
 
 /** Rows of the table with a value, by primary key. */
@@ -195,7 +203,7 @@ async function* batches(place: TokenPlace, size: number, filter: string): AsyncG
   const keys = relation.primaryKey.map(quoteIdentifier);
   const value = `t.${quoteIdentifier(name)}`;
   const list = keys.map((key) => `t.${key}`).join(", ");
-  const select = `SELECT ${keys.map((key, index) => `t.${key}::text AS k${index}`).join(", ")}, ${value}::text AS value FROM ${tableOf(place)} t WHERE ${value} IS NOT NULL AND (${filter})`;
+  const select = `SELECT ${keys.map((key, index) => `t.${key}::text AS k${index}`).join(", ")}, ${textOf(place.column, name)} AS value FROM ${tableOf(place)} t WHERE ${value} IS NOT NULL AND (${filter})`;
   const behind = keyTypes(place).map((type, index) => `$${index + 1}::text::${type}`);
   let last: readonly string[] | undefined;
   for (;;) {
@@ -245,9 +253,10 @@ async function write(place: TokenPlace, changes: readonly Change[]): Promise<Wri
   const same = place.relation.primaryKey.map(
     (key, index) => `t.${quoteIdentifier(key)} = n.k${index}::${types[index]}`,
   );
+  const other = place.column.form === "bytes" ? "n.other::pg_catalog.bytea" : "n.other";
   const text =
-    `UPDATE ${tableOf(place)} t SET ${column} = n.other FROM ROWS FROM (${lists.join(", ")}) AS n(${[...names, "old", "other"].join(", ")}) ` +
-    `WHERE ${same.join(" AND ")} AND (t.${column}::text COLLATE "C") = n.old`;
+    `UPDATE ${tableOf(place)} t SET ${column} = ${other} FROM ROWS FROM (${lists.join(", ")}) AS n(${[...names, "old", "other"].join(", ")}) ` +
+    `WHERE ${same.join(" AND ")} AND (${textOf(place.column, name)} COLLATE "C") = n.old`;
   const values = [
     ...names.map((_, index) => changes.map(({ key }) => key[index])),
     changes.map(({ old }) => old),

@@ -2,6 +2,7 @@ import { isUtf8 } from "node:buffer";
 import { arrayText, arrayValues } from "../../pg/array-text.ts";
 import type { TokenColumn } from "../../sql/tokens/columns.ts";
 import { BETWEEN, notOfForm, type TokenParameter, tokenGiven } from "../../sql/tokens/given.ts";
+import { hexText, rawBytes } from "../../tokens/byte-values.ts";
 import { looksLikeToken, type Sealer } from "../../tokens/sealed.ts";
 import type { Frame } from "../../wire/frames.ts";
 import type { Bind } from "../../wire/frontend-messages.ts";
@@ -53,10 +54,10 @@ function sealValue(
   isBinary: boolean,
   sealer: Sealer,
 ): Buffer | Refusal {
-  // A text has the same bytes in both formats.
   if (form === "value") {
-    const sealed = isSearch ? searchedTexts(bytes, column, sealer) : sealedText(bytes, column, sealer);
-    if (typeof sealed === "string") return Buffer.from(sealed);
+    const text = asText(bytes, column, isBinary);
+    const sealed = isSearch ? searchedTexts(text, column, sealer) : sealedText(text, column, sealer);
+    if (typeof sealed === "string") return asSent(sealed, column, isBinary);
     return "sqlstate" in sealed ? sealed : Buffer.from(sealed.join(BETWEEN));
   }
   const values = isBinary ? binaryTexts(bytes) : isWellFormed(bytes) ? textsOf(bytes) : undefined;
@@ -70,12 +71,27 @@ function sealValue(
       made.push(null);
       continue;
     }
-    const sealed = isSearch ? searchedTexts(value, column, sealer) : sealedText(value, column, sealer);
+    const text = asText(value, column, isBinary);
+    const sealed = isSearch ? searchedTexts(text, column, sealer) : sealedText(text, column, sealer);
     if (typeof sealed === "string") made.push(sealed);
     else if ("sqlstate" in sealed) return sealed;
     else made.push(...sealed);
   }
-  return isBinary ? binaryArray(bytes, made) : Buffer.from(arrayText(made));
+  return isBinary
+    ? binaryArray(
+        bytes,
+        made.map((token) => (token === null ? null : asSent(token, column, isBinary))),
+      )
+    : Buffer.from(arrayText(made));
+}
+
+/** A text has the same bytes in both formats; bytes have not. */
+function asText(bytes: Buffer, { form }: TokenColumn, isBinary: boolean): Buffer {
+  return form === "bytes" && isBinary ? Buffer.from(hexText(bytes)) : bytes;
+}
+
+function asSent(token: string, { form }: TokenColumn, isBinary: boolean): Buffer {
+  return form === "bytes" && isBinary ? rawBytes(token) : Buffer.from(token);
 }
 
 /** The tokens of a value under all keys. */
@@ -125,12 +141,8 @@ function binaryTexts(bytes: Buffer): readonly (Buffer | null)[] | undefined {
   return at === bytes.length ? values : undefined;
 }
 
-function binaryArray(original: Buffer, values: readonly (string | null)[]): Buffer {
-  const elements = values.flatMap((value) => {
-    if (value === null) return [int32(-1)];
-    const bytes = Buffer.from(value);
-    return [int32(bytes.length), bytes];
-  });
+function binaryArray(original: Buffer, values: readonly (Buffer | null)[]): Buffer {
+  const elements = values.flatMap((value) => (value === null ? [int32(-1)] : [int32(value.length), value]));
   if (values.length === 0) return Buffer.concat([original.subarray(0, ARRAY_HEADER)]);
   const header = Buffer.from(original.subarray(0, ARRAY_HEADER + DIMENSION));
   header.writeInt32BE(values.length, ARRAY_HEADER);
@@ -138,19 +150,21 @@ function binaryArray(original: Buffer, values: readonly (string | null)[]): Buff
 }
 
 /** The server must take them as texts as they are: unknown, text, varchar; and arrays of the last two. */
-const TEXTS: ReadonlySet<number> = new Set([0, 25, 705, 1043]);
-const ARRAYS: ReadonlySet<number> = new Set([0, 1009, 1015]);
+const TEXT_TYPES = { value: new Set([0, 25, 705, 1043]), array: new Set([0, 1009, 1015]) };
+/** The same for bytes: unknown, bytea; and arrays of it. */
+const BYTES_TYPES = { value: new Set([0, 17, 705]), array: new Set([0, 1001]) };
 
 /** What is wrong with the types that a Parse declares. */
 export function wrongType(types: readonly number[], parameters: Parameters): Refusal | undefined {
   for (const [number, { column, form }] of parameters) {
     const type = types[number - 1] ?? 0;
-    if (!(form === "array" ? ARRAYS : TEXTS).has(type))
+    const isBytes = column.form === "bytes";
+    if (!(isBytes ? BYTES_TYPES : TEXT_TYPES)[form].has(type))
       return refuse(
         "42501",
-        `parameter $${number} is a value for ${column.name}, which is stored as tokens, and must be a text`,
+        `parameter $${number} is a value for ${column.name}, which is stored as tokens, and must be ${isBytes ? "of bytea" : "a text"}`,
         {
-          hint: "Declare it as text or varchar (for a list, as an array of these), or leave the type to the server.",
+          hint: `Declare it as ${isBytes ? "bytea" : "text or varchar"} (for a list, as an array of ${isBytes ? "it" : "these"}), or leave the type to the server.`,
         },
       );
   }

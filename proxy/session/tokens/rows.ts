@@ -2,6 +2,7 @@ import { shownText } from "../../policy/masks/all.ts";
 import { seesClass } from "../../policy/policy.ts";
 import type { Scope } from "../../sql/scope.ts";
 import type { TokenColumn, TokenColumns } from "../../sql/tokens/columns.ts";
+import { readBytesField } from "../../tokens/byte-values.ts";
 import { MARKS, type Sealer } from "../../tokens/sealed.ts";
 import type { Frame } from "../../wire/frames.ts";
 import type { FieldOrigin } from "../../wire/rows.ts";
@@ -46,6 +47,8 @@ export function shownFor({ scope, isGuarded, sealer, opened }: Reader, column: T
   const isSeen = !isGuarded || seesClass(scope.role, column.className);
   // Without a mark it may be a value that was written beside the proxy.
   if (value === undefined) return isSeen || MARKS[column.form] !== undefined ? undefined : null;
+  // A mask is a text.
+  if (!isSeen && column.form === "bytes") return null;
   if (isSeen) {
     opened?.add(column, token);
     return value;
@@ -84,7 +87,7 @@ export function turnRow(frame: Frame, fields: FieldColumns, reader: Reader): Buf
     const [from, to] = [at + 4, at + 4 + Math.max(length, 0)];
     const column = fields[index];
     if (column !== undefined && length >= 0 && mayBeToken(buffer, from, to, column)) {
-      const shown = shownFor(reader, column, buffer.toString("latin1", from, to));
+      const shown = shownField(reader, column, buffer.subarray(from, to));
       if (shown !== undefined) {
         parts.push(buffer.subarray(kept, at), field(shown));
         kept = to;
@@ -98,14 +101,27 @@ export function turnRow(frame: Frame, fields: FieldColumns, reader: Reader): Buf
   return made;
 }
 
+/** The same for a field as the server gave it. */
+export function shownField(reader: Reader, column: TokenColumn, field: Buffer): Buffer | null | undefined {
+  if (column.form !== "bytes") {
+    const shown = shownFor(reader, column, field.toString("latin1"));
+    return typeof shown === "string" ? Buffer.from(shown) : shown;
+  }
+  const found = readBytesField(field);
+  const shown = found && shownFor(reader, column, found.token);
+  return found !== undefined && typeof shown === "string" ? found.write(shown) : (shown as null | undefined);
+}
+
 function mayBeToken(buffer: Buffer, from: number, to: number, { form }: TokenColumn): boolean {
+  // In text and in binary format they begin in other ways.
+  if (form === "bytes") return true;
   const mark = MARKS[form];
   if (mark === undefined) return true;
   return to - from >= mark.length && buffer.toString("latin1", from, from + mark.length) === mark;
 }
 
-function field(value: string | null): Buffer {
-  const bytes = value === null ? Buffer.alloc(0) : Buffer.from(value);
+function field(value: Buffer | null): Buffer {
+  const bytes = value ?? Buffer.alloc(0);
   const made = Buffer.allocUnsafe(4 + bytes.length);
   made.writeInt32BE(value === null ? -1 : bytes.length);
   bytes.copy(made, 4);

@@ -77,6 +77,8 @@ export class TokenLeg implements ServerLeg {
   #definedIn = 0;
   #wake: () => void = () => {};
   #copyIn: CopyIn | undefined;
+  /** The client's message, or its pieces, are rows of `#copyIn`. */
+  #takesRows = false;
   #copyOut: CopyOut | undefined;
 
   constructor(inner: ServerLeg, standing: Standing, parts: TokenParts) {
@@ -100,7 +102,7 @@ export class TokenLeg implements ServerLeg {
   /** Whether a long message of the client's must be seen as a whole. */
   wantsWhole(type: number): boolean {
     if (!this.#isActive) return false;
-    return WHOLE.has(type) || (type === Frontend.CopyData && this.#copyIn !== undefined);
+    return WHOLE.has(type);
   }
 
   get #isActive(): boolean {
@@ -148,7 +150,7 @@ export class TokenLeg implements ServerLeg {
   }
 
   #needsSettings(frame: Frame): boolean {
-    const body = frame.buffer.subarray(frame.start + 5, frame.end);
+    const body = frame.buffer.subarray(frame.start + HEADER, frame.end);
     if (frame.type === Frontend.Execute)
       return copies(this.#portals.get(decodeExecute(frame).portal)?.text.statements ?? []);
     return !isPlain(body) || (frame.type !== Frontend.Bind && /copy/i.test(body.toString("latin1")));
@@ -334,14 +336,18 @@ export class TokenLeg implements ServerLeg {
   }
 
   pass(given: Buffer | Frame): void {
-    const copy = this.#copyIn;
     const frame = asFrame(given);
-    if (copy === undefined || frame === undefined || frame.type !== Frontend.CopyData) {
+    // A message that the client sent before the server asked for rows may come in pieces. They go the way of the first
+    // one: the server has not been told that such a message began, also where the COPY has failed meanwhile.
+    const isBegun = frame?.piece === "middle" || frame?.piece === "last";
+    if (!isBegun) this.#takesRows = this.#copyIn !== undefined && frame?.type === Frontend.CopyData;
+    if (frame === undefined || !this.#takesRows) {
       this.#inner.pass(given);
       return;
     }
-    const made = copy.take(frame.buffer.subarray(frame.start + 5, frame.end));
-    if (made.length > 0) this.#inner.pass(made);
+    const rows = frame.buffer.subarray(isBegun ? frame.start : frame.start + HEADER, frame.end);
+    const made = this.#copyIn?.take(rows);
+    if (made !== undefined && made.length > 0) this.#inner.pass(made);
   }
 
   endCopy(given: Buffer | Frame): void {
@@ -444,7 +450,7 @@ export class TokenLeg implements ServerLeg {
   #copied(frame: FrameReader): void {
     const reader = this.#copyOut && this.#reader();
     if (this.#copyOut === undefined || reader === undefined) return;
-    const line = this.#copyOut.turn(frame.buffer.subarray(frame.start + 5, frame.end), reader);
+    const line = this.#copyOut.turn(frame.buffer.subarray(frame.start + HEADER, frame.end), reader);
     this.#give(message(Backend.CopyData, line));
   }
 
@@ -579,6 +585,10 @@ export class TokenLeg implements ServerLeg {
 }
 
 const NEVER = () => false;
+
+/** Type byte and length word. */
+const HEADER = 5;
+
 const WHOLE: ReadonlySet<number> = new Set([Frontend.Query, Frontend.Parse, Frontend.Bind]);
 
 /** Messages that say what to do. */

@@ -64,7 +64,9 @@ export function placeConstant(
       ? [spanOf(source, node), form === "array" ? list : quoted]
       : [
           wholeSpan(source, at),
-          at.place === "item" ? quoted : `${quantifier(at)} (${list}::pg_catalog.text[])`,
+          at.place === "item"
+            ? quoted
+            : `${quantifier(at)} (${list}::pg_catalog.${column.form === "bytes" ? "bytea" : "text"}[])`,
         ];
   return span === undefined
     ? notUnderstood("a constant")
@@ -81,6 +83,7 @@ export function placeParameter(
   const parameter = { column, form, isSearch };
   if (!isSearch) return { parameter, edits: [] };
   if (at.some(({ place }) => place === "single")) return takesOne(column);
+  if (column.form === "bytes" && form === "value") return takesAList(column);
   const edits: Edit[] = [];
   // An array has more elements, and its place is the same.
   for (const each of form === "array" ? [] : at) {
@@ -130,6 +133,17 @@ function takesOne({ name }: TokenColumn): Refusal {
   );
 }
 
+/** A text can hold several tokens on its way to the server, and bytes cannot. */
+function takesAList({ name }: TokenColumn): Refusal {
+  return refuse(
+    "55000",
+    `a value of ${name} may have several tokens while keys are rotated, and a parameter holds one`,
+    {
+      hint: "Send it in a list (column = ANY ($1), column <> ALL ($1)), write it as a constant, or wait for the end of the rotation.",
+    },
+  );
+}
+
 export function notUnderstood(what: string): Refusal {
   return refuse(
     "42501",
@@ -142,7 +156,10 @@ export function notUnderstood(what: string): Refusal {
 
 export function notOfForm({ name, form }: TokenColumn): Refusal {
   return refuse("22023", `a value for ${name} does not have the form that is stored there (${form})`, {
-    hint: "Numbers have 6 to 64 digits, with spaces and + - . / ( ) between them. Other values need NULL, or a class with stored: token.",
+    hint:
+      form === "bytes"
+        ? "Write it as \\x and hexadecimal digits. It may not begin like a token of the proxy."
+        : "Numbers have 6 to 64 digits, with spaces and + - . / ( ) between them. Other values need NULL, or a class with stored: token.",
   });
 }
 

@@ -23,7 +23,7 @@ import { isStar } from "../bind/outputs.ts";
 import { type Body, forEachChild, nodeOf, stringOf, visitNode } from "../parse/grammar.ts";
 import { forEachObject } from "../parse/tree.ts";
 import type { TokenColumn, TokenColumns } from "./columns.ts";
-import { columnOfLists, gathers, isPlainText, isPlainTexts, type Trace, Traces } from "./traces.ts";
+import { columnOfLists, gathers, isPlainArrayCast, isPlainCast, type Trace, Traces } from "./traces.ts";
 
 /*
  * What a statement does with columns that hold tokens: which of its constants and parameters are values of such a
@@ -207,7 +207,7 @@ class Uses {
         break;
       case "TypeCast": {
         const { arg, typeName } = body as TypeCast;
-        if (arg !== undefined && this.#traces.holds(arg) && !isPlainText(typeName))
+        if (arg !== undefined && this.#traces.holds(arg) && !isPlainCast(typeName, this.#traces.ofNode(arg)))
           this.#refuseUse(asColumn(this.#traces.ofNode(arg)), "a cast to another type");
         break;
       }
@@ -450,7 +450,7 @@ class Uses {
     }
     if (type === "TypeCast") {
       const { arg, typeName } = body as TypeCast;
-      const isPlain = form === "array" ? isPlainTexts(typeName) : isPlainText(typeName);
+      const isPlain = form === "array" ? isPlainArrayCast(typeName, column) : isPlainCast(typeName, column);
       if (arg !== undefined && isPlain) {
         this.#given(arg, column, form, where, whole);
         return;
@@ -613,7 +613,7 @@ class Uses {
         return;
       case "TypeCast": {
         const { arg, typeName } = body as TypeCast;
-        if (arg === undefined || !isPlainText(typeName)) break;
+        if (arg === undefined || !isPlainCast(typeName, token)) break;
         this.#assignNode(arg, token);
         return;
       }
