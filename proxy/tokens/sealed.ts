@@ -1,5 +1,4 @@
 import { hkdfSync } from "node:crypto";
-import { aessiv } from "@noble/ciphers/aes.js";
 import type { TokenKeys } from "../keys/token-keys.ts";
 import { addressLength, addressOf, bytesOf } from "./addresses.ts";
 import {
@@ -12,6 +11,7 @@ import {
   sealedBytesIn,
 } from "./byte-values.ts";
 import { countryPrefix, Digits, type Direction } from "./digits.ts";
+import { Siv } from "./siv.ts";
 
 /*
  * Sealed values: AES-SIV (RFC 5297) with AES-256. It is deterministic, so that equal values of one column have equal
@@ -92,6 +92,8 @@ export class Sealer {
   #others: readonly number[] = [];
   /** By version and column. */
   readonly #digits = new Map<string, Digits>();
+  /** The same. */
+  readonly #sivs = new Map<string, Siv>();
   #generation = 0;
 
   constructor(keys: TokenKeys) {
@@ -114,6 +116,7 @@ export class Sealer {
     );
     this.#others = [...secrets.keys()].filter((each) => each !== active && retired?.has(each) !== true);
     this.#digits.clear();
+    this.#sivs.clear();
     this.#generation++;
   }
 
@@ -156,11 +159,11 @@ export class Sealer {
 
   #sealUnder(active: number, text: string, { associated, form, version }: Storage): string | undefined {
     if (form === "digits" || form === "phone") return this.#turn(text, associated, form, version, "encrypt");
-    const keys = this.#keys.get(active);
-    if (keys === undefined) throw new Error("the active key is not in the ring");
+    const siv = this.#sivOf(active, associated);
+    if (siv === undefined) throw new Error("the active key is not in the ring");
     const value = form === "bytes" ? bytesOfText(text) : Buffer.from(text);
     if (value === undefined || (form === "bytes" && looksLikeBytesToken(value))) return undefined;
-    const sealed = Buffer.from(aessiv(keys.siv, Buffer.from(associated)).encrypt(value));
+    const sealed = siv.seal(value);
     if (form === "bytes") return bytesToken(active, sealed);
     return form === "token"
       ? `slt1_${active}_${sealed.toString("base64url")}`
@@ -172,14 +175,22 @@ export class Sealer {
     if (form === "digits" || form === "phone") return this.#turn(token, associated, form, version, "decrypt");
     const sealed =
       form === "token" ? sealedIn(token) : form === "bytes" ? sealedBytesIn(token) : addressed(token);
-    const keys = sealed && this.#keys.get(sealed.version);
-    if (sealed === undefined || keys === undefined) return undefined;
-    try {
-      const value = Buffer.from(aessiv(keys.siv, Buffer.from(associated)).decrypt(sealed.bytes));
-      return form === "bytes" ? hexText(value) : value.toString("utf8");
-    } catch {
-      return undefined;
+    const value = sealed && this.#sivOf(sealed.version, associated)?.open(sealed.bytes);
+    if (value === undefined) return undefined;
+    return form === "bytes" ? hexText(value) : value.toString("utf8");
+  }
+
+  /** Undefined if the ring does not have the key. */
+  #sivOf(version: number, associated: string): Siv | undefined {
+    const name = `${version} ${associated}`;
+    let siv = this.#sivs.get(name);
+    if (siv === undefined) {
+      const keys = this.#keys.get(version);
+      if (keys === undefined) return undefined;
+      siv = new Siv(keys.siv, Buffer.from(associated));
+      this.#sivs.set(name, siv);
     }
+    return siv;
   }
 
   #turn(
