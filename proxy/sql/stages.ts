@@ -44,6 +44,7 @@ export const STAGES: readonly Stage[] = [
       "bind/",
       "comparisons.ts",
       "functions.ts",
+      "keeping-functions.ts",
       "lineage.ts",
       "parse/",
       "purposes.ts",

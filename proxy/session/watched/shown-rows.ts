@@ -262,7 +262,9 @@ function namespacesOf(subjects: readonly { readonly namespace: string }[]): read
 /** How many people rows stand for that do not name them. */
 function peopleIn({ shape: { metering } }: Run, rows: number, bytes: number): number {
   if (metering === undefined) return 0;
-  if (metering.price?.bySize === true) return Math.max(rows, sizeInPeople(bytes));
+  // A sum may have as many digits as there are people in it.
+  if (metering.price?.bySize === true || metering.gathers === true)
+    return Math.max(rows, sizeInPeople(bytes));
   return metering.unknown === 0 ? 0 : Math.min(rows * metering.unknown, Math.max(rows, sizeInPeople(bytes)));
 }
 
