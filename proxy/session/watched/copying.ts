@@ -53,6 +53,8 @@ function peopleStored(run: Run, complete: Frame): number {
   return copies * (written ?? rowsMade(complete) ?? 1);
 }
 
+const UNDONE = "nothing was stored: ";
+
 /** Of a text with several statements nothing can be taken back by itself. */
 export const NOT_BY_ITSELF: Refusal = refuse(
   "42501",
@@ -60,13 +62,17 @@ export const NOT_BY_ITSELF: Refusal = refuse(
   { hint: "Send it by itself: where a budget has no room for what it copies, it is undone." },
 );
 
-export const GATHERS: Refusal = refuse(
-  "53400",
-  "nothing was stored: how many people are in it is not known",
-  {
-    hint: "Store rows as they are, one statement at a time, without aggregates, functions that run a text and calls that keep a value elsewhere. Or do it as a user without a budget.",
-  },
-);
+export const GATHERS: Refusal = refuse("53400", `${UNDONE}how many people are in it is not known`, {
+  hint: "Store rows as they are, one statement at a time, without aggregates, functions that run a text and calls that keep a value elsewhere. Or do it as a user without a budget.",
+});
+
+/** A budget has no room for it: what the client is told of a statement that has been taken back. */
+export function undone(refusal: Refusal): Refusal {
+  const { message, hint } = refusal;
+  if (message.startsWith(UNDONE)) return refusal;
+  const less = "Store fewer rows, or wait until earlier reads have left the window.";
+  return { ...refusal, message: `${UNDONE}${message}`, hint: hint === undefined ? less : `${less} ${hint}` };
+}
 
 /** Locks and sequences are seen by other sessions at once, and no rollback takes them back. */
 export const FOR_GOOD: Refusal = refuse(
