@@ -87,15 +87,16 @@ export class ShownRows {
    * charged.
    */
   text(run: Run, people: number, bytes: number): boolean {
-    return this.#told(run, people, bytes, people > (this.#reader?.ahead ?? 0));
+    return this.#told(run, { people, bytes, waits: people > (this.#reader?.ahead ?? 0) });
   }
 
   /** A statement has stored values of so many people. False: until they are charged. */
   stored(run: Run, people: number): boolean {
-    return this.#told(run, people, 0, true);
+    return this.#told(run, { people, bytes: 0, waits: true, of: "copy" });
   }
 
-  #told(run: Run, people: number, bytes: number, waits: boolean): boolean {
+  #told(run: Run, told: Told): boolean {
+    const { people, waits } = told;
     if (this.#telling === run) return this.#isPaid(run, people);
     const reader = this.#reader;
     if (people === 0 || reader === undefined || this.#run !== run || run.cut !== undefined) return true;
@@ -104,7 +105,7 @@ export class ShownRows {
       return false;
     }
     if (!this.#isChecked && this.#isStopped(run, reader)) return true;
-    this.#quote(run, reader, people, bytes);
+    this.#quote(run, reader, told);
     if (!waits || this.#state.judging.observes) return true;
     this.#charges.flush();
     this.#telling = run;
@@ -124,14 +125,14 @@ export class ShownRows {
     const reader = this.#reader;
     if (reader === undefined || reader.account.windows.length === 0) return;
     if (this.#state.readers.stops(reader)) this.#onStop(run, GATHERS);
-    else this.#quote(run, reader, 1, 0);
+    else this.#quote(run, reader, { people: 1, bytes: 0 });
   }
 
-  #quote(run: Run, reader: Reader, people: number, bytes: number): void {
+  #quote(run: Run, reader: Reader, { people, bytes, of }: Omit<Told, "waits">): void {
     run.people.addUnknown(people);
     this.#charges.shown(run, reader, {
       ...{ namespaces: NOBODY, identities: NOBODY },
-      ...{ units: people * PERSON, bytes },
+      ...{ units: people * PERSON, bytes, ...(of && { of }) },
     });
   }
 
@@ -196,6 +197,15 @@ export class ShownRows {
       ? ofPeople(run, metering, identities, { bytes, end })
       : ofGroup(metering, identities, { bytes, end });
   }
+}
+
+/** A text, or the end of a statement, which shows so many people without names. */
+interface Told {
+  readonly people: number;
+  readonly bytes: number;
+  /** Until they are charged. */
+  readonly waits: boolean;
+  readonly of?: Shown["of"];
 }
 
 /** Rows that lie in the same bytes, and the people they show. */
