@@ -1,4 +1,3 @@
-import { appendFileSync } from "node:fs";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import {
@@ -245,7 +244,6 @@ test("no more people are stored elsewhere than the reader was charged for", { ti
       raw?.socket.destroy();
       raw = await sluice.raw("helpdesk_app");
     }
-    if (process.env.PATHX) appendFileSync(process.env.PATHX, `${readers}: ${told} /// ${messages.length}\n`);
     raw.send(query(`SET app.agent = '${reader}'`), ...messages, query("ROLLBACK"));
     try {
       for (let i = 0; i < ends + 2; i++) await raw.until("Z");

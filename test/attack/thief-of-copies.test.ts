@@ -365,3 +365,14 @@ test("ordinary statements are charged to nobody, also those that name an address
     expect(charged()).toBe(1);
   });
 });
+
+test("a long row that has begun to leave leaves whole, also where the budget ends within it", async () => {
+  for (const sql of [
+    "INSERT INTO notes SELECT id, email || repeat('x', 9000) FROM customers RETURNING t",
+    "SELECT DISTINCT email || repeat('x', 9000) FROM customers",
+  ])
+    await asThief(async (raw) => {
+      expect(codeOf(await ask(raw, query(sql))), sql).toBe("53400");
+      expect(codeOf(await ask(raw, query("SELECT 1"))), sql).toBeUndefined();
+    });
+});

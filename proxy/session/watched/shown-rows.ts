@@ -25,6 +25,8 @@ export class ShownRows {
   #reader: Reader | undefined;
   /** They are being charged, and leave when that is done. */
   #many: Rows | undefined;
+  /** The first piece of a long row has left. */
+  #hasBegun = false;
   /** Its error or notice is being charged, and leaves when that is done. */
   #telling: Run | undefined;
 
@@ -47,10 +49,12 @@ export class ShownRows {
 
   /** False: it must wait until those before it are charged, or those in it where they are many. */
   row(frame: FrameReader, run: Run): boolean {
+    // What has begun to leave leaves whole, also where a budget stops meanwhile.
     if (frame.piece === "middle" || frame.piece === "last") {
-      if (run.cut === undefined) this.#state.toClient.forward(frame);
+      if (this.#hasBegun) this.#state.toClient.forward(frame);
       return true;
     }
+    this.#hasBegun = false;
     if (this.#many !== undefined) return this.#paid(frame, run, this.#many);
     if (run.cut !== undefined) return true;
     const { metering } = run.shape;
@@ -58,7 +62,7 @@ export class ShownRows {
       const { rows, bytes } = whole(frame);
       run.rows += rows;
       run.bytes += bytes;
-      this.#state.toClient.forward(frame);
+      this.#forward(frame);
       return true;
     }
     if (this.#reader === undefined || this.#run !== run)
@@ -178,8 +182,13 @@ export class ShownRows {
     const { identities, namespaces } = shown;
     for (let i = 0; i < identities.length; i++) run.people.add(namespaces[i] ?? "", identities[i] ?? "");
     run.people.addUnknown(others);
-    if (end === undefined) this.#state.toClient.forward(frame);
+    if (end === undefined) this.#forward(frame);
     else this.#state.toClient.lend(frame.buffer, frame.start, end);
+  }
+
+  #forward(frame: FrameReader): void {
+    this.#hasBegun = frame.piece === "first";
+    this.#state.toClient.forward(frame);
   }
 
   /** Takes the added columns off. */
