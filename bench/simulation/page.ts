@@ -14,7 +14,8 @@ const runs: Results[] = [];
 for (const name of (await readdir(RESULTS)).toSorted()) {
   runs.push(JSON.parse(await readFile(`${RESULTS}/${name}`, "utf8")) as Results);
 }
-const single = runs.filter(({ profiles }) => profiles === "one");
+const behind = runs.filter((run) => run.behind);
+const single = runs.filter((run) => run.profiles === "one" && !run.behind);
 const fleet = runs.filter(({ profiles }) => profiles !== "one");
 const named = THIEVES.map(({ name }) => ({ thief: name }));
 const curve = curveOf(single);
@@ -37,6 +38,7 @@ const text = [
   "",
   `Redis held ${figure(Math.round(most / 2 ** 20))} MB at the end, for all agents and thieves.`,
   ...(fleet.length === 0 ? [] : fleetTables(fleet)),
+  ...(behind.length === 0 ? [] : behindTables(behind)),
 ].join("\n");
 const page = await readFile("docs/simulation.md", "utf8");
 await writeFile(
@@ -55,5 +57,16 @@ function fleetTables(fleet: readonly Results[]): string[] {
     ...thievesTable(fleet, fleet[0]?.thieves ?? []),
     "",
     ...honestTable(fleet),
+  ];
+}
+
+function behindTables(behind: readonly Results[]): string[] {
+  return [
+    "",
+    "The same people at the screens of one application that names them, with a watched role (`--behind`): rows do not wait for the counters, and what the table has is the worst that may leave before the stop:",
+    "",
+    ...thievesTable(behind, behind[0]?.thieves ?? []),
+    "",
+    ...honestTable(behind),
   ];
 }

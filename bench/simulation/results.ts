@@ -43,6 +43,8 @@ export interface Honest {
 export interface Results {
   readonly seed: number;
   readonly profiles: Scene["profiles"];
+  /** All users are people behind one application. */
+  readonly behind?: true;
   readonly thieves: readonly Fate[];
   readonly honest: Honest;
   readonly redisBytes: number;
@@ -52,6 +54,7 @@ export function resultsOf(ledger: Ledger, scene: Scene, redisBytes: number): Res
   return {
     seed: scene.seed,
     profiles: scene.profiles,
+    ...(scene.application !== undefined && { behind: true }),
     thieves: scene.thieves.map((thief) => fateOf(ledger, thief)),
     honest: honestOf(ledger, scene),
     redisBytes,

@@ -4,6 +4,7 @@
  *
  *   npx tsc -p tsconfig.json --noEmit false --outDir dist/bench --rootDir .
  *   node dist/bench/bench/simulation/run.js --seed 20190415 [--fleet] [--agents 100] [--days 60] [--thieves "ten at 75;dump"]
+ *   --behind    the same people behind one application with a watched role (bench/simulation/behind.yaml)
  *
  * prints the tables of this run. `--keep` puts its figures into bench/simulation/results; page.ts makes docs/ of
  * them. Six minutes on one core.
@@ -22,16 +23,18 @@ const RESULTS = "bench/simulation/results";
 const { values } = parseArgs({
   options: {
     seed: { type: "string", default: "20190415" },
-    policy: { type: "string", default: "bench/simulation/policy.yaml" },
+    policy: { type: "string" },
     agents: { type: "string", default: "300" },
     days: { type: "string", default: String(DAYS) },
     thieves: { type: "string" },
     // Each proxy with profiles of its own, exchanged by Redis, as a fleet is.
     fleet: { type: "boolean" },
+    behind: { type: "boolean" },
     keep: { type: "boolean" },
   },
 });
-const loaded = await loadPolicies(values.policy);
+const { behind = false, policy = `bench/simulation/${behind ? "behind" : "policy"}.yaml` } = values;
+const loaded = await loadPolicies(policy);
 if (!loaded.ok) throw new Error(loaded.problems.map((problem) => problem.message).join("\n"));
 const wanted = values.thieves?.split(";");
 const redis = await launchRedis({});
@@ -43,6 +46,7 @@ const results = await simulate({
   thieves: [...THIEVES, ...CURVE].filter(({ name }) => wanted === undefined || wanted.includes(name)),
   days: Number(values.days),
   portions: 10,
+  ...(behind && { application: { role: "app", address: "10.0.0.7" } }),
   profiles: values.fleet ? "each proxy's" : "one",
   onDay: (day) => day % 10 === 9 && console.error(`day ${day + 1} of ${values.days}`),
 });
@@ -53,6 +57,6 @@ for (const { user, rule, day, text } of results.honest.falseAlerts) {
 }
 if (values.keep) {
   await mkdir(RESULTS, { recursive: true });
-  const name = `${values.seed}${values.fleet ? "-fleet" : ""}.json`;
+  const name = `${values.seed}${values.fleet ? "-fleet" : ""}${behind ? "-behind" : ""}.json`;
   await writeFile(`${RESULTS}/${name}`, `${JSON.stringify(results, undefined, 2)}\n`);
 }

@@ -14,6 +14,8 @@ export interface Scene {
   readonly agents: number;
   readonly thieves: readonly Thief[];
   readonly days: number;
+  /** The users are people behind one application, whose role this is: it alone has an address and a database user. */
+  readonly application?: { readonly role: string; readonly address: string };
   /** In how many portions an agent reads what they read in a day. */
   readonly portions: number;
   /** One set of profiles for all proxies, or each with its own, exchanged by Redis. */
@@ -41,7 +43,8 @@ export async function simulate(scene: Scene): Promise<Results> {
       }
       for (const sip of sips.toSorted((a, b) => a.time - b.time)) {
         const tightened = world.isTightened(sip.user);
-        ledger.enter(sip, await world.read(sip, roleOf(sip.user)), tightened);
+        const { role = roleOf(sip.user), address = sip.address } = scene.application ?? {};
+        ledger.enter(sip, await world.read({ ...sip, address }, role), tightened);
       }
       onDay?.(day);
     }

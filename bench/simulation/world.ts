@@ -10,12 +10,21 @@ import { type ProfileBackend, SharedProfiles } from "../../proxy/behaviour/share
 import { Behaviour } from "../../proxy/behaviour/watch.ts";
 import { createLog } from "../../proxy/log.ts";
 import { chargeScript } from "../../proxy/meter/charge-script.ts";
-import { accountOf, type CounterStore, type Meter } from "../../proxy/meter/meter.ts";
+import {
+  type Account,
+  accountOf,
+  type CounterStore,
+  type Grant,
+  type Meter,
+} from "../../proxy/meter/meter.ts";
+import { refusalOf } from "../../proxy/meter/refusal.ts";
 import { createMeter } from "../../proxy/meter/session-meter.ts";
+import { Stops } from "../../proxy/meter/stops.ts";
 import { withReadings, withTightening } from "../../proxy/meter/store-layers.ts";
 import { createRedisStore } from "../../proxy/meter/store-redis.ts";
 import { openSuspensions, type Suspensions } from "../../proxy/orders/suspensions.ts";
 import type { Role } from "../../proxy/policy/policy.ts";
+import { mostAhead } from "../../proxy/session/watched/readers.ts";
 import { DAY, INSTANCES, type Sip } from "./organisation.ts";
 
 const CLOCK_KEY = "simulation:now";
@@ -34,6 +43,9 @@ export interface Outcome {
   readonly stopped: "no" | "row limit" | "budget" | "suspended";
 }
 
+/** "refused": before it ran, as a budget was known to be used up. */
+type Ending = Outcome["stopped"] | "refused";
+
 /** The guard of a fleet, as it is, in virtual time. */
 export class World {
   now = 0;
@@ -46,6 +58,8 @@ export class World {
   readonly #behaviours: readonly Behaviour[];
   readonly #profiles: readonly SharedProfiles[];
   readonly #meters = new Map<string, Meter>();
+  /** Of each proxy, where rows of a watched role do not wait for the counters. */
+  readonly #stops = Array.from({ length: INSTANCES }, () => new Stops());
 
   private constructor(
     roles: ReadonlyMap<string, Role>,
@@ -150,7 +164,12 @@ export class World {
     await this.#redis.set(CLOCK_KEY, time);
     const limit = role.limits.rows ?? Number.POSITIVE_INFINITY;
     const asked = people.slice(0, limit).map(String);
-    const meter = this.#meterOf(role, user, address, instance);
+    const account = accountOf(role, { database: DATABASE, user, address });
+    const meter = this.#meterOf(account, instance);
+    if (role.watch && this.#stopsOf(instance).of(account, time) !== undefined) {
+      await this.#observe({ ...sip, lookups: 0 }, role, [], "refused");
+      return { released: 0, stopped: "budget" };
+    }
     if (lookups > 0 && (await meter.amount("lookups", lookups)).kind !== "all")
       return { released: 0, stopped: "budget" };
     const grant = await meter.charge({
@@ -160,14 +179,36 @@ export class World {
       unknownPerRow: 0,
     });
     if (grant.kind === "unreachable") throw new Error("Redis cannot be reached");
-    const released = grant.kind === "all" ? asked.length : grant.rows;
+    const released = role.watch
+      ? this.#shown(asked.length, grant, account, instance)
+      : grant.kind === "all"
+        ? asked.length
+        : grant.rows;
     const stopped = grant.kind === "part" ? "budget" : people.length > limit ? "row limit" : "no";
-    const proxy = instance % this.#profiles.length;
+    await this.#observe(sip, role, asked.slice(0, released), stopped);
+    return { released, stopped };
+  }
+
+  /** What the watch of the sip's proxy makes of it. */
+  async #observe(sip: Sip, role: Role, people: readonly string[], stopped: Ending): Promise<void> {
+    const proxy = sip.instance % this.#profiles.length;
     const [behaviour, profiles] = [this.#behaviours[proxy], this.#profiles[proxy]];
-    behaviour?.observe(eventOf(sip, role, asked.slice(0, released), stopped));
+    behaviour?.observe(eventOf(sip, role, people, stopped));
     await behaviour?.settled();
     await profiles?.exchange();
-    return { released, stopped };
+  }
+
+  /** Rows of a watched role leave before they are charged: at the worst all that may. The next statement is stopped. */
+  #shown(asked: number, grant: Grant, account: Account, instance: number): number {
+    if (grant.kind !== "part") return asked;
+    this.#stopsOf(instance).stop(account, grant.window, refusalOf(grant, account), grant.freesAt);
+    return Math.min(asked, grant.rows + mostAhead(account.windows));
+  }
+
+  #stopsOf(instance: number): Stops {
+    const stops = this.#stops[instance % INSTANCES];
+    if (stops === undefined) throw new Error("no such instance");
+    return stops;
   }
 
   /** Bytes that Redis holds for all of it. */
@@ -183,13 +224,13 @@ export class World {
     this.#redis.disconnect();
   }
 
-  #meterOf(role: Role, user: string, address: string, instance: number): Meter {
+  #meterOf(account: Account, instance: number): Meter {
     const store = this.#stores[instance % INSTANCES];
     if (store === undefined) throw new Error("no such instance");
-    const key = [user, address, instance].join();
+    const key = [account.user, account.address, instance].join();
     let meter = this.#meters.get(key);
     if (meter === undefined) {
-      meter = createMeter(store, accountOf(role, { database: DATABASE, user, address }), () => this.now);
+      meter = createMeter(store, account, () => this.now);
       this.#meters.set(key, meter);
     }
     return meter;
@@ -242,13 +283,17 @@ function eventOf(
   { time, user, address, lookups, purposeless }: Sip,
   role: Role,
   people: readonly string[],
-  stopped: Outcome["stopped"],
+  stopped: Ending,
 ): StatementEvent {
-  const sqlstate = stopped === "budget" ? "53400" : stopped === "row limit" ? "54000" : undefined;
+  const isRefused = stopped === "refused";
+  const sqlstate =
+    stopped === "budget" || isRefused ? "53400" : stopped === "row limit" ? "54000" : undefined;
+  const decision = sqlstate === undefined ? "mask" : isRefused ? "refuse" : "cut";
   return {
+    ...(role.watch && { account: "helpdesk_app" }),
     ...{ kind: "statement", time, session: "", user, role: companyOf(role.name, user), database: DATABASE },
     ...{ client: address, application: "", command: "SELECT", statement: "", relations: [], masked: [] },
-    ...{ lookups, decision: sqlstate === undefined ? "mask" : "cut", policy: "", bytes: 0, duration: 0 },
+    ...{ lookups, decision, policy: "", bytes: 0, duration: 0 },
     ...(sqlstate === undefined ? {} : { sqlstate }),
     ...(role.purpose.size === 0 ? {} : { purposeless: Math.min(purposeless, people.length) }),
     rows: people.length,

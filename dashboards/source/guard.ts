@@ -114,6 +114,19 @@ const sight: RowPlan = {
       ],
     }),
     lines({
+      title: "Tokens turned back",
+      description:
+        "People whose values of a class were turned back, in an hour. A rise without more work: somebody reads what he does not need (reveals: of a role).",
+      width: 6,
+      unit: "short",
+      queries: [
+        {
+          expr: `sum by (role, class) (increase(sluice_reveals_total{${WHERE}}[1h]))`,
+          legend: "{{role}} {{class}}",
+        },
+      ],
+    }),
+    lines({
       title: "Rows for each statement",
       description:
         "On average. An agent's work is a few rows at a time; a rise is a list, an export or a dump.",
@@ -161,7 +174,7 @@ const refusals: RowPlan = {
     lines({
       title: "Refused or cut short, by reason",
       description:
-        "The kind of policy line that did it. relation, column, function, write: a right is missing. rows, bytes, budget, lookups, changes: a limit. not_understood: no line could allow it (docs/refused.md). counters, audit: see the overview.",
+        "The kind of policy line that did it. relation, column, function, write: a right is missing. rows, bytes, budget, lookups, reveals, changes: a limit. not_understood: no line could allow it (docs/refused.md). counters, audit: see the overview.",
       width: 6,
       unit: "ops",
       queries: [

@@ -42,7 +42,7 @@ const questionSchema = z.object({
     z.object({ kind: z.literal("end"), session: z.string(), by: z.string() }),
   ]),
 });
-type Question = z.infer<typeof questionSchema>;
+type FleetQuestion = z.infer<typeof questionSchema>;
 
 const notableSchema: z.ZodType<Notable> = z.object({
   number: z.number(),
@@ -93,7 +93,7 @@ const answerSchema = z.object({
   running: z.array(runningSchema).exactOptional(),
   ended: z.boolean().exactOptional(),
 });
-type Answer = z.infer<typeof answerSchema>;
+type FleetAnswer = z.infer<typeof answerSchema>;
 
 /** What others have told, and how many of them have. */
 export interface Told<T> {
@@ -101,8 +101,8 @@ export interface Told<T> {
   readonly processes: number;
 }
 
-interface Waiting {
-  readonly answers: Answer[];
+interface PendingAnswers {
+  readonly answers: FleetAnswer[];
   /** How many are to come; undefined until that is known. */
   expected: number | undefined;
   readonly done: () => void;
@@ -115,7 +115,7 @@ export class Fleet {
   readonly #options: FleetOptions;
   readonly #own = randomUUID();
   readonly #channel: SealedChannel;
-  readonly #waiting = new Map<string, Waiting>();
+  readonly #waiting = new Map<string, PendingAnswers>();
 
   constructor(options: FleetOptions) {
     this.#options = options;
@@ -150,11 +150,11 @@ export class Fleet {
   }
 
   /** Resolves with what has come by the time limit; with nothing while Redis is away. */
-  async #ask(about: Question["about"]): Promise<readonly Answer[]> {
+  async #ask(about: FleetQuestion["about"]): Promise<readonly FleetAnswer[]> {
     if (!this.#channel.reachable) return [];
     const ask = randomUUID();
     let timer: NodeJS.Timeout | undefined;
-    const answers: Answer[] = [];
+    const answers: FleetAnswer[] = [];
     const answered = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, ANSWER_MS);
       this.#waiting.set(ask, { answers, expected: undefined, done: resolve });
@@ -176,7 +176,7 @@ export class Fleet {
     return answers;
   }
 
-  #publish(channel: string, message: Question | Answer): Promise<number | undefined> {
+  #publish(channel: string, message: FleetQuestion | FleetAnswer): Promise<number | undefined> {
     return this.#channel.publish(channel, message);
   }
 
@@ -195,7 +195,7 @@ export class Fleet {
     await this.#publish(`${CHANNEL}:${from}`, { answer: ask, ...this.#tell(about) }).catch(() => {});
   }
 
-  #tell(about: Question["about"]): Omit<Answer, "answer"> {
+  #tell(about: FleetQuestion["about"]): Omit<FleetAnswer, "answer"> {
     const { recent, running, end } = this.#options;
     switch (about.kind) {
       case "notables": {

@@ -9,7 +9,7 @@ import { scopeOf } from "../meter/windows.ts";
 import type { Reached, Suspension, Suspensions } from "../orders/suspensions.ts";
 import { accountBudget } from "../policy/acting.ts";
 import type { PolicySet } from "../policy/compile.ts";
-import type { BudgetWindow, Policy, Role } from "../policy/policy.ts";
+import { type BudgetWindow, type Policy, type Role, windowsOf } from "../policy/policy.ts";
 import { peopleToTenths } from "../policy/prices.ts";
 import { isRefusal, roleFor } from "../policy/roles.ts";
 import type { NamedPool } from "../pool/pools.ts";
@@ -243,7 +243,7 @@ interface CountedReader {
 }
 
 /** Where readers are looked for. */
-interface Known {
+interface ReaderSources {
   readonly open: readonly SessionInfo[];
   readonly seen: readonly SeenStatement[];
   readonly databases: readonly string[];
@@ -251,7 +251,7 @@ interface Known {
 }
 
 /** Users who are connected, users whom the policy names and counts, and people for whom an application has read lately. */
-function readers({ open, seen, databases, policies }: Known): readonly CountedReader[] {
+function readers({ open, seen, databases, policies }: ReaderSources): readonly CountedReader[] {
   const found = new Map<string, CountedReader>();
   const add = (reader: CountedReader) => {
     const key = JSON.stringify([reader.database, reader.user]);
@@ -278,7 +278,7 @@ function readers({ open, seen, databases, policies }: Known): readonly CountedRe
   for (const { database, user, account, role: name, client } of seen) {
     const role = account === undefined ? undefined : policies.forDatabase(database).roles.get(name);
     if (role !== undefined && found.size < persons)
-      add({ user, database, role, budget: role.budget, address: client });
+      add({ user, database, role, budget: windowsOf(role), address: client });
   }
   return [...found.values()];
 }

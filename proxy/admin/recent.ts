@@ -78,7 +78,7 @@ const REFUSALS: ReadonlySet<Notable["kind"]> = new Set(["refused", "cut", "login
 
 /** What this process decided lately: bounded, and gone with it. The audit log is what counts. */
 export class Recent {
-  readonly #statements = new Ring<Place>(STATEMENTS);
+  readonly #statements = new Ring<EventSlot>(STATEMENTS);
   readonly #refusals = new Ring<Notable>(NOTABLES);
   readonly #notables = new Ring<Notable>(NOTABLES);
   readonly #totals = new Map<string, { -readonly [Key in keyof Totals]: Totals[Key] }>();
@@ -88,7 +88,7 @@ export class Recent {
   see(event: AuditEvent): void {
     if (event.kind === "statement") {
       // Places are written over and over: objects that live for a moment are what costs a garbage collector most.
-      this.#statements.put((place = new Place()) => place.enter(event));
+      this.#statements.put((place = new EventSlot()) => place.enter(event));
       this.#count(event);
     }
     const notable = notableOf(event);
@@ -166,7 +166,7 @@ class Ring<T> {
 }
 
 /** Of a statement's event no more is kept: its hashes of people may be thousands. */
-class Place {
+class EventSlot {
   #time = 0;
   #session = "";
   #user = "";

@@ -45,7 +45,7 @@ const MOST_CATALOGS = 4;
 const MEGABYTES = 512;
 
 /** A text that waits for the thread, or is with it. */
-interface Waiting {
+interface PendingText {
   readonly text: string;
   readonly catalog: Catalog;
   /** What the thread is asked about it. */
@@ -63,7 +63,7 @@ type Missing = "late" | "gone";
  */
 export class Analyst implements Elsewhere {
   readonly #options: AnalystOptions;
-  readonly #waiting: Waiting[] = [];
+  readonly #waiting: PendingText[] = [];
   #waitingBytes = 0;
   #isBusy = false;
   #isClosed = false;
@@ -111,7 +111,7 @@ export class Analyst implements Elsewhere {
     return !this.#isClosed && this.#waitingBytes + text.length <= mostWaiting;
   }
 
-  #ask(waiting: Waiting): void {
+  #ask(waiting: PendingText): void {
     this.#waitingBytes += waiting.text.length;
     this.#waiting.push(waiting);
     void this.#work();
@@ -136,7 +136,7 @@ export class Analyst implements Elsewhere {
     this.#idle.unref();
   }
 
-  async #answerTo({ catalog, question }: Waiting): Promise<FromThread | LeavingsFromThread | Missing> {
+  async #answerTo({ catalog, question }: PendingText): Promise<FromThread | LeavingsFromThread | Missing> {
     if (this.#isClosed) return "gone";
     try {
       const worker = this.#worker ?? this.#start();

@@ -15,7 +15,6 @@ import { type PolicyWatch, watchPolicies } from "../policy-files/watch.ts";
 import { CancelKeys } from "../session/cancel/cancel.ts";
 import type { Address, Addresses, Settings } from "../settings/settings.ts";
 import { type CacheEvents, Scopes, VerdictCache } from "../sql/cache.ts";
-import { Sealer } from "../tokens/sealed.ts";
 import { version } from "../version.ts";
 import type { BackendKey } from "../wire/backend-messages.ts";
 import type { Crew } from "../workers/worker.ts";
@@ -36,6 +35,7 @@ import { tellOfPlainText } from "./plain-text.ts";
 import { PolicyWarnings } from "./policy-warnings.ts";
 import { type RunningServer, startServer } from "./server.ts";
 import { redisOf, trustRedis } from "./state-places.ts";
+import { TokenKeyring, tokenKeysOf } from "./token-keyring.ts";
 import { warmUp } from "./warm-up.ts";
 
 /** The compiled files of threads: those beside this one, unless it runs from its sources. */
@@ -94,8 +94,10 @@ export async function compose(
   if (settings.key === undefined && usesTokens(policies)) {
     return failed("--key-file: missing; the policy has token masks, which are made with it (or SLUICE_KEY)");
   }
-  const sealer = settings.tokenKeys && new Sealer(settings.tokenKeys);
-  const unsealed = tokenProblems(policies, sealer);
+  const tokenKeys = await tokenKeysOf(settings);
+  if (tokenKeys?.ok === false) return failed(`--token-keys-file: ${tokenKeys.problem}`);
+  const keyring = new TokenKeyring(tokenKeys, readAgain, log);
+  const unsealed = tokenProblems(policies, keyring.sealer);
   if (unsealed.length > 0) return failed(...unsealed.map(describeProblem));
   if (settings.key === undefined && usesNoise(policies))
     log.warn("--key-file: missing; the noise of aggregates_only is another one after each start");
@@ -103,7 +105,7 @@ export async function compose(
   try {
     return {
       ok: true,
-      running: await start(settings, reloaded, { policies, sealer, log, crew, threads }, stops),
+      running: await start(settings, reloaded, { policies, keyring, log, crew, threads }, stops),
     };
   } catch (error) {
     await stopAll(stops);
@@ -133,7 +135,7 @@ function tellProblems(problems: readonly PolicyProblem[], log: Log): void {
 
 interface Given {
   readonly policies: PolicySet;
-  readonly sealer: Sealer | undefined;
+  readonly keyring: TokenKeyring;
   readonly log: Log;
   /** The other processes, if this is a worker. */
   readonly crew: Crew | undefined;
@@ -143,10 +145,11 @@ interface Given {
 async function start(
   settings: Settings,
   reloaded: Reloaded,
-  { policies: onDisk, sealer, log, crew, threads }: Given,
+  { policies: onDisk, keyring, log, crew, threads }: Given,
   stops: Stop[],
 ): Promise<Running> {
   const { upstream, databases: others } = reloaded.current.targets;
+  const { sealer } = keyring;
   const keys = deriveKeys(settings.key ?? randomSecret());
   const usual = upstream.database ?? upstream.user ?? "postgres";
   const databases = new Set([...onDisk.databases, usual, ...others.keys()]);
@@ -255,7 +258,11 @@ async function start(
   const admins: Admin[] = [];
   const reload = async () => {
     reloaded.reload();
+    const isKept = (await keyring.reload(watching.current)) !== undefined;
     await Promise.all([watching.reload(), server.reload(reloaded.current.targets)]);
+    // A ring may belong to the policy that has been read just now.
+    const unread = isKept ? await keyring.reload(watching.current) : undefined;
+    if (unread !== undefined) keyring.tell(unread);
     tellProblems(await signed.problemsOf(watching.current), log);
     for (const admin of admins) admin.reload();
   };

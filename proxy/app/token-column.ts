@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Relation } from "../catalog/catalog.ts";
 import { quoteIdentifier, quoteLiteral, quoteQualified } from "../pg/quote.ts";
 import type { TokenColumn } from "../sql/tokens/columns.ts";
-import { looksLikeToken, MARKS, type Sealer, versionOf } from "../tokens/sealed.ts";
+import { looksLikeToken, MARKS, type Sealer, tokenStart, versionOf } from "../tokens/sealed.ts";
 
 /*
  * Turns the values that a column holds already into tokens, back, or into tokens of another key, while applications go on
@@ -44,6 +44,9 @@ export interface Turned {
   readonly strange: number;
   /** The primary keys of a few of these. */
   readonly examples: readonly string[];
+  /** Rows whose value another row has already, in its new form, though it must be unique; they stay as they are. */
+  readonly twice: number;
+  readonly twiceExamples: readonly string[];
 }
 
 export interface Found {
@@ -140,8 +143,9 @@ export async function isNoted(place: TokenPlace): Promise<boolean> {
 }
 
 async function onePass(place: TokenPlace, turn: Turn, { batch, rate, progress }: Pace): Promise<Turned> {
-  let [rows, strange] = [0, 0];
+  let [rows, strange, twice] = [0, 0, 0];
   const examples: string[] = [];
+  const twiceExamples: string[] = [];
   for await (const read of batches(place, batch, filterOf(place, turn))) {
     const began = performance.now();
     const changes: Change[] = [];
@@ -152,12 +156,16 @@ async function onePass(place: TokenPlace, turn: Turn, { batch, rate, progress }:
         if (examples.length < MOST_EXAMPLES) examples.push(keyText(place, key));
       } else if (other !== undefined && other !== value) changes.push({ key, old: value, other });
     }
-    rows += await write(place, changes);
+    const written = await write(place, changes);
+    rows += written.rows;
+    twice += written.twice.length;
+    for (const { key } of written.twice)
+      if (twiceExamples.length < MOST_EXAMPLES) twiceExamples.push(keyText(place, key));
     progress(rows);
     if (rate !== undefined)
       await sleep(Math.max(0, (read.length / rate) * 1000 - (performance.now() - began)));
   }
-  return { rows, strange, examples };
+  return { rows, strange, examples, twice, twiceExamples };
 }
 
 function keyText({ relation }: TokenPlace, key: readonly string[]): string {
@@ -173,12 +181,20 @@ interface Read {
 function filterOf({ column, sealer, name }: TokenPlace, turn: Turn): string {
   const mark = MARKS[column.form];
   if (mark === undefined) return "true";
-  const start = (length: number) => `pg_catalog.left(t.${quoteIdentifier(name)}::text, ${length})`;
+  const start = (length: number) => `pg_catalog.left(${textOf(column, name)}, ${length})`;
   const isToken = `${start(mark.length)} = ${quoteLiteral(mark)}`;
   if (turn === "migrate") return `NOT (${isToken})`;
   if (turn === "restore") return isToken;
-  const active = `${mark}${sealer.active}${mark.slice(-1)}`;
+  const active = tokenStart(column.form, sealer.active);
   return `${isToken} AND ${start(active.length)} <> ${quoteLiteral(active)}`;
+}
+
+/** The column as a text: of bytes in hexadecimal digits, whatever the session's bytea_output. */
+function textOf({ form }: TokenColumn, name: string): string {
+  const column = `t.${quoteIdentifier(name)}`;
+  return form === "bytes"
+    ? `(${quoteLiteral("\\x")} || pg_catalog.encode(${column}, 'hex'))`
+    : `${column}::text`;
 }
 
 /** Rows of the table with a value, by primary key. */
@@ -187,7 +203,7 @@ async function* batches(place: TokenPlace, size: number, filter: string): AsyncG
   const keys = relation.primaryKey.map(quoteIdentifier);
   const value = `t.${quoteIdentifier(name)}`;
   const list = keys.map((key) => `t.${key}`).join(", ");
-  const select = `SELECT ${keys.map((key, index) => `t.${key}::text AS k${index}`).join(", ")}, ${value}::text AS value FROM ${tableOf(place)} t WHERE ${value} IS NOT NULL AND (${filter})`;
+  const select = `SELECT ${keys.map((key, index) => `t.${key}::text AS k${index}`).join(", ")}, ${textOf(place.column, name)} AS value FROM ${tableOf(place)} t WHERE ${value} IS NOT NULL AND (${filter})`;
   const behind = keyTypes(place).map((type, index) => `$${index + 1}::text::${type}`);
   let last: readonly string[] | undefined;
   for (;;) {
@@ -218,10 +234,17 @@ interface Change {
 /** serialization_failure, deadlock_detected: somebody else writes the same rows. */
 const AGAIN: ReadonlySet<unknown> = new Set(["40001", "40P01"]);
 const MOST_TRIES = 5;
+const UNIQUE_VIOLATION = "23505";
+
+interface Written {
+  readonly rows: number;
+  /** What another row has already. */
+  readonly twice: readonly Change[];
+}
 
 /** Only where the row still holds what was read: what an application has written meanwhile is a token already. */
-async function write(place: TokenPlace, changes: readonly Change[]): Promise<number> {
-  if (changes.length === 0) return 0;
+async function write(place: TokenPlace, changes: readonly Change[]): Promise<Written> {
+  if (changes.length === 0) return { rows: 0, twice: [] };
   const { database, name } = place;
   const types = keyTypes(place);
   const column = quoteIdentifier(name);
@@ -230,9 +253,10 @@ async function write(place: TokenPlace, changes: readonly Change[]): Promise<num
   const same = place.relation.primaryKey.map(
     (key, index) => `t.${quoteIdentifier(key)} = n.k${index}::${types[index]}`,
   );
+  const other = place.column.form === "bytes" ? "n.other::pg_catalog.bytea" : "n.other";
   const text =
-    `UPDATE ${tableOf(place)} t SET ${column} = n.other FROM ROWS FROM (${lists.join(", ")}) AS n(${[...names, "old", "other"].join(", ")}) ` +
-    `WHERE ${same.join(" AND ")} AND (t.${column}::text COLLATE "C") = n.old`;
+    `UPDATE ${tableOf(place)} t SET ${column} = ${other} FROM ROWS FROM (${lists.join(", ")}) AS n(${[...names, "old", "other"].join(", ")}) ` +
+    `WHERE ${same.join(" AND ")} AND (${textOf(place.column, name)} COLLATE "C") = n.old`;
   const values = [
     ...names.map((_, index) => changes.map(({ key }) => key[index])),
     changes.map(({ old }) => old),
@@ -240,12 +264,23 @@ async function write(place: TokenPlace, changes: readonly Change[]): Promise<num
   ];
   for (let tries = 1; ; tries++) {
     try {
-      return (await database.query(text, values)).rowCount ?? 0;
+      return { rows: (await database.query(text, values)).rowCount ?? 0, twice: [] };
     } catch (error) {
-      if (!isMarked(place.column) || tries === MOST_TRIES || !AGAIN.has((error as { code?: string }).code))
-        throw error;
+      const { code } = error as { code?: string };
+      if (!isMarked(place.column)) throw error;
+      if (code === UNIQUE_VIOLATION) return await writeHalves(place, changes);
+      if (tries === MOST_TRIES || !AGAIN.has(code)) throw error;
     }
   }
+}
+
+/** Finds the row that cannot be changed, and changes the others. */
+async function writeHalves(place: TokenPlace, changes: readonly Change[]): Promise<Written> {
+  if (changes.length === 1) return { rows: 0, twice: changes };
+  const middle = changes.length >> 1;
+  const first = await write(place, changes.slice(0, middle));
+  const second = await write(place, changes.slice(middle));
+  return { rows: first.rows + second.rows, twice: [...first.twice, ...second.twice] };
 }
 
 function tableOf({ relation }: TokenPlace): string {

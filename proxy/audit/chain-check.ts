@@ -27,7 +27,7 @@ export interface WriterReport {
 }
 
 /** What is known of a segment while its lines are read. */
-interface Place {
+interface SegmentProgress {
   readonly file: SegmentFile;
   /** The links of its lines so far: an inserted one is known only by what follows. */
   readonly links: Link[];
@@ -81,7 +81,7 @@ export class ChainCheck {
     if (!this.#follows(file)) return;
     const sequences = new Set<number>();
     for (const { bytes } of linesOf(content)) sequences.add(linkOf(bytes)?.sequence ?? 0);
-    const place: Place = { file, links: [], sequences, tree: new GrowingTree() };
+    const place: SegmentProgress = { file, links: [], sequences, tree: new GrowingTree() };
     let count = 0;
     this.#closed = false;
     for (const line of linesOf(content)) {
@@ -124,7 +124,7 @@ export class ChainCheck {
     return this.#problem === undefined;
   }
 
-  #line(place: Place, line: Line, number: number): string | undefined {
+  #line(place: SegmentProgress, line: Line, number: number): string | undefined {
     const where = `${place.file.name}, line ${number}`;
     const link = linkOf(line.bytes);
     const head = this.#head ?? BEGINNING;
@@ -148,7 +148,7 @@ export class ChainCheck {
     return this.#compareAnchor(link, place, where);
   }
 
-  #compareAnchor(link: Link, { file, tree }: Place, where: string): string | undefined {
+  #compareAnchor(link: Link, { file, tree }: SegmentProgress, where: string): string | undefined {
     const anchors = this.#anchorsAt.get(link.sequence) ?? [];
     const other = anchors.find(
       (anchor) =>
@@ -170,7 +170,7 @@ export class ChainCheck {
     return undefined;
   }
 
-  #checkRecord(record: LogRecord, place: Place): string | undefined {
+  #checkRecord(record: LogRecord, place: SegmentProgress): string | undefined {
     switch (record.kind) {
       case "segment opened":
       case "checkpoint":
@@ -191,7 +191,7 @@ export class ChainCheck {
     }
   }
 
-  #checkSigned(record: Opening | Checkpoint | Footer, { links, tree }: Place): string | undefined {
+  #checkSigned(record: Opening | Checkpoint | Footer, { links, tree }: SegmentProgress): string | undefined {
     const succession = this.#succession;
     if (succession === undefined) return "no chain is followed";
     const place: RecordPlace = { before: this.#head ?? BEGINNING, lines: tree.tree };
@@ -243,7 +243,7 @@ export class ChainCheck {
 }
 
 /** Says what was done to lines whose links do not meet. */
-function broken(place: Place, link: Link, head: Head): string {
+function broken(place: SegmentProgress, link: Link, head: Head): string {
   const expected = head.sequence + 1;
   if (place.links.some(({ hash }) => hash === link.hash)) return `event ${link.sequence} is there again`;
   // The line fits one further up: the lines between were inserted later.

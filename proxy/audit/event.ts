@@ -32,6 +32,8 @@ export interface StatementEvent {
   /** Left out of what a role that sees all runs: nobody looks at what it names. */
   readonly revealed?: Revealed;
   readonly lookups: number;
+  /** By class: of how many people tokens were turned back, in sessions whose statements are judged; absent if of none. */
+  readonly reveals?: Readonly<Record<string, number>>;
   /** `observe`: would have been refused or rewritten, was let through. */
   readonly decision: "allow" | "mask" | "refuse" | "cut" | "observe";
   readonly sqlstate?: string;

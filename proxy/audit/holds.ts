@@ -14,7 +14,7 @@ export interface Hold {
 }
 
 /** A line of the file: a hold is placed, or lifted. */
-interface Entry {
+interface HoldLine {
   readonly order: "place" | "lift";
   readonly id: string;
   readonly time: number;
@@ -40,7 +40,7 @@ function signedText({
   why,
   since,
   until,
-}: Omit<Entry, "signedBy" | "signature">): string {
+}: Omit<HoldLine, "signedBy" | "signature">): string {
   return ["sluice audit hold 1", order, id, time, since, until ?? "", JSON.stringify([by, why])].join("\n");
 }
 
@@ -57,9 +57,9 @@ export function liftHold(folder: string, keys: AuditKeys, lift: Omit<Hold, "peri
 async function append(
   folder: string,
   keys: AuditKeys,
-  fields: Omit<Entry, "signedBy" | "signature">,
+  fields: Omit<HoldLine, "signedBy" | "signature">,
 ): Promise<void> {
-  const entry: Entry = { ...fields, signedBy: keys.id, signature: keys.sign(signedText(fields)) };
+  const entry: HoldLine = { ...fields, signedBy: keys.id, signature: keys.sign(signedText(fields)) };
   await appendLines(holdsFile(folder), [JSON.stringify(entry)]);
 }
 
@@ -83,17 +83,17 @@ export async function readHolds(folder: string, trusted: TrustedKeys): Promise<H
   return { inForce: [...inForce.values()], strange };
 }
 
-function holdOf({ id, time, by, why, since, until = Number.POSITIVE_INFINITY }: Entry): Hold {
+function holdOf({ id, time, by, why, since, until = Number.POSITIVE_INFINITY }: HoldLine): Hold {
   return { id, time, by, why, period: { since, until } };
 }
 
-function entryOf(line: string): Entry | undefined {
+function entryOf(line: string): HoldLine | undefined {
   try {
-    const entry = JSON.parse(line) as Partial<Entry>;
+    const entry = JSON.parse(line) as Partial<HoldLine>;
     const { order, id, time, by, why, since, until, signedBy, signature } = entry;
     const texts = [id, by, why, signedBy, signature].every((one) => typeof one === "string");
     const numbers = [time, since, until ?? 0].every((one) => typeof one === "number");
-    return texts && numbers && (order === "place" || order === "lift") ? (entry as Entry) : undefined;
+    return texts && numbers && (order === "place" || order === "lift") ? (entry as HoldLine) : undefined;
   } catch {
     return undefined;
   }

@@ -117,7 +117,7 @@ function statementText(event: StatementEvent | RowsEvent, fingerprint: Fingerpri
     `${unexplained === undefined ? "" : `"unexplained":"${unexplained}",`}` +
     `"kind":"${kind}","decision":"${decision}","relations":${list(relations)},${beneathText(event)}"masked":${list(event.masked)},` +
     revealedText(event) +
-    `"lookups":${event.lookups},"rows":${event.rows},"people":${event.people}${event.uncounted ? ',"uncounted":true' : ""}${rowsWritten === undefined ? "" : `,"rows_written":${rowsWritten}`}${reference === undefined ? "" : `,"reference":${quoted(reference)}`}${traceparent === undefined ? "" : `,"traceparent":"${traceparent}"`}},` +
+    `"lookups":${event.lookups},${event.reveals === undefined ? "" : `"reveals":${JSON.stringify(event.reveals)},`}"rows":${event.rows},"people":${event.people}${event.uncounted ? ',"uncounted":true' : ""}${rowsWritten === undefined ? "" : `,"rows_written":${rowsWritten}`}${reference === undefined ? "" : `,"reference":${quoted(reference)}`}${traceparent === undefined ? "" : `,"traceparent":"${traceparent}"`}},` +
     `"class_uid":6005,"category_uid":6,"activity_id":${activity},"type_uid":${600500 + activity},` +
     `"severity_id":${failed ? MEDIUM : INFORMATIONAL},"status_id":${failed ? FAILURE : SUCCESS},` +
     `${sqlstate === undefined ? "" : `"status_code":${quoted(sqlstate)},`}"action_id":${ACTION[decision]},` +
@@ -326,9 +326,9 @@ function caseFields({ kind, time, by, id, change, about, text }: CaseEvent): Fie
   };
 }
 
-type Reader = Pick<StatementEvent, "time" | "user" | "role" | "session" | "application">;
+type EventActor = Pick<StatementEvent, "time" | "user" | "role" | "session" | "application">;
 
-function reader(event: Reader): Fields {
+function reader(event: EventActor): Fields {
   return {
     time: Math.trunc(event.time),
     actor: {

@@ -27,7 +27,7 @@ export interface Victims {
 }
 
 /** A person of the list who is known by an id. */
-interface Known {
+interface Victim {
   readonly id: string;
   readonly before?: number;
 }
@@ -45,12 +45,13 @@ export async function victimsOf(
       `--subjects: these are ${kind}, not ids of ${namespace}; name the column of the table that has them: --match COLUMN --upstream URI`,
     );
   const notes: string[] = [];
-  const person = ({ id, before }: Known, stratum: number): Person => ({
+  const person = ({ id, before }: Victim, stratum: number): Person => ({
     ...{ hashes: hashesOfOne(id, namespace, keys), stratum },
     ...(before !== undefined && { before }),
   });
-  const isForgotten = ({ id }: Known) => hashesOfOne(id, namespace, keys).some((hash) => forgotten.has(hash));
-  const remembered = (people: readonly Known[]) => {
+  const isForgotten = ({ id }: Victim) =>
+    hashesOfOne(id, namespace, keys).some((hash) => forgotten.has(hash));
+  const remembered = (people: readonly Victim[]) => {
     const each = eachOnce(people);
     if (each.length < people.length)
       notes.push(`${people.length - each.length} are on the list twice and count once`);
@@ -65,7 +66,7 @@ export async function victimsOf(
   }
   const found = await ask(async (database) => {
     const table = await peopleTable(database, namespace);
-    let known: readonly Known[] = list.map(({ value: id, ...rest }) => ({ id, ...rest }));
+    let known: readonly Victim[] = list.map(({ value: id, ...rest }) => ({ id, ...rest }));
     if (match === undefined)
       await refuseStrangeIds(
         database,
@@ -105,8 +106,8 @@ export async function victimsOf(
 }
 
 /** Somebody may be written in several ways, or found by two values; what counts of them is what was before the first time. */
-function eachOnce(people: readonly Known[]): readonly Known[] {
-  const each = new Map<string, Known>();
+function eachOnce(people: readonly Victim[]): readonly Victim[] {
+  const each = new Map<string, Victim>();
   for (const one of people) {
     const key = idOnce(one.id);
     const known = each.get(key);
@@ -121,9 +122,9 @@ function eachOnce(people: readonly Known[]): readonly Known[] {
 
 /** Leaked people and controls of one stratum are alike, and what counts of them is what was before the same time. */
 function compared(
-  people: readonly Known[],
+  people: readonly Victim[],
   alike: Awaited<ReturnType<typeof drawAlike>>,
-  person: (known: Known, stratum: number) => Person,
+  person: (known: Victim, stratum: number) => Person,
   notes: string[],
 ): Omit<Victims, "notes"> {
   const strata = new Map<string, number>();

@@ -88,7 +88,7 @@ export async function whoRead(
     await readings.ask(askedOf(leaked, 0));
     const [totals] = await readings.rows<{ users: number; people: number; readings: number }>(TOTALS);
     const { users = 0, people = 0, readings: count = 0 } = totals ?? {};
-    const found = await readings.rows<Reader>(READERS);
+    const found = await readings.rows<ReaderScore>(READERS);
     const [read] = await readings.rows<{ people: number }>(FOUND);
     const [left] = await readings.rows<{ masks: number; unsaid: number }>(LEFT_OUT);
     const tested = await testedPeople(readings, leaked);
@@ -171,7 +171,7 @@ function* askedOf(people: readonly Person[], from: number): Generator<Asked> {
 }
 
 /** What one user read. */
-type Reader = Omit<Suspect, "expected" | "chance">;
+type ReaderScore = Omit<Suspect, "expected" | "chance">;
 
 /** Who read whom, one row for each person of each event that counts. */
 function readsView({ needs, unexplainedOnly }: Counted): string {
@@ -212,7 +212,7 @@ function whomBy(view: "reads" | "work"): string {
     WHERE time < before GROUP BY "user" ORDER BY "user"`;
 }
 
-function rank(readers: readonly Reader[], { users, sources }: Attribution): readonly Suspect[] {
+function rank(readers: readonly ReaderScore[], { users, sources }: Attribution): readonly Suspect[] {
   const isSource = (user: string) => sources.some((source) => source.user === user);
   return readers
     .map((reader) => ({ ...reader, ...(users.get(reader.user) ?? { chance: 1, expected: 0 }) }))

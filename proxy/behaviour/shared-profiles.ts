@@ -54,7 +54,7 @@ export interface SharedProfilesOptions {
   readonly peersEvery?: number;
 }
 
-interface Entry {
+interface ProfileEntry {
   readonly name: ProfileName;
   kept: KeptProfile;
   version: number;
@@ -88,8 +88,8 @@ export class SharedProfiles implements ProfileStore {
   readonly #now: () => number;
   readonly #every: number;
   readonly #peersEvery: number;
-  readonly #entries: LRUCache<string, Entry>;
-  readonly #dirty = new Map<string, Entry>();
+  readonly #entries: LRUCache<string, ProfileEntry>;
+  readonly #dirty = new Map<string, ProfileEntry>();
   readonly #peers = new Map<string, { readonly at: number; readonly day: number; readonly peers: Peers }>();
   readonly #timer: NodeJS.Timeout | undefined;
   /** One exchange with the backend at a time: an answer then always refers to the entry as it was when asked. */
@@ -176,7 +176,7 @@ export class SharedProfiles implements ProfileStore {
     await this.#backend.close();
   }
 
-  #entryOf(name: ProfileName): Entry {
+  #entryOf(name: ProfileName): ProfileEntry {
     const key = keyOf(name);
     // An entry that is not written yet is not forgotten, however many others came since.
     let entry = this.#entries.get(key) ?? this.#dirty.get(key);
@@ -190,7 +190,7 @@ export class SharedProfiles implements ProfileStore {
     return entry;
   }
 
-  async #refresh(entry: Entry): Promise<void> {
+  async #refresh(entry: ProfileEntry): Promise<void> {
     if (!this.#backend.reachable) return;
     const stored = await this.#backend.read(entry.name, entry.version);
     if (stored !== undefined) this.#adopt(entry, stored);
@@ -198,7 +198,7 @@ export class SharedProfiles implements ProfileStore {
   }
 
   /** Takes over the fleet's version and applies what only this process knows on top of it. */
-  #adopt(entry: Entry, { version, kept }: Stored): void {
+  #adopt(entry: ProfileEntry, { version, kept }: Stored): void {
     const { unsure } = entry;
     if (unsure !== undefined && (kept?.writers.get(this.#writer) ?? 0) >= unsure.number) {
       entry.pending.splice(0, unsure.held);
@@ -217,7 +217,7 @@ export class SharedProfiles implements ProfileStore {
   }
 
   /** True if all pending changes are written. */
-  async #write(entry: Entry): Promise<boolean> {
+  async #write(entry: ProfileEntry): Promise<boolean> {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       if (entry.unsure !== undefined) await this.#refresh(entry);
       const held = entry.pending.length;

@@ -29,7 +29,7 @@ const LAST_CALL = 500;
 /** A receiver that is unreachable for long misses the oldest alerts: they are still in the log and the audit log. */
 const LONGEST_QUEUE = 1_000;
 
-interface Waiting {
+interface Delivery {
   readonly body: string;
   attempts: number;
   /** The earliest time of the next attempt, by the monotonic clock. */
@@ -47,7 +47,7 @@ type Outcome = { readonly is: "taken" } | { readonly is: "away" | "minded"; read
  */
 export class Webhook {
   readonly #options: WebhookOptions;
-  readonly #queue: Waiting[] = [];
+  readonly #queue: Delivery[] = [];
   readonly #closed = new AbortController();
   #sending: Promise<void> | undefined;
   /** The receiver is considered unavailable until then. */
@@ -94,7 +94,7 @@ export class Webhook {
     }
   }
 
-  #note(waiting: Waiting, outcome: Outcome): void {
+  #note(waiting: Delivery, outcome: Outcome): void {
     if (this.#closed.signal.aborted) return;
     if (outcome.is === "taken") {
       this.#remove(waiting);
@@ -115,7 +115,7 @@ export class Webhook {
   }
 
   /** It may have been dropped in the meantime. */
-  #remove(waiting: Waiting): void {
+  #remove(waiting: Delivery): void {
     const place = this.#queue.indexOf(waiting);
     if (place >= 0) this.#queue.splice(place, 1);
   }

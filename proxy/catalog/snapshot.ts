@@ -16,7 +16,7 @@ export async function readCatalog(client: Client): Promise<Catalog> {
 
 /** The same, inside a transaction that `inSnapshot` opened. */
 export async function readCatalogIn(client: Client): Promise<Catalog> {
-  const reader = new Reader(client);
+  const reader = new CatalogReader(client);
   const identity = await reader.rows<IdentityRow>({
     name: "identity",
     text: "SELECT current_database(), current_setting('server_version_num')::int4",
@@ -97,7 +97,7 @@ type FunctionRow = readonly [
  * Runs the queries and hashes their results. Rows come in a fixed order, so two snapshots of the same catalog have the
  * same version in every proxy.
  */
-class Reader {
+class CatalogReader {
   readonly #client: Client;
   readonly #hash = createHash("sha256");
 

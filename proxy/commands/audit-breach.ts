@@ -50,7 +50,7 @@ const FLAGS = {
   ...QUESTION_FLAGS,
 } as const;
 
-interface Question {
+interface BreachArguments {
   readonly log: LogQuestion;
   readonly users: readonly string[];
   readonly out: string;
@@ -71,7 +71,7 @@ async function answer(args: readonly string[], tell: (line: string) => void): Pr
   return isWrong(question) ? question : makeCase(question, tell);
 }
 
-async function makeCase(question: Question, tell: (line: string) => void): Promise<string> {
+async function makeCase(question: BreachArguments, tell: (line: string) => void): Promise<string> {
   const { log, users, out, upstream, group, needs, unexplainedOnly, aware } = question;
   const readings: UserReadings[] = [];
   let namespace = "";
@@ -137,7 +137,7 @@ async function keep(out: string, made: number): Promise<void> {
   }
 }
 
-async function readQuestion(args: readonly string[]): Promise<Question | Wrong> {
+async function readQuestion(args: readonly string[]): Promise<BreachArguments | Wrong> {
   const { values } = parseArgs({ args: [...args], options: FLAGS });
   const upstream = values.upstream ?? process.env.SLUICE_UPSTREAM;
   if (values.user.length === 0)

@@ -53,7 +53,7 @@ export interface ReadByAsked {
   readonly candidates: readonly string[] | undefined;
 }
 
-interface Question {
+interface ReadByArguments {
   readonly log: LogQuestion;
   readonly asked: ReadByAsked;
   readonly csv: boolean;
@@ -103,7 +103,7 @@ export async function peopleReadBy(
   };
 }
 
-async function readQuestion(args: readonly string[]): Promise<Question | Wrong> {
+async function readQuestion(args: readonly string[]): Promise<ReadByArguments | Wrong> {
   const { values, positionals } = parseArgs({ args: [...args], options: FLAGS, allowPositionals: true });
   const [user, ...rest] = positionals;
   if (user === undefined || rest.length > 0) return misused("name one user");

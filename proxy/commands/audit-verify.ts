@@ -26,7 +26,7 @@ changed, removed, inserted, moved or cut off. The exit status is 0 when nothing 
 Without a key, the keys in the folder are trusted: then anyone who can write to the folder can sign as well.
 `;
 
-interface Question {
+interface VerifyArguments {
   readonly folder: string;
   readonly anchors: readonly Anchor[];
   readonly trusted: ReadonlyMap<string, KeyObject>;
@@ -62,7 +62,7 @@ export function reportLine(report: WriterReport): string {
   return `${writer}: ok: ${lines} lines in ${segments} segments, ${state}; ${anchors} anchors agree`;
 }
 
-async function readQuestion(args: readonly string[]): Promise<Question | Wrong> {
+async function readQuestion(args: readonly string[]): Promise<VerifyArguments | Wrong> {
   try {
     const { values, positionals } = parseArgs({
       args: [...args],

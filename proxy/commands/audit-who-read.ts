@@ -59,7 +59,7 @@ const FLAGS = {
   ...QUESTION_FLAGS,
 } as const;
 
-interface Question {
+interface WhoReadArguments {
   readonly log: LogQuestion;
   readonly victims: VictimsQuestion;
   readonly counted: Counted;
@@ -80,7 +80,7 @@ async function answer(args: readonly string[], tell: (line: string) => void): Pr
   return question.user === undefined ? readers(question, tell) : events(question, question.user, tell);
 }
 
-async function readers(question: Question, tell: (line: string) => void): Promise<string> {
+async function readers(question: WhoReadArguments, tell: (line: string) => void): Promise<string> {
   const { log, counted, top, victims: asked } = question;
   const { found, namespace, notes } = await askLeak({ ...log, victims: asked, counted }, tell);
   await recordQuestion(log, "who-read", { people: asked.list.length });
@@ -88,7 +88,11 @@ async function readers(question: Question, tell: (line: string) => void): Promis
   return answerText(found, { namespace, notes, top, like: asked.like, counted });
 }
 
-async function events(question: Question, user: string, tell: (line: string) => void): Promise<string> {
+async function events(
+  question: WhoReadArguments,
+  user: string,
+  tell: (line: string) => void,
+): Promise<string> {
   const { log, victims: asked, counted } = question;
   const check = async (readings: Readings) => {
     await checkUser(readings, user);
@@ -104,7 +108,7 @@ async function events(question: Question, user: string, tell: (line: string) => 
   return log.json ? `${JSON.stringify(found, null, 2)}\n` : eventsText(found);
 }
 
-async function readQuestion(args: readonly string[]): Promise<Question | Wrong> {
+async function readQuestion(args: readonly string[]): Promise<WhoReadArguments | Wrong> {
   const { values, positionals } = parseArgs({ args: [...args], options: FLAGS, allowPositionals: true });
   if (values.subjects === undefined)
     return misused("--subjects: missing; name the file of people whose data leaked");

@@ -22,7 +22,7 @@ alert when a user reads one. Without --insert it prints the statements and chang
   --upstream URI      the database, as a user who may read the table, and insert with --insert (or SLUICE_UPSTREAM)
 `;
 
-interface Question {
+interface CanaryArguments {
   readonly schema: string;
   readonly table: string;
   readonly subject: string | undefined;
@@ -69,7 +69,7 @@ export async function canaryMake(
   }
 }
 
-async function make(client: pg.Client, question: Question): Promise<string> {
+async function make(client: pg.Client, question: CanaryArguments): Promise<string> {
   const { schema, table, count, domain, insert } = question;
   const name = `${pg.escapeIdentifier(schema)}.${pg.escapeIdentifier(table)}`;
   const known = await columnsOf(client, schema, table);
@@ -156,7 +156,7 @@ async function spreadOf(client: pg.Client, name: string, column: string) {
   return { column, values: rows.map(({ value }) => value) };
 }
 
-interface Place {
+interface CanaryColumn {
   readonly schema: string;
   readonly table: string;
   readonly name: string;
@@ -165,7 +165,7 @@ interface Place {
 }
 
 /** As the next rows would get them: from the column's sequence, so that they stand among the others. */
-async function idsFor(client: pg.Client, place: Place, count: number): Promise<readonly string[]> {
+async function idsFor(client: pg.Client, place: CanaryColumn, count: number): Promise<readonly string[]> {
   const { name, subject, type } = place;
   if (type === "uuid") return Array.from({ length: count }, () => randomUUID());
   if (!/^(smallint|integer|bigint|numeric)/.test(type)) {
@@ -215,7 +215,7 @@ function policyLines(table: string, subject: string, decoys: readonly Decoy[]): 
   return `# For the policy, out of sight of who reads the table:\n${yaml}on_canary: alert # or suspend\n`;
 }
 
-function readQuestion(args: readonly string[], env: NodeJS.ProcessEnv): Question | Wrong {
+function readQuestion(args: readonly string[], env: NodeJS.ProcessEnv): CanaryArguments | Wrong {
   try {
     const { values } = parseArgs({
       args: [...args],

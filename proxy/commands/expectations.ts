@@ -54,7 +54,7 @@ function ofRefusal({ error, rule }: Findings, refusal: Refusal): readonly Differ
 
 function ofAllowed(said: Findings, found: Explanation, sent: string): readonly Difference[] {
   const list: Difference[] = [];
-  for (const key of ["masked", "reads", "writes", "counts"] as const) {
+  for (const key of ["masked", "reads", "writes", "counts", "reveals"] as const) {
     const [expected, is] = [said[key], found[key]].map((names) => names && [...new Set(names)].sort());
     if (expected === undefined || String(expected) === String(is)) continue;
     list.push({ key, expected: `${key} ${shown(expected)}`, found: shown(is ?? []) });

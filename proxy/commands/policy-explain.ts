@@ -29,7 +29,7 @@ and of serve, as flags, variables or in sluice.yaml: --upstream, --control, --po
 /** Settings of `serve` that matter here; they are read as `serve` reads them. */
 const SHARED = ["upstream", "upstream-file", "control", "control-file", "policy", "key-file", "config"];
 
-interface Question {
+interface ExplainArguments {
   readonly user: string;
   readonly from: string;
   readonly person: AskedPerson | undefined;
@@ -52,7 +52,7 @@ export async function policyExplain(args: readonly string[]): Promise<number> {
   return answer(question, policies.policies);
 }
 
-async function answer(question: Question, policies: PolicySet): Promise<number> {
+async function answer(question: ExplainArguments, policies: PolicySet): Promise<number> {
   const { settings, user } = question;
   const upstream = parseUpstream(settings.upstream, process.env);
   const control = parseUpstream(settings.control ?? settings.upstream, process.env);
@@ -93,7 +93,9 @@ async function answer(question: Question, policies: PolicySet): Promise<number> 
   }
 }
 
-function readQuestion(args: readonly string[]): Question | "help" | { readonly problems: readonly string[] } {
+function readQuestion(
+  args: readonly string[],
+): ExplainArguments | "help" | { readonly problems: readonly string[] } {
   const own = { as: "", from: "", database: "", person: "", claim: "" };
   const text = { type: "string" } as const;
   try {

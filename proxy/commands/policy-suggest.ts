@@ -52,11 +52,11 @@ export async function policySuggest(
   return 0;
 }
 
-interface Question {
+interface SuggestArguments {
   readonly connection: pg.ClientConfig & { readonly database: string };
 }
 
-function readQuestion(args: readonly string[], env: NodeJS.ProcessEnv): Question | Wrong | "help" {
+function readQuestion(args: readonly string[], env: NodeJS.ProcessEnv): SuggestArguments | Wrong | "help" {
   let upstream: string | undefined;
   try {
     const { values } = parseArgs({

@@ -61,15 +61,15 @@ function readOptions(args: readonly string[]): { user: string; iterations: numbe
   }
 }
 
-type Answer = { readonly password: string } | { readonly problem: string };
+type PasswordAnswer = { readonly password: string } | { readonly problem: string };
 
-async function firstLine(input: NodeJS.ReadableStream): Promise<Answer> {
+async function firstLine(input: NodeJS.ReadableStream): Promise<PasswordAnswer> {
   const chunks: Buffer[] = [];
   for await (const chunk of input) chunks.push(Buffer.from(chunk));
   return checked(Buffer.concat(chunks).toString("utf8").split(/\r?\n/, 1)[0] ?? "");
 }
 
-async function askTwice(streams: ScramStreams): Promise<Answer> {
+async function askTwice(streams: ScramStreams): Promise<PasswordAnswer> {
   // What readline would echo goes nowhere; the questions are written past it.
   const silence = new Writable({ write: (_chunk, _encoding, done) => done() });
   const lines = createInterface({ input: streams.input, output: silence, terminal: true });
@@ -92,7 +92,7 @@ async function askTwice(streams: ScramStreams): Promise<Answer> {
   }
 }
 
-function checked(password: string): Answer {
+function checked(password: string): PasswordAnswer {
   if (password === "") return { problem: "the password is empty" };
   if (password.includes("\0")) return { problem: "the password holds a zero byte" };
   return { password };

@@ -11,8 +11,6 @@ import {
   verifyColumn,
 } from "../app/token-column.ts";
 import { readCatalog } from "../catalog/snapshot.ts";
-import { readSecretText } from "../keys/secret-file.ts";
-import { parseTokenKeys } from "../keys/token-keys.ts";
 import { quoteQualified } from "../pg/quote.ts";
 import type { Policy } from "../policy/policy.ts";
 import { describeProblem } from "../policy/problems.ts";
@@ -22,6 +20,7 @@ import { canaryProblem } from "../tokens/canary.ts";
 import { Sealer } from "../tokens/sealed.ts";
 import { parseUpstream } from "../wire/upstream.ts";
 import { complain, isWrong, misused, STANDARD, type Streams, type Wrong } from "./command.ts";
+import { KEY_OPTIONS, type KeyOptions, KMS_USAGE, keysBy } from "./kms-options.ts";
 
 type Order = Turn | "verify";
 
@@ -33,13 +32,12 @@ tokens). Rows are changed in batches by primary key, each only if it still holds
 writing through the proxy, and a run that was stopped at any point is begun again. Columns of "stored: digits" and
 "phone" are changed in one transaction with the table locked, before the policy is in force (--offline).
 
-  --policy PATH           the policy that says how the column is stored (default: SLUICE_POLICY, or policies/)
-  --upstream URI          the database, as the owner of the table (or SLUICE_UPSTREAM)
-  --token-keys-file FILE  the key ring (or SLUICE_TOKEN_KEYS)
-  --batch ROWS            rows of a batch; 500 if left out
-  --rate ROWS             rows a second at most
-  --dry-run               say what stands in the way and how many rows are left, and change nothing
-  --offline               for digits and phone: nobody writes the column through the proxy
+  --policy PATH                the policy that says how the column is stored (default: SLUICE_POLICY, or policies/)
+  --upstream URI               the database, as the owner of the table (or SLUICE_UPSTREAM)
+${KMS_USAGE}  --batch ROWS                 rows of a batch; 500 if left out
+  --rate ROWS                  rows a second at most
+  --dry-run                    say what stands in the way and how many rows are left, and change nothing
+  --offline                    for digits and phone: nobody writes the column through the proxy
 `;
 
 const orderOf = (order: Order) => async (args: readonly string[]) =>
@@ -55,7 +53,7 @@ interface Asked {
   readonly column: string;
   readonly policy: string;
   readonly upstream: string;
-  readonly keys: string;
+  readonly keys: KeyOptions;
   readonly batch: number;
   readonly rate: number | undefined;
   readonly dryRun: boolean;
@@ -90,7 +88,7 @@ function readArguments(args: readonly string[], env: NodeJS.ProcessEnv): Asked |
       args: [...args],
       allowPositionals: true,
       options: {
-        ...{ policy: text, upstream: text, "token-keys-file": text, batch: text, rate: text },
+        ...{ policy: text, upstream: text, batch: text, rate: text, ...KEY_OPTIONS },
         ...{ "dry-run": yes, offline: yes },
       },
     });
@@ -102,14 +100,10 @@ function readArguments(args: readonly string[], env: NodeJS.ProcessEnv): Asked |
     const [batch, rate] = [Number(values.batch ?? 500), Number(values.rate ?? 1)];
     if (!isCount(batch) || batch > 10_000) return misused("--batch: a number of 1 to 10000");
     if (!isCount(rate)) return misused("--rate: a number of rows");
-    const file = values["token-keys-file"];
-    const read =
-      file === undefined ? ({ ok: true, text: env.SLUICE_TOKEN_KEYS ?? "" } as const) : readSecretText(file);
-    if (!read.ok) return { problem: read.problem, status: 1 };
     return {
       ...{ schema, table, column, upstream, batch },
       policy: values.policy ?? env.SLUICE_POLICY ?? "policies/",
-      keys: read.text,
+      keys: values,
       rate: values.rate === undefined ? undefined : rate,
       dryRun: values["dry-run"] === true,
       offline: values.offline === true,
@@ -129,8 +123,8 @@ async function work(
   env: NodeJS.ProcessEnv,
   streams: Streams,
 ): Promise<number | Wrong> {
-  const ring = parseTokenKeys(asked.keys);
-  if (!ring.ok) return { problem: `the key ring: ${ring.problem}`, status: 1 };
+  const keys = await keysBy(asked.keys, env);
+  if (isWrong(keys)) return keys;
   const loaded = await loadPolicies(asked.policy);
   if (!loaded.ok) return { problem: loaded.problems.map(describeProblem).join("\n"), status: 1 };
   const target = parseUpstream(asked.upstream, env);
@@ -138,7 +132,7 @@ async function work(
   const database = target.upstream.database ?? target.upstream.user;
   if (database === undefined) return misused("--upstream: names no database");
   const policy = loaded.policies.forDatabase(database);
-  const sealer = new Sealer(ring.keys);
+  const sealer = new Sealer(keys);
   const wrongRing =
     policy.tokenCanary === undefined
       ? "the policy has no token_canary"
@@ -205,7 +199,7 @@ async function inDatabase(
     };
   const began = performance.now();
   const bar = new Progress(left, errors);
-  const { rows, strange, examples } = await turnColumn(place, order, {
+  const { rows, strange, examples, twice, twiceExamples } = await turnColumn(place, order, {
     batch,
     rate,
     progress: (done) => bar.show(done),
@@ -216,6 +210,10 @@ async function inDatabase(
     `${rows} rows changed in ${seconds.toFixed(1)} s (${Math.round(rows / Math.max(seconds, 0.001))} a second)\n`,
   );
   await client.query(`ANALYZE ${quoteQualified(schema, table)}`);
+  if (twice > 0)
+    output.write(
+      `${twice} rows stay as they are: another row has their value already, which must be unique, such as that of ${twiceExamples.join("; ")}. Join or remove them, and repeat this\n`,
+    );
   if (strange > 0) {
     output.write(
       `${strange} values look like tokens that no key of the ring opens, such as those of ${examples.join("; ")}\n`,
@@ -223,7 +221,7 @@ async function inDatabase(
     return 1;
   }
   if (order === "migrate") output.write(LEFT_OVER);
-  return 0;
+  return twice > 0 ? 1 : 0;
 }
 
 /** What the server keeps of rows that were changed. */

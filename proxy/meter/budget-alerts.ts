@@ -1,4 +1,5 @@
 import { LRUCache } from "lru-cache";
+import { measureText } from "../policy/policy.ts";
 import type { Account, Grant } from "./meter.ts";
 import { budgetKey } from "./scopes.ts";
 
@@ -31,7 +32,7 @@ export class BudgetAlerts {
     const key = budgetKey(account, window);
     if ((this.#until.get(key) ?? 0) > now) return undefined;
     this.#until.set(key, Math.max(freesAt, now + QUIET));
-    return `${used} of ${window.limit} ${window.what} within ${window.name} are used up; the policy lets the reader go on`;
+    return `${used} of ${window.limit} ${measureText(window)} within ${window.name} are used up; the policy lets the reader go on`;
   }
 }
 

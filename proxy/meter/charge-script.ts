@@ -5,8 +5,8 @@ import { FINEST_SLICE, SLICE_FACTOR, SLICE_LEVELS, SLICES, SLICES_READ } from ".
 /** The keys of one scope, in the order in which `CHARGE` takes them after the clock's. */
 export const SCOPE_KEYS = ["people", "rows", "bytes", "lookups", "changes", "fraction", "keep"] as const;
 
-/** Position of each measure in `SCOPE_KEYS`, from 1 as in Lua. */
-export const MEASURES = { people: 1, rows: 2, bytes: 3, lookups: 4, changes: 5 } as const;
+/** Position of each measure in `SCOPE_KEYS`, from 1 as in Lua. Reveals are people of a scope of their own. */
+export const MEASURES = { people: 1, rows: 2, bytes: 3, lookups: 4, changes: 5, reveals: 1 } as const;
 const FRACTION = SCOPE_KEYS.indexOf("fraction") + 1;
 const KEEP = SCOPE_KEYS.indexOf("keep") + 1;
 
@@ -28,8 +28,9 @@ const RECEIPT_KEPT = 86_400_000;
  * ARGV: two numbers for the clock, see `SHARED_CLOCK`; a prefix that makes unknown people unique; numbers with blanks
  * between them; the people of the batch one after the other, of 12 bytes each, in order of first appearance. The
  * numbers: rows, unknown people per row, the cost of each row in rows, in lookups, in changes, whether bytes are given,
- * whether units are given; number of scopes, number of windows; for each scope keep; for each window scope, measure, span, limit, slice (0: people); the
- * bytes of each row, if given; the units of each row, if given; the row (from 0) of each person.
+ * whether units are given; number of scopes, number of windows; for each scope keep and whether it counts reveals; for each window scope, measure, span, limit, slice (0: people); the
+ * bytes of each row, if given; the units of each row, if given; the row (from 0) of each person, and the position of the scope of reveals that counts
+ * them (0: the others).
  *
  * Reply: rows counted, position of the window that stopped the next one (0: none), the amount used in it, the time
  * until that row fits; the current time, how far Redis' clock has jumped since it was last reported, and whether all
@@ -52,7 +53,7 @@ local each = { 0, number(), 0, number(), number() }
 local withBytes, withUnits = number() == 1, number() == 1
 local scopes, windows, scopeCount, windowCount = {}, {}, number(), number()
 for s = 1, scopeCount do
-  scopes[s] = { keep = number(), key = {}, counts = {}, fraction = 0, whole = 0 }
+  scopes[s] = { keep = number(), kind = number() == 1 and s or 0, key = {}, counts = {}, fraction = 0, whole = 0 }
   for k = 1, ${SCOPE_KEYS.length} do scopes[s].key[k] = KEYS[1 + (s - 1) * ${SCOPE_KEYS.length} + k] end
 end
 for w = 1, windowCount do
@@ -64,9 +65,9 @@ local bytesOf = {}
 for row = 1, withBytes and rows or 0 do bytesOf[row] = number() end
 local unitsOf = {}
 for row = 1, withUnits and rows or 0 do unitsOf[row] = number() end
-local rowOf, person = {}, {}
+local rowOf, kindOf, person = {}, {}, {}
 for i = 1, #(ARGV[5] or '') / ${PERSON_BYTES} do
-  rowOf[i] = number()
+  rowOf[i], kindOf[i] = number(), number()
   person[i] = string.sub(ARGV[5], ${PERSON_BYTES} * (i - 1) + 1, ${PERSON_BYTES} * i)
 end
 
@@ -126,9 +127,15 @@ for _, scope in ipairs(scopes) do
   if scope.counts[1] then
     redis.call('ZREMRANGEBYSCORE', scope.key[1], '-inf', now - scope.keep)
     if withUnits then scope.fraction = tonumber(redis.call('GET', scope.key[${FRACTION}]) or '0') end
-    inPortions(person, 1000, function(...)
+    local own, places = {}, {}
+    for i = 1, #person do
+      if kindOf[i] == scope.kind then own[#own + 1], places[#own + 1] = person[i], i end
+    end
+    local read = 0
+    inPortions(own, 1000, function(...)
       for _, score in ipairs(redis.call('ZMSCORE', scope.key[1], ...)) do
-        scope.lastRead[#scope.lastRead + 1] = tonumber(score or '0') or 0
+        read = read + 1
+        scope.lastRead[places[read]] = tonumber(score or '0') or 0
       end
     end)
   end
@@ -143,15 +150,15 @@ local counted, following, stopped, bytes = 0, 1, false, 0
 -- How many people there must be room for, so that there is room for the next row's units.
 local function peopleFor(scope)
   local units = unitsOf[counted + 1] or 0
-  if units == 0 then return 0 end
+  if units == 0 or scope.kind > 0 then return 0 end
   return math.ceil((scope.fraction + units) / ${PERSON})
 end
 local function costOf(window, after)
   if window.measure == 3 then return bytesOf[counted + 1] or 0 end
   if window.measure > 1 then return each[window.measure] end
-  local cost = unknown + peopleFor(window.scope)
+  local cost = window.scope.kind == 0 and unknown + peopleFor(window.scope) or 0
   for i = following, after - 1 do
-    if window.scope.lastRead[i] <= now - window.span then cost = cost + 1 end
+    if kindOf[i] == window.scope.kind and window.scope.lastRead[i] <= now - window.span then cost = cost + 1 end
   end
   return cost
 end
@@ -165,7 +172,7 @@ while counted < rows and not stopped do
   end
   if not stopped then
     for _, scope in ipairs(scopes) do
-      local units = scope.fraction + (unitsOf[counted + 1] or 0)
+      local units = scope.fraction + (scope.kind == 0 and unitsOf[counted + 1] or 0)
       scope.room = peopleFor(scope) - math.floor(units / ${PERSON})
       scope.whole = scope.whole + math.floor(units / ${PERSON})
       scope.fraction = units % ${PERSON}
@@ -182,10 +189,12 @@ end
 local function addPeople(scope)
   local added = {}
   for i = 1, following - 1 do
-    added[#added + 1] = now
-    added[#added + 1] = person[i]
+    if kindOf[i] == scope.kind then
+      added[#added + 1] = now
+      added[#added + 1] = person[i]
+    end
   end
-  for i = 1, unknown * counted + scope.whole do
+  for i = 1, scope.kind == 0 and unknown * counted + scope.whole or 0 do
     added[#added + 1] = now
     added[#added + 1] = prefix .. i
   end

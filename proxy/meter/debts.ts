@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import type { Account, Batch } from "./meter.ts";
+import type { Account, Batch, Reveal } from "./meter.ts";
 
 /** The number of rows that are counted at once. */
 const ROWS_AT_ONCE = 10_000;
@@ -11,6 +11,8 @@ interface Pile {
   rows: number;
   bytes: number;
   units: number;
+  /** Reveals of known people by what they are, and of unknown ones one after the other. */
+  readonly reveals: Map<string, Reveal>;
   /** Sent, but not yet known to be counted: it is sent again unchanged. */
   sent: Batch | undefined;
 }
@@ -37,7 +39,7 @@ export class Debt {
     if (pile === undefined) {
       const shape = { namespaces, unknownPerRow, cost, ...(counts === undefined ? {} : { counts }) };
       const columns = namespaces.map(() => new Set<string>());
-      pile = { shape, columns, rows: 0, bytes: 0, units: 0, sent: undefined };
+      pile = { shape, columns, rows: 0, bytes: 0, units: 0, reveals: new Map(), sent: undefined };
       this.#piles.set(key, pile);
     }
     // Rows granted together may be counted one by one.
@@ -45,6 +47,10 @@ export class Debt {
     for (let row = 0; row < rows; row++) {
       pile.bytes += batch.bytes?.[row] ?? 0;
       pile.units += batch.units?.[row] ?? 0;
+    }
+    for (const reveal of batch.reveals ?? []) {
+      const { row, of, namespace, identity = `\0${pile.reveals.size}` } = reveal;
+      if (row < rows) pile.reveals.set([of, namespace, identity].join("\0"), { ...reveal, row: 0 });
     }
     const width = namespaces.length;
     for (let i = 0; i < rows * width; i++) {
@@ -74,6 +80,8 @@ function take(pile: Pile): Batch {
   const columns = pile.columns.map((people) => [...people].slice(0, rows));
   for (const [i, people] of columns.entries()) for (const person of people) pile.columns[i]?.delete(person);
   const { bytes, units } = pile;
+  const reveals = [...pile.reveals.values()];
+  pile.reveals.clear();
   pile.rows -= rows;
   pile.bytes = 0;
   pile.units = 0;
@@ -83,6 +91,7 @@ function take(pile: Pile): Batch {
     rows,
     people: Array.from({ length: rows * width }, (_, i) => columns[i % width]?.[Math.floor(i / width)] ?? ""),
     bytes: Array.from({ length: rows }, (_, i) => (i === 0 ? bytes : 0)),
+    ...(reveals.length > 0 && { reveals }),
     ...(units > 0 && { units: Array.from({ length: rows }, (_, i) => (i === 0 ? units : 0)) }),
     receipt: randomUUID(),
   };

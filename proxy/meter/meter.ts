@@ -1,4 +1,4 @@
-import type { BudgetWindow, Role } from "../policy/policy.ts";
+import { type BudgetWindow, type Role, windowsOf } from "../policy/policy.ts";
 import type { Refusal } from "../wire/refusal.ts";
 
 /** The account whose reading is counted, and its limits. */
@@ -30,9 +30,19 @@ export function accountOf(role: Role, { database, user, address }: Reader): Acco
     user,
     role: role.name,
     address,
-    windows: role.budget,
+    windows: windowsOf(role),
     ...(role.graceShare === undefined ? {} : { graceShare: role.graceShare }),
   };
+}
+
+/** A person whose value of a class a row shows, because a token was turned back. */
+export interface Reveal {
+  readonly row: number;
+  /** The class. */
+  readonly of: string;
+  readonly namespace: string;
+  /** Undefined for someone unknown, who counts as a new person. */
+  readonly identity: string | undefined;
 }
 
 /** Rows that wait for release, column by column so that a row needs no object. */
@@ -50,6 +60,8 @@ export interface Batch {
   readonly bytes?: readonly number[];
   /** The additional cost of each row, in units of which `PERSON` make a person (`prices.ts`). */
   readonly units?: readonly number[];
+  /** In the order of the rows. Only classes that a window counts matter. */
+  readonly reveals?: readonly Reveal[];
   /**
    * What each row is: a row of a result (if absent), one exact lookup, one changed row, or the price of an execution,
    * which is not a row.

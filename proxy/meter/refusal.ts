@@ -1,4 +1,4 @@
-import type { BudgetWindow } from "../policy/policy.ts";
+import { type BudgetWindow, measureText } from "../policy/policy.ts";
 import { notice, type Refusal, refuse } from "../wire/refusal.ts";
 import type { Account, Grant, WindowUse } from "./meter.ts";
 import { scopeOf } from "./windows.ts";
@@ -106,6 +106,7 @@ function usedUp(
 /** A budget of people stops statements before they run, and writes, as well as rows. */
 function nextOf({ what }: BudgetWindow): string {
   if (what === "lookups") return "lookup";
+  if (what === "reveals") return "value";
   return what === "people" ? "read" : "row";
 }
 
@@ -113,8 +114,8 @@ function nameOf(window: BudgetWindow): string {
   return `budget of ${amount(window)} in ${window.name}`;
 }
 
-function amount({ limit, what }: BudgetWindow): string {
-  return `${limit} ${what}`;
+function amount(window: BudgetWindow): string {
+  return `${window.limit} ${measureText(window)}`;
 }
 
 /** Does not name other people: a role is enough to know who to ask. */
@@ -142,12 +143,15 @@ function frees(
 }
 
 /** For a nearly used-up budget: what will have to wait. */
-function whatStops({ what }: BudgetWindow): string {
+function whatStops({ what, of }: BudgetWindow): string {
+  if (what === "reveals") return `no one else's ${of} is turned back until earlier`;
   if (what === "people") return "no one new can be read until earlier";
   return `nothing more is ${what === "changes" ? "written" : "released"} until earlier`;
 }
 
-function meanwhile({ what }: BudgetWindow): string {
+function meanwhile({ what, of }: BudgetWindow): string {
+  if (what === "reveals")
+    return `Leave columns of the class "${of}" out, or wait: what was turned back for you lately can be read again. `;
   // A search has a price even if it finds only such people: docs/metering.md, "What a statement costs".
   if (what === "people") return "People who are counted already stay readable by their id, not by a search. ";
   const less = what === "lookups" ? "Make fewer lookups" : "Ask for fewer rows";

@@ -2,8 +2,13 @@ import type { BudgetWindow } from "../policy/policy.ts";
 import type { Account, WindowUse } from "./meter.ts";
 import { type BudgetScope, scopeOf } from "./windows.ts";
 
-/** What stands for one scope of an account: two accounts with the same parts share its count. */
-export function scopeParts(account: Account, scope: BudgetScope): readonly string[] {
+/** What stands for one scope of an account (`of`: for reveals of a class in it): two accounts with the same parts share its count. */
+export function scopeParts(account: Account, scope: BudgetScope, of?: string): readonly string[] {
+  const parts = partsOf(account, scope);
+  return of === undefined ? parts : [...parts, "reveals", of];
+}
+
+function partsOf(account: Account, scope: BudgetScope): readonly string[] {
   switch (scope) {
     case "user":
       return ["user", account.database, account.user];

@@ -3,7 +3,7 @@ import { LRUCache } from "lru-cache";
 import type { BudgetWindow } from "../policy/policy.ts";
 import type { Refusal } from "../wire/refusal.ts";
 import { costOf } from "./costs.ts";
-import type { Account, Batch, CounterStore, Grant, Meter, Price, WindowUse } from "./meter.ts";
+import type { Account, Batch, CounterStore, Grant, Meter, Price, Reveal, WindowUse } from "./meter.ts";
 import { nearlyUsedUp } from "./refusal.ts";
 import { scopeParts } from "./scopes.ts";
 import { graceOf, spansOf } from "./windows.ts";
@@ -31,6 +31,8 @@ class SessionMeter implements Meter {
   readonly #clock: () => number;
   readonly #counted: Counted;
   readonly #countsPeople: boolean;
+  /** Classes whose reveals are counted. */
+  readonly #reveals: ReadonlySet<string>;
   readonly #countsAmounts: boolean;
   readonly #counts: ReadonlySet<BudgetWindow["what"]>;
   /** Windows that were reported as nearly full and still are. */
@@ -43,6 +45,7 @@ class SessionMeter implements Meter {
     this.#clock = clock;
     const measures = new Set(account.windows.map((window) => window.what));
     this.#countsPeople = measures.has("people");
+    this.#reveals = new Set(account.windows.flatMap(({ of }) => of ?? []));
     this.#countsAmounts = measures.has("rows") || measures.has("bytes");
     this.#counts = measures;
     this.#counted = countedOf(store, account);
@@ -91,7 +94,7 @@ class SessionMeter implements Meter {
   }
 
   #needsTrip(batch: Batch): boolean {
-    if (this.#countsAmounts) return true;
+    if (this.#countsAmounts || !this.#counted.hasRevealed(batch, this.#reveals, this.#clock())) return true;
     if (!this.#countsPeople) return false;
     if (batch.unknownPerRow > 0 || batch.units !== undefined) return true;
     return !this.#counted.hasAll(batch, this.#clock());
@@ -102,7 +105,9 @@ class SessionMeter implements Meter {
     const at = this.#clock();
     const grant = await this.#store.charge(this.#account, batch);
     if (grant.kind === "unreachable") return grant;
-    if (this.#countsPeople) this.#counted.add(batch, grant.kind === "all" ? batch.rows : grant.rows, at);
+    const rows = grant.kind === "all" ? batch.rows : grant.rows;
+    if (this.#countsPeople) this.#counted.add(batch, rows, at);
+    this.#counted.addRevealed(batch, this.#reveals, rows, at);
     this.#notice(grant.near ?? []);
     return grant;
   }
@@ -148,6 +153,28 @@ class Counted {
       this.#note(person, at);
       if (costOf(batch) > 1) this.#note(pricedAs(person, costOf(batch)), at);
     }
+    this.#forget(at);
+  }
+
+  /** Whether each reveal of these classes is of a person whose value was turned back a moment ago. */
+  hasRevealed({ reveals = [] }: Batch, classes: ReadonlySet<string>, now: number): boolean {
+    return reveals.every((reveal) => {
+      if (!classes.has(reveal.of)) return true;
+      const key = revealedAs(reveal);
+      const at = key === undefined ? undefined : this.#people.get(key);
+      return at !== undefined && now - at < this.#grace;
+    });
+  }
+
+  addRevealed({ reveals = [] }: Batch, classes: ReadonlySet<string>, rows: number, at: number): void {
+    for (const reveal of reveals) {
+      const key = reveal.row < rows && classes.has(reveal.of) ? revealedAs(reveal) : undefined;
+      if (key !== undefined) this.#note(key, at);
+    }
+    this.#forget(at);
+  }
+
+  #forget(at: number): void {
     for (const [person, counted] of this.#people) {
       if (at - counted < this.#grace && this.#people.size <= PEOPLE_REMEMBERED) break;
       this.#people.delete(person);
@@ -170,6 +197,11 @@ function pricedAs(person: string, cost: number): string {
   return cost === 1 ? person : `${person}\0${cost}`;
 }
 
+/** Undefined for someone unknown. A name space of people is never empty, so this is no person's own key. */
+function revealedAs({ of, namespace, identity }: Reveal): string | undefined {
+  return identity === undefined ? undefined : `\0${of}\0${namespace}\0${identity}`;
+}
+
 /** A person's key: the name space and the identity; undefined if the subject is NULL. */
 function personAt(batch: Batch, index: number): string | undefined {
   const identity = batch.people[index];
@@ -187,7 +219,7 @@ function countedOf(store: CounterStore, account: Account): Counted {
     memories.set(store, users);
   }
   // A person counted for this user here is not counted for their other role or for another address.
-  const scopes = spansOf(account.windows).scopes.map(({ scope }) => scopeParts(account, scope));
+  const scopes = spansOf(account.windows).scopes.map(({ scope, of }) => scopeParts(account, scope, of));
   const key = [account.database, account.user, ...scopes.flat()].join("\0");
   let counted = users.get(key);
   if (counted === undefined) {

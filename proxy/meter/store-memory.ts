@@ -110,10 +110,11 @@ class MemoryStore implements CounterStore {
       const people = spans.countsPeople ? peopleOf(batch, row) : [];
       const unknown = spans.countsPeople ? batch.unknownPerRow * costOf(batch) : 0;
       const units = spans.countsPeople ? (batch.units?.[row] ?? 0) : 0;
-      const most = people.length + unknown + peopleFor(0, units) + 1;
+      const revealed = revealsOf(batch, row);
+      const most = people.length + revealed.length + unknown + peopleFor(0, units) + 1;
       // Rows of this batch that were counted stay counted: too many rather than too few.
       if (this.#people + books.length * most > this.#maxPeople) return UNREACHABLE;
-      setCosts(tallies, batch, row, people, now);
+      setCosts(tallies, batch, row, { people, revealed }, now);
       if (tallies.some(isFull)) break;
       for (const each of tallies)
         each.used += countsPeople(each) ? each.cost - room(each.book, units) : each.cost;
@@ -121,6 +122,12 @@ class MemoryStore implements CounterStore {
         const spent = book.fraction + units;
         book.fraction = spent % PERSON;
         this.#read(book, people, unknown + Math.floor(spent / PERSON), now);
+      }
+      const counting = tallies.filter(countsReveals).map((each) => [each.book, each] as const);
+      for (const { book, span } of new Map(counting).values()) {
+        const own = revealed.filter(({ of }) => of === span.window.of);
+        const known = own.flatMap(({ person }) => person ?? []);
+        this.#read(book, known, own.length - known.length, now);
       }
       row += 1;
     }
@@ -133,8 +140,8 @@ class MemoryStore implements CounterStore {
   }
 
   #open(account: Account, { scopes }: Spans, now: number): readonly Book[] {
-    return scopes.map(({ scope, keep }) => {
-      const key = scopeParts(account, scope).join("\0");
+    return scopes.map(({ scope, of, keep }) => {
+      const key = scopeParts(account, scope, of).join("\0");
       let book = this.#books.get(key);
       if (book === undefined) {
         const amounts = {
@@ -195,7 +202,8 @@ function tally({ windows }: Spans, books: readonly Book[], now: number): readonl
 }
 
 function usedOf(span: Span, book: Book, now: number): number {
-  if (span.window.what !== "people") return book.amounts[span.window.what].used(span, now);
+  const what = amountIn(span);
+  if (what !== undefined) return book.amounts[what].used(span, now);
   let used = 0;
   for (const time of book.people.values()) if (time > now - span.span) used += 1;
   return used;
@@ -209,14 +217,24 @@ function countsPeople({ span }: Tally): boolean {
   return span.window.what === "people";
 }
 
+function countsReveals({ span }: Tally): boolean {
+  return span.window.what === "reveals";
+}
+
 type Amount = keyof Book["amounts"];
+
+/** Undefined for a window that counts distinct people. */
+function amountIn({ window }: Span): Amount | undefined {
+  const { what } = window;
+  return what === "people" || what === "reveals" ? undefined : what;
+}
 
 /** The amounts of each book that some window counts, each once. */
 function amountsOf(tallies: readonly Tally[]): readonly (readonly [Book, Amount])[] {
   const pairs = new Map<Book, Set<Amount>>();
   for (const { book, span } of tallies) {
-    if (span.window.what === "people") continue;
-    pairs.set(book, (pairs.get(book) ?? new Set()).add(span.window.what));
+    const what = amountIn(span);
+    if (what !== undefined) pairs.set(book, (pairs.get(book) ?? new Set()).add(what));
   }
   return [...pairs].flatMap(([book, amounts]) => [...amounts].map((what) => [book, what] as const));
 }
@@ -247,28 +265,52 @@ function peopleOf(batch: Batch, row: number): readonly string[] {
   return people;
 }
 
-function setCosts(
-  tallies: readonly Tally[],
-  batch: Batch,
-  row: number,
-  people: readonly string[],
-  now: number,
-): void {
-  for (const each of tallies) each.cost = addedTo(each, batch, row, people, now);
+interface Revealed {
+  readonly of: string;
+  /** Undefined for someone unknown. */
+  readonly person: string | undefined;
+}
+
+/** The reveals of one row, each person's once for a class. */
+function revealsOf({ reveals = [] }: Batch, row: number): readonly Revealed[] {
+  const seen = new Set<string>();
+  return reveals.flatMap(({ row: at, of, namespace, identity }): readonly Revealed[] => {
+    if (at !== row) return [];
+    if (identity === undefined) return [{ of, person: undefined }];
+    const person = `${namespace}\0${identity}`;
+    if (seen.has(`${of}\0${person}`)) return [];
+    seen.add(`${of}\0${person}`);
+    return [{ of, person }];
+  });
+}
+
+/** Whom a row shows. */
+interface Shown {
+  readonly people: readonly string[];
+  readonly revealed: readonly Revealed[];
+}
+
+function setCosts(tallies: readonly Tally[], batch: Batch, row: number, shown: Shown, now: number): void {
+  for (const each of tallies) each.cost = addedTo(each, batch, row, shown, now);
 }
 
 function addedTo(
   { span, book }: Tally,
   batch: Batch,
   row: number,
-  people: readonly string[],
+  { people, revealed }: Shown,
   now: number,
 ): number {
-  const { what } = span.window;
-  if (what === "bytes") return batch.bytes?.[row] ?? 0;
-  if (what !== "people") return eachOf(batch, what);
+  const amount = amountIn(span);
+  if (amount === "bytes") return batch.bytes?.[row] ?? 0;
+  if (amount !== undefined) return eachOf(batch, amount);
   const since = now - span.span;
-  const fresh = people.filter((person) => (book.people.get(person) ?? Number.NEGATIVE_INFINITY) <= since);
+  const isFresh = (person: string) => (book.people.get(person) ?? Number.NEGATIVE_INFINITY) <= since;
+  if (span.window.what === "reveals")
+    return revealed.filter(
+      ({ of, person }) => of === span.window.of && (person === undefined || isFresh(person)),
+    ).length;
+  const fresh = people.filter(isFresh);
   return (
     batch.unknownPerRow * costOf(batch) + peopleFor(book.fraction, batch.units?.[row] ?? 0) + fresh.length
   );
@@ -289,10 +331,11 @@ function stoppedBy(tallies: readonly Tally[], rows: number, now: number): Grant 
   let grant: Extract<Grant, { kind: "part" }> | undefined;
   for (const each of tallies.filter(isFull)) {
     const { window } = each.span;
+    const amount = amountIn(each.span);
     const freesAt =
-      window.what === "people"
+      amount === undefined
         ? peopleFitAt(each, now)
-        : each.book.amounts[window.what].fitsAt(each.span, each.cost, now);
+        : each.book.amounts[amount].fitsAt(each.span, each.cost, now);
     if (grant !== undefined && freesAt <= grant.freesAt) continue;
     grant = { kind: "part", rows, window, used: each.used, freesAt };
   }

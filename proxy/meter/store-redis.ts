@@ -192,8 +192,8 @@ class RedisStore implements CounterStore {
    */
   #makeKeys(account: Account, { scopes }: Spans): readonly string[] {
     const tag = this.#tag(account);
-    const ofScopes = scopes.flatMap(({ scope }) => {
-      const name = this.#hash(...scopeParts(account, scope)).toString("base64url");
+    const ofScopes = scopes.flatMap(({ scope, of }) => {
+      const name = this.#hash(...scopeParts(account, scope, of)).toString("base64url");
       return SCOPE_KEYS.map((kind) => `${tag}:${name}:${kind}`);
     });
     return [`${tag}:clock`, ...ofScopes];
@@ -222,19 +222,18 @@ class RedisStore implements CounterStore {
     let numbers = `${rows} ${unknown} ${costs} ${given} ${textOf(spans)}`;
     if (bytes !== undefined) numbers += ` ${bytes.join(" ")}`;
     if (units !== undefined) numbers += ` ${units.join(" ")}`;
-    if (!spans.countsPeople) return [prefix, numbers];
-    const people: Buffer[] = [];
-    for (const [row, person] of this.#people(batch, from, rows)) {
-      numbers += ` ${row}`;
-      people.push(person);
-    }
-    return [prefix, numbers, Buffer.concat(people)];
+    const people: Person[] = spans.countsPeople ? [...this.#people(batch, from, rows)] : [];
+    for (const each of this.#revealed(spans, batch, from, rows)) people.push(each);
+    if (people.length === 0) return [prefix, numbers];
+    people.sort((a, b) => a.row - b.row);
+    for (const { row, scope } of people) numbers += ` ${row} ${scope}`;
+    return [prefix, numbers, Buffer.concat(people.map(({ hash }) => hash))];
   }
 
   /**
    * Each person (each of their units) once, with the first row that contains them: later rows with them cost nothing.
    */
-  *#people(batch: Batch, from: number, rows: number): Generator<readonly [row: number, person: Buffer]> {
+  *#people(batch: Batch, from: number, rows: number): Generator<Person> {
     const width = batch.namespaces.length;
     const seen = new Set<string>();
     for (let i = from * width; i < (from + rows) * width; i++) {
@@ -244,7 +243,24 @@ class RedisStore implements CounterStore {
       if (seen.has(person)) continue;
       seen.add(person);
       const row = Math.floor(i / width) - from;
-      for (const unit of unitsOf(batch)) yield [row, this.#hash(person, ...unit)];
+      for (const unit of unitsOf(batch)) yield { row, scope: 0, hash: this.#hash(person, ...unit) };
+    }
+  }
+
+  /** The same for reveals of classes that some window counts. */
+  *#revealed(spans: Spans, { reveals = [] }: Batch, from: number, rows: number): Generator<Person> {
+    const seen = new Set<string>();
+    for (const { row, of, namespace, identity } of reveals) {
+      const scope = 1 + spans.scopes.findIndex((each) => each.of === of);
+      if (row < from || row >= from + rows || scope === 0) continue;
+      if (identity === undefined) {
+        yield { row: row - from, scope, hash: randomBytes(PERSON_BYTES) };
+        continue;
+      }
+      const person = `person\0${namespace}\0${identity}`;
+      if (seen.has(`${scope} ${person}`)) continue;
+      seen.add(`${scope} ${person}`);
+      yield { row: row - from, scope, hash: this.#hash(person) };
     }
   }
 
@@ -311,6 +327,13 @@ class RedisStore implements CounterStore {
   }
 }
 
+/** As `CHARGE` takes people. `scope`: see there. */
+interface Person {
+  readonly row: number;
+  readonly scope: number;
+  readonly hash: Buffer;
+}
+
 const texts = new WeakMap<Spans, string>();
 
 /** Scopes and windows as `CHARGE` takes them. */
@@ -320,7 +343,7 @@ function textOf(spans: Spans): string {
     const windows = spans.windows.map(({ scope, span, slice, window: { what, limit } }) =>
       [scope + 1, MEASURES[what], span, limit, slice].join(" "),
     );
-    const keeps = spans.scopes.map(({ keep }) => keep);
+    const keeps = spans.scopes.map(({ keep, of }) => `${keep} ${of === undefined ? 0 : 1}`);
     text = [spans.scopes.length, spans.windows.length, ...keeps, ...windows].join(" ");
     texts.set(spans, text);
   }

@@ -9,18 +9,20 @@ export interface Span {
   readonly window: BudgetWindow;
   /** Index of its scope in `Spans.scopes`. */
   readonly scope: number;
-  /** For people: the window plus its grace, see `graceOf`. */
+  /** For people, and people of reveals: the window plus its grace, see `graceOf`. */
   readonly span: number;
-  /** 0 for people; otherwise the length of the slices that amounts are counted in, one of `SLICES`. */
+  /** 0 for these; otherwise the length of the slices that amounts are counted in, one of `SLICES`. */
   readonly slice: number;
 }
 
 /** A budget in the form that the stores use. */
 export interface Spans {
-  /** The windows of people come first. */
+  /** The windows of people come first, those of reveals among them. */
   readonly windows: readonly Span[];
   readonly scopes: readonly {
     readonly scope: BudgetScope;
+    /** The class whose reveals it counts, apart from all else. */
+    readonly of?: string;
     /** After this many milliseconds none of its windows needs a person or an amount any more. */
     readonly keep: number;
   }[];
@@ -71,7 +73,7 @@ export function spansOf(windows: readonly BudgetWindow[]): Spans {
  * longer than the window says, and never shorter.
  */
 export function graceOf(windows: readonly BudgetWindow[]): number {
-  const spans = windows.filter((window) => window.what === "people").map((window) => window.seconds * 1000);
+  const spans = windows.filter(countsPersons).map((window) => window.seconds * 1000);
   if (spans.length === 0) return 0;
   const shortest = Math.min(...spans);
   const grace = Math.max(shortest / 60, Math.min(SHORT_GRACE, shortest / 10));
@@ -87,20 +89,27 @@ export function scopeOf(window: BudgetWindow): BudgetScope {
   return window.scope ?? "user";
 }
 
+/** Whether a window counts distinct people, and not an amount. */
+export function countsPersons({ what }: BudgetWindow): boolean {
+  return what === "people" || what === "reveals";
+}
+
 function measure(windows: readonly BudgetWindow[]): Spans {
   const grace = graceOf(windows);
-  const scopes = [...new Set(windows.map(scopeOf))];
+  const keyOf = (window: BudgetWindow) => `${scopeOf(window)} ${window.of ?? ""}`;
+  const scopes = [...new Map(windows.map((window) => [keyOf(window), window]))];
   const spans = windows.map((window): Span => {
-    const scope = scopes.indexOf(scopeOf(window));
+    const scope = scopes.findIndex(([key]) => key === keyOf(window));
     const span = window.seconds * 1000;
-    return window.what === "people"
+    return countsPersons(window)
       ? { window, scope, span: span + grace, slice: 0 }
       : { window, scope, span, slice: sliceOf(span) };
   });
   return {
     windows: spans.toSorted((a, b) => Number(a.slice > 0) - Number(b.slice > 0)),
-    scopes: scopes.map((scope, i) => ({
-      scope,
+    scopes: scopes.map(([, window], i) => ({
+      scope: scopeOf(window),
+      ...(window.of !== undefined && { of: window.of }),
       keep: Math.max(...spans.filter((each) => each.scope === i).map((each) => each.span + each.slice)),
     })),
     countsPeople: windows.some((window) => window.what === "people"),

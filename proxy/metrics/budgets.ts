@@ -1,5 +1,6 @@
 import type { Registry } from "prom-client";
 import type { Account, WindowUse } from "../meter/meter.ts";
+import { measureText } from "../policy/policy.ts";
 import { METRICS } from "./definitions.ts";
 import { reading } from "./series.ts";
 
@@ -59,7 +60,8 @@ export function budgetMetrics(
       if (role === undefined) return;
       const now = clock();
       for (const { window, used } of windows) {
-        const { name, what: unit, seconds, limit, scope } = window;
+        const { name, seconds, limit, scope } = window;
+        const unit = measureText(window);
         const key = [database, user, role, unit, name, scope].join("\0");
         uses.delete(key);
         const until = now + Math.min(LATELY_MS, seconds * 1000);

@@ -140,6 +140,12 @@ export const METRICS = {
     labels: WHERE,
     help: "Exact lookups of masked columns.",
   },
+  reveals: {
+    name: "sluice_reveals_total",
+    type: "counter",
+    labels: [...WHERE, "class"],
+    help: "People whose tokens of a class were turned back, counted once a statement, in sessions whose statements are judged.",
+  },
   budgetUsed: {
     name: "sluice_budget_used_ratio",
     type: "gauge",

@@ -77,6 +77,8 @@ export function denialReason({ rule, role, sqlstate = "" }: StatementEvent): str
 
 /** The measure that was used up, from the end of a budget's policy line. */
 function measureOf(path: readonly string[]): string {
+  // `roles.agent.reveals.phone.1d`
+  if (path.at(-3) === "reveals") return "reveals";
   const what = path.at(-1) ?? "";
   return what === "lookups" || what === "changes" ? what : "budget";
 }

@@ -56,6 +56,7 @@ function decisions(registry: Registry, label: DatabaseLabel): Pick<StatementMetr
   const people = tally(registry, METRICS.people);
   const masked = tally(registry, METRICS.maskedCells);
   const lookups = tally(registry, METRICS.lookups);
+  const reveals = tally(registry, METRICS.reveals);
   return {
     statement(event) {
       const { role, decision } = event;
@@ -70,6 +71,7 @@ function decisions(registry: Registry, label: DatabaseLabel): Pick<StatementMetr
       // An observing policy returned unmasked what it would have masked.
       masked(decision === "observe" ? 0 : event.rows * event.masked.length, database, role);
       lookups(event.lookups, database, role);
+      for (const [of, people] of Object.entries(event.reveals ?? {})) reveals(people, database, role, of);
     },
   };
 }

@@ -13,7 +13,7 @@ const TRIES = 5;
  */
 export class LineFile {
   readonly #path: string;
-  #reader = new Reader();
+  #reader = new LineReader();
   #file: number | undefined;
   #generation = 0;
 
@@ -35,7 +35,7 @@ export class LineFile {
       if (ino !== this.#file || size < this.#reader.read) {
         if (this.#file !== undefined) this.#generation += 1;
         this.#file = ino;
-        this.#reader = new Reader();
+        this.#reader = new LineReader();
       }
       return await this.#reader.linesOf(file, size);
     } finally {
@@ -73,7 +73,7 @@ export class LineFile {
     let old: FileHandle | undefined;
     try {
       old = await open(this.#path, "r");
-      const reader = new Reader();
+      const reader = new LineReader();
       const kept = (await reader.linesOf(old, (await old.stat()).size)).filter(keeps);
       await fresh.writeFile(kept.map((line) => `${line}\n`).join(""));
       await fresh.datasync();
@@ -92,7 +92,7 @@ export class LineFile {
 }
 
 /** How far a file was read. Bytes behind the last line feed are a line that is still being written, or was torn. */
-class Reader {
+class LineReader {
   read = 0;
   #rest = Buffer.alloc(0);
 

@@ -1,4 +1,4 @@
-import type { BudgetWindow, Place, Policy, Role } from "./policy.ts";
+import { type BudgetWindow, type Place, type Policy, type Role, windowsOf } from "./policy.ts";
 import { type Problems, suggest } from "./problems.ts";
 
 /*
@@ -49,9 +49,9 @@ export function standing(policy: Policy, account: Role, person: Standing["person
 
 /** What counts an account's own user: where it is an application's, what holds where nobody is named. */
 export function accountBudget({ roles }: Pick<Policy, "roles">, account: Role): readonly BudgetWindow[] {
-  const { unnamed, budget } = account;
-  if (typeof unnamed !== "object") return budget;
-  return "budget" in unnamed ? unnamed.budget : (roles.get(unnamed.role)?.budget ?? budget);
+  const { unnamed } = account;
+  if (typeof unnamed !== "object") return windowsOf(account);
+  return "budget" in unnamed ? unnamed.budget : windowsOf(roles.get(unnamed.role) ?? account);
 }
 
 function firstOf(roles: ReadonlyMap<string, string>, values: readonly string[]): string | undefined {
@@ -134,14 +134,14 @@ function targetsOf({ actsAs, unnamed }: Role): readonly Target[] {
   return [...[...acting].map((name) => ({ name, place })), ...others];
 }
 
-interface Known {
+interface RoleNames {
   readonly roles: ReadonlyMap<string, Role>;
   /** Also those that could not be made. */
   readonly names: ReadonlySet<string>;
   readonly problems: Problems;
 }
 
-function checkTargets(role: Role, targets: readonly Target[], { roles, names, problems }: Known): void {
+function checkTargets(role: Role, targets: readonly Target[], { roles, names, problems }: RoleNames): void {
   for (const { name, place } of targets) {
     const target = roles.get(name);
     if (target === undefined) {

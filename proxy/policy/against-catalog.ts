@@ -90,6 +90,8 @@ function checkTable(table: TablePolicy, { policy, catalog, report }: Database): 
     const { mask, stored } = found;
     if (stored !== undefined) checkStored(table, relation, column, stored, { policy, catalog, report });
     // Whether the key is configured is a separate check; here only the fit of the mask matters.
+    // Bytes are masked as NULL, whatever the mask of the class.
+    if (stored !== undefined && formIn(catalog, column, stored.form) === "bytes") continue;
     const made = maskSql(mask, "value", maskedType(catalog, column), Buffer.alloc(32));
     if (!made.ok) {
       const what = `class "${className}" does not fit ${table.name}.${columnName}: ${made.problem}`;
@@ -106,8 +108,15 @@ const LEAST_DIGITS = 6;
 /** The names of types that hold any text as it is. */
 const TOKEN_TYPES: ReadonlySet<string> = new Set(["text", "varchar"]);
 
-/** Whether the column can hold tokens: Postgres's own text or varchar, of enough characters. */
+/** The form of a class's tokens in a column: a bytea column holds sealed bytes. */
+export function formIn(catalog: Catalog, { typeOid }: Column, form: TokenForm): TokenForm {
+  const type = catalog.typesByOid.get(typeOid);
+  return form === "token" && type?.schema === "pg_catalog" && type.name === "bytea" ? "bytes" : form;
+}
+
+/** Whether the column can hold tokens: Postgres's own text or varchar, of enough characters, or bytea. */
 export function holdsTokens(catalog: Catalog, column: Column, form: TokenForm): boolean {
+  if (formIn(catalog, column, form) === "bytes") return column.generatedFrom === undefined;
   const type = catalog.typesByOid.get(column.typeOid);
   const isText = type?.schema === "pg_catalog" && TOKEN_TYPES.has(type.name);
   const room = MARKS[form] === undefined ? LEAST_DIGITS : LEAST_ROOM;
@@ -119,9 +128,10 @@ function checkStored(
   table: TablePolicy,
   relation: Relation,
   column: Column,
-  { form }: StoredClass,
+  stored: StoredClass,
   { catalog, report }: Database,
 ): void {
+  const form = formIn(catalog, column, stored.form);
   const name = `${table.name}.${column.name}`;
   const mark = MARKS[form];
   const tell = (severity: "error" | "warning", what: string, hint: string) =>
@@ -148,7 +158,7 @@ function checkStored(
         `and the CHECK "${constraint}" will see tokens`,
         mark === undefined
           ? "Let it accept any number of the same form."
-          : `Let it accept texts that begin with ${mark}.`,
+          : `Let it accept ${form === "bytes" ? "bytes" : "texts"} that begin with ${mark}.`,
       );
     if (kind === "exclusion" || kind === "partition key" || kind === "policy")
       tell("warning", `and "${constraint}" will see tokens`, "Tokens can be compared for equality alone.");
@@ -163,6 +173,7 @@ function checkStored(
 }
 
 const tokenRoom: Readonly<Record<TokenForm, string>> = {
+  bytes: "27 + n bytes",
   token: "12 + 4 * (16 + n) / 3 characters",
   email: "32 + 5 * (16 + n) / 3 characters",
   digits: "n characters",

@@ -34,7 +34,8 @@ const classSchema = mapping(
       .meta({
         description:
           "The database holds tokens in place of the values of this class: written values are sealed by the proxy under " +
-          "--token-keys-file, and turned back for roles that see the class. Columns must be text or varchar. token: any text; " +
+          "--token-keys-file, and turned back for roles that see the class. Columns must be text or varchar, or for token bytea, " +
+          "which holds sealed bytes. token: any text; " +
           "email: any text, whose token is an email address under token.invalid; digits: numbers of six digits or more, whose " +
           "token is such a number; phone: the same, and a country's code at the start stays. See docs/tokens.md.",
         examples: ["token", "email", "digits", "phone"],

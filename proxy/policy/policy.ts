@@ -182,6 +182,8 @@ export interface Role {
   readonly limits: Limits;
   /** Windows of all scopes (`budget`, `role_budget`, `address_budget`); empty for `none` and if no budget is given. */
   readonly budget: readonly BudgetWindow[];
+  /** Windows of people whose tokens of a class may be turned back; empty if their number is not limited. */
+  readonly reveals: readonly BudgetWindow[];
   /** The share of each budget that one instance may release while the counters are unreachable. Undefined: nothing. */
   readonly graceShare?: number;
   /** Rules that are not named use their default: see `actionOf`. */
@@ -301,7 +303,9 @@ export interface BudgetWindow {
   /** As written: `1m`, `1d`. */
   readonly name: string;
   readonly seconds: number;
-  readonly what: "people" | "rows" | "bytes" | "lookups" | "changes";
+  readonly what: "people" | "rows" | "bytes" | "lookups" | "changes" | "reveals";
+  /** Of reveals: the class whose values are turned back. */
+  readonly of?: string;
   readonly limit: number;
   /** The policy line that refusals name: `roles.agent.budget.1d`. */
   readonly rule: string;
@@ -311,9 +315,40 @@ export interface BudgetWindow {
   readonly scope?: "user" | "role" | "address";
 }
 
+/** Whether the role sees a class in the clear in every row. */
+export function seesClass({ sees }: Pick<Role, "sees">, className: string): boolean {
+  return sees === "all" || sees.get(className) === "always";
+}
+
+const joined = new WeakMap<
+  readonly BudgetWindow[],
+  WeakMap<readonly BudgetWindow[], readonly BudgetWindow[]>
+>();
+
+/** All windows that count what a user of the role reads: the same list for the same role. */
+export function windowsOf({ budget, reveals }: Pick<Role, "budget" | "reveals">): readonly BudgetWindow[] {
+  if (reveals.length === 0) return budget;
+  let known = joined.get(budget);
+  if (known === undefined) {
+    known = new WeakMap();
+    joined.set(budget, known);
+  }
+  let windows = known.get(reveals);
+  if (windows === undefined) {
+    windows = [...budget, ...reveals];
+    known.set(reveals, windows);
+  }
+  return windows;
+}
+
+/** What a window counts, in words: `people`, `reveals of phone`. */
+export function measureText({ what, of }: Pick<BudgetWindow, "what" | "of">): string {
+  return of === undefined ? what : `${what} of ${of}`;
+}
+
 /** Whether the role has a budget for reading: a budget of changes alone does not count rows that leave. */
-export function countsReads({ budget }: Role): boolean {
-  return budget.some(({ what }) => what !== "changes");
+export function countsReads(role: Role): boolean {
+  return windowsOf(role).some(({ what }) => what !== "changes");
 }
 
 /** Whether a statement's result may be cut off. */
@@ -322,8 +357,9 @@ export function limitsReads(role: Role): boolean {
 }
 
 /** The key of the role's limit that a cut-off result would exceed. */
-export function limitKey({ limits }: Role): string {
-  return limits.rows === undefined ? "budget" : "rows";
+export function limitKey({ limits, budget }: Role): string {
+  if (limits.rows !== undefined) return "rows";
+  return budget.length > 0 ? "budget" : "reveals";
 }
 
 /** The rules that detect unusual reading patterns. */

@@ -39,6 +39,10 @@ const findings = mapping(
         'Whose people it counts, as in public.customers.id, and "unknown" for rows without an identity.',
       ),
     lookups: count.optional().describe("How many exact lookups of masked columns it makes."),
+    reveals: z
+      .array(name, { error: "A list of classes, as in [phone]; [] for none." })
+      .optional()
+      .describe("The classes stored as tokens that it turns back for the user: exactly these."),
     rows: z
       .union([count, z.literal("none")], { error: "A whole number, or none." })
       .optional()

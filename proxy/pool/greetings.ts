@@ -8,7 +8,7 @@ const BELIEVED_MS = 1_000;
 /** Clients choose the settings, and so how many kinds there are. */
 const MOST_GREETINGS = 100;
 
-interface Known {
+interface Greeting {
   readonly parameters: Parameters;
   /** By `performance.now()`. */
   readonly at: number;
@@ -17,7 +17,7 @@ interface Known {
 /** What sessions of one pool are told at their beginning, by their start-up settings. */
 export class Greetings {
   readonly #pool: Pool;
-  readonly #known = new Map<string, Known>();
+  readonly #known = new Map<string, Greeting>();
 
   constructor(pool: Pool) {
     this.#pool = pool;

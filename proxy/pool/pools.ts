@@ -14,7 +14,7 @@ export interface NamedPool extends PoolState {
 
 const TIDY_MS = 60_000;
 
-interface Place {
+interface UserPool {
   readonly database: string;
   readonly user: string;
   readonly pool: Pool;
@@ -24,7 +24,7 @@ interface Place {
 /** The pools of a process: one for each database and user, so that nothing of one user's reaches another. */
 export class Pools {
   readonly #options: Omit<PoolOptions, "open">;
-  readonly #pools = new Map<string, Place>();
+  readonly #pools = new Map<string, UserPool>();
   readonly #timer: NodeJS.Timeout;
 
   constructor(options: Omit<PoolOptions, "open">) {
@@ -43,7 +43,7 @@ export class Pools {
     const known = this.#pools.get(key);
     if (known !== undefined) return known;
     const pool = new Pool({ ...this.#options, open });
-    const place: Place = { database, user, pool, greetings: new Greetings(pool) };
+    const place: UserPool = { database, user, pool, greetings: new Greetings(pool) };
     this.#pools.set(key, place);
     return place;
   }

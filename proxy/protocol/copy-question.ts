@@ -29,7 +29,7 @@ const messages = Buffer.concat([
 
 const KINDS: readonly RequestKind[] = ["close", "sync", "parse", "close", "sync"];
 
-class Asked extends OwnRequest {
+class CopyCheck extends OwnRequest {
   done(): void {}
 
   undone(): void {}
@@ -41,7 +41,7 @@ export interface CopyQuestion {
 }
 
 export function copyQuestion(): CopyQuestion {
-  return { messages, requests: KINDS.map((kind) => new Asked(kind)) };
+  return { messages, requests: KINDS.map((kind) => new CopyCheck(kind)) };
 }
 
 /** The client has sent what is no part of a COPY while the server reads one. Servers end the session, from Postgres 14 on. */

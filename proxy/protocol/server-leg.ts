@@ -44,6 +44,11 @@ export interface ServerLeg {
   /** Moves `frame` on to the server's next message, or the next piece of one; false: there is none yet. */
   next(): boolean;
   readonly frame: FrameReader;
+  /**
+   * Of the row at `frame`, by class: how many different values of one column it shows because their tokens were turned
+   * back. Absent where that is not asked or no token was.
+   */
+  readonly opened?: ReadonlyMap<string, number> | undefined;
   /** Reads from the server, or does not. */
   flow(wanted: boolean): void;
   /** The server says no more. */

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { parseSecret } from "../keys/keys.ts";
-import { parseTokenKeys } from "../keys/token-keys.ts";
+import { isSafe } from "../keys/kms/http.ts";
+import { parseTokenRing } from "../keys/token-keys.ts";
 import { parseNetwork } from "../policy/networks.ts";
 import { parseUpstream } from "../wire/upstream-uri.ts";
 
@@ -107,11 +108,16 @@ const key = z.string().transform((text, context) => {
   return z.NEVER;
 });
 const tokenKeys = z.string().transform((text, context) => {
-  const read = parseTokenKeys(text);
-  if (read.ok) return read.keys;
+  const read = parseTokenRing(text);
+  if (read.ok) return read.ring;
   context.addIssue({ code: "custom", message: read.problem });
   return z.NEVER;
 });
+const secretText = value("not a text", (given) => given || undefined);
+const kmsEndpoint = value(
+  "an address, such as https://kms.internal (http:// only on 127.0.0.1 or localhost)",
+  (given) => (URL.canParse(given) && isSafe(new URL(given)) ? given : undefined),
+);
 function roleNamed(name: string | undefined): "viewer" | "dba" | "officer" {
   return name === "viewer" || name === "dba" ? name : "officer";
 }
@@ -496,8 +502,25 @@ export const SETTINGS = {
   tokenKeys: setting({
     value: tokenKeys,
     placeholder: "KEYS",
-    what: 'the key ring of classes with stored: token (docs/tokens.md); in a file one key a line, which "sluice tokens key" makes. What is sealed under a lost key is lost',
+    what: 'the key ring of classes with stored: token (docs/tokens.md); in a file one key a line, which "sluice tokens key" makes; read again at SIGHUP. What is sealed under a lost key is lost',
     secret: "file",
+  }),
+  kmsCredentials: setting({
+    value: secretText,
+    placeholder: "SECRET",
+    what: "for keys of --token-keys-file that a KMS has wrapped: a token of Vault or GCP, or AWS's credentials file. Without it VAULT_TOKEN, AWS_ACCESS_KEY_ID and its like, or GCP's metadata server; read again at SIGHUP",
+    secret: "file",
+  }),
+  kmsCa: setting({
+    value: path,
+    placeholder: "FILE",
+    what: "authorities (PEM) that sign the KMS's certificate, in place of the well-known ones",
+    path: true,
+  }),
+  kmsEndpoint: setting({
+    value: kmsEndpoint,
+    placeholder: "URL",
+    what: "the address of AWS KMS or GCP KMS, if it is not the public one, such as that of a VPC endpoint",
   }),
   alertWebhook: setting({
     value: webUri,

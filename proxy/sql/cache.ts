@@ -61,7 +61,7 @@ export interface Elsewhere {
 }
 
 /** What is known about a text or a shape. "byText": the verdict depends on the literals. */
-type Known = Template | "byText";
+type CacheEntry = Template | "byText";
 
 /**
  * Verdicts, keyed by the scope and the statement's bytes; without its literals if the verdict depends on none of them.
@@ -75,7 +75,7 @@ export class VerdictCache {
   readonly #underway = new Map<string, Promise<Verdict>>();
   /** Texts as the audit log keeps them, by the statements found elsewhere. */
   readonly #stored = new WeakMap<readonly Statement[], string>();
-  readonly #known = new LRUCache<string, Known>({ maxSize: MAXIMUM_BYTES, sizeCalculation: weightOf });
+  readonly #known = new LRUCache<string, CacheEntry>({ maxSize: MAXIMUM_BYTES, sizeCalculation: weightOf });
   /** The key prefix of each scope. */
   readonly #prefixes = new WeakMap<Scope, string>();
   #scopes = 0;
@@ -237,7 +237,7 @@ function isOfTheMoment(verdict: Verdict): boolean {
   return verdict.kind === "refuse" && verdict.refusal.sqlstate === "58000";
 }
 
-function weightOf(known: Known, key: string): number {
+function weightOf(known: CacheEntry, key: string): number {
   const rewritten = known !== "byText" && known.verdict.kind === "rewrite" ? known.verdict.sql.length : 0;
   return key.length + rewritten + (known === "byText" ? 200 : OBJECTS);
 }

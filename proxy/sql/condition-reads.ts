@@ -47,7 +47,7 @@ export interface ConditionReads {
 
 /** Reads a policy's condition on a table. A name that may mean several columns counts as all of them. */
 export function conditionReads(sql: string, own: Relation, catalog: Catalog): ConditionReads {
-  const reader = new Reader(own, catalog);
+  const reader = new ConditionReader(own, catalog);
   const tree = conditionTree(sql);
   if (tree !== undefined) reader.expression(tree, reader.outermost, "with");
   return { own: reader.own.columns, tables: reader.tables };
@@ -61,7 +61,7 @@ type Direction = "with" | "against" | "either";
 
 const OPPOSITE = { with: "against", against: "with", either: "either" } as const;
 
-class Reader {
+class ConditionReader {
   readonly own: Read;
   readonly tables: Read[] = [];
   readonly outermost: Names;

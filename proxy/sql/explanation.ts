@@ -1,4 +1,4 @@
-import type { Limits, Role } from "../policy/policy.ts";
+import { type Limits, measureText, type Role, windowsOf } from "../policy/policy.ts";
 import { PERSON } from "../policy/prices.ts";
 import type { Refusal } from "../wire/refusal.ts";
 import type { Scope } from "./scope.ts";
@@ -28,6 +28,8 @@ export interface Explanation {
   readonly writes: readonly string[];
   readonly masked: readonly string[];
   readonly lookups: number;
+  /** Classes of its rows that are stored as tokens, and turned back for the role. */
+  readonly reveals: readonly string[];
   /** Name spaces of the people that it counts, and "unknown" for rows whose people cannot be distinguished. */
   readonly counts: readonly string[];
   /** Tables with protected columns that it reads although no one is counted for it. */
@@ -75,6 +77,7 @@ export function explain(verdict: Verdict, scope: Scope, user: string, account?: 
     writes: distinct(statements, (statement) => statement.writes),
     masked: distinct(statements, (statement) => statement.masked),
     lookups: statements.reduce((sum, statement) => sum + statement.lookups, 0),
+    reveals: distinct(statements, (statement) => statement.reveals ?? []),
     counts: distinct(statements, counted),
     ...(nobody === undefined ? {} : { countsNobody: nobody }),
     ...(limited && role.limits.rows !== undefined ? { rows: role.limits.rows } : {}),
@@ -112,7 +115,7 @@ export function explanationText(explanation: Explanation): string {
       if (text !== undefined) rows.push([field, text]);
     }
   }
-  for (const field of ["reads", "writes", "masked", "limits", "metering"] as const) {
+  for (const field of ["reads", "writes", "masked", "reveals", "limits", "metering"] as const) {
     const texts = explanation[field];
     // Prices are phrases that contain commas: one per line.
     const separator = field === "metering" ? `\n${" ".repeat(10)}` : ", ";
@@ -168,13 +171,22 @@ function meteringTexts(statements: readonly Statement[], role: Role): string[] {
     ...(writes && role.budget.some(({ what }) => what === "changes")
       ? ["each row that it writes as a change"]
       : []),
+    ...revealTexts(statements, role),
     ...(cost > 1 ? [`each counts for ${cost} people`] : []),
     ...budgetTexts(role),
   ];
 }
 
-function budgetTexts({ budget }: Role): string[] {
-  const windows = budget.map((window) => `${window.limit} ${window.what} in ${window.name}`);
+/** Of classes whose reveals have a limit. */
+function revealTexts(statements: readonly Statement[], { reveals }: Role): string[] {
+  const limited = new Set(reveals.map(({ of }) => of));
+  return distinct(statements, (statement) => statement.reveals ?? [])
+    .filter((each) => limited.has(each))
+    .map((each) => `each person whose ${each} is turned back as a reveal of ${each}`);
+}
+
+function budgetTexts(role: Role): string[] {
+  const windows = windowsOf(role).map((window) => `${window.limit} ${measureText(window)} in ${window.name}`);
   return windows.length === 0 ? [] : [`budgets: ${windows.join(", ")}`];
 }
 

@@ -1,7 +1,7 @@
 import { LRUCache } from "lru-cache";
 import { type Catalog, type Column, type Relation, relationKey } from "../catalog/catalog.ts";
 import { quoteIdentifier, quoteLiteral } from "../pg/quote.ts";
-import { maskedType } from "../policy/against-catalog.ts";
+import { formIn, maskedType } from "../policy/against-catalog.ts";
 import { bindUser } from "../policy/conditions.ts";
 import {
   type ParsedExpression,
@@ -302,7 +302,10 @@ export class Sights {
   #mask(label: ColumnLabel & { kind: "class" }, column: Column): string {
     // The proxy masks what a token stands for (sql/tokens/). What is no token is hidden.
     const stored = this.#scope.policy.classes.get(label.name)?.stored;
-    if (stored !== undefined) return onlyToken(column, stored);
+    if (stored !== undefined)
+      return formIn(this.#scope.catalog, column, stored.form) === "bytes"
+        ? this.#hidden(column)
+        : onlyToken(column, stored);
     const mask = this.#maskOf(label.name);
     if (mask === undefined) return this.#hidden(column);
     if (mask.kind === "sql" && !this.#isSure(parseMaskExpression(mask.expression)))

@@ -56,6 +56,8 @@ export interface Statement {
   readonly revealed?: Revealed;
   /** How many exact lookups of masked columns it makes. */
   readonly lookups: number;
+  /** Classes of its outputs that are stored as tokens, and turned back for the role. */
+  readonly reveals?: readonly string[];
   /** Lookups whose number, or whose presence, is known only from the values of parameters. */
   readonly asks?: readonly BoundAsk[];
   /** Notices sent in addition to its result: what the statement does may not be what was meant. */

@@ -64,7 +64,7 @@ function lineOf(name: string): string {
   );
 }
 
-interface Entry {
+interface YamlEntry {
   readonly key: string;
   readonly value: Scalar | YAMLMap;
   /** Comment lines to put above the entry. */
@@ -75,9 +75,9 @@ function tableEntry(
   table: TableGuess,
   classes: ReadonlyMap<string, ColumnClass>,
   catalog: Catalog,
-): readonly Entry[] {
+): readonly YamlEntry[] {
   const { key, subject, inherits } = table;
-  const columns: Entry[] = [];
+  const columns: YamlEntry[] = [];
   const unsure: string[] = [];
   if (subject === undefined && !inherits)
     unsure.push("whose record is a row? With a subject agents could read it");
@@ -146,7 +146,7 @@ function list(tables: readonly TableGuess[]): YAMLSeq {
   return sequence;
 }
 
-function mapping(entries: readonly Entry[]): YAMLMap {
+function mapping(entries: readonly YamlEntry[]): YAMLMap {
   const map = new YAMLMap<Scalar, Scalar | YAMLMap>();
   map.items = entries.map(({ key, value, before = [] }) => {
     const name = text(key);

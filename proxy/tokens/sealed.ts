@@ -2,6 +2,15 @@ import { hkdfSync } from "node:crypto";
 import { aessiv } from "@noble/ciphers/aes.js";
 import type { TokenKeys } from "../keys/token-keys.ts";
 import { addressLength, addressOf, bytesOf } from "./addresses.ts";
+import {
+  BYTES_MARK,
+  bytesOfText,
+  bytesStart,
+  bytesToken,
+  hexText,
+  looksLikeBytesToken,
+  sealedBytesIn,
+} from "./byte-values.ts";
 import { countryPrefix, Digits, type Direction } from "./digits.ts";
 
 /*
@@ -11,8 +20,11 @@ import { countryPrefix, Digits, type Direction } from "./digits.ts";
  * docs/decisions/038-tokens-at-rest.md says what that reveals.
  */
 
-/** "token": any text; "email": the same in the form of an address; "digits" and "phone": numbers, in their own format. */
-export type TokenForm = "token" | "email" | "digits" | "phone";
+/**
+ * "token": any text; "bytes": any bytes, of a bytea column; "email": any text, in the form of an address; "digits" and
+ * "phone": numbers, in their own format.
+ */
+export type TokenForm = "token" | "bytes" | "email" | "digits" | "phone";
 
 /** What a column's values are sealed with. */
 export interface Storage {
@@ -26,6 +38,7 @@ export interface Storage {
 /** Begins each token of the forms that have a mark: a value that begins so is not taken as cleartext. */
 export const MARKS: Readonly<Record<TokenForm, string | undefined>> = {
   token: "slt1_",
+  bytes: BYTES_MARK,
   email: "slt1-",
   digits: undefined,
   phone: undefined,
@@ -43,12 +56,19 @@ const FF1_KEY_BYTES = 32;
 
 /** Whether a value looks like a token, of whatever column and key. */
 export function looksLikeToken(text: string): boolean {
-  return text.startsWith("slt1_") || text.startsWith("slt1-");
+  return text.startsWith("slt1_") || text.startsWith("slt1-") || text.startsWith(BYTES_MARK);
+}
+
+/** How tokens of a form that has a mark begin under a key. */
+export function tokenStart(form: TokenForm, version: number): string {
+  const mark = MARKS[form] ?? "";
+  return form === "bytes" ? bytesStart(version) : `${mark}${version}${mark.slice(-1)}`;
 }
 
 /** The longest token of a text of so many bytes of UTF-8. */
 export function tokenLength(bytes: number, form: TokenForm = "token"): number {
   const start = "slt1_9999_".length;
+  if (form === "bytes") return 1 + start + SIV_BYTES + bytes;
   if (form === "token") return start + Math.ceil(((SIV_BYTES + bytes) * 4) / 3);
   return form === "email" ? addressLength(start, SIV_BYTES + bytes) : bytes;
 }
@@ -56,7 +76,7 @@ export function tokenLength(bytes: number, form: TokenForm = "token"): number {
 /** The version of the key that a token names. */
 export function versionOf(token: string): number | undefined {
   const [, version] = TOKEN.exec(token) ?? ADDRESS_MARK.exec(token) ?? [];
-  return version === undefined ? undefined : Number(version);
+  return version === undefined ? sealedBytesIn(token)?.version : Number(version);
 }
 
 interface Keys {
@@ -66,12 +86,20 @@ interface Keys {
 
 /** Turns values into tokens and back. */
 export class Sealer {
-  readonly #active: number;
-  readonly #keys: ReadonlyMap<number, Keys>;
+  #active = 0;
+  #keys: ReadonlyMap<number, Keys> = new Map();
+  /** Other versions that columns may hold. */
+  #others: readonly number[] = [];
   /** By version and column. */
   readonly #digits = new Map<string, Digits>();
+  #generation = 0;
 
-  constructor({ active, secrets }: TokenKeys) {
+  constructor(keys: TokenKeys) {
+    this.use(keys);
+  }
+
+  /** From now on these are the keys. */
+  use({ active, secrets, retired }: TokenKeys): void {
     const derive = (secret: Buffer, purpose: string, length: number) =>
       Buffer.from(hkdfSync("sha256", secret, "", purpose, length));
     this.#active = active;
@@ -84,6 +112,14 @@ export class Sealer {
         },
       ]),
     );
+    this.#others = [...secrets.keys()].filter((each) => each !== active && retired?.has(each) !== true);
+    this.#digits.clear();
+    this.#generation++;
+  }
+
+  /** Changes with the keys: what was sealed before may be sealed otherwise now. */
+  get generation(): number {
+    return this.#generation;
   }
 
   /** The version under which values are written. */
@@ -91,25 +127,56 @@ export class Sealer {
     return this.#active;
   }
 
-  /** Undefined if the value does not have the form of the column. */
-  seal(text: string, { associated, form, version }: Storage): string | undefined {
-    if (form === "digits" || form === "phone") return this.#turn(text, associated, form, version, "encrypt");
-    const keys = this.#keys.get(this.#active);
-    if (keys === undefined) throw new Error("the active key is not in the ring");
-    const sealed = Buffer.from(aessiv(keys.siv, Buffer.from(associated)).encrypt(Buffer.from(text)));
-    return form === "token"
-      ? `slt1_${this.#active}_${sealed.toString("base64url")}`
-      : addressOf(`slt1-${this.#active}-`, sealed);
+  /** Under the active key. Undefined if the value does not have the form of the column. */
+  seal(text: string, storage: Storage): string | undefined {
+    return this.#sealUnder(this.#active, text, storage);
   }
 
-  /** The value; undefined if this is no token of this column under a key of the ring. */
+  /** There are several keys: what is in the database may be sealed under any of them. */
+  get isRotating(): boolean {
+    return this.#others.length > 0;
+  }
+
+  /** Every token that the value may have in the database: that of the active key first. */
+  sealUnderAll(text: string, storage: Storage): readonly string[] | undefined {
+    const versions = [this.#active, ...this.#othersOf(storage)];
+    const made = versions.map((version) => this.#sealUnder(version, text, storage));
+    return made.every((token) => token !== undefined) ? made : undefined;
+  }
+
+  /** How many tokens a value may have: while keys are rotated, one for each key of the ring. */
+  tokensOf(storage: Storage): number {
+    return 1 + this.#othersOf(storage).length;
+  }
+
+  /** Numbers have one key. */
+  #othersOf({ form }: Storage): readonly number[] {
+    return MARKS[form] === undefined ? [] : this.#others;
+  }
+
+  #sealUnder(active: number, text: string, { associated, form, version }: Storage): string | undefined {
+    if (form === "digits" || form === "phone") return this.#turn(text, associated, form, version, "encrypt");
+    const keys = this.#keys.get(active);
+    if (keys === undefined) throw new Error("the active key is not in the ring");
+    const value = form === "bytes" ? bytesOfText(text) : Buffer.from(text);
+    if (value === undefined || (form === "bytes" && looksLikeBytesToken(value))) return undefined;
+    const sealed = Buffer.from(aessiv(keys.siv, Buffer.from(associated)).encrypt(value));
+    if (form === "bytes") return bytesToken(active, sealed);
+    return form === "token"
+      ? `slt1_${active}_${sealed.toString("base64url")}`
+      : addressOf(`slt1-${active}-`, sealed);
+  }
+
+  /** The value, of bytes as `\x` and hexadecimal digits; undefined if this is no token of this column under a key of the ring. */
   open(token: string, { associated, form, version }: Storage): string | undefined {
     if (form === "digits" || form === "phone") return this.#turn(token, associated, form, version, "decrypt");
-    const sealed = form === "token" ? sealedIn(token) : addressed(token);
+    const sealed =
+      form === "token" ? sealedIn(token) : form === "bytes" ? sealedBytesIn(token) : addressed(token);
     const keys = sealed && this.#keys.get(sealed.version);
     if (sealed === undefined || keys === undefined) return undefined;
     try {
-      return Buffer.from(aessiv(keys.siv, Buffer.from(associated)).decrypt(sealed.bytes)).toString("utf8");
+      const value = Buffer.from(aessiv(keys.siv, Buffer.from(associated)).decrypt(sealed.bytes));
+      return form === "bytes" ? hexText(value) : value.toString("utf8");
     } catch {
       return undefined;
     }

@@ -26,7 +26,7 @@ const HANDSHAKE_TIMEOUT = 30_000;
 /** First byte of a TLS handshake record. As part of a startup packet's length it would mean hundreds of megabytes. */
 export const TLS_HANDSHAKE = 0x16;
 
-interface Waiting {
+interface Handshake {
   readonly resolve: (socket: TLSSocket) => void;
   readonly reject: (error: Error) => void;
 }
@@ -36,7 +36,7 @@ export class TlsAcceptor {
   readonly #files: TlsFiles;
   /** Never listens: connections are passed to it, and it verifies client certificates as Node's server does. */
   readonly #server: Server;
-  readonly #waiting = new Map<string, Waiting>();
+  readonly #waiting = new Map<string, Handshake>();
 
   constructor(files: TlsFiles) {
     this.#files = files;

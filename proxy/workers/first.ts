@@ -23,7 +23,7 @@ const ADMIN_AGAIN_MS = 1_000;
 const END_GRACE_MS = 15_000;
 
 /** The slot of a worker, and the process in it now. */
-interface Place {
+interface WorkerSlot {
   readonly number: number;
   readonly backoff: Backoff;
   worker: Worker | undefined;
@@ -62,14 +62,14 @@ class First implements FirstProcess {
   readonly started: FirstProcess["started"];
   readonly #settings: FirstSettings;
   readonly #log: Log;
-  readonly #places: readonly Place[];
+  readonly #places: readonly WorkerSlot[];
   readonly #seats: SeatCount;
   readonly #own = ownNumbers();
   readonly #handovers = new Handovers();
   readonly #timer: NodeJS.Timeout;
   /** The address of --admin, and the worker that serves it. */
   #admin: Address;
-  #adminPlace: Place | undefined;
+  #adminPlace: WorkerSlot | undefined;
   /** The counts of workers that have ended. */
   #legacy: readonly Numbers[] = [];
   /** The policy in force: a restarted worker uses it if the policy on disk is invalid. */
@@ -145,7 +145,7 @@ class First implements FirstProcess {
     else for (const place of others) this.#fill(place);
   }
 
-  #fill(place: Place): void {
+  #fill(place: WorkerSlot): void {
     const worker = cluster.fork({ [WORKER_NUMBER]: String(place.number) });
     this.#handovers.watch(worker);
     const seats = new SharedSeats(this.#seats);
@@ -178,7 +178,7 @@ class First implements FirstProcess {
     worker.once("exit", (code, signal) => this.#gone(place, code ?? 1, signal));
   }
 
-  #gone(place: Place, status: number, signal: string | null): void {
+  #gone(place: WorkerSlot, status: number, signal: string | null): void {
     place.link?.close();
     place.seats?.leaveAll();
     const pid = place.worker?.process.pid;
@@ -204,7 +204,7 @@ class First implements FirstProcess {
     }, wait);
   }
 
-  async #inherit(place: Place): Promise<void> {
+  async #inherit(place: WorkerSlot): Promise<void> {
     const { last } = place;
     place.last = undefined;
     if (last === undefined) return;
@@ -245,7 +245,7 @@ class First implements FirstProcess {
     this.#settleStart({ status });
   }
 
-  async #forward(request: Questions["cancel"]["ask"], from: Place): Promise<boolean> {
+  async #forward(request: Questions["cancel"]["ask"], from: WorkerSlot): Promise<boolean> {
     for (const place of this.#places) {
       if (place === from || place.serving === undefined) continue;
       if (await place.link?.ask("cancel", request, CANCEL_MS).catch(() => false)) return true;

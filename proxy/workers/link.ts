@@ -66,7 +66,7 @@ interface Message {
   readonly failed?: true;
 }
 
-interface Waiting {
+interface PendingReply {
   readonly resolve: (answer: unknown) => void;
   readonly reject: (error: Error) => void;
 }
@@ -75,7 +75,7 @@ interface Waiting {
 export class Link {
   readonly #channel: Channel;
   readonly #handlers: Handlers;
-  readonly #waiting = new Map<number, Waiting>();
+  readonly #waiting = new Map<number, PendingReply>();
   #last = 0;
 
   constructor(channel: Channel, handlers: Handlers) {

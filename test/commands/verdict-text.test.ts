@@ -14,6 +14,7 @@ const PASSES: Explanation = {
   masked: [],
   lookups: 0,
   counts: [],
+  reveals: [],
   limits: [],
   notices: [],
   metering: [],

@@ -69,7 +69,8 @@ test("every key says what it means, with an example", () => {
 });
 
 const FRAME = `version: 1
-classes: { name: { mask: redact }, text: { mask: redact }, email: { mask: email }, phone: { mask: { last: 2 } } }
+token_canary: slt1_1_abcdefghijklmnopqrstuvwxyz012345
+classes: { name: { mask: redact }, text: { mask: redact }, email: { mask: email }, phone: { mask: { last: 2 }, stored: token } }
 tables: { public.customers: { subject: id } }
 `;
 

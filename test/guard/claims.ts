@@ -18,6 +18,11 @@ export function lookups(name: string, limit: number): BudgetWindow {
   return budget(name, "lookups", limit);
 }
 
+/** A window of reveals of a class. */
+export function reveals(name: string, of: string, limit: number): BudgetWindow {
+  return { ...budget(name, "reveals", limit), of, rule: `roles.agent.reveals.${of}.${name}` };
+}
+
 export function ofRole(window: BudgetWindow): BudgetWindow {
   return { ...window, scope: "role", rule: window.rule.replace("budget", "role_budget") };
 }
@@ -54,6 +59,19 @@ export function account(...windows: BudgetWindow[]): Account {
 /** One row for each person, all of one name space. */
 export function rowsOf(...identities: readonly string[]): Batch {
   return { rows: identities.length, people: identities, namespaces: ["customers"], unknownPerRow: 0 };
+}
+
+/** Rows of people whose values of these classes are turned back. "?": of someone unknown. */
+export function revealing(classes: readonly string[], ...identities: readonly string[]): Batch {
+  const reveals = identities.flatMap((identity, row) =>
+    classes.map((of) => ({
+      row,
+      of,
+      namespace: "customers",
+      identity: identity === "?" ? undefined : identity,
+    })),
+  );
+  return { ...plainRows(identities.length), reveals };
 }
 
 /** Rows that speak of no person, or of some unknown ones. */

@@ -13,6 +13,8 @@ import {
   plainRows,
   range,
   released,
+  revealing,
+  reveals,
   rows,
   rowsOf,
 } from "./claims.ts";
@@ -71,6 +73,60 @@ export function storeContract(bench: () => Bench): void {
     expect(await store().charge(agent, plainRows(2, 2))).toMatchObject({ rows: 1, used: 6 });
     const mixed = { ...rowsOf("a", "b"), unknownPerRow: 1 };
     expect(await released(store(), agent, mixed)).toBe(0);
+  });
+
+  test("reveals count each person once for a class, apart from the people that are read", async () => {
+    const agent = account(people("1d", 5), reveals("1d", "phone", 2), reveals("1d", "email", 3));
+    const both = { ...rowsOf("a", "b", "a", "c"), ...revealing(["phone", "email"], "a", "b", "a", "c") };
+    const shown = { ...both, people: ["a", "b", "a", "c"], namespaces: ["customers"] };
+    expect(await store().charge(agent, shown)).toMatchObject({
+      kind: "part",
+      rows: 3,
+      used: 2,
+      window: agent.windows[1],
+    });
+    // What did not leave is counted in no window.
+    expect((await store().usage?.(agent))?.map(({ used }) => used)).toEqual([2, 2, 2]);
+    const onlyEmail = { ...rowsOf("c", "d"), reveals: revealing(["email"], "c", "d").reveals ?? [] };
+    expect(await released(store(), agent, onlyEmail)).toBe(1);
+    expect(await released(store(), agent, rowsOf("d", "e", "f"))).toBe(2);
+    expect((await store().usage?.(agent))?.map(({ used }) => used)).toEqual([5, 2, 3]);
+    expect(await released(store(), agent, revealing(["phone"], "a", "b", "?"))).toBe(2);
+    // A class without a window is nobody's.
+    expect(await released(store(), agent, revealing(["card"], "x", "y", "z"))).toBe(3);
+  });
+
+  test("reveals count as people do: once within a window, unknown ones each time, and free up again", async () => {
+    const steps = fc.array(
+      fc.record({
+        wait: fc.constantFrom(0, 0, 1_000, 3_000, 7_000, 12_000),
+        seen: fc.array(fc.constantFrom("a", "b", "c", "d", "e"), { minLength: 1, maxLength: 6 }),
+      }),
+      { minLength: 1, maxLength: 8 },
+    );
+    await fc.assert(
+      fc.asyncProperty(steps, async (history) => {
+        const [reader, revealer] = [
+          account(people("15s", 3), people("40s", 4)),
+          account(reveals("15s", "phone", 3), reveals("40s", "phone", 4)),
+        ];
+        for (const { wait, seen } of history) {
+          await bench().advance(reader, wait);
+          await bench().advance(revealer, wait);
+          const expected = await store().charge(reader, rowsOf(...seen));
+          const grant = await store().charge(revealer, revealing(["phone"], ...seen));
+          const said = ({ kind, ...rest }: typeof grant) =>
+            kind === "part" && "rows" in rest ? [rest.rows, rest.used, rest.window.name] : kind;
+          expect(said(grant)).toEqual(said(expected));
+        }
+      }),
+      { numRuns: 25 },
+    );
+    const agent = account(reveals("1d", "phone", 3));
+    expect(await released(store(), agent, revealing(["phone"], "?", "?"))).toBe(2);
+    expect(await released(store(), agent, revealing(["phone"], "?", "?"))).toBe(1);
+    const many = account(reveals("1d", "phone", 1_500));
+    expect(await released(store(), many, revealing(["phone"], ...range(0, 2_000)))).toBe(1_500);
   });
 
   test("a row whose subject is NULL costs a row and no person", async () => {

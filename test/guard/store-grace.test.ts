@@ -15,6 +15,8 @@ import {
   plainRows,
   range,
   released,
+  revealing,
+  reveals,
   rows,
   rowsOf,
 } from "./claims.ts";
@@ -45,6 +47,21 @@ describe("while Redis is away", () => {
     expect(await released(store, agent, rowsOf(...range(0, 30)))).toBe(10);
     expect(await released(store, agent, rowsOf("other"))).toBe(0);
     expect(await released(store, agent, rowsOf(...range(0, 10)))).toBe(10);
+  });
+
+  test("reveals are lent by the share as well, and counted in when Redis is back", async () => {
+    const server = await startRedis({});
+    const store = await graceful(server.url);
+    const agent = lenient(reveals("1d", "phone", 30), people("1d", 1_000));
+    await server.kill();
+    await becomes(store, "away");
+    expect(await released(store, agent, revealing(["phone"], "a", "b", "a"))).toBe(3);
+    expect(await released(store, agent, revealing(["phone"], "?", "c"))).toBe(1);
+    const again = await startRedis({ port: server.port });
+    onTestFinished(() => again.stop());
+    await becomes(store, "ready");
+    expect(await released(store, agent, revealing(["phone"], "a"))).toBe(1);
+    expect(await used(store, agent)).toEqual([3, 0]);
   });
 
   test("what was lent is counted in when it is back, before anybody reads on", async () => {

@@ -610,18 +610,21 @@ test("serve does not start with another key ring, or without one", async () => {
   await expect(start({ SLUICE_TOKEN_KEYS: "1 x" })).rejects.toThrow("at least 32 are needed");
 });
 
-test("sluice tokens prints a key, and the canary of a key ring", () => {
+test("sluice tokens prints a key, and the canary of a key ring", async () => {
   const lines: string[] = [];
-  const print = (line: string) => void lines.push(line);
-  expect(tokens(["key", "--version", "2"], {}, print)).toBe(0);
-  expect(tokens(["canary"], { SLUICE_TOKEN_KEYS: lines[0] }, print)).toBe(0);
+  const complaints: string[] = [];
+  const streams = {
+    output: { write: (text: string) => lines.push(text.trimEnd()) },
+    errors: { write: (text: string) => complaints.push(text) },
+  };
+  expect(await tokens(["key", "--version", "2"], {}, streams)).toBe(0);
+  expect(await tokens(["canary"], { SLUICE_TOKEN_KEYS: lines[0] }, streams)).toBe(0);
   expect(lines).toEqual([
     expect.stringMatching(/^2 [0-9a-f]{64}$/),
     expect.stringMatching(/^token_canary: slt1_2_/),
   ]);
-  const complaints: string[] = [];
-  expect(tokens(["canary"], {}, print, (line) => void complaints.push(line))).toBe(1);
-  expect(complaints).toEqual(["sluice tokens: SLUICE_TOKEN_KEYS: there is no key"]);
+  expect(await tokens(["canary"], {}, streams)).toBe(1);
+  expect(complaints).toEqual(["sluice tokens: SLUICE_TOKEN_KEYS: there is no key\n"]);
 });
 
 /** Values in the clear where tokens should be. */

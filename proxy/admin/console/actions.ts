@@ -1,5 +1,5 @@
 import type { Reached } from "../../orders/suspensions.ts";
-import type { Action, Outcome } from "./page.ts";
+import type { Action, FormResult } from "./page.ts";
 import { caseAction } from "./pages/cases.ts";
 import { explainAction } from "./pages/explain.ts";
 import { LEAK_BOUNDS, leakAction } from "./pages/leak.ts";
@@ -65,7 +65,7 @@ function orderOf(form: URLSearchParams) {
   return { user: Buffer.byteLength(user) > LONGEST_NAME ? "" : user, why };
 }
 
-function done(user: string, notice: string): Outcome {
+function done(user: string, notice: string): FormResult {
   return { kind: "done", to: at.user(user), notice };
 }
 

@@ -3,7 +3,7 @@ import type { Html } from "./html.ts";
 import type { Visit } from "./log-in.ts";
 
 /** What a page is made from. */
-export interface Asked {
+export interface PageRequest {
   readonly visit: Visit;
   /** The result of their last order, shown once. */
   readonly notice: string | undefined;
@@ -12,10 +12,13 @@ export interface Asked {
   readonly now: number;
 }
 
-export type Page = (asked: Asked) => Html | Promise<Html>;
+/** What parts of a page are made from. */
+export type PageContext = Pick<PageRequest, "visit" | "operations" | "now">;
+
+export type Page = (asked: PageRequest) => Html | Promise<Html>;
 
 /** A form that a user has sent and may send. */
-export interface Ordered {
+export interface FormRequest {
   readonly visit: Visit;
   readonly form: URLSearchParams;
   /** Of forms that take one (`boundsOf`). */
@@ -26,7 +29,7 @@ export interface Ordered {
   readonly now: number;
 }
 
-export type Outcome =
+export type FormResult =
   | { readonly kind: "page"; readonly status: number; readonly page: Html }
   | {
       /** To be saved; the browser stays on its page. */
@@ -37,4 +40,4 @@ export type Outcome =
     }
   | { readonly kind: "done"; readonly to: string; readonly notice: string };
 
-export type Action = (ordered: Ordered) => Promise<Outcome>;
+export type Action = (ordered: FormRequest) => Promise<FormResult>;

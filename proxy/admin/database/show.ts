@@ -1,4 +1,5 @@
 import type { SessionInfo } from "../../fleet/session-registry.ts";
+import { measureText } from "../../policy/policy.ts";
 import type { Operations } from "../operations.ts";
 import { SHOWN_AS_PGBOUNCER } from "./pgbouncer.ts";
 import { type Show, type Table, table } from "./table.ts";
@@ -43,7 +44,7 @@ async function budgets(operations: Operations, user: string | undefined): Promis
       uses === undefined
         ? [[name, role, database, null, null, "counters cannot be reached", null, null]]
         : uses.map(({ window, used, limited }) => [
-            ...[name, role, database, window.scope ?? "user", window.name, window.what],
+            ...[name, role, database, window.scope ?? "user", window.name, measureText(window)],
             used,
             limited ? window.limit : null,
           ]),

@@ -60,7 +60,7 @@ export function attribute(
   return { sources, basis, users: new Map(users) };
 }
 
-interface Question {
+interface SourceSearch {
   readonly readers: Readers;
   readonly compared: Compared;
   readonly readings: Readings;
@@ -68,7 +68,7 @@ interface Question {
 }
 
 /** Greedy: the likeliest first, and each in the light of those before. Leaves nobody taken out. */
-function search(question: Question, basis: Basis): readonly string[] {
+function search(question: SourceSearch, basis: Basis): readonly string[] {
   const { readers } = question;
   const named: string[] = [];
   for (;;) {
@@ -86,7 +86,7 @@ function search(question: Question, basis: Basis): readonly string[] {
  * clearly more of them than of people whom somebody read. Several, or one among leaked people who are, must have read more of them than of people whom somebody read, whichever set of so many
  * users one might have chosen (Bonferroni over all sets, and over their sizes by halves).
  */
-function isMoreThanWork({ readers, level }: Question, named: readonly string[]): boolean {
+function isMoreThanWork({ readers, level }: SourceSearch, named: readonly string[]): boolean {
   const { p } = exactTail(readers.cellsOf(named, "read"));
   if (named.length === 1 && p <= BESIDE_WORK && !areLivelier(readers, named)) return true;
   const sets = logChoose(readers.users.length, named.length) + named.length * Math.LN2;
@@ -99,7 +99,7 @@ function areLivelier(readers: Readers, named: readonly string[]): boolean {
 }
 
 /** Those whom the others do not make superfluous, each tested on what only they explain. */
-function needed(question: Question, named: readonly string[], only?: Basis): readonly Source[] {
+function needed(question: SourceSearch, named: readonly string[], only?: Basis): readonly Source[] {
   const { readers, readings } = question;
   const basis = only ?? (areLivelier(readers, named) ? "read" : "all");
   const sources: Source[] = [];
@@ -128,7 +128,7 @@ function needed(question: Question, named: readonly string[], only?: Basis): rea
   return sources.toSorted((a, b) => b.leaked - a.leaked || (a.user < b.user ? -1 : 1));
 }
 
-function leakedOf({ compared }: Question, people: readonly number[]): number {
+function leakedOf({ compared }: SourceSearch, people: readonly number[]): number {
   return people.filter((person) => compared.leaked[person] === true).length;
 }
 
@@ -149,7 +149,7 @@ interface Tests {
  * "A modified Bonferroni method for discrete data", Biometrics 46, 1990): whoever has read one person cannot be, and so
  * costs the others nothing.
  */
-function testAll(question: Question, users: readonly string[], basis: Basis): Tests {
+function testAll(question: SourceSearch, users: readonly string[], basis: Basis): Tests {
   const { readers, readings, level } = question;
   const tails = new Map(users.map((user) => [user, exactTail(readers.cellsOf([user], basis))] as const));
   const count = testedUsers([...tails.values()], level);

@@ -16,6 +16,7 @@ import { peopleBehind } from "./people-behind.ts";
 import { purpose } from "./purpose.ts";
 import { reads, writes } from "./relations.ts";
 import { requireFilter } from "./require-filter.ts";
+import { reveals } from "./reveals.ts";
 import type { Entry, FactLine, RoleRule, RuleKeys, RuleProperty } from "./rule.ts";
 import { sees } from "./sees.ts";
 import { signedBy } from "./signed-by.ts";
@@ -39,6 +40,7 @@ const RULES = {
   aggregatesOnly,
   limits,
   budget,
+  reveals,
   graceShare: counterLoss,
   behaviour,
   watch,

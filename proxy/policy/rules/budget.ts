@@ -9,12 +9,17 @@ import { type Context, type Entry, roleRule, type Source } from "./rule.ts";
 const DURATION = /^[1-9][0-9]{0,5}[smhdw]$/;
 const LONGEST_WINDOW = 366 * 86_400;
 
+/** The length of a window. */
+export const duration = z
+  .string()
+  .regex(DURATION, { error: "A window: a number and s, m, h, d or w, as in 1m, 12h, 30d." });
+
 /** The windows of a budget, by their length. */
 export const budgetSchema = z.union(
   [
     none,
     z.record(
-      z.string().regex(DURATION, { error: "A window: a number and s, m, h, d or w, as in 1m, 12h, 30d." }),
+      duration,
       z.union(
         [
           none,
@@ -142,17 +147,26 @@ export function windowsAt(
 ): readonly BudgetWindow[] {
   const windows: BudgetWindow[] = [];
   for (const [length, value] of Object.entries(named)) {
-    const seconds = durationSeconds(length) ?? 0;
-    if (seconds > LONGEST_WINDOW) {
-      const place = document.placeOfKey([...path, length]);
-      problems.error(place, `${length} is too long a window`, "At most 366d.");
-    }
+    const seconds = secondsAt(document, [...path, length], length, problems);
     const rule = `${path.join(".")}.${length}`;
     for (const [what, limit, path] of limitsOf(value, rule)) {
       if (limit !== undefined) windows.push({ name: length, seconds, what, limit, rule: path });
     }
   }
   return windows;
+}
+
+/** How long the window at this path is. */
+export function secondsAt(
+  document: Places,
+  path: readonly string[],
+  length: string,
+  problems: Problems,
+): number {
+  const seconds = durationSeconds(length) ?? 0;
+  if (seconds > LONGEST_WINDOW)
+    problems.error(document.placeOfKey(path), `${length} is too long a window`, "At most 366d.");
+  return seconds;
 }
 
 function limitsOf(

@@ -21,13 +21,13 @@ import type { Tolls } from "./execution-prices.ts";
 import type { Refusing } from "./forced-errors.ts";
 import type { Foresight } from "./in-flight-names.ts";
 
-interface Resolved {
+interface BindInput {
   readonly frame: Frame;
   readonly bind: Bind;
   readonly prepared: Prepared;
 }
 
-interface Decided extends Resolved {
+interface BindDecision extends BindInput {
   readonly judged: Judged;
   /** Undefined for an empty text. */
   readonly statement: Statement | undefined;
@@ -36,7 +36,7 @@ interface Decided extends Resolved {
 }
 
 /** Bind messages of a guarded session: a prepared statement gets its parameters, and the portal a name. */
-export class GuardedBind implements RequestSteps<Frame, Resolved, Decided, Change<Portal>> {
+export class GuardedBind implements RequestSteps<Frame, BindInput, BindDecision, Change<Portal>> {
   readonly #exchange: Exchange;
   readonly #foresight: Foresight;
   readonly #refusing: Refusing;
@@ -49,7 +49,7 @@ export class GuardedBind implements RequestSteps<Frame, Resolved, Decided, Chang
     this.#tolls = tolls;
   }
 
-  resolve(frame: Frame): Outcome<Resolved> {
+  resolve(frame: Frame): Outcome<BindInput> {
     const bind = decodeBind(frame);
     const prepared = this.#foresight.prepared(bind.statement);
     if (prepared === "unsettled") return prepared;
@@ -58,7 +58,7 @@ export class GuardedBind implements RequestSteps<Frame, Resolved, Decided, Chang
     return { frame, bind, prepared };
   }
 
-  decide({ frame, bind, prepared: known }: Resolved): Outcome<Decided> {
+  decide({ frame, bind, prepared: known }: BindInput): Outcome<BindDecision> {
     const { acting, judging } = this.#exchange;
     const prepared = acting?.refusal ?? this.#foresight.renew(known, bind.statement);
     if (prepared === "unsettled") return prepared;
@@ -73,7 +73,7 @@ export class GuardedBind implements RequestSteps<Frame, Resolved, Decided, Chang
     return { frame, bind, prepared, judged, statement, extra };
   }
 
-  reserve({ frame, bind, prepared, judged, statement }: Decided): Outcome<Change<Portal>> {
+  reserve({ frame, bind, prepared, judged, statement }: BindDecision): Outcome<Change<Portal>> {
     const { names, ledger } = this.#exchange;
     const crowded = bind.portal === "" ? undefined : refuseMoreNames(names);
     if (crowded !== undefined) return new Refused(crowded, judged);
@@ -91,7 +91,7 @@ export class GuardedBind implements RequestSteps<Frame, Resolved, Decided, Chang
     return names.portals.propose(bind.portal, portal, ledger.pipeline);
   }
 
-  forward({ frame, bind, judged, extra }: Decided, change: Change<Portal>): void {
+  forward({ frame, bind, judged, extra }: BindDecision, change: Change<Portal>): void {
     this.#exchange.sendStep(extra > 0 ? withResultFormats(frame, bind, extra) : frame, {
       kind: "bind",
       at: performance.now(),

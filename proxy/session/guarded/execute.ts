@@ -13,7 +13,7 @@ import type { Foresight } from "./in-flight-names.ts";
 import { canBeCut } from "./results.ts";
 import { isHeldWrite, mayWrite } from "./written-rows.ts";
 
-interface Resolved {
+interface ExecuteInput {
   readonly frame: Frame;
   readonly name: string;
   /** 0: all. */
@@ -21,7 +21,7 @@ interface Resolved {
   readonly portal: Portal;
 }
 
-interface Decided extends Resolved {
+interface ExecuteDecision extends ExecuteInput {
   /** Undefined for an empty text. */
   readonly source: Source | undefined;
 }
@@ -33,7 +33,7 @@ interface Reserved {
 }
 
 /** Execute messages of a guarded session: a portal runs, or goes on where it stopped. */
-export class GuardedExecute implements RequestSteps<Frame, Resolved, Decided, Reserved> {
+export class GuardedExecute implements RequestSteps<Frame, ExecuteInput, ExecuteDecision, Reserved> {
   readonly #exchange: Exchange;
   readonly #foresight: Foresight;
   readonly #refusing: Refusing;
@@ -54,7 +54,7 @@ export class GuardedExecute implements RequestSteps<Frame, Resolved, Decided, Re
     this.#describing = describing;
   }
 
-  resolve(frame: Frame): Outcome<Resolved> {
+  resolve(frame: Frame): Outcome<ExecuteInput> {
     const { portal: name, maxRows } = decodeExecute(frame);
     const portal = this.#foresight.portal(name);
     if (portal === "unsettled" || !this.#foresight.isReady()) return "unsettled";
@@ -63,7 +63,7 @@ export class GuardedExecute implements RequestSteps<Frame, Resolved, Decided, Re
     return { frame, name, maxRows, portal };
   }
 
-  decide({ frame, name, maxRows, portal }: Resolved): Outcome<Decided> {
+  decide({ frame, name, maxRows, portal }: ExecuteInput): Outcome<ExecuteDecision> {
     const { acting, fencing } = this.#exchange;
     const { judged, statement } = portal;
     const outlived = acting?.refusal ?? fencing.refusal(judged) ?? this.#foresight.outlived(portal);
@@ -75,7 +75,7 @@ export class GuardedExecute implements RequestSteps<Frame, Resolved, Decided, Re
     return { frame, name, maxRows, portal, source };
   }
 
-  reserve({ portal, maxRows, source }: Decided): Outcome<Reserved> {
+  reserve({ portal, maxRows, source }: ExecuteDecision): Outcome<Reserved> {
     const { judged, statement, lookups } = portal;
     const pinned = portal.pinned ?? source?.pinned;
     if (source === undefined) return { pinned, repeat: undefined };
@@ -89,7 +89,7 @@ export class GuardedExecute implements RequestSteps<Frame, Resolved, Decided, Re
     return "repeat" in paid ? { pinned, repeat: paid.repeat } : new Refused(paid, judged);
   }
 
-  forward(decided: Decided, reserved: Reserved): void {
+  forward(decided: ExecuteDecision, reserved: Reserved): void {
     const { name, portal, source } = decided;
     const { statement } = portal;
     this.#describing.ask(name, portal);
@@ -104,7 +104,7 @@ export class GuardedExecute implements RequestSteps<Frame, Resolved, Decided, Re
     this.#refusing.execute(decodeExecute(frame).portal, refusal);
   }
 
-  #send({ frame, name, maxRows, source }: Decided, { pinned, repeat }: Reserved): void {
+  #send({ frame, name, maxRows, source }: ExecuteDecision, { pinned, repeat }: Reserved): void {
     const exchange = this.#exchange;
     const { role } = exchange.judging;
     const cuttable = source !== undefined && canBeCut(role, source.shape);

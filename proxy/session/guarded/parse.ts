@@ -11,14 +11,14 @@ import type { Exchange } from "./exchange.ts";
 import type { Refusing } from "./forced-errors.ts";
 import type { Foresight } from "./in-flight-names.ts";
 
-interface Resolved {
+interface ParseInput {
   readonly frame: Frame;
   readonly parse: Parse;
   readonly text: Buffer;
   readonly scope: Scope;
 }
 
-interface Decided {
+interface ParseDecision {
   readonly frame: Frame;
   readonly parse: Parse;
   readonly judged: Judged;
@@ -27,7 +27,7 @@ interface Decided {
 }
 
 /** Parse messages of a guarded session: the text is judged, and gets a name. */
-export class GuardedParse implements RequestSteps<Frame, Resolved, Decided, Change<Prepared>> {
+export class GuardedParse implements RequestSteps<Frame, ParseInput, ParseDecision, Change<Prepared>> {
   readonly #exchange: Exchange;
   readonly #foresight: Foresight;
   readonly #refusing: Refusing;
@@ -38,7 +38,7 @@ export class GuardedParse implements RequestSteps<Frame, Resolved, Decided, Chan
     this.#refusing = refusing;
   }
 
-  resolve(frame: Frame): Outcome<Resolved> {
+  resolve(frame: Frame): Outcome<ParseInput> {
     const parse = decodeParse(frame);
     // It outlives the buffer as well.
     const text = Buffer.from(frame.buffer.subarray(parse.sqlStart, parse.sqlEnd));
@@ -46,7 +46,7 @@ export class GuardedParse implements RequestSteps<Frame, Resolved, Decided, Chan
     return scope === undefined ? "unsettled" : { frame, parse, text, scope };
   }
 
-  decide({ frame, parse, text, scope }: Resolved): Outcome<Decided> {
+  decide({ frame, parse, text, scope }: ParseInput): Outcome<ParseDecision> {
     const judged = this.#foresight.decide(text, scope);
     if (judged === undefined || !this.#exchange.leg.admits(frame)) return "unsettled";
     if (judged.verdict.kind === "refuse") return new Refused(judged.verdict.refusal, judged);
@@ -56,14 +56,14 @@ export class GuardedParse implements RequestSteps<Frame, Resolved, Decided, Chan
     return strange === undefined ? { frame, parse, judged, message } : new Refused(strange, judged);
   }
 
-  reserve({ parse: { statement: name }, judged, message }: Decided): Outcome<Change<Prepared>> {
+  reserve({ parse: { statement: name }, judged, message }: ParseDecision): Outcome<Change<Prepared>> {
     const { names, ledger } = this.#exchange;
     const crowded = name === "" ? undefined : refuseMoreNames(names);
     if (crowded !== undefined) return new Refused(crowded, judged);
     return names.statements.propose(name, preparedBy(judged, message), ledger.pipeline);
   }
 
-  forward({ frame, parse, judged }: Decided, change: Change<Prepared>): void {
+  forward({ frame, parse, judged }: ParseDecision, change: Change<Prepared>): void {
     const { verdict } = judged;
     this.#exchange.sendStep(verdict.kind === "rewrite" ? withSql(frame, parse, verdict.sql) : frame, {
       kind: "parse",

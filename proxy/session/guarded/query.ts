@@ -18,13 +18,13 @@ import type { Foresight } from "./in-flight-names.ts";
 import { canBeCut } from "./results.ts";
 import { isHeldWrite, mayWrite } from "./written-rows.ts";
 
-interface Resolved {
+interface QueryInput {
   readonly frame: Frame;
   readonly text: Buffer;
   readonly scope: Scope;
 }
 
-interface Decided {
+interface QueryDecision {
   readonly frame: Frame;
   readonly judged: Judged;
   /** Whose rows each of its statements gives. */
@@ -40,7 +40,7 @@ interface Reserved {
 }
 
 /** Query messages of a guarded session: a text of one statement or several, answered by one ReadyForQuery. */
-export class GuardedQuery implements RequestSteps<Frame, Resolved, Decided, Reserved> {
+export class GuardedQuery implements RequestSteps<Frame, QueryInput, QueryDecision, Reserved> {
   readonly #exchange: Exchange;
   readonly #foresight: Foresight;
   readonly #refusing: Refusing;
@@ -53,14 +53,14 @@ export class GuardedQuery implements RequestSteps<Frame, Resolved, Decided, Rese
     this.#tolls = tolls;
   }
 
-  resolve(frame: Frame): Outcome<Resolved> {
+  resolve(frame: Frame): Outcome<QueryInput> {
     const { sqlStart, sqlEnd } = decodeQuery(frame);
     const text = frame.buffer.subarray(sqlStart, sqlEnd);
     const scope = this.#foresight.scopeFor(text, "simple");
     return scope === undefined ? "unsettled" : { frame, text, scope };
   }
 
-  decide({ frame, text, scope }: Resolved): Outcome<Decided> {
+  decide({ frame, text, scope }: QueryInput): Outcome<QueryDecision> {
     const judged = this.#foresight.decide(text, scope);
     if (judged === undefined || !this.#exchange.leg.admits(frame)) return "unsettled";
     const { verdict } = judged;
@@ -79,7 +79,7 @@ export class GuardedQuery implements RequestSteps<Frame, Resolved, Decided, Rese
     return { frame, judged, sources, unrolled };
   }
 
-  reserve({ judged, sources, unrolled }: Decided): Outcome<Reserved> {
+  reserve({ judged, sources, unrolled }: QueryDecision): Outcome<Reserved> {
     const { statements } = judged.verdict;
     const pinned = sources.map(
       (source, index) => source.pinned ?? pinnedIn(judged, statements[index] ?? source.shape),
@@ -97,7 +97,7 @@ export class GuardedQuery implements RequestSteps<Frame, Resolved, Decided, Rese
     return "repeat" in paid ? { pinned, repeat: paid.repeat } : new Refused(paid, judged);
   }
 
-  forward({ frame, judged, sources, unrolled }: Decided, { pinned, repeat }: Reserved): void {
+  forward({ frame, judged, sources, unrolled }: QueryDecision, { pinned, repeat }: Reserved): void {
     const exchange = this.#exchange;
     const { verdict } = judged;
     if (unrolled !== undefined) {
@@ -127,7 +127,7 @@ export class GuardedQuery implements RequestSteps<Frame, Resolved, Decided, Rese
   }
 
   /** In a failed block the server says so of any statement, before it looks for names. */
-  #unknownName(frame: Frame, judged: Judged, refusal: Refusal): Outcome<Decided> {
+  #unknownName(frame: Frame, judged: Judged, refusal: Refusal): Outcome<QueryDecision> {
     const { transaction, isSettled } = this.#exchange.ledger;
     const fails = transaction === "E" && isSettled && judged.verdict.statements.length === 1;
     return fails ? { frame, judged, sources: [], unrolled: undefined } : new Refused(refusal, judged);

@@ -1,6 +1,6 @@
-import type { Batch, Grant, Meter } from "../../meter/meter.ts";
+import type { Batch, Grant, Meter, Reveal } from "../../meter/meter.ts";
 import { refusalOf } from "../../meter/refusal.ts";
-import type { Limits, Role } from "../../policy/policy.ts";
+import { type Limits, type Role, windowsOf } from "../../policy/policy.ts";
 import { PERSON } from "../../policy/prices.ts";
 import type { Metering } from "../../sql/verdict.ts";
 import type { Frame } from "../../wire/frames.ts";
@@ -16,17 +16,19 @@ import {
 import { isLimited, type Run } from "../statement/run.ts";
 import type { Exchange } from "./exchange.ts";
 import { unitsOfNumber } from "./execution-prices.ts";
+import { revealsOf } from "./reveals.ts";
 
 /** A batch is charged at the latest when it has so many rows. */
 const BATCH_ROWS = 1_000;
 
 /** Rows of one read event that wait for the meter, as places in the buffers in which they came. */
-class Waiting {
+class PendingRows {
   readonly run: Run;
   readonly people: string[] = [];
   /** Of each row, where the statement says it. */
   readonly hasPurpose: boolean[] = [];
   readonly bytes: number[] = [];
+  readonly reveals: Reveal[] = [];
   readonly namespaces: readonly string[];
   readonly unknownPerRow: number;
   readonly cost: number;
@@ -56,8 +58,18 @@ class Waiting {
     return this.namespaces.length > 1 || this.units?.some((each) => each > 0) === true;
   }
 
-  /** `people` has got the row's identities before. */
-  add(buffer: Buffer, start: number, end: number, units: number): void {
+  /** `people` has got the row's identities before. `opened`: by class, values that were turned back. */
+  add(
+    buffer: Buffer,
+    start: number,
+    end: number,
+    units: number,
+    opened: ReadonlyMap<string, number> | undefined,
+  ): void {
+    if (opened !== undefined && opened.size > 0) {
+      const identities = this.people.slice(this.rows * this.namespaces.length);
+      this.reveals.push(...revealsOf(opened, this.rows, this.namespaces, identities));
+    }
     this.#buffers.push(buffer);
     this.#places.push(start, end);
     this.bytes.push(end - start - HEADER);
@@ -69,10 +81,14 @@ class Waiting {
 
   /** What the meter is asked. Where rows cost nothing but their people, it may know them already. */
   get batch(): Batch {
-    const { rows, people, namespaces, unknownPerRow, cost, bytes } = this;
+    const { rows, people, namespaces, unknownPerRow, cost, bytes, reveals } = this;
     const units = this.#unitsWith(owedBy(this.run));
     const isPriced = units?.some((each) => each > 0) === true;
-    return { rows, people, namespaces, unknownPerRow, cost, bytes, ...(isPriced && { units }) };
+    return {
+      ...{ rows, people, namespaces, unknownPerRow, cost, bytes },
+      ...(reveals.length > 0 && { reveals }),
+      ...(isPriced && { units }),
+    };
   }
 
   /** An answer that was expected costs nothing more; for another one the first row pays what is owed. */
@@ -99,6 +115,7 @@ class Waiting {
       this.run.people.add(namespace, identity);
       if (this.hasPurpose[Math.floor(i / width)] === false) this.run.people.lacksPurpose(namespace, identity);
     }
+    for (const reveal of this.reveals) if (reveal.row < rows) this.run.revealed(reveal);
     this.run.people.addUnknown(rows * this.unknownPerRow + this.#peopleInUnits(rows));
   }
 
@@ -119,7 +136,7 @@ const HEADER = 5;
  */
 export class Results {
   readonly #exchange: Exchange;
-  #waiting: Waiting | undefined;
+  #waiting: PendingRows | undefined;
   #charging = false;
   /** Whether the pieces of a long row follow the first one. */
   #passing = false;
@@ -187,7 +204,7 @@ export class Results {
     const units = owedBy(run);
     if (units === 0) return true;
     run.isSettled = true;
-    return this.#await(new Waiting(run), meter.price({ people: [], namespaces: [], units }));
+    return this.#await(new PendingRows(run), meter.price({ people: [], namespaces: [], units }));
   }
 
   /** Charges and releases what waits. False: the meter has yet to answer; `wake` is called when it has. */
@@ -218,10 +235,10 @@ export class Results {
     if (run.shape.metering?.price === undefined || run.pinned !== undefined) return true;
     const units = unitsOfNumber(run.rows) + owedBy(run);
     run.isSettled = true;
-    return this.#await(new Waiting(run), meter.price({ people: [], namespaces: [], units }));
+    return this.#await(new PendingRows(run), meter.price({ people: [], namespaces: [], units }));
   }
 
-  #await(waiting: Waiting, grant: Grant | Promise<Grant>): boolean {
+  #await(waiting: PendingRows, grant: Grant | Promise<Grant>): boolean {
     if (!(grant instanceof Promise)) {
       this.#settle(waiting, grant);
       return true;
@@ -258,6 +275,10 @@ export class Results {
       toClient.forward(frame);
     }
     run.people.addUnknown(run.shape.metering?.unknown ?? 0);
+    const namespaces = run.shape.metering?.subjects.map(({ namespace }) => namespace) ?? [];
+    const { opened } = this.#exchange.leg;
+    for (const reveal of revealsOf(opened, 0, namespaces, extra > 0 ? this.#identities : []))
+      run.revealed(reveal);
   }
 
   #wait(frame: Frame, run: Run): void {
@@ -266,13 +287,13 @@ export class Results {
       this.#waitForGroup(frame, run, metering);
       return;
     }
-    if (this.#waiting?.run !== run) this.#waiting = new Waiting(run);
+    if (this.#waiting?.run !== run) this.#waiting = new PendingRows(run);
     const extra = run.extraFields;
     if (extra > 0) readTrailingFields(frame, extra, this.#waiting.people);
     if (metering?.purpose === true) this.#waiting.hasPurpose.push(this.#waiting.people.pop() !== "f");
     const end = extra > 0 ? trimDataRow(frame, extra) : frame.end;
     const units = metering?.price === undefined ? 0 : unitsOfUnnamed(metering, sizeOfRow(frame, end, run));
-    this.#waiting.add(frame.buffer, frame.start, end, units);
+    this.#waiting.add(frame.buffer, frame.start, end, units, this.#exchange.leg.opened);
   }
 
   #waitForGroup(frame: Frame, run: Run, metering: Metering): void {
@@ -282,12 +303,12 @@ export class Results {
     const end = trimDataRow(frame, run.extraFields);
     // Only a row that names its people is in a batch alone.
     if (members.namespaces.length > 0 || this.#waiting?.run !== run)
-      this.#waiting = new Waiting(run, members);
+      this.#waiting = new PendingRows(run, members);
     const units = unitsOfGroup(metering, members, sizeOfRow(frame, end, run));
-    this.#waiting.add(frame.buffer, frame.start, end, units);
+    this.#waiting.add(frame.buffer, frame.start, end, units, this.#exchange.leg.opened);
   }
 
-  #settle(waiting: Waiting, grant: Grant): void {
+  #settle(waiting: PendingRows, grant: Grant): void {
     this.#waiting = undefined;
     const rows = grant.kind === "all" ? waiting.rows : grant.kind === "part" ? grant.rows : 0;
     waiting.release(rows, (buffer, start, end) => this.#exchange.toClient.lend(buffer, start, end));
@@ -335,7 +356,7 @@ export class Results {
   /** Undefined where nothing of the statement's rows is counted against a budget. */
   #meterFor(run: Run): Meter | undefined {
     const { judging, counting } = this.#exchange;
-    return judging.role.budget.length === 0 || !run.isLimited ? undefined : counting.meter;
+    return windowsOf(judging.role).length === 0 || !run.isLimited ? undefined : counting.meter;
   }
 }
 
@@ -370,7 +391,7 @@ export function canBeCut(role: Role, shape: Parameters<typeof isLimited>[0]): bo
   const { rows, bytes } = role.limits;
   return (
     (shape.limited && (rows !== undefined || bytes !== undefined)) ||
-    (role.budget.length > 0 && isLimited(shape))
+    (windowsOf(role).length > 0 && isLimited(shape))
   );
 }
 

@@ -155,7 +155,7 @@ export async function logIn(
 }
 
 /** An authenticated user, and the server that has let them in. */
-interface Entry {
+interface Admission {
   readonly server: Conversation;
   readonly databaseUser: string;
   readonly role: Role;
@@ -173,7 +173,7 @@ async function authenticate(
   claim: Claim,
   parts: LoginParts,
   target: Target,
-): Promise<Entry> {
+): Promise<Admission> {
   switch (parts.authenticating.mode) {
     case "passthrough":
       return passThrough(client, claim, parts, target);
@@ -187,7 +187,7 @@ async function passThrough(
   claim: Claim,
   parts: LoginParts,
   { open }: Target,
-): Promise<Entry> {
+): Promise<Admission> {
   const address = addressOf(client.socket);
   const { settings, pinned } = settingsOf(claim, address, parts);
   const server = await open(
@@ -211,7 +211,7 @@ async function checkHere(
   parts: LoginParts,
   users: Users,
   { upstream, open }: Target,
-): Promise<Entry> {
+): Promise<Admission> {
   const signature = await checkScram(client, claim.user, users);
   const address = addressOf(client.socket);
   const { settings, pinned } = settingsOf(claim, address, parts);
@@ -242,7 +242,7 @@ export function settingsOf(
   claim: Claim,
   address: string,
   parts: LoginParts,
-): Pick<Entry, "pinned"> & Pick<Claim, "settings"> {
+): Pick<Admission, "pinned"> & Pick<Claim, "settings"> {
   const policy = parts.policies().forDatabase(claim.database);
   const claimed = roleFor(policy, claim.user, address);
   const pinned = isRefusal(claimed) || isGuarded(policy, claimed);
@@ -319,7 +319,10 @@ export function checkHost(hosts: UpstreamHosts, { parameters }: Greeting): void 
  * Two things that everything else depends on: the server took us for the user whom we named, and a guarded
  * session's text is read as the analysis reads it.
  */
-export function checkGreeting(entry: Pick<Entry, "databaseUser" | "pinned">, { parameters }: Greeting): void {
+export function checkGreeting(
+  entry: Pick<Admission, "databaseUser" | "pinned">,
+  { parameters }: Greeting,
+): void {
   const user = parameters.get("session_authorization");
   if (user !== undefined && user !== entry.databaseUser) {
     throw LoginEnd.refused("upstream", refuseSession("XX000", "the server logged in another user"));

@@ -106,7 +106,7 @@ export async function logInPooled(
 }
 
 /** How server connections are opened for a client, and what of its settings is carried from one to the next. */
-interface Place {
+interface PoolPlacement {
   readonly startup: PoolStartup;
   readonly settings: Carried;
 }
@@ -114,7 +114,7 @@ interface Place {
 /** Since Postgres 14 (version 140000). */
 const HAS_IDLE_TIMEOUT = 140_000;
 
-function placeOf(claim: Claim, databaseUser: string, serverVersion = 0): Place {
+function placeOf(claim: Claim, databaseUser: string, serverVersion = 0): PoolPlacement {
   const settings = [...pooledSettings(claim)].filter(([name]) => name !== IDLE_TIMEOUT);
   const packet = startupMessage([
     ["user", databaseUser],
@@ -133,7 +133,7 @@ function placeOf(claim: Claim, databaseUser: string, serverVersion = 0): Place {
 /** What the server tells a session of these settings. Clients of one application differ in its name, which is known. */
 async function greetingOf(
   greetings: Greetings,
-  { startup, settings }: Place,
+  { startup, settings }: PoolPlacement,
   client: Conversation,
   signal: AbortSignal,
 ): Promise<ReadonlyMap<string, string>> {

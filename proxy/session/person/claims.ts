@@ -43,12 +43,12 @@ interface Checking {
   readonly wakes: Set<() => void>;
 }
 
-type Known = Claim | Rejection | Checking;
+type TokenStatus = Claim | Rejection | Checking;
 
 /** What is known of tokens, by the key that verified them. */
 interface Verified {
   readonly key: ClaimKey | undefined;
-  readonly tokens: LRUCache<string, Known>;
+  readonly tokens: LRUCache<string, TokenStatus>;
 }
 
 /** Verifies the tokens by which applications name people, each once. */
@@ -77,7 +77,7 @@ export class Claims {
   }
 
   /** When keys are read again, what the old ones verified is forgotten: one of them may have been withdrawn. */
-  #of(signedBy: SignedBy): LRUCache<string, Known> {
+  #of(signedBy: SignedBy): LRUCache<string, TokenStatus> {
     const key = this.#options.keyOf(signedBy);
     let verified = this.#known.get(signedBy);
     if (verified === undefined || verified.key !== key) {
@@ -87,7 +87,7 @@ export class Claims {
     return verified.tokens;
   }
 
-  #check(token: string, signedBy: SignedBy): Known {
+  #check(token: string, signedBy: SignedBy): TokenStatus {
     const known = this.#of(signedBy);
     const checking: Checking = { wakes: new Set() };
     const name = nameOf(token);
@@ -120,7 +120,7 @@ function nameOf(token: string): string {
   return token.length > LONGEST_TOKEN ? `${token.slice(0, 64)} ${token.length}` : token;
 }
 
-function tokenCache(): LRUCache<string, Known> {
+function tokenCache(): LRUCache<string, TokenStatus> {
   return new LRUCache({ maxSize: MAXIMUM_BYTES, sizeCalculation: (_, token) => 200 + token.length });
 }
 

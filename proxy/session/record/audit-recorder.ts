@@ -10,7 +10,7 @@ import { referenceOf } from "../context/reference.ts";
 import { recordedText } from "../decide/recorded-text.ts";
 import { leavesTrace } from "../decide/recording.ts";
 import type { Judged } from "../statement/decision.ts";
-import { NAMED, type Run } from "../statement/run.ts";
+import { NAMED, type Reveals, type Run } from "../statement/run.ts";
 import type { Repeated } from "./coalescing.ts";
 import { traceparentOf } from "./trace-context.ts";
 
@@ -78,8 +78,10 @@ export class Trace {
       rows: rows - recorded.rows,
       bytes: bytes - recorded.bytes,
       people: people.count - recorded.people,
+      ...revealsIn(run.revealsSince(recorded.reveals)),
     });
-    run.recorded = { rows, bytes, known: people.known, people: people.count };
+    const reveals = run.revealsSince({});
+    run.recorded = { rows, bytes, known: people.known, people: people.count, reveals };
   }
 
   /** Whether an event was written that must be on disk before anything more leaves; asked once for each. */
@@ -240,6 +242,7 @@ export class Trace {
       rows: run.rows,
       bytes: run.bytes,
       ...(run.written !== undefined && { rowsWritten: run.written }),
+      ...("reveals" in run && revealsIn(run.revealsSince({}))),
       subjects: people?.named(this.#hash, after) ?? NOBODY,
       people: people?.count ?? 0,
       ...(shape.uncounted && { uncounted: true }),
@@ -262,6 +265,11 @@ export class Trace {
 }
 
 const NOBODY: readonly string[] = [];
+
+/** Left out where there are none. */
+function revealsIn(reveals: Reveals): Pick<StatementEvent, "reveals"> {
+  return Object.keys(reveals).length === 0 ? {} : { reveals };
+}
 
 /** No statement stands in the text: by such a one drivers see whether their connection lives. */
 function isEmpty({ verdict }: Judged): boolean {

@@ -1,3 +1,4 @@
+import type { Reveal } from "../../meter/meter.ts";
 import { PERSON } from "../../policy/prices.ts";
 import type { Scope } from "../../sql/scope.ts";
 import { extraFields, type Statement } from "../../sql/verdict.ts";
@@ -171,11 +172,22 @@ export const UNKNOWN_STATEMENT: Statement = {
 };
 
 /** What a run was asked with, beside its statement. */
-interface Asked {
+interface RunOptions {
   readonly pinned?: PinnedPeople | undefined;
   /** Lookups that its parameters make. */
   readonly lookups?: number;
   readonly repeat?: Repeat | undefined;
+}
+
+/** People by class. */
+export type Reveals = Readonly<Record<string, number>>;
+
+interface Recorded {
+  readonly rows: number;
+  readonly bytes: number;
+  readonly known: number;
+  readonly people: number;
+  readonly reveals: Reveals;
 }
 
 /** One statement while it is answered. */
@@ -194,12 +206,14 @@ export class Run {
   rows = 0;
   bytes = 0;
   readonly people = new People();
+  /** By class: the people whose values were shown because tokens were turned back. */
+  readonly reveals = new Map<string, People>();
   /** How many rows its tag says that it wrote. */
   written: number | undefined;
   /** How many of its people have been held against the canaries. */
   looked = 0;
   /** What is in events already, while the result goes on. */
-  recorded = { rows: 0, bytes: 0, known: 0, people: 0 };
+  recorded: Recorded = { rows: 0, bytes: 0, known: 0, people: 0, reveals: {} };
   /** The rest of the result is dropped, and the client gets this in its place. */
   cut: Refusal | undefined;
   /** Past the limit rows are dropped, and the result ends with a warning in place of an error. */
@@ -235,7 +249,7 @@ export class Run {
     shape: Statement,
     counts: Counts,
     startedAt: number,
-    { pinned, lookups = 0, repeat }: Asked = {},
+    { pinned, lookups = 0, repeat }: RunOptions = {},
   ) {
     this.judged = judged;
     this.person = judged.person;
@@ -251,6 +265,23 @@ export class Run {
     this.people.addUnknown(this.prepaid / (shape.metering?.cost ?? 1) / PERSON);
     for (const [i, namespace] of pinned?.namespaces.entries() ?? [])
       this.people.add(namespace, pinned?.identities[i] ?? "");
+  }
+
+  revealed({ of, namespace, identity }: Pick<Reveal, "of" | "namespace" | "identity">): void {
+    const people = this.reveals.get(of) ?? new People();
+    this.reveals.set(of, people);
+    if (identity === undefined) people.addUnknown(1);
+    else people.add(namespace, identity);
+  }
+
+  /** How many people's values of each class were turned back, less those of before. */
+  revealsSince(before: Reveals): Reveals {
+    return Object.fromEntries(
+      [...this.reveals].flatMap(([of, { count }]) => {
+        const fresh = count - (before[of] ?? 0);
+        return fresh > 0 ? [[of, fresh]] : [];
+      }),
+    );
   }
 
   /** Fields at the end of each row that the client did not ask for. */

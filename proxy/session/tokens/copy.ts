@@ -5,7 +5,7 @@ import type { Sealer } from "../../tokens/sealed.ts";
 import { Frontend, message } from "../../wire/messages.ts";
 import { type Refusal, refuse } from "../../wire/refusal.ts";
 import { sealedText } from "./parameters.ts";
-import { type Reader, shownFor } from "./rows.ts";
+import { type Reader, shownField } from "./rows.ts";
 
 type CopyShape = NonNullable<TokenStatement["copy"]>;
 
@@ -102,8 +102,8 @@ export class CopyOut {
     const turned = turnLine(line.toString("latin1", 0, line.length - 1), format, (index, value) => {
       const column = columns[index];
       if (column === undefined || value === null) return value;
-      const shown = shownFor(reader, column, value);
-      return shown === undefined ? value : shown && Buffer.from(shown).toString("latin1");
+      const shown = shownField(reader, column, Buffer.from(value, "latin1"));
+      return shown === undefined ? value : (shown?.toString("latin1") ?? null);
     });
     return Buffer.from(`${turned}\n`, "latin1");
   }

@@ -1,8 +1,8 @@
 import { isUtf8 } from "node:buffer";
 import { arrayText, arrayValues } from "../../pg/array-text.ts";
 import type { TokenColumn } from "../../sql/tokens/columns.ts";
-import { notOfForm, tokenGiven } from "../../sql/tokens/text.ts";
-import type { SealedParameter } from "../../sql/tokens/uses.ts";
+import { BETWEEN, notOfForm, type TokenParameter, tokenGiven } from "../../sql/tokens/given.ts";
+import { hexText, rawBytes } from "../../tokens/byte-values.ts";
 import { looksLikeToken, type Sealer } from "../../tokens/sealed.ts";
 import type { Frame } from "../../wire/frames.ts";
 import type { Bind } from "../../wire/frontend-messages.ts";
@@ -11,7 +11,7 @@ import { type Refusal, refuse } from "../../wire/refusal.ts";
 
 /* Parameters on their way to the server: values of token columns become tokens. */
 
-export type Parameters = ReadonlyMap<number, SealedParameter>;
+export type Parameters = ReadonlyMap<number, TokenParameter>;
 
 /**
  * The message with tokens in place of values, or why it cannot be sent. `doubt`: why values that are not in ASCII cannot
@@ -50,14 +50,15 @@ export function sealBind(
 
 function sealValue(
   bytes: Buffer,
-  { column, form }: SealedParameter,
+  { column, form, isSearch }: TokenParameter,
   isBinary: boolean,
   sealer: Sealer,
 ): Buffer | Refusal {
-  // A text has the same bytes in both formats.
   if (form === "value") {
-    const sealed = sealedText(bytes, column, sealer);
-    return typeof sealed === "string" ? Buffer.from(sealed) : sealed;
+    const text = asText(bytes, column, isBinary);
+    const sealed = isSearch ? searchedTexts(text, column, sealer) : sealedText(text, column, sealer);
+    if (typeof sealed === "string") return asSent(sealed, column, isBinary);
+    return "sqlstate" in sealed ? sealed : Buffer.from(sealed.join(BETWEEN));
   }
   const values = isBinary ? binaryTexts(bytes) : isWellFormed(bytes) ? textsOf(bytes) : undefined;
   if (values === undefined)
@@ -66,11 +67,38 @@ function sealValue(
     });
   const made: (string | null)[] = [];
   for (const value of values) {
-    const sealed = value === null ? null : sealedText(value, column, sealer);
-    if (sealed !== null && typeof sealed !== "string") return sealed;
-    made.push(sealed);
+    if (value === null) {
+      made.push(null);
+      continue;
+    }
+    const text = asText(value, column, isBinary);
+    const sealed = isSearch ? searchedTexts(text, column, sealer) : sealedText(text, column, sealer);
+    if (typeof sealed === "string") made.push(sealed);
+    else if ("sqlstate" in sealed) return sealed;
+    else made.push(...sealed);
   }
-  return isBinary ? binaryArray(bytes, made) : Buffer.from(arrayText(made));
+  return isBinary
+    ? binaryArray(
+        bytes,
+        made.map((token) => (token === null ? null : asSent(token, column, isBinary))),
+      )
+    : Buffer.from(arrayText(made));
+}
+
+/** A text has the same bytes in both formats; bytes have not. */
+function asText(bytes: Buffer, { form }: TokenColumn, isBinary: boolean): Buffer {
+  return form === "bytes" && isBinary ? Buffer.from(hexText(bytes)) : bytes;
+}
+
+function asSent(token: string, { form }: TokenColumn, isBinary: boolean): Buffer {
+  return form === "bytes" && isBinary ? rawBytes(token) : Buffer.from(token);
+}
+
+/** The tokens of a value under all keys. */
+function searchedTexts(bytes: Buffer, column: TokenColumn, sealer: Sealer): readonly string[] | Refusal {
+  const sealed = sealedText(bytes, column, sealer);
+  if (typeof sealed !== "string") return sealed;
+  return sealer.sealUnderAll(bytes.toString("utf8"), column) ?? notOfForm(column);
 }
 
 /** The token of a value. What the server would not take as a text is not hidden in one. */
@@ -113,30 +141,30 @@ function binaryTexts(bytes: Buffer): readonly (Buffer | null)[] | undefined {
   return at === bytes.length ? values : undefined;
 }
 
-function binaryArray(original: Buffer, values: readonly (string | null)[]): Buffer {
-  const elements = values.flatMap((value) => {
-    if (value === null) return [int32(-1)];
-    const bytes = Buffer.from(value);
-    return [int32(bytes.length), bytes];
-  });
-  const header = values.length === 0 ? ARRAY_HEADER : ARRAY_HEADER + DIMENSION;
-  return Buffer.concat([original.subarray(0, header), ...elements]);
+function binaryArray(original: Buffer, values: readonly (Buffer | null)[]): Buffer {
+  const elements = values.flatMap((value) => (value === null ? [int32(-1)] : [int32(value.length), value]));
+  if (values.length === 0) return Buffer.concat([original.subarray(0, ARRAY_HEADER)]);
+  const header = Buffer.from(original.subarray(0, ARRAY_HEADER + DIMENSION));
+  header.writeInt32BE(values.length, ARRAY_HEADER);
+  return Buffer.concat([header, ...elements]);
 }
 
 /** The server must take them as texts as they are: unknown, text, varchar; and arrays of the last two. */
-const TEXTS: ReadonlySet<number> = new Set([0, 25, 705, 1043]);
-const ARRAYS: ReadonlySet<number> = new Set([0, 1009, 1015]);
+const TEXT_TYPES = { value: new Set([0, 25, 705, 1043]), array: new Set([0, 1009, 1015]) };
+/** The same for bytes: unknown, bytea; and arrays of it. */
+const BYTES_TYPES = { value: new Set([0, 17, 705]), array: new Set([0, 1001]) };
 
 /** What is wrong with the types that a Parse declares. */
 export function wrongType(types: readonly number[], parameters: Parameters): Refusal | undefined {
   for (const [number, { column, form }] of parameters) {
     const type = types[number - 1] ?? 0;
-    if (!(form === "array" ? ARRAYS : TEXTS).has(type))
+    const isBytes = column.form === "bytes";
+    if (!(isBytes ? BYTES_TYPES : TEXT_TYPES)[form].has(type))
       return refuse(
         "42501",
-        `parameter $${number} is a value for ${column.name}, which is stored as tokens, and must be a text`,
+        `parameter $${number} is a value for ${column.name}, which is stored as tokens, and must be ${isBytes ? "of bytea" : "a text"}`,
         {
-          hint: "Declare it as text or varchar (for a list, as an array of these), or leave the type to the server.",
+          hint: `Declare it as ${isBytes ? "bytea" : "text or varchar"} (for a list, as an array of ${isBytes ? "it" : "these"}), or leave the type to the server.`,
         },
       );
   }

@@ -1,7 +1,8 @@
 import { shownText } from "../../policy/masks/all.ts";
-import type { Role } from "../../policy/policy.ts";
+import { seesClass } from "../../policy/policy.ts";
 import type { Scope } from "../../sql/scope.ts";
 import type { TokenColumn, TokenColumns } from "../../sql/tokens/columns.ts";
+import { readBytesField } from "../../tokens/byte-values.ts";
 import { MARKS, type Sealer } from "../../tokens/sealed.ts";
 import type { Frame } from "../../wire/frames.ts";
 import type { FieldOrigin } from "../../wire/rows.ts";
@@ -17,21 +18,43 @@ export interface Reader {
   /** The session's statements are judged: a class that the role does not see is masked. */
   readonly isGuarded: boolean;
   readonly sealer: Sealer;
+  /** Of a session whose reveals are counted: notes what it sees. */
+  readonly opened?: Opened;
+}
+
+/** The values that a row shows because their tokens were turned back. */
+export class Opened {
+  /** The tokens of each class, by column. */
+  readonly #tokens = new Map<string, Map<string, Set<string>>>();
+
+  add({ className, name }: TokenColumn, token: string): void {
+    const columns = this.#tokens.get(className) ?? new Map<string, Set<string>>();
+    this.#tokens.set(className, columns);
+    columns.set(name, (columns.get(name) ?? new Set()).add(token));
+  }
+
+  /** By class. A person may have several columns of a class, but one value in each. */
+  get counts(): ReadonlyMap<string, number> {
+    const most = (columns: ReadonlyMap<string, ReadonlySet<string>>) =>
+      Math.max(...[...columns.values()].map(({ size }) => size));
+    return new Map([...this.#tokens].map(([className, columns]) => [className, most(columns)]));
+  }
 }
 
 /** What the client gets in place of a token; undefined: the token itself. */
-export function shownFor({ scope, isGuarded, sealer }: Reader, column: TokenColumn, token: string) {
+export function shownFor({ scope, isGuarded, sealer, opened }: Reader, column: TokenColumn, token: string) {
   const value = sealer.open(token, column);
-  const isSeen = !isGuarded || sees(scope.role, column.className);
+  const isSeen = !isGuarded || seesClass(scope.role, column.className);
   // Without a mark it may be a value that was written beside the proxy.
   if (value === undefined) return isSeen || MARKS[column.form] !== undefined ? undefined : null;
-  if (isSeen) return value;
+  // A mask is a text.
+  if (!isSeen && column.form === "bytes") return null;
+  if (isSeen) {
+    opened?.add(column, token);
+    return value;
+  }
   const mask = scope.policy.classes.get(column.className)?.mask;
   return mask === undefined ? null : shownText(mask, value, scope.maskKey);
-}
-
-function sees({ sees }: Role, className: string): boolean {
-  return sees === "all" || sees.get(className) === "always";
 }
 
 /** The token columns among the fields of a RowDescription: by the analysis of the text, or as the server names them. */
@@ -64,7 +87,7 @@ export function turnRow(frame: Frame, fields: FieldColumns, reader: Reader): Buf
     const [from, to] = [at + 4, at + 4 + Math.max(length, 0)];
     const column = fields[index];
     if (column !== undefined && length >= 0 && mayBeToken(buffer, from, to, column)) {
-      const shown = shownFor(reader, column, buffer.toString("latin1", from, to));
+      const shown = shownField(reader, column, buffer.subarray(from, to));
       if (shown !== undefined) {
         parts.push(buffer.subarray(kept, at), field(shown));
         kept = to;
@@ -78,14 +101,27 @@ export function turnRow(frame: Frame, fields: FieldColumns, reader: Reader): Buf
   return made;
 }
 
+/** The same for a field as the server gave it. */
+export function shownField(reader: Reader, column: TokenColumn, field: Buffer): Buffer | null | undefined {
+  if (column.form !== "bytes") {
+    const shown = shownFor(reader, column, field.toString("latin1"));
+    return typeof shown === "string" ? Buffer.from(shown) : shown;
+  }
+  const found = readBytesField(field);
+  const shown = found && shownFor(reader, column, found.token);
+  return found !== undefined && typeof shown === "string" ? found.write(shown) : (shown as null | undefined);
+}
+
 function mayBeToken(buffer: Buffer, from: number, to: number, { form }: TokenColumn): boolean {
+  // In text and in binary format they begin in other ways.
+  if (form === "bytes") return true;
   const mark = MARKS[form];
   if (mark === undefined) return true;
   return to - from >= mark.length && buffer.toString("latin1", from, from + mark.length) === mark;
 }
 
-function field(value: string | null): Buffer {
-  const bytes = value === null ? Buffer.alloc(0) : Buffer.from(value);
+function field(value: Buffer | null): Buffer {
+  const bytes = value ?? Buffer.alloc(0);
   const made = Buffer.allocUnsafe(4 + bytes.length);
   made.writeInt32BE(value === null ? -1 : bytes.length);
   bytes.copy(made, 4);

@@ -3,7 +3,7 @@ import { LRUCache } from "lru-cache";
 import type { Log } from "../../log.ts";
 import type { Policy } from "../../policy/policy.ts";
 import type { Scope } from "../../sql/scope.ts";
-import { type TokenColumn, tokenColumnsOf } from "../../sql/tokens/columns.ts";
+import { tokenColumnsOf } from "../../sql/tokens/columns.ts";
 import { isAscii, type Sender, type TokenText, tokenText, UNTOUCHED } from "../../sql/tokens/text.ts";
 import type { Sealer } from "../../tokens/sealed.ts";
 import { type Refusal, refuse } from "../../wire/refusal.ts";
@@ -73,11 +73,10 @@ export class Texts {
     const text = bytes.toString("utf8");
     const sender: Sender = this.#standing.treatment === "guarded" ? "judged" : "open";
     const cache = cacheOf(scope);
-    const key = `${sender} ${text}`;
+    const key = `${sender} ${this.#parts.sealer.generation} ${text}`;
     const known = defined.size === 0 ? cache.get(key) : undefined;
     if (known !== undefined) return known;
-    const seal = (value: string, column: TokenColumn) => this.#parts.sealer.seal(value, column);
-    const found = this.#guarded(() => tokenText(text, scope, sender, seal, defined));
+    const found = this.#guarded(() => tokenText(text, scope, sender, this.#parts.sealer, defined));
     if (found !== UNTOUCHED && defined.size === 0 && text.length <= LONGEST_KEPT) cache.set(key, found);
     return found;
   }
@@ -102,7 +101,7 @@ export class Texts {
       described: undefined,
       source,
       isMover: mayMove(bytes),
-      ...(scope && { scope: numberOf(scope) }),
+      ...(scope && { scope: this.#numberOf(scope) }),
     };
   }
 
@@ -110,7 +109,7 @@ export class Texts {
   renew(sent: Sent, defined: ReadonlySet<string>): Refusal | undefined {
     const scope = this.#standing.scope();
     if (scope === undefined) return AGAIN;
-    const number = numberOf(scope);
+    const number = this.#numberOf(scope);
     if (sent.scope === number && defined.size === 0) return undefined;
     if (sent.scope === undefined) return undefined;
     const columns = tokenColumnsOf(scope);
@@ -123,6 +122,11 @@ export class Texts {
     if (sent.origins !== undefined && columns !== undefined)
       sent.described = fieldColumns(sent.origins, columns, text.statements[0]?.outputs ?? []);
     return undefined;
+  }
+
+  /** What an analysis depends on, as a number: it changes with the scope and with the keys. */
+  #numberOf(scope: Scope): number {
+    return numberOf(scope, this.#parts.sealer.generation);
   }
 
   /** Texts mean to the server what they mean here, as far as it has told. */
@@ -140,9 +144,11 @@ function isSame(one: TokenText, other: TokenText): boolean {
   } else if (!sql.equals(other.sql)) return false;
   return (
     parameters.size === other.parameters.size &&
-    [...parameters].every(([number, { column, form }]) => {
+    [...parameters].every(([number, { column, form, isSearch }]) => {
       const same = other.parameters.get(number);
-      return same?.form === form && same.column.associated === column.associated;
+      return (
+        same?.form === form && same.isSearch === isSearch && same.column.associated === column.associated
+      );
     })
   );
 }
@@ -180,17 +186,15 @@ function cacheOf(scope: Scope): LRUCache<string, TokenText> {
   return known;
 }
 
-/** What was prepared must not keep an old catalog alive: a number stands for its scope. */
-const numbers = new WeakMap<Scope, number>();
+/** What was prepared must not keep an old catalog alive: a number stands for its scope, and for the keys. */
+const numbers = new WeakMap<Scope, { readonly generation: number; readonly number: number }>();
 let lastNumber = 0;
 
-function numberOf(scope: Scope): number {
-  let known = numbers.get(scope);
-  if (known === undefined) {
-    known = ++lastNumber;
-    numbers.set(scope, known);
-  }
-  return known;
+function numberOf(scope: Scope, generation: number): number {
+  const known = numbers.get(scope);
+  if (known?.generation === generation) return known.number;
+  numbers.set(scope, { generation, number: ++lastNumber });
+  return lastNumber;
 }
 
 function refused(refusal: Refusal): TokenText {

@@ -25,7 +25,7 @@ import type { Refusal } from "../../wire/refusal.ts";
 import { fieldOrigins } from "../../wire/rows.ts";
 import { CopyIn, CopyOut } from "./copy.ts";
 import { sealBind, wrongType } from "./parameters.ts";
-import { type FieldColumns, fieldColumns, hasTokens, type Reader, turnRow } from "./rows.ts";
+import { type FieldColumns, fieldColumns, hasTokens, Opened, type Reader, turnRow } from "./rows.ts";
 import {
   isPlain,
   mayMove,
@@ -64,6 +64,7 @@ export class TokenLeg implements ServerLeg {
   #ledger: Ledger | undefined;
   /** The server's message as it was turned. */
   #turned: FrameReader | undefined;
+  #opened: Opened | undefined;
   #rows: FieldColumns = [];
   /** Relations that have been defined, and the catalog may not have in their new shape. */
   readonly #defined = new Set<string>();
@@ -76,6 +77,8 @@ export class TokenLeg implements ServerLeg {
   #definedIn = 0;
   #wake: () => void = () => {};
   #copyIn: CopyIn | undefined;
+  /** The client's message, or its pieces, are rows of `#copyIn`. */
+  #takesRows = false;
   #copyOut: CopyOut | undefined;
 
   constructor(inner: ServerLeg, standing: Standing, parts: TokenParts) {
@@ -99,7 +102,7 @@ export class TokenLeg implements ServerLeg {
   /** Whether a long message of the client's must be seen as a whole. */
   wantsWhole(type: number): boolean {
     if (!this.#isActive) return false;
-    return WHOLE.has(type) || (type === Frontend.CopyData && this.#copyIn !== undefined);
+    return WHOLE.has(type);
   }
 
   get #isActive(): boolean {
@@ -126,7 +129,7 @@ export class TokenLeg implements ServerLeg {
   }
 
   #needsSettings(frame: Frame): boolean {
-    const body = frame.buffer.subarray(frame.start + 5, frame.end);
+    const body = frame.buffer.subarray(frame.start + HEADER, frame.end);
     if (frame.type === Frontend.Execute)
       return copies(this.#portals.get(decodeExecute(frame).portal)?.text.statements ?? []);
     return !isPlain(body) || (frame.type !== Frontend.Bind && /copy/i.test(body.toString("latin1")));
@@ -312,14 +315,18 @@ export class TokenLeg implements ServerLeg {
   }
 
   pass(given: Buffer | Frame): void {
-    const copy = this.#copyIn;
     const frame = asFrame(given);
-    if (copy === undefined || frame === undefined || frame.type !== Frontend.CopyData) {
+    // A message that the client sent before the server asked for rows may come in pieces. They go the way of the first
+    // one: the server has not been told that such a message began, also where the COPY has failed meanwhile.
+    const isBegun = frame?.piece === "middle" || frame?.piece === "last";
+    if (!isBegun) this.#takesRows = this.#copyIn !== undefined && frame?.type === Frontend.CopyData;
+    if (frame === undefined || !this.#takesRows) {
       this.#inner.pass(given);
       return;
     }
-    const made = copy.take(frame.buffer.subarray(frame.start + 5, frame.end));
-    if (made.length > 0) this.#inner.pass(made);
+    const rows = frame.buffer.subarray(isBegun ? frame.start : frame.start + HEADER, frame.end);
+    const made = this.#copyIn?.take(rows);
+    if (made !== undefined && made.length > 0) this.#inner.pass(made);
   }
 
   endCopy(given: Buffer | Frame): void {
@@ -343,6 +350,7 @@ export class TokenLeg implements ServerLeg {
 
   next(): boolean {
     this.#turned = undefined;
+    this.#opened = undefined;
     if (!this.#inner.next()) return false;
     if (this.#isActive) this.#answered(this.#inner.frame);
     return true;
@@ -350,6 +358,10 @@ export class TokenLeg implements ServerLeg {
 
   get frame(): FrameReader {
     return this.#turned ?? this.#inner.frame;
+  }
+
+  get opened(): ReadonlyMap<string, number> | undefined {
+    return this.#opened?.counts;
   }
 
   #answered(frame: FrameReader): void {
@@ -417,14 +429,18 @@ export class TokenLeg implements ServerLeg {
   #copied(frame: FrameReader): void {
     const reader = this.#copyOut && this.#reader();
     if (this.#copyOut === undefined || reader === undefined) return;
-    const line = this.#copyOut.turn(frame.buffer.subarray(frame.start + 5, frame.end), reader);
+    const line = this.#copyOut.turn(frame.buffer.subarray(frame.start + HEADER, frame.end), reader);
     this.#give(message(Backend.CopyData, line));
   }
 
   /** Undefined where the client reads another encoding: tokens are ASCII, and stay. */
   #reader(): Reader | undefined {
     const scope = this.#texts.isReadable ? this.#standing.scope() : undefined;
-    return scope && { scope, isGuarded: this.#standing.treatment === "guarded", sealer: this.#parts.sealer };
+    if (scope === undefined) return undefined;
+    const { sealer } = this.#parts;
+    if (this.#standing.treatment !== "guarded") return { scope, isGuarded: false, sealer };
+    this.#opened = new Opened();
+    return { scope, isGuarded: true, sealer, opened: this.#opened };
   }
 
   #described(frame: FrameReader): void {
@@ -548,6 +564,10 @@ export class TokenLeg implements ServerLeg {
 }
 
 const NEVER = () => false;
+
+/** Type byte and length word. */
+const HEADER = 5;
+
 const WHOLE: ReadonlySet<number> = new Set([Frontend.Query, Frontend.Parse, Frontend.Bind]);
 
 /** Messages that say what to do. */

@@ -11,7 +11,7 @@ import type { Renewal } from "./renewal.ts";
 import type { WatchedState } from "./state.ts";
 import type { Unrun } from "./unrun.ts";
 
-interface Resolved {
+interface BindInput {
   readonly frame: Frame;
   readonly at: number;
   readonly bind: Bind;
@@ -19,7 +19,7 @@ interface Resolved {
   readonly prepared: Prepared | undefined;
 }
 
-interface Decided extends Resolved {
+interface BindDecision extends BindInput {
   readonly judged: Judged | undefined;
   /** Fields that are added to each row. */
   readonly extra: number;
@@ -27,7 +27,7 @@ interface Decided extends Resolved {
 
 /** Bind messages of a watched session: a prepared statement gets its parameters, and the portal a name. */
 export class WatchedBind
-  implements RequestSteps<Frame, Resolved, Decided, { change: Change<Portal> | undefined }>
+  implements RequestSteps<Frame, BindInput, BindDecision, { change: Change<Portal> | undefined }>
 {
   readonly #state: WatchedState;
   readonly #judgement: Judgement;
@@ -41,7 +41,7 @@ export class WatchedBind
     this.#unrun = unrun;
   }
 
-  resolve(frame: Frame): Outcome<Resolved> {
+  resolve(frame: Frame): Outcome<BindInput> {
     const at = performance.now();
     const bind = decodeBind(frame);
     const { names, ledger } = this.#state;
@@ -51,7 +51,7 @@ export class WatchedBind
     return { frame, at, bind, prepared: prepared === "absent" ? undefined : prepared };
   }
 
-  decide({ frame, at, bind, prepared: known }: Resolved): Outcome<Decided> {
+  decide({ frame, at, bind, prepared: known }: BindInput): Outcome<BindDecision> {
     if (known === undefined) return { frame, at, bind, prepared: known, judged: undefined, extra: 0 };
     const prepared = this.#renewal.renewed(known, bind.statement);
     const judged = prepared && (prepared.kept.judged ?? this.#judgement.remembered(prepared.kept));
@@ -64,7 +64,7 @@ export class WatchedBind
     return { frame, at, bind, prepared, judged, extra: shape === undefined ? 0 : extraFields(shape) };
   }
 
-  reserve({ bind, prepared, judged }: Decided): Outcome<{ change: Change<Portal> | undefined }> {
+  reserve({ bind, prepared, judged }: BindDecision): Outcome<{ change: Change<Portal> | undefined }> {
     if (prepared === undefined || judged === undefined) return NO_NAME;
     const { names, ledger } = this.#state;
     const { statement, description } = prepared;
@@ -73,7 +73,7 @@ export class WatchedBind
   }
 
   forward(
-    { frame, at, bind, prepared, judged, extra }: Decided,
+    { frame, at, bind, prepared, judged, extra }: BindDecision,
     { change }: { change: Change<Portal> | undefined },
   ): void {
     if (prepared?.statement?.touch?.session) this.#unrun.bound(bind.statement, bind.portal);

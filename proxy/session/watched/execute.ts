@@ -15,7 +15,7 @@ import type { Reader } from "./readers.ts";
 import type { Renewal } from "./renewal.ts";
 import type { WatchedState } from "./state.ts";
 
-interface Resolved {
+interface ExecuteInput {
   readonly frame: Frame;
   readonly at: number;
   readonly name: string;
@@ -24,13 +24,13 @@ interface Resolved {
   readonly judged: Judged;
 }
 
-interface Decided extends Resolved {
+interface ExecuteDecision extends ExecuteInput {
   /** Whose rows it gives. */
   readonly shape: Statement | undefined;
 }
 
 /** Execute messages of a watched session: a portal runs, and is read by somebody. */
-export class WatchedExecute implements RequestSteps<Frame, Resolved, Decided, Reader> {
+export class WatchedExecute implements RequestSteps<Frame, ExecuteInput, ExecuteDecision, Reader> {
   readonly #state: WatchedState;
   readonly #naming: Naming;
   readonly #judgement: Judgement;
@@ -43,7 +43,7 @@ export class WatchedExecute implements RequestSteps<Frame, Resolved, Decided, Re
     this.#renewal = renewal;
   }
 
-  resolve(frame: Frame): Outcome<Resolved> {
+  resolve(frame: Frame): Outcome<ExecuteInput> {
     const at = performance.now();
     const { portal: name } = decodeExecute(frame);
     const { names, ledger } = this.#state;
@@ -57,7 +57,7 @@ export class WatchedExecute implements RequestSteps<Frame, Resolved, Decided, Re
       : { frame, at, name, portal: undefined, judged: ofCursor(name, scope) };
   }
 
-  decide({ frame, at, name, portal, judged }: Resolved): Outcome<Decided> {
+  decide({ frame, at, name, portal, judged }: ExecuteInput): Outcome<ExecuteDecision> {
     const statement = portal === undefined ? judged.verdict.statements[0] : portal.statement;
     if (statement !== undefined && !this.#renewal.areCurrent([statement], "extended")) return "unsettled";
     const shape = statement && this.#state.shapeOf(statement);
@@ -69,14 +69,14 @@ export class WatchedExecute implements RequestSteps<Frame, Resolved, Decided, Re
     return outside === undefined ? { frame, at, name, portal, judged, shape } : new Refused(outside, judged);
   }
 
-  reserve({ judged, shape }: Decided): Outcome<Reader> {
+  reserve({ judged, shape }: ExecuteDecision): Outcome<Reader> {
     const reader = this.#readerOf(judged);
     const refusal =
       shape && (this.#state.readers.refusal(reader, [shape]) ?? keptForGood(this.#state, reader, [shape]));
     return refusal === undefined ? reader : new Refused(refusal, judged);
   }
 
-  forward({ frame, at, name, portal, judged, shape }: Decided, reader: Reader): void {
+  forward({ frame, at, name, portal, judged, shape }: ExecuteDecision, reader: Reader): void {
     const statement = portal === undefined ? judged.verdict.statements[0] : portal.statement;
     if (statement !== undefined) this.#state.foresee([statement]);
     this.#state.send(frame, {

@@ -9,14 +9,14 @@ import type { Judgement } from "./judgement.ts";
 import type { Reader } from "./readers.ts";
 import type { WatchedState } from "./state.ts";
 
-interface Decided {
+interface CallDecision {
   readonly frame: Frame;
   readonly at: number;
   readonly judged: Judged;
 }
 
 /** FunctionCall messages of a watched session: a function is a statement like any other. */
-export class WatchedFunctionCall implements RequestSteps<Frame, Decided, Decided, Reader> {
+export class WatchedFunctionCall implements RequestSteps<Frame, CallDecision, CallDecision, Reader> {
   readonly #state: WatchedState;
   readonly #naming: Naming;
   readonly #judgement: Judgement;
@@ -27,20 +27,20 @@ export class WatchedFunctionCall implements RequestSteps<Frame, Decided, Decided
     this.#judgement = judgement;
   }
 
-  resolve(frame: Frame): Outcome<Decided> {
+  resolve(frame: Frame): Outcome<CallDecision> {
     const at = performance.now();
     const scope = this.#state.judging.scope();
     return scope === undefined ? "unsettled" : { frame, at, judged: calledFunction(frame, scope) };
   }
 
-  decide({ frame, at, judged }: Decided): Outcome<Decided> {
+  decide({ frame, at, judged }: CallDecision): Outcome<CallDecision> {
     if (!this.#judgement.isCertain(judged.verdict.statements, "simple")) return "unsettled";
     if (!this.#naming.isKnown(judged, "simple")) return "unsettled";
     const outside = this.#state.fencing.refusal(judged);
     return outside === undefined ? { frame, at, judged } : new Refused(outside, judged);
   }
 
-  reserve({ judged }: Decided): Outcome<Reader> {
+  reserve({ judged }: CallDecision): Outcome<Reader> {
     const reader = this.#readerOf(judged);
     const { statements } = judged.verdict;
     const refusal = this.#state.readers.refusal(reader, statements);
@@ -50,7 +50,7 @@ export class WatchedFunctionCall implements RequestSteps<Frame, Decided, Decided
     return keeps ? new Refused(GATHERS, judged) : reader;
   }
 
-  forward({ frame, at, judged }: Decided, reader: Reader): void {
+  forward({ frame, at, judged }: CallDecision, reader: Reader): void {
     this.#state.foresee(judged.verdict.statements);
     this.#state.send(frame, { kind: "functionCall", at, called: { reader, judged } });
   }

@@ -11,7 +11,7 @@ import type { Judgement } from "./judgement.ts";
 import type { WatchedState } from "./state.ts";
 import type { Unrun } from "./unrun.ts";
 
-interface Resolved {
+interface ParseInput {
   readonly frame: Frame;
   readonly at: number;
   readonly parse: Parse;
@@ -19,7 +19,7 @@ interface Resolved {
   readonly scope: Scope;
 }
 
-interface Decided {
+interface ParseDecision {
   readonly frame: Frame;
   readonly at: number;
   readonly parse: Parse;
@@ -27,7 +27,7 @@ interface Decided {
 }
 
 /** Parse messages of a watched session: the text is judged, and gets a name. */
-export class WatchedParse implements RequestSteps<Frame, Resolved, Decided, Change<Prepared>> {
+export class WatchedParse implements RequestSteps<Frame, ParseInput, ParseDecision, Change<Prepared>> {
   readonly #state: WatchedState;
   readonly #judgement: Judgement;
   readonly #unrun: Unrun;
@@ -38,7 +38,7 @@ export class WatchedParse implements RequestSteps<Frame, Resolved, Decided, Chan
     this.#unrun = unrun;
   }
 
-  resolve(frame: Frame): Outcome<Resolved> {
+  resolve(frame: Frame): Outcome<ParseInput> {
     const at = performance.now();
     const parse = decodeParse(frame);
     const scope = this.#state.judging.scope();
@@ -47,7 +47,7 @@ export class WatchedParse implements RequestSteps<Frame, Resolved, Decided, Chan
     return scope === undefined ? "unsettled" : { frame, at, parse, text, scope };
   }
 
-  decide({ frame, at, parse, text, scope }: Resolved): Outcome<Decided> {
+  decide({ frame, at, parse, text, scope }: ParseInput): Outcome<ParseDecision> {
     const judged = this.#judgement.of(text, "extended", scope);
     if (judged === undefined || !this.#state.leg.admits(frame)) return "unsettled";
     // SQL's EXECUTE runs it, FETCH reads from it once it is bound, and the planner calls its functions before that.
@@ -55,13 +55,13 @@ export class WatchedParse implements RequestSteps<Frame, Resolved, Decided, Chan
     return outside === undefined ? { frame, at, parse, judged } : new Refused(outside, judged);
   }
 
-  reserve({ frame, parse, judged }: Decided): Outcome<Change<Prepared>> {
+  reserve({ frame, parse, judged }: ParseDecision): Outcome<Change<Prepared>> {
     const { names, ledger } = this.#state;
     const prepared = preparedBy(judged, Buffer.from(bytesOf(frame)));
     return names.statements.propose(parse.statement, prepared, ledger.pipeline);
   }
 
-  forward({ frame, at, parse, judged }: Decided, change: Change<Prepared>): void {
+  forward({ frame, at, parse, judged }: ParseDecision, change: Change<Prepared>): void {
     const { verdict } = judged;
     if (change.value?.statement?.touch?.session) this.#unrun.parsed(parse.statement);
     const message = verdict.kind === "rewrite" ? withSql(frame, parse, verdict.sql) : frame;

@@ -12,14 +12,14 @@ import type { Reader } from "./readers.ts";
 import type { Renewal } from "./renewal.ts";
 import type { WatchedState } from "./state.ts";
 
-interface Resolved {
+interface QueryInput {
   readonly frame: Frame;
   readonly at: number;
   readonly text: Buffer;
   readonly scope: Scope;
 }
 
-interface Decided {
+interface QueryDecision {
   readonly frame: Frame;
   readonly at: number;
   readonly judged: Judged;
@@ -28,7 +28,7 @@ interface Decided {
 }
 
 /** Query messages of a watched session: a text runs as it was written, and is read by somebody. */
-export class WatchedQuery implements RequestSteps<Frame, Resolved, Decided, Reader> {
+export class WatchedQuery implements RequestSteps<Frame, QueryInput, QueryDecision, Reader> {
   readonly #state: WatchedState;
   readonly #naming: Naming;
   readonly #judgement: Judgement;
@@ -41,7 +41,7 @@ export class WatchedQuery implements RequestSteps<Frame, Resolved, Decided, Read
     this.#renewal = renewal;
   }
 
-  resolve(frame: Frame): Outcome<Resolved> {
+  resolve(frame: Frame): Outcome<QueryInput> {
     const at = performance.now();
     const { sqlStart, sqlEnd } = decodeQuery(frame);
     const scope = this.#state.judging.scope();
@@ -49,7 +49,7 @@ export class WatchedQuery implements RequestSteps<Frame, Resolved, Decided, Read
     return scope === undefined ? "unsettled" : { frame, at, text, scope };
   }
 
-  decide({ frame, at, text, scope }: Resolved): Outcome<Decided> {
+  decide({ frame, at, text, scope }: QueryInput): Outcome<QueryDecision> {
     const judged = this.#judgement.of(text, "simple", scope);
     if (judged === undefined || !this.#state.leg.admits(frame)) return "unsettled";
     const { statements } = judged.verdict;
@@ -65,7 +65,7 @@ export class WatchedQuery implements RequestSteps<Frame, Resolved, Decided, Read
     return outside === undefined ? { frame, at, judged, shapes } : new Refused(outside, judged);
   }
 
-  reserve({ judged, shapes }: Decided): Outcome<Reader> {
+  reserve({ judged, shapes }: QueryDecision): Outcome<Reader> {
     const reader = this.#readerOf(judged);
     const refusal = this.#state.readers.refusal(reader, shapes);
     if (refusal !== undefined) return new Refused(refusal, judged);
@@ -76,7 +76,7 @@ export class WatchedQuery implements RequestSteps<Frame, Resolved, Decided, Read
     return this.#state.ledger.isSettled ? reader : this.#state.wait();
   }
 
-  forward({ frame, at, judged, shapes }: Decided, reader: Reader): void {
+  forward({ frame, at, judged, shapes }: QueryDecision, reader: Reader): void {
     const { verdict } = judged;
     this.#state.foresee(verdict.statements);
     if (isHeld(this.#state, reader, shapes)) {

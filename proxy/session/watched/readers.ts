@@ -172,7 +172,7 @@ const MOST_AHEAD = 1_000;
 const LEAST_AHEAD = 10;
 
 /** A fifth of the smallest budget of people, but from 10 to 1,000: see docs/applications.md. */
-function mostAhead(windows: readonly BudgetWindow[]): number {
+export function mostAhead(windows: readonly BudgetWindow[]): number {
   const limits = windows.flatMap(({ what, limit }) => (what === "people" ? [limit] : []));
   return Math.min(MOST_AHEAD, Math.max(LEAST_AHEAD, Math.floor(Math.min(...limits) / 5)));
 }

@@ -6,7 +6,7 @@ import type { Judged } from "../statement/decision.ts";
 import type { Portal, Prepared } from "../statement/prepared.ts";
 import type { Reader } from "./readers.ts";
 
-interface Asked extends Request {
+interface SentRequest extends Request {
   /** `performance.now()` at the client's message. */
   readonly at: number;
   /** Sent in place of the server's error: a message that surely fails replaces the client's. */
@@ -15,17 +15,17 @@ interface Asked extends Request {
   readonly hidden?: true;
   /** It stands for a simple query: a Sync follows its answer. */
   readonly ofQuery?: true;
-  /** Asked between two messages of the client: a failure goes unnoticed. In a pipeline it fails the pipeline. */
+  /** SentRequest between two messages of the client: a failure goes unnoticed. In a pipeline it fails the pipeline. */
   readonly quiet?: true;
 }
 
-export interface QueryRequest extends Asked {
+export interface QueryRequest extends SentRequest {
   readonly kind: "query";
   readonly reader: Reader;
   readonly judged: Judged;
 }
 
-export interface ExecuteRequest extends Asked {
+export interface ExecuteRequest extends SentRequest {
   readonly kind: "execute";
   readonly reader: Reader;
   readonly portal: string;
@@ -34,7 +34,7 @@ export interface ExecuteRequest extends Asked {
 }
 
 /** A call of the function call protocol. Undefined for a message that fails in its place, and in place of a query. */
-export interface FunctionCallRequest extends Asked {
+export interface FunctionCallRequest extends SentRequest {
   readonly kind: "functionCall";
   readonly called?: { readonly reader: Reader; readonly judged: Judged };
 }
@@ -44,25 +44,25 @@ export type WatchedRequest =
   | QueryRequest
   | ExecuteRequest
   | FunctionCallRequest
-  | (Asked & {
+  | (SentRequest & {
       readonly kind: "parse";
       readonly judged: Judged | undefined;
       readonly change: Change<Prepared> | undefined;
     })
-  | (Asked & {
+  | (SentRequest & {
       readonly kind: "bind";
       readonly judged: Judged | undefined;
       readonly change: Change<Portal> | undefined;
     })
-  | (Asked & { readonly kind: "describe"; readonly of: Target })
-  | (Asked & {
+  | (SentRequest & { readonly kind: "describe"; readonly of: Target })
+  | (SentRequest & {
       readonly kind: "close";
       readonly statement: Change<Prepared> | undefined;
       readonly portal: Change<Portal> | undefined;
     })
   /** `settings`: which ones were asked for. */
-  | (Asked & { readonly kind: "ownExecute"; readonly settings: readonly string[] })
-  | (Asked & { readonly kind: "sync" });
+  | (SentRequest & { readonly kind: "ownExecute"; readonly settings: readonly string[] })
+  | (SentRequest & { readonly kind: "sync" });
 
 /** What runs something that is on record by itself. */
 export type RunRequest =

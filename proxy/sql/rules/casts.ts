@@ -43,7 +43,7 @@ function unknownCasts(catalog: Catalog): UnknownCasts {
       const fn = catalog.functionsByOid.get(cast.function);
       return fn === undefined || !isPlainExtensionFunction(fn);
     });
-    const of = (kind: Place["kind"]) => all.filter((cast) => placeOf(catalog, cast).kind === kind);
+    const of = (kind: CastSite["kind"]) => all.filter((cast) => placeOf(catalog, cast).kind === kind);
     casts = {
       all,
       anywhere: of("anywhere"),
@@ -60,13 +60,13 @@ function unknownCasts(catalog: Catalog): UnknownCasts {
  */
 const MADE_OF_ANYTHING: ReadonlySet<string> = new Set(["json", "jsonb", "xml"]);
 
-interface Place {
+interface CastSite {
   readonly kind: "anywhere" | "type" | "target";
   readonly type: number;
 }
 
 /** What a statement must contain for the cast to be applied in it. */
-function placeOf({ typesByOid }: Catalog, { source, target, context }: CatalogCast): Place {
+function placeOf({ typesByOid }: Catalog, { source, target, context }: CatalogCast): CastSite {
   const [from, to] = [typesByOid.get(source), typesByOid.get(target)];
   if (from?.schema !== "pg_catalog") return { kind: "type", type: source };
   if (to?.schema !== "pg_catalog") return { kind: "type", type: target };

@@ -1,5 +1,6 @@
 import type { BoundQuery, BoundStatement, Call } from "../bind/bound.ts";
 import type { RawStatement } from "../parse/parse.ts";
+import type { TokenUses } from "../tokens/uses.ts";
 import { actingCalls } from "./acting-calls.ts";
 import { type CallFinding, callFindings } from "./called-functions.ts";
 import { type ShownColumns, shownColumns } from "./columns.ts";
@@ -11,6 +12,7 @@ import { givenOut, type NamedSights, namedSights } from "./named-columns.ts";
 import { type Use, usesOf } from "./relations.ts";
 import type { Form } from "./statement-kinds.ts";
 import { type SummaryFinding, summaryOfPeople } from "./summaries.ts";
+import { tokensIn } from "./tokens.ts";
 import { type WriteFindings, writeFindings } from "./writes.ts";
 
 /** Facts about a statement that several rules need; each is computed on first use. */
@@ -29,6 +31,7 @@ export class Facts {
   #summaries: ReadonlyMap<BoundQuery, SummaryFinding> | undefined;
   #writes: readonly WriteFindings[] | undefined;
   #exposure: Exposure | undefined;
+  #tokens: { readonly uses: TokenUses | undefined } | undefined;
 
   constructor(raw: RawStatement, statement: BoundStatement, form: Form, given: Given) {
     this.raw = raw;
@@ -85,6 +88,12 @@ export class Facts {
       }),
     );
     return this.#summaries;
+  }
+
+  /** What it does with columns that hold tokens; undefined if the policy has none. */
+  get tokens(): TokenUses | undefined {
+    this.#tokens ??= { uses: tokensIn(this.statement, this.given) };
+    return this.#tokens.uses;
   }
 
   get writes(): readonly WriteFindings[] {

@@ -74,7 +74,7 @@ export const RULES: readonly Rule[] = [
   ({ calls }) => forbiddenCalls(calls),
   ({ statement, given }) => forbiddenCast(statement, given),
   ({ statement, given, named }) => forbiddenNames(statement, given, named),
-  ({ statement, given, lookups }) => forbiddenOnTokens(statement, given, lookups),
+  ({ tokens, given, lookups }) => forbiddenOnTokens(tokens, given, lookups),
   // How rows are chosen, stored and shown.
   ({ writes }) => first(writes, ({ telling }) => telling),
   forbiddenSample,

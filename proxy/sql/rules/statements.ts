@@ -22,6 +22,7 @@ import {
 import { ownCalls } from "./people-shown.ts";
 import type { Bill } from "./prices.ts";
 import { taggedTarget } from "./statement-kinds.ts";
+import { revealedClasses } from "./tokens.ts";
 import { rowsWritten } from "./written-rows.ts";
 
 /* What a verdict says about a statement that the role may run. */
@@ -140,6 +141,7 @@ function finished(
   const { statement, given, form, uses, exposure, acting, writes } = facts;
   const { masked, revealed } = exposure;
   const { lookups, asks } = lookedUp(facts);
+  const reveals = revealedClasses(facts.tokens, given);
   const notices = maskNotices(statement, given, facts.lookups);
   const isPlan = form.form === "explain" || form.form === "explain execute";
   const [kept] = writes.flatMap((write) => write.kept);
@@ -153,6 +155,7 @@ function finished(
   return {
     command: commandTag(...nodeOf(node ?? {})),
     ...{ kind, reads: keys(false), writes: keys(true), masked, revealed, lookups },
+    ...(reveals.length > 0 && { reveals }),
     ...(asks.length > 0 && { asks }),
     ...(!isPlan && facts.telltale.length > 0 && { hidesPlan: true }),
     ...(kept !== undefined && { keeps: kept.kept.refusal }),

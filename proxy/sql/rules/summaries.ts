@@ -124,10 +124,10 @@ function notToldApart({ sights, role }: Given, reference: BoundRelation): Refusa
   );
 }
 
-type Place = "top" | "inside" | "operand inside";
+type QueryPosition = "top" | "inside" | "operand inside";
 
 /** The position of a query: at the top of the statement, alone or in a set operation, or inside another query. */
-function placeOf({ parentOf }: BoundStatement, query: BoundQuery): Place {
+function placeOf({ parentOf }: BoundStatement, query: BoundQuery): QueryPosition {
   let [at, around] = [query, parentOf.get(query)];
   const isOperand = around?.setOperation?.arms.includes(query) === true;
   while (around?.setOperation?.arms.includes(at) === true) [at, around] = [around, parentOf.get(around)];

@@ -1,32 +1,41 @@
+import { seesClass } from "../../policy/policy.ts";
 import type { Refusal } from "../../wire/refusal.ts";
 import type { BoundStatement } from "../bind/bound.ts";
 import { tokenColumnsOf } from "../tokens/columns.ts";
-import { tokenUses } from "../tokens/uses.ts";
+import { type TokenUses, tokenUses } from "../tokens/uses.ts";
 import { denied } from "./denied.ts";
 import type { Given } from "./given.ts";
 import type { Lookup } from "./lookups.ts";
+
+/** Undefined if the policy stores no class as tokens. */
+export function tokensIn(statement: BoundStatement, given: Given): TokenUses | undefined {
+  const columns = tokenColumnsOf(given);
+  return columns && tokenUses(statement, columns);
+}
+
+/** The classes of whose values the proxy turns tokens back in the rows. */
+export function revealedClasses(uses: TokenUses | undefined, { role }: Given): readonly string[] {
+  const classes = (uses?.outputs ?? []).flatMap((column) => column?.className ?? []);
+  return [...new Set(classes)].filter((each) => seesClass(role, each));
+}
 
 /**
  * What cannot work on columns whose values the database holds as tokens. A masked one may be searched by exact value as
  * a lookup only: a value that is compared elsewhere would be turned into a token, and the answer would tell who has it.
  */
 export function forbiddenOnTokens(
-  statement: BoundStatement,
+  uses: TokenUses | undefined,
   given: Given,
   lookups: readonly Lookup[],
 ): Refusal | undefined {
-  const columns = tokenColumnsOf(given);
-  if (columns === undefined) return undefined;
-  const { compared, refusal } = tokenUses(statement, columns);
+  if (uses === undefined) return undefined;
+  const { compared, refusal } = uses;
   if (refusal !== undefined) return refusal;
   const { role } = given;
   const searched = new Set<object>(
     lookups.flatMap(({ searches }) => searches.map(({ comparison }) => comparison.body)),
   );
-  const stray = compared.find(
-    ({ node, token }) =>
-      role.sees !== "all" && role.sees.get(token.className) !== "always" && !searched.has(node),
-  );
+  const stray = compared.find(({ node, token }) => !seesClass(role, token.className) && !searched.has(node));
   return stray === undefined
     ? undefined
     : denied(

@@ -1,5 +1,5 @@
 import type { Catalog, Column, Relation } from "../../catalog/catalog.ts";
-import { holdsTokens } from "../../policy/against-catalog.ts";
+import { formIn, holdsTokens } from "../../policy/against-catalog.ts";
 import type { Policy } from "../../policy/policy.ts";
 import { type Storage, versionOf } from "../../tokens/sealed.ts";
 import type { Scope } from "../scope.ts";
@@ -82,8 +82,10 @@ export class TokenColumns {
         const stored = label?.kind === "class" ? policy.classes.get(label.name)?.stored : undefined;
         if (label?.kind !== "class" || stored === undefined) return [];
         const name = `${label.owner}.${column.name}`;
-        const associated = stored.joinable ? `class ${label.name}` : `column ${name}`;
-        const { form } = stored;
+        const form = formIn(catalog, column, stored.form);
+        const place = stored.joinable ? `class ${label.name}` : `column ${name}`;
+        // Bytes are never compared with texts.
+        const associated = form === "bytes" ? `bytes of ${place}` : place;
         const fits = holdsTokens(catalog, column, form);
         return [[column.number, { name, className: label.name, associated, form, version, fits }] as const];
       }),

@@ -1,5 +1,4 @@
 import type {
-  A_Const,
   CopyStmt,
   DeclareCursorStmt,
   DefElem,
@@ -8,16 +7,13 @@ import type {
   Node,
   PrepareStmt,
 } from "libpg-query";
-import { arrayText, arrayValues } from "../../pg/array-text.ts";
 import { foldAscii } from "../../pg/setting-text.ts";
 import type { CopyFormat } from "../../tokens/copy-rows.ts";
-import { looksLikeToken } from "../../tokens/sealed.ts";
 import { type Refusal, refuse } from "../../wire/refusal.ts";
 import { bindStatement } from "../bind/bind.ts";
 import type { BoundStatement } from "../bind/bound.ts";
 import { nothingAbsent } from "../bind/environment.ts";
 import { applyEdits, inOrder } from "../emit/rewrite.ts";
-import { spanOf } from "../emit/spans.ts";
 import { nodeOf, stringOf } from "../parse/grammar.ts";
 import { parseText } from "../parse/parse.ts";
 import { Source } from "../parse/source.ts";
@@ -26,7 +22,9 @@ import type { Scope } from "../scope.ts";
 import type { Edit } from "../verdict.ts";
 import { type TokenColumn, type TokenColumns, tokenColumnsOf } from "./columns.ts";
 import { definedNames, forbiddenDefinition, viewQuery } from "./definitions.ts";
-import { type SealedConstant, type SealedParameter, type TokenUses, tokenUses } from "./uses.ts";
+import { notUnderstood, placeConstant, placeParameter, type Seals, type TokenParameter } from "./given.ts";
+import { splitRefusal } from "./matches.ts";
+import { type TokenUses, tokenUses } from "./uses.ts";
 
 /** One statement of a text, as far as its rows are concerned. */
 export interface TokenStatement {
@@ -42,15 +40,12 @@ export interface TokenStatement {
 export interface TokenText {
   /** With tokens in place of values; undefined: as it is. */
   readonly sql: Buffer | undefined;
-  readonly parameters: ReadonlyMap<number, SealedParameter>;
+  readonly parameters: ReadonlyMap<number, TokenParameter>;
   readonly statements: readonly TokenStatement[];
   readonly refusal: Refusal | undefined;
   /** Relations that its definitions name: the catalog may not have their new shape yet. */
   readonly defines?: readonly string[];
 }
-
-/** Undefined for a value that does not have the form of the column. */
-export type Seal = (value: string, column: TokenColumn) => string | undefined;
 
 export const UNTOUCHED: TokenText = {
   sql: undefined,
@@ -69,7 +64,7 @@ export function tokenText(
   text: string,
   scope: Pick<Scope, "policy" | "catalog" | "searchPath">,
   sender: Sender,
-  seal: Seal,
+  seals: Seals,
   defined: ReadonlySet<string> = NOTHING,
 ): TokenText {
   const columns = tokenColumnsOf(scope);
@@ -84,7 +79,7 @@ export function tokenText(
   const source = new Source(text);
   const environment = { catalog: scope.catalog, searchPath: scope.searchPath, absent: nothingAbsent };
   const statements: TokenStatement[] = [];
-  const parameters = new Map<number, SealedParameter>();
+  const parameters = new Map<number, TokenParameter>();
   const edits: Edit[] = [];
   const defines: string[] = [];
   for (const { node } of parsed.statements) {
@@ -101,10 +96,17 @@ export function tokenText(
         : undefined;
     if (doubt !== undefined) return refused(doubt);
     defines.push(...definedNames(node));
-    for (const [number, parameter] of uses.parameters) parameters.set(number, parameter);
+    const split = splitRefusal(statement, columns, seals);
+    if (split !== undefined) return refused(split);
+    for (const [number, parameter] of uses.parameters) {
+      const placed = placeParameter(source, parameter, seals);
+      if ("sqlstate" in placed) return refused(placed);
+      edits.push(...placed.edits);
+      parameters.set(number, placed.parameter);
+    }
     for (const constant of uses.constants) {
-      const edit = editOf(source, constant, seal);
-      if (!("at" in edit)) return refused(edit);
+      const edit = placeConstant(source, constant, seals);
+      if ("sqlstate" in edit) return refused(edit);
       edits.push(edit);
     }
     const made = statementOf(node, uses);
@@ -138,16 +140,6 @@ function writesToDefined({ queries }: BoundStatement, defined: ReadonlySet<strin
 
 function refused(refusal: Refusal): TokenText {
   return { ...UNTOUCHED, refusal };
-}
-
-function notUnderstood(what: string): Refusal {
-  return refuse(
-    "42501",
-    `this statement names a table with tokens and uses syntax that Sluice does not know (${what})`,
-    {
-      hint: "Sluice cannot tell which of its values have to be turned into tokens. Write it in another way.",
-    },
-  );
 }
 
 /**
@@ -223,36 +215,6 @@ function doubtfulName(
         });
     }
   return undefined;
-}
-
-function editOf(source: Source, { node, column, form }: SealedConstant, seal: Seal): Edit | Refusal {
-  const span = spanOf(source, node);
-  if (span === undefined) return notUnderstood("a constant");
-  const value = (nodeOf(node)[1] as A_Const).sval?.sval ?? "";
-  const values = form === "array" ? arrayValues(value) : [value];
-  if (values === undefined) return notUnderstood("an array of several dimensions");
-  if (values.some((each) => each !== null && looksLikeToken(each))) return tokenGiven(column);
-  const sealed: (string | null)[] = [];
-  for (const each of values) {
-    const token = each === null ? null : seal(each, column);
-    if (token === undefined) return notOfForm(column);
-    sealed.push(token);
-  }
-  // Neither holds a quote or a backslash that would mean something.
-  const text = form === "array" ? arrayText(sealed) : (sealed[0] ?? "");
-  return { at: span.start, end: span.end, text: ` '${text}'` };
-}
-
-export function notOfForm({ name, form }: TokenColumn): Refusal {
-  return refuse("22023", `a value for ${name} does not have the form that is stored there (${form})`, {
-    hint: "Numbers have 6 to 64 digits, with spaces and + - . / ( ) between them. Other values need NULL, or a class with stored: token.",
-  });
-}
-
-export function tokenGiven({ name }: TokenColumn): Refusal {
-  return refuse("42501", `a value for ${name} begins like a token of the proxy`, {
-    hint: "Give the value itself: the proxy makes the token.",
-  });
 }
 
 function statementOf(

@@ -165,7 +165,8 @@ export class Traces {
       }
       case "TypeCast": {
         const { arg, typeName } = body as TypeCast;
-        return arg !== undefined && isPlainText(typeName) ? this.ofNode(arg) : undefined;
+        const trace = arg && this.ofNode(arg);
+        return isPlainCast(typeName, trace) ? trace : undefined;
       }
       case "CaseExpr": {
         const { args = [], defresult } = body as CaseExpr;
@@ -299,19 +300,21 @@ function common(traces: readonly Trace[]): Trace {
 }
 
 const TEXTS: ReadonlySet<string> = new Set(["text", "varchar"]);
+const BYTES: ReadonlySet<string> = new Set(["bytea"]);
 
-/** A cast that leaves a text as it is. */
-export function isPlainText(typeName: TypeName | undefined): boolean {
+/** A cast that leaves a value of the column as it is; of something else: a text. */
+export function isPlainCast(typeName: TypeName | undefined, of: Trace): boolean {
+  const types = typeof of === "object" && of.form === "bytes" ? BYTES : TEXTS;
   const { names = [], typmods = [], arrayBounds = [] } = typeName ?? {};
   if (typmods.length > 0 || arrayBounds.length > 0) return false;
   return (
     (names.length === 1 || names[0] === undefined || stringOf(names[0]) === "pg_catalog") &&
-    TEXTS.has(names.map(stringOf).at(-1) ?? "")
+    types.has(names.map(stringOf).at(-1) ?? "")
   );
 }
 
-/** The same for an array of texts. */
-export function isPlainTexts(typeName: TypeName | undefined): boolean {
+/** The same for an array of values. */
+export function isPlainArrayCast(typeName: TypeName | undefined, of: Trace): boolean {
   const { arrayBounds = [], ...element } = typeName ?? {};
-  return arrayBounds.length === 1 && isPlainText({ ...element, arrayBounds: [] });
+  return arrayBounds.length === 1 && isPlainCast({ ...element, arrayBounds: [] }, of);
 }

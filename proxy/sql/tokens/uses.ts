@@ -23,21 +23,39 @@ import { isStar } from "../bind/outputs.ts";
 import { type Body, forEachChild, nodeOf, stringOf, visitNode } from "../parse/grammar.ts";
 import { forEachObject } from "../parse/tree.ts";
 import type { TokenColumn, TokenColumns } from "./columns.ts";
-import { columnOfLists, gathers, isPlainText, isPlainTexts, type Trace, Traces } from "./traces.ts";
+import { columnOfLists, gathers, isPlainArrayCast, isPlainCast, type Trace, Traces } from "./traces.ts";
 
 /*
  * What a statement does with columns that hold tokens: which of its constants and parameters are values of such a
  * column, which of its outputs are, and whether it asks for something that tokens cannot do.
  */
 
+/**
+ * What becomes of a given value, which decides how it can stand for its tokens under several keys: it is stored; it is
+ * the right side of `=` or `<>`; an item of IN or of an array; an array of values; or something that takes one value alone.
+ */
+export type Place = "stored" | "equal" | "unequal" | "item" | "list" | "single";
+
+/** Where a value is given. */
+export interface GivenAt {
+  readonly place: Place;
+  /** The constant or parameter with the casts around it. */
+  readonly whole: Node;
+  /** The byte at which the list of IN begins. */
+  readonly list?: number | undefined;
+}
+
 /** A constant that is a value of a token column, or a list of values as the text of an array. */
 export interface SealedConstant {
   readonly node: Node;
   readonly column: TokenColumn;
   readonly form: "value" | "array";
+  readonly at: GivenAt;
 }
 
-export type SealedParameter = Pick<SealedConstant, "column" | "form">;
+export interface SealedParameter extends Pick<SealedConstant, "column" | "form"> {
+  readonly at: readonly GivenAt[];
+}
 
 /** A comparison of a column with given values: a search. */
 export interface Compared {
@@ -65,7 +83,7 @@ class Uses {
   readonly #statement: BoundStatement;
   readonly #traces: Traces;
   readonly #constants = new Map<Node, SealedConstant>();
-  readonly #parameters = new Map<number, SealedParameter & { times: number }>();
+  readonly #parameters = new Map<number, SealedParameter & { readonly at: GivenAt[] }>();
   readonly #compared: Compared[] = [];
   /** Columns of subqueries whose values are to become tokens. */
   readonly #taken = new Map<BoundQuery, Taken[]>();
@@ -189,7 +207,7 @@ class Uses {
         break;
       case "TypeCast": {
         const { arg, typeName } = body as TypeCast;
-        if (arg !== undefined && this.#traces.holds(arg) && !isPlainText(typeName))
+        if (arg !== undefined && this.#traces.holds(arg) && !isPlainCast(typeName, this.#traces.ofNode(arg)))
           this.#refuseUse(asColumn(this.#traces.ofNode(arg)), "a cast to another type");
         break;
       }
@@ -309,7 +327,7 @@ class Uses {
         const token = this.#traces.ofOutput(query, index);
         if (typeof token === "object") {
           this.#compared.push({ node: body, token });
-          this.#given(side, token, "value");
+          this.#given(side, token, "value", { place: "single" });
         } else this.#refuseUse(undefined, "this comparison with a subquery");
         return;
       } else this.#pair(this.#traces.ofNode(side), query && this.#traces.ofOutput(query, index), holding);
@@ -330,16 +348,19 @@ class Uses {
     const isEquality =
       EQUALITIES.has(symbol) && (name.length === 1 || stringOf(name[0] as Node) === "pg_catalog");
     if (isEquality && lexpr !== undefined && rexpr !== undefined) {
+      const isEqual = symbol === "=";
       if (EQUAL_KINDS.has(kind ?? "")) {
-        this.#equal(body, lexpr, rexpr);
+        const place = kind !== "AEXPR_OP" ? "single" : isEqual ? "equal" : "unequal";
+        this.#equal(body, lexpr, rexpr, { place });
         return;
       }
       if (kind === "AEXPR_IN") {
-        for (const item of (nodeOf(rexpr)[1] as List).items ?? []) this.#equal(body, lexpr, item);
+        const at = { place: "item", list: body.rexpr_list_start } as const;
+        for (const item of (nodeOf(rexpr)[1] as List).items ?? []) this.#equal(body, lexpr, item, at);
         return;
       }
       if (kind === "AEXPR_OP_ANY" || kind === "AEXPR_OP_ALL") {
-        this.#anyOf(body, lexpr, rexpr);
+        this.#anyOf(body, lexpr, rexpr, isEqual === (kind === "AEXPR_OP_ANY") ? "list" : "single");
         return;
       }
     }
@@ -357,7 +378,7 @@ class Uses {
   }
 
   /** `left = right`: a column and a given value, two tokens, or rows of these. */
-  #equal(at: Body, left: Node, right: Node): void {
+  #equal(at: Body, left: Node, right: Node, given: Where = { place: "single" }): void {
     const [leftType, leftBody] = nodeOf(left);
     const [rightType, rightBody] = nodeOf(right);
     if (leftType === "RowExpr" && rightType === "RowExpr") {
@@ -375,31 +396,31 @@ class Uses {
       return;
     }
     const holding = [this.#traces.holds(left), this.#traces.holds(right)] as const;
-    if (holding[0] && !holding[1]) this.#compare(at, left, right);
-    else if (holding[1] && !holding[0]) this.#compare(at, right, left);
+    if (holding[0] && !holding[1]) this.#compare(at, left, right, given);
+    else if (holding[1] && !holding[0]) this.#compare(at, right, left, { place: "single" });
     else this.#pair(this.#traces.ofNode(left), this.#traces.ofNode(right), holding);
     if (holding[0] === holding[1]) this.#nodes([left, right]);
   }
 
-  #compare(at: Body, side: Node, given: Node): void {
+  #compare(at: Body, side: Node, given: Node, where: Where): void {
     const token = this.#traces.ofNode(side);
     if (typeof token !== "object") {
       this.#refuseUse(undefined, "a comparison of a part");
       return;
     }
     this.#note(at, side, token);
-    this.#given(given, token, "value");
+    this.#given(given, token, "value", where);
     this.#node(side);
   }
 
-  #anyOf(at: Body, left: Node, right: Node): void {
+  #anyOf(at: Body, left: Node, right: Node, place: Place): void {
     const token = this.#traces.ofNode(left);
     if (typeof token !== "object" || this.#traces.holds(right)) {
       this.#refuseUse(asColumn(token), "this comparison with an array");
       return;
     }
     this.#note(at, left, token);
-    this.#given(right, token, "array");
+    this.#given(right, token, "array", { place });
   }
 
   #note(at: Body, side: Node, token: TokenColumn): void {
@@ -411,30 +432,34 @@ class Uses {
   }
 
   /** A constant or a parameter, as a value of the column. Anything else is computed, and not by the proxy. */
-  #given(node: Node, column: TokenColumn, form: "value" | "array"): void {
+  #given(node: Node, column: TokenColumn, form: "value" | "array", where: Where, whole = node): void {
     const [type, body] = nodeOf(node);
+    const at: GivenAt = { ...where, whole };
     if (type === "A_Const" && (body as A_Const).isnull === true) return;
     if (type === "A_Const" && isText(body)) {
       const known = this.#constants.get(node);
       if (known !== undefined && (known.column.associated !== column.associated || known.form !== form))
         this.#refuseMixed(column);
-      this.#constants.set(node, { node, column, form });
+      const isOther = known !== undefined && known.at.place !== at.place;
+      this.#constants.set(node, { node, column, form, at: isOther ? { ...at, place: "single" } : at });
       return;
     }
     if (type === "ParamRef") {
-      this.#parameter((body as ParamRef).number ?? 0, { column, form });
+      this.#parameter((body as ParamRef).number ?? 0, { column, form, at: [at] });
       return;
     }
     if (type === "TypeCast") {
       const { arg, typeName } = body as TypeCast;
-      const isPlain = form === "array" ? isPlainTexts(typeName) : isPlainText(typeName);
+      const isPlain = form === "array" ? isPlainArrayCast(typeName, column) : isPlainCast(typeName, column);
       if (arg !== undefined && isPlain) {
-        this.#given(arg, column, form);
+        this.#given(arg, column, form, where, whole);
         return;
       }
     }
     if (type === "A_ArrayExpr" && form === "array") {
-      for (const element of (body as A_ArrayExpr).elements ?? []) this.#given(element, column, "value");
+      const place = where.place === "list" ? "item" : "single";
+      for (const element of (body as A_ArrayExpr).elements ?? [])
+        this.#given(element, column, "value", { place });
       return;
     }
     this.#refuse(
@@ -443,10 +468,10 @@ class Uses {
     );
   }
 
-  #parameter(number: number, { column, form }: SealedParameter): void {
+  #parameter(number: number, { column, form, at }: SealedParameter): void {
     const known = this.#parameters.get(number);
-    if (known === undefined) this.#parameters.set(number, { column, form, times: 1 });
-    else if (known.column.associated === column.associated && known.form === form) known.times++;
+    if (known === undefined) this.#parameters.set(number, { column, form, at: [...at] });
+    else if (known.column.associated === column.associated && known.form === form) known.at.push(...at);
     else this.#refuseMixed(column);
   }
 
@@ -470,8 +495,8 @@ class Uses {
       forEachObject(object, look);
     };
     for (const { node } of this.#statement.queries) look("", node);
-    for (const [number, { column, times: sealed }] of this.#parameters)
-      if ((times.get(number) ?? 0) > sealed) this.#refuseMixed(column);
+    for (const [number, { column, at }] of this.#parameters)
+      if ((times.get(number) ?? 0) > at.length) this.#refuseMixed(column);
   }
 
   #write(query: BoundQuery): void {
@@ -584,11 +609,11 @@ class Uses {
         return;
       case "A_Const":
       case "ParamRef":
-        this.#given(node, token, "value");
+        this.#given(node, token, "value", { place: "stored" });
         return;
       case "TypeCast": {
         const { arg, typeName } = body as TypeCast;
-        if (arg === undefined || !isPlainText(typeName)) break;
+        if (arg === undefined || !isPlainCast(typeName, token)) break;
         this.#assignNode(arg, token);
         return;
       }
@@ -686,6 +711,8 @@ class Uses {
       });
   }
 }
+
+type Where = Omit<GivenAt, "whole">;
 
 interface Taken {
   readonly token: TokenColumn;

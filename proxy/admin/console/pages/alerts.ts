@@ -1,6 +1,6 @@
 import { isRefusal, type Notable } from "../../recent.ts";
 import { type Html, html } from "../html.ts";
-import type { Asked } from "../page.ts";
+import type { PageRequest } from "../page.ts";
 import { grouped } from "./grouping.ts";
 import { layout, live } from "./layout.ts";
 import { badge, code, number, type Tone, table, time, userLink } from "./pieces.ts";
@@ -30,7 +30,7 @@ const CHOICES = [
 const SHOWN = 500;
 
 /** Refusals and alerts as they come. */
-export async function alertsPage({ visit, notice, operations, query, now }: Asked): Promise<Html> {
+export async function alertsPage({ visit, notice, operations, query, now }: PageRequest): Promise<Html> {
   const chosen = query.get("kind") ?? "";
   const { items, others } = await operations.notables();
   const shown = items.filter((one) => chosen === "" || groupOf(one) === chosen);

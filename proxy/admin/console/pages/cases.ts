@@ -3,7 +3,7 @@ import type { Case } from "../../../cases/cases.ts";
 import { OPERATOR_CHANGES, OUTCOMES, SEVERITIES } from "../../../cases/changes.ts";
 import { type Html, html, type Value } from "../html.ts";
 import type { Visit } from "../log-in.ts";
-import type { Action, Asked } from "../page.ts";
+import type { Action, PageRequest } from "../page.ts";
 import { maySend } from "../roles.ts";
 import { at } from "../routes.ts";
 import { formToken, layout, live } from "./layout.ts";
@@ -22,7 +22,7 @@ const TONES: Readonly<Record<(typeof SEVERITIES)[number], Tone>> = {
 };
 
 /** Alerts that somebody has to answer. */
-export async function casesPage({ visit, notice, operations, query, now }: Asked): Promise<Html> {
+export async function casesPage({ visit, notice, operations, query, now }: PageRequest): Promise<Html> {
   const isAll = query.get("show") === "all";
   const all = await operations.cases.list();
   const shown = all.filter(({ closedAt }) => isAll || closedAt === undefined);
@@ -68,7 +68,7 @@ export function caseTable(caption: string, cases: readonly Case[], now: number):
 }
 
 /** One case: its alerts, what was done, and what can be done. */
-export async function casePage({ visit, notice, operations, query, now }: Asked): Promise<Html> {
+export async function casePage({ visit, notice, operations, query, now }: PageRequest): Promise<Html> {
   const id = (query.get("id") ?? "").slice(0, 100);
   const one = await operations.cases.find(id);
   if (one === undefined)

@@ -3,7 +3,7 @@ import { countsNobodyText } from "../../../sql/uncounted.ts";
 import type { Answer, Operations } from "../../operations.ts";
 import { type Html, html } from "../html.ts";
 import type { Visit } from "../log-in.ts";
-import type { Action, Asked } from "../page.ts";
+import type { Action, PageRequest } from "../page.ts";
 import { formToken, layout } from "./layout.ts";
 import { badge, code } from "./pieces.ts";
 
@@ -19,7 +19,7 @@ interface Asking {
   readonly statement: string;
 }
 
-export function explainPage({ visit, notice, operations, query }: Asked): Html {
+export function explainPage({ visit, notice, operations, query }: PageRequest): Html {
   const [database = ""] = operations.databases();
   const user = query.get("user") ?? "";
   const asking = { user, person: "", role: "", address: "127.0.0.1", database, statement: "" };
@@ -111,7 +111,7 @@ const TONES = {
 } as const;
 
 function explained(explanation: Explanation): Html {
-  const { user, role, database, policy, mode, verdict, refusal, lookups, sent } = explanation;
+  const { user, role, database, policy, mode, verdict, refusal, lookups, reveals, sent } = explanation;
   const { counts, countsNobody } = explanation;
   const lists = ["reads", "writes", "masked", "limits", "metering"] as const;
   return html`<p class="verdict">${badge(TONES[verdict], `The statement ${verdict}`)}</p>
@@ -138,6 +138,7 @@ function explained(explanation: Explanation): Html {
           ),
         )
       }
+      ${reveals.length > 0 && fact("Turned back", html`${reveals.join(", ")}`)}
       ${lookups > 0 && fact("Look-ups", html`${lookups}`)}
       ${fact("Policy", code(policy))}
     </dl>

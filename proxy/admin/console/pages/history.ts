@@ -2,7 +2,7 @@ import type { MeasureTaken } from "../../../audit/read-by.ts";
 import type { SessionSums, UserHistory } from "../../../audit/user-history.ts";
 import type { Reading } from "../../operations.ts";
 import { type Html, html, type Value } from "../html.ts";
-import type { Asked } from "../page.ts";
+import type { PageRequest } from "../page.ts";
 import { at } from "../routes.ts";
 import { barChart, figuresTable } from "./charts.ts";
 import { layout } from "./layout.ts";
@@ -12,7 +12,7 @@ const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
 
 /** A user's last 30 days: people per day and hour, and what they did, from the log on disk. */
-export async function historyPage({ visit, notice, operations, query, now }: Asked): Promise<Html> {
+export async function historyPage({ visit, notice, operations, query, now }: PageRequest): Promise<Html> {
   const user = (query.get("name") ?? "").slice(0, 200);
   const [answer, readings] = await Promise.all([
     operations.questions.history(user, visit.by),
@@ -136,11 +136,11 @@ function hourName(start: number): string {
   return `${new Date(start).toISOString().slice(0, 13).replace("T", " ")}:00`;
 }
 
-type Entry = { readonly when: number; readonly cells: readonly Value[] };
+type TimelineRow = { readonly when: number; readonly cells: readonly Value[] };
 
 /** Sessions in sums, and what was done about the user, in one order. */
 function timeline({ sessions, measures }: UserHistory, now: number): Html {
-  const entries: readonly Entry[] = [
+  const entries: readonly TimelineRow[] = [
     ...sessions.map((one) => ({ when: one.last, cells: sessionCells(one, now) })),
     ...measures.map((one) => ({ when: one.time, cells: measureCells(one, now) })),
   ];

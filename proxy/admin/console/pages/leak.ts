@@ -14,7 +14,7 @@ import type { AskedLeak } from "../../log-questions.ts";
 import type { Operations } from "../../operations.ts";
 import { type Html, html, type Value } from "../html.ts";
 import type { Visit } from "../log-in.ts";
-import type { Action, Asked } from "../page.ts";
+import type { Action, PageContext, PageRequest } from "../page.ts";
 import type { FormBounds } from "../request.ts";
 import { maySend } from "../roles.ts";
 import { at } from "../routes.ts";
@@ -54,14 +54,8 @@ interface Found {
   readonly attached: string | undefined;
 }
 
-interface Place {
-  readonly visit: Visit;
-  readonly operations: Operations;
-  readonly now: number;
-}
-
 /** Who read the people of a leaked list? */
-export async function leakPage({ visit, notice, operations, query, now }: Asked): Promise<Html> {
+export async function leakPage({ visit, notice, operations, query, now }: PageRequest): Promise<Html> {
   const fields = {
     ...fieldsOf(new URLSearchParams(), now),
     case: (query.get("case") ?? "").slice(0, LONGEST),
@@ -133,7 +127,7 @@ function fieldsOf(given: URLSearchParams, now: number): Fields {
 
 /** As a comment of the case: whom it names, how sure that is, and what it does not cover. */
 async function attach(
-  { visit, operations }: Place,
+  { visit, operations }: PageContext,
   { id }: Case,
   asked: AskedLeak,
   answer: Extract<LeakAnswer, { ok: true }>,
@@ -155,7 +149,7 @@ function wordsOf({ list, counted }: AskedLeak, { namespace, notes }: Extract<Lea
 }
 
 async function whole(
-  place: Place,
+  place: PageContext,
   fields: Fields,
   found: Found | string | undefined,
   notice?: string,
@@ -229,7 +223,7 @@ function capital(text: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
-async function form({ visit, operations, now }: Place, fields: Fields): Promise<Html> {
+async function form({ visit, operations, now }: PageContext, fields: Fields): Promise<Html> {
   const { asksDatabase } = operations.questions;
   const open = (await operations.cases.list()).filter(
     ({ id, closedAt }) => closedAt === undefined || id === fields.case,

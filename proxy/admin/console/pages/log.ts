@@ -3,7 +3,7 @@ import type { LogSearch } from "../../log-questions.ts";
 import type { Operations } from "../../operations.ts";
 import { type Html, html } from "../html.ts";
 import type { Visit } from "../log-in.ts";
-import type { Action, Asked } from "../page.ts";
+import type { Action, PageContext, PageRequest } from "../page.ts";
 import { maySend } from "../roles.ts";
 import { formToken, layout } from "./layout.ts";
 import { eventTable } from "./log-events.ts";
@@ -42,7 +42,7 @@ interface Fields {
 }
 
 /** Searches the audit log on disk. An address may name what is looked for, but no person. */
-export async function logPage({ visit, notice, operations, query, now }: Asked): Promise<Html> {
+export async function logPage({ visit, notice, operations, query, now }: PageRequest): Promise<Html> {
   const fields = { ...fieldsOf(query, now), id: "" };
   const isAsked = ["user", "session", "statement", "reference", "kinds"].some((name) => query.get(name));
   const place = { visit, operations, now };
@@ -81,22 +81,20 @@ export const logExportAction: Action = async ({ visit, form, operations, now }) 
       };
 };
 
-interface Place {
-  readonly visit: Visit;
-  readonly operations: Operations;
-  readonly now: number;
-}
+type SearchAnswer = Awaited<ReturnType<Operations["questions"]["search"]>>;
 
-type Answer = Awaited<ReturnType<Operations["questions"]["search"]>>;
-
-async function search(place: Place, fields: Fields, after: Position | undefined): Promise<Answer> {
+async function search(
+  place: PageContext,
+  fields: Fields,
+  after: Position | undefined,
+): Promise<SearchAnswer> {
   const asked = searchOf(place, fields);
   if (typeof asked === "string") return { ok: false, problem: asked };
   return place.operations.questions.search({ ...asked, ...(after !== undefined && { after }) });
 }
 
 /** A text: what is wrong with the fields. */
-function searchOf({ visit }: Place, fields: Fields): LogSearch | string {
+function searchOf({ visit }: PageContext, fields: Fields): LogSearch | string {
   const since = timeOf(fields.since);
   const until = fields.until === "" ? Number.POSITIVE_INFINITY : timeOf(fields.until);
   if (since === undefined || until === undefined) return "A time has the form 2026-05-31T14:00";
@@ -148,7 +146,7 @@ function positionOf(text: string): Position | undefined {
   return time === undefined ? undefined : { time: Number(time), sequence: Number(sequence), writer };
 }
 
-function whole(place: Place, fields: Fields, answer: Answer | undefined, notice?: string): Html {
+function whole(place: PageContext, fields: Fields, answer: SearchAnswer | undefined, notice?: string): Html {
   const { visit, now } = place;
   return layout({
     title: "Search the audit log",
@@ -169,9 +167,9 @@ function whole(place: Place, fields: Fields, answer: Answer | undefined, notice?
 }
 
 function answered(
-  { visit }: Place,
+  { visit }: PageContext,
   fields: Fields,
-  { events, more, unreadable }: Extract<Answer, { ok: true }>["answer"],
+  { events, more, unreadable }: Extract<SearchAnswer, { ok: true }>["answer"],
   now: number,
 ): Html {
   const last = events.at(-1);
@@ -197,7 +195,7 @@ function again(
     <button type="submit">${label}</button></form>`;
 }
 
-function form({ visit, operations }: Place, fields: Fields): Html {
+function form({ visit, operations }: PageContext, fields: Fields): Html {
   const text = (name: keyof Fields, label: string) => html`<p><label for="${name}">${label}</label>
     <input id="${name}" name="${name}" value="${fields[name]}" maxlength="${LONGEST}" autocomplete="off" autocapitalize="none" spellcheck="false"></p>`;
   const moment = (name: "since" | "until", label: string) => html`<p><label for="${name}">${label}</label>

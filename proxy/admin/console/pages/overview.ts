@@ -1,6 +1,6 @@
 import type { Operations } from "../../operations.ts";
 import { type Html, html, type Value } from "../html.ts";
-import type { Asked } from "../page.ts";
+import type { PageRequest } from "../page.ts";
 import { notableTable, recentOnly } from "./alerts.ts";
 import { layout, live } from "./layout.ts";
 import { badge, highest, number } from "./pieces.ts";
@@ -15,7 +15,7 @@ const LATEST = 200;
 const HOUR_MS = 3_600_000;
 
 /** The overview for a reader with one minute. */
-export async function overviewPage({ visit, notice, operations, now }: Asked): Promise<Html> {
+export async function overviewPage({ visit, notice, operations, now }: PageRequest): Promise<Html> {
   const [open, readings, cases, { items: notables, others }] = await Promise.all([
     openSessions(operations),
     readingsOf(operations),

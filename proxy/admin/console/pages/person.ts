@@ -2,7 +2,7 @@ import type { PersonAnswer } from "../../../audit/ask-person.ts";
 import type { Operations } from "../../operations.ts";
 import { type Html, html } from "../html.ts";
 import type { Visit } from "../log-in.ts";
-import type { Action, Asked } from "../page.ts";
+import type { Action, PageContext, PageRequest } from "../page.ts";
 import { maySend } from "../roles.ts";
 import { at } from "../routes.ts";
 import { formToken, layout } from "./layout.ts";
@@ -22,7 +22,7 @@ const LONGEST_ID = 200;
 const SHOWN = 500;
 
 /** Who read this customer? */
-export function personPage({ visit, notice, operations, now }: Asked): Html {
+export function personPage({ visit, notice, operations, now }: PageRequest): Html {
   return whole({ visit, operations, now }, { id: "", namespace: "", days: 90 }, undefined, notice);
 }
 
@@ -41,14 +41,8 @@ export const personAction: Action = async ({ visit, form, operations, now }) => 
   return { kind: "page", status: 200, page: whole({ visit, operations, now }, asking, answer) };
 };
 
-interface Place {
-  readonly visit: Visit;
-  readonly operations: Operations;
-  readonly now: number;
-}
-
 function whole(
-  { visit, operations, now }: Place,
+  { visit, operations, now }: PageContext,
   asking: Asking,
   answer: PersonAnswer | undefined,
   notice?: string,

@@ -1,4 +1,5 @@
 import type { WindowUse } from "../../../meter/meter.ts";
+import { measureText } from "../../../policy/policy.ts";
 import { namespaceOf } from "../../../policy/subject-path.ts";
 import type { Operations } from "../../operations.ts";
 import { type Html, html, type Value } from "../html.ts";
@@ -109,7 +110,7 @@ function useItem(use: Use): Html {
   const whose = { user: "", role: ", all of the role", address: ", all from the address" };
   const width = Math.min(100, share * 100).toFixed(1);
   return html`<li class="use ${level}" title="${window.rule}">
-    <span class="amount"><strong>${number(used)}</strong> of ${number(window.limit)} ${window.what}
+    <span class="amount"><strong>${number(used)}</strong> of ${number(window.limit)} ${measureText(window)}
       <span class="window">in ${window.name}${whose[window.scope ?? "user"]}</span>${word !== "" && html` <b>${word}</b>`}</span>
     <svg class="bar" aria-hidden="true" focusable="false" preserveAspectRatio="none" viewBox="0 0 100 6">
       <rect class="track" width="100" height="6"/><rect class="fill" width="${width}" height="6"/>

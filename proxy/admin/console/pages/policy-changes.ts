@@ -1,6 +1,6 @@
 import type { PolicyLoad } from "../../../audit/policy-loads.ts";
 import { type Html, html } from "../html.ts";
-import type { Asked } from "../page.ts";
+import type { PageRequest } from "../page.ts";
 import { type DiffLine, diffOf } from "./diff.ts";
 import { layout } from "./layout.ts";
 import { time } from "./pieces.ts";
@@ -10,7 +10,13 @@ const DAYS = [7, 30, 90, 400] as const;
 const SHOWN = 30;
 
 /** What changed at each load of the policy. */
-export async function policyChangesPage({ visit, notice, operations, query, now }: Asked): Promise<Html> {
+export async function policyChangesPage({
+  visit,
+  notice,
+  operations,
+  query,
+  now,
+}: PageRequest): Promise<Html> {
   const days = DAYS.find((one) => String(one) === query.get("days")) ?? 30;
   const answer = await operations.questions.policyLoads(days, visit.by);
   return layout({

@@ -9,13 +9,13 @@ import {
 import { factsOf } from "../../../policy/rules/all.ts";
 import type { FactLine } from "../../../policy/rules/rule.ts";
 import { type Html, html, type Value } from "../html.ts";
-import type { Asked } from "../page.ts";
+import type { PageRequest } from "../page.ts";
 import { layout } from "./layout.ts";
 import { observeWarning } from "./overview.ts";
 import { badge, code, number, table } from "./pieces.ts";
 
 /** The policy in force, as it was understood, database by database. */
-export function policyPage({ visit, notice, operations }: Asked): Html {
+export function policyPage({ visit, notice, operations }: PageRequest): Html {
   const set = operations.policies();
   const databases = operations.databases();
   return layout({

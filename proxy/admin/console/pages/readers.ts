@@ -1,13 +1,13 @@
 import type { Operations, Reading } from "../../operations.ts";
 import { type Html, html } from "../html.ts";
-import type { Asked } from "../page.ts";
+import type { PageRequest } from "../page.ts";
 import { layout, live } from "./layout.ts";
 import { badge, highest, table, thirtyDays, userLink, uses } from "./pieces.ts";
 import { unreachable } from "./sessions.ts";
 import { suspendForm } from "./suspending.ts";
 
 /** How many people each user has read, against their budget and over 30 days. */
-export async function readersPage({ visit, notice, operations }: Asked): Promise<Html> {
+export async function readersPage({ visit, notice, operations }: PageRequest): Promise<Html> {
   const readings = await readingsOf(operations);
   return layout({
     title: "Readers",

@@ -1,5 +1,5 @@
 import { type Html, html } from "../html.ts";
-import type { Asked } from "../page.ts";
+import type { PageRequest } from "../page.ts";
 import { maySend } from "../roles.ts";
 import { at } from "../routes.ts";
 import { recentOnly } from "./alerts.ts";
@@ -11,7 +11,7 @@ import { statementTable } from "./statements.ts";
 const DAY = 86_400_000;
 
 /** One session: who it is, and what it ran. */
-export async function sessionPage({ visit, notice, operations, query, now }: Asked): Promise<Html> {
+export async function sessionPage({ visit, notice, operations, query, now }: PageRequest): Promise<Html> {
   const id = query.get("id") ?? "";
   const [all, running, { items: statements, others }] = await Promise.all([
     openSessions(operations),

@@ -1,13 +1,13 @@
 import type { RunningInfo, SessionInfo } from "../../../fleet/session-registry.ts";
 import type { Operations } from "../../operations.ts";
 import { type Html, html } from "../html.ts";
-import type { Asked } from "../page.ts";
+import type { PageRequest } from "../page.ts";
 import { at } from "../routes.ts";
 import { layout, live } from "./layout.ts";
 import { badge, code, number, table, time, userLink } from "./pieces.ts";
 
 /** Who is connected. */
-export async function sessionsPage({ visit, notice, operations, now }: Asked): Promise<Html> {
+export async function sessionsPage({ visit, notice, operations, now }: PageRequest): Promise<Html> {
   const [open, running] = await Promise.all([openSessions(operations), operations.running()]);
   return layout({
     title: "Sessions",

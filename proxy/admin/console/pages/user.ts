@@ -1,5 +1,5 @@
 import { type Html, html } from "../html.ts";
-import type { Asked } from "../page.ts";
+import type { PageRequest } from "../page.ts";
 import { at } from "../routes.ts";
 import { notableTable, recentOnly } from "./alerts.ts";
 import { caseTable } from "./cases.ts";
@@ -13,7 +13,7 @@ import { resumeForm, suspendForm } from "./suspending.ts";
 const STATEMENTS = 50;
 
 /** All that is known about one user, and the two orders about them. */
-export async function userPage({ visit, notice, operations, query, now }: Asked): Promise<Html> {
+export async function userPage({ visit, notice, operations, query, now }: PageRequest): Promise<Html> {
   const user = query.get("name") ?? "";
   const [open, readings, cases, { items: statements, others }, { items }] = await Promise.all([
     openSessions(operations),
