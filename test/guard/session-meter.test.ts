@@ -3,7 +3,19 @@ import type { Account, Batch, CounterStore, Grant } from "../../proxy/meter/mete
 import { refusalOf } from "../../proxy/meter/refusal.ts";
 import { createMeter } from "../../proxy/meter/session-meter.ts";
 import { createMemoryStore } from "../../proxy/meter/store-memory.ts";
-import { account, colleagues, lookups, ofAddress, people, plainRows, range, rows, rowsOf } from "./claims.ts";
+import {
+  account,
+  colleagues,
+  lookups,
+  ofAddress,
+  people,
+  plainRows,
+  range,
+  revealing,
+  reveals,
+  rows,
+  rowsOf,
+} from "./claims.ts";
 
 /** A memory store that tells how often it was asked. */
 class CountingStore implements CounterStore {
@@ -54,6 +66,29 @@ describe("a session's meter", () => {
     await anna.charge({ ...rowsOf("a"), cost: 5 });
     await anna.charge(rowsOf("a"));
     expect(store.trips).toBe(2);
+  });
+
+  test("a person whose value was turned back a moment ago costs no trip for that class, and one for another", async () => {
+    const anna = account(people("1d", 10), reveals("1d", "phone", 2), reveals("1d", "email", 2));
+    const shown = (of: string, ...who: readonly string[]) => ({
+      ...rowsOf(...who),
+      reveals: revealing([of], ...who).reveals ?? [],
+    });
+    await meterOf(anna).charge(rowsOf("a", "b"));
+    await meterOf(anna).charge(shown("phone", "a"));
+    expect(store.trips).toBe(2);
+    expect(meterOf(anna).charge(shown("phone", "a", "a"))).toEqual({ kind: "all" });
+    expect(meterOf(anna).charge(shown("card", "b"))).toEqual({ kind: "all" });
+    expect(store.trips).toBe(2);
+    await meterOf(anna).charge(shown("email", "a"));
+    await meterOf(anna).charge(shown("phone", "b"));
+    expect(store.trips).toBe(4);
+    expect(await meterOf(anna).charge(shown("phone", "c"))).toMatchObject({ kind: "part", rows: 0 });
+    // What was not granted is asked about again.
+    await meterOf(anna).charge(shown("phone", "c"));
+    expect(store.trips).toBe(6);
+    await meterOf(anna).charge(shown("phone", "?"));
+    expect(store.trips).toBe(7);
   });
 
   test("what one user counted saves no other user a trip", async () => {
