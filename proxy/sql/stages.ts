@@ -44,7 +44,6 @@ export const STAGES: readonly Stage[] = [
       "bind/",
       "comparisons.ts",
       "functions.ts",
-      "keeping-functions.ts",
       "lineage.ts",
       "parse/",
       "purposes.ts",

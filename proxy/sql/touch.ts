@@ -11,11 +11,11 @@ import type {
 } from "libpg-query";
 import type { Catalog } from "../catalog/catalog.ts";
 import { factsOf, statementsWith } from "../pg/statements.ts";
-import { keepsValues } from "./keeping-functions.ts";
 import { type Body, nodeOf, stringOf } from "./parse/grammar.ts";
 import { forEachNamedRelation, someNamedRelation } from "./parse/named-relations.ts";
 import type { RawStatement } from "./parse/parse.ts";
 import { forEachObject } from "./parse/tree.ts";
+import { keepsValues } from "./rules/keeping-functions.ts";
 import type { Scope } from "./scope.ts";
 import { type IsTelling, runsTouchingCode } from "./touching-code.ts";
 import type { SessionTouch } from "./verdict.ts";

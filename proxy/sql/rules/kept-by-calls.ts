@@ -1,12 +1,12 @@
 import type { BoundColumn, BoundQuery, BoundStatement, Call } from "../bind/bound.ts";
 import { allDependsOn, dependsOnNodes } from "../bind/dependencies.ts";
-import { isUndone, keepsValues, keptInView } from "../keeping-functions.ts";
 import { type Body, forEachChild, visitNode } from "../parse/grammar.ts";
 import { someObject } from "../parse/tree.ts";
 import { RUNS_TEXT } from "../unnamed-code.ts";
 import { functionsMeant } from "./calls.ts";
 import { isFound } from "./copied-row.ts";
 import type { Given } from "./given.ts";
+import { isUndone, keepsValues, keptInView } from "./keeping-functions.ts";
 import { isProtected, sightOf } from "./people.ts";
 import { arePinned } from "./pinned-people.ts";
 

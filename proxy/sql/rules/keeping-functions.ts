@@ -1,6 +1,6 @@
-import type { Catalog, CatalogFunction, Relation } from "../catalog/catalog.ts";
-import { isHarmlessFunction } from "./functions.ts";
-import { RUNS_TEXT } from "./unnamed-code.ts";
+import type { Catalog, CatalogFunction, Relation } from "../../catalog/catalog.ts";
+import { isHarmlessFunction } from "../functions.ts";
+import { RUNS_TEXT } from "../unnamed-code.ts";
 
 /*
  * Functions of pg_catalog that keep something where it is read by no query of a table: settings by SHOW, large objects,
