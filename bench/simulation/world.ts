@@ -144,7 +144,7 @@ export class World {
     const suspension = this.#suspensions.isSuspended(user);
     if (suspension === undefined) return false;
     if (user.includes("#") || this.now < suspension.at + DAY) return true;
-    await this.#suspensions.resume(user, "operator");
+    await this.#suspensions.resume(user, "", "operator");
     await this.#suspensions.relax(user, "operator");
     return false;
   }

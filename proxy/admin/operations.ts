@@ -174,7 +174,7 @@ export function createOperations(parts: OperationsParts): Operations {
     },
     questions: parts.questions,
     suspend: (user, why, by) => parts.suspensions.suspend(user, why, by),
-    resume: (user, why, by) => parts.suspensions.resume(user, by, why),
+    resume: (user, why, by) => parts.suspensions.resume(user, why, by),
     notables: async () => {
       const mine = parts.recent.notables();
       return lately(withoutEchoes(mine), await parts.others?.notables(), mine);

@@ -25,7 +25,7 @@ export async function resume(
     }
     if (tightening !== undefined) await suspensions.relax(user, by);
     return {
-      reached: await suspensions.resume(user, by),
+      reached: await suspensions.resume(user, "", by),
       done: `"${user}" may log in again.\n`,
       undone: `"${user}" is NOT resumed`,
     };

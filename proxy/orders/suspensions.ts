@@ -154,7 +154,7 @@ export class Suspensions {
     return this.#order({ user, kind: "suspended", inForce: true, why, by, at: this.#now() });
   }
 
-  resume(user: string, by: string, why = ""): Promise<Reached> {
+  resume(user: string, why: string, by: string): Promise<Reached> {
     return this.#order({ user, kind: "suspended", inForce: false, why, by, at: this.#now() });
   }
 

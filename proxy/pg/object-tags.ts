@@ -1,5 +1,7 @@
+import type { RenameStmt } from "libpg-query";
+
 /** Kinds of objects as command tags name them (AlterObjectTypeCommandTag and CreateCommandTag of tcop/utility.c). */
-const OBJECTS: Readonly<Record<string, string>> = {
+const OBJECTS = {
   OBJECT_ACCESS_METHOD: "ACCESS METHOD",
   OBJECT_AGGREGATE: "AGGREGATE",
   OBJECT_ATTRIBUTE: "TYPE",
@@ -45,17 +47,29 @@ const OBJECTS: Readonly<Record<string, string>> = {
   OBJECT_TYPE: "TYPE",
   OBJECT_USER_MAPPING: "USER MAPPING",
   OBJECT_VIEW: "VIEW",
-};
+  // No command drops or renames these by their kind: they have no tag.
+  OBJECT_AMOP: undefined,
+  OBJECT_AMPROC: undefined,
+  OBJECT_DEFACL: undefined,
+  OBJECT_DEFAULT: undefined,
+  OBJECT_PARAMETER_ACL: undefined,
+  OBJECT_PUBLICATION_NAMESPACE: undefined,
+  OBJECT_PUBLICATION_REL: undefined,
+} as const satisfies Readonly<Record<ObjectKind, string | undefined>>;
+
+type ObjectKind = NonNullable<RenameStmt["renameType"]>;
+
+const isObjectKind = (kind: string): kind is ObjectKind => Object.hasOwn(OBJECTS, kind);
 
 export type Verb = "ALTER" | "CREATE" | "DROP";
 
 /** A tag such as `DROP TABLE`; OTHER for a kind of object that no released server has. */
 export function objectTag(verb: Verb, kind: string | undefined): string {
-  const object = kind !== undefined && Object.hasOwn(OBJECTS, kind) ? OBJECTS[kind] : undefined;
+  const object = kind !== undefined && isObjectKind(kind) ? OBJECTS[kind] : undefined;
   return object === undefined ? "OTHER" : `${verb} ${object}`;
 }
 
 /** The tags for objects of all kinds. */
 export function objectTags(verb: Verb): readonly string[] {
-  return Object.values(OBJECTS).map((object) => `${verb} ${object}`);
+  return Object.values(OBJECTS).flatMap((object) => (object === undefined ? [] : [`${verb} ${object}`]));
 }

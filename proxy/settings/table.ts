@@ -554,7 +554,7 @@ export const SETTINGS = {
   maxMessage: setting({
     value: size,
     placeholder: "SIZE",
-    what: "longest message that a client may send; if left out 64MB, and 1GB (as the server has it) for roles that see all; COPY data may be longer",
+    what: "longest message that a client may send; if left out 64MB, and 1GB (as the server has it) for roles that see all and are not watched; COPY data may be longer",
   }),
   pool: setting({
     value: oneOf("session", "transaction"),

@@ -8,14 +8,15 @@ import type { Constants } from "./parse/constants.ts";
 import { type ParsedText, parseText } from "./parse/parse.ts";
 import { Source } from "./parse/source.ts";
 import { isExpected, Refused, refusalOf, wordsOf } from "./refused.ts";
-import { peopleCopied } from "./rules/copied-values.ts";
+import { type Copied, peopleCopied } from "./rules/copied-values.ts";
+import { tellsPlan } from "./rules/told-plans.ts";
 import { isUnrestricted, type Scope } from "./scope.ts";
 import { sightsOf } from "./sight.ts";
 import type { StageName } from "./stages.ts";
 import { refusedStatements, survey } from "./survey.ts";
 import type { Verdict } from "./verdict.ts";
 import { faultOf } from "./verify/verify.ts";
-import { countingScope, mayCopy, uncounted, watched, withCopies } from "./watched.ts";
+import { countingScope, mayCopy, uncounted, watched, withCopies, withPlans } from "./watched.ts";
 
 /**
  * Called for each fault that the verification pass finds, such as an unqualified relation or an unplanned change. Such
@@ -112,7 +113,8 @@ function watch(
 ): Verdict {
   const counting = countingScope(scope);
   const sights = sightsOf(counting);
-  let copies: readonly (number | undefined)[] | undefined;
+  let copies: readonly (Copied | undefined)[] | undefined;
+  let plans: readonly boolean[] = [];
   try {
     begin("bind");
     const bound = bindAll(parsed.statements, counting, sights, allowance);
@@ -122,11 +124,17 @@ function watch(
       const statement = bound[index];
       return statement && peopleCopied(raw, statement, given);
     });
+    plans = parsed.statements.map((raw, index) => {
+      const statement = bound[index];
+      return statement !== undefined && tellsPlan(raw, statement, given);
+    });
     const { statements, judged } = judgeAll(source, parsed.statements, bound, counting, sights);
     begin("emit");
-    return withCopies(watched(scope, { source, parsed, statements, edits: editsOf(source, judged) }), copies);
+    const verdict = watched(scope, { source, parsed, statements, edits: editsOf(source, judged) });
+    return withCopies(withPlans(verdict, plans), copies);
   } catch (error) {
     if (!isExpected(error)) onLeftover(wordsOf(error));
-    return withCopies(uncounted(source.text, scope, parsed), copies ?? mayCopy(parsed.statements, scope));
+    const verdict = withPlans(uncounted(source.text, scope, parsed), plans);
+    return withCopies(verdict, copies ?? mayCopy(parsed.statements, scope));
   }
 }

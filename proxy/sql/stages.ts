@@ -11,8 +11,8 @@ export interface Stage {
   readonly asks: string;
   readonly takes: readonly string[];
   readonly gives: string;
-  /** Below proxy/sql/; undefined if the stage has no folder of its own yet. */
-  readonly folder: string | undefined;
+  /** Below proxy/sql/. */
+  readonly folder: string;
   /** What the folder may import from outside itself, relative to proxy/sql/. A test enforces it. */
   readonly imports: readonly string[];
 }

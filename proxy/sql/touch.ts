@@ -5,14 +5,17 @@ import type {
   DiscardStmt,
   ExecuteStmt,
   ExplainStmt,
+  FuncCall,
   TransactionStmt,
   VariableSetStmt,
 } from "libpg-query";
+import type { Catalog } from "../catalog/catalog.ts";
 import { factsOf, statementsWith } from "../pg/statements.ts";
-import { type Body, nodeOf } from "./parse/grammar.ts";
+import { type Body, nodeOf, stringOf } from "./parse/grammar.ts";
 import { forEachNamedRelation, someNamedRelation } from "./parse/named-relations.ts";
 import type { RawStatement } from "./parse/parse.ts";
 import { forEachObject } from "./parse/tree.ts";
+import { keepsValues } from "./rules/keeping-functions.ts";
 import type { Scope } from "./scope.ts";
 import { type IsTelling, runsTouchingCode } from "./touching-code.ts";
 import type { SessionTouch } from "./verdict.ts";
@@ -45,7 +48,7 @@ export function touchOf({ node }: RawStatement, isDefinition: boolean, scope: Sc
       (RUNS_CODE.has(type) && factsOf(type)?.family === "definition") || (isDefinition && !isTemporary),
     bareNames: [...bareNames],
     ...(remeans(type, body) && { remeans: true }),
-    ...(storesRows(type, body) && { stores: true }),
+    ...(storesRows(type, body, scope) && { stores: true }),
     ...inner,
   };
 }
@@ -93,20 +96,30 @@ const KEEPS_NAMES: ReadonlySet<string> = new Set([
   ...["CreateRangeStmt", "CreateDomainStmt", "AlterDomainStmt", "CreateExtensionStmt"],
 ]);
 
-/** Whether it has a write, or makes a table, and names a relation that is not the target of one. */
-function storesRows(type: string, body: Body): boolean {
+/**
+ * Whether it has a write, makes a table or calls what keeps a value, and names a relation that is not the target of one.
+ */
+function storesRows(type: string, body: Body, { catalog }: Scope): boolean {
+  let keeps = false;
   const targets = new Set<object>();
   const look = (field: string, object: object): void => {
     if (field === "A_Const") return;
+    if (field === "FuncCall") keeps ||= callsKeeping(object as FuncCall, catalog);
     if (STORES.has(field) && "relation" in object) targets.add(object.relation as object);
     if (field === "into" || field === "intoClause") targets.add((object as { rel?: object }).rel ?? object);
     forEachObject(object, look);
   };
   look(type, body);
-  return targets.size > 0 && someNamedRelation(body, (named) => !targets.has(named));
+  return (keeps || targets.size > 0) && someNamedRelation(body, (named) => !targets.has(named));
 }
 
-const STORES: ReadonlySet<string> = new Set(["InsertStmt", "UpdateStmt", "MergeStmt"]);
+const STORES: ReadonlySet<string> = new Set(["InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"]);
+
+function callsKeeping({ funcname }: FuncCall, { functionsByName }: Catalog): boolean {
+  const last = funcname?.at(-1);
+  const name = last === undefined ? "" : stringOf(last);
+  return name !== "nextval" && (functionsByName.get(name) ?? []).some(keepsValues);
+}
 
 /** Statements that run code that they do not show. */
 export const RUNS_CODE = statementsWith("runsCode");

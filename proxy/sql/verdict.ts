@@ -86,9 +86,11 @@ export interface Statement {
   readonly touch?: SessionTouch;
   /**
    * For a watched role: it stores values of so many people in each row that it writes, where nobody is counted for them.
-   * Infinity: of any number.
+   * Infinity: of any number. Zero: of those who are counted by its rows, as long as these reach the client.
    */
   readonly copies?: number;
+  /** For a watched role: some of what it stores outlives a rollback. */
+  readonly isForGood?: true;
   /** For a watched role: it stores values of the client's and reads none, so its errors quote what the client has sent. */
   readonly ownValues?: true;
   /** For a watched role: replaces a text that cannot be read, which may contain several statements. */

@@ -2,17 +2,21 @@ import { makesTable, statementsWith } from "../pg/statements.ts";
 import type { Role } from "../policy/policy.ts";
 import { unrestricted } from "../policy/rules/all.ts";
 import { applyEdits, applyInOrder } from "./emit/rewrite.ts";
+import { isHarmlessFunction } from "./functions.ts";
 import { namesBeyond } from "./ordinals.ts";
-import { nodeOf } from "./parse/grammar.ts";
+import { nodeOf, stringOf } from "./parse/grammar.ts";
 import { type NamedRelation, someNamedRelation } from "./parse/named-relations.ts";
 import { type Parsed, type ParsedText, parseText, type RawStatement } from "./parse/parse.ts";
 import type { Source } from "./parse/source.ts";
 import { someObject } from "./parse/tree.ts";
 import { isKnownCall } from "./reads-more.ts";
+import type { Copied } from "./rules/copied-values.ts";
+import { runsText } from "./rules/kept-by-calls.ts";
 import type { Scope } from "./scope.ts";
 import { sightsOf } from "./sight.ts";
 import { relationNamed, survey, surveyParsed } from "./survey.ts";
 import { RUNS_CODE, touchOf } from "./touch.ts";
+import { copiesUnread } from "./unread-copies.ts";
 import type { Effect, MadeEdit, Metering, SessionTouch, Statement, Verdict } from "./verdict.ts";
 import { strayEdit } from "./verify/same-tree.ts";
 
@@ -55,7 +59,21 @@ export function uncounted(text: string, scope: Scope, parsed: Parsed): Verdict {
 
 /** The verdict on a text that was not analysed because of a lack of time or capacity, not because of its contents. */
 export function unanalysed(text: string, scope: Scope): Verdict {
-  return { kind: "pass", statements: survey(text, scope).map(unread) };
+  return unreadWith({ kind: "pass", statements: survey(text, scope).map(unread) }, Buffer.from(text));
+}
+
+/** Any of its statements may store what any of its words says. */
+function unreadWith(verdict: Verdict, text: Buffer): Verdict {
+  const copied = copiesUnread(text);
+  return withCopies(
+    verdict,
+    verdict.statements.map(() => copied),
+  );
+}
+
+/** For a text that this parser must not read: its bytes or strings mean something else to the server. */
+export function unreadable(text: Buffer): Verdict {
+  return unreadWith(UNREAD, text);
 }
 
 /** Nothing is known about a text that does not parse here. */
@@ -203,39 +221,67 @@ function mayShow({ node }: RawStatement, isDefinition: boolean, scope: Scope): b
   return calls || someNamedRelation(body, (named) => mayHavePeople(named, ctes, scope));
 }
 
-/** The same for what a statement stores elsewhere, where its names could not be resolved. */
-export function mayCopy(statements: readonly RawStatement[], scope: Scope): readonly (number | undefined)[] {
+/**
+ * The same for what a statement stores elsewhere, where its names could not be resolved: nothing says then how many people are
+ * in a row of it.
+ */
+export function mayCopy(statements: readonly RawStatement[], scope: Scope): readonly (Copied | undefined)[] {
   return statements.map(({ node }) => {
     const [type, body] = nodeOf(node);
-    if (!STORES.has(type) && !makesTable(body)) return undefined;
-    const copies = someNamedRelation(body, (named) => {
-      const isTarget = "relation" in body && named === body.relation;
-      const isKnown = relationNamed(named, scope) !== undefined;
-      return !isTarget && isKnown && mayHavePeople(named, NO_NAMES, scope);
-    });
-    return copies ? 1 : undefined;
+    if (DEFINES_ONLY.has(type)) return undefined;
+    const stores = STORES.has(type) || makesTable(body) || someObject(body, (field) => STORES.has(field));
+    const calls = someObject(body, (field, object) => field === "FuncCall" && !isHarmlessCall(object, scope));
+    if (!stores && !calls) return undefined;
+    const isOwn = (named: NamedRelation) =>
+      type === "InsertStmt" && "relation" in body && named === body.relation;
+    const copies = someNamedRelation(body, (named) => !isOwn(named) && mayHavePeople(named, NO_NAMES, scope));
+    return copies || (calls && runsText(body))
+      ? { people: Number.POSITIVE_INFINITY, isForGood: calls }
+      : undefined;
   });
 }
 
-const STORES: ReadonlySet<string> = new Set(["InsertStmt", "UpdateStmt", "MergeStmt", "CreateTableAsStmt"]);
-const NO_NAMES: ReadonlySet<string> = new Set();
-
-/** Whether a text that cannot be read may copy rows: it has a word that begins a query, perhaps in a string. */
-export function mayCopyUnread(text: Buffer): boolean {
-  return /\b(?:select|table|execute)\b/i.test(text.toString("latin1"));
+/** Postgres's own functions of this name read, and leave nothing behind. */
+function isHarmlessCall(call: object, { catalog }: Scope): boolean {
+  const path = "funcname" in call && Array.isArray(call.funcname) ? call.funcname.map(stringOf) : [];
+  const known = catalog.functionsByName.get(path.at(-1) ?? "") ?? [];
+  return known.length > 0 && known.every((fn) => fn.schema !== "pg_catalog" || isHarmlessFunction(fn));
 }
 
+const STORES: ReadonlySet<string> = new Set([
+  ...["InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt", "CreateTableAsStmt"],
+]);
+/** What it says is run by other statements. */
+const DEFINES_ONLY: ReadonlySet<string> = new Set(["ViewStmt", "RuleStmt", "CreateFunctionStmt"]);
+const NO_NAMES: ReadonlySet<string> = new Set();
+
 /** The verdict, with how many people each of its statements copies for each row that it stores. */
-export function withCopies(verdict: Verdict, copies: readonly (number | undefined)[]): Verdict {
+export function withCopies(verdict: Verdict, copies: readonly (Copied | undefined)[]): Verdict {
   if (copies.every((each) => each === undefined)) return verdict;
   const statements = verdict.statements.map((statement, index): Statement => {
     const each = copies[index];
     if (each === undefined) return statement;
-    const copied: Statement = { ...statement, copies: each, uncounted: true };
+    const { people, isForGood } = each;
+    const more = {
+      copies: people,
+      ...(people > 0 && { uncounted: true as const }),
+      ...(isForGood && { isForGood: true as const }),
+    };
     const { effect } = statement;
-    if (effect?.kind !== "prepare") return copied;
-    return { ...statement, effect: { ...effect, inner: { ...effect.inner, copies: each, uncounted: true } } };
+    // What it runs is looked up by its name.
+    if (effect?.kind === "execute") return { ...statement, copies: people };
+    if (effect?.kind !== "prepare") return { ...statement, ...more };
+    return { ...statement, effect: { ...effect, inner: { ...effect.inner, ...more } } };
   });
+  return { ...verdict, statements };
+}
+
+/** The verdict, with plans that tell of people counted by their size. */
+export function withPlans(verdict: Verdict, tells: readonly boolean[]): Verdict {
+  if (!tells.includes(true)) return verdict;
+  const statements = verdict.statements.map((statement, index) =>
+    tells[index] === true ? { ...statement, ...BY_SIZE } : statement,
+  );
   return { ...verdict, statements };
 }
 
@@ -306,7 +352,7 @@ function inDoubt(statement: Statement, doubt: Doubt): Statement {
 
 const GIVES_ROWS: ReadonlySet<string> = new Set(["read", "write", "copyOut"]);
 
-/** For a text that this parser must not read: its bytes or strings mean something else to the server. */
+/** The same for a role whose copies nobody counts. */
 export const UNREAD: Verdict = {
   kind: "pass",
   statements: [

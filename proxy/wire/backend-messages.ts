@@ -134,6 +134,14 @@ export function rowsWritten({ buffer, start, end }: Frame): number | undefined {
   return count === undefined ? undefined : Number(count);
 }
 
+const MOVED = /^MOVE (\d+)$/;
+
+/** How many rows MOVE has passed; undefined for another command's tag. */
+export function rowsMoved({ buffer, start, end }: Frame): number | undefined {
+  const count = MOVED.exec(buffer.toString("latin1", start + 5, end - 1))?.[1];
+  return count === undefined ? undefined : Number(count);
+}
+
 const MADE = /^SELECT (\d+)$/;
 
 /** How many rows a SELECT gave, or put into a new table (INTO, CREATE TABLE AS); undefined for another command's tag. */

@@ -25,7 +25,7 @@ export type Sqlstate =
   | "42601" // syntax_error
   | "53300" // too_many_connections
   | "53400" // configuration_limit_exceeded: a budget
-  | "54000" // program_limit_exceeded: rows, bytes of one statement
+  | "54000" // program_limit_exceeded: too much for one statement, as rows, bytes, written rows, or a read without a filter
   | "54001" // statement_too_complex
   | "55000" // object_not_in_prerequisite_state: a portal that fetches from itself
   | "57014" // query_canceled

@@ -3,6 +3,7 @@ import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { DEFINITIONS, type Definition } from "../../proxy/metrics/definitions.ts";
 import { createMetrics } from "../../proxy/metrics/metrics.ts";
+import { ROLE_RULES } from "../../proxy/policy/rules/all.ts";
 import { expositionOf, ownNumbers } from "../../proxy/workers/summary.ts";
 
 const PAGE = fileURLToPath(new URL("../../docs/metrics.md", import.meta.url));
@@ -40,4 +41,12 @@ test("what is no count says how the numbers of several processes become one", ()
   for (const { name, type, together } of DEFINITIONS) {
     expect([name, together !== undefined]).toEqual([name, type === "gauge"]);
   }
+});
+
+test("the page names each reason for which a role's key denies", async () => {
+  const page = await readFile(PAGE, "utf8");
+  const line = page.split("\n").find((each) => each.startsWith("| `reason` of a denial |")) ?? "";
+  const reasons = ROLE_RULES.flatMap(({ keys }) => Object.values(keys).flatMap(({ reason }) => reason ?? []));
+  expect(reasons.length).toBeGreaterThan(5);
+  expect(reasons.filter((reason) => !line.includes(`\`${reason}\``))).toEqual([]);
 });

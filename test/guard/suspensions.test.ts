@@ -64,7 +64,7 @@ describe("a suspension without Redis", () => {
     const cut = told(proxy, "anna");
     await command.suspend("anna", "stolen laptop", "eve");
     expect(await withinASecond(cut)).toBe("stolen laptop");
-    await command.resume("anna", "eve");
+    await command.resume("anna", "", "eve");
     await vi.waitUntil(() => proxy.isSuspended("anna") === undefined, { timeout: 1_000 });
     const again = told(proxy, "anna");
     await command.suspend("anna", "again", "eve");
@@ -88,7 +88,7 @@ describe("a suspension without Redis", () => {
   test("given twice at once from two processes is lifted by one resume", async () => {
     const [one, two] = [await instance({ file }), await instance({ file })];
     await Promise.all([one.suspend("anna", "a", "eve"), two.suspend("anna", "b", "adam")]);
-    await one.resume("anna", "eve");
+    await one.resume("anna", "", "eve");
     await two.poll();
     expect(two.isSuspended("anna")).toBeUndefined();
   });
@@ -130,7 +130,7 @@ describe("a suspension over Redis", () => {
     const proxy = await instance(redisAt(server.url));
     await proxy.suspend("anna", "sold data", "eve");
     await proxy.suspend("ben", "mistake", "eve");
-    await proxy.resume("ben", "eve");
+    await proxy.resume("ben", "", "eve");
     await server.kill();
     const empty = await startRedis({ port: server.port });
     onTestFinished(() => empty.stop());

@@ -11,7 +11,7 @@ import { passwordOf } from "./support-schema.ts";
 /** A client that speaks the protocol byte by byte. */
 export class RawClient {
   readonly socket: Socket;
-  readonly #reader = new FrameReader(1 << 20, () => false);
+  readonly #reader = new FrameReader(1 << 24, () => false);
   readonly #closed: Promise<unknown>;
   #wake: () => void = () => {};
   #ended = false;

@@ -55,7 +55,8 @@ beforeAll(async () => {
     await world.database.query(
       `create table mine_${place} (n int, value text); grant all on mine_${place} to public`,
     );
-  const sealing = { policy: SEALING, tokens: sealer };
+  const settings = { maxMessage: 64 * 1024 * 1024 };
+  const sealing = { policy: SEALING, tokens: sealer, settings };
   sluices.set("session, tokens", await startProxy(world.database, sealing));
   sluices.set("pool, tokens", await startProxy(world.database, { ...sealing, pool: { size: 2 } }));
   const watched = POLICY("watch: true, budget: { 1h: 1000000 }");
@@ -63,8 +64,8 @@ beforeAll(async () => {
     ["open", POLICY("budget: none")],
     ["watched", watched],
   ] as const) {
-    sluices.set(`session, ${name}`, await startProxy(world.database, { policy }));
-    sluices.set(`pool, ${name}`, await startProxy(world.database, { policy, pool: { size: 2 } }));
+    sluices.set(`session, ${name}`, await startProxy(world.database, { policy, settings }));
+    sluices.set(`pool, ${name}`, await startProxy(world.database, { policy, settings, pool: { size: 2 } }));
   }
 });
 afterAll(async () => {
@@ -268,7 +269,7 @@ const steps = (kinds: typeof ALL) =>
     fc.record({
       kind: fc.constantFrom(...kinds),
       salt: fc.integer({ min: 1, max: 1_000_000 }),
-      size: fc.constantFrom(0, 100, 5_000, 70_000, 300_000, 900_000),
+      size: fc.constantFrom(0, 100, 5_000, 70_000, 300_000, 1_300_000, 3_000_000),
     }),
     { minLength: 1, maxLength: 12 },
   );

@@ -2,6 +2,7 @@ import type { Catalog, CatalogFunction } from "../../catalog/catalog.ts";
 import { quoteIdentifier } from "../../pg/quote.ts";
 import { readsItsArgumentsOnly } from "../../sql/reads-more.ts";
 import type { Scope } from "../../sql/scope.ts";
+import { RUNS_TEXT } from "../../sql/unnamed-code.ts";
 import type { Statement, Verdict } from "../../sql/verdict.ts";
 import { BY_SIZE } from "../../sql/watched.ts";
 import { type Frame, MalformedMessage } from "../../wire/frames.ts";
@@ -32,17 +33,19 @@ function calledIn({ buffer, start, end }: Frame, { functionsByOid }: Catalog): C
   if (end < at + 4) throw new MalformedMessage("FunctionCall", "insufficient data left in message");
   const oid = buffer.readUInt32BE(at);
   const called = functionsByOid.get(oid);
-  if (called === undefined) return callOf(quoteIdentifier(String(oid)), false);
+  if (called === undefined) return callOf(quoteIdentifier(String(oid)), false, false);
   let found = known.get(called);
   if (found === undefined) {
     const name = `${quoteIdentifier(called.schema)}.${quoteIdentifier(called.name)}`;
-    found = callOf(name, readsItsArgumentsOnly(called));
+    const runsText = called.schema === "pg_catalog" && RUNS_TEXT.has(called.name);
+    found = callOf(name, readsItsArgumentsOnly(called), runsText);
     known.set(called, found);
   }
   return found;
 }
 
-function callOf(name: string, isPlain: boolean): Called {
+/** `runsText`: a text that may keep what it reads. */
+function callOf(name: string, isPlain: boolean, runsText: boolean): Called {
   const statement: Statement = {
     command: "CALL",
     kind: "other",
@@ -52,6 +55,7 @@ function callOf(name: string, isPlain: boolean): Called {
     lookups: 0,
     limited: false,
     ...(!isPlain && { ...BY_SIZE, readsMore: true }),
+    ...(runsText && { copies: Number.POSITIVE_INFINITY }),
     touch: { session: true, defines: !isPlain, bareNames: [] },
   };
   return { text: Buffer.from(`CALL ${name}()`), verdict: { kind: "pass", statements: [statement] } };

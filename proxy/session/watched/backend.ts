@@ -11,6 +11,7 @@ import { answer } from "../relay/lifecycle.ts";
 import { isHeld } from "../statement/effects.ts";
 import { type Run, UNKNOWN_STATEMENT } from "../statement/run.ts";
 import { WatchedCompletion } from "./completion.ts";
+import { undone } from "./copying.ts";
 import { CurrentRun } from "./current-run.ts";
 import { Cutting } from "./cutting.ts";
 import { WatchedFailure } from "./failure.ts";
@@ -240,7 +241,7 @@ export class WatchedBackend {
   /** A budget is used up: if the statement still runs, it ends. */
   #stop(run: Run, refusal: Refusal): void {
     if (run !== this.#run.known || run.cut !== undefined) return;
-    run.cut = this.#state.trace.refer(refusal);
+    run.cut = this.#state.trace.refer(run.shape.copies === undefined ? refusal : undone(refusal));
     if (!this.#run.isOver) this.cancel(run.cut);
   }
 }

@@ -13,12 +13,14 @@ class Unpaid {
   readonly run: Run;
   readonly reader: Reader;
   readonly namespaces: readonly string[];
+  readonly of: Shown["of"];
   /** Whom they are at most: each sighting counts. */
   sightings = 0;
 
-  constructor(run: Run, reader: Reader, namespaces: readonly string[]) {
+  constructor(run: Run, reader: Reader, { namespaces, of }: Shown) {
     this.run = run;
     this.reader = reader;
+    this.of = of;
     this.namespaces = namespaces;
   }
 
@@ -77,8 +79,9 @@ export class Charges {
     const { namespaces, identities, units } = shown;
     if (reader.account.windows.length === 0) return;
     let last = this.#queue.at(-1);
-    if (last?.run !== run || last.reader !== reader || !isSame(last.namespaces, namespaces)) {
-      last = new Unpaid(run, reader, namespaces);
+    const isOther = last?.run !== run || last.reader !== reader || last.of !== shown.of;
+    if (last === undefined || isOther || !isSame(last.namespaces, namespaces)) {
+      last = new Unpaid(run, reader, shown);
       this.#queue.push(last);
     }
     last.add(shown);
@@ -109,11 +112,15 @@ export class Charges {
     });
   }
 
-  #settle({ run, reader, sightings }: Unpaid, grant: Grant): void {
+  #settle({ run, reader, of, sightings }: Unpaid, grant: Grant): void {
     // What cannot be counted is on record all the same, and an application does not wait for it.
-    const refusal = grant.kind === "part" ? this.#readers.usedUp(reader, grant) : undefined;
+    const refusal = grant.kind === "part" ? this.#refusal(reader, of, grant) : undefined;
     if (refusal !== undefined) this.#onStop(run, refusal);
     for (const { advance } of reader.advances) advance.charged(sightings);
+  }
+
+  #refusal(reader: Reader, of: Shown["of"], grant: Extract<Grant, { kind: "part" }>): Refusal | undefined {
+    return of === "copy" ? this.#readers.noRoomFor(reader, grant) : this.#readers.usedUp(reader, grant);
   }
 }
 
@@ -123,6 +130,8 @@ export interface Shown {
   readonly identities: readonly string[];
   readonly units: number;
   readonly bytes: number;
+  /** A copy is undone where there is no room for it. */
+  readonly of?: "copy";
 }
 
 function isSame(a: readonly string[], b: readonly string[]): boolean {

@@ -5,7 +5,7 @@ import { SessionEnd } from "../context/parts.ts";
 import type { AnswerSteps } from "../relay/lifecycle.ts";
 import { applyEffect } from "../statement/effects.ts";
 import type { Run } from "../statement/run.ts";
-import { peopleStored } from "./copying.ts";
+import { peopleAtEnd } from "./copying.ts";
 import type { CurrentRun } from "./current-run.ts";
 import type { Cutting } from "./cutting.ts";
 import type { WatchedRecord } from "./record.ts";
@@ -58,9 +58,9 @@ export class WatchedCompletion implements AnswerSteps<Frame, Ended> {
     return { type, request, run };
   }
 
-  /** Charges for what it has stored. False: it waits for the counters, as rows do. */
+  /** Charges for what it has stored, and what its tag tells. False: it waits for the counters, as rows do. */
   #mayStay(run: Run, frame: Frame): boolean {
-    const people = peopleStored(run, frame);
+    const people = peopleAtEnd(run, frame);
     if (people === 0) return true;
     this.#run.ending();
     if (people !== Number.POSITIVE_INFINITY) return this.#rows.stored(run, people);

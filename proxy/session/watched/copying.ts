@@ -1,6 +1,5 @@
 import type { Statement } from "../../sql/verdict.ts";
-import { mayCopyUnread } from "../../sql/watched.ts";
-import { rowsMade, rowsWritten } from "../../wire/backend-messages.ts";
+import { rowsMade, rowsMoved, rowsWritten } from "../../wire/backend-messages.ts";
 import type { Frame } from "../../wire/frames.ts";
 import { bindMessage, describeMessage, executeMessage, parseMessage } from "../../wire/frontend-messages.ts";
 import { Backend } from "../../wire/messages.ts";
@@ -22,10 +21,31 @@ export function isHeld(state: WatchedState, reader: Reader, shapes: readonly Sta
   return state.readers.stops(reader) && shapes.some(({ copies }) => copies !== undefined);
 }
 
-/** How many people the rows show that it has written. Infinity: nothing says how many. */
-export function peopleStored(run: Run, complete: Frame): number {
+/** Why it is not sent at all: what it keeps could not be undone. */
+export function keptForGood(
+  state: WatchedState,
+  reader: Reader,
+  shapes: readonly Statement[],
+): Refusal | undefined {
+  return state.readers.stops(reader) && shapes.some(({ isForGood }) => isForGood) ? FOR_GOOD : undefined;
+}
+
+/** How many people the end of a statement tells of. Infinity: of what it has stored nothing says how many. */
+export function peopleAtEnd(run: Run, complete: Frame): number {
+  return peopleStored(run, complete) + peopleMoved(run, complete);
+}
+
+/** How many rows MOVE has passed is a number that a condition decides. */
+function peopleMoved({ statement, shape }: Run, complete: Frame): number {
+  const isMove = statement.command === "MOVE" && shape.metering !== undefined;
+  return isMove && rowsMoved(complete) !== 0 ? 1 : 0;
+}
+
+/** How many people the rows show that it has written. */
+function peopleStored(run: Run, complete: Frame): number {
   const { copies } = run.shape;
-  if (copies === undefined) return peopleStoredUnread(run, complete);
+  if (copies === undefined) return 0;
+  if (copies === 0) return run.statement.effect?.kind === "fetch" ? Number.POSITIVE_INFINITY : 0;
   // No tag says how many rows were written, until the client has fetched all that they return.
   if (complete.type === Backend.PortalSuspended) return Number.POSITIVE_INFINITY;
   const written = rowsWritten(complete);
@@ -33,13 +53,7 @@ export function peopleStored(run: Run, complete: Frame): number {
   return copies * (written ?? rowsMade(complete) ?? 1);
 }
 
-/** Of a text that nobody could read. A SELECT whose rows did not come has made a table of them. */
-function peopleStoredUnread({ statement, judged, rows }: Run, complete: Frame): number {
-  if (statement.unread !== true || !mayCopyUnread(judged.text)) return 0;
-  if (complete.type === Backend.PortalSuspended)
-    return /\breturning\b/i.test(judged.text.toString("latin1")) ? Number.POSITIVE_INFINITY : 0;
-  return rowsWritten(complete) ?? (rows === 0 ? rowsMade(complete) : undefined) ?? 0;
-}
+const UNDONE = "nothing was stored: ";
 
 /** Of a text with several statements nothing can be taken back by itself. */
 export const NOT_BY_ITSELF: Refusal = refuse(
@@ -48,11 +62,24 @@ export const NOT_BY_ITSELF: Refusal = refuse(
   { hint: "Send it by itself: where a budget has no room for what it copies, it is undone." },
 );
 
-export const GATHERS: Refusal = refuse(
-  "53400",
-  "it is not known how many people a row that is stored shows",
+export const GATHERS: Refusal = refuse("53400", `${UNDONE}how many people are in it is not known`, {
+  hint: "Store rows as they are, one statement at a time, without aggregates, functions that run a text and calls that keep a value elsewhere. Or do it as a user without a budget.",
+});
+
+/** A budget has no room for it: what the client is told of a statement that has been taken back. */
+export function undone(refusal: Refusal): Refusal {
+  const { message, hint } = refusal;
+  if (message.startsWith(UNDONE)) return refusal;
+  const less = "Store fewer rows, or wait until earlier reads have left the window.";
+  return { ...refusal, message: `${UNDONE}${message}`, hint: hint === undefined ? less : `${less} ${hint}` };
+}
+
+/** Locks and sequences are seen by other sessions at once, and no rollback takes them back. */
+export const FOR_GOOD: Refusal = refuse(
+  "42501",
+  "the statement was not run: a call keeps what no rollback undoes, and how many people are in that is not known",
   {
-    hint: "Store the rows one by one, without aggregates, or do it as a user without a budget.",
+    hint: "Read the value first, and call the function with it in a statement of its own.",
   },
 );
 

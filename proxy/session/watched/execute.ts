@@ -9,7 +9,7 @@ import type { Naming } from "../decide/naming.ts";
 import { type Outcome, Refused, type RequestSteps } from "../relay/lifecycle.ts";
 import type { Judged } from "../statement/decision.ts";
 import type { Portal } from "../statement/prepared.ts";
-import { hold, isHeld } from "./copying.ts";
+import { hold, isHeld, keptForGood } from "./copying.ts";
 import type { Judgement } from "./judgement.ts";
 import type { Reader } from "./readers.ts";
 import type { Renewal } from "./renewal.ts";
@@ -71,7 +71,8 @@ export class WatchedExecute implements RequestSteps<Frame, ExecuteInput, Execute
 
   reserve({ judged, shape }: ExecuteDecision): Outcome<Reader> {
     const reader = this.#readerOf(judged);
-    const refusal = shape && this.#state.readers.refusal(reader, [shape]);
+    const refusal =
+      shape && (this.#state.readers.refusal(reader, [shape]) ?? keptForGood(this.#state, reader, [shape]));
     return refusal === undefined ? reader : new Refused(refusal, judged);
   }
 

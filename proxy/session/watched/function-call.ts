@@ -4,6 +4,7 @@ import type { Naming } from "../decide/naming.ts";
 import { type Outcome, Refused, type RequestSteps } from "../relay/lifecycle.ts";
 import { calledFunction } from "../statement/called-function.ts";
 import type { Judged } from "../statement/decision.ts";
+import { GATHERS, isHeld } from "./copying.ts";
 import type { Judgement } from "./judgement.ts";
 import type { Reader } from "./readers.ts";
 import type { WatchedState } from "./state.ts";
@@ -41,8 +42,12 @@ export class WatchedFunctionCall implements RequestSteps<Frame, CallDecision, Ca
 
   reserve({ judged }: CallDecision): Outcome<Reader> {
     const reader = this.#readerOf(judged);
-    const refusal = this.#state.readers.refusal(reader, judged.verdict.statements);
-    return refusal === undefined ? reader : new Refused(refusal, judged);
+    const { statements } = judged.verdict;
+    const refusal = this.#state.readers.refusal(reader, statements);
+    if (refusal !== undefined) return new Refused(refusal, judged);
+    // It commits what it does before its answer comes.
+    const keeps = isHeld(this.#state, reader, statements);
+    return keeps ? new Refused(GATHERS, judged) : reader;
   }
 
   forward({ frame, at, judged }: CallDecision, reader: Reader): void {

@@ -1,7 +1,7 @@
 import type { Scope } from "../../sql/scope.ts";
 import { unnamedCode } from "../../sql/unnamed-code.ts";
 import type { Statement } from "../../sql/verdict.ts";
-import { countingScope, type Doubt, doubted, UNREAD } from "../../sql/watched.ts";
+import { countingScope, type Doubt, doubted, unreadable } from "../../sql/watched.ts";
 import { typesDeclaredIn } from "../../wire/frontend-messages.ts";
 import type { Surroundings } from "../decide/certainty.ts";
 import type { Naming, Protocol } from "../decide/naming.ts";
@@ -37,7 +37,8 @@ export class Judgement {
   of(text: Buffer, by: Protocol, inForce: Scope): Judged | undefined {
     const { judging } = this.#state;
     const scope = judging.observes ? countingScope(inForce) : inForce;
-    if (!isReadable(text, this.#state.established.parameters)) return { text, scope, verdict: UNREAD };
+    if (!isReadable(text, this.#state.established.parameters))
+      return { text, scope, verdict: unreadable(text) };
     const found = judging.judge(text, scope);
     if (found === undefined) return undefined;
     const { statements } = found.verdict;
@@ -48,7 +49,7 @@ export class Judgement {
     const strict = judging.observes ? judging.judge(text, this.#strictScope(inForce, reader)) : undefined;
     if (judging.observes && strict === undefined) return undefined;
     const would = strict?.verdict;
-    if (!isText) return { text, scope, verdict: UNREAD, would };
+    if (!isText) return { text, scope, verdict: unreadable(text), would };
     const judged = { ...found, would };
     const own = this.#scopeOf(scope, reader);
     if (own === scope) return this.#settled(judged);

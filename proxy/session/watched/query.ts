@@ -6,7 +6,7 @@ import { poisonedQuery } from "../../wire/poison.ts";
 import type { Naming } from "../decide/naming.ts";
 import { type Outcome, Refused, type RequestSteps } from "../relay/lifecycle.ts";
 import type { Judged } from "../statement/decision.ts";
-import { isHeld, NOT_BY_ITSELF, sendUncommitted } from "./copying.ts";
+import { isHeld, keptForGood, NOT_BY_ITSELF, sendUncommitted } from "./copying.ts";
 import type { Judgement } from "./judgement.ts";
 import type { Reader } from "./readers.ts";
 import type { Renewal } from "./renewal.ts";
@@ -69,6 +69,8 @@ export class WatchedQuery implements RequestSteps<Frame, QueryInput, QueryDecisi
     const reader = this.#readerOf(judged);
     const refusal = this.#state.readers.refusal(reader, shapes);
     if (refusal !== undefined) return new Refused(refusal, judged);
+    const kept = keptForGood(this.#state, reader, shapes);
+    if (kept !== undefined) return new Refused(kept, judged);
     if (!isHeld(this.#state, reader, shapes)) return reader;
     if (shapes.length > 1) return new Refused(NOT_BY_ITSELF, judged);
     return this.#state.ledger.isSettled ? reader : this.#state.wait();

@@ -109,6 +109,12 @@ export class Readers {
     return undefined;
   }
 
+  /** The same for what is undone then: a copy that is too large stops none that fits. */
+  noRoomFor(reader: Reader, grant: Extract<Grant, { kind: "part" }>): Refusal | undefined {
+    const hasRoom = grant.used < grant.window.limit;
+    return hasRoom && this.stops(reader) ? refusalOf(grant, reader.account) : this.usedUp(reader, grant);
+  }
+
   #make({ role, person: named }: Standing): Reader {
     const { database, user, address } = this.#established;
     const person = named?.name;

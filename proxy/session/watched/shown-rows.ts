@@ -25,6 +25,8 @@ export class ShownRows {
   #reader: Reader | undefined;
   /** They are being charged, and leave when that is done. */
   #many: Rows | undefined;
+  /** The first piece of a long row has left. */
+  #hasBegun = false;
   /** Its error or notice is being charged, and leaves when that is done. */
   #telling: Run | undefined;
 
@@ -47,10 +49,12 @@ export class ShownRows {
 
   /** False: it must wait until those before it are charged, or those in it where they are many. */
   row(frame: FrameReader, run: Run): boolean {
+    // What has begun to leave leaves whole, also where a budget stops meanwhile.
     if (frame.piece === "middle" || frame.piece === "last") {
-      if (run.cut === undefined) this.#state.toClient.forward(frame);
+      if (this.#hasBegun) this.#state.toClient.forward(frame);
       return true;
     }
+    this.#hasBegun = false;
     if (this.#many !== undefined) return this.#paid(frame, run, this.#many);
     if (run.cut !== undefined) return true;
     const { metering } = run.shape;
@@ -58,7 +62,7 @@ export class ShownRows {
       const { rows, bytes } = whole(frame);
       run.rows += rows;
       run.bytes += bytes;
-      this.#state.toClient.forward(frame);
+      this.#forward(frame);
       return true;
     }
     if (this.#reader === undefined || this.#run !== run)
@@ -87,15 +91,16 @@ export class ShownRows {
    * charged.
    */
   text(run: Run, people: number, bytes: number): boolean {
-    return this.#told(run, people, bytes, people > (this.#reader?.ahead ?? 0));
+    return this.#told(run, { people, bytes, waits: people > (this.#reader?.ahead ?? 0) });
   }
 
   /** A statement has stored values of so many people. False: until they are charged. */
   stored(run: Run, people: number): boolean {
-    return this.#told(run, people, 0, true);
+    return this.#told(run, { people, bytes: 0, waits: true, of: "copy" });
   }
 
-  #told(run: Run, people: number, bytes: number, waits: boolean): boolean {
+  #told(run: Run, told: Told): boolean {
+    const { people, waits } = told;
     if (this.#telling === run) return this.#isPaid(run, people);
     const reader = this.#reader;
     if (people === 0 || reader === undefined || this.#run !== run || run.cut !== undefined) return true;
@@ -104,7 +109,7 @@ export class ShownRows {
       return false;
     }
     if (!this.#isChecked && this.#isStopped(run, reader)) return true;
-    this.#quote(run, reader, people, bytes);
+    this.#quote(run, reader, told);
     if (!waits || this.#state.judging.observes) return true;
     this.#charges.flush();
     this.#telling = run;
@@ -124,14 +129,14 @@ export class ShownRows {
     const reader = this.#reader;
     if (reader === undefined || reader.account.windows.length === 0) return;
     if (this.#state.readers.stops(reader)) this.#onStop(run, GATHERS);
-    else this.#quote(run, reader, 1, 0);
+    else this.#quote(run, reader, { people: 1, bytes: 0 });
   }
 
-  #quote(run: Run, reader: Reader, people: number, bytes: number): void {
+  #quote(run: Run, reader: Reader, { people, bytes, of }: Omit<Told, "waits">): void {
     run.people.addUnknown(people);
     this.#charges.shown(run, reader, {
       ...{ namespaces: NOBODY, identities: NOBODY },
-      ...{ units: people * PERSON, bytes },
+      ...{ units: people * PERSON, bytes, ...(of && { of }) },
     });
   }
 
@@ -177,8 +182,13 @@ export class ShownRows {
     const { identities, namespaces } = shown;
     for (let i = 0; i < identities.length; i++) run.people.add(namespaces[i] ?? "", identities[i] ?? "");
     run.people.addUnknown(others);
-    if (end === undefined) this.#state.toClient.forward(frame);
+    if (end === undefined) this.#forward(frame);
     else this.#state.toClient.lend(frame.buffer, frame.start, end);
+  }
+
+  #forward(frame: FrameReader): void {
+    this.#hasBegun = frame.piece === "first";
+    this.#state.toClient.forward(frame);
   }
 
   /** Takes the added columns off. */
@@ -196,6 +206,15 @@ export class ShownRows {
       ? ofPeople(run, metering, identities, { bytes, end })
       : ofGroup(metering, identities, { bytes, end });
   }
+}
+
+/** A text, or the end of a statement, which shows so many people without names. */
+interface Told {
+  readonly people: number;
+  readonly bytes: number;
+  /** Until they are charged. */
+  readonly waits: boolean;
+  readonly of?: Shown["of"];
 }
 
 /** Rows that lie in the same bytes, and the people they show. */
@@ -262,7 +281,9 @@ function namespacesOf(subjects: readonly { readonly namespace: string }[]): read
 /** How many people rows stand for that do not name them. */
 function peopleIn({ shape: { metering } }: Run, rows: number, bytes: number): number {
   if (metering === undefined) return 0;
-  if (metering.price?.bySize === true) return Math.max(rows, sizeInPeople(bytes));
+  // A sum may have as many digits as there are people in it.
+  if (metering.price?.bySize === true || metering.gathers === true)
+    return Math.max(rows, sizeInPeople(bytes));
   return metering.unknown === 0 ? 0 : Math.min(rows * metering.unknown, Math.max(rows, sizeInPeople(bytes)));
 }
 

@@ -102,12 +102,13 @@ export function withCopiesOf(statement: Statement, lookup: Lookup): Statement | 
   const inner = typeof prepared === "object" && "kept" in prepared ? prepared.statement : undefined;
   if (inner === undefined) return statement;
   const makesTable = touch.makesTable === true;
-  if (makesTable ? inner.metering !== undefined : inner.copies !== undefined) {
+  if (inner.copies !== undefined || (makesTable && inner.metering !== undefined)) {
     // A plan says no number.
     const { price, groups, gathers } = inner.metering ?? {};
     const isOfMany = price?.bySize === true || groups !== undefined || gathers === true;
-    const isOfOne = makesTable && command !== "EXPLAIN" && !isOfMany;
-    return isOfOne ? { ...statement, copies: 1 } : statement;
+    const isOfOne = makesTable && command !== "EXPLAIN" && !isOfMany && inner.copies === undefined;
+    const more = { ...(isOfOne && { copies: 1 }), ...(inner.isForGood && { isForGood: true as const }) };
+    return { ...statement, ...more };
   }
   const { copies: _, ...rest } = statement;
   return rest;

@@ -31,7 +31,8 @@ export function peopleInError({ frame, fields }: Told, statement: Statement): nu
   const code = fields.get("C") ?? "";
   const whole = frame.piece === "whole";
   if (!isOfCode(fields, statement)) {
-    if (readsNothing(statement) || (whole && (isFixed(code, fields) || isOwn(code, statement)))) return 0;
+    if (readsNothing(statement) || (whole && isOwn(code, statement))) return 0;
+    if (whole && isFixed(code, fields)) return tells(code, fields, statement) ? 1 : 0;
     return inPeople(sizeOf(frame, fields, OF_SERVER));
   }
   return inPeople(sizeOf(frame, fields, OF_CODE));
@@ -85,6 +86,22 @@ function isFixed(code: string, fields: ErrorFields): boolean {
   if (FIXED.has(kind) || FIXED_CODES.has(code)) return true;
   return QUOTING.has(kind) && !["M", "D", "H"].some((field) => fields.get(field)?.includes('"') === true);
 }
+
+/**
+ * Whether it has failed, and not how, may be the answer to a condition (`CASE WHEN email LIKE 'a%' THEN repeat('x', 2000000000)`).
+ * What others cause as well is free: deadlocks, locks, time limits.
+ */
+function tells(code: string, fields: ErrorFields, { metering, copies }: Statement): boolean {
+  if ((metering === undefined && copies === undefined) || CAUSED.has(code.slice(0, 2))) return false;
+  if (CAUSED_CODES.has(code)) return false;
+  return code !== "42501" || !BEFORE_IT_RUNS.test(fields.get("M") ?? "");
+}
+
+const CAUSED: ReadonlySet<string> = new Set(["40", "57"]);
+/** A lock that is held, a transaction that has failed before. */
+const CAUSED_CODES: ReadonlySet<string> = new Set(["55P03", "25P02"]);
+/** Of sequences and large objects it is found out when a value is computed. */
+const BEFORE_IT_RUNS = /^permission denied for (?!sequence|large object)/;
 
 /** Values that the client has sent itself: of a key that exists already, or of a line that cannot be read. */
 function isOwn(code: string, { ownValues }: Statement): boolean {

@@ -48,6 +48,23 @@ export function storedDependsOn(statement: BoundStatement, query: BoundQuery): D
   return dependsOn(statement, [...made, ...given]);
 }
 
+/** For which rows a write changes, or a query whose rows become a table has: whatever is in them. */
+export function choiceDependsOn(statement: BoundStatement, query: BoundQuery): Dependencies {
+  return dependsOn(statement, new Edges(statement).ofChoice(query));
+}
+
+/** For anything that a statement does: whether it calls a function, or how often. */
+export function allDependsOn(statement: BoundStatement): Dependencies {
+  const edges = new Edges(statement);
+  return dependsOn(
+    statement,
+    statement.queries.flatMap((query) => [
+      ...edges.ofAnswer(query),
+      ...edges.ofNodes(Object.values(query.clauses).flat(), query),
+    ]),
+  );
+}
+
 /** For the values of these expressions of a query. */
 export function dependsOnNodes(
   statement: BoundStatement,
@@ -100,6 +117,9 @@ const CLAUSES_OF_ROWS: readonly ClauseName[] = [
   "assignments",
 ];
 
+/** Those of a write that say which rows it changes. */
+const CLAUSES_OF_CHOICE: readonly ClauseName[] = ["where", "conflict", "match"];
+
 /** The edges of a statement's points. */
 class Edges {
   readonly #statement: BoundStatement;
@@ -122,6 +142,18 @@ class Edges {
   /** Everything about a query: its rows and their contents. */
   ofAnswer(query: BoundQuery): readonly Point[] {
     return [query, ...query.outputs, ...(query.hasUnknownOutputs ? this.#ofTargets(query) : [])];
+  }
+
+  ofChoice(query: BoundQuery): readonly Point[] {
+    const { write, clauses, from, relations } = query;
+    if (write === undefined) return [query];
+    const nodes = CLAUSES_OF_CHOICE.flatMap((name) => clauses[name] ?? []);
+    return [
+      ...relations,
+      ...from.flatMap((item) => this.#ofJoins(item)),
+      ...this.ofNodes(nodes, query),
+      ...(write.source === undefined ? [] : [write.source]),
+    ];
   }
 
   ofNodes(nodes: readonly Node[], query?: BoundQuery): readonly Point[] {

@@ -1,13 +1,12 @@
 import { limitKey, limitsReads } from "../../policy/policy.ts";
 import type { Refusal } from "../../wire/refusal.ts";
 import type { BoundStatement } from "../bind/bound.ts";
-import { isSystemSchema } from "../system-relations.ts";
 import { denied } from "./denied.ts";
 import { gatheringsOf } from "./gathering.ts";
 import type { Given } from "./given.ts";
 import { countsPeople } from "./people.ts";
 import { ownCalls } from "./people-shown.ts";
-import type { Use } from "./relations.ts";
+import { isOfData, type Use } from "./relations.ts";
 
 /** Many people in one row would bypass a row limit. */
 export function gatheredRows(
@@ -31,9 +30,4 @@ export function gatheredRows(
     limitKey(role),
     "Ask for the rows themselves; counts, sums and averages are fine. One person's rows may be gathered: of rows that are joined by another table's key, a path as their subject says whose they are (subject: ticket_id -> public.tickets.customer_id).",
   );
-}
-
-/** Not a system relation, some of whose columns may be hidden too. */
-export function isOfData({ sight, relation }: Use): boolean {
-  return sight !== undefined && !isSystemSchema(relation.schema);
 }

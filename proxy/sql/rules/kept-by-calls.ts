@@ -1,46 +1,93 @@
-import type { BoundQuery, BoundStatement, Call } from "../bind/bound.ts";
-import { dependsOnNodes } from "../bind/dependencies.ts";
+import type { BoundColumn, BoundQuery, BoundStatement, Call } from "../bind/bound.ts";
+import { allDependsOn, dependsOnNodes } from "../bind/dependencies.ts";
 import { type Body, forEachChild, visitNode } from "../parse/grammar.ts";
+import { someObject } from "../parse/tree.ts";
+import { RUNS_TEXT } from "../unnamed-code.ts";
 import { functionsMeant } from "./calls.ts";
+import { isFound } from "./copied-row.ts";
 import type { Given } from "./given.ts";
-import { isProtected } from "./people.ts";
+import { isUndone, keepsValues, keptInView } from "./keeping-functions.ts";
+import { isProtected, sightOf } from "./people.ts";
 import { arePinned } from "./pinned-people.ts";
 
-/**
- * Functions whose argument is read elsewhere, where nobody is counted: by SHOW, from a large object, in a notification. All
- * of them are undone with their transaction.
+/*
+ * Calls that keep something where it is read by no query of a table: settings by SHOW, large objects, notifications, locks by
+ * pg_locks, sequences. What a call keeps says something of a person by its argument, and by being made at all.
  */
-const KEEPS: ReadonlySet<string> = new Set(["set_config", "lo_from_bytea", "lo_put", "lowrite", "pg_notify"]);
 
-/**
- * Whether calls keep protected values of more people than the rows count. A call in each row that the client gets keeps no more
- * than that row shows.
- */
-export function keepsElsewhere(statement: BoundStatement, given: Given): boolean {
-  const { top, queries } = statement;
-  if (top === undefined) return false;
-  const inRows = callsInRows(statement);
-  const keeps = queries.some((query) =>
-    query.calls.some((call) => !inRows.has(call.node) && keepsProtected(statement, given, query, call)),
-  );
-  return keeps && !arePinned(statement, given, top);
+/** What calls keep of protected values. */
+export interface KeptByCalls {
+  /** Each row that the client gets shows all that was kept for it. */
+  readonly inRows: boolean;
+  /** Not all of it is undone with its transaction. */
+  readonly isForGood: boolean;
 }
 
-function keepsProtected(statement: BoundStatement, given: Given, query: BoundQuery, call: Call): boolean {
-  const { catalog, sights } = given;
+/** How often it was called is a number for the whole statement: what matters is which sequence. */
+const COUNTER = "nextval";
+
+/** Undefined: no calls keep anything of anybody. */
+export function keptByCalls(statement: BoundStatement, given: Given): KeptByCalls | undefined {
+  const made = statement.queries.flatMap((query) =>
+    query.calls.filter((call) => keeps(given, call)).map((call) => ({ query, call })),
+  );
+  const inViews = keptInViews(statement, given);
+  if (made.length + inViews.length === 0 || !speaksOfProtected(statement, given)) return undefined;
+  if (inViews.length > 0) return { inRows: false, isForGood: !inViews.every(isUndone) };
+  const kept = made.filter(({ query, call }) => !isCounter(statement, given, query, call));
+  if (kept.length === 0) return undefined;
+  const found = callsInRows(statement, given);
+  const inRows = kept.every(({ call }) => found.has(call.node));
+  // The server is ahead of what the client gets: by nothing, where there is one row.
+  const isOfOne = inRows && statement.top !== undefined && arePinned(statement, given, statement.top);
+  return { inRows, isForGood: !isOfOne && kept.some(({ call }) => !isUndone(call.name)) };
+}
+
+function keeps({ catalog }: Given, call: Call): boolean {
+  return functionsMeant(catalog, call).some(keepsValues);
+}
+
+/** Names of functions that views call: how often, no statement says. */
+function keptInViews({ queries }: BoundStatement, { catalog }: Given): readonly string[] {
+  return queries
+    .flatMap(({ relations }) => relations)
+    .flatMap(({ source }) => (source.kind === "table" ? [...keptInView(catalog, source.relation)] : []));
+}
+
+/** nextval() of a sequence that no protected value chooses. */
+function isCounter(statement: BoundStatement, given: Given, query: BoundQuery, call: Call): boolean {
   const { args } = call.node as { readonly args?: Parameters<typeof dependsOnNodes>[1] };
-  if (call.form !== "function" || !KEEPS.has(call.name) || args === undefined) return false;
-  if (!functionsMeant(catalog, call).some(({ schema }) => schema === "pg_catalog")) return false;
-  const { columns } = dependsOnNodes(statement, args, query);
+  if (call.form !== "function" || call.name !== COUNTER || args === undefined) return false;
+  return !hasProtected(given, dependsOnNodes(statement, args, query).columns);
+}
+
+function speaksOfProtected(statement: BoundStatement, given: Given): boolean {
+  const found = allDependsOn(statement);
+  const { top } = statement;
+  const others = [...found.columns].filter((column) => top === undefined || !isFound(statement, top, column));
+  return (
+    hasProtected(given, others) ||
+    [...found.relations].some((reference) => sightOf(given.sights, reference)?.isChosen === true)
+  );
+}
+
+function hasProtected({ sights }: Given, columns: Iterable<BoundColumn>): boolean {
   return [...columns].some(
     (column) => column.relation.source.kind === "table" && isProtected(sights, column),
   );
 }
 
-/** Nodes of the calls that are made once for each row that leaves. */
-function callsInRows({ kind, top }: BoundStatement): ReadonlySet<Body> {
+const NONE: ReadonlySet<Body> = new Set();
+
+/** Nodes of the calls that are made once for each row that leaves, and keep no more people than are counted with it. */
+function callsInRows({ kind, top, queries }: BoundStatement, { sights }: Given): ReadonlySet<Body> {
+  if (top === undefined || queries.length !== 1 || !OF_ROWS.has(kind) || !isPlain(top)) return NONE;
+  const isOfMore = top.relations.some((reference) => {
+    const sight = sightOf(sights, reference);
+    return sight?.gathers === true || (sight?.people?.unknown ?? 0) > 0;
+  });
+  if (isOfMore) return NONE;
   const found = new Set<Body>();
-  if (top === undefined || !OF_ROWS.has(kind) || !isPlain(top)) return found;
   const look = (type: string, body: Body): void => {
     if (type === "FuncCall") found.add(body);
     forEachChild(type, body, look);
@@ -62,4 +109,13 @@ function isPlain({ clauses, traits, aggregates }: BoundQuery): boolean {
     return false;
   const { offset, locking, limit, sort } = clauses;
   return offset === undefined && locking === undefined && (limit === undefined || sort === undefined);
+}
+
+/** Whether it may call a function that runs a text, or reads a table of any name: what that reads and keeps is not bound. */
+export function runsText(body: object): boolean {
+  return someObject(body, (field, object) => {
+    if (field !== "FuncCall" || !("funcname" in object) || !Array.isArray(object.funcname)) return false;
+    const name: unknown = object.funcname.at(-1)?.String?.sval;
+    return typeof name === "string" && RUNS_TEXT.has(name);
+  });
 }

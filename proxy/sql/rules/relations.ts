@@ -33,6 +33,11 @@ export function usesOf(statement: BoundStatement, sights: Sights): readonly Use[
   });
 }
 
+/** A relation of the database's own data. A system relation is none, even if some of its columns are hidden. */
+export function isOfData({ sight, relation }: Use): boolean {
+  return sight !== undefined && !isSystemSchema(relation.schema);
+}
+
 interface Placed {
   readonly reference: BoundRelation;
   readonly isTarget: boolean;

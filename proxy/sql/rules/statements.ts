@@ -7,7 +7,6 @@ import type { BoundAsk, Effect, Metering, Statement, StatementKind } from "../ve
 import { settingChanged } from "./called-functions.ts";
 import { hasHeader } from "./copies.ts";
 import type { Facts } from "./facts.ts";
-import { isOfData } from "./gathered-rows.ts";
 import { maskNotices } from "./mask-notices.ts";
 import {
   type Appended,
@@ -21,6 +20,7 @@ import {
 } from "./metering.ts";
 import { ownCalls } from "./people-shown.ts";
 import type { Bill } from "./prices.ts";
+import { isOfData } from "./relations.ts";
 import { taggedTarget } from "./statement-kinds.ts";
 import { revealedClasses } from "./tokens.ts";
 import { rowsWritten } from "./written-rows.ts";

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import pg from "pg";
 import type { Browser, BrowserContextOptions, Page } from "playwright-core";
 import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from "vitest";
+import { PAGES as PAGES_OF_CONSOLE } from "../../../proxy/admin/console/pages.ts";
 import { openBrowser } from "../../harness/browser.ts";
 import { freshDatabase, PASSWORDS, supportSchema, type TestDatabase } from "../../harness/postgres.ts";
 import { compileSluice, type Program } from "../../harness/program.ts";
@@ -32,6 +33,9 @@ const PAGES = [
   ...["", "/readers", "/sessions", "/alerts", "/person", "/policy", "/explain", "/user?name=anna"],
   ...["/leak", "/cases", "/log", "/log?user=anna", "/history?name=anna", "/policy-changes"],
 ];
+
+/** Of one session and one case, which other tests open. */
+const OF_ONE = new Set(["/console/session", "/console/case"]);
 
 let browser: Browser | undefined;
 let lacking = "";
@@ -272,6 +276,9 @@ test("on a phone, in the dark as in the light, each page fits, whatever clients 
   );
   const phone = await openLoggedIn({ viewport: { width: 360, height: 720 }, colorScheme: "light" });
   const desk = await openLoggedIn({ colorScheme: "dark" });
+  const shown = new Set(PAGES.map((path) => `/console${path.split("?")[0]}`));
+  const isShown = (path: string) => shown.has(path) || OF_ONE.has(path) || path.endsWith("/");
+  expect([...PAGES_OF_CONSOLE.keys()].filter((path) => !isShown(path))).toEqual([]);
   for (const path of PAGES) {
     // What asks the log takes the longest, and is of the same pieces as the others.
     const onDesk = path.startsWith("/log?") ? [] : [[desk, "desk-dark"] as const];
