@@ -201,7 +201,9 @@ export class World {
   /** Rows of a watched role leave before they are charged: at the worst all that may. The next statement is stopped. */
   #shown(asked: number, grant: Grant, account: Account, instance: number): number {
     if (grant.kind !== "part") return asked;
-    this.#stopsOf(instance).stop(account, grant.window, refusalOf(grant, account), grant.freesAt);
+    // The store tells it by the machine's clock, which virtual time has nothing to do with.
+    const until = this.now + Math.max(0, grant.freesAt - Date.now());
+    this.#stopsOf(instance).stop(account, grant.window, refusalOf(grant, account), until);
     return Math.min(asked, grant.rows + mostAhead(account.windows));
   }
 
