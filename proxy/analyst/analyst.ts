@@ -3,15 +3,15 @@ import { Worker } from "node:worker_threads";
 import { partsOf } from "../catalog/assembled.ts";
 import type { Catalog } from "../catalog/catalog.ts";
 import type { Analysed, Elsewhere } from "../sql/cache.ts";
-import type { Leavings } from "../sql/leavings.ts";
 import type { Scope } from "../sql/scope.ts";
+import type { Residue } from "../sql/session-residue.ts";
 import type { Verdict } from "../sql/verdict.ts";
 import { unanalysed } from "../sql/watched.ts";
 import { type Refusal, refuse } from "../wire/refusal.ts";
 import {
   CATALOG_LISTS,
   type FromThread,
-  type LeavingsFromThread,
+  type ResidueFromThread,
   type SentScope,
   type ToThread,
 } from "./messages.ts";
@@ -50,7 +50,7 @@ interface PendingText {
   readonly catalog: Catalog;
   /** What the thread is asked about it. */
   readonly question: (catalog: number) => ToThread;
-  readonly answered: (answer: FromThread | LeavingsFromThread | Missing) => void;
+  readonly answered: (answer: FromThread | ResidueFromThread | Missing) => void;
 }
 
 /** Why there is no answer: the thread takes too long, or is gone. */
@@ -94,14 +94,14 @@ export class Analyst implements Elsewhere {
   }
 
   /** What a text leaves behind in its session; undefined if that cannot be found out now. Never rejects. */
-  leavings(text: string, catalog: Catalog): Promise<Leavings | undefined> {
+  residue(text: string, catalog: Catalog): Promise<Residue | undefined> {
     if (!this.#takes(text)) return Promise.resolve(undefined);
     return new Promise((done) => {
       this.#ask({
         ...{ text, catalog },
-        question: (id) => ({ kind: "leavings", text, catalog: id }),
+        question: (id) => ({ kind: "residue", text, catalog: id }),
         answered: (answer) =>
-          done(typeof answer === "object" && "leavings" in answer ? answer.leavings : undefined),
+          done(typeof answer === "object" && "residue" in answer ? answer.residue : undefined),
       });
     });
   }
@@ -136,7 +136,7 @@ export class Analyst implements Elsewhere {
     this.#idle.unref();
   }
 
-  async #answerTo({ catalog, question }: PendingText): Promise<FromThread | LeavingsFromThread | Missing> {
+  async #answerTo({ catalog, question }: PendingText): Promise<FromThread | ResidueFromThread | Missing> {
     if (this.#isClosed) return "gone";
     try {
       const worker = this.#worker ?? this.#start();
@@ -185,12 +185,12 @@ export class Analyst implements Elsewhere {
   }
 
   /** The thread's next answer. "gone": the thread has ended before answering. */
-  #answer(worker: Worker): Promise<FromThread | LeavingsFromThread | Missing> {
+  #answer(worker: Worker): Promise<FromThread | ResidueFromThread | Missing> {
     const { deadline = DEADLINE } = this.#options;
     // The thread ended while the catalog was being sent.
     if (this.#worker !== worker) return Promise.resolve("gone");
     return new Promise((resolve) => {
-      const end = (answer: FromThread | LeavingsFromThread | Missing) => {
+      const end = (answer: FromThread | ResidueFromThread | Missing) => {
         clearTimeout(timer);
         worker.off("message", end).off("exit", onExit);
         resolve(answer);

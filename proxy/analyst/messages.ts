@@ -1,6 +1,6 @@
 import type { CatalogParts } from "../catalog/assembled.ts";
-import type { Leavings } from "../sql/leavings.ts";
 import type { Scope } from "../sql/scope.ts";
+import type { Residue } from "../sql/session-residue.ts";
 import type { Verdict } from "../sql/verdict.ts";
 
 /** A scope as sent: without its catalog, which has been sent before, and without parts that contain functions. */
@@ -28,11 +28,11 @@ export type ToThread =
       readonly piece: readonly object[];
     }
   | { readonly kind: "text"; readonly text: string; readonly catalog: number; readonly scope: SentScope }
-  | { readonly kind: "leavings"; readonly text: string; readonly catalog: number };
+  | { readonly kind: "residue"; readonly text: string; readonly catalog: number };
 
-/** The answer to each text whose leavings are asked for. */
-export interface LeavingsFromThread {
-  readonly leavings: Leavings;
+/** The answer to each text whose residue is asked for. */
+export interface ResidueFromThread {
+  readonly residue: Residue;
 }
 
 /** The answer to each other text. */

@@ -3,11 +3,11 @@ import { parentPort } from "node:worker_threads";
 import { assembled, type CatalogParts } from "../catalog/assembled.ts";
 import type { Catalog, CatalogFunction, CatalogType, Relation } from "../catalog/catalog.ts";
 import { analyse } from "../sql/analyse.ts";
-import { leavingsOf } from "../sql/leavings.ts";
 import { Constants } from "../sql/parse/constants.ts";
+import { residueOf } from "../sql/session-residue.ts";
 import { isShareable, mayHaveShape } from "../sql/shape.ts";
 import { LONGEST_PARSED_ELSEWHERE, storedText } from "../sql/stored-text.ts";
-import type { CatalogList, FromThread, LeavingsFromThread, SentScope, ToThread } from "./messages.ts";
+import type { CatalogList, FromThread, ResidueFromThread, SentScope, ToThread } from "./messages.ts";
 
 interface Gathered {
   readonly rest: Omit<CatalogParts, CatalogList>;
@@ -32,7 +32,7 @@ function take(message: ToThread): void {
     case "text":
       parentPort?.postMessage(judged(message.text, catalogOf(message.catalog), message.scope));
       break;
-    case "leavings":
+    case "residue":
       parentPort?.postMessage(left(message.text, catalogOf(message.catalog)));
   }
 }
@@ -59,8 +59,8 @@ function judged(text: string, catalog: Catalog, { maskKey, ...sent }: SentScope)
   };
 }
 
-function left(text: string, catalog: Catalog): LeavingsFromThread {
-  return { leavings: leavingsOf(text, catalog, LONGEST_PARSED_ELSEWHERE) };
+function left(text: string, catalog: Catalog): ResidueFromThread {
+  return { residue: residueOf(text, catalog, LONGEST_PARSED_ELSEWHERE) };
 }
 
 parentPort?.on("message", take);

@@ -295,7 +295,7 @@ async function start(
     policies: () => watching.current,
     catalogs,
     verdicts,
-    leavingsElsewhere: (text, catalog) => analyst.leavings(text, catalog),
+    residueElsewhere: (text, catalog) => analyst.residue(text, catalog),
     scopes: new Scopes(),
     store: guard.store,
     suspensions: guard.suspensions,

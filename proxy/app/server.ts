@@ -10,7 +10,7 @@ import type { CounterStore } from "../meter/meter.ts";
 import type { Metrics } from "../metrics/metrics.ts";
 import { endSession, refuseLogin, refuseStatement, type Suspensions } from "../orders/suspensions.ts";
 import type { PolicySet } from "../policy/compile.ts";
-import { LeavingsCache, type LeavingsElsewhere, type NamedPool, Pools } from "../pool/pools.ts";
+import { type NamedPool, Pools, ResidueCache, type ResidueElsewhere } from "../pool/pools.ts";
 import type { ConnectionParts, PrepareSession } from "../session/accept/connection.ts";
 import { SeatCount, type Seats } from "../session/accept/connection-limits.ts";
 import { openCatalog, prepareWith } from "../session/accept/open-session.ts";
@@ -80,7 +80,7 @@ export interface ServerParts {
   readonly catalogs: Catalogs;
   readonly verdicts: VerdictCache;
   /** For the pool's long texts; they are looked at on the event loop if absent. */
-  readonly leavingsElsewhere?: LeavingsElsewhere;
+  readonly residueElsewhere?: ResidueElsewhere;
   readonly scopes: Scopes;
   readonly store: CounterStore;
   /** Who is suspended; no one if absent. */
@@ -325,7 +325,7 @@ const POOL_SIZE = 20;
 const POOL_WAIT_MS = 120_000;
 
 /** A shared server connection cannot log in with a relayed exchange: it belongs to no single client. */
-function openPooling({ settings, catalogs, leavingsElsewhere, log }: ServerParts): Pooling | undefined {
+function openPooling({ settings, catalogs, residueElsewhere, log }: ServerParts): Pooling | undefined {
   if (settings.pool !== "transaction") return undefined;
   if (settings.auth !== "scram") {
     throw new Error("--pool transaction needs --auth scram: the proxy itself logs in to the server");
@@ -336,7 +336,7 @@ function openPooling({ settings, catalogs, leavingsElsewhere, log }: ServerParts
       waitMs: settings.poolWait ?? POOL_WAIT_MS,
       onFault: (error) => log.error({ err: error }, "a pooled server connection was ended by a fault"),
     }),
-    leavings: new LeavingsCache(leavingsElsewhere),
+    residue: new ResidueCache(residueElsewhere),
     catalogOf: (database) => openCatalog({ catalogs, log }, database),
   };
 }

@@ -72,7 +72,7 @@ export class Answers {
         return true;
       case Backend.CopyInResponse:
         // What was sent behind it would be taken for a part of the copy.
-        if (!this.#server.gate.mayCopyIn) throw new ProtocolViolation("COPY without being asked");
+        if (!this.#server.barriers.mayCopyIn) throw new ProtocolViolation("COPY without being asked");
         return true;
       default:
         return true;
@@ -84,7 +84,7 @@ export class Answers {
     const server = this.#server;
     const { note, statementIndex } = server.ledger;
     if (note instanceof Passed) note.statementDone(statementIndex);
-    if (!server.gate.mayDiscard) return;
+    if (!server.barriers.mayDiscard) return;
     const tag = decodeCommandComplete(frame);
     if (tag === "DISCARD ALL") server.discarded("all");
     else if (tag === "DEALLOCATE ALL") server.discarded("statements");
@@ -95,7 +95,7 @@ export class Answers {
     const { name, value } = decodeParameterStatus(frame);
     // What the pool itself sets is compared when all of it is set.
     if (server.ledger.own instanceof OwnQuery) server.connection?.parameters.set(name, value);
-    else server.carrying.report(name, value);
+    else server.parameterSync.report(name, value);
   }
 
   #isErrorForSession(frame: FrameReader): boolean {

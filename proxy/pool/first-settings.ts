@@ -5,10 +5,10 @@ import type { FrameReader } from "../wire/frames.ts";
 import { queryMessage } from "../wire/frontend-messages.ts";
 import { Backend } from "../wire/messages.ts";
 import { type Asker, NoConnection, noneFree, type Startup } from "./asker.ts";
-import { applying, type Carried, resetFor } from "./carried-settings.ts";
 import type { Pool } from "./pool.ts";
 import { OwnQuery } from "./pool-requests.ts";
 import type { Holder, ServerConnection } from "./server-connection.ts";
+import { applying, resetFor, type SyncedParameters } from "./synced-parameters.ts";
 
 /** What a session is told at its beginning, by the names of parameters. */
 export type Parameters = ReadonlyMap<string, string>;
@@ -23,7 +23,7 @@ const ATTEMPTS = 3;
 export function tryOn(
   pool: Pool,
   startup: Startup,
-  settings: Carried,
+  settings: SyncedParameters,
   signal: AbortSignal,
 ): Promise<Parameters> {
   return new Promise((resolve, reject) => {
@@ -42,14 +42,14 @@ interface Outcome {
 class Trial implements Asker, Holder {
   readonly #pool: Pool;
   readonly #startup: Startup;
-  readonly #settings: Carried;
+  readonly #settings: SyncedParameters;
   readonly #outcome: Outcome;
   #connection: ServerConnection | undefined;
   #attempts = 0;
   readonly #ledger = new Ledger();
   #problem: NoConnection | undefined;
 
-  constructor(pool: Pool, startup: Startup, settings: Carried, outcome: Outcome) {
+  constructor(pool: Pool, startup: Startup, settings: SyncedParameters, outcome: Outcome) {
     this.#pool = pool;
     this.#startup = startup;
     this.#settings = settings;

@@ -1,7 +1,7 @@
 import type { Startup } from "./asker.ts";
-import type { Carried } from "./carried-settings.ts";
 import { type Parameters, tryOn } from "./first-settings.ts";
 import type { Pool } from "./pool.ts";
+import type { SyncedParameters } from "./synced-parameters.ts";
 
 /** What servers said of themselves is believed for so long where it can be asked for again. */
 const BELIEVED_MS = 1_000;
@@ -27,7 +27,7 @@ export class Greetings {
    * The server may be another one, or have another configuration, than a moment ago: it is asked, unless all its connections
    * are at work. Rejects with `NoConnection`.
    */
-  async of(startup: Startup, settings: Carried, signal: AbortSignal): Promise<Parameters> {
+  async of(startup: Startup, settings: SyncedParameters, signal: AbortSignal): Promise<Parameters> {
     const key = JSON.stringify([startup.key, ...settings]);
     const known = this.#known.get(key);
     if (known !== undefined && !this.#pool.isEmpty) {

@@ -1,24 +1,24 @@
 import type { Ledger } from "../protocol/ledger.ts";
 import type { Names } from "../protocol/names.ts";
 import type { Request } from "../protocol/requests.ts";
-import type { Leavings } from "../sql/leavings.ts";
+import type { Residue } from "../sql/session-residue.ts";
 import type { Refusal } from "../wire/refusal.ts";
-import type { Gate } from "./gate.ts";
 import type { OwnQuery } from "./pool-requests.ts";
 import type { Holder, ServerConnection } from "./server-connection.ts";
 import type { ClientStatement } from "./server-statements.ts";
+import type { StatementBarrier } from "./statement-barrier.ts";
 
 /** A client in front of the pool, as those see it who deal with its messages, its answers and its settings. */
 export interface PoolSession extends Holder {
   /** What a statement leaves behind, as the catalog is now; its text is lent. `declared`: types of parameters, by their oids. */
-  readonly leavingsOf: (sql: Buffer, declared: readonly number[]) => Leavings;
+  readonly residueOf: (sql: Buffer, declared: readonly number[]) => Residue;
   /** The session's own. */
   readonly ledger: Ledger<Request>;
-  readonly gate: Gate;
+  readonly barriers: StatementBarrier;
   /** What the client's names of prepared statements mean to it. */
   readonly statements: Names<ClientStatement>;
   /** search_path, and what the client knows of parameters. */
-  readonly carrying: {
+  readonly parameterSync: {
     readonly path: string | undefined;
     report(name: string, value: string): void;
     restore(): void;
@@ -26,7 +26,7 @@ export interface PoolSession extends Holder {
   /** The one that is held. */
   readonly connection: ServerConnection | undefined;
   /** What a statement may leave is noted when it is sent: that it fails later takes nothing of it back. */
-  note(leavings: Leavings, connection: ServerConnection): void;
+  note(residue: Residue, connection: ServerConnection): void;
   /** The beginning of a long message has been sent: its other pieces follow as they come. */
   passRest(): void;
   /** A query of the pool's own, of which the session hears nothing. */

@@ -49,13 +49,13 @@ export class PooledLeg implements ServerLeg {
   admits(message: Frame): boolean {
     if (message.piece === "middle" || message.piece === "last" || this.#isIdleTalk(message)) return true;
     if (!this.isReady()) return false;
-    const { ledger, gate, connection, hasLastWords } = this.#tenancy;
+    const { ledger, barriers, connection, hasLastWords } = this.#tenancy;
     if (connection === undefined || hasLastWords) return true;
-    if (ledger.isEmpty) gate.open();
+    if (ledger.isEmpty) barriers.open();
     if (ledger.intake === "copyIn") return true;
     if (ledger.intake === "skipping" && message.type !== Frontend.Sync) return true;
     const isSettled = this.#requests.isSettled(message, connection);
-    if (isSettled && gate.passes(message.type, ledger.isEmpty)) return true;
+    if (isSettled && barriers.passes(message.type, ledger.isEmpty)) return true;
     // The server may keep to itself what is waited for.
     if (ledger.mustFlush) this.flush();
     return false;
@@ -107,14 +107,14 @@ export class PooledLeg implements ServerLeg {
   }
 
   endCopy(message: Buffer | Frame): void {
-    const { connection, ledger, gate } = this.#tenancy;
+    const { connection, ledger, barriers } = this.#tenancy;
     // Outside of COPY a server drops it (PostgresMain).
     if (connection === undefined || ledger.intake !== "copyIn") return;
     if (Buffer.isBuffer(message)) connection.toServer.send(message);
     else connection.toServer.forward(message);
     ledger.copyEndSent();
     // A simple query may hold another COPY, and which Syncs the server reads is known when the COPY has ended.
-    if (ledger.head?.kind === "execute" && !ledger.isInDoubt) gate.copied();
+    if (ledger.head?.kind === "execute" && !ledger.isInDoubt) barriers.copied();
   }
 
   askAboutCopy(): void {

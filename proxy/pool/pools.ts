@@ -1,6 +1,6 @@
 import { LRUCache } from "lru-cache";
 import type { Catalog } from "../catalog/catalog.ts";
-import { isLongForTurn, type Leavings, leavingsOf, UNKNOWN_LEAVINGS } from "../sql/leavings.ts";
+import { isLongForTurn, type Residue, residueOf, UNKNOWN_RESIDUE } from "../sql/session-residue.ts";
 import { shapeOf } from "../sql/shape.ts";
 import { textKey } from "../sql/text-key.ts";
 import { Greetings } from "./greetings.ts";
@@ -70,25 +70,25 @@ const MOST_UNDERWAY = 100;
 const MOST_TEXTS = 10_000;
 
 /** Finds out what a long text leaves behind, where no session waits for it; undefined: it cannot be told now. */
-export type LeavingsElsewhere = (text: string, catalog: Catalog) => Promise<Leavings | undefined>;
+export type ResidueElsewhere = (text: string, catalog: Catalog) => Promise<Residue | undefined>;
 
 /**
  * What texts leave behind, by the catalog and the text, without its literals where nothing depends on them. A long text may
  * leave anything behind, until it has been found out elsewhere what it does: then that holds for it from then on.
  */
-export class LeavingsCache {
-  readonly #elsewhere: LeavingsElsewhere | undefined;
+export class ResidueCache {
+  readonly #elsewhere: ResidueElsewhere | undefined;
   readonly #underway = new Set<string>();
-  readonly #known = new WeakMap<Catalog, LRUCache<string, Leavings>>();
+  readonly #known = new WeakMap<Catalog, LRUCache<string, Residue>>();
   readonly #decoder = new TextDecoder("utf-8", { fatal: true });
 
-  constructor(elsewhere?: LeavingsElsewhere) {
+  constructor(elsewhere?: ResidueElsewhere) {
     this.#elsewhere = elsewhere;
   }
 
   /** The text is lent. */
-  of(sql: Buffer, catalog: Catalog): Leavings {
-    if (sql.length > LONGEST) return UNKNOWN_LEAVINGS;
+  of(sql: Buffer, catalog: Catalog): Residue {
+    if (sql.length > LONGEST) return UNKNOWN_RESIDUE;
     const known = this.#of(catalog);
     const shape = shapeOf(sql)?.key;
     const byShape = shape === undefined ? undefined : known.get(shape);
@@ -100,14 +100,14 @@ export class LeavingsCache {
     const text = this.#decoded(sql);
     if (text !== undefined && this.#elsewhere !== undefined && isLongForTurn(text)) {
       void this.#findOut(text, key, catalog, this.#elsewhere);
-      return UNKNOWN_LEAVINGS;
+      return UNKNOWN_RESIDUE;
     }
-    const found = text === undefined ? UNKNOWN_LEAVINGS : leavingsOf(text, catalog);
+    const found = text === undefined ? UNKNOWN_RESIDUE : residueOf(text, catalog);
     known.set(found.byText || shape === undefined ? key : shape, found);
     return found;
   }
 
-  async #findOut(text: string, key: string, catalog: Catalog, elsewhere: LeavingsElsewhere): Promise<void> {
+  async #findOut(text: string, key: string, catalog: Catalog, elsewhere: ResidueElsewhere): Promise<void> {
     if (this.#underway.has(key) || this.#underway.size >= MOST_UNDERWAY) return;
     this.#underway.add(key);
     const found = await elsewhere(text, catalog);
@@ -115,7 +115,7 @@ export class LeavingsCache {
     if (found !== undefined) this.#of(catalog).set(key, found);
   }
 
-  #of(catalog: Catalog): LRUCache<string, Leavings> {
+  #of(catalog: Catalog): LRUCache<string, Residue> {
     let known = this.#known.get(catalog);
     if (known === undefined) {
       known = new LRUCache({ max: MOST_TEXTS, maxSize: 32 * 1024 * 1024, sizeCalculation: weightOf });
@@ -133,6 +133,6 @@ export class LeavingsCache {
   }
 }
 
-function weightOf(_: Leavings, key: string): number {
+function weightOf(_: Residue, key: string): number {
   return key.length + 100;
 }

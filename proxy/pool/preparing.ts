@@ -1,6 +1,6 @@
 import type { Change } from "../protocol/names.ts";
 import type { Request } from "../protocol/requests.ts";
-import { type Leavings, leavingsOfPreparing } from "../sql/leavings.ts";
+import { type Residue, residueOfPreparing } from "../sql/session-residue.ts";
 import { textKey } from "../sql/text-key.ts";
 import { emptyMessage } from "../wire/backend-messages.ts";
 import type { Frame } from "../wire/frames.ts";
@@ -85,15 +85,15 @@ export class Preparing {
     const server = this.#server;
     const { statement: name, sqlStart, sqlEnd, typesStart } = decodeParse(frame);
     const declared = declaredTypes(frame.buffer, typesStart);
-    const leavings = server.leavingsOf(frame.buffer.subarray(sqlStart, sqlEnd), declared);
-    const { refusal, deallocates } = leavings;
+    const residue = server.residueOf(frame.buffer.subarray(sqlStart, sqlEnd), declared);
+    const { refusal, deallocates } = residue;
     if (refusal !== undefined && deallocates === undefined) {
       const poisoned = name === "" ? poisonedParse("") : poisonedNamed;
       const change = name === "" ? this.unnamedGoes(connection) : undefined;
       this.#send(connection, poisoned, request, new Passed(server.statements, { refusal, change }));
       return;
     }
-    server.note(leavingsOfPreparing(leavings), connection);
+    server.note(residueOfPreparing(residue), connection);
     const body =
       deallocates === undefined ? Buffer.from(frame.buffer.subarray(sqlStart, frame.end)) : NOTHING;
     const known = name === "" ? "absent" : server.statements.find(name, server.ledger.pipeline);
@@ -117,14 +117,14 @@ export class Preparing {
     this.#send(connection, parse, request, new Passed(server.statements, { change, prepares }));
   }
 
-  #leavingsOf({ body }: ClientStatement): Leavings {
+  #residueOf({ body }: ClientStatement): Residue {
     const end = body.indexOf(0);
-    return this.#server.leavingsOf(body.subarray(0, end), declaredTypes(body, end + 1));
+    return this.#server.residueOf(body.subarray(0, end), declaredTypes(body, end + 1));
   }
 
   /** Names are looked up again under another search_path, but the types of parameters are found out once. */
   #keyOf(body: Buffer): string {
-    const path = this.#server.carrying.path ?? `?${this.#id}.${this.#serial++}`;
+    const path = this.#server.parameterSync.path ?? `?${this.#id}.${this.#serial++}`;
     return `${path}\0${textKey(body)}`;
   }
 
@@ -137,13 +137,13 @@ export class Preparing {
       return;
     }
     // The catalog may be another by now.
-    const leavings = this.#leavingsOf(statement);
-    if (leavings.refusal !== undefined) {
-      this.#refuse(connection, poisonedBind(portal), request, leavings.refusal);
+    const residue = this.#residueOf(statement);
+    if (residue.refusal !== undefined) {
+      this.#refuse(connection, poisonedBind(portal), request, residue.refusal);
       return;
     }
-    server.note(leavings, connection);
-    server.gate.bound(leavings);
+    server.note(residue, connection);
+    server.barriers.bound(residue);
     this.#deallocations.bound(portal, statement);
     const ours = this.#nameOn(connection, name, statement);
     const sent = name === "" ? frame : renamed(frame, parametersStart, portal, ours);
@@ -163,19 +163,19 @@ export class Preparing {
       this.#refuse(connection, poisonedDescribe(target), request, missing(name));
       return;
     }
-    this.#server.note(leavingsOfPreparing(this.#leavingsOf(statement)), connection);
+    this.#server.note(residueOfPreparing(this.#residueOf(statement)), connection);
     const ours = this.#nameOn(connection, name, statement);
     const sent = describeMessage({ target, name: ours });
     this.#send(connection, sent, request, new Passed(statements, { of: { name, statement } }));
   }
 
   execute(frame: Frame, request: Request, connection: ServerConnection): void {
-    const { statements, ledger, gate } = this.#server;
+    const { statements, ledger, barriers } = this.#server;
     const { portal } = decodeExecute(frame);
     const name = this.#deallocations.of(portal);
     if (name === undefined) {
       this.#send(connection, frame, request);
-      gate.executed();
+      barriers.executed();
       return;
     }
     const key = nameKey(name);

@@ -1,5 +1,5 @@
 import type { Request } from "../protocol/requests.ts";
-import { type Leavings, UNKNOWN_LEAVINGS } from "../sql/leavings.ts";
+import { type Residue, UNKNOWN_RESIDUE } from "../sql/session-residue.ts";
 import { commandComplete } from "../wire/backend-messages.ts";
 import { type Frame, MalformedMessage } from "../wire/frames.ts";
 import {
@@ -45,10 +45,10 @@ export class Requests {
 
   /** DEALLOCATE: whether the names are prepared is known. */
   #isKnownWhatItDrops(frame: Frame): boolean {
-    const { statements, ledger, leavingsOf } = this.#server;
+    const { statements, ledger, residueOf } = this.#server;
     if (!statements.arePending || frame.piece === "first") return true;
     const { sqlStart, sqlEnd } = decodeQuery(frame);
-    const { deallocates, deallocatesAt } = leavingsOf(frame.buffer.subarray(sqlStart, sqlEnd), []);
+    const { deallocates, deallocatesAt } = residueOf(frame.buffer.subarray(sqlStart, sqlEnd), []);
     const names = [...(deallocatesAt?.values() ?? []), ...(deallocates === undefined ? [] : [deallocates])];
     return names.every((name) => statements.find(nameKey(name), ledger.pipeline) !== "unsettled");
   }
@@ -108,19 +108,19 @@ export class Requests {
       return;
     }
     const { sqlStart, sqlEnd } = decodeQuery(frame);
-    const leavings = server.leavingsOf(frame.buffer.subarray(sqlStart, sqlEnd), []);
-    if (leavings.deallocates !== undefined) {
-      this.#deallocate(connection, request, leavings.deallocates);
+    const residue = server.residueOf(frame.buffer.subarray(sqlStart, sqlEnd), []);
+    if (residue.deallocates !== undefined) {
+      this.#deallocate(connection, request, residue.deallocates);
       return;
     }
-    const names = leavings.deallocatesAt;
-    const refusal = leavings.refusal ?? (names && this.#refusalOf(names, leavings));
+    const names = residue.deallocatesAt;
+    const refusal = residue.refusal ?? (names && this.#refusalOf(names, residue));
     if (refusal !== undefined) {
       this.#refuseQuery(connection, request, refusal);
       return;
     }
-    server.note(leavings, connection);
-    server.gate.queried(leavings);
+    server.note(residue, connection);
+    server.barriers.queried(residue);
     if (names === undefined) this.#sendQuery(connection, frame, request, {});
     else this.#deallocateAmong(connection, frame, request, names);
     this.#restore();
@@ -129,14 +129,14 @@ export class Requests {
   /** The rest of it follows as it comes. It is too long to be looked at. */
   #beginQuery(frame: Frame, request: Request, connection: ServerConnection): void {
     const server = this.#server;
-    server.note(UNKNOWN_LEAVINGS, connection);
-    server.gate.queried(UNKNOWN_LEAVINGS);
+    server.note(UNKNOWN_RESIDUE, connection);
+    server.barriers.queried(UNKNOWN_RESIDUE);
     this.#sendQuery(connection, frame, request, {});
     server.passRest();
   }
 
   /** What stands around such a query must be no part of a pipeline or a COPY, and its names not be the pool's. */
-  #refusalOf(names: ReadonlyMap<number, string>, { copiesIn }: Leavings): Refusal | undefined {
+  #refusalOf(names: ReadonlyMap<number, string>, { copiesIn }: Residue): Refusal | undefined {
     const isOurs = [...names.values()].some((name) => name.startsWith(OUR_PREFIX));
     return isOurs || copiesIn || this.#server.ledger.intake === "pipeline" ? BESIDE_OTHERS : undefined;
   }
@@ -173,7 +173,7 @@ export class Requests {
 
   /** Behind what may be a COPY nothing is sent: it would be read as a part of it. */
   #restore(): void {
-    if (!this.#server.gate.mayCopyIn) this.#server.carrying.restore();
+    if (!this.#server.barriers.mayCopyIn) this.#server.parameterSync.restore();
   }
 
   #refuseQuery(connection: ServerConnection, request: Request, refusal: Refusal): void {

@@ -2,30 +2,30 @@ import { Barrier } from "../protocol/barrier.ts";
 import { Ledger } from "../protocol/ledger.ts";
 import { Names } from "../protocol/names.ts";
 import type { LegUser, ServerLeg } from "../protocol/server-leg.ts";
-import type { Leavings } from "../sql/leavings.ts";
+import type { Residue } from "../sql/session-residue.ts";
 import { errorResponse, isLongError } from "../wire/errors.ts";
 import { FrameReader } from "../wire/frames.ts";
 import { Backend } from "../wire/messages.ts";
 import type { Refusal } from "../wire/refusal.ts";
 import type { Asker, NoConnection, Startup } from "./asker.ts";
-import { asking, type Carried } from "./carried-settings.ts";
-import { Carrying } from "./carrying.ts";
-import { Gate } from "./gate.ts";
 import { Lease } from "./lease.ts";
+import { ParameterSync } from "./parameter-sync.ts";
 import type { Pool } from "./pool.ts";
 import { OwnQuery } from "./pool-requests.ts";
 import type { PoolSession } from "./pool-session.ts";
 import type { ServerConnection } from "./server-connection.ts";
 import type { ClientStatement } from "./server-statements.ts";
+import { StatementBarrier } from "./statement-barrier.ts";
+import { asking, type SyncedParameters } from "./synced-parameters.ts";
 import { isFarewell, type SentMessage, Unanswered } from "./unanswered.ts";
 
 export interface TenancyOptions {
   readonly pool: Pool;
   readonly startup: Startup;
   /** What a statement leaves behind, as the catalog is now; its text is lent. `declared`: types of parameters, by their oids. */
-  readonly leavingsOf: (sql: Buffer, declared: readonly number[]) => Leavings;
+  readonly residueOf: (sql: Buffer, declared: readonly number[]) => Residue;
   /** The settings that are the client's own and no part of the startup packet. */
-  readonly settings: Carried;
+  readonly settings: SyncedParameters;
   /** As the client was told at login. */
   readonly parameters: ReadonlyMap<string, string>;
   /** Sends a cancel request; resolves when the server has closed the cancel connection, or it got lost. */
@@ -37,9 +37,9 @@ export interface TenancyOptions {
  * what it is told where there is none.
  */
 export class Tenancy implements Asker, PoolSession {
-  readonly leavingsOf: TenancyOptions["leavingsOf"];
-  readonly gate = new Gate(new Barrier());
-  readonly carrying: Carrying;
+  readonly residueOf: TenancyOptions["residueOf"];
+  readonly barriers = new StatementBarrier(new Barrier());
+  readonly parameterSync: ParameterSync;
   readonly statements = new Names<ClientStatement>();
   readonly lease: Lease;
   readonly unanswered = new Unanswered();
@@ -66,8 +66,8 @@ export class Tenancy implements Asker, PoolSession {
   constructor(options: TenancyOptions, leg: Pick<ServerLeg, "send" | "flush">) {
     this.#options = options;
     this.#leg = leg;
-    this.leavingsOf = options.leavingsOf;
-    this.carrying = new Carrying(this, options.settings, options.parameters);
+    this.residueOf = options.residueOf;
+    this.parameterSync = new ParameterSync(this, options.settings, options.parameters);
     this.lease = new Lease(options.pool, options.startup, this);
   }
 
@@ -88,7 +88,7 @@ export class Tenancy implements Asker, PoolSession {
   /** Nothing is open, nothing is asked, and nothing of a message is still to come. */
   get isClean(): boolean {
     const { ledger } = this;
-    return ledger.isEmpty && ledger.isIdle && !this.isMidMessage && !this.carrying.isSettingUp;
+    return ledger.isEmpty && ledger.isIdle && !this.isMidMessage && !this.parameterSync.isSettingUp;
   }
 
   /** Asks for a connection if there is none. True: the client's messages may be sent on it, or to nobody any more. */
@@ -100,7 +100,7 @@ export class Tenancy implements Asker, PoolSession {
     const connection = this.lease.ask();
     if (connection !== undefined) this.#adopt(connection);
     this.sendAgain();
-    const isReady = this.connection !== undefined && !this.carrying.isSettingUp;
+    const isReady = this.connection !== undefined && !this.parameterSync.isSettingUp;
     this.isAwaited = !isReady;
     return isReady;
   }
@@ -108,7 +108,7 @@ export class Tenancy implements Asker, PoolSession {
   /** Cancels what this client has the server run now; resolves when that can hit nothing any more but itself. */
   async cancel(): Promise<void> {
     const { connection } = this;
-    if (connection === undefined || this.carrying.isSettingUp || this.ledger.isEmpty) return;
+    if (connection === undefined || this.parameterSync.isSettingUp || this.ledger.isEmpty) return;
     connection.cancels++;
     this.lease.answerIsDue();
     try {
@@ -138,13 +138,13 @@ export class Tenancy implements Asker, PoolSession {
   }
 
   lost(): void {
-    const { isSettingUp } = this.carrying;
+    const { isSettingUp } = this.parameterSync;
     if (!isSettingUp && this.#startOver()) return;
     this.lease.connection = undefined;
     if (isSettingUp) {
       this.ledger.clear();
       // Nothing of the client's has been sent yet: another connection will do.
-      this.carrying.tryAgain();
+      this.parameterSync.tryAgain();
     } else {
       this.isOver = true;
     }
@@ -159,11 +159,11 @@ export class Tenancy implements Asker, PoolSession {
     this.isMidMessage = true;
   }
 
-  note(leavings: Leavings, connection: ServerConnection): void {
-    const { leaves, isRepeatable } = leavings;
+  note(residue: Residue, connection: ServerConnection): void {
+    const { leaves, isRepeatable } = residue;
     if (!isRepeatable) this.unanswered.close();
     if (leaves === "anything" || connection.leaves === "nothing") connection.leaves = leaves;
-    this.carrying.note(leavings);
+    this.parameterSync.note(residue);
   }
 
   ask(message: Buffer, ended: (query: OwnQuery) => void): void {
@@ -179,7 +179,7 @@ export class Tenancy implements Asker, PoolSession {
     const { connection } = this;
     this.statements.clear(() => false);
     connection?.statements.clear();
-    if (what === "all" && connection !== undefined) this.carrying.discarded(connection);
+    if (what === "all" && connection !== undefined) this.parameterSync.discarded(connection);
   }
 
   settle(): void {
@@ -190,8 +190,8 @@ export class Tenancy implements Asker, PoolSession {
       this.lease.mustFence = false;
       // A cancel request that came late hits this and nothing else, and what comes before its answer is this client's.
       this.ask(asking(["server_version_num"]), () => this.settle());
-    } else if (this.carrying.isTouched) {
-      this.carrying.learn();
+    } else if (this.parameterSync.isTouched) {
+      this.parameterSync.learn();
     } else {
       this.#transactionOver();
       this.lease.giveBack();
@@ -230,7 +230,7 @@ export class Tenancy implements Asker, PoolSession {
   /** The client is gone. */
   leave(): void {
     this.isOver = true;
-    const isDone = this.isClean && !this.carrying.isTouched && !this.lease.mustFence;
+    const isDone = this.isClean && !this.parameterSync.isTouched && !this.lease.mustFence;
     if (isDone && this.connection?.cancels === 0) this.lease.giveBack();
     else this.lease.abandon();
     this.lease.end();
@@ -255,7 +255,7 @@ export class Tenancy implements Asker, PoolSession {
 
   /** The server has said farewell before it answered anything, and another one is asked. */
   hasDied(frame: FrameReader): boolean {
-    const isFirst = this.unanswered.isOpen && !this.carrying.isSettingUp;
+    const isFirst = this.unanswered.isOpen && !this.parameterSync.isSettingUp;
     if (!isFirst || frame.type === Backend.ParameterStatus) return false;
     if (isFarewell(frame) && this.#startOver()) return true;
     this.unanswered.answered();
@@ -265,7 +265,7 @@ export class Tenancy implements Asker, PoolSession {
   /** What a connection that was lost has not answered goes to the one that took its place. */
   sendAgain(): void {
     const again = this.#again;
-    if (again === undefined || this.connection === undefined || this.carrying.isSettingUp) return;
+    if (again === undefined || this.connection === undefined || this.parameterSync.isSettingUp) return;
     this.#again = undefined;
     this.ledger.restarted();
     for (const { message, request } of again) this.#leg.send(message, request);
@@ -284,8 +284,8 @@ export class Tenancy implements Asker, PoolSession {
   #adopt(connection: ServerConnection): void {
     this.lease.hold(connection);
     this.unanswered.begin();
-    this.carrying.setUp(connection);
-    if (!this.carrying.isSettingUp) this.lease.noAnswerIsDue();
+    this.parameterSync.setUp(connection);
+    if (!this.parameterSync.isSettingUp) this.lease.noAnswerIsDue();
   }
 
   /** The connection has died before it answered anything: what it was sent goes to another one, if it may. */
@@ -306,8 +306,8 @@ export class Tenancy implements Asker, PoolSession {
   }
 
   #transactionOver(): void {
-    this.gate.close();
-    this.carrying.hasLocalPath = false;
+    this.barriers.close();
+    this.parameterSync.hasLocalPath = false;
   }
 }
 

@@ -5,8 +5,8 @@ import { Analyst, type AnalystOptions } from "../../proxy/analyst/analyst.ts";
 import { assembled, partsOf } from "../../proxy/catalog/assembled.ts";
 import { analyse } from "../../proxy/sql/analyse.ts";
 import { Scopes, VerdictCache } from "../../proxy/sql/cache.ts";
-import { leavingsOf } from "../../proxy/sql/leavings.ts";
 import type { Scope } from "../../proxy/sql/scope.ts";
+import { residueOf } from "../../proxy/sql/session-residue.ts";
 import { LONGEST_PARSED_ELSEWHERE, storedText } from "../../proxy/sql/stored-text.ts";
 import { compileSluice, type Program } from "../harness/program.ts";
 import { type Judged, openJudged } from "../sql/judged.ts";
@@ -95,12 +95,12 @@ test("the thread tells what a long text leaves behind, as the event loop would",
   const analyst = openAnalyst();
   const listens = `${TEXTS[0][1]}; listen x`;
   for (const text of [TEXTS[0][1], listens]) {
-    const found = await analyst.leavings(text, judged.catalog);
-    expect(found).toEqual(leavingsOf(text, judged.catalog, text.length));
+    const found = await analyst.residue(text, judged.catalog);
+    expect(found).toEqual(residueOf(text, judged.catalog, text.length));
   }
-  expect((await analyst.leavings(listens, judged.catalog))?.refusal?.message).toMatch(/LISTEN/);
+  expect((await analyst.residue(listens, judged.catalog))?.refusal?.message).toMatch(/LISTEN/);
   await analyst.close();
-  expect(await analyst.leavings(listens, judged.catalog)).toBeUndefined();
+  expect(await analyst.residue(listens, judged.catalog)).toBeUndefined();
 });
 
 test("the event loop turns while a text is analysed, and the verdict is remembered", async () => {

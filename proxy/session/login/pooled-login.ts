@@ -1,13 +1,13 @@
 import type { Catalog } from "../../catalog/catalog.ts";
 import { NoConnection, type Startup as PoolStartup } from "../../pool/asker.ts";
-import { asBytes, type Carried, IDLE_TIMEOUT, isCarried } from "../../pool/carried-settings.ts";
 import type { Greetings } from "../../pool/greetings.ts";
 import type { PoolOptions } from "../../pool/pool.ts";
 import { PooledLeg } from "../../pool/pooled-leg.ts";
-import type { LeavingsCache, Pools } from "../../pool/pools.ts";
+import type { Pools, ResidueCache } from "../../pool/pools.ts";
 import type { Opened } from "../../pool/server-connection.ts";
+import { asBytes, IDLE_TIMEOUT, isSynced, type SyncedParameters } from "../../pool/synced-parameters.ts";
 import type { TenancyOptions } from "../../pool/tenancy.ts";
-import { leavingsWith } from "../../sql/leavings.ts";
+import { residueWith } from "../../sql/session-residue.ts";
 import { authenticationOk, backendKey, parameterStatus, readyForQuery } from "../../wire/backend-messages.ts";
 import { errorResponse } from "../../wire/errors.ts";
 import { terminateMessage } from "../../wire/frontend-messages.ts";
@@ -38,7 +38,7 @@ import { type Claim, pooledSettings } from "./startup-settings.ts";
 /** What logins need whose server connections are shared. */
 export interface Pooling {
   readonly pools: Pools;
-  readonly leavings: LeavingsCache;
+  readonly residue: ResidueCache;
   /** Throws a `LoginEnd`. */
   readonly catalogOf: (database: string) => Promise<{ readonly current: Catalog }>;
 }
@@ -61,7 +61,7 @@ export async function logInPooled(
   const { database } = hosts.upstream;
   if (database !== undefined && database !== claim.database) throw noSuchDatabase(claim.database);
 
-  const { pools, leavings, catalogOf } = parts.pooling;
+  const { pools, residue, catalogOf } = parts.pooling;
   const { pool, greetings } = pools.of(
     claim.database,
     claim.user,
@@ -76,7 +76,7 @@ export async function logInPooled(
   const tenancy: TenancyOptions = {
     pool,
     startup: place.startup,
-    leavingsOf: (sql, declared) => leavingsWith(leavings.of(sql, catalog.current), declared, catalog.current),
+    residueOf: (sql, declared) => residueWith(residue.of(sql, catalog.current), declared, catalog.current),
     settings: place.settings,
     parameters,
     cancel: ({ opened: { at, key } }) => cancelAt(at, key, parts),
@@ -108,7 +108,7 @@ export async function logInPooled(
 /** How server connections are opened for a client, and what of its settings is carried from one to the next. */
 interface PoolPlacement {
   readonly startup: PoolStartup;
-  readonly settings: Carried;
+  readonly settings: SyncedParameters;
 }
 
 /** Since Postgres 14 (version 140000). */
@@ -119,11 +119,11 @@ function placeOf(claim: Claim, databaseUser: string, serverVersion = 0): PoolPla
   const packet = startupMessage([
     ["user", databaseUser],
     ["database", claim.database],
-    ...settings.filter(([name]) => !isCarried(name)),
+    ...settings.filter(([name]) => !isSynced(name)),
     ...(serverVersion < HAS_IDLE_TIMEOUT ? [] : [[IDLE_TIMEOUT, "0"] as const]),
     ["sluice.user", claim.user],
   ]);
-  const carried = settings.filter(([name]) => isCarried(name));
+  const carried = settings.filter(([name]) => isSynced(name));
   return {
     startup: { key: packet.toString("latin1"), packet },
     settings: new Map(carried.map(([name, value]) => [name, asBytes(value)])),

@@ -1,19 +1,19 @@
-import type { Leavings } from "../sql/leavings.ts";
+import type { Residue } from "../sql/session-residue.ts";
 import { parameterStatus } from "../wire/backend-messages.ts";
 import { refuseSession } from "../wire/refusal.ts";
+import type { OwnQuery } from "./pool-requests.ts";
+import type { PoolSession } from "./pool-session.ts";
+import type { ServerConnection } from "./server-connection.ts";
 import {
   applying,
   asBytes,
   asking,
-  type Carried,
   IDLE_TIMEOUT,
   resetFor,
   restoring,
+  type SyncedParameters,
   withoutIdleTimeout,
-} from "./carried-settings.ts";
-import type { OwnQuery } from "./pool-requests.ts";
-import type { PoolSession } from "./pool-session.ts";
-import type { ServerConnection } from "./server-connection.ts";
+} from "./synced-parameters.ts";
 
 /** How often a connection that cannot be set up is replaced before the client is told. */
 const ATTEMPTS = 3;
@@ -22,14 +22,14 @@ const ATTEMPTS = 3;
 const LEARNING_ATTEMPTS = 2;
 
 /** What a client carries from one connection to the next: its settings, and what it knows of parameters. */
-export class Carrying {
+export class ParameterSync {
   /** A connection is being made ready: nothing of the client's may be sent. */
   isSettingUp = false;
   /** A statement of this transaction may have set search_path for the transaction. */
   hasLocalPath = false;
   readonly #server: PoolSession;
-  readonly #own: Carried;
-  #settings: Carried;
+  readonly #own: SyncedParameters;
+  #settings: SyncedParameters;
   /** Settings that may have been changed since the server was asked. */
   readonly #touched = new Set<string>();
   /** As the client was last told. */
@@ -38,7 +38,7 @@ export class Carrying {
   /** What the startup packet said may have given way to the server's defaults. */
   #mustRestore = false;
 
-  constructor(server: PoolSession, settings: Carried, parameters: ReadonlyMap<string, string>) {
+  constructor(server: PoolSession, settings: SyncedParameters, parameters: ReadonlyMap<string, string>) {
     this.#server = server;
     this.#own = settings;
     this.#settings = settings;
@@ -67,7 +67,7 @@ export class Carrying {
     return this.#settings.get("search_path") ?? "";
   }
 
-  note({ sets, resets, defaults, localPath }: Leavings): void {
+  note({ sets, resets, defaults, localPath }: Residue): void {
     if (defaults && this.#own.size > 0) this.#mustRestore = true;
     for (const name of sets) this.#touched.add(asBytes(name));
     if (resets) for (const name of this.#settings.keys()) this.#touched.add(name);

@@ -35,12 +35,12 @@ interface WorkerSlot {
   last: Report | undefined;
 }
 
-export type FirstSettings = Pick<
+export type PrimarySettings = Pick<
   Settings,
   "admin" | "workers" | "maxClients" | "maxClientsPerUser" | "drainDelay" | "drainTimeout"
 >;
 
-export interface FirstProcess {
+export interface PrimaryProcess {
   /** Fulfilled when all workers accept clients; with a status if one could not start. */
   readonly started: Promise<
     { readonly addresses: Addresses; readonly admin: Address } | { readonly status: number }
@@ -54,13 +54,13 @@ export interface FirstProcess {
  * Starts worker processes and restarts them if they end. Accepts the connections (node:cluster's round-robin policy, so
  * that each worker gets equally many) and holds the shared state: connection limits, metrics, readiness.
  */
-export function startWorkers(settings: FirstSettings, log: Log): FirstProcess {
+export function startWorkers(settings: PrimarySettings, log: Log): PrimaryProcess {
   return new First(settings, log);
 }
 
-class First implements FirstProcess {
-  readonly started: FirstProcess["started"];
-  readonly #settings: FirstSettings;
+class First implements PrimaryProcess {
+  readonly started: PrimaryProcess["started"];
+  readonly #settings: PrimarySettings;
   readonly #log: Log;
   readonly #places: readonly WorkerSlot[];
   readonly #seats: SeatCount;
@@ -80,7 +80,7 @@ class First implements FirstProcess {
   ) => void = () => {};
   #isStarting = true;
 
-  constructor(settings: FirstSettings, log: Log) {
+  constructor(settings: PrimarySettings, log: Log) {
     this.#settings = settings;
     this.#log = log;
     this.#seats = new SeatCount(settings);

@@ -30,7 +30,7 @@ import { unnamedCode } from "./unnamed-code.ts";
  * The session state that a text leaves behind after its transaction, which another client on the same connection would
  * find.
  */
-export interface Leavings {
+export interface Residue {
   readonly leaves: Leaves;
   /** Settings that it may have changed for the session, in lower case. */
   readonly sets: readonly string[];
@@ -56,7 +56,7 @@ export interface Leavings {
   readonly byText: boolean;
 }
 
-export const UNKNOWN_LEAVINGS: Leavings = {
+export const UNKNOWN_RESIDUE: Residue = {
   leaves: "anything",
   sets: [],
   resets: false,
@@ -70,11 +70,11 @@ export const UNKNOWN_LEAVINGS: Leavings = {
 };
 
 /** For a text that is prepared but not run: it changes nothing, except through code that reads its constants. */
-export function leavingsOfPreparing({ leaves }: Leavings): Leavings {
+export function residueOfPreparing({ leaves }: Residue): Residue {
   return { ...NOTHING_LEFT, leaves };
 }
 
-const NOTHING_LEFT: Leavings = {
+const NOTHING_LEFT: Residue = {
   leaves: "nothing",
   sets: [],
   resets: false,
@@ -99,11 +99,11 @@ export function isLongForTurn(text: string): boolean {
  * A text that does not parse may use a newer server's grammar: it may leave anything behind, and so may a text longer
  * than `longest` bytes without its lists of constants.
  */
-export function leavingsOf(text: string, catalog: Catalog, longest = LONGEST): Leavings {
+export function residueOf(text: string, catalog: Catalog, longest = LONGEST): Residue {
   const short = withoutLongLists(text);
-  if (short.length > longest) return UNKNOWN_LEAVINGS;
+  if (short.length > longest) return UNKNOWN_RESIDUE;
   const parsed = parseText(short);
-  if (!parsed.ok) return UNKNOWN_LEAVINGS;
+  if (!parsed.ok) return UNKNOWN_RESIDUE;
   const survey = new Survey(catalog);
   for (const { node } of parsed.statements) survey.statement(node);
   const dropped = parsed.statements.flatMap(({ node }, place) => {
@@ -122,11 +122,11 @@ function droppedBy(node: Node): string | undefined {
 }
 
 /** What a Parse or Bind leaves behind if its parameters have these declared types: a domain's conditions are run. */
-export function leavingsWith(leavings: Leavings, declared: readonly number[], catalog: Catalog): Leavings {
+export function residueWith(residue: Residue, declared: readonly number[], catalog: Catalog): Residue {
   const runsCode = declared.some((oid) => oid !== 0 && unnamedCode(catalog).makes(oid));
-  return runsCode && leavings.leaves === "nothing"
-    ? { ...leavings, leaves: "traces", isRepeatable: false }
-    : leavings;
+  return runsCode && residue.leaves === "nothing"
+    ? { ...residue, leaves: "traces", isRepeatable: false }
+    : residue;
 }
 
 class Survey {
@@ -149,7 +149,7 @@ class Survey {
     if (hasCodedOperators(catalog) || unnamedCode(catalog).hasCasts) this.#leave("traces");
   }
 
-  found(): Leavings {
+  found(): Residue {
     return {
       leaves: this.#leaves,
       sets: [...this.#sets],

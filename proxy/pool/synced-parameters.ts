@@ -6,7 +6,7 @@ import { queryMessage } from "../wire/frontend-messages.ts";
  * Settings that a client has changed, by name, with the values that the server told. All texts here hold one
  * character a byte, as they travel: nothing is lost, whatever they mean.
  */
-export type Carried = ReadonlyMap<string, string>;
+export type SyncedParameters = ReadonlyMap<string, string>;
 
 /**
  * What SET cannot change, or what means something only while the server begins a session (Postgres docs, "Server
@@ -24,7 +24,7 @@ const OF_CONNECTION: ReadonlySet<string> = new Set([
  * Whether a setting of the startup packet can be carried from one connection to the next. Names with a dot cannot: once one
  * is set, no command makes it unknown again, as it is to clients that did not ask for it.
  */
-export function isCarried(name: string): boolean {
+export function isSynced(name: string): boolean {
   return !OF_CONNECTION.has(name) && !name.includes(".");
 }
 
@@ -56,7 +56,7 @@ export function resetFor(leaves: Leaves): Buffer | undefined {
 }
 
 /** What makes a connection's settings those of the client; undefined: they are. */
-export function applying(wanted: Carried, applied: Carried): Buffer | undefined {
+export function applying(wanted: SyncedParameters, applied: SyncedParameters): Buffer | undefined {
   const statements = [...applied.keys()]
     .filter((name) => !wanted.has(name))
     .map((name) => `RESET ${name.split(".").map(quoteIdentifier).join(".")}`);
@@ -78,7 +78,7 @@ export function asking(names: readonly string[]): Buffer {
  * Gives settings back their values where they have the server's defaults; what a client has set since stays. The server
  * itself would do so for what stood in the startup packet.
  */
-export function restoring(settings: Carried): Buffer {
+export function restoring(settings: SyncedParameters): Buffer {
   const values = [...settings].map(([name, value]) => `(${quoteLiteral(name)}, ${quoteLiteral(value)})`);
   return query(
     `SELECT pg_catalog.set_config(s.name, v.value, false)

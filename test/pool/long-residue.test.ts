@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import type { Catalog } from "../../proxy/catalog/catalog.ts";
-import { LeavingsCache } from "../../proxy/pool/pools.ts";
-import { type Leavings, leavingsOf, UNKNOWN_LEAVINGS } from "../../proxy/sql/leavings.ts";
+import { ResidueCache } from "../../proxy/pool/pools.ts";
+import { type Residue, residueOf, UNKNOWN_RESIDUE } from "../../proxy/sql/session-residue.ts";
 
 const CATALOG: Catalog = {
   database: "support",
@@ -22,9 +22,9 @@ const CATALOG: Catalog = {
 const columns = (count: number) => Array.from({ length: count }, (_, n) => `1 + ${n} as c${n}`).join(", ");
 const LONG = Buffer.from(`select ${columns(1_000)}`);
 
-function cacheWith(answer: () => Promise<Leavings | undefined>) {
+function cacheWith(answer: () => Promise<Residue | undefined>) {
   const asked: string[] = [];
-  const cache = new LeavingsCache((text) => {
+  const cache = new ResidueCache((text) => {
     asked.push(text);
     return answer();
   });
@@ -32,11 +32,11 @@ function cacheWith(answer: () => Promise<Leavings | undefined>) {
 }
 
 test("a long text may leave anything behind until it has been found out elsewhere, once", async () => {
-  const found = leavingsOf(LONG.toString(), CATALOG, LONG.length);
+  const found = residueOf(LONG.toString(), CATALOG, LONG.length);
   expect(found.leaves).toBe("nothing");
   const { cache, asked } = cacheWith(async () => found);
-  expect(cache.of(LONG, CATALOG)).toBe(UNKNOWN_LEAVINGS);
-  expect(cache.of(LONG, CATALOG)).toBe(UNKNOWN_LEAVINGS);
+  expect(cache.of(LONG, CATALOG)).toBe(UNKNOWN_RESIDUE);
+  expect(cache.of(LONG, CATALOG)).toBe(UNKNOWN_RESIDUE);
   await Promise.resolve();
   expect(cache.of(LONG, CATALOG)).toBe(found);
   expect(asked).toEqual([LONG.toString()]);
@@ -45,7 +45,7 @@ test("a long text may leave anything behind until it has been found out elsewher
 test("where it cannot be found out it may leave anything behind, and is asked for again", async () => {
   const { cache, asked } = cacheWith(async () => undefined);
   for (let i = 0; i < 3; i++) {
-    expect(cache.of(LONG, CATALOG)).toBe(UNKNOWN_LEAVINGS);
+    expect(cache.of(LONG, CATALOG)).toBe(UNKNOWN_RESIDUE);
     await Promise.resolve();
   }
   expect(asked).toHaveLength(3);

@@ -1,12 +1,12 @@
 import type { Barrier } from "../protocol/barrier.ts";
-import type { Leavings } from "../sql/leavings.ts";
+import type { Residue } from "../sql/session-residue.ts";
 
 /**
  * Raises the barrier where it must be known how a statement has ended before more is sent. DISCARD ALL takes all
  * prepared statements with it, or fails. COPY FROM STDIN reads whatever follows as a part of it, or, where it has failed,
  * leaves it for a message of its own: the proxy would not know how many answers are to come.
  */
-export class Gate {
+export class StatementBarrier {
   readonly #barrier: Barrier;
   /** A portal may be of such a statement. */
   #bound = { discards: false, copiesIn: false };
@@ -23,14 +23,14 @@ export class Gate {
   }
 
   /** A simple query has been sent. */
-  queried({ discards, copiesIn }: Pick<Leavings, "discards" | "copiesIn">): void {
+  queried({ discards, copiesIn }: Pick<Residue, "discards" | "copiesIn">): void {
     this.#discards ||= discards;
     this.#copiesIn ||= copiesIn;
     if (discards) this.#barrier.raise("names");
     if (copiesIn) this.#barrier.raise("closed");
   }
 
-  bound({ discards, copiesIn }: Leavings): void {
+  bound({ discards, copiesIn }: Residue): void {
     this.#bound = { discards: this.#bound.discards || discards, copiesIn: this.#bound.copiesIn || copiesIn };
   }
 
