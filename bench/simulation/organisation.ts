@@ -1,6 +1,6 @@
 import type { Random } from "./random.ts";
 
-/** A support organisation: who works when, from where, how many customers call him, and what he looks up. */
+/** A support organisation: who works when, from where, how many customers call them, and what they look up. */
 
 export const DAYS = 90;
 export const CUSTOMERS = 12_000_000;
@@ -23,7 +23,7 @@ export interface Sip {
   readonly stolen: boolean;
   /** A condition that an honest agent forgot. */
   readonly slip: boolean;
-  /** Which of the proxies he is connected to. */
+  /** Which of the proxies they are connected to. */
   readonly instance: number;
 }
 
@@ -32,12 +32,12 @@ export interface Agent {
   readonly lead: boolean;
   /** Customers on an ordinary day. */
   readonly volume: number;
-  /** Hour (UTC) at which his shift begins. */
+  /** Hour (UTC) at which their shift begins. */
   readonly shift: number;
   readonly network: string;
   readonly weekendTeam: number;
   readonly hired: number;
-  /** Share of his customers who have no ticket (yet), or a colleague's. */
+  /** Share of their customers who have no ticket (yet), or a colleague's. */
   readonly helps: number;
   readonly recent: number[];
 }
@@ -90,7 +90,7 @@ export function demandOf(random: Random): readonly Demand[] {
   });
 }
 
-/** What he reads for his work on one day. */
+/** What they read for their work on one day. */
 export function workday(
   agent: Agent,
   { day, demand, portions }: { readonly day: number; readonly demand: Demand; readonly portions: number },
@@ -118,7 +118,7 @@ export function workday(
       user: agent.user,
       address,
       people: Array.from({ length: share }, () => customerFor(agent, random)),
-      // One lookup for most, another one for him whose mail address is an old one.
+      // One lookup for most, another one for whoever has a mail address is an old one.
       lookups: howMany(share, 0.8, random) + howMany(share, 0.3, random),
       purposeless: howMany(share, agent.helps, random),
       stolen: false,
@@ -130,7 +130,7 @@ export function workday(
 }
 
 function customersOn(agent: Agent, day: number, { all, office, there }: Demand, random: Random): number {
-  // New hires read along at first; some days are his alone.
+  // New hires read along at first; some days are theirs alone.
   const learning = agent.hired > 0 ? Math.min(1, 0.3 + (day - agent.hired) / 30) : 1;
   const busy = random.chance(0.01) ? 1.8 : 1;
   const here = office === agent.network ? there : 1;

@@ -19,7 +19,7 @@ export function drawCurve(curve: readonly CurvePoint[]): string {
   };
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" font-family="sans-serif" font-size="13">`,
-    "<title>People lost to a thief, by how many he takes a day</title>",
+    "<title>People lost to a thief, by how many they take a day</title>",
     `<rect width="${WIDTH}" height="${HEIGHT}" fill="#fff"/>`,
     ...[10, 100, 1_000, 10_000, 100_000].flatMap((people) => [
       `<path d="M${PLOT.left} ${y(people).toFixed(1)}H${PLOT.right}" stroke="#ddd"/>`,

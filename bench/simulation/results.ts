@@ -7,16 +7,16 @@ import { FIRST_DAY, type Thief } from "./thieves.ts";
 const REACTION = DAY;
 const THEFT_STARTS = START + FIRST_DAY * DAY;
 
-/** What became of a thief. Times are hours since he began; undefined: never. */
+/** What became of a thief. Times are hours since they began; undefined: never. */
 export interface Fate {
   readonly thief: string;
-  /** Distinct people whom he got if nobody looks at alerts, and if one is answered within a day. */
+  /** Distinct people whom they got if nobody looks at alerts, and if one is answered within a day. */
   readonly lost: number;
   readonly lostIfWatched: number;
   readonly alertedAfter?: number;
-  /** Of all of his accounts. */
+  /** Of all of their accounts. */
   readonly suspendedAfter?: number;
-  /** The rules that saw him and what they did. */
+  /** The rules that saw them and what they did. */
   readonly rules: readonly string[];
 }
 

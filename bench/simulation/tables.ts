@@ -30,7 +30,7 @@ export interface CurvePoint {
   /** Nobody looks at alerts; the thief has made up tickets for all of their people, or has none. */
   readonly madeUp: number;
   readonly none: number;
-  /** He has made up tickets, and alerts are answered within a day. */
+  /** They have made up tickets, and alerts are answered within a day. */
   readonly watched: number;
 }
 

@@ -16,7 +16,7 @@ const budgets: RowPlan = {
     lines({
       title: "Share of a budget used",
       description:
-        "The highest that a user of the role has used of each window, of those who read in the last five minutes. Long at 1: he is refused again and again. Sluice: one user names users.",
+        "The highest that a user of the role has used of each window, of those who read in the last five minutes. Long at 1: they are refused again and again. Sluice: one user names users.",
       unit: "percentunit",
       width: 24,
       thresholds: [
@@ -103,7 +103,7 @@ const sight: RowPlan = {
     lines({
       title: "Exact look-ups",
       description:
-        "Searches for a masked value that the user knows. Many in a row by one user: he tries values out (rule lookups).",
+        "Searches for a masked value that the user knows. Many in a row by one user: they try values out (rule lookups).",
       width: 6,
       unit: "ops",
       queries: [
@@ -116,7 +116,7 @@ const sight: RowPlan = {
     lines({
       title: "Tokens turned back",
       description:
-        "People whose values of a class were turned back, in an hour. A rise without more work: somebody reads what he does not need (reveals: of a role).",
+        "People whose values of a class were turned back, in an hour. A rise without more work: somebody reads what they do not need (reveals: of a role).",
       width: 6,
       unit: "short",
       queries: [
@@ -161,7 +161,7 @@ const refusals: RowPlan = {
     lines({
       title: "Refused or cut short, by role",
       description:
-        "A rise right after a mark (a policy was read): somebody lost a right that his work needs. sluice policy explain says which line.",
+        "A rise right after a mark (a policy was read): somebody lost a right that their work needs. sluice policy explain says which line.",
       width: 6,
       unit: "ops",
       queries: [

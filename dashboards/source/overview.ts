@@ -86,7 +86,7 @@ const well: RowPlan = {
     state({
       title: "Users cut off",
       description:
-        "Suspended by somebody or by a rule of behaviour. SHOW SUSPENDED says who and why; sluice resume lets him in again.",
+        "Suspended by somebody or by a rule of behaviour. SHOW SUSPENDED says who and why; sluice resume lets them in again.",
       unit: "short",
       thresholds: [{ from: 1, color: "yellow" }],
       queries: [{ expr: `max(sluice_suspended_users{${INSTANCE}})`, legend: "users" }],
@@ -231,7 +231,7 @@ const statements: RowPlan = {
     lines({
       title: "Share refused or cut short",
       description:
-        "Of all statements of a role, over five minutes and all instances. A rise after a new policy: somebody lost a right that his work needs.",
+        "Of all statements of a role, over five minutes and all instances. A rise after a new policy: somebody lost a right that their work needs.",
       unit: "percentunit",
       max: 1,
       thresholds: [

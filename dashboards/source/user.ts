@@ -11,10 +11,10 @@ What a person did is not in metrics at all:
 
 | question | answer |
 | --- | --- |
-| How near is he to each of his budgets? | \`SHOW BUDGETS anna\` in the admin database; his page in the console |
-| What does he run now? | \`SHOW CLIENTS\`, \`SHOW STATEMENTS\`; the console |
-| Whose records has he read? | \`sluice audit read-by anna\` |
-| He must stop at once | \`sluice suspend anna --why "…"\`; \`sluice resume anna\` |
+| How near are they to each of their budgets? | \`SHOW BUDGETS anna\` in the admin database; their page in the console |
+| What do they run now? | \`SHOW CLIENTS\`, \`SHOW STATEMENTS\`; the console |
+| Whose records have they read? | \`sluice audit read-by anna\` |
+| They must stop at once | \`sluice suspend anna --why "…"\`; \`sluice resume anna\` |
 `;
 
 const budgets: RowPlan = {
@@ -24,7 +24,7 @@ const budgets: RowPlan = {
       kind: "bargauge",
       title: "Nearest to the end of a budget",
       description:
-        "The share used of the budget that is nearest its end, of users who read in the last five minutes. At 1 he is refused: ask what for before you raise it.",
+        "The share used of the budget that is nearest its end, of users who read in the last five minutes. At 1 they are refused: ask what for before you raise it.",
       unit: "percentunit",
       max: 1,
       width: 12,
@@ -51,7 +51,7 @@ const budgets: RowPlan = {
     lines({
       title: "Share of a budget used",
       description:
-        "The same over time. A line that climbs all day at one pace is a program; work goes up and down. A gap: he did not read, or others are nearer the end.",
+        "The same over time. A line that climbs all day at one pace is a program; work goes up and down. A gap: they did not read, or others are nearer the end.",
       unit: "percentunit",
       width: 24,
       thresholds: [
@@ -74,7 +74,7 @@ const colleagues: RowPlan = {
     lines({
       title: "Highest share of each budget",
       description:
-        "Of the role's users. One at 1 and the others low: it is he. All of them high: it is the day, or the budget.",
+        "Of the role's users. One at 1 and the others low: it is them. All of them high: it is the day, or the budget.",
       unit: "percentunit",
       thresholds: [
         { from: 0.8, color: "yellow" },
@@ -90,7 +90,7 @@ const colleagues: RowPlan = {
     lines({
       title: "Refused or cut short, by reason",
       description:
-        "Of the role's users. relation, column: somebody looks where he never worked. budget, lookups: he reads more than the rest.",
+        "Of the role's users. relation, column: somebody looks where they never worked. budget, lookups: they read more than the rest.",
       unit: "ops",
       queries: [
         {

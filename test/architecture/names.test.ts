@@ -2,7 +2,8 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 
-const PROXY = join(import.meta.dirname, "../../proxy");
+const ROOT = join(import.meta.dirname, "../..");
+const PROXY = join(ROOT, "proxy");
 
 /** A name that means something else in each of many files says nothing in any. */
 const MOST = 7;
@@ -17,4 +18,24 @@ test("no type's name is declared in more than a few files", () => {
   }
   expect(counts.size).toBeGreaterThan(500);
   expect([...counts].filter(([, count]) => count > MOST)).toEqual([]);
+});
+
+/** What people read: code and its comments, pages, dashboards, files to copy. */
+const TEXTS = ["proxy", "bench", "docs", "dashboards", "deploy", "policies", "README.md", "ARCHITECTURE.md"];
+const OF_PEOPLE = /\b(?:he|his|him|himself)\b/i;
+
+test("people are they", () => {
+  const files = TEXTS.flatMap((name) =>
+    name.endsWith(".md")
+      ? [name]
+      : readdirSync(join(ROOT, name), { recursive: true, encoding: "utf8" }).map((path) => `${name}/${path}`),
+  ).filter((path) => /\.(?:ts|md|yaml|json|html)$/.test(path));
+  expect(files.length).toBeGreaterThan(800);
+  const lines = files.flatMap((path) =>
+    readFileSync(join(ROOT, path), "utf8")
+      .split("\n")
+      .filter((line) => OF_PEOPLE.test(line))
+      .map((line) => `${path}: ${line.trim().slice(0, 120)}`),
+  );
+  expect(lines).toEqual([]);
 });

@@ -137,8 +137,9 @@ async function chargedFor(count: number): Promise<readonly string[]> {
   );
 }
 
-function showsCustomers({ people, statement }: StatementEvent): boolean {
-  return people > 0 && !statement.includes("v_tmp");
+/** A plan counts by its size, as what is run within it may be told by numbers. */
+function showsCustomers({ people, statement, command }: StatementEvent): boolean {
+  return people > 0 && !statement.includes("v_tmp") && command !== "EXPLAIN";
 }
 
 function readerOf({ user, account }: StatementEvent): string {

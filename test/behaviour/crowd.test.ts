@@ -28,7 +28,7 @@ test("four who are busy at once are no crowd", () => {
   expect(crowd.rushing(TODAY)).toBeLessThanOrEqual(crowd.ordinarilyRushing(TODAY) ?? 0);
 });
 
-test("on days on which everybody calls nobody is far above himself", () => {
+test("on days on which everybody calls nobody is far above what they usually read", () => {
   expect(role(100, 100, { 29: 100, 30: 100 }).rushing(TODAY)).toBe(0);
 });
 

@@ -38,6 +38,17 @@ export function keptInView(catalog: Catalog, relation: Relation): ReadonlySet<st
   return names;
 }
 
+/** A view made from no relation, by functions that read none. */
+export function readsNothing(catalog: Catalog, { kind, lineage }: Relation): boolean {
+  if (kind !== "view" || lineage === undefined || lineage.dependsOn.length > 0) return false;
+  return lineage.functions.every((oid) => {
+    const fn = catalog.functionsByOid.get(oid);
+    return fn?.schema === "pg_catalog" && (isHarmlessFunction(fn) || READS_NOTHING.has(fn.name));
+  });
+}
+
+const READS_NOTHING: ReadonlySet<string> = new Set(["set_config", "pg_notify", "nextval", "setseed"]);
+
 function namesIn(catalog: Catalog, start: Relation): readonly string[] {
   const reached = new Set([start]);
   const names: string[] = [];

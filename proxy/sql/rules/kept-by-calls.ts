@@ -1,4 +1,4 @@
-import type { BoundColumn, BoundQuery, BoundStatement, Call } from "../bind/bound.ts";
+import type { BoundColumn, BoundQuery, BoundRelation, BoundStatement, Call } from "../bind/bound.ts";
 import { allDependsOn, dependsOnNodes } from "../bind/dependencies.ts";
 import { type Body, forEachChild, visitNode } from "../parse/grammar.ts";
 import { someObject } from "../parse/tree.ts";
@@ -6,7 +6,7 @@ import { RUNS_TEXT } from "../unnamed-code.ts";
 import { functionsMeant } from "./calls.ts";
 import { isFound } from "./copied-row.ts";
 import type { Given } from "./given.ts";
-import { isUndone, keepsValues, keptInView } from "./keeping-functions.ts";
+import { isUndone, keepsValues, keptInView, readsNothing } from "./keeping-functions.ts";
 import { isProtected, sightOf } from "./people.ts";
 import { arePinned } from "./pinned-people.ts";
 
@@ -64,10 +64,16 @@ function isCounter(statement: BoundStatement, given: Given, query: BoundQuery, c
 function speaksOfProtected(statement: BoundStatement, given: Given): boolean {
   const found = allDependsOn(statement);
   const { top } = statement;
-  const others = [...found.columns].filter((column) => top === undefined || !isFound(statement, top, column));
+  const reads = ({ source }: BoundRelation) =>
+    source.kind !== "table" || !readsNothing(given.catalog, source.relation);
+  const others = [...found.columns].filter(
+    (column) => reads(column.relation) && (top === undefined || !isFound(statement, top, column)),
+  );
   return (
     hasProtected(given, others) ||
-    [...found.relations].some((reference) => sightOf(given.sights, reference)?.isChosen === true)
+    [...found.relations].some(
+      (reference) => reads(reference) && sightOf(given.sights, reference)?.isChosen === true,
+    )
   );
 }
 
