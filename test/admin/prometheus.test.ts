@@ -2,6 +2,9 @@ import { randomBytes } from "node:crypto";
 import { readFile, writeFile } from "node:fs/promises";
 import pg from "pg";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { parseTokenKeys } from "../../proxy/keys/token-keys.ts";
+import { canaryToken } from "../../proxy/tokens/canary.ts";
+import { Sealer } from "../../proxy/tokens/sealed.ts";
 import {
   freshDatabase,
   PASSWORDS,
@@ -23,15 +26,26 @@ import {
   selectorsOf,
 } from "./boards.ts";
 
+const KEYS = `1 ${"07".repeat(32)}`;
+
 const POLICY = `version: 1
-classes: { email: { mask: email } }
+token_canary: ${canary()}
+classes: { email: { mask: email }, tel: { mask: redact, stored: token } }
 tables:
   public.customers: { subject: id, columns: { email: email } }
+  public.calls: { subject: id, columns: { tel: tel } }
 roles:
+  caller: { users: [metabase], reads: [public.calls], writes: [public.calls], sees: [tel], reveals: { tel: { 1d: 90 } } }
   agent: { users: [anna], reads: [public.customers], finds: [email], budget: { 1d: 900 } }
   trainee: { users: [ben], reads: [public.customers], budget: { 1d: 3 } }
   prober: { users: [cleo], reads: [public.customers], rows: 5, budget: { 1d: 500 } }
 `;
+
+function canary(): string {
+  const loaded = parseTokenKeys(KEYS);
+  if (!loaded.ok) throw new Error(loaded.problem);
+  return canaryToken(new Sealer(loaded.keys));
+}
 
 let program: Program;
 let database: TestDatabase;
@@ -42,12 +56,14 @@ let prometheus: PrometheusServer;
 beforeAll(async () => {
   [program, database] = await Promise.all([compileSluice(), freshDatabase("prometheus")]);
   await supportSchema(database.uri);
+  await database.query("create table calls (id int, tel text); grant all on calls to public");
   const start = async (...flags: readonly string[]) =>
     runSluice(program.main, {
       policy: POLICY,
       upstream: database.uri,
       redis: await redisUrl(),
       key: randomBytes(32).toString("hex"),
+      variables: { SLUICE_TOKEN_KEYS: KEYS },
       flags: ["--metrics-users", "5", ...flags],
     });
   fleet = await Promise.all([start(), start("--workers", "2")]);
@@ -82,7 +98,7 @@ async function session(
   await client.end();
 }
 
-/** A little of all that Sluice counts: masks, lookups, refusals, a used budget, odd behaviour, bad logins and policies. */
+/** A little of all that Sluice counts: masks, lookups, tokens turned back, refusals, a used budget, odd behaviour, bad logins and policies. */
 async function load(sluice: RunningProgram, round: number): Promise<void> {
   // A shape of its own in each round: not all verdicts come from the cache.
   const customer = (n: number) =>
@@ -97,6 +113,10 @@ async function load(sluice: RunningProgram, round: number): Promise<void> {
     session(sluice, "cleo", [
       ...Array(10).fill("SELECT * FROM public.payments"),
       "SELECT id FROM public.customers",
+    ]),
+    session(sluice, "metabase", [
+      `INSERT INTO public.calls (id, tel) VALUES (${round}, '+4930123456${round}')`,
+      "SELECT id, tel FROM public.calls",
     ]),
     stranger.connect().catch(() => {}),
   ]);

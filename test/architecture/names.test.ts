@@ -29,7 +29,7 @@ test("people are they", () => {
     name.endsWith(".md")
       ? [name]
       : readdirSync(join(ROOT, name), { recursive: true, encoding: "utf8" }).map((path) => `${name}/${path}`),
-  ).filter((path) => /\.(?:ts|md|yaml|json|html)$/.test(path));
+  ).filter((path) => /\.(?:ts|md|yaml|yml|json|html)$/.test(path));
   expect(files.length).toBeGreaterThan(800);
   const lines = files.flatMap((path) =>
     readFileSync(join(ROOT, path), "utf8")

@@ -55,6 +55,7 @@ export interface ProgramOptions {
   /** The fleet's secret. */
   readonly key: string;
   readonly flags?: readonly string[];
+  readonly variables?: Readonly<Record<string, string>>;
 }
 
 export interface RunningProgram {
@@ -87,7 +88,8 @@ export async function runSluice(main: string, options: ProgramOptions): Promise<
     ...["--policy", policyFile, "--audit", auditFolder, "--redis", options.redis],
     ...(options.flags ?? []),
   ];
-  const env = { ...process.env, SLUICE_UPSTREAM: options.upstream, SLUICE_KEY: options.key };
+  const own = { SLUICE_UPSTREAM: options.upstream, SLUICE_KEY: options.key };
+  const env = { ...process.env, ...own, ...options.variables };
   const command = process.platform === "linux" ? ["setpriv", "--pdeathsig=KILL"] : [];
   const [program = "", ...before] = [...command, process.execPath];
   const child = spawn(program, [...before, main, ...args], { env, stdio: ["ignore", "inherit", "pipe"] });
