@@ -17,6 +17,16 @@ export interface LegUser {
  * enters in the session's ledger whatever it sends, and hands out the answers that are the session's. What has to wait
  * waits in the session: nothing is in the ledger that is not on the wire (docs/decisions/035-server-leg.md).
  */
+/** A token that was turned back. */
+export interface OpenedValue {
+  readonly className: string;
+  /** `schema.table.column`. */
+  readonly column: string;
+  readonly token: string;
+  /** The position of the field. */
+  readonly field: number;
+}
+
 export interface ServerLeg {
   /** The session begins. All that is asked and answered is entered in its ledger. */
   begin(ledger: Ledger, user: LegUser): void;
@@ -44,11 +54,8 @@ export interface ServerLeg {
   /** Moves `frame` on to the server's next message, or the next piece of one; false: there is none yet. */
   next(): boolean;
   readonly frame: FrameReader;
-  /**
-   * Of the row at `frame`, by class: how many different values of one column it shows because their tokens were turned
-   * back. Absent where that is not asked or no token was.
-   */
-  readonly opened?: ReadonlyMap<string, number> | undefined;
+  /** Of the row at `frame`: the values that it shows because their tokens were turned back. Absent where that is not asked. */
+  readonly opened?: readonly OpenedValue[] | undefined;
   /** Reads from the server, or does not. */
   flow(wanted: boolean): void;
   /** The server says no more. */

@@ -146,6 +146,8 @@ export interface Metering {
    * RowDescription and DataRow. Each is a person's identity as text, in the given name space.
    */
   readonly subjects: readonly { readonly namespace: string }[];
+  /** By output: which of `subjects` its value surely is of. */
+  readonly owners?: readonly (number | undefined)[];
   /** Guarded references without a subject field: each output row counts one unknown person for each. */
   readonly unknown: number;
   /** How many people each of them counts as; 1 if absent. */

@@ -69,6 +69,8 @@ beforeAll(async () => {
       id === 2 ? null : `+49 170 ${1000 + id}`,
     ]);
   await app.query("INSERT INTO mails SELECT id, id, email FROM people");
+  // Mails of nobody.
+  await app.query("INSERT INTO mails SELECT 100 + id, NULL, email FROM people");
   await app.query("INSERT INTO people (id, name) VALUES (50, 'Nobody')");
   await app.end();
   await seeding.close();
@@ -189,6 +191,80 @@ test("several people's values in one row are each counted", async () => {
   await expect(
     lead.query("SELECT a.phone, b.phone FROM people a, people b WHERE a.id = 3 AND b.id = 4"),
   ).rejects.toMatchObject(usedUp("roles.lead.reveals.phone.1d"));
+});
+
+const other = (id: number) => `(SELECT phone FROM people WHERE id = ${id})`;
+
+/** Statements that name the first person in each row, and show the values of others. `class`: which is counted. */
+const IN_ANOTHERS_NAME: Readonly<Record<string, readonly [of: string, text: (id: number) => string]>> = {
+  "a scalar subquery": ["phone", (id) => `SELECT c.id, ${other(id)} FROM people c WHERE c.id = 1`],
+  "a value of one's own beside another's": [
+    "phone",
+    (id) => `SELECT c.mobile, ${other(id)} FROM people c WHERE c.id = 1`,
+  ],
+  "two columns of two people": [
+    "phone",
+    (id) => `SELECT (SELECT mobile FROM people WHERE id = 1), ${other(id)}`,
+  ],
+  CASE: [
+    "phone",
+    (id) => `SELECT CASE WHEN c.id = 1 THEN ${other(id)} ELSE c.phone END FROM people c WHERE c.id = 1`,
+  ],
+  "a subquery in FROM": [
+    "phone",
+    (id) => `SELECT c.id, s.phone FROM people c, ${other(id)} s WHERE c.id = 1`,
+  ],
+  "a WITH query": [
+    "phone",
+    (id) => `WITH w AS ${other(id)} SELECT c.id, (SELECT phone FROM w) FROM people c WHERE c.id = 1`,
+  ],
+  "a subquery of groups": [
+    "phone",
+    (id) => `SELECT c.id, s.phone FROM people c,
+      (SELECT phone, count(*) FROM people WHERE id = ${id} GROUP BY phone) s WHERE c.id = 1`,
+  ],
+  "groups of two people": [
+    "phone",
+    (id) =>
+      `SELECT a.mobile, b.phone, count(*) FROM people a, people b WHERE a.id = 1 AND b.id = ${id} GROUP BY 1, 2`,
+  ],
+  RETURNING: ["phone", (id) => `UPDATE people SET name = 'Person 1' WHERE id = 1 RETURNING id, ${other(id)}`],
+  "a row whose subject is NULL": [
+    "email",
+    (id) => `SELECT m.sender FROM mails m, people p WHERE p.id = 1 AND m.id = ${100 + id}`,
+  ],
+};
+
+const BUDGETS = ["budget: { 1d: { people: 1000 } }", "budget: none"];
+
+test.each(Object.keys(IN_ANOTHERS_NAME).flatMap((name) => BUDGETS.map((budget) => [name, budget] as const)))(
+  "%s does not show others in the name of one person (%s)",
+  async (name, budget) => {
+    const [of, text] = IN_ANOTHERS_NAME[name] ?? ["", () => ""];
+    sluice.setPolicy(policyOf(`writes: [public.people], reveals: { ${of}: { 1d: 5 } }, ${budget}`));
+    const reader = await sluice.connect("ben");
+    const shown = new Set<unknown>();
+    const rules = new Set<unknown>();
+    for (let id = 3; id <= 20; id++) {
+      const answer = await idsOf(reader, text(id)).catch((error: { constraint?: string }) => error);
+      if (!Array.isArray(answer)) rules.add(answer.constraint);
+      for (const value of Array.isArray(answer) ? answer.flat() : [])
+        if (/^\+49 30|@/.test(String(value))) shown.add(value);
+    }
+    await reader.end();
+    expect([...rules]).toEqual([`roles.lead.reveals.${of}.1d`]);
+    expect(shown.size).toBeGreaterThan(1);
+    expect(shown.size).toBeLessThanOrEqual(5);
+  },
+);
+
+test.each([
+  "SELECT p.phone, p.mobile, m.id FROM people p LEFT JOIN mails m ON m.person = p.id AND m.id < 0 WHERE p.id <= 5",
+  "SELECT p.*, m.sender FROM people p JOIN mails m ON m.person = p.id WHERE p.id <= 5",
+  "SELECT p.phone, (SELECT count(*) FROM mails) FROM people p WHERE p.id <= 5",
+  "SELECT p.phone, (SELECT d.mobile FROM people d WHERE d.id = p.id) FROM people p WHERE p.id <= 5",
+])("a person's own values count once: %s", async (text) => {
+  for (let round = 0; round < 2; round++) expect(await idsOf(lead, text)).toHaveLength(5);
 });
 
 test("cursors, prepared statements, portals that stop, and COPY are counted row by row", async () => {

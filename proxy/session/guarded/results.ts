@@ -2,6 +2,7 @@ import type { Batch, Grant, Meter, Reveal } from "../../meter/meter.ts";
 import { refusalOf } from "../../meter/refusal.ts";
 import { type Limits, type Role, windowsOf } from "../../policy/policy.ts";
 import { PERSON } from "../../policy/prices.ts";
+import type { OpenedValue } from "../../protocol/server-leg.ts";
 import type { Metering } from "../../sql/verdict.ts";
 import type { Frame } from "../../wire/frames.ts";
 import { type Refusal, refuse } from "../../wire/refusal.ts";
@@ -58,17 +59,19 @@ class PendingRows {
     return this.namespaces.length > 1 || this.units?.some((each) => each > 0) === true;
   }
 
-  /** `people` has got the row's identities before. `opened`: by class, values that were turned back. */
+  /** `people` has got the row's identities before. `opened`: values that were turned back. */
   add(
     buffer: Buffer,
     start: number,
     end: number,
     units: number,
-    opened: ReadonlyMap<string, number> | undefined,
+    opened: readonly OpenedValue[] | undefined,
   ): void {
-    if (opened !== undefined && opened.size > 0) {
-      const identities = this.people.slice(this.rows * this.namespaces.length);
-      this.reveals.push(...revealsOf(opened, this.rows, this.namespaces, identities));
+    if (opened !== undefined && opened.length > 0) {
+      const { namespaces } = this;
+      const identities = this.people.slice(this.rows * namespaces.length);
+      const { metering } = this.run.shape;
+      this.reveals.push(...revealsOf(opened, this.rows, { namespaces, identities }, metering));
     }
     this.#buffers.push(buffer);
     this.#places.push(start, end);
@@ -277,8 +280,8 @@ export class Results {
     run.people.addUnknown(run.shape.metering?.unknown ?? 0);
     const namespaces = run.shape.metering?.subjects.map(({ namespace }) => namespace) ?? [];
     const { opened } = this.#exchange.leg;
-    for (const reveal of revealsOf(opened, 0, namespaces, extra > 0 ? this.#identities : []))
-      run.revealed(reveal);
+    const named = { namespaces, identities: extra > 0 ? this.#identities : [] };
+    for (const reveal of revealsOf(opened, 0, named, run.shape.metering)) run.revealed(reveal);
   }
 
   #wait(frame: Frame, run: Run): void {

@@ -102,7 +102,7 @@ export class CopyOut {
     const turned = turnLine(line.toString("latin1", 0, line.length - 1), format, (index, value) => {
       const column = columns[index];
       if (column === undefined || value === null) return value;
-      const shown = shownField(reader, column, Buffer.from(value, "latin1"));
+      const shown = shownField(reader, column, Buffer.from(value, "latin1"), index);
       return shown === undefined ? value : (shown?.toString("latin1") ?? null);
     });
     return Buffer.from(`${turned}\n`, "latin1");

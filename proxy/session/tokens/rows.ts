@@ -1,5 +1,6 @@
 import { shownText } from "../../policy/masks/all.ts";
 import { seesClass } from "../../policy/policy.ts";
+import type { OpenedValue } from "../../protocol/server-leg.ts";
 import type { Scope } from "../../sql/scope.ts";
 import type { TokenColumn, TokenColumns } from "../../sql/tokens/columns.ts";
 import { readBytesField } from "../../tokens/byte-values.ts";
@@ -19,30 +20,16 @@ export interface Reader {
   readonly isGuarded: boolean;
   readonly sealer: Sealer;
   /** Of a session whose reveals are counted: notes what it sees. */
-  readonly opened?: Opened;
-}
-
-/** The values that a row shows because their tokens were turned back. */
-export class Opened {
-  /** The tokens of each class, by column. */
-  readonly #tokens = new Map<string, Map<string, Set<string>>>();
-
-  add({ className, name }: TokenColumn, token: string): void {
-    const columns = this.#tokens.get(className) ?? new Map<string, Set<string>>();
-    this.#tokens.set(className, columns);
-    columns.set(name, (columns.get(name) ?? new Set()).add(token));
-  }
-
-  /** By class. A person may have several columns of a class, but one value in each. */
-  get counts(): ReadonlyMap<string, number> {
-    const most = (columns: ReadonlyMap<string, ReadonlySet<string>>) =>
-      Math.max(...[...columns.values()].map(({ size }) => size));
-    return new Map([...this.#tokens].map(([className, columns]) => [className, most(columns)]));
-  }
+  readonly opened?: OpenedValue[];
 }
 
 /** What the client gets in place of a token; undefined: the token itself. */
-export function shownFor({ scope, isGuarded, sealer, opened }: Reader, column: TokenColumn, token: string) {
+export function shownFor(
+  { scope, isGuarded, sealer, opened }: Reader,
+  column: TokenColumn,
+  token: string,
+  field: number,
+) {
   const value = sealer.open(token, column);
   const isSeen = !isGuarded || seesClass(scope.role, column.className);
   // Without a mark it may be a value that was written beside the proxy.
@@ -50,7 +37,7 @@ export function shownFor({ scope, isGuarded, sealer, opened }: Reader, column: T
   // A mask is a text.
   if (!isSeen && column.form === "bytes") return null;
   if (isSeen) {
-    opened?.add(column, token);
+    opened?.push({ className: column.className, column: column.name, token, field });
     return value;
   }
   const mask = scope.policy.classes.get(column.className)?.mask;
@@ -87,7 +74,7 @@ export function turnRow(frame: Frame, fields: FieldColumns, reader: Reader): Buf
     const [from, to] = [at + 4, at + 4 + Math.max(length, 0)];
     const column = fields[index];
     if (column !== undefined && length >= 0 && mayBeToken(buffer, from, to, column)) {
-      const shown = shownField(reader, column, buffer.subarray(from, to));
+      const shown = shownField(reader, column, buffer.subarray(from, to), index);
       if (shown !== undefined) {
         parts.push(buffer.subarray(kept, at), field(shown));
         kept = to;
@@ -102,13 +89,18 @@ export function turnRow(frame: Frame, fields: FieldColumns, reader: Reader): Buf
 }
 
 /** The same for a field as the server gave it. */
-export function shownField(reader: Reader, column: TokenColumn, field: Buffer): Buffer | null | undefined {
+export function shownField(
+  reader: Reader,
+  column: TokenColumn,
+  field: Buffer,
+  index: number,
+): Buffer | null | undefined {
   if (column.form !== "bytes") {
-    const shown = shownFor(reader, column, field.toString("latin1"));
+    const shown = shownFor(reader, column, field.toString("latin1"), index);
     return typeof shown === "string" ? Buffer.from(shown) : shown;
   }
   const found = readBytesField(field);
-  const shown = found && shownFor(reader, column, found.token);
+  const shown = found && shownFor(reader, column, found.token, index);
   return found !== undefined && typeof shown === "string" ? found.write(shown) : (shown as null | undefined);
 }
 

@@ -1,7 +1,7 @@
 import type { Ledger } from "../../protocol/ledger.ts";
 import { type Change, Names } from "../../protocol/names.ts";
 import type { Request } from "../../protocol/requests.ts";
-import type { LegUser, ServerLeg } from "../../protocol/server-leg.ts";
+import type { LegUser, OpenedValue, ServerLeg } from "../../protocol/server-leg.ts";
 import { type TokenColumns, tokenColumnsOf } from "../../sql/tokens/columns.ts";
 import { namesIn, type TokenStatement, type TokenText, UNTOUCHED } from "../../sql/tokens/text.ts";
 import { decodeReadyForQuery } from "../../wire/backend-messages.ts";
@@ -25,7 +25,7 @@ import type { Refusal } from "../../wire/refusal.ts";
 import { fieldOrigins } from "../../wire/rows.ts";
 import { CopyIn, CopyOut } from "./copy.ts";
 import { sealBind, wrongType } from "./parameters.ts";
-import { type FieldColumns, fieldColumns, hasTokens, Opened, type Reader, turnRow } from "./rows.ts";
+import { type FieldColumns, fieldColumns, hasTokens, type Reader, turnRow } from "./rows.ts";
 import {
   isPlain,
   mayMove,
@@ -64,7 +64,7 @@ export class TokenLeg implements ServerLeg {
   #ledger: Ledger | undefined;
   /** The server's message as it was turned. */
   #turned: FrameReader | undefined;
-  #opened: Opened | undefined;
+  #opened: OpenedValue[] | undefined;
   #rows: FieldColumns = [];
   /** Relations that have been defined, and the catalog may not have in their new shape. */
   readonly #defined = new Set<string>();
@@ -381,8 +381,8 @@ export class TokenLeg implements ServerLeg {
     return this.#turned ?? this.#inner.frame;
   }
 
-  get opened(): ReadonlyMap<string, number> | undefined {
-    return this.#opened?.counts;
+  get opened(): readonly OpenedValue[] | undefined {
+    return this.#opened;
   }
 
   #answered(frame: FrameReader): void {
@@ -460,7 +460,7 @@ export class TokenLeg implements ServerLeg {
     if (scope === undefined) return undefined;
     const { sealer } = this.#parts;
     if (this.#standing.treatment !== "guarded") return { scope, isGuarded: false, sealer };
-    this.#opened = new Opened();
+    this.#opened = [];
     return { scope, isGuarded: true, sealer, opened: this.#opened };
   }
 

@@ -16,6 +16,7 @@ import {
   subjectsOf,
   tiedPeople,
 } from "./named-people.ts";
+import { ownedOutputs } from "./owned-outputs.ts";
 import { countsPeople, sightOf, speaksOfPeople } from "./people.ts";
 import { movesPeople, ownCalls, peoplePerRow } from "./people-shown.ts";
 import {
@@ -93,6 +94,7 @@ export function meterSelect(bill: Bill, query: BoundQuery): MeteringFinding {
   return {
     metering: {
       subjects: people.map(({ subject: { namespace } }) => ({ namespace })),
+      ...ownedBy(bill, query, people),
       unknown,
       ...(withPurpose && { purpose: true as const }),
       ...queryPrice(bill, query, unknown, totals),
@@ -114,11 +116,22 @@ export function meterWrite(bill: Bill, query: BoundQuery): MeteringFinding {
   return {
     metering: {
       subjects: person === undefined ? [] : [{ namespace: person.subject.namespace }],
+      ...ownedBy(bill, query, person === undefined ? [] : [person]),
       unknown,
       ...writePrice(bill, query, unknown),
     },
     ...(person && { appended: { kind: "people", people: [person], withPurpose: false } as const }),
   };
+}
+
+/** Asked where tokens are turned back. */
+function ownedBy(
+  { statement, given }: Bill,
+  query: BoundQuery,
+  people: readonly NamedPerson[],
+): Pick<Metering, "owners"> {
+  if (given.policy.tokenCanary === undefined || people.length === 0) return {};
+  return { owners: ownedOutputs(statement, given, query, people) };
 }
 
 /** MERGE's rows are never certain to be one person's. */
