@@ -213,6 +213,15 @@ export function relationKey(schema: string, name: string): string {
   return `${schema}.${name}`;
 }
 
+/** The relations that a name may mean, whatever the search_path is. */
+export function relationsNamed(
+  { relationsByName }: Catalog,
+  { schemaname, relname = "" }: { readonly schemaname?: string; readonly relname?: string },
+): readonly Relation[] {
+  const all = relationsByName.get(relname) ?? [];
+  return schemaname === undefined ? all : all.filter(({ schema }) => schema === schemaname);
+}
+
 /** Declared as RETURNS void: the result of a call reveals nothing. */
 export function returnsNothing({ typesByOid }: Catalog, { returnType }: CatalogFunction): boolean {
   const type = typesByOid.get(returnType);

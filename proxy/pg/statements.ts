@@ -326,6 +326,11 @@ export function statementsWith(fact: "showsNothing" | "ignoresPath" | "runsCode"
   return new Set(Object.keys(STATEMENTS).filter((type) => factsOf(type)?.[fact] === true));
 }
 
+/** INSERT, UPDATE, DELETE and MERGE. */
+export const WRITES: ReadonlySet<string> = new Set(
+  Object.keys(STATEMENTS).filter((type) => factsOf(type)?.family === "write"),
+);
+
 /** The command tag of a statement (`SELECT`, `DROP TABLE`), one of `TAGS`. */
 export function commandTag(type: string, body: object): string {
   const tag = factsOf(type)?.tag;

@@ -1,4 +1,6 @@
-import { type CatalogFunction, isPlainExtensionFunction } from "../catalog/catalog.ts";
+import type { FuncCall } from "libpg-query";
+import { type Catalog, type CatalogFunction, isPlainExtensionFunction } from "../catalog/catalog.ts";
+import { lastName } from "./parse/grammar.ts";
 
 /**
  * Functions of pg_catalog that are not immutable, yet read only their arguments, the catalog's definitions, the clock
@@ -115,6 +117,14 @@ export function isSummary(name: string): boolean {
 export function isHarmlessFunction(fn: CatalogFunction | undefined): boolean {
   if (fn === undefined) return false;
   return fn.schema === "pg_catalog" ? builtinUse(fn) !== undefined : isPlainExtensionFunction(fn);
+}
+
+/** The functions that a call may mean, whatever the search_path is. */
+export function functionsNamed(
+  { functionsByName }: Catalog,
+  { funcname }: FuncCall,
+): readonly CatalogFunction[] {
+  return functionsByName.get(lastName(funcname)) ?? [];
 }
 
 /** Splits its argument into parts; drivers use it to find primary keys (JDBC's getPrimaryKeys, getIndexInfo). */

@@ -1,5 +1,11 @@
 import type { FuncCall, Node, RangeVar, TypeName } from "libpg-query";
-import type { Catalog, CatalogFunction, CatalogType, Relation } from "../catalog/catalog.ts";
+import {
+  type Catalog,
+  type CatalogFunction,
+  type CatalogType,
+  type Relation,
+  relationsNamed,
+} from "../catalog/catalog.ts";
 import { isHarmlessFunction } from "./functions.ts";
 import { stringOf } from "./parse/grammar.ts";
 
@@ -54,9 +60,8 @@ export function mayCall(node: object, { functionsByName, typesByOid }: Catalog):
  * Whether reading or writing this relation may run code that the statement does not name; "unknown": the catalog has no
  * relation of this name.
  */
-export function hidesCode({ schemaname, relname }: RangeVar, catalog: Catalog): "yes" | "no" | "unknown" {
-  const all = catalog.relationsByName.get(relname ?? "") ?? [];
-  const candidates = schemaname === undefined ? all : all.filter(({ schema }) => schema === schemaname);
+export function hidesCode(named: RangeVar, catalog: Catalog): "yes" | "no" | "unknown" {
+  const candidates = relationsNamed(catalog, named);
   if (candidates.length === 0) return "unknown";
   return candidates.some((each) => isCoded(each, catalog)) ? "yes" : "no";
 }

@@ -1,6 +1,7 @@
+import type { FuncCall } from "libpg-query";
 import type { Catalog, CatalogFunction, Relation } from "../catalog/catalog.ts";
-import { isHarmlessFunction } from "./functions.ts";
-import { type Body, stringOf } from "./parse/grammar.ts";
+import { functionsNamed, isHarmlessFunction } from "./functions.ts";
+import type { Body } from "./parse/grammar.ts";
 import { type NamedRelation, someNamedRelation } from "./parse/named-relations.ts";
 import { someObject } from "./parse/tree.ts";
 import type { Scope } from "./scope.ts";
@@ -26,7 +27,7 @@ export function readsMore(
   const ctes = new Set<string>();
   const runs = someObject(body, (field, object) => {
     if (field === "CommonTableExpr" && "ctename" in object) ctes.add(String(object.ctename));
-    return READS_OTHERS.has(field) || (field === "FuncCall" && !isKnownCall(object, scope));
+    return READS_OTHERS.has(field) || (field === "FuncCall" && !isKnownCall(object as FuncCall, scope));
   });
   const isUnknown = (named: NamedRelation) =>
     !isKnown(named) && !(named.schemaname === undefined && ctes.has(named.relname));
@@ -36,10 +37,8 @@ export function readsMore(
 const READS_OTHERS: ReadonlySet<string> = new Set([...RUNS_CODE, "FetchStmt"]);
 
 /** Postgres's own functions that read no table; a user-defined function may read everything. */
-export function isKnownCall(call: object, { catalog }: Scope): boolean {
-  const path = "funcname" in call && Array.isArray(call.funcname) ? call.funcname.map(stringOf) : [];
-  const name = path.at(-1) ?? "";
-  const known = catalog.functionsByName.get(name) ?? [];
+export function isKnownCall(call: FuncCall, { catalog }: Scope): boolean {
+  const known = functionsNamed(catalog, call);
   return known.length > 0 && known.every(readsItsArgumentsOnly);
 }
 

@@ -10,8 +10,9 @@ import type {
   VariableSetStmt,
 } from "libpg-query";
 import type { Catalog } from "../catalog/catalog.ts";
-import { factsOf, statementsWith } from "../pg/statements.ts";
-import { type Body, nodeOf, stringOf } from "./parse/grammar.ts";
+import { factsOf, statementsWith, WRITES } from "../pg/statements.ts";
+import { functionsNamed } from "./functions.ts";
+import { type Body, nodeOf } from "./parse/grammar.ts";
 import { forEachNamedRelation, someNamedRelation } from "./parse/named-relations.ts";
 import type { RawStatement } from "./parse/parse.ts";
 import { forEachObject } from "./parse/tree.ts";
@@ -105,7 +106,7 @@ function storesRows(type: string, body: Body, { catalog }: Scope): boolean {
   const look = (field: string, object: object): void => {
     if (field === "A_Const") return;
     if (field === "FuncCall") keeps ||= callsKeeping(object as FuncCall, catalog);
-    if (STORES.has(field) && "relation" in object) targets.add(object.relation as object);
+    if (WRITES.has(field) && "relation" in object) targets.add(object.relation as object);
     if (field === "into" || field === "intoClause") targets.add((object as { rel?: object }).rel ?? object);
     forEachObject(object, look);
   };
@@ -113,12 +114,8 @@ function storesRows(type: string, body: Body, { catalog }: Scope): boolean {
   return (keeps || targets.size > 0) && someNamedRelation(body, (named) => !targets.has(named));
 }
 
-const STORES: ReadonlySet<string> = new Set(["InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"]);
-
-function callsKeeping({ funcname }: FuncCall, { functionsByName }: Catalog): boolean {
-  const last = funcname?.at(-1);
-  const name = last === undefined ? "" : stringOf(last);
-  return name !== "nextval" && (functionsByName.get(name) ?? []).some(keepsValues);
+function callsKeeping(call: FuncCall, catalog: Catalog): boolean {
+  return functionsNamed(catalog, call).some((fn) => fn.name !== "nextval" && keepsValues(fn));
 }
 
 /** Statements that run code that they do not show. */

@@ -1,8 +1,9 @@
 import type { A_Const, FuncCall, Node } from "libpg-query";
-import type { Catalog } from "../catalog/catalog.ts";
+import { type Catalog, relationsNamed } from "../catalog/catalog.ts";
 import { isHarmlessFunction } from "./functions.ts";
 import { mayCall } from "./hidden-code.ts";
 import { type Body, nodeOf, stringOf } from "./parse/grammar.ts";
+import type { NamedRelation } from "./parse/named-relations.ts";
 import { forEachObject, someObject } from "./parse/tree.ts";
 import { READS_INPUT, RUNS_TEXT, unnamedCode } from "./unnamed-code.ts";
 
@@ -43,10 +44,10 @@ export function runsTouchingCode(type: string, body: Body, catalog: Catalog, isT
 
   function isTouchingRelation(object: object): boolean {
     if (!("relname" in object)) return false;
-    const { schemaname, relname } = object as { schemaname?: string; relname: string };
+    const named = object as NamedRelation;
+    const { schemaname, relname } = named;
     if (schemaname === undefined && common.has(relname) && !targets.has(object)) return false;
-    const all = catalog.relationsByName.get(relname) ?? [];
-    const meant = schemaname === undefined ? all : all.filter(({ schema }) => schema === schemaname);
+    const meant = relationsNamed(catalog, named);
     const code = unnamedCode(catalog);
     return (
       meant.length === 0 || meant.some((each) => (targets.has(object) ? code.writes(each) : code.reads(each)))

@@ -1,10 +1,11 @@
-import { makesTable, statementsWith } from "../pg/statements.ts";
+import type { FuncCall } from "libpg-query";
+import { makesTable, statementsWith, WRITES } from "../pg/statements.ts";
 import type { Role } from "../policy/policy.ts";
 import { unrestricted } from "../policy/rules/all.ts";
 import { applyEdits, applyInOrder } from "./emit/rewrite.ts";
-import { isHarmlessFunction } from "./functions.ts";
+import { functionsNamed, isHarmlessFunction } from "./functions.ts";
 import { namesBeyond } from "./ordinals.ts";
-import { nodeOf, stringOf } from "./parse/grammar.ts";
+import { nodeOf } from "./parse/grammar.ts";
 import { type NamedRelation, someNamedRelation } from "./parse/named-relations.ts";
 import { type Parsed, type ParsedText, parseText, type RawStatement } from "./parse/parse.ts";
 import type { Source } from "./parse/source.ts";
@@ -216,7 +217,7 @@ function mayShow({ node }: RawStatement, isDefinition: boolean, scope: Scope): b
   if (RUNS_CODE.has(type) || type === "FetchStmt") return true;
   const calls = someObject(body, (field, object) => {
     if (field === "CommonTableExpr" && "ctename" in object) ctes.add(String(object.ctename));
-    return field === "FuncCall" && !isKnownCall(object, scope);
+    return field === "FuncCall" && !isKnownCall(object as FuncCall, scope);
   });
   return calls || someNamedRelation(body, (named) => mayHavePeople(named, ctes, scope));
 }
@@ -230,7 +231,10 @@ export function mayCopy(statements: readonly RawStatement[], scope: Scope): read
     const [type, body] = nodeOf(node);
     if (DEFINES_ONLY.has(type)) return undefined;
     const stores = STORES.has(type) || makesTable(body) || someObject(body, (field) => STORES.has(field));
-    const calls = someObject(body, (field, object) => field === "FuncCall" && !isHarmlessCall(object, scope));
+    const calls = someObject(
+      body,
+      (field, object) => field === "FuncCall" && !isHarmlessCall(object as FuncCall, scope),
+    );
     if (!stores && !calls) return undefined;
     const isOwn = (named: NamedRelation) =>
       type === "InsertStmt" && "relation" in body && named === body.relation;
@@ -242,15 +246,12 @@ export function mayCopy(statements: readonly RawStatement[], scope: Scope): read
 }
 
 /** Postgres's own functions of this name read, and leave nothing behind. */
-function isHarmlessCall(call: object, { catalog }: Scope): boolean {
-  const path = "funcname" in call && Array.isArray(call.funcname) ? call.funcname.map(stringOf) : [];
-  const known = catalog.functionsByName.get(path.at(-1) ?? "") ?? [];
+function isHarmlessCall(call: FuncCall, { catalog }: Scope): boolean {
+  const known = functionsNamed(catalog, call);
   return known.length > 0 && known.every((fn) => fn.schema !== "pg_catalog" || isHarmlessFunction(fn));
 }
 
-const STORES: ReadonlySet<string> = new Set([
-  ...["InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt", "CreateTableAsStmt"],
-]);
+const STORES: ReadonlySet<string> = new Set([...WRITES, "CreateTableAsStmt"]);
 /** What it says is run by other statements. */
 const DEFINES_ONLY: ReadonlySet<string> = new Set(["ViewStmt", "RuleStmt", "CreateFunctionStmt"]);
 const NO_NAMES: ReadonlySet<string> = new Set();

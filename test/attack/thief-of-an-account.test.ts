@@ -14,7 +14,7 @@ import {
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
 import { startProxy, type TestProxy } from "../harness/proxy.ts";
-import { fieldOf, type Raw, shortOf } from "../harness/raw-client.ts";
+import { fieldOf, functionCall, type Raw, shortOf } from "../harness/raw-client.ts";
 import { makeWorld, type World } from "../session/world.ts";
 
 /*
@@ -92,27 +92,11 @@ async function ask(raw: Raw, ...messages: readonly Buffer[]): Promise<string> {
   return shortOf(await raw.until("Z"));
 }
 
-/** A FunctionCall message with arguments as texts (Postgres docs, "Message Formats"). */
 async function callMessage(name: string, ...values: readonly string[]): Promise<Buffer> {
   const { rows } = await world.database.query<{ oid: number }>(
     `SELECT oid::int FROM pg_proc WHERE proname = '${name}' ORDER BY 1 LIMIT 1`,
   );
-  const parts = [int32(rows[0]?.oid ?? 0), int16(1), int16(0), int16(values.length)];
-  for (const value of values) parts.push(int32(Buffer.byteLength(value)), Buffer.from(value));
-  const body = Buffer.concat([...parts, int16(0)]);
-  return Buffer.concat([Buffer.from("F"), int32(body.length + 4), body]);
-}
-
-function int16(value: number): Buffer {
-  const bytes = Buffer.alloc(2);
-  bytes.writeInt16BE(value);
-  return bytes;
-}
-
-function int32(value: number): Buffer {
-  const bytes = Buffer.alloc(4);
-  bytes.writeInt32BE(value);
-  return bytes;
+  return functionCall(rows[0]?.oid ?? 0, ...values);
 }
 
 const DUMP = ["SELECT * FROM customers", "t", "f", ""] as const;

@@ -7,7 +7,7 @@ import {
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
 import { startProxy, type TestProxy } from "../harness/proxy.ts";
-import { fieldOf, type Message, type Raw } from "../harness/raw-client.ts";
+import { fieldOf, functionCall, type Message, type Raw } from "../harness/raw-client.ts";
 import { makeWorld, type World } from "../session/world.ts";
 
 /*
@@ -282,28 +282,11 @@ test("the function call protocol runs no text that keeps what it reads", async (
   );
   const text = `SELECT length(set_config('app.t', ${GLUED}, false)) FROM customers`;
   await asThief(async (raw) => {
-    const values = [text, "t", "f", ""];
-    const parts = [int32(rows[0]?.oid ?? 0), int16(0), int16(values.length)];
-    for (const value of values) parts.push(int32(value.length), Buffer.from(value));
-    const body = Buffer.concat([...parts, int16(0)]);
-    expect(codeOf(await ask(raw, Buffer.concat([Buffer.from("F"), int32(body.length + 4), body])))).toBe(
-      "53400",
-    );
+    const call = functionCall(rows[0]?.oid ?? 0, text, "t", "f", "");
+    expect(codeOf(await ask(raw, call))).toBe("53400");
     expect(codeOf(await ask(raw, query("SHOW app.t")))).toBe("42704");
   });
 });
-
-function int16(value: number): Buffer {
-  const bytes = Buffer.alloc(2);
-  bytes.writeInt16BE(value);
-  return bytes;
-}
-
-function int32(value: number): Buffer {
-  const bytes = Buffer.alloc(4);
-  bytes.writeInt32BE(value);
-  return bytes;
-}
 
 /** Of one such statement; each says something of many people, or of one. */
 const TOLD: readonly (readonly [...string[], string, number])[] = [

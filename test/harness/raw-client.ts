@@ -3,7 +3,7 @@ import { connect, type Socket } from "node:net";
 import { decodeError, type ErrorFields } from "../../proxy/wire/errors.ts";
 import { FrameReader } from "../../proxy/wire/frames.ts";
 import { saslInitialResponse, saslResponse } from "../../proxy/wire/frontend-messages.ts";
-import { Backend, bytesOf } from "../../proxy/wire/messages.ts";
+import { Backend, bytesOf, Frontend, int32, message, uint16 } from "../../proxy/wire/messages.ts";
 import { SCRAM_SHA_256, ScramClient } from "../../proxy/wire/scram.ts";
 import { startupMessage } from "../../proxy/wire/startup.ts";
 import { passwordOf } from "./support-schema.ts";
@@ -148,6 +148,15 @@ async function proveBy(password: string, client: RawClient): Promise<void> {
   client.send(saslInitialResponse(SCRAM_SHA_256, exchange.first()));
   const challenge = (await client.until("R")).at(-1)?.bytes.subarray(9) ?? Buffer.alloc(0);
   client.send(saslResponse(await exchange.final(challenge)));
+}
+
+/** A FunctionCall message with arguments as texts (Postgres docs, "Message Formats"). */
+export function functionCall(oid: number, ...values: readonly string[]): Buffer {
+  const given = values.flatMap((value) => [int32(Buffer.byteLength(value)), Buffer.from(value)]);
+  return message(
+    Frontend.FunctionCall,
+    ...[int32(oid), uint16(1), uint16(0), uint16(values.length), ...given, uint16(0)],
+  );
 }
 
 /** `T(id,email) D D C(SELECT 2) Z(I)`: rows that are alike are counted, errors show their SQLSTATE. */

@@ -83,11 +83,10 @@ export class Repetitions {
   }
 
   #writeOldest(open: Map<Statement, Repeated>): void {
-    for (const [statement, repeated] of open) {
-      open.delete(statement);
-      this.#teller.observed(repeated);
-      return;
-    }
+    const [oldest] = open.values();
+    if (oldest === undefined) return;
+    open.delete(oldest.statement);
+    this.#teller.observed(oldest);
   }
 
   /** Writes all that waits: before events that must follow it, and at the session's end. */

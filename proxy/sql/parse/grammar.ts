@@ -232,3 +232,8 @@ export function stringOf(node: Node): string {
   const [type, body] = nodeOf(node);
   return type === "String" ? ((body as { sval?: string }).sval ?? "") : "";
 }
+
+/** The last part of a name: of a function without its schema. */
+export function lastName(names: readonly Node[] | undefined): string {
+  return (names ?? []).map(stringOf).at(-1) ?? "";
+}

@@ -29,3 +29,11 @@ export function isOff({ arg }: DefElem): boolean {
       return false;
   }
 }
+
+/** Whether a boolean option of EXPLAIN says yes: the last of several wins (ParseExplainOptionList of commands/explain_state.c). */
+export function isOn(options: readonly Node[], name: string, usual: boolean): boolean {
+  const option = options
+    .map((each) => nodeOf(each)[1] as DefElem)
+    .findLast(({ defname }) => defname === name);
+  return option === undefined ? usual : !isOff(option);
+}

@@ -1,9 +1,10 @@
 import type { FuncCall, RangeFunction, SelectStmt } from "libpg-query";
 import type { Catalog, CatalogFunction } from "../../catalog/catalog.ts";
+import { WRITES } from "../../pg/statements.ts";
 import { limitKey, type Role } from "../../policy/policy.ts";
 import type { Refusal } from "../../wire/refusal.ts";
 import type { BoundStatement, Call } from "../bind/bound.ts";
-import { nodeOf, stringOf } from "../parse/grammar.ts";
+import { lastName, nodeOf, stringOf } from "../parse/grammar.ts";
 import { forEachObject } from "../parse/tree.ts";
 import { ownFunctions } from "./calls.ts";
 import { denied } from "./denied.ts";
@@ -97,12 +98,10 @@ function runsOnce(catalog: Catalog, node: object): boolean {
   return isSure && selects <= 1;
 
   function mayReturnSet({ funcname }: FuncCall): boolean {
-    const name = (funcname ?? []).map(stringOf).at(-1) ?? "";
+    const name = lastName(funcname);
     return catalog.functionsByName.get(name)?.some(({ returnsSet }) => returnsSet) ?? true;
   }
 }
-
-const WRITES: ReadonlySet<string> = new Set(["InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"]);
 
 /** FROM may be a single call, as drivers write it: `SELECT * FROM take_ticket(7)`. */
 function givesOneRow(body: SelectStmt): boolean {

@@ -1,7 +1,9 @@
 import type { CreateTableAsStmt, ExplainStmt, InsertStmt, Node, RefreshMatViewStmt } from "libpg-query";
+import { relationsNamed } from "../../catalog/catalog.ts";
 import { makesTable } from "../../pg/statements.ts";
 import type { BoundQuery, BoundStatement, Call } from "../bind/bound.ts";
 import { nodeOf } from "../parse/grammar.ts";
+import { isOn } from "../parse/options.ts";
 import type { RawStatement } from "../parse/parse.ts";
 import { functionsMeant } from "./calls.ts";
 import { peopleInRow } from "./copied-row.ts";
@@ -9,7 +11,6 @@ import type { Given } from "./given.ts";
 import { keptByCalls, runsText } from "./kept-by-calls.ts";
 import { keyOfPerson } from "./people.ts";
 import { arePinned, isOfOnePerson } from "./pinned-people.ts";
-import { isOn } from "./told-plans.ts";
 import { choiceOfRows } from "./write-choice.ts";
 
 /** What a statement of a watched role keeps where nobody is counted for reading it. */
@@ -79,9 +80,7 @@ function storedBy(
  */
 function isRemade({ relation, skipData }: RefreshMatViewStmt, { catalog, sights }: Given): boolean {
   if (skipData === true) return false;
-  const { schemaname, relname = "" } = relation ?? {};
-  const all = catalog.relationsByName.get(relname) ?? [];
-  const meant = schemaname === undefined ? all : all.filter(({ schema }) => schema === schemaname);
+  const meant = relationsNamed(catalog, relation ?? {});
   if (meant.length === 0) return true;
   return meant.some((view) => {
     const sight = sights.of(view);

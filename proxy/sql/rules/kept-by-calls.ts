@@ -1,13 +1,14 @@
-import type { BoundColumn, BoundQuery, BoundRelation, BoundStatement, Call } from "../bind/bound.ts";
+import type { FuncCall } from "libpg-query";
+import type { BoundQuery, BoundRelation, BoundStatement, Call } from "../bind/bound.ts";
 import { allDependsOn, dependsOnNodes } from "../bind/dependencies.ts";
-import { type Body, forEachChild, visitNode } from "../parse/grammar.ts";
+import { type Body, forEachChild, lastName, visitNode } from "../parse/grammar.ts";
 import { someObject } from "../parse/tree.ts";
 import { RUNS_TEXT } from "../unnamed-code.ts";
 import { functionsMeant } from "./calls.ts";
 import { isFound } from "./copied-row.ts";
 import type { Given } from "./given.ts";
 import { isUndone, keepsValues, keptInView, readsNothing } from "./keeping-functions.ts";
-import { isProtected, sightOf } from "./people.ts";
+import { hasProtected, sightOf } from "./people.ts";
 import { arePinned } from "./pinned-people.ts";
 
 /*
@@ -58,7 +59,7 @@ function keptInViews({ queries }: BoundStatement, { catalog }: Given): readonly 
 function isCounter(statement: BoundStatement, given: Given, query: BoundQuery, call: Call): boolean {
   const { args } = call.node as { readonly args?: Parameters<typeof dependsOnNodes>[1] };
   if (call.form !== "function" || call.name !== COUNTER || args === undefined) return false;
-  return !hasProtected(given, dependsOnNodes(statement, args, query).columns);
+  return !hasProtected(given.sights, dependsOnNodes(statement, args, query).columns);
 }
 
 function speaksOfProtected(statement: BoundStatement, given: Given): boolean {
@@ -70,16 +71,10 @@ function speaksOfProtected(statement: BoundStatement, given: Given): boolean {
     (column) => reads(column.relation) && (top === undefined || !isFound(statement, top, column)),
   );
   return (
-    hasProtected(given, others) ||
+    hasProtected(given.sights, others) ||
     [...found.relations].some(
       (reference) => reads(reference) && sightOf(given.sights, reference)?.isChosen === true,
     )
-  );
-}
-
-function hasProtected({ sights }: Given, columns: Iterable<BoundColumn>): boolean {
-  return [...columns].some(
-    (column) => column.relation.source.kind === "table" && isProtected(sights, column),
   );
 }
 
@@ -119,9 +114,8 @@ function isPlain({ clauses, traits, aggregates }: BoundQuery): boolean {
 
 /** Whether it may call a function that runs a text, or reads a table of any name: what that reads and keeps is not bound. */
 export function runsText(body: object): boolean {
-  return someObject(body, (field, object) => {
-    if (field !== "FuncCall" || !("funcname" in object) || !Array.isArray(object.funcname)) return false;
-    const name: unknown = object.funcname.at(-1)?.String?.sval;
-    return typeof name === "string" && RUNS_TEXT.has(name);
-  });
+  return someObject(
+    body,
+    (field, object) => field === "FuncCall" && RUNS_TEXT.has(lastName((object as FuncCall).funcname)),
+  );
 }

@@ -2,7 +2,8 @@ import type { FuncCall } from "libpg-query";
 import type { Catalog } from "../../catalog/catalog.ts";
 import { statementsWith } from "../../pg/statements.ts";
 import { type Refusal, refuse } from "../../wire/refusal.ts";
-import { nodeOf, stringOf } from "../parse/grammar.ts";
+import { functionsNamed } from "../functions.ts";
+import { nodeOf } from "../parse/grammar.ts";
 import type { RawStatement } from "../parse/parse.ts";
 import { forEachObject } from "../parse/tree.ts";
 import type { Statement } from "../verdict.ts";
@@ -39,8 +40,7 @@ function callsBuiltinsAlone(node: object, catalog: Catalog): boolean {
   const look = (field: string, object: object): void => {
     if (NAMING.has(field)) isSo = false;
     if (field === "FuncCall") {
-      const name = ((object as FuncCall).funcname ?? []).map(stringOf).at(-1) ?? "";
-      const known = catalog.functionsByName.get(name) ?? [];
+      const known = functionsNamed(catalog, object as FuncCall);
       isSo &&= known.length > 0 && known.every(({ schema }) => schema === "pg_catalog");
     }
     if (field !== "A_Const" && isSo) forEachObject(object, look);

@@ -60,6 +60,13 @@ export function isProtected(sights: Sights, { relation, source }: BoundColumn): 
   return sightOf(sights, relation)?.columns.find(({ column }) => column.name === name)?.isProtected !== false;
 }
 
+/** Whether one of them is a protected column of a table. */
+export function hasProtected(sights: Sights, columns: Iterable<BoundColumn>): boolean {
+  return [...columns].some(
+    (column) => column.relation.source.kind === "table" && isProtected(sights, column),
+  );
+}
+
 /** Whether protected values influence which rows a query returns, or their order. */
 export function dependsOnProtected(statement: BoundStatement, sights: Sights, query: BoundQuery): boolean {
   const { columns, relations } = dependsOn(statement, [query]);

@@ -2,7 +2,7 @@ import type { A_Const, FuncCall, Node } from "libpg-query";
 import type { Refusal } from "../../wire/refusal.ts";
 import type { BoundColumn, BoundQuery, BoundStatement } from "../bind/bound.ts";
 import { columnsBehind } from "../bind/questions.ts";
-import { nodeOf, stringOf } from "../parse/grammar.ts";
+import { lastName, nodeOf, stringOf } from "../parse/grammar.ts";
 import { denied, placeOfRole } from "./denied.ts";
 import type { Given } from "./given.ts";
 import { identifies } from "./identifying.ts";
@@ -54,15 +54,11 @@ export function noisyCalls(statement: BoundStatement, given: Given, query: Bound
   return { ok: true, calls };
 }
 
-function nameOf({ funcname }: FuncCall): string {
-  return (funcname ?? []).map(stringOf).at(-1) ?? "";
-}
-
 function isCountOfNull(call: FuncCall): boolean {
   const [argument] = call.args ?? [];
   const [type, body] = argument === undefined ? ["", {}] : nodeOf(argument);
   return (
-    nameOf(call) === "count" &&
+    lastName(call.funcname) === "count" &&
     isBuiltin(call) &&
     type === "A_Const" &&
     (body as A_Const).isnull === true &&
@@ -79,7 +75,7 @@ function isBuiltin({ funcname }: FuncCall): boolean {
 
 function noisyCall(statement: BoundStatement, given: Given, node: FuncCall): NoisyCall | Refusal {
   const { role } = given;
-  const name = nameOf(node);
+  const name = lastName(node.funcname);
   const [argument] = node.args ?? [];
   const column = argument !== undefined && nodeOf(argument)[0] === "ColumnRef" ? argument : undefined;
   const refuse = (why: string): Refusal =>

@@ -3,7 +3,7 @@ import type { BoundColumn, BoundQuery, BoundRelation, BoundStatement, FromItem }
 import { ownColumn } from "../bind/pins.ts";
 import { columnsBehind } from "../bind/questions.ts";
 import { isSummary } from "../functions.ts";
-import { type Body, forEachChild, nodeOf, stringOf, visitNode } from "../parse/grammar.ts";
+import { type Body, forEachChild, lastName, nodeOf, visitNode } from "../parse/grammar.ts";
 import type { Sights } from "../sight.ts";
 import { sightOf } from "./people.ts";
 
@@ -171,10 +171,6 @@ class Shown {
     this.#columns.set(column, number);
     return number;
   }
-}
-
-function lastName(names: readonly Node[] | undefined): string {
-  return (names ?? []).map(stringOf).at(-1) ?? "";
 }
 
 /** Subqueries of the expression are separate queries. */

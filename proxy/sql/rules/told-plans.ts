@@ -1,11 +1,11 @@
-import type { DefElem, ExplainStmt } from "libpg-query";
+import type { ExplainStmt } from "libpg-query";
 import type { BoundQuery, BoundStatement } from "../bind/bound.ts";
 import { choiceDependsOn } from "../bind/dependencies.ts";
 import { nodeOf } from "../parse/grammar.ts";
-import { isOff } from "../parse/options.ts";
+import { isOn } from "../parse/options.ts";
 import type { RawStatement } from "../parse/parse.ts";
 import type { Given } from "./given.ts";
-import { isProtected, sightOf } from "./people.ts";
+import { hasProtected, sightOf } from "./people.ts";
 
 /**
  * Whether a watched role's EXPLAIN tells of protected values: how many rows there were is an answer to a condition on them, and
@@ -23,15 +23,7 @@ export function tellsPlan({ node }: RawStatement, statement: BoundStatement, giv
 function isChosen(statement: BoundStatement, { sights }: Given, query: BoundQuery): boolean {
   const { columns, relations } = choiceDependsOn(statement, query);
   return (
-    [...columns].some((column) => column.relation.source.kind === "table" && isProtected(sights, column)) ||
+    hasProtected(sights, columns) ||
     [...relations].some((reference) => sightOf(sights, reference)?.isChosen === true)
   );
-}
-
-/** The last of several wins (ParseExplainOptionList of commands/explain_state.c). */
-export function isOn(options: NonNullable<ExplainStmt["options"]>, name: string, usual: boolean): boolean {
-  const option = options
-    .map((each) => nodeOf(each)[1] as DefElem)
-    .findLast(({ defname }) => defname === name);
-  return option === undefined ? usual : !isOff(option);
 }

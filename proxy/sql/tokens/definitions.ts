@@ -14,7 +14,7 @@ import type {
   TypeCast,
   ViewStmt,
 } from "libpg-query";
-import type { Catalog, Relation } from "../../catalog/catalog.ts";
+import { type Catalog, relationsNamed } from "../../catalog/catalog.ts";
 import type { Policy } from "../../policy/policy.ts";
 import { type Refusal, refuse } from "../../wire/refusal.ts";
 import { nodeOf, stringOf } from "../parse/grammar.ts";
@@ -123,15 +123,10 @@ function writingCode(what: string, body: object, { relationNames }: TokenColumns
       });
 }
 
-function relationsOf({ schemaname, relname }: NamedRelation, catalog: Catalog): readonly Relation[] {
-  return (catalog.relationsByName.get(relname) ?? []).filter(
-    ({ schema }) => schemaname === undefined || schema === schemaname,
-  );
-}
-
 function mayHaveTokens(named: NamedRelation, catalog: Catalog, columns: TokenColumns): boolean {
   return (
-    columns.isLacking(named.relname) || relationsOf(named, catalog).some((relation) => columns.has(relation))
+    columns.isLacking(named.relname) ||
+    relationsNamed(catalog, named).some((relation) => columns.has(relation))
   );
 }
 
@@ -145,7 +140,7 @@ function temporaryView(
   isToken: (named: NamedRelation) => boolean,
 ): Refusal | undefined {
   if (query === undefined || !someNamedRelation(query, isToken)) return undefined;
-  const isUnknown = (named: NamedRelation) => relationsOf(named, catalog).length === 0;
+  const isUnknown = (named: NamedRelation) => relationsNamed(catalog, named).length === 0;
   const isTemporary = view?.relpersistence === "t" || view?.schemaname?.startsWith("pg_temp") === true;
   return isTemporary || someNamedRelation(query, isUnknown)
     ? refuse("42501", "a temporary view may not name a table with tokens", {
@@ -177,7 +172,7 @@ function isToken(
   const named = { relname: table.relname ?? "", ...(table.schemaname && { schemaname: table.schemaname }) };
   return (
     isTokenByPolicy(surroundings, table, column) ||
-    relationsOf(named, surroundings.catalog).some((relation) =>
+    relationsNamed(surroundings.catalog, named).some((relation) =>
       relation.columns.some((each) => each.name === column && columns.of(relation, each) !== undefined),
     )
   );
