@@ -191,6 +191,15 @@ test.each([
   "SELECT DISTINCT email FROM people",
   "SELECT DISTINCT ON (email) id FROM people",
   "SELECT count(DISTINCT email) FROM people",
+  "SELECT DISTINCT s FROM (SELECT email FROM people) s",
+  "SELECT s, count(*) FROM (SELECT email FROM people) s GROUP BY s",
+  "SELECT count(DISTINCT s) FROM (SELECT email FROM people) s",
+  "SELECT 1 FROM (SELECT email FROM people) a JOIN (SELECT sender FROM mails) b ON a = b",
+  "SELECT 1 FROM people a JOIN mails b ON (a).email = (b).sender",
+  "SELECT a FROM (SELECT email FROM people) a EXCEPT SELECT b FROM (SELECT sender FROM mails) b",
+  "SELECT a FROM (SELECT email FROM people) a WHERE a IN (SELECT b FROM (SELECT sender FROM mails) b)",
+  "SELECT DISTINCT to_jsonb(s) FROM (SELECT email FROM people) s",
+  "WITH RECURSIVE w(i, e) AS (SELECT id, email FROM people WHERE id = 1 UNION ALL SELECT p.id, p.email FROM w, people p WHERE p.id = w.i + 1) CYCLE e SET c USING path SELECT i, c FROM w",
   "SELECT rank() OVER (PARTITION BY email) FROM people",
   "SELECT rank() OVER w FROM people WINDOW w AS (PARTITION BY email)",
   "INSERT INTO people (id, email) VALUES (5, 'p1@example.com') ON CONFLICT (email) DO UPDATE SET note = 'x'",
@@ -245,6 +254,47 @@ test("rows of a table are grouped by tokens beside its primary key, and upserts 
     "SELECT count(email) FROM people",
   ])
     expect((await app.query(text)).rows.length).toBeGreaterThan(0);
+});
+
+test("rows of a table with a primary key are told apart by it, whole or by fields without tokens", async () => {
+  for (const text of [
+    "SELECT DISTINCT p FROM people p",
+    "SELECT p, count(*) FROM people p GROUP BY p",
+    "SELECT a.id FROM people a JOIN people b ON (a).id = (b).id",
+  ])
+    expect((await app.query(text)).rows).toHaveLength(4);
+});
+
+test("what SQL's PREPARE has made under one key is prepared again when there are several", async () => {
+  sealer.use(ring(1));
+  await app.query("PREPARE search AS SELECT count(*)::int AS n FROM mails WHERE sender = 'x@example.com'");
+  await app.query("PREPARE store AS INSERT INTO mails VALUES (5, 5, 'x@example.com')");
+  await app.query("PREPARE other AS SELECT 1 AS n");
+  sealer.use(ring(1, 2));
+  await app.query("INSERT INTO mails VALUES (1, 1, 'x@example.com')");
+  const ways = [
+    "EXECUTE search",
+    "EXECUTE store",
+    "EXPLAIN ANALYZE EXECUTE store",
+    "SELECT 1; EXECUTE store",
+    "SELECT id FROM mails; EXECUTE store",
+  ];
+  for (const text of ways) await expect(app.query(text)).rejects.toMatchObject({ code: "26000" });
+  for (const text of ways.slice(0, 3))
+    await expect(app.query({ text, name: text })).rejects.toMatchObject({ code: "26000" });
+  expect((await app.query("EXECUTE other")).rows).toEqual([{ n: 1 }]);
+  await app.query("DEALLOCATE search; DEALLOCATE store");
+  await app.query("PREPARE search AS SELECT count(*)::int AS n FROM mails WHERE sender = 'x@example.com'");
+  expect((await app.query("EXECUTE search")).rows).toEqual([{ n: 1 }]);
+  // What the driver prepares may name it before the keys change.
+  const named = { text: "EXECUTE search", name: "named" };
+  expect((await app.query(named)).rows).toEqual([{ n: 1 }]);
+  sealer.use(ring(1, 2, 3));
+  await expect(app.query(named)).rejects.toMatchObject({ code: "26000" });
+  await app.query("DEALLOCATE search");
+  await app.query("PREPARE search AS SELECT 2 AS n");
+  expect((await app.query("EXECUTE search")).rows).toEqual([{ n: 2 }]);
+  await app.query("DEALLOCATE ALL");
 });
 
 test("what was prepared under one key is prepared again when there are several", async () => {

@@ -3,7 +3,13 @@ import { type Change, Names } from "../../protocol/names.ts";
 import type { Request } from "../../protocol/requests.ts";
 import type { LegUser, OpenedValue, ServerLeg } from "../../protocol/server-leg.ts";
 import { type TokenColumns, tokenColumnsOf } from "../../sql/tokens/columns.ts";
-import { namesIn, type TokenStatement, type TokenText, UNTOUCHED } from "../../sql/tokens/text.ts";
+import {
+  namesIn,
+  preparedNames,
+  type TokenStatement,
+  type TokenText,
+  UNTOUCHED,
+} from "../../sql/tokens/text.ts";
 import { decodeReadyForQuery } from "../../wire/backend-messages.ts";
 import { errorResponse } from "../../wire/errors.ts";
 import { type Frame, FrameReader, frameOf } from "../../wire/frames.ts";
@@ -46,6 +52,12 @@ interface Note {
   refusal?: Refusal;
 }
 
+/** A statement of a text that was sent. */
+interface Named {
+  readonly sent: Sent;
+  readonly index: number;
+}
+
 /**
  * The way to a server that holds tokens: what the relays send and get holds values, what the server gets and sends holds
  * tokens (docs/decisions/038-tokens-at-rest.md). Texts and parameters are turned on their way in, rows on their way out.
@@ -58,8 +70,8 @@ export class TokenLeg implements ServerLeg {
   readonly #notes = new WeakMap<Request, Note>();
   readonly #statements = new Names<Sent>();
   readonly #portals = new Map<string, Sent>();
-  /** What SQL's PREPARE and DECLARE have named. Only rows on their way out depend on it. */
-  readonly #named = new Map<string, Sent>();
+  /** What SQL's PREPARE and DECLARE have named: rows on their way out depend on it, and whether it may still be executed. */
+  readonly #named = new Map<string, Named>();
   #changes: Change<Sent>[] = [];
   #ledger: Ledger | undefined;
   /** The server's message as it was turned. */
@@ -227,7 +239,7 @@ export class TokenLeg implements ServerLeg {
       else this.#put(given, request, { sent: { text: named, described: undefined, isMover } });
       return;
     }
-    const sent = { text, described: undefined, isMover };
+    const sent = this.#texts.prepared(bytes, text);
     this.#name(sent);
     const { refusal } = text;
     if (refusal !== undefined) this.#put(poisonedQuery, request, { refusal });
@@ -254,7 +266,7 @@ export class TokenLeg implements ServerLeg {
     const sent = this.#statements.expected(bind.statement);
     if (sent === undefined) this.#portals.delete(bind.portal);
     else this.#portals.set(bind.portal, sent);
-    const refusal = sent && this.#texts.renew(sent, this.#defined);
+    const refusal = sent && (this.#texts.renew(sent, this.#defined) ?? this.#stale(sent.source));
     if (refusal !== undefined) {
       this.#put(poisonedBind(bind.portal), request, { refusal });
       return;
@@ -300,6 +312,8 @@ export class TokenLeg implements ServerLeg {
 
   #textOf(bytes: Buffer): TokenText {
     const text = this.#texts.analyse(bytes, this.#defined);
+    const stale = text.refusal === undefined ? this.#stale(bytes) : undefined;
+    if (stale !== undefined) return { ...UNTOUCHED, refusal: stale };
     if (text === UNTOUCHED || text.refusal !== undefined) return text;
     const refusal = this.#doubt(copies(text.statements) ? undefined : bytes);
     if (refusal !== undefined) return { ...UNTOUCHED, refusal };
@@ -317,21 +331,30 @@ export class TokenLeg implements ServerLeg {
 
   /** Remembers what names of SQL stand for. */
   #name(sent: Sent): void {
-    for (const { names, outputs } of sent.text.statements)
-      if (names !== undefined)
-        this.#named.set(names, {
-          text: { ...sent.text, statements: [{ outputs }] },
-          described: undefined,
-          isMover: false,
-        });
+    for (const [index, { names }] of sent.text.statements.entries())
+      if (names !== undefined) this.#named.set(names, { sent, index });
+  }
+
+  /** Why what a text executes by the names of SQL's PREPARE may not run as it was prepared. */
+  #stale(bytes: Buffer | undefined): Refusal | undefined {
+    if (this.#named.size === 0 || bytes === undefined) return undefined;
+    for (const { name, isExecuted } of preparedNames(bytes.toString("utf8"))) {
+      const named = this.#named.get(name);
+      // The same name for something without tokens.
+      if (!isExecuted) this.#named.delete(name);
+      const refusal = isExecuted && named ? this.#texts.renew(named.sent, this.#defined) : undefined;
+      if (refusal !== undefined) return refusal;
+    }
+    return undefined;
   }
 
   /** FETCH and EXECUTE of what earlier statements have named. */
   #namedIn(bytes: Buffer): TokenText | undefined {
     const parsed = namesIn(bytes.toString("utf8"));
-    const statements = parsed.map((name) => ({
-      outputs: this.#named.get(name ?? "")?.text.statements[0]?.outputs ?? [],
-    }));
+    const statements = parsed.map((name) => {
+      const named = this.#named.get(name ?? "");
+      return { outputs: named?.sent.text.statements[named.index]?.outputs ?? [] };
+    });
     return parsed.some((name) => name !== undefined) ? { ...UNTOUCHED, statements } : undefined;
   }
 

@@ -3,6 +3,7 @@ import type {
   A_Expr,
   CaseExpr,
   CaseWhen,
+  CommonTableExpr,
   FuncCall,
   IndexElem,
   InsertStmt,
@@ -12,8 +13,8 @@ import type {
   WindowDef,
 } from "libpg-query";
 import { type Refusal, refuse } from "../../wire/refusal.ts";
-import type { BoundColumn, BoundQuery, BoundStatement, FromItem } from "../bind/bound.ts";
-import { type Body, forEachChild, nodeOf, visitNode } from "../parse/grammar.ts";
+import type { BoundColumn, BoundQuery, BoundStatement, FromItem, WithQuery } from "../bind/bound.ts";
+import { type Body, forEachChild, nodeOf, stringOf, visitNode } from "../parse/grammar.ts";
 import type { TokenColumn, TokenColumns } from "./columns.ts";
 import type { Seals } from "./given.ts";
 import { Traces } from "./traces.ts";
@@ -57,7 +58,7 @@ class Matches {
     this.#statement = statement;
     this.#columns = columns;
     this.#seals = seals;
-    this.#traces = new Traces(statement, columns);
+    this.#traces = new Traces(statement, columns, { withRows: true });
   }
 
   find(): Match | undefined {
@@ -68,6 +69,7 @@ class Matches {
       this.#setOperation(query);
       this.#group("GROUP BY", query, query.traits.isGrouped ? (query.clauses.group ?? []) : []);
       this.#distinct(query);
+      for (const each of query.withs) this.#cycle(each);
       this.#conflict(query);
     }
     return this.#found;
@@ -150,8 +152,8 @@ class Matches {
       return;
     }
     const kept = this.#keyed(query.outputs.map(({ column }) => column));
-    query.outputs.forEach(({ column }, index) => {
-      if (this.#traces.outputHolds(query, index) && !isOf(column, kept))
+    query.outputs.forEach(({ column, node }, index) => {
+      if (this.#traces.outputHolds(query, index) && !isOf(column, kept) && !this.#isKeyedRow(node))
         this.#note("DISTINCT", this.#traces.ofOutput(query, index));
     });
   }
@@ -159,7 +161,29 @@ class Matches {
   #group(what: string, query: BoundQuery, nodes: readonly Node[]): void {
     const grouped = nodes.flatMap((node) => this.#grouped(query, node));
     const kept = this.#keyed(grouped.map(({ column }) => column));
-    for (const { column, holds, trace } of grouped) if (holds && !isOf(column, kept)) this.#note(what, trace);
+    for (const { column, holds, trace, node: of } of grouped)
+      if (holds && !isOf(column, kept) && !this.#isKeyedRow(of)) this.#note(what, trace);
+  }
+
+  /** A whole row of a table that has a primary key. */
+  #isKeyedRow(node: Node | readonly Node[] | undefined): boolean {
+    const [only, ...more] = [node ?? []].flat();
+    const meaning = only && this.#statement.meanings.get(nodeOf(only)[1]);
+    return more.length === 0 && meaning?.kind === "row" && this.#keyed(meaning.relation.columns).size > 0;
+  }
+
+  /** CYCLE compares the rows of a recursive query with those that led to them. */
+  #cycle(query: WithQuery): void {
+    const { cycle_clause, aliascolnames = [] } = query.node as CommonTableExpr;
+    const body = this.#statement.bodyOf.get(query);
+    if (cycle_clause === undefined || body === undefined) return;
+    const names = body.outputs.map(({ name }, index) =>
+      aliascolnames[index] === undefined ? name : stringOf(aliascolnames[index]),
+    );
+    for (const column of cycle_clause.cycle_col_list ?? []) {
+      const index = names.indexOf(stringOf(column));
+      if (this.#traces.outputHolds(body, index)) this.#note("CYCLE", this.#traces.ofOutput(body, index));
+    }
   }
 
   #grouped(query: BoundQuery, node: Node): readonly Grouped[] {
@@ -171,7 +195,8 @@ class Matches {
       const index = ((body as A_Const).ival?.ival ?? 0) - 1;
       const column = query.outputs[index]?.column;
       const holds = this.#traces.outputHolds(query, index);
-      return [{ column, holds, trace: this.#traces.ofOutput(query, index) }];
+      const of = query.outputs[index]?.node;
+      return [{ column, holds, trace: this.#traces.ofOutput(query, index), node: of }];
     }
     const column =
       meaning?.kind === "column"
@@ -179,7 +204,8 @@ class Matches {
         : meaning?.kind === "output"
           ? meaning.output.column
           : undefined;
-    return [{ column, holds: this.#traces.holds(node), trace: this.#traces.ofNode(node) }];
+    const of = meaning?.kind === "output" ? meaning.output.node : node;
+    return [{ column, holds: this.#traces.holds(node), trace: this.#traces.ofNode(node), node: of }];
   }
 
   /** Relations whose primary key is among the columns: rows of theirs that are equal are one row, with one token. */
@@ -217,6 +243,7 @@ class Matches {
 interface Grouped {
   readonly column: BoundColumn | undefined;
   readonly holds: boolean;
+  readonly node: Node | readonly Node[] | undefined;
   readonly trace: TokenColumn | "null" | undefined;
 }
 

@@ -17,6 +17,7 @@ import { applyEdits, inOrder } from "../emit/rewrite.ts";
 import { nodeOf, stringOf } from "../parse/grammar.ts";
 import { parseText } from "../parse/parse.ts";
 import { Source } from "../parse/source.ts";
+import { forEachObject } from "../parse/tree.ts";
 import { hasHeader } from "../rules/copies.ts";
 import type { Scope } from "../scope.ts";
 import type { Edit } from "../verdict.ts";
@@ -281,4 +282,22 @@ export function namesIn(text: string): readonly (string | undefined)[] {
     if (type === "FetchStmt") return (body as FetchStmt).portalname;
     return type === "ExecuteStmt" ? (body as ExecuteStmt).name : undefined;
   });
+}
+
+/** The prepared statements that a text executes, in whatever statement, and those that it prepares. */
+export function preparedNames(
+  text: string,
+): readonly { readonly name: string; readonly isExecuted: boolean }[] {
+  if (!/\b(?:execute|prepare)\b/i.test(text)) return [];
+  const parsed = parseText(text);
+  if (!parsed.ok) return [];
+  const found: { readonly name: string; readonly isExecuted: boolean }[] = [];
+  const look = (type: string, body: object): void => {
+    const isExecuted = type === "ExecuteStmt";
+    if (isExecuted || type === "PrepareStmt")
+      found.push({ name: (body as ExecuteStmt | PrepareStmt).name ?? "", isExecuted });
+    forEachObject(body, look);
+  };
+  for (const { node } of parsed.statements) look(...nodeOf(node));
+  return found;
 }

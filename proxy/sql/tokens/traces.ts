@@ -36,6 +36,8 @@ const UNKNOWN: Followed = { trace: undefined, holds: false };
 export class Traces {
   readonly #statement: BoundStatement;
   readonly #columns: TokenColumns;
+  /** Whole rows, and fields of them, hold what their columns hold. */
+  readonly #withRows: boolean;
   readonly #places = new Map<Output, readonly [query: BoundQuery, index: number]>();
   readonly #followed = new Map<BoundQuery, Followed[]>();
   /** Of one round. */
@@ -43,9 +45,10 @@ export class Traces {
   readonly #holding = new Map<object, boolean>();
   #steps = 0;
 
-  constructor(statement: BoundStatement, columns: TokenColumns) {
+  constructor(statement: BoundStatement, columns: TokenColumns, { withRows = false } = {}) {
     this.#statement = statement;
     this.#columns = columns;
+    this.#withRows = withRows;
     for (const query of statement.queries)
       query.outputs.forEach((output, index) => {
         this.#places.set(output, [query, index]);
@@ -207,6 +210,8 @@ export class Traces {
       case "ColumnRef": {
         const meaning = this.#statement.meanings.get(body);
         if (meaning?.kind === "column") return this.columnHolds(meaning.column);
+        if (meaning?.kind === "row")
+          return this.#withRows && meaning.relation.columns.some((column) => this.columnHolds(column));
         const place = meaning?.kind === "output" ? this.#places.get(meaning.output) : undefined;
         return place !== undefined && this.outputHolds(...place);
       }
@@ -225,9 +230,13 @@ export class Traces {
         const isValue = subLinkType === "EXPR_SUBLINK" || subLinkType === "ARRAY_SUBLINK";
         return isValue && query !== undefined && this.outputHolds(query, 0);
       }
+      case "A_Indirection": {
+        const meaning = this.#withRows ? this.#statement.meanings.get(body) : undefined;
+        if (meaning?.kind === "column") return this.columnHolds(meaning.column);
+        return [(body as { arg?: Node }).arg].some((each) => each !== undefined && this.holds(each));
+      }
       case "TypeCast":
       case "CollateClause":
-      case "A_Indirection":
         return [(body as { arg?: Node }).arg].some((each) => each !== undefined && this.holds(each));
       case "RowExpr":
         return ((body as RowExpr).args ?? []).some((each) => this.holds(each) || this.#starHolds(each));
