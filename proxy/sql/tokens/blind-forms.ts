@@ -59,7 +59,7 @@ export interface PatternCondition {
   readonly isNegated: boolean;
 }
 
-interface View {
+interface TokenView {
   readonly statement: BoundStatement;
   readonly traces: Traces;
   readonly columns: TokenColumns;
@@ -71,7 +71,7 @@ export function offers({ carried = [] }: TokenColumn, kind: SearchKind): boolean
 }
 
 /** A column of the statement's relations, with casts that leave its values as they are. */
-function columnIn({ statement, traces }: View, node: Node): TokenColumn | undefined {
+function columnIn({ statement, traces }: TokenView, node: Node): TokenColumn | undefined {
   const token = traces.ofNode(node);
   if (typeof token !== "object") return undefined;
   const [type, body] = nodeOf(withoutCasts(node));
@@ -87,7 +87,7 @@ export function withoutCasts(node: Node): Node {
 
 const FOLDS: Readonly<Record<string, ComputedSide["kind"]>> = { lower: "case", right: "last4" };
 
-export function computedSide(view: View, node: Node): ComputedSide | undefined {
+export function computedSide(view: TokenView, node: Node): ComputedSide | undefined {
   const [type, body] = nodeOf(node);
   if (type === "TypeCast") {
     const { arg, typeName } = body as TypeCast;
@@ -103,7 +103,10 @@ export function computedSide(view: View, node: Node): ComputedSide | undefined {
 }
 
 /** `lower(x)` or `right(x, 4)`, by Postgres's own function. */
-export function foldOf({ columns }: Pick<View, "columns">, node: Node): ComputedSide["kind"] | undefined {
+export function foldOf(
+  { columns }: Pick<TokenView, "columns">,
+  node: Node,
+): ComputedSide["kind"] | undefined {
   const [type, body] = nodeOf(node);
   const name = type === "FuncCall" ? (plainCall(body as FuncCall) ?? "") : "";
   const kind = Object.hasOwn(FOLDS, name) ? FOLDS[name] : undefined;
@@ -125,7 +128,7 @@ const PATTERN_OPERATORS: Readonly<Record<string, readonly [PatternReading, isNeg
 };
 const PATTERN_SYNTAX: ReadonlySet<string> = new Set(["AEXPR_OP", "AEXPR_LIKE", "AEXPR_ILIKE"]);
 
-export function patternCondition(view: View, body: A_Expr): PatternCondition | undefined {
+export function patternCondition(view: TokenView, body: A_Expr): PatternCondition | undefined {
   const { kind = "", name = [], lexpr, rexpr } = body;
   const names = name.map(stringOf);
   const symbol = names.at(-1) ?? "";
@@ -153,7 +156,7 @@ function patternIn(node: Node): Node | undefined {
 }
 
 /** `to_tsvector('simple', column) @@ plainto_tsquery('simple', given)` */
-function wordCondition(view: View, left: Node, right: Node): PatternCondition | undefined {
+function wordCondition(view: TokenView, left: Node, right: Node): PatternCondition | undefined {
   const [, argument] = nodeOf(left)[0] === "FuncCall" ? ((nodeOf(left)[1] as FuncCall).args ?? []) : [];
   const token = argument && columnIn(view, argument);
   if (token === undefined || !offers(token, "words")) return undefined;
@@ -165,7 +168,7 @@ function wordCondition(view: View, left: Node, right: Node): PatternCondition | 
 }
 
 /** What Postgres's own function is called with besides the configuration without stemming. */
-function simpleArgument({ columns }: View, node: Node, name: string): Node | undefined {
+function simpleArgument({ columns }: TokenView, node: Node, name: string): Node | undefined {
   const [type, body] = nodeOf(node);
   if (type !== "FuncCall" || plainCall(body as FuncCall) !== name || columns.hasNamesake(name))
     return undefined;

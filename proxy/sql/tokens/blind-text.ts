@@ -33,7 +33,7 @@ export function placeComputed(source: Source, { call, column, kind }: ComputedSi
   };
 }
 
-type Pattern = NonNullable<GivenAt["pattern"]>;
+type PlacedPattern = NonNullable<GivenAt["pattern"]>;
 
 /** A condition with a constant pattern. */
 export function constantPattern(
@@ -98,7 +98,7 @@ function placeCondition(
   { whole, pattern }: GivenAt,
   make: (column: string) => readonly string[],
 ): Edit | Refusal {
-  const { column, isNegated } = pattern as Pattern;
+  const { column, isNegated } = pattern as PlacedPattern;
   const [span, inner] = [spanOf(source, whole), spanOf(source, column)];
   if (span === undefined || inner === undefined) return notUnderstood("a pattern");
   const conditions = make(source.slice(inner.start, inner.end));

@@ -238,6 +238,8 @@ class Matches {
     const elements = onConflictClause.infer?.indexElems ?? [];
     const named = elements.map((each) => (nodeOf(each)[1] as IndexElem).name);
     const unique = relation.indexes.filter((index) => index.unique).flatMap((index) => index.columns);
+    // Expressions too: a column in lower case.
+    for (const { kind, columns } of relation.constraints) if (kind === "unique") unique.push(...columns);
     const isSure = relation.kind !== "view" && named.length > 0 && named.every((name) => name !== undefined);
     for (const column of relation.columns)
       if (isSure ? named.includes(column.name) : relation.kind === "view" || unique.includes(column.name)) {

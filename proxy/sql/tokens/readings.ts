@@ -119,12 +119,12 @@ export function lackOfPattern(
   return lackOf(kind, column, seals);
 }
 
-interface Asked {
+interface AskedTexts {
   readonly kind: SearchKind;
   readonly texts: readonly string[];
 }
 
-function wordsAsked(value: string, column: TokenColumn): Asked | Refusal {
+function wordsAsked(value: string, column: TokenColumn): AskedTexts | Refusal {
   const texts = wordsOf(value);
   return texts.length === 0 ? noWord(column) : { kind: "words", texts };
 }
@@ -133,10 +133,10 @@ function wordsAsked(value: string, column: TokenColumn): Asked | Refusal {
 const CASELESS = /^[ -@[-`{-~]*$/;
 const LAST = 4;
 
-function patternAsked(value: string, reading: "like" | "ilike", column: TokenColumn): Asked | Refusal {
+function patternAsked(value: string, reading: "like" | "ilike", column: TokenColumn): AskedTexts | Refusal {
   const pieces = piecesOf(value);
   if (pieces === undefined) return notExact(reading, column);
-  const isLiteral = (piece: Piece | undefined) => piece !== undefined && "text" in piece;
+  const isLiteral = (piece: PatternPiece | undefined) => piece !== undefined && "text" in piece;
   const literals = pieces.filter(isLiteral);
   const text = pieces.map((piece) => ("text" in piece ? piece.text : "")).join("");
   const hasOne = pieces.some((piece) => "wildcard" in piece && piece.wildcard === "_");
@@ -155,11 +155,11 @@ function patternAsked(value: string, reading: "like" | "ilike", column: TokenCol
   return notExact(reading, column);
 }
 
-type Piece = { readonly text: string } | { readonly wildcard: "%" | "_" };
+type PatternPiece = { readonly text: string } | { readonly wildcard: "%" | "_" };
 
 /** Characters and wildcards, where a backslash makes the next character literal. Undefined if none follows. */
-function piecesOf(pattern: string): readonly Piece[] | undefined {
-  const pieces: Piece[] = [];
+function piecesOf(pattern: string): readonly PatternPiece[] | undefined {
+  const pieces: PatternPiece[] = [];
   let isEscaped = false;
   for (const character of pattern) {
     if (!isEscaped && character === "\\") isEscaped = true;
