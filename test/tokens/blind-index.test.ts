@@ -1,6 +1,7 @@
 import { createHmac, hkdfSync } from "node:crypto";
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { searchProblems } from "../../proxy/app/token-searches.ts";
 import { parseTokenKeys } from "../../proxy/keys/token-keys.ts";
 import { carriedBy, lastFour, lowerCase, wordsOf } from "../../proxy/tokens/blind-index.ts";
 import { looksLikeToken, Sealer, type Storage, tokenShape, versionOf } from "../../proxy/tokens/sealed.ts";
@@ -35,6 +36,7 @@ test("lower case in lower case is the same, and each letter stays one", () => {
       const lower = lowerCase(text);
       expect(lowerCase(lower)).toBe(lower);
       expect([...lower]).toHaveLength([...text].length);
+      expect([...lower]).toEqual([...text].map((one) => [...one.toLowerCase()][0]));
     }),
   );
 });
@@ -46,7 +48,33 @@ test.each([
   ["Ünï\u0308 ١٢ 東京", ["ünï\u0308".normalize("NFC"), "١٢", "東京"]],
   ["... %_", []],
 ])("the words of %s", (text, words) => {
-  expect([...wordsOf(text)].sort()).toEqual([...words].sort());
+  expect([...(wordsOf(text) ?? [])].sort()).toEqual([...words].sort());
+});
+
+test("a value of very many words is refused", () => {
+  const text = Array.from({ length: 10_001 }, (_, index) => index).join(" ");
+  expect(wordsOf(text)).toBeUndefined();
+  expect(sealer.seal(text, storage(ALL))).toBeUndefined();
+  expect(sealer.seal(text.slice(0, -6), storage(ALL))).toBeDefined();
+});
+
+test("a policy that would change what tokens of a key carry does not come into force", () => {
+  const policyOf = (entry: string) =>
+    policiesOf(`version: 1\ntoken_canary: slt1_1_AAAAAAAAAAAAAAAAAAAAAAAA\nclasses:\n  name: ${entry}\n`);
+  const none = "{ mask: redact, stored: token }";
+  const some = "{ mask: redact, stored: token, searches: [case] }";
+  const problems = (before: string, after: string) =>
+    searchProblems(policyOf(before), policyOf(after), sealer).map(({ message }) => message);
+  expect(problems(none, some)).toEqual([
+    'tokens of key 1 of class "name" would carry [case], and those that are there carry []',
+    'tokens of key 2 of class "name" would carry [case], and those that are there carry []',
+  ]);
+  expect(problems(some, "{ mask: redact, stored: token, searches: { 1: [case], 2: [words] } }")).toHaveLength(
+    1,
+  );
+  expect(problems(none, "{ mask: redact, stored: token, searches: { 1: [], 3: [case] } }")).toEqual([]);
+  expect(problems(some, "{ mask: initials, stored: token, searches: { 1: [case] } }")).toEqual([]);
+  expect(problems("{ mask: redact }", some)).toEqual([]);
 });
 
 test("the last four characters are characters, and fewer if there are fewer", () => {
