@@ -1,7 +1,8 @@
 import { isUtf8 } from "node:buffer";
 import { arrayText, arrayValues } from "../../pg/array-text.ts";
 import type { TokenColumn } from "../../sql/tokens/columns.ts";
-import { BETWEEN, notOfForm, type TokenParameter, tokenGiven } from "../../sql/tokens/given.ts";
+import { joinedTexts, parameterTexts, type TokenParameter } from "../../sql/tokens/given.ts";
+import { notOfForm, tokenGiven } from "../../sql/tokens/readings.ts";
 import { hexText, rawBytes } from "../../tokens/byte-values.ts";
 import { looksLikeToken, type Sealer } from "../../tokens/sealed.ts";
 import type { Frame } from "../../wire/frames.ts";
@@ -50,15 +51,14 @@ export function sealBind(
 
 function sealValue(
   bytes: Buffer,
-  { column, form, isSearch }: TokenParameter,
+  parameter: TokenParameter,
   isBinary: boolean,
   sealer: Sealer,
 ): Buffer | Refusal {
-  if (form === "value") {
-    const text = asText(bytes, column, isBinary);
-    const sealed = isSearch ? searchedTexts(text, column, sealer) : sealedText(text, column, sealer);
-    if (typeof sealed === "string") return asSent(sealed, column, isBinary);
-    return "sqlstate" in sealed ? sealed : Buffer.from(sealed.join(BETWEEN));
+  const [{ column }] = parameter.readings;
+  if (parameter.form === "value") {
+    const texts = textsFor(asText(bytes, column, isBinary), parameter, sealer);
+    return "sqlstate" in texts ? texts : asSent(joinedTexts(texts), column, isBinary);
   }
   const values = isBinary ? binaryTexts(bytes) : isWellFormed(bytes) ? textsOf(bytes) : undefined;
   if (values === undefined)
@@ -67,15 +67,9 @@ function sealValue(
     });
   const made: (string | null)[] = [];
   for (const value of values) {
-    if (value === null) {
-      made.push(null);
-      continue;
-    }
-    const text = asText(value, column, isBinary);
-    const sealed = isSearch ? searchedTexts(text, column, sealer) : sealedText(text, column, sealer);
-    if (typeof sealed === "string") made.push(sealed);
-    else if ("sqlstate" in sealed) return sealed;
-    else made.push(...sealed);
+    const texts = value === null ? [null] : textsFor(asText(value, column, isBinary), parameter, sealer);
+    if ("sqlstate" in texts) return texts;
+    made.push(...texts);
   }
   return isBinary
     ? binaryArray(
@@ -94,14 +88,12 @@ function asSent(token: string, { form }: TokenColumn, isBinary: boolean): Buffer
   return form === "bytes" && isBinary ? rawBytes(token) : Buffer.from(token);
 }
 
-/** The tokens of a value under all keys. */
-function searchedTexts(bytes: Buffer, column: TokenColumn, sealer: Sealer): readonly string[] | Refusal {
-  const sealed = sealedText(bytes, column, sealer);
-  if (typeof sealed !== "string") return sealed;
-  return sealer.sealUnderAll(bytes.toString("utf8"), column) ?? notOfForm(column);
+/** What one value becomes. What the server would not take as a text is not hidden in one. */
+function textsFor(bytes: Buffer, parameter: TokenParameter, sealer: Sealer): readonly string[] | Refusal {
+  return isWellFormed(bytes) ? parameterTexts(bytes.toString("utf8"), parameter, sealer) : NOT_UTF8;
 }
 
-/** The token of a value. What the server would not take as a text is not hidden in one. */
+/** The token of a value that is stored. */
 export function sealedText(bytes: Buffer, column: TokenColumn, sealer: Sealer): string | Refusal {
   if (!isWellFormed(bytes)) return NOT_UTF8;
   const value = bytes.toString("utf8");
@@ -156,7 +148,8 @@ const BYTES_TYPES = { value: new Set([0, 17, 705]), array: new Set([0, 1001]) };
 
 /** What is wrong with the types that a Parse declares. */
 export function wrongType(types: readonly number[], parameters: Parameters): Refusal | undefined {
-  for (const [number, { column, form }] of parameters) {
+  for (const [number, { readings, form }] of parameters) {
+    const [{ column }] = readings;
     const type = types[number - 1] ?? 0;
     const isBytes = column.form === "bytes";
     if (!(isBytes ? BYTES_TYPES : TEXT_TYPES)[form].has(type))
