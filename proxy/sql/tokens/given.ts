@@ -1,5 +1,6 @@
 import type { A_Const } from "libpg-query";
 import { arrayText, arrayValues } from "../../pg/array-text.ts";
+import { quoteLiteral } from "../../pg/quote.ts";
 import { looksLikeToken } from "../../tokens/sealed.ts";
 import { type Refusal, refuse } from "../../wire/refusal.ts";
 import { type Span, spanOf } from "../emit/spans.ts";
@@ -8,6 +9,8 @@ import { nodeOf } from "../parse/grammar.ts";
 import type { Source } from "../parse/source.ts";
 import type { Edit } from "../verdict.ts";
 import type { TokenColumn } from "./columns.ts";
+import { leavesOf, type ValueColumn } from "./documents.ts";
+import { type Seal, sealDocument, tokenGiven } from "./sealed-documents.ts";
 import type { GivenAt, SealedConstant, SealedParameter } from "./uses.ts";
 
 /*
@@ -16,15 +19,19 @@ import type { GivenAt, SealedConstant, SealedParameter } from "./uses.ts";
  */
 
 /** What makes tokens of values; undefined for a value that does not have the form of the column. */
-export interface Seals {
-  /** Under the active key. */
-  seal(value: string, column: TokenColumn): string | undefined;
+export interface Seals extends Seal {
   /** Under every key of the ring, the active one first. */
-  sealUnderAll(value: string, column: TokenColumn): readonly string[] | undefined;
+  sealUnderAll(value: string, column: ValueColumn): readonly string[] | undefined;
   /** There are several keys: a value may have a token of each. */
   readonly isRotating: boolean;
   /** How many tokens a value of the column may have. */
-  tokensOf(column: TokenColumn): number;
+  tokensOf(column: ValueColumn): number;
+}
+
+/** How many tokens a value of the column, or one inside of its documents, may have. */
+export function mostTokens(column: TokenColumn, seals: Seals): number {
+  const columns = column.form === "document" ? leavesOf(column) : [column];
+  return Math.max(1, ...columns.map((each) => seals.tokensOf(each)));
 }
 
 /** A parameter that gives values of a token column. */
@@ -41,9 +48,17 @@ export function placeConstant(
   { node, column, form, at }: SealedConstant,
   seals: Seals,
 ): Edit | Refusal {
-  const isSearch = at.place !== "stored" && seals.tokensOf(column) > 1;
+  const isSearch = at.place !== "stored" && mostTokens(column, seals) > 1;
   if (isSearch && at.place === "single") return takesOne(column);
   const value = (nodeOf(node)[1] as A_Const).sval?.sval ?? "";
+  if (column.form === "document") {
+    const document = sealDocument(value, column, seals, at.place === "stored" ? "stored" : "searched");
+    const own = spanOf(source, node);
+    if (typeof document !== "string") return document;
+    return own === undefined
+      ? notUnderstood("a constant")
+      : { at: own.start, end: own.end, text: ` ${quoteLiteral(document)}` };
+  }
   const values = form === "array" ? arrayValues(value) : [value];
   if (values === undefined) return notUnderstood("an array of several dimensions");
   if (values.some((each) => each !== null && looksLikeToken(each))) return tokenGiven(column);
@@ -78,7 +93,12 @@ export function placeParameter(
   { column, form, at }: SealedParameter,
   seals: Seals,
 ): { readonly parameter: TokenParameter; readonly edits: readonly Edit[] } | Refusal {
-  const count = seals.tokensOf(column);
+  const count = mostTokens(column, seals);
+  if (column.form === "document") {
+    const isSearched = at.some(({ place }) => place !== "stored");
+    if (count > 1 && isSearched) return takesOne(column);
+    return { parameter: { column, form, isSearch: isSearched }, edits: [] };
+  }
   const isSearch = count > 1 && at.some(({ place }) => place !== "stored");
   const parameter = { column, form, isSearch };
   if (!isSearch) return { parameter, edits: [] };
@@ -160,11 +180,5 @@ export function notOfForm({ name, form }: TokenColumn): Refusal {
       form === "bytes"
         ? "Write it as \\x and hexadecimal digits. It may not begin like a token of the proxy."
         : "Numbers have 6 to 64 digits, with spaces and + - . / ( ) between them. Other values need NULL, or a class with stored: token.",
-  });
-}
-
-export function tokenGiven({ name }: TokenColumn): Refusal {
-  return refuse("42501", `a value for ${name} begins like a token of the proxy`, {
-    hint: "Give the value itself: the proxy makes the token.",
   });
 }
