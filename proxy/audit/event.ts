@@ -95,6 +95,15 @@ export interface PolicyEvent {
   readonly says?: readonly string[];
 }
 
+/** A database's foreign keys name people elsewhere than was said before. */
+export interface CatalogEvent {
+  readonly kind: "catalog read";
+  readonly time: number;
+  /** The policy in force. */
+  readonly policy: string;
+  readonly namespaces: readonly Namespace[];
+}
+
 /** The people of a table, `public.customers.id`, and the tables that lead to them. */
 export interface Namespace {
   readonly name: string;
@@ -208,6 +217,7 @@ export type AuditEvent =
   | RowsEvent
   | SessionEvent
   | PolicyEvent
+  | CatalogEvent
   | MeasureEvent
   | AlertEvent
   | ForgettingEvent

@@ -2,6 +2,7 @@ import type {
   AlertEvent,
   AuditEvent,
   CaseEvent,
+  CatalogEvent,
   ForgettingEvent,
   HoldEvent,
   MeasureEvent,
@@ -66,6 +67,8 @@ function fieldsOf(event: Exclude<AuditEvent, StatementEvent | RowsEvent>): Field
     case "policy loaded":
     case "policy rejected":
       return policyFields(event);
+    case "catalog read":
+      return catalogFields(event);
     case "suspension":
     case "resumption":
     case "tightening":
@@ -219,6 +222,19 @@ function policyFields(event: PolicyEvent): Fields {
     severity_id: rejected ? MEDIUM : INFORMATIONAL,
     status_id: rejected ? FAILURE : SUCCESS,
     policy: { uid: event.policy },
+  };
+}
+
+function catalogFields({ kind, time, policy, namespaces }: CatalogEvent): Fields {
+  return {
+    time: Math.trunc(time),
+    actor: { app_name: "sluice" },
+    unmapped: { kind, namespaces },
+    ...classification(ACTIVITY.other),
+    activity_name: kind,
+    severity_id: INFORMATIONAL,
+    status_id: SUCCESS,
+    policy: { uid: policy },
   };
 }
 

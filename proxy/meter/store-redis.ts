@@ -223,9 +223,11 @@ class RedisStore implements CounterStore {
     if (bytes !== undefined) numbers += ` ${bytes.join(" ")}`;
     if (units !== undefined) numbers += ` ${units.join(" ")}`;
     const people: Person[] = spans.countsPeople ? [...this.#people(batch, from, rows)] : [];
-    for (const each of this.#revealed(spans, batch, from, rows)) people.push(each);
+    if (batch.reveals !== undefined) {
+      people.push(...this.#revealed(spans, batch.reveals, from, rows));
+      people.sort((a, b) => a.row - b.row);
+    }
     if (people.length === 0) return [prefix, numbers];
-    people.sort((a, b) => a.row - b.row);
     for (const { row, scope } of people) numbers += ` ${row} ${scope}`;
     return [prefix, numbers, Buffer.concat(people.map(({ hash }) => hash))];
   }
@@ -248,7 +250,12 @@ class RedisStore implements CounterStore {
   }
 
   /** The same for reveals of classes that some window counts. */
-  *#revealed(spans: Spans, { reveals = [] }: Batch, from: number, rows: number): Generator<Person> {
+  *#revealed(
+    spans: Spans,
+    reveals: NonNullable<Batch["reveals"]>,
+    from: number,
+    rows: number,
+  ): Generator<Person> {
     const seen = new Set<string>();
     for (const { row, of, namespace, identity } of reveals) {
       const scope = 1 + spans.scopes.findIndex((each) => each.of === of);

@@ -12,11 +12,6 @@ export interface LegUser {
   mayStream(type: number, length: number): boolean;
 }
 
-/**
- * The way to the server: a connection of the session's own, or one that is lent for each transaction. It carries frames,
- * enters in the session's ledger whatever it sends, and hands out the answers that are the session's. What has to wait
- * waits in the session: nothing is in the ledger that is not on the wire (docs/decisions/035-server-leg.md).
- */
 /** A token that was turned back. */
 export interface OpenedValue {
   readonly className: string;
@@ -27,6 +22,11 @@ export interface OpenedValue {
   readonly field: number;
 }
 
+/**
+ * The way to the server: a connection of the session's own, or one that is lent for each transaction. It carries frames,
+ * enters in the session's ledger whatever it sends, and hands out the answers that are the session's. What has to wait
+ * waits in the session: nothing is in the ledger that is not on the wire (docs/decisions/035-server-leg.md).
+ */
 export interface ServerLeg {
   /** The session begins. All that is asked and answered is entered in its ledger. */
   begin(ledger: Ledger, user: LegUser): void;

@@ -8,7 +8,7 @@ import {
 } from "../catalog/catalog.ts";
 import { missingColumns } from "../policy/missing.ts";
 import type { Policy, SealedPath, TablePolicy } from "../policy/policy.ts";
-import { resolvePath } from "../policy/subject-path.ts";
+import { resolvePath, rootOf } from "../policy/subject-path.ts";
 import { builtinUse, isHarmlessFunction } from "./functions.ts";
 import type { Subject } from "./subjects.ts";
 import { isOpenSystemRelation, isSystemSchema, systemView } from "./system-relations.ts";
@@ -268,18 +268,8 @@ export class Lineage {
     const hops = path.ok ? path.hops : [];
     const last = hops.at(-1);
     return last === undefined
-      ? { column, namespace: this.#namespace(relation, column) }
-      : { column, namespace: this.#namespace(last.relation, last.column), hops };
-  }
-
-  /** The root of the subject's foreign key: tickets.customer_id and customers.id name the same people. */
-  #namespace(relation: Relation, column: string, seen: readonly number[] = []): string {
-    const key = relation.foreignKeys.find(({ columns }) => columns.length === 1 && columns[0] === column);
-    const target = key && this.#catalog.relationsByOid.get(key.references);
-    const targetColumn = key?.referencedColumns[0];
-    if (target === undefined || targetColumn === undefined || seen.includes(target.oid))
-      return `${keyOf(relation)}.${column}`;
-    return this.#namespace(target, targetColumn, [...seen, relation.oid]);
+      ? { column, namespace: rootOf(this.#catalog, relation, column) }
+      : { column, namespace: rootOf(this.#catalog, last.relation, last.column), hops };
   }
 }
 

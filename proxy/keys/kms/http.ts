@@ -62,7 +62,7 @@ export async function ask({ url, method, headers, body = "", ca }: Asked): Promi
       request.end(body);
     });
   } catch (error) {
-    throw new KmsError(`${url.host}: ${reasonOf(error)}`);
+    throw new KmsError(`the request to ${url.host} failed: ${reasonOf(error)}`);
   }
 }
 

@@ -20,7 +20,7 @@ import { maySend } from "../roles.ts";
 import { at } from "../routes.ts";
 import { LONGEST_TEXT } from "./cases.ts";
 import { formToken, layout } from "./layout.ts";
-import { choice, namespacesOf, number, table, userLink } from "./pieces.ts";
+import { choice, number, table, userLink } from "./pieces.ts";
 
 /** A list of 50,000 people has some 1.5 MB with their names and addresses. */
 export const LEAK_BOUNDS: FormBounds = { longest: 3 * 1024 * 1024, takesFile: true };
@@ -244,7 +244,7 @@ async function form({ visit, operations, now }: PageContext, fields: Fields): Pr
     <textarea id="list" name="list" rows="5" spellcheck="false" autocapitalize="none" autocomplete="off"></textarea>
     <div class="fields">
       <p><label for="table">Of</label>
-        <select id="table" name="table">${namespacesOf(operations).map((name) => choice(name, name, fields.table))}</select></p>
+        <select id="table" name="table">${operations.namespaces().map((name) => choice(name, name, fields.table))}</select></p>
       ${asksDatabase && text("match", "List has values of", "ids; or a column: email")}
       ${text("column", "Column of the list", "the first")}
       ${text("called", "Column: day of the call", "none")}

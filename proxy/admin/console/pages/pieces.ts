@@ -1,7 +1,5 @@
 import type { WindowUse } from "../../../meter/meter.ts";
 import { measureText } from "../../../policy/policy.ts";
-import { namespaceOf } from "../../../policy/subject-path.ts";
-import type { Operations } from "../../operations.ts";
 import { type Html, html, type Value } from "../html.ts";
 import { at } from "../routes.ts";
 
@@ -37,12 +35,6 @@ export function table(
 /** An option of a list to choose from. */
 export function choice(value: string, label: string, chosen: string): Html {
   return html`<option value="${value}"${value === chosen && html` selected`}>${label}</option>`;
-}
-
-/** Where the policies in force say that people are named. */
-export function namespacesOf({ databases, policies }: Operations): readonly string[] {
-  const tables = databases().flatMap((name) => [...policies().forDatabase(name).tables.values()]);
-  return [...new Set(tables.flatMap((one) => namespaceOf(one) ?? []))].toSorted();
 }
 
 export function number(value: number): string {
