@@ -1,3 +1,4 @@
+import type { Carried } from "../tokens/blind-index.ts";
 import type { PathStep } from "../tokens/json-path.ts";
 import type { TokenForm } from "../tokens/sealed.ts";
 
@@ -120,6 +121,8 @@ export interface StoredClass {
   /** Equal values have equal tokens in all columns of the class, not only within a column. */
   readonly joinable: boolean;
   readonly form: TokenForm;
+  /** The blind indexes that its tokens carry. */
+  readonly searches: Carried;
 }
 
 export type Mask =

@@ -2,7 +2,8 @@ import { isUtf8 } from "node:buffer";
 import { arrayText, arrayValues } from "../../pg/array-text.ts";
 import type { TokenColumn } from "../../sql/tokens/columns.ts";
 import type { DocumentColumn, ValueColumn } from "../../sql/tokens/documents.ts";
-import { BETWEEN, notOfForm, type TokenParameter } from "../../sql/tokens/given.ts";
+import { joinedTexts, parameterTexts, type TokenParameter } from "../../sql/tokens/given.ts";
+import { notOfForm } from "../../sql/tokens/readings.ts";
 import { type DocumentUse, sealDocument, tokenGiven } from "../../sql/tokens/sealed-documents.ts";
 import { hexText, rawBytes } from "../../tokens/byte-values.ts";
 import { looksLikeToken, type Sealer } from "../../tokens/sealed.ts";
@@ -53,17 +54,16 @@ export function sealBind(
 
 function sealValue(
   bytes: Buffer,
-  { column, form, isSearch }: TokenParameter,
+  parameter: TokenParameter,
   isBinary: boolean,
   sealer: Sealer,
 ): Buffer | Refusal {
+  const [{ column, isSearch }] = parameter.readings;
   if (column.form === "document")
     return sealedDocument(bytes, column, sealer, isSearch ? "searched" : "stored");
-  if (form === "value") {
-    const text = asText(bytes, column, isBinary);
-    const sealed = isSearch ? searchedTexts(text, column, sealer) : sealedText(text, column, sealer);
-    if (typeof sealed === "string") return asSent(sealed, column, isBinary);
-    return "sqlstate" in sealed ? sealed : Buffer.from(sealed.join(BETWEEN));
+  if (parameter.form === "value") {
+    const texts = textsFor(asText(bytes, column, isBinary), parameter, sealer);
+    return "sqlstate" in texts ? texts : asSent(joinedTexts(texts), column, isBinary);
   }
   const values = isBinary ? binaryTexts(bytes) : isWellFormed(bytes) ? textsOf(bytes) : undefined;
   if (values === undefined)
@@ -72,15 +72,9 @@ function sealValue(
     });
   const made: (string | null)[] = [];
   for (const value of values) {
-    if (value === null) {
-      made.push(null);
-      continue;
-    }
-    const text = asText(value, column, isBinary);
-    const sealed = isSearch ? searchedTexts(text, column, sealer) : sealedText(text, column, sealer);
-    if (typeof sealed === "string") made.push(sealed);
-    else if ("sqlstate" in sealed) return sealed;
-    else made.push(...sealed);
+    const texts = value === null ? [null] : textsFor(asText(value, column, isBinary), parameter, sealer);
+    if ("sqlstate" in texts) return texts;
+    made.push(...texts);
   }
   return isBinary
     ? binaryArray(
@@ -99,15 +93,13 @@ function asSent(token: string, { form }: ValueColumn, isBinary: boolean): Buffer
   return form === "bytes" && isBinary ? rawBytes(token) : Buffer.from(token);
 }
 
-/** The tokens of a value under all keys. */
-function searchedTexts(bytes: Buffer, column: ValueColumn, sealer: Sealer): readonly string[] | Refusal {
-  const sealed = sealedText(bytes, column, sealer);
-  if (typeof sealed !== "string") return sealed;
-  return sealer.sealUnderAll(bytes.toString("utf8"), column) ?? notOfForm(column);
+/** What one value becomes. What the server would not take as a text is not hidden in one. */
+function textsFor(bytes: Buffer, parameter: TokenParameter, sealer: Sealer): readonly string[] | Refusal {
+  return isWellFormed(bytes) ? parameterTexts(bytes.toString("utf8"), parameter, sealer) : NOT_UTF8;
 }
 
-/** The token of a value. What the server would not take as a text is not hidden in one. */
-export function sealedText(bytes: Buffer, column: ValueColumn, sealer: Sealer): string | Refusal {
+/** The token of a value that is stored. */
+function sealedText(bytes: Buffer, column: ValueColumn, sealer: Sealer): string | Refusal {
   if (!isWellFormed(bytes)) return NOT_UTF8;
   const value = bytes.toString("utf8");
   return looksLikeToken(value) ? tokenGiven(column) : (sealer.seal(value, column) ?? notOfForm(column));
@@ -191,7 +183,8 @@ function wrongDocument(number: number, { name }: DocumentColumn): Refusal {
 
 /** What is wrong with the types that a Parse declares. */
 export function wrongType(types: readonly number[], parameters: Parameters): Refusal | undefined {
-  for (const [number, { column, form }] of parameters) {
+  for (const [number, { readings, form }] of parameters) {
+    const [{ column }] = readings;
     const type = types[number - 1] ?? 0;
     if (column.form === "document") {
       if (!DOCUMENT_TYPES.has(type)) return wrongDocument(number, column);

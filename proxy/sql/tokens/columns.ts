@@ -50,6 +50,12 @@ export class TokenColumns {
     return relation && this.#of(relation).get(number);
   }
 
+  /** Whether a function of this name is not only Postgres's own: which one is called is then not known. */
+  hasNamesake(name: string): boolean {
+    const named = this.#scope.catalog.functionsByName.get(name) ?? [];
+    return named.some(({ schema }) => schema !== "pg_catalog");
+  }
+
   /** Whether a table of this name has, by the policy, token columns that the catalog does not show. */
   isLacking(name: string): boolean {
     return this.#lacking.has(name);
@@ -87,8 +93,11 @@ export class TokenColumns {
         const place = stored.joinable ? `class ${label.name}` : `column ${name}`;
         // Bytes are never compared with texts.
         const associated = form === "bytes" ? `bytes of ${place}` : place;
-        const fits = holdsTokens(catalog, column, form);
-        return [[column.number, { name, className: label.name, associated, form, version, fits }] as const];
+        const fits = holdsTokens(catalog, column, stored);
+        const carried = form === "token" ? stored.searches : [];
+        return [
+          [column.number, { name, className: label.name, associated, form, version, fits, carried }] as const,
+        ];
       }),
     );
   }
@@ -102,9 +111,9 @@ export class TokenColumns {
     const name = `${owner}.${column.name}`;
     const fits = holdsDocuments(catalog, column);
     return documentColumn(name, fits, paths, (path, className) => {
-      const isJoinable = policy.classes.get(className)?.stored?.joinable === true;
-      const associated = isJoinable ? `class ${className}` : `json ${name} ${path}`;
-      return { name: `${name} ${path}`, className, associated, form: "token", version, fits };
+      const { joinable = false, searches: carried = [] } = policy.classes.get(className)?.stored ?? {};
+      const associated = joinable ? `class ${className}` : `json ${name} ${path}`;
+      return { name: `${name} ${path}`, className, associated, form: "token", version, fits, carried };
     });
   }
 

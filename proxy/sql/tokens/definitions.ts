@@ -7,6 +7,7 @@ import type {
   CreateFunctionStmt,
   CreateStmt,
   CreateTableAsStmt,
+  IndexStmt,
   IntoClause,
   Node,
   RangeVar,
@@ -19,6 +20,7 @@ import { classesIn, type Policy } from "../../policy/policy.ts";
 import { type Refusal, refuse } from "../../wire/refusal.ts";
 import { nodeOf, stringOf } from "../parse/grammar.ts";
 import { forEachNamedRelation, type NamedRelation, someNamedRelation } from "../parse/named-relations.ts";
+import { forbiddenIndex } from "./blind-definitions.ts";
 import type { TokenColumns } from "./columns.ts";
 
 /*
@@ -80,6 +82,8 @@ export function forbiddenDefinition(
             hint: "Write the definition as a statement of its own.",
           })
         : undefined;
+    case "IndexStmt":
+      return forbiddenIndex(body as IndexStmt, surroundings.catalog, columns);
     case "AlterTableStmt":
       return altered(body as AlterTableStmt, surroundings, columns);
     case "CreateStmt":
