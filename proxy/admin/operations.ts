@@ -71,6 +71,8 @@ export interface Operations {
   /** Databases of the configuration, the usual one first. */
   readonly databases: () => readonly string[];
   readonly policies: () => PolicySet;
+  /** Where people are named, as policies and the databases' foreign keys say it. */
+  readonly namespaces: () => readonly string[];
   /** Whether the sessions of all proxies are seen, or only those of this process. */
   readonly fleet: boolean;
   /** The oldest first. Rejects when the fleet's Redis cannot be read. */
@@ -108,6 +110,7 @@ export interface OperationsParts {
   readonly databaseUser: string | undefined;
   readonly policies: () => PolicySet;
   readonly catalogs: Catalogs;
+  readonly namespaces: () => readonly string[];
   readonly store: Pick<CounterStore, "usage">;
   readonly suspensions: Pick<Suspensions, "list" | "suspend" | "resume">;
   readonly cases: Pick<CaseDesk, "list" | "find" | "change" | "poll">;
@@ -151,6 +154,7 @@ export function createOperations(parts: OperationsParts): Operations {
     recent: parts.recent,
     databases,
     policies: parts.policies,
+    namespaces: parts.namespaces,
     fleet: parts.everywhere !== undefined,
     sessions,
     pools: parts.pools,

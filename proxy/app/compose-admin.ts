@@ -30,6 +30,7 @@ interface Parts {
   readonly recent: Recent;
   readonly policies: () => PolicySet;
   readonly catalogs: Catalogs;
+  readonly namespaces: () => readonly string[];
   readonly guard: Guard;
   /** The server starts later; this is not called before. */
   readonly server: () => RunningServer;
@@ -65,6 +66,7 @@ export function openOperations(parts: Parts): Operations {
     databaseUser: settings.auth === "scram" ? upstream.user : undefined,
     policies,
     catalogs,
+    namespaces: parts.namespaces,
     store: guard.store,
     suspensions: guard.suspensions,
     cases: guard.cases,

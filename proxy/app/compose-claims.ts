@@ -2,10 +2,10 @@ import { ClaimKeys } from "../keys/claim-keys.ts";
 import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics/metrics.ts";
 import type { PolicySet } from "../policy/compile.ts";
+import { policiesIn } from "../policy/namespaces.ts";
 import type { SignedBy } from "../policy/policy.ts";
 import type { PolicyProblem } from "../policy/problems.ts";
 import { Claims } from "../session/person/claims.ts";
-import { policiesIn } from "./compose-policy.ts";
 
 /** How often at most a rejected claim is logged, for each reason, in milliseconds. */
 const TOLD_EVERY_MS = 60_000;

@@ -1,10 +1,10 @@
-import type { AuditLog, PolicyEvent } from "../audit/event.ts";
+import type { AuditLog, Namespace } from "../audit/event.ts";
+import type { Catalog } from "../catalog/catalog.ts";
 import type { Log } from "../log.ts";
 import { type Compiled, compilePolicies, type PolicySet } from "../policy/compile.ts";
+import { namespacesOf, policiesIn } from "../policy/namespaces.ts";
 import { outlineOf } from "../policy/outline.ts";
-import type { Policy } from "../policy/policy.ts";
 import { describeProblem, type PolicyProblem } from "../policy/problems.ts";
-import { namespaceOf } from "../policy/subject-path.ts";
 import { loadPolicies } from "../policy-files/load.ts";
 import { canaryProblem } from "../tokens/canary.ts";
 import type { Sealer } from "../tokens/sealed.ts";
@@ -32,15 +32,28 @@ export function policyHandlers(
     audit,
     log,
     warnings,
-  }: Tellers & { readonly audit: AuditLog; readonly warnings: PolicyWarnings },
+    catalogs,
+  }: Tellers & {
+    readonly audit: AuditLog;
+    readonly warnings: PolicyWarnings;
+    /** Those that have been read. */
+    readonly catalogs: () => Iterable<Catalog>;
+  },
   crew: Crew | undefined,
 ) {
+  let current = initial;
+  let told: string;
+  const namespaces = (): readonly Namespace[] => {
+    const found = [...namespacesOf(current, catalogs())].map(([name, tables]) => ({ name, tables }));
+    told = JSON.stringify(found);
+    return found;
+  };
   const loaded = (policies: PolicySet) => {
+    current = policies;
     metrics.policyLoaded(policies.version);
     audit.write({
       ...{ kind: "policy loaded", time: Date.now(), policy: policies.version, problems: 0 },
-      ...vocabularyOf(policies),
-      says: outlineOf(policies.texts),
+      ...{ namespaces: namespaces(), classes: classesOf(policies), says: outlineOf(policies.texts) },
     });
   };
   loaded(initial);
@@ -54,6 +67,13 @@ export function policyHandlers(
       log.info({ policy: inForce }, "policy loaded");
       warnings.loaded(policies);
     },
+    /** A foreign key may say that people are named elsewhere than the policy alone does. */
+    onCatalogRead() {
+      const before = told;
+      const found = namespaces();
+      if (told !== before)
+        audit.write({ kind: "catalog read", time: Date.now(), policy: inForce, namespaces: found });
+    },
     onRejected(problems: readonly PolicyProblem[]) {
       metrics.policyRejected();
       audit.write({ kind: "policy rejected", time: Date.now(), policy: inForce, problems: problems.length });
@@ -63,25 +83,8 @@ export function policyHandlers(
   };
 }
 
-/** The policies of databases with a file of their own, and the one of all other databases. */
-export function policiesIn(policies: PolicySet): readonly Policy[] {
-  return [...policies.databases, ""].map((database) => policies.forDatabase(database));
-}
-
-/** The names used in queries of the audit log: the name spaces of people, and the classes of columns. */
-function vocabularyOf(policies: PolicySet): Required<Pick<PolicyEvent, "namespaces" | "classes">> {
-  const all = policiesIn(policies);
-  const tables = new Map<string, Set<string>>();
-  for (const table of all.flatMap((policy) => [...policy.tables.values()])) {
-    const name = namespaceOf(table);
-    if (name !== undefined) tables.set(name, (tables.get(name) ?? new Set()).add(table.name));
-  }
-  return {
-    namespaces: [...tables.keys()]
-      .toSorted()
-      .map((name) => ({ name, tables: [...(tables.get(name) ?? [])] })),
-    classes: [...new Set(all.flatMap(({ classes }) => [...classes.keys()]))].toSorted(),
-  };
+function classesOf(policies: PolicySet): readonly string[] {
+  return [...new Set(policiesIn(policies).flatMap(({ classes }) => [...classes.keys()]))].toSorted();
 }
 
 export function usesTokens(policies: PolicySet): boolean {

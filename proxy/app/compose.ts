@@ -10,6 +10,7 @@ import type { Log } from "../log.ts";
 import { createMetrics } from "../metrics/metrics.ts";
 import type { PolicySet } from "../policy/compile.ts";
 import { PolicyMisfit } from "../policy/misfit.ts";
+import { namespacesOf } from "../policy/namespaces.ts";
 import { describeProblem, type PolicyProblem } from "../policy/problems.ts";
 import { type PolicyWatch, watchPolicies } from "../policy-files/watch.ts";
 import { CancelKeys } from "../session/cancel/cancel.ts";
@@ -163,10 +164,14 @@ async function start(
   const fit = new Fit(asked, log);
   let watch: PolicyWatch | undefined;
   let warnings: PolicyWarnings | undefined;
+  let handlers: ReturnType<typeof policyHandlers> | undefined;
   const judging = {
     policies: () => watch?.current ?? onDisk,
     fit,
-    onRead: (catalog: Catalog) => warnings?.read(catalog),
+    onRead: (catalog: Catalog) => {
+      warnings?.read(catalog);
+      handlers?.onCatalogRead();
+    },
     onForgotten: (database: string) => warnings?.forget(database),
   };
   const catalogs = openCatalogs(() => reloaded.current.targets, judging, state, { metrics, log });
@@ -187,7 +192,9 @@ async function start(
   const told = new PolicyWarnings(policies, log);
   warnings = told;
   for (const catalog of fit.catalogs) told.read(catalog);
-  const handlers = policyHandlers(policies, { metrics, audit, log, warnings: told }, crew);
+  const parts = { metrics, audit, log, warnings: told, catalogs: () => fit.catalogs };
+  const onPolicy = policyHandlers(policies, parts, crew);
+  handlers = onPolicy;
   const tellMissing = (of: PolicySet) => {
     // With scram the users are those of --users, and with --databases a file may be of another server's database.
     if (settings.auth === "passthrough") void fit.tellUsers(of, catalogs);
@@ -195,19 +202,19 @@ async function start(
   };
   tellMissing(policies);
   const watching = watchPolicies(settings.policy, {
-    ...handlers,
+    ...onPolicy,
     check: async (read) => [
       ...(await fit.problemsOf(read, catalogs)),
       ...(await signed.problemsOf(read)),
       ...tokenProblems(read, sealer),
     ],
     onLoaded: (read) => {
-      handlers.onLoaded(read);
+      onPolicy.onLoaded(read);
       tellMissing(read);
       house?.policyLoaded(read);
     },
     onRejected: (problems) => {
-      handlers.onRejected(problems);
+      onPolicy.onRejected(problems);
       house?.policyRejected(problems.length);
     },
   });
@@ -272,6 +279,7 @@ async function start(
     recent,
     policies: () => watching.current,
     catalogs,
+    namespaces: () => [...namespacesOf(watching.current, fit.catalogs).keys()],
     guard,
     server: () => server,
     reload: () => (crew ?? { reload }).reload(),

@@ -72,6 +72,9 @@ async function tooLong({ database, relation, name, column }: TokenPlace): Promis
       ];
 }
 
+/** The definition of an index that serves searches of tokens (blind-definitions.ts). */
+const SEARCH_INDEX = "\\(split_part\\([^,]*, '[.]'::text, [0-9]+\\)|string_to_array\\(split_part";
+
 /** Indexes on expressions of the column, or with a condition: the catalog of the proxy knows plain columns alone. */
 async function dependants({ database, relation, name }: TokenPlace): Promise<readonly string[]> {
   const number = relation.columns.find((column) => column.name === name)?.number;
@@ -80,8 +83,9 @@ async function dependants({ database, relation, name }: TokenPlace): Promise<rea
       JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
       JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = i.indexrelid
         AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = i.indrelid AND d.refobjsubid = $2
-      WHERE i.indrelid = $1 AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL) ORDER BY 1`,
-    [relation.oid, number],
+      WHERE i.indrelid = $1 AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL)
+        AND pg_catalog.pg_get_indexdef(i.indexrelid) !~ $3 ORDER BY 1`,
+    [relation.oid, number, SEARCH_INDEX],
   );
   return rows.map(
     ({ name: index }) =>

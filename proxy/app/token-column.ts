@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Relation } from "../catalog/catalog.ts";
 import { quoteIdentifier, quoteLiteral, quoteQualified } from "../pg/quote.ts";
-import type { TokenColumn } from "../sql/tokens/columns.ts";
-import { looksLikeToken, MARKS, type Sealer, tokenStart, versionOf } from "../tokens/sealed.ts";
+import type { ValueColumn } from "../sql/tokens/documents.ts";
+import { looksLikeToken, MARKS, type Sealer, tokenShape, tokenStart, versionOf } from "../tokens/sealed.ts";
 
 /*
  * Turns the values that a column holds already into tokens, back, or into tokens of another key, while applications go on
@@ -26,7 +26,7 @@ export interface TokenPlace {
   readonly relation: Relation;
   /** The column's name in the table. */
   readonly name: string;
-  readonly column: TokenColumn;
+  readonly column: ValueColumn;
   readonly sealer: Sealer;
 }
 
@@ -56,6 +56,8 @@ export interface Found {
   readonly clear: number;
   /** They look like tokens, and no key of the ring opens them. */
   readonly unreadable: number;
+  /** Tokens that are not what would be written under their key: they carry other blind indexes. */
+  readonly others: number;
 }
 
 const MOST_EXAMPLES = 5;
@@ -65,7 +67,7 @@ const MOST_PASSES = 20;
 /** In the comment of a column of numbers that are tokens. */
 const DONE = "[sluice: tokens]";
 
-export function isMarked({ form }: TokenColumn): boolean {
+export function isMarked({ form }: ValueColumn): boolean {
   return MARKS[form] !== undefined;
 }
 
@@ -75,7 +77,6 @@ function turned(value: string, turn: Turn, { column, sealer }: TokenPlace): stri
     return (turn === "migrate" ? sealer.seal(value, column) : sealer.open(value, column)) ?? "strange";
   }
   if (!looksLikeToken(value)) return turn === "migrate" ? sealer.seal(value, column) : undefined;
-  if (turn === "rotate" && versionOf(value) === sealer.active) return undefined;
   const clear = sealer.open(value, column);
   if (clear === undefined) return "strange";
   if (turn === "migrate") return undefined;
@@ -146,7 +147,7 @@ async function onePass(place: TokenPlace, turn: Turn, { batch, rate, progress }:
   let [rows, strange, twice] = [0, 0, 0];
   const examples: string[] = [];
   const twiceExamples: string[] = [];
-  for await (const read of batches(place, batch, filterOf(place, turn))) {
+  for await (const read of batches(place, batch, passFilter(place, turn))) {
     const began = performance.now();
     const changes: Change[] = [];
     for (const { key, value } of read) {
@@ -177,7 +178,7 @@ interface Read {
   readonly value: string;
 }
 
-/** Of those that have something left to do, as far as the database can tell. */
+/** Of those that have something left to do, as far as the database can tell: it does not know a wrong hash. */
 function filterOf({ column, sealer, name }: TokenPlace, turn: Turn): string {
   const mark = MARKS[column.form];
   if (mark === undefined) return "true";
@@ -186,11 +187,20 @@ function filterOf({ column, sealer, name }: TokenPlace, turn: Turn): string {
   if (turn === "migrate") return `NOT (${isToken})`;
   if (turn === "restore") return isToken;
   const active = tokenStart(column.form, sealer.active);
-  return `${isToken} AND ${start(active.length)} <> ${quoteLiteral(active)}`;
+  const isOlder = `${start(active.length)} <> ${quoteLiteral(active)}`;
+  if (column.form !== "token") return `${isToken} AND ${isOlder}`;
+  const shape = quoteLiteral(tokenShape(sealer.active, column.carried));
+  return `${isToken} AND (${isOlder} OR ${textOf(column, name)} OPERATOR(pg_catalog.!~) ${shape})`;
+}
+
+/** Of those that a pass looks at: a hash that a token carries is known to be right by its value alone. */
+function passFilter(place: TokenPlace, turn: Turn): string {
+  const { carried = [] } = place.column;
+  return filterOf(place, turn === "rotate" && carried.length > 0 ? "restore" : turn);
 }
 
 /** The column as a text: of bytes in hexadecimal digits, whatever the session's bytea_output. */
-function textOf({ form }: TokenColumn, name: string): string {
+function textOf({ form }: ValueColumn, name: string): string {
   const column = `t.${quoteIdentifier(name)}`;
   return form === "bytes"
     ? `(${quoteLiteral("\\x")} || pg_catalog.encode(${column}, 'hex'))`
@@ -299,7 +309,7 @@ export async function rowsLeft(place: TokenPlace, turn: Turn): Promise<number> {
 export async function verifyColumn(place: TokenPlace, batch: number): Promise<Found> {
   const { column, sealer, database, name } = place;
   const tokens = new Map<number, number>();
-  let [clear, unreadable] = [0, 0];
+  let [clear, unreadable, others] = [0, 0, 0];
   const isNumber = !isMarked(column);
   const holds = isNumber && (await isNoted(place));
   for await (const read of batches(place, batch, "true"))
@@ -307,11 +317,17 @@ export async function verifyColumn(place: TokenPlace, batch: number): Promise<Fo
       const isToken = isNumber ? holds : looksLikeToken(value);
       const version = isNumber ? column.version : (versionOf(value) ?? 0);
       if (!isToken) clear++;
-      else if (sealer.open(value, column) === undefined) unreadable++;
-      else tokens.set(version, (tokens.get(version) ?? 0) + 1);
+      else {
+        const isAsWritten = isNumber
+          ? sealer.open(value, column) !== undefined || undefined
+          : sealer.isAsWritten(value, column);
+        if (isAsWritten === undefined) unreadable++;
+        else tokens.set(version, (tokens.get(version) ?? 0) + 1);
+        if (isAsWritten === false) others++;
+      }
     }
   const { rows } = await database.query(
     `SELECT pg_catalog.count(*) AS nulls FROM ${tableOf(place)} t WHERE t.${quoteIdentifier(name)} IS NULL`,
   );
-  return { nulls: Number(rows[0]?.nulls ?? 0), tokens, clear, unreadable };
+  return { nulls: Number(rows[0]?.nulls ?? 0), tokens, clear, unreadable, others };
 }

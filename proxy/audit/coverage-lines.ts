@@ -1,5 +1,5 @@
 import type { Coverage } from "./coverage.ts";
-import { minute, printable } from "./plain-text.ts";
+import { counted, minute, printable } from "./plain-text.ts";
 
 /** How many users of each kind are named. */
 const SHOWN = 5;
@@ -16,13 +16,13 @@ export function coverageLines(coverage: Coverage): readonly string[] {
     ...users(
       unnamed,
       "answers that name no person (roles that see all, summaries)",
-      ({ statements, rows }) => `${statements} statements, ${rows} rows`,
+      ({ statements, rows }) => `${counted(statements, "statement")}, ${counted(rows, "row")}`,
     ),
-    ...users(cut, "people beyond those that events name", ({ people }) => `${people} people`),
-    ...users(
-      failed,
-      "statements that failed on data, whose errors may have shown a row",
-      ({ statements }) => `${statements} statements`,
+    ...users(cut, "people beyond those that events name", ({ people }) =>
+      people === 1 ? "1 person" : `${people} people`,
+    ),
+    ...users(failed, "statements that failed on data, whose errors may have shown a row", ({ statements }) =>
+      counted(statements, "statement"),
     ),
     ...(foreign.segments > 0
       ? [
@@ -32,7 +32,7 @@ export function coverageLines(coverage: Coverage): readonly string[] {
     ...(unreadable.length > 0
       ? [`segments that cannot be read: ${unreadable.slice(0, SHOWN).join(", ")}`]
       : []),
-    ...(lost > 0 ? [`${lost} events that never got to disk`] : []),
+    ...(lost > 0 ? [`${counted(lost, "event")} that never got to disk`] : []),
     ...(dropped > 0 ? ["segments that retention has dropped"] : []),
     ...(damaged > 0 ? ["places where the log is damaged: sluice audit verify names them"] : []),
   ];

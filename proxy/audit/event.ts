@@ -95,6 +95,15 @@ export interface PolicyEvent {
   readonly says?: readonly string[];
 }
 
+/** A database's foreign keys name people elsewhere than was said before. */
+export interface CatalogEvent {
+  readonly kind: "catalog read";
+  readonly time: number;
+  /** The policy in force. */
+  readonly policy: string;
+  readonly namespaces: readonly Namespace[];
+}
+
 /** The people of a table, `public.customers.id`, and the tables that lead to them. */
 export interface Namespace {
   readonly name: string;
@@ -138,6 +147,8 @@ export interface AlertEvent {
   readonly text: string;
   /** "high" if left out. */
   readonly severity?: "info" | "low" | "medium" | "high" | "critical";
+  /** The application's own user, where it read for the user. */
+  readonly account?: string;
   /** Where one statement is to blame. */
   readonly session?: string;
   readonly application?: string;
@@ -208,6 +219,7 @@ export type AuditEvent =
   | RowsEvent
   | SessionEvent
   | PolicyEvent
+  | CatalogEvent
   | MeasureEvent
   | AlertEvent
   | ForgettingEvent

@@ -14,7 +14,15 @@ export type Lines =
 
 /** `unmapped.kind` of a segment's first and last line, and of lines that tell what the log is about or lacks. */
 export const FOOTER = "segment closed";
-const FACTS = ["segment opened", FOOTER, "policy loaded", "events lost", "segments dropped", "log damaged"];
+const FACTS = [
+  "segment opened",
+  FOOTER,
+  "policy loaded",
+  "catalog read",
+  "events lost",
+  "segments dropped",
+  "log damaged",
+];
 
 /** What was done about a user, by people and by rules. */
 export const MEASURES = ["alert", ...MEASURE_KINDS, "session killed", "question"] as const;
@@ -95,7 +103,7 @@ const WANTED = {
 } as const;
 
 function conditionOf(lines: Lines): string {
-  if (lines.of === "policies") return "unmapped.kind = 'policy loaded'";
+  if (lines.of === "policies") return "unmapped.kind IN ('policy loaded', 'catalog read')";
   const facts = [...FACTS, ...MEASURES].map((kind) => `'${kind}'`).join(", ");
   const until = Math.min(lines.period.until, Number.MAX_SAFE_INTEGER);
   const wanted = WANTED[lines.of];

@@ -113,7 +113,7 @@ const COLUMNS = `time, metadata.log_name AS writer, metadata.sequence AS sequenc
   coalesce(unmapped.masked, []) AS masked, CASE WHEN unmapped.shown IS NULL THEN NULL ELSE ${LEARNED} END AS classes,
   unmapped."rows" AS "rows", unmapped.people AS people, coalesce("count", 1) AS times, unmapped.reference AS reference,
   unmapped."user" AS about,
-  CASE WHEN unmapped.kind IN ('policy loaded', 'policy rejected') THEN coalesce(policy.uid, '')
+  CASE WHEN unmapped.kind IN ('policy loaded', 'policy rejected', 'catalog read') THEN coalesce(policy.uid, '')
     ELSE concat_ws(': ', message, unmapped.question, unmapped.change, nullif(unmapped.why, '')) END AS told`;
 
 const SESSION_KINDS = ["login", "logout", "login refused", "session killed"];
@@ -126,7 +126,7 @@ const ORDER_KINDS = [
   "people forgotten",
   "case",
 ];
-const POLICY_KINDS = ["policy loaded", "policy rejected"];
+const POLICY_KINDS = ["policy loaded", "policy rejected", "catalog read"];
 /** Everything that is not about the log itself: what is not listed is not shown. */
 const ALL_KINDS = ["statement", "alert", "question", ...SESSION_KINDS, ...ORDER_KINDS, ...POLICY_KINDS];
 

@@ -2,6 +2,7 @@ import type {
   AlertEvent,
   AuditEvent,
   CaseEvent,
+  CatalogEvent,
   ForgettingEvent,
   HoldEvent,
   MeasureEvent,
@@ -66,6 +67,8 @@ function fieldsOf(event: Exclude<AuditEvent, StatementEvent | RowsEvent>): Field
     case "policy loaded":
     case "policy rejected":
       return policyFields(event);
+    case "catalog read":
+      return catalogFields(event);
     case "suspension":
     case "resumption":
     case "tightening":
@@ -222,6 +225,19 @@ function policyFields(event: PolicyEvent): Fields {
   };
 }
 
+function catalogFields({ kind, time, policy, namespaces }: CatalogEvent): Fields {
+  return {
+    time: Math.trunc(time),
+    actor: { app_name: "sluice" },
+    unmapped: { kind, namespaces },
+    ...classification(ACTIVITY.other),
+    activity_name: kind,
+    severity_id: INFORMATIONAL,
+    status_id: SUCCESS,
+    policy: { uid: policy },
+  };
+}
+
 function measureFields({ kind, time, user, by, why, ordered, until }: MeasureEvent): Fields {
   return {
     time: Math.trunc(time),
@@ -326,13 +342,17 @@ function caseFields({ kind, time, by, id, change, about, text }: CaseEvent): Fie
   };
 }
 
-type EventActor = Pick<StatementEvent, "time" | "user" | "role" | "session" | "application">;
+type EventActor = Pick<StatementEvent, "time" | "user" | "account" | "role" | "session" | "application">;
 
 function reader(event: EventActor): Fields {
   return {
     time: Math.trunc(event.time),
     actor: {
-      user: { name: bounded(event.user), groups: [{ name: event.role }] },
+      user: {
+        name: bounded(event.user),
+        ...(event.account !== undefined && { account: { name: bounded(event.account) } }),
+        groups: [{ name: event.role }],
+      },
       session: { uid: event.session },
       app_name: bounded(event.application),
     },

@@ -3,6 +3,11 @@ export function printable(text: string): string {
   return text.replaceAll(/[\p{Cc}\p{Cf}\u2028\u2029]+/gu, " ");
 }
 
+/** "1 statement", "3 statements". */
+export function counted(count: number, one: string): string {
+  return `${count} ${one}${count === 1 ? "" : "s"}`;
+}
+
 /** A time to the minute, UTC. */
 export function minute(time: number): string {
   return `${new Date(time).toISOString().slice(0, 16).replace("T", " ")}Z`;

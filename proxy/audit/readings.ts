@@ -57,7 +57,7 @@ export async function withReadings<T>(
     const files = segments.filter((file) => mayHold(file, period));
     const lines: Lines = { of: linesOf(events), period };
     const unreadable = await fillLines(connection, files, lines);
-    if (!(await knowsNamespaces(connection)))
+    if (!(await knowsPolicies(connection)))
       await fillLines(
         connection,
         segments.filter((file) => !files.includes(file)),
@@ -82,8 +82,10 @@ function linesOf(events: Question["events"]): "all people" | "decisions" | "aske
   return events === "decisions" ? events : "asked people";
 }
 
-async function knowsNamespaces(connection: DuckDBConnection): Promise<boolean> {
-  const reader = await connection.runAndReadAll("SELECT 1 FROM lines WHERE namespaces IS NOT NULL LIMIT 1");
+async function knowsPolicies(connection: DuckDBConnection): Promise<boolean> {
+  const reader = await connection.runAndReadAll(
+    "SELECT 1 FROM lines WHERE known_classes IS NOT NULL LIMIT 1",
+  );
   return reader.currentRowCount > 0;
 }
 

@@ -16,6 +16,12 @@ export type SubjectList =
     }
   | { readonly ok: false; readonly problem: string };
 
+/** The column with the day on which what had leaked was used, and how a day is read. */
+export interface CalledColumn {
+  readonly column: string;
+  readonly timeOf: (text: string) => number | undefined;
+}
+
 /** The text of a list: spreadsheets also write UTF-16, with a mark at its beginning. Undefined where it is neither. */
 export function listText(content: Buffer): string | undefined {
   const isUtf16 = content[0] === 0xff && content[1] === 0xfe;
@@ -27,13 +33,12 @@ export function listText(content: Buffer): string | undefined {
  * The people of a CSV file (RFC 4180; the separator may be a semicolon or a tab): those of the named column, or of the first.
  * A first line is names of columns if a column was asked for, or if it alone has neither a digit nor an @ there.
  */
-export function readSubjects(
-  text: string,
-  column: string | undefined,
-  called?: { readonly column: string; readonly timeOf: (text: string) => number | undefined },
-): SubjectList {
+export function readSubjects(text: string, column: string | undefined, called?: CalledColumn): SubjectList {
   const lines = text.replace(/^\uFEFF/, "");
-  const rows = parseCsv(lines, separatorOf(lines)).filter((row) => row.some((cell) => cell.trim() !== ""));
+  const parsed = parseCsv(lines, separatorOf(lines));
+  if (parsed.torn !== undefined)
+    return { ok: false, problem: `row ${parsed.torn} has a quote that is not closed, or text behind one` };
+  const rows = parsed.rows.filter((row) => row.some((cell) => cell.trim() !== ""));
   const [first, ...rest] = rows;
   if (first === undefined) return { ok: false, problem: "the list is empty" };
   const names = first.map((name) => name.trim());
@@ -50,10 +55,12 @@ export function readSubjects(
   const people = new Map<string, Listed>();
   for (const [i, row] of (isHeader ? rest : rows).entries()) {
     const value = cellOf(row);
+    if (/[\r\n]/.test(value))
+      return { ok: false, problem: `row ${i + (isHeader ? 2 : 1)} has a value of several lines in quotes` };
     const day = callIndex === undefined ? "" : (row[callIndex] ?? "").trim();
     const before = day === "" ? undefined : called?.timeOf(day);
     if (day !== "" && before === undefined)
-      return { ok: false, problem: `line ${i + 2}: "${called?.column}" is no day; write 2026-05-31` };
+      return { ok: false, problem: `row ${i + 2}: "${called?.column}" is no day; write 2026-05-31` };
     const known = people.get(value)?.before;
     const earliest = known === undefined ? before : Math.min(known, before ?? known);
     if (value !== "") people.set(value, { value, ...(earliest !== undefined && { before: earliest }) });
@@ -68,10 +75,13 @@ export function idOnce(id: string): string {
 }
 
 /** What is no id of ours, but what people are called by elsewhere; undefined for ids. */
-export function kindOfValues(values: readonly string[]): "email addresses" | "telephone numbers" | undefined {
+export function kindOfValues(
+  values: readonly string[],
+): "email addresses" | "telephone numbers" | "names" | undefined {
   const most = (form: RegExp) => 2 * values.filter((value) => form.test(value)).length > values.length;
   if (most(/^[^@\s]+@[^@\s]+$/)) return "email addresses";
-  return most(/^(?=.*[+ ()/])\+?[\d\s()/.-]{7,}$/) ? "telephone numbers" : undefined;
+  if (most(/^(?=.*[+ ()/])\+?[\d\s()/.-]{7,}$/)) return "telephone numbers";
+  return most(/^\p{L}[^\d@]*\s[^\d@]*\p{L}\.?$/u) ? "names" : undefined;
 }
 
 /**
@@ -114,19 +124,27 @@ function separatorOf(text: string): "," | ";" | "\t" {
   return line.includes("\t") ? "\t" : line.includes(";") ? ";" : ",";
 }
 
+interface ParsedCsv {
+  readonly rows: readonly (readonly string[])[];
+  /** The first row, from 1 on, with a quote that is no CSV: what belongs to which person there is not known. */
+  readonly torn: number | undefined;
+}
+
 /** Rows of cells; a quoted cell may hold separators, line ends and doubled quotes. */
-function parseCsv(text: string, separator: "," | ";" | "\t"): readonly (readonly string[])[] {
+function parseCsv(text: string, separator: "," | ";" | "\t"): ParsedCsv {
   const rows: string[][] = [];
   let row: string[] = [];
+  let torn: number | undefined;
   const cells = new RegExp(
     `(?:"((?:[^"]|"")*)"|([^${separator}\\r\\n]*))(${separator}|\\r\\n|\\r|\\n|$)`,
     "g",
   );
   for (const [, quoted, plain = "", end] of text.matchAll(cells)) {
+    if (plain.startsWith('"')) torn ??= rows.length + 1;
     row.push(quoted === undefined ? plain : quoted.replaceAll('""', '"'));
     if (end === separator) continue;
     rows.push(row);
     row = [];
   }
-  return rows;
+  return { rows, torn };
 }

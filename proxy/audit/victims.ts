@@ -54,7 +54,11 @@ export async function victimsOf(
   const remembered = (people: readonly Victim[]) => {
     const each = eachOnce(people);
     if (each.length < people.length)
-      notes.push(`${people.length - each.length} are on the list twice and count once`);
+      notes.push(
+        people.length - each.length === 1
+          ? "1 is on the list twice and counts once"
+          : `${people.length - each.length} are on the list more than once and count once`,
+      );
     const left = each.filter((one) => !isForgotten(one));
     if (left.length < each.length)
       notes.push(`${each.length - left.length} of these people are forgotten and are not looked for`);

@@ -40,10 +40,15 @@ export function misworded(
   const known = [...new Set([...read, ...named])];
   if (namespace !== undefined && known.length > 0 && !known.includes(namespace))
     return `--table: this log knows no people of "${namespace}"; it knows ${known.join(", ")}`;
-  if (namespace === undefined && (read.length > 1 || (read.length === 0 && named.length !== 1)))
-    return known.length === 0
+  // A policy may name a table whose people are all read under another name, as its foreign key says.
+  if (namespace !== undefined && read.length > 0 && !read.includes(namespace))
+    return `--table: this log names no person of "${namespace}" in this time; whoever was read is of ${read.join(", ")}`;
+  if (namespace === undefined && read.length > 1)
+    return `--table: missing; this log knows people of ${read.join(", ")}`;
+  if (namespace === undefined && read.length === 0 && named.length !== 1)
+    return named.length === 0
       ? "--table: missing, and this log does not name the table of its people"
-      : `--table: missing; this log knows people of ${known.join(", ")}`;
+      : `--table: missing, and nobody was read in this time; policies name people of ${named.join(", ")}`;
   const unknown = needs.find((name) => !classes.includes(name));
   if (unknown !== undefined && classes.length > 0)
     return `--needs: this log knows no class "${unknown}"; it knows ${classes.join(", ")}`;

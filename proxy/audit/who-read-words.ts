@@ -1,5 +1,5 @@
 import type { Source } from "./attribution/attribute.ts";
-import { minute, printable } from "./plain-text.ts";
+import { minute, counted as plural, printable } from "./plain-text.ts";
 import type { Counted, Suspect, WhoRead } from "./who-read.ts";
 
 /** What a question about leaked people said. */
@@ -21,11 +21,11 @@ export function headLines(
     `${leaked} leaked people of ${namespace}, ${leaked - unread} of them read by a user in this log`,
     ...(unread > 0
       ? [
-          `${unread} were read by no one here: they are no evidence, and came from elsewhere or from what is not covered`,
+          `${unread} ${unread === 1 ? "was" : "were"} read by no one here: no evidence; they came from elsewhere, or from what is not covered`,
         ]
       : []),
     ...notes,
-    `${readings} readings by ${users} ${users === 1 ? "user" : "users"}, of ${people} different people`,
+    `${plural(readings, "reading")} by ${plural(users, "user")}, of ${people} different people`,
     controls === undefined
       ? "compared with people who were read (no --like)"
       : `compared with ${controls} people${like?.length ? ` who are the same in ${like.join(", ")}` : ""}${
@@ -38,10 +38,16 @@ export function headLines(
       : []),
     ...(unexplainedOnly ? ["only readings of people without a connection to the reader"] : []),
     ...(leftOut.masks > 0
-      ? [`${leftOut.masks} readings of them that showed nothing but masks do not count`]
+      ? [
+          leftOut.masks === 1
+            ? "1 reading of them that showed nothing but masks does not count"
+            : `${leftOut.masks} readings of them that showed nothing but masks do not count`,
+        ]
       : []),
     ...(leftOut.unsaid > 0
-      ? [`${leftOut.unsaid} readings of them do not count: older versions did not record what was shown`]
+      ? [
+          `${plural(leftOut.unsaid, "reading")} of them not counted: older versions did not record what was shown`,
+        ]
       : []),
   ];
 }
@@ -79,7 +85,11 @@ export function conclusion(answer: WhoRead): readonly string[] {
 
 function verdict({ sources, suspects, leaked, unread, controls }: WhoRead): readonly string[] {
   const [first] = suspects;
-  if (first === undefined) return ["No user in this log read any of them, as far as the log names people."];
+  if (first === undefined)
+    return [
+      "No user in this log read any of them, as far as the log names people.",
+      "Check that it has ids of these people: a list of ids of something else has the same answer.",
+    ];
   const read = leaked - unread;
   const condition =
     controls === undefined
@@ -113,7 +123,7 @@ function verdict({ sources, suspects, leaked, unread, controls }: WhoRead): read
 function alternatives({ user, or }: Source): readonly string[] {
   if (or.length === 0) return [];
   return [
-    `  ${or.map(printable).join(", ")} read the same people, as surely: it may be they in the place of ${printable(user)}, or both.`,
+    `  ${or.map(printable).join(", ")} explain${or.length === 1 ? "s" : ""} the list as surely: it may be ${or.length === 1 ? printable(or[0] ?? "") : "one of them"} in the place of ${printable(user)}, or several of them.`,
   ];
 }
 

@@ -1,4 +1,3 @@
-import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import { withDatabase } from "../app/audit-database.ts";
 import { forgottenHashes } from "../audit/forgotten.ts";
@@ -6,7 +5,8 @@ import { identify } from "../audit/identify.ts";
 import { allIds, peopleTable } from "../audit/people-table.ts";
 import { checkWords } from "../audit/question-words.ts";
 import { readBy } from "../audit/read-by.ts";
-import { kindOfValues, listText, readSubjects } from "../audit/subject-list.ts";
+import { kindOfValues } from "../audit/subject-list.ts";
+import { listIn } from "./audit-list-file.ts";
 import {
   type LogQuestion,
   listed,
@@ -129,10 +129,8 @@ async function readQuestion(args: readonly string[]): Promise<ReadByArguments | 
 }
 
 async function listOf(file: string, column: string | undefined): Promise<readonly string[] | Wrong> {
-  const text = listText(await readFile(file));
-  if (text === undefined) return { problem: `--candidates: "${file}" is no text in UTF-8`, status: 1 };
-  const list = readSubjects(text, column);
-  if (!list.ok) return { problem: `--candidates: ${list.problem}`, status: 1 };
+  const list = await listIn("candidates", file, column);
+  if (isWrong(list)) return list;
   const ids = list.people.map(({ value }) => value);
   const kind = kindOfValues(ids);
   return kind === undefined ? ids : misused(`--candidates: these are ${kind}, not ids`);

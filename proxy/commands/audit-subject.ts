@@ -1,4 +1,5 @@
 import { parseArgs } from "node:util";
+import { coverageOf } from "../audit/coverage.ts";
 import { forgottenHashes } from "../audit/forgotten.ts";
 import { readingsOf } from "../audit/person-events.ts";
 import { checkUser, checkWords } from "../audit/question-words.ts";
@@ -16,7 +17,7 @@ import { isWrong, misused, STANDARD, type Streams, type Wrong } from "./command.
 
 const HELP = `usage: sluice audit subject ID [FLAGS]
 
-Lists who read one person: every event, by time.
+Lists who read one person: every event, by time; and what the answer does not cover.
 
   --user NAME        only what this user read, or this application's account
 ${QUESTION_HELP}`;
@@ -40,9 +41,10 @@ async function answer(args: readonly string[], tell: (line: string) => void): Pr
   const log = await readLogQuestion(values);
   if (isWrong(log)) return log;
   const { user } = values;
-  const { namespace } = await withReadings({ ...log, events: "all" }, async (readings) => {
+  const { namespace, notCovered } = await withReadings({ ...log, events: "all" }, async (readings) => {
     if (user !== undefined) await checkUser(readings, user);
-    return checkWords(readings, log, []);
+    const { words, namespace } = await checkWords(readings, log, []);
+    return { namespace, notCovered: await coverageOf(readings, log.keys, words.tables.get(namespace) ?? []) };
   });
   const forgotten = await forgottenHashes(log.folder, log.keys, tell);
   const hashes = hashesOfOne(id.trim(), namespace, log.keys);
@@ -53,5 +55,6 @@ async function answer(args: readonly string[], tell: (line: string) => void): Pr
     people: 1,
     ...(user !== undefined && { about: user }),
   });
-  return log.json ? `${JSON.stringify(events, null, 2)}\n` : eventsText(events);
+  const said = { namespace, events, notCovered };
+  return log.json ? `${JSON.stringify(said, null, 2)}\n` : eventsText(said);
 }

@@ -1,16 +1,16 @@
-import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import { withDatabase } from "../app/audit-database.ts";
+import { coverageOf } from "../audit/coverage.ts";
 import { forgottenHashes } from "../audit/forgotten.ts";
 import { askLeak, CONTROLS } from "../audit/leak.ts";
 import { readingsOf } from "../audit/person-events.ts";
 import { checkUser, checkWords } from "../audit/question-words.ts";
 import { type Readings, withReadings } from "../audit/readings.ts";
-import { listText, readSubjects } from "../audit/subject-list.ts";
 import { endOf } from "../audit/time-text.ts";
 import { type VictimsQuestion, victimsOf } from "../audit/victims.ts";
 import type { Counted } from "../audit/who-read.ts";
 import { eventsText } from "./audit-events-text.ts";
+import { listIn } from "./audit-list-file.ts";
 import {
   type LogQuestion,
   listed,
@@ -96,16 +96,18 @@ async function events(
   const { log, victims: asked, counted } = question;
   const check = async (readings: Readings) => {
     await checkUser(readings, user);
-    return (await checkWords(readings, log, counted.needs)).namespace;
+    const { words, namespace } = await checkWords(readings, log, counted.needs);
+    return { namespace, notCovered: await coverageOf(readings, log.keys, words.tables.get(namespace) ?? []) };
   };
-  const namespace = await withReadings({ ...log, events: "all" }, check);
+  const { namespace, notCovered } = await withReadings({ ...log, events: "all" }, check);
   const forgotten = await forgottenHashes(log.folder, log.keys, tell);
   const { leaked, notes } = await victimsOf(asked, namespace, log.keys, forgotten);
   for (const note of notes) tell(note);
   const people = new Set(leaked.flatMap(({ hashes }) => hashes));
   const found = await readingsOf(log.folder, log.period, people, user);
+  const said = { namespace, events: found, notCovered };
   await recordQuestion(log, "who-read", { people: asked.list.length, about: user });
-  return log.json ? `${JSON.stringify(found, null, 2)}\n` : eventsText(found);
+  return log.json ? `${JSON.stringify(said, null, 2)}\n` : eventsText(said);
 }
 
 async function readQuestion(args: readonly string[]): Promise<WhoReadArguments | Wrong> {
@@ -124,11 +126,8 @@ async function readQuestion(args: readonly string[]): Promise<WhoReadArguments |
   const log = await readLogQuestion(values, positionals);
   if (isWrong(log)) return log;
   const called = values.called === undefined ? undefined : { column: values.called, timeOf: endOf };
-  const text = listText(await readFile(values.subjects));
-  if (text === undefined)
-    return { problem: `--subjects: "${values.subjects}" is no text in UTF-8`, status: 1 };
-  const list = readSubjects(text, values.column, called);
-  if (!list.ok) return { problem: `--subjects: ${list.problem}`, status: 1 };
+  const list = await listIn("subjects", values.subjects, values.column, called);
+  if (isWrong(list)) return list;
   const asks = values.match !== undefined || values.like !== undefined;
   const address = asks ? upstream : values.upstream;
   return {

@@ -15,7 +15,9 @@ import { quoteQualified } from "../pg/quote.ts";
 import type { Policy } from "../policy/policy.ts";
 import { describeProblem } from "../policy/problems.ts";
 import { loadPolicies } from "../policy-files/load.ts";
+import { indexStatements, uniqueStatement } from "../sql/tokens/blind-definitions.ts";
 import { tokenColumnsOf } from "../sql/tokens/columns.ts";
+import { carriedBy } from "../tokens/blind-index.ts";
 import { canaryProblem } from "../tokens/canary.ts";
 import { Sealer } from "../tokens/sealed.ts";
 import { parseUpstream } from "../wire/upstream.ts";
@@ -179,6 +181,7 @@ async function inDatabase(
   const column = tokenColumnsOf({ policy, catalog })?.of(relation, found);
   if (column === undefined)
     return { problem: `by the policy, ${schema}.${table}.${name} is not stored as tokens`, status: 1 };
+  if (column.form === "document") return { problem: "documents are not turned yet", status: 1 };
   const place: TokenPlace = {
     ...{ relation, name, column, sealer },
     database: { query: (text, values) => client.query(text, values && [...values]) },
@@ -190,6 +193,7 @@ async function inDatabase(
   const left = await rowsLeft(place, order);
   if (dryRun) {
     output.write(`${left} rows would be changed\n`);
+    if (order !== "restore") for (const each of indexesFor(place)) output.write(`${each}\n`);
     return 0;
   }
   if (!isMarked(column) && !offline)
@@ -224,19 +228,36 @@ async function inDatabase(
   return twice > 0 ? 1 : 0;
 }
 
+/** For the searches that tokens of the active key carry. */
+function indexesFor({ relation, name, column, sealer }: TokenPlace): readonly string[] {
+  const statements = indexStatements(relation, name, column, sealer.active).map((each) => `${each};`);
+  const isUnique = carriedBy(column.carried, sealer.active).has("case");
+  return isUnique
+    ? [
+        ...statements,
+        `${uniqueStatement(relation, name)}; -- in its place, if no two values may differ in case alone`,
+      ]
+    : statements;
+}
+
 /** What the server keeps of rows that were changed. */
 const LEFT_OVER = `What was in the clear is still in: dead rows until VACUUM FULL or pg_repack of the table, WAL until it is recycled and
 its archive until it expires, backups, replication slots and replicas that lag, and logs of statements.
 `;
 
 async function verify(place: TokenPlace, batch: number, output: Streams["output"]): Promise<number> {
-  const { nulls, tokens, clear, unreadable } = await verifyColumn(place, batch);
+  const { nulls, tokens, clear, unreadable, others } = await verifyColumn(place, batch);
   for (const [version, count] of [...tokens].sort(([one], [other]) => one - other))
     output.write(`${count} tokens of key ${version}${version === place.sealer.active ? " (active)" : ""}\n`);
   output.write(
     `${clear} values in the clear\n${unreadable} tokens that no key of the ring opens\n${nulls} NULL\n`,
   );
-  return clear + unreadable > 0 ? 1 : 0;
+  if (others > 0)
+    output.write(
+      `${others} tokens do not carry what "searches:" of class "${place.column.className}" says, and no search finds them: ` +
+        `run "sluice tokens rotate ${place.relation.schema}.${place.relation.name}.${place.name}"\n`,
+    );
+  return clear + unreadable + others > 0 ? 1 : 0;
 }
 
 /** A line that is written over on a terminal, and a line now and then elsewhere. */

@@ -1,6 +1,7 @@
 import type { Catalog, CatalogType, Column, Relation } from "../catalog/catalog.ts";
 import { quoteQualified } from "../pg/quote.ts";
 import { MARKS, type TokenForm } from "../tokens/sealed.ts";
+import { checkDocuments } from "./documents-against-catalog.ts";
 import { parseMaskExpression } from "./expressions.ts";
 import { maskSql } from "./masks/all.ts";
 import type { MaskedType } from "./masks/mask.ts";
@@ -82,6 +83,7 @@ function checkTable(table: TablePolicy, { policy, catalog, report }: Database): 
       report("error", table.subjectPlace ?? table.place, path.message, path.hint, over);
     }
   }
+  checkDocuments(table, relation, { catalog, report });
   for (const [columnName, className] of table.columns) {
     const column = relation.columns.find(({ name }) => name === columnName);
     if (column === undefined) continue;
@@ -115,12 +117,26 @@ export function formIn(catalog: Catalog, { typeOid }: Column, form: TokenForm): 
 }
 
 /** Whether the column can hold tokens: Postgres's own text or varchar, of enough characters, or bytea. */
-export function holdsTokens(catalog: Catalog, column: Column, form: TokenForm): boolean {
+export function holdsTokens(
+  catalog: Catalog,
+  column: Column,
+  { form, searches }: Pick<StoredClass, "form" | "searches">,
+): boolean {
+  if (hasSearches(searches) && !fitsSearches(catalog, column, form)) return false;
   if (formIn(catalog, column, form) === "bytes") return column.generatedFrom === undefined;
   const type = catalog.typesByOid.get(column.typeOid);
   const isText = type?.schema === "pg_catalog" && TOKEN_TYPES.has(type.name);
   const room = MARKS[form] === undefined ? LEAST_DIGITS : LEAST_ROOM;
   return isText && capacity(maskedType(catalog, column)) >= room && column.generatedFrom === undefined;
+}
+
+function hasSearches(searches: StoredClass["searches"]): boolean {
+  return searches.some(({ kinds }) => kinds.size > 0);
+}
+
+/** A token that carries blind indexes may be of any length, and bytes have no case and no words. */
+function fitsSearches(catalog: Catalog, column: Column, form: TokenForm): boolean {
+  return formIn(catalog, column, form) === "token" && capacity(maskedType(catalog, column)) === Infinity;
 }
 
 /** What works on values and would work on tokens instead. */
@@ -136,7 +152,15 @@ function checkStored(
   const mark = MARKS[form];
   const tell = (severity: "error" | "warning", what: string, hint: string) =>
     report(severity, table.place, `${name} is stored as tokens, ${what}`, hint);
-  if (!holdsTokens(catalog, column, form))
+  if (hasSearches(stored.searches) && !fitsSearches(catalog, column, stored.form))
+    tell(
+      "error",
+      `and its type ${column.type} cannot hold what "searches:" of class "${table.columns.get(column.name)}" asks for`,
+      form === "bytes"
+        ? "Give it a class without searches: bytes have no case and no words."
+        : "Make it text, or varchar without a length.",
+    );
+  else if (!holdsTokens(catalog, column, stored))
     tell(
       "error",
       `which its type ${column.type} cannot hold`,

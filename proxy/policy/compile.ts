@@ -1,8 +1,10 @@
 import { createHash } from "node:crypto";
 import { compileCanaries } from "./compile-canaries.ts";
+import { compileDocuments } from "./compile-documents.ts";
 import { compileFences } from "./compile-fences.ts";
 import { compilePeople } from "./compile-people.ts";
 import { compileRoles } from "./compile-roles.ts";
+import { carriedOf } from "./compile-searches.ts";
 import { type PolicyDocument, readDocument } from "./document.ts";
 import { policyFileSchema, policyFileSchemaOf } from "./format.ts";
 import { compileMask, isShownByProxy } from "./masks/all.ts";
@@ -204,9 +206,18 @@ function compileClasses(documents: readonly PolicyDocument[], problems: Problems
         const hint = "Add stored: token, or leave joinable out.";
         problems.error(place, `class "${name}" has joinable without stored`, hint);
       }
+      const searches = carriedOf(entry.searches);
+      if (entry.searches !== undefined && entry.stored !== "token")
+        problems.error(
+          document.placeOfKey(["classes", name, "searches"]),
+          `class "${name}" has searches without stored: token`,
+          entry.stored === undefined
+            ? "Add stored: token, or leave searches out."
+            : `Tokens of stored: ${entry.stored} carry nothing else. Make it stored: token, or leave searches out.`,
+        );
       classes.set(name, {
         ...{ name, mask, cost: entry.cost ?? 1, place },
-        ...(entry.stored && { stored: { joinable: entry.joinable === true, form: entry.stored } }),
+        ...(entry.stored && { stored: { joinable: entry.joinable === true, form: entry.stored, searches } }),
       });
     }
   }
@@ -292,6 +303,7 @@ function compileTables(
         name,
         ...compileSubject(entry.subject, document.placeOf([...path, "subject"]), problems),
         columns: new Map(Object.entries(entry.columns ?? {})),
+        documents: compileDocuments(document, name, documents, classes, problems),
         ...(entry.allow_missing === true && { allowMissing: true }),
         place,
       });

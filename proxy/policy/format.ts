@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { SEARCH_KINDS } from "../tokens/blind-index.ts";
 import { maskSchema } from "./masks/all.ts";
 import { ROLE_RULES, roleSchema } from "./rules/all.ts";
 import type { RoleRule } from "./rules/rule.ts";
@@ -12,6 +13,12 @@ import { count, mapping, name, relationName, sql } from "./schema.ts";
 const exactUser = name.regex(/^[^*?]+$/, { error: "A user's exact name: no wildcards here." });
 
 const COST_HINT = "A whole number from 1 to 100.";
+
+const SEARCHES_HINT =
+  "A list of case, last4 and words, or lists by the version of the key from which on tokens carry them, as in { 1: [], 2: [case, words] }.";
+const searchesSchema = z.array(z.enum(SEARCH_KINDS, { error: "case, last4 or words." }), {
+  error: SEARCHES_HINT,
+});
 
 const classSchema = mapping(
   {
@@ -49,9 +56,31 @@ const classSchema = mapping(
           "refer to each other. false if left out: equal within one column only.",
         examples: [true],
       }),
+    searches: z
+      .union(
+        [
+          searchesSchema,
+          z.record(z.string().regex(/^[1-9][0-9]{0,3}$/, { error: SEARCHES_HINT }), searchesSchema, {
+            error: SEARCHES_HINT,
+          }),
+        ],
+        { error: SEARCHES_HINT },
+      )
+      .optional()
+      .meta({
+        description:
+          "Of a class with stored: token: how its columns can be searched beside equality. case: without regard to case " +
+          "(lower(email) = …, ILIKE without wildcards); last4: by the last four characters (right(phone, 4) = …, LIKE '%1234'); words: by " +
+          "whole words (ILIKE '%anna%'). Tokens carry a keyed hash for each. For a column that holds tokens already, by the version of the " +
+          "key from which on they do: see docs/tokens.md. Columns must be text, or varchar without a length.",
+        examples: [["case", "words"], { 1: [], 2: ["case", "words"] }],
+      }),
   },
   "A class as in { mask: redact }, or { mask: redact, cost: 5 }.",
 );
+
+const JSON_HINT =
+  'Columns, paths and classes, as in { payload: { customer.email: email, "contacts[*].phone": phone } }.';
 
 const tableSchema = mapping(
   {
@@ -67,6 +96,16 @@ const tableSchema = mapping(
       .meta({
         description: "Which class each protected column has: column name, then class name.",
         examples: [{ email: "email", phone: "phone" }],
+      }),
+    json: z
+      .record(z.string(), z.record(z.string(), name, { error: JSON_HINT }), { error: JSON_HINT })
+      .optional()
+      .meta({
+        description:
+          "Strings inside of json and jsonb columns that are stored as tokens: column, then path, then a class with stored: token. " +
+          "Dots stand between keys, [*] for every element of an array; other keys are put in double quotes. Everything else in the " +
+          "document stays as it is. See docs/tokens.md.",
+        examples: [{ payload: { "customer.email": "email", "contacts[*].phone": "phone" } }],
       }),
     allow_missing: z
       .boolean({ error: "true or false." })

@@ -39,6 +39,34 @@ export function namespaceOf({ name, subject, path }: TablePolicy): string | unde
   return subject === undefined ? undefined : `${name}.${subject}`;
 }
 
+/** The same in a database whose tables are known: foreign keys lead on, as in the verdicts. */
+export function namespaceIn(
+  table: TablePolicy,
+  policy: Pick<Policy, "tables">,
+  catalog: Catalog,
+): string | undefined {
+  const relation = catalog.relations.get(table.name);
+  if (relation === undefined || table.subject === undefined) return namespaceOf(table);
+  const path = resolvePath(table, relation, policy, catalog);
+  const last = path.ok ? path.hops.at(-1) : undefined;
+  return rootOf(catalog, last?.relation ?? relation, last?.column ?? table.subject);
+}
+
+/** The root of a column's foreign key: tickets.customer_id and customers.id name the same people. */
+export function rootOf(
+  catalog: Catalog,
+  relation: Relation,
+  column: string,
+  seen: readonly number[] = [],
+): string {
+  const key = relation.foreignKeys.find(({ columns }) => columns.length === 1 && columns[0] === column);
+  const target = key && catalog.relationsByOid.get(key.references);
+  const targetColumn = key?.referencedColumns[0];
+  if (target === undefined || targetColumn === undefined || seen.includes(target.oid))
+    return `${relation.schema}.${relation.name}.${column}`;
+  return rootOf(catalog, target, targetColumn, [...seen, relation.oid]);
+}
+
 /**
  * Resolves the path from a table's rows to their people in the database. Each column on it must lead to at most one row
  * of the next table, and must be that table's own subject: as a subject it is protected against changes.

@@ -1,4 +1,5 @@
 import type { Frame, FrameReader } from "../wire/frames.ts";
+import type { Refusal } from "../wire/refusal.ts";
 import type { Ledger } from "./ledger.ts";
 import type { Request } from "./requests.ts";
 
@@ -56,6 +57,8 @@ export interface ServerLeg {
   readonly frame: FrameReader;
   /** Of the row at `frame`: the values that it shows because their tokens were turned back. Absent where that is not asked. */
   readonly opened?: readonly OpenedValue[] | undefined;
+  /** Of the error at `frame`: the leg has refused what it answers, by what the client sent alone. */
+  readonly refusal?: Refusal | undefined;
   /** Reads from the server, or does not. */
   flow(wanted: boolean): void;
   /** The server says no more. */

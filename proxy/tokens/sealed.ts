@@ -2,6 +2,14 @@ import { hkdfSync } from "node:crypto";
 import type { TokenKeys } from "../keys/token-keys.ts";
 import { addressLength, addressOf, bytesOf } from "./addresses.ts";
 import {
+  ANY_PARTS,
+  BlindIndex,
+  type Carried,
+  carriedBy,
+  partsShape,
+  type SearchKind,
+} from "./blind-index.ts";
+import {
   BYTES_MARK,
   bytesOfText,
   bytesStart,
@@ -33,6 +41,8 @@ export interface Storage {
   readonly form: TokenForm;
   /** The key of forms whose tokens do not name their key. */
   readonly version: number;
+  /** Of the form "token": the blind indexes that its tokens carry. */
+  readonly carried?: Carried | undefined;
 }
 
 /** Begins each token of the forms that have a mark: a value that begins so is not taken as cleartext. */
@@ -44,8 +54,8 @@ export const MARKS: Readonly<Record<TokenForm, string | undefined>> = {
   phone: undefined,
 };
 
-/** `slt1_`, the version of the key, `_`, and the synthetic IV and ciphertext as base64url. */
-const TOKEN = /^slt1_([1-9][0-9]{0,3})_([A-Za-z0-9_-]{22,})$/;
+/** `slt1_`, the version of the key, `_`, the synthetic IV and ciphertext as base64url, and the blind indexes. */
+const TOKEN = new RegExp(`^slt1_([1-9][0-9]{0,3})_([A-Za-z0-9_-]{22,})${ANY_PARTS}$`);
 /** The beginning of a token in the form of an address. */
 const ADDRESS_MARK = /^slt1-([1-9][0-9]{0,3})-/;
 
@@ -53,6 +63,7 @@ const SIV_BYTES = 16;
 /** Two keys of AES-256: one authenticates, one encrypts. */
 const KEY_BYTES = 64;
 const FF1_KEY_BYTES = 32;
+const BLIND_KEY_BYTES = 32;
 
 /** Whether a value looks like a token, of whatever column and key. */
 export function looksLikeToken(text: string): boolean {
@@ -65,7 +76,7 @@ export function tokenStart(form: TokenForm, version: number): string {
   return form === "bytes" ? bytesStart(version) : `${mark}${version}${mark.slice(-1)}`;
 }
 
-/** The longest token of a text of so many bytes of UTF-8. */
+/** The longest token of a text of so many bytes of UTF-8, without blind indexes: columns of limited length have none. */
 export function tokenLength(bytes: number, form: TokenForm = "token"): number {
   const start = "slt1_9999_".length;
   if (form === "bytes") return 1 + start + SIV_BYTES + bytes;
@@ -79,9 +90,15 @@ export function versionOf(token: string): number | undefined {
   return version === undefined ? sealedBytesIn(token)?.version : Number(version);
 }
 
+/** A regular expression of Postgres for the tokens that are written under a key: their form alone. */
+export function tokenShape(version: number, carried: Carried | undefined): string {
+  return `^slt1_${version}_[A-Za-z0-9_-]+${partsShape(carriedBy(carried, version))}$`;
+}
+
 interface Keys {
   readonly siv: Buffer;
   readonly ff1: Buffer;
+  readonly blind: Buffer;
 }
 
 /** Turns values into tokens and back. */
@@ -94,6 +111,8 @@ export class Sealer {
   readonly #digits = new Map<string, Digits>();
   /** The same. */
   readonly #sivs = new Map<string, Siv>();
+  /** The same. */
+  readonly #indexes = new Map<string, BlindIndex>();
   #generation = 0;
 
   constructor(keys: TokenKeys) {
@@ -111,12 +130,14 @@ export class Sealer {
         {
           siv: derive(secret, "sluice sealed tokens 1", KEY_BYTES),
           ff1: derive(secret, "sluice ff1 tokens 1", FF1_KEY_BYTES),
+          blind: derive(secret, "sluice blind indexes 1", BLIND_KEY_BYTES),
         },
       ]),
     );
     this.#others = [...secrets.keys()].filter((each) => each !== active && retired?.has(each) !== true);
     this.#digits.clear();
     this.#sivs.clear();
+    this.#indexes.clear();
     this.#generation++;
   }
 
@@ -152,12 +173,38 @@ export class Sealer {
     return 1 + this.#othersOf(storage).length;
   }
 
+  /** Whether tokens of every key that is searched carry this: otherwise a search would lack rows. */
+  carriesEverywhere(kind: SearchKind, { carried }: Storage): boolean {
+    return [this.#active, ...this.#others].every((version) => carriedBy(carried, version).has(kind));
+  }
+
+  /** The hashes of texts under every key that is searched, the active one first. */
+  hashesUnderAll(
+    kind: SearchKind,
+    texts: readonly string[],
+    { associated }: Storage,
+  ): readonly (readonly string[])[] {
+    return [this.#active, ...this.#others].map((version) => {
+      const index = this.#indexOf(version, associated);
+      return texts.map((text) => index.hash(kind, text));
+    });
+  }
+
+  /** Whether a token is what its value would be sealed as under its own key; undefined: it cannot be opened. */
+  isAsWritten(token: string, storage: Storage): boolean | undefined {
+    const version = versionOf(token);
+    const value = this.open(token, storage);
+    if (value === undefined) return undefined;
+    return version === undefined || this.#sealUnder(version, value, storage) === token;
+  }
+
   /** Numbers have one key. */
   #othersOf({ form }: Storage): readonly number[] {
     return MARKS[form] === undefined ? [] : this.#others;
   }
 
-  #sealUnder(active: number, text: string, { associated, form, version }: Storage): string | undefined {
+  #sealUnder(active: number, text: string, storage: Storage): string | undefined {
+    const { associated, form, version } = storage;
     if (form === "digits" || form === "phone") return this.#turn(text, associated, form, version, "encrypt");
     const siv = this.#sivOf(active, associated);
     if (siv === undefined) throw new Error("the active key is not in the ring");
@@ -165,9 +212,22 @@ export class Sealer {
     if (value === undefined || (form === "bytes" && looksLikeBytesToken(value))) return undefined;
     const sealed = siv.seal(value);
     if (form === "bytes") return bytesToken(active, sealed);
-    return form === "token"
-      ? `slt1_${active}_${sealed.toString("base64url")}`
-      : addressOf(`slt1-${active}-`, sealed);
+    if (form !== "token") return addressOf(`slt1-${active}-`, sealed);
+    const kinds = carriedBy(storage.carried, active);
+    const parts = kinds.size === 0 ? "" : this.#indexOf(active, associated).partsOf(text, kinds);
+    return `slt1_${active}_${sealed.toString("base64url")}${parts}`;
+  }
+
+  #indexOf(version: number, associated: string): BlindIndex {
+    const name = `${version} ${associated}`;
+    let index = this.#indexes.get(name);
+    if (index === undefined) {
+      const keys = this.#keys.get(version);
+      if (keys === undefined) throw new Error("a key of a token is not in the ring");
+      index = new BlindIndex(keys.blind, associated);
+      this.#indexes.set(name, index);
+    }
+    return index;
   }
 
   /** The value, of bytes as `\x` and hexadecimal digits; undefined if this is no token of this column under a key of the ring. */

@@ -65,6 +65,10 @@ const UNMAPPED: Readonly<Record<AuditEvent["kind"], z.ZodType>> = {
     says: texts,
   }),
   "policy rejected": z.strictObject({ kind: z.literal("policy rejected"), problems: count }),
+  "catalog read": z.strictObject({
+    kind: z.literal("catalog read"),
+    namespaces: z.array(z.strictObject({ name: z.string(), tables: texts })),
+  }),
   suspension: ordered,
   resumption: ordered,
   tightening: ordered,
@@ -131,6 +135,10 @@ const EVENTS: readonly AuditEvent[] = [
     says: ["support.yaml: version: 1"],
   },
   { kind: "policy rejected", time: NOON, policy: "p", problems: 2 },
+  {
+    ...{ kind: "catalog read", time: NOON, policy: "p" },
+    namespaces: [{ name: "public.customers.id", tables: ["public.customers"] }],
+  },
   ...(["suspension", "resumption", "tightening", "relaxation", "grant", "revocation"] as const).map(
     (kind) => ({
       ...order,

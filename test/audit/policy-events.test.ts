@@ -33,7 +33,11 @@ test("a policy that is loaded says where people are named, which tables lead to 
   const { log: audit } = await openLog(folder);
   const metrics = createMetrics({ version: "test", databases: [] });
   const warnings = new PolicyWarnings(FIRST, SILENT);
-  const handlers = policyHandlers(FIRST, { metrics, audit, log: SILENT, warnings }, undefined);
+  const handlers = policyHandlers(
+    FIRST,
+    { metrics, audit, log: SILENT, warnings, catalogs: () => [] },
+    undefined,
+  );
   handlers.onLoaded(SECOND);
   handlers.onRejected([]);
   await audit.flush();

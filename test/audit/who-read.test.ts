@@ -360,6 +360,14 @@ describe("a list of leaked people", () => {
     expect(readSubjects("customer_id\n", undefined).ok).toBe(false);
   });
 
+  test.each([
+    ['1001\n"1002\n1003\n', "row 2 has a quote that is not closed, or text behind one"],
+    ['id;name\n1;"A" B\n2;C\n', "row 2 has a quote that is not closed, or text behind one"],
+    ['1001\n"1002\n1003"\n1004\n', "row 2 has a value of several lines in quotes"],
+  ])("%j, in which somebody would be missing, is refused", (text, problem) => {
+    expect(readSubjects(text, undefined)).toEqual({ ok: false, problem });
+  });
+
   test("of a spreadsheet may be UTF-16, and what is no text is none", () => {
     expect(listText(Buffer.from("\uFEFFid\r\n7\r\n", "utf16le"))).toBe("\uFEFFid\r\n7\r\n");
     expect(listText(Buffer.from("id\n7\n"))).toBe("id\n7\n");
@@ -374,7 +382,7 @@ describe("a list of leaked people", () => {
     });
     expect(readSubjects("id,day\n1,soon\n", "id", call)).toEqual({
       ok: false,
-      problem: 'line 2: "day" is no day; write 2026-05-31',
+      problem: 'row 2: "day" is no day; write 2026-05-31',
     });
   });
 
@@ -386,6 +394,7 @@ describe("a list of leaked people", () => {
     });
     expect(kindOfValues(["a@example.com", "b@example.com"])).toBe("email addresses");
     expect(kindOfValues(["+49 30 1234567", "030/1234567"])).toBe("telephone numbers");
+    expect(kindOfValues(["Alice Ng", "Ng, Bob", "Łukasz de la Cruz Jr."])).toBe("names");
     expect(kindOfValues(["17", "cust-4711", "6ba7b810-9dad-11d1-80b4-00c04fd430c8"])).toBeUndefined();
   });
 

@@ -158,7 +158,9 @@ test("who read somebody, and what somebody read, is answered by person and by ac
   });
   expect(events).not.toContain("ben");
   expect(await ask(second, auditSubject, "10", "--user", "metabase")).toContain("anna by metabase");
-  expect(await ask(second, auditSubject, "10", "--user", "ben")).toBe("No event.\n");
+  expect(await ask(second, auditSubject, "10", "--user", "ben")).toMatch(
+    /^No event names them as people of /,
+  );
   const list = join(folder, "leaked.csv");
   await writeFile(list, `id\n${[1, 2, 9, 10, 15, 16].join("\n")}\n`);
   expect(await ask(first, auditWhoRead, "--subjects", list)).toMatch(/anna +2/);

@@ -102,6 +102,7 @@ export class GuardedFailure implements AnswerSteps<Frame, Failed> {
     const { head } = this.#exchange.ledger;
     if (head === undefined || !countsPeople(this.#exchange.judging.role)) return false;
     if (isOfParser(fields) || fields.get("V") !== "ERROR" || FREE.has(fields.get("C") ?? "")) return false;
+    if (this.#exchange.leg.refusal !== undefined) return false;
     if (head.refusal !== undefined || head.quiet === true || (head.kind === "query" && head.failed))
       return false;
     // The client then gets our own words.
@@ -161,8 +162,9 @@ export class GuardedFailure implements AnswerSteps<Frame, Failed> {
   ): Failed {
     const sqlstate = fields.get("C") ?? "XX000";
     const kept = sqlstate === CHANGED ? run?.shape.keeps : undefined;
-    const refusal = head.refusal ?? kept;
-    const own = this.#ownWords(fields, head.refusal ?? run?.cut ?? kept);
+    const refused = head.refusal ?? this.#exchange.leg.refusal;
+    const refusal = refused ?? kept;
+    const own = this.#ownWords(fields, refused ?? run?.cut ?? kept);
     const told = run === undefined ? own : own && this.#exchange.trace.refer(own);
     this.#tell(frame, told, judged);
     return { head, run, sqlstate, told, isRefused: refusal !== undefined };

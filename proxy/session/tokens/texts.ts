@@ -4,6 +4,7 @@ import type { Log } from "../../log.ts";
 import type { Policy } from "../../policy/policy.ts";
 import type { Scope } from "../../sql/scope.ts";
 import { tokenColumnsOf } from "../../sql/tokens/columns.ts";
+import type { TokenReading } from "../../sql/tokens/given.ts";
 import { isAscii, type Sender, type TokenText, tokenText, UNTOUCHED } from "../../sql/tokens/text.ts";
 import type { Sealer } from "../../tokens/sealed.ts";
 import { type Refusal, refuse } from "../../wire/refusal.ts";
@@ -160,12 +161,22 @@ function isSame(one: TokenText, other: TokenText): boolean {
   } else if (!sql.equals(other.sql)) return false;
   return (
     parameters.size === other.parameters.size &&
-    [...parameters].every(([number, { column, form, isSearch }]) => {
+    [...parameters].every(([number, { readings, form }]) => {
       const same = other.parameters.get(number);
       return (
-        same?.form === form && same.isSearch === isSearch && same.column.associated === column.associated
+        same?.form === form &&
+        same.readings.length === readings.length &&
+        readings.every((each, index) => isSameReading(each, same.readings[index]))
       );
     })
+  );
+}
+
+function isSameReading(one: TokenReading, other: TokenReading | undefined): boolean {
+  return (
+    one.reading === other?.reading &&
+    one.isSearch === other.isSearch &&
+    one.column.associated === other.column.associated
   );
 }
 

@@ -31,7 +31,8 @@ import type { Refusal } from "../../wire/refusal.ts";
 import { fieldOrigins } from "../../wire/rows.ts";
 import { CopyIn, CopyOut } from "./copy.ts";
 import { sealBind, wrongType } from "./parameters.ts";
-import { type FieldColumns, fieldColumns, hasTokens, type Reader, turnRow } from "./rows.ts";
+import { type FieldColumns, fieldColumns, hasTokens, turnRow } from "./rows.ts";
+import type { Reader } from "./shown-values.ts";
 import {
   isPlain,
   mayMove,
@@ -77,6 +78,7 @@ export class TokenLeg implements ServerLeg {
   /** The server's message as it was turned. */
   #turned: FrameReader | undefined;
   #opened: OpenedValue[] | undefined;
+  #refusal: Refusal | undefined;
   #rows: FieldColumns = [];
   /** Relations that have been defined, and the catalog may not have in their new shape. */
   readonly #defined = new Set<string>();
@@ -395,6 +397,7 @@ export class TokenLeg implements ServerLeg {
   next(): boolean {
     this.#turned = undefined;
     this.#opened = undefined;
+    this.#refusal = undefined;
     if (!this.#inner.next()) return false;
     if (this.#isActive) this.#answered(this.#inner.frame);
     return true;
@@ -406,6 +409,10 @@ export class TokenLeg implements ServerLeg {
 
   get opened(): readonly OpenedValue[] | undefined {
     return this.#opened;
+  }
+
+  get refusal(): Refusal | undefined {
+    return this.#refusal;
   }
 
   #answered(frame: FrameReader): void {
@@ -523,6 +530,7 @@ export class TokenLeg implements ServerLeg {
     this.#copyOut = undefined;
     const note = this.#note;
     const head = this.#ledger?.head;
+    this.#refusal = note?.refusal;
     if (note?.refusal !== undefined) this.#give(errorResponse(note.refusal));
     if (head === undefined || head.kind === "query" || head.kind === "sync") return;
     // The server drops the rest of the pipeline.

@@ -16,20 +16,23 @@ import { type Refusal, refuse } from "../../wire/refusal.ts";
 import type { BoundColumn, BoundQuery, BoundStatement, FromItem, WithQuery } from "../bind/bound.ts";
 import { type Body, forEachChild, nodeOf, stringOf, visitNode } from "../parse/grammar.ts";
 import type { TokenColumn, TokenColumns } from "./columns.ts";
-import type { Seals } from "./given.ts";
+import { mostTokens, type Seals } from "./readings.ts";
 import { Traces } from "./traces.ts";
 
 /**
  * Why a statement must wait for the end of a rotation: it has the server compare tokens with each other, and equal values
- * have different tokens under different keys. An answer that lacks rows, without an error, would be worse.
+ * have different tokens under different keys. An answer that lacks rows, without an error, would be worse. `matched`:
+ * columns whose blind indexes are compared.
  */
 export function splitRefusal(
   statement: BoundStatement,
   columns: TokenColumns,
+  matched: readonly TokenColumn[],
   seals: Seals,
 ): Refusal | undefined {
   if (!seals.isRotating) return undefined;
-  const found = new Matches(statement, columns, seals).find();
+  const [part] = matched;
+  const found = part === undefined ? new Matches(statement, columns, seals).find() : comparisonOf(part);
   return (
     found &&
     refuse(
@@ -40,6 +43,10 @@ export function splitRefusal(
       },
     )
   );
+}
+
+function comparisonOf(column: TokenColumn): Match {
+  return { what: "a comparison", column };
 }
 
 interface Match {
@@ -77,7 +84,7 @@ class Matches {
 
   #note(what: string, trace: TokenColumn | "null" | undefined): void {
     const column = typeof trace === "object" ? trace : undefined;
-    if (column === undefined || this.#seals.tokensOf(column) > 1) this.#found ??= { what, column };
+    if (column === undefined || mostTokens(column, this.#seals) > 1) this.#found ??= { what, column };
   }
 
   #both(what: string, left: Node, right: Node): void {
@@ -231,6 +238,8 @@ class Matches {
     const elements = onConflictClause.infer?.indexElems ?? [];
     const named = elements.map((each) => (nodeOf(each)[1] as IndexElem).name);
     const unique = relation.indexes.filter((index) => index.unique).flatMap((index) => index.columns);
+    // Expressions too: a column in lower case.
+    for (const { kind, columns } of relation.constraints) if (kind === "unique") unique.push(...columns);
     const isSure = relation.kind !== "view" && named.length > 0 && named.every((name) => name !== undefined);
     for (const column of relation.columns)
       if (isSure ? named.includes(column.name) : relation.kind === "view" || unique.includes(column.name)) {

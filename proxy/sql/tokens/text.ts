@@ -21,10 +21,13 @@ import { forEachObject } from "../parse/tree.ts";
 import { hasHeader } from "../rules/copies.ts";
 import type { Scope } from "../scope.ts";
 import type { Edit } from "../verdict.ts";
+import { placeComputed } from "./blind-text.ts";
 import { type TokenColumn, type TokenColumns, tokenColumnsOf } from "./columns.ts";
 import { definedNames, forbiddenDefinition, viewQuery } from "./definitions.ts";
-import { notUnderstood, placeConstant, placeParameter, type Seals, type TokenParameter } from "./given.ts";
+import { placeConstant, placeParameter, type TokenParameter } from "./given.ts";
 import { splitRefusal } from "./matches.ts";
+import { notUnderstood } from "./not-understood.ts";
+import { lackOf, type Seals } from "./readings.ts";
 import { type TokenUses, tokenUses } from "./uses.ts";
 
 /** One statement of a text, as far as its rows are concerned. */
@@ -99,7 +102,7 @@ export function tokenText(
         : undefined;
     if (doubt !== undefined) return "isDoubt" in doubt ? { ...UNTOUCHED, ...doubt } : refused(doubt);
     defines.push(...definedNames(node));
-    const split = splitRefusal(statement, columns, seals);
+    const split = splitRefusal(statement, columns, uses.matched, seals);
     if (split !== undefined) return refused(split);
     for (const [number, parameter] of uses.parameters) {
       const placed = placeParameter(source, parameter, seals);
@@ -109,6 +112,11 @@ export function tokenText(
     }
     for (const constant of uses.constants) {
       const edit = placeConstant(source, constant, seals);
+      if ("sqlstate" in edit) return refused(edit);
+      edits.push(edit);
+    }
+    for (const computed of uses.computed) {
+      const edit = lackOf(computed.kind, computed.token, seals) ?? placeComputed(source, computed);
       if ("sqlstate" in edit) return refused(edit);
       edits.push(edit);
     }

@@ -22,8 +22,29 @@ import type { BoundColumn, BoundQuery, BoundStatement, FromItem, Write } from ".
 import { isStar } from "../bind/outputs.ts";
 import { type Body, forEachChild, nodeOf, stringOf, visitNode } from "../parse/grammar.ts";
 import { forEachObject } from "../parse/tree.ts";
+import {
+  type ComputedSide,
+  computedSide,
+  foldOf,
+  type PatternCondition,
+  patternCondition,
+  type Reading,
+  withoutCasts,
+} from "./blind-forms.ts";
 import type { TokenColumn, TokenColumns } from "./columns.ts";
-import { columnOfLists, gathers, isPlainArrayCast, isPlainCast, type Trace, Traces } from "./traces.ts";
+import { accessOf, subscripts } from "./document-access.ts";
+import { documentOperator, mayTakeDocuments } from "./document-rules.ts";
+import { DOCUMENT_HINT, partsAssigned } from "./document-writes.ts";
+import { partAt } from "./documents.ts";
+import {
+  columnOfLists,
+  gathers,
+  isDocumentCast,
+  isPlainArrayCast,
+  isPlainCast,
+  type Trace,
+  Traces,
+} from "./traces.ts";
 
 /*
  * What a statement does with columns that hold tokens: which of its constants and parameters are values of such a
@@ -32,28 +53,33 @@ import { columnOfLists, gathers, isPlainArrayCast, isPlainCast, type Trace, Trac
 
 /**
  * What becomes of a given value, which decides how it can stand for its tokens under several keys: it is stored; it is
- * the right side of `=` or `<>`; an item of IN or of an array; an array of values; or something that takes one value alone.
+ * the right side of `=` or `<>`; an item of IN or of an array; an array of values; something that takes one value alone;
+ * or a pattern, which stands for the whole condition.
  */
-export type Place = "stored" | "equal" | "unequal" | "item" | "list" | "single";
+export type Place = "stored" | "equal" | "unequal" | "item" | "list" | "single" | "pattern";
 
 /** Where a value is given. */
 export interface GivenAt {
   readonly place: Place;
-  /** The constant or parameter with the casts around it. */
+  readonly column: TokenColumn;
+  readonly reading: Reading;
+  /** What the value's text replaces: the constant or parameter with casts and calls around it, or a whole condition. */
   readonly whole: Node;
+  /** The constant or parameter with the casts around it. */
+  readonly value: Node;
   /** The byte at which the list of IN begins. */
   readonly list?: number | undefined;
+  readonly pattern?: Pick<PatternCondition, "column" | "isNegated"> | undefined;
 }
 
 /** A constant that is a value of a token column, or a list of values as the text of an array. */
 export interface SealedConstant {
   readonly node: Node;
-  readonly column: TokenColumn;
   readonly form: "value" | "array";
   readonly at: GivenAt;
 }
 
-export interface SealedParameter extends Pick<SealedConstant, "column" | "form"> {
+export interface SealedParameter extends Pick<SealedConstant, "form"> {
   readonly at: readonly GivenAt[];
 }
 
@@ -68,6 +94,10 @@ export interface TokenUses {
   /** By their numbers. */
   readonly parameters: ReadonlyMap<number, SealedParameter>;
   readonly compared: readonly Compared[];
+  /** Calls on columns that become parts of their tokens. */
+  readonly computed: readonly ComputedSide[];
+  /** Of columns whose parts are compared with each other. */
+  readonly matched: readonly TokenColumn[];
   /** Of the rows that the client gets; undefined where their columns are not known. */
   readonly outputs: readonly (TokenColumn | undefined)[];
   /** Of the columns that COPY … FROM brings in. */
@@ -85,6 +115,9 @@ class Uses {
   readonly #constants = new Map<Node, SealedConstant>();
   readonly #parameters = new Map<number, SealedParameter & { readonly at: GivenAt[] }>();
   readonly #compared: Compared[] = [];
+  readonly #computedSides: ComputedSide[] = [];
+  readonly #matched: TokenColumn[] = [];
+  readonly #columns: TokenColumns;
   /** Columns of subqueries whose values are to become tokens. */
   readonly #taken = new Map<BoundQuery, Taken[]>();
   /** Queries that may sort by a token, by the constants of their ORDER BY. */
@@ -94,6 +127,7 @@ class Uses {
 
   constructor(statement: BoundStatement, columns: TokenColumns) {
     this.#statement = statement;
+    this.#columns = columns;
     this.#traces = new Traces(statement, columns);
   }
 
@@ -111,6 +145,8 @@ class Uses {
       constants: [...this.#constants.values()],
       parameters: this.#parameters,
       compared: this.#compared,
+      computed: this.#computedSides,
+      matched: this.#matched,
       outputs:
         top === undefined || top.hasUnknownOutputs || kind === "explain" || kind === "create as"
           ? []
@@ -134,9 +170,13 @@ class Uses {
 
   #refuseUse(column: TokenColumn | undefined, what: string): void {
     const name = column?.name ?? "a column";
+    const key =
+      column === undefined || column.form === "document" ? "of its class" : `of class "${column.className}"`;
     this.#refuse(
       `${name} is stored as tokens, and ${what} cannot work on tokens`,
-      "Tokens can be compared by =, <>, IN and = ANY with constants, parameters and the same column; grouped, counted and joined.",
+      column?.form === "document"
+        ? "Values inside of documents can be compared by ->> or #>> with a constant path and =, <>, IN or = ANY, and documents by @>."
+        : `Tokens can be compared by =, <>, IN and = ANY with constants, parameters and the same column; grouped, counted and joined. With "searches:" ${key} also by lower(column) =, ILIKE, right(column, 4) = (docs/tokens.md).`,
     );
   }
 
@@ -207,7 +247,10 @@ class Uses {
         break;
       case "TypeCast": {
         const { arg, typeName } = body as TypeCast;
-        if (arg !== undefined && this.#traces.holds(arg) && !isPlainCast(typeName, this.#traces.ofNode(arg)))
+        if (arg === undefined || !this.#traces.holds(arg) || isPlainCast(typeName, this.#traces.ofNode(arg)))
+          break;
+        // A document, or a part of it, is shown as it is.
+        if (!this.#traces.holdsDocument(arg) || !isDocumentCast(typeName))
           this.#refuseUse(asColumn(this.#traces.ofNode(arg)), "a cast to another type");
         break;
       }
@@ -230,7 +273,19 @@ class Uses {
         this.#subLink(body as SubLink);
         return;
     }
+    if (type.startsWith("Json") && type !== "JsonIsPredicate") this.#forbidInside(type, body);
     forEachChild(type, body, (childType, child) => this.#visit(childType, child));
+  }
+
+  /** SQL's own functions on JSON, and JSON_TABLE, take paths in a language of their own. */
+  #forbidInside(type: string, body: Body): void {
+    forEachChild(type, body, (childType, child) => {
+      if (this.#statement.queryOf.has(child)) return;
+      const node = { [childType]: child } as unknown as Node;
+      if (!this.#traces.holds(node)) this.#forbidInside(childType, child);
+      else if (this.#traces.holdsDocument(node))
+        this.#refuseUse(asColumn(this.#traces.ofNode(node)), "an SQL function on JSON");
+    });
   }
 
   /** A name that may be a column of a relation that the catalog does not have, such as a temporary table. */
@@ -287,7 +342,7 @@ class Uses {
 
   #call(call: FuncCall): void {
     const name = (call.funcname ?? []).map(stringOf).at(-1) ?? "";
-    if (name === "count" || gathers(call)) return;
+    if (name === "count" || gathers(call) || mayTakeDocuments(call, this.#traces)) return;
     this.#forbid(call.args ?? [], `${name}()`);
   }
 
@@ -339,10 +394,22 @@ class Uses {
     const { kind, lexpr, rexpr, name = [] } = body;
     const symbol = name.map(stringOf).at(-1) ?? "";
     const sides = [lexpr, rexpr];
+    if (this.#pattern(body) || this.#computedOperator(body)) return;
     this.#nodes(sides.filter((side) => side !== undefined && nodeOf(side)[0] === "ColumnRef"));
     const holding = sides.some((side) => side !== undefined && this.#mayHold(side));
     if (!holding) {
       this.#nodes(sides);
+      return;
+    }
+    const document = documentOperator(body, this.#traces);
+    if (document === "fine") {
+      this.#nodes(sides);
+      return;
+    }
+    if (document !== undefined) {
+      this.#compared.push({ node: body, token: document.column });
+      this.#given(document.given, document.column, "value", { place: "single" });
+      this.#nodes(sides.filter((side) => side !== document.given));
       return;
     }
     const isEquality =
@@ -369,6 +436,57 @@ class Uses {
       sides.map((side) => side && asColumn(this.#traces.ofNode(side))).find((found) => found !== undefined),
       words,
     );
+  }
+
+  get #view() {
+    return { statement: this.#statement, traces: this.#traces, columns: this.#columns };
+  }
+
+  #pattern(body: A_Expr): boolean {
+    const found = patternCondition(this.#view, body);
+    if (found === undefined) return false;
+    const { token, column, given, reading, isNegated } = found;
+    this.#compared.push({ node: body, token });
+    const where = { place: "pattern", reading, pattern: { column, isNegated } } as const;
+    this.#given(given, token, "value", where, { A_Expr: body });
+    return true;
+  }
+
+  /** `lower(column) = …`, `right(column, 4) = …`. */
+  #computedOperator(body: A_Expr): boolean {
+    const { kind = "", lexpr, rexpr, name = [] } = body;
+    const symbol = name.map(stringOf).at(-1) ?? "";
+    const isOwn = name.length === 1 || stringOf(name[0] as Node) === "pg_catalog";
+    if (lexpr === undefined || rexpr === undefined || !EQUALITIES.has(symbol) || !isOwn) return false;
+    const left = computedSide(this.#view, lexpr);
+    const right = computedSide(this.#view, rexpr);
+    const side = left ?? right;
+    if (side === undefined) return false;
+    const { token } = side;
+    const reading = side.kind === "case" ? "lower case" : "four";
+    if (left !== undefined && right !== undefined) {
+      const isSame = left.kind === right.kind && left.token.associated === right.token.associated;
+      if (!isSame || !COMPARED.has(kind)) return false;
+      this.#computedSides.push(left, right);
+      this.#matched.push(token);
+      this.#compared.push({ node: body, token }, { node: body, token: right.token });
+      return true;
+    }
+    const given = left === undefined ? lexpr : rexpr;
+    const isPlain = kind === "AEXPR_OP" && left !== undefined;
+    if (COMPARED.has(kind)) {
+      const place = !isPlain ? "single" : symbol === "=" ? "equal" : "unequal";
+      this.#given(given, token, "value", { place, reading });
+    } else if (kind === "AEXPR_IN" && left !== undefined) {
+      const at = { place: "item", reading, list: body.rexpr_list_start } as const;
+      for (const item of (nodeOf(rexpr)[1] as List).items ?? []) this.#given(item, token, "value", at);
+    } else if ((kind === "AEXPR_OP_ANY" || kind === "AEXPR_OP_ALL") && left !== undefined) {
+      const isList = (symbol === "=") === (kind === "AEXPR_OP_ANY");
+      this.#given(rexpr, token, "array", { place: isList ? "list" : "single", reading });
+    } else return false;
+    this.#computedSides.push(side);
+    this.#compared.push({ node: body, token });
+    return true;
   }
 
   #mayHold(node: Node): boolean {
@@ -404,8 +522,8 @@ class Uses {
 
   #compare(at: Body, side: Node, given: Node, where: Where): void {
     const token = this.#traces.ofNode(side);
-    if (typeof token !== "object") {
-      this.#refuseUse(undefined, "a comparison of a part");
+    if (typeof token !== "object" || token.form === "document") {
+      this.#refuseUse(asColumn(token), "a comparison of a part");
       return;
     }
     this.#note(at, side, token);
@@ -415,7 +533,7 @@ class Uses {
 
   #anyOf(at: Body, left: Node, right: Node, place: Place): void {
     const token = this.#traces.ofNode(left);
-    if (typeof token !== "object" || this.#traces.holds(right)) {
+    if (typeof token !== "object" || token.form === "document" || this.#traces.holds(right)) {
       this.#refuseUse(asColumn(token), "this comparison with an array");
       return;
     }
@@ -427,52 +545,85 @@ class Uses {
     let plain = side;
     while (nodeOf(plain)[0] === "TypeCast") plain = (nodeOf(plain)[1] as TypeCast).arg ?? plain;
     const meaning = this.#statement.meanings.get(nodeOf(plain)[1]);
-    if (meaning?.kind === "column") this.#compared.push({ node: at, token });
+    const isNamed = meaning?.kind === "column" || meaning?.kind === "row";
+    if (isNamed || accessOf(...nodeOf(plain)) !== undefined) this.#compared.push({ node: at, token });
     else this.#refuseUse(token, "this comparison");
   }
 
   /** A constant or a parameter, as a value of the column. Anything else is computed, and not by the proxy. */
-  #given(node: Node, column: TokenColumn, form: "value" | "array", where: Where, whole = node): void {
+  #given(
+    node: Node,
+    column: TokenColumn,
+    form: "value" | "array",
+    where: Where,
+    whole = node,
+    value = node,
+  ): void {
     const [type, body] = nodeOf(node);
-    const at: GivenAt = { ...where, whole };
+    const at: GivenAt = { ...where, reading: where.reading ?? "token", column, whole, value };
     if (type === "A_Const" && (body as A_Const).isnull === true) return;
     if (type === "A_Const" && isText(body)) {
       const known = this.#constants.get(node);
-      if (known !== undefined && (known.column.associated !== column.associated || known.form !== form))
+      if (known !== undefined && (!isSameReading(known.at, at) || known.form !== form))
         this.#refuseMixed(column);
       const isOther = known !== undefined && known.at.place !== at.place;
-      this.#constants.set(node, { node, column, form, at: isOther ? { ...at, place: "single" } : at });
+      this.#constants.set(node, { node, form, at: isOther ? { ...at, place: "single" } : at });
       return;
     }
     if (type === "ParamRef") {
-      this.#parameter((body as ParamRef).number ?? 0, { column, form, at: [at] });
+      this.#parameter((body as ParamRef).number ?? 0, { form, at: [at] });
       return;
     }
     if (type === "TypeCast") {
       const { arg, typeName } = body as TypeCast;
-      const isPlain = form === "array" ? isPlainArrayCast(typeName, column) : isPlainCast(typeName, column);
+      const isPlain =
+        column.form === "document"
+          ? isDocumentCast(typeName)
+          : form === "array"
+            ? isPlainArrayCast(typeName, column)
+            : isPlainCast(typeName, column);
       if (arg !== undefined && isPlain) {
-        this.#given(arg, column, form, where, whole);
+        this.#given(arg, column, form, where, whole, value);
         return;
       }
     }
     if (type === "A_ArrayExpr" && form === "array") {
       const place = where.place === "list" ? "item" : "single";
       for (const element of (body as A_ArrayExpr).elements ?? [])
-        this.#given(element, column, "value", { place });
+        this.#given(element, column, "value", { place, reading: where.reading });
       return;
+    }
+    const folded = FOLDED[at.reading];
+    const [arg] = type === "FuncCall" ? ((body as FuncCall).args ?? []) : [];
+    if (folded !== undefined && arg !== undefined && foldOf(this.#view, node) === folded.kind) {
+      const [argType] = nodeOf(withoutCasts(arg));
+      if (argType === "A_Const" || argType === "ParamRef") {
+        this.#given(arg, column, form, { ...where, reading: folded.as }, whole);
+        return;
+      }
     }
     this.#refuse(
       `${column.name} is stored as tokens, and a value for it must be a constant or a parameter`,
-      "Compute the value in the application, and send it as text: casts to text and varchar without a length may stand around it.",
+      column.form === "document"
+        ? DOCUMENT_HINT
+        : "Compute the value in the application, and send it as text: casts to text and varchar without a length may stand around it.",
     );
   }
 
-  #parameter(number: number, { column, form, at }: SealedParameter): void {
+  #parameter(number: number, { form, at }: SealedParameter): void {
     const known = this.#parameters.get(number);
-    if (known === undefined) this.#parameters.set(number, { column, form, at: [...at] });
-    else if (known.column.associated === column.associated && known.form === form) known.at.push(...at);
-    else this.#refuseMixed(column);
+    if (known === undefined) {
+      this.#parameters.set(number, { form, at: [...at] });
+      return;
+    }
+    const all = [...known.at, ...at];
+    const [first] = all;
+    // A text can hold several texts; an array, and bytes, cannot.
+    const isOne = all.every((each) => first !== undefined && isSameReading(first, each));
+    const mayDiffer =
+      form === "value" && all.every(({ column: { form: of } }) => of !== "bytes" && of !== "document");
+    if (known.form === form && (isOne || mayDiffer)) known.at.push(...at);
+    else for (const { column } of at) this.#refuseMixed(column);
   }
 
   #refuseMixed({ name }: TokenColumn): void {
@@ -495,8 +646,8 @@ class Uses {
       forEachObject(object, look);
     };
     for (const { node } of this.#statement.queries) look("", node);
-    for (const [number, { column, at }] of this.#parameters)
-      if ((times.get(number) ?? 0) > at.length) this.#refuseMixed(column);
+    for (const [number, { at }] of this.#parameters)
+      for (const { column } of (times.get(number) ?? 0) > at.length ? at : []) this.#refuseMixed(column);
   }
 
   #write(query: BoundQuery): void {
@@ -511,6 +662,12 @@ class Uses {
     const { assignments = [] } = query.clauses;
     const items = assignments.map((item) => nodeOf(item)[1] as ResTarget);
     const given = form === "insert" ? items.filter(({ val }) => val === undefined).length : 0;
+    for (const { name, val, indirection = [] } of items) {
+      const column =
+        val === undefined && indirection.length > 0 ? columnNamed(write.target.columns, name) : undefined;
+      const token = column && this.#target(column);
+      if (token !== undefined) this.#computed(token);
+    }
     if (write.source !== undefined) this.#insertRows(write.source, write, given);
     this.#set(
       items.filter(({ val }) => val !== undefined),
@@ -557,21 +714,21 @@ class Uses {
   }
 
   #set(items: readonly ResTarget[], columns: readonly BoundColumn[]): void {
-    for (const { name, val } of items) {
+    for (const { name, val, indirection = [] } of items) {
       const column = columnNamed(columns, name);
       if (val === undefined || column === undefined) continue;
       const [type, body] = nodeOf(val);
+      const token = this.#place(column, indirection);
       if (type !== "MultiAssignRef") {
-        this.#assign(column, val);
+        if (token !== undefined) this.#assignNode(val, token);
         continue;
       }
       const { source, colno = 0 } = body as MultiAssignRef;
       const [sourceType, sourceBody] = source === undefined ? [] : nodeOf(source);
       const row = sourceType === "RowExpr" ? ((sourceBody as RowExpr).args ?? []) : [];
       const value = row.some(isStar) ? undefined : row[colno - 1];
-      const token = this.#target(column);
       const query = sourceType === "SubLink" ? this.#traces.queryOf(sourceBody as SubLink) : undefined;
-      if (value !== undefined) this.#assign(column, value);
+      if (value !== undefined && token !== undefined) this.#assignNode(value, token);
       else if (query !== undefined && token !== undefined) this.#assignOutput(query, colno - 1, token);
       else if (token !== undefined && row.some(isStar)) this.#refuseStar("an assignment");
       else if (token !== undefined) this.#computed(token);
@@ -581,6 +738,16 @@ class Uses {
   #assign(column: BoundColumn | undefined, value: Node): void {
     const token = column && this.#target(column);
     if (token !== undefined) this.#assignNode(value, token);
+  }
+
+  /** `column[…]`: a part of a document. */
+  #place(column: BoundColumn, indirection: readonly Node[]): TokenColumn | undefined {
+    const token = this.#target(column);
+    if (indirection.length === 0 || token?.form !== "document") return token;
+    const steps = subscripts(indirection)?.();
+    const part = steps && partAt(token, steps);
+    if (part === undefined) this.#computed(token);
+    return part === "elsewhere" ? undefined : part;
   }
 
   #target(column: BoundColumn): TokenColumn | undefined {
@@ -594,9 +761,12 @@ class Uses {
   }
 
   #computed(token: TokenColumn): void {
+    const isDocument = token.form === "document";
     this.#refuse(
-      `${token.name} is stored as tokens, and a value for it must be a constant, a parameter or the same column`,
-      "Compute the value in the application; COALESCE, CASE and NULLIF of constants, parameters and the column are possible.",
+      `${token.name} ${isDocument ? "has values that are" : "is"} stored as tokens, and ${isDocument ? "a document" : "a value"} for it must be a constant, a parameter or the same column`,
+      isDocument
+        ? DOCUMENT_HINT
+        : "Compute the value in the application; COALESCE, CASE and NULLIF of constants, parameters and the column are possible.",
     );
   }
 
@@ -604,6 +774,11 @@ class Uses {
     const trace = this.#traces.ofNode(node);
     if (trace === "null" || (trace !== undefined && trace.associated === token.associated)) return;
     const [type, body] = nodeOf(node);
+    const parts = token.form === "document" ? partsAssigned(type, body, token) : undefined;
+    if (parts !== undefined) {
+      for (const part of parts) this.#assignNode(part.node, part.column);
+      return;
+    }
     switch (type) {
       case "SetToDefault":
         return;
@@ -613,7 +788,8 @@ class Uses {
         return;
       case "TypeCast": {
         const { arg, typeName } = body as TypeCast;
-        if (arg === undefined || !isPlainCast(typeName, token)) break;
+        const isPlain = token.form === "document" ? isDocumentCast(typeName) : isPlainCast(typeName, token);
+        if (arg === undefined || !isPlain) break;
         this.#assignNode(arg, token);
         return;
       }
@@ -712,7 +888,26 @@ class Uses {
   }
 }
 
-type Where = Omit<GivenAt, "whole">;
+interface Where extends Pick<GivenAt, "place" | "list" | "pattern"> {
+  /** The value itself, if left out. */
+  readonly reading?: Reading | undefined;
+}
+
+export function isSameReading(one: GivenAt, other: GivenAt): boolean {
+  return (
+    one.reading === other.reading &&
+    one.column.associated === other.column.associated &&
+    one.column.form === other.column.form
+  );
+}
+
+/** `lower(given)` beside `lower(column)`, and the same of the last four characters. */
+const FOLDED: Readonly<
+  Partial<Record<Reading, { readonly kind: ComputedSide["kind"]; readonly as: Reading }>>
+> = {
+  "lower case": { kind: "case", as: "any case" },
+  four: { kind: "last4", as: "last four" },
+};
 
 interface Taken {
   readonly token: TokenColumn;
@@ -739,6 +934,7 @@ const EQUAL_KINDS: ReadonlySet<string> = new Set([
   "AEXPR_NOT_DISTINCT",
   "AEXPR_NULLIF",
 ]);
+const COMPARED: ReadonlySet<string> = new Set(["AEXPR_OP", "AEXPR_DISTINCT", "AEXPR_NOT_DISTINCT"]);
 const KIND_WORDS: Readonly<Record<string, string>> = {
   AEXPR_LIKE: "LIKE",
   AEXPR_ILIKE: "ILIKE",

@@ -8,7 +8,7 @@ import { maySend } from "../roles.ts";
 import { formToken, layout } from "./layout.ts";
 import { eventTable } from "./log-events.ts";
 import { csvOf, jsonOf } from "./log-export.ts";
-import { choice, namespacesOf } from "./pieces.ts";
+import { choice } from "./pieces.ts";
 
 const PAGE = 100;
 /** More than this is the command line's, or DuckDB's. */
@@ -214,8 +214,8 @@ function form({ visit, operations }: PageContext, fields: Fields): Html {
       ${
         mayAskForPeople(visit) &&
         html`${text("id", "Person's id")}
-      <p><label for="table">Of</label>
-        <select id="table" name="table">${namespacesOf(operations).map((name) => choice(name, name, fields.table))}</select></p>`
+      <p><label for="table">People of</label>
+        <select id="table" name="table">${operations.namespaces().map((name) => choice(name, name, fields.table))}</select></p>`
       }
     </div>
     <button type="submit">Search</button>

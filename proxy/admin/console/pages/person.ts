@@ -6,7 +6,7 @@ import type { Action, PageContext, PageRequest } from "../page.ts";
 import { maySend } from "../roles.ts";
 import { at } from "../routes.ts";
 import { formToken, layout } from "./layout.ts";
-import { choice, code, namespacesOf, number, table, time, userLink } from "./pieces.ts";
+import { choice, code, number, table, time, userLink } from "./pieces.ts";
 
 /** What the form contains. */
 interface Asking {
@@ -70,8 +70,8 @@ function form(visit: Visit, operations: Operations, asking: Asking): Html {
     <div class="fields">
       <p><label for="id">Id</label>
         <input id="id" name="id" value="${asking.id}" required maxlength="${LONGEST_ID}" autocomplete="off" autocapitalize="none" spellcheck="false"></p>
-      <p><label for="table">Of</label>
-        <select id="table" name="table">${namespacesOf(operations).map((name) => choice(name, name, asking.namespace))}</select></p>
+      <p><label for="table">People of</label>
+        <select id="table" name="table">${operations.namespaces().map((name) => choice(name, name, asking.namespace))}</select></p>
       <p><label for="days">Within</label>
         <select id="days" name="days">${PERIODS.map((days) => choice(String(days), `${days} days`, String(asking.days)))}</select></p>
     </div>
