@@ -73,7 +73,10 @@ function seeingThrough(base: Scope): Scope {
   const tables = new Map<string, TablePolicy>();
   for (const [name, { schema, columns }] of base.catalog.relations)
     if (!isSystemSchema(schema))
-      tables.set(name, { name, columns: new Map(columns.map((column) => [column.name, "all"])), place });
+      tables.set(name, {
+        ...{ name, documents: new Map(), place },
+        columns: new Map(columns.map((column) => [column.name, "all"])),
+      });
   const classes = new Map([["all", { name: "all", mask: { kind: "null" } as const, cost: 1, place }]]);
   return {
     ...base,

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Relation } from "../catalog/catalog.ts";
 import { quoteIdentifier, quoteLiteral, quoteQualified } from "../pg/quote.ts";
-import type { TokenColumn } from "../sql/tokens/columns.ts";
+import type { ValueColumn } from "../sql/tokens/documents.ts";
 import { looksLikeToken, MARKS, type Sealer, tokenShape, tokenStart, versionOf } from "../tokens/sealed.ts";
 
 /*
@@ -26,7 +26,7 @@ export interface TokenPlace {
   readonly relation: Relation;
   /** The column's name in the table. */
   readonly name: string;
-  readonly column: TokenColumn;
+  readonly column: ValueColumn;
   readonly sealer: Sealer;
 }
 
@@ -67,7 +67,7 @@ const MOST_PASSES = 20;
 /** In the comment of a column of numbers that are tokens. */
 const DONE = "[sluice: tokens]";
 
-export function isMarked({ form }: TokenColumn): boolean {
+export function isMarked({ form }: ValueColumn): boolean {
   return MARKS[form] !== undefined;
 }
 
@@ -200,7 +200,7 @@ function passFilter(place: TokenPlace, turn: Turn): string {
 }
 
 /** The column as a text: of bytes in hexadecimal digits, whatever the session's bytea_output. */
-function textOf({ form }: TokenColumn, name: string): string {
+function textOf({ form }: ValueColumn, name: string): string {
   const column = `t.${quoteIdentifier(name)}`;
   return form === "bytes"
     ? `(${quoteLiteral("\\x")} || pg_catalog.encode(${column}, 'hex'))`

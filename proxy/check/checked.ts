@@ -1,5 +1,12 @@
 import { type Catalog, type Relation, relationKey } from "../catalog/catalog.ts";
-import { type Place, type Policy, type Role, relationSetHas, type WrittenRole } from "../policy/policy.ts";
+import {
+  classesIn,
+  type Place,
+  type Policy,
+  type Role,
+  relationSetHas,
+  type WrittenRole,
+} from "../policy/policy.ts";
 import type { PolicyProblem } from "../policy/problems.ts";
 import { Lineage } from "../sql/lineage.ts";
 import { isUnrestricted } from "../sql/scope.ts";
@@ -62,10 +69,10 @@ export class Checked {
         const dot = name.indexOf(".");
         return relationSetHas(reads, name.slice(0, dot), name.slice(dot + 1));
       })
-      .map(({ name, columns, subject }) => ({
-        key: name,
-        classes: new Set(columns.values()),
-        counts: subject !== undefined,
+      .map((table) => ({
+        key: table.name,
+        classes: classesIn(table),
+        counts: table.subject !== undefined,
         people: new Set(),
       }));
   }

@@ -1,6 +1,6 @@
 import { rolesActedAs } from "../policy/acting.ts";
 import type { BudgetWindow, Place, Role } from "../policy/policy.ts";
-import { relationSetHas } from "../policy/policy.ts";
+import { classesIn, relationSetHas } from "../policy/policy.ts";
 import type { PolicyProblem } from "../policy/problems.ts";
 import { ROLE_RULES } from "../policy/rules/all.ts";
 import { type Check, type Checked, warning } from "./checked.ts";
@@ -125,7 +125,7 @@ function isTighter(other: BudgetWindow, { seconds, what, limit, scope }: BudgetW
 
 /** Classes that no column has. */
 export const unusedClasses: Check = ({ policy }: Checked) => {
-  const used = new Set([...policy.tables.values()].flatMap(({ columns }) => [...columns.values()]));
+  const used = new Set([...policy.tables.values()].flatMap((table) => [...classesIn(table)]));
   return [...policy.classes.values()]
     .filter(({ name }) => !used.has(name))
     .map(({ name, place }) =>
@@ -156,9 +156,9 @@ export const openMasks: Check = ({ policy }: Checked) =>
 export const emptyTables: Check = ({ policy, catalog }) =>
   catalog === undefined
     ? []
-    : [...policy.tables.values()].flatMap(({ name, columns, subject, place }) => {
+    : [...policy.tables.values()].flatMap(({ name, columns, documents, subject, place }) => {
         const relation = catalog.relations.get(name);
-        if (columns.size > 0 || subject !== undefined || relation === undefined) return [];
+        if (columns.size + documents.size > 0 || subject !== undefined || relation === undefined) return [];
         if (relation.lineage !== undefined || policy.unclassified !== "show") return [];
         const hint = "Name the person of a row (subject:) and the classes of its columns (columns:).";
         return [warning(place, `the entry of ${name} is empty, so nothing of it is protected`, hint)];

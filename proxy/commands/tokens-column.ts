@@ -181,6 +181,7 @@ async function inDatabase(
   const column = tokenColumnsOf({ policy, catalog })?.of(relation, found);
   if (column === undefined)
     return { problem: `by the policy, ${schema}.${table}.${name} is not stored as tokens`, status: 1 };
+  if (column.form === "document") return { problem: "documents are not turned yet", status: 1 };
   const place: TokenPlace = {
     ...{ relation, name, column, sealer },
     database: { query: (text, values) => client.query(text, values && [...values]) },

@@ -1,6 +1,7 @@
 import type { Catalog, CatalogType, Column, Relation } from "../catalog/catalog.ts";
 import { quoteQualified } from "../pg/quote.ts";
 import { MARKS, type TokenForm } from "../tokens/sealed.ts";
+import { checkDocuments } from "./documents-against-catalog.ts";
 import { parseMaskExpression } from "./expressions.ts";
 import { maskSql } from "./masks/all.ts";
 import type { MaskedType } from "./masks/mask.ts";
@@ -82,6 +83,7 @@ function checkTable(table: TablePolicy, { policy, catalog, report }: Database): 
       report("error", table.subjectPlace ?? table.place, path.message, path.hint, over);
     }
   }
+  checkDocuments(table, relation, { catalog, report });
   for (const [columnName, className] of table.columns) {
     const column = relation.columns.find(({ name }) => name === columnName);
     if (column === undefined) continue;

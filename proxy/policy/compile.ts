@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { compileCanaries } from "./compile-canaries.ts";
+import { compileDocuments } from "./compile-documents.ts";
 import { compileFences } from "./compile-fences.ts";
 import { compilePeople } from "./compile-people.ts";
 import { compileRoles } from "./compile-roles.ts";
@@ -302,6 +303,7 @@ function compileTables(
         name,
         ...compileSubject(entry.subject, document.placeOf([...path, "subject"]), problems),
         columns: new Map(Object.entries(entry.columns ?? {})),
+        documents: compileDocuments(document, name, documents, classes, problems),
         ...(entry.allow_missing === true && { allowMissing: true }),
         place,
       });

@@ -79,6 +79,9 @@ const classSchema = mapping(
   "A class as in { mask: redact }, or { mask: redact, cost: 5 }.",
 );
 
+const JSON_HINT =
+  'Columns, paths and classes, as in { payload: { customer.email: email, "contacts[*].phone": phone } }.';
+
 const tableSchema = mapping(
   {
     subject: name.optional().meta({
@@ -93,6 +96,16 @@ const tableSchema = mapping(
       .meta({
         description: "Which class each protected column has: column name, then class name.",
         examples: [{ email: "email", phone: "phone" }],
+      }),
+    json: z
+      .record(z.string(), z.record(z.string(), name, { error: JSON_HINT }), { error: JSON_HINT })
+      .optional()
+      .meta({
+        description:
+          "Strings inside of json and jsonb columns that are stored as tokens: column, then path, then a class with stored: token. " +
+          "Dots stand between keys, [*] for every element of an array; other keys are put in double quotes. Everything else in the " +
+          "document stays as it is. See docs/tokens.md.",
+        examples: [{ payload: { "customer.email": "email", "contacts[*].phone": "phone" } }],
       }),
     allow_missing: z
       .boolean({ error: "true or false." })

@@ -12,7 +12,11 @@ import { nearest, suggest } from "./problems.ts";
  * that was meant then has no class and would be shown, so a limited role may not read the table at all.
  */
 export function missingColumns(table: TablePolicy, relation: Relation): readonly string[] {
-  const named = [...(table.subject === undefined ? [] : [table.subject]), ...table.columns.keys()];
+  const named = [
+    ...(table.subject === undefined ? [] : [table.subject]),
+    ...table.columns.keys(),
+    ...table.documents.keys(),
+  ];
   return [...new Set(named)].filter((name) => !relation.columns.some((column) => column.name === name));
 }
 

@@ -1,4 +1,5 @@
 import type { Carried } from "../tokens/blind-index.ts";
+import type { PathStep } from "../tokens/json-path.ts";
 import type { TokenForm } from "../tokens/sealed.ts";
 
 /** Position in a policy file, for messages: `policies/support.yaml:12:5`. */
@@ -148,9 +149,23 @@ export interface TablePolicy {
   readonly subjectPlace?: Place;
   /** Column name to class name. */
   readonly columns: ReadonlyMap<string, string>;
+  /** By json and jsonb columns: the values in their documents that are stored as tokens. */
+  readonly documents: ReadonlyMap<string, readonly SealedPath[]>;
   /** The table, or a column of it, may not exist in the database yet. */
   readonly allowMissing?: true;
   readonly place: Place;
+}
+
+/** A place in a document, and the class of the strings there. */
+export interface SealedPath {
+  readonly steps: readonly PathStep[];
+  readonly className: string;
+}
+
+/** The classes of a table's columns and of the values inside of its documents. */
+export function classesIn({ columns, documents }: Pick<TablePolicy, "columns" | "documents">): Set<string> {
+  const paths = [...documents.values()].flat();
+  return new Set([...columns.values(), ...paths.map(({ className }) => className)]);
 }
 
 /** `-> public.tickets.customer_id` */

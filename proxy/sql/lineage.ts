@@ -7,7 +7,7 @@ import {
   type ViewLineage,
 } from "../catalog/catalog.ts";
 import { missingColumns } from "../policy/missing.ts";
-import type { Policy, TablePolicy } from "../policy/policy.ts";
+import type { Policy, SealedPath, TablePolicy } from "../policy/policy.ts";
 import { resolvePath, rootOf } from "../policy/subject-path.ts";
 import { builtinUse, isHarmlessFunction } from "./functions.ts";
 import type { Subject } from "./subjects.ts";
@@ -17,6 +17,14 @@ import { isOpenSystemRelation, isSystemSchema, systemView } from "./system-relat
 export type ColumnLabel =
   /** `owner` is the relation whose policy entry gives the class: conditions refer to its columns. */
   | { readonly kind: "class"; readonly name: string; readonly owner: string }
+  /** A document with values of classes inside. */
+  | {
+      readonly kind: "document";
+      readonly paths: readonly SealedPath[];
+      readonly classes: ReadonlySet<string>;
+      readonly owner: string;
+      readonly opaque: false;
+    }
   /** Computed by a view from columns of these classes; `opaque` if it may contain anything. */
   | { readonly kind: "computed"; readonly classes: ReadonlySet<string>; readonly opaque: boolean };
 
@@ -356,7 +364,14 @@ function hasColumn(relation: Relation, name: string): boolean {
 }
 
 function classLabels(entry: TablePolicy): readonly (readonly [string, ColumnLabel])[] {
-  return [...entry.columns].map(([column, name]) => [column, { kind: "class", name, owner: entry.name }]);
+  const { name: owner, columns, documents } = entry;
+  return [
+    ...[...columns].map(([column, name]) => [column, { kind: "class", name, owner }] as const),
+    ...[...documents].map(([column, paths]) => {
+      const classes = new Set(paths.map(({ className }) => className));
+      return [column, { kind: "document", paths, classes, owner, opaque: false }] as const;
+    }),
+  ];
 }
 
 /** A dependency without column numbers refers to the whole relation. */

@@ -15,6 +15,7 @@ import { strangeOperator } from "../policy/operators.ts";
 import { type Condition, relationSetHas, type StoredClass } from "../policy/policy.ts";
 import { MARKS } from "../tokens/sealed.ts";
 import { conditionReads } from "./condition-reads.ts";
+import { onlyTokensIn } from "./document-mask.ts";
 import { type ColumnLabel, type Labels, Lineage, unnamedPeople } from "./lineage.ts";
 import type { Scope } from "./scope.ts";
 import type { Subject } from "./subjects.ts";
@@ -279,6 +280,19 @@ export class Sights {
         : as("masked", this.#hidden(column), false);
     }
     const { sees } = role;
+    if (label.kind === "document") {
+      // What is beside its classes in a document has none.
+      if (policy.unclassified === "deny") return as("absent", "", false);
+      if (policy.unclassified === "mask") return as("masked", this.#hidden(column), false);
+      const seesAll = [...label.classes].every((name) => sees.get(name) === "always");
+      if (seesAll) return as("real", reference, false);
+      const { catalog } = this.#scope;
+      return as(
+        "masked",
+        onlyTokensIn(maskedType(catalog, column).name, reference, label.paths) ?? this.#hidden(column),
+        false,
+      );
+    }
     if (label.kind === "computed") {
       const seesAll = !label.opaque && [...label.classes].every((name) => sees.get(name) === "always");
       return seesAll ? as("real", reference, false) : as("masked", this.#hidden(column), false);

@@ -192,6 +192,7 @@ class People {
       subject: parsed.column,
       ...(parsed.steps.length > 0 && { path: parsed.steps }),
       columns: new Map(),
+      documents: new Map(),
       place: NOWHERE,
     };
     if (!resolvePath(table, relation, this.#policy, this.#catalog).ok) return false;

@@ -10,6 +10,8 @@ export type Sqlstate =
   | "0A000" // feature_not_supported: FunctionCall, replication
   | "22021" // character_not_in_repertoire: text that is not UTF-8
   | "22023" // invalid_parameter_value
+  | "22P02" // invalid_text_representation
+  | "22P05" // untranslatable_character
   | "22P04" // bad_copy_file_format
   | "25P03" // idle_in_transaction_session_timeout
   | "26000" // invalid_sql_statement_name

@@ -102,6 +102,7 @@ export function imagine(catalog: Catalog, sql: string): Catalog {
       kind: "table",
       columns: [...new Set(["id", ...names.columns])].map(column),
       primaryKey: ["id"],
+      rowKeys: [["id"]],
       indexes: [{ columns: ["id"], unique: true, partial: false }],
       constraints: [],
       foreignKeys: [],
@@ -133,7 +134,13 @@ export function imaginePolicy(policy: Policy, catalog: Catalog): Policy {
       return className === undefined ? [] : [[name, className] as const];
     });
     const subject = columns.find(({ name }) => OWNER.test(name))?.name ?? "id";
-    const table: TablePolicy = { name: key, subject, columns: new Map(held), place: NO_PLACE };
+    const table: TablePolicy = {
+      name: key,
+      subject,
+      columns: new Map(held),
+      documents: new Map(),
+      place: NO_PLACE,
+    };
     tables.set(key, table);
   }
   return { ...policy, tables };

@@ -4,8 +4,9 @@ import { turnLine } from "../../tokens/copy-rows.ts";
 import type { Sealer } from "../../tokens/sealed.ts";
 import { Frontend, message } from "../../wire/messages.ts";
 import { type Refusal, refuse } from "../../wire/refusal.ts";
-import { sealedText } from "./parameters.ts";
-import { type Reader, shownField } from "./rows.ts";
+import { sealedField } from "./parameters.ts";
+import { shownField } from "./rows.ts";
+import type { Reader } from "./shown-values.ts";
 
 type CopyShape = NonNullable<TokenStatement["copy"]>;
 
@@ -66,8 +67,8 @@ export class CopyIn {
     return turnLine(line, format, (index, value) => {
       const column = columns[index];
       if (column === undefined || value === null) return value;
-      const sealed = sealedText(Buffer.from(value, "latin1"), column, this.#sealer);
-      if (typeof sealed === "string") return sealed;
+      const sealed = sealedField(Buffer.from(value, "latin1"), column, this.#sealer);
+      if (Buffer.isBuffer(sealed)) return sealed.toString("latin1");
       this.#refusal ??= sealed;
       return value;
     });

@@ -1,14 +1,17 @@
 import { isUtf8 } from "node:buffer";
 import { arrayText, arrayValues } from "../../pg/array-text.ts";
 import type { TokenColumn } from "../../sql/tokens/columns.ts";
+import type { DocumentColumn, ValueColumn } from "../../sql/tokens/documents.ts";
 import { joinedTexts, parameterTexts, type TokenParameter } from "../../sql/tokens/given.ts";
-import { notOfForm, tokenGiven } from "../../sql/tokens/readings.ts";
+import { notOfForm } from "../../sql/tokens/readings.ts";
+import { type DocumentUse, sealDocument, tokenGiven } from "../../sql/tokens/sealed-documents.ts";
 import { hexText, rawBytes } from "../../tokens/byte-values.ts";
 import { looksLikeToken, type Sealer } from "../../tokens/sealed.ts";
 import type { Frame } from "../../wire/frames.ts";
 import type { Bind } from "../../wire/frontend-messages.ts";
 import { int32, message } from "../../wire/messages.ts";
 import { type Refusal, refuse } from "../../wire/refusal.ts";
+import { JSONB_VERSION } from "./shown-documents.ts";
 
 /* Parameters on their way to the server: values of token columns become tokens. */
 
@@ -55,7 +58,9 @@ function sealValue(
   isBinary: boolean,
   sealer: Sealer,
 ): Buffer | Refusal {
-  const [{ column }] = parameter.readings;
+  const [{ column, isSearch }] = parameter.readings;
+  if (column.form === "document")
+    return sealedDocument(bytes, column, sealer, isSearch ? "searched" : "stored");
   if (parameter.form === "value") {
     const texts = textsFor(asText(bytes, column, isBinary), parameter, sealer);
     return "sqlstate" in texts ? texts : asSent(joinedTexts(texts), column, isBinary);
@@ -80,11 +85,11 @@ function sealValue(
 }
 
 /** A text has the same bytes in both formats; bytes have not. */
-function asText(bytes: Buffer, { form }: TokenColumn, isBinary: boolean): Buffer {
+function asText(bytes: Buffer, { form }: ValueColumn, isBinary: boolean): Buffer {
   return form === "bytes" && isBinary ? Buffer.from(hexText(bytes)) : bytes;
 }
 
-function asSent(token: string, { form }: TokenColumn, isBinary: boolean): Buffer {
+function asSent(token: string, { form }: ValueColumn, isBinary: boolean): Buffer {
   return form === "bytes" && isBinary ? rawBytes(token) : Buffer.from(token);
 }
 
@@ -94,10 +99,31 @@ function textsFor(bytes: Buffer, parameter: TokenParameter, sealer: Sealer): rea
 }
 
 /** The token of a value that is stored. */
-export function sealedText(bytes: Buffer, column: TokenColumn, sealer: Sealer): string | Refusal {
+function sealedText(bytes: Buffer, column: ValueColumn, sealer: Sealer): string | Refusal {
   if (!isWellFormed(bytes)) return NOT_UTF8;
   const value = bytes.toString("utf8");
   return looksLikeToken(value) ? tokenGiven(column) : (sealer.seal(value, column) ?? notOfForm(column));
+}
+
+/** A document in text format, or in jsonb's binary one: a byte before the text. */
+function sealedDocument(
+  bytes: Buffer,
+  column: DocumentColumn,
+  sealer: Sealer,
+  use: DocumentUse,
+): Buffer | Refusal {
+  const start = bytes[0] === JSONB_VERSION ? 1 : 0;
+  const text = bytes.subarray(start);
+  if (!isWellFormed(text)) return NOT_UTF8;
+  const sealed = sealDocument(text.toString("utf8"), column, sealer, use);
+  return typeof sealed === "string" ? Buffer.concat([bytes.subarray(0, start), Buffer.from(sealed)]) : sealed;
+}
+
+/** A field of COPY data, as it is stored. */
+export function sealedField(field: Buffer, column: TokenColumn, sealer: Sealer): Buffer | Refusal {
+  if (column.form === "document") return sealedDocument(field, column, sealer, "stored");
+  const sealed = sealedText(field, column, sealer);
+  return typeof sealed === "string" ? Buffer.from(sealed) : sealed;
 }
 
 function isWellFormed(bytes: Buffer): boolean {
@@ -146,11 +172,24 @@ const TEXT_TYPES = { value: new Set([0, 25, 705, 1043]), array: new Set([0, 1009
 /** The same for bytes: unknown, bytea; and arrays of it. */
 const BYTES_TYPES = { value: new Set([0, 17, 705]), array: new Set([0, 1001]) };
 
+/** The same for documents: unknown, text, varchar, json, jsonb. */
+const DOCUMENT_TYPES: ReadonlySet<number> = new Set([...TEXT_TYPES.value, 114, 3802]);
+
+function wrongDocument(number: number, { name }: DocumentColumn): Refusal {
+  return refuse("42501", `parameter $${number} is a document for ${name}, and has another type`, {
+    hint: "Declare it as json, jsonb or text, or leave the type to the server.",
+  });
+}
+
 /** What is wrong with the types that a Parse declares. */
 export function wrongType(types: readonly number[], parameters: Parameters): Refusal | undefined {
   for (const [number, { readings, form }] of parameters) {
     const [{ column }] = readings;
     const type = types[number - 1] ?? 0;
+    if (column.form === "document") {
+      if (!DOCUMENT_TYPES.has(type)) return wrongDocument(number, column);
+      continue;
+    }
     const isBytes = column.form === "bytes";
     if (!(isBytes ? BYTES_TYPES : TEXT_TYPES)[form].has(type))
       return refuse(

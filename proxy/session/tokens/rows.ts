@@ -1,48 +1,15 @@
-import { shownText } from "../../policy/masks/all.ts";
-import { seesClass } from "../../policy/policy.ts";
-import type { OpenedValue } from "../../protocol/server-leg.ts";
-import type { Scope } from "../../sql/scope.ts";
 import type { TokenColumn, TokenColumns } from "../../sql/tokens/columns.ts";
 import { readBytesField } from "../../tokens/byte-values.ts";
-import { MARKS, type Sealer } from "../../tokens/sealed.ts";
+import { MARKS } from "../../tokens/sealed.ts";
 import type { Frame } from "../../wire/frames.ts";
 import type { FieldOrigin } from "../../wire/rows.ts";
+import { shownDocument } from "./shown-documents.ts";
+import { type Reader, shownFor } from "./shown-values.ts";
 
 /* Rows on their way to the client: tokens of columns that are known by lineage are turned back, or masked. */
 
 /** By the position of a field. */
 export type FieldColumns = readonly (TokenColumn | undefined)[];
-
-/** What tokens of a class become for the session. */
-export interface Reader {
-  readonly scope: Scope;
-  /** The session's statements are judged: a class that the role does not see is masked. */
-  readonly isGuarded: boolean;
-  readonly sealer: Sealer;
-  /** Of a session whose reveals are counted: notes what it sees. */
-  readonly opened?: OpenedValue[];
-}
-
-/** What the client gets in place of a token; undefined: the token itself. */
-export function shownFor(
-  { scope, isGuarded, sealer, opened }: Reader,
-  column: TokenColumn,
-  token: string,
-  field: number,
-) {
-  const value = sealer.open(token, column);
-  const isSeen = !isGuarded || seesClass(scope.role, column.className);
-  // Without a mark it may be a value that was written beside the proxy.
-  if (value === undefined) return isSeen || MARKS[column.form] !== undefined ? undefined : null;
-  // A mask is a text.
-  if (!isSeen && column.form === "bytes") return null;
-  if (isSeen) {
-    opened?.push({ className: column.className, column: column.name, token, field });
-    return value;
-  }
-  const mask = scope.policy.classes.get(column.className)?.mask;
-  return mask === undefined ? null : shownText(mask, value, scope.maskKey);
-}
 
 /** The token columns among the fields of a RowDescription: by the analysis of the text, or as the server names them. */
 export function fieldColumns(
@@ -95,6 +62,7 @@ export function shownField(
   field: Buffer,
   index: number,
 ): Buffer | null | undefined {
+  if (column.form === "document") return shownDocument(reader, column, field, index);
   if (column.form !== "bytes") {
     const shown = shownFor(reader, column, field.toString("latin1"), index);
     return typeof shown === "string" ? Buffer.from(shown) : shown;
@@ -106,7 +74,7 @@ export function shownField(
 
 function mayBeToken(buffer: Buffer, from: number, to: number, { form }: TokenColumn): boolean {
   // In text and in binary format they begin in other ways.
-  if (form === "bytes") return true;
+  if (form === "bytes" || form === "document") return true;
   const mark = MARKS[form];
   if (mark === undefined) return true;
   return to - from >= mark.length && buffer.toString("latin1", from, from + mark.length) === mark;

@@ -31,7 +31,8 @@ import type { Refusal } from "../../wire/refusal.ts";
 import { fieldOrigins } from "../../wire/rows.ts";
 import { CopyIn, CopyOut } from "./copy.ts";
 import { sealBind, wrongType } from "./parameters.ts";
-import { type FieldColumns, fieldColumns, hasTokens, type Reader, turnRow } from "./rows.ts";
+import { type FieldColumns, fieldColumns, hasTokens, turnRow } from "./rows.ts";
+import type { Reader } from "./shown-values.ts";
 import {
   isPlain,
   mayMove,

@@ -1,7 +1,8 @@
 import { seesClass } from "../../policy/policy.ts";
 import type { Refusal } from "../../wire/refusal.ts";
 import type { BoundStatement } from "../bind/bound.ts";
-import { tokenColumnsOf } from "../tokens/columns.ts";
+import { type TokenColumn, tokenColumnsOf } from "../tokens/columns.ts";
+import { leavesOf } from "../tokens/documents.ts";
 import { type TokenUses, tokenUses } from "../tokens/uses.ts";
 import { denied } from "./denied.ts";
 import type { Given } from "./given.ts";
@@ -13,9 +14,14 @@ export function tokensIn(statement: BoundStatement, given: Given): TokenUses | u
   return columns && tokenUses(statement, columns);
 }
 
+function classesOf(column: TokenColumn): readonly string[] {
+  const columns = column.form === "document" ? leavesOf(column) : [column];
+  return columns.map(({ className }) => className);
+}
+
 /** The classes of whose values the proxy turns tokens back in the rows. */
 export function revealedClasses(uses: TokenUses | undefined, { role }: Given): readonly string[] {
-  const classes = (uses?.outputs ?? []).flatMap((column) => column?.className ?? []);
+  const classes = (uses?.outputs ?? []).flatMap((column) => (column === undefined ? [] : classesOf(column)));
   return [...new Set(classes)].filter((each) => seesClass(role, each));
 }
 
@@ -33,25 +39,27 @@ export function forbiddenOnTokens(
   if (refusal !== undefined) return refusal;
   const { role } = given;
   const limited = compared.find(
-    ({ token, tellsPart }) => tellsPart && role.reveals.some(({ of }) => of === token.className),
+    ({ token, tellsPart }) => tellsPart && role.reveals.some(({ of = "" }) => classesOf(token).includes(of)),
   );
   if (limited !== undefined)
     return denied(
       role,
       `role "${role.name}" reads ${limited.token.name} of a limited number of people, and a search by a part of it would tell more`,
       "reveals",
-      `Search by the whole value (=, lower(column) = …). Roles without "reveals: { ${limited.token.className}: … }" may search by parts.`,
+      `Search by the whole value (=, lower(column) = …). Roles without "reveals: { ${classesOf(limited.token)[0]}: … }" may search by parts.`,
     );
   const searched = new Set<object>(
     lookups.flatMap(({ searches }) => searches.map(({ comparison }) => comparison.body)),
   );
-  const stray = compared.find(({ node, token }) => !seesClass(role, token.className) && !searched.has(node));
+  const stray = compared.find(
+    ({ node, token }) => !classesOf(token).every((each) => seesClass(role, each)) && !searched.has(node),
+  );
   return stray === undefined
     ? undefined
     : denied(
         role,
         `role "${role.name}" sees ${stray.token.name} masked and may search it by exact value only`,
         "finds",
-        `The column is stored as tokens. Add the class "${stray.token.className}" under "finds:", and compare the column in the WHERE of the query that reads its table.`,
+        `The column is stored as tokens. Add the class "${classesOf(stray.token)[0]}" under "finds:", and compare the column in the WHERE of the query that reads its table. Values inside of documents are searched by roles that see their classes.`,
       );
 }

@@ -16,6 +16,8 @@ import { plainCall } from "../rules/lookup-sides.ts";
 import { offers, withoutCasts } from "./blind-forms.ts";
 import { partOf, wordsPart } from "./blind-text.ts";
 import type { TokenColumn, TokenColumns } from "./columns.ts";
+import { accessOf } from "./document-access.ts";
+import type { ValueColumn } from "./documents.ts";
 
 /* Indexes on expressions of a column with tokens: those that serve its searches, and no others. */
 
@@ -29,7 +31,7 @@ function indexed(column: string, kind: SearchKind): string {
 export function indexStatements(
   { schema, name }: { readonly schema: string; readonly name: string },
   column: string,
-  { carried }: TokenColumn,
+  { carried }: ValueColumn,
   version = Number.POSITIVE_INFINITY,
 ): readonly string[] {
   const kinds = carriedBy(carried, version);
@@ -93,6 +95,7 @@ function tokenIn(
 
 /** The expression that a search compares. */
 function isSearchable(expression: Node, { token }: IndexedColumn, columns: TokenColumns): boolean {
+  if (token.form === "document") return isPlace(expression);
   const list = callOf(expression, "string_to_array", columns);
   if (list !== undefined)
     return list.length === 2 && isText(list[1], WORD_MARK) && isPart(list[0], ["words"], token, columns);
@@ -102,7 +105,7 @@ function isSearchable(expression: Node, { token }: IndexedColumn, columns: Token
 function isPart(
   node: Node | undefined,
   kinds: readonly SearchKind[],
-  token: TokenColumn,
+  token: ValueColumn,
   columns: TokenColumns,
 ): boolean {
   const [column, mark, field, ...more] = (node && callOf(node, "split_part", columns)) ?? [];
@@ -125,7 +128,22 @@ function isText(node: Node | undefined, text: string): boolean {
   return type === "A_Const" && (body as A_Const).sval?.sval === text;
 }
 
+/** A part of the document at a constant path: its tokens are compared for equality, and indexed for that. */
+function isPlace(expression: Node): boolean {
+  const [type, body] = nodeOf(withoutCasts(expression));
+  const access = accessOf(type, body);
+  return type === "ColumnRef" || (access !== undefined && access.steps() !== undefined && isPlace(access.of));
+}
+
 function onTokens({ relation, column, token }: IndexedColumn): Refusal {
+  if (token.form === "document")
+    return refuse(
+      "42501",
+      `${token.name} has values that are stored as tokens, and an index on this expression may be of tokens`,
+      {
+        hint: "An index on a value at a constant path (->, ->>, #>>) or on the document (USING gin) serves searches. Another one has to be made beside the proxy.",
+      },
+    );
   const statements = indexStatements(relation, column, token);
   return refuse(
     "42501",

@@ -3,7 +3,8 @@ import type { SearchKind } from "../../tokens/blind-index.ts";
 import type { BoundStatement } from "../bind/bound.ts";
 import { nodeOf, stringOf } from "../parse/grammar.ts";
 import { plainCall } from "../rules/lookup-sides.ts";
-import type { TokenColumn, TokenColumns } from "./columns.ts";
+import type { TokenColumns } from "./columns.ts";
+import type { ValueColumn } from "./documents.ts";
 import { isPlainCast, type Traces } from "./traces.ts";
 
 /*
@@ -44,7 +45,7 @@ export const COMPARED_KINDS: Readonly<Record<Exclude<Reading, PatternReading | "
 /** `lower(column)` or `right(column, 4)`, which the server finds in a part of the token. */
 export interface ComputedSide {
   readonly kind: "case" | "last4";
-  readonly token: TokenColumn;
+  readonly token: ValueColumn;
   readonly call: Node;
   /** The column, with the casts around it. */
   readonly column: Node;
@@ -53,7 +54,7 @@ export interface ComputedSide {
 /** `column ILIKE given` and its like. */
 export interface PatternCondition {
   readonly reading: PatternReading;
-  readonly token: TokenColumn;
+  readonly token: ValueColumn;
   readonly column: Node;
   readonly given: Node;
   readonly isNegated: boolean;
@@ -66,14 +67,14 @@ interface TokenView {
 }
 
 /** Whether tokens of some key carry it, by the policy. */
-export function offers({ carried = [] }: TokenColumn, kind: SearchKind): boolean {
+export function offers({ carried = [] }: ValueColumn, kind: SearchKind): boolean {
   return carried.some(({ kinds }) => kinds.has(kind));
 }
 
 /** A column of the statement's relations, with casts that leave its values as they are. */
-function columnIn({ statement, traces }: TokenView, node: Node): TokenColumn | undefined {
+function columnIn({ statement, traces }: TokenView, node: Node): ValueColumn | undefined {
   const token = traces.ofNode(node);
-  if (typeof token !== "object") return undefined;
+  if (typeof token !== "object" || token.form === "document") return undefined;
   const [type, body] = nodeOf(withoutCasts(node));
   const meaning = type === "ColumnRef" ? statement.meanings.get(body) : undefined;
   return meaning?.kind === "column" ? token : undefined;

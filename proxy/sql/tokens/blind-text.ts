@@ -5,7 +5,7 @@ import { spanOf } from "../emit/spans.ts";
 import type { Source } from "../parse/source.ts";
 import type { Edit } from "../verdict.ts";
 import type { ComputedSide, PatternReading } from "./blind-forms.ts";
-import type { TokenColumn } from "./columns.ts";
+import type { ValueColumn } from "./documents.ts";
 import { notUnderstood } from "./not-understood.ts";
 import { kindsOfParameter, lackOfPattern, type PatternSearch, type Seals } from "./readings.ts";
 import type { GivenAt } from "./uses.ts";
@@ -52,16 +52,18 @@ export function constantPattern(
 /** A condition with a parameter, of whose value it is not known yet what it searches by. */
 export function parameterPattern(source: Source, at: GivenAt, value: string, seals: Seals): Edit | Refusal {
   const reading = at.reading as PatternReading;
-  const lack = lackOfPattern(reading, at.column, seals);
+  const { column: of } = at;
+  if (of.form === "document") return notUnderstood("a pattern");
+  const lack = lackOfPattern(reading, of, seals);
   if (lack !== undefined) return lack;
-  const kinds = kindsOfParameter(reading, at.column, seals);
+  const kinds = kindsOfParameter(reading, of, seals);
   let next = 0;
   const list = () =>
     `pg_catalog.string_to_array(pg_catalog.split_part(${value}, '${BETWEEN_LISTS}', ${++next}), '${BETWEEN_HASHES}')`;
   return placeCondition(source, at, (column) =>
     kinds.flatMap((kind) =>
       kind === "words"
-        ? Array.from({ length: seals.tokensOf(at.column) }, () => hasWords(column, list()))
+        ? Array.from({ length: seals.tokensOf(of) }, () => hasWords(column, list()))
         : [isAny(partOf(column, kind), list())],
     ),
   );
@@ -74,7 +76,7 @@ const BETWEEN_HASHES = ",";
 export function patternText(
   { kind, hashes }: PatternSearch,
   reading: PatternReading,
-  column: TokenColumn,
+  column: ValueColumn,
   seals: Seals,
 ): string {
   const lists = kindsOfParameter(reading, column, seals).flatMap((each): readonly (readonly string[])[] => {

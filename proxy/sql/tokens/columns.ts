@@ -1,18 +1,15 @@
 import type { Catalog, Column, Relation } from "../../catalog/catalog.ts";
 import { formIn, holdsTokens } from "../../policy/against-catalog.ts";
+import { holdsDocuments } from "../../policy/documents-against-catalog.ts";
 import type { Policy } from "../../policy/policy.ts";
-import { type Storage, versionOf } from "../../tokens/sealed.ts";
+import { versionOf } from "../../tokens/sealed.ts";
+import type { ColumnLabel } from "../lineage.ts";
 import type { Scope } from "../scope.ts";
 import { lineageOf } from "../sight.ts";
+import { type DocumentColumn, documentColumn, type ValueColumn } from "./documents.ts";
 
-/** A column whose values the database holds as tokens. */
-export interface TokenColumn extends Storage {
-  /** `schema.table.column` of the table, for messages. */
-  readonly name: string;
-  readonly className: string;
-  /** Its type can hold any token. */
-  readonly fits: boolean;
-}
+/** A column whose values the database holds as tokens, or whose documents hold some. */
+export type TokenColumn = ValueColumn | DocumentColumn;
 
 /** The columns of a database that hold tokens, and the columns of views that copy them. */
 export class TokenColumns {
@@ -26,10 +23,12 @@ export class TokenColumns {
   constructor(scope: Pick<Scope, "policy" | "catalog">) {
     this.#scope = scope;
     const { policy, catalog } = scope;
-    const lacking = [...policy.tables.values()].filter(({ name, columns }) => {
+    const lacking = [...policy.tables.values()].filter(({ name, columns, documents }) => {
       const known = catalog.relations.get(name)?.columns.map((column) => column.name) ?? [];
-      return [...columns].some(
-        ([column, of]) => policy.classes.get(of)?.stored !== undefined && !known.includes(column),
+      return (
+        [...columns].some(
+          ([column, of]) => policy.classes.get(of)?.stored !== undefined && !known.includes(column),
+        ) || [...documents.keys()].some((column) => !known.includes(column))
       );
     });
     this.#lacking = new Set(lacking.map(({ name }) => name.slice(name.indexOf(".") + 1)));
@@ -83,8 +82,10 @@ export class TokenColumns {
     const version = versionOf(policy.tokenCanary ?? "") ?? 0;
     const { columns } = lineageOf(this.#scope).labels(relation);
     return new Map(
-      relation.columns.flatMap((column) => {
+      relation.columns.flatMap((column): readonly (readonly [number, TokenColumn])[] => {
         const label = columns.get(column.name);
+        if (label?.kind === "document")
+          return [[column.number, this.#document(column, label, version)]] as const;
         const stored = label?.kind === "class" ? policy.classes.get(label.name)?.stored : undefined;
         if (label?.kind !== "class" || stored === undefined) return [];
         const name = `${label.owner}.${column.name}`;
@@ -99,6 +100,21 @@ export class TokenColumns {
         ];
       }),
     );
+  }
+
+  #document(
+    column: Column,
+    { owner, paths }: ColumnLabel & { readonly kind: "document" },
+    version: number,
+  ): DocumentColumn {
+    const { policy, catalog } = this.#scope;
+    const name = `${owner}.${column.name}`;
+    const fits = holdsDocuments(catalog, column);
+    return documentColumn(name, fits, paths, (path, className) => {
+      const { joinable = false, searches: carried = [] } = policy.classes.get(className)?.stored ?? {};
+      const associated = joinable ? `class ${className}` : `json ${name} ${path}`;
+      return { name: `${name} ${path}`, className, associated, form: "token", version, fits, carried };
+    });
   }
 
   #ofView({ columns, lineage }: Relation): ReadonlyMap<number, TokenColumn> {

@@ -16,7 +16,7 @@ import type {
   ViewStmt,
 } from "libpg-query";
 import { type Catalog, relationsNamed } from "../../catalog/catalog.ts";
-import type { Policy } from "../../policy/policy.ts";
+import { classesIn, type Policy } from "../../policy/policy.ts";
 import { type Refusal, refuse } from "../../wire/refusal.ts";
 import { nodeOf, stringOf } from "../parse/grammar.ts";
 import { forEachNamedRelation, type NamedRelation, someNamedRelation } from "../parse/named-relations.ts";
@@ -159,11 +159,11 @@ function isTokenByPolicy(
   { schemaname, relname = "" }: RangeVar,
   column: string,
 ): boolean {
-  return [...policy.tables.values()].some(({ name, columns }) => {
+  return [...policy.tables.values()].some(({ name, columns, documents }) => {
     const [schema, table] = [name.slice(0, name.indexOf(".")), name.slice(name.indexOf(".") + 1)];
     if (table !== relname || (schemaname !== undefined && schema !== schemaname)) return false;
     const of = columns.get(column);
-    return of !== undefined && policy.classes.get(of)?.stored !== undefined;
+    return documents.has(column) || (of !== undefined && policy.classes.get(of)?.stored !== undefined);
   });
 }
 
@@ -182,6 +182,13 @@ function isToken(
   );
 }
 
+/** By the policy. */
+function isOfDocuments({ policy }: Surroundings, { relname = "" }: RangeVar, column: string): boolean {
+  return [...policy.tables.values()].some(
+    ({ name, documents }) => name.slice(name.indexOf(".") + 1) === relname && documents.has(column),
+  );
+}
+
 function altered(
   { relation, cmds = [] }: AlterTableStmt,
   surroundings: Surroundings,
@@ -194,12 +201,14 @@ function altered(
     const added = type === "ColumnDef" ? (body as ColumnDef) : undefined;
     const column = name === "" ? (added?.colname ?? "") : name;
     if (!isToken(surroundings, columns, relation, column)) continue;
+    const isDocument = isOfDocuments(surroundings, relation, column);
+    const isNothing = (node: Node) => isNull(node) || (isDocument && isEmptyDocument(node));
     const isFilled =
       subtype === "AT_AddColumn"
-        ? added !== undefined && presets(added)
+        ? added !== undefined && presets(added, isNothing)
         : subtype === "AT_AlterColumnType"
           ? added?.raw_default !== undefined && !isColumnItself(added.raw_default, column)
-          : FILLS.has(subtype) && def !== undefined && !isNull(def);
+          : FILLS.has(subtype) && def !== undefined && !isNothing(def);
     if (isFilled) return presetValue(relation, column);
   }
   return undefined;
@@ -221,10 +230,13 @@ function created(
   );
   for (const node of tableElts) {
     const [type, body] = nodeOf(node);
-    if (type !== "ColumnDef" || !presets(body as ColumnDef)) continue;
+    if (type !== "ColumnDef") continue;
     const { colname = "" } = body as ColumnDef;
     const table = tables.find((each) => isToken(surroundings, columns, each, colname));
-    if (table !== undefined) return presetValue(table, colname);
+    if (table === undefined) continue;
+    const isDocument = isOfDocuments(surroundings, table, colname);
+    if (presets(body as ColumnDef, (node) => isNull(node) || (isDocument && isEmptyDocument(node))))
+      return presetValue(table, colname);
   }
   return undefined;
 }
@@ -234,9 +246,9 @@ function filled(into: IntoClause | undefined, policy: Policy): Refusal | undefin
   const table = into?.rel;
   if (table === undefined || into?.skipData === true) return undefined;
   const tokens = [...policy.tables.values()].find(
-    ({ name, columns }) =>
-      name.slice(name.indexOf(".") + 1) === table.relname &&
-      [...columns.values()].some((of) => policy.classes.get(of)?.stored !== undefined),
+    (each) =>
+      each.name.slice(each.name.indexOf(".") + 1) === table.relname &&
+      [...classesIn(each)].some((of) => policy.classes.get(of)?.stored !== undefined),
   );
   return tokens === undefined || table.relpersistence === "t"
     ? undefined
@@ -256,13 +268,13 @@ function presetValue({ relname = "" }: RangeVar, column: string): Refusal {
 }
 
 /** Whether a column has a value of its own making. */
-function presets({ constraints = [], raw_default }: ColumnDef): boolean {
+function presets({ constraints = [], raw_default }: ColumnDef, isNothing: (node: Node) => boolean): boolean {
   return (
-    (raw_default !== undefined && !isNull(raw_default)) ||
+    (raw_default !== undefined && !isNothing(raw_default)) ||
     constraints.some((node) => {
       const { contype, raw_expr } = nodeOf(node)[1] as Constraint;
       if (contype === "CONSTR_GENERATED") return true;
-      return contype === "CONSTR_DEFAULT" && raw_expr !== undefined && !isNull(raw_expr);
+      return contype === "CONSTR_DEFAULT" && raw_expr !== undefined && !isNothing(raw_expr);
     })
   );
 }
@@ -272,6 +284,16 @@ function isNull(node: Node): boolean {
   if (type === "TypeCast")
     return (body as TypeCast).arg !== undefined && isNull((body as TypeCast).arg as Node);
   return type === "A_Const" && (body as A_Const).isnull === true;
+}
+
+/** `'{}'` or `'[]'`, with casts. */
+function isEmptyDocument(node: Node): boolean {
+  const [type, body] = nodeOf(node);
+  if (type === "TypeCast") {
+    const { arg } = body as TypeCast;
+    return arg !== undefined && isEmptyDocument(arg);
+  }
+  return type === "A_Const" && /^\s*(?:\{\s*\}|\[\s*\])\s*$/.test((body as A_Const).sval?.sval ?? "");
 }
 
 /** `USING email::text`. */

@@ -1,5 +1,6 @@
-import type { A_Const } from "libpg-query";
+import type { A_Const, Node } from "libpg-query";
 import { arrayText, arrayValues } from "../../pg/array-text.ts";
+import { quoteLiteral } from "../../pg/quote.ts";
 import { type Refusal, refuse } from "../../wire/refusal.ts";
 import { type Span, spanOf } from "../emit/spans.ts";
 import { word } from "../emit/tokens.ts";
@@ -9,8 +10,10 @@ import type { Edit } from "../verdict.ts";
 import { COMPARED_KINDS, type Reading } from "./blind-forms.ts";
 import { constantPattern, parameterPattern, patternText } from "./blind-text.ts";
 import type { TokenColumn } from "./columns.ts";
+import type { DocumentColumn, ValueColumn } from "./documents.ts";
 import { notUnderstood } from "./not-understood.ts";
-import { equalTexts, isPatternReading, lackOf, patternSearch, type Seals } from "./readings.ts";
+import { equalTexts, isPatternReading, lackOf, mostTokens, patternSearch, type Seals } from "./readings.ts";
+import { sealDocument } from "./sealed-documents.ts";
 import { type GivenAt, isSameReading, type SealedConstant, type SealedParameter } from "./uses.ts";
 
 /*
@@ -43,6 +46,7 @@ export function placeConstant(
 ): Edit | Refusal {
   const { column, reading } = at;
   const value = (nodeOf(node)[1] as A_Const).sval?.sval ?? "";
+  if (column.form === "document") return constantDocument(source, { node, value, at }, column, seals);
   if (isPatternReading(reading)) {
     const search = patternSearch(value, { column, reading }, seals);
     return "sqlstate" in search ? search : constantPattern(source, at, search);
@@ -77,8 +81,30 @@ export function placeConstant(
     : { at: span.start, end: span.end, text: ` ${text}` };
 }
 
+/** A document with its values as tokens. */
+function constantDocument(
+  source: Source,
+  { node, value, at }: { readonly node: Node; readonly value: string; readonly at: GivenAt },
+  column: DocumentColumn,
+  seals: Seals,
+): Edit | Refusal {
+  const lack = lackOfDocument(column, at.place, seals);
+  if (lack !== undefined) return lack;
+  const document = sealDocument(value, column, seals, at.place === "stored" ? "stored" : "searched");
+  if (typeof document !== "string") return document;
+  const span = spanOf(source, node);
+  return span === undefined
+    ? notUnderstood("a constant")
+    : { at: span.start, end: span.end, text: ` ${quoteLiteral(document)}` };
+}
+
+/** One document has one token of each value. */
+function lackOfDocument(column: DocumentColumn, place: GivenAt["place"], seals: Seals): Refusal | undefined {
+  return place !== "stored" && mostTokens(column, seals) > 1 ? takesOne(column) : undefined;
+}
+
 /** Why the tokens of a column cannot be compared in this way. */
-function lackOfReading(reading: Reading, column: TokenColumn, seals: Seals): Refusal | undefined {
+function lackOfReading(reading: Reading, column: ValueColumn, seals: Seals): Refusal | undefined {
   return reading === "token" || isPatternReading(reading)
     ? undefined
     : lackOf(COMPARED_KINDS[reading], column, seals);
@@ -92,11 +118,20 @@ export function placeParameter(
   const firsts = at.filter((each, index) => at.findIndex((other) => isSameReading(each, other)) === index);
   const readings = firsts.map((first): TokenReading => {
     const places = at.filter((each) => isSameReading(first, each)).map(({ place }) => place);
-    const isSearch = seals.tokensOf(first.column) > 1 && places.some((place) => place !== "stored");
+    const isSearch =
+      (first.column.form === "document" || seals.tokensOf(first.column) > 1) &&
+      places.some((place) => place !== "stored");
     return { column: first.column, reading: first.reading, isSearch };
   });
   const [first, ...more] = readings;
   if (first === undefined) return notUnderstood("a parameter");
+  if (first.column.form === "document")
+    return (
+      lackOfDocument(first.column, first.isSearch ? "single" : "stored", seals) ?? {
+        parameter: { form, readings: [first] },
+        edits: [],
+      }
+    );
   const edits: Edit[] = [];
   for (const each of at) {
     const index = firsts.findIndex((one) => isSameReading(one, each));
@@ -117,6 +152,7 @@ function placeOne(
   seals: Seals,
 ): Edit | Refusal | undefined {
   const { column, reading } = at;
+  if (column.form === "document") return notUnderstood("a document among values");
   const isSearch = readings[index]?.isSearch === true;
   const lack = lackOfReading(reading, column, seals);
   if (lack !== undefined) return lack;
@@ -157,6 +193,7 @@ export function parameterTexts(
 ): readonly string[] | Refusal {
   const texts: string[] = [];
   for (const { column, reading, isSearch } of readings) {
+    if (column.form === "document") return notUnderstood("a document among values");
     if (isPatternReading(reading)) {
       const search = patternSearch(value, { column, reading }, seals);
       if ("sqlstate" in search) return search;

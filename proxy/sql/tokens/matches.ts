@@ -16,7 +16,7 @@ import { type Refusal, refuse } from "../../wire/refusal.ts";
 import type { BoundColumn, BoundQuery, BoundStatement, FromItem, WithQuery } from "../bind/bound.ts";
 import { type Body, forEachChild, nodeOf, stringOf, visitNode } from "../parse/grammar.ts";
 import type { TokenColumn, TokenColumns } from "./columns.ts";
-import type { Seals } from "./readings.ts";
+import { mostTokens, type Seals } from "./readings.ts";
 import { Traces } from "./traces.ts";
 
 /**
@@ -84,7 +84,7 @@ class Matches {
 
   #note(what: string, trace: TokenColumn | "null" | undefined): void {
     const column = typeof trace === "object" ? trace : undefined;
-    if (column === undefined || this.#seals.tokensOf(column) > 1) this.#found ??= { what, column };
+    if (column === undefined || mostTokens(column, this.#seals) > 1) this.#found ??= { what, column };
   }
 
   #both(what: string, left: Node, right: Node): void {

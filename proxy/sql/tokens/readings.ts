@@ -10,27 +10,33 @@ import { looksLikeToken } from "../../tokens/sealed.ts";
 import { type Refusal, refuse } from "../../wire/refusal.ts";
 import { COMPARED_KINDS, offers, PATTERN_KINDS, type PatternReading, type Reading } from "./blind-forms.ts";
 import type { TokenColumn } from "./columns.ts";
+import { leavesOf, type ValueColumn } from "./documents.ts";
+import { type Seal, tokenGiven } from "./sealed-documents.ts";
 
 /* What a given value is to the server: its tokens, or the hashes that the tokens of what it searches for carry. */
 
 /** What makes tokens and hashes of values; undefined for a value that does not have the form of the column. */
-export interface Seals {
-  /** Under the active key. */
-  seal(value: string, column: TokenColumn): string | undefined;
+export interface Seals extends Seal {
   /** Under every key of the ring, the active one first. */
-  sealUnderAll(value: string, column: TokenColumn): readonly string[] | undefined;
+  sealUnderAll(value: string, column: ValueColumn): readonly string[] | undefined;
   /** There are several keys: a value may have a token of each. */
   readonly isRotating: boolean;
   /** How many tokens a value of the column may have. */
-  tokensOf(column: TokenColumn): number;
+  tokensOf(column: ValueColumn): number;
   /** Whether tokens of every key carry it. */
-  carriesEverywhere(kind: SearchKind, column: TokenColumn): boolean;
+  carriesEverywhere(kind: SearchKind, column: ValueColumn): boolean;
   /** The hashes of texts under every key, the active one first. */
   hashesUnderAll(
     kind: SearchKind,
     texts: readonly string[],
-    column: TokenColumn,
+    column: ValueColumn,
   ): readonly (readonly string[])[];
+}
+
+/** How many tokens a value of the column, or one inside of its documents, may have. */
+export function mostTokens(column: TokenColumn, seals: Seals): number {
+  const columns = column.form === "document" ? leavesOf(column) : [column];
+  return Math.max(1, ...columns.map((each) => seals.tokensOf(each)));
 }
 
 export function isPatternReading(reading: Reading): reading is PatternReading {
@@ -40,7 +46,7 @@ export function isPatternReading(reading: Reading): reading is PatternReading {
 /** What a value that is no pattern may equal: one text, or while keys are rotated one for each key. */
 export function equalTexts(
   value: string,
-  { column, reading }: { readonly column: TokenColumn; readonly reading: Exclude<Reading, PatternReading> },
+  { column, reading }: { readonly column: ValueColumn; readonly reading: Exclude<Reading, PatternReading> },
   seals: Seals,
   isSearch: boolean,
 ): readonly string[] | Refusal {
@@ -80,7 +86,7 @@ export interface PatternSearch {
 
 export function patternSearch(
   value: string,
-  { column, reading }: { readonly column: TokenColumn; readonly reading: PatternReading },
+  { column, reading }: { readonly column: ValueColumn; readonly reading: PatternReading },
   seals: Seals,
 ): PatternSearch | Refusal {
   const asked = reading === "tsquery" ? wordsAsked(value, column) : patternAsked(value, reading, column);
@@ -91,7 +97,7 @@ export function patternSearch(
 }
 
 /** Why tokens of the column cannot be searched in this way. */
-export function lackOf(kind: SearchKind, column: TokenColumn, seals: Seals): Refusal | undefined {
+export function lackOf(kind: SearchKind, column: ValueColumn, seals: Seals): Refusal | undefined {
   if (!offers(column, kind)) return notOffered(kind, column);
   return seals.carriesEverywhere(kind, column) ? undefined : notYetCarried(kind, column);
 }
@@ -99,7 +105,7 @@ export function lackOf(kind: SearchKind, column: TokenColumn, seals: Seals): Ref
 /** The kinds that a pattern given as a parameter may search by, in the order of their texts in it. */
 export function kindsOfParameter(
   reading: PatternReading,
-  column: TokenColumn,
+  column: ValueColumn,
   seals: Seals,
 ): readonly SearchKind[] {
   return SEARCH_KINDS.filter(
@@ -111,7 +117,7 @@ export function kindsOfParameter(
 /** Why a pattern given as a parameter cannot search by anything. */
 export function lackOfPattern(
   reading: PatternReading,
-  column: TokenColumn,
+  column: ValueColumn,
   seals: Seals,
 ): Refusal | undefined {
   if (kindsOfParameter(reading, column, seals).length > 0) return undefined;
@@ -124,7 +130,7 @@ interface AskedTexts {
   readonly texts: readonly string[];
 }
 
-function wordsAsked(value: string, column: TokenColumn): AskedTexts | Refusal {
+function wordsAsked(value: string, column: ValueColumn): AskedTexts | Refusal {
   const texts = wordsOf(value);
   return texts === undefined || texts.length === 0 ? noWord(column) : { kind: "words", texts };
 }
@@ -133,7 +139,7 @@ function wordsAsked(value: string, column: TokenColumn): AskedTexts | Refusal {
 const CASELESS = /^[ -@[-`{-~]*$/;
 const LAST = 4;
 
-function patternAsked(value: string, reading: "like" | "ilike", column: TokenColumn): AskedTexts | Refusal {
+function patternAsked(value: string, reading: "like" | "ilike", column: ValueColumn): AskedTexts | Refusal {
   const pieces = piecesOf(value);
   if (pieces === undefined) return notExact(reading, column);
   const isLiteral = (piece: PatternPiece | undefined) => piece !== undefined && "text" in piece;
@@ -172,7 +178,7 @@ function piecesOf(pattern: string): readonly PatternPiece[] | undefined {
   return isEscaped ? undefined : pieces;
 }
 
-function notExact(reading: "like" | "ilike", { name, className }: TokenColumn): Refusal {
+function notExact(reading: "like" | "ilike", { name, className }: ValueColumn): Refusal {
   return refuse("0A000", `${name} is stored as tokens, and cannot be searched by this pattern`, {
     hint:
       reading === "like"
@@ -181,7 +187,7 @@ function notExact(reading: "like" | "ilike", { name, className }: TokenColumn): 
   });
 }
 
-function noWord({ name }: TokenColumn): Refusal {
+function noWord({ name }: ValueColumn): Refusal {
   return refuse(
     "0A000",
     `${name} is stored as tokens, and what is searched for has no word in it, or too many`,
@@ -191,13 +197,13 @@ function noWord({ name }: TokenColumn): Refusal {
   );
 }
 
-function notOffered(kind: SearchKind, { name, className }: TokenColumn): Refusal {
+function notOffered(kind: SearchKind, { name, className }: ValueColumn): Refusal {
   return refuse("42501", `${name} is stored as tokens, which cannot be searched by ${WHAT[kind]}`, {
     hint: `Its tokens would have to carry it: "searches:" of class "${className}" in the policy, with ${kind} (docs/tokens.md).`,
   });
 }
 
-function notYetCarried(kind: SearchKind, { name, className }: TokenColumn): Refusal {
+function notYetCarried(kind: SearchKind, { name, className }: ValueColumn): Refusal {
   return refuse("55000", `not all tokens of ${name} can be searched by ${WHAT[kind]} yet`, {
     hint: `By "searches:" of class "${className}", tokens of an older key do not carry it. It works once "sluice tokens rotate" has been run under the new key, and the old one is retired.`,
   });
@@ -209,7 +215,7 @@ const WHAT: Readonly<Record<SearchKind, string>> = {
   words: "their words",
 };
 
-export function notOfForm({ name, form }: TokenColumn): Refusal {
+export function notOfForm({ name, form }: ValueColumn): Refusal {
   return refuse("22023", `a value for ${name} does not have the form that is stored there (${form})`, {
     hint:
       form === "bytes"
@@ -217,11 +223,5 @@ export function notOfForm({ name, form }: TokenColumn): Refusal {
         : form === "token"
           ? 'With "searches: [words]" of its class a value has ten thousand words at most.'
           : "Numbers have 6 to 64 digits, with spaces and + - . / ( ) between them. Other values need NULL, or a class with stored: token.",
-  });
-}
-
-export function tokenGiven({ name }: TokenColumn): Refusal {
-  return refuse("42501", `a value for ${name} begins like a token of the proxy`, {
-    hint: "Give the value itself: the proxy makes the token.",
   });
 }

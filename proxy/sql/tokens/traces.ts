@@ -3,16 +3,20 @@ import type {
   A_Expr,
   CaseExpr,
   CaseWhen,
+  FuncCall,
   Node,
   RowExpr,
   SubLink,
   TypeCast,
   TypeName,
 } from "libpg-query";
-import type { BoundColumn, BoundQuery, BoundStatement, Output } from "../bind/bound.ts";
+import type { BoundColumn, BoundQuery, BoundRelation, BoundStatement, Output } from "../bind/bound.ts";
 import { isStar } from "../bind/outputs.ts";
-import { nodeOf, stringOf } from "../parse/grammar.ts";
+import { lastName, nodeOf, stringOf } from "../parse/grammar.ts";
+import { someObject } from "../parse/tree.ts";
 import type { TokenColumn, TokenColumns } from "./columns.ts";
+import { type Access, accessOf, expanded, isChange, PASSING } from "./document-access.ts";
+import { type DocumentColumn, partAt } from "./documents.ts";
 
 /** What a value certainly is: a token of this column or NULL, always NULL, or something else. */
 export type Trace = TokenColumn | "null" | undefined;
@@ -43,6 +47,7 @@ export class Traces {
   /** Of one round. */
   readonly #traces = new Map<object, Trace>();
   readonly #holding = new Map<object, boolean>();
+  readonly #documents = new Map<object, boolean>();
   #steps = 0;
 
   constructor(statement: BoundStatement, columns: TokenColumns, { withRows = false } = {}) {
@@ -109,6 +114,8 @@ export class Traces {
         return relation.source.kind === "table"
           ? this.#columns.of(relation.source.relation, source.column)
           : undefined;
+      case "computed":
+        return this.#once(this.#traces, column, () => this.#ofElement(column));
       case "output": {
         const found = this.outputOf({ source, relation });
         return found && this.ofOutput(...found);
@@ -120,6 +127,48 @@ export class Traces {
       default:
         return undefined;
     }
+  }
+
+  /** A column of `jsonb_array_elements(…)` in FROM. */
+  #ofElement({ relation, name }: BoundColumn): Trace {
+    if (relation.source.kind !== "function" || relation.columns[0]?.name !== name) return undefined;
+    const access = expanded(relation.node);
+    return access && this.#ofAccess(access);
+  }
+
+  #ofAccess(access: Access): Trace {
+    const part = this.#partOf(access);
+    if (part === undefined || part === "elsewhere" || !access.isText) return asDocument(part);
+    // The text of a part may have been a string all along, and is not known to be a document.
+    return part.shape.leaf;
+  }
+
+  /** Keys are read only where a document with tokens is named. */
+  #partOf({ of, steps }: Access): DocumentColumn | "elsewhere" | undefined {
+    const document = asDocument(this.ofNode(of));
+    const way = document && steps();
+    return document && way && partAt(document, way);
+  }
+
+  #accessHolds(access: Access): boolean {
+    return this.holds(access.of) && this.#partOf(access) !== "elsewhere";
+  }
+
+  /** Whether the value holds tokens inside of a document, known or not. */
+  holdsDocument(node: Node): boolean {
+    const [type, body] = nodeOf(node);
+    const trace = this.ofNode(node);
+    if (trace !== undefined) return asDocument(trace) !== undefined;
+    if (!this.holds(node)) return false;
+    return this.#once(this.#documents, body, () => {
+      const access = accessOf(type, body);
+      if (access !== undefined) return true;
+      const { lexpr, rexpr } = body as A_Expr;
+      if (type === "A_Expr")
+        return [lexpr, rexpr].some((each) => each !== undefined && this.holdsDocument(each));
+      const parts = [...((body as { args?: Node[] }).args ?? []), (body as { arg?: Node }).arg];
+      return parts.some((each) => each !== undefined && this.holdsDocument(each));
+    });
   }
 
   #once<T>(known: Map<object, T>, key: object, find: () => T): T {
@@ -157,12 +206,16 @@ export class Traces {
   }
 
   #ofExpression(type: string, body: object): Trace {
+    const access = accessOf(type, body);
+    if (access !== undefined) return this.#ofAccess(access);
     switch (type) {
       case "A_Const":
         return (body as A_Const).isnull === true ? "null" : undefined;
       case "ColumnRef": {
         const meaning = this.#statement.meanings.get(body);
         if (meaning?.kind === "column") return this.ofColumn(meaning.column);
+        const scalar = meaning?.kind === "row" ? scalarOf(meaning.relation) : undefined;
+        if (scalar !== undefined) return this.ofColumn(scalar);
         const place = meaning?.kind === "output" ? this.#places.get(meaning.output) : undefined;
         return place && this.ofOutput(...place);
       }
@@ -206,12 +259,17 @@ export class Traces {
   }
 
   #expressionHolds(type: string, body: object): boolean {
+    const access = accessOf(type, body);
+    if (access !== undefined) return this.#accessHolds(access);
     switch (type) {
       case "ColumnRef": {
         const meaning = this.#statement.meanings.get(body);
         if (meaning?.kind === "column") return this.columnHolds(meaning.column);
         if (meaning?.kind === "row")
-          return this.#withRows && meaning.relation.columns.some((column) => this.columnHolds(column));
+          return (
+            (this.#withRows || meaning.relation.source.kind === "function") &&
+            meaning.relation.columns.some((column) => this.columnHolds(column))
+          );
         const place = meaning?.kind === "output" ? this.#places.get(meaning.output) : undefined;
         return place !== undefined && this.outputHolds(...place);
       }
@@ -221,7 +279,9 @@ export class Traces {
         return [...results, defresult].some((each) => each !== undefined && this.holds(each));
       }
       case "A_Expr": {
-        const { kind, lexpr } = body as A_Expr;
+        const { kind, lexpr, rexpr } = body as A_Expr;
+        if (isChange(body as A_Expr))
+          return [lexpr, rexpr].some((side) => side !== undefined && this.holds(side));
         return kind === "AEXPR_NULLIF" && lexpr !== undefined && this.holds(lexpr);
       }
       case "SubLink": {
@@ -243,7 +303,8 @@ export class Traces {
       case "CoalesceExpr":
       case "MinMaxExpr":
       case "FuncCall":
-        if (type === "FuncCall" && !gathers(body)) return false;
+        if (type === "FuncCall" && !gathers(body) && !PASSING.has(lastName((body as FuncCall).funcname)))
+          return false;
         return ((body as { args?: Node[] }).args ?? []).some((each) => this.holds(each));
       case "A_ArrayExpr":
         return ((body as { elements?: Node[] }).elements ?? []).some((each) => this.holds(each));
@@ -265,13 +326,32 @@ export class Traces {
     const { source } = column;
     if (source.kind === "merged")
       return this.#once(this.#holding, column, () => source.columns.some((each) => this.columnHolds(each)));
+    if (source.kind === "computed")
+      return this.#once(this.#holding, column, () => this.#elementHolds(column));
     const found = this.outputOf(column);
     return found === undefined ? typeof this.ofColumn(column) === "object" : this.outputHolds(...found);
+  }
+
+  #elementHolds(column: BoundColumn): boolean {
+    const { relation } = column;
+    if (relation.source.kind !== "function") return false;
+    if (typeof this.ofColumn(column) === "object") return true;
+    const access = relation.columns[0]?.name === column.name ? expanded(relation.node) : undefined;
+    if (access !== undefined) return this.#accessHolds(access);
+    return someObject(relation.node, (field, object) => {
+      const { funcname, args = [] } = object as FuncCall;
+      return field === "FuncCall" && PASSING.has(lastName(funcname)) && args.some((arg) => this.holds(arg));
+    });
   }
 
   outputHolds(query: BoundQuery, index: number): boolean {
     return this.#at(query, index).holds;
   }
+}
+
+/** The name of a function in FROM stands for its only column. */
+function scalarOf({ source, columns }: BoundRelation): BoundColumn | undefined {
+  return source.kind === "function" && columns.length === 1 ? columns[0] : undefined;
 }
 
 function isSame(one: Followed, other: Followed): boolean {
@@ -308,18 +388,32 @@ function common(traces: readonly Trace[]): Trace {
   return more.every((trace) => trace?.associated === first.associated) ? first : undefined;
 }
 
+function asDocument(trace: Trace | "elsewhere"): DocumentColumn | undefined {
+  return typeof trace === "object" && trace.form === "document" ? trace : undefined;
+}
+
+const DOCUMENTS: ReadonlySet<string> = new Set(["json", "jsonb"]);
 const TEXTS: ReadonlySet<string> = new Set(["text", "varchar"]);
 const BYTES: ReadonlySet<string> = new Set(["bytea"]);
 
 /** A cast that leaves a value of the column as it is; of something else: a text. */
 export function isPlainCast(typeName: TypeName | undefined, of: Trace): boolean {
-  const types = typeof of === "object" && of.form === "bytes" ? BYTES : TEXTS;
+  const form = typeof of === "object" ? of.form : undefined;
+  return isPlainType(typeName, form === "bytes" ? BYTES : form === "document" ? DOCUMENTS : TEXTS);
+}
+
+function isPlainType(typeName: TypeName | undefined, types: ReadonlySet<string>): boolean {
   const { names = [], typmods = [], arrayBounds = [] } = typeName ?? {};
   if (typmods.length > 0 || arrayBounds.length > 0) return false;
   return (
     (names.length === 1 || names[0] === undefined || stringOf(names[0]) === "pg_catalog") &&
     types.has(names.map(stringOf).at(-1) ?? "")
   );
+}
+
+/** A cast that leaves a document, or the text of one, as it is. */
+export function isDocumentCast(typeName: TypeName | undefined): boolean {
+  return [DOCUMENTS, TEXTS].some((types) => isPlainType(typeName, types));
 }
 
 /** The same for an array of values. */

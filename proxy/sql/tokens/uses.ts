@@ -34,7 +34,19 @@ import {
   withoutCasts,
 } from "./blind-forms.ts";
 import type { TokenColumn, TokenColumns } from "./columns.ts";
-import { columnOfLists, gathers, isPlainArrayCast, isPlainCast, type Trace, Traces } from "./traces.ts";
+import { accessOf, subscripts } from "./document-access.ts";
+import { documentOperator, mayTakeDocuments } from "./document-rules.ts";
+import { DOCUMENT_HINT, partsAssigned } from "./document-writes.ts";
+import { partAt } from "./documents.ts";
+import {
+  columnOfLists,
+  gathers,
+  isDocumentCast,
+  isPlainArrayCast,
+  isPlainCast,
+  type Trace,
+  Traces,
+} from "./traces.ts";
 
 /*
  * What a statement does with columns that hold tokens: which of its constants and parameters are values of such a
@@ -162,10 +174,13 @@ class Uses {
 
   #refuseUse(column: TokenColumn | undefined, what: string): void {
     const name = column?.name ?? "a column";
-    const key = column === undefined ? "of its class" : `of class "${column.className}"`;
+    const key =
+      column === undefined || column.form === "document" ? "of its class" : `of class "${column.className}"`;
     this.#refuse(
       `${name} is stored as tokens, and ${what} cannot work on tokens`,
-      `Tokens can be compared by =, <>, IN and = ANY with constants, parameters and the same column; grouped, counted and joined. With "searches:" ${key} also by lower(column) =, ILIKE, right(column, 4) = (docs/tokens.md).`,
+      column?.form === "document"
+        ? "Values inside of documents can be compared by ->> or #>> with a constant path and =, <>, IN or = ANY, and documents by @>."
+        : `Tokens can be compared by =, <>, IN and = ANY with constants, parameters and the same column; grouped, counted and joined. With "searches:" ${key} also by lower(column) =, ILIKE, right(column, 4) = (docs/tokens.md).`,
     );
   }
 
@@ -236,7 +251,10 @@ class Uses {
         break;
       case "TypeCast": {
         const { arg, typeName } = body as TypeCast;
-        if (arg !== undefined && this.#traces.holds(arg) && !isPlainCast(typeName, this.#traces.ofNode(arg)))
+        if (arg === undefined || !this.#traces.holds(arg) || isPlainCast(typeName, this.#traces.ofNode(arg)))
+          break;
+        // A document, or a part of it, is shown as it is.
+        if (!this.#traces.holdsDocument(arg) || !isDocumentCast(typeName))
           this.#refuseUse(asColumn(this.#traces.ofNode(arg)), "a cast to another type");
         break;
       }
@@ -259,7 +277,19 @@ class Uses {
         this.#subLink(body as SubLink);
         return;
     }
+    if (type.startsWith("Json") && type !== "JsonIsPredicate") this.#forbidInside(type, body);
     forEachChild(type, body, (childType, child) => this.#visit(childType, child));
+  }
+
+  /** SQL's own functions on JSON, and JSON_TABLE, take paths in a language of their own. */
+  #forbidInside(type: string, body: Body): void {
+    forEachChild(type, body, (childType, child) => {
+      if (this.#statement.queryOf.has(child)) return;
+      const node = { [childType]: child } as unknown as Node;
+      if (!this.#traces.holds(node)) this.#forbidInside(childType, child);
+      else if (this.#traces.holdsDocument(node))
+        this.#refuseUse(asColumn(this.#traces.ofNode(node)), "an SQL function on JSON");
+    });
   }
 
   /** A name that may be a column of a relation that the catalog does not have, such as a temporary table. */
@@ -316,7 +346,7 @@ class Uses {
 
   #call(call: FuncCall): void {
     const name = (call.funcname ?? []).map(stringOf).at(-1) ?? "";
-    if (name === "count" || gathers(call)) return;
+    if (name === "count" || gathers(call) || mayTakeDocuments(call, this.#traces)) return;
     this.#forbid(call.args ?? [], `${name}()`);
   }
 
@@ -373,6 +403,17 @@ class Uses {
     const holding = sides.some((side) => side !== undefined && this.#mayHold(side));
     if (!holding) {
       this.#nodes(sides);
+      return;
+    }
+    const document = documentOperator(body, this.#traces);
+    if (document === "fine") {
+      this.#nodes(sides);
+      return;
+    }
+    if (document !== undefined) {
+      this.#compared.push({ node: body, token: document.column });
+      this.#given(document.given, document.column, "value", { place: "single" });
+      this.#nodes(sides.filter((side) => side !== document.given));
       return;
     }
     const isEquality =
@@ -487,8 +528,8 @@ class Uses {
 
   #compare(at: Body, side: Node, given: Node, where: Where): void {
     const token = this.#traces.ofNode(side);
-    if (typeof token !== "object") {
-      this.#refuseUse(undefined, "a comparison of a part");
+    if (typeof token !== "object" || token.form === "document") {
+      this.#refuseUse(asColumn(token), "a comparison of a part");
       return;
     }
     this.#note(at, side, token);
@@ -498,7 +539,7 @@ class Uses {
 
   #anyOf(at: Body, left: Node, right: Node, place: Place): void {
     const token = this.#traces.ofNode(left);
-    if (typeof token !== "object" || this.#traces.holds(right)) {
+    if (typeof token !== "object" || token.form === "document" || this.#traces.holds(right)) {
       this.#refuseUse(asColumn(token), "this comparison with an array");
       return;
     }
@@ -510,7 +551,8 @@ class Uses {
     let plain = side;
     while (nodeOf(plain)[0] === "TypeCast") plain = (nodeOf(plain)[1] as TypeCast).arg ?? plain;
     const meaning = this.#statement.meanings.get(nodeOf(plain)[1]);
-    if (meaning?.kind === "column") this.#compared.push({ node: at, token });
+    const isNamed = meaning?.kind === "column" || meaning?.kind === "row";
+    if (isNamed || accessOf(...nodeOf(plain)) !== undefined) this.#compared.push({ node: at, token });
     else this.#refuseUse(token, "this comparison");
   }
 
@@ -540,7 +582,12 @@ class Uses {
     }
     if (type === "TypeCast") {
       const { arg, typeName } = body as TypeCast;
-      const isPlain = form === "array" ? isPlainArrayCast(typeName, column) : isPlainCast(typeName, column);
+      const isPlain =
+        column.form === "document"
+          ? isDocumentCast(typeName)
+          : form === "array"
+            ? isPlainArrayCast(typeName, column)
+            : isPlainCast(typeName, column);
       if (arg !== undefined && isPlain) {
         this.#given(arg, column, form, where, whole, value);
         return;
@@ -563,7 +610,9 @@ class Uses {
     }
     this.#refuse(
       `${column.name} is stored as tokens, and a value for it must be a constant or a parameter`,
-      "Compute the value in the application, and send it as text: casts to text and varchar without a length may stand around it.",
+      column.form === "document"
+        ? DOCUMENT_HINT
+        : "Compute the value in the application, and send it as text: casts to text and varchar without a length may stand around it.",
     );
   }
 
@@ -577,7 +626,8 @@ class Uses {
     const [first] = all;
     // A text can hold several texts; an array, and bytes, cannot.
     const isOne = all.every((each) => first !== undefined && isSameReading(first, each));
-    const mayDiffer = form === "value" && all.every(({ column }) => column.form !== "bytes");
+    const mayDiffer =
+      form === "value" && all.every(({ column: { form: of } }) => of !== "bytes" && of !== "document");
     if (known.form === form && (isOne || mayDiffer)) known.at.push(...at);
     else for (const { column } of at) this.#refuseMixed(column);
   }
@@ -618,6 +668,12 @@ class Uses {
     const { assignments = [] } = query.clauses;
     const items = assignments.map((item) => nodeOf(item)[1] as ResTarget);
     const given = form === "insert" ? items.filter(({ val }) => val === undefined).length : 0;
+    for (const { name, val, indirection = [] } of items) {
+      const column =
+        val === undefined && indirection.length > 0 ? columnNamed(write.target.columns, name) : undefined;
+      const token = column && this.#target(column);
+      if (token !== undefined) this.#computed(token);
+    }
     if (write.source !== undefined) this.#insertRows(write.source, write, given);
     this.#set(
       items.filter(({ val }) => val !== undefined),
@@ -664,21 +720,21 @@ class Uses {
   }
 
   #set(items: readonly ResTarget[], columns: readonly BoundColumn[]): void {
-    for (const { name, val } of items) {
+    for (const { name, val, indirection = [] } of items) {
       const column = columnNamed(columns, name);
       if (val === undefined || column === undefined) continue;
       const [type, body] = nodeOf(val);
+      const token = this.#place(column, indirection);
       if (type !== "MultiAssignRef") {
-        this.#assign(column, val);
+        if (token !== undefined) this.#assignNode(val, token);
         continue;
       }
       const { source, colno = 0 } = body as MultiAssignRef;
       const [sourceType, sourceBody] = source === undefined ? [] : nodeOf(source);
       const row = sourceType === "RowExpr" ? ((sourceBody as RowExpr).args ?? []) : [];
       const value = row.some(isStar) ? undefined : row[colno - 1];
-      const token = this.#target(column);
       const query = sourceType === "SubLink" ? this.#traces.queryOf(sourceBody as SubLink) : undefined;
-      if (value !== undefined) this.#assign(column, value);
+      if (value !== undefined && token !== undefined) this.#assignNode(value, token);
       else if (query !== undefined && token !== undefined) this.#assignOutput(query, colno - 1, token);
       else if (token !== undefined && row.some(isStar)) this.#refuseStar("an assignment");
       else if (token !== undefined) this.#computed(token);
@@ -688,6 +744,16 @@ class Uses {
   #assign(column: BoundColumn | undefined, value: Node): void {
     const token = column && this.#target(column);
     if (token !== undefined) this.#assignNode(value, token);
+  }
+
+  /** `column[…]`: a part of a document. */
+  #place(column: BoundColumn, indirection: readonly Node[]): TokenColumn | undefined {
+    const token = this.#target(column);
+    if (indirection.length === 0 || token?.form !== "document") return token;
+    const steps = subscripts(indirection)?.();
+    const part = steps && partAt(token, steps);
+    if (part === undefined) this.#computed(token);
+    return part === "elsewhere" ? undefined : part;
   }
 
   #target(column: BoundColumn): TokenColumn | undefined {
@@ -701,9 +767,12 @@ class Uses {
   }
 
   #computed(token: TokenColumn): void {
+    const isDocument = token.form === "document";
     this.#refuse(
-      `${token.name} is stored as tokens, and a value for it must be a constant, a parameter or the same column`,
-      "Compute the value in the application; COALESCE, CASE and NULLIF of constants, parameters and the column are possible.",
+      `${token.name} ${isDocument ? "has values that are" : "is"} stored as tokens, and ${isDocument ? "a document" : "a value"} for it must be a constant, a parameter or the same column`,
+      isDocument
+        ? DOCUMENT_HINT
+        : "Compute the value in the application; COALESCE, CASE and NULLIF of constants, parameters and the column are possible.",
     );
   }
 
@@ -711,6 +780,11 @@ class Uses {
     const trace = this.#traces.ofNode(node);
     if (trace === "null" || (trace !== undefined && trace.associated === token.associated)) return;
     const [type, body] = nodeOf(node);
+    const parts = token.form === "document" ? partsAssigned(type, body, token) : undefined;
+    if (parts !== undefined) {
+      for (const part of parts) this.#assignNode(part.node, part.column);
+      return;
+    }
     switch (type) {
       case "SetToDefault":
         return;
@@ -720,7 +794,8 @@ class Uses {
         return;
       case "TypeCast": {
         const { arg, typeName } = body as TypeCast;
-        if (arg === undefined || !isPlainCast(typeName, token)) break;
+        const isPlain = token.form === "document" ? isDocumentCast(typeName) : isPlainCast(typeName, token);
+        if (arg === undefined || !isPlain) break;
         this.#assignNode(arg, token);
         return;
       }

@@ -79,10 +79,10 @@ function roleCard(role: Role, uncounted: readonly string[]): Html {
 function uncountedReads(role: Role, policy: Policy): readonly string[] {
   if (!role.budget.some(({ what }) => what === "people")) return [];
   return [...policy.tables.values()]
-    .filter(({ name, subject, columns }) => {
+    .filter(({ name, subject, columns, documents }) => {
       const dot = name.indexOf(".");
       const isRead = relationSetHas(role.reads, name.slice(0, dot), name.slice(dot + 1));
-      return isRead && subject === undefined && columns.size > 0;
+      return isRead && subject === undefined && columns.size + documents.size > 0;
     })
     .map(({ name }) => name);
 }

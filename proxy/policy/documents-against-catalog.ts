@@ -1,0 +1,57 @@
+import type { Catalog, Column, Relation } from "../catalog/catalog.ts";
+import type { TablePolicy } from "./policy.ts";
+import type { Database } from "./rules/rule.ts";
+
+/** Whether the column holds JSON documents: Postgres's own json or jsonb. */
+export function holdsDocuments(catalog: Catalog, { typeOid, generatedFrom }: Column): boolean {
+  const type = catalog.typesByOid.get(typeOid);
+  const isDocument = type?.schema === "pg_catalog" && (type.name === "json" || type.name === "jsonb");
+  return isDocument && generatedFrom === undefined;
+}
+
+const COMPARING: ReadonlySet<string> = new Set(["check", "exclusion", "policy", "partition key"]);
+
+/** What works on the values of documents, and would work on tokens instead. */
+export function checkDocuments(
+  table: TablePolicy,
+  relation: Relation,
+  { catalog, report }: Pick<Database, "catalog" | "report">,
+): void {
+  for (const name of table.documents.keys()) {
+    const column = relation.columns.find((each) => each.name === name);
+    if (column === undefined) continue;
+    const tell = (severity: "error" | "warning", what: string, hint: string) =>
+      report(
+        severity,
+        table.place,
+        `${table.name}.${name} has values that are stored as tokens, ${what}`,
+        hint,
+      );
+    if (!holdsDocuments(catalog, column))
+      tell(
+        "error",
+        `and its type ${column.type} is not json or jsonb`,
+        'Make it jsonb, or name it under "columns:".',
+      );
+    if (column.default !== undefined)
+      tell(
+        column.default === "constant" ? "warning" : "error",
+        "and its default is stored as it is",
+        "Drop the default, or make it a document without such values, as in '{}'.",
+      );
+    for (const { kind, name: constraint, columns } of relation.constraints)
+      if (columns.includes(name) && COMPARING.has(kind))
+        tell(
+          "warning",
+          `and "${constraint}" will see tokens`,
+          "A constraint on other parts of the document is fine.",
+        );
+    for (const { name: other, generatedFrom } of relation.columns)
+      if (generatedFrom?.includes(column.number) === true)
+        tell(
+          "error",
+          `and "${other}" is generated from it`,
+          "Drop the generated column: it could be made of tokens. An index on an expression serves searches as well.",
+        );
+  }
+}
