@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { z } from "zod";
+import { SEVERITIES } from "../cases/changes.ts";
 import { SealedChannel, type SealedChannelOptions } from "../fleet/sealed-channel.ts";
 import type { RunningInfo } from "../fleet/session-registry.ts";
 import {
@@ -55,6 +56,9 @@ const notableSchema: z.ZodType<Notable> = z.object({
   sqlstate: z.string(),
   rule: z.string(),
   text: z.string(),
+  alert: z.string().exactOptional(),
+  severity: z.enum(SEVERITIES).exactOptional(),
+  session: z.string().exactOptional(),
 });
 
 const statementSchema: z.ZodType<SeenStatement> = z.object({

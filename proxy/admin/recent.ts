@@ -61,6 +61,10 @@ export interface Notable {
   /** The rule or policy line that spoke. */
   readonly rule: string;
   readonly text: string;
+  /** Of an alert: its id, how severe it is, and the session that is to blame. */
+  readonly alert?: string;
+  readonly severity?: NonNullable<AlertEvent["severity"]>;
+  readonly session?: string;
 }
 
 /** Sums since the process began. */
@@ -265,16 +269,16 @@ function refusal(event: StatementEvent): Unnumbered {
   return { time, kind, user, role, database, client, sqlstate, rule, text: statement };
 }
 
-function alert({ time, user, role, database, client, rule, action, text }: AlertEvent): Unnumbered {
+const DONE: Readonly<Record<string, string>> = {
+  tighten: ". Their budgets are half as large for a week.",
+  suspend: ". They are suspended.",
+};
+
+function alert(event: AlertEvent): Unnumbered {
+  const { id, time, user, role, database, client, rule, action, text, severity = "high", session } = event;
   return {
-    time,
-    kind: "alert",
-    user,
-    role,
-    database,
-    client,
-    sqlstate: "",
-    rule,
-    text: `${text} (${action})`,
+    ...{ time, kind: "alert", user, role, database, client, rule, alert: id, severity, sqlstate: "" },
+    text: `${text}${DONE[action] ?? ""}`,
+    ...(session !== undefined && session !== "" && { session }),
   };
 }

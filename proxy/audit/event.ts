@@ -147,6 +147,8 @@ export interface AlertEvent {
   readonly text: string;
   /** "high" if left out. */
   readonly severity?: "info" | "low" | "medium" | "high" | "critical";
+  /** The application's own user, where it read for the user. */
+  readonly account?: string;
   /** Where one statement is to blame. */
   readonly session?: string;
   readonly application?: string;

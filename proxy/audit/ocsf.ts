@@ -342,13 +342,17 @@ function caseFields({ kind, time, by, id, change, about, text }: CaseEvent): Fie
   };
 }
 
-type EventActor = Pick<StatementEvent, "time" | "user" | "role" | "session" | "application">;
+type EventActor = Pick<StatementEvent, "time" | "user" | "account" | "role" | "session" | "application">;
 
 function reader(event: EventActor): Fields {
   return {
     time: Math.trunc(event.time),
     actor: {
-      user: { name: bounded(event.user), groups: [{ name: event.role }] },
+      user: {
+        name: bounded(event.user),
+        ...(event.account !== undefined && { account: { name: bounded(event.account) } }),
+        groups: [{ name: event.role }],
+      },
       session: { uid: event.session },
       app_name: bounded(event.application),
     },

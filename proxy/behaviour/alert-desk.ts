@@ -158,10 +158,11 @@ export class AlertDesk {
 
 const MASS_WRITE = /\.changes$/;
 
+/** About whom a finding is, and where they are; of a statement also its session and what it read. */
+export type Place = Omit<Finding, "id" | "rule" | "action" | "figure" | "ordinary" | "text">;
+
 /** Where and as whom a statement was run. */
-export function placeOf(
-  event: StatementEvent,
-): Omit<Finding, "id" | "rule" | "action" | "figure" | "ordinary" | "text"> {
+export function placeOf(event: StatementEvent): Place & Required<Pick<Place, "session" | "application">> {
   const {
     time,
     user,

@@ -5,7 +5,7 @@ import type { Measure } from "../orders/measures.ts";
 import type { Suspensions } from "../orders/suspensions.ts";
 import { BEHAVIOUR_RULES, type BehaviourAction, type BehaviourRule, type Role } from "../policy/policy.ts";
 import type { Finding, Today } from "./alert.ts";
-import { placeOf } from "./alert-desk.ts";
+import { type Place, placeOf } from "./alert-desk.ts";
 import { dayOf, networkOf, type Reading, tellsNothing, todayOf } from "./profile.ts";
 import type { ProfileStore } from "./profile-store.ts";
 import { actionFor, isNews, observe, type Sighting } from "./rules.ts";
@@ -27,10 +27,19 @@ const DAY_SECONDS = 86_400;
 /** Events that wait to be checked; beyond this, events are dropped instead of using more memory. */
 const LONGEST_QUEUE = 10_000;
 
+/** How long a walk through ids waits for the event of its statement, in milliseconds. */
+const WAITS_FOR_EVENT = 250;
+
+function walkKey({ database, user, role }: Pick<Place, "database" | "user" | "role">): string {
+  return JSON.stringify([database, user, role]);
+}
+
 /** Checks statements after they have run: no client waits for it. */
 export class Behaviour {
   readonly #options: BehaviourOptions;
   readonly #queue: (() => Promise<void>)[] = [];
+  /** Walks that wait for the event of their statement. */
+  readonly #walks = new Map<string, (at: Place | undefined) => void>();
   #working: Promise<void> | undefined;
   #missed = 0;
 
@@ -41,6 +50,7 @@ export class Behaviour {
   /** Queues a statement; never throws. */
   observe(event: StatementEvent): void {
     const { database, user, role } = event;
+    if (this.#walks.size > 0 && event.people > 0) this.#walks.get(walkKey(event))?.(placeOf(event));
     // Queued statements come first: after a refusal among them, this statement may matter.
     const isNothing =
       this.#working === undefined &&
@@ -48,16 +58,30 @@ export class Behaviour {
     if (!isNothing) this.#enqueue(() => this.#look(event));
   }
 
-  /** Queues a report that a user walks through ids. */
+  /**
+   * Queues a report that a user walks through ids. It waits a moment for the event of the statement that did it, which says from
+   * which session and of which tables.
+   */
   walked({ database, user, role = "", address = "" }: Account, ids: number, time: number): void {
+    const key = walkKey({ database, user, role });
+    if (this.#walks.has(key)) return;
+    const told = (at: Place) => {
+      clearTimeout(timer);
+      this.#walks.delete(key);
+      this.#enqueue(() => this.#tellWalk(ids, at));
+    };
+    const bare = { time, user, role, database, client: address };
+    const timer = setTimeout(() => told(bare), WAITS_FOR_EVENT).unref();
+    this.#walks.set(key, (at) => told(at ?? bare));
+  }
+
+  async #tellWalk(ids: number, at: Place): Promise<void> {
     const what = "of their last people have ids close to each other";
     const sighting: Sighting = { rule: "sequence", figure: ids, ordinary: 0, what };
-    this.#enqueue(async () => {
-      const isNew = await this.#options.profiles.update(database, user, role, (profile) =>
-        isNews(profile, sighting, time),
-      );
-      if (isNew) await this.#act(sighting, { time, user, role, database, client: address });
-    });
+    const isNew = await this.#options.profiles.update(at.database, at.user, at.role, (profile) =>
+      isNews(profile, sighting, at.time),
+    );
+    if (isNew) await this.#act(sighting, at);
   }
 
   /** How much the user has read today, as far as this process knows; undefined if it knows nothing. */
@@ -75,6 +99,7 @@ export class Behaviour {
 
   /** Resolves when everything queued so far has been checked. */
   async settled(): Promise<void> {
+    for (const tell of this.#walks.values()) tell(undefined);
     while (this.#working !== undefined) await this.#working;
   }
 
@@ -119,7 +144,7 @@ export class Behaviour {
     for (const sighting of seen) await this.#act(sighting, placeOf(event));
   }
 
-  async #act(sighting: Sighting, at: ReturnType<typeof placeOf>): Promise<void> {
+  async #act(sighting: Sighting, at: Place): Promise<void> {
     const { profiles, role: roleOf, measures, onFinding, log, newId } = this.#options;
     const { time, user, role: roleName, database } = at;
     const role = roleOf(database, roleName);
@@ -129,7 +154,7 @@ export class Behaviour {
     const [whose, told] = newsOf(sighting, action, at);
     if (!(await profiles.claim(database, whose, told))) return;
     const { rule, figure, ordinary, what } = sighting;
-    const text = `${figure} ${what}; ordinary would be up to ${ordinary}`;
+    const text = `${figure} ${what}; ordinary would be ${ordinary === 0 ? "none" : `up to ${ordinary}`}`;
     log.warn({ rule, action, user, role: roleName, figure, ordinary }, "alert: unusual reading pattern");
     onFinding({ id: newId(), ...at, rule, action, figure, ordinary, text });
     const by = `${BY_RULE}${rule}`;

@@ -13,6 +13,11 @@ export interface CanarySighting {
   readonly client: string;
   readonly session: string;
   readonly application: string;
+  /** The application's own user, where it reads for the user. */
+  readonly account?: string;
+  /** Of the statement: tables, and classes that it shows in the clear. */
+  readonly tables?: readonly string[];
+  readonly shown?: readonly string[];
   readonly action: "alert" | "suspend";
   /** The decoy's keyed hash, and the group that it was made for, "" for none. */
   readonly canary: { readonly subject: string; readonly group: string };

@@ -8,6 +8,8 @@ export interface BudgetSighting {
   /** Unix time in milliseconds. */
   readonly time: number;
   readonly user: string;
+  /** The application's own user, where it reads for the user. */
+  readonly account?: string;
   readonly role: string;
   readonly database: string;
   /** IP address. */

@@ -17,3 +17,18 @@ export function sizeBytes(size: string | number): number | undefined {
   const multiplier = BYTES[unit ?? ""];
   return multiplier === undefined ? undefined : Number(count) * multiplier;
 }
+
+/** The same to read, to three digits: `2 MB`. */
+export function bytesText(bytes: number): string {
+  if (bytes < 1_024) return `${bytes} ${bytes === 1 ? "byte" : "bytes"}`;
+  let [value, unit] = [bytes / 1_024, 0];
+  while (value >= 1_024 && unit < READ_UNITS.length - 1) [value, unit] = [value / 1_024, unit + 1];
+  return `${Number(value.toPrecision(3))} ${READ_UNITS[unit]}`;
+}
+
+const READ_UNITS = ["kB", "MB", "GB"] as const;
+
+/** An amount of a budget: `300 people`, `2 MB`. */
+export function amountText(limit: number, what: string): string {
+  return what === "bytes" ? bytesText(limit) : `${limit.toLocaleString("en")} ${what}`;
+}

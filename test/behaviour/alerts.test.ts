@@ -82,7 +82,11 @@ test("who probes and who walks through ids is told of by log, metric and webhook
   const ben = await connect("ben");
   for (let id = 1; id <= 60; id++) await ben.query("select name from public.customers where id = $1", [id]);
   await vi.waitUntil(() => received.length === 2);
-  expect(JSON.parse(received[1]?.body ?? "")).toMatchObject({ rule: "sequence", user: "ben" });
+  // The rule sees people as they leave; whose statement that was is said by its event.
+  expect(JSON.parse(received[1]?.body ?? "")).toMatchObject({
+    ...{ rule: "sequence", user: "ben", application: expect.any(String), tables: ["public.customers"] },
+    session: expect.stringMatching(/^[0-9a-f-]{36}$/),
+  });
 });
 
 test("what happens to the guard, and orders, are told of with what to do", async () => {

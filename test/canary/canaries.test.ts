@@ -1,3 +1,9 @@
+import { once } from "node:events";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { Catalogs } from "../../proxy/catalog/catalogs.ts";
@@ -73,6 +79,44 @@ test("reading a decoy raises an alert with the session and the group that the de
   expect(statement?.unmapped.subjects).toContain(canary.subject);
   expect(await sluice.metric("sluice_behaviour_alerts_total", 'rule="canary"')).toBe(2);
   expect(sluice.log.filter(({ msg }) => msg === "alert: a decoy was read")).toHaveLength(2);
+});
+
+test("a receiver is told of which application's user, which tables and which classes in the clear a decoy was read", async () => {
+  const received: unknown[] = [];
+  const receiver = createServer(async (request, response) => {
+    let body = "";
+    for await (const chunk of request) body += String(chunk);
+    received.push(JSON.parse(body));
+    response.writeHead(204).end();
+  }).listen(0, "127.0.0.1");
+  await once(receiver, "listening");
+  onTestFinished(() => {
+    receiver.closeAllConnections();
+    receiver.close();
+  });
+  const folder = await mkdtemp(join(tmpdir(), "sluice-decoy-"));
+  onTestFinished(() => rm(folder, { recursive: true, force: true }));
+  await writeFile(join(folder, "key"), "5".repeat(64), { mode: 0o600 });
+  const policy = POLICY("").replace(
+    "app: { users: [helpdesk_app], reads: all, writes: all, sees: all, budget: none }",
+    "app: { users: [helpdesk_app], people_behind: [{ setting: app.agent }], acts_as: agent, unnamed: refuse }",
+  );
+  const url = `http://127.0.0.1:${(receiver.address() as AddressInfo).port}/`;
+  const flags = ["--alert-webhook", url, "--alert-key-file", join(folder, "key")];
+  const sluice = await startSluice({ policy, upstream: database.uri, flags });
+  onTestFinished(() => sluice.close());
+  const desk = await connect(sluice, "helpdesk_app");
+  await desk.query("BEGIN; SET LOCAL app.agent = 'dora'");
+  await desk.query("select name from customers where id = 901");
+  await desk.query("COMMIT");
+  await vi.waitFor(() => expect(received).toHaveLength(1));
+  expect(received[0]).toMatchObject({
+    ...{ rule: "canary", user: "dora", account: "helpdesk_app", tables: ["public.customers"] },
+    severity: "critical",
+  });
+  expect(await alertsOf(sluice)).toMatchObject([
+    { actor: { user: { name: "dora", account: { name: "helpdesk_app" } } } },
+  ]);
 });
 
 test("a decoy is noticed by its exact address, in a joined table and in a cursor as well", async () => {

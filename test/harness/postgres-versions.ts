@@ -26,6 +26,11 @@ export function since(major: number): boolean {
   return MAJOR >= major;
 }
 
+/** Whether the run's server has the grammar of a statement: MERGE is of 15. */
+export function knows(...texts: readonly string[]): boolean {
+  return since(15) || !texts.some((text) => text.includes("MERGE INTO"));
+}
+
 const CACHE = fileURLToPath(new URL("../../node_modules/.cache/sluice/", import.meta.url));
 
 /**

@@ -7,6 +7,7 @@ import {
   queryMessage,
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
+import { knows } from "../harness/postgres-versions.ts";
 import { startProxy, type TestProxy } from "../harness/proxy.ts";
 import { shortOf } from "../harness/raw-client.ts";
 import { makeWorld, type World } from "./world.ts";
@@ -99,32 +100,35 @@ const DUMPS = [
   "EXPLAIN ANALYZE INSERT INTO notes SELECT id, email FROM customers",
 ] as const;
 
-test.each(DUMPS)("no dump stays in a table where nobody is counted: %s", async (sql) => {
-  await withSluice(async (sluice) => {
-    const client = await sluice.connect("helpdesk_app");
-    // A simple query, a prepared one, and one in a transaction.
-    await expect(client.query(sql)).rejects.toMatchObject({ code: "53400" });
-    expect((await client.query("SELECT 1 AS one")).rows).toEqual([{ one: 1 }]);
-    expect(await leftBehind()).toBe(0);
-    await client.end();
-  });
-  await withSluice(async (sluice) => {
-    const client = await sluice.connect("helpdesk_app");
-    await expect(client.query({ text: sql, name: "dump" })).rejects.toMatchObject({ code: "53400" });
-    expect((await client.query("SELECT 1 AS one")).rows).toEqual([{ one: 1 }]);
-    expect(await leftBehind()).toBe(0);
-    await client.end();
-  }, ONE);
-  await withSluice(async (sluice) => {
-    const client = await sluice.connect("helpdesk_app");
-    await client.query("BEGIN");
-    await expect(client.query(sql)).rejects.toMatchObject({ code: "53400" });
-    await expect(client.query("SELECT 1")).rejects.toMatchObject({ code: "25P02" });
-    await client.query("COMMIT");
-    expect(await leftBehind()).toBe(0);
-    await client.end();
-  });
-});
+test.each(DUMPS.filter((each) => knows(each)))(
+  "no dump stays in a table where nobody is counted: %s",
+  async (sql) => {
+    await withSluice(async (sluice) => {
+      const client = await sluice.connect("helpdesk_app");
+      // A simple query, a prepared one, and one in a transaction.
+      await expect(client.query(sql)).rejects.toMatchObject({ code: "53400" });
+      expect((await client.query("SELECT 1 AS one")).rows).toEqual([{ one: 1 }]);
+      expect(await leftBehind()).toBe(0);
+      await client.end();
+    });
+    await withSluice(async (sluice) => {
+      const client = await sluice.connect("helpdesk_app");
+      await expect(client.query({ text: sql, name: "dump" })).rejects.toMatchObject({ code: "53400" });
+      expect((await client.query("SELECT 1 AS one")).rows).toEqual([{ one: 1 }]);
+      expect(await leftBehind()).toBe(0);
+      await client.end();
+    }, ONE);
+    await withSluice(async (sluice) => {
+      const client = await sluice.connect("helpdesk_app");
+      await client.query("BEGIN");
+      await expect(client.query(sql)).rejects.toMatchObject({ code: "53400" });
+      await expect(client.query("SELECT 1")).rejects.toMatchObject({ code: "25P02" });
+      await client.query("COMMIT");
+      expect(await leftBehind()).toBe(0);
+      await client.end();
+    });
+  },
+);
 
 test("nor by what was prepared, nor in a pipeline, nor beside other statements", async () => {
   await withSluice(async (sluice) => {
@@ -205,7 +209,7 @@ test("nor by a detour: a view, a text that a function runs, a setting, a name th
   await withSluice(
     async (sluice) => {
       const client = await sluice.connect("helpdesk_app");
-      for (const [index, steps] of DETOURS.entries()) {
+      for (const [index, steps] of DETOURS.filter((each) => knows(...each)).entries()) {
         await client.query(`SET app.agent = 'thief-${index}'`);
         for (const before of steps.slice(0, -1)) await client.query(before);
         const sql = steps.at(-1) ?? "";
@@ -287,7 +291,7 @@ test("rows are not given to another person and read under their name", async () 
       "UPDATE calls SET customer = c.id FROM customers c WHERE c.id = 1",
       "MERGE INTO calls t USING customers c ON c.id = 1 WHEN MATCHED THEN UPDATE SET customer = c.id",
       "INSERT INTO calls (id, customer) SELECT id, 1 FROM calls ON CONFLICT (id) DO UPDATE SET customer = 1",
-    ])
+    ].filter((each) => knows(each)))
       await expect(client.query(sql), sql).rejects.toMatchObject({ code: "53400" });
     expect((await client.query("SELECT count(DISTINCT customer)::int AS n FROM calls")).rows).not.toEqual([
       { n: 1 },

@@ -8,6 +8,7 @@ import {
   syncMessage,
 } from "../../proxy/wire/frontend-messages.ts";
 import { Frontend, message } from "../../proxy/wire/messages.ts";
+import { knows } from "../harness/postgres-versions.ts";
 import { Listening } from "./listening.ts";
 import { makeWorld, type World } from "./world.ts";
 
@@ -322,14 +323,19 @@ describe("that a write succeeds tells of a value that the role sees for each per
   });
 });
 
-test.each([
+const STORING: readonly string[] = [
   "UPDATE tickets SET status = left(subject, 20) WHERE id = 6",
   "UPDATE tickets SET status = 'x' WHERE subject LIKE '%1'",
   "DELETE FROM tickets WHERE subject LIKE '%1'",
   "MERGE INTO tickets t USING (VALUES ('a')) v (s) ON t.subject = v.s WHEN MATCHED THEN UPDATE SET status = 'x'",
-])("no protected value is stored where plain groups show it: %s", async (sql) => {
-  expect(await codeOf(anna.query(sql))).toMatchObject({ code: "42501" });
-});
+];
+
+test.each(STORING.filter((each) => knows(each)))(
+  "no protected value is stored where plain groups show it: %s",
+  async (sql) => {
+    expect(await codeOf(anna.query(sql))).toMatchObject({ code: "42501" });
+  },
+);
 
 test.each([
   "UPDATE tickets SET subject = subject || ' (again)' WHERE id = 6",

@@ -19,6 +19,7 @@ import {
   startPostgres,
   type TestDatabase,
 } from "../harness/postgres.ts";
+import { knows } from "../harness/postgres-versions.ts";
 import { policiesOf, startProxy, type TestProxy } from "../harness/proxy.ts";
 
 const RUNS = 8 * Number(process.env.SLUICE_LONG ?? 1);
@@ -108,16 +109,19 @@ const WRITES: readonly [string, unknown[]?][] = [
   ],
 ];
 
-test.each(WRITES)("bytes are sealed by %s, and read in text and binary format", async (text, values) => {
-  for (const client of [app, lead]) {
-    if (client === lead && /;|MERGE|INSERT.*SELECT/.test(text)) continue;
-    await database.query("DELETE FROM scans");
-    await client.query(text, values);
-    expect(sealer.open((await stored(1)) ?? "", STORAGE)).toBe(hexText(BYTES));
-    for (const binary of [false, true])
-      expect(await read(client, "SELECT scan FROM scans WHERE id = 1", binary)).toEqual([BYTES]);
-  }
-});
+test.each(WRITES.filter(([text]) => knows(text)))(
+  "bytes are sealed by %s, and read in text and binary format",
+  async (text, values) => {
+    for (const client of [app, lead]) {
+      if (client === lead && /;|MERGE|INSERT.*SELECT/.test(text)) continue;
+      await database.query("DELETE FROM scans");
+      await client.query(text, values);
+      expect(sealer.open((await stored(1)) ?? "", STORAGE)).toBe(hexText(BYTES));
+      for (const binary of [false, true])
+        expect(await read(client, "SELECT scan FROM scans WHERE id = 1", binary)).toEqual([BYTES]);
+    }
+  },
+);
 
 const values = fc.oneof(
   fc.uint8Array({ maxLength: 200 }).map((bytes) => Buffer.from(bytes)),

@@ -28,6 +28,7 @@ import {
   startPostgres,
   type TestDatabase,
 } from "../harness/postgres.ts";
+import { knows, since } from "../harness/postgres-versions.ts";
 import { policiesOf, startProxy, type TestProxy } from "../harness/proxy.ts";
 import { startSluice } from "../harness/sluice.ts";
 
@@ -328,13 +329,16 @@ const WRITES: readonly [string, unknown[]?][] = [
   ],
 ];
 
-test.each(WRITES)("values are written as tokens by %s", async (text, values) => {
-  await database.query("DELETE FROM people WHERE id = 20");
-  await app.query(text, values);
-  const [{ email } = {}] = await stored("SELECT email FROM people WHERE id = 20");
-  expect(email).toBe(sealed("new@example.com", "class email"));
-  expect(await rowsOf(app, "SELECT email FROM people WHERE id = 20")).toEqual([["new@example.com"]]);
-});
+test.each(WRITES.filter(([text]) => knows(text)))(
+  "values are written as tokens by %s",
+  async (text, values) => {
+    await database.query("DELETE FROM people WHERE id = 20");
+    await app.query(text, values);
+    const [{ email } = {}] = await stored("SELECT email FROM people WHERE id = 20");
+    expect(email).toBe(sealed("new@example.com", "class email"));
+    expect(await rowsOf(app, "SELECT email FROM people WHERE id = 20")).toEqual([["new@example.com"]]);
+  },
+);
 
 test("RETURNING gives values, and a lead writes as an application does", async () => {
   await database.query("DELETE FROM people WHERE id = 20");
@@ -454,7 +458,7 @@ test("no file of the server and no line of a dump holds a value that was written
   timeout: 60_000,
 }, async () => {
   const write = async (client: pg.Client, uri: string, text: string) => {
-    for (const [sql, values] of WAYS(text)) await client.query(sql, values);
+    for (const [sql, values] of WAYS(text).filter(([text]) => knows(text))) await client.query(sql, values);
     const input = `COPY people (id, email) FROM STDIN;\n93\t${text}7\n\\.\n`;
     expect(await psql(["-q"], { uri, input })).toMatchObject({ stderr: "" });
   };
@@ -719,11 +723,11 @@ test("columns that a star counts are not taken for others", async () => {
     await client.query(
       "CREATE TEMPORARY TABLE source AS SELECT 'x' AS a, 'clear' AS b, 'x' AS c, 'clear' AS d",
     );
-    for (const text of UNCOUNTED)
+    for (const text of UNCOUNTED.filter((each) => knows(each)))
       await expect(client.query(text), text).rejects.toMatchObject({ code: "42501" });
     await client.query("DROP TABLE source");
   }
-  for (const text of UNCOUNTED.filter((text) => !/source|::|json/.test(text)))
+  for (const text of UNCOUNTED.filter((text) => knows(text) && !/source|::|json/.test(text)))
     await expect(lead.query(text), text).rejects.toMatchObject({ code: "42501" });
   expect(await leaks()).toEqual([]);
 });
@@ -750,7 +754,8 @@ test.each([
   ["\n", ""],
 ])("lines of COPY end as the first one does: %j%s", async (end, format) => {
   const delimiter = format === "" ? "\t" : ",";
-  for (const header of ["", " HEADER"]) {
+  // In text format a header is of Postgres 15.
+  for (const header of since(15) || format !== "" ? ["", " HEADER"] : [""]) {
     onTestFinished(clear);
     const rows = ["b@x clear", "c@x clear", "d@x clear"].map(
       (value, index) => `${value}${delimiter}${index}`,

@@ -3,7 +3,7 @@ import type { Places } from "../places.ts";
 import type { BudgetWindow, Place, Role } from "../policy.ts";
 import type { Problems } from "../problems.ts";
 import { count, mapping, none, size } from "../schema.ts";
-import { durationSeconds, sizeBytes } from "../units.ts";
+import { amountText, durationSeconds, sizeBytes } from "../units.ts";
 import { type Context, type Entry, roleRule, type Source } from "./rule.ts";
 
 const DURATION = /^[1-9][0-9]{0,5}[smhdw]$/;
@@ -100,7 +100,7 @@ export const budget = roleRule("budget", {
       windows.length === 0
         ? [["none"]]
         : windows.map(({ limit, what, name, scope = "user" }) => [
-            `${limit.toLocaleString("en")} ${what} in ${name}${scope === "user" ? "" : ` for each ${scope}`}`,
+            `${amountText(limit, what)} in ${name}${scope === "user" ? "" : ` for each ${scope}`}`,
           ]),
   },
 });

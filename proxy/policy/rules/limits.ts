@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { Limits, Role } from "../policy.ts";
 import { BYTES_HINT, none, positive, size } from "../schema.ts";
-import { sizeBytes } from "../units.ts";
+import { bytesText, sizeBytes } from "../units.ts";
 import { type FactLine, roleRule } from "./rule.ts";
 
 const number = z.union([none, positive], { error: "A whole number, 1 or more, or none." });
@@ -82,7 +82,7 @@ function hasNoLimit({ limits: { rows, bytes } }: Role): boolean {
 function linesOf({ rows, bytes, changes, onExcess }: Limits): readonly FactLine[] {
   const read = [
     ...(rows === undefined ? [] : [`${rows.toLocaleString("en")} rows`]),
-    ...(bytes === undefined ? [] : [`${bytes.toLocaleString("en")} bytes`]),
+    ...(bytes === undefined ? [] : [bytesText(bytes)]),
   ];
   const ending = onExcess === "truncate" ? ", then cut" : "";
   const lines = [

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { mapping, name as roleName } from "../schema.ts";
+import { amountText } from "../units.ts";
 import { budgetSchema, bySeconds, checkWatchedWindows, windowsAt } from "./budget.ts";
 import { placeOfKey, roleRule } from "./rule.ts";
 
@@ -48,8 +49,6 @@ export const unnamed = roleRule("unnamed", {
           ? [["nobody is shown"]]
           : "role" in said
             ? [[`by the role ${said.role}`]]
-            : said.budget.map(({ limit, what, name }) => [
-                `${limit.toLocaleString("en")} ${what} in ${name}`,
-              ]),
+            : said.budget.map(({ limit, what, name }) => [`${amountText(limit, what)} in ${name}`]),
   },
 });

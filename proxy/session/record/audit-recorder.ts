@@ -1,4 +1,5 @@
 import { EMPTY_QUERY, type SessionEvent, type StatementEvent } from "../../audit/event.ts";
+import { placeOf } from "../../behaviour/alert-desk.ts";
 import type { Catalog } from "../../catalog/catalog.ts";
 import { canaryKey } from "../../policy/policy.ts";
 import { beneath } from "../../sql/reads-more.ts";
@@ -97,7 +98,6 @@ export class Trace {
     const { canaries } = judged.scope.policy;
     const { onCanary, audit, now } = this.#parts;
     if (canaries === undefined || onCanary === undefined || people.known === looked) return;
-    const { id, user, database, address, application } = this.#established;
     const marked = this.#parts.markedCanaries?.();
     for (const [namespace, identity] of people.since(looked)) {
       const key = canaryKey(namespace, identity);
@@ -107,16 +107,9 @@ export class Trace {
       this.#canaries.add(key);
       // What waits for the disk does not leave when the session ends meanwhile.
       if (canaries.action === "suspend") this.#isDue = true;
-      const reader = {
-        user: run.person ?? user,
-        role: judged.scope.role.name,
-        database,
-        client: address,
-        session: id,
-        application,
-      };
       const subject = audit.hashSubject(namespace, identity);
-      onCanary({ time: now(), ...reader, action: canaries.action, canary: { subject, group } });
+      const place = placeOf(this.#event(run, decisionOf(run), performance.now() - run.startedAt));
+      onCanary({ ...place, time: now(), action: canaries.action, canary: { subject, group } });
     }
     run.looked = people.known;
   }

@@ -102,9 +102,12 @@ export class Readers {
     }
     const text = alerts.news(account, grant, now());
     if (text === undefined) return undefined;
-    const { id: session, database, address: client, application } = this.#established;
+    const { id: session, user, database, address: client, application } = this.#established;
     const { used, window } = grant;
-    const reader = { user: account.user, role: role.name, database, client, session, application };
+    const reader = {
+      ...{ user: account.user, role: role.name, database, client, session, application },
+      ...(user !== account.user && { account: user }),
+    };
     onBudget?.({ time: now(), ...reader, used, limit: window.limit, text });
     return undefined;
   }

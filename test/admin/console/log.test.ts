@@ -297,7 +297,7 @@ test("a leaked list that cannot be asked about is refused in the command's words
     "List: these are email addresses, not ids of public.customers.id",
   );
   expect(await send("1\n2\n", { table: "public.staff.id" })).toContain(
-    'Of: this log knows no people of "public.staff.id"',
+    'People of: this log knows no people of "public.staff.id"',
   );
   expect(await send("1\n", { column: "<b>=1+1" })).toContain('the list has no column "<b>=1+1"; it has 1');
   expect(await send("\n \n")).toContain("Give a list: choose a file, or paste it");

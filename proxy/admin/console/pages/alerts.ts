@@ -1,9 +1,10 @@
 import { isRefusal, type Notable } from "../../recent.ts";
 import { type Html, html } from "../html.ts";
 import type { PageRequest } from "../page.ts";
+import { at } from "../routes.ts";
 import { grouped } from "./grouping.ts";
 import { layout, live } from "./layout.ts";
-import { badge, code, number, type Tone, table, time, userLink } from "./pieces.ts";
+import { badge, code, number, severityBadge, type Tone, table, time, userLink } from "./pieces.ts";
 
 const TONES: Readonly<Record<Notable["kind"], Tone>> = {
   alert: "bad",
@@ -74,16 +75,16 @@ export function notableTable(caption: string, notables: readonly Notable[], now:
     grouped(notables, sameWords)
       .slice(0, most)
       .map(({ newest: one, oldest, count }) => {
-        const { kind, user, role, client, database, sqlstate, rule, text } = one;
+        const { kind, user, role, client, database, sqlstate, rule, text, severity } = one;
         return [
           [time(one.time, now), count > 1 && html`<small>since ${time(oldest.time, now)}</small>`],
           [
-            badge(TONES[kind], kind),
+            severity === undefined ? badge(TONES[kind], kind) : severityBadge(severity, `${severity} alert`),
             count > 1 && html` <b class="times">×${number(count)}</b>`,
             sqlstate !== "" && html`<small>${sqlstate}</small>`,
           ],
           [userLink(user), role !== "" && html`<small><bdi>${role}</bdi></small>`],
-          isRefusal(kind) ? code(text) : text,
+          [isRefusal(kind) ? code(text) : text, leadsTo(one)],
           rule === "" ? "" : html`<span class="rule">${rule}</span>`,
           [client, database !== "" && html`<small><bdi>${database}</bdi></small>`],
         ];
@@ -92,8 +93,14 @@ export function notableTable(caption: string, notables: readonly Notable[], now:
   )}</div>`;
 }
 
-function sameWords({ kind, user, role, client, database, sqlstate, rule, text }: Notable): string {
-  return JSON.stringify([kind, user, role, client, database, sqlstate, rule, text]);
+/** From an alert to what somebody can do about it, and to what led to it. */
+function leadsTo({ alert, session }: Notable): Html {
+  if (alert === undefined) return html``;
+  return html` <small><a href="${at.case(alert)}">Its case</a>${session !== undefined && html` · <a href="${at.log({ session })}">all of its session</a>`}</small>`;
+}
+
+function sameWords({ kind, user, role, client, database, sqlstate, rule, text, session }: Notable): string {
+  return JSON.stringify([kind, user, role, client, database, sqlstate, rule, text, session]);
 }
 
 /** Whose memory it is from: each process has the last of its own. */

@@ -7,19 +7,11 @@ import type { Action, PageRequest } from "../page.ts";
 import { maySend } from "../roles.ts";
 import { at } from "../routes.ts";
 import { formToken, layout, live } from "./layout.ts";
-import { badge, choice, number, type Tone, table, time, userLink } from "./pieces.ts";
+import { badge, choice, number, severityBadge, table, time, userLink } from "./pieces.ts";
 import { problemPage } from "./problem.ts";
 
 const SHOWN = 200;
 export const LONGEST_TEXT = 2_000;
-
-const TONES: Readonly<Record<(typeof SEVERITIES)[number], Tone>> = {
-  info: "quiet",
-  low: "quiet",
-  medium: "warn",
-  high: "bad",
-  critical: "bad",
-};
 
 /** Alerts that somebody has to answer. */
 export async function casesPage({ visit, notice, operations, query, now }: PageRequest): Promise<Html> {
@@ -52,7 +44,7 @@ export function caseTable(caption: string, cases: readonly Case[], now: number):
       { head: "State" },
       { head: "Owner" },
       { head: "Alerts", kind: "number" },
-      { head: "First alert", kind: "long" },
+      { head: "Most severe alert", kind: "long" },
     ],
     cases.map((one) => [
       time(one.openedAt, now),
@@ -61,7 +53,7 @@ export function caseTable(caption: string, cases: readonly Case[], now: number):
       state(one),
       one.owner ?? html`<span class="quiet">nobody yet</span>`,
       number(one.alerts.length),
-      [severity(one), ` ${one.alerts[0]?.rule ?? ""}: ${one.alerts[0]?.text ?? ""}`],
+      gravest(one),
     ]),
     "No case.",
   );
@@ -98,7 +90,7 @@ export async function casePage({ visit, notice, operations, query, now }: PageRe
         ],
         alerts.map(({ time: when, severity: level, rule, text, session }) => [
           time(when, now),
-          badge(TONES[level], level),
+          severityBadge(level),
           html`<span class="rule">${rule}</span>`,
           text,
           session !== undefined &&
@@ -212,10 +204,11 @@ function state({ closedAt, outcome, answeredAt, owner }: Case): Html {
   return owner === undefined ? badge("bad", "new") : badge("warn", "taken");
 }
 
-/** By the most severe of its alerts. */
-function severity({ alerts }: Case): Html {
-  const level = SEVERITIES.findLast((one) => alerts.some((alert) => alert.severity === one)) ?? "info";
-  return badge(TONES[level], level);
+/** The most severe of its alerts; of several the first. */
+function gravest({ alerts }: Case): Value {
+  const level = SEVERITIES.findLast((one) => alerts.some((alert) => alert.severity === one));
+  const alert = alerts.find((one) => one.severity === level);
+  return alert && [severityBadge(alert.severity), ` ${alert.rule}: ${alert.text}`];
 }
 
 function lasting(milliseconds: number): string {

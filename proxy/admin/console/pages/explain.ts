@@ -84,7 +84,7 @@ function form(visit: Visit, operations: Operations, asking: Asking): Html {
         <input id="person" name="person" value="${asking.person}" autocomplete="off" autocapitalize="none" spellcheck="false"></p>
       <p><label for="role">Role</label>
         <select id="role" name="role">
-          <option value="">what the policy gives the user</option>
+          <option value="">as the policy says</option>
           ${roles.map((role) => choice(role, asking.role))}
         </select></p>
       <p><label for="database">Database</label>
@@ -139,7 +139,7 @@ function explained(explanation: Explanation): Html {
         )
       }
       ${reveals.length > 0 && fact("Turned back", html`${reveals.join(", ")}`)}
-      ${lookups > 0 && fact("Look-ups", html`${lookups}`)}
+      ${lookups > 0 && fact("Lookups", html`${lookups}`)}
       ${fact("Policy", code(policy))}
     </dl>
     ${

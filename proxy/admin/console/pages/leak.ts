@@ -176,7 +176,7 @@ async function whole(
 /** What the flags of the command are called here. */
 const LABELS: Readonly<Record<string, string>> = {
   subjects: "List",
-  table: "Of",
+  table: "People of",
   needs: "In the clear",
   match: "The list has values of",
   like: "Compared with people alike in",
@@ -243,7 +243,7 @@ async function form({ visit, operations, now }: PageContext, fields: Fields): Pr
     <label for="list">or pasted, one a line</label>
     <textarea id="list" name="list" rows="5" spellcheck="false" autocapitalize="none" autocomplete="off"></textarea>
     <div class="fields">
-      <p><label for="table">Of</label>
+      <p><label for="table">People of</label>
         <select id="table" name="table">${operations.namespaces().map((name) => choice(name, name, fields.table))}</select></p>
       ${asksDatabase && text("match", "List has values of", "ids; or a column: email")}
       ${text("column", "Column of the list", "the first")}

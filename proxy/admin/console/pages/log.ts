@@ -214,7 +214,7 @@ function form({ visit, operations }: PageContext, fields: Fields): Html {
       ${
         mayAskForPeople(visit) &&
         html`${text("id", "Person's id")}
-      <p><label for="table">Of</label>
+      <p><label for="table">People of</label>
         <select id="table" name="table">${operations.namespaces().map((name) => choice(name, name, fields.table))}</select></p>`
       }
     </div>

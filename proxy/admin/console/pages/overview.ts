@@ -9,6 +9,8 @@ import { openSessions, unreachable } from "./sessions.ts";
 import { suspensionTable } from "./suspending.ts";
 
 const READERS = 5;
+/** Of each of them. */
+const BUDGETS = 4;
 /** Rows, and of how many events they are drawn together. */
 const NOTABLES = 8;
 const LATEST = 200;
@@ -48,7 +50,7 @@ export async function overviewPage({ visit, notice, operations, now }: PageReque
       section("readers", "Closest to their budgets", [
         active.length === 0
           ? html`<p class="empty">No counted user has read any person yet.</p>`
-          : readingTable("Who has used up most of a budget", active.slice(0, READERS), operations),
+          : readingTable("Who has used up most of a budget", active.slice(0, READERS), operations, BUDGETS),
         html`<p><a href="/console/readers">All readers</a></p>`,
       ]),
       section("latest", "Latest", [

@@ -70,7 +70,7 @@ function form(visit: Visit, operations: Operations, asking: Asking): Html {
     <div class="fields">
       <p><label for="id">Id</label>
         <input id="id" name="id" value="${asking.id}" required maxlength="${LONGEST_ID}" autocomplete="off" autocapitalize="none" spellcheck="false"></p>
-      <p><label for="table">Of</label>
+      <p><label for="table">People of</label>
         <select id="table" name="table">${operations.namespaces().map((name) => choice(name, name, asking.namespace))}</select></p>
       <p><label for="days">Within</label>
         <select id="days" name="days">${PERIODS.map((days) => choice(String(days), `${days} days`, String(asking.days)))}</select></p>

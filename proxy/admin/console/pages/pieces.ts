@@ -1,5 +1,7 @@
+import type { AlertEvent } from "../../../audit/event.ts";
 import type { WindowUse } from "../../../meter/meter.ts";
 import { measureText } from "../../../policy/policy.ts";
+import { bytesText } from "../../../policy/units.ts";
 import { type Html, html, type Value } from "../html.ts";
 import { at } from "../routes.ts";
 
@@ -67,6 +69,19 @@ export function badge(tone: Tone, word: string): Html {
   return html`<span class="badge ${tone}"><span aria-hidden="true">${SIGNS[tone]}</span> ${word}</span>`;
 }
 
+const SEVERITY_TONES: Readonly<Record<NonNullable<AlertEvent["severity"]>, Tone>> = {
+  info: "quiet",
+  low: "quiet",
+  medium: "warn",
+  high: "bad",
+  critical: "bad",
+};
+
+/** How severe an alert is: `word` names it otherwise. */
+export function severityBadge(severity: NonNullable<AlertEvent["severity"]>, word: string = severity): Html {
+  return badge(SEVERITY_TONES[severity], word);
+}
+
 /** A window and how much of it is used up. */
 export type Use = WindowUse & { readonly limited: boolean };
 
@@ -87,22 +102,30 @@ function levelOf(share: number): readonly [level: "low" | "near" | "full", word:
   return share >= NEAR ? ["near", "nearly used up"] : ["low", ""];
 }
 
-/** Windows as bars, each with its numbers. */
-export function uses(all: readonly Use[] | undefined): Html {
+/** Windows as bars, each with its numbers; of more than `most` those that are used up most. */
+export function uses(all: readonly Use[] | undefined, most = Number.POSITIVE_INFINITY): Html {
   if (all === undefined) return badge("bad", "the counters cannot be reached");
   const limited = all.filter((one) => one.limited);
   if (limited.length === 0) return html`<span class="quiet">no budget</span>`;
-  return html`<ul class="uses">${limited.map(useItem)}</ul>`;
+  const shown =
+    limited.length <= most ? limited : limited.toSorted((a, b) => shareOf(b) - shareOf(a)).slice(0, most);
+  const left = limited.length - shown.length;
+  return html`<ul class="uses">${shown.map(useItem)}</ul>${left > 0 && html`<small class="quiet">${left} others are used less</small>`}`;
+}
+
+function usedOf({ used, window }: Use): Html {
+  if (window.what === "bytes") return html`<strong>${bytesText(used)}</strong> of ${bytesText(window.limit)}`;
+  return html`<strong>${number(used)}</strong> of ${number(window.limit)} ${measureText(window)}`;
 }
 
 function useItem(use: Use): Html {
-  const { window, used } = use;
+  const { window } = use;
   const share = shareOf(use);
   const [level, word] = levelOf(share);
   const whose = { user: "", role: ", all of the role", address: ", all from the address" };
   const width = Math.min(100, share * 100).toFixed(1);
   return html`<li class="use ${level}" title="${window.rule}">
-    <span class="amount"><strong>${number(used)}</strong> of ${number(window.limit)} ${measureText(window)}
+    <span class="amount">${usedOf(use)}
       <span class="window">in ${window.name}${whose[window.scope ?? "user"]}</span>${word !== "" && html` <b>${word}</b>`}</span>
     <svg class="bar" aria-hidden="true" focusable="false" preserveAspectRatio="none" viewBox="0 0 100 6">
       <rect class="track" width="100" height="6"/><rect class="fill" width="${width}" height="6"/>

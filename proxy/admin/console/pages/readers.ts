@@ -19,7 +19,7 @@ export async function readersPage({ visit, notice, operations }: PageRequest): P
           operations.fleet
             ? "Counted over all proxies."
             : "Counted by this process only, since it started: without --redis no other process shares its counters."
-        }</p>
+        } Parts of a person are the price of searches and errors that tell something about people without showing one.</p>
       ${live("readers", readings === undefined ? unreachable() : readingTable("What each user has read", readings, operations))}
       <section aria-labelledby="suspend-heading">
         <h2 id="suspend-heading">Suspend a user</h2>
@@ -38,7 +38,13 @@ function people({ uses: all = [] }: Reading): number {
   return Math.max(0, ...all.filter(({ window }) => window.what === "people").map(({ used }) => used));
 }
 
-export function readingTable(caption: string, readings: readonly Reading[], operations: Operations): Html {
+/** `most`: of how many budgets of each user. */
+export function readingTable(
+  caption: string,
+  readings: readonly Reading[],
+  operations: Operations,
+  most?: number,
+): Html {
   const suspended = new Set(operations.suspended().map(({ user }) => user));
   return table(
     caption,
@@ -55,7 +61,7 @@ export function readingTable(caption: string, readings: readonly Reading[], oper
         html` ${suspended.has(user) ? badge("bad", "suspended") : connected ? badge("good", "connected") : ""}`,
       ],
       html`<bdi>${role}</bdi>`,
-      uses(all),
+      uses(all, most),
       thirtyDays(all),
       html`<bdi>${database}</bdi>`,
     ]),

@@ -1,6 +1,7 @@
 import type { SeenStatement } from "../../recent.ts";
 import { type Html, html } from "../html.ts";
 import { at } from "../routes.ts";
+import { type Group, inARow } from "./grouping.ts";
 import { badge, code, number, type Tone, table, time, userLink } from "./pieces.ts";
 
 const DECISIONS: Readonly<Record<SeenStatement["decision"], readonly [Tone, string]>> = {
@@ -14,7 +15,7 @@ const DECISIONS: Readonly<Record<SeenStatement["decision"], readonly [Tone, stri
 /** More than anybody reads. */
 const SHOWN = 200;
 
-/** Statements without their literals, as the audit log has them. */
+/** Statements without their literals, as the audit log has them; equal ones in a row are one row. */
 export function statementTable(caption: string, statements: readonly SeenStatement[], now: number): Html {
   return table(
     caption,
@@ -27,21 +28,57 @@ export function statementTable(caption: string, statements: readonly SeenStateme
       { head: "ms", kind: "number" },
       { head: "Session" },
     ],
-    statements
+    runs(statements)
       .slice(0, SHOWN)
-      .map((one) => [
-        time(one.time, now),
-        [badge(...DECISIONS[one.decision]), reason(one), person(one)],
-        one.statement === ""
-          ? html`<span class="quiet">not SQL that could be read</span>`
-          : code(one.statement),
-        number(one.rows),
-        number(one.people),
-        number(Math.round(one.duration)),
-        html`<a href="${at.session(one.session)}" class="id" aria-label="Session ${one.session}">${one.session.slice(0, 8)}</a>`,
-      ]),
+      .map((run) => {
+        const { newest: one, oldest } = run;
+        const isOne = run.count === 1;
+        return [
+          [time(one.time, now), !isOne && html`<small>since ${time(oldest.time, now)}</small>`],
+          [
+            badge(...DECISIONS[one.decision]),
+            !isOne && html` <b class="times">×${number(run.count)}</b>`,
+            reason(one),
+            person(one),
+          ],
+          one.statement === ""
+            ? html`<span class="quiet">not SQL that could be read</span>`
+            : code(one.statement),
+          each(run, ({ rows }) => rows),
+          each(run, ({ people }) => people),
+          each(run, ({ duration }) => Math.round(duration)),
+          html`<a href="${at.session(one.session)}" class="id" aria-label="Session ${one.session}">${one.session.slice(0, 8)}</a>`,
+        ];
+      }),
     "No statement yet.",
   );
+}
+
+/** What was run again and again: people of several runs may be the same, so there is no sum of them. */
+interface Run extends Group<SeenStatement> {
+  readonly all: readonly SeenStatement[];
+}
+
+function runs(statements: readonly SeenStatement[]): readonly Run[] {
+  let from = 0;
+  return inARow(statements, sameWords).map((group) => {
+    const all = statements.slice(from, from + group.count);
+    from += group.count;
+    return { ...group, all };
+  });
+}
+
+function sameWords(one: SeenStatement): string {
+  const { session, user, account, statement, decision, sqlstate, rule, masked } = one;
+  return JSON.stringify([session, user, account, statement, decision, sqlstate, rule, masked]);
+}
+
+function each({ all, count }: Run, figure: (one: SeenStatement) => number): string {
+  const figures = all.map(figure);
+  const [least, most] = [Math.min(...figures), Math.max(...figures)];
+  if (count === 1) return number(most);
+  if (most === 0) return "0";
+  return least === most ? `${number(most)} each` : `${number(least)} to ${number(most)}`;
 }
 
 /** For whom an application's account ran it. */
