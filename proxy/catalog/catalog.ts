@@ -42,6 +42,10 @@ export interface Relation {
   readonly primaryKey: readonly string[];
   /** DEFERRABLE: until the transaction ends, two rows may have the same primary key. */
   readonly isKeyDeferrable?: true;
+  /**
+   * Sets of columns in which no two of its own rows are equal at any moment: unique indexes that are checked at once.
+   */
+  readonly rowKeys: readonly (readonly string[])[];
   readonly indexes: readonly Index[];
   readonly constraints: readonly Constraint[];
   readonly foreignKeys: readonly ForeignKey[];

@@ -106,6 +106,7 @@ export function buildRelations(
           columns: [...own.values()],
           primaryKey: primaryKey(indexes.get(oid) ?? [], own),
           ...(isDeferrable(indexes.get(oid) ?? []) && { isKeyDeferrable: true as const }),
+          rowKeys: rowKeys(indexes.get(oid) ?? [], own),
           indexes: (indexes.get(oid) ?? []).map((row) => toIndex(row, own)),
           constraints: toConstraints(constraints.get(oid) ?? [], own, equalities),
           foreignKeys: (foreignKeys.get(oid) ?? []).map(
@@ -200,6 +201,13 @@ function primaryKey(rows: readonly IndexRow[], columns: ColumnsByNumber): readon
 
 function isDeferrable(rows: readonly IndexRow[]): boolean {
   return rows.some(([, , , , primary, , immediate]) => primary && !immediate);
+}
+
+function rowKeys(rows: readonly IndexRow[], columns: ColumnsByNumber): readonly (readonly string[])[] {
+  return rows
+    .filter(([, , , , , , immediate]) => immediate)
+    .map((row) => toIndex(row, columns))
+    .flatMap((index) => (index.unique && !index.partial ? [index.columns] : []));
 }
 
 /** `indkey` without the columns that are only INCLUDEd. */

@@ -8,7 +8,7 @@ import type { Role } from "../policy/policy.ts";
  */
 const OPEN = new Set(
   `application_name bytea_output client_min_messages datestyle default_transaction_deferrable default_transaction_isolation
-   default_transaction_read_only extra_float_digits gin_fuzzy_search_limit idle_in_transaction_session_timeout
+   default_transaction_read_only extra_float_digits idle_in_transaction_session_timeout
    idle_session_timeout intervalstyle jit lc_messages lc_monetary lc_numeric lc_time lock_timeout
    plan_cache_mode random_page_cost row_security seed statement_timeout synchronize_seqscans
    timezone transaction_deferrable transaction_isolation transaction_read_only transaction_timeout work_mem xmlbinary

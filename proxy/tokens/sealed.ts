@@ -151,6 +151,11 @@ export class Sealer {
     return this.#active;
   }
 
+  /** Those of the ring. */
+  get versions(): readonly number[] {
+    return [...this.#keys.keys()];
+  }
+
   /** Under the active key. Undefined if the value does not have the form of the column. */
   seal(text: string, storage: Storage): string | undefined {
     return this.#sealUnder(this.#active, text, storage);
@@ -215,7 +220,7 @@ export class Sealer {
     if (form !== "token") return addressOf(`slt1-${active}-`, sealed);
     const kinds = carriedBy(storage.carried, active);
     const parts = kinds.size === 0 ? "" : this.#indexOf(active, associated).partsOf(text, kinds);
-    return `slt1_${active}_${sealed.toString("base64url")}${parts}`;
+    return parts === undefined ? undefined : `slt1_${active}_${sealed.toString("base64url")}${parts}`;
   }
 
   #indexOf(version: number, associated: string): BlindIndex {

@@ -126,6 +126,8 @@ const STORED: readonly (readonly [...string[], string])[] = [
     "INSERT INTO marks SELECT i, 'q' FROM generate_series(1, 400) i ON CONFLICT (id) DO UPDATE SET t = 'a' WHERE EXISTS (SELECT FROM customers d WHERE d.id = marks.id AND email LIKE 'a%')",
   ],
   ["UPDATE customers SET country = 'XX' WHERE email LIKE 'a%'"],
+  // These rows lie elsewhere in the table afterwards: SELECT max(ctid) FILTER (WHERE id = 7) FROM customers.
+  ["UPDATE customers SET email = email WHERE email LIKE 'a%'"],
   ["DELETE FROM calls WHERE said LIKE '%1%'"],
   [
     "INSERT INTO letters SELECT c.id, 0, g FROM customers c, LATERAL generate_series(1, ascii(c.email)) g WHERE c.id < 3",
@@ -328,7 +330,7 @@ const FREE = [
   "UPDATE customers SET created_at = now() WHERE email = 'ada.fern.300@example.com'",
   // An ORM's check that nobody else has changed the row.
   "UPDATE customers SET country = 'DE' WHERE id = 300 AND email = 'ada.fern.300@example.com'",
-  "UPDATE customers SET email = lower(email) WHERE email <> lower(email) OR id < 100",
+  "UPDATE customers SET email = lower(email) WHERE id < 100",
   "INSERT INTO letters SELECT id, nextval('numbers'), 0 FROM customers WHERE id < 100",
   "SELECT pg_advisory_xact_lock(7)",
   "SELECT count(pg_advisory_xact_lock(id)) FROM customers",

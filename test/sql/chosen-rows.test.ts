@@ -132,6 +132,35 @@ describe("what a protected column has chosen", () => {
     ).toBeUndefined();
   });
 
+  const upsert = (update: string, rows = "(7, 7), (8, 8)") =>
+    refusal(`INSERT INTO customers (id, country) VALUES ${rows} ON CONFLICT (id) DO UPDATE SET ${update}`);
+
+  test("is not stored or marked by ON CONFLICT", () => {
+    expect(upsert("country = customers.name")).toMatch(/may not store .* in public.customers.country/);
+    expect(upsert("country = customers.name", "(7, 7)")).toMatch(/may not store/);
+    expect(upsert("country = 'X' WHERE customers.name LIKE 'A%'")).toMatch(/may not choose rows of/);
+    expect(upsert("country = 'X' WHERE customers.name LIKE 'A%'", "(7, 7)")).toBeUndefined();
+    expect(upsert("country = excluded.country, name = excluded.name")).toBeUndefined();
+    expect(upsert("country = excluded.country WHERE customers.country <> excluded.country")).toBeUndefined();
+  });
+
+  test("moves no rows and makes none longer, in protected columns either", () => {
+    expect(refusal("UPDATE customers SET name = 'X' WHERE name LIKE 'A%'")).toMatch(/may not choose rows of/);
+    expect(upsert("name = excluded.name WHERE customers.name LIKE 'A%'")).toMatch(/may not choose rows of/);
+    expect(refusal("UPDATE customers SET name = upper(name)")).toMatch(
+      /may not store .* in public.customers.name/,
+    );
+    expect(upsert("name = customers.name || '!'")).toMatch(/may not store/);
+    expect(refusal("UPDATE customers SET name = 'X' WHERE country = 'DE'")).toBeUndefined();
+    expect(refusal("UPDATE customers SET name = upper(name) WHERE id = 7")).toBeUndefined();
+  });
+
+  test("costs a person where one row becomes as long as it says", () => {
+    const price = (sql: string) => judged.judge("anna", sql).statements[0]?.metering?.price?.execution;
+    expect(price("UPDATE customers SET name = $1 WHERE id = 7")).toBe(16);
+    expect(price("UPDATE customers SET name = upper(name) WHERE id = 7")).toBe(256);
+  });
+
   test("counts an unknown person if an outer join leaves it out of a row", () => {
     const leftOut = (view: string) => {
       const sql = `SELECT c.id, v.id FROM customers c LEFT JOIN ${view} v ON v.country = c.country`;

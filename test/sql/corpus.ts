@@ -102,6 +102,7 @@ export function imagine(catalog: Catalog, sql: string): Catalog {
       kind: "table",
       columns: [...new Set(["id", ...names.columns])].map(column),
       primaryKey: ["id"],
+      rowKeys: [["id"]],
       indexes: [{ columns: ["id"], unique: true, partial: false }],
       constraints: [],
       foreignKeys: [],

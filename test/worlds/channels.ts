@@ -21,7 +21,7 @@ export interface Channel {
   /** How many people it needs, besides the equal ones. */
   readonly people: number;
   /** Sent first; its answers are ignored. */
-  readonly before?: readonly string[];
+  readonly before?: readonly string[] | ((people: readonly number[]) => readonly string[]);
   steps(people: readonly number[]): readonly Sent[];
 }
 
@@ -48,7 +48,7 @@ export function extended(sql: string, rows = 0): Sent {
 }
 
 /** `n` bits of a value, starting with bit `from` (1: the first), as a number. */
-function bits(column: string, n = 32, from = 1): string {
+export function bits(column: string, n = 32, from = 1): string {
   return `translate(substr(${column}, ${from}, ${n}), 'ABab', '0101')::bit(${n})::bigint`;
 }
 
@@ -56,7 +56,7 @@ function bits(column: string, n = 32, from = 1): string {
 const DIGITS = "translate(name, 'AB', '01')";
 
 /** One bit of a value, as a condition. */
-const isSet = (column: string, bit: number): string => `substr(${column}, ${bit}, 1) = 'B'`;
+export const isSet = (column: string, bit: number): string => `substr(${column}, ${bit}, 1) = 'B'`;
 
 /** One person after the other. */
 const each =
@@ -65,7 +65,7 @@ const each =
     people.map((person) => send(sql(person)));
 
 const from = (person: number): string => `FROM customers WHERE id = ${person}`;
-const among = (people: readonly number[]): string => `id BETWEEN ${people[0]} AND ${people.at(-1)}`;
+export const among = (people: readonly number[]): string => `id BETWEEN ${people[0]} AND ${people.at(-1)}`;
 const once =
   (sql: (people: readonly number[]) => string) =>
   (people: readonly number[]): readonly Sent[] => [query(sql(people))];

@@ -66,7 +66,7 @@ export async function tryChannels(
     const reader = role === "tight" ? undefined : readers.get(role);
     const used = reader ?? (await worlds.reader(role));
     readers.set(role, used);
-    trials.push(await tryOne(used, channel, channel.steps(people).slice(0, mostSteps)));
+    trials.push(await tryOne(used, channel, people, mostSteps));
     if (role === "tight") used.close();
   }
   for (const reader of readers.values()) reader.close();
@@ -75,12 +75,14 @@ export async function tryChannels(
 
 async function tryOne(
   reader: Reader,
-  { name, before }: Channel,
-  steps: ReturnType<Channel["steps"]>,
+  { name, before = [], steps }: Channel,
+  people: readonly number[],
+  mostSteps: number,
 ): Promise<Trial> {
-  for (const sql of before ?? []) await reader.step(query(sql));
+  const first = typeof before === "function" ? before(people) : before;
+  for (const sql of first) await reader.step(query(sql));
   const taken: Step[] = [];
-  for (const sent of steps) taken.push(await reader.step(sent));
+  for (const sent of steps(people).slice(0, mostSteps)) taken.push(await reader.step(sent));
   return {
     name,
     told: worthOf(new Set(taken.flatMap(({ told }) => [...told]))),

@@ -10,6 +10,7 @@ import { POLICY, ROLES, type RoleName } from "./policy.ts";
 import { SEPARATOR, tryStatements } from "./statements.ts";
 import { lineOf, tellsTooMuch, tryChannels } from "./trial.ts";
 import { openWorlds, type Worlds } from "./worlds.ts";
+import { WRITTEN } from "./written-channels.ts";
 
 /**
  * "Nothing is learned that is not counted" (docs/security.md): whatever a counted user sends, the answers distinguish
@@ -31,6 +32,8 @@ const prepare = async (client: pg.Client): Promise<void> => {
   );
 };
 
+const ALL = [...CHANNELS, ...WRITTEN];
+
 let worlds: Worlds;
 beforeAll(async () => {
   worlds = await openWorlds({ policy: POLICY, roles: ROLES, count: 40, prepare });
@@ -38,7 +41,7 @@ beforeAll(async () => {
 afterAll(() => worlds?.close());
 
 test("no channel reveals more than was paid for", { timeout }, async () => {
-  const trials = await tryChannels(worlds, CHANNELS);
+  const trials = await tryChannels(worlds, ALL);
   if (REPORTS) console.log(trials.map(lineOf).join("\n"));
   expect(trials.filter(tellsTooMuch).map(lineOf)).toEqual([]);
 });
@@ -98,7 +101,7 @@ test.each(SUITE)(
 
 // Last: what it leaves behind (for example sequences) differs between worlds.
 test("without a meter the harness finds every channel: the trial can fail", { timeout }, async () => {
-  const trials = await tryChannels(worlds, CHANNELS, () => "open", 1);
+  const trials = await tryChannels(worlds, ALL, () => "open", 1);
   const missed = trials.filter((trial) => !tellsTooMuch(trial));
   expect(missed.map(lineOf)).toEqual([]);
 });

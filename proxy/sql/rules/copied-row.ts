@@ -7,7 +7,7 @@ import { isSystemSchema } from "../system-relations.ts";
 import { isPlainEquality } from "./equalities.ts";
 import type { Given } from "./given.ts";
 import { isProtected, sightOf } from "./people.ts";
-import { isOneRow } from "./write-choice.ts";
+import { choiceOfRows, keysNamed } from "./write-choice.ts";
 
 /*
  * The people in one row that is stored: those from whose protected values its own are made, and those whose values decide that
@@ -42,7 +42,7 @@ function relationsCopied(
   const choice = choiceDependsOn(statement, query);
   const copied = new Set(protectedIn(given, values).filter(isOther).map(relationOf));
   for (const column of protectedIn(given, choice))
-    if (!isFound(statement, query, column) && (isOther(column) || !staysProtected(given, query)))
+    if (!isFound(statement, query, column) && (isOther(column) || !staysProtected(statement, given, query)))
       copied.add(column.relation);
   for (const reference of choice.relations)
     if (sightOf(given.sights, reference)?.isChosen === true) copied.add(reference);
@@ -66,7 +66,7 @@ export function isFound(statement: BoundStatement, query: BoundQuery, column: Bo
   const within = query.write?.source ?? query;
   return (
     query.form !== "merge" &&
-    isOneRow(statement, within, column.relation) &&
+    keysNamed(statement, within, column.relation).length > 0 &&
     pinsOf(statement, within).some(
       (pin) =>
         pin.column === column &&
@@ -78,10 +78,19 @@ export function isFound(statement: BoundStatement, query: BoundQuery, column: Bo
   );
 }
 
-/** Which rows were changed shows in columns that are protected themselves. Rows that are gone show it to everybody. */
-function staysProtected({ sights }: Given, { form, write }: BoundQuery): boolean {
+/**
+ * That one row was changed shows in columns that are protected themselves. Rows that are gone show it to everybody, and of
+ * several rows those that were changed come later in the table (`any_value`, `ctid`).
+ */
+function staysProtected(statement: BoundStatement, { sights }: Given, query: BoundQuery): boolean {
+  const { form, write } = query;
   const assigned = write?.assigned ?? [];
-  return form !== "delete" && assigned.length > 0 && assigned.every((column) => isProtected(sights, column));
+  return (
+    form !== "delete" &&
+    assigned.length > 0 &&
+    assigned.every((column) => isProtected(sights, column)) &&
+    choiceOfRows(statement, sights, query) === "one"
+  );
 }
 
 /**

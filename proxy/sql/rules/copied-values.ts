@@ -117,7 +117,7 @@ function movesRows(statement: BoundStatement, given: Given, query: BoundQuery): 
       selectStmt !== undefined &&
       write.source?.form !== "values"
     );
-  return choiceOfRows(statement, query) === "many" && !isOfOnePerson(statement, given, query);
+  return choiceOfRows(statement, given.sights, query) === "many" && !isOfOnePerson(statement, given, query);
 }
 
 /** A function that the catalog does not have may be an aggregate: a temporary one, or one of this very transaction. */

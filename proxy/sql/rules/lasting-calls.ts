@@ -64,7 +64,7 @@ function lasts({ catalog }: Given, call: Call): boolean {
  * state cannot be read; a version 7 of many is ahead of the clock.
  */
 const LASTING =
-  /^(?:set_config|setval|pg_(?:try_)?advisory_.*|pg_sleep.*|nextval|setseed|random|random_normal|uuidv7|pg_current_xact_id|txid_current)$/;
+  /^(?:set_config|setval|pg_(?:try_)?advisory_.*|pg_sleep.*|nextval|setseed|random|random_normal|array_shuffle|array_sample|uuidv7|pg_current_xact_id|txid_current)$/;
 
 /**
  * These functions lock what they read until the transaction ends: the tables of a view or of a function's body, partitions, a sequence, any

@@ -40,6 +40,8 @@ export interface Told {
   readonly lookups: number;
   /** Some expression names a column that the policy classifies, or looks people up by it. */
   readonly namesProtected: boolean;
+  /** A write stores a value that is made of protected columns. */
+  readonly storesProtected: boolean;
   /** How many people each person counts as. */
   readonly cost: number;
   /** Calls of functions that may write. */
@@ -96,7 +98,9 @@ function unitsOfWrite({ statement, given, told }: Bill, query: BoundQuery): numb
   const { choice, tells } = toldByWrite(statement, given, query);
   if (typeof choice === "object") return EXECUTION * (choice.tries ?? 0);
   // A new row that conflicts with no existing value reveals something, and so does a key that matches one.
-  return { new: tells || told.lookups > 0 ? EXECUTION : 0, one: EXECUTION, many: EXECUTION + TAG }[choice];
+  // By how much the table grows, the size of a stored value is a number like the one in the tag.
+  const one = EXECUTION + (told.storesProtected ? TAG : 0);
+  return { new: tells || told.lookups > 0 ? EXECUTION : 0, one, many: EXECUTION + TAG }[choice];
 }
 
 /**

@@ -174,10 +174,12 @@ function costed({ exposure: { cost } }: Facts, metering: Metering): Metering {
 }
 
 function billOf(facts: Facts): Bill {
-  const { statement, given, exposure, acting } = facts;
+  const { statement, given, exposure, acting, writes } = facts;
   const { namesProtected, cost } = exposure;
   const { lookups } = lookedUp(facts);
-  return { statement, given, told: { lookups, namesProtected, cost, actingCalls: acting.length } };
+  const storesProtected = writes.some((write) => write.storesProtected);
+  const told = { lookups, namesProtected, storesProtected, cost, actingCalls: acting.length };
+  return { statement, given, told };
 }
 
 /** The number of exact lookups, and the lookups that depend on the values of parameters. */

@@ -8,6 +8,7 @@ import { sightOf, speaksOfPeople } from "./people.ts";
 import { type NoisyCall, noisyCalls } from "./summary-calls.ts";
 import { isGroupedOrAggregated, namedReferences, showsSummariesOnly } from "./summary-clauses.ts";
 import { multiplyingJoin } from "./summary-joins.ts";
+import { ownList } from "./summary-lists.ts";
 import { narrowSelection } from "./summary-selection.ts";
 
 /*
@@ -87,7 +88,7 @@ function refusalOf(
   // Rows without columns have no place for a condition on their group, and reveal only the number of groups.
   if (query.clauses.targets === undefined || !isGroupedOrAggregated(query))
     return denied(role, `role "${role.name}" may only see summaries of ${keys}`, KEY, SUMMARIES);
-  const narrow = narrowSelection(statement, given, query);
+  const narrow = narrowSelection(statement, given, query) ?? ownList(given, query);
   if (narrow !== undefined || role.aggregatesOnly?.noise === 0) return narrow;
   if (maskKey === undefined)
     return denied(

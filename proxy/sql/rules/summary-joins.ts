@@ -147,10 +147,8 @@ function refersTo({ sights }: Given, reference: BoundRelation, own: readonly Hol
 
 /** Sets of columns in which no two rows have the same values. */
 function keysOf(catalog: Catalog, relation: Relation): readonly (readonly string[])[] {
-  const { kind, primaryKey, indexes, lineage } = relation;
-  if (lineage !== undefined && kind === "view") return keysOfView(catalog, relation);
-  const unique = indexes.filter((index) => index.unique && !index.partial).map(({ columns }) => columns);
-  return [primaryKey, ...unique].filter((key) => key.length > 0);
+  const { kind, rowKeys, lineage } = relation;
+  return lineage !== undefined && kind === "view" ? keysOfView(catalog, relation) : rowKeys;
 }
 
 /** The keys of the one table that the view shows row by row. */

@@ -17,59 +17,73 @@ import { denied } from "./denied.ts";
 import type { Given } from "./given.ts";
 import { type NamedSights, namesProtected } from "./named-columns.ts";
 import { countsPeople, sightOf } from "./people.ts";
-import { choiceOfRows, isOneRow } from "./write-choice.ts";
+import { choiceOfRows, isOneRow, rowsInserted } from "./write-choice.ts";
 
 /*
  * Groups that name no protected column cost nothing (docs/metering.md, "What comes back"). So no write may copy a
  * protected value into an unprotected column, nor mark there which rows have one: a role with a budget of people would
- * read it in such groups. A lookup is counted, and may choose rows.
+ * read it in such groups. Rows that are written are marked by their place in the table, too (`any_value`, `ctid`), and by
+ * the size of what is stored, even in protected columns. A lookup is counted, and may choose rows.
  */
 
 type NamesGiven = Pick<Given, "role" | "sights">;
 
-/** `UPDATE t SET plain = left(protected, 9)` */
+/** `UPDATE t SET plain = left(protected, 9)`, also by ON CONFLICT; of several rows `SET protected = left(protected, 9)`. */
 export function storedProtected(
+  statement: BoundStatement,
   given: NamesGiven,
   named: NamedSights,
-  { write, clauses }: BoundQuery,
+  query: BoundQuery,
 ): Refusal | undefined {
+  const { write } = query;
   if (write === undefined || !countsPeople(given.role)) return undefined;
-  const stored = (clauses.assignments ?? []).find(
-    (node) => isPlain(given, write.target, node) && namesProtected(named, [node]),
-  );
-  if (stored === undefined) return undefined;
+  const stored = protectedValues(named, query);
+  const plain = stored.find((node) => isPlain(given, write.target, node));
+  const column = plain ?? (writesOneRow(statement, given, query) ? undefined : stored[0]);
+  if (column === undefined) return undefined;
   const { role } = given;
-  const { name = "" } = nodeOf(stored)[1] as ResTarget;
+  const { name = "" } = nodeOf(column)[1] as ResTarget;
+  const why =
+    plain === undefined
+      ? "How much is stored for each of several rows, and where, would reveal it: send the value itself, or name one row by its key."
+      : "What is stored there would be read without being counted; send the value itself.";
   return denied(
     role,
     `role "${role.name}" may not store what is made of protected columns in ${keyOf(given, write.target)}.${name}`,
     "budget",
-    "What is stored there would be read without being counted; send the value itself.",
+    why,
   );
 }
 
-/**
- * `UPDATE t SET plain = 'x' WHERE protected LIKE 'A%'`: allowed for at most one row, or if only protected columns are
- * written.
- */
+/** Assignments of an UPDATE or ON CONFLICT whose values are made of protected columns. */
+export function protectedValues(named: NamedSights, { clauses }: BoundQuery): readonly Node[] {
+  return (clauses.assignments ?? []).filter((node) => namesProtected(named, [node]));
+}
+
+/** `UPDATE t SET plain = 'x' WHERE protected LIKE 'A%'`, also by ON CONFLICT: allowed for at most one row. */
 export function markedByProtected(
   statement: BoundStatement,
   given: NamesGiven,
   named: NamedSights,
   query: BoundQuery,
 ): Refusal | undefined {
-  const { write, form, clauses } = query;
+  const { write } = query;
   if (write === undefined || !countsPeople(given.role)) return undefined;
-  if (choiceOfRows(statement, query) !== "many") return undefined;
-  const assigned = clauses.assignments ?? [];
-  if (form === "update" && !assigned.some((node) => isPlain(given, write.target, node))) return undefined;
-  if (!named.chosen.has(write.target.node) && !namesProtected(named, choosing(query))) return undefined;
+  if (writesOneRow(statement, given, query)) return undefined;
+  const isChosen = query.form !== "insert" && named.chosen.has(write.target.node);
+  if (!isChosen && !namesProtected(named, choosing(query))) return undefined;
   return denied(
     given.role,
     `role "${given.role.name}" may not choose rows of ${keyOf(given, write.target)} to write by protected columns`,
     "budget",
     "Which rows were chosen would reveal people who are not counted: read their keys, and name the rows by them.",
   );
+}
+
+function writesOneRow(statement: BoundStatement, { sights }: NamesGiven, query: BoundQuery): boolean {
+  return query.form === "insert"
+    ? rowsInserted(query) === 1
+    : choiceOfRows(statement, sights, query) === "one";
 }
 
 /** Parts of a write that determine its rows. */
@@ -83,6 +97,9 @@ function choosing({ form, node, clauses }: BoundQuery): readonly Node[] {
       const { joinCondition, mergeWhenClauses = [] } = node as MergeStmt;
       return joinCondition === undefined ? mergeWhenClauses : [joinCondition, ...mergeWhenClauses];
     }
+    // The condition of ON CONFLICT DO UPDATE.
+    case "insert":
+      return clauses.where ?? [];
     default:
       return [];
   }
@@ -100,7 +117,7 @@ export function lockedByProtected(
   query: BoundQuery,
 ): Refusal | undefined {
   if (query.clauses.locking === undefined || !countsPeople(given.role)) return undefined;
-  const several = lockedBy(query).find((reference) => !isOneRow(statement, query, reference));
+  const several = lockedBy(query).find((reference) => !isOneRow(statement, given.sights, query, reference));
   if (several === undefined || !namesProtected(named, choosingRead(query))) return undefined;
   const key = several.source.kind === "table" ? keyOf(given, several) : "a relation";
   return denied(

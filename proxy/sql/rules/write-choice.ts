@@ -5,6 +5,7 @@ import type { BoundQuery, BoundRelation, BoundStatement } from "../bind/bound.ts
 import { pinsOf } from "../bind/pins.ts";
 import { tablesWithin } from "../bind/tables.ts";
 import { nodeOf, stringOf } from "../parse/grammar.ts";
+import type { Sights } from "../sight.ts";
 import { assignedColumns } from "./assignments.ts";
 import { denied } from "./denied.ts";
 import { isPlainEquality } from "./equalities.ts";
@@ -43,11 +44,11 @@ export function toldByWrite(statement: BoundStatement, given: Given, query: Boun
       };
     case "update":
       return {
-        choice: choiceOfRows(statement, query),
+        choice: choiceOfRows(statement, given.sights, query),
         tells: tells(assignedColumns(clauses.assignments)),
       };
     case "delete":
-      return { choice: choiceOfRows(statement, query), tells: false };
+      return { choice: choiceOfRows(statement, given.sights, query), tells: false };
     default:
       return { choice: "many", tells: tells(undefined) };
   }
@@ -65,9 +66,10 @@ export function concernsPeople(statement: BoundStatement, given: Given, query: B
 }
 
 /** For UPDATE, DELETE and MERGE. */
-export function choiceOfRows(statement: BoundStatement, query: BoundQuery): RowChoice {
+export function choiceOfRows(statement: BoundStatement, sights: Sights, query: BoundQuery): RowChoice {
   const { form, write } = query;
-  return form !== "merge" && write !== undefined && isOneRow(statement, query, write.target) ? "one" : "many";
+  const isOne = form !== "merge" && write !== undefined && isOneRow(statement, sights, query, write.target);
+  return isOne ? "one" : "many";
 }
 
 /** ON CONFLICT skips rows whose protected value already exists, and the stored rows can be read afterwards. */
@@ -90,9 +92,27 @@ export function uncountedTries({ role }: Given, choice: RowChoice): Refusal | un
 }
 
 /** Whether conditions name a whole unique key of a reference, so that at most one row of it can match. */
-export function isOneRow(statement: BoundStatement, query: BoundQuery, reference: BoundRelation): boolean {
+export function isOneRow(
+  statement: BoundStatement,
+  sights: Sights,
+  query: BoundQuery,
+  reference: BoundRelation,
+): boolean {
   const { source } = reference;
   if (source.kind !== "table") return false;
+  return keysNamed(statement, query, reference).some((key) =>
+    holdsInChildren(sights, reference, source.relation, key),
+  );
+}
+
+/** The unique keys of a table that conditions name as a whole, each column by one value. */
+export function keysNamed(
+  statement: BoundStatement,
+  query: BoundQuery,
+  reference: BoundRelation,
+): readonly (readonly string[])[] {
+  const { source } = reference;
+  if (source.kind !== "table") return [];
   const named = new Set(
     pinsOf(statement, query).flatMap((pin) => {
       const { column, to, restricts } = pin;
@@ -101,14 +121,27 @@ export function isOneRow(statement: BoundStatement, query: BoundQuery, reference
       return isOwn && isOneValue && column.source.kind === "own" ? [column.source.column.name] : [];
     }),
   );
-  return keysOf(source.relation).some((key) => key.length > 0 && key.every((column) => named.has(column)));
+  return source.relation.rowKeys.filter((key) => key.every((column) => named.has(column)));
 }
 
-function keysOf({ primaryKey, indexes }: Relation): readonly (readonly string[])[] {
-  return [
-    primaryKey,
-    ...indexes.filter(({ unique, partial }) => unique && !partial).map(({ columns }) => columns),
-  ];
+/**
+ * A unique index does not cover the rows of children by inheritance: they need one of their own. Keys of people are not
+ * written (`movedToOthers`), so rows that share one are that person's.
+ */
+function holdsInChildren(
+  sights: Sights,
+  reference: BoundRelation,
+  relation: Relation,
+  key: readonly string[],
+): boolean {
+  const [only, ...more] = key;
+  if (more.length === 0 && only === sightOf(sights, reference)?.people?.subject?.column) return true;
+  return sights
+    .takers(relation)
+    .every(
+      ({ isPartition, rowKeys }) =>
+        isPartition || rowKeys.some((own) => own.every((column) => key.includes(column))),
+    );
 }
 
 /** For INSERT: the rows of VALUES, or the one row of a SELECT without FROM. */

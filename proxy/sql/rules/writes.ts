@@ -17,7 +17,7 @@ import { returnedVersions } from "./returned.ts";
 import { storedMask } from "./stored-masks.ts";
 import { markedByStrangers } from "./strangers.ts";
 import { unsummarisedWrite } from "./summaries-in-writes.ts";
-import { markedByProtected, storedProtected } from "./unprotecting.ts";
+import { markedByProtected, protectedValues, storedProtected } from "./unprotecting.ts";
 import { tellingConflict } from "./upserts.ts";
 import {
   choiceOfInsert,
@@ -50,13 +50,15 @@ export interface WriteFindings {
   readonly searched: readonly ColumnSight[];
   /** The number of lookups, one of each column per row. */
   readonly lookups: number;
+  /** A stored value is made of protected columns. */
+  readonly storesProtected: boolean;
   /** Assignments that either change nothing or fail. */
   readonly kept: readonly KeptAssignment[];
 }
 
 /** Applies all rules about one write. */
 export function writeFindings(writing: Writing): WriteFindings {
-  const { given } = writing;
+  const { given, named, query } = writing;
   const { kept, changed } = assignmentsOf(writing);
   const { found, rows } = triedBy(writing, changed);
   const searched = found.flatMap((finding) => (finding.kind === "lookup" ? [finding.sight] : []));
@@ -66,9 +68,10 @@ export function writeFindings(writing: Writing): WriteFindings {
     found.find((finding) => finding.kind === "refused")?.refusal ??
     (searched.length > 0 && rows === undefined ? uncountedLookups(given.role) : undefined) ??
     ownConditions(writing, changed) ??
-    returnedVersions(given, writing.query);
+    returnedVersions(given, query);
   const lookups = searched.length * (rows ?? 1);
-  return { forbidden, telling: tellingWrite(writing), searched, lookups, kept };
+  const storesProtected = protectedValues(named, query).length > 0;
+  return { forbidden, telling: tellingWrite(writing), searched, lookups, storesProtected, kept };
 }
 
 /** The assignments of UPDATE and of ON CONFLICT; MERGE has no kept columns. */
@@ -148,7 +151,7 @@ function tellingWrite(writing: Writing): Refusal | undefined {
     case "update":
       return (
         tellingChoice(writing) ??
-        storedProtected(given, named, query) ??
+        storedProtected(statement, given, named, query) ??
         storedMask(statement, given, query) ??
         copied(writing)
       );
@@ -165,6 +168,8 @@ function tellingWrite(writing: Writing): Refusal | undefined {
       if ((query.node as CopyStmt).is_from === true) return undefined;
       return (
         tellingConflict(given, query, target) ??
+        storedProtected(statement, given, named, query) ??
+        markedByProtected(statement, given, named, query) ??
         storedMask(statement, given, query) ??
         copied(writing) ??
         unsummarisedWrite(given, query) ??

@@ -26,6 +26,8 @@ import {
   type ComputedSide,
   computedSide,
   foldOf,
+  offers,
+  PATTERN_KINDS,
   type PatternCondition,
   patternCondition,
   type Reading,
@@ -87,6 +89,8 @@ export interface SealedParameter extends Pick<SealedConstant, "form"> {
 export interface Compared {
   readonly node: Body;
   readonly token: TokenColumn;
+  /** It may tell a part of a value: who asks does not have to know the whole. */
+  readonly tellsPart?: true;
 }
 
 export interface TokenUses {
@@ -446,7 +450,8 @@ class Uses {
     const found = patternCondition(this.#view, body);
     if (found === undefined) return false;
     const { token, column, given, reading, isNegated } = found;
-    this.#compared.push({ node: body, token });
+    const tellsPart = PATTERN_KINDS[reading].some((kind) => kind !== "case" && offers(token, kind));
+    this.#compared.push({ node: body, token, ...(tellsPart && { tellsPart }) });
     const where = { place: "pattern", reading, pattern: { column, isNegated } } as const;
     this.#given(given, token, "value", where, { A_Expr: body });
     return true;
@@ -469,7 +474,8 @@ class Uses {
       if (!isSame || !COMPARED.has(kind)) return false;
       this.#computedSides.push(left, right);
       this.#matched.push(token);
-      this.#compared.push({ node: body, token }, { node: body, token: right.token });
+      const isPart = left.kind !== "case" && ({ tellsPart: true } as const);
+      for (const each of [token, right.token]) this.#compared.push({ node: body, token: each, ...isPart });
       return true;
     }
     const given = left === undefined ? lexpr : rexpr;
@@ -485,7 +491,7 @@ class Uses {
       this.#given(rexpr, token, "array", { place: isList ? "list" : "single", reading });
     } else return false;
     this.#computedSides.push(side);
-    this.#compared.push({ node: body, token });
+    this.#compared.push({ node: body, token, ...(side.kind !== "case" && { tellsPart: true }) });
     return true;
   }
 

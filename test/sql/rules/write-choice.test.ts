@@ -24,7 +24,11 @@ let judged: Judged;
 beforeAll(async () => {
   judged = await openJudged({
     policy: POLICY,
-    setup: "CREATE TABLE notes (id int PRIMARY KEY, a int, b int, UNIQUE (a, b))",
+    setup: `
+      CREATE TABLE notes (id int PRIMARY KEY, a int, b int, UNIQUE (a, b));
+      CREATE TABLE places (id int PRIMARY KEY DEFERRABLE, place int UNIQUE DEFERRABLE INITIALLY DEFERRED, code int UNIQUE);
+      CREATE TABLE parents (id int PRIMARY KEY, code int UNIQUE);
+      CREATE TABLE children (PRIMARY KEY (id)) INHERITS (parents);`,
   });
 });
 afterAll(() => judged?.close());
@@ -49,7 +53,14 @@ describe("how a write chooses its rows", () => {
     ],
     ["INSERT INTO tickets (id) VALUES (1), (2) ON CONFLICT (id) DO NOTHING", "many"],
     ["UPDATE customers SET country = 'x' WHERE id = $1::text::bigint", "one"],
-    ["UPDATE customers SET country = 'x' WHERE email = 'a' AND country = 'y'", "one"],
+    ["UPDATE places SET code = 1 WHERE code = 7 AND place = 1", "one"],
+    // Until the transaction ends, all rows may have the same.
+    ["UPDATE places SET code = 1 WHERE id = 7", "many"],
+    ["UPDATE places SET code = 1 WHERE place = 7", "many"],
+    ["UPDATE parents SET code = 1 WHERE id = 7", "one"],
+    // The index of the parent does not cover its children.
+    ["UPDATE parents SET code = 1 WHERE code = 7", "many"],
+    ["UPDATE ONLY customers SET country = 'x' WHERE email = 'a'", "many"],
     ["UPDATE notes SET a = 1 WHERE a = 1 AND b IN (2)", "one"],
     ["UPDATE notes SET a = 1 WHERE a = 1", "many"],
     ["UPDATE notes SET a = 1 WHERE id = 1 OR a = 1", "many"],
