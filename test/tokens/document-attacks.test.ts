@@ -6,7 +6,7 @@ import { isBesideTokens } from "../../proxy/sql/tokens/document-access.ts";
 import type { DocumentColumn } from "../../proxy/sql/tokens/documents.ts";
 import { canaryToken } from "../../proxy/tokens/canary.ts";
 import { Sealer } from "../../proxy/tokens/sealed.ts";
-import { createRoles, databaseOn, startPostgres, type TestDatabase } from "../harness/postgres.ts";
+import { createRoles, databaseOn, psql, startPostgres, type TestDatabase } from "../harness/postgres.ts";
 import { startProxy, type TestProxy } from "../harness/proxy.ts";
 
 /* What hostile clients, and careless ones, try on documents with tokens inside. */
@@ -197,6 +197,64 @@ test.each([
     )
   ).rows;
   expect(JSON.stringify(row)).not.toContain("clear");
+});
+
+test("COPY with a condition finds documents by their values", async () => {
+  const input = `COPY docs (id, j) FROM STDIN WHERE j->'a'->>'e' = 'new@x.de';
+7\t{"a": {"e": "new@x.de"}}
+8\t{"a": {"e": "other@x.de"}}
+\\.
+SELECT id FROM docs WHERE id > 6;
+`;
+  expect(await psql(["-qAt"], { uri: sluice.uri("helpdesk_app"), input })).toMatchObject({
+    stdout: "7\n",
+    stderr: "",
+  });
+});
+
+test("partitions seal documents as their parent does", async () => {
+  await database.query(`CREATE TABLE parted (id int, j jsonb) PARTITION BY RANGE (id);
+    CREATE TABLE part PARTITION OF parted FOR VALUES FROM (0) TO (9); GRANT ALL ON parted, part TO helpdesk_app`);
+  const own = await startProxy(database, {
+    policy: POLICY.replace("roles:", "  public.parted: { json: { j: { a.e: email } } }\nroles:"),
+    tokens: sealer,
+  });
+  const client = await own.connect("helpdesk_app");
+  try {
+    await client.query("INSERT INTO part VALUES (1, $1)", [{ a: { e: "one@x.de" } }]);
+    await client.query("INSERT INTO parted VALUES (2, $1)", [{ a: { e: "one@x.de" } }]);
+    const held = (await database.query("SELECT DISTINCT j->'a'->>'e' AS e FROM parted")).rows;
+    expect(held).toEqual([{ e: expect.stringMatching(/^slt1_/) }]);
+    for (const table of ["part", "parted"])
+      expect(await one(client, `SELECT count(*)::int FROM ${table} WHERE j->'a'->>'e' = 'one@x.de'`)).toBe(2);
+    expect(await one(client, "SELECT j FROM part WHERE id = 2")).toEqual({ a: { e: "one@x.de" } });
+  } finally {
+    await client.end();
+    await own.close();
+    await database.query("DROP TABLE parted");
+  }
+});
+
+test("without unclassified: show a role that does not see all gets no documents", async () => {
+  for (const [word, expected] of [
+    ["mask", { rows: [{ j: null }] }],
+    ["deny", { code: "42703" }],
+  ] as const) {
+    const own = await startProxy(database, { policy: `${POLICY}unclassified: ${word}\n`, tokens: sealer });
+    const clients = await Promise.all([own.connect("anna"), own.connect("ben")]);
+    try {
+      for (const client of clients)
+        expect(
+          await client.query("SELECT j FROM docs WHERE id = 1").then(
+            ({ rows }) => ({ rows }),
+            ({ code }) => ({ code }),
+          ),
+        ).toEqual(expected);
+    } finally {
+      await Promise.all(clients.map((client) => client.end()));
+      await own.close();
+    }
+  }
 });
 
 test("views that take values out of documents are shown, and their numbers can be used", async () => {
