@@ -607,3 +607,40 @@ test("what COPY brings in is found, and no file of the server holds it in the cl
   expect(holding).toEqual([]);
   await app.query("DELETE FROM people WHERE id = 70");
 });
+
+test.each([
+  "SELECT to_jsonb(p) FROM people p",
+  "SELECT p FROM people p",
+  "SELECT p::text FROM people p",
+  "SELECT array_agg(name) FROM people",
+  "SELECT x.p FROM (SELECT p FROM people p) x",
+  "SELECT coalesce(name, 'x') FROM people",
+])("an agent who does not see a class gets no token with its hashes: %s", async (text) => {
+  await expect(agent.query(text)).rejects.toMatchObject({ code: "42501", hint: expect.stringMatching(/./) });
+});
+
+test.each([
+  "to_jsonb(people)->>'email' = 'alice@example.com'",
+  "row_to_json(people)->>'email' LIKE 'alice%'",
+  'to_jsonb(people) @> \'{"email": "alice@example.com"}\'',
+  "people::text LIKE '%alice%'",
+  "format('%s', people) LIKE '%alice%'",
+  "jsonb_path_exists(to_jsonb(people), '$.email ? (@ == \"x\")')",
+  "EXISTS (SELECT 1 FROM (SELECT people AS r) s WHERE s.r::text LIKE '%alice%')",
+])("a search in a whole row is refused, and does not find nothing: %s", async (condition) => {
+  for (const client of seeing)
+    await expect(client.query(`SELECT id FROM people WHERE ${condition}`)).rejects.toMatchObject({
+      code: "42501",
+    });
+});
+
+test("a field of a row is the column", async () => {
+  const text = "SELECT (people).email AS email FROM people WHERE (people).email = 'alice@example.com'";
+  const same =
+    "SELECT (p).name AS email FROM people p WHERE lower((p).email) = 'alice@example.com' ORDER BY id";
+  for (const client of seeing) {
+    expect((await client.query(text)).rows).toEqual((await direct.query(text)).rows);
+    const { rows } = await client.query(same).catch(() => ({ rows: undefined }));
+    expect(rows ?? (await direct.query(same)).rows).toEqual((await direct.query(same)).rows);
+  }
+});
