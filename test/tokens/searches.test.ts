@@ -412,7 +412,7 @@ test("agents find by a value without regard to case where they may, and by nothi
       ["1", "A***@Example.com"],
       ["2", "a***@example.com"],
     ]);
-    expect(sluice.statements().at(-1)).toMatchObject({ kind: "statement" });
+    expect(sluice.statements().at(-1)?.lookups).toBeGreaterThan(0);
   }
   for (const [condition, values] of [
     ["right(phone, 4) = $1", ["1234"]],
