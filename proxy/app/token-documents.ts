@@ -13,6 +13,10 @@ export function turnedDocument(
   turn: TurnValue,
 ): string | undefined | "strange" {
   let [isChanged, isStrange] = [false, false];
+  const strange = () => {
+    isStrange = true;
+    return undefined;
+  };
   const turned = turnDocument(text, shape, {
     string(value, leaf) {
       const other = turn(value, leaf);
@@ -20,10 +24,8 @@ export function turnedDocument(
       isStrange ||= other === "strange";
       return other === "strange" ? undefined : other;
     },
-    other() {
-      isStrange = true;
-      return undefined;
-    },
+    other: strange,
+    misplaced: strange,
   });
   if ("fault" in turned) return "strange";
   if (isChanged) return turned.text;
@@ -37,15 +39,17 @@ export function valuesIn(
 ): { readonly strings: readonly (readonly [string, ValueColumn])[]; readonly others: number } | undefined {
   const strings: (readonly [string, ValueColumn])[] = [];
   let others = 0;
+  const other = () => {
+    others++;
+    return undefined;
+  };
   const turned = turnDocument(text, shape, {
     string(value, leaf) {
       strings.push([value, leaf]);
       return undefined;
     },
-    other() {
-      others++;
-      return undefined;
-    },
+    other,
+    misplaced: other,
   });
   return "fault" in turned ? undefined : { strings, others };
 }

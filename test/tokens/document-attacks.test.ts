@@ -2,6 +2,8 @@ import type pg from "pg";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import type { RunningPostgres } from "../../proxy/embedded/postgres.ts";
 import { parseTokenKeys } from "../../proxy/keys/token-keys.ts";
+import { isBesideTokens } from "../../proxy/sql/tokens/document-access.ts";
+import type { DocumentColumn } from "../../proxy/sql/tokens/documents.ts";
 import { canaryToken } from "../../proxy/tokens/canary.ts";
 import { Sealer } from "../../proxy/tokens/sealed.ts";
 import { createRoles, databaseOn, psql, startPostgres, type TestDatabase } from "../harness/postgres.ts";
@@ -332,4 +334,97 @@ test("an agent who does not see the classes cannot tell two worlds apart", async
     JSON.stringify({ a: { e: "carol@x.de" } }),
   ]);
   expect(await answers()).toEqual(before);
+});
+
+test.each([
+  `MERGE INTO docs d USING (VALUES (9)) v(i) ON d.id = v.i WHEN NOT MATCHED THEN INSERT (id, j['a']) VALUES (v.i, '{"e": "canary"}')`,
+  `MERGE INTO docs d USING (VALUES (9)) v(i) ON d.id = v.i WHEN NOT MATCHED THEN INSERT (id, j['a']['e']) VALUES (v.i, '"canary"')`,
+])("a part of a document is not inserted in the clear: %s", async (text) => {
+  await expect(app.query(text)).rejects.toMatchObject({ code: "42501", hint: expect.stringMatching(/./) });
+});
+
+test.each([
+  ["j", `'{"a": "canary"}'`],
+  ["j", `'{"a": [{"e": "canary"}]}'`],
+  ["j", `'{"a": 5}'`],
+  ["j", `'{"t": "canary"}'`],
+  ["j", `'{"t": {"0": "canary"}}'`],
+  ["j", `'{"l": {"p": "canary"}}'`],
+  ["j", `'{"l": [["canary"]]}'`],
+  ["j", `'[{"a": {"e": "canary"}}]'`],
+  ["j", `'"canary"'`],
+  ["j", `jsonb_set(j, '{a}', '"canary"')`],
+  ["j", `jsonb_set(j, '{t}', '"canary"')`],
+  ["j", `jsonb_set('[]', '{0}', '{"a": {"e": "canary"}}')`, "0"],
+  ["j", `jsonb_build_array('{"a": {"e": "canary"}}'::jsonb)`, "42501"],
+  ["j", `jsonb_build_object('t', jsonb_build_object('0', 'canary'))`, "42501"],
+  ["j", `j || '["canary"]'`],
+  ["j['a'][0]['e']", `'"canary"'`, "42501"],
+  ["j['t']['x']", `'"canary"'`, "42501"],
+  ["j['a']", `'"canary"'`],
+  ["r", `'{"a": ["canary"]}'`],
+])(
+  "a document of another form than its paths is refused: SET %s = %s",
+  async (column, value, code = "22023") => {
+    const text = `UPDATE docs SET ${column} = ${value}`;
+    if (code === "0") expect((await app.query(text)).rowCount).toBe(1);
+    else await expect(app.query(text)).rejects.toMatchObject({ code, hint: expect.stringMatching(/./) });
+    const { rows } = await database.query("SELECT j::text || r::text AS held FROM docs");
+    if (code !== "0") expect(rows[0]?.held).not.toContain("canary");
+  },
+);
+
+test("what is empty or null has any form", async () => {
+  for (const held of ['{"a": [], "l": {}, "t": null}', '{"a": null, "l": []}', "{}", "[]", "null"]) {
+    await app.query("UPDATE docs SET j = $1 WHERE id = 1", [held]);
+    for (const client of [app, agent])
+      expect((await client.query("SELECT j FROM docs WHERE id = 1")).rows).toEqual([{ j: JSON.parse(held) }]);
+  }
+});
+
+test.each([
+  '{"a": "clear@x.de"}',
+  '{"a": 5, "t": ["x"]}',
+  '{"l": ["clear"]}',
+  '{"l": "clear"}',
+  '["clear"]',
+  '"clear"',
+])("a document of another form is hidden from roles that do not see its classes: %s", async (held) => {
+  await database.query("UPDATE docs SET j = $1::json::jsonb, r = $1 WHERE id = 1", [held]);
+  for (const column of ["j", "j->>'a'", "j::text", "j->'l'", ...(held.includes('"l"') ? [] : ["r"])]) {
+    const shown = await agent
+      .query(`SELECT ${column} AS shown FROM docs WHERE id = 1`)
+      .catch(() => undefined);
+    expect(JSON.stringify(shown?.rows) ?? "").not.toContain("clear");
+  }
+});
+
+test.each([
+  '$.\\u0061.e == "alice@x.de"',
+  '$.x\\u0061.e == "alice@x.de"',
+  '$.keyvalue/**/().value.e == "alice@x.de"',
+  '$.keyvalue /* */ ().value.e == "alice@x.de"',
+  '$.sé == "open"',
+])("a jsonpath that may reach a token is refused: %s", async (path) => {
+  await expect(app.query(`SELECT id FROM docs WHERE j @@ '${path}'`)).rejects.toMatchObject({
+    code: "42501",
+  });
+});
+
+test.each([
+  '$.s=="open"',
+  '$ . s == "open"',
+  '$."s" == "open"',
+  'strict $.s == "open"',
+  '$.s[*]?(@ == "open") == "open"',
+])("a jsonpath beside the tokens is taken: %s", async (path) => {
+  expect((await app.query(`SELECT id FROM docs WHERE j @@ '${path}'`)).rows).toEqual([{ id: 1 }]);
+});
+
+test("a very long jsonpath is looked at once", () => {
+  const call = `$.${"a".repeat(200_000)}(`;
+  const start = performance.now();
+  const path = { A_Const: { sval: { sval: call } } };
+  isBesideTokens(path, { shape: { keys: new Map() } } as unknown as DocumentColumn);
+  expect(performance.now() - start).toBeLessThan(1_000);
 });

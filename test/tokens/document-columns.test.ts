@@ -66,7 +66,7 @@ const payload = (id: number) =>
     : {
         id,
         customer: { email: `ü${id}'"\\@example.com` },
-        contacts: [{ phone: `${id}` }, { phone: null }, 5],
+        contacts: [{ phone: `${id}` }, { phone: null }, []],
       };
 const raw = (id: number) =>
   `{ "customer": {"email":"ü${id}@x.de", "\\u0065mail" : "b${id}@x.de"}, "n":1.00 , "n":2}`;

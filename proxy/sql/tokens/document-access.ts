@@ -187,9 +187,12 @@ export function pathIn(node: Node): readonly Step[] | undefined {
   return values && together(values.map((either) => (either === null ? undefined : { either })));
 }
 
-/** The first key behind `$`, when nothing else of the path begins at the root. */
+/**
+ * The first key behind `$`, when nothing else of the path begins at the root. The key is whole: an unquoted one may have
+ * escapes and letters of all scripts (jsonpath_scan.l). A name before a parenthesis is a method, and comments may hide that.
+ */
 const BELOW_A_KEY =
-  /^\s*(?:(?:lax|strict)\s+)?\$\s*\.\s*(?:([A-Za-z_][A-Za-z0-9_]*)|"([^"\\]*)")\s*(?![\w\s(]*\()[^$]*$/;
+  /^\s*(?:(?:lax|strict)\s+)?\$\s*\.\s*(?:([A-Za-z_][A-Za-z0-9_]*)|"([^"\\]*)")(?![^\s.[?<>=!+*/%&|-])\s*(?![\s(])(?:[^$/]|\/(?!\*))*$/;
 
 /** Whether a jsonpath clearly reaches no token: all of it is below a key that has none. */
 export function isBesideTokens(path: Node, { shape }: DocumentColumn): boolean {

@@ -37,7 +37,7 @@ import type { TokenColumn, TokenColumns } from "./columns.ts";
 import { accessOf, subscripts } from "./document-access.ts";
 import { documentOperator, mayTakeDocuments } from "./document-rules.ts";
 import { DOCUMENT_HINT, partsAssigned } from "./document-writes.ts";
-import { partAt } from "./documents.ts";
+import { leadsOn, partAt } from "./documents.ts";
 import {
   columnOfLists,
   gathers,
@@ -669,10 +669,7 @@ class Uses {
     const items = assignments.map((item) => nodeOf(item)[1] as ResTarget);
     const given = form === "insert" ? items.filter(({ val }) => val === undefined).length : 0;
     for (const { name, val, indirection = [] } of items) {
-      const column =
-        val === undefined && indirection.length > 0 ? columnNamed(write.target.columns, name) : undefined;
-      const token = column && this.#target(column);
-      if (token !== undefined) this.#computed(token);
+      if (val === undefined) this.#insertsPart(write.target.columns, name, indirection);
     }
     if (write.source !== undefined) this.#insertRows(write.source, write, given);
     this.#set(
@@ -699,6 +696,17 @@ class Uses {
     });
   }
 
+  /** `INSERT INTO t (column[…])` */
+  #insertsPart(
+    columns: readonly BoundColumn[],
+    name: string | undefined,
+    indirection: readonly Node[],
+  ): void {
+    const column = indirection.length > 0 ? columnNamed(columns, name) : undefined;
+    const token = column && this.#target(column);
+    if (token !== undefined) this.#computed(token);
+  }
+
   #merge({ mergeWhenClauses = [] }: MergeStmt, columns: readonly BoundColumn[]): void {
     for (const clause of mergeWhenClauses) {
       const { targetList, values = [] } = nodeOf(clause)[1] as MergeWhenClause;
@@ -708,6 +716,7 @@ class Uses {
         continue;
       }
       const named = targetList === undefined ? columns : items.map(({ name }) => columnNamed(columns, name));
+      for (const { name, indirection = [] } of items) this.#insertsPart(columns, name, indirection);
       if (values.some(isStar)) {
         if (named.some((column) => column !== undefined && this.#target(column) !== undefined))
           this.#refuseStar("an INSERT");
@@ -752,7 +761,7 @@ class Uses {
     if (indirection.length === 0 || token?.form !== "document") return token;
     const steps = subscripts(indirection)?.();
     const part = steps && partAt(token, steps);
-    if (part === undefined) this.#computed(token);
+    if (part === undefined || steps === undefined || !leadsOn(token, steps)) this.#computed(token);
     return part === "elsewhere" ? undefined : part;
   }
 
