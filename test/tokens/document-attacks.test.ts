@@ -213,7 +213,9 @@ test("a role that sees one class of a document gets the other one masked", async
       await expect(half.query(text)).rejects.toMatchObject({ code: "42501" });
     sluice.statements();
     await half.query("SELECT j FROM docs");
-    expect(sluice.statements()).toMatchObject([{ revealed: { shownWhere: ["email"] }, reveals: { email: 1 } }]);
+    expect(sluice.statements()).toMatchObject([
+      { revealed: { shownWhere: ["email"] }, reveals: { email: 1 } },
+    ]);
     // A clear value of the class that it sees hides nothing, one of the other class hides the document.
     await database.query("UPDATE docs SET j = jsonb_set(j, '{a,e}', '\"clear@x.de\"')");
     expect(await one(half, "SELECT j->'a'->>'e' FROM docs")).toBe("clear@x.de");
