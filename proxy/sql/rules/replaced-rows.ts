@@ -17,8 +17,23 @@ import { writtenInto } from "./written-tables.ts";
  * Postgres looks for rows that refer to a lost key at the end of the statement, and accepts a new row with that key
  * (ri_Check_Pk_Match in utils/adt/ri_triggers.c).
  */
-export function replacedOnPath({ queries }: BoundStatement, given: Given): Refusal | undefined {
+export function replacedOnPath(statement: BoundStatement, given: Given): Refusal | undefined {
   if (!isCounted(given.role)) return undefined;
+  const found = newKeyOnPath(statement, given, "held or not");
+  return found && replaced(given, found.relation, found.step);
+}
+
+interface NewKey {
+  readonly relation: Relation;
+  readonly step: PathStep;
+}
+
+/** `held`: only where the same statement deletes rows, as a foreign key otherwise keeps their keys. */
+export function newKeyOnPath(
+  { queries }: BoundStatement,
+  given: Given,
+  keys: "held" | "held or not",
+): NewKey | undefined {
   const isEmptied = queries.some((query) => changesOf(query).deletes);
   for (const query of queries) {
     const target = query.write?.target.source;
@@ -26,9 +41,9 @@ export function replacedOnPath({ queries }: BoundStatement, given: Given): Refus
     if (target?.kind !== "table" || inserts === "none") continue;
     for (const { base, names } of writtenInto(given.catalog, target.relation, inserts)) {
       const step = stepsThrough(given, base).find(
-        ({ key, isHeld }) => names.has(key) && (isEmptied || !isHeld),
+        ({ key, isHeld }) => names.has(key) && (isEmptied || (keys === "held or not" && !isHeld)),
       );
-      if (step !== undefined) return replaced(given, target.relation, step);
+      if (step !== undefined) return { relation: target.relation, step };
     }
   }
   return undefined;
