@@ -13,6 +13,8 @@ tables:
   public.tickets: { subject: customer_id, columns: { body: text } }
   public.ticket_messages: { subject: ticket_id -> public.tickets.customer_id, columns: { body: text } }
   public.orders: { subject: customer_id }
+  public.customers: { subject: id, columns: { email: text } }
+  public.visits: { subject: customer_code, columns: { body: text } }
   public.order_notes: { subject: order_id -> public.orders.customer_id, columns: { body: text } }
 roles:
   lead: { users: [cleo], reads: all, writes: all, sees: [text], budget: { 1d: 600 } }
@@ -26,6 +28,14 @@ beforeAll(async () => {
     setup: `
       CREATE TABLE public.orders (id bigserial PRIMARY KEY, customer_id bigint, total int);
       CREATE TABLE public.order_notes (id bigserial PRIMARY KEY, order_id bigint, body text);
+      CREATE TABLE public.regions (code text PRIMARY KEY);
+      CREATE TABLE public.accounts (
+        id bigint PRIMARY KEY, code text UNIQUE, region text REFERENCES public.regions ON DELETE CASCADE
+      );
+      CREATE TABLE public.visits (
+        id bigint PRIMARY KEY, body text,
+        customer_code text REFERENCES public.accounts (code) ON UPDATE CASCADE ON DELETE SET NULL
+      );
       CREATE VIEW public.ticket_list AS SELECT id AS number, customer_id, status FROM public.tickets;
       GRANT ALL ON ALL TABLES IN SCHEMA public TO ben, cleo;
     `,
@@ -62,6 +72,23 @@ describe("the key by which rows find their person is not given to another row", 
   });
 
   test.each([
+    ["UPDATE accounts SET code = 'b' WHERE code = 'a'", /may not change public.accounts.code/],
+    ["DELETE FROM accounts WHERE id < 100", /would be nobody's/],
+    ["DELETE FROM regions", /would be nobody's/],
+    [
+      "MERGE INTO accounts a USING (VALUES (8)) v (i) ON a.id = v.i WHEN MATCHED THEN DELETE",
+      /would be nobody's/,
+    ],
+  ])("nor by what a foreign key writes: %s", (sql, message) => {
+    expect(refusal(sql)?.message).toMatch(message);
+    expect(refusal(sql, "ben")).toBeUndefined();
+  });
+
+  test.each([
+    "INSERT INTO accounts (id, code) VALUES (8, 'a')",
+    "UPDATE accounts SET region = 'eu' WHERE code = 'a'",
+    "DELETE FROM visits WHERE id = 8",
+    "DELETE FROM customers WHERE id = 8",
     `INSERT INTO tickets ${ROW}`,
     `INSERT INTO tickets ${ROW} ON CONFLICT (id) DO UPDATE SET id = excluded.id, status = excluded.status`,
     "UPDATE tickets SET id = 8, status = 'open' WHERE id = 8",

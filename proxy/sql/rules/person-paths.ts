@@ -29,42 +29,112 @@ export function stepBy(given: Given, relation: Relation, column: string): PathSt
   return undefined;
 }
 
+/** The table whose rows lose their person when rows of this one are deleted: ON DELETE SET NULL, also behind a cascade. */
+export function losesPeople(given: Given, relation: Relation): Relation | undefined {
+  const { lost } = allPaths(given);
+  for (const { base } of writtenInto(given.catalog, relation, undefined))
+    for (const { oid } of familyOf(given, base)) {
+      const from = lost.get(oid);
+      if (from !== undefined) return from;
+    }
+  return undefined;
+}
+
 /** Those of the relation itself, of what it is a part of, and of its parts. */
 export function stepsThrough(given: Given, relation: Relation): readonly PathStep[] {
-  const { sights } = given;
-  const steps = allSteps(given);
-  const family = new Set([...sights.ancestors(relation), ...sights.takers(relation)]);
-  return [...family].flatMap(({ oid }) => steps.get(oid) ?? []);
+  const { steps } = allPaths(given);
+  return familyOf(given, relation).flatMap(({ oid }) => steps.get(oid) ?? []);
 }
 
-type Steps = ReadonlyMap<number, readonly PathStep[]>;
+function familyOf({ sights }: Given, relation: Relation): readonly Relation[] {
+  return [...new Set([...sights.ancestors(relation), ...sights.takers(relation)])];
+}
 
-const known = new WeakMap<Catalog, WeakMap<Policy, Steps>>();
+/** By the oids of tables: keys by which rows of others find their person, and tables whose rows lose it by a DELETE. */
+interface Paths {
+  readonly steps: ReadonlyMap<number, readonly PathStep[]>;
+  readonly lost: ReadonlyMap<number, Relation>;
+}
 
-function allSteps({ catalog, policy, sights }: Given): Steps {
-  const ofCatalog = known.get(catalog) ?? new WeakMap<Policy, Steps>();
+const known = new WeakMap<Catalog, WeakMap<Policy, Paths>>();
+
+function allPaths({ catalog, policy, sights }: Given): Paths {
+  const ofCatalog = known.get(catalog) ?? new WeakMap<Policy, Paths>();
   known.set(catalog, ofCatalog);
-  const steps = ofCatalog.get(policy) ?? collected(policy, catalog, sights);
-  ofCatalog.set(policy, steps);
-  return steps;
+  const paths = ofCatalog.get(policy) ?? new Collection(catalog, sights).of(policy);
+  ofCatalog.set(policy, paths);
+  return paths;
 }
 
-function collected(policy: Policy, catalog: Catalog, sights: Sights): Steps {
-  const steps = new Map<number, readonly PathStep[]>();
-  for (const table of policy.tables.values()) {
-    const start = catalog.relations.get(table.name);
-    const path = start && table.path && resolvePath(table, start, policy, catalog);
-    if (start === undefined || path?.ok !== true) continue;
-    let [from, column] = [start, table.subject ?? ""];
-    for (const { relation, key, column: next } of path.hops) {
-      const isHeld = sights
-        .takers(from)
-        .every((rows) => rows.isPartition || refersTo(rows, column, relation, key));
-      steps.set(relation.oid, [...(steps.get(relation.oid) ?? []), { key, from, isHeld }]);
-      [from, column] = [relation, next];
-    }
+class Collection {
+  readonly #catalog: Catalog;
+  readonly #sights: Sights;
+  readonly #steps = new Map<number, readonly PathStep[]>();
+  readonly #lost = new Map<number, Relation>();
+
+  constructor(catalog: Catalog, sights: Sights) {
+    this.#catalog = catalog;
+    this.#sights = sights;
   }
-  return steps;
+
+  of(policy: Policy): Paths {
+    for (const table of policy.tables.values()) {
+      const start = this.#catalog.relations.get(table.name);
+      if (start === undefined || table.subject === undefined) continue;
+      this.#follow(start, start, table.subject, new Set());
+      const path = table.path && resolvePath(table, start, policy, this.#catalog);
+      if (path?.ok !== true) continue;
+      let [from, column] = [start, table.subject];
+      for (const { relation, key, column: next } of path.hops) {
+        const isHeld = this.#rowsOf(from).every((rows) => refersTo(rows, column, relation, key));
+        this.#step(relation.oid, { key, from, isHeld });
+        [from, column] = [relation, next];
+      }
+    }
+    return { steps: this.#steps, lost: this.#lost };
+  }
+
+  /** What a foreign key writes into a column that names people: ON UPDATE CASCADE, ON DELETE SET NULL. */
+  #follow(from: Relation, relation: Relation, column: string, seen: Set<string>): void {
+    const place = `${relation.oid} ${column}`;
+    if (seen.has(place)) return;
+    seen.add(place);
+    for (const { foreignKeys } of this.#sights.takers(relation))
+      for (const {
+        columns,
+        references,
+        referencedColumns,
+        changedByUpdate,
+        changedByDelete,
+      } of foreignKeys) {
+        const key = referencedColumns[columns.indexOf(column)];
+        const target = this.#catalog.relationsByOid.get(references);
+        if (key === undefined || target === undefined) continue;
+        if (changedByDelete === true) this.#lose(from, target);
+        if (changedByUpdate !== true) continue;
+        this.#step(target.oid, { key, from, isHeld: true });
+        this.#follow(from, target, key, seen);
+      }
+  }
+
+  #lose(from: Relation, relation: Relation): void {
+    if (this.#lost.has(relation.oid)) return;
+    this.#lost.set(relation.oid, from);
+    for (const { foreignKeys } of this.#sights.takers(relation))
+      for (const { references, deletedByDelete } of foreignKeys) {
+        const above = this.#catalog.relationsByOid.get(references);
+        if (deletedByDelete === true && above !== undefined) this.#lose(from, above);
+      }
+  }
+
+  #step(oid: number, step: PathStep): void {
+    this.#steps.set(oid, [...(this.#steps.get(oid) ?? []), step]);
+  }
+
+  /** Foreign keys hold for partitions, but not for children by inheritance. */
+  #rowsOf(relation: Relation): readonly Relation[] {
+    return this.#sights.takers(relation).filter(({ isPartition }) => !isPartition);
+  }
 }
 
 function refersTo({ foreignKeys }: Relation, column: string, to: Relation, key: string): boolean {

@@ -7,7 +7,7 @@ import { assignedColumns } from "./assignments.ts";
 import { denied } from "./denied.ts";
 import type { Given } from "./given.ts";
 import { isCounted } from "./people.ts";
-import { type PathStep, stepsThrough } from "./person-paths.ts";
+import { losesPeople, type PathStep, stepsThrough } from "./person-paths.ts";
 import { givenColumns } from "./write-choice.ts";
 import type { Columns } from "./write-findings.ts";
 import { writtenInto } from "./written-tables.ts";
@@ -19,6 +19,12 @@ import { writtenInto } from "./written-tables.ts";
  */
 export function replacedOnPath(statement: BoundStatement, given: Given): Refusal | undefined {
   if (!isCounted(given.role)) return undefined;
+  for (const query of statement.queries) {
+    const target = query.write?.target.source;
+    if (target?.kind !== "table" || !changesOf(query).deletes) continue;
+    const from = losesPeople(given, target.relation);
+    if (from !== undefined) return lost(given, target.relation, from);
+  }
   const found = newKeyOnPath(statement, given, "held or not");
   return found && replaced(given, found.relation, found.step);
 }
@@ -59,6 +65,16 @@ function replaced({ role }: Given, { schema, name }: Relation, { key, from, isHe
     isHeld
       ? "Delete and insert by two statements."
       : `Leave ${key} to its default, or let ${of} refer to it by a foreign key that is valid and not deferrable.`,
+  );
+}
+
+function lost({ role }: Given, { schema, name }: Relation, from: Relation): Refusal {
+  const of = relationKey(from.schema, from.name);
+  return denied(
+    role,
+    `role "${role.name}" may not delete from ${relationKey(schema, name)}: rows of ${of} would be nobody's afterwards`,
+    "budget",
+    `A foreign key sets the column to NULL that names their person, and ${of} could be read without being counted: let the application delete, or a function under "calls:".`,
   );
 }
 
